@@ -1,0 +1,9 @@
+//! Hello from a goroutine.
+
+fn main() {
+    gopark::block_on(async {
+        let greeting = gopark::go(async { "hello" }).await.unwrap();
+        println!("{greeting}");
+        assert_eq!(greeting, "hello");
+    });
+}

@@ -1,0 +1,540 @@
+//! Floor 2: one channel: a lock, a buffer, who waits.
+//!
+//! Go's three invariants hold whenever the lock is free, but for a `select!` that waits on both sides of one channel:
+//! not both queues hold waiters; a non-empty buffer means that no receiver waits; a buffer with room means that no
+//! sender waits.
+//!
+//! Every `unsafe fn` here wants the lock held, as Go's comments say "c must be locked".
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::ptr::{self, NonNull};
+use std::task::Waker;
+
+use crate::prim::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
+use crate::prim::{Lock, UnsafeCell};
+use crate::waitq::{Token, WaitQueue, Waiter, Wake, state};
+
+/// Up to this many bytes the buffer is there from the start; a larger one grows as it is used.
+const UP_FRONT: usize = 4096;
+
+/// The shared part of a channel. Two counts instead of one decide its life, so that a handle costs one locked
+/// instruction to clone and one to drop.
+///
+/// | word | meaning | left by |
+/// |---|---|---|
+/// | `senders`, `receivers` | live handles of that side | clone, drop of a handle |
+/// | `half_gone` | one side has no handles left | the other side's last handle, which frees the channel |
+pub(super) struct Core<T> {
+    pub(super) lock: Lock,
+    capacity: usize,
+    senders: AtomicUsize,
+    receivers: AtomicUsize,
+    half_gone: AtomicBool,
+    /// Written under the lock; read without it as a hint by `seems_ready_*`.
+    len: AtomicUsize,
+    closed: AtomicBool,
+    state: UnsafeCell<State<T>>,
+}
+
+/// What the lock guards.
+pub(super) struct State<T> {
+    recvq: WaitQueue<T>,
+    sendq: WaitQueue<T>,
+    buffer: VecDeque<T>,
+    /// How many values were handed to receivers so far: their order, should some come back.
+    handed: usize,
+    rare: Option<Box<Rare<T>>>,
+}
+
+/// What few channels ever need.
+struct Rare<T> {
+    /// Values whose receivers were dropped after the hand-over, by their number. They are older than the buffer's.
+    returned: Vec<(usize, T)>,
+    /// Streams to wake when there is something to take.
+    watchers: Vec<(usize, Waker)>,
+    last_watcher: usize,
+}
+
+/// Streams to wake after unlocking.
+#[must_use = "wake them after the lock is released"]
+pub(super) struct Watchers(Vec<(usize, Waker)>);
+
+impl Watchers {
+    const NONE: Self = Self(Vec::new());
+
+    #[inline(always)]
+    pub(super) fn wake(self) {
+        if !self.0.is_empty() {
+            self.wake_all();
+        }
+    }
+
+    #[cold]
+    fn wake_all(self) {
+        for (_, waker) in self.0 {
+            waker.wake();
+        }
+    }
+}
+
+/// What a receive found.
+pub(super) enum Took<T> {
+    Value(T, Wake),
+    Closed,
+    Empty,
+}
+
+/// What became of a send.
+pub(super) enum Put {
+    Sent(Wake, Watchers),
+    Closed,
+    Full,
+}
+
+// SAFETY: values move from thread to thread, never shared; everything else is guarded by the lock or atomic.
+unsafe impl<T: Send> Send for Core<T> {}
+// SAFETY: as above.
+unsafe impl<T: Send> Sync for Core<T> {}
+
+impl<T> Core<T> {
+    pub(super) fn new(capacity: usize) -> Self {
+        let up_front = if capacity.saturating_mul(size_of::<T>().max(1)) <= UP_FRONT { capacity } else { 0 };
+        Self {
+            lock: Lock::new(),
+            capacity,
+            senders: AtomicUsize::new(1),
+            receivers: AtomicUsize::new(1),
+            half_gone: AtomicBool::new(false),
+            len: AtomicUsize::new(0),
+            closed: AtomicBool::new(false),
+            state: UnsafeCell::new(State {
+                recvq: WaitQueue::new(),
+                sendq: WaitQueue::new(),
+                buffer: VecDeque::with_capacity(up_front),
+                handed: 0,
+                rare: None,
+            }),
+        }
+    }
+
+    pub(super) fn capacity(&self) -> usize {
+        self.capacity
+    }
+
+    /// The number of values in the channel at this moment.
+    pub(super) fn len(&self) -> usize {
+        let _held = self.lock.guard();
+        self.len.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        let _held = self.lock.guard();
+        self.closed.load(Ordering::Relaxed)
+    }
+
+    /// Runs `f` on the state with the lock held. `f` moves pointers, no more.
+    #[inline(always)]
+    pub(super) unsafe fn with<R>(&self, f: impl FnOnce(&mut State<T>) -> R) -> R {
+        // SAFETY: the caller holds the lock, so nobody else is at the state.
+        self.state.with_mut(|state| f(unsafe { &mut *state }))
+    }
+
+    /// May be wrong at once: whether a receive would find something.
+    pub(super) fn seems_ready_to_recv(&self) -> bool {
+        self.len.load(Ordering::Relaxed) != 0
+            || self.closed.load(Ordering::Relaxed)
+            // SAFETY: `seems_empty` reads one atomic; no reference to the rest of the state is made.
+            || self.state.with_mut(|state| unsafe { !(*state).sendq.seems_empty() })
+    }
+
+    /// May be wrong at once: whether a send would find a place, or the channel closed.
+    pub(super) fn seems_ready_to_send(&self) -> bool {
+        self.len.load(Ordering::Relaxed) < self.capacity
+            || self.closed.load(Ordering::Relaxed)
+            // SAFETY: as in `seems_ready_to_recv`.
+            || self.state.with_mut(|state| unsafe { !(*state).recvq.seems_empty() })
+    }
+
+    /// Go's `chanrecv`, up to where it would park. Takes what was returned, then the buffer's head (moving the oldest
+    /// parked sender's value into the free place), then a parked sender's value.
+    ///
+    /// # Safety
+    ///
+    /// The lock is held.
+    #[inline(always)]
+    pub(super) unsafe fn take(&self, own: *const Token) -> Took<T> {
+        // SAFETY: the lock is held, for this block and the claims in it.
+        unsafe {
+            self.with(|st| {
+                if let Some(rare) = &mut st.rare {
+                    if let Some(value) = rare.pop_returned() {
+                        self.add_len(-1);
+                        return Took::Value(value, Wake::NONE);
+                    }
+                }
+                let closed = self.closed.load(Ordering::Relaxed);
+                if let Some(value) = if self.capacity == 0 { None } else { st.buffer.pop_front() } {
+                    return match if closed { None } else { st.sendq.claim(own) } {
+                        Some(sender) => {
+                            st.buffer.push_back(Waiter::take(sender.as_ptr()));
+                            Took::Value(value, Waiter::complete(sender.as_ptr(), state::DONE))
+                        }
+                        None => {
+                            self.add_len(-1);
+                            Took::Value(value, Wake::NONE)
+                        }
+                    };
+                }
+                // The senders that a close found parked have failed, though it may not have come to them yet.
+                if closed {
+                    return Took::Closed;
+                }
+                match st.sendq.claim(own) {
+                    Some(sender) => {
+                        let value = Waiter::take(sender.as_ptr());
+                        Took::Value(value, Waiter::complete(sender.as_ptr(), state::DONE))
+                    }
+                    None => Took::Empty,
+                }
+            })
+        }
+    }
+
+    /// Go's `chansend`, up to where it would park. Moves the value out of `value` only when it answers `Sent`.
+    ///
+    /// # Safety
+    ///
+    /// The lock is held; `value` reads the value, and is called at most once.
+    #[inline(always)]
+    pub(super) unsafe fn put(&self, own: *const Token, value: impl FnOnce() -> T) -> Put {
+        // SAFETY: the lock is held, for this block and the claims in it.
+        unsafe {
+            self.with(|st| {
+                if self.closed.load(Ordering::Relaxed) {
+                    return Put::Closed;
+                }
+                if let Some(receiver) = st.recvq.claim(own) {
+                    st.handed = st.handed.wrapping_add(1);
+                    Waiter::give(receiver.as_ptr(), value(), st.handed);
+                    return Put::Sent(Waiter::complete(receiver.as_ptr(), state::DONE), Watchers::NONE);
+                }
+                if self.len.load(Ordering::Relaxed) < self.capacity {
+                    st.buffer.push_back(value());
+                    self.add_len(1);
+                    return Put::Sent(Wake::NONE, st.watchers());
+                }
+                Put::Full
+            })
+        }
+    }
+
+    #[inline(always)]
+    fn add_len(&self, by: isize) {
+        // Only the holder of the lock writes, so load and store need not be one.
+        let len = self.len.load(Ordering::Relaxed);
+        self.len.store(len.wrapping_add_signed(by), Ordering::Relaxed);
+    }
+
+    /// Gives back a value that was handed to a receive which then was dropped: to the next receiver, else to where it
+    /// was in the order of sending. If no receiver is left, the value comes back, to be dropped outside the lock.
+    ///
+    /// # Safety
+    ///
+    /// The lock is held.
+    pub(super) unsafe fn put_back(&self, value: T, number: usize) -> (Option<T>, Wake, Watchers) {
+        // SAFETY: the lock is held, for this block and the claim in it.
+        unsafe {
+            self.with(|st| {
+                if let Some(receiver) = st.recvq.claim(ptr::null()) {
+                    Waiter::give(receiver.as_ptr(), value, number);
+                    return (None, Waiter::complete(receiver.as_ptr(), state::DONE), Watchers::NONE);
+                }
+                if self.receivers.load(Ordering::Relaxed) == 0 {
+                    return (Some(value), Wake::NONE, Watchers::NONE);
+                }
+                st.rare().insert_returned(value, number);
+                self.add_len(1);
+                (None, Wake::NONE, st.watchers())
+            })
+        }
+    }
+
+    /// Closes the channel. False if it was closed already.
+    pub(super) fn close(&self) -> bool {
+        {
+            let _held = self.lock.guard();
+            if self.closed.load(Ordering::Relaxed) {
+                return false;
+            }
+            self.closed.store(true, Ordering::Relaxed);
+        }
+        // From here on nobody queues, and nobody is served from the queues but by this loop.
+        const BATCH: usize = 32;
+        loop {
+            let mut wakes = [const { Wake::NONE }; BATCH];
+            let mut count = 0;
+            let watchers = {
+                let _held = self.lock.guard();
+                // SAFETY: the lock is held.
+                unsafe {
+                    self.with(|st| {
+                        while count < BATCH {
+                            let claimed = st.recvq.claim(ptr::null()).or_else(|| st.sendq.claim(ptr::null()));
+                            let Some(waiter) = claimed else { break };
+                            // The slot stays as it was, which is what `CLOSED` says.
+                            wakes[count] = Waiter::complete(waiter.as_ptr(), state::CLOSED);
+                            count += 1;
+                        }
+                        st.watchers()
+                    })
+                }
+            };
+            wakes.into_iter().take(count).for_each(Wake::wake);
+            watchers.wake();
+            if count < BATCH {
+                return true;
+            }
+        }
+    }
+
+    /// Queues a receive.
+    ///
+    /// # Safety
+    ///
+    /// The lock is held; as [`WaitQueue::push_lone`] and [`WaitQueue::push_case`].
+    #[inline(always)]
+    pub(super) unsafe fn enqueue_recv(&self, waiter: *mut Waiter<T>, by: By) {
+        // SAFETY: passed on to the caller.
+        unsafe {
+            self.with(|st| match by {
+                By::Lone(waker) => st.recvq.push_lone(waiter, waker),
+                By::Select(token) => st.recvq.push_case(waiter, token),
+            })
+        }
+    }
+
+    /// Queues a send; streams that watch the channel are to be woken, for they may take its value.
+    ///
+    /// # Safety
+    ///
+    /// As [`Core::enqueue_recv`].
+    #[inline(always)]
+    pub(super) unsafe fn enqueue_send(&self, waiter: *mut Waiter<T>, by: By) -> Watchers {
+        // SAFETY: passed on to the caller.
+        unsafe {
+            self.with(|st| {
+                match by {
+                    By::Lone(waker) => st.sendq.push_lone(waiter, waker),
+                    By::Select(token) => st.sendq.push_case(waiter, token),
+                }
+                st.watchers()
+            })
+        }
+    }
+
+    /// Takes a waiter out of its queue, if it is there still.
+    ///
+    /// # Safety
+    ///
+    /// The lock is held; as [`WaitQueue::remove`].
+    pub(super) unsafe fn dequeue(&self, waiter: *mut Waiter<T>, sends: bool) {
+        // SAFETY: passed on to the caller.
+        unsafe { self.with(|st| if sends { st.sendq.remove(waiter) } else { st.recvq.remove(waiter) }) }
+    }
+
+    /// Registers the stream `watcher` (0: give it a name), to be woken when there may be something to take.
+    ///
+    /// # Safety
+    ///
+    /// The lock is held. The waker that comes back is to be dropped outside it.
+    pub(super) unsafe fn watch(&self, watcher: &mut usize, waker: Waker) -> Option<Waker> {
+        // SAFETY: the lock is held.
+        unsafe {
+            self.with(|st| {
+                let rare = st.rare();
+                if *watcher == 0 {
+                    rare.last_watcher += 1;
+                    *watcher = rare.last_watcher;
+                }
+                match rare.watchers.iter_mut().find(|(name, _)| name == watcher) {
+                    Some((_, old)) => Some(std::mem::replace(old, waker)),
+                    None => {
+                        rare.watchers.push((*watcher, waker));
+                        None
+                    }
+                }
+            })
+        }
+    }
+
+    /// Forgets a stream.
+    pub(super) fn unwatch(&self, watcher: usize) {
+        let waker = {
+            let _held = self.lock.guard();
+            // SAFETY: the lock is held.
+            unsafe {
+                self.with(|st| {
+                    let watchers = &mut st.rare.as_mut()?.watchers;
+                    let at = watchers.iter().position(|(name, _)| *name == watcher)?;
+                    Some(watchers.swap_remove(at))
+                })
+            }
+        };
+        drop(waker);
+    }
+
+    fn discard(&self) {
+        let values = {
+            let _held = self.lock.guard();
+            self.len.store(0, Ordering::Relaxed);
+            // SAFETY: the lock is held.
+            unsafe {
+                self.with(|st| {
+                    let returned = st.rare.as_mut().map(|rare| std::mem::take(&mut rare.returned));
+                    (std::mem::take(&mut st.buffer), returned)
+                })
+            }
+        };
+        drop(values);
+    }
+}
+
+/// On whose behalf a waiter is queued.
+pub(super) enum By {
+    Lone(Waker),
+    Select(NonNull<Token>),
+}
+
+impl<T> State<T> {
+    #[inline(always)]
+    fn watchers(&mut self) -> Watchers {
+        match &mut self.rare {
+            Some(rare) => Watchers(std::mem::take(&mut rare.watchers)),
+            None => Watchers::NONE,
+        }
+    }
+
+    fn rare(&mut self) -> &mut Rare<T> {
+        self.rare
+            .get_or_insert_with(|| Box::new(Rare { returned: Vec::new(), watchers: Vec::new(), last_watcher: 0 }))
+    }
+}
+
+impl<T> Rare<T> {
+    fn pop_returned(&mut self) -> Option<T> {
+        if self.returned.is_empty() { None } else { Some(self.returned.remove(0).1) }
+    }
+
+    fn insert_returned(&mut self, value: T, number: usize) {
+        let at = self.returned.partition_point(|(before, _)| (number.wrapping_sub(*before) as isize) > 0);
+        self.returned.insert(at, (number, value));
+    }
+}
+
+/// Which side a handle is on.
+#[derive(Clone, Copy)]
+pub(super) enum Side {
+    Send,
+    Receive,
+}
+
+/// A counted reference to a channel, from one side; none is a nil channel.
+pub(super) struct Handle<T> {
+    core: Option<NonNull<Core<T>>>,
+}
+
+// SAFETY: a handle is a shared reference to a `Core`, which is `Sync` when `T: Send`.
+unsafe impl<T: Send> Send for Handle<T> {}
+// SAFETY: as above.
+unsafe impl<T: Send> Sync for Handle<T> {}
+
+impl<T> Handle<T> {
+    pub(super) const NIL: Self = Self { core: None };
+
+    /// Two handles, one a side.
+    pub(super) fn pair(capacity: usize) -> (Self, Self) {
+        let core = Some(NonNull::from(Box::leak(Box::new(Core::new(capacity)))));
+        (Self { core }, Self { core })
+    }
+
+    #[inline(always)]
+    pub(super) fn core(&self) -> Option<&Core<T>> {
+        // SAFETY: this handle is counted, so the channel lives.
+        self.core.map(|core| unsafe { &*core.as_ptr() })
+    }
+
+    pub(super) fn address(&self) -> usize {
+        self.core.map_or(0, |core| core.addr().get())
+    }
+
+    #[inline]
+    pub(super) fn clone_on(&self, side: Side) -> Self {
+        if let Some(core) = self.core() {
+            let before = core.count(side).fetch_add(1, Ordering::Relaxed);
+            // As `Arc`: a count that wraps would free a channel in use, and only leaking handles gets there.
+            if before > isize::MAX as usize {
+                std::process::abort();
+            }
+        }
+        Self { core: self.core }
+    }
+
+    /// Ends the handle. The last one of its side closes the channel; the last one of all frees it.
+    #[inline]
+    pub(super) fn release(&mut self, side: Side) {
+        let Some(core) = self.core.take() else { return };
+        // SAFETY: this handle is still counted.
+        let count = unsafe { core.as_ref() }.count(side);
+        // Release: what this handle did comes before the last handle's close.
+        if count.fetch_sub(1, Ordering::Release) == 1 {
+            fence(Ordering::Acquire);
+            // SAFETY: this side's count has just become zero by this call, and no handle of it is left.
+            unsafe { Self::release_last(core, side) };
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    unsafe fn release_last(core: NonNull<Core<T>>, side: Side) {
+        /// Frees on unwinding too: a value's destructor may panic in `discard`.
+        struct Free<T>(NonNull<Core<T>>);
+        impl<T> Drop for Free<T> {
+            fn drop(&mut self) {
+                // AcqRel: the second side sees all that the first one did.
+                // SAFETY: until both sides have come by here, the channel lives.
+                if unsafe { self.0.as_ref() }.half_gone.swap(true, Ordering::AcqRel) {
+                    // SAFETY: both sides have no handles left, and the channel came from a `Box`.
+                    drop(unsafe { Box::from_raw(self.0.as_ptr()) });
+                }
+            }
+        }
+        let free = Free(core);
+        // SAFETY: as above.
+        let core = unsafe { free.0.as_ref() };
+        core.close();
+        if let Side::Receive = side {
+            core.discard();
+        }
+    }
+}
+
+impl<T> Core<T> {
+    #[inline(always)]
+    fn count(&self, side: Side) -> &AtomicUsize {
+        match side {
+            Side::Send => &self.senders,
+            Side::Receive => &self.receivers,
+        }
+    }
+}
+
+impl<T> fmt::Debug for Core<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Channel")
+            .field("len", &self.len.load(Ordering::Relaxed))
+            .field("capacity", &self.capacity)
+            .field("closed", &self.closed.load(Ordering::Relaxed))
+            .finish_non_exhaustive()
+    }
+}

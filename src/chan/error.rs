@@ -1,0 +1,128 @@
+//! What can go wrong on a channel. A failed send gives the value back.
+
+use std::error::Error;
+use std::fmt;
+
+/// A send failed because the channel is closed; it holds the value.
+///
+/// Go panics here ("send on closed channel"); gopark returns the value.
+///
+/// ```
+/// use gopark::chan::{self, SendError};
+///
+/// let (tx, rx) = chan::unbuffered();
+/// drop(rx);
+/// let sent = gopark::block_on(async { tx.send("news").await });
+/// assert_eq!(sent, Err(SendError("news")));
+/// assert_eq!(sent.unwrap_err().to_string(), "send on closed channel");
+/// ```
+#[derive(PartialEq, Eq, Clone, Copy, Hash)]
+pub struct SendError<T>(pub T);
+
+impl<T> SendError<T> {
+    /// The value that was not sent.
+    ///
+    /// ```
+    /// assert_eq!(gopark::chan::SendError(7).into_inner(), 7);
+    /// ```
+    pub fn into_inner(self) -> T {
+        self.0
+    }
+}
+
+impl<T> fmt::Debug for SendError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad("SendError(..)")
+    }
+}
+
+impl<T> fmt::Display for SendError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad("send on closed channel")
+    }
+}
+
+impl<T> Error for SendError<T> {}
+
+/// A `try_send` did not send; it holds the value.
+///
+/// ```
+/// use gopark::chan::{self, TrySendError};
+///
+/// let (tx, rx) = chan::bounded(1);
+/// assert_eq!(tx.try_send(1), Ok(()));
+/// assert_eq!(tx.try_send(2), Err(TrySendError::Full(2)));
+/// drop(rx);
+/// assert_eq!(tx.try_send(3), Err(TrySendError::Closed(3)));
+/// ```
+#[derive(PartialEq, Eq, Clone, Copy, Hash)]
+pub enum TrySendError<T> {
+    /// Nobody receives and the buffer, if any, is full: a `send` would wait.
+    Full(T),
+    /// The channel is closed.
+    Closed(T),
+}
+
+impl<T> TrySendError<T> {
+    /// The value that was not sent.
+    ///
+    /// ```
+    /// assert_eq!(gopark::chan::TrySendError::Full(7).into_inner(), 7);
+    /// ```
+    pub fn into_inner(self) -> T {
+        match self {
+            Self::Full(value) | Self::Closed(value) => value,
+        }
+    }
+}
+
+impl<T> fmt::Debug for TrySendError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Full(_) => f.pad("Full(..)"),
+            Self::Closed(_) => f.pad("Closed(..)"),
+        }
+    }
+}
+
+impl<T> fmt::Display for TrySendError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Full(_) => f.pad("send would wait: the channel is full"),
+            Self::Closed(_) => f.pad("send on closed channel"),
+        }
+    }
+}
+
+impl<T> Error for TrySendError<T> {}
+
+/// A `try_recv` received nothing.
+///
+/// ```
+/// use gopark::chan::{self, TryRecvError};
+///
+/// let (tx, rx) = chan::bounded(1);
+/// assert_eq!(rx.try_recv(), Err(TryRecvError::Empty));
+/// tx.try_send(1).unwrap();
+/// tx.close();
+/// assert_eq!(rx.try_recv(), Ok(1));
+/// assert_eq!(rx.try_recv(), Err(TryRecvError::Closed));
+/// ```
+#[derive(Debug, PartialEq, Eq, Clone, Copy, Hash)]
+pub enum TryRecvError {
+    /// Nothing is there now: a `recv` would wait.
+    Empty,
+    /// The channel is closed and drained: nothing will come any more.
+    Closed,
+}
+
+impl fmt::Display for TryRecvError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Empty => f.pad("receive would wait: the channel is empty"),
+            Self::Closed => f.pad("receive on closed channel"),
+        }
+    }
+}
+
+impl Error for TryRecvError {}

@@ -1,0 +1,526 @@
+//! Channels: the pipes that connect goroutines.
+//!
+//! [`unbuffered`] is Go's `make(chan T)`: a send completes when a receiver takes the value. [`bounded`] is
+//! `make(chan T, n)`: n values fit in between. Both ends can be cloned, and any number of goroutines, tasks of other
+//! executors and plain threads may use them at once; each value reaches exactly one receiver.
+//!
+//! ```
+//! use gopark::chan;
+//!
+//! gopark::block_on(async {
+//!     let (tx, rx) = chan::unbuffered();
+//!     gopark::go(async move {
+//!         for i in 0..3 {
+//!             tx.send(i).await.unwrap();
+//!         }
+//!     }); // the last sender is dropped: the channel closes
+//!     let mut sum = 0;
+//!     while let Some(i) = rx.recv().await {
+//!         sum += i;
+//!     }
+//!     assert_eq!(sum, 3);
+//! });
+//! ```
+//!
+//! # What to rely on
+//!
+//! * **Hand-off.** A send that finds a receiver waiting gives the value to it, and a receive from a full buffer moves
+//!   the oldest waiting sender's value in, in the same step. Nobody slips in between, and a waiting operation is
+//!   woken once, when it is complete.
+//! * **First come, first served** among waiting receivers, and among waiting senders.
+//! * **Nothing lost.** Dropping any pending operation loses no value and no wake-up.
+//! * **Streams are guests.** A [`Receiver`] used as a `Stream` is told that there is something to take, it is never
+//!   handed a value; so a stream that is left idle delays nobody, at the price of one more hop.
+//!
+//! # Memory ordering
+//!
+//! A send synchronizes before the completion of its receive. Closing a channel synchronizes before a receive that
+//! returns because of it. On an unbuffered channel a receive synchronizes before the completion of its send; on one
+//! of capacity C, the k-th receive synchronizes before the completion of the k+C-th send.
+//! (The Go Memory Model, "Channel communication".)
+
+mod core;
+mod error;
+mod op;
+
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::panic::Location;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use futures_lite::Stream;
+use futures_lite::future::block_on;
+
+use self::core::{Core, Handle, Put, Side, Took};
+pub use error::{SendError, TryRecvError, TrySendError};
+pub use op::{Receiving, Sending};
+
+use crate::coop;
+
+/// A channel without a buffer. Go: `make(chan T)`.
+///
+/// ```
+/// use gopark::chan;
+///
+/// let (tx, rx) = chan::unbuffered();
+/// gopark::block_on(async {
+///     gopark::go(async move { tx.send("hello").await });
+///     assert_eq!(rx.recv().await, Some("hello"));
+/// });
+/// ```
+#[doc(alias = "make")]
+#[doc(alias = "chan")]
+pub fn unbuffered<T>() -> (Sender<T>, Receiver<T>) {
+    bounded(0)
+}
+
+/// A channel with room for `cap` values. Go: `make(chan T, cap)`. `bounded(0)` is [`unbuffered`].
+///
+/// The room of a small channel is allocated at once, that of a large one as it is used.
+///
+/// ```
+/// use gopark::chan;
+///
+/// let (tx, rx) = chan::bounded(2);
+/// assert!(tx.try_send(1).is_ok() && tx.try_send(2).is_ok() && tx.try_send(3).is_err());
+/// assert_eq!((rx.len(), rx.capacity()), (2, 2));
+/// ```
+#[doc(alias = "make")]
+#[doc(alias = "chan")]
+pub fn bounded<T>(cap: usize) -> (Sender<T>, Receiver<T>) {
+    let (tx, rx) = Handle::pair(cap);
+    (Sender { handle: tx }, Receiver { handle: rx, watcher: 0 })
+}
+
+/// The sending end of a channel. Go: `chan<- T`.
+///
+/// Clones send into the same channel; they are equal, and hash alike. When the last one is dropped, the channel closes.
+pub struct Sender<T> {
+    handle: Handle<T>,
+}
+
+/// The receiving end of a channel. Go: `<-chan T`.
+///
+/// Clones receive from the same channel, each value reaching one of them; they are equal, and hash alike. When the last
+/// one is dropped, the channel closes, what it holds is dropped, and sends fail, giving their value back.
+pub struct Receiver<T> {
+    handle: Handle<T>,
+    /// This handle's name among the channel's watchers while it is used as a stream; 0: none yet.
+    watcher: usize,
+}
+
+impl<T> Sender<T> {
+    /// A sender of no channel, as Go's nil channel: a send waits for ever, [`try_send`](Self::try_send) finds it full,
+    /// [`close`](Self::close) panics. In a `select!` it switches a case off.
+    ///
+    /// ```
+    /// use gopark::chan::{Sender, TrySendError};
+    ///
+    /// let nil = Sender::nil();
+    /// assert_eq!(nil.try_send(1), Err(TrySendError::Full(1)));
+    /// ```
+    pub const fn nil() -> Self {
+        Self { handle: Handle::NIL }
+    }
+
+    /// Sends `value`, waiting until a receiver or the buffer takes it. Go: `ch <- v`.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError`] with the value if the channel is closed, or is closed while this waits.
+    ///
+    /// # Panics
+    ///
+    /// The future panics when it is polled again after it has completed.
+    ///
+    /// # Cancellation
+    ///
+    /// Dropping the future before the value was taken sends nothing and drops the value. Use
+    /// [`try_send`](Self::try_send) where the value must come back.
+    ///
+    /// ```
+    /// use gopark::chan;
+    ///
+    /// gopark::block_on(async {
+    ///     let (tx, rx) = chan::bounded(1);
+    ///     assert!(tx.send('a').await.is_ok());
+    ///     assert_eq!(rx.recv().await, Some('a'));
+    /// });
+    /// ```
+    #[doc(alias = "<-")]
+    #[inline(always)]
+    #[track_caller]
+    pub fn send(&self, value: T) -> Sending<'_, T> {
+        Sending::new(self.handle.core(), value, Location::caller())
+    }
+
+    /// Sends `value` if that is possible at once. Go: `select { case ch <- v: default: }`.
+    ///
+    /// # Errors
+    ///
+    /// [`TrySendError::Full`] if it would have to wait, [`TrySendError::Closed`] if the channel is closed; both give
+    /// the value back. A receiver that is used as a stream is not waiting: into an unbuffered channel that only streams
+    /// watch nothing can be sent at once.
+    ///
+    /// ```
+    /// use gopark::chan::{self, TrySendError};
+    ///
+    /// let (tx, _rx) = chan::unbuffered();
+    /// assert_eq!(tx.try_send(1), Err(TrySendError::Full(1)));
+    /// ```
+    pub fn try_send(&self, value: T) -> Result<(), TrySendError<T>> {
+        let Some(core) = self.handle.core() else { return Err(TrySendError::Full(value)) };
+        let mut value = Some(value);
+        core.lock.lock();
+        // SAFETY: the lock is held.
+        let put = unsafe { core.put(std::ptr::null(), || value.take().expect("taken once")) };
+        // SAFETY: taken above.
+        unsafe { core.lock.unlock() };
+        match (put, value) {
+            (Put::Sent(wake, watchers), _) => {
+                wake.wake();
+                watchers.wake();
+                Ok(())
+            }
+            (Put::Closed, Some(value)) => Err(TrySendError::Closed(value)),
+            (Put::Full, Some(value)) => Err(TrySendError::Full(value)),
+            (Put::Closed | Put::Full, None) => unreachable!("only a sent value is taken"),
+        }
+    }
+
+    /// Sends `value`, blocking the thread: for plain threads that talk to goroutines.
+    ///
+    /// # Errors
+    ///
+    /// As [`send`](Self::send).
+    ///
+    /// ```
+    /// use gopark::chan;
+    ///
+    /// let (tx, rx) = chan::unbuffered();
+    /// let thread = std::thread::spawn(move || tx.send_blocking(5));
+    /// assert_eq!(gopark::block_on(async { rx.recv().await }), Some(5));
+    /// thread.join().unwrap().unwrap();
+    /// ```
+    #[track_caller]
+    pub fn send_blocking(&self, value: T) -> Result<(), SendError<T>> {
+        block_on(self.send(value))
+    }
+
+    /// Closes the channel: what it holds can still be received, and then receivers are told the end. Go: `close(ch)`.
+    ///
+    /// Sends that wait fail, giving their values back. True if this call closed it, false if it was closed before (where
+    /// Go panics).
+    ///
+    /// # Panics
+    ///
+    /// On a [`nil`](Self::nil) sender: "close of nil channel".
+    ///
+    /// ```
+    /// use gopark::chan;
+    ///
+    /// let (tx, rx) = chan::bounded::<()>(1);
+    /// assert!(tx.close());
+    /// assert!(!tx.close());
+    /// assert_eq!(gopark::block_on(async { rx.recv().await }), None);
+    /// ```
+    #[track_caller]
+    pub fn close(&self) -> bool {
+        match self.handle.core() {
+            Some(core) => core.close(),
+            None => panic!("close of nil channel"),
+        }
+    }
+}
+
+impl<T> Receiver<T> {
+    /// A receiver of no channel, as Go's nil channel: a receive waits for ever, [`try_recv`](Self::try_recv) finds
+    /// nothing. In a `select!` it switches a case off.
+    ///
+    /// ```
+    /// use gopark::chan::{Receiver, TryRecvError};
+    ///
+    /// assert_eq!(Receiver::<u8>::nil().try_recv(), Err(TryRecvError::Empty));
+    /// ```
+    pub const fn nil() -> Self {
+        Self { handle: Handle::NIL, watcher: 0 }
+    }
+
+    /// Receives a value, waiting for one; `None` when the channel is closed and drained. Go: `v, ok := <-ch`.
+    ///
+    /// # Panics
+    ///
+    /// The future panics when it is polled again after it has completed.
+    ///
+    /// # Cancellation
+    ///
+    /// Dropping the future loses no value: one that was handed to it already goes to the next receiver, else back to
+    /// its place in the channel.
+    ///
+    /// ```
+    /// use gopark::chan;
+    ///
+    /// gopark::block_on(async {
+    ///     let (tx, rx) = chan::bounded(1);
+    ///     tx.send(7).await.unwrap();
+    ///     drop(tx);
+    ///     assert_eq!(rx.recv().await, Some(7));
+    ///     assert_eq!(rx.recv().await, None);
+    /// });
+    /// ```
+    #[doc(alias = "<-")]
+    #[inline(always)]
+    #[track_caller]
+    pub fn recv(&self) -> Receiving<'_, T> {
+        Receiving::new(self.handle.core(), Location::caller())
+    }
+
+    /// Receives a value if there is one now. Go: `select { case v, ok := <-ch: default: }`.
+    ///
+    /// # Errors
+    ///
+    /// [`TryRecvError::Empty`] if it would have to wait, [`TryRecvError::Closed`] if nothing will come any more.
+    ///
+    /// ```
+    /// use gopark::chan::{self, TryRecvError};
+    ///
+    /// let (tx, rx) = chan::bounded(1);
+    /// assert_eq!(rx.try_recv(), Err(TryRecvError::Empty));
+    /// tx.try_send(1).unwrap();
+    /// assert_eq!(rx.try_recv(), Ok(1));
+    /// ```
+    pub fn try_recv(&self) -> Result<T, TryRecvError> {
+        let Some(core) = self.handle.core() else { return Err(TryRecvError::Empty) };
+        core.lock.lock();
+        // SAFETY: the lock is held.
+        let took = unsafe { core.take(std::ptr::null()) };
+        // SAFETY: taken above.
+        unsafe { core.lock.unlock() };
+        match took {
+            Took::Value(value, wake) => {
+                wake.wake();
+                Ok(value)
+            }
+            Took::Closed => Err(TryRecvError::Closed),
+            Took::Empty => Err(TryRecvError::Empty),
+        }
+    }
+
+    /// Receives a value, blocking the thread: for plain threads that talk to goroutines. `None` when the channel is
+    /// closed and drained.
+    ///
+    /// ```
+    /// use gopark::chan;
+    ///
+    /// let (tx, rx) = chan::unbuffered();
+    /// gopark::go(async move { tx.send(5).await });
+    /// assert_eq!(rx.recv_blocking(), Some(5));
+    /// assert_eq!(rx.recv_blocking(), None);
+    /// ```
+    #[track_caller]
+    pub fn recv_blocking(&self) -> Option<T> {
+        block_on(self.recv())
+    }
+
+    /// Iterates over the values until the channel is closed and drained, blocking the thread for each.
+    /// Go: `for v := range ch`, for plain threads.
+    ///
+    /// ```
+    /// use gopark::chan;
+    ///
+    /// let (tx, rx) = chan::bounded(1);
+    /// gopark::go(async move {
+    ///     for i in 0..4 {
+    ///         tx.send(i).await.unwrap();
+    ///     }
+    /// });
+    /// assert_eq!(rx.iter_blocking().sum::<i32>(), 6);
+    /// ```
+    pub fn iter_blocking(&self) -> IterBlocking<'_, T> {
+        IterBlocking { rx: self }
+    }
+}
+
+/// What both ends can tell of their channel.
+macro_rules! observers {
+    ($end:ident) => {
+        impl<T> $end<T> {
+            /// True once the channel is closed, by [`close`](Sender::close) or because one side has no handles left. It
+            /// may still hold values.
+            ///
+            /// ```
+            /// let (tx, rx) = gopark::chan::unbuffered::<()>();
+            /// assert!(!tx.is_closed());
+            /// tx.close();
+            /// assert!(tx.is_closed() && rx.is_closed());
+            /// ```
+            pub fn is_closed(&self) -> bool {
+                self.handle.core().is_some_and(Core::is_closed)
+            }
+
+            /// The number of values in the channel now; never those of waiting senders. A value whose receiver was
+            /// dropped after the hand-over counts, so this can exceed the capacity. Go: `len(ch)`.
+            ///
+            /// ```
+            /// let (tx, rx) = gopark::chan::bounded(3);
+            /// tx.try_send('a').unwrap();
+            /// assert_eq!((tx.len(), rx.len()), (1, 1));
+            /// ```
+            pub fn len(&self) -> usize {
+                self.handle.core().map_or(0, Core::len)
+            }
+
+            /// The room of the channel; 0 if it is unbuffered or nil. Go: `cap(ch)`.
+            ///
+            /// ```
+            /// let (tx, rx) = gopark::chan::bounded::<()>(3);
+            /// assert_eq!((tx.capacity(), rx.capacity()), (3, 3));
+            /// ```
+            #[doc(alias = "cap")]
+            pub fn capacity(&self) -> usize {
+                self.handle.core().map_or(0, Core::capacity)
+            }
+
+            /// True if the channel holds no value: always so for an unbuffered one.
+            ///
+            /// ```
+            /// let (tx, rx) = gopark::chan::unbuffered::<()>();
+            /// assert!(tx.is_empty() && rx.is_empty());
+            /// ```
+            pub fn is_empty(&self) -> bool {
+                self.len() == 0
+            }
+
+            /// True if the channel holds as much as it has room for: always so for an unbuffered one.
+            ///
+            /// ```
+            /// let (tx, rx) = gopark::chan::bounded(1);
+            /// assert!(!rx.is_full());
+            /// tx.try_send(()).unwrap();
+            /// assert!(rx.is_full());
+            /// ```
+            pub fn is_full(&self) -> bool {
+                self.len() >= self.capacity()
+            }
+        }
+
+        impl<T> PartialEq for $end<T> {
+            fn eq(&self, other: &Self) -> bool {
+                self.handle.address() == other.handle.address()
+            }
+        }
+
+        impl<T> Eq for $end<T> {}
+
+        impl<T> Hash for $end<T> {
+            fn hash<H: Hasher>(&self, state: &mut H) {
+                self.handle.address().hash(state);
+            }
+        }
+
+        impl<T> fmt::Debug for $end<T> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.debug_struct(stringify!($end)).field("channel", &self.handle.core()).finish()
+            }
+        }
+    };
+}
+
+observers!(Sender);
+observers!(Receiver);
+
+impl<T> Clone for Sender<T> {
+    #[inline]
+    fn clone(&self) -> Self {
+        Self { handle: self.handle.clone_on(Side::Send) }
+    }
+}
+
+impl<T> Clone for Receiver<T> {
+    #[inline]
+    fn clone(&self) -> Self {
+        Self { handle: self.handle.clone_on(Side::Receive), watcher: 0 }
+    }
+}
+
+impl<T> Drop for Sender<T> {
+    #[inline]
+    fn drop(&mut self) {
+        self.handle.release(Side::Send);
+    }
+}
+
+impl<T> Drop for Receiver<T> {
+    #[inline]
+    fn drop(&mut self) {
+        if self.watcher != 0 {
+            if let Some(core) = self.handle.core() {
+                core.unwatch(self.watcher);
+            }
+        }
+        self.handle.release(Side::Receive);
+    }
+}
+
+/// A stream of the values, until the channel is closed and drained.
+///
+/// # Cancellation
+///
+/// A stream is woken when there is something to take and then takes it as a newcomer would; it is never handed a value.
+/// So dropping a `next()` or leaving the stream idle strands nothing.
+impl<T> Stream for Receiver<T> {
+    type Item = T;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<T>> {
+        if !coop::poll_ready(cx) {
+            return Poll::Pending;
+        }
+        let this = &mut *self;
+        let Some(core) = this.handle.core() else { return Poll::Pending };
+        let found = match this.try_recv() {
+            Err(TryRecvError::Empty) => {
+                // The clone may run anybody's code: outside the lock.
+                let waker = cx.waker().clone();
+                core.lock.lock();
+                // SAFETY: the lock is held until below.
+                let (took, old) = unsafe {
+                    match core.take(std::ptr::null()) {
+                        Took::Empty => (Took::Empty, core.watch(&mut this.watcher, waker)),
+                        took => (took, Some(waker)),
+                    }
+                };
+                // SAFETY: taken above.
+                unsafe { core.lock.unlock() };
+                drop(old);
+                match took {
+                    Took::Value(value, wake) => {
+                        wake.wake();
+                        Poll::Ready(Some(value))
+                    }
+                    Took::Closed => Poll::Ready(None),
+                    Took::Empty => Poll::Pending,
+                }
+            }
+            Ok(value) => Poll::Ready(Some(value)),
+            Err(TryRecvError::Closed) => Poll::Ready(None),
+        };
+        let value = ready!(found);
+        coop::spend();
+        Poll::Ready(value)
+    }
+}
+
+/// The values of a channel for a plain thread, made by [`Receiver::iter_blocking`].
+#[derive(Debug)]
+pub struct IterBlocking<'a, T> {
+    rx: &'a Receiver<T>,
+}
+
+impl<T> Iterator for IterBlocking<'_, T> {
+    type Item = T;
+
+    fn next(&mut self) -> Option<T> {
+        self.rx.recv_blocking()
+    }
+}

@@ -1,0 +1,466 @@
+//! Floor 3: one send, one receive, as futures.
+//!
+//! A lone operation takes its channel's lock once: it is done at once, or it parks and is polled again when it is
+//! complete, without the lock.
+
+use std::cell::UnsafeCell;
+use std::fmt;
+use std::mem::MaybeUninit;
+use std::panic::Location;
+use std::pin::Pin;
+use std::ptr;
+use std::task::{Context, Poll, Waker};
+
+use super::core::{By, Core, Put, Took};
+use super::error::SendError;
+use crate::coop::{self, Reason};
+use crate::waitq::{Waiter, Wake, state};
+
+/// A pending send, made by [`Sender::send`](super::Sender::send).
+///
+/// # Cancellation
+///
+/// Dropped before its value was taken, it takes its place out of the queue and drops the value: nothing was sent.
+/// Dropped after that, the value stays delivered.
+#[must_use = "a send does nothing unless awaited"]
+pub struct Sending<'a, T> {
+    core: Option<&'a Core<T>>,
+    waiter: UnsafeCell<Waiter<T>>,
+}
+
+/// A pending receive, made by [`Receiver::recv`](super::Receiver::recv).
+///
+/// # Cancellation
+///
+/// Dropped before a value came, it takes its place out of the queue. Dropped after a value was handed to it, the value
+/// goes to the next receiver, else back to its place in the channel: nothing is lost.
+#[must_use = "a receive does nothing unless awaited"]
+pub struct Receiving<'a, T> {
+    core: Option<&'a Core<T>>,
+    waiter: UnsafeCell<Waiter<T>>,
+}
+
+// SAFETY: the waiter is reached by other threads only under its channel's lock (I1, I3); it carries a `T` and a waker
+// from thread to thread.
+unsafe impl<T: Send> Send for Sending<'_, T> {}
+// SAFETY: as above.
+unsafe impl<T: Send> Send for Receiving<'_, T> {}
+// SAFETY: `&Sending` gives access to nothing.
+unsafe impl<T: Send> Sync for Sending<'_, T> {}
+// SAFETY: `&Receiving` gives access to nothing.
+unsafe impl<T: Send> Sync for Receiving<'_, T> {}
+
+impl<'a, T> Sending<'a, T> {
+    #[inline(always)]
+    pub(super) fn new(core: Option<&'a Core<T>>, value: T, site: &'static Location<'static>) -> Self {
+        Self { core, waiter: UnsafeCell::new(Waiter::new(MaybeUninit::new(value), site)) }
+    }
+}
+
+impl<'a, T> Receiving<'a, T> {
+    #[inline(always)]
+    pub(super) fn new(core: Option<&'a Core<T>>, site: &'static Location<'static>) -> Self {
+        Self { core, waiter: UnsafeCell::new(Waiter::new(MaybeUninit::uninit(), site)) }
+    }
+}
+
+#[cold]
+#[inline(never)]
+#[track_caller]
+fn polled_after_completion() -> ! {
+    panic!("gopark: channel operation polled after completion")
+}
+
+impl<T> Future for Receiving<'_, T> {
+    type Output = Option<T>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<T>> {
+        let waiter = self.waiter.get();
+        // SAFETY: the state is atomic, and the waiter lives as long as `self`.
+        match unsafe { (*waiter).state() } {
+            state::IDLE => {
+                if !coop::poll_ready(cx) {
+                    return Poll::Pending;
+                }
+                // SAFETY: the state is IDLE.
+                unsafe { self.first_poll(cx) }
+            }
+            // SAFETY: the state is not IDLE.
+            _ => unsafe { self.outcome(cx) },
+        }
+    }
+}
+
+impl<T> Receiving<'_, T> {
+    /// # Safety
+    ///
+    /// The state is IDLE.
+    #[inline(always)]
+    unsafe fn first_poll(&self, cx: &mut Context<'_>) -> Poll<Option<T>> {
+        let waiter = self.waiter.get();
+        // SAFETY: never queued, says the caller.
+        let site = unsafe { Waiter::site(waiter) };
+        let Some(core) = self.core else {
+            coop::park_at(site, Reason::ChanReceiveNil);
+            return Poll::Pending;
+        };
+        core.lock.lock();
+        // SAFETY: the lock is held until the `unlock` on each path; a pinned, unqueued waiter is queued, and this
+        // future's drop takes it out (I5).
+        unsafe {
+            match core.take(ptr::null()) {
+                Took::Value(value, wake) => {
+                    core.lock.unlock();
+                    (*waiter).finish();
+                    coop::spend();
+                    wake.wake();
+                    Poll::Ready(Some(value))
+                }
+                Took::Closed => {
+                    core.lock.unlock();
+                    (*waiter).finish();
+                    coop::spend();
+                    Poll::Ready(None)
+                }
+                Took::Empty if coop::trusts(cx.waker()) => {
+                    core.enqueue_recv(waiter, By::Lone(cx.waker().clone()));
+                    core.lock.unlock();
+                    coop::park_at(site, Reason::ChanReceive);
+                    Poll::Pending
+                }
+                Took::Empty => {
+                    core.lock.unlock();
+                    self.park_foreign(core, cx.waker().clone())
+                }
+            }
+        }
+    }
+
+    /// Parks with a waker whose clone may run anybody's code, and was made outside the lock.
+    #[cold]
+    #[inline(never)]
+    fn park_foreign(&self, core: &Core<T>, waker: Waker) -> Poll<Option<T>> {
+        let waiter = self.waiter.get();
+        core.lock.lock();
+        // SAFETY: as in `first_poll`. The clone may have polled nobody: `self` is borrowed by its one poll.
+        unsafe {
+            let found = core.take(ptr::null());
+            if let Took::Empty = found {
+                core.enqueue_recv(waiter, By::Lone(waker));
+                core.lock.unlock();
+                return Poll::Pending;
+            }
+            core.lock.unlock();
+            (*waiter).finish();
+            match found {
+                Took::Value(value, wake) => {
+                    wake.wake();
+                    Poll::Ready(Some(value))
+                }
+                Took::Closed | Took::Empty => Poll::Ready(None),
+            }
+        }
+    }
+
+    /// # Safety
+    ///
+    /// The state is not IDLE.
+    #[inline(always)]
+    unsafe fn outcome(&self, cx: &mut Context<'_>) -> Poll<Option<T>> {
+        let waiter = self.waiter.get();
+        // SAFETY: a DONE waiter is ours alone and its slot is full.
+        unsafe {
+            match (*waiter).state() {
+                state::DONE => {
+                    (*waiter).finish();
+                    Poll::Ready(Some(Waiter::take(waiter)))
+                }
+                state::CLOSED => {
+                    (*waiter).finish();
+                    Poll::Ready(None)
+                }
+                state::QUEUED => {
+                    if !keep_waiting(self.core, waiter, cx) {
+                        return Poll::Pending;
+                    }
+                    self.settled()
+                }
+                _ => polled_after_completion(),
+            }
+        }
+    }
+
+    /// What a complete waiter holds.
+    ///
+    /// # Safety
+    ///
+    /// The state is DONE or CLOSED.
+    unsafe fn settled(&self) -> Poll<Option<T>> {
+        let waiter = self.waiter.get();
+        // SAFETY: passed on.
+        unsafe {
+            let done = (*waiter).state() == state::DONE;
+            (*waiter).finish();
+            Poll::Ready(if done { Some(Waiter::take(waiter)) } else { None })
+        }
+    }
+}
+
+/// A queued operation was polled though nobody woke it: it keeps its place, and wakes whoever polled last.
+/// True if it was completed meanwhile.
+///
+/// # Safety
+///
+/// `waiter` was queued on `core` by its owner, who calls this.
+#[cold]
+#[inline(never)]
+unsafe fn keep_waiting<T>(core: Option<&Core<T>>, waiter: *mut Waiter<T>, cx: &Context<'_>) -> bool {
+    let core = core.expect("a queued waiter has a channel");
+    let mut fresh = None;
+    let (old, complete) = loop {
+        let held = core.lock.guard();
+        // SAFETY: the lock is held, and the waiter is the caller's.
+        unsafe {
+            if (*waiter).state() != state::QUEUED {
+                break (None, true);
+            }
+            if Waiter::will_wake(waiter, cx.waker()) {
+                break (None, false);
+            }
+            if let Some(waker) = fresh.take() {
+                break (Waiter::replace_waker(waiter, waker), false);
+            }
+        }
+        drop(held);
+        // A clone may run anybody's code: outside the lock.
+        fresh = Some(cx.waker().clone());
+    };
+    drop((old, fresh));
+    complete
+}
+
+impl<T> Drop for Receiving<'_, T> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        let waiter = self.waiter.get_mut();
+        if !matches!(waiter.state(), state::IDLE | state::FINISHED) {
+            self.abandon();
+        }
+    }
+}
+
+impl<T> Receiving<'_, T> {
+    #[cold]
+    #[inline(never)]
+    fn abandon(&mut self) {
+        let Some(core) = self.core else { return };
+        let waiter = self.waiter.get();
+        core.lock.lock();
+        // SAFETY: the lock is held; the waiter is ours, and unlinked or complete after `dequeue`.
+        let (orphan, wake, watchers, waker) = unsafe {
+            core.dequeue(waiter, false);
+            let (orphan, wake, watchers) = if (*waiter).state() == state::DONE {
+                let (orphan, wake, watchers) = core.put_back(Waiter::take(waiter), Waiter::number(waiter));
+                (orphan, wake, Some(watchers))
+            } else {
+                (None, Wake::NONE, None)
+            };
+            core.lock.unlock();
+            (*waiter).finish();
+            (orphan, wake, watchers, Waiter::take_waker(waiter))
+        };
+        wake.wake();
+        if let Some(watchers) = watchers {
+            watchers.wake();
+        }
+        drop(waker);
+        drop(orphan);
+    }
+}
+
+impl<T> Future for Sending<'_, T> {
+    type Output = Result<(), SendError<T>>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SendError<T>>> {
+        let waiter = self.waiter.get();
+        // SAFETY: the state is atomic, and the waiter lives as long as `self`.
+        match unsafe { (*waiter).state() } {
+            state::IDLE => {
+                if !coop::poll_ready(cx) {
+                    return Poll::Pending;
+                }
+                // SAFETY: the state is IDLE.
+                unsafe { self.first_poll(cx) }
+            }
+            // SAFETY: the state is not IDLE.
+            _ => unsafe { self.outcome(cx) },
+        }
+    }
+}
+
+impl<T> Sending<'_, T> {
+    /// # Safety
+    ///
+    /// The state is IDLE.
+    #[inline(always)]
+    unsafe fn first_poll(&self, cx: &mut Context<'_>) -> Poll<Result<(), SendError<T>>> {
+        let waiter = self.waiter.get();
+        // SAFETY: never queued, says the caller.
+        let site = unsafe { Waiter::site(waiter) };
+        let Some(core) = self.core else {
+            coop::park_at(site, Reason::ChanSendNil);
+            return Poll::Pending;
+        };
+        core.lock.lock();
+        // SAFETY: the lock is held until the `unlock` on each path; the slot is full until `put` empties it; a pinned,
+        // unqueued waiter is queued, and this future's drop takes it out (I5).
+        unsafe {
+            match core.put(ptr::null(), || Waiter::take(waiter)) {
+                Put::Sent(wake, watchers) => {
+                    core.lock.unlock();
+                    (*waiter).finish();
+                    coop::spend();
+                    wake.wake();
+                    watchers.wake();
+                    Poll::Ready(Ok(()))
+                }
+                Put::Closed => {
+                    core.lock.unlock();
+                    (*waiter).finish();
+                    coop::spend();
+                    Poll::Ready(Err(SendError(Waiter::take(waiter))))
+                }
+                Put::Full if coop::trusts(cx.waker()) => {
+                    let watchers = core.enqueue_send(waiter, By::Lone(cx.waker().clone()));
+                    core.lock.unlock();
+                    watchers.wake();
+                    coop::park_at(site, Reason::ChanSend);
+                    Poll::Pending
+                }
+                Put::Full => {
+                    core.lock.unlock();
+                    self.park_foreign(core, cx.waker().clone())
+                }
+            }
+        }
+    }
+
+    /// Parks with a waker whose clone may run anybody's code, and was made outside the lock.
+    #[cold]
+    #[inline(never)]
+    fn park_foreign(&self, core: &Core<T>, waker: Waker) -> Poll<Result<(), SendError<T>>> {
+        let waiter = self.waiter.get();
+        core.lock.lock();
+        // SAFETY: as in `first_poll`.
+        unsafe {
+            match core.put(ptr::null(), || Waiter::take(waiter)) {
+                Put::Sent(wake, watchers) => {
+                    core.lock.unlock();
+                    (*waiter).finish();
+                    wake.wake();
+                    watchers.wake();
+                    Poll::Ready(Ok(()))
+                }
+                Put::Closed => {
+                    core.lock.unlock();
+                    (*waiter).finish();
+                    Poll::Ready(Err(SendError(Waiter::take(waiter))))
+                }
+                Put::Full => {
+                    let watchers = core.enqueue_send(waiter, By::Lone(waker));
+                    core.lock.unlock();
+                    watchers.wake();
+                    Poll::Pending
+                }
+            }
+        }
+    }
+
+    /// # Safety
+    ///
+    /// The state is not IDLE.
+    #[inline(always)]
+    unsafe fn outcome(&self, cx: &mut Context<'_>) -> Poll<Result<(), SendError<T>>> {
+        let waiter = self.waiter.get();
+        // SAFETY: a complete waiter is ours alone; CLOSED left its slot full.
+        unsafe {
+            match (*waiter).state() {
+                state::DONE => {
+                    (*waiter).finish();
+                    Poll::Ready(Ok(()))
+                }
+                state::CLOSED => {
+                    (*waiter).finish();
+                    Poll::Ready(Err(SendError(Waiter::take(waiter))))
+                }
+                state::QUEUED => {
+                    if !keep_waiting(self.core, waiter, cx) {
+                        return Poll::Pending;
+                    }
+                    self.settled()
+                }
+                _ => polled_after_completion(),
+            }
+        }
+    }
+
+    /// What a complete waiter holds.
+    ///
+    /// # Safety
+    ///
+    /// The state is DONE or CLOSED.
+    unsafe fn settled(&self) -> Poll<Result<(), SendError<T>>> {
+        let waiter = self.waiter.get();
+        // SAFETY: passed on.
+        unsafe {
+            let done = (*waiter).state() == state::DONE;
+            (*waiter).finish();
+            Poll::Ready(if done { Ok(()) } else { Err(SendError(Waiter::take(waiter))) })
+        }
+    }
+}
+
+impl<T> Drop for Sending<'_, T> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        let waiter = self.waiter.get_mut();
+        if waiter.state() != state::FINISHED {
+            self.abandon();
+        }
+    }
+}
+
+impl<T> Sending<'_, T> {
+    #[cold]
+    #[inline(never)]
+    fn abandon(&mut self) {
+        let waiter = self.waiter.get();
+        // SAFETY: the waiter is ours; after `dequeue` under the lock it is unlinked or complete, and then its slot is
+        // full unless a receiver emptied it.
+        let (value, waker) = unsafe {
+            if let Some(core) = self.core {
+                let _held = core.lock.guard();
+                core.dequeue(waiter, true);
+            }
+            let unsent = (*waiter).state() != state::DONE;
+            (*waiter).finish();
+            (unsent.then(|| Waiter::take(waiter)), Waiter::take_waker(waiter))
+        };
+        drop(waker);
+        drop(value);
+    }
+}
+
+impl<T> fmt::Debug for Sending<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sending").field("channel", &self.core).finish_non_exhaustive()
+    }
+}
+
+impl<T> fmt::Debug for Receiving<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Receiving").field("channel", &self.core).finish_non_exhaustive()
+    }
+}

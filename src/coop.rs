@@ -1,0 +1,189 @@
+//! Floor 1: the few words by which an operation and the goroutine that runs it know of each other.
+//!
+//! Channels and locks speak to any executor; on a gopark worker they also spend from a budget and leave word of
+//! where they wait. Outside a worker everything here is a no-op.
+
+use std::cell::Cell;
+use std::panic::Location;
+use std::ptr;
+use std::sync::atomic::{AtomicPtr, AtomicU8, Ordering};
+use std::task::{Context, Waker};
+
+/// Operations that may complete in one poll before the goroutine must let others run.
+pub(crate) const BUDGET: u32 = 128;
+
+/// What a parked goroutine waits for, in Go's words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+#[allow(dead_code)] // read by the goroutine dump that is to come
+pub(crate) enum Reason {
+    None,
+    ChanReceive,
+    ChanReceiveNil,
+    ChanSend,
+    ChanSendNil,
+    Select,
+    SelectNoCases,
+    Join,
+    WaitGroupWait,
+    MutexLock,
+    RwMutexRLock,
+    RwMutexLock,
+    CondWait,
+    Semacquire,
+    Once,
+    Sleep,
+    ContextDone,
+}
+
+/// Where a goroutine waits: written by the operation that parks, read by whoever reports.
+#[derive(Debug)]
+pub(crate) struct Wait {
+    site: AtomicPtr<Location<'static>>,
+    reason: AtomicU8,
+    /// The executor's own; it stands here because the padding is free, and a million goroutines have it.
+    pub(crate) flags: AtomicU8,
+}
+
+impl Wait {
+    pub(crate) const fn new() -> Self {
+        Self { site: AtomicPtr::new(ptr::null_mut()), reason: AtomicU8::new(Reason::None as u8), flags: AtomicU8::new(0) }
+    }
+}
+
+struct Local {
+    /// Completions left in this poll.
+    budget: Cell<u32>,
+    /// The data pointer of the running goroutine's waker; null outside a worker.
+    task: Cell<*const ()>,
+    /// The running goroutine's note of where it waits; null outside a worker.
+    wait: Cell<*const Wait>,
+    /// The slot of the processor that this thread holds.
+    worker: Cell<usize>,
+}
+
+const NO_WORKER: usize = usize::MAX;
+
+thread_local! {
+    static LOCAL: Local = const {
+        Local {
+            budget: Cell::new(u32::MAX),
+            task: Cell::new(ptr::null()),
+            wait: Cell::new(ptr::null()),
+            worker: Cell::new(NO_WORKER),
+        }
+    };
+}
+
+/// A goroutine is about to be polled on this thread.
+///
+/// # Safety
+///
+/// `wait` stays valid until [`leave`].
+#[inline(always)]
+pub(crate) unsafe fn enter(task: *const (), wait: *const Wait) {
+    LOCAL.with(|l| {
+        l.budget.set(BUDGET);
+        l.task.set(task);
+        l.wait.set(wait);
+    });
+}
+
+/// The poll is over.
+#[inline(always)]
+pub(crate) fn leave() {
+    LOCAL.with(|l| {
+        l.task.set(ptr::null());
+        l.wait.set(ptr::null());
+    });
+}
+
+/// This thread now holds the processor of that slot, or none.
+pub(crate) fn set_worker(slot: Option<usize>) {
+    LOCAL.with(|l| l.worker.set(slot.unwrap_or(NO_WORKER)));
+}
+
+/// The slot of the processor that this thread holds.
+#[inline]
+#[allow(dead_code)]
+pub(crate) fn worker_index() -> Option<usize> {
+    LOCAL.with(|l| Some(l.worker.get()).filter(|&slot| slot != NO_WORKER))
+}
+
+/// False when the budget is spent: the task has been woken, and the caller returns `Pending` without having
+/// registered anything.
+#[inline(always)]
+pub(crate) fn poll_ready(cx: &mut Context<'_>) -> bool {
+    LOCAL.with(|l| l.budget.get() != 0) || out_of_budget(cx)
+}
+
+#[cold]
+#[inline(never)]
+fn out_of_budget(cx: &mut Context<'_>) -> bool {
+    LOCAL.with(|l| {
+        let task = l.task.get();
+        if task.is_null() {
+            // Not a goroutine: there is nobody to be fair to.
+            l.budget.set(u32::MAX);
+            return true;
+        }
+        if task != cx.waker().data() {
+            // An executor inside the goroutine (a nested `block_on`, a `FuturesUnordered`) asks. It gets its turn
+            // to yield, once a budget, and then may go on: only the goroutine itself ends this poll.
+            l.budget.set(BUDGET);
+        }
+        cx.waker().wake_by_ref();
+        false
+    })
+}
+
+/// An operation completed without waiting.
+#[inline(always)]
+pub(crate) fn spend() {
+    LOCAL.with(|l| l.budget.set(l.budget.get().saturating_sub(1)));
+}
+
+/// Takes the rest of the budget: the goroutine's next operation lets others run.
+#[allow(dead_code)]
+pub(crate) fn spend_all() {
+    LOCAL.with(|l| {
+        if !l.task.get().is_null() {
+            l.budget.set(0);
+        }
+    });
+}
+
+/// An operation whose call site is not known parks the running goroutine.
+#[inline(always)]
+pub(crate) fn park(reason: Reason) {
+    LOCAL.with(|l| {
+        let wait = l.wait.get();
+        if !wait.is_null() {
+            // SAFETY: as in `park_at`.
+            let wait = unsafe { &*wait };
+            wait.site.store(ptr::null_mut(), Ordering::Relaxed);
+            wait.reason.store(reason as u8, Ordering::Relaxed);
+        }
+    });
+}
+
+/// The operation called at `site` parks the running goroutine.
+#[inline(always)]
+pub(crate) fn park_at(site: &'static Location<'static>, reason: Reason) {
+    LOCAL.with(|l| {
+        let wait = l.wait.get();
+        if !wait.is_null() {
+            // SAFETY: `enter` promised that it is valid until `leave`, and this thread is between the two.
+            let wait = unsafe { &*wait };
+            wait.site.store(ptr::from_ref(site).cast_mut(), Ordering::Relaxed);
+            wait.reason.store(reason as u8, Ordering::Relaxed);
+        }
+    });
+}
+
+/// True if this is the running goroutine's own waker, whose clone and drop run no code of the user's and may
+/// therefore happen under a lock.
+#[inline(always)]
+pub(crate) fn trusts(waker: &Waker) -> bool {
+    LOCAL.with(|l| ptr::eq(l.task.get(), waker.data()) && !l.task.get().is_null())
+}

@@ -1,0 +1,1788 @@
+//! The scheduler, all of it.
+//!
+//! # Vocabulary
+//!
+//! Go's three letters, with Go's meaning:
+//!
+//! * **G**, a goroutine: an `async_task` allocation. Its [`Runnable`] is in exactly one queue when it can run.
+//! * **M**, a [`Machine`]: a thread that runs goroutines.
+//! * **P**, a [`Processor`]: the right to run goroutines, of which there are `gomaxprocs`. It has a queue, a clock, a
+//!   random generator, a share of the registry. An M must hold a P to run; the run-next slot is kept in the M.
+//!
+//! # Finding work (Go's order)
+//!
+//! Every 61st tick the global queue; the run-next slot; the local queue; a batch from the global queue; half of a
+//! random victim's queue, in up to four passes, its run-next slot only in the last. A goroutine that is made ready by
+//! another one goes into the run-next slot of its processor and runs next, in the same slice: it does not advance the
+//! tick, and after [`CHAIN`] of them in a row the next one goes to the end of the queue.
+//!
+//! # Going idle, and waking (no lost parallelism, no thrash)
+//!
+//! | event | thread | then it must |
+//! |---|---|---|
+//! | Push | submitter: a goroutine into a queue | full fence; read [`Idle`]; nobody searches and a P is idle ⇒ give it to an M, *as searching* |
+//! | Announce | an M that found nothing: its P is idle, it searches no more | full fence; look at every queue once more; found some ⇒ take a P back |
+//! | LastFinds | the last searcher found work | wake one more before running it |
+//!
+//! Proof. Take a Push and the Announce of the last M that could have run the goroutine. If the fence of Push comes
+//! first, the second look of Announce sees the goroutine. If the fence of Announce comes first, Push sees the P idle
+//! and the searcher gone, so it wakes an M. Either way the goroutine is found.
+//!
+//! Filling the run-next slot of a running M wakes nobody: it will be run next, and waking another thread for it costs
+//! more than it brings (tokio shipped that and took it back). If the goroutine that runs does not end its poll, a thief
+//! or the monitor takes the slot.
+//!
+//! # Blocked threads
+//!
+//! The monitor (Go's sysmon) looks every [`MONITOR_PERIOD`] and takes the processor from an M that has been in one poll
+//! for more than [`STUCK`] while work waits. The owner's accesses to what it holds are plain loads and stores between
+//! `busy = true` and `busy = false`; the monitor sets `revoked`, puts a fence into every thread (`membarrier(2)`), and
+//! waits for `busy` to be false. Either the owner's `busy` was seen, or the owner sees `revoked`: then it has no
+//! processor any more, submits to the global queue, and becomes a spare when its poll ends.
+//!
+//! # What was rejected
+//!
+//! * An atomic swap for the run-next slot: simple, and a quarter of a context switch.
+//! * Moving half of a full local queue to the global one, as Go does. Its linked batch costs nothing to move, ours would
+//!   cost a pop and a push each. The newcomer alone goes to the global queue, which is also the fairer order.
+//! * A reference count from each goroutine to its executor: two locked instructions a goroutine. Executors are never
+//!   freed instead, but used again ([`Executor::retire`]); a waker that is late by a runtime finds one that lives.
+//! * Registering a goroutine when it is spawned. Until it parks for the first time it is in a queue, where a shutdown
+//!   finds it; many never park.
+
+use std::any::Any;
+use std::cell::Cell;
+use std::io::Write;
+use std::mem::ManuallyDrop;
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
+use std::pin::Pin;
+use std::ptr::{self, NonNull};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, RawWakerVTable, Waker};
+use std::thread::{self, Thread};
+use std::time::{Duration, Instant};
+use std::{fmt, io};
+
+use async_task::{Builder, Runnable, ScheduleInfo, Task as JoinTask, WithInfo};
+use concurrent_queue::ConcurrentQueue;
+
+use crate::coop::{self, Wait};
+use crate::prim::{self, Lock};
+
+/// Room of a processor's queue (Go: 256).
+const LOCAL_QUEUE: usize = 256;
+/// How often the global queue comes first (Go: 61, a prime).
+const GLOBAL_TICK: u32 = 61;
+/// Most goroutines taken from the global queue at once.
+const GLOBAL_BATCH: usize = LOCAL_QUEUE / 2;
+/// Most run-next goroutines in a row.
+const CHAIN: u32 = 256;
+/// Passes over the victims before a thief gives up.
+const STEAL_PASSES: usize = 4;
+/// A poll that takes longer may lose its processor.
+const STUCK: Duration = Duration::from_millis(10);
+/// How often the monitor looks while something runs.
+const MONITOR_PERIOD: Duration = Duration::from_millis(5);
+/// Processors a runtime can have.
+const MAX_PROCESSORS: usize = 1024;
+/// Threads a runtime can have; beyond it a blocked thread keeps its processor.
+const MAX_MACHINES: usize = 4096;
+/// Parked threads without a processor that are kept for the next blocked one.
+const SPARES: usize = 8;
+/// Ids that a processor draws at once.
+const ID_BLOCK: u64 = 256;
+/// How long a dropped runtime waits for goroutines that block their thread.
+pub(crate) const SHUTDOWN_GRACE: Duration = Duration::from_secs(1);
+
+/// What to do about a panic that nobody will see.
+///
+/// A panic in a goroutine whose [`JoinHandle`](crate::JoinHandle) is alive is the handle's result. Every other panic is
+/// unrecovered: the panic hook has printed it, one more line names the goroutine and where it was spawned, and then this
+/// decides.
+///
+/// ```
+/// use gopark::{OnPanic, Runtime};
+///
+/// let rt = Runtime::builder().on_panic(OnPanic::Isolate).build().unwrap();
+/// rt.block_on(async {
+///     gopark::go(async { panic!("noticed, and survived") });
+///     gopark::gosched().await;
+/// });
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnPanic {
+    /// Go's rule: every [`block_on`](crate::block_on) of the runtime cancels its main and resumes the panic on its
+    /// caller; if none is in progress, the process aborts.
+    #[default]
+    Crash,
+    /// The goroutine ends, the rest goes on.
+    Isolate,
+}
+
+// ------------------------------------------------------------------------------------------------ goroutines
+
+/// What every goroutine has beside its future.
+pub(crate) struct G {
+    /// Where it is registered, and of which executor it is.
+    shard: &'static Shard,
+    pub(crate) id: u64,
+    pub(crate) spawned_at: &'static Location<'static>,
+    /// Where it waits, and [`LINKED`] | [`ABORTED`].
+    wait: Wait,
+    /// Neighbours in the shard's list; under the shard's lock.
+    prev: Cell<*const G>,
+    next: Cell<*const G>,
+    /// Its waker in raw form, not counted; set before it is linked.
+    waker: Cell<(*const (), Option<&'static RawWakerVTable>)>,
+}
+
+/// It parked for the first time: `waker` is set, and it is in its shard's list.
+const LINKED: u8 = 1;
+/// It is to end at its next suspension.
+const ABORTED: u8 = 2;
+
+// SAFETY: the cells are written before the goroutine is linked, or under its shard's lock.
+unsafe impl Send for G {}
+// SAFETY: as above.
+unsafe impl Sync for G {}
+
+type Task = Runnable<G>;
+
+impl G {
+    /// Asks the goroutine to end: its future is dropped on a worker, at its next suspension.
+    ///
+    /// # Safety
+    ///
+    /// The caller keeps the goroutine's allocation alive.
+    pub(crate) unsafe fn abort(&self) {
+        // AcqRel: pairs with the `fetch_or` in `Goroutine::park`. Of the two the later one sees the other's bit.
+        if self.wait.flags.fetch_or(ABORTED, Ordering::AcqRel) & LINKED != 0 {
+            // SAFETY: LINKED was set after the waker; the allocation lives.
+            unsafe { self.wake() };
+        }
+    }
+
+    /// # Safety
+    ///
+    /// The goroutine was linked, and its allocation lives.
+    unsafe fn wake(&self) {
+        if let (data, Some(vtable)) = self.waker.get() {
+            // SAFETY: these are the parts of the goroutine's own waker, whose allocation lives; it is not dropped,
+            // for it was never counted.
+            ManuallyDrop::new(unsafe { Waker::new(data, vtable) }).wake_by_ref();
+        }
+    }
+}
+
+/// How a goroutine ended. Dropping an unobserved panic reports it, and no destructor in here unwinds.
+pub(crate) struct Outcome<T>(ManuallyDrop<Result<T, Stop>>);
+
+/// Why a goroutine did not return a value.
+pub(crate) enum Stop {
+    Aborted,
+    Panicked(Box<Unrecovered>),
+}
+
+impl<T> Outcome<T> {
+    fn new(result: Result<T, Stop>) -> Self {
+        Self(ManuallyDrop::new(result))
+    }
+
+    pub(crate) fn into_inner(self) -> Result<T, Stop> {
+        let mut this = ManuallyDrop::new(self);
+        // SAFETY: `this` is not dropped, so the result is moved out once.
+        unsafe { ManuallyDrop::take(&mut this.0) }
+    }
+}
+
+impl<T> Drop for Outcome<T> {
+    fn drop(&mut self) {
+        // SAFETY: dropped once, here.
+        contain(|| unsafe { ManuallyDrop::drop(&mut self.0) });
+    }
+}
+
+/// Runs a destructor that must not unwind; its panic has been printed by the hook.
+fn contain(drop: impl FnOnce()) {
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(drop)) {
+        // A payload whose own destructor panics is not worth a process.
+        std::mem::forget(payload);
+    }
+}
+
+/// A panic that nobody has seen yet.
+pub(crate) struct Unrecovered {
+    executor: &'static Executor,
+    pub(crate) id: u64,
+    spawned_at: &'static Location<'static>,
+    payload: Option<Box<dyn Any + Send>>,
+}
+
+impl Unrecovered {
+    /// Somebody sees it now.
+    pub(crate) fn observe(mut self: Box<Self>) -> Box<dyn Any + Send> {
+        self.payload.take().unwrap_or_else(|| Box::new("a panic that was observed already"))
+    }
+}
+
+impl Drop for Unrecovered {
+    fn drop(&mut self) {
+        if let Some(payload) = self.payload.take() {
+            self.executor.unrecovered(self.id, self.spawned_at, payload);
+        }
+    }
+}
+
+/// The text of a panic, if it has one.
+pub(crate) fn panic_text(payload: &(dyn Any + Send)) -> &str {
+    payload
+        .downcast_ref::<&'static str>()
+        .copied()
+        .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("Box<dyn Any>")
+}
+
+/// A goroutine's future: the user's, with its panics caught and its comings and goings noted.
+struct Goroutine<F> {
+    g: *const G,
+    future: ManuallyDrop<F>,
+}
+
+// SAFETY: `g` points into the same allocation and is `Sync`.
+unsafe impl<F: Send> Send for Goroutine<F> {}
+
+impl<F: Future> Future for Goroutine<F> {
+    type Output = Outcome<F::Output>;
+
+    #[inline(always)]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome<F::Output>> {
+        // SAFETY: the metadata lives as long as the allocation that this future is in.
+        let g = unsafe { &*self.g };
+        // Relaxed: whoever set it also woke this goroutine, or finds it in `park`.
+        let flags = g.wait.flags.load(Ordering::Relaxed);
+        if flags & ABORTED != 0 {
+            return Poll::Ready(Outcome::new(Err(Stop::Aborted)));
+        }
+        // SAFETY: `future` is pinned with `self`, and dropped in place.
+        let future = unsafe { self.map_unchecked_mut(|this| &mut *this.future) };
+        match catch_unwind(AssertUnwindSafe(|| future.poll(cx))) {
+            Ok(Poll::Pending) if flags & LINKED == 0 => park_first(g, cx.waker()),
+            Ok(Poll::Pending) => Poll::Pending,
+            Ok(Poll::Ready(value)) => Poll::Ready(Outcome::new(Ok(value))),
+            Err(payload) => Poll::Ready(Outcome::new(Err(panicked(g, payload)))),
+        }
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn panicked(g: &G, payload: Box<dyn Any + Send>) -> Stop {
+    let executor = g.shard.executor();
+    Stop::Panicked(Box::new(Unrecovered { executor, id: g.id, spawned_at: g.spawned_at, payload: Some(payload) }))
+}
+
+/// The goroutine parks for the first time: from here on the registry knows it.
+#[inline(never)]
+fn park_first<T>(g: &G, waker: &Waker) -> Poll<Outcome<T>> {
+    g.waker.set((waker.data(), Some(waker.vtable())));
+    g.shard.link(g);
+    // AcqRel: pairs with the `fetch_or` in `G::abort`.
+    if g.wait.flags.fetch_or(LINKED, Ordering::AcqRel) & ABORTED != 0 {
+        return Poll::Ready(Outcome::new(Err(Stop::Aborted)));
+    }
+    Poll::Pending
+}
+
+impl<F> Drop for Goroutine<F> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        // SAFETY: as in `poll`.
+        let g = unsafe { &*self.g };
+        // SAFETY: dropped once, here.
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| unsafe { ManuallyDrop::drop(&mut self.future) })) {
+            drop(panicked(g, payload));
+        }
+        if g.wait.flags.load(Ordering::Relaxed) & LINKED != 0 {
+            g.shard.unlink(g);
+        }
+        g.shard.executor().finished();
+    }
+}
+
+/// A share of the registry: every goroutine that has parked at least once, and counts of all.
+///
+/// A goroutine stays in the shard where it was spawned. One lock a shard, for a few pointer moves.
+struct Shard {
+    executor: AtomicPtr<Executor>,
+    lock: Lock,
+    head: Cell<*const G>,
+    /// Goroutines spawned and ended here. A processor's are written by its holder alone.
+    started: AtomicUsize,
+    finished: AtomicUsize,
+    /// The ids that are left of the last block.
+    ids: Cell<(u64, u64)>,
+}
+
+// SAFETY: `head` is under the lock; `ids` is touched by the holder of the processor alone; the rest is atomic.
+unsafe impl Sync for Shard {}
+// SAFETY: as above.
+unsafe impl Send for Shard {}
+
+impl Shard {
+    fn new() -> Self {
+        Self {
+            executor: AtomicPtr::new(ptr::null_mut()),
+            lock: Lock::new(),
+            head: Cell::new(ptr::null()),
+            started: AtomicUsize::new(0),
+            finished: AtomicUsize::new(0),
+            ids: Cell::new((0, 0)),
+        }
+    }
+
+    #[inline(always)]
+    fn executor(&self) -> &'static Executor {
+        // SAFETY: set once, before the shard is shared, to an executor, which is never freed.
+        unsafe { &*self.executor.load(Ordering::Relaxed) }
+    }
+
+    fn link(&self, g: &G) {
+        let _held = self.lock.guard();
+        let head = self.head.get();
+        g.prev.set(ptr::null());
+        g.next.set(head);
+        if !head.is_null() {
+            // SAFETY: a linked goroutine lives, and its links are ours under the lock.
+            unsafe { (*head).prev.set(g) };
+        }
+        self.head.set(g);
+    }
+
+    fn unlink(&self, g: &G) {
+        let _held = self.lock.guard();
+        let (prev, next) = (g.prev.get(), g.next.get());
+        if prev.is_null() {
+            self.head.set(next);
+        } else {
+            // SAFETY: as in `link`.
+            unsafe { (*prev).next.set(next) };
+        }
+        if !next.is_null() {
+            // SAFETY: as in `link`.
+            unsafe { (*next).prev.set(prev) };
+        }
+    }
+
+    /// Marks all registered goroutines as aborted and returns wakers of those that were not.
+    fn abort_all(&self) -> Vec<Waker> {
+        let mut wakers = Vec::new();
+        let _held = self.lock.guard();
+        let mut g = self.head.get();
+        while !g.is_null() {
+            // SAFETY: as in `link`. A linked goroutine's waker is set.
+            unsafe {
+                if (*g).wait.flags.fetch_or(ABORTED, Ordering::AcqRel) & ABORTED == 0 {
+                    if let (data, Some(vtable)) = (*g).waker.get() {
+                        // A goroutine's own waker: its clone is a count and runs no code of the user's.
+                        wakers.push((*ManuallyDrop::new(Waker::new(data, vtable))).clone());
+                    }
+                }
+                g = (*g).next.get();
+            }
+        }
+        wakers
+    }
+}
+
+// ------------------------------------------------------------------------------------------------ the idle word
+
+/// How many processors are idle and how many machines search for work, in one word.
+///
+/// | change | by | under |
+/// |---|---|---|
+/// | idle + 1 (and searching − 1) | a machine that found nothing: Announce | the scheduler's lock |
+/// | idle − 1 | who takes an idle processor | the scheduler's lock |
+/// | searching 0 → 1 | Push, to wake one | compare-exchange, idle > 0 |
+/// | searching + 1 | a machine that starts to search | compare-exchange, at most half of the busy ones |
+/// | searching − 1 | a searcher that found work | |
+#[derive(Debug)]
+pub(crate) struct Idle {
+    word: crate::prim::atomic::AtomicUsize,
+}
+
+const SEARCHING: usize = 1 << 16;
+
+impl Idle {
+    pub(crate) fn new() -> Self {
+        Self { word: crate::prim::atomic::AtomicUsize::new(0) }
+    }
+
+    fn parts(word: usize) -> (usize, usize) {
+        (word / SEARCHING, word % SEARCHING)
+    }
+
+    pub(crate) fn idle(&self) -> usize {
+        Self::parts(self.word.load(Ordering::Relaxed)).1
+    }
+
+    /// After a Push: true if somebody must be woken.
+    #[inline(always)]
+    pub(crate) fn wants_wake(&self) -> bool {
+        // The fence of Push, see the proof above.
+        prim::full_fence();
+        let word = self.word.load(Ordering::Relaxed);
+        word != 0 && word < SEARCHING
+    }
+
+    /// Takes the one place of a machine that is woken to search.
+    pub(crate) fn begin_wake(&self) -> bool {
+        let mut word = self.word.load(Ordering::Relaxed);
+        while word != 0 && word < SEARCHING {
+            match self.word.compare_exchange_weak(word, word + SEARCHING, Ordering::SeqCst, Ordering::Relaxed) {
+                Ok(_) => return true,
+                Err(now) => word = now,
+            }
+        }
+        false
+    }
+
+    /// A running machine out of work wants to search; of `procs` processors' machines at most half of the busy may.
+    pub(crate) fn begin_search(&self, procs: usize) -> bool {
+        let mut word = self.word.load(Ordering::Relaxed);
+        loop {
+            let (searching, idle) = Self::parts(word);
+            if 2 * searching >= procs.saturating_sub(idle) {
+                return false;
+            }
+            match self.word.compare_exchange_weak(word, word + SEARCHING, Ordering::SeqCst, Ordering::Relaxed) {
+                Ok(_) => return true,
+                Err(now) => word = now,
+            }
+        }
+    }
+
+    /// A searcher found work. True if it was the last one, and must see to it that one more is woken.
+    pub(crate) fn end_search(&self) -> bool {
+        self.word.fetch_sub(SEARCHING, Ordering::SeqCst) / SEARCHING == 1
+    }
+
+    /// Announce: one more processor is idle, and its machine does not search any more.
+    pub(crate) fn announce(&self, searching: bool) {
+        let change = 1usize.wrapping_sub(if searching { SEARCHING } else { 0 });
+        self.word.fetch_add(change, Ordering::SeqCst);
+        // The fence of Announce, see the proof above.
+        prim::full_fence();
+    }
+
+    /// A processor is idle no more.
+    pub(crate) fn taken(&self) {
+        self.word.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+// ------------------------------------------------------------------------------------------------ machines
+
+/// One thread's share of the scheduler. On a thread that is no worker, `processor` is null for ever.
+///
+/// | word | meaning | written by |
+/// |---|---|---|
+/// | `busy` | the thread is at what belongs to its processor | owner, between polls and around accesses in a poll |
+/// | `revoked` | the processor may be gone: ask under the scheduler's lock | who takes it, under that lock; owner, on taking one |
+/// | `processor` | the processor that the thread believes to hold | owner |
+/// | `next` | the run-next slot | owner while `busy`; who revoked, once `busy` is false |
+/// | `given` | a processor for a parked machine | who wakes it, under the scheduler's lock; owner takes it |
+struct Machine {
+    busy: AtomicBool,
+    revoked: AtomicBool,
+    /// The runtime whose goroutine this thread polls.
+    executor: Cell<*const Executor>,
+    processor: Cell<*const Processor>,
+    next: AtomicPtr<()>,
+    /// A goroutine is being polled.
+    polling: AtomicBool,
+    /// The running goroutine asked to go behind everybody.
+    yielding: Cell<bool>,
+    /// The running goroutine wakes others while it unwinds.
+    unwinding: Cell<bool>,
+    given: AtomicPtr<Processor>,
+    given_searching: AtomicBool,
+    /// The monitor's notes.
+    seen_polls: Cell<u32>,
+    seen_at: Cell<Option<Instant>>,
+}
+
+thread_local! {
+    static MACHINE: Machine = const {
+        Machine {
+            busy: AtomicBool::new(false),
+            revoked: AtomicBool::new(false),
+            executor: Cell::new(ptr::null()),
+            processor: Cell::new(ptr::null()),
+            next: AtomicPtr::new(ptr::null_mut()),
+            polling: AtomicBool::new(false),
+            yielding: Cell::new(false),
+            unwinding: Cell::new(false),
+            given: AtomicPtr::new(ptr::null_mut()),
+            given_searching: AtomicBool::new(false),
+            seen_polls: Cell::new(0),
+            seen_at: Cell::new(None),
+        }
+    };
+}
+
+impl Machine {
+    /// Runs `f` at this thread's machine.
+    #[inline(always)]
+    fn with<R>(f: impl FnOnce(&Machine) -> R) -> R {
+        MACHINE.with(f)
+    }
+
+    /// Makes sure of the processor for a few steps: `None` if the thread has none (any more).
+    #[inline(always)]
+    fn hold(&self) -> Option<Held<'_>> {
+        let processor = self.processor.get();
+        if processor.is_null() {
+            return None;
+        }
+        let was = self.busy.load(Ordering::Relaxed);
+        self.busy.store(true, Ordering::Relaxed);
+        // Orders the store above before the load below; pairs with the heavy fence in `revoke`.
+        prim::light_fence();
+        if self.revoked.load(Ordering::Relaxed) {
+            self.busy.store(was, Ordering::Release);
+            return None;
+        }
+        // SAFETY: processors are never freed.
+        Some(Held { machine: self, was, processor: unsafe { &*processor } })
+    }
+
+    /// Takes the run-next slot. Only for the holder, or who revoked.
+    #[inline(always)]
+    fn swap_next(&self, next: *mut ()) -> *mut () {
+        let old = self.next.load(Ordering::Relaxed);
+        self.next.store(next, Ordering::Relaxed);
+        old
+    }
+}
+
+/// The right to touch what belongs to the processor.
+struct Held<'a> {
+    machine: &'a Machine,
+    was: bool,
+    processor: &'static Processor,
+}
+
+impl Drop for Held<'_> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        // Release: pairs with the Acquire load in `revoke`, which hands on what was written meanwhile.
+        self.machine.busy.store(self.was, Ordering::Release);
+    }
+}
+
+/// A machine as the scheduler's lists know it.
+#[derive(Clone)]
+struct MachineRef {
+    machine: NonNull<Machine>,
+    thread: Thread,
+}
+
+// SAFETY: the pointer is used under the scheduler's lock, from which the thread takes itself before it ends.
+unsafe impl Send for MachineRef {}
+
+impl MachineRef {
+    /// # Safety
+    ///
+    /// The scheduler's lock is held, and the machine is in `Sched::machines`.
+    unsafe fn get(&self) -> &Machine {
+        // SAFETY: as promised. What is not atomic in it is the owner's, or written under the lock (`seen_*`).
+        unsafe { self.machine.as_ref() }
+    }
+}
+
+// ------------------------------------------------------------------------------------------------ processors
+
+/// The right to run goroutines, and what goes with it. Never freed.
+struct Processor {
+    slot: usize,
+    queue: ConcurrentQueue<Task>,
+    shard: Shard,
+    tick: Cell<u32>,
+    random: Cell<u64>,
+    /// Polls begun, for the monitor.
+    polls: AtomicU32,
+    /// The machine that holds it, as the scheduler's lock has it.
+    owner: Cell<Option<NonNull<Machine>>>,
+}
+
+// SAFETY: `owner` is under the scheduler's lock; `tick` and `random` are the holder's; the rest is `Sync`.
+unsafe impl Sync for Processor {}
+// SAFETY: as above.
+unsafe impl Send for Processor {}
+
+impl Processor {
+    fn new(slot: usize) -> Self {
+        Self {
+            slot,
+            queue: ConcurrentQueue::bounded(LOCAL_QUEUE),
+            shard: Shard::new(),
+            tick: Cell::new(0),
+            random: Cell::new(fastrand::u64(..)),
+            polls: AtomicU32::new(0),
+            owner: Cell::new(None),
+        }
+    }
+
+    /// A draw of the processor's own generator.
+    fn draw(&self, below: usize) -> usize {
+        let mut rng = fastrand::Rng::with_seed(self.random.get());
+        let drawn = rng.usize(..below);
+        self.random.set(rng.get_seed());
+        drawn
+    }
+}
+
+// ------------------------------------------------------------------------------------------------ the executor
+
+/// One runtime's scheduler. Never freed, but used again: a waker may reach it at any time.
+pub(crate) struct Executor {
+    global: ConcurrentQueue<Task>,
+    idle: Idle,
+    /// Processors in use: those of the slots below.
+    procs: AtomicUsize,
+    /// Slots that have a processor.
+    slots: AtomicUsize,
+    processors: [AtomicPtr<Processor>; MAX_PROCESSORS],
+    /// For goroutines that are spawned, or end, on threads without a processor.
+    foreign: Shard,
+    closing: AtomicBool,
+    /// Machines whose goroutine wakes others while it unwinds: a crash may be on its way.
+    unwinding: AtomicUsize,
+    sched: Mutex<Sched>,
+    /// Signalled when a machine ends.
+    ended: Condvar,
+    mains: Mutex<Mains>,
+}
+
+/// What the scheduler's lock guards.
+struct Sched {
+    /// Processors in use that no machine holds.
+    idle: Vec<&'static Processor>,
+    /// Parked machines without a processor.
+    spare: Vec<MachineRef>,
+    /// All machines.
+    machines: Vec<MachineRef>,
+    /// Threads started that are not in `machines` yet.
+    starting: usize,
+    monitor: Option<Thread>,
+    monitor_asleep: bool,
+    thread_name: String,
+}
+
+/// The `block_on`s in progress.
+struct Mains {
+    on_panic: OnPanic,
+    list: Vec<MainEntry>,
+    last: u64,
+}
+
+struct MainEntry {
+    key: u64,
+    main: Main,
+    crash: Option<Box<dyn Any + Send>>,
+}
+
+/// How to cancel a main.
+pub(crate) enum Main {
+    Goroutine(*const G),
+    Local(Waker),
+}
+
+// SAFETY: `G` is `Sync`, and `block_on` keeps it alive while the entry is listed.
+unsafe impl Send for Main {}
+
+/// Executors whose runtime is gone, for the next one.
+static RETIRED: Mutex<Vec<&'static Executor>> = Mutex::new(Vec::new());
+
+/// The next id that no processor has drawn; 1 is the first main's.
+static NEXT_ID: AtomicU64 = AtomicU64::new(2);
+/// Whether a main has had the 1.
+static MAIN_ID_TAKEN: AtomicBool = AtomicBool::new(false);
+
+/// Locks; a panic under one of our locks is a bug of ours that has been reported, and no reason to stop.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Executor {
+    /// Starts an executor with `procs` processors: its monitor, and one machine.
+    pub(crate) fn start(procs: usize, thread_name: String, on_panic: OnPanic) -> io::Result<&'static Self> {
+        prim::register_fences();
+        let this = lock(&RETIRED).pop().unwrap_or_else(Self::allocate);
+        lock(&this.mains).on_panic = on_panic;
+        this.closing.store(false, Ordering::SeqCst);
+        {
+            let mut sched = lock(&this.sched);
+            sched.thread_name = thread_name;
+            let name = format!("{}-monitor", sched.thread_name);
+            let monitor = thread::Builder::new().name(name).spawn(move || this.monitor())?;
+            sched.monitor = Some(monitor.thread().clone());
+            sched.monitor_asleep = false;
+        }
+        this.set_gomaxprocs(procs);
+        let mut sched = lock(&this.sched);
+        if let Some(processor) = this.pop_idle(&mut sched) {
+            if let Err(error) = this.give(&mut sched, processor, false, ptr::null_mut()) {
+                drop(sched);
+                this.shutdown(Duration::ZERO);
+                return Err(error);
+            }
+        }
+        drop(sched);
+        Ok(this)
+    }
+
+    fn allocate() -> &'static Self {
+        let this: &'static Self = Box::leak(Box::new(Self {
+            global: ConcurrentQueue::unbounded(),
+            idle: Idle::new(),
+            procs: AtomicUsize::new(0),
+            slots: AtomicUsize::new(0),
+            processors: [const { AtomicPtr::new(ptr::null_mut()) }; MAX_PROCESSORS],
+            foreign: Shard::new(),
+            closing: AtomicBool::new(false),
+            unwinding: AtomicUsize::new(0),
+            sched: Mutex::new(Sched {
+                idle: Vec::new(),
+                spare: Vec::new(),
+                machines: Vec::new(),
+                starting: 0,
+                monitor: None,
+                monitor_asleep: false,
+                thread_name: String::new(),
+            }),
+            ended: Condvar::new(),
+            mains: Mutex::new(Mains { on_panic: OnPanic::Crash, list: Vec::new(), last: 0 }),
+        }));
+        this.foreign.executor.store(ptr::from_ref(this).cast_mut(), Ordering::Relaxed);
+        this
+    }
+
+    /// The executor whose goroutine, or whose `block_on_local`, this thread runs.
+    #[inline(always)]
+    pub(crate) fn current() -> Option<&'static Self> {
+        // SAFETY: executors are never freed.
+        Machine::with(|m| unsafe { m.executor.get().as_ref() })
+    }
+
+    /// True if an unrecovered panic of this thread's goroutine crashes its runtime.
+    pub(crate) fn crashes() -> bool {
+        Self::current().is_some_and(|this| lock(&this.mains).on_panic == OnPanic::Crash)
+    }
+
+    /// Makes `self` this thread's [`current`](Self::current) until the guard goes.
+    pub(crate) fn make_current(&'static self) -> Entered {
+        Entered(Machine::with(|m| m.executor.replace(self)))
+    }
+
+    /// True inside a goroutine's poll.
+    pub(crate) fn is_polling() -> bool {
+        Machine::with(|m| m.polling.load(Ordering::Relaxed))
+    }
+
+    /// Says whether this thread polls a goroutine (or a main), and returns what it said before.
+    pub(crate) fn set_polling(polling: bool) -> bool {
+        Machine::with(|m| m.polling.swap(polling, Ordering::Relaxed))
+    }
+
+    fn processor(&self, slot: usize) -> Option<&'static Processor> {
+        // Acquire: pairs with the Release store in `set_gomaxprocs`.
+        // SAFETY: processors are never freed.
+        unsafe { self.processors[slot].load(Ordering::Acquire).as_ref() }
+    }
+
+    fn all_processors(&self) -> impl Iterator<Item = &'static Processor> {
+        (0..self.slots.load(Ordering::Acquire)).filter_map(|slot| self.processor(slot))
+    }
+
+    // -------------------------------------------------------------------------------- spawning and waking
+
+    /// Makes a goroutine of a future and submits it.
+    ///
+    /// # Safety
+    ///
+    /// The future and its output may be borrowed only if the caller sees to it that the goroutine has ended (its task
+    /// resolved) before the borrows do.
+    #[inline(always)]
+    pub(crate) unsafe fn spawn<F>(
+        &'static self,
+        future: F,
+        spawned_at: &'static Location<'static>,
+    ) -> JoinTask<Outcome<F::Output>, G>
+    where
+        F: Future,
+    {
+        Machine::with(|m| {
+            let held = if ptr::eq(m.executor.get(), self) { m.hold() } else { None };
+            let (shard, id) = match &held {
+                Some(held) => held.processor.shard.start_here(),
+                None => self.start_foreign(),
+            };
+            // SAFETY: passed on to the caller.
+            let (task, handle) = unsafe { self.allocate_goroutine(future, shard, id, spawned_at) };
+            let old = match held {
+                Some(_) if self.closing.load(Ordering::Relaxed) => {
+                    drop(held);
+                    self.discard(task);
+                    return handle;
+                }
+                Some(_) => m.swap_next(task.into_raw().as_ptr()),
+                None => {
+                    self.submit(task);
+                    return handle;
+                }
+            };
+            let processor = held.map(|held| held.processor);
+            if let (Some(processor), Some(old)) = (processor, NonNull::new(old)) {
+                // SAFETY: the slot held a task in raw form, which is this thread's now.
+                self.push_local(processor, unsafe { Task::from_raw(old) });
+            }
+            handle
+        })
+    }
+
+    /// # Safety
+    ///
+    /// As [`Executor::spawn`].
+    #[inline(always)]
+    unsafe fn allocate_goroutine<F: Future>(
+        &'static self,
+        future: F,
+        shard: &'static Shard,
+        id: u64,
+        spawned_at: &'static Location<'static>,
+    ) -> (Task, JoinTask<Outcome<F::Output>, G>) {
+        let g = G {
+            shard,
+            id,
+            spawned_at,
+            wait: Wait::new(),
+            prev: Cell::new(ptr::null()),
+            next: Cell::new(ptr::null()),
+            waker: Cell::new((ptr::null(), None)),
+        };
+        let builder = Builder::new().metadata(g);
+        // SAFETY: the caller answers for borrows; `Send` is the public functions' bound; `schedule` is a function.
+        let (task, handle) = unsafe {
+            builder.spawn_unchecked(|g| Goroutine { g, future: ManuallyDrop::new(future) }, WithInfo(schedule))
+        };
+        (task, handle)
+    }
+
+    /// Spawns the main of a `block_on`: the process's first one is goroutine 1.
+    ///
+    /// # Safety
+    ///
+    /// As [`Executor::spawn`].
+    pub(crate) unsafe fn spawn_main<F: Future>(
+        &'static self,
+        future: F,
+        spawned_at: &'static Location<'static>,
+    ) -> JoinTask<Outcome<F::Output>, G> {
+        let (shard, mut id) = self.start_foreign();
+        if !MAIN_ID_TAKEN.swap(true, Ordering::Relaxed) {
+            id = 1;
+        }
+        // SAFETY: passed on to the caller.
+        let (task, handle) = unsafe { self.allocate_goroutine(future, shard, id, spawned_at) };
+        self.submit(task);
+        handle
+    }
+
+    #[cold]
+    fn start_foreign(&'static self) -> (&'static Shard, u64) {
+        self.foreign.started.fetch_add(1, Ordering::Relaxed);
+        (&self.foreign, NEXT_ID.fetch_add(1, Ordering::Relaxed))
+    }
+
+    /// A main that is polled by its own thread counts as a goroutine.
+    pub(crate) fn local_main_started(&'static self) {
+        self.foreign.started.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A goroutine's future is gone.
+    #[inline(always)]
+    pub(crate) fn finished(&'static self) {
+        Machine::with(|m| {
+            if ptr::eq(m.executor.get(), self) {
+                if let Some(held) = m.hold() {
+                    let finished = &held.processor.shard.finished;
+                    finished.store(finished.load(Ordering::Relaxed).wrapping_add(1), Ordering::Release);
+                    return;
+                }
+            }
+            self.foreign.finished.fetch_add(1, Ordering::Release);
+        });
+    }
+
+    /// Goroutines that live.
+    pub(crate) fn live(&self) -> usize {
+        // `finished` first: a goroutine that starts and ends in between must not count as minus one.
+        let sum = |count: fn(&Shard) -> &AtomicUsize| {
+            let foreign = count(&self.foreign).load(Ordering::Acquire);
+            self.all_processors()
+                .map(|p| count(&p.shard).load(Ordering::Acquire))
+                .fold(foreign, usize::wrapping_add)
+        };
+        let finished = sum(|shard| &shard.finished);
+        sum(|shard| &shard.started).wrapping_sub(finished)
+    }
+
+    /// Submits from a thread without a processor.
+    fn submit(&'static self, task: Task) {
+        if self.closing.load(Ordering::Relaxed) {
+            // A runtime that shuts down runs nobody; a goroutine's destructors run on the spot.
+            return self.discard(task);
+        }
+        self.push_global(task);
+        // SeqCst with the store in `shutdown`: either it sees the task in the queue, or this sees it closing.
+        prim::full_fence();
+        if self.closing.load(Ordering::Relaxed) {
+            self.drain();
+        }
+    }
+
+    #[inline]
+    fn push_global(&self, task: Task) {
+        // The queue is unbounded and never closed.
+        if let Err(error) = self.global.push(task) {
+            std::mem::forget(error.into_inner());
+        }
+        self.notify();
+    }
+
+    /// Queues at a processor that this thread holds, or has just held.
+    #[inline]
+    fn push_local(&self, processor: &Processor, task: Task) {
+        match processor.queue.push(task) {
+            // With one processor there is nobody to wake, and no need for the fence.
+            Ok(()) if self.procs.load(Ordering::Relaxed) == 1 => {}
+            Ok(()) => self.notify(),
+            Err(error) => self.push_global(error.into_inner()),
+        }
+    }
+
+    /// A goroutine was queued: Push.
+    #[inline(always)]
+    fn notify(&self) {
+        if self.idle.wants_wake() {
+            self.wake_one();
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn wake_one(&self) {
+        if !self.idle.begin_wake() {
+            return;
+        }
+        // SAFETY: executors are never freed.
+        let this: &'static Self = unsafe { &*ptr::from_ref(self) };
+        let mut sched = lock(&this.sched);
+        match this.pop_idle(&mut sched) {
+            Some(processor) => {
+                // Without a thread the processor is idle again, and the machines that run do the work.
+                let _ = this.give(&mut sched, processor, true, ptr::null_mut());
+            }
+            None => {
+                this.idle.end_search();
+            }
+        }
+    }
+
+    /// An idle processor is put to use; from now on the monitor looks after it.
+    fn pop_idle(&self, sched: &mut Sched) -> Option<&'static Processor> {
+        let processor = sched.idle.pop()?;
+        self.idle.taken();
+        if std::mem::take(&mut sched.monitor_asleep) {
+            if let Some(monitor) = &sched.monitor {
+                monitor.unpark();
+            }
+        }
+        Some(processor)
+    }
+
+    /// Gives a processor to a parked machine, or to a new one.
+    fn give(
+        &'static self,
+        sched: &mut Sched,
+        processor: &'static Processor,
+        searching: bool,
+        next: *mut (),
+    ) -> io::Result<()> {
+        if let Some(spare) = sched.spare.pop() {
+            processor.owner.set(Some(spare.machine));
+            // SAFETY: under the lock, and a spare machine is a listed one.
+            let machine = unsafe { spare.get() };
+            machine.next.store(next, Ordering::Relaxed);
+            machine.given_searching.store(searching, Ordering::Relaxed);
+            machine.given.store(ptr::from_ref(processor).cast_mut(), Ordering::Release);
+            spare.thread.unpark();
+            return Ok(());
+        }
+        let threads = sched.machines.len() + sched.starting;
+        let started = if threads >= MAX_MACHINES {
+            Err(io::Error::other("gopark: too many threads"))
+        } else {
+            let next = next as usize;
+            let name = format!("{}-{threads}", sched.thread_name);
+            thread::Builder::new().name(name).spawn(move || self.machine(processor, searching, next as *mut ()))
+        };
+        match started {
+            Ok(_) => {
+                sched.starting += 1;
+                Ok(())
+            }
+            Err(error) => {
+                if let Some(next) = NonNull::new(next) {
+                    // SAFETY: the caller gave a task in raw form.
+                    let _ = self.global.push(unsafe { Task::from_raw(next) });
+                }
+                sched.idle.push(processor);
+                self.idle.announce(searching);
+                Err(error)
+            }
+        }
+    }
+
+    // -------------------------------------------------------------------------------- running
+
+    /// The life of a machine's thread.
+    fn machine(&'static self, first: &'static Processor, mut searching: bool, next: *mut ()) {
+        Machine::with(|m| {
+            let me = MachineRef { machine: NonNull::from(m), thread: thread::current() };
+            m.executor.set(self);
+            m.next.store(next, Ordering::Relaxed);
+            m.busy.store(true, Ordering::Relaxed);
+            {
+                let mut sched = lock(&self.sched);
+                sched.starting -= 1;
+                sched.machines.push(me.clone());
+                first.owner.set(Some(me.machine));
+            }
+            let mut processor = Some(first);
+            while let Some(held) = processor {
+                m.processor.set(held);
+                coop::set_worker(Some(held.slot));
+                self.run(m, held, &mut searching);
+                // The processor is idle or somebody else's now.
+                m.processor.set(ptr::null());
+                coop::set_worker(None);
+                processor = self.wait_for_processor(m, &me, &mut searching);
+            }
+            if self.closing.load(Ordering::Acquire) {
+                // What parked or was woken here since the shutdown looked.
+                self.abort_all();
+                self.drain();
+            }
+            let mut sched = lock(&self.sched);
+            sched.machines.retain(|other| other.machine != me.machine);
+            m.executor.set(ptr::null());
+            self.ended.notify_all();
+        });
+    }
+
+    /// Runs goroutines until the processor is given up or lost.
+    fn run(&'static self, m: &Machine, processor: &'static Processor, searching: &mut bool) {
+        loop {
+            // What was made ready by the last one runs next, in the same slice.
+            for _ in 0..CHAIN {
+                let Some(next) = NonNull::new(m.swap_next(ptr::null_mut())) else { break };
+                if *searching {
+                    self.stop_searching(searching);
+                }
+                // SAFETY: the slot held a task in raw form, which is this thread's now.
+                if !self.poll(m, processor, unsafe { Task::from_raw(next) }) {
+                    return;
+                }
+            }
+            if self.closing.load(Ordering::Relaxed) || processor.slot >= self.procs.load(Ordering::Relaxed) {
+                self.stop_searching(searching);
+                return self.give_up_retired(m, processor);
+            }
+            if let Some(next) = NonNull::new(m.swap_next(ptr::null_mut())) {
+                // SAFETY: as above.
+                self.push_local(processor, unsafe { Task::from_raw(next) });
+            }
+            let tick = processor.tick.get().wrapping_add(1);
+            processor.tick.set(tick);
+            match self.find(m, processor, tick, searching) {
+                Some(task) => {
+                    if *searching {
+                        self.stop_searching(searching);
+                    }
+                    if !self.poll(m, processor, task) {
+                        return;
+                    }
+                }
+                None => {
+                    if self.give_up_idle(m, processor, searching) {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Polls a goroutine once. False if the processor was lost meanwhile.
+    #[inline(always)]
+    fn poll(&'static self, m: &Machine, processor: &'static Processor, task: Task) -> bool {
+        let polls = &processor.polls;
+        polls.store(polls.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+        let wait = ptr::from_ref(&task.metadata().wait);
+        let raw = task.into_raw();
+        // SAFETY: the metadata is used only while the task is being polled.
+        unsafe { coop::enter(raw.as_ptr(), wait) };
+        m.polling.store(true, Ordering::Relaxed);
+        m.yielding.set(false);
+        // Release: whoever takes the processor from here on sees it as it is now.
+        m.busy.store(false, Ordering::Release);
+        // SAFETY: taken apart above.
+        unsafe { Task::from_raw(raw) }.run();
+        m.busy.store(true, Ordering::Relaxed);
+        // Orders the store above before the load below; pairs with the heavy fence in `revoke`.
+        prim::light_fence();
+        m.polling.store(false, Ordering::Relaxed);
+        coop::leave();
+        if m.unwinding.get() {
+            m.unwinding.set(false);
+            self.unwinding.fetch_sub(1, Ordering::Release);
+        }
+        !m.revoked.load(Ordering::Relaxed) || self.still_mine(m, processor)
+    }
+
+    /// `revoked` was seen: was the processor taken, or only the run-next slot?
+    #[cold]
+    #[inline(never)]
+    fn still_mine(&self, m: &Machine, processor: &Processor) -> bool {
+        let _sched = lock(&self.sched);
+        m.revoked.store(false, Ordering::Relaxed);
+        processor.owner.get() == Some(NonNull::from(m))
+    }
+
+    #[inline]
+    fn stop_searching(&self, searching: &mut bool) {
+        if std::mem::take(searching) && self.idle.end_search() {
+            // LastFinds.
+            self.notify();
+        }
+    }
+
+    /// Go's `findRunnable`.
+    #[inline]
+    fn find(&'static self, m: &Machine, processor: &Processor, tick: u32, searching: &mut bool) -> Option<Task> {
+        if tick % GLOBAL_TICK == 0 {
+            if let Ok(task) = self.global.pop() {
+                return Some(task);
+            }
+        }
+        if let Ok(task) = processor.queue.pop() {
+            return Some(task);
+        }
+        if let Some(task) = self.take_global(processor) {
+            return Some(task);
+        }
+        let procs = self.procs.load(Ordering::Relaxed);
+        if procs < 2 {
+            return None;
+        }
+        if !*searching {
+            *searching = self.idle.begin_search(procs);
+        }
+        if *searching { self.steal(m, processor) } else { None }
+    }
+
+    /// Takes one goroutine from the global queue, and this processor's fair share of the others into its own queue.
+    fn take_global(&self, processor: &Processor) -> Option<Task> {
+        let first = self.global.pop().ok()?;
+        let procs = self.procs.load(Ordering::Relaxed);
+        if procs > 1 {
+            let share = (self.global.len() / procs).min(GLOBAL_BATCH);
+            for task in self.global.try_iter().take(share) {
+                if let Err(error) = processor.queue.push(task) {
+                    self.push_global(error.into_inner());
+                    break;
+                }
+            }
+        }
+        Some(first)
+    }
+
+    /// Half of a random victim's queue; in the last pass also a run-next slot.
+    fn steal(&'static self, m: &Machine, processor: &Processor) -> Option<Task> {
+        let slots = self.slots.load(Ordering::Acquire);
+        for pass in 0..STEAL_PASSES {
+            let first = processor.draw(slots);
+            for offset in 0..slots {
+                let Some(victim) = self.processor((first + offset) % slots) else { continue };
+                if victim.slot == processor.slot {
+                    continue;
+                }
+                let half = victim.queue.len().div_ceil(2);
+                if let Ok(task) = victim.queue.pop() {
+                    for task in victim.queue.try_iter().take(half.saturating_sub(1)) {
+                        if let Err(error) = processor.queue.push(task) {
+                            self.push_global(error.into_inner());
+                            break;
+                        }
+                    }
+                    return Some(task);
+                }
+                if pass + 1 == STEAL_PASSES {
+                    if let Some(task) = self.steal_next(m, victim) {
+                        return Some(task);
+                    }
+                }
+            }
+            if let Ok(task) = self.global.pop() {
+                return Some(task);
+            }
+        }
+        None
+    }
+
+    /// Takes the run-next slot of a machine that is long in its poll. One that is about to run it itself keeps it.
+    fn steal_next(&'static self, m: &Machine, victim: &'static Processor) -> Option<Task> {
+        let owner = |_: &MutexGuard<'_, Sched>| victim.owner.get();
+        let polls = victim.polls.load(Ordering::Relaxed);
+        {
+            let sched = self.sched.try_lock().ok()?;
+            let machine = owner(&sched)?;
+            // SAFETY: under the lock, the owner of a processor is a listed machine.
+            if ptr::eq(machine.as_ptr(), m) || unsafe { machine.as_ref() }.next.load(Ordering::Relaxed).is_null() {
+                return None;
+            }
+        }
+        // Go's grace: the owner is most likely at the end of a short poll.
+        let until = Instant::now() + Duration::from_micros(5);
+        while Instant::now() < until {
+            std::hint::spin_loop();
+            if victim.polls.load(Ordering::Relaxed) != polls {
+                return None;
+            }
+        }
+        let sched = self.sched.try_lock().ok()?;
+        let machine = owner(&sched)?;
+        // SAFETY: as above.
+        let machine = unsafe { machine.as_ref() };
+        let next = revoke(machine)?;
+        // Only the slot was wanted. The owner, if it saw `revoked` meanwhile, asks under the lock and goes on.
+        machine.revoked.store(false, Ordering::Relaxed);
+        // SAFETY: the slot held a task in raw form, which is this thread's now.
+        NonNull::new(next).map(|next| unsafe { Task::from_raw(next) })
+    }
+
+    /// The machine found nothing: Announce. False if there was something after all.
+    fn give_up_idle(&'static self, m: &Machine, processor: &'static Processor, searching: &mut bool) -> bool {
+        {
+            let mut sched = lock(&self.sched);
+            processor.owner.set(None);
+            sched.idle.push(processor);
+            self.idle.announce(std::mem::take(searching));
+        }
+        if self.closing.load(Ordering::Relaxed) || !self.has_work() {
+            return true;
+        }
+        // Somebody pushed before Announce and saw nobody to wake: take a processor back, unless they are all busy.
+        let mut sched = lock(&self.sched);
+        let Some(at) = sched.idle.iter().position(|idle| ptr::eq(*idle, processor)) else { return true };
+        let last = sched.idle.len() - 1;
+        sched.idle.swap(at, last);
+        self.pop_idle(&mut sched);
+        processor.owner.set(Some(NonNull::from(m)));
+        false
+    }
+
+    fn has_work(&self) -> bool {
+        !self.global.is_empty() || self.all_processors().any(|processor| !processor.queue.is_empty())
+    }
+
+    /// The processor's slot is out of use, or the runtime closes: what it has goes to the global queue.
+    fn give_up_retired(&self, m: &Machine, processor: &'static Processor) {
+        if let Some(next) = NonNull::new(m.swap_next(ptr::null_mut())) {
+            // SAFETY: the slot held a task in raw form, which is this thread's now.
+            self.push_global(unsafe { Task::from_raw(next) });
+        }
+        let mut sched = lock(&self.sched);
+        processor.owner.set(None);
+        if processor.slot < self.procs.load(Ordering::Relaxed) {
+            // Back in use, or closing: then nobody takes it from there.
+            sched.idle.push(processor);
+            self.idle.announce(false);
+        }
+        drop(sched);
+        self.empty(processor);
+    }
+
+    /// Moves a processor's queue to the global one.
+    fn empty(&self, processor: &Processor) {
+        while let Ok(task) = processor.queue.pop() {
+            self.push_global(task);
+        }
+    }
+
+    /// A machine without a processor parks until it is given one. `None`: the thread ends.
+    fn wait_for_processor(
+        &'static self,
+        m: &Machine,
+        me: &MachineRef,
+        searching: &mut bool,
+    ) -> Option<&'static Processor> {
+        *searching = false;
+        {
+            let mut sched = lock(&self.sched);
+            m.revoked.store(false, Ordering::Relaxed);
+            if self.closing.load(Ordering::Relaxed) {
+                return None;
+            }
+            // A machine that lost its processor in a long poll: is one free, and is there work for it?
+            if self.has_work() {
+                if let Some(processor) = self.pop_idle(&mut sched) {
+                    processor.owner.set(Some(me.machine));
+                    return Some(processor);
+                }
+            }
+            if sched.spare.len() >= SPARES + self.procs.load(Ordering::Relaxed) {
+                return None;
+            }
+            sched.spare.push(me.clone());
+        }
+        loop {
+            // Acquire: pairs with the Release store in `give`.
+            let given = m.given.swap(ptr::null_mut(), Ordering::Acquire);
+            // SAFETY: processors are never freed.
+            if let Some(processor) = unsafe { given.as_ref() } {
+                *searching = m.given_searching.load(Ordering::Relaxed);
+                return Some(processor);
+            }
+            if self.closing.load(Ordering::Acquire) {
+                let mut sched = lock(&self.sched);
+                sched.spare.retain(|spare| spare.machine != me.machine);
+                if m.given.load(Ordering::Acquire).is_null() {
+                    return None;
+                }
+                continue;
+            }
+            thread::park();
+        }
+    }
+
+    // -------------------------------------------------------------------------------- the monitor
+
+    /// Go's `sysmon`.
+    fn monitor(&'static self) {
+        loop {
+            {
+                let mut sched = lock(&self.sched);
+                if self.closing.load(Ordering::Relaxed) {
+                    sched.monitor = None;
+                    self.ended.notify_all();
+                    return;
+                }
+                if self.idle.idle() >= self.procs.load(Ordering::Relaxed) {
+                    sched.monitor_asleep = true;
+                } else {
+                    self.rescue(&mut sched);
+                }
+                if !sched.monitor_asleep {
+                    drop(sched);
+                    thread::park_timeout(MONITOR_PERIOD);
+                    continue;
+                }
+            }
+            while lock(&self.sched).monitor_asleep && !self.closing.load(Ordering::Relaxed) {
+                thread::park();
+            }
+        }
+    }
+
+    /// Takes the processors of machines that have been in one poll for too long, if there is work for them.
+    fn rescue(&'static self, sched: &mut Sched) {
+        let now = Instant::now();
+        let mut wants_thief = false;
+        for processor in self.all_processors() {
+            let Some(owner) = processor.owner.get() else { continue };
+            // SAFETY: under the lock, the owner of a processor is a listed machine.
+            let machine = unsafe { owner.as_ref() };
+            let polls = processor.polls.load(Ordering::Relaxed);
+            if !machine.polling.load(Ordering::Relaxed) || machine.seen_polls.replace(polls) != polls {
+                machine.seen_at.set(Some(now));
+                continue;
+            }
+            let Some(since) = machine.seen_at.get() else {
+                machine.seen_at.set(Some(now));
+                continue;
+            };
+            let has_next = !machine.next.load(Ordering::Relaxed).is_null();
+            if now.duration_since(since) < STUCK {
+                wants_thief |= has_next;
+                continue;
+            }
+            if has_next || !processor.queue.is_empty() || (!self.global.is_empty() && sched.idle.is_empty()) {
+                if let Some(next) = revoke(machine) {
+                    self.hand_off(sched, processor, next);
+                }
+            }
+        }
+        // A run-next slot that waits for a long poll; or, as a net under the protocol, work that nobody was woken for.
+        if (wants_thief || self.has_work()) && !sched.idle.is_empty() && self.idle.begin_wake() {
+            if let Some(processor) = self.pop_idle(sched) {
+                let _ = self.give(sched, processor, true, ptr::null_mut());
+            }
+        }
+    }
+
+    /// Gives a processor that was taken from its machine to another one.
+    fn hand_off(&'static self, sched: &mut Sched, processor: &'static Processor, next: *mut ()) {
+        processor.owner.set(None);
+        if processor.slot < self.procs.load(Ordering::Relaxed) {
+            // Without a thread the processor is idle, and others run what it has.
+            let _ = self.give(sched, processor, false, next);
+            return;
+        }
+        if let Some(next) = NonNull::new(next) {
+            // SAFETY: the slot held a task in raw form.
+            let _ = self.global.push(unsafe { Task::from_raw(next) });
+        }
+        while let Ok(task) = processor.queue.pop() {
+            let _ = self.global.push(task);
+        }
+    }
+
+    // -------------------------------------------------------------------------------- for `runtime`
+
+    /// The number of processors; sets it if `procs` is not 0. Returns the previous number.
+    pub(crate) fn set_gomaxprocs(&'static self, procs: usize) -> usize {
+        if procs == 0 {
+            return self.procs.load(Ordering::Relaxed);
+        }
+        let procs = procs.min(MAX_PROCESSORS);
+        let mut sched = lock(&self.sched);
+        let before = self.procs.load(Ordering::Relaxed);
+        for slot in self.slots.load(Ordering::Relaxed)..procs {
+            let processor = Box::leak(Box::new(Processor::new(slot)));
+            *processor.shard.executor.get_mut() = ptr::from_ref(self).cast_mut();
+            self.processors[slot].store(processor, Ordering::Release);
+            self.slots.store(slot + 1, Ordering::Release);
+        }
+        self.procs.store(procs, Ordering::SeqCst);
+        for slot in before..procs {
+            let Some(processor) = self.processor(slot) else { continue };
+            // One that was retired and is still held goes on as if nothing had happened.
+            if processor.owner.get().is_none() && !sched.idle.iter().any(|idle| ptr::eq(*idle, processor)) {
+                sched.idle.push(processor);
+                self.idle.announce(false);
+            }
+        }
+        // Idle ones of slots that are out of use. Those that are held notice it themselves, or the monitor does.
+        let kept = sched.idle.len();
+        sched.idle.retain(|processor| processor.slot < procs);
+        for _ in sched.idle.len()..kept {
+            self.idle.taken();
+        }
+        drop(sched);
+        for _ in before..procs {
+            if self.has_work() {
+                self.notify();
+            }
+        }
+        if procs == before {
+            return before;
+        }
+        for slot in procs..before {
+            if let Some(processor) = self.processor(slot) {
+                // Of a held one too: its machine puts there what it still has when it notices.
+                self.empty(processor);
+            }
+        }
+        before
+    }
+
+    /// Gives this thread's processor away for as long as `f` blocks it.
+    pub(crate) fn block_in_place<R>(f: impl FnOnce() -> R) -> R {
+        Machine::with(|m| {
+            let Some(this) = Self::current() else { return };
+            let Some(held) = m.hold() else { return };
+            let processor = held.processor;
+            let next = m.swap_next(ptr::null_mut());
+            drop(held);
+            let mut sched = lock(&this.sched);
+            if processor.owner.get() != Some(NonNull::from(m)) {
+                // Lost in between; what was in the slot still is this thread's.
+                drop(sched);
+                if let Some(next) = NonNull::new(next) {
+                    // SAFETY: the slot held a task in raw form, which is this thread's now.
+                    this.push_global(unsafe { Task::from_raw(next) });
+                }
+                return;
+            }
+            m.revoked.store(true, Ordering::Relaxed);
+            let work = !next.is_null() || this.has_work();
+            if work || processor.slot >= this.procs.load(Ordering::Relaxed) {
+                this.hand_off(&mut sched, processor, next);
+            } else {
+                processor.owner.set(None);
+                sched.idle.push(processor);
+                this.idle.announce(false);
+                drop(sched);
+                if this.has_work() {
+                    this.notify();
+                }
+            }
+        });
+        f()
+    }
+
+    /// The running goroutine's next schedule puts it behind everything runnable.
+    pub(crate) fn yield_now() {
+        Machine::with(|m| m.yielding.set(true));
+    }
+
+    /// Registers a `block_on` in progress, to be cancelled by a crash.
+    pub(crate) fn enter_main(&self, main: Main) -> u64 {
+        let mut mains = lock(&self.mains);
+        mains.last += 1;
+        let key = mains.last;
+        mains.list.push(MainEntry { key, main, crash: None });
+        key
+    }
+
+    /// True if the main is to end because of a crash.
+    pub(crate) fn main_crashed(&self, key: u64) -> bool {
+        lock(&self.mains).list.iter().any(|entry| entry.key == key && entry.crash.is_some())
+    }
+
+    /// The `block_on` is over. A panic that somebody raises meanwhile wins against main returning.
+    pub(crate) fn leave_main(&self, key: u64) -> Option<Box<dyn Any + Send>> {
+        let mut round = 0;
+        while self.unwinding.load(Ordering::Acquire) != 0 {
+            round += 1;
+            prim::relax(round);
+        }
+        let mut mains = lock(&self.mains);
+        let at = mains.list.iter().position(|entry| entry.key == key)?;
+        mains.list.swap_remove(at).crash
+    }
+
+    /// Reports a panic that nobody will see, and acts on it.
+    #[cold]
+    fn unrecovered(&self, id: u64, spawned_at: &Location<'_>, payload: Box<dyn Any + Send>) {
+        // A closed stderr is no reason for a second panic.
+        let _ = writeln!(
+            io::stderr(),
+            "gopark: unrecovered panic in goroutine {id}, spawned at {}:{}:{}",
+            spawned_at.file(),
+            spawned_at.line(),
+            spawned_at.column()
+        );
+        let mut mains = lock(&self.mains);
+        if mains.on_panic == OnPanic::Isolate || self.closing.load(Ordering::Relaxed) {
+            drop(mains);
+            contain(|| drop(payload));
+            return;
+        }
+        if mains.list.is_empty() {
+            std::process::abort();
+        }
+        let text = panic_text(&*payload).to_owned();
+        let mut payload = Some(payload);
+        let mut wakers = Vec::new();
+        for entry in &mut mains.list {
+            if entry.crash.is_none() {
+                entry.crash = Some(payload.take().unwrap_or_else(|| Box::new(text.clone())));
+            }
+            match &entry.main {
+                // SAFETY: `block_on` keeps its main's allocation alive while it is listed. A goroutine's wake-up takes
+                // no lock that is held here.
+                Main::Goroutine(g) => unsafe { (**g).abort() },
+                Main::Local(waker) => wakers.push(waker.clone()),
+            }
+        }
+        drop(mains);
+        wakers.into_iter().for_each(Waker::wake);
+        contain(|| drop(payload));
+    }
+
+    /// Ends the executor: drops every goroutine, ends every thread. Returns how many goroutines are left because they
+    /// block their thread, after waiting for them for `grace`.
+    pub(crate) fn shutdown(&'static self, grace: Duration) -> usize {
+        self.closing.store(true, Ordering::SeqCst);
+        prim::full_fence();
+        let own = Machine::with(|m| ptr::eq(m.executor.get(), self) && m.polling.load(Ordering::Relaxed));
+        let deadline = Instant::now().checked_add(grace);
+        loop {
+            {
+                let sched = lock(&self.sched);
+                sched.spare.iter().for_each(|spare| spare.thread.unpark());
+                if let Some(monitor) = &sched.monitor {
+                    monitor.unpark();
+                }
+            }
+            self.abort_all();
+            self.drain();
+            if own {
+                // One of its own goroutines drops the runtime: its machine does the rest once this poll has ended.
+                return self.live();
+            }
+            let sched = lock(&self.sched);
+            if sched.machines.is_empty() && sched.starting == 0 && sched.monitor.is_none() && self.live() == 0 {
+                drop(sched);
+                self.retire();
+                return 0;
+            }
+            let now = Instant::now();
+            let patience = deadline.map_or(Duration::from_secs(1), |deadline| deadline.saturating_duration_since(now));
+            if patience.is_zero() {
+                drop(sched);
+                return self.live();
+            }
+            // A goroutine that spawns or wakes meanwhile is found in the next round.
+            drop(self.ended.wait_timeout(sched, patience.min(Duration::from_millis(1))));
+        }
+    }
+
+    /// Every goroutine is gone and every thread has ended: the executor waits for its next runtime. A waker that is
+    /// still on its way to it can do no harm: the goroutine it would queue is gone, and to look whether somebody
+    /// sleeps is harmless at any time.
+    fn retire(&'static self) {
+        let mut sched = lock(&self.sched);
+        sched.idle.clear();
+        sched.spare.clear();
+        self.procs.store(0, Ordering::SeqCst);
+        while self.idle.idle() > 0 {
+            self.idle.taken();
+        }
+        for processor in self.all_processors() {
+            processor.owner.set(None);
+        }
+        drop(sched);
+        lock(&RETIRED).push(self);
+    }
+
+    /// Asks every registered goroutine to end.
+    fn abort_all(&self) {
+        let shards = self.all_processors().map(|processor| &processor.shard).chain([&self.foreign]);
+        shards.flat_map(Shard::abort_all).for_each(Waker::wake);
+    }
+
+    /// Drops what is in the queues.
+    fn drain(&'static self) {
+        let _entered = self.make_current();
+        loop {
+            let local = || self.all_processors().find_map(|processor| processor.queue.pop().ok());
+            let Some(task) = self.global.pop().ok().or_else(local) else { return };
+            self.discard(task);
+        }
+    }
+
+    /// Ends a goroutine without polling it again; its destructors run here.
+    fn discard(&'static self, task: Task) {
+        let _entered = self.make_current();
+        task.metadata().wait.flags.fetch_or(ABORTED, Ordering::AcqRel);
+        let polling = Self::set_polling(true);
+        task.run();
+        Self::set_polling(polling);
+    }
+}
+
+/// Takes the run-next slot, and with it everything that belongs to the processor, from a machine that is in a poll.
+/// `None` if the machine is not: then `revoked` is as it was. Else it stays set, and the caller decides.
+///
+/// To be called under the scheduler's lock.
+fn revoke(machine: &Machine) -> Option<*mut ()> {
+    machine.revoked.store(true, Ordering::Relaxed);
+    // Pairs with the light fences: from here on a thread that is not `busy` will see `revoked` before it is again.
+    prim::heavy_fence();
+    // A goroutine's submission keeps `busy` for a few instructions; the scheduler's own loop for as long as it likes.
+    for round in 1..200 {
+        if !machine.busy.load(Ordering::Acquire) {
+            return Some(machine.swap_next(ptr::null_mut()));
+        }
+        prim::relax(round);
+    }
+    machine.revoked.store(false, Ordering::Relaxed);
+    None
+}
+
+impl Shard {
+    /// A goroutine starts at this processor; the caller holds it.
+    #[inline(always)]
+    fn start_here(&'static self) -> (&'static Self, u64) {
+        self.started.store(self.started.load(Ordering::Relaxed).wrapping_add(1), Ordering::Release);
+        let (mut next, mut end) = self.ids.get();
+        if next == end {
+            next = NEXT_ID.fetch_add(ID_BLOCK, Ordering::Relaxed);
+            end = next + ID_BLOCK;
+        }
+        self.ids.set((next + 1, end));
+        (self, next)
+    }
+}
+
+/// Where a goroutine goes that was made ready. After the push it touches the executor alone, which is never freed.
+#[inline(always)]
+fn schedule(task: Task, info: ScheduleInfo) {
+    let executor = task.metadata().shard.executor();
+    Machine::with(|m| {
+        if !ptr::eq(m.executor.get(), executor) {
+            return executor.submit(task);
+        }
+        if thread::panicking() && m.polling.load(Ordering::Relaxed) && !m.unwinding.replace(true) {
+            executor.unwinding.fetch_add(1, Ordering::Release);
+        }
+        let Some(held) = m.hold() else { return executor.submit(task) };
+        let processor = held.processor;
+        if info.woken_while_running {
+            // It gave way, to everybody or, out of budget, to its siblings.
+            drop(held);
+            if m.yielding.take() && !executor.global.is_empty() {
+                executor.push_global(task);
+            } else {
+                executor.push_local(processor, task);
+            }
+            return;
+        }
+        let old = m.swap_next(task.into_raw().as_ptr());
+        drop(held);
+        if let Some(old) = NonNull::new(old) {
+            // SAFETY: the slot held a task in raw form, which is this thread's now.
+            executor.push_local(processor, unsafe { Task::from_raw(old) });
+        }
+    });
+}
+
+/// Restores the thread's current executor.
+pub(crate) struct Entered(*const Executor);
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        Machine::with(|m| m.executor.set(self.0));
+    }
+}
+
+impl fmt::Debug for Executor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Executor")
+            .field("gomaxprocs", &self.procs.load(Ordering::Relaxed))
+            .field("goroutines", &self.live())
+            .field("idle", &self.idle)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for G {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("G").field("id", &self.id).field("spawned_at", &self.spawned_at).finish_non_exhaustive()
+    }
+}

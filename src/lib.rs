@@ -1,0 +1,19 @@
+#![doc = include_str!("../README.md")]
+
+// Floor by floor; a file uses only what stands below it.
+mod prim;
+
+mod coop;
+mod executor;
+mod waitq;
+
+mod runtime;
+
+pub mod chan;
+pub mod sync;
+
+pub use executor::OnPanic;
+pub use runtime::{
+    Builder, GoroutineId, JoinError, JoinHandle, Runtime, block_in_place, block_on, block_on_local, go, gomaxprocs,
+    gosched, num_cpu, num_goroutine, unblock,
+};

@@ -1,0 +1,217 @@
+//! Floor 0: what the protocols stand on, from `std` or, under `--cfg gopark_loom`, from loom.
+//!
+//! Nothing above this file names `loom`, so that a model runs the very code that ships.
+
+pub(crate) mod atomic {
+    #[cfg(gopark_loom)]
+    pub(crate) use loom::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicUsize, Ordering, fence};
+    #[cfg(not(gopark_loom))]
+    pub(crate) use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicUsize, Ordering, fence};
+}
+
+use atomic::{AtomicBool, Ordering};
+
+/// A `const fn`, but under loom, whose types have no constant constructors.
+#[cfg(not(gopark_loom))]
+macro_rules! const_fn {
+    ($(#[$meta:meta])* $vis:vis const fn $($rest:tt)*) => { $(#[$meta])* $vis const fn $($rest)* };
+}
+#[cfg(gopark_loom)]
+macro_rules! const_fn {
+    ($(#[$meta:meta])* $vis:vis const fn $($rest:tt)*) => { $(#[$meta])* $vis fn $($rest)* };
+}
+pub(crate) use const_fn;
+
+/// `std`'s cell with loom's accessor, so that a model sees every access.
+#[derive(Debug)]
+pub(crate) struct UnsafeCell<T: ?Sized>(
+    #[cfg(not(gopark_loom))] std::cell::UnsafeCell<T>,
+    #[cfg(gopark_loom)] loom::cell::UnsafeCell<T>,
+);
+
+impl<T> UnsafeCell<T> {
+    #[cfg(not(gopark_loom))]
+    pub(crate) const fn new(value: T) -> Self {
+        Self(std::cell::UnsafeCell::new(value))
+    }
+
+    #[cfg(gopark_loom)]
+    pub(crate) fn new(value: T) -> Self {
+        Self(loom::cell::UnsafeCell::new(value))
+    }
+}
+
+impl<T: ?Sized> UnsafeCell<T> {
+    /// Passes the pointer on; the caller answers for what it does with it.
+    #[inline(always)]
+    pub(crate) fn with_mut<R>(&self, f: impl FnOnce(*mut T) -> R) -> R {
+        #[cfg(not(gopark_loom))]
+        return f(self.0.get());
+        #[cfg(gopark_loom)]
+        return self.0.with_mut(f);
+    }
+}
+
+/// A lock for a few pointer moves: taken with one swap, given back with a plain store.
+///
+/// `std`'s lock pays a second locked instruction to unlock (about 15 ns the pair instead of 10), which is a
+/// fifth of a whole context switch. The price: a waiter cannot sleep, it spins briefly and then yields its
+/// thread. So nothing that runs user code, allocates or wakes may happen while it is held.
+///
+/// | value | meaning | left by |
+/// |---|---|---|
+/// | false | free | `lock`: swap, Acquire |
+/// | true | held | `unlock` by the holder: store, Release |
+#[derive(Debug)]
+pub(crate) struct Lock(AtomicBool);
+
+impl Lock {
+    const_fn! {
+        pub(crate) const fn new() -> Self {
+            Self(AtomicBool::new(false))
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) fn lock(&self) {
+        if self.0.swap(true, Ordering::Acquire) {
+            self.lock_slow();
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn lock_slow(&self) {
+        let mut spins = 0u32;
+        loop {
+            while self.0.load(Ordering::Relaxed) {
+                spins += 1;
+                relax(spins);
+            }
+            if !self.0.swap(true, Ordering::Acquire) {
+                return;
+            }
+        }
+    }
+
+    /// # Safety
+    ///
+    /// The caller holds the lock.
+    #[inline(always)]
+    pub(crate) unsafe fn unlock(&self) {
+        self.0.store(false, Ordering::Release);
+    }
+
+    /// Holds the lock until the guard goes.
+    #[inline(always)]
+    pub(crate) fn guard(&self) -> LockGuard<'_> {
+        self.lock();
+        LockGuard(self)
+    }
+}
+
+/// Unlocks on drop.
+#[derive(Debug)]
+pub(crate) struct LockGuard<'a>(&'a Lock);
+
+impl Drop for LockGuard<'_> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        // SAFETY: the guard was made by `Lock::guard`, which took the lock.
+        unsafe { self.0.unlock() }
+    }
+}
+
+/// One round of waiting for another thread to leave a few instructions: every hundredth gives the thread away,
+/// for the other one may have lost its core.
+#[inline]
+pub(crate) fn relax(round: u32) {
+    #[cfg(gopark_loom)]
+    {
+        let _ = round;
+        loom::thread::yield_now();
+    }
+    #[cfg(not(gopark_loom))]
+    if round % 100 == 0 {
+        std::thread::yield_now();
+    } else {
+        std::hint::spin_loop();
+    }
+}
+
+/// A full fence. On x86 a locked instruction on the stack does the same as `mfence` in half the time.
+#[inline(always)]
+pub(crate) fn full_fence() {
+    #[cfg(all(any(target_arch = "x86", target_arch = "x86_64"), not(gopark_loom)))]
+    {
+        use std::sync::atomic::{AtomicUsize, compiler_fence};
+        compiler_fence(Ordering::SeqCst);
+        let word = AtomicUsize::new(0);
+        let _ = word.compare_exchange(0, 1, Ordering::SeqCst, Ordering::SeqCst);
+        compiler_fence(Ordering::SeqCst);
+    }
+    #[cfg(not(all(any(target_arch = "x86", target_arch = "x86_64"), not(gopark_loom))))]
+    atomic::fence(Ordering::SeqCst);
+}
+
+/// The cheap half of an asymmetric fence: orders this thread's store before its next load, given that the other
+/// side calls [`heavy_fence`].
+///
+/// Where the kernel offers `membarrier(2)` this only stops the compiler; elsewhere it is a full fence.
+#[inline(always)]
+pub(crate) fn light_fence() {
+    #[cfg(all(target_os = "linux", not(gopark_loom)))]
+    if membarrier::available() {
+        std::sync::atomic::compiler_fence(Ordering::SeqCst);
+        return;
+    }
+    atomic::fence(Ordering::SeqCst);
+}
+
+/// The dear half of an asymmetric fence: a full fence on every running thread of the process.
+pub(crate) fn heavy_fence() {
+    #[cfg(all(target_os = "linux", not(gopark_loom)))]
+    if membarrier::available() {
+        membarrier::everywhere();
+        return;
+    }
+    atomic::fence(Ordering::SeqCst);
+}
+
+/// Makes the asymmetric fence ready; called before the first worker starts.
+pub(crate) fn register_fences() {
+    #[cfg(all(target_os = "linux", not(gopark_loom)))]
+    membarrier::register();
+}
+
+#[cfg(all(target_os = "linux", not(gopark_loom)))]
+mod membarrier {
+    use std::sync::Once;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    // membarrier(2): the commands of linux/membarrier.h.
+    const PRIVATE_EXPEDITED: libc::c_long = 1 << 3;
+    const REGISTER_PRIVATE_EXPEDITED: libc::c_long = 1 << 4;
+
+    /// Set once, before any worker runs; false means both halves are full fences.
+    static AVAILABLE: AtomicBool = AtomicBool::new(false);
+
+    #[inline(always)]
+    pub(super) fn available() -> bool {
+        AVAILABLE.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn register() {
+        static ONCE: Once = Once::new();
+        ONCE.call_once(|| AVAILABLE.store(call(REGISTER_PRIVATE_EXPEDITED), Ordering::Relaxed));
+    }
+
+    pub(super) fn everywhere() {
+        assert!(call(PRIVATE_EXPEDITED), "membarrier worked before and cannot fail now");
+    }
+
+    fn call(command: libc::c_long) -> bool {
+        // SAFETY: membarrier takes three integers and touches no memory of ours.
+        unsafe { libc::syscall(libc::SYS_membarrier, command, 0, 0) == 0 }
+    }
+}

@@ -1,0 +1,768 @@
+//! Floor 2: runtimes, goroutines and their handles, on top of the executor's decisions.
+
+use std::any::Any;
+use std::error::Error;
+use std::fmt;
+use std::future::{Future, poll_fn};
+use std::num::NonZeroUsize;
+use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
+use std::pin::{Pin, pin};
+use std::sync::{Mutex, OnceLock, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+use std::{env, io, thread};
+
+use async_task::Task as JoinTask;
+use futures_lite::future::block_on as block_thread_on;
+
+use crate::coop::{self, Reason};
+use crate::executor::{Executor, G, Main, OnPanic, Outcome, SHUTDOWN_GRACE, Stop, panic_text};
+
+// ------------------------------------------------------------------------------------------------ free functions
+
+/// Starts a goroutine. Go: `go f()`.
+///
+/// The future runs on the workers of the current runtime: inside a goroutine (or a [`Runtime::block_on_local`]) that
+/// goroutine's, elsewhere the global one, which starts with its first use. The new goroutine runs next on this
+/// processor, once the current one gives way.
+///
+/// Dropping the [`JoinHandle`] detaches the goroutine, as Go does.
+///
+/// ```
+/// gopark::block_on(async {
+///     let answer = gopark::go(async { 6 * 7 }).await;
+///     assert_eq!(answer.unwrap(), 42);
+/// });
+/// ```
+#[doc(alias = "spawn")]
+#[doc(alias = "goroutine")]
+#[inline]
+#[track_caller]
+pub fn go<F>(future: F) -> JoinHandle<F::Output>
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    spawn_on(current(), future, Location::caller())
+}
+
+/// Runs `main` as a goroutine of the global runtime and waits for it. Go: `func main`.
+///
+/// Unlike [`go`], it may borrow from the caller: it returns only once `main` is gone. `main` runs on the workers, so
+/// that switching between it and the goroutines costs no more than between any two of them. Other goroutines go on in
+/// the background when `main` has returned, until the process ends.
+///
+/// # Panics
+///
+/// With the panic of `main`; under [`OnPanic::Crash`] also with that of any goroutine that nobody joins. Inside a
+/// goroutine: await there, or use [`unblock`] or [`block_in_place`] for blocking code.
+///
+/// ```
+/// let mut list = vec![1, 2, 3];
+/// gopark::block_on(async { list.push(4) });
+/// assert_eq!(list, [1, 2, 3, 4]);
+/// ```
+#[doc(alias = "main")]
+#[track_caller]
+pub fn block_on<F>(main: F) -> F::Output
+where
+    F: Future + Send,
+    F::Output: Send,
+{
+    run_main(current(), main, Location::caller())
+}
+
+/// Like [`block_on`] for a `main` that is not [`Send`]: it is polled on the calling thread, beside the workers.
+///
+/// # Panics
+///
+/// As [`block_on`].
+///
+/// ```
+/// use std::rc::Rc;
+///
+/// let greeting = Rc::new("hello");
+/// let length = gopark::block_on_local(async {
+///     gopark::gosched().await;
+///     greeting.len()
+/// });
+/// assert_eq!(length, 5);
+/// ```
+#[track_caller]
+pub fn block_on_local<F: Future>(main: F) -> F::Output {
+    run_main_locally(current(), main)
+}
+
+/// Lets others run: the goroutine goes behind everything that is runnable. Go: `runtime.Gosched`.
+///
+/// # Cancellation
+///
+/// Nothing is lost by dropping it.
+///
+/// ```
+/// gopark::block_on(async {
+///     let other = gopark::go(async { "ran" });
+///     gopark::gosched().await;
+///     assert_eq!(other.await.unwrap(), "ran");
+/// });
+/// ```
+#[doc(alias = "Gosched")]
+#[doc(alias = "yield_now")]
+pub async fn gosched() {
+    let mut yielded = false;
+    poll_fn(|cx| {
+        if yielded {
+            return Poll::Ready(());
+        }
+        yielded = true;
+        if coop::trusts(cx.waker()) {
+            Executor::yield_now();
+        }
+        cx.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}
+
+/// Sets how many goroutines of the current runtime may run at once, and returns the previous setting; 0 only asks.
+/// Go: `runtime.GOMAXPROCS`.
+///
+/// It takes effect while goroutines run: processors are added or retired, and what those had goes to the others. The
+/// default is the environment's `GOMAXPROCS`, else [`num_cpu`].
+///
+/// ```
+/// let before = gopark::gomaxprocs(3);
+/// assert_eq!(gopark::gomaxprocs(0), 3);
+/// gopark::gomaxprocs(before);
+/// ```
+#[doc(alias = "GOMAXPROCS")]
+pub fn gomaxprocs(n: usize) -> usize {
+    current().set_gomaxprocs(n)
+}
+
+/// How many goroutines of the current runtime live, mains and blocked ones included. Go: `runtime.NumGoroutine`.
+///
+/// ```
+/// let rt = gopark::Runtime::new();
+/// assert_eq!(rt.block_on(async { gopark::num_goroutine() }), 1);
+/// ```
+#[doc(alias = "NumGoroutine")]
+pub fn num_goroutine() -> usize {
+    current().live()
+}
+
+/// How many goroutines this process can run in parallel, by its CPUs, affinity and quota. Go: `runtime.NumCPU`.
+///
+/// ```
+/// assert!(gopark::num_cpu() >= 1);
+/// ```
+#[doc(alias = "NumCPU")]
+pub fn num_cpu() -> usize {
+    thread::available_parallelism().map_or(1, NonZeroUsize::get)
+}
+
+/// Runs blocking code on a thread of its own pool, off the processors, and waits for its result.
+///
+/// # Panics
+///
+/// With the panic of `f`.
+///
+/// # Cancellation
+///
+/// Dropping the future before `f` has started may cancel it; once it runs it runs to its end.
+///
+/// ```
+/// gopark::block_on(async {
+///     let text = gopark::unblock(|| std::fs::read_to_string("Cargo.toml")).await;
+///     assert!(text.unwrap().contains("gopark"));
+/// });
+/// ```
+pub async fn unblock<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> T {
+    blocking::unblock(f).await
+}
+
+/// Runs blocking code here, after handing this thread's processor to another one, so that no goroutine waits for it.
+///
+/// Cheaper than [`unblock`] when `f` borrows or is short; but this goroutine's other futures (of a `select!`, of a join)
+/// stand still meanwhile. Outside a goroutine it just runs `f`.
+///
+/// ```
+/// gopark::block_on(async {
+///     let line = String::from("borrowed");
+///     assert_eq!(gopark::block_in_place(|| line.len()), 8);
+/// });
+/// ```
+pub fn block_in_place<T>(f: impl FnOnce() -> T) -> T {
+    Executor::block_in_place(f)
+}
+
+/// The runtime of the goroutine that runs on this thread, else the global one.
+#[inline(always)]
+fn current() -> &'static Executor {
+    Executor::current().unwrap_or_else(|| global())
+}
+
+#[cold]
+fn global() -> &'static Executor {
+    static GLOBAL: OnceLock<&'static Executor> = OnceLock::new();
+    GLOBAL.get_or_init(|| {
+        Executor::start(default_procs(), "gopark".into(), OnPanic::Crash).expect("gopark: cannot start a thread")
+    })
+}
+
+/// `GOMAXPROCS` from the environment; a bad value is reported once and ignored.
+fn default_procs() -> usize {
+    static DEFAULT: OnceLock<Option<usize>> = OnceLock::new();
+    let from_environment = DEFAULT.get_or_init(|| {
+        let value = env::var_os("GOMAXPROCS").filter(|value| !value.is_empty())?;
+        match value.to_str().and_then(|text| text.trim().parse().ok()) {
+            Some(n) if n > 0 => Some(n),
+            _ => {
+                use io::Write;
+                // A closed stderr is no reason to panic.
+                let _ = writeln!(io::stderr(), "gopark: GOMAXPROCS={value:?} ignored: not a positive number");
+                None
+            }
+        }
+    });
+    from_environment.unwrap_or_else(num_cpu)
+}
+
+#[inline(always)]
+fn spawn_on<F>(executor: &'static Executor, future: F, site: &'static Location<'static>) -> JoinHandle<F::Output>
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    // SAFETY: the future and its output are `'static`.
+    JoinHandle { task: Some(unsafe { executor.spawn(future, site) }) }
+}
+
+#[track_caller]
+fn assert_not_in_goroutine() {
+    assert!(
+        !Executor::is_polling(),
+        "gopark: block_on called inside a goroutine: await the future there instead, or wrap blocking code in \
+         `unblock` or `block_in_place`"
+    );
+}
+
+#[track_caller]
+fn run_main<F>(executor: &'static Executor, main: F, site: &'static Location<'static>) -> F::Output
+where
+    F: Future + Send,
+    F::Output: Send,
+{
+    /// The main may borrow from the frame that this guards: it must not unwind while the main lives.
+    struct AbortOnUnwind;
+    impl Drop for AbortOnUnwind {
+        fn drop(&mut self) {
+            std::process::abort();
+        }
+    }
+
+    assert_not_in_goroutine();
+    let guard = AbortOnUnwind;
+    // SAFETY: the task resolves once the future is dropped, and this waits for it, come what may.
+    let mut task = unsafe { executor.spawn_main(main, site) };
+    let key = executor.enter_main(Main::Goroutine(task.metadata()));
+    let outcome = block_thread_on(&mut task);
+    let crash = executor.leave_main(key);
+    std::mem::forget(guard);
+    finish_main(outcome.into_inner(), crash)
+}
+
+#[track_caller]
+fn run_main_locally<F: Future>(executor: &'static Executor, main: F) -> F::Output {
+    /// Ends the main's time as a goroutine of the runtime.
+    struct Leave(&'static Executor, bool);
+    impl Drop for Leave {
+        fn drop(&mut self) {
+            Executor::set_polling(self.1);
+            self.0.finished();
+        }
+    }
+
+    assert_not_in_goroutine();
+    let _current = executor.make_current();
+    executor.local_main_started();
+    let leave = Leave(executor, false);
+    let mut key = None;
+    let result = {
+        let mut main = pin!(main);
+        block_thread_on(poll_fn(|cx| {
+            let key = *key.get_or_insert_with(|| executor.enter_main(Main::Local(cx.waker().clone())));
+            if executor.main_crashed(key) {
+                return Poll::Ready(None);
+            }
+            let was = Executor::set_polling(true);
+            let polled = catch_unwind(AssertUnwindSafe(|| main.as_mut().poll(cx)));
+            Executor::set_polling(was);
+            match polled {
+                Ok(Poll::Pending) => Poll::Pending,
+                Ok(Poll::Ready(value)) => Poll::Ready(Some(Ok(value))),
+                Err(payload) => Poll::Ready(Some(Err(payload))),
+            }
+        }))
+    };
+    drop(leave);
+    let crash = key.and_then(|key| executor.leave_main(key));
+    match (crash, result) {
+        (Some(payload), _) | (None, Some(Err(payload))) => resume_unwind(payload),
+        (None, Some(Ok(value))) => value,
+        (None, None) => unreachable!("only a crash ends a main early"),
+    }
+}
+
+#[track_caller]
+fn finish_main<T>(result: Result<T, Stop>, crash: Option<Box<dyn Any + Send>>) -> T {
+    match (crash, result) {
+        (Some(payload), result) => {
+            if let Err(Stop::Panicked(panic)) = result {
+                drop(panic.observe());
+            }
+            resume_unwind(payload)
+        }
+        (None, Ok(value)) => value,
+        (None, Err(Stop::Panicked(panic))) => resume_unwind(panic.observe()),
+        (None, Err(Stop::Aborted)) => panic!("gopark: the runtime was shut down while its main ran"),
+    }
+}
+
+// ------------------------------------------------------------------------------------------------ Runtime, Builder
+
+/// A scheduler of its own: processors, threads, goroutines.
+///
+/// Most programs need none: [`go`] and [`block_on`] use the global one. A runtime of one's own isolates: it has its own
+/// `gomaxprocs` and panic policy, and dropping it ends all its goroutines.
+///
+/// # Dropping
+///
+/// Every remaining goroutine is dropped exactly once, destructors included, and the threads are joined. Goroutines that
+/// block their thread are waited for, at most a second; [`shutdown_timeout`](Self::shutdown_timeout) says how many did
+/// not make it. A runtime that is dropped inside one of its own goroutines shuts down without waiting for itself.
+///
+/// ```
+/// let rt = gopark::Runtime::builder().gomaxprocs(2).build().unwrap();
+/// assert_eq!(rt.block_on(async { 1 + 1 }), 2);
+/// ```
+pub struct Runtime {
+    executor: &'static Executor,
+    down: bool,
+}
+
+impl Runtime {
+    /// A runtime with the default settings.
+    ///
+    /// # Panics
+    ///
+    /// If the operating system gives no thread; [`Builder::build`] returns the error instead.
+    ///
+    /// ```
+    /// let rt = gopark::Runtime::new();
+    /// rt.block_on(async {});
+    /// ```
+    #[expect(clippy::new_without_default, reason = "starting threads is not what `default()` promises")]
+    pub fn new() -> Self {
+        Self::builder().build().expect("gopark: cannot start a thread")
+    }
+
+    /// For other settings.
+    ///
+    /// ```
+    /// let rt = gopark::Runtime::builder().thread_name("worker").build().unwrap();
+    /// ```
+    pub fn builder() -> Builder {
+        Builder { gomaxprocs: 0, thread_name: "gopark".into(), on_panic: OnPanic::Crash }
+    }
+
+    /// As [`go`](crate::go), on this runtime. If it is shutting down, the future is dropped and the handle gives the
+    /// aborted error.
+    ///
+    /// ```
+    /// let rt = gopark::Runtime::new();
+    /// let handle = rt.go(async { 5 });
+    /// assert_eq!(rt.block_on(handle).unwrap(), 5);
+    /// ```
+    #[track_caller]
+    pub fn go<F>(&self, future: F) -> JoinHandle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        spawn_on(self.executor, future, Location::caller())
+    }
+
+    /// As [`block_on`](crate::block_on), on this runtime.
+    ///
+    /// # Panics
+    ///
+    /// As [`block_on`](crate::block_on).
+    ///
+    /// ```
+    /// let name = String::from("borrowed");
+    /// assert_eq!(gopark::Runtime::new().block_on(async { name.len() }), 8);
+    /// ```
+    #[track_caller]
+    pub fn block_on<F>(&self, main: F) -> F::Output
+    where
+        F: Future + Send,
+        F::Output: Send,
+    {
+        run_main(self.executor, main, Location::caller())
+    }
+
+    /// As [`block_on_local`](crate::block_on_local), on this runtime.
+    ///
+    /// # Panics
+    ///
+    /// As [`block_on`](crate::block_on).
+    ///
+    /// ```
+    /// let cell = std::cell::Cell::new(1);
+    /// gopark::Runtime::new().block_on_local(async { cell.set(2) });
+    /// assert_eq!(cell.get(), 2);
+    /// ```
+    #[track_caller]
+    pub fn block_on_local<F: Future>(&self, main: F) -> F::Output {
+        run_main_locally(self.executor, main)
+    }
+
+    /// As [`gomaxprocs`](crate::gomaxprocs), of this runtime.
+    ///
+    /// ```
+    /// let rt = gopark::Runtime::new();
+    /// rt.gomaxprocs(2);
+    /// assert_eq!(rt.gomaxprocs(0), 2);
+    /// ```
+    #[doc(alias = "GOMAXPROCS")]
+    pub fn gomaxprocs(&self, n: usize) -> usize {
+        self.executor.set_gomaxprocs(n)
+    }
+
+    /// As [`num_goroutine`](crate::num_goroutine), of this runtime.
+    ///
+    /// ```
+    /// let rt = gopark::Runtime::new();
+    /// assert_eq!(rt.num_goroutine(), 0);
+    /// ```
+    #[doc(alias = "NumGoroutine")]
+    pub fn num_goroutine(&self) -> usize {
+        self.executor.live()
+    }
+
+    /// Drops the runtime, waiting at most `patience` for goroutines that block their thread. Returns how many of those
+    /// are left; they end with their poll, or the process.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let rt = gopark::Runtime::new();
+    /// rt.go(std::future::pending::<()>());
+    /// assert_eq!(rt.shutdown_timeout(Duration::from_secs(1)), 0);
+    /// ```
+    pub fn shutdown_timeout(mut self, patience: Duration) -> usize {
+        self.down = true;
+        self.executor.shutdown(patience)
+    }
+}
+
+impl Drop for Runtime {
+    fn drop(&mut self) {
+        if !self.down {
+            self.executor.shutdown(SHUTDOWN_GRACE);
+        }
+    }
+}
+
+impl fmt::Debug for Runtime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Runtime").field(self.executor).finish()
+    }
+}
+
+/// Settings of a [`Runtime`] to be.
+///
+/// ```
+/// use gopark::{OnPanic, Runtime};
+///
+/// let rt = Runtime::builder().gomaxprocs(1).thread_name("io").on_panic(OnPanic::Isolate).build().unwrap();
+/// assert_eq!(rt.gomaxprocs(0), 1);
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "a builder does nothing unless built"]
+pub struct Builder {
+    gomaxprocs: usize,
+    thread_name: String,
+    on_panic: OnPanic,
+}
+
+impl Builder {
+    /// How many goroutines may run at once; 0 is the default: the environment's `GOMAXPROCS`, else
+    /// [`num_cpu`].
+    ///
+    /// ```
+    /// let rt = gopark::Runtime::builder().gomaxprocs(4).build().unwrap();
+    /// assert_eq!(rt.gomaxprocs(0), 4);
+    /// ```
+    #[doc(alias = "GOMAXPROCS")]
+    pub fn gomaxprocs(mut self, n: usize) -> Self {
+        self.gomaxprocs = n;
+        self
+    }
+
+    /// What the threads' names begin with; "gopark" by default.
+    ///
+    /// ```
+    /// let rt = gopark::Runtime::builder().thread_name("crunch").build().unwrap();
+    /// let name = rt.block_on(async { std::thread::current().name().map(str::to_owned) });
+    /// assert!(name.unwrap().starts_with("crunch"));
+    /// ```
+    pub fn thread_name(mut self, name: impl Into<String>) -> Self {
+        self.thread_name = name.into();
+        self
+    }
+
+    /// What to do about a panic that nobody will see; [`OnPanic::Crash`] by default.
+    ///
+    /// ```
+    /// let rt = gopark::Runtime::builder().on_panic(gopark::OnPanic::Isolate).build().unwrap();
+    /// ```
+    pub fn on_panic(mut self, policy: OnPanic) -> Self {
+        self.on_panic = policy;
+        self
+    }
+
+    /// Starts the runtime.
+    ///
+    /// # Errors
+    ///
+    /// The operating system's, if it gives no thread.
+    ///
+    /// ```
+    /// let rt = gopark::Runtime::builder().build().unwrap();
+    /// ```
+    pub fn build(self) -> io::Result<Runtime> {
+        let procs = if self.gomaxprocs == 0 { default_procs() } else { self.gomaxprocs };
+        let executor = Executor::start(procs, self.thread_name, self.on_panic)?;
+        Ok(Runtime { executor, down: false })
+    }
+}
+
+// ------------------------------------------------------------------------------------------------ JoinHandle
+
+/// A running goroutine. Awaiting it joins: the result is what the goroutine returned, or how else it ended.
+///
+/// It resolves after the goroutine's future has been dropped and it does not count in [`num_goroutine`] any more.
+/// Dropping the handle detaches the goroutine, as in Go.
+///
+/// # Panics
+///
+/// When it is polled again after it has completed.
+///
+/// # Cancellation
+///
+/// Awaiting `&mut handle` can be dropped and taken up again.
+///
+/// # Memory ordering
+///
+/// All that the goroutine did synchronizes before the completion of its join.
+///
+/// ```
+/// gopark::block_on(async {
+///     let handle = gopark::go(async { "done" });
+///     assert_eq!(handle.await.unwrap(), "done");
+/// });
+/// ```
+#[must_use = "await it to join, `abort` it, or drop it on purpose to detach the goroutine"]
+pub struct JoinHandle<T> {
+    task: Option<JoinTask<Outcome<T>, G>>,
+}
+
+impl<T> JoinHandle<T> {
+    #[track_caller]
+    fn task(&self) -> &JoinTask<Outcome<T>, G> {
+        self.task.as_ref().expect("taken by drop alone")
+    }
+
+    /// Ends the goroutine: its future is dropped at its next suspension, on a worker. After it has completed this does
+    /// nothing.
+    ///
+    /// ```
+    /// gopark::block_on(async {
+    ///     let handle = gopark::go(std::future::pending::<()>());
+    ///     handle.abort();
+    ///     assert!(handle.await.unwrap_err().is_aborted());
+    /// });
+    /// ```
+    pub fn abort(&self) {
+        // SAFETY: the task handle keeps the allocation alive.
+        unsafe { self.task().metadata().abort() }
+    }
+
+    /// True once the goroutine has ended.
+    ///
+    /// ```
+    /// gopark::block_on(async {
+    ///     let handle = gopark::go(async {});
+    ///     while !handle.is_finished() {
+    ///         gopark::gosched().await;
+    ///     }
+    /// });
+    /// ```
+    pub fn is_finished(&self) -> bool {
+        self.task().is_finished()
+    }
+
+    /// The goroutine's id.
+    ///
+    /// ```
+    /// gopark::block_on(async {
+    ///     let (a, b) = (gopark::go(async {}), gopark::go(async {}));
+    ///     assert_ne!(a.id(), b.id());
+    /// });
+    /// ```
+    pub fn id(&self) -> GoroutineId {
+        GoroutineId(self.task().metadata().id)
+    }
+}
+
+impl<T> Future for JoinHandle<T> {
+    type Output = Result<T, JoinError>;
+
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if !coop::poll_ready(cx) {
+            return Poll::Pending;
+        }
+        let task = self.task.as_mut().expect("taken by drop alone");
+        match Pin::new(&mut *task).poll(cx) {
+            Poll::Pending => {
+                coop::park(Reason::Join);
+                Poll::Pending
+            }
+            Poll::Ready(outcome) => {
+                coop::spend();
+                let id = GoroutineId(task.metadata().id);
+                Poll::Ready(match outcome.into_inner() {
+                    Ok(value) => Ok(value),
+                    Err(Stop::Panicked(panic)) => Err(JoinError::panicked(id, panic.observe())),
+                    Err(Stop::Aborted) => Err(JoinError { id, payload: None }),
+                })
+            }
+        }
+    }
+}
+
+impl<T> Drop for JoinHandle<T> {
+    #[inline]
+    fn drop(&mut self) {
+        if let Some(task) = self.task.take() {
+            task.detach();
+        }
+    }
+}
+
+impl<T> fmt::Debug for JoinHandle<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JoinHandle").field("id", &self.id()).field("finished", &self.is_finished()).finish()
+    }
+}
+
+/// How a goroutine ended that returned nothing: by a panic, or aborted.
+///
+/// ```
+/// use gopark::{OnPanic, Runtime};
+///
+/// gopark::block_on(async {
+///     let error = gopark::go(async { panic!("oh") }).await.unwrap_err();
+///     assert!(error.is_panic());
+///     assert!(error.to_string().ends_with("panicked: oh"));
+/// });
+/// ```
+pub struct JoinError {
+    id: GoroutineId,
+    /// In a lock so that the error is `Sync`, as `?` into a boxed error wants.
+    payload: Option<Mutex<Box<dyn Any + Send>>>,
+}
+
+impl JoinError {
+    fn panicked(id: GoroutineId, payload: Box<dyn Any + Send>) -> Self {
+        Self { id, payload: Some(Mutex::new(payload)) }
+    }
+
+    /// True if the goroutine panicked.
+    ///
+    /// ```
+    /// let error = gopark::block_on(async { gopark::go(async { panic!() }).await }).unwrap_err();
+    /// assert!(error.is_panic());
+    /// ```
+    pub fn is_panic(&self) -> bool {
+        self.payload.is_some()
+    }
+
+    /// True if the goroutine was aborted, or dropped with its runtime.
+    ///
+    /// ```
+    /// let handle = gopark::go(std::future::pending::<()>());
+    /// handle.abort();
+    /// assert!(gopark::block_on(handle).unwrap_err().is_aborted());
+    /// ```
+    pub fn is_aborted(&self) -> bool {
+        self.payload.is_none()
+    }
+
+    /// The panic's payload, for [`resume_unwind`].
+    ///
+    /// # Panics
+    ///
+    /// If the goroutine was aborted.
+    ///
+    /// ```
+    /// let error = gopark::block_on(async { gopark::go(async { panic!("oh") }).await }).unwrap_err();
+    /// assert_eq!(error.into_panic().downcast_ref::<&str>(), Some(&"oh"));
+    /// ```
+    #[track_caller]
+    pub fn into_panic(self) -> Box<dyn Any + Send> {
+        match self.payload {
+            Some(payload) => payload.into_inner().unwrap_or_else(PoisonError::into_inner),
+            None => panic!("{} was aborted, it did not panic", self.id),
+        }
+    }
+}
+
+impl fmt::Display for JoinError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.payload {
+            Some(payload) => {
+                let payload = payload.lock().unwrap_or_else(PoisonError::into_inner);
+                write!(f, "{} panicked: {}", self.id, panic_text(&**payload))
+            }
+            None => write!(f, "{} was aborted", self.id),
+        }
+    }
+}
+
+impl fmt::Debug for JoinError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "JoinError({self})")
+    }
+}
+
+impl Error for JoinError {}
+
+/// Names a goroutine. Ids start at 1, the first `block_on`'s main, and are never used again in a process.
+///
+/// ```
+/// let handle = gopark::go(async {});
+/// assert!(handle.id().to_string().starts_with("goroutine "));
+/// # gopark::block_on(handle).unwrap();
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct GoroutineId(u64);
+
+impl fmt::Display for GoroutineId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "goroutine {}", self.0)
+    }
+}
