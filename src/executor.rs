@@ -133,7 +133,8 @@ pub(crate) struct G {
     /// Neighbours in the shard's list; under the shard's lock.
     prev: Cell<*const G>,
     next: Cell<*const G>,
-    /// Its waker in raw form, not counted; set before it is linked.
+    /// Its waker in raw form, set before it is linked. Counted as long as it is: a detached goroutine that waits for
+    /// what nobody can give it has no other reference.
     waker: Cell<(*const (), Option<&'static RawWakerVTable>)>,
 }
 
@@ -168,8 +169,7 @@ impl G {
     /// The goroutine was linked, and its allocation lives.
     unsafe fn wake(&self) {
         if let (data, Some(vtable)) = self.waker.get() {
-            // SAFETY: these are the parts of the goroutine's own waker, whose allocation lives; it is not dropped,
-            // for it was never counted.
+            // SAFETY: these are the parts of the goroutine's own waker, whose allocation lives; the count stays `unlink`'s.
             ManuallyDrop::new(unsafe { Waker::new(data, vtable) }).wake_by_ref();
         }
     }
@@ -285,6 +285,7 @@ fn panicked(g: &G, payload: Box<dyn Any + Send>) -> Stop {
 /// The goroutine parks for the first time: from here on the registry knows it.
 #[inline(never)]
 fn park_first<T>(g: &G, waker: &Waker) -> Poll<Outcome<T>> {
+    let waker = ManuallyDrop::new(waker.clone());
     g.waker.set((waker.data(), Some(waker.vtable())));
     g.shard.link(g);
     // AcqRel: pairs with the `fetch_or` in `G::abort`.
@@ -305,6 +306,11 @@ impl<F> Drop for Goroutine<F> {
         }
         if g.wait.flags.load(Ordering::Relaxed) & LINKED != 0 {
             g.shard.unlink(g);
+            if let (data, Some(vtable)) = g.waker.get() {
+                // SAFETY: `park_first` counted it, and only this gives it up. It is not the last reference: whoever drops
+                // the future has one.
+                drop(unsafe { Waker::new(data, vtable) });
+            }
         }
         g.shard.executor().finished();
     }
@@ -1287,6 +1293,9 @@ impl Executor {
     fn give_up_idle(&'static self, m: &Machine, processor: &'static Processor, searching: &mut bool) -> bool {
         {
             let mut sched = lock(&self.sched);
+            if processor.slot >= self.procs.load(Ordering::Relaxed) {
+                return false;
+            }
             processor.owner.set(None);
             sched.idle.push(processor);
             self.idle.announce(std::mem::take(searching));

@@ -574,7 +574,6 @@ impl Builder {
 ///     assert_eq!(handle.await.unwrap(), "done");
 /// });
 /// ```
-#[must_use = "await it to join, `abort` it, or drop it on purpose to detach the goroutine"]
 pub struct JoinHandle<T> {
     task: Option<JoinTask<Outcome<T>, G>>,
 }
