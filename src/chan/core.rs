@@ -51,17 +51,17 @@ pub(super) struct State<T> {
 struct Rare<T> {
     /// Values whose receivers were dropped after the hand-over, by their number. They are older than the buffer's.
     returned: Vec<(usize, T)>,
-    /// Streams to wake when there is something to take.
-    watchers: Vec<(usize, Waker)>,
-    last_watcher: usize,
+    /// Streams to wake when there is something to take, longest watching first. Some may be gone: a stream cannot tell
+    /// that it is dropped, for a receiver does not remember having been one.
+    watchers: VecDeque<Waker>,
 }
 
 /// Streams to wake after unlocking.
 #[must_use = "wake them after the lock is released"]
-pub(super) struct Watchers(Vec<(usize, Waker)>);
+pub(super) struct Watchers(VecDeque<Waker>);
 
 impl Watchers {
-    const NONE: Self = Self(Vec::new());
+    const NONE: Self = Self(VecDeque::new());
 
     #[inline(always)]
     pub(super) fn wake(self) {
@@ -72,9 +72,7 @@ impl Watchers {
 
     #[cold]
     fn wake_all(self) {
-        for (_, waker) in self.0 {
-            waker.wake();
-        }
+        self.0.into_iter().for_each(Waker::wake);
     }
 }
 
@@ -343,45 +341,28 @@ impl<T> Core<T> {
         unsafe { self.with(|st| if sends { st.sendq.remove(waiter) } else { st.recvq.remove(waiter) }) }
     }
 
-    /// Registers the stream `watcher` (0: give it a name), to be woken when there may be something to take.
+    /// Registers a stream, to be woken when there may be something to take. What comes back is to be dealt with outside
+    /// the lock: the waker, if it is known already, and one to wake.
+    ///
+    /// Receivers that watched and are gone leave their wakers behind. There cannot be more watchers than receivers, so
+    /// when there are, the longest watching is woken: if it lives it comes again, if not it is rid of.
     ///
     /// # Safety
     ///
-    /// The lock is held. The waker that comes back is to be dropped outside it.
-    pub(super) unsafe fn watch(&self, watcher: &mut usize, waker: Waker) -> Option<Waker> {
+    /// The lock is held.
+    pub(super) unsafe fn watch(&self, waker: Waker) -> (Option<Waker>, Option<Waker>) {
         // SAFETY: the lock is held.
         unsafe {
             self.with(|st| {
-                let rare = st.rare();
-                if *watcher == 0 {
-                    rare.last_watcher += 1;
-                    *watcher = rare.last_watcher;
+                let watchers = &mut st.rare().watchers;
+                if watchers.iter().any(|known| known.will_wake(&waker)) {
+                    return (Some(waker), None);
                 }
-                match rare.watchers.iter_mut().find(|(name, _)| name == watcher) {
-                    Some((_, old)) => Some(std::mem::replace(old, waker)),
-                    None => {
-                        rare.watchers.push((*watcher, waker));
-                        None
-                    }
-                }
+                watchers.push_back(waker);
+                let crowded = watchers.len() > self.receivers.load(Ordering::Relaxed);
+                (None, if crowded { watchers.pop_front() } else { None })
             })
         }
-    }
-
-    /// Forgets a stream.
-    pub(super) fn unwatch(&self, watcher: usize) {
-        let waker = {
-            let _held = self.lock.guard();
-            // SAFETY: the lock is held.
-            unsafe {
-                self.with(|st| {
-                    let watchers = &mut st.rare.as_mut()?.watchers;
-                    let at = watchers.iter().position(|(name, _)| *name == watcher)?;
-                    Some(watchers.swap_remove(at))
-                })
-            }
-        };
-        drop(waker);
     }
 
     fn discard(&self) {
@@ -417,7 +398,7 @@ impl<T> State<T> {
 
     fn rare(&mut self) -> &mut Rare<T> {
         self.rare
-            .get_or_insert_with(|| Box::new(Rare { returned: Vec::new(), watchers: Vec::new(), last_watcher: 0 }))
+            .get_or_insert_with(|| Box::new(Rare { returned: Vec::new(), watchers: VecDeque::new() }))
     }
 }
 

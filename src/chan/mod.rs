@@ -90,7 +90,7 @@ pub fn unbuffered<T>() -> (Sender<T>, Receiver<T>) {
 #[doc(alias = "chan")]
 pub fn bounded<T>(cap: usize) -> (Sender<T>, Receiver<T>) {
     let (tx, rx) = Handle::pair(cap);
-    (Sender { handle: tx }, Receiver { handle: rx, watcher: 0 })
+    (Sender { handle: tx }, Receiver { handle: rx })
 }
 
 /// The sending end of a channel. Go: `chan<- T`.
@@ -106,8 +106,6 @@ pub struct Sender<T> {
 /// one is dropped, the channel closes, what it holds is dropped, and sends fail, giving their value back.
 pub struct Receiver<T> {
     handle: Handle<T>,
-    /// This handle's name among the channel's watchers while it is used as a stream; 0: none yet.
-    watcher: usize,
 }
 
 impl<T> Sender<T> {
@@ -244,7 +242,7 @@ impl<T> Receiver<T> {
     /// assert_eq!(Receiver::<u8>::nil().try_recv(), Err(TryRecvError::Empty));
     /// ```
     pub const fn nil() -> Self {
-        Self { handle: Handle::NIL, watcher: 0 }
+        Self { handle: Handle::NIL }
     }
 
     /// Receives a value, waiting for one; `None` when the channel is closed and drained. Go: `v, ok := <-ch`.
@@ -440,7 +438,7 @@ impl<T> Clone for Sender<T> {
 impl<T> Clone for Receiver<T> {
     #[inline]
     fn clone(&self) -> Self {
-        Self { handle: self.handle.clone_on(Side::Receive), watcher: 0 }
+        Self { handle: self.handle.clone_on(Side::Receive) }
     }
 }
 
@@ -454,11 +452,6 @@ impl<T> Drop for Sender<T> {
 impl<T> Drop for Receiver<T> {
     #[inline]
     fn drop(&mut self) {
-        if self.watcher != 0 {
-            if let Some(core) = self.handle.core() {
-                core.unwatch(self.watcher);
-            }
-        }
         self.handle.release(Side::Receive);
     }
 }
@@ -472,27 +465,29 @@ impl<T> Drop for Receiver<T> {
 impl<T> Stream for Receiver<T> {
     type Item = T;
 
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<T>> {
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<T>> {
         if !coop::poll_ready(cx) {
             return Poll::Pending;
         }
-        let this = &mut *self;
-        let Some(core) = this.handle.core() else { return Poll::Pending };
-        let found = match this.try_recv() {
+        let Some(core) = self.handle.core() else { return Poll::Pending };
+        let found = match self.try_recv() {
             Err(TryRecvError::Empty) => {
                 // The clone may run anybody's code: outside the lock.
                 let waker = cx.waker().clone();
                 core.lock.lock();
                 // SAFETY: the lock is held until below.
-                let (took, old) = unsafe {
+                let (took, (unused, crowded_out)) = unsafe {
                     match core.take(std::ptr::null()) {
-                        Took::Empty => (Took::Empty, core.watch(&mut this.watcher, waker)),
-                        took => (took, Some(waker)),
+                        Took::Empty => (Took::Empty, core.watch(waker)),
+                        took => (took, (Some(waker), None)),
                     }
                 };
                 // SAFETY: taken above.
                 unsafe { core.lock.unlock() };
-                drop(old);
+                drop(unused);
+                if let Some(waker) = crowded_out {
+                    waker.wake();
+                }
                 match took {
                     Took::Value(value, wake) => {
                         wake.wake();
