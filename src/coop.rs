@@ -47,7 +47,11 @@ pub(crate) struct Wait {
 
 impl Wait {
     pub(crate) const fn new() -> Self {
-        Self { site: AtomicPtr::new(ptr::null_mut()), reason: AtomicU8::new(Reason::None as u8), flags: AtomicU8::new(0) }
+        Self {
+            site: AtomicPtr::new(ptr::null_mut()),
+            reason: AtomicU8::new(Reason::None as u8),
+            flags: AtomicU8::new(0),
+        }
     }
 }
 

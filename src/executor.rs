@@ -937,9 +937,7 @@ impl Executor {
         // `finished` first: a goroutine that starts and ends in between must not count as minus one.
         let sum = |count: fn(&Shard) -> &AtomicUsize| {
             let foreign = count(&self.foreign).load(Ordering::Acquire);
-            self.all_processors()
-                .map(|p| count(&p.shard).load(Ordering::Acquire))
-                .fold(foreign, usize::wrapping_add)
+            self.all_processors().map(|p| count(&p.shard).load(Ordering::Acquire)).fold(foreign, usize::wrapping_add)
         };
         let finished = sum(|shard| &shard.finished);
         sum(|shard| &shard.started).wrapping_sub(finished)

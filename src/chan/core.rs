@@ -397,8 +397,7 @@ impl<T> State<T> {
     }
 
     fn rare(&mut self) -> &mut Rare<T> {
-        self.rare
-            .get_or_insert_with(|| Box::new(Rare { returned: Vec::new(), watchers: VecDeque::new() }))
+        self.rare.get_or_insert_with(|| Box::new(Rare { returned: Vec::new(), watchers: VecDeque::new() }))
     }
 }
 

@@ -301,10 +301,7 @@ mod tests {
         fn new() -> Arc<Self> {
             Self::with(|| (), || ())
         }
-        fn with(
-            wake: impl Fn() + Send + Sync + 'static,
-            drop: impl Fn() + Send + Sync + 'static,
-        ) -> Arc<Self> {
+        fn with(wake: impl Fn() + Send + Sync + 'static, drop: impl Fn() + Send + Sync + 'static) -> Arc<Self> {
             Arc::new(Probe { wakes: AtomicUsize::new(0), wake: Box::new(wake), drop: Box::new(drop) })
         }
         fn wakes(&self) -> usize {

@@ -86,7 +86,10 @@ impl WaitGroup {
     #[track_caller]
     pub fn add(&self, n: usize) {
         let before = self.shared.count.fetch_add(n, Ordering::SeqCst);
-        assert!(before.checked_add(n).is_some_and(|sum| sum <= isize::MAX as usize), "sync: WaitGroup counter overflow");
+        assert!(
+            before.checked_add(n).is_some_and(|sum| sum <= isize::MAX as usize),
+            "sync: WaitGroup counter overflow"
+        );
     }
 
     /// Takes one from the counter; at zero every wait ends. Go: `wg.Done()`.
