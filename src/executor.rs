@@ -90,6 +90,8 @@ const MAX_PROCESSORS: usize = 1024;
 const MAX_MACHINES: usize = 4096;
 /// Parked threads without a processor that are kept for the next blocked one.
 const SPARES: usize = 8;
+/// Looks at all queues before an idle machine goes to sleep; a few microseconds.
+const LINGER: usize = 100;
 /// Ids that a processor draws at once.
 const ID_BLOCK: u64 = 256;
 /// How long a dropped runtime waits for goroutines that block their thread.
@@ -513,9 +515,10 @@ struct Machine {
     unwinding: Cell<bool>,
     given: AtomicPtr<Processor>,
     given_searching: AtomicBool,
-    /// The monitor's notes.
+    /// The monitor's notes: the polls begun when it last looked, since when, and the thread's CPU time then.
     seen_polls: Cell<u32>,
     seen_at: Cell<Option<Instant>>,
+    seen_cpu: Cell<Duration>,
 }
 
 thread_local! {
@@ -533,6 +536,7 @@ thread_local! {
             given_searching: AtomicBool::new(false),
             seen_polls: Cell::new(0),
             seen_at: Cell::new(None),
+            seen_cpu: Cell::new(Duration::ZERO),
         }
     };
 }
@@ -592,6 +596,7 @@ impl Drop for Held<'_> {
 struct MachineRef {
     machine: NonNull<Machine>,
     thread: Thread,
+    clock: prim::CpuClock,
 }
 
 // SAFETY: the pointer is used under the scheduler's lock, from which the thread takes itself before it ends.
@@ -1065,7 +1070,11 @@ impl Executor {
     /// The life of a machine's thread.
     fn machine(&'static self, first: &'static Processor, mut searching: bool, next: *mut ()) {
         Machine::with(|m| {
-            let me = MachineRef { machine: NonNull::from(m), thread: thread::current() };
+            let me = MachineRef {
+                machine: NonNull::from(m),
+                thread: thread::current(),
+                clock: prim::CpuClock::of_this_thread(),
+            };
             m.executor.set(self);
             m.next.store(next, Ordering::Relaxed);
             m.busy.store(true, Ordering::Relaxed);
@@ -1131,7 +1140,7 @@ impl Executor {
                     }
                 }
                 None => {
-                    if self.give_up_idle(m, processor, searching) {
+                    if !self.linger() && self.give_up_idle(m, processor, searching) {
                         return;
                     }
                 }
@@ -1287,6 +1296,17 @@ impl Executor {
         NonNull::new(next).map(|next| unsafe { Task::from_raw(next) })
     }
 
+    /// Waits for work for about as long as it takes to wake a thread: who sends it work meanwhile is spared that.
+    fn linger(&self) -> bool {
+        for _ in 0..LINGER {
+            std::hint::spin_loop();
+            if self.has_work() {
+                return true;
+            }
+        }
+        false
+    }
+
     /// The machine found nothing: Announce. False if there was something after all.
     fn give_up_idle(&'static self, m: &Machine, processor: &'static Processor, searching: &mut bool) -> bool {
         {
@@ -1414,32 +1434,55 @@ impl Executor {
         }
     }
 
-    /// Takes the processors of machines that have been in one poll for too long, if there is work for them.
+    /// Looks after machines that have been in one poll for too long, if there is work for their processor.
+    ///
+    /// One that sleeps in a system call loses its processor. One that computes loses it if nobody else gets on; else it
+    /// would only compete with the others for the same cores, and they are given what waits at it.
     fn rescue(&'static self, sched: &mut Sched) {
         let now = Instant::now();
+        let mut progress = false;
         let mut wants_thief = false;
+        let mut stuck = Vec::new();
         for processor in self.all_processors() {
             let Some(owner) = processor.owner.get() else { continue };
-            // SAFETY: under the lock, the owner of a processor is a listed machine.
-            let machine = unsafe { owner.as_ref() };
+            let Some(known) = sched.machines.iter().find(|known| known.machine == owner) else { continue };
+            // SAFETY: under the lock, and a listed machine.
+            let machine = unsafe { known.get() };
             let polls = processor.polls.load(Ordering::Relaxed);
-            if !machine.polling.load(Ordering::Relaxed) || machine.seen_polls.replace(polls) != polls {
-                machine.seen_at.set(Some(now));
-                continue;
-            }
-            let Some(since) = machine.seen_at.get() else {
-                machine.seen_at.set(Some(now));
-                continue;
+            let moved = machine.seen_polls.replace(polls) != polls || !machine.polling.load(Ordering::Relaxed);
+            progress |= moved;
+            let since = match machine.seen_at.get() {
+                Some(since) if !moved => since,
+                _ => {
+                    machine.seen_at.set(Some(now));
+                    machine.seen_cpu.set(known.clock.now());
+                    continue;
+                }
             };
             let has_next = !machine.next.load(Ordering::Relaxed).is_null();
-            if now.duration_since(since) < STUCK {
+            let waiting = now.duration_since(since);
+            if waiting < STUCK {
                 wants_thief |= has_next;
+            } else if has_next || !processor.queue.is_empty() || !self.global.is_empty() {
+                let computes = known.clock.now().saturating_sub(machine.seen_cpu.get()) > waiting / 8;
+                stuck.push((processor, owner, computes));
+            }
+        }
+        for (processor, owner, computes) in stuck {
+            // SAFETY: as above; the lock has been held since.
+            let machine = unsafe { owner.as_ref() };
+            let others = progress || !sched.idle.is_empty();
+            if computes && others && machine.next.load(Ordering::Relaxed).is_null() && processor.queue.is_empty() {
                 continue;
             }
-            if has_next || !processor.queue.is_empty() || (!self.global.is_empty() && sched.idle.is_empty()) {
-                if let Some(next) = revoke(machine) {
-                    self.hand_off(sched, processor, next);
-                }
+            let Some(next) = revoke(machine) else { continue };
+            if computes && others {
+                machine.revoked.store(false, Ordering::Relaxed);
+                self.scatter(processor, next);
+                wants_thief = true;
+            } else {
+                self.hand_off(sched, processor, next);
+                progress = true;
             }
         }
         // A run-next slot that waits for a long poll; or, as a net under the protocol, work that nobody was woken for.
@@ -1450,20 +1493,27 @@ impl Executor {
         }
     }
 
+    /// Moves what waits at a processor to the global queue. Wakes nobody: the scheduler's lock is held.
+    fn scatter(&self, processor: &Processor, next: *mut ()) {
+        let queue = || processor.queue.pop().ok();
+        // SAFETY: the slot held a task in raw form, which is the caller's now.
+        let mut task = NonNull::new(next).map(|next| unsafe { Task::from_raw(next) }).or_else(queue);
+        while let Some(waiting) = task {
+            if let Err(error) = self.global.push(waiting) {
+                std::mem::forget(error.into_inner());
+            }
+            task = queue();
+        }
+    }
+
     /// Gives a processor that was taken from its machine to another one.
     fn hand_off(&'static self, sched: &mut Sched, processor: &'static Processor, next: *mut ()) {
         processor.owner.set(None);
         if processor.slot < self.procs.load(Ordering::Relaxed) {
             // Without a thread the processor is idle, and others run what it has.
             let _ = self.give(sched, processor, false, next);
-            return;
-        }
-        if let Some(next) = NonNull::new(next) {
-            // SAFETY: the slot held a task in raw form.
-            let _ = self.global.push(unsafe { Task::from_raw(next) });
-        }
-        while let Ok(task) = processor.queue.pop() {
-            let _ = self.global.push(task);
+        } else {
+            self.scatter(processor, next);
         }
     }
 

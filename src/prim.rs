@@ -9,6 +9,8 @@ pub(crate) mod atomic {
     pub(crate) use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicUsize, Ordering, fence};
 }
 
+use std::time::Duration;
+
 use atomic::{AtomicBool, Ordering};
 
 /// A `const fn`, but under loom, whose types have no constant constructors.
@@ -182,6 +184,41 @@ pub(crate) fn heavy_fence() {
 pub(crate) fn register_fences() {
     #[cfg(all(target_os = "linux", not(gopark_loom)))]
     membarrier::register();
+}
+
+/// Reads the CPU time of the thread that made it, from any thread, while that thread lives.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CpuClock {
+    #[cfg(target_os = "linux")]
+    id: Option<libc::clockid_t>,
+}
+
+impl CpuClock {
+    pub(crate) fn of_this_thread() -> Self {
+        #[cfg(target_os = "linux")]
+        {
+            let mut id = 0;
+            // SAFETY: the calling thread's handle is valid, and `id` is a place for the answer.
+            let error = unsafe { libc::pthread_getcpuclockid(libc::pthread_self(), &raw mut id) };
+            Self { id: (error == 0).then_some(id) }
+        }
+        #[cfg(not(target_os = "linux"))]
+        Self {}
+    }
+
+    /// The CPU time used so far; always zero where there is no such clock, as if the thread slept.
+    pub(crate) fn now(self) -> Duration {
+        #[cfg(target_os = "linux")]
+        if let Some(id) = self.id {
+            let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+            // SAFETY: `time` is a place for the answer; a clock that is gone is an error.
+            if unsafe { libc::clock_gettime(id, &raw mut time) } == 0 {
+                let (seconds, nanos) = (u64::try_from(time.tv_sec), u32::try_from(time.tv_nsec));
+                return Duration::new(seconds.unwrap_or(0), nanos.unwrap_or(0));
+            }
+        }
+        Duration::ZERO
+    }
 }
 
 #[cfg(all(target_os = "linux", not(gopark_loom)))]
