@@ -135,9 +135,8 @@ pub(crate) struct G {
     /// Neighbours in the shard's list; under the shard's lock.
     prev: Cell<*const G>,
     next: Cell<*const G>,
-    /// Its waker in raw form, set before it is linked. Counted as long as it is: a detached goroutine that waits for
-    /// what nobody can give it has no other reference.
-    waker: Cell<(*const (), Option<&'static RawWakerVTable>)>,
+    /// The table of its waker, set before it is linked. The waker's data is not kept, see [`G::waker`].
+    waker: Cell<Option<&'static RawWakerVTable>>,
 }
 
 /// It parked for the first time: `waker` is set, and it is in its shard's list.
@@ -170,12 +169,29 @@ impl G {
     ///
     /// The goroutine was linked, and its allocation lives.
     unsafe fn wake(&self) {
-        if let (data, Some(vtable)) = self.waker.get() {
-            // SAFETY: these are the parts of the goroutine's own waker, whose allocation lives; the count stays `unlink`'s.
-            ManuallyDrop::new(unsafe { Waker::new(data, vtable) }).wake_by_ref();
-        }
+        // SAFETY: passed on to the caller.
+        unsafe { self.waker() }.wake_by_ref();
+    }
+
+    /// The waker that [`park_first`] counted. It belongs to the registry; only `Goroutine::drop` drops it.
+    ///
+    /// The data of a goroutine's waker is the address of its allocation, and its metadata stands there at the same
+    /// distance in each, so that eight bytes a goroutine can be saved. They decide the allocator's size class.
+    ///
+    /// # Safety
+    ///
+    /// The goroutine was linked, and its allocation lives.
+    unsafe fn waker(&self) -> ManuallyDrop<Waker> {
+        let address = ptr::from_ref(self).addr() - TASK_OFFSET.load(Ordering::Relaxed);
+        let vtable = self.waker.get().expect("set before it was linked");
+        // SAFETY: these are the parts of the goroutine's own waker; `park_first` exposed the address, set the table, and
+        // counted the waker.
+        ManuallyDrop::new(unsafe { Waker::new(ptr::with_exposed_provenance(address), vtable) })
     }
 }
+
+/// Where in its allocation a goroutine's metadata stands; the same for all.
+static TASK_OFFSET: AtomicUsize = AtomicUsize::new(0);
 
 /// How a goroutine ended. Dropping an unobserved panic reports it, and no destructor in here unwinds.
 pub(crate) struct Outcome<T>(ManuallyDrop<Result<T, Stop>>);
@@ -246,28 +262,24 @@ pub(crate) fn panic_text(payload: &(dyn Any + Send)) -> &str {
 }
 
 /// A goroutine's future: the user's, with its panics caught and its comings and goings noted.
-struct Goroutine<F> {
-    g: *const G,
-    future: ManuallyDrop<F>,
-}
-
-// SAFETY: `g` points into the same allocation and is `Sync`.
-unsafe impl<F: Send> Send for Goroutine<F> {}
+///
+/// It is polled and dropped by `Runnable::run` alone, around which [`Machine::run`] names the goroutine; so it need not
+/// hold a pointer to its metadata.
+struct Goroutine<F>(ManuallyDrop<F>);
 
 impl<F: Future> Future for Goroutine<F> {
     type Output = Outcome<F::Output>;
 
     #[inline(always)]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome<F::Output>> {
-        // SAFETY: the metadata lives as long as the allocation that this future is in.
-        let g = unsafe { &*self.g };
+        let g = Machine::running();
         // Relaxed: whoever set it also woke this goroutine, or finds it in `park`.
         let flags = g.wait.flags.load(Ordering::Relaxed);
         if flags & ABORTED != 0 {
             return Poll::Ready(Outcome::new(Err(Stop::Aborted)));
         }
         // SAFETY: `future` is pinned with `self`, and dropped in place.
-        let future = unsafe { self.map_unchecked_mut(|this| &mut *this.future) };
+        let future = unsafe { self.map_unchecked_mut(|this| &mut *this.0) };
         match catch_unwind(AssertUnwindSafe(|| future.poll(cx))) {
             Ok(Poll::Pending) if flags & LINKED == 0 => park_first(g, cx.waker()),
             Ok(Poll::Pending) => Poll::Pending,
@@ -287,8 +299,11 @@ fn panicked(g: &G, payload: Box<dyn Any + Send>) -> Stop {
 /// The goroutine parks for the first time: from here on the registry knows it.
 #[inline(never)]
 fn park_first<T>(g: &G, waker: &Waker) -> Poll<Outcome<T>> {
+    // Counted as long as it is linked: a detached goroutine that waits for what nobody can give it has no other reference.
     let waker = ManuallyDrop::new(waker.clone());
-    g.waker.set((waker.data(), Some(waker.vtable())));
+    let offset = ptr::from_ref(g).addr() - waker.data().expose_provenance();
+    TASK_OFFSET.store(offset, Ordering::Relaxed);
+    g.waker.set(Some(waker.vtable()));
     g.shard.link(g);
     // AcqRel: pairs with the `fetch_or` in `G::abort`.
     if g.wait.flags.fetch_or(LINKED, Ordering::AcqRel) & ABORTED != 0 {
@@ -300,19 +315,16 @@ fn park_first<T>(g: &G, waker: &Waker) -> Poll<Outcome<T>> {
 impl<F> Drop for Goroutine<F> {
     #[inline(always)]
     fn drop(&mut self) {
-        // SAFETY: as in `poll`.
-        let g = unsafe { &*self.g };
+        let g = Machine::running();
         // SAFETY: dropped once, here.
-        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| unsafe { ManuallyDrop::drop(&mut self.future) })) {
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| unsafe { ManuallyDrop::drop(&mut self.0) })) {
             drop(panicked(g, payload));
         }
         if g.wait.flags.load(Ordering::Relaxed) & LINKED != 0 {
             g.shard.unlink(g);
-            if let (data, Some(vtable)) = g.waker.get() {
-                // SAFETY: `park_first` counted it, and only this gives it up. It is not the last reference: whoever drops
-                // the future has one.
-                drop(unsafe { Waker::new(data, vtable) });
-            }
+            // SAFETY: `park_first` counted it, and only this gives it up. It is not the last reference: whoever drops the
+            // future has one.
+            drop(ManuallyDrop::into_inner(unsafe { g.waker() }));
         }
         g.shard.executor().finished();
     }
@@ -391,10 +403,8 @@ impl Shard {
             // SAFETY: as in `link`. A linked goroutine's waker is set.
             unsafe {
                 if (*g).wait.flags.fetch_or(ABORTED, Ordering::AcqRel) & ABORTED == 0 {
-                    if let (data, Some(vtable)) = (*g).waker.get() {
-                        // A goroutine's own waker: its clone is a count and runs no code of the user's.
-                        wakers.push((*ManuallyDrop::new(Waker::new(data, vtable))).clone());
-                    }
+                    // A goroutine's own waker: its clone is a count and runs no code of the user's.
+                    wakers.push((*(*g).waker()).clone());
                 }
                 g = (*g).next.get();
             }
@@ -509,6 +519,8 @@ struct Machine {
     next: AtomicPtr<()>,
     /// A goroutine is being polled.
     polling: AtomicBool,
+    /// The one whose `Runnable` is being run.
+    running: Cell<*const G>,
     /// The running goroutine asked to go behind everybody.
     yielding: Cell<bool>,
     /// The running goroutine wakes others while it unwinds.
@@ -530,6 +542,7 @@ thread_local! {
             processor: Cell::new(ptr::null()),
             next: AtomicPtr::new(ptr::null_mut()),
             polling: AtomicBool::new(false),
+            running: Cell::new(ptr::null()),
             yielding: Cell::new(false),
             unwinding: Cell::new(false),
             given: AtomicPtr::new(ptr::null_mut()),
@@ -546,6 +559,22 @@ impl Machine {
     #[inline(always)]
     fn with<R>(f: impl FnOnce(&Machine) -> R) -> R {
         MACHINE.with(f)
+    }
+
+    /// Runs a goroutine, on this thread: polls it, and drops it if that was its end.
+    #[inline(always)]
+    fn run(&self, task: Task) {
+        let outer = self.running.replace(ptr::from_ref(task.metadata()));
+        task.run();
+        self.running.set(outer);
+    }
+
+    /// The goroutine whose `Runnable` this thread runs.
+    #[inline(always)]
+    fn running<'a>() -> &'a G {
+        // SAFETY: called by `Goroutine` alone, which is polled and dropped within `run`, where the `Runnable` keeps the
+        // metadata alive.
+        Machine::with(|m| unsafe { &*m.running.get() })
     }
 
     /// Makes sure of the processor for a few steps: `None` if the thread has none (any more).
@@ -881,13 +910,12 @@ impl Executor {
             wait: Wait::new(),
             prev: Cell::new(ptr::null()),
             next: Cell::new(ptr::null()),
-            waker: Cell::new((ptr::null(), None)),
+            waker: Cell::new(None),
         };
         let builder = Builder::new().metadata(g);
         // SAFETY: the caller answers for borrows; `Send` is the public functions' bound; `schedule` is a function.
-        let (task, handle) = unsafe {
-            builder.spawn_unchecked(|g| Goroutine { g, future: ManuallyDrop::new(future) }, WithInfo(schedule))
-        };
+        let (task, handle) =
+            unsafe { builder.spawn_unchecked(|_| Goroutine(ManuallyDrop::new(future)), WithInfo(schedule)) };
         (task, handle)
     }
 
@@ -1162,7 +1190,7 @@ impl Executor {
         // Release: whoever takes the processor from here on sees it as it is now.
         m.busy.store(false, Ordering::Release);
         // SAFETY: taken apart above.
-        unsafe { Task::from_raw(raw) }.run();
+        m.run(unsafe { Task::from_raw(raw) });
         m.busy.store(true, Ordering::Relaxed);
         // Orders the store above before the load below; pairs with the heavy fence in `revoke`.
         prim::light_fence();
@@ -1748,7 +1776,7 @@ impl Executor {
         let _entered = self.make_current();
         task.metadata().wait.flags.fetch_or(ABORTED, Ordering::AcqRel);
         let polling = Self::set_polling(true);
-        task.run();
+        Machine::with(|m| m.run(task));
         Self::set_polling(polling);
     }
 }
