@@ -1,0 +1,37 @@
+//! Channels and `WaitGroup::wait` speak only `Waker`: they work on any executor, here on `futures_lite`'s `block_on`,
+//! without any goroutine or gopark thread.
+
+use futures_lite::future::{block_on, zip};
+use futures_lite::{StreamExt, stream};
+use gopark::chan;
+
+fn main() {
+    // Two futures of one task, on the thread of main.
+    let (tx, rx) = chan::unbuffered();
+    let produce = async move {
+        for i in 0..5 {
+            tx.send(i).await.unwrap();
+        }
+    };
+    let consume = async {
+        let mut got = Vec::new();
+        while let Some(i) = rx.recv().await {
+            got.push(i);
+        }
+        got
+    };
+    let ((), got) = block_on(zip(produce, consume));
+    println!("{got:?}");
+    assert_eq!(got, [0, 1, 2, 3, 4]);
+
+    // A receiver is a `Stream` as well, with all that others have built on those.
+    let (tx, rx) = chan::bounded(8);
+    let sum = block_on(async {
+        let send = stream::iter(1..=8).for_each(|i| tx.try_send(i).unwrap());
+        send.await;
+        drop(tx);
+        rx.map(|i| i * 10).fold(0, |sum, i| sum + i).await
+    });
+    println!("{sum}");
+    assert_eq!(sum, 360);
+}

@@ -1,0 +1,52 @@
+//! A pipeline: stages that run at once, each connected to the next by a channel.
+
+use gopark::chan::{self, Receiver};
+use gopark::{block_on, go};
+
+/// The source: 1, 2, …, n.
+fn generate(n: u64) -> Receiver<u64> {
+    let (tx, rx) = chan::unbuffered();
+    go(async move {
+        for i in 1..=n {
+            if tx.send(i).await.is_err() {
+                break; // the stages after this one are gone
+            }
+        }
+    });
+    rx
+}
+
+/// A stage: squares what comes. Its output closes when its input does, since `tx` goes with the goroutine.
+fn square(input: Receiver<u64>) -> Receiver<u64> {
+    let (tx, rx) = chan::unbuffered();
+    go(async move {
+        while let Some(n) = input.recv().await {
+            if tx.send(n * n).await.is_err() {
+                break;
+            }
+        }
+    });
+    rx
+}
+
+fn main() {
+    block_on(async {
+        let squares = square(generate(100));
+        let mut sum = 0;
+        while let Some(n) = squares.recv().await {
+            sum += n;
+        }
+        println!("sum of the first 100 squares: {sum}");
+        assert_eq!(sum, 100 * 101 * 201 / 6);
+
+        // Leaving early: dropping the last receiver ends the stages one after the other, back to the source.
+        let squares = square(square(generate(u64::MAX)));
+        assert_eq!(squares.recv().await, Some(1));
+        assert_eq!(squares.recv().await, Some(16));
+        drop(squares);
+        while gopark::num_goroutine() > 1 {
+            gopark::gosched().await;
+        }
+        println!("all stages have ended");
+    });
+}
