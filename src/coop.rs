@@ -141,6 +141,18 @@ fn out_of_budget(cx: &mut Context<'_>) -> bool {
     })
 }
 
+/// Runs `f` outside the budget: what must not wait must not give way either.
+pub(crate) fn exempt<R>(f: impl FnOnce() -> R) -> R {
+    struct Restore(u32);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            LOCAL.with(|l| l.budget.set(self.0));
+        }
+    }
+    let _restore = Restore(LOCAL.with(|l| l.budget.replace(u32::MAX)));
+    f()
+}
+
 /// An operation completed without waiting.
 #[inline(always)]
 pub(crate) fn spend() {

@@ -9,7 +9,10 @@ mod waitq;
 
 mod runtime;
 
+#[macro_use]
+mod macros;
 pub mod chan;
+pub mod select;
 pub mod sync;
 
 pub use executor::OnPanic;

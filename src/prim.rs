@@ -65,7 +65,7 @@ impl<T: ?Sized> UnsafeCell<T> {
 /// | false | free | `lock`: swap, Acquire |
 /// | true | held | `unlock` by the holder: store, Release |
 #[derive(Debug)]
-pub(crate) struct Lock(AtomicBool);
+pub struct Lock(AtomicBool);
 
 impl Lock {
     const_fn! {
@@ -122,6 +122,12 @@ impl Drop for LockGuard<'_> {
         // SAFETY: the guard was made by `Lock::guard`, which took the lock.
         unsafe { self.0.unlock() }
     }
+}
+
+/// A random number below `below`.
+#[inline]
+pub(crate) fn random(below: usize) -> usize {
+    fastrand::usize(..below)
 }
 
 /// One round of waiting for another thread to leave a few instructions: every hundredth gives the thread away,

@@ -189,6 +189,33 @@ impl<T> Waiter<T> {
         }
     }
 
+    /// Makes an unlinked case of a `select!` that lost as good as new, called at `site`.
+    ///
+    /// # Safety
+    ///
+    /// The caller is the owner, and holds the channel's lock if the waiter was ever queued; it is not linked.
+    pub(crate) unsafe fn reset(this: *mut Self, site: &'static Location<'static>) {
+        // SAFETY: an unlinked waiter is the owner's alone.
+        unsafe {
+            (*this).owner = Owner::Nobody;
+            (*this).next = ptr::from_ref(site).cast_mut().cast();
+            (*this).state.store(state::IDLE, Ordering::Relaxed);
+        }
+    }
+
+    /// An operation that completed at once, as a case of a `select!`: its result is in the slot.
+    ///
+    /// # Safety
+    ///
+    /// The caller is the owner; the waiter is not linked; the slot is as `state` says.
+    pub(crate) unsafe fn settle(this: *mut Self, state: u8) {
+        // SAFETY: an unlinked waiter is the owner's alone.
+        unsafe {
+            (*this).owner = Owner::Nobody;
+            (*this).state.store(state, Ordering::Relaxed);
+        }
+    }
+
     /// True if a queued lone waiter would wake the same task.
     ///
     /// # Safety
@@ -379,7 +406,7 @@ enum Claim {
 ///
 /// `claimed(w)` is the waiter's address, `fired(w)` the same with the lowest bit set; the others are no addresses.
 #[derive(Debug)]
-pub(crate) struct Token {
+pub struct Token {
     state: AtomicUsize,
     waker: UnsafeCell<Option<Waker>>,
     _pin: PhantomPinned,

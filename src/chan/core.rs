@@ -58,13 +58,19 @@ struct Rare<T> {
 
 /// Streams to wake after unlocking.
 #[must_use = "wake them after the lock is released"]
-pub(super) struct Watchers(VecDeque<Waker>);
+#[derive(Debug)]
+pub(crate) struct Watchers(VecDeque<Waker>);
 
 impl Watchers {
-    const NONE: Self = Self(VecDeque::new());
+    pub(super) const NONE: Self = Self(VecDeque::new());
 
     #[inline(always)]
-    pub(super) fn wake(self) {
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    #[inline(always)]
+    pub(crate) fn wake(self) {
         if !self.0.is_empty() {
             self.wake_all();
         }
@@ -296,37 +302,22 @@ impl<T> Core<T> {
         }
     }
 
-    /// Queues a receive.
+    /// Queues an operation. Streams that watch the channel are to be woken if it is a send, for they may take its value.
     ///
     /// # Safety
     ///
     /// The lock is held; as [`WaitQueue::push_lone`] and [`WaitQueue::push_case`].
     #[inline(always)]
-    pub(super) unsafe fn enqueue_recv(&self, waiter: *mut Waiter<T>, by: By) {
-        // SAFETY: passed on to the caller.
-        unsafe {
-            self.with(|st| match by {
-                By::Lone(waker) => st.recvq.push_lone(waiter, waker),
-                By::Select(token) => st.recvq.push_case(waiter, token),
-            })
-        }
-    }
-
-    /// Queues a send; streams that watch the channel are to be woken, for they may take its value.
-    ///
-    /// # Safety
-    ///
-    /// As [`Core::enqueue_recv`].
-    #[inline(always)]
-    pub(super) unsafe fn enqueue_send(&self, waiter: *mut Waiter<T>, by: By) -> Watchers {
+    pub(super) unsafe fn enqueue(&self, waiter: *mut Waiter<T>, by: By, sends: bool) -> Watchers {
         // SAFETY: passed on to the caller.
         unsafe {
             self.with(|st| {
+                let queue = if sends { &mut st.sendq } else { &mut st.recvq };
                 match by {
-                    By::Lone(waker) => st.sendq.push_lone(waiter, waker),
-                    By::Select(token) => st.sendq.push_case(waiter, token),
+                    By::Lone(waker) => queue.push_lone(waiter, waker),
+                    By::Select(token) => queue.push_case(waiter, token),
                 }
-                st.watchers()
+                if sends { st.watchers() } else { Watchers::NONE }
             })
         }
     }

@@ -1,4 +1,4 @@
-//! Floor 3: one send, one receive, as futures.
+//! Floor 3: one send, one receive, as futures and as cases of a `select!`.
 //!
 //! A lone operation takes its channel's lock once: it is done at once, or it parks and is polled again when it is
 //! complete, without the lock.
@@ -8,13 +8,15 @@ use std::fmt;
 use std::mem::MaybeUninit;
 use std::panic::Location;
 use std::pin::Pin;
-use std::ptr;
+use std::ptr::{self, NonNull};
 use std::task::{Context, Poll, Waker};
 
-use super::core::{By, Core, Put, Took};
+use super::core::{By, Core, Put, Took, Watchers};
 use super::error::SendError;
 use crate::coop::{self, Reason};
-use crate::waitq::{Waiter, Wake, state};
+use crate::prim::Lock;
+use crate::select::{Case, RawCase, Woken};
+use crate::waitq::{Token, Waiter, Wake, state};
 
 /// A pending send, made by [`Sender::send`](super::Sender::send).
 ///
@@ -124,7 +126,7 @@ impl<T> Receiving<'_, T> {
                     Poll::Ready(None)
                 }
                 Took::Empty if coop::trusts(cx.waker()) => {
-                    core.enqueue_recv(waiter, By::Lone(cx.waker().clone()));
+                    let _ = core.enqueue(waiter, By::Lone(cx.waker().clone()), false);
                     core.lock.unlock();
                     coop::park_at(site, Reason::ChanReceive);
                     Poll::Pending
@@ -147,7 +149,7 @@ impl<T> Receiving<'_, T> {
         unsafe {
             let found = core.take(ptr::null());
             if let Took::Empty = found {
-                core.enqueue_recv(waiter, By::Lone(waker));
+                let _ = core.enqueue(waiter, By::Lone(waker), false);
                 core.lock.unlock();
                 return Poll::Pending;
             }
@@ -333,7 +335,7 @@ impl<T> Sending<'_, T> {
                     Poll::Ready(Err(SendError(Waiter::take(waiter))))
                 }
                 Put::Full if coop::trusts(cx.waker()) => {
-                    let watchers = core.enqueue_send(waiter, By::Lone(cx.waker().clone()));
+                    let watchers = core.enqueue(waiter, By::Lone(cx.waker().clone()), true);
                     core.lock.unlock();
                     watchers.wake();
                     coop::park_at(site, Reason::ChanSend);
@@ -369,7 +371,7 @@ impl<T> Sending<'_, T> {
                     Poll::Ready(Err(SendError(Waiter::take(waiter))))
                 }
                 Put::Full => {
-                    let watchers = core.enqueue_send(waiter, By::Lone(waker));
+                    let watchers = core.enqueue(waiter, By::Lone(waker), true);
                     core.lock.unlock();
                     watchers.wake();
                     Poll::Pending
@@ -440,7 +442,7 @@ impl<T> Sending<'_, T> {
         // SAFETY: the waiter is ours; after `dequeue` under the lock it is unlinked or complete, and then its slot is
         // full unless a receiver emptied it.
         let (value, waker) = unsafe {
-            if let Some(core) = self.core {
+            if let (Some(core), true) = (self.core, (*waiter).state() != state::IDLE) {
                 let _held = core.lock.guard();
                 core.dequeue(waiter, true);
             }
@@ -450,6 +452,142 @@ impl<T> Sending<'_, T> {
         };
         drop(waker);
         drop(value);
+    }
+}
+
+/// The parts that are the same for both directions.
+macro_rules! case {
+    ($op:ident, $output:ty, $ready:ident, $sends:literal) => {
+        impl<T> RawCase for $op<'_, T> {
+            fn fresh(&self) -> bool {
+                // SAFETY: the state is atomic, and the waiter lives as long as `self`.
+                unsafe { (*self.waiter.get()).state() == state::IDLE }
+            }
+
+            fn lock(&self) -> &Lock {
+                &self.core.expect("a nil channel has no raw case").lock
+            }
+
+            fn waiter(&self) -> usize {
+                self.waiter.get().addr()
+            }
+
+            unsafe fn attempt(&self, own: *const Token) -> Option<Woken> {
+                // SAFETY: passed on to the caller.
+                unsafe { self.attempt_locked(own) }
+            }
+
+            unsafe fn enqueue(&self, token: NonNull<Token>) -> Woken {
+                let core = self.core.expect("a nil channel has no raw case");
+                // SAFETY: passed on to the caller; I5 by `Selecting`'s drop and this operation's own.
+                unsafe { Woken::watchers(core.enqueue(self.waiter.get(), By::Select(token), $sends)) }
+            }
+
+            unsafe fn dequeue(&self, site: &'static Location<'static>) {
+                let core = self.core.expect("a nil channel has no raw case");
+                let waiter = self.waiter.get();
+                // SAFETY: passed on to the caller; `dequeue` leaves the waiter unlinked, or complete.
+                unsafe {
+                    core.dequeue(waiter, $sends);
+                    if (*waiter).state() == state::QUEUED {
+                        Waiter::reset(waiter, site);
+                    }
+                }
+            }
+        }
+
+        impl<T> Case for $op<'_, T> {
+            type Output = $output;
+
+            #[inline]
+            fn poll_case(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<$output> {
+                if !self.fresh() {
+                    // It was polled before it became a case: it has its own place in the queue.
+                    return self.poll(cx);
+                }
+                let Some(core) = self.core.filter(|core| core.$ready()) else { return Poll::Pending };
+                core.lock.lock();
+                // SAFETY: the lock is held.
+                let woken = unsafe { self.attempt_locked(ptr::null()) };
+                // SAFETY: taken above.
+                unsafe { core.lock.unlock() };
+                match woken {
+                    Some(woken) => {
+                        woken.wake();
+                        Poll::Ready(self.won())
+                    }
+                    None => Poll::Pending,
+                }
+            }
+
+            #[inline]
+            fn raw(&self) -> Option<&dyn RawCase> {
+                if self.core.is_some() { Some(self) } else { None }
+            }
+
+            #[inline]
+            fn won(self: Pin<&mut Self>) -> $output {
+                // SAFETY: the case won, so its waiter is complete.
+                match unsafe { self.settled() } {
+                    Poll::Ready(output) => output,
+                    Poll::Pending => unreachable!("a complete operation is ready"),
+                }
+            }
+        }
+    };
+}
+
+case!(Receiving, Option<T>, seems_ready_to_recv, false);
+case!(Sending, Result<(), SendError<T>>, seems_ready_to_send, true);
+
+impl<T> Receiving<'_, T> {
+    /// # Safety
+    ///
+    /// The lock is held, and the operation is not complete.
+    #[inline]
+    unsafe fn attempt_locked(&self, own: *const Token) -> Option<Woken> {
+        let core = self.core?;
+        let waiter = self.waiter.get();
+        // SAFETY: the lock is held; the waiter is ours, and unlinked after `dequeue`.
+        unsafe {
+            let (value, wake) = match core.take(own) {
+                Took::Value(value, wake) => (Some(value), wake),
+                Took::Closed => (None, Wake::NONE),
+                Took::Empty => return None,
+            };
+            core.dequeue(waiter, false);
+            match value {
+                Some(value) => {
+                    Waiter::give(waiter, value, 0);
+                    Waiter::settle(waiter, state::DONE);
+                }
+                None => Waiter::settle(waiter, state::CLOSED),
+            }
+            Some(Woken::new(wake, Watchers::NONE))
+        }
+    }
+}
+
+impl<T> Sending<'_, T> {
+    /// # Safety
+    ///
+    /// The lock is held, and the operation is not complete.
+    #[inline]
+    unsafe fn attempt_locked(&self, own: *const Token) -> Option<Woken> {
+        let core = self.core?;
+        let waiter = self.waiter.get();
+        // SAFETY: the lock is held; the waiter is ours, and unlinked after `dequeue`; `put` empties the slot if it answers
+        // `Sent`. That the waiter may still be queued then does not matter: `put` does not look at other senders.
+        unsafe {
+            let (woken, state) = match core.put(own, || Waiter::take(waiter)) {
+                Put::Sent(wake, watchers) => (Woken::new(wake, watchers), state::DONE),
+                Put::Closed => (Woken::new(Wake::NONE, Watchers::NONE), state::CLOSED),
+                Put::Full => return None,
+            };
+            core.dequeue(waiter, true);
+            Waiter::settle(waiter, state);
+            Some(woken)
+        }
     }
 }
 

@@ -1,4 +1,5 @@
 //! One binary, one link: a file a subject.
 
+mod select;
 #[allow(dead_code)]
 mod util;

@@ -8,7 +8,7 @@ use std::thread;
 use std::time::Duration;
 
 /// Runs `body` on a thread of its own and fails, with the test's name, if it takes longer than `limit`.
-pub fn within<T: Send + 'static>(limit: Duration, body: impl FnOnce() -> T + Send + 'static) -> T {
+pub(crate) fn within<T: Send + 'static>(limit: Duration, body: impl FnOnce() -> T + Send + 'static) -> T {
     let name = thread::current().name().unwrap_or("a test").to_owned();
     let (done, result) = mpsc::channel();
     let thread = thread::Builder::new().name(name.clone()).spawn(move || {
@@ -26,21 +26,21 @@ pub fn within<T: Send + 'static>(limit: Duration, body: impl FnOnce() -> T + Sen
 }
 
 /// `within` a time that only a hang takes.
-pub fn no_hang<T: Send + 'static>(body: impl FnOnce() -> T + Send + 'static) -> T {
+pub(crate) fn no_hang<T: Send + 'static>(body: impl FnOnce() -> T + Send + 'static) -> T {
     within(Duration::from_secs(60), body)
 }
 
 /// A waker that counts.
 #[derive(Default)]
-pub struct Wakes(AtomicUsize);
+pub(crate) struct Wakes(AtomicUsize);
 
 impl Wakes {
-    pub fn new() -> (Arc<Self>, Waker) {
+    pub(crate) fn new() -> (Arc<Self>, Waker) {
         let wakes = Arc::new(Self::default());
         (wakes.clone(), Waker::from(wakes))
     }
 
-    pub fn count(&self) -> usize {
+    pub(crate) fn count(&self) -> usize {
         self.0.load(Ordering::SeqCst)
     }
 }

@@ -1,0 +1,210 @@
+//! The syntax of `select!`.
+//!
+//! Stages: *parse* munches the arms one by one into `{ [depth] (pattern) (operand) (guard) (body) }`, where the depth, a
+//! number in strokes, is the arm's place; *emit* builds the list of cases, runs it, and matches on which case won. Bodies
+//! stand in a `match` in the caller's own code, so `break`, `return`, `?` and `.await` do what they do elsewhere.
+
+/// Waits for one of several operations, and runs the arm of the one that took place. Go: `select`.
+///
+/// ```
+/// use gopark::{chan, select};
+///
+/// gopark::block_on(async {
+///     let (tx, rx) = chan::bounded(1);
+///     let (_stop, stopped) = chan::unbuffered::<()>();
+///     select! {
+///         sent = tx.send("news") => assert!(sent.is_ok()),
+///         _ = stopped.recv() => return,
+///     }
+///     select! {
+///         news = rx.recv() => assert_eq!(news, Some("news")),
+///         default => unreachable!("there is news"),
+///     }
+/// });
+/// ```
+///
+/// Each arm is `pattern = operand => body`, with an irrefutable pattern. The operand is any [`Case`](crate::select::Case):
+/// a send, a receive, every other wait of this crate, or [`select::fut`](crate::select::fut) of any future. A body is a
+/// block, or an expression followed by a comma.
+///
+/// * **Exactly one** operation takes place; the others have no effect at all.
+/// * **The choice is uniform** among those that are ready at that moment, freshly drawn each time. With `biased;` as the
+///   first word it is the first ready one in the order of the source.
+/// * **Operands are evaluated once**, from top to bottom, on entry; also those that are switched off.
+/// * **`operand, if condition`** switches an arm off, as a nil channel does in Go. The condition is evaluated just before
+///   its operand.
+/// * **`default => body`**, anywhere, once, runs if nothing is ready, judged at one instant. Then the select waits for
+///   nothing and may stand outside of async code.
+/// * **Bodies are part of the surrounding code**: `break`, `continue`, `return`, `?` and `.await` work. The losers are gone
+///   by then, with what they borrowed.
+/// * **`select! {}`** waits for ever, and so does one whose arms are all switched off.
+///
+/// # Cancellation
+///
+/// Dropping the surrounding future while it waits here loses nothing: every operation is taken out of its queue, a value
+/// that was received already goes on to the next receiver, a send that was taken stands.
+///
+/// # Differences from Go
+///
+/// A send on a closed channel does not panic; its arm gets the value back in an `Err`.
+#[macro_export]
+macro_rules! select {
+    () => {
+        match $crate::select::forever().await {}
+    };
+    (biased; $($rest:tt)+) => {
+        $crate::__select!(@parse true [] [] [] $($rest)+)
+    };
+    (biased;) => {
+        match $crate::select::forever().await {}
+    };
+    ($($rest:tt)+) => {
+        $crate::__select!(@parse false [] [] [] $($rest)+)
+    };
+}
+
+/// The stages of [`select!`].
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __select {
+    // ---- parse: biased [depth] [default] [arms] rest
+    (@parse $biased:tt [$($depth:tt)*] [$($default:tt)*] [$($arms:tt)*]) => {
+        $crate::__select!(@emit $biased [$($depth)*] [$($default)*] [$($arms)*])
+    };
+
+    // A second default.
+    (@parse $biased:tt $depth:tt [$($first:tt)+] $arms:tt default => $($rest:tt)*) => {
+        ::core::compile_error!("select! has two `default` arms; one is enough, for at most one can run")
+    };
+    (@parse $biased:tt $depth:tt [] $arms:tt default => $body:block, $($rest:tt)*) => {
+        $crate::__select!(@parse $biased $depth [($body)] $arms $($rest)*)
+    };
+    (@parse $biased:tt $depth:tt [] $arms:tt default => $body:block $($rest:tt)*) => {
+        $crate::__select!(@parse $biased $depth [($body)] $arms $($rest)*)
+    };
+    (@parse $biased:tt $depth:tt [] $arms:tt default => $body:expr, $($rest:tt)*) => {
+        $crate::__select!(@parse $biased $depth [($body)] $arms $($rest)*)
+    };
+    (@parse $biased:tt $depth:tt [] $arms:tt default => $body:expr) => {
+        $crate::__select!(@parse $biased $depth [($body)] $arms)
+    };
+    (@parse $biased:tt $depth:tt $default:tt $arms:tt default $($rest:tt)*) => {
+        ::core::compile_error!("the `default` arm of select! is written `default => body`, and takes no condition")
+    };
+    (@parse $biased:tt $depth:tt $default:tt $arms:tt biased; $($rest:tt)*) => {
+        ::core::compile_error!("`biased;` must be the first word of select!")
+    };
+
+    // An arm with a condition.
+    (@parse $biased:tt [$($depth:tt)*] $default:tt [$($arms:tt)*]
+        $pattern:pat = $operand:expr, if $guard:expr => $body:block, $($rest:tt)*) => {
+        $crate::__select!(@parse $biased [$($depth)* |] $default
+            [$($arms)* { [$($depth)*] ($pattern) ($operand) ($guard) ($body) }] $($rest)*)
+    };
+    (@parse $biased:tt [$($depth:tt)*] $default:tt [$($arms:tt)*]
+        $pattern:pat = $operand:expr, if $guard:expr => $body:block $($rest:tt)*) => {
+        $crate::__select!(@parse $biased [$($depth)* |] $default
+            [$($arms)* { [$($depth)*] ($pattern) ($operand) ($guard) ($body) }] $($rest)*)
+    };
+    (@parse $biased:tt [$($depth:tt)*] $default:tt [$($arms:tt)*]
+        $pattern:pat = $operand:expr, if $guard:expr => $body:expr, $($rest:tt)*) => {
+        $crate::__select!(@parse $biased [$($depth)* |] $default
+            [$($arms)* { [$($depth)*] ($pattern) ($operand) ($guard) ($body) }] $($rest)*)
+    };
+    (@parse $biased:tt [$($depth:tt)*] $default:tt [$($arms:tt)*]
+        $pattern:pat = $operand:expr, if $guard:expr => $body:expr) => {
+        $crate::__select!(@parse $biased [$($depth)* |] $default
+            [$($arms)* { [$($depth)*] ($pattern) ($operand) ($guard) ($body) }])
+    };
+
+    // An arm.
+    (@parse $biased:tt [$($depth:tt)*] $default:tt [$($arms:tt)*]
+        $pattern:pat = $operand:expr => $body:block, $($rest:tt)*) => {
+        $crate::__select!(@parse $biased [$($depth)* |] $default
+            [$($arms)* { [$($depth)*] ($pattern) ($operand) (true) ($body) }] $($rest)*)
+    };
+    (@parse $biased:tt [$($depth:tt)*] $default:tt [$($arms:tt)*]
+        $pattern:pat = $operand:expr => $body:block $($rest:tt)*) => {
+        $crate::__select!(@parse $biased [$($depth)* |] $default
+            [$($arms)* { [$($depth)*] ($pattern) ($operand) (true) ($body) }] $($rest)*)
+    };
+    (@parse $biased:tt [$($depth:tt)*] $default:tt [$($arms:tt)*]
+        $pattern:pat = $operand:expr => $body:expr, $($rest:tt)*) => {
+        $crate::__select!(@parse $biased [$($depth)* |] $default
+            [$($arms)* { [$($depth)*] ($pattern) ($operand) (true) ($body) }] $($rest)*)
+    };
+    (@parse $biased:tt [$($depth:tt)*] $default:tt [$($arms:tt)*]
+        $pattern:pat = $operand:expr => $body:expr) => {
+        $crate::__select!(@parse $biased [$($depth)* |] $default
+            [$($arms)* { [$($depth)*] ($pattern) ($operand) (true) ($body) }])
+    };
+
+    // Wrong forms.
+    (@parse $biased:tt $depth:tt $default:tt $arms:tt $pattern:pat = $operand:expr => $body:expr; $($rest:tt)*) => {
+        ::core::compile_error!("the arms of select! are separated by commas, not semicolons")
+    };
+    (@parse $biased:tt $depth:tt $default:tt $arms:tt $pattern:pat = $operand:expr => $body:expr; $($rest:tt)*) => {
+        ::core::compile_error!("the arms of select! are separated by commas, not semicolons")
+    };
+    (@parse $biased:tt $depth:tt $default:tt $arms:tt $pattern:pat = $operand:expr, $($rest:tt)*) => {
+        ::core::compile_error!("an arm of select! goes on with `=> body`, or with `, if condition => body`")
+    };
+    (@parse $biased:tt $depth:tt $default:tt $arms:tt $pattern:pat = $operand:expr) => {
+        ::core::compile_error!("an arm of select! needs a body: `pattern = operand => body`")
+    };
+    (@parse $biased:tt $depth:tt $default:tt $arms:tt $($rest:tt)+) => {
+        ::core::compile_error!(
+            "an arm of select! is `pattern = operand => body`, `pattern = operand, if condition => body`, or `default => body`"
+        )
+    };
+
+    // ---- emit
+    (@emit $biased:tt [] [($default:expr)] []) => {
+        $default
+    };
+    (@emit $biased:tt [$($depth:tt)*] [] [$({ $place:tt ($pattern:pat) $operand:tt $guard:tt ($body:expr) })*]) => {
+        match {
+            // The statement's end drops the operands' temporaries, now that the winner is known.
+            let won = $crate::select::Selecting::new(
+                $biased,
+                $crate::__select!(@cases $($operand $guard)*),
+                [0u32; 0 $(+ $crate::__select!(@one $depth))*],
+            )
+            .await;
+            won
+        } {
+            $($crate::__select!(@pattern $place $pattern) => $body,)*
+        }
+    };
+    (@emit $biased:tt [$($depth:tt)*] [($default:expr)]
+        [$({ $place:tt ($pattern:pat) $operand:tt $guard:tt ($body:expr) })*]) => {
+        match {
+            let won = $crate::select::Selecting::new(
+                $biased,
+                $crate::__select!(@cases $($operand $guard)*),
+                [0u32; 0 $(+ $crate::__select!(@one $depth))*],
+            )
+            .try_now();
+            won
+        } {
+            $(::core::option::Option::Some($crate::__select!(@pattern $place $pattern)) => $body,)*
+            ::core::option::Option::None => $default,
+        }
+    };
+
+    (@cases) => {
+        $crate::select::Nil
+    };
+    (@cases ($operand:expr) ($guard:expr) $($rest:tt)*) => {
+        $crate::select::Cons::new($guard, $operand, $crate::__select!(@cases $($rest)*))
+    };
+
+    (@one $stroke:tt) => { 1 };
+
+    (@pattern [] $pattern:pat) => {
+        $crate::select::Which::This($pattern)
+    };
+    (@pattern [| $($depth:tt)*] $pattern:pat) => {
+        $crate::select::Which::Rest($crate::__select!(@pattern [$($depth)*] $pattern))
+    };
+}

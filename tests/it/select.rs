@@ -1,0 +1,579 @@
+//! `select!` and `Select`: the SEL rows.
+
+use std::cell::{Cell, RefCell};
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Poll};
+
+use futures_lite::future::block_on as block_thread_on;
+use gopark::chan::{self, Receiver, SendError, Sender, TryRecvError};
+use gopark::select::{Select, fut};
+use gopark::sync::WaitGroup;
+use gopark::{Runtime, go, gosched, select};
+
+use crate::util::{Wakes, no_hang};
+
+/// Ten sigma around an even share.
+fn even(count: usize, rounds: usize, shares: usize) {
+    let (n, p) = (rounds as f64, 1.0 / shares as f64);
+    let off = (count as f64 - n * p).abs() / (n * p * (1.0 - p)).sqrt();
+    assert!(off < 10.0, "{count} of {rounds} is {off:.1} sigma from 1/{shares}");
+}
+
+#[test]
+fn without_cases_it_waits_for_ever_sel01() {
+    let (wakes, waker) = Wakes::new();
+    let mut cx = Context::from_waker(&waker);
+    let mut empty = pin!(async {
+        select! {}
+    });
+    let mut nils = pin!(async {
+        select! { _ = Receiver::<()>::nil().recv() => {}, _ = Sender::nil().send(1) => {} }
+    });
+    let mut off = pin!(async {
+        let (_tx, rx) = chan::bounded::<()>(1);
+        rx.try_recv().unwrap_err();
+        select! { _ = rx.recv(), if false => {} }
+    });
+    for _ in 0..3 {
+        assert!(empty.as_mut().poll(&mut cx).is_pending());
+        assert!(nils.as_mut().poll(&mut cx).is_pending());
+        assert!(off.as_mut().poll(&mut cx).is_pending());
+    }
+    assert!(pin!(Select::<()>::new().wait()).poll(&mut cx).is_pending());
+    assert_eq!(wakes.count(), 0);
+}
+
+#[test]
+fn one_case_is_the_bare_operation_and_with_default_a_try_sel01() {
+    block_thread_on(async {
+        let (tx, rx) = chan::bounded(1);
+        select! { r = tx.send(5) => assert_eq!(r, Ok(())) }
+        select! { r = tx.send(6) => unreachable!("full, yet {r:?}"), default => {} }
+        select! { v = rx.recv() => assert_eq!(v, Some(5)) }
+        select! { v = rx.recv() => unreachable!("empty, yet {v:?}"), default => {} }
+        tx.close();
+        select! { v = rx.recv() => assert_eq!(v, None), default => unreachable!("closed is ready") }
+    });
+}
+
+#[test]
+fn each_ready_case_is_as_likely_sel02() {
+    const ROUNDS: usize = 20_000;
+    let full = |n: usize| {
+        let (tx, rx) = chan::bounded(n);
+        (0..n).for_each(|i| tx.try_send(i).unwrap());
+        (tx, rx)
+    };
+    let (_e_tx, e) = chan::unbuffered::<usize>();
+    let ((_a_tx, a), (_b_tx, b), (_c_tx, c)) = (full(ROUNDS), full(ROUNDS), full(ROUNDS));
+    let mut counts = [0; 3];
+    for _ in 0..ROUNDS {
+        // With gaps: cases that are not ready have no weight.
+        let won = block_thread_on(async {
+            select! {
+                _ = e.recv() => unreachable!(),
+                _ = e.recv() => unreachable!(),
+                _ = a.recv() => 0,
+                _ = b.recv() => 1,
+                _ = e.recv() => unreachable!(),
+                _ = c.recv() => 2,
+            }
+        });
+        counts[won] += 1;
+    }
+    counts.into_iter().for_each(|count| even(count, ROUNDS, 3));
+}
+
+#[test]
+fn a_channel_listed_twice_has_two_shares_and_closed_counts_as_ready_sel02_sel13_sel14() {
+    const ROUNDS: usize = 20_000;
+    let (closed_tx, closed) = chan::unbuffered::<()>();
+    closed_tx.close();
+    let (tx, _rx) = chan::unbuffered::<u8>();
+    tx.close();
+    let mut counts = [0; 3];
+    for _ in 0..ROUNDS {
+        let won = select! {
+            v = closed.recv() => { assert_eq!(v, None); 0 }
+            v = closed.recv() => { assert_eq!(v, None); 1 }
+            r = tx.send(9) => { assert_eq!(r, Err(SendError(9))); 2 }
+            default => unreachable!("closed is ready"),
+        };
+        counts[won] += 1;
+    }
+    counts.into_iter().for_each(|count| even(count, ROUNDS, 3));
+}
+
+#[test]
+fn biased_takes_the_first_ready_case() {
+    let (tx, rx) = chan::bounded(8);
+    (0..8).for_each(|i| tx.try_send(i).unwrap());
+    for i in 0..8 {
+        select! {
+            biased;
+            _ = Receiver::<()>::nil().recv() => unreachable!(),
+            v = rx.recv() => assert_eq!(v, Some(i)),
+            _ = rx.recv() => unreachable!("second in order"),
+            default => unreachable!(),
+        }
+    }
+}
+
+#[test]
+fn default_runs_only_if_at_no_moment_a_case_was_ready_sel04() {
+    no_hang(|| {
+        Runtime::builder().gomaxprocs(2).build().unwrap().block_on(async {
+            for _ in 0..5_000 {
+                let (a_tx, a) = chan::bounded::<i32>(1);
+                let (b_tx, b) = chan::bounded::<i32>(1);
+                let done = AtomicUsize::new(0);
+                a_tx.try_send(1).unwrap();
+                let (b_tx, a2) = (b_tx.clone(), a.clone());
+                let mover = go(async move {
+                    // At every moment one of the two holds a value.
+                    b_tx.try_send(1).unwrap();
+                    a2.try_recv()
+                });
+                select! {
+                    _ = a.recv() => { done.fetch_add(1, Ordering::Relaxed); }
+                    _ = b.recv() => { done.fetch_add(1, Ordering::Relaxed); }
+                    default => unreachable!("one was ready at every moment"),
+                }
+                let _ = mover.await.unwrap();
+                assert_eq!(done.into_inner(), 1);
+            }
+        });
+    });
+}
+
+#[test]
+fn exactly_one_case_takes_effect_sel06() {
+    no_hang(|| {
+        Runtime::builder().gomaxprocs(2).build().unwrap().block_on(async {
+            const VALUES: usize = 5_000;
+            // Program: double select. One sender selects over four channels, four muxes, one collector.
+            let channels: Vec<_> = (0..4).map(|_| chan::unbuffered::<usize>()).collect();
+            let (out_tx, out) = chan::unbuffered();
+            for (_, rx) in &channels {
+                let (rx, out) = (rx.clone(), out_tx.clone());
+                go(async move {
+                    while let Some(v) = rx.recv().await {
+                        out.send(v).await.unwrap();
+                    }
+                });
+            }
+            drop(out_tx);
+            let txs: Vec<_> = channels.into_iter().map(|(tx, _)| tx).collect();
+            go(async move {
+                for v in 0..VALUES {
+                    select! {
+                        r = txs[0].send(v) => r.unwrap(),
+                        r = txs[1].send(v) => r.unwrap(),
+                        r = txs[2].send(v) => r.unwrap(),
+                        r = txs[3].send(v) => r.unwrap(),
+                    }
+                }
+            });
+            let mut seen = vec![false; VALUES];
+            while let Some(v) = out.recv().await {
+                assert!(!std::mem::replace(&mut seen[v], true), "{v} came twice");
+            }
+            assert!(seen.into_iter().all(|v| v));
+        });
+    });
+}
+
+#[test]
+fn selects_that_face_each_other_pair_off_sel07() {
+    no_hang(|| {
+        for procs in [1, 2] {
+            Runtime::builder().gomaxprocs(procs).build().unwrap().block_on(async {
+                let (a_tx, a) = chan::unbuffered::<usize>();
+                let (b_tx, b) = chan::unbuffered::<usize>();
+                let (sent, received) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+                let wg = WaitGroup::new();
+                for i in 0..8 {
+                    let (a_tx, b_tx, a, b) = (a_tx.clone(), b_tx.clone(), a.clone(), b.clone());
+                    let (sent, received) = (sent.clone(), received.clone());
+                    wg.go(async move {
+                        for v in 0..1_000 {
+                            if i % 2 == 0 {
+                                select! { r = a_tx.send(v) => r.unwrap(), r = b_tx.send(v) => r.unwrap() }
+                                sent.fetch_add(v, Ordering::Relaxed);
+                            } else {
+                                let v = select! { v = b.recv() => v, v = a.recv() => v };
+                                received.fetch_add(v.unwrap(), Ordering::Relaxed);
+                            }
+                        }
+                    });
+                }
+                wg.wait().await;
+                assert_eq!(sent.load(Ordering::Relaxed), received.load(Ordering::Relaxed));
+            });
+        }
+    });
+}
+
+#[test]
+fn a_select_never_meets_itself_but_another_one_sel08() {
+    let (tx, rx) = chan::unbuffered();
+    let (wakes, waker) = Wakes::new();
+    let mut cx = Context::from_waker(&waker);
+    let both = |v: i32| {
+        let (tx, rx) = (tx.clone(), rx.clone());
+        async move {
+            select! { r = tx.send(v) => { r.unwrap(); None } , got = rx.recv() => got }
+        }
+    };
+    let mut one = pin!(both(1));
+    for _ in 0..3 {
+        assert!(one.as_mut().poll(&mut cx).is_pending());
+    }
+    let mut other = pin!(both(2));
+    let second = other.as_mut().poll(&mut cx);
+    assert_eq!(wakes.count(), 1);
+    let first = one.as_mut().poll(&mut cx);
+    match (first, second) {
+        (Poll::Ready(None), Poll::Ready(Some(1))) | (Poll::Ready(Some(2)), Poll::Ready(None)) => {}
+        other => panic!("they did not meet: {other:?}"),
+    }
+    // On a buffered channel it may read its own value.
+    let (tx, rx) = chan::bounded(10);
+    for _ in 0..100 {
+        select! { r = tx.send(1) => r.unwrap(), v = rx.recv() => assert_eq!(v, Some(1)), default => unreachable!() }
+        if tx.is_full() {
+            rx.try_recv().unwrap();
+        }
+    }
+}
+
+#[test]
+fn the_same_channel_may_stand_several_times_sel09() {
+    let (a_tx, a) = chan::unbuffered();
+    let (b_tx, b) = chan::unbuffered::<i32>();
+    let (wakes, waker) = Wakes::new();
+    let mut cx = Context::from_waker(&waker);
+    for v in 0..10 {
+        let mut selecting = pin!(async {
+            select! { v = a.recv() => v, v = b.recv() => v, v = a.recv() => v, v = b.recv() => v, v = a.recv() => v }
+        });
+        assert!(selecting.as_mut().poll(&mut cx).is_pending());
+        let mut plain = pin!(a.recv());
+        assert!(plain.as_mut().poll(&mut cx).is_pending());
+        assert_eq!(a_tx.try_send(v), Ok(()));
+        assert_eq!(selecting.as_mut().poll(&mut cx), Poll::Ready(Some(v)));
+        // The neighbours in the queues stand as they stood.
+        assert_eq!(a_tx.try_send(100 + v), Ok(()));
+        assert_eq!(plain.as_mut().poll(&mut cx), Poll::Ready(Some(100 + v)));
+        assert!(a_tx.try_send(0).is_err() && b_tx.try_send(0).is_err(), "no waiter is left");
+    }
+    assert_eq!(wakes.count(), 20);
+}
+
+#[test]
+fn a_stale_waiter_is_passed_over_sel10() {
+    let (a_tx, a) = chan::unbuffered();
+    let (b_tx, b) = chan::unbuffered();
+    let (_, waker) = Wakes::new();
+    let mut cx = Context::from_waker(&waker);
+    let mut selecting = pin!(async {
+        select! { v = a.recv() => v, v = b.recv() => v }
+    });
+    assert!(selecting.as_mut().poll(&mut cx).is_pending());
+    let mut behind = pin!(b.recv());
+    assert!(behind.as_mut().poll(&mut cx).is_pending());
+    a_tx.try_send(1).unwrap();
+    b_tx.try_send(2).unwrap();
+    assert_eq!(behind.as_mut().poll(&mut cx), Poll::Ready(Some(2)));
+    assert_eq!(selecting.as_mut().poll(&mut cx), Poll::Ready(Some(1)));
+}
+
+#[test]
+fn losers_leave_no_registration_sel11() {
+    let (quiet_tx, quiet) = chan::unbuffered::<()>();
+    let (tx, rx) = chan::unbuffered();
+    let (_, waker) = Wakes::new();
+    let mut cx = Context::from_waker(&waker);
+    for v in 0..1_000 {
+        let mut selecting = pin!(async {
+            select! { _ = quiet.recv() => None, v = rx.recv() => v }
+        });
+        assert!(selecting.as_mut().poll(&mut cx).is_pending());
+        tx.try_send(v).unwrap();
+        assert_eq!(selecting.as_mut().poll(&mut cx), Poll::Ready(Some(v)));
+        assert!(quiet_tx.try_send(()).is_err(), "nobody waits");
+    }
+}
+
+#[test]
+fn operands_are_evaluated_once_from_top_to_bottom_sel12() {
+    let log = RefCell::new(Vec::new());
+    let note = |what: &'static str| log.borrow_mut().push(what);
+    let (tx, rx) = chan::bounded::<i32>(1);
+    tx.try_send(1).unwrap();
+    let nil = Sender::<i32>::nil();
+    let off = || {
+        note("guard");
+        false
+    };
+    select! {
+        _ = { note("ch:nil"); &nil }.send({ note("val:nil"); 0 }) => unreachable!(),
+        _ = { note("ch:off"); &rx }.recv(), if off() => unreachable!(),
+        v = { note("ch:d"); &rx }.recv() => { note("body"); assert_eq!(v, Some(1)); }
+        default => unreachable!(),
+    }
+    assert_eq!(*log.borrow(), ["ch:nil", "val:nil", "guard", "ch:off", "ch:d", "body"]);
+}
+
+#[test]
+fn bodies_are_part_of_the_surrounding_code_sel15() {
+    async fn question(rx: &Receiver<Result<i32, String>>) -> Result<i32, String> {
+        let v = select! { v = rx.recv() => v.unwrap()? };
+        Ok(v)
+    }
+    block_thread_on(async {
+        let (tx, rx) = chan::bounded(8);
+        (0..5).for_each(|i| tx.try_send(i).unwrap());
+        let mut seen = vec![];
+        let broke = 'outer: loop {
+            for _ in 0..100 {
+                select! {
+                    v = rx.recv() => match v {
+                        Some(1) => continue,
+                        Some(3) => break 'outer "three",
+                        v => seen.push(v),
+                    },
+                    _ = Receiver::<()>::nil().recv() => return,
+                }
+            }
+        };
+        assert_eq!((broke, seen), ("three", vec![Some(0), Some(2)]));
+
+        let (tx, rx) = chan::bounded(2);
+        tx.try_send(Ok(1)).unwrap();
+        tx.try_send(Err("no".to_string())).unwrap();
+        assert_eq!(question(&rx).await, Ok(1));
+        assert_eq!(question(&rx).await, Err("no".into()));
+
+        // Nested, awaiting in a body.
+        let (tx, rx) = chan::bounded(2);
+        tx.try_send(1).unwrap();
+        let nested = select! {
+            v = rx.recv() => {
+                tx.send(2).await.unwrap();
+                select! { w = rx.recv() => (v, w) }
+            }
+        };
+        assert_eq!(nested, (Some(1), Some(2)));
+    });
+}
+
+#[test]
+fn losers_are_gone_before_the_body_runs() {
+    struct Noisy<'a>(&'a Cell<bool>);
+    impl Drop for Noisy<'_> {
+        fn drop(&mut self) {
+            self.0.set(true);
+        }
+    }
+    block_thread_on(async {
+        let dropped = Cell::new(false);
+        let (noisy_tx, _noisy) = chan::unbuffered();
+        let (tx, rx) = chan::bounded(1);
+        tx.try_send(1).unwrap();
+        let mut value = 5;
+        select! {
+            _ = noisy_tx.send(Noisy(&dropped)) => unreachable!(),
+            _ = fut(async { std::future::pending::<()>().await; value }) => unreachable!(),
+            _ = rx.recv() => {
+                value += 1;
+                assert!(dropped.get());
+            }
+        }
+        assert_eq!(value, 6);
+    });
+}
+
+#[test]
+fn temporaries_of_operands_live_until_the_winner_is_known() {
+    fn channel() -> Receiver<i32> {
+        let (tx, rx) = chan::bounded(1);
+        tx.try_send(7).unwrap();
+        rx
+    }
+    block_thread_on(async {
+        select! { v = channel().recv() => assert_eq!(v, Some(7)) }
+    });
+}
+
+#[test]
+fn a_thousand_cases_each_win_sel16() {
+    no_hang(|| {
+        let channels: Vec<_> = (0..1_000).map(|_| chan::bounded(1)).collect();
+        for (i, (tx, _)) in channels.iter().enumerate() {
+            tx.try_send(i).unwrap();
+            let mut select = Select::new();
+            for (j, (_, rx)) in channels.iter().enumerate().skip(i / 2) {
+                select = select.recv(rx, move |v| (j, v));
+            }
+            assert_eq!(select.try_now(), Some((i, Some(i))));
+        }
+        let (_, waker) = Wakes::new();
+        let mut cx = Context::from_waker(&waker);
+        for i in (0..1_000).step_by(111) {
+            let select = channels.iter().enumerate().fold(Select::new(), |s, (j, (_, rx))| s.recv(rx, move |v| (j, v)));
+            let mut wait = pin!(select.wait());
+            assert!(wait.as_mut().poll(&mut cx).is_pending());
+            channels[i].0.try_send(i).unwrap();
+            assert_eq!(wait.as_mut().poll(&mut cx), Poll::Ready((i, Some(i))));
+        }
+    });
+}
+
+#[test]
+fn a_loop_with_an_always_ready_case_lets_others_run_sel17() {
+    no_hang(|| {
+        Runtime::builder().gomaxprocs(1).build().unwrap().block_on(async {
+            let (always_tx, always) = chan::unbuffered::<()>();
+            always_tx.close();
+            let (stop_tx, stop) = chan::unbuffered::<()>();
+            go(async move { stop_tx.close() });
+            let mut rounds = 0;
+            loop {
+                select! { _ = always.recv() => rounds += 1, _ = stop.recv() => break }
+            }
+            assert!(rounds < 10_000, "the stop took {rounds} rounds to be seen");
+        });
+    });
+}
+
+#[test]
+fn a_select_keeps_its_place_in_line_sel18() {
+    let (tx, rx) = chan::unbuffered();
+    let (_, waker) = Wakes::new();
+    let mut cx = Context::from_waker(&waker);
+    let mut first = pin!(async {
+        select! { v = rx.recv() => v, _ = fut(std::future::pending::<()>()) => None }
+    });
+    let mut second = pin!(rx.recv());
+    assert!(first.as_mut().poll(&mut cx).is_pending());
+    assert!(second.as_mut().poll(&mut cx).is_pending());
+    // A poll that nobody asked for does not cost the place.
+    assert!(first.as_mut().poll(&mut cx).is_pending());
+    tx.try_send(1).unwrap();
+    tx.try_send(2).unwrap();
+    assert_eq!(second.as_mut().poll(&mut cx), Poll::Ready(Some(2)));
+    assert_eq!(first.as_mut().poll(&mut cx), Poll::Ready(Some(1)));
+}
+
+#[test]
+fn a_dropped_select_loses_nothing_ca05() {
+    let (tx, rx) = chan::unbuffered();
+    let (other_tx, other) = chan::unbuffered::<i32>();
+    let (_, waker) = Wakes::new();
+    let mut cx = Context::from_waker(&waker);
+    for served in [false, true] {
+        let mut selecting = Box::pin(async {
+            select! { v = rx.recv() => v, v = other.recv() => v }
+        });
+        assert!(selecting.as_mut().poll(&mut cx).is_pending());
+        if served {
+            tx.try_send(1).unwrap();
+        }
+        drop(selecting);
+        assert!(other_tx.try_send(0).is_err(), "nobody waits");
+        assert_eq!(rx.try_recv(), if served { Ok(1) } else { Err(TryRecvError::Empty) });
+        assert!(tx.try_send(0).is_err(), "nobody waits");
+    }
+    // A send that was taken stands.
+    let mut selecting = Box::pin(async {
+        select! { r = tx.send(5) => r.is_ok(), r = other_tx.send(6) => r.is_ok() }
+    });
+    assert!(selecting.as_mut().poll(&mut cx).is_pending());
+    assert_eq!(rx.try_recv(), Ok(5));
+    drop(selecting);
+    assert_eq!(rx.try_recv(), Err(TryRecvError::Empty));
+    assert_eq!(other.try_recv(), Err(TryRecvError::Empty));
+}
+
+#[test]
+fn the_last_poller_is_woken_ca08() {
+    let (tx, rx) = chan::unbuffered();
+    let ((stale, stale_waker), (fresh, fresh_waker)) = (Wakes::new(), Wakes::new());
+    let mut selecting = pin!(async {
+        select! { v = rx.recv() => v, _ = Receiver::<()>::nil().recv() => None }
+    });
+    assert!(selecting.as_mut().poll(&mut Context::from_waker(&stale_waker)).is_pending());
+    assert!(selecting.as_mut().poll(&mut Context::from_waker(&fresh_waker)).is_pending());
+    tx.try_send(1).unwrap();
+    assert_eq!((stale.count(), fresh.count()), (0, 1));
+    assert_eq!(selecting.as_mut().poll(&mut Context::from_waker(&fresh_waker)), Poll::Ready(Some(1)));
+}
+
+#[test]
+fn joins_waits_and_futures_are_cases() {
+    no_hang(|| {
+        Runtime::builder().gomaxprocs(2).build().unwrap().block_on(async {
+            let (_never_tx, never) = chan::unbuffered::<()>();
+            let wg = WaitGroup::new();
+            wg.add(1);
+            let (tx, rx) = chan::unbuffered::<i32>();
+            let mut handle = go(async move { rx.recv().await });
+            select! { _ = &mut handle => unreachable!(), _ = wg.wait() => unreachable!(), r = tx.send(3) => r.unwrap() }
+            select! { v = &mut handle => assert_eq!(v.unwrap(), Some(3)), _ = never.recv() => unreachable!() }
+            wg.done();
+            select! { _ = wg.wait() => {} , _ = never.recv() => unreachable!() }
+            select! { v = fut(async { gosched().await; 9 }) => assert_eq!(v, 9), _ = never.recv() => unreachable!() }
+        });
+    });
+}
+
+#[test]
+fn a_case_by_reference_goes_on_in_the_next_select() {
+    let (tx, rx) = chan::unbuffered();
+    let (other_tx, other) = chan::bounded(1);
+    let (_, waker) = Wakes::new();
+    let mut cx = Context::from_waker(&waker);
+    let mut op = Box::pin(rx.recv());
+    for v in 0..3 {
+        let mut selecting = pin!(async {
+            select! { v = &mut op => v, v = other.recv() => v }
+        });
+        assert!(selecting.as_mut().poll(&mut cx).is_pending());
+        other_tx.try_send(v).unwrap();
+        assert_eq!(selecting.as_mut().poll(&mut cx), Poll::Ready(Some(v)));
+    }
+    tx.try_send(9).expect_err("it lost, so it does not wait");
+    assert!(op.as_mut().poll(&mut cx).is_pending());
+    tx.try_send(10).unwrap();
+    let mut selecting = pin!(async {
+        select! { v = op.as_mut() => v, v = other.recv() => v }
+    });
+    assert_eq!(selecting.as_mut().poll(&mut cx), Poll::Ready(Some(10)));
+}
+
+#[test]
+fn an_offer_that_passes_a_polling_select_is_not_lost() {
+    // The select's other case, when polled, sends into the channel that the select waits on.
+    let (tx, rx) = chan::unbuffered();
+    let (_, waker) = Wakes::new();
+    let mut cx = Context::from_waker(&waker);
+    let mut sending = Box::pin(tx.send(1));
+    let mut polls = 0;
+    let mut selecting = pin!(async {
+        select! {
+            v = rx.recv() => v,
+            _ = fut(std::future::poll_fn(|cx| {
+                polls += 1;
+                if polls == 2 {
+                    assert!(sending.as_mut().poll(cx).is_pending(), "the select is busy");
+                }
+                Poll::<()>::Pending
+            })) => None,
+        }
+    });
+    assert!(selecting.as_mut().poll(&mut cx).is_pending());
+    assert_eq!(selecting.as_mut().poll(&mut cx), Poll::Ready(Some(1)));
+}
