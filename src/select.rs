@@ -3,8 +3,10 @@
 //!
 //! # How a select goes (Go's `selectgo`)
 //!
-//! 1. In a fresh random order, each case is tried alone. Most selects end here, with one lock.
-//! 2. All channels are locked, each once, in the order of their addresses, and the cases are tried again: this is the
+//! 1. Without a lock, the cases that seem ready are noted; one of them is drawn and tried, then another, until one
+//!    succeeds. Most selects end here, with one lock. The first success in a random order is a uniform choice among
+//!    those that are ready.
+//! 2. All channels are locked, each once, in the order of their addresses, and the cases are looked at again: this is the
 //!    instant at which nothing was ready. With a `default`, it is taken now. Else a waiter is queued on each channel, and
 //!    only then the locks are released, so no event falls in between.
 //! 3. Whoever serves one of the waiters wins the select's token, which the others then find taken. The woken select takes
@@ -79,6 +81,9 @@ pub trait RawCase {
 
     /// The address of the waiter, by which the token names a winner.
     fn waiter(&self) -> usize;
+
+    /// May be wrong without the lock.
+    fn seems_ready(&self) -> bool;
 
     /// Completes the operation, if that is possible now.
     ///
@@ -372,12 +377,13 @@ pub struct Selecting<C: Cases, S: AsMut<[u32]>> {
     stage: Stage,
     biased: bool,
     site: &'static Location<'static>,
-    /// The cases to try, in this order.
-    order: S,
-    enabled: usize,
-    /// The channel operations among them, by the address of their lock.
-    locked: S,
-    raws: usize,
+    /// Room for the cases that are to be tried.
+    candidates: S,
+    /// The channel operations that are not switched off; once they are queued, by the address of their lock.
+    raws: S,
+    raw_count: usize,
+    /// How many cases are no channel operations.
+    others: usize,
     _pin: PhantomPinned,
 }
 
@@ -400,25 +406,26 @@ impl<C: Cases, S: AsMut<[u32]> + AsRef<[u32]> + Clone> Selecting<C, S> {
             stage: Stage::First,
             biased,
             site: Location::caller(),
-            order: scratch.clone(),
-            enabled: 0,
-            locked: scratch,
-            raws: 0,
+            candidates: scratch.clone(),
+            raws: scratch,
+            raw_count: 0,
+            others: 0,
             _pin: PhantomPinned,
         }
     }
 
     /// For a select with a `default`: takes a case that is ready, or none at one instant.
+    #[inline]
     pub fn try_now(self) -> Option<C::Output> {
         let this = pin!(self);
         // SAFETY: nothing is moved out of the pinned select.
         let this = unsafe { this.get_unchecked_mut() };
         coop::exempt(|| {
             let mut cx = Context::from_waker(Waker::noop());
-            this.arrange();
             if let Some(output) = this.try_alone(&mut cx) {
                 return Some(output);
             }
+            this.sort_raws();
             this.lock_all();
             let found = this.attempt_all();
             this.unlock_all();
@@ -435,75 +442,91 @@ impl<C: Cases, S: AsMut<[u32]> + AsRef<[u32]> + Clone> Selecting<C, S> {
         unsafe { Pin::new_unchecked(&mut self.cases) }
     }
 
-    /// Draws the order in which to try the enabled cases.
+    /// Draws one of the first `count` candidates, and takes it out.
     #[inline(always)]
-    fn arrange(&mut self) {
-        let order = self.order.as_mut();
-        let mut enabled = 0;
-        for index in 0..self.cases.len() {
-            if self.cases.enabled(index) {
-                order[enabled] = index as u32;
-                enabled += 1;
-            }
+    fn draw(&mut self, count: usize) -> usize {
+        let candidates = self.candidates.as_mut();
+        if self.biased {
+            let first = candidates[0];
+            candidates.copy_within(1..count, 0);
+            return first as usize;
         }
-        self.enabled = enabled;
-        if !self.biased {
-            // Fisher–Yates: every order is as likely as every other.
-            for last in (1..enabled).rev() {
-                order.swap(last, prim::random(last + 1));
-            }
-        }
+        let drawn = if count == 1 { 0 } else { prim::random(count) };
+        let index = candidates[drawn];
+        candidates[drawn] = candidates[count - 1];
+        index as usize
     }
 
-    /// Tries each case for itself.
+    /// Step 1.
     #[inline(always)]
     fn try_alone(&mut self, cx: &mut Context<'_>) -> Option<C::Output> {
-        for at in 0..self.enabled {
-            let index = self.order.as_ref()[at] as usize;
-            let raw = self.cases.raw(index).is_some_and(|raw| raw.fresh());
+        let (mut count, mut raws, mut others) = (0, 0, 0);
+        for index in 0..self.cases.len() {
+            if !self.cases.enabled(index) {
+                continue;
+            }
+            match self.cases.raw(index).filter(|raw| raw.fresh()) {
+                Some(raw) => {
+                    let ready = raw.seems_ready();
+                    self.raws.as_mut()[raws] = index as u32;
+                    raws += 1;
+                    if !ready {
+                        continue;
+                    }
+                }
+                None => others += 1,
+            }
+            self.candidates.as_mut()[count] = index as u32;
+            count += 1;
+        }
+        (self.raw_count, self.others) = (raws, others);
+        while count > 0 {
+            let index = self.draw(count);
             if self.cases().poll_case(index, cx) {
                 return Some(self.output(index));
             }
-            if raw {
-                self.add_raw(index);
-            }
+            count -= 1;
         }
         None
     }
 
-    /// Puts a channel operation to the others, by the address of its lock.
+    /// Puts the channel operations in the order of their locks.
     #[inline(always)]
-    fn add_raw(&mut self, index: usize) {
-        let address = |cases: &C, index: usize| match cases.raw(index) {
-            Some(raw) => std::ptr::from_ref(raw.lock()).addr(),
-            None => 0,
-        };
-        let own = address(&self.cases, index);
-        let locked = self.locked.as_mut();
-        let mut at = self.raws;
-        if self.raws >= 16 {
-            at = locked[..self.raws].partition_point(|&other| address(&self.cases, other as usize) <= own);
-            locked.copy_within(at..self.raws, at + 1);
-        } else {
-            while at > 0 && address(&self.cases, locked[at - 1] as usize) > own {
-                locked[at] = locked[at - 1];
+    fn sort_raws(&mut self) {
+        let Self { raws, cases, raw_count, .. } = self;
+        let raws = &mut raws.as_mut()[..*raw_count];
+        let address = |index: u32| cases.raw(index as usize).map_or(0, |raw| std::ptr::from_ref(raw.lock()).addr());
+        if raws.len() > 16 {
+            return raws.sort_by_cached_key(|&index| address(index));
+        }
+        for end in 1..raws.len() {
+            let (index, own) = (raws[end], address(raws[end]));
+            let mut at = end;
+            while at > 0 && address(raws[at - 1]) > own {
+                raws[at] = raws[at - 1];
                 at -= 1;
             }
+            raws[at] = index;
         }
-        locked[at] = index as u32;
-        self.raws += 1;
     }
 
+    #[inline(always)]
     fn raw(&self, index: usize) -> &dyn RawCase {
         self.cases.raw(index).expect("only channel operations are asked")
+    }
+
+    /// The channel operations, in the order of their locks.
+    #[inline(always)]
+    fn each_raw(&self) -> impl Iterator<Item = (usize, &dyn RawCase)> {
+        self.raws.as_ref()[..self.raw_count].iter().map(|&index| (index as usize, self.raw(index as usize)))
     }
 
     /// Calls `f` for each lock once, in order.
     #[inline(always)]
     fn each_lock(&self, f: impl Fn(&Lock)) {
         let mut last: *const Lock = std::ptr::null();
-        for &index in &self.locked.as_ref()[..self.raws] {
-            let lock = self.raw(index as usize).lock();
+        for (_, raw) in self.each_raw() {
+            let lock = raw.lock();
             if !std::ptr::eq(lock, last) {
                 last = lock;
                 f(lock);
@@ -525,28 +548,34 @@ impl<C: Cases, S: AsMut<[u32]> + AsRef<[u32]> + Clone> Selecting<C, S> {
     /// Tries the channel operations, with all their locks held.
     #[inline(always)]
     fn attempt_all(&mut self) -> Option<(usize, Woken)> {
-        for at in 0..self.enabled {
-            let index = self.order.as_ref()[at] as usize;
-            if self.is_raw(index) {
-                // SAFETY: all locks are held, and no case has won yet.
-                if let Some(woken) = unsafe { self.raw(index).attempt(&raw const self.token) } {
-                    return Some((index, woken));
-                }
+        let mut count = 0;
+        for at in 0..self.raw_count {
+            let index = self.raws.as_ref()[at];
+            if self.raw(index as usize).seems_ready() {
+                self.candidates.as_mut()[count] = index;
+                count += 1;
             }
         }
+        if self.biased {
+            // They were in the order of their locks.
+            self.candidates.as_mut()[..count].sort_unstable();
+        }
+        while count > 0 {
+            let index = self.draw(count);
+            // SAFETY: all locks are held, and no case has won yet.
+            if let Some(woken) = unsafe { self.raw(index).attempt(&raw const self.token) } {
+                return Some((index, woken));
+            }
+            count -= 1;
+        }
         None
-    }
-
-    fn is_raw(&self, index: usize) -> bool {
-        self.locked.as_ref()[..self.raws].contains(&(index as u32))
     }
 
     /// Takes the channel operations out, the winner excepted.
     #[inline(always)]
     fn dequeue_all(&self, winner: Option<usize>) {
-        for &index in &self.locked.as_ref()[..self.raws] {
-            if winner != Some(index as usize) {
-                let raw = self.raw(index as usize);
+        for (index, raw) in self.each_raw() {
+            if winner != Some(index) {
                 let _held = raw.lock().guard();
                 // SAFETY: the lock is held.
                 unsafe { raw.dequeue(self.site) };
@@ -566,8 +595,6 @@ impl<C: Cases, S: AsMut<[u32]> + AsRef<[u32]> + Clone> Selecting<C, S> {
         if !coop::poll_ready(cx) {
             return Poll::Pending;
         }
-        (self.enabled, self.raws) = (0, 0);
-        self.arrange();
         if let Some(output) = self.try_alone(cx) {
             coop::spend();
             return Poll::Ready(output);
@@ -576,6 +603,7 @@ impl<C: Cases, S: AsMut<[u32]> + AsRef<[u32]> + Clone> Selecting<C, S> {
         let waker = cx.waker().clone();
         // SAFETY: no case is queued yet.
         drop(unsafe { self.token.set_waker(Some(waker)) });
+        self.sort_raws();
         self.lock_all();
         if let Some((index, woken)) = self.attempt_all() {
             self.unlock_all();
@@ -585,22 +613,25 @@ impl<C: Cases, S: AsMut<[u32]> + AsRef<[u32]> + Clone> Selecting<C, S> {
         }
         let token = NonNull::from(&self.token);
         let mut watchers = Vec::new();
-        for &index in &self.locked.as_ref()[..self.raws] {
+        for (_, raw) in self.each_raw() {
             // SAFETY: all locks are held; the case was fresh in `try_alone`, and is pinned with `self`, as the token is;
             // `drop` takes it out.
-            let woken = unsafe { self.raw(index as usize).enqueue(token) };
+            let woken = unsafe { raw.enqueue(token) };
             if !woken.watchers.is_empty() {
                 watchers.push(woken);
             }
         }
         self.stage = Stage::Parked;
         self.unlock_all();
-        watchers.into_iter().for_each(Woken::wake);
+        if !watchers.is_empty() {
+            watchers.into_iter().for_each(Woken::wake);
+        }
         self.park()
     }
 
     fn park(&self) -> Poll<C::Output> {
-        coop::park_at(self.site, if self.enabled == 0 { Reason::SelectNoCases } else { Reason::Select });
+        let cases = self.raw_count + self.others;
+        coop::park_at(self.site, if cases == 0 { Reason::SelectNoCases } else { Reason::Select });
         Poll::Pending
     }
 
@@ -622,23 +653,26 @@ impl<C: Cases, S: AsMut<[u32]> + AsRef<[u32]> + Clone> Selecting<C, S> {
 
     #[inline(always)]
     fn finish(&mut self, waiter: usize) -> C::Output {
-        let winner = self.index_of(waiter);
-        self.dequeue_all(Some(winner));
-        self.output(winner)
+        let mut winner = None;
+        for (index, raw) in self.each_raw() {
+            if raw.waiter() == waiter {
+                winner = Some(index);
+                continue;
+            }
+            let _held = raw.lock().guard();
+            // SAFETY: the lock is held.
+            unsafe { raw.dequeue(self.site) };
+        }
+        self.output(winner.expect("a winner is one of the cases"))
     }
 
     /// The winner's value is on its way: it is there once its channel's lock is free.
     #[cold]
     fn finish_claimed(&mut self, waiter: usize) -> C::Output {
-        drop(self.raw(self.index_of(waiter)).lock().guard());
+        for (_, raw) in self.each_raw().filter(|(_, raw)| raw.waiter() == waiter) {
+            drop(raw.lock().guard());
+        }
         self.finish(waiter)
-    }
-
-    #[inline(always)]
-    fn index_of(&self, waiter: usize) -> usize {
-        let raws = &self.locked.as_ref()[..self.raws];
-        let found = raws.iter().find(|&&index| self.raw(index as usize).waiter() == waiter);
-        *found.expect("a winner is one of the cases") as usize
     }
 
     /// Woken, but not by a channel. `None` if a channel was served meanwhile.
@@ -646,25 +680,27 @@ impl<C: Cases, S: AsMut<[u32]> + AsRef<[u32]> + Clone> Selecting<C, S> {
     #[inline(never)]
     fn keep_waiting(&mut self, cx: &mut Context<'_>) -> Option<Poll<C::Output>> {
         self.update_waker(cx.waker());
-        if self.raws == self.enabled {
+        if self.others == 0 {
             return if self.token.seen() == Seen::Waiting { Some(self.park()) } else { None };
         }
         if !self.token.begin_poll() {
             return None;
         }
-        if !self.biased {
-            let order = self.order.as_mut();
-            for last in (1..self.enabled).rev() {
-                order.swap(last, prim::random(last + 1));
+        let mut count = 0;
+        for index in 0..self.cases.len() {
+            if self.cases.enabled(index) && !self.raws.as_ref()[..self.raw_count].contains(&(index as u32)) {
+                self.candidates.as_mut()[count] = index as u32;
+                count += 1;
             }
         }
-        for at in 0..self.enabled {
-            let index = self.order.as_ref()[at] as usize;
-            if !self.is_raw(index) && self.cases().poll_case(index, cx) {
+        while count > 0 {
+            let index = self.draw(count);
+            if self.cases().poll_case(index, cx) {
                 self.token.end();
                 self.dequeue_all(None);
                 return Some(Poll::Ready(self.output(index)));
             }
+            count -= 1;
         }
         if self.token.end_poll() {
             return Some(self.park());
@@ -741,7 +777,7 @@ impl<C: Cases, S: AsMut<[u32]>> Selecting<C, S> {
             Seen::Claimed(waiter) => Some(waiter),
             Seen::Waiting | Seen::Fired(_) | Seen::Over => None,
         };
-        for &mut index in &mut self.locked.as_mut()[..self.raws] {
+        for &mut index in &mut self.raws.as_mut()[..self.raw_count] {
             let raw = self.cases.raw(index as usize).expect("only channel operations are listed");
             let _held = raw.lock().guard();
             if claimed != Some(raw.waiter()) {

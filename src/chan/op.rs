@@ -472,6 +472,10 @@ macro_rules! case {
                 self.waiter.get().addr()
             }
 
+            fn seems_ready(&self) -> bool {
+                self.core.is_some_and(Core::$ready)
+            }
+
             unsafe fn attempt(&self, own: *const Token) -> Option<Woken> {
                 // SAFETY: passed on to the caller.
                 unsafe { self.attempt_locked(own) }
@@ -505,7 +509,7 @@ macro_rules! case {
                     // It was polled before it became a case: it has its own place in the queue.
                     return self.poll(cx);
                 }
-                let Some(core) = self.core.filter(|core| core.$ready()) else { return Poll::Pending };
+                let Some(core) = self.core else { return Poll::Pending };
                 core.lock.lock();
                 // SAFETY: the lock is held.
                 let woken = unsafe { self.attempt_locked(ptr::null()) };
