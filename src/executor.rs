@@ -239,7 +239,7 @@ pub(crate) struct Unrecovered {
 
 impl Unrecovered {
     /// Somebody sees it now.
-    pub(crate) fn observe(mut self: Box<Self>) -> Box<dyn Any + Send> {
+    pub(crate) fn observe(mut self) -> Box<dyn Any + Send> {
         self.payload.take().unwrap_or_else(|| Box::new("a panic that was observed already"))
     }
 }

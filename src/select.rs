@@ -237,7 +237,7 @@ pub trait Cases {
     /// Which case won, and its result.
     type Output;
 
-    fn len(&self) -> usize;
+    fn count(&self) -> usize;
 
     fn enabled(&self, index: usize) -> bool;
 
@@ -298,8 +298,8 @@ impl<C: Case, R: Cases> Cases for Cons<C, R> {
     type Output = Which<C::Output, R::Output>;
 
     #[inline(always)]
-    fn len(&self) -> usize {
-        1 + self.rest.len()
+    fn count(&self) -> usize {
+        1 + self.rest.count()
     }
 
     #[inline(always)]
@@ -340,7 +340,7 @@ impl<C: Case, R: Cases> Cases for Cons<C, R> {
 impl Cases for Nil {
     type Output = Never;
 
-    fn len(&self) -> usize {
+    fn count(&self) -> usize {
         0
     }
 
@@ -461,7 +461,7 @@ impl<C: Cases, S: AsMut<[u32]> + AsRef<[u32]> + Clone> Selecting<C, S> {
     #[inline(always)]
     fn try_alone(&mut self, cx: &mut Context<'_>) -> Option<C::Output> {
         let (mut count, mut raws, mut others) = (0, 0, 0);
-        for index in 0..self.cases.len() {
+        for index in 0..self.cases.count() {
             if !self.cases.enabled(index) {
                 continue;
             }
@@ -687,7 +687,7 @@ impl<C: Cases, S: AsMut<[u32]> + AsRef<[u32]> + Clone> Selecting<C, S> {
             return None;
         }
         let mut count = 0;
-        for index in 0..self.cases.len() {
+        for index in 0..self.cases.count() {
             if self.cases.enabled(index) && !self.raws.as_ref()[..self.raw_count].contains(&(index as u32)) {
                 self.candidates.as_mut()[count] = index as u32;
                 count += 1;
@@ -790,7 +790,7 @@ impl<C: Cases, S: AsMut<[u32]>> Selecting<C, S> {
 
 impl<C: Cases, S: AsMut<[u32]>> fmt::Debug for Selecting<C, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Selecting").field("cases", &self.cases.len()).finish_non_exhaustive()
+        f.debug_struct("Selecting").field("cases", &self.cases.count()).finish_non_exhaustive()
     }
 }
 
@@ -985,7 +985,7 @@ impl<'a, R> Select<'a, R> {
 impl<R> Cases for Select<'_, R> {
     type Output = R;
 
-    fn len(&self) -> usize {
+    fn count(&self) -> usize {
         self.cases.len()
     }
 

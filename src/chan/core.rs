@@ -53,32 +53,35 @@ struct Rare<T> {
     returned: Vec<(usize, T)>,
     /// Streams to wake when there is something to take, longest watching first. Some may be gone: a stream cannot tell
     /// that it is dropped, for a receiver does not remember having been one.
-    watchers: VecDeque<Waker>,
+    #[expect(clippy::box_collection, reason = "one word, which every send tests")]
+    watchers: Option<Box<VecDeque<Waker>>>,
 }
 
 /// Streams to wake after unlocking.
 #[must_use = "wake them after the lock is released"]
 #[derive(Debug)]
-pub(crate) struct Watchers(VecDeque<Waker>);
+#[expect(clippy::box_collection, reason = "one word, which every send tests")]
+pub(crate) struct Watchers(Option<Box<VecDeque<Waker>>>);
 
 impl Watchers {
-    pub(super) const NONE: Self = Self(VecDeque::new());
+    pub(super) const NONE: Self = Self(None);
 
     #[inline(always)]
     pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.0.is_none()
     }
 
     #[inline(always)]
     pub(crate) fn wake(self) {
-        if !self.0.is_empty() {
-            self.wake_all();
+        if let Some(watchers) = self.0 {
+            Self::wake_all(*watchers);
         }
     }
 
     #[cold]
-    fn wake_all(self) {
-        self.0.into_iter().for_each(Waker::wake);
+    #[inline(never)]
+    fn wake_all(watchers: impl IntoIterator<Item = Waker>) {
+        watchers.into_iter().for_each(Waker::wake);
     }
 }
 
@@ -345,7 +348,7 @@ impl<T> Core<T> {
         // SAFETY: the lock is held.
         unsafe {
             self.with(|st| {
-                let watchers = &mut st.rare().watchers;
+                let watchers = st.rare().watchers.get_or_insert_default();
                 if watchers.iter().any(|known| known.will_wake(&waker)) {
                     return (Some(waker), None);
                 }
@@ -382,13 +385,13 @@ impl<T> State<T> {
     #[inline(always)]
     fn watchers(&mut self) -> Watchers {
         match &mut self.rare {
-            Some(rare) => Watchers(std::mem::take(&mut rare.watchers)),
+            Some(rare) => Watchers(rare.watchers.take()),
             None => Watchers::NONE,
         }
     }
 
     fn rare(&mut self) -> &mut Rare<T> {
-        self.rare.get_or_insert_with(|| Box::new(Rare { returned: Vec::new(), watchers: VecDeque::new() }))
+        self.rare.get_or_insert_with(|| Box::new(Rare { returned: Vec::new(), watchers: None }))
     }
 }
 

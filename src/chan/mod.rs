@@ -172,8 +172,8 @@ impl<T> Sender<T> {
         let Some(core) = self.handle.core() else { return Err(TrySendError::Full(value)) };
         let mut value = Some(value);
         core.lock.lock();
-        // SAFETY: the lock is held.
-        let put = unsafe { core.put(std::ptr::null(), || value.take().expect("taken once")) };
+        // SAFETY: the lock is held; `put` takes the value once at most.
+        let put = unsafe { core.put(std::ptr::null(), || value.take().unwrap_unchecked()) };
         // SAFETY: taken above.
         unsafe { core.lock.unlock() };
         match (put, value) {

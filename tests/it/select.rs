@@ -441,6 +441,7 @@ fn a_loop_with_an_always_ready_case_lets_others_run_sel17() {
             let (stop_tx, stop) = chan::unbuffered::<()>();
             go(async move { stop_tx.close() });
             let mut rounds = 0;
+            #[expect(clippy::while_let_loop, reason = "a select loop is written like this")]
             loop {
                 select! { _ = always.recv() => rounds += 1, _ = stop.recv() => break }
             }
