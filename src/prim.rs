@@ -11,7 +11,9 @@ pub(crate) mod atomic {
 
 use std::time::Duration;
 
-use atomic::{AtomicBool, Ordering};
+#[cfg(not(gopark_loom))]
+use atomic::AtomicBool;
+use atomic::Ordering;
 
 /// A `const fn`, but under loom, whose types have no constant constructors.
 #[cfg(not(gopark_loom))]
@@ -65,22 +67,30 @@ impl<T: ?Sized> UnsafeCell<T> {
 /// | false | free | `lock`: swap, Acquire |
 /// | true | held | `unlock` by the holder: store, Release |
 #[derive(Debug)]
-pub struct Lock(AtomicBool);
+pub struct Lock(#[cfg(not(gopark_loom))] AtomicBool, #[cfg(gopark_loom)] model::Lock);
 
 impl Lock {
-    const_fn! {
-        pub(crate) const fn new() -> Self {
-            Self(AtomicBool::new(false))
-        }
+    #[cfg(not(gopark_loom))]
+    pub(crate) const fn new() -> Self {
+        Self(AtomicBool::new(false))
+    }
+
+    #[cfg(gopark_loom)]
+    pub(crate) fn new() -> Self {
+        Self(model::Lock::default())
     }
 
     #[inline(always)]
     pub(crate) fn lock(&self) {
+        #[cfg(not(gopark_loom))]
         if self.0.swap(true, Ordering::Acquire) {
             self.lock_slow();
         }
+        #[cfg(gopark_loom)]
+        self.0.lock();
     }
 
+    #[cfg(not(gopark_loom))]
     #[cold]
     #[inline(never)]
     fn lock_slow(&self) {
@@ -101,7 +111,10 @@ impl Lock {
     /// The caller holds the lock.
     #[inline(always)]
     pub(crate) unsafe fn unlock(&self) {
+        #[cfg(not(gopark_loom))]
         self.0.store(false, Ordering::Release);
+        #[cfg(gopark_loom)]
+        self.0.unlock();
     }
 
     /// Holds the lock until the guard goes.
@@ -256,5 +269,39 @@ mod membarrier {
     fn call(command: libc::c_long) -> bool {
         // SAFETY: membarrier takes three integers and touches no memory of ours.
         unsafe { libc::syscall(libc::SYS_membarrier, command, 0, 0) == 0 }
+    }
+}
+
+/// A lock that loom can block on. It would explore the spinning one for ever: an unlock that is a plain store may, as far
+/// as the memory model goes, come after any number of another thread's swaps.
+#[cfg(gopark_loom)]
+mod model {
+    use loom::sync::{Mutex, MutexGuard};
+
+    #[derive(Debug, Default)]
+    pub(super) struct Lock {
+        mutex: Mutex<()>,
+        held: std::cell::UnsafeCell<Option<MutexGuard<'static, ()>>>,
+    }
+
+    // SAFETY: `held` is touched by the holder of `mutex` only.
+    unsafe impl Sync for Lock {}
+    // SAFETY: as above; loom's threads are one thread.
+    unsafe impl Send for Lock {}
+
+    impl Lock {
+        pub(super) fn lock(&self) {
+            let guard = self.mutex.lock().expect("no model unwinds with the lock held");
+            // SAFETY: this thread holds the mutex, and the guard is dropped before it, by `unlock`.
+            unsafe {
+                *self.held.get() = Some(std::mem::transmute::<MutexGuard<'_, ()>, MutexGuard<'static, ()>>(guard))
+            };
+        }
+
+        pub(super) fn unlock(&self) {
+            // SAFETY: the caller holds the lock. The guard is moved out first: dropping it lets others in.
+            let guard = unsafe { (*self.held.get()).take() };
+            drop(guard);
+        }
     }
 }
