@@ -1,6 +1,8 @@
 //! One binary, one link: a file a subject.
 
 mod chan;
+mod hand;
+mod mutex;
 mod select;
 #[allow(dead_code)]
 mod util;

@@ -1,0 +1,111 @@
+//! Polling by hand.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+
+use crate::util::{Wakes, no_hang};
+
+/// A future that is polled when the test says so.
+pub(crate) struct Hand<F> {
+    future: Pin<Box<F>>,
+    wakes: Arc<Wakes>,
+    waker: Waker,
+    done: bool,
+}
+
+impl<F: Future> Hand<F> {
+    pub(crate) fn new(future: F) -> Self {
+        let (wakes, waker) = Wakes::new();
+        Hand { future: Box::pin(future), wakes, waker, done: false }
+    }
+
+    /// Polled once, and found pending.
+    #[track_caller]
+    pub(crate) fn parked(future: F) -> Self {
+        let mut hand = Hand::new(future);
+        assert!(hand.poll().is_pending(), "ready at the first poll");
+        hand
+    }
+
+    pub(crate) fn poll(&mut self) -> Poll<F::Output> {
+        self.poll_with(&self.waker.clone())
+    }
+
+    /// As `poll`, by another task.
+    pub(crate) fn poll_with(&mut self, waker: &Waker) -> Poll<F::Output> {
+        let polled = self.future.as_mut().poll(&mut Context::from_waker(waker));
+        self.done |= polled.is_ready();
+        polled
+    }
+
+    #[track_caller]
+    pub(crate) fn ready(&mut self) -> F::Output {
+        match self.poll() {
+            Poll::Ready(output) => output,
+            Poll::Pending => panic!("pending"),
+        }
+    }
+
+    pub(crate) fn is_pending(&mut self) -> bool {
+        self.poll().is_pending()
+    }
+
+    /// Whether it has completed.
+    pub(crate) fn is_done(&self) -> bool {
+        self.done
+    }
+
+    /// How often it has been woken.
+    pub(crate) fn wakes(&self) -> usize {
+        self.wakes.count()
+    }
+
+    /// Never dropped, never polled again.
+    pub(crate) fn leak(self) {
+        std::mem::forget(self.future);
+    }
+}
+
+/// `f` as main of a runtime of its own with so many processors. It must not hang.
+pub(crate) fn on_procs<T: Send + 'static>(n: usize, f: impl Future<Output = T> + Send + 'static) -> T {
+    no_hang(move || {
+        let runtime = gopark::Runtime::builder().gomaxprocs(n).build().expect("threads");
+        runtime.block_on(f)
+    })
+}
+
+/// A small generator of random numbers, the same for the same seed.
+pub(crate) struct Dice(u64);
+
+impl Dice {
+    pub(crate) fn new(seed: u64) -> Self {
+        Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
+    }
+
+    /// Below `n`.
+    pub(crate) fn roll(&mut self, n: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) as usize % n
+    }
+}
+
+/// A waker that runs code when it is woken and when its last handle goes.
+pub(crate) struct Acts {
+    pub(crate) on_wake: Box<dyn Fn() + Send + Sync>,
+    pub(crate) on_drop: Box<dyn Fn() + Send + Sync>,
+}
+
+impl Wake for Acts {
+    fn wake(self: Arc<Self>) {
+        (self.on_wake)();
+    }
+}
+
+impl Drop for Acts {
+    fn drop(&mut self) {
+        (self.on_drop)();
+    }
+}
