@@ -156,6 +156,8 @@ pub(crate) use future_case;
 future_case!(crate::JoinHandle<T>, T);
 future_case!(crate::sync::Wait<'a>, 'a);
 future_case!(crate::sync::mutex::Lock<'a, T>, 'a, T: ?Sized);
+future_case!(crate::sync::rwmutex::RLock<'a, T>, 'a, T: ?Sized);
+future_case!(crate::sync::rwmutex::WLock<'a, T>, 'a, T: ?Sized);
 
 /// Any future as a case of a [`select!`](crate::select!).
 ///

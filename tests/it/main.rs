@@ -3,6 +3,7 @@
 mod chan;
 mod hand;
 mod mutex;
+mod rwmutex;
 mod select;
 #[allow(dead_code)]
 mod util;

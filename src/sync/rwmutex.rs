@@ -1,0 +1,821 @@
+//! Many readers or one writer, phase-fair as Go's.
+
+// How it works.
+//
+// One word, with queues of pinned waiters beside it, under a lock of their own.
+//
+// | bits | meaning | changed by |
+// |---|---|---|
+// | `WRITER` | a writer has the lock, or has *announced* itself and waits for the readers to leave | taken from 0 and given back to 0 by compare-exchange (no one else about); else under the queues' lock |
+// | `QUEUED` | somebody is in a queue | under the queues' lock |
+// | the rest | readers that have the lock, and passers-by | anyone, by adding and subtracting `READER` |
+//
+// `QUEUED` implies `WRITER`. A reader adds itself and looks afterwards. If it finds `WRITER` it was a *passer-by*: it
+// leaves again as any reader does, and queues. A passer-by touches no data, so a writer need not mind it; but the
+// writer's way in and out in one instruction is open only where there is none.
+//
+// Phases alternate. A writer that unlocks lets in all readers queued so far, as one *cohort*, and announces the next
+// writer; the last of the cohort to leave lets that one in. So a writer waits for at most one cohort, a reader for at
+// most one writer (RW-03). Letting in a cohort is one step, whatever its size: the queue is moved over to `admitted`
+// and its length added to the word. Its readers are then told, sixteen at a time; one that is polled or dropped before
+// finds by the cohort's number that it is in.
+//
+// Until they have run, the readers of a cohort hold the lock for nothing, and a writer that comes meanwhile has to
+// wait, and then everyone behind it: a convoy that would never end. So who unlocks for a cohort, and each reader of
+// it, gives way at its next operation, and the cohort gets through. With eight goroutines on two processors, one write
+// in a hundred, that takes the contended writes from nearly all to one in a hundred.
+//
+// A writer that gives up after it has announced itself goes through the same motions as one that unlocks (CA-10).
+
+use std::cell::UnsafeCell;
+use std::fmt;
+use std::future::poll_fn;
+use std::marker::PhantomData;
+use std::ops::{Deref, DerefMut};
+use std::panic::{Location, RefUnwindSafe, UnwindSafe};
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll, Waker};
+
+use crate::coop;
+use crate::prim::atomic::{AtomicUsize, Ordering};
+use crate::prim::const_fn;
+use crate::sync::queue::{self, Guarded, Held, Queue, Stage, Waiter, Wakes};
+
+const WRITER: usize = 1;
+const QUEUED: usize = 2;
+const READER: usize = 4;
+
+/// A lock that lets many goroutines read its value, or one change it.
+///
+/// Go: `sync.RWMutex`; its `RLock` is [`rlock`](Self::rlock), its `Lock` is [`lock`](Self::lock). As there, a goroutine
+/// that has a read lock and asks for another waits for ever if a writer has come between the two; a read lock cannot
+/// become a write lock nor the other way round; guards may be dropped by another goroutine; a panic just unlocks.
+///
+/// # Fairness
+///
+/// Phases alternate: a waiting writer keeps new readers out, and when it unlocks, every reader that has queued by then
+/// goes before the next writer. Behind a reader, `W1 W2 R1 R2` are served as `W1`, `R1` and `R2`, `W2`. So nobody waits
+/// for ever.
+///
+/// # When to use something else
+///
+/// A [`Mutex`](crate::sync::Mutex) where the lock is held for moments: counting readers costs as much.
+/// `std::sync::RwLock` where no lock is held across an `.await`. A channel where the value is handed on rather than
+/// shared.
+///
+/// # Memory ordering
+///
+/// The n'th unlock of a writer synchronizes before every later lock of either kind; each unlock of a reader
+/// synchronizes before the next lock of a writer.
+///
+/// # Examples
+///
+/// ```
+/// use gopark::sync::RwMutex;
+///
+/// gopark::block_on(async {
+///     let map = RwMutex::new(vec![1]);
+///     {
+///         let (a, b) = (map.rlock().await, map.rlock().await);
+///         assert_eq!(a.len() + b.len(), 2);
+///     }
+///     map.lock().await.push(2);
+///     assert_eq!(*map.rlock().await, [1, 2]);
+/// });
+/// ```
+#[doc(alias = "RWMutex")]
+#[doc(alias = "RwLock")]
+pub struct RwMutex<T: ?Sized> {
+    raw: Raw,
+    value: UnsafeCell<T>,
+}
+
+// SAFETY: the lock owns its value.
+unsafe impl<T: ?Sized + Send> Send for RwMutex<T> {}
+// SAFETY: `raw` lets one writer (`T: Send`) or many readers (`T: Sync`) to the value.
+unsafe impl<T: ?Sized + Send + Sync> Sync for RwMutex<T> {}
+// A panic leaves the value as any other way out does, as in Go.
+impl<T: ?Sized> UnwindSafe for RwMutex<T> {}
+impl<T: ?Sized> RefUnwindSafe for RwMutex<T> {}
+
+impl<T> RwMutex<T> {
+    const_fn! {
+        /// An unlocked lock.
+        ///
+        /// # Examples
+        ///
+        /// ```
+        /// static NAMES: gopark::sync::RwMutex<Vec<String>> = gopark::sync::RwMutex::new(Vec::new());
+        /// gopark::block_on(async { assert!(NAMES.rlock().await.is_empty()) });
+        /// ```
+        pub const fn new(value: T) -> Self {
+            RwMutex { raw: Raw::new(), value: UnsafeCell::new(value) }
+        }
+    }
+
+    /// The value, without the lock.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// assert_eq!(gopark::sync::RwMutex::new(7).into_inner(), 7);
+    /// ```
+    pub fn into_inner(self) -> T {
+        self.value.into_inner()
+    }
+}
+
+impl<T: ?Sized> RwMutex<T> {
+    /// Waits until no writer has the lock or waits for it, and takes it for reading. Go: `RLock`.
+    ///
+    /// # Cancellation
+    ///
+    /// Dropping the future gives up the place in line; if it had been let in already, it leaves as a reader does.
+    ///
+    /// # Panics
+    ///
+    /// If the future is polled after it has completed.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// gopark::block_on(async {
+    ///     let m = gopark::sync::RwMutex::new(1);
+    ///     assert_eq!(*m.rlock().await, 1);
+    /// });
+    /// ```
+    #[inline]
+    #[track_caller]
+    #[doc(alias = "RLock")]
+    #[doc(alias = "read")]
+    pub fn rlock(&self) -> RLock<'_, T> {
+        self.rlock_at(Location::caller())
+    }
+
+    #[inline]
+    pub(super) fn rlock_at(&self, site: &'static Location<'static>) -> RLock<'_, T> {
+        RLock { rwmutex: self, stage: Stage::New, site }
+    }
+
+    /// Waits until nobody has the lock, and takes it for writing. Go: `Lock`.
+    ///
+    /// From the first poll on, new readers wait behind this writer.
+    ///
+    /// # Cancellation
+    ///
+    /// Dropping the future gives up the place in line, and lets in the readers that waited for it. If the lock had been
+    /// handed to it already, it is unlocked.
+    ///
+    /// # Panics
+    ///
+    /// If the future is polled after it has completed.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// gopark::block_on(async {
+    ///     let m = gopark::sync::RwMutex::new(1);
+    ///     *m.lock().await += 1;
+    ///     assert_eq!(*m.rlock().await, 2);
+    /// });
+    /// ```
+    #[inline]
+    #[track_caller]
+    #[doc(alias = "write")]
+    pub fn lock(&self) -> WLock<'_, T> {
+        self.lock_at(Location::caller())
+    }
+
+    #[inline]
+    pub(super) fn lock_at(&self, site: &'static Location<'static>) -> WLock<'_, T> {
+        WLock { rwmutex: self, stage: Stage::New, site }
+    }
+
+    /// Takes the lock for reading, if that is possible at this instant: no writer has it or waits for it. Go:
+    /// `TryRLock`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let m = gopark::sync::RwMutex::new(1);
+    /// let a = m.try_rlock().unwrap();
+    /// assert!(m.try_rlock().is_some() && m.try_lock().is_none());
+    /// # drop(a);
+    /// ```
+    #[inline]
+    #[doc(alias = "TryRLock")]
+    pub fn try_rlock(&self) -> Option<RwMutexReadGuard<'_, T>> {
+        self.raw.try_rlock().then(|| RwMutexReadGuard::new(self))
+    }
+
+    /// Takes the lock for writing, if nobody has it at this instant. Go: `TryLock`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let m = gopark::sync::RwMutex::new(1);
+    /// let w = m.try_lock().unwrap();
+    /// assert!(m.try_rlock().is_none());
+    /// # drop(w);
+    /// ```
+    #[inline]
+    #[doc(alias = "TryLock")]
+    pub fn try_lock(&self) -> Option<RwMutexWriteGuard<'_, T>> {
+        self.raw.try_lock().then(|| RwMutexWriteGuard::new(self))
+    }
+
+    /// Blocks this thread until it has the lock for reading: for threads that run no goroutines.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let m = gopark::sync::RwMutex::new(1);
+    /// assert_eq!(*m.rlock_blocking(), 1);
+    /// ```
+    #[track_caller]
+    pub fn rlock_blocking(&self) -> RwMutexReadGuard<'_, T> {
+        let mut lock = pin!(self.rlock());
+        // Without the budget: a blocked thread cannot yield.
+        futures_lite::future::block_on(poll_fn(|cx| lock.as_mut().poll_inner(cx)))
+    }
+
+    /// Blocks this thread until it has the lock for writing: for threads that run no goroutines.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let m = gopark::sync::RwMutex::new(1);
+    /// *m.lock_blocking() += 1;
+    /// assert_eq!(m.into_inner(), 2);
+    /// ```
+    #[track_caller]
+    pub fn lock_blocking(&self) -> RwMutexWriteGuard<'_, T> {
+        let mut lock = pin!(self.lock());
+        // Without the budget: a blocked thread cannot yield.
+        futures_lite::future::block_on(poll_fn(|cx| lock.as_mut().poll_inner(cx)))
+    }
+
+    /// The value, without locking: `&mut` says that nobody else has the lock.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let mut m = gopark::sync::RwMutex::new(1);
+    /// *m.get_mut() = 2;
+    /// assert_eq!(m.into_inner(), 2);
+    /// ```
+    pub fn get_mut(&mut self) -> &mut T {
+        // SAFETY: the reference is unique, so there is no guard.
+        unsafe { &mut *self.value.get() }
+    }
+}
+
+impl<T: Default> Default for RwMutex<T> {
+    fn default() -> Self {
+        RwMutex::new(T::default())
+    }
+}
+
+impl<T> From<T> for RwMutex<T> {
+    fn from(value: T) -> Self {
+        RwMutex::new(value)
+    }
+}
+
+impl<T: ?Sized + fmt::Debug> fmt::Debug for RwMutex<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut d = f.debug_struct("RwMutex");
+        match self.try_rlock() {
+            Some(guard) => d.field("value", &&*guard),
+            None => d.field("value", &format_args!("<locked>")),
+        };
+        d.finish()
+    }
+}
+
+/// A read lock of a [`RwMutex`], and the way to its value. Dropping it unlocks. Go: `RUnlock`.
+#[must_use = "dropping the guard unlocks at once"]
+#[doc(alias = "RUnlock")]
+pub struct RwMutexReadGuard<'a, T: ?Sized> {
+    rwmutex: &'a RwMutex<T>,
+    /// As good as a `&T`.
+    _value: PhantomData<&'a T>,
+}
+
+impl<'a, T: ?Sized> RwMutexReadGuard<'a, T> {
+    /// The caller has a read lock.
+    #[inline]
+    fn new(rwmutex: &'a RwMutex<T>) -> Self {
+        RwMutexReadGuard { rwmutex, _value: PhantomData }
+    }
+
+    /// The lock this is a read lock of.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::sync::{RwMutex, RwMutexReadGuard};
+    ///
+    /// let m = RwMutex::new(0);
+    /// let guard = m.try_rlock().unwrap();
+    /// assert!(std::ptr::eq(RwMutexReadGuard::rwmutex(&guard), &m));
+    /// ```
+    pub fn rwmutex(guard: &Self) -> &'a RwMutex<T> {
+        guard.rwmutex
+    }
+}
+
+impl<T: ?Sized> Drop for RwMutexReadGuard<'_, T> {
+    #[inline]
+    fn drop(&mut self) {
+        self.rwmutex.raw.runlock();
+    }
+}
+
+impl<T: ?Sized> Deref for RwMutexReadGuard<'_, T> {
+    type Target = T;
+    #[inline]
+    fn deref(&self) -> &T {
+        // SAFETY: the guard has a read lock.
+        unsafe { &*self.rwmutex.value.get() }
+    }
+}
+
+impl<T: ?Sized + fmt::Debug> fmt::Debug for RwMutexReadGuard<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (**self).fmt(f)
+    }
+}
+
+impl<T: ?Sized + fmt::Display> fmt::Display for RwMutexReadGuard<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (**self).fmt(f)
+    }
+}
+
+/// The write lock of a [`RwMutex`], and the way to its value. Dropping it unlocks. Go: `Unlock`.
+#[must_use = "dropping the guard unlocks at once"]
+pub struct RwMutexWriteGuard<'a, T: ?Sized> {
+    rwmutex: &'a RwMutex<T>,
+    /// As good as a `&mut T`.
+    _value: PhantomData<&'a mut T>,
+}
+
+impl<'a, T: ?Sized> RwMutexWriteGuard<'a, T> {
+    /// The caller has the write lock.
+    #[inline]
+    fn new(rwmutex: &'a RwMutex<T>) -> Self {
+        RwMutexWriteGuard { rwmutex, _value: PhantomData }
+    }
+
+    /// The lock this is the write lock of.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::sync::{RwMutex, RwMutexWriteGuard};
+    ///
+    /// let m = RwMutex::new(0);
+    /// let guard = m.try_lock().unwrap();
+    /// assert!(std::ptr::eq(RwMutexWriteGuard::rwmutex(&guard), &m));
+    /// ```
+    pub fn rwmutex(guard: &Self) -> &'a RwMutex<T> {
+        guard.rwmutex
+    }
+}
+
+impl<T: ?Sized> Drop for RwMutexWriteGuard<'_, T> {
+    #[inline]
+    fn drop(&mut self) {
+        self.rwmutex.raw.unlock();
+    }
+}
+
+impl<T: ?Sized> Deref for RwMutexWriteGuard<'_, T> {
+    type Target = T;
+    #[inline]
+    fn deref(&self) -> &T {
+        // SAFETY: the guard has the write lock.
+        unsafe { &*self.rwmutex.value.get() }
+    }
+}
+
+impl<T: ?Sized> DerefMut for RwMutexWriteGuard<'_, T> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut T {
+        // SAFETY: the guard has the write lock.
+        unsafe { &mut *self.rwmutex.value.get() }
+    }
+}
+
+impl<T: ?Sized + fmt::Debug> fmt::Debug for RwMutexWriteGuard<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (**self).fmt(f)
+    }
+}
+
+impl<T: ?Sized + fmt::Display> fmt::Display for RwMutexWriteGuard<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        (**self).fmt(f)
+    }
+}
+
+/// The future of [`RwMutex::rlock`].
+#[must_use = "futures do nothing unless awaited"]
+pub struct RLock<'a, T: ?Sized> {
+    rwmutex: &'a RwMutex<T>,
+    stage: Stage<Cohort>,
+    site: &'static Location<'static>,
+}
+
+impl<'a, T: ?Sized> RLock<'a, T> {
+    #[inline]
+    fn poll_inner(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<RwMutexReadGuard<'a, T>> {
+        // SAFETY: nothing is moved out; a waiting stage stays where it is.
+        let this = unsafe { self.get_unchecked_mut() };
+        if matches!(this.stage, Stage::New) && this.rwmutex.raw.rlock() {
+            this.stage = Stage::Done;
+            coop::spend();
+        } else if this.rwmutex.raw.poll_reader(&mut this.stage, cx).is_pending() {
+            coop::park_at(this.site, coop::Reason::RwMutexRLock);
+            return Poll::Pending;
+        } else {
+            // The rest of the cohort comes first.
+            coop::spend_all();
+        }
+        Poll::Ready(RwMutexReadGuard::new(this.rwmutex))
+    }
+}
+
+impl<'a, T: ?Sized> Future for RLock<'a, T> {
+    type Output = RwMutexReadGuard<'a, T>;
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if matches!(self.stage, Stage::New) && !coop::poll_ready(cx) {
+            return Poll::Pending;
+        }
+        self.poll_inner(cx)
+    }
+}
+
+impl<T: ?Sized> Drop for RLock<'_, T> {
+    #[inline]
+    fn drop(&mut self) {
+        if let Stage::Waiting(waiter) = &self.stage {
+            self.rwmutex.raw.cancel_reader(waiter);
+        }
+    }
+}
+
+impl<T: ?Sized> fmt::Debug for RLock<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RLock").field("stage", &self.stage).finish_non_exhaustive()
+    }
+}
+
+/// The future of [`RwMutex::lock`].
+#[must_use = "futures do nothing unless awaited"]
+pub struct WLock<'a, T: ?Sized> {
+    rwmutex: &'a RwMutex<T>,
+    stage: Stage<()>,
+    site: &'static Location<'static>,
+}
+
+impl<'a, T: ?Sized> WLock<'a, T> {
+    #[inline]
+    fn poll_inner(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<RwMutexWriteGuard<'a, T>> {
+        // SAFETY: nothing is moved out; a waiting stage stays where it is.
+        let this = unsafe { self.get_unchecked_mut() };
+        if matches!(this.stage, Stage::New) && this.rwmutex.raw.try_lock() {
+            this.stage = Stage::Done;
+        } else if this.rwmutex.raw.poll_writer(&mut this.stage, cx).is_pending() {
+            coop::park_at(this.site, coop::Reason::RwMutexLock);
+            return Poll::Pending;
+        }
+        coop::spend();
+        Poll::Ready(RwMutexWriteGuard::new(this.rwmutex))
+    }
+}
+
+impl<'a, T: ?Sized> Future for WLock<'a, T> {
+    type Output = RwMutexWriteGuard<'a, T>;
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if matches!(self.stage, Stage::New) && !coop::poll_ready(cx) {
+            return Poll::Pending;
+        }
+        self.poll_inner(cx)
+    }
+}
+
+impl<T: ?Sized> Drop for WLock<'_, T> {
+    #[inline]
+    fn drop(&mut self) {
+        if let Stage::Waiting(waiter) = &self.stage {
+            self.rwmutex.raw.cancel_writer(waiter);
+        }
+    }
+}
+
+impl<T: ?Sized> fmt::Debug for WLock<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WLock").field("stage", &self.stage).finish_non_exhaustive()
+    }
+}
+
+/// The number of the cohort that a queued reader will be let in with. Written and read under the lock.
+type Cohort = AtomicUsize;
+
+struct Queues {
+    /// Readers that wait for the writer; all of the coming cohort.
+    readers: Queue<Cohort>,
+    /// How many `readers` are.
+    waiting: usize,
+    /// The number of the coming cohort. A queued reader of an earlier one is in `admitted`.
+    cohort: usize,
+    /// Readers that have the lock, counted in the word, and do not know it yet.
+    admitted: Queue<Cohort>,
+    writers: Queue<()>,
+    /// Whether `WRITER` is set for the writer at the front of the queue, which waits for the readers to leave.
+    announced: bool,
+}
+
+impl Queues {
+    fn bit(&self) -> usize {
+        if self.readers.is_empty() && self.writers.is_empty() { 0 } else { QUEUED }
+    }
+}
+
+/// The lock without a value.
+struct Raw {
+    /// The table is at the top of the file. Acquire where a lock is taken and where a writer is let in; Release where
+    /// one is given up: each pairs with the others. What else happens to the word is ordered by the queues' lock.
+    state: AtomicUsize,
+    queues: Guarded<Queues>,
+}
+
+impl Raw {
+    const_fn! {
+        const fn new() -> Self {
+            Raw {
+                state: AtomicUsize::new(0),
+                queues: Guarded::new(Queues {
+                    readers: Queue::new(),
+                    waiting: 0,
+                    cohort: 0,
+                    admitted: Queue::new(),
+                    writers: Queue::new(),
+                    announced: false,
+                }),
+            }
+        }
+    }
+
+    /// In, or has left no trace.
+    #[inline]
+    fn rlock(&self) -> bool {
+        let s = self.state.fetch_add(READER, Ordering::Acquire);
+        if s & WRITER == 0 && s < usize::MAX / 2 {
+            return true;
+        }
+        self.passed_by(s)
+    }
+
+    #[cold]
+    fn passed_by(&self, s: usize) -> bool {
+        self.runlock();
+        // Only by leaking guards.
+        assert!(s < usize::MAX / 2, "gopark: too many readers of a RwMutex");
+        false
+    }
+
+    #[inline]
+    fn try_rlock(&self) -> bool {
+        let mut s = self.state.load(Ordering::Relaxed);
+        // Not by adding first: a failed try must not be seen by anyone.
+        while s & WRITER == 0 && s < usize::MAX / 2 {
+            match self.state.compare_exchange_weak(s, s + READER, Ordering::Acquire, Ordering::Relaxed) {
+                Ok(_) => return true,
+                Err(now) => s = now,
+            }
+        }
+        false
+    }
+
+    #[inline]
+    fn runlock(&self) {
+        let s = self.state.fetch_sub(READER, Ordering::Release);
+        if s & !QUEUED == READER | WRITER {
+            self.last_reader_left();
+        }
+    }
+
+    #[inline]
+    fn try_lock(&self) -> bool {
+        self.state.compare_exchange(0, WRITER, Ordering::Acquire, Ordering::Relaxed).is_ok()
+    }
+
+    #[inline]
+    fn unlock(&self) {
+        if self.state.compare_exchange(WRITER, 0, Ordering::Release, Ordering::Relaxed).is_err() {
+            self.unlock_contended();
+        }
+    }
+
+    #[cold]
+    fn last_reader_left(&self) {
+        let waker = self.let_writer_in(&mut self.queues.lock());
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Lets the announced writer in, if there is one and all readers have left.
+    #[must_use]
+    fn let_writer_in(&self, queues: &mut Queues) -> Option<Waker> {
+        // Acquire: what all the readers did before they left, not only the last.
+        if !queues.announced || self.state.load(Ordering::Acquire) >= READER {
+            return None;
+        }
+        queues.announced = false;
+        let waker = queues.writers.grant_front().flatten();
+        if queues.bit() == 0 {
+            self.state.fetch_and(!QUEUED, Ordering::Relaxed);
+        }
+        waker
+    }
+
+    #[cold]
+    fn unlock_contended(&self) {
+        self.end_phase(self.queues.lock());
+    }
+
+    /// `WRITER` is set and nobody's any more: lets in the readers queued so far, announces the next writer, and wakes
+    /// whom that concerns.
+    fn end_phase<'a>(&'a self, mut held: Held<'a, Queues>) {
+        let queues = &mut *held;
+        // SAFETY: both are under the lock held here.
+        unsafe { queues.admitted.append(&mut queues.readers) };
+        let cohort = std::mem::take(&mut queues.waiting) * READER;
+        queues.cohort = queues.cohort.wrapping_add(1);
+        queues.announced = !queues.writers.is_empty();
+        let bits = if queues.announced { WRITER | QUEUED } else { 0 };
+        let mut s = self.state.load(Ordering::Relaxed);
+        loop {
+            let to = (s & !(WRITER | QUEUED) | bits) + cohort;
+            match self.state.compare_exchange_weak(s, to, Ordering::Release, Ordering::Relaxed) {
+                Ok(_) => break,
+                Err(now) => s = now,
+            }
+        }
+        if cohort > 0 {
+            coop::spend_all();
+        }
+        let mut wakes = Wakes::new();
+        wakes.push(self.let_writer_in(queues));
+        loop {
+            while !wakes.is_full() {
+                let Some(waker) = held.admitted.grant_front() else {
+                    drop(held);
+                    return wakes.wake();
+                };
+                wakes.push(waker);
+            }
+            drop(held);
+            wakes.wake();
+            held = self.queues.lock();
+        }
+    }
+
+    #[cold]
+    fn poll_reader(&self, stage: &mut Stage<Cohort>, cx: &mut Context<'_>) -> Poll<()> {
+        let there = match stage {
+            Stage::New => self.enqueue_reader(stage, cx),
+            Stage::Waiting(waiter) => self.look_reader(waiter, cx),
+            Stage::Done => panic!("gopark: future polled after completion"),
+        };
+        if !there {
+            return Poll::Pending;
+        }
+        *stage = Stage::Done;
+        Poll::Ready(())
+    }
+
+    fn enqueue_reader(&self, stage: &mut Stage<Cohort>, cx: &mut Context<'_>) -> bool {
+        *stage = Stage::Waiting(Waiter::new(cx.waker().clone(), AtomicUsize::new(0)));
+        let Stage::Waiting(waiter) = &*stage else { unreachable!() };
+        let mut queues = self.queues.lock();
+        loop {
+            let s = self.state.load(Ordering::Relaxed);
+            if s & WRITER == 0 {
+                if self.try_rlock() {
+                    return true;
+                }
+            } else if s & QUEUED != 0 || self.swap(s, s | QUEUED, Ordering::Relaxed) {
+                waiter.extra.store(queues.cohort, Ordering::Relaxed);
+                // SAFETY: new, so not linked; pinned in the future, whose drop takes it off.
+                unsafe { queues.readers.push_back(waiter) };
+                queues.waiting += 1;
+                return false;
+            }
+        }
+    }
+
+    /// Whether the reader is in now. It keeps its place if not.
+    fn look_reader(&self, waiter: &Waiter<Cohort>, cx: &mut Context<'_>) -> bool {
+        // SAFETY: a reader that `collect_reader` does not find let in is linked in `readers`.
+        unsafe { queue::look(&self.queues, waiter, cx, |q| &mut q.readers, |q, _| self.collect_reader(q, waiter)) }
+    }
+
+    /// Whether the queued reader has been let in: granted, or of a cohort that was, in which case it is taken off
+    /// `admitted`.
+    fn collect_reader(&self, queues: &mut Queues, waiter: &Waiter<Cohort>) -> bool {
+        if waiter.state() == queue::GRANTED {
+            return true;
+        }
+        let admitted = waiter.extra.load(Ordering::Relaxed) != queues.cohort;
+        if admitted {
+            // SAFETY: of an earlier cohort and not granted, so linked in `admitted`.
+            unsafe { queues.admitted.remove(waiter) };
+        }
+        admitted
+    }
+
+    #[cold]
+    fn cancel_reader(&self, waiter: &Waiter<Cohort>) {
+        {
+            let mut queues = self.queues.lock();
+            if !self.collect_reader(&mut queues, waiter) {
+                // SAFETY: not admitted, so linked in `readers`.
+                unsafe { queues.readers.remove(waiter) };
+                queues.waiting -= 1;
+                if queues.bit() == 0 {
+                    self.state.fetch_and(!QUEUED, Ordering::Relaxed);
+                }
+                return;
+            }
+        }
+        self.runlock();
+    }
+
+    #[cold]
+    fn poll_writer(&self, stage: &mut Stage<()>, cx: &mut Context<'_>) -> Poll<()> {
+        let there = match stage {
+            Stage::New => self.enqueue_writer(stage, cx),
+            Stage::Waiting(waiter) => self.look_writer(waiter, cx),
+            Stage::Done => panic!("gopark: future polled after completion"),
+        };
+        if !there {
+            return Poll::Pending;
+        }
+        *stage = Stage::Done;
+        Poll::Ready(())
+    }
+
+    fn enqueue_writer(&self, stage: &mut Stage<()>, cx: &mut Context<'_>) -> bool {
+        *stage = Stage::Waiting(Waiter::new(cx.waker().clone(), ()));
+        let Stage::Waiting(waiter) = &*stage else { unreachable!() };
+        let mut queues = self.queues.lock();
+        loop {
+            let s = self.state.load(Ordering::Relaxed);
+            if s == 0 {
+                if self.try_lock() {
+                    return true;
+                }
+            } else if self.swap(s, s | WRITER | QUEUED, Ordering::Relaxed) {
+                // With readers only, this is the announcement.
+                queues.announced |= s & WRITER == 0;
+                // SAFETY: new, so not linked; pinned in the future, whose drop takes it off.
+                unsafe { queues.writers.push_back(waiter) };
+                return false;
+            }
+        }
+    }
+
+    /// Whether the writer has the lock now. It keeps its place if not.
+    fn look_writer(&self, waiter: &Waiter<()>, cx: &mut Context<'_>) -> bool {
+        // SAFETY: a waiter that is not granted is linked in `writers`.
+        unsafe { queue::look(&self.queues, waiter, cx, |q| &mut q.writers, |_, _| waiter.state() == queue::GRANTED) }
+    }
+
+    #[cold]
+    fn cancel_writer(&self, waiter: &Waiter<()>) {
+        let mut queues = self.queues.lock();
+        if waiter.state() == queue::GRANTED {
+            drop(queues);
+            return self.unlock();
+        }
+        let announced = queues.announced && queues.writers.front().is_some_and(|front| std::ptr::eq(front, waiter));
+        // SAFETY: not granted, seen under the lock, so linked in `writers`.
+        unsafe { queues.writers.remove(waiter) };
+        if announced {
+            self.end_phase(queues);
+        } else if queues.bit() == 0 {
+            self.state.fetch_and(!QUEUED, Ordering::Relaxed);
+        }
+    }
+
+    fn swap(&self, from: usize, to: usize, order: Ordering) -> bool {
+        self.state.compare_exchange(from, to, order, Ordering::Relaxed).is_ok()
+    }
+}
