@@ -158,6 +158,7 @@ future_case!(crate::sync::Wait<'a>, 'a);
 future_case!(crate::sync::mutex::Lock<'a, T>, 'a, T: ?Sized);
 future_case!(crate::sync::rwmutex::RLock<'a, T>, 'a, T: ?Sized);
 future_case!(crate::sync::rwmutex::WLock<'a, T>, 'a, T: ?Sized);
+future_case!(crate::sync::semaphore::Acquire<'a>, 'a);
 
 /// Any future as a case of a [`select!`](crate::select!).
 ///

@@ -5,8 +5,10 @@ mod queue;
 
 pub mod mutex;
 pub mod rwmutex;
+pub mod semaphore;
 mod waitgroup;
 
 pub use mutex::{Mutex, MutexGuard};
 pub use rwmutex::{RwMutex, RwMutexReadGuard, RwMutexWriteGuard};
+pub use semaphore::{Permit, Semaphore};
 pub use waitgroup::{Wait, WaitGroup};

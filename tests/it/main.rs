@@ -5,5 +5,6 @@ mod hand;
 mod mutex;
 mod rwmutex;
 mod select;
+mod semaphore;
 #[allow(dead_code)]
 mod util;

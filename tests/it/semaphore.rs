@@ -1,0 +1,288 @@
+//! `sync::Semaphore`.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Poll, Waker};
+
+use futures_lite::future::{block_on, poll_once};
+use gopark::gosched;
+use gopark::sync::{Permit, Semaphore, WaitGroup};
+
+use crate::hand::{Acts, Dice, Hand, on_procs};
+use crate::util::no_hang;
+
+#[test]
+fn small_request_does_not_overtake_a_large_one_xs04() {
+    let s = Semaphore::new(4);
+    let one = s.try_acquire(1).unwrap();
+    let mut four = Hand::parked(s.acquire(4));
+    let mut small = Hand::parked(s.acquire(1));
+    assert!(s.try_acquire(1).is_none());
+    drop(one);
+    assert_eq!((four.wakes(), small.wakes()), (1, 0));
+    drop(four.ready());
+    drop(small.ready());
+    assert_eq!(s.available(), 4);
+}
+
+#[test]
+fn try_acquire_fails_while_somebody_waits_xs04() {
+    let s = Semaphore::new(2);
+    let one = s.try_acquire(1).unwrap();
+    let two = Hand::parked(s.acquire(2));
+    assert_eq!(s.available(), 1);
+    assert!(s.try_acquire(1).is_none() && s.try_acquire(0).is_none());
+    drop(two);
+    assert!(s.try_acquire(1).is_some());
+    drop(one);
+}
+
+#[test]
+fn failed_try_changes_nothing() {
+    let s = Semaphore::new(1);
+    assert!(s.try_acquire(2).is_none());
+    assert_eq!(s.available(), 1);
+}
+
+#[test]
+fn cancelled_head_lets_those_behind_it_go_xs05() {
+    let s = Semaphore::new(3);
+    let two = s.try_acquire(2).unwrap();
+    let head = Hand::parked(s.acquire(3));
+    let mut next = Hand::parked(s.acquire(1));
+    drop(head);
+    assert_eq!(next.wakes(), 1);
+    drop(next.ready());
+    drop(two);
+    assert_eq!(s.available(), 3);
+}
+
+#[test]
+fn cancelled_grant_goes_back_and_on_xs05() {
+    let s = Semaphore::new(3);
+    let all = s.try_acquire(3).unwrap();
+    let first = Hand::parked(s.acquire(3));
+    let mut second = Hand::parked(s.acquire(2));
+    drop(all);
+    assert_eq!((first.wakes(), second.wakes()), (1, 0));
+    drop(first);
+    assert_eq!(second.wakes(), 1);
+    drop(second.ready());
+    assert_eq!(s.available(), 3);
+}
+
+#[test]
+fn more_than_there_is_waits_in_nobodys_way_xs06() {
+    let s = Semaphore::new(2);
+    let mut never = Hand::parked(s.acquire(3));
+    let one = s.try_acquire(1).unwrap();
+    assert_eq!(block_on(s.acquire(1)).count(), 1);
+    drop(one);
+    assert!(never.is_pending());
+    assert_eq!(never.wakes(), 0);
+    assert!(Hand::new(s.acquire(usize::MAX)).is_pending());
+    assert!(Semaphore::new(0).try_acquire(1).is_none());
+}
+
+#[test]
+fn nothing_drawn_waits_for_its_turn_only() {
+    let s = Semaphore::new(1);
+    let zero = s.try_acquire(0).unwrap();
+    let one = s.try_acquire(1).unwrap();
+    drop(block_on(s.acquire(0)));
+    let mut waits = Hand::parked(s.acquire(1));
+    let mut zero_behind = Hand::parked(s.acquire(0));
+    drop(one);
+    drop(waits.ready());
+    drop(zero_behind.ready());
+    drop(zero);
+    assert_eq!(s.available(), 1);
+}
+
+#[test]
+fn dropped_acquire_leaves_the_permits_ca13() {
+    let s = Semaphore::new(3);
+    let one = s.try_acquire(1).unwrap();
+    let waits = Hand::parked(s.acquire(3));
+    drop(waits);
+    assert_eq!(s.available(), 2);
+    drop(s.try_acquire(2).unwrap());
+    drop(one);
+}
+
+#[test]
+fn many_are_granted_by_one_release() {
+    let s = Semaphore::new(100);
+    let all = s.try_acquire(100).unwrap();
+    let mut waiters: Vec<_> = (0..100).map(|_| Hand::parked(s.acquire(1))).collect();
+    let one_more = Hand::parked(s.acquire(1));
+    drop(all);
+    assert!(waiters.iter().all(|w| w.wakes() == 1));
+    assert_eq!(one_more.wakes(), 0);
+    drop(waiters.iter_mut().map(Hand::ready).collect::<Vec<_>>());
+    assert_eq!(one_more.wakes(), 1);
+}
+
+#[test]
+fn wakers_may_use_the_semaphore_ca06() {
+    let s: &'static Semaphore = Box::leak(Box::new(Semaphore::new(2)));
+    let acts = move || {
+        let mut a = Hand::new(s.acquire(2));
+        let _ = a.poll();
+        drop(s.try_acquire(1));
+    };
+    let waker = || Waker::from(Arc::new(Acts { on_wake: Box::new(acts), on_drop: Box::new(acts) }));
+    let both = s.try_acquire(2).unwrap();
+    let mut waiters: Vec<_> = (0..40).map(|_| Hand::new(s.acquire(1))).collect();
+    for w in &mut waiters {
+        assert!(w.poll_with(&waker()).is_pending());
+        assert!(w.poll_with(&waker()).is_pending());
+    }
+    drop(both);
+    for mut w in waiters {
+        drop(w.ready());
+    }
+    assert_eq!(s.available(), 2);
+}
+
+#[test]
+#[should_panic(expected = "polled after completion")]
+fn polling_after_completion_panics() {
+    let s = Semaphore::new(1);
+    let mut a = Hand::new(s.acquire(1));
+    drop(a.ready());
+    let _ = a.poll();
+}
+
+#[test]
+#[should_panic(expected = "too many permits")]
+fn too_many_permits_panic() {
+    let _ = Semaphore::new(usize::MAX);
+}
+
+#[test]
+fn semaphore_fits_everywhere() {
+    static S: Semaphore = Semaphore::new(2);
+    let permit = S.try_acquire(2).unwrap();
+    assert_eq!(format!("{S:?}"), "Semaphore { size: 2, available: 0 }");
+    std::thread::spawn(move || drop(permit)).join().unwrap();
+    assert_eq!(S.available(), 2);
+    fn send<T: Send>() {}
+    send::<Permit<'_>>();
+    send::<gopark::sync::semaphore::Acquire<'_>>();
+}
+
+#[test]
+fn random_cancellation_follows_the_model() {
+    for seed in 0..400 {
+        let mut dice = Dice::new(seed);
+        let size = 1 + dice.roll(6);
+        let s = Semaphore::new(size);
+        let mut free = size;
+        let mut waiting: VecDeque<(usize, Hand<_>)> = VecDeque::new();
+        let mut granted: Vec<(usize, Hand<_>)> = Vec::new();
+        let mut permits: Vec<Permit<'_>> = Vec::new();
+        for _ in 0..300 {
+            match dice.roll(6) {
+                0 | 1 => {
+                    let n = dice.roll(size + 1);
+                    let mut hand = Hand::new(s.acquire(n));
+                    match hand.poll() {
+                        Poll::Ready(permit) => {
+                            assert!(waiting.is_empty() && free >= n);
+                            free -= n;
+                            permits.push(permit);
+                        }
+                        Poll::Pending => {
+                            assert!(!waiting.is_empty() || free < n);
+                            waiting.push_back((n, hand));
+                        }
+                    }
+                }
+                2 if !permits.is_empty() => {
+                    let permit = permits.swap_remove(dice.roll(permits.len()));
+                    free += permit.count();
+                }
+                3 if !waiting.is_empty() => drop(waiting.remove(dice.roll(waiting.len()))),
+                4 if !granted.is_empty() => {
+                    let (n, hand) = granted.swap_remove(dice.roll(granted.len()));
+                    free += n;
+                    drop(hand);
+                }
+                _ => {
+                    if let Some((_, hand)) = waiting.get_mut(dice.roll(waiting.len() + 1)) {
+                        assert!(hand.is_pending());
+                    }
+                    if let Some((n, mut hand)) = granted.pop() {
+                        let permit: Permit<'_> = hand.ready();
+                        assert_eq!(permit.count(), n);
+                        permits.push(permit);
+                    }
+                }
+            }
+            while waiting.front().is_some_and(|(n, _)| *n <= free) {
+                let (n, hand) = waiting.pop_front().unwrap();
+                free -= n;
+                granted.push((n, hand));
+            }
+            assert!(waiting.iter().all(|(_, hand)| hand.wakes() == 0), "seed {seed}");
+            assert!(granted.iter().all(|(_, hand)| hand.wakes() == 1), "seed {seed}");
+            assert_eq!(s.available(), free);
+            assert_eq!(s.try_acquire(1).is_some(), waiting.is_empty() && free >= 1);
+        }
+    }
+}
+
+#[test]
+fn threads_and_goroutines_never_have_more_than_there_is() {
+    const SIZE: usize = 5;
+    fn hold(permit: Permit<'_>, held: &AtomicUsize) {
+        let n = permit.count();
+        assert!(held.fetch_add(n, Ordering::SeqCst) + n <= SIZE);
+        held.fetch_sub(n, Ordering::SeqCst);
+    }
+    let s = Arc::new(Semaphore::new(SIZE));
+    let held = Arc::new(AtomicUsize::new(0));
+    let threads: Vec<_> = (0..2)
+        .map(|t| {
+            let (s, held) = (s.clone(), held.clone());
+            std::thread::spawn(move || {
+                let mut dice = Dice::new(t);
+                for _ in 0..5_000 {
+                    let n = dice.roll(SIZE + 1);
+                    if dice.roll(3) == 0 {
+                        let _ = block_on(poll_once(s.acquire(n))).map(|p| hold(p, &held));
+                    } else {
+                        hold(block_on(s.acquire(n)), &held);
+                    }
+                }
+            })
+        })
+        .collect();
+    let (s2, held2) = (s.clone(), held.clone());
+    on_procs(2, async move {
+        let wg = WaitGroup::new();
+        for g in 0..8 {
+            let (s, held) = (s2.clone(), held2.clone());
+            wg.go(async move {
+                let mut dice = Dice::new(100 + g);
+                for i in 0..3_000 {
+                    let n = dice.roll(SIZE + 1);
+                    if dice.roll(3) == 0 {
+                        let _ = poll_once(s.acquire(n)).await.map(|p| hold(p, &held));
+                    } else {
+                        let permit = s.acquire(n).await;
+                        if i % 32 == 0 {
+                            gosched().await;
+                        }
+                        hold(permit, &held);
+                    }
+                }
+            });
+        }
+        wg.wait().await;
+    });
+    no_hang(|| threads.into_iter().for_each(|t| t.join().unwrap()));
+    assert_eq!(s.available(), SIZE);
+}
