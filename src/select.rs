@@ -159,6 +159,7 @@ future_case!(crate::sync::mutex::Lock<'a, T>, 'a, T: ?Sized);
 future_case!(crate::sync::rwmutex::RLock<'a, T>, 'a, T: ?Sized);
 future_case!(crate::sync::rwmutex::WLock<'a, T>, 'a, T: ?Sized);
 future_case!(crate::sync::semaphore::Acquire<'a>, 'a);
+future_case!(crate::sync::cond::Wait<'a, G>, 'a, G: crate::sync::cond::Guard);
 
 /// Any future as a case of a [`select!`](crate::select!).
 ///

@@ -1,6 +1,7 @@
 //! One binary, one link: a file a subject.
 
 mod chan;
+mod cond;
 mod hand;
 mod mutex;
 mod rwmutex;

@@ -1,0 +1,310 @@
+//! Condition variables.
+
+// A wait joins the event before it gives up the lock (CO-02), then takes the lock again for its caller. What it was
+// notified of it keeps until it has returned the guard: if it is dropped before, a signal goes to the next waiter
+// (CA-11).
+
+use std::fmt;
+use std::ops::DerefMut;
+use std::panic::Location;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use super::event::{Event, Listener, Notified};
+use super::mutex::{self, Mutex, MutexGuard};
+use super::rwmutex::{self, RwMutex, RwMutexReadGuard, RwMutexWriteGuard};
+use crate::coop::{self, Reason};
+use crate::prim::const_fn;
+
+/// Waits for, or announces, that something has happened to what a lock protects.
+///
+/// Go: `sync.Cond`. The lock is not part of it: [`wait`](Self::wait) takes the guard of a [`Mutex`] or of a
+/// [`RwMutex`], gives up the lock while it waits, and returns the guard of the same lock. A condition is tested under
+/// the lock, in a loop, since somebody else may have been there between the signal and the lock;
+/// [`wait_while`](Self::wait_while) is that loop.
+///
+/// A signal that finds nobody waiting is forgotten.
+///
+/// # When to use something else
+///
+/// A channel, mostly: closing one is a broadcast, sending a value is a signal that is not forgotten, and both can be
+/// waited for in a `select!`. A `Cond` is for conditions over shared state that change many times. `std::sync::Condvar`
+/// is for threads.
+///
+/// # Memory ordering
+///
+/// A call of `signal` or `broadcast` synchronizes before the return of every wait that it ends.
+///
+/// # Examples
+///
+/// ```
+/// use gopark::sync::{Cond, Mutex};
+/// use std::sync::Arc;
+///
+/// gopark::block_on(async {
+///     let state = Arc::new((Mutex::new(false), Cond::new()));
+///     let other = state.clone();
+///     gopark::go(async move {
+///         *other.0.lock().await = true;
+///         other.1.signal();
+///     });
+///     let mut ready = state.0.lock().await;
+///     while !*ready {
+///         ready = state.1.wait(ready).await;
+///     }
+///     assert!(*ready);
+/// });
+/// ```
+#[doc(alias = "NewCond")]
+#[doc(alias = "Condvar")]
+pub struct Cond {
+    event: Event,
+}
+
+impl Cond {
+    const_fn! {
+        /// A condition nobody waits for.
+        ///
+        /// # Examples
+        ///
+        /// ```
+        /// static CHANGED: gopark::sync::Cond = gopark::sync::Cond::new();
+        /// CHANGED.broadcast();
+        /// ```
+        pub const fn new() -> Self {
+            Cond { event: Event::new() }
+        }
+    }
+
+    /// Gives up the lock of `guard`, waits for a signal or a broadcast, and takes the lock again. Go: `Wait`.
+    ///
+    /// The call itself, not the first poll of the future, joins the waiters and gives up the lock: no signal after it
+    /// is missed.
+    ///
+    /// # Cancellation
+    ///
+    /// Dropping the future leaves the lock alone. If it had been signalled already, the signal goes to the next waiter;
+    /// a broadcast has reached that one anyway.
+    ///
+    /// # Panics
+    ///
+    /// If the future is polled after it has completed.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::sync::{Cond, Mutex};
+    ///
+    /// gopark::block_on(async {
+    ///     let (m, c) = (Mutex::new(1), Cond::new());
+    ///     let waiting = c.wait(m.lock().await);
+    ///     *m.lock().await += 1;
+    ///     c.signal();
+    ///     assert_eq!(*waiting.await, 2);
+    /// });
+    /// ```
+    #[track_caller]
+    #[doc(alias = "Wait")]
+    pub fn wait<G: Guard>(&self, guard: G) -> Wait<'_, G> {
+        self.wait_at(guard, Location::caller())
+    }
+
+    fn wait_at<G: Guard>(&self, guard: G, site: &'static Location<'static>) -> Wait<'_, G> {
+        // In this order: whoever changes the condition under the lock finds the listener.
+        let listener = self.event.listen();
+        let lock = guard.unlock();
+        Wait { event: &self.event, site, stage: Stage::Listening { listener, lock } }
+    }
+
+    /// Waits as long as `condition` is true of the locked value, and returns with the lock.
+    ///
+    /// # Cancellation
+    ///
+    /// As [`wait`](Self::wait): dropping the future passes a signal on. The lock is not held afterwards, not even if
+    /// the future was never polled, for `guard` is dropped with it.
+    ///
+    /// # Panics
+    ///
+    /// If `condition` does, and then the lock is given up; or if the future is polled after it has completed.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::sync::{Cond, Mutex};
+    /// use std::sync::Arc;
+    ///
+    /// gopark::block_on(async {
+    ///     let state = Arc::new((Mutex::new(vec![]), Cond::new()));
+    ///     let other = state.clone();
+    ///     gopark::go(async move {
+    ///         other.0.lock().await.push("work");
+    ///         other.1.signal();
+    ///     });
+    ///     let queue = state.0.lock().await;
+    ///     let mut queue = state.1.wait_while(queue, |queue| queue.is_empty()).await;
+    ///     assert_eq!(queue.pop(), Some("work"));
+    /// });
+    /// ```
+    #[track_caller]
+    pub fn wait_while<'a, G, F>(&'a self, mut guard: G, mut condition: F) -> impl Future<Output = G> + use<'a, G, F>
+    where
+        G: Guard + DerefMut,
+        F: FnMut(&mut G::Target) -> bool,
+    {
+        let site = Location::caller();
+        async move {
+            while condition(&mut guard) {
+                guard = self.wait_at(guard, site).await;
+            }
+            guard
+        }
+    }
+
+    /// Wakes the one who has waited longest, if somebody waits. Go: `Signal`.
+    ///
+    /// The lock need not be held, but if the condition is changed without it, a wait that has just tested it misses the
+    /// signal.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// gopark::sync::Cond::new().signal(); // nobody waits: forgotten
+    /// ```
+    #[doc(alias = "Signal")]
+    #[doc(alias = "notify_one")]
+    pub fn signal(&self) {
+        self.event.notify_one();
+    }
+
+    /// Wakes everyone who waits now. Go: `Broadcast`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::sync::{Cond, Mutex};
+    ///
+    /// gopark::block_on(async {
+    ///     let (m, c) = (Mutex::new(()), Cond::new());
+    ///     let (a, b) = (c.wait(m.lock().await), c.wait(m.lock().await));
+    ///     c.broadcast();
+    ///     drop(a.await);
+    ///     drop(b.await);
+    /// });
+    /// ```
+    #[doc(alias = "Broadcast")]
+    #[doc(alias = "notify_all")]
+    pub fn broadcast(&self) {
+        self.event.notify_all();
+    }
+}
+
+impl Default for Cond {
+    fn default() -> Self {
+        Cond::new()
+    }
+}
+
+impl fmt::Debug for Cond {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cond").field("waiting", &self.event.listeners()).finish()
+    }
+}
+
+mod sealed {
+    pub trait Sealed: Sized {
+        /// Where the guard comes from.
+        type Lock: Copy;
+        type Relock: Future<Output = Self>;
+        fn unlock(self) -> Self::Lock;
+        fn relock(lock: Self::Lock, site: &'static std::panic::Location<'static>) -> Self::Relock;
+    }
+}
+
+/// A guard that a [`Cond`] can wait with: of a [`Mutex`], or of a [`RwMutex`] (Go: `sync.Locker`).
+///
+/// It is sealed; a wait with a read guard is what Go writes as `NewCond(rw.RLocker())`.
+#[doc(alias = "Locker")]
+#[doc(alias = "RLocker")]
+pub trait Guard: sealed::Sealed {}
+
+macro_rules! guard {
+    ($guard:ident::$of:ident, $lock:ident::$method:ident, $future:ty) => {
+        impl<'a, T: ?Sized> sealed::Sealed for $guard<'a, T> {
+            type Lock = &'a $lock<T>;
+            type Relock = $future;
+            fn unlock(self) -> Self::Lock {
+                $guard::$of(&self)
+            }
+            fn relock(lock: Self::Lock, site: &'static Location<'static>) -> Self::Relock {
+                lock.$method(site)
+            }
+        }
+        impl<T: ?Sized> Guard for $guard<'_, T> {}
+    };
+}
+
+guard!(MutexGuard::mutex, Mutex::lock_at, mutex::Lock<'a, T>);
+guard!(RwMutexWriteGuard::rwmutex, RwMutex::lock_at, rwmutex::WLock<'a, T>);
+guard!(RwMutexReadGuard::rwmutex, RwMutex::rlock_at, rwmutex::RLock<'a, T>);
+
+/// The future of [`Cond::wait`].
+#[must_use = "futures do nothing unless awaited"]
+pub struct Wait<'a, G: Guard> {
+    event: &'a Event,
+    site: &'static Location<'static>,
+    stage: Stage<'a, G>,
+}
+
+enum Stage<'a, G: Guard> {
+    Listening { listener: Listener<'a>, lock: G::Lock },
+    Locking { relock: G::Relock, how: Notified },
+    Done,
+}
+
+impl<G: Guard> Future for Wait<'_, G> {
+    type Output = G;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<G> {
+        // SAFETY: what is in `stage` is pinned with `self`: it is dropped in place, by assigning another stage, never
+        // moved.
+        let this = unsafe { self.get_unchecked_mut() };
+        if let Stage::Listening { listener, lock } = &mut this.stage {
+            // SAFETY: as above.
+            let Poll::Ready(how) = unsafe { Pin::new_unchecked(listener) }.poll(cx) else {
+                coop::park_at(this.site, Reason::CondWait);
+                return Poll::Pending;
+            };
+            let relock = G::relock(*lock, this.site);
+            this.stage = Stage::Locking { relock, how };
+        }
+        let Stage::Locking { relock, .. } = &mut this.stage else { panic!("gopark: future polled after completion") };
+        // SAFETY: as above.
+        let Poll::Ready(guard) = unsafe { Pin::new_unchecked(relock) }.poll(cx) else { return Poll::Pending };
+        this.stage = Stage::Done;
+        Poll::Ready(guard)
+    }
+}
+
+impl<G: Guard> Drop for Wait<'_, G> {
+    fn drop(&mut self) {
+        // A listener that was notified sees to itself.
+        if let Stage::Locking { how, .. } = self.stage {
+            // First out of the way of whoever gets the signal: its claim to the lock goes.
+            self.stage = Stage::Done;
+            if how == Notified::One {
+                self.event.notify_one();
+            }
+        }
+    }
+}
+
+impl<G: Guard> fmt::Debug for Wait<'_, G> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let stage = match self.stage {
+            Stage::Listening { .. } => "waiting",
+            Stage::Locking { .. } => "locking",
+            Stage::Done => "done",
+        };
+        f.debug_struct("Wait").field("stage", &stage).finish_non_exhaustive()
+    }
+}
