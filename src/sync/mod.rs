@@ -1,16 +1,21 @@
 //! Package sync: what goroutines share memory with.
 
 mod event;
+#[forbid(unsafe_code)]
+mod payload;
 mod queue;
 
 pub mod cond;
 pub mod mutex;
+#[forbid(unsafe_code)]
+pub mod once;
 pub mod rwmutex;
 pub mod semaphore;
 mod waitgroup;
 
 pub use cond::Cond;
 pub use mutex::{Mutex, MutexGuard};
+pub use once::{Once, OnceValue};
 pub use rwmutex::{RwMutex, RwMutexReadGuard, RwMutexWriteGuard};
 pub use semaphore::{Permit, Semaphore};
 pub use waitgroup::{Wait, WaitGroup};

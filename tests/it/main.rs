@@ -4,6 +4,7 @@ mod chan;
 mod cond;
 mod hand;
 mod mutex;
+mod once;
 mod rwmutex;
 mod select;
 mod semaphore;

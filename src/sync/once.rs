@@ -1,0 +1,322 @@
+//! Things that are done once.
+
+// A [`Semaphore`] of one permit says whose turn it is: who has the permit and finds nothing done, does it. An
+// initialisation that is dropped midway gives its permit back, and so the next in line does its own. When it is done,
+// there are permits for all.
+
+use std::cell::Cell;
+use std::fmt;
+use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
+use std::ptr;
+use std::sync::{Mutex, OnceLock, PoisonError};
+
+use futures_lite::FutureExt;
+
+use super::payload::Payload;
+use super::semaphore::{Permit, Semaphore};
+use crate::coop::Reason;
+use crate::prim::atomic::{AtomicBool, AtomicUsize, Ordering};
+use crate::prim::const_fn;
+use crate::runtime::block_in_place;
+
+/// Does something once, however many ask for it.
+///
+/// Go: `sync.Once`. Whoever comes while it is being done waits until it is. Only the function of the one who does it
+/// runs; the others' are dropped. A function that panics counts as done, as in Go: nobody tries again.
+///
+/// # When to use something else
+///
+/// An [`OnceValue`] where the point is a value. `std::sync::OnceLock` and `LazyLock` where the function does not block.
+///
+/// # Memory ordering
+///
+/// The return of the function synchronizes before the return of every call.
+///
+/// # Examples
+///
+/// ```
+/// use gopark::sync::Once;
+///
+/// static SETUP: Once = Once::new();
+///
+/// gopark::block_on(async {
+///     for _ in 0..3 {
+///         SETUP.call_once_async(async || println!("once")).await;
+///     }
+///     assert!(SETUP.is_done());
+/// });
+/// ```
+pub struct Once {
+    /// | value | meaning | left by |
+    /// |---|---|---|
+    /// | false | not done, or being done | `Finish`: store, Release |
+    /// | true | done | nobody; read with Acquire |
+    done: AtomicBool,
+    /// One permit: the turn.
+    turn: Semaphore,
+    /// Which thread is inside the function of a `call_once`, by [`this_thread`]; 0 for none.
+    inside: AtomicUsize,
+}
+
+impl Once {
+    const_fn! {
+        /// Nothing done yet.
+        ///
+        /// # Examples
+        ///
+        /// ```
+        /// assert!(!gopark::sync::Once::new().is_done());
+        /// ```
+        pub const fn new() -> Self {
+            Once { done: AtomicBool::new(false), turn: Semaphore::new(1), inside: AtomicUsize::new(0) }
+        }
+    }
+
+    /// Runs `f` unless something has been done already; waits for it if it is being done. Go: `Do`.
+    ///
+    /// This call blocks its thread while another one's function runs. On a goroutine that costs its processor, which
+    /// goes on with the others meanwhile; [`call_once_async`](Self::call_once_async) costs nothing.
+    ///
+    /// # Panics
+    ///
+    /// If `f` does, and then it counts as done. Also if `f` itself calls `call_once` of the same `Once`: "gopark:
+    /// Once::call_once called by its own function" (Go deadlocks).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let once = gopark::sync::Once::new();
+    /// let mut n = 0;
+    /// once.call_once(|| n += 1);
+    /// once.call_once(|| n += 1);
+    /// assert_eq!(n, 1);
+    /// ```
+    #[inline]
+    #[track_caller]
+    #[doc(alias = "Do")]
+    #[doc(alias = "OnceFunc")]
+    pub fn call_once(&self, f: impl FnOnce()) {
+        if !self.is_done() {
+            self.call_cold(f);
+        }
+    }
+
+    #[cold]
+    #[track_caller]
+    fn call_cold(&self, f: impl FnOnce()) {
+        let me = this_thread();
+        assert!(self.inside.load(Ordering::Relaxed) != me, "gopark: Once::call_once called by its own function");
+        let turn = match self.turn.try_acquire(1) {
+            Some(turn) => turn,
+            None => block_in_place(|| self.turn.acquire_blocking(1)),
+        };
+        if self.is_done() {
+            return;
+        }
+        let _finish = Finish { once: self, _turn: turn };
+        self.inside.store(me, Ordering::Relaxed);
+        f();
+    }
+
+    /// Runs `f` and its future unless something has been done already; waits for it if it is being done.
+    ///
+    /// # Cancellation
+    ///
+    /// Dropping the future while it waits gives up the place in line. Dropping it while its own function runs leaves
+    /// the thing undone, and the next in line does its own. (Go's cannot be interrupted there.)
+    ///
+    /// # Panics
+    ///
+    /// If `f` or its future does, and then it counts as done. If the future calls the same `Once`, it waits for ever.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// gopark::block_on(async {
+    ///     let once = gopark::sync::Once::new();
+    ///     let mut n = 0;
+    ///     once.call_once_async(async || n += 1).await;
+    ///     once.call_once_async(async || n += 1).await;
+    ///     assert_eq!(n, 1);
+    /// });
+    /// ```
+    #[track_caller]
+    pub fn call_once_async<'a, F, Fut>(&'a self, f: F) -> impl Future<Output = ()> + use<'a, F, Fut>
+    where
+        F: FnOnce() -> Fut,
+        Fut: Future<Output = ()>,
+    {
+        let site = Location::caller();
+        async move {
+            if self.is_done() {
+                return;
+            }
+            let turn = self.turn.acquire_at(1, site, Reason::Once).await;
+            if self.is_done() {
+                return;
+            }
+            // Dropped here, it is not done: that takes an end, good or bad.
+            let end = AssertUnwindSafe(async { f().await }).catch_unwind().await;
+            drop(Finish { once: self, _turn: turn });
+            if let Err(payload) = end {
+                resume_unwind(payload);
+            }
+        }
+    }
+
+    /// Whether it has been done.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let once = gopark::sync::Once::new();
+    /// once.call_once(|| ());
+    /// assert!(once.is_done());
+    /// ```
+    #[inline]
+    pub fn is_done(&self) -> bool {
+        self.done.load(Ordering::Acquire)
+    }
+}
+
+impl Default for Once {
+    fn default() -> Self {
+        Once::new()
+    }
+}
+
+impl fmt::Debug for Once {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Once").field("done", &self.is_done()).finish()
+    }
+}
+
+/// Whoever drops this has done it.
+struct Finish<'a> {
+    once: &'a Once,
+    _turn: Permit<'a>,
+}
+
+impl Drop for Finish<'_> {
+    fn drop(&mut self) {
+        self.once.inside.store(0, Ordering::Relaxed);
+        self.once.done.store(true, Ordering::Release);
+        // All who wait may look at once, not one after the other.
+        self.once.turn.open();
+    }
+}
+
+/// A number of this thread's, not 0.
+fn this_thread() -> usize {
+    thread_local!(static HERE: Cell<u8> = const { Cell::new(0) });
+    HERE.with(|here| ptr::from_ref(here).addr())
+}
+
+/// A value that is computed at the first request, once.
+///
+/// Go: `sync.OnceValue`. The function and what it has captured are dropped as soon as it has run. If it panics, every
+/// `get` panics: the first with the panic itself, the others with a copy of its text.
+///
+/// # When to use something else
+///
+/// `std::sync::LazyLock` where blocking the others' threads meanwhile does no harm. A [`Once`] where computing is
+/// asynchronous.
+///
+/// # Memory ordering
+///
+/// The return of the function synchronizes before the return of every `get`.
+///
+/// # Examples
+///
+/// ```
+/// use gopark::sync::OnceValue;
+///
+/// gopark::block_on(async {
+///     let answer = OnceValue::new(|| 6 * 7);
+///     assert_eq!(*answer.get().await, 42);
+/// });
+/// ```
+#[doc(alias = "OnceFunc")]
+#[doc(alias = "OnceValues")]
+pub struct OnceValue<T> {
+    once: Once,
+    init: Mutex<Option<Box<dyn FnOnce() -> T + Send>>>,
+    value: OnceLock<Result<T, Payload>>,
+}
+
+impl<T> OnceValue<T> {
+    /// A value that `f` will compute.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let v = gopark::sync::OnceValue::new(|| vec![0; 1024]);
+    /// assert_eq!(gopark::block_on(async { v.get().await.len() }), 1024);
+    /// ```
+    pub fn new(f: impl FnOnce() -> T + Send + 'static) -> Self {
+        OnceValue { once: Once::new(), init: Mutex::new(Some(Box::new(f))), value: OnceLock::new() }
+    }
+
+    /// The value. The first call computes it; who comes meanwhile waits.
+    ///
+    /// # Cancellation
+    ///
+    /// Dropping the future while it waits has no effect. The function is not asynchronous, and so never interrupted.
+    ///
+    /// # Panics
+    ///
+    /// If the function has panicked.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// gopark::block_on(async {
+    ///     let v = gopark::sync::OnceValue::new(String::new);
+    ///     let (a, b): (&String, &String) = (v.get().await, v.get().await);
+    ///     assert!(std::ptr::eq(a, b));
+    /// });
+    /// ```
+    #[track_caller]
+    pub fn get(&self) -> impl Future<Output = &T> + use<'_, T> {
+        let site = Location::caller();
+        async move {
+            if self.value.get().is_none() {
+                self.compute(site).await;
+            }
+            match self.value.get() {
+                Some(Ok(value)) => value,
+                Some(Err(payload)) => payload.raise(),
+                // `compute` ends with a value or unwinds; see there.
+                None => unreachable!("computed"),
+            }
+        }
+    }
+
+    async fn compute(&self, site: &'static Location<'static>) {
+        let turn = self.once.turn.acquire_at(1, site, Reason::Once).await;
+        // Taken out under the lock, run outside of it.
+        let init = self.init.lock().unwrap_or_else(PoisonError::into_inner).take();
+        // Somebody else's turn came first.
+        let Some(init) = init else { return };
+        let _finish = Finish { once: &self.once, _turn: turn };
+        match catch_unwind(AssertUnwindSafe(init)) {
+            Ok(value) => drop(self.value.set(Ok(value))),
+            Err(payload) => {
+                let _ = self.value.set(Err(Payload::copy_of(&*payload)));
+                resume_unwind(payload);
+            }
+        }
+    }
+}
+
+impl<T: fmt::Debug> fmt::Debug for OnceValue<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut d = f.debug_struct("OnceValue");
+        match self.value.get() {
+            Some(Ok(value)) => d.field("value", value),
+            Some(Err(_)) => d.field("value", &format_args!("<panicked>")),
+            None => d.field("value", &format_args!("<not computed>")),
+        };
+        d.finish()
+    }
+}
