@@ -9,6 +9,8 @@ pub mod cond;
 pub mod mutex;
 #[forbid(unsafe_code)]
 pub mod once;
+#[forbid(unsafe_code)]
+pub mod pool;
 pub mod rwmutex;
 pub mod semaphore;
 mod waitgroup;
@@ -16,6 +18,7 @@ mod waitgroup;
 pub use cond::Cond;
 pub use mutex::{Mutex, MutexGuard};
 pub use once::{Once, OnceValue};
+pub use pool::{Pool, PoolGuard};
 pub use rwmutex::{RwMutex, RwMutexReadGuard, RwMutexWriteGuard};
 pub use semaphore::{Permit, Semaphore};
 pub use waitgroup::{Wait, WaitGroup};

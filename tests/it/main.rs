@@ -5,6 +5,7 @@ mod cond;
 mod hand;
 mod mutex;
 mod once;
+mod pool;
 mod rwmutex;
 mod select;
 mod semaphore;
