@@ -46,6 +46,15 @@ where
     spawn_on(current(), future, Location::caller())
 }
 
+/// [`go`] on behalf of `site`.
+pub(crate) fn go_at<F>(future: F, site: &'static Location<'static>) -> JoinHandle<F::Output>
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    spawn_on(current(), future, site)
+}
+
 /// Runs `main` as a goroutine of the global runtime and waits for it. Go: `func main`.
 ///
 /// Unlike [`go`], it may borrow from the caller: it returns only once `main` is gone. `main` runs on the workers, so

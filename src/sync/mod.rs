@@ -6,6 +6,8 @@ mod payload;
 mod queue;
 
 pub mod cond;
+#[forbid(unsafe_code)]
+pub mod errgroup;
 pub mod mutex;
 #[forbid(unsafe_code)]
 pub mod once;
@@ -16,6 +18,7 @@ pub mod semaphore;
 mod waitgroup;
 
 pub use cond::Cond;
+pub use errgroup::ErrGroup;
 pub use mutex::{Mutex, MutexGuard};
 pub use once::{Once, OnceValue};
 pub use pool::{Pool, PoolGuard};

@@ -190,8 +190,15 @@ impl WaitGroup {
     where
         F: Future + Send + 'static,
     {
+        self.go_at(future, Location::caller());
+    }
+
+    pub(super) fn go_at<F>(&self, future: F, site: &'static Location<'static>)
+    where
+        F: Future + Send + 'static,
+    {
         self.add(1);
-        drop(runtime::go(Counted { future, group: Membership { group: self.clone(), in_poll: false } }));
+        drop(runtime::go_at(Counted { future, group: Membership { group: self.clone(), in_poll: false } }, site));
     }
 }
 

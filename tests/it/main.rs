@@ -2,6 +2,7 @@
 
 mod chan;
 mod cond;
+mod errgroup;
 mod hand;
 mod mutex;
 mod once;

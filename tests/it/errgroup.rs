@@ -1,0 +1,187 @@
+//! `sync::ErrGroup`.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use gopark::sync::ErrGroup;
+use gopark::{OnPanic, Runtime, chan, gosched};
+
+use crate::hand::{Hand, on_procs};
+use crate::util::no_hang;
+
+#[test]
+fn wait_returns_the_first_error_after_all_have_ended_xs01() {
+    on_procs(1, async {
+        let group = ErrGroup::new();
+        let ended = Arc::new(AtomicUsize::new(0));
+        let (open, shut) = chan::unbuffered::<()>();
+        for (i, outcome) in [Ok(()), Err("first"), Err("second")].into_iter().enumerate() {
+            let (ended, shut) = (ended.clone(), shut.clone());
+            group
+                .go(async move {
+                    if i != 1 {
+                        shut.recv().await;
+                    }
+                    ended.fetch_add(1, Ordering::SeqCst);
+                    outcome
+                })
+                .await;
+        }
+        let mut wait = Hand::parked(group.wait());
+        gosched().await;
+        assert!(wait.is_pending());
+        drop(open);
+        assert_eq!(wait_for(wait).await, Err("first"));
+        assert_eq!(ended.load(Ordering::SeqCst), 3);
+        // Taken.
+        assert_eq!(group.wait().await, Ok(()));
+    });
+}
+
+/// Goes on where the hand left off.
+async fn wait_for<F: Future>(mut hand: Hand<F>) -> F::Output {
+    loop {
+        if let std::task::Poll::Ready(output) = hand.poll() {
+            return output;
+        }
+        gosched().await;
+    }
+}
+
+#[test]
+fn group_of_nobody_is_done_xs01() {
+    let group = ErrGroup::<String>::new();
+    assert_eq!(Hand::new(group.wait()).ready(), Ok(()));
+    assert_eq!(format!("{:?}", ErrGroup::<i32>::default()), "ErrGroup { running: 0, .. }");
+}
+
+#[test]
+fn limit_bounds_how_many_run_xs02() {
+    on_procs(2, async {
+        let group = ErrGroup::<()>::new();
+        group.set_limit(3);
+        let running = Arc::new(AtomicUsize::new(0));
+        let most = Arc::new(AtomicUsize::new(0));
+        for _ in 0..200 {
+            let (running, most) = (running.clone(), most.clone());
+            group
+                .go(async move {
+                    let n = running.fetch_add(1, Ordering::SeqCst) + 1;
+                    most.fetch_max(n, Ordering::SeqCst);
+                    gosched().await;
+                    running.fetch_sub(1, Ordering::SeqCst);
+                    Ok(())
+                })
+                .await;
+        }
+        group.wait().await.unwrap();
+        assert!((1..=3).contains(&most.load(Ordering::SeqCst)));
+    });
+}
+
+#[test]
+fn try_go_says_no_when_it_is_full_xs02() {
+    on_procs(1, async {
+        let group = ErrGroup::<()>::new();
+        group.set_limit(1);
+        let (open, shut) = chan::unbuffered::<()>();
+        assert!(group.try_go(async move {
+            shut.recv().await;
+            Ok(())
+        }));
+        assert!(!group.try_go(async { Ok(()) }));
+        let mut waits = Hand::parked(group.go(async { Ok(()) }));
+        assert!(waits.is_pending());
+        drop(open);
+        gosched().await;
+        gosched().await;
+        waits.ready();
+        group.wait().await.unwrap();
+        assert!(group.try_go(async { Ok(()) }));
+        group.wait().await.unwrap();
+    });
+}
+
+#[test]
+fn limit_of_none_admits_none_and_no_limit_all_xs02() {
+    on_procs(1, async {
+        let group = ErrGroup::<()>::new();
+        group.set_limit(0);
+        assert!(!group.try_go(async { Ok(()) }));
+        assert!(Hand::new(group.go(async { Ok(()) })).is_pending());
+        group.set_limit(usize::MAX);
+        for _ in 0..100 {
+            assert!(group.try_go(async { Ok(()) }));
+        }
+        group.wait().await.unwrap();
+    });
+}
+
+#[test]
+fn changing_the_limit_while_some_run_panics_xs02() {
+    on_procs(1, async {
+        let group = ErrGroup::<()>::new();
+        group.set_limit(3);
+        let (open, shut) = chan::unbuffered::<()>();
+        for _ in 0..2 {
+            let shut = shut.clone();
+            group
+                .go(async move {
+                    shut.recv().await;
+                    Ok(())
+                })
+                .await;
+        }
+        let caught = catch_unwind(AssertUnwindSafe(|| group.set_limit(4)));
+        let text = caught.unwrap_err().downcast::<String>().unwrap();
+        assert_eq!(*text, "errgroup: modify limit while 2 goroutines in the group are still active");
+        drop(open);
+        group.wait().await.unwrap();
+        group.set_limit(4);
+    });
+}
+
+#[test]
+fn dropped_go_starts_nothing_and_keeps_no_permit() {
+    on_procs(1, async {
+        let group = ErrGroup::<()>::new();
+        group.set_limit(1);
+        let (open, shut) = chan::unbuffered::<()>();
+        group
+            .go(async move {
+                shut.recv().await;
+                Ok(())
+            })
+            .await;
+        drop(Hand::parked(group.go(async { panic!("started") })));
+        drop(open);
+        group.wait().await.unwrap();
+        assert!(group.try_go(async { Ok(()) }));
+        group.wait().await.unwrap();
+    });
+}
+
+#[test]
+fn isolated_panic_frees_its_place_and_is_no_error_xs03() {
+    no_hang(|| {
+        let runtime = Runtime::builder().gomaxprocs(1).on_panic(OnPanic::Isolate).build().unwrap();
+        runtime.block_on(async {
+            let group = ErrGroup::<()>::new();
+            group.set_limit(1);
+            group.go(async { panic!("isolated") }).await;
+            group.go(async { Ok(()) }).await;
+            assert_eq!(group.wait().await, Ok(()));
+        });
+    });
+}
+
+#[test]
+fn errgroup_fits_everywhere() {
+    fn send<T: Send>(_: &T) {}
+    fn sync<T: Send + Sync>(_: &T) {}
+    let group = ErrGroup::<std::cell::Cell<i32>>::new();
+    sync(&group);
+    send(&group.go(async { Ok(()) }));
+    send(&group.wait());
+}
