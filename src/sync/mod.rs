@@ -15,6 +15,8 @@ pub mod once;
 pub mod pool;
 pub mod rwmutex;
 pub mod semaphore;
+#[forbid(unsafe_code)]
+pub mod singleflight;
 mod waitgroup;
 
 pub use cond::Cond;
@@ -24,4 +26,5 @@ pub use once::{Once, OnceValue};
 pub use pool::{Pool, PoolGuard};
 pub use rwmutex::{RwMutex, RwMutexReadGuard, RwMutexWriteGuard};
 pub use semaphore::{Permit, Semaphore};
+pub use singleflight::SingleFlight;
 pub use waitgroup::{Wait, WaitGroup};

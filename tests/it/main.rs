@@ -10,5 +10,6 @@ mod pool;
 mod rwmutex;
 mod select;
 mod semaphore;
+mod singleflight;
 #[allow(dead_code)]
 mod util;

@@ -1,0 +1,286 @@
+//! One call for all who ask for the same at the same time.
+
+// A [`Call`] has one permit, the turn to do the work. The first comer takes it and leads; the others queue for it. A
+// leader that is dropped gives it back, and so the next in line leads with its own future. A leader that is done
+// leaves a result for each of the others and opens the turn to all.
+//
+// Keys are compared outside of the lock, for that is code of the user's: a bucket of the map is copied, searched, and
+// then changed only if it is still the same.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::hash::{BuildHasher, Hash, RandomState};
+use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use futures_lite::FutureExt;
+
+use super::payload::Payload;
+use super::semaphore::Semaphore;
+use crate::coop::Reason;
+
+/// Does the same work once for all who ask for it at the same time.
+///
+/// Go: `golang.org/x/sync/singleflight`. Calls with the same key that overlap share one execution and its result.
+/// Nothing is kept: a call that begins after the end of that execution works again.
+///
+/// # When to use something else
+///
+/// An [`OnceValue`](crate::sync::OnceValue) where the value is to stay.
+///
+/// # Memory ordering
+///
+/// The end of the work synchronizes before the return of every call that shares it.
+///
+/// # Examples
+///
+/// ```
+/// use gopark::sync::SingleFlight;
+///
+/// gopark::block_on(async {
+///     let lookups = SingleFlight::new();
+///     let (address, shared) = lookups.work("example.org", async { "192.0.2.1" }).await;
+///     assert_eq!((address, shared), ("192.0.2.1", false));
+/// });
+/// ```
+#[doc(alias = "Group")]
+#[doc(alias = "singleflight")]
+pub struct SingleFlight<K, V> {
+    hasher: RandomState,
+    /// The calls in flight, by the hash of the key.
+    calls: Mutex<HashMap<u64, Bucket<K, V>>>,
+}
+
+/// Calls whose keys have the same hash; nearly always one.
+type Bucket<K, V> = Vec<Arc<Call<K, V>>>;
+
+struct Call<K, V> {
+    key: K,
+    hash: u64,
+    turn: Semaphore,
+    /// How many take part: the leader and those who wait. Changed under the lock of the map; when it falls to 0 the
+    /// call is off the map.
+    members: AtomicUsize,
+    outcome: Mutex<Outcome<V>>,
+}
+
+enum Outcome<V> {
+    /// Not done: whoever has the turn leads.
+    None,
+    /// One for each who waited when the work was done.
+    Values(Vec<V>),
+    Panicked(Payload),
+}
+
+impl<K: Eq + Hash, V: Clone> SingleFlight<K, V> {
+    /// Nothing in flight.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let flights = gopark::sync::SingleFlight::<String, u32>::new();
+    /// # let _ = flights;
+    /// ```
+    pub fn new() -> Self {
+        SingleFlight { hasher: RandomState::new(), calls: Mutex::new(HashMap::new()) }
+    }
+
+    /// The result of `future`, or of the one that is already being run for `key`; and whether others got the same
+    /// result. Go: `Do`.
+    ///
+    /// The future runs inside this call. If it is another one's that runs, `future` is dropped unpolled in the end.
+    ///
+    /// # Cancellation
+    ///
+    /// A call that is dropped while its own future runs stops it; the next in line runs its own. A call that is dropped
+    /// while it waits just leaves.
+    ///
+    /// # Panics
+    ///
+    /// If the future that is run for `key` does: in this call with the panic itself if it is its own, else with a copy
+    /// of its text.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::sync::SingleFlight;
+    /// use std::sync::Arc;
+    ///
+    /// gopark::block_on(async {
+    ///     let flights = Arc::new(SingleFlight::new());
+    ///     let other = flights.clone();
+    ///     let handle = gopark::go(async move { other.work(1, async { gopark::gosched().await; "slow" }).await.0 });
+    ///     flights.work(1, async { gopark::gosched().await; "slow" }).await;
+    ///     assert_eq!(handle.await.unwrap(), "slow");
+    /// });
+    /// ```
+    #[track_caller]
+    #[doc(alias = "Do")]
+    #[doc(alias = "DoChan")]
+    pub fn work<'a, F>(&'a self, key: K, future: F) -> impl Future<Output = (V, bool)> + use<'a, F, K, V>
+    where
+        F: Future<Output = V>,
+    {
+        let site = Location::caller();
+        async move {
+            let member = self.join(key);
+            let call = &*member.call;
+            let _turn = call.turn.acquire_at(1, site, Reason::Semacquire).await;
+            match call.outcome() {
+                Outcome::Values(value) => {
+                    let value = value.into_iter().next().expect("a value for each who waited");
+                    return (value, true);
+                }
+                Outcome::Panicked(payload) => payload.raise(),
+                Outcome::None => {}
+            }
+            // A member that leads. If it is dropped from here on, the turn goes to the next.
+            let end = AssertUnwindSafe(future).catch_unwind().await;
+            let others = self.land(call);
+            match end {
+                Ok(value) => (value_for_all(call, value, others), others > 0),
+                Err(payload) => {
+                    call.finish(Outcome::Panicked(Payload::copy_of(&*payload)));
+                    resume_unwind(payload)
+                }
+            }
+        }
+    }
+
+    /// Lets the next call of [`work`](Self::work) with `key` begin afresh, whatever is in flight. Go: `Forget`.
+    ///
+    /// Those who wait for what is in flight get its result.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let flights = gopark::sync::SingleFlight::<&str, u32>::new();
+    /// flights.forget(&"key");
+    /// ```
+    #[doc(alias = "Forget")]
+    pub fn forget(&self, key: &K) {
+        let hash = self.hasher.hash_one(key);
+        let bucket = self.lock().get(&hash).cloned().unwrap_or_default();
+        if let Some(call) = bucket.iter().find(|call| call.key == *key) {
+            drop(self.take_off(&mut self.lock(), call));
+        }
+    }
+
+    /// Joins the call for `key`, which may be a new one.
+    fn join(&self, key: K) -> Member<'_, K, V> {
+        let hash = self.hasher.hash_one(&key);
+        let own = Arc::new(Call {
+            key,
+            hash,
+            turn: Semaphore::new(1),
+            members: AtomicUsize::new(0),
+            outcome: Mutex::new(Outcome::None),
+        });
+        loop {
+            let seen = self.lock().get(&hash).cloned().unwrap_or_default();
+            let found = seen.iter().find(|call| call.key == own.key);
+            let mut calls = self.lock();
+            let now = calls.get(&hash).map_or(&[][..], |bucket| bucket);
+            if !(now.len() == seen.len() && now.iter().zip(&seen).all(|(a, b)| Arc::ptr_eq(a, b))) {
+                continue;
+            }
+            let call = match found {
+                Some(call) => call,
+                None => {
+                    calls.entry(hash).or_default().push(own.clone());
+                    &own
+                }
+            };
+            call.members.fetch_add(1, Ordering::Relaxed);
+            return Member { flights: self, call: call.clone() };
+        }
+    }
+
+    /// The work of the call is done: nobody joins it any more. Says how many others take part.
+    fn land(&self, call: &Call<K, V>) -> usize {
+        let mut calls = self.lock();
+        let off = self.take_off(&mut calls, call);
+        let others = call.members.load(Ordering::Relaxed) - 1;
+        drop(calls);
+        drop(off);
+        others
+    }
+}
+
+/// Leaves copies of `value` for the others.
+fn value_for_all<K, V: Clone>(call: &Call<K, V>, value: V, others: usize) -> V {
+    match catch_unwind(AssertUnwindSafe(|| (0..others).map(|_| value.clone()).collect())) {
+        Ok(copies) => {
+            call.finish(Outcome::Values(copies));
+            value
+        }
+        Err(payload) => {
+            call.finish(Outcome::Panicked(Payload::copy_of(&*payload)));
+            resume_unwind(payload)
+        }
+    }
+}
+
+impl<K, V> SingleFlight<K, V> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Bucket<K, V>>> {
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Takes the call off the map, if it is there. What is returned is to be dropped outside of the lock.
+    fn take_off(&self, calls: &mut HashMap<u64, Bucket<K, V>>, call: &Call<K, V>) -> Option<Arc<Call<K, V>>> {
+        let bucket = calls.get_mut(&call.hash)?;
+        let at = bucket.iter().position(|other| std::ptr::eq(&**other, call))?;
+        let off = bucket.swap_remove(at);
+        if bucket.is_empty() {
+            calls.remove(&call.hash);
+        }
+        Some(off)
+    }
+}
+
+impl<K, V> Call<K, V> {
+    /// What there is for one who has the turn.
+    fn outcome(&self) -> Outcome<V> {
+        match &mut *self.outcome.lock().unwrap_or_else(PoisonError::into_inner) {
+            Outcome::None => Outcome::None,
+            Outcome::Values(values) => Outcome::Values(values.pop().into_iter().collect()),
+            Outcome::Panicked(payload) => Outcome::Panicked(payload.clone()),
+        }
+    }
+
+    fn finish(&self, outcome: Outcome<V>) {
+        *self.outcome.lock().unwrap_or_else(PoisonError::into_inner) = outcome;
+        self.turn.open();
+    }
+}
+
+impl<K: Eq + Hash, V: Clone> Default for SingleFlight<K, V> {
+    fn default() -> Self {
+        SingleFlight::new()
+    }
+}
+
+impl<K, V> fmt::Debug for SingleFlight<K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let in_flight: usize = self.lock().values().map(Vec::len).sum();
+        f.debug_struct("SingleFlight").field("in_flight", &in_flight).finish_non_exhaustive()
+    }
+}
+
+/// One who takes part in a call.
+struct Member<'a, K, V> {
+    flights: &'a SingleFlight<K, V>,
+    call: Arc<Call<K, V>>,
+}
+
+impl<K, V> Drop for Member<'_, K, V> {
+    fn drop(&mut self) {
+        let mut calls = self.flights.lock();
+        let last = self.call.members.fetch_sub(1, Ordering::Relaxed) == 1;
+        // The last one leaves nothing behind to be joined.
+        let off = if last { self.flights.take_off(&mut calls, &self.call) } else { None };
+        drop(calls);
+        drop(off);
+    }
+}
