@@ -4,6 +4,7 @@ mod chan;
 mod cond;
 mod errgroup;
 mod hand;
+mod locks_in_select;
 mod mutex;
 mod once;
 mod pool;
