@@ -28,3 +28,6 @@ pub use rwmutex::{RwMutex, RwMutexReadGuard, RwMutexWriteGuard};
 pub use semaphore::{Permit, Semaphore};
 pub use singleflight::SingleFlight;
 pub use waitgroup::{Wait, WaitGroup};
+
+#[cfg(all(test, gopark_loom))]
+mod models;

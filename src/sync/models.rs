@@ -1,0 +1,431 @@
+//! Loom's models of the locks: every interleaving of two or three threads, up to a bound of preemptions.
+//!
+//! `RUSTFLAGS="--cfg gopark_loom" cargo test --release --lib sync::models`
+//!
+//! The protected value is loom's cell, which reports two accesses at once and accesses that nothing orders. A lost
+//! wake-up shows as a deadlock. Thread-locals are those of the one thread that loom runs on, so a model is either all
+//! on a gopark processor or all outside.
+
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+
+use loom::cell::UnsafeCell;
+use loom::thread;
+
+use super::{Mutex, RwMutex, Semaphore, mutex};
+use crate::coop;
+
+/// A waker on a condition variable: a late wake finds nobody, where a late unpark would disturb whatever the thread
+/// does next.
+struct Signal {
+    woken: loom::sync::Mutex<bool>,
+    condvar: loom::sync::Condvar,
+}
+
+impl Wake for Signal {
+    fn wake(self: Arc<Self>) {
+        *self.woken.lock().unwrap() = true;
+        self.condvar.notify_one();
+    }
+}
+
+fn block_on<F: Future>(future: F) -> F::Output {
+    let mut future = pin!(future);
+    let signal = Arc::new(Signal { woken: loom::sync::Mutex::new(false), condvar: loom::sync::Condvar::new() });
+    let waker = Waker::from(signal.clone());
+    loop {
+        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(output) => return output,
+            Poll::Pending => {
+                let mut woken = signal.woken.lock().unwrap();
+                while !std::mem::take(&mut *woken) {
+                    woken = signal.condvar.wait(woken).unwrap();
+                }
+            }
+        }
+    }
+}
+
+/// A poll by nobody in particular: no wake will be missed, for the future is polled again or dropped.
+fn poll<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
+    future.poll(&mut Context::from_waker(Waker::noop()))
+}
+
+/// A future that this thread has polled once, and another one will end: so a waiter is in the queue without costing the
+/// model a preemption.
+fn parked<F: Future + 'static>(future: F) -> Pin<Box<F>> {
+    let mut future = Box::pin(future);
+    assert!(poll(future.as_mut()).is_pending());
+    future
+}
+
+/// Polls once more, then drops.
+fn give_up<F: Future>(mut future: Pin<Box<F>>) {
+    let _ = poll(future.as_mut()).is_pending();
+}
+
+/// In which of its two modes a mutex is to run.
+#[derive(Clone, Copy)]
+enum On {
+    /// Outside of gopark: every unlock hands over.
+    Foreign,
+    /// On a processor: the woken waiter competes.
+    Worker,
+    /// On a processor, and whoever loses once starves.
+    Starving,
+}
+
+fn model(preemptions: usize, on: On, f: impl Fn() + Send + Sync + 'static) {
+    coop::set_worker(match on {
+        On::Foreign => None,
+        On::Worker | On::Starving => Some(0),
+    });
+    mutex::LONG.set(matches!(on, On::Starving));
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(preemptions);
+    builder.max_branches = 10_000;
+    builder.check(f);
+    coop::set_worker(None);
+}
+
+fn add(cell: &UnsafeCell<usize>) {
+    // SAFETY: under the lock; loom checks it.
+    cell.with_mut(|value| unsafe { *value += 1 });
+}
+
+fn get(cell: &UnsafeCell<usize>) -> usize {
+    // SAFETY: under the lock; loom checks it.
+    cell.with(|value| unsafe { *value })
+}
+
+/// Three threads lock once each.
+fn mutex_three(on: On) {
+    model(2, on, || {
+        let m = Arc::new(Mutex::new(UnsafeCell::new(0)));
+        let lock = |m: &Mutex<_>| add(&block_on(m.lock()));
+        let threads = [(); 2].map(|()| {
+            let m = m.clone();
+            thread::spawn(move || lock(&m))
+        });
+        lock(&m);
+        threads.into_iter().for_each(|t| t.join().unwrap());
+        assert_eq!(get(&m.try_lock().unwrap()), 3);
+    });
+}
+
+#[test]
+fn mutex_hands_over_to_each_of_three() {
+    mutex_three(On::Foreign);
+}
+
+#[test]
+fn mutex_loses_no_wake_among_three_that_compete() {
+    mutex_three(On::Worker);
+}
+
+#[test]
+fn mutex_loses_no_wake_among_three_that_starve() {
+    mutex_three(On::Starving);
+}
+
+/// Two threads lock twice each: the unlocker comes back at once.
+fn mutex_twice(on: On) {
+    model(3, on, || {
+        let m = Arc::new(Mutex::new(UnsafeCell::new(0)));
+        let twice = |m: &Mutex<_>| (0..2).for_each(|_| add(&block_on(m.lock())));
+        let other = m.clone();
+        let t = thread::spawn(move || twice(&other));
+        twice(&m);
+        t.join().unwrap();
+        assert_eq!(get(&m.try_lock().unwrap()), 4);
+    });
+}
+
+#[test]
+fn mutex_lets_both_in_when_each_comes_back_foreign() {
+    mutex_twice(On::Foreign);
+}
+
+#[test]
+fn mutex_lets_both_in_when_each_comes_back_worker() {
+    mutex_twice(On::Worker);
+}
+
+#[test]
+fn mutex_lets_both_in_when_each_comes_back_starving() {
+    mutex_twice(On::Starving);
+}
+
+/// One holds, one polls and gives up, one waits: whatever the second was given goes to the third.
+fn mutex_cancel(on: On) {
+    model(2, on, || {
+        let m = Arc::new(Mutex::new(UnsafeCell::new(0)));
+        let guard = m.try_lock().unwrap();
+        let threads = [
+            thread::spawn({
+                let m = m.clone();
+                move || {
+                    let mut lock = pin!(m.lock());
+                    let _ = poll(lock.as_mut()).is_pending() && poll(lock.as_mut()).is_pending();
+                }
+            }),
+            thread::spawn({
+                let m = m.clone();
+                move || add(&block_on(m.lock()))
+            }),
+        ];
+        add(&guard);
+        drop(guard);
+        threads.into_iter().for_each(|t| t.join().unwrap());
+        assert_eq!(get(&m.try_lock().unwrap()), 2);
+    });
+}
+
+#[test]
+fn mutex_cancelled_waiter_passes_on_what_it_was_given_foreign_ca02() {
+    mutex_cancel(On::Foreign);
+}
+
+#[test]
+fn mutex_cancelled_waiter_passes_on_what_it_was_given_worker_ca02() {
+    mutex_cancel(On::Worker);
+}
+
+#[test]
+fn mutex_cancelled_waiter_passes_on_what_it_was_given_starving_ca02() {
+    mutex_cancel(On::Starving);
+}
+
+/// Three in the queue before it begins; the one at the front leaves while the lock is given up.
+fn mutex_queue(on: On) {
+    model(3, on, || {
+        let m = Arc::new(Mutex::new(UnsafeCell::new(0)));
+        let guard = m.try_lock().unwrap();
+        let lock = || {
+            let m = m.clone();
+            parked(async move { add(&*m.lock().await) })
+        };
+        let (first, second) = (lock(), lock());
+        let threads = [thread::spawn(move || give_up(first)), thread::spawn(move || block_on(second))];
+        add(&guard);
+        drop(guard);
+        add(&block_on(m.lock()));
+        threads.into_iter().for_each(|t| t.join().unwrap());
+        assert!((3..=4).contains(&get(&m.try_lock().unwrap())));
+    });
+}
+
+#[test]
+fn mutex_front_leaves_while_the_lock_is_given_up_foreign_ca02() {
+    mutex_queue(On::Foreign);
+}
+
+#[test]
+fn mutex_front_leaves_while_the_lock_is_given_up_worker_ca02() {
+    mutex_queue(On::Worker);
+}
+
+#[test]
+fn mutex_front_leaves_while_the_lock_is_given_up_starving_ca02() {
+    mutex_queue(On::Starving);
+}
+
+/// A processor's unlock tells the front, a barger's unlock elsewhere hands the lock to it, its own tells the next.
+#[test]
+fn mutex_told_waiter_is_handed_the_lock_and_the_next_one_is_told() {
+    model(3, On::Worker, || {
+        mutex::MIXED.set(Some(false));
+        let m = Arc::new(Mutex::new(UnsafeCell::new(0)));
+        let guard = m.try_lock().unwrap();
+        let lock = || {
+            let m = m.clone();
+            parked(async move { add(&*m.lock().await) })
+        };
+        let threads = [lock(), lock()].map(|waits| thread::spawn(move || block_on(waits)));
+        drop(guard);
+        drop(m.try_lock());
+        threads.into_iter().for_each(|t| t.join().unwrap());
+        mutex::MIXED.set(None);
+        assert_eq!(get(&m.try_lock().unwrap()), 2);
+    });
+}
+
+/// One that is polled again without having been woken sees a grant by the waiter alone, and with it all that was done
+/// before.
+#[test]
+fn mutex_grant_needs_no_wake_to_be_ordered() {
+    model(2, On::Foreign, || {
+        let m = Arc::new(Mutex::new(UnsafeCell::new(0)));
+        let guard = m.try_lock().unwrap();
+        let m2 = m.clone();
+        let mut lock = parked(async move { add(&*m2.lock().await) });
+        let t = thread::spawn(move || {
+            while lock.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending() {
+                thread::yield_now();
+            }
+        });
+        add(&guard);
+        drop(guard);
+        t.join().unwrap();
+        assert_eq!(get(&m.try_lock().unwrap()), 2);
+    });
+}
+
+#[test]
+fn rwmutex_readers_and_a_writer() {
+    model(2, On::Foreign, || {
+        let m = Arc::new(RwMutex::new(UnsafeCell::new(0)));
+        let threads = [(); 2].map(|()| {
+            let m = m.clone();
+            thread::spawn(move || assert!(get(&block_on(m.rlock())) <= 1))
+        });
+        add(&block_on(m.lock()));
+        threads.into_iter().for_each(|t| t.join().unwrap());
+        assert_eq!(get(&m.try_lock().unwrap()), 1);
+    });
+}
+
+#[test]
+fn rwmutex_two_writers_and_a_reader() {
+    model(2, On::Foreign, || {
+        let m = Arc::new(RwMutex::new(UnsafeCell::new(0)));
+        let threads = [(); 2].map(|()| {
+            let m = m.clone();
+            thread::spawn(move || add(&block_on(m.lock())))
+        });
+        assert!(get(&block_on(m.rlock())) <= 2);
+        threads.into_iter().for_each(|t| t.join().unwrap());
+        assert_eq!(get(&m.try_lock().unwrap()), 2);
+    });
+}
+
+/// The end of a writer's phase lets in two queued readers and announces a writer, while the readers are polled and
+/// leave.
+#[test]
+fn rwmutex_phase_change_with_a_cohort_of_two_and_a_next_writer() {
+    model(3, On::Foreign, || {
+        let m = Arc::new(RwMutex::new(UnsafeCell::new(0)));
+        let first = m.try_lock().unwrap();
+        let read = || {
+            let m = m.clone();
+            parked(async move { assert!(get(&*m.rlock().await) <= 2) })
+        };
+        let (r1, r2) = (read(), read());
+        let mut next = pin!(m.lock());
+        assert!(poll(next.as_mut()).is_pending());
+        let threads = [thread::spawn(move || give_up(r1)), thread::spawn(move || give_up(r2))];
+        add(&first);
+        drop(first);
+        add(&block_on(next));
+        threads.into_iter().for_each(|t| t.join().unwrap());
+        assert_eq!(get(&m.try_lock().unwrap()), 2);
+    });
+}
+
+/// The same with another writer that is announced and gives up while the last reader leaves.
+#[test]
+fn rwmutex_announced_writer_leaves_while_the_last_reader_does_ca10() {
+    model(3, On::Foreign, || {
+        let m = Arc::new(RwMutex::new(UnsafeCell::new(0)));
+        let reader = m.try_rlock().unwrap();
+        let m2 = m.clone();
+        let w1 = parked(async move { add(&*m2.lock().await) });
+        let m2 = m.clone();
+        let r = parked(async move { assert!(get(&*m2.rlock().await) <= 2) });
+        let mut w2 = pin!(m.lock());
+        assert!(poll(w2.as_mut()).is_pending());
+        let threads = [thread::spawn(move || give_up(w1)), thread::spawn(move || block_on(r))];
+        drop(reader);
+        add(&block_on(w2));
+        threads.into_iter().for_each(|t| t.join().unwrap());
+        assert!((1..=2).contains(&get(&m.try_lock().unwrap())));
+    });
+}
+
+/// A writer that has announced itself gives up: the reader it kept out gets in, and so does the writer behind it.
+#[test]
+fn rwmutex_cancelled_writer_readmits_readers_ca10() {
+    model(2, On::Foreign, || {
+        let m = Arc::new(RwMutex::new(UnsafeCell::new(0)));
+        let reader = m.try_rlock().unwrap();
+        let threads = [
+            thread::spawn({
+                let m = m.clone();
+                move || {
+                    let mut lock = pin!(m.lock());
+                    let _ = poll(lock.as_mut()).is_pending() && poll(lock.as_mut()).is_pending();
+                }
+            }),
+            thread::spawn({
+                let m = m.clone();
+                move || assert!(get(&block_on(m.rlock())) <= 2)
+            }),
+        ];
+        drop(reader);
+        add(&block_on(m.lock()));
+        threads.into_iter().for_each(|t| t.join().unwrap());
+        assert_eq!(get(&m.try_lock().unwrap()), 1);
+    });
+}
+
+/// A grant of two permits races with its waiter's leaving; a follower takes what is left.
+#[test]
+fn semaphore_grant_against_cancel_ca13() {
+    model(3, On::Foreign, || {
+        let s = Arc::new(Semaphore::new(2));
+        let both = s.try_acquire(2).unwrap();
+        let threads = [
+            thread::spawn({
+                let s = s.clone();
+                move || {
+                    let mut acquire = pin!(s.acquire(2));
+                    let _ = poll(acquire.as_mut()).is_pending() && poll(acquire.as_mut()).is_pending();
+                }
+            }),
+            thread::spawn({
+                let s = s.clone();
+                move || drop(block_on(s.acquire(1)))
+            }),
+        ];
+        drop(both);
+        threads.into_iter().for_each(|t| t.join().unwrap());
+        assert_eq!(s.available(), 2);
+    });
+}
+
+/// The one at the front leaves: what is there does for the one behind it, and nobody gives anything back.
+#[test]
+fn semaphore_front_leaves_and_those_behind_it_go_ca13() {
+    model(3, On::Foreign, || {
+        let s = Arc::new(Semaphore::new(2));
+        let one = s.try_acquire(1).unwrap();
+        let s2 = s.clone();
+        let front = parked(async move { drop(s2.acquire(2).await) });
+        let s2 = s.clone();
+        let behind = parked(async move { drop(s2.acquire(1).await) });
+        let threads = [thread::spawn(move || drop(front)), thread::spawn(move || block_on(behind))];
+        threads.into_iter().for_each(|t| t.join().unwrap());
+        drop(one);
+        assert_eq!(s.available(), 2);
+    });
+}
+
+#[test]
+fn semaphore_serves_small_and_large_requests() {
+    model(2, On::Foreign, || {
+        let s = Arc::new(Semaphore::new(2));
+        let cell = Arc::new(UnsafeCell::new(0));
+        let threads = [(); 2].map(|()| {
+            let (s, cell) = (s.clone(), cell.clone());
+            thread::spawn(move || {
+                let _permits = block_on(s.acquire(2));
+                add(&cell);
+            })
+        });
+        drop(block_on(s.acquire(1)));
+        threads.into_iter().for_each(|t| t.join().unwrap());
+        assert_eq!(get(&cell), 2);
+        assert_eq!(s.available(), 2);
+    });
+}
