@@ -4,6 +4,8 @@ mod event;
 #[forbid(unsafe_code)]
 mod payload;
 mod queue;
+#[forbid(unsafe_code)]
+mod readers;
 
 pub mod cond;
 #[forbid(unsafe_code)]

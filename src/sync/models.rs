@@ -369,6 +369,81 @@ fn rwmutex_cancelled_writer_readmits_readers_ca10() {
     });
 }
 
+/// Readers that sign, or find the seat taken and count, against a writer that ends the sharing.
+#[test]
+fn rwmutex_shared_readers_and_a_writer() {
+    model(2, On::Worker, || {
+        let m = Arc::new(RwMutex::new(UnsafeCell::new(0)));
+        m.share();
+        let threads = [(); 2].map(|()| {
+            let m = m.clone();
+            thread::spawn(move || assert!(get(&block_on(m.rlock())) <= 1))
+        });
+        add(&block_on(m.lock()));
+        threads.into_iter().for_each(|t| t.join().unwrap());
+        assert_eq!(get(&m.try_lock().unwrap()), 1);
+    });
+}
+
+/// A reader that has signed leaves while a writer counts it, and another writer only tries.
+#[test]
+fn rwmutex_signed_reader_leaves_while_writers_come() {
+    model(3, On::Worker, || {
+        let m = Arc::new(RwMutex::new(UnsafeCell::new(0)));
+        m.share();
+        let leaves = {
+            let m = m.clone();
+            let mut lock = Box::pin(async move {
+                let guard = m.rlock().await;
+                assert!(get(&guard) <= 2);
+                // Goes on in the other thread.
+                let mut first = true;
+                std::future::poll_fn(|_| if std::mem::take(&mut first) { Poll::Pending } else { Poll::Ready(()) })
+                    .await;
+            });
+            assert!(poll(lock.as_mut()).is_pending());
+            lock
+        };
+        let tries = {
+            let m = m.clone();
+            move || {
+                if let Some(guard) = m.try_lock() {
+                    add(&guard);
+                }
+            }
+        };
+        let threads = [thread::spawn(move || block_on(leaves)), thread::spawn(tries)];
+        add(&block_on(m.lock()));
+        threads.into_iter().for_each(|t| t.join().unwrap());
+        assert!((1..=2).contains(&get(&m.try_lock().unwrap())));
+    });
+}
+
+/// The lock is shared again while a reader of the former sharing is on its way, and a second writer comes.
+#[test]
+fn rwmutex_shared_again_between_two_writers() {
+    model(2, On::Worker, || {
+        let m = Arc::new(RwMutex::new(UnsafeCell::new(0)));
+        m.share();
+        let threads = [
+            thread::spawn({
+                let m = m.clone();
+                move || assert!(get(&block_on(m.rlock())) <= 2)
+            }),
+            thread::spawn({
+                let m = m.clone();
+                move || {
+                    add(&block_on(m.lock()));
+                    m.share();
+                }
+            }),
+        ];
+        add(&block_on(m.lock()));
+        threads.into_iter().for_each(|t| t.join().unwrap());
+        assert_eq!(get(&m.try_lock().unwrap()), 2);
+    });
+}
+
 /// A grant of two permits races with its waiter's leaving; a follower takes what is left.
 #[test]
 fn semaphore_grant_against_cancel_ca13() {

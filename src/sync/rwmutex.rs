@@ -6,11 +6,15 @@
 //
 // | bits | meaning | changed by |
 // |---|---|---|
-// | `WRITER` | a writer has the lock, or has *announced* itself and waits for the readers to leave | taken from 0 and given back to 0 by compare-exchange (no one else about); else under the queues' lock |
+// | `WRITER` | a writer has the lock, or has *announced* itself and waits for the readers to leave | see below |
 // | `QUEUED` | somebody is in a queue | under the queues' lock |
+// | `SHARED` | readers may sign the table of `readers` instead | set by any reader; cleared under the queues' lock |
 // | the rest | readers that have the lock, and passers-by | anyone, by adding and subtracting `READER` |
 //
-// `QUEUED` implies `WRITER`. A reader adds itself and looks afterwards. If it finds `WRITER` it was a *passer-by*: it
+// `QUEUED` implies `WRITER`, and `WRITER` excludes `SHARED`. `WRITER` is taken from 0 and given back to 0 by
+// compare-exchange, with nobody else about; else it is changed under the queues' lock.
+//
+// A reader adds itself and looks afterwards. If it finds `WRITER` it was a *passer-by*: it
 // leaves again as any reader does, and queues. A passer-by touches no data, so a writer need not mind it; but the
 // writer's way in and out in one instruction is open only where there is none.
 //
@@ -24,6 +28,11 @@
 // wait, and then everyone behind it: a convoy that would never end. So who unlocks for a cohort, and each reader of
 // it, gives way at its next operation, and the cohort gets through. With eight goroutines on two processors, one write
 // in a hundred, that takes the contended writes from nearly all to one in a hundred.
+//
+// Readers from several processors do not count in the word, for it would pass from one to the other at each step: they
+// sign a table, each its own cache line (`SHARED`). A writer ends the sharing and then counts those who have signed,
+// and all goes on as above. Two processors that read all the time are three times as fast so, and more processors the
+// more.
 //
 // A writer that gives up after it has announced itself goes through the same motions as one that unlocks (CA-10).
 
@@ -40,10 +49,17 @@ use crate::coop;
 use crate::prim::atomic::{AtomicUsize, Ordering};
 use crate::prim::const_fn;
 use crate::sync::queue::{self, Guarded, Held, Queue, Stage, Waiter, Wakes};
+use crate::sync::readers::{self, Table};
 
 const WRITER: usize = 1;
 const QUEUED: usize = 2;
-const READER: usize = 4;
+const SHARED: usize = 4;
+const READER: usize = 8;
+
+/// How often a reader comes from another processor than the last one before the lock is shared.
+const SHARE: usize = 4;
+/// How often a writer tries to get a shared lock before it announces itself.
+const TRIES: usize = 8;
 
 /// A lock that lets many goroutines read its value, or one change it.
 ///
@@ -59,7 +75,7 @@ const READER: usize = 4;
 ///
 /// # When to use something else
 ///
-/// A [`Mutex`](crate::sync::Mutex) where the lock is held for moments: counting readers costs as much.
+/// A [`Mutex`](crate::sync::Mutex) where the lock is held for moments and changed often: a read lock costs as much.
 /// `std::sync::RwLock` where no lock is held across an `.await`. A channel where the value is handed on rather than
 /// shared.
 ///
@@ -126,6 +142,12 @@ impl<T> RwMutex<T> {
 }
 
 impl<T: ?Sized> RwMutex<T> {
+    /// Lets readers sign, as if they had come from several processors.
+    #[cfg(all(test, gopark_loom))]
+    pub(crate) fn share(&self) {
+        self.raw.share();
+    }
+
     /// Waits until no writer has the lock or waits for it, and takes it for reading. Go: `RLock`.
     ///
     /// # Cancellation
@@ -205,7 +227,7 @@ impl<T: ?Sized> RwMutex<T> {
     #[inline]
     #[doc(alias = "TryRLock")]
     pub fn try_rlock(&self) -> Option<RwMutexReadGuard<'_, T>> {
-        self.raw.try_rlock().then(|| RwMutexReadGuard::new(self))
+        self.raw.try_rlock().map(|seat| RwMutexReadGuard::new(self, seat))
     }
 
     /// Takes the lock for writing, if nobody has it at this instant. Go: `TryLock`.
@@ -298,6 +320,7 @@ impl<T: ?Sized + fmt::Debug> fmt::Debug for RwMutex<T> {
 #[doc(alias = "RUnlock")]
 pub struct RwMutexReadGuard<'a, T: ?Sized> {
     rwmutex: &'a RwMutex<T>,
+    seat: Seat<'a>,
     /// As good as a `&T`.
     _value: PhantomData<&'a T>,
 }
@@ -305,8 +328,8 @@ pub struct RwMutexReadGuard<'a, T: ?Sized> {
 impl<'a, T: ?Sized> RwMutexReadGuard<'a, T> {
     /// The caller has a read lock.
     #[inline]
-    fn new(rwmutex: &'a RwMutex<T>) -> Self {
-        RwMutexReadGuard { rwmutex, _value: PhantomData }
+    fn new(rwmutex: &'a RwMutex<T>, seat: Seat<'a>) -> Self {
+        RwMutexReadGuard { rwmutex, seat, _value: PhantomData }
     }
 
     /// The lock this is a read lock of.
@@ -328,7 +351,10 @@ impl<'a, T: ?Sized> RwMutexReadGuard<'a, T> {
 impl<T: ?Sized> Drop for RwMutexReadGuard<'_, T> {
     #[inline]
     fn drop(&mut self) {
-        self.rwmutex.raw.runlock();
+        match self.seat {
+            Some(seat) => self.rwmutex.raw.leave(seat),
+            None => self.rwmutex.raw.runlock(),
+        }
     }
 }
 
@@ -433,17 +459,19 @@ impl<'a, T: ?Sized> RLock<'a, T> {
     fn poll_inner(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<RwMutexReadGuard<'a, T>> {
         // SAFETY: nothing is moved out; a waiting stage stays where it is.
         let this = unsafe { self.get_unchecked_mut() };
-        if matches!(this.stage, Stage::New) && this.rwmutex.raw.rlock() {
+        let first = if matches!(this.stage, Stage::New) { this.rwmutex.raw.rlock() } else { None };
+        if let Some(seat) = first {
             this.stage = Stage::Done;
             coop::spend();
-        } else if this.rwmutex.raw.poll_reader(&mut this.stage, cx).is_pending() {
+            return Poll::Ready(RwMutexReadGuard::new(this.rwmutex, seat));
+        }
+        if this.rwmutex.raw.poll_reader(&mut this.stage, cx).is_pending() {
             coop::park_at(this.site, coop::Reason::RwMutexRLock);
             return Poll::Pending;
-        } else {
-            // The rest of the cohort comes first.
-            coop::spend_all();
         }
-        Poll::Ready(RwMutexReadGuard::new(this.rwmutex))
+        // The rest of the cohort comes first.
+        coop::spend_all();
+        Poll::Ready(RwMutexReadGuard::new(this.rwmutex, None))
     }
 }
 
@@ -546,12 +574,21 @@ impl Queues {
     }
 }
 
+/// Where a reader has signed; `None` if it is counted in the word.
+type Seat<'a> = Option<&'a AtomicUsize>;
+
 /// The lock without a value.
 struct Raw {
     /// The table is at the top of the file. Acquire where a lock is taken and where a writer is let in; Release where
     /// one is given up: each pairs with the others. What else happens to the word is ordered by the queues' lock.
     state: AtomicUsize,
+    /// Hints, lost at will: `SHARE` times the number of the last reader's processor, and how often that has changed.
+    crossings: AtomicUsize,
+    /// What is signed for this lock; 0 until it is first shared.
+    number: AtomicUsize,
     queues: Guarded<Queues>,
+    #[cfg(gopark_loom)]
+    table: Table,
 }
 
 impl Raw {
@@ -559,6 +596,10 @@ impl Raw {
         const fn new() -> Self {
             Raw {
                 state: AtomicUsize::new(0),
+                crossings: AtomicUsize::new(0),
+                number: AtomicUsize::new(0),
+                #[cfg(gopark_loom)]
+                table: Table::new(),
                 queues: Guarded::new(Queues {
                     readers: Queue::new(),
                     waiting: 0,
@@ -571,28 +612,46 @@ impl Raw {
         }
     }
 
+    fn table(&self) -> &Table {
+        #[cfg(not(gopark_loom))]
+        return &readers::TABLE;
+        #[cfg(gopark_loom)]
+        return &self.table;
+    }
+
     /// In, or has left no trace.
     #[inline]
-    fn rlock(&self) -> bool {
+    fn rlock(&self) -> Option<Seat<'_>> {
+        if let Some(seat) = self.sign() {
+            return Some(Some(seat));
+        }
         let s = self.state.fetch_add(READER, Ordering::Acquire);
         if s & WRITER == 0 && s < usize::MAX / 2 {
-            return true;
+            self.note_processor();
+            return Some(None);
         }
-        self.passed_by(s)
+        self.passed_by(s);
+        None
     }
 
     #[cold]
-    fn passed_by(&self, s: usize) -> bool {
+    fn passed_by(&self, s: usize) {
         self.runlock();
         // Only by leaking guards.
         assert!(s < usize::MAX / 2, "gopark: too many readers of a RwMutex");
-        false
     }
 
     #[inline]
-    fn try_rlock(&self) -> bool {
+    fn try_rlock(&self) -> Option<Seat<'_>> {
+        match self.sign() {
+            Some(seat) => Some(Some(seat)),
+            None => self.try_count().then_some(None),
+        }
+    }
+
+    /// In, by the word, or not. Not by adding first: a failed try must not be seen by anyone.
+    fn try_count(&self) -> bool {
         let mut s = self.state.load(Ordering::Relaxed);
-        // Not by adding first: a failed try must not be seen by anyone.
         while s & WRITER == 0 && s < usize::MAX / 2 {
             match self.state.compare_exchange_weak(s, s + READER, Ordering::Acquire, Ordering::Relaxed) {
                 Ok(_) => return true,
@@ -600,6 +659,75 @@ impl Raw {
             }
         }
         false
+    }
+
+    /// In, by the table, if the lock is shared and the seat free.
+    #[inline]
+    fn sign(&self) -> Option<&AtomicUsize> {
+        // Acquire: pairs with `share`, for the number.
+        if self.state.load(Ordering::Acquire) & SHARED == 0 {
+            return None;
+        }
+        let seat = self.table().sign(self.number.load(Ordering::Relaxed), coop::worker_index()?)?;
+        readers::model_fence();
+        // Also Acquire: what writers did before the lock was shared.
+        if self.state.load(Ordering::SeqCst) & SHARED != 0 {
+            return Some(seat);
+        }
+        // A writer has come between, and may have counted this as a reader.
+        self.leave(seat);
+        None
+    }
+
+    #[inline]
+    fn leave(&self, seat: &AtomicUsize) {
+        if !readers::erase(seat, self.number.load(Ordering::Relaxed)) {
+            self.runlock();
+        }
+    }
+
+    /// Shares the lock when readers have come from different processors for a while.
+    #[inline]
+    fn note_processor(&self) {
+        let Some(processor) = coop::worker_index() else { return };
+        let noted = self.crossings.load(Ordering::Relaxed);
+        if noted / SHARE != processor {
+            self.crossed(processor, noted % SHARE + 1);
+        }
+    }
+
+    #[cold]
+    fn crossed(&self, processor: usize, times: usize) {
+        self.crossings.store(processor * SHARE + times % SHARE, Ordering::Relaxed);
+        if times == SHARE {
+            self.share();
+        }
+    }
+
+    #[cold]
+    fn share(&self) {
+        if self.number.load(Ordering::Relaxed) == 0 {
+            // If two do this at once, one number stays unused.
+            let _ = self.number.compare_exchange(0, readers::number(), Ordering::Relaxed, Ordering::Relaxed);
+        }
+        let s = self.state.load(Ordering::Relaxed);
+        if s & WRITER == 0 {
+            // Release: with it, the number is seen. If it fails, there will be other readers.
+            let _ = self.state.compare_exchange(s, s | SHARED, Ordering::Release, Ordering::Relaxed);
+        }
+    }
+
+    /// The lock is not shared any more: counts the readers that have signed. With the queues' lock held.
+    fn count_signed(&self) {
+        readers::model_fence();
+        let number = self.number.load(Ordering::Relaxed);
+        for seat in self.table().signed(number) {
+            // In this order: the reader may leave as soon as it is erased.
+            self.state.fetch_add(READER, Ordering::Relaxed);
+            if !readers::erase(seat, number) {
+                self.state.fetch_sub(READER, Ordering::Relaxed);
+            }
+        }
     }
 
     #[inline]
@@ -612,7 +740,37 @@ impl Raw {
 
     #[inline]
     fn try_lock(&self) -> bool {
-        self.state.compare_exchange(0, WRITER, Ordering::Acquire, Ordering::Relaxed).is_ok()
+        match self.state.compare_exchange(0, WRITER, Ordering::Acquire, Ordering::Relaxed) {
+            Ok(_) => true,
+            Err(s) => s == SHARED && self.try_lock_shared(),
+        }
+    }
+
+    #[cold]
+    fn try_lock_shared(&self) -> bool {
+        // A failed try leaves no trace, not even this one: who comes now waits for the lock of the queues, no more.
+        let queues = self.queues.lock();
+        if self.table().signed(self.number.load(Ordering::Relaxed)).next().is_some()
+            || self.state.compare_exchange(SHARED, WRITER, Ordering::SeqCst, Ordering::Relaxed).is_err()
+        {
+            return false;
+        }
+        self.count_signed();
+        // A reader that passed by meanwhile does no harm, one that signed in time does.
+        if self.state.load(Ordering::Acquire) < READER {
+            return true;
+        }
+        drop(queues);
+        self.unlock();
+        false
+    }
+
+    /// A shared lock's readers run elsewhere, at this moment, and most are about to leave: that is worth a few tries.
+    fn try_lock_again(&self) -> bool {
+        (0..TRIES).any(|_| {
+            (0..10).for_each(|_| std::hint::spin_loop());
+            self.state.load(Ordering::Relaxed) == SHARED && self.try_lock_shared()
+        })
     }
 
     #[inline]
@@ -708,7 +866,7 @@ impl Raw {
         loop {
             let s = self.state.load(Ordering::Relaxed);
             if s & WRITER == 0 {
-                if self.try_rlock() {
+                if self.try_count() {
                     return true;
                 }
             } else if s & QUEUED != 0 || self.swap(s, s | QUEUED, Ordering::Relaxed) {
@@ -761,6 +919,7 @@ impl Raw {
     #[cold]
     fn poll_writer(&self, stage: &mut Stage<()>, cx: &mut Context<'_>) -> Poll<()> {
         let there = match stage {
+            Stage::New if self.try_lock_again() => true,
             Stage::New => self.enqueue_writer(stage, cx),
             Stage::Waiting(waiter) => self.look_writer(waiter, cx),
             Stage::Done => panic!("gopark: future polled after completion"),
@@ -775,19 +934,26 @@ impl Raw {
     fn enqueue_writer(&self, stage: &mut Stage<()>, cx: &mut Context<'_>) -> bool {
         *stage = Stage::Waiting(Waiter::new(cx.waker().clone(), ()));
         let Stage::Waiting(waiter) = &*stage else { unreachable!() };
+        // Dropped in reverse order: the lock first.
+        let mut own = None;
         let mut queues = self.queues.lock();
         loop {
             let s = self.state.load(Ordering::Relaxed);
             if s == 0 {
-                if self.try_lock() {
+                if self.swap(0, WRITER, Ordering::Acquire) {
                     return true;
                 }
-            } else if self.swap(s, s | WRITER | QUEUED, Ordering::Relaxed) {
+            } else if self.swap(s, s & !SHARED | WRITER | QUEUED, Ordering::SeqCst) {
                 // With readers only, this is the announcement.
                 queues.announced |= s & WRITER == 0;
                 // SAFETY: new, so not linked; pinned in the future, whose drop takes it off.
                 unsafe { queues.writers.push_back(waiter) };
-                return false;
+                if s & SHARED != 0 {
+                    self.count_signed();
+                    // There may have been none.
+                    own = self.let_writer_in(&mut queues);
+                }
+                return own.is_some();
             }
         }
     }
