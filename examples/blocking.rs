@@ -1,8 +1,9 @@
 //! Code that blocks its thread starves nobody: two ways to announce it, and what happens without.
 
 use std::sync::mpsc;
+use std::time::Instant;
 
-use gopark::{Runtime, block_in_place, go, unblock};
+use gopark::{Runtime, block_in_place, go, gosched, unblock};
 
 fn main() {
     // One processor: whoever blocked it would stop the world.
@@ -22,11 +23,13 @@ fn main() {
         println!("block_in_place: {got}");
         assert_eq!(got, "from a goroutine");
 
-        // Neither: the processor is taken away after some 10 ms. Nobody starves, but everybody waits for that.
+        // Neither: the processor is taken away after some 10 ms. Nobody starves, but everybody waits for that long.
+        gosched().await;
+        let start = Instant::now();
         let (tx, rx) = mpsc::channel();
         go(async move { tx.send("from a goroutine").unwrap() });
         let got = rx.recv().unwrap();
-        println!("unannounced: {got}");
+        println!("unannounced: {got}, after {:?}", start.elapsed());
         assert_eq!(got, "from a goroutine");
     });
 }

@@ -1,0 +1,381 @@
+//! What the benches share: each contender behind the same few words, so that a case is written once.
+
+#![allow(dead_code)] // each bench uses its part
+
+use std::future::{Future, pending};
+use std::hint::black_box;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use event_listener::Event;
+
+/// The numbers of worker threads that every case is run with.
+pub(crate) const PROCS: [usize; 2] = [1, 2];
+
+// ------------------------------------------------------------------------------------------------ executors
+
+/// Something that runs goroutines, whatever it calls them.
+pub(crate) trait Executor: Clone + Send + Sync + 'static {
+    const NAME: &'static str;
+    type Group: Group;
+
+    fn start(procs: usize) -> Self;
+    /// Runs `main` on a worker, and blocks this thread until it is done.
+    fn block_on<T: Send + 'static>(&self, main: impl Future<Output = T> + Send + 'static) -> T;
+    /// Spawns and forgets. Called on a worker.
+    fn go(&self, future: impl Future<Output = ()> + Send + 'static);
+    /// Spawns; the future that is returned waits for the result. Called on a worker.
+    fn join<T: Send + 'static>(
+        &self,
+        future: impl Future<Output = T> + Send + 'static,
+    ) -> impl Future<Output = T> + Send + 'static;
+    /// Spawns from a thread that is no worker.
+    fn go_from_outside(&self, future: impl Future<Output = ()> + Send + 'static);
+    fn yield_now() -> impl Future<Output = ()> + Send;
+}
+
+/// Waits until all of a number of things are done.
+pub(crate) trait Group: Clone + Send + Sync + 'static {
+    fn of(n: usize) -> Self;
+    fn done(&self);
+    fn wait(&self) -> impl Future<Output = ()> + Send;
+}
+
+impl Group for gopark::sync::WaitGroup {
+    fn of(n: usize) -> Self {
+        let group = Self::new();
+        group.add(n);
+        group
+    }
+
+    fn done(&self) {
+        self.done();
+    }
+
+    async fn wait(&self) {
+        self.wait().await;
+    }
+}
+
+/// The others' wait group: the least that does it.
+#[derive(Clone)]
+pub(crate) struct Latch(Arc<(AtomicUsize, Event)>);
+
+impl Group for Latch {
+    fn of(n: usize) -> Self {
+        Self(Arc::new((AtomicUsize::new(n), Event::new())))
+    }
+
+    fn done(&self) {
+        if self.0.0.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.1.notify(usize::MAX);
+        }
+    }
+
+    async fn wait(&self) {
+        while self.0.0.load(Ordering::Acquire) != 0 {
+            let listener = self.0.1.listen();
+            if self.0.0.load(Ordering::Acquire) != 0 {
+                listener.await;
+            }
+        }
+    }
+}
+
+#[derive(Clone)]
+pub(crate) struct Gopark(Arc<gopark::Runtime>);
+
+impl Executor for Gopark {
+    const NAME: &'static str = "gopark";
+    type Group = gopark::sync::WaitGroup;
+
+    fn start(procs: usize) -> Self {
+        Self(Arc::new(gopark::Runtime::builder().gomaxprocs(procs).build().expect("threads")))
+    }
+
+    fn block_on<T: Send + 'static>(&self, main: impl Future<Output = T> + Send + 'static) -> T {
+        self.0.block_on(main)
+    }
+
+    #[inline(always)]
+    fn go(&self, future: impl Future<Output = ()> + Send + 'static) {
+        gopark::go(future);
+    }
+
+    #[inline(always)]
+    fn join<T: Send + 'static>(
+        &self,
+        future: impl Future<Output = T> + Send + 'static,
+    ) -> impl Future<Output = T> + Send + 'static {
+        let handle = gopark::go(future);
+        async { handle.await.expect("does not panic") }
+    }
+
+    fn go_from_outside(&self, future: impl Future<Output = ()> + Send + 'static) {
+        self.0.go(future);
+    }
+
+    #[inline(always)]
+    fn yield_now() -> impl Future<Output = ()> + Send {
+        gopark::gosched()
+    }
+}
+
+#[derive(Clone)]
+pub(crate) struct Tokio(Arc<tokio::runtime::Runtime>);
+
+impl Executor for Tokio {
+    const NAME: &'static str = "tokio";
+    type Group = Latch;
+
+    fn start(procs: usize) -> Self {
+        let builder = &mut tokio::runtime::Builder::new_multi_thread();
+        Self(Arc::new(builder.worker_threads(procs).enable_time().build().expect("threads")))
+    }
+
+    fn block_on<T: Send + 'static>(&self, main: impl Future<Output = T> + Send + 'static) -> T {
+        self.0.block_on(self.0.spawn(main)).expect("does not panic")
+    }
+
+    #[inline(always)]
+    fn go(&self, future: impl Future<Output = ()> + Send + 'static) {
+        tokio::spawn(future);
+    }
+
+    #[inline(always)]
+    fn join<T: Send + 'static>(
+        &self,
+        future: impl Future<Output = T> + Send + 'static,
+    ) -> impl Future<Output = T> + Send + 'static {
+        let handle = tokio::spawn(future);
+        async { handle.await.expect("does not panic") }
+    }
+
+    fn go_from_outside(&self, future: impl Future<Output = ()> + Send + 'static) {
+        self.0.spawn(future);
+    }
+
+    #[inline(always)]
+    fn yield_now() -> impl Future<Output = ()> + Send {
+        tokio::task::yield_now()
+    }
+}
+
+/// `async-executor`, on threads that do nothing but run it.
+#[derive(Clone)]
+pub(crate) struct Smol(Arc<SmolThreads>);
+
+struct SmolThreads {
+    executor: Arc<async_executor::Executor<'static>>,
+    stop: async_channel::Sender<()>,
+    threads: Vec<thread::JoinHandle<()>>,
+}
+
+impl Drop for SmolThreads {
+    fn drop(&mut self) {
+        self.stop.close();
+        for thread in self.threads.drain(..) {
+            thread.join().expect("does not panic");
+        }
+    }
+}
+
+impl Executor for Smol {
+    const NAME: &'static str = "async-executor";
+    type Group = Latch;
+
+    fn start(procs: usize) -> Self {
+        let executor = Arc::new(async_executor::Executor::new());
+        let (stop, stopped) = async_channel::bounded::<()>(1);
+        let run = |_| {
+            let (executor, stopped) = (executor.clone(), stopped.clone());
+            thread::spawn(move || {
+                let _ = futures_lite::future::block_on(executor.run(stopped.recv()));
+            })
+        };
+        let threads = (0..procs).map(run).collect();
+        Self(Arc::new(SmolThreads { executor, stop, threads }))
+    }
+
+    fn block_on<T: Send + 'static>(&self, main: impl Future<Output = T> + Send + 'static) -> T {
+        futures_lite::future::block_on(self.0.executor.spawn(main))
+    }
+
+    #[inline(always)]
+    fn go(&self, future: impl Future<Output = ()> + Send + 'static) {
+        self.0.executor.spawn(future).detach();
+    }
+
+    #[inline(always)]
+    fn join<T: Send + 'static>(
+        &self,
+        future: impl Future<Output = T> + Send + 'static,
+    ) -> impl Future<Output = T> + Send + 'static {
+        self.0.executor.spawn(future)
+    }
+
+    fn go_from_outside(&self, future: impl Future<Output = ()> + Send + 'static) {
+        self.0.executor.spawn(future).detach();
+    }
+
+    #[inline(always)]
+    fn yield_now() -> impl Future<Output = ()> + Send {
+        futures_lite::future::yield_now()
+    }
+}
+
+// ------------------------------------------------------------------------------------------------ channels
+
+/// A kind of channel, and what it is run on.
+pub(crate) trait Channel: Send + Sync + 'static {
+    const NAME: &'static str;
+    type On: Executor;
+    type Sender: Clone + Send + Sync + 'static;
+    type Receiver: Send + 'static;
+
+    /// `capacity` 0 is a rendezvous, where there is one; else it is 1.
+    fn new(capacity: usize) -> (Self::Sender, Self::Receiver);
+    /// False if nobody can receive any more.
+    fn send(sender: &Self::Sender, value: usize) -> impl Future<Output = bool> + Send;
+    fn recv(receiver: &mut Self::Receiver) -> impl Future<Output = Option<usize>> + Send;
+    fn try_recv(receiver: &mut Self::Receiver) -> Option<usize>;
+}
+
+/// A channel that several may receive from.
+pub(crate) trait Shared: Channel {
+    fn share(receiver: &Self::Receiver) -> Self::Receiver;
+}
+
+macro_rules! channel {
+    (
+        $kind:ident $name:ident on $on:ty, $label:literal, $tx:ty, $rx:ty;
+        new |$capacity:ident| $new:expr;
+        send |$sender:ident, $value:ident| $send:expr;
+        recv |$receiver:ident| $recv:expr;
+        try_recv |$try_receiver:ident| $try_recv:expr;
+    ) => {
+        pub(crate) struct $name;
+
+        impl Channel for $name {
+            const NAME: &'static str = $label;
+            type On = $on;
+            type Sender = $tx;
+            type Receiver = $rx;
+
+            fn new($capacity: usize) -> ($tx, $rx) {
+                $new
+            }
+
+            #[inline(always)]
+            async fn send($sender: &$tx, $value: usize) -> bool {
+                $send.await.is_ok()
+            }
+
+            #[inline(always)]
+            async fn recv($receiver: &mut $rx) -> Option<usize> {
+                $recv
+            }
+
+            #[inline(always)]
+            fn try_recv($try_receiver: &mut $rx) -> Option<usize> {
+                $try_recv
+            }
+        }
+
+        channel!($kind $name);
+    };
+    (shared $name:ident) => {
+        impl Shared for $name {
+            fn share(receiver: &Self::Receiver) -> Self::Receiver {
+                receiver.clone()
+            }
+        }
+    };
+    (single $name:ident) => {};
+}
+
+channel! {
+    shared Ours on Gopark, "gopark", gopark::chan::Sender<usize>, gopark::chan::Receiver<usize>;
+    new |capacity| gopark::chan::bounded(capacity);
+    send |sender, value| sender.send(value);
+    recv |receiver| receiver.recv().await;
+    try_recv |receiver| receiver.try_recv().ok();
+}
+
+channel! {
+    shared OursOnTokio on Tokio, "gopark-on-tokio", gopark::chan::Sender<usize>, gopark::chan::Receiver<usize>;
+    new |capacity| gopark::chan::bounded(capacity);
+    send |sender, value| sender.send(value);
+    recv |receiver| receiver.recv().await;
+    try_recv |receiver| receiver.try_recv().ok();
+}
+
+channel! {
+    single TokioMpsc on Tokio, "tokio", tokio::sync::mpsc::Sender<usize>, tokio::sync::mpsc::Receiver<usize>;
+    new |capacity| tokio::sync::mpsc::channel(capacity.max(1));
+    send |sender, value| sender.send(value);
+    recv |receiver| receiver.recv().await;
+    try_recv |receiver| receiver.try_recv().ok();
+}
+
+channel! {
+    shared KanalOnTokio on Tokio, "kanal-on-tokio", kanal::AsyncSender<usize>, kanal::AsyncReceiver<usize>;
+    new |capacity| kanal::bounded_async(capacity);
+    send |sender, value| sender.send(value);
+    recv |receiver| receiver.recv().await.ok();
+    try_recv |receiver| receiver.try_recv().ok().flatten();
+}
+
+channel! {
+    shared FlumeOnTokio on Tokio, "flume-on-tokio", flume::Sender<usize>, flume::Receiver<usize>;
+    new |capacity| flume::bounded(capacity);
+    send |sender, value| sender.send_async(value);
+    recv |receiver| receiver.recv_async().await.ok();
+    try_recv |receiver| receiver.try_recv().ok();
+}
+
+channel! {
+    shared AsyncChannel on Smol, "async-channel", async_channel::Sender<usize>, async_channel::Receiver<usize>;
+    new |capacity| async_channel::bounded(capacity.max(1));
+    send |sender, value| sender.send(value);
+    recv |receiver| receiver.recv().await.ok();
+    try_recv |receiver| receiver.try_recv().ok();
+}
+
+// ------------------------------------------------------------------------------------------------ measuring
+
+/// For criterion: `case` does at least `n` operations and says how many and how long it took; what comes out is the
+/// time of `n`.
+///
+/// Criterion's own loop measures one thread. Here one iteration is one operation, and thousands of them are one run.
+pub(crate) fn time_of<E: Executor, F: Future<Output = (u64, Duration)> + Send + 'static>(
+    executor: &E,
+    n: u64,
+    case: impl FnOnce(E, u64) -> F,
+) -> Duration {
+    let (done, took) = executor.block_on(case(executor.clone(), n));
+    took.mul_f64(n as f64 / done as f64)
+}
+
+/// Computes for about this long, without a system call.
+pub(crate) fn compute(time: Duration) {
+    let start = Instant::now();
+    while start.elapsed() < time {
+        for i in 0..100 {
+            black_box(i);
+        }
+    }
+}
+
+/// Waits for ever.
+pub(crate) async fn for_ever() {
+    pending::<()>().await;
+}
+
+/// Whether the bench was started to measure: by `cargo bench`, and not for a trial.
+pub(crate) fn measures() -> bool {
+    let args: Vec<String> = std::env::args().collect();
+    args.iter().any(|arg| arg == "--bench") && !args.iter().any(|arg| arg == "--test")
+}
