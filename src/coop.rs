@@ -6,7 +6,7 @@
 use std::cell::Cell;
 use std::panic::Location;
 use std::ptr;
-use std::sync::atomic::{AtomicPtr, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicUsize, Ordering};
 use std::task::{Context, Waker};
 
 /// Operations that may complete in one poll before the goroutine must let others run.
@@ -62,6 +62,9 @@ struct Local {
     task: Cell<*const ()>,
     /// The running goroutine's note of where it waits; null outside a worker.
     wait: Cell<*const Wait>,
+    /// Where to count that the running goroutine wakes others while it unwinds, and whether that is done.
+    crashes: Cell<*const AtomicUsize>,
+    unwinding: Cell<bool>,
     /// The slot of the processor that this thread holds.
     worker: Cell<usize>,
 }
@@ -74,6 +77,8 @@ thread_local! {
             budget: Cell::new(u32::MAX),
             task: Cell::new(ptr::null()),
             wait: Cell::new(ptr::null()),
+            crashes: Cell::new(ptr::null()),
+            unwinding: Cell::new(false),
             worker: Cell::new(NO_WORKER),
         }
     };
@@ -83,13 +88,14 @@ thread_local! {
 ///
 /// # Safety
 ///
-/// `wait` stays valid until [`leave`].
+/// `wait` and `crashes` stay valid until [`leave`].
 #[inline(always)]
-pub(crate) unsafe fn enter(task: *const (), wait: *const Wait) {
+pub(crate) unsafe fn enter(task: *const (), wait: *const Wait, crashes: *const AtomicUsize) {
     LOCAL.with(|l| {
         l.budget.set(BUDGET);
         l.task.set(task);
         l.wait.set(wait);
+        l.crashes.set(crashes);
     });
 }
 
@@ -99,6 +105,31 @@ pub(crate) fn leave() {
     LOCAL.with(|l| {
         l.task.set(ptr::null());
         l.wait.set(ptr::null());
+        if l.unwinding.get() {
+            l.unwinding.set(false);
+            // SAFETY: `enter` promised that it is valid until now.
+            unsafe { &*l.crashes.get() }.fetch_sub(1, Ordering::Release);
+        }
+        l.crashes.set(ptr::null());
+    });
+}
+
+/// The running goroutine is about to wake somebody. If it unwinds, a crash may be on its way, which must win against a
+/// main that returns because of this wake.
+#[inline(always)]
+pub(crate) fn note_unwinding() {
+    if std::thread::panicking() {
+        note_unwinding_slow();
+    }
+}
+
+#[cold]
+fn note_unwinding_slow() {
+    LOCAL.with(|l| {
+        if !l.crashes.get().is_null() && !l.unwinding.replace(true) {
+            // SAFETY: `enter` promised that it is valid until `leave`.
+            unsafe { &*l.crashes.get() }.fetch_add(1, Ordering::Release);
+        }
     });
 }
 

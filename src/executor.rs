@@ -232,6 +232,8 @@ fn contain(drop: impl FnOnce()) {
 /// A panic that nobody has seen yet.
 pub(crate) struct Unrecovered {
     executor: &'static Executor,
+    /// Of which of the executor's runtimes it was.
+    generation: usize,
     pub(crate) id: u64,
     spawned_at: &'static Location<'static>,
     payload: Option<Box<dyn Any + Send>>,
@@ -247,7 +249,7 @@ impl Unrecovered {
 impl Drop for Unrecovered {
     fn drop(&mut self) {
         if let Some(payload) = self.payload.take() {
-            self.executor.unrecovered(self.id, self.spawned_at, payload);
+            self.executor.unrecovered(self.generation, self.id, self.spawned_at, payload);
         }
     }
 }
@@ -293,7 +295,9 @@ impl<F: Future> Future for Goroutine<F> {
 #[inline(never)]
 fn panicked(g: &G, payload: Box<dyn Any + Send>) -> Stop {
     let executor = g.shard.executor();
-    Stop::Panicked(Box::new(Unrecovered { executor, id: g.id, spawned_at: g.spawned_at, payload: Some(payload) }))
+    let generation = executor.generation.load(Ordering::Relaxed);
+    let (id, spawned_at, payload) = (g.id, g.spawned_at, Some(payload));
+    Stop::Panicked(Box::new(Unrecovered { executor, generation, id, spawned_at, payload }))
 }
 
 /// The goroutine parks for the first time: from here on the registry knows it.
@@ -523,8 +527,6 @@ struct Machine {
     running: Cell<*const G>,
     /// The running goroutine asked to go behind everybody.
     yielding: Cell<bool>,
-    /// The running goroutine wakes others while it unwinds.
-    unwinding: Cell<bool>,
     given: AtomicPtr<Processor>,
     given_searching: AtomicBool,
     /// The monitor's notes: the polls begun when it last looked, since when, and the thread's CPU time then.
@@ -544,7 +546,6 @@ thread_local! {
             polling: AtomicBool::new(false),
             running: Cell::new(ptr::null()),
             yielding: Cell::new(false),
-            unwinding: Cell::new(false),
             given: AtomicPtr::new(ptr::null_mut()),
             given_searching: AtomicBool::new(false),
             seen_polls: Cell::new(0),
@@ -654,6 +655,8 @@ struct Processor {
     polls: AtomicU32,
     /// The machine that holds it, as the scheduler's lock has it.
     owner: Cell<Option<NonNull<Machine>>>,
+    /// A thread that is being started will hold it; under the same lock.
+    promised: Cell<bool>,
 }
 
 // SAFETY: `owner` is under the scheduler's lock; `tick` and `random` are the holder's; the rest is `Sync`.
@@ -671,6 +674,7 @@ impl Processor {
             random: Cell::new(fastrand::u64(..)),
             polls: AtomicU32::new(0),
             owner: Cell::new(None),
+            promised: Cell::new(false),
         }
     }
 
@@ -697,6 +701,10 @@ pub(crate) struct Executor {
     /// For goroutines that are spawned, or end, on threads without a processor.
     foreign: Shard,
     closing: AtomicBool,
+    /// Counts the runtimes that it has been.
+    generation: AtomicUsize,
+    /// Its runtime was dropped by one of its own goroutines: the monitor does the rest.
+    orphaned: AtomicBool,
     /// Machines whose goroutine wakes others while it unwinds: a crash may be on its way.
     unwinding: AtomicUsize,
     sched: Mutex<Sched>,
@@ -792,6 +800,8 @@ impl Executor {
             processors: [const { AtomicPtr::new(ptr::null_mut()) }; MAX_PROCESSORS],
             foreign: Shard::new(),
             closing: AtomicBool::new(false),
+            generation: AtomicUsize::new(0),
+            orphaned: AtomicBool::new(false),
             unwinding: AtomicUsize::new(0),
             sched: Mutex::new(Sched {
                 idle: Vec::new(),
@@ -823,7 +833,14 @@ impl Executor {
 
     /// Makes `self` this thread's [`current`](Self::current) until the guard goes.
     pub(crate) fn make_current(&'static self) -> Entered {
-        Entered(Machine::with(|m| m.executor.replace(self)))
+        Machine::with(|m| {
+            let (executor, processor) = (m.executor.replace(self), m.processor.get());
+            if !ptr::eq(executor, self) {
+                // The processor that this thread may hold is the other runtime's.
+                m.processor.set(ptr::null());
+            }
+            Entered { executor, processor }
+        })
     }
 
     /// True inside a goroutine's poll.
@@ -871,12 +888,12 @@ impl Executor {
             };
             // SAFETY: passed on to the caller.
             let (task, handle) = unsafe { self.allocate_goroutine(future, shard, id, spawned_at) };
+            if self.closing.load(Ordering::Relaxed) {
+                drop(held);
+                self.discard(task);
+                return handle;
+            }
             let old = match held {
-                Some(_) if self.closing.load(Ordering::Relaxed) => {
-                    drop(held);
-                    self.discard(task);
-                    return handle;
-                }
                 Some(_) => m.swap_next(task.into_raw().as_ptr()),
                 None => {
                     self.submit(task);
@@ -928,15 +945,17 @@ impl Executor {
         &'static self,
         future: F,
         spawned_at: &'static Location<'static>,
-    ) -> JoinTask<Outcome<F::Output>, G> {
+    ) -> (JoinTask<Outcome<F::Output>, G>, u64) {
         let (shard, mut id) = self.start_foreign();
         if !MAIN_ID_TAKEN.swap(true, Ordering::Relaxed) {
             id = 1;
         }
         // SAFETY: passed on to the caller.
         let (task, handle) = unsafe { self.allocate_goroutine(future, shard, id, spawned_at) };
+        // Before it can run: what it spawns may crash at once.
+        let key = self.enter_main(Main::Goroutine(task.metadata()));
         self.submit(task);
-        handle
+        (handle, key)
     }
 
     #[cold]
@@ -976,18 +995,10 @@ impl Executor {
         sum(|shard| &shard.started).wrapping_sub(finished)
     }
 
-    /// Submits from a thread without a processor.
+    /// Submits from a thread without a processor. Of a runtime that shuts down the queue is emptied by its shutdown,
+    /// never here: a waker runs nobody's destructors.
     fn submit(&'static self, task: Task) {
-        if self.closing.load(Ordering::Relaxed) {
-            // A runtime that shuts down runs nobody; a goroutine's destructors run on the spot.
-            return self.discard(task);
-        }
         self.push_global(task);
-        // SeqCst with the store in `shutdown`: either it sees the task in the queue, or this sees it closing.
-        prim::full_fence();
-        if self.closing.load(Ordering::Relaxed) {
-            self.drain();
-        }
     }
 
     #[inline]
@@ -1079,6 +1090,7 @@ impl Executor {
         match started {
             Ok(_) => {
                 sched.starting += 1;
+                processor.promised.set(true);
                 Ok(())
             }
             Err(error) => {
@@ -1109,6 +1121,7 @@ impl Executor {
             {
                 let mut sched = lock(&self.sched);
                 sched.starting -= 1;
+                first.promised.set(false);
                 sched.machines.push(me.clone());
                 first.owner.set(Some(me.machine));
             }
@@ -1184,7 +1197,7 @@ impl Executor {
         let wait = ptr::from_ref(&task.metadata().wait);
         let raw = task.into_raw();
         // SAFETY: the metadata is used only while the task is being polled.
-        unsafe { coop::enter(raw.as_ptr(), wait) };
+        unsafe { coop::enter(raw.as_ptr(), wait, &self.unwinding) };
         m.polling.store(true, Ordering::Relaxed);
         m.yielding.set(false);
         // Release: whoever takes the processor from here on sees it as it is now.
@@ -1196,10 +1209,6 @@ impl Executor {
         prim::light_fence();
         m.polling.store(false, Ordering::Relaxed);
         coop::leave();
-        if m.unwinding.get() {
-            m.unwinding.set(false);
-            self.unwinding.fetch_sub(1, Ordering::Release);
-        }
         !m.revoked.load(Ordering::Relaxed) || self.still_mine(m, processor)
     }
 
@@ -1443,9 +1452,13 @@ impl Executor {
                 if self.closing.load(Ordering::Relaxed) {
                     sched.monitor = None;
                     self.ended.notify_all();
+                    drop(sched);
+                    if self.orphaned.load(Ordering::SeqCst) {
+                        self.shutdown(SHUTDOWN_GRACE);
+                    }
                     return;
                 }
-                if self.idle.idle() >= self.procs.load(Ordering::Relaxed) {
+                if self.all_processors().all(|processor| processor.owner.get().is_none() && !processor.promised.get()) {
                     sched.monitor_asleep = true;
                 } else {
                     self.rescue(&mut sched);
@@ -1510,7 +1523,7 @@ impl Executor {
                 wants_thief = true;
             } else {
                 self.hand_off(sched, processor, next);
-                progress = true;
+                (progress, wants_thief) = (true, true);
             }
         }
         // A run-next slot that waits for a long poll; or, as a net under the protocol, work that nobody was woken for.
@@ -1565,7 +1578,8 @@ impl Executor {
         for slot in before..procs {
             let Some(processor) = self.processor(slot) else { continue };
             // One that was retired and is still held goes on as if nothing had happened.
-            if processor.owner.get().is_none() && !sched.idle.iter().any(|idle| ptr::eq(*idle, processor)) {
+            let held = processor.owner.get().is_some() || processor.promised.get();
+            if !held && !sched.idle.iter().any(|idle| ptr::eq(*idle, processor)) {
                 sched.idle.push(processor);
                 self.idle.announce(false);
             }
@@ -1616,6 +1630,8 @@ impl Executor {
             let work = !next.is_null() || this.has_work();
             if work || processor.slot >= this.procs.load(Ordering::Relaxed) {
                 this.hand_off(&mut sched, processor, next);
+                drop(sched);
+                this.notify();
             } else {
                 processor.owner.set(None);
                 sched.idle.push(processor);
@@ -1662,7 +1678,7 @@ impl Executor {
 
     /// Reports a panic that nobody will see, and acts on it.
     #[cold]
-    fn unrecovered(&self, id: u64, spawned_at: &Location<'_>, payload: Box<dyn Any + Send>) {
+    fn unrecovered(&self, generation: usize, id: u64, spawned_at: &Location<'_>, payload: Box<dyn Any + Send>) {
         // A closed stderr is no reason for a second panic.
         let _ = writeln!(
             io::stderr(),
@@ -1672,7 +1688,8 @@ impl Executor {
             spawned_at.column()
         );
         let mut mains = lock(&self.mains);
-        if mains.on_panic == OnPanic::Isolate || self.closing.load(Ordering::Relaxed) {
+        let over = self.closing.load(Ordering::Relaxed) || self.generation.load(Ordering::Relaxed) != generation;
+        if mains.on_panic == OnPanic::Isolate || over {
             drop(mains);
             contain(|| drop(payload));
             return;
@@ -1702,9 +1719,12 @@ impl Executor {
     /// Ends the executor: drops every goroutine, ends every thread. Returns how many goroutines are left because they
     /// block their thread, after waiting for them for `grace`.
     pub(crate) fn shutdown(&'static self, grace: Duration) -> usize {
+        let own = Machine::with(|m| ptr::eq(m.executor.get(), self) && m.polling.load(Ordering::Relaxed));
+        if own {
+            self.orphaned.store(true, Ordering::SeqCst);
+        }
         self.closing.store(true, Ordering::SeqCst);
         prim::full_fence();
-        let own = Machine::with(|m| ptr::eq(m.executor.get(), self) && m.polling.load(Ordering::Relaxed));
         let deadline = Instant::now().checked_add(grace);
         loop {
             {
@@ -1714,12 +1734,12 @@ impl Executor {
                     monitor.unpark();
                 }
             }
-            self.abort_all();
-            self.drain();
             if own {
-                // One of its own goroutines drops the runtime: its machine does the rest once this poll has ended.
+                // One of its own goroutines drops the runtime: the monitor does the rest, once this poll has ended.
                 return self.live();
             }
+            self.abort_all();
+            self.drain();
             let sched = lock(&self.sched);
             if sched.machines.is_empty() && sched.starting == 0 && sched.monitor.is_none() && self.live() == 0 {
                 drop(sched);
@@ -1745,6 +1765,8 @@ impl Executor {
         sched.idle.clear();
         sched.spare.clear();
         self.procs.store(0, Ordering::SeqCst);
+        self.generation.fetch_add(1, Ordering::SeqCst);
+        self.orphaned.store(false, Ordering::SeqCst);
         while self.idle.idle() > 0 {
             self.idle.taken();
         }
@@ -1823,9 +1845,7 @@ fn schedule(task: Task, info: ScheduleInfo) {
         if !ptr::eq(m.executor.get(), executor) {
             return executor.submit(task);
         }
-        if thread::panicking() && m.polling.load(Ordering::Relaxed) && !m.unwinding.replace(true) {
-            executor.unwinding.fetch_add(1, Ordering::Release);
-        }
+        coop::note_unwinding();
         let Some(held) = m.hold() else { return executor.submit(task) };
         let processor = held.processor;
         if info.woken_while_running {
@@ -1847,12 +1867,18 @@ fn schedule(task: Task, info: ScheduleInfo) {
     });
 }
 
-/// Restores the thread's current executor.
-pub(crate) struct Entered(*const Executor);
+/// Restores the thread's current executor, and its processor.
+pub(crate) struct Entered {
+    executor: *const Executor,
+    processor: *const Processor,
+}
 
 impl Drop for Entered {
     fn drop(&mut self) {
-        Machine::with(|m| m.executor.set(self.0));
+        Machine::with(|m| {
+            m.executor.set(self.executor);
+            m.processor.set(self.processor);
+        });
     }
 }
 

@@ -273,8 +273,7 @@ where
     assert_not_in_goroutine();
     let guard = AbortOnUnwind;
     // SAFETY: the task resolves once the future is dropped, and this waits for it, come what may.
-    let mut task = unsafe { executor.spawn_main(main, site) };
-    let key = executor.enter_main(Main::Goroutine(task.metadata()));
+    let (mut task, key) = unsafe { executor.spawn_main(main, site) };
     let outcome = block_thread_on(&mut task);
     let crash = executor.leave_main(key);
     std::mem::forget(guard);
@@ -284,23 +283,25 @@ where
 #[track_caller]
 fn run_main_locally<F: Future>(executor: &'static Executor, main: F) -> F::Output {
     /// Ends the main's time as a goroutine of the runtime.
-    struct Leave(&'static Executor, bool);
+    struct Leave(&'static Executor, Option<u64>);
     impl Drop for Leave {
         fn drop(&mut self) {
-            Executor::set_polling(self.1);
             self.0.finished();
+            // A main whose destructor panicked is not in progress any more either.
+            if let Some(key) = self.1.take() {
+                drop(self.0.leave_main(key));
+            }
         }
     }
 
     assert_not_in_goroutine();
     let _current = executor.make_current();
     executor.local_main_started();
-    let leave = Leave(executor, false);
-    let mut key = None;
+    let mut leave = Leave(executor, None);
     let result = {
         let mut main = pin!(main);
         block_thread_on(poll_fn(|cx| {
-            let key = *key.get_or_insert_with(|| executor.enter_main(Main::Local(cx.waker().clone())));
+            let key = *leave.1.get_or_insert_with(|| executor.enter_main(Main::Local(cx.waker().clone())));
             if executor.main_crashed(key) {
                 return Poll::Ready(None);
             }
@@ -314,8 +315,8 @@ fn run_main_locally<F: Future>(executor: &'static Executor, main: F) -> F::Outpu
             }
         }))
     };
+    let crash = leave.1.take().and_then(|key| executor.leave_main(key));
     drop(leave);
-    let crash = key.and_then(|key| executor.leave_main(key));
     match (crash, result) {
         (Some(payload), _) | (None, Some(Err(payload))) => resume_unwind(payload),
         (None, Some(Ok(value))) => value,

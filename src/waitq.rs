@@ -35,6 +35,7 @@ impl Wake {
     #[inline(always)]
     pub(crate) fn wake(self) {
         if let Some(waker) = self.0 {
+            crate::coop::note_unwinding();
             waker.wake();
         }
     }

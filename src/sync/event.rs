@@ -265,6 +265,7 @@ impl Batch {
     /// Wakes all, in order.
     fn wake(mut self) {
         if let Some(waker) = self.first.take() {
+            crate::coop::note_unwinding();
             waker.wake();
         }
         while let Some(waker) = self.rest.pop_front() {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::panic::Location;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
 use super::event::{Event, Listener};
@@ -45,17 +45,31 @@ pub struct WaitGroup {
     shared: Arc<Shared>,
 }
 
-/// | `count` | meaning | left by |
+/// One word, so that a round ends in the same instant as its counter reaches zero; a wait that begins after that belongs
+/// to the next round, though the notification of this one may still be on its way.
+///
+/// | `word` | meaning | left by |
 /// |---|---|---|
-/// | n | n goroutines are not done | `add`: n + k; `done`: n − 1, which on 0 notifies all who listen |
+/// | (round, n) | n goroutines of this round are not done | `add`: (round, n + k); `done`: (round, n − 1) |
+/// | (round, 1) | the last one | `done`: (round + 1, 0), and then it notifies all who listen |
 struct Shared {
-    count: AtomicUsize,
+    word: AtomicU64,
     zero: Event,
+}
+
+const ROUND: u64 = 1 << 32;
+
+fn count(word: u64) -> usize {
+    (word % ROUND) as usize
+}
+
+fn round(word: u64) -> u64 {
+    word / ROUND
 }
 
 impl Default for Shared {
     fn default() -> Self {
-        Self { count: AtomicUsize::new(0), zero: Event::new() }
+        Self { word: AtomicU64::new(0), zero: Event::new() }
     }
 }
 
@@ -73,7 +87,7 @@ impl WaitGroup {
     ///
     /// # Panics
     ///
-    /// If the counter exceeds `isize::MAX`.
+    /// If the counter exceeds 2^31 − 1: "sync: WaitGroup counter overflow".
     ///
     /// ```
     /// let wg = gopark::sync::WaitGroup::new();
@@ -85,11 +99,11 @@ impl WaitGroup {
     #[doc(alias = "Add")]
     #[track_caller]
     pub fn add(&self, n: usize) {
-        let before = self.shared.count.fetch_add(n, Ordering::SeqCst);
-        assert!(
-            before.checked_add(n).is_some_and(|sum| sum <= isize::MAX as usize),
-            "sync: WaitGroup counter overflow"
-        );
+        // Relaxed to begin with: a goroutine is told of its membership by other means.
+        let before = self.shared.word.load(Ordering::Relaxed);
+        let room = usize::try_from(ROUND / 2).map_or(usize::MAX, |most| most - count(before));
+        assert!(n < room, "sync: WaitGroup counter overflow");
+        self.shared.word.fetch_add(n as u64, Ordering::SeqCst);
     }
 
     /// Takes one from the counter; at zero every wait ends. Go: `wg.Done()`.
@@ -108,11 +122,19 @@ impl WaitGroup {
     #[inline]
     #[track_caller]
     pub fn done(&self) {
-        // SeqCst: pairs with `Event::listen`; also Release for the waits that this ends.
-        match self.shared.count.fetch_sub(1, Ordering::SeqCst) {
-            1 => self.reached_zero(),
-            0 => self.went_negative(),
-            _ => {}
+        let mut word = self.shared.word.load(Ordering::Relaxed);
+        loop {
+            let next = match count(word) {
+                0 => negative(),
+                1 => word.wrapping_add(ROUND - 1),
+                _ => word - 1,
+            };
+            // SeqCst: pairs with `Event::listen`; also Release for the waits that this ends.
+            match self.shared.word.compare_exchange_weak(word, next, Ordering::SeqCst, Ordering::Relaxed) {
+                Ok(_) if count(next) == 0 => return self.reached_zero(),
+                Ok(_) => return,
+                Err(now) => word = now,
+            }
         }
     }
 
@@ -120,14 +142,6 @@ impl WaitGroup {
     #[inline(never)]
     fn reached_zero(&self) {
         self.shared.zero.notify_all();
-    }
-
-    #[cold]
-    #[inline(never)]
-    #[track_caller]
-    fn went_negative(&self) {
-        self.shared.count.fetch_add(1, Ordering::SeqCst);
-        panic!("sync: negative WaitGroup counter");
     }
 
     /// The counter, at this moment.
@@ -139,7 +153,7 @@ impl WaitGroup {
     /// # for _ in 0..3 { wg.done() }
     /// ```
     pub fn count(&self) -> usize {
-        self.shared.count.load(Ordering::Acquire)
+        count(self.shared.word.load(Ordering::Acquire))
     }
 
     /// Waits until the counter is zero. Go: `wg.Wait()`.
@@ -166,7 +180,7 @@ impl WaitGroup {
     #[doc(alias = "Wait")]
     #[track_caller]
     pub fn wait(&self) -> Wait<'_> {
-        Wait { shared: &self.shared, site: Location::caller(), stage: Stage::First }
+        Wait { shared: &self.shared, site: Location::caller(), round: 0, stage: Stage::First }
     }
 
     /// Adds one, starts a goroutine, and counts it done when it has ended and its future is dropped. Go: `wg.Go(f)`.
@@ -254,6 +268,8 @@ impl Drop for Membership {
 pub struct Wait<'a> {
     shared: &'a Shared,
     site: &'static Location<'static>,
+    /// The round that this waits for the end of.
+    round: u64,
     stage: Stage<'a>,
 }
 
@@ -273,31 +289,43 @@ impl Future for Wait<'_> {
             if !coop::poll_ready(cx) {
                 return Poll::Pending;
             }
-            if this.shared.count.load(Ordering::SeqCst) != 0 {
-                this.stage = Stage::Listening(this.shared.zero.listen());
-            }
-            // Again: the counter may have reached zero before this listened. SeqCst, as `Event::listen` says.
-            if this.shared.count.load(Ordering::SeqCst) == 0 {
+            let word = this.shared.word.load(Ordering::SeqCst);
+            if count(word) == 0 {
                 this.stage = Stage::Over;
                 coop::spend();
                 return Poll::Ready(());
             }
+            this.round = round(word);
+            this.stage = Stage::Listening(this.shared.zero.listen());
         }
-        match &mut this.stage {
+        loop {
+            let Stage::Listening(listener) = &mut this.stage else {
+                panic!("gopark: WaitGroup::wait polled after completion");
+            };
+            // After `listen`, or after a notification: is the round over? SeqCst, as `Event::listen` says.
+            if round(this.shared.word.load(Ordering::SeqCst)) != this.round {
+                this.stage = Stage::Over;
+                return Poll::Ready(());
+            }
             // SAFETY: as above.
-            Stage::Listening(listener) => match unsafe { Pin::new_unchecked(listener) }.poll(cx) {
-                Poll::Ready(_) => {
-                    this.stage = Stage::Over;
-                    Poll::Ready(())
-                }
+            match unsafe { Pin::new_unchecked(listener) }.poll(cx) {
+                // Perhaps of the round before this one.
+                Poll::Ready(_) => this.stage = Stage::Listening(this.shared.zero.listen()),
                 Poll::Pending => {
                     coop::park_at(this.site, Reason::WaitGroupWait);
-                    Poll::Pending
+                    return Poll::Pending;
                 }
-            },
-            Stage::First | Stage::Over => panic!("gopark: WaitGroup::wait polled after completion"),
+            }
         }
     }
+}
+
+/// Out of `done`, whose caller it blames.
+#[cold]
+#[inline(never)]
+#[track_caller]
+fn negative() -> ! {
+    panic!("sync: negative WaitGroup counter");
 }
 
 impl fmt::Debug for Wait<'_> {

@@ -3,6 +3,7 @@
 mod chan;
 mod cond;
 mod errgroup;
+mod executor;
 mod hand;
 mod locks_in_select;
 mod mutex;

@@ -50,3 +50,118 @@ impl Wake for Wakes {
         self.0.fetch_add(1, Ordering::SeqCst);
     }
 }
+
+/// The name of the running test, as the command line of a test binary takes it.
+fn test_name() -> String {
+    let thread = thread::current();
+    thread.name().expect("a test's thread has the test's name").to_owned()
+}
+
+const CHILD: &str = "GOPARK_TEST_CHILD";
+
+/// What became of a child process.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    /// `None` if a signal ended it.
+    pub(crate) code: Option<i32>,
+    pub(crate) signal: Option<i32>,
+    pub(crate) stderr: String,
+}
+
+/// Runs the calling test once more, in a process of its own, as it is, with `env`; there this returns `None`, and the
+/// test does what it has to. In the parent it returns how that ended. A child that hangs is killed after half a minute.
+pub(crate) fn in_child(env: &[(&str, &str)]) -> Option<Ended> {
+    use std::io::Read;
+    use std::process::{Command, Stdio};
+    use std::time::Instant;
+
+    if std::env::var_os(CHILD).is_some() {
+        return None;
+    }
+    let name = test_name();
+    let mut command = Command::new(std::env::current_exe().expect("the test binary"));
+    command.args([&name, "--exact", "--nocapture", "--test-threads=1"]).env(CHILD, "1").env_remove("RUST_BACKTRACE");
+    command.envs(env.iter().copied()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("a child process");
+    let mut pipe = child.stderr.take().expect("piped");
+    let reader = thread::spawn(move || {
+        let mut bytes = Vec::new();
+        let _ = pipe.read_to_end(&mut bytes);
+        String::from_utf8_lossy(&bytes).into_owned()
+    });
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let status = loop {
+        if let Some(status) = child.try_wait().expect("a child's status") {
+            break status;
+        }
+        if Instant::now() > deadline {
+            let _ = child.kill();
+            let _ = child.wait();
+            panic!("{name} hangs in its child process; it had printed:\n{}", reader.join().unwrap_or_default());
+        }
+        thread::sleep(Duration::from_millis(2));
+    };
+    #[cfg(unix)]
+    let signal = std::os::unix::process::ExitStatusExt::signal(&status);
+    #[cfg(not(unix))]
+    let signal = None;
+    Some(Ended { code: status.code(), signal, stderr: reader.join().unwrap_or_default() })
+}
+
+/// Runs `body` in a process of its own; it must return.
+pub(crate) fn isolated(body: impl FnOnce()) {
+    match in_child(&[]) {
+        None => body(),
+        Some(ended) => assert!(ended.code == Some(0), "the child failed: {ended:#?}"),
+    }
+}
+
+/// Counts drops.
+#[derive(Clone, Default, Debug)]
+pub(crate) struct Drops(Arc<AtomicUsize>);
+
+/// One that is counted when it goes.
+#[derive(Debug)]
+pub(crate) struct Counted(Drops);
+
+impl Drops {
+    pub(crate) fn new() -> Self {
+        Self::default()
+    }
+
+    /// One more to be counted.
+    pub(crate) fn one(&self) -> Counted {
+        Counted(self.clone())
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.0.load(Ordering::SeqCst)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.0.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+/// A runtime with `n` processors.
+pub(crate) fn rt(n: usize) -> gopark::Runtime {
+    gopark::Runtime::builder().gomaxprocs(n).build().expect("a runtime")
+}
+
+/// A destructor made of a closure.
+pub(crate) struct OnDrop<F: FnMut()>(pub(crate) F);
+
+impl<F: FnMut()> Drop for OnDrop<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}
+
+/// Lets the other threads run until `ready`.
+pub(crate) fn spin_until(ready: impl Fn() -> bool) {
+    while !ready() {
+        thread::yield_now();
+    }
+}

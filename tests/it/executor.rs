@@ -1,0 +1,413 @@
+//! Races of the scheduler, each the test of a suspicion.
+
+use std::future::pending;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Waker};
+use std::time::{Duration, Instant};
+use std::{task, thread};
+
+use futures_lite::future::block_on;
+use gopark::sync::WaitGroup;
+
+use gopark::{Runtime, chan, go, gosched};
+
+use crate::util::{Drops, OnDrop, in_child, isolated, no_hang, rt, spin_until};
+
+#[test]
+fn a_runtime_dropped_inside_a_goroutine_of_another_keeps_both_counts_right() {
+    no_hang(|| {
+        let (a, b) = (rt(2), rt(2));
+        let drops = Drops::new();
+        for _ in 0..10 {
+            let one = drops.one();
+            b.go(async move {
+                let _one = one;
+                pending::<()>().await;
+            });
+        }
+        b.block_on(async { gosched().await });
+        let d = drops.clone();
+        let took = a.block_on(async move {
+            go(async move {
+                let start = Instant::now();
+                drop(b);
+                start.elapsed()
+            })
+            .await
+            .unwrap()
+        });
+        assert_eq!(d.count(), 10);
+        assert_eq!(a.num_goroutine(), 0);
+        assert!(took < Duration::from_millis(500), "{took:?}");
+    });
+}
+
+#[test]
+fn a_local_main_that_wakes_others_while_it_panics_ends() {
+    isolated(|| {
+        let rt = rt(1);
+        let caught = catch_unwind(AssertUnwindSafe(|| {
+            rt.block_on_local(async {
+                let (tx, rx) = chan::unbuffered::<()>();
+                go(async move { rx.recv().await });
+                gosched().await;
+                thread::sleep(Duration::from_millis(20));
+                let _tx = tx;
+                panic!("main");
+            })
+        }));
+        assert!(caught.is_err());
+    });
+}
+
+#[test]
+fn a_destructor_that_panics_during_shutdown_does_not_hang_the_next_runtime() {
+    isolated(|| {
+        let first = rt(1);
+        let (tx, rx) = chan::unbuffered::<()>();
+        struct Bad(Option<chan::Sender<()>>);
+        impl Drop for Bad {
+            fn drop(&mut self) {
+                let _tx = self.0.take();
+                panic!("bad destructor");
+            }
+        }
+        let bad = Bad(Some(tx));
+        first.go(async move { rx.recv().await });
+        first.go(async move {
+            let _bad = bad;
+            pending::<()>().await;
+        });
+        first.block_on(async {
+            gosched().await;
+            gosched().await
+        });
+        drop(first);
+        let second = rt(1);
+        assert_eq!(second.block_on(async { 7 }), 7);
+    });
+}
+
+#[test]
+fn an_unobserved_panic_that_outlives_its_runtime_does_not_crash_another() {
+    isolated(|| {
+        let first = rt(1);
+        let handle = first.go(async { panic!("never looked at") });
+        while !handle.is_finished() {
+            thread::yield_now();
+        }
+        drop(first);
+        let second = rt(1);
+        let value = second.block_on(async move {
+            drop(handle);
+            7
+        });
+        assert_eq!(value, 7);
+    });
+}
+
+#[test]
+fn a_long_chain_of_goroutines_is_dropped_without_recursion_sch24() {
+    isolated(|| {
+        let rt = rt(1);
+        rt.block_on(async {
+            let (first, mut left) = chan::unbuffered::<u32>();
+            for _ in 0..50_000 {
+                let (tx, rx) = chan::unbuffered::<u32>();
+                go(async move {
+                    while let Some(v) = left.recv().await {
+                        let _ = tx.send(v + 1).await;
+                    }
+                });
+                left = rx;
+            }
+            first.send(0).await.unwrap();
+            assert_eq!(left.recv().await, Some(50_000));
+            std::mem::forget(first);
+            std::mem::forget(left);
+        });
+        drop(rt);
+    });
+}
+
+#[test]
+fn a_waker_called_under_a_lock_during_shutdown_runs_no_destructor_there() {
+    isolated(|| {
+        let rt = rt(1);
+        let lock = Arc::new(Mutex::new(None::<task::Waker>));
+        let (in_drop, go_on) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        // The registry is a stack: the last one that parks is dropped first.
+        let l = lock.clone();
+        rt.go(async move {
+            let l2 = l.clone();
+            let _guard = OnDrop(move || drop(l2.lock()));
+            std::future::poll_fn(|cx| {
+                *l.lock().unwrap() = Some(cx.waker().clone());
+                task::Poll::<()>::Pending
+            })
+            .await;
+        });
+        spin_until(|| lock.lock().unwrap().is_some());
+        let (i, g) = (in_drop.clone(), go_on.clone());
+        rt.go(async move {
+            let _guard = OnDrop(move || {
+                i.store(true, SeqCst);
+                spin_until(|| g.load(SeqCst));
+            });
+            pending::<()>().await;
+        });
+        rt.block_on(async {
+            gosched().await;
+            gosched().await
+        });
+        let closer = thread::spawn(move || drop(rt));
+        spin_until(|| in_drop.load(SeqCst));
+        let mut held = lock.lock().unwrap();
+        held.take().unwrap().wake();
+        drop(held);
+        go_on.store(true, SeqCst);
+        closer.join().unwrap();
+    });
+}
+
+#[test]
+fn a_processor_that_is_resized_away_and_back_has_one_thread_sch15() {
+    no_hang(|| {
+        for _ in 0..200 {
+            let rt = rt(1);
+            let ended = Arc::new(AtomicUsize::new(0));
+            let n = 60;
+            for _ in 0..n {
+                let ended = ended.clone();
+                rt.gomaxprocs(1);
+                rt.gomaxprocs(2);
+                rt.go(async move {
+                    for _ in 0..20 {
+                        let e = ended.clone();
+                        go(async move {
+                            e.fetch_add(1, SeqCst);
+                        });
+                        gosched().await;
+                    }
+                });
+            }
+            spin_until(|| ended.load(SeqCst) == n * 20);
+            let deadline = Instant::now() + Duration::from_secs(1);
+            while rt.num_goroutine() != 0 {
+                assert!(
+                    Instant::now() < deadline,
+                    "{} goroutines are counted, none lives",
+                    rt.num_goroutine() as isize
+                );
+                thread::yield_now();
+            }
+        }
+    });
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_panic_at_the_very_start_of_main_is_raised_on_its_caller() {
+    let Some(ended) = in_child(&[]) else {
+        // SAFETY: plain data.
+        unsafe {
+            let mut set: libc::cpu_set_t = std::mem::zeroed();
+            libc::CPU_SET(0, &mut set);
+            libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const set);
+        }
+        std::panic::set_hook(Box::new(|_| ()));
+        let rt = rt(1);
+        for _ in 0..2000 {
+            let caught = catch_unwind(AssertUnwindSafe(|| {
+                rt.block_on(async {
+                    go(async { panic!("early") });
+                    pending::<()>().await;
+                })
+            }));
+            assert!(caught.is_err());
+        }
+        return;
+    };
+    assert_eq!(ended.code, Some(0), "{} crashes in {:?}", ended.stderr.lines().count(), ended.signal);
+}
+
+#[test]
+fn a_crash_wins_against_a_local_main_that_returns_sch18() {
+    isolated(|| {
+        let rt = rt(1);
+        let caught = catch_unwind(AssertUnwindSafe(|| {
+            rt.block_on_local(async {
+                let (tx, rx) = chan::unbuffered::<()>();
+                go(async move {
+                    let _slow = OnDrop(|| thread::sleep(Duration::from_millis(50)));
+                    let _tx = tx;
+                    panic!("crash");
+                });
+                rx.recv().await
+            })
+        }));
+        assert!(caught.is_err(), "main returned");
+    });
+}
+
+#[test]
+fn a_local_main_whose_destructor_panics_is_no_longer_in_progress() {
+    let Some(ended) = in_child(&[]) else {
+        let rt = Runtime::builder().gomaxprocs(1).build().unwrap();
+        struct Main(u32);
+        impl Future for Main {
+            type Output = ();
+            fn poll(self: std::pin::Pin<&mut Self>, _: &mut task::Context<'_>) -> task::Poll<()> {
+                task::Poll::Ready(())
+            }
+        }
+        impl Drop for Main {
+            fn drop(&mut self) {
+                panic!("main's destructor {}", self.0);
+            }
+        }
+        assert!(catch_unwind(AssertUnwindSafe(|| rt.block_on_local(Main(1)))).is_err());
+        rt.go(async { panic!("unrecovered") });
+        // The crash ends this process; without it the wait ends by itself, and the parent complains.
+        let deadline = Instant::now() + Duration::from_secs(5);
+        spin_until(|| Instant::now() > deadline);
+        return;
+    };
+    assert!(ended.signal.is_some(), "the panic was lost: {ended:#?}");
+}
+
+#[test]
+fn a_retired_processor_that_is_handed_over_by_block_in_place_wakes_somebody_sch15() {
+    no_hang(|| {
+        for _ in 0..10 {
+            let rt = rt(2);
+            let both = Arc::new(AtomicUsize::new(0));
+            let handles = [0, 1].map(|_| {
+                let both = both.clone();
+                rt.go(async move {
+                    both.fetch_add(1, SeqCst);
+                    spin_until(|| both.load(SeqCst) >= 2);
+                    // One of the two ends, the other one has the runtime to itself.
+                    if both.fetch_add(1, SeqCst) == 2 {
+                        return;
+                    }
+                    thread::sleep(Duration::from_millis(2));
+                    gopark::gomaxprocs(1);
+                    thread::sleep(Duration::from_millis(10));
+                    let (tx, rx) = std::sync::mpsc::channel();
+                    go(async move { tx.send(()).unwrap() });
+                    gopark::block_in_place(|| rx.recv_timeout(Duration::from_secs(2)).expect("the other one to run"));
+                })
+            });
+            for handle in handles {
+                futures_lite::future::block_on(handle).unwrap();
+            }
+        }
+    });
+}
+
+#[test]
+fn a_thread_blocked_on_a_retired_processor_starves_nobody_sch12() {
+    no_hang(|| {
+        for _ in 0..10 {
+            let rt = rt(2);
+            let both = Arc::new(AtomicUsize::new(0));
+            let handles = [0, 1].map(|_| {
+                let both = both.clone();
+                rt.go(async move {
+                    both.fetch_add(1, SeqCst);
+                    spin_until(|| both.load(SeqCst) >= 2);
+                    if both.fetch_add(1, SeqCst) == 2 {
+                        return;
+                    }
+                    thread::sleep(Duration::from_millis(2));
+                    gopark::gomaxprocs(1);
+                    thread::sleep(Duration::from_millis(10));
+                    let (tx, rx) = std::sync::mpsc::channel();
+                    go(async move { tx.send(()).unwrap() });
+                    rx.recv_timeout(Duration::from_secs(2)).expect("the other one to run");
+                })
+            });
+            for handle in handles {
+                futures_lite::future::block_on(handle).unwrap();
+            }
+        }
+    });
+}
+
+#[test]
+fn a_wait_does_not_end_with_the_round_before_it_wg04() {
+    no_hang(|| {
+        let wg = WaitGroup::new();
+        let asked = Arc::new(AtomicUsize::new(0));
+        let (w, a) = (wg.clone(), asked.clone());
+        const ROUNDS: usize = 4000;
+        let doner = thread::spawn(move || {
+            for round in 1..=ROUNDS {
+                while a.load(SeqCst) < round {
+                    std::hint::spin_loop();
+                }
+                w.done();
+            }
+        });
+        let mut cx = Context::from_waker(Waker::noop());
+        let mut early = 0;
+        for round in 1..=ROUNDS {
+            wg.add(1);
+            let mut crowd: Vec<_> = (0..20).map(|_| Box::pin(wg.wait())).collect();
+            crowd.iter_mut().for_each(|wait| assert!(wait.as_mut().poll(&mut cx).is_pending()));
+            asked.store(round, SeqCst);
+            while wg.count() != 0 {
+                std::hint::spin_loop();
+            }
+            // The round is over, and the other thread about to say so.
+            wg.add(1);
+            let mut next = pin!(wg.wait());
+            for _ in 0..50 {
+                if next.as_mut().poll(&mut cx).is_ready() {
+                    early += 1;
+                    break;
+                }
+            }
+            wg.done();
+            crowd.into_iter().for_each(|wait| block_on(wait));
+        }
+        doner.join().unwrap();
+        assert_eq!(early, 0, "waits ended before their round did");
+    });
+}
+
+#[test]
+fn a_late_waker_aborts_nobody_of_the_next_runtime() {
+    no_hang(|| {
+        for round in 0..300 {
+            let rt1 = rt(1);
+            let wakers = Arc::new(Mutex::new(Vec::new()));
+            for _ in 0..20 {
+                let w = wakers.clone();
+                rt1.go(std::future::poll_fn(move |cx| {
+                    w.lock().unwrap().push(cx.waker().clone());
+                    task::Poll::<()>::Pending
+                }));
+            }
+            spin_until(|| wakers.lock().unwrap().len() == 20);
+            let ws = std::mem::take(&mut *wakers.lock().unwrap());
+            let go = Arc::new(AtomicBool::new(false));
+            let g = go.clone();
+            let waker = thread::spawn(move || {
+                spin_until(|| g.load(SeqCst));
+                ws.into_iter().for_each(task::Waker::wake);
+            });
+            go.store(true, SeqCst);
+            drop(rt1);
+            let rt2 = rt(1);
+            for i in 0..20 {
+                assert_eq!(rt2.block_on(async move { i }), i, "round {round}");
+            }
+            waker.join().unwrap();
+        }
+    });
+}
