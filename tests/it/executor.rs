@@ -373,7 +373,7 @@ fn a_wait_does_not_end_with_the_round_before_it_wg04() {
                 }
             }
             wg.done();
-            crowd.into_iter().for_each(|wait| block_on(wait));
+            crowd.into_iter().for_each(block_on);
         }
         doner.join().unwrap();
         assert_eq!(early, 0, "waits ended before their round did");
