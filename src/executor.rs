@@ -194,20 +194,16 @@ impl G {
 static TASK_OFFSET: AtomicUsize = AtomicUsize::new(0);
 
 /// How a goroutine ended. Dropping an unobserved panic reports it, and no destructor in here unwinds.
-pub(crate) struct Outcome<T>(ManuallyDrop<Result<T, Stop>>);
-
-/// Why a goroutine did not return a value.
-pub(crate) enum Stop {
-    Aborted,
-    Panicked(Box<Unrecovered>),
-}
+///
+/// One word when there is nothing to return: the future of a small goroutine must not be outgrown by its output.
+pub(crate) struct Outcome<T>(ManuallyDrop<Result<T, Box<Stop>>>);
 
 impl<T> Outcome<T> {
-    fn new(result: Result<T, Stop>) -> Self {
+    fn new(result: Result<T, Box<Stop>>) -> Self {
         Self(ManuallyDrop::new(result))
     }
 
-    pub(crate) fn into_inner(self) -> Result<T, Stop> {
+    pub(crate) fn into_inner(self) -> Result<T, Box<Stop>> {
         let mut this = ManuallyDrop::new(self);
         // SAFETY: `this` is not dropped, so the result is moved out once.
         unsafe { ManuallyDrop::take(&mut this.0) }
@@ -229,24 +225,24 @@ fn contain(drop: impl FnOnce()) {
     }
 }
 
-/// A panic that nobody has seen yet.
-pub(crate) struct Unrecovered {
+/// Why a goroutine returned no value: it was aborted, or by a panic that nobody has seen yet.
+pub(crate) struct Stop {
     executor: &'static Executor,
     /// Of which of the executor's runtimes it was.
     generation: usize,
-    pub(crate) id: u64,
+    id: u64,
     spawned_at: &'static Location<'static>,
     payload: Option<Box<dyn Any + Send>>,
 }
 
-impl Unrecovered {
-    /// Somebody sees it now.
-    pub(crate) fn observe(mut self) -> Box<dyn Any + Send> {
-        self.payload.take().unwrap_or_else(|| Box::new("a panic that was observed already"))
+impl Stop {
+    /// Somebody sees it now: the panic's payload, or `None` if it was aborted.
+    pub(crate) fn observe(mut self) -> Option<Box<dyn Any + Send>> {
+        self.payload.take()
     }
 }
 
-impl Drop for Unrecovered {
+impl Drop for Stop {
     fn drop(&mut self) {
         if let Some(payload) = self.payload.take() {
             self.executor.unrecovered(self.generation, self.id, self.spawned_at, payload);
@@ -278,7 +274,7 @@ impl<F: Future> Future for Goroutine<F> {
         // Relaxed: whoever set it also woke this goroutine, or finds it in `park`.
         let flags = g.wait.flags.load(Ordering::Relaxed);
         if flags & ABORTED != 0 {
-            return Poll::Ready(Outcome::new(Err(Stop::Aborted)));
+            return Poll::Ready(stopped(g, None));
         }
         // SAFETY: `future` is pinned with `self`, and dropped in place.
         let future = unsafe { self.map_unchecked_mut(|this| &mut *this.0) };
@@ -286,18 +282,18 @@ impl<F: Future> Future for Goroutine<F> {
             Ok(Poll::Pending) if flags & LINKED == 0 => park_first(g, cx.waker()),
             Ok(Poll::Pending) => Poll::Pending,
             Ok(Poll::Ready(value)) => Poll::Ready(Outcome::new(Ok(value))),
-            Err(payload) => Poll::Ready(Outcome::new(Err(panicked(g, payload)))),
+            Err(payload) => Poll::Ready(stopped(g, Some(payload))),
         }
     }
 }
 
 #[cold]
 #[inline(never)]
-fn panicked(g: &G, payload: Box<dyn Any + Send>) -> Stop {
+fn stopped<T>(g: &G, payload: Option<Box<dyn Any + Send>>) -> Outcome<T> {
     let executor = g.shard.executor();
     let generation = executor.generation.load(Ordering::Relaxed);
-    let (id, spawned_at, payload) = (g.id, g.spawned_at, Some(payload));
-    Stop::Panicked(Box::new(Unrecovered { executor, generation, id, spawned_at, payload }))
+    let (id, spawned_at) = (g.id, g.spawned_at);
+    Outcome::new(Err(Box::new(Stop { executor, generation, id, spawned_at, payload })))
 }
 
 /// The goroutine parks for the first time: from here on the registry knows it.
@@ -311,7 +307,7 @@ fn park_first<T>(g: &G, waker: &Waker) -> Poll<Outcome<T>> {
     g.shard.link(g);
     // AcqRel: pairs with the `fetch_or` in `G::abort`.
     if g.wait.flags.fetch_or(LINKED, Ordering::AcqRel) & ABORTED != 0 {
-        return Poll::Ready(Outcome::new(Err(Stop::Aborted)));
+        return Poll::Ready(stopped(g, None));
     }
     Poll::Pending
 }
@@ -322,7 +318,7 @@ impl<F> Drop for Goroutine<F> {
         let g = Machine::running();
         // SAFETY: dropped once, here.
         if let Err(payload) = catch_unwind(AssertUnwindSafe(|| unsafe { ManuallyDrop::drop(&mut self.0) })) {
-            drop(panicked(g, payload));
+            drop(stopped::<()>(g, Some(payload)));
         }
         if g.wait.flags.load(Ordering::Relaxed) & LINKED != 0 {
             g.shard.unlink(g);

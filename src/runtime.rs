@@ -325,17 +325,19 @@ fn run_main_locally<F: Future>(executor: &'static Executor, main: F) -> F::Outpu
 }
 
 #[track_caller]
-fn finish_main<T>(result: Result<T, Stop>, crash: Option<Box<dyn Any + Send>>) -> T {
+fn finish_main<T>(result: Result<T, Box<Stop>>, crash: Option<Box<dyn Any + Send>>) -> T {
     match (crash, result) {
         (Some(payload), result) => {
-            if let Err(Stop::Panicked(panic)) = result {
-                drop(panic.observe());
+            if let Err(stop) = result {
+                drop(stop.observe());
             }
             resume_unwind(payload)
         }
         (None, Ok(value)) => value,
-        (None, Err(Stop::Panicked(panic))) => resume_unwind(panic.observe()),
-        (None, Err(Stop::Aborted)) => panic!("gopark: the runtime was shut down while its main ran"),
+        (None, Err(stop)) => match stop.observe() {
+            Some(payload) => resume_unwind(payload),
+            None => panic!("gopark: the runtime was shut down while its main ran"),
+        },
     }
 }
 
@@ -655,8 +657,7 @@ impl<T> Future for JoinHandle<T> {
                 let id = GoroutineId(task.metadata().id);
                 Poll::Ready(match outcome.into_inner() {
                     Ok(value) => Ok(value),
-                    Err(Stop::Panicked(panic)) => Err(JoinError::panicked(id, panic.observe())),
-                    Err(Stop::Aborted) => Err(JoinError { id, payload: None }),
+                    Err(stop) => Err(JoinError { id, payload: stop.observe().map(Mutex::new) }),
                 })
             }
         }
@@ -696,10 +697,6 @@ pub struct JoinError {
 }
 
 impl JoinError {
-    fn panicked(id: GoroutineId, payload: Box<dyn Any + Send>) -> Self {
-        Self { id, payload: Some(Mutex::new(payload)) }
-    }
-
     /// True if the goroutine panicked.
     ///
     /// ```
