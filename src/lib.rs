@@ -15,6 +15,9 @@ pub mod chan;
 pub mod select;
 pub mod sync;
 
+#[cfg(all(test, gopark_loom))]
+mod models;
+
 pub use executor::OnPanic;
 pub use runtime::{
     Builder, GoroutineId, JoinError, JoinHandle, Runtime, block_in_place, block_on, block_on_local, go, gomaxprocs,

@@ -26,6 +26,9 @@ macro_rules! const_fn {
 }
 pub(crate) use const_fn;
 
+/// Under loom, which takes a look without the lock for a race: a hint that is only a hint says yes.
+pub(crate) const MODELLED: bool = cfg!(gopark_loom);
+
 /// `std`'s cell with loom's accessor, so that a model sees every access.
 #[derive(Debug)]
 pub(crate) struct UnsafeCell<T: ?Sized>(
@@ -140,7 +143,8 @@ impl Drop for LockGuard<'_> {
 /// A random number below `below`.
 #[inline]
 pub(crate) fn random(below: usize) -> usize {
-    fastrand::usize(..below)
+    // A model must do the same each time.
+    if MODELLED { 0 } else { fastrand::usize(..below) }
 }
 
 /// One round of waiting for another thread to leave a few instructions: every hundredth gives the thread away,

@@ -15,6 +15,7 @@
 //! - **I5** A waiter is unlinked before its memory goes: it is done when its future is ready, else on drop. A future
 //!   that is leaked keeps its memory for ever, and the waiter owns its waker, so nothing dangles then either.
 
+use std::collections::VecDeque;
 use std::marker::PhantomPinned;
 use std::mem::MaybeUninit;
 use std::panic::Location;
@@ -38,6 +39,40 @@ impl Wake {
             crate::coop::note_unwinding();
             waker.wake();
         }
+    }
+}
+
+/// Streams to wake after unlocking.
+#[must_use = "wake them after the lock is released"]
+#[derive(Debug)]
+#[expect(clippy::box_collection, reason = "one word, which every send tests")]
+pub(crate) struct Watchers(Option<Box<VecDeque<Waker>>>);
+
+impl Watchers {
+    pub(crate) const NONE: Self = Self(None);
+
+    #[inline(always)]
+    #[expect(clippy::box_collection, reason = "as above")]
+    pub(crate) fn new(watchers: Option<Box<VecDeque<Waker>>>) -> Self {
+        Self(watchers)
+    }
+
+    #[inline(always)]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_none()
+    }
+
+    #[inline(always)]
+    pub(crate) fn wake(self) {
+        if let Some(watchers) = self.0 {
+            Self::wake_all(*watchers);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn wake_all(watchers: impl IntoIterator<Item = Waker>) {
+        watchers.into_iter().for_each(Waker::wake);
     }
 }
 

@@ -12,8 +12,8 @@ use std::ptr::{self, NonNull};
 use std::task::Waker;
 
 use crate::prim::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
-use crate::prim::{Lock, UnsafeCell};
-use crate::waitq::{Token, WaitQueue, Waiter, Wake, state};
+use crate::prim::{self, Lock, UnsafeCell};
+use crate::waitq::{Token, WaitQueue, Waiter, Wake, Watchers, state};
 
 /// Up to this many bytes the buffer is there from the start; a larger one grows as it is used.
 const UP_FRONT: usize = 4096;
@@ -55,34 +55,6 @@ struct Rare<T> {
     /// that it is dropped, for a receiver does not remember having been one.
     #[expect(clippy::box_collection, reason = "one word, which every send tests")]
     watchers: Option<Box<VecDeque<Waker>>>,
-}
-
-/// Streams to wake after unlocking.
-#[must_use = "wake them after the lock is released"]
-#[derive(Debug)]
-#[expect(clippy::box_collection, reason = "one word, which every send tests")]
-pub(crate) struct Watchers(Option<Box<VecDeque<Waker>>>);
-
-impl Watchers {
-    pub(super) const NONE: Self = Self(None);
-
-    #[inline(always)]
-    pub(crate) fn is_empty(&self) -> bool {
-        self.0.is_none()
-    }
-
-    #[inline(always)]
-    pub(crate) fn wake(self) {
-        if let Some(watchers) = self.0 {
-            Self::wake_all(*watchers);
-        }
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn wake_all(watchers: impl IntoIterator<Item = Waker>) {
-        watchers.into_iter().for_each(Waker::wake);
-    }
 }
 
 /// What a receive found.
@@ -140,7 +112,11 @@ impl<T> Core<T> {
         self.closed.load(Ordering::Relaxed)
     }
 
-    /// Runs `f` on the state with the lock held. `f` moves pointers, no more.
+    /// Runs `f` on the state. `f` moves pointers, no more.
+    ///
+    /// # Safety
+    ///
+    /// The lock is held.
     #[inline(always)]
     pub(super) unsafe fn with<R>(&self, f: impl FnOnce(&mut State<T>) -> R) -> R {
         // SAFETY: the caller holds the lock, so nobody else is at the state.
@@ -149,7 +125,8 @@ impl<T> Core<T> {
 
     /// May be wrong at once: whether a receive would find something.
     pub(super) fn seems_ready_to_recv(&self) -> bool {
-        self.len.load(Ordering::Relaxed) != 0
+        prim::MODELLED
+            || self.len.load(Ordering::Relaxed) != 0
             || self.closed.load(Ordering::Relaxed)
             // SAFETY: `seems_empty` reads one atomic; no reference to the rest of the state is made.
             || self.state.with_mut(|state| unsafe { !(*state).sendq.seems_empty() })
@@ -157,7 +134,8 @@ impl<T> Core<T> {
 
     /// May be wrong at once: whether a send would find a place, or the channel closed.
     pub(super) fn seems_ready_to_send(&self) -> bool {
-        self.len.load(Ordering::Relaxed) < self.capacity
+        prim::MODELLED
+            || self.len.load(Ordering::Relaxed) < self.capacity
             || self.closed.load(Ordering::Relaxed)
             // SAFETY: as in `seems_ready_to_recv`.
             || self.state.with_mut(|state| unsafe { !(*state).recvq.seems_empty() })
@@ -385,7 +363,7 @@ impl<T> State<T> {
     #[inline(always)]
     fn watchers(&mut self) -> Watchers {
         match &mut self.rare {
-            Some(rare) => Watchers(rare.watchers.take()),
+            Some(rare) => Watchers::new(rare.watchers.take()),
             None => Watchers::NONE,
         }
     }

@@ -52,7 +52,6 @@ use std::task::{Context, Poll, ready};
 use futures_lite::Stream;
 use futures_lite::future::block_on;
 
-pub(crate) use self::core::Watchers;
 use self::core::{Core, Handle, Put, Side, Took};
 pub use error::{SendError, TryRecvError, TrySendError};
 pub use op::{Receiving, Sending};

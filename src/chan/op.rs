@@ -11,12 +11,12 @@ use std::pin::Pin;
 use std::ptr::{self, NonNull};
 use std::task::{Context, Poll, Waker};
 
-use super::core::{By, Core, Put, Took, Watchers};
+use super::core::{By, Core, Put, Took};
 use super::error::SendError;
 use crate::coop::{self, Reason};
 use crate::prim::Lock;
-use crate::select::{Case, RawCase, Woken};
-use crate::waitq::{Token, Waiter, Wake, state};
+use crate::select::case::{Case, RawCase, Woken};
+use crate::waitq::{Token, Waiter, Wake, Watchers, state};
 
 /// A pending send, made by [`Sender::send`](super::Sender::send).
 ///

@@ -8,44 +8,14 @@
 
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Poll, Waker};
 
 use loom::cell::UnsafeCell;
 use loom::thread;
 
 use super::{Mutex, RwMutex, Semaphore, mutex};
 use crate::coop;
-
-/// A waker on a condition variable: a late wake finds nobody, where a late unpark would disturb whatever the thread
-/// does next.
-struct Signal {
-    woken: loom::sync::Mutex<bool>,
-    condvar: loom::sync::Condvar,
-}
-
-impl Wake for Signal {
-    fn wake(self: Arc<Self>) {
-        *self.woken.lock().unwrap() = true;
-        self.condvar.notify_one();
-    }
-}
-
-fn block_on<F: Future>(future: F) -> F::Output {
-    let mut future = pin!(future);
-    let signal = Arc::new(Signal { woken: loom::sync::Mutex::new(false), condvar: loom::sync::Condvar::new() });
-    let waker = Waker::from(signal.clone());
-    loop {
-        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
-            Poll::Ready(output) => return output,
-            Poll::Pending => {
-                let mut woken = signal.woken.lock().unwrap();
-                while !std::mem::take(&mut *woken) {
-                    woken = signal.condvar.wait(woken).unwrap();
-                }
-            }
-        }
-    }
-}
+use crate::models::block_on;
 
 /// A poll by nobody in particular: no wake will be missed, for the future is polled again or dropped.
 fn poll<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {

@@ -8,10 +8,13 @@ mod hand;
 mod locks_in_select;
 mod mutex;
 mod once;
+mod panics;
 mod pool;
+mod runtime;
 mod rwmutex;
 mod select;
 mod semaphore;
 mod singleflight;
 #[allow(dead_code)]
 mod util;
+mod waitgroup;

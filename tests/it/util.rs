@@ -99,7 +99,7 @@ pub(crate) fn in_child(env: &[(&str, &str)]) -> Option<Ended> {
             let _ = child.wait();
             panic!("{name} hangs in its child process; it had printed:\n{}", reader.join().unwrap_or_default());
         }
-        thread::sleep(Duration::from_millis(2));
+        thread::sleep(Duration::from_millis(2)); // asleep: between two looks at another process
     };
     #[cfg(unix)]
     let signal = std::os::unix::process::ExitStatusExt::signal(&status);

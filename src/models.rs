@@ -1,0 +1,316 @@
+//! Loom's models of the channels, of `select!` and of the idle word: every interleaving of two or three threads, up to a
+//! bound of preemptions.
+//!
+//! `RUSTFLAGS="--cfg gopark_loom" cargo test --release --lib models`
+//!
+//! A lost wake-up shows as a deadlock, a value that is lost or doubled as a failed assertion, and an access to a waiter's
+//! slot or a channel's state that nothing orders is reported by loom's cells.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+
+use loom::thread;
+
+use crate::chan::{self, SendError, TryRecvError, TrySendError};
+use crate::executor::Idle;
+use crate::prim::atomic::{AtomicUsize, Ordering};
+use crate::select;
+
+/// A waker on a condition variable: a late wake finds nobody, where a late unpark would disturb whatever the thread
+/// does next.
+struct Signal {
+    woken: loom::sync::Mutex<bool>,
+    condvar: loom::sync::Condvar,
+}
+
+impl Wake for Signal {
+    fn wake(self: Arc<Self>) {
+        *self.woken.lock().unwrap() = true;
+        self.condvar.notify_one();
+    }
+}
+
+/// Runs a future on a model's thread.
+pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
+    let mut future = pin!(future);
+    let signal = Arc::new(Signal { woken: loom::sync::Mutex::new(false), condvar: loom::sync::Condvar::new() });
+    let waker = Waker::from(signal.clone());
+    loop {
+        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            Poll::Ready(output) => return output,
+            Poll::Pending => {
+                let mut woken = signal.woken.lock().unwrap();
+                while !*woken {
+                    woken = signal.condvar.wait(woken).unwrap();
+                }
+                *woken = false;
+            }
+        }
+    }
+}
+
+/// Explores `model` with at most `preemptions` of them.
+fn explore(preemptions: usize, model: impl Fn() + Send + Sync + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(preemptions);
+    builder.max_branches = 20_000;
+    builder.check(model);
+}
+
+/// A poll that nobody will repeat.
+fn poll_once<F: Future>(future: std::pin::Pin<&mut F>) -> Poll<F::Output> {
+    future.poll(&mut Context::from_waker(Waker::noop()))
+}
+
+// ------------------------------------------------------------------------------------------------ the idle word
+
+#[test]
+fn a_push_is_seen_by_the_second_look_or_wakes_somebody() {
+    explore(3, || {
+        let (idle, queue) = (Arc::new(Idle::new()), Arc::new(AtomicUsize::new(0)));
+        // One machine, which searches and has found nothing.
+        idle.announce(false);
+        assert!(idle.begin_wake());
+        idle.taken();
+        let pushers: Vec<_> = (0..2)
+            .map(|_| {
+                let (idle, queue) = (idle.clone(), queue.clone());
+                thread::spawn(move || {
+                    queue.fetch_add(1, Ordering::Relaxed);
+                    idle.wants_wake() && idle.begin_wake()
+                })
+            })
+            .collect();
+        idle.announce(true);
+        let seen = queue.load(Ordering::Relaxed) > 0;
+        let woken = pushers.into_iter().map(|pusher| pusher.join().unwrap()).filter(|woken| *woken).count();
+        assert!(seen || woken > 0, "a goroutine is queued, and everybody sleeps");
+        assert!(woken <= 1, "two were woken for one idle processor");
+    });
+}
+
+#[test]
+fn the_last_searcher_knows_that_it_is_the_last() {
+    explore(3, || {
+        let idle = Arc::new(Idle::new());
+        assert!(idle.begin_search(4) && idle.begin_search(4));
+        assert!(!idle.begin_search(4), "half of the busy ones search");
+        let other = {
+            let idle = idle.clone();
+            thread::spawn(move || idle.end_search())
+        };
+        let last = [idle.end_search(), other.join().unwrap()];
+        assert_eq!(last.into_iter().filter(|last| *last).count(), 1);
+    });
+}
+
+// ------------------------------------------------------------------------------------------------ channels
+
+#[test]
+fn a_send_and_a_receive_meet_on_an_unbuffered_channel() {
+    explore(3, || {
+        let (tx, rx) = chan::unbuffered();
+        let sender = thread::spawn(move || block_on(tx.send(7)));
+        assert_eq!(block_on(rx.recv()), Some(7));
+        assert_eq!(sender.join().unwrap(), Ok(()));
+    });
+}
+
+#[test]
+fn a_receive_that_is_dropped_gives_back_what_it_was_handed() {
+    explore(3, || {
+        let (tx, rx) = chan::unbuffered();
+        let (_open, other) = (tx.clone(), rx.clone());
+        let sender = thread::spawn(move || tx.try_send(7));
+        {
+            let mut recv = pin!(other.recv());
+            if let Poll::Ready(value) = poll_once(recv.as_mut()) {
+                panic!("nobody sends blocking, yet {value:?}");
+            }
+            // Dropped here: before, during or after the hand-over.
+        }
+        match sender.join().unwrap() {
+            Ok(()) => assert_eq!(rx.try_recv(), Ok(7), "what was handed over is back"),
+            Err(TrySendError::Full(7)) => {
+                assert_eq!(rx.try_recv(), Err(TryRecvError::Empty));
+            }
+            Err(other) => panic!("{other:?}"),
+        }
+    });
+}
+
+#[test]
+fn a_dropped_receive_hands_its_value_to_the_next_receiver() {
+    explore(2, || {
+        let (tx, rx) = chan::bounded(0);
+        let (open, other) = (tx.clone(), rx.clone());
+        let receiver = thread::spawn(move || block_on(other.recv()));
+        let sender = thread::spawn(move || block_on(tx.send(7)));
+        {
+            let mut recv = pin!(rx.recv());
+            if let Poll::Ready(value) = poll_once(recv.as_mut()) {
+                assert_eq!(value, Some(7));
+                // It was ours: the other one learns of the end.
+                assert_eq!(sender.join().unwrap(), Ok(()));
+                drop(open);
+                assert_eq!(receiver.join().unwrap(), None);
+                return;
+            }
+        }
+        assert_eq!(receiver.join().unwrap(), Some(7));
+        assert_eq!(sender.join().unwrap(), Ok(()));
+    });
+}
+
+#[test]
+fn a_close_and_a_send_agree_on_the_value() {
+    for capacity in [0, 1] {
+        explore(3, move || {
+            let (tx, rx) = chan::bounded(capacity);
+            let other = tx.clone();
+            let sender = thread::spawn(move || block_on(other.send(7)));
+            tx.close();
+            let received = block_on(rx.recv());
+            match sender.join().unwrap() {
+                Ok(()) => assert_eq!(received, Some(7)),
+                Err(SendError(7)) => assert_eq!(received, None),
+                Err(other) => panic!("{other:?}"),
+            }
+        });
+    }
+}
+
+#[test]
+fn the_last_receiver_and_a_send_agree_on_the_value() {
+    explore(3, || {
+        let (tx, rx) = chan::bounded(1);
+        let value = Arc::new(());
+        let gone = thread::spawn(move || drop(rx));
+        let sent = tx.try_send(value.clone());
+        gone.join().unwrap();
+        let kept = usize::from(sent.is_err());
+        assert_eq!(Arc::strong_count(&value), 1 + kept, "it came back, or went with the channel");
+    });
+}
+
+#[test]
+fn a_full_buffer_takes_the_parked_sender_before_a_newcomer() {
+    explore(2, || {
+        let (tx, rx) = chan::bounded(1);
+        tx.try_send(1).unwrap();
+        let mut parked = Box::pin(tx.send(2));
+        assert!(poll_once(parked.as_mut()).is_pending());
+        let newcomer = {
+            let tx = tx.clone();
+            thread::spawn(move || tx.try_send(3))
+        };
+        assert_eq!(rx.try_recv(), Ok(1));
+        assert_eq!(newcomer.join().unwrap(), Err(TrySendError::Full(3)), "there was no moment with room");
+        assert_eq!(rx.try_recv(), Ok(2));
+        assert_eq!(poll_once(parked.as_mut()), Poll::Ready(Ok(())));
+    });
+}
+
+#[test]
+fn a_parked_send_is_taken_or_cancelled() {
+    explore(3, || {
+        let (tx, rx) = chan::unbuffered();
+        let value = Arc::new(());
+        let mut parked = Box::pin(tx.send(value.clone()));
+        assert!(poll_once(parked.as_mut()).is_pending());
+        let receiver = thread::spawn(move || rx.try_recv().is_ok());
+        drop(parked);
+        receiver.join().unwrap();
+        assert_eq!(Arc::strong_count(&value), 1, "dropped once, here or there");
+    });
+}
+
+// ------------------------------------------------------------------------------------------------ select
+
+#[test]
+fn two_offers_to_one_select_have_one_winner() {
+    explore(2, || {
+        let (a_tx, a) = chan::unbuffered();
+        let (b_tx, b) = chan::unbuffered();
+        let _open = (a_tx.clone(), b_tx.clone());
+        let first = thread::spawn(move || a_tx.try_send(1).is_ok());
+        let second = thread::spawn(move || b_tx.try_send(2).is_ok());
+        let got = {
+            let mut selecting = pin!(async {
+                select! { v = a.recv() => v, v = b.recv() => v }
+            });
+            let _ = poll_once(selecting.as_mut());
+            let sent = [first.join().unwrap(), second.join().unwrap()];
+            assert!(!(sent[0] && sent[1]), "both won");
+            match poll_once(selecting.as_mut()) {
+                Poll::Ready(Some(v)) => Some((v, sent)),
+                Poll::Ready(None) | Poll::Pending => None,
+            }
+        };
+        if let Some((v, sent)) = got {
+            assert!(sent[v - 1]);
+        }
+    });
+}
+
+#[test]
+fn a_select_that_is_dropped_gives_back_what_it_was_handed() {
+    explore(2, || {
+        let (a_tx, a) = chan::unbuffered();
+        let (_b_tx, b) = chan::unbuffered::<i32>();
+        let (_open, other) = (a_tx.clone(), a.clone());
+        let sender = thread::spawn(move || a_tx.try_send(7).is_ok());
+        {
+            let mut selecting = pin!(async {
+                select! { v = a.recv() => v, v = b.recv() => v }
+            });
+            assert!(!matches!(poll_once(selecting.as_mut()), Poll::Ready(Some(_))));
+        }
+        assert_eq!(sender.join().unwrap(), other.try_recv().is_ok());
+    });
+}
+
+#[test]
+fn two_selects_that_face_each_other_meet() {
+    explore(2, || {
+        let (a_tx, a) = chan::unbuffered();
+        let (b_tx, b) = chan::unbuffered();
+        let sender = thread::spawn(move || {
+            block_on(async {
+                select! { r = b_tx.send(2) => r.map(|()| 2), r = a_tx.send(1) => r.map(|()| 1) }
+            })
+        });
+        let got = block_on(async {
+            select! { v = a.recv() => v, v = b.recv() => v }
+        });
+        // The channel of the send that lost may have been seen closed.
+        if let (Some(got), Ok(sent)) = (got, sender.join().unwrap()) {
+            assert_eq!(got, sent);
+        }
+    });
+}
+
+#[test]
+fn an_offer_that_meets_a_polling_select_is_not_lost() {
+    explore(2, || {
+        let (tx, rx) = chan::unbuffered();
+        let sender = thread::spawn(move || block_on(tx.send(7)));
+        let mut polls = 0;
+        let got = block_on(async {
+            select! {
+                v = rx.recv() => v,
+                // Woken at once, so that the select polls this while the offer comes.
+                _ = select::fut(std::future::poll_fn(|cx| {
+                    polls += 1;
+                    if polls < 3 {
+                        cx.waker().wake_by_ref();
+                    }
+                    Poll::<()>::Pending
+                })) => None,
+            }
+        });
+        assert_eq!(got, Some(7));
+        assert_eq!(sender.join().unwrap(), Ok(()));
+    });
+}

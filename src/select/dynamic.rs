@@ -1,0 +1,223 @@
+//! Floor 6: a select whose cases are known only at run time.
+
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use super::case::{Case, RawCase};
+use super::driver::Selecting;
+use super::list::Cases;
+use crate::chan::{Receiver, SendError, Sender};
+
+/// A select over cases that are known only at run time. Go: `reflect.Select`.
+///
+/// As in [`select!`](crate::select!), the choice is uniform among the ready cases, exactly one case takes effect, and the
+/// closure of that one runs. Without cases, [`wait`](Self::wait) waits for ever.
+///
+/// ```
+/// use gopark::chan;
+/// use gopark::select::Select;
+///
+/// gopark::block_on(async {
+///     let channels: Vec<_> = (0..10).map(|_| chan::bounded(1)).collect();
+///     channels[7].0.try_send("seven").unwrap();
+///     let mut select = Select::new();
+///     for (i, (_, rx)) in channels.iter().enumerate() {
+///         select = select.recv(rx, move |value| (i, value));
+///     }
+///     assert_eq!(select.wait().await, (7, Some("seven")));
+/// });
+/// ```
+#[doc(alias = "reflect")]
+#[must_use = "a select does nothing unless waited for"]
+pub struct Select<'a, R> {
+    cases: Vec<Pin<Box<dyn Arm<R> + Send + 'a>>>,
+}
+
+/// A case and what to do with its result.
+trait Arm<R> {
+    fn poll_arm(self: Pin<&mut Self>, cx: &mut Context<'_>) -> bool;
+
+    fn raw_arm(&self) -> Option<&dyn RawCase>;
+
+    fn run(self: Pin<&mut Self>) -> R;
+}
+
+struct ArmOf<C: Case, F> {
+    case: C,
+    output: Option<C::Output>,
+    then: Option<F>,
+}
+
+impl<C: Case, F: FnOnce(C::Output) -> R, R> Arm<R> for ArmOf<C, F> {
+    fn poll_arm(self: Pin<&mut Self>, cx: &mut Context<'_>) -> bool {
+        // SAFETY: `case` is pinned with `self`, the other fields are not.
+        let (case, output) = unsafe {
+            let this = self.get_unchecked_mut();
+            (Pin::new_unchecked(&mut this.case), &mut this.output)
+        };
+        match case.poll_case(cx) {
+            Poll::Ready(value) => {
+                *output = Some(value);
+                true
+            }
+            Poll::Pending => false,
+        }
+    }
+
+    fn raw_arm(&self) -> Option<&dyn RawCase> {
+        self.case.raw()
+    }
+
+    fn run(self: Pin<&mut Self>) -> R {
+        // SAFETY: as in `poll_arm`.
+        let (case, output, then) = unsafe {
+            let this = self.get_unchecked_mut();
+            (Pin::new_unchecked(&mut this.case), &mut this.output, &mut this.then)
+        };
+        let output = output.take().unwrap_or_else(|| case.won());
+        (then.take().expect("a case wins once"))(output)
+    }
+}
+
+impl<'a, R> Select<'a, R> {
+    /// A select without cases.
+    ///
+    /// ```
+    /// assert_eq!(gopark::select::Select::<()>::new().try_now(), None);
+    /// ```
+    pub fn new() -> Self {
+        Self { cases: Vec::new() }
+    }
+
+    /// Adds a receive; `then` gets its value, or `None` if the channel is closed and drained.
+    ///
+    /// ```
+    /// let (tx, rx) = gopark::chan::bounded(1);
+    /// tx.try_send(3).unwrap();
+    /// let select = gopark::select::Select::new().recv(&rx, |v: Option<i32>| v.unwrap() * 2);
+    /// assert_eq!(select.try_now(), Some(6));
+    /// ```
+    #[track_caller]
+    pub fn recv<T, F>(self, rx: &'a Receiver<T>, then: F) -> Self
+    where
+        T: Send + 'a,
+        F: FnOnce(Option<T>) -> R + Send + 'a,
+    {
+        self.push(rx.recv(), then)
+    }
+
+    /// Adds a send; `then` gets its result. If another case wins, the value is dropped.
+    ///
+    /// ```
+    /// let (tx, rx) = gopark::chan::bounded(1);
+    /// let select = gopark::select::Select::new().send(&tx, 3, |sent| sent.is_ok());
+    /// assert_eq!(select.try_now(), Some(true));
+    /// assert_eq!(rx.try_recv(), Ok(3));
+    /// ```
+    #[track_caller]
+    pub fn send<T, F>(self, tx: &'a Sender<T>, value: T, then: F) -> Self
+    where
+        T: Send + 'a,
+        F: FnOnce(Result<(), SendError<T>>) -> R + Send + 'a,
+    {
+        self.push(tx.send(value), then)
+    }
+
+    /// Adds any other case.
+    ///
+    /// ```
+    /// use gopark::select::{Select, fut};
+    ///
+    /// let answer = Select::new().case(fut(async { 42 }), |v| v).wait();
+    /// assert_eq!(gopark::block_on(answer), 42);
+    /// ```
+    pub fn case<C, F>(self, case: C, then: F) -> Self
+    where
+        C: Case + Send + 'a,
+        C::Output: Send,
+        F: FnOnce(C::Output) -> R + Send + 'a,
+    {
+        self.push(case, then)
+    }
+
+    fn push<C, F>(mut self, case: C, then: F) -> Self
+    where
+        C: Case + Send + 'a,
+        C::Output: Send,
+        F: FnOnce(C::Output) -> R + Send + 'a,
+    {
+        self.cases.push(Box::pin(ArmOf { case, output: None, then: Some(then) }));
+        self
+    }
+
+    /// Waits for one of the cases, and returns what its closure makes of it.
+    ///
+    /// # Cancellation
+    ///
+    /// As of [`select!`](crate::select!): nothing is lost.
+    ///
+    /// ```
+    /// let (tx, rx) = gopark::chan::bounded(1);
+    /// tx.try_send(3).unwrap();
+    /// assert_eq!(gopark::block_on(gopark::select::Select::new().recv(&rx, |v| v).wait()), Some(3));
+    /// ```
+    #[track_caller]
+    pub fn wait(self) -> impl Future<Output = R> + Send
+    where
+        R: 'a,
+    {
+        let scratch = vec![0; self.cases.len()];
+        Selecting::new(false, self, scratch)
+    }
+
+    /// Takes one of the cases that are ready now, if any: a `select!` with `default`.
+    ///
+    /// ```
+    /// let (_tx, rx) = gopark::chan::unbuffered::<()>();
+    /// assert!(gopark::select::Select::new().recv(&rx, |_| ()).try_now().is_none());
+    /// ```
+    pub fn try_now(self) -> Option<R> {
+        let scratch = vec![0; self.cases.len()];
+        Selecting::new(false, self, scratch).try_now()
+    }
+}
+
+impl<R> Cases for Select<'_, R> {
+    type Output = R;
+
+    fn count(&self) -> usize {
+        self.cases.len()
+    }
+
+    fn enabled(&self, _: usize) -> bool {
+        true
+    }
+
+    fn poll_case(mut self: Pin<&mut Self>, index: usize, cx: &mut Context<'_>) -> bool {
+        self.cases[index].as_mut().poll_arm(cx)
+    }
+
+    fn raw(&self, index: usize) -> Option<&dyn RawCase> {
+        self.cases[index].raw_arm()
+    }
+
+    fn output(mut self: Pin<&mut Self>, index: usize) -> R {
+        let mut winner = self.cases.swap_remove(index);
+        // The losers go before the closure runs.
+        self.cases.clear();
+        winner.as_mut().run()
+    }
+}
+
+impl<R> Default for Select<'_, R> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<R> fmt::Debug for Select<'_, R> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Select").field("cases", &self.cases.len()).finish()
+    }
+}

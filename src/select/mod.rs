@@ -1,0 +1,40 @@
+//! Waiting for several operations at once: what stands behind [`select!`](crate::select!), and [`Select`], its run-time
+//! form.
+//!
+//! # How a select goes (Go's `selectgo`)
+//!
+//! 1. Without a lock, the cases that seem ready are noted; one of them is drawn and tried, then another, until one
+//!    succeeds. Most selects end here, with one lock. The first success in a random order is a uniform choice among
+//!    those that are ready.
+//! 2. All channels are locked, each once, in the order of their addresses, and the cases are looked at again: this is the
+//!    instant at which nothing was ready. With a `default`, it is taken now. Else a waiter is queued on each channel, and
+//!    only then the locks are released, so no event falls in between.
+//! 3. Whoever serves one of the waiters wins the select's token, which the others then find taken. The woken select takes
+//!    its other waiters out before it returns.
+//!
+//! Cases that are no channel operations (locks, timers, joins, any future) are polled without any lock, when their turn
+//! comes. While a parked select polls them its token is marked; an offer that passes by meanwhile leaves a note, upon
+//! which the select looks at its channels again.
+
+pub(crate) mod case;
+mod driver;
+mod dynamic;
+mod list;
+
+use case::future_case;
+pub use case::{Case, Fut, fut};
+#[doc(hidden)]
+pub use case::{RawCase, Woken};
+#[doc(hidden)]
+pub use driver::{Selecting, forever};
+pub use dynamic::Select;
+#[doc(hidden)]
+pub use list::{Cases, Cons, Never, Nil, Which};
+
+future_case!(crate::runtime::JoinHandle<T>, T);
+future_case!(crate::sync::Wait<'a>, 'a);
+future_case!(crate::sync::mutex::Lock<'a, T>, 'a, T: ?Sized);
+future_case!(crate::sync::rwmutex::RLock<'a, T>, 'a, T: ?Sized);
+future_case!(crate::sync::rwmutex::WLock<'a, T>, 'a, T: ?Sized);
+future_case!(crate::sync::semaphore::Acquire<'a>, 'a);
+future_case!(crate::sync::cond::Wait<'a, G>, 'a, G: crate::sync::cond::Guard);

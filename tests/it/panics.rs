@@ -1,0 +1,238 @@
+//! What becomes of panics: SCH-18, WG-05, the policies.
+
+use std::future::pending;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use gopark::sync::WaitGroup;
+use gopark::{OnPanic, Runtime, chan, go, gosched};
+
+use crate::util::{Ended, OnDrop, in_child, no_hang, rt, spin_until};
+
+fn isolating(procs: usize) -> Runtime {
+    Runtime::builder().gomaxprocs(procs).on_panic(OnPanic::Isolate).build().unwrap()
+}
+
+/// The text of the panic that `f` raises.
+fn raised<T>(f: impl FnOnce() -> T) -> String {
+    let payload = match catch_unwind(AssertUnwindSafe(f)) {
+        Ok(_) => panic!("nothing was raised"),
+        Err(payload) => payload,
+    };
+    match payload.downcast::<String>() {
+        Ok(text) => *text,
+        Err(payload) => payload.downcast::<&str>().map_or("no text".into(), |text| text.to_string()),
+    }
+}
+
+#[test]
+fn a_joined_panic_is_the_handles_result() {
+    no_hang(|| {
+        rt(1).block_on(async {
+            let handle = go(async { panic!("oh {}", std::hint::black_box(7)) });
+            let id = handle.id();
+            let error = handle.await.unwrap_err();
+            assert!(error.is_panic() && !error.is_aborted());
+            assert_eq!(error.to_string(), format!("{id} panicked: oh 7"));
+            assert_eq!(*error.into_panic().downcast::<String>().unwrap(), "oh 7");
+        });
+        let aborted = rt(1).block_on(async {
+            let handle = go(pending::<()>());
+            handle.abort();
+            handle.await.unwrap_err()
+        });
+        assert!(raised(|| aborted.into_panic()).contains("was aborted"));
+    });
+}
+
+#[test]
+fn an_unrecovered_panic_is_raised_on_every_block_on_sch18() {
+    no_hang(|| {
+        let rt = rt(2);
+        let ready = WaitGroup::new();
+        ready.add(3);
+        let payload: &'static str = "the payload itself";
+        let texts: Vec<String> = thread::scope(|scope| {
+            let mains: Vec<_> = (0..2)
+                .map(|_| {
+                    scope.spawn(|| {
+                        raised(|| {
+                            rt.block_on(async {
+                                ready.done();
+                                pending::<()>().await;
+                            })
+                        })
+                    })
+                })
+                .collect();
+            let local = scope.spawn(|| {
+                raised(|| {
+                    rt.block_on_local(async {
+                        ready.done();
+                        pending::<()>().await;
+                    })
+                })
+            });
+            spin_until(|| ready.count() == 0);
+            rt.go(async move { std::panic::panic_any(payload) });
+            mains.into_iter().chain([local]).map(|main| main.join().unwrap()).collect()
+        });
+        assert_eq!(texts, [payload; 3]);
+        // The runtime lives on.
+        assert_eq!(rt.block_on(async { 7 }), 7);
+    });
+}
+
+#[test]
+fn a_crash_wins_against_main_returning_sch18() {
+    no_hang(|| {
+        let rt = rt(2);
+        for _ in 0..200 {
+            let text = raised(|| {
+                rt.block_on(async {
+                    let (tx, rx) = chan::unbuffered::<()>();
+                    go(async move {
+                        let _tx = tx;
+                        panic!("crash");
+                    });
+                    // Ends because the unwinding goroutine drops its sender.
+                    assert_eq!(rx.recv().await, None);
+                })
+            });
+            assert_eq!(text, "crash");
+        }
+    });
+}
+
+#[test]
+fn a_panic_of_main_is_raised_on_its_caller_under_both_policies() {
+    no_hang(|| {
+        for rt in [rt(1), isolating(1)] {
+            assert_eq!(raised(|| rt.block_on(async { panic!("main") })), "main");
+            assert_eq!(raised(|| rt.block_on_local(async { panic!("local main") })), "local main");
+            assert_eq!(rt.block_on(async { 7 }), 7);
+        }
+    });
+}
+
+#[test]
+fn a_crash_without_a_main_aborts_the_process_and_names_the_goroutine() {
+    let Some(Ended { code, signal, stderr }) = in_child(&[]) else {
+        let rt = rt(1);
+        rt.go(async { panic!("nobody is there") });
+        spin_until(|| false);
+        return;
+    };
+    assert!(code.is_none() && signal.is_some(), "{code:?}\n{stderr}");
+    assert!(stderr.contains("nobody is there"), "{stderr}");
+    let line = stderr.lines().find(|line| line.starts_with("gopark: ")).expect("a line of ours");
+    assert!(line.starts_with("gopark: unrecovered panic in goroutine "), "{line}");
+    assert!(line.contains(", spawned at tests/it/panics.rs:"), "{line}");
+}
+
+#[test]
+fn under_isolate_the_rest_goes_on_and_no_worker_is_lost() {
+    no_hang(|| {
+        let rt = isolating(2);
+        rt.block_on(async {
+            for _ in 0..100 {
+                go(async { panic!("isolated") });
+            }
+            for _ in 0..100 {
+                gosched().await;
+            }
+            let (tx, rx) = chan::unbuffered();
+            go(async move { tx.send(1).await });
+            assert_eq!(rx.recv().await, Some(1));
+        });
+    });
+}
+
+#[test]
+fn dropping_a_handle_with_an_unobserved_panic_counts_as_unrecovered() {
+    no_hang(|| {
+        let rt = rt(1);
+        let text = raised(|| {
+            rt.block_on(async {
+                let handle = go(async { panic!("unobserved") });
+                while !handle.is_finished() {
+                    gosched().await;
+                }
+                drop(handle);
+                pending::<()>().await;
+            })
+        });
+        assert_eq!(text, "unobserved");
+    });
+}
+
+#[test]
+fn a_panic_in_a_futures_destructor_is_unrecovered_too_ca15() {
+    no_hang(|| {
+        let rt = rt(1);
+        let text = raised(|| {
+            rt.block_on(async {
+                let bad = OnDrop(|| panic!("destructor"));
+                let handle = go(async move {
+                    let _bad = bad;
+                    pending::<()>().await;
+                });
+                gosched().await;
+                handle.abort();
+                pending::<()>().await;
+            })
+        });
+        assert_eq!(text, "destructor");
+        let rt = isolating(1);
+        rt.block_on(async {
+            // The destructor of a value that nobody takes.
+            go(async { OnDrop(|| panic!("value")) });
+            gosched().await;
+            gosched().await;
+            assert_eq!(go(async { 7 }).await.unwrap(), 7);
+        });
+    });
+}
+
+#[test]
+fn a_group_member_that_panics_is_done_only_under_isolate_wg05() {
+    no_hang(|| {
+        let (rt, went_on) = (rt(1), Arc::new(AtomicBool::new(false)));
+        let w = went_on.clone();
+        let text = raised(|| {
+            rt.block_on(async {
+                let wg = WaitGroup::new();
+                wg.go(async { panic!("member") });
+                wg.wait().await;
+                w.store(true, Ordering::SeqCst);
+            })
+        });
+        assert_eq!((text.as_str(), went_on.load(Ordering::SeqCst)), ("member", false));
+        isolating(1).block_on(async {
+            let wg = WaitGroup::new();
+            wg.go(async { panic!("member") });
+            wg.wait().await;
+            assert_eq!(wg.count(), 0);
+        });
+    });
+}
+
+#[test]
+fn an_unobserved_panic_at_a_shutdown_is_told_and_no_more() {
+    let Some(Ended { code, stderr, .. }) = in_child(&[]) else {
+        let rt = rt(1);
+        let handle = rt.go(async { panic!("late") });
+        spin_until(|| handle.is_finished());
+        rt.go(async move {
+            let _handle = handle;
+            pending::<()>().await;
+        });
+        rt.block_on(gosched());
+        drop(rt);
+        return;
+    };
+    assert_eq!(code, Some(0), "{stderr}");
+    assert!(stderr.contains("gopark: unrecovered panic in goroutine "), "{stderr}");
+}

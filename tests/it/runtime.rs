@@ -1,0 +1,712 @@
+//! Goroutines, runtimes, blocking, gomaxprocs: the SCH rows.
+
+use std::cell::RefCell;
+use std::collections::HashSet;
+use std::future::{pending, poll_fn};
+use std::io::{Read, Write};
+use std::pin::pin;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use futures_lite::future::block_on as block_thread_on;
+use gopark::sync::WaitGroup;
+use gopark::{Runtime, block_in_place, chan, go, gomaxprocs, gosched, num_goroutine, unblock};
+
+use crate::util::{Drops, OnDrop, in_child, no_hang, rt, spin_until};
+
+type Log = Arc<Mutex<Vec<String>>>;
+
+fn note(log: &Log, what: impl Into<String>) {
+    log.lock().unwrap().push(what.into());
+}
+
+#[test]
+fn the_newest_goroutine_runs_next_and_the_others_in_order_sch01() {
+    no_hang(|| {
+        let log = Log::default();
+        rt(1).block_on(async {
+            for i in 0..10 {
+                let log = log.clone();
+                go(async move { note(&log, i.to_string()) });
+            }
+            gosched().await;
+            gosched().await;
+        });
+        assert_eq!(*log.lock().unwrap(), ["9", "0", "1", "2", "3", "4", "5", "6", "7", "8"]);
+    });
+}
+
+#[test]
+fn a_send_goes_on_and_its_receiver_runs_next_sch02() {
+    no_hang(|| {
+        let log = Log::default();
+        rt(1).block_on(async {
+            let (tx, rx) = chan::unbuffered();
+            let wg = WaitGroup::new();
+            let l = log.clone();
+            wg.go(async move {
+                rx.recv().await;
+                note(&l, "receiver");
+            });
+            gosched().await;
+            for i in 0..2 {
+                let l = log.clone();
+                wg.go(async move { note(&l, format!("other {i}")) });
+            }
+            let l = log.clone();
+            wg.go(async move {
+                tx.send(()).await.unwrap();
+                note(&l, "sender");
+            });
+            wg.wait().await;
+        });
+        let log = log.lock().unwrap();
+        assert_eq!(log[..2], ["sender", "receiver"]);
+        assert_eq!(log.len(), 4);
+    });
+}
+
+#[test]
+fn a_pair_that_wakes_each_other_for_ever_does_not_starve_a_third_sch03() {
+    no_hang(|| {
+        rt(1).block_on(async {
+            let (a_tx, a) = chan::unbuffered::<()>();
+            let (b_tx, b) = chan::unbuffered::<()>();
+            let stop = Arc::new(AtomicBool::new(false));
+            let wg = WaitGroup::new();
+            let s = stop.clone();
+            wg.go(async move {
+                while !s.load(Ordering::Relaxed) {
+                    let _ = a_tx.send(()).await;
+                    b.recv().await;
+                }
+            });
+            wg.go(async move {
+                while a.recv().await.is_some() {
+                    let _ = b_tx.send(()).await;
+                }
+            });
+            for _ in 0..100 {
+                gosched().await;
+            }
+            stop.store(true, Ordering::Relaxed);
+            wg.wait().await;
+            assert_eq!(wg.count(), 0);
+        });
+    });
+}
+
+#[test]
+fn gosched_goes_behind_everything_runnable_sch04() {
+    no_hang(|| {
+        let log = Log::default();
+        rt(1).block_on(async {
+            let wg = WaitGroup::new();
+            for i in 0..3 {
+                let log = log.clone();
+                wg.go(async move {
+                    note(&log, format!("g{i}"));
+                    gosched().await;
+                    note(&log, format!("g{i}'"));
+                });
+            }
+            wg.wait().await;
+        });
+        assert_eq!(*log.lock().unwrap(), ["g2", "g0", "g1", "g2'", "g0'", "g1'"]);
+    });
+}
+
+#[test]
+fn injected_work_runs_beside_local_work_that_never_ends_sch05() {
+    no_hang(|| {
+        let rt = rt(1);
+        let stop = Arc::new(AtomicBool::new(false));
+        for _ in 0..2 {
+            let stop = stop.clone();
+            rt.go(async move {
+                while !stop.load(Ordering::Relaxed) {
+                    gosched().await;
+                }
+            });
+        }
+        for _ in 0..50 {
+            assert_eq!(rt.block_on(async { 7 }), 7);
+        }
+        stop.store(true, Ordering::Relaxed);
+    });
+}
+
+#[test]
+fn ten_thousand_from_one_spawner_all_run_once_sch06() {
+    no_hang(|| {
+        for procs in [1, 2, 4] {
+            rt(procs).block_on(async {
+                let ran = Arc::new(AtomicUsize::new(0));
+                let wg = WaitGroup::new();
+                for _ in 0..10_000 {
+                    let ran = ran.clone();
+                    wg.go(async move {
+                        ran.fetch_add(1, Ordering::Relaxed);
+                    });
+                }
+                wg.wait().await;
+                assert_eq!(ran.load(Ordering::Relaxed), 10_000);
+            });
+        }
+    });
+}
+
+#[test]
+fn as_many_run_at_once_as_there_are_processors_sch09() {
+    no_hang(|| {
+        const P: usize = 3;
+        let rt = rt(P);
+        for _ in 0..3 {
+            rt.block_on(async {
+                let turn = Arc::new(AtomicUsize::new(0));
+                let wg = WaitGroup::new();
+                for me in 0..P {
+                    let turn = turn.clone();
+                    wg.go(async move {
+                        for round in 0..5 {
+                            // In turns, without giving way.
+                            spin_until(|| turn.load(Ordering::SeqCst) == round * P + me);
+                            turn.fetch_add(1, Ordering::SeqCst);
+                        }
+                    });
+                }
+                wg.wait().await;
+                assert_eq!(turn.load(Ordering::SeqCst), 5 * P);
+            });
+        }
+    });
+}
+
+#[test]
+fn wakes_from_foreign_threads_are_never_lost_sch10() {
+    no_hang(|| {
+        let rt = rt(2);
+        let (tx, rx) = chan::bounded::<usize>(1);
+        let sum = rt.go(async move {
+            let mut sum = 0;
+            while let Some(v) = rx.recv().await {
+                sum += v;
+            }
+            sum
+        });
+        let threads: Vec<_> = (0..4)
+            .map(|_| {
+                let tx = tx.clone();
+                thread::spawn(move || (0..500).for_each(|v| tx.send_blocking(v).unwrap()))
+            })
+            .collect();
+        drop(tx);
+        threads.into_iter().for_each(|t| t.join().unwrap());
+        assert_eq!(block_thread_on(sum).unwrap(), 4 * 500 * 499 / 2);
+    });
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn an_idle_runtime_burns_no_cpu_sch11() {
+    let Some(ended) = in_child(&[]) else {
+        fn cpu() -> Duration {
+            // SAFETY: plain data, filled by the call.
+            unsafe {
+                let mut usage: libc::rusage = std::mem::zeroed();
+                assert_eq!(libc::getrusage(libc::RUSAGE_SELF, &raw mut usage), 0);
+                let micros = |t: libc::timeval| t.tv_sec as u64 * 1_000_000 + t.tv_usec as u64;
+                Duration::from_micros(micros(usage.ru_utime) + micros(usage.ru_stime))
+            }
+        }
+        let rt = rt(4);
+        rt.block_on(async {
+            let wg = WaitGroup::new();
+            (0..100).for_each(|_| wg.go(gosched()));
+            wg.wait().await;
+        });
+        rt.go(pending::<()>());
+        let (before, start) = (cpu(), Instant::now());
+        thread::park_timeout(Duration::from_millis(300));
+        let used = cpu() - before;
+        assert!(used < start.elapsed() / 20, "{used:?}");
+        return;
+    };
+    assert_eq!(ended.code, Some(0), "{ended:#?}");
+}
+
+/// Others run while `hog` has the one processor, the goroutine in the run-next slot included.
+fn others_run_beside(hog: impl FnOnce(&AtomicUsize) + Send + 'static) {
+    no_hang(|| {
+        rt(1).block_on(async {
+            let ran = Arc::new(AtomicUsize::new(0));
+            let wg = WaitGroup::new();
+            for _ in 0..3 {
+                let ran = ran.clone();
+                wg.go(async move {
+                    ran.fetch_add(1, Ordering::SeqCst);
+                    gosched().await;
+                });
+            }
+            let r = ran.clone();
+            let hog = go(async move {
+                let next = r.clone();
+                go(async move {
+                    next.fetch_add(1, Ordering::SeqCst);
+                });
+                hog(&r);
+                assert_eq!(r.load(Ordering::SeqCst), 4, "the others ran meanwhile");
+            });
+            hog.await.unwrap();
+            wg.wait().await;
+        });
+    });
+}
+
+#[test]
+fn a_goroutine_that_blocks_its_thread_starves_nobody_sch12() {
+    others_run_beside(|ran| {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                spin_until(|| ran.load(Ordering::SeqCst) == 4);
+                std::net::TcpStream::connect(address).unwrap().write_all(&[1]).unwrap();
+            });
+            let mut byte = [0];
+            listener.accept().unwrap().0.read_exact(&mut byte).unwrap();
+            assert_eq!(byte, [1]);
+        });
+    });
+}
+
+#[test]
+fn a_goroutine_that_computes_starves_nobody_sch13() {
+    others_run_beside(|ran| spin_until(|| ran.load(Ordering::SeqCst) == 4));
+}
+
+#[test]
+fn block_in_place_hands_the_processor_over_at_once_sch12() {
+    others_run_beside(|ran| block_in_place(|| spin_until(|| ran.load(Ordering::SeqCst) == 4)));
+}
+
+#[test]
+fn a_loop_over_always_ready_operations_lets_its_siblings_run_sch13_ca18() {
+    no_hang(|| {
+        rt(1).block_on(async {
+            let (tx, rx) = chan::bounded::<usize>(1);
+            let ran = Arc::new(AtomicBool::new(false));
+            let r = ran.clone();
+            go(async move { r.store(true, Ordering::Relaxed) });
+            let mut rounds = 0;
+            while !ran.load(Ordering::Relaxed) {
+                tx.send(rounds).await.unwrap();
+                assert_eq!(rx.recv().await, Some(rounds));
+                rounds += 1;
+            }
+            assert!(rounds < 1_000, "{rounds} rounds");
+        });
+    });
+}
+
+#[test]
+fn an_executor_inside_a_goroutine_does_not_livelock_on_the_budget() {
+    no_hang(|| {
+        rt(1).block_on(async {
+            let (tx, rx) = chan::bounded::<usize>(1);
+            let sum = block_thread_on(async {
+                let mut sum = 0;
+                for v in 0..10_000 {
+                    tx.send(v).await.unwrap();
+                    sum += rx.recv().await.unwrap();
+                }
+                sum
+            });
+            assert_eq!(sum, 10_000 * 9_999 / 2);
+        });
+    });
+}
+
+#[test]
+fn gomaxprocs_returns_the_previous_setting_and_0_asks_sch14() {
+    let rt = rt(3);
+    assert_eq!((rt.gomaxprocs(0), rt.gomaxprocs(5), rt.gomaxprocs(0)), (3, 3, 5));
+    assert_eq!(rt.block_on(async { (gomaxprocs(0), gomaxprocs(1), gomaxprocs(0)) }), (5, 5, 1));
+}
+
+#[test]
+fn the_environment_sets_the_default_and_a_bad_value_is_told_once_sch14() {
+    for (value, want) in [("3", Some(3)), ("many", None), ("0", None), ("-1", None), ("", None)] {
+        let Some(ended) = in_child(&[("GOMAXPROCS", value)]) else {
+            let want = match std::env::var("GOMAXPROCS").unwrap().parse() {
+                Ok(n) if n > 0 => n,
+                _ => gopark::num_cpu(),
+            };
+            assert_eq!((gomaxprocs(0), Runtime::new().gomaxprocs(0)), (want, want));
+            return;
+        };
+        assert_eq!(ended.code, Some(0), "{ended:#?}");
+        let told = ended.stderr.matches("gopark: GOMAXPROCS=").count();
+        assert_eq!(told, usize::from(want.is_none() && !value.is_empty()), "{ended:#?}");
+    }
+}
+
+#[test]
+fn live_resizes_lose_nothing_and_run_nothing_twice_sch15() {
+    no_hang(|| {
+        let rt = rt(2);
+        let stop = AtomicBool::new(false);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut n = 1;
+                while !stop.load(Ordering::Relaxed) {
+                    n = n % 8 + 1;
+                    rt.gomaxprocs(n);
+                    thread::yield_now();
+                }
+            });
+            for _ in 0..10 {
+                rt.block_on(async {
+                    let (tx, rx) = chan::bounded::<usize>(4);
+                    let wg = WaitGroup::new();
+                    for p in 0..8 {
+                        let tx = tx.clone();
+                        wg.go(async move {
+                            for v in 0..200 {
+                                tx.send(p * 200 + v).await.unwrap();
+                                if v % 7 == 0 {
+                                    go(async {}).await.unwrap();
+                                }
+                            }
+                        });
+                    }
+                    drop(tx);
+                    let mut seen = HashSet::new();
+                    while let Some(v) = rx.recv().await {
+                        assert!(seen.insert(v));
+                    }
+                    wg.wait().await;
+                    assert_eq!(seen.len(), 1600);
+                });
+            }
+            stop.store(true, Ordering::Relaxed);
+        });
+        spin_until(|| rt.num_goroutine() == 0);
+    });
+}
+
+#[test]
+fn num_goroutine_counts_mains_and_blocked_ones_sch16() {
+    no_hang(|| {
+        let rt = rt(2);
+        assert_eq!(rt.num_goroutine(), 0);
+        rt.block_on(async {
+            assert_eq!(num_goroutine(), 1);
+            let (tx, rx) = chan::unbuffered::<()>();
+            let handles: Vec<_> = (0..7)
+                .map(|_| {
+                    let rx = rx.clone();
+                    go(async move { rx.recv().await })
+                })
+                .collect();
+            assert_eq!(num_goroutine(), 8);
+            tx.close();
+            for handle in handles {
+                handle.await.unwrap();
+            }
+            assert_eq!(num_goroutine(), 1, "a join returns after the goroutine has left");
+        });
+        assert_eq!(rt.block_on_local(async { num_goroutine() }), 1);
+        assert_eq!(rt.num_goroutine(), 0);
+    });
+}
+
+#[test]
+fn ids_are_never_used_again_sch17() {
+    no_hang(|| {
+        let mut ids = HashSet::new();
+        for _ in 0..2 {
+            let rt = rt(2);
+            rt.block_on(async {
+                for _ in 0..600 {
+                    let handle = go(async {});
+                    assert!(ids.insert(handle.id()));
+                    handle.await.unwrap();
+                }
+            });
+        }
+        assert!(ids.iter().all(|id| id.to_string() != "goroutine 1" && id.to_string() != "goroutine 0"));
+    });
+}
+
+#[test]
+fn main_may_borrow_and_a_local_one_need_not_be_send() {
+    no_hang(|| {
+        let rt = rt(2);
+        let mut list = vec![1];
+        rt.block_on(async { list.push(2) });
+        assert_eq!(list, [1, 2]);
+        let cell = RefCell::new(Vec::new());
+        rt.block_on_local(async {
+            let (tx, rx) = chan::unbuffered();
+            go(async move { tx.send(3).await });
+            let got = rx.recv().await.unwrap();
+            cell.borrow_mut().push(got);
+        });
+        assert_eq!(*cell.borrow(), [3]);
+    });
+}
+
+#[test]
+fn block_on_inside_a_goroutine_says_what_to_do() {
+    fn text(f: impl FnOnce() + std::panic::UnwindSafe) -> String {
+        *std::panic::catch_unwind(f)
+            .unwrap_err()
+            .downcast::<String>()
+            .unwrap_or_else(|other| Box::new(other.downcast::<&str>().unwrap().to_string()))
+    }
+    no_hang(|| {
+        let rt = rt(1);
+        let texts = rt.block_on(async {
+            [
+                text(|| gopark::block_on(async {})),
+                text(|| gopark::block_on_local(async {})),
+                text(|| block_in_place(|| gopark::block_on(async {}))),
+            ]
+        });
+        let local = rt.block_on_local(async { text(|| gopark::block_on(async {})) });
+        for text in texts.into_iter().chain([local]) {
+            assert!(text.starts_with("gopark: block_on called inside a goroutine"), "{text}");
+        }
+        assert_eq!(rt.block_on(async { 1 }), 1);
+    });
+}
+
+#[test]
+fn abort_drops_the_future_at_its_next_suspension_ca15() {
+    no_hang(|| {
+        let rt = rt(1);
+        rt.block_on(async {
+            let drops = Drops::new();
+            // Parked, never polled, and after completion.
+            let one = drops.one();
+            let parked = go(async move {
+                let _one = one;
+                pending::<()>().await;
+            });
+            gosched().await;
+            let one = drops.one();
+            let fresh = go(async move {
+                let _one = one;
+            });
+            parked.abort();
+            fresh.abort();
+            assert!(parked.await.unwrap_err().is_aborted());
+            let error = fresh.await.unwrap_err();
+            assert!(error.is_aborted() && error.to_string().ends_with("was aborted"), "{error}");
+            assert_eq!(drops.count(), 2);
+            let done = go(async { 5 });
+            while !done.is_finished() {
+                gosched().await;
+            }
+            done.abort();
+            assert_eq!(done.await.unwrap(), 5);
+            // Never during a poll.
+            let handle: Arc<Mutex<Option<gopark::JoinHandle<()>>>> = Arc::default();
+            let (h, reached) = (handle.clone(), Arc::new(AtomicBool::new(false)));
+            let r = reached.clone();
+            let own = go(async move {
+                gosched().await;
+                h.lock().unwrap().as_ref().unwrap().abort();
+                r.store(true, Ordering::Relaxed);
+                pending::<()>().await;
+            });
+            *handle.lock().unwrap() = Some(own);
+            spin_async(|| handle.lock().unwrap().as_ref().unwrap().is_finished()).await;
+            assert!(reached.load(Ordering::Relaxed));
+        });
+        assert_eq!(rt.num_goroutine(), 0);
+    });
+}
+
+async fn spin_async(ready: impl Fn() -> bool) {
+    while !ready() {
+        gosched().await;
+    }
+}
+
+#[test]
+fn a_dropped_handle_detaches_ca16() {
+    no_hang(|| {
+        rt(1).block_on(async {
+            let (tx, rx) = chan::bounded(1);
+            drop(go(async move { tx.send(1).await }));
+            assert_eq!(rx.recv().await, Some(1));
+        });
+    });
+}
+
+#[test]
+fn a_dropped_runtime_drops_every_goroutine_exactly_once_ca16() {
+    no_hang(|| {
+        for procs in [1, 2, 4] {
+            let drops = Drops::new();
+            let rt = rt(procs);
+            let nil = chan::Receiver::<()>::nil();
+            for kind in 0..300 {
+                let (one, nil) = (drops.one(), nil.clone());
+                let handle = rt.go(async move {
+                    let _one = one;
+                    match kind % 4 {
+                        0 => {
+                            nil.recv().await;
+                        }
+                        1 => loop {
+                            gosched().await;
+                        },
+                        2 => pending::<()>().await,
+                        _ => {}
+                    }
+                });
+                if kind % 5 == 0 {
+                    handle.abort();
+                }
+            }
+            drop(rt);
+            assert_eq!(drops.count(), 300);
+        }
+    });
+}
+
+#[test]
+fn a_shutdown_with_a_stuck_worker_is_bounded_and_counts_stragglers() {
+    no_hang(|| {
+        let rt = rt(2);
+        let (release, held) = std::sync::mpsc::channel::<()>();
+        let (started, running) = std::sync::mpsc::channel();
+        rt.go(async move {
+            started.send(()).unwrap();
+            held.recv().unwrap();
+        });
+        running.recv().unwrap();
+        rt.go(pending::<()>());
+        let start = Instant::now();
+        assert_eq!(rt.shutdown_timeout(Duration::from_millis(50)), 1);
+        assert!(start.elapsed() < Duration::from_secs(5));
+        release.send(()).unwrap();
+    });
+}
+
+#[test]
+fn go_during_a_shutdown_gives_an_aborted_handle() {
+    no_hang(|| {
+        let rt = rt(1);
+        let result = Arc::new(Mutex::new(None));
+        let r = result.clone();
+        rt.go(async move {
+            let _last = OnDrop(move || *r.lock().unwrap() = Some(go(async { unreachable!("nobody runs any more") })));
+            pending::<()>().await;
+        });
+        rt.block_on(gosched());
+        drop(rt);
+        let handle: gopark::JoinHandle<()> = result.lock().unwrap().take().unwrap();
+        assert!(block_thread_on(handle).unwrap_err().is_aborted());
+    });
+}
+
+#[test]
+fn a_runtime_dropped_inside_its_own_goroutine_does_not_wait_for_itself() {
+    no_hang(|| {
+        let rt = Arc::new(rt(2));
+        let drops = Drops::new();
+        let one = drops.one();
+        rt.go(async move {
+            let _one = one;
+            pending::<()>().await;
+        });
+        let (tx, done) = std::sync::mpsc::channel();
+        let inner = rt.clone();
+        let go_on = Arc::new(AtomicBool::new(false));
+        let g = go_on.clone();
+        rt.go(async move {
+            spin_until(|| g.load(Ordering::SeqCst));
+            drop(inner);
+            tx.send(()).unwrap();
+        });
+        drop(rt);
+        go_on.store(true, Ordering::SeqCst);
+        done.recv().unwrap();
+        spin_until(|| drops.count() == 1);
+    });
+}
+
+#[test]
+fn wakers_that_outlive_their_runtime_do_no_harm() {
+    no_hang(|| {
+        for _ in 0..50 {
+            let rt = rt(2);
+            let wakers: Arc<Mutex<Vec<Waker>>> = Arc::default();
+            for _ in 0..8 {
+                let wakers = wakers.clone();
+                rt.go(poll_fn(move |cx: &mut Context<'_>| {
+                    wakers.lock().unwrap().push(cx.waker().clone());
+                    Poll::<()>::Pending
+                }));
+            }
+            spin_until(|| wakers.lock().unwrap().len() >= 8);
+            drop(rt);
+            let wakers = std::mem::take(&mut *wakers.lock().unwrap());
+            wakers.iter().for_each(Waker::wake_by_ref);
+            drop(wakers);
+        }
+    });
+}
+
+#[test]
+fn unblock_runs_elsewhere_and_carries_panics() {
+    no_hang(|| {
+        rt(1).block_on(async {
+            let here = thread::current().id();
+            assert_ne!(unblock(|| thread::current().id()).await, here);
+            let failed = go(async { unblock(|| panic!("blocking")).await }).await;
+            assert!(failed.unwrap_err().is_panic());
+        });
+    });
+}
+
+#[test]
+fn many_goroutines_in_a_chain_sch24() {
+    no_hang(|| {
+        rt(2).block_on(async {
+            const N: u32 = 10_000;
+            let (first, mut left) = chan::unbuffered::<u32>();
+            for _ in 0..N {
+                let (tx, rx) = chan::unbuffered();
+                go(async move { tx.send(1 + left.recv().await.unwrap()).await });
+                left = rx;
+            }
+            first.send(0).await.unwrap();
+            assert_eq!(left.recv().await, Some(N));
+        });
+    });
+}
+
+#[test]
+fn a_join_can_be_taken_up_again_ca12() {
+    no_hang(|| {
+        rt(1).block_on(async {
+            let (tx, rx) = chan::unbuffered::<i32>();
+            let mut handle = go(async move { rx.recv().await });
+            {
+                let mut first = pin!(&mut handle);
+                let polled = poll_fn(|cx| Poll::Ready(first.as_mut().poll(cx).is_pending())).await;
+                assert!(polled);
+            }
+            tx.send(4).await.unwrap();
+            assert_eq!((&mut handle).await.unwrap(), Some(4));
+        });
+    });
+}

@@ -1,0 +1,409 @@
+//! What no compiler checks: the floors, the caps, the lists that must be complete.
+//!
+//! A failure says what to do. Where a rule stands in the way of a better layout, change the table here in the same commit.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The floors: which modules of `src/` a module may use. The lower ones stand first, and a row names only rows above it.
+/// `dir/*` is any file of that directory without a row of its own; those may use each other, but not in a circle.
+const FLOORS: &[(&str, &[&str])] = &[
+    ("prim", &[]),
+    ("chan/error", &[]),
+    // 1: what an operation leaves in its channel, what it tells the goroutine that runs it.
+    ("coop", &["prim"]),
+    ("waitq", &["prim", "coop"]),
+    ("executor", &["prim", "coop"]),
+    // 2: a channel's state; goroutines and their handles; the timer queue.
+    ("chan/core", &["prim", "waitq"]),
+    ("runtime", &["prim", "coop", "executor"]),
+    ("timer", &["prim", "coop", "waitq", "executor", "runtime"]),
+    // 3: what can stand in a select; the operations of channels, which can.
+    ("select/case", &["prim", "coop", "waitq"]),
+    ("chan/op", &["prim", "coop", "waitq", "chan/error", "chan/core", "select/case"]),
+    // 4: channels never see the executor; a select is driven without knowing its cases.
+    ("select/list", &["select/case"]),
+    ("select/driver", &["prim", "coop", "waitq", "select/case", "select/list"]),
+    ("chan", &["prim", "coop", "waitq", "chan/error", "chan/core", "chan/op"]),
+    ("select/dynamic", &["chan", "select/case", "select/list", "select/driver"]),
+    // 5: package sync stands on the runtime, as Go's.
+    ("sync/event", &["prim", "coop"]),
+    ("sync/waitgroup", &["prim", "coop", "executor", "runtime", "sync/event"]),
+    ("sync/*", &["prim", "coop", "waitq", "executor", "runtime", "chan", "sync/event", "sync/waitgroup"]),
+    ("sync", &["sync/event", "sync/waitgroup", "sync/*"]),
+    // 6: every wait is a case.
+    (
+        "select",
+        &[
+            "runtime",
+            "sync",
+            "sync/waitgroup",
+            "sync/*",
+            "select/case",
+            "select/list",
+            "select/driver",
+            "select/dynamic",
+        ],
+    ),
+    ("macros", &["select", "chan"]),
+    ("models", &["prim", "chan", "executor", "select"]),
+    ("sync/models", &["coop", "models", "sync", "sync/*"]),
+];
+
+/// The only files with `unsafe` in them.
+const UNSAFE: &[&str] = &[
+    "prim",
+    "waitq",
+    "coop",
+    "executor",
+    "runtime",
+    "chan/core",
+    "chan/op",
+    "chan",
+    "select/case",
+    "select/list",
+    "select/driver",
+    "select/dynamic",
+    "sync/event",
+    "sync/waitgroup",
+    "sync/queue",
+    "sync/mutex",
+    "sync/rwmutex",
+    "sync/readers",
+    "sync/semaphore",
+    "sync/cond",
+    "sync/models",
+];
+
+/// Lines that a file of `src/` may have; a longer one is asking to be divided. The scheduler stays in one file.
+const CAP: usize = 1000;
+const CAP_EXECUTOR: usize = 2000;
+/// An example shows one idea. (The tour shows many.)
+const CAP_EXAMPLE: usize = 80;
+
+/// Lines above an `unsafe` in which its reason must begin.
+const REASON_WITHIN: usize = 10;
+
+#[test]
+fn modules_use_only_lower_floors() {
+    for (row, (module, uses)) in FLOORS.iter().enumerate() {
+        for used in *uses {
+            let known = FLOORS[..row].iter().any(|(above, _)| above == used);
+            assert!(known, "FLOORS: {module} may not use {used}, which stands on no lower floor");
+        }
+    }
+    let sources = sources();
+    let modules: BTreeSet<String> = sources.keys().cloned().collect();
+    let mut complaints = String::new();
+    let mut graph = BTreeMap::new();
+    for (module, text) in &sources {
+        if module == "lib" {
+            continue;
+        }
+        let Some((row, allowed)) = floor(module) else {
+            let _ = writeln!(complaints, "{module} has no row in FLOORS");
+            continue;
+        };
+        let used = uses(module, text, &modules);
+        for used in &used {
+            let Some((used_row, _)) = floor(used) else {
+                let _ = writeln!(complaints, "{module} uses the crate's root: name the module that has the item");
+                continue;
+            };
+            if !allowed.contains(&used_row) && row != used_row {
+                let _ = writeln!(complaints, "{module} uses {used}, which FLOORS does not allow it");
+            }
+        }
+        graph.insert(module.as_str(), used);
+    }
+    for module in graph.keys() {
+        if let Some(path) = circle(&graph, module, &mut Vec::new()) {
+            let _ = writeln!(complaints, "a circle: {path}");
+            break;
+        }
+    }
+    assert!(complaints.is_empty(), "\n{complaints}");
+}
+
+#[test]
+fn the_floors_are_read_as_rust_reads_them() {
+    let modules = ["chan", "chan/core", "chan/op", "sync", "sync/event", "prim", "coop"].map(str::to_owned).into();
+    let read = |module: &str, text: &str| uses(module, text, &modules).into_iter().collect::<Vec<_>>();
+    assert_eq!(read("chan/op", "use crate::coop::{self, Reason};\nuse super::core::Core;"), ["chan/core", "coop"]);
+    assert_eq!(read("chan", "use self::core::{Core, Handle}; // use crate::sync\npub use op::X;"), ["chan/core"]);
+    assert_eq!(
+        read("coop", "use crate::{prim::{self, Lock}, chan::{core, op::Op}};"),
+        ["chan/core", "chan/op", "prim"]
+    );
+    assert_eq!(read("coop", "fn f() -> crate::prim::Lock { crate::go() }"), ["lib", "prim"]);
+    assert_eq!(read("sync/event", "use super::Event;\n#[cfg(test)]\nmod tests { use crate::chan; }"), ["sync"]);
+    assert_eq!(
+        read("coop", "macro_rules! m { () => { $crate::chan::go() }; }\npub(in crate::chan) fn f() {}"),
+        [""; 0]
+    );
+}
+
+#[test]
+fn no_source_outgrows_its_cap() {
+    for (module, text) in sources() {
+        let cap = if module == "executor" { CAP_EXECUTOR } else { CAP };
+        let lines = text.lines().count();
+        assert!(lines <= cap, "src/{module}: {lines} lines, at most {cap} are wanted: divide it");
+    }
+    for path in examples().iter().filter(|path| !path.ends_with("tour.rs")) {
+        let lines = read(path).lines().count();
+        assert!(lines <= CAP_EXAMPLE, "{}: {lines} lines, one idea fits in {CAP_EXAMPLE}", path.display());
+    }
+}
+
+#[test]
+fn unsafe_stands_in_few_files_and_gives_its_reason() {
+    for (module, text) in sources() {
+        let lines: Vec<&str> = text.lines().collect();
+        for (at, line) in lines.iter().enumerate() {
+            let code = code(line);
+            if !words(code).any(|word| word == "unsafe") {
+                continue;
+            }
+            let place = format!("src/{module}, line {}", at + 1);
+            assert!(UNSAFE.contains(&module.as_str()), "{place}: unsafe, but the module is not in the list UNSAFE");
+            // The type of an unsafe function does nothing yet.
+            if code.contains("unsafe fn(") {
+                continue;
+            }
+            // A function says what its caller owes, in its docs; a trait's method is told by the trait.
+            let (reason, reach) = if code.contains("unsafe fn ") { ("Safety", 30) } else { ("SAFETY:", REASON_WITHIN) };
+            let above = &lines[at.saturating_sub(reach)..=at];
+            assert!(
+                above.iter().any(|line| line.contains(reason) || line.contains("SAFETY:")),
+                "{place}: no `{reason}` within the {reach} lines above"
+            );
+        }
+    }
+}
+
+#[test]
+fn tests_wait_for_events_not_for_time() {
+    let nap = concat!("sle", "ep(");
+    for path in files("tests", "rs") {
+        for (at, line) in read(&path).lines().enumerate() {
+            // The crate's own is a subject of tests.
+            let line_code = code(line).replace(&format!("time::{nap}"), "");
+            let why = line.contains("// asleep:");
+            let naps = words(&line_code).zip(line_code.match_indices(nap)).next().is_some();
+            assert!(
+                !naps || why,
+                "{}, line {}: wait for what happens, not for time; if sleeping is the very subject, say so in the line: \
+                 `// asleep: why`",
+                path.display(),
+                at + 1
+            );
+        }
+    }
+}
+
+#[test]
+fn no_test_is_left_out() {
+    let main = read(&root().join("tests/it/main.rs"));
+    for path in files("tests/it", "rs") {
+        let name = path.file_stem().unwrap().to_str().unwrap();
+        assert!(
+            name == "main" || main.lines().any(|line| line.trim() == format!("mod {name};")),
+            "tests/it/{name}.rs is never run: tests/it/main.rs lacks `mod {name};`"
+        );
+    }
+    let ignored = concat!("#[ign", "ore");
+    for path in files("tests", "rs") {
+        assert!(!read(&path).contains(ignored), "{}: a test that does not run proves nothing", path.display());
+    }
+}
+
+#[test]
+fn readme_lists_every_example_and_links_to_what_exists() {
+    let readme = read(&root().join("README.md"));
+    for path in examples() {
+        let name = path.file_name().unwrap().to_str().unwrap();
+        assert!(readme.contains(&format!("(examples/{name})")), "README.md does not list examples/{name}");
+    }
+    for text in ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"] {
+        for target in links(&read(&root().join(text))) {
+            assert!(root().join(&target).exists(), "{text} links to {target}, which does not exist");
+        }
+    }
+}
+
+#[test]
+fn the_tree_speaks_of_no_machine() {
+    let paths = [concat!("/wo", "rk/"), concat!("/tm", "p/"), concat!("/ro", "ot/"), concat!("/ho", "me/")];
+    for path in files("", "") {
+        // What is not text has no paths to speak of.
+        let Ok(text) = fs::read_to_string(&path) else { continue };
+        for (at, line) in text.lines().enumerate() {
+            for machine in paths {
+                assert!(!line.contains(machine), "{}, line {}: {machine}", path.display(), at + 1);
+            }
+        }
+    }
+}
+
+// ------------------------------------------------------------------------------------------------ reading the tree
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// The files below `dir` whose names end in `.ext` (any, if that is empty), without what is built or not ours.
+fn files(dir: &str, ext: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut dirs = vec![root().join(dir)];
+    while let Some(dir) = dirs.pop() {
+        for entry in fs::read_dir(&dir).unwrap_or_else(|error| panic!("{}: {error}", dir.display())) {
+            let entry = entry.unwrap();
+            let (path, name) = (entry.path(), entry.file_name());
+            if name == "target" || name == ".git" || name == "Cargo.lock" {
+                continue;
+            }
+            if entry.file_type().unwrap().is_dir() {
+                dirs.push(path);
+            } else if ext.is_empty() || path.extension().is_some_and(|found| found == ext) {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+/// The programs in `examples/`, not the chapters of the tour.
+fn examples() -> Vec<PathBuf> {
+    let dir = root().join("examples");
+    files("examples", "rs").into_iter().filter(|path| path.parent() == Some(&dir)).collect()
+}
+
+/// The modules by their paths in `src/`: "chan" for `src/chan/mod.rs`, "chan/op", "lib".
+fn sources() -> BTreeMap<String, String> {
+    let src = root().join("src");
+    let name = |path: &Path| {
+        let relative = path.strip_prefix(&src).unwrap().with_extension("");
+        let name = relative.to_str().unwrap().replace('\\', "/");
+        name.strip_suffix("/mod").unwrap_or(&name).to_owned()
+    };
+    files("src", "rs").iter().map(|path| (name(path), read(path))).collect()
+}
+
+/// A line without its comment.
+fn code(line: &str) -> &str {
+    line.split("//").next().unwrap_or(line)
+}
+
+fn words(code: &str) -> impl Iterator<Item = &str> {
+    code.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|word| !word.is_empty())
+}
+
+/// The targets of a text's links into the tree.
+fn links(text: &str) -> Vec<String> {
+    let targets = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+    let inside = targets.filter(|target| !target.contains("://") && !target.starts_with('#'));
+    inside.map(|target| target.split('#').next().unwrap_or(target).to_owned()).collect()
+}
+
+/// A module's row in [`FLOORS`]: its name there, and what it may use.
+fn floor(module: &str) -> Option<(&'static str, &'static [&'static str])> {
+    let row = |name: &str| FLOORS.iter().find(|(row, _)| *row == name).copied();
+    row(module).or_else(|| row(&format!("{}/*", module.split_once('/')?.0)))
+}
+
+/// The modules that `module` uses by paths from `crate`, `super` or `self`; "lib" stands for what the root has.
+fn uses(module: &str, text: &str, modules: &BTreeSet<String>) -> BTreeSet<String> {
+    // Tests and models, which stand last, may use anything.
+    let shipped = text.split("#[cfg(test)]").next().unwrap_or(text);
+    let shipped = shipped.split("#[cfg(all(test").next().unwrap_or(shipped);
+    let shipped: String = shipped.lines().flat_map(|line| [code(line), "\n"]).collect();
+    let mut found = BTreeSet::new();
+    for start in ["crate::", "super::", "self::"] {
+        for (at, _) in shipped.match_indices(start) {
+            let before = &shipped[..at];
+            let inside_a_word = before.ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == '$');
+            if inside_a_word || before.ends_with("in ") || before.ends_with("super::") {
+                continue;
+            }
+            let mut base = match start {
+                "crate::" => String::new(),
+                "super::" => parent(module),
+                _ => module.to_owned(),
+            };
+            let mut rest = &shipped[at + start.len()..];
+            while let Some(higher) = rest.strip_prefix("super::") {
+                base = parent(&base);
+                rest = higher;
+            }
+            follow(&base, rest, modules, &mut found);
+        }
+    }
+    found.remove(module);
+    found
+}
+
+/// Goes down a path, or each path of a group, as long as there are modules, and notes where it arrives.
+fn follow(base: &str, path: &str, modules: &BTreeSet<String>, found: &mut BTreeSet<String>) {
+    if let Some(group) = path.trim_start().strip_prefix('{') {
+        let mut depth = 0;
+        let mut start = 0;
+        for (at, c) in group.char_indices() {
+            match c {
+                '{' => depth += 1,
+                ',' | '}' if depth == 0 => {
+                    let part = group[start..at].trim();
+                    if !part.is_empty() {
+                        follow(base, part, modules, found);
+                    }
+                    start = at + 1;
+                    if c == '}' {
+                        return;
+                    }
+                }
+                '}' => depth -= 1,
+                _ => {}
+            }
+        }
+        return;
+    }
+    let word: String = path.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
+    let deeper = if base.is_empty() { word.clone() } else { format!("{base}/{word}") };
+    if modules.contains(&deeper) {
+        match path[word.len()..].strip_prefix("::") {
+            Some(rest) => follow(&deeper, rest, modules, found),
+            None => _ = found.insert(deeper),
+        }
+    } else {
+        found.insert(if base.is_empty() { "lib".to_owned() } else { base.to_owned() });
+    }
+}
+
+fn parent(module: &str) -> String {
+    module.rsplit_once('/').map_or("", |(parent, _)| parent).to_owned()
+}
+
+/// A way from `module` back to itself, if there is one.
+fn circle<'a>(
+    graph: &'a BTreeMap<&'a str, BTreeSet<String>>,
+    module: &'a str,
+    path: &mut Vec<&'a str>,
+) -> Option<String> {
+    if path.first() == Some(&module) {
+        return Some(format!("{} -> {module}", path.join(" -> ")));
+    }
+    if path.contains(&module) {
+        return None;
+    }
+    path.push(module);
+    let found = graph.get(module)?.iter().find_map(|used| circle(graph, used, path));
+    path.pop();
+    found
+}

@@ -1,0 +1,5 @@
+fn main() {
+    let (_tx, rx) = gopark::chan::unbuffered::<i32>();
+    let _ = rx.send(1);
+    rx.close();
+}

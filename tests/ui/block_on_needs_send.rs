@@ -1,0 +1,7 @@
+fn main() {
+    let rc = std::rc::Rc::new(1);
+    gopark::block_on(async {
+        gopark::gosched().await;
+        drop(rc);
+    });
+}

@@ -1,0 +1,4 @@
+fn main() {
+    let list = vec![1];
+    gopark::go(async { println!("{list:?}") });
+}
