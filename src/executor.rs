@@ -11,10 +11,11 @@
 //!
 //! # Finding work (Go's order)
 //!
-//! Every 61st tick the global queue; the run-next slot; the local queue; a batch from the global queue; half of a
+//! Every 61st round the global queue; the run-next slot; the local queue; a batch from the global queue; half of a
 //! random victim's queue, in up to four passes, its run-next slot only in the last. A goroutine that is made ready by
-//! another one goes into the run-next slot of its processor and runs next, in the same slice: it does not advance the
-//! tick, and after [`CHAIN`] of them in a row the next one goes to the end of the queue.
+//! another one goes into the run-next slot of its processor and runs next, in the same slice: no round begins, and
+//! after [`CHAIN`] of them in a row the next one goes to the end of the queue, and the global queue comes first. Where
+//! rounds are long it does so more often, see [`GLOBAL_LOOKS`].
 //!
 //! # Going idle, and waking (no lost parallelism, no thrash)
 //!
@@ -30,7 +31,8 @@
 //!
 //! Filling the run-next slot of a running M wakes nobody: it will be run next, and waking another thread for it costs
 //! more than it brings (tokio shipped that and took it back). If the goroutine that runs does not end its poll, a thief
-//! or the monitor takes the slot.
+//! or the monitor takes the slot. Nor does a goroutine that gives way: there is no more work than before. A thief leaves
+//! a short queue alone whose owner [gets through it](Executor::keeps_up) faster than the theft would take.
 //!
 //! # Blocked threads
 //!
@@ -43,6 +45,8 @@
 //! # What was rejected
 //!
 //! * An atomic swap for the run-next slot: simple, and a quarter of a context switch.
+//! * A lock-free global queue. It is a list of blocks that one thread allocates and another frees, at the price of the
+//!   allocator's locks: a million goroutines spawned at once took half as long again as with a ring under a lock.
 //! * Moving half of a full local queue to the global one, as Go does. Its linked batch costs nothing to move, ours would
 //!   cost a pop and a push each. The newcomer alone goes to the global queue, which is also the fairer order.
 //! * A reference count from each goroutine to its executor: two locked instructions a goroutine. Executors are never
@@ -52,6 +56,7 @@
 
 use std::any::Any;
 use std::cell::Cell;
+use std::collections::VecDeque;
 use std::io::Write;
 use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
@@ -65,19 +70,24 @@ use std::time::{Duration, Instant};
 use std::{fmt, io};
 
 use async_task::{Builder, Runnable, ScheduleInfo, Task as JoinTask, WithInfo};
-use concurrent_queue::ConcurrentQueue;
+use concurrent_queue::{ConcurrentQueue, PushError};
 
 use crate::coop::{self, Wait};
 use crate::prim::{self, Lock};
 
 /// Room of a processor's queue (Go: 256).
 const LOCAL_QUEUE: usize = 256;
-/// How often the global queue comes first (Go: 61, a prime).
-const GLOBAL_TICK: u32 = 61;
+/// Every how many rounds the global queue comes first (Go: 61), if the rounds are short.
+const GLOBAL_INTERVAL: u32 = 61;
+/// Long rounds make it more often: so many times in a period of the monitor, every 80 microseconds.
+const GLOBAL_LOOKS: u32 = 64;
 /// Most goroutines taken from the global queue at once.
 const GLOBAL_BATCH: usize = LOCAL_QUEUE / 2;
 /// Most run-next goroutines in a row.
-const CHAIN: u32 = 256;
+const CHAIN: u32 = 32;
+/// How long a thief watches whether its victim gets on by itself, if no more than [`GRACE_QUEUE`] wait there.
+const GRACE: Duration = Duration::from_micros(5);
+const GRACE_QUEUE: usize = 16;
 /// Passes over the victims before a thief gives up.
 const STEAL_PASSES: usize = 4;
 /// A poll that takes longer may lose its processor.
@@ -527,6 +537,7 @@ struct Machine {
     given_searching: AtomicBool,
     /// The monitor's notes: the polls begun when it last looked, since when, and the thread's CPU time then.
     seen_polls: Cell<u32>,
+    seen_rounds: Cell<u32>,
     seen_at: Cell<Option<Instant>>,
     seen_cpu: Cell<Duration>,
 }
@@ -545,6 +556,7 @@ thread_local! {
             given: AtomicPtr::new(ptr::null_mut()),
             given_searching: AtomicBool::new(false),
             seen_polls: Cell::new(0),
+            seen_rounds: Cell::new(0),
             seen_at: Cell::new(None),
             seen_cpu: Cell::new(Duration::ZERO),
         }
@@ -645,8 +657,12 @@ struct Processor {
     slot: usize,
     queue: ConcurrentQueue<Task>,
     shard: Shard,
-    tick: Cell<u32>,
     random: Cell<u64>,
+    /// Rounds begun, for the monitor, and how many are left until the global queue comes first.
+    rounds: AtomicU32,
+    rounds_left: Cell<u32>,
+    /// Every how many rounds it does; the monitor adapts it.
+    global_interval: AtomicU32,
     /// Polls begun, for the monitor.
     polls: AtomicU32,
     /// The machine that holds it, as the scheduler's lock has it.
@@ -655,7 +671,7 @@ struct Processor {
     promised: Cell<bool>,
 }
 
-// SAFETY: `owner` is under the scheduler's lock; `tick` and `random` are the holder's; the rest is `Sync`.
+// SAFETY: `owner` is under the scheduler's lock; `rounds_left` and `random` are the holder's; the rest is `Sync`.
 unsafe impl Sync for Processor {}
 // SAFETY: as above.
 unsafe impl Send for Processor {}
@@ -666,12 +682,27 @@ impl Processor {
             slot,
             queue: ConcurrentQueue::bounded(LOCAL_QUEUE),
             shard: Shard::new(),
-            tick: Cell::new(0),
+            rounds: AtomicU32::new(0),
+            rounds_left: Cell::new(0),
+            global_interval: AtomicU32::new(GLOBAL_INTERVAL),
             random: Cell::new(fastrand::u64(..)),
             polls: AtomicU32::new(0),
             owner: Cell::new(None),
             promised: Cell::new(false),
         }
+    }
+
+    /// A round of the scheduler. True if the global queue comes first in it.
+    #[inline(always)]
+    fn begin_round(&self) -> bool {
+        self.rounds.store(self.rounds.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+        let left = self.rounds_left.get();
+        if left > 0 {
+            self.rounds_left.set(left - 1);
+            return false;
+        }
+        self.rounds_left.set(self.global_interval.load(Ordering::Relaxed) - 1);
+        true
     }
 
     /// A draw of the processor's own generator.
@@ -683,11 +714,66 @@ impl Processor {
     }
 }
 
+// ------------------------------------------------------------------------------------------------ the global queue
+
+/// What threads without a processor submit, and what a full local queue turns away.
+struct Global {
+    /// How many there are; changed under the lock.
+    len: AtomicUsize,
+    tasks: Mutex<VecDeque<Task>>,
+}
+
+/// An empty queue gives back what it grew to beyond this.
+const GLOBAL_KEPT: usize = 4096;
+
+impl Global {
+    fn new() -> Self {
+        Self { len: AtomicUsize::new(0), tasks: Mutex::new(VecDeque::new()) }
+    }
+
+    fn len(&self) -> usize {
+        self.len.load(Ordering::Relaxed)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn push(&self, task: Task) {
+        let mut tasks = lock(&self.tasks);
+        tasks.push_back(task);
+        self.len.store(tasks.len(), Ordering::Relaxed);
+    }
+
+    fn pop(&self) -> Option<Task> {
+        if self.is_empty() { None } else { self.take(1, Err) }
+    }
+
+    /// Takes up to `n`: returns the first, and offers the others to `keep`, until it gives one back.
+    fn take(&self, n: usize, mut keep: impl FnMut(Task) -> Result<(), Task>) -> Option<Task> {
+        if self.is_empty() {
+            return None;
+        }
+        let mut tasks = lock(&self.tasks);
+        let first = tasks.pop_front();
+        for _ in 1..n {
+            let Some(Err(task)) = tasks.pop_front().map(&mut keep) else { continue };
+            tasks.push_front(task);
+            break;
+        }
+        self.len.store(tasks.len(), Ordering::Relaxed);
+        let spent = (tasks.is_empty() && tasks.capacity() > GLOBAL_KEPT).then(|| std::mem::take(&mut *tasks));
+        drop(tasks);
+        drop(spent);
+        first
+    }
+}
+
 // ------------------------------------------------------------------------------------------------ the executor
 
 /// One runtime's scheduler. Never freed, but used again: a waker may reach it at any time.
 pub(crate) struct Executor {
-    global: ConcurrentQueue<Task>,
+    global: Global,
     idle: Idle,
     /// Processors in use: those of the slots below.
     procs: AtomicUsize,
@@ -789,7 +875,7 @@ impl Executor {
 
     fn allocate() -> &'static Self {
         let this: &'static Self = Box::leak(Box::new(Self {
-            global: ConcurrentQueue::unbounded(),
+            global: Global::new(),
             idle: Idle::new(),
             procs: AtomicUsize::new(0),
             slots: AtomicUsize::new(0),
@@ -999,10 +1085,7 @@ impl Executor {
 
     #[inline]
     fn push_global(&self, task: Task) {
-        // The queue is unbounded and never closed.
-        if let Err(error) = self.global.push(task) {
-            std::mem::forget(error.into_inner());
-        }
+        self.global.push(task);
         self.notify();
     }
 
@@ -1014,6 +1097,15 @@ impl Executor {
             Ok(()) if self.procs.load(Ordering::Relaxed) == 1 => {}
             Ok(()) => self.notify(),
             Err(error) => self.push_global(error.into_inner()),
+        }
+    }
+
+    /// Queues a goroutine that gave way at a processor that this thread holds. It needs no Push: there is no more work
+    /// than before, and the machine that had it goes on to look at this queue.
+    #[inline]
+    fn requeue(&self, processor: &Processor, task: Task) {
+        if let Err(error) = processor.queue.push(task) {
+            self.push_global(error.into_inner());
         }
     }
 
@@ -1092,7 +1184,7 @@ impl Executor {
             Err(error) => {
                 if let Some(next) = NonNull::new(next) {
                     // SAFETY: the caller gave a task in raw form.
-                    let _ = self.global.push(unsafe { Task::from_raw(next) });
+                    self.global.push(unsafe { Task::from_raw(next) });
                 }
                 sched.idle.push(processor);
                 self.idle.announce(searching);
@@ -1147,8 +1239,10 @@ impl Executor {
     fn run(&'static self, m: &Machine, processor: &'static Processor, searching: &mut bool) {
         loop {
             // What was made ready by the last one runs next, in the same slice.
-            for _ in 0..CHAIN {
+            let mut links = 0;
+            while links < CHAIN {
                 let Some(next) = NonNull::new(m.swap_next(ptr::null_mut())) else { break };
+                links += 1;
                 if *searching {
                     self.stop_searching(searching);
                 }
@@ -1163,11 +1257,11 @@ impl Executor {
             }
             if let Some(next) = NonNull::new(m.swap_next(ptr::null_mut())) {
                 // SAFETY: as above.
-                self.push_local(processor, unsafe { Task::from_raw(next) });
+                self.requeue(processor, unsafe { Task::from_raw(next) });
             }
-            let tick = processor.tick.get().wrapping_add(1);
-            processor.tick.set(tick);
-            match self.find(m, processor, tick, searching) {
+            // After a long slice those who wait outside come first.
+            let global_first = processor.begin_round() || links == CHAIN;
+            match self.find(m, processor, global_first, searching) {
                 Some(task) => {
                     if *searching {
                         self.stop_searching(searching);
@@ -1227,9 +1321,15 @@ impl Executor {
 
     /// Go's `findRunnable`.
     #[inline]
-    fn find(&'static self, m: &Machine, processor: &Processor, tick: u32, searching: &mut bool) -> Option<Task> {
-        if tick % GLOBAL_TICK == 0 {
-            if let Ok(task) = self.global.pop() {
+    fn find(
+        &'static self,
+        m: &Machine,
+        processor: &Processor,
+        global_first: bool,
+        searching: &mut bool,
+    ) -> Option<Task> {
+        if global_first {
+            if let Some(task) = self.global.pop() {
                 return Some(task);
             }
         }
@@ -1251,18 +1351,12 @@ impl Executor {
 
     /// Takes one goroutine from the global queue, and this processor's fair share of the others into its own queue.
     fn take_global(&self, processor: &Processor) -> Option<Task> {
-        let first = self.global.pop().ok()?;
         let procs = self.procs.load(Ordering::Relaxed);
-        if procs > 1 {
-            let share = (self.global.len() / procs).min(GLOBAL_BATCH);
-            for task in self.global.try_iter().take(share) {
-                if let Err(error) = processor.queue.push(task) {
-                    self.push_global(error.into_inner());
-                    break;
-                }
-            }
+        if procs == 1 {
+            return self.global.pop();
         }
-        Some(first)
+        let share = (self.global.len() / procs).min(GLOBAL_BATCH);
+        self.global.take(1 + share, |task| processor.queue.push(task).map_err(PushError::into_inner))
     }
 
     /// Half of a random victim's queue; in the last pass also a run-next slot.
@@ -1275,8 +1369,10 @@ impl Executor {
                 if victim.slot == processor.slot {
                     continue;
                 }
-                let half = victim.queue.len().div_ceil(2);
-                if let Ok(task) = victim.queue.pop() {
+                let waiting = victim.queue.len();
+                if waiting > 0 && !Self::keeps_up(victim, waiting) {
+                    let half = victim.queue.len().div_ceil(2);
+                    let Ok(task) = victim.queue.pop() else { continue };
                     for task in victim.queue.try_iter().take(half.saturating_sub(1)) {
                         if let Err(error) = processor.queue.push(task) {
                             self.push_global(error.into_inner());
@@ -1291,11 +1387,24 @@ impl Executor {
                     }
                 }
             }
-            if let Ok(task) = self.global.pop() {
+            if let Some(task) = self.global.pop() {
                 return Some(task);
             }
         }
         None
+    }
+
+    /// True if the victim gets through what waits at it in less time than a move to another core costs.
+    fn keeps_up(victim: &Processor, waiting: usize) -> bool {
+        let rounds = victim.rounds.load(Ordering::Relaxed);
+        if waiting > GRACE_QUEUE {
+            return false;
+        }
+        let until = Instant::now() + GRACE;
+        while Instant::now() < until {
+            std::hint::spin_loop();
+        }
+        victim.rounds.load(Ordering::Relaxed).wrapping_sub(rounds) as usize >= waiting
     }
 
     /// Takes the run-next slot of a machine that is long in its poll. One that is about to run it itself keeps it.
@@ -1311,7 +1420,7 @@ impl Executor {
             }
         }
         // Go's grace: the owner is most likely at the end of a short poll.
-        let until = Instant::now() + Duration::from_micros(5);
+        let until = Instant::now() + GRACE;
         while Instant::now() < until {
             std::hint::spin_loop();
             if victim.polls.load(Ordering::Relaxed) != polls {
@@ -1485,6 +1594,9 @@ impl Executor {
             let Some(known) = sched.machines.iter().find(|known| known.machine == owner) else { continue };
             // SAFETY: under the lock, and a listed machine.
             let machine = unsafe { known.get() };
+            let rounds = processor.rounds.load(Ordering::Relaxed);
+            let begun = rounds.wrapping_sub(machine.seen_rounds.replace(rounds));
+            processor.global_interval.store((begun / GLOBAL_LOOKS).clamp(2, GLOBAL_INTERVAL), Ordering::Relaxed);
             let polls = processor.polls.load(Ordering::Relaxed);
             let moved = machine.seen_polls.replace(polls) != polls || !machine.polling.load(Ordering::Relaxed);
             progress |= moved;
@@ -1536,9 +1648,7 @@ impl Executor {
         // SAFETY: the slot held a task in raw form, which is the caller's now.
         let mut task = NonNull::new(next).map(|next| unsafe { Task::from_raw(next) }).or_else(queue);
         while let Some(waiting) = task {
-            if let Err(error) = self.global.push(waiting) {
-                std::mem::forget(error.into_inner());
-            }
+            self.global.push(waiting);
             task = queue();
         }
     }
@@ -1784,7 +1894,7 @@ impl Executor {
         let _entered = self.make_current();
         loop {
             let local = || self.all_processors().find_map(|processor| processor.queue.pop().ok());
-            let Some(task) = self.global.pop().ok().or_else(local) else { return };
+            let Some(task) = self.global.pop().or_else(local) else { return };
             self.discard(task);
         }
     }
@@ -1850,7 +1960,7 @@ fn schedule(task: Task, info: ScheduleInfo) {
             if m.yielding.take() && !executor.global.is_empty() {
                 executor.push_global(task);
             } else {
-                executor.push_local(processor, task);
+                executor.requeue(processor, task);
             }
             return;
         }
