@@ -11,7 +11,7 @@
 //!
 //! # Finding work (Go's order)
 //!
-//! Every 61st round the global queue; the run-next slot; the local queue; a batch from the global queue; half of a
+//! Every 61st round the global queue, if it has something; the run-next slot; the local queue; a batch from the global queue; half of a
 //! random victim's queue, in up to four passes, its run-next slot only in the last. A goroutine that is made ready by
 //! another one goes into the run-next slot of its processor and runs next, in the same slice: no round begins, and
 //! after [`CHAIN`] of them in a row the next one goes to the end of the queue, and the global queue comes first. Where
@@ -79,6 +79,8 @@ use crate::prim::{self, Lock};
 const LOCAL_QUEUE: usize = 256;
 /// Every how many rounds the global queue comes first (Go: 61), if the rounds are short.
 const GLOBAL_INTERVAL: u32 = 61;
+/// The same if they are as long as they get: every other one.
+const LONG_ROUNDS: u32 = 2;
 /// Long rounds make it more often: so many times in a period of the monitor, every 80 microseconds.
 const GLOBAL_LOOKS: u32 = 64;
 /// Most goroutines taken from the global queue at once.
@@ -94,6 +96,8 @@ const STEAL_PASSES: usize = 4;
 const STUCK: Duration = Duration::from_millis(10);
 /// How often the monitor looks while something runs.
 const MONITOR_PERIOD: Duration = Duration::from_millis(5);
+/// How often in a row it sees nothing run before it sleeps until something does: to wake it each time costs more.
+const MONITOR_IDLE_LOOKS: u32 = 10;
 /// Processors a runtime can have.
 const MAX_PROCESSORS: usize = 1024;
 /// Threads a runtime can have; beyond it a blocked thread keeps its processor.
@@ -658,10 +662,10 @@ struct Processor {
     queue: ConcurrentQueue<Task>,
     shard: Shard,
     random: Cell<u64>,
-    /// Rounds begun, for the monitor, and how many are left until the global queue comes first.
+    /// Rounds begun, for the monitor, and those since the global queue came first.
     rounds: AtomicU32,
-    rounds_left: Cell<u32>,
-    /// Every how many rounds it does; the monitor adapts it.
+    local_rounds: Cell<u32>,
+    /// How often it may; the monitor adapts it.
     global_interval: AtomicU32,
     /// Polls begun, for the monitor.
     polls: AtomicU32,
@@ -671,7 +675,7 @@ struct Processor {
     promised: Cell<bool>,
 }
 
-// SAFETY: `owner` is under the scheduler's lock; `rounds_left` and `random` are the holder's; the rest is `Sync`.
+// SAFETY: `owner` is under the scheduler's lock; `local_rounds` and `random` are the holder's; the rest is `Sync`.
 unsafe impl Sync for Processor {}
 // SAFETY: as above.
 unsafe impl Send for Processor {}
@@ -683,7 +687,7 @@ impl Processor {
             queue: ConcurrentQueue::bounded(LOCAL_QUEUE),
             shard: Shard::new(),
             rounds: AtomicU32::new(0),
-            rounds_left: Cell::new(0),
+            local_rounds: Cell::new(0),
             global_interval: AtomicU32::new(GLOBAL_INTERVAL),
             random: Cell::new(fastrand::u64(..)),
             polls: AtomicU32::new(0),
@@ -692,17 +696,20 @@ impl Processor {
         }
     }
 
-    /// A round of the scheduler. True if the global queue comes first in it.
+    /// A round of the scheduler. True if the global queue comes first in it: it has been some rounds since it did and had
+    /// something.
     #[inline(always)]
     fn begin_round(&self) -> bool {
         self.rounds.store(self.rounds.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
-        let left = self.rounds_left.get();
-        if left > 0 {
-            self.rounds_left.set(left - 1);
-            return false;
-        }
-        self.rounds_left.set(self.global_interval.load(Ordering::Relaxed) - 1);
-        true
+        let local = self.local_rounds.get().saturating_add(1);
+        self.local_rounds.set(local);
+        local >= self.global_interval.load(Ordering::Relaxed)
+    }
+
+    /// True among goroutines that compute: those who yield stay here then, and those who come from outside need not wait
+    /// for all of them.
+    fn has_long_rounds(&self) -> bool {
+        self.global_interval.load(Ordering::Relaxed) == LONG_ROUNDS
     }
 
     /// A draw of the processor's own generator.
@@ -1092,6 +1099,10 @@ impl Executor {
     /// Queues at a processor that this thread holds, or has just held.
     #[inline]
     fn push_local(&self, processor: &Processor, task: Task) {
+        if processor.queue.is_full() {
+            // Two loads, where a push that fails has a full fence.
+            return self.push_global(task);
+        }
         match processor.queue.push(task) {
             // With one processor there is nobody to wake, and no need for the fence.
             Ok(()) if self.procs.load(Ordering::Relaxed) == 1 => {}
@@ -1330,6 +1341,7 @@ impl Executor {
     ) -> Option<Task> {
         if global_first {
             if let Some(task) = self.global.pop() {
+                processor.local_rounds.set(0);
                 return Some(task);
             }
         }
@@ -1551,6 +1563,7 @@ impl Executor {
 
     /// Go's `sysmon`.
     fn monitor(&'static self) {
+        let mut idle_looks = 0;
         loop {
             {
                 let mut sched = lock(&self.sched);
@@ -1564,8 +1577,10 @@ impl Executor {
                     return;
                 }
                 if self.all_processors().all(|processor| processor.owner.get().is_none() && !processor.promised.get()) {
-                    sched.monitor_asleep = true;
+                    idle_looks += 1;
+                    sched.monitor_asleep = idle_looks == MONITOR_IDLE_LOOKS;
                 } else {
+                    idle_looks = 0;
                     self.rescue(&mut sched);
                 }
                 if !sched.monitor_asleep {
@@ -1574,6 +1589,7 @@ impl Executor {
                     continue;
                 }
             }
+            idle_looks = 0;
             while lock(&self.sched).monitor_asleep && !self.closing.load(Ordering::Relaxed) {
                 thread::park();
             }
@@ -1596,7 +1612,9 @@ impl Executor {
             let machine = unsafe { known.get() };
             let rounds = processor.rounds.load(Ordering::Relaxed);
             let begun = rounds.wrapping_sub(machine.seen_rounds.replace(rounds));
-            processor.global_interval.store((begun / GLOBAL_LOOKS).clamp(2, GLOBAL_INTERVAL), Ordering::Relaxed);
+            processor
+                .global_interval
+                .store((begun / GLOBAL_LOOKS).clamp(LONG_ROUNDS, GLOBAL_INTERVAL), Ordering::Relaxed);
             let polls = processor.polls.load(Ordering::Relaxed);
             let moved = machine.seen_polls.replace(polls) != polls || !machine.polling.load(Ordering::Relaxed);
             progress |= moved;
@@ -1957,7 +1975,7 @@ fn schedule(task: Task, info: ScheduleInfo) {
         if info.woken_while_running {
             // It gave way, to everybody or, out of budget, to its siblings.
             drop(held);
-            if m.yielding.take() && !executor.global.is_empty() {
+            if m.yielding.take() && !executor.global.is_empty() && !processor.has_long_rounds() {
                 executor.push_global(task);
             } else {
                 executor.requeue(processor, task);
