@@ -37,10 +37,8 @@
 //! # Blocked threads
 //!
 //! The monitor (Go's sysmon) looks every [`MONITOR_PERIOD`] and takes the processor from an M that has been in one poll
-//! for more than [`STUCK`] while work waits. The owner's accesses to what it holds are plain loads and stores between
-//! `busy = true` and `busy = false`; the monitor sets `revoked`, puts a fence into every thread (`membarrier(2)`), and
-//! waits for `busy` to be false. Either the owner's `busy` was seen, or the owner sees `revoked`: then it has no
-//! processor any more, submits to the global queue, and becomes a spare when its poll ends.
+//! for more than [`STUCK`] while work waits, as [`Slot`] describes. The owner then has no processor any more: it submits to
+//! the global queue, and becomes a spare when its poll ends.
 //!
 //! # What was rejected
 //!
@@ -73,7 +71,8 @@ use async_task::{Builder, Runnable, ScheduleInfo, Task as JoinTask, WithInfo};
 use concurrent_queue::{ConcurrentQueue, PushError};
 
 use crate::coop::{self, Wait};
-use crate::prim::{self, Lock};
+use crate::prim::{self, Lock, const_fn};
+use crate::slot::Slot;
 
 /// Room of a processor's queue (Go: 256).
 const LOCAL_QUEUE: usize = 256;
@@ -519,18 +518,14 @@ impl Idle {
 ///
 /// | word | meaning | written by |
 /// |---|---|---|
-/// | `busy` | the thread is at what belongs to its processor | owner, between polls and around accesses in a poll |
-/// | `revoked` | the processor may be gone: ask under the scheduler's lock | who takes it, under that lock; owner, on taking one |
+/// | `slot` | the run-next slot and the right to the processor | see [`Slot`] |
 /// | `processor` | the processor that the thread believes to hold | owner |
-/// | `next` | the run-next slot | owner while `busy`; who revoked, once `busy` is false |
 /// | `given` | a processor for a parked machine | who wakes it, under the scheduler's lock; owner takes it |
 struct Machine {
-    busy: AtomicBool,
-    revoked: AtomicBool,
+    slot: Slot,
     /// The runtime whose goroutine this thread polls.
     executor: Cell<*const Executor>,
     processor: Cell<*const Processor>,
-    next: AtomicPtr<()>,
     /// A goroutine is being polled.
     polling: AtomicBool,
     /// The one whose `Runnable` is being run.
@@ -546,28 +541,35 @@ struct Machine {
     seen_cpu: Cell<Duration>,
 }
 
+#[cfg(not(gopark_loom))]
 thread_local! {
-    static MACHINE: Machine = const {
-        Machine {
-            busy: AtomicBool::new(false),
-            revoked: AtomicBool::new(false),
-            executor: Cell::new(ptr::null()),
-            processor: Cell::new(ptr::null()),
-            next: AtomicPtr::new(ptr::null_mut()),
-            polling: AtomicBool::new(false),
-            running: Cell::new(ptr::null()),
-            yielding: Cell::new(false),
-            given: AtomicPtr::new(ptr::null_mut()),
-            given_searching: AtomicBool::new(false),
-            seen_polls: Cell::new(0),
-            seen_rounds: Cell::new(0),
-            seen_at: Cell::new(None),
-            seen_cpu: Cell::new(Duration::ZERO),
-        }
-    };
+    static MACHINE: Machine = const { Machine::new() };
+}
+#[cfg(gopark_loom)]
+thread_local! {
+    static MACHINE: Machine = Machine::new();
 }
 
 impl Machine {
+    const_fn! {
+        const fn new() -> Self {
+            Machine {
+                slot: Slot::new(),
+                executor: Cell::new(ptr::null()),
+                processor: Cell::new(ptr::null()),
+                polling: AtomicBool::new(false),
+                running: Cell::new(ptr::null()),
+                yielding: Cell::new(false),
+                given: AtomicPtr::new(ptr::null_mut()),
+                given_searching: AtomicBool::new(false),
+                seen_polls: Cell::new(0),
+                seen_rounds: Cell::new(0),
+                seen_at: Cell::new(None),
+                seen_cpu: Cell::new(Duration::ZERO),
+            }
+        }
+    }
+
     /// Runs `f` at this thread's machine.
     #[inline(always)]
     fn with<R>(f: impl FnOnce(&Machine) -> R) -> R {
@@ -597,14 +599,7 @@ impl Machine {
         if processor.is_null() {
             return None;
         }
-        let was = self.busy.load(Ordering::Relaxed);
-        self.busy.store(true, Ordering::Relaxed);
-        // Orders the store above before the load below; pairs with the heavy fence in `revoke`.
-        prim::light_fence();
-        if self.revoked.load(Ordering::Relaxed) {
-            self.busy.store(was, Ordering::Release);
-            return None;
-        }
+        let was = self.slot.hold()?;
         // SAFETY: processors are never freed.
         Some(Held { machine: self, was, processor: unsafe { &*processor } })
     }
@@ -612,9 +607,7 @@ impl Machine {
     /// Takes the run-next slot. Only for the holder, or who revoked.
     #[inline(always)]
     fn swap_next(&self, next: *mut ()) -> *mut () {
-        let old = self.next.load(Ordering::Relaxed);
-        self.next.store(next, Ordering::Relaxed);
-        old
+        self.slot.swap(next)
     }
 }
 
@@ -628,8 +621,7 @@ struct Held<'a> {
 impl Drop for Held<'_> {
     #[inline(always)]
     fn drop(&mut self) {
-        // Release: pairs with the Acquire load in `revoke`, which hands on what was written meanwhile.
-        self.machine.busy.store(self.was, Ordering::Release);
+        self.machine.slot.release(self.was);
     }
 }
 
@@ -1172,7 +1164,7 @@ impl Executor {
             processor.owner.set(Some(spare.machine));
             // SAFETY: under the lock, and a spare machine is a listed one.
             let machine = unsafe { spare.get() };
-            machine.next.store(next, Ordering::Relaxed);
+            machine.swap_next(next);
             machine.given_searching.store(searching, Ordering::Relaxed);
             machine.given.store(ptr::from_ref(processor).cast_mut(), Ordering::Release);
             spare.thread.unpark();
@@ -1215,8 +1207,8 @@ impl Executor {
                 clock: prim::CpuClock::of_this_thread(),
             };
             m.executor.set(self);
-            m.next.store(next, Ordering::Relaxed);
-            m.busy.store(true, Ordering::Relaxed);
+            m.slot.enter();
+            m.swap_next(next);
             {
                 let mut sched = lock(&self.sched);
                 sched.starting -= 1;
@@ -1301,16 +1293,13 @@ impl Executor {
         unsafe { coop::enter(raw.as_ptr(), wait, &self.unwinding) };
         m.polling.store(true, Ordering::Relaxed);
         m.yielding.set(false);
-        // Release: whoever takes the processor from here on sees it as it is now.
-        m.busy.store(false, Ordering::Release);
+        m.slot.leave();
         // SAFETY: taken apart above.
         m.run(unsafe { Task::from_raw(raw) });
-        m.busy.store(true, Ordering::Relaxed);
-        // Orders the store above before the load below; pairs with the heavy fence in `revoke`.
-        prim::light_fence();
+        let mine = m.slot.enter();
         m.polling.store(false, Ordering::Relaxed);
         coop::leave();
-        !m.revoked.load(Ordering::Relaxed) || self.still_mine(m, processor)
+        mine || self.still_mine(m, processor)
     }
 
     /// `revoked` was seen: was the processor taken, or only the run-next slot?
@@ -1318,7 +1307,7 @@ impl Executor {
     #[inline(never)]
     fn still_mine(&self, m: &Machine, processor: &Processor) -> bool {
         let _sched = lock(&self.sched);
-        m.revoked.store(false, Ordering::Relaxed);
+        m.slot.restore();
         processor.owner.get() == Some(NonNull::from(m))
     }
 
@@ -1427,7 +1416,7 @@ impl Executor {
             let sched = self.sched.try_lock().ok()?;
             let machine = owner(&sched)?;
             // SAFETY: under the lock, the owner of a processor is a listed machine.
-            if ptr::eq(machine.as_ptr(), m) || unsafe { machine.as_ref() }.next.load(Ordering::Relaxed).is_null() {
+            if ptr::eq(machine.as_ptr(), m) || unsafe { machine.as_ref() }.slot.seems_empty() {
                 return None;
             }
         }
@@ -1443,9 +1432,9 @@ impl Executor {
         let machine = owner(&sched)?;
         // SAFETY: as above.
         let machine = unsafe { machine.as_ref() };
-        let next = revoke(machine)?;
+        let next = machine.slot.revoke()?;
         // Only the slot was wanted. The owner, if it saw `revoked` meanwhile, asks under the lock and goes on.
-        machine.revoked.store(false, Ordering::Relaxed);
+        machine.slot.restore();
         // SAFETY: the slot held a task in raw form, which is this thread's now.
         NonNull::new(next).map(|next| unsafe { Task::from_raw(next) })
     }
@@ -1523,7 +1512,7 @@ impl Executor {
         *searching = false;
         {
             let mut sched = lock(&self.sched);
-            m.revoked.store(false, Ordering::Relaxed);
+            m.slot.restore();
             if self.closing.load(Ordering::Relaxed) {
                 return None;
             }
@@ -1626,7 +1615,7 @@ impl Executor {
                     continue;
                 }
             };
-            let has_next = !machine.next.load(Ordering::Relaxed).is_null();
+            let has_next = !machine.slot.seems_empty();
             let waiting = now.duration_since(since);
             if waiting < STUCK {
                 wants_thief |= has_next;
@@ -1639,12 +1628,12 @@ impl Executor {
             // SAFETY: as above; the lock has been held since.
             let machine = unsafe { owner.as_ref() };
             let others = progress || !sched.idle.is_empty();
-            if computes && others && machine.next.load(Ordering::Relaxed).is_null() && processor.queue.is_empty() {
+            if computes && others && machine.slot.seems_empty() && processor.queue.is_empty() {
                 continue;
             }
-            let Some(next) = revoke(machine) else { continue };
+            let Some(next) = machine.slot.revoke() else { continue };
             if computes && others {
-                machine.revoked.store(false, Ordering::Relaxed);
+                machine.slot.restore();
                 self.scatter(processor, next);
                 wants_thief = true;
             } else {
@@ -1750,7 +1739,7 @@ impl Executor {
                 }
                 return;
             }
-            m.revoked.store(true, Ordering::Relaxed);
+            m.slot.give_up();
             let work = !next.is_null() || this.has_work();
             if work || processor.slot >= this.procs.load(Ordering::Relaxed) {
                 this.hand_off(&mut sched, processor, next);
@@ -1925,25 +1914,6 @@ impl Executor {
         Machine::with(|m| m.run(task));
         Self::set_polling(polling);
     }
-}
-
-/// Takes the run-next slot, and with it everything that belongs to the processor, from a machine that is in a poll.
-/// `None` if the machine is not: then `revoked` is as it was. Else it stays set, and the caller decides.
-///
-/// To be called under the scheduler's lock.
-fn revoke(machine: &Machine) -> Option<*mut ()> {
-    machine.revoked.store(true, Ordering::Relaxed);
-    // Pairs with the light fences: from here on a thread that is not `busy` will see `revoked` before it is again.
-    prim::heavy_fence();
-    // A goroutine's submission keeps `busy` for a few instructions; the scheduler's own loop for as long as it likes.
-    for round in 1..200 {
-        if !machine.busy.load(Ordering::Acquire) {
-            return Some(machine.swap_next(ptr::null_mut()));
-        }
-        prim::relax(round);
-    }
-    machine.revoked.store(false, Ordering::Relaxed);
-    None
 }
 
 impl Shard {

@@ -4,8 +4,10 @@
 mod prim;
 
 mod coop;
-mod executor;
+mod slot;
 mod waitq;
+
+mod executor;
 
 mod runtime;
 

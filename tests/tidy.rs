@@ -15,7 +15,8 @@ const FLOORS: &[(&str, &[&str])] = &[
     // 1: what an operation leaves in its channel, what it tells the goroutine that runs it.
     ("coop", &["prim"]),
     ("waitq", &["prim", "coop"]),
-    ("executor", &["prim", "coop"]),
+    ("slot", &["prim"]),
+    ("executor", &["prim", "coop", "slot"]),
     // 2: a channel's state; goroutines and their handles; the timer queue.
     ("chan/core", &["prim", "waitq"]),
     ("runtime", &["prim", "coop", "executor"]),
@@ -48,12 +49,13 @@ const FLOORS: &[(&str, &[&str])] = &[
         ],
     ),
     ("macros", &["select", "chan"]),
-    ("models", &["prim", "chan", "executor", "select"]),
+    ("models", &["prim", "chan", "executor", "select", "slot"]),
     ("sync/models", &["coop", "models", "sync", "sync/*"]),
 ];
 
 /// The only files with `unsafe` in them.
 const UNSAFE: &[&str] = &[
+    "models",
     "prim",
     "waitq",
     "coop",
