@@ -438,3 +438,26 @@ fn an_offer_that_meets_a_polling_select_is_not_lost() {
         assert_eq!(sender.join().unwrap(), Ok(()));
     });
 }
+
+#[test]
+fn what_passes_a_polling_select_arrives_in_the_order_of_sending() {
+    explore(2, || {
+        let (tx, rx) = chan::bounded(2);
+        let sender = thread::spawn(move || tx.try_send(1).and_then(|()| tx.try_send(2)));
+        let mut polls = 0;
+        let got = block_on(async {
+            select! {
+                v = rx.recv() => v,
+                _ = select::fut(std::future::poll_fn(|cx| {
+                    polls += 1;
+                    if polls < 3 {
+                        cx.waker().wake_by_ref();
+                    }
+                    Poll::<()>::Pending
+                })) => None,
+            }
+        });
+        assert_eq!(got, Some(1));
+        assert_eq!(sender.join().unwrap(), Ok(()));
+    });
+}

@@ -435,7 +435,7 @@ enum Claim {
 /// |---|---|---|
 /// | `WAITING` | any case may win | a claimer's compare-exchange: `claimed(i)`; the owner: `BUSY`, `OVER` |
 /// | `BUSY` | the owner polls cases that are no channels | owner: `WAITING`, `OVER`; a claimer passing by: `MISSED` |
-/// | `MISSED` | as `BUSY`, and an offer went by | owner: `WAITING` (and looks again), `OVER` |
+/// | `MISSED` | as `BUSY`, and an offer went by | owner: `WAITING`, with all locks held, and looks again; `OVER` |
 /// | `OVER` | the owner took a case itself, or left | nobody |
 /// | `claimed(w)` | the case of waiter w won, its value is on the way | the claimer, under w's lock: `fired(w)` (Release) |
 /// | `fired(w)` | the case of waiter w won, which is complete | nobody |
@@ -511,9 +511,16 @@ impl Token {
     }
 
     /// The owner is through with polling, nothing was ready. False if an offer went by meanwhile: the owner must look
-    /// at its channels again.
+    /// at its channels again, and until [`look_again`](Self::look_again) offers go on to pass by.
     pub(crate) fn end_poll(&self) -> bool {
-        self.state.swap(WAITING, Ordering::AcqRel) == BUSY
+        self.state.compare_exchange(BUSY, WAITING, Ordering::AcqRel, Ordering::Acquire).is_ok()
+    }
+
+    /// The owner looks at its channels again. It holds all their locks, so that no later offer overtakes the one that
+    /// went by.
+    pub(crate) fn look_again(&self) {
+        // Release: pairs with the claimer's Acquire; the locks order the rest.
+        self.state.store(WAITING, Ordering::Release);
     }
 
     /// The owner takes a case itself, or leaves. What it had been before.

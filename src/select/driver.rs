@@ -326,7 +326,7 @@ impl<C: Cases, S: AsMut<[u32]> + AsRef<[u32]> + Clone> Selecting<C, S> {
         self.finish(waiter)
     }
 
-    /// Woken, but not by a channel. `None` if a channel was served meanwhile.
+    /// Woken, but not by a channel. `None` if a channel was served meanwhile, or should be asked again.
     #[cold]
     #[inline(never)]
     fn keep_waiting(&mut self, cx: &mut Context<'_>) -> Option<Poll<C::Output>> {
@@ -358,17 +358,16 @@ impl<C: Cases, S: AsMut<[u32]> + AsRef<[u32]> + Clone> Selecting<C, S> {
         }
         // An offer went by.
         self.lock_all();
-        if self.token.seen() == Seen::Waiting {
-            if let Some((index, woken)) = self.attempt_all() {
-                self.token.end();
-                self.unlock_all();
-                woken.wake();
-                self.dequeue_all(Some(index));
-                return Some(Poll::Ready(self.output(index)));
-            }
+        self.token.look_again();
+        let found = self.attempt_all();
+        if found.is_some() {
+            self.token.end();
         }
         self.unlock_all();
-        None
+        let (index, woken) = found?;
+        woken.wake();
+        self.dequeue_all(Some(index));
+        Some(Poll::Ready(self.output(index)))
     }
 
     /// Sees to it that whoever polled last is woken.
