@@ -1,6 +1,7 @@
 //! Floor 0: what the protocols stand on, from `std` or, under `--cfg gopark_loom`, from loom.
 //!
-//! Nothing above this file names `loom`, so that a model runs the very code that ships.
+//! Nothing above this file names `loom`, so that a model runs the very code that ships. Miri, which knows neither
+//! `membarrier(2)` nor a thread's clock, gets what the other systems get.
 
 pub(crate) mod atomic {
     #[cfg(gopark_loom)]
@@ -201,7 +202,7 @@ pub(crate) fn full_fence() {
 /// Where the kernel offers `membarrier(2)` this only stops the compiler; elsewhere it is a full fence.
 #[inline(always)]
 pub(crate) fn light_fence() {
-    #[cfg(all(target_os = "linux", not(gopark_loom)))]
+    #[cfg(all(target_os = "linux", not(any(gopark_loom, miri))))]
     if membarrier::available() {
         std::sync::atomic::compiler_fence(Ordering::SeqCst);
         return;
@@ -211,7 +212,7 @@ pub(crate) fn light_fence() {
 
 /// The dear half of an asymmetric fence: a full fence on every running thread of the process.
 pub(crate) fn heavy_fence() {
-    #[cfg(all(target_os = "linux", not(gopark_loom)))]
+    #[cfg(all(target_os = "linux", not(any(gopark_loom, miri))))]
     if membarrier::available() {
         membarrier::everywhere();
         return;
@@ -221,33 +222,33 @@ pub(crate) fn heavy_fence() {
 
 /// Makes the asymmetric fence ready; called before the first worker starts.
 pub(crate) fn register_fences() {
-    #[cfg(all(target_os = "linux", not(gopark_loom)))]
+    #[cfg(all(target_os = "linux", not(any(gopark_loom, miri))))]
     membarrier::register();
 }
 
 /// Reads the CPU time of the thread that made it, from any thread, while that thread lives.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct CpuClock {
-    #[cfg(target_os = "linux")]
+    #[cfg(all(target_os = "linux", not(miri)))]
     id: Option<libc::clockid_t>,
 }
 
 impl CpuClock {
     pub(crate) fn of_this_thread() -> Self {
-        #[cfg(target_os = "linux")]
+        #[cfg(all(target_os = "linux", not(miri)))]
         {
             let mut id = 0;
             // SAFETY: the calling thread's handle is valid, and `id` is a place for the answer.
             let error = unsafe { libc::pthread_getcpuclockid(libc::pthread_self(), &raw mut id) };
             Self { id: (error == 0).then_some(id) }
         }
-        #[cfg(not(target_os = "linux"))]
+        #[cfg(not(all(target_os = "linux", not(miri))))]
         Self {}
     }
 
     /// The CPU time used so far; always zero where there is no such clock, as if the thread slept.
     pub(crate) fn now(self) -> Duration {
-        #[cfg(target_os = "linux")]
+        #[cfg(all(target_os = "linux", not(miri)))]
         if let Some(id) = self.id {
             let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
             // SAFETY: `time` is a place for the answer; a clock that is gone is an error.
@@ -260,7 +261,7 @@ impl CpuClock {
     }
 }
 
-#[cfg(all(target_os = "linux", not(gopark_loom)))]
+#[cfg(all(target_os = "linux", not(any(gopark_loom, miri))))]
 mod membarrier {
     use std::sync::Once;
     use std::sync::atomic::{AtomicBool, Ordering};

@@ -507,7 +507,11 @@ impl Token {
 
     /// The owner starts to poll cases that are no channels. False if a channel was quicker.
     pub(crate) fn begin_poll(&self) -> bool {
-        self.state.compare_exchange(WAITING, BUSY, Ordering::AcqRel, Ordering::Acquire).is_ok()
+        match self.state.compare_exchange(WAITING, BUSY, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => true,
+            // Left by a poll that panicked.
+            Err(now) => matches!(now, BUSY | MISSED),
+        }
     }
 
     /// The owner is through with polling, nothing was ready. False if an offer went by meanwhile: the owner must look

@@ -326,7 +326,7 @@ impl<C: Cases, S: AsMut<[u32]> + AsRef<[u32]> + Clone> Selecting<C, S> {
         self.finish(waiter)
     }
 
-    /// Woken, but not by a channel. `None` if a channel was served meanwhile, or should be asked again.
+    /// Woken, but not by a channel. `None` if a channel was served meanwhile.
     #[cold]
     #[inline(never)]
     fn keep_waiting(&mut self, cx: &mut Context<'_>) -> Option<Poll<C::Output>> {
@@ -364,7 +364,8 @@ impl<C: Cases, S: AsMut<[u32]> + AsRef<[u32]> + Clone> Selecting<C, S> {
             self.token.end();
         }
         self.unlock_all();
-        let (index, woken) = found?;
+        // An offer that was taken back meanwhile, or taken by another. Who comes from here on finds the waker.
+        let Some((index, woken)) = found else { return Some(self.park()) };
         woken.wake();
         self.dequeue_all(Some(index));
         Some(Poll::Ready(self.output(index)))

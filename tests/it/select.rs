@@ -1,13 +1,14 @@
 //! `select!` and `Select`: the SEL rows.
 
 use std::cell::{Cell, RefCell};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use futures_lite::future::block_on as block_thread_on;
-use gopark::chan::{self, Receiver, SendError, Sender, TryRecvError};
+use gopark::chan::{self, Receiver, SendError, Sender, TryRecvError, TrySendError};
 use gopark::select::{Select, fut};
 use gopark::sync::WaitGroup;
 use gopark::{Runtime, go, gosched, select};
@@ -577,4 +578,50 @@ fn an_offer_that_passes_a_polling_select_is_not_lost() {
     });
     assert!(selecting.as_mut().poll(&mut cx).is_pending());
     assert_eq!(selecting.as_mut().poll(&mut cx), Poll::Ready(Some(1)));
+}
+
+#[test]
+fn a_case_that_offers_to_its_own_select_while_polled_does_not_hang() {
+    no_hang(|| {
+        let (tx, rx) = chan::unbuffered();
+        let mut selecting = pin!(async {
+            select! {
+                v = rx.recv() => v,
+                _ = fut(std::future::poll_fn(|_| {
+                    // It finds nobody: a select does not meet itself.
+                    assert_eq!(tx.try_send(1), Err(TrySendError::Full(1)));
+                    Poll::<()>::Pending
+                })) => None,
+            }
+        });
+        let mut cx = Context::from_waker(Waker::noop());
+        for _ in 0..3 {
+            assert!(selecting.as_mut().poll(&mut cx).is_pending());
+        }
+        assert_eq!(tx.try_send(2), Ok(()));
+        assert_eq!(selecting.as_mut().poll(&mut cx), Poll::Ready(Some(2)));
+    });
+}
+
+#[test]
+fn a_select_whose_case_panicked_may_be_polled_again() {
+    no_hang(|| {
+        let (tx, rx) = chan::unbuffered();
+        let mut polls = 0;
+        let case = fut(std::future::poll_fn(|_| {
+            polls += 1;
+            if polls == 2 {
+                panic!("the second poll");
+            }
+            Poll::<()>::Pending
+        }));
+        let mut selecting = pin!(Select::new().recv(&rx, |v| v).case(case, |()| None).wait());
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(selecting.as_mut().poll(&mut cx).is_pending());
+        let panicked = catch_unwind(AssertUnwindSafe(|| selecting.as_mut().poll(&mut cx)));
+        assert!(panicked.is_err());
+        assert!(selecting.as_mut().poll(&mut cx).is_pending());
+        assert_eq!(tx.try_send(2), Ok(()));
+        assert_eq!(selecting.as_mut().poll(&mut cx), Poll::Ready(Some(2)));
+    });
 }
