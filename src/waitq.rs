@@ -279,16 +279,16 @@ impl<T> Waiter<T> {
 /// A first-in first-out list of waiters, linked through the waiters themselves.
 ///
 /// The head is atomic only so that [`WaitQueue::seems_empty`] may look without the lock; every other access is under
-/// the channel's lock (I1).
+/// the channel's lock (I1). For the same reason nothing here takes `&mut self`: it would claim the head as well.
 #[derive(Debug)]
 pub(crate) struct WaitQueue<T> {
     head: AtomicPtr<Waiter<T>>,
-    tail: *mut Waiter<T>,
+    tail: UnsafeCell<*mut Waiter<T>>,
 }
 
 impl<T> WaitQueue<T> {
     pub(crate) fn new() -> Self {
-        Self { head: AtomicPtr::new(ptr::null_mut()), tail: ptr::null_mut() }
+        Self { head: AtomicPtr::new(ptr::null_mut()), tail: UnsafeCell::new(ptr::null_mut()) }
     }
 
     /// A hint when the lock is not held, exact when it is.
@@ -303,7 +303,7 @@ impl<T> WaitQueue<T> {
     ///
     /// The caller holds the channel's lock; `waiter` is pinned, not queued, and obeys I5.
     #[inline(always)]
-    pub(crate) unsafe fn push_lone(&mut self, waiter: *mut Waiter<T>, waker: Waker) {
+    pub(crate) unsafe fn push_lone(&self, waiter: *mut Waiter<T>, waker: Waker) {
         // SAFETY: an unqueued waiter is the owner's alone.
         unsafe { (*waiter).owner = Owner::Lone(waker) };
         // SAFETY: passed on to the caller.
@@ -316,7 +316,7 @@ impl<T> WaitQueue<T> {
     ///
     /// As [`WaitQueue::push_lone`]; `token` is pinned and outlives the waiter's time in the queue.
     #[inline(always)]
-    pub(crate) unsafe fn push_case(&mut self, waiter: *mut Waiter<T>, token: NonNull<Token>) {
+    pub(crate) unsafe fn push_case(&self, waiter: *mut Waiter<T>, token: NonNull<Token>) {
         // SAFETY: an unqueued waiter is the owner's alone.
         unsafe { (*waiter).owner = Owner::Select(token) };
         // SAFETY: passed on to the caller.
@@ -324,19 +324,19 @@ impl<T> WaitQueue<T> {
     }
 
     #[inline(always)]
-    unsafe fn push(&mut self, waiter: *mut Waiter<T>) {
+    unsafe fn push(&self, waiter: *mut Waiter<T>) {
         // SAFETY: I1, and the caller's promise that `waiter` is not queued.
         unsafe {
             (*waiter).state.store(state::QUEUED, Ordering::Relaxed);
             (*waiter).next = ptr::null_mut();
-            (*waiter).prev = self.tail;
-            if self.tail.is_null() {
+            let last = self.tail.with_mut(|tail| std::mem::replace(&mut *tail, waiter));
+            (*waiter).prev = last;
+            if last.is_null() {
                 self.head.store(waiter, Ordering::Relaxed);
             } else {
-                (*self.tail).next = waiter;
+                (*last).next = waiter;
             }
         }
-        self.tail = waiter;
     }
 
     /// Takes the waiter that has waited longest and can still be served; it leaves the queue.
@@ -349,7 +349,7 @@ impl<T> WaitQueue<T> {
     ///
     /// The caller holds the channel's lock, and goes on to fill or empty the slot and [`Waiter::complete`] it.
     #[inline(always)]
-    pub(crate) unsafe fn claim(&mut self, own: *const Token) -> Option<NonNull<Waiter<T>>> {
+    pub(crate) unsafe fn claim(&self, own: *const Token) -> Option<NonNull<Waiter<T>>> {
         let mut waiter = self.head.load(Ordering::Relaxed);
         while !waiter.is_null() {
             // SAFETY: I1: a linked waiter is alive, and its links and owner are ours to read under the lock.
@@ -381,7 +381,7 @@ impl<T> WaitQueue<T> {
     /// # Safety
     ///
     /// The caller holds the channel's lock and owns `waiter`, which was queued here or nowhere.
-    pub(crate) unsafe fn remove(&mut self, waiter: *mut Waiter<T>) {
+    pub(crate) unsafe fn remove(&self, waiter: *mut Waiter<T>) {
         // SAFETY: I1.
         unsafe {
             if self.is_linked(waiter) {
@@ -399,7 +399,7 @@ impl<T> WaitQueue<T> {
     }
 
     #[inline(always)]
-    unsafe fn unlink(&mut self, waiter: *mut Waiter<T>) {
+    unsafe fn unlink(&self, waiter: *mut Waiter<T>) {
         // SAFETY: I1; neighbours in the list are alive (I5).
         unsafe {
             let (prev, next) = ((*waiter).prev, (*waiter).next);
@@ -409,7 +409,7 @@ impl<T> WaitQueue<T> {
                 (*prev).next = next;
             }
             if next.is_null() {
-                self.tail = prev;
+                self.tail.with_mut(|tail| *tail = prev);
             } else {
                 (*next).prev = prev;
             }

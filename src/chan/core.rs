@@ -34,13 +34,14 @@ pub(super) struct Core<T> {
     /// Written under the lock; read without it as a hint by `seems_ready_*`.
     len: AtomicUsize,
     closed: AtomicBool,
+    /// Under the lock, but for a look at whether they are empty.
+    recvq: WaitQueue<T>,
+    sendq: WaitQueue<T>,
     state: UnsafeCell<State<T>>,
 }
 
 /// What the lock guards.
 pub(super) struct State<T> {
-    recvq: WaitQueue<T>,
-    sendq: WaitQueue<T>,
     buffer: VecDeque<T>,
     /// How many values were handed to receivers so far: their order, should some come back.
     handed: usize,
@@ -87,13 +88,9 @@ impl<T> Core<T> {
             half_gone: AtomicBool::new(false),
             len: AtomicUsize::new(0),
             closed: AtomicBool::new(false),
-            state: UnsafeCell::new(State {
-                recvq: WaitQueue::new(),
-                sendq: WaitQueue::new(),
-                buffer: VecDeque::with_capacity(up_front),
-                handed: 0,
-                rare: None,
-            }),
+            recvq: WaitQueue::new(),
+            sendq: WaitQueue::new(),
+            state: UnsafeCell::new(State { buffer: VecDeque::with_capacity(up_front), handed: 0, rare: None }),
         }
     }
 
@@ -128,8 +125,7 @@ impl<T> Core<T> {
         prim::MODELLED
             || self.len.load(Ordering::Relaxed) != 0
             || self.closed.load(Ordering::Relaxed)
-            // SAFETY: `seems_empty` reads one atomic; no reference to the rest of the state is made.
-            || self.state.with_mut(|state| unsafe { !(*state).sendq.seems_empty() })
+            || !self.sendq.seems_empty()
     }
 
     /// May be wrong at once: whether a send would find a place, or the channel closed.
@@ -137,8 +133,7 @@ impl<T> Core<T> {
         prim::MODELLED
             || self.len.load(Ordering::Relaxed) < self.capacity
             || self.closed.load(Ordering::Relaxed)
-            // SAFETY: as in `seems_ready_to_recv`.
-            || self.state.with_mut(|state| unsafe { !(*state).recvq.seems_empty() })
+            || !self.recvq.seems_empty()
     }
 
     /// Go's `chanrecv`, up to where it would park. Takes what was returned, then the buffer's head (moving the oldest
@@ -160,7 +155,7 @@ impl<T> Core<T> {
                 }
                 let closed = self.closed.load(Ordering::Relaxed);
                 if let Some(value) = if self.capacity == 0 { None } else { st.buffer.pop_front() } {
-                    return match if closed { None } else { st.sendq.claim(own) } {
+                    return match if closed { None } else { self.sendq.claim(own) } {
                         Some(sender) => {
                             st.buffer.push_back(Waiter::take(sender.as_ptr()));
                             Took::Value(value, Waiter::complete(sender.as_ptr(), state::DONE))
@@ -175,7 +170,7 @@ impl<T> Core<T> {
                 if closed {
                     return Took::Closed;
                 }
-                match st.sendq.claim(own) {
+                match self.sendq.claim(own) {
                     Some(sender) => {
                         let value = Waiter::take(sender.as_ptr());
                         Took::Value(value, Waiter::complete(sender.as_ptr(), state::DONE))
@@ -199,7 +194,7 @@ impl<T> Core<T> {
                 if self.closed.load(Ordering::Relaxed) {
                     return Put::Closed;
                 }
-                if let Some(receiver) = st.recvq.claim(own) {
+                if let Some(receiver) = self.recvq.claim(own) {
                     st.handed = st.handed.wrapping_add(1);
                     Waiter::give(receiver.as_ptr(), value(), st.handed);
                     return Put::Sent(Waiter::complete(receiver.as_ptr(), state::DONE), Watchers::NONE);
@@ -231,7 +226,7 @@ impl<T> Core<T> {
         // SAFETY: the lock is held, for this block and the claim in it.
         unsafe {
             self.with(|st| {
-                if let Some(receiver) = st.recvq.claim(ptr::null()) {
+                if let Some(receiver) = self.recvq.claim(ptr::null()) {
                     Waiter::give(receiver.as_ptr(), value, number);
                     return (None, Waiter::complete(receiver.as_ptr(), state::DONE), Watchers::NONE);
                 }
@@ -265,7 +260,7 @@ impl<T> Core<T> {
                 unsafe {
                     self.with(|st| {
                         while count < BATCH {
-                            let claimed = st.recvq.claim(ptr::null()).or_else(|| st.sendq.claim(ptr::null()));
+                            let claimed = self.recvq.claim(ptr::null()).or_else(|| self.sendq.claim(ptr::null()));
                             let Some(waiter) = claimed else { break };
                             // The slot stays as it was, which is what `CLOSED` says.
                             wakes[count] = Waiter::complete(waiter.as_ptr(), state::CLOSED);
@@ -293,7 +288,7 @@ impl<T> Core<T> {
         // SAFETY: passed on to the caller.
         unsafe {
             self.with(|st| {
-                let queue = if sends { &mut st.sendq } else { &mut st.recvq };
+                let queue = if sends { &self.sendq } else { &self.recvq };
                 match by {
                     By::Lone(waker) => queue.push_lone(waiter, waker),
                     By::Select(token) => queue.push_case(waiter, token),
@@ -310,7 +305,7 @@ impl<T> Core<T> {
     /// The lock is held; as [`WaitQueue::remove`].
     pub(super) unsafe fn dequeue(&self, waiter: *mut Waiter<T>, sends: bool) {
         // SAFETY: passed on to the caller.
-        unsafe { self.with(|st| if sends { st.sendq.remove(waiter) } else { st.recvq.remove(waiter) }) }
+        unsafe { if sends { self.sendq.remove(waiter) } else { self.recvq.remove(waiter) } }
     }
 
     /// Registers a stream, to be woken when there may be something to take. What comes back is to be dealt with outside
