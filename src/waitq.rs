@@ -71,9 +71,25 @@ impl Watchers {
 
     #[cold]
     #[inline(never)]
-    fn wake_all(watchers: impl IntoIterator<Item = Waker>) {
-        watchers.into_iter().for_each(Waker::wake);
+    fn wake_all(watchers: VecDeque<Waker>) {
+        wake_all(watchers.into_iter().map(|waker| Wake(Some(waker))));
     }
+}
+
+/// Wakes all, in order; also those after one that panics.
+pub(crate) fn wake_all(wakes: impl Iterator<Item = Wake>) {
+    struct Rest<I: Iterator<Item = Wake>>(I);
+    impl<I: Iterator<Item = Wake>> Rest<I> {
+        fn wake(&mut self) {
+            self.0.by_ref().for_each(Wake::wake);
+        }
+    }
+    impl<I: Iterator<Item = Wake>> Drop for Rest<I> {
+        fn drop(&mut self) {
+            self.wake();
+        }
+    }
+    Rest(wakes).wake();
 }
 
 /// The states of a [`Waiter`].

@@ -13,7 +13,7 @@ use std::task::Waker;
 
 use crate::prim::atomic::{AtomicBool, AtomicUsize, Ordering, fence};
 use crate::prim::{self, Lock, UnsafeCell};
-use crate::waitq::{Token, WaitQueue, Waiter, Wake, Watchers, state};
+use crate::waitq::{Token, WaitQueue, Waiter, Wake, Watchers, state, wake_all};
 
 /// Up to this many bytes the buffer is there from the start; a larger one grows as it is used.
 const UP_FRONT: usize = 4096;
@@ -249,33 +249,42 @@ impl<T> Core<T> {
             }
             self.closed.store(true, Ordering::Relaxed);
         }
-        // From here on nobody queues, and nobody is served from the queues but by this loop.
-        const BATCH: usize = 32;
-        loop {
-            let mut wakes = [const { Wake::NONE }; BATCH];
-            let mut count = 0;
-            let watchers = {
-                let _held = self.lock.guard();
-                // SAFETY: the lock is held.
-                unsafe {
-                    self.with(|st| {
-                        while count < BATCH {
-                            let claimed = self.recvq.claim(ptr::null()).or_else(|| self.sendq.claim(ptr::null()));
-                            let Some(waiter) = claimed else { break };
-                            // The slot stays as it was, which is what `CLOSED` says.
-                            wakes[count] = Waiter::complete(waiter.as_ptr(), state::CLOSED);
-                            count += 1;
-                        }
-                        st.watchers()
-                    })
-                }
-            };
-            wakes.into_iter().take(count).for_each(Wake::wake);
-            watchers.wake();
-            if count < BATCH {
-                return true;
+        /// Goes on if a waker panics: that must cost nobody else the wake.
+        struct GoOn<'a, T>(&'a Core<T>);
+        impl<T> Drop for GoOn<'_, T> {
+            fn drop(&mut self) {
+                while self.0.fail_some() {}
             }
         }
+        // From here on nobody queues, and nobody is served from the queues but by `fail_some`.
+        let go_on = GoOn(self);
+        while self.fail_some() {}
+        std::mem::forget(go_on);
+        true
+    }
+
+    /// Ends some of the operations that a close found parked. False once there are none left.
+    fn fail_some(&self) -> bool {
+        const BATCH: usize = 32;
+        let mut wakes = [const { Wake::NONE }; BATCH];
+        let mut count = 0;
+        let watchers = {
+            let _held = self.lock.guard();
+            // SAFETY: the lock is held.
+            unsafe {
+                while count < BATCH {
+                    let claimed = self.recvq.claim(ptr::null()).or_else(|| self.sendq.claim(ptr::null()));
+                    let Some(waiter) = claimed else { break };
+                    // The slot stays as it was, which is what `CLOSED` says.
+                    wakes[count] = Waiter::complete(waiter.as_ptr(), state::CLOSED);
+                    count += 1;
+                }
+                self.with(State::watchers)
+            }
+        };
+        wake_all(wakes.into_iter().take(count));
+        watchers.wake();
+        count == BATCH
     }
 
     /// Queues an operation. Streams that watch the channel are to be woken if it is a send, for they may take its value.

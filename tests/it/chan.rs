@@ -1,17 +1,18 @@
 //! Channels: the CH rows.
 
 use std::collections::{HashMap, HashSet};
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::thread;
 
-use futures_lite::StreamExt;
 use futures_lite::future::block_on as block_thread_on;
+use futures_lite::{Stream, StreamExt};
 use gopark::chan::{self, Receiver, SendError, Sender, TryRecvError, TrySendError};
 use gopark::sync::WaitGroup;
 use gopark::{Runtime, go, gosched};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::util::{Wakes, no_hang};
 
@@ -492,4 +493,49 @@ fn a_receive_that_another_task_takes_over_wakes_that_one_ca08() {
     tx.try_send(1).unwrap();
     assert_eq!((old.count(), new.count()), (0, 1));
     assert_eq!(recv.as_mut().poll(&mut Context::from_waker(&new_waker)), Poll::Ready(Some(1)));
+}
+
+/// A waker that panics.
+struct Bad;
+
+impl std::task::Wake for Bad {
+    fn wake(self: Arc<Self>) {
+        panic!("a bad waker");
+    }
+}
+
+#[test]
+fn a_waker_that_panics_costs_nobody_else_the_end_of_the_channel_ch09() {
+    let (tx, rx) = chan::unbuffered::<()>();
+    let (wakes, good) = Wakes::new();
+    let bad = Waker::from(Arc::new(Bad));
+    // More than a close wakes in one go.
+    let mut receives: Vec<_> = (0..100).map(|_| Box::pin(rx.recv())).collect();
+    for (i, receive) in receives.iter_mut().enumerate() {
+        let waker = if i == 40 { &bad } else { &good };
+        assert!(receive.as_mut().poll(&mut Context::from_waker(waker)).is_pending());
+    }
+    let mut streams: Vec<_> = (0..3).map(|_| rx.clone()).collect();
+    for stream in &mut streams {
+        let (_, own) = Wakes::new();
+        assert!(Pin::new(stream).poll_next(&mut Context::from_waker(&own)).is_pending());
+    }
+    assert!(catch_unwind(AssertUnwindSafe(|| tx.close())).is_err());
+    assert_eq!(wakes.count(), 99);
+    for receive in &mut receives {
+        assert_eq!(receive.as_mut().poll(&mut Context::from_waker(&good)), Poll::Ready(None));
+    }
+}
+
+#[test]
+fn a_stream_whose_waker_panics_costs_no_other_stream_its_wake() {
+    let (tx, rx) = chan::bounded(1);
+    let (wakes, good) = Wakes::new();
+    let bad = Waker::from(Arc::new(Bad));
+    let (mut first, mut second) = (rx.clone(), rx.clone());
+    assert!(Pin::new(&mut first).poll_next(&mut Context::from_waker(&bad)).is_pending());
+    assert!(Pin::new(&mut second).poll_next(&mut Context::from_waker(&good)).is_pending());
+    assert!(catch_unwind(AssertUnwindSafe(|| tx.try_send(1))).is_err());
+    assert_eq!(wakes.count(), 1);
+    assert_eq!(Pin::new(&mut second).poll_next(&mut Context::from_waker(&good)), Poll::Ready(Some(1)));
 }
