@@ -210,14 +210,16 @@ pub(crate) fn light_fence() {
     atomic::fence(Ordering::SeqCst);
 }
 
-/// The dear half of an asymmetric fence: a full fence on every running thread of the process.
-pub(crate) fn heavy_fence() {
+/// The dear half of an asymmetric fence: a full fence on every running thread of the process. False if the kernel does
+/// not give it any more, as after entering a sandbox.
+#[must_use = "without the fence nothing is ordered"]
+pub(crate) fn heavy_fence() -> bool {
     #[cfg(all(target_os = "linux", not(any(gopark_loom, miri))))]
     if membarrier::available() {
-        membarrier::everywhere();
-        return;
+        return membarrier::everywhere();
     }
     atomic::fence(Ordering::SeqCst);
+    true
 }
 
 /// Makes the asymmetric fence ready; called before the first worker starts.
@@ -283,8 +285,8 @@ mod membarrier {
         ONCE.call_once(|| AVAILABLE.store(call(REGISTER_PRIVATE_EXPEDITED), Ordering::Relaxed));
     }
 
-    pub(super) fn everywhere() {
-        assert!(call(PRIVATE_EXPEDITED), "membarrier worked before and cannot fail now");
+    pub(super) fn everywhere() -> bool {
+        call(PRIVATE_EXPEDITED)
     }
 
     fn call(command: libc::c_long) -> bool {

@@ -90,9 +90,9 @@ impl Slot {
     pub(crate) fn revoke(&self) -> Option<*mut ()> {
         self.revoked.store(true, Ordering::Relaxed);
         // Pairs with the light fences: from here on an owner that is not `busy` will see `revoked` before it is again.
-        prim::heavy_fence();
+        let fenced = prim::heavy_fence();
         // A goroutine's submission keeps `busy` for a few instructions; the scheduler's own loop for as long as it likes.
-        for round in 1..PATIENCE {
+        for round in 1..if fenced { PATIENCE } else { 0 } {
             if !self.busy.load(Ordering::Acquire) {
                 return Some(self.swap(ptr::null_mut()));
             }

@@ -411,3 +411,50 @@ fn a_late_waker_aborts_nobody_of_the_next_runtime() {
         }
     });
 }
+
+/// A sandbox that is entered after the runtime has started may forbid `membarrier(2)`: blocked threads keep their
+/// processors then, and that is all.
+#[cfg(all(target_os = "linux", not(miri)))]
+#[test]
+fn without_membarrier_the_monitor_lives_on() {
+    let Some(ended) = in_child(&[]) else {
+        let rt = rt(1);
+        rt.block_on(async {});
+        forbid(libc::SYS_membarrier);
+        for _ in 0..3 {
+            // Stuck for longer than the monitor is patient, while work waits.
+            rt.block_on(async {
+                let other = go(async {});
+                let since = Instant::now();
+                while since.elapsed() < Duration::from_millis(50) {
+                    std::hint::spin_loop();
+                }
+                other.await.unwrap();
+            });
+        }
+        assert_eq!(rt.shutdown_timeout(Duration::from_secs(20)), 0);
+        return;
+    };
+    assert_eq!(ended.code, Some(0), "{ended:#?}");
+    assert!(!ended.stderr.contains("panicked"), "{ended:#?}");
+}
+
+/// From here on the system call fails with EPERM, in all threads of the process.
+#[cfg(all(target_os = "linux", not(miri)))]
+fn forbid(call: libc::c_long) {
+    let op = |code: u32, jt, jf, k| libc::sock_filter { code: code as u16, jt, jf, k };
+    let mut filter = [
+        op(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
+        op(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, call as u32),
+        op(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ERRNO | libc::EPERM as u32),
+        op(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW),
+    ];
+    let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };
+    let (mode, flags) = (libc::SECCOMP_SET_MODE_FILTER, libc::SECCOMP_FILTER_FLAG_TSYNC);
+    // SAFETY: the program is valid, and outlives the calls.
+    let done = unsafe {
+        libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
+            && libc::syscall(libc::SYS_seccomp, mode, flags, &raw const program) == 0
+    };
+    assert!(done, "{}", std::io::Error::last_os_error());
+}
