@@ -807,6 +807,8 @@ struct Sched {
     monitor: Option<Thread>,
     monitor_asleep: bool,
     thread_name: String,
+    /// To be joined: what thread-locals drop belongs to the runtime's end.
+    threads: Vec<thread::JoinHandle<()>>,
 }
 
 /// The `block_on`s in progress.
@@ -857,6 +859,7 @@ impl Executor {
             let name = format!("{}-monitor", sched.thread_name);
             let monitor = thread::Builder::new().name(name).spawn(move || this.monitor())?;
             sched.monitor = Some(monitor.thread().clone());
+            sched.threads.push(monitor);
             sched.monitor_asleep = false;
         }
         this.set_gomaxprocs(procs);
@@ -892,6 +895,7 @@ impl Executor {
                 monitor: None,
                 monitor_asleep: false,
                 thread_name: String::new(),
+                threads: Vec::new(),
             }),
             ended: Condvar::new(),
             mains: Mutex::new(Mains { on_panic: OnPanic::Crash, list: Vec::new(), last: 0 }),
@@ -1179,7 +1183,9 @@ impl Executor {
             thread::Builder::new().name(name).spawn(move || self.machine(processor, searching, next as *mut ()))
         };
         match started {
-            Ok(_) => {
+            Ok(thread) => {
+                sched.threads.retain(|thread| !thread.is_finished());
+                sched.threads.push(thread);
                 sched.starting += 1;
                 processor.promised.set(true);
                 Ok(())
@@ -1853,9 +1859,15 @@ impl Executor {
             }
             self.abort_all();
             self.drain();
-            let sched = lock(&self.sched);
+            let mut sched = lock(&self.sched);
             if sched.machines.is_empty() && sched.starting == 0 && sched.monitor.is_none() && self.live() == 0 {
+                let threads = std::mem::take(&mut sched.threads);
                 drop(sched);
+                let own = thread::current().id();
+                // They have left the runtime; what they still do is to drop their thread-locals.
+                for thread in threads.into_iter().filter(|thread| thread.thread().id() != own) {
+                    let _ = thread.join();
+                }
                 self.retire();
                 return 0;
             }

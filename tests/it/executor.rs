@@ -1,5 +1,6 @@
 //! Races of the scheduler, each the test of a suspicion.
 
+use std::cell::Cell;
 use std::future::pending;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
@@ -457,4 +458,32 @@ fn forbid(call: libc::c_long) {
             && libc::syscall(libc::SYS_seccomp, mode, flags, &raw const program) == 0
     };
     assert!(done, "{}", std::io::Error::last_os_error());
+}
+
+#[test]
+fn a_dropped_runtime_has_joined_its_threads() {
+    no_hang(|| {
+        struct Slow(Cell<Option<Arc<AtomicUsize>>>);
+        impl Drop for Slow {
+            fn drop(&mut self) {
+                for _ in 0..1000 {
+                    thread::yield_now();
+                }
+                if let Some(gone) = self.0.take() {
+                    gone.fetch_add(1, SeqCst);
+                }
+            }
+        }
+        thread_local! {
+            static SLOW: Slow = const { Slow(Cell::new(None)) };
+        }
+        for _ in 0..20 {
+            let gone = Arc::new(AtomicUsize::new(0));
+            let rt = rt(1);
+            let theirs = gone.clone();
+            rt.block_on(async move { SLOW.with(|slow| slow.0.set(Some(theirs))) });
+            drop(rt);
+            assert_eq!(gone.load(SeqCst), 1, "a destructor of a worker's thread-local ran after the runtime's end");
+        }
+    });
 }
