@@ -849,6 +849,12 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Executor {
     /// Starts an executor with `procs` processors: its monitor, and one machine.
     pub(crate) fn start(procs: usize, thread_name: String, on_panic: OnPanic) -> io::Result<&'static Self> {
+        if thread_name.contains('\0') {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidInput,
+                "gopark: a thread's name cannot contain a zero byte",
+            ));
+        }
         prim::register_fences();
         let this = lock(&RETIRED).pop().unwrap_or_else(Self::allocate);
         lock(&this.mains).on_panic = on_panic;

@@ -549,7 +549,8 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// The operating system's, if it gives no thread.
+    /// The operating system's, if it gives no thread. [`InvalidInput`](io::ErrorKind::InvalidInput) if the threads' name
+    /// contains a zero byte.
     ///
     /// ```
     /// let rt = gopark::Runtime::builder().build().unwrap();

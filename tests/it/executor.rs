@@ -487,3 +487,9 @@ fn a_dropped_runtime_has_joined_its_threads() {
         }
     });
 }
+
+#[test]
+fn a_thread_name_that_no_system_takes_is_an_error() {
+    let error = Runtime::builder().thread_name("a\0b").build().unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput);
+}
