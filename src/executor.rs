@@ -1791,8 +1791,9 @@ impl Executor {
 
     /// The `block_on` is over. A panic that somebody raises meanwhile wins against main returning.
     pub(crate) fn leave_main(&self, key: u64) -> Option<Box<dyn Any + Send>> {
+        let crashes = lock(&self.mains).on_panic == OnPanic::Crash;
         let mut round = 0;
-        while self.unwinding.load(Ordering::Acquire) != 0 {
+        while crashes && self.unwinding.load(Ordering::Acquire) != 0 {
             round += 1;
             prim::relax(round);
         }

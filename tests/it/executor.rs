@@ -13,7 +13,7 @@ use std::{task, thread};
 use futures_lite::future::block_on;
 use gopark::sync::WaitGroup;
 
-use gopark::{Runtime, chan, go, gosched};
+use gopark::{OnPanic, Runtime, chan, go, gosched};
 
 use crate::util::{Drops, OnDrop, in_child, isolated, no_hang, rt, spin_until};
 
@@ -492,4 +492,29 @@ fn a_dropped_runtime_has_joined_its_threads() {
 fn a_thread_name_that_no_system_takes_is_an_error() {
     let error = Runtime::builder().thread_name("a\0b").build().unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput);
+}
+
+#[test]
+fn under_isolate_main_returns_while_a_goroutine_unwinds() {
+    no_hang(|| {
+        let rt = Runtime::builder().gomaxprocs(2).on_panic(OnPanic::Isolate).build().unwrap();
+        let (returned, has_returned) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        let seen = has_returned.clone();
+        let theirs = returned.clone();
+        let got = rt.block_on(async move {
+            let (tx, rx) = chan::bounded(1);
+            go(async move {
+                let _last_words = OnDrop(move || {
+                    tx.try_send(7).unwrap();
+                    spin_until(|| theirs.load(SeqCst));
+                    seen.store(true, SeqCst);
+                });
+                panic!("on purpose");
+            });
+            rx.recv().await
+        });
+        assert_eq!(got, Some(7));
+        returned.store(true, SeqCst);
+        spin_until(|| has_returned.load(SeqCst));
+    });
 }
