@@ -30,7 +30,8 @@ pub struct Selecting<C: Cases, S: AsMut<[u32]>> {
     site: &'static Location<'static>,
     /// Room for the cases that are to be tried.
     candidates: S,
-    /// The channel operations that are not switched off; once they are queued, by the address of their lock.
+    /// The channel operations that are not switched off; once they are queued, by the address of their lock. The other
+    /// cases stand at the end, the first one last.
     raws: S,
     raw_count: usize,
     /// How many cases are no channel operations.
@@ -125,7 +126,11 @@ impl<C: Cases, S: AsMut<[u32]> + AsRef<[u32]> + Clone> Selecting<C, S> {
                         continue;
                     }
                 }
-                None => others += 1,
+                None => {
+                    others += 1;
+                    let raws = self.raws.as_mut();
+                    raws[raws.len() - others] = index as u32;
+                }
             }
             self.candidates.as_mut()[count] = index as u32;
             count += 1;
@@ -338,11 +343,9 @@ impl<C: Cases, S: AsMut<[u32]> + AsRef<[u32]> + Clone> Selecting<C, S> {
             return None;
         }
         let mut count = 0;
-        for index in 0..self.cases.count() {
-            if self.cases.enabled(index) && !self.raws.as_ref()[..self.raw_count].contains(&(index as u32)) {
-                self.candidates.as_mut()[count] = index as u32;
-                count += 1;
-            }
+        for &index in self.raws.as_ref().iter().rev().take(self.others) {
+            self.candidates.as_mut()[count] = index;
+            count += 1;
         }
         while count > 0 {
             let index = self.draw(count);

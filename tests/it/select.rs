@@ -625,3 +625,25 @@ fn a_select_whose_case_panicked_may_be_polled_again() {
         assert_eq!(selecting.as_mut().poll(&mut cx), Poll::Ready(Some(2)));
     });
 }
+
+#[test]
+fn many_channels_beside_a_busy_future_cost_no_square() {
+    no_hang(|| {
+        let channels: Vec<_> = (0..10_000).map(|_| chan::unbuffered::<()>()).collect();
+        let mut polls = 0;
+        let mut select = Select::new();
+        for (_, rx) in &channels {
+            select = select.recv(rx, |_| unreachable!("nobody sends"));
+        }
+        let busy = fut(std::future::poll_fn(|_| {
+            polls += 1;
+            if polls == 300 { Poll::Ready(polls) } else { Poll::Pending }
+        }));
+        let mut selecting = pin!(select.case(busy, |polls| polls).wait());
+        let mut cx = Context::from_waker(Waker::noop());
+        for _ in 1..300 {
+            assert!(selecting.as_mut().poll(&mut cx).is_pending());
+        }
+        assert_eq!(selecting.as_mut().poll(&mut cx), Poll::Ready(300));
+    });
+}
