@@ -1133,7 +1133,9 @@ impl Executor {
     #[cold]
     #[inline(never)]
     fn wake_one(&self) {
-        if !self.idle.begin_wake() {
+        // Of a runtime that closes the shutdown empties the queues. Its threads end; as the last searcher each would wake one
+        // more, which ends, and wakes one more.
+        if self.closing.load(Ordering::Relaxed) || !self.idle.begin_wake() {
             return;
         }
         // SAFETY: executors are never freed.

@@ -13,7 +13,7 @@ use std::{task, thread};
 use futures_lite::future::block_on;
 use gopark::sync::WaitGroup;
 
-use gopark::{OnPanic, Runtime, chan, go, gosched};
+use gopark::{OnPanic, Runtime, chan, go, gosched, select};
 
 use crate::util::{Drops, OnDrop, in_child, isolated, no_hang, rt, spin_until};
 
@@ -516,5 +516,35 @@ fn under_isolate_main_returns_while_a_goroutine_unwinds() {
         assert_eq!(got, Some(7));
         returned.store(true, SeqCst);
         spin_until(|| has_returned.load(SeqCst));
+    });
+}
+
+#[test]
+fn threads_that_end_at_a_shutdown_start_no_others_ca16() {
+    no_hang(|| {
+        for round in 0..20 {
+            let rt = rt(2 + round % 3);
+            let drops = Drops::new();
+            let (tx, rx) = chan::bounded(4);
+            for i in 0..100 {
+                let (tx, rx, counted) = (tx.clone(), rx.clone(), drops.one());
+                rt.go(async move {
+                    let _counted = counted;
+                    loop {
+                        select! { _ = tx.send(i) => {}, _ = rx.recv() => {} }
+                        if i % 7 == 0 {
+                            drop(go(async { gosched().await }));
+                        }
+                    }
+                });
+            }
+            // Some rounds end before the threads have found work, some while they search.
+            for _ in 0..round * 5 {
+                thread::yield_now();
+            }
+            // Not a moment's patience to spare: the threads must come to an end by themselves.
+            assert_eq!(rt.shutdown_timeout(Duration::MAX), 0);
+            assert_eq!(drops.count(), 100);
+        }
     });
 }
