@@ -231,7 +231,7 @@ impl<T> Drop for Outcome<T> {
 }
 
 /// Runs a destructor that must not unwind; its panic has been printed by the hook.
-fn contain(drop: impl FnOnce()) {
+pub(crate) fn contain(drop: impl FnOnce()) {
     if let Err(payload) = catch_unwind(AssertUnwindSafe(drop)) {
         // A payload whose own destructor panics is not worth a process.
         std::mem::forget(payload);

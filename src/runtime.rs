@@ -16,7 +16,7 @@ use async_task::Task as JoinTask;
 use futures_lite::future::block_on as block_thread_on;
 
 use crate::coop::{self, Reason};
-use crate::executor::{Executor, G, Main, OnPanic, Outcome, SHUTDOWN_GRACE, Stop, panic_text};
+use crate::executor::{Executor, G, Main, OnPanic, Outcome, SHUTDOWN_GRACE, Stop, contain, panic_text};
 
 // ------------------------------------------------------------------------------------------------ free functions
 
@@ -187,7 +187,22 @@ pub fn num_cpu() -> usize {
 /// });
 /// ```
 pub async fn unblock<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> T {
-    blocking::unblock(f).await
+    /// What the pool drops when nobody waits for it any more. Its threads must not unwind then.
+    struct Contained<V>(Option<V>);
+    impl<V> Contained<V> {
+        fn take(mut self) -> V {
+            self.0.take().expect("taken once")
+        }
+    }
+    impl<V> Drop for Contained<V> {
+        fn drop(&mut self) {
+            let value = self.0.take();
+            contain(|| drop(value));
+        }
+    }
+
+    let f = Contained(Some(f));
+    blocking::unblock(move || Contained(Some(f.take()()))).await.take()
 }
 
 /// Runs blocking code here, after handing this thread's processor to another one, so that no goroutine waits for it.
@@ -244,7 +259,7 @@ where
     F::Output: Send + 'static,
 {
     // SAFETY: the future and its output are `'static`.
-    JoinHandle { task: Some(unsafe { executor.spawn(future, site) }) }
+    JoinHandle { task: Some(unsafe { executor.spawn(future, site) }), joined: false }
 }
 
 #[track_caller]
@@ -589,6 +604,7 @@ impl Builder {
 /// ```
 pub struct JoinHandle<T> {
     task: Option<JoinTask<Outcome<T>, G>>,
+    joined: bool,
 }
 
 impl<T> JoinHandle<T> {
@@ -647,13 +663,16 @@ impl<T> Future for JoinHandle<T> {
         if !coop::poll_ready(cx) {
             return Poll::Pending;
         }
-        let task = self.task.as_mut().expect("taken by drop alone");
+        let Self { task, joined } = &mut *self;
+        assert!(!*joined, "gopark: JoinHandle polled after completion");
+        let task = task.as_mut().expect("taken by drop alone");
         match Pin::new(&mut *task).poll(cx) {
             Poll::Pending => {
                 coop::park(Reason::Join);
                 Poll::Pending
             }
             Poll::Ready(outcome) => {
+                *joined = true;
                 coop::spend();
                 let id = GoroutineId(task.metadata().id);
                 Poll::Ready(match outcome.into_inner() {

@@ -15,7 +15,7 @@ use futures_lite::future::block_on as block_thread_on;
 use gopark::sync::WaitGroup;
 use gopark::{Runtime, block_in_place, chan, go, gomaxprocs, gosched, num_goroutine, unblock};
 
-use crate::util::{Drops, OnDrop, in_child, no_hang, rt, spin_until};
+use crate::util::{Drops, OnDrop, in_child, isolated, no_hang, rt, spin_until};
 
 type Log = Arc<Mutex<Vec<String>>>;
 
@@ -709,4 +709,41 @@ fn a_join_can_be_taken_up_again_ca12() {
             assert_eq!((&mut handle).await.unwrap(), Some(4));
         });
     });
+}
+
+#[test]
+fn what_an_abandoned_unblock_drops_may_panic() {
+    isolated(|| {
+        struct Bomb(Arc<AtomicBool>);
+        impl Drop for Bomb {
+            fn drop(&mut self) {
+                self.0.store(true, Ordering::SeqCst);
+                panic!("a destructor");
+            }
+        }
+        let (started, release, dropped) = (Arc::default(), Arc::<AtomicBool>::default(), Arc::default());
+        let (s, r, bomb) = (Arc::<AtomicBool>::clone(&started), release.clone(), Bomb(Arc::clone(&dropped)));
+        let handle = go(async {
+            unblock(move || {
+                s.store(true, Ordering::SeqCst);
+                spin_until(|| r.load(Ordering::SeqCst));
+                bomb
+            })
+            .await
+        });
+        spin_until(|| started.load(Ordering::SeqCst));
+        handle.abort();
+        assert!(block_thread_on(handle).unwrap_err().is_aborted());
+        release.store(true, Ordering::SeqCst);
+        spin_until(|| dropped.load(Ordering::SeqCst));
+        assert_eq!(gopark::block_on(unblock(|| 5)), 5);
+    });
+}
+
+#[test]
+#[should_panic(expected = "gopark: JoinHandle polled after completion")]
+fn a_join_polled_after_completion_panics() {
+    let mut handle = go(async {});
+    assert!(block_thread_on(&mut handle).is_ok());
+    let _ = block_thread_on(&mut handle);
 }
