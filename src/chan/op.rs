@@ -15,7 +15,7 @@ use super::core::{By, Core, Put, Took};
 use super::error::SendError;
 use crate::coop::{self, Reason};
 use crate::prim::Lock;
-use crate::select::case::{Case, RawCase, Woken};
+use crate::select::case::{Case, Private, RawCase, Woken};
 use crate::waitq::{Token, Waiter, Wake, Watchers, state};
 
 /// A pending send, made by [`Sender::send`](super::Sender::send).
@@ -525,13 +525,17 @@ macro_rules! case {
             }
 
             #[inline]
-            fn raw(&self) -> Option<&dyn RawCase> {
+            fn raw(&self, _: Private) -> Option<&dyn RawCase> {
                 if self.core.is_some() { Some(self) } else { None }
             }
 
             #[inline]
             fn won(self: Pin<&mut Self>) -> $output {
-                // SAFETY: the case won, so its waiter is complete.
+                // The trait is public: let nobody take a result twice, or out of a queued operation.
+                // SAFETY: the state is atomic, and the waiter lives as long as `self`.
+                let state = unsafe { (*self.waiter.get()).state() };
+                assert!(matches!(state, state::DONE | state::CLOSED), "only a case that won has a result");
+                // SAFETY: complete, as just seen.
                 match unsafe { self.settled() } {
                     Poll::Ready(output) => output,
                     Poll::Pending => unreachable!("a complete operation is ready"),

@@ -36,10 +36,10 @@ pub trait Case {
     #[doc(hidden)]
     fn poll_case(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output>;
 
-    /// The case as a channel operation, if it is one.
+    /// The case as a channel operation, if it is one; always the same one.
     #[doc(hidden)]
     #[inline]
-    fn raw(&self) -> Option<&dyn RawCase> {
+    fn raw(&self, _: Private) -> Option<&dyn RawCase> {
         None
     }
 
@@ -48,6 +48,15 @@ pub trait Case {
     fn won(self: Pin<&mut Self>) -> Self::Output {
         unreachable!("only a channel operation is completed by others")
     }
+}
+
+/// Nobody else can name this: so no `Case` of others claims to be a channel operation, on whose word locks are taken and
+/// released.
+#[derive(Clone, Copy, Debug)]
+pub struct Private(());
+
+impl Private {
+    pub(crate) const HERE: Self = Self(());
 }
 
 /// A channel operation that can be locked, tried, queued and taken out.
@@ -178,8 +187,8 @@ impl<C: Case + Unpin + ?Sized> Case for &mut C {
         Pin::new(&mut **self).poll_case(cx)
     }
 
-    fn raw(&self) -> Option<&dyn RawCase> {
-        (**self).raw()
+    fn raw(&self, private: Private) -> Option<&dyn RawCase> {
+        (**self).raw(private)
     }
 
     fn won(mut self: Pin<&mut Self>) -> C::Output {
@@ -197,8 +206,8 @@ macro_rules! pinned_case {
                 (*self).as_mut().poll_case(cx)
             }
 
-            fn raw(&self) -> Option<&dyn RawCase> {
-                (**self).raw()
+            fn raw(&self, private: Private) -> Option<&dyn RawCase> {
+                (**self).raw(private)
             }
 
             fn won(mut self: Pin<&mut Self>) -> C::Output {

@@ -4,7 +4,7 @@ use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use super::case::{Case, RawCase};
+use super::case::{Case, Private, RawCase};
 use super::driver::Selecting;
 use super::list::Cases;
 use crate::chan::{Receiver, SendError, Sender};
@@ -66,7 +66,7 @@ impl<C: Case, F: FnOnce(C::Output) -> R, R> Arm<R> for ArmOf<C, F> {
     }
 
     fn raw_arm(&self) -> Option<&dyn RawCase> {
-        self.case.raw()
+        self.case.raw(Private::HERE)
     }
 
     fn run(self: Pin<&mut Self>) -> R {

@@ -3,7 +3,7 @@
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use super::case::{Case, RawCase};
+use super::case::{Case, Private, RawCase};
 
 /// The cases of one select, by number.
 #[doc(hidden)]
@@ -98,7 +98,7 @@ impl<C: Case, R: Cases> Cases for Cons<C, R> {
 
     #[inline(always)]
     fn raw(&self, index: usize) -> Option<&dyn RawCase> {
-        if index == 0 { self.case.raw() } else { self.rest.raw(index - 1) }
+        if index == 0 { self.case.raw(Private::HERE) } else { self.rest.raw(index - 1) }
     }
 
     #[inline(always)]

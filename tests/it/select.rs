@@ -647,3 +647,22 @@ fn many_channels_beside_a_busy_future_cost_no_square() {
         assert_eq!(selecting.as_mut().poll(&mut cx), Poll::Ready(300));
     });
 }
+
+#[test]
+fn only_a_case_that_won_gives_a_result() {
+    use gopark::select::Case;
+    let (tx, rx) = chan::bounded(1);
+    let won = |mut send: std::pin::Pin<&mut chan::Sending<'_, Box<u8>>>| {
+        catch_unwind(AssertUnwindSafe(|| send.as_mut().won())).is_err()
+    };
+    // Neither before it was tried, nor while it waits, nor twice.
+    let mut first = pin!(tx.send(Box::new(1)));
+    assert!(won(first.as_mut()));
+    let mut cx = Context::from_waker(Waker::noop());
+    assert!(first.as_mut().poll(&mut cx).is_ready());
+    assert!(won(first.as_mut()));
+    let mut second = pin!(tx.send(Box::new(2)));
+    assert!(second.as_mut().poll(&mut cx).is_pending());
+    assert!(won(second.as_mut()));
+    assert_eq!((rx.try_recv(), rx.try_recv()), (Ok(Box::new(1)), Ok(Box::new(2))));
+}
