@@ -733,7 +733,7 @@ fn what_an_abandoned_unblock_drops_may_panic() {
         });
         spin_until(|| started.load(Ordering::SeqCst));
         handle.abort();
-        assert!(block_thread_on(handle).unwrap_err().is_aborted());
+        assert!(block_thread_on(handle).is_err_and(|error| error.is_aborted()));
         release.store(true, Ordering::SeqCst);
         spin_until(|| dropped.load(Ordering::SeqCst));
         assert_eq!(gopark::block_on(unblock(|| 5)), 5);
