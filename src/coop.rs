@@ -12,6 +12,10 @@ use std::task::{Context, Waker};
 /// Operations that may complete in one poll before the goroutine must let others run.
 pub(crate) const BUDGET: u32 = 128;
 
+/// How often in a row a goroutine gets another budget because there is nobody to give way to. Not for ever: an abort, a
+/// shutdown, a processor that is to be retired wait for the end of its poll.
+const EXTENSIONS: u32 = 15;
+
 /// What a parked goroutine waits for, in Go's words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -67,6 +71,10 @@ struct Local {
     unwinding: Cell<bool>,
     /// The slot of the processor that this thread holds.
     worker: Cell<usize>,
+    /// Whether nobody else wants this processor; and how often that may be asked before the goroutine gives way in any
+    /// case.
+    alone: Cell<fn() -> bool>,
+    extensions: Cell<u32>,
 }
 
 const NO_WORKER: usize = usize::MAX;
@@ -80,6 +88,8 @@ thread_local! {
             crashes: Cell::new(ptr::null()),
             unwinding: Cell::new(false),
             worker: Cell::new(NO_WORKER),
+            alone: Cell::new(|| false),
+            extensions: Cell::new(EXTENSIONS),
         }
     };
 }
@@ -93,6 +103,7 @@ thread_local! {
 pub(crate) unsafe fn enter(task: *const (), wait: *const Wait, crashes: *const AtomicUsize) {
     LOCAL.with(|l| {
         l.budget.set(BUDGET);
+        l.extensions.set(EXTENSIONS);
         l.task.set(task);
         l.wait.set(wait);
         l.crashes.set(crashes);
@@ -138,6 +149,11 @@ pub(crate) fn set_worker(slot: Option<usize>) {
     LOCAL.with(|l| l.worker.set(slot.unwrap_or(NO_WORKER)));
 }
 
+/// How this thread finds out whether a goroutine that is out of budget has somebody to give way to.
+pub(crate) fn set_alone(alone: fn() -> bool) {
+    LOCAL.with(|l| l.alone.set(alone));
+}
+
 /// The slot of the processor that this thread holds.
 #[inline]
 #[allow(dead_code)]
@@ -166,10 +182,22 @@ fn out_of_budget(cx: &mut Context<'_>) -> bool {
             // An executor inside the goroutine (a nested `block_on`, a `FuturesUnordered`) asks. It gets its turn
             // to yield, once a budget, and then may go on: only the goroutine itself ends this poll.
             l.budget.set(BUDGET);
+        } else if l.extensions.get() > 0 && (l.alone.get())() {
+            l.extensions.set(l.extensions.get() - 1);
+            l.budget.set(BUDGET);
+            return true;
+        } else {
+            l.extensions.set(0);
         }
         cx.waker().wake_by_ref();
         false
     })
+}
+
+/// An operation completed without waiting, in a poll that [`poll_ready`] has just said yes to: so there is something left.
+#[inline(always)]
+pub(crate) fn spend_one() {
+    LOCAL.with(|l| l.budget.set(l.budget.get().wrapping_sub(1)));
 }
 
 /// Runs `f` outside the budget: what must not wait must not give way either.

@@ -1223,6 +1223,7 @@ impl Executor {
             m.executor.set(self);
             m.slot.enter();
             m.swap_next(next);
+            coop::set_alone(Self::is_alone);
             {
                 let mut sched = lock(&self.sched);
                 sched.starting -= 1;
@@ -1770,6 +1771,19 @@ impl Executor {
             }
         });
         f()
+    }
+
+    /// Whether the running goroutine is the only one that this thread's processor could run.
+    fn is_alone() -> bool {
+        Machine::with(|m| {
+            let Some(held) = m.hold() else { return false };
+            // SAFETY: a thread with a processor has an executor, which is never freed.
+            let executor = unsafe { &*m.executor.get() };
+            m.slot.seems_empty()
+                && held.processor.queue.is_empty()
+                && executor.global.is_empty()
+                && !executor.closing.load(Ordering::Relaxed)
+        })
     }
 
     /// The running goroutine's next schedule puts it behind everything runnable.

@@ -5,9 +5,9 @@
 
 pub(crate) mod atomic {
     #[cfg(gopark_loom)]
-    pub(crate) use loom::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicUsize, Ordering, fence};
+    pub(crate) use loom::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU16, AtomicUsize, Ordering, fence};
     #[cfg(not(gopark_loom))]
-    pub(crate) use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicUsize, Ordering, fence};
+    pub(crate) use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU8, AtomicU16, AtomicUsize, Ordering, fence};
 }
 
 use std::time::Duration;
@@ -220,6 +220,15 @@ pub(crate) fn heavy_fence() -> bool {
     }
     atomic::fence(Ordering::SeqCst);
     true
+}
+
+/// Makes the asymmetric fence ready, and says whether its light half is lighter than a full fence.
+pub(crate) fn has_light_fence() -> bool {
+    register_fences();
+    #[cfg(all(target_os = "linux", not(gopark_loom)))]
+    return membarrier::available();
+    #[cfg(not(all(target_os = "linux", not(gopark_loom))))]
+    MODELLED
 }
 
 /// Makes the asymmetric fence ready; called before the first worker starts.

@@ -2,16 +2,22 @@
 
 // How it works.
 //
-// One word holds the lock; a queue of pinned waiters stands beside it, under a lock of its own.
+// Two words, and a queue of pinned waiters beside them, under a lock of its own.
 //
-// | bit | set means | changed by |
+// | `locked` | meaning | left by |
 // |---|---|---|
-// | `LOCKED` | someone owns the lock (a guard, or a granted waiter) | anyone, by compare-exchange |
-// | `QUEUED` | the queue is not empty | under the queue's lock |
-// | `WOKEN` | the waiter at the front has been told to try, and has not tried yet | under the queue's lock |
-// | `STARVING` | that waiter has lost for more than `STARVE`: unlock hands over | under the queue's lock |
+// | false | free | who locks: compare-exchange, Acquire |
+// | true | a guard, or a granted waiter, owns the lock | the owner's unlock: store, Release |
 //
-// `WOKEN` implies `QUEUED`; `STARVING` implies `QUEUED` and `LOCKED`.
+// | bit of `bits` | set means (changed under the queue's lock only) |
+// |---|---|
+// | `QUEUED` | the queue is not empty |
+// | `WOKEN` | the waiter at the front has been told to try, and has not tried yet |
+// | `STARVING` | that waiter has lost for more than `STARVE`: unlock hands over |
+// | `LOUD` | an unlock puts a full fence between its store to `locked` and its look at `bits` |
+// | `FENCED` | every unlock that has not done so is over |
+//
+// `WOKEN` and `STARVING` imply `QUEUED`, which implies `FENCED`, which implies `LOUD`.
 //
 // An unlock that finds waiters does one of two things.
 // - *Normal mode*: it frees the lock and tells the one at the front, unless one is told already (MX-08). The told one
@@ -19,15 +25,26 @@
 //   lock so run at the speed of one that has it alone: the loser's turn costs a switch, not every turn.
 // - *Hand-off*: the lock stays locked and the one at the front owns it; newcomers queue. That is the rule when
 //   somebody has starved for a millisecond (MX-03), and always outside of gopark's processors: there no budget makes a
-//   lock/unlock loop yield, so a waiter that has to compete might never even be polled.
+//   lock/unlock loop yield, so a waiter that has to compete might never even be polled. (If the waiter came in the
+//   midst of the unlock, and another thread was quicker than the hand-off, `STARVING` sees to it that this was once.)
 //
-// No wake is lost: `QUEUED` is set only by a compare-exchange that sees `LOCKED`, so the unlock that ends that
-// ownership sees it. Whoever unlocks with `QUEUED` and without `WOKEN` tells someone, unless the lock is taken again
-// by then, in which case the next unlock is in the same position. A told one that goes away (dropped) takes `WOKEN`
-// with it, and if the lock is free tells the next.
+// No wake is lost, which is Dekker's argument twice.
+// - A waiter sets `QUEUED`, fence, tries the lock; an unlock frees the lock, fence, looks for `QUEUED`. So the waiter
+//   gets the lock, or the unlock sees the waiter. A later waiter that finds `QUEUED` set needs no fence: a lock that it
+//   finds taken is taken by somebody whose unlock will come after the fence of the one who set it.
+// - A told waiter that lost, or is dropped, clears `WOKEN`, fence, tries again; an unlock looks for `WOKEN` after its
+//   fence. So the waiter gets the lock, or the unlock tells somebody.
+//
+// *Quiet* locks. An unlock's fence is half of what an uncontended lock costs. A lock that has not been fought over for
+// `PATIENCE` unlocks has none of the bits, and then unlocks with a store, and a look, and nothing between the two but
+// the light half of an asymmetric fence, which only stops the compiler. The first waiter makes the lock loud: it sets
+// `LOUD`, then executes the heavy half, a fence in every running thread of the process, then sets `FENCED`; only then
+// it queues. After the heavy fence, an unlock that saw nothing has long freed the lock, and one that sees `LOUD` does
+// the full fence. A heavy fence costs as much as a thousand unlocks; so patience begins there, and doubles.
 //
 // Rejected: handing over at every unlock. Fair, but once two wait, every lock costs a switch for ever: the queue never
-// empties, since each owner comes back to its end (the *convoy*).
+// empties, since each owner comes back to its end (the *convoy*). Rejected too: one word for all, unlocked by
+// subtraction. It is simpler, and takes two locked instructions.
 
 use std::cell::UnsafeCell;
 use std::fmt;
@@ -40,14 +57,20 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use crate::coop;
-use crate::prim::atomic::{AtomicU8, Ordering};
-use crate::prim::const_fn;
-use crate::sync::queue::{self, Guarded, Queue, Stage, Waiter};
+use crate::prim::atomic::{AtomicBool, AtomicU8, AtomicU16, Ordering};
+use crate::prim::{self, const_fn};
+use crate::sync::queue::{self, Guarded, Held, Queue, Stage, Waiter};
 
-const LOCKED: u8 = 1;
-const QUEUED: u8 = 2;
-const WOKEN: u8 = 4;
-const STARVING: u8 = 8;
+const QUEUED: u8 = 1;
+const WOKEN: u8 = 2;
+const STARVING: u8 = 4;
+const LOUD: u8 = 8;
+const FENCED: u8 = 16;
+
+/// How many unlocks in peace make a lock quiet, the first time. None under loom, so that both ways are explored.
+const PATIENCE: u16 = if cfg!(gopark_loom) { 0 } else { 1024 };
+/// How often that doubles.
+const DOUBLINGS: u16 = 5;
 
 /// How long a waiter may lose against newcomers before the lock is handed to it: Go's figure, long enough for the
 /// lock's owner to go on for thousands of rounds, short enough that nobody notices.
@@ -327,7 +350,8 @@ pub struct Lock<'a, T: ?Sized> {
 }
 
 impl<'a, T: ?Sized> Lock<'a, T> {
-    #[inline]
+    /// A poll with all its cases, and without asking for the budget.
+    #[cold]
     fn poll_inner(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<MutexGuard<'a, T>> {
         // SAFETY: nothing is moved out; a waiting stage stays where it is.
         let this = unsafe { self.get_unchecked_mut() };
@@ -346,8 +370,17 @@ impl<'a, T: ?Sized> Future for Lock<'a, T> {
     type Output = MutexGuard<'a, T>;
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        if matches!(self.stage, Stage::New) && !coop::poll_ready(cx) {
-            return Poll::Pending;
+        if matches!(self.stage, Stage::New) {
+            if !coop::poll_ready(cx) {
+                return Poll::Pending;
+            }
+            let mutex = self.mutex;
+            if mutex.raw.try_lock_at_once() {
+                // SAFETY: nothing is moved out but the stage, which is `New`: there is no waiter that would have to stay.
+                unsafe { self.get_unchecked_mut() }.stage.complete_new();
+                coop::spend_one();
+                return Poll::Ready(MutexGuard::new(mutex));
+            }
         }
         self.poll_inner(cx)
     }
@@ -370,59 +403,92 @@ impl<T: ?Sized> fmt::Debug for Lock<'_, T> {
 
 /// The lock without a value.
 struct Raw {
-    /// The bits of the table at the top of the file. Acquire when `LOCKED` is taken, Release when it is given up: each
-    /// pairs with the other. All else is ordered by the queue's lock.
-    state: AtomicU8,
+    /// This and `bits` are the tables at the top of the file. Acquire and Release pair with each other; what is Relaxed
+    /// is ordered by fences, which pair as the text there says, or by the queue's lock.
+    locked: AtomicBool,
+    bits: AtomicU8,
+    /// How many unlocks there are yet to be before the lock is quiet. A hint.
+    calm: AtomicU16,
+    /// How often it has been made loud; under the queue's lock. At its maximum, it stays so.
+    turns: AtomicU16,
     queue: Guarded<Queue<Since>>,
 }
 
 impl Raw {
     const_fn! {
         const fn new() -> Self {
-            Raw { state: AtomicU8::new(0), queue: Guarded::new(Queue::new()) }
+            Raw {
+                locked: AtomicBool::new(false),
+                bits: AtomicU8::new(LOUD | FENCED),
+                calm: AtomicU16::new(PATIENCE),
+                turns: AtomicU16::new(0),
+                queue: Guarded::new(Queue::new()),
+            }
         }
+    }
+
+    /// Without a look before: that a load waits for the locked instruction before it costs a fifth of lock and unlock.
+    #[inline]
+    fn try_lock_at_once(&self) -> bool {
+        self.locked.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_ok()
     }
 
     #[inline]
     fn try_lock(&self) -> bool {
-        let mut s = self.state.load(Ordering::Relaxed);
-        // One round, but for bits that change at the same time.
-        while s & LOCKED == 0 {
-            match self.state.compare_exchange_weak(s, s | LOCKED, Ordering::Acquire, Ordering::Relaxed) {
-                Ok(_) => return true,
-                Err(now) => s = now,
-            }
-        }
-        false
+        !self.locked.load(Ordering::Relaxed) && self.try_lock_at_once()
+    }
+
+    fn bits(&self) -> u8 {
+        self.bits.load(Ordering::Relaxed)
+    }
+
+    /// With the queue's lock held, which `_queue` stands for.
+    fn set_bits(&self, _queue: &mut Queue<Since>, bits: u8) {
+        self.bits.store(bits, Ordering::Relaxed);
     }
 
     #[inline]
     fn unlock(&self) {
-        let s = self.state.load(Ordering::Relaxed);
-        if s != LOCKED || !self.swap(LOCKED, 0, Ordering::Release) {
-            self.unlock_contended();
+        if self.bits.load(Ordering::Relaxed) == 0 {
+            self.locked.store(false, Ordering::Release);
+            // Pairs with the heavy fence in `make_loud`.
+            prim::light_fence();
+            if self.bits.load(Ordering::Relaxed) != 0 {
+                self.unlocked();
+            }
+        } else {
+            self.unlock_loud();
         }
     }
 
-    #[inline]
-    fn swap(&self, from: u8, to: u8, order: Ordering) -> bool {
-        self.state.compare_exchange(from, to, order, Ordering::Relaxed).is_ok()
+    #[inline(never)]
+    fn unlock_loud(&self) {
+        let bits = self.bits();
+        if bits & STARVING != 0 || bits & QUEUED != 0 && hands_over() {
+            return self.hand_off();
+        }
+        if bits == LOUD | FENCED {
+            match self.calm.load(Ordering::Relaxed) {
+                0 => self.make_quiet(),
+                calm => self.calm.store(calm - 1, Ordering::Relaxed),
+            }
+        }
+        self.locked.store(false, Ordering::Release);
+        self.unlocked();
     }
 
-    #[inline(never)]
-    fn unlock_contended(&self) {
-        let hand_off = hands_over();
-        loop {
-            let s = self.state.load(Ordering::Relaxed);
-            if s & QUEUED != 0 && (hand_off || s & STARVING != 0) {
-                return self.hand_off();
-            }
-            if self.swap(s, s & !LOCKED, Ordering::Release) {
-                if s & (QUEUED | WOKEN) == QUEUED {
-                    self.tell_next();
-                }
-                return;
-            }
+    /// The lock has been freed: is there somebody to know?
+    fn unlocked(&self) {
+        // Pairs with the fences in `enqueue`, `settle` and `cancel`.
+        prim::full_fence();
+        let bits = self.bits();
+        if bits & QUEUED == 0 {
+            return;
+        }
+        if bits & STARVING != 0 || hands_over() {
+            self.hand_off_late();
+        } else if bits & WOKEN == 0 {
+            self.tell_next();
         }
     }
 
@@ -431,20 +497,42 @@ impl Raw {
     fn hand_off(&self) {
         let waker = {
             let mut queue = self.queue.lock();
-            let bits = match queue.front() {
-                Some(front) => gone(front, queue.is_only(front)),
-                // The last one has left meanwhile.
-                None => LOCKED,
-            };
-            // Before the grant: the new owner's unlock must not find a `WOKEN` that is nobody's.
-            self.state.fetch_and(!bits, Ordering::Release);
-            queue.grant_front().flatten()
+            if queue.is_empty() {
+                // The last one has left meanwhile. Who comes now has to wait for the queue's lock.
+                self.locked.store(false, Ordering::Release);
+                None
+            } else {
+                self.grant(&mut queue)
+            }
         };
-        if let Some(waker) = waker {
-            waker.wake();
-        }
-        // On a processor the new owner is next in its queue, and this goroutine is to let it run soon (MX-04).
-        coop::spend_all();
+        woken_to_own(waker);
+    }
+
+    /// As `hand_off`, if the lock is still free.
+    #[cold]
+    fn hand_off_late(&self) {
+        let waker = {
+            let mut queue = self.queue.lock();
+            if queue.is_empty() {
+                None
+            } else if self.try_lock() {
+                self.grant(&mut queue)
+            } else {
+                let bits = self.bits() | STARVING;
+                self.set_bits(&mut queue, bits);
+                None
+            }
+        };
+        woken_to_own(waker);
+    }
+
+    /// The lock, which is this thread's, becomes that of the one at the front.
+    #[must_use]
+    fn grant(&self, queue: &mut Queue<Since>) -> Option<std::task::Waker> {
+        let bits = queue.front().map_or(0, |front| gone(front, queue.is_only(front)));
+        // Before the grant: the new owner's unlock must not find a `WOKEN` that is nobody's.
+        self.set_bits(queue, self.bits() & !bits);
+        queue.grant_front().flatten()
     }
 
     /// Tells the waiter at the front that the lock is free, if it still is.
@@ -452,11 +540,9 @@ impl Raw {
     fn tell_next(&self) {
         let waker = {
             let mut queue = self.queue.lock();
-            match self.state.load(Ordering::Relaxed) & (LOCKED | WOKEN) {
-                0 => self.tell_front(&mut queue),
-                // The next unlock sees to it, or somebody is on the way.
-                _ => None,
-            }
+            // If it is taken, the next unlock sees to it; if one is told, somebody is on the way.
+            let vain = self.bits() & WOKEN != 0 || self.locked.load(Ordering::Relaxed);
+            if vain { None } else { self.tell_front(&mut queue) }
         };
         if let Some(waker) = waker {
             waker.wake();
@@ -468,8 +554,51 @@ impl Raw {
         if queue.is_empty() {
             return None;
         }
-        self.state.fetch_or(WOKEN, Ordering::Relaxed);
+        self.set_bits(queue, self.bits() | WOKEN);
         queue.tell_front()
+    }
+
+    /// The owner has seen nobody for long.
+    #[cold]
+    fn make_quiet(&self) {
+        if !prim::has_light_fence() {
+            return;
+        }
+        let mut queue = self.queue.lock();
+        if self.bits() == LOUD | FENCED && self.turns.load(Ordering::Relaxed) != u16::MAX {
+            self.set_bits(&mut queue, 0);
+        }
+    }
+
+    /// The queue's lock, with `FENCED` set.
+    fn lock_loud(&self) -> Held<'_, Queue<Since>> {
+        loop {
+            let queue = self.queue.lock();
+            if self.bits() & FENCED != 0 {
+                return queue;
+            }
+            self.make_loud(queue);
+        }
+    }
+
+    #[cold]
+    fn make_loud(&self, mut queue: Held<'_, Queue<Since>>) {
+        if self.bits() == 0 {
+            let turns = self.turns.load(Ordering::Relaxed);
+            self.turns.store(turns + 1, Ordering::Relaxed);
+            self.calm.store(PATIENCE << turns.min(DOUBLINGS), Ordering::Relaxed);
+            self.set_bits(&mut queue, LOUD);
+        }
+        let turn = self.turns.load(Ordering::Relaxed);
+        drop(queue);
+        // Pairs with the light fence in `unlock`.
+        prim::heavy_fence();
+        let mut queue = self.queue.lock();
+        // Unless it has become quiet and loud again meanwhile.
+        if self.bits() & LOUD != 0 && self.turns.load(Ordering::Relaxed) == turn {
+            let bits = self.bits() | FENCED;
+            self.set_bits(&mut queue, bits);
+        }
     }
 
     /// Joins the queue, or looks whether the turn has come.
@@ -492,19 +621,19 @@ impl Raw {
         *stage = Stage::Waiting(Waiter::new(cx.waker().clone(), Instant::now()));
         let Stage::Waiting(waiter) = &*stage else { unreachable!() };
         {
-            let mut queue = self.queue.lock();
-            loop {
-                let s = self.state.load(Ordering::Relaxed);
-                if s & LOCKED == 0 {
-                    if self.swap(s, s | LOCKED, Ordering::Acquire) {
-                        break;
-                    }
-                } else if s & QUEUED != 0 || self.swap(s, s | QUEUED, Ordering::Relaxed) {
-                    // SAFETY: new, so not linked; pinned in the future, whose drop takes it off.
-                    unsafe { queue.push_back(waiter) };
-                    return Poll::Pending;
-                }
+            let mut queue = self.lock_loud();
+            let bits = self.bits();
+            if bits & QUEUED == 0 {
+                self.set_bits(&mut queue, bits | QUEUED);
+                // Pairs with the fence in `unlocked`.
+                prim::full_fence();
             }
+            if !self.try_lock() {
+                // SAFETY: new, so not linked; pinned in the future, whose drop takes it off.
+                unsafe { queue.push_back(waiter) };
+                return Poll::Pending;
+            }
+            self.set_bits(&mut queue, bits);
         }
         // Free after all. The waiter has not been linked.
         *stage = Stage::Done;
@@ -540,37 +669,37 @@ impl Raw {
             queue::TOLD => {}
             _ => return false,
         }
-        while !self.try_lock_told(queue, waiter) {
-            let s = self.state.load(Ordering::Relaxed);
-            let to = s & !WOKEN | if starving { STARVING } else { 0 };
-            if !last || s & LOCKED != 0 && self.swap(s, to, Ordering::Relaxed) {
-                return false;
-            }
+        if self.take_told(queue, waiter) {
+            return true;
         }
-        true
+        if !last {
+            return false;
+        }
+        let bits = self.bits() & !WOKEN | if starving { STARVING } else { 0 };
+        self.set_bits(queue, bits);
+        // Pairs with the fence in `unlocked`.
+        prim::full_fence();
+        self.take_told(queue, waiter)
     }
 
     /// The told waiter takes the lock and leaves the queue, if the lock is free.
-    fn try_lock_told(&self, queue: &mut Queue<Since>, waiter: &Waiter<Since>) -> bool {
-        let rest = if queue.is_only(waiter) { 0 } else { QUEUED };
-        loop {
-            let s = self.state.load(Ordering::Relaxed);
-            if s & LOCKED != 0 {
-                return false;
-            }
-            if self.swap(s, LOCKED | rest, Ordering::Acquire) {
-                // SAFETY: told, so linked in this queue.
-                unsafe { queue.remove(waiter) };
-                return true;
-            }
+    fn take_told(&self, queue: &mut Queue<Since>, waiter: &Waiter<Since>) -> bool {
+        if !self.try_lock() {
+            return false;
         }
+        let bits = WOKEN | STARVING | if queue.is_only(waiter) { QUEUED } else { 0 };
+        self.set_bits(queue, self.bits() & !bits);
+        // SAFETY: told, so linked in this queue.
+        unsafe { queue.remove(waiter) };
+        true
     }
 
     /// Ends starvation when the one who was handed the lock has not waited long: then nobody behind it has.
     fn granted(&self, waiter: &Waiter<Since>) {
-        if self.state.load(Ordering::Relaxed) & STARVING != 0 && !is_long(waiter) {
-            let _queue = self.queue.lock();
-            self.state.fetch_and(!STARVING, Ordering::Relaxed);
+        if self.bits() & STARVING != 0 && !is_long(waiter) {
+            let mut queue = self.queue.lock();
+            let bits = self.bits() & !STARVING;
+            self.set_bits(&mut queue, bits);
         }
     }
 
@@ -579,25 +708,38 @@ impl Raw {
     fn cancel(&self, waiter: &Waiter<Since>) {
         let waker = {
             let mut queue = self.queue.lock();
-            match waiter.state() {
-                queue::GRANTED => {
-                    drop(queue);
-                    return self.unlock();
-                }
-                told => {
-                    let bits = gone(waiter, queue.is_only(waiter));
-                    // SAFETY: not granted, seen under the lock, so linked in this queue.
-                    unsafe { queue.remove(waiter) };
-                    // What it was told is for the next now. With the lock taken, the unlock sees to that.
-                    let free = self.state.fetch_and(!bits, Ordering::Relaxed) & LOCKED == 0;
-                    if told == queue::TOLD && free { self.tell_front(&mut queue) } else { None }
-                }
+            let state = waiter.state();
+            if state == queue::GRANTED {
+                drop(queue);
+                return self.unlock();
+            }
+            let bits = gone(waiter, queue.is_only(waiter));
+            // SAFETY: not granted, seen under the lock, so linked in this queue.
+            unsafe { queue.remove(waiter) };
+            let bits = self.bits() & !bits;
+            self.set_bits(&mut queue, bits);
+            if state == queue::TOLD {
+                // Pairs with the fence in `unlocked`. What it was told is for the next now; with the lock taken, the
+                // unlock sees to that.
+                prim::full_fence();
+                if self.locked.load(Ordering::Relaxed) { None } else { self.tell_front(&mut queue) }
+            } else {
+                None
             }
         };
         if let Some(waker) = waker {
             waker.wake();
         }
     }
+}
+
+/// Somebody has been made the owner; `None`: nobody, or its wake is on the way already.
+fn woken_to_own(waker: Option<std::task::Waker>) {
+    if let Some(waker) = waker {
+        waker.wake();
+    }
+    // On a processor the new owner is next in its queue, and this goroutine is to let it run soon (MX-04).
+    coop::spend_all();
 }
 
 /// The bits that go with a waiter that leaves the queue.

@@ -455,7 +455,8 @@ pub struct RLock<'a, T: ?Sized> {
 }
 
 impl<'a, T: ?Sized> RLock<'a, T> {
-    #[inline]
+    /// A poll with all its cases, and without asking for the budget.
+    #[cold]
     fn poll_inner(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<RwMutexReadGuard<'a, T>> {
         // SAFETY: nothing is moved out; a waiting stage stays where it is.
         let this = unsafe { self.get_unchecked_mut() };
@@ -479,8 +480,17 @@ impl<'a, T: ?Sized> Future for RLock<'a, T> {
     type Output = RwMutexReadGuard<'a, T>;
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        if matches!(self.stage, Stage::New) && !coop::poll_ready(cx) {
-            return Poll::Pending;
+        if matches!(self.stage, Stage::New) {
+            if !coop::poll_ready(cx) {
+                return Poll::Pending;
+            }
+            let rwmutex = self.rwmutex;
+            if let Some(seat) = rwmutex.raw.rlock() {
+                // SAFETY: nothing is moved out but the stage, which is `New`: there is no waiter that would have to stay.
+                unsafe { self.get_unchecked_mut() }.stage.complete_new();
+                coop::spend_one();
+                return Poll::Ready(RwMutexReadGuard::new(rwmutex, seat));
+            }
         }
         self.poll_inner(cx)
     }
@@ -510,7 +520,8 @@ pub struct WLock<'a, T: ?Sized> {
 }
 
 impl<'a, T: ?Sized> WLock<'a, T> {
-    #[inline]
+    /// A poll with all its cases, and without asking for the budget.
+    #[cold]
     fn poll_inner(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<RwMutexWriteGuard<'a, T>> {
         // SAFETY: nothing is moved out; a waiting stage stays where it is.
         let this = unsafe { self.get_unchecked_mut() };
@@ -529,8 +540,17 @@ impl<'a, T: ?Sized> Future for WLock<'a, T> {
     type Output = RwMutexWriteGuard<'a, T>;
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        if matches!(self.stage, Stage::New) && !coop::poll_ready(cx) {
-            return Poll::Pending;
+        if matches!(self.stage, Stage::New) {
+            if !coop::poll_ready(cx) {
+                return Poll::Pending;
+            }
+            let rwmutex = self.rwmutex;
+            if rwmutex.raw.swap(0, WRITER, Ordering::Acquire) {
+                // SAFETY: nothing is moved out but the stage, which is `New`: there is no waiter that would have to stay.
+                unsafe { self.get_unchecked_mut() }.stage.complete_new();
+                coop::spend_one();
+                return Poll::Ready(RwMutexWriteGuard::new(rwmutex));
+            }
         }
         self.poll_inner(cx)
     }

@@ -330,7 +330,8 @@ pub struct Acquire<'a> {
 }
 
 impl<'a> Acquire<'a> {
-    #[inline]
+    /// A poll with all its cases, and without asking for the budget.
+    #[cold]
     fn poll_inner(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Permit<'a>> {
         // SAFETY: nothing is moved out; a waiting stage stays where it is.
         let this = unsafe { self.get_unchecked_mut() };
@@ -349,8 +350,17 @@ impl<'a> Future for Acquire<'a> {
     type Output = Permit<'a>;
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        if matches!(self.stage, Stage::New) && !coop::poll_ready(cx) {
-            return Poll::Pending;
+        if matches!(self.stage, Stage::New) {
+            if !coop::poll_ready(cx) {
+                return Poll::Pending;
+            }
+            let (semaphore, n) = (self.semaphore, self.n);
+            if semaphore.take(n) {
+                // SAFETY: nothing is moved out but the stage, which is `New`: there is no waiter that would have to stay.
+                unsafe { self.get_unchecked_mut() }.stage.complete_new();
+                coop::spend_one();
+                return Poll::Ready(Permit { semaphore, n });
+            }
         }
         self.poll_inner(cx)
     }
