@@ -289,12 +289,20 @@ impl<G: Guard> Drop for Wait<'_, G> {
     fn drop(&mut self) {
         // A listener that was notified sees to itself.
         if let Stage::Locking { how, .. } = self.stage {
+            // Also if giving up the lock wakes one whose waker panics.
+            let _pass_on = (how == Notified::One).then(|| PassOn(self.event));
             // First out of the way of whoever gets the signal: its claim to the lock goes.
             self.stage = Stage::Done;
-            if how == Notified::One {
-                self.event.notify_one();
-            }
         }
+    }
+}
+
+/// A signal for the next waiter.
+struct PassOn<'a>(&'a Event);
+
+impl Drop for PassOn<'_> {
+    fn drop(&mut self) {
+        self.0.notify_one();
     }
 }
 

@@ -274,7 +274,14 @@ impl<T: ?Sized + fmt::Debug> fmt::Debug for Mutex<T> {
 
 /// The lock of a [`Mutex`], and the way to its value. Dropping it unlocks.
 ///
-/// It is `Send`: another goroutine may unlock.
+/// It is `Send`: another goroutine may unlock. What is not locked cannot be unlocked (in Go that ends the process):
+///
+/// ```compile_fail,E0382
+/// let m = gopark::sync::Mutex::new(1);
+/// let guard = m.try_lock().unwrap();
+/// drop(guard);
+/// drop(guard);
+/// ```
 #[must_use = "dropping the guard unlocks the mutex at once"]
 pub struct MutexGuard<'a, T: ?Sized> {
     mutex: &'a Mutex<T>,

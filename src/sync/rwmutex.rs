@@ -8,7 +8,7 @@
 // |---|---|---|
 // | `WRITER` | a writer has the lock, or has *announced* itself and waits for the readers to leave | see below |
 // | `QUEUED` | somebody is in a queue | under the queues' lock |
-// | `SHARED` | readers may sign the table of `readers` instead | set by any reader; cleared under the queues' lock |
+// | `SHARED` | readers may sign the table of `readers` instead | set by any reader, or a writer that leaves; cleared under the queues' lock |
 // | the rest | readers that have the lock, and passers-by | anyone, by adding and subtracting `READER` |
 //
 // `QUEUED` implies `WRITER`, and `WRITER` excludes `SHARED`. `WRITER` is taken from 0 and given back to 0 by
@@ -31,7 +31,8 @@
 //
 // Readers from several processors do not count in the word, for it would pass from one to the other at each step: they
 // sign a table, each its own cache line (`SHARED`). A writer ends the sharing and then counts those who have signed,
-// and all goes on as above. Two processors that read all the time are three times as fast so, and more processors the
+// and all goes on as above; when it leaves, the lock is shared again, a few times, before the readers have to show once
+// more that they come from several processors. Two processors that read all the time are three times as fast so, and more processors the
 // more.
 //
 // A writer that gives up after it has announced itself goes through the same motions as one that unlocks (CA-10).
@@ -46,7 +47,7 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
 
 use crate::coop;
-use crate::prim::atomic::{AtomicUsize, Ordering};
+use crate::prim::atomic::{AtomicU8, AtomicUsize, Ordering};
 use crate::prim::const_fn;
 use crate::sync::queue::{self, Guarded, Held, Queue, Stage, Waiter, Wakes};
 use crate::sync::readers::{self, Table};
@@ -58,6 +59,8 @@ const READER: usize = 8;
 
 /// How often a reader comes from another processor than the last one before the lock is shared.
 const SHARE: usize = 4;
+/// How many writers leave the lock shared before readers have to come from several processors once more.
+const CREDIT: u8 = 8;
 /// How often a writer tries to get a shared lock before it announces itself.
 const TRIES: usize = 8;
 
@@ -604,6 +607,8 @@ struct Raw {
     state: AtomicUsize,
     /// Hints, lost at will: `SHARE` times the number of the last reader's processor, and how often that has changed.
     crossings: AtomicUsize,
+    /// How many more writers leave the lock shared. A hint; if it is not 0, there is a number.
+    credit: AtomicU8,
     /// What is signed for this lock; 0 until it is first shared.
     number: AtomicUsize,
     queues: Guarded<Queues>,
@@ -617,6 +622,7 @@ impl Raw {
             Raw {
                 state: AtomicUsize::new(0),
                 crossings: AtomicUsize::new(0),
+                credit: AtomicU8::new(0),
                 number: AtomicUsize::new(0),
                 #[cfg(gopark_loom)]
                 table: Table::new(),
@@ -733,7 +739,10 @@ impl Raw {
         let s = self.state.load(Ordering::Relaxed);
         if s & WRITER == 0 {
             // Release: with it, the number is seen. If it fails, there will be other readers.
-            let _ = self.state.compare_exchange(s, s | SHARED, Ordering::Release, Ordering::Relaxed);
+            let shared = self.state.compare_exchange(s, s | SHARED, Ordering::Release, Ordering::Relaxed);
+            if shared.is_ok() {
+                self.credit.store(CREDIT, Ordering::Relaxed);
+            }
         }
     }
 
@@ -788,15 +797,27 @@ impl Raw {
     /// A shared lock's readers run elsewhere, at this moment, and most are about to leave: that is worth a few tries.
     fn try_lock_again(&self) -> bool {
         (0..TRIES).any(|_| {
-            (0..10).for_each(|_| std::hint::spin_loop());
+            (0..4).for_each(|_| std::hint::spin_loop());
             self.state.load(Ordering::Relaxed) == SHARED && self.try_lock_shared()
         })
     }
 
     #[inline]
     fn unlock(&self) {
-        if self.state.compare_exchange(WRITER, 0, Ordering::Release, Ordering::Relaxed).is_err() {
+        if self.state.compare_exchange(WRITER, self.shared_again(), Ordering::Release, Ordering::Relaxed).is_err() {
             self.unlock_contended();
+        }
+    }
+
+    /// `SHARED`, if the writer that goes is to leave the lock so: for a while after it has been shared.
+    #[inline]
+    fn shared_again(&self) -> usize {
+        match self.credit.load(Ordering::Relaxed) {
+            0 => 0,
+            credit => {
+                self.credit.store(credit - 1, Ordering::Relaxed);
+                SHARED
+            }
         }
     }
 
@@ -837,7 +858,10 @@ impl Raw {
         let cohort = std::mem::take(&mut queues.waiting) * READER;
         queues.cohort = queues.cohort.wrapping_add(1);
         queues.announced = !queues.writers.is_empty();
-        let bits = if queues.announced { WRITER | QUEUED } else { 0 };
+        let bits = match queues.announced {
+            true => WRITER | QUEUED,
+            false => self.shared_again(),
+        };
         let mut s = self.state.load(Ordering::Relaxed);
         loop {
             let to = (s & !(WRITER | QUEUED) | bits) + cohort;

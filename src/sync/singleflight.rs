@@ -11,6 +11,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
+use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -124,9 +125,13 @@ impl<K: Eq + Hash, V: Clone> SingleFlight<K, V> {
     {
         let site = Location::caller();
         async move {
-            let member = self.join(key);
-            let call = &*member.call;
-            let _turn = call.turn.acquire_at(1, site, Reason::Semacquire).await;
+            let joined = self.join(key);
+            let call = &*joined.call.clone();
+            let acquire = pin!(call.turn.acquire_at(1, site, Reason::Semacquire));
+            let _turn;
+            // Declared after the turn, so dropped before it: who gets the turn must not count one that has left.
+            let _member = joined;
+            _turn = acquire.await;
             match call.outcome() {
                 Outcome::Values(value) => {
                     let value = value.into_iter().next().expect("a value for each who waited");

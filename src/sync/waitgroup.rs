@@ -97,13 +97,20 @@ impl WaitGroup {
     /// # wg.done();
     /// ```
     #[doc(alias = "Add")]
+    #[inline]
     #[track_caller]
     pub fn add(&self, n: usize) {
-        // Relaxed to begin with: a goroutine is told of its membership by other means.
-        let before = self.shared.word.load(Ordering::Relaxed);
-        let room = usize::try_from(ROUND / 2).map_or(usize::MAX, |most| most - count(before));
-        assert!(n < room, "sync: WaitGroup counter overflow");
-        self.shared.word.fetch_add(n as u64, Ordering::SeqCst);
+        let mut word = self.shared.word.load(Ordering::Relaxed);
+        loop {
+            let room = usize::try_from(ROUND / 2).map_or(usize::MAX, |most| most - count(word));
+            assert!(n < room, "sync: WaitGroup counter overflow");
+            // Not checked first and added then: others' additions in between would carry into the round.
+            let next = word + n as u64;
+            match self.shared.word.compare_exchange_weak(word, next, Ordering::SeqCst, Ordering::Relaxed) {
+                Ok(_) => return,
+                Err(now) => word = now,
+            }
+        }
     }
 
     /// Takes one from the counter; at zero every wait ends. Go: `wg.Done()`.

@@ -141,6 +141,25 @@ fn dropped_wait_passes_its_signal_on_while_it_waits_for_the_lock_ca11() {
 }
 
 #[test]
+fn dropped_wait_passes_its_signal_on_though_a_waker_panics_ca11() {
+    let (m, c) = (Mutex::new(()), Cond::new());
+    let mut first = Hand::parked(c.wait(m.try_lock().unwrap()));
+    let mut second = Hand::parked(c.wait(m.try_lock().unwrap()));
+    let held = m.try_lock().unwrap();
+    c.signal();
+    assert!(first.is_pending());
+    let waker = Waker::from(Arc::new(Acts { on_wake: Box::new(|| panic!("bad waker")), on_drop: Box::new(|| ()) }));
+    let mut behind = Hand::new(m.lock());
+    assert!(behind.poll_with(&waker).is_pending());
+    drop(held);
+    // The first owns the lock. To give it up is to wake the one behind it.
+    assert!(catch_unwind(AssertUnwindSafe(|| drop(first))).is_err());
+    assert_eq!(second.wakes(), 1);
+    drop(behind.ready());
+    drop(second.ready());
+}
+
+#[test]
 fn returned_wait_keeps_its_signal_ca11() {
     let (m, c) = (Mutex::new(()), Cond::new());
     let mut first = Hand::parked(c.wait(m.try_lock().unwrap()));

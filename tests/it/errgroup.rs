@@ -177,6 +177,22 @@ fn isolated_panic_frees_its_place_and_is_no_error_xs03() {
 }
 
 #[test]
+fn panic_is_not_carried_to_the_wait_but_crashes_xs03() {
+    no_hang(|| {
+        let runtime = Runtime::builder().gomaxprocs(1).build().unwrap();
+        let caught = catch_unwind(AssertUnwindSafe(|| {
+            runtime.block_on(async {
+                let group = ErrGroup::<()>::new();
+                group.go(async { panic!("unrecovered") }).await;
+                let _ = group.wait().await;
+                unreachable!("the wait has ended before the crash");
+            })
+        }));
+        assert_eq!(caught.unwrap_err().downcast_ref::<&str>(), Some(&"unrecovered"));
+    });
+}
+
+#[test]
 fn errgroup_fits_everywhere() {
     fn send<T: Send>(_: &T) {}
     fn sync<T: Send + Sync>(_: &T) {}

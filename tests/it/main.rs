@@ -15,6 +15,7 @@ mod rwmutex;
 mod select;
 mod semaphore;
 mod singleflight;
+mod sync_fuzz;
 #[allow(dead_code)]
 mod util;
 mod waitgroup;

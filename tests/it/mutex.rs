@@ -125,6 +125,74 @@ fn starving_waiter_gets_the_lock_mx03() {
     });
 }
 
+/// A waiter that has lost for more than a millisecond. (It is the clock that is waited for, there is no other event.)
+fn starve<'a>(m: &'a Mutex<()>, waiter: &mut Hand<gopark::sync::mutex::Lock<'a, ()>>) -> MutexGuard<'a, ()> {
+    let guard = m.try_lock().expect("in normal mode a newcomer may barge");
+    let since = std::time::Instant::now();
+    while since.elapsed().as_micros() < 1_200 {
+        std::hint::spin_loop();
+    }
+    assert!(waiter.is_pending());
+    guard
+}
+
+#[test]
+fn starving_waiter_is_owed_the_lock_mx01_mx03() {
+    on_procs(1, async {
+        let m = Mutex::new(());
+        let guard = m.try_lock().unwrap();
+        let mut first = Hand::parked(m.lock());
+        let mut second = Hand::parked(m.lock());
+        drop(guard);
+        let guard = starve(&m, &mut first);
+        drop(guard);
+        assert!(m.try_lock().is_none(), "it is the starving one's");
+        // A newcomer does not even try.
+        let mut newcomer = Hand::parked(m.lock());
+        drop(first.ready());
+        // The second has waited as long, so it is handed over once more.
+        assert!(m.try_lock().is_none());
+        drop(second.ready());
+        // The newcomer has not: the old manners return with it at the latest.
+        drop(newcomer.ready());
+        let guard = m.try_lock().unwrap();
+        let mut last = Hand::parked(m.lock());
+        drop(guard);
+        drop(m.try_lock().expect("normal mode again"));
+        drop(last.ready());
+    });
+}
+
+#[test]
+fn new_owner_runs_before_the_one_who_unlocked_goes_on_mx04() {
+    on_procs(1, async {
+        let m: &'static Mutex<()> = Box::leak(Box::new(Mutex::new(())));
+        let log = Arc::new(std::sync::Mutex::new(Vec::new()));
+        let guard = m.lock().await;
+        // A told waiter in front has starved, and the goroutine behind it is what the lock is then handed to.
+        let mut first = Hand::parked(m.lock());
+        let log2 = log.clone();
+        let owner = go(async move {
+            let _guard = m.lock().await;
+            log2.lock().unwrap().push("owner");
+        });
+        gosched().await;
+        drop(guard);
+        drop(starve(m, &mut first));
+        // Somebody else could run as well.
+        let log2 = log.clone();
+        let bystander = go(async move { log2.lock().unwrap().push("bystander") });
+        let free = Mutex::new(());
+        drop(first.ready());
+        drop(free.lock().await);
+        log.lock().unwrap().push("unlocker");
+        owner.await.unwrap();
+        bystander.await.unwrap();
+        assert_eq!(log.lock().unwrap()[0], "owner");
+        assert_ne!(log.lock().unwrap()[1], "owner");
+    });
+}
+
 #[test]
 fn lock_unlock_loop_on_one_processor_lets_its_waiter_in_mx03() {
     on_procs(1, async {

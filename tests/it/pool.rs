@@ -48,6 +48,20 @@ fn other_processors_objects_are_found_po02() {
     assert_eq!(pool.get(), 0);
 }
 
+#[test]
+fn another_processors_oldest_comes_first_then_what_has_aged_po02() {
+    let pool = Arc::new(Pool::new(|| 'n'));
+    pool.put('x');
+    pool.age();
+    for object in ['a', 'b', 'c'] {
+        pool.put(object);
+    }
+    let pool2 = pool.clone();
+    // The private one, a, last.
+    let got = on_procs(1, async move { [(); 5].map(|()| pool2.get()) });
+    assert_eq!(got, ['b', 'c', 'a', 'x', 'n']);
+}
+
 /// Counts the live ones.
 struct Counted(Arc<AtomicUsize>);
 

@@ -5,12 +5,13 @@ use std::hash::{Hash, Hasher};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Waker;
 
 use futures_lite::future::block_on;
 use gopark::sync::{SingleFlight, WaitGroup};
 use gopark::{chan, gosched};
 
-use crate::hand::{Dice, Hand, on_procs};
+use crate::hand::{Acts, Dice, Hand, on_procs};
 
 #[test]
 fn overlapping_calls_run_once_and_share_xs07() {
@@ -111,6 +112,39 @@ fn dropped_leader_leaves_the_work_to_the_next_xs09() {
     assert_eq!((second.wakes(), third.wakes()), (1, 0));
     assert_eq!(second.ready(), (2, true));
     assert_eq!(third.ready(), (2, true));
+}
+
+/// The next in line may be polled while the one before it is still being dropped.
+#[test]
+fn one_who_has_left_does_not_count_as_shared() {
+    let flights: &'static SingleFlight<&str, i32> = Box::leak(Box::default());
+    for waits in [false, true] {
+        let (_open, shut) = chan::unbuffered::<()>();
+        let leader = Hand::parked(flights.work("key", async move {
+            shut.recv().await;
+            0
+        }));
+        let middle = waits.then(|| Hand::parked(flights.work("key", async { 1 })));
+        let next = Arc::new(std::sync::Mutex::new(None));
+        let (next2, result) = (next.clone(), Arc::new(std::sync::Mutex::new(None)));
+        let result2 = result.clone();
+        let on_wake = move || {
+            let mut hand: Hand<_> = next2.lock().unwrap().take().unwrap();
+            *result2.lock().unwrap() = Some(hand.ready());
+        };
+        let waker = Waker::from(Arc::new(Acts { on_wake: Box::new(on_wake), on_drop: Box::new(|| ()) }));
+        let mut hand = Hand::new(boxed(flights.work("key", async { 2 })));
+        assert!(hand.poll_with(&waker).is_pending());
+        *next.lock().unwrap() = Some(hand);
+        drop(leader);
+        // It had been given the turn, and not looked.
+        drop(middle);
+        assert_eq!(*result.lock().unwrap(), Some((2, false)), "{waits}");
+    }
+}
+
+fn boxed<'a, T>(future: impl Future<Output = T> + Send + 'a) -> std::pin::Pin<Box<dyn Future<Output = T> + Send + 'a>> {
+    Box::pin(future)
 }
 
 #[test]

@@ -104,3 +104,33 @@ fn a_dropped_wait_changes_no_counter_ca12() {
     wg.done();
     wg.done();
 }
+
+#[test]
+fn too_large_a_counter_panics_and_leaves_the_round_alone() {
+    const MOST: usize = (1 << 31) - 1;
+    no_hang(|| {
+        for _ in 0..2_000 {
+            let wg = WaitGroup::new();
+            wg.add(1);
+            let mut wait = pin!(wg.wait());
+            assert!(wait.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+            let start = std::sync::Barrier::new(3);
+            let added: usize = std::thread::scope(|s| {
+                let adds = [(); 3].map(|()| {
+                    s.spawn(|| {
+                        start.wait();
+                        let added = catch_unwind(AssertUnwindSafe(|| wg.add(MOST - 1)));
+                        if let Err(text) = &added {
+                            assert_eq!(text.downcast_ref::<&str>(), Some(&"sync: WaitGroup counter overflow"));
+                        }
+                        usize::from(added.is_ok())
+                    })
+                });
+                adds.into_iter().map(|add| add.join().unwrap()).sum()
+            });
+            // All three together would have carried into the round, and ended the wait.
+            assert_eq!((added, wg.count()), (1, MOST));
+            assert!(wait.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+        }
+    });
+}

@@ -1,0 +1,307 @@
+//! All of package sync at once, at random: whoever gives up whenever, nobody else suffers. CA-02, CA-03, CA-10 – CA-13.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicIsize, AtomicUsize, Ordering};
+use std::task::Poll;
+
+use futures_lite::future::{block_on, poll_fn, poll_once};
+use gopark::gosched;
+use gopark::sync::{
+    Cond, Mutex, MutexGuard, Permit, RwMutex, RwMutexReadGuard, RwMutexWriteGuard, Semaphore, WaitGroup,
+};
+
+use crate::hand::{Dice, Hand, on_procs};
+use crate::util::no_hang;
+
+const PERMITS: usize = 5;
+
+/// The shared state, and who is inside.
+struct World {
+    m: Mutex<()>,
+    rw: RwMutex<()>,
+    s: Semaphore,
+    c: Cond,
+    owners: AtomicIsize,
+    /// Readers count 1, writers 1000.
+    inside: AtomicIsize,
+    drawn: AtomicUsize,
+}
+
+impl World {
+    fn new() -> Self {
+        World {
+            m: Mutex::new(()),
+            rw: RwMutex::new(()),
+            s: Semaphore::new(PERMITS),
+            c: Cond::new(),
+            owners: AtomicIsize::new(0),
+            inside: AtomicIsize::new(0),
+            drawn: AtomicUsize::new(0),
+        }
+    }
+
+    /// Nobody is left: everything can be had.
+    fn check_idle(&self) {
+        assert!(self.m.try_lock().is_some(), "the mutex is held by nobody");
+        assert!(self.rw.try_lock().is_some(), "the rwmutex is held by nobody");
+        assert_eq!(self.s.available(), PERMITS);
+        assert_eq!(format!("{:?}", self.c), "Cond { waiting: 0 }");
+    }
+}
+
+/// What has been got. Dropped, it leaves first and gives back then.
+enum Held<'a> {
+    Mutex(#[allow(dead_code)] MutexGuard<'a, ()>, Inside<'a>),
+    Read(#[allow(dead_code)] RwMutexReadGuard<'a, ()>, Inside<'a>),
+    Write(#[allow(dead_code)] RwMutexWriteGuard<'a, ()>, Inside<'a>),
+    Permit(#[allow(dead_code)] Permit<'a>, Drawn<'a>),
+}
+
+struct Inside<'a>(&'a AtomicIsize, isize);
+
+impl<'a> Inside<'a> {
+    fn enter(count: &'a AtomicIsize, by: isize) -> Self {
+        let now = count.fetch_add(by, Ordering::SeqCst) + by;
+        assert!(now == by || by == 1 && now < 1000, "{now} inside, one of them {by}");
+        Inside(count, by)
+    }
+}
+
+struct Drawn<'a>(&'a AtomicUsize, usize);
+
+impl Held<'_> {
+    fn leave(&self) {
+        match self {
+            Held::Mutex(_, Inside(count, by))
+            | Held::Read(_, Inside(count, by))
+            | Held::Write(_, Inside(count, by)) => {
+                count.fetch_sub(*by, Ordering::SeqCst);
+            }
+            Held::Permit(_, Drawn(count, n)) => {
+                count.fetch_sub(*n, Ordering::SeqCst);
+            }
+        }
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.leave();
+    }
+}
+
+type Op<'a> = Pin<Box<dyn Future<Output = Held<'a>> + Send + 'a>>;
+
+fn mutex(world: &World) -> Op<'_> {
+    let lock = world.m.lock();
+    Box::pin(async move {
+        let guard = lock.await;
+        Held::Mutex(guard, Inside::enter(&world.owners, 1000))
+    })
+}
+
+fn any<'a>(world: &'a World, dice: &mut Dice) -> Op<'a> {
+    match dice.roll(8) {
+        0 | 1 => mutex(world),
+        2 | 3 => Box::pin(async {
+            let guard = world.rw.rlock().await;
+            Held::Read(guard, Inside::enter(&world.inside, 1))
+        }),
+        4 => Box::pin(async {
+            let guard = world.rw.lock().await;
+            Held::Write(guard, Inside::enter(&world.inside, 1000))
+        }),
+        _ => {
+            let n = dice.roll(PERMITS + 1);
+            Box::pin(async move {
+                let permit = world.s.acquire(n).await;
+                assert!(world.drawn.fetch_add(n, Ordering::SeqCst) + n <= PERMITS);
+                Held::Permit(permit, Drawn(&world.drawn, n))
+            })
+        }
+    }
+}
+
+/// One task with many waits in its hands. Whatever is woken is polled at once, so at quiescence everything that can be
+/// had has been had: a wait that is left then, with nothing held, has been forgotten.
+fn hold_and_drop(seed: u64) {
+    let mut dice = Dice::new(seed);
+    let world = World::new();
+    let mut waits: Vec<(Hand<Op<'_>>, usize)> = Vec::new();
+    let mut held: Vec<Held<'_>> = Vec::new();
+    for _ in 0..400 {
+        match dice.roll(6) {
+            0..3 => waits.push((Hand::new(any(&world, &mut dice)), usize::MAX)),
+            3 if !waits.is_empty() => drop(waits.swap_remove(dice.roll(waits.len()))),
+            4 if !held.is_empty() => drop(held.swap_remove(dice.roll(held.len()))),
+            _ => {
+                // Given, and not looked at: this is how long it stays so.
+                for _ in 0..dice.roll(4) {
+                    settle(&mut waits, &mut held);
+                }
+            }
+        }
+    }
+    while !held.is_empty() || !waits.is_empty() {
+        let before = waits.len();
+        while settle(&mut waits, &mut held) {}
+        assert!(before == 0 || !held.is_empty(), "seed {seed}: {before} wait for what nobody has");
+        held.clear();
+    }
+    world.check_idle();
+}
+
+/// Polls those that are new or have been woken. Whether there was one.
+fn settle<'a>(waits: &mut Vec<(Hand<Op<'a>>, usize)>, held: &mut Vec<Held<'a>>) -> bool {
+    let mut any = false;
+    for (hand, seen) in waits.iter_mut() {
+        if hand.wakes() != *seen {
+            any = true;
+            *seen = hand.wakes();
+            if let Poll::Ready(got) = hand.poll() {
+                held.push(got);
+            }
+        }
+    }
+    waits.retain(|(hand, _)| !hand.is_done());
+    any
+}
+
+#[test]
+fn nobody_is_forgotten_whoever_gives_up_outside_of_gopark() {
+    (0..400).for_each(hold_and_drop);
+}
+
+#[test]
+fn nobody_is_forgotten_whoever_gives_up_on_a_processor() {
+    on_procs(1, async {
+        for seed in 1000..1400 {
+            hold_and_drop(seed);
+            // A new budget: running out of it in the midst is a wake like any other.
+            gosched().await;
+        }
+    });
+}
+
+/// What threads and goroutines do alike: waits of all kinds, of which some are polled a few times and dropped.
+async fn live(world: &World, seed: u64, rounds: usize) {
+    let mut dice = Dice::new(seed);
+    for round in 0..rounds {
+        let mut op = any(world, &mut dice);
+        if dice.roll(3) == 0 {
+            let polls = dice.roll(3);
+            for _ in 0..polls {
+                if let Some(got) = poll_once(op.as_mut()).await {
+                    drop(got);
+                    break;
+                }
+                std::thread::yield_now();
+            }
+            // Dropped here, whatever it has been given.
+            continue;
+        }
+        let got = op.await;
+        if round % 50 == 0 {
+            gosched().await;
+        }
+        match got {
+            // Waits for a moment with the mutex it got.
+            Held::Mutex(..) if dice.roll(4) == 0 => {
+                drop(got);
+                let guard = world.m.lock().await;
+                let mut wait = Box::pin(world.c.wait(guard));
+                let _ = poll_once(wait.as_mut()).await;
+                world.c.signal();
+            }
+            got => drop(got),
+        }
+    }
+}
+
+#[test]
+fn nobody_is_forgotten_among_threads_and_goroutines() {
+    let world = Arc::new(World::new());
+    let threads: Vec<_> = (0..2)
+        .map(|t| {
+            let world = world.clone();
+            std::thread::spawn(move || block_on(live(&world, t, 4_000)))
+        })
+        .collect();
+    let world2 = world.clone();
+    on_procs(2, async move {
+        let wg = WaitGroup::new();
+        for g in 0..8 {
+            let world = world2.clone();
+            wg.go(async move { live(&world, 100 + g, 3_000).await });
+        }
+        wg.wait().await;
+    });
+    no_hang(|| threads.into_iter().for_each(|t| t.join().unwrap()));
+    world.check_idle();
+}
+
+/// A mutex that is left in peace for a while unlocks without a fence; the first who disturbs it must not be overlooked.
+#[test]
+fn peace_and_contention_alternate_and_nobody_is_overlooked() {
+    const ROUNDS: usize = 400;
+    no_hang(|| {
+        let m = Mutex::new(0usize);
+        let turn = AtomicUsize::new(0);
+        std::thread::scope(|s| {
+            for t in 0..2 {
+                let (m, turn) = (&m, &turn);
+                s.spawn(move || {
+                    let mut dice = Dice::new(t as u64);
+                    for round in 0..ROUNDS {
+                        // In peace: long enough for the lock to become quiet.
+                        if round % 2 == t {
+                            (0..1_200 + dice.roll(100)).for_each(|_| *m.lock_blocking() += 1);
+                            turn.fetch_add(1, Ordering::SeqCst);
+                        }
+                        // The other one comes in the midst of these.
+                        for _ in 0..dice.roll(60) {
+                            *m.lock_blocking() += 1;
+                            *m.lock_blocking() -= 1;
+                        }
+                        while turn.load(Ordering::SeqCst) <= round {
+                            std::thread::yield_now();
+                            *m.lock_blocking() += 0;
+                        }
+                    }
+                });
+            }
+        });
+        assert!(*m.try_lock().unwrap() >= ROUNDS * 1_200);
+    });
+}
+
+/// As above, on processors, where the woken one competes.
+#[test]
+fn peace_and_contention_alternate_among_goroutines() {
+    on_procs(2, async {
+        for round in 0..200 {
+            let m = Arc::new(Mutex::new(0usize));
+            let wg = WaitGroup::new();
+            for g in 0..3 {
+                let m = m.clone();
+                wg.go(async move {
+                    let mut dice = Dice::new(round * 3 + g);
+                    for _ in 0..1_500 {
+                        *m.lock().await += 1;
+                    }
+                    for _ in 0..20 {
+                        let mut lock = Box::pin(m.lock());
+                        let guard = poll_fn(|cx| Poll::Ready(lock.as_mut().poll(cx))).await;
+                        if guard.is_pending() && dice.roll(2) == 0 {
+                            *lock.await += 0;
+                        }
+                    }
+                });
+            }
+            wg.wait().await;
+            assert_eq!(*m.lock().await, 4_500);
+        }
+    });
+}
