@@ -8,8 +8,10 @@ use std::time::Instant;
 
 #[path = "tour/goroutines.rs"]
 mod goroutines;
+#[path = "tour/sync.rs"]
+mod sync;
 
-const CHAPTERS: &[(&str, fn())] = &[("goroutines", goroutines::chapter)];
+const CHAPTERS: &[(&str, fn())] = &[("goroutines", goroutines::chapter), ("sync", sync::chapter)];
 
 fn main() -> ExitCode {
     let wanted: Vec<String> = std::env::args().skip(1).collect();

@@ -73,6 +73,7 @@ const UNSAFE: &[&str] = &[
     "sync/queue",
     "sync/mutex",
     "sync/rwmutex",
+    "sync/raw_rwmutex",
     "sync/readers",
     "sync/semaphore",
     "sync/cond",

@@ -20,7 +20,8 @@ use crate::coop::Reason;
 ///
 /// # When to use something else
 ///
-/// A [`WaitGroup`] where nothing can fail. [`JoinHandle`](crate::JoinHandle)s where results are wanted.
+/// A [`WaitGroup`] where nothing can fail. [`JoinHandle`](crate::JoinHandle)s, or a channel, where results are wanted.
+/// `std::thread::scope` on plain threads.
 ///
 /// # Memory ordering
 ///

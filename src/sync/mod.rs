@@ -4,6 +4,7 @@ mod event;
 #[forbid(unsafe_code)]
 mod payload;
 mod queue;
+mod raw_rwmutex;
 #[forbid(unsafe_code)]
 mod readers;
 

@@ -26,7 +26,8 @@ use crate::runtime::block_in_place;
 ///
 /// # When to use something else
 ///
-/// An [`OnceValue`] where the point is a value. `std::sync::OnceLock` and `LazyLock` where the function does not block.
+/// An [`OnceValue`] where the point is a value. `std::sync::Once`, `OnceLock` and `LazyLock` where the function does not
+/// block. A channel that is closed where others only wait until it has happened, and none of them would do it.
 ///
 /// # Memory ordering
 ///
@@ -220,7 +221,7 @@ fn this_thread() -> usize {
 /// # When to use something else
 ///
 /// `std::sync::LazyLock` where blocking the others' threads meanwhile does no harm. A [`Once`] where computing is
-/// asynchronous.
+/// asynchronous. A channel where somebody else computes, and the value is for one.
 ///
 /// # Memory ordering
 ///

@@ -43,7 +43,8 @@ const GENERATION: Duration = Duration::from_secs(10);
 ///
 /// # When to use something else
 ///
-/// A `Vec` that its owner keeps where one goroutine needs it. A channel filled with the objects where their number is
+/// A `Vec` that its owner keeps where one goroutine needs it. `std` has no pool; a `thread_local!` is one for code that does
+/// not await between taking and putting back. A channel filled with the objects where their number is
 /// to be bounded, so that who comes too late waits.
 ///
 /// # Memory ordering

@@ -38,7 +38,7 @@ const PERMIT: usize = 2;
 ///
 /// A channel with a buffer of n does for "at most n at a time" where each takes one permit; an
 /// [`ErrGroup`](crate::sync::ErrGroup) with a limit where it is about goroutines. For one permit that guards a value, a
-/// [`Mutex`](crate::sync::Mutex).
+/// [`Mutex`](crate::sync::Mutex). `std::sync` has no semaphore.
 ///
 /// # Memory ordering
 ///

@@ -28,7 +28,8 @@ use crate::coop::Reason;
 ///
 /// # When to use something else
 ///
-/// An [`OnceValue`](crate::sync::OnceValue) where the value is to stay.
+/// An [`OnceValue`](crate::sync::OnceValue), or `std::sync::OnceLock`, where the value is to stay. A goroutine that owns what is
+/// asked for, and a channel of requests, where the work must not overlap for different keys either.
 ///
 /// # Memory ordering
 ///

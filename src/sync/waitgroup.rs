@@ -17,8 +17,10 @@ use crate::runtime;
 /// A `WaitGroup` is a handle: clones count together. [`go`](Self::go) does the counting by itself; [`add`](Self::add)
 /// and [`done`](Self::done) are for other arrangements.
 ///
-/// Use it to wait for goroutines whose results do not matter, or go elsewhere; to collect results await their
-/// [`JoinHandle`](crate::JoinHandle)s or receive them from a channel. On plain threads `std::thread::scope` does this job.
+/// # When to use something else
+///
+/// A channel, or the goroutines' [`JoinHandle`](crate::JoinHandle)s, where their results are to be collected; an
+/// [`ErrGroup`](crate::sync::ErrGroup) where they may fail. On plain threads `std::thread::scope` does this job.
 ///
 /// # Reuse
 ///

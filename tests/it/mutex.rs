@@ -147,7 +147,8 @@ fn starving_waiter_is_owed_the_lock_mx01_mx03() {
         let guard = starve(&m, &mut first);
         drop(guard);
         assert!(m.try_lock().is_none(), "it is the starving one's");
-        // A newcomer does not even try.
+        // A newcomer does not even try. (A hand-off takes the rest of the budget.)
+        gosched().await;
         let mut newcomer = Hand::parked(m.lock());
         drop(first.ready());
         // The second has waited as long, so it is handed over once more.
@@ -155,6 +156,7 @@ fn starving_waiter_is_owed_the_lock_mx01_mx03() {
         drop(second.ready());
         // The newcomer has not: the old manners return with it at the latest.
         drop(newcomer.ready());
+        gosched().await;
         let guard = m.try_lock().unwrap();
         let mut last = Hand::parked(m.lock());
         drop(guard);

@@ -1,0 +1,520 @@
+//! What a `RwMutex` is without its value.
+
+// How it works.
+//
+// One word, with queues of pinned waiters beside it, under a lock of their own.
+//
+// | bits | meaning | changed by |
+// |---|---|---|
+// | `WRITER` | a writer has the lock, or has *announced* itself and waits for the readers to leave | see below |
+// | `QUEUED` | somebody is in a queue | under the queues' lock |
+// | `SHARED` | readers may sign the table of `readers` instead | set by any reader, or a writer that leaves; cleared under the queues' lock |
+// | the rest | readers that have the lock, and passers-by | anyone, by adding and subtracting `READER` |
+//
+// `QUEUED` implies `WRITER`, and `WRITER` excludes `SHARED`. `WRITER` is taken from 0 and given back to 0 by
+// compare-exchange, with nobody else about; else it is changed under the queues' lock.
+//
+// A reader adds itself and looks afterwards. If it finds `WRITER` it was a *passer-by*: it
+// leaves again as any reader does, and queues. A passer-by touches no data, so a writer need not mind it; but the
+// writer's way in and out in one instruction is open only where there is none.
+//
+// Phases alternate. A writer that unlocks lets in all readers queued so far, as one *cohort*, and announces the next
+// writer; the last of the cohort to leave lets that one in. So a writer waits for at most one cohort, a reader for at
+// most one writer (RW-03). Letting in a cohort is one step, whatever its size: the queue is moved over to `admitted`
+// and its length added to the word. Its readers are then told, sixteen at a time; one that is polled or dropped before
+// finds by the cohort's number that it is in.
+//
+// Until they have run, the readers of a cohort hold the lock for nothing, and a writer that comes meanwhile has to
+// wait, and then everyone behind it: a convoy that would never end. So who unlocks for a cohort, and each reader of
+// it, gives way at its next operation, and the cohort gets through. With eight goroutines on two processors, one write
+// in a hundred, that takes the contended writes from nearly all to one in a hundred.
+//
+// Readers from several processors do not count in the word, for it would pass from one to the other at each step: they
+// sign a table, each its own cache line (`SHARED`). A writer ends the sharing and then counts those who have signed,
+// and all goes on as above; when it leaves, the lock is shared again, a few times, before the readers have to show once
+// more that they come from several processors. Two processors that read all the time are three times as fast so, and more processors the
+// more.
+//
+// A writer that gives up after it has announced itself goes through the same motions as one that unlocks (CA-10).
+
+use std::task::{Context, Poll, Waker};
+
+use crate::coop;
+use crate::prim::atomic::{AtomicU8, AtomicUsize, Ordering};
+use crate::prim::const_fn;
+use crate::sync::queue::{self, Guarded, Held, Queue, Stage, Waiter, Wakes};
+use crate::sync::readers::{self, Table};
+
+const WRITER: usize = 1;
+const QUEUED: usize = 2;
+const SHARED: usize = 4;
+const READER: usize = 8;
+
+/// How often a reader comes from another processor than the last one before the lock is shared.
+const SHARE: usize = 4;
+/// How many writers leave the lock shared before readers have to come from several processors once more.
+const CREDIT: u8 = 8;
+/// How often a writer tries to get a shared lock before it announces itself.
+const TRIES: usize = 8;
+
+/// The number of the cohort that a queued reader will be let in with. Written and read under the lock.
+pub(super) type Cohort = AtomicUsize;
+
+struct Queues {
+    /// Readers that wait for the writer; all of the coming cohort.
+    readers: Queue<Cohort>,
+    /// How many `readers` are.
+    waiting: usize,
+    /// The number of the coming cohort. A queued reader of an earlier one is in `admitted`.
+    cohort: usize,
+    /// Readers that have the lock, counted in the word, and do not know it yet.
+    admitted: Queue<Cohort>,
+    writers: Queue<()>,
+    /// Whether `WRITER` is set for the writer at the front of the queue, which waits for the readers to leave.
+    announced: bool,
+}
+
+impl Queues {
+    fn bit(&self) -> usize {
+        if self.readers.is_empty() && self.writers.is_empty() { 0 } else { QUEUED }
+    }
+}
+
+/// Where a reader has signed; `None` if it is counted in the word.
+pub(super) type Seat<'a> = Option<&'a AtomicUsize>;
+
+/// The lock without a value.
+pub(super) struct Raw {
+    /// The table is at the top of the file. Acquire where a lock is taken and where a writer is let in; Release where
+    /// one is given up: each pairs with the others. What else happens to the word is ordered by the queues' lock.
+    state: AtomicUsize,
+    /// Hints, lost at will: `SHARE` times the number of the last reader's processor, and how often that has changed.
+    crossings: AtomicUsize,
+    /// How many more writers leave the lock shared. A hint; if it is not 0, there is a number.
+    credit: AtomicU8,
+    /// What is signed for this lock; 0 until it is first shared.
+    number: AtomicUsize,
+    queues: Guarded<Queues>,
+    #[cfg(gopark_loom)]
+    table: Table,
+}
+
+impl Raw {
+    const_fn! {
+        pub(super) const fn new() -> Self {
+            Raw {
+                state: AtomicUsize::new(0),
+                crossings: AtomicUsize::new(0),
+                credit: AtomicU8::new(0),
+                number: AtomicUsize::new(0),
+                #[cfg(gopark_loom)]
+                table: Table::new(),
+                queues: Guarded::new(Queues {
+                    readers: Queue::new(),
+                    waiting: 0,
+                    cohort: 0,
+                    admitted: Queue::new(),
+                    writers: Queue::new(),
+                    announced: false,
+                }),
+            }
+        }
+    }
+
+    fn table(&self) -> &Table {
+        #[cfg(not(gopark_loom))]
+        return &readers::TABLE;
+        #[cfg(gopark_loom)]
+        return &self.table;
+    }
+
+    /// In, or has left no trace.
+    #[inline]
+    pub(super) fn rlock(&self) -> Option<Seat<'_>> {
+        if let Some(seat) = self.sign() {
+            return Some(Some(seat));
+        }
+        let s = self.state.fetch_add(READER, Ordering::Acquire);
+        if s & WRITER == 0 && s < usize::MAX / 2 {
+            self.note_processor();
+            return Some(None);
+        }
+        self.passed_by(s);
+        None
+    }
+
+    #[cold]
+    fn passed_by(&self, s: usize) {
+        self.runlock();
+        // Only by leaking guards.
+        assert!(s < usize::MAX / 2, "gopark: too many readers of a RwMutex");
+    }
+
+    #[inline]
+    pub(super) fn try_rlock(&self) -> Option<Seat<'_>> {
+        match self.sign() {
+            Some(seat) => Some(Some(seat)),
+            None => self.try_count().then_some(None),
+        }
+    }
+
+    /// In, by the word, or not. Not by adding first: a failed try must not be seen by anyone.
+    fn try_count(&self) -> bool {
+        let mut s = self.state.load(Ordering::Relaxed);
+        while s & WRITER == 0 && s < usize::MAX / 2 {
+            match self.state.compare_exchange_weak(s, s + READER, Ordering::Acquire, Ordering::Relaxed) {
+                Ok(_) => return true,
+                Err(now) => s = now,
+            }
+        }
+        false
+    }
+
+    /// In, by the table, if the lock is shared and the seat free.
+    #[inline]
+    fn sign(&self) -> Option<&AtomicUsize> {
+        // Acquire: pairs with `share`, for the number.
+        if self.state.load(Ordering::Acquire) & SHARED == 0 {
+            return None;
+        }
+        let seat = self.table().sign(self.number.load(Ordering::Relaxed), coop::worker_index()?)?;
+        readers::model_fence();
+        // Also Acquire: what writers did before the lock was shared.
+        if self.state.load(Ordering::SeqCst) & SHARED != 0 {
+            return Some(seat);
+        }
+        // A writer has come between, and may have counted this as a reader.
+        self.leave(seat);
+        None
+    }
+
+    #[inline]
+    pub(super) fn leave(&self, seat: &AtomicUsize) {
+        if !readers::erase(seat, self.number.load(Ordering::Relaxed)) {
+            self.runlock();
+        }
+    }
+
+    /// Shares the lock when readers have come from different processors for a while.
+    #[inline]
+    fn note_processor(&self) {
+        let Some(processor) = coop::worker_index() else { return };
+        let noted = self.crossings.load(Ordering::Relaxed);
+        if noted / SHARE != processor {
+            self.crossed(processor, noted % SHARE + 1);
+        }
+    }
+
+    #[cold]
+    fn crossed(&self, processor: usize, times: usize) {
+        self.crossings.store(processor * SHARE + times % SHARE, Ordering::Relaxed);
+        if times == SHARE {
+            self.share();
+        }
+    }
+
+    #[cold]
+    pub(super) fn share(&self) {
+        if self.number.load(Ordering::Relaxed) == 0 {
+            // If two do this at once, one number stays unused.
+            let _ = self.number.compare_exchange(0, readers::number(), Ordering::Relaxed, Ordering::Relaxed);
+        }
+        let s = self.state.load(Ordering::Relaxed);
+        if s & WRITER == 0 {
+            // Release: with it, the number is seen. If it fails, there will be other readers.
+            let shared = self.state.compare_exchange(s, s | SHARED, Ordering::Release, Ordering::Relaxed);
+            if shared.is_ok() {
+                self.credit.store(CREDIT, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// The lock is not shared any more: counts the readers that have signed. With the queues' lock held.
+    fn count_signed(&self) {
+        readers::model_fence();
+        let number = self.number.load(Ordering::Relaxed);
+        for seat in self.table().signed(number) {
+            // In this order: the reader may leave as soon as it is erased.
+            self.state.fetch_add(READER, Ordering::Relaxed);
+            if !readers::erase(seat, number) {
+                self.state.fetch_sub(READER, Ordering::Relaxed);
+            }
+        }
+    }
+
+    #[inline]
+    pub(super) fn runlock(&self) {
+        let s = self.state.fetch_sub(READER, Ordering::Release);
+        if s & !QUEUED == READER | WRITER {
+            self.last_reader_left();
+        }
+    }
+
+    /// Takes the lock for writing if nobody has it or waits, and readers do not sign.
+    #[inline]
+    pub(super) fn lock_idle(&self) -> bool {
+        self.swap(0, WRITER, Ordering::Acquire)
+    }
+
+    #[inline]
+    pub(super) fn try_lock(&self) -> bool {
+        match self.state.compare_exchange(0, WRITER, Ordering::Acquire, Ordering::Relaxed) {
+            Ok(_) => true,
+            Err(s) => s == SHARED && self.try_lock_shared(),
+        }
+    }
+
+    #[cold]
+    fn try_lock_shared(&self) -> bool {
+        // A failed try leaves no trace, not even this one: who comes now waits for the lock of the queues, no more.
+        let queues = self.queues.lock();
+        if self.table().signed(self.number.load(Ordering::Relaxed)).next().is_some()
+            || self.state.compare_exchange(SHARED, WRITER, Ordering::SeqCst, Ordering::Relaxed).is_err()
+        {
+            return false;
+        }
+        self.count_signed();
+        // A reader that passed by meanwhile does no harm, one that signed in time does.
+        if self.state.load(Ordering::Acquire) < READER {
+            return true;
+        }
+        drop(queues);
+        self.unlock();
+        false
+    }
+
+    /// A shared lock's readers run elsewhere, at this moment, and most are about to leave: that is worth a few tries.
+    fn try_lock_again(&self) -> bool {
+        (0..TRIES).any(|_| {
+            (0..4).for_each(|_| std::hint::spin_loop());
+            self.state.load(Ordering::Relaxed) == SHARED && self.try_lock_shared()
+        })
+    }
+
+    #[inline]
+    pub(super) fn unlock(&self) {
+        if self.state.compare_exchange(WRITER, self.shared_again(), Ordering::Release, Ordering::Relaxed).is_err() {
+            self.unlock_contended();
+        }
+    }
+
+    /// `SHARED`, if the writer that goes is to leave the lock so: for a while after it has been shared.
+    #[inline]
+    fn shared_again(&self) -> usize {
+        match self.credit.load(Ordering::Relaxed) {
+            0 => 0,
+            credit => {
+                self.credit.store(credit - 1, Ordering::Relaxed);
+                SHARED
+            }
+        }
+    }
+
+    #[cold]
+    fn last_reader_left(&self) {
+        let waker = self.let_writer_in(&mut self.queues.lock());
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// Lets the announced writer in, if there is one and all readers have left.
+    #[must_use]
+    fn let_writer_in(&self, queues: &mut Queues) -> Option<Waker> {
+        // Acquire: what all the readers did before they left, not only the last.
+        if !queues.announced || self.state.load(Ordering::Acquire) >= READER {
+            return None;
+        }
+        queues.announced = false;
+        let waker = queues.writers.grant_front().flatten();
+        if queues.bit() == 0 {
+            self.state.fetch_and(!QUEUED, Ordering::Relaxed);
+        }
+        waker
+    }
+
+    #[cold]
+    fn unlock_contended(&self) {
+        self.end_phase(self.queues.lock());
+    }
+
+    /// `WRITER` is set and nobody's any more: lets in the readers queued so far, announces the next writer, and wakes
+    /// whom that concerns.
+    fn end_phase<'a>(&'a self, mut held: Held<'a, Queues>) {
+        let queues = &mut *held;
+        // SAFETY: both are under the lock held here.
+        unsafe { queues.admitted.append(&mut queues.readers) };
+        let cohort = std::mem::take(&mut queues.waiting) * READER;
+        queues.cohort = queues.cohort.wrapping_add(1);
+        queues.announced = !queues.writers.is_empty();
+        let bits = match queues.announced {
+            true => WRITER | QUEUED,
+            false => self.shared_again(),
+        };
+        let mut s = self.state.load(Ordering::Relaxed);
+        loop {
+            let to = (s & !(WRITER | QUEUED) | bits) + cohort;
+            match self.state.compare_exchange_weak(s, to, Ordering::Release, Ordering::Relaxed) {
+                Ok(_) => break,
+                Err(now) => s = now,
+            }
+        }
+        if cohort > 0 {
+            coop::spend_all();
+        }
+        let mut wakes = Wakes::new();
+        wakes.push(self.let_writer_in(queues));
+        loop {
+            while !wakes.is_full() {
+                let Some(waker) = held.admitted.grant_front() else {
+                    drop(held);
+                    return wakes.wake();
+                };
+                wakes.push(waker);
+            }
+            drop(held);
+            wakes.wake();
+            held = self.queues.lock();
+        }
+    }
+
+    #[cold]
+    pub(super) fn poll_reader(&self, stage: &mut Stage<Cohort>, cx: &mut Context<'_>) -> Poll<()> {
+        let there = match stage {
+            Stage::New => self.enqueue_reader(stage, cx),
+            Stage::Waiting(waiter) => self.look_reader(waiter, cx),
+            Stage::Done => panic!("gopark: future polled after completion"),
+        };
+        if !there {
+            return Poll::Pending;
+        }
+        *stage = Stage::Done;
+        Poll::Ready(())
+    }
+
+    fn enqueue_reader(&self, stage: &mut Stage<Cohort>, cx: &mut Context<'_>) -> bool {
+        *stage = Stage::Waiting(Waiter::new(cx.waker().clone(), AtomicUsize::new(0)));
+        let Stage::Waiting(waiter) = &*stage else { unreachable!() };
+        let mut queues = self.queues.lock();
+        loop {
+            let s = self.state.load(Ordering::Relaxed);
+            if s & WRITER == 0 {
+                if self.try_count() {
+                    return true;
+                }
+            } else if s & QUEUED != 0 || self.swap(s, s | QUEUED, Ordering::Relaxed) {
+                waiter.extra.store(queues.cohort, Ordering::Relaxed);
+                // SAFETY: new, so not linked; pinned in the future, whose drop takes it off.
+                unsafe { queues.readers.push_back(waiter) };
+                queues.waiting += 1;
+                return false;
+            }
+        }
+    }
+
+    /// Whether the reader is in now. It keeps its place if not.
+    fn look_reader(&self, waiter: &Waiter<Cohort>, cx: &mut Context<'_>) -> bool {
+        // SAFETY: a reader that `collect_reader` does not find let in is linked in `readers`.
+        unsafe { queue::look(&self.queues, waiter, cx, |q| &mut q.readers, |q, _| self.collect_reader(q, waiter)) }
+    }
+
+    /// Whether the queued reader has been let in: granted, or of a cohort that was, in which case it is taken off
+    /// `admitted`.
+    fn collect_reader(&self, queues: &mut Queues, waiter: &Waiter<Cohort>) -> bool {
+        if waiter.state() == queue::GRANTED {
+            return true;
+        }
+        let admitted = waiter.extra.load(Ordering::Relaxed) != queues.cohort;
+        if admitted {
+            // SAFETY: of an earlier cohort and not granted, so linked in `admitted`.
+            unsafe { queues.admitted.remove(waiter) };
+        }
+        admitted
+    }
+
+    #[cold]
+    pub(super) fn cancel_reader(&self, waiter: &Waiter<Cohort>) {
+        {
+            let mut queues = self.queues.lock();
+            if !self.collect_reader(&mut queues, waiter) {
+                // SAFETY: not admitted, so linked in `readers`.
+                unsafe { queues.readers.remove(waiter) };
+                queues.waiting -= 1;
+                if queues.bit() == 0 {
+                    self.state.fetch_and(!QUEUED, Ordering::Relaxed);
+                }
+                return;
+            }
+        }
+        self.runlock();
+    }
+
+    #[cold]
+    pub(super) fn poll_writer(&self, stage: &mut Stage<()>, cx: &mut Context<'_>) -> Poll<()> {
+        let there = match stage {
+            Stage::New if self.try_lock_again() => true,
+            Stage::New => self.enqueue_writer(stage, cx),
+            Stage::Waiting(waiter) => self.look_writer(waiter, cx),
+            Stage::Done => panic!("gopark: future polled after completion"),
+        };
+        if !there {
+            return Poll::Pending;
+        }
+        *stage = Stage::Done;
+        Poll::Ready(())
+    }
+
+    fn enqueue_writer(&self, stage: &mut Stage<()>, cx: &mut Context<'_>) -> bool {
+        *stage = Stage::Waiting(Waiter::new(cx.waker().clone(), ()));
+        let Stage::Waiting(waiter) = &*stage else { unreachable!() };
+        // Dropped in reverse order: the lock first.
+        let mut own = None;
+        let mut queues = self.queues.lock();
+        loop {
+            let s = self.state.load(Ordering::Relaxed);
+            if s == 0 {
+                if self.swap(0, WRITER, Ordering::Acquire) {
+                    return true;
+                }
+            } else if self.swap(s, s & !SHARED | WRITER | QUEUED, Ordering::SeqCst) {
+                // With readers only, this is the announcement.
+                queues.announced |= s & WRITER == 0;
+                // SAFETY: new, so not linked; pinned in the future, whose drop takes it off.
+                unsafe { queues.writers.push_back(waiter) };
+                if s & SHARED != 0 {
+                    self.count_signed();
+                    // There may have been none.
+                    own = self.let_writer_in(&mut queues);
+                }
+                return own.is_some();
+            }
+        }
+    }
+
+    /// Whether the writer has the lock now. It keeps its place if not.
+    fn look_writer(&self, waiter: &Waiter<()>, cx: &mut Context<'_>) -> bool {
+        // SAFETY: a waiter that is not granted is linked in `writers`.
+        unsafe { queue::look(&self.queues, waiter, cx, |q| &mut q.writers, |_, _| waiter.state() == queue::GRANTED) }
+    }
+
+    #[cold]
+    pub(super) fn cancel_writer(&self, waiter: &Waiter<()>) {
+        let mut queues = self.queues.lock();
+        if waiter.state() == queue::GRANTED {
+            drop(queues);
+            return self.unlock();
+        }
+        let announced = queues.announced && queues.writers.front().is_some_and(|front| std::ptr::eq(front, waiter));
+        // SAFETY: not granted, seen under the lock, so linked in `writers`.
+        unsafe { queues.writers.remove(waiter) };
+        if announced {
+            self.end_phase(queues);
+        } else if queues.bit() == 0 {
+            self.state.fetch_and(!QUEUED, Ordering::Relaxed);
+        }
+    }
+
+    fn swap(&self, from: usize, to: usize, order: Ordering) -> bool {
+        self.state.compare_exchange(from, to, order, Ordering::Relaxed).is_ok()
+    }
+}
