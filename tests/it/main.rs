@@ -1,10 +1,12 @@
 //! One binary, one link: a file a subject.
 
+mod cancel;
 mod chan;
 mod cond;
 mod errgroup;
 mod executor;
 mod hand;
+mod hostile;
 mod locks_in_select;
 mod mutex;
 mod once;
