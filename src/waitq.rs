@@ -268,6 +268,16 @@ impl<T> Waiter<T> {
         }
     }
 
+    /// True if the waiter was queued as a case of a `select!`.
+    ///
+    /// # Safety
+    ///
+    /// The caller holds the channel's lock.
+    pub(crate) unsafe fn is_case(this: *const Self) -> bool {
+        // SAFETY: I1.
+        matches!(unsafe { &(*this).owner }, Owner::Select(_))
+    }
+
     /// True if a queued lone waiter would wake the same task.
     ///
     /// # Safety

@@ -150,7 +150,7 @@ impl<T> Core<T> {
                 if let Some(rare) = &mut st.rare {
                     if let Some(value) = rare.pop_returned() {
                         self.add_len(-1);
-                        return Took::Value(value, Wake::NONE);
+                        return Took::Value(value, self.refill(st, own));
                     }
                 }
                 let closed = self.closed.load(Ordering::Relaxed);
@@ -178,6 +178,26 @@ impl<T> Core<T> {
                     None => Took::Empty,
                 }
             })
+        }
+    }
+
+    /// After a returned value has been taken, which had a place of its own: if there is room now, the oldest parked
+    /// sender's value moves in.
+    ///
+    /// # Safety
+    ///
+    /// The lock is held.
+    #[cold]
+    unsafe fn refill(&self, st: &mut State<T>, own: *const Token) -> Wake {
+        if self.closed.load(Ordering::Relaxed) || self.len.load(Ordering::Relaxed) >= self.capacity {
+            return Wake::NONE;
+        }
+        // SAFETY: the lock is held, for the claim and what follows from it.
+        unsafe {
+            let Some(sender) = self.sendq.claim(own) else { return Wake::NONE };
+            st.buffer.push_back(Waiter::take(sender.as_ptr()));
+            self.add_len(1);
+            Waiter::complete(sender.as_ptr(), state::DONE)
         }
     }
 
@@ -337,6 +357,25 @@ impl<T> Core<T> {
                 watchers.push_back(waker);
                 let crowded = watchers.len() > self.receivers.load(Ordering::Relaxed);
                 (None, if crowded { watchers.pop_front() } else { None })
+            })
+        }
+    }
+
+    /// The streams that watch, but for `own`, which goes on watching.
+    ///
+    /// # Safety
+    ///
+    /// The lock is held.
+    pub(super) unsafe fn watchers_but(&self, own: &Waker) -> Watchers {
+        // SAFETY: the lock is held.
+        unsafe {
+            self.with(|st| {
+                let Some(rare) = &mut st.rare else { return Watchers::NONE };
+                let Some(mut others) = rare.watchers.take() else { return Watchers::NONE };
+                if let Some(at) = others.iter().position(|known| known.will_wake(own)) {
+                    rare.watchers = others.remove(at).map(|own| Box::new(VecDeque::from([own])));
+                }
+                Watchers::new(Some(others))
             })
         }
     }

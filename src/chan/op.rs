@@ -182,12 +182,11 @@ impl<T> Receiving<'_, T> {
                     (*waiter).finish();
                     Poll::Ready(None)
                 }
-                state::QUEUED => {
-                    if !keep_waiting(self.core, waiter, cx) {
-                        return Poll::Pending;
-                    }
-                    self.settled()
-                }
+                state::QUEUED => match keep_waiting(self.core, waiter, cx, false) {
+                    Kept::Waiting => Poll::Pending,
+                    Kept::Complete => self.settled(),
+                    Kept::Fresh => self.first_poll(cx),
+                },
                 _ => polled_after_completion(),
             }
         }
@@ -209,29 +208,43 @@ impl<T> Receiving<'_, T> {
     }
 }
 
-/// A queued operation was polled though nobody woke it: it keeps its place, and wakes whoever polled last.
-/// True if it was completed meanwhile.
+/// What became of a queued operation that was polled though nobody woke it.
+enum Kept {
+    /// It keeps its place, and wakes whoever polled last.
+    Waiting,
+    /// It was completed meanwhile.
+    Complete,
+    /// The `select!` in which it was queued is gone without having taken it out, because it was leaked: it starts anew.
+    Fresh,
+}
+
+/// A queued operation was polled though nobody woke it.
 ///
 /// # Safety
 ///
 /// `waiter` was queued on `core` by its owner, who calls this.
 #[cold]
 #[inline(never)]
-unsafe fn keep_waiting<T>(core: Option<&Core<T>>, waiter: *mut Waiter<T>, cx: &Context<'_>) -> bool {
+unsafe fn keep_waiting<T>(core: Option<&Core<T>>, waiter: *mut Waiter<T>, cx: &Context<'_>, sends: bool) -> Kept {
     let core = core.expect("a queued waiter has a channel");
     let mut fresh = None;
-    let (old, complete) = loop {
+    let (old, kept) = loop {
         let held = core.lock.guard();
         // SAFETY: the lock is held, and the waiter is the caller's.
         unsafe {
             if (*waiter).state() != state::QUEUED {
-                break (None, true);
+                break (None, Kept::Complete);
+            }
+            if Waiter::is_case(waiter) {
+                core.dequeue(waiter, sends);
+                Waiter::reset(waiter, Location::caller());
+                break (None, Kept::Fresh);
             }
             if Waiter::will_wake(waiter, cx.waker()) {
-                break (None, false);
+                break (None, Kept::Waiting);
             }
             if let Some(waker) = fresh.take() {
-                break (Waiter::replace_waker(waiter, waker), false);
+                break (Waiter::replace_waker(waiter, waker), Kept::Waiting);
             }
         }
         drop(held);
@@ -239,7 +252,7 @@ unsafe fn keep_waiting<T>(core: Option<&Core<T>>, waiter: *mut Waiter<T>, cx: &C
         fresh = Some(cx.waker().clone());
     };
     drop((old, fresh));
-    complete
+    kept
 }
 
 impl<T> Drop for Receiving<'_, T> {
@@ -397,12 +410,11 @@ impl<T> Sending<'_, T> {
                     (*waiter).finish();
                     Poll::Ready(Err(SendError(Waiter::take(waiter))))
                 }
-                state::QUEUED => {
-                    if !keep_waiting(self.core, waiter, cx) {
-                        return Poll::Pending;
-                    }
-                    self.settled()
-                }
+                state::QUEUED => match keep_waiting(self.core, waiter, cx, true) {
+                    Kept::Waiting => Poll::Pending,
+                    Kept::Complete => self.settled(),
+                    Kept::Fresh => self.first_poll(cx),
+                },
                 _ => polled_after_completion(),
             }
         }
@@ -485,6 +497,14 @@ macro_rules! case {
                 let core = self.core.expect("a nil channel has no raw case");
                 // SAFETY: passed on to the caller; I5 by `Selecting`'s drop and this operation's own.
                 unsafe { Woken::watchers(core.enqueue(self.waiter.get(), By::Select(token), $sends)) }
+            }
+
+            unsafe fn tell_again(&self, own: &Waker) -> Woken {
+                Woken::watchers(match self.core {
+                    // SAFETY: passed on to the caller.
+                    Some(core) if $sends => unsafe { core.watchers_but(own) },
+                    Some(_) | None => Watchers::NONE,
+                })
             }
 
             unsafe fn dequeue(&self, site: &'static Location<'static>) {

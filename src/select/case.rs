@@ -3,7 +3,7 @@
 use std::panic::Location;
 use std::pin::Pin;
 use std::ptr::NonNull;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 
 use crate::prim::Lock;
 use crate::waitq::{Token, Wake, Watchers};
@@ -86,6 +86,14 @@ pub trait RawCase {
     ///
     /// The lock is held, the operation is fresh and pinned, and `token` outlives its time in the queue.
     unsafe fn enqueue(&self, token: NonNull<Token>) -> Woken;
+
+    /// While the operation is queued: those whom it must tell that it is there, though it told them when it was queued,
+    /// because they may have found its select busy; `own`, the task that was busy, is not among them.
+    ///
+    /// # Safety
+    ///
+    /// The lock is held.
+    unsafe fn tell_again(&self, own: &Waker) -> Woken;
 
     /// Takes the operation out, if it is in still; it is fresh again unless it is complete.
     ///

@@ -362,13 +362,23 @@ impl<C: Cases, S: AsMut<[u32]> + AsRef<[u32]> + Clone> Selecting<C, S> {
         // An offer went by.
         self.lock_all();
         self.token.look_again();
-        let found = self.attempt_all();
-        if found.is_some() {
-            self.token.end();
-        }
+        let Some((index, woken)) = self.attempt_all() else {
+            // It was taken back, or taken by another. Had it been a stream, which does not queue, it would wait for a send
+            // that told it too early. Who comes from here on finds the waker.
+            let mut passers = Vec::new();
+            for (_, raw) in self.each_raw() {
+                // SAFETY: all locks are held.
+                let woken = unsafe { raw.tell_again(cx.waker()) };
+                if !woken.is_nobody() {
+                    passers.push(woken);
+                }
+            }
+            self.unlock_all();
+            passers.into_iter().for_each(Woken::wake);
+            return Some(self.park());
+        };
+        self.token.end();
         self.unlock_all();
-        // An offer that was taken back meanwhile, or taken by another. Who comes from here on finds the waker.
-        let Some((index, woken)) = found else { return Some(self.park()) };
         woken.wake();
         self.dequeue_all(Some(index));
         Some(Poll::Ready(self.output(index)))

@@ -164,7 +164,7 @@ impl Scene {
         match deed {
             Deed::TrySend => drop(self.tx.try_send(self.one())),
             Deed::TryRecv => drop(self.rx.try_recv()),
-            Deed::Close => drop(self.tx.close()),
+            Deed::Close => _ = self.tx.close(),
             Deed::Look => assert!(self.rx.len() < 100 && self.rx.is_closed() == self.tx.is_closed()),
             Deed::RecvAndDrop => _ = poll_once(self.recv().as_mut(), noop),
             Deed::SendAndDrop => _ = poll_once(self.send().as_mut(), noop),
@@ -269,7 +269,7 @@ fn values_may_use_the_channel_when_dropped_ca06() {
         let deeds: [fn(&Sender<Noisy>, &Receiver<Noisy>, Noisy); 6] = [
             |tx, _, value| drop(tx.try_send(value)),
             |_, rx, _| drop(rx.try_recv()),
-            |tx, _, _| drop(tx.close()),
+            |tx, _, _| _ = tx.close(),
             |tx, rx, _| assert_eq!(tx.len(), rx.len()),
             |_, rx, _| drop(Hand::new(rx.recv()).poll()),
             |tx, _, value| drop(Hand::new(tx.send(value)).poll()),
@@ -300,12 +300,14 @@ fn values_may_use_the_channel_when_dropped_ca06() {
                 drop(rx.try_recv());
                 // The losers of a select.
                 let (quiet, _quiet_rx) = chan::unbuffered();
-                let mut selecting = Box::pin(async {
+                let mut selecting = Hand::new(async {
                     select! { _ = quiet.send(new()) => {}, _ = quiet.send(new()) => {}, v = rx.recv() => drop(v) }
                 });
-                let _ = poll_once(selecting.as_mut(), Waker::noop());
+                let _ = selecting.poll();
                 drop(tx.try_send(new()));
-                let _ = poll_once(selecting.as_mut(), Waker::noop());
+                if !selecting.is_done() {
+                    let _ = selecting.poll();
+                }
                 drop(selecting);
                 // A receive that was served, then dropped.
                 let mut served = Hand::new(rx.recv());
@@ -498,7 +500,7 @@ fn a_losing_send_that_panics_leaves_no_registration() {
                     r = quiet_tx.send(arsenal.dud(3)) => drop(r),
                 }
             });
-            let sender = (moment == 0).then(|| Hand::parked(tx.send(arsenal.dud(0)))).filter(|_| cap == 0);
+            let sender = (moment == 0 && cap == 0).then(|| Hand::parked(tx.send(arsenal.dud(0))));
             if moment == 0 && cap == 1 {
                 tx.try_send(arsenal.dud(0)).unwrap();
             }

@@ -5,6 +5,7 @@ mod chan;
 mod cond;
 mod errgroup;
 mod executor;
+mod fuzz;
 mod hand;
 mod hostile;
 mod locks_in_select;
