@@ -1,0 +1,62 @@
+//! Bridge: a channel of channels, read as one channel. Each inner channel is drained before the next one is looked at.
+
+use gopark::chan::{self, Receiver};
+use gopark::{block_on, go, gosched, num_goroutine};
+
+/// All that comes from the channels that come from `channels`, in order.
+fn bridge<T: Send + 'static>(channels: Receiver<Receiver<T>>) -> Receiver<T> {
+    let (tx, rx) = chan::unbuffered();
+    go(async move {
+        while let Some(inner) = channels.recv().await {
+            while let Some(value) = inner.recv().await {
+                if tx.send(value).await.is_err() {
+                    return; // dropping `inner` and `channels` tells those before us
+                }
+            }
+        }
+    });
+    rx
+}
+
+/// Pages of a book, each page a channel of its words: who writes a page does not wait for the one before it.
+fn pages(text: &'static [&'static str]) -> Receiver<Receiver<&'static str>> {
+    let (tx, rx) = chan::unbuffered();
+    go(async move {
+        for page in text {
+            let (words_tx, words) = chan::bounded(4);
+            go(async move {
+                for word in page.split(' ') {
+                    if words_tx.send(word).await.is_err() {
+                        return;
+                    }
+                }
+            });
+            if tx.send(words).await.is_err() {
+                return;
+            }
+        }
+    });
+    rx
+}
+
+fn main() {
+    const BOOK: &[&str] = &["do not communicate", "by sharing memory", "share memory", "by communicating"];
+    block_on(async {
+        let words = bridge(pages(BOOK));
+        let mut text = Vec::new();
+        while let Some(word) = words.recv().await {
+            text.push(word);
+        }
+        println!("{}", text.join(" "));
+        assert_eq!(text.join(" "), BOOK.join(" "));
+
+        // Leaving in the middle ends them all.
+        let words = bridge(pages(BOOK));
+        assert_eq!(words.recv().await, Some("do"));
+        drop(words);
+        while num_goroutine() > 1 {
+            gosched().await;
+        }
+        println!("and nobody is left");
+    });
+}

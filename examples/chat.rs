@@ -1,0 +1,85 @@
+//! A chat room: what one says, all others hear. One goroutine owns the list of members, so there is no lock; who joins,
+//! leaves or speaks tells it so through a channel. A member who does not read is shown the door instead of being waited for.
+
+use std::collections::BTreeMap;
+
+use gopark::chan::{self, Receiver, Sender};
+use gopark::{block_on, go, select};
+
+type Name = &'static str;
+
+#[derive(Clone)]
+struct Room {
+    join: Sender<(Name, Sender<String>)>,
+    leave: Sender<Name>,
+    say: Sender<(Name, String)>,
+}
+
+impl Room {
+    /// The room closes when the last handle of it is gone.
+    fn open() -> Self {
+        let ((join, joins), (leave, leaves)) = (chan::unbuffered(), chan::unbuffered());
+        let (say, words) = chan::unbuffered();
+        go(host(joins, leaves, words));
+        Self { join, leave, say }
+    }
+
+    /// Joins; what the others say comes out of the channel.
+    async fn enter(&self, name: Name) -> Receiver<String> {
+        let (tx, rx) = chan::bounded(4);
+        self.join.send((name, tx)).await.unwrap();
+        rx
+    }
+
+    async fn say(&self, name: Name, text: &str) {
+        self.say.send((name, text.to_owned())).await.unwrap();
+    }
+}
+
+async fn host(joins: Receiver<(Name, Sender<String>)>, leaves: Receiver<Name>, words: Receiver<(Name, String)>) {
+    let mut members = BTreeMap::<Name, Sender<String>>::new();
+    loop {
+        let (who, line) = select! {
+            joined = joins.recv() => {
+                let Some((name, tx)) = joined else { return };
+                members.insert(name, tx);
+                (name, format!("* {name} is here"))
+            }
+            left = leaves.recv() => {
+                let Some(name) = left else { return };
+                members.remove(name); // its channel closes
+                (name, format!("* {name} has gone"))
+            }
+            said = words.recv() => {
+                let Some((name, text)) = said else { return };
+                (name, format!("{name}: {text}"))
+            }
+        };
+        members.retain(|name, tx| *name == who || tx.try_send(line.clone()).is_ok());
+    }
+}
+
+fn main() {
+    block_on(async {
+        let room = Room::open();
+        let ann = room.enter("Ann").await;
+        let joe = room.enter("Joe").await;
+        let asleep = room.enter("Sue").await;
+        room.say("Ann", "hello").await;
+        room.say("Joe", "hi Ann").await;
+        room.leave.send("Joe").await.unwrap();
+        drop(room);
+        let (mut heard, mut slept) = (Vec::new(), 0);
+        while let Some(line) = ann.recv().await {
+            println!("Ann hears   {line}");
+            heard.push(line);
+        }
+        assert_eq!(heard, ["* Joe is here", "* Sue is here", "Joe: hi Ann", "* Joe has gone"]);
+        assert_eq!((joe.recv().await, joe.recv().await), (Some("* Sue is here".into()), Some("Ann: hello".into())));
+        assert_eq!(joe.recv().await, None);
+        while asleep.recv().await.is_some() {
+            slept += 1;
+        }
+        assert_eq!(slept, 3);
+    });
+}

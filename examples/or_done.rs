@@ -1,0 +1,75 @@
+//! Or-done: receive from a channel until it ends, or until somebody says that enough is enough.
+
+use gopark::chan::{self, Receiver};
+use gopark::{block_on, go, gosched, num_goroutine, select};
+
+/// What comes from `input`, until that closes or `done` does.
+fn or_done<T: Send + 'static>(done: Receiver<()>, input: Receiver<T>) -> Receiver<T> {
+    let (tx, rx) = chan::unbuffered();
+    go(async move {
+        loop {
+            let value = select! {
+                _ = done.recv() => return,
+                value = input.recv() => value,
+            };
+            let Some(value) = value else { return };
+            select! {
+                _ = done.recv() => return,
+                sent = tx.send(value) => if sent.is_err() { return },
+            }
+        }
+    });
+    rx
+}
+
+/// A source that we do not own, and that never ends by itself.
+fn naturals() -> Receiver<u64> {
+    let (tx, rx) = chan::unbuffered();
+    go(async move {
+        for n in 0.. {
+            if tx.send(n).await.is_err() {
+                return; // nobody listens any more
+            }
+        }
+    });
+    rx
+}
+
+fn main() {
+    block_on(async {
+        let (stop, done) = chan::unbuffered::<()>();
+        let numbers = or_done(done.clone(), naturals());
+        let mut sum = 0;
+        while let Some(n) = numbers.recv().await {
+            sum += n;
+            if n == 100 {
+                stop.close();
+                break;
+            }
+        }
+        println!("0 + 1 + … + 100 = {sum}");
+        assert_eq!(sum, 5050);
+
+        // The loop over what is left ends soon: `done` wins against a number within a few rounds.
+        let mut more = 0;
+        while numbers.recv().await.is_some() {
+            more += 1;
+        }
+        println!("{more} more came before it saw that it was done");
+        assert!(more < 200);
+
+        // It has gone, and so the source has lost its last receiver.
+        while num_goroutine() > 1 {
+            gosched().await;
+        }
+
+        // An input that ends first.
+        let (tx, rx) = chan::bounded(3);
+        (1..=3).for_each(|n| tx.try_send(n).unwrap());
+        drop(tx);
+        let (_stop, done) = chan::unbuffered();
+        let all = or_done(done, rx);
+        assert_eq!((all.recv().await, all.recv().await, all.recv().await), (Some(1), Some(2), Some(3)));
+        assert_eq!(all.recv().await, None);
+    });
+}
