@@ -3,14 +3,15 @@
 
 mod common;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use common::{
-    AsyncChannel, Channel, Executor, FlumeOnTokio, Group, KanalOnTokio, Ours, OursOnTokio, PROCS, Shared, TokioMpsc,
-    time_of,
+    AsyncChannel, Channel, Executor, FlumeOnTokio, Group, KanalOnTokio, Ours, OursOnTokio, PROCS, Shared, Tokio,
+    TokioMpsc, time_of,
 };
 use criterion::measurement::WallTime;
-use criterion::{BenchmarkGroup, BenchmarkId, Criterion, SamplingMode, criterion_group, criterion_main};
+use criterion::{BenchmarkGroup, BenchmarkId, Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
 
 type GroupOf<C> = <<C as Channel>::On as Executor>::Group;
 
@@ -167,9 +168,13 @@ async fn mpmc_4x4<C: Shared>(on: C::On, n: u64) -> (u64, Duration) {
     crowd::<C>(on, n, 128, 4, 4).await
 }
 
-/// A tree of goroutines, ten children each, adds up its ten thousand leaves. One operation is one leaf.
+/// A million goroutines, when it is measured.
+fn leaves() -> usize {
+    if common::measures() { 1_000_000 } else { 1000 }
+}
+
+/// A tree of goroutines, ten children each, adds up its leaves. One operation is one tree.
 async fn skynet<C: Channel>(on: C::On, n: u64) -> (u64, Duration) {
-    const LEAVES: usize = 10_000;
     fn node<C: Channel>(on: C::On, up: C::Sender, number: usize, leaves: usize) {
         if leaves == 1 {
             on.go(async move {
@@ -189,14 +194,69 @@ async fn skynet<C: Channel>(on: C::On, n: u64) -> (u64, Duration) {
             C::send(&up, sum).await;
         });
     }
-    let rounds = n.div_ceil(LEAVES as u64);
+    let leaves = leaves();
     let start = Instant::now();
-    for _ in 0..rounds {
+    for _ in 0..n {
         let (sender, mut receiver) = C::new(0);
-        node::<C>(on.clone(), sender, 0, LEAVES);
-        assert_eq!(C::recv(&mut receiver).await, Some(LEAVES * (LEAVES - 1) / 2));
+        node::<C>(on.clone(), sender, 0, leaves);
+        assert_eq!(C::recv(&mut receiver).await, Some(leaves * (leaves - 1) / 2));
     }
-    (rounds * LEAVES as u64, start.elapsed())
+    (n, start.elapsed())
+}
+
+/// How many wait for one event.
+fn audience() -> u64 {
+    if common::measures() { 100_000 } else { 100 }
+}
+
+/// A channel is closed on which many goroutines wait. One operation is one of them; their start does not count.
+async fn close_wakes<C: Shared>(on: C::On, n: u64) -> (u64, Duration) {
+    let (rounds, each) = (n.div_ceil(audience()), audience());
+    let mut took = Duration::ZERO;
+    for _ in 0..rounds {
+        let (sender, receiver) = C::new(0);
+        let (ready, group) = (GroupOf::<C>::of(each as usize), GroupOf::<C>::of(each as usize));
+        for _ in 0..each {
+            let (mut receiver, ready, group) = (C::share(&receiver), ready.clone(), group.clone());
+            on.go(async move {
+                ready.done();
+                assert_eq!(C::recv(&mut receiver).await, None);
+                group.done();
+            });
+        }
+        ready.wait().await;
+        let start = Instant::now();
+        drop(sender);
+        group.wait().await;
+        took += start.elapsed();
+    }
+    (rounds * each, took)
+}
+
+/// The same with what tokio has for it.
+async fn notify_wakes(on: Tokio, n: u64) -> (u64, Duration) {
+    let (rounds, each) = (n.div_ceil(audience()), audience());
+    let mut took = Duration::ZERO;
+    for _ in 0..rounds {
+        let event = Arc::new(tokio::sync::Notify::new());
+        let (ready, group) = (common::Latch::of(each as usize), common::Latch::of(each as usize));
+        for _ in 0..each {
+            let (event, ready, group) = (event.clone(), ready.clone(), group.clone());
+            on.go(async move {
+                // Waits from here on: `notified` counts from its call.
+                let notified = event.notified();
+                ready.done();
+                notified.await;
+                group.done();
+            });
+        }
+        ready.wait().await;
+        let start = Instant::now();
+        event.notify_waiters();
+        group.wait().await;
+        took += start.elapsed();
+    }
+    (rounds * each, took)
 }
 
 fn contender<C: Channel, F>(group: &mut BenchmarkGroup<'_, WallTime>, procs: &[usize], case: fn(C::On, u64) -> F)
@@ -267,7 +327,25 @@ fn benches(c: &mut Criterion) {
         |group: &mut _| threads(group, 128)
     );
     case!("mpmc_4x4", &PROCS, mpmc_4x4, [Ours, KanalOnTokio, FlumeOnTokio, AsyncChannel]);
-    case!("skynet", &PROCS, skynet, [Ours, TokioMpsc, KanalOnTokio, AsyncChannel]);
+    let mut group = c.benchmark_group("skynet");
+    group.sampling_mode(SamplingMode::Flat).throughput(Throughput::Elements(leaves() as u64));
+    contender::<Ours, _>(&mut group, &PROCS, skynet::<Ours>);
+    contender::<TokioMpsc, _>(&mut group, &PROCS, skynet::<TokioMpsc>);
+    contender::<KanalOnTokio, _>(&mut group, &PROCS, skynet::<KanalOnTokio>);
+    contender::<AsyncChannel, _>(&mut group, &PROCS, skynet::<AsyncChannel>);
+    group.finish();
+    let mut group = c.benchmark_group("close_wakes");
+    group.sampling_mode(SamplingMode::Flat);
+    contender::<Ours, _>(&mut group, &PROCS, close_wakes::<Ours>);
+    contender::<KanalOnTokio, _>(&mut group, &PROCS, close_wakes::<KanalOnTokio>);
+    contender::<AsyncChannel, _>(&mut group, &PROCS, close_wakes::<AsyncChannel>);
+    for procs in PROCS {
+        let on = Tokio::start(procs);
+        group.bench_function(BenchmarkId::new("tokio-notify", procs), |b| {
+            b.iter_custom(|n| time_of(&on, n, notify_wakes))
+        });
+    }
+    group.finish();
 }
 
 criterion_group! {

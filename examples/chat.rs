@@ -1,5 +1,5 @@
-//! A chat room: what one says, all others hear. One goroutine owns the list of members, so there is no lock; who joins,
-//! leaves or speaks tells it so through a channel. A member who does not read is shown the door instead of being waited for.
+//! A chat room: what one says, all others hear. One goroutine owns the list of members, so there is no lock: who joins,
+//! leaves or speaks tells it so. A member who does not read is not waited for, but shown the door.
 
 use std::collections::BTreeMap;
 
@@ -8,15 +8,12 @@ use gopark::{block_on, go, select};
 
 type Name = &'static str;
 
-#[derive(Clone)]
 struct Room {
     join: Sender<(Name, Sender<String>)>,
     leave: Sender<Name>,
     say: Sender<(Name, String)>,
 }
-
 impl Room {
-    /// The room closes when the last handle of it is gone.
     fn open() -> Self {
         let ((join, joins), (leave, leaves)) = (chan::unbuffered(), chan::unbuffered());
         let (say, words) = chan::unbuffered();
@@ -24,9 +21,8 @@ impl Room {
         Self { join, leave, say }
     }
 
-    /// Joins; what the others say comes out of the channel.
-    async fn enter(&self, name: Name) -> Receiver<String> {
-        let (tx, rx) = chan::bounded(4);
+    async fn enter(&self, name: Name, room_for: usize) -> Receiver<String> {
+        let (tx, rx) = chan::bounded(room_for);
         self.join.send((name, tx)).await.unwrap();
         rx
     }
@@ -62,24 +58,22 @@ async fn host(joins: Receiver<(Name, Sender<String>)>, leaves: Receiver<Name>, w
 fn main() {
     block_on(async {
         let room = Room::open();
-        let ann = room.enter("Ann").await;
-        let joe = room.enter("Joe").await;
-        let asleep = room.enter("Sue").await;
+        let ann = room.enter("Ann", 4).await;
+        let joe = room.enter("Joe", 4).await;
+        let asleep = room.enter("Sue", 2).await; // does not read
         room.say("Ann", "hello").await;
         room.say("Joe", "hi Ann").await;
         room.leave.send("Joe").await.unwrap();
-        drop(room);
-        let (mut heard, mut slept) = (Vec::new(), 0);
+        drop(room); // the last handle, so the room closes
+        let mut heard = Vec::new();
         while let Some(line) = ann.recv().await {
-            println!("Ann hears   {line}");
+            println!("Ann hears {line}");
             heard.push(line);
         }
         assert_eq!(heard, ["* Joe is here", "* Sue is here", "Joe: hi Ann", "* Joe has gone"]);
         assert_eq!((joe.recv().await, joe.recv().await), (Some("* Sue is here".into()), Some("Ann: hello".into())));
         assert_eq!(joe.recv().await, None);
-        while asleep.recv().await.is_some() {
-            slept += 1;
-        }
-        assert_eq!(slept, 3);
+        assert_eq!(asleep.recv().await, Some("Ann: hello".into()));
+        assert_eq!((asleep.len(), asleep.is_closed()), (1, true), "there was no room for the third line");
     });
 }

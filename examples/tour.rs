@@ -6,12 +6,21 @@
 use std::process::ExitCode;
 use std::time::Instant;
 
+#[path = "tour/channels.rs"]
+mod channels;
 #[path = "tour/goroutines.rs"]
 mod goroutines;
+#[path = "tour/select.rs"]
+mod select;
 #[path = "tour/sync.rs"]
 mod sync;
 
-const CHAPTERS: &[(&str, fn())] = &[("goroutines", goroutines::chapter), ("sync", sync::chapter)];
+const CHAPTERS: &[(&str, fn())] = &[
+    ("goroutines", goroutines::chapter),
+    ("sync", sync::chapter),
+    ("channels", channels::chapter),
+    ("select", select::chapter),
+];
 
 fn main() -> ExitCode {
     let wanted: Vec<String> = std::env::args().skip(1).collect();

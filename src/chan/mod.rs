@@ -45,7 +45,7 @@ mod op;
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
-use std::panic::Location;
+use std::panic::{Location, RefUnwindSafe, UnwindSafe};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 
@@ -416,6 +416,10 @@ macro_rules! observers {
                 self.handle.address().hash(state);
             }
         }
+
+        // Whatever panics where, a channel is whole: no code of others runs while its state changes.
+        impl<T> UnwindSafe for $end<T> {}
+        impl<T> RefUnwindSafe for $end<T> {}
 
         impl<T> fmt::Debug for $end<T> {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

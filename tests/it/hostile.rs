@@ -266,7 +266,8 @@ impl Drop for Noisy {
 #[test]
 fn values_may_use_the_channel_when_dropped_ca06() {
     no_hang(|| {
-        let deeds: [fn(&Sender<Noisy>, &Receiver<Noisy>, Noisy); 6] = [
+        type Deed = fn(&Sender<Noisy>, &Receiver<Noisy>, Noisy);
+        let deeds: [Deed; 6] = [
             |tx, _, value| drop(tx.try_send(value)),
             |_, rx, _| drop(rx.try_recv()),
             |tx, _, _| _ = tx.close(),
@@ -431,6 +432,17 @@ fn a_pending_send_whose_value_panics_when_dropped_leaves_the_queue_first() {
         assert_eq!(arsenal.0.count(), cap + 4);
         still_works(&tx, &rx, &arsenal);
     }
+}
+
+#[test]
+fn ends_may_cross_a_catch_unwind() {
+    let arsenal = Arsenal(Drops::new());
+    let (tx, rx) = chan::bounded(1);
+    tx.try_send(arsenal.live(0)).unwrap();
+    // Without `AssertUnwindSafe`.
+    catch_unwind(|| drop(rx.try_recv())).unwrap_err();
+    assert!(catch_unwind(|| tx.is_empty()).unwrap());
+    still_works(&tx, &rx, &arsenal);
 }
 
 #[test]

@@ -1,0 +1,328 @@
+//! `select!`: ours beside tokio's macro over the channels that others use with it, and crossbeam's on threads.
+//! `README.md` beside this file says what each case is; names in Go's case are Go's own benchmarks.
+//!
+//! What the contenders do is not quite the same, and they are at their best all the same: tokio's macro polls one future
+//! after the other, starting at a random one, and takes the first that is ready; it knows no sends that are taken back but
+//! by dropping their future, and where there is no rendezvous the capacity is 1 instead of 0. kanal is not here: a
+//! dropped receive of its loses the value that it was given, so a loop of selects does not end.
+
+mod common;
+
+use std::time::{Duration, Instant};
+
+use common::{
+    AsyncChannel, Channel, Executor, FlumeOnTokio, Group, Ours, OursOnTokio, PROCS, Shared, TokioMpsc, time_of,
+};
+use criterion::measurement::WallTime;
+use criterion::{BenchmarkGroup, BenchmarkId, Criterion, SamplingMode, criterion_group, criterion_main};
+use gopark::chan;
+
+type GroupOf<C> = <<C as Channel>::On as Executor>::Group;
+type Two<C> = [(<C as Channel>::Sender, <C as Channel>::Receiver); 2];
+
+/// Channels with a way to wait for several.
+trait Choosing: Channel {
+    /// Which one gave a value.
+    fn of_two(one: &mut Self::Receiver, two: &mut Self::Receiver) -> impl Future<Output = usize> + Send;
+    fn of_four(of: &mut [Self::Receiver; 4]) -> impl Future<Output = ()> + Send;
+    /// Sends, as one case of a select where that is possible without loss.
+    fn feed(to: &Self::Sender, stop: &chan::Receiver<()>, value: usize) -> impl Future<Output = bool> + Send;
+    /// The four selects of one case and a default: of an empty channel, a full one, one with a value, one with room.
+    fn looks(empty: &mut Self::Receiver, full: &Self::Sender, ready: &mut Self::Receiver, room: &Self::Sender);
+    fn try_send(to: &Self::Sender, value: usize) -> bool;
+}
+
+macro_rules! ours {
+    ($name:ident) => {
+        impl Choosing for $name {
+            #[inline(always)]
+            async fn of_two(one: &mut Self::Receiver, two: &mut Self::Receiver) -> usize {
+                gopark::select! { _ = one.recv() => 0, _ = two.recv() => 1 }
+            }
+
+            #[inline(always)]
+            async fn of_four([a, b, c, d]: &mut [Self::Receiver; 4]) {
+                let value =
+                    gopark::select! { v = a.recv() => v, v = b.recv() => v, v = c.recv() => v, v = d.recv() => v };
+                assert!(value.is_some());
+            }
+
+            #[inline(always)]
+            async fn feed(to: &Self::Sender, stop: &chan::Receiver<()>, value: usize) -> bool {
+                gopark::select! { sent = to.send(value) => sent.is_ok(), _ = stop.recv() => false }
+            }
+
+            #[inline(always)]
+            fn looks(empty: &mut Self::Receiver, full: &Self::Sender, ready: &mut Self::Receiver, room: &Self::Sender) {
+                gopark::select! { _ = empty.recv() => unreachable!(), default => {} }
+                gopark::select! { _ = full.send(0) => unreachable!(), default => {} }
+                gopark::select! { _ = room.send(0) => {}, default => unreachable!() }
+                gopark::select! { _ = ready.recv() => {}, default => unreachable!() }
+            }
+
+            fn try_send(to: &Self::Sender, value: usize) -> bool {
+                to.try_send(value).is_ok()
+            }
+        }
+    };
+}
+
+ours!(Ours);
+ours!(OursOnTokio);
+
+/// By tokio's macro; `$recv` makes the future. For a select of one case and a default they have try-operations.
+macro_rules! theirs {
+    ($name:ident, $recv:ident) => {
+        impl Choosing for $name {
+            #[inline(always)]
+            async fn of_two(one: &mut Self::Receiver, two: &mut Self::Receiver) -> usize {
+                tokio::select! { _ = one.$recv() => 0, _ = two.$recv() => 1 }
+            }
+
+            #[inline(always)]
+            async fn of_four([a, b, c, d]: &mut [Self::Receiver; 4]) {
+                tokio::select! { _ = a.$recv() => {}, _ = b.$recv() => {}, _ = c.$recv() => {}, _ = d.$recv() => {} }
+            }
+
+            #[inline(always)]
+            async fn feed(to: &Self::Sender, _: &chan::Receiver<()>, value: usize) -> bool {
+                Self::send(to, value).await
+            }
+
+            #[inline(always)]
+            fn looks(empty: &mut Self::Receiver, full: &Self::Sender, ready: &mut Self::Receiver, room: &Self::Sender) {
+                assert!(empty.try_recv().is_err() && full.try_send(0).is_err());
+                assert!(room.try_send(0).is_ok() && ready.try_recv().is_ok());
+            }
+
+            fn try_send(to: &Self::Sender, value: usize) -> bool {
+                to.try_send(value).is_ok()
+            }
+        }
+    };
+}
+
+theirs!(TokioMpsc, recv);
+theirs!(FlumeOnTokio, recv_async);
+theirs!(AsyncChannel, recv);
+
+/// Two channels with room for one, and a token that goes to and fro between them.
+fn token<C: Choosing>(room: usize) -> Two<C> {
+    [C::new(room), C::new(room)]
+}
+
+async fn pass_on<C: Choosing>([(tx_a, rx_a), (tx_b, rx_b)]: &mut Two<C>, n: u64) {
+    for _ in 0..n {
+        if C::of_two(rx_a, rx_b).await == 0 {
+            C::send(tx_b, 0).await;
+        } else {
+            C::send(tx_a, 0).await;
+        }
+    }
+}
+
+/// Go's `SelectUncontended`: one goroutine, two channels of its own, one value that it moves from one to the other.
+async fn select_uncontended<C: Choosing>(on: C::On, n: u64) -> (u64, Duration) {
+    let took = on.join(async move {
+        let mut two = token::<C>(1);
+        assert!(C::try_send(&two[0].0, 0));
+        let start = Instant::now();
+        pass_on::<C>(&mut two, n).await;
+        start.elapsed()
+    });
+    (n, took.await)
+}
+
+/// Go's `SelectAsyncContended`: the same with two goroutines on the same two channels.
+async fn select_async_contended<C: Choosing + Shared>(on: C::On, n: u64) -> (u64, Duration) {
+    const PLAYERS: u64 = 2;
+    let two = token::<C>(PLAYERS as usize);
+    let group = GroupOf::<C>::of(PLAYERS as usize);
+    let each = n.div_ceil(PLAYERS);
+    let start = Instant::now();
+    for _ in 0..PLAYERS {
+        let mut own: Two<C> = [(two[0].0.clone(), C::share(&two[0].1)), (two[1].0.clone(), C::share(&two[1].1))];
+        let group = group.clone();
+        on.go(async move {
+            C::send(&own[0].0, 0).await;
+            pass_on::<C>(&mut own, each).await;
+            group.done();
+        });
+    }
+    group.wait().await;
+    (PLAYERS * each, start.elapsed())
+}
+
+/// Go's `SelectNonblock`: selects of one case and a default. One operation is four of them.
+async fn select_nonblock<C: Choosing>(on: C::On, n: u64) -> (u64, Duration) {
+    let took = on.join(async move {
+        let (_empty_tx, mut empty) = C::new(1);
+        let (full, _full_rx) = C::new(1);
+        let (room, mut ready) = C::new(1);
+        assert!(C::try_send(&full, 0));
+        let start = Instant::now();
+        for _ in 0..n {
+            C::looks(&mut empty, &full, &mut ready, &room);
+        }
+        start.elapsed()
+    });
+    (n, took.await)
+}
+
+/// One goroutine selects over four receives, four others send. One operation is one value.
+async fn select_4<C: Choosing, const CAPACITY: usize>(on: C::On, n: u64) -> (u64, Duration) {
+    let each = n.div_ceil(4);
+    let (_stop, stopped) = chan::unbuffered();
+    let start = Instant::now();
+    let mut of = [(); 4].map(|()| {
+        let (sender, receiver) = C::new(CAPACITY);
+        let stopped = stopped.clone();
+        on.go(async move {
+            for i in 0..each as usize {
+                assert!(C::feed(&sender, &stopped, i).await);
+            }
+            // The channel must not close: a closed one is ready.
+            common::for_ever().await;
+            drop(sender);
+        });
+        receiver
+    });
+    let receiving = on.join(async move {
+        for _ in 0..4 * each {
+            C::of_four(&mut of).await;
+        }
+    });
+    receiving.await;
+    (4 * each, start.elapsed())
+}
+
+/// Go's `SelectSyncContended`: two goroutines select over receives from three unbuffered channels, two over sends to
+/// them. Only where a rendezvous can be a case on both sides.
+async fn select_sync_contended(on: <Ours as Channel>::On, n: u64) -> (u64, Duration) {
+    const PAIRS: u64 = 2;
+    let channels = [(); 3].map(|()| chan::unbuffered::<usize>());
+    let (stop, stopped) = chan::unbuffered::<()>();
+    let group = GroupOf::<Ours>::of(PAIRS as usize);
+    let each = n.div_ceil(PAIRS);
+    let start = Instant::now();
+    for _ in 0..PAIRS {
+        let [(a, _), (b, _), (c, _)] = channels.clone();
+        let stopped = stopped.clone();
+        on.go(async move {
+            loop {
+                gopark::select! {
+                    _ = a.send(0) => {}
+                    _ = b.send(0) => {}
+                    _ = c.send(0) => {}
+                    _ = stopped.recv() => return,
+                }
+            }
+        });
+        let [(_, a), (_, b), (_, c)] = channels.clone();
+        let group = group.clone();
+        on.go(async move {
+            for _ in 0..each {
+                gopark::select! { _ = a.recv() => {}, _ = b.recv() => {}, _ = c.recv() => {} }
+            }
+            group.done();
+        });
+    }
+    group.wait().await;
+    drop(stop);
+    (PAIRS * each, start.elapsed())
+}
+
+/// crossbeam's select, which blocks threads: the same work where no thread has to wait.
+fn crossbeam_uncontended(n: u64) -> Duration {
+    let ((tx_a, rx_a), (tx_b, rx_b)) = (crossbeam_channel::bounded(1), crossbeam_channel::bounded(1));
+    tx_a.send(0).expect("room");
+    let start = Instant::now();
+    for _ in 0..n {
+        crossbeam_channel::select! {
+            recv(rx_a) -> _ => tx_b.send(0).expect("room"),
+            recv(rx_b) -> _ => tx_a.send(0).expect("room"),
+        }
+    }
+    start.elapsed()
+}
+
+fn crossbeam_nonblock(n: u64) -> Duration {
+    let (_empty_tx, empty) = crossbeam_channel::bounded::<usize>(1);
+    let (full, _full_rx) = crossbeam_channel::bounded(1);
+    let (room, ready) = crossbeam_channel::bounded(1);
+    full.send(0).expect("room");
+    let start = Instant::now();
+    for _ in 0..n {
+        crossbeam_channel::select! { recv(empty) -> _ => unreachable!(), default => {} }
+        crossbeam_channel::select! { send(full, 0) -> _ => unreachable!(), default => {} }
+        crossbeam_channel::select! { send(room, 0) -> _ => {}, default => unreachable!() }
+        crossbeam_channel::select! { recv(ready) -> _ => {}, default => unreachable!() }
+    }
+    start.elapsed()
+}
+
+fn contender<C: Channel, F>(group: &mut BenchmarkGroup<'_, WallTime>, procs: &[usize], case: fn(C::On, u64) -> F)
+where
+    F: Future<Output = (u64, Duration)> + Send + 'static,
+{
+    for &procs in procs {
+        let on = C::On::start(procs);
+        group.bench_function(BenchmarkId::new(C::NAME, procs), |b| b.iter_custom(|n| time_of(&on, n, case)));
+    }
+}
+
+fn benches(c: &mut Criterion) {
+    macro_rules! case {
+        ($name:literal, $procs:expr, [$($peer:ty => $case:expr),* $(,)?] $(, threads $threads:expr)?) => {
+            let mut group = c.benchmark_group($name);
+            group.sampling_mode(SamplingMode::Flat);
+            $(contender::<$peer, _>(&mut group, $procs, $case);)*
+            $(group.bench_function(BenchmarkId::new("crossbeam-on-a-thread", 1), |b| b.iter_custom($threads));)?
+            group.finish();
+        };
+    }
+    case!("SelectUncontended", &[1], [
+        Ours => select_uncontended::<Ours>,
+        OursOnTokio => select_uncontended::<OursOnTokio>,
+        TokioMpsc => select_uncontended::<TokioMpsc>,
+        FlumeOnTokio => select_uncontended::<FlumeOnTokio>,
+        AsyncChannel => select_uncontended::<AsyncChannel>,
+    ], threads crossbeam_uncontended);
+    case!("SelectAsyncContended", &PROCS, [
+        Ours => select_async_contended::<Ours>,
+        OursOnTokio => select_async_contended::<OursOnTokio>,
+        FlumeOnTokio => select_async_contended::<FlumeOnTokio>,
+        AsyncChannel => select_async_contended::<AsyncChannel>,
+    ]);
+    case!("SelectSyncContended", &PROCS, [Ours => select_sync_contended]);
+    case!("SelectNonblock", &[1], [
+        Ours => select_nonblock::<Ours>,
+        TokioMpsc => select_nonblock::<TokioMpsc>,
+        FlumeOnTokio => select_nonblock::<FlumeOnTokio>,
+        AsyncChannel => select_nonblock::<AsyncChannel>,
+    ], threads crossbeam_nonblock);
+    case!("select_4", &PROCS, [
+        Ours => select_4::<Ours, 0>,
+        OursOnTokio => select_4::<OursOnTokio, 0>,
+        TokioMpsc => select_4::<TokioMpsc, 0>,
+        FlumeOnTokio => select_4::<FlumeOnTokio, 1>,
+        AsyncChannel => select_4::<AsyncChannel, 0>,
+    ]);
+    case!("select_4_64", &PROCS, [
+        Ours => select_4::<Ours, 64>,
+        OursOnTokio => select_4::<OursOnTokio, 64>,
+        TokioMpsc => select_4::<TokioMpsc, 64>,
+        FlumeOnTokio => select_4::<FlumeOnTokio, 64>,
+        AsyncChannel => select_4::<AsyncChannel, 64>,
+    ]);
+}
+
+criterion_group! {
+    name = select;
+    config = Criterion::default()
+        .sample_size(10)
+        .warm_up_time(Duration::from_millis(200))
+        .measurement_time(Duration::from_millis(600));
+    targets = benches
+}
+criterion_main!(select);
