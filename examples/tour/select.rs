@@ -61,7 +61,8 @@ fn several_ready() {
 
     block_on(async {
         let ((a, one), (b, two)) = (chan::unbuffered::<()>(), chan::unbuffered::<()>());
-        (a.close(), b.close());
+        a.close();
+        b.close();
         let (mut c1, mut c2) = (0, 0);
         for _ in 0..1000 {
             select! {
