@@ -144,40 +144,49 @@ impl<T> Core<T> {
     /// The lock is held.
     #[inline(always)]
     pub(super) unsafe fn take(&self, own: *const Token) -> Took<T> {
-        // SAFETY: the lock is held, for this block and the claims in it.
+        // SAFETY: the lock is held.
+        unsafe { self.with(|st| self.take_from(st, own)) }
+    }
+
+    /// A function of its own, for a closure cannot be told to be inlined.
+    ///
+    /// # Safety
+    ///
+    /// The lock is held.
+    #[inline(always)]
+    unsafe fn take_from(&self, st: &mut State<T>, own: *const Token) -> Took<T> {
+        // SAFETY: the lock is held, for the claims and what follows from them.
         unsafe {
-            self.with(|st| {
-                if let Some(rare) = &mut st.rare {
-                    if let Some(value) = rare.pop_returned() {
-                        self.add_len(-1);
-                        return Took::Value(value, self.refill(st, own));
-                    }
+            if let Some(rare) = &mut st.rare {
+                if let Some(value) = rare.pop_returned() {
+                    self.add_len(-1);
+                    return Took::Value(value, self.refill(st, own));
                 }
-                let closed = self.closed.load(Ordering::Relaxed);
-                if let Some(value) = if self.capacity == 0 { None } else { st.buffer.pop_front() } {
-                    return match if closed { None } else { self.sendq.claim(own) } {
-                        Some(sender) => {
-                            st.buffer.push_back(Waiter::take(sender.as_ptr()));
-                            Took::Value(value, Waiter::complete(sender.as_ptr(), state::DONE))
-                        }
-                        None => {
-                            self.add_len(-1);
-                            Took::Value(value, Wake::NONE)
-                        }
-                    };
-                }
-                // The senders that a close found parked have failed, though it may not have come to them yet.
-                if closed {
-                    return Took::Closed;
-                }
-                match self.sendq.claim(own) {
+            }
+            let closed = self.closed.load(Ordering::Relaxed);
+            if let Some(value) = if self.capacity == 0 { None } else { st.buffer.pop_front() } {
+                return match if closed { None } else { self.sendq.claim(own) } {
                     Some(sender) => {
-                        let value = Waiter::take(sender.as_ptr());
+                        st.buffer.push_back(Waiter::take(sender.as_ptr()));
                         Took::Value(value, Waiter::complete(sender.as_ptr(), state::DONE))
                     }
-                    None => Took::Empty,
+                    None => {
+                        self.add_len(-1);
+                        Took::Value(value, Wake::NONE)
+                    }
+                };
+            }
+            // The senders that a close found parked have failed, though it may not have come to them yet.
+            if closed {
+                return Took::Closed;
+            }
+            match self.sendq.claim(own) {
+                Some(sender) => {
+                    let value = Waiter::take(sender.as_ptr());
+                    Took::Value(value, Waiter::complete(sender.as_ptr(), state::DONE))
                 }
-            })
+                None => Took::Empty,
+            }
         }
     }
 
@@ -188,6 +197,7 @@ impl<T> Core<T> {
     ///
     /// The lock is held.
     #[cold]
+    #[inline(never)]
     unsafe fn refill(&self, st: &mut State<T>, own: *const Token) -> Wake {
         if self.closed.load(Ordering::Relaxed) || self.len.load(Ordering::Relaxed) >= self.capacity {
             return Wake::NONE;
@@ -208,24 +218,33 @@ impl<T> Core<T> {
     /// The lock is held; `value` reads the value, and is called at most once.
     #[inline(always)]
     pub(super) unsafe fn put(&self, own: *const Token, value: impl FnOnce() -> T) -> Put {
-        // SAFETY: the lock is held, for this block and the claims in it.
+        // SAFETY: the lock is held.
+        unsafe { self.with(|st| self.put_into(st, own, value)) }
+    }
+
+    /// As `take_from`.
+    ///
+    /// # Safety
+    ///
+    /// The lock is held.
+    #[inline(always)]
+    unsafe fn put_into(&self, st: &mut State<T>, own: *const Token, value: impl FnOnce() -> T) -> Put {
+        // SAFETY: the lock is held, for the claim and what follows from it.
         unsafe {
-            self.with(|st| {
-                if self.closed.load(Ordering::Relaxed) {
-                    return Put::Closed;
-                }
-                if let Some(receiver) = self.recvq.claim(own) {
-                    st.handed = st.handed.wrapping_add(1);
-                    Waiter::give(receiver.as_ptr(), value(), st.handed);
-                    return Put::Sent(Waiter::complete(receiver.as_ptr(), state::DONE), Watchers::NONE);
-                }
-                if self.len.load(Ordering::Relaxed) < self.capacity {
-                    st.buffer.push_back(value());
-                    self.add_len(1);
-                    return Put::Sent(Wake::NONE, st.watchers());
-                }
-                Put::Full
-            })
+            if self.closed.load(Ordering::Relaxed) {
+                return Put::Closed;
+            }
+            if let Some(receiver) = self.recvq.claim(own) {
+                st.handed = st.handed.wrapping_add(1);
+                Waiter::give(receiver.as_ptr(), value(), st.handed);
+                return Put::Sent(Waiter::complete(receiver.as_ptr(), state::DONE), Watchers::NONE);
+            }
+            if self.len.load(Ordering::Relaxed) < self.capacity {
+                st.buffer.push_back(value());
+                self.add_len(1);
+                return Put::Sent(Wake::NONE, st.watchers());
+            }
+            Put::Full
         }
     }
 

@@ -97,6 +97,22 @@ impl<T> Future for Receiving<'_, T> {
 impl<T> Receiving<'_, T> {
     /// # Safety
     ///
+    /// The operation was queued.
+    #[cold]
+    #[inline(never)]
+    unsafe fn poll_queued(&self, cx: &mut Context<'_>) -> Poll<Option<T>> {
+        // SAFETY: passed on to the caller; each method gets the state that it asks for.
+        unsafe {
+            match keep_waiting(self.core, self.waiter.get(), cx, false) {
+                Kept::Waiting => Poll::Pending,
+                Kept::Complete => self.settled(),
+                Kept::Fresh => self.first_poll(cx),
+            }
+        }
+    }
+
+    /// # Safety
+    ///
     /// The state is IDLE.
     #[inline(always)]
     unsafe fn first_poll(&self, cx: &mut Context<'_>) -> Poll<Option<T>> {
@@ -182,11 +198,7 @@ impl<T> Receiving<'_, T> {
                     (*waiter).finish();
                     Poll::Ready(None)
                 }
-                state::QUEUED => match keep_waiting(self.core, waiter, cx, false) {
-                    Kept::Waiting => Poll::Pending,
-                    Kept::Complete => self.settled(),
-                    Kept::Fresh => self.first_poll(cx),
-                },
+                state::QUEUED => self.poll_queued(cx),
                 _ => polled_after_completion(),
             }
         }
@@ -223,8 +235,6 @@ enum Kept {
 /// # Safety
 ///
 /// `waiter` was queued on `core` by its owner, who calls this.
-#[cold]
-#[inline(never)]
 unsafe fn keep_waiting<T>(core: Option<&Core<T>>, waiter: *mut Waiter<T>, cx: &Context<'_>, sends: bool) -> Kept {
     let core = core.expect("a queued waiter has a channel");
     let mut fresh = None;
@@ -316,6 +326,22 @@ impl<T> Future for Sending<'_, T> {
 }
 
 impl<T> Sending<'_, T> {
+    /// # Safety
+    ///
+    /// The operation was queued.
+    #[cold]
+    #[inline(never)]
+    unsafe fn poll_queued(&self, cx: &mut Context<'_>) -> Poll<Result<(), SendError<T>>> {
+        // SAFETY: passed on to the caller; each method gets the state that it asks for.
+        unsafe {
+            match keep_waiting(self.core, self.waiter.get(), cx, true) {
+                Kept::Waiting => Poll::Pending,
+                Kept::Complete => self.settled(),
+                Kept::Fresh => self.first_poll(cx),
+            }
+        }
+    }
+
     /// # Safety
     ///
     /// The state is IDLE.
@@ -410,11 +436,7 @@ impl<T> Sending<'_, T> {
                     (*waiter).finish();
                     Poll::Ready(Err(SendError(Waiter::take(waiter))))
                 }
-                state::QUEUED => match keep_waiting(self.core, waiter, cx, true) {
-                    Kept::Waiting => Poll::Pending,
-                    Kept::Complete => self.settled(),
-                    Kept::Fresh => self.first_poll(cx),
-                },
+                state::QUEUED => self.poll_queued(cx),
                 _ => polled_after_completion(),
             }
         }
