@@ -721,6 +721,14 @@ fn what_an_abandoned_unblock_drops_may_panic() {
                 panic!("a destructor");
             }
         }
+        // Of the one panic comes a second one only if the thread gives up, and with it the process.
+        let panics = Arc::new(AtomicUsize::new(0));
+        let seen = panics.clone();
+        std::panic::set_hook(Box::new(move |_| {
+            if seen.fetch_add(1, Ordering::SeqCst) > 0 {
+                std::process::exit(3);
+            }
+        }));
         let (started, release, dropped) = (Arc::default(), Arc::<AtomicBool>::default(), Arc::default());
         let (s, r, bomb) = (Arc::<AtomicBool>::clone(&started), release.clone(), Bomb(Arc::clone(&dropped)));
         let handle = go(async {
@@ -736,7 +744,11 @@ fn what_an_abandoned_unblock_drops_may_panic() {
         assert!(block_thread_on(handle).is_err_and(|error| error.is_aborted()));
         release.store(true, Ordering::SeqCst);
         spin_until(|| dropped.load(Ordering::SeqCst));
-        assert_eq!(gopark::block_on(unblock(|| 5)), 5);
+        // The thread goes on unwinding meanwhile.
+        for _ in 0..1000 {
+            assert_eq!(gopark::block_on(unblock(|| 5)), 5);
+        }
+        assert_eq!(panics.load(Ordering::SeqCst), 1);
     });
 }
 
