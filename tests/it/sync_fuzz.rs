@@ -277,6 +277,40 @@ fn peace_and_contention_alternate_and_nobody_is_overlooked() {
     });
 }
 
+/// The same with one disturbance at a time, which nobody repairs: if it is overlooked, it waits for ever.
+#[test]
+fn the_first_who_disturbs_the_peace_is_not_overlooked() {
+    const ROUNDS: usize = 2_000;
+    no_hang(|| {
+        let m = Mutex::new(());
+        let (begun, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
+        std::thread::scope(|s| {
+            s.spawn(|| {
+                let mut dice = Dice::new(1);
+                for round in 1..=ROUNDS {
+                    // Enough for the lock to become quiet now and then, more and more seldom.
+                    (0..2_000).for_each(|_| drop(m.lock_blocking()));
+                    let guard = m.lock_blocking();
+                    begun.store(round, Ordering::SeqCst);
+                    (0..dice.roll(300)).for_each(|_| std::hint::spin_loop());
+                    drop(guard);
+                    while done.load(Ordering::SeqCst) != round {
+                        std::thread::yield_now();
+                    }
+                }
+            });
+            for round in 1..=ROUNDS {
+                while begun.load(Ordering::SeqCst) != round {
+                    std::thread::yield_now();
+                }
+                drop(m.lock_blocking());
+                done.store(round, Ordering::SeqCst);
+            }
+        });
+        assert!(m.try_lock().is_some());
+    });
+}
+
 /// As above, on processors, where the woken one competes.
 #[test]
 fn peace_and_contention_alternate_among_goroutines() {
