@@ -378,14 +378,26 @@ impl Drop for Bomb {
     }
 }
 
-struct Arsenal(Drops);
+/// Makes them, and counts.
+struct Arsenal(Drops, Cell<usize>);
 
 impl Arsenal {
+    fn new() -> Self {
+        Self(Drops::new(), Cell::new(0))
+    }
+
+    /// How many are left.
+    fn left(&self) -> usize {
+        self.1.get() - self.0.count()
+    }
+
     fn live(&self, id: usize) -> Bomb {
+        self.1.set(self.1.get() + 1);
         Bomb { id, live: true, drops: self.0.clone() }
     }
 
     fn dud(&self, id: usize) -> Bomb {
+        self.1.set(self.1.get() + 1);
         Bomb { id, live: false, drops: self.0.clone() }
     }
 }
@@ -417,7 +429,7 @@ fn still_works(tx: &Sender<Bomb>, rx: &Receiver<Bomb>, arsenal: &Arsenal) {
 #[test]
 fn a_pending_send_whose_value_panics_when_dropped_leaves_the_queue_first() {
     for cap in [0, 1, 3] {
-        let arsenal = Arsenal(Drops::new());
+        let arsenal = Arsenal::new();
         let (tx, rx) = chan::bounded(cap);
         (0..cap).for_each(|id| tx.try_send(arsenal.dud(id)).unwrap());
         let mut before = Hand::parked(tx.send(arsenal.dud(10)));
@@ -436,7 +448,7 @@ fn a_pending_send_whose_value_panics_when_dropped_leaves_the_queue_first() {
 
 #[test]
 fn ends_may_cross_a_catch_unwind() {
-    let arsenal = Arsenal(Drops::new());
+    let arsenal = Arsenal::new();
     let (tx, rx) = chan::bounded(1);
     tx.try_send(arsenal.live(0)).unwrap();
     // Without `AssertUnwindSafe`.
@@ -447,7 +459,7 @@ fn ends_may_cross_a_catch_unwind() {
 
 #[test]
 fn the_last_receiver_drops_all_values_though_one_panics() {
-    let arsenal = Arsenal(Drops::new());
+    let arsenal = Arsenal::new();
     let (tx, rx) = chan::bounded(5);
     // Two that came back, then the buffer.
     let served = [(); 2].map(|()| Hand::parked(rx.recv()));
@@ -468,7 +480,7 @@ fn the_last_receiver_drops_all_values_though_one_panics() {
 
 #[test]
 fn a_returned_value_that_panics_takes_no_other_with_it() {
-    let arsenal = Arsenal(Drops::new());
+    let arsenal = Arsenal::new();
     let (tx, rx) = chan::bounded(1);
     let served = Hand::parked(rx.recv());
     tx.try_send(arsenal.live(0)).unwrap();
@@ -481,7 +493,7 @@ fn a_returned_value_that_panics_takes_no_other_with_it() {
 
 #[test]
 fn a_closed_channel_gives_bombs_back_and_does_not_set_them_off() {
-    let arsenal = Arsenal(Drops::new());
+    let arsenal = Arsenal::new();
     let (tx, rx) = chan::unbuffered();
     let mut waiting = Hand::parked(tx.send(arsenal.live(0)));
     let left = Hand::parked(tx.send(arsenal.live(1)));
@@ -499,7 +511,7 @@ fn a_closed_channel_gives_bombs_back_and_does_not_set_them_off() {
 #[test]
 fn a_losing_send_that_panics_leaves_no_registration() {
     for cap in [0, 1] {
-        let arsenal = Arsenal(Drops::new());
+        let arsenal = Arsenal::new();
         let (quiet_tx, quiet) = chan::unbuffered();
         let (tx, rx) = chan::bounded(cap);
         // At the first poll, after parking, and dropped while it waits.
@@ -531,28 +543,35 @@ fn a_losing_send_that_panics_leaves_no_registration() {
                 drop(selecting);
             }
             drop(sender);
+            assert_eq!(arsenal.left(), 0, "capacity {cap}, moment {moment}");
             assert!(matches!(quiet.try_recv(), Err(TryRecvError::Empty)), "a sender is left in the queue");
             still_works(&tx, &rx, &arsenal);
         }
-        let round = arsenal.0.count();
         // The same as a list made at run time, and with a default.
         tx.try_send(arsenal.dud(0)).map_or_else(drop, drop);
         let list = || Select::new().recv(&rx, |v| v.map(|v| v.id)).send(&quiet_tx, arsenal.live(2), |_| None);
         if cap == 1 {
             blast(2, || list().try_now());
+            assert_eq!(arsenal.left(), 0, "capacity {cap}, a list with a default");
+            tx.try_send(arsenal.dud(0)).unwrap();
+            blast(2, || {
+                select! { r = quiet_tx.send(arsenal.live(2)) => drop(r), v = rx.recv() => drop(v), default => {} }
+            });
+            assert_eq!(arsenal.left(), 0, "capacity {cap}, with a default");
         }
         let mut waiting = Box::pin(list().wait());
         assert!(poll_once(waiting.as_mut(), Waker::noop()).is_pending());
         tx.try_send(arsenal.dud(0)).unwrap();
         blast(2, || poll_once(waiting.as_mut(), Waker::noop()));
         drop(waiting);
+        while rx.try_recv().is_ok() {} // a list's losers go before the winner is looked at: the value may be there still
+        assert_eq!(arsenal.left(), 0, "capacity {cap}, a list");
         blast(2, || {
             select! { r = quiet_tx.send(arsenal.live(2)) => drop(r), default => {} }
         });
         assert!(matches!(quiet.try_recv(), Err(TryRecvError::Empty)), "a sender is left in the queue");
         still_works(&tx, &rx, &arsenal);
-        assert!(arsenal.0.count() > round);
-        drop((tx, rx, quiet_tx, quiet));
+        assert_eq!(arsenal.left(), 0, "capacity {cap}");
     }
 }
 
@@ -561,7 +580,7 @@ fn an_aborted_goroutine_whose_value_panics_leaves_the_channel_whole_ca15() {
     no_hang(|| {
         let runtime = Runtime::builder().gomaxprocs(1).on_panic(OnPanic::Isolate).build().unwrap();
         runtime.block_on(async {
-            let arsenal = Arsenal(Drops::new());
+            let arsenal = Arsenal::new();
             let (tx, rx) = chan::unbuffered();
             let sender = tx.clone();
             let bomb = arsenal.live(0);

@@ -7,9 +7,12 @@ use std::task::{Wake, Waker};
 use std::thread;
 use std::time::Duration;
 
-/// Runs `body` on a thread of its own and fails, with the test's name, if it takes longer than `limit`.
+/// Runs `body` on a thread of its own and fails, with the test's name, if it takes longer than `limit`. Under a sanitizer
+/// everything takes longer: `GOPARK_TEST_PATIENCE=10` allows ten times as much.
 pub(crate) fn within<T: Send + 'static>(limit: Duration, body: impl FnOnce() -> T + Send + 'static) -> T {
     let name = thread::current().name().unwrap_or("a test").to_owned();
+    let patience = std::env::var("GOPARK_TEST_PATIENCE").ok().and_then(|times| times.parse().ok()).unwrap_or(1);
+    let limit = limit * patience;
     let (done, result) = mpsc::channel();
     let thread = thread::Builder::new().name(name.clone()).spawn(move || {
         let value = body();
