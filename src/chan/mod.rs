@@ -32,6 +32,10 @@
 //! * **Streams are guests.** A [`Receiver`] used as a `Stream` is told that there is something to take, it is never
 //!   handed a value; so a stream that is left idle delays nobody, at the price of one more hop.
 //!
+//! A [`Sender`] is no `Sink`: that trait accepts a value before there is a place for it, and a channel without a buffer
+//! has none, so the value would lie in the sink, lost when that is dropped. `futures::sink::unfold` over
+//! [`send`](Sender::send) makes one where a library wants it, and says where the value is.
+//!
 //! # Memory ordering
 //!
 //! A send synchronizes before the completion of its receive. Closing a channel synchronizes before a receive that

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::future::pending;
 use std::marker::PhantomPinned;
+use std::mem::ManuallyDrop;
 use std::panic::Location;
 use std::pin::{Pin, pin};
 use std::ptr::NonNull;
@@ -23,7 +24,8 @@ use crate::waitq::{Seen, Token};
 #[doc(hidden)]
 #[must_use = "a select does nothing unless awaited"]
 pub struct Selecting<C: Cases, S: AsMut<[u32]>> {
-    cases: C,
+    /// Gone when the stage is `Over`.
+    cases: ManuallyDrop<C>,
     token: Token,
     stage: Stage,
     biased: bool,
@@ -53,7 +55,7 @@ impl<C: Cases, S: AsMut<[u32]> + AsRef<[u32]> + Clone> Selecting<C, S> {
     #[track_caller]
     pub fn new(biased: bool, cases: C, scratch: S) -> Self {
         Self {
-            cases,
+            cases: ManuallyDrop::new(cases),
             token: Token::new(),
             stage: Stage::First,
             biased,
@@ -81,7 +83,6 @@ impl<C: Cases, S: AsMut<[u32]> + AsRef<[u32]> + Clone> Selecting<C, S> {
             this.lock_all();
             let found = this.attempt_all();
             this.unlock_all();
-            this.stage = Stage::Over;
             found.map(|(index, woken)| {
                 woken.wake();
                 this.output(index)
@@ -91,7 +92,7 @@ impl<C: Cases, S: AsMut<[u32]> + AsRef<[u32]> + Clone> Selecting<C, S> {
 
     fn cases(&mut self) -> Pin<&mut C> {
         // SAFETY: `cases` is pinned with `self`, whose owner is pinned wherever this is called from.
-        unsafe { Pin::new_unchecked(&mut self.cases) }
+        unsafe { Pin::new_unchecked(&mut *self.cases) }
     }
 
     /// Draws one of the first `count` candidates, and takes it out.
@@ -239,10 +240,16 @@ impl<C: Cases, S: AsMut<[u32]> + AsRef<[u32]> + Clone> Selecting<C, S> {
         }
     }
 
+    /// The result of the winner; the losers are gone when it returns. A loser's destructor may panic: what is returned
+    /// must not be on its way out by then, for the compiler would leak it.
     #[inline(always)]
     fn output(&mut self, index: usize) -> C::Output {
         self.stage = Stage::Over;
-        self.cases().output(index)
+        let losers = Losers(&mut self.cases);
+        // SAFETY: as in `cases`.
+        let output = unsafe { Pin::new_unchecked(&mut **losers.0) }.output(index);
+        drop(losers);
+        output
     }
 
     /// The first poll: steps 1 and 2.
@@ -423,12 +430,27 @@ impl<C: Cases, S: AsMut<[u32]> + AsRef<[u32]> + Clone> Future for Selecting<C, S
     }
 }
 
+/// The cases of a select that is over: they go, also if its output panics.
+struct Losers<'a, C>(&'a mut ManuallyDrop<C>);
+
+impl<C> Drop for Losers<'_, C> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        // SAFETY: made once for a select, when its stage becomes `Over`, and then nobody touches the cases any more.
+        unsafe { ManuallyDrop::drop(self.0) }
+    }
+}
+
 impl<C: Cases, S: AsMut<[u32]>> Drop for Selecting<C, S> {
     #[inline]
     fn drop(&mut self) {
+        if self.stage == Stage::Over {
+            return;
+        }
         if self.stage == Stage::Parked {
             self.abandon();
         }
+        drop(Losers(&mut self.cases));
     }
 }
 
@@ -454,7 +476,7 @@ impl<C: Cases, S: AsMut<[u32]>> Selecting<C, S> {
 
 impl<C: Cases, S: AsMut<[u32]>> fmt::Debug for Selecting<C, S> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Selecting").field("cases", &self.cases.count()).finish_non_exhaustive()
+        f.debug_struct("Selecting").field("site", &self.site).finish_non_exhaustive()
     }
 }
 
