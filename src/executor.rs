@@ -1349,8 +1349,11 @@ impl Executor {
                 return Some(task);
             }
         }
-        if let Ok(task) = processor.queue.pop() {
-            return Some(task);
+        // The look costs two loads, where a pop that fails has a full fence.
+        if !processor.queue.is_empty() {
+            if let Ok(task) = processor.queue.pop() {
+                return Some(task);
+            }
         }
         if let Some(task) = self.take_global(processor) {
             return Some(task);
@@ -1367,11 +1370,7 @@ impl Executor {
 
     /// Takes one goroutine from the global queue, and this processor's fair share of the others into its own queue.
     fn take_global(&self, processor: &Processor) -> Option<Task> {
-        let procs = self.procs.load(Ordering::Relaxed);
-        if procs == 1 {
-            return self.global.pop();
-        }
-        let share = (self.global.len() / procs).min(GLOBAL_BATCH);
+        let share = (self.global.len() / self.procs.load(Ordering::Relaxed)).min(GLOBAL_BATCH);
         self.global.take(1 + share, |task| processor.queue.push(task).map_err(PushError::into_inner))
     }
 
