@@ -345,12 +345,10 @@ fn a_wait_does_not_end_with_the_round_before_it_wg04() {
         let wg = WaitGroup::new();
         let asked = Arc::new(AtomicUsize::new(0));
         let (w, a) = (wg.clone(), asked.clone());
-        const ROUNDS: usize = 4000;
+        const ROUNDS: usize = 2000;
         let doner = thread::spawn(move || {
             for round in 1..=ROUNDS {
-                while a.load(SeqCst) < round {
-                    std::hint::spin_loop();
-                }
+                spin_briefly(|| a.load(SeqCst) >= round);
                 w.done();
             }
         });
@@ -361,9 +359,7 @@ fn a_wait_does_not_end_with_the_round_before_it_wg04() {
             let mut crowd: Vec<_> = (0..20).map(|_| Box::pin(wg.wait())).collect();
             crowd.iter_mut().for_each(|wait| assert!(wait.as_mut().poll(&mut cx).is_pending()));
             asked.store(round, SeqCst);
-            while wg.count() != 0 {
-                std::hint::spin_loop();
-            }
+            spin_briefly(|| wg.count() == 0);
             // The round is over, and the other thread about to say so.
             wg.add(1);
             let mut next = pin!(wg.wait());
@@ -379,6 +375,16 @@ fn a_wait_does_not_end_with_the_round_before_it_wg04() {
         doner.join().unwrap();
         assert_eq!(early, 0, "waits ended before their round did");
     });
+}
+
+/// Spins, for the next step is nanoseconds away; unless the other thread has no core.
+fn spin_briefly(until: impl Fn() -> bool) {
+    for round in 1u32.. {
+        if until() {
+            return;
+        }
+        if round % 1000 == 0 { thread::yield_now() } else { std::hint::spin_loop() }
+    }
 }
 
 #[test]
