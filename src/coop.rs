@@ -168,6 +168,12 @@ pub(crate) fn poll_ready(cx: &mut Context<'_>) -> bool {
     LOCAL.with(|l| l.budget.get() != 0) || out_of_budget(cx)
 }
 
+/// Whether the running goroutine may go on.
+#[inline(always)]
+pub(crate) fn has_budget() -> bool {
+    LOCAL.with(|l| l.budget.get() != 0)
+}
+
 #[cold]
 #[inline(never)]
 fn out_of_budget(cx: &mut Context<'_>) -> bool {

@@ -73,6 +73,9 @@ use concurrent_queue::{ConcurrentQueue, PushError};
 use crate::coop::{self, Wait};
 use crate::prim::{self, Lock, const_fn};
 use crate::slot::Slot;
+use crate::time::clock::Time;
+use crate::time::driver::{self, sleep_until};
+use crate::time::shard::{self, Shard as Timers};
 
 /// Room of a processor's queue (Go: 256).
 const LOCAL_QUEUE: usize = 256;
@@ -105,6 +108,10 @@ const MAX_MACHINES: usize = 4096;
 const SPARES: usize = 8;
 /// Looks at all queues before an idle machine goes to sleep; a few microseconds.
 const LINGER: usize = 100;
+/// Timers that a look fires at least, if so many are due, however full the queue is.
+const FIRE_LEAST: usize = 16;
+/// A timer that has been due for longer is the monitor's.
+const OVERDUE: Duration = Duration::from_millis(2);
 /// Ids that a processor draws at once.
 const ID_BLOCK: u64 = 256;
 /// How long a dropped runtime waits for goroutines that block their thread.
@@ -304,7 +311,7 @@ impl<F: Future> Future for Goroutine<F> {
 #[inline(never)]
 fn stopped<T>(g: &G, payload: Option<Box<dyn Any + Send>>) -> Outcome<T> {
     let executor = g.shard.executor();
-    let generation = executor.generation.load(Ordering::Relaxed);
+    let generation = executor.generation();
     let (id, spawned_at) = (g.id, g.spawned_at);
     Outcome::new(Err(Box::new(Stop { executor, generation, id, spawned_at, payload })))
 }
@@ -653,6 +660,9 @@ struct Processor {
     slot: usize,
     queue: ConcurrentQueue<Task>,
     shard: Shard,
+    timers: Timers,
+    /// At whose timers it looks next, beside its own.
+    beside: Cell<usize>,
     random: Cell<u64>,
     /// Rounds begun, for the monitor, and those since the global queue came first.
     rounds: AtomicU32,
@@ -667,7 +677,8 @@ struct Processor {
     promised: Cell<bool>,
 }
 
-// SAFETY: `owner` is under the scheduler's lock; `local_rounds` and `random` are the holder's; the rest is `Sync`.
+// SAFETY: `owner` is under the scheduler's lock; `local_rounds`, `beside` and `random` are the holder's; the rest is
+// `Sync`.
 unsafe impl Sync for Processor {}
 // SAFETY: as above.
 unsafe impl Send for Processor {}
@@ -678,6 +689,8 @@ impl Processor {
             slot,
             queue: ConcurrentQueue::bounded(LOCAL_QUEUE),
             shard: Shard::new(),
+            timers: Timers::new(),
+            beside: Cell::new(0),
             rounds: AtomicU32::new(0),
             local_rounds: Cell::new(0),
             global_interval: AtomicU32::new(GLOBAL_INTERVAL),
@@ -806,10 +819,15 @@ struct Sched {
     starting: usize,
     monitor: Option<Thread>,
     monitor_asleep: bool,
+    /// The parked machine that will wake by itself for the next timer, and when.
+    sleeper: Option<(NonNull<Machine>, Time)>,
     thread_name: String,
     /// To be joined: what thread-locals drop belongs to the runtime's end.
     threads: Vec<thread::JoinHandle<()>>,
 }
+
+// SAFETY: the sleeper's pointer is only compared.
+unsafe impl Send for Sched {}
 
 /// The `block_on`s in progress.
 struct Mains {
@@ -869,6 +887,7 @@ impl Executor {
             sched.monitor_asleep = false;
         }
         this.set_gomaxprocs(procs);
+        this.all_processors().for_each(|processor| processor.timers.open());
         let mut sched = lock(&this.sched);
         if let Some(processor) = this.pop_idle(&mut sched) {
             if let Err(error) = this.give(&mut sched, processor, false, ptr::null_mut()) {
@@ -900,6 +919,7 @@ impl Executor {
                 starting: 0,
                 monitor: None,
                 monitor_asleep: false,
+                sleeper: None,
                 thread_name: String::new(),
                 threads: Vec::new(),
             }),
@@ -942,6 +962,11 @@ impl Executor {
     /// Says whether this thread polls a goroutine (or a main), and returns what it said before.
     pub(crate) fn set_polling(polling: bool) -> bool {
         Machine::with(|m| m.polling.swap(polling, Ordering::Relaxed))
+    }
+
+    /// Which of its runtimes it is.
+    pub(crate) fn generation(&self) -> usize {
+        self.generation.load(Ordering::Relaxed)
     }
 
     fn processor(&self, slot: usize) -> Option<&'static Processor> {
@@ -1122,6 +1147,15 @@ impl Executor {
         }
     }
 
+    /// What is in the run-next slot waits for its turn.
+    #[inline]
+    fn requeue_next(&self, m: &Machine, processor: &Processor) {
+        if let Some(next) = NonNull::new(m.swap_next(ptr::null_mut())) {
+            // SAFETY: the slot held a task in raw form, which is this thread's now.
+            self.requeue(processor, unsafe { Task::from_raw(next) });
+        }
+    }
+
     /// A goroutine was queued: Push.
     #[inline(always)]
     fn notify(&self) {
@@ -1173,6 +1207,8 @@ impl Executor {
         next: *mut (),
     ) -> io::Result<()> {
         if let Some(spare) = sched.spare.pop() {
+            // It will look at the timers itself now.
+            sched.sleeper.take_if(|(sleeper, _)| *sleeper == spare.machine);
             processor.owner.set(Some(spare.machine));
             // SAFETY: under the lock, and a spare machine is a listed one.
             let machine = unsafe { spare.get() };
@@ -1255,6 +1291,7 @@ impl Executor {
 
     /// Runs goroutines until the processor is given up or lost.
     fn run(&'static self, m: &Machine, processor: &'static Processor, searching: &mut bool) {
+        self.fire_all(m, processor);
         loop {
             // What was made ready by the last one runs next, in the same slice.
             let mut links = 0;
@@ -1273,12 +1310,10 @@ impl Executor {
                 self.stop_searching(searching);
                 return self.give_up_retired(m, processor);
             }
-            if let Some(next) = NonNull::new(m.swap_next(ptr::null_mut())) {
-                // SAFETY: as above.
-                self.requeue(processor, unsafe { Task::from_raw(next) });
-            }
             // After a long slice those who wait outside come first.
             let global_first = processor.begin_round() || links == CHAIN;
+            self.fire_beside(processor, global_first);
+            self.requeue_next(m, processor);
             match self.find(m, processor, global_first, searching) {
                 Some(task) => {
                     if *searching {
@@ -1289,7 +1324,7 @@ impl Executor {
                     }
                 }
                 None => {
-                    if !self.linger() && self.give_up_idle(m, processor, searching) {
+                    if !self.fire_all(m, processor) && !self.linger() && self.give_up_idle(m, processor, searching) {
                         return;
                     }
                 }
@@ -1524,6 +1559,7 @@ impl Executor {
         searching: &mut bool,
     ) -> Option<&'static Processor> {
         *searching = false;
+        let mut until;
         {
             let mut sched = lock(&self.sched);
             m.slot.restore();
@@ -1537,10 +1573,15 @@ impl Executor {
                     return Some(processor);
                 }
             }
-            if sched.spare.len() >= SPARES + self.procs.load(Ordering::Relaxed) {
+            until = self.sleep_of(&mut sched, me.machine);
+            if until != Time::NEVER {
+                // At the bottom: let others be woken for work.
+                sched.spare.insert(0, me.clone());
+            } else if sched.spare.len() >= SPARES + self.procs.load(Ordering::Relaxed) {
                 return None;
+            } else {
+                sched.spare.push(me.clone());
             }
-            sched.spare.push(me.clone());
         }
         loop {
             // Acquire: pairs with the Release store in `give`.
@@ -1558,7 +1599,91 @@ impl Executor {
                 }
                 continue;
             }
-            thread::park();
+            if until > Time::now() {
+                sleep_until(until);
+                continue;
+            }
+            let mut sched = lock(&self.sched);
+            if !m.given.load(Ordering::Acquire).is_null() {
+                continue;
+            }
+            sched.sleeper.take_if(|(sleeper, _)| *sleeper == me.machine);
+            until = Time::NEVER;
+            if shard::earliest(self.all_timers()) > Time::now() {
+                // What it slept for has been cancelled.
+                until = self.sleep_of(&mut sched, me.machine);
+            } else if let Some(processor) = self.pop_idle(&mut sched) {
+                // Without one, those who have the processors look at the timers.
+                sched.spare.retain(|spare| spare.machine != me.machine);
+                processor.owner.set(Some(me.machine));
+                return Some(processor);
+            }
+        }
+    }
+
+    // -------------------------------------------------------------------------------- timers
+
+    /// Runs `f` with the timers of the processor that this thread holds. They will be looked at when the poll ends.
+    #[inline]
+    pub(crate) fn with_timers<R>(f: impl FnOnce(Option<&'static Timers>) -> R) -> R {
+        Machine::with(|m| {
+            let held = m.hold();
+            f(held.as_ref().map(|held| &held.processor.timers))
+        })
+    }
+
+    pub(crate) fn all_timers(&self) -> impl Iterator<Item = &'static Timers> {
+        self.all_processors().map(|processor| &processor.timers)
+    }
+
+    /// Fires what is due at this processor and at one other, whose machine may be busy, or its slot out of use. Between
+    /// these looks it looks at its own as long as it has nothing else to do.
+    #[inline(always)]
+    fn fire_beside(&'static self, processor: &Processor, look: bool) {
+        if !look && (processor.timers.next_due() == Time::NEVER || !processor.queue.is_empty()) {
+            return;
+        }
+        let other = processor.beside.get();
+        processor.beside.set(if other + 1 < self.slots.load(Ordering::Relaxed) { other + 1 } else { 0 });
+        let other = self.processor(other).map_or(&processor.timers, |other| &other.timers);
+        if processor.timers.next_due().min(other.next_due()) != Time::NEVER {
+            // No more than there is room for: those who were woken are to be run in order.
+            let room = LOCAL_QUEUE - processor.queue.len().min(LOCAL_QUEUE - FIRE_LEAST);
+            let now = Time::now();
+            shard::fire_due([&processor.timers, other], now, now, room);
+        }
+    }
+
+    /// Fires what is due anywhere. True if there was something.
+    fn fire_all(&'static self, m: &Machine, processor: &Processor) -> bool {
+        if shard::earliest(self.all_timers()) == Time::NEVER {
+            return false;
+        }
+        let now = Time::now();
+        let fired = shard::fire_due(self.all_timers(), now, now, LOCAL_QUEUE);
+        if fired {
+            self.requeue_next(m, processor);
+        }
+        fired
+    }
+
+    /// Fires what nobody has fired for too long.
+    fn fire_overdue(&self) {
+        if shard::earliest(self.all_timers()) != Time::NEVER {
+            let now = Time::now();
+            shard::fire_due(self.all_timers(), now.before(OVERDUE), now, usize::MAX);
+        }
+    }
+
+    /// How long the parking machine may sleep: until the next timer, if it is the one who wakes for that.
+    fn sleep_of(&self, sched: &mut Sched, machine: NonNull<Machine>) -> Time {
+        let earliest = shard::earliest(self.all_timers());
+        match sched.sleeper {
+            Some((other, until)) if other != machine && until <= earliest => Time::NEVER,
+            _ => {
+                sched.sleeper = (earliest != Time::NEVER).then_some((machine, earliest));
+                earliest
+            }
         }
     }
 
@@ -1588,13 +1713,22 @@ impl Executor {
                 }
                 if !sched.monitor_asleep {
                     drop(sched);
+                    self.fire_overdue();
                     thread::park_timeout(MONITOR_PERIOD);
                     continue;
                 }
             }
             idle_looks = 0;
-            while lock(&self.sched).monitor_asleep && !self.closing.load(Ordering::Relaxed) {
-                thread::park();
+            loop {
+                let sched = lock(&self.sched);
+                if !sched.monitor_asleep || self.closing.load(Ordering::Relaxed) {
+                    break;
+                }
+                // A net, should there be no thread that wakes for the next timer.
+                let until = if sched.sleeper.is_some() { Time::NEVER } else { shard::earliest(self.all_timers()) };
+                drop(sched);
+                sleep_until(until.after(OVERDUE));
+                self.fire_overdue();
             }
         }
     }
@@ -1754,7 +1888,8 @@ impl Executor {
                 return;
             }
             m.slot.give_up();
-            let work = !next.is_null() || this.has_work();
+            let waiting = !next.is_null() || shard::earliest(this.all_timers()) != Time::NEVER;
+            let work = waiting || this.has_work();
             if work || processor.slot >= this.procs.load(Ordering::Relaxed) {
                 this.hand_off(&mut sched, processor, next);
                 drop(sched);
@@ -1881,6 +2016,8 @@ impl Executor {
             }
             self.abort_all();
             self.drain();
+            // What waits for a time and is no goroutine's waits elsewhere from now on.
+            self.all_timers().for_each(driver::adopt);
             let mut sched = lock(&self.sched);
             if sched.machines.is_empty() && sched.starting == 0 && sched.monitor.is_none() && self.live() == 0 {
                 let threads = std::mem::take(&mut sched.threads);
@@ -1911,6 +2048,7 @@ impl Executor {
         let mut sched = lock(&self.sched);
         sched.idle.clear();
         sched.spare.clear();
+        sched.sleeper = None;
         self.procs.store(0, Ordering::SeqCst);
         self.generation.fetch_add(1, Ordering::SeqCst);
         self.orphaned.store(false, Ordering::SeqCst);

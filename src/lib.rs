@@ -16,6 +16,7 @@ mod macros;
 pub mod chan;
 pub mod select;
 pub mod sync;
+pub mod time;
 
 #[cfg(all(test, gopark_loom))]
 mod models;

@@ -262,6 +262,30 @@ where
     JoinHandle { task: Some(unsafe { executor.spawn(future, site) }), joined: false }
 }
 
+/// The runtime that is current now, for a goroutine that starts later.
+#[derive(Clone, Copy)]
+pub(crate) struct Later {
+    executor: &'static Executor,
+    generation: usize,
+}
+
+impl Later {
+    pub(crate) fn here() -> Self {
+        let executor = current();
+        Self { executor, generation: executor.generation() }
+    }
+
+    /// Starts the goroutine. If the runtime is gone, the future is dropped.
+    pub(crate) fn go<F>(self, future: F, site: &'static Location<'static>)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        if self.executor.generation() == self.generation {
+            drop(spawn_on(self.executor, future, site));
+        }
+    }
+}
+
 #[track_caller]
 fn assert_not_in_goroutine() {
     assert!(

@@ -28,6 +28,8 @@ const UP_FRONT: usize = 4096;
 pub(super) struct Core<T> {
     pub(super) lock: Lock,
     capacity: usize,
+    /// Its values come from a [`Source`].
+    timed: bool,
     senders: AtomicUsize,
     receivers: AtomicUsize,
     half_gone: AtomicBool,
@@ -48,8 +50,27 @@ pub(super) struct State<T> {
     rare: Option<Box<Rare<T>>>,
 }
 
+/// Where the values of a timer's channel come from. Nobody sends them: whether there is one is decided when somebody looks,
+/// under the channel's lock. So a value that nobody wants any more can still be taken back.
+pub(crate) trait Source<T>: Send {
+    /// Whether there is a value now.
+    fn is_ready(&mut self) -> bool;
+
+    /// The value that there is now.
+    fn take(&mut self) -> Option<T>;
+
+    /// Somebody waits: sees to it that [`Core::serve`] is called once there is a value.
+    fn arm(&mut self);
+
+    /// A value that was taken comes back, for nobody had it.
+    fn give_back(&mut self, value: T);
+}
+
 /// What few channels ever need.
 struct Rare<T> {
+    source: Option<Box<dyn Source<T>>>,
+    /// Values of the source that were handed out up to this number are void.
+    void: usize,
     /// Values whose receivers were dropped after the hand-over, by their number. They are older than the buffer's.
     returned: Vec<(usize, T)>,
     /// Streams to wake when there is something to take, longest watching first. Some may be gone: a stream cannot tell
@@ -63,6 +84,8 @@ pub(super) enum Took<T> {
     Value(T, Wake),
     Closed,
     Empty,
+    /// As `Empty`, of a channel with a source: whoever waits must see to it that it is armed.
+    Later,
 }
 
 /// What became of a send.
@@ -78,11 +101,12 @@ unsafe impl<T: Send> Send for Core<T> {}
 unsafe impl<T: Send> Sync for Core<T> {}
 
 impl<T> Core<T> {
-    pub(super) fn new(capacity: usize) -> Self {
+    pub(super) fn new(capacity: usize, timed: bool) -> Self {
         let up_front = if capacity.saturating_mul(size_of::<T>().max(1)) <= UP_FRONT { capacity } else { 0 };
         Self {
             lock: Lock::new(),
             capacity,
+            timed,
             senders: AtomicUsize::new(1),
             receivers: AtomicUsize::new(1),
             half_gone: AtomicBool::new(false),
@@ -123,6 +147,7 @@ impl<T> Core<T> {
     /// May be wrong at once: whether a receive would find something.
     pub(super) fn seems_ready_to_recv(&self) -> bool {
         prim::MODELLED
+            || self.timed
             || self.len.load(Ordering::Relaxed) != 0
             || self.closed.load(Ordering::Relaxed)
             || !self.sendq.seems_empty()
@@ -161,6 +186,12 @@ impl<T> Core<T> {
                 if let Some(value) = rare.pop_returned() {
                     self.add_len(-1);
                     return Took::Value(value, self.refill(st, own));
+                }
+                if let Some(source) = &mut rare.source {
+                    let Some(value) = source.take() else { return Took::Later };
+                    // There may be another one later, for those who wait.
+                    self.arm_source(st);
+                    return Took::Value(value, Wake::NONE);
                 }
             }
             let closed = self.closed.load(Ordering::Relaxed);
@@ -265,6 +296,10 @@ impl<T> Core<T> {
         // SAFETY: the lock is held, for this block and the claim in it.
         unsafe {
             self.with(|st| {
+                let is_void = |rare: &Rare<T>| rare.source.is_some() && (number.wrapping_sub(rare.void) as isize) <= 0;
+                if st.rare.as_deref().is_some_and(is_void) {
+                    return (Some(value), Wake::NONE, Watchers::NONE);
+                }
                 if let Some(receiver) = self.recvq.claim(ptr::null()) {
                     Waiter::give(receiver.as_ptr(), value, number);
                     return (None, Waiter::complete(receiver.as_ptr(), state::DONE), Watchers::NONE);
@@ -272,8 +307,13 @@ impl<T> Core<T> {
                 if self.receivers.load(Ordering::Relaxed) == 0 {
                     return (Some(value), Wake::NONE, Watchers::NONE);
                 }
-                st.rare().insert_returned(value, number);
-                self.add_len(1);
+                match &mut st.rare().source {
+                    Some(source) => source.give_back(value),
+                    None => {
+                        st.rare().insert_returned(value, number);
+                        self.add_len(1);
+                    }
+                }
                 (None, Wake::NONE, st.watchers())
             })
         }
@@ -375,7 +415,81 @@ impl<T> Core<T> {
                 }
                 watchers.push_back(waker);
                 let crowded = watchers.len() > self.receivers.load(Ordering::Relaxed);
-                (None, if crowded { watchers.pop_front() } else { None })
+                let crowded_out = if crowded { watchers.pop_front() } else { None };
+                self.arm_source(st);
+                (None, crowded_out)
+            })
+        }
+    }
+
+    /// A receive was queued: the source, if there is one, must know.
+    ///
+    /// # Safety
+    ///
+    /// The lock is held.
+    #[inline(always)]
+    pub(super) unsafe fn arm(&self) {
+        if self.timed {
+            // SAFETY: the lock is held.
+            unsafe { self.with(|st| self.arm_source(st)) }
+        }
+    }
+
+    /// Tells the source, if there is one, that somebody waits, if somebody does. Under the lock, as `st` says.
+    fn arm_source(&self, st: &mut State<T>) {
+        let Some(rare) = &mut st.rare else { return };
+        let waits = !self.recvq.seems_empty() || rare.watchers.is_some();
+        if let Some(source) = rare.source.as_mut().filter(|_| waits) {
+            source.arm();
+        }
+    }
+
+    /// Gives the channel its source, before anybody uses it.
+    pub(super) fn set_source(&self, source: Box<dyn Source<T>>) {
+        let _held = self.lock.guard();
+        // SAFETY: the lock is held.
+        unsafe { self.with(|st| st.rare().source = Some(source)) }
+    }
+
+    /// There may be a value now: hands it to the receive that has waited longest, or tells the streams. To be called
+    /// outside of every lock.
+    pub(super) fn serve(&self) {
+        let (wake, watchers) = {
+            let _held = self.lock.guard();
+            // SAFETY: the lock is held, for this block and the claim in it.
+            unsafe {
+                self.with(|st| {
+                    let Some(source) = st.rare.as_mut().and_then(|rare| rare.source.as_mut()) else {
+                        return (Wake::NONE, Watchers::NONE);
+                    };
+                    if !source.is_ready() {
+                        // It was put off.
+                        self.arm_source(st);
+                        return (Wake::NONE, Watchers::NONE);
+                    }
+                    let Some(receiver) = self.recvq.claim(ptr::null()) else { return (Wake::NONE, st.watchers()) };
+                    st.handed = st.handed.wrapping_add(1);
+                    Waiter::give(receiver.as_ptr(), source.take().expect("ready a moment ago"), st.handed);
+                    self.arm_source(st);
+                    (Waiter::complete(receiver.as_ptr(), state::DONE), Watchers::NONE)
+                })
+            }
+        };
+        wake.wake();
+        watchers.wake();
+    }
+
+    /// Runs `f` on what the source consists of, that is: under the lock. A value that was handed to a receive which has
+    /// not returned it yet is void if it comes back. `f` moves pointers, no more.
+    pub(super) fn change_source<R>(&self, f: impl FnOnce() -> R) -> R {
+        let _held = self.lock.guard();
+        // SAFETY: the lock is held.
+        unsafe {
+            self.with(|st| {
+                st.rare().void = st.handed;
+                let result = f();
+                self.arm_source(st);
+                result
             })
         }
     }
@@ -406,8 +520,8 @@ impl<T> Core<T> {
             // SAFETY: the lock is held.
             unsafe {
                 self.with(|st| {
-                    let returned = st.rare.as_mut().map(|rare| std::mem::take(&mut rare.returned));
-                    (std::mem::take(&mut st.buffer), returned)
+                    let rare = st.rare.as_mut().map(|rare| (std::mem::take(&mut rare.returned), rare.source.take()));
+                    (std::mem::take(&mut st.buffer), rare)
                 })
             }
         };
@@ -431,7 +545,8 @@ impl<T> State<T> {
     }
 
     fn rare(&mut self) -> &mut Rare<T> {
-        self.rare.get_or_insert_with(|| Box::new(Rare { returned: Vec::new(), watchers: None }))
+        let rare = || Box::new(Rare { source: None, void: 0, returned: Vec::new(), watchers: None });
+        self.rare.get_or_insert_with(rare)
     }
 }
 
@@ -468,7 +583,16 @@ impl<T> Handle<T> {
 
     /// Two handles, one a side.
     pub(super) fn pair(capacity: usize) -> (Self, Self) {
-        let core = Some(NonNull::from(Box::leak(Box::new(Core::new(capacity)))));
+        Self::pair_of(Core::new(capacity, false))
+    }
+
+    /// Two handles of a channel that is to have a source.
+    pub(super) fn timed_pair() -> (Self, Self) {
+        Self::pair_of(Core::new(0, true))
+    }
+
+    fn pair_of(core: Core<T>) -> (Self, Self) {
+        let core = Some(NonNull::from(Box::leak(Box::new(core))));
         (Self { core }, Self { core })
     }
 

@@ -56,6 +56,7 @@ use std::task::{Context, Poll, ready};
 use futures_lite::Stream;
 use futures_lite::future::block_on;
 
+pub(crate) use self::core::Source;
 use self::core::{Core, Handle, Put, Side, Took};
 pub use error::{SendError, TryRecvError, TrySendError};
 pub use op::{Receiving, Sending};
@@ -95,6 +96,18 @@ pub fn unbuffered<T>() -> (Sender<T>, Receiver<T>) {
 pub fn bounded<T>(cap: usize) -> (Sender<T>, Receiver<T>) {
     let (tx, rx) = Handle::pair(cap);
     (Sender { handle: tx }, Receiver { handle: rx })
+}
+
+/// A channel whose values come from a source, which gets a sender to call [`Sender::serve`] on. Unbuffered, as it looks.
+/// The channel keeps the source, and the source may keep the sender: the circle ends with the last receiver.
+pub(crate) fn timed<T>(source: impl FnOnce(Sender<T>) -> Box<dyn Source<T>>) -> Receiver<T> {
+    let (tx, rx) = Handle::timed_pair();
+    let rx = Receiver { handle: rx };
+    let source = source(Sender { handle: tx });
+    if let Some(core) = rx.handle.core() {
+        core.set_source(source);
+    }
+    rx
 }
 
 /// The sending end of a channel. Go: `chan<- T`.
@@ -236,7 +249,21 @@ impl<T> Sender<T> {
     }
 }
 
+impl<T> Sender<T> {
+    /// The source may have a value now.
+    pub(crate) fn serve(&self) {
+        if let Some(core) = self.handle.core() {
+            core.serve();
+        }
+    }
+}
+
 impl<T> Receiver<T> {
+    /// Runs `f`, which changes the channel's source, under the channel's lock. What came from the source before is void.
+    pub(crate) fn change_source<R>(&self, f: impl FnOnce() -> R) -> R {
+        self.handle.core().expect("a channel with a source").change_source(f)
+    }
+
     /// A receiver of no channel, as Go's nil channel: a receive waits for ever, [`try_recv`](Self::try_recv) finds
     /// nothing. In a `select!` it switches a case off.
     ///
@@ -305,7 +332,7 @@ impl<T> Receiver<T> {
                 Ok(value)
             }
             Took::Closed => Err(TryRecvError::Closed),
-            Took::Empty => Err(TryRecvError::Empty),
+            Took::Empty | Took::Later => Err(TryRecvError::Empty),
         }
     }
 
@@ -486,7 +513,7 @@ impl<T> Stream for Receiver<T> {
                 // SAFETY: the lock is held until below.
                 let (took, (unused, crowded_out)) = unsafe {
                     match core.take(std::ptr::null()) {
-                        Took::Empty => (Took::Empty, core.watch(waker)),
+                        Took::Empty | Took::Later => (Took::Empty, core.watch(waker)),
                         took => (took, (Some(waker), None)),
                     }
                 };
@@ -502,7 +529,7 @@ impl<T> Stream for Receiver<T> {
                         Poll::Ready(Some(value))
                     }
                     Took::Closed => Poll::Ready(None),
-                    Took::Empty => Poll::Pending,
+                    Took::Empty | Took::Later => Poll::Pending,
                 }
             }
             Ok(value) => Poll::Ready(Some(value)),

@@ -147,26 +147,32 @@ impl<T> Receiving<'_, T> {
                     coop::park_at(site, Reason::ChanReceive);
                     Poll::Pending
                 }
-                Took::Empty => {
+                Took::Empty | Took::Later => {
                     core.lock.unlock();
-                    self.park_foreign(core, cx.waker().clone())
+                    self.park_slowly(core, cx.waker(), site)
                 }
             }
         }
     }
 
-    /// Parks with a waker whose clone may run anybody's code, and was made outside the lock.
+    /// Parks with a waker whose clone may run anybody's code, and is made outside the lock; or on a timer's channel.
     #[cold]
     #[inline(never)]
-    fn park_foreign(&self, core: &Core<T>, waker: Waker) -> Poll<Option<T>> {
+    fn park_slowly(&self, core: &Core<T>, waker: &Waker, site: &'static Location<'static>) -> Poll<Option<T>> {
+        let own = coop::trusts(waker);
+        let waker = waker.clone();
         let waiter = self.waiter.get();
         core.lock.lock();
         // SAFETY: as in `first_poll`. The clone may have polled nobody: `self` is borrowed by its one poll.
         unsafe {
             let found = core.take(ptr::null());
-            if let Took::Empty = found {
+            if let Took::Empty | Took::Later = found {
                 let _ = core.enqueue(waiter, By::Lone(waker), false);
+                core.arm();
                 core.lock.unlock();
+                if own {
+                    coop::park_at(site, Reason::ChanReceive);
+                }
                 return Poll::Pending;
             }
             core.lock.unlock();
@@ -176,7 +182,7 @@ impl<T> Receiving<'_, T> {
                     wake.wake();
                     Poll::Ready(Some(value))
                 }
-                Took::Closed | Took::Empty => Poll::Ready(None),
+                Took::Closed | Took::Empty | Took::Later => Poll::Ready(None),
             }
         }
     }
@@ -518,7 +524,13 @@ macro_rules! case {
             unsafe fn enqueue(&self, token: NonNull<Token>) -> Woken {
                 let core = self.core.expect("a nil channel has no raw case");
                 // SAFETY: passed on to the caller; I5 by `Selecting`'s drop and this operation's own.
-                unsafe { Woken::watchers(core.enqueue(self.waiter.get(), By::Select(token), $sends)) }
+                unsafe {
+                    let watchers = core.enqueue(self.waiter.get(), By::Select(token), $sends);
+                    if !$sends {
+                        core.arm();
+                    }
+                    Woken::watchers(watchers)
+                }
             }
 
             unsafe fn tell_again(&self, own: &Waker) -> Woken {
@@ -603,7 +615,7 @@ impl<T> Receiving<'_, T> {
             let (value, wake) = match core.take(own) {
                 Took::Value(value, wake) => (Some(value), wake),
                 Took::Closed => (None, Wake::NONE),
-                Took::Empty => return None,
+                Took::Empty | Took::Later => return None,
             };
             core.dequeue(waiter, false);
             match value {

@@ -19,6 +19,7 @@ mod select;
 mod semaphore;
 mod singleflight;
 mod sync_fuzz;
+mod time;
 #[allow(dead_code)]
 mod util;
 mod waitgroup;

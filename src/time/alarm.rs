@@ -1,0 +1,69 @@
+//! Floor 3: where a node goes, and a node on the heap for those who have no place of their own for one.
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::Arc;
+
+use super::clock::Time;
+use super::driver;
+pub(crate) use super::shard::Fire;
+use super::shard::{Action, Node};
+use crate::executor::Executor;
+
+/// Queues a node at this thread's processor, or at the driver, which looks after those who are on none.
+///
+/// # Safety
+///
+/// As [`Shard::insert`](super::shard::Shard::insert).
+#[inline]
+pub(crate) unsafe fn register(node: &Node, due: Time, action: Action) {
+    let action = Executor::with_timers(|shard| match shard {
+        // SAFETY: passed on to the caller.
+        Some(shard) => unsafe { shard.insert(node, due, action) },
+        None => Err(action),
+    });
+    if let Err(action) = action {
+        // SAFETY: as above.
+        unsafe { driver::insert(node, due, action) };
+    }
+}
+
+/// Something that will be done at a time, unless it is cancelled. Dropping it cancels it.
+#[allow(dead_code)] // as yet only tests have one
+pub(crate) struct Alarm {
+    node: Pin<Box<Node>>,
+}
+
+/// Arranges for `fire` to be called when `due` has come, never before, outside of every lock, on whichever thread runs due
+/// timers. It must be short. If `due` is [`Time::NEVER`] nothing will happen.
+///
+/// The alarm keeps `fire` until it is called or cancelled. An alarm that is kept in what its `fire` keeps is a circle.
+#[allow(dead_code)]
+pub(crate) fn alarm(due: Time, fire: Arc<dyn Fire>) -> Alarm {
+    let alarm = Alarm { node: Box::pin(Node::new(due)) };
+    if due != Time::NEVER {
+        // SAFETY: the node is boxed, queued once, here, and cancelled in drop (T3).
+        unsafe { register(&alarm.node, due, Action::Fire(fire)) };
+    }
+    alarm
+}
+
+impl Alarm {
+    /// True if `fire` will never be called because of this. False if it is being called, was, or was cancelled before.
+    #[allow(dead_code)]
+    pub(crate) fn cancel(&self) -> bool {
+        self.node.cancel().is_some()
+    }
+}
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        self.cancel();
+    }
+}
+
+impl fmt::Debug for Alarm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Alarm").field("pending", &self.node.is_queued()).finish_non_exhaustive()
+    }
+}

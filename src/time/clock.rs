@@ -1,0 +1,95 @@
+//! Floor 0: the one place that reads the clock for timers.
+//!
+//! Inside, time is a number of nanoseconds since the process first asked. What lies beyond its end (584 years) is never.
+
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+/// A moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Time(u64);
+
+fn start() -> Instant {
+    static START: OnceLock<Instant> = OnceLock::new();
+    *START.get_or_init(Instant::now)
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+impl Time {
+    /// Before everything that can be asked for.
+    pub(crate) const PAST: Self = Self(0);
+    /// After everything.
+    pub(crate) const NEVER: Self = Self(u64::MAX);
+
+    pub(crate) fn now() -> Self {
+        Self::at(Instant::now())
+    }
+
+    pub(crate) fn at(instant: Instant) -> Self {
+        Self(nanos(instant.saturating_duration_since(start())))
+    }
+
+    pub(crate) const fn from_nanos(nanos: u64) -> Self {
+        Self(nanos)
+    }
+
+    pub(crate) const fn as_nanos(self) -> u64 {
+        self.0
+    }
+
+    /// The moment that is `wait` later; too late is never.
+    pub(crate) fn after(self, wait: Duration) -> Self {
+        Self(self.0.saturating_add(nanos(wait)))
+    }
+
+    pub(crate) fn before(self, wait: Duration) -> Self {
+        Self(self.0.saturating_sub(nanos(wait)))
+    }
+
+    /// How long from `earlier` to here; nothing if it is later.
+    pub(crate) fn since(self, earlier: Self) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+
+    /// The tick after `self` of a clock that ticks every `period` and is first looked at `now`: those in between are gone.
+    pub(crate) fn next_tick(self, period: Duration, now: Self) -> Self {
+        let (period, late) = (nanos(period), now.0.saturating_sub(self.0));
+        Self(period.checked_mul(1 + late / period).and_then(|step| self.0.checked_add(step)).unwrap_or(u64::MAX))
+    }
+
+    /// For users. `None` is never.
+    pub(crate) fn instant(self) -> Option<Instant> {
+        if self == Self::NEVER { None } else { start().checked_add(Duration::from_nanos(self.0)) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_too_long_is_never() {
+        assert_eq!(Time::now().after(Duration::MAX), Time::NEVER);
+        assert_eq!(Time::from_nanos(u64::MAX - 1).after(Duration::from_nanos(5)), Time::NEVER);
+        assert_eq!(Time::NEVER.instant(), None);
+        assert_eq!(Time::from_nanos(7).next_tick(Duration::MAX, Time::from_nanos(9)), Time::NEVER);
+    }
+
+    #[test]
+    fn an_instant_comes_back_as_it_went_in() {
+        let instant = Instant::now() + Duration::from_secs(3);
+        assert_eq!(Time::at(instant).instant(), Some(instant));
+    }
+
+    #[test]
+    fn a_late_tick_is_followed_by_the_next_of_the_grid_tm07() {
+        let (due, period) = (Time::from_nanos(20), Duration::from_nanos(20));
+        assert_eq!(due.next_tick(period, Time::from_nanos(20)), Time::from_nanos(40));
+        assert_eq!(due.next_tick(period, Time::from_nanos(39)), Time::from_nanos(40));
+        assert_eq!(due.next_tick(period, Time::from_nanos(40)), Time::from_nanos(60));
+        assert_eq!(due.next_tick(period, Time::from_nanos(110)), Time::from_nanos(120));
+    }
+}

@@ -1,0 +1,85 @@
+//! Floor 1: the thread that looks after timers of whoever is on no processor.
+//!
+//! It starts with the first of them, and sleeps while nothing is due.
+
+use std::sync::{LazyLock, OnceLock};
+use std::thread::{self, Thread};
+
+use super::clock::Time;
+use super::shard::{Action, Node, Shard, Watch};
+
+struct Driver {
+    shard: Shard,
+    watch: Watch,
+    thread: OnceLock<Thread>,
+}
+
+static DRIVER: LazyLock<Driver> =
+    LazyLock::new(|| Driver { shard: Shard::new(), watch: Watch::new(), thread: OnceLock::new() });
+
+impl Driver {
+    fn thread(&'static self) -> &'static Thread {
+        self.thread.get_or_init(|| {
+            let thread = thread::Builder::new().name("gopark-timers".into()).spawn(|| self.run());
+            thread.expect("gopark: cannot start a thread").thread().clone()
+        })
+    }
+
+    fn run(&self) {
+        loop {
+            let now = Time::now();
+            if self.shard.next_due() <= now {
+                self.shard.fire(now, usize::MAX);
+            }
+            if let Some(until) = self.watch.fall_asleep(&self.shard) {
+                sleep_until(until);
+                self.watch.awake();
+            }
+        }
+    }
+}
+
+/// Parks the thread until then, or until it is unparked.
+pub(crate) fn sleep_until(until: Time) {
+    if until == Time::NEVER {
+        thread::park();
+    } else {
+        let wait = until.since(Time::now());
+        if !wait.is_zero() {
+            thread::park_timeout(wait);
+        }
+    }
+}
+
+/// Queues a node that no processor looks after.
+///
+/// # Safety
+///
+/// As [`Shard::insert`].
+pub(crate) unsafe fn insert(node: &Node, due: Time, action: Action) {
+    let driver = &*DRIVER;
+    let thread = driver.thread();
+    // SAFETY: passed on to the caller.
+    let inserted = unsafe { driver.shard.insert(node, due, action) };
+    assert!(inserted.is_ok(), "this shard is never closed");
+    if driver.watch.wants_wake(due) {
+        thread.unpark();
+    }
+}
+
+/// Takes over what waits at a processor that nobody will look after any more.
+pub(crate) fn adopt(shard: &Shard) {
+    if shard.close_if_empty() {
+        // The thread need not start.
+        return;
+    }
+    let driver = &*DRIVER;
+    shard.close_into(&driver.shard);
+    driver.thread().unpark();
+}
+
+/// How many nodes wait here.
+#[cfg(all(test, not(gopark_loom)))]
+pub(crate) fn len() -> usize {
+    DRIVER.shard.len()
+}

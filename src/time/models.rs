@@ -1,0 +1,99 @@
+//! Loom's models of the timers: an earlier one against falling asleep, a cancel against the firing.
+
+use std::sync::Arc;
+
+use loom::thread;
+
+use super::clock::Time;
+use super::shard::{Action, Fire, Node, Shard, Watch};
+use crate::prim::atomic::{AtomicUsize, Ordering};
+
+fn explore(model: impl Fn() + Send + Sync + 'static) {
+    let mut builder = loom::model::Builder::new();
+    builder.preemption_bound = Some(3);
+    builder.max_branches = 20_000;
+    builder.check(model);
+}
+
+struct Count(Arc<AtomicUsize>);
+
+impl Fire for Count {
+    fn fire(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// A node in a box that counts.
+fn node() -> (Arc<Node>, Arc<AtomicUsize>) {
+    (Arc::new(Node::new(Time::PAST)), Arc::new(AtomicUsize::new(0)))
+}
+
+fn queue(shard: &Shard, node: &Node, due: u64, count: &Arc<AtomicUsize>) {
+    let action = Action::Fire(Arc::new(Count(count.clone())));
+    // SAFETY: the models' nodes are in an `Arc`, queued by one thread at a time, and cancelled or fired before they go.
+    assert!(unsafe { shard.insert(node, Time::from_nanos(due), action) }.is_ok());
+}
+
+#[test]
+fn an_earlier_timer_is_seen_before_the_sleep_or_wakes_the_sleeper_tm11() {
+    explore(|| {
+        let (shard, watch) = (Arc::new(Shard::new()), Arc::new(Watch::new()));
+        let ((late, _), (early, count)) = (node(), node());
+        queue(&shard, &late, 1_000_000, &count);
+        let inserter = {
+            let (shard, watch, early) = (shard.clone(), watch.clone(), early.clone());
+            thread::spawn(move || {
+                queue(&shard, &early, 1000, &count);
+                watch.wants_wake(Time::from_nanos(1000))
+            })
+        };
+        let until = loop {
+            if let Some(until) = watch.fall_asleep(&shard) {
+                break until;
+            }
+        };
+        let woken = inserter.join().unwrap();
+        assert!(woken || until <= Time::from_nanos(1000), "it sleeps too long, and nobody wakes it");
+        drop((early.cancel(), late.cancel()));
+        assert_eq!(shard.next_due(), Time::NEVER);
+    });
+}
+
+#[test]
+fn a_node_is_fired_or_cancelled_ca14() {
+    explore(|| {
+        let shard = Arc::new(Shard::new());
+        let (node, count) = node();
+        queue(&shard, &node, 5, &count);
+        let firing = {
+            let shard = shard.clone();
+            thread::spawn(move || shard.fire(Time::from_nanos(5), usize::MAX))
+        };
+        let cancelled = node.cancel().is_some();
+        // The owner is through with it: it may go, or be used again, while the other thread is not done yet.
+        queue(&shard, &node, 9, &count);
+        assert!(node.cancel().is_some());
+        drop(node);
+        let fired = firing.join().unwrap();
+        assert_eq!(fired, usize::from(!cancelled));
+        assert_eq!(count.load(Ordering::Relaxed), fired);
+        assert_eq!(shard.len(), 0);
+    });
+}
+
+#[test]
+fn a_node_that_moves_is_cancelled_where_it_is() {
+    explore(|| {
+        let (shard, other) = (Arc::new(Shard::new()), Arc::new(Shard::new()));
+        let (node, count) = node();
+        queue(&shard, &node, 5, &count);
+        let moving = {
+            let (shard, other) = (shard.clone(), other.clone());
+            thread::spawn(move || shard.close_into(&other))
+        };
+        assert!(node.cancel().is_some());
+        drop(node);
+        moving.join().unwrap();
+        assert_eq!((shard.len(), other.len(), count.load(Ordering::Relaxed)), (0, 0, 0));
+    });
+}

@@ -1,0 +1,369 @@
+//! Floor 1: a wheel with a lock, and the nodes that stand in it.
+//!
+//! There is one shard a processor and one for everybody else. A [`Node`] lives, pinned, inside what waits for it; it
+//! carries what is to be done when its time comes.
+//!
+//! Invariants, named by the `SAFETY` comments of `time`:
+//!
+//! - **T1** Links, action and home of a queued node are touched only under the lock of its home. A node changes its home
+//!   under the locks of both.
+//! - **T2** Whoever takes a node out because it is due takes its action and stores `FIRED` last: after that store the
+//!   owner may free the node, or queue it again.
+//! - **T3** A node is taken out before its memory goes, by [`Node::cancel`] in its owner's drop. An owner that is leaked
+//!   keeps its memory for ever.
+
+use std::marker::PhantomPinned;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::ptr;
+use std::sync::Arc;
+use std::task::Waker;
+
+use super::clock::Time;
+use super::wheel::{Links, Wheel};
+use crate::prim::atomic::{AtomicPtr, AtomicU8, AtomicU64, Ordering};
+use crate::prim::{self, Lock, UnsafeCell};
+
+/// Nodes that are taken out under one hold of the lock.
+const BATCH: usize = 32;
+
+/// Something to be done at a time, on whichever thread is at hand, outside of every lock. It must be short.
+pub(crate) trait Fire: Send + Sync {
+    fn fire(self: Arc<Self>);
+}
+
+/// What to do when the time has come.
+pub(crate) enum Action {
+    Wake(Waker),
+    Fire(Arc<dyn Fire>),
+}
+
+impl Action {
+    /// Does it. Its panic has been printed by the hook, and is nobody's here.
+    fn run(self) {
+        let acted = catch_unwind(AssertUnwindSafe(|| match self {
+            Self::Wake(waker) => waker.wake(),
+            Self::Fire(fire) => fire.fire(),
+        }));
+        if let Err(payload) = acted {
+            // A payload whose own destructor panics is not worth a thread.
+            std::mem::forget(payload);
+        }
+    }
+}
+
+/// The states of a [`Node`].
+///
+/// | state | meaning | left by |
+/// |---|---|---|
+/// | `IDLE` | in no wheel, has no action | owner: `QUEUED`, under the lock |
+/// | `QUEUED` | in the wheel of its home | who fires it, under the lock: `FIRED` (Release); a cancel, under the lock: `IDLE` |
+/// | `FIRED` | its time came, its action was taken | owner: `QUEUED`, under the lock |
+mod state {
+    pub(super) const IDLE: u8 = 0;
+    pub(super) const QUEUED: u8 = 1;
+    pub(super) const FIRED: u8 = 2;
+}
+
+/// Something that waits for its time.
+#[repr(C)] // the links come first: a wheel gives back pointers to them
+pub(crate) struct Node {
+    links: Links,
+    action: UnsafeCell<Option<Action>>,
+    home: AtomicPtr<Shard>,
+    state: AtomicU8,
+    _pin: PhantomPinned,
+}
+
+// SAFETY: links and action are touched by the owner before the node is queued, and then under a lock (T1).
+unsafe impl Send for Node {}
+// SAFETY: as above.
+unsafe impl Sync for Node {}
+
+impl Node {
+    pub(crate) fn new(due: Time) -> Self {
+        Self {
+            links: Links::new(due),
+            action: UnsafeCell::new(None),
+            home: AtomicPtr::new(ptr::null_mut()),
+            state: AtomicU8::new(state::IDLE),
+            _pin: PhantomPinned,
+        }
+    }
+
+    /// When it is due.
+    ///
+    /// Set by `new` and `Shard::insert`; the owner, who calls the latter, may ask at any time.
+    pub(crate) fn due(&self) -> Time {
+        self.links.due.get()
+    }
+
+    pub(crate) fn is_queued(&self) -> bool {
+        self.state.load(Ordering::Relaxed) == state::QUEUED
+    }
+
+    /// True once its time came and its action was taken, until it is queued again.
+    pub(crate) fn is_fired(&self) -> bool {
+        // Acquire: pairs with the Release store in `Shard::take_due`; the node is the owner's again.
+        self.state.load(Ordering::Acquire) == state::FIRED
+    }
+
+    /// Runs `f` under the lock of the node's home, if it is queued.
+    fn with_home<R>(&self, f: impl FnOnce(&Shard) -> R) -> Option<R> {
+        // Acquire: as in `is_fired`.
+        while self.state.load(Ordering::Acquire) == state::QUEUED {
+            let home = self.home.load(Ordering::Acquire);
+            // SAFETY: a node that was queued has a home, and shards are never freed.
+            let home = unsafe { &*home };
+            let _held = home.lock.guard();
+            if self.state.load(Ordering::Relaxed) != state::QUEUED {
+                return None;
+            }
+            if ptr::eq(self.home.load(Ordering::Relaxed), home) {
+                return Some(f(home));
+            }
+            // It has moved meanwhile.
+        }
+        None
+    }
+
+    /// Takes the node out. Returns its action, to be dropped outside of every lock; `None` if it is not queued, because
+    /// it never was, was cancelled, or its time has come: then its action is being done, or has been.
+    pub(crate) fn cancel(&self) -> Option<Action> {
+        self.with_home(|home| {
+            // SAFETY: the lock is held, and the node is in this wheel (T1).
+            unsafe {
+                home.wheel.with_mut(|wheel| {
+                    (*wheel).remove(&raw const self.links);
+                    if (*wheel).len() == 0 {
+                        home.next_due.store(Time::NEVER.as_nanos(), Ordering::Relaxed);
+                    }
+                });
+                let action = self.action.with_mut(|action| (*action).take());
+                self.state.store(state::IDLE, Ordering::Release);
+                action
+            }
+        })
+        .flatten()
+    }
+
+    /// Sees to it that `waker` is woken, if the node is queued. Returns what is to be dropped.
+    pub(crate) fn set_waker(&self, waker: &Waker) -> Option<Action> {
+        let own = |action: &Option<Action>| matches!(action, Some(Action::Wake(own)) if own.will_wake(waker));
+        // SAFETY: `with_home` holds the lock (T1).
+        if self.with_home(|_| self.action.with_mut(|action| own(unsafe { &*action }))) != Some(false) {
+            return None;
+        }
+        // A clone may run anybody's code: outside the lock.
+        let mut fresh = Some(Action::Wake(waker.clone()));
+        // SAFETY: as above.
+        let old =
+            self.with_home(|_| self.action.with_mut(|action| unsafe { std::mem::replace(&mut *action, fresh.take()) }));
+        old.flatten().or(fresh)
+    }
+}
+
+/// A wheel and its lock.
+///
+/// `next_due` is written under the lock: no node is due before it. Whoever looks at it without the lock may see an older
+/// value; who answers for the shard says how that is made good.
+pub(crate) struct Shard {
+    next_due: AtomicU64,
+    lock: Lock,
+    wheel: UnsafeCell<Wheel>,
+    /// Nothing comes in any more. Under the lock.
+    closed: std::cell::Cell<bool>,
+}
+
+// SAFETY: everything that is not atomic is under the lock.
+unsafe impl Sync for Shard {}
+// SAFETY: as above.
+unsafe impl Send for Shard {}
+
+impl Shard {
+    pub(crate) fn new() -> Self {
+        Self {
+            next_due: AtomicU64::new(Time::NEVER.as_nanos()),
+            lock: Lock::new(),
+            wheel: UnsafeCell::new(Wheel::new()),
+            closed: std::cell::Cell::new(false),
+        }
+    }
+
+    /// Nothing is due before this, as far as this thread knows.
+    #[inline(always)]
+    pub(crate) fn next_due(&self) -> Time {
+        Time::from_nanos(self.next_due.load(Ordering::Relaxed))
+    }
+
+    /// How many nodes wait.
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        let _held = self.lock.guard();
+        // SAFETY: the lock is held.
+        self.wheel.with_mut(|wheel| unsafe { (*wheel).len() })
+    }
+
+    /// Queues a node, to do `action` when it is due. Gives the action back if the shard is closed.
+    ///
+    /// # Safety
+    ///
+    /// The node is pinned, obeys T3, and is not queued; nobody else queues it.
+    #[inline]
+    pub(crate) unsafe fn insert(&self, node: &Node, due: Time, action: Action) -> Result<(), Action> {
+        let _held = self.lock.guard();
+        if self.closed.get() {
+            return Err(action);
+        }
+        // SAFETY: a node that is not queued is the owner's alone; the lock is held.
+        unsafe {
+            node.links.due.set(due);
+            node.action.with_mut(|slot| *slot = Some(action));
+            node.home.store(ptr::from_ref(self).cast_mut(), Ordering::Relaxed);
+            self.wheel.with_mut(|wheel| (*wheel).insert(&raw const node.links));
+        }
+        // Release: `cancel` of another thread goes by this word to the home.
+        node.state.store(state::QUEUED, Ordering::Release);
+        if due < self.next_due() {
+            self.next_due.store(due.as_nanos(), Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Does what is due, in the order of time, but no more than `most`. Returns how many it was.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn fire(&self, now: Time, most: usize) -> usize {
+        let mut fired = 0;
+        loop {
+            let mut batch = [const { None }; BATCH];
+            let room = BATCH.min(most - fired);
+            let count = self.take_due(now, &mut batch[..room]);
+            batch.into_iter().flatten().for_each(Action::run);
+            fired += count;
+            if count < BATCH || fired == most {
+                return fired;
+            }
+        }
+    }
+
+    fn take_due(&self, now: Time, batch: &mut [Option<Action>]) -> usize {
+        let _held = self.lock.guard();
+        // SAFETY: the lock is held. A node that comes out of the wheel is this thread's until `FIRED` is stored (T2).
+        unsafe {
+            self.wheel.with_mut(|wheel| {
+                (*wheel).advance(now);
+                let mut count = 0;
+                while count < batch.len() {
+                    let Some(links) = (*wheel).pop(now) else { break };
+                    let node = links.cast::<Node>();
+                    batch[count] = (*node).action.with_mut(|action| (*action).take());
+                    (*node).state.store(state::FIRED, Ordering::Release);
+                    count += 1;
+                }
+                self.next_due.store((*wheel).next_due().as_nanos(), Ordering::Relaxed);
+                count
+            })
+        }
+    }
+
+    /// Lets nodes in again.
+    pub(crate) fn open(&self) {
+        let _held = self.lock.guard();
+        self.closed.set(false);
+    }
+
+    /// Lets nothing in any more. False if something is there.
+    pub(crate) fn close_if_empty(&self) -> bool {
+        let _held = self.lock.guard();
+        self.closed.set(true);
+        // SAFETY: the lock is held.
+        self.wheel.with_mut(|wheel| unsafe { (*wheel).len() == 0 })
+    }
+
+    /// Lets nothing in any more, and moves what is there to another shard.
+    pub(crate) fn close_into(&self, other: &Shard) {
+        loop {
+            let _held = self.lock.guard();
+            self.closed.set(true);
+            // The other one is the same for all, so locks are always taken in this order.
+            let _held_too = other.lock.guard();
+            for _ in 0..BATCH {
+                // SAFETY: both locks are held (T1).
+                let moved = unsafe {
+                    self.wheel.with_mut(|wheel| (*wheel).pop_any()).map(|links| {
+                        let node = links.cast::<Node>();
+                        (*node).home.store(ptr::from_ref(other).cast_mut(), Ordering::Release);
+                        other.wheel.with_mut(|wheel| (*wheel).insert(links));
+                        (*node).due()
+                    })
+                };
+                let Some(due) = moved else {
+                    self.next_due.store(Time::NEVER.as_nanos(), Ordering::Relaxed);
+                    return;
+                };
+                if due < other.next_due() {
+                    other.next_due.store(due.as_nanos(), Ordering::Relaxed);
+                }
+            }
+        }
+    }
+}
+
+/// Nothing is due in any of them before this.
+pub(crate) fn earliest(shards: impl Iterator<Item = &'static Shard>) -> Time {
+    shards.map(Shard::next_due).min().unwrap_or(Time::NEVER)
+}
+
+/// Does what is due `now` in those shards that have something that was due at `since`, but no more than `most` in each. True
+/// if there was something.
+pub(crate) fn fire_due<'a>(shards: impl IntoIterator<Item = &'a Shard>, since: Time, now: Time, most: usize) -> bool {
+    let mut fired = 0;
+    for shard in shards {
+        if shard.next_due() <= since {
+            fired += shard.fire(now, most);
+        }
+    }
+    fired > 0
+}
+
+/// Until when the one who answers for a shard sleeps, so that who brings something earlier knows to wake it.
+///
+/// | value | meaning | written by |
+/// |---|---|---|
+/// | 0 | awake: it will look at the shard before it sleeps | who answers for the shard |
+/// | t | it sleeps until t, or is about to | the same, before a last look |
+///
+/// Proof. Of an insertion (writes `next_due`, fence, reads this) and a going to sleep (writes this, fence, reads
+/// `next_due`) one fence comes first. If it is the insertion's, the sleeper sees the new `next_due` and does not sleep. If it
+/// is the sleeper's, the insertion sees until when it sleeps, and wakes it.
+pub(crate) struct Watch {
+    until: AtomicU64,
+}
+
+impl Watch {
+    pub(crate) fn new() -> Self {
+        Self { until: AtomicU64::new(0) }
+    }
+
+    /// About to sleep until the shard's next node is due. `None` if there is an earlier one: look again.
+    pub(crate) fn fall_asleep(&self, shard: &Shard) -> Option<Time> {
+        let until = shard.next_due();
+        self.until.store(until.as_nanos(), Ordering::Relaxed);
+        prim::full_fence();
+        if shard.next_due() < until {
+            self.awake();
+            return None;
+        }
+        Some(until)
+    }
+
+    pub(crate) fn awake(&self) {
+        self.until.store(0, Ordering::Relaxed);
+    }
+
+    /// A node was inserted: true if the sleeper must be woken for it.
+    pub(crate) fn wants_wake(&self, due: Time) -> bool {
+        prim::full_fence();
+        due.as_nanos() < self.until.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,286 @@
+//! Floor 4: waiting for a time, as a future and as a case of a `select!`.
+
+use std::error::Error;
+use std::fmt;
+use std::marker::PhantomPinned;
+use std::panic::Location;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use super::alarm::register;
+use super::clock::Time;
+use super::shard::{Action, Node};
+use crate::coop::{self, Reason};
+use crate::select::case::future_case;
+
+/// Waits until `duration` has passed since this call. Go: `time.Sleep`; tokio: `time::sleep`.
+///
+/// It never ends early. No duration ends at once, without a wait; too long a one (584 years) never ends. The timer starts
+/// when the future is first polled, but the time counts from the call.
+///
+/// # Precision
+///
+/// Timers have a resolution of one nanosecond, as Go's; tokio rounds up to milliseconds. How late it ends is up to the operating
+/// system (on Linux about 0.06 ms, if the processor was idle) and to how long other goroutines keep the processor: a due
+/// timer is looked after before any goroutine is run a second time, and by other processors if this one is busy.
+///
+/// # Cancellation
+///
+/// Dropping it takes the timer out, at once. Nothing is left of it.
+///
+/// ```
+/// use std::time::{Duration, Instant};
+///
+/// gopark::block_on(async {
+///     let start = Instant::now();
+///     gopark::time::sleep(Duration::from_millis(5)).await;
+///     assert!(start.elapsed() >= Duration::from_millis(5));
+/// });
+/// ```
+#[doc(alias = "Sleep")]
+#[inline]
+#[track_caller]
+pub fn sleep(duration: Duration) -> Sleep {
+    let due = if duration.is_zero() { Time::PAST } else { Time::now().after(duration) };
+    Sleep::new(due, Location::caller())
+}
+
+/// Waits until `deadline`. A deadline in the past ends at once. Go: `time.Sleep(time.Until(deadline))`; tokio:
+/// `time::sleep_until`.
+///
+/// In all else it is as [`sleep`].
+///
+/// # Cancellation
+///
+/// As of [`sleep`].
+///
+/// ```
+/// use std::time::{Duration, Instant};
+///
+/// gopark::block_on(async {
+///     let deadline = Instant::now() + Duration::from_millis(5);
+///     gopark::time::sleep_until(deadline).await;
+///     assert!(Instant::now() >= deadline);
+/// });
+/// ```
+#[inline]
+#[track_caller]
+pub fn sleep_until(deadline: Instant) -> Sleep {
+    let due = Time::at(deadline);
+    let due = if due <= Time::now() { Time::PAST } else { due };
+    Sleep::new(due, Location::caller())
+}
+
+/// A wait for a time, made by [`sleep`] and [`sleep_until`].
+///
+/// # Panics
+///
+/// When it is polled again after it has completed.
+///
+/// # Cancellation
+///
+/// Dropping it takes the timer out, at once.
+#[must_use = "a sleep does nothing unless awaited"]
+pub struct Sleep {
+    /// Idle: not polled yet, or over.
+    node: Node,
+    over: bool,
+    site: &'static Location<'static>,
+    _pin: PhantomPinned,
+}
+
+impl Sleep {
+    #[inline]
+    pub(crate) fn new(due: Time, site: &'static Location<'static>) -> Self {
+        Self { node: Node::new(due), over: false, site, _pin: PhantomPinned }
+    }
+
+    /// Ready if the time has come. It has an eye on the clock only when nobody would be woken, as in a `select!` with a
+    /// `default`: else the timer will say.
+    #[inline]
+    pub(crate) fn poll_elapsed(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        // SAFETY: nothing is moved out of the pinned sleep.
+        let this = unsafe { self.get_unchecked_mut() };
+        assert!(!this.over, "gopark: sleep polled after completion");
+        let due = this.node.due();
+        if this.node.is_fired() || due == Time::PAST {
+            this.over = true;
+            return Poll::Ready(());
+        }
+        if due == Time::NEVER {
+            return Poll::Pending;
+        }
+        if cx.waker().will_wake(Waker::noop()) {
+            return if Time::now() >= due { Poll::Ready(this.end()) } else { Poll::Pending };
+        }
+        if this.node.is_queued() {
+            drop(this.node.set_waker(cx.waker()));
+            // Fired meanwhile: its waker may have been another one.
+            if this.node.is_fired() {
+                this.over = true;
+                return Poll::Ready(());
+            }
+            return Poll::Pending;
+        }
+        // SAFETY: the node is pinned with `this`, not queued, and taken out in drop (T3).
+        unsafe { register(&this.node, due, Action::Wake(cx.waker().clone())) };
+        Poll::Pending
+    }
+
+    /// The time has come before the timer noticed.
+    fn end(&mut self) {
+        self.over = true;
+        drop(self.node.cancel());
+    }
+}
+
+impl Future for Sleep {
+    type Output = ();
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        if !coop::poll_ready(cx) {
+            return Poll::Pending;
+        }
+        let site = self.site;
+        match self.poll_elapsed(cx) {
+            Poll::Ready(()) => {
+                coop::spend();
+                Poll::Ready(())
+            }
+            Poll::Pending => {
+                coop::park_at(site, Reason::Sleep);
+                Poll::Pending
+            }
+        }
+    }
+}
+
+future_case!(Sleep);
+
+impl Drop for Sleep {
+    #[inline]
+    fn drop(&mut self) {
+        // The waker is dropped here, outside of every lock.
+        drop(self.node.cancel());
+    }
+}
+
+impl fmt::Debug for Sleep {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sleep").field("deadline", &self.node.due().instant()).field("over", &self.over).finish()
+    }
+}
+
+/// Waits for `operation`, but no longer than `duration` from this call. Go: a `select` with `time.After`; tokio:
+/// `time::timeout`.
+///
+/// The operation is polled first, so if both are ready it wins. It is dropped as soon as the time is over: an operation of
+/// this crate that timed out leaves no trace.
+///
+/// # Errors
+///
+/// [`Elapsed`] if the time was over first.
+///
+/// # Precision
+///
+/// As of [`sleep`].
+///
+/// # Cancellation
+///
+/// Dropping it drops the operation and takes the timer out, at once.
+///
+/// ```
+/// use std::time::Duration;
+/// use gopark::{chan, time};
+///
+/// gopark::block_on(async {
+///     let (tx, rx) = chan::unbuffered();
+///     assert!(time::timeout(Duration::from_millis(1), rx.recv()).await.is_err());
+///     gopark::go(async move { tx.send(5).await });
+///     assert_eq!(time::timeout(Duration::from_secs(60), rx.recv()).await, Ok(Some(5)));
+/// });
+/// ```
+#[inline]
+#[track_caller]
+pub fn timeout<F: IntoFuture>(duration: Duration, operation: F) -> Timeout<F::IntoFuture> {
+    let operation = Some(operation.into_future());
+    Timeout { operation, sleep: sleep(duration) }
+}
+
+/// An operation with a limit of time, made by [`timeout`].
+///
+/// # Panics
+///
+/// When it is polled again after it has completed.
+///
+/// # Cancellation
+///
+/// Dropping it drops the operation and takes the timer out, at once.
+#[must_use = "a timeout does nothing unless awaited"]
+pub struct Timeout<F> {
+    /// `None` once it is over.
+    operation: Option<F>,
+    sleep: Sleep,
+}
+
+impl<F: Future> Future for Timeout<F> {
+    type Output = Result<F::Output, Elapsed>;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        // SAFETY: both fields are pinned with `self`; the operation is dropped where it is.
+        let (mut operation, sleep) = unsafe {
+            let this = self.get_unchecked_mut();
+            (Pin::new_unchecked(&mut this.operation), Pin::new_unchecked(&mut this.sleep))
+        };
+        let had_budget = coop::has_budget();
+        let Some(running) = operation.as_mut().as_pin_mut() else { panic!("gopark: timeout polled after completion") };
+        if let Poll::Ready(output) = running.poll(cx) {
+            operation.set(None);
+            return Poll::Ready(Ok(output));
+        }
+        // An operation that never runs out of ready parts uses up every budget; it must not keep the timer from being
+        // looked at. But one that was not allowed to try, for there was no budget, may still win.
+        if !had_budget && !coop::poll_ready(cx) {
+            return Poll::Pending;
+        }
+        match sleep.poll_elapsed(cx) {
+            Poll::Ready(()) => {
+                coop::spend();
+                operation.set(None);
+                Poll::Ready(Err(Elapsed(())))
+            }
+            // The operation has said what it waits for.
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+future_case!(Timeout<F>, F: Future);
+
+impl<F> fmt::Debug for Timeout<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Timeout").field("sleep", &self.sleep).finish_non_exhaustive()
+    }
+}
+
+/// The time was over before the operation was.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// let late = gopark::block_on(gopark::time::timeout(Duration::ZERO, std::future::pending::<()>()));
+/// assert_eq!(late.unwrap_err().to_string(), "deadline has elapsed");
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Elapsed(());
+
+impl fmt::Display for Elapsed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("deadline has elapsed")
+    }
+}
+
+impl Error for Elapsed {}

@@ -1,0 +1,574 @@
+//! Floor 6: timers that speak through a channel, and those that start a goroutine.
+//!
+//! A timer's channel is asked, not sent to: whether a value is there is decided by the clock when somebody looks, under
+//! the channel's lock. So a stopped timer leaves nothing behind, nobody needs to run for a due value to be there, and a
+//! timer that nobody waits for stands in no wheel. Only while somebody waits is a node queued that will serve the channel.
+
+use std::cell::UnsafeCell;
+use std::fmt;
+use std::panic::Location;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use super::alarm::{Fire, register};
+use super::clock::Time;
+use super::shard::{Action, Node};
+use crate::chan::{self, Receiver, Receiving, Sender, Source};
+use crate::runtime::Later;
+use crate::select::case::{Case, Private, RawCase};
+
+// ------------------------------------------------------------------------------------------------ the clockwork
+
+/// What a timer's channel, its handle and the wheel share.
+struct Clockwork {
+    tx: Sender<Instant>,
+    /// Queued while somebody waits; perhaps a while longer.
+    node: Node,
+    setting: UnsafeCell<Setting>,
+}
+
+/// Under the channel's lock.
+struct Setting {
+    /// Of the next value, which may be past.
+    due: Time,
+    /// Zero: there is but one value.
+    period: Duration,
+    /// Not stopped, and the one value was not received.
+    active: bool,
+}
+
+// SAFETY: the setting is touched under the channel's lock alone; the rest is `Sync`.
+unsafe impl Sync for Clockwork {}
+// SAFETY: as above.
+unsafe impl Send for Clockwork {}
+
+impl Fire for Clockwork {
+    fn fire(self: Arc<Self>) {
+        self.tx.serve();
+    }
+}
+
+/// The channel's half of a clockwork: called under the channel's lock.
+struct Face(Arc<Clockwork>);
+
+impl Face {
+    fn setting(&mut self) -> &mut Setting {
+        // SAFETY: the channel calls its source under its lock, and so does `Channel::change`.
+        unsafe { &mut *self.0.setting.get() }
+    }
+}
+
+impl Source<Instant> for Face {
+    fn is_ready(&mut self) -> bool {
+        let setting = self.setting();
+        setting.active && setting.due <= Time::now()
+    }
+
+    fn take(&mut self) -> Option<Instant> {
+        let setting = self.setting();
+        if !setting.active || setting.due == Time::NEVER {
+            return None;
+        }
+        let (now, due) = (Time::now(), setting.due);
+        if due > now {
+            return None;
+        }
+        if setting.period.is_zero() {
+            setting.active = false;
+        } else {
+            setting.due = due.next_tick(setting.period, now);
+        }
+        due.instant()
+    }
+
+    fn arm(&mut self) {
+        let &mut Setting { due, active, .. } = self.setting();
+        let node = &self.0.node;
+        // A node that is just being fired counts as queued: it will come to the channel and be armed again.
+        if !active || due == Time::NEVER || (node.is_queued() && node.due() == due) {
+            return;
+        }
+        // What it kept is kept by `self` as well: no destructor runs here.
+        drop(node.cancel());
+        // SAFETY: the node does not move in its `Arc`, which it keeps while it is queued (T3). It was taken out, or has
+        // fired, and only this function queues it, under the channel's lock.
+        unsafe { register(node, due, Action::Fire(self.0.clone())) };
+    }
+
+    fn give_back(&mut self, value: Instant) {
+        let setting = self.setting();
+        setting.due = Time::at(value);
+        setting.active = true;
+    }
+}
+
+impl Drop for Face {
+    /// The last receiver is gone.
+    fn drop(&mut self) {
+        drop(self.0.node.cancel());
+    }
+}
+
+/// A timer's own end of its channel.
+struct Channel {
+    rx: Receiver<Instant>,
+    clockwork: Arc<Clockwork>,
+}
+
+impl Channel {
+    fn new(wait: Duration, period: Duration) -> Self {
+        let due = Time::now().after(wait);
+        let mut clockwork = None;
+        let rx = chan::timed(|tx| {
+            let setting = UnsafeCell::new(Setting { due, period, active: true });
+            let shared = Arc::new(Clockwork { tx, node: Node::new(due), setting });
+            clockwork = Some(shared.clone());
+            Box::new(Face(shared))
+        });
+        Self { rx, clockwork: clockwork.expect("made above") }
+    }
+
+    /// A new setting; what was due by the old one is gone. True if the timer was active.
+    fn change(&self, due: Time, period: Duration, active: bool) -> bool {
+        let (was, action) = self.rx.change_source(|| {
+            // SAFETY: under the channel's lock.
+            let setting = unsafe { &mut *self.clockwork.setting.get() };
+            let was = std::mem::replace(setting, Setting { due, period, active });
+            // If somebody waits it is queued again, before the lock is released.
+            (was.active, self.clockwork.node.cancel())
+        });
+        drop(action);
+        was
+    }
+
+    fn stop(&self) -> bool {
+        self.change(Time::NEVER, Duration::ZERO, false)
+    }
+}
+
+// ------------------------------------------------------------------------------------------------ after
+
+/// A channel that gives one value, the time, when `duration` has passed. Go: `time.After`; tokio has no such thing.
+///
+/// Like every timer's channel it looks unbuffered and is never closed. The value is the moment when it was due, however
+/// late it is received; and it is there from that moment on, whether or not anybody ran meanwhile. Too long a duration is
+/// for ever. To wait, [`sleep`](super::sleep()) is cheaper; this is for a value that goes through channels.
+///
+/// A channel that is dropped takes its timer with it, at once (in Go, since 1.23, the collector does).
+///
+/// # Precision
+///
+/// As of [`sleep`](super::sleep()).
+///
+/// ```
+/// use std::time::Duration;
+/// use gopark::{chan, select, time};
+///
+/// gopark::block_on(async {
+///     let (_tx, rx) = chan::unbuffered::<i32>();
+///     select! {
+///         _ = rx.recv() => unreachable!("nobody sends"),
+///         _ = time::after(Duration::from_millis(1)).recv() => {}
+///     }
+/// });
+/// ```
+#[doc(alias = "After")]
+pub fn after(duration: Duration) -> Receiver<Instant> {
+    Channel::new(duration, Duration::ZERO).rx
+}
+
+// ------------------------------------------------------------------------------------------------ Timer
+
+/// One event in the future, which can be put off and called off. Go: `time.Timer`.
+///
+/// [`Timer::new`] makes one that gives the time through its [`channel`](Self::channel); [`Timer::after_func`] one that starts
+/// a goroutine. In tokio one resets a pinned `Sleep`; here that is a timer, which several can wait for and anybody can reset.
+///
+/// After [`stop`](Self::stop) or [`reset`](Self::reset) no value of the earlier setting can be received: there is nothing
+/// to drain, as in Go since 1.23.
+///
+/// # Precision
+///
+/// As of [`sleep`](super::sleep()).
+///
+/// ```
+/// use std::time::{Duration, Instant};
+/// use gopark::time::Timer;
+///
+/// gopark::block_on(async {
+///     let start = Instant::now();
+///     let timer = Timer::new(Duration::from_secs(3600));
+///     assert!(timer.reset(Duration::from_millis(2)));
+///     let at = timer.channel().recv().await.unwrap();
+///     assert!(at >= start + Duration::from_millis(2));
+///     assert!(!timer.stop());
+/// });
+/// ```
+pub struct Timer {
+    kind: Kind,
+}
+
+enum Kind {
+    Channel(Channel),
+    Func { func: Arc<Func>, nil: Receiver<Instant> },
+}
+
+impl Timer {
+    /// A timer that gives the time through its channel when `duration` has passed. Go: `time.NewTimer`.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let timer = gopark::time::Timer::new(Duration::from_millis(1));
+    /// assert!(timer.channel().recv_blocking().is_some());
+    /// ```
+    #[doc(alias = "NewTimer")]
+    pub fn new(duration: Duration) -> Self {
+        Self { kind: Kind::Channel(Channel::new(duration, Duration::ZERO)) }
+    }
+
+    /// Starts a goroutine with `future` when `duration` has passed. Go: `time.AfterFunc`.
+    ///
+    /// It starts at most once, for a future can be run but once (where Go's `f` can be called again): a
+    /// [`reset`](Self::reset) after that does nothing. It belongs to the runtime that is current at this call; if that is
+    /// gone when the time comes, the future is dropped. Dropping the timer does not stop it.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use gopark::{chan, time::Timer};
+    ///
+    /// let (tx, rx) = chan::bounded(1);
+    /// let timer = Timer::after_func(Duration::from_millis(1), async move {
+    ///     tx.send("started").await.unwrap();
+    /// });
+    /// assert_eq!(rx.recv_blocking(), Some("started"));
+    /// assert!(!timer.stop());
+    /// ```
+    #[doc(alias = "AfterFunc")]
+    #[track_caller]
+    pub fn after_func<F>(duration: Duration, future: F) -> Self
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let due = Time::now().after(duration);
+        let plan = Plan { future: Some(Box::pin(future)), due, armed: true };
+        let (runtime, site) = (Later::here(), Location::caller());
+        let func = Arc::new(Func { plan: Mutex::new(plan), runtime, site, node: Node::new(due) });
+        func.arm(&func.plan());
+        Self { kind: Kind::Func { func, nil: Receiver::nil() } }
+    }
+
+    /// The channel. That of a timer made by [`after_func`](Self::after_func) is [`nil`](Receiver::nil). Go: `t.C`.
+    ///
+    /// It looks unbuffered (length and capacity are 0) even when a value is there, and is never closed. Several may wait;
+    /// one gets the value.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let timer = gopark::time::Timer::new(Duration::ZERO);
+    /// assert_eq!((timer.channel().len(), timer.channel().capacity()), (0, 0));
+    /// assert!(timer.channel().try_recv().is_ok());
+    /// assert!(timer.channel().try_recv().is_err() && !timer.channel().is_closed());
+    /// ```
+    pub fn channel(&self) -> &Receiver<Instant> {
+        match &self.kind {
+            Kind::Channel(channel) => &channel.rx,
+            Kind::Func { nil, .. } => nil,
+        }
+    }
+
+    /// Calls it off. True if that prevented something: the goroutine, or that somebody received the value, which may have
+    /// been due already. False if it was received, started, or stopped before. Go: `t.Stop`.
+    ///
+    /// It does not wait for a goroutine that was started.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let timer = gopark::time::Timer::new(Duration::ZERO);
+    /// assert!(timer.stop(), "due, but not received");
+    /// assert!(timer.channel().try_recv().is_err(), "and now it never will");
+    /// assert!(!timer.stop());
+    /// ```
+    #[doc(alias = "Stop")]
+    pub fn stop(&self) -> bool {
+        match &self.kind {
+            Kind::Channel(channel) => channel.stop(),
+            Kind::Func { func, .. } => func.stop(),
+        }
+    }
+
+    /// Sets it anew, to when `duration` has passed from now, whatever was before. True if it was active, as
+    /// [`stop`](Self::stop) would say. Go: `t.Reset`.
+    ///
+    /// A timer of [`after_func`](Self::after_func) that has started its goroutine stays as it is.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let timer = gopark::time::Timer::new(Duration::ZERO);
+    /// assert!(timer.reset(Duration::from_secs(3600)));
+    /// assert!(timer.channel().try_recv().is_err(), "the value that was due is gone");
+    /// ```
+    #[doc(alias = "Reset")]
+    pub fn reset(&self, duration: Duration) -> bool {
+        let due = Time::now().after(duration);
+        match &self.kind {
+            Kind::Channel(channel) => channel.change(due, Duration::ZERO, true),
+            Kind::Func { func, .. } => func.reset(due),
+        }
+    }
+}
+
+impl fmt::Debug for Timer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Timer").field("channel", self.channel()).finish_non_exhaustive()
+    }
+}
+
+/// A goroutine to be.
+struct Func {
+    plan: Mutex<Plan>,
+    runtime: Later,
+    site: &'static Location<'static>,
+    /// Queued while it is armed; perhaps a while longer.
+    node: Node,
+}
+
+struct Plan {
+    /// `None` once it was started.
+    future: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+    due: Time,
+    armed: bool,
+}
+
+impl Func {
+    fn plan(&self) -> MutexGuard<'_, Plan> {
+        self.plan.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Queues the node, which is not queued.
+    fn arm(self: &Arc<Self>, plan: &MutexGuard<'_, Plan>) {
+        if plan.due != Time::NEVER {
+            // SAFETY: the node does not move in its `Arc`, which it keeps while it is queued (T3). Only the holder of the
+            // plan queues it.
+            unsafe { register(&self.node, plan.due, Action::Fire(self.clone())) };
+        }
+    }
+
+    fn stop(&self) -> bool {
+        let mut plan = self.plan();
+        let (was, action) = (std::mem::take(&mut plan.armed), self.node.cancel());
+        drop(plan);
+        drop(action);
+        was
+    }
+
+    fn reset(self: &Arc<Self>, due: Time) -> bool {
+        let mut plan = self.plan();
+        if plan.future.is_none() {
+            return false;
+        }
+        let action = self.node.cancel();
+        plan.due = due;
+        let was = std::mem::replace(&mut plan.armed, true);
+        self.arm(&plan);
+        drop(plan);
+        drop(action);
+        was
+    }
+}
+
+impl Fire for Func {
+    fn fire(self: Arc<Self>) {
+        let mut plan = self.plan();
+        // It may have been stopped or put off since its node came out.
+        if !plan.armed || plan.due > Time::now() {
+            return;
+        }
+        plan.armed = false;
+        let future = plan.future.take();
+        drop(plan);
+        if let Some(future) = future {
+            self.runtime.go(future, self.site);
+        }
+    }
+}
+
+// ------------------------------------------------------------------------------------------------ Ticker
+
+/// The time, again and again. Go: `time.Ticker`; tokio: `time::interval`, but that one's first tick is at once.
+///
+/// A ticker keeps to its grid: a tick is due a whole number of periods after the start (or the last
+/// [`reset`](Self::reset)). A receiver that is late gets one tick, with the time when it was due; those that were missed
+/// are gone, and the next is that of the grid (tokio's `MissedTickBehavior::Skip`).
+///
+/// It never ends by itself. Dropping it, and its channel's clones, ends it.
+///
+/// # Precision
+///
+/// As of [`sleep`](super::sleep()); that a tick is late does not move the next one.
+///
+/// ```
+/// use std::time::{Duration, Instant};
+/// use gopark::time::Ticker;
+///
+/// gopark::block_on(async {
+///     let period = Duration::from_millis(2);
+///     let ticker = Ticker::new(period);
+///     let (first, second) = (ticker.tick().await, ticker.tick().await);
+///     assert!(second >= first + period);
+/// });
+/// ```
+pub struct Ticker {
+    channel: Channel,
+}
+
+impl Ticker {
+    /// A ticker whose first tick is due when `period` has passed. Go: `time.NewTicker`.
+    ///
+    /// # Panics
+    ///
+    /// "non-positive interval for NewTicker", if the period is zero.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let ticker = gopark::time::Ticker::new(Duration::from_millis(1));
+    /// assert!(ticker.channel().recv_blocking().is_some());
+    /// ```
+    #[doc(alias = "NewTicker")]
+    #[doc(alias = "Tick")]
+    #[track_caller]
+    pub fn new(period: Duration) -> Self {
+        assert!(!period.is_zero(), "non-positive interval for NewTicker");
+        Self { channel: Channel::new(period, period) }
+    }
+
+    /// Waits for the next tick; returns when it was due. Also a case of a `select!`. Go: `<-t.C`.
+    ///
+    /// # Cancellation
+    ///
+    /// Dropping the future loses no tick: one that was handed to it already is there for the next receiver.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use gopark::{select, time};
+    ///
+    /// gopark::block_on(async {
+    ///     let ticker = time::Ticker::new(Duration::from_millis(1));
+    ///     let stop = time::sleep(Duration::from_secs(60));
+    ///     select! {
+    ///         at = ticker.tick() => assert!(at.elapsed() < Duration::from_secs(60)),
+    ///         _ = stop => unreachable!("a minute"),
+    ///     }
+    /// });
+    /// ```
+    #[track_caller]
+    pub fn tick(&self) -> Tick<'_> {
+        Tick { receiving: self.channel.rx.recv() }
+    }
+
+    /// The channel of the ticks. Go: `t.C`. As [`Timer::channel`].
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let ticker = gopark::time::Ticker::new(Duration::from_secs(3600));
+    /// assert!(ticker.channel().try_recv().is_err());
+    /// ```
+    pub fn channel(&self) -> &Receiver<Instant> {
+        &self.channel.rx
+    }
+
+    /// No more ticks, not even one that is due already. The channel stays open: receivers wait. Go: `t.Stop`.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let ticker = gopark::time::Ticker::new(Duration::from_nanos(1));
+    /// ticker.stop();
+    /// assert!(ticker.channel().try_recv().is_err() && !ticker.channel().is_closed());
+    /// ```
+    #[doc(alias = "Stop")]
+    pub fn stop(&self) {
+        self.channel.stop();
+    }
+
+    /// Starts anew, stopped or not: the next tick is due when `period` has passed from now. Go: `t.Reset`.
+    ///
+    /// # Panics
+    ///
+    /// "non-positive interval for Ticker.Reset", if the period is zero.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let ticker = gopark::time::Ticker::new(Duration::from_secs(3600));
+    /// ticker.reset(Duration::from_millis(1));
+    /// assert!(ticker.channel().recv_blocking().is_some());
+    /// ```
+    #[doc(alias = "Reset")]
+    #[track_caller]
+    pub fn reset(&self, period: Duration) {
+        assert!(!period.is_zero(), "non-positive interval for Ticker.Reset");
+        self.channel.change(Time::now().after(period), period, true);
+    }
+}
+
+impl fmt::Debug for Ticker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Ticker").field("channel", self.channel()).finish_non_exhaustive()
+    }
+}
+
+/// A wait for a tick, made by [`Ticker::tick`].
+///
+/// # Panics
+///
+/// When it is polled again after it has completed.
+///
+/// # Cancellation
+///
+/// Dropping it loses no tick: one that was handed to it already is there for the next receiver.
+#[derive(Debug)]
+#[must_use = "a tick does nothing unless awaited"]
+pub struct Tick<'a> {
+    receiving: Receiving<'a, Instant>,
+}
+
+impl<'a> Tick<'a> {
+    fn receiving(self: Pin<&mut Self>) -> Pin<&mut Receiving<'a, Instant>> {
+        // SAFETY: it is pinned with `self`.
+        unsafe { self.map_unchecked_mut(|this| &mut this.receiving) }
+    }
+}
+
+const OPEN: &str = "a timer's channel is never closed";
+
+impl Future for Tick<'_> {
+    type Output = Instant;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Instant> {
+        self.receiving().poll(cx).map(|tick| tick.expect(OPEN))
+    }
+}
+
+impl Case for Tick<'_> {
+    type Output = Instant;
+
+    fn poll_case(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Instant> {
+        self.receiving().poll_case(cx).map(|tick| tick.expect(OPEN))
+    }
+
+    fn raw(&self, private: Private) -> Option<&dyn RawCase> {
+        self.receiving.raw(private)
+    }
+
+    fn won(self: Pin<&mut Self>) -> Instant {
+        self.receiving().won().expect(OPEN)
+    }
+}
