@@ -112,7 +112,13 @@ impl Sleep {
             return Poll::Pending;
         }
         if cx.waker().will_wake(Waker::noop()) {
-            return if Time::now() >= due { Poll::Ready(this.end()) } else { Poll::Pending };
+            if Time::now() < due {
+                return Poll::Pending;
+            }
+            // The time has come before the timer noticed.
+            drop(this.node.cancel());
+            this.over = true;
+            return Poll::Ready(());
         }
         if this.node.is_queued() {
             drop(this.node.set_waker(cx.waker()));
@@ -126,12 +132,6 @@ impl Sleep {
         // SAFETY: the node is pinned with `this`, not queued, and taken out in drop (T3).
         unsafe { register(&this.node, due, Action::Wake(cx.waker().clone())) };
         Poll::Pending
-    }
-
-    /// The time has come before the timer noticed.
-    fn end(&mut self) {
-        self.over = true;
-        drop(self.node.cancel());
     }
 }
 

@@ -418,14 +418,14 @@ mod tests {
 
     use super::*;
 
-    fn nodes(dues: impl IntoIterator<Item = u64>) -> Vec<Box<Links>> {
-        dues.into_iter().map(|due| Box::new(Links::new(Time::from_nanos(due)))).collect()
+    fn nodes(dues: impl IntoIterator<Item = u64>) -> Box<[Links]> {
+        dues.into_iter().map(|due| Links::new(Time::from_nanos(due))).collect()
     }
 
     fn pop_all(wheel: &mut Wheel, now: u64) -> Vec<u64> {
         let now = Time::from_nanos(now);
         let mut popped = Vec::new();
-        // SAFETY: the tests' nodes are boxed and outlive the wheel; there is one thread.
+        // SAFETY: the tests' nodes stay in their box and outlive the wheel; there is one thread.
         unsafe {
             wheel.advance(now);
             while let Some(node) = wheel.pop(now) {
@@ -441,9 +441,9 @@ mod tests {
         let dues = [far, 3, 70_000, 65_535, 65_536, 5_000_000, 4_999_999, 1 << 40, 17_000_000_000, 70_000, 0];
         let nodes = nodes(dues);
         let mut wheel = Wheel::new();
-        for node in &nodes {
+        for node in &nodes[..] {
             // SAFETY: as above.
-            unsafe { wheel.insert(&raw const **node) };
+            unsafe { wheel.insert(&raw const *node) };
         }
         let mut sorted = dues;
         sorted.sort_unstable();
@@ -479,14 +479,14 @@ mod tests {
                         let due = if rng.u32(0..20) == 0 { now } else { now.saturating_add(rng.u64(0..spread)) };
                         nodes[index].due.set(Time::from_nanos(due));
                         // SAFETY: as above.
-                        unsafe { wheel.insert(&raw const *nodes[index]) };
+                        unsafe { wheel.insert(&raw const nodes[index]) };
                         model.insert((due, index), ());
                     }
                     5..8 if !model.is_empty() => {
                         let &(due, index) = model.keys().nth(rng.usize(0..model.len())).unwrap();
                         model.remove(&(due, index));
                         // SAFETY: as above.
-                        unsafe { wheel.remove(&raw const *nodes[index]) };
+                        unsafe { wheel.remove(&raw const nodes[index]) };
                         free.push(index);
                     }
                     _ => {
@@ -524,10 +524,10 @@ mod tests {
         for len in [0, 1, 2, 3, 10, 1000] {
             let nodes = nodes((0..len).map(|_| rng.u64(0..1 + len / 4)));
             let mut list = List::EMPTY;
-            let mut expected: Vec<_> = nodes.iter().map(|node| (node.due.get(), &raw const **node)).collect();
+            let mut expected: Vec<_> = nodes.iter().map(|node| (node.due.get(), &raw const *node)).collect();
             // SAFETY: as above.
             unsafe {
-                nodes.iter().for_each(|node| list.push_back(&raw const **node));
+                nodes.iter().for_each(|node| list.push_back(&raw const *node));
                 list.sort();
             }
             expected.sort_by_key(|(due, _)| *due);

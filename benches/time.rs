@@ -1,0 +1,123 @@
+//! Timers: what a sleep costs that ends, and one that does not. `README.md` beside this file says what each case is.
+
+mod common;
+
+use std::future::{Future, pending, poll_fn};
+use std::pin::pin;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use common::{Executor, Gopark, Group, PROCS, Tokio, time_of};
+use criterion::measurement::WallTime;
+use criterion::{BenchmarkGroup, BenchmarkId, Criterion, SamplingMode, criterion_group, criterion_main};
+
+/// The two words in which the contenders differ.
+trait Timers: Executor {
+    fn sleep(duration: Duration) -> impl Future<Output = ()> + Send;
+    fn timeout<F: Future + Send>(duration: Duration, operation: F) -> impl Future<Output = bool> + Send;
+}
+
+impl Timers for Gopark {
+    fn sleep(duration: Duration) -> impl Future<Output = ()> + Send {
+        gopark::time::sleep(duration)
+    }
+
+    async fn timeout<F: Future + Send>(duration: Duration, operation: F) -> bool {
+        gopark::time::timeout(duration, operation).await.is_ok()
+    }
+}
+
+impl Timers for Tokio {
+    fn sleep(duration: Duration) -> impl Future<Output = ()> + Send {
+        tokio::time::sleep(duration)
+    }
+
+    async fn timeout<F: Future + Send>(duration: Duration, operation: F) -> bool {
+        tokio::time::timeout(duration, operation).await.is_ok()
+    }
+}
+
+/// A hundred thousand goroutines sleep for 0 to 99 ms each.
+async fn sleepers<E: Timers>(executor: E, n: u64) -> (u64, Duration) {
+    const SLEEPERS: u64 = 100_000;
+    let rounds = n.div_ceil(SLEEPERS);
+    let start = Instant::now();
+    for _ in 0..rounds {
+        let group = E::Group::of(SLEEPERS as usize);
+        for i in 0..SLEEPERS {
+            let group = group.clone();
+            executor.go(async move {
+                E::sleep(Duration::from_millis(i % 100)).await;
+                group.done();
+            });
+        }
+        group.wait().await;
+    }
+    (rounds * SLEEPERS, start.elapsed())
+}
+
+/// A time-out that starts, and is dropped.
+async fn timeout_dropped<E: Timers>(_: E, n: u64) -> (u64, Duration) {
+    let start = Instant::now();
+    for i in 0..n {
+        let limited = E::timeout(Duration::from_millis(1000 + i % 1000), pending::<()>());
+        let mut limited = pin!(limited);
+        poll_fn(|cx| {
+            assert!(limited.as_mut().poll(cx).is_pending());
+            Poll::Ready(())
+        })
+        .await;
+    }
+    (n, start.elapsed())
+}
+
+/// An operation that needs two polls and is in time.
+async fn timeout_in_time<E: Timers>(_: E, n: u64) -> (u64, Duration) {
+    let start = Instant::now();
+    for _ in 0..n {
+        assert!(E::timeout(Duration::from_secs(5), E::yield_now()).await);
+    }
+    (n, start.elapsed())
+}
+
+/// One goroutine that sleeps as shortly as it can.
+async fn short_sleep<E: Timers>(_: E, n: u64) -> (u64, Duration) {
+    let start = Instant::now();
+    for _ in 0..n {
+        E::sleep(Duration::from_micros(1)).await;
+    }
+    (n, start.elapsed())
+}
+
+fn contender<E: Timers>(group: &mut BenchmarkGroup<'_, WallTime>, case: impl Fn(&E, u64) -> Duration) {
+    for procs in PROCS {
+        let executor = E::start(procs);
+        group.bench_function(BenchmarkId::new(E::NAME, procs), |b| b.iter_custom(|n| case(&executor, n)));
+    }
+}
+
+fn benches(c: &mut Criterion) {
+    macro_rules! case {
+        ($name:literal, $case:ident) => {
+            let mut group = c.benchmark_group($name);
+            group.sampling_mode(SamplingMode::Flat);
+            contender::<Gopark>(&mut group, |executor, n| time_of(executor, n, $case));
+            contender::<Tokio>(&mut group, |executor, n| time_of(executor, n, $case));
+            group.finish();
+        };
+    }
+    case!("sleepers", sleepers);
+    case!("timeout_dropped", timeout_dropped);
+    case!("timeout_in_time", timeout_in_time);
+    case!("short_sleep", short_sleep);
+}
+
+criterion_group! {
+    name = time;
+    config = Criterion::default()
+        .sample_size(10)
+        .warm_up_time(Duration::from_millis(200))
+        .measurement_time(Duration::from_millis(700));
+    targets = benches
+}
+criterion_main!(time);
