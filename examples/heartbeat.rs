@@ -1,11 +1,13 @@
-//! A worker that shows that it lives, and a watchdog that replaces one that does not.
+//! A worker that shows that it lives, and a watchdog that replaces one that does not, so that every job gets done.
 
+use std::collections::BTreeSet;
+use std::pin::pin;
 use std::time::Duration;
 
-use gopark::chan::{self, Receiver, Sender, TryRecvError};
+use gopark::chan::{self, Receiver, Sender};
 use gopark::{JoinHandle, block_on, go, select, time};
 
-const PULSE: Duration = Duration::from_millis(2);
+const PULSE: Duration = Duration::from_millis(1);
 const PATIENCE: Duration = Duration::from_millis(100);
 
 /// Works through `jobs`, and sends a pulse every now and then. One that is `ill` gets stuck at its third job.
@@ -13,22 +15,21 @@ fn worker(ill: bool, jobs: Receiver<u32>, done: Sender<u32>) -> (JoinHandle<()>,
     let (pulse, pulses) = chan::bounded(1);
     let work = go(async move {
         let ticker = time::Ticker::new(PULSE);
-        let mut count = 0;
-        loop {
-            select! {
-                _ = ticker.tick() => {
+        let mut begun = 0;
+        while let Some(job) = jobs.recv().await {
+            begun += 1;
+            if ill && begun == 3 {
+                time::sleep(Duration::from_secs(3600)).await;
+            }
+            let mut work = pin!(time::sleep(Duration::from_millis(3)));
+            loop {
+                select! {
+                    _ = work.as_mut() => break,
                     // Nobody may be looking: a pulse never holds up the work.
-                    let _ = pulse.try_send(());
-                }
-                job = jobs.recv() => {
-                    let Some(job) = job else { return };
-                    count += 1;
-                    if ill && count == 3 {
-                        time::sleep(Duration::from_secs(3600)).await;
-                    }
-                    done.send(job * job).await.unwrap();
+                    _ = ticker.tick() => { let _ = pulse.try_send(()); }
                 }
             }
+            done.send(job).await.unwrap();
         }
     });
     (work, pulses)
@@ -36,33 +37,32 @@ fn worker(ill: bool, jobs: Receiver<u32>, done: Sender<u32>) -> (JoinHandle<()>,
 
 fn main() {
     block_on(async {
-        let (submit, jobs) = chan::bounded(10);
-        let (done, results) = chan::bounded(10);
-        for job in 1..=10 {
-            submit.send(job).await.unwrap();
-        }
+        let mut left: BTreeSet<u32> = (1..=10).collect();
+        let (submit, jobs) = chan::bounded(left.len());
+        let (done, results) = chan::bounded(left.len());
+        left.iter().for_each(|job| submit.try_send(*job).unwrap());
 
         // The watchdog: as long as there are pulses or results, all is well.
         let (mut work, mut pulses) = worker(true, jobs.clone(), done.clone());
-        let (mut beats, mut replaced, mut squares) = (0, 0, Vec::new());
-        while squares.len() < 9 {
+        let (mut beats, mut replaced) = (0, 0);
+        while !left.is_empty() {
             select! {
-                square = results.recv() => squares.extend(square),
+                job = results.recv() => { left.remove(&job.unwrap()); }
                 beat = pulses.recv() => beats += u32::from(beat.is_some()),
                 _ = time::sleep(PATIENCE) => {
-                    println!("no sign of life for {PATIENCE:?}: a new worker");
+                    println!("no sign of life for {PATIENCE:?}: a new worker, left are {left:?}");
                     work.abort();
                     assert!(work.await.unwrap_err().is_aborted());
                     replaced += 1;
+                    // It may have had one in hand: submit all that are left anew.
+                    while jobs.try_recv().is_ok() {}
+                    left.iter().for_each(|job| submit.try_send(*job).unwrap());
                     (work, pulses) = worker(false, jobs.clone(), done.clone());
                 }
             }
         }
-        println!("{beats} pulses, {replaced} replaced, results: {squares:?}");
-        assert!(replaced >= 1);
-        // The job that the ill one was at is lost with it, and nothing else.
-        assert_eq!(squares.iter().sum::<u32>(), (1..=10).map(|n| n * n).sum::<u32>() - 9);
-        assert_eq!(jobs.try_recv(), Err(TryRecvError::Empty));
+        println!("all done, {beats} pulses, {replaced} replaced");
+        assert!(beats > 0 && replaced > 0);
         drop(submit);
         work.await.unwrap();
     });
