@@ -14,6 +14,7 @@ mod runtime;
 #[macro_use]
 mod macros;
 pub mod chan;
+pub mod context;
 pub mod select;
 pub mod sync;
 pub mod time;

@@ -62,6 +62,15 @@ impl<T: ?Sized> UnsafeCell<T> {
         #[cfg(gopark_loom)]
         return self.0.with_mut(f);
     }
+
+    /// As [`with_mut`](Self::with_mut), to read.
+    #[inline(always)]
+    pub(crate) fn with<R>(&self, f: impl FnOnce(*const T) -> R) -> R {
+        #[cfg(not(gopark_loom))]
+        return f(self.0.get().cast_const());
+        #[cfg(gopark_loom)]
+        return self.0.with(f);
+    }
 }
 
 /// Pauses before a contended [`Lock`] is looked at again, at first and at most: about a microsecond.

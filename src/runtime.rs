@@ -55,6 +55,17 @@ where
     spawn_on(current(), future, site)
 }
 
+/// What starts `future` as a goroutine when it is called, on behalf of `site`: of the runtime that is current now, if
+/// there is one, else of the global one.
+pub(crate) fn go_later<F>(future: F, site: &'static Location<'static>) -> Box<dyn FnOnce() + Send>
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    let here = Executor::current();
+    Box::new(move || drop(spawn_on(here.unwrap_or_else(|| global()), future, site)))
+}
+
 /// Runs `main` as a goroutine of the global runtime and waits for it. Go: `func main`.
 ///
 /// Unlike [`go`], it may borrow from the caller: it returns only once `main` is gone. `main` runs on the workers, so

@@ -36,8 +36,16 @@ const FLOORS: &[(&str, &[&str])] = &[
     // 5: package sync stands on the runtime, as Go's.
     ("sync/event", &["prim", "coop"]),
     ("sync/waitgroup", &["prim", "coop", "executor", "runtime", "sync/event"]),
-    ("sync/*", &["prim", "coop", "waitq", "executor", "runtime", "chan", "sync/event", "sync/waitgroup"]),
-    ("sync", &["sync/event", "sync/waitgroup", "sync/*"]),
+    ("sync/queue", &["prim", "coop"]),
+    ("sync/*", &["prim", "coop", "waitq", "executor", "runtime", "chan", "sync/event", "sync/waitgroup", "sync/queue"]),
+    // A context waits as a lock does; of package sync, the group of goroutines that may fail has one.
+    ("context/error", &[]),
+    ("context/values", &[]),
+    ("context/scope", &["prim", "coop", "sync/queue", "time/clock", "time/alarm", "context/error"]),
+    ("context/wait", &["coop", "chan", "sync/queue", "context/error", "context/scope"]),
+    ("context", &["chan", "runtime", "time/clock", "context/error", "context/values", "context/scope", "context/wait"]),
+    ("sync/errgroup", &["coop", "sync/*", "sync/waitgroup", "context"]),
+    ("sync", &["sync/event", "sync/waitgroup", "sync/queue", "sync/*", "sync/errgroup"]),
     // 6: every wait is a case.
     (
         "select",
@@ -46,6 +54,7 @@ const FLOORS: &[(&str, &[&str])] = &[
             "sync",
             "sync/waitgroup",
             "sync/*",
+            "context",
             "select/case",
             "select/list",
             "select/driver",
@@ -74,6 +83,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("macros", &["select", "chan"]),
     ("models", &["prim", "chan", "executor", "select", "slot"]),
     ("sync/models", &["coop", "models", "sync", "sync/*"]),
+    ("context/models", &["models", "context", "context/scope", "context/wait"]),
 ];
 
 /// The only files with `unsafe` in them.
@@ -109,6 +119,8 @@ const UNSAFE: &[&str] = &[
     "sync/semaphore",
     "sync/cond",
     "sync/models",
+    "context/scope",
+    "context/wait",
 ];
 
 /// Lines that a file of `src/` may have; a longer one is asking to be divided. The scheduler stays in one file.

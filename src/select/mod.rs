@@ -38,3 +38,6 @@ future_case!(crate::sync::rwmutex::RLock<'a, T>, 'a, T: ?Sized);
 future_case!(crate::sync::rwmutex::WLock<'a, T>, 'a, T: ?Sized);
 future_case!(crate::sync::semaphore::Acquire<'a>, 'a);
 future_case!(crate::sync::cond::Wait<'a, G>, 'a, G: crate::sync::cond::Guard);
+future_case!(crate::context::Done<'a>, 'a);
+future_case!(crate::context::Run<'a, F>, 'a, F: Future);
+future_case!(crate::context::Recv<'a, T>, 'a, T);

@@ -6,12 +6,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::semaphore::Semaphore;
 use super::waitgroup::WaitGroup;
+use crate::context::{CancelFunc, Context};
 use crate::coop::Reason;
 
 /// A group of goroutines that work on parts of one task, of which the first error counts.
 ///
 /// Go: `golang.org/x/sync/errgroup`. [`go`](Self::go) starts a goroutine, [`wait`](Self::wait) waits for all of them
-/// and returns the error that came first.
+/// and returns the error that came first. With a context ([`with_context`](Self::with_context)) the others can learn that
+/// one has failed.
 ///
 /// # Panics in the goroutines
 ///
@@ -41,7 +43,6 @@ use crate::coop::Reason;
 /// });
 /// ```
 #[doc(alias = "errgroup")]
-#[doc(alias = "WithContext")]
 pub struct ErrGroup<E> {
     shared: Arc<Shared<E>>,
     running: WaitGroup,
@@ -52,6 +53,8 @@ pub struct ErrGroup<E> {
 struct Shared<E> {
     /// The first error, until a `wait` takes it.
     error: Mutex<Option<E>>,
+    /// Ends the context of the group, if it has one.
+    cancel: Option<CancelFunc>,
 }
 
 impl<E> Shared<E> {
@@ -66,7 +69,16 @@ impl<E> Shared<E> {
         };
         // Outside of the lock.
         drop(first);
+        if late.is_none() {
+            self.cancel();
+        }
         drop(late);
+    }
+
+    fn cancel(&self) {
+        if let Some(cancel) = &self.cancel {
+            cancel.cancel();
+        }
     }
 }
 
@@ -81,8 +93,47 @@ impl<E: Send + 'static> ErrGroup<E> {
     /// });
     /// ```
     pub fn new() -> Self {
+        Self::with(None)
+    }
+
+    /// A group without a limit, and a context below `parent` for its goroutines, which ends when the first of them fails,
+    /// or when a [`wait`](Self::wait) has returned. Go: `errgroup.WithContext`.
+    ///
+    /// The goroutines have to look at the context by themselves: the group ends nobody. Its cause is plain
+    /// [`Canceled`](crate::context::ContextError::Canceled), where newer versions of Go's give the error; here that is
+    /// `wait`'s to give. A goroutine that panics does not end it.
+    ///
+    /// tokio's closest kin is a `JoinSet`, which aborts its tasks when it is dropped.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::context::Context;
+    /// use gopark::sync::ErrGroup;
+    ///
+    /// gopark::block_on(async {
+    ///     let (group, ctx) = ErrGroup::with_context(&Context::background());
+    ///     group.go(async { Err("no luck") }).await;
+    ///     let other = ctx.clone();
+    ///     group
+    ///         .go(async move {
+    ///             other.done().await; // would go on for ever, but for the failure
+    ///             Ok(())
+    ///         })
+    ///         .await;
+    ///     assert_eq!(group.wait().await, Err("no luck"));
+    ///     assert!(ctx.err().is_some());
+    /// });
+    /// ```
+    #[doc(alias = "WithContext")]
+    pub fn with_context(parent: &Context) -> (Self, Context) {
+        let (ctx, cancel) = parent.with_cancel();
+        (Self::with(Some(cancel)), ctx)
+    }
+
+    fn with(cancel: Option<CancelFunc>) -> Self {
         ErrGroup {
-            shared: Arc::new(Shared { error: Mutex::new(None) }),
+            shared: Arc::new(Shared { error: Mutex::new(None), cancel }),
             running: WaitGroup::new(),
             limit: Mutex::new(None),
         }
@@ -196,11 +247,11 @@ impl<E: Send + 'static> ErrGroup<E> {
         self.running.go_at(work, site);
     }
 
-    /// Waits until no goroutine of the group is running, and takes the first error. Go: `Wait`.
+    /// Waits until no goroutine of the group is running, ends the group's context, and takes the first error. Go: `Wait`.
     ///
     /// # Cancellation
     ///
-    /// Dropping the future has no effect; the error stays.
+    /// Dropping the future has no effect; the error stays, and the context goes on.
     ///
     /// # Examples
     ///
@@ -218,6 +269,7 @@ impl<E: Send + 'static> ErrGroup<E> {
         let running = self.running.wait();
         async move {
             running.await;
+            self.shared.cancel();
             let first = self.shared.error.lock().unwrap_or_else(PoisonError::into_inner).take();
             first.map_or(Ok(()), Err)
         }

@@ -3,7 +3,7 @@
 mod event;
 #[forbid(unsafe_code)]
 mod payload;
-mod queue;
+pub(crate) mod queue;
 mod raw_rwmutex;
 #[forbid(unsafe_code)]
 mod readers;

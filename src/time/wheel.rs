@@ -418,7 +418,6 @@ mod tests {
 
     use super::*;
 
-    #[expect(clippy::vec_box, reason = "a node stays where it is")]
     fn nodes(dues: impl IntoIterator<Item = u64>) -> Box<[Links]> {
         dues.into_iter().map(|due| Links::new(Time::from_nanos(due))).collect()
     }

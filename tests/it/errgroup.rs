@@ -4,6 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use gopark::context::{Context, ContextError};
 use gopark::sync::ErrGroup;
 use gopark::{OnPanic, Runtime, chan, gosched};
 
@@ -200,4 +201,124 @@ fn errgroup_fits_everywhere() {
     sync(&group);
     send(&group.go(async { Ok(()) }));
     send(&group.wait());
+}
+
+// ------------------------------------------------------------------------------------------------ with a context
+
+#[test]
+fn context_of_a_group_ends_with_the_first_error_xs01() {
+    on_procs(1, async {
+        let (root, cancel) = Context::background().with_value(5).with_cancel();
+        let (group, ctx) = ErrGroup::with_context(&root);
+        assert_eq!((ctx.err(), ctx.value().as_deref()), (None, Some(&5)));
+        let (open, shut) = chan::unbuffered::<()>();
+        let of_it = ctx.clone();
+        group
+            .go(async move {
+                // Only the context ends this one.
+                of_it.done().await;
+                Err("second")
+            })
+            .await;
+        group.go(async { Ok(()) }).await;
+        gosched().await;
+        assert_eq!(ctx.err(), None, "a success ends nothing");
+        group
+            .go(async move {
+                shut.recv().await;
+                Err("first")
+            })
+            .await;
+        drop(open);
+        ctx.done().await;
+        assert_eq!(group.wait().await, Err("first"));
+        assert_eq!((ctx.err(), root.err()), (Some(ContextError::Canceled), None));
+        assert_eq!(ctx.cause().unwrap().to_string(), "context canceled");
+        cancel.cancel();
+    });
+}
+
+#[test]
+fn context_of_a_group_ends_when_wait_returns_xs01() {
+    on_procs(1, async {
+        let (group, ctx) = ErrGroup::<()>::with_context(&Context::background());
+        let (open, shut) = chan::unbuffered::<()>();
+        group
+            .go(async move {
+                shut.recv().await;
+                Ok(())
+            })
+            .await;
+        // One that is dropped has no effect.
+        drop(Hand::parked(group.wait()));
+        assert_eq!(ctx.err(), None);
+        drop(open);
+        assert_eq!(group.wait().await, Ok(()));
+        assert_eq!(ctx.err(), Some(ContextError::Canceled));
+    });
+}
+
+#[test]
+fn context_of_a_group_ends_with_its_parent_xs01() {
+    on_procs(1, async {
+        let (parent, cancel) = Context::background().with_cancel_cause();
+        let (group, ctx) = ErrGroup::with_context(&parent);
+        let of_it = ctx.clone();
+        group.go(async move { of_it.run(std::future::pending::<()>()).await }).await;
+        cancel.cancel("from above");
+        assert_eq!(group.wait().await, Err(ContextError::Canceled));
+        assert_eq!(ctx.cause().unwrap().to_string(), "from above");
+    });
+}
+
+/// A goroutine that waits for its place gives up with the group.
+#[test]
+fn go_with_a_limit_gives_up_with_the_context_xs05() {
+    on_procs(1, async {
+        let (parent, cancel) = Context::background().with_cancel();
+        let (group, ctx) = ErrGroup::<()>::with_context(&parent);
+        group.set_limit(1);
+        let of_it = ctx.clone();
+        group
+            .go(async move {
+                of_it.done().await;
+                Ok(())
+            })
+            .await;
+        let mut waits = Hand::parked(ctx.run(group.go(async { unreachable!("started") })));
+        assert!(waits.is_pending());
+        cancel.cancel();
+        assert_eq!(waits.ready(), Err(ContextError::Canceled));
+        drop(waits);
+        assert_eq!(group.wait().await, Ok(()));
+        assert!(group.try_go(async { Ok(()) }), "no place was lost");
+        group.wait().await.unwrap();
+    });
+}
+
+/// The second error's destructor, and whoever the cancel wakes, find no lock held.
+#[test]
+fn errors_and_wakers_may_use_the_group_xs01() {
+    no_hang(|| {
+        let runtime = Runtime::builder().gomaxprocs(2).build().unwrap();
+        runtime.block_on(async {
+            for _ in 0..100 {
+                let (group, ctx) = ErrGroup::with_context(&Context::background());
+                let group = Arc::new(group);
+                for i in 0..4 {
+                    let of_it = ctx.clone();
+                    group
+                        .go(async move {
+                            if i > 0 {
+                                of_it.done().await;
+                            }
+                            Err(i)
+                        })
+                        .await;
+                }
+                assert_eq!(group.wait().await, Err(0));
+                assert!(ctx.err().is_some());
+            }
+        });
+    });
 }

@@ -3,6 +3,8 @@
 mod cancel;
 mod chan;
 mod cond;
+mod context;
+mod context_fuzz;
 mod errgroup;
 mod executor;
 mod fuzz;

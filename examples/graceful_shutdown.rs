@@ -1,0 +1,73 @@
+//! A small service that is told to stop, finishes what it has begun, and cleans up.
+//!
+//! The signal comes from a thread, as Ctrl-C does with a signal crate: a handler needs nothing but the cancel function,
+//! `ctrlc::set_handler(move || shut_down.cancel())`, for that may be called from any thread.
+
+use std::thread;
+use std::time::Duration;
+
+use gopark::context::Context;
+use gopark::sync::WaitGroup;
+use gopark::{block_on, chan, go, gosched};
+
+/// Answers requests until the service is over; what it has taken it answers.
+async fn worker(ctx: Context, requests: chan::Receiver<u64>, answers: chan::Sender<u64>) {
+    while let Some(request) = ctx.recv(&requests).await {
+        gosched().await; // the work
+        answers.send(request * request).await.unwrap();
+    }
+}
+
+fn main() {
+    block_on(async {
+        let (service, shut_down) = Context::background().with_cancel();
+        let (requests, queue) = chan::unbuffered();
+        let (answers, output) = chan::bounded(1000);
+        let (signal, signalled) = chan::unbuffered::<()>();
+
+        // Runs once the service is over, in a goroutine of its own.
+        let (cleaned, cleanup) = chan::bounded(1);
+        service.after_func(async move { cleaned.send("temporary files removed").await });
+
+        let workers = WaitGroup::new();
+        for _ in 0..3 {
+            workers.go(worker(service.clone(), queue.clone(), answers.clone()));
+        }
+        drop(answers);
+
+        // Requests come in until the service takes no more.
+        let clients = go({
+            let service = service.clone();
+            async move {
+                let mut accepted = 0;
+                while let Ok(Ok(())) = service.run(requests.send(accepted)).await {
+                    accepted += 1;
+                    if accepted == 100 {
+                        signal.send(()).await.expect("the thread below waits"); // somebody presses Ctrl-C
+                    }
+                }
+                accepted
+            }
+        });
+        let ctrl_c = thread::spawn(move || {
+            signalled.recv_blocking();
+            shut_down.cancel();
+        });
+
+        // The workers have as long as they need, up to a limit: a context of its own, for the service's is over.
+        service.done().await;
+        let (grace, _) = service.without_cancel().with_timeout(Duration::from_secs(10));
+        grace.run(workers.wait()).await.expect("the workers finish what they have begun");
+
+        let accepted = clients.await.unwrap();
+        let mut answered = 0;
+        while output.recv().await.is_some() {
+            answered += 1;
+        }
+        println!("{accepted} requests accepted, {answered} answered");
+        assert!(accepted >= 100);
+        assert_eq!(answered, accepted);
+        assert_eq!(cleanup.recv().await, Some("temporary files removed"));
+        ctrl_c.join().unwrap();
+    });
+}

@@ -1,0 +1,187 @@
+//! The futures of a context.
+
+use std::fmt;
+use std::panic::Location;
+use std::pin::Pin;
+use std::task::{Context as Cx, Poll, ready};
+
+use super::error::ContextError;
+use super::scope::Scope;
+use crate::chan::Receiving;
+use crate::coop::{self, Reason};
+use crate::sync::queue::{Stage, Waiter};
+
+/// The future of [`Context::done`](super::Context::done).
+///
+/// # Cancellation
+///
+/// Dropping it has no effect.
+#[must_use = "futures do nothing unless awaited"]
+pub struct Done<'a> {
+    scope: Option<&'a Scope>,
+    stage: Stage<()>,
+    site: &'static Location<'static>,
+}
+
+impl<'a> Done<'a> {
+    pub(super) fn new(scope: Option<&'a Scope>, site: &'static Location<'static>) -> Self {
+        Done { scope, stage: Stage::New, site }
+    }
+}
+
+impl Future for Done<'_> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Cx<'_>) -> Poll<()> {
+        // SAFETY: nothing is moved out; a waiting stage stays where it is until it is in line no more.
+        let this = unsafe { self.get_unchecked_mut() };
+        if matches!(this.stage, Stage::New) && !coop::poll_ready(cx) {
+            return Poll::Pending;
+        }
+        let done = match (&mut this.stage, this.scope) {
+            (Stage::Done, _) => panic!("gopark: future polled after completion"),
+            // A background never ends.
+            (_, None) => false,
+            (Stage::New, Some(scope)) if scope.err().is_some() => true,
+            (stage @ Stage::New, Some(scope)) => {
+                // Cloned before the lock.
+                *stage = Stage::Waiting(Waiter::new(cx.waker().clone(), ()));
+                let Stage::Waiting(waiter) = stage else { unreachable!() };
+                // SAFETY: pinned with `self`, whose drop withdraws it.
+                let done = unsafe { scope.enroll(waiter) };
+                if done {
+                    // Not in line, so it may go.
+                    *stage = Stage::New;
+                }
+                done
+            }
+            // SAFETY: enrolled when the stage became `Waiting`, which is left as soon as this is true.
+            (Stage::Waiting(waiter), Some(scope)) => unsafe { scope.look(waiter, cx) },
+        };
+        if !done {
+            coop::park_at(this.site, Reason::ContextDone);
+            return Poll::Pending;
+        }
+        this.stage = Stage::Done;
+        coop::spend();
+        Poll::Ready(())
+    }
+}
+
+impl Drop for Done<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        if let (Stage::Waiting(waiter), Some(scope)) = (&self.stage, self.scope) {
+            // SAFETY: enrolled when the stage became `Waiting`, which is left when `look` is true.
+            unsafe { scope.withdraw(waiter) };
+        }
+    }
+}
+
+impl fmt::Debug for Done<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Done").field("stage", &self.stage).finish_non_exhaustive()
+    }
+}
+
+/// The future of [`Context::run`](super::Context::run).
+///
+/// # Cancellation
+///
+/// Dropping it drops the future inside.
+#[must_use = "futures do nothing unless awaited"]
+pub struct Run<'a, F> {
+    done: Done<'a>,
+    future: F,
+    progress: Progress,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Progress {
+    New,
+    Running,
+    Over,
+}
+
+impl<'a, F> Run<'a, F> {
+    pub(super) fn new(done: Done<'a>, future: F) -> Self {
+        Run { done, future, progress: Progress::New }
+    }
+}
+
+impl<F: Future> Future for Run<'_, F> {
+    type Output = Result<F::Output, ContextError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Cx<'_>) -> Poll<Self::Output> {
+        // SAFETY: `done` and `future` are pinned with `self`, and not moved; the rest is not pinned.
+        let (done, future, progress) = unsafe {
+            let this = self.get_unchecked_mut();
+            (Pin::new_unchecked(&mut this.done), Pin::new_unchecked(&mut this.future), &mut this.progress)
+        };
+        let err = || done.scope.and_then(Scope::err);
+        match *progress {
+            Progress::Over => panic!("gopark: future polled after completion"),
+            Progress::New => {
+                // So that a loop over ended runs lets others in.
+                if !coop::poll_ready(cx) {
+                    return Poll::Pending;
+                }
+                if let Some(err) = err() {
+                    *progress = Progress::Over;
+                    coop::spend();
+                    return Poll::Ready(Err(err));
+                }
+                *progress = Progress::Running;
+            }
+            Progress::Running => {}
+        }
+        let result = match future.poll(cx) {
+            Poll::Ready(value) => Ok(value),
+            Poll::Pending => {
+                let err = done.scope;
+                ready!(done.poll(cx));
+                Err(err.and_then(Scope::err).unwrap_or(ContextError::Canceled))
+            }
+        };
+        *progress = Progress::Over;
+        Poll::Ready(result)
+    }
+}
+
+impl<F> fmt::Debug for Run<'_, F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Run").field("progress", &self.progress).finish_non_exhaustive()
+    }
+}
+
+/// The future of [`Context::recv`](super::Context::recv).
+///
+/// # Cancellation
+///
+/// Dropping it loses no value, as with [`Receiver::recv`](crate::chan::Receiver::recv).
+#[must_use = "futures do nothing unless awaited"]
+pub struct Recv<'a, T> {
+    run: Run<'a, Receiving<'a, T>>,
+}
+
+impl<'a, T> Recv<'a, T> {
+    pub(super) fn new(run: Run<'a, Receiving<'a, T>>) -> Self {
+        Recv { run }
+    }
+}
+
+impl<T> Future for Recv<'_, T> {
+    type Output = Option<T>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Cx<'_>) -> Poll<Option<T>> {
+        // SAFETY: `run` is pinned with `self`.
+        let run = unsafe { self.map_unchecked_mut(|this| &mut this.run) };
+        run.poll(cx).map(|received| received.ok().flatten())
+    }
+}
+
+impl<T> fmt::Debug for Recv<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Recv").field("progress", &self.run.progress).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,115 @@
+//! What allocates and what does not, and that all of it comes back.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::hint::black_box;
+use std::pin::pin;
+use std::task::{Context as Cx, Poll, Waker};
+
+use gopark::chan;
+use gopark::context::Context;
+
+/// Counts this thread's allocations, and its bytes that are in use.
+struct Counting;
+
+thread_local! {
+    static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
+    static BYTES: Cell<isize> = const { Cell::new(0) };
+}
+
+// SAFETY: the system's allocator does it all; counting allocates nothing.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
+        BYTES.set(BYTES.get() + layout.size() as isize);
+        // SAFETY: passed on to the caller.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        BYTES.set(BYTES.get() - layout.size() as isize);
+        // SAFETY: passed on to the caller.
+        unsafe { System.dealloc(block, layout) }
+    }
+}
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+/// How often `f` allocated on this thread, and how many bytes of that are left.
+fn cost<T>(f: impl FnOnce() -> T) -> (usize, isize, T) {
+    let (allocations, bytes) = (ALLOCATIONS.get(), BYTES.get());
+    let value = f();
+    (ALLOCATIONS.get() - allocations, BYTES.get() - bytes, value)
+}
+
+fn poll_once<F: Future>(future: F) -> Poll<F::Output> {
+    pin!(future).poll(&mut Cx::from_waker(Waker::noop()))
+}
+
+#[test]
+fn background_allocates_nothing_cx01() {
+    let (allocations, ..) = cost(|| {
+        let ctx = black_box(Context::background()).clone();
+        assert!(ctx.err().is_none() && ctx.value::<i32>().is_none() && poll_once(ctx.done()).is_pending());
+        black_box(Context::todo().without_cancel());
+    });
+    assert_eq!(allocations, 0);
+}
+
+#[test]
+fn derived_context_is_one_allocation_and_a_wait_none_cx04() {
+    let (root, _cancel) = Context::background().with_cancel();
+    let (allocations, _, (ctx, cancel)) = cost(|| root.with_cancel());
+    assert_eq!(allocations, 1);
+    let (_tx, rx) = chan::unbuffered::<()>();
+    let (allocations, ..) = cost(|| {
+        assert!(poll_once(ctx.done()).is_pending());
+        assert!(poll_once(ctx.run(std::future::pending::<()>())).is_pending());
+        assert!(poll_once(ctx.recv(&rx)).is_pending());
+        let mut done = pin!(ctx.done());
+        assert!(done.as_mut().poll(&mut Cx::from_waker(Waker::noop())).is_pending());
+        cancel.cancel();
+        assert!(done.as_mut().poll(&mut Cx::from_waker(Waker::noop())).is_ready());
+        black_box(ctx.clone());
+    });
+    assert_eq!(allocations, 0);
+}
+
+/// Trees are freed whichever way they go.
+#[test]
+fn all_memory_of_contexts_comes_back_cx04() {
+    let tree = |cancelled: usize| {
+        let (root, cancel) = Context::background().with_cancel_cause();
+        let mut contexts = vec![root.clone()];
+        let mut cancels = Vec::new();
+        for i in 0..200 {
+            let (ctx, cancel) = contexts[i / 2].with_value([i; 4]).with_cancel();
+            contexts.push(ctx);
+            cancels.push(cancel);
+        }
+        // Functions that are never started: nobody refers to their contexts.
+        if cancelled != 1 {
+            for ctx in contexts.iter().step_by(3) {
+                let text = "captured".repeat(10);
+                drop(ctx.after_func(async move { drop(text) }));
+            }
+        }
+        match cancelled {
+            0 => drop(contexts),
+            1 => cancel.cancel("a cause".to_owned()),
+            _ => {
+                contexts.reverse();
+                contexts.truncate(50);
+                drop(cancels);
+                drop(contexts);
+                drop(root);
+            }
+        }
+    };
+    for cancelled in 0..3 {
+        let (allocations, bytes, ()) = cost(|| tree(cancelled));
+        assert!(allocations > 200);
+        assert_eq!(bytes, 0, "way {cancelled}");
+    }
+}
