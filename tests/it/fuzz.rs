@@ -733,7 +733,10 @@ fn replay(seed: u64, capacities: [usize; CHANNELS], steps: &[(usize, Step)]) -> 
         let most = steps.iter().map(|(_, step)| if let Step::List(cases) = step { cases.len() } else { 2 }).sum();
         let mut world = World::new(capacities, most);
         let run = |world: &mut World, at: usize, step: &Step| {
-            world.step(at, step).and_then(|()| world.check()).map_err(|error| format!("step {at}, {step:?}: {error}"))
+            world.step(at, step).and_then(|()| world.check()).map_err(|error| {
+                let place = if at == usize::MAX { "at the end".to_owned() } else { format!("step {at}") };
+                format!("{place}, {step:?}: {error}")
+            })
         };
         for (at, step) in steps {
             run(&mut world, *at, step)?;
