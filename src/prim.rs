@@ -238,9 +238,9 @@ pub(crate) fn heavy_fence() -> bool {
 /// Makes the asymmetric fence ready, and says whether its light half is lighter than a full fence.
 pub(crate) fn has_light_fence() -> bool {
     register_fences();
-    #[cfg(all(target_os = "linux", not(gopark_loom)))]
+    #[cfg(all(target_os = "linux", not(any(gopark_loom, miri))))]
     return membarrier::available();
-    #[cfg(not(all(target_os = "linux", not(gopark_loom))))]
+    #[cfg(not(all(target_os = "linux", not(any(gopark_loom, miri)))))]
     MODELLED
 }
 
