@@ -667,6 +667,8 @@ struct Processor {
     /// Rounds begun, for the monitor, and those since the global queue came first.
     rounds: AtomicU32,
     local_rounds: Cell<u32>,
+    /// And those since timers were looked at.
+    unlooked_rounds: Cell<u32>,
     /// How often it may; the monitor adapts it.
     global_interval: AtomicU32,
     /// Polls begun, for the monitor.
@@ -693,6 +695,7 @@ impl Processor {
             beside: Cell::new(0),
             rounds: AtomicU32::new(0),
             local_rounds: Cell::new(0),
+            unlooked_rounds: Cell::new(0),
             global_interval: AtomicU32::new(GLOBAL_INTERVAL),
             random: Cell::new(fastrand::u64(..)),
             polls: AtomicU32::new(0),
@@ -701,14 +704,19 @@ impl Processor {
         }
     }
 
-    /// A round of the scheduler. True if the global queue comes first in it: it has been some rounds since it did and had
-    /// something.
+    /// A round of the scheduler. Whether the global queue comes first in it, for it has been some rounds since it did and
+    /// had something; and whether it is time to look at timers.
     #[inline(always)]
-    fn begin_round(&self) -> bool {
+    fn begin_round(&self) -> (bool, bool) {
+        let interval = self.global_interval.load(Ordering::Relaxed);
         self.rounds.store(self.rounds.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
         let local = self.local_rounds.get().saturating_add(1);
         self.local_rounds.set(local);
-        local >= self.global_interval.load(Ordering::Relaxed)
+        let unlooked = self.unlooked_rounds.get() + 1;
+        // Every round, if they are long.
+        let look = unlooked + 1 >= interval;
+        self.unlooked_rounds.set(if look { 0 } else { unlooked });
+        (local >= interval, look)
     }
 
     /// True among goroutines that compute: those who yield stay here then, and those who come from outside need not wait
@@ -1311,9 +1319,12 @@ impl Executor {
                 return self.give_up_retired(m, processor);
             }
             // After a long slice those who wait outside come first.
-            let global_first = processor.begin_round() || links == CHAIN;
-            self.fire_beside(processor, global_first);
-            self.requeue_next(m, processor);
+            let (global_first, look) = processor.begin_round();
+            let (global_first, look) = (global_first || links == CHAIN, look || links == CHAIN);
+            let fired = self.fire_beside(processor, look);
+            if links == CHAIN || fired {
+                self.requeue_next(m, processor);
+            }
             match self.find(m, processor, global_first, searching) {
                 Some(task) => {
                     if *searching {
@@ -1384,11 +1395,8 @@ impl Executor {
                 return Some(task);
             }
         }
-        // The look costs two loads, where a pop that fails has a full fence.
-        if !processor.queue.is_empty() {
-            if let Ok(task) = processor.queue.pop() {
-                return Some(task);
-            }
+        if let Ok(task) = processor.queue.pop() {
+            return Some(task);
         }
         if let Some(task) = self.take_global(processor) {
             return Some(task);
@@ -1639,19 +1647,25 @@ impl Executor {
     /// Fires what is due at this processor and at one other, whose machine may be busy, or its slot out of use. Between
     /// these looks it looks at its own as long as it has nothing else to do.
     #[inline(always)]
-    fn fire_beside(&'static self, processor: &Processor, look: bool) {
+    fn fire_beside(&'static self, processor: &Processor, look: bool) -> bool {
         if !look && (processor.timers.next_due() == Time::NEVER || !processor.queue.is_empty()) {
-            return;
+            return false;
         }
+        self.fire_some(processor)
+    }
+
+    #[inline(never)]
+    fn fire_some(&'static self, processor: &Processor) -> bool {
         let other = processor.beside.get();
         processor.beside.set(if other + 1 < self.slots.load(Ordering::Relaxed) { other + 1 } else { 0 });
         let other = self.processor(other).map_or(&processor.timers, |other| &other.timers);
-        if processor.timers.next_due().min(other.next_due()) != Time::NEVER {
-            // No more than there is room for: those who were woken are to be run in order.
-            let room = LOCAL_QUEUE - processor.queue.len().min(LOCAL_QUEUE - FIRE_LEAST);
-            let now = Time::now();
-            shard::fire_due([&processor.timers, other], now, now, room);
+        if processor.timers.next_due().min(other.next_due()) == Time::NEVER {
+            return false;
         }
+        // No more than there is room for: those who were woken are to be run in order.
+        let room = LOCAL_QUEUE - processor.queue.len().min(LOCAL_QUEUE - FIRE_LEAST);
+        let now = Time::now();
+        shard::fire_due([&processor.timers, other], now, now, room)
     }
 
     /// Fires what is due anywhere. True if there was something.
