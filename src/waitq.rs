@@ -320,7 +320,8 @@ impl<T> WaitQueue<T> {
     /// A hint when the lock is not held, exact when it is.
     #[inline(always)]
     pub(crate) fn seems_empty(&self) -> bool {
-        self.head.load(Ordering::Relaxed).is_null()
+        // Acquire: what is looked at next is as it was now, or later.
+        self.head.load(Ordering::Acquire).is_null()
     }
 
     /// Queues a lone operation.

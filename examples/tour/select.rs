@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
 use std::time::{Duration, Instant};
 
 use gopark::chan::{self, Receiver};
 use gopark::select::Select;
-use gopark::{Runtime, block_on, go, gosched, select};
+use gopark::{Runtime, block_on, go, gosched, select, time};
 
 use crate::page::{grouped, heading};
 
@@ -24,16 +23,6 @@ pub(crate) fn chapter() {
     for_ever();
 }
 
-/// A channel that is closed after a while: until then nothing comes from it. (A thread for each, for want of timers.)
-fn after(time: Duration) -> Receiver<()> {
-    let (tx, rx) = chan::unbuffered();
-    thread::spawn(move || {
-        thread::sleep(time);
-        drop(tx);
-    });
-    rx
-}
-
 fn first() {
     heading(
         "Waiting for whichever comes first",
@@ -43,7 +32,11 @@ fn first() {
     block_on(async {
         let start = Instant::now();
         let (_nobody_sends, quiet) = chan::unbuffered::<()>();
-        let closes = after(Duration::from_millis(300));
+        let (tx, closes) = chan::unbuffered::<()>();
+        go(async move {
+            time::sleep(Duration::from_millis(300)).await;
+            tx.close();
+        });
         println!("waiting …");
         select! {
             _ = closes.recv() => println!("unblocked after {} ms", start.elapsed().as_millis()),
@@ -113,17 +106,18 @@ fn shares() {
 fn time_out() {
     heading(
         "Nothing comes: a time-out",
-        "A case that becomes ready after a while bounds the waiting. Here a thread closes a channel when its time has come.",
+        "A sleep is a case like any other, and bounds the waiting. `time::timeout` says the same of one operation.",
     );
 
     block_on(async {
         let start = Instant::now();
         let (_nobody_sends, quiet) = chan::unbuffered::<i32>();
-        let timed_out = after(Duration::from_millis(200));
         select! {
             n = quiet.recv() => println!("got {n:?}"),
-            _ = timed_out.recv() => println!("timed out after {} ms", start.elapsed().as_millis()),
+            _ = time::sleep(Duration::from_millis(200)) => println!("timed out after {} ms", start.elapsed().as_millis()),
         }
+        let late = time::timeout(Duration::from_millis(50), quiet.recv()).await;
+        println!("and once more: {}", late.unwrap_err());
     });
 }
 
@@ -150,7 +144,11 @@ fn for_select() {
     );
 
     block_on(async {
-        let done = after(Duration::from_millis(100));
+        let (tx, done) = chan::unbuffered::<()>();
+        go(async move {
+            time::sleep(Duration::from_millis(100)).await;
+            tx.close();
+        });
         let mut pieces = 0;
         loop {
             select! {

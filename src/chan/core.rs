@@ -144,21 +144,23 @@ impl<T> Core<T> {
         self.state.with_mut(|state| f(unsafe { &mut *state }))
     }
 
-    /// May be wrong at once: whether a receive would find something.
+    /// May be wrong at once: whether a receive would find something. If not, there was a moment during the call when it
+    /// would not have: a closed channel stays so, and to hand a place on changes `len` and the queue's head at most once.
     pub(super) fn seems_ready_to_recv(&self) -> bool {
         prim::MODELLED
             || self.timed
-            || self.len.load(Ordering::Relaxed) != 0
-            || self.closed.load(Ordering::Relaxed)
+            // Acquire: the look at `closed` comes last.
+            || self.len.load(Ordering::Acquire) != 0
             || !self.sendq.seems_empty()
+            || self.closed.load(Ordering::Relaxed)
     }
 
-    /// May be wrong at once: whether a send would find a place, or the channel closed.
+    /// May be wrong at once, as `seems_ready_to_recv`: whether a send would find a place, or the channel closed.
     pub(super) fn seems_ready_to_send(&self) -> bool {
         prim::MODELLED
-            || self.len.load(Ordering::Relaxed) < self.capacity
-            || self.closed.load(Ordering::Relaxed)
+            || self.len.load(Ordering::Acquire) < self.capacity
             || !self.recvq.seems_empty()
+            || self.closed.load(Ordering::Relaxed)
     }
 
     /// Go's `chanrecv`, up to where it would park. Takes what was returned, then the buffer's head (moving the oldest
@@ -184,7 +186,6 @@ impl<T> Core<T> {
         unsafe {
             if let Some(rare) = &mut st.rare {
                 if let Some(value) = rare.pop_returned() {
-                    self.add_len(-1);
                     return Took::Value(value, self.refill(st, own));
                 }
                 if let Some(source) = &mut rare.source {
@@ -230,14 +231,15 @@ impl<T> Core<T> {
     #[cold]
     #[inline(never)]
     unsafe fn refill(&self, st: &mut State<T>, own: *const Token) -> Wake {
-        if self.closed.load(Ordering::Relaxed) || self.len.load(Ordering::Relaxed) >= self.capacity {
-            return Wake::NONE;
-        }
+        let room = self.len.load(Ordering::Relaxed) <= self.capacity && !self.closed.load(Ordering::Relaxed);
         // SAFETY: the lock is held, for the claim and what follows from it.
         unsafe {
-            let Some(sender) = self.sendq.claim(own) else { return Wake::NONE };
+            let Some(sender) = (if room { self.sendq.claim(own) } else { None }) else {
+                self.add_len(-1);
+                return Wake::NONE;
+            };
+            // One out, one in: nobody sees the channel empty in between.
             st.buffer.push_back(Waiter::take(sender.as_ptr()));
-            self.add_len(1);
             Waiter::complete(sender.as_ptr(), state::DONE)
         }
     }

@@ -186,6 +186,9 @@ impl<T> Sender<T> {
     /// ```
     pub fn try_send(&self, value: T) -> Result<(), TrySendError<T>> {
         let Some(core) = self.handle.core() else { return Err(TrySendError::Full(value)) };
+        if !core.seems_ready_to_send() {
+            return Err(TrySendError::Full(value));
+        }
         let mut value = Some(value);
         core.lock.lock();
         // SAFETY: the lock is held; `put` takes the value once at most.
@@ -321,6 +324,9 @@ impl<T> Receiver<T> {
     /// ```
     pub fn try_recv(&self) -> Result<T, TryRecvError> {
         let Some(core) = self.handle.core() else { return Err(TryRecvError::Empty) };
+        if !core.seems_ready_to_recv() {
+            return Err(TryRecvError::Empty);
+        }
         core.lock.lock();
         // SAFETY: the lock is held.
         let took = unsafe { core.take(std::ptr::null()) };

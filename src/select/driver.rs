@@ -79,6 +79,10 @@ impl<C: Cases, S: AsMut<[u32]> + AsRef<[u32]> + Clone> Selecting<C, S> {
             if let Some(output) = this.try_alone(&mut cx) {
                 return Some(output);
             }
+            if this.raw_count < 2 && !prim::MODELLED {
+                // One channel has been looked at, at one instant.
+                return None;
+            }
             this.sort_raws();
             this.lock_all();
             let found = this.attempt_all();

@@ -345,7 +345,7 @@ fn a_wait_does_not_end_with_the_round_before_it_wg04() {
         let wg = WaitGroup::new();
         let asked = Arc::new(AtomicUsize::new(0));
         let (w, a) = (wg.clone(), asked.clone());
-        const ROUNDS: usize = 2000;
+        const ROUNDS: usize = 4000;
         let doner = thread::spawn(move || {
             for round in 1..=ROUNDS {
                 spin_briefly(|| a.load(SeqCst) >= round);
@@ -383,7 +383,7 @@ fn spin_briefly(until: impl Fn() -> bool) {
         if until() {
             return;
         }
-        if round % 1000 == 0 { thread::yield_now() } else { std::hint::spin_loop() }
+        if round % 50_000 == 0 { thread::yield_now() } else { std::hint::spin_loop() }
     }
 }
 
