@@ -110,6 +110,8 @@ const SPARES: usize = 8;
 const LINGER: usize = 100;
 /// Timers that a look fires at least, if so many are due, however full the queue is.
 const FIRE_LEAST: usize = 16;
+/// Another processor's timer that has been due for longer is anybody's.
+const GRACE_TIMERS: Duration = Duration::from_micros(100);
 /// A timer that has been due for longer is the monitor's.
 const OVERDUE: Duration = Duration::from_millis(2);
 /// Ids that a processor draws at once.
@@ -1665,7 +1667,9 @@ impl Executor {
         // No more than there is room for: those who were woken are to be run in order.
         let room = LOCAL_QUEUE - processor.queue.len().min(LOCAL_QUEUE - FIRE_LEAST);
         let now = Time::now();
-        shard::fire_due([&processor.timers, other], now, now, room)
+        let fired = shard::fire_due([&processor.timers], now, now, room);
+        // The other's own machine comes first.
+        shard::fire_due([other], now.before(GRACE_TIMERS), now, room) || fired
     }
 
     /// Fires what is due anywhere. True if there was something.

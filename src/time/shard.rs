@@ -90,6 +90,11 @@ impl Node {
         }
     }
 
+    /// As a wheel knows it. The pointer is good for the whole node.
+    fn links(&self) -> *const Links {
+        ptr::from_ref(self).cast()
+    }
+
     /// When it is due.
     ///
     /// Set by `new` and `Shard::insert`; the owner, who calls the latter, may ask at any time.
@@ -133,7 +138,7 @@ impl Node {
             // SAFETY: the lock is held, and the node is in this wheel (T1).
             unsafe {
                 home.wheel.with_mut(|wheel| {
-                    (*wheel).remove(&raw const self.links);
+                    (*wheel).remove(self.links());
                     if (*wheel).len() == 0 {
                         home.next_due.store(Time::NEVER.as_nanos(), Ordering::Relaxed);
                     }
@@ -219,7 +224,7 @@ impl Shard {
             node.links.due.set(due);
             node.action.with_mut(|slot| *slot = Some(action));
             node.home.store(ptr::from_ref(self).cast_mut(), Ordering::Relaxed);
-            self.wheel.with_mut(|wheel| (*wheel).insert(&raw const node.links));
+            self.wheel.with_mut(|wheel| (*wheel).insert(node.links()));
         }
         // Release: `cancel` of another thread goes by this word to the home.
         node.state.store(state::QUEUED, Ordering::Release);
