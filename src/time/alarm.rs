@@ -29,7 +29,6 @@ pub(crate) unsafe fn register(node: &Node, due: Time, action: Action) {
 }
 
 /// Something that will be done at a time, unless it is cancelled. Dropping it cancels it.
-#[allow(dead_code)] // as yet only tests have one
 pub(crate) struct Alarm {
     node: Pin<Box<Node>>,
 }
@@ -38,7 +37,6 @@ pub(crate) struct Alarm {
 /// timers. It must be short. If `due` is [`Time::NEVER`] nothing will happen.
 ///
 /// The alarm keeps `fire` until it is called or cancelled. An alarm that is kept in what its `fire` keeps is a circle.
-#[allow(dead_code)]
 pub(crate) fn alarm(due: Time, fire: Arc<dyn Fire>) -> Alarm {
     let alarm = Alarm { node: Box::pin(Node::new(due)) };
     if due != Time::NEVER {
@@ -50,7 +48,6 @@ pub(crate) fn alarm(due: Time, fire: Arc<dyn Fire>) -> Alarm {
 
 impl Alarm {
     /// True if `fire` will never be called because of this. False if it is being called, was, or was cancelled before.
-    #[allow(dead_code)]
     pub(crate) fn cancel(&self) -> bool {
         self.node.cancel().is_some()
     }

@@ -43,7 +43,6 @@ pub(crate) mod wheel;
 pub use sleep::{Elapsed, Sleep, Timeout, sleep, sleep_until, timeout};
 pub use timer::{Tick, Ticker, Timer, after};
 
-#[allow(unused_imports)] // for what is built on them
 pub(crate) use {
     alarm::{Alarm, Fire, alarm},
     clock::Time,

@@ -85,14 +85,14 @@ fn no_time_and_time_past_are_over_at_once_and_too_much_is_for_ever_tm01() {
 #[test]
 fn the_time_counts_from_the_call() {
     on_procs(1, async {
-        let start = Instant::now();
-        let (sleep, limited) = (time::sleep(20 * MS), timeout(20 * MS, pending::<()>()));
-        spin_to(start + 25 * MS);
+        let d = 300 * MS;
+        let (sleep, limited) = (time::sleep(d), timeout(d, pending::<()>()));
+        spin_to(Instant::now() + d);
         // Polled for the first time when it is over: nothing is left to wait for.
         let late = Instant::now();
         sleep.await;
         assert!(limited.await.is_err());
-        assert!(late.elapsed() < 15 * MS || start.elapsed() > 60 * MS, "it waited once more");
+        assert!(late.elapsed() < d, "it waited once more");
     });
 }
 
@@ -642,12 +642,12 @@ fn the_value_is_the_due_time_however_late_it_is_read_tm02() {
 
 #[test]
 fn a_timer_channel_looks_unbuffered_and_needs_nobody_to_run_it_tm03() {
-    let timer = Timer::new(2 * MS);
+    let timer = Timer::new(50 * MS);
     let rx = timer.channel().clone();
     let look = |rx: &Receiver<Instant>| (rx.len(), rx.capacity(), rx.is_empty(), rx.is_full(), rx.is_closed());
     assert_eq!(look(&rx), (0, 0, true, true, false));
     assert_eq!(rx.try_recv(), Err(TryRecvError::Empty));
-    spin_to(Instant::now() + 3 * MS);
+    spin_to(Instant::now() + 50 * MS);
     assert_eq!(look(&rx), (0, 0, true, true, false));
     // No runtime was ever here, and nobody waited.
     assert!(rx.try_recv().is_ok());
@@ -695,8 +695,9 @@ fn stop_and_reset_leave_no_stale_value_and_answer_as_go_does_tm04() {
 fn a_value_that_was_handed_to_a_dropped_receive_is_there_again_unless_it_is_stale_ca01_tm04() {
     no_hang(|| {
         for stale in [false, true] {
-            let timer = Timer::new(2 * MS);
+            let timer = Timer::new(HOUR);
             let receive = Hand::parked(timer.channel().recv());
+            timer.reset(MS);
             spin_until(|| receive.wakes() == 1);
             // Handed over: it is received, as far as the timer goes.
             if stale {
@@ -710,8 +711,9 @@ fn a_value_that_was_handed_to_a_dropped_receive_is_there_again_unless_it_is_stal
             assert!(timer.channel().try_recv().is_err());
         }
         // To the next one who waits, if there is one.
-        let timer = Timer::new(2 * MS);
+        let timer = Timer::new(HOUR);
         let (mut first, mut second) = (Hand::parked(timer.channel().recv()), Hand::parked(timer.channel().recv()));
+        timer.reset(MS);
         spin_until(|| first.wakes() == 1);
         assert!(second.is_pending());
         drop(first);
@@ -877,8 +879,8 @@ fn a_stopped_ticker_is_silent_and_open_and_reset_starts_anew_tm08() {
     no_hang(|| {
         let ticker = Ticker::new(MS);
         block_on(ticker.tick());
-        let mut waits = Hand::parked(ticker.tick());
         ticker.stop();
+        let mut waits = Hand::parked(ticker.tick());
         spin_to(Instant::now() + 3 * MS);
         assert!(waits.is_pending() && !ticker.channel().is_closed());
         assert_eq!(ticker.channel().try_recv(), Err(TryRecvError::Empty));
