@@ -43,11 +43,6 @@ pub(crate) mod wheel;
 pub use sleep::{Elapsed, Sleep, Timeout, sleep, sleep_until, timeout};
 pub use timer::{Tick, Ticker, Timer, after};
 
-pub(crate) use {
-    alarm::{Alarm, Fire, alarm},
-    clock::Time,
-};
-
 #[cfg(all(test, gopark_loom))]
 mod models;
 #[cfg(all(test, not(gopark_loom)))]

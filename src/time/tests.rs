@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, Weak};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
-use super::alarm::{Fire, alarm};
+use super::alarm::{Alarm, Fire, alarm};
 use super::clock::Time;
 use super::shard::{Action, Node, Shard};
 use super::{Sleep, Ticker, Timer, after, driver, sleep, timeout};
@@ -134,7 +134,7 @@ fn an_alarm_is_fired_or_cancelled() {
 
 #[test]
 fn an_alarm_may_be_dropped_by_what_it_fires() {
-    struct Own(Mutex<Option<super::Alarm>>, Mutex<Option<std::sync::mpsc::Sender<()>>>);
+    struct Own(Mutex<Option<Alarm>>, Mutex<Option<std::sync::mpsc::Sender<()>>>);
     impl Fire for Own {
         fn fire(self: Arc<Self>) {
             drop(self.0.lock().unwrap().take());
