@@ -22,7 +22,7 @@ fn main() {
     block_on(async {
         let (service, shut_down) = Context::background().with_cancel();
         let (requests, queue) = chan::unbuffered();
-        let (answers, output) = chan::bounded(1000);
+        let (answers, output) = chan::unbuffered();
         let (signal, signalled) = chan::unbuffered::<()>();
 
         // Runs once the service is over, in a goroutine of its own.
@@ -34,6 +34,13 @@ fn main() {
             workers.go(worker(service.clone(), queue.clone(), answers.clone()));
         }
         drop(answers);
+        let answered = go(async move {
+            let mut answered = 0;
+            while output.recv().await.is_some() {
+                answered += 1;
+            }
+            answered
+        });
 
         // Requests come in until the service takes no more.
         let clients = go({
@@ -59,11 +66,7 @@ fn main() {
         let (grace, _) = service.without_cancel().with_timeout(Duration::from_secs(10));
         grace.run(workers.wait()).await.expect("the workers finish what they have begun");
 
-        let accepted = clients.await.unwrap();
-        let mut answered = 0;
-        while output.recv().await.is_some() {
-            answered += 1;
-        }
+        let (accepted, answered) = (clients.await.unwrap(), answered.await.unwrap());
         println!("{accepted} requests accepted, {answered} answered");
         assert!(accepted >= 100);
         assert_eq!(answered, accepted);
