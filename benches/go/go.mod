@@ -1,3 +1,3 @@
 module gopark.bench
 
-go 1.22
+go 1.25
