@@ -564,18 +564,7 @@ macro_rules! case {
                     return self.poll(cx);
                 }
                 let Some(core) = self.core else { return Poll::Pending };
-                core.lock.lock();
-                // SAFETY: the lock is held.
-                let woken = unsafe { self.attempt_locked(ptr::null()) };
-                // SAFETY: taken above.
-                unsafe { core.lock.unlock() };
-                match woken {
-                    Some(woken) => {
-                        woken.wake();
-                        Poll::Ready(self.won())
-                    }
-                    None => Poll::Pending,
-                }
+                self.try_fresh(core)
             }
 
             #[inline]
@@ -603,6 +592,30 @@ case!(Receiving, Option<T>, seems_ready_to_recv, false);
 case!(Sending, Result<(), SendError<T>>, seems_ready_to_send, true);
 
 impl<T> Receiving<'_, T> {
+    /// Completes an operation that is fresh, if that is possible now.
+    #[inline]
+    fn try_fresh(&self, core: &Core<T>) -> Poll<Option<T>> {
+        let waiter = self.waiter.get();
+        core.lock.lock();
+        // SAFETY: the lock is held until the `unlock`; a fresh waiter is the owner's alone.
+        unsafe {
+            let took = core.take(ptr::null());
+            core.lock.unlock();
+            match took {
+                Took::Value(value, wake) => {
+                    (*waiter).finish();
+                    wake.wake();
+                    Poll::Ready(Some(value))
+                }
+                Took::Closed => {
+                    (*waiter).finish();
+                    Poll::Ready(None)
+                }
+                Took::Empty | Took::Later => Poll::Pending,
+            }
+        }
+    }
+
     /// # Safety
     ///
     /// The lock is held, and the operation is not complete.
@@ -631,6 +644,32 @@ impl<T> Receiving<'_, T> {
 }
 
 impl<T> Sending<'_, T> {
+    /// Completes an operation that is fresh, if that is possible now.
+    #[inline]
+    fn try_fresh(&self, core: &Core<T>) -> Poll<Result<(), SendError<T>>> {
+        let waiter = self.waiter.get();
+        core.lock.lock();
+        // SAFETY: the lock is held until the `unlock`; a fresh waiter is the owner's alone, and its slot is full until `put`
+        // empties it.
+        unsafe {
+            let put = core.put(ptr::null(), || Waiter::take(waiter));
+            core.lock.unlock();
+            match put {
+                Put::Sent(wake, watchers) => {
+                    (*waiter).finish();
+                    wake.wake();
+                    watchers.wake();
+                    Poll::Ready(Ok(()))
+                }
+                Put::Closed => {
+                    (*waiter).finish();
+                    Poll::Ready(Err(SendError(Waiter::take(waiter))))
+                }
+                Put::Full => Poll::Pending,
+            }
+        }
+    }
+
     /// # Safety
     ///
     /// The lock is held, and the operation is not complete.
