@@ -314,7 +314,7 @@ fn many_consumers_share_a_range_ch15_ch18() {
 }
 
 #[test]
-fn zero_size_values_obey_the_capacity_ch17() {
+fn zero_size_values_obey_the_capacity_and_a_huge_one_is_no_problem_ch17_ch20() {
     let (tx, rx) = chan::bounded(1000);
     (0..1000).for_each(|_| tx.try_send(()).unwrap());
     assert_eq!(tx.try_send(()), Err(TrySendError::Full(())));

@@ -123,6 +123,56 @@ fn biased_takes_the_first_ready_case() {
 }
 
 #[test]
+fn default_runs_if_nothing_is_ready_and_never_waits_or_gives_way_sel03() {
+    // On a plain thread, where nobody could be woken.
+    let (tx, rx) = chan::bounded(1);
+    let look = || select! { v = rx.recv() => v, default => Some(-1) };
+    let offer = |v| select! { sent = tx.send(v) => sent.is_ok(), default => false };
+    assert_eq!(look(), Some(-1));
+    assert!(offer(7) && !offer(8), "there is room for one");
+    assert_eq!((look(), look()), (Some(7), Some(-1)));
+    assert!(offer(9));
+    assert!(tx.close());
+    assert_eq!((look(), look()), (Some(9), None), "a closed channel is ready");
+
+    // A sibling does not get its turn, however often nothing is ready.
+    let rt = Runtime::builder().gomaxprocs(1).build().unwrap();
+    rt.block_on(async {
+        let ran = Arc::new(AtomicUsize::new(0));
+        let (tx, rx) = chan::unbuffered::<()>();
+        let sibling = ran.clone();
+        let sibling = go(async move { sibling.fetch_add(1, Ordering::SeqCst) });
+        for _ in 0..1000 {
+            select! { _ = rx.recv() => unreachable!(), _ = tx.send(()) => unreachable!(), default => {} }
+        }
+        assert_eq!(ran.load(Ordering::SeqCst), 0);
+        assert_eq!(sibling.await.unwrap(), 0);
+    });
+}
+
+#[test]
+fn nothing_falls_between_the_look_and_the_wait_sel05() {
+    no_hang(|| {
+        const N: usize = 20_000;
+        let rt = Runtime::builder().gomaxprocs(2).build().unwrap();
+        rt.block_on(async {
+            let ((a_tx, a), (b_tx, b)) = (chan::unbuffered(), chan::unbuffered());
+            let sender = go(async move {
+                for i in 0..N {
+                    // Each is sent only when the one before has been taken: a lost one is a hang.
+                    if i % 2 == 0 { a_tx.send(i).await } else { b_tx.send(i).await }.unwrap();
+                }
+            });
+            for i in 0..N {
+                let got = select! { v = a.recv() => v, v = b.recv() => v, v = a.recv() => v };
+                assert_eq!(got, Some(i));
+            }
+            sender.await.unwrap();
+        });
+    });
+}
+
+#[test]
 fn default_runs_only_if_at_no_moment_a_case_was_ready_sel04() {
     no_hang(|| {
         Runtime::builder().gomaxprocs(2).build().unwrap().block_on(async {

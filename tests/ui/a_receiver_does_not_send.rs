@@ -3,3 +3,5 @@ fn main() {
     let _ = rx.send(1);
     rx.close();
 }
+
+// CH-16: a receiving end never becomes a sending one.
