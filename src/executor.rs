@@ -1415,7 +1415,12 @@ impl Executor {
 
     /// Takes one goroutine from the global queue, and this processor's fair share of the others into its own queue.
     fn take_global(&self, processor: &Processor) -> Option<Task> {
-        let share = (self.global.len() / self.procs.load(Ordering::Relaxed)).min(GLOBAL_BATCH);
+        let procs = self.procs.load(Ordering::Relaxed);
+        if procs == 1 {
+            // There is no thief to spread them for.
+            return self.global.pop();
+        }
+        let share = (self.global.len() / procs).min(GLOBAL_BATCH);
         self.global.take(1 + share, |task| processor.queue.push(task).map_err(PushError::into_inner))
     }
 
