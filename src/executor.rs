@@ -85,8 +85,8 @@ const GLOBAL_INTERVAL: u32 = 61;
 const LONG_ROUNDS: u32 = 2;
 /// Long rounds make it more often: so many times in a period of the monitor, every 80 microseconds.
 const GLOBAL_LOOKS: u32 = 64;
-/// Most goroutines taken from the global queue at once.
-const GLOBAL_BATCH: usize = LOCAL_QUEUE / 2;
+/// Most goroutines taken from the global queue at once: there must be room left for those that they spawn.
+const GLOBAL_BATCH: usize = LOCAL_QUEUE / 16;
 /// Most run-next goroutines in a row.
 const CHAIN: u32 = 32;
 /// How long a thief watches whether its victim gets on by itself, if no more than [`GRACE_QUEUE`] wait there.
