@@ -55,17 +55,6 @@ where
     spawn_on(current(), future, site)
 }
 
-/// What starts `future` as a goroutine when it is called, on behalf of `site`: of the runtime that is current now, if
-/// there is one, else of the global one.
-pub(crate) fn go_later<F>(future: F, site: &'static Location<'static>) -> Box<dyn FnOnce() + Send>
-where
-    F: Future + Send + 'static,
-    F::Output: Send + 'static,
-{
-    let here = Executor::current();
-    Box::new(move || drop(spawn_on(here.unwrap_or_else(|| global()), future, site)))
-}
-
 /// Runs `main` as a goroutine of the global runtime and waits for it. Go: `func main`.
 ///
 /// Unlike [`go`], it may borrow from the caller: it returns only once `main` is gone. `main` runs on the workers, so
@@ -273,27 +262,28 @@ where
     JoinHandle { task: Some(unsafe { executor.spawn(future, site) }), joined: false }
 }
 
-/// The runtime that is current now, for a goroutine that starts later.
+/// The runtime that is current now, for a goroutine that starts later. Outside of all it is the global one, which need not
+/// start before that.
 #[derive(Clone, Copy)]
-pub(crate) struct Later {
-    executor: &'static Executor,
-    generation: usize,
-}
+pub(crate) struct Later(Option<(&'static Executor, usize)>);
 
 impl Later {
     pub(crate) fn here() -> Self {
-        let executor = current();
-        Self { executor, generation: executor.generation() }
+        Self(Executor::current().map(|executor| (executor, executor.generation())))
     }
 
     /// Starts the goroutine. If the runtime is gone, the future is dropped.
     pub(crate) fn go<F>(self, future: F, site: &'static Location<'static>)
     where
-        F: Future<Output = ()> + Send + 'static,
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
     {
-        if self.executor.generation() == self.generation {
-            drop(spawn_on(self.executor, future, site));
-        }
+        let executor = match self.0 {
+            None => global(),
+            Some((executor, generation)) if executor.generation() == generation => executor,
+            Some(_) => return contain(|| drop(future)),
+        };
+        drop(spawn_on(executor, future, site));
     }
 }
 

@@ -84,7 +84,7 @@ use std::time::{Duration, Instant};
 use self::scope::{Ref, Scope};
 use self::values::Values;
 use crate::chan::Receiver;
-use crate::runtime;
+use crate::runtime::Later;
 use crate::time::clock::Time;
 
 pub use error::ContextError;
@@ -443,7 +443,8 @@ impl Context {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        Stop { scope: Ref::with_start(self.scope.as_ref(), runtime::go_later(future, Location::caller())) }
+        let (runtime, site) = (Later::here(), Location::caller());
+        Stop { scope: Ref::with_start(self.scope.as_ref(), Box::new(move || runtime.go(future, site))) }
     }
 
     /// Runs `future` until it is ready or the context has ended. tokio: `run_until_cancelled`.

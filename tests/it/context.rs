@@ -15,7 +15,7 @@ use gopark::sync::{Semaphore, WaitGroup};
 use gopark::{chan, go, gosched, num_goroutine, select};
 
 use crate::hand::{Acts, Hand, on_procs};
-use crate::util::{Drops, OnDrop, Wakes, isolated, no_hang, spin_until};
+use crate::util::{Drops, OnDrop, Wakes, isolated, no_hang, rt, spin_until};
 
 const CANCELED: Option<ContextError> = Some(ContextError::Canceled);
 const EXPIRED: Option<ContextError> = Some(ContextError::DeadlineExceeded);
@@ -1003,6 +1003,31 @@ fn after_func_runs_in_a_goroutine_of_its_own_once_it_is_over_cx08() {
         assert!(!stop.stop());
         assert_eq!(read.recv().await, Some("late"));
         assert_eq!(read.recv().await, None);
+    });
+}
+
+#[test]
+fn after_func_of_a_runtime_that_is_gone_does_not_run_in_the_next_one() {
+    no_hang(|| {
+        // Runtimes are made of the same parts, one after the other; the other tests' may come in between.
+        for _ in 0..20 {
+            let (ctx, cancel) = Context::background().with_cancel();
+            let (ran, drops) = (Arc::new(AtomicUsize::new(0)), Drops::new());
+            let first = rt(1);
+            first.block_on(async {
+                let (ran, counted) = (ran.clone(), drops.one());
+                ctx.after_func(async move {
+                    ran.fetch_add(1, Ordering::SeqCst);
+                    drop(counted);
+                });
+            });
+            drop(first);
+            let next = rt(1);
+            cancel.cancel();
+            next.block_on(gosched());
+            drop(next);
+            assert_eq!((ran.load(Ordering::SeqCst), drops.count()), (0, 1));
+        }
     });
 }
 
