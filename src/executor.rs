@@ -11,9 +11,9 @@
 //!
 //! # Finding work (Go's order)
 //!
-//! Every 61st round the global queue, if it has something; the run-next slot; the local queue; a batch from the global queue; half of a
-//! random victim's queue, in up to four passes, its run-next slot only in the last. A goroutine that is made ready by
-//! another one goes into the run-next slot of its processor and runs next, in the same slice: no round begins, and
+//! Every 61st round the global queue, if it has something; the run-next slot; the local queue; a batch from the global
+//! queue; half of a random victim's queue, in up to four passes, its run-next slot only in the last. A goroutine that is
+//! made ready by another one goes into the run-next slot of its processor and runs next, in the same slice: no round begins, and
 //! after [`CHAIN`] of them in a row the next one goes to the end of the queue, and the global queue comes first. Where
 //! rounds are long it does so more often, see [`GLOBAL_LOOKS`].
 //!
@@ -71,7 +71,7 @@ use async_task::{Builder, Runnable, ScheduleInfo, Task as JoinTask, WithInfo};
 use concurrent_queue::{ConcurrentQueue, PushError};
 
 use crate::coop::{self, Wait};
-use crate::prim::{self, Lock, const_fn};
+use crate::prim::{self, Lock, const_fn, contain};
 use crate::slot::Slot;
 use crate::time::clock::Time;
 use crate::time::driver::{self, sleep_until};
@@ -236,14 +236,6 @@ impl<T> Drop for Outcome<T> {
     fn drop(&mut self) {
         // SAFETY: dropped once, here.
         contain(|| unsafe { ManuallyDrop::drop(&mut self.0) });
-    }
-}
-
-/// Runs a destructor that must not unwind; its panic has been printed by the hook.
-pub(crate) fn contain(drop: impl FnOnce()) {
-    if let Err(payload) = catch_unwind(AssertUnwindSafe(drop)) {
-        // A payload whose own destructor panics is not worth a process.
-        std::mem::forget(payload);
     }
 }
 
@@ -669,10 +661,10 @@ struct Processor {
     /// Rounds begun, for the monitor, and those since the global queue came first.
     rounds: AtomicU32,
     local_rounds: Cell<u32>,
-    /// And those since timers were looked at.
-    unlooked_rounds: Cell<u32>,
-    /// How often it may; the monitor adapts it.
+    /// Every how many rounds it may come first; the monitor adapts it.
     global_interval: AtomicU32,
+    /// Rounds since timers were looked at.
+    unlooked_rounds: Cell<u32>,
     /// Polls begun, for the monitor.
     polls: AtomicU32,
     /// The machine that holds it, as the scheduler's lock has it.
@@ -681,8 +673,8 @@ struct Processor {
     promised: Cell<bool>,
 }
 
-// SAFETY: `owner` is under the scheduler's lock; `local_rounds`, `beside` and `random` are the holder's; the rest is
-// `Sync`.
+// SAFETY: `owner` and `promised` are under the scheduler's lock; `local_rounds`, `unlooked_rounds`, `beside` and `random`
+// are the holder's; the rest is `Sync`.
 unsafe impl Sync for Processor {}
 // SAFETY: as above.
 unsafe impl Send for Processor {}
@@ -768,7 +760,7 @@ impl Global {
     }
 
     fn pop(&self) -> Option<Task> {
-        if self.is_empty() { None } else { self.take(1, Err) }
+        self.take(1, Err)
     }
 
     /// Takes up to `n`: returns the first, and offers the others to `keep`, until it gives one back.
@@ -1987,7 +1979,7 @@ impl Executor {
             spawned_at.column()
         );
         let mut mains = lock(&self.mains);
-        let over = self.closing.load(Ordering::Relaxed) || self.generation.load(Ordering::Relaxed) != generation;
+        let over = self.closing.load(Ordering::Relaxed) || self.generation() != generation;
         if mains.on_panic == OnPanic::Isolate || over {
             drop(mains);
             contain(|| drop(payload));

@@ -14,6 +14,7 @@ pub(crate) mod atomic {
     };
 }
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 #[cfg(not(gopark_loom))]
@@ -167,6 +168,14 @@ impl Drop for LockGuard<'_> {
     fn drop(&mut self) {
         // SAFETY: the guard was made by `Lock::guard`, which took the lock.
         unsafe { self.0.unlock() }
+    }
+}
+
+/// Runs what must not unwind here: somebody's destructor, waker or the like. Its panic has been printed by the hook.
+pub(crate) fn contain(f: impl FnOnce()) {
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(f)) {
+        // A payload whose own destructor panics is not worth a process.
+        std::mem::forget(payload);
     }
 }
 

@@ -16,7 +16,8 @@ use async_task::Task as JoinTask;
 use futures_lite::future::block_on as block_thread_on;
 
 use crate::coop::{self, Reason};
-use crate::executor::{Executor, G, Main, OnPanic, Outcome, SHUTDOWN_GRACE, Stop, contain, panic_text};
+use crate::executor::{Executor, G, Main, OnPanic, Outcome, SHUTDOWN_GRACE, Stop, panic_text};
+use crate::prim::contain;
 
 // ------------------------------------------------------------------------------------------------ free functions
 

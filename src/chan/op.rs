@@ -97,22 +97,6 @@ impl<T> Future for Receiving<'_, T> {
 impl<T> Receiving<'_, T> {
     /// # Safety
     ///
-    /// The operation was queued.
-    #[cold]
-    #[inline(never)]
-    unsafe fn poll_queued(&self, cx: &mut Context<'_>) -> Poll<Option<T>> {
-        // SAFETY: passed on to the caller; each method gets the state that it asks for.
-        unsafe {
-            match keep_waiting(self.core, self.waiter.get(), cx, false) {
-                Kept::Waiting => Poll::Pending,
-                Kept::Complete => self.settled(),
-                Kept::Fresh => self.first_poll(cx),
-            }
-        }
-    }
-
-    /// # Safety
-    ///
     /// The state is IDLE.
     #[inline(always)]
     unsafe fn first_poll(&self, cx: &mut Context<'_>) -> Poll<Option<T>> {
@@ -334,22 +318,6 @@ impl<T> Future for Sending<'_, T> {
 impl<T> Sending<'_, T> {
     /// # Safety
     ///
-    /// The operation was queued.
-    #[cold]
-    #[inline(never)]
-    unsafe fn poll_queued(&self, cx: &mut Context<'_>) -> Poll<Result<(), SendError<T>>> {
-        // SAFETY: passed on to the caller; each method gets the state that it asks for.
-        unsafe {
-            match keep_waiting(self.core, self.waiter.get(), cx, true) {
-                Kept::Waiting => Poll::Pending,
-                Kept::Complete => self.settled(),
-                Kept::Fresh => self.first_poll(cx),
-            }
-        }
-    }
-
-    /// # Safety
-    ///
     /// The state is IDLE.
     #[inline(always)]
     unsafe fn first_poll(&self, cx: &mut Context<'_>) -> Poll<Result<(), SendError<T>>> {
@@ -498,6 +466,24 @@ impl<T> Sending<'_, T> {
 /// The parts that are the same for both directions.
 macro_rules! case {
     ($op:ident, $output:ty, $ready:ident, $sends:literal) => {
+        impl<T> $op<'_, T> {
+            /// # Safety
+            ///
+            /// The operation was queued.
+            #[cold]
+            #[inline(never)]
+            unsafe fn poll_queued(&self, cx: &mut Context<'_>) -> Poll<$output> {
+                // SAFETY: passed on to the caller; each method gets the state that it asks for.
+                unsafe {
+                    match keep_waiting(self.core, self.waiter.get(), cx, $sends) {
+                        Kept::Waiting => Poll::Pending,
+                        Kept::Complete => self.settled(),
+                        Kept::Fresh => self.first_poll(cx),
+                    }
+                }
+            }
+        }
+
         impl<T> RawCase for $op<'_, T> {
             fn fresh(&self) -> bool {
                 // SAFETY: the state is atomic, and the waiter lives as long as `self`.

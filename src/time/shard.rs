@@ -13,7 +13,6 @@
 //!   keeps its memory for ever.
 
 use std::marker::PhantomPinned;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::ptr;
 use std::sync::Arc;
 use std::task::Waker;
@@ -40,14 +39,10 @@ pub(crate) enum Action {
 impl Action {
     /// Does it. Its panic has been printed by the hook, and is nobody's here.
     fn run(self) {
-        let acted = catch_unwind(AssertUnwindSafe(|| match self {
+        prim::contain(|| match self {
             Self::Wake(waker) => waker.wake(),
             Self::Fire(fire) => fire.fire(),
-        }));
-        if let Err(payload) = acted {
-            // A payload whose own destructor panics is not worth a thread.
-            std::mem::forget(payload);
-        }
+        });
     }
 }
 
