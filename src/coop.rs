@@ -6,7 +6,7 @@
 use std::cell::Cell;
 use std::panic::Location;
 use std::ptr;
-use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicUsize, Ordering};
 use std::task::{Context, Waker};
 
 /// Operations that may complete in one poll before the goroutine must let others run.
@@ -45,16 +45,20 @@ pub(crate) enum Reason {
 pub(crate) struct Wait {
     site: AtomicPtr<Location<'static>>,
     reason: AtomicU8,
-    /// The executor's own; it stands here because the padding is free, and a million goroutines have it.
+    /// The executor's own from here on; they stand here because the padding is free, and a million goroutines have it.
     pub(crate) flags: AtomicU8,
+    pub(crate) home: u16,
+    pub(crate) entry: AtomicU32,
 }
 
 impl Wait {
-    pub(crate) const fn new() -> Self {
+    pub(crate) const fn new(home: u16) -> Self {
         Self {
             site: AtomicPtr::new(ptr::null_mut()),
             reason: AtomicU8::new(Reason::None as u8),
             flags: AtomicU8::new(0),
+            home,
+            entry: AtomicU32::new(0),
         }
     }
 }

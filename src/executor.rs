@@ -62,7 +62,7 @@ use std::pin::Pin;
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, RawWakerVTable, Waker};
+use std::task::{Context, Poll, Waker};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 use std::{fmt, io};
@@ -71,7 +71,8 @@ use async_task::{Builder, Runnable, ScheduleInfo, Task as JoinTask, WithInfo};
 use concurrent_queue::{ConcurrentQueue, PushError};
 
 use crate::coop::{self, Wait};
-use crate::prim::{self, Lock, const_fn, contain};
+use crate::prim::{self, const_fn, contain};
+use crate::registry::Registry;
 use crate::slot::Slot;
 use crate::time::clock::Time;
 use crate::time::driver::{self, sleep_until};
@@ -102,6 +103,8 @@ const MONITOR_PERIOD: Duration = Duration::from_millis(5);
 const MONITOR_IDLE_LOOKS: u32 = 10;
 /// Processors a runtime can have.
 const MAX_PROCESSORS: usize = 1024;
+/// Runtimes that can live at once.
+const MAX_RUNTIMES: usize = 4096;
 /// Threads a runtime can have; beyond it a blocked thread keeps its processor.
 const MAX_MACHINES: usize = 4096;
 /// Parked threads without a processor that are kept for the next blocked one.
@@ -146,74 +149,61 @@ pub enum OnPanic {
 
 // ------------------------------------------------------------------------------------------------ goroutines
 
-/// What every goroutine has beside its future.
+/// What every goroutine has beside its future: 32 bytes, for they decide the allocator's size class.
 pub(crate) struct G {
-    /// Where it is registered, and of which executor it is.
-    shard: &'static Shard,
-    pub(crate) id: u64,
+    /// Its id, and below it the slot of the processor where it started, in whose shard it is registered.
+    id_and_slot: u64,
     pub(crate) spawned_at: &'static Location<'static>,
-    /// Where it waits, and [`LINKED`] | [`ABORTED`].
+    /// Where it waits, [`LINKED`] | [`ABORTED`], of which executor it is, and its entry in the registry.
     wait: Wait,
-    /// Neighbours in the shard's list; under the shard's lock.
-    prev: Cell<*const G>,
-    next: Cell<*const G>,
-    /// The table of its waker, set before it is linked. The waker's data is not kept, see [`G::waker`].
-    waker: Cell<Option<&'static RawWakerVTable>>,
 }
 
-/// It parked for the first time: `waker` is set, and it is in its shard's list.
+/// It parked for the first time, and is in its shard's registry.
 const LINKED: u8 = 1;
 /// It is to end at its next suspension.
 const ABORTED: u8 = 2;
 
-// SAFETY: the cells are written before the goroutine is linked, or under its shard's lock.
-unsafe impl Send for G {}
-// SAFETY: as above.
-unsafe impl Sync for G {}
+/// Bits of a slot: those of the processors, and the one of threads without.
+const SLOT_BITS: u32 = MAX_PROCESSORS.ilog2() + 1;
+const FOREIGN: usize = MAX_PROCESSORS;
 
 type Task = Runnable<G>;
 
 impl G {
+    pub(crate) fn id(&self) -> u64 {
+        self.id_and_slot >> SLOT_BITS
+    }
+
+    #[inline(always)]
+    fn executor(&self) -> &'static Executor {
+        // SAFETY: stored before anybody learned of the index; executors are never freed.
+        unsafe { &*EXECUTORS[usize::from(self.wait.home)].load(Ordering::Relaxed) }
+    }
+
+    fn shard(&self) -> &'static Shard {
+        let (executor, slot) = (self.executor(), self.id_and_slot as usize % (1 << SLOT_BITS));
+        if slot == FOREIGN { &executor.foreign } else { &executor.processor(slot).expect("it started there").shard }
+    }
+
+    /// The goroutine whose waker it is: its metadata stands at the same distance from the waker's data in each.
+    fn of(waker: &Waker) -> *const G {
+        waker.data().wrapping_byte_add(G_OFFSET.load(Ordering::Relaxed)).cast()
+    }
+
     /// Asks the goroutine to end: its future is dropped on a worker, at its next suspension.
-    ///
-    /// # Safety
-    ///
-    /// The caller keeps the goroutine's allocation alive.
-    pub(crate) unsafe fn abort(&self) {
-        // AcqRel: pairs with the `fetch_or` in `Goroutine::park`. Of the two the later one sees the other's bit.
+    pub(crate) fn abort(&self) {
+        // AcqRel: pairs with the `fetch_or` in `park_first`. Of the two the later one sees the other's bit.
         if self.wait.flags.fetch_or(ABORTED, Ordering::AcqRel) & LINKED != 0 {
-            // SAFETY: LINKED was set after the waker; the allocation lives.
-            unsafe { self.wake() };
+            let entry = self.wait.entry.load(Ordering::Relaxed);
+            if let Some(waker) = self.shard().registry.get(entry, |waker| ptr::eq(G::of(waker), self)) {
+                waker.wake();
+            }
         }
-    }
-
-    /// # Safety
-    ///
-    /// The goroutine was linked, and its allocation lives.
-    unsafe fn wake(&self) {
-        // SAFETY: passed on to the caller.
-        unsafe { self.waker() }.wake_by_ref();
-    }
-
-    /// The waker that [`park_first`] counted. It belongs to the registry; only `Goroutine::drop` drops it.
-    ///
-    /// The data of a goroutine's waker is the address of its allocation, and its metadata stands there at the same
-    /// distance in each, so that eight bytes a goroutine can be saved. They decide the allocator's size class.
-    ///
-    /// # Safety
-    ///
-    /// The goroutine was linked, and its allocation lives.
-    unsafe fn waker(&self) -> ManuallyDrop<Waker> {
-        let address = ptr::from_ref(self).addr() - TASK_OFFSET.load(Ordering::Relaxed);
-        let vtable = self.waker.get().expect("set before it was linked");
-        // SAFETY: these are the parts of the goroutine's own waker; `park_first` exposed the address, set the table, and
-        // counted the waker.
-        ManuallyDrop::new(unsafe { Waker::new(ptr::with_exposed_provenance(address), vtable) })
     }
 }
 
 /// Where in its allocation a goroutine's metadata stands; the same for all.
-static TASK_OFFSET: AtomicUsize = AtomicUsize::new(0);
+static G_OFFSET: AtomicUsize = AtomicUsize::new(0);
 
 /// How a goroutine ended. Dropping an unobserved panic reports it, and no destructor in here unwinds.
 ///
@@ -304,21 +294,19 @@ impl<F: Future> Future for Goroutine<F> {
 #[cold]
 #[inline(never)]
 fn stopped<T>(g: &G, payload: Option<Box<dyn Any + Send>>) -> Outcome<T> {
-    let executor = g.shard.executor();
+    let executor = g.executor();
     let generation = executor.generation();
-    let (id, spawned_at) = (g.id, g.spawned_at);
+    let (id, spawned_at) = (g.id(), g.spawned_at);
     Outcome::new(Err(Box::new(Stop { executor, generation, id, spawned_at, payload })))
 }
 
 /// The goroutine parks for the first time: from here on the registry knows it.
 #[inline(never)]
 fn park_first<T>(g: &G, waker: &Waker) -> Poll<Outcome<T>> {
-    // Counted as long as it is linked: a detached goroutine that waits for what nobody can give it has no other reference.
-    let waker = ManuallyDrop::new(waker.clone());
-    let offset = ptr::from_ref(g).addr() - waker.data().expose_provenance();
-    TASK_OFFSET.store(offset, Ordering::Relaxed);
-    g.waker.set(Some(waker.vtable()));
-    g.shard.link(g);
+    let offset = ptr::from_ref(g).addr() - waker.data().addr();
+    G_OFFSET.store(offset, Ordering::Relaxed);
+    // Counted as long as it is there: a detached goroutine that waits for what nobody can give it has no other reference.
+    g.wait.entry.store(g.shard().registry.insert(waker.clone()), Ordering::Relaxed);
     // AcqRel: pairs with the `fetch_or` in `G::abort`.
     if g.wait.flags.fetch_or(LINKED, Ordering::AcqRel) & ABORTED != 0 {
         return Poll::Ready(stopped(g, None));
@@ -335,22 +323,17 @@ impl<F> Drop for Goroutine<F> {
             drop(stopped::<()>(g, Some(payload)));
         }
         if g.wait.flags.load(Ordering::Relaxed) & LINKED != 0 {
-            g.shard.unlink(g);
-            // SAFETY: `park_first` counted it, and only this gives it up. It is not the last reference: whoever drops the
-            // future has one.
-            drop(ManuallyDrop::into_inner(unsafe { g.waker() }));
+            // Not the last reference: whoever drops the future has one.
+            drop(g.shard().registry.remove(g.wait.entry.load(Ordering::Relaxed)));
         }
-        g.shard.executor().finished();
+        g.executor().finished();
     }
 }
 
-/// A share of the registry: every goroutine that has parked at least once, and counts of all.
-///
-/// A goroutine stays in the shard where it was spawned. One lock a shard, for a few pointer moves.
+/// A processor's share of the goroutines: those who started there.
 struct Shard {
-    executor: AtomicPtr<Executor>,
-    lock: Lock,
-    head: Cell<*const G>,
+    /// Those who have parked at least once.
+    registry: Registry,
     /// Goroutines spawned and ended here. A processor's are written by its holder alone.
     started: AtomicUsize,
     finished: AtomicUsize,
@@ -358,72 +341,37 @@ struct Shard {
     ids: Cell<(u64, u64)>,
 }
 
-// SAFETY: `head` is under the lock; `ids` is touched by the holder of the processor alone; the rest is atomic.
+// SAFETY: `ids` is touched by the holder of the processor alone; the rest is `Sync`.
 unsafe impl Sync for Shard {}
-// SAFETY: as above.
-unsafe impl Send for Shard {}
 
 impl Shard {
     fn new() -> Self {
         Self {
-            executor: AtomicPtr::new(ptr::null_mut()),
-            lock: Lock::new(),
-            head: Cell::new(ptr::null()),
+            registry: Registry::new(),
             started: AtomicUsize::new(0),
             finished: AtomicUsize::new(0),
             ids: Cell::new((0, 0)),
         }
     }
 
+    /// A goroutine starts at this processor; the caller holds it.
     #[inline(always)]
-    fn executor(&self) -> &'static Executor {
-        // SAFETY: set once, before the shard is shared, to an executor, which is never freed.
-        unsafe { &*self.executor.load(Ordering::Relaxed) }
-    }
-
-    fn link(&self, g: &G) {
-        let _held = self.lock.guard();
-        let head = self.head.get();
-        g.prev.set(ptr::null());
-        g.next.set(head);
-        if !head.is_null() {
-            // SAFETY: a linked goroutine lives, and its links are ours under the lock.
-            unsafe { (*head).prev.set(g) };
+    fn start_here(&self) -> u64 {
+        self.started.store(self.started.load(Ordering::Relaxed).wrapping_add(1), Ordering::Release);
+        let (mut next, mut end) = self.ids.get();
+        if next == end {
+            next = NEXT_ID.fetch_add(ID_BLOCK, Ordering::Relaxed);
+            end = next + ID_BLOCK;
         }
-        self.head.set(g);
-    }
-
-    fn unlink(&self, g: &G) {
-        let _held = self.lock.guard();
-        let (prev, next) = (g.prev.get(), g.next.get());
-        if prev.is_null() {
-            self.head.set(next);
-        } else {
-            // SAFETY: as in `link`.
-            unsafe { (*prev).next.set(next) };
-        }
-        if !next.is_null() {
-            // SAFETY: as in `link`.
-            unsafe { (*next).prev.set(prev) };
-        }
+        self.ids.set((next + 1, end));
+        next
     }
 
     /// Marks all registered goroutines as aborted and returns wakers of those that were not.
     fn abort_all(&self) -> Vec<Waker> {
-        let mut wakers = Vec::new();
-        let _held = self.lock.guard();
-        let mut g = self.head.get();
-        while !g.is_null() {
-            // SAFETY: as in `link`. A linked goroutine's waker is set.
-            unsafe {
-                if (*g).wait.flags.fetch_or(ABORTED, Ordering::AcqRel) & ABORTED == 0 {
-                    // A goroutine's own waker: its clone is a count and runs no code of the user's.
-                    wakers.push((*(*g).waker()).clone());
-                }
-                g = (*g).next.get();
-            }
-        }
-        wakers
+        // SAFETY: a registered goroutine's allocation lives, and its waker's data is its address.
+        self.registry
+            .select(|waker| unsafe { (*G::of(waker)).wait.flags.fetch_or(ABORTED, Ordering::AcqRel) & ABORTED == 0 })
     }
 }
 
@@ -737,6 +685,17 @@ struct Global {
     tasks: Mutex<VecDeque<Task>>,
 }
 
+/// How far ahead.
+const AHEAD: usize = 4;
+
+/// The goroutine will run here soon, and comes from another core.
+#[inline(always)]
+fn prefetch(task: &Task) {
+    let g = ptr::from_ref(task.metadata()).cast::<u8>();
+    prim::prefetch_write(g.wrapping_sub(32));
+    prim::prefetch_write(g.wrapping_add(64));
+}
+
 /// An empty queue gives back what it grew to beyond this.
 const GLOBAL_KEPT: usize = 4096;
 
@@ -775,6 +734,9 @@ impl Global {
             tasks.push_front(task);
             break;
         }
+        if let Some(ahead) = tasks.get(AHEAD) {
+            prefetch(ahead);
+        }
         self.len.store(tasks.len(), Ordering::Relaxed);
         let spent = (tasks.is_empty() && tasks.capacity() > GLOBAL_KEPT).then(|| std::mem::take(&mut *tasks));
         drop(tasks);
@@ -787,6 +749,8 @@ impl Global {
 
 /// One runtime's scheduler. Never freed, but used again: a waker may reach it at any time.
 pub(crate) struct Executor {
+    /// Its place among all executors.
+    index: u16,
     global: Global,
     idle: Idle,
     /// Processors in use: those of the slots below.
@@ -856,6 +820,9 @@ unsafe impl Send for Main {}
 /// Executors whose runtime is gone, for the next one.
 static RETIRED: Mutex<Vec<&'static Executor>> = Mutex::new(Vec::new());
 
+/// All executors, by their index, so that a goroutine names its own in two bytes.
+static EXECUTORS: [AtomicPtr<Executor>; MAX_RUNTIMES] = [const { AtomicPtr::new(ptr::null_mut()) }; MAX_RUNTIMES];
+
 /// The next id that no processor has drawn; 1 is the first main's.
 static NEXT_ID: AtomicU64 = AtomicU64::new(2);
 /// Whether a main has had the 1.
@@ -876,7 +843,8 @@ impl Executor {
             ));
         }
         prim::register_fences();
-        let this = lock(&RETIRED).pop().unwrap_or_else(Self::allocate);
+        let retired = lock(&RETIRED).pop();
+        let this = retired.map_or_else(Self::allocate, Ok)?;
         lock(&this.mains).on_panic = on_panic;
         this.closing.store(false, Ordering::SeqCst);
         {
@@ -902,8 +870,16 @@ impl Executor {
         Ok(this)
     }
 
-    fn allocate() -> &'static Self {
+    fn allocate() -> io::Result<&'static Self> {
+        static ALLOCATED: AtomicUsize = AtomicUsize::new(0);
+
+        let more = |n| (n < MAX_RUNTIMES).then_some(n + 1);
+        let index = ALLOCATED.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok();
+        let Some(index) = index.and_then(|index| u16::try_from(index).ok()) else {
+            return Err(io::Error::other("gopark: too many runtimes"));
+        };
         let this: &'static Self = Box::leak(Box::new(Self {
+            index,
             global: Global::new(),
             idle: Idle::new(),
             procs: AtomicUsize::new(0),
@@ -928,8 +904,8 @@ impl Executor {
             ended: Condvar::new(),
             mains: Mutex::new(Mains { on_panic: OnPanic::Crash, list: Vec::new(), last: 0 }),
         }));
-        this.foreign.executor.store(ptr::from_ref(this).cast_mut(), Ordering::Relaxed);
-        this
+        EXECUTORS[usize::from(index)].store(ptr::from_ref(this).cast_mut(), Ordering::Relaxed);
+        Ok(this)
     }
 
     /// The executor whose goroutine, or whose `block_on_local`, this thread runs.
@@ -1000,12 +976,12 @@ impl Executor {
     {
         Machine::with(|m| {
             let held = if ptr::eq(m.executor.get(), self) { m.hold() } else { None };
-            let (shard, id) = match &held {
-                Some(held) => held.processor.shard.start_here(),
-                None => self.start_foreign(),
+            let (slot, id) = match &held {
+                Some(held) => (held.processor.slot, held.processor.shard.start_here()),
+                None => (FOREIGN, self.start_foreign()),
             };
             // SAFETY: passed on to the caller.
-            let (task, handle) = unsafe { self.allocate_goroutine(future, shard, id, spawned_at) };
+            let (task, handle) = unsafe { self.allocate_goroutine(future, slot, id, spawned_at) };
             if self.closing.load(Ordering::Relaxed) {
                 drop(held);
                 self.discard(task);
@@ -1034,19 +1010,11 @@ impl Executor {
     unsafe fn allocate_goroutine<F: Future>(
         &'static self,
         future: F,
-        shard: &'static Shard,
+        slot: usize,
         id: u64,
         spawned_at: &'static Location<'static>,
     ) -> (Task, JoinTask<Outcome<F::Output>, G>) {
-        let g = G {
-            shard,
-            id,
-            spawned_at,
-            wait: Wait::new(),
-            prev: Cell::new(ptr::null()),
-            next: Cell::new(ptr::null()),
-            waker: Cell::new(None),
-        };
+        let g = G { id_and_slot: id << SLOT_BITS | slot as u64, spawned_at, wait: Wait::new(self.index) };
         let builder = Builder::new().metadata(g);
         // SAFETY: the caller answers for borrows; `Send` is the public functions' bound; `schedule` is a function.
         let (task, handle) =
@@ -1064,12 +1032,12 @@ impl Executor {
         future: F,
         spawned_at: &'static Location<'static>,
     ) -> (JoinTask<Outcome<F::Output>, G>, u64) {
-        let (shard, mut id) = self.start_foreign();
+        let mut id = self.start_foreign();
         if !MAIN_ID_TAKEN.swap(true, Ordering::Relaxed) {
             id = 1;
         }
         // SAFETY: passed on to the caller.
-        let (task, handle) = unsafe { self.allocate_goroutine(future, shard, id, spawned_at) };
+        let (task, handle) = unsafe { self.allocate_goroutine(future, FOREIGN, id, spawned_at) };
         // Before it can run: what it spawns may crash at once.
         let key = self.enter_main(Main::Goroutine(task.metadata()));
         self.submit(task);
@@ -1077,9 +1045,9 @@ impl Executor {
     }
 
     #[cold]
-    fn start_foreign(&'static self) -> (&'static Shard, u64) {
+    fn start_foreign(&self) -> u64 {
         self.foreign.started.fetch_add(1, Ordering::Relaxed);
-        (&self.foreign, NEXT_ID.fetch_add(1, Ordering::Relaxed))
+        NEXT_ID.fetch_add(1, Ordering::Relaxed)
     }
 
     /// A main that is polled by its own thread counts as a goroutine.
@@ -1413,7 +1381,10 @@ impl Executor {
             return self.global.pop();
         }
         let share = (self.global.len() / procs).min(GLOBAL_BATCH);
-        self.global.take(1 + share, |task| processor.queue.push(task).map_err(PushError::into_inner))
+        self.global.take(1 + share, |task| {
+            prefetch(&task);
+            processor.queue.push(task).map_err(PushError::into_inner)
+        })
     }
 
     /// Half of a random victim's queue; in the last pass also a run-next slot.
@@ -1431,6 +1402,7 @@ impl Executor {
                     let half = victim.queue.len().div_ceil(2);
                     let Ok(task) = victim.queue.pop() else { continue };
                     for task in victim.queue.try_iter().take(half.saturating_sub(1)) {
+                        prefetch(&task);
                         if let Err(error) = processor.queue.push(task) {
                             self.push_global(error.into_inner());
                             break;
@@ -1846,7 +1818,6 @@ impl Executor {
         let before = self.procs.load(Ordering::Relaxed);
         for slot in self.slots.load(Ordering::Relaxed)..procs {
             let processor = Box::leak(Box::new(Processor::new(slot)));
-            *processor.shard.executor.get_mut() = ptr::from_ref(self).cast_mut();
             self.processors[slot].store(processor, Ordering::Release);
             self.slots.store(slot + 1, Ordering::Release);
         }
@@ -2103,25 +2074,10 @@ impl Executor {
     }
 }
 
-impl Shard {
-    /// A goroutine starts at this processor; the caller holds it.
-    #[inline(always)]
-    fn start_here(&'static self) -> (&'static Self, u64) {
-        self.started.store(self.started.load(Ordering::Relaxed).wrapping_add(1), Ordering::Release);
-        let (mut next, mut end) = self.ids.get();
-        if next == end {
-            next = NEXT_ID.fetch_add(ID_BLOCK, Ordering::Relaxed);
-            end = next + ID_BLOCK;
-        }
-        self.ids.set((next + 1, end));
-        (self, next)
-    }
-}
-
 /// Where a goroutine goes that was made ready. After the push it touches the executor alone, which is never freed.
 #[inline(always)]
 fn schedule(task: Task, info: ScheduleInfo) {
-    let executor = task.metadata().shard.executor();
+    let executor = task.metadata().executor();
     Machine::with(|m| {
         if !ptr::eq(m.executor.get(), executor) {
             return executor.submit(task);
@@ -2175,6 +2131,6 @@ impl fmt::Debug for Executor {
 
 impl fmt::Debug for G {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("G").field("id", &self.id).field("spawned_at", &self.spawned_at).finish_non_exhaustive()
+        f.debug_struct("G").field("id", &self.id()).field("spawned_at", &self.spawned_at).finish_non_exhaustive()
     }
 }

@@ -4,6 +4,7 @@
 mod prim;
 
 mod coop;
+mod registry;
 mod slot;
 mod waitq;
 

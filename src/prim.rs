@@ -203,6 +203,22 @@ pub(crate) fn relax(round: u32) {
     }
 }
 
+/// Asks the core to fetch the cache line at `address` to write to it, and goes on meanwhile. Any address will do.
+#[inline(always)]
+pub(crate) fn prefetch_write(address: *const u8) {
+    #[cfg(all(target_arch = "x86_64", not(any(gopark_loom, miri))))]
+    // SAFETY: a hint; processors without it take it for a no-op.
+    unsafe {
+        std::arch::asm!("prefetchw [{}]", in(reg) address, options(readonly, nostack, preserves_flags));
+    }
+    #[cfg(all(target_arch = "aarch64", not(any(gopark_loom, miri))))]
+    // SAFETY: a hint.
+    unsafe {
+        std::arch::asm!("prfm pstl1keep, [{}]", in(reg) address, options(readonly, nostack, preserves_flags));
+    }
+    let _ = address;
+}
+
 /// A full fence. On x86 a locked instruction on the stack does the same as `mfence` in half the time.
 #[inline(always)]
 pub(crate) fn full_fence() {

@@ -650,8 +650,7 @@ impl<T> JoinHandle<T> {
     /// });
     /// ```
     pub fn abort(&self) {
-        // SAFETY: the task handle keeps the allocation alive.
-        unsafe { self.task().metadata().abort() }
+        self.task().metadata().abort();
     }
 
     /// True once the goroutine has ended.
@@ -677,7 +676,7 @@ impl<T> JoinHandle<T> {
     /// });
     /// ```
     pub fn id(&self) -> GoroutineId {
-        GoroutineId(self.task().metadata().id)
+        GoroutineId(self.task().metadata().id())
     }
 }
 
@@ -700,7 +699,7 @@ impl<T> Future for JoinHandle<T> {
             Poll::Ready(outcome) => {
                 *joined = true;
                 coop::spend();
-                let id = GoroutineId(task.metadata().id);
+                let id = GoroutineId(task.metadata().id());
                 Poll::Ready(match outcome.into_inner() {
                     Ok(value) => Ok(value),
                     Err(stop) => Err(JoinError { id, payload: stop.observe().map(Mutex::new) }),

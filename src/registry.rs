@@ -1,0 +1,167 @@
+//! Floor 1: who is parked, so that a shutdown, or an abort, can wake it.
+//!
+//! A goroutine is entered when it parks for the first time: one that runs through costs nothing here. It keeps the index of
+//! its entry, four bytes, where a list through the goroutines themselves would take twenty-four of each, and touch two
+//! strangers' memory to leave.
+
+use std::mem::replace;
+use std::sync::{Mutex, PoisonError};
+use std::task::Waker;
+
+/// The parked goroutines of one processor.
+#[derive(Debug)]
+pub(crate) struct Registry {
+    slots: Mutex<Slots>,
+}
+
+#[derive(Debug)]
+struct Slots {
+    entries: Vec<Entry>,
+    /// The first vacant one, or as many as there are entries.
+    vacant: u32,
+    used: u32,
+}
+
+#[derive(Debug)]
+enum Entry {
+    /// The waker that keeps the goroutine's allocation alive.
+    Used(Waker),
+    /// The next vacant one.
+    Vacant(u32),
+}
+
+impl Registry {
+    pub(crate) const fn new() -> Self {
+        Self { slots: Mutex::new(Slots { entries: Vec::new(), vacant: 0, used: 0 }) }
+    }
+
+    fn with<R>(&self, f: impl FnOnce(&mut Slots) -> R) -> R {
+        f(&mut self.slots.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Enters a goroutine: the index of its entry.
+    pub(crate) fn insert(&self, waker: Waker) -> u32 {
+        self.with(|slots| {
+            let index = slots.vacant;
+            slots.used += 1;
+            match slots.entries.get_mut(index as usize) {
+                Some(entry) => match replace(entry, Entry::Used(waker)) {
+                    Entry::Vacant(next) => slots.vacant = next,
+                    Entry::Used(_) => unreachable!("a used entry among the vacant ones"),
+                },
+                None => {
+                    slots.vacant = index.checked_add(1).expect("gopark: 2^32 parked goroutines");
+                    slots.entries.push(Entry::Used(waker));
+                }
+            }
+            index
+        })
+    }
+
+    /// Strikes out a goroutine: its waker, to be dropped by the caller.
+    pub(crate) fn remove(&self, index: u32) -> Option<Waker> {
+        let (waker, spent) = self.with(|slots| {
+            let Entry::Used(waker) = replace(slots.entries.get_mut(index as usize)?, Entry::Vacant(slots.vacant))
+            else {
+                unreachable!("an entry struck out twice");
+            };
+            slots.vacant = index;
+            slots.used -= 1;
+            let mut spent = Vec::new();
+            if slots.used == 0 {
+                // What a crowd needed is given back when the last one has gone.
+                slots.vacant = 0;
+                if slots.entries.capacity() > KEPT {
+                    spent = std::mem::take(&mut slots.entries);
+                }
+                slots.entries.clear();
+            }
+            Some((waker, spent))
+        })?;
+        drop(spent);
+        Some(waker)
+    }
+
+    /// The waker of the goroutine of that entry, if it has not been struck out and is the one that `is_it` knows.
+    pub(crate) fn get(&self, index: u32, is_it: impl FnOnce(&Waker) -> bool) -> Option<Waker> {
+        self.with(|slots| match slots.entries.get(index as usize) {
+            // A goroutine's own waker: its clone is a count and runs no code of the user's.
+            Some(Entry::Used(waker)) if is_it(waker) => Some(waker.clone()),
+            _ => None,
+        })
+    }
+
+    /// The wakers of all of whom `choose` says yes, while nobody can be struck out.
+    pub(crate) fn select(&self, mut choose: impl FnMut(&Waker) -> bool) -> Vec<Waker> {
+        self.with(|slots| {
+            let used = slots.entries.iter().filter_map(|entry| match entry {
+                Entry::Used(waker) if choose(waker) => Some(waker.clone()),
+                _ => None,
+            });
+            used.collect()
+        })
+    }
+}
+
+/// An empty registry gives back what it grew to beyond this.
+const KEPT: usize = 1024;
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::task::Wake;
+
+    use super::*;
+
+    #[derive(Debug)]
+    struct Flag;
+    impl Wake for Flag {
+        fn wake(self: Arc<Self>) {}
+    }
+
+    fn wakers(n: usize) -> (Vec<Arc<Flag>>, Vec<Waker>) {
+        (0..n).map(|_| Arc::new(Flag)).map(|flag| (flag.clone(), Waker::from(flag))).unzip()
+    }
+
+    #[test]
+    fn an_entry_is_as_small_as_a_waker() {
+        assert_eq!(size_of::<Entry>(), size_of::<Waker>());
+    }
+
+    #[test]
+    fn entries_are_used_again_and_every_waker_is_given_back() {
+        let registry = Registry::new();
+        let (flags, wakers) = wakers(5);
+        let indices: Vec<_> = wakers.iter().map(|waker| registry.insert(waker.clone())).collect();
+        assert_eq!(indices, [0, 1, 2, 3, 4]);
+        assert!(registry.remove(3).unwrap().will_wake(&wakers[3]));
+        assert!(registry.remove(1).unwrap().will_wake(&wakers[1]));
+        assert!(registry.get(1, |_| true).is_none(), "struck out");
+        assert!(registry.get(9, |_| true).is_none(), "never there");
+        assert_eq!(registry.select(|_| true).len(), 3);
+        assert_eq!(registry.insert(wakers[1].clone()), 1, "the last vacant one");
+        assert_eq!(registry.insert(wakers[3].clone()), 3);
+        assert!(registry.get(1, |waker| waker.will_wake(&wakers[3])).is_none(), "somebody else");
+        assert!(registry.get(1, |waker| waker.will_wake(&wakers[1])).is_some());
+        for index in indices {
+            drop(registry.remove(index));
+        }
+        assert_eq!(registry.insert(wakers[0].clone()), 0, "an empty one begins anew");
+        drop(registry.remove(0));
+        drop(wakers);
+        assert!(flags.iter().all(|flag| Arc::strong_count(flag) == 1), "a waker was kept");
+    }
+
+    #[test]
+    fn an_empty_registry_keeps_no_room_of_a_crowd() {
+        let registry = Registry::new();
+        let waker = Waker::noop();
+        for _ in 0..2 * KEPT {
+            registry.insert(waker.clone());
+        }
+        for index in 0..2 * KEPT as u32 {
+            drop(registry.remove(index));
+        }
+        assert_eq!(registry.with(|slots| slots.entries.capacity()), 0);
+    }
+}
