@@ -117,7 +117,7 @@ const FIRE_LEAST: usize = 16;
 const GRACE_TIMERS: Duration = Duration::from_micros(100);
 /// A timer that has been due for longer is the monitor's.
 const OVERDUE: Duration = Duration::from_millis(2);
-/// Ids that a processor draws at once.
+/// Ids that a thread draws at once.
 const ID_BLOCK: u64 = 256;
 /// How long a dropped runtime waits for goroutines that block their thread.
 pub(crate) const SHUTDOWN_GRACE: Duration = Duration::from_secs(1);
@@ -337,34 +337,11 @@ struct Shard {
     /// Goroutines spawned and ended here. A processor's are written by its holder alone.
     started: AtomicUsize,
     finished: AtomicUsize,
-    /// The ids that are left of the last block.
-    ids: Cell<(u64, u64)>,
 }
-
-// SAFETY: `ids` is touched by the holder of the processor alone; the rest is `Sync`.
-unsafe impl Sync for Shard {}
 
 impl Shard {
     fn new() -> Self {
-        Self {
-            registry: Registry::new(),
-            started: AtomicUsize::new(0),
-            finished: AtomicUsize::new(0),
-            ids: Cell::new((0, 0)),
-        }
-    }
-
-    /// A goroutine starts at this processor; the caller holds it.
-    #[inline(always)]
-    fn start_here(&self) -> u64 {
-        self.started.store(self.started.load(Ordering::Relaxed).wrapping_add(1), Ordering::Release);
-        let (mut next, mut end) = self.ids.get();
-        if next == end {
-            next = NEXT_ID.fetch_add(ID_BLOCK, Ordering::Relaxed);
-            end = next + ID_BLOCK;
-        }
-        self.ids.set((next + 1, end));
-        next
+        Self { registry: Registry::new(), started: AtomicUsize::new(0), finished: AtomicUsize::new(0) }
     }
 
     /// Marks all registered goroutines as aborted and returns wakers of those that were not.
@@ -483,6 +460,8 @@ struct Machine {
     yielding: Cell<bool>,
     given: AtomicPtr<Processor>,
     given_searching: AtomicBool,
+    /// The goroutine ids that are left of the last block.
+    ids: Cell<(u64, u64)>,
     /// The monitor's notes: the polls begun when it last looked, since when, and the thread's CPU time then.
     seen_polls: Cell<u32>,
     seen_rounds: Cell<u32>,
@@ -511,6 +490,7 @@ impl Machine {
                 yielding: Cell::new(false),
                 given: AtomicPtr::new(ptr::null_mut()),
                 given_searching: AtomicBool::new(false),
+                ids: Cell::new((0, 0)),
                 seen_polls: Cell::new(0),
                 seen_rounds: Cell::new(0),
                 seen_at: Cell::new(None),
@@ -523,6 +503,17 @@ impl Machine {
     #[inline(always)]
     fn with<R>(f: impl FnOnce(&Machine) -> R) -> R {
         MACHINE.with(f)
+    }
+
+    #[inline(always)]
+    fn next_id(&self) -> u64 {
+        let (mut next, mut end) = self.ids.get();
+        if next == end {
+            next = NEXT_ID.fetch_add(ID_BLOCK, Ordering::Relaxed);
+            end = next + ID_BLOCK;
+        }
+        self.ids.set((next + 1, end));
+        next
     }
 
     /// Runs a goroutine, on this thread: polls it, and drops it if that was its end.
@@ -679,33 +670,36 @@ impl Processor {
 // ------------------------------------------------------------------------------------------------ the global queue
 
 /// What threads without a processor submit, and what a full local queue turns away.
+///
+/// Those who push and those who take have a side each, so that they do not meet at every goroutine. When the output is
+/// empty, the input takes its place.
 struct Global {
+    input: Side,
+    output: Side,
+}
+
+#[repr(align(64))]
+struct Side {
     /// How many there are; changed under the lock.
     len: AtomicUsize,
     tasks: Mutex<VecDeque<Task>>,
 }
 
-/// How far ahead.
-const AHEAD: usize = 4;
-
-/// The goroutine will run here soon, and comes from another core.
-#[inline(always)]
-fn prefetch(task: &Task) {
-    let g = ptr::from_ref(task.metadata()).cast::<u8>();
-    prim::prefetch_write(g.wrapping_sub(32));
-    prim::prefetch_write(g.wrapping_add(64));
-}
-
-/// An empty queue gives back what it grew to beyond this.
+/// An empty side gives back what it grew to beyond this.
 const GLOBAL_KEPT: usize = 4096;
+/// How far ahead of the one that is taken a goroutine is fetched.
+const AHEAD: usize = 4;
 
 impl Global {
     fn new() -> Self {
-        Self { len: AtomicUsize::new(0), tasks: Mutex::new(VecDeque::new()) }
+        let side = || Side { len: AtomicUsize::new(0), tasks: Mutex::new(VecDeque::new()) };
+        Self { input: side(), output: side() }
     }
 
     fn len(&self) -> usize {
-        self.len.load(Ordering::Relaxed)
+        // The input first: what it has no more is, or was, in the output. Acquire: pairs with `take`.
+        let input = self.input.len.load(Ordering::Acquire);
+        input + self.output.len.load(Ordering::Relaxed)
     }
 
     fn is_empty(&self) -> bool {
@@ -713,9 +707,9 @@ impl Global {
     }
 
     fn push(&self, task: Task) {
-        let mut tasks = lock(&self.tasks);
+        let mut tasks = lock(&self.input.tasks);
         tasks.push_back(task);
-        self.len.store(tasks.len(), Ordering::Relaxed);
+        self.input.len.store(tasks.len(), Ordering::Relaxed);
     }
 
     fn pop(&self) -> Option<Task> {
@@ -727,7 +721,14 @@ impl Global {
         if self.is_empty() {
             return None;
         }
-        let mut tasks = lock(&self.tasks);
+        let mut tasks = lock(&self.output.tasks);
+        if tasks.is_empty() {
+            let mut input = lock(&self.input.tasks);
+            std::mem::swap(&mut *tasks, &mut *input);
+            self.output.len.store(tasks.len(), Ordering::Relaxed);
+            // Release: who sees this sees the output's.
+            self.input.len.store(0, Ordering::Release);
+        }
         let first = tasks.pop_front();
         for _ in 1..n {
             let Some(Err(task)) = tasks.pop_front().map(&mut keep) else { continue };
@@ -737,12 +738,21 @@ impl Global {
         if let Some(ahead) = tasks.get(AHEAD) {
             prefetch(ahead);
         }
-        self.len.store(tasks.len(), Ordering::Relaxed);
+        self.output.len.store(tasks.len(), Ordering::Relaxed);
         let spent = (tasks.is_empty() && tasks.capacity() > GLOBAL_KEPT).then(|| std::mem::take(&mut *tasks));
         drop(tasks);
         drop(spent);
         first
     }
+}
+
+/// The goroutine will run here soon, and may come from another core.
+#[inline(always)]
+fn prefetch(task: &Task) {
+    let g = ptr::from_ref(task.metadata()).cast::<u8>();
+    // Its header stands around it, its future behind.
+    prim::prefetch_write(g);
+    prim::prefetch_write(g.wrapping_add(64));
 }
 
 // ------------------------------------------------------------------------------------------------ the executor
@@ -823,7 +833,7 @@ static RETIRED: Mutex<Vec<&'static Executor>> = Mutex::new(Vec::new());
 /// All executors, by their index, so that a goroutine names its own in two bytes.
 static EXECUTORS: [AtomicPtr<Executor>; MAX_RUNTIMES] = [const { AtomicPtr::new(ptr::null_mut()) }; MAX_RUNTIMES];
 
-/// The next id that no processor has drawn; 1 is the first main's.
+/// The next id that no thread has drawn; 1 is the first main's.
 static NEXT_ID: AtomicU64 = AtomicU64::new(2);
 /// Whether a main has had the 1.
 static MAIN_ID_TAKEN: AtomicBool = AtomicBool::new(false);
@@ -976,12 +986,16 @@ impl Executor {
     {
         Machine::with(|m| {
             let held = if ptr::eq(m.executor.get(), self) { m.hold() } else { None };
-            let (slot, id) = match &held {
-                Some(held) => (held.processor.slot, held.processor.shard.start_here()),
-                None => (FOREIGN, self.start_foreign()),
+            let slot = match &held {
+                Some(held) => {
+                    let started = &held.processor.shard.started;
+                    started.store(started.load(Ordering::Relaxed).wrapping_add(1), Ordering::Release);
+                    held.processor.slot
+                }
+                None => self.start_foreign(),
             };
             // SAFETY: passed on to the caller.
-            let (task, handle) = unsafe { self.allocate_goroutine(future, slot, id, spawned_at) };
+            let (task, handle) = unsafe { self.allocate_goroutine(future, slot, m.next_id(), spawned_at) };
             if self.closing.load(Ordering::Relaxed) {
                 drop(held);
                 self.discard(task);
@@ -1032,12 +1046,11 @@ impl Executor {
         future: F,
         spawned_at: &'static Location<'static>,
     ) -> (JoinTask<Outcome<F::Output>, G>, u64) {
-        let mut id = self.start_foreign();
-        if !MAIN_ID_TAKEN.swap(true, Ordering::Relaxed) {
-            id = 1;
-        }
+        let slot = self.start_foreign();
+        let first = !MAIN_ID_TAKEN.swap(true, Ordering::Relaxed);
+        let id = if first { 1 } else { Machine::with(Machine::next_id) };
         // SAFETY: passed on to the caller.
-        let (task, handle) = unsafe { self.allocate_goroutine(future, FOREIGN, id, spawned_at) };
+        let (task, handle) = unsafe { self.allocate_goroutine(future, slot, id, spawned_at) };
         // Before it can run: what it spawns may crash at once.
         let key = self.enter_main(Main::Goroutine(task.metadata()));
         self.submit(task);
@@ -1045,9 +1058,9 @@ impl Executor {
     }
 
     #[cold]
-    fn start_foreign(&self) -> u64 {
+    fn start_foreign(&self) -> usize {
         self.foreign.started.fetch_add(1, Ordering::Relaxed);
-        NEXT_ID.fetch_add(1, Ordering::Relaxed)
+        FOREIGN
     }
 
     /// A main that is polled by its own thread counts as a goroutine.

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::panic::Location;
 use std::pin::Pin;
+use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
@@ -10,6 +11,7 @@ use std::task::{Context, Poll};
 use super::event::{Event, Listener};
 use crate::coop::{self, Reason};
 use crate::executor::Executor;
+use crate::prim;
 use crate::runtime;
 
 /// Waits for a collection of goroutines to be done. Go: `sync.WaitGroup`.
@@ -131,6 +133,8 @@ impl WaitGroup {
     #[inline]
     #[track_caller]
     pub fn done(&self) {
+        // Others count too: once for the load and again for the exchange would the line move between cores.
+        prim::prefetch_write(ptr::from_ref(&self.shared.word).cast());
         let mut word = self.shared.word.load(Ordering::Relaxed);
         loop {
             let next = match count(word) {
