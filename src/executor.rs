@@ -6,7 +6,7 @@
 //!
 //! * **G**, a goroutine: an `async_task` allocation. Its [`Runnable`] is in exactly one queue when it can run.
 //! * **M**, a [`Machine`]: a thread that runs goroutines.
-//! * **P**, a [`Processor`]: the right to run goroutines, of which there are `gomaxprocs`. It has a queue, a clock, a
+//! * **P**, a [`Processor`]: the right to run goroutines, of which there are `gomaxprocs`. It has a [`RunQueue`], timers, a
 //!   random generator, a share of the registry. An M must hold a P to run; the run-next slot is kept in the M.
 //!
 //! # Finding work (Go's order)
@@ -68,11 +68,11 @@ use std::time::{Duration, Instant};
 use std::{fmt, io};
 
 use async_task::{Builder, Runnable, ScheduleInfo, Task as JoinTask, WithInfo};
-use concurrent_queue::{ConcurrentQueue, PushError};
 
 use crate::coop::{self, Wait};
 use crate::prim::{self, const_fn, contain};
 use crate::registry::Registry;
+use crate::runq::RunQueue;
 use crate::slot::Slot;
 use crate::time::clock::Time;
 use crate::time::driver::{self, sleep_until};
@@ -591,7 +591,7 @@ impl MachineRef {
 /// The right to run goroutines, and what goes with it. Never freed.
 struct Processor {
     slot: usize,
-    queue: ConcurrentQueue<Task>,
+    queue: RunQueue<Task>,
     shard: Shard,
     timers: Timers,
     /// At whose timers it looks next, beside its own.
@@ -622,7 +622,7 @@ impl Processor {
     fn new(slot: usize) -> Self {
         Self {
             slot,
-            queue: ConcurrentQueue::bounded(LOCAL_QUEUE),
+            queue: RunQueue::new(LOCAL_QUEUE),
             shard: Shard::new(),
             timers: Timers::new(),
             beside: Cell::new(0),
@@ -710,6 +710,13 @@ impl Global {
         let mut tasks = lock(&self.input.tasks);
         tasks.push_back(task);
         self.input.len.store(tasks.len(), Ordering::Relaxed);
+    }
+
+    /// Queues many at once, in their order.
+    fn append(&self, mut tasks: VecDeque<Task>) {
+        let mut input = lock(&self.input.tasks);
+        input.append(&mut tasks);
+        self.input.len.store(input.len(), Ordering::Relaxed);
     }
 
     fn pop(&self) -> Option<Task> {
@@ -1001,17 +1008,9 @@ impl Executor {
                 self.discard(task);
                 return handle;
             }
-            let old = match held {
-                Some(_) => m.swap_next(task.into_raw().as_ptr()),
-                None => {
-                    self.submit(task);
-                    return handle;
-                }
-            };
-            let processor = held.map(|held| held.processor);
-            if let (Some(processor), Some(old)) = (processor, NonNull::new(old)) {
-                // SAFETY: the slot held a task in raw form, which is this thread's now.
-                self.push_local(processor, unsafe { Task::from_raw(old) });
+            match held {
+                Some(held) => self.run_next(held, task),
+                None => self.submit(task),
             }
             handle
         })
@@ -1106,36 +1105,51 @@ impl Executor {
         self.notify();
     }
 
-    /// Queues at a processor that this thread holds, or has just held.
-    #[inline]
-    fn push_local(&self, processor: &Processor, task: Task) {
-        if processor.queue.is_full() {
-            // Two loads, where a push that fails has a full fence.
-            return self.push_global(task);
-        }
-        match processor.queue.push(task) {
-            // With one processor there is nobody to wake, and no need for the fence.
-            Ok(()) if self.procs.load(Ordering::Relaxed) == 1 => {}
-            Ok(()) => self.notify(),
-            Err(error) => self.push_global(error.into_inner()),
+    /// Puts a goroutine into the run-next slot; what was there waits for its turn.
+    #[inline(always)]
+    fn run_next(&self, held: Held<'_>, task: Task) {
+        if let Some(old) = NonNull::new(held.machine.swap_next(task.into_raw().as_ptr())) {
+            // SAFETY: the slot held a task in raw form, which is this thread's now.
+            self.push_local(held, unsafe { Task::from_raw(old) });
         }
     }
 
-    /// Queues a goroutine that gave way at a processor that this thread holds. It needs no Push: there is no more work
-    /// than before, and the machine that had it goes on to look at this queue.
+    /// Queues at the processor: Push. With one processor there is nobody to wake, and no need for the fence.
     #[inline]
-    fn requeue(&self, processor: &Processor, task: Task) {
-        if let Err(error) = processor.queue.push(task) {
-            self.push_global(error.into_inner());
+    fn push_local(&self, held: Held<'_>, task: Task) {
+        let procs = self.procs.load(Ordering::Relaxed);
+        if let Err(task) = self.try_push_local(held, procs, task) {
+            self.global.push(task);
         }
+        if procs != 1 {
+            self.notify();
+        }
+    }
+
+    /// Queues a goroutine that gave way. It needs no Push: there is no more work than before, and the machine that had it
+    /// goes on to look at this queue.
+    #[inline]
+    fn requeue(&self, held: Held<'_>, task: Task) {
+        if let Err(task) = self.try_push_local(held, self.procs.load(Ordering::Relaxed), task) {
+            self.push_global(task);
+        }
+    }
+
+    /// Queues at the processor, one of `procs`, unless its queue is full.
+    #[inline(always)]
+    fn try_push_local(&self, held: Held<'_>, procs: usize, task: Task) -> Result<(), Task> {
+        let queue = &held.processor.queue;
+        // SAFETY: `held` is the proof.
+        if procs == 1 { unsafe { queue.push_own(task) } } else { queue.push_shared(task) }
     }
 
     /// What is in the run-next slot waits for its turn.
     #[inline]
-    fn requeue_next(&self, m: &Machine, processor: &Processor) {
+    fn requeue_next(&self, m: &Machine) {
+        let Some(held) = m.hold() else { return };
         if let Some(next) = NonNull::new(m.swap_next(ptr::null_mut())) {
             // SAFETY: the slot held a task in raw form, which is this thread's now.
-            self.requeue(processor, unsafe { Task::from_raw(next) });
+            self.requeue(held, unsafe { Task::from_raw(next) });
         }
     }
 
@@ -1274,7 +1288,7 @@ impl Executor {
 
     /// Runs goroutines until the processor is given up or lost.
     fn run(&'static self, m: &Machine, processor: &'static Processor, searching: &mut bool) {
-        self.fire_all(m, processor);
+        self.fire_all(m);
         loop {
             // What was made ready by the last one runs next, in the same slice.
             let mut links = 0;
@@ -1298,7 +1312,7 @@ impl Executor {
             let (global_first, look) = (global_first || links == CHAIN, look || links == CHAIN);
             let fired = self.fire_beside(processor, look);
             if links == CHAIN || fired {
-                self.requeue_next(m, processor);
+                self.requeue_next(m);
             }
             match self.find(m, processor, global_first, searching) {
                 Some(task) => {
@@ -1310,7 +1324,7 @@ impl Executor {
                     }
                 }
                 None => {
-                    if !self.fire_all(m, processor) && !self.linger() && self.give_up_idle(m, processor, searching) {
+                    if !self.fire_all(m) && !self.linger() && self.give_up_idle(m, processor, searching) {
                         return;
                     }
                 }
@@ -1370,13 +1384,17 @@ impl Executor {
                 return Some(task);
             }
         }
-        if let Ok(task) = processor.queue.pop() {
+        let procs = self.procs.load(Ordering::Relaxed);
+        if procs != 1 && processor.queue.own_len() != 0 {
+            self.share(processor);
+        }
+        // SAFETY: called by the holder alone.
+        if let Some(task) = unsafe { processor.queue.pop() } {
             return Some(task);
         }
         if let Some(task) = self.take_global(processor) {
             return Some(task);
         }
-        let procs = self.procs.load(Ordering::Relaxed);
         if procs < 2 {
             return None;
         }
@@ -1396,7 +1414,7 @@ impl Executor {
         let share = (self.global.len() / procs).min(GLOBAL_BATCH);
         self.global.take(1 + share, |task| {
             prefetch(&task);
-            processor.queue.push(task).map_err(PushError::into_inner)
+            processor.queue.push_shared(task)
         })
     }
 
@@ -1410,14 +1428,15 @@ impl Executor {
                 if victim.slot == processor.slot {
                     continue;
                 }
-                let waiting = victim.queue.len();
+                let loot = victim.queue.shared();
+                let waiting = loot.len();
                 if waiting > 0 && !Self::keeps_up(victim, waiting) {
-                    let half = victim.queue.len().div_ceil(2);
-                    let Ok(task) = victim.queue.pop() else { continue };
-                    for task in victim.queue.try_iter().take(half.saturating_sub(1)) {
+                    let half = loot.len().div_ceil(2);
+                    let Ok(task) = loot.pop() else { continue };
+                    for task in loot.try_iter().take(half.saturating_sub(1)) {
                         prefetch(&task);
-                        if let Err(error) = processor.queue.push(task) {
-                            self.push_global(error.into_inner());
+                        if let Err(task) = processor.queue.push_shared(task) {
+                            self.push_global(task);
                             break;
                         }
                     }
@@ -1525,6 +1544,7 @@ impl Executor {
             // SAFETY: the slot held a task in raw form, which is this thread's now.
             self.push_global(unsafe { Task::from_raw(next) });
         }
+        self.share(processor);
         let mut sched = lock(&self.sched);
         processor.owner.set(None);
         if processor.slot < self.procs.load(Ordering::Relaxed) {
@@ -1536,11 +1556,19 @@ impl Executor {
         self.empty(processor);
     }
 
-    /// Moves a processor's queue to the global one.
+    /// Moves what others can reach of a processor's queue to the global one.
     fn empty(&self, processor: &Processor) {
-        while let Ok(task) = processor.queue.pop() {
+        while let Ok(task) = processor.queue.shared().pop() {
             self.push_global(task);
         }
+    }
+
+    /// There are other processors now: what they cannot reach goes to the global queue. For the holder alone.
+    #[cold]
+    fn share(&self, processor: &Processor) {
+        // SAFETY: as demanded.
+        self.global.append(unsafe { processor.queue.take_own() });
+        self.notify();
     }
 
     /// A machine without a processor parks until it is given one. `None`: the thread ends.
@@ -1655,14 +1683,14 @@ impl Executor {
     }
 
     /// Fires what is due anywhere. True if there was something.
-    fn fire_all(&'static self, m: &Machine, processor: &Processor) -> bool {
+    fn fire_all(&'static self, m: &Machine) -> bool {
         if shard::earliest(self.all_timers()) == Time::NEVER {
             return false;
         }
         let now = Time::now();
         let fired = shard::fire_due(self.all_timers(), now, now, LOCAL_QUEUE);
         if fired {
-            self.requeue_next(m, processor);
+            self.requeue_next(m);
         }
         fired
     }
@@ -1781,8 +1809,8 @@ impl Executor {
             }
             let Some(next) = machine.slot.revoke() else { continue };
             if computes && others {
-                machine.slot.restore();
                 self.scatter(processor, next);
+                machine.slot.restore();
                 wants_thief = true;
             } else {
                 self.hand_off(sched, processor, next);
@@ -1799,7 +1827,9 @@ impl Executor {
 
     /// Moves what waits at a processor to the global queue. Wakes nobody: the scheduler's lock is held.
     fn scatter(&self, processor: &Processor, next: *mut ()) {
-        let queue = || processor.queue.pop().ok();
+        // SAFETY: the processor is the caller's.
+        self.global.append(unsafe { processor.queue.take_own() });
+        let queue = || processor.queue.shared().pop().ok();
         // SAFETY: the slot held a task in raw form, which is the caller's now.
         let mut task = NonNull::new(next).map(|next| unsafe { Task::from_raw(next) }).or_else(queue);
         while let Some(waiting) = task {
@@ -2004,6 +2034,7 @@ impl Executor {
         loop {
             {
                 let sched = lock(&self.sched);
+                self.all_processors().for_each(|processor| self.rob(&sched, processor));
                 sched.spare.iter().for_each(|spare| spare.thread.unpark());
                 if let Some(monitor) = &sched.monitor {
                     monitor.unpark();
@@ -2040,6 +2071,19 @@ impl Executor {
         }
     }
 
+    /// What waits at a machine that does not end its poll goes to the global queue.
+    fn rob(&self, _: &MutexGuard<'_, Sched>, processor: &Processor) {
+        // SAFETY: under the lock, the owner of a processor is a listed machine.
+        let Some(machine) = processor.owner.get().map(|owner| unsafe { owner.as_ref() }) else { return };
+        if machine.slot.seems_empty() && processor.queue.own_len() == 0 {
+            return;
+        }
+        if let Some(next) = machine.slot.revoke() {
+            self.scatter(processor, next);
+            machine.slot.restore();
+        }
+    }
+
     /// Every goroutine is gone and every thread has ended: the executor waits for its next runtime. A waker that is
     /// still on its way to it can do no harm: the goroutine it would queue is gone, and to look whether somebody
     /// sleeps is harmless at any time.
@@ -2071,7 +2115,7 @@ impl Executor {
     fn drain(&'static self) {
         let _entered = self.make_current();
         loop {
-            let local = || self.all_processors().find_map(|processor| processor.queue.pop().ok());
+            let local = || self.all_processors().find_map(|processor| processor.queue.shared().pop().ok());
             let Some(task) = self.global.pop().or_else(local) else { return };
             self.discard(task);
         }
@@ -2097,23 +2141,17 @@ fn schedule(task: Task, info: ScheduleInfo) {
         }
         coop::note_unwinding();
         let Some(held) = m.hold() else { return executor.submit(task) };
-        let processor = held.processor;
         if info.woken_while_running {
             // It gave way, to everybody or, out of budget, to its siblings.
-            drop(held);
-            if m.yielding.take() && !executor.global.is_empty() && !processor.has_long_rounds() {
+            if m.yielding.take() && !executor.global.is_empty() && !held.processor.has_long_rounds() {
+                drop(held);
                 executor.push_global(task);
             } else {
-                executor.requeue(processor, task);
+                executor.requeue(held, task);
             }
             return;
         }
-        let old = m.swap_next(task.into_raw().as_ptr());
-        drop(held);
-        if let Some(old) = NonNull::new(old) {
-            // SAFETY: the slot held a task in raw form, which is this thread's now.
-            executor.push_local(processor, unsafe { Task::from_raw(old) });
-        }
+        executor.run_next(held, task);
     });
 }
 

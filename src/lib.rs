@@ -5,6 +5,7 @@ mod prim;
 
 mod coop;
 mod registry;
+mod runq;
 mod slot;
 mod waitq;
 
