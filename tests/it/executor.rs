@@ -5,7 +5,7 @@ use std::future::pending;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
 use std::task::{Context, Waker};
 use std::time::{Duration, Instant};
 use std::{task, thread};
@@ -551,6 +551,58 @@ fn threads_that_end_at_a_shutdown_start_no_others_ca16() {
             // Not a moment's patience to spare: the threads must come to an end by themselves.
             assert_eq!(rt.shutdown_timeout(Duration::MAX), 0);
             assert_eq!(drops.count(), 100);
+        }
+    });
+}
+
+#[test]
+fn what_the_only_processor_keeps_for_itself_is_shared_with_a_second_one_sch14() {
+    no_hang(|| {
+        rt(1).block_on(async {
+            let ran = Arc::new(AtomicUsize::new(0));
+            // More than its own queue has room for.
+            for _ in 0..1000 {
+                let ran = ran.clone();
+                drop(go(async move { ran.fetch_add(1, SeqCst) }));
+            }
+            gopark::gomaxprocs(2);
+            // This goroutine keeps the first processor.
+            spin_until(|| ran.load(SeqCst) == 1000);
+            gopark::gomaxprocs(1);
+            for _ in 0..1000 {
+                let ran = ran.clone();
+                drop(go(async move { ran.fetch_add(1, SeqCst) }));
+            }
+            while ran.load(SeqCst) < 2000 {
+                gosched().await;
+            }
+        });
+    });
+}
+
+#[test]
+fn a_shutdown_reaches_what_waits_behind_a_thread_that_is_stuck_ca16() {
+    no_hang(|| {
+        for procs in [1, 2] {
+            let rt = rt(procs);
+            let drops = Drops::new();
+            let (stuck, is_stuck) = mpsc::channel();
+            let (release, released) = mpsc::channel::<()>();
+            let counted: Vec<_> = (0..300).map(|_| drops.one()).collect();
+            rt.go(async move {
+                for counted in counted {
+                    drop(go(async move {
+                        let _counted = counted;
+                        std::future::pending::<()>().await;
+                    }));
+                }
+                stuck.send(()).unwrap();
+                released.recv().unwrap_err();
+            });
+            is_stuck.recv().unwrap();
+            assert_eq!(rt.shutdown_timeout(Duration::from_millis(300)), 1, "the one that is stuck");
+            assert_eq!(drops.count(), 300);
+            drop(release);
         }
     });
 }
