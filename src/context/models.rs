@@ -228,7 +228,7 @@ fn alarm_meets_the_last_reference_and_a_cancel_cx07() {
         model(3, move || {
             let counts = Counts::default();
             let (scope, fire) = Ref::timed(waits.then(|| counts.start()));
-            let fires = thread::spawn(move || fire.fire());
+            let fires = thread::spawn(move || fire.wake());
             let cancels = {
                 let scope = scope.clone();
                 thread::spawn(move || drop(scope))
@@ -241,7 +241,7 @@ fn alarm_meets_the_last_reference_and_a_cancel_cx07() {
         model(3, move || {
             let counts = Counts::default();
             let (scope, fire) = Ref::timed(waits.then(|| counts.start()));
-            let fires = thread::spawn(move || fire.fire());
+            let fires = thread::spawn(move || fire.wake());
             scope.cancel_with(None);
             assert!(scope.err().is_some());
             drop(scope);

@@ -42,7 +42,7 @@ use std::marker::PhantomPinned;
 use std::ops::Deref;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
-use std::task;
+use std::task::{Context as TaskContext, Wake, Waker};
 use std::time::Instant;
 
 use super::error::ContextError;
@@ -50,7 +50,7 @@ use crate::coop;
 use crate::prim::UnsafeCell;
 use crate::prim::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use crate::sync::queue::{self, GRANTED, Guarded, Held, Queue, Waiter, Wakes};
-use crate::time::alarm::{Alarm, Fire, alarm};
+use crate::time::alarm::{Alarm, alarm};
 use crate::time::clock::Time;
 
 pub(super) type Cause = Arc<dyn Error + Send + Sync>;
@@ -274,7 +274,7 @@ impl Scope {
     /// # Safety
     ///
     /// `waiter` was enrolled here, and none of these has been true for it yet.
-    pub(super) unsafe fn look(&self, waiter: &Waiter<()>, cx: &mut task::Context<'_>) -> bool {
+    pub(super) unsafe fn look(&self, waiter: &Waiter<()>, cx: &mut TaskContext<'_>) -> bool {
         let settle = |inner: &mut Inner, _| {
             if waiter.state() != GRANTED {
                 if inner.state == LIVE {
@@ -446,8 +446,8 @@ impl Drop for Walk<'_> {
     }
 }
 
-impl Fire for Scope {
-    fn fire(self: Arc<Self>) {
+impl Wake for Scope {
+    fn wake(self: Arc<Self>) {
         let (scope, cause) = {
             // Not `lock`: the scope may be gone, all but its memory.
             let inner = self.inner.lock();
@@ -512,7 +512,7 @@ impl Ref {
                 Arc::increment_strong_count(this.me.as_ptr().cast_const());
                 Arc::from_raw(this.me.as_ptr().cast_const())
             };
-            let mut unused = Some(alarm(due, fire));
+            let mut unused = Some(alarm(due, Waker::from(fire)));
             if let Some(timer) = &mut this.lock().timer {
                 timer.alarm = unused.take();
             }
@@ -748,13 +748,13 @@ pub(super) use model::take_alive;
 #[cfg(all(test, gopark_loom))]
 impl Ref {
     /// A scope with a timer, and what that fires.
-    pub(super) fn timed(start: Option<Start>) -> (Self, Arc<dyn Fire>) {
+    pub(super) fn timed(start: Option<Start>) -> (Self, Waker) {
         let this = Self::with(None, None, start, Some(Timer { alarm: None, cause: None, holds: false }));
         // SAFETY: as in `with_deadline`.
-        let fire = unsafe {
+        let scope = unsafe {
             Arc::increment_strong_count(this.me.as_ptr().cast_const());
             Arc::from_raw(this.me.as_ptr().cast_const())
         };
-        (this, fire)
+        (this, Waker::from(scope))
     }
 }

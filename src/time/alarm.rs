@@ -2,12 +2,11 @@
 
 use std::fmt;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::task::Waker;
 
 use super::clock::Time;
 use super::driver;
-pub(crate) use super::shard::Fire;
-use super::shard::{Action, Node};
+use super::shard::Node;
 use crate::executor::Executor;
 
 /// Queues a node at this thread's processor, or at the driver, which looks after those who are on none.
@@ -16,15 +15,15 @@ use crate::executor::Executor;
 ///
 /// As [`Shard::insert`](super::shard::Shard::insert).
 #[inline]
-pub(crate) unsafe fn register(node: &Node, due: Time, action: Action) {
-    let action = Executor::with_timers(|shard| match shard {
+pub(crate) unsafe fn register(node: &Node, due: Time, waker: Waker) {
+    let inserted = Executor::with_timers(|shard| match shard {
         // SAFETY: passed on to the caller.
-        Some(shard) => unsafe { shard.insert(node, due, action) },
-        None => Err(action),
+        Some(shard) => unsafe { shard.insert(node, due, waker) },
+        None => Err(waker),
     });
-    if let Err(action) = action {
+    if let Err(waker) = inserted {
         // SAFETY: as above.
-        unsafe { driver::insert(node, due, action) };
+        unsafe { driver::insert(node, due, waker) };
     }
 }
 
@@ -33,21 +32,21 @@ pub(crate) struct Alarm {
     node: Pin<Box<Node>>,
 }
 
-/// Arranges for `fire` to be called when `due` has come, never before, outside of every lock, on whichever thread runs due
-/// timers. It must be short. If `due` is [`Time::NEVER`] nothing will happen.
+/// Arranges for `waker` to be called when `due` has come, never before, outside of every lock, on whichever thread runs due
+/// timers. What it does must be short. If `due` is [`Time::NEVER`] nothing will happen.
 ///
-/// The alarm keeps `fire` until it is called or cancelled. An alarm that is kept in what its `fire` keeps is a circle.
-pub(crate) fn alarm(due: Time, fire: Arc<dyn Fire>) -> Alarm {
+/// The alarm keeps the waker until it is called or cancelled. An alarm that is kept in what its waker keeps is a circle.
+pub(crate) fn alarm(due: Time, waker: Waker) -> Alarm {
     let alarm = Alarm { node: Box::pin(Node::new(due)) };
     if due != Time::NEVER {
         // SAFETY: the node is boxed, queued once, here, and cancelled in drop (T3).
-        unsafe { register(&alarm.node, due, Action::Fire(fire)) };
+        unsafe { register(&alarm.node, due, waker) };
     }
     alarm
 }
 
 impl Alarm {
-    /// True if `fire` will never be called because of this. False if it is being called, was, or was cancelled before.
+    /// True if the waker will never be called because of this. False if it is being called, was, or was cancelled before.
     pub(crate) fn cancel(&self) -> bool {
         self.node.cancel().is_some()
     }

@@ -3,10 +3,11 @@
 //! It starts with the first of them, and sleeps while nothing is due.
 
 use std::sync::{LazyLock, OnceLock};
+use std::task::Waker;
 use std::thread::{self, Thread};
 
 use super::clock::Time;
-use super::shard::{Action, Node, Shard, Watch};
+use super::shard::{Node, Shard, Watch};
 
 struct Driver {
     shard: Shard,
@@ -56,11 +57,11 @@ pub(crate) fn sleep_until(until: Time) {
 /// # Safety
 ///
 /// As [`Shard::insert`].
-pub(crate) unsafe fn insert(node: &Node, due: Time, action: Action) {
+pub(crate) unsafe fn insert(node: &Node, due: Time, waker: Waker) {
     let driver = &*DRIVER;
     let thread = driver.thread();
     // SAFETY: passed on to the caller.
-    let inserted = unsafe { driver.shard.insert(node, due, action) };
+    let inserted = unsafe { driver.shard.insert(node, due, waker) };
     assert!(inserted.is_ok(), "this shard is never closed");
     if driver.watch.wants_wake(due) {
         thread.unpark();

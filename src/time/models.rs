@@ -1,11 +1,12 @@
 //! Loom's models of the timers: an earlier one against falling asleep, a cancel against the firing.
 
 use std::sync::Arc;
+use std::task::{Wake, Waker};
 
 use loom::thread;
 
 use super::clock::Time;
-use super::shard::{Action, Fire, Node, Shard, Watch};
+use super::shard::{Node, Shard, Watch};
 use crate::prim::atomic::{AtomicUsize, Ordering};
 
 fn explore(model: impl Fn() + Send + Sync + 'static) {
@@ -17,8 +18,8 @@ fn explore(model: impl Fn() + Send + Sync + 'static) {
 
 struct Count(Arc<AtomicUsize>);
 
-impl Fire for Count {
-    fn fire(self: Arc<Self>) {
+impl Wake for Count {
+    fn wake(self: Arc<Self>) {
         self.0.fetch_add(1, Ordering::Relaxed);
     }
 }
@@ -29,9 +30,9 @@ fn node() -> (Arc<Node>, Arc<AtomicUsize>) {
 }
 
 fn queue(shard: &Shard, node: &Node, due: u64, count: &Arc<AtomicUsize>) {
-    let action = Action::Fire(Arc::new(Count(count.clone())));
+    let waker = Waker::from(Arc::new(Count(count.clone())));
     // SAFETY: the models' nodes are in an `Arc`, queued by one thread at a time, and cancelled or fired before they go.
-    assert!(unsafe { shard.insert(node, Time::from_nanos(due), action) }.is_ok());
+    assert!(unsafe { shard.insert(node, Time::from_nanos(due), waker) }.is_ok());
 }
 
 #[test]

@@ -1,20 +1,20 @@
 //! Floor 1: a wheel with a lock, and the nodes that stand in it.
 //!
 //! There is one shard a processor and one for everybody else. A [`Node`] lives, pinned, inside what waits for it; it
-//! carries what is to be done when its time comes.
+//! carries the waker to call when its time comes: a task's, or one that does something of its own, on whichever thread is
+//! at hand, outside of every lock. That must be short. Its panic has been printed by the hook, and is nobody's here.
 //!
 //! Invariants, named by the `SAFETY` comments of `time`:
 //!
-//! - **T1** Links, action and home of a queued node are touched only under the lock of its home. A node changes its home
+//! - **T1** Links, waker and home of a queued node are touched only under the lock of its home. A node changes its home
 //!   under the locks of both.
-//! - **T2** Whoever takes a node out because it is due takes its action and stores `FIRED` last: after that store the
+//! - **T2** Whoever takes a node out because it is due takes its waker and stores `FIRED` last: after that store the
 //!   owner may free the node, or queue it again.
 //! - **T3** A node is taken out before its memory goes, by [`Node::cancel`] in its owner's drop. An owner that is leaked
 //!   keeps its memory for ever.
 
 use std::marker::PhantomPinned;
 use std::ptr;
-use std::sync::Arc;
 use std::task::Waker;
 
 use super::clock::Time;
@@ -25,51 +25,32 @@ use crate::prim::{self, Lock, UnsafeCell};
 /// Nodes that are taken out under one hold of the lock.
 const BATCH: usize = 32;
 
-/// Something to be done at a time, on whichever thread is at hand, outside of every lock. It must be short.
-pub(crate) trait Fire: Send + Sync {
-    fn fire(self: Arc<Self>);
-}
-
-/// What to do when the time has come.
-pub(crate) enum Action {
-    Wake(Waker),
-    Fire(Arc<dyn Fire>),
-}
-
-impl Action {
-    /// Does it. Its panic has been printed by the hook, and is nobody's here.
-    fn run(self) {
-        prim::contain(|| match self {
-            Self::Wake(waker) => waker.wake(),
-            Self::Fire(fire) => fire.fire(),
-        });
-    }
-}
-
 /// The states of a [`Node`].
 ///
 /// | state | meaning | left by |
 /// |---|---|---|
-/// | `IDLE` | in no wheel, has no action | owner: `QUEUED`, under the lock |
+/// | `IDLE` | in no wheel, has no waker | owner: `QUEUED`, under the lock; `OVER` |
 /// | `QUEUED` | in the wheel of its home | who fires it, under the lock: `FIRED` (Release); a cancel, under the lock: `IDLE` |
-/// | `FIRED` | its time came, its action was taken | owner: `QUEUED`, under the lock |
+/// | `FIRED` | its time came, its waker was taken | owner: `QUEUED`, under the lock; `OVER` |
+/// | `OVER` | in no wheel, and will be in none | nobody |
 mod state {
     pub(super) const IDLE: u8 = 0;
     pub(super) const QUEUED: u8 = 1;
     pub(super) const FIRED: u8 = 2;
+    pub(super) const OVER: u8 = 3;
 }
 
 /// Something that waits for its time.
 #[repr(C)] // the links come first: a wheel gives back pointers to them
 pub(crate) struct Node {
     links: Links,
-    action: UnsafeCell<Option<Action>>,
+    waker: UnsafeCell<Option<Waker>>,
     home: AtomicPtr<Shard>,
     state: AtomicU8,
     _pin: PhantomPinned,
 }
 
-// SAFETY: links and action are touched by the owner before the node is queued, and then under a lock (T1).
+// SAFETY: links and waker are touched by the owner before the node is queued, and then under a lock (T1).
 unsafe impl Send for Node {}
 // SAFETY: as above.
 unsafe impl Sync for Node {}
@@ -78,7 +59,7 @@ impl Node {
     pub(crate) fn new(due: Time) -> Self {
         Self {
             links: Links::new(due),
-            action: UnsafeCell::new(None),
+            waker: UnsafeCell::new(None),
             home: AtomicPtr::new(ptr::null_mut()),
             state: AtomicU8::new(state::IDLE),
             _pin: PhantomPinned,
@@ -101,10 +82,19 @@ impl Node {
         self.state.load(Ordering::Relaxed) == state::QUEUED
     }
 
-    /// True once its time came and its action was taken, until it is queued again.
+    /// True once its time came and its waker was taken, until it is queued again.
     pub(crate) fn is_fired(&self) -> bool {
         // Acquire: pairs with the Release store in `Shard::take_due`; the node is the owner's again.
         self.state.load(Ordering::Acquire) == state::FIRED
+    }
+
+    /// The owner of a node that is not queued is through with it.
+    pub(crate) fn finish(&self) {
+        self.state.store(state::OVER, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_over(&self) -> bool {
+        self.state.load(Ordering::Relaxed) == state::OVER
     }
 
     /// Runs `f` under the lock of the node's home, if it is queued.
@@ -126,9 +116,9 @@ impl Node {
         None
     }
 
-    /// Takes the node out. Returns its action, to be dropped outside of every lock; `None` if it is not queued, because
-    /// it never was, was cancelled, or its time has come: then its action is being done, or has been.
-    pub(crate) fn cancel(&self) -> Option<Action> {
+    /// Takes the node out. Returns its waker, to be dropped outside of every lock; `None` if it is not queued, because
+    /// it never was, was cancelled, or its time has come: then its waker is being called, or has been.
+    pub(crate) fn cancel(&self) -> Option<Waker> {
         self.with_home(|home| {
             // SAFETY: the lock is held, and the node is in this wheel (T1).
             unsafe {
@@ -138,26 +128,25 @@ impl Node {
                         home.next_due.store(Time::NEVER.as_nanos(), Ordering::Relaxed);
                     }
                 });
-                let action = self.action.with_mut(|action| (*action).take());
+                let waker = self.waker.with_mut(|waker| (*waker).take());
                 self.state.store(state::IDLE, Ordering::Release);
-                action
+                waker
             }
         })
         .flatten()
     }
 
     /// Sees to it that `waker` is woken, if the node is queued. Returns what is to be dropped.
-    pub(crate) fn set_waker(&self, waker: &Waker) -> Option<Action> {
-        let own = |action: &Option<Action>| matches!(action, Some(Action::Wake(own)) if own.will_wake(waker));
+    pub(crate) fn set_waker(&self, waker: &Waker) -> Option<Waker> {
+        let known = |own: &Option<Waker>| own.as_ref().is_some_and(|own| own.will_wake(waker));
         // SAFETY: `with_home` holds the lock (T1).
-        if self.with_home(|_| self.action.with_mut(|action| own(unsafe { &*action }))) != Some(false) {
+        if self.with_home(|_| self.waker.with_mut(|own| known(unsafe { &*own }))) != Some(false) {
             return None;
         }
         // A clone may run anybody's code: outside the lock.
-        let mut fresh = Some(Action::Wake(waker.clone()));
+        let mut fresh = Some(waker.clone());
         // SAFETY: as above.
-        let old =
-            self.with_home(|_| self.action.with_mut(|action| unsafe { std::mem::replace(&mut *action, fresh.take()) }));
+        let old = self.with_home(|_| self.waker.with_mut(|own| unsafe { std::mem::replace(&mut *own, fresh.take()) }));
         old.flatten().or(fresh)
     }
 }
@@ -203,21 +192,21 @@ impl Shard {
         self.wheel.with_mut(|wheel| unsafe { (*wheel).len() })
     }
 
-    /// Queues a node, to do `action` when it is due. Gives the action back if the shard is closed.
+    /// Queues a node, to call `waker` when it is due. Gives the waker back if the shard is closed.
     ///
     /// # Safety
     ///
     /// The node is pinned, obeys T3, and is not queued; nobody else queues it.
     #[inline]
-    pub(crate) unsafe fn insert(&self, node: &Node, due: Time, action: Action) -> Result<(), Action> {
+    pub(crate) unsafe fn insert(&self, node: &Node, due: Time, waker: Waker) -> Result<(), Waker> {
         let _held = self.lock.guard();
         if self.closed.get() {
-            return Err(action);
+            return Err(waker);
         }
         // SAFETY: a node that is not queued is the owner's alone; the lock is held.
         unsafe {
             node.links.due.set(due);
-            node.action.with_mut(|slot| *slot = Some(action));
+            node.waker.with_mut(|slot| *slot = Some(waker));
             node.home.store(ptr::from_ref(self).cast_mut(), Ordering::Relaxed);
             self.wheel.with_mut(|wheel| (*wheel).insert(node.links()));
         }
@@ -229,7 +218,7 @@ impl Shard {
         Ok(())
     }
 
-    /// Does what is due, in the order of time, but no more than `most`. Returns how many it was.
+    /// Wakes for what is due, in the order of time, but no more than `most`. Returns how many it was.
     #[cold]
     #[inline(never)]
     pub(crate) fn fire(&self, now: Time, most: usize) -> usize {
@@ -238,7 +227,7 @@ impl Shard {
             let mut batch = [const { None }; BATCH];
             let room = BATCH.min(most - fired);
             let count = self.take_due(now, &mut batch[..room]);
-            batch.into_iter().flatten().for_each(Action::run);
+            batch.into_iter().flatten().for_each(|waker| prim::contain(|| waker.wake()));
             fired += count;
             if count < BATCH || fired == most {
                 return fired;
@@ -246,7 +235,7 @@ impl Shard {
         }
     }
 
-    fn take_due(&self, now: Time, batch: &mut [Option<Action>]) -> usize {
+    fn take_due(&self, now: Time, batch: &mut [Option<Waker>]) -> usize {
         let _held = self.lock.guard();
         // SAFETY: the lock is held. A node that comes out of the wheel is this thread's until `FIRED` is stored (T2).
         unsafe {
@@ -256,7 +245,11 @@ impl Shard {
                 while count < batch.len() {
                     let Some(links) = (*wheel).pop(now) else { break };
                     let node = links.cast::<Node>();
-                    batch[count] = (*node).action.with_mut(|action| (*action).take());
+                    batch[count] = (*node).waker.with_mut(|waker| (*waker).take());
+                    if let Some(waker) = &batch[count] {
+                        // It will be woken at the end of the batch.
+                        prim::prefetch_write(waker.data().cast());
+                    }
                     (*node).state.store(state::FIRED, Ordering::Release);
                     count += 1;
                 }
@@ -314,7 +307,7 @@ pub(crate) fn earliest(shards: impl Iterator<Item = &'static Shard>) -> Time {
     shards.map(Shard::next_due).min().unwrap_or(Time::NEVER)
 }
 
-/// Does what is due `now` in those shards that have something that was due at `since`, but no more than `most` in each. True
+/// Wakes for what is due `now` in those shards that have something that was due at `since`, but no more than `most` in each. True
 /// if there was something.
 pub(crate) fn fire_due<'a>(shards: impl IntoIterator<Item = &'a Shard>, since: Time, now: Time, most: usize) -> bool {
     let mut fired = 0;

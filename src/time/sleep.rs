@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::alarm::register;
 use super::clock::Time;
-use super::shard::{Action, Node};
+use super::shard::Node;
 use crate::coop::{self, Reason};
 use crate::select::case::future_case;
 
@@ -83,9 +83,7 @@ pub fn sleep_until(deadline: Instant) -> Sleep {
 /// Dropping it takes the timer out, at once.
 #[must_use = "a sleep does nothing unless awaited"]
 pub struct Sleep {
-    /// Idle: not polled yet, or over.
     node: Node,
-    over: bool,
     site: &'static Location<'static>,
     _pin: PhantomPinned,
 }
@@ -93,7 +91,7 @@ pub struct Sleep {
 impl Sleep {
     #[inline]
     pub(crate) fn new(due: Time, site: &'static Location<'static>) -> Self {
-        Self { node: Node::new(due), over: false, site, _pin: PhantomPinned }
+        Self { node: Node::new(due), site, _pin: PhantomPinned }
     }
 
     /// Ready if the time has come. It has an eye on the clock only when nobody would be woken, as in a `select!` with a
@@ -102,10 +100,10 @@ impl Sleep {
     pub(crate) fn poll_elapsed(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         // SAFETY: nothing is moved out of the pinned sleep.
         let this = unsafe { self.get_unchecked_mut() };
-        assert!(!this.over, "gopark: sleep polled after completion");
+        assert!(!this.node.is_over(), "gopark: sleep polled after completion");
         let due = this.node.due();
         if this.node.is_fired() || due == Time::PAST {
-            this.over = true;
+            this.node.finish();
             return Poll::Ready(());
         }
         if due == Time::NEVER {
@@ -117,20 +115,20 @@ impl Sleep {
             }
             // The time has come before the timer noticed.
             drop(this.node.cancel());
-            this.over = true;
+            this.node.finish();
             return Poll::Ready(());
         }
         if this.node.is_queued() {
             drop(this.node.set_waker(cx.waker()));
             // Fired meanwhile: its waker may have been another one.
             if this.node.is_fired() {
-                this.over = true;
+                this.node.finish();
                 return Poll::Ready(());
             }
             return Poll::Pending;
         }
         // SAFETY: the node is pinned with `this`, not queued, and taken out in drop (T3).
-        unsafe { register(&this.node, due, Action::Wake(cx.waker().clone())) };
+        unsafe { register(&this.node, due, cx.waker().clone()) };
         Poll::Pending
     }
 }
@@ -169,7 +167,10 @@ impl Drop for Sleep {
 
 impl fmt::Debug for Sleep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sleep").field("deadline", &self.node.due().instant()).field("over", &self.over).finish()
+        f.debug_struct("Sleep")
+            .field("deadline", &self.node.due().instant())
+            .field("over", &self.node.is_over())
+            .finish()
     }
 }
 

@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex, Weak};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
-use super::alarm::{Alarm, Fire, alarm};
+use super::alarm::{Alarm, alarm};
 use super::clock::Time;
-use super::shard::{Action, Node, Shard};
+use super::shard::{Node, Shard};
 use super::{Sleep, Ticker, Timer, after, driver, sleep, timeout};
 use crate::executor::Executor;
 use crate::runtime::Runtime;
@@ -73,15 +73,9 @@ fn dropped_timers_leave_no_nodes_ca14_tm09() {
 /// Notes that it was fired.
 struct Noted(u64, Arc<Mutex<Vec<u64>>>);
 
-impl Fire for Noted {
-    fn fire(self: Arc<Self>) {
-        self.1.lock().unwrap().push(self.0);
-    }
-}
-
 impl Wake for Noted {
     fn wake(self: Arc<Self>) {
-        self.fire();
+        self.1.lock().unwrap().push(self.0);
     }
 }
 
@@ -94,10 +88,9 @@ fn a_shard_fires_in_the_order_of_time_and_never_early_tm06_tm01() {
         .iter()
         .map(|&due| {
             let node = Box::pin(Node::new(Time::PAST));
-            let noted = Arc::new(Noted(due, fired.clone()));
-            let action = if due % 2 == 0 { Action::Wake(Waker::from(noted)) } else { Action::Fire(noted) };
+            let noted = Waker::from(Arc::new(Noted(due, fired.clone())));
             // SAFETY: the node is boxed and new, and has fired before it goes.
-            assert!(unsafe { shard.insert(&node, Time::from_nanos(due), action) }.is_ok());
+            assert!(unsafe { shard.insert(&node, Time::from_nanos(due), noted) }.is_ok());
             node
         })
         .collect();
@@ -118,7 +111,7 @@ fn a_shard_fires_in_the_order_of_time_and_never_early_tm06_tm01() {
 #[test]
 fn an_alarm_is_fired_or_cancelled() {
     let fired = Arc::new(Mutex::new(Vec::new()));
-    let noted = |n| Arc::new(Noted(n, fired.clone()));
+    let noted = |n| Waker::from(Arc::new(Noted(n, fired.clone())));
     let soon = Time::now().after(Duration::from_millis(2));
     let (kept, cancelled) = (alarm(soon, noted(1)), alarm(soon, noted(2)));
     let never = alarm(Time::NEVER, noted(3));
@@ -135,8 +128,8 @@ fn an_alarm_is_fired_or_cancelled() {
 #[test]
 fn an_alarm_may_be_dropped_by_what_it_fires() {
     struct Own(Mutex<Option<Alarm>>, Mutex<Option<std::sync::mpsc::Sender<()>>>);
-    impl Fire for Own {
-        fn fire(self: Arc<Self>) {
+    impl Wake for Own {
+        fn wake(self: Arc<Self>) {
             drop(self.0.lock().unwrap().take());
             drop(self.1.lock().unwrap().take());
         }
@@ -145,7 +138,7 @@ fn an_alarm_may_be_dropped_by_what_it_fires() {
     let own = Arc::new(Own(Mutex::new(None), Mutex::new(Some(tx))));
     let gone: Weak<Own> = Arc::downgrade(&own);
     let mut slot = own.0.lock().unwrap();
-    *slot = Some(alarm(Time::now().after(Duration::from_millis(1)), own.clone()));
+    *slot = Some(alarm(Time::now().after(Duration::from_millis(1)), Waker::from(own.clone())));
     drop(slot);
     drop(own);
     assert!(rx.recv().is_err(), "it ended");
@@ -165,7 +158,7 @@ fn what_waits_in_a_runtime_that_ends_moves_to_the_driver() {
             s.lock().unwrap().push(sleep);
         }
         let soon = Time::now().after(Duration::from_millis(30));
-        let alarms: Vec<_> = (0..100).map(|i| alarm(soon, Arc::new(Noted(i, f.clone())))).collect();
+        let alarms: Vec<_> = (0..100).map(|i| alarm(soon, Waker::from(Arc::new(Noted(i, f.clone()))))).collect();
         assert!(pending_here() >= 100);
         alarms
     });

@@ -9,12 +9,12 @@ use std::fmt;
 use std::panic::Location;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
-use super::alarm::{Fire, register};
+use super::alarm::register;
 use super::clock::Time;
-use super::shard::{Action, Node};
+use super::shard::Node;
 use crate::chan::{self, Receiver, Receiving, Sender, Source};
 use crate::runtime::Later;
 use crate::select::case::{Case, Private, RawCase};
@@ -44,8 +44,8 @@ unsafe impl Sync for Clockwork {}
 // SAFETY: as above.
 unsafe impl Send for Clockwork {}
 
-impl Fire for Clockwork {
-    fn fire(self: Arc<Self>) {
+impl Wake for Clockwork {
+    fn wake(self: Arc<Self>) {
         self.tx.serve();
     }
 }
@@ -94,7 +94,7 @@ impl Source<Instant> for Face {
         drop(node.cancel());
         // SAFETY: the node does not move in its `Arc`, which it keeps while it is queued (T3). It was taken out, or has
         // fired, and only this function queues it, under the channel's lock.
-        unsafe { register(node, due, Action::Fire(self.0.clone())) };
+        unsafe { register(node, due, Waker::from(self.0.clone())) };
     }
 
     fn give_back(&mut self, value: Instant) {
@@ -355,15 +355,15 @@ impl Func {
         if plan.due != Time::NEVER {
             // SAFETY: the node does not move in its `Arc`, which it keeps while it is queued (T3). Only the holder of the
             // plan queues it.
-            unsafe { register(&self.node, plan.due, Action::Fire(self.clone())) };
+            unsafe { register(&self.node, plan.due, Waker::from(self.clone())) };
         }
     }
 
     fn stop(&self) -> bool {
         let mut plan = self.plan();
-        let (was, action) = (std::mem::take(&mut plan.armed), self.node.cancel());
+        let (was, waker) = (std::mem::take(&mut plan.armed), self.node.cancel());
         drop(plan);
-        drop(action);
+        drop(waker);
         was
     }
 
@@ -372,18 +372,18 @@ impl Func {
         if plan.future.is_none() {
             return false;
         }
-        let action = self.node.cancel();
+        let waker = self.node.cancel();
         plan.due = due;
         let was = std::mem::replace(&mut plan.armed, true);
         self.arm(&plan);
         drop(plan);
-        drop(action);
+        drop(waker);
         was
     }
 }
 
-impl Fire for Func {
-    fn fire(self: Arc<Self>) {
+impl Wake for Func {
+    fn wake(self: Arc<Self>) {
         let mut plan = self.plan();
         // It may have been stopped or put off since its node came out.
         if !plan.armed || plan.due > Time::now() {
