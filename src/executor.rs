@@ -70,7 +70,7 @@ use std::{fmt, io};
 use async_task::{Builder, Runnable, ScheduleInfo, Task as JoinTask, WithInfo};
 
 use crate::coop::{self, Wait};
-use crate::prim::{self, const_fn, contain};
+use crate::prim::{self, Room, const_fn, contain};
 use crate::registry::Registry;
 use crate::runq::RunQueue;
 use crate::slot::Slot;
@@ -460,6 +460,7 @@ struct Machine {
     yielding: Cell<bool>,
     given: AtomicPtr<Processor>,
     given_searching: AtomicBool,
+    room: Room,
     /// The goroutine ids that are left of the last block.
     ids: Cell<(u64, u64)>,
     /// The monitor's notes: the polls begun when it last looked, since when, and the thread's CPU time then.
@@ -490,6 +491,7 @@ impl Machine {
                 yielding: Cell::new(false),
                 given: AtomicPtr::new(ptr::null_mut()),
                 given_searching: AtomicBool::new(false),
+                room: Room::new(),
                 ids: Cell::new((0, 0)),
                 seen_polls: Cell::new(0),
                 seen_rounds: Cell::new(0),
@@ -1003,6 +1005,7 @@ impl Executor {
             };
             // SAFETY: passed on to the caller.
             let (task, handle) = unsafe { self.allocate_goroutine(future, slot, m.next_id(), spawned_at) };
+            m.room.keep_ahead(ptr::from_ref(task.metadata()).addr());
             if self.closing.load(Ordering::Relaxed) {
                 drop(held);
                 self.discard(task);

@@ -219,6 +219,46 @@ pub(crate) fn prefetch_write(address: *const u8) {
     let _ = address;
 }
 
+/// Room in this thread's heap, for a thread that allocates many small things.
+///
+/// glibc makes the heap of any thread but the first usable page by page, with a system call each: a fifth of what it costs to
+/// spawn a goroutine. To ask it for many pages now and then, and give them back untouched, saves most of these calls. It asks
+/// glibc itself, so a program with another allocator sees nothing of it, and pays a few nanoseconds a page.
+#[derive(Debug)]
+pub(crate) struct Room {
+    /// Up to which address there is room.
+    end: std::cell::Cell<usize>,
+}
+
+impl Room {
+    /// Less than what glibc takes for a reason to tidy up (64 KiB).
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    const STEP: usize = 60 << 10;
+
+    pub(crate) const fn new() -> Self {
+        Self { end: std::cell::Cell::new(0) }
+    }
+
+    /// Something small was allocated at `address`.
+    #[inline(always)]
+    pub(crate) fn keep_ahead(&self, address: usize) {
+        #[cfg(all(target_os = "linux", target_env = "gnu"))]
+        if address > self.end.get() {
+            self.make(address);
+        }
+        let _ = address;
+    }
+
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    #[cold]
+    #[inline(never)]
+    fn make(&self, address: usize) {
+        self.end.set(address + Self::STEP / 8 * 7);
+        // SAFETY: what is allocated, if it is, is freed; the compiler must not know that it is not used.
+        unsafe { libc::free(std::hint::black_box(libc::malloc(Self::STEP))) };
+    }
+}
+
 /// A full fence. On x86 a locked instruction on the stack does the same as `mfence` in half the time.
 #[inline(always)]
 pub(crate) fn full_fence() {
