@@ -129,8 +129,8 @@ pub(crate) fn leave() {
     });
 }
 
-/// The running goroutine is about to wake somebody. If it unwinds, a crash may be on its way, which must win against a
-/// main that returns because of this wake.
+/// The running goroutine is about to wake somebody, or to do what somebody may see without being woken. If it unwinds, a
+/// crash may be on its way, which must win against a main that returns because of this.
 #[inline(always)]
 pub(crate) fn note_unwinding() {
     if std::thread::panicking() {

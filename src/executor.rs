@@ -45,6 +45,8 @@
 //! * An atomic swap for the run-next slot: simple, and a quarter of a context switch.
 //! * A lock-free global queue. It is a list of blocks that one thread allocates and another frees, at the price of the
 //!   allocator's locks: a million goroutines spawned at once took half as long again as with a ring under a lock.
+//! * A local queue without a bound where there is no thief. What does not fit goes to the global queue and waits until the
+//!   local one is empty, so trees are walked more in depth than in breadth: half of the time for a tree of 100 000.
 //! * Moving half of a full local queue to the global one, as Go does. Its linked batch costs nothing to move, ours would
 //!   cost a pop and a push each. The newcomer alone goes to the global queue, which is also the fairer order.
 //! * A reference count from each goroutine to its executor: two locked instructions a goroutine. Executors are never

@@ -11,6 +11,7 @@ use std::fmt;
 use std::ptr::{self, NonNull};
 use std::task::Waker;
 
+use crate::coop;
 use crate::prim::atomic::{AtomicBool, AtomicUsize, Ordering};
 use crate::prim::{self, Lock, UnsafeCell};
 use crate::waitq::{Token, WaitQueue, Waiter, Wake, Watchers, state, wake_all};
@@ -323,6 +324,8 @@ impl<T> Core<T> {
 
     /// Closes the channel. False if it was closed already.
     pub(super) fn close(&self) -> bool {
+        // Somebody may see it without being woken.
+        coop::note_unwinding();
         {
             let _held = self.lock.guard();
             if self.closed.load(Ordering::Relaxed) {

@@ -189,6 +189,8 @@ impl<T> Sender<T> {
         if !core.seems_ready_to_send() {
             return Err(TrySendError::Full(value));
         }
+        // Somebody may take it without being woken.
+        coop::note_unwinding();
         let mut value = Some(value);
         core.lock.lock();
         // SAFETY: the lock is held; `put` takes the value once at most.

@@ -133,6 +133,8 @@ impl WaitGroup {
     #[inline]
     #[track_caller]
     pub fn done(&self) {
+        // Somebody may see it without being woken.
+        coop::note_unwinding();
         // Others count too: once for the load and again for the exchange would the line move between cores.
         prim::prefetch_write(ptr::from_ref(&self.shared.word).cast());
         let mut word = self.shared.word.load(Ordering::Relaxed);

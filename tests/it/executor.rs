@@ -255,6 +255,35 @@ fn a_crash_wins_against_a_local_main_that_returns_sch18() {
 }
 
 #[test]
+fn a_crash_wins_against_a_local_main_that_saw_what_the_unwinding_left_sch18() {
+    isolated(|| {
+        for way in 0..3 {
+            let rt = rt(1);
+            let caught = catch_unwind(AssertUnwindSafe(|| {
+                rt.block_on_local(async {
+                    let (tx, rx) = chan::bounded::<()>(1);
+                    let group = WaitGroup::new();
+                    group.add(1);
+                    let theirs = group.clone();
+                    go(async move {
+                        let _slow = OnDrop(|| thread::sleep(Duration::from_millis(50))); // asleep: a thread that blocks is the subject
+                        let _left = OnDrop(move || match way {
+                            0 => drop(tx.close()),
+                            1 => tx.try_send(()).unwrap(),
+                            _ => theirs.done(),
+                        });
+                        panic!("crash");
+                    });
+                    // Nobody is woken for this.
+                    spin_until(|| rx.is_closed() || rx.len() == 1 || group.count() == 0);
+                })
+            }));
+            assert!(caught.is_err(), "main returned");
+        }
+    });
+}
+
+#[test]
 fn a_local_main_whose_destructor_panics_is_no_longer_in_progress() {
     let Some(ended) = in_child(&[]) else {
         let rt = Runtime::builder().gomaxprocs(1).build().unwrap();
