@@ -3,7 +3,6 @@
 use std::fmt;
 use std::panic::Location;
 use std::pin::Pin;
-use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
@@ -11,7 +10,6 @@ use std::task::{Context, Poll};
 use super::event::{Event, Listener};
 use crate::coop::{self, Reason};
 use crate::executor::Executor;
-use crate::prim;
 use crate::runtime;
 
 /// Waits for a collection of goroutines to be done. Go: `sync.WaitGroup`.
@@ -135,8 +133,6 @@ impl WaitGroup {
     pub fn done(&self) {
         // Somebody may see it without being woken.
         coop::note_unwinding();
-        // Others count too: once for the load and again for the exchange would the line move between cores.
-        prim::prefetch_write(ptr::from_ref(&self.shared.word).cast());
         let mut word = self.shared.word.load(Ordering::Relaxed);
         loop {
             let next = match count(word) {
