@@ -1149,11 +1149,11 @@ impl Executor {
         if procs == 1 { unsafe { queue.push_own(task) } } else { queue.push_shared(task) }
     }
 
-    /// What is in the run-next slot waits for its turn.
+    /// What is in the run-next slot waits for its turn. Between polls the processor is held, whoever tries to revoke it.
     #[inline]
-    fn requeue_next(&self, m: &Machine) {
-        let Some(held) = m.hold() else { return };
+    fn requeue_next(&self, m: &Machine, processor: &'static Processor) {
         if let Some(next) = NonNull::new(m.swap_next(ptr::null_mut())) {
+            let held = Held { machine: m, was: true, processor };
             // SAFETY: the slot held a task in raw form, which is this thread's now.
             self.requeue(held, unsafe { Task::from_raw(next) });
         }
@@ -1300,7 +1300,7 @@ impl Executor {
 
     /// Runs goroutines until the processor is given up or lost.
     fn run(&'static self, m: &Machine, processor: &'static Processor, searching: &mut bool) {
-        self.fire_all(m);
+        self.fire_all(m, processor);
         loop {
             // What was made ready by the last one runs next, in the same slice.
             let mut links = 0;
@@ -1324,7 +1324,7 @@ impl Executor {
             let (global_first, look) = (global_first || links == CHAIN, look || links == CHAIN);
             let fired = self.fire_beside(processor, look);
             if links == CHAIN || fired {
-                self.requeue_next(m);
+                self.requeue_next(m, processor);
             }
             match self.find(m, processor, global_first, searching) {
                 Some(task) => {
@@ -1336,7 +1336,7 @@ impl Executor {
                     }
                 }
                 None => {
-                    if !self.fire_all(m) && !self.linger() && self.give_up_idle(m, processor, searching) {
+                    if !self.fire_all(m, processor) && !self.linger() && self.give_up_idle(m, processor, searching) {
                         return;
                     }
                 }
@@ -1695,14 +1695,14 @@ impl Executor {
     }
 
     /// Fires what is due anywhere. True if there was something.
-    fn fire_all(&'static self, m: &Machine) -> bool {
+    fn fire_all(&'static self, m: &Machine, processor: &'static Processor) -> bool {
         if shard::earliest(self.all_timers()) == Time::NEVER {
             return false;
         }
         let now = Time::now();
         let fired = shard::fire_due(self.all_timers(), now, now, LOCAL_QUEUE);
         if fired {
-            self.requeue_next(m);
+            self.requeue_next(m, processor);
         }
         fired
     }

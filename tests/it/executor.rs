@@ -6,7 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, mpsc};
-use std::task::{Context, Waker};
+use std::task::{Context, Wake, Waker};
 use std::time::{Duration, Instant};
 use std::{task, thread};
 
@@ -633,5 +633,42 @@ fn a_shutdown_reaches_what_waits_behind_a_thread_that_is_stuck_ca16() {
             assert_eq!(drops.count(), 300);
             drop(release);
         }
+    });
+}
+
+#[test]
+fn what_a_timer_woke_runs_though_a_thief_had_an_eye_on_it_sch14() {
+    /// Wakes a goroutine, and keeps the processor for a while.
+    struct Slow(chan::Sender<()>, usize);
+    impl Wake for Slow {
+        fn wake(self: Arc<Self>) {
+            self.0.try_send(()).unwrap();
+            (0..self.1).for_each(|_| std::hint::spin_loop());
+        }
+    }
+
+    no_hang(|| {
+        let rt = Arc::new(rt(2));
+        let done = Arc::new(AtomicBool::new(false));
+        let others = thread::spawn({
+            let (rt, done) = (rt.clone(), done.clone());
+            move || {
+                // After each of these the second processor looks for something to steal.
+                while !done.load(SeqCst) {
+                    rt.block_on(rt.go(async {})).unwrap();
+                }
+            }
+        });
+        rt.block_on(async {
+            for round in 0..20_000 {
+                let (tx, rx) = chan::bounded(1);
+                let slow = Waker::from(Arc::new(Slow(tx, 37 * (round % 100))));
+                let mut timer = pin!(gopark::time::sleep(Duration::from_nanos(1)));
+                assert!(timer.as_mut().poll(&mut Context::from_waker(&slow)).is_pending());
+                rx.recv().await.unwrap();
+            }
+        });
+        done.store(true, SeqCst);
+        others.join().unwrap();
     });
 }
