@@ -1244,10 +1244,8 @@ impl Executor {
                 Ok(())
             }
             Err(error) => {
-                if let Some(next) = NonNull::new(next) {
-                    // SAFETY: the caller gave a task in raw form.
-                    self.global.push(unsafe { Task::from_raw(next) });
-                }
+                // Others can take it from there, and a shutdown too.
+                self.scatter(processor, next);
                 sched.idle.push(processor);
                 self.idle.announce(searching);
                 Err(error)

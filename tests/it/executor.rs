@@ -209,7 +209,7 @@ fn a_processor_that_is_resized_away_and_back_has_one_thread_sch15() {
     });
 }
 
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", not(miri)))]
 #[test]
 fn a_panic_at_the_very_start_of_main_is_raised_on_its_caller() {
     let Some(ended) = in_child(&[]) else {
@@ -456,7 +456,7 @@ fn without_membarrier_the_monitor_lives_on() {
     let Some(ended) = in_child(&[]) else {
         let rt = rt(1);
         rt.block_on(async {});
-        forbid(libc::SYS_membarrier);
+        forbid(libc::SYS_membarrier, libc::SECCOMP_FILTER_FLAG_TSYNC);
         for _ in 0..3 {
             // Stuck for longer than the monitor is patient, while work waits.
             rt.block_on(async {
@@ -475,9 +475,9 @@ fn without_membarrier_the_monitor_lives_on() {
     assert!(!ended.stderr.contains("panicked"), "{ended:#?}");
 }
 
-/// From here on the system call fails with EPERM, in all threads of the process.
+/// From here on the system call fails with EPERM, in this thread or, with `SECCOMP_FILTER_FLAG_TSYNC`, in all.
 #[cfg(all(target_os = "linux", not(miri)))]
-fn forbid(call: libc::c_long) {
+fn forbid(call: libc::c_long, flags: libc::c_ulong) {
     let op = |code: u32, jt, jf, k| libc::sock_filter { code: code as u16, jt, jf, k };
     let mut filter = [
         op(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
@@ -486,7 +486,7 @@ fn forbid(call: libc::c_long) {
         op(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW),
     ];
     let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };
-    let (mode, flags) = (libc::SECCOMP_SET_MODE_FILTER, libc::SECCOMP_FILTER_FLAG_TSYNC);
+    let mode = libc::SECCOMP_SET_MODE_FILTER;
     // SAFETY: the program is valid, and outlives the calls.
     let done = unsafe {
         libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
@@ -670,5 +670,41 @@ fn what_a_timer_woke_runs_though_a_thief_had_an_eye_on_it_sch14() {
         });
         done.store(true, SeqCst);
         others.join().unwrap();
+    });
+}
+
+/// From here on this thread can start no other.
+#[cfg(all(target_os = "linux", not(miri)))]
+fn forbid_threads() {
+    forbid(libc::SYS_clone, 0);
+    forbid(libc::SYS_clone3, 0);
+}
+
+#[cfg(all(target_os = "linux", not(miri)))]
+#[test]
+fn a_shutdown_reaches_what_waits_at_a_processor_for_which_there_was_no_thread_ca16() {
+    isolated(|| {
+        let rt = rt(1);
+        let drops = Drops::new();
+        let (stuck, is_stuck) = mpsc::channel();
+        let (release, released) = mpsc::channel::<()>();
+        let counted: Vec<_> = (0..100).map(|_| drops.one()).collect();
+        rt.go(async move {
+            for counted in counted {
+                drop(go(async move {
+                    let _counted = counted;
+                    pending::<()>().await;
+                }));
+            }
+            forbid_threads();
+            gopark::block_in_place(|| {
+                stuck.send(()).unwrap();
+                released.recv().unwrap_err();
+            });
+        });
+        is_stuck.recv().unwrap();
+        assert_eq!(rt.shutdown_timeout(Duration::from_millis(300)), 1, "the one that is stuck");
+        assert_eq!(drops.count(), 100);
+        drop(release);
     });
 }
