@@ -1124,9 +1124,11 @@ impl Executor {
     #[inline]
     fn push_local(&self, held: Held<'_>, task: Task) {
         let procs = self.procs.load(Ordering::Relaxed);
-        if let Err(task) = self.try_push_local(held, procs, task) {
+        if let Err(task) = self.try_push_local(&held, procs, task) {
+            // Still held: whoever takes the processor from now on sees it.
             self.global.push(task);
         }
+        drop(held);
         if procs != 1 {
             self.notify();
         }
@@ -1136,14 +1138,15 @@ impl Executor {
     /// goes on to look at this queue.
     #[inline]
     fn requeue(&self, held: Held<'_>, task: Task) {
-        if let Err(task) = self.try_push_local(held, self.procs.load(Ordering::Relaxed), task) {
+        if let Err(task) = self.try_push_local(&held, self.procs.load(Ordering::Relaxed), task) {
+            drop(held);
             self.push_global(task);
         }
     }
 
     /// Queues at the processor, one of `procs`, unless its queue is full.
     #[inline(always)]
-    fn try_push_local(&self, held: Held<'_>, procs: usize, task: Task) -> Result<(), Task> {
+    fn try_push_local(&self, held: &Held<'_>, procs: usize, task: Task) -> Result<(), Task> {
         let queue = &held.processor.queue;
         // SAFETY: `held` is the proof.
         if procs == 1 { unsafe { queue.push_own(task) } } else { queue.push_shared(task) }
