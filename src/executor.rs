@@ -873,7 +873,8 @@ impl Executor {
             let mut sched = lock(&this.sched);
             sched.thread_name = thread_name;
             let name = format!("{}-monitor", sched.thread_name);
-            let monitor = thread::Builder::new().name(name).spawn(move || this.monitor())?;
+            let monitor = thread::Builder::new().name(name).spawn(move || this.monitor());
+            let monitor = monitor.inspect_err(|_| lock(&RETIRED).push(this))?;
             sched.monitor = Some(monitor.thread().clone());
             sched.threads.push(monitor);
             sched.monitor_asleep = false;
@@ -884,7 +885,8 @@ impl Executor {
         if let Some(processor) = this.pop_idle(&mut sched) {
             if let Err(error) = this.give(&mut sched, processor, false, ptr::null_mut()) {
                 drop(sched);
-                this.shutdown(Duration::ZERO);
+                // Its monitor ends at once, and it can be used again.
+                this.shutdown(SHUTDOWN_GRACE);
                 return Err(error);
             }
         }

@@ -708,3 +708,18 @@ fn a_shutdown_reaches_what_waits_at_a_processor_for_which_there_was_no_thread_ca
         drop(release);
     });
 }
+
+#[cfg(all(target_os = "linux", not(miri)))]
+#[test]
+fn a_runtime_that_could_not_start_leaves_its_place_to_the_next_one_ca16() {
+    isolated(|| {
+        let fails = thread::spawn(|| {
+            forbid_threads();
+            for _ in 0..5000 {
+                assert!(Runtime::builder().gomaxprocs(1).build().is_err());
+            }
+        });
+        fails.join().unwrap();
+        drop(rt(1));
+    });
+}
