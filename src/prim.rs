@@ -246,7 +246,7 @@ impl Room {
         if address > self.end.get() {
             self.make(address);
         }
-        let _ = address;
+        let _ = (address, &self.end);
     }
 
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
