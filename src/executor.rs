@@ -101,8 +101,7 @@ const STEAL_PASSES: usize = 4;
 const STUCK: Duration = Duration::from_millis(10);
 /// How often the monitor looks while something runs.
 const MONITOR_PERIOD: Duration = Duration::from_millis(5);
-/// How often in a row it sees nothing run before it sleeps until something does: half a second. To wake it costs more than a
-/// few looks, and makes those late who are woken meanwhile.
+/// How often in a row it sees nothing run before it sleeps until something does: to wake it costs more than a few looks.
 const MONITOR_IDLE_LOOKS: u32 = 100;
 /// Processors a runtime can have.
 const MAX_PROCESSORS: usize = 1024;
@@ -1183,12 +1182,10 @@ impl Executor {
         // SAFETY: executors are never freed.
         let this: &'static Self = unsafe { &*ptr::from_ref(self) };
         let mut sched = lock(&this.sched);
-        match sched.idle.pop() {
+        match this.pop_idle(&mut sched) {
             Some(processor) => {
-                self.idle.taken();
                 // Without a thread the processor is idle again, and the machines that run do the work.
                 let _ = this.give(&mut sched, processor, true, ptr::null_mut());
-                self.rouse_monitor(&mut sched);
             }
             None => {
                 this.idle.end_search();
@@ -1200,16 +1197,12 @@ impl Executor {
     fn pop_idle(&self, sched: &mut Sched) -> Option<&'static Processor> {
         let processor = sched.idle.pop()?;
         self.idle.taken();
-        self.rouse_monitor(sched);
-        Some(processor)
-    }
-
-    fn rouse_monitor(&self, sched: &mut Sched) {
         if std::mem::take(&mut sched.monitor_asleep) {
             if let Some(monitor) = &sched.monitor {
                 monitor.unpark();
             }
         }
+        Some(processor)
     }
 
     /// Gives a processor to a parked machine, or to a new one.
@@ -1896,6 +1889,11 @@ impl Executor {
             self.idle.taken();
         }
         drop(sched);
+        Machine::with(|m| match m.hold() {
+            // Not only when its goroutine ends its poll.
+            Some(held) if procs > 1 && ptr::eq(m.executor.get(), self) => self.share(held.processor),
+            _ => {}
+        });
         for _ in before..procs {
             if self.has_work() {
                 self.notify();
