@@ -9,13 +9,19 @@ use std::time::{Duration, Instant};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Time(u64);
 
+#[inline]
 fn start() -> Instant {
     static START: OnceLock<Instant> = OnceLock::new();
     *START.get_or_init(Instant::now)
 }
 
+#[inline]
 fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+    const SECOND: u64 = 1_000_000_000;
+    if duration.as_secs() >= u64::MAX / SECOND {
+        return u64::MAX;
+    }
+    duration.as_secs() * SECOND + u64::from(duration.subsec_nanos())
 }
 
 impl Time {
@@ -24,10 +30,12 @@ impl Time {
     /// After everything.
     pub(crate) const NEVER: Self = Self(u64::MAX);
 
+    #[inline]
     pub(crate) fn now() -> Self {
         Self::at(Instant::now())
     }
 
+    #[inline]
     pub(crate) fn at(instant: Instant) -> Self {
         Self(nanos(instant.saturating_duration_since(start())))
     }
@@ -41,6 +49,7 @@ impl Time {
     }
 
     /// The moment that is `wait` later; too late is never.
+    #[inline]
     pub(crate) fn after(self, wait: Duration) -> Self {
         Self(self.0.saturating_add(nanos(wait)))
     }
