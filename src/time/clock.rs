@@ -17,11 +17,9 @@ fn start() -> Instant {
 
 #[inline]
 fn nanos(duration: Duration) -> u64 {
-    const SECOND: u64 = 1_000_000_000;
-    if duration.as_secs() >= u64::MAX / SECOND {
-        return u64::MAX;
-    }
-    duration.as_secs() * SECOND + u64::from(duration.subsec_nanos())
+    // `as_nanos` calculates with 128 bits.
+    let seconds = duration.as_secs().checked_mul(1_000_000_000);
+    seconds.and_then(|nanos| nanos.checked_add(u64::from(duration.subsec_nanos()))).unwrap_or(u64::MAX)
 }
 
 impl Time {

@@ -34,6 +34,7 @@
 
 pub(crate) mod alarm;
 pub(crate) mod clock;
+mod cycles;
 pub(crate) mod driver;
 pub(crate) mod shard;
 mod sleep;

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::alarm::register;
 use super::clock::Time;
+use super::cycles::now_or_later;
 use super::shard::Node;
 use crate::coop::{self, Reason};
 use crate::select::case::future_case;
@@ -21,7 +22,8 @@ use crate::select::case::future_case;
 ///
 /// # Precision
 ///
-/// Timers have a resolution of one nanosecond, as Go's; tokio rounds up to milliseconds. How late it ends is up to the operating
+/// Timers have a resolution of one nanosecond, as Go's, and a deadline may be half a microsecond late, for the clock is not always
+/// read; tokio rounds up to milliseconds. How late it ends is up to the operating
 /// system (on Linux about 0.06 ms, if the processor was idle) and to how long other goroutines keep the processor: a due
 /// timer is looked after before any goroutine is run a second time, and by other processors if this one is busy.
 ///
@@ -42,7 +44,7 @@ use crate::select::case::future_case;
 #[inline]
 #[track_caller]
 pub fn sleep(duration: Duration) -> Sleep {
-    let due = if duration.is_zero() { Time::PAST } else { Time::now().after(duration) };
+    let due = if duration.is_zero() { Time::PAST } else { now_or_later().after(duration) };
     Sleep::new(due, Location::caller())
 }
 
