@@ -27,7 +27,7 @@ mod counter {
     use std::sync::atomic::{AtomicU64, Ordering};
     use std::time::Duration;
 
-    use super::Time;
+    use crate::time::clock::Time;
 
     /// The pace is measured over this time at least.
     const MEASURE: Duration = Duration::from_millis(10);
