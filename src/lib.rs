@@ -21,6 +21,9 @@ pub mod select;
 pub mod sync;
 pub mod time;
 
+#[cfg(any(doc, doctest))]
+pub mod guide;
+
 #[cfg(all(test, gopark_loom))]
 mod models;
 

@@ -1,0 +1,41 @@
+//! The guide: how to write with gopark what you know how to write with Go, or with tokio.
+//!
+//! | page | for whom |
+//! |---|---|
+//! | [`from_go`] | you know Go: every construct of its concurrency, and its form here |
+//! | [`from_tokio`] | you know tokio: what stands for what, and what becomes simpler |
+//! | [`cancellation`] | you drop futures, abort goroutines, or give up after some time |
+//! | [`blocking`] | you call code that blocks its thread |
+//! | [`panics`] | you want to know where a panic goes |
+//! | [`choosing`] | channel, lock or atomic? And what for Go's `sync.Map`? |
+//! | [`beside_tokio`] | you need tokio's sockets, or a library that does; or you have a tokio program already |
+//! | [`tuning`] | it works, and is to be faster, or smaller |
+//!
+//! All Rust code in here is compiled and run with the tests. (The Go code is there to be compared with.)
+//!
+//! This module is there in the documentation alone: a program that uses gopark has nothing of it. Its pages are the Markdown
+//! files beside this one, below `src/`, so they are part of the package and can be read there as well.
+
+#[doc = include_str!("from_go.md")]
+pub mod from_go {}
+
+#[doc = include_str!("from_tokio.md")]
+pub mod from_tokio {}
+
+#[doc = include_str!("cancellation.md")]
+pub mod cancellation {}
+
+#[doc = include_str!("blocking.md")]
+pub mod blocking {}
+
+#[doc = include_str!("panics.md")]
+pub mod panics {}
+
+#[doc = include_str!("choosing.md")]
+pub mod choosing {}
+
+#[doc = include_str!("beside_tokio.md")]
+pub mod beside_tokio {}
+
+#[doc = include_str!("tuning.md")]
+pub mod tuning {}
