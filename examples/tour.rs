@@ -8,6 +8,8 @@ use std::time::Instant;
 
 #[path = "tour/channels.rs"]
 mod channels;
+#[path = "tour/context.rs"]
+mod context;
 #[path = "tour/goroutines.rs"]
 mod goroutines;
 #[path = "tour/select.rs"]
@@ -20,6 +22,7 @@ const CHAPTERS: &[(&str, fn())] = &[
     ("sync", sync::chapter),
     ("channels", channels::chapter),
     ("select", select::chapter),
+    ("context", context::chapter),
 ];
 
 fn main() -> ExitCode {

@@ -1,4 +1,10 @@
 #![doc = include_str!("../README.md")]
+#![cfg_attr(
+    any(doc, doctest),
+    doc = "\n# Where to go on\n\nThe guide: [from Go](guide::from_go), [from tokio](guide::from_tokio), \
+           [cancellation](guide::cancellation), [blocking](guide::blocking), [panics](guide::panics), \
+           [choosing a primitive](guide::choosing), [beside tokio](guide::beside_tokio), [tuning](guide::tuning)."
+)]
 
 // Floor by floor; a file uses only what stands below it.
 mod prim;
