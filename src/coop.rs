@@ -5,9 +5,10 @@
 
 use std::cell::Cell;
 use std::panic::Location;
+use std::pin::Pin;
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicUsize, Ordering};
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, RawWaker, RawWakerVTable, Waker};
 
 /// Operations that may complete in one poll before the goroutine must let others run.
 pub(crate) const BUDGET: u32 = 128;
@@ -264,6 +265,26 @@ pub(crate) fn park_at(site: &'static Location<'static>, reason: Reason) {
             wait.reason.store(reason as u8, Ordering::Relaxed);
         }
     });
+}
+
+/// A waker that wakes nobody, told by its table.
+static LAST: Waker = {
+    static VTABLE: RawWakerVTable =
+        RawWakerVTable::new(|_| RawWaker::new(ptr::null(), &VTABLE), |_| (), |_| (), |_| ());
+    // SAFETY: none of the functions looks at the data.
+    unsafe { Waker::new(ptr::null(), &VTABLE) }
+};
+
+/// Polls a future that will be dropped if it is not ready. A channel operation in it that is not complete takes itself out of
+/// the queue, and one that would have to wait does not come in: what happens between this poll and the drop finds nothing.
+/// So a send is either told as sent or not received.
+pub(crate) fn last_poll<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
+    future.poll(&mut Context::from_waker(&LAST))
+}
+
+/// True in a [`last_poll`].
+pub(crate) fn is_last(waker: &Waker) -> bool {
+    waker.will_wake(&LAST)
 }
 
 /// True if this is the running goroutine's own waker, whose clone and drop run no code of the user's and may

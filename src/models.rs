@@ -13,6 +13,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use loom::thread;
 
 use crate::chan::{self, SendError, TryRecvError, TrySendError};
+use crate::coop;
 use crate::executor::Idle;
 use crate::prim::UnsafeCell;
 use crate::prim::atomic::{AtomicUsize, Ordering};
@@ -351,6 +352,36 @@ fn a_parked_send_is_taken_or_cancelled() {
 }
 
 // ------------------------------------------------------------------------------------------------ select
+
+#[test]
+fn a_last_poll_and_a_receiver_agree_on_a_send() {
+    explore(3, || {
+        let (tx, rx) = chan::unbuffered();
+        let mut send = Box::pin(tx.send(7));
+        assert!(poll_once(send.as_mut()).is_pending());
+        let receiver = thread::spawn(move || rx.try_recv().is_ok());
+        let sent = coop::last_poll(send.as_mut()).is_ready();
+        // It is not dropped yet.
+        assert_eq!(receiver.join().unwrap(), sent);
+        drop(send);
+    });
+}
+
+#[test]
+fn a_last_poll_of_a_select_and_a_receiver_agree_on_a_send() {
+    explore(2, || {
+        let (tx, rx) = chan::unbuffered();
+        let (other, _never) = chan::unbuffered();
+        let mut select = Box::pin(async {
+            select! { sent = tx.send(7) => sent.is_ok(), _ = other.send(8) => false }
+        });
+        assert!(poll_once(select.as_mut()).is_pending());
+        let receiver = thread::spawn(move || rx.try_recv().is_ok());
+        let sent = coop::last_poll(select.as_mut()).is_ready();
+        assert_eq!(receiver.join().unwrap(), sent);
+        drop(select);
+    });
+}
 
 #[test]
 fn two_offers_to_one_select_have_one_winner() {

@@ -86,7 +86,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("macros", &["select", "chan"]),
     // Nothing but text.
     ("guide", &[]),
-    ("models", &["prim", "chan", "executor", "select", "slot"]),
+    ("models", &["prim", "coop", "chan", "executor", "select", "slot"]),
     ("sync/models", &["coop", "models", "sync", "sync/*"]),
     ("context/models", &["models", "context", "context/scope", "context/wait"]),
 ];

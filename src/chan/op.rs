@@ -151,6 +151,10 @@ impl<T> Receiving<'_, T> {
         unsafe {
             let found = core.take(ptr::null());
             if let Took::Empty | Took::Later = found {
+                if coop::is_last(&waker) {
+                    core.lock.unlock();
+                    return Poll::Pending;
+                }
                 let _ = core.enqueue(waiter, By::Lone(waker), false);
                 core.arm();
                 core.lock.unlock();
@@ -212,7 +216,7 @@ impl<T> Receiving<'_, T> {
 
 /// What became of a queued operation that was polled though nobody woke it.
 enum Kept {
-    /// It keeps its place, and wakes whoever polled last.
+    /// It keeps its place, and wakes whoever polled last; or it has withdrawn in its last poll.
     Waiting,
     /// It was completed meanwhile.
     Complete,
@@ -227,7 +231,7 @@ enum Kept {
 /// `waiter` was queued on `core` by its owner, who calls this.
 unsafe fn keep_waiting<T>(core: Option<&Core<T>>, waiter: *mut Waiter<T>, cx: &Context<'_>, sends: bool) -> Kept {
     let core = core.expect("a queued waiter has a channel");
-    let mut fresh = None;
+    let (mut fresh, mut withdrawn) = (None, Wake::NONE);
     let (old, kept) = loop {
         let held = core.lock.guard();
         // SAFETY: the lock is held, and the waiter is the caller's.
@@ -240,6 +244,12 @@ unsafe fn keep_waiting<T>(core: Option<&Core<T>>, waiter: *mut Waiter<T>, cx: &C
                 Waiter::reset(waiter, Location::caller());
                 break (None, Kept::Fresh);
             }
+            if coop::is_last(cx.waker()) {
+                core.dequeue(waiter, sends);
+                withdrawn = Waiter::take_waker(waiter);
+                Waiter::reset(waiter, Location::caller());
+                break (None, Kept::Waiting);
+            }
             if Waiter::will_wake(waiter, cx.waker()) {
                 break (None, Kept::Waiting);
             }
@@ -251,7 +261,7 @@ unsafe fn keep_waiting<T>(core: Option<&Core<T>>, waiter: *mut Waiter<T>, cx: &C
         // A clone may run anybody's code: outside the lock.
         fresh = Some(cx.waker().clone());
     };
-    drop((old, fresh));
+    drop((old, fresh, withdrawn));
     kept
 }
 
@@ -382,6 +392,10 @@ impl<T> Sending<'_, T> {
                     core.lock.unlock();
                     (*waiter).finish();
                     Poll::Ready(Err(SendError(Waiter::take(waiter))))
+                }
+                Put::Full if coop::is_last(&waker) => {
+                    core.lock.unlock();
+                    Poll::Pending
                 }
                 Put::Full => {
                     let watchers = core.enqueue(waiter, By::Lone(waker), true);

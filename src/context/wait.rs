@@ -114,7 +114,7 @@ impl<F: Future> Future for Run<'_, F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Cx<'_>) -> Poll<Self::Output> {
         // SAFETY: `done` and `future` are pinned with `self`, and not moved; the rest is not pinned.
-        let (done, future, progress) = unsafe {
+        let (done, mut future, progress) = unsafe {
             let this = self.get_unchecked_mut();
             (Pin::new_unchecked(&mut this.done), Pin::new_unchecked(&mut this.future), &mut this.progress)
         };
@@ -135,12 +135,16 @@ impl<F: Future> Future for Run<'_, F> {
             }
             Progress::Running => {}
         }
-        let result = match future.poll(cx) {
+        let result = match future.as_mut().poll(cx) {
             Poll::Ready(value) => Ok(value),
             Poll::Pending => {
                 let err = done.scope;
                 ready!(done.poll(cx));
-                Err(err.and_then(Scope::err).unwrap_or(ContextError::Canceled))
+                // It may have become ready in between, and must not do so afterwards.
+                match coop::last_poll(future) {
+                    Poll::Ready(value) => Ok(value),
+                    Poll::Pending => Err(err.and_then(Scope::err).unwrap_or(ContextError::Canceled)),
+                }
             }
         };
         *progress = Progress::Over;

@@ -278,6 +278,10 @@ impl<C: Cases, S: AsMut<[u32]> + AsRef<[u32]> + Clone> Selecting<C, S> {
             coop::spend();
             return Poll::Ready(self.output(index));
         }
+        if coop::is_last(cx.waker()) {
+            self.unlock_all();
+            return Poll::Pending;
+        }
         let token = NonNull::from(&self.token);
         let mut watchers = Vec::new();
         for (_, raw) in self.each_raw() {
@@ -346,6 +350,9 @@ impl<C: Cases, S: AsMut<[u32]> + AsRef<[u32]> + Clone> Selecting<C, S> {
     #[cold]
     #[inline(never)]
     fn keep_waiting(&mut self, cx: &mut Context<'_>) -> Option<Poll<C::Output>> {
+        if coop::is_last(cx.waker()) {
+            return self.withdraw();
+        }
         self.update_waker(cx.waker());
         if self.others == 0 {
             return if self.token.seen() == Seen::Waiting { Some(self.park()) } else { None };
@@ -393,6 +400,21 @@ impl<C: Cases, S: AsMut<[u32]> + AsRef<[u32]> + Clone> Selecting<C, S> {
         woken.wake();
         self.dequeue_all(Some(index));
         Some(Poll::Ready(self.output(index)))
+    }
+
+    /// Takes all out, unless one was served meanwhile.
+    fn withdraw(&mut self) -> Option<Poll<C::Output>> {
+        self.lock_all();
+        let waiting = self.token.seen() == Seen::Waiting;
+        if waiting {
+            for (_, raw) in self.each_raw() {
+                // SAFETY: all locks are held.
+                unsafe { raw.dequeue(self.site) };
+            }
+            self.stage = Stage::First;
+        }
+        self.unlock_all();
+        waiting.then_some(Poll::Pending)
     }
 
     /// Sees to it that whoever polled last is woken.

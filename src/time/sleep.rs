@@ -252,8 +252,13 @@ impl<F: Future> Future for Timeout<F> {
         match sleep.poll_elapsed(cx) {
             Poll::Ready(()) => {
                 coop::spend();
+                // It may have become ready in between, and must not do so afterwards.
+                let last = operation.as_mut().as_pin_mut().map_or(Poll::Pending, coop::last_poll);
                 operation.set(None);
-                Poll::Ready(Err(Elapsed(())))
+                Poll::Ready(match last {
+                    Poll::Ready(output) => Ok(output),
+                    Poll::Pending => Err(Elapsed(())),
+                })
             }
             // The operation has said what it waits for.
             Poll::Pending => Poll::Pending,

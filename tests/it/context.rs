@@ -14,7 +14,7 @@ use gopark::context::{CancelCauseFunc, CancelFunc, Context, ContextError, Deferr
 use gopark::sync::{Semaphore, WaitGroup};
 use gopark::{chan, go, gosched, num_goroutine, select};
 
-use crate::hand::{Acts, Hand, on_procs};
+use crate::hand::{Acts, After, Hand, on_procs};
 use crate::util::{Drops, OnDrop, Wakes, isolated, no_hang, rt, spin_until};
 
 const CANCELED: Option<ContextError> = Some(ContextError::Canceled);
@@ -1574,4 +1574,93 @@ fn contexts_fit_everywhere() {
     assert_eq!(format!("{cancel:?}"), "CancelFunc { err: None, .. }");
     assert_eq!(format!("{:?}", ctx.done()), "Done { stage: new, .. }");
     assert_eq!(format!("{:?}", ctx.run(ready(()))), "Run { progress: New, .. }");
+}
+
+/// A send in each of its forms, over a channel where it has to wait.
+async fn send_somehow(form: usize, tx: chan::Sender<u8>) {
+    match form {
+        0 => tx.send(1).await.unwrap(),
+        1 => select! { sent = tx.send(1) => sent.unwrap() },
+        _ => {
+            let (_other, never) = chan::unbuffered::<()>();
+            select! { sent = tx.send(1) => sent.unwrap(), _ = never.recv() => unreachable!() }
+        }
+    }
+}
+
+#[test]
+fn run_tells_a_send_as_sent_that_was_taken_while_it_looked_at_the_end_ca04() {
+    for form in 0..3 {
+        let run = move || async move {
+            let (ctx, cancel) = Context::background().with_cancel();
+            let (tx, rx) = chan::unbuffered();
+            let operation = After::new(send_somehow(form, tx), || {
+                assert_eq!(rx.try_recv(), Ok(1));
+                cancel.cancel();
+            });
+            ctx.run(operation).await
+        };
+        assert_eq!(futures_lite_block_on(run()), Ok(()));
+        assert_eq!(rt(1).block_on(run()), Ok(()));
+    }
+}
+
+#[test]
+fn what_run_gives_up_is_out_of_reach_before_it_is_dropped_ca04() {
+    for form in 0..3 {
+        let (ctx, cancel) = Context::background().with_cancel();
+        let (tx, rx) = chan::unbuffered();
+        let (ended, polls) = (ctx.clone(), AtomicUsize::new(0));
+        let operation = After::new(send_somehow(form, tx), || {
+            if ended.err().is_some() && polls.fetch_add(1, Ordering::Relaxed) == 1 {
+                assert!(rx.try_recv().is_err(), "a send that is being given up was taken");
+            }
+        });
+        let mut run = Hand::parked(ctx.run(operation));
+        cancel.cancel();
+        assert_eq!(run.ready(), Err(ContextError::Canceled));
+        drop(run);
+        assert_eq!(polls.into_inner(), 2, "a poll, and a last one");
+    }
+}
+
+#[test]
+fn a_send_that_run_gave_up_may_begin_anew_ca04() {
+    let (ctx, cancel) = Context::background().with_cancel();
+    let (tx, rx) = chan::unbuffered();
+    let mut send = pin!(tx.send(7));
+    {
+        let mut run = Hand::parked(ctx.run(send.as_mut()));
+        cancel.cancel();
+        assert_eq!(run.ready(), Err(ContextError::Canceled));
+    }
+    assert_eq!(rx.try_recv(), Err(chan::TryRecvError::Empty));
+    let mut send = Hand::parked(send);
+    assert_eq!(rx.try_recv(), Ok(7));
+    assert_eq!(send.ready(), Ok(()));
+}
+
+#[test]
+fn run_and_a_receiver_agree_on_a_send_ca04() {
+    no_hang(|| {
+        rt(2).block_on(async {
+            for _ in 0..3000 {
+                let (ctx, cancel) = Context::background().with_cancel();
+                let (tx, rx) = chan::unbuffered();
+                let sent = go(async move { matches!(ctx.run(tx.send(1)).await, Ok(Ok(()))) });
+                let received = go(async move {
+                    let received = loop {
+                        match rx.try_recv() {
+                            Ok(_) => break true,
+                            Err(chan::TryRecvError::Closed) => break false,
+                            Err(chan::TryRecvError::Empty) => gosched().await,
+                        }
+                    };
+                    cancel.cancel();
+                    received
+                });
+                assert_eq!(sent.await.unwrap(), received.await.unwrap());
+            }
+        });
+    });
 }

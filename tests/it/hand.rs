@@ -109,3 +109,27 @@ impl Drop for Acts {
         (self.on_drop)();
     }
 }
+
+/// A future that does something after each of its polls that found it pending.
+pub(crate) struct After<F, H> {
+    future: Pin<Box<F>>,
+    then: H,
+}
+
+impl<F, H: FnMut() + Unpin> After<F, H> {
+    pub(crate) fn new(future: F, then: H) -> Self {
+        After { future: Box::pin(future), then }
+    }
+}
+
+impl<F: Future, H: FnMut() + Unpin> Future for After<F, H> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let polled = self.future.as_mut().poll(cx);
+        if polled.is_pending() {
+            (self.then)();
+        }
+        polled
+    }
+}

@@ -18,7 +18,7 @@ use gopark::sync::WaitGroup;
 use gopark::time::{self, Elapsed, Ticker, Timer, after, timeout};
 use gopark::{go, gosched, select};
 
-use crate::hand::{Acts, Dice, Hand, on_procs};
+use crate::hand::{Acts, After, Dice, Hand, on_procs};
 use crate::util::{Drops, Wakes, isolated, no_hang, rt, spin_until};
 
 const MS: Duration = Duration::from_millis(1);
@@ -1063,4 +1063,24 @@ fn timers_are_moved_by_plain_threads_while_goroutines_wait_tm11() {
             assert!(block_on(waiter).unwrap());
         }
     });
+}
+
+#[test]
+fn a_timeout_tells_a_send_as_sent_that_was_taken_while_it_looked_at_the_time_ca17() {
+    let (tx, rx) = chan::unbuffered();
+    let operation = After::new(tx.send(1), || assert_eq!(rx.try_recv(), Ok(1)));
+    assert_eq!(Hand::new(timeout(Duration::ZERO, operation)).ready(), Ok(Ok(())));
+}
+
+#[test]
+fn what_a_timeout_gives_up_is_out_of_reach_before_it_is_dropped_ca17() {
+    let (tx, rx) = chan::unbuffered();
+    let polls = AtomicUsize::new(0);
+    let operation = After::new(tx.send(1), || {
+        if polls.fetch_add(1, SeqCst) == 1 {
+            assert!(rx.try_recv().is_err(), "a send that is being given up was taken");
+        }
+    });
+    assert!(Hand::new(timeout(Duration::ZERO, operation)).ready().is_err());
+    assert_eq!(polls.into_inner(), 2);
 }
