@@ -135,6 +135,8 @@ const CAP: usize = 1000;
 const CAP_EXECUTOR: usize = 2200;
 /// An example shows one idea. (The tour shows many.)
 const CAP_EXAMPLE: usize = 80;
+/// One with a directory of its own is a program, and this is a file of it.
+const CAP_PROGRAM: usize = 150;
 
 /// Lines above an `unsafe` in which its reason must begin.
 const REASON_WITHIN: usize = 10;
@@ -205,9 +207,15 @@ fn no_source_outgrows_its_cap() {
         let lines = text.lines().count();
         assert!(lines <= cap, "src/{module}: {lines} lines, at most {cap} are wanted: divide it");
     }
-    for path in examples().iter().filter(|path| !path.ends_with("tour.rs")) {
+    for path in examples().iter().filter(|path| !path.ends_with("tour.rs") && !path.ends_with("main.rs")) {
         let lines = read(path).lines().count();
         assert!(lines <= CAP_EXAMPLE, "{}: {lines} lines, one idea fits in {CAP_EXAMPLE}", path.display());
+    }
+    for main in examples().iter().filter(|path| path.ends_with("main.rs")) {
+        for path in files(main.parent().unwrap().to_str().unwrap(), "rs") {
+            let lines = read(&path).lines().count();
+            assert!(lines <= CAP_PROGRAM, "{}: {lines} lines, at most {CAP_PROGRAM} are wanted", path.display());
+        }
     }
 }
 
@@ -277,8 +285,8 @@ fn no_test_is_left_out() {
 fn readme_lists_every_example_and_links_to_what_exists() {
     let readme = read(&root().join("README.md"));
     for path in examples() {
-        let name = path.file_name().unwrap().to_str().unwrap();
-        assert!(readme.contains(&format!("(examples/{name})")), "README.md does not list examples/{name}");
+        let name = path.strip_prefix(root()).unwrap().to_str().unwrap().replace('\\', "/");
+        assert!(readme.contains(&format!("({name})")), "README.md does not list {name}");
     }
     for text in ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"] {
         for target in links(&read(&root().join(text))) {
@@ -333,10 +341,11 @@ fn files(dir: &str, ext: &str) -> Vec<PathBuf> {
     found
 }
 
-/// The programs in `examples/`, not the chapters of the tour.
+/// The programs in `examples/`: `NAME.rs` and `NAME/main.rs`, not the chapters of the tour nor other modules.
 fn examples() -> Vec<PathBuf> {
     let dir = root().join("examples");
-    files("examples", "rs").into_iter().filter(|path| path.parent() == Some(&dir)).collect()
+    let is_program = |path: &PathBuf| path.parent() == Some(&dir) || path.ends_with("main.rs");
+    files("examples", "rs").into_iter().filter(is_program).collect()
 }
 
 /// The modules by their paths in `src/`: "chan" for `src/chan/mod.rs`, "chan/op", "lib".
