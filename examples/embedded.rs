@@ -1,0 +1,78 @@
+//! Goroutines inside a synchronous program: a type with a runtime of its own, which its users, plain threads, see nothing of.
+
+use std::collections::BTreeMap;
+use std::thread;
+
+use gopark::chan::{self, Receiver, Sender};
+use gopark::{Runtime, select};
+
+type Question = (String, Sender<usize>);
+
+/// Counts words, for any number of threads at once.
+struct WordCounter {
+    lines: Sender<String>,
+    questions: Sender<Question>,
+    totals: Receiver<(String, usize)>,
+    _runtime: Runtime, // it ends with this
+}
+
+impl WordCounter {
+    fn new() -> Self {
+        let runtime = Runtime::builder().gomaxprocs(1).thread_name("words").build().expect("a thread");
+        let ((lines, to_count), (questions, asked)) = (chan::bounded(16), chan::unbuffered());
+        let (results, totals) = chan::unbuffered();
+        runtime.go(count(to_count, asked, results));
+        Self { lines, questions, totals, _runtime: runtime }
+    }
+
+    fn add(&self, line: &str) {
+        self.lines.send_blocking(line.to_owned()).expect("counted until the end");
+    }
+
+    fn so_far(&self, word: &str) -> usize {
+        let (answer, answered) = chan::bounded(1);
+        self.questions.send_blocking((word.to_owned(), answer)).expect("answered until the end");
+        answered.recv_blocking().expect("each question is answered")
+    }
+
+    /// No more lines: then the totals come, and their channel closes.
+    fn finish(self) -> BTreeMap<String, usize> {
+        drop(self.lines);
+        self.totals.iter_blocking().collect()
+    }
+}
+
+/// The goroutine that owns the counts.
+async fn count(lines: Receiver<String>, asked: Receiver<Question>, results: Sender<(String, usize)>) {
+    let mut counts = BTreeMap::<String, usize>::new();
+    loop {
+        select! {
+            line = lines.recv() => {
+                let Some(line) = line else { break };
+                line.split(' ').for_each(|word| *counts.entry(word.to_lowercase()).or_default() += 1);
+            }
+            question = asked.recv() => {
+                let Some((word, answer)) = question else { return };
+                answer.try_send(counts.get(&word).copied().unwrap_or(0)).expect("there is room");
+            }
+        }
+    }
+    for total in counts {
+        results.send(total).await.expect("received until the end");
+    }
+}
+
+fn main() {
+    let counter = WordCounter::new();
+    let talk = || {
+        for _ in 0..100 {
+            counter.add("Share memory by communicating");
+            counter.add("do not communicate by sharing memory");
+            assert!(counter.so_far("memory") <= 800);
+        }
+    };
+    thread::scope(|scope| (0..4).for_each(|_| _ = scope.spawn(talk)));
+    let counts = counter.finish();
+    println!("{counts:?}");
+    assert_eq!((counts["memory"], counts["by"], counts["share"], counts.len()), (800, 800, 400, 8));
+}
