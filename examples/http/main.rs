@@ -1,0 +1,129 @@
+//! An HTTP service on hyper: sockets of async-io, a goroutine for each connection, and a graceful end by a context.
+//!
+//! By itself it is its own client, and ends. `… --example http -- --serve 127.0.0.1:8080` serves until Ctrl-C.
+
+mod client;
+mod hyper_io;
+mod server;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use client::Client;
+use gopark::chan::{self, Receiver, Sender};
+use gopark::context::Context;
+use gopark::{block_on, go};
+use hyper::body::Incoming;
+use hyper::{Request, Response};
+use server::Server;
+
+const PATIENCE: Duration = Duration::from_secs(10);
+const CLIENTS: usize = 8;
+
+/// The service itself: `/slow` says that it has begun, and answers when it may.
+#[derive(Clone)]
+struct Service {
+    accepted: Arc<AtomicUsize>,
+    begun: Sender<()>,
+    may_end: Receiver<()>,
+}
+
+impl Service {
+    async fn handle(self, request: Request<Incoming>) -> Response<String> {
+        self.accepted.fetch_add(1, Ordering::Relaxed);
+        let path = request.uri().path();
+        if path == "/slow" {
+            self.begun.send(()).await.expect("main receives as many");
+            self.may_end.recv().await;
+        }
+        Response::new(format!("this is {path}"))
+    }
+}
+
+fn main() -> io::Result<()> {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        [] => block_on(demo()),
+        ["--serve", addr] => block_on(serve_until_ctrl_c(addr.parse().map_err(io::Error::other)?)),
+        _ => Err(io::Error::other("usage: [--serve ADDR]")),
+    }
+}
+
+async fn serve_until_ctrl_c(addr: SocketAddr) -> io::Result<()> {
+    let (ctx, shut_down) = Context::background().with_cancel();
+    ctrlc::set_handler(move || shut_down.cancel()).map_err(io::Error::other)?;
+    let mut server = Server::start(ctx, addr, |_| async { Response::new("hello, world".to_owned()) })?;
+    println!("http://{}/", server.addr);
+    server.closed().await;
+    println!("finishing what has begun");
+    let in_time = server.drained(PATIENCE).await;
+    println!("{}", if in_time { "bye" } else { "some took too long" });
+    Ok(())
+}
+
+async fn demo() -> io::Result<()> {
+    let ((begun, begins), (end, may_end)) = (chan::unbuffered(), chan::unbuffered());
+    let (ctx, shut_down) = Context::background().with_cancel();
+    let accepted = Arc::new(AtomicUsize::new(0));
+    let service = Service { accepted: accepted.clone(), begun, may_end };
+    let mut server = Server::start(ctx, ([127, 0, 0, 1], 0).into(), move |request| service.clone().handle(request))?;
+    let addr = server.addr;
+
+    // Some hundred requests, on connections that stay open.
+    let clients: Vec<_> = (0..CLIENTS)
+        .map(|_| {
+            go(async move {
+                let mut client = Client::connect(addr).await?;
+                for n in 0..50 {
+                    assert_eq!(ask(&mut client, &format!("/{n}")).await?, 1);
+                }
+                io::Result::Ok(client)
+            })
+        })
+        .collect();
+    let (mut connected, mut answered) = (Vec::new(), CLIENTS * 50);
+    for client in clients {
+        connected.push(client.await.expect("does not panic")?);
+    }
+    println!("{answered} requests answered on {CLIENTS} connections");
+
+    // Half of the clients wait for an answer, the others are idle, when the end comes.
+    let mut idle = connected.split_off(CLIENTS / 2);
+    let slow: Vec<_> = connected
+        .into_iter()
+        .map(|mut client| {
+            go(async move {
+                assert_eq!(ask(&mut client, "/slow").await?, 1);
+                ask(&mut client, "/late").await
+            })
+        })
+        .collect();
+    for _ in &slow {
+        begins.recv().await.expect("they begin");
+    }
+    shut_down.cancel();
+    server.closed().await;
+    assert!(Client::connect(addr).await.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused));
+    // Who asks just now may be answered or not, but never in part.
+    for client in &mut idle {
+        answered += ask(client, "/late").await?;
+    }
+    end.close();
+    for late in slow {
+        answered += 1 + late.await.expect("does not panic")?;
+    }
+    assert!(server.drained(PATIENCE).await);
+    println!("shut down: {answered} requests accepted and answered, new connections are refused");
+    assert_eq!(answered, accepted.load(Ordering::Relaxed));
+    Ok(())
+}
+
+/// How many whole answers come: one, or none if the connection is closed.
+async fn ask(client: &mut Client, path: &str) -> io::Result<usize> {
+    let answer = client.get(path).await?;
+    assert!(answer.as_ref().is_none_or(|answer| *answer == format!("this is {path}")));
+    Ok(usize::from(answer.is_some()))
+}

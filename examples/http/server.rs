@@ -1,0 +1,93 @@
+//! The server: one goroutine accepts, one more for each connection, and a context that ends it.
+
+use std::future::Future;
+use std::net::{SocketAddr, TcpListener};
+use std::pin::pin;
+use std::time::Duration;
+use std::{convert::Infallible, io};
+
+use async_io::Async;
+use gopark::context::Context;
+use gopark::select::fut;
+use gopark::sync::WaitGroup;
+use gopark::{JoinHandle, go, select, time};
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper::{Request, Response};
+
+use super::hyper_io::{Socket, Timer};
+
+/// A server that runs until its context ends.
+pub(crate) struct Server {
+    pub(crate) addr: SocketAddr,
+    ctx: Context,
+    accepting: JoinHandle<()>,
+    connections: WaitGroup,
+}
+
+impl Server {
+    pub(crate) fn start<H, F>(ctx: Context, addr: SocketAddr, handler: H) -> io::Result<Self>
+    where
+        H: Fn(Request<Incoming>) -> F + Clone + Send + 'static,
+        F: Future<Output = Response<String>> + Send + 'static,
+    {
+        let listener = Async::<TcpListener>::bind(addr)?;
+        let addr = listener.get_ref().local_addr()?;
+        let connections = WaitGroup::new();
+        let accepting = go(accept(ctx.clone(), listener, connections.clone(), handler));
+        Ok(Self { addr, ctx, accepting, connections })
+    }
+
+    /// Waits until nothing is accepted any more, because the context has ended.
+    pub(crate) async fn closed(&mut self) {
+        (&mut self.accepting).await.expect("does not panic");
+    }
+
+    /// Waits until the connections are done with what they had begun; false if some were not within `patience`.
+    pub(crate) async fn drained(self, patience: Duration) -> bool {
+        let (grace, _) = self.ctx.without_cancel().with_timeout(patience);
+        grace.run(self.connections.wait()).await.is_ok()
+    }
+}
+
+/// The listener is closed when this ends.
+async fn accept<H, F>(ctx: Context, listener: Async<TcpListener>, connections: WaitGroup, handler: H)
+where
+    H: Fn(Request<Incoming>) -> F + Clone + Send + 'static,
+    F: Future<Output = Response<String>> + Send + 'static,
+{
+    while let Ok(accepted) = ctx.run(listener.accept()).await {
+        match accepted {
+            Ok((stream, _)) => {
+                // Small answers go out at once. A failure costs time only.
+                _ = stream.get_ref().set_nodelay(true);
+                connections.go(serve(ctx.clone(), Socket::new(stream), handler.clone()));
+            }
+            // Too many open files, perhaps: some connections may end meanwhile.
+            Err(error) => {
+                eprintln!("accept: {error}");
+                time::sleep(Duration::from_millis(10)).await;
+            }
+        }
+    }
+}
+
+/// Serves one connection, to its end; once the context has ended, up to the end of the request that is being answered.
+async fn serve<H, F>(ctx: Context, socket: Socket, handler: H)
+where
+    H: Fn(Request<Incoming>) -> F,
+    F: Future<Output = Response<String>>,
+{
+    let service = service_fn(move |request| {
+        let answer = handler(request);
+        async { Ok::<_, Infallible>(answer.await) }
+    });
+    let mut connection = pin!(http1::Builder::new().timer(Timer).serve_connection(socket, service));
+    select! {
+        // That a client has gone is no news.
+        _ = fut(connection.as_mut()) => return,
+        _ = ctx.done() => connection.as_mut().graceful_shutdown(),
+    }
+    _ = connection.await;
+}
