@@ -1,0 +1,116 @@
+//! An HTTP server on hyper: the one of the example `http`, and the same on tokio. `README.md` beside this file says what each case is.
+
+#[path = "../examples/http/hyper_io.rs"]
+mod hyper_io;
+#[path = "../examples/http/server.rs"]
+#[allow(dead_code)] // nothing here ends gracefully
+mod server;
+
+use std::convert::Infallible;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::{Duration, Instant};
+
+use criterion::{BenchmarkId, Criterion, SamplingMode, criterion_group, criterion_main};
+use gopark::context::Context;
+use hyper::Response;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+
+const CONNECTIONS: usize = 64;
+const PROCS: [usize; 2] = [1, 2];
+
+fn anywhere() -> SocketAddr {
+    ([127, 0, 0, 1], 0).into()
+}
+
+fn hello() -> Response<String> {
+    Response::new("hello, world".to_owned())
+}
+
+/// The server lives as long as what is returned.
+fn on_gopark(procs: usize) -> (SocketAddr, gopark::Runtime) {
+    let rt = gopark::Runtime::builder().gomaxprocs(procs).build().expect("threads");
+    let start = async { server::Server::start(Context::background(), anywhere(), |_| async { hello() }) };
+    (rt.block_on(start).expect("a port").addr, rt)
+}
+
+fn on_tokio(procs: usize) -> (SocketAddr, tokio::runtime::Runtime) {
+    let rt = tokio::runtime::Builder::new_multi_thread().worker_threads(procs).enable_all().build().expect("threads");
+    let listener = rt.block_on(tokio::net::TcpListener::bind(anywhere())).expect("a port");
+    let addr = listener.local_addr().expect("bound");
+    rt.spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            stream.set_nodelay(true).expect("a socket");
+            tokio::spawn(async move {
+                let service = service_fn(|_| async { Ok::<_, Infallible>(hello()) });
+                let socket = TokioIo::new(stream);
+                _ = http1::Builder::new().timer(TokioTimer::new()).serve_connection(socket, service).await;
+            });
+        }
+    });
+    (addr, rt)
+}
+
+/// Asks on all connections, then reads all the answers, and so on.
+struct Load {
+    streams: Vec<TcpStream>,
+    answer: Vec<u8>,
+}
+
+impl Load {
+    fn new(addr: SocketAddr) -> Self {
+        let connect = |_| {
+            let stream = TcpStream::connect(addr).expect("the server listens");
+            stream.set_nodelay(true).expect("a socket");
+            stream
+        };
+        let mut load = Self { streams: (0..CONNECTIONS).map(connect).collect(), answer: Vec::new() };
+        // All answers are as long as the first.
+        let first = &mut load.streams[0];
+        Self::ask(first);
+        while !load.answer.ends_with(b"hello, world") {
+            let mut byte = [0];
+            first.read_exact(&mut byte).expect("an answer");
+            load.answer.extend(byte);
+        }
+        load
+    }
+
+    fn ask(stream: &mut TcpStream) {
+        stream.write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n").expect("the server reads");
+    }
+
+    /// Returns the time of `n` requests.
+    fn run(&mut self, n: u64) -> Duration {
+        let rounds = n.div_ceil(CONNECTIONS as u64);
+        let start = Instant::now();
+        for _ in 0..rounds {
+            self.streams.iter_mut().for_each(Self::ask);
+            for stream in &mut self.streams {
+                stream.read_exact(&mut self.answer).expect("an answer");
+                assert!(self.answer.ends_with(b"hello, world"));
+            }
+        }
+        start.elapsed().mul_f64(n as f64 / (rounds * CONNECTIONS as u64) as f64)
+    }
+}
+
+fn http(c: &mut Criterion) {
+    let mut group = c.benchmark_group("hello_64");
+    group.sampling_mode(SamplingMode::Flat).sample_size(10);
+    group.warm_up_time(Duration::from_millis(500)).measurement_time(Duration::from_secs(2));
+    for procs in PROCS {
+        let (addr, _rt) = on_gopark(procs);
+        let load = &mut Load::new(addr);
+        group.bench_function(BenchmarkId::new("gopark", procs), |b| b.iter_custom(|n| load.run(n)));
+        let (addr, _rt) = on_tokio(procs);
+        let load = &mut Load::new(addr);
+        group.bench_function(BenchmarkId::new("tokio", procs), |b| b.iter_custom(|n| load.run(n)));
+    }
+    group.finish();
+}
+
+criterion_group!(benches, http);
+criterion_main!(benches);
