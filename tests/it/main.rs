@@ -1,5 +1,6 @@
 //! One binary, one link: a file a subject.
 
+mod bytes;
 mod cancel;
 mod chan;
 mod cond;
@@ -10,6 +11,7 @@ mod executor;
 mod fuzz;
 mod hand;
 mod hostile;
+mod interpreter;
 mod locks_in_select;
 mod mutex;
 mod once;
