@@ -6,14 +6,13 @@ mod common;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use common::channels::{self, crowd, ping_pong, ring, streams};
 use common::{
     AsyncChannel, Channel, Executor, FlumeOnTokio, Group, KanalOnTokio, Ours, OursOnTokio, PROCS, Shared, Tokio,
     TokioMpsc, time_of,
 };
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
-
-type GroupOf<C> = <<C as Channel>::On as Executor>::Group;
 
 /// One goroutine sends, one receives, no buffer: each message is a switch.
 async fn ctx_switch<C: Channel>(on: C::On, n: u64) -> (u64, Duration) {
@@ -28,74 +27,6 @@ async fn spsc_128<C: Channel>(on: C::On, n: u64) -> (u64, Duration) {
 /// Go's `ChanSync`: as many unbuffered pairs as there are workers do not disturb each other.
 async fn chan_sync<C: Channel>(on: C::On, n: u64) -> (u64, Duration) {
     streams::<C>(on, n, 0, 2).await
-}
-
-async fn streams<C: Channel>(on: C::On, n: u64, capacity: usize, pairs: u64) -> (u64, Duration) {
-    let group = GroupOf::<C>::of(pairs as usize);
-    let each = n.div_ceil(pairs);
-    let start = Instant::now();
-    for _ in 0..pairs {
-        let (sender, mut receiver) = C::new(capacity);
-        on.go(async move {
-            for i in 0..each as usize {
-                assert!(C::send(&sender, i).await);
-            }
-        });
-        let group = group.clone();
-        on.go(async move {
-            for i in 0..each as usize {
-                assert_eq!(C::recv(&mut receiver).await, Some(i));
-            }
-            group.done();
-        });
-    }
-    group.wait().await;
-    (pairs * each, start.elapsed())
-}
-
-/// A message goes to another goroutine and comes back: one operation is the round trip.
-async fn ping_pong<C: Channel>(on: C::On, n: u64) -> (u64, Duration) {
-    let (there, mut arrives) = C::new(0);
-    let (back, mut returns) = C::new(0);
-    let start = Instant::now();
-    on.go(async move {
-        while let Some(value) = C::recv(&mut arrives).await {
-            C::send(&back, value).await;
-        }
-    });
-    let player = on.join(async move {
-        for i in 0..n as usize {
-            C::send(&there, i).await;
-            assert_eq!(C::recv(&mut returns).await, Some(i));
-        }
-    });
-    player.await;
-    (n, start.elapsed())
-}
-
-/// A message goes round a ring of a thousand goroutines: one operation is one hop.
-async fn ring<C: Channel>(on: C::On, n: u64) -> (u64, Duration) {
-    const SIZE: u64 = 1000;
-    let (first, mut last) = C::new(0);
-    for _ in 1..SIZE {
-        let (next, after) = C::new(0);
-        let mut before = std::mem::replace(&mut last, after);
-        on.go(async move {
-            while let Some(value) = C::recv(&mut before).await {
-                C::send(&next, value).await;
-            }
-        });
-    }
-    let rounds = n.div_ceil(SIZE);
-    let took = on.join(async move {
-        let start = Instant::now();
-        for i in 0..rounds as usize {
-            C::send(&first, i).await;
-            assert_eq!(C::recv(&mut last).await, Some(i));
-        }
-        start.elapsed()
-    });
-    (rounds * SIZE, took.await)
 }
 
 /// Go's `ChanNonblocking`: each goroutine looks into an empty channel.
@@ -133,32 +64,6 @@ async fn chan_uncontended<C: Channel>(on: C::On, n: u64) -> (u64, Duration) {
     (rounds * ROOM, took.await)
 }
 
-/// Several send, several receive.
-async fn crowd<C: Shared>(on: C::On, n: u64, capacity: usize, producers: u64, consumers: u64) -> (u64, Duration) {
-    let (sender, receiver) = C::new(capacity);
-    let group = GroupOf::<C>::of(consumers as usize);
-    let each = n.div_ceil(producers);
-    let start = Instant::now();
-    for _ in 0..producers {
-        let sender = sender.clone();
-        on.go(async move {
-            for i in 0..each as usize {
-                assert!(C::send(&sender, i).await);
-            }
-        });
-    }
-    for _ in 0..consumers {
-        let (mut receiver, group) = (C::share(&receiver), group.clone());
-        on.go(async move {
-            while C::recv(&mut receiver).await.is_some() {}
-            group.done();
-        });
-    }
-    drop((sender, receiver));
-    group.wait().await;
-    (each * producers, start.elapsed())
-}
-
 /// Go's `ChanProdCons0`, `10`, `100`: a producer and a consumer a worker.
 async fn chan_prod_cons<C: Shared, const CAPACITY: usize>(on: C::On, n: u64) -> (u64, Duration) {
     crowd::<C>(on, n, CAPACITY, 2, 2).await
@@ -173,35 +78,9 @@ fn leaves() -> usize {
     if common::measures() { 1_000_000 } else { 1000 }
 }
 
-/// A tree of goroutines, ten children each, adds up its leaves. One operation is one tree.
+/// One operation is one tree.
 async fn skynet<C: Channel>(on: C::On, n: u64) -> (u64, Duration) {
-    fn node<C: Channel>(on: C::On, up: C::Sender, number: usize, leaves: usize) {
-        if leaves == 1 {
-            on.go(async move {
-                C::send(&up, number).await;
-            });
-            return;
-        }
-        on.clone().go(async move {
-            let (sender, mut receiver) = C::new(0);
-            for i in 0..10 {
-                node::<C>(on.clone(), sender.clone(), number + i * (leaves / 10), leaves / 10);
-            }
-            let mut sum = 0;
-            for _ in 0..10 {
-                sum += C::recv(&mut receiver).await.expect("ten children");
-            }
-            C::send(&up, sum).await;
-        });
-    }
-    let leaves = leaves();
-    let start = Instant::now();
-    for _ in 0..n {
-        let (sender, mut receiver) = C::new(0);
-        node::<C>(on.clone(), sender, 0, leaves);
-        assert_eq!(C::recv(&mut receiver).await, Some(leaves * (leaves - 1) / 2));
-    }
-    (n, start.elapsed())
+    channels::skynet::<C>(on, n, leaves()).await
 }
 
 /// How many wait for one event.
@@ -209,28 +88,8 @@ fn audience() -> u64 {
     if common::measures() { 100_000 } else { 100 }
 }
 
-/// A channel is closed on which many goroutines wait. One operation is one of them; their start does not count.
 async fn close_wakes<C: Shared>(on: C::On, n: u64) -> (u64, Duration) {
-    let (rounds, each) = (n.div_ceil(audience()), audience());
-    let mut took = Duration::ZERO;
-    for _ in 0..rounds {
-        let (sender, receiver) = C::new(0);
-        let (ready, group) = (GroupOf::<C>::of(each as usize), GroupOf::<C>::of(each as usize));
-        for _ in 0..each {
-            let (mut receiver, ready, group) = (C::share(&receiver), ready.clone(), group.clone());
-            on.go(async move {
-                ready.done();
-                assert_eq!(C::recv(&mut receiver).await, None);
-                group.done();
-            });
-        }
-        ready.wait().await;
-        let start = Instant::now();
-        drop(sender);
-        group.wait().await;
-        took += start.elapsed();
-    }
-    (rounds * each, took)
+    channels::close_wakes::<C>(on, n, audience()).await
 }
 
 /// The same with what tokio has for it.

@@ -10,21 +10,10 @@ use std::task::{Poll, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use common::executor::{spawn_join, yields};
 use common::{Executor, Gopark, Group, PROCS, Smol, Tokio, time_of};
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, SamplingMode, criterion_group, criterion_main};
-
-/// One goroutine starts all the others, and waits for them by a wait group.
-async fn spawn_join<E: Executor>(executor: E, n: u64) -> (u64, Duration) {
-    let group = E::Group::of(n as usize);
-    let start = Instant::now();
-    for _ in 0..n {
-        let group = group.clone();
-        executor.go(async move { group.done() });
-    }
-    group.wait().await;
-    (n, start.elapsed())
-}
 
 /// The same by join handles, a hundred at a time.
 async fn join_handles<E: Executor>(executor: E, n: u64) -> (u64, Duration) {
@@ -55,24 +44,6 @@ async fn create_goroutines<E: Executor>(executor: E, n: u64) -> (u64, Duration) 
     next(executor, group.clone(), n);
     group.wait().await;
     (n, start.elapsed())
-}
-
-/// A hundred goroutines let each other run.
-async fn yields<E: Executor>(executor: E, n: u64) -> (u64, Duration) {
-    let each = n.div_ceil(100);
-    let group = E::Group::of(100);
-    let start = Instant::now();
-    for _ in 0..100 {
-        let group = group.clone();
-        executor.go(async move {
-            for _ in 0..each {
-                E::yield_now().await;
-            }
-            group.done();
-        });
-    }
-    group.wait().await;
-    (100 * each, start.elapsed())
 }
 
 /// Whose turn it is: the goroutine's when odd, the thread's when even.

@@ -5,43 +5,10 @@ mod common;
 
 use std::process::Command;
 
-use common::{Executor, Gopark, Group, Smol, Tokio, for_ever, measures};
+use common::memory::{parked, resident};
+use common::{Executor, Gopark, Group, Smol, Tokio, measures};
 
 const STATES: [usize; 4] = [0, 128, 512, 2048];
-
-/// The bytes of this process that are in memory.
-fn resident() -> usize {
-    let status = std::fs::read_to_string("/proc/self/statm").expect("Linux");
-    let pages: usize = status.split(' ').nth(1).expect("a second field").parse().expect("a number");
-    4096 * pages
-}
-
-/// What it costs `n` goroutines to wait, each with `STATE` bytes to keep while it does.
-fn parked<E: Executor, const STATE: usize>(n: usize) -> usize {
-    let executor = E::start(1);
-    let spawner = executor.clone();
-    executor.block_on(async move {
-        // The group is shared, but each goroutine's handle of it is its own, as any goroutine would have one.
-        let group = E::Group::of(n);
-        let before = resident();
-        for _ in 0..n {
-            let group = group.clone();
-            spawner.go(async move {
-                let mut state = [0u8; STATE];
-                std::hint::black_box(&mut state);
-                group.done();
-                for_ever().await;
-                std::hint::black_box(&mut state);
-            });
-        }
-        group.wait().await;
-        // Those that count down last are parked a moment later.
-        for _ in 0..3 {
-            E::yield_now().await;
-        }
-        (resident() - before) / n
-    })
-}
 
 /// The same for what most goroutines wait for: the next message. The channel is one for all.
 fn receiving_ours(n: usize) -> usize {
@@ -89,10 +56,10 @@ fn receiving_tokio(n: usize) -> usize {
 
 fn by_state<E: Executor>(state: usize, n: usize) -> usize {
     match state {
-        0 => parked::<E, 0>(n),
-        128 => parked::<E, 128>(n),
-        512 => parked::<E, 512>(n),
-        _ => parked::<E, 2048>(n),
+        0 => parked::<E, 0>(E::start(1), n),
+        128 => parked::<E, 128>(E::start(1), n),
+        512 => parked::<E, 512>(E::start(1), n),
+        _ => parked::<E, 2048>(E::start(1), n),
     }
 }
 

@@ -10,6 +10,7 @@ mod common;
 
 use std::time::{Duration, Instant};
 
+use common::select::{Choosing, select_among};
 use common::{
     AsyncChannel, Channel, Executor, FlumeOnTokio, Group, Ours, OursOnTokio, PROCS, Shared, TokioMpsc, time_of,
 };
@@ -19,92 +20,6 @@ use gopark::chan;
 
 type GroupOf<C> = <<C as Channel>::On as Executor>::Group;
 type Two<C> = [(<C as Channel>::Sender, <C as Channel>::Receiver); 2];
-
-/// Channels with a way to wait for several.
-trait Choosing: Channel {
-    /// Which one gave a value.
-    fn of_two(one: &mut Self::Receiver, two: &mut Self::Receiver) -> impl Future<Output = usize> + Send;
-    fn of_four(of: &mut [Self::Receiver; 4]) -> impl Future<Output = ()> + Send;
-    /// Sends, as one case of a select where that is possible without loss.
-    fn feed(to: &Self::Sender, stop: &chan::Receiver<()>, value: usize) -> impl Future<Output = bool> + Send;
-    /// The four selects of one case and a default: of an empty channel, a full one, one with a value, one with room.
-    fn looks(empty: &mut Self::Receiver, full: &Self::Sender, ready: &mut Self::Receiver, room: &Self::Sender);
-    fn try_send(to: &Self::Sender, value: usize) -> bool;
-}
-
-macro_rules! ours {
-    ($name:ident) => {
-        impl Choosing for $name {
-            #[inline(always)]
-            async fn of_two(one: &mut Self::Receiver, two: &mut Self::Receiver) -> usize {
-                gopark::select! { _ = one.recv() => 0, _ = two.recv() => 1 }
-            }
-
-            #[inline(always)]
-            async fn of_four([a, b, c, d]: &mut [Self::Receiver; 4]) {
-                let value =
-                    gopark::select! { v = a.recv() => v, v = b.recv() => v, v = c.recv() => v, v = d.recv() => v };
-                assert!(value.is_some());
-            }
-
-            #[inline(always)]
-            async fn feed(to: &Self::Sender, stop: &chan::Receiver<()>, value: usize) -> bool {
-                gopark::select! { sent = to.send(value) => sent.is_ok(), _ = stop.recv() => false }
-            }
-
-            #[inline(always)]
-            fn looks(empty: &mut Self::Receiver, full: &Self::Sender, ready: &mut Self::Receiver, room: &Self::Sender) {
-                gopark::select! { _ = empty.recv() => unreachable!(), default => {} }
-                gopark::select! { _ = full.send(0) => unreachable!(), default => {} }
-                gopark::select! { _ = room.send(0) => {}, default => unreachable!() }
-                gopark::select! { _ = ready.recv() => {}, default => unreachable!() }
-            }
-
-            fn try_send(to: &Self::Sender, value: usize) -> bool {
-                to.try_send(value).is_ok()
-            }
-        }
-    };
-}
-
-ours!(Ours);
-ours!(OursOnTokio);
-
-/// By tokio's macro; `$recv` makes the future. For a select of one case and a default they have try-operations.
-macro_rules! theirs {
-    ($name:ident, $recv:ident) => {
-        impl Choosing for $name {
-            #[inline(always)]
-            async fn of_two(one: &mut Self::Receiver, two: &mut Self::Receiver) -> usize {
-                tokio::select! { _ = one.$recv() => 0, _ = two.$recv() => 1 }
-            }
-
-            #[inline(always)]
-            async fn of_four([a, b, c, d]: &mut [Self::Receiver; 4]) {
-                tokio::select! { _ = a.$recv() => {}, _ = b.$recv() => {}, _ = c.$recv() => {}, _ = d.$recv() => {} }
-            }
-
-            #[inline(always)]
-            async fn feed(to: &Self::Sender, _: &chan::Receiver<()>, value: usize) -> bool {
-                Self::send(to, value).await
-            }
-
-            #[inline(always)]
-            fn looks(empty: &mut Self::Receiver, full: &Self::Sender, ready: &mut Self::Receiver, room: &Self::Sender) {
-                assert!(empty.try_recv().is_err() && full.try_send(0).is_err());
-                assert!(room.try_send(0).is_ok() && ready.try_recv().is_ok());
-            }
-
-            fn try_send(to: &Self::Sender, value: usize) -> bool {
-                to.try_send(value).is_ok()
-            }
-        }
-    };
-}
-
-theirs!(TokioMpsc, recv);
-theirs!(FlumeOnTokio, recv_async);
-theirs!(AsyncChannel, recv);
 
 /// Two channels with room for one, and a token that goes to and fro between them.
 fn token<C: Choosing>(room: usize) -> Two<C> {
@@ -169,31 +84,8 @@ async fn select_nonblock<C: Choosing>(on: C::On, n: u64) -> (u64, Duration) {
     (n, took.await)
 }
 
-/// One goroutine selects over four receives, four others send. One operation is one value.
 async fn select_4<C: Choosing, const CAPACITY: usize>(on: C::On, n: u64) -> (u64, Duration) {
-    let each = n.div_ceil(4);
-    let (_stop, stopped) = chan::unbuffered();
-    let start = Instant::now();
-    let mut of = [(); 4].map(|()| {
-        let (sender, receiver) = C::new(CAPACITY);
-        let stopped = stopped.clone();
-        on.go(async move {
-            for i in 0..each as usize {
-                assert!(C::feed(&sender, &stopped, i).await);
-            }
-            // The channel must not close: a closed one is ready.
-            common::for_ever().await;
-            drop(sender);
-        });
-        receiver
-    });
-    let receiving = on.join(async move {
-        for _ in 0..4 * each {
-            C::of_four(&mut of).await;
-        }
-    });
-    receiving.await;
-    (4 * each, start.elapsed())
+    select_among::<C, 4>(on, n, CAPACITY).await
 }
 
 /// Go's `SelectSyncContended`: two goroutines select over receives from three unbuffered channels, two over sends to

@@ -5,115 +5,12 @@
 mod common;
 
 use std::future::Future;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use common::{Executor, Gopark, Group, PROCS, Smol, Tokio, time_of};
+use common::sync::{Locks, among, leak, mutex, pool, rwmutex};
+use common::{Executor, Gopark, PROCS, Smol, Tokio, time_of};
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, SamplingMode, criterion_group, criterion_main};
-
-/// The locks of one crate, around a number.
-trait Locks: Executor {
-    type Mutex: Send + Sync + 'static;
-    type RwLock: Send + Sync + 'static;
-    type Semaphore: Send + Sync + 'static;
-
-    fn mutex() -> Self::Mutex;
-    fn rwlock() -> Self::RwLock;
-    fn semaphore(permits: usize) -> Self::Semaphore;
-    fn add(mutex: &Self::Mutex) -> impl Future<Output = ()> + Send;
-    fn read(lock: &Self::RwLock) -> impl Future<Output = usize> + Send;
-    fn write(lock: &Self::RwLock) -> impl Future<Output = ()> + Send;
-    fn acquire(semaphore: &Self::Semaphore) -> impl Future<Output = ()> + Send;
-}
-
-macro_rules! locks {
-    ($on:ty, $mutex:ty, $rwlock:ty, $semaphore:ty, $read:ident, $write:ident, |$s:ident| $acquire:expr) => {
-        impl Locks for $on {
-            type Mutex = $mutex;
-            type RwLock = $rwlock;
-            type Semaphore = $semaphore;
-
-            fn mutex() -> $mutex {
-                <$mutex>::new(0)
-            }
-            fn rwlock() -> $rwlock {
-                <$rwlock>::new(0)
-            }
-            fn semaphore(permits: usize) -> $semaphore {
-                <$semaphore>::new(permits)
-            }
-            #[inline(always)]
-            async fn add(mutex: &$mutex) {
-                *mutex.lock().await += 1;
-            }
-            #[inline(always)]
-            async fn read(lock: &$rwlock) -> usize {
-                *lock.$read().await
-            }
-            #[inline(always)]
-            async fn write(lock: &$rwlock) {
-                *lock.$write().await += 1;
-            }
-            #[inline(always)]
-            async fn acquire($s: &$semaphore) {
-                drop($acquire);
-            }
-        }
-    };
-}
-
-locks!(Gopark, gopark::sync::Mutex<usize>, gopark::sync::RwMutex<usize>, gopark::sync::Semaphore, rlock, lock, |s| s
-    .acquire(1)
-    .await);
-locks!(Tokio, tokio::sync::Mutex<usize>, tokio::sync::RwLock<usize>, tokio::sync::Semaphore, read, write, |s| s
-    .acquire()
-    .await
-    .expect("never closed"));
-locks!(Smol, async_lock::Mutex<usize>, async_lock::RwLock<usize>, async_lock::Semaphore, read, write, |s| s
-    .acquire()
-    .await);
-
-/// So many goroutines share the operations among them.
-async fn among<E: Executor, F>(
-    executor: E,
-    goroutines: u64,
-    n: u64,
-    body: impl Fn(u64) -> F + Copy + Send + 'static,
-) -> (u64, Duration)
-where
-    F: Future<Output = ()> + Send + 'static,
-{
-    let each = n.div_ceil(goroutines);
-    let group = E::Group::of(goroutines as usize);
-    let start = Instant::now();
-    for _ in 0..goroutines {
-        let group = group.clone();
-        let work = body(each);
-        executor.go(async move {
-            work.await;
-            group.done();
-        });
-    }
-    group.wait().await;
-    (each * goroutines, start.elapsed())
-}
-
-/// A value that lives until the process ends, as goroutines want it that share it by reference.
-fn leak<T>(value: T) -> &'static T {
-    Box::leak(Box::new(value))
-}
-
-async fn mutex<E: Locks>(executor: E, n: u64, goroutines: u64) -> (u64, Duration) {
-    let m = leak(E::mutex());
-    let add = move |each| async move {
-        for _ in 0..each {
-            E::add(m).await;
-        }
-    };
-    among(executor, goroutines, n, add).await
-}
 
 async fn uncontended<E: Locks>(executor: E, n: u64) -> (u64, Duration) {
     mutex(executor, n, 1).await
@@ -121,21 +18,6 @@ async fn uncontended<E: Locks>(executor: E, n: u64) -> (u64, Duration) {
 
 async fn eight<E: Locks>(executor: E, n: u64) -> (u64, Duration) {
     mutex(executor, n, 8).await
-}
-
-/// One write in a hundred.
-async fn rwmutex<E: Locks>(executor: E, n: u64) -> (u64, Duration) {
-    let lock = leak(E::rwlock());
-    let mix = move |each| async move {
-        for i in 0..each {
-            if i % 100 == 0 {
-                E::write(lock).await;
-            } else {
-                std::hint::black_box(E::read(lock).await);
-            }
-        }
-    };
-    among(executor, 8, n, mix).await
 }
 
 /// Eight goroutines, four permits.
@@ -149,75 +31,17 @@ async fn semaphore<E: Locks>(executor: E, n: u64) -> (u64, Duration) {
     among(executor, 8, n, acquire).await
 }
 
-/// A thousand goroutines wait, one broadcast wakes them; until all have gone on.
+/// A thousand wait.
 async fn cond_broadcast(executor: Gopark, n: u64) -> (u64, Duration) {
-    let state = Arc::new((gopark::sync::Mutex::new((0, 0)), gopark::sync::Cond::new()));
-    let (rounds, mut took) = (n.div_ceil(1000), Duration::ZERO);
-    for round in 1..=rounds {
-        let group = gopark::sync::WaitGroup::of(1000);
-        for _ in 0..1000 {
-            let (state, group) = (state.clone(), group.clone());
-            executor.go(async move {
-                let mut guard = state.0.lock().await;
-                guard.1 += 1;
-                drop(state.1.wait_while(guard, |guard| guard.0 != round).await);
-                group.done();
-            });
-        }
-        while state.0.lock().await.1 != 1000 * round {
-            gopark::gosched().await;
-        }
-        let start = Instant::now();
-        state.0.lock().await.0 = round;
-        state.1.broadcast();
-        group.wait().await;
-        took += start.elapsed();
-    }
-    (1000 * rounds, took)
+    common::sync::cond_broadcast(executor, n, 1000).await
 }
 
-/// The same with the nearest thing that tokio has, which is without a lock.
+/// A thousand wait.
 async fn notify_waiters(executor: Tokio, n: u64) -> (u64, Duration) {
-    let notify = Arc::new(tokio::sync::Notify::new());
-    let (rounds, mut took) = (n.div_ceil(1000), Duration::ZERO);
-    for _ in 0..rounds {
-        let waiting = Arc::new(AtomicUsize::new(0));
-        let group = <Tokio as Executor>::Group::of(1000);
-        for _ in 0..1000 {
-            let (notify, waiting, group) = (notify.clone(), waiting.clone(), group.clone());
-            executor.go(async move {
-                let mut notified = std::pin::pin!(notify.notified());
-                notified.as_mut().enable();
-                waiting.fetch_add(1, Ordering::SeqCst);
-                notified.await;
-                group.done();
-            });
-        }
-        while waiting.load(Ordering::SeqCst) != 1000 {
-            Tokio::yield_now().await;
-        }
-        let start = Instant::now();
-        notify.notify_waiters();
-        group.wait().await;
-        took += start.elapsed();
-    }
-    (1000 * rounds, took)
+    common::sync::notify_waiters(executor, n, 1000).await
 }
 
-/// Eight goroutines take a kilobyte and put it back.
-async fn pool(executor: Gopark, n: u64) -> (u64, Duration) {
-    let pool = leak(gopark::sync::Pool::new(|| Box::new([0_u8; 1024])));
-    let work = move |each| async move {
-        for _ in 0..each {
-            let mut buffer = pool.get();
-            buffer[0] = buffer[0].wrapping_add(1);
-            pool.put(buffer);
-        }
-    };
-    among(executor, 8, n, work).await
-}
-
-/// The same without a pool.
+/// Eight goroutines, without a pool.
 async fn no_pool(executor: Gopark, n: u64) -> (u64, Duration) {
     let work = move |each| async move {
         for _ in 0..each {

@@ -7,53 +7,14 @@ use std::pin::pin;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use common::{Executor, Gopark, Group, PROCS, Tokio, time_of};
+use common::time::Timers;
+use common::{Gopark, PROCS, Tokio, time_of};
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, SamplingMode, criterion_group, criterion_main};
 
-/// The two words in which the contenders differ.
-trait Timers: Executor {
-    fn sleep(duration: Duration) -> impl Future<Output = ()> + Send;
-    fn timeout<F: Future + Send>(duration: Duration, operation: F) -> impl Future<Output = bool> + Send;
-}
-
-impl Timers for Gopark {
-    fn sleep(duration: Duration) -> impl Future<Output = ()> + Send {
-        gopark::time::sleep(duration)
-    }
-
-    async fn timeout<F: Future + Send>(duration: Duration, operation: F) -> bool {
-        gopark::time::timeout(duration, operation).await.is_ok()
-    }
-}
-
-impl Timers for Tokio {
-    fn sleep(duration: Duration) -> impl Future<Output = ()> + Send {
-        tokio::time::sleep(duration)
-    }
-
-    async fn timeout<F: Future + Send>(duration: Duration, operation: F) -> bool {
-        tokio::time::timeout(duration, operation).await.is_ok()
-    }
-}
-
-/// A hundred thousand goroutines sleep for 0 to 99 ms each.
+/// A hundred thousand of them.
 async fn sleepers<E: Timers>(executor: E, n: u64) -> (u64, Duration) {
-    const SLEEPERS: u64 = 100_000;
-    let rounds = n.div_ceil(SLEEPERS);
-    let start = Instant::now();
-    for _ in 0..rounds {
-        let group = E::Group::of(SLEEPERS as usize);
-        for i in 0..SLEEPERS {
-            let group = group.clone();
-            executor.go(async move {
-                E::sleep(Duration::from_millis(i % 100)).await;
-                group.done();
-            });
-        }
-        group.wait().await;
-    }
-    (rounds * SLEEPERS, start.elapsed())
+    common::time::sleepers(executor, n, 100_000).await
 }
 
 /// A time-out that starts, and is dropped.

@@ -9,7 +9,17 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use async_executor::StaticExecutor;
 use event_listener::Event;
+
+// The cases that more than one bench runs, each by the name of the bench where it is at home.
+pub(crate) mod bystander;
+pub(crate) mod channels;
+pub(crate) mod executor;
+pub(crate) mod memory;
+pub(crate) mod select;
+pub(crate) mod sync;
+pub(crate) mod time;
 
 /// The numbers of worker threads that every case is run with.
 pub(crate) const PROCS: [usize; 2] = [1, 2];
@@ -22,6 +32,10 @@ pub(crate) trait Executor: Clone + Send + Sync + 'static {
     type Group: Group;
 
     fn start(procs: usize) -> Self;
+    /// The same as its users would have it who know that number. It may be that nothing runs outside of `block_on`.
+    fn at_best(procs: usize) -> Self {
+        Self::start(procs)
+    }
     /// Runs `main` on a worker, and blocks this thread until it is done.
     fn block_on<T: Send + 'static>(&self, main: impl Future<Output = T> + Send + 'static) -> T;
     /// Spawns and forgets. Called on a worker.
@@ -135,6 +149,14 @@ impl Executor for Tokio {
         Self(Arc::new(builder.worker_threads(procs).enable_time().build().expect("threads")))
     }
 
+    fn at_best(procs: usize) -> Self {
+        if procs > 1 {
+            return Self::start(procs);
+        }
+        let builder = &mut tokio::runtime::Builder::new_current_thread();
+        Self(Arc::new(builder.enable_time().build().expect("a runtime")))
+    }
+
     fn block_on<T: Send + 'static>(&self, main: impl Future<Output = T> + Send + 'static) -> T {
         self.0.block_on(self.0.spawn(main)).expect("does not panic")
     }
@@ -163,12 +185,12 @@ impl Executor for Tokio {
     }
 }
 
-/// `async-executor`, on threads that do nothing but run it.
+/// `async-executor` in its quicker form, on threads that do nothing but run it.
 #[derive(Clone)]
 pub(crate) struct Smol(Arc<SmolThreads>);
 
 struct SmolThreads {
-    executor: Arc<async_executor::Executor<'static>>,
+    executor: &'static StaticExecutor,
     stop: async_channel::Sender<()>,
     threads: Vec<thread::JoinHandle<()>>,
 }
@@ -187,10 +209,10 @@ impl Executor for Smol {
     type Group = Latch;
 
     fn start(procs: usize) -> Self {
-        let executor = Arc::new(async_executor::Executor::new());
+        let executor = async_executor::Executor::new().leak();
         let (stop, stopped) = async_channel::bounded::<()>(1);
         let run = |_| {
-            let (executor, stopped) = (executor.clone(), stopped.clone());
+            let stopped = stopped.clone();
             thread::spawn(move || {
                 let _ = futures_lite::future::block_on(executor.run(stopped.recv()));
             })
@@ -199,8 +221,17 @@ impl Executor for Smol {
         Self(Arc::new(SmolThreads { executor, stop, threads }))
     }
 
+    fn at_best(procs: usize) -> Self {
+        // One worker is the thread that waits for the result.
+        Self::start(if procs > 1 { procs } else { 0 })
+    }
+
     fn block_on<T: Send + 'static>(&self, main: impl Future<Output = T> + Send + 'static) -> T {
-        futures_lite::future::block_on(self.0.executor.spawn(main))
+        let main = self.0.executor.spawn(main);
+        if self.0.threads.is_empty() {
+            return futures_lite::future::block_on(self.0.executor.run(main));
+        }
+        futures_lite::future::block_on(main)
     }
 
     #[inline(always)]
@@ -239,6 +270,8 @@ pub(crate) trait Channel: Send + Sync + 'static {
     fn new(capacity: usize) -> (Self::Sender, Self::Receiver);
     /// False if nobody can receive any more.
     fn send(sender: &Self::Sender, value: usize) -> impl Future<Output = bool> + Send;
+    /// The same for a plain thread.
+    fn send_blocking(sender: &Self::Sender, value: usize) -> bool;
     fn recv(receiver: &mut Self::Receiver) -> impl Future<Output = Option<usize>> + Send;
     fn try_recv(receiver: &mut Self::Receiver) -> Option<usize>;
 }
@@ -253,6 +286,7 @@ macro_rules! channel {
         $kind:ident $name:ident on $on:ty, $label:literal, $tx:ty, $rx:ty;
         new |$capacity:ident| $new:expr;
         send |$sender:ident, $value:ident| $send:expr;
+        send_blocking |$thread_sender:ident, $thread_value:ident| $send_blocking:expr;
         recv |$receiver:ident| $recv:expr;
         try_recv |$try_receiver:ident| $try_recv:expr;
     ) => {
@@ -271,6 +305,10 @@ macro_rules! channel {
             #[inline(always)]
             async fn send($sender: &$tx, $value: usize) -> bool {
                 $send.await.is_ok()
+            }
+
+            fn send_blocking($thread_sender: &$tx, $thread_value: usize) -> bool {
+                $send_blocking.is_ok()
             }
 
             #[inline(always)]
@@ -300,6 +338,7 @@ channel! {
     shared Ours on Gopark, "gopark", gopark::chan::Sender<usize>, gopark::chan::Receiver<usize>;
     new |capacity| gopark::chan::bounded(capacity);
     send |sender, value| sender.send(value);
+    send_blocking |sender, value| sender.send_blocking(value);
     recv |receiver| receiver.recv().await;
     try_recv |receiver| receiver.try_recv().ok();
 }
@@ -308,6 +347,7 @@ channel! {
     shared OursOnTokio on Tokio, "gopark-on-tokio", gopark::chan::Sender<usize>, gopark::chan::Receiver<usize>;
     new |capacity| gopark::chan::bounded(capacity);
     send |sender, value| sender.send(value);
+    send_blocking |sender, value| sender.send_blocking(value);
     recv |receiver| receiver.recv().await;
     try_recv |receiver| receiver.try_recv().ok();
 }
@@ -316,6 +356,7 @@ channel! {
     single TokioMpsc on Tokio, "tokio", tokio::sync::mpsc::Sender<usize>, tokio::sync::mpsc::Receiver<usize>;
     new |capacity| tokio::sync::mpsc::channel(capacity.max(1));
     send |sender, value| sender.send(value);
+    send_blocking |sender, value| sender.blocking_send(value);
     recv |receiver| receiver.recv().await;
     try_recv |receiver| receiver.try_recv().ok();
 }
@@ -324,6 +365,7 @@ channel! {
     shared KanalOnTokio on Tokio, "kanal-on-tokio", kanal::AsyncSender<usize>, kanal::AsyncReceiver<usize>;
     new |capacity| kanal::bounded_async(capacity);
     send |sender, value| sender.send(value);
+    send_blocking |sender, value| sender.as_sync().send(value);
     recv |receiver| receiver.recv().await.ok();
     try_recv |receiver| receiver.try_recv().ok().flatten();
 }
@@ -332,7 +374,20 @@ channel! {
     shared FlumeOnTokio on Tokio, "flume-on-tokio", flume::Sender<usize>, flume::Receiver<usize>;
     new |capacity| flume::bounded(capacity);
     send |sender, value| sender.send_async(value);
+    send_blocking |sender, value| sender.send(value);
     recv |receiver| receiver.recv_async().await.ok();
+    try_recv |receiver| receiver.try_recv().ok();
+}
+
+type CrossfireFlavor = crossfire::mpmc::Array<usize>;
+
+channel! {
+    shared CrossfireOnTokio on Tokio, "crossfire-on-tokio",
+        crossfire::MAsyncTx<CrossfireFlavor>, crossfire::MAsyncRx<CrossfireFlavor>;
+    new |capacity| crossfire::mpmc::bounded_async(capacity.max(1));
+    send |sender, value| sender.send(value);
+    send_blocking |sender, value| crossfire::MTx::from(sender.clone()).send(value);
+    recv |receiver| receiver.recv().await.ok();
     try_recv |receiver| receiver.try_recv().ok();
 }
 
@@ -340,6 +395,7 @@ channel! {
     shared AsyncChannel on Smol, "async-channel", async_channel::Sender<usize>, async_channel::Receiver<usize>;
     new |capacity| async_channel::bounded(capacity.max(1));
     send |sender, value| sender.send(value);
+    send_blocking |sender, value| sender.send_blocking(value);
     recv |receiver| receiver.recv().await.ok();
     try_recv |receiver| receiver.try_recv().ok();
 }

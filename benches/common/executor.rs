@@ -1,0 +1,35 @@
+//! Goroutines that do nothing but be.
+
+use std::time::{Duration, Instant};
+
+use super::{Executor, Group};
+
+/// One goroutine starts all the others, and waits for them by a wait group.
+pub(crate) async fn spawn_join<E: Executor>(executor: E, n: u64) -> (u64, Duration) {
+    let group = E::Group::of(n as usize);
+    let start = Instant::now();
+    for _ in 0..n {
+        let group = group.clone();
+        executor.go(async move { group.done() });
+    }
+    group.wait().await;
+    (n, start.elapsed())
+}
+
+/// A hundred goroutines let each other run.
+pub(crate) async fn yields<E: Executor>(executor: E, n: u64) -> (u64, Duration) {
+    let each = n.div_ceil(100);
+    let group = E::Group::of(100);
+    let start = Instant::now();
+    for _ in 0..100 {
+        let group = group.clone();
+        executor.go(async move {
+            for _ in 0..each {
+                E::yield_now().await;
+            }
+            group.done();
+        });
+    }
+    group.wait().await;
+    (100 * each, start.elapsed())
+}

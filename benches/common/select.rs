@@ -1,0 +1,150 @@
+//! Waiting for one of several channels.
+
+use std::time::{Duration, Instant};
+
+use gopark::chan;
+
+use super::{AsyncChannel, Channel, CrossfireOnTokio, Executor, FlumeOnTokio, Ours, OursOnTokio, TokioMpsc};
+
+/// Channels with a way to wait for several.
+pub(crate) trait Choosing: Channel {
+    /// Which one gave a value.
+    fn of_two(one: &mut Self::Receiver, two: &mut Self::Receiver) -> impl Future<Output = usize> + Send;
+    /// Receives from any; there are 2, 4 or 16.
+    fn any(of: &mut [Self::Receiver]) -> impl Future<Output = ()> + Send;
+    /// Sends, as one case of a select where that is possible without loss.
+    fn feed(to: &Self::Sender, stop: &chan::Receiver<()>, value: usize) -> impl Future<Output = bool> + Send;
+    /// The four selects of one case and a default: of an empty channel, a full one, one with a value, one with room.
+    fn looks(empty: &mut Self::Receiver, full: &Self::Sender, ready: &mut Self::Receiver, room: &Self::Sender);
+    fn try_send(to: &Self::Sender, value: usize) -> bool;
+}
+
+macro_rules! ours {
+    ($name:ident) => {
+        impl Choosing for $name {
+            #[inline(always)]
+            async fn of_two(one: &mut Self::Receiver, two: &mut Self::Receiver) -> usize {
+                gopark::select! { _ = one.recv() => 0, _ = two.recv() => 1 }
+            }
+
+            #[inline(always)]
+            async fn any(of: &mut [Self::Receiver]) {
+                let value = match of {
+                    [a, b] => {
+                        gopark::select! { v = a.recv() => v, v = b.recv() => v }
+                    }
+                    [a, b, c, d] => {
+                        gopark::select! { v = a.recv() => v, v = b.recv() => v, v = c.recv() => v, v = d.recv() => v }
+                    }
+                    [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] => {
+                        gopark::select! { v = a.recv() => v, v = b.recv() => v, v = c.recv() => v, v = d.recv() => v, v = e.recv() => v, v = f.recv() => v, v = g.recv() => v, v = h.recv() => v, v = i.recv() => v, v = j.recv() => v, v = k.recv() => v, v = l.recv() => v, v = m.recv() => v, v = n.recv() => v, v = o.recv() => v, v = p.recv() => v }
+                    }
+                    _ => unreachable!(),
+                };
+                assert!(value.is_some());
+            }
+
+            #[inline(always)]
+            async fn feed(to: &Self::Sender, stop: &chan::Receiver<()>, value: usize) -> bool {
+                gopark::select! { sent = to.send(value) => sent.is_ok(), _ = stop.recv() => false }
+            }
+
+            #[inline(always)]
+            fn looks(empty: &mut Self::Receiver, full: &Self::Sender, ready: &mut Self::Receiver, room: &Self::Sender) {
+                gopark::select! { _ = empty.recv() => unreachable!(), default => {} }
+                gopark::select! { _ = full.send(0) => unreachable!(), default => {} }
+                gopark::select! { _ = room.send(0) => {}, default => unreachable!() }
+                gopark::select! { _ = ready.recv() => {}, default => unreachable!() }
+            }
+
+            fn try_send(to: &Self::Sender, value: usize) -> bool {
+                to.try_send(value).is_ok()
+            }
+        }
+    };
+}
+
+ours!(Ours);
+
+ours!(OursOnTokio);
+
+/// By tokio's macro; `$recv` makes the future. For a select of one case and a default they have try-operations.
+macro_rules! theirs {
+    ($name:ident, $recv:ident) => {
+        impl Choosing for $name {
+            #[inline(always)]
+            async fn of_two(one: &mut Self::Receiver, two: &mut Self::Receiver) -> usize {
+                tokio::select! { _ = one.$recv() => 0, _ = two.$recv() => 1 }
+            }
+
+            #[inline(always)]
+            async fn any(of: &mut [Self::Receiver]) {
+                match of {
+                    [a, b] => {
+                        tokio::select! { _ = a.$recv() => {}, _ = b.$recv() => {} }
+                    }
+                    [a, b, c, d] => {
+                        tokio::select! { _ = a.$recv() => {}, _ = b.$recv() => {}, _ = c.$recv() => {}, _ = d.$recv() => {} }
+                    }
+                    [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] => {
+                        tokio::select! { _ = a.$recv() => {}, _ = b.$recv() => {}, _ = c.$recv() => {}, _ = d.$recv() => {}, _ = e.$recv() => {}, _ = f.$recv() => {}, _ = g.$recv() => {}, _ = h.$recv() => {}, _ = i.$recv() => {}, _ = j.$recv() => {}, _ = k.$recv() => {}, _ = l.$recv() => {}, _ = m.$recv() => {}, _ = n.$recv() => {}, _ = o.$recv() => {}, _ = p.$recv() => {} }
+                    }
+                    _ => unreachable!(),
+                }
+            }
+
+            #[inline(always)]
+            async fn feed(to: &Self::Sender, _: &chan::Receiver<()>, value: usize) -> bool {
+                Self::send(to, value).await
+            }
+
+            #[inline(always)]
+            fn looks(empty: &mut Self::Receiver, full: &Self::Sender, ready: &mut Self::Receiver, room: &Self::Sender) {
+                assert!(empty.try_recv().is_err() && full.try_send(0).is_err());
+                assert!(room.try_send(0).is_ok() && ready.try_recv().is_ok());
+            }
+
+            fn try_send(to: &Self::Sender, value: usize) -> bool {
+                to.try_send(value).is_ok()
+            }
+        }
+    };
+}
+
+theirs!(TokioMpsc, recv);
+
+theirs!(FlumeOnTokio, recv_async);
+
+theirs!(AsyncChannel, recv);
+theirs!(CrossfireOnTokio, recv);
+
+/// One goroutine selects over so many receives, as many others send. One operation is one value.
+pub(crate) async fn select_among<C: Choosing, const CHANNELS: usize>(
+    on: C::On,
+    n: u64,
+    capacity: usize,
+) -> (u64, Duration) {
+    let each = n.div_ceil(CHANNELS as u64);
+    let (_stop, stopped) = chan::unbuffered();
+    let start = Instant::now();
+    let mut of = [(); CHANNELS].map(|()| {
+        let (sender, receiver) = C::new(capacity);
+        let stopped = stopped.clone();
+        on.go(async move {
+            for i in 0..each as usize {
+                assert!(C::feed(&sender, &stopped, i).await);
+            }
+            // The channel must not close: a closed one is ready.
+            super::for_ever().await;
+            drop(sender);
+        });
+        receiver
+    });
+    let receiving = on.join(async move {
+        for _ in 0..CHANNELS as u64 * each {
+            C::any(&mut of).await;
+        }
+    });
+    receiving.await;
+    (CHANNELS as u64 * each, start.elapsed())
+}

@@ -1,0 +1,116 @@
+//! Horizontal bars, one chart for each group of cases at each number of processors.
+
+use std::fmt::Write as _;
+
+use crate::report::{Row, Run, short};
+use crate::spec::CONTENDERS;
+
+/// Ours is the one that stands out; the others are in the order of the columns. All can be told apart on black and on white.
+const COLOURS: [&str; 8] = ["#e8590c", "#4c7fb8", "#5f9e6e", "#a07cc5", "#c9a227", "#4aa5a5", "#c06c9b", "#8a8f98"];
+
+const WIDTH: f64 = 760.0;
+/// Where bars start: names are left of it.
+const LEFT: f64 = 130.0;
+const RIGHT: f64 = 90.0;
+const BAR: f64 = 14.0;
+/// More than so many times the least, and the bars are on a logarithmic scale.
+const LINEAR: f64 = 15.0;
+
+/// The charts by their file names.
+pub(crate) fn all(run: &Run) -> Vec<(String, String)> {
+    let mut groups: Vec<(&str, usize)> = Vec::new();
+    for row in &run.rows {
+        if !groups.contains(&(row.case.group, row.procs)) {
+            groups.push((row.case.group, row.procs));
+        }
+    }
+    let mut charts = Vec::new();
+    for (group, procs) in groups {
+        let of_it =
+            |row: &&Row| row.case.group == group && row.procs == procs && row.medians().flatten().next().is_some();
+        let rows: Vec<&Row> = run.rows.iter().filter(of_it).collect();
+        if rows.is_empty() {
+            continue;
+        }
+        let (name, title) = match procs {
+            0 => (format!("{group}-build.svg"), format!("{group}, as built")),
+            _ => (format!("{group}-{procs}.svg"), format!("{group}, gomaxprocs {procs}")),
+        };
+        charts.push((name, chart(&title, &rows)));
+    }
+    charts
+}
+
+/// From a figure to the length of its bar, for one row.
+struct Scale {
+    least: f64,
+    most: f64,
+    logarithmic: bool,
+}
+
+impl Scale {
+    fn of(row: &Row) -> Self {
+        let figures: Vec<f64> = row.medians().flatten().collect();
+        let most = figures.iter().copied().fold(0.0, f64::max);
+        let least = figures.iter().copied().filter(|figure| *figure > 0.0).fold(most, f64::min);
+        Self { least, most, logarithmic: most > LINEAR * least }
+    }
+
+    fn length(&self, figure: f64) -> f64 {
+        let room = WIDTH - LEFT - RIGHT;
+        if figure <= 0.0 || self.most <= 0.0 {
+            return 0.0;
+        }
+        if !self.logarithmic {
+            return room * figure / self.most;
+        }
+        // The shortest bar is a twentieth, so that it can be seen.
+        let share = (figure / self.least).ln() / (self.most / self.least).ln();
+        room * (0.05 + 0.95 * share)
+    }
+}
+
+fn chart(title: &str, rows: &[&Row]) -> String {
+    let (mut body, mut y) = (String::new(), 30.0);
+    for row in rows {
+        let scale = Scale::of(row);
+        let kind = if scale.logarithmic { ", logarithmic" } else { "" };
+        y += 24.0;
+        let caption = escape(&format!("{} ({}{kind})", row.title(), row.case.unit));
+        let _ = writeln!(body, r#"<text class="case" x="10" y="{y:.0}">{caption}</text>"#);
+        y += 8.0;
+        for ((contender, colour), figure) in CONTENDERS.iter().zip(COLOURS).zip(row.medians()) {
+            let Some(figure) = figure else { continue };
+            let (length, base) = (scale.length(figure), y + BAR - 3.0);
+            let name = LEFT - 8.0;
+            let _ = writeln!(body, r#"<text class="name" x="{name:.0}" y="{base:.0}">{contender}</text>"#);
+            let height = BAR - 2.0;
+            let _ = writeln!(
+                body,
+                r#"<rect x="{LEFT:.0}" y="{y:.0}" width="{length:.1}" height="{height:.0}" rx="2" fill="{colour}"/>"#
+            );
+            let end = LEFT + length + 6.0;
+            let _ = writeln!(body, r#"<text x="{end:.1}" y="{base:.0}">{}</text>"#, short(figure));
+            y += BAR + 2.0;
+        }
+    }
+    let height = y + 16.0;
+    format!(
+        r#"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH:.0} {height:.0}" width="{WIDTH:.0}" height="{height:.0}" role="img">
+<title>{title}: less is better</title>
+<style>
+text {{ font: 11px sans-serif; fill: #444c56 }}
+.head {{ font-size: 15px; font-weight: bold }}
+.case {{ font-weight: bold }}
+.name {{ text-anchor: end }}
+@media (prefers-color-scheme: dark) {{ text {{ fill: #c3cad2 }} }}
+</style>
+<text class="head" x="10" y="22">{title}: less is better</text>
+{body}</svg>
+"#
+    )
+}
+
+fn escape(text: &str) -> String {
+    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+}

@@ -1,0 +1,223 @@
+//! Each measurement in a process of its own, and the builds of the smallest programs.
+
+use std::fs;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::spec::{Case, How};
+
+/// After so long a measurement is given up.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// The figures of a case, or why there are none.
+pub(crate) type Outcome = Result<Vec<f64>, String>;
+
+/// What the measurements need besides this program.
+#[derive(Debug)]
+pub(crate) struct Bench {
+    me: PathBuf,
+    /// The program of Go's cases, or why there is none.
+    go: Result<PathBuf, String>,
+    /// Where things are built.
+    dir: PathBuf,
+    builds: bool,
+}
+
+/// A place in the target directory for what a run leaves behind.
+fn scratch(me: &Path) -> PathBuf {
+    // This program is target/release/deps/compare-…
+    let target = me.ancestors().nth(3).expect("cargo's layout");
+    target.join("compare")
+}
+
+impl Bench {
+    pub(crate) fn new(builds: bool) -> Self {
+        let me = std::env::current_exe().expect("a path");
+        let dir = scratch(&me);
+        fs::create_dir_all(&dir).expect("the target directory can be written");
+        let go =
+            build_go(&Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/go"), "./compare", &dir.join("go-cases"));
+        Self { me, go, dir, builds }
+    }
+
+    pub(crate) fn measure(&self, case: &Case, contender: &str, procs: usize, n: u64) -> Outcome {
+        match case.how {
+            How::Run => self.run(case, contender, procs, n),
+            How::Start => self.starts(contender, procs, n),
+            How::Build if !self.builds => Err("only with `--build`".to_owned()),
+            How::Build => self.built(case.name, contender),
+        }
+    }
+
+    fn command(&self, contender: &str, procs: usize, words: &[&str]) -> Result<Command, String> {
+        let procs_word = procs.to_string();
+        let mut command = match contender {
+            "go" => Command::new(self.go.as_ref().map_err(Clone::clone)?),
+            _ => Command::new(&self.me),
+        };
+        match contender {
+            "go" => command.env("GOMAXPROCS", procs_word),
+            _ => command.args(["measure", contender, &procs_word]),
+        };
+        command.args(words).stdin(Stdio::null());
+        Ok(command)
+    }
+
+    fn run(&self, case: &Case, contender: &str, procs: usize, n: u64) -> Outcome {
+        let mut command = self.command(contender, procs, &[case.name, &n.to_string()])?;
+        let said = say(&mut command)?;
+        if let Some(reason) = said.strip_prefix("none: ") {
+            return Err(reason.trim().to_owned());
+        }
+        let figures: Result<Vec<f64>, _> = said.split_whitespace().map(str::parse).collect();
+        figures.ok().filter(|figures| figures.len() == case.parts.len()).ok_or_else(|| format!("said {said:?}"))
+    }
+
+    /// The median of so many starts of a program that does nothing, in milliseconds.
+    fn starts(&self, contender: &str, procs: usize, n: u64) -> Outcome {
+        let mut took = Vec::new();
+        for _ in 0..n {
+            let mut command = self.command(contender, procs, &["nothing", "0"])?;
+            let start = Instant::now();
+            let said = say(&mut command)?;
+            took.push(start.elapsed().as_secs_f64() * 1e3);
+            if let Some(reason) = said.strip_prefix("none: ") {
+                return Err(reason.trim().to_owned());
+            }
+        }
+        Ok(vec![crate::report::median(&mut took)])
+    }
+
+    /// The first question builds; the others look at what there is.
+    fn built(&self, what: &str, contender: &str) -> Outcome {
+        let dir = self.dir.join(contender);
+        let program = if contender == "go" { dir.join("smallest") } else { dir.join("target/release/smallest") };
+        let figure = match (what, contender) {
+            ("compile", "go") => {
+                self.go.as_ref().map_err(Clone::clone)?;
+                fresh(&dir)?;
+                write(&dir.join("go.mod"), "module smallest\n")?;
+                write(&dir.join("main.go"), "package main\n\nfunc main() {}\n")?;
+                let start = Instant::now();
+                // A cache of its own: its standard library is built as well.
+                let mut command = Command::new("go");
+                say(command
+                    .args(["build", "-o", "smallest", "."])
+                    .current_dir(&dir)
+                    .env("GOCACHE", dir.join("cache")))?;
+                start.elapsed().as_secs_f64()
+            }
+            ("compile", _) => {
+                fresh(&dir)?;
+                smallest(&dir, contender)?;
+                let start = Instant::now();
+                say(cargo(&dir).args(["build", "--release", "--offline", "--quiet"]))?;
+                start.elapsed().as_secs_f64()
+            }
+            ("crates", "go") => 0.0,
+            ("crates", _) => {
+                self.needs(&program, contender)?;
+                let tree = say(cargo(&dir).args(["tree", "--offline", "--edges", "normal", "--prefix", "none"]))?;
+                let mut crates: Vec<&str> = tree.lines().map(|line| line.trim_end_matches(" (*)")).collect();
+                crates.sort_unstable();
+                crates.dedup();
+                (crates.len() - 1) as f64
+            }
+            _ => {
+                self.needs(&program, contender)?;
+                fs::metadata(&program).map_err(|error| error.to_string())?.len() as f64
+            }
+        };
+        Ok(vec![figure])
+    }
+
+    fn needs(&self, program: &Path, contender: &str) -> Result<(), String> {
+        if program.exists() { Ok(()) } else { self.built("compile", contender).map(|_| ()) }
+    }
+}
+
+/// Runs a command to its end, and gives what it said. It is killed when it takes too long.
+fn say(command: &mut Command) -> Result<String, String> {
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().map_err(|error| error.to_string())?;
+    let mut stdout = child.stdout.take().expect("it is piped");
+    let reading = std::thread::spawn(move || {
+        let mut said = String::new();
+        let _ = stdout.read_to_string(&mut said);
+        said
+    });
+    // Reading ends when the process does; asking often would disturb it.
+    let start = Instant::now();
+    while !reading.is_finished() && start.elapsed() < PATIENCE {
+        std::thread::sleep(Duration::from_micros(if start.elapsed().as_millis() < 100 { 100 } else { 5000 }));
+    }
+    if !reading.is_finished() {
+        child.kill().map_err(|error| error.to_string())?;
+        child.wait().map_err(|error| error.to_string())?;
+        return Err("did not end in time".to_owned());
+    }
+    let status = child.wait().map_err(|error| error.to_string())?;
+    if !status.success() {
+        return Err(format!("failed: {status}"));
+    }
+    Ok(reading.join().expect("does not panic"))
+}
+
+fn build_go(module: &Path, package: &str, to: &Path) -> Result<PathBuf, String> {
+    let mut command = Command::new("go");
+    match command.args(["build", "-o"]).arg(to).arg(package).current_dir(module).output() {
+        Ok(output) if output.status.success() => Ok(to.to_owned()),
+        Ok(output) => {
+            let said = String::from_utf8_lossy(&output.stderr);
+            Err(format!("go build failed: {}", said.lines().next().unwrap_or_default()))
+        }
+        Err(_) => Err("no `go` on the PATH".to_owned()),
+    }
+}
+
+fn cargo(dir: &Path) -> Command {
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    command.current_dir(dir).env("CARGO_TARGET_DIR", dir.join("target"));
+    command
+}
+
+fn fresh(dir: &Path) -> Result<(), String> {
+    let _ = fs::remove_dir_all(dir);
+    fs::create_dir_all(dir.join("src")).map_err(|error| error.to_string())
+}
+
+fn write(path: &Path, text: &str) -> Result<(), String> {
+    fs::write(path, text).map_err(|error| error.to_string())
+}
+
+/// A program that starts a runtime to do nothing, with what the cases here need of the contender.
+fn smallest(dir: &Path, contender: &str) -> Result<(), String> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let tokio = "tokio = { version = \"1\", features = [\"macros\", \"rt-multi-thread\", \"sync\", \"time\"] }\n";
+    let on_tokio = "#[tokio::main]\nasync fn main() {}\n";
+    let (needs, program) = match contender {
+        "gopark" => (format!("gopark = {{ path = {root:?} }}\n"), "fn main() {\n    gopark::block_on(async {});\n}\n"),
+        "async-executor" => (
+            "async-executor = \"1\"\nasync-channel = \"2\"\nasync-lock = \"3\"\nasync-io = \"2\"\n".to_owned(),
+            "fn main() {\n    async_io::block_on(async_executor::Executor::new().run(async {}));\n}\n",
+        ),
+        "may" => ("may = \"0.3\"\n".to_owned(), "fn main() {\n    may::go!(|| {}).join().unwrap();\n}\n"),
+        "flume" => (
+            format!("{tokio}flume = {{ version = \"0.12\", default-features = false, features = [\"async\"] }}\n"),
+            on_tokio,
+        ),
+        "kanal" => (format!("{tokio}kanal = \"0.1\"\n"), on_tokio),
+        "crossfire" => (format!("{tokio}crossfire = \"3.1\"\n"), on_tokio),
+        _ => (tokio.to_owned(), on_tokio),
+    };
+    let manifest = format!(
+        "[package]\nname = \"smallest\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\n[workspace]\n\n[dependencies]\n{needs}\n\
+         [profile.release]\nlto = \"fat\"\ncodegen-units = 1\nstrip = true\n"
+    );
+    write(&dir.join("Cargo.toml"), &manifest)?;
+    write(&dir.join("src/main.rs"), program)?;
+    // The versions that the benches use, which are on this machine.
+    let _ = fs::copy(root.join("Cargo.lock"), dir.join("Cargo.lock"));
+    Ok(())
+}

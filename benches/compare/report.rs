@@ -1,0 +1,248 @@
+//! The table and the figures behind it.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs;
+use std::io;
+use std::path::Path;
+use std::process::Command;
+
+use crate::chart;
+use crate::processes::Outcome;
+use crate::spec::{CONTENDERS, Case, How, Unit};
+
+/// Figures of one contender, least first; or why there are none.
+pub(crate) type Cell = Result<Vec<f64>, String>;
+
+#[derive(Debug)]
+pub(crate) struct Row {
+    pub(crate) case: &'static Case,
+    pub(crate) part: usize,
+    /// 0 where it does not matter.
+    pub(crate) procs: usize,
+    /// One for each of [`CONTENDERS`].
+    pub(crate) cells: Vec<Cell>,
+}
+
+impl Row {
+    pub(crate) fn title(&self) -> String {
+        match self.case.parts[self.part] {
+            "" => self.case.title.to_owned(),
+            part => format!("{}, {part}", self.case.title),
+        }
+    }
+
+    pub(crate) fn medians(&self) -> impl Iterator<Item = Option<f64>> + '_ {
+        self.cells.iter().map(|cell| cell.as_ref().ok().map(|sorted| middle(sorted)))
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct Run {
+    pub(crate) rows: Vec<Row>,
+    pub(crate) rounds: usize,
+    pub(crate) quick: bool,
+    pub(crate) cores: usize,
+}
+
+/// What the rounds found for a part of a case. A contender that failed in one of them has no figure.
+pub(crate) fn cell(outcomes: &[Outcome], part: usize) -> Cell {
+    let figures: Result<Vec<f64>, String> =
+        outcomes.iter().map(|outcome| outcome.as_ref().map(|parts| parts[part]).map_err(Clone::clone)).collect();
+    figures.map(|mut figures| {
+        figures.sort_unstable_by(f64::total_cmp);
+        figures
+    })
+}
+
+pub(crate) fn median(figures: &mut [f64]) -> f64 {
+    figures.sort_unstable_by(f64::total_cmp);
+    middle(figures)
+}
+
+fn middle(sorted: &[f64]) -> f64 {
+    let half = sorted.len() / 2;
+    if sorted.len() % 2 == 1 { sorted[half] } else { (sorted[half - 1] + sorted[half]) / 2.0 }
+}
+
+/// Three digits that count; thousands in groups.
+pub(crate) fn short(figure: f64) -> String {
+    let decimals = match figure.abs() {
+        f if f >= 99.95 => 0,
+        f if f >= 9.995 => 1,
+        _ => 2,
+    };
+    let digits = format!("{figure:.decimals$}");
+    if decimals != 0 {
+        return digits;
+    }
+    let mut grouped = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at != 0 && (digits.len() - at) % 3 == 0 {
+            grouped.push('\u{202f}');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}
+
+pub(crate) fn write(run: &Run, dir: &Path) -> io::Result<()> {
+    fs::create_dir_all(dir)?;
+    let charts = chart::all(run);
+    let names: Vec<&str> = charts.iter().map(|(name, _)| name.as_str()).collect();
+    fs::write(dir.join("compare.md"), markdown(run, &names))?;
+    fs::write(dir.join("compare.csv"), csv(run))?;
+    for (name, svg) in &charts {
+        fs::write(dir.join(name), svg)?;
+    }
+    Ok(())
+}
+
+fn csv(run: &Run) -> String {
+    let mut text = "group,case,part,unit,gomaxprocs,contender,rounds,median,least,most,note\n".to_owned();
+    for row in &run.rows {
+        for (contender, cell) in CONTENDERS.iter().zip(&row.cells) {
+            let (case, part) = (row.case, row.case.parts[row.part]);
+            let _ = write!(text, "{},{},{part},{},{},{contender},", case.group, case.name, case.unit, row.procs);
+            let _ = match cell {
+                Ok(sorted) => {
+                    let (least, most) = (sorted[0], sorted[sorted.len() - 1]);
+                    writeln!(text, "{},{:.3},{least:.3},{most:.3},", sorted.len(), middle(sorted))
+                }
+                Err(reason) => writeln!(text, "0,,,,\"{}\"", reason.replace('"', "'")),
+            };
+        }
+    }
+    text
+}
+
+fn markdown(run: &Run, charts: &[&str]) -> String {
+    let mut text = "# gopark beside its peers\n\n".to_owned();
+    let _ = writeln!(text, "Written by `cargo bench --bench compare`; `../README.md` says how to read it.\n");
+    if run.quick {
+        text.push_str(
+            "**A quick run: small numbers, one round. It shows that the bench works, not who is quick.**\n\n",
+        );
+    }
+    text.push_str(&surroundings(run));
+    let mut notes = Notes::default();
+    let procs: &[usize] = if run.cores == 1 { &[1] } else { &[1, run.cores] };
+    for &procs in procs {
+        let rows: Vec<&Row> = run.rows.iter().filter(|row| row.procs == procs).collect();
+        table(&mut text, &format!("gomaxprocs {procs}"), &rows, &mut notes);
+    }
+    let rows: Vec<&Row> = run.rows.iter().filter(|row| row.case.how == How::Build).collect();
+    table(&mut text, "The smallest program", &rows, &mut notes);
+    text.push_str(&notes.text());
+    if !charts.is_empty() {
+        text.push_str("\n## Charts\n\n");
+        for chart in charts {
+            let _ = writeln!(text, "![{}]({chart})\n", chart.trim_end_matches(".svg"));
+        }
+    }
+    text
+}
+
+fn table(text: &mut String, title: &str, rows: &[&Row], notes: &mut Notes) {
+    if rows.is_empty() {
+        return;
+    }
+    let _ = writeln!(text, "\n## {title}\n\n| | | {} |", CONTENDERS.join(" | "));
+    let _ = writeln!(text, "|---|---|{}", "--:|".repeat(CONTENDERS.len()));
+    let mut group = "";
+    for row in rows {
+        if row.case.group != group {
+            group = row.case.group;
+            let _ = writeln!(text, "| **{group}** | |{}", " |".repeat(CONTENDERS.len()));
+        }
+        let _ = write!(text, "| {} | {} |", row.title(), row.case.unit);
+        let best = row.medians().flatten().min_by(f64::total_cmp);
+        for (cell, (contender, median)) in row.cells.iter().zip(CONTENDERS.iter().zip(row.medians())) {
+            let _ = match (cell, median) {
+                (_, Some(figure)) if Some(figure) == best => write!(text, " **{}** |", show(row.case.unit, figure)),
+                (_, Some(figure)) => write!(text, " {} |", show(row.case.unit, figure)),
+                (Err(reason), _) => write!(text, " –{} |", notes.mark(contender, reason)),
+                (Ok(_), None) => unreachable!("figures have a median"),
+            };
+        }
+        text.push('\n');
+    }
+}
+
+fn show(unit: Unit, figure: f64) -> String {
+    if unit == Unit::Crates { format!("{figure:.0}") } else { short(figure) }
+}
+
+/// Reasons why a cell is empty, by number in the order of the table.
+#[derive(Default)]
+struct Notes {
+    numbers: BTreeMap<String, usize>,
+}
+
+impl Notes {
+    fn mark(&mut self, contender: &str, reason: &str) -> String {
+        let next = self.numbers.len() + 1;
+        let number = *self.numbers.entry(format!("{contender}: {reason}")).or_insert(next);
+        format!("<sup>{number}</sup>")
+    }
+
+    fn text(&self) -> String {
+        let mut notes: Vec<(&usize, &String)> = self.numbers.iter().map(|(note, number)| (number, note)).collect();
+        notes.sort_unstable();
+        let mut text = "\n## Notes\n\n".to_owned();
+        text.push_str(
+            "Less is better everywhere; bold is the best of a row. At gomaxprocs 1 tokio is its `current_thread`, and \
+             async-executor runs on the thread that waits.\n\n\
+             * No rendezvous in tokio, async-channel and crossfire: capacity 1 where it says unbuffered. flume has capacity 1 \
+             in an unbuffered select, where a dropped receive breaks its rendezvous.\n\
+             * gopark's and Go's senders select as well in the select cases, against a stop; the others' just send. Their \
+             select is `tokio::select!`.\n\
+             * tokio's cond is `Notify::notify_waiters`, which has no lock. may's close is a flag that is raised.\n\
+             * may has channels without a bound: in ping-pong, ring and skynet its senders never wait.\n\
+             * Of each sleep 990 ns are the last one's 99 ms, in a full run.\n\n",
+        );
+        for (number, note) in notes {
+            let _ = writeln!(text, "{number}. {note}");
+        }
+        text
+    }
+}
+
+/// The machine, the versions, the commit.
+fn surroundings(run: &Run) -> String {
+    let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let cpu = cpu.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or("\t: unknown");
+    let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let root = env!("CARGO_MANIFEST_DIR");
+    let said = |program: &str, args: &[&str]| {
+        let output = Command::new(program).args(args).current_dir(root).output().ok()?;
+        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    };
+    let changed =
+        said("git", &["status", "--porcelain", "--untracked-files=no", "src", "benches/compare", "benches/common"]);
+    let commit = said("git", &["rev-parse", "--short", "HEAD"]).unwrap_or_else(|| "unknown".to_owned());
+    let commit = if changed.is_some_and(|changed| !changed.is_empty()) { commit + " and changes" } else { commit };
+    let lock = fs::read_to_string(Path::new(root).join("Cargo.lock")).unwrap_or_default();
+    let version = |name: &str| {
+        let after = lock.split(&format!("name = \"{name}\"\nversion = \"")).nth(1);
+        format!("{name} {}", after.and_then(|rest| rest.split('"').next()).unwrap_or("?"))
+    };
+    let peers = ["tokio", "async-executor", "async-channel", "async-lock", "flume", "kanal", "crossfire", "may"];
+    let or_none = |what: Option<String>| what.unwrap_or_else(|| "none".to_owned());
+    let mut text = String::new();
+    let _ = writeln!(
+        text,
+        "* Machine: {}, {} cores, Linux {}",
+        cpu.trim_start_matches(['\t', ' ', ':']).trim(),
+        run.cores,
+        kernel.trim()
+    );
+    let _ = writeln!(text, "* gopark: {} at {commit}", env!("CARGO_PKG_VERSION"));
+    let _ = writeln!(text, "* Peers: {}", peers.map(version).join(", "));
+    let rustc = or_none(said("rustc", &["--version"]));
+    let go = or_none(said("go", &["version"]));
+    let _ = writeln!(text, "* Compilers: {rustc}; {go}");
+    let date = or_none(said("date", &["-u", "+%Y-%m-%d %H:%M"]));
+    let _ = writeln!(text, "* {date} UTC; medians of {} round(s), each measurement a process of its own", run.rounds);
+    text
+}
