@@ -116,7 +116,7 @@ fn compare(options: &Options) {
             _ => places.extend([(at, 1), (at, cores)]),
         }
     }
-    let bench = Bench::new(options.build);
+    let bench = Bench::new(options.build, options.quick);
     let mut progress = Progress::new(options.rounds * places.len() * CONTENDERS.len());
     let mut found: BTreeMap<(Place, usize), Vec<Outcome>> = BTreeMap::new();
     for round in 0..options.rounds {

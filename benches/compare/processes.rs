@@ -4,12 +4,15 @@ use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::spec::{Case, How};
 
-/// After so long a measurement is given up.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// After so long a measurement is given up; a quick one sooner, and a build later.
+const PATIENCE: Duration = Duration::from_secs(15);
+const QUICK_PATIENCE: Duration = Duration::from_secs(3);
+const BUILD_PATIENCE: Duration = Duration::from_secs(600);
 
 /// The figures of a case, or why there are none.
 pub(crate) type Outcome = Result<Vec<f64>, String>;
@@ -23,6 +26,7 @@ pub(crate) struct Bench {
     /// Where things are built.
     dir: PathBuf,
     builds: bool,
+    patience: Duration,
 }
 
 /// A place in the target directory for what a run leaves behind.
@@ -33,13 +37,13 @@ fn scratch(me: &Path) -> PathBuf {
 }
 
 impl Bench {
-    pub(crate) fn new(builds: bool) -> Self {
+    pub(crate) fn new(builds: bool, quick: bool) -> Self {
         let me = std::env::current_exe().expect("a path");
         let dir = scratch(&me);
         fs::create_dir_all(&dir).expect("the target directory can be written");
         let go =
             build_go(&Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/go"), "./compare", &dir.join("go-cases"));
-        Self { me, go, dir, builds }
+        Self { me, go, dir, builds, patience: if quick { QUICK_PATIENCE } else { PATIENCE } }
     }
 
     pub(crate) fn measure(&self, case: &Case, contender: &str, procs: usize, n: u64) -> Outcome {
@@ -67,7 +71,7 @@ impl Bench {
 
     fn run(&self, case: &Case, contender: &str, procs: usize, n: u64) -> Outcome {
         let mut command = self.command(contender, procs, &[case.name, &n.to_string()])?;
-        let said = say(&mut command)?;
+        let said = say(&mut command, self.patience)?;
         if let Some(reason) = said.strip_prefix("none: ") {
             return Err(reason.trim().to_owned());
         }
@@ -81,7 +85,7 @@ impl Bench {
         for _ in 0..n {
             let mut command = self.command(contender, procs, &["nothing", "0"])?;
             let start = Instant::now();
-            let said = say(&mut command)?;
+            let said = say(&mut command, self.patience)?;
             took.push(start.elapsed().as_secs_f64() * 1e3);
             if let Some(reason) = said.strip_prefix("none: ") {
                 return Err(reason.trim().to_owned());
@@ -103,23 +107,24 @@ impl Bench {
                 let start = Instant::now();
                 // A cache of its own: its standard library is built as well.
                 let mut command = Command::new("go");
-                say(command
-                    .args(["build", "-o", "smallest", "."])
-                    .current_dir(&dir)
-                    .env("GOCACHE", dir.join("cache")))?;
+                command.args(["build", "-o", "smallest", "."]).current_dir(&dir).env("GOCACHE", dir.join("cache"));
+                say(&mut command, BUILD_PATIENCE)?;
                 start.elapsed().as_secs_f64()
             }
             ("compile", _) => {
                 fresh(&dir)?;
                 smallest(&dir, contender)?;
                 let start = Instant::now();
-                say(cargo(&dir).args(["build", "--release", "--offline", "--quiet"]))?;
+                say(cargo(&dir).args(["build", "--release", "--offline", "--quiet"]), BUILD_PATIENCE)?;
                 start.elapsed().as_secs_f64()
             }
             ("crates", "go") => 0.0,
             ("crates", _) => {
                 self.needs(&program, contender)?;
-                let tree = say(cargo(&dir).args(["tree", "--offline", "--edges", "normal", "--prefix", "none"]))?;
+                let tree = say(
+                    cargo(&dir).args(["tree", "--offline", "--edges", "normal", "--prefix", "none"]),
+                    BUILD_PATIENCE,
+                )?;
                 let mut crates: Vec<&str> = tree.lines().map(|line| line.trim_end_matches(" (*)")).collect();
                 crates.sort_unstable();
                 crates.dedup();
@@ -139,29 +144,37 @@ impl Bench {
 }
 
 /// Runs a command to its end, and gives what it said. It is killed when it takes too long.
-fn say(command: &mut Command) -> Result<String, String> {
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().map_err(|error| error.to_string())?;
-    let mut stdout = child.stdout.take().expect("it is piped");
-    let reading = std::thread::spawn(move || {
-        let mut said = String::new();
-        let _ = stdout.read_to_string(&mut said);
-        said
-    });
-    // Reading ends when the process does; asking often would disturb it.
+fn say(command: &mut Command, patience: Duration) -> Result<String, String> {
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().map_err(|error| error.to_string())?;
+    let said = listen(child.stdout.take().expect("it is piped"));
+    let complained = listen(child.stderr.take().expect("it is piped"));
+    // What is read ends when the process does.
     let start = Instant::now();
-    while !reading.is_finished() && start.elapsed() < PATIENCE {
-        std::thread::sleep(Duration::from_micros(if start.elapsed().as_millis() < 100 { 100 } else { 5000 }));
-    }
-    if !reading.is_finished() {
-        child.kill().map_err(|error| error.to_string())?;
-        child.wait().map_err(|error| error.to_string())?;
-        return Err("did not end in time".to_owned());
+    while !said.is_finished() {
+        if start.elapsed() > patience {
+            child.kill().map_err(|error| error.to_string())?;
+            child.wait().map_err(|error| error.to_string())?;
+            return Err(format!("did not end in {} s", patience.as_secs()));
+        }
+        // Asking often would disturb it, asking late would make a start look long.
+        thread::sleep(Duration::from_micros(if start.elapsed().as_millis() < 20 { 50 } else { 5000 }));
     }
     let status = child.wait().map_err(|error| error.to_string())?;
-    if !status.success() {
-        return Err(format!("failed: {status}"));
+    let said = said.join().expect("does not panic");
+    if status.success() {
+        return Ok(said);
     }
-    Ok(reading.join().expect("does not panic"))
+    let complained = complained.join().expect("does not panic");
+    Err(format!("{status}: {}", complained.lines().find(|line| !line.trim().is_empty()).unwrap_or("says nothing")))
+}
+
+fn listen(mut to: impl Read + Send + 'static) -> thread::JoinHandle<String> {
+    thread::spawn(move || {
+        let mut text = Vec::new();
+        // What was said until then counts.
+        let _ = to.read_to_end(&mut text);
+        String::from_utf8_lossy(&text).into_owned()
+    })
 }
 
 fn build_go(module: &Path, package: &str, to: &Path) -> Result<PathBuf, String> {

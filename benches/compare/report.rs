@@ -1,6 +1,5 @@
 //! The table and the figures behind it.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::io;
@@ -173,22 +172,26 @@ fn show(unit: Unit, figure: f64) -> String {
     if unit == Unit::Crates { format!("{figure:.0}") } else { short(figure) }
 }
 
-/// Reasons why a cell is empty, by number in the order of the table.
+/// Reasons why a cell is empty, by number in the order of the table, and of whom they are true.
 #[derive(Default)]
 struct Notes {
-    numbers: BTreeMap<String, usize>,
+    notes: Vec<(String, Vec<String>)>,
 }
 
 impl Notes {
     fn mark(&mut self, contender: &str, reason: &str) -> String {
-        let next = self.numbers.len() + 1;
-        let number = *self.numbers.entry(format!("{contender}: {reason}")).or_insert(next);
-        format!("<sup>{number}</sup>")
+        let at = self.notes.iter().position(|(known, _)| known == reason).unwrap_or_else(|| {
+            self.notes.push((reason.to_owned(), Vec::new()));
+            self.notes.len() - 1
+        });
+        let of = &mut self.notes[at].1;
+        if !of.iter().any(|known| known == contender) {
+            of.push(contender.to_owned());
+        }
+        format!("<sup>{}</sup>", at + 1)
     }
 
     fn text(&self) -> String {
-        let mut notes: Vec<(&usize, &String)> = self.numbers.iter().map(|(note, number)| (number, note)).collect();
-        notes.sort_unstable();
         let mut text = "\n## Notes\n\n".to_owned();
         text.push_str(
             "Less is better everywhere; bold is the best of a row. At gomaxprocs 1 tokio is its `current_thread`, and \
@@ -201,8 +204,8 @@ impl Notes {
              * may has channels without a bound: in ping-pong, ring and skynet its senders never wait.\n\
              * Of each sleep 990 ns are the last one's 99 ms, in a full run.\n\n",
         );
-        for (number, note) in notes {
-            let _ = writeln!(text, "{number}. {note}");
+        for (at, (reason, of)) in self.notes.iter().enumerate() {
+            let _ = writeln!(text, "{}. {}: {reason}", at + 1, of.join(", "));
         }
         text
     }
