@@ -120,7 +120,7 @@ fn markdown(run: &Run, charts: &[&str]) -> String {
     let _ = writeln!(text, "Written by `cargo bench --bench compare`; `../README.md` says how to read it.\n");
     if run.quick {
         text.push_str(
-            "**A quick run: small numbers, one round. It shows that the bench works, not who is quick.**\n\n",
+            "**A quick run, with small numbers instead of those in the titles: it shows that the bench works, not who is quick.**\n\n",
         );
     }
     text.push_str(&surroundings(run));
@@ -246,6 +246,6 @@ fn surroundings(run: &Run) -> String {
     let go = or_none(said("go", &["version"]));
     let _ = writeln!(text, "* Compilers: {rustc}; {go}");
     let date = or_none(said("date", &["-u", "+%Y-%m-%d %H:%M"]));
-    let _ = writeln!(text, "* {date} UTC; medians of {} round(s), each measurement a process of its own", run.rounds);
+    let _ = writeln!(text, "* {date} UTC; rounds: {}, medians; each measurement a process of its own", run.rounds);
     text
 }
