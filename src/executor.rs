@@ -101,8 +101,8 @@ const STEAL_PASSES: usize = 4;
 const STUCK: Duration = Duration::from_millis(10);
 /// How often the monitor looks while something runs.
 const MONITOR_PERIOD: Duration = Duration::from_millis(5);
-/// How often in a row it sees nothing run before it sleeps until something does: to wake it costs more than a few looks.
-const MONITOR_IDLE_LOOKS: u32 = 100;
+/// How often in a row it sees that nothing ran before it sleeps until something does: to wake it costs more than a few looks.
+const MONITOR_IDLE_LOOKS: u32 = 10;
 /// Processors a runtime can have.
 const MAX_PROCESSORS: usize = 1024;
 /// Runtimes that can live at once.
@@ -761,7 +761,6 @@ impl Global {
 #[inline(always)]
 fn prefetch(task: &Task) {
     let g = ptr::from_ref(task.metadata()).cast::<u8>();
-    // Its header stands around it, its future behind.
     prim::prefetch_write(g);
     prim::prefetch_write(g.wrapping_add(64));
 }
@@ -1727,8 +1726,9 @@ impl Executor {
 
     /// Go's `sysmon`.
     fn monitor(&'static self) {
-        let mut idle_looks = 0;
+        let (mut idle_looks, mut seen) = (0, 0);
         loop {
+            let polls = self.all_processors().fold(0u32, |sum, p| sum.wrapping_add(p.polls.load(Ordering::Relaxed)));
             {
                 let mut sched = lock(&self.sched);
                 if self.closing.load(Ordering::Relaxed) {
@@ -1741,7 +1741,7 @@ impl Executor {
                     return;
                 }
                 if self.all_processors().all(|processor| processor.owner.get().is_none() && !processor.promised.get()) {
-                    idle_looks += 1;
+                    idle_looks = if std::mem::replace(&mut seen, polls) == polls { idle_looks + 1 } else { 0 };
                     sched.monitor_asleep = idle_looks == MONITOR_IDLE_LOOKS;
                 } else {
                     idle_looks = 0;
