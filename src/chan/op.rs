@@ -239,16 +239,12 @@ unsafe fn keep_waiting<T>(core: Option<&Core<T>>, waiter: *mut Waiter<T>, cx: &C
             if (*waiter).state() != state::QUEUED {
                 break (None, Kept::Complete);
             }
-            if Waiter::is_case(waiter) {
-                core.dequeue(waiter, sends);
-                Waiter::reset(waiter, Location::caller());
-                break (None, Kept::Fresh);
-            }
-            if coop::is_last(cx.waker()) {
+            let case = Waiter::is_case(waiter);
+            if case || coop::is_last(cx.waker()) {
                 core.dequeue(waiter, sends);
                 withdrawn = Waiter::take_waker(waiter);
                 Waiter::reset(waiter, Location::caller());
-                break (None, Kept::Waiting);
+                break (None, if case { Kept::Fresh } else { Kept::Waiting });
             }
             if Waiter::will_wake(waiter, cx.waker()) {
                 break (None, Kept::Waiting);
