@@ -1004,7 +1004,10 @@ impl Executor {
                     started.store(started.load(Ordering::Relaxed).wrapping_add(1), Ordering::Release);
                     held.processor.slot
                 }
-                None => self.start_foreign(),
+                None => {
+                    self.started_foreign();
+                    FOREIGN
+                }
             };
             // SAFETY: passed on to the caller.
             let (task, handle) = unsafe { self.allocate_goroutine(future, slot, m.next_id(), spawned_at) };
@@ -1051,25 +1054,20 @@ impl Executor {
         future: F,
         spawned_at: &'static Location<'static>,
     ) -> (JoinTask<Outcome<F::Output>, G>, u64) {
-        let slot = self.start_foreign();
+        self.started_foreign();
         let first = !MAIN_ID_TAKEN.swap(true, Ordering::Relaxed);
         let id = if first { 1 } else { Machine::with(Machine::next_id) };
         // SAFETY: passed on to the caller.
-        let (task, handle) = unsafe { self.allocate_goroutine(future, slot, id, spawned_at) };
+        let (task, handle) = unsafe { self.allocate_goroutine(future, FOREIGN, id, spawned_at) };
         // Before it can run: what it spawns may crash at once.
         let key = self.enter_main(Main::Goroutine(task.metadata()));
         self.submit(task);
         (handle, key)
     }
 
+    /// A goroutine starts on a thread without a processor. A main that is polled by its own thread counts as one.
     #[cold]
-    fn start_foreign(&self) -> usize {
-        self.foreign.started.fetch_add(1, Ordering::Relaxed);
-        FOREIGN
-    }
-
-    /// A main that is polled by its own thread counts as a goroutine.
-    pub(crate) fn local_main_started(&'static self) {
+    pub(crate) fn started_foreign(&self) {
         self.foreign.started.fetch_add(1, Ordering::Relaxed);
     }
 
@@ -1399,7 +1397,7 @@ impl Executor {
         if let Some(task) = unsafe { processor.queue.pop() } {
             return Some(task);
         }
-        if let Some(task) = self.take_global(processor) {
+        if let Some(task) = self.take_global(processor, procs) {
             return Some(task);
         }
         if procs < 2 {
@@ -1412,8 +1410,7 @@ impl Executor {
     }
 
     /// Takes one goroutine from the global queue, and this processor's fair share of the others into its own queue.
-    fn take_global(&self, processor: &Processor) -> Option<Task> {
-        let procs = self.procs.load(Ordering::Relaxed);
+    fn take_global(&self, processor: &Processor, procs: usize) -> Option<Task> {
         if procs == 1 {
             // There is no thief to spread them for.
             return self.global.pop();

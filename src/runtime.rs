@@ -337,7 +337,7 @@ fn run_main_locally<F: Future>(executor: &'static Executor, main: F) -> F::Outpu
 
     assert_not_in_goroutine();
     let _current = executor.make_current();
-    executor.local_main_started();
+    executor.started_foreign();
     let mut leave = Leave(executor, None);
     let result = {
         let mut main = pin!(main);
