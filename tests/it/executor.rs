@@ -15,7 +15,7 @@ use gopark::sync::WaitGroup;
 
 use gopark::{OnPanic, Runtime, chan, go, gosched, select};
 
-use crate::util::{Drops, OnDrop, in_child, isolated, no_hang, rt, spin_until};
+use crate::util::{Counted, Drops, OnDrop, in_child, isolated, no_hang, rt, spin_until};
 
 #[test]
 fn a_runtime_dropped_inside_a_goroutine_of_another_keeps_both_counts_right() {
@@ -609,6 +609,16 @@ fn what_the_only_processor_keeps_for_itself_is_shared_with_a_second_one_sch14() 
     });
 }
 
+/// A goroutine for each, which keeps it and waits for ever.
+fn park_all(counted: Vec<Counted>) {
+    for counted in counted {
+        drop(go(async move {
+            let _counted = counted;
+            pending::<()>().await;
+        }));
+    }
+}
+
 #[test]
 fn a_shutdown_reaches_what_waits_behind_a_thread_that_is_stuck_ca16() {
     no_hang(|| {
@@ -619,12 +629,7 @@ fn a_shutdown_reaches_what_waits_behind_a_thread_that_is_stuck_ca16() {
             let (release, released) = mpsc::channel::<()>();
             let counted: Vec<_> = (0..300).map(|_| drops.one()).collect();
             rt.go(async move {
-                for counted in counted {
-                    drop(go(async move {
-                        let _counted = counted;
-                        std::future::pending::<()>().await;
-                    }));
-                }
+                park_all(counted);
                 stuck.send(()).unwrap();
                 released.recv().unwrap_err();
             });
@@ -690,12 +695,7 @@ fn a_shutdown_reaches_what_waits_at_a_processor_for_which_there_was_no_thread_ca
         let (release, released) = mpsc::channel::<()>();
         let counted: Vec<_> = (0..100).map(|_| drops.one()).collect();
         rt.go(async move {
-            for counted in counted {
-                drop(go(async move {
-                    let _counted = counted;
-                    pending::<()>().await;
-                }));
-            }
+            park_all(counted);
             forbid_threads();
             gopark::block_in_place(|| {
                 stuck.send(()).unwrap();
