@@ -168,7 +168,6 @@ macro_rules! __select {
             let won = $crate::select::Selecting::new(
                 $biased,
                 $crate::__select!(@cases $($operand $guard)*),
-                [0u32; 0 $(+ $crate::__select!(@one $depth))*],
             )
             .await;
             won
@@ -182,7 +181,6 @@ macro_rules! __select {
             let won = $crate::select::Selecting::new(
                 $biased,
                 $crate::__select!(@cases $($operand $guard)*),
-                [0u32; 0 $(+ $crate::__select!(@one $depth))*],
             )
             .try_now();
             won
@@ -198,8 +196,6 @@ macro_rules! __select {
     (@cases ($operand:expr) ($guard:expr) $($rest:tt)*) => {
         $crate::select::Cons::new($guard, $operand, $crate::__select!(@cases $($rest)*))
     };
-
-    (@one $stroke:tt) => { 1 };
 
     (@pattern [] $pattern:pat) => {
         $crate::select::Which::This($pattern)

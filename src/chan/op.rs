@@ -5,7 +5,7 @@
 
 use std::cell::UnsafeCell;
 use std::fmt;
-use std::mem::MaybeUninit;
+use std::mem::{MaybeUninit, needs_drop};
 use std::panic::Location;
 use std::pin::Pin;
 use std::ptr::{self, NonNull};
@@ -566,6 +566,16 @@ macro_rules! case {
             #[inline]
             fn raw(&self, _: Private) -> Option<&dyn RawCase> {
                 if self.core.is_some() { Some(self) } else { None }
+            }
+
+            #[inline(always)]
+            fn leaves_nothing(&self, _: Private) -> bool {
+                // SAFETY: the state is atomic, and the waiter lives as long as `self`.
+                match unsafe { (*self.waiter.get()).state() } {
+                    state::IDLE => !$sends || !needs_drop::<T>(),
+                    state::FINISHED => true,
+                    _ => false,
+                }
             }
 
             #[inline]

@@ -43,6 +43,13 @@ pub trait Case {
         None
     }
 
+    /// True if nothing would happen if it were dropped just now.
+    #[doc(hidden)]
+    #[inline(always)]
+    fn leaves_nothing(&self, _: Private) -> bool {
+        false
+    }
+
     /// The result of a channel operation that won.
     #[doc(hidden)]
     fn won(self: Pin<&mut Self>) -> Self::Output {
@@ -197,6 +204,10 @@ impl<C: Case + Unpin + ?Sized> Case for &mut C {
 
     fn raw(&self, private: Private) -> Option<&dyn RawCase> {
         (**self).raw(private)
+    }
+
+    fn leaves_nothing(&self, _: Private) -> bool {
+        true
     }
 
     fn won(mut self: Pin<&mut Self>) -> C::Output {

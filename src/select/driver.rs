@@ -6,11 +6,11 @@ use std::marker::PhantomPinned;
 use std::mem::ManuallyDrop;
 use std::panic::Location;
 use std::pin::{Pin, pin};
-use std::ptr::NonNull;
+use std::ptr::{self, NonNull};
 use std::task::{Context, Poll, Waker};
 
 use super::case::{RawCase, Woken};
-use super::list::{Cases, Never};
+use super::list::{Cases, Never, Role};
 use crate::coop::{self, Reason};
 use crate::prim::{self, Lock};
 use crate::waitq::{Seen, Token};
@@ -23,21 +23,16 @@ use crate::waitq::{Seen, Token};
 /// receive does; a send that was taken stands.
 #[doc(hidden)]
 #[must_use = "a select does nothing unless awaited"]
-pub struct Selecting<C: Cases, S: AsMut<[u32]>> {
+pub struct Selecting<C: Cases> {
     /// Gone when the stage is `Over`.
     cases: ManuallyDrop<C>,
     token: Token,
+    site: &'static Location<'static>,
+    /// How many cases are channel operations, and how many are others, of those that are not switched off.
+    raws: u32,
+    others: u32,
     stage: Stage,
     biased: bool,
-    site: &'static Location<'static>,
-    /// Room for the cases that are to be tried.
-    candidates: S,
-    /// The channel operations that are not switched off; once they are queued, by the address of their lock. The other
-    /// cases stand at the end, the first one last.
-    raws: S,
-    raw_count: usize,
-    /// How many cases are no channel operations.
-    others: usize,
     _pin: PhantomPinned,
 }
 
@@ -49,21 +44,149 @@ enum Stage {
     Over,
 }
 
-impl<C: Cases, S: AsMut<[u32]> + AsRef<[u32]> + Clone> Selecting<C, S> {
-    /// `scratch` has room for as many numbers as there are cases.
+/// The cases that are to be tried: a bit for each of the first ones, the others by number.
+struct Candidates {
+    biased: bool,
+    count: usize,
+    first: u64,
+    others: Vec<u32>,
+}
+
+impl Candidates {
+    #[inline(always)]
+    fn new(biased: bool) -> Self {
+        Self { biased, count: 0, first: 0, others: Vec::new() }
+    }
+
+    /// In the order of the numbers.
+    #[inline(always)]
+    fn push(&mut self, index: usize) {
+        self.count += 1;
+        if index < u64::BITS as usize {
+            self.first |= 1 << index;
+        } else {
+            self.push_other(index);
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn push_other(&mut self, index: usize) {
+        self.others.push(index as u32);
+    }
+
+    /// Draws any one, or the first, and takes it out.
+    #[inline(always)]
+    fn draw(&mut self) -> Option<usize> {
+        self.count = self.count.checked_sub(1)?;
+        let mut before = if self.biased || self.count == 0 { 0 } else { prim::random(self.count + 1) };
+        let mut rest = self.first;
+        while rest != 0 {
+            if before == 0 {
+                let index = rest.trailing_zeros();
+                self.first ^= 1 << index;
+                return Some(index as usize);
+            }
+            before -= 1;
+            rest &= rest - 1;
+        }
+        Some(self.others.remove(before) as usize)
+    }
+}
+
+/// The locks of a select's channels, in the order of their addresses, in which they are taken. The first few are not on the
+/// heap.
+struct Locks {
+    count: usize,
+    few: [*const Lock; FEW],
+    /// All, once they are more.
+    many: Vec<*const Lock>,
+}
+
+const FEW: usize = 16;
+
+impl Locks {
+    #[inline(always)]
+    fn new() -> Self {
+        Self { count: 0, few: [ptr::null(); FEW], many: Vec::new() }
+    }
+
+    /// # Safety
+    ///
+    /// `lock` outlives the list.
+    #[inline(always)]
+    unsafe fn push(&mut self, lock: *const Lock) {
+        if self.count < FEW {
+            self.few[self.count] = lock;
+        } else {
+            self.push_many(lock);
+        }
+        self.count += 1;
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn push_many(&mut self, lock: *const Lock) {
+        if self.many.is_empty() {
+            self.many.extend_from_slice(&self.few);
+        }
+        self.many.push(lock);
+    }
+
+    #[inline(always)]
+    fn sort(&mut self) {
+        if self.count > FEW {
+            return self.many.sort_unstable();
+        }
+        let locks = &mut self.few[..self.count];
+        for end in 1..locks.len() {
+            let lock = locks[end];
+            let mut at = end;
+            while at > 0 && locks[at - 1] > lock {
+                locks[at] = locks[at - 1];
+                at -= 1;
+            }
+            locks[at] = lock;
+        }
+    }
+
+    /// Calls `f` for each once, in order.
+    #[inline(always)]
+    fn each(&self, f: impl Fn(&Lock)) {
+        let mut last: *const Lock = ptr::null();
+        for &lock in if self.count > FEW { &self.many } else { &self.few[..self.count] } {
+            if lock != last {
+                last = lock;
+                // SAFETY: `push` was promised that it lives.
+                f(unsafe { &*lock });
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn lock(&self) {
+        self.each(Lock::lock);
+    }
+
+    #[inline(always)]
+    fn unlock(&self) {
+        // SAFETY: taken by `lock`, of the same list.
+        self.each(|lock| unsafe { lock.unlock() });
+    }
+}
+
+impl<C: Cases> Selecting<C> {
     #[inline(always)]
     #[track_caller]
-    pub fn new(biased: bool, cases: C, scratch: S) -> Self {
+    pub fn new(biased: bool, cases: C) -> Self {
         Self {
             cases: ManuallyDrop::new(cases),
             token: Token::new(),
+            site: Location::caller(),
+            raws: 0,
+            others: 0,
             stage: Stage::First,
             biased,
-            site: Location::caller(),
-            candidates: scratch.clone(),
-            raws: scratch,
-            raw_count: 0,
-            others: 0,
             _pin: PhantomPinned,
         }
     }
@@ -79,14 +202,14 @@ impl<C: Cases, S: AsMut<[u32]> + AsRef<[u32]> + Clone> Selecting<C, S> {
             if let Some(output) = this.try_alone(&mut cx) {
                 return Some(output);
             }
-            if this.raw_count < 2 && !prim::MODELLED {
+            if this.raws < 2 && !prim::MODELLED {
                 // One channel has been looked at, at one instant.
                 return None;
             }
-            this.sort_raws();
-            this.lock_all();
-            let found = this.attempt_all();
-            this.unlock_all();
+            let locks = this.locks();
+            locks.lock();
+            let found = this.attempt();
+            locks.unlock();
             found.map(|(index, woken)| {
                 woken.wake();
                 this.output(index)
@@ -94,154 +217,103 @@ impl<C: Cases, S: AsMut<[u32]> + AsRef<[u32]> + Clone> Selecting<C, S> {
         })
     }
 
+    #[inline(always)]
     fn cases(&mut self) -> Pin<&mut C> {
         // SAFETY: `cases` is pinned with `self`, whose owner is pinned wherever this is called from.
         unsafe { Pin::new_unchecked(&mut *self.cases) }
     }
 
-    /// Draws one of the first `count` candidates, and takes it out.
+    /// Calls `f` for each channel operation, by its number.
     #[inline(always)]
-    fn draw(&mut self, count: usize) -> usize {
-        let candidates = self.candidates.as_mut();
-        if self.biased {
-            let first = candidates[0];
-            candidates.copy_within(1..count, 0);
-            return first as usize;
-        }
-        let drawn = if count == 1 { 0 } else { prim::random(count) };
-        let index = candidates[drawn];
-        candidates[drawn] = candidates[count - 1];
-        index as usize
+    fn each_raw(&mut self, mut f: impl FnMut(usize, &dyn RawCase)) {
+        self.cases().each(0, &mut |index, role, raw| {
+            if let (Role::Raw, Some(raw)) = (*role, raw) {
+                f(index, raw);
+            }
+        });
     }
 
     /// Step 1.
     #[inline(always)]
     fn try_alone(&mut self, cx: &mut Context<'_>) -> Option<C::Output> {
-        let (mut count, mut raws, mut others) = (0, 0, 0);
-        for index in 0..self.cases.count() {
-            if !self.cases.enabled(index) {
-                continue;
+        let mut candidates = Candidates::new(self.biased);
+        let (mut raws, mut others) = (0, 0);
+        self.cases().each(0, &mut |index, role, raw| {
+            if *role == Role::Off {
+                return;
             }
-            match self.cases.raw(index).filter(|raw| raw.fresh()) {
+            match raw.filter(|raw| raw.fresh()) {
                 Some(raw) => {
-                    let ready = raw.seems_ready();
-                    self.raws.as_mut()[raws] = index as u32;
+                    *role = Role::Raw;
                     raws += 1;
-                    if !ready {
-                        continue;
+                    if raw.seems_ready() {
+                        candidates.push(index);
                     }
                 }
                 None => {
+                    *role = Role::Other;
                     others += 1;
-                    let raws = self.raws.as_mut();
-                    raws[raws.len() - others] = index as u32;
+                    candidates.push(index);
                 }
             }
-            self.candidates.as_mut()[count] = index as u32;
-            count += 1;
-        }
-        (self.raw_count, self.others) = (raws, others);
-        while count > 0 {
-            let index = self.draw(count);
+        });
+        (self.raws, self.others) = (raws, others);
+        self.try_each(candidates, cx)
+    }
+
+    #[inline(always)]
+    fn try_each(&mut self, mut candidates: Candidates, cx: &mut Context<'_>) -> Option<C::Output> {
+        while let Some(index) = candidates.draw() {
             if self.cases().poll_case(index, cx) {
                 return Some(self.output(index));
             }
-            count -= 1;
         }
         None
     }
 
-    /// Puts the channel operations in the order of their locks.
     #[inline(always)]
-    fn sort_raws(&mut self) {
-        let Self { raws, cases, raw_count, .. } = self;
-        let raws = &mut raws.as_mut()[..*raw_count];
-        let address = |index: u32| cases.raw(index as usize).map_or(0, |raw| std::ptr::from_ref(raw.lock()).addr());
-        if raws.len() > 16 {
-            return raws.sort_by_cached_key(|&index| address(index));
-        }
-        for end in 1..raws.len() {
-            let (index, own) = (raws[end], address(raws[end]));
-            let mut at = end;
-            while at > 0 && address(raws[at - 1]) > own {
-                raws[at] = raws[at - 1];
-                at -= 1;
-            }
-            raws[at] = index;
-        }
-    }
-
-    #[inline(always)]
-    fn raw(&self, index: usize) -> &dyn RawCase {
-        self.cases.raw(index).expect("only channel operations are asked")
-    }
-
-    /// The channel operations, in the order of their locks.
-    #[inline(always)]
-    fn each_raw(&self) -> impl Iterator<Item = (usize, &dyn RawCase)> {
-        self.raws.as_ref()[..self.raw_count].iter().map(|&index| (index as usize, self.raw(index as usize)))
-    }
-
-    /// Calls `f` for each lock once, in order.
-    #[inline(always)]
-    fn each_lock(&self, f: impl Fn(&Lock)) {
-        let mut last: *const Lock = std::ptr::null();
-        for (_, raw) in self.each_raw() {
-            let lock = raw.lock();
-            if !std::ptr::eq(lock, last) {
-                last = lock;
-                f(lock);
-            }
-        }
-    }
-
-    #[inline(always)]
-    fn lock_all(&self) {
-        self.each_lock(Lock::lock);
-    }
-
-    #[inline(always)]
-    fn unlock_all(&self) {
-        // SAFETY: taken by `lock_all`, of the same list.
-        self.each_lock(|lock| unsafe { lock.unlock() });
+    fn locks(&mut self) -> Locks {
+        let mut locks = Locks::new();
+        // SAFETY: a channel lives as long as an operation on it, which lives as long as this call's caller does.
+        self.each_raw(|_, raw| unsafe { locks.push(raw.lock()) });
+        locks.sort();
+        locks
     }
 
     /// Tries the channel operations, with all their locks held.
     #[inline(always)]
-    fn attempt_all(&mut self) -> Option<(usize, Woken)> {
-        let mut count = 0;
-        for at in 0..self.raw_count {
-            let index = self.raws.as_ref()[at];
-            if self.raw(index as usize).seems_ready() {
-                self.candidates.as_mut()[count] = index;
-                count += 1;
+    fn attempt(&mut self) -> Option<(usize, Woken)> {
+        let mut candidates = Candidates::new(self.biased);
+        self.each_raw(|index, raw| {
+            if raw.seems_ready() {
+                candidates.push(index);
             }
-        }
-        if self.biased {
-            // They were in the order of their locks.
-            self.candidates.as_mut()[..count].sort_unstable();
-        }
-        while count > 0 {
-            let index = self.draw(count);
+        });
+        while let Some(index) = candidates.draw() {
+            let raw = self.cases.raw(index).expect("only channel operations are asked");
             // SAFETY: all locks are held, and no case has won yet.
-            if let Some(woken) = unsafe { self.raw(index).attempt(&raw const self.token) } {
+            if let Some(woken) = unsafe { raw.attempt(&raw const self.token) } {
                 return Some((index, woken));
             }
-            count -= 1;
         }
         None
     }
 
-    /// Takes the channel operations out, the winner excepted.
+    /// Takes the channel operations out, the one at address `winner` excepted, whose number it returns.
     #[inline(always)]
-    fn dequeue_all(&self, winner: Option<usize>) {
-        for (index, raw) in self.each_raw() {
-            if winner != Some(index) {
-                let _held = raw.lock().guard();
-                // SAFETY: the lock is held.
-                unsafe { raw.dequeue(self.site) };
+    fn dequeue_all(&mut self, winner: Option<usize>) -> Option<usize> {
+        let site = self.site;
+        let mut number = None;
+        self.each_raw(|index, raw| {
+            if winner == Some(raw.waiter()) {
+                number = Some(index);
+                return;
             }
-        }
+            let _held = raw.lock().guard();
+            // SAFETY: the lock is held.
+            unsafe { raw.dequeue(site) };
+        });
+        number
     }
 
     /// The result of the winner; the losers are gone when it returns. A loser's destructor may panic: what is returned
@@ -270,30 +342,30 @@ impl<C: Cases, S: AsMut<[u32]> + AsRef<[u32]> + Clone> Selecting<C, S> {
         let waker = cx.waker().clone();
         // SAFETY: no case is queued yet.
         drop(unsafe { self.token.set_waker(Some(waker)) });
-        self.sort_raws();
-        self.lock_all();
-        if let Some((index, woken)) = self.attempt_all() {
-            self.unlock_all();
+        let locks = self.locks();
+        locks.lock();
+        if let Some((index, woken)) = self.attempt() {
+            locks.unlock();
             woken.wake();
             coop::spend();
             return Poll::Ready(self.output(index));
         }
         if coop::is_last(cx.waker()) {
-            self.unlock_all();
+            locks.unlock();
             return Poll::Pending;
         }
         let token = NonNull::from(&self.token);
         let mut watchers = Vec::new();
-        for (_, raw) in self.each_raw() {
+        self.each_raw(|_, raw| {
             // SAFETY: all locks are held; the case was fresh in `try_alone`, and is pinned with `self`, as the token is;
             // `drop` takes it out.
             let woken = unsafe { raw.enqueue(token) };
             if !woken.is_nobody() {
                 watchers.push(woken);
             }
-        }
+        });
         self.stage = Stage::Parked;
-        self.unlock_all();
+        locks.unlock();
         if !watchers.is_empty() {
             watchers.into_iter().for_each(Woken::wake);
         }
@@ -301,7 +373,7 @@ impl<C: Cases, S: AsMut<[u32]> + AsRef<[u32]> + Clone> Selecting<C, S> {
     }
 
     fn park(&self) -> Poll<C::Output> {
-        let cases = self.raw_count + self.others;
+        let cases = self.raws + self.others;
         coop::park_at(self.site, if cases == 0 { Reason::SelectNoCases } else { Reason::Select });
         Poll::Pending
     }
@@ -324,25 +396,19 @@ impl<C: Cases, S: AsMut<[u32]> + AsRef<[u32]> + Clone> Selecting<C, S> {
 
     #[inline(always)]
     fn finish(&mut self, waiter: usize) -> C::Output {
-        let mut winner = None;
-        for (index, raw) in self.each_raw() {
-            if raw.waiter() == waiter {
-                winner = Some(index);
-                continue;
-            }
-            let _held = raw.lock().guard();
-            // SAFETY: the lock is held.
-            unsafe { raw.dequeue(self.site) };
-        }
-        self.output(winner.expect("a winner is one of the cases"))
+        let winner = self.dequeue_all(Some(waiter)).expect("a winner is one of the cases");
+        self.output(winner)
     }
 
     /// The winner's value is on its way: it is there once its channel's lock is free.
     #[cold]
+    #[inline(never)]
     fn finish_claimed(&mut self, waiter: usize) -> C::Output {
-        for (_, raw) in self.each_raw().filter(|(_, raw)| raw.waiter() == waiter) {
-            drop(raw.lock().guard());
-        }
+        self.each_raw(|_, raw| {
+            if raw.waiter() == waiter {
+                drop(raw.lock().guard());
+            }
+        });
         self.finish(waiter)
     }
 
@@ -360,68 +426,70 @@ impl<C: Cases, S: AsMut<[u32]> + AsRef<[u32]> + Clone> Selecting<C, S> {
         if !self.token.begin_poll() {
             return None;
         }
-        let mut count = 0;
-        for &index in self.raws.as_ref().iter().rev().take(self.others) {
-            self.candidates.as_mut()[count] = index;
-            count += 1;
-        }
-        while count > 0 {
-            let index = self.draw(count);
+        let mut candidates = Candidates::new(self.biased);
+        self.cases().each(0, &mut |index, role, _| {
+            if *role == Role::Other {
+                candidates.push(index);
+            }
+        });
+        while let Some(index) = candidates.draw() {
             if self.cases().poll_case(index, cx) {
                 self.token.end();
                 self.dequeue_all(None);
                 return Some(Poll::Ready(self.output(index)));
             }
-            count -= 1;
         }
         if self.token.end_poll() {
             return Some(self.park());
         }
         // An offer went by.
-        self.lock_all();
+        let locks = self.locks();
+        locks.lock();
         self.token.look_again();
-        let Some((index, woken)) = self.attempt_all() else {
+        let Some((index, woken)) = self.attempt() else {
             // It was taken back, or taken by another. Had it been a stream, which does not queue, it would wait for a send
             // that told it too early. Who comes from here on finds the waker.
             let mut passers = Vec::new();
-            for (_, raw) in self.each_raw() {
+            self.each_raw(|_, raw| {
                 // SAFETY: all locks are held.
                 let woken = unsafe { raw.tell_again(cx.waker()) };
                 if !woken.is_nobody() {
                     passers.push(woken);
                 }
-            }
-            self.unlock_all();
+            });
+            locks.unlock();
             passers.into_iter().for_each(Woken::wake);
             return Some(self.park());
         };
         self.token.end();
-        self.unlock_all();
+        locks.unlock();
         woken.wake();
-        self.dequeue_all(Some(index));
+        let winner = self.cases.raw(index).map(|raw| raw.waiter());
+        self.dequeue_all(winner);
         Some(Poll::Ready(self.output(index)))
     }
 
     /// Takes all out, unless one was served meanwhile.
     fn withdraw(&mut self) -> Option<Poll<C::Output>> {
-        self.lock_all();
+        let site = self.site;
+        let locks = self.locks();
+        locks.lock();
         let waiting = self.token.seen() == Seen::Waiting;
         if waiting {
-            for (_, raw) in self.each_raw() {
-                // SAFETY: all locks are held.
-                unsafe { raw.dequeue(self.site) };
-            }
+            // SAFETY: all locks are held.
+            self.each_raw(|_, raw| unsafe { raw.dequeue(site) });
             self.stage = Stage::First;
         }
-        self.unlock_all();
+        locks.unlock();
         waiting.then_some(Poll::Pending)
     }
 
     /// Sees to it that whoever polled last is woken.
-    fn update_waker(&self, waker: &Waker) {
+    fn update_waker(&mut self, waker: &Waker) {
+        let locks = self.locks();
         let mut fresh = None;
         let old = loop {
-            self.lock_all();
+            locks.lock();
             // SAFETY: all locks are held.
             let done = unsafe {
                 if self.token.seen() != Seen::Waiting || self.token.will_wake(waker) {
@@ -430,7 +498,7 @@ impl<C: Cases, S: AsMut<[u32]> + AsRef<[u32]> + Clone> Selecting<C, S> {
                     fresh.take().map(|fresh| self.token.set_waker(Some(fresh)))
                 }
             };
-            self.unlock_all();
+            locks.unlock();
             match done {
                 Some(old) => break old,
                 // A clone may run anybody's code: outside the locks.
@@ -439,9 +507,28 @@ impl<C: Cases, S: AsMut<[u32]> + AsRef<[u32]> + Clone> Selecting<C, S> {
         };
         drop((old, fresh));
     }
+
+    /// Takes every case out. One that was served does in its own drop what a dropped operation does.
+    #[cold]
+    #[inline(never)]
+    fn abandon(&mut self) {
+        let claimed = match self.token.end() {
+            Seen::Claimed(waiter) => Some(waiter),
+            Seen::Waiting | Seen::Fired(_) | Seen::Over => None,
+        };
+        let site = self.site;
+        self.each_raw(|_, raw| {
+            // For the winner's value, which may be on its way, it is enough that the lock was free.
+            let _held = raw.lock().guard();
+            if claimed != Some(raw.waiter()) {
+                // SAFETY: the lock is held.
+                unsafe { raw.dequeue(site) };
+            }
+        });
+    }
 }
 
-impl<C: Cases, S: AsMut<[u32]> + AsRef<[u32]> + Clone> Future for Selecting<C, S> {
+impl<C: Cases> Future for Selecting<C> {
     type Output = C::Output;
 
     #[inline]
@@ -457,17 +544,19 @@ impl<C: Cases, S: AsMut<[u32]> + AsRef<[u32]> + Clone> Future for Selecting<C, S
 }
 
 /// The cases of a select that is over: they go, also if its output panics.
-struct Losers<'a, C>(&'a mut ManuallyDrop<C>);
+struct Losers<'a, C: Cases>(&'a mut ManuallyDrop<C>);
 
-impl<C> Drop for Losers<'_, C> {
+impl<C: Cases> Drop for Losers<'_, C> {
     #[inline(always)]
     fn drop(&mut self) {
-        // SAFETY: made once for a select, when its stage becomes `Over`, and then nobody touches the cases any more.
-        unsafe { ManuallyDrop::drop(self.0) }
+        if !self.0.leave_nothing() {
+            // SAFETY: made once for a select, when its stage becomes `Over`, and then nobody touches the cases any more.
+            unsafe { ManuallyDrop::drop(self.0) }
+        }
     }
 }
 
-impl<C: Cases, S: AsMut<[u32]>> Drop for Selecting<C, S> {
+impl<C: Cases> Drop for Selecting<C> {
     #[inline]
     fn drop(&mut self) {
         if self.stage == Stage::Over {
@@ -480,36 +569,16 @@ impl<C: Cases, S: AsMut<[u32]>> Drop for Selecting<C, S> {
     }
 }
 
-impl<C: Cases, S: AsMut<[u32]>> Selecting<C, S> {
-    /// Takes every case out. One that was served does in its own drop what a dropped operation does.
-    #[cold]
-    #[inline(never)]
-    fn abandon(&mut self) {
-        let claimed = match self.token.end() {
-            Seen::Claimed(waiter) => Some(waiter),
-            Seen::Waiting | Seen::Fired(_) | Seen::Over => None,
-        };
-        for &mut index in &mut self.raws.as_mut()[..self.raw_count] {
-            let raw = self.cases.raw(index as usize).expect("only channel operations are listed");
-            let _held = raw.lock().guard();
-            if claimed != Some(raw.waiter()) {
-                // SAFETY: the lock is held.
-                unsafe { raw.dequeue(self.site) };
-            }
-        }
-    }
-}
-
-impl<C: Cases, S: AsMut<[u32]>> fmt::Debug for Selecting<C, S> {
+impl<C: Cases> fmt::Debug for Selecting<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Selecting").field("site", &self.site).finish_non_exhaustive()
     }
 }
 
 // SAFETY: the token is atomic, and its waker is guarded by the channels' locks (I4); the cases answer for themselves.
-unsafe impl<C: Cases + Send, S: AsMut<[u32]> + Send> Send for Selecting<C, S> {}
+unsafe impl<C: Cases + Send> Send for Selecting<C> {}
 // SAFETY: a shared `Selecting` gives access to nothing.
-unsafe impl<C: Cases + Sync, S: AsMut<[u32]> + Sync> Sync for Selecting<C, S> {}
+unsafe impl<C: Cases + Sync> Sync for Selecting<C> {}
 
 /// `select! {}`: waits for ever.
 #[doc(hidden)]

@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 
 use super::case::{Case, Private, RawCase};
 use super::driver::Selecting;
-use super::list::Cases;
+use super::list::{Cases, Role};
 use crate::chan::{Receiver, SendError, Sender};
 
 /// A select over cases that are known only at run time. Go: `reflect.Select`.
@@ -36,6 +36,8 @@ pub struct Select<'a, R> {
 
 /// A case and what to do with its result.
 trait Arm<R> {
+    fn look(self: Pin<&mut Self>) -> (&mut Role, Option<&dyn RawCase>);
+
     fn poll_arm(self: Pin<&mut Self>, cx: &mut Context<'_>) -> bool;
 
     fn raw_arm(&self) -> Option<&dyn RawCase>;
@@ -44,12 +46,19 @@ trait Arm<R> {
 }
 
 struct ArmOf<C: Case, F> {
+    role: Role,
     case: C,
     output: Option<C::Output>,
     then: Option<F>,
 }
 
 impl<C: Case, F: FnOnce(C::Output) -> R, R> Arm<R> for ArmOf<C, F> {
+    fn look(self: Pin<&mut Self>) -> (&mut Role, Option<&dyn RawCase>) {
+        // SAFETY: `case` is not moved.
+        let this = unsafe { self.get_unchecked_mut() };
+        (&mut this.role, this.case.raw(Private::HERE))
+    }
+
     fn poll_arm(self: Pin<&mut Self>, cx: &mut Context<'_>) -> bool {
         // SAFETY: `case` is pinned with `self`, the other fields are not.
         let (case, output) = unsafe {
@@ -147,7 +156,7 @@ impl<'a, R> Select<'a, R> {
         C::Output: Send,
         F: FnOnce(C::Output) -> R + Send + 'a,
     {
-        self.cases.push(Box::pin(ArmOf { case, output: None, then: Some(then) }));
+        self.cases.push(Box::pin(ArmOf { role: Role::new(true), case, output: None, then: Some(then) }));
         self
     }
 
@@ -167,8 +176,7 @@ impl<'a, R> Select<'a, R> {
     where
         R: 'a,
     {
-        let scratch = vec![0; self.cases.len()];
-        Selecting::new(false, self, scratch)
+        Selecting::new(false, self)
     }
 
     /// Takes one of the cases that are ready now, if any: a `select!` with `default`.
@@ -178,20 +186,18 @@ impl<'a, R> Select<'a, R> {
     /// assert!(gopark::select::Select::new().recv(&rx, |_| ()).try_now().is_none());
     /// ```
     pub fn try_now(self) -> Option<R> {
-        let scratch = vec![0; self.cases.len()];
-        Selecting::new(false, self, scratch).try_now()
+        Selecting::new(false, self).try_now()
     }
 }
 
 impl<R> Cases for Select<'_, R> {
     type Output = R;
 
-    fn count(&self) -> usize {
-        self.cases.len()
-    }
-
-    fn enabled(&self, _: usize) -> bool {
-        true
+    fn each(mut self: Pin<&mut Self>, first: usize, f: &mut impl FnMut(usize, &mut Role, Option<&dyn RawCase>)) {
+        for (index, arm) in self.cases.iter_mut().enumerate() {
+            let (role, raw) = arm.as_mut().look();
+            f(first + index, role, raw);
+        }
     }
 
     fn poll_case(mut self: Pin<&mut Self>, index: usize, cx: &mut Context<'_>) -> bool {
@@ -207,6 +213,11 @@ impl<R> Cases for Select<'_, R> {
         // The losers go before the closure runs.
         self.cases.clear();
         winner.as_mut().run()
+    }
+
+    fn leave_nothing(&self) -> bool {
+        // The list itself is on the heap.
+        false
     }
 }
 

@@ -1,5 +1,6 @@
 //! Floor 4: the cases of one `select!`, each with its own type.
 
+use std::mem::needs_drop;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -11,9 +12,9 @@ pub trait Cases {
     /// Which case won, and its result.
     type Output;
 
-    fn count(&self) -> usize;
-
-    fn enabled(&self, index: usize) -> bool;
+    /// Calls `f` for each case in turn, the first of which has number `first`: with its number, its role, which `f` may
+    /// change, and the channel operation that it is, if it is one.
+    fn each(self: Pin<&mut Self>, first: usize, f: &mut impl FnMut(usize, &mut Role, Option<&dyn RawCase>));
 
     /// Tries case `index`, keeping its result.
     fn poll_case(self: Pin<&mut Self>, index: usize, cx: &mut Context<'_>) -> bool;
@@ -22,6 +23,28 @@ pub trait Cases {
 
     /// The result of case `index`, which won: kept, or still in the operation.
     fn output(self: Pin<&mut Self>, index: usize) -> Self::Output;
+
+    /// True if nothing would happen if they were dropped.
+    fn leave_nothing(&self) -> bool;
+}
+
+/// What a case is in its select.
+#[doc(hidden)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Switched off.
+    Off,
+    /// Anything that is polled; until the select has begun, all that are not switched off.
+    Other,
+    /// A channel operation that was fresh when the select began.
+    Raw,
+}
+
+impl Role {
+    #[inline(always)]
+    pub(crate) fn new(enabled: bool) -> Self {
+        if enabled { Self::Other } else { Self::Off }
+    }
 }
 
 /// The first case of a list and the others. A `select!` is a nest of these, so that each case keeps its type.
@@ -29,7 +52,7 @@ pub trait Cases {
 #[derive(Debug)]
 pub struct Cons<C: Case, R> {
     case: C,
-    enabled: bool,
+    role: Role,
     output: Option<C::Output>,
     rest: R,
 }
@@ -55,7 +78,7 @@ pub enum Never {}
 impl<C: Case, R: Cases> Cons<C, R> {
     #[inline(always)]
     pub fn new(enabled: bool, case: C, rest: R) -> Self {
-        Self { case, enabled, output: None, rest }
+        Self { case, role: Role::new(enabled), output: None, rest }
     }
 
     #[inline(always)]
@@ -72,13 +95,12 @@ impl<C: Case, R: Cases> Cases for Cons<C, R> {
     type Output = Which<C::Output, R::Output>;
 
     #[inline(always)]
-    fn count(&self) -> usize {
-        1 + self.rest.count()
-    }
-
-    #[inline(always)]
-    fn enabled(&self, index: usize) -> bool {
-        if index == 0 { self.enabled } else { self.rest.enabled(index - 1) }
+    fn each(self: Pin<&mut Self>, first: usize, f: &mut impl FnMut(usize, &mut Role, Option<&dyn RawCase>)) {
+        // SAFETY: `case` and `rest` are never moved.
+        let this = unsafe { self.get_unchecked_mut() };
+        f(first, &mut this.role, this.case.raw(Private::HERE));
+        // SAFETY: `rest` is pinned with `self`.
+        unsafe { Pin::new_unchecked(&mut this.rest) }.each(first + 1, f);
     }
 
     #[inline(always)]
@@ -109,18 +131,20 @@ impl<C: Case, R: Cases> Cases for Cons<C, R> {
         }
         Which::This(output.take().unwrap_or_else(|| case.won()))
     }
+
+    #[inline(always)]
+    fn leave_nothing(&self) -> bool {
+        (!needs_drop::<C::Output>() || self.output.is_none())
+            && self.case.leaves_nothing(Private::HERE)
+            && self.rest.leave_nothing()
+    }
 }
 
 impl Cases for Nil {
     type Output = Never;
 
-    fn count(&self) -> usize {
-        0
-    }
-
-    fn enabled(&self, _: usize) -> bool {
-        unreachable!("no case")
-    }
+    #[inline(always)]
+    fn each(self: Pin<&mut Self>, _: usize, _: &mut impl FnMut(usize, &mut Role, Option<&dyn RawCase>)) {}
 
     fn poll_case(self: Pin<&mut Self>, _: usize, _: &mut Context<'_>) -> bool {
         unreachable!("no case")
@@ -132,5 +156,10 @@ impl Cases for Nil {
 
     fn output(self: Pin<&mut Self>, _: usize) -> Never {
         unreachable!("no case")
+    }
+
+    #[inline(always)]
+    fn leave_nothing(&self) -> bool {
+        true
     }
 }
