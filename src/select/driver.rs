@@ -90,7 +90,8 @@ impl Candidates {
             before -= 1;
             rest &= rest - 1;
         }
-        Some(self.others.remove(before) as usize)
+        let index = if self.biased { self.others.remove(0) } else { self.others.swap_remove(before) };
+        Some(index as usize)
     }
 }
 

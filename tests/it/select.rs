@@ -88,6 +88,22 @@ fn each_ready_case_is_as_likely_sel02() {
 }
 
 #[test]
+fn each_of_a_hundred_ready_cases_is_as_likely_sel02() {
+    const ROUNDS: usize = 20_000;
+    let channels: Vec<_> = (0..100).map(|_| chan::unbuffered::<()>()).collect();
+    channels.iter().for_each(|(tx, _)| assert!(tx.close()));
+    let mut counts = [0; 100];
+    for _ in 0..ROUNDS {
+        let mut select = Select::new();
+        for (i, (_, rx)) in channels.iter().enumerate() {
+            select = select.recv(rx, move |_| i);
+        }
+        counts[select.try_now().expect("a closed channel is ready")] += 1;
+    }
+    counts.into_iter().for_each(|count| even(count, ROUNDS, 100));
+}
+
+#[test]
 fn a_channel_listed_twice_has_two_shares_and_closed_counts_as_ready_sel02_sel13_sel14() {
     const ROUNDS: usize = 20_000;
     let (closed_tx, closed) = chan::unbuffered::<()>();
