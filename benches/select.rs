@@ -85,7 +85,7 @@ async fn select_nonblock<C: Choosing>(on: C::On, n: u64) -> (u64, Duration) {
 }
 
 async fn select_4<C: Choosing, const CAPACITY: usize>(on: C::On, n: u64) -> (u64, Duration) {
-    select_among::<C, 4>(on, n, CAPACITY).await
+    select_among::<C, 4>(on, n, CAPACITY, true).await
 }
 
 /// Go's `SelectSyncContended`: two goroutines select over receives from three unbuffered channels, two over sends to

@@ -8,11 +8,14 @@ use super::{AsyncChannel, Channel, CrossfireOnTokio, Executor, FlumeOnTokio, Our
 
 /// Channels with a way to wait for several.
 pub(crate) trait Choosing: Channel {
+    /// Whether the senders of `select_among` select as well: `feed` does it then.
+    const SENDS_IN_SELECT: bool;
+
     /// Which one gave a value.
     fn of_two(one: &mut Self::Receiver, two: &mut Self::Receiver) -> impl Future<Output = usize> + Send;
     /// Receives from any; there are 2, 4 or 16.
     fn any(of: &mut [Self::Receiver]) -> impl Future<Output = ()> + Send;
-    /// Sends, as one case of a select where that is possible without loss.
+    /// Sends, as one case of a select beside a stop where that is possible without loss.
     fn feed(to: &Self::Sender, stop: &chan::Receiver<()>, value: usize) -> impl Future<Output = bool> + Send;
     /// The four selects of one case and a default: of an empty channel, a full one, one with a value, one with room.
     fn looks(empty: &mut Self::Receiver, full: &Self::Sender, ready: &mut Self::Receiver, room: &Self::Sender);
@@ -22,6 +25,8 @@ pub(crate) trait Choosing: Channel {
 macro_rules! ours {
     ($name:ident) => {
         impl Choosing for $name {
+            const SENDS_IN_SELECT: bool = true;
+
             #[inline(always)]
             async fn of_two(one: &mut Self::Receiver, two: &mut Self::Receiver) -> usize {
                 gopark::select! { _ = one.recv() => 0, _ = two.recv() => 1 }
@@ -72,6 +77,8 @@ ours!(OursOnTokio);
 macro_rules! theirs {
     ($name:ident, $recv:ident) => {
         impl Choosing for $name {
+            const SENDS_IN_SELECT: bool = false;
+
             #[inline(always)]
             async fn of_two(one: &mut Self::Receiver, two: &mut Self::Receiver) -> usize {
                 tokio::select! { _ = one.$recv() => 0, _ = two.$recv() => 1 }
@@ -118,11 +125,13 @@ theirs!(FlumeOnTokio, recv_async);
 theirs!(AsyncChannel, recv);
 theirs!(CrossfireOnTokio, recv);
 
-/// One goroutine selects over so many receives, as many others send. One operation is one value.
+/// One goroutine selects over so many receives, as many others send; `stoppable` ones select as well. One operation is one
+/// value.
 pub(crate) async fn select_among<C: Choosing, const CHANNELS: usize>(
     on: C::On,
     n: u64,
     capacity: usize,
+    stoppable: bool,
 ) -> (u64, Duration) {
     let each = n.div_ceil(CHANNELS as u64);
     let (_stop, stopped) = chan::unbuffered();
@@ -132,7 +141,7 @@ pub(crate) async fn select_among<C: Choosing, const CHANNELS: usize>(
         let stopped = stopped.clone();
         on.go(async move {
             for i in 0..each as usize {
-                assert!(C::feed(&sender, &stopped, i).await);
+                assert!(if stoppable { C::feed(&sender, &stopped, i).await } else { C::send(&sender, i).await });
             }
             // The channel must not close: a closed one is ready.
             super::for_ever().await;

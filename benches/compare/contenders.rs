@@ -153,14 +153,16 @@ fn crowds<C: Shared>(case: &str, procs: usize, n: u64) -> Found {
 /// `least` is the smallest capacity with which its select does not fail.
 fn selects<C: Choosing>(case: &str, procs: usize, n: u64, least: usize) -> Found {
     let on = &C::On::at_best(procs);
-    let (channels, capacity) = match case.strip_prefix("select_")?.split_once('_') {
-        Some((channels, capacity)) => (channels, capacity.parse().expect("a capacity")),
-        None => (case.strip_prefix("select_")?, least),
-    };
+    let (channels, rest) = case.strip_prefix("select_").map(|name| name.split_once('_').unwrap_or((name, "")))?;
+    let stoppable = rest == "stop";
+    if stoppable && !C::SENDS_IN_SELECT {
+        return Some(Err("not written: its senders just send, as in the rows above"));
+    }
+    let capacity = rest.parse().unwrap_or(least);
     Some(match channels {
-        "2" => each(on, n, |on, n| select_among::<C, 2>(on, n, capacity)),
-        "4" => each(on, n, |on, n| select_among::<C, 4>(on, n, capacity)),
-        _ => each(on, n, |on, n| select_among::<C, 16>(on, n, capacity)),
+        "2" => each(on, n, |on, n| select_among::<C, 2>(on, n, capacity, stoppable)),
+        "4" => each(on, n, |on, n| select_among::<C, 4>(on, n, capacity, stoppable)),
+        _ => each(on, n, |on, n| select_among::<C, 16>(on, n, capacity, stoppable)),
     })
 }
 

@@ -198,8 +198,7 @@ impl Notes {
              async-executor runs on the thread that waits.\n\n\
              * No rendezvous in tokio, async-channel and crossfire: capacity 1 where it says unbuffered. flume has capacity 1 \
              in an unbuffered select, where a dropped receive breaks its rendezvous.\n\
-             * gopark's and Go's senders select as well in the select cases, against a stop; the others' just send. Their \
-             select is `tokio::select!`.\n\
+             * The peers' select is `tokio::select!`, which takes the first ready one from a random one on.\n\
              * tokio's cond is `Notify::notify_waiters`, which has no lock. may's close is a flag that is raised.\n\
              * may has channels without a bound: in ping-pong, ring and skynet its senders never wait.\n\
              * Of each sleep 990 ns are the last one's 99 ms, in a full run.\n\n",

@@ -104,6 +104,7 @@ pub(crate) const CASES: &[Case] = &[
     case("select", "select_2", "select over 2, unbuffered: a message", 125_000, 1_000),
     case("select", "select_4", "select over 4", 125_000, 1_000),
     case("select", "select_16", "select over 16", 62_500, 1_000),
+    case("select", "select_4_stop", "select over 4 of what selects against a stop as it sends", 125_000, 1_000),
     case("select", "select_2_64", "select over 2, capacity 64: a message", 250_000, 1_000),
     case("select", "select_4_64", "select over 4, capacity 64", 250_000, 1_000),
     case("select", "select_16_64", "select over 16, capacity 64", 125_000, 1_000),

@@ -87,8 +87,9 @@ func main() {
 			capacity, _ := numbers(name, "mpmc_")
 			per(crowd(n, capacity), 4*ceil(n, 4))
 		case strings.HasPrefix(name, "select_"):
-			channels, capacity := numbers(name, "select_")
-			per(selects(n, channels, capacity), channels*ceil(n, channels))
+			of, stoppable := strings.CutSuffix(name, "_stop")
+			channels, capacity := numbers(of, "select_")
+			per(selects(n, channels, capacity, stoppable), channels*ceil(n, channels))
 		case strings.HasPrefix(name, "parked_"):
 			fmt.Println(parked(n))
 		default:
@@ -275,7 +276,7 @@ func closeWakes(n int) time.Duration {
 	return time.Since(start)
 }
 
-func selects(n, channels, capacity int) time.Duration {
+func selects(n, channels, capacity int, stoppable bool) time.Duration {
 	each := ceil(n, channels)
 	c := make([]chan int, channels)
 	stop, done := make(chan struct{}), make(chan struct{})
@@ -284,6 +285,12 @@ func selects(n, channels, capacity int) time.Duration {
 		c[i] = make(chan int, capacity)
 		to := c[i]
 		go func() {
+			if !stoppable {
+				for i := range each {
+					to <- i
+				}
+				return
+			}
 			for i := range each {
 				select {
 				case to <- i:
