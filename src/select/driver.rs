@@ -44,6 +44,9 @@ enum Stage {
     Over,
 }
 
+/// With fewer cases a look at all of them costs less than a wrong guess.
+const MANY: usize = 8;
+
 /// The cases that are to be tried: a bit for each of the first ones, the others by number.
 struct Candidates {
     biased: bool,
@@ -235,8 +238,20 @@ impl<C: Cases> Selecting<C> {
     }
 
     /// Step 1.
+    ///
+    /// Of many cases one is drawn and tried before all are looked at: it is likely to be ready if most are. That makes no
+    /// case likelier than another.
     #[inline(always)]
     fn try_alone(&mut self, cx: &mut Context<'_>) -> Option<C::Output> {
+        let count = self.cases.count();
+        let mut tried = None;
+        if count > MANY && !self.biased {
+            let index = prim::random(count);
+            if self.cases().poll_case(index, cx) {
+                return Some(self.output(index));
+            }
+            tried = Some(index);
+        }
         let mut candidates = Candidates::new(self.biased);
         let (mut raws, mut others) = (0, 0);
         self.cases().each(0, &mut |index, role, raw| {
@@ -254,7 +269,9 @@ impl<C: Cases> Selecting<C> {
                 None => {
                     *role = Role::Other;
                     others += 1;
-                    candidates.push(index);
+                    if tried != Some(index) {
+                        candidates.push(index);
+                    }
                 }
             }
         });

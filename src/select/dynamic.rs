@@ -193,6 +193,10 @@ impl<'a, R> Select<'a, R> {
 impl<R> Cases for Select<'_, R> {
     type Output = R;
 
+    fn count(&self) -> usize {
+        self.cases.len()
+    }
+
     fn each(mut self: Pin<&mut Self>, first: usize, f: &mut impl FnMut(usize, &mut Role, Option<&dyn RawCase>)) {
         for (index, arm) in self.cases.iter_mut().enumerate() {
             let (role, raw) = arm.as_mut().look();

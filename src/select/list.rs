@@ -12,11 +12,13 @@ pub trait Cases {
     /// Which case won, and its result.
     type Output;
 
+    fn count(&self) -> usize;
+
     /// Calls `f` for each case in turn, the first of which has number `first`: with its number, its role, which `f` may
     /// change, and the channel operation that it is, if it is one.
     fn each(self: Pin<&mut Self>, first: usize, f: &mut impl FnMut(usize, &mut Role, Option<&dyn RawCase>));
 
-    /// Tries case `index`, keeping its result.
+    /// Tries case `index`, unless it is switched off, keeping its result.
     fn poll_case(self: Pin<&mut Self>, index: usize, cx: &mut Context<'_>) -> bool;
 
     fn raw(&self, index: usize) -> Option<&dyn RawCase>;
@@ -95,6 +97,11 @@ impl<C: Case, R: Cases> Cases for Cons<C, R> {
     type Output = Which<C::Output, R::Output>;
 
     #[inline(always)]
+    fn count(&self) -> usize {
+        1 + self.rest.count()
+    }
+
+    #[inline(always)]
     fn each(self: Pin<&mut Self>, first: usize, f: &mut impl FnMut(usize, &mut Role, Option<&dyn RawCase>)) {
         // SAFETY: `case` and `rest` are never moved.
         let this = unsafe { self.get_unchecked_mut() };
@@ -105,9 +112,13 @@ impl<C: Case, R: Cases> Cases for Cons<C, R> {
 
     #[inline(always)]
     fn poll_case(self: Pin<&mut Self>, index: usize, cx: &mut Context<'_>) -> bool {
+        let role = self.role;
         let (case, output, rest) = self.project();
         if index != 0 {
             return rest.poll_case(index - 1, cx);
+        }
+        if role == Role::Off {
+            return false;
         }
         match case.poll_case(cx) {
             Poll::Ready(value) => {
@@ -142,6 +153,11 @@ impl<C: Case, R: Cases> Cases for Cons<C, R> {
 
 impl Cases for Nil {
     type Output = Never;
+
+    #[inline(always)]
+    fn count(&self) -> usize {
+        0
+    }
 
     #[inline(always)]
     fn each(self: Pin<&mut Self>, _: usize, _: &mut impl FnMut(usize, &mut Role, Option<&dyn RawCase>)) {}

@@ -104,6 +104,40 @@ fn each_of_a_hundred_ready_cases_is_as_likely_sel02() {
 }
 
 #[test]
+fn each_ready_one_of_many_cases_is_as_likely_whatever_it_is_sel02() {
+    const ROUNDS: usize = 20_000;
+    let (empty_tx, empty) = chan::unbuffered::<()>();
+    let (closed_tx, closed) = chan::unbuffered::<()>();
+    assert!(closed_tx.close());
+    let mut counts = [0; 3];
+    let mut polls = 0;
+    for _ in 0..ROUNDS {
+        let mut polled = false;
+        let won = select! {
+            _ = empty.recv() => unreachable!(),
+            _ = closed.recv(), if false => unreachable!("switched off"),
+            _ = closed.recv() => 0,
+            _ = fut(async {}), if false => unreachable!("switched off"),
+            _ = fut(async {}) => 1,
+            _ = empty.recv() => unreachable!(),
+            _ = empty_tx.send(()) => unreachable!(),
+            r = closed_tx.send(()) => { assert!(r.is_err()); 2 }
+            _ = fut(std::future::poll_fn(|_| {
+                assert!(!std::mem::replace(&mut polled, true), "once is enough");
+                polls += 1;
+                std::task::Poll::<()>::Pending
+            })) => unreachable!(),
+            _ = empty.recv() => unreachable!(),
+            default => unreachable!("some are ready"),
+        };
+        counts[won] += 1;
+    }
+    counts.into_iter().for_each(|count| even(count, ROUNDS, 3));
+    // It comes before the first of three in one of four orders.
+    even(polls, ROUNDS, 4);
+}
+
+#[test]
 fn a_channel_listed_twice_has_two_shares_and_closed_counts_as_ready_sel02_sel13_sel14() {
     const ROUNDS: usize = 20_000;
     let (closed_tx, closed) = chan::unbuffered::<()>();
