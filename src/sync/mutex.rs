@@ -74,6 +74,7 @@ const DOUBLINGS: u16 = 5;
 
 /// How long a waiter may lose against newcomers before the lock is handed to it: Go's figure, long enough for the
 /// lock's owner to go on for thousands of rounds, short enough that nobody notices.
+#[cfg(not(gopark_loom))]
 const STARVE: Duration = Duration::from_millis(1);
 
 /// When a waiter began to wait.
@@ -778,10 +779,13 @@ fn hands_over() -> bool {
 }
 
 /// Whether the waiter has waited for long enough to starve.
+#[cfg(not(gopark_loom))]
 fn is_long(waiter: &Waiter<Since>) -> bool {
-    // A model has no time: there it is the model that decides.
-    #[cfg(gopark_loom)]
-    return LONG.get();
-    #[cfg(not(gopark_loom))]
-    return waiter.extra.elapsed() > STARVE;
+    waiter.extra.elapsed() > STARVE
+}
+
+/// A model has no time, and decides itself.
+#[cfg(gopark_loom)]
+fn is_long(_: &Waiter<Since>) -> bool {
+    LONG.get()
 }
