@@ -31,8 +31,9 @@ mod counter {
 
     /// The pace is measured over this time at least.
     const MEASURE: Duration = Duration::from_millis(10);
-    /// A look at the clock in the course of which more cycles went by was interrupted, and measures nothing.
-    const INTERRUPTED: u64 = 2000;
+    /// A look at the clock in the course of which more cycles went by was interrupted. Nobody knows on which side of the
+    /// interruption the clock was read, so it measures nothing, and nothing is counted from it.
+    const INTERRUPTED: u64 = 1000;
     /// After so many cycles the clock is looked at again: in about 50 microseconds the pace's error makes no tenth of one.
     const FRESH: u64 = 1 << 17;
     /// The counter may be read before the instructions that stand before it are done, but not as long as this.
@@ -68,21 +69,26 @@ mod counter {
     fn look(pace: u64) -> Time {
         let before = cycles();
         let now = Time::now();
+        note(pace, before, now, cycles());
+        now
+    }
+
+    /// What a look at the clock between these two counts is good for.
+    fn note(pace: u64, before: u64, now: Time, after: u64) {
+        if after.wrapping_sub(before) > INTERRUPTED {
+            return;
+        }
         if pace == 0 {
             measure(before, now);
         } else {
             LAST.set((before, now.as_nanos()));
         }
-        now
     }
 
     /// Sets the pace, once enough time has passed since the first call.
     #[cold]
     fn measure(before: u64, now: Time) {
         static FIRST: OnceLock<Option<(u64, Time)>> = OnceLock::new();
-        if cycles().wrapping_sub(before) > INTERRUPTED {
-            return;
-        }
         let Some((first, start)) = *FIRST.get_or_init(|| is_steady().then_some((before, now))) else { return };
         let passed = now.since(start);
         if passed >= MEASURE {
@@ -103,6 +109,18 @@ mod counter {
         let invariant =
             || unsafe { __cpuid(0x8000_0000).eax >= 0x8000_0007 && __cpuid(0x8000_0007).edx & (1 << 8) != 0 };
         source.is_ok_and(|source| source.trim() == "tsc") && invariant()
+    }
+
+    #[cfg(all(test, not(gopark_loom)))]
+    #[test]
+    fn nothing_is_counted_from_an_interrupted_look() {
+        // The clock was read after the interruption: what is counted from before it would be late by all of it.
+        let (before, now) = (cycles(), Time::now());
+        LAST.set((1, 2));
+        note(1, before, now, before + INTERRUPTED + 1);
+        assert_eq!(LAST.get(), (1, 2));
+        note(1, before, now, before + INTERRUPTED);
+        assert_eq!(LAST.get(), (before, now.as_nanos()));
     }
 }
 
