@@ -5,6 +5,9 @@
 #[path = "../../tests/it/interpreter.rs"]
 #[allow(dead_code)]
 mod interpreter;
+#[path = "../../tests/it/model.rs"]
+#[allow(dead_code)]
+mod model;
 
 libfuzzer_sys::fuzz_target!(|program: &[u8]| {
     if let Err(error) = interpreter::run(program) {

@@ -5,7 +5,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use crate::hand::Dice;
-use crate::interpreter::{Tally, run, run_with};
+use crate::interpreter::{run, run_with};
+use crate::model::Tally;
 use crate::util::no_hang;
 
 /// Runs a program; a panic is an error as well.

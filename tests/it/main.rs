@@ -13,6 +13,7 @@ mod hand;
 mod hostile;
 mod interpreter;
 mod locks_in_select;
+mod model;
 mod mutex;
 mod once;
 mod panics;

@@ -1,0 +1,500 @@
+//! A model of Go's channels, extended by what dropping an operation means: who is served, with which value, in which order,
+//! and which values are gone. And what whoever holds real channels beside it needs: values that count their drops, and the
+//! comparison of each answer. It uses nothing of its neighbours, for `fuzz/` compiles it as well.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use gopark::chan::{Receiver, SendError, Sender, TryRecvError, TrySendError};
+use gopark::select::Select;
+
+macro_rules! ensure {
+    ($condition:expr, $($text:tt)*) => {
+        if !$condition {
+            return Err(format!($($text)*));
+        }
+    };
+}
+
+pub(crate) use ensure;
+
+// ------------------------------------------------------------------------------------------------ what should be
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Side {
+    Send,
+    Recv,
+}
+
+/// What a case came to, values by their number.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum What {
+    Got(Option<usize>),
+    Sent,
+    Back(usize),
+}
+
+/// The winning case of an operation, and what it came to.
+pub(crate) type Answer = (usize, What);
+
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ModelCase {
+    /// None: a nil channel.
+    pub(crate) ch: Option<usize>,
+    /// Of a send.
+    pub(crate) value: Option<usize>,
+}
+
+impl ModelCase {
+    /// The handle that goes with it.
+    fn hold(self) -> Option<(usize, Side)> {
+        Some((self.ch?, if self.value.is_some() { Side::Send } else { Side::Recv }))
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum State {
+    Fresh,
+    Waiting,
+    /// Served, and with a value the number of its hand-over.
+    Won(Answer, usize),
+    Over,
+}
+
+#[derive(Debug)]
+struct ModelChan {
+    capacity: usize,
+    closed: bool,
+    senders: usize,
+    receivers: usize,
+    handed: usize,
+    /// Handed over, and given back by a receive that was dropped: older than the buffer.
+    returned: Vec<(usize, usize)>,
+    buffer: VecDeque<usize>,
+    /// Operation and case.
+    recvq: VecDeque<(usize, usize)>,
+    sendq: VecDeque<(usize, usize)>,
+}
+
+/// How often a run came where mistakes are made.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Tally {
+    /// A parked receive was given a value, a parked send gave its own.
+    pub(crate) handed: usize,
+    /// A parked sender's value moved into the buffer behind what was taken.
+    pub(crate) refilled: usize,
+    /// A select that waited was served.
+    pub(crate) selected: usize,
+    /// A value came back from a receive that was dropped, and went to the next or into the channel.
+    pub(crate) passed_on: usize,
+    pub(crate) returned: usize,
+    /// A close ended an operation that waited.
+    pub(crate) closed_under: usize,
+    /// A `default` ran, a case was taken instead of one.
+    pub(crate) defaults: usize,
+    pub(crate) taken_now: usize,
+    /// A channel lost the last handle of a side.
+    pub(crate) left: usize,
+    /// A pending operation changed its task.
+    pub(crate) retasked: usize,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Model {
+    chans: Vec<ModelChan>,
+    ops: Vec<(Vec<ModelCase>, State)>,
+    /// How often each value should be dropped by now, and how often it was.
+    pub(crate) gone: Vec<u8>,
+    values: Vec<Arc<AtomicU8>>,
+    pub(crate) tally: Tally,
+}
+
+impl Model {
+    pub(crate) fn make(&mut self, capacity: usize) -> usize {
+        self.chans.push(ModelChan {
+            capacity,
+            closed: false,
+            senders: 1,
+            receivers: 1,
+            handed: 0,
+            returned: Vec::new(),
+            buffer: VecDeque::new(),
+            recvq: VecDeque::new(),
+            sendq: VecDeque::new(),
+        });
+        self.chans.len() - 1
+    }
+
+    pub(crate) fn item(&mut self) -> Item {
+        let gone = Arc::new(AtomicU8::new(0));
+        self.values.push(gone.clone());
+        self.gone.push(0);
+        Item { id: self.gone.len() - 1, gone }
+    }
+
+    /// A new operation, and the handles that it holds.
+    pub(crate) fn begin(&mut self, cases: Vec<ModelCase>) -> (usize, Vec<(usize, Side)>) {
+        let holds: Vec<_> = cases.iter().filter_map(|case| case.hold()).collect();
+        holds.iter().for_each(|&(ch, side)| *self.handles(ch, side) += 1);
+        self.ops.push((cases, State::Fresh));
+        (self.ops.len() - 1, holds)
+    }
+
+    pub(crate) fn state(&self, op: usize) -> State {
+        self.ops[op].1
+    }
+
+    pub(crate) fn handles(&mut self, ch: usize, side: Side) -> &mut usize {
+        let chan = &mut self.chans[ch];
+        if side == Side::Send { &mut chan.senders } else { &mut chan.receivers }
+    }
+
+    pub(crate) fn len(&self, ch: usize) -> usize {
+        self.chans[ch].returned.len() + self.chans[ch].buffer.len()
+    }
+
+    /// Who has waited longest. One that waits twice on a channel does not meet itself, but then it would not wait.
+    fn first(&self, ch: usize, side: Side, own: usize) -> Option<(usize, usize)> {
+        let queue = if side == Side::Send { &self.chans[ch].sendq } else { &self.chans[ch].recvq };
+        queue.iter().copied().find(|(op, _)| *op != own)
+    }
+
+    fn serve(&mut self, (op, case): (usize, usize), what: What, number: usize) {
+        let (cases, state) = &mut self.ops[op];
+        assert_eq!(*state, State::Waiting, "the model serves who does not wait");
+        self.tally.selected += usize::from(cases.len() > 1);
+        *state = State::Won((case, what), number);
+        self.unlink(op);
+    }
+
+    fn unlink(&mut self, op: usize) {
+        for chan in &mut self.chans {
+            chan.recvq.retain(|(waits, _)| *waits != op);
+            chan.sendq.retain(|(waits, _)| *waits != op);
+        }
+    }
+
+    /// The value of the sender that has waited longest; it is served.
+    fn pull(&mut self, ch: usize, own: usize) -> Option<usize> {
+        let (op, case) = self.first(ch, Side::Send, own)?;
+        let value = self.ops[op].0[case].value.expect("a send has a value");
+        self.serve((op, case), What::Sent, 0);
+        Some(value)
+    }
+
+    /// A receive by `own`, if one is possible.
+    fn take(&mut self, ch: usize, own: usize) -> Option<What> {
+        let chan = &mut self.chans[ch];
+        let closed = chan.closed;
+        let found = if chan.returned.is_empty() { chan.buffer.pop_front() } else { Some(chan.returned.remove(0).1) };
+        match found {
+            Some(value) => {
+                if !closed && self.len(ch) < self.chans[ch].capacity {
+                    if let Some(next) = self.pull(ch, own) {
+                        self.chans[ch].buffer.push_back(next);
+                        self.tally.refilled += 1;
+                    }
+                }
+                Some(What::Got(Some(value)))
+            }
+            None if closed => Some(What::Got(None)),
+            None => {
+                let value = self.pull(ch, own)?;
+                self.tally.handed += 1;
+                Some(What::Got(Some(value)))
+            }
+        }
+    }
+
+    /// A send by `own`, if one is possible.
+    fn put(&mut self, ch: usize, own: usize, value: usize) -> Option<What> {
+        if self.chans[ch].closed {
+            return Some(What::Back(value));
+        }
+        if let Some(receiver) = self.first(ch, Side::Recv, own) {
+            self.chans[ch].handed += 1;
+            self.tally.handed += 1;
+            self.serve(receiver, What::Got(Some(value)), self.chans[ch].handed);
+            return Some(What::Sent);
+        }
+        if self.len(ch) < self.chans[ch].capacity {
+            self.chans[ch].buffer.push_back(value);
+            return Some(What::Sent);
+        }
+        None
+    }
+
+    pub(crate) fn is_ready(&self, case: ModelCase, own: usize) -> bool {
+        let Some(ch) = case.ch else { return false };
+        let (chan, len) = (&self.chans[ch], self.len(ch));
+        chan.closed
+            || match case.value {
+                Some(_) => len < chan.capacity || self.first(ch, Side::Recv, own).is_some(),
+                None => len > 0 || self.first(ch, Side::Send, own).is_some(),
+            }
+    }
+
+    fn ready(&self, op: usize) -> Vec<usize> {
+        let cases = self.ops[op].0.iter().enumerate();
+        cases.filter(|(_, case)| self.is_ready(**case, op)).map(|(index, _)| index).collect()
+    }
+
+    /// Takes a case that is ready.
+    fn attempt(&mut self, op: usize, case: usize) -> What {
+        let ModelCase { ch, value } = self.ops[op].0[case];
+        let ch = ch.expect("nil is never ready");
+        match value {
+            Some(value) => self.put(ch, op, value),
+            None => self.take(ch, op),
+        }
+        .expect("it is ready")
+    }
+
+    fn park(&mut self, op: usize) {
+        let (cases, state) = &mut self.ops[op];
+        *state = State::Waiting;
+        for (index, case) in cases.iter().enumerate() {
+            let Some(ch) = case.ch else { continue };
+            let chan = &mut self.chans[ch];
+            if case.value.is_some() { &mut chan.sendq } else { &mut chan.recvq }.push_back((op, index));
+        }
+    }
+
+    /// The operation has answered: who asked drops what came, and the losers go.
+    fn finish(&mut self, op: usize, (winner, what): Answer) {
+        if let What::Got(Some(value)) | What::Back(value) = what {
+            self.gone[value] += 1;
+        }
+        self.lose(op, Some(winner));
+        self.ops[op].1 = State::Over;
+    }
+
+    fn lose(&mut self, op: usize, winner: Option<usize>) {
+        for (index, case) in self.ops[op].0.iter().enumerate() {
+            if let (Some(value), true) = (case.value, winner != Some(index)) {
+                self.gone[value] += 1;
+            }
+        }
+    }
+
+    /// The operation is dropped without having answered.
+    pub(crate) fn abandon(&mut self, op: usize) {
+        self.unlink(op);
+        match std::mem::replace(&mut self.ops[op].1, State::Over) {
+            State::Fresh | State::Waiting => self.lose(op, None),
+            State::Won((case, what), number) => {
+                self.lose(op, Some(case));
+                match what {
+                    What::Got(Some(value)) => {
+                        let ch = self.ops[op].0[case].ch.expect("nil hands nothing over");
+                        self.put_back(ch, value, number);
+                    }
+                    What::Back(value) => self.gone[value] += 1,
+                    What::Got(None) | What::Sent => {}
+                }
+            }
+            State::Over => {}
+        }
+    }
+
+    fn put_back(&mut self, ch: usize, value: usize, number: usize) {
+        if let Some(receiver) = self.first(ch, Side::Recv, usize::MAX) {
+            self.tally.passed_on += 1;
+            return self.serve(receiver, What::Got(Some(value)), number);
+        }
+        self.tally.returned += 1;
+        let returned = &mut self.chans[ch].returned;
+        let at = returned.partition_point(|(before, _)| *before < number);
+        returned.insert(at, (number, value));
+    }
+
+    pub(crate) fn close(&mut self, ch: usize) -> bool {
+        if std::mem::replace(&mut self.chans[ch].closed, true) {
+            return false;
+        }
+        while let Some(receiver) = self.first(ch, Side::Recv, usize::MAX) {
+            self.tally.closed_under += 1;
+            self.serve(receiver, What::Got(None), 0);
+        }
+        while let Some((op, case)) = self.first(ch, Side::Send, usize::MAX) {
+            self.tally.closed_under += 1;
+            let value = self.ops[op].0[case].value.expect("a send has a value");
+            self.serve((op, case), What::Back(value), 0);
+        }
+        true
+    }
+
+    pub(crate) fn release(&mut self, ch: usize, side: Side) {
+        *self.handles(ch, side) -= 1;
+        if *self.handles(ch, side) > 0 {
+            return;
+        }
+        self.tally.left += 1;
+        self.close(ch);
+        if side == Side::Recv {
+            let chan = &mut self.chans[ch];
+            let returned = chan.returned.drain(..).map(|(_, value)| value);
+            for value in returned.chain(chan.buffer.drain(..)) {
+                self.gone[value] += 1;
+            }
+        }
+    }
+
+    // -------------------------------------------------------------------------------------------- beside what is
+
+    /// The operation was polled, and gave that.
+    pub(crate) fn polled(&mut self, op: usize, real: Option<Answer>, biased: bool) -> Result<(), String> {
+        match self.ops[op].1 {
+            State::Fresh => {
+                if !self.settle(op, real, biased)? {
+                    self.park(op);
+                }
+            }
+            State::Waiting => ensure!(real.is_none(), "gave {real:?}, and nobody served it"),
+            State::Won(expected, _) => {
+                ensure!(real == Some(expected), "gave {real:?}, not {expected:?}");
+                self.finish(op, expected);
+            }
+            State::Over => return Err("is over".to_owned()),
+        }
+        Ok(())
+    }
+
+    /// A fresh operation looked at all its cases at one instant: whether it took one, which must be what the model would take.
+    pub(crate) fn settle(&mut self, op: usize, real: Option<Answer>, biased: bool) -> Result<bool, String> {
+        let ready = self.ready(op);
+        let Some((case, what)) = real else {
+            ensure!(ready.is_empty(), "took nothing, though {ready:?} were ready");
+            return Ok(false);
+        };
+        ensure!(ready.contains(&case), "took case {case}, ready were {ready:?}");
+        ensure!(!biased || ready[0] == case, "took case {case}, not the first of {ready:?}");
+        let expected = self.attempt(op, case);
+        ensure!(what == expected, "took case {case}, which gave {what:?}, not {expected:?}");
+        self.finish(op, (case, what));
+        self.tally.taken_now += 1;
+        Ok(true)
+    }
+
+    pub(crate) fn try_send(&mut self, ch: usize, tx: &Sender<Item>) -> Result<(), String> {
+        let item = self.item();
+        let id = item.id;
+        let real = match tx.try_send(item) {
+            Ok(()) => Some(What::Sent),
+            Err(TrySendError::Closed(item)) => Some(What::Back(item.id)),
+            Err(TrySendError::Full(item)) if item.id == id => None,
+            Err(TrySendError::Full(item)) => return Err(format!("try_send gave back {}, not {id}", item.id)),
+        };
+        let expected = self.put(ch, usize::MAX, id);
+        self.gone[id] += u8::from(expected != Some(What::Sent));
+        ensure!(real == expected, "try_send gave {real:?}, not {expected:?}");
+        Ok(())
+    }
+
+    /// As `try_recv`, by the caller's own look, if that gave one.
+    pub(crate) fn looked(&mut self, ch: usize, real: Option<What>) -> Result<(), String> {
+        let expected = self.take(ch, usize::MAX);
+        if let Some(What::Got(Some(value))) = expected {
+            self.gone[value] += 1;
+        }
+        ensure!(real == expected, "gave {real:?}, not {expected:?}");
+        Ok(())
+    }
+
+    pub(crate) fn try_recv(&mut self, ch: usize, rx: &Receiver<Item>) -> Result<(), String> {
+        let real = match rx.try_recv() {
+            Ok(item) => Some(What::Got(Some(item.id))),
+            Err(TryRecvError::Closed) => Some(What::Got(None)),
+            Err(TryRecvError::Empty) => None,
+        };
+        self.looked(ch, real).map_err(|error| format!("try_recv {error}"))
+    }
+
+    pub(crate) fn check_values(&self) -> Result<(), String> {
+        for (id, (real, expected)) in self.values.iter().zip(&self.gone).enumerate() {
+            let real = real.load(Ordering::Relaxed);
+            ensure!(real == *expected, "value {id} was dropped {real} times, not {expected}");
+        }
+        Ok(())
+    }
+
+    /// At the end, when nobody holds anything.
+    pub(crate) fn check_all_gone(&self) -> Result<(), String> {
+        for (id, gone) in self.values.iter().enumerate() {
+            let gone = gone.load(Ordering::Relaxed);
+            ensure!(gone == 1, "value {id} was dropped {gone} times");
+        }
+        Ok(())
+    }
+
+    /// What a handle of the channel says of it: length, capacity, whether it is closed.
+    pub(crate) fn check_chan(&self, ch: usize, real: (usize, usize, bool)) -> Result<(), String> {
+        let chan = &self.chans[ch];
+        let expected = (self.len(ch), chan.capacity, chan.closed);
+        ensure!(real == expected, "channel {ch} has (len, capacity, closed) {real:?}, not {expected:?}");
+        Ok(())
+    }
+}
+
+// ------------------------------------------------------------------------------------------------ what is
+
+/// A value that knows how often it was dropped.
+pub(crate) struct Item {
+    pub(crate) id: usize,
+    gone: Arc<AtomicU8>,
+}
+
+impl Drop for Item {
+    fn drop(&mut self) {
+        self.gone.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+pub(crate) fn got(case: usize, value: Option<Item>) -> Answer {
+    (case, What::Got(value.map(|item| item.id)))
+}
+
+pub(crate) fn sent(case: usize, result: Result<(), SendError<Item>>) -> Answer {
+    let what = match result {
+        Ok(()) => What::Sent,
+        Err(SendError(item)) => What::Back(item.id),
+    };
+    (case, what)
+}
+
+/// One end and, for a send, what is sent: a case that is not started.
+pub(crate) enum End {
+    Recv(Receiver<Item>),
+    Send(Sender<Item>, Item),
+}
+
+/// A `Select` of these ends, which go into the two lists.
+pub(crate) fn list<'a>(
+    rxs: &'a mut Vec<Receiver<Item>>,
+    txs: &'a mut Vec<Sender<Item>>,
+    ends: Vec<End>,
+) -> Select<'a, Answer> {
+    let mut plan = Vec::new();
+    for end in ends {
+        match end {
+            End::Recv(rx) => {
+                rxs.push(rx);
+                plan.push(None);
+            }
+            End::Send(tx, item) => {
+                txs.push(tx);
+                plan.push(Some(item));
+            }
+        }
+    }
+    let (mut rxs, mut txs) = (rxs.iter(), txs.iter());
+    let mut select = Select::new();
+    for (case, item) in plan.into_iter().enumerate() {
+        select = match item {
+            Some(item) => select.send(txs.next().expect("one each"), item, move |result| sent(case, result)),
+            None => select.recv(rxs.next().expect("one each"), move |value| got(case, value)),
+        };
+    }
+    select
+}
