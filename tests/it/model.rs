@@ -392,7 +392,7 @@ impl Model {
         Ok(())
     }
 
-    /// As `try_recv`, by the caller's own look, if that gave one.
+    /// Somebody has looked for a value in a way of its own, and found that.
     pub(crate) fn looked(&mut self, ch: usize, real: Option<What>) -> Result<(), String> {
         let expected = self.take(ch, usize::MAX);
         if let Some(What::Got(Some(value))) = expected {
