@@ -7,12 +7,15 @@ use std::task::{Wake, Waker};
 use std::thread;
 use std::time::Duration;
 
-/// Runs `body` on a thread of its own and fails, with the test's name, if it takes longer than `limit`. Under a sanitizer
-/// everything takes longer: `GOPARK_TEST_PATIENCE=10` allows ten times as much.
+/// Under a sanitizer everything takes longer: `GOPARK_TEST_PATIENCE=10` allows ten times as much.
+fn patience() -> u32 {
+    std::env::var("GOPARK_TEST_PATIENCE").ok().and_then(|times| times.parse().ok()).unwrap_or(1)
+}
+
+/// Runs `body` on a thread of its own and fails, with the test's name, if it takes longer than `limit`, times `patience`.
 pub(crate) fn within<T: Send + 'static>(limit: Duration, body: impl FnOnce() -> T + Send + 'static) -> T {
     let name = thread::current().name().unwrap_or("a test").to_owned();
-    let patience = std::env::var("GOPARK_TEST_PATIENCE").ok().and_then(|times| times.parse().ok()).unwrap_or(1);
-    let limit = limit * patience;
+    let limit = limit * patience();
     let (done, result) = mpsc::channel();
     let thread = thread::Builder::new().name(name.clone()).spawn(move || {
         let value = body();
@@ -92,7 +95,7 @@ pub(crate) fn in_child(env: &[(&str, &str)]) -> Option<Ended> {
         let _ = pipe.read_to_end(&mut bytes);
         String::from_utf8_lossy(&bytes).into_owned()
     });
-    let deadline = Instant::now() + Duration::from_secs(30);
+    let deadline = Instant::now() + Duration::from_secs(30) * patience();
     let status = loop {
         if let Some(status) = child.try_wait().expect("a child's status") {
             break status;
