@@ -6,8 +6,8 @@ use std::hint::black_box;
 use std::pin::pin;
 use std::task::{Context as Cx, Poll, Waker};
 
-use gopark::chan;
 use gopark::context::Context;
+use gopark::{chan, select};
 
 /// Counts this thread's allocations, and its bytes that are in use.
 struct Counting;
@@ -74,6 +74,21 @@ fn derived_context_is_one_allocation_and_a_wait_none_cx04() {
         black_box(ctx.clone());
     });
     assert_eq!(allocations, 0);
+}
+
+#[test]
+fn operations_and_selects_that_wait_allocate_nothing() {
+    let ((tx, rx), (other_tx, other)) = (chan::unbuffered::<i32>(), chan::unbuffered::<i32>());
+    let (allocations, ..) = cost(|| {
+        assert!(poll_once(tx.send(1)).is_pending());
+        assert!(poll_once(rx.recv()).is_pending());
+        let selecting = async {
+            select! { _ = tx.send(1) => {}, _ = other.recv() => {} }
+        };
+        assert!(poll_once(selecting).is_pending());
+    });
+    assert_eq!(allocations, 0);
+    drop((other_tx, rx));
 }
 
 /// Trees are freed whichever way they go.

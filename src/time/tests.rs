@@ -52,6 +52,10 @@ fn dropped_timers_leave_no_nodes_ca14_tm09() {
         // A timer that nobody waits for stands nowhere; one whose channel is gone neither.
         let (timer, ticker, channel) = (Timer::new(HOUR), Ticker::new(HOUR), after(HOUR));
         assert_eq!(pending_here(), 0);
+        timer.reset(HOUR / 2);
+        ticker.reset(HOUR / 2);
+        assert!(channel.try_recv().is_err());
+        assert_eq!(pending_here(), 0);
         let waits = (polled(timer.channel().recv()).await, polled(ticker.tick()).await, polled(channel.recv()).await);
         assert_eq!(pending_here(), 3);
         drop(waits);

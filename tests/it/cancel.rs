@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
 use std::thread;
 
 use futures_lite::future::or;
@@ -13,7 +13,7 @@ use gopark::chan::{self, Receiver, SendError, Sender, TryRecvError, TrySendError
 use gopark::select::{Select, fut};
 use gopark::{JoinHandle, go, gosched, select};
 
-use crate::hand::{Dice, Hand, on_procs};
+use crate::hand::{Acts, Dice, Hand, on_procs};
 use crate::util::{Drops, Wakes, no_hang, rt};
 
 // ------------------------------------------------------------------------------------------------ on real threads
@@ -202,6 +202,7 @@ fn aborts(seed: u64, cap: usize) {
             let mut consumers: Vec<JoinHandle<()>> = (0..WORKERS).map(|_| consumer(seed_of_next())).collect();
             let producer = |seed| go(produce(ends.clone(), books.clone(), seed, 40));
             let mut producers: Vec<JoinHandle<()>> = (0..WORKERS).map(|_| producer(seed_of_next())).collect();
+            let mut aborted = Vec::new();
             for _ in 0..ABORTS {
                 for _ in 0..dice.roll(4) {
                     gosched().await;
@@ -213,6 +214,8 @@ fn aborts(seed: u64, cap: usize) {
                 let old = std::mem::replace(&mut group[victim], fresh(seed_of_next()));
                 if dice.roll(2) == 0 {
                     let _ = old.await;
+                } else {
+                    aborted.push(old);
                 }
                 if dice.roll(5) == 0 {
                     runtime.gomaxprocs(1 + dice.roll(4));
@@ -222,6 +225,10 @@ fn aborts(seed: u64, cap: usize) {
                 let _ = producer.await;
             }
             gopark::unblock(move || sender.join().expect("the sending thread")).await;
+            // They may hold values still, and what comes back after the last consumer has seen the end is received by nobody.
+            for old in aborted {
+                let _ = old.await;
+            }
             // Producers hold receivers as well, to select on both sides; with them gone, closing ends the consumers.
             ends.iter().for_each(|(tx, _)| _ = tx.close());
             for consumer in consumers {
@@ -412,6 +419,37 @@ fn a_select_that_sends_to_a_stream_it_polls_itself_waits_sel08() {
         assert_eq!(rx.try_recv(), Ok(1));
         assert!(selecting.ready());
     });
+}
+
+#[test]
+fn while_the_winners_partner_is_woken_nobody_meets_a_case_that_lost() {
+    // The offer that wins comes while the select is busy; its waker then tries the other cases.
+    let (tx, rx) = chan::unbuffered();
+    let (send_tx, send_rx) = chan::unbuffered();
+    let (recv_tx, recv_rx) = chan::unbuffered();
+    let (met_tx, met) = chan::bounded(1);
+    let (other_rx, other_tx) = (send_rx.clone(), recv_tx.clone());
+    let on_wake = Box::new(move || met_tx.try_send((other_rx.try_recv(), other_tx.try_send(3))).unwrap());
+    let partner_waker = Waker::from(Arc::new(Acts { on_wake, on_drop: Box::new(|| ()) }));
+    let mut partner = pin!(tx.send(1));
+    let mut polls = 0;
+    let mut selecting = Hand::parked(async {
+        select! {
+            v = rx.recv() => v,
+            r = send_tx.send(2) => unreachable!("{r:?}"),
+            v = recv_rx.recv() => unreachable!("{v:?}"),
+            _ = fut(std::future::poll_fn(|_| {
+                polls += 1;
+                if polls == 2 {
+                    let mut cx = Context::from_waker(&partner_waker);
+                    assert!(partner.as_mut().poll(&mut cx).is_pending(), "the select is busy");
+                }
+                Poll::<()>::Pending
+            })) => None,
+        }
+    });
+    assert_eq!(selecting.ready(), Some(1));
+    assert_eq!(met.try_recv(), Ok((Err(TryRecvError::Empty), Err(TrySendError::Full(3)))));
 }
 
 #[test]

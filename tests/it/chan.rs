@@ -473,6 +473,21 @@ fn errors_say_what_happened_and_need_no_debug() {
 }
 
 #[test]
+fn debug_shows_the_channel_and_not_what_it_holds() {
+    struct Mute;
+    let (tx, rx) = chan::bounded(2);
+    assert!(tx.try_send(Mute).is_ok());
+    let channel = "channel: Some(Channel { len: 1, capacity: 2, closed: false, .. })";
+    assert_eq!(format!("{tx:?}"), format!("Sender {{ {channel} }}"));
+    assert_eq!(format!("{rx:?}"), format!("Receiver {{ {channel} }}"));
+    assert_eq!(format!("{:?}", tx.send(Mute)), format!("Sending {{ {channel}, .. }}"));
+    assert_eq!(format!("{:?}", rx.recv()), format!("Receiving {{ {channel}, .. }}"));
+    tx.close();
+    assert!(format!("{rx:?}").contains("closed: true"));
+    assert_eq!(format!("{:?}", Sender::<Mute>::nil()), "Sender { channel: None }");
+}
+
+#[test]
 #[should_panic(expected = "polled after completion")]
 fn polling_after_completion_panics() {
     let (tx, _rx) = chan::bounded(1);

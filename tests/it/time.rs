@@ -1088,3 +1088,22 @@ fn what_a_timeout_gives_up_is_out_of_reach_before_it_is_dropped_ca17() {
     assert!(Hand::new(timeout(Duration::ZERO, operation)).ready().is_err());
     assert_eq!(polls.into_inner(), 2);
 }
+
+#[test]
+fn what_a_timeout_polls_for_the_first_time_when_it_gives_up_does_not_come_in_ca17() {
+    let (tx, rx) = chan::unbuffered();
+    let (mut send, mut recv) = (Box::pin(tx.send(1)), Box::pin(rx.recv()));
+    let mut polls = 0;
+    let operation = poll_fn(|cx| {
+        polls += 1;
+        if polls == 2 {
+            assert!(send.as_mut().poll(cx).is_pending());
+            assert!(rx.try_recv().is_err(), "a send that is being given up was taken");
+            assert!(recv.as_mut().poll(cx).is_pending());
+            assert!(tx.try_send(2).is_err(), "a receive that is being given up was served");
+        }
+        Poll::<()>::Pending
+    });
+    assert!(Hand::new(timeout(Duration::ZERO, operation)).ready().is_err());
+    assert_eq!(polls, 2);
+}
