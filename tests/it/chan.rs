@@ -452,6 +452,19 @@ fn streams_that_go_leave_no_wakers_behind() {
 }
 
 #[test]
+fn every_receiver_may_be_a_stream_and_none_is_woken_before_there_is_a_value() {
+    let (tx, rx) = chan::bounded(1);
+    let mut streams = [rx.clone(), rx.clone(), rx];
+    let wakers = [(); 3].map(|()| Wakes::new());
+    for (stream, (_, waker)) in streams.iter_mut().zip(&wakers) {
+        assert!(Pin::new(stream).poll_next(&mut Context::from_waker(waker)).is_pending());
+    }
+    assert_eq!(wakers.each_ref().map(|(wakes, _)| wakes.count()), [0; 3]);
+    tx.try_send(1).unwrap();
+    assert_eq!(wakers.each_ref().map(|(wakes, _)| wakes.count()), [1; 3]);
+}
+
+#[test]
 fn errors_say_what_happened_and_need_no_debug() {
     struct Mute;
     let errors: [Box<dyn std::error::Error>; 4] = [
