@@ -453,6 +453,28 @@ fn while_the_winners_partner_is_woken_nobody_meets_a_case_that_lost() {
 }
 
 #[test]
+fn a_select_that_looks_again_does_not_meet_itself_sel08() {
+    let (tx, rx) = chan::unbuffered();
+    let mut polls = 0;
+    let mut selecting = Hand::parked(async {
+        select! {
+            r = tx.send(1) => r.is_ok(),
+            v = rx.recv() => unreachable!("its own {v:?}"),
+            _ = fut(std::future::poll_fn(|_| {
+                polls += 1;
+                if polls == 2 {
+                    assert!(rx.try_recv().is_err(), "the select is busy");
+                }
+                Poll::<()>::Pending
+            })) => false,
+        }
+    });
+    assert!(selecting.is_pending());
+    assert_eq!(rx.try_recv(), Ok(1));
+    assert!(selecting.ready());
+}
+
+#[test]
 fn a_loop_of_foreign_selects_loses_nothing_ca07() {
     for procs in [1, 2] {
         for cap in [0, 1, 3] {
