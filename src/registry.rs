@@ -139,6 +139,9 @@ mod tests {
         assert!(registry.get(1, |_| true).is_none(), "struck out");
         assert!(registry.get(9, |_| true).is_none(), "never there");
         assert_eq!(registry.select(|_| true).len(), 3);
+        let chosen = registry.select(|waker| waker.will_wake(&wakers[2]));
+        assert!(chosen.len() == 1 && chosen[0].will_wake(&wakers[2]));
+        drop(chosen);
         assert_eq!(registry.insert(wakers[1].clone()), 1, "the last vacant one");
         assert_eq!(registry.insert(wakers[3].clone()), 3);
         assert!(registry.get(1, |waker| waker.will_wake(&wakers[3])).is_none(), "somebody else");
@@ -163,5 +166,15 @@ mod tests {
             drop(registry.remove(index));
         }
         assert_eq!(registry.with(|slots| slots.entries.capacity()), 0);
+    }
+
+    #[test]
+    fn an_empty_registry_keeps_the_room_of_a_few() {
+        let registry = Registry::new();
+        registry.with(|slots| slots.entries.reserve_exact(KEPT));
+        let room = registry.with(|slots| slots.entries.capacity());
+        registry.insert(Waker::noop().clone());
+        drop(registry.remove(0));
+        assert_eq!((room, registry.with(|slots| slots.entries.capacity())), (KEPT, KEPT));
     }
 }

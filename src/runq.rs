@@ -145,6 +145,15 @@ mod tests {
     }
 
     #[test]
+    fn a_queue_with_something_on_one_side_is_not_empty() {
+        let (own, shared) = (RunQueue::new(2), RunQueue::new(2));
+        // SAFETY: this thread alone knows the queue.
+        unsafe { own.push_own(1) }.unwrap();
+        shared.push_shared(1).unwrap();
+        assert_eq!((own.is_empty(), shared.is_empty()), (false, false));
+    }
+
+    #[test]
     fn the_own_queue_can_be_taken_as_a_whole() {
         let queue = RunQueue::new(2);
         // SAFETY: this thread alone knows the queue.

@@ -249,6 +249,34 @@ fn default_runs_only_if_at_no_moment_a_case_was_ready_sel04() {
 }
 
 #[test]
+fn a_value_that_moves_while_a_case_is_polled_is_found_sel04() {
+    let ((a_tx, a), (b_tx, b), (_never_tx, never)) = (chan::bounded(1), chan::bounded(1), chan::unbuffered::<()>());
+    // After the look at both, and before either is tried; at every moment one of the two holds the value.
+    let moves = |from: &Receiver<i32>, to: &Sender<i32>| {
+        to.try_send(1).unwrap();
+        from.try_recv().unwrap();
+        Poll::<()>::Pending
+    };
+    a_tx.try_send(1).unwrap();
+    select! {
+        biased;
+        _ = fut(std::future::poll_fn(|_| moves(&a, &b_tx))) => unreachable!(),
+        _ = a.recv() => unreachable!("it has moved on"),
+        v = b.recv() => assert_eq!(v, Some(1)),
+        default => unreachable!("one of two was ready at every moment"),
+    }
+    a_tx.try_send(1).unwrap();
+    select! {
+        biased;
+        _ = fut(std::future::poll_fn(|_| moves(&a, &b_tx))) => unreachable!(),
+        _ = a.recv() => unreachable!("it has moved on"),
+        v = b.recv() => assert_eq!(v, Some(1)),
+        _ = never.recv() => unreachable!("nobody sends"),
+        default => unreachable!("one of three was ready at every moment"),
+    }
+}
+
+#[test]
 fn exactly_one_case_takes_effect_sel06() {
     no_hang(|| {
         Runtime::builder().gomaxprocs(2).build().unwrap().block_on(async {
@@ -653,6 +681,14 @@ fn a_case_by_reference_goes_on_in_the_next_select() {
         select! { v = op.as_mut() => v, v = other.recv() => v }
     });
     assert_eq!(selecting.as_mut().poll(&mut cx), Poll::Ready(Some(10)));
+
+    let mut op = Box::pin(rx.recv());
+    let mut selecting = pin!(async {
+        select! { v = &mut op => v, v = other.recv() => v }
+    });
+    assert!(selecting.as_mut().poll(&mut cx).is_pending());
+    tx.try_send(11).expect("it waits like any other");
+    assert_eq!(selecting.as_mut().poll(&mut cx), Poll::Ready(Some(11)));
 }
 
 #[test]
