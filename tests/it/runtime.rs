@@ -120,6 +120,40 @@ fn gosched_goes_behind_everything_runnable_sch04() {
 }
 
 #[test]
+fn gosched_goes_behind_what_waits_outside_the_processor_sch04() {
+    no_hang(|| {
+        rt(1).block_on(async {
+            // Among goroutines that compute it does not, so there are many short rounds first. One that the system stops
+            // seems to compute: it is enough if it is right more often than not.
+            let mut balance = 0;
+            while balance < 5 {
+                let start = Instant::now();
+                while start.elapsed() < Duration::from_millis(12) {
+                    gosched().await;
+                }
+                // More than a processor's queue has room for.
+                let ran = Arc::new(AtomicUsize::new(0));
+                let behind = Arc::new(AtomicUsize::new(0));
+                let wg = WaitGroup::new();
+                for i in 0..400 {
+                    let (ran, behind) = (ran.clone(), behind.clone());
+                    wg.go(async move {
+                        ran.fetch_add(1, Ordering::SeqCst);
+                        if i == 5 {
+                            gosched().await;
+                            behind.store(ran.load(Ordering::SeqCst), Ordering::SeqCst);
+                        }
+                    });
+                }
+                wg.wait().await;
+                balance += if behind.load(Ordering::SeqCst) == 400 { 1 } else { -1 };
+                assert!(balance > -20, "it went to the end of the processor's own queue");
+            }
+        });
+    });
+}
+
+#[test]
 fn injected_work_runs_beside_local_work_that_never_ends_sch05() {
     no_hang(|| {
         let rt = rt(1);
@@ -294,6 +328,46 @@ fn block_in_place_hands_the_processor_over_at_once_sch12() {
 }
 
 #[test]
+fn what_a_blocking_closure_spawns_runs_elsewhere_sch12() {
+    no_hang(|| {
+        rt(1).block_on(async {
+            block_in_place(|| {
+                let (tx, rx) = std::sync::mpsc::channel();
+                go(async move { tx.send(1).unwrap() });
+                assert_eq!(rx.recv(), Ok(1));
+            });
+        });
+    });
+}
+
+#[test]
+fn a_thread_that_blocked_has_its_run_next_slot_again_sch12() {
+    no_hang(|| {
+        rt(1).block_on(async {
+            // Back on a thread that gave its processor up before, if there are two.
+            for _ in 0..4 {
+                block_in_place(|| {});
+                gosched().await;
+            }
+            // Where the system stops a thread for long enough, the monitor takes the slot.
+            loop {
+                let log = Log::default();
+                for i in 0..3 {
+                    let log = log.clone();
+                    go(async move { note(&log, i.to_string()) });
+                }
+                while log.lock().unwrap().len() < 3 {
+                    gosched().await;
+                }
+                if *log.lock().unwrap() == ["2", "0", "1"] {
+                    break;
+                }
+            }
+        });
+    });
+}
+
+#[test]
 fn a_loop_over_always_ready_operations_lets_its_siblings_run_sch13_ca18() {
     no_hang(|| {
         rt(1).block_on(async {
@@ -437,9 +511,35 @@ fn ids_are_never_used_again_sch17() {
                     handle.await.unwrap();
                 }
             });
+            for _ in 0..600 {
+                assert!(ids.insert(rt.go(async {}).id()), "from a thread outside");
+            }
         }
         assert!(ids.iter().all(|id| id.to_string() != "goroutine 1" && id.to_string() != "goroutine 0"));
     });
+}
+
+#[test]
+fn the_first_goroutine_of_the_first_main_is_goroutine_2_sch17() {
+    isolated(|| {
+        assert_eq!(rt(1).block_on(async { go(async {}).id().to_string() }), "goroutine 2");
+    });
+}
+
+#[test]
+fn after_a_local_main_its_thread_is_outside_again() {
+    isolated(|| {
+        let (rt, other) = (rt(7), gomaxprocs(0));
+        assert_ne!(other, 7);
+        assert_eq!(rt.block_on_local(async { gomaxprocs(0) }), 7);
+        assert_eq!(gomaxprocs(0), other, "the global runtime again");
+    });
+}
+
+#[test]
+fn a_runtime_shows_its_size() {
+    let shown = format!("{:?}", rt(3));
+    assert!(shown.contains("gomaxprocs: 3, goroutines: 0"), "{shown}");
 }
 
 #[test]

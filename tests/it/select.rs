@@ -277,6 +277,23 @@ fn a_value_that_moves_while_a_case_is_polled_is_found_sel04() {
 }
 
 #[test]
+fn small_and_large_selects_lock_in_one_order() {
+    no_hang(|| {
+        let channels: Vec<_> = (0..20).map(|_| chan::unbuffered::<()>()).collect();
+        let look = |count: usize| {
+            for _ in 0..5_000 {
+                let select = channels[..count].iter().fold(Select::new(), |select, (_, rx)| select.recv(rx, |_| ()));
+                assert!(select.try_now().is_none(), "nobody sends");
+            }
+        };
+        std::thread::scope(|scope| {
+            scope.spawn(|| look(20));
+            scope.spawn(|| look(3));
+        });
+    });
+}
+
+#[test]
 fn exactly_one_case_takes_effect_sel06() {
     no_hang(|| {
         Runtime::builder().gomaxprocs(2).build().unwrap().block_on(async {
