@@ -35,12 +35,12 @@ fn a_runtime_dropped_inside_a_goroutine_of_another_keeps_both_counts_right() {
             go(async move {
                 let start = Instant::now();
                 drop(b);
+                assert_eq!(d.count(), 10, "it waited for the end of the other");
                 start.elapsed()
             })
             .await
             .unwrap()
         });
-        assert_eq!(d.count(), 10);
         assert_eq!(a.num_goroutine(), 0);
         assert!(took < Duration::from_millis(500), "{took:?}");
     });

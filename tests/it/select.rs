@@ -709,6 +709,38 @@ fn a_case_by_reference_goes_on_in_the_next_select() {
 }
 
 #[test]
+fn a_case_by_reference_that_lost_to_a_late_future_waits_no_more() {
+    let (tx, rx) = chan::unbuffered();
+    let (offer_tx, offer) = chan::unbuffered();
+    let mut cx = Context::from_waker(Waker::noop());
+    let mut op = Box::pin(rx.recv());
+    for by_offer in [false, true] {
+        let mut offering = Box::pin(offer_tx.send(7));
+        let mut polls = 0;
+        let mut selecting = pin!(async {
+            select! {
+                v = &mut op => v,
+                v = offer.recv() => v,
+                v = fut(std::future::poll_fn(|cx| {
+                    polls += 1;
+                    match (polls, by_offer) {
+                        (2, false) => Poll::Ready(Some(7)),
+                        (2, true) => offering.as_mut().poll(cx).map(|_| None),
+                        _ => Poll::Pending,
+                    }
+                })) => v,
+            }
+        });
+        assert!(selecting.as_mut().poll(&mut cx).is_pending());
+        assert_eq!(selecting.as_mut().poll(&mut cx), Poll::Ready(Some(7)));
+        tx.try_send(8).expect_err("it lost, so it does not wait");
+    }
+    assert!(op.as_mut().poll(&mut cx).is_pending());
+    tx.try_send(9).expect("it waits again, by itself");
+    assert_eq!(op.as_mut().poll(&mut cx), Poll::Ready(Some(9)));
+}
+
+#[test]
 fn an_offer_that_passes_a_polling_select_is_not_lost() {
     // The select's other case, when polled, sends into the channel that the select waits on.
     let (tx, rx) = chan::unbuffered();
@@ -752,6 +784,30 @@ fn a_case_that_offers_to_its_own_select_while_polled_does_not_hang() {
         }
         assert_eq!(tx.try_send(2), Ok(()));
         assert_eq!(selecting.as_mut().poll(&mut cx), Poll::Ready(Some(2)));
+    });
+}
+
+#[test]
+fn a_select_that_looks_again_does_not_meet_its_own_other_case_sel08() {
+    no_hang(|| {
+        let (tx, rx) = chan::unbuffered();
+        let mut selecting = pin!(async {
+            select! {
+                v = rx.recv() => v,
+                sent = tx.send(5) => sent.ok().map(|()| 5),
+                _ = fut(std::future::poll_fn(|_| {
+                    // An offer that passes by, so that the select looks again.
+                    assert_eq!(tx.try_send(1), Err(TrySendError::Full(1)));
+                    Poll::<()>::Pending
+                })) => None,
+            }
+        });
+        let mut cx = Context::from_waker(Waker::noop());
+        for _ in 0..3 {
+            assert!(selecting.as_mut().poll(&mut cx).is_pending());
+        }
+        assert_eq!(rx.try_recv(), Ok(5));
+        assert_eq!(selecting.as_mut().poll(&mut cx), Poll::Ready(Some(5)));
     });
 }
 
