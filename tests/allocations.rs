@@ -7,7 +7,7 @@ use std::pin::pin;
 use std::task::{Context as Cx, Poll, Waker};
 
 use gopark::context::Context;
-use gopark::{chan, select};
+use gopark::{Runtime, chan, gosched, select};
 
 /// Counts this thread's allocations, and its bytes that are in use.
 struct Counting;
@@ -89,6 +89,40 @@ fn operations_and_selects_that_wait_allocate_nothing() {
     });
     assert_eq!(allocations, 0);
     drop((other_tx, rx));
+}
+
+#[test]
+fn a_select_that_parks_allocates_nothing() {
+    let ((a_tx, a), (_b_tx, b)) = (chan::unbuffered::<i32>(), chan::unbuffered::<i32>());
+    let (allocations, ..) = cost(|| {
+        let mut selecting = pin!(async {
+            select! { v = a.recv() => v, v = b.recv() => v }
+        });
+        let mut cx = Cx::from_waker(Waker::noop());
+        assert!(selecting.as_mut().poll(&mut cx).is_pending());
+        a_tx.try_send(1).unwrap();
+        assert_eq!(selecting.as_mut().poll(&mut cx), Poll::Ready(Some(1)));
+    });
+    assert_eq!(allocations, 0);
+}
+
+#[test]
+fn a_goroutine_that_parks_again_allocates_nothing() {
+    Runtime::builder().gomaxprocs(1).build().unwrap().block_on(async {
+        loop {
+            gosched().await;
+            let (thread, allocations) = (std::thread::current().id(), ALLOCATIONS.get());
+            for _ in 0..1000 {
+                gosched().await;
+            }
+            let allocations = ALLOCATIONS.get() - allocations;
+            // Else the system stopped the thread, and the processor was given to another one.
+            if thread == std::thread::current().id() {
+                assert_eq!(allocations, 0);
+                break;
+            }
+        }
+    });
 }
 
 /// Trees are freed whichever way they go.

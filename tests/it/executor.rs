@@ -647,6 +647,60 @@ fn a_shutdown_reaches_what_waits_behind_a_thread_that_is_stuck_ca16() {
     });
 }
 
+/// At the only processor there is something either in the run-next slot or in the queue.
+#[test]
+fn a_shutdown_reaches_the_one_goroutine_behind_a_thread_that_is_stuck_ca16() {
+    no_hang(|| {
+        for in_the_slot in [true, false] {
+            let rt = rt(1);
+            let drops = Drops::new();
+            let one = vec![drops.one()];
+            let (stuck, is_stuck) = mpsc::channel();
+            let (release, released) = mpsc::channel::<()>();
+            rt.go(async move {
+                let stick = move || {
+                    stuck.send(()).unwrap();
+                    released.recv().unwrap_err();
+                };
+                park_all(one);
+                if in_the_slot {
+                    stick();
+                } else {
+                    // It takes the slot, and runs next.
+                    drop(go(async move { stick() }));
+                }
+            });
+            is_stuck.recv().unwrap();
+            assert_eq!(rt.shutdown_timeout(Duration::from_millis(300)), 1, "the one that is stuck");
+            assert_eq!(drops.count(), 1);
+            drop(release);
+        }
+    });
+}
+
+#[test]
+fn a_runtime_in_the_place_of_others_has_none_of_their_idle_processors() {
+    isolated(|| {
+        for _ in 0..10 {
+            rt(2).block_on(async {});
+        }
+        let shown = format!("{:?}", rt(2));
+        let (_, word) = shown.split_once("word: ").expect("the idle word");
+        let word: usize = word.split(|c: char| !c.is_ascii_digit()).next().unwrap().parse().unwrap();
+        assert!(word % (1 << 16) <= 2, "{shown}");
+    });
+}
+
+#[test]
+fn places_of_runtimes_are_used_again_ca16() {
+    no_hang(|| {
+        // There are 4096.
+        for _ in 0..5_000 {
+            drop(rt(1));
+        }
+    });
+}
+
 #[test]
 fn what_a_timer_woke_runs_though_a_thief_had_an_eye_on_it_sch14() {
     /// Wakes a goroutine, and keeps the processor for a while.
