@@ -2190,8 +2190,5 @@ impl fmt::Debug for Executor {
     }
 }
 
-impl fmt::Debug for G {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("G").field("id", &self.id()).field("spawned_at", &self.spawned_at).finish_non_exhaustive()
-    }
-}
+#[cfg(all(test, not(gopark_loom)))]
+mod tests;

@@ -24,6 +24,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("time/shard", &["prim", "time/clock", "time/wheel"]),
     ("time/driver", &["time/clock", "time/shard"]),
     ("executor", &["prim", "coop", "slot", "runq", "registry", "time/clock", "time/shard", "time/driver"]),
+    ("executor/tests", &["executor"]),
     // 2: a channel's state; goroutines and their handles; the timer queue.
     ("chan/core", &["prim", "coop", "waitq"]),
     ("runtime", &["prim", "coop", "executor"]),

@@ -47,6 +47,27 @@ fn a_runtime_dropped_inside_a_goroutine_of_another_keeps_both_counts_right() {
 }
 
 #[test]
+fn a_runtime_that_is_shut_down_inside_a_goroutine_of_another_is_waited_for() {
+    no_hang(|| {
+        let b = rt(1);
+        let (stuck, is_stuck) = mpsc::channel();
+        let (release, released) = mpsc::channel::<()>();
+        b.go(async move {
+            stuck.send(()).unwrap();
+            released.recv().unwrap_err();
+        });
+        is_stuck.recv().unwrap();
+        let took = rt(1).block_on(async move {
+            let start = Instant::now();
+            assert_eq!(b.shutdown_timeout(Duration::from_millis(100)), 1);
+            start.elapsed()
+        });
+        assert!(took >= Duration::from_millis(100), "{took:?}");
+        drop(release);
+    });
+}
+
+#[test]
 fn a_local_main_that_wakes_others_while_it_panics_ends() {
     isolated(|| {
         let rt = rt(1);

@@ -79,6 +79,26 @@ fn poll_once<F: Future + ?Sized>(future: Pin<&mut F>, waker: &Waker) -> Poll<F::
     future.poll(&mut Context::from_waker(waker))
 }
 
+#[test]
+fn a_select_that_the_same_task_polls_again_clones_no_waker() {
+    let clones = Arc::new(AtomicUsize::new(0));
+    let counter = clones.clone();
+    let waker = hooked(
+        Moment::Clone,
+        Arc::new(move || {
+            counter.fetch_add(1, Ordering::SeqCst);
+        }),
+    );
+    let ((_a_tx, a), (_b_tx, b)) = (chan::unbuffered::<()>(), chan::unbuffered::<()>());
+    let mut selecting = std::pin::pin!(async {
+        gopark::select! { _ = a.recv() => {}, _ = b.recv() => {} }
+    });
+    for _ in 0..3 {
+        assert!(poll_once(selecting.as_mut(), &waker).is_pending());
+        assert_eq!(clones.load(Ordering::SeqCst), 1);
+    }
+}
+
 /// A boxed operation of a channel, whatever it comes to.
 type Parked = Pin<Box<dyn Future<Output = ()> + Send>>;
 

@@ -86,6 +86,38 @@ fn an_unrecovered_panic_is_raised_on_every_block_on_sch18() {
 }
 
 #[test]
+fn a_crash_ends_the_only_main_that_is_left_sch18() {
+    no_hang(|| {
+        let rt = rt(2);
+        let local = raised(|| {
+            rt.block_on_local(async {
+                drop(go(async { panic!("crash") }));
+                pending::<()>().await;
+            })
+        });
+        assert_eq!(local, "crash");
+        // The older of two, when the younger one has returned.
+        let ready = WaitGroup::new();
+        ready.add(1);
+        let older = thread::scope(|scope| {
+            let older = scope.spawn(|| {
+                raised(|| {
+                    rt.block_on(async {
+                        ready.done();
+                        pending::<()>().await;
+                    })
+                })
+            });
+            spin_until(|| ready.count() == 0);
+            assert_eq!(rt.block_on(async { 7 }), 7);
+            rt.go(async { panic!("later") });
+            older.join().unwrap()
+        });
+        assert_eq!(older, "later");
+    });
+}
+
+#[test]
 fn a_crash_wins_against_main_returning_sch18() {
     no_hang(|| {
         let rt = rt(2);
