@@ -636,6 +636,23 @@ fn what_the_only_processor_keeps_for_itself_is_shared_with_a_second_one_sch14() 
     });
 }
 
+#[test]
+fn a_goroutine_that_resizes_another_runtime_sends_nobody_there_sch14() {
+    no_hang(|| {
+        let a = Runtime::builder().gomaxprocs(1).thread_name("a").build().unwrap();
+        let b = Runtime::builder().gomaxprocs(1).thread_name("b").build().unwrap();
+        a.block_on(async {
+            let handles: Vec<_> =
+                (0..100).map(|_| go(async { thread::current().name().expect("a name").to_owned() })).collect();
+            b.gomaxprocs(2);
+            for handle in handles {
+                let name = handle.await.unwrap();
+                assert!(name.starts_with("a-"), "it ran at {name}");
+            }
+        });
+    });
+}
+
 /// A goroutine for each, which keeps it and waits for ever.
 fn park_all(counted: Vec<Counted>) {
     for counted in counted {

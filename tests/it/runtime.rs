@@ -328,6 +328,24 @@ fn block_in_place_hands_the_processor_over_at_once_sch12() {
 }
 
 #[test]
+fn what_is_alone_in_the_run_next_slot_runs_during_block_in_place_sch12() {
+    no_hang(|| {
+        rt(1).block_on(async {
+            let mut soonest = Duration::MAX;
+            for _ in 0..50 {
+                let (tx, rx) = std::sync::mpsc::channel();
+                go(async move { tx.send(Instant::now()).unwrap() });
+                let start = Instant::now();
+                let ran = block_in_place(|| rx.recv().unwrap());
+                soonest = soonest.min(ran - start);
+                gosched().await;
+            }
+            assert!(soonest < Duration::from_millis(5), "not before the monitor saw to it: {soonest:?}");
+        });
+    });
+}
+
+#[test]
 fn what_a_blocking_closure_spawns_runs_elsewhere_sch12() {
     no_hang(|| {
         rt(1).block_on(async {

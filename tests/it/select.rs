@@ -279,7 +279,7 @@ fn a_value_that_moves_while_a_case_is_polled_is_found_sel04() {
 #[test]
 fn small_and_large_selects_lock_in_one_order() {
     no_hang(|| {
-        let channels: Vec<_> = (0..20).map(|_| chan::unbuffered::<()>()).collect();
+        let channels: Vec<_> = (0..17).map(|_| chan::unbuffered::<()>()).collect();
         let look = |count: usize| {
             for _ in 0..5_000 {
                 let select = channels[..count].iter().fold(Select::new(), |select, (_, rx)| select.recv(rx, |_| ()));
@@ -287,8 +287,8 @@ fn small_and_large_selects_lock_in_one_order() {
             }
         };
         std::thread::scope(|scope| {
-            scope.spawn(|| look(20));
-            scope.spawn(|| look(3));
+            scope.spawn(|| look(17));
+            scope.spawn(|| look(16));
         });
     });
 }
@@ -738,6 +738,31 @@ fn a_case_by_reference_that_lost_to_a_late_future_waits_no_more() {
     assert!(op.as_mut().poll(&mut cx).is_pending());
     tx.try_send(9).expect("it waits again, by itself");
     assert_eq!(op.as_mut().poll(&mut cx), Poll::Ready(Some(9)));
+}
+
+#[test]
+fn a_case_by_reference_of_a_dropped_select_waits_no_more_ca05() {
+    let (tx, rx) = chan::unbuffered();
+    let (_never_tx, never) = chan::unbuffered();
+    let mut cx = Context::from_waker(Waker::noop());
+    let mut op = Box::pin(rx.recv());
+    {
+        let mut selecting = Box::pin(async {
+            select! { v = &mut op => v, v = never.recv() => v }
+        });
+        assert!(selecting.as_mut().poll(&mut cx).is_pending());
+    }
+    tx.try_send(8).expect_err("nobody waits");
+    assert!(op.as_mut().poll(&mut cx).is_pending());
+    tx.try_send(9).expect("it waits again, by itself");
+    assert_eq!(op.as_mut().poll(&mut cx), Poll::Ready(Some(9)));
+}
+
+#[test]
+fn a_select_in_progress_shows_where_it_stands() {
+    let selecting = gopark::select::Selecting::new(false, gopark::select::Nil, [0; 0]);
+    let shown = format!("{selecting:?}");
+    assert!(shown.starts_with("Selecting") && shown.contains("select.rs"), "{shown}");
 }
 
 #[test]
