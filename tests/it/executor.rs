@@ -230,6 +230,31 @@ fn a_processor_that_is_resized_away_and_back_has_one_thread_sch15() {
     });
 }
 
+#[test]
+fn a_processor_that_comes_back_while_it_is_held_is_not_idle_sch15() {
+    no_hang(|| {
+        // Where the system takes long, the monitor takes a processor from one that spins: not every time.
+        let held = (0..50).any(|_| {
+            let rt = rt(2);
+            let spinning = Arc::new(AtomicUsize::new(0));
+            for _ in 0..2 {
+                let spinning = spinning.clone();
+                rt.go(async move {
+                    spinning.fetch_add(1, SeqCst);
+                    spin_until(|| spinning.load(SeqCst) == 3);
+                });
+            }
+            spin_until(|| spinning.load(SeqCst) == 2);
+            rt.gomaxprocs(1);
+            rt.gomaxprocs(2);
+            let idle = idle(&rt);
+            spinning.fetch_add(1, SeqCst);
+            idle == 0
+        });
+        assert!(held, "a held processor is idle as well");
+    });
+}
+
 #[cfg(all(target_os = "linux", not(miri)))]
 #[test]
 fn a_panic_at_the_very_start_of_main_is_raised_on_its_caller() {
@@ -716,16 +741,21 @@ fn a_shutdown_reaches_the_one_goroutine_behind_a_thread_that_is_stuck_ca16() {
     });
 }
 
+/// How many processors a runtime takes for idle.
+fn idle(rt: &Runtime) -> usize {
+    let shown = format!("{rt:?}");
+    let (_, word) = shown.split_once("word: ").expect("the idle word");
+    let word: usize = word.split(|c: char| !c.is_ascii_digit()).next().unwrap().parse().unwrap();
+    word % (1 << 16)
+}
+
 #[test]
 fn a_runtime_in_the_place_of_others_has_none_of_their_idle_processors() {
     isolated(|| {
         for _ in 0..10 {
             rt(2).block_on(async {});
         }
-        let shown = format!("{:?}", rt(2));
-        let (_, word) = shown.split_once("word: ").expect("the idle word");
-        let word: usize = word.split(|c: char| !c.is_ascii_digit()).next().unwrap().parse().unwrap();
-        assert!(word % (1 << 16) <= 2, "{shown}");
+        assert!(idle(&rt(2)) <= 2);
     });
 }
 

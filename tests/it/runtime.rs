@@ -220,6 +220,26 @@ fn as_many_run_at_once_as_there_are_processors_sch09() {
 }
 
 #[test]
+fn what_waits_behind_a_long_poll_is_stolen_before_the_monitor_sees_it_sch09() {
+    no_hang(|| {
+        rt(2).block_on(async {
+            let mut soonest = Duration::MAX;
+            for _ in 0..50 {
+                let ran = Arc::new(Mutex::new(None));
+                let (first, start) = (ran.clone(), Instant::now());
+                go(async move { *first.lock().unwrap() = Some(start.elapsed()) });
+                // It takes the run-next slot: the other one goes to the queue.
+                go(async {});
+                spin_until(|| ran.lock().unwrap().is_some());
+                soonest = soonest.min(ran.lock().unwrap().unwrap());
+                gosched().await;
+            }
+            assert!(soonest < Duration::from_millis(4), "{soonest:?}");
+        });
+    });
+}
+
+#[test]
 fn wakes_from_foreign_threads_are_never_lost_sch10() {
     no_hang(|| {
         let rt = rt(2);
@@ -354,6 +374,39 @@ fn what_a_blocking_closure_spawns_runs_elsewhere_sch12() {
                 go(async move { tx.send(1).unwrap() });
                 assert_eq!(rx.recv(), Ok(1));
             });
+        });
+    });
+}
+
+#[test]
+fn a_thread_that_blocked_goes_on_without_its_processor_sch12() {
+    no_hang(|| {
+        rt(1).block_on(async {
+            let (tx, rx) = std::sync::mpsc::channel();
+            go(async move { tx.send(()).unwrap() });
+            block_in_place(|| rx.recv().unwrap());
+            gosched().await;
+            // From here on there is one at a time, unless the system stops it for long: not every time.
+            for tries in 0.. {
+                assert!(tries < 100, "two threads have the only processor");
+                let (running, met) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+                let wg = WaitGroup::new();
+                for _ in 0..4 {
+                    let (running, met) = (running.clone(), met.clone());
+                    wg.go(async move {
+                        for _ in 0..500 {
+                            met.fetch_add(running.fetch_add(1, Ordering::SeqCst), Ordering::SeqCst);
+                            (0..20).for_each(|_| std::hint::spin_loop());
+                            running.fetch_sub(1, Ordering::SeqCst);
+                            gosched().await;
+                        }
+                    });
+                }
+                wg.wait().await;
+                if met.load(Ordering::SeqCst) == 0 {
+                    break;
+                }
+            }
         });
     });
 }
