@@ -222,20 +222,22 @@ fn as_many_run_at_once_as_there_are_processors_sch09() {
 #[test]
 fn what_waits_behind_a_long_poll_is_stolen_before_the_monitor_sees_it_sch09() {
     no_hang(|| {
-        rt(2).block_on(async {
-            let mut soonest = Duration::MAX;
-            for _ in 0..50 {
-                let ran = Arc::new(Mutex::new(None));
-                let (first, start) = (ran.clone(), Instant::now());
-                go(async move { *first.lock().unwrap() = Some(start.elapsed()) });
-                // It takes the run-next slot: the other one goes to the queue.
-                go(async {});
-                spin_until(|| ran.lock().unwrap().is_some());
-                soonest = soonest.min(ran.lock().unwrap().unwrap());
-                gosched().await;
-            }
-            assert!(soonest < Duration::from_millis(4), "{soonest:?}");
-        });
+        for procs in [2, 3] {
+            rt(procs).block_on(async {
+                let mut soonest = Duration::MAX;
+                for _ in 0..50 {
+                    let ran = Arc::new(Mutex::new(None));
+                    let (first, start) = (ran.clone(), Instant::now());
+                    go(async move { *first.lock().unwrap() = Some(start.elapsed()) });
+                    // It takes the run-next slot: the other one goes to the queue.
+                    go(async {});
+                    spin_until(|| ran.lock().unwrap().is_some());
+                    soonest = soonest.min(ran.lock().unwrap().unwrap());
+                    gosched().await;
+                }
+                assert!(soonest < Duration::from_millis(4), "{soonest:?} with {procs}");
+            });
+        }
     });
 }
 
@@ -334,6 +336,38 @@ fn a_goroutine_that_blocks_its_thread_starves_nobody_sch12() {
             listener.accept().unwrap().0.read_exact(&mut byte).unwrap();
             assert_eq!(byte, [1]);
         });
+    });
+}
+
+#[test]
+fn a_goroutine_that_blocks_its_thread_starves_nobody_wherever_one_waits_sch12() {
+    no_hang(|| {
+        let rt = rt(1);
+        for wait_in in ["slot", "queue", "global"] {
+            let (tx, rx) = std::sync::mpsc::channel();
+            let (blocks, blocking) = std::sync::mpsc::channel();
+            let send = tx.clone();
+            rt.go(async move {
+                let block = move || {
+                    blocks.send(()).unwrap();
+                    rx.recv().unwrap();
+                };
+                if wait_in != "global" {
+                    go(async move { send.send(()).unwrap() });
+                }
+                if wait_in == "queue" {
+                    // It takes the run-next slot, and runs next.
+                    go(async move { block() });
+                } else {
+                    block();
+                }
+            });
+            blocking.recv().unwrap();
+            if wait_in == "global" {
+                rt.go(async move { tx.send(()).unwrap() });
+            }
+            spin_until(|| rt.num_goroutine() == 0);
+        }
     });
 }
 
