@@ -100,6 +100,29 @@ fn a_pair_that_wakes_each_other_for_ever_does_not_starve_a_third_sch03() {
 }
 
 #[test]
+fn a_pair_that_spends_no_budget_does_not_starve_a_third_sch03() {
+    no_hang(|| {
+        rt(1).block_on(async {
+            let stop = Arc::new(AtomicBool::new(false));
+            let wakers = Arc::new(Mutex::new([None::<Waker>, None]));
+            for me in 0..2 {
+                let (stop, wakers) = (stop.clone(), wakers.clone());
+                go(poll_fn(move |cx| {
+                    let mut wakers = wakers.lock().unwrap();
+                    wakers[me] = Some(cx.waker().clone());
+                    wakers[1 - me].take().into_iter().for_each(Waker::wake);
+                    if stop.load(Ordering::Relaxed) { Poll::Ready(()) } else { Poll::Pending }
+                }));
+            }
+            for _ in 0..100 {
+                gosched().await;
+            }
+            stop.store(true, Ordering::Relaxed);
+        });
+    });
+}
+
+#[test]
 fn gosched_goes_behind_everything_runnable_sch04() {
     no_hang(|| {
         let log = Log::default();
@@ -289,6 +312,10 @@ fn an_idle_runtime_burns_no_cpu_sch11() {
         thread::park_timeout(Duration::from_millis(300));
         let used = cpu() - before;
         assert!(used < start.elapsed() / 20, "{used:?}");
+        // The monitor, which sleeps by now, is there to be ended.
+        let start = Instant::now();
+        assert_eq!(rt.shutdown_timeout(Duration::from_secs(10)), 0);
+        assert!(start.elapsed() < Duration::from_secs(10));
         return;
     };
     assert_eq!(ended.code, Some(0), "{ended:#?}");

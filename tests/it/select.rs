@@ -745,17 +745,21 @@ fn a_case_by_reference_of_a_dropped_select_waits_no_more_ca05() {
     let (tx, rx) = chan::unbuffered();
     let (_never_tx, never) = chan::unbuffered();
     let mut cx = Context::from_waker(Waker::noop());
-    let mut op = Box::pin(rx.recv());
-    {
-        let mut selecting = Box::pin(async {
-            select! { v = &mut op => v, v = never.recv() => v }
-        });
-        assert!(selecting.as_mut().poll(&mut cx).is_pending());
+    for somebody_looks in [false, true] {
+        let mut op = Box::pin(rx.recv());
+        {
+            let mut selecting = Box::pin(async {
+                select! { v = &mut op => v, v = never.recv() => v }
+            });
+            assert!(selecting.as_mut().poll(&mut cx).is_pending());
+        }
+        if somebody_looks {
+            tx.try_send(8).expect_err("nobody waits");
+        }
+        assert!(op.as_mut().poll(&mut cx).is_pending());
+        tx.try_send(9).expect("it waits again, by itself");
+        assert_eq!(op.as_mut().poll(&mut cx), Poll::Ready(Some(9)));
     }
-    tx.try_send(8).expect_err("nobody waits");
-    assert!(op.as_mut().poll(&mut cx).is_pending());
-    tx.try_send(9).expect("it waits again, by itself");
-    assert_eq!(op.as_mut().poll(&mut cx), Poll::Ready(Some(9)));
 }
 
 #[test]
