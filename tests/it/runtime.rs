@@ -312,7 +312,15 @@ fn an_idle_runtime_burns_no_cpu_sch11() {
         thread::park_timeout(Duration::from_millis(300));
         let used = cpu() - before;
         assert!(used < start.elapsed() / 20, "{used:?}");
-        // The monitor, which sleeps by now, is there to be ended.
+        // The monitor, which sleeps by now, is back when it is needed, ...
+        rt.gomaxprocs(1);
+        let (tx, rx) = std::sync::mpsc::channel();
+        block_thread_on(rt.go(async move {
+            go(async move { tx.send(()).unwrap() });
+            rx.recv().unwrap();
+        }))
+        .unwrap();
+        // ... and there to be ended.
         let start = Instant::now();
         assert_eq!(rt.shutdown_timeout(Duration::from_secs(10)), 0);
         assert!(start.elapsed() < Duration::from_secs(10));
