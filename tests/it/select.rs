@@ -764,7 +764,7 @@ fn a_case_by_reference_of_a_dropped_select_waits_no_more_ca05() {
 
 #[test]
 fn a_select_shows_where_it_stands_and_how_many_cases_it_has() {
-    let selecting = gopark::select::Selecting::new(false, gopark::select::Nil, [0; 0]);
+    let selecting = gopark::select::Selecting::new(false, gopark::select::Nil);
     let shown = format!("{selecting:?}");
     assert!(shown.starts_with("Selecting") && shown.contains("select.rs"), "{shown}");
     assert_eq!(format!("{:?}", Select::<()>::new()), "Select { cases: 0 }");
