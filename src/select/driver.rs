@@ -210,7 +210,8 @@ impl<C: Cases> Selecting<C> {
                 // One channel has been looked at, at one instant.
                 return None;
             }
-            let locks = this.locks();
+            let mut locks = Locks::new();
+            this.gather(&mut locks);
             locks.lock();
             let found = this.attempt();
             locks.unlock();
@@ -289,13 +290,12 @@ impl<C: Cases> Selecting<C> {
         None
     }
 
+    /// Puts its locks into `locks`, where they stay, for a list that is returned is copied.
     #[inline(always)]
-    fn locks(&mut self) -> Locks {
-        let mut locks = Locks::new();
+    fn gather(&mut self, locks: &mut Locks) {
         // SAFETY: a channel lives as long as an operation on it, which lives as long as this call's caller does.
         self.each_raw(|_, raw| unsafe { locks.push(raw.lock()) });
         locks.sort();
-        locks
     }
 
     /// Tries the channel operations, with all their locks held.
@@ -360,7 +360,8 @@ impl<C: Cases> Selecting<C> {
         let waker = cx.waker().clone();
         // SAFETY: no case is queued yet.
         drop(unsafe { self.token.set_waker(Some(waker)) });
-        let locks = self.locks();
+        let mut locks = Locks::new();
+        self.gather(&mut locks);
         locks.lock();
         if let Some((index, woken)) = self.attempt() {
             locks.unlock();
@@ -461,7 +462,8 @@ impl<C: Cases> Selecting<C> {
             return Some(self.park());
         }
         // An offer went by.
-        let locks = self.locks();
+        let mut locks = Locks::new();
+        self.gather(&mut locks);
         locks.lock();
         self.token.look_again();
         let Some((index, woken)) = self.attempt() else {
@@ -490,7 +492,8 @@ impl<C: Cases> Selecting<C> {
     /// Takes all out, unless one was served meanwhile.
     fn withdraw(&mut self) -> Option<Poll<C::Output>> {
         let site = self.site;
-        let locks = self.locks();
+        let mut locks = Locks::new();
+        self.gather(&mut locks);
         locks.lock();
         let waiting = self.token.seen() == Seen::Waiting;
         if waiting {
@@ -504,7 +507,8 @@ impl<C: Cases> Selecting<C> {
 
     /// Sees to it that whoever polled last is woken.
     fn update_waker(&mut self, waker: &Waker) {
-        let locks = self.locks();
+        let mut locks = Locks::new();
+        self.gather(&mut locks);
         let mut fresh = None;
         let old = loop {
             locks.lock();
