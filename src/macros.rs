@@ -38,6 +38,7 @@
 /// * **Bodies are part of the surrounding code**: `break`, `continue`, `return`, `?` and `.await` work. The losers are gone
 ///   by then, with what they borrowed.
 /// * **`select! {}`** waits for ever, and so does one whose arms are all switched off.
+/// * Each arm is compiled for itself: for more than some dozens there is [`Select`](crate::select::Select).
 ///
 /// # Cancellation
 ///

@@ -471,6 +471,27 @@ fn an_offer_that_meets_a_polling_select_is_not_lost() {
 }
 
 #[test]
+fn an_offer_that_meets_a_select_that_moves_to_another_task_is_not_lost() {
+    explore(2, || {
+        let (tx, rx) = chan::unbuffered();
+        let (_open, other) = chan::unbuffered();
+        let sender = thread::spawn(move || block_on(tx.send(7)));
+        let got = {
+            let mut selecting = pin!(async {
+                select! { v = rx.recv() => v, v = other.recv() => v }
+            });
+            // Nobody polls for this waker again.
+            match poll_once(selecting.as_mut()) {
+                Poll::Ready(got) => got,
+                Poll::Pending => block_on(selecting),
+            }
+        };
+        assert_eq!(got, Some(7));
+        assert_eq!(sender.join().unwrap(), Ok(()));
+    });
+}
+
+#[test]
 fn what_passes_a_polling_select_arrives_in_the_order_of_sending() {
     explore(2, || {
         let (tx, rx) = chan::bounded(2);

@@ -11,7 +11,8 @@
 //!   the channel where waiter w is queued.
 //! - **I3** Whoever takes a waiter out of a queue moves the value and takes the waker, and stores the waiter's state
 //!   last: after that store the owner may free the waiter.
-//! - **I4** The owner writes the token's waker only while it holds the locks of *all* its channels.
+//! - **I4** The owner touches the token's waker only before any case is queued, or while the token is `BUSY`: then nobody can
+//!   claim it, and only who claimed it takes the waker.
 //! - **I5** A waiter is unlinked before its memory goes: it is done when its future is ready, else on drop. A future
 //!   that is leaked keeps its memory for ever, and the waiter owns its waker, so nothing dangles then either.
 
@@ -572,7 +573,7 @@ impl Token {
     ///
     /// # Safety
     ///
-    /// The caller is the owner and holds the locks of all its channels (I4), or no case is queued.
+    /// The caller is the owner, and the token is `BUSY` (I4), or no case is queued.
     pub(crate) unsafe fn will_wake(&self, waker: &Waker) -> bool {
         // SAFETY: I4: no claimer can be at the waker.
         self.waker.with_mut(|own| matches!(unsafe { &*own }, Some(own) if own.will_wake(waker)))

@@ -215,9 +215,9 @@ impl<C: Case + Unpin + ?Sized> Case for &mut C {
     }
 }
 
-/// The two kinds of pinned pointer.
+/// The two kinds of pinned pointer; one leaves its case, the other frees it.
 macro_rules! pinned_case {
-    ($pointer:ty) => {
+    ($pointer:ty, $leaves_nothing:literal) => {
         impl<C: Case + ?Sized> Case for Pin<$pointer> {
             type Output = C::Output;
 
@@ -229,6 +229,10 @@ macro_rules! pinned_case {
                 (**self).raw(private)
             }
 
+            fn leaves_nothing(&self, _: Private) -> bool {
+                $leaves_nothing
+            }
+
             fn won(mut self: Pin<&mut Self>) -> C::Output {
                 (*self).as_mut().won()
             }
@@ -236,5 +240,5 @@ macro_rules! pinned_case {
     };
 }
 
-pinned_case!(&mut C);
-pinned_case!(Box<C>);
+pinned_case!(&mut C, true);
+pinned_case!(Box<C>, false);

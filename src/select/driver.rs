@@ -61,6 +61,12 @@ impl Candidates {
         Self { biased, count: 0, first: 0, others: Vec::new() }
     }
 
+    /// With room for all of so many cases: there will be locks held when they come.
+    #[inline(always)]
+    fn with_room(biased: bool, cases: usize) -> Self {
+        Self { others: Vec::with_capacity(cases.saturating_sub(u64::BITS as usize)), ..Self::new(biased) }
+    }
+
     /// In the order of the numbers.
     #[inline(always)]
     fn push(&mut self, index: usize) {
@@ -212,8 +218,9 @@ impl<C: Cases> Selecting<C> {
             }
             let mut locks = Locks::new();
             this.gather(&mut locks);
+            let candidates = Candidates::with_room(this.biased, this.cases.count());
             locks.lock();
-            let found = this.attempt();
+            let found = this.attempt(candidates);
             locks.unlock();
             found.map(|(index, woken)| {
                 woken.wake();
@@ -248,7 +255,8 @@ impl<C: Cases> Selecting<C> {
         let mut tried = None;
         if count > MANY && !self.biased {
             let index = prim::random(count);
-            if self.cases().poll_case(index, cx) {
+            let raw = self.cases.raw(index).filter(|raw| raw.fresh());
+            if raw.is_none_or(RawCase::seems_ready) && self.cases().poll_case(index, cx) {
                 return Some(self.output(index));
             }
             tried = Some(index);
@@ -293,15 +301,17 @@ impl<C: Cases> Selecting<C> {
     /// Puts its locks into `locks`, where they stay, for a list that is returned is copied.
     #[inline(always)]
     fn gather(&mut self, locks: &mut Locks) {
+        if self.raws as usize > FEW {
+            locks.many.reserve(self.raws as usize);
+        }
         // SAFETY: a channel lives as long as an operation on it, which lives as long as this call's caller does.
         self.each_raw(|_, raw| unsafe { locks.push(raw.lock()) });
         locks.sort();
     }
 
-    /// Tries the channel operations, with all their locks held.
+    /// Tries the channel operations, with all their locks held. There are no `candidates` yet.
     #[inline(always)]
-    fn attempt(&mut self) -> Option<(usize, Woken)> {
-        let mut candidates = Candidates::new(self.biased);
+    fn attempt(&mut self, mut candidates: Candidates) -> Option<(usize, Woken)> {
         self.each_raw(|index, raw| {
             if raw.seems_ready() {
                 candidates.push(index);
@@ -362,8 +372,9 @@ impl<C: Cases> Selecting<C> {
         drop(unsafe { self.token.set_waker(Some(waker)) });
         let mut locks = Locks::new();
         self.gather(&mut locks);
+        let candidates = Candidates::with_room(self.biased, self.cases.count());
         locks.lock();
-        if let Some((index, woken)) = self.attempt() {
+        if let Some((index, woken)) = self.attempt(candidates) {
             locks.unlock();
             woken.wake();
             coop::spend();
@@ -408,7 +419,8 @@ impl<C: Cases> Selecting<C> {
                     Some(poll) => return poll,
                     None => continue,
                 },
-                Seen::Over => unreachable!("only the owner ends its token"),
+                // A waker or a destructor panicked in the poll that ended it.
+                Seen::Over => polled_after_completion(),
             }
         }
     }
@@ -435,22 +447,24 @@ impl<C: Cases> Selecting<C> {
     #[cold]
     #[inline(never)]
     fn keep_waiting(&mut self, cx: &mut Context<'_>) -> Option<Poll<C::Output>> {
-        if coop::is_last(cx.waker()) {
-            return self.withdraw();
-        }
-        self.update_waker(cx.waker());
-        if self.others == 0 {
-            return if self.token.seen() == Seen::Waiting { Some(self.park()) } else { None };
-        }
         if !self.token.begin_poll() {
             return None;
         }
+        let last = coop::is_last(cx.waker());
+        // SAFETY: the token is busy (I4).
+        if !last && !unsafe { self.token.will_wake(cx.waker()) } {
+            let waker = cx.waker().clone();
+            // SAFETY: as above.
+            drop(unsafe { self.token.set_waker(Some(waker)) });
+        }
         let mut candidates = Candidates::new(self.biased);
-        self.cases().each(0, &mut |index, role, _| {
-            if *role == Role::Other {
-                candidates.push(index);
-            }
-        });
+        if self.others != 0 {
+            self.cases().each(0, &mut |index, role, _| {
+                if *role == Role::Other {
+                    candidates.push(index);
+                }
+            });
+        }
         while let Some(index) = candidates.draw() {
             if self.cases().poll_case(index, cx) {
                 self.token.end();
@@ -458,15 +472,20 @@ impl<C: Cases> Selecting<C> {
                 return Some(Poll::Ready(self.output(index)));
             }
         }
+        if last {
+            self.withdraw();
+            return Some(Poll::Pending);
+        }
         if self.token.end_poll() {
             return Some(self.park());
         }
         // An offer went by.
         let mut locks = Locks::new();
         self.gather(&mut locks);
+        let candidates = Candidates::with_room(self.biased, self.cases.count());
         locks.lock();
         self.token.look_again();
-        let Some((index, woken)) = self.attempt() else {
+        let Some((index, woken)) = self.attempt(candidates) else {
             // It was taken back, or taken by another. Had it been a stream, which does not queue, it would wait for a send
             // that told it too early. Who comes from here on finds the waker.
             let mut passers = Vec::new();
@@ -489,45 +508,17 @@ impl<C: Cases> Selecting<C> {
         Some(Poll::Ready(self.output(index)))
     }
 
-    /// Takes all out, unless one was served meanwhile.
-    fn withdraw(&mut self) -> Option<Poll<C::Output>> {
+    /// Takes the channel operations out, while the token is busy; what passed by meanwhile has a place in its queue.
+    fn withdraw(&mut self) {
         let site = self.site;
         let mut locks = Locks::new();
         self.gather(&mut locks);
         locks.lock();
-        let waiting = self.token.seen() == Seen::Waiting;
-        if waiting {
-            // SAFETY: all locks are held.
-            self.each_raw(|_, raw| unsafe { raw.dequeue(site) });
-            self.stage = Stage::First;
-        }
+        // SAFETY: all locks are held.
+        self.each_raw(|_, raw| unsafe { raw.dequeue(site) });
+        self.token.look_again();
+        self.stage = Stage::First;
         locks.unlock();
-        waiting.then_some(Poll::Pending)
-    }
-
-    /// Sees to it that whoever polled last is woken.
-    fn update_waker(&mut self, waker: &Waker) {
-        let mut locks = Locks::new();
-        self.gather(&mut locks);
-        let mut fresh = None;
-        let old = loop {
-            locks.lock();
-            // SAFETY: all locks are held.
-            let done = unsafe {
-                if self.token.seen() != Seen::Waiting || self.token.will_wake(waker) {
-                    Some(None)
-                } else {
-                    fresh.take().map(|fresh| self.token.set_waker(Some(fresh)))
-                }
-            };
-            locks.unlock();
-            match done {
-                Some(old) => break old,
-                // A clone may run anybody's code: outside the locks.
-                None => fresh = Some(waker.clone()),
-            }
-        };
-        drop((old, fresh));
     }
 
     /// Takes every case out. One that was served does in its own drop what a dropped operation does.
@@ -560,9 +551,16 @@ impl<C: Cases> Future for Selecting<C> {
         match this.stage {
             Stage::First => this.start(cx),
             Stage::Parked => this.resume(cx),
-            Stage::Over => panic!("gopark: select polled after completion"),
+            Stage::Over => polled_after_completion(),
         }
     }
+}
+
+#[cold]
+#[inline(never)]
+#[track_caller]
+fn polled_after_completion() -> ! {
+    panic!("gopark: select polled after completion")
 }
 
 /// The cases of a select that is over: they go, also if its output panics.
@@ -571,6 +569,7 @@ struct Losers<'a, C: Cases>(&'a mut ManuallyDrop<C>);
 impl<C: Cases> Drop for Losers<'_, C> {
     #[inline(always)]
     fn drop(&mut self) {
+        // True only if no case has a place in a queue (I5), a waker or a value.
         if !self.0.leave_nothing() {
             // SAFETY: made once for a select, when its stage becomes `Over`, and then nobody touches the cases any more.
             unsafe { ManuallyDrop::drop(self.0) }
@@ -597,7 +596,7 @@ impl<C: Cases> fmt::Debug for Selecting<C> {
     }
 }
 
-// SAFETY: the token is atomic, and its waker is guarded by the channels' locks (I4); the cases answer for themselves.
+// SAFETY: the token is atomic, and its waker is the owner's or the claimer's alone (I4); the cases answer for themselves.
 unsafe impl<C: Cases + Send> Send for Selecting<C> {}
 // SAFETY: a shared `Selecting` gives access to nothing.
 unsafe impl<C: Cases + Sync> Sync for Selecting<C> {}

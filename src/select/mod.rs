@@ -5,7 +5,7 @@
 //!
 //! 1. Without a lock, the cases that seem ready are noted; one of them is drawn and tried, then another, until one
 //!    succeeds. Most selects end here, with one lock. The first success in a random order is a uniform choice among
-//!    those that are ready.
+//!    those that are ready. Of many cases one is drawn before all are looked at, which changes nothing of that.
 //! 2. All channels are locked, each once, in the order of their addresses, and the cases are looked at again: this is the
 //!    instant at which nothing was ready. With a `default`, it is taken now. Else a waiter is queued on each channel, and
 //!    only then the locks are released, so no event falls in between.

@@ -568,6 +568,10 @@ impl Case for Tick<'_> {
         self.receiving.raw(private)
     }
 
+    fn leaves_nothing(&self, private: Private) -> bool {
+        self.receiving.leaves_nothing(private)
+    }
+
     fn won(self: Pin<&mut Self>) -> Instant {
         self.receiving().won().expect(OPEN)
     }

@@ -1107,3 +1107,22 @@ fn what_a_timeout_polls_for_the_first_time_when_it_gives_up_does_not_come_in_ca1
     assert!(Hand::new(timeout(Duration::ZERO, operation)).ready().is_err());
     assert_eq!(polls, 2);
 }
+
+#[test]
+fn what_a_timeout_gives_up_is_out_of_reach_though_it_is_a_future_in_a_select_ca17() {
+    let ((tx, rx), (_other_tx, other)) = (chan::unbuffered(), chan::unbuffered::<()>());
+    let polls = AtomicUsize::new(0);
+    let selecting = Box::pin(async {
+        gopark::select! {
+            sent = gopark::select::fut(async { tx.send(1).await }) => sent.is_ok(),
+            _ = other.recv() => unreachable!("nobody sends"),
+        }
+    });
+    let operation = After::new(selecting, || {
+        if polls.fetch_add(1, SeqCst) == 1 {
+            assert!(rx.try_recv().is_err(), "a send that is being given up was taken");
+        }
+    });
+    assert!(Hand::new(timeout(Duration::ZERO, operation)).ready().is_err());
+    assert_eq!(polls.into_inner(), 2);
+}
