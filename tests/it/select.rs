@@ -174,6 +174,30 @@ fn biased_takes_the_first_ready_case() {
 }
 
 #[test]
+fn biased_takes_the_first_ready_one_of_many_cases() {
+    let (tx, rx) = chan::unbuffered::<()>();
+    let (_empty_tx, empty) = chan::unbuffered::<()>();
+    assert!(tx.close());
+    for _ in 0..200 {
+        let won = select! {
+            biased;
+            _ = empty.recv() => unreachable!(),
+            _ = rx.recv() => 1,
+            _ = rx.recv() => 2,
+            _ = rx.recv() => 3,
+            _ = rx.recv() => 4,
+            _ = rx.recv() => 5,
+            _ = rx.recv() => 6,
+            _ = rx.recv() => 7,
+            _ = rx.recv() => 8,
+            _ = rx.recv() => 9,
+            default => unreachable!(),
+        };
+        assert_eq!(won, 1);
+    }
+}
+
+#[test]
 fn default_runs_if_nothing_is_ready_and_never_waits_or_gives_way_sel03() {
     // On a plain thread, where nobody could be woken.
     let (tx, rx) = chan::bounded(1);
