@@ -285,11 +285,6 @@ impl<C: Cases> Selecting<C> {
             }
         });
         (self.raws, self.others) = (raws, others);
-        self.try_each(candidates, cx)
-    }
-
-    #[inline(always)]
-    fn try_each(&mut self, mut candidates: Candidates, cx: &mut Context<'_>) -> Option<C::Output> {
         while let Some(index) = candidates.draw() {
             if self.cases().poll_case(index, cx) {
                 return Some(self.output(index));

@@ -132,40 +132,32 @@ func stream(n, capacity int) time.Duration {
 
 func pingPong(n int) time.Duration {
 	there, back := make(chan int), make(chan int)
-	done := make(chan struct{})
-	start := time.Now()
-	go func() {
-		for v := range there {
-			back <- v
-		}
-	}()
-	go func() {
-		for i := range n {
-			there <- i
-			<-back
-		}
-		close(done)
-	}()
-	<-done
-	return time.Since(start)
+	go pass(there, back)
+	return rounds(n, there, back)
 }
 
 func ring(n int) time.Duration {
 	first := make(chan int)
 	last := first
 	for range 999 {
-		from, to := last, make(chan int)
-		go func() {
-			for v := range from {
-				to <- v
-			}
-		}()
+		to := make(chan int)
+		go pass(last, to)
 		last = to
 	}
+	return rounds(ceil(n, 1000), first, last)
+}
+
+func pass(from <-chan int, to chan<- int) {
+	for v := range from {
+		to <- v
+	}
+}
+
+func rounds(n int, first chan<- int, last <-chan int) time.Duration {
 	done := make(chan struct{})
 	start := time.Now()
 	go func() {
-		for i := range ceil(n, 1000) {
+		for i := range n {
 			first <- i
 			<-last
 		}
