@@ -27,6 +27,12 @@ fn raised<T>(f: impl FnOnce() -> T) -> String {
     }
 }
 
+/// A main that says that it has begun, and waits for ever.
+async fn main_without_end(ready: &WaitGroup) {
+    ready.done();
+    pending::<()>().await;
+}
+
 #[test]
 fn a_joined_panic_is_the_handles_result() {
     no_hang(|| {
@@ -55,26 +61,9 @@ fn an_unrecovered_panic_is_raised_on_every_block_on_sch18() {
         ready.add(3);
         let payload: &'static str = "the payload itself";
         let texts: Vec<String> = thread::scope(|scope| {
-            let mains: Vec<_> = (0..2)
-                .map(|_| {
-                    scope.spawn(|| {
-                        raised(|| {
-                            rt.block_on(async {
-                                ready.done();
-                                pending::<()>().await;
-                            })
-                        })
-                    })
-                })
-                .collect();
-            let local = scope.spawn(|| {
-                raised(|| {
-                    rt.block_on_local(async {
-                        ready.done();
-                        pending::<()>().await;
-                    })
-                })
-            });
+            let mains: Vec<_> =
+                (0..2).map(|_| scope.spawn(|| raised(|| rt.block_on(main_without_end(&ready))))).collect();
+            let local = scope.spawn(|| raised(|| rt.block_on_local(main_without_end(&ready))));
             spin_until(|| ready.count() == 0);
             rt.go(async move { std::panic::panic_any(payload) });
             mains.into_iter().chain([local]).map(|main| main.join().unwrap()).collect()
@@ -100,14 +89,7 @@ fn a_crash_ends_the_only_main_that_is_left_sch18() {
         let ready = WaitGroup::new();
         ready.add(1);
         let older = thread::scope(|scope| {
-            let older = scope.spawn(|| {
-                raised(|| {
-                    rt.block_on(async {
-                        ready.done();
-                        pending::<()>().await;
-                    })
-                })
-            });
+            let older = scope.spawn(|| raised(|| rt.block_on(main_without_end(&ready))));
             spin_until(|| ready.count() == 0);
             assert_eq!(rt.block_on(async { 7 }), 7);
             rt.go(async { panic!("later") });
