@@ -1,4 +1,5 @@
-//! An HTTP server on hyper: the one of the example `http`, and the same on tokio. `README.md` beside this file says what each case is.
+//! An HTTP server on hyper: the one of the example `http`, the same on async-executor, and on tokio. `README.md` beside this file says
+//! what each case is.
 
 #[path = "../examples/http/hyper_io.rs"]
 mod hyper_io;
@@ -8,12 +9,18 @@ mod server;
 
 use std::convert::Infallible;
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::pin::Pin;
+use std::task::{self, Poll, ready};
+use std::thread;
 use std::time::{Duration, Instant};
 
+use async_executor::StaticExecutor;
+use async_io::Async;
 use criterion::{BenchmarkId, Criterion, SamplingMode, criterion_group, criterion_main};
 use gopark::context::Context;
 use hyper::Response;
+use hyper::rt;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -34,6 +41,55 @@ fn on_gopark(procs: usize) -> (SocketAddr, gopark::Runtime) {
     let rt = gopark::Runtime::builder().gomaxprocs(procs).build().expect("threads");
     let start = async { server::Server::start(Context::background(), anywhere(), |_| async { hello() }) };
     (rt.block_on(start).expect("a port").addr, rt)
+}
+
+/// async-io's timers for hyper.
+struct AsyncIoTimer;
+
+struct AsyncIoSleep(async_io::Timer);
+
+impl rt::Timer for AsyncIoTimer {
+    fn sleep(&self, duration: Duration) -> Pin<Box<dyn rt::Sleep>> {
+        Box::pin(AsyncIoSleep(async_io::Timer::after(duration)))
+    }
+
+    fn sleep_until(&self, deadline: Instant) -> Pin<Box<dyn rt::Sleep>> {
+        Box::pin(AsyncIoSleep(async_io::Timer::at(deadline)))
+    }
+}
+
+impl Future for AsyncIoSleep {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<()> {
+        ready!(Pin::new(&mut self.0).poll(cx));
+        Poll::Ready(())
+    }
+}
+
+impl rt::Sleep for AsyncIoSleep {}
+
+/// The workers stay, parked, when the benchmark is over.
+fn on_async_executor(procs: usize) -> SocketAddr {
+    let executor: &'static StaticExecutor = Box::leak(Box::new(StaticExecutor::new()));
+    for _ in 0..procs {
+        thread::spawn(|| futures_lite::future::block_on(executor.run(std::future::pending::<()>())));
+    }
+    let listener = Async::<TcpListener>::bind(anywhere()).expect("a port");
+    let addr = listener.get_ref().local_addr().expect("bound");
+    let accept = executor.spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            stream.get_ref().set_nodelay(true).expect("a socket");
+            let connection = executor.spawn(async move {
+                let service = service_fn(|_| async { Ok::<_, Infallible>(hello()) });
+                let socket = hyper_io::Socket::new(stream);
+                _ = http1::Builder::new().timer(AsyncIoTimer).serve_connection(socket, service).await;
+            });
+            connection.detach();
+        }
+    });
+    accept.detach();
+    addr
 }
 
 fn on_tokio(procs: usize) -> (SocketAddr, tokio::runtime::Runtime) {
@@ -105,6 +161,8 @@ fn http(c: &mut Criterion) {
         let (addr, _rt) = on_gopark(procs);
         let load = &mut Load::new(addr);
         group.bench_function(BenchmarkId::new("gopark", procs), |b| b.iter_custom(|n| load.run(n)));
+        let load = &mut Load::new(on_async_executor(procs));
+        group.bench_function(BenchmarkId::new("async-executor", procs), |b| b.iter_custom(|n| load.run(n)));
         let (addr, _rt) = on_tokio(procs);
         let load = &mut Load::new(addr);
         group.bench_function(BenchmarkId::new("tokio", procs), |b| b.iter_custom(|n| load.run(n)));

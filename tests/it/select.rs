@@ -889,6 +889,38 @@ fn a_select_whose_case_panicked_may_be_polled_again() {
 }
 
 #[test]
+fn a_select_whose_case_panicked_before_the_last_poll_may_be_polled_again() {
+    no_hang(|| {
+        let (tx, rx) = chan::unbuffered();
+        let mut polls = 0;
+        let case = fut(std::future::poll_fn(|_| {
+            polls += 1;
+            if polls == 2 {
+                panic!("the second poll");
+            }
+            Poll::<()>::Pending
+        }));
+        let mut selecting = pin!(Select::new().recv(&rx, |v| v).case(case, |()| None).wait());
+        let mut cx = Context::from_waker(Waker::noop());
+        {
+            let caught = std::future::poll_fn(|cx| {
+                catch_unwind(AssertUnwindSafe(|| selecting.as_mut().poll(cx))).unwrap_or(Poll::Pending)
+            });
+            let (ctx, cancel) = gopark::context::Context::background().with_cancel();
+            let mut limited = pin!(ctx.run(caught));
+            assert!(limited.as_mut().poll(&mut cx).is_pending());
+            cancel.cancel();
+            // The second poll panics, the third is the last.
+            assert!(limited.as_mut().poll(&mut cx).is_ready());
+        }
+        assert_eq!(tx.try_send(1), Err(TrySendError::Full(1)), "the last poll took it out");
+        assert!(selecting.as_mut().poll(&mut cx).is_pending());
+        assert_eq!(tx.try_send(2), Ok(()));
+        assert_eq!(selecting.as_mut().poll(&mut cx), Poll::Ready(Some(2)));
+    });
+}
+
+#[test]
 fn many_channels_beside_a_busy_future_cost_no_square() {
     no_hang(|| {
         let channels: Vec<_> = (0..10_000).map(|_| chan::unbuffered::<()>()).collect();
