@@ -942,16 +942,10 @@ impl Executor {
         Self::current().is_some_and(|this| lock(&this.mains).on_panic == OnPanic::Crash)
     }
 
-    /// Makes `self` this thread's [`current`](Self::current) until the guard goes.
+    /// Makes `self` this thread's [`current`](Self::current) until the guard goes. The processor that the thread may hold
+    /// is not to be used meanwhile: it may be another runtime's.
     pub(crate) fn make_current(&'static self) -> Entered {
-        Machine::with(|m| {
-            let (executor, processor) = (m.executor.replace(self), m.processor.get());
-            if !ptr::eq(executor, self) {
-                // The processor that this thread may hold is the other runtime's.
-                m.processor.set(ptr::null());
-            }
-            Entered { executor, processor }
-        })
+        Machine::with(|m| Entered { executor: m.executor.replace(self), processor: m.processor.replace(ptr::null()) })
     }
 
     /// True inside a goroutine's poll.
@@ -1711,7 +1705,8 @@ impl Executor {
     fn sleep_of(&self, sched: &mut Sched, machine: NonNull<Machine>) -> Time {
         let earliest = shard::earliest(self.all_timers());
         match sched.sleeper {
-            Some((other, until)) if other != machine && until <= earliest => Time::NEVER,
+            // Another one, for it is not parked.
+            Some((_, until)) if until <= earliest => Time::NEVER,
             _ => {
                 sched.sleeper = (earliest != Time::NEVER).then_some((machine, earliest));
                 earliest

@@ -213,17 +213,16 @@ fn a_panic_in_a_futures_destructor_is_unrecovered_too_ca15() {
 #[test]
 fn a_group_member_that_panics_is_done_only_under_isolate_wg05() {
     no_hang(|| {
-        let (rt, went_on) = (rt(1), Arc::new(AtomicBool::new(false)));
+        let (rt, wg, went_on) = (rt(1), WaitGroup::new(), Arc::new(AtomicBool::new(false)));
         let w = went_on.clone();
         let text = raised(|| {
             rt.block_on(async {
-                let wg = WaitGroup::new();
                 wg.go(async { panic!("member") });
                 wg.wait().await;
                 w.store(true, Ordering::SeqCst);
             })
         });
-        assert_eq!((text.as_str(), went_on.load(Ordering::SeqCst)), ("member", false));
+        assert_eq!((text.as_str(), went_on.load(Ordering::SeqCst), wg.count()), ("member", false, 1));
         isolating(1).block_on(async {
             let wg = WaitGroup::new();
             wg.go(async { panic!("member") });
