@@ -29,6 +29,10 @@ use crate::prim::contain;
 ///
 /// Dropping the [`JoinHandle`] detaches the goroutine, as Go does.
 ///
+/// # Panics
+///
+/// If it is what starts the global runtime, and the operating system gives no thread.
+///
 /// ```
 /// gopark::block_on(async {
 ///     let answer = gopark::go(async { 6 * 7 }).await;
@@ -65,7 +69,8 @@ where
 /// # Panics
 ///
 /// With the panic of `main`; under [`OnPanic::Crash`] also with that of any goroutine that nobody joins. Inside a
-/// goroutine: await there, or use [`unblock`] or [`block_in_place`] for blocking code.
+/// goroutine: await there, or use [`unblock`] or [`block_in_place`] for blocking code. If the global runtime starts with it,
+/// and the operating system gives no thread.
 ///
 /// ```
 /// let mut list = vec![1, 2, 3];
@@ -138,7 +143,7 @@ pub async fn gosched() {
 /// Go: `runtime.GOMAXPROCS`.
 ///
 /// It takes effect while goroutines run: processors are added or retired, and what those had goes to the others. The
-/// default is the environment's `GOMAXPROCS`, else [`num_cpu`].
+/// default is the environment's `GOMAXPROCS`, else [`num_cpu`]. More than 1024 are taken for 1024.
 ///
 /// ```
 /// let before = gopark::gomaxprocs(3);
@@ -551,7 +556,7 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// How many goroutines may run at once; 0 is the default: the environment's `GOMAXPROCS`, else
+    /// How many goroutines may run at once, up to 1024; 0 is the default: the environment's `GOMAXPROCS`, else
     /// [`num_cpu`].
     ///
     /// ```
@@ -591,7 +596,7 @@ impl Builder {
     /// # Errors
     ///
     /// The operating system's, if it gives no thread. [`InvalidInput`](io::ErrorKind::InvalidInput) if the threads' name
-    /// contains a zero byte.
+    /// contains a zero byte. [`Other`](io::ErrorKind::Other) if there are 4096 runtimes; one that was dropped does not count.
     ///
     /// ```
     /// let rt = gopark::Runtime::builder().build().unwrap();

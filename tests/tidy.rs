@@ -24,7 +24,6 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("time/shard", &["prim", "time/clock", "time/wheel"]),
     ("time/driver", &["time/clock", "time/shard"]),
     ("executor", &["prim", "coop", "slot", "runq", "registry", "time/clock", "time/shard", "time/driver"]),
-    ("executor/tests", &["executor"]),
     // 2: a channel's state; goroutines and their handles; the timer queue.
     ("chan/core", &["prim", "coop", "waitq"]),
     ("runtime", &["prim", "coop", "executor"]),
@@ -69,6 +68,7 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("time/sleep", &["coop", "select/case", "time/clock", "time/cycles", "time/shard", "time/alarm"]),
     ("time/timer", &["chan", "runtime", "select/case", "time/clock", "time/shard", "time/alarm"]),
     ("time", &["time/clock", "time/alarm", "time/sleep", "time/timer"]),
+    ("executor/tests", &["executor", "runtime", "time/shard", "time/sleep"]),
     ("time/models", &["prim", "time/clock", "time/shard"]),
     (
         "time/tests",

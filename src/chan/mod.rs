@@ -211,6 +211,9 @@ impl<T> Sender<T> {
 
     /// Sends `value`, blocking the thread: for plain threads that talk to goroutines.
     ///
+    /// In a goroutine await [`send`](Self::send) instead: this keeps its thread from the others until the scheduler notices,
+    /// some 10 ms later. If it cannot be awaited there, wrap it in [`block_in_place`](crate::block_in_place).
+    ///
     /// # Errors
     ///
     /// As [`send`](Self::send).
@@ -347,6 +350,9 @@ impl<T> Receiver<T> {
     /// Receives a value, blocking the thread: for plain threads that talk to goroutines. `None` when the channel is
     /// closed and drained.
     ///
+    /// In a goroutine await [`recv`](Self::recv) instead: this keeps its thread from the others until the scheduler notices,
+    /// some 10 ms later. If it cannot be awaited there, wrap it in [`block_in_place`](crate::block_in_place).
+    ///
     /// ```
     /// use gopark::chan;
     ///
@@ -360,8 +366,8 @@ impl<T> Receiver<T> {
         block_on(self.recv())
     }
 
-    /// Iterates over the values until the channel is closed and drained, blocking the thread for each.
-    /// Go: `for v := range ch`, for plain threads.
+    /// Iterates over the values until the channel is closed and drained, blocking the thread for each as
+    /// [`recv_blocking`](Self::recv_blocking) does. Go: `for v := range ch`, for plain threads.
     ///
     /// ```
     /// use gopark::chan;

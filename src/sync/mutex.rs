@@ -216,6 +216,9 @@ impl<T: ?Sized> Mutex<T> {
 
     /// Blocks this thread until the lock is free, and takes it: for threads that run no goroutines.
     ///
+    /// In a goroutine await [`lock`](Self::lock) instead: this keeps its thread from the others until the scheduler notices,
+    /// some 10 ms later. If it cannot be awaited there, wrap it in [`block_in_place`](crate::block_in_place).
+    ///
     /// # Examples
     ///
     /// ```

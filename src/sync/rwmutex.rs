@@ -201,6 +201,9 @@ impl<T: ?Sized> RwMutex<T> {
 
     /// Blocks this thread until it has the lock for reading: for threads that run no goroutines.
     ///
+    /// In a goroutine await [`rlock`](Self::rlock) instead: this keeps its thread from the others until the scheduler notices,
+    /// some 10 ms later. If it cannot be awaited there, wrap it in [`block_in_place`](crate::block_in_place).
+    ///
     /// # Examples
     ///
     /// ```
@@ -215,6 +218,9 @@ impl<T: ?Sized> RwMutex<T> {
     }
 
     /// Blocks this thread until it has the lock for writing: for threads that run no goroutines.
+    ///
+    /// In a goroutine await [`lock`](Self::lock) instead: this keeps its thread from the others until the scheduler notices,
+    /// some 10 ms later. If it cannot be awaited there, wrap it in [`block_in_place`](crate::block_in_place).
     ///
     /// # Examples
     ///
