@@ -1,10 +1,49 @@
-#![doc = include_str!("../README.md")]
-#![cfg_attr(
-    any(doc, doctest),
-    doc = "\n# Where to go on\n\nThe guide: [from Go](guide::from_go), [from tokio](guide::from_tokio), \
-           [cancellation](guide::cancellation), [blocking](guide::blocking), [panics](guide::panics), \
-           [choosing a primitive](guide::choosing), [beside tokio](guide::beside_tokio), [tuning](guide::tuning)."
-)]
+//! Go's concurrency for async Rust: goroutines on a small work-stealing scheduler, channels as await points, and a
+//! [`select!`] that chooses as Go's does.
+//!
+//! ```
+//! use gopark::{chan, go, select};
+//!
+//! gopark::block_on(async {
+//!     let (tx, rx) = chan::unbuffered();
+//!     go(async move { tx.send("hello").await });
+//!     select! {
+//!         greeting = rx.recv() => assert_eq!(greeting, Some("hello")),
+//!     }
+//! });
+//! ```
+//!
+//! # What there is
+//!
+//! | | |
+//! |---|---|
+//! | [`go`], [`JoinHandle`] | start a goroutine, a stackless future; join or abort it |
+//! | [`block_on`], [`block_on_local`] | run a main, and wait for it |
+//! | [`chan`] | channels with or without a buffer, [`Sender`](chan::Sender) and [`Receiver`](chan::Receiver) |
+//! | [`select!`], [`select::Select`] | wait for several operations, take exactly one |
+//! | [`sync`] | `WaitGroup`, `Mutex`, `RwMutex`, `Cond`, `Once`, `OnceValue`, `Pool`, `Semaphore`, `ErrGroup`, `SingleFlight` |
+//! | [`time`] | `sleep`, `timeout`, `Timer`, `Ticker` |
+//! | [`context`] | deadlines, cancellation and values for a tree of goroutines |
+//! | [`gosched`], [`gomaxprocs`], [`num_goroutine`], [`num_cpu`] | package runtime |
+//! | [`unblock`], [`block_in_place`] | code that blocks its thread |
+//! | [`Runtime`], [`Builder`], [`OnPanic`] | schedulers of one's own, and what becomes of panics |
+//!
+//! Channels, [`select!`], locks and contexts work on any executor, and have blocking forms for threads. What starts a
+//! goroutine starts it on the runtime of the goroutine that does so, elsewhere on a global one, which begins with its first
+//! use.
+//!
+//! # What you can rely on
+//!
+//! A `select!` commits exactly one case. Dropping a pending operation loses no value and no wake-up; every wait says under
+//! *Cancellation* what its drop means. What waits on a channel is served in the order of arrival. A goroutine that blocks
+//! its thread keeps nobody else waiting for long. A panic is the [`JoinError`] of whoever joins, else [`OnPanic`]
+//! decides. Wakers, destructors and your code run outside every lock.
+//!
+//! # Where to go on
+//!
+//! The guide: [from Go](guide::from_go), [from tokio](guide::from_tokio), [cancellation](guide::cancellation),
+//! [blocking](guide::blocking), [panics](guide::panics), [choosing a primitive](guide::choosing),
+//! [beside tokio](guide::beside_tokio), [tuning](guide::tuning).
 
 // Floor by floor; a file uses only what stands below it.
 mod prim;
@@ -38,3 +77,8 @@ pub use runtime::{
     Builder, GoroutineId, JoinError, JoinHandle, Runtime, block_in_place, block_on, block_on_local, go, gomaxprocs,
     gosched, num_cpu, num_goroutine, unblock,
 };
+
+/// What the README shows is tested, too.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -120,6 +120,24 @@ fn a_processor_in_use_is_idle_or_has_one_holder_whatever_gomaxprocs_does() {
 }
 
 #[test]
+fn a_processor_that_is_retired_while_it_is_held_is_not_idle_afterwards() {
+    let (rt, executor) = runtime(2);
+    let (running, go_on) = (Arc::new(Barrier::new(3)), Arc::new(Barrier::new(3)));
+    for _ in 0..2 {
+        let (running, go_on) = (running.clone(), go_on.clone());
+        // Both block their processors, and are not long at it.
+        rt.go(async move {
+            running.wait();
+            go_on.wait();
+        });
+    }
+    running.wait();
+    rt.gomaxprocs(1);
+    go_on.wait();
+    assert_eq!(settled(executor).idle.len(), 1);
+}
+
+#[test]
 fn as_many_threads_are_kept_as_may_be_wanted_again() {
     let (rt, executor) = runtime(2);
     let barrier = Arc::new(Barrier::new(20));
