@@ -100,6 +100,7 @@ const UNSAFE: &[&str] = &[
     "coop",
     "runq",
     "executor",
+    "executor/tests",
     "runtime",
     "chan/core",
     "chan/op",

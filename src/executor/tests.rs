@@ -1,13 +1,20 @@
 //! What can be said of the scheduler's parts without a thread, and what its lists look like from inside.
 
+use std::panic::Location;
+use std::pin::Pin;
 use std::ptr;
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Barrier, MutexGuard};
+use std::sync::{Arc, Barrier, Mutex, MutexGuard};
+use std::task::{Wake, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{Executor, GLOBAL_INTERVAL, Idle, LONG_ROUNDS, Processor, SPARES, Sched, lock, shard};
+use super::{
+    Executor, FIRE_LEAST, GLOBAL_BATCH, GLOBAL_INTERVAL, Held, Idle, LONG_ROUNDS, Machine, Processor, SHUTDOWN_GRACE,
+    SPARES, Sched, Task, Time, lock, shard,
+};
 use crate::runtime::{Runtime, block_in_place, gosched};
+use crate::time::shard::Node;
 use crate::time::sleep;
 
 #[test]
@@ -172,4 +179,220 @@ fn one_parked_thread_at_the_bottom_wakes_for_the_earliest_timer() {
     assert_eq!(sleeper(), first, "there is one already");
     rt.go(sleep(HOUR / 2));
     assert!(sleeper().is_some_and(|sleeper| Some(sleeper) != first), "who brought an earlier one");
+}
+
+/// An executor without threads: nobody runs what it has, or fires its timers, but the test.
+struct Still {
+    executor: &'static Executor,
+    processors: Vec<&'static Processor>,
+    nodes: Vec<Pin<Box<Node>>>,
+    fired: Arc<Mutex<Vec<usize>>>,
+}
+
+/// Notes whose timer it was.
+struct Noted(usize, Arc<Mutex<Vec<usize>>>);
+
+impl Wake for Noted {
+    fn wake(self: Arc<Self>) {
+        self.1.lock().unwrap().push(self.0);
+    }
+}
+
+impl Still {
+    fn new(procs: usize) -> Self {
+        let executor = Executor::allocate().unwrap();
+        executor.set_gomaxprocs(procs);
+        let mut sched = lock(&executor.sched);
+        // Nobody is to be woken.
+        while executor.pop_idle(&mut sched).is_some() {}
+        drop(sched);
+        let processors = executor.all_processors().collect();
+        Still { executor, processors, nodes: Vec::new(), fired: Arc::default() }
+    }
+
+    fn timers(&mut self, slot: usize, due: Time, count: usize) {
+        for _ in 0..count {
+            let (node, waker) = (Box::pin(Node::new(due)), Arc::new(Noted(slot, self.fired.clone())));
+            // SAFETY: the node is boxed and new, and has fired or is cancelled before it goes.
+            let inserted = unsafe { self.processors[slot].timers.insert(&node, due, waker.into()) };
+            assert!(inserted.is_ok());
+            self.nodes.push(node);
+        }
+    }
+
+    /// Whose timers have fired since it was asked.
+    fn fired(&self) -> Vec<usize> {
+        std::mem::take(&mut *self.fired.lock().unwrap())
+    }
+
+    /// Queues a goroutine for everybody.
+    fn goroutine(&self) {
+        // SAFETY: it borrows nothing.
+        unsafe { self.executor.spawn(async {}, Location::caller()) }.detach();
+    }
+
+    /// How many are queued for everybody, and at each processor.
+    fn queued(&self) -> (usize, Vec<usize>) {
+        (self.executor.global.len(), self.processors.iter().map(|processor| processor.queue.len()).collect())
+    }
+
+    /// What somebody found, if anything, is run.
+    fn ran(&self, found: Option<Task>) -> bool {
+        found.map(|task| self.executor.discard(task)).is_some()
+    }
+
+    /// Queues goroutines at a processor.
+    fn goroutines(&self, slot: usize, count: usize) {
+        for _ in 0..count {
+            self.goroutine();
+            let task = self.executor.global.pop().unwrap();
+            assert!(self.processors[slot].queue.push_shared(task).is_ok());
+        }
+    }
+}
+
+impl Drop for Still {
+    fn drop(&mut self) {
+        for node in &self.nodes {
+            drop::<Option<Waker>>(node.cancel());
+        }
+        assert_eq!(self.executor.shutdown(SHUTDOWN_GRACE), 0);
+    }
+}
+
+#[test]
+fn timers_are_looked_at_when_there_is_nothing_else_to_do_or_it_is_their_turn() {
+    let mut still = Still::new(1);
+    let (executor, processor) = (still.executor, still.processors[0]);
+    assert!(!executor.fire_beside(processor, false) && !executor.fire_beside(processor, true), "there are none");
+    still.timers(0, Time::now().after(Duration::from_secs(3600)), 1);
+    assert!(!executor.fire_beside(processor, false) && !executor.fire_beside(processor, true), "none is due");
+    still.timers(0, Time::PAST, 1);
+    assert!(executor.fire_beside(processor, false));
+    assert_eq!(still.fired(), [0]);
+    still.timers(0, Time::PAST, 1);
+    still.goroutines(0, 1);
+    assert!(!executor.fire_beside(processor, false), "it has something else to do");
+    assert_eq!(still.fired(), []);
+    assert!(executor.fire_beside(processor, true));
+    assert_eq!(still.fired(), [0]);
+}
+
+#[test]
+fn each_look_at_timers_is_at_ones_own_and_at_another_processors_in_turn() {
+    let mut still = Still::new(3);
+    let (executor, own) = (still.executor, still.processors[0]);
+    (0..3).for_each(|slot| still.timers(slot, Time::PAST, 1));
+    assert!(executor.fire_some(own));
+    assert_eq!(still.fired(), [0]);
+    for other in [1, 2, 0, 1, 2] {
+        still.timers(other, Time::PAST, 1);
+        assert!(executor.fire_some(own));
+        assert!(still.fired().contains(&other));
+    }
+    still.fired();
+    assert!(!executor.fire_some(own));
+}
+
+#[test]
+fn a_look_at_timers_fires_no_more_than_there_is_room_for_but_some() {
+    let mut still = Still::new(2);
+    let (executor, own) = (still.executor, still.processors[0]);
+    still.goroutines(0, 250);
+    still.timers(0, Time::PAST, 300);
+    // The first other one is itself.
+    assert!(executor.fire_some(own));
+    assert_eq!(still.fired().len(), 2 * FIRE_LEAST);
+    assert!(executor.fire_some(own));
+    assert_eq!(still.fired().len(), FIRE_LEAST);
+}
+
+#[test]
+fn whoever_has_nothing_to_do_fires_what_is_due_anywhere_and_the_monitor_what_is_overdue() {
+    let mut still = Still::new(2);
+    let (executor, own) = (still.executor, still.processors[0]);
+    assert!(!Machine::with(|m| executor.fire_all(m, own)));
+    still.timers(0, Time::now().after(Duration::from_secs(3600)), 1);
+    assert!(!Machine::with(|m| executor.fire_all(m, own)));
+    still.timers(1, Time::PAST, 1);
+    assert!(Machine::with(|m| executor.fire_all(m, own)));
+    assert_eq!(still.fired(), [1]);
+    executor.fire_overdue();
+    assert_eq!(still.fired(), []);
+    still.timers(1, Time::PAST, 1);
+    executor.fire_overdue();
+    assert_eq!(still.fired(), [1]);
+}
+
+#[test]
+fn a_goroutine_that_is_queued_wakes_an_idle_processor() {
+    let still = Still::new(2);
+    let (executor, own, other) = (still.executor, still.processors[0], still.processors[1]);
+    still.goroutines(0, 1);
+    let task = own.queue.shared().pop().unwrap();
+    let mut sched = lock(&executor.sched);
+    sched.idle.push(other);
+    executor.idle.announce(false);
+    drop(sched);
+    Machine::with(|machine| executor.push_local(Held { machine, was: true, processor: own }, task));
+    assert_eq!(executor.idle.idle(), 0);
+    // The thread that was started for it, if it has not run it yet, is the test's no more.
+}
+
+#[test]
+fn a_thief_takes_half_of_what_waits_elsewhere_or_what_waits_for_everybody() {
+    let still = Still::new(3);
+    let steal = || Machine::with(|m| still.executor.steal(m, still.processors[0]));
+    assert!(!still.ran(steal()));
+    still.goroutines(0, 1);
+    assert!(!still.ran(steal()), "its own");
+    still.goroutines(2, 101);
+    assert!(still.ran(steal()));
+    assert_eq!(still.queued(), (0, vec![51, 0, 50]));
+    assert!(still.ran(steal()));
+    assert_eq!(still.queued(), (0, vec![75, 0, 25]));
+    still.executor.drain();
+    // Few of them: whoever has them gets time to come to them, and does not.
+    still.goroutines(1, 3);
+    assert!(still.ran(steal()));
+    assert_eq!(still.queued(), (0, vec![1, 1, 0]));
+    assert!(still.ran(steal()));
+    assert_eq!(still.queued(), (0, vec![1, 0, 0]));
+    still.goroutine();
+    assert!(still.ran(steal()) && !still.ran(steal()));
+}
+
+#[test]
+fn a_processor_takes_its_share_of_what_waits_for_everybody() {
+    let still = Still::new(4);
+    let take = |procs| still.executor.take_global(still.processors[0], procs);
+    assert!(!still.ran(take(4)));
+    (0..40).for_each(|_| still.goroutine());
+    assert!(still.ran(take(4)));
+    assert_eq!(still.queued(), (29, vec![10, 0, 0, 0]));
+    assert!(still.ran(take(1)), "nobody else would take them from there");
+    assert_eq!(still.queued(), (28, vec![10, 0, 0, 0]));
+    (0..1000).for_each(|_| still.goroutine());
+    assert!(still.ran(take(4)));
+    assert_eq!(still.queued(), (1027 - GLOBAL_BATCH, vec![10 + GLOBAL_BATCH, 0, 0, 0]));
+}
+
+#[test]
+fn a_goroutine_is_looked_for_where_it_is_likely_first() {
+    let still = Still::new(2);
+    let own = still.processors[0];
+    let mut searching = false;
+    let mut find = |global_first| {
+        let found = Machine::with(|m| still.executor.find(m, own, global_first, &mut searching));
+        (still.ran(found), still.queued())
+    };
+    assert_eq!(find(false), (false, (0, vec![0, 0])));
+    still.goroutines(0, 1);
+    still.goroutines(1, 1);
+    still.goroutine();
+    still.goroutine();
+    assert_eq!(find(true), (true, (1, vec![1, 1])));
+    assert_eq!(find(false), (true, (1, vec![0, 1])));
+    assert_eq!(find(false), (true, (0, vec![0, 1])));
+    assert_eq!(find(false), (true, (0, vec![0, 0])));
 }
