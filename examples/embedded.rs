@@ -4,23 +4,25 @@ use std::collections::BTreeMap;
 use std::thread;
 
 use gopark::chan::{self, Receiver, Sender};
-use gopark::{Runtime, select};
+use gopark::{OnPanic, Runtime, select};
 
 type Question = (String, Sender<usize>);
 
-/// Counts words, for any number of threads at once.
+/// Counts words, for any number of threads at once. It may be dropped at any time.
 struct WordCounter {
     lines: Sender<String>,
     questions: Sender<Question>,
-    totals: Receiver<(String, usize)>,
+    totals: Receiver<BTreeMap<String, usize>>,
     _runtime: Runtime, // it ends with this
 }
 
 impl WordCounter {
     fn new() -> Self {
-        let runtime = Runtime::builder().gomaxprocs(1).thread_name("words").build().expect("a thread");
+        // A bug in here is to panic in the next call, in its caller's thread: it is not for a library to end the process.
+        let builder = Runtime::builder().gomaxprocs(1).thread_name("words").on_panic(OnPanic::Isolate);
+        let runtime = builder.build().expect("a thread");
         let ((lines, to_count), (questions, asked)) = (chan::bounded(16), chan::unbuffered());
-        let (results, totals) = chan::unbuffered();
+        let (results, totals) = chan::bounded(1);
         runtime.go(count(to_count, asked, results));
         Self { lines, questions, totals, _runtime: runtime }
     }
@@ -35,15 +37,15 @@ impl WordCounter {
         answered.recv_blocking().expect("each question is answered")
     }
 
-    /// No more lines: then the totals come, and their channel closes.
+    /// No more lines: then the totals come.
     fn finish(self) -> BTreeMap<String, usize> {
         drop(self.lines);
-        self.totals.iter_blocking().collect()
+        self.totals.recv_blocking().expect("counted to the end")
     }
 }
 
 /// The goroutine that owns the counts.
-async fn count(lines: Receiver<String>, asked: Receiver<Question>, results: Sender<(String, usize)>) {
+async fn count(lines: Receiver<String>, asked: Receiver<Question>, results: Sender<BTreeMap<String, usize>>) {
     let mut counts = BTreeMap::<String, usize>::new();
     loop {
         select! {
@@ -57,9 +59,7 @@ async fn count(lines: Receiver<String>, asked: Receiver<Question>, results: Send
             }
         }
     }
-    for total in counts {
-        results.send(total).await.expect("received until the end");
-    }
+    _ = results.send(counts).await; // unless the counter was dropped, and nobody asks
 }
 
 fn main() {
@@ -75,4 +75,6 @@ fn main() {
     let counts = counter.finish();
     println!("{counts:?}");
     assert_eq!((counts["memory"], counts["by"], counts["share"], counts.len()), (800, 800, 400, 8));
+    // One that is dropped unfinished takes its goroutine along.
+    WordCounter::new().add("never mind");
 }
