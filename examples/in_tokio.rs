@@ -1,5 +1,5 @@
 //! Inside a tokio application: channels, `select!` and contexts between tokio's tasks, beside tokio's own futures; and
-//! goroutines, which run on threads of their own, started and joined by tasks.
+//! goroutines, which run on threads of their own, started and joined from tokio.
 
 use std::{pin::pin, time::Duration};
 
@@ -13,24 +13,21 @@ const BATCH: usize = 16;
 
 /// Gives readings until the context ends, and says how many were taken.
 async fn sensor(ctx: Context, number: u64, readings: Sender<u64>) -> usize {
-    for given in 0.. {
-        select! {
-            sent = readings.send(number) => sent.expect("collected until the end"),
-            _ = ctx.done() => return given,
-        }
+    let mut given = 0;
+    while let Ok(Ok(())) = ctx.run(readings.send(number)).await {
+        given += 1;
     }
-    unreachable!("so many are never taken")
+    given
 }
 
-/// A batch goes out when it is full, or when its first reading has waited for long enough, by tokio's clock.
+/// A batch goes out when it is full, when its first reading has waited for long enough by tokio's clock, and at the end.
 async fn collector(ctx: Context, readings: Receiver<u64>, batches: Sender<Vec<u64>>) {
     while let Some(first) = ctx.recv(&readings).await {
         let (mut batch, mut late) = (vec![first], pin!(tokio::time::sleep(Duration::from_millis(20))));
         while batch.len() < BATCH {
             select! {
-                reading = readings.recv() => batch.extend(reading),
+                reading = ctx.recv(&readings) => match reading { Some(reading) => batch.push(reading), None => break },
                 () = fut(late.as_mut()) => break,
-                _ = ctx.done() => return,
             }
         }
         batches.send(batch).await.expect("the analysts are there until the end");
@@ -70,11 +67,14 @@ async fn main() {
     // One more, to which nothing is added: only the timer sends it on.
     readings.send(1000).await.unwrap();
     assert_eq!((done, analysed.recv().await), (given, Some(1)));
+    // And one that is in hand when the end comes.
+    readings.send(2000).await.unwrap();
     stop.cancel();
+    assert_eq!(analysed.recv().await, Some(1));
     collecting.await.unwrap();
     for analyst in analysts {
-        sum += analyst.await.unwrap(); // a goroutine, joined by a task
+        sum += analyst.await.unwrap(); // a goroutine, joined from tokio
     }
-    println!("{given} readings and a late one, their sum is {sum}");
-    assert!(given >= 50 * BATCH && sum >= 1000 + given as u64);
+    println!("{given} readings and two late ones, their sum is {sum}");
+    assert!(given >= 50 * BATCH && sum >= 3000 + given as u64);
 }
