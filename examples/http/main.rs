@@ -15,7 +15,7 @@ use std::time::Duration;
 use client::Client;
 use gopark::chan::{self, Receiver, Sender};
 use gopark::context::Context;
-use gopark::{block_on, go};
+use gopark::{OnPanic, Runtime, go};
 use hyper::body::Incoming;
 use hyper::{Request, Response};
 use server::Server;
@@ -23,7 +23,7 @@ use server::Server;
 const PATIENCE: Duration = Duration::from_secs(10);
 const CLIENTS: usize = 8;
 
-/// The service itself: `/slow` says that it has begun, and answers when it may.
+/// The service itself: `/slow` says that it has begun, and answers when it may; `/bug` has a bug.
 #[derive(Clone)]
 struct Service {
     accepted: Arc<AtomicUsize>,
@@ -33,8 +33,9 @@ struct Service {
 
 impl Service {
     async fn handle(self, request: Request<Incoming>) -> Response<String> {
-        self.accepted.fetch_add(1, Ordering::Relaxed);
         let path = request.uri().path();
+        assert!(path != "/bug", "the bug");
+        self.accepted.fetch_add(1, Ordering::Relaxed);
         if path == "/slow" {
             self.begun.send(()).await.expect("main receives as many");
             self.may_end.recv().await;
@@ -45,9 +46,11 @@ impl Service {
 
 fn main() -> io::Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
+    // Go's server recovers from a handler's panic; here the runtime does.
+    let rt = Runtime::builder().on_panic(OnPanic::Isolate).build()?;
     match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        [] => block_on(demo()),
-        ["--serve", addr] => block_on(serve_until_ctrl_c(addr.parse().map_err(io::Error::other)?)),
+        [] => rt.block_on(demo()),
+        ["--serve", addr] => rt.block_on(serve_until_ctrl_c(addr.parse().map_err(io::Error::other)?)),
         _ => Err(io::Error::other("usage: [--serve ADDR]")),
     }
 }
@@ -55,11 +58,11 @@ fn main() -> io::Result<()> {
 async fn serve_until_ctrl_c(addr: SocketAddr) -> io::Result<()> {
     let (ctx, shut_down) = Context::background().with_cancel();
     ctrlc::set_handler(move || shut_down.cancel()).map_err(io::Error::other)?;
-    let mut server = Server::start(ctx, addr, |_| async { Response::new("hello, world".to_owned()) })?;
+    let server = Server::start(ctx, addr, |_| async { Response::new("hello, world".to_owned()) })?;
     println!("http://{}/", server.addr);
-    server.closed().await;
+    let draining = server.closed().await;
     println!("finishing what has begun");
-    let in_time = server.drained(PATIENCE).await;
+    let in_time = draining.drained(PATIENCE).await;
     println!("{}", if in_time { "bye" } else { "some took too long" });
     Ok(())
 }
@@ -69,7 +72,7 @@ async fn demo() -> io::Result<()> {
     let (ctx, shut_down) = Context::background().with_cancel();
     let accepted = Arc::new(AtomicUsize::new(0));
     let service = Service { accepted: accepted.clone(), begun, may_end };
-    let mut server = Server::start(ctx, ([127, 0, 0, 1], 0).into(), move |request| service.clone().handle(request))?;
+    let server = Server::start(ctx, ([127, 0, 0, 1], 0).into(), move |request| service.clone().handle(request))?;
     let addr = server.addr;
 
     // Some hundred requests, on connections that stay open.
@@ -84,6 +87,8 @@ async fn demo() -> io::Result<()> {
             })
         })
         .collect();
+    // One more finds the bug meanwhile. It gets no answer; all the others do.
+    assert_eq!(ask(&mut Client::connect(addr).await?, "/bug").await?, 0);
     let (mut connected, mut answered) = (Vec::new(), CLIENTS * 50);
     for client in clients {
         connected.push(client.await.expect("does not panic")?);
@@ -105,7 +110,7 @@ async fn demo() -> io::Result<()> {
         begins.recv().await.expect("they begin");
     }
     shut_down.cancel();
-    server.closed().await;
+    let draining = server.closed().await;
     assert!(Client::connect(addr).await.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused));
     // Who asks just now may be answered or not, but never in part.
     for client in &mut idle {
@@ -115,7 +120,7 @@ async fn demo() -> io::Result<()> {
     for late in slow {
         answered += 1 + late.await.expect("does not panic")?;
     }
-    assert!(server.drained(PATIENCE).await);
+    assert!(draining.drained(PATIENCE).await);
     println!("shut down: {answered} requests accepted and answered, new connections are refused");
     assert_eq!(answered, accepted.load(Ordering::Relaxed));
     Ok(())

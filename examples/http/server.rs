@@ -1,4 +1,7 @@
 //! The server: one goroutine accepts, one more for each connection, and a context that ends it.
+//!
+//! A handler that panics takes its connection's goroutine along. So that the others go on, the server belongs on a runtime with
+//! `OnPanic::Isolate`.
 
 use std::future::Future;
 use std::net::{SocketAddr, TcpListener};
@@ -26,6 +29,12 @@ pub(crate) struct Server {
     connections: WaitGroup,
 }
 
+/// A server that accepts nothing any more.
+pub(crate) struct Draining {
+    ctx: Context,
+    connections: WaitGroup,
+}
+
 impl Server {
     pub(crate) fn start<H, F>(ctx: Context, addr: SocketAddr, handler: H) -> io::Result<Self>
     where
@@ -39,11 +48,14 @@ impl Server {
         Ok(Self { addr, ctx, accepting, connections })
     }
 
-    /// Waits until nothing is accepted any more, because the context has ended.
-    pub(crate) async fn closed(&mut self) {
-        (&mut self.accepting).await.expect("does not panic");
+    /// Waits until nothing is accepted any more, because the context has ended. What has begun goes on.
+    pub(crate) async fn closed(self) -> Draining {
+        self.accepting.await.expect("does not panic");
+        Draining { ctx: self.ctx, connections: self.connections }
     }
+}
 
+impl Draining {
     /// Waits until the connections are done with what they had begun; false if some were not within `patience`.
     pub(crate) async fn drained(self, patience: Duration) -> bool {
         let (grace, _) = self.ctx.without_cancel().with_timeout(patience);
