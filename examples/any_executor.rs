@@ -1,9 +1,10 @@
-//! Channels and `WaitGroup::wait` speak only `Waker`: they work on any executor, here on `futures_lite`'s `block_on`,
-//! without any goroutine or gopark thread.
+//! Channels, and waits such as a `WaitGroup`'s, speak only `Waker`: they work on any executor, here on `futures_lite`'s
+//! `block_on`, without any goroutine or gopark thread.
 
 use futures_lite::future::{block_on, zip};
 use futures_lite::{StreamExt, stream};
 use gopark::chan;
+use gopark::sync::WaitGroup;
 
 fn main() {
     // Two futures of one task, on the thread of main.
@@ -34,4 +35,15 @@ fn main() {
     });
     println!("{sum}");
     assert_eq!(sum, 360);
+
+    // A `WaitGroup`, counted by hand: its `go` would start goroutines.
+    let wg = WaitGroup::new();
+    wg.add(1);
+    let work = async {
+        wg.done();
+        "done"
+    };
+    let ((), word) = block_on(zip(wg.wait(), work));
+    println!("{word}");
+    assert_eq!((word, wg.count()), ("done", 0));
 }

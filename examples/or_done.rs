@@ -58,7 +58,7 @@ fn main() {
         println!("{more} more came before it saw that it was done");
         assert!(more < 200);
 
-        // It has gone, and so the source has lost its last receiver.
+        // It has gone, and so the source has lost its last receiver: nobody is left.
         while num_goroutine() > 1 {
             gosched().await;
         }

@@ -40,6 +40,7 @@ fn main() {
         let rx = countdown(1000);
         assert_eq!(count(&rx, 3).await, [1000, 999, 998]);
         drop(rx);
+        // Only to see that it leaves: who waits for a goroutine has its handle.
         while gopark::num_goroutine() > 1 {
             gopark::gosched().await;
         }
