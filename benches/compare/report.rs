@@ -201,7 +201,10 @@ impl Notes {
              * The peers' select is `tokio::select!`, which takes the first ready one from a random one on.\n\
              * tokio's cond is `Notify::notify_waiters`, which has no lock. may's close is a flag that is raised.\n\
              * may has channels without a bound: in ping-pong, ring and skynet its senders never wait.\n\
-             * Of each sleep 990 ns are the last one's 99 ms, in a full run.\n\n",
+             * Of each sleep 990 ns are the last one's 99 ms, in a full run.\n\
+             * Late is what a thread outside sends to a channel. Go has no such threads: its goroutine reads a pipe that \
+             another process writes, by its poller of the network, for which a busy processor has no time until the monitor \
+             looks, every 10 ms.\n\n",
         );
         for (at, (reason, of)) in self.notes.iter().enumerate() {
             let _ = writeln!(text, "{}. {}: {reason}", at + 1, of.join(", "));
