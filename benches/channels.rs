@@ -49,11 +49,11 @@ async fn chan_uncontended<C: Channel>(on: C::On, n: u64) -> (u64, Duration) {
     const ROOM: u64 = 100;
     let rounds = n.div_ceil(ROOM);
     let took = on.join(async move {
-        let (sender, mut receiver) = C::new(ROOM as usize);
+        let (mut sender, mut receiver) = C::new(ROOM as usize);
         let start = Instant::now();
         for _ in 0..rounds {
             for i in 0..ROOM as usize {
-                C::send(&sender, i).await;
+                C::send(&mut sender, i).await;
             }
             for i in 0..ROOM as usize {
                 assert_eq!(C::recv(&mut receiver).await, Some(i));
@@ -79,7 +79,7 @@ fn leaves() -> usize {
 }
 
 /// One operation is one tree.
-async fn skynet<C: Channel>(on: C::On, n: u64) -> (u64, Duration) {
+async fn skynet<C: Channel<Sender: Clone>>(on: C::On, n: u64) -> (u64, Duration) {
     channels::skynet::<C>(on, n, leaves()).await
 }
 

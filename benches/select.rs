@@ -59,7 +59,7 @@ async fn select_async_contended<C: Choosing + Shared>(on: C::On, n: u64) -> (u64
         let mut own: Two<C> = [(two[0].0.clone(), C::share(&two[0].1)), (two[1].0.clone(), C::share(&two[1].1))];
         let group = group.clone();
         on.go(async move {
-            C::send(&own[0].0, 0).await;
+            C::send(&mut own[0].0, 0).await;
             pass_on::<C>(&mut own, each).await;
             group.done();
         });

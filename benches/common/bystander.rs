@@ -44,17 +44,17 @@ pub(crate) fn start<C: Channel>(on: &C::On, beside: Beside, stop: &Arc<AtomicBoo
             });
         }
         Beside::PingPong => {
-            let (there, mut arrives) = C::new(1);
-            let (back, mut returns) = C::new(1);
+            let (mut there, mut arrives) = C::new(1);
+            let (mut back, mut returns) = C::new(1);
             on.go(async move {
                 while let Some(message) = C::recv(&mut arrives).await {
-                    C::send(&back, message).await;
+                    C::send(&mut back, message).await;
                 }
             });
             let stop = stop.clone();
             on.go(async move {
                 while goes_on(&stop) {
-                    C::send(&there, 0).await;
+                    C::send(&mut there, 0).await;
                     C::recv(&mut returns).await;
                 }
             });
@@ -72,7 +72,7 @@ pub(crate) enum By {
 /// Lateness of `n` messages that are sent every millisecond or so.
 pub(crate) fn lateness<C: Channel>(on: C::On, beside: Beside, by: By, n: usize) -> Vec<Duration> {
     let stop = Arc::new(AtomicBool::new(false));
-    let (sender, mut receiver) = C::new(n);
+    let (mut sender, mut receiver) = C::new(n);
     let (start_on, start_stop) = (on.clone(), stop.clone());
     let fed = match by {
         By::Thread => sender,
@@ -80,7 +80,7 @@ pub(crate) fn lateness<C: Channel>(on: C::On, beside: Beside, by: By, n: usize) 
             let (first, mut feed) = C::new(n);
             let feeder = async move {
                 while let Some(sent) = C::recv(&mut feed).await {
-                    C::send(&sender, sent).await;
+                    C::send(&mut sender, sent).await;
                 }
             };
             on.go_from_outside(feeder);

@@ -12,10 +12,10 @@ pub(crate) async fn streams<C: Channel>(on: C::On, n: u64, capacity: usize, pair
     let each = n.div_ceil(pairs);
     let start = Instant::now();
     for _ in 0..pairs {
-        let (sender, mut receiver) = C::new(capacity);
+        let (mut sender, mut receiver) = C::new(capacity);
         on.go(async move {
             for i in 0..each as usize {
-                assert!(C::send(&sender, i).await);
+                assert!(C::send(&mut sender, i).await);
             }
         });
         let group = group.clone();
@@ -32,17 +32,17 @@ pub(crate) async fn streams<C: Channel>(on: C::On, n: u64, capacity: usize, pair
 
 /// A message goes to another goroutine and comes back: one operation is the round trip.
 pub(crate) async fn ping_pong<C: Channel>(on: C::On, n: u64) -> (u64, Duration) {
-    let (there, mut arrives) = C::new(0);
-    let (back, mut returns) = C::new(0);
+    let (mut there, mut arrives) = C::new(0);
+    let (mut back, mut returns) = C::new(0);
     let start = Instant::now();
     on.go(async move {
         while let Some(value) = C::recv(&mut arrives).await {
-            C::send(&back, value).await;
+            C::send(&mut back, value).await;
         }
     });
     let player = on.join(async move {
         for i in 0..n as usize {
-            C::send(&there, i).await;
+            C::send(&mut there, i).await;
             assert_eq!(C::recv(&mut returns).await, Some(i));
         }
     });
@@ -53,13 +53,13 @@ pub(crate) async fn ping_pong<C: Channel>(on: C::On, n: u64) -> (u64, Duration) 
 /// A message goes round a ring of a thousand goroutines: one operation is one hop.
 pub(crate) async fn ring<C: Channel>(on: C::On, n: u64) -> (u64, Duration) {
     const SIZE: u64 = 1000;
-    let (first, mut last) = C::new(0);
+    let (mut first, mut last) = C::new(0);
     for _ in 1..SIZE {
-        let (next, after) = C::new(0);
+        let (mut next, after) = C::new(0);
         let mut before = std::mem::replace(&mut last, after);
         on.go(async move {
             while let Some(value) = C::recv(&mut before).await {
-                C::send(&next, value).await;
+                C::send(&mut next, value).await;
             }
         });
     }
@@ -67,7 +67,7 @@ pub(crate) async fn ring<C: Channel>(on: C::On, n: u64) -> (u64, Duration) {
     let took = on.join(async move {
         let start = Instant::now();
         for i in 0..rounds as usize {
-            C::send(&first, i).await;
+            C::send(&mut first, i).await;
             assert_eq!(C::recv(&mut last).await, Some(i));
         }
         start.elapsed()
@@ -88,10 +88,10 @@ pub(crate) async fn crowd<C: Shared>(
     let each = n.div_ceil(producers);
     let start = Instant::now();
     for _ in 0..producers {
-        let sender = sender.clone();
+        let mut sender = sender.clone();
         on.go(async move {
             for i in 0..each as usize {
-                assert!(C::send(&sender, i).await);
+                assert!(C::send(&mut sender, i).await);
             }
         });
     }
@@ -108,11 +108,11 @@ pub(crate) async fn crowd<C: Shared>(
 }
 
 /// A tree of goroutines, ten children each, adds up its leaves. One operation is one tree.
-pub(crate) async fn skynet<C: Channel>(on: C::On, n: u64, leaves: usize) -> (u64, Duration) {
-    fn node<C: Channel>(on: C::On, up: C::Sender, number: usize, leaves: usize) {
+pub(crate) async fn skynet<C: Channel<Sender: Clone>>(on: C::On, n: u64, leaves: usize) -> (u64, Duration) {
+    fn node<C: Channel<Sender: Clone>>(on: C::On, mut up: C::Sender, number: usize, leaves: usize) {
         if leaves == 1 {
             on.go(async move {
-                C::send(&up, number).await;
+                C::send(&mut up, number).await;
             });
             return;
         }
@@ -125,7 +125,7 @@ pub(crate) async fn skynet<C: Channel>(on: C::On, n: u64, leaves: usize) -> (u64
             for _ in 0..10 {
                 sum += C::recv(&mut receiver).await.expect("ten children");
             }
-            C::send(&up, sum).await;
+            C::send(&mut up, sum).await;
         });
     }
     let start = Instant::now();
@@ -163,21 +163,21 @@ pub(crate) async fn close_wakes<C: Shared>(on: C::On, n: u64, each: u64) -> (u64
 /// The sieve: a goroutine for every prime keeps its multiples from the next one. One operation is a prime.
 pub(crate) async fn sieve<C: Channel>(on: C::On, n: u64) -> (u64, Duration) {
     let start = Instant::now();
-    let (numbers, mut from) = C::new(0);
+    let (mut numbers, mut from) = C::new(0);
     on.go(async move {
         for number in 2.. {
-            if !C::send(&numbers, number).await {
+            if !C::send(&mut numbers, number).await {
                 return;
             }
         }
     });
     for _ in 0..n {
         let prime = C::recv(&mut from).await.expect("there is no last prime");
-        let (to, next) = C::new(0);
+        let (mut to, next) = C::new(0);
         let mut numbers = std::mem::replace(&mut from, next);
         on.go(async move {
             while let Some(number) = C::recv(&mut numbers).await {
-                if number % prime != 0 && !C::send(&to, number).await {
+                if number % prime != 0 && !C::send(&mut to, number).await {
                     return;
                 }
             }

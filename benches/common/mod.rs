@@ -263,21 +263,21 @@ impl Executor for Smol {
 pub(crate) trait Channel: Send + Sync + 'static {
     const NAME: &'static str;
     type On: Executor;
-    type Sender: Clone + Send + Sync + 'static;
+    type Sender: Send + 'static;
     type Receiver: Send + 'static;
 
     /// `capacity` 0 is a rendezvous, where there is one; else it is 1.
     fn new(capacity: usize) -> (Self::Sender, Self::Receiver);
     /// False if nobody can receive any more.
-    fn send(sender: &Self::Sender, value: usize) -> impl Future<Output = bool> + Send;
+    fn send(sender: &mut Self::Sender, value: usize) -> impl Future<Output = bool> + Send;
     /// The same for a plain thread.
     fn send_blocking(sender: &Self::Sender, value: usize) -> bool;
     fn recv(receiver: &mut Self::Receiver) -> impl Future<Output = Option<usize>> + Send;
     fn try_recv(receiver: &mut Self::Receiver) -> Option<usize>;
 }
 
-/// A channel that several may receive from.
-pub(crate) trait Shared: Channel {
+/// A channel that several may send to and receive from.
+pub(crate) trait Shared: Channel<Sender: Clone> {
     fn share(receiver: &Self::Receiver) -> Self::Receiver;
 }
 
@@ -303,7 +303,7 @@ macro_rules! channel {
             }
 
             #[inline(always)]
-            async fn send($sender: &$tx, $value: usize) -> bool {
+            async fn send($sender: &mut $tx, $value: usize) -> bool {
                 $send.await.is_ok()
             }
 
@@ -379,14 +379,41 @@ channel! {
     try_recv |receiver| receiver.try_recv().ok();
 }
 
-type CrossfireFlavor = crossfire::mpmc::Array<usize>;
+/// crossfire has a channel for one that sends and one that receives, ...
+type OneToOne = crossfire::spsc::Array<usize>;
 
 channel! {
-    shared CrossfireOnTokio on Tokio, "crossfire-on-tokio",
-        crossfire::MAsyncTx<CrossfireFlavor>, crossfire::MAsyncRx<CrossfireFlavor>;
+    single CrossfireSpsc on Tokio, "crossfire-spsc-on-tokio",
+        crossfire::AsyncTx<OneToOne>, crossfire::AsyncRx<OneToOne>;
+    new |capacity| crossfire::spsc::bounded_async(capacity.max(1));
+    send |sender, value| sender.send(value);
+    send_blocking |sender, value| futures_lite::future::block_on(sender.send(value));
+    recv |receiver| receiver.recv().await.ok();
+    try_recv |receiver| receiver.try_recv().ok();
+}
+
+/// ... for several that send, ...
+type ManyToOne = crossfire::mpsc::Array<usize>;
+
+channel! {
+    single CrossfireMpsc on Tokio, "crossfire-mpsc-on-tokio",
+        crossfire::MAsyncTx<ManyToOne>, crossfire::AsyncRx<ManyToOne>;
+    new |capacity| crossfire::mpsc::bounded_async(capacity.max(1));
+    send |sender, value| sender.send(value);
+    send_blocking |sender, value| futures_lite::future::block_on(sender.send(value));
+    recv |receiver| receiver.recv().await.ok();
+    try_recv |receiver| receiver.try_recv().ok();
+}
+
+/// ... and for several on both sides.
+type ManyToMany = crossfire::mpmc::Array<usize>;
+
+channel! {
+    shared CrossfireMpmc on Tokio, "crossfire-mpmc-on-tokio",
+        crossfire::MAsyncTx<ManyToMany>, crossfire::MAsyncRx<ManyToMany>;
     new |capacity| crossfire::mpmc::bounded_async(capacity.max(1));
     send |sender, value| sender.send(value);
-    send_blocking |sender, value| crossfire::MTx::from(sender.clone()).send(value);
+    send_blocking |sender, value| futures_lite::future::block_on(sender.send(value));
     recv |receiver| receiver.recv().await.ok();
     try_recv |receiver| receiver.try_recv().ok();
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use gopark::chan;
 
-use super::{AsyncChannel, Channel, CrossfireOnTokio, Executor, FlumeOnTokio, Ours, OursOnTokio, TokioMpsc};
+use super::{AsyncChannel, Channel, CrossfireSpsc, Executor, FlumeOnTokio, Ours, OursOnTokio, TokioMpsc};
 
 /// Channels with a way to wait for several.
 pub(crate) trait Choosing: Channel {
@@ -16,7 +16,7 @@ pub(crate) trait Choosing: Channel {
     /// Receives from any; there are 2, 4 or 16.
     fn any(of: &mut [Self::Receiver]) -> impl Future<Output = ()> + Send;
     /// Sends, as one case of a select beside a stop where that is possible without loss.
-    fn feed(to: &Self::Sender, stop: &chan::Receiver<()>, value: usize) -> impl Future<Output = bool> + Send;
+    fn feed(to: &mut Self::Sender, stop: &chan::Receiver<()>, value: usize) -> impl Future<Output = bool> + Send;
     /// The four selects of one case and a default: of an empty channel, a full one, one with a value, one with room.
     fn looks(empty: &mut Self::Receiver, full: &Self::Sender, ready: &mut Self::Receiver, room: &Self::Sender);
     fn try_send(to: &Self::Sender, value: usize) -> bool;
@@ -50,7 +50,7 @@ macro_rules! ours {
             }
 
             #[inline(always)]
-            async fn feed(to: &Self::Sender, stop: &chan::Receiver<()>, value: usize) -> bool {
+            async fn feed(to: &mut Self::Sender, stop: &chan::Receiver<()>, value: usize) -> bool {
                 gopark::select! { sent = to.send(value) => sent.is_ok(), _ = stop.recv() => false }
             }
 
@@ -101,7 +101,7 @@ macro_rules! theirs {
             }
 
             #[inline(always)]
-            async fn feed(to: &Self::Sender, _: &chan::Receiver<()>, value: usize) -> bool {
+            async fn feed(to: &mut Self::Sender, _: &chan::Receiver<()>, value: usize) -> bool {
                 Self::send(to, value).await
             }
 
@@ -123,7 +123,7 @@ theirs!(TokioMpsc, recv);
 theirs!(FlumeOnTokio, recv_async);
 
 theirs!(AsyncChannel, recv);
-theirs!(CrossfireOnTokio, recv);
+theirs!(CrossfireSpsc, recv);
 
 /// One goroutine selects over so many receives, as many others send; `stoppable` ones select as well. One operation is one
 /// value.
@@ -137,11 +137,15 @@ pub(crate) async fn select_among<C: Choosing, const CHANNELS: usize>(
     let (_stop, stopped) = chan::unbuffered();
     let start = Instant::now();
     let mut of = [(); CHANNELS].map(|()| {
-        let (sender, receiver) = C::new(capacity);
+        let (mut sender, receiver) = C::new(capacity);
         let stopped = stopped.clone();
         on.go(async move {
             for i in 0..each as usize {
-                assert!(if stoppable { C::feed(&sender, &stopped, i).await } else { C::send(&sender, i).await });
+                assert!(if stoppable {
+                    C::feed(&mut sender, &stopped, i).await
+                } else {
+                    C::send(&mut sender, i).await
+                });
             }
             // The channel must not close: a closed one is ready.
             super::for_ever().await;

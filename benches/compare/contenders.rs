@@ -14,8 +14,8 @@ use crate::common::select::{Choosing, select_among};
 use crate::common::sync::{Locks, cond_broadcast, mutex, notify_waiters, pool, rwmutex};
 use crate::common::time::{Timers, sleepers};
 use crate::common::{
-    AsyncChannel, Channel, CrossfireOnTokio, Executor, FlumeOnTokio, Gopark, KanalOnTokio, Ours, Shared, Smol, Tokio,
-    TokioMpsc,
+    AsyncChannel, Channel, CrossfireMpmc, CrossfireMpsc, CrossfireSpsc, Executor, FlumeOnTokio, Gopark, KanalOnTokio,
+    Ours, Shared, Smol, Tokio, TokioMpsc,
 };
 
 /// The figures, one for each part of the case; or why there are none.
@@ -27,7 +27,7 @@ type Found = Option<Answer>;
 pub(crate) fn measure(contender: &str, case: &str, procs: usize, n: u64) -> Answer {
     let found = match contender {
         "gopark" => (goroutines::<Gopark>(case, procs, n))
-            .or_else(|| channels::<Ours>(case, procs, n))
+            .or_else(|| channels::<Ours, Ours>(case, procs, n))
             .or_else(|| crowds::<Ours>(case, procs, n))
             .or_else(|| selects::<Ours>(case, procs, n, 0))
             .or_else(|| match case {
@@ -36,7 +36,7 @@ pub(crate) fn measure(contender: &str, case: &str, procs: usize, n: u64) -> Answ
                 _ => None,
             }),
         "tokio" => (goroutines::<Tokio>(case, procs, n))
-            .or_else(|| channels::<TokioMpsc>(case, procs, n))
+            .or_else(|| channels::<TokioMpsc, TokioMpsc>(case, procs, n))
             .or_else(|| selects::<TokioMpsc>(case, procs, n, 0))
             .or_else(|| match case {
                 "cond" => Some(each(&Tokio::at_best(procs), n, |on, n| notify_waiters(on, n, n.div_ceil(5)))),
@@ -45,23 +45,23 @@ pub(crate) fn measure(contender: &str, case: &str, procs: usize, n: u64) -> Answ
                 _ => None,
             }),
         "async-executor" => (goroutines::<Smol>(case, procs, n))
-            .or_else(|| channels::<AsyncChannel>(case, procs, n))
+            .or_else(|| channels::<AsyncChannel, AsyncChannel>(case, procs, n))
             .or_else(|| crowds::<AsyncChannel>(case, procs, n))
             .or_else(|| selects::<AsyncChannel>(case, procs, n, 0)),
-        "flume" => (channels::<FlumeOnTokio>(case, procs, n))
+        "flume" => (channels::<FlumeOnTokio, FlumeOnTokio>(case, procs, n))
             .or_else(|| crowds::<FlumeOnTokio>(case, procs, n))
             // Receives that are dropped break its rendezvous.
             .or_else(|| selects::<FlumeOnTokio>(case, procs, n, 1)),
-        "kanal" => (channels::<KanalOnTokio>(case, procs, n))
+        "kanal" => (channels::<KanalOnTokio, KanalOnTokio>(case, procs, n))
             .or_else(|| crowds::<KanalOnTokio>(case, procs, n))
             .or_else(|| {
                 (case.starts_with("select")).then_some(Err("a receive that is dropped loses the value it was given"))
             }),
         "crossfire" => {
             crossfire::detect_backoff_cfg();
-            (channels::<CrossfireOnTokio>(case, procs, n))
-                .or_else(|| crowds::<CrossfireOnTokio>(case, procs, n))
-                .or_else(|| selects::<CrossfireOnTokio>(case, procs, n, 0))
+            (channels::<CrossfireSpsc, CrossfireMpsc>(case, procs, n))
+                .or_else(|| crowds::<CrossfireMpmc>(case, procs, n))
+                .or_else(|| selects::<CrossfireSpsc>(case, procs, n, 0))
         }
         "may" => Some(crate::coroutines::measure(case, procs, n)),
         _ => None,
@@ -112,7 +112,8 @@ fn goroutines<E: Locks + Timers>(case: &str, procs: usize, n: u64) -> Found {
     })
 }
 
-fn channels<C: Channel>(case: &str, procs: usize, n: u64) -> Found {
+/// By channels to which one sends, and by such to which several do.
+fn channels<C: Channel, Many: Channel<On = C::On, Sender: Clone>>(case: &str, procs: usize, n: u64) -> Found {
     let on = &C::On::at_best(procs);
     let late = |beside| {
         let late = lateness::<C>(on.clone(), beside, By::Thread, n as usize);
@@ -125,7 +126,7 @@ fn channels<C: Channel>(case: &str, procs: usize, n: u64) -> Found {
         "ring" => each(on, n, ring::<C>),
         "skynet" => {
             let leaves = 10_usize.pow(n.ilog10());
-            let (_, took) = on.block_on(skynet::<C>(on.clone(), 1, leaves));
+            let (_, took) = on.block_on(skynet::<Many>(on.clone(), 1, leaves));
             per(took, leaves as u64)
         }
         "sieve" => each(on, n, sieve::<C>).map(|nanoseconds| vec![nanoseconds[0] / 1e3]),
