@@ -23,8 +23,8 @@ fn main() {
                 if wanted.as_ref().is_some_and(|wanted| !case.contains(wanted)) {
                     continue;
                 }
-                let ours = lateness::<Ours>(Gopark::start(procs), beside, by, n);
-                let theirs = lateness::<TokioMpsc>(Tokio::start(procs), beside, by, n);
+                let ours = lateness::<Ours>(Gopark::at_best(procs), beside, by, n);
+                let theirs = lateness::<TokioMpsc>(Tokio::at_best(procs), beside, by, n);
                 let at = |late: &[Duration], share: f64| late[((n - 1) as f64 * share) as usize].as_secs_f64() * 1e6;
                 let three =
                     |late: &[Duration]| [0.5, 0.99, 0.999].map(|share| format!("{:>9.0}", at(late, share))).concat();

@@ -427,6 +427,16 @@ channel! {
     try_recv |receiver| receiver.try_recv().ok();
 }
 
+channel! {
+    shared AsyncChannelOnTokio on Tokio, "async-channel-on-tokio",
+        async_channel::Sender<usize>, async_channel::Receiver<usize>;
+    new |capacity| async_channel::bounded(capacity.max(1));
+    send |sender, value| sender.send(value);
+    send_blocking |sender, value| sender.send_blocking(value);
+    recv |receiver| receiver.recv().await.ok();
+    try_recv |receiver| receiver.try_recv().ok();
+}
+
 // ------------------------------------------------------------------------------------------------ measuring
 
 /// For criterion: `case` does at least `n` operations and says how many and how long it took; what comes out is the

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use crate::common::bystander::{Beside, By, lateness};
 use crate::common::channels::{close_wakes, crowd, ping_pong, ring, sieve, skynet, streams};
 use crate::common::executor::{spawn_join, yields};
-use crate::common::memory::parked;
+use crate::common::memory::pending;
 use crate::common::select::{Choosing, select_among};
 use crate::common::sync::{Locks, cond_broadcast, mutex, notify_waiters, pool, rwmutex};
 use crate::common::time::{Timers, sleepers};
@@ -107,7 +107,7 @@ fn goroutines<E: Locks + Timers>(case: &str, procs: usize, n: u64) -> Found {
         "mutex_8" => each(on, n, |on, n| mutex(on, n, 8)),
         "rwmutex_8" => each(on, n, rwmutex::<E>),
         "sleepers" => each(on, n, |on, n| sleepers(on, n, n)),
-        _ if case.starts_with("parked_") => Ok(vec![parked::<E, 0>(on.clone(), n as usize) as f64]),
+        _ if case.starts_with("parked_") => Ok(vec![pending::<E, 0>(on.clone(), n as usize) as f64]),
         _ => return None,
     })
 }
