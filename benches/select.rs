@@ -85,7 +85,13 @@ async fn select_nonblock<C: Choosing>(on: C::On, n: u64) -> (u64, Duration) {
 }
 
 async fn select_4<C: Choosing, const CAPACITY: usize>(on: C::On, n: u64) -> (u64, Duration) {
-    select_among::<C, 4>(on, n, CAPACITY, true).await
+    select_among::<C, 4>(on, n, CAPACITY, false).await
+}
+
+/// The senders select as well, against a stop. Only where a send that is taken back loses nothing.
+async fn select_4_stop<C: Choosing>(on: C::On, n: u64) -> (u64, Duration) {
+    assert!(C::SENDS_IN_SELECT);
+    select_among::<C, 4>(on, n, 0, true).await
 }
 
 /// Go's `SelectSyncContended`: two goroutines select over receives from three unbuffered channels, two over sends to
@@ -199,6 +205,10 @@ fn benches(c: &mut Criterion) {
         TokioMpsc => select_4::<TokioMpsc, 0>,
         FlumeOnTokio => select_4::<FlumeOnTokio, 1>,
         AsyncChannel => select_4::<AsyncChannel, 0>,
+    ]);
+    case!("select_4_stop", &PROCS, [
+        Ours => select_4_stop::<Ours>,
+        OursOnTokio => select_4_stop::<OursOnTokio>,
     ]);
     case!("select_4_64", &PROCS, [
         Ours => select_4::<Ours, 64>,

@@ -295,7 +295,7 @@ func BenchmarkSelectNonblock(b *testing.B) {
 	}
 }
 
-func select4(b *testing.B, capacity int) {
+func select4(b *testing.B, capacity int, stoppable bool) {
 	each := (b.N + 3) / 4
 	stop := make(chan struct{})
 	defer close(stop)
@@ -306,6 +306,12 @@ func select4(b *testing.B, capacity int) {
 	b.ResetTimer()
 	for i := range c {
 		go func(c chan int) {
+			if !stoppable {
+				for i := 0; i < each; i++ {
+					c <- i
+				}
+				return
+			}
 			for i := 0; i < each; i++ {
 				select {
 				case c <- i:
@@ -331,8 +337,9 @@ func select4(b *testing.B, capacity int) {
 	b.StopTimer()
 }
 
-func BenchmarkSelect4(b *testing.B)     { select4(b, 0) }
-func BenchmarkSelect4By64(b *testing.B) { select4(b, 64) }
+func BenchmarkSelect4(b *testing.B)     { select4(b, 0, false) }
+func BenchmarkSelect4Stop(b *testing.B) { select4(b, 0, true) }
+func BenchmarkSelect4By64(b *testing.B) { select4(b, 64, false) }
 
 func BenchmarkSpawnJoin(b *testing.B) {
 	var group sync.WaitGroup
