@@ -1,5 +1,7 @@
 //! Each measurement in a process of its own, and the builds of the smallest programs.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -26,24 +28,29 @@ pub(crate) struct Bench {
     /// Where things are built.
     dir: PathBuf,
     builds: bool,
+    /// The seconds that the builds took, or why one failed. What an earlier run built is nothing to this one.
+    built: RefCell<BTreeMap<String, Result<f64, String>>>,
     patience: Duration,
 }
 
+fn me() -> PathBuf {
+    std::env::current_exe().expect("a path")
+}
+
 /// A place in the target directory for what a run leaves behind.
-fn scratch(me: &Path) -> PathBuf {
+pub(crate) fn scratch() -> PathBuf {
     // This program is target/release/deps/compare-…
-    let target = me.ancestors().nth(3).expect("cargo's layout");
-    target.join("compare")
+    me().ancestors().nth(3).expect("cargo's layout").join("compare")
 }
 
 impl Bench {
     pub(crate) fn new(builds: bool, quick: bool) -> Self {
-        let me = std::env::current_exe().expect("a path");
-        let dir = scratch(&me);
+        let dir = scratch();
         fs::create_dir_all(&dir).expect("the target directory can be written");
         let go =
             build_go(&Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/go"), "./compare", &dir.join("go-cases"));
-        Self { me, go, dir, builds, patience: if quick { QUICK_PATIENCE } else { PATIENCE } }
+        let patience = if quick { QUICK_PATIENCE } else { PATIENCE };
+        Self { me: me(), go, dir, builds, built: RefCell::default(), patience }
     }
 
     pub(crate) fn measure(&self, case: &Case, contender: &str, procs: usize, n: u64) -> Outcome {
@@ -51,7 +58,7 @@ impl Bench {
             How::Run => self.run(case, contender, procs, n),
             How::Start => self.starts(contender, procs, n),
             How::Build if !self.builds => Err("only with `--build`".to_owned()),
-            How::Build => self.built(case.name, contender),
+            How::Build => self.smallest(case.name, contender),
         }
     }
 
@@ -94,33 +101,15 @@ impl Bench {
         Ok(vec![crate::report::median(&mut took)])
     }
 
-    /// The first question builds; the others look at what there is.
-    fn built(&self, what: &str, contender: &str) -> Outcome {
+    /// The first question about a contender builds; the others look at what there is.
+    fn smallest(&self, what: &str, contender: &str) -> Outcome {
         let dir = self.dir.join(contender);
-        let program = if contender == "go" { dir.join("smallest") } else { dir.join("target/release/smallest") };
+        let mut built = self.built.borrow_mut();
+        let seconds = built.entry(contender.to_owned()).or_insert_with(|| self.build(&dir, contender)).clone()?;
         let figure = match (what, contender) {
-            ("compile", "go") => {
-                self.go.as_ref().map_err(Clone::clone)?;
-                fresh(&dir)?;
-                write(&dir.join("go.mod"), "module smallest\n")?;
-                write(&dir.join("main.go"), "package main\n\nfunc main() {}\n")?;
-                let start = Instant::now();
-                // A cache of its own: its standard library is built as well.
-                let mut command = Command::new("go");
-                command.args(["build", "-o", "smallest", "."]).current_dir(&dir).env("GOCACHE", dir.join("cache"));
-                say(&mut command, BUILD_PATIENCE)?;
-                start.elapsed().as_secs_f64()
-            }
-            ("compile", _) => {
-                fresh(&dir)?;
-                smallest(&dir, contender)?;
-                let start = Instant::now();
-                say(cargo(&dir).args(["build", "--release", "--offline", "--quiet"]), BUILD_PATIENCE)?;
-                start.elapsed().as_secs_f64()
-            }
+            ("compile", _) => seconds,
             ("crates", "go") => 0.0,
             ("crates", _) => {
-                self.needs(&program, contender)?;
                 let tree = say(
                     cargo(&dir).args(["tree", "--offline", "--edges", "normal", "--prefix", "none"]),
                     BUILD_PATIENCE,
@@ -131,15 +120,34 @@ impl Bench {
                 (crates.len() - 1) as f64
             }
             _ => {
-                self.needs(&program, contender)?;
-                fs::metadata(&program).map_err(|error| error.to_string())?.len() as f64
+                let program = if contender == "go" { "smallest" } else { "target/release/smallest" };
+                fs::metadata(dir.join(program)).map_err(|error| error.to_string())?.len() as f64
             }
         };
         Ok(vec![figure])
     }
 
-    fn needs(&self, program: &Path, contender: &str) -> Result<(), String> {
-        if program.exists() { Ok(()) } else { self.built("compile", contender).map(|_| ()) }
+    /// The seconds that the smallest program takes to build from nothing.
+    fn build(&self, dir: &Path, contender: &str) -> Result<f64, String> {
+        let _ = fs::remove_dir_all(dir);
+        fs::create_dir_all(dir.join("src")).map_err(|error| error.to_string())?;
+        let mut command = if contender == "go" {
+            self.go.as_ref().map_err(Clone::clone)?;
+            write(&dir.join("go.mod"), "module smallest\n")?;
+            write(&dir.join("main.go"), "package main\n\nfunc main() {}\n")?;
+            let mut go = Command::new("go");
+            // A cache of its own: its standard library is built as well.
+            go.args(["build", "-o", "smallest", "."]).current_dir(dir).env("GOCACHE", dir.join("cache"));
+            go
+        } else {
+            write_smallest(dir, contender)?;
+            let mut cargo = cargo(dir);
+            cargo.args(["build", "--release", "--offline", "--quiet"]);
+            cargo
+        };
+        let start = Instant::now();
+        say(&mut command, BUILD_PATIENCE)?;
+        Ok(start.elapsed().as_secs_f64())
     }
 }
 
@@ -154,18 +162,24 @@ fn say(command: &mut Command, patience: Duration) -> Result<String, String> {
         if start.elapsed() > patience {
             child.kill().map_err(|error| error.to_string())?;
             child.wait().map_err(|error| error.to_string())?;
-            return Err(format!("did not end in {} s", patience.as_secs()));
+            // Who waits for what has panicked elsewhere does not end either.
+            let reason = gist(&ended(complained)).map(|gist| format!(": {gist}")).unwrap_or_default();
+            return Err(format!("did not end in {} s{reason}", patience.as_secs()));
         }
         // Asking often would disturb it, asking late would make a start look long.
         thread::sleep(Duration::from_micros(if start.elapsed().as_millis() < 20 { 50 } else { 5000 }));
     }
     let status = child.wait().map_err(|error| error.to_string())?;
-    let said = said.join().expect("does not panic");
+    let said = ended(said);
     if status.success() {
         return Ok(said);
     }
-    let complained = complained.join().expect("does not panic");
-    Err(format!("{status}: {}", complained.lines().find(|line| !line.trim().is_empty()).unwrap_or("says nothing")))
+    Err(format!("{status}: {}", gist(&ended(complained)).unwrap_or("says nothing")))
+}
+
+/// The first line of a complaint. A panic says before that where it was.
+fn gist(complaint: &str) -> Option<&str> {
+    complaint.lines().find(|line| !line.trim().is_empty() && !line.starts_with("thread '"))
 }
 
 fn listen(mut to: impl Read + Send + 'static) -> thread::JoinHandle<String> {
@@ -175,6 +189,10 @@ fn listen(mut to: impl Read + Send + 'static) -> thread::JoinHandle<String> {
         let _ = to.read_to_end(&mut text);
         String::from_utf8_lossy(&text).into_owned()
     })
+}
+
+fn ended(listener: thread::JoinHandle<String>) -> String {
+    listener.join().expect("does not panic")
 }
 
 fn build_go(module: &Path, package: &str, to: &Path) -> Result<PathBuf, String> {
@@ -195,17 +213,12 @@ fn cargo(dir: &Path) -> Command {
     command
 }
 
-fn fresh(dir: &Path) -> Result<(), String> {
-    let _ = fs::remove_dir_all(dir);
-    fs::create_dir_all(dir.join("src")).map_err(|error| error.to_string())
-}
-
 fn write(path: &Path, text: &str) -> Result<(), String> {
     fs::write(path, text).map_err(|error| error.to_string())
 }
 
 /// A program that starts a runtime to do nothing, with what the cases here need of the contender.
-fn smallest(dir: &Path, contender: &str) -> Result<(), String> {
+fn write_smallest(dir: &Path, contender: &str) -> Result<(), String> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let tokio = "tokio = { version = \"1\", features = [\"macros\", \"rt-multi-thread\", \"sync\", \"time\"] }\n";
     let on_tokio = "#[tokio::main]\nasync fn main() {}\n";
