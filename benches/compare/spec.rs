@@ -81,10 +81,10 @@ impl Case {
 }
 
 /// In the order of the table. The names are part of the command line, of `run` in `contenders.rs` and `coroutines.rs`, and
-/// of the program in `../go/compare`.
+/// of the program in `../go/compare`. What would be `spsc_0` is `ctx_switch`.
 #[rustfmt::skip]
 pub(crate) const CASES: &[Case] = &[
-    case("goroutines", "ctx_switch", "context switch: a message, unbuffered", 500_000, 2_000),
+    case("goroutines", "ctx_switch", "context switch: a message, 1 to 1, unbuffered", 500_000, 2_000),
     case("goroutines", "ping_pong", "ping-pong: a round trip", 250_000, 2_000),
     case("goroutines", "ring", "ring of 1 000: a hop", 500_000, 5_000),
     case("goroutines", "yield", "yield among 100", 1_000_000, 5_000),
@@ -92,8 +92,7 @@ pub(crate) const CASES: &[Case] = &[
     case("goroutines", "skynet", "skynet, 100 000 leaves: a leaf", 100_000, 1_000),
     case("goroutines", "sieve", "prime sieve: a prime of the first 1 000", 1_000, 50).of(Unit::Microseconds, ONE, How::Run),
     case("goroutines", "wake_outside", "a thread sends, a goroutine receives and unparks it", 20_000, 100),
-    case("channels", "spsc_0", "1 to 1, unbuffered: a message", 500_000, 2_000),
-    case("channels", "spsc_1", "1 to 1, capacity 1", 500_000, 2_000),
+    case("channels", "spsc_1", "1 to 1, capacity 1: a message", 500_000, 2_000),
     case("channels", "spsc_10", "1 to 1, capacity 10", 500_000, 2_000),
     case("channels", "spsc_128", "1 to 1, capacity 128", 1_000_000, 4_000),
     case("channels", "mpmc_0", "4 to 4, unbuffered: a message", 250_000, 2_000),
