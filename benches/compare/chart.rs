@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::report::{Row, Run, short};
+use crate::report::{Row, Run, short, spread};
 use crate::spec::CONTENDERS;
 
 /// Ours is the one that stands out; the others are in the order of the columns. All can be told apart on black and on white.
@@ -26,8 +26,7 @@ pub(crate) fn all(run: &Run) -> Vec<(String, String)> {
     }
     let mut charts = Vec::new();
     for (group, procs) in groups {
-        let of_it =
-            |row: &&Row| row.case.group == group && row.procs == procs && row.medians().flatten().next().is_some();
+        let of_it = |row: &&Row| row.case.group == group && row.procs == procs && row.found().next().is_some();
         let rows: Vec<&Row> = run.rows.iter().filter(of_it).collect();
         if rows.is_empty() {
             continue;
@@ -36,7 +35,7 @@ pub(crate) fn all(run: &Run) -> Vec<(String, String)> {
             0 => (format!("{group}-build.svg"), format!("{group}, as built")),
             _ => (format!("{group}-{procs}.svg"), format!("{group}, gomaxprocs {procs}")),
         };
-        charts.push((name, chart(&title, &rows)));
+        charts.push((name, chart(&title, &rows, &run.origin)));
     }
     charts
 }
@@ -50,7 +49,7 @@ struct Scale {
 
 impl Scale {
     fn of(row: &Row) -> Self {
-        let figures: Vec<f64> = row.medians().flatten().collect();
+        let figures: Vec<f64> = row.found().flat_map(|(_, sorted)| spread(sorted)).collect();
         let most = figures.iter().copied().fold(0.0, f64::max);
         let least = figures.iter().copied().filter(|figure| *figure > 0.0).fold(most, f64::min);
         Self { least, most, logarithmic: most > LINEAR * least }
@@ -70,7 +69,8 @@ impl Scale {
     }
 }
 
-fn chart(title: &str, rows: &[&Row]) -> String {
+/// A thin line on a bar goes from the least to the most of the rounds.
+fn chart(title: &str, rows: &[&Row], origin: &str) -> String {
     let (mut body, mut y) = (String::new(), 30.0);
     for row in rows {
         let scale = Scale::of(row);
@@ -79,9 +79,9 @@ fn chart(title: &str, rows: &[&Row]) -> String {
         let caption = escape(&format!("{} ({}{kind})", row.title(), row.case.unit));
         let _ = writeln!(body, r#"<text class="case" x="10" y="{y:.0}">{caption}</text>"#);
         y += 8.0;
-        for ((contender, colour), figure) in CONTENDERS.iter().zip(COLOURS).zip(row.medians()) {
-            let Some(figure) = figure else { continue };
-            let (length, base) = (scale.length(figure), y + BAR - 3.0);
+        for (at, sorted) in row.found() {
+            let (contender, colour, figures) = (CONTENDERS[at], COLOURS[at], spread(sorted));
+            let ([least, length, most], base) = (figures.map(|figure| scale.length(figure)), y + BAR - 3.0);
             let name = LEFT - 8.0;
             let _ = writeln!(body, r#"<text class="name" x="{name:.0}" y="{base:.0}">{contender}</text>"#);
             let height = BAR - 2.0;
@@ -89,12 +89,16 @@ fn chart(title: &str, rows: &[&Row]) -> String {
                 body,
                 r#"<rect x="{LEFT:.0}" y="{y:.0}" width="{length:.1}" height="{height:.0}" rx="2" fill="{colour}"/>"#
             );
-            let end = LEFT + length + 6.0;
-            let _ = writeln!(body, r#"<text x="{end:.1}" y="{base:.0}">{}</text>"#, short(figure));
+            if least < most {
+                let (from, to, middle) = (LEFT + least, LEFT + most, y + height / 2.0);
+                let _ = writeln!(body, r#"<path d="M{from:.1} {middle:.0}H{to:.1}"/>"#);
+            }
+            let end = LEFT + most + 6.0;
+            let _ = writeln!(body, r#"<text x="{end:.1}" y="{base:.0}">{}</text>"#, short(figures[1]));
             y += BAR + 2.0;
         }
     }
-    let height = y + 16.0;
+    let (foot, height) = (y + 20.0, y + 32.0);
     format!(
         r#"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH:.0} {height:.0}" width="{WIDTH:.0}" height="{height:.0}" role="img">
 <title>{title}: less is better</title>
@@ -103,10 +107,12 @@ text {{ font: 11px sans-serif; fill: #444c56 }}
 .head {{ font-size: 15px; font-weight: bold }}
 .case {{ font-weight: bold }}
 .name {{ text-anchor: end }}
-@media (prefers-color-scheme: dark) {{ text {{ fill: #c3cad2 }} }}
+path {{ stroke: #444c56 }}
+@media (prefers-color-scheme: dark) {{ text {{ fill: #c3cad2 }} path {{ stroke: #c3cad2 }} }}
 </style>
 <text class="head" x="10" y="22">{title}: less is better</text>
-{body}</svg>
+{body}<text x="10" y="{foot:.0}">{origin}; a bar is the median, the line on it from the least to the most</text>
+</svg>
 "#
     )
 }

@@ -247,7 +247,7 @@ fn sleepers(n: u64) -> Duration {
 
 fn parked(n: u64) -> f64 {
     let mut before = 0;
-    // One alone first, as in `../common/memory.rs`: with it may makes the thousand that it keeps.
+    // One alone first, as in `../common/memory.rs`: with it may makes the thousand that it keeps ready.
     for n in [1, n] {
         let ready = Arc::new(AtomicUsize::new(0));
         before = resident();

@@ -38,12 +38,12 @@ WORD        only cases with one of the words in their name, or of such a group
 --rounds R  so many measurements of each, whose median counts (5)
 --quick     small numbers, one round: to see that it works
 --build     also builds the smallest program of each, for its size and the time
---out DIR   where the results go (benches/results)
+--out DIR   where the results go (compare in the target directory; benches/results is what is published)
 --list      the names of the cases
 ";
 
 fn options(args: &[String]) -> Result<Options, String> {
-    let out = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("benches/results");
+    let out = processes::scratch();
     let mut options = Options { rounds: 0, quick: false, build: false, out, words: Vec::new() };
     let mut args = args.iter();
     while let Some(arg) = args.next() {
@@ -57,6 +57,9 @@ fn options(args: &[String]) -> Result<Options, String> {
             _ if arg.starts_with('-') => return Err(format!("{arg} is unknown\n\n{HELP}")),
             _ => options.words.push(arg.clone()),
         }
+    }
+    if let Some(word) = options.words.iter().find(|word| spec::wanted(std::slice::from_ref(word)).is_empty()) {
+        return Err(format!("no case has {word} in its name: --list gives the names"));
     }
     if options.rounds == 0 {
         options.rounds = if options.quick { 1 } else { 5 };
@@ -116,6 +119,8 @@ fn compare(options: &Options) {
             _ => places.extend([(at, 1), (at, cores)]),
         }
     }
+    // Asked at once: while this runs the tree may go on.
+    let origin = report::origin(options.rounds, options.quick);
     let bench = Bench::new(options.build, options.quick);
     let mut progress = Progress::new(options.rounds * places.len() * CONTENDERS.len());
     let mut found: BTreeMap<(Place, usize), Vec<Outcome>> = BTreeMap::new();
@@ -145,7 +150,7 @@ fn compare(options: &Options) {
     };
     let rows: Vec<Row> =
         places.iter().flat_map(|place| (0..cases[place.0].parts.len()).map(move |part| row(place, part))).collect();
-    let run = Run { rows, rounds: options.rounds, quick: options.quick, cores };
+    let run = Run { rows, quick: options.quick, cores, origin };
     report::write(&run, &options.out).unwrap_or_else(|error| {
         eprintln!("{}: {error}", options.out.display());
         std::process::exit(1);

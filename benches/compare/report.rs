@@ -31,17 +31,26 @@ impl Row {
         }
     }
 
-    pub(crate) fn medians(&self) -> impl Iterator<Item = Option<f64>> + '_ {
-        self.cells.iter().map(|cell| cell.as_ref().ok().map(|sorted| middle(sorted)))
+    /// Those that have figures.
+    pub(crate) fn found(&self) -> impl Iterator<Item = (usize, &[f64])> {
+        self.cells.iter().enumerate().filter_map(|(at, cell)| Some((at, cell.as_deref().ok()?)))
+    }
+
+    /// Whether the worst round of this one is better than the best of any other.
+    fn wins(&self, at: usize) -> bool {
+        let others = self.found().filter(|(other, _)| *other != at).map(|(_, sorted)| sorted[0]);
+        let second = others.min_by(f64::total_cmp);
+        self.cells[at].as_ref().is_ok_and(|sorted| second.is_some_and(|second| sorted[sorted.len() - 1] < second))
     }
 }
 
 #[derive(Debug)]
 pub(crate) struct Run {
     pub(crate) rows: Vec<Row>,
-    pub(crate) rounds: usize,
     pub(crate) quick: bool,
     pub(crate) cores: usize,
+    /// See [`origin`].
+    pub(crate) origin: String,
 }
 
 /// What the rounds found for a part of a case. A contender that failed in one of them has no figure.
@@ -57,6 +66,11 @@ pub(crate) fn cell(outcomes: &[Outcome], part: usize) -> Cell {
 pub(crate) fn median(figures: &mut [f64]) -> f64 {
     figures.sort_unstable_by(f64::total_cmp);
     middle(figures)
+}
+
+/// The least, the median and the most.
+pub(crate) fn spread(sorted: &[f64]) -> [f64; 3] {
+    [sorted[0], middle(sorted), sorted[sorted.len() - 1]]
 }
 
 fn middle(sorted: &[f64]) -> f64 {
@@ -98,15 +112,16 @@ pub(crate) fn write(run: &Run, dir: &Path) -> io::Result<()> {
 }
 
 fn csv(run: &Run) -> String {
-    let mut text = "group,case,part,unit,gomaxprocs,contender,rounds,median,least,most,note\n".to_owned();
+    let mut text = format!("# {}\n", run.origin);
+    text.push_str("group,case,part,unit,gomaxprocs,contender,rounds,median,least,most,note\n");
     for row in &run.rows {
         for (contender, cell) in CONTENDERS.iter().zip(&row.cells) {
             let (case, part) = (row.case, row.case.parts[row.part]);
             let _ = write!(text, "{},{},{part},{},{},{contender},", case.group, case.name, case.unit, row.procs);
             let _ = match cell {
                 Ok(sorted) => {
-                    let (least, most) = (sorted[0], sorted[sorted.len() - 1]);
-                    writeln!(text, "{},{:.3},{least:.3},{most:.3},", sorted.len(), middle(sorted))
+                    let [least, median, most] = spread(sorted);
+                    writeln!(text, "{},{median:.3},{least:.3},{most:.3},", sorted.len())
                 }
                 Err(reason) => writeln!(text, "0,,,,\"{}\"", reason.replace('"', "'")),
             };
@@ -155,21 +170,22 @@ fn table(text: &mut String, title: &str, rows: &[&Row], notes: &mut Notes) {
             let _ = writeln!(text, "| **{group}** | |{}", " |".repeat(CONTENDERS.len()));
         }
         let _ = write!(text, "| {} | {} |", row.title(), row.case.unit);
-        let best = row.medians().flatten().min_by(f64::total_cmp);
-        for (cell, (contender, median)) in row.cells.iter().zip(CONTENDERS.iter().zip(row.medians())) {
-            let _ = match (cell, median) {
-                (_, Some(figure)) if Some(figure) == best => write!(text, " **{}** |", show(row.case.unit, figure)),
-                (_, Some(figure)) => write!(text, " {} |", show(row.case.unit, figure)),
-                (Err(reason), _) => write!(text, " –{} |", notes.mark(contender, reason)),
-                (Ok(_), None) => unreachable!("figures have a median"),
+        for (at, cell) in row.cells.iter().enumerate() {
+            let _ = match cell {
+                Ok(sorted) if row.wins(at) => write!(text, " **{}** |", show(row.case.unit, sorted)),
+                Ok(sorted) => write!(text, " {} |", show(row.case.unit, sorted)),
+                Err(reason) => write!(text, " –{} |", notes.mark(CONTENDERS[at], reason)),
             };
         }
         text.push('\n');
     }
 }
 
-fn show(unit: Unit, figure: f64) -> String {
-    if unit == Unit::Crates { format!("{figure:.0}") } else { short(figure) }
+/// The median, and the range where there is one.
+fn show(unit: Unit, sorted: &[f64]) -> String {
+    let digits = |figure| if unit == Unit::Crates { format!("{figure:.0}") } else { short(figure) };
+    let [least, median, most] = spread(sorted).map(digits);
+    if least == most { median } else { format!("{median} ({least}–{most})") }
 }
 
 /// Reasons why a cell is empty, by number in the order of the table, and of whom they are true.
@@ -194,13 +210,19 @@ impl Notes {
     fn text(&self) -> String {
         let mut text = "\n## Notes\n\n".to_owned();
         text.push_str(
-            "Less is better everywhere; bold is the best of a row. At gomaxprocs 1 tokio is its `current_thread`, and \
-             async-executor runs on the thread that waits.\n\n\
-             * No rendezvous in tokio, async-channel and crossfire: capacity 1 where it says unbuffered. flume has capacity 1 \
-             in an unbuffered select, where a dropped receive breaks its rendezvous.\n\
+            "Less is better everywhere: the median of the rounds, and in brackets the least and the most. Bold is who was \
+             better in each round than any other in any. At gomaxprocs 1 tokio is its `current_thread`, and async-executor \
+             runs on the thread that waits.\n\n\
+             * No rendezvous in tokio, async-channel and crossfire: where it says unbuffered they have capacity 1, and run \
+             the same program as in the row of capacity 1. flume has capacity 1 in an unbuffered select, where a dropped \
+             receive breaks its rendezvous.\n\
+             * crossfire's channel is its `spsc` where one sends and one receives, its `mpsc` in skynet, its `mpmc` else.\n\
              * The peers' select is `tokio::select!`, which takes the first ready one from a random one on.\n\
              * tokio's cond is `Notify::notify_waiters`, which has no lock. may's close is a flag that is raised.\n\
-             * may has channels without a bound: in ping-pong, ring and skynet its senders never wait.\n\
+             * may has channels without a bound: in ping-pong, ring and skynet its senders never wait. Each of its stacks \
+             is two mappings, of which Linux allows a process 65 530: with some 30 000 coroutines it is at its end. It keeps \
+             a thousand of them ready, which are there before the parked ones are counted.\n\
+             * Memory is counted in pages: of 10 goroutines one page is 410 bytes each, of 100 it is 41.\n\
              * Of each sleep 990 ns are the last one's 99 ms, in a full run.\n\
              * Late is what a thread outside sends to a channel. Go has no such threads: its goroutine reads a pipe that \
              another process writes, by its poller of the network, for which a busy processor has no time until the monitor \
@@ -213,21 +235,29 @@ impl Notes {
     }
 }
 
-/// The machine, the versions, the commit.
+/// What a program says in this crate's directory, if it can be asked.
+fn said(program: &str, args: &[&str]) -> Option<String> {
+    let output = Command::new(program).args(args).current_dir(env!("CARGO_MANIFEST_DIR")).output().ok()?;
+    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+/// What was measured, when, and how often: it stands on whatever a run writes.
+pub(crate) fn origin(rounds: usize, quick: bool) -> String {
+    const MEASURED: [&str; 5] = ["Cargo.toml", "src", "benches/common", "benches/compare", "benches/go"];
+    let changed = said("git", &[&["status", "--porcelain", "--untracked-files=no"], &MEASURED[..]].concat());
+    let changes = if changed.is_some_and(|changed| !changed.is_empty()) { " and changes" } else { "" };
+    let commit = said("git", &["rev-parse", "--short", "HEAD"]).unwrap_or_else(|| "unknown".to_owned());
+    let date = said("date", &["-u", "+%Y-%m-%d %H:%M UTC"]).unwrap_or_else(|| "no date".to_owned());
+    let kind = if quick { "quick " } else { "" };
+    format!("gopark {} at {commit}{changes}, {date}, {kind}rounds: {rounds}", env!("CARGO_PKG_VERSION"))
+}
+
+/// The machine and the versions.
 fn surroundings(run: &Run) -> String {
     let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let cpu = cpu.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or("\t: unknown");
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    let root = env!("CARGO_MANIFEST_DIR");
-    let said = |program: &str, args: &[&str]| {
-        let output = Command::new(program).args(args).current_dir(root).output().ok()?;
-        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
-    };
-    let changed =
-        said("git", &["status", "--porcelain", "--untracked-files=no", "src", "benches/compare", "benches/common"]);
-    let commit = said("git", &["rev-parse", "--short", "HEAD"]).unwrap_or_else(|| "unknown".to_owned());
-    let commit = if changed.is_some_and(|changed| !changed.is_empty()) { commit + " and changes" } else { commit };
-    let lock = fs::read_to_string(Path::new(root).join("Cargo.lock")).unwrap_or_default();
+    let lock = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.lock")).unwrap_or_default();
     let version = |name: &str| {
         let after = lock.split(&format!("name = \"{name}\"\nversion = \"")).nth(1);
         format!("{name} {}", after.and_then(|rest| rest.split('"').next()).unwrap_or("?"))
@@ -235,6 +265,7 @@ fn surroundings(run: &Run) -> String {
     let peers = ["tokio", "async-executor", "async-channel", "async-lock", "flume", "kanal", "crossfire", "may"];
     let or_none = |what: Option<String>| what.unwrap_or_else(|| "none".to_owned());
     let mut text = String::new();
+    let _ = writeln!(text, "* {}; each measurement a process of its own", run.origin);
     let _ = writeln!(
         text,
         "* Machine: {}, {} cores, Linux {}",
@@ -242,12 +273,9 @@ fn surroundings(run: &Run) -> String {
         run.cores,
         kernel.trim()
     );
-    let _ = writeln!(text, "* gopark: {} at {commit}", env!("CARGO_PKG_VERSION"));
     let _ = writeln!(text, "* Peers: {}", peers.map(version).join(", "));
     let rustc = or_none(said("rustc", &["--version"]));
     let go = or_none(said("go", &["version"]));
     let _ = writeln!(text, "* Compilers: {rustc}; {go}");
-    let date = or_none(said("date", &["-u", "+%Y-%m-%d %H:%M"]));
-    let _ = writeln!(text, "* {date} UTC; rounds: {}, medians; each measurement a process of its own", run.rounds);
     text
 }
