@@ -111,7 +111,7 @@ path {{ stroke: #444c56 }}
 @media (prefers-color-scheme: dark) {{ text {{ fill: #c3cad2 }} path {{ stroke: #c3cad2 }} }}
 </style>
 <text class="head" x="10" y="22">{title}: less is better</text>
-{body}<text x="10" y="{foot:.0}">{origin}; a bar is the median, the line on it from the least to the most</text>
+{body}<text x="10" y="{foot:.0}">{origin}; bar: median, line: least to most</text>
 </svg>
 "#
     )
