@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use common::channels::{self, crowd, ping_pong, ring, streams};
 use common::{
-    AsyncChannel, Channel, Executor, FlumeOnTokio, Group, KanalOnTokio, Ours, OursOnTokio, PROCS, Shared, Tokio,
-    TokioMpsc, time_of,
+    AsyncChannel, Channel, Executor, FlumeOnTokio, Group, KanalOnTokio, Ours, OursOnTokio, PROCS, Received, Shared,
+    Tokio, TokioMpsc, time_of,
 };
 use criterion::measurement::WallTime;
 use criterion::{BenchmarkGroup, BenchmarkId, Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
@@ -56,7 +56,7 @@ async fn chan_uncontended<C: Channel>(on: C::On, n: u64) -> (u64, Duration) {
                 C::send(&mut sender, i).await;
             }
             for i in 0..ROOM as usize {
-                assert_eq!(C::recv(&mut receiver).await, Some(i));
+                assert_eq!(C::recv(&mut receiver).await.value(), Some(i));
             }
         }
         start.elapsed()

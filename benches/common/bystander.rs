@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{Channel, Executor, compute};
+use super::{Channel, Executor, Received, compute};
 
 /// What goes on beside the bystander.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -47,7 +47,7 @@ pub(crate) fn start<C: Channel>(on: &C::On, beside: Beside, stop: &Arc<AtomicBoo
             let (mut there, mut arrives) = C::new(1);
             let (mut back, mut returns) = C::new(1);
             on.go(async move {
-                while let Some(message) = C::recv(&mut arrives).await {
+                while let Some(message) = C::recv(&mut arrives).await.value() {
                     C::send(&mut back, message).await;
                 }
             });
@@ -79,7 +79,7 @@ pub(crate) fn lateness<C: Channel>(on: C::On, beside: Beside, by: By, n: usize) 
         By::Goroutine => {
             let (first, mut feed) = C::new(n);
             let feeder = async move {
-                while let Some(sent) = C::recv(&mut feed).await {
+                while let Some(sent) = C::recv(&mut feed).await.value() {
                     C::send(&mut sender, sent).await;
                 }
             };
@@ -99,7 +99,7 @@ pub(crate) fn lateness<C: Channel>(on: C::On, beside: Beside, by: By, n: usize) 
     let mut late = on.block_on(async move {
         start::<C>(&start_on, beside, &start_stop);
         let mut late = Vec::with_capacity(n);
-        while let Some(sent) = C::recv(&mut receiver).await {
+        while let Some(sent) = C::recv(&mut receiver).await.value() {
             late.push(epoch.elapsed().saturating_sub(Duration::from_nanos(sent as u64)));
         }
         // Some executors look at who waits outside only every now and then.

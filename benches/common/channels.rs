@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Channel, Executor, Group, Shared};
+use super::{Channel, Executor, Group, Received, Sent, Shared};
 
 pub(crate) type GroupOf<C> = <<C as Channel>::On as Executor>::Group;
 
@@ -15,13 +15,13 @@ pub(crate) async fn streams<C: Channel>(on: C::On, n: u64, capacity: usize, pair
         let (mut sender, mut receiver) = C::new(capacity);
         on.go(async move {
             for i in 0..each as usize {
-                assert!(C::send(&mut sender, i).await);
+                assert!(C::send(&mut sender, i).await.sent());
             }
         });
         let group = group.clone();
         on.go(async move {
             for i in 0..each as usize {
-                assert_eq!(C::recv(&mut receiver).await, Some(i));
+                assert_eq!(C::recv(&mut receiver).await.value(), Some(i));
             }
             group.done();
         });
@@ -36,14 +36,14 @@ pub(crate) async fn ping_pong<C: Channel>(on: C::On, n: u64) -> (u64, Duration) 
     let (mut back, mut returns) = C::new(0);
     let start = Instant::now();
     on.go(async move {
-        while let Some(value) = C::recv(&mut arrives).await {
+        while let Some(value) = C::recv(&mut arrives).await.value() {
             C::send(&mut back, value).await;
         }
     });
     let player = on.join(async move {
         for i in 0..n as usize {
             C::send(&mut there, i).await;
-            assert_eq!(C::recv(&mut returns).await, Some(i));
+            assert_eq!(C::recv(&mut returns).await.value(), Some(i));
         }
     });
     player.await;
@@ -58,7 +58,7 @@ pub(crate) async fn ring<C: Channel>(on: C::On, n: u64) -> (u64, Duration) {
         let (mut next, after) = C::new(0);
         let mut before = std::mem::replace(&mut last, after);
         on.go(async move {
-            while let Some(value) = C::recv(&mut before).await {
+            while let Some(value) = C::recv(&mut before).await.value() {
                 C::send(&mut next, value).await;
             }
         });
@@ -68,7 +68,7 @@ pub(crate) async fn ring<C: Channel>(on: C::On, n: u64) -> (u64, Duration) {
         let start = Instant::now();
         for i in 0..rounds as usize {
             C::send(&mut first, i).await;
-            assert_eq!(C::recv(&mut last).await, Some(i));
+            assert_eq!(C::recv(&mut last).await.value(), Some(i));
         }
         start.elapsed()
     });
@@ -91,14 +91,14 @@ pub(crate) async fn crowd<C: Shared>(
         let mut sender = sender.clone();
         on.go(async move {
             for i in 0..each as usize {
-                assert!(C::send(&mut sender, i).await);
+                assert!(C::send(&mut sender, i).await.sent());
             }
         });
     }
     for _ in 0..consumers {
         let (mut receiver, group) = (C::share(&receiver), group.clone());
         on.go(async move {
-            while C::recv(&mut receiver).await.is_some() {}
+            while C::recv(&mut receiver).await.value().is_some() {}
             group.done();
         });
     }
@@ -123,7 +123,7 @@ pub(crate) async fn skynet<C: Channel<Sender: Clone>>(on: C::On, n: u64, leaves:
             }
             let mut sum = 0;
             for _ in 0..10 {
-                sum += C::recv(&mut receiver).await.expect("ten children");
+                sum += C::recv(&mut receiver).await.value().expect("ten children");
             }
             C::send(&mut up, sum).await;
         });
@@ -132,7 +132,7 @@ pub(crate) async fn skynet<C: Channel<Sender: Clone>>(on: C::On, n: u64, leaves:
     for _ in 0..n {
         let (sender, mut receiver) = C::new(0);
         node::<C>(on.clone(), sender, 0, leaves);
-        assert_eq!(C::recv(&mut receiver).await, Some(leaves * (leaves - 1) / 2));
+        assert_eq!(C::recv(&mut receiver).await.value(), Some(leaves * (leaves - 1) / 2));
     }
     (n, start.elapsed())
 }
@@ -147,7 +147,7 @@ pub(crate) async fn close_wakes<C: Shared>(on: C::On, n: u64, each: u64) -> (u64
             let (mut receiver, ready, group) = (C::share(&receiver), ready.clone(), group.clone());
             on.go(async move {
                 ready.done();
-                assert_eq!(C::recv(&mut receiver).await, None);
+                assert_eq!(C::recv(&mut receiver).await.value(), None);
                 group.done();
             });
         }
@@ -166,18 +166,18 @@ pub(crate) async fn sieve<C: Channel>(on: C::On, n: u64) -> (u64, Duration) {
     let (mut numbers, mut from) = C::new(0);
     on.go(async move {
         for number in 2.. {
-            if !C::send(&mut numbers, number).await {
+            if !C::send(&mut numbers, number).await.sent() {
                 return;
             }
         }
     });
     for _ in 0..n {
-        let prime = C::recv(&mut from).await.expect("there is no last prime");
+        let prime = C::recv(&mut from).await.value().expect("there is no last prime");
         let (mut to, next) = C::new(0);
         let mut numbers = std::mem::replace(&mut from, next);
         on.go(async move {
-            while let Some(number) = C::recv(&mut numbers).await {
-                if number % prime != 0 && !C::send(&mut to, number).await {
+            while let Some(number) = C::recv(&mut numbers).await.value() {
+                if number % prime != 0 && !C::send(&mut to, number).await.sent() {
                     return;
                 }
             }

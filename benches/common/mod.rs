@@ -268,12 +268,44 @@ pub(crate) trait Channel: Send + Sync + 'static {
 
     /// `capacity` 0 is a rendezvous, where there is one; else it is 1.
     fn new(capacity: usize) -> (Self::Sender, Self::Receiver);
-    /// False if nobody can receive any more.
-    fn send(sender: &mut Self::Sender, value: usize) -> impl Future<Output = bool> + Send;
+    /// The channel's own future: a wrapper around it is what its users would not have.
+    fn send(sender: &mut Self::Sender, value: usize) -> impl Future<Output: Sent> + Send;
     /// The same for a plain thread.
     fn send_blocking(sender: &Self::Sender, value: usize) -> bool;
-    fn recv(receiver: &mut Self::Receiver) -> impl Future<Output = Option<usize>> + Send;
+    fn recv(receiver: &mut Self::Receiver) -> impl Future<Output: Received> + Send;
     fn try_recv(receiver: &mut Self::Receiver) -> Option<usize>;
+}
+
+/// What comes of a send.
+pub(crate) trait Sent {
+    /// False if nobody can receive any more.
+    fn sent(self) -> bool;
+}
+
+impl<E> Sent for Result<(), E> {
+    #[inline(always)]
+    fn sent(self) -> bool {
+        self.is_ok()
+    }
+}
+
+/// What comes of a receive.
+pub(crate) trait Received {
+    fn value(self) -> Option<usize>;
+}
+
+impl Received for Option<usize> {
+    #[inline(always)]
+    fn value(self) -> Option<usize> {
+        self
+    }
+}
+
+impl<E> Received for Result<usize, E> {
+    #[inline(always)]
+    fn value(self) -> Option<usize> {
+        self.ok()
+    }
 }
 
 /// A channel that several may send to and receive from.
@@ -303,8 +335,8 @@ macro_rules! channel {
             }
 
             #[inline(always)]
-            async fn send($sender: &mut $tx, $value: usize) -> bool {
-                $send.await.is_ok()
+            fn send($sender: &mut $tx, $value: usize) -> impl Future<Output: Sent> + Send {
+                $send
             }
 
             fn send_blocking($thread_sender: &$tx, $thread_value: usize) -> bool {
@@ -312,7 +344,7 @@ macro_rules! channel {
             }
 
             #[inline(always)]
-            async fn recv($receiver: &mut $rx) -> Option<usize> {
+            fn recv($receiver: &mut $rx) -> impl Future<Output: Received> + Send {
                 $recv
             }
 
@@ -339,7 +371,7 @@ channel! {
     new |capacity| gopark::chan::bounded(capacity);
     send |sender, value| sender.send(value);
     send_blocking |sender, value| sender.send_blocking(value);
-    recv |receiver| receiver.recv().await;
+    recv |receiver| receiver.recv();
     try_recv |receiver| receiver.try_recv().ok();
 }
 
@@ -348,7 +380,7 @@ channel! {
     new |capacity| gopark::chan::bounded(capacity);
     send |sender, value| sender.send(value);
     send_blocking |sender, value| sender.send_blocking(value);
-    recv |receiver| receiver.recv().await;
+    recv |receiver| receiver.recv();
     try_recv |receiver| receiver.try_recv().ok();
 }
 
@@ -357,7 +389,7 @@ channel! {
     new |capacity| tokio::sync::mpsc::channel(capacity.max(1));
     send |sender, value| sender.send(value);
     send_blocking |sender, value| sender.blocking_send(value);
-    recv |receiver| receiver.recv().await;
+    recv |receiver| receiver.recv();
     try_recv |receiver| receiver.try_recv().ok();
 }
 
@@ -366,7 +398,7 @@ channel! {
     new |capacity| kanal::bounded_async(capacity);
     send |sender, value| sender.send(value);
     send_blocking |sender, value| sender.as_sync().send(value);
-    recv |receiver| receiver.recv().await.ok();
+    recv |receiver| receiver.recv();
     try_recv |receiver| receiver.try_recv().ok().flatten();
 }
 
@@ -375,7 +407,7 @@ channel! {
     new |capacity| flume::bounded(capacity);
     send |sender, value| sender.send_async(value);
     send_blocking |sender, value| sender.send(value);
-    recv |receiver| receiver.recv_async().await.ok();
+    recv |receiver| receiver.recv_async();
     try_recv |receiver| receiver.try_recv().ok();
 }
 
@@ -388,7 +420,7 @@ channel! {
     new |capacity| crossfire::spsc::bounded_async(capacity.max(1));
     send |sender, value| sender.send(value);
     send_blocking |sender, value| futures_lite::future::block_on(sender.send(value));
-    recv |receiver| receiver.recv().await.ok();
+    recv |receiver| receiver.recv();
     try_recv |receiver| receiver.try_recv().ok();
 }
 
@@ -401,7 +433,7 @@ channel! {
     new |capacity| crossfire::mpsc::bounded_async(capacity.max(1));
     send |sender, value| sender.send(value);
     send_blocking |sender, value| futures_lite::future::block_on(sender.send(value));
-    recv |receiver| receiver.recv().await.ok();
+    recv |receiver| receiver.recv();
     try_recv |receiver| receiver.try_recv().ok();
 }
 
@@ -414,7 +446,7 @@ channel! {
     new |capacity| crossfire::mpmc::bounded_async(capacity.max(1));
     send |sender, value| sender.send(value);
     send_blocking |sender, value| futures_lite::future::block_on(sender.send(value));
-    recv |receiver| receiver.recv().await.ok();
+    recv |receiver| receiver.recv();
     try_recv |receiver| receiver.try_recv().ok();
 }
 
@@ -423,7 +455,7 @@ channel! {
     new |capacity| async_channel::bounded(capacity.max(1));
     send |sender, value| sender.send(value);
     send_blocking |sender, value| sender.send_blocking(value);
-    recv |receiver| receiver.recv().await.ok();
+    recv |receiver| receiver.recv();
     try_recv |receiver| receiver.try_recv().ok();
 }
 
@@ -433,7 +465,7 @@ channel! {
     new |capacity| async_channel::bounded(capacity.max(1));
     send |sender, value| sender.send(value);
     send_blocking |sender, value| sender.send_blocking(value);
-    recv |receiver| receiver.recv().await.ok();
+    recv |receiver| receiver.recv();
     try_recv |receiver| receiver.try_recv().ok();
 }
 

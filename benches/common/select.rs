@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use gopark::chan;
 
-use super::{AsyncChannel, Channel, CrossfireSpsc, Executor, FlumeOnTokio, Ours, OursOnTokio, TokioMpsc};
+use super::{AsyncChannel, Channel, CrossfireSpsc, Executor, FlumeOnTokio, Ours, OursOnTokio, Sent, TokioMpsc};
 
 /// Channels with a way to wait for several.
 pub(crate) trait Choosing: Channel {
@@ -102,7 +102,7 @@ macro_rules! theirs {
 
             #[inline(always)]
             async fn feed(to: &mut Self::Sender, _: &chan::Receiver<()>, value: usize) -> bool {
-                Self::send(to, value).await
+                Self::send(to, value).await.sent()
             }
 
             #[inline(always)]
@@ -144,7 +144,7 @@ pub(crate) async fn select_among<C: Choosing, const CHANNELS: usize>(
                 assert!(if stoppable {
                     C::feed(&mut sender, &stopped, i).await
                 } else {
-                    C::send(&mut sender, i).await
+                    C::send(&mut sender, i).await.sent()
                 });
             }
             // The channel must not close: a closed one is ready.

@@ -15,7 +15,7 @@ use crate::common::sync::{Locks, cond_broadcast, mutex, notify_waiters, pool, rw
 use crate::common::time::{Timers, sleepers};
 use crate::common::{
     AsyncChannel, Channel, CrossfireMpmc, CrossfireMpsc, CrossfireSpsc, Executor, FlumeOnTokio, Gopark, KanalOnTokio,
-    Ours, Shared, Smol, Tokio, TokioMpsc,
+    Ours, Received, Shared, Smol, Tokio, TokioMpsc,
 };
 
 /// The figures, one for each part of the case; or why there are none.
@@ -187,7 +187,7 @@ fn wake_outside<C: Channel>(on: &C::On, n: u64) -> Duration {
     let receiving = on.clone();
     on.block_on(async move {
         let goroutine = async move {
-            while let Some(i) = C::recv(&mut receiver).await {
+            while let Some(i) = C::recv(&mut receiver).await.value() {
                 received.store(i, Ordering::Release);
                 outside_handle.unpark();
             }
@@ -209,7 +209,7 @@ fn idle<C: Channel>(on: &C::On, milliseconds: u64) -> f64 {
         C::send_blocking(&sender, 0);
         busy
     });
-    on.block_on(async move { C::recv(&mut receiver).await });
+    on.block_on(async move { C::recv(&mut receiver).await.value() });
     watch.join().expect("does not panic")
 }
 
