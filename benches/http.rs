@@ -73,7 +73,8 @@ impl rt::Sleep for AsyncIoSleep {}
 fn on_async_executor(procs: usize) -> SocketAddr {
     let executor: &'static StaticExecutor = Box::leak(Box::new(StaticExecutor::new()));
     for _ in 0..procs {
-        thread::spawn(|| futures_lite::future::block_on(executor.run(std::future::pending::<()>())));
+        // Whoever has nothing to run waits for sockets.
+        thread::spawn(|| async_io::block_on(executor.run(std::future::pending::<()>())));
     }
     let listener = Async::<TcpListener>::bind(anywhere()).expect("a port");
     let addr = listener.get_ref().local_addr().expect("bound");

@@ -25,7 +25,7 @@ async fn semaphore<E: Locks>(executor: E, n: u64) -> (u64, Duration) {
     let s = leak(E::semaphore(4));
     let acquire = move |each| async move {
         for _ in 0..each {
-            E::acquire(s).await;
+            drop(E::acquire(s).await);
         }
     };
     among(executor, 8, n, acquire).await

@@ -300,6 +300,38 @@ fn every_example_is_listed_and_every_link_leads_somewhere() {
     }
 }
 
+/// The rows of README's table of costs: the words, the case of `benches/compare`, the processors, the unit.
+const COSTS: &[(&str, &str, &str, &str)] = &[
+    ("a message on an unbuffered channel: a context switch", "ctx_switch", "1", " ns"),
+    ("the same, two processors", "ctx_switch", "2", " ns"),
+    ("a message on a channel of 128", "spsc_128", "1", " ns"),
+    ("a goroutine, spawned and joined", "spawn_join", "1", " ns"),
+    ("the same, two processors", "spawn_join", "2", " ns"),
+    ("a message to a select over four channels", "select_4", "1", " ns"),
+    ("a goroutine's turn, when it yields", "yield", "1", " ns"),
+    ("a parked goroutine, one of 100 000", "parked_100000", "1", " B"),
+];
+
+#[test]
+fn the_readme_says_what_was_measured() {
+    let results = read(&root().join("benches/results/compare.csv"));
+    let median = |case: &str, procs: &str, contender: &str| -> Option<f64> {
+        let is = |cells: &Vec<&str>| (cells[1], cells[2], cells[4], cells[5]) == (case, "", procs, contender);
+        let mut lines = results.lines().filter(|line| !line.starts_with('#')).map(|line| line.split(',').collect());
+        lines.find(is).and_then(|cells: Vec<&str>| cells[7].parse().ok())
+    };
+    let readme = read(&root().join("README.md"));
+    for (words, case, procs, unit) in COSTS {
+        let ours = median(case, procs, "gopark").unwrap();
+        let mut row = format!("| {words} | {ours:.0}{unit} |");
+        for peer in ["go", "tokio", "kanal", "async-executor"] {
+            let ratio = median(case, procs, peer).map_or("–".to_owned(), |theirs| format!("{:.2}", ours / theirs));
+            let _ = write!(row, " {ratio} |");
+        }
+        assert!(readme.contains(&row), "README.md has no row\n{row}");
+    }
+}
+
 #[test]
 fn the_tree_speaks_of_no_machine() {
     let paths = [concat!("/wo", "rk/"), concat!("/tm", "p/"), concat!("/ro", "ot/"), concat!("/ho", "me/")];

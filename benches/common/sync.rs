@@ -1,13 +1,15 @@
 //! Goroutines that share what only one may have, or wait for each other.
 
 use std::future::Future;
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use super::{Executor, Gopark, Group, Smol, Tokio};
 
-/// The locks of one crate, around a number.
+/// The locks of one crate, around a number. The futures are the crate's own: a wrapper around them is what its users would
+/// not have.
 pub(crate) trait Locks: Executor {
     type Mutex: Send + Sync + 'static;
     type RwLock: Send + Sync + 'static;
@@ -16,14 +18,14 @@ pub(crate) trait Locks: Executor {
     fn mutex() -> Self::Mutex;
     fn rwlock() -> Self::RwLock;
     fn semaphore(permits: usize) -> Self::Semaphore;
-    fn add(mutex: &Self::Mutex) -> impl Future<Output = ()> + Send;
-    fn read(lock: &Self::RwLock) -> impl Future<Output = usize> + Send;
-    fn write(lock: &Self::RwLock) -> impl Future<Output = ()> + Send;
-    fn acquire(semaphore: &Self::Semaphore) -> impl Future<Output = ()> + Send;
+    fn lock(mutex: &Self::Mutex) -> impl Future<Output: DerefMut<Target = usize>> + Send;
+    fn read(lock: &Self::RwLock) -> impl Future<Output: Deref<Target = usize>> + Send;
+    fn write(lock: &Self::RwLock) -> impl Future<Output: DerefMut<Target = usize>> + Send;
+    fn acquire(semaphore: &Self::Semaphore) -> impl Future + Send;
 }
 
 macro_rules! locks {
-    ($on:ty, $mutex:ty, $rwlock:ty, $semaphore:ty, $read:ident, $write:ident, |$s:ident| $acquire:expr) => {
+    ($on:ty, $mutex:ty, $rwlock:ty, $semaphore:ty, $read:ident, $write:ident $(, $permits:literal)?) => {
         impl Locks for $on {
             type Mutex = $mutex;
             type RwLock = $rwlock;
@@ -39,37 +41,30 @@ macro_rules! locks {
                 <$semaphore>::new(permits)
             }
             #[inline(always)]
-            async fn add(mutex: &$mutex) {
-                *mutex.lock().await += 1;
+            fn lock(mutex: &$mutex) -> impl Future<Output: DerefMut<Target = usize>> + Send {
+                mutex.lock()
             }
             #[inline(always)]
-            async fn read(lock: &$rwlock) -> usize {
-                *lock.$read().await
+            fn read(lock: &$rwlock) -> impl Future<Output: Deref<Target = usize>> + Send {
+                lock.$read()
             }
             #[inline(always)]
-            async fn write(lock: &$rwlock) {
-                *lock.$write().await += 1;
+            fn write(lock: &$rwlock) -> impl Future<Output: DerefMut<Target = usize>> + Send {
+                lock.$write()
             }
             #[inline(always)]
-            async fn acquire($s: &$semaphore) {
-                drop($acquire);
+            fn acquire(semaphore: &$semaphore) -> impl Future + Send {
+                semaphore.acquire($($permits)?)
             }
         }
     };
 }
 
-locks!(Gopark, gopark::sync::Mutex<usize>, gopark::sync::RwMutex<usize>, gopark::sync::Semaphore, rlock, lock, |s| s
-    .acquire(1)
-    .await);
+locks!(Gopark, gopark::sync::Mutex<usize>, gopark::sync::RwMutex<usize>, gopark::sync::Semaphore, rlock, lock, 1);
 
-locks!(Tokio, tokio::sync::Mutex<usize>, tokio::sync::RwLock<usize>, tokio::sync::Semaphore, read, write, |s| s
-    .acquire()
-    .await
-    .expect("never closed"));
+locks!(Tokio, tokio::sync::Mutex<usize>, tokio::sync::RwLock<usize>, tokio::sync::Semaphore, read, write);
 
-locks!(Smol, async_lock::Mutex<usize>, async_lock::RwLock<usize>, async_lock::Semaphore, read, write, |s| s
-    .acquire()
-    .await);
+locks!(Smol, async_lock::Mutex<usize>, async_lock::RwLock<usize>, async_lock::Semaphore, read, write);
 
 /// So many goroutines share the operations among them.
 pub(crate) async fn among<E: Executor, F>(
@@ -105,7 +100,7 @@ pub(crate) async fn mutex<E: Locks>(executor: E, n: u64, goroutines: u64) -> (u6
     let m = leak(E::mutex());
     let add = move |each| async move {
         for _ in 0..each {
-            E::add(m).await;
+            *E::lock(m).await += 1;
         }
     };
     among(executor, goroutines, n, add).await
@@ -117,9 +112,9 @@ pub(crate) async fn rwmutex<E: Locks>(executor: E, n: u64) -> (u64, Duration) {
     let mix = move |each| async move {
         for i in 0..each {
             if i % 100 == 0 {
-                E::write(lock).await;
+                *E::write(lock).await += 1;
             } else {
-                std::hint::black_box(E::read(lock).await);
+                std::hint::black_box(*E::read(lock).await);
             }
         }
     };
