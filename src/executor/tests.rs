@@ -396,3 +396,26 @@ fn a_goroutine_is_looked_for_where_it_is_likely_first() {
     assert_eq!(find(false), (true, (0, vec![0, 1])));
     assert_eq!(find(false), (true, (0, vec![0, 0])));
 }
+
+#[test]
+fn what_waits_at_a_processor_can_be_given_to_everybody() {
+    let still = Still::new(2);
+    let (executor, processor) = (still.executor, still.processors[0]);
+    let own = || {
+        still.goroutine();
+        // SAFETY: nobody holds the processor but the test.
+        assert!(unsafe { processor.queue.push_own(executor.global.pop().unwrap()) }.is_ok());
+    };
+    still.goroutines(0, 2);
+    executor.empty(processor);
+    assert_eq!(still.queued(), (2, vec![0, 0]));
+    own();
+    executor.share(processor);
+    assert_eq!(still.queued(), (3, vec![0, 0]));
+    own();
+    still.goroutines(0, 1);
+    still.goroutine();
+    let next = executor.global.pop().unwrap().into_raw();
+    executor.scatter(processor, next.as_ptr());
+    assert_eq!(still.queued(), (6, vec![0, 0]));
+}
