@@ -181,6 +181,21 @@ fn one_parked_thread_at_the_bottom_wakes_for_the_earliest_timer() {
     assert!(sleeper().is_some_and(|sleeper| Some(sleeper) != first), "who brought an earlier one");
 }
 
+#[test]
+fn whoever_wakes_for_a_timer_that_is_gone_sleeps_until_the_next_one() {
+    let (rt, executor) = runtime(1);
+    rt.go(sleep(Duration::from_secs(3600)));
+    drop(settled(executor));
+    let short = rt.go(sleep(Duration::from_millis(20)));
+    drop(settled(executor));
+    short.abort();
+    let (late, end) = (Time::now().after(Duration::from_secs(1800)), Instant::now() + Duration::from_secs(60));
+    while settled(executor).sleeper.is_none_or(|(_, until)| until < late) {
+        assert!(Instant::now() < end, "nobody wakes for the other one");
+        thread::yield_now();
+    }
+}
+
 /// An executor without threads: nobody runs what it has, or fires its timers, but the test.
 struct Still {
     executor: &'static Executor,
