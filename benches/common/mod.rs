@@ -366,23 +366,21 @@ macro_rules! channel {
     (single $name:ident) => {};
 }
 
-channel! {
-    shared Ours on Gopark, "gopark", gopark::chan::Sender<usize>, gopark::chan::Receiver<usize>;
-    new |capacity| gopark::chan::bounded(capacity);
-    send |sender, value| sender.send(value);
-    send_blocking |sender, value| sender.send_blocking(value);
-    recv |receiver| receiver.recv();
-    try_recv |receiver| receiver.try_recv().ok();
+macro_rules! gopark_channel {
+    ($name:ident on $on:ty, $label:literal) => {
+        channel! {
+            shared $name on $on, $label, gopark::chan::Sender<usize>, gopark::chan::Receiver<usize>;
+            new |capacity| gopark::chan::bounded(capacity);
+            send |sender, value| sender.send(value);
+            send_blocking |sender, value| sender.send_blocking(value);
+            recv |receiver| receiver.recv();
+            try_recv |receiver| receiver.try_recv().ok();
+        }
+    };
 }
 
-channel! {
-    shared OursOnTokio on Tokio, "gopark-on-tokio", gopark::chan::Sender<usize>, gopark::chan::Receiver<usize>;
-    new |capacity| gopark::chan::bounded(capacity);
-    send |sender, value| sender.send(value);
-    send_blocking |sender, value| sender.send_blocking(value);
-    recv |receiver| receiver.recv();
-    try_recv |receiver| receiver.try_recv().ok();
-}
+gopark_channel!(Ours on Gopark, "gopark");
+gopark_channel!(OursOnTokio on Tokio, "gopark-on-tokio");
 
 channel! {
     single TokioMpsc on Tokio, "tokio", tokio::sync::mpsc::Sender<usize>, tokio::sync::mpsc::Receiver<usize>;
@@ -411,63 +409,40 @@ channel! {
     try_recv |receiver| receiver.try_recv().ok();
 }
 
-/// crossfire has a channel for one that sends and one that receives, ...
-type OneToOne = crossfire::spsc::Array<usize>;
-
-channel! {
-    single CrossfireSpsc on Tokio, "crossfire-spsc-on-tokio",
-        crossfire::AsyncTx<OneToOne>, crossfire::AsyncRx<OneToOne>;
-    new |capacity| crossfire::spsc::bounded_async(capacity.max(1));
-    send |sender, value| sender.send(value);
-    send_blocking |sender, value| futures_lite::future::block_on(sender.send(value));
-    recv |receiver| receiver.recv();
-    try_recv |receiver| receiver.try_recv().ok();
+macro_rules! crossfire_channel {
+    ($kind:ident $name:ident, $label:literal, $flavour:ident, $tx:ident, $rx:ident) => {
+        channel! {
+            $kind $name on Tokio, $label,
+                crossfire::$tx<crossfire::$flavour::Array<usize>>, crossfire::$rx<crossfire::$flavour::Array<usize>>;
+            new |capacity| crossfire::$flavour::bounded_async(capacity.max(1));
+            send |sender, value| sender.send(value);
+            send_blocking |sender, value| futures_lite::future::block_on(sender.send(value));
+            recv |receiver| receiver.recv();
+            try_recv |receiver| receiver.try_recv().ok();
+        }
+    };
 }
 
-/// ... for several that send, ...
-type ManyToOne = crossfire::mpsc::Array<usize>;
+// It has a channel for one that sends and one that receives, for several that send, and for several on both sides.
+crossfire_channel!(single CrossfireSpsc, "crossfire-spsc-on-tokio", spsc, AsyncTx, AsyncRx);
+crossfire_channel!(single CrossfireMpsc, "crossfire-mpsc-on-tokio", mpsc, MAsyncTx, AsyncRx);
+crossfire_channel!(shared CrossfireMpmc, "crossfire-mpmc-on-tokio", mpmc, MAsyncTx, MAsyncRx);
 
-channel! {
-    single CrossfireMpsc on Tokio, "crossfire-mpsc-on-tokio",
-        crossfire::MAsyncTx<ManyToOne>, crossfire::AsyncRx<ManyToOne>;
-    new |capacity| crossfire::mpsc::bounded_async(capacity.max(1));
-    send |sender, value| sender.send(value);
-    send_blocking |sender, value| futures_lite::future::block_on(sender.send(value));
-    recv |receiver| receiver.recv();
-    try_recv |receiver| receiver.try_recv().ok();
+macro_rules! async_channel_channel {
+    ($name:ident on $on:ty, $label:literal) => {
+        channel! {
+            shared $name on $on, $label, async_channel::Sender<usize>, async_channel::Receiver<usize>;
+            new |capacity| async_channel::bounded(capacity.max(1));
+            send |sender, value| sender.send(value);
+            send_blocking |sender, value| sender.send_blocking(value);
+            recv |receiver| receiver.recv();
+            try_recv |receiver| receiver.try_recv().ok();
+        }
+    };
 }
 
-/// ... and for several on both sides.
-type ManyToMany = crossfire::mpmc::Array<usize>;
-
-channel! {
-    shared CrossfireMpmc on Tokio, "crossfire-mpmc-on-tokio",
-        crossfire::MAsyncTx<ManyToMany>, crossfire::MAsyncRx<ManyToMany>;
-    new |capacity| crossfire::mpmc::bounded_async(capacity.max(1));
-    send |sender, value| sender.send(value);
-    send_blocking |sender, value| futures_lite::future::block_on(sender.send(value));
-    recv |receiver| receiver.recv();
-    try_recv |receiver| receiver.try_recv().ok();
-}
-
-channel! {
-    shared AsyncChannel on Smol, "async-channel", async_channel::Sender<usize>, async_channel::Receiver<usize>;
-    new |capacity| async_channel::bounded(capacity.max(1));
-    send |sender, value| sender.send(value);
-    send_blocking |sender, value| sender.send_blocking(value);
-    recv |receiver| receiver.recv();
-    try_recv |receiver| receiver.try_recv().ok();
-}
-
-channel! {
-    shared AsyncChannelOnTokio on Tokio, "async-channel-on-tokio",
-        async_channel::Sender<usize>, async_channel::Receiver<usize>;
-    new |capacity| async_channel::bounded(capacity.max(1));
-    send |sender, value| sender.send(value);
-    send_blocking |sender, value| sender.send_blocking(value);
-    recv |receiver| receiver.recv();
-    try_recv |receiver| receiver.try_recv().ok();
-}
+async_channel_channel!(AsyncChannel on Smol, "async-channel");
+async_channel_channel!(AsyncChannelOnTokio on Tokio, "async-channel-on-tokio");
 
 // ------------------------------------------------------------------------------------------------ measuring
 
