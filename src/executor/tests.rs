@@ -70,6 +70,15 @@ fn runtime(procs: usize) -> (Runtime, &'static Executor) {
     (rt, executor)
 }
 
+/// Makes so many threads necessary.
+fn block_at_once(rt: &Runtime, count: usize) {
+    let barrier = Arc::new(Barrier::new(count));
+    for _ in 0..count {
+        let barrier = barrier.clone();
+        rt.go(async move { _ = block_in_place(|| barrier.wait()) });
+    }
+}
+
 /// Checks what holds whenever the scheduler's lock is free.
 fn checked(executor: &Executor) -> MutexGuard<'_, Sched> {
     let sched = lock(&executor.sched);
@@ -147,11 +156,7 @@ fn a_processor_that_is_retired_while_it_is_held_is_not_idle_afterwards() {
 #[test]
 fn as_many_threads_are_kept_as_may_be_wanted_again() {
     let (rt, executor) = runtime(2);
-    let barrier = Arc::new(Barrier::new(20));
-    for _ in 0..20 {
-        let barrier = barrier.clone();
-        rt.go(async move { _ = block_in_place(|| barrier.wait()) });
-    }
+    block_at_once(&rt, 20);
     assert_eq!(settled(executor).spare.len(), SPARES + 2);
 }
 
@@ -159,11 +164,7 @@ fn as_many_threads_are_kept_as_may_be_wanted_again() {
 fn one_parked_thread_at_the_bottom_wakes_for_the_earliest_timer() {
     const HOUR: Duration = Duration::from_secs(3600);
     let (rt, executor) = runtime(1);
-    let barrier = Arc::new(Barrier::new(3));
-    for _ in 0..3 {
-        let barrier = barrier.clone();
-        rt.go(async move { _ = block_in_place(|| barrier.wait()) });
-    }
+    block_at_once(&rt, 3);
     let sleeper = || {
         let sched = settled(executor);
         let (sleeper, until) = sched.sleeper?;

@@ -865,19 +865,23 @@ fn a_select_that_looks_again_does_not_meet_its_own_other_case_sel08() {
     });
 }
 
+/// Never ready; its second poll panics.
+fn panics_once() -> gopark::select::Fut<impl Future<Output = ()> + Send> {
+    let mut polls = 0;
+    fut(std::future::poll_fn(move |_| {
+        polls += 1;
+        if polls == 2 {
+            panic!("the second poll");
+        }
+        Poll::Pending
+    }))
+}
+
 #[test]
 fn a_select_whose_case_panicked_may_be_polled_again() {
     no_hang(|| {
         let (tx, rx) = chan::unbuffered();
-        let mut polls = 0;
-        let case = fut(std::future::poll_fn(|_| {
-            polls += 1;
-            if polls == 2 {
-                panic!("the second poll");
-            }
-            Poll::<()>::Pending
-        }));
-        let mut selecting = pin!(Select::new().recv(&rx, |v| v).case(case, |()| None).wait());
+        let mut selecting = pin!(Select::new().recv(&rx, |v| v).case(panics_once(), |()| None).wait());
         let mut cx = Context::from_waker(Waker::noop());
         assert!(selecting.as_mut().poll(&mut cx).is_pending());
         let panicked = catch_unwind(AssertUnwindSafe(|| selecting.as_mut().poll(&mut cx)));
@@ -892,15 +896,7 @@ fn a_select_whose_case_panicked_may_be_polled_again() {
 fn a_select_whose_case_panicked_before_the_last_poll_may_be_polled_again() {
     no_hang(|| {
         let (tx, rx) = chan::unbuffered();
-        let mut polls = 0;
-        let case = fut(std::future::poll_fn(|_| {
-            polls += 1;
-            if polls == 2 {
-                panic!("the second poll");
-            }
-            Poll::<()>::Pending
-        }));
-        let mut selecting = pin!(Select::new().recv(&rx, |v| v).case(case, |()| None).wait());
+        let mut selecting = pin!(Select::new().recv(&rx, |v| v).case(panics_once(), |()| None).wait());
         let mut cx = Context::from_waker(Waker::noop());
         {
             let caught = std::future::poll_fn(|cx| {
