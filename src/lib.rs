@@ -28,9 +28,9 @@
 //! | [`unblock`], [`block_in_place`] | code that blocks its thread |
 //! | [`Runtime`], [`Builder`], [`OnPanic`] | schedulers of one's own, and what becomes of panics |
 //!
-//! Channels, [`select!`], locks and contexts work on any executor, and have blocking forms for threads. What starts a
-//! goroutine starts it on the runtime of the goroutine that does so, elsewhere on a global one, which begins with its first
-//! use.
+//! Channels, [`select!`], locks and contexts work on any executor; channels and locks have blocking forms for threads. What
+//! starts a goroutine starts it on the runtime of the goroutine that does so, elsewhere on a global one, which begins with
+//! its first use.
 //!
 //! # What you can rely on
 //!
