@@ -381,6 +381,7 @@ impl Idle {
         (word / SEARCHING, word % SEARCHING)
     }
 
+    #[cfg(test)]
     pub(crate) fn idle(&self) -> usize {
         Self::parts(self.word.load(Ordering::Relaxed)).1
     }
@@ -437,6 +438,11 @@ impl Idle {
     /// A processor is idle no more.
     pub(crate) fn taken(&self) {
         self.word.fetch_sub(1, Ordering::SeqCst);
+    }
+
+    /// No processor is idle and no machine searches, as in a new word. The executor has no machine.
+    pub(crate) fn reset(&self) {
+        self.word.store(0, Ordering::SeqCst);
     }
 }
 
@@ -639,6 +645,18 @@ impl Processor {
             owner: Cell::new(None),
             promised: Cell::new(false),
         }
+    }
+
+    /// As a new one. The executor has no machine.
+    fn reset(&self) {
+        self.owner.set(None);
+        self.promised.set(false);
+        self.beside.set(0);
+        self.rounds.store(0, Ordering::Relaxed);
+        self.local_rounds.set(0);
+        self.unlooked_rounds.set(0);
+        self.global_interval.store(GLOBAL_INTERVAL, Ordering::Relaxed);
+        self.polls.store(0, Ordering::Relaxed);
     }
 
     /// A round of the scheduler. Whether the global queue comes first in it, for it has been some rounds since it did and
@@ -2089,25 +2107,56 @@ impl Executor {
         }
     }
 
-    /// Every goroutine is gone and every thread has ended: the executor waits for its next runtime. A waker that is
-    /// still on its way to it can do no harm: the goroutine it would queue is gone, and to look whether somebody
-    /// sleeps is harmless at any time.
+    /// Every goroutine is gone and every thread has ended: the executor waits for its next runtime, with every word as that of
+    /// a new one. A waker that is still on its way to it does no harm: the goroutine it would queue is gone, and to look
+    /// whether a machine sleeps is harmless at any time.
     fn retire(&'static self) {
-        let mut sched = lock(&self.sched);
-        sched.idle.clear();
-        sched.spare.clear();
-        sched.sleeper = None;
-        self.procs.store(0, Ordering::SeqCst);
-        self.generation.fetch_add(1, Ordering::SeqCst);
-        self.orphaned.store(false, Ordering::SeqCst);
-        while self.idle.idle() > 0 {
-            self.idle.taken();
+        {
+            let mut sched = lock(&self.sched);
+            sched.idle.clear();
+            sched.spare.clear();
+            sched.sleeper = None;
+            sched.monitor_asleep = false;
+            self.procs.store(0, Ordering::SeqCst);
+            self.generation.fetch_add(1, Ordering::SeqCst);
+            self.orphaned.store(false, Ordering::SeqCst);
+            self.idle.reset();
+            self.all_processors().for_each(Processor::reset);
         }
-        for processor in self.all_processors() {
-            processor.owner.set(None);
-        }
-        drop(sched);
+        debug_assert_eq!(self.leftovers(), "", "a retired executor differs from a new one");
         lock(&RETIRED).push(self);
+    }
+
+    /// What a retired executor has that a new one has not, in words; its processors and its generation do not count.
+    fn leftovers(&self) -> String {
+        let sched = lock(&self.sched);
+        let mut found = Vec::new();
+        let mut check = |name: &str, fresh: bool| {
+            if !fresh {
+                found.push(name.to_owned());
+            }
+        };
+        check("global queue", self.global.is_empty());
+        check("idle word", self.idle.word.load(Ordering::Relaxed) == 0);
+        check("gomaxprocs", self.procs.load(Ordering::Relaxed) == 0);
+        check("orphaned", !self.orphaned.load(Ordering::Relaxed));
+        check("unwinding", self.unwinding.load(Ordering::Relaxed) == 0);
+        check("goroutines", self.live() == 0);
+        check("idle processors", sched.idle.is_empty());
+        check("machines", sched.machines.is_empty() && sched.spare.is_empty() && sched.starting == 0);
+        check("monitor", sched.monitor.is_none() && !sched.monitor_asleep);
+        check("sleeper", sched.sleeper.is_none());
+        check("mains", lock(&self.mains).list.is_empty());
+        for processor in self.all_processors() {
+            check("processor's queue", processor.queue.is_empty());
+            check("processor's owner", processor.owner.get().is_none() && !processor.promised.get());
+            check("processor's rounds", processor.rounds.load(Ordering::Relaxed) == 0);
+            check("processor's polls", processor.polls.load(Ordering::Relaxed) == 0);
+            check("processor's interval", processor.global_interval.load(Ordering::Relaxed) == GLOBAL_INTERVAL);
+            let counters = (processor.local_rounds.get(), processor.unlooked_rounds.get(), processor.beside.get());
+            check("processor's counters", counters == (0, 0, 0));
+        }
+        found.join(", ")
     }
 
     /// Asks every registered goroutine to end.

@@ -411,6 +411,26 @@ fn a_goroutine_is_looked_for_where_it_is_likely_first() {
     assert_eq!(find(false), (true, (1, vec![0, 1])));
     assert_eq!(find(false), (true, (0, vec![0, 1])));
     assert_eq!(find(false), (true, (0, vec![0, 0])));
+    // It searched in vain at first. A search that never ends keeps every other machine asleep.
+    still.executor.stop_searching(&mut searching);
+    assert_eq!(still.executor.idle.idle(), 0);
+}
+
+#[test]
+fn a_retired_executor_is_as_a_new_one() {
+    let executor = Executor::allocate().unwrap();
+    assert_eq!(executor.leftovers(), "");
+    executor.set_gomaxprocs(2);
+    assert!(executor.idle.begin_search(4));
+    let processor = executor.processor(1).unwrap();
+    processor.begin_round();
+    processor.global_interval.store(LONG_ROUNDS, Relaxed);
+    let leftovers = executor.leftovers();
+    for left in ["idle word", "gomaxprocs", "idle processors", "processor's rounds", "processor's interval"] {
+        assert!(leftovers.contains(left), "{left} is missing in: {leftovers}");
+    }
+    // The search that never ended stopped the next runtime from waking a second machine. `retire` asserts that nothing is left.
+    assert_eq!(executor.shutdown(SHUTDOWN_GRACE), 0);
 }
 
 #[test]
