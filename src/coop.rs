@@ -1,4 +1,4 @@
-//! Floor 1: the few words by which an operation and the goroutine that runs it know of each other.
+//! The few words by which an operation and the goroutine that runs it know of each other.
 //!
 //! Channels and locks speak to any executor; on a gopark worker they also spend from a budget and leave word of
 //! where they wait. Outside a worker everything here is a no-op.

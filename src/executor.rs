@@ -37,7 +37,7 @@
 //! # Blocked threads
 //!
 //! The monitor (Go's sysmon) looks every [`MONITOR_PERIOD`] and takes the processor from an M that has been in one poll
-//! for more than [`STUCK`] while work waits, as [`Slot`] describes. The owner then has no processor any more: it submits to
+//! for more than [`STUCK`] while work waits, as [`RunNext`] describes. The owner then has no processor any more: it submits to
 //! the global queue, and becomes a spare when its poll ends.
 //!
 //! # What was rejected
@@ -72,13 +72,15 @@ use std::{fmt, io};
 use async_task::{Builder, Runnable, ScheduleInfo, Task as JoinTask, WithInfo};
 
 use crate::coop::{self, Wait};
-use crate::prim::{self, Room, const_fn, contain};
+use crate::loom::{self, const_fn};
+use crate::panics::{contain, panic_text};
+use crate::platform::{self, Room};
 use crate::registry::Registry;
-use crate::runq::RunQueue;
-use crate::slot::Slot;
-use crate::time::clock::Time;
-use crate::time::driver::{self, sleep_until};
-use crate::time::shard::{self, Shard as Timers};
+use crate::run_next::RunNext;
+use crate::run_queue::RunQueue;
+use crate::timer::clock::Time;
+use crate::timer::driver::{self, sleep_until};
+use crate::timer::shard::{self, Shard as Timers};
 
 /// Room of a processor's queue (Go: 256).
 const LOCAL_QUEUE: usize = 256;
@@ -256,15 +258,6 @@ impl Drop for Stop {
     }
 }
 
-/// The text of a panic, if it has one.
-pub(crate) fn panic_text(payload: &(dyn Any + Send)) -> &str {
-    payload
-        .downcast_ref::<&'static str>()
-        .copied()
-        .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("Box<dyn Any>")
-}
-
 /// A goroutine's future: the user's, with its panics caught and its comings and goings noted.
 ///
 /// It is polled and dropped by `Runnable::run` alone, around which [`Machine::run`] names the goroutine; so it need not
@@ -367,21 +360,21 @@ impl Shard {
 /// | searching − 1 | a searcher that found work | |
 #[derive(Debug)]
 pub(crate) struct Idle {
-    word: crate::prim::atomic::AtomicUsize,
+    word: crate::loom::atomic::AtomicUsize,
 }
 
 const SEARCHING: usize = 1 << 16;
 
 impl Idle {
     pub(crate) fn new() -> Self {
-        Self { word: crate::prim::atomic::AtomicUsize::new(0) }
+        Self { word: crate::loom::atomic::AtomicUsize::new(0) }
     }
 
     fn parts(word: usize) -> (usize, usize) {
         (word / SEARCHING, word % SEARCHING)
     }
 
-    #[cfg(test)]
+    #[cfg(all(test, not(gopark_loom)))]
     pub(crate) fn idle(&self) -> usize {
         Self::parts(self.word.load(Ordering::Relaxed)).1
     }
@@ -390,7 +383,7 @@ impl Idle {
     #[inline(always)]
     pub(crate) fn wants_wake(&self) -> bool {
         // The fence of Push, see the proof above.
-        prim::full_fence();
+        platform::full_fence();
         let word = self.word.load(Ordering::Relaxed);
         word != 0 && word < SEARCHING
     }
@@ -432,7 +425,7 @@ impl Idle {
         let change = 1usize.wrapping_sub(if searching { SEARCHING } else { 0 });
         self.word.fetch_add(change, Ordering::SeqCst);
         // The fence of Announce, see the proof above.
-        prim::full_fence();
+        platform::full_fence();
     }
 
     /// A processor is idle no more.
@@ -452,11 +445,11 @@ impl Idle {
 ///
 /// | word | meaning | written by |
 /// |---|---|---|
-/// | `slot` | the run-next slot and the right to the processor | see [`Slot`] |
+/// | `slot` | the run-next slot and the right to the processor | see [`RunNext`] |
 /// | `processor` | the processor that the thread believes to hold | owner |
 /// | `given` | a processor for a parked machine | who wakes it, under the scheduler's lock; owner takes it |
 struct Machine {
-    slot: Slot,
+    slot: RunNext,
     /// The runtime whose goroutine this thread polls.
     executor: Cell<*const Executor>,
     processor: Cell<*const Processor>,
@@ -491,7 +484,7 @@ impl Machine {
     const_fn! {
         const fn new() -> Self {
             Machine {
-                slot: Slot::new(),
+                slot: RunNext::new(),
                 executor: Cell::new(ptr::null()),
                 processor: Cell::new(ptr::null()),
                 polling: AtomicBool::new(false),
@@ -580,7 +573,7 @@ impl Drop for Held<'_> {
 struct MachineRef {
     machine: NonNull<Machine>,
     thread: Thread,
-    clock: prim::CpuClock,
+    clock: platform::CpuClock,
 }
 
 // SAFETY: the pointer is used under the scheduler's lock, from which the thread takes itself before it ends.
@@ -779,8 +772,8 @@ impl Global {
 #[inline(always)]
 fn prefetch(task: &Task) {
     let g = ptr::from_ref(task.metadata()).cast::<u8>();
-    prim::prefetch_write(g);
-    prim::prefetch_write(g.wrapping_add(64));
+    platform::prefetch_write(g);
+    platform::prefetch_write(g.wrapping_add(64));
 }
 
 // ------------------------------------------------------------------------------------------------ the executor
@@ -880,7 +873,7 @@ impl Executor {
                 "gopark: a thread's name cannot contain a zero byte",
             ));
         }
-        prim::register_fences();
+        platform::register_fences();
         let retired = lock(&RETIRED).pop();
         let this = retired.map_or_else(Self::allocate, Ok)?;
         lock(&this.mains).on_panic = on_panic;
@@ -1268,7 +1261,7 @@ impl Executor {
             let me = MachineRef {
                 machine: NonNull::from(m),
                 thread: thread::current(),
-                clock: prim::CpuClock::of_this_thread(),
+                clock: platform::CpuClock::of_this_thread(),
             };
             m.executor.set(self);
             m.slot.enter();
@@ -1997,7 +1990,7 @@ impl Executor {
         let mut round = 0;
         while crashes && self.unwinding.load(Ordering::Acquire) != 0 {
             round += 1;
-            prim::relax(round);
+            loom::relax(round);
         }
         let mut mains = lock(&self.mains);
         let at = mains.list.iter().position(|entry| entry.key == key)?;
@@ -2052,7 +2045,7 @@ impl Executor {
             self.orphaned.store(true, Ordering::SeqCst);
         }
         self.closing.store(true, Ordering::SeqCst);
-        prim::full_fence();
+        platform::full_fence();
         let deadline = Instant::now().checked_add(grace);
         loop {
             {

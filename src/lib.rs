@@ -45,21 +45,26 @@
 //! [blocking](guide::blocking), [panics](guide::panics), [choosing a primitive](guide::choosing),
 //! [beside tokio](guide::beside_tokio), [tuning](guide::tuning).
 
-// Floor by floor; a file uses only what stands below it.
-mod prim;
+// Floor by floor, from below; a file uses only what stands on a lower floor.
+mod lock;
+mod loom;
+mod panics;
+mod platform;
+mod random;
 
 mod coop;
+
 mod registry;
-mod runq;
-mod slot;
-mod waitq;
+mod run_next;
+mod run_queue;
+mod timer;
+mod wait;
 
 mod executor;
 
+mod alarm;
 mod runtime;
 
-#[macro_use]
-mod macros;
 pub mod chan;
 pub mod context;
 pub mod select;

@@ -1,4 +1,4 @@
-//! Floor 2: runtimes, goroutines and their handles, on top of the executor's decisions.
+//! Runtimes, goroutines and their handles, on top of the executor's decisions.
 
 use std::any::Any;
 use std::error::Error;
@@ -16,8 +16,9 @@ use async_task::Task as JoinTask;
 use futures_lite::future::block_on as block_thread_on;
 
 use crate::coop::{self, Reason};
-use crate::executor::{Executor, G, Main, OnPanic, Outcome, SHUTDOWN_GRACE, Stop, panic_text};
-use crate::prim::contain;
+use crate::executor::{Executor, G, Main, OnPanic, Outcome, SHUTDOWN_GRACE, Stop};
+use crate::panics::{contain, panic_text};
+use crate::wait::case::future_case;
 
 // ------------------------------------------------------------------------------------------------ free functions
 
@@ -684,6 +685,8 @@ impl<T> JoinHandle<T> {
         GoroutineId(self.task().metadata().id())
     }
 }
+
+future_case!(JoinHandle<T>, T);
 
 impl<T> Future for JoinHandle<T> {
     type Output = Result<T, JoinError>;

@@ -1,4 +1,4 @@
-//! Floor 2: one channel: a lock, a buffer, who waits.
+//! One channel: a lock, a buffer, who waits.
 //!
 //! Go's three invariants hold whenever the lock is free, but for a `select!` that waits on both sides of one channel:
 //! not both queues hold waiters; a non-empty buffer means that no receiver waits; a buffer with room means that no
@@ -12,9 +12,10 @@ use std::ptr::{self, NonNull};
 use std::task::Waker;
 
 use crate::coop;
-use crate::prim::atomic::{AtomicBool, AtomicUsize, Ordering};
-use crate::prim::{self, Lock, UnsafeCell};
-use crate::waitq::{Token, WaitQueue, Waiter, Wake, Watchers, state, wake_all};
+use crate::lock::Lock;
+use crate::loom::atomic::{AtomicBool, AtomicUsize, Ordering};
+use crate::loom::{self, UnsafeCell};
+use crate::wait::waiter::{Token, WaitQueue, Waiter, Wake, Watchers, state, wake_all};
 
 /// Up to this many bytes the buffer is there from the start; a larger one grows as it is used.
 const UP_FRONT: usize = 4096;
@@ -148,7 +149,7 @@ impl<T> Core<T> {
     /// May be wrong at once: whether a receive would find something. If not, there was a moment during the call when it
     /// would not have: a closed channel stays so, and to hand a place on changes `len` and the queue's head at most once.
     pub(super) fn seems_ready_to_recv(&self) -> bool {
-        prim::MODELLED
+        loom::MODELLED
             || self.timed
             // Acquire: the look at `closed` comes last.
             || self.len.load(Ordering::Acquire) != 0
@@ -158,7 +159,7 @@ impl<T> Core<T> {
 
     /// May be wrong at once, as `seems_ready_to_recv`: whether a send would find a place, or the channel closed.
     pub(super) fn seems_ready_to_send(&self) -> bool {
-        prim::MODELLED
+        loom::MODELLED
             || self.len.load(Ordering::Acquire) < self.capacity
             || !self.recvq.seems_empty()
             || self.closed.load(Ordering::Relaxed)

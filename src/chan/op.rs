@@ -1,4 +1,4 @@
-//! Floor 3: one send, one receive, as futures and as cases of a `select!`.
+//! One send, one receive, as futures and as cases of a `select!`.
 //!
 //! A lone operation takes its channel's lock once: it is done at once, or it parks and is polled again when it is
 //! complete, without the lock.
@@ -14,9 +14,9 @@ use std::task::{Context, Poll, Waker};
 use super::core::{By, Core, Put, Took};
 use super::error::SendError;
 use crate::coop::{self, Reason};
-use crate::prim::Lock;
-use crate::select::case::{Case, Private, RawCase, Woken};
-use crate::waitq::{Token, Waiter, Wake, Watchers, state};
+use crate::lock::Lock;
+use crate::wait::case::{Case, Private, RawCase, Woken};
+use crate::wait::waiter::{Token, Waiter, Wake, Watchers, state};
 
 /// A pending send, made by [`Sender::send`](super::Sender::send).
 ///

@@ -85,7 +85,7 @@ use self::scope::{Ref, Scope};
 use self::values::Values;
 use crate::chan::Receiver;
 use crate::runtime::Later;
-use crate::time::clock::Time;
+use crate::timer::clock::Time;
 
 pub use error::ContextError;
 pub use wait::{Done, Recv, Run};

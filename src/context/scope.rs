@@ -46,12 +46,13 @@ use std::task::{Context as TaskContext, Wake, Waker};
 use std::time::Instant;
 
 use super::error::ContextError;
+use crate::alarm::{Alarm, alarm};
 use crate::coop;
-use crate::prim::UnsafeCell;
-use crate::prim::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
-use crate::sync::queue::{self, GRANTED, Guarded, Held, Queue, Waiter, Wakes};
-use crate::time::alarm::{Alarm, alarm};
-use crate::time::clock::Time;
+use crate::lock::{Guarded, Held};
+use crate::loom::UnsafeCell;
+use crate::loom::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
+use crate::timer::clock::Time;
+use crate::wait::queue::{self, GRANTED, Queue, Waiter, Wakes};
 
 pub(super) type Cause = Arc<dyn Error + Send + Sync>;
 

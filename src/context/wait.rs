@@ -9,7 +9,8 @@ use super::error::ContextError;
 use super::scope::Scope;
 use crate::chan::Receiving;
 use crate::coop::{self, Reason};
-use crate::sync::queue::{Stage, Waiter};
+use crate::wait::case::future_case;
+use crate::wait::queue::{Stage, Waiter};
 
 /// The future of [`Context::done`](super::Context::done).
 ///
@@ -28,6 +29,8 @@ impl<'a> Done<'a> {
         Done { scope, stage: Stage::New, site }
     }
 }
+
+future_case!(Done<'a>, 'a);
 
 impl Future for Done<'_> {
     type Output = ();
@@ -109,6 +112,8 @@ impl<'a, F> Run<'a, F> {
     }
 }
 
+future_case!(Run<'a, F>, 'a, F: Future);
+
 impl<F: Future> Future for Run<'_, F> {
     type Output = Result<F::Output, ContextError>;
 
@@ -173,6 +178,8 @@ impl<'a, T> Recv<'a, T> {
         Recv { run }
     }
 }
+
+future_case!(Recv<'a, T>, 'a, T);
 
 impl<T> Future for Recv<'_, T> {
     type Output = Option<T>;

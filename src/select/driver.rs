@@ -1,4 +1,4 @@
-//! Floor 5: a select in progress, whatever its cases.
+//! A select in progress, whatever its cases.
 
 use std::fmt;
 use std::future::pending;
@@ -9,11 +9,13 @@ use std::pin::{Pin, pin};
 use std::ptr::{self, NonNull};
 use std::task::{Context, Poll, Waker};
 
-use super::case::{RawCase, Woken};
 use super::list::{Cases, Never, Role};
 use crate::coop::{self, Reason};
-use crate::prim::{self, Lock};
-use crate::waitq::{Seen, Token};
+use crate::lock::Lock;
+use crate::loom;
+use crate::random;
+use crate::wait::case::{RawCase, Woken};
+use crate::wait::waiter::{Seen, Token};
 
 /// A select in progress.
 ///
@@ -88,7 +90,7 @@ impl Candidates {
     #[inline(always)]
     fn draw(&mut self) -> Option<usize> {
         self.count = self.count.checked_sub(1)?;
-        let mut before = if self.biased || self.count == 0 { 0 } else { prim::random(self.count + 1) };
+        let mut before = if self.biased || self.count == 0 { 0 } else { random::random(self.count + 1) };
         let mut rest = self.first;
         while rest != 0 {
             if before == 0 {
@@ -212,7 +214,7 @@ impl<C: Cases> Selecting<C> {
             if let Some(output) = this.try_alone(&mut cx) {
                 return Some(output);
             }
-            if this.raws < 2 && !prim::MODELLED {
+            if this.raws < 2 && !loom::MODELLED {
                 // One channel has been looked at, at one instant.
                 return None;
             }
@@ -254,7 +256,7 @@ impl<C: Cases> Selecting<C> {
         let count = self.cases.count();
         let mut tried = None;
         if count > MANY && !self.biased {
-            let index = prim::random(count);
+            let index = random::random(count);
             let raw = self.cases.raw(index).filter(|raw| raw.fresh());
             if raw.is_none_or(RawCase::seems_ready) && self.cases().poll_case(index, cx) {
                 return Some(self.output(index));

@@ -1,13 +1,13 @@
-//! Floor 6: a select whose cases are known only at run time.
+//! A select whose cases are known only at run time.
 
 use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use super::case::{Case, Private, RawCase};
 use super::driver::Selecting;
 use super::list::{Cases, Role};
 use crate::chan::{Receiver, SendError, Sender};
+use crate::wait::case::{Case, Private, RawCase};
 
 /// A select over cases that are known only at run time. Go: `reflect.Select`.
 ///

@@ -1,10 +1,10 @@
-//! Floor 4: the cases of one `select!`, each with its own type.
+//! The cases of one `select!`, each with its own type.
 
 use std::mem::needs_drop;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use super::case::{Case, Private, RawCase};
+use crate::wait::case::{Case, Private, RawCase};
 
 /// The cases of one select, by number.
 #[doc(hidden)]

@@ -16,28 +16,16 @@
 //! comes. While a parked select polls them its token is marked; an offer that passes by meanwhile leaves a note, upon
 //! which the select looks at its channels again.
 
-pub(crate) mod case;
 mod driver;
 mod dynamic;
 mod list;
+mod macros;
 
-use case::future_case;
-pub use case::{Case, Fut, fut};
+pub use crate::wait::case::{Case, Fut, fut};
 #[doc(hidden)]
-pub use case::{RawCase, Woken};
+pub use crate::wait::case::{RawCase, Woken};
 #[doc(hidden)]
 pub use driver::{Selecting, forever};
 pub use dynamic::Select;
 #[doc(hidden)]
 pub use list::{Cases, Cons, Never, Nil, Which};
-
-future_case!(crate::runtime::JoinHandle<T>, T);
-future_case!(crate::sync::Wait<'a>, 'a);
-future_case!(crate::sync::mutex::Lock<'a, T>, 'a, T: ?Sized);
-future_case!(crate::sync::rwmutex::RLock<'a, T>, 'a, T: ?Sized);
-future_case!(crate::sync::rwmutex::WLock<'a, T>, 'a, T: ?Sized);
-future_case!(crate::sync::semaphore::Acquire<'a>, 'a);
-future_case!(crate::sync::cond::Wait<'a, G>, 'a, G: crate::sync::cond::Guard);
-future_case!(crate::context::Done<'a>, 'a);
-future_case!(crate::context::Run<'a, F>, 'a, F: Future);
-future_case!(crate::context::Recv<'a, T>, 'a, T);

@@ -10,11 +10,12 @@ use std::panic::Location;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use super::event::{Event, Listener, Notified};
 use super::mutex::{self, Mutex, MutexGuard};
 use super::rwmutex::{self, RwMutex, RwMutexReadGuard, RwMutexWriteGuard};
 use crate::coop::{self, Reason};
-use crate::prim::const_fn;
+use crate::loom::const_fn;
+use crate::wait::case::future_case;
+use crate::wait::event::{Event, Listener, Notified};
 
 /// Waits for, or announces, that something has happened to what a lock protects.
 ///
@@ -260,6 +261,8 @@ enum Stage<'a, G: Guard> {
     Locking { relock: G::Relock, how: Notified },
     Done,
 }
+
+future_case!(Wait<'a, G>, 'a, G: Guard);
 
 impl<G: Guard> Future for Wait<'_, G> {
     type Output = G;

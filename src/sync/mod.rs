@@ -1,9 +1,5 @@
 //! Package sync: what goroutines share memory with.
 
-mod event;
-#[forbid(unsafe_code)]
-mod payload;
-pub(crate) mod queue;
 mod raw_rwmutex;
 #[forbid(unsafe_code)]
 mod readers;

@@ -57,9 +57,12 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use crate::coop;
-use crate::prim::atomic::{AtomicBool, AtomicU8, AtomicU16, Ordering};
-use crate::prim::{self, const_fn};
-use crate::sync::queue::{self, Guarded, Held, Queue, Stage, Waiter};
+use crate::lock::{Guarded, Held};
+use crate::loom::atomic::{AtomicBool, AtomicU8, AtomicU16, Ordering};
+use crate::loom::const_fn;
+use crate::platform;
+use crate::wait::case::future_case;
+use crate::wait::queue::{self, Queue, Stage, Waiter};
 
 const QUEUED: u8 = 1;
 const WOKEN: u8 = 2;
@@ -377,6 +380,8 @@ impl<'a, T: ?Sized> Lock<'a, T> {
     }
 }
 
+future_case!(Lock<'a, T>, 'a, T: ?Sized);
+
 impl<'a, T: ?Sized> Future for Lock<'a, T> {
     type Output = MutexGuard<'a, T>;
     #[inline]
@@ -463,7 +468,7 @@ impl Raw {
         if self.bits.load(Ordering::Relaxed) == 0 {
             self.locked.store(false, Ordering::Release);
             // Pairs with the heavy fence in `make_loud`.
-            prim::light_fence();
+            platform::light_fence();
             if self.bits.load(Ordering::Relaxed) != 0 {
                 self.unlocked();
             }
@@ -491,7 +496,7 @@ impl Raw {
     /// The lock has been freed: is there somebody to know?
     fn unlocked(&self) {
         // Pairs with the fences in `enqueue`, `settle` and `cancel`.
-        prim::full_fence();
+        platform::full_fence();
         let bits = self.bits();
         if bits & QUEUED == 0 {
             return;
@@ -572,7 +577,7 @@ impl Raw {
     /// The owner has seen nobody for long.
     #[cold]
     fn make_quiet(&self) {
-        if !prim::has_light_fence() {
+        if !platform::has_light_fence() {
             return;
         }
         let mut queue = self.queue.lock();
@@ -603,7 +608,7 @@ impl Raw {
         let turn = self.turns.load(Ordering::Relaxed);
         drop(queue);
         // Pairs with the light fence in `unlock`.
-        if !prim::heavy_fence() {
+        if !platform::heavy_fence() {
             // A kernel that takes the fence back: every store of an unlock has long left its core by then.
             std::thread::sleep(Duration::from_millis(1));
         }
@@ -640,7 +645,7 @@ impl Raw {
             if bits & QUEUED == 0 {
                 self.set_bits(&mut queue, bits | QUEUED);
                 // Pairs with the fence in `unlocked`.
-                prim::full_fence();
+                platform::full_fence();
             }
             if !self.try_lock() {
                 // SAFETY: new, so not linked; pinned in the future, whose drop takes it off.
@@ -692,7 +697,7 @@ impl Raw {
         let bits = self.bits() & !WOKEN | if starving { STARVING } else { 0 };
         self.set_bits(queue, bits);
         // Pairs with the fence in `unlocked`.
-        prim::full_fence();
+        platform::full_fence();
         self.take_told(queue, waiter)
     }
 
@@ -735,7 +740,7 @@ impl Raw {
             if state == queue::TOLD {
                 // Pairs with the fence in `unlocked`. What it was told is for the next now; with the lock taken, the
                 // unlock sees to that.
-                prim::full_fence();
+                platform::full_fence();
                 if self.locked.load(Ordering::Relaxed) { None } else { self.tell_front(&mut queue) }
             } else {
                 None

@@ -12,11 +12,11 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 
 use futures_lite::FutureExt;
 
-use super::payload::Payload;
 use super::semaphore::{Permit, Semaphore};
 use crate::coop::Reason;
-use crate::prim::atomic::{AtomicBool, AtomicUsize, Ordering};
-use crate::prim::const_fn;
+use crate::loom::atomic::{AtomicBool, AtomicUsize, Ordering};
+use crate::loom::const_fn;
+use crate::panics::Payload;
 use crate::runtime::block_in_place;
 
 /// Does something once, however many ask for it.

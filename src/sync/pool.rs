@@ -23,9 +23,9 @@ use std::sync::{Mutex, OnceLock};
 use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
-use super::queue::Guarded;
 use crate::coop;
-use crate::prim::atomic::{AtomicUsize, Ordering};
+use crate::lock::Guarded;
+use crate::loom::atomic::{AtomicUsize, Ordering};
 
 /// How much a shard may hold, at most: in objects, and in bytes of the objects themselves.
 const ROOM: usize = 128;

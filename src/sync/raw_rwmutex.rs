@@ -40,10 +40,11 @@
 use std::task::{Context, Poll, Waker};
 
 use crate::coop;
-use crate::prim::atomic::{AtomicU8, AtomicUsize, Ordering};
-use crate::prim::const_fn;
-use crate::sync::queue::{self, Guarded, Held, Queue, Stage, Waiter, Wakes};
+use crate::lock::{Guarded, Held};
+use crate::loom::atomic::{AtomicU8, AtomicUsize, Ordering};
+use crate::loom::const_fn;
 use crate::sync::readers::{self, Table};
+use crate::wait::queue::{self, Queue, Stage, Waiter, Wakes};
 
 const WRITER: usize = 1;
 const QUEUED: usize = 2;

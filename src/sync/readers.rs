@@ -19,7 +19,7 @@
 //! writer ends the sharing, then looks at the table; all four are SeqCst. So the reader sees the end, or the writer the
 //! signature.
 
-use crate::prim::atomic::{AtomicUsize, Ordering};
+use crate::loom::atomic::{AtomicUsize, Ordering};
 
 /// Processors with a row of their own; beyond that, they share. One under loom, where all threads are one processor.
 const ROWS: usize = if cfg!(gopark_loom) { 1 } else { 64 };
@@ -72,7 +72,7 @@ impl Table {
 #[inline(always)]
 pub(super) fn model_fence() {
     #[cfg(gopark_loom)]
-    crate::prim::atomic::fence(Ordering::SeqCst);
+    crate::loom::atomic::fence(Ordering::SeqCst);
 }
 
 /// Takes a signature out. False: it is gone, and who erased it has released what it did (Acquire, also then).

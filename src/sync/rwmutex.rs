@@ -10,9 +10,10 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 
 use crate::coop;
-use crate::prim::const_fn;
-use crate::sync::queue::Stage;
+use crate::loom::const_fn;
 use crate::sync::raw_rwmutex::{Cohort, Raw, Seat};
+use crate::wait::case::future_case;
+use crate::wait::queue::Stage;
 
 /// A lock that lets many goroutines read its value, or one change it.
 ///
@@ -435,6 +436,8 @@ impl<'a, T: ?Sized> RLock<'a, T> {
     }
 }
 
+future_case!(RLock<'a, T>, 'a, T: ?Sized);
+
 impl<'a, T: ?Sized> Future for RLock<'a, T> {
     type Output = RwMutexReadGuard<'a, T>;
     #[inline]
@@ -494,6 +497,8 @@ impl<'a, T: ?Sized> WLock<'a, T> {
         Poll::Ready(RwMutexWriteGuard::new(this.rwmutex))
     }
 }
+
+future_case!(WLock<'a, T>, 'a, T: ?Sized);
 
 impl<'a, T: ?Sized> Future for WLock<'a, T> {
     type Output = RwMutexWriteGuard<'a, T>;

@@ -18,9 +18,11 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 
 use crate::coop::{self, Reason};
-use crate::prim::atomic::{AtomicUsize, Ordering};
-use crate::prim::const_fn;
-use crate::sync::queue::{self, Guarded, Queue, Stage, Waiter, Wakes};
+use crate::lock::Guarded;
+use crate::loom::atomic::{AtomicUsize, Ordering};
+use crate::loom::const_fn;
+use crate::wait::case::future_case;
+use crate::wait::queue::{self, Queue, Stage, Waiter, Wakes};
 
 const QUEUED: usize = 1;
 const PERMIT: usize = 2;
@@ -345,6 +347,8 @@ impl<'a> Acquire<'a> {
         Poll::Ready(Permit { semaphore: this.semaphore, n: this.n })
     }
 }
+
+future_case!(Acquire<'a>, 'a);
 
 impl<'a> Future for Acquire<'a> {
     type Output = Permit<'a>;

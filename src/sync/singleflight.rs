@@ -17,9 +17,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use futures_lite::FutureExt;
 
-use super::payload::Payload;
 use super::semaphore::Semaphore;
 use crate::coop::Reason;
+use crate::panics::Payload;
 
 /// Does the same work once for all who ask for it at the same time.
 ///

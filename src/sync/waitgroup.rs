@@ -1,4 +1,4 @@
-//! Floor 3: waits for a number of goroutines to be done.
+//! Waits for a number of goroutines to be done.
 
 use std::fmt;
 use std::panic::Location;
@@ -7,10 +7,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
-use super::event::{Event, Listener};
 use crate::coop::{self, Reason};
 use crate::executor::Executor;
 use crate::runtime;
+use crate::wait::case::future_case;
+use crate::wait::event::{Event, Listener};
 
 /// Waits for a collection of goroutines to be done. Go: `sync.WaitGroup`.
 ///
@@ -289,6 +290,8 @@ enum Stage<'a> {
     Listening(Listener<'a>),
     Over,
 }
+
+future_case!(Wait<'a>, 'a);
 
 impl Future for Wait<'_> {
     type Output = ();

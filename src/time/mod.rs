@@ -32,19 +32,11 @@
 //! });
 //! ```
 
-pub(crate) mod alarm;
-pub(crate) mod clock;
-mod cycles;
-pub(crate) mod driver;
-pub(crate) mod shard;
 mod sleep;
 mod timer;
-pub(crate) mod wheel;
 
 pub use sleep::{Elapsed, Sleep, Timeout, sleep, sleep_until, timeout};
 pub use timer::{Tick, Ticker, Timer, after};
 
-#[cfg(all(test, gopark_loom))]
-mod models;
 #[cfg(all(test, not(gopark_loom)))]
 mod tests;

@@ -1,4 +1,4 @@
-//! Floor 4: waiting for a time, as a future and as a case of a `select!`.
+//! Waiting for a time, as a future and as a case of a `select!`.
 
 use std::error::Error;
 use std::fmt;
@@ -8,12 +8,12 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
-use super::alarm::register;
-use super::clock::Time;
-use super::cycles::now_or_later;
-use super::shard::Node;
+use crate::alarm::register;
 use crate::coop::{self, Reason};
-use crate::select::case::future_case;
+use crate::timer::clock::Time;
+use crate::timer::cycles::now_or_later;
+use crate::timer::shard::Node;
+use crate::wait::case::future_case;
 
 /// Waits until `duration` has passed since this call. Go: `time.Sleep`; tokio: `time::sleep`.
 ///

@@ -6,12 +6,13 @@ use std::sync::{Arc, Mutex, Weak};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
-use super::alarm::{Alarm, alarm};
-use super::clock::Time;
-use super::shard::{Node, Shard};
-use super::{Sleep, Ticker, Timer, after, driver, sleep, timeout};
+use super::{Sleep, Ticker, Timer, after, sleep, timeout};
+use crate::alarm::{Alarm, alarm};
 use crate::executor::Executor;
 use crate::runtime::Runtime;
+use crate::timer::clock::Time;
+use crate::timer::driver;
+use crate::timer::shard::{Node, Shard};
 
 const HOUR: Duration = Duration::from_secs(3600);
 

@@ -1,4 +1,4 @@
-//! Floor 6: timers that speak through a channel, and those that start a goroutine.
+//! Timers that speak through a channel, and those that start a goroutine.
 //!
 //! A timer's channel is asked, not sent to: whether a value is there is decided by the clock when somebody looks, under
 //! the channel's lock. So a stopped timer leaves nothing behind, nobody needs to run for a due value to be there, and a
@@ -12,12 +12,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::{Duration, Instant};
 
-use super::alarm::register;
-use super::clock::Time;
-use super::shard::Node;
+use crate::alarm::register;
 use crate::chan::{self, Receiver, Receiving, Sender, Source};
 use crate::runtime::Later;
-use crate::select::case::{Case, Private, RawCase};
+use crate::timer::clock::Time;
+use crate::timer::shard::Node;
+use crate::wait::case::{Case, Private, RawCase};
 
 // ------------------------------------------------------------------------------------------------ the clockwork
 

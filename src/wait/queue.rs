@@ -19,12 +19,12 @@
 
 use std::fmt;
 use std::marker::PhantomPinned;
-use std::ops::{Deref, DerefMut};
 use std::ptr;
 use std::task::{Context, Waker};
 
-use crate::prim::atomic::{AtomicU8, Ordering};
-use crate::prim::{Lock, LockGuard, UnsafeCell, const_fn};
+use crate::lock::Guarded;
+use crate::loom::UnsafeCell;
+use crate::loom::atomic::{AtomicU8, Ordering};
 
 pub(crate) const QUEUED: u8 = 0;
 pub(crate) const TOLD: u8 = 1;
@@ -264,51 +264,6 @@ pub(crate) unsafe fn look<Q, X>(
     // SAFETY: the caller's promise.
     _old = unsafe { which(&mut held).wait_again(waiter, waker) };
     false
-}
-
-/// A value under our spinning lock.
-pub(crate) struct Guarded<T> {
-    lock: Lock,
-    value: UnsafeCell<T>,
-}
-
-// SAFETY: the lock gives one thread at a time access to the value.
-unsafe impl<T: Send> Send for Guarded<T> {}
-// SAFETY: as above.
-unsafe impl<T: Send> Sync for Guarded<T> {}
-
-impl<T> Guarded<T> {
-    const_fn! {
-        pub(crate) const fn new(value: T) -> Self {
-            Guarded { lock: Lock::new(), value: UnsafeCell::new(value) }
-        }
-    }
-
-    #[inline]
-    pub(crate) fn lock(&self) -> Held<'_, T> {
-        Held { _guard: self.lock.guard(), value: &self.value }
-    }
-}
-
-/// The right to a [`Guarded`] value, until dropped.
-pub(crate) struct Held<'a, T> {
-    _guard: LockGuard<'a>,
-    value: &'a UnsafeCell<T>,
-}
-
-impl<T> Deref for Held<'_, T> {
-    type Target = T;
-    fn deref(&self) -> &T {
-        // SAFETY: the lock is held.
-        self.value.with_mut(|value| unsafe { &*value })
-    }
-}
-
-impl<T> DerefMut for Held<'_, T> {
-    fn deref_mut(&mut self) -> &mut T {
-        // SAFETY: the lock is held.
-        self.value.with_mut(|value| unsafe { &mut *value })
-    }
 }
 
 /// Wakers gathered under a lock, to be woken after it: a handful at a time, so that nobody holds a lock for long and

@@ -1,4 +1,4 @@
-//! Floor 1: who waits on a channel, and how exactly one of several offers to a `select!` is taken.
+//! Who waits on a channel, and how exactly one of several offers to a `select!` is taken.
 //!
 //! A [`Waiter`] is not the goroutine: one goroutine waits on many channels in a `select!`, and many goroutines wait
 //! on one channel (Go's `sudog`). It lives, pinned, inside the future of the operation; a channel links it into a
@@ -23,8 +23,8 @@ use std::panic::Location;
 use std::ptr::{self, NonNull};
 use std::task::Waker;
 
-use crate::prim::UnsafeCell;
-use crate::prim::atomic::{AtomicPtr, AtomicU8, AtomicUsize, Ordering};
+use crate::loom::UnsafeCell;
+use crate::loom::atomic::{AtomicPtr, AtomicU8, AtomicUsize, Ordering};
 
 /// A waker to call once every lock is released.
 #[must_use = "wake it after the lock is released"]

@@ -1,4 +1,4 @@
-//! Floor 1: the run-next slot of a machine, and the right to touch what belongs to its processor.
+//! The run-next slot of a machine, and the right to touch what belongs to its processor.
 //!
 //! The owner comes by at every switch, so it pays plain loads and stores and a fence of the compiler. Whoever takes the
 //! slot from an owner that does not end its poll pays for both, with a fence in every thread. A swap would cost the owner
@@ -6,8 +6,9 @@
 
 use std::ptr;
 
-use crate::prim::atomic::{AtomicBool, AtomicPtr, Ordering};
-use crate::prim::{self, const_fn};
+use crate::loom::atomic::{AtomicBool, AtomicPtr, Ordering};
+use crate::loom::{self, const_fn};
+use crate::platform;
 
 /// | word | meaning | written by |
 /// |---|---|---|
@@ -19,13 +20,13 @@ use crate::prim::{self, const_fn};
 /// of the asymmetric fence in between. So either the owner's `busy` is seen, and waited for; or the owner sees `revoked`, and
 /// keeps off; or it sees the `restore` that came after, and with it (Release, Acquire) what was taken meanwhile.
 #[derive(Debug)]
-pub(crate) struct Slot {
+pub(crate) struct RunNext {
     busy: AtomicBool,
     revoked: AtomicBool,
     next: AtomicPtr<()>,
 }
 
-impl Slot {
+impl RunNext {
     const_fn! {
         pub(crate) const fn new() -> Self {
             Self {
@@ -47,7 +48,7 @@ impl Slot {
     pub(crate) fn enter(&self) -> bool {
         self.busy.store(true, Ordering::Relaxed);
         // Orders the store above before the load below; pairs with the heavy fence in `revoke`.
-        prim::light_fence();
+        platform::light_fence();
         // Acquire: pairs with the Release store in `restore`.
         !self.revoked.load(Ordering::Acquire)
     }
@@ -90,13 +91,13 @@ impl Slot {
     pub(crate) fn revoke(&self) -> Option<*mut ()> {
         self.revoked.store(true, Ordering::Relaxed);
         // Pairs with the light fences: from here on an owner that is not `busy` will see `revoked` before it is again.
-        let fenced = prim::heavy_fence();
+        let fenced = platform::heavy_fence();
         // A goroutine's submission keeps `busy` for a few instructions; the scheduler's own loop for as long as it likes.
         for round in 1..if fenced { PATIENCE } else { 0 } {
             if !self.busy.load(Ordering::Acquire) {
                 return Some(self.swap(ptr::null_mut()));
             }
-            prim::relax(round);
+            loom::relax(round);
         }
         self.restore();
         None
@@ -115,4 +116,4 @@ impl Slot {
 }
 
 /// Looks at `busy` before `revoke` gives up.
-const PATIENCE: u32 = if prim::MODELLED { 3 } else { 200 };
+const PATIENCE: u32 = if loom::MODELLED { 3 } else { 200 };

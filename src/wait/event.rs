@@ -28,8 +28,8 @@ use std::time::Duration;
 
 use event_listener::{EventListener, IntoNotification, Listener as _};
 
-use crate::prim::atomic::{AtomicUsize, Ordering};
-use crate::prim::const_fn;
+use crate::loom::atomic::{AtomicUsize, Ordering};
+use crate::loom::const_fn;
 
 /// How a listener came to be notified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,4 +1,4 @@
-//! Floor 1: the thread that looks after timers of whoever is on no processor.
+//! The thread that looks after timers of whoever is on no processor.
 //!
 //! It starts with the first of them, and sleeps while nothing is due.
 

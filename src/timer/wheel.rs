@@ -1,4 +1,4 @@
-//! Floor 1: what is to happen when, in a hierarchical wheel of intrusive nodes.
+//! What is to happen when, in a hierarchical wheel of intrusive nodes.
 //!
 //! A tick is 2^16 ns, about 65 µs. Each level has 64 slots; a slot of level 0 is one tick, one of level n is 64^n. A node
 //! stands at the level of the highest group of six bits in which its tick differs from the wheel's; it moves down when

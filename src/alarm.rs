@@ -1,19 +1,19 @@
-//! Floor 3: where a node goes, and a node on the heap for those who have no place of their own for one.
+//! Where a node goes, and a node on the heap for those who have no place of their own for one.
 
 use std::fmt;
 use std::pin::Pin;
 use std::task::Waker;
 
-use super::clock::Time;
-use super::driver;
-use super::shard::Node;
 use crate::executor::Executor;
+use crate::timer::clock::Time;
+use crate::timer::driver;
+use crate::timer::shard::Node;
 
 /// Queues a node at this thread's processor, or at the driver, which looks after those who are on none.
 ///
 /// # Safety
 ///
-/// As [`Shard::insert`](super::shard::Shard::insert).
+/// As [`Shard::insert`](crate::timer::shard::Shard::insert).
 #[inline]
 pub(crate) unsafe fn register(node: &Node, due: Time, waker: Waker) {
     let inserted = Executor::with_timers(|shard| match shard {

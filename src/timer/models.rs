@@ -7,7 +7,7 @@ use loom::thread;
 
 use super::clock::Time;
 use super::shard::{Node, Shard, Watch};
-use crate::prim::atomic::{AtomicUsize, Ordering};
+use crate::loom::atomic::{AtomicUsize, Ordering};
 
 fn explore(model: impl Fn() + Send + Sync + 'static) {
     let mut builder = loom::model::Builder::new();

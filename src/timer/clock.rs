@@ -1,4 +1,4 @@
-//! Floor 0: the one place that reads the clock for timers.
+//! The one place that reads the clock for timers.
 //!
 //! Inside, time is a number of nanoseconds since the process first asked. What lies beyond its end (584 years) is never.
 

@@ -1,11 +1,11 @@
-//! Floor 1: a processor's queue of what can run.
+//! A processor's queue of what can run.
 
 use std::collections::VecDeque;
 
 use concurrent_queue::{ConcurrentQueue, PushError};
 
-use crate::prim::UnsafeCell;
-use crate::prim::atomic::{AtomicUsize, Ordering};
+use crate::loom::UnsafeCell;
+use crate::loom::atomic::{AtomicUsize, Ordering};
 
 /// Two queues, of which one is in use.
 ///

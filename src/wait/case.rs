@@ -1,12 +1,12 @@
-//! Floor 3: what can stand in a `select!`.
+//! What can stand in a `select!`.
 
 use std::panic::Location;
 use std::pin::Pin;
 use std::ptr::NonNull;
 use std::task::{Context, Poll, Waker};
 
-use crate::prim::Lock;
-use crate::waitq::{Token, Wake, Watchers};
+use crate::lock::Lock;
+use crate::wait::waiter::{Token, Wake, Watchers};
 
 /// What can stand in a [`select!`](crate::select!): every wait of this crate as it is, and any other future through [`fut`].
 ///
@@ -146,7 +146,7 @@ impl Woken {
 /// Makes a wait future of this crate a case: it may be dropped at any time without loss, so polling it is enough.
 macro_rules! future_case {
     ($future:ty $(, $($generics:tt)+)?) => {
-        impl $(<$($generics)+>)? $crate::select::Case for $future {
+        impl $(<$($generics)+>)? $crate::wait::case::Case for $future {
             type Output = <$future as ::std::future::Future>::Output;
 
             #[inline]
@@ -159,7 +159,6 @@ macro_rules! future_case {
         }
     };
 }
-#[allow(unused_imports)]
 pub(crate) use future_case;
 
 /// Any future as a case of a [`select!`](crate::select!).

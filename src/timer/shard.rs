@@ -1,4 +1,4 @@
-//! Floor 1: a wheel with a lock, and the nodes that stand in it.
+//! A wheel with a lock, and the nodes that stand in it.
 //!
 //! There is one shard a processor and one for everybody else. A [`Node`] lives, pinned, inside what waits for it; it
 //! carries the waker to call when its time comes: a task's, or one that does something of its own, on whichever thread is
@@ -19,8 +19,11 @@ use std::task::Waker;
 
 use super::clock::Time;
 use super::wheel::{Links, Wheel};
-use crate::prim::atomic::{AtomicPtr, AtomicU8, AtomicU64, Ordering};
-use crate::prim::{self, Lock, UnsafeCell};
+use crate::lock::Lock;
+use crate::loom::UnsafeCell;
+use crate::loom::atomic::{AtomicPtr, AtomicU8, AtomicU64, Ordering};
+use crate::panics;
+use crate::platform;
 
 /// Nodes that are taken out under one hold of the lock.
 const BATCH: usize = 32;
@@ -227,7 +230,7 @@ impl Shard {
             let mut batch = [const { None }; BATCH];
             let room = BATCH.min(most - fired);
             let count = self.take_due(now, &mut batch[..room]);
-            batch.into_iter().flatten().for_each(|waker| prim::contain(|| waker.wake()));
+            batch.into_iter().flatten().for_each(|waker| panics::contain(|| waker.wake()));
             fired += count;
             if count < BATCH || fired == most {
                 return fired;
@@ -248,7 +251,7 @@ impl Shard {
                     batch[count] = (*node).waker.with_mut(|waker| (*waker).take());
                     if let Some(waker) = &batch[count] {
                         // It will be woken at the end of the batch.
-                        prim::prefetch_write(waker.data().cast());
+                        platform::prefetch_write(waker.data().cast());
                     }
                     (*node).state.store(state::FIRED, Ordering::Release);
                     count += 1;
@@ -342,7 +345,7 @@ impl Watch {
     pub(crate) fn fall_asleep(&self, shard: &Shard) -> Option<Time> {
         let until = shard.next_due();
         self.until.store(until.as_nanos(), Ordering::Relaxed);
-        prim::full_fence();
+        platform::full_fence();
         if shard.next_due() < until {
             self.awake();
             return None;
@@ -356,7 +359,7 @@ impl Watch {
 
     /// A node was inserted: true if the sleeper must be woken for it.
     pub(crate) fn wants_wake(&self, due: Time) -> bool {
-        prim::full_fence();
+        platform::full_fence();
         due.as_nanos() < self.until.load(Ordering::Relaxed)
     }
 }

@@ -1,4 +1,4 @@
-//! Floor 0: a moment that is not before now, for a third of what the clock costs.
+//! A moment that is not before now, for a third of what the clock costs.
 //!
 //! A time-out that starts and is dropped costs two locks and a look at the clock, and the clock is the greater half. But its
 //! deadline need not be exact: it must not be early, and a quarter of a microsecond late is nothing. So the processor's cycle
@@ -27,7 +27,7 @@ mod counter {
     use std::sync::atomic::{AtomicU64, Ordering};
     use std::time::Duration;
 
-    use crate::time::clock::Time;
+    use crate::timer::clock::Time;
 
     /// The pace is measured over this time at least.
     const MEASURE: Duration = Duration::from_millis(10);

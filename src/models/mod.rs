@@ -15,10 +15,10 @@ use loom::thread;
 use crate::chan::{self, SendError, TryRecvError, TrySendError};
 use crate::coop;
 use crate::executor::Idle;
-use crate::prim::UnsafeCell;
-use crate::prim::atomic::{AtomicUsize, Ordering};
+use crate::loom::UnsafeCell;
+use crate::loom::atomic::{AtomicUsize, Ordering};
+use crate::run_next::RunNext;
 use crate::select;
-use crate::slot::Slot;
 
 /// A waker on a condition variable: a late wake finds nobody, where a late unpark would disturb whatever the thread
 /// does next.
@@ -112,7 +112,7 @@ fn the_last_searcher_knows_that_it_is_the_last() {
 
 /// A machine whose goroutine submits others while somebody takes its slot; each submission is a number, as an address.
 struct Stuck {
-    slot: Slot,
+    slot: RunNext,
     /// What belongs to the processor and is not atomic: loom reports two who touch it at once.
     processor: UnsafeCell<usize>,
     /// How often each submission was found somewhere.
@@ -126,7 +126,7 @@ unsafe impl Send for Stuck {}
 
 impl Stuck {
     fn new() -> Arc<Self> {
-        let slot = Slot::new();
+        let slot = RunNext::new();
         assert!(slot.enter());
         Arc::new(Self { slot, processor: UnsafeCell::new(0), found: std::array::from_fn(|_| AtomicUsize::new(0)) })
     }

@@ -1,0 +1,87 @@
+//! The atomics, cells and constant constructors of `std` or, under `--cfg gopark_loom`, of loom.
+//!
+//! No file but this one and [`lock`](crate::lock) names the crate `loom`, so that a model runs the code that ships.
+
+pub(crate) mod atomic {
+    #[cfg(gopark_loom)]
+    pub(crate) use loom::sync::atomic::{
+        AtomicBool, AtomicPtr, AtomicU8, AtomicU16, AtomicU64, AtomicUsize, Ordering, fence,
+    };
+    #[cfg(not(gopark_loom))]
+    pub(crate) use std::sync::atomic::{
+        AtomicBool, AtomicPtr, AtomicU8, AtomicU16, AtomicU64, AtomicUsize, Ordering, fence,
+    };
+}
+
+#[cfg(not(gopark_loom))]
+use std::{hint, thread};
+
+/// A `const fn`, but under loom, whose types have no constant constructors.
+#[cfg(not(gopark_loom))]
+macro_rules! const_fn {
+    ($(#[$meta:meta])* $vis:vis const fn $($rest:tt)*) => { $(#[$meta])* $vis const fn $($rest)* };
+}
+#[cfg(gopark_loom)]
+macro_rules! const_fn {
+    ($(#[$meta:meta])* $vis:vis const fn $($rest:tt)*) => { $(#[$meta])* $vis fn $($rest)* };
+}
+pub(crate) use const_fn;
+
+/// Under loom, which takes a look without the lock for a race: a hint that is only a hint says yes.
+pub(crate) const MODELLED: bool = cfg!(gopark_loom);
+
+/// `std`'s cell with loom's accessor, so that a model sees every access.
+#[derive(Debug)]
+pub(crate) struct UnsafeCell<T: ?Sized>(
+    #[cfg(not(gopark_loom))] std::cell::UnsafeCell<T>,
+    #[cfg(gopark_loom)] loom::cell::UnsafeCell<T>,
+);
+
+impl<T> UnsafeCell<T> {
+    #[cfg(not(gopark_loom))]
+    pub(crate) const fn new(value: T) -> Self {
+        Self(std::cell::UnsafeCell::new(value))
+    }
+
+    #[cfg(gopark_loom)]
+    pub(crate) fn new(value: T) -> Self {
+        Self(loom::cell::UnsafeCell::new(value))
+    }
+}
+
+impl<T: ?Sized> UnsafeCell<T> {
+    /// Passes the pointer on; the caller answers for what it does with it.
+    #[inline(always)]
+    pub(crate) fn with_mut<R>(&self, f: impl FnOnce(*mut T) -> R) -> R {
+        #[cfg(not(gopark_loom))]
+        return f(self.0.get());
+        #[cfg(gopark_loom)]
+        return self.0.with_mut(f);
+    }
+
+    /// As [`with_mut`](Self::with_mut), to read.
+    #[inline(always)]
+    pub(crate) fn with<R>(&self, f: impl FnOnce(*const T) -> R) -> R {
+        #[cfg(not(gopark_loom))]
+        return f(self.0.get().cast_const());
+        #[cfg(gopark_loom)]
+        return self.0.with(f);
+    }
+}
+
+/// One round of waiting for another thread to leave a few instructions: every hundredth gives the thread away,
+/// for the other one may have lost its core.
+#[inline]
+pub(crate) fn relax(round: u32) {
+    #[cfg(gopark_loom)]
+    {
+        let _ = round;
+        loom::thread::yield_now();
+    }
+    #[cfg(not(gopark_loom))]
+    if round % 100 == 0 {
+        thread::yield_now();
+    } else {
+        hint::spin_loop();
+    }
+}

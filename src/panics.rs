@@ -1,0 +1,50 @@
+//! Panics of code that is not this crate's: contained, described, raised again for others than the one who suffered them.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+
+/// Runs what must not unwind here: somebody's destructor, waker or the like. Its panic has been printed by the hook.
+pub(crate) fn contain(f: impl FnOnce()) {
+    if let Err(payload) = catch_unwind(AssertUnwindSafe(f)) {
+        // A payload whose own destructor panics is not worth a process.
+        std::mem::forget(payload);
+    }
+}
+
+/// The text of a panic, if it has one.
+pub(crate) fn panic_text(payload: &(dyn Any + Send)) -> &str {
+    payload
+        .downcast_ref::<&'static str>()
+        .copied()
+        .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("Box<dyn Any>")
+}
+
+/// A copy of a panic's payload. (A payload is not `Clone`; but nearly all are one of two strings.)
+#[derive(Clone)]
+pub(crate) enum Payload {
+    Static(&'static str),
+    String(String),
+    Other,
+}
+
+impl Payload {
+    pub(crate) fn copy_of(payload: &(dyn Any + Send)) -> Self {
+        if let Some(text) = payload.downcast_ref::<&'static str>() {
+            Payload::Static(text)
+        } else if let Some(text) = payload.downcast_ref::<String>() {
+            Payload::String(text.clone())
+        } else {
+            Payload::Other
+        }
+    }
+
+    /// Panics with the same text, and without the hook: it has run already.
+    pub(crate) fn raise(&self) -> ! {
+        resume_unwind(match self {
+            Payload::Static(text) => Box::new(*text),
+            Payload::String(text) => Box::new(text.clone()),
+            Payload::Other => Box::new("gopark: the function panicked with a value that is not a string"),
+        })
+    }
+}

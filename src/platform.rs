@@ -1,0 +1,186 @@
+//! What depends on the platform: fences, a thread's CPU clock, prefetching, the allocator's reserve.
+//!
+//! Miri, which knows neither `membarrier(2)` nor a thread's clock, gets what other systems get.
+
+use std::time::Duration;
+
+use crate::loom::atomic::{Ordering, fence};
+
+/// A full fence. On x86 a locked instruction on the stack does the same as `mfence` in half the time.
+#[inline(always)]
+pub(crate) fn full_fence() {
+    #[cfg(all(any(target_arch = "x86", target_arch = "x86_64"), not(gopark_loom)))]
+    {
+        use std::sync::atomic::{AtomicUsize, compiler_fence};
+        compiler_fence(Ordering::SeqCst);
+        let word = AtomicUsize::new(0);
+        let _ = word.compare_exchange(0, 1, Ordering::SeqCst, Ordering::SeqCst);
+        compiler_fence(Ordering::SeqCst);
+    }
+    #[cfg(not(all(any(target_arch = "x86", target_arch = "x86_64"), not(gopark_loom))))]
+    fence(Ordering::SeqCst);
+}
+
+/// The cheap half of an asymmetric fence: orders this thread's store before its next load, given that the other
+/// side calls [`heavy_fence`].
+///
+/// Where the kernel offers `membarrier(2)` this only stops the compiler; elsewhere it is a full fence.
+#[inline(always)]
+pub(crate) fn light_fence() {
+    #[cfg(all(target_os = "linux", not(any(gopark_loom, miri))))]
+    if membarrier::available() {
+        std::sync::atomic::compiler_fence(Ordering::SeqCst);
+        return;
+    }
+    fence(Ordering::SeqCst);
+}
+
+/// The dear half of an asymmetric fence: a full fence on every running thread of the process. False if the kernel does
+/// not give it any more, as after entering a sandbox.
+#[must_use = "without the fence nothing is ordered"]
+pub(crate) fn heavy_fence() -> bool {
+    #[cfg(all(target_os = "linux", not(any(gopark_loom, miri))))]
+    if membarrier::available() {
+        return membarrier::everywhere();
+    }
+    fence(Ordering::SeqCst);
+    true
+}
+
+/// Makes the asymmetric fence ready, and says whether its light half is lighter than a full fence.
+pub(crate) fn has_light_fence() -> bool {
+    register_fences();
+    #[cfg(all(target_os = "linux", not(any(gopark_loom, miri))))]
+    return membarrier::available();
+    #[cfg(not(all(target_os = "linux", not(any(gopark_loom, miri)))))]
+    cfg!(gopark_loom)
+}
+
+/// Makes the asymmetric fence ready; called before the first worker starts.
+pub(crate) fn register_fences() {
+    #[cfg(all(target_os = "linux", not(any(gopark_loom, miri))))]
+    membarrier::register();
+}
+
+/// Reads the CPU time of the thread that made it, from any thread, while that thread lives.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CpuClock {
+    #[cfg(all(target_os = "linux", not(miri)))]
+    id: Option<libc::clockid_t>,
+}
+
+impl CpuClock {
+    pub(crate) fn of_this_thread() -> Self {
+        #[cfg(all(target_os = "linux", not(miri)))]
+        {
+            let mut id = 0;
+            // SAFETY: the calling thread's handle is valid, and `id` is a place for the answer.
+            let error = unsafe { libc::pthread_getcpuclockid(libc::pthread_self(), &raw mut id) };
+            Self { id: (error == 0).then_some(id) }
+        }
+        #[cfg(not(all(target_os = "linux", not(miri))))]
+        Self {}
+    }
+
+    /// The CPU time used so far; always zero where there is no such clock, as if the thread slept.
+    pub(crate) fn now(self) -> Duration {
+        #[cfg(all(target_os = "linux", not(miri)))]
+        if let Some(id) = self.id {
+            let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+            // SAFETY: `time` is a place for the answer; a clock that is gone is an error.
+            if unsafe { libc::clock_gettime(id, &raw mut time) } == 0 {
+                let (seconds, nanos) = (u64::try_from(time.tv_sec), u32::try_from(time.tv_nsec));
+                return Duration::new(seconds.unwrap_or(0), nanos.unwrap_or(0));
+            }
+        }
+        Duration::ZERO
+    }
+}
+
+/// Asks the core to fetch the cache line at `address` to write to it, and goes on meanwhile. Any address will do.
+#[inline(always)]
+pub(crate) fn prefetch_write(address: *const u8) {
+    #[cfg(all(target_arch = "x86_64", not(any(gopark_loom, miri))))]
+    // SAFETY: a hint; processors without it take it for a no-op.
+    unsafe {
+        std::arch::asm!("prefetchw [{}]", in(reg) address, options(readonly, nostack, preserves_flags));
+    }
+    #[cfg(all(target_arch = "aarch64", not(any(gopark_loom, miri))))]
+    // SAFETY: a hint.
+    unsafe {
+        std::arch::asm!("prfm pstl1keep, [{}]", in(reg) address, options(readonly, nostack, preserves_flags));
+    }
+    let _ = address;
+}
+
+/// Room in this thread's heap, for a thread that allocates many small things.
+///
+/// glibc makes the heap of any thread but the first usable page by page, with a system call each: a fifth of what it costs to
+/// spawn a goroutine. To ask it for many pages now and then, and give them back untouched, saves most of these calls. It asks
+/// glibc itself, so a program with another allocator sees nothing of it, and pays a few nanoseconds a page.
+#[derive(Debug)]
+pub(crate) struct Room {
+    /// Up to which address there is room.
+    end: std::cell::Cell<usize>,
+}
+
+impl Room {
+    /// Less than what glibc takes for a reason to tidy up (64 KiB).
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    const STEP: usize = 60 << 10;
+
+    pub(crate) const fn new() -> Self {
+        Self { end: std::cell::Cell::new(0) }
+    }
+
+    /// Something small was allocated at `address`.
+    #[inline(always)]
+    pub(crate) fn keep_ahead(&self, address: usize) {
+        #[cfg(all(target_os = "linux", target_env = "gnu"))]
+        if address > self.end.get() {
+            self.make(address);
+        }
+        let _ = (address, &self.end);
+    }
+
+    #[cfg(all(target_os = "linux", target_env = "gnu"))]
+    #[cold]
+    #[inline(never)]
+    fn make(&self, address: usize) {
+        self.end.set(address + Self::STEP / 8 * 7);
+        // SAFETY: what is allocated, if it is, is freed; the compiler must not know that it is not used.
+        unsafe { libc::free(std::hint::black_box(libc::malloc(Self::STEP))) };
+    }
+}
+
+#[cfg(all(target_os = "linux", not(any(gopark_loom, miri))))]
+mod membarrier {
+    use std::sync::Once;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    // membarrier(2): the commands of linux/membarrier.h.
+    const PRIVATE_EXPEDITED: libc::c_long = 1 << 3;
+    const REGISTER_PRIVATE_EXPEDITED: libc::c_long = 1 << 4;
+
+    /// Set once, before any worker runs; false means both halves are full fences.
+    static AVAILABLE: AtomicBool = AtomicBool::new(false);
+
+    #[inline(always)]
+    pub(super) fn available() -> bool {
+        AVAILABLE.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn register() {
+        static ONCE: Once = Once::new();
+        ONCE.call_once(|| AVAILABLE.store(call(REGISTER_PRIVATE_EXPEDITED), Ordering::Relaxed));
+    }
+
+    pub(super) fn everywhere() -> bool {
+        call(PRIVATE_EXPEDITED)
+    }
+
+    fn call(command: libc::c_long) -> bool {
+        // SAFETY: membarrier takes three integers and touches no memory of ours.
+        unsafe { libc::syscall(libc::SYS_membarrier, command, 0, 0) == 0 }
+    }
+}

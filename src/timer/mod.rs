@@ -1,0 +1,10 @@
+//! Timers: the clock, the wheel of pending ones, a processor's share, the thread for those of no processor.
+
+pub(crate) mod clock;
+pub(crate) mod cycles;
+pub(crate) mod driver;
+pub(crate) mod shard;
+pub(crate) mod wheel;
+
+#[cfg(all(test, gopark_loom))]
+mod models;

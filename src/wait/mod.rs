@@ -1,0 +1,9 @@
+//! Waiting: what every primitive of this crate parks with, and how it is woken.
+//!
+//! A [`waiter`] is one operation's place in the queue of one channel; a [`queue`] is that of a lock; an [`event`] is what
+//! `Cond` and `WaitGroup` wait for; a [`case`] is any of them in a `select!`.
+
+pub(crate) mod case;
+pub(crate) mod event;
+pub(crate) mod queue;
+pub(crate) mod waiter;
