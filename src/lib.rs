@@ -74,6 +74,8 @@ pub mod time;
 #[cfg(any(doc, doctest))]
 pub mod guide;
 
+#[cfg(all(gopark_loom, not(feature = "_loom")))]
+compile_error!("`--cfg gopark_loom` needs `--features _loom` as well: CONTRIBUTING.md has the command");
 #[cfg(all(test, gopark_loom))]
 mod models;
 

@@ -1,6 +1,6 @@
 //! Loom's models of the tree of cancellations: every interleaving of two or three threads, up to a bound of preemptions.
 //!
-//! `RUSTFLAGS="--cfg gopark_loom" cargo test --release --lib context::models`
+//! `RUSTFLAGS="--cfg gopark_loom" cargo test -p gopark --release --features _loom --lib context::models`
 //!
 //! A lost wake-up shows as a deadlock; an access to a list, a cause or a waiter that nothing orders is reported by loom's
 //! cells. A scope that is gone keeps its memory here, and notices who touches it; none may be left at the end.

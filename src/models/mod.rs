@@ -1,7 +1,7 @@
 //! Loom's models of the channels, of `select!` and of the idle word: every interleaving of two or three threads, up to a
 //! bound of preemptions.
 //!
-//! `RUSTFLAGS="--cfg gopark_loom" cargo test --release --lib models`
+//! `RUSTFLAGS="--cfg gopark_loom" cargo test -p gopark --release --features _loom --lib models`
 //!
 //! A lost wake-up shows as a deadlock, a value that is lost or doubled as a failed assertion, and an access to a waiter's
 //! slot or a channel's state that nothing orders is reported by loom's cells.

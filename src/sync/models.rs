@@ -1,6 +1,6 @@
 //! Loom's models of the locks: every interleaving of two or three threads, up to a bound of preemptions.
 //!
-//! `RUSTFLAGS="--cfg gopark_loom" cargo test --release --lib sync::models`
+//! `RUSTFLAGS="--cfg gopark_loom" cargo test -p gopark --release --features _loom --lib sync::models`
 //!
 //! The protected value is loom's cell, which reports two accesses at once and accesses that nothing orders. A lost
 //! wake-up shows as a deadlock. Thread-locals are those of the one thread that loom runs on, so a model is either all
