@@ -152,13 +152,23 @@ fn modules_use_only_lower_floors() {
     for (unit, _) in rows.iter().filter(|(unit, _)| !units.contains_key(unit)) {
         let _ = writeln!(complaints, "FLOORS has a row for {unit}, which is no unit of src/");
     }
-    for module in graph.keys() {
-        if let Some(path) = circle(&graph, module, &mut Vec::new()) {
-            let _ = writeln!(complaints, "a circle: {path}");
-            break;
-        }
+    if let Some(path) = any_circle(&graph) {
+        let _ = writeln!(complaints, "a circle: {path}");
     }
     assert!(complaints.is_empty(), "\n{complaints}");
+}
+
+#[test]
+fn the_files_of_a_bench_use_each_other_in_no_circle() {
+    let mut sources = modules("benches/compare");
+    sources.extend(modules("benches/common").into_iter().map(|(module, text)| match module.as_str() {
+        "mod" => ("common".to_owned(), text),
+        _ => (format!("common/{module}"), text),
+    }));
+    let modules: BTreeSet<String> = sources.keys().cloned().collect();
+    let graph = sources.iter().map(|(module, text)| (module.as_str(), uses(module, text, &modules))).collect();
+    assert_eq!(any_circle(&graph), None);
+    assert!(graph["chart"].contains("report") && graph["common/memory"].contains("common/channels"), "{graph:?}");
 }
 
 #[test]
@@ -368,13 +378,17 @@ fn examples() -> Vec<PathBuf> {
 
 /// The modules by their paths in `src/`: "chan" for `src/chan/mod.rs`, "chan/op", "lib".
 fn sources() -> BTreeMap<String, String> {
-    let src = root().join("src");
+    modules("src")
+}
+
+/// The same of any folder of sources.
+fn modules(dir: &str) -> BTreeMap<String, String> {
     let name = |path: &Path| {
-        let relative = path.strip_prefix(&src).unwrap().with_extension("");
+        let relative = path.strip_prefix(root().join(dir)).unwrap().with_extension("");
         let name = relative.to_str().unwrap().replace('\\', "/");
         name.strip_suffix("/mod").unwrap_or(&name).to_owned()
     };
-    files("src", "rs").iter().map(|path| (name(path), read(path))).collect()
+    files(dir, "rs").iter().map(|path| (name(path), read(path))).collect()
 }
 
 /// A line without its comment.
@@ -472,6 +486,11 @@ fn follow(base: &str, path: &str, modules: &BTreeSet<String>, found: &mut BTreeS
 
 fn parent(module: &str) -> String {
     module.rsplit_once('/').map_or("", |(parent, _)| parent).to_owned()
+}
+
+/// The first circle in a graph of modules.
+fn any_circle(graph: &BTreeMap<&str, BTreeSet<String>>) -> Option<String> {
+    graph.keys().find_map(|module| circle(graph, module, &mut Vec::new()))
 }
 
 /// A way from `module` back to itself, if there is one.

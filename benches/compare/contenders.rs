@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::answer::{Answer, cpu_time, per};
 use crate::common::bystander::{Beside, By, lateness};
 use crate::common::channels::{close_wakes, crowd, ping_pong, ring, sieve, skynet, streams};
 use crate::common::executor::{spawn_join, yields};
@@ -17,9 +18,7 @@ use crate::common::{
     AsyncChannel, Channel, CrossfireMpmc, CrossfireMpsc, CrossfireSpsc, Executor, FlumeOnTokio, Gopark, KanalOnTokio,
     Ours, Received, Shared, Smol, Tokio, TokioMpsc,
 };
-
-/// The figures, one for each part of the case; or why there are none.
-pub(crate) type Answer = Result<Vec<f64>, &'static str>;
+use crate::coroutines;
 
 /// The same while it is not yet known whether a later table of cases has it.
 type Found = Option<Answer>;
@@ -63,7 +62,7 @@ pub(crate) fn measure(contender: &str, case: &str, procs: usize, n: u64) -> Answ
                 .or_else(|| crowds::<CrossfireMpmc>(case, procs, n))
                 .or_else(|| selects::<CrossfireSpsc>(case, procs, n, 0))
         }
-        "may" => Some(crate::coroutines::measure(case, procs, n)),
+        "may" => Some(coroutines::measure(case, procs, n)),
         _ => None,
     };
     found.unwrap_or(Err(match (contender, case) {
@@ -80,7 +79,7 @@ pub(crate) fn start(contender: &str, procs: usize) -> bool {
         "gopark" => Gopark::at_best(procs).block_on(async {}),
         "tokio" => Tokio::at_best(procs).block_on(async {}),
         "async-executor" => Smol::at_best(procs).block_on(async {}),
-        "may" => crate::coroutines::start(procs),
+        "may" => coroutines::start(procs),
         _ => return false,
     }
     true
@@ -93,10 +92,6 @@ where
 {
     let (done, took) = on.block_on(case(on.clone(), n));
     per(took, done)
-}
-
-pub(crate) fn per(took: Duration, done: u64) -> Answer {
-    Ok(vec![took.as_nanos() as f64 / done as f64])
 }
 
 fn goroutines<E: Locks + Timers>(case: &str, procs: usize, n: u64) -> Found {
@@ -211,13 +206,4 @@ fn idle<C: Channel>(on: &C::On, milliseconds: u64) -> f64 {
     });
     on.block_on(async move { C::recv(&mut receiver).await.value() });
     watch.join().expect("does not panic")
-}
-
-/// What this process has used of its processors.
-pub(crate) fn cpu_time() -> Duration {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: the pointer is to a whole value of that type, which the call writes.
-    let result = unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &mut time) };
-    assert_eq!(result, 0, "the clock is there since Linux 2.6");
-    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }

@@ -10,10 +10,10 @@ use may::coroutine::{sleep, yield_now};
 use may::go;
 use may::sync::{Condvar, Mutex, RwLock, SyncFlag, mpmc, mpsc};
 
+use crate::answer::{Answer, cpu_time, per};
 use crate::common::bystander::Beside;
 use crate::common::compute;
 use crate::common::memory::resident;
-use crate::contenders::{Answer, cpu_time, per};
 
 pub(crate) fn measure(case: &str, procs: usize, n: u64) -> Answer {
     may::config().set_workers(procs);

@@ -6,6 +6,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod answer;
 mod chart;
 mod contenders;
 mod coroutines;
@@ -18,8 +19,8 @@ use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::time::Instant;
 
-use processes::{Bench, Outcome};
-use report::{Row, Run};
+use processes::Bench;
+use report::{Outcome, Row, Run};
 use spec::{CASES, CONTENDERS, Case, How};
 
 #[derive(Debug)]
@@ -151,7 +152,7 @@ fn compare(options: &Options) {
     let rows: Vec<Row> =
         places.iter().flat_map(|place| (0..cases[place.0].parts.len()).map(move |part| row(place, part))).collect();
     let run = Run { rows, quick: options.quick, cores, origin };
-    report::write(&run, &options.out).unwrap_or_else(|error| {
+    report::write(&run, &chart::all(&run), &options.out).unwrap_or_else(|error| {
         eprintln!("{}: {error}", options.out.display());
         std::process::exit(1);
     });

@@ -9,15 +9,13 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use crate::report::{Outcome, median};
 use crate::spec::{Case, How};
 
 /// After so long a measurement is given up; a quick one sooner, and a build later.
 const PATIENCE: Duration = Duration::from_secs(15);
 const QUICK_PATIENCE: Duration = Duration::from_secs(3);
 const BUILD_PATIENCE: Duration = Duration::from_secs(600);
-
-/// The figures of a case, or why there are none.
-pub(crate) type Outcome = Result<Vec<f64>, String>;
 
 /// What the measurements need besides this program.
 #[derive(Debug)]
@@ -98,7 +96,7 @@ impl Bench {
                 return Err(reason.trim().to_owned());
             }
         }
-        Ok(vec![crate::report::median(&mut took)])
+        Ok(vec![median(&mut took)])
     }
 
     /// The first question about a contender builds; the others look at what there is.

@@ -1,4 +1,4 @@
-//! The table and the figures behind it.
+//! The results: the rows, the table, and the figures behind it. The charts are drawn from them in `chart`.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -6,9 +6,10 @@ use std::io;
 use std::path::Path;
 use std::process::Command;
 
-use crate::chart;
-use crate::processes::Outcome;
 use crate::spec::{CONTENDERS, Case, How, Unit};
+
+/// The figures of one measurement, one for each part of the case; or why there are none.
+pub(crate) type Outcome = Result<Vec<f64>, String>;
 
 /// Figures of one contender, least first; or why there are none.
 pub(crate) type Cell = Result<Vec<f64>, String>;
@@ -99,13 +100,13 @@ pub(crate) fn short(figure: f64) -> String {
     grouped
 }
 
-pub(crate) fn write(run: &Run, dir: &Path) -> io::Result<()> {
+/// `charts` are the texts of the charts by their file names.
+pub(crate) fn write(run: &Run, charts: &[(String, String)], dir: &Path) -> io::Result<()> {
     fs::create_dir_all(dir)?;
-    let charts = chart::all(run);
     let names: Vec<&str> = charts.iter().map(|(name, _)| name.as_str()).collect();
     fs::write(dir.join("compare.md"), markdown(run, &names))?;
     fs::write(dir.join("compare.csv"), csv(run))?;
-    for (name, svg) in &charts {
+    for (name, svg) in charts {
         fs::write(dir.join(name), svg)?;
     }
     Ok(())
