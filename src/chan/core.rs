@@ -11,6 +11,7 @@ use std::fmt;
 use std::ptr::{self, NonNull};
 use std::task::Waker;
 
+use super::source::Source;
 use crate::coop;
 use crate::lock::Lock;
 use crate::loom::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -20,8 +21,7 @@ use crate::wait::waiter::{Token, WaitQueue, Waiter, Wake, Watchers, state, wake_
 /// Up to this many bytes the buffer is there from the start; a larger one grows as it is used.
 const UP_FRONT: usize = 4096;
 
-/// The shared part of a channel. Two counts instead of one decide its life, so that a handle costs one locked
-/// instruction to clone and one to drop.
+/// The shared part of a channel.
 ///
 /// | word | meaning | left by |
 /// |---|---|---|
@@ -34,12 +34,12 @@ pub(super) struct Core<T> {
     timed: bool,
     senders: AtomicUsize,
     receivers: AtomicUsize,
-    half_gone: AtomicBool,
+    pub(super) half_gone: AtomicBool,
     /// Written under the lock; read without it as a hint by `seems_ready_*`.
     len: AtomicUsize,
     closed: AtomicBool,
     /// Under the lock, but for a look at whether they are empty.
-    recvq: WaitQueue<T>,
+    pub(super) recvq: WaitQueue<T>,
     sendq: WaitQueue<T>,
     state: UnsafeCell<State<T>>,
 }
@@ -48,37 +48,21 @@ pub(super) struct Core<T> {
 pub(super) struct State<T> {
     buffer: VecDeque<T>,
     /// How many values were handed to receivers so far: their order, should some come back.
-    handed: usize,
-    rare: Option<Box<Rare<T>>>,
-}
-
-/// Where the values of a timer's channel come from. Nobody sends them: whether there is one is decided when somebody looks,
-/// under the channel's lock. So a value that nobody wants any more can still be taken back.
-pub(crate) trait Source<T>: Send {
-    /// Whether there is a value now.
-    fn is_ready(&mut self) -> bool;
-
-    /// The value that there is now.
-    fn take(&mut self) -> Option<T>;
-
-    /// Somebody waits: sees to it that [`Core::serve`] is called once there is a value.
-    fn arm(&mut self);
-
-    /// A value that was taken comes back, for nobody had it.
-    fn give_back(&mut self, value: T);
+    pub(super) handed: usize,
+    pub(super) rare: Option<Box<Rare<T>>>,
 }
 
 /// What few channels ever need.
-struct Rare<T> {
-    source: Option<Box<dyn Source<T>>>,
+pub(super) struct Rare<T> {
+    pub(super) source: Option<Box<dyn Source<T>>>,
     /// Values of the source that were handed out up to this number are void.
-    void: usize,
+    pub(super) void: usize,
     /// Values whose receivers were dropped after the hand-over, by their number. They are older than the buffer's.
     returned: Vec<(usize, T)>,
     /// Streams to wake when there is something to take, longest watching first. Some may be gone: a stream cannot tell
     /// that it is dropped, for a receiver does not remember having been one.
     #[expect(clippy::box_collection, reason = "one word, which every send tests")]
-    watchers: Option<Box<VecDeque<Waker>>>,
+    pub(super) watchers: Option<Box<VecDeque<Waker>>>,
 }
 
 /// What a receive found.
@@ -372,22 +356,43 @@ impl<T> Core<T> {
         count == BATCH
     }
 
+    /// The live handles of a side.
+    #[inline(always)]
+    pub(super) fn count(&self, side: Side) -> &AtomicUsize {
+        match side {
+            Side::Send => &self.senders,
+            Side::Receive => &self.receivers,
+        }
+    }
+
+    /// Where the operations of a side wait.
+    #[inline(always)]
+    fn queue(&self, side: Side) -> &WaitQueue<T> {
+        match side {
+            Side::Send => &self.sendq,
+            Side::Receive => &self.recvq,
+        }
+    }
+
     /// Queues an operation. Streams that watch the channel are to be woken if it is a send, for they may take its value.
     ///
     /// # Safety
     ///
     /// The lock is held; as [`WaitQueue::push_lone`] and [`WaitQueue::push_case`].
     #[inline(always)]
-    pub(super) unsafe fn enqueue(&self, waiter: *mut Waiter<T>, by: By, sends: bool) -> Watchers {
+    pub(super) unsafe fn enqueue(&self, waiter: *mut Waiter<T>, by: By, side: Side) -> Watchers {
         // SAFETY: passed on to the caller.
         unsafe {
             self.with(|st| {
-                let queue = if sends { &self.sendq } else { &self.recvq };
+                let queue = self.queue(side);
                 match by {
                     By::Lone(waker) => queue.push_lone(waiter, waker),
                     By::Select(token) => queue.push_case(waiter, token),
                 }
-                if sends { st.watchers() } else { Watchers::NONE }
+                match side {
+                    Side::Send => st.watchers(),
+                    Side::Receive => Watchers::NONE,
+                }
             })
         }
     }
@@ -397,35 +402,9 @@ impl<T> Core<T> {
     /// # Safety
     ///
     /// The lock is held; as [`WaitQueue::remove`].
-    pub(super) unsafe fn dequeue(&self, waiter: *mut Waiter<T>, sends: bool) {
+    pub(super) unsafe fn dequeue(&self, waiter: *mut Waiter<T>, side: Side) {
         // SAFETY: passed on to the caller.
-        unsafe { if sends { self.sendq.remove(waiter) } else { self.recvq.remove(waiter) } }
-    }
-
-    /// Registers a stream, to be woken when there may be something to take. What comes back is to be dealt with outside
-    /// the lock: the waker, if it is known already, and one to wake.
-    ///
-    /// Receivers that watched and are gone leave their wakers behind. There cannot be more watchers than receivers, so
-    /// when there are, the longest watching is woken: if it lives it comes again, if not it is rid of.
-    ///
-    /// # Safety
-    ///
-    /// The lock is held.
-    pub(super) unsafe fn watch(&self, waker: Waker) -> (Option<Waker>, Option<Waker>) {
-        // SAFETY: the lock is held.
-        unsafe {
-            self.with(|st| {
-                let watchers = st.rare().watchers.get_or_insert_default();
-                if watchers.iter().any(|known| known.will_wake(&waker)) {
-                    return (Some(waker), None);
-                }
-                watchers.push_back(waker);
-                let crowded = watchers.len() > self.receivers.load(Ordering::Relaxed);
-                let crowded_out = if crowded { watchers.pop_front() } else { None };
-                self.arm_source(st);
-                (None, crowded_out)
-            })
-        }
+        unsafe { self.queue(side).remove(waiter) }
     }
 
     /// A receive was queued: the source, if there is one, must know.
@@ -442,7 +421,7 @@ impl<T> Core<T> {
     }
 
     /// Tells the source, if there is one, that somebody waits, if somebody does. Under the lock, as `st` says.
-    fn arm_source(&self, st: &mut State<T>) {
+    pub(super) fn arm_source(&self, st: &mut State<T>) {
         let Some(rare) = &mut st.rare else { return };
         let waits = !self.recvq.seems_empty() || rare.watchers.is_some();
         if let Some(source) = rare.source.as_mut().filter(|_| waits) {
@@ -450,76 +429,7 @@ impl<T> Core<T> {
         }
     }
 
-    /// Gives the channel its source, before anybody uses it.
-    pub(super) fn set_source(&self, source: Box<dyn Source<T>>) {
-        let _held = self.lock.guard();
-        // SAFETY: the lock is held.
-        unsafe { self.with(|st| st.rare().source = Some(source)) }
-    }
-
-    /// There may be a value now: hands it to the receive that has waited longest, or tells the streams. To be called
-    /// outside of every lock.
-    pub(super) fn serve(&self) {
-        let (wake, watchers) = {
-            let _held = self.lock.guard();
-            // SAFETY: the lock is held, for this block and the claim in it.
-            unsafe {
-                self.with(|st| {
-                    let Some(source) = st.rare.as_mut().and_then(|rare| rare.source.as_mut()) else {
-                        return (Wake::NONE, Watchers::NONE);
-                    };
-                    if !source.is_ready() {
-                        // It was put off.
-                        self.arm_source(st);
-                        return (Wake::NONE, Watchers::NONE);
-                    }
-                    let Some(receiver) = self.recvq.claim(ptr::null()) else { return (Wake::NONE, st.watchers()) };
-                    st.handed = st.handed.wrapping_add(1);
-                    Waiter::give(receiver.as_ptr(), source.take().expect("ready a moment ago"), st.handed);
-                    self.arm_source(st);
-                    (Waiter::complete(receiver.as_ptr(), state::DONE), Watchers::NONE)
-                })
-            }
-        };
-        wake.wake();
-        watchers.wake();
-    }
-
-    /// Runs `f` on what the source consists of, that is: under the lock. A value that was handed to a receive which has
-    /// not returned it yet is void if it comes back. `f` moves pointers, no more.
-    pub(super) fn change_source<R>(&self, f: impl FnOnce() -> R) -> R {
-        let _held = self.lock.guard();
-        // SAFETY: the lock is held.
-        unsafe {
-            self.with(|st| {
-                st.rare().void = st.handed;
-                let result = f();
-                self.arm_source(st);
-                result
-            })
-        }
-    }
-
-    /// The streams that watch, but for `own`, which goes on watching.
-    ///
-    /// # Safety
-    ///
-    /// The lock is held.
-    pub(super) unsafe fn watchers_but(&self, own: &Waker) -> Watchers {
-        // SAFETY: the lock is held.
-        unsafe {
-            self.with(|st| {
-                let Some(rare) = &mut st.rare else { return Watchers::NONE };
-                let Some(mut others) = rare.watchers.take() else { return Watchers::NONE };
-                if let Some(at) = others.iter().position(|known| known.will_wake(own)) {
-                    rare.watchers = others.remove(at).map(|own| Box::new(VecDeque::from([own])));
-                }
-                Watchers::new(Some(others))
-            })
-        }
-    }
-
-    fn discard(&self) {
+    pub(super) fn discard(&self) {
         let values = {
             let _held = self.lock.guard();
             self.len.store(0, Ordering::Relaxed);
@@ -535,6 +445,13 @@ impl<T> Core<T> {
     }
 }
 
+/// The direction of an operation or a handle.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Side {
+    Send,
+    Receive,
+}
+
 /// On whose behalf a waiter is queued.
 pub(super) enum By {
     Lone(Waker),
@@ -543,14 +460,14 @@ pub(super) enum By {
 
 impl<T> State<T> {
     #[inline(always)]
-    fn watchers(&mut self) -> Watchers {
+    pub(super) fn watchers(&mut self) -> Watchers {
         match &mut self.rare {
             Some(rare) => Watchers::new(rare.watchers.take()),
             None => Watchers::NONE,
         }
     }
 
-    fn rare(&mut self) -> &mut Rare<T> {
+    pub(super) fn rare(&mut self) -> &mut Rare<T> {
         let rare = || Box::new(Rare { source: None, void: 0, returned: Vec::new(), watchers: None });
         self.rare.get_or_insert_with(rare)
     }
@@ -564,113 +481,6 @@ impl<T> Rare<T> {
     fn insert_returned(&mut self, value: T, number: usize) {
         let at = self.returned.partition_point(|(before, _)| (number.wrapping_sub(*before) as isize) > 0);
         self.returned.insert(at, (number, value));
-    }
-}
-
-/// Which side a handle is on.
-#[derive(Clone, Copy)]
-pub(super) enum Side {
-    Send,
-    Receive,
-}
-
-/// A counted reference to a channel, from one side; none is a nil channel.
-pub(super) struct Handle<T> {
-    core: Option<NonNull<Core<T>>>,
-}
-
-// SAFETY: a handle is a shared reference to a `Core`, which is `Sync` when `T: Send`.
-unsafe impl<T: Send> Send for Handle<T> {}
-// SAFETY: as above.
-unsafe impl<T: Send> Sync for Handle<T> {}
-
-impl<T> Handle<T> {
-    pub(super) const NIL: Self = Self { core: None };
-
-    /// Two handles, one a side.
-    pub(super) fn pair(capacity: usize) -> (Self, Self) {
-        Self::pair_of(Core::new(capacity, false))
-    }
-
-    /// Two handles of a channel that is to have a source.
-    pub(super) fn timed_pair() -> (Self, Self) {
-        Self::pair_of(Core::new(0, true))
-    }
-
-    fn pair_of(core: Core<T>) -> (Self, Self) {
-        let core = Some(NonNull::from(Box::leak(Box::new(core))));
-        (Self { core }, Self { core })
-    }
-
-    #[inline(always)]
-    pub(super) fn core(&self) -> Option<&Core<T>> {
-        // SAFETY: this handle is counted, so the channel lives.
-        self.core.map(|core| unsafe { &*core.as_ptr() })
-    }
-
-    pub(super) fn address(&self) -> usize {
-        self.core.map_or(0, |core| core.addr().get())
-    }
-
-    #[inline]
-    pub(super) fn clone_on(&self, side: Side) -> Self {
-        if let Some(core) = self.core() {
-            let before = core.count(side).fetch_add(1, Ordering::Relaxed);
-            // As `Arc`: a count that wraps would free a channel in use, and only leaking handles gets there.
-            if before > isize::MAX as usize {
-                std::process::abort();
-            }
-        }
-        Self { core: self.core }
-    }
-
-    /// Ends the handle. The last one of its side closes the channel; the last one of all frees it.
-    #[inline]
-    pub(super) fn release(&mut self, side: Side) {
-        let Some(core) = self.core.take() else { return };
-        // SAFETY: this handle is still counted.
-        let count = unsafe { core.as_ref() }.count(side);
-        // Release: what this handle did comes before the last handle's close.
-        if count.fetch_sub(1, Ordering::Release) == 1 {
-            // A load where a fence would do as well, for ThreadSanitizer does not know fences.
-            count.load(Ordering::Acquire);
-            // SAFETY: this side's count has just become zero by this call, and no handle of it is left.
-            unsafe { Self::release_last(core, side) };
-        }
-    }
-
-    #[cold]
-    #[inline(never)]
-    unsafe fn release_last(core: NonNull<Core<T>>, side: Side) {
-        /// Frees on unwinding too: a value's destructor may panic in `discard`.
-        struct Free<T>(NonNull<Core<T>>);
-        impl<T> Drop for Free<T> {
-            fn drop(&mut self) {
-                // AcqRel: the second side sees all that the first one did.
-                // SAFETY: until both sides have come by here, the channel lives.
-                if unsafe { self.0.as_ref() }.half_gone.swap(true, Ordering::AcqRel) {
-                    // SAFETY: both sides have no handles left, and the channel came from a `Box`.
-                    drop(unsafe { Box::from_raw(self.0.as_ptr()) });
-                }
-            }
-        }
-        let free = Free(core);
-        // SAFETY: as above.
-        let core = unsafe { free.0.as_ref() };
-        core.close();
-        if let Side::Receive = side {
-            core.discard();
-        }
-    }
-}
-
-impl<T> Core<T> {
-    #[inline(always)]
-    fn count(&self, side: Side) -> &AtomicUsize {
-        match side {
-            Side::Send => &self.senders,
-            Side::Receive => &self.receivers,
-        }
     }
 }
 

@@ -45,21 +45,24 @@
 
 mod core;
 mod error;
+mod handle;
 mod op;
+mod source;
+mod stream;
+mod timed;
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::panic::{Location, RefUnwindSafe, UnwindSafe};
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
 
-use futures_lite::Stream;
 use futures_lite::future::block_on;
 
-pub(crate) use self::core::Source;
-use self::core::{Core, Handle, Put, Side, Took};
+use self::core::{Core, Put, Side, Took};
+use self::handle::Handle;
 pub use error::{SendError, TryRecvError, TrySendError};
 pub use op::{Receiving, Sending};
+pub(crate) use source::Source;
+pub(crate) use timed::timed;
 
 use crate::coop;
 
@@ -96,18 +99,6 @@ pub fn unbuffered<T>() -> (Sender<T>, Receiver<T>) {
 pub fn bounded<T>(cap: usize) -> (Sender<T>, Receiver<T>) {
     let (tx, rx) = Handle::pair(cap);
     (Sender { handle: tx }, Receiver { handle: rx })
-}
-
-/// A channel whose values come from a source, which gets a sender to call [`Sender::serve`] on. Unbuffered, as it looks.
-/// The channel keeps the source, and the source may keep the sender: the circle ends with the last receiver.
-pub(crate) fn timed<T>(source: impl FnOnce(Sender<T>) -> Box<dyn Source<T>>) -> Receiver<T> {
-    let (tx, rx) = Handle::timed_pair();
-    let rx = Receiver { handle: rx };
-    let source = source(Sender { handle: tx });
-    if let Some(core) = rx.handle.core() {
-        core.set_source(source);
-    }
-    rx
 }
 
 /// The sending end of a channel. Go: `chan<- T`.
@@ -257,21 +248,7 @@ impl<T> Sender<T> {
     }
 }
 
-impl<T> Sender<T> {
-    /// The source may have a value now.
-    pub(crate) fn serve(&self) {
-        if let Some(core) = self.handle.core() {
-            core.serve();
-        }
-    }
-}
-
 impl<T> Receiver<T> {
-    /// Runs `f`, which changes the channel's source, under the channel's lock. What came from the source before is void.
-    pub(crate) fn change_source<R>(&self, f: impl FnOnce() -> R) -> R {
-        self.handle.core().expect("a channel with a source").change_source(f)
-    }
-
     /// A receiver of no channel, as Go's nil channel: a receive waits for ever, [`try_recv`](Self::try_recv) finds
     /// nothing. In a `select!` it switches a case off.
     ///
@@ -502,56 +479,6 @@ impl<T> Drop for Receiver<T> {
     #[inline]
     fn drop(&mut self) {
         self.handle.release(Side::Receive);
-    }
-}
-
-/// A stream of the values, until the channel is closed and drained.
-///
-/// # Cancellation
-///
-/// A stream is woken when there is something to take and then takes it as a newcomer would; it is never handed a value.
-/// So dropping a `next()` or leaving the stream idle strands nothing.
-impl<T> Stream for Receiver<T> {
-    type Item = T;
-
-    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<T>> {
-        if !coop::poll_ready(cx) {
-            return Poll::Pending;
-        }
-        let Some(core) = self.handle.core() else { return Poll::Pending };
-        let found = match self.try_recv() {
-            Err(TryRecvError::Empty) => {
-                // The clone may run anybody's code: outside the lock.
-                let waker = cx.waker().clone();
-                core.lock.lock();
-                // SAFETY: the lock is held until below.
-                let (took, (unused, crowded_out)) = unsafe {
-                    match core.take(std::ptr::null()) {
-                        Took::Empty | Took::Later => (Took::Empty, core.watch(waker)),
-                        took => (took, (Some(waker), None)),
-                    }
-                };
-                // SAFETY: taken above.
-                unsafe { core.lock.unlock() };
-                drop(unused);
-                if let Some(waker) = crowded_out {
-                    waker.wake();
-                }
-                match took {
-                    Took::Value(value, wake) => {
-                        wake.wake();
-                        Poll::Ready(Some(value))
-                    }
-                    Took::Closed => Poll::Ready(None),
-                    Took::Empty | Took::Later => Poll::Pending,
-                }
-            }
-            Ok(value) => Poll::Ready(Some(value)),
-            Err(TryRecvError::Closed) => Poll::Ready(None),
-        };
-        let value = ready!(found);
-        coop::spend();
-        Poll::Ready(value)
     }
 }
 

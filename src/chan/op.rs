@@ -11,7 +11,7 @@ use std::pin::Pin;
 use std::ptr::{self, NonNull};
 use std::task::{Context, Poll, Waker};
 
-use super::core::{By, Core, Put, Took};
+use super::core::{By, Core, Put, Side, Took};
 use super::error::SendError;
 use crate::coop::{self, Reason};
 use crate::lock::Lock;
@@ -126,7 +126,7 @@ impl<T> Receiving<'_, T> {
                     Poll::Ready(None)
                 }
                 Took::Empty if coop::trusts(cx.waker()) => {
-                    let _ = core.enqueue(waiter, By::Lone(cx.waker().clone()), false);
+                    let _ = core.enqueue(waiter, By::Lone(cx.waker().clone()), Side::Receive);
                     core.lock.unlock();
                     coop::park_at(site, Reason::ChanReceive);
                     Poll::Pending
@@ -155,7 +155,7 @@ impl<T> Receiving<'_, T> {
                     core.lock.unlock();
                     return Poll::Pending;
                 }
-                let _ = core.enqueue(waiter, By::Lone(waker), false);
+                let _ = core.enqueue(waiter, By::Lone(waker), Side::Receive);
                 core.arm();
                 core.lock.unlock();
                 if own {
@@ -229,7 +229,7 @@ enum Kept {
 /// # Safety
 ///
 /// `waiter` was queued on `core` by its owner, who calls this.
-unsafe fn keep_waiting<T>(core: Option<&Core<T>>, waiter: *mut Waiter<T>, cx: &Context<'_>, sends: bool) -> Kept {
+unsafe fn keep_waiting<T>(core: Option<&Core<T>>, waiter: *mut Waiter<T>, cx: &Context<'_>, side: Side) -> Kept {
     let core = core.expect("a queued waiter has a channel");
     let (mut fresh, mut withdrawn) = (None, Wake::NONE);
     let (old, kept) = loop {
@@ -241,7 +241,7 @@ unsafe fn keep_waiting<T>(core: Option<&Core<T>>, waiter: *mut Waiter<T>, cx: &C
             }
             let case = Waiter::is_case(waiter);
             if case || coop::is_last(cx.waker()) {
-                core.dequeue(waiter, sends);
+                core.dequeue(waiter, side);
                 withdrawn = Waiter::take_waker(waiter);
                 Waiter::reset(waiter, Location::caller());
                 break (None, if case { Kept::Fresh } else { Kept::Waiting });
@@ -280,7 +280,7 @@ impl<T> Receiving<'_, T> {
         core.lock.lock();
         // SAFETY: the lock is held; the waiter is ours, and unlinked or complete after `dequeue`.
         let (orphan, wake, watchers, waker) = unsafe {
-            core.dequeue(waiter, false);
+            core.dequeue(waiter, Side::Receive);
             let (orphan, wake, watchers) = if (*waiter).state() == state::DONE {
                 let (orphan, wake, watchers) = core.put_back(Waiter::take(waiter), Waiter::number(waiter));
                 (orphan, wake, Some(watchers))
@@ -354,7 +354,7 @@ impl<T> Sending<'_, T> {
                     Poll::Ready(Err(SendError(Waiter::take(waiter))))
                 }
                 Put::Full if coop::trusts(cx.waker()) => {
-                    let watchers = core.enqueue(waiter, By::Lone(cx.waker().clone()), true);
+                    let watchers = core.enqueue(waiter, By::Lone(cx.waker().clone()), Side::Send);
                     core.lock.unlock();
                     watchers.wake();
                     coop::park_at(site, Reason::ChanSend);
@@ -394,7 +394,7 @@ impl<T> Sending<'_, T> {
                     Poll::Pending
                 }
                 Put::Full => {
-                    let watchers = core.enqueue(waiter, By::Lone(waker), true);
+                    let watchers = core.enqueue(waiter, By::Lone(waker), Side::Send);
                     core.lock.unlock();
                     watchers.wake();
                     Poll::Pending
@@ -462,7 +462,7 @@ impl<T> Sending<'_, T> {
         let (value, waker) = unsafe {
             if let (Some(core), true) = (self.core, (*waiter).state() != state::IDLE) {
                 let _held = core.lock.guard();
-                core.dequeue(waiter, true);
+                core.dequeue(waiter, Side::Send);
             }
             let unsent = (*waiter).state() != state::DONE;
             (*waiter).finish();
@@ -475,7 +475,7 @@ impl<T> Sending<'_, T> {
 
 /// The parts that are the same for both directions.
 macro_rules! case {
-    ($op:ident, $output:ty, $ready:ident, $sends:literal) => {
+    ($op:ident, $output:ty, $ready:ident, $side:expr) => {
         impl<T> $op<'_, T> {
             /// # Safety
             ///
@@ -485,7 +485,7 @@ macro_rules! case {
             unsafe fn poll_queued(&self, cx: &mut Context<'_>) -> Poll<$output> {
                 // SAFETY: passed on to the caller; each method gets the state that it asks for.
                 unsafe {
-                    match keep_waiting(self.core, self.waiter.get(), cx, $sends) {
+                    match keep_waiting(self.core, self.waiter.get(), cx, $side) {
                         Kept::Waiting => Poll::Pending,
                         Kept::Complete => self.settled(),
                         Kept::Fresh => self.first_poll(cx),
@@ -521,8 +521,8 @@ macro_rules! case {
                 let core = self.core.expect("a nil channel has no raw case");
                 // SAFETY: passed on to the caller; I5 by `Selecting`'s drop and this operation's own.
                 unsafe {
-                    let watchers = core.enqueue(self.waiter.get(), By::Select(token), $sends);
-                    if !$sends {
+                    let watchers = core.enqueue(self.waiter.get(), By::Select(token), $side);
+                    if $side == Side::Receive {
                         core.arm();
                     }
                     Woken::watchers(watchers)
@@ -532,7 +532,7 @@ macro_rules! case {
             unsafe fn tell_again(&self, own: &Waker) -> Woken {
                 Woken::watchers(match self.core {
                     // SAFETY: passed on to the caller.
-                    Some(core) if $sends => unsafe { core.watchers_but(own) },
+                    Some(core) if $side == Side::Send => unsafe { core.watchers_but(own) },
                     Some(_) | None => Watchers::NONE,
                 })
             }
@@ -542,7 +542,7 @@ macro_rules! case {
                 let waiter = self.waiter.get();
                 // SAFETY: passed on to the caller; `dequeue` leaves the waiter unlinked, or complete.
                 unsafe {
-                    core.dequeue(waiter, $sends);
+                    core.dequeue(waiter, $side);
                     if (*waiter).state() == state::QUEUED {
                         Waiter::reset(waiter, site);
                     }
@@ -572,7 +572,7 @@ macro_rules! case {
             fn leaves_nothing(&self, _: Private) -> bool {
                 // SAFETY: the state is atomic, and the waiter lives as long as `self`.
                 match unsafe { (*self.waiter.get()).state() } {
-                    state::IDLE => !$sends || !needs_drop::<T>(),
+                    state::IDLE => $side == Side::Receive || !needs_drop::<T>(),
                     state::FINISHED => true,
                     _ => false,
                 }
@@ -594,8 +594,8 @@ macro_rules! case {
     };
 }
 
-case!(Receiving, Option<T>, seems_ready_to_recv, false);
-case!(Sending, Result<(), SendError<T>>, seems_ready_to_send, true);
+case!(Receiving, Option<T>, seems_ready_to_recv, Side::Receive);
+case!(Sending, Result<(), SendError<T>>, seems_ready_to_send, Side::Send);
 
 impl<T> Receiving<'_, T> {
     /// Completes an operation that is fresh, if that is possible now.
@@ -636,7 +636,7 @@ impl<T> Receiving<'_, T> {
                 Took::Closed => (None, Wake::NONE),
                 Took::Empty | Took::Later => return None,
             };
-            core.dequeue(waiter, false);
+            core.dequeue(waiter, Side::Receive);
             match value {
                 Some(value) => {
                     Waiter::give(waiter, value, 0);
@@ -691,7 +691,7 @@ impl<T> Sending<'_, T> {
                 Put::Closed => (Woken::new(Wake::NONE, Watchers::NONE), state::CLOSED),
                 Put::Full => return None,
             };
-            core.dequeue(waiter, true);
+            core.dequeue(waiter, Side::Send);
             Waiter::settle(waiter, state);
             Some(woken)
         }

@@ -1,0 +1,98 @@
+//! The handles of a channel, counted by side.
+//!
+//! Two counts instead of one decide a channel's life, so that a handle costs one locked instruction to clone and one to drop.
+
+use std::ptr::NonNull;
+
+use super::core::{Core, Side};
+use crate::loom::atomic::Ordering;
+
+/// A counted reference to a channel, from one side; none is a nil channel.
+pub(super) struct Handle<T> {
+    core: Option<NonNull<Core<T>>>,
+}
+
+// SAFETY: a handle is a shared reference to a `Core`, which is `Sync` when `T: Send`.
+unsafe impl<T: Send> Send for Handle<T> {}
+// SAFETY: as above.
+unsafe impl<T: Send> Sync for Handle<T> {}
+
+impl<T> Handle<T> {
+    pub(super) const NIL: Self = Self { core: None };
+
+    /// Two handles, one a side.
+    pub(super) fn pair(capacity: usize) -> (Self, Self) {
+        Self::pair_of(Core::new(capacity, false))
+    }
+
+    /// Two handles of a channel that is to have a source.
+    pub(super) fn timed_pair() -> (Self, Self) {
+        Self::pair_of(Core::new(0, true))
+    }
+
+    fn pair_of(core: Core<T>) -> (Self, Self) {
+        let core = Some(NonNull::from(Box::leak(Box::new(core))));
+        (Self { core }, Self { core })
+    }
+
+    #[inline(always)]
+    pub(super) fn core(&self) -> Option<&Core<T>> {
+        // SAFETY: this handle is counted, so the channel lives.
+        self.core.map(|core| unsafe { &*core.as_ptr() })
+    }
+
+    pub(super) fn address(&self) -> usize {
+        self.core.map_or(0, |core| core.addr().get())
+    }
+
+    #[inline]
+    pub(super) fn clone_on(&self, side: Side) -> Self {
+        if let Some(core) = self.core() {
+            let before = core.count(side).fetch_add(1, Ordering::Relaxed);
+            // As `Arc`: a count that wraps would free a channel in use, and only leaking handles gets there.
+            if before > isize::MAX as usize {
+                std::process::abort();
+            }
+        }
+        Self { core: self.core }
+    }
+
+    /// Ends the handle. The last one of its side closes the channel; the last one of all frees it.
+    #[inline]
+    pub(super) fn release(&mut self, side: Side) {
+        let Some(core) = self.core.take() else { return };
+        // SAFETY: this handle is still counted.
+        let count = unsafe { core.as_ref() }.count(side);
+        // Release: what this handle did comes before the last handle's close.
+        if count.fetch_sub(1, Ordering::Release) == 1 {
+            // A load where a fence would do as well, for ThreadSanitizer does not know fences.
+            count.load(Ordering::Acquire);
+            // SAFETY: this side's count has just become zero by this call, and no handle of it is left.
+            unsafe { Self::release_last(core, side) };
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    unsafe fn release_last(core: NonNull<Core<T>>, side: Side) {
+        /// Frees on unwinding too: a value's destructor may panic in `discard`.
+        struct Free<T>(NonNull<Core<T>>);
+        impl<T> Drop for Free<T> {
+            fn drop(&mut self) {
+                // AcqRel: the second side sees all that the first one did.
+                // SAFETY: until both sides have come by here, the channel lives.
+                if unsafe { self.0.as_ref() }.half_gone.swap(true, Ordering::AcqRel) {
+                    // SAFETY: both sides have no handles left, and the channel came from a `Box`.
+                    drop(unsafe { Box::from_raw(self.0.as_ptr()) });
+                }
+            }
+        }
+        let free = Free(core);
+        // SAFETY: as above.
+        let core = unsafe { free.0.as_ref() };
+        core.close();
+        if let Side::Receive = side {
+            core.discard();
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! A receiver as a stream: it watches the channel instead of queueing.
+
+use std::collections::VecDeque;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker, ready};
+
+use futures_lite::Stream;
+
+use super::core::{Core, Side, Took};
+use super::{Receiver, TryRecvError};
+use crate::coop;
+use crate::loom::atomic::Ordering;
+use crate::wait::waiter::Watchers;
+
+/// A stream of the values, until the channel is closed and drained.
+///
+/// # Cancellation
+///
+/// A stream is woken when there is something to take and then takes it as a newcomer would; it is never handed a value.
+/// So dropping a `next()` or leaving the stream idle strands nothing.
+impl<T> Stream for Receiver<T> {
+    type Item = T;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<T>> {
+        if !coop::poll_ready(cx) {
+            return Poll::Pending;
+        }
+        let Some(core) = self.handle.core() else { return Poll::Pending };
+        let found = match self.try_recv() {
+            Err(TryRecvError::Empty) => {
+                // The clone may run anybody's code: outside the lock.
+                let waker = cx.waker().clone();
+                core.lock.lock();
+                // SAFETY: the lock is held until below.
+                let (took, (unused, crowded_out)) = unsafe {
+                    match core.take(std::ptr::null()) {
+                        Took::Empty | Took::Later => (Took::Empty, core.watch(waker)),
+                        took => (took, (Some(waker), None)),
+                    }
+                };
+                // SAFETY: taken above.
+                unsafe { core.lock.unlock() };
+                drop(unused);
+                if let Some(waker) = crowded_out {
+                    waker.wake();
+                }
+                match took {
+                    Took::Value(value, wake) => {
+                        wake.wake();
+                        Poll::Ready(Some(value))
+                    }
+                    Took::Closed => Poll::Ready(None),
+                    Took::Empty | Took::Later => Poll::Pending,
+                }
+            }
+            Ok(value) => Poll::Ready(Some(value)),
+            Err(TryRecvError::Closed) => Poll::Ready(None),
+        };
+        let value = ready!(found);
+        coop::spend();
+        Poll::Ready(value)
+    }
+}
+
+impl<T> Core<T> {
+    /// Registers a stream, to be woken when there may be something to take. What comes back is to be dealt with outside
+    /// the lock: the waker, if it is known already, and one to wake.
+    ///
+    /// Receivers that watched and are gone leave their wakers behind. There cannot be more watchers than receivers, so
+    /// when there are, the longest watching is woken: if it lives it comes again, if not it is rid of.
+    ///
+    /// # Safety
+    ///
+    /// The lock is held.
+    pub(super) unsafe fn watch(&self, waker: Waker) -> (Option<Waker>, Option<Waker>) {
+        // SAFETY: the lock is held.
+        unsafe {
+            self.with(|st| {
+                let watchers = st.rare().watchers.get_or_insert_default();
+                if watchers.iter().any(|known| known.will_wake(&waker)) {
+                    return (Some(waker), None);
+                }
+                watchers.push_back(waker);
+                let crowded = watchers.len() > self.count(Side::Receive).load(Ordering::Relaxed);
+                let crowded_out = if crowded { watchers.pop_front() } else { None };
+                self.arm_source(st);
+                (None, crowded_out)
+            })
+        }
+    }
+
+    /// The streams that watch, but for `own`, which goes on watching.
+    ///
+    /// # Safety
+    ///
+    /// The lock is held.
+    pub(super) unsafe fn watchers_but(&self, own: &Waker) -> Watchers {
+        // SAFETY: the lock is held.
+        unsafe {
+            self.with(|st| {
+                let Some(rare) = &mut st.rare else { return Watchers::NONE };
+                let Some(mut others) = rare.watchers.take() else { return Watchers::NONE };
+                if let Some(at) = others.iter().position(|known| known.will_wake(own)) {
+                    rare.watchers = others.remove(at).map(|own| Box::new(VecDeque::from([own])));
+                }
+                Watchers::new(Some(others))
+            })
+        }
+    }
+}
