@@ -19,15 +19,7 @@
 //!
 //! # Going idle, and waking (no lost parallelism, no thrash)
 //!
-//! | event | thread | then it must |
-//! |---|---|---|
-//! | Push | submitter: a goroutine into a queue | full fence; read [`Idle`]; nobody searches and a P is idle ⇒ give it to an M, *as searching* |
-//! | Announce | an M that found nothing: its P is idle, it searches no more | full fence; look at every queue once more; found some ⇒ take a P back |
-//! | LastFinds | the last searcher found work | wake one more before running it |
-//!
-//! Proof. Take a Push and the Announce of the last M that could have run the goroutine. If the fence of Push comes
-//! first, the second look of Announce sees the goroutine. If the fence of Announce comes first, Push sees the P idle
-//! and the searcher gone, so it wakes an M. Either way the goroutine is found.
+//! [`Idle`] has the protocol and its proof.
 //!
 //! Filling the run-next slot of a running M wakes nobody: it will be run next, and waking another thread for it costs
 //! more than it brings (tokio shipped that and took it back). If the goroutine that runs does not end its poll, a thief
@@ -72,6 +64,7 @@ use std::{fmt, io};
 use async_task::{Builder, Runnable, ScheduleInfo, Task as JoinTask, WithInfo};
 
 use crate::coop::{self, Wait};
+use crate::idle::Idle;
 use crate::loom::{self, const_fn};
 use crate::panics::{contain, panic_text};
 use crate::platform::{self, Room};
@@ -344,98 +337,6 @@ impl Shard {
         // SAFETY: a registered goroutine's allocation lives, and its waker's data is its address.
         self.registry
             .select(|waker| unsafe { (*G::of(waker)).wait.flags.fetch_or(ABORTED, Ordering::AcqRel) & ABORTED == 0 })
-    }
-}
-
-// ------------------------------------------------------------------------------------------------ the idle word
-
-/// How many processors are idle and how many machines search for work, in one word.
-///
-/// | change | by | under |
-/// |---|---|---|
-/// | idle + 1 (and searching − 1) | a machine that found nothing: Announce | the scheduler's lock |
-/// | idle − 1 | who takes an idle processor | the scheduler's lock |
-/// | searching 0 → 1 | Push, to wake one | compare-exchange, idle > 0 |
-/// | searching + 1 | a machine that starts to search | compare-exchange, at most half of the busy ones |
-/// | searching − 1 | a searcher that found work | |
-#[derive(Debug)]
-pub(crate) struct Idle {
-    word: crate::loom::atomic::AtomicUsize,
-}
-
-const SEARCHING: usize = 1 << 16;
-
-impl Idle {
-    pub(crate) fn new() -> Self {
-        Self { word: crate::loom::atomic::AtomicUsize::new(0) }
-    }
-
-    fn parts(word: usize) -> (usize, usize) {
-        (word / SEARCHING, word % SEARCHING)
-    }
-
-    #[cfg(all(test, not(gopark_loom)))]
-    pub(crate) fn idle(&self) -> usize {
-        Self::parts(self.word.load(Ordering::Relaxed)).1
-    }
-
-    /// After a Push: true if somebody must be woken.
-    #[inline(always)]
-    pub(crate) fn wants_wake(&self) -> bool {
-        // The fence of Push, see the proof above.
-        platform::full_fence();
-        let word = self.word.load(Ordering::Relaxed);
-        word != 0 && word < SEARCHING
-    }
-
-    /// Takes the one place of a machine that is woken to search.
-    pub(crate) fn begin_wake(&self) -> bool {
-        let mut word = self.word.load(Ordering::Relaxed);
-        while word != 0 && word < SEARCHING {
-            match self.word.compare_exchange_weak(word, word + SEARCHING, Ordering::SeqCst, Ordering::Relaxed) {
-                Ok(_) => return true,
-                Err(now) => word = now,
-            }
-        }
-        false
-    }
-
-    /// A running machine out of work wants to search; of `procs` processors' machines at most half of the busy may.
-    pub(crate) fn begin_search(&self, procs: usize) -> bool {
-        let mut word = self.word.load(Ordering::Relaxed);
-        loop {
-            let (searching, idle) = Self::parts(word);
-            if 2 * searching >= procs.saturating_sub(idle) {
-                return false;
-            }
-            match self.word.compare_exchange_weak(word, word + SEARCHING, Ordering::SeqCst, Ordering::Relaxed) {
-                Ok(_) => return true,
-                Err(now) => word = now,
-            }
-        }
-    }
-
-    /// A searcher found work. True if it was the last one, and must see to it that one more is woken.
-    pub(crate) fn end_search(&self) -> bool {
-        self.word.fetch_sub(SEARCHING, Ordering::SeqCst) / SEARCHING == 1
-    }
-
-    /// Announce: one more processor is idle, and its machine does not search any more.
-    pub(crate) fn announce(&self, searching: bool) {
-        let change = 1usize.wrapping_sub(if searching { SEARCHING } else { 0 });
-        self.word.fetch_add(change, Ordering::SeqCst);
-        // The fence of Announce, see the proof above.
-        platform::full_fence();
-    }
-
-    /// A processor is idle no more.
-    pub(crate) fn taken(&self) {
-        self.word.fetch_sub(1, Ordering::SeqCst);
-    }
-
-    /// No processor is idle and no machine searches, as in a new word. The executor has no machine.
-    pub(crate) fn reset(&self) {
-        self.word.store(0, Ordering::SeqCst);
     }
 }
 
@@ -1168,7 +1069,7 @@ impl Executor {
     /// A goroutine was queued: Push.
     #[inline(always)]
     fn notify(&self) {
-        if self.idle.wants_wake() {
+        if self.idle.should_notify() {
             self.wake_one();
         }
     }
@@ -1178,7 +1079,7 @@ impl Executor {
     fn wake_one(&self) {
         // Of a runtime that closes the shutdown empties the queues. Its threads end; as the last searcher each would wake one
         // more, which ends, and wakes one more.
-        if self.closing.load(Ordering::Relaxed) || !self.idle.begin_wake() {
+        if self.closing.load(Ordering::Relaxed) || !self.idle.try_begin_notify() {
             return;
         }
         // SAFETY: executors are never freed.
@@ -1198,7 +1099,7 @@ impl Executor {
     /// An idle processor is put to use; from now on the monitor looks after it.
     fn pop_idle(&self, sched: &mut Sched) -> Option<&'static Processor> {
         let processor = sched.idle.pop()?;
-        self.idle.taken();
+        self.idle.acquire_processor();
         if std::mem::take(&mut sched.monitor_asleep) {
             if let Some(monitor) = &sched.monitor {
                 monitor.unpark();
@@ -1247,7 +1148,7 @@ impl Executor {
                 // Others can take it from there, and a shutdown too.
                 self.scatter(processor, next);
                 sched.idle.push(processor);
-                self.idle.announce(searching);
+                self.idle.transition_to_idle(searching);
                 Err(error)
             }
         }
@@ -1409,7 +1310,7 @@ impl Executor {
             return None;
         }
         if !*searching {
-            *searching = self.idle.begin_search(procs);
+            *searching = self.idle.try_begin_search(procs);
         }
         if *searching { self.steal(m, processor) } else { None }
     }
@@ -1528,7 +1429,7 @@ impl Executor {
             }
             processor.owner.set(None);
             sched.idle.push(processor);
-            self.idle.announce(std::mem::take(searching));
+            self.idle.transition_to_idle(std::mem::take(searching));
         }
         if self.closing.load(Ordering::Relaxed) || !self.has_work() {
             return true;
@@ -1559,7 +1460,7 @@ impl Executor {
         if processor.slot < self.procs.load(Ordering::Relaxed) {
             // Back in use, or closing: then nobody takes it from there.
             sched.idle.push(processor);
-            self.idle.announce(false);
+            self.idle.transition_to_idle(false);
         }
         drop(sched);
         self.empty(processor);
@@ -1829,7 +1730,7 @@ impl Executor {
             }
         }
         // A run-next slot that waits for a long poll; or, as a net under the protocol, work that nobody was woken for.
-        if (wants_thief || self.has_work()) && !sched.idle.is_empty() && self.idle.begin_wake() {
+        if (wants_thief || self.has_work()) && !sched.idle.is_empty() && self.idle.try_begin_notify() {
             if let Some(processor) = self.pop_idle(sched) {
                 let _ = self.give(sched, processor, true, ptr::null_mut());
             }
@@ -1882,14 +1783,14 @@ impl Executor {
             let held = processor.owner.get().is_some() || processor.promised.get();
             if !held && !sched.idle.iter().any(|idle| ptr::eq(*idle, processor)) {
                 sched.idle.push(processor);
-                self.idle.announce(false);
+                self.idle.transition_to_idle(false);
             }
         }
         // Idle ones of slots that are out of use. Those that are held notice it themselves, or the monitor does.
         let kept = sched.idle.len();
         sched.idle.retain(|processor| processor.slot < procs);
         for _ in sched.idle.len()..kept {
-            self.idle.taken();
+            self.idle.acquire_processor();
         }
         drop(sched);
         Machine::with(|m| match m.hold() {
@@ -1942,7 +1843,7 @@ impl Executor {
             } else {
                 processor.owner.set(None);
                 sched.idle.push(processor);
-                this.idle.announce(false);
+                this.idle.transition_to_idle(false);
                 drop(sched);
                 if this.has_work() {
                     this.notify();
@@ -2130,7 +2031,7 @@ impl Executor {
             }
         };
         check("global queue", self.global.is_empty());
-        check("idle word", self.idle.word.load(Ordering::Relaxed) == 0);
+        check("idle word", self.idle.is_reset());
         check("gomaxprocs", self.procs.load(Ordering::Relaxed) == 0);
         check("orphaned", !self.orphaned.load(Ordering::Relaxed));
         check("unwinding", self.unwinding.load(Ordering::Relaxed) == 0);

@@ -54,6 +54,7 @@ mod random;
 
 mod coop;
 
+mod idle;
 mod registry;
 mod run_next;
 mod run_queue;

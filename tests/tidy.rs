@@ -32,13 +32,14 @@ const FLOORS: &[(&str, Units)] = &[
             ("timer", &["loom", "lock", "platform", "panics"]),
             ("run_next", &["loom", "platform"]),
             ("run_queue", &["loom"]),
+            ("idle", &["loom", "platform"]),
             ("registry", &[]),
         ],
     ),
     (
         "the scheduler, channels",
         &[
-            ("executor", &["loom", "platform", "panics", "coop", "run_next", "run_queue", "registry", "timer"]),
+            ("executor", &["loom", "platform", "panics", "coop", "idle", "run_next", "run_queue", "registry", "timer"]),
             ("chan", &["loom", "lock", "coop", "wait"]),
         ],
     ),

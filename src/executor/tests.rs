@@ -10,43 +10,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::{
-    Executor, FIRE_LEAST, GLOBAL_BATCH, GLOBAL_INTERVAL, Held, Idle, LONG_ROUNDS, Machine, Processor, SHUTDOWN_GRACE,
-    SPARES, Sched, Task, Time, lock, shard,
+    Executor, FIRE_LEAST, GLOBAL_BATCH, GLOBAL_INTERVAL, Held, LONG_ROUNDS, Machine, Processor, SHUTDOWN_GRACE, SPARES,
+    Sched, Task, Time, lock, shard,
 };
 use crate::runtime::{Runtime, block_in_place, gosched};
 use crate::time::sleep;
 use crate::timer::shard::Node;
-
-#[test]
-fn somebody_is_woken_if_a_processor_is_idle_and_nobody_searches() {
-    let idle = Idle::new();
-    assert!((idle.idle(), idle.wants_wake(), idle.begin_wake()) == (0, false, false), "all are busy");
-    idle.announce(false);
-    assert_eq!((idle.idle(), idle.wants_wake()), (1, true));
-    assert!(idle.begin_wake());
-    assert!((idle.idle(), idle.wants_wake(), idle.begin_wake()) == (1, false, false), "one searches");
-    idle.taken();
-    assert_eq!((idle.idle(), idle.wants_wake(), idle.begin_wake()), (0, false, false));
-    // It found nothing.
-    idle.announce(true);
-    assert_eq!((idle.idle(), idle.wants_wake(), idle.begin_wake()), (1, true, true));
-    assert!(idle.end_search(), "the only one");
-    assert_eq!((idle.idle(), idle.wants_wake()), (1, true));
-}
-
-#[test]
-fn at_most_half_of_the_busy_ones_search() {
-    let idle = Idle::new();
-    idle.announce(false);
-    idle.announce(false);
-    assert_eq!([(); 4].map(|()| idle.begin_search(8)), [true, true, true, false]);
-    assert_eq!([(); 3].map(|()| idle.end_search()), [false, false, true]);
-    assert!(!idle.begin_search(2), "nobody is busy");
-    assert!(!idle.begin_search(1), "retired ones are idle as well");
-    assert!(idle.begin_search(3));
-    assert!(!idle.begin_search(3));
-    assert_eq!(idle.idle(), 2);
-}
 
 #[test]
 fn the_global_queue_and_the_timers_have_their_turn_every_so_many_rounds() {
@@ -348,7 +317,7 @@ fn a_goroutine_that_is_queued_wakes_an_idle_processor() {
     let task = own.queue.shared().pop().unwrap();
     let mut sched = lock(&executor.sched);
     sched.idle.push(other);
-    executor.idle.announce(false);
+    executor.idle.transition_to_idle(false);
     drop(sched);
     Machine::with(|machine| executor.push_local(Held { machine, was: true, processor: own }, task));
     // The thread may have run it already, and may be idle again.
@@ -421,7 +390,7 @@ fn a_retired_executor_is_as_a_new_one() {
     let executor = Executor::allocate().unwrap();
     assert_eq!(executor.leftovers(), "");
     executor.set_gomaxprocs(2);
-    assert!(executor.idle.begin_search(4));
+    assert!(executor.idle.try_begin_search(4));
     let processor = executor.processor(1).unwrap();
     processor.begin_round();
     processor.global_interval.store(LONG_ROUNDS, Relaxed);

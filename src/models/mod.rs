@@ -14,7 +14,7 @@ use loom::thread;
 
 use crate::chan::{self, SendError, TryRecvError, TrySendError};
 use crate::coop;
-use crate::executor::Idle;
+use crate::idle::Idle;
 use crate::loom::UnsafeCell;
 use crate::loom::atomic::{AtomicUsize, Ordering};
 use crate::run_next::RunNext;
@@ -73,19 +73,19 @@ fn a_push_is_seen_by_the_second_look_or_wakes_somebody() {
     explore(3, || {
         let (idle, queue) = (Arc::new(Idle::new()), Arc::new(AtomicUsize::new(0)));
         // One machine, which searches and has found nothing.
-        idle.announce(false);
-        assert!(idle.begin_wake());
-        idle.taken();
+        idle.transition_to_idle(false);
+        assert!(idle.try_begin_notify());
+        idle.acquire_processor();
         let pushers: Vec<_> = (0..2)
             .map(|_| {
                 let (idle, queue) = (idle.clone(), queue.clone());
                 thread::spawn(move || {
                     queue.fetch_add(1, Ordering::Relaxed);
-                    idle.wants_wake() && idle.begin_wake()
+                    idle.should_notify() && idle.try_begin_notify()
                 })
             })
             .collect();
-        idle.announce(true);
+        idle.transition_to_idle(true);
         let seen = queue.load(Ordering::Relaxed) > 0;
         let woken = pushers.into_iter().map(|pusher| pusher.join().unwrap()).filter(|woken| *woken).count();
         assert!(seen || woken > 0, "a goroutine is queued, and everybody sleeps");
@@ -97,8 +97,8 @@ fn a_push_is_seen_by_the_second_look_or_wakes_somebody() {
 fn the_last_searcher_knows_that_it_is_the_last() {
     explore(3, || {
         let idle = Arc::new(Idle::new());
-        assert!(idle.begin_search(4) && idle.begin_search(4));
-        assert!(!idle.begin_search(4), "half of the busy ones search");
+        assert!(idle.try_begin_search(4) && idle.try_begin_search(4));
+        assert!(!idle.try_begin_search(4), "half of the busy ones search");
         let other = {
             let idle = idle.clone();
             thread::spawn(move || idle.end_search())
