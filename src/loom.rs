@@ -1,4 +1,4 @@
-//! The atomics, cells and constant constructors of `std` or, under `--cfg gopark_loom`, of loom.
+//! The atomics, cells, mutexes, condition variables and constant constructors of `std` or, under `--cfg gopark_loom`, of loom.
 //!
 //! No file but this one and [`lock`](crate::lock) names the crate `loom`, so that a model runs the code that ships.
 
@@ -11,6 +11,13 @@ pub(crate) mod atomic {
     pub(crate) use std::sync::atomic::{
         AtomicBool, AtomicPtr, AtomicU8, AtomicU16, AtomicU64, AtomicUsize, Ordering, fence,
     };
+}
+
+pub(crate) mod sync {
+    #[cfg(gopark_loom)]
+    pub(crate) use loom::sync::{Condvar, Mutex, MutexGuard};
+    #[cfg(not(gopark_loom))]
+    pub(crate) use std::sync::{Condvar, Mutex, MutexGuard};
 }
 
 #[cfg(not(gopark_loom))]

@@ -13,11 +13,11 @@ use std::time::Duration;
 use std::{env, io, thread};
 
 use async_task::Task as JoinTask;
-use futures_lite::future::block_on as block_thread_on;
 
 use crate::coop::{self, Reason};
 use crate::executor::{Executor, G, Main, OnPanic, Outcome, SHUTDOWN_GRACE, Stop};
 use crate::panics::{contain, panic_text};
+use crate::wait::block_on::block_on as block_thread_on;
 use crate::wait::case::future_case;
 
 // ------------------------------------------------------------------------------------------------ free functions

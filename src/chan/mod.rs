@@ -55,8 +55,6 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::panic::{Location, RefUnwindSafe, UnwindSafe};
 
-use futures_lite::future::block_on;
-
 use self::core::{Core, Put, Side, Took};
 use self::handle::Handle;
 pub use error::{SendError, TryRecvError, TrySendError};
@@ -65,6 +63,7 @@ pub(crate) use source::Source;
 pub(crate) use timed::timed;
 
 use crate::coop;
+use crate::wait::block_on::block_on;
 
 /// A channel without a buffer. Go: `make(chan T)`.
 ///
@@ -219,7 +218,11 @@ impl<T> Sender<T> {
     /// ```
     #[track_caller]
     pub fn send_blocking(&self, value: T) -> Result<(), SendError<T>> {
-        block_on(self.send(value))
+        match self.try_send(value) {
+            Ok(()) => Ok(()),
+            Err(TrySendError::Closed(value)) => Err(SendError(value)),
+            Err(TrySendError::Full(value)) => block_on(self.send(value)),
+        }
     }
 
     /// Closes the channel: what it holds can still be received, and then receivers are told the end. Go: `close(ch)`.
@@ -340,7 +343,11 @@ impl<T> Receiver<T> {
     /// ```
     #[track_caller]
     pub fn recv_blocking(&self) -> Option<T> {
-        block_on(self.recv())
+        match self.try_recv() {
+            Ok(value) => Some(value),
+            Err(TryRecvError::Closed) => None,
+            Err(TryRecvError::Empty) => block_on(self.recv()),
+        }
     }
 
     /// Iterates over the values until the channel is closed and drained, blocking the thread for each as

@@ -6,9 +6,10 @@
 //! A lost wake-up shows as a deadlock, a value that is lost or doubled as a failed assertion, and an access to a waiter's
 //! slot or a channel's state that nothing orders is reported by loom's cells.
 
+use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Poll, Waker};
 
 use loom::thread;
 
@@ -19,39 +20,7 @@ use crate::loom::UnsafeCell;
 use crate::loom::atomic::{AtomicUsize, Ordering};
 use crate::run_next::RunNext;
 use crate::select;
-
-/// A waker on a condition variable: a late wake finds nobody, where a late unpark would disturb whatever the thread
-/// does next.
-struct Signal {
-    woken: loom::sync::Mutex<bool>,
-    condvar: loom::sync::Condvar,
-}
-
-impl Wake for Signal {
-    fn wake(self: Arc<Self>) {
-        *self.woken.lock().unwrap() = true;
-        self.condvar.notify_one();
-    }
-}
-
-/// Runs a future on a model's thread.
-pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
-    let mut future = pin!(future);
-    let signal = Arc::new(Signal { woken: loom::sync::Mutex::new(false), condvar: loom::sync::Condvar::new() });
-    let waker = Waker::from(signal.clone());
-    loop {
-        match future.as_mut().poll(&mut Context::from_waker(&waker)) {
-            Poll::Ready(output) => return output,
-            Poll::Pending => {
-                let mut woken = signal.woken.lock().unwrap();
-                while !*woken {
-                    woken = signal.condvar.wait(woken).unwrap();
-                }
-                *woken = false;
-            }
-        }
-    }
-}
+pub(crate) use crate::wait::block_on::block_on;
 
 /// Explores `model` with at most `preemptions` of them.
 fn explore(preemptions: usize, model: impl Fn() + Send + Sync + 'static) {
@@ -64,6 +33,29 @@ fn explore(preemptions: usize, model: impl Fn() + Send + Sync + 'static) {
 /// A poll that nobody will repeat.
 fn poll_once<F: Future>(future: std::pin::Pin<&mut F>) -> Poll<F::Output> {
     future.poll(&mut Context::from_waker(Waker::noop()))
+}
+
+// ------------------------------------------------------------------------------------------------ blocked threads
+
+#[test]
+fn a_blocked_thread_misses_no_wake() {
+    explore(3, || {
+        let (done, mut threads) = (Arc::new(AtomicUsize::new(0)), Vec::new());
+        block_on(poll_fn(|cx| {
+            if threads.is_empty() {
+                threads.extend((0..2).map(|_| {
+                    let (done, waker) = (done.clone(), cx.waker().clone());
+                    thread::spawn(move || {
+                        // Relaxed: the wake orders it before the poll that follows.
+                        done.fetch_add(1, Ordering::Relaxed);
+                        waker.wake();
+                    })
+                }));
+            }
+            if done.load(Ordering::Relaxed) == 2 { Poll::Ready(()) } else { Poll::Pending }
+        }));
+        threads.into_iter().for_each(|thread| thread.join().unwrap());
+    });
 }
 
 // ------------------------------------------------------------------------------------------------ the idle word

@@ -61,6 +61,7 @@ use crate::lock::{Guarded, Held};
 use crate::loom::atomic::{AtomicBool, AtomicU8, AtomicU16, Ordering};
 use crate::loom::const_fn;
 use crate::platform;
+use crate::wait::block_on::block_on;
 use crate::wait::case::future_case;
 use crate::wait::queue::{self, Queue, Stage, Waiter};
 
@@ -236,7 +237,7 @@ impl<T: ?Sized> Mutex<T> {
             None => {
                 let mut lock = pin!(self.lock());
                 // Without the budget: a blocked thread cannot yield.
-                futures_lite::future::block_on(poll_fn(|cx| lock.as_mut().poll_inner(cx)))
+                block_on(poll_fn(|cx| lock.as_mut().poll_inner(cx)))
             }
         }
     }

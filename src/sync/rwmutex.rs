@@ -12,6 +12,7 @@ use std::task::{Context, Poll};
 use crate::coop;
 use crate::loom::const_fn;
 use crate::sync::raw_rwmutex::{Cohort, Raw, Seat};
+use crate::wait::block_on::block_on;
 use crate::wait::case::future_case;
 use crate::wait::queue::Stage;
 
@@ -213,9 +214,14 @@ impl<T: ?Sized> RwMutex<T> {
     /// ```
     #[track_caller]
     pub fn rlock_blocking(&self) -> RwMutexReadGuard<'_, T> {
-        let mut lock = pin!(self.rlock());
-        // Without the budget: a blocked thread cannot yield.
-        futures_lite::future::block_on(poll_fn(|cx| lock.as_mut().poll_inner(cx)))
+        match self.try_rlock() {
+            Some(guard) => guard,
+            None => {
+                let mut lock = pin!(self.rlock());
+                // Without the budget: a blocked thread cannot yield.
+                block_on(poll_fn(|cx| lock.as_mut().poll_inner(cx)))
+            }
+        }
     }
 
     /// Blocks this thread until it has the lock for writing: for threads that run no goroutines.
@@ -232,9 +238,14 @@ impl<T: ?Sized> RwMutex<T> {
     /// ```
     #[track_caller]
     pub fn lock_blocking(&self) -> RwMutexWriteGuard<'_, T> {
-        let mut lock = pin!(self.lock());
-        // Without the budget: a blocked thread cannot yield.
-        futures_lite::future::block_on(poll_fn(|cx| lock.as_mut().poll_inner(cx)))
+        match self.try_lock() {
+            Some(guard) => guard,
+            None => {
+                let mut lock = pin!(self.lock());
+                // Without the budget: a blocked thread cannot yield.
+                block_on(poll_fn(|cx| lock.as_mut().poll_inner(cx)))
+            }
+        }
     }
 
     /// The value, without locking: `&mut` says that nobody else has the lock.

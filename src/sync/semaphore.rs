@@ -21,6 +21,7 @@ use crate::coop::{self, Reason};
 use crate::lock::Guarded;
 use crate::loom::atomic::{AtomicUsize, Ordering};
 use crate::loom::const_fn;
+use crate::wait::block_on::block_on;
 use crate::wait::case::future_case;
 use crate::wait::queue::{self, Queue, Stage, Waiter, Wakes};
 
@@ -160,7 +161,7 @@ impl Semaphore {
     pub(super) fn acquire_blocking(&self, n: usize) -> Permit<'_> {
         let mut acquire = pin!(self.acquire(n));
         // Without the budget: a blocked thread cannot yield.
-        futures_lite::future::block_on(poll_fn(|cx| acquire.as_mut().poll_inner(cx)))
+        block_on(poll_fn(|cx| acquire.as_mut().poll_inner(cx)))
     }
 
     #[inline]

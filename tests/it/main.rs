@@ -1,5 +1,6 @@
 //! One binary, one link: a file a subject.
 
+mod blocking;
 mod bytes;
 mod cancel;
 mod chan;
