@@ -92,6 +92,7 @@ const UNSAFE: &[&str] = &[
     "time/timer",
     "sync/waitgroup",
     "sync/mutex",
+    "sync/raw_mutex",
     "sync/rwmutex",
     "sync/raw_rwmutex",
     "sync/semaphore",

@@ -1,8 +1,11 @@
 //! Package sync: what goroutines share memory with.
 
+#[forbid(unsafe_code)]
+mod fairness;
+mod raw_mutex;
 mod raw_rwmutex;
 #[forbid(unsafe_code)]
-mod readers;
+mod visible_readers;
 
 pub mod cond;
 #[forbid(unsafe_code)]

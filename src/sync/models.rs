@@ -13,7 +13,7 @@ use std::task::{Context, Poll, Waker};
 use loom::cell::UnsafeCell;
 use loom::thread;
 
-use super::{Mutex, RwMutex, Semaphore, mutex};
+use super::{Mutex, RwMutex, Semaphore, fairness};
 use crate::coop;
 use crate::models::block_on;
 
@@ -51,7 +51,7 @@ fn model(preemptions: usize, on: On, f: impl Fn() + Send + Sync + 'static) {
         On::Foreign => None,
         On::Worker | On::Starving => Some(0),
     });
-    mutex::LONG.set(matches!(on, On::Starving));
+    fairness::model::STARVES.set(matches!(on, On::Starving));
     let mut builder = loom::model::Builder::new();
     builder.preemption_bound = Some(preemptions);
     builder.max_branches = 10_000;
@@ -205,7 +205,7 @@ fn mutex_front_leaves_while_the_lock_is_given_up_starving_ca02() {
 #[test]
 fn mutex_told_waiter_is_handed_the_lock_and_the_next_one_is_told() {
     model(3, On::Worker, || {
-        mutex::MIXED.set(Some(false));
+        fairness::model::ALTERNATES.set(Some(false));
         let m = Arc::new(Mutex::new(UnsafeCell::new(0)));
         let guard = m.try_lock().unwrap();
         let lock = || {
@@ -216,7 +216,7 @@ fn mutex_told_waiter_is_handed_the_lock_and_the_next_one_is_told() {
         drop(guard);
         drop(m.try_lock());
         threads.into_iter().for_each(|t| t.join().unwrap());
-        mutex::MIXED.set(None);
+        fairness::model::ALTERNATES.set(None);
         assert_eq!(get(&m.try_lock().unwrap()), 2);
     });
 }

@@ -43,7 +43,7 @@ use crate::coop;
 use crate::lock::{Guarded, Held};
 use crate::loom::atomic::{AtomicU8, AtomicUsize, Ordering};
 use crate::loom::const_fn;
-use crate::sync::readers::{self, Table};
+use crate::sync::visible_readers::{self, Table};
 use crate::wait::queue::{self, Queue, Stage, Waiter, Wakes};
 
 const WRITER: usize = 1;
@@ -85,7 +85,7 @@ impl Queues {
 pub(super) type Seat<'a> = Option<&'a AtomicUsize>;
 
 /// The lock without a value.
-pub(super) struct Raw {
+pub(super) struct RawRwMutex {
     /// The table is at the top of the file. Acquire where a lock is taken and where a writer is let in; Release where
     /// one is given up: each pairs with the others. What else happens to the word is ordered by the queues' lock.
     state: AtomicUsize,
@@ -100,10 +100,10 @@ pub(super) struct Raw {
     table: Table,
 }
 
-impl Raw {
+impl RawRwMutex {
     const_fn! {
         pub(super) const fn new() -> Self {
-            Raw {
+            RawRwMutex {
                 state: AtomicUsize::new(0),
                 crossings: AtomicUsize::new(0),
                 credit: AtomicU8::new(0),
@@ -124,7 +124,7 @@ impl Raw {
 
     fn table(&self) -> &Table {
         #[cfg(not(gopark_loom))]
-        return &readers::TABLE;
+        return &visible_readers::TABLE;
         #[cfg(gopark_loom)]
         return &self.table;
     }
@@ -179,7 +179,7 @@ impl Raw {
             return None;
         }
         let seat = self.table().sign(self.number.load(Ordering::Relaxed), coop::worker_index()?)?;
-        readers::model_fence();
+        visible_readers::model_fence();
         // Also Acquire: what writers did before the lock was shared.
         if self.state.load(Ordering::SeqCst) & SHARED != 0 {
             return Some(seat);
@@ -191,7 +191,7 @@ impl Raw {
 
     #[inline]
     pub(super) fn leave(&self, seat: &AtomicUsize) {
-        if !readers::erase(seat, self.number.load(Ordering::Relaxed)) {
+        if !visible_readers::erase(seat, self.number.load(Ordering::Relaxed)) {
             self.runlock();
         }
     }
@@ -218,7 +218,7 @@ impl Raw {
     pub(super) fn share(&self) {
         if self.number.load(Ordering::Relaxed) == 0 {
             // If two do this at once, one number stays unused.
-            let _ = self.number.compare_exchange(0, readers::number(), Ordering::Relaxed, Ordering::Relaxed);
+            let _ = self.number.compare_exchange(0, visible_readers::number(), Ordering::Relaxed, Ordering::Relaxed);
         }
         let s = self.state.load(Ordering::Relaxed);
         if s & WRITER == 0 {
@@ -232,12 +232,12 @@ impl Raw {
 
     /// The lock is not shared any more: counts the readers that have signed. With the queues' lock held.
     fn count_signed(&self) {
-        readers::model_fence();
+        visible_readers::model_fence();
         let number = self.number.load(Ordering::Relaxed);
         for seat in self.table().signed(number) {
             // In this order: the reader may leave as soon as it is erased.
             self.state.fetch_add(READER, Ordering::Relaxed);
-            if !readers::erase(seat, number) {
+            if !visible_readers::erase(seat, number) {
                 self.state.fetch_sub(READER, Ordering::Relaxed);
             }
         }

@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 
 use crate::coop;
 use crate::loom::const_fn;
-use crate::sync::raw_rwmutex::{Cohort, Raw, Seat};
+use crate::sync::raw_rwmutex::{Cohort, RawRwMutex, Seat};
 use crate::wait::block_on::block_on;
 use crate::wait::case::future_case;
 use crate::wait::queue::Stage;
@@ -57,7 +57,7 @@ use crate::wait::queue::Stage;
 #[doc(alias = "RWMutex")]
 #[doc(alias = "RwLock")]
 pub struct RwMutex<T: ?Sized> {
-    raw: Raw,
+    raw: RawRwMutex,
     value: UnsafeCell<T>,
 }
 
@@ -80,7 +80,7 @@ impl<T> RwMutex<T> {
         /// gopark::block_on(async { assert!(NAMES.rlock().await.is_empty()) });
         /// ```
         pub const fn new(value: T) -> Self {
-            RwMutex { raw: Raw::new(), value: UnsafeCell::new(value) }
+            RwMutex { raw: RawRwMutex::new(), value: UnsafeCell::new(value) }
         }
     }
 
