@@ -1,9 +1,9 @@
 //! An HTTP server on hyper: the one of the example `http`, the same on async-executor, and on tokio. `README.md` beside this file says
 //! what each case is.
 
-#[path = "../examples/http/hyper_io.rs"]
+#[path = "../examples/integrations/http/hyper_io.rs"]
 mod hyper_io;
-#[path = "../examples/http/server.rs"]
+#[path = "../examples/integrations/http/server.rs"]
 #[allow(dead_code)] // nothing here ends gracefully
 mod server;
 

@@ -280,6 +280,36 @@ fn no_test_is_left_out() {
 }
 
 #[test]
+fn no_package_is_left_out() {
+    let manifest = read(&root().join("Cargo.toml"));
+    let list = |key: &str| {
+        let line = manifest.lines().find_map(|line| line.strip_prefix(&format!("{key} = ")));
+        line.unwrap_or_else(|| panic!("Cargo.toml has no {key}")).trim_matches(['[', ']']).to_owned()
+    };
+    let (members, default) = (list("members"), list("default-members"));
+    assert_eq!(
+        default,
+        format!("\".\", {members}"),
+        "a package that is no default member is not tested by `cargo test`"
+    );
+    for path in files("", "toml").iter().filter(|path| path.ends_with("Cargo.toml")) {
+        let package = path.parent().unwrap().strip_prefix(root()).unwrap().to_str().unwrap().replace('\\', "/");
+        let known = package.is_empty() || package == "fuzz" || members.contains(&format!("{package:?}"));
+        assert!(known, "{package} is no member of the workspace");
+    }
+    // What is listed by hand in the manifests.
+    for (package, kind) in [("benches", "bench"), ("examples/integrations", "example")] {
+        let manifest = read(&root().join(package).join("Cargo.toml"));
+        for path in files(package, "rs") {
+            let path = path.strip_prefix(root().join(package)).unwrap().to_str().unwrap().replace('\\', "/");
+            let is_root = !path.contains('/') || path.ends_with("/main.rs");
+            let listed = manifest.contains(&format!("path = {path:?}"));
+            assert!(!is_root || listed, "{package}/{path} is never built: its package lists no such {kind}");
+        }
+    }
+}
+
+#[test]
 fn every_example_is_listed_and_every_link_leads_somewhere() {
     let dir = root().join("examples");
     let list = read(&dir.join("README.md"));
@@ -374,10 +404,11 @@ fn files(dir: &str, ext: &str) -> Vec<PathBuf> {
     found
 }
 
-/// The programs in `examples/`: `NAME.rs` and `NAME/main.rs`, not the chapters of the tour nor other modules.
+/// The programs in `examples/` and in its package: `NAME.rs` and `NAME/main.rs`, not the chapters of the tour nor other modules.
 fn examples() -> Vec<PathBuf> {
     let dir = root().join("examples");
-    let is_program = |path: &PathBuf| path.parent() == Some(&dir) || path.ends_with("main.rs");
+    let dirs = [dir.join("integrations"), dir];
+    let is_program = |path: &PathBuf| dirs.iter().any(|dir| path.parent() == Some(dir)) || path.ends_with("main.rs");
     files("examples", "rs").into_iter().filter(is_program).collect()
 }
 

@@ -54,7 +54,8 @@ fn options(args: &[String]) -> Result<Options, String> {
             "--quick" => options.quick = true,
             "--build" => options.build = true,
             "--rounds" => options.rounds = value()?.parse().map_err(|_| "--rounds needs a number".to_owned())?,
-            "--out" => options.out = value()?.into(),
+            // cargo starts a bench in the directory of its package.
+            "--out" => options.out = spec::root().join(value()?),
             _ if arg.starts_with('-') => return Err(format!("{arg} is unknown\n\n{HELP}")),
             _ => options.words.push(arg.clone()),
         }

@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::report::{Outcome, median};
-use crate::spec::{Case, How};
+use crate::spec::{Case, How, root};
 
 /// After so long a measurement is given up; a quick one sooner, and a build later.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -45,8 +45,7 @@ impl Bench {
     pub(crate) fn new(builds: bool, quick: bool) -> Self {
         let dir = scratch();
         fs::create_dir_all(&dir).expect("the target directory can be written");
-        let go =
-            build_go(&Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/go"), "./compare", &dir.join("go-cases"));
+        let go = build_go(&root().join("benches/go"), "./compare", &dir.join("go-cases"));
         let patience = if quick { QUICK_PATIENCE } else { PATIENCE };
         Self { me: me(), go, dir, builds, built: RefCell::default(), patience }
     }
@@ -217,7 +216,7 @@ fn write(path: &Path, text: &str) -> Result<(), String> {
 
 /// A program that starts a runtime to do nothing, with what the cases here need of the contender.
 fn write_smallest(dir: &Path, contender: &str) -> Result<(), String> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = root();
     let tokio = "tokio = { version = \"1\", features = [\"macros\", \"rt-multi-thread\", \"sync\", \"time\"] }\n";
     let on_tokio = "#[tokio::main]\nasync fn main() {}\n";
     let (needs, program) = match contender {

@@ -6,7 +6,7 @@ use std::io;
 use std::path::Path;
 use std::process::Command;
 
-use crate::spec::{CONTENDERS, Case, How, Unit};
+use crate::spec::{CONTENDERS, Case, How, Unit, root};
 
 /// The figures of one measurement, one for each part of the case; or why there are none.
 pub(crate) type Outcome = Result<Vec<f64>, String>;
@@ -236,15 +236,16 @@ impl Notes {
     }
 }
 
-/// What a program says in this crate's directory, if it can be asked.
+/// What a program says in the repository's root, if it can be asked.
 fn said(program: &str, args: &[&str]) -> Option<String> {
-    let output = Command::new(program).args(args).current_dir(env!("CARGO_MANIFEST_DIR")).output().ok()?;
+    let output = Command::new(program).args(args).current_dir(root()).output().ok()?;
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
 /// What was measured, when, and how often: it stands on whatever a run writes.
 pub(crate) fn origin(rounds: usize, quick: bool) -> String {
-    const MEASURED: [&str; 5] = ["Cargo.toml", "src", "benches/common", "benches/compare", "benches/go"];
+    const MEASURED: [&str; 6] =
+        ["Cargo.toml", "src", "benches/Cargo.toml", "benches/common", "benches/compare", "benches/go"];
     let changed = said("git", &[&["status", "--porcelain", "--untracked-files=no"], &MEASURED[..]].concat());
     let changes = if changed.is_some_and(|changed| !changed.is_empty()) { " and changes" } else { "" };
     let commit = said("git", &["rev-parse", "--short", "HEAD"]).unwrap_or_else(|| "unknown".to_owned());
@@ -258,7 +259,7 @@ fn surroundings(run: &Run) -> String {
     let cpu = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let cpu = cpu.lines().find_map(|line| line.strip_prefix("model name")).unwrap_or("\t: unknown");
     let kernel = fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    let lock = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("Cargo.lock")).unwrap_or_default();
+    let lock = fs::read_to_string(root().join("Cargo.lock")).unwrap_or_default();
     let version = |name: &str| {
         let after = lock.split(&format!("name = \"{name}\"\nversion = \"")).nth(1);
         format!("{name} {}", after.and_then(|rest| rest.split('"').next()).unwrap_or("?"))

@@ -1500,31 +1500,6 @@ fn ready_operations_of_a_context_give_way_ca18() {
     });
 }
 
-#[test]
-fn contexts_work_on_another_executor() {
-    no_hang(|| {
-        let tokio = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-        tokio.block_on(async {
-            let (ctx, cancel) = Context::background().with_cancel();
-            let waits = tokio::spawn({
-                let ctx = ctx.clone();
-                async move { ctx.done().await }
-            });
-            let (tx, rx) = chan::unbuffered::<()>();
-            tokio::spawn(async move { cancel.cancel() });
-            select! {
-                _ = ctx.done() => {}
-                _ = rx.recv() => unreachable!(),
-            }
-            waits.await.unwrap();
-            drop(tx);
-            let (ctx, _) = Context::background().with_timeout(Duration::from_millis(5));
-            ctx.done().await;
-            assert_eq!(ctx.err(), EXPIRED);
-        });
-    });
-}
-
 // ------------------------------------------------------------------------------------------------ the small things
 
 #[test]

@@ -381,30 +381,6 @@ fn poll_once<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
 // ------------------------------------------------------------------------------------------------ other executors
 
 #[test]
-fn timers_work_in_tokio() {
-    no_hang(|| {
-        let tokio = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
-        tokio.block_on(async {
-            let start = Instant::now();
-            let tasks: Vec<_> = (0..200u32).map(|i| tokio::spawn(time::sleep(MS * (i % 10)))).collect();
-            for task in tasks {
-                task.await.unwrap();
-            }
-            assert!(start.elapsed() >= 9 * MS);
-            assert!(timeout(MS, pending::<()>()).await.is_err());
-            assert!(after(MS).recv().await.is_some());
-            let ticker = Ticker::new(MS);
-            let (first, second) = (ticker.tick().await, ticker.tick().await);
-            assert!(second >= first + MS);
-            select! {
-                _ = time::sleep(MS) => {}
-                _ = time::sleep(HOUR) => unreachable!("an hour"),
-            }
-        });
-    });
-}
-
-#[test]
 fn timers_work_on_plain_threads_and_in_a_local_main() {
     no_hang(|| {
         let threads: Vec<_> = (0..4u32)
