@@ -123,45 +123,4 @@ impl<T> RunQueue<T> {
 }
 
 #[cfg(all(test, not(gopark_loom)))]
-mod tests {
-    use super::*;
-
-    fn drain(queue: &RunQueue<usize>) -> Vec<usize> {
-        // SAFETY: this thread alone knows the queue.
-        std::iter::from_fn(|| unsafe { queue.pop() }).collect()
-    }
-
-    #[test]
-    fn what_a_change_left_in_the_shared_queue_comes_before_the_own_ones() {
-        let queue = RunQueue::new(2);
-        assert_eq!((queue.push_shared(1), queue.push_shared(2), queue.push_shared(9)), (Ok(()), Ok(()), Err(9)));
-        // SAFETY: this thread alone knows the queue.
-        unsafe {
-            assert_eq!((queue.push_own(3), queue.push_own(4), queue.push_own(9)), (Ok(()), Ok(()), Err(9)));
-        }
-        assert_eq!((queue.len(), queue.own_len(), queue.is_empty()), (4, 2, false));
-        assert_eq!(drain(&queue), [1, 2, 3, 4]);
-        assert_eq!((queue.len(), queue.own_len(), queue.is_empty()), (0, 0, true));
-    }
-
-    #[test]
-    fn a_queue_with_something_on_one_side_is_not_empty() {
-        let (own, shared) = (RunQueue::new(2), RunQueue::new(2));
-        // SAFETY: this thread alone knows the queue.
-        unsafe { own.push_own(1) }.unwrap();
-        shared.push_shared(1).unwrap();
-        assert_eq!((own.is_empty(), shared.is_empty()), (false, false));
-    }
-
-    #[test]
-    fn the_own_queue_can_be_taken_as_a_whole() {
-        let queue = RunQueue::new(2);
-        // SAFETY: this thread alone knows the queue.
-        let taken = unsafe {
-            queue.push_own("a").unwrap();
-            queue.push_own("b").unwrap();
-            queue.take_own()
-        };
-        assert_eq!((taken, queue.is_empty()), (VecDeque::from(["a", "b"]), true));
-    }
-}
+mod tests;

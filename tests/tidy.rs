@@ -214,6 +214,14 @@ fn no_source_outgrows_its_cap() {
 }
 
 #[test]
+fn unit_tests_have_files_of_their_own() {
+    for (module, text) in sources() {
+        let inline = text.lines().any(|line| line.trim_start().starts_with("mod tests {"));
+        assert!(!inline, "src/{module}: move the module `tests` to src/{module}/tests.rs");
+    }
+}
+
+#[test]
 fn unsafe_stands_in_few_files_and_gives_its_reason() {
     let mut listed: BTreeSet<&str> = UNSAFE.iter().copied().collect();
     for (module, text) in sources() {

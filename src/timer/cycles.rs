@@ -125,27 +125,4 @@ mod counter {
 }
 
 #[cfg(all(test, not(gopark_loom)))]
-mod tests {
-    use std::time::{Duration, Instant};
-
-    use super::*;
-
-    #[test]
-    fn it_is_never_before_now_and_not_much_later_tm01() {
-        let until = Instant::now() + Duration::from_millis(100);
-        let mut close = 0;
-        let mut looks = 0u32;
-        while Instant::now() < until {
-            for _ in 0..looks % 50 {
-                std::hint::spin_loop();
-            }
-            let before = Time::now();
-            let told = now_or_later();
-            let after = Time::now();
-            assert!(told >= before, "early");
-            looks += 1;
-            close += u32::from(told <= after.after(Duration::from_micros(1)));
-        }
-        assert_eq!(close, looks, "late");
-    }
-}
+mod tests;
