@@ -7,8 +7,11 @@ use std::cell::Cell;
 use std::panic::Location;
 use std::pin::Pin;
 use std::ptr;
-use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, RawWaker, RawWakerVTable, Waker};
+
+use crate::header::Header;
+pub(crate) use crate::header::Reason;
 
 /// Operations that may complete in one poll before the goroutine must let others run.
 pub(crate) const BUDGET: u32 = 128;
@@ -17,60 +20,13 @@ pub(crate) const BUDGET: u32 = 128;
 /// shutdown, a processor that is to be retired wait for the end of its poll.
 const EXTENSIONS: u32 = 15;
 
-/// What a parked goroutine waits for, in Go's words.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-#[allow(dead_code)] // read by the goroutine dump that is to come
-pub(crate) enum Reason {
-    None,
-    ChanReceive,
-    ChanReceiveNil,
-    ChanSend,
-    ChanSendNil,
-    Select,
-    SelectNoCases,
-    Join,
-    WaitGroupWait,
-    MutexLock,
-    RwMutexRLock,
-    RwMutexLock,
-    CondWait,
-    Semacquire,
-    Once,
-    Sleep,
-    ContextDone,
-}
-
-/// Where a goroutine waits: written by the operation that parks, read by whoever reports.
-#[derive(Debug)]
-pub(crate) struct Wait {
-    site: AtomicPtr<Location<'static>>,
-    reason: AtomicU8,
-    /// The executor's own from here on; they stand here because the padding is free, and a million goroutines have it.
-    pub(crate) flags: AtomicU8,
-    pub(crate) home: u16,
-    pub(crate) entry: AtomicU32,
-}
-
-impl Wait {
-    pub(crate) const fn new(home: u16) -> Self {
-        Self {
-            site: AtomicPtr::new(ptr::null_mut()),
-            reason: AtomicU8::new(Reason::None as u8),
-            flags: AtomicU8::new(0),
-            home,
-            entry: AtomicU32::new(0),
-        }
-    }
-}
-
 struct Local {
     /// Completions left in this poll.
     budget: Cell<u32>,
     /// The data pointer of the running goroutine's waker; null outside a worker.
     task: Cell<*const ()>,
-    /// The running goroutine's note of where it waits; null outside a worker.
-    wait: Cell<*const Wait>,
+    /// The running goroutine's header; null outside a worker.
+    header: Cell<*const Header>,
     /// Where to count that the running goroutine wakes others while it unwinds, and whether that is done.
     crashes: Cell<*const AtomicUsize>,
     unwinding: Cell<bool>,
@@ -89,7 +45,7 @@ thread_local! {
         Local {
             budget: Cell::new(u32::MAX),
             task: Cell::new(ptr::null()),
-            wait: Cell::new(ptr::null()),
+            header: Cell::new(ptr::null()),
             crashes: Cell::new(ptr::null()),
             unwinding: Cell::new(false),
             worker: Cell::new(NO_WORKER),
@@ -103,14 +59,14 @@ thread_local! {
 ///
 /// # Safety
 ///
-/// `wait` and `crashes` stay valid until [`leave`].
+/// `header` and `crashes` stay valid until [`leave`].
 #[inline(always)]
-pub(crate) unsafe fn enter(task: *const (), wait: *const Wait, crashes: *const AtomicUsize) {
+pub(crate) unsafe fn enter(task: *const (), header: *const Header, crashes: *const AtomicUsize) {
     LOCAL.with(|l| {
         l.budget.set(BUDGET);
         l.extensions.set(EXTENSIONS);
         l.task.set(task);
-        l.wait.set(wait);
+        l.header.set(header);
         l.crashes.set(crashes);
     });
 }
@@ -120,7 +76,7 @@ pub(crate) unsafe fn enter(task: *const (), wait: *const Wait, crashes: *const A
 pub(crate) fn leave() {
     LOCAL.with(|l| {
         l.task.set(ptr::null());
-        l.wait.set(ptr::null());
+        l.header.set(ptr::null());
         if l.unwinding.get() {
             l.unwinding.set(false);
             // SAFETY: `enter` promised that it is valid until now.
@@ -239,30 +195,25 @@ pub(crate) fn spend_all() {
     });
 }
 
-/// An operation whose call site is not known parks the running goroutine.
+/// Notes that the running goroutine parks in an operation whose call site is not known.
 #[inline(always)]
 pub(crate) fn park(reason: Reason) {
-    LOCAL.with(|l| {
-        let wait = l.wait.get();
-        if !wait.is_null() {
-            // SAFETY: as in `park_at`.
-            let wait = unsafe { &*wait };
-            wait.site.store(ptr::null_mut(), Ordering::Relaxed);
-            wait.reason.store(reason as u8, Ordering::Relaxed);
-        }
-    });
+    note_park(None, reason);
 }
 
-/// The operation called at `site` parks the running goroutine.
+/// Notes that the running goroutine parks in the operation that was called at `site`.
 #[inline(always)]
 pub(crate) fn park_at(site: &'static Location<'static>, reason: Reason) {
+    note_park(Some(site), reason);
+}
+
+#[inline(always)]
+fn note_park(site: Option<&'static Location<'static>>, reason: Reason) {
     LOCAL.with(|l| {
-        let wait = l.wait.get();
-        if !wait.is_null() {
+        let header = l.header.get();
+        if !header.is_null() {
             // SAFETY: `enter` promised that it is valid until `leave`, and this thread is between the two.
-            let wait = unsafe { &*wait };
-            wait.site.store(ptr::from_ref(site).cast_mut(), Ordering::Relaxed);
-            wait.reason.store(reason as u8, Ordering::Relaxed);
+            unsafe { &*header }.note_park(site, reason);
         }
     });
 }

@@ -63,7 +63,8 @@ use std::{fmt, io};
 
 use async_task::{Builder, Runnable, ScheduleInfo, Task as JoinTask, WithInfo};
 
-use crate::coop::{self, Wait};
+use crate::coop;
+use crate::header::Header;
 use crate::idle::Idle;
 use crate::loom::{self, const_fn};
 use crate::panics::{contain, panic_text};
@@ -146,61 +147,44 @@ pub enum OnPanic {
 
 // ------------------------------------------------------------------------------------------------ goroutines
 
-/// What every goroutine has beside its future: 32 bytes, for they decide the allocator's size class.
-pub(crate) struct G {
-    /// Its id, and below it the slot of the processor where it started, in whose shard it is registered.
-    id_and_slot: u64,
-    pub(crate) spawned_at: &'static Location<'static>,
-    /// Where it waits, [`LINKED`] | [`ABORTED`], of which executor it is, and its entry in the registry.
-    wait: Wait,
-}
+type Task = Runnable<Header>;
 
-/// It parked for the first time, and is in its shard's registry.
-const LINKED: u8 = 1;
-/// It is to end at its next suspension.
-const ABORTED: u8 = 2;
+/// The shard of goroutines that started on a thread without a processor; the others are the processors'.
+const EXTERNAL: usize = MAX_PROCESSORS;
+const _: () = assert!(EXTERNAL < Header::SHARDS);
 
-/// Bits of a slot: those of the processors, and the one of threads without.
-const SLOT_BITS: u32 = MAX_PROCESSORS.ilog2() + 1;
-const FOREIGN: usize = MAX_PROCESSORS;
-
-type Task = Runnable<G>;
-
-impl G {
-    pub(crate) fn id(&self) -> u64 {
-        self.id_and_slot >> SLOT_BITS
-    }
-
+impl Executor {
+    /// The executor of a goroutine.
     #[inline(always)]
-    fn executor(&self) -> &'static Executor {
-        // SAFETY: stored before anybody learned of the index; executors are never freed.
-        unsafe { &*EXECUTORS[usize::from(self.wait.home)].load(Ordering::Relaxed) }
+    fn of(header: &Header) -> &'static Self {
+        // SAFETY: stored before any goroutine had the index; executors are never freed.
+        unsafe { &*EXECUTORS[header.executor_index()].load(Ordering::Relaxed) }
     }
 
-    fn shard(&self) -> &'static Shard {
-        let (executor, slot) = (self.executor(), self.id_and_slot as usize % (1 << SLOT_BITS));
-        if slot == FOREIGN { &executor.foreign } else { &executor.processor(slot).expect("it started there").shard }
+    /// The shard in whose registry a goroutine is.
+    fn shard_of(header: &Header) -> &'static Shard {
+        let (executor, shard) = (Self::of(header), header.shard());
+        if shard == EXTERNAL { &executor.external } else { &executor.processor(shard).expect("it started there").shard }
     }
 
-    /// The goroutine whose waker it is: its metadata stands at the same distance from the waker's data in each.
-    fn of(waker: &Waker) -> *const G {
-        waker.data().wrapping_byte_add(G_OFFSET.load(Ordering::Relaxed)).cast()
-    }
-
-    /// Asks the goroutine to end: its future is dropped on a worker, at its next suspension.
-    pub(crate) fn abort(&self) {
-        // AcqRel: pairs with the `fetch_or` in `park_first`. Of the two the later one sees the other's bit.
-        if self.wait.flags.fetch_or(ABORTED, Ordering::AcqRel) & LINKED != 0 {
-            let entry = self.wait.entry.load(Ordering::Relaxed);
-            if let Some(waker) = self.shard().registry.get(entry, |waker| ptr::eq(G::of(waker), self)) {
+    /// Asks a goroutine to end: its future is dropped on a worker, at its next suspension.
+    pub(crate) fn abort(header: &Header) {
+        if header.set_aborted().is_registered() {
+            let is_it = |waker: &Waker| ptr::eq(header_of(waker), header);
+            if let Some(waker) = Self::shard_of(header).registry.get(header.registry_key(), is_it) {
                 waker.wake();
             }
         }
     }
 }
 
-/// Where in its allocation a goroutine's metadata stands; the same for all.
-static G_OFFSET: AtomicUsize = AtomicUsize::new(0);
+/// The header of the goroutine whose waker it is: at the same distance from the waker's data in each.
+fn header_of(waker: &Waker) -> *const Header {
+    waker.data().wrapping_byte_add(HEADER_OFFSET.load(Ordering::Relaxed)).cast()
+}
+
+/// Where in its allocation a goroutine's header is; the same for all.
+static HEADER_OFFSET: AtomicUsize = AtomicUsize::new(0);
 
 /// How a goroutine ended. Dropping an unobserved panic reports it, and no destructor in here unwinds.
 ///
@@ -263,15 +247,14 @@ impl<F: Future> Future for Goroutine<F> {
     #[inline(always)]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome<F::Output>> {
         let g = Machine::running();
-        // Relaxed: whoever set it also woke this goroutine, or finds it in `park`.
-        let flags = g.wait.flags.load(Ordering::Relaxed);
-        if flags & ABORTED != 0 {
+        let flags = g.flags();
+        if flags.is_aborted() {
             return Poll::Ready(stopped(g, None));
         }
         // SAFETY: `future` is pinned with `self`, and dropped in place.
         let future = unsafe { self.map_unchecked_mut(|this| &mut *this.0) };
         match catch_unwind(AssertUnwindSafe(|| future.poll(cx))) {
-            Ok(Poll::Pending) if flags & LINKED == 0 => park_first(g, cx.waker()),
+            Ok(Poll::Pending) if !flags.is_registered() => park_first(g, cx.waker()),
             Ok(Poll::Pending) => Poll::Pending,
             Ok(Poll::Ready(value)) => Poll::Ready(Outcome::new(Ok(value))),
             Err(payload) => Poll::Ready(stopped(g, Some(payload))),
@@ -281,22 +264,21 @@ impl<F: Future> Future for Goroutine<F> {
 
 #[cold]
 #[inline(never)]
-fn stopped<T>(g: &G, payload: Option<Box<dyn Any + Send>>) -> Outcome<T> {
-    let executor = g.executor();
+fn stopped<T>(g: &Header, payload: Option<Box<dyn Any + Send>>) -> Outcome<T> {
+    let executor = Executor::of(g);
     let generation = executor.generation();
-    let (id, spawned_at) = (g.id(), g.spawned_at);
+    let (id, spawned_at) = (g.id(), g.spawned_at());
     Outcome::new(Err(Box::new(Stop { executor, generation, id, spawned_at, payload })))
 }
 
 /// The goroutine parks for the first time: from here on the registry knows it.
 #[inline(never)]
-fn park_first<T>(g: &G, waker: &Waker) -> Poll<Outcome<T>> {
+fn park_first<T>(g: &Header, waker: &Waker) -> Poll<Outcome<T>> {
     let offset = ptr::from_ref(g).addr() - waker.data().addr();
-    G_OFFSET.store(offset, Ordering::Relaxed);
+    HEADER_OFFSET.store(offset, Ordering::Relaxed);
     // Counted as long as it is there: a detached goroutine that waits for what nobody can give it has no other reference.
-    g.wait.entry.store(g.shard().registry.insert(waker.clone()), Ordering::Relaxed);
-    // AcqRel: pairs with the `fetch_or` in `G::abort`.
-    if g.wait.flags.fetch_or(LINKED, Ordering::AcqRel) & ABORTED != 0 {
+    let key = Executor::shard_of(g).registry.insert(waker.clone());
+    if g.set_registered(key).is_aborted() {
         return Poll::Ready(stopped(g, None));
     }
     Poll::Pending
@@ -310,11 +292,11 @@ impl<F> Drop for Goroutine<F> {
         if let Err(payload) = catch_unwind(AssertUnwindSafe(|| unsafe { ManuallyDrop::drop(&mut self.0) })) {
             drop(stopped::<()>(g, Some(payload)));
         }
-        if g.wait.flags.load(Ordering::Relaxed) & LINKED != 0 {
-            // Not the last reference: whoever drops the future has one.
-            drop(g.shard().registry.remove(g.wait.entry.load(Ordering::Relaxed)));
+        if g.flags().is_registered() {
+            // Not the last reference: the `Runnable` that drops the future has one.
+            drop(Executor::shard_of(g).registry.remove(g.registry_key()));
         }
-        g.executor().finished();
+        Executor::of(g).finished();
     }
 }
 
@@ -335,8 +317,7 @@ impl Shard {
     /// Marks all registered goroutines as aborted and returns wakers of those that were not.
     fn abort_all(&self) -> Vec<Waker> {
         // SAFETY: a registered goroutine's allocation lives, and its waker's data is its address.
-        self.registry
-            .select(|waker| unsafe { (*G::of(waker)).wait.flags.fetch_or(ABORTED, Ordering::AcqRel) & ABORTED == 0 })
+        self.registry.select(|waker| unsafe { !(*header_of(waker)).set_aborted().is_aborted() })
     }
 }
 
@@ -357,7 +338,7 @@ struct Machine {
     /// A goroutine is being polled.
     polling: AtomicBool,
     /// The one whose `Runnable` is being run.
-    running: Cell<*const G>,
+    running: Cell<*const Header>,
     /// The running goroutine asked to go behind everybody.
     yielding: Cell<bool>,
     given: AtomicPtr<Processor>,
@@ -430,7 +411,7 @@ impl Machine {
 
     /// The goroutine whose `Runnable` this thread runs.
     #[inline(always)]
-    fn running<'a>() -> &'a G {
+    fn running<'a>() -> &'a Header {
         // SAFETY: called by `Goroutine` alone, which is polled and dropped within `run`, where the `Runnable` keeps the
         // metadata alive.
         Machine::with(|m| unsafe { &*m.running.get() })
@@ -691,7 +672,7 @@ pub(crate) struct Executor {
     slots: AtomicUsize,
     processors: [AtomicPtr<Processor>; MAX_PROCESSORS],
     /// For goroutines that are spawned, or end, on threads without a processor.
-    foreign: Shard,
+    external: Shard,
     closing: AtomicBool,
     /// Counts the runtimes that it has been.
     generation: AtomicUsize,
@@ -742,11 +723,11 @@ struct MainEntry {
 
 /// How to cancel a main.
 pub(crate) enum Main {
-    Goroutine(*const G),
+    Goroutine(*const Header),
     Local(Waker),
 }
 
-// SAFETY: `G` is `Sync`, and `block_on` keeps it alive while the entry is listed.
+// SAFETY: `Header` is `Sync`, and `block_on` keeps it alive while the entry is listed.
 unsafe impl Send for Main {}
 
 /// Executors whose runtime is gone, for the next one.
@@ -819,7 +800,7 @@ impl Executor {
             procs: AtomicUsize::new(0),
             slots: AtomicUsize::new(0),
             processors: [const { AtomicPtr::new(ptr::null_mut()) }; MAX_PROCESSORS],
-            foreign: Shard::new(),
+            external: Shard::new(),
             closing: AtomicBool::new(false),
             generation: AtomicUsize::new(0),
             orphaned: AtomicBool::new(false),
@@ -898,7 +879,7 @@ impl Executor {
         &'static self,
         future: F,
         spawned_at: &'static Location<'static>,
-    ) -> JoinTask<Outcome<F::Output>, G>
+    ) -> JoinTask<Outcome<F::Output>, Header>
     where
         F: Future,
     {
@@ -911,8 +892,8 @@ impl Executor {
                     held.processor.slot
                 }
                 None => {
-                    self.started_foreign();
-                    FOREIGN
+                    self.started_external();
+                    EXTERNAL
                 }
             };
             // SAFETY: passed on to the caller.
@@ -941,8 +922,8 @@ impl Executor {
         slot: usize,
         id: u64,
         spawned_at: &'static Location<'static>,
-    ) -> (Task, JoinTask<Outcome<F::Output>, G>) {
-        let g = G { id_and_slot: id << SLOT_BITS | slot as u64, spawned_at, wait: Wait::new(self.index) };
+    ) -> (Task, JoinTask<Outcome<F::Output>, Header>) {
+        let g = Header::new(id, slot, self.index, spawned_at);
         let builder = Builder::new().metadata(g);
         // SAFETY: the caller answers for borrows; `Send` is the public functions' bound; `schedule` is a function.
         let (task, handle) =
@@ -959,12 +940,12 @@ impl Executor {
         &'static self,
         future: F,
         spawned_at: &'static Location<'static>,
-    ) -> (JoinTask<Outcome<F::Output>, G>, u64) {
-        self.started_foreign();
+    ) -> (JoinTask<Outcome<F::Output>, Header>, u64) {
+        self.started_external();
         let first = !MAIN_ID_TAKEN.swap(true, Ordering::Relaxed);
         let id = if first { 1 } else { Machine::with(Machine::next_id) };
         // SAFETY: passed on to the caller.
-        let (task, handle) = unsafe { self.allocate_goroutine(future, FOREIGN, id, spawned_at) };
+        let (task, handle) = unsafe { self.allocate_goroutine(future, EXTERNAL, id, spawned_at) };
         // Before it can run: what it spawns may crash at once.
         let key = self.enter_main(Main::Goroutine(task.metadata()));
         self.submit(task);
@@ -973,8 +954,8 @@ impl Executor {
 
     /// A goroutine starts on a thread without a processor. A main that is polled by its own thread counts as one.
     #[cold]
-    pub(crate) fn started_foreign(&self) {
-        self.foreign.started.fetch_add(1, Ordering::Relaxed);
+    pub(crate) fn started_external(&self) {
+        self.external.started.fetch_add(1, Ordering::Relaxed);
     }
 
     /// A goroutine's future is gone.
@@ -988,7 +969,7 @@ impl Executor {
                     return;
                 }
             }
-            self.foreign.finished.fetch_add(1, Ordering::Release);
+            self.external.finished.fetch_add(1, Ordering::Release);
         });
     }
 
@@ -996,8 +977,8 @@ impl Executor {
     pub(crate) fn live(&self) -> usize {
         // `finished` first: a goroutine that starts and ends in between must not count as minus one.
         let sum = |count: fn(&Shard) -> &AtomicUsize| {
-            let foreign = count(&self.foreign).load(Ordering::Acquire);
-            self.all_processors().map(|p| count(&p.shard).load(Ordering::Acquire)).fold(foreign, usize::wrapping_add)
+            let external = count(&self.external).load(Ordering::Acquire);
+            self.all_processors().map(|p| count(&p.shard).load(Ordering::Acquire)).fold(external, usize::wrapping_add)
         };
         let finished = sum(|shard| &shard.finished);
         sum(|shard| &shard.started).wrapping_sub(finished)
@@ -1248,10 +1229,10 @@ impl Executor {
     fn poll(&'static self, m: &Machine, processor: &'static Processor, task: Task) -> bool {
         let polls = &processor.polls;
         polls.store(polls.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
-        let wait = ptr::from_ref(&task.metadata().wait);
+        let header = ptr::from_ref(task.metadata());
         let raw = task.into_raw();
         // SAFETY: the metadata is used only while the task is being polled.
-        unsafe { coop::enter(raw.as_ptr(), wait, &self.unwinding) };
+        unsafe { coop::enter(raw.as_ptr(), header, &self.unwinding) };
         m.polling.store(true, Ordering::Relaxed);
         m.yielding.set(false);
         m.slot.leave();
@@ -1929,7 +1910,7 @@ impl Executor {
             match &entry.main {
                 // SAFETY: `block_on` keeps its main's allocation alive while it is listed. A goroutine's wake-up takes
                 // no lock that is held here.
-                Main::Goroutine(g) => unsafe { (**g).abort() },
+                Main::Goroutine(g) => unsafe { Self::abort(&**g) },
                 Main::Local(waker) => wakers.push(waker.clone()),
             }
         }
@@ -2055,7 +2036,7 @@ impl Executor {
 
     /// Asks every registered goroutine to end.
     fn abort_all(&self) {
-        let shards = self.all_processors().map(|processor| &processor.shard).chain([&self.foreign]);
+        let shards = self.all_processors().map(|processor| &processor.shard).chain([&self.external]);
         shards.flat_map(Shard::abort_all).for_each(Waker::wake);
     }
 
@@ -2072,7 +2053,7 @@ impl Executor {
     /// Ends a goroutine without polling it again; its destructors run here.
     fn discard(&'static self, task: Task) {
         let _entered = self.make_current();
-        task.metadata().wait.flags.fetch_or(ABORTED, Ordering::AcqRel);
+        task.metadata().set_aborted();
         let polling = Self::set_polling(true);
         Machine::with(|m| m.run(task));
         Self::set_polling(polling);
@@ -2082,7 +2063,7 @@ impl Executor {
 /// Where a goroutine goes that was made ready. After the push it touches the executor alone, which is never freed.
 #[inline(always)]
 fn schedule(task: Task, info: ScheduleInfo) {
-    let executor = task.metadata().executor();
+    let executor = Executor::of(task.metadata());
     Machine::with(|m| {
         if !ptr::eq(m.executor.get(), executor) {
             return executor.submit(task);

@@ -15,7 +15,8 @@ use std::{env, io, thread};
 use async_task::Task as JoinTask;
 
 use crate::coop::{self, Reason};
-use crate::executor::{Executor, G, Main, OnPanic, Outcome, SHUTDOWN_GRACE, Stop};
+use crate::executor::{Executor, Main, OnPanic, Outcome, SHUTDOWN_GRACE, Stop};
+use crate::header::Header;
 use crate::panics::{contain, panic_text};
 use crate::wait::block_on::block_on as block_thread_on;
 use crate::wait::case::future_case;
@@ -343,7 +344,7 @@ fn run_main_locally<F: Future>(executor: &'static Executor, main: F) -> F::Outpu
 
     assert_not_in_goroutine();
     let _current = executor.make_current();
-    executor.started_foreign();
+    executor.started_external();
     let mut leave = Leave(executor, None);
     let result = {
         let mut main = pin!(main);
@@ -635,13 +636,13 @@ impl Builder {
 /// });
 /// ```
 pub struct JoinHandle<T> {
-    task: Option<JoinTask<Outcome<T>, G>>,
+    task: Option<JoinTask<Outcome<T>, Header>>,
     joined: bool,
 }
 
 impl<T> JoinHandle<T> {
     #[track_caller]
-    fn task(&self) -> &JoinTask<Outcome<T>, G> {
+    fn task(&self) -> &JoinTask<Outcome<T>, Header> {
         self.task.as_ref().expect("taken by drop alone")
     }
 
@@ -656,7 +657,7 @@ impl<T> JoinHandle<T> {
     /// });
     /// ```
     pub fn abort(&self) {
-        self.task().metadata().abort();
+        Executor::abort(self.task().metadata());
     }
 
     /// True once the goroutine has ended.

@@ -22,7 +22,8 @@ const FLOORS: &[(&str, Units)] = &[
             ("platform", &["loom"]),
             ("panics", &[]),
             ("random", &["loom"]),
-            ("coop", &[]),
+            ("header", &[]),
+            ("coop", &["header"]),
         ],
     ),
     (
@@ -39,7 +40,10 @@ const FLOORS: &[(&str, Units)] = &[
     (
         "the scheduler, channels",
         &[
-            ("executor", &["loom", "platform", "panics", "coop", "idle", "run_next", "run_queue", "registry", "timer"]),
+            (
+                "executor",
+                &["loom", "platform", "panics", "header", "coop", "idle", "run_next", "run_queue", "registry", "timer"],
+            ),
             ("chan", &["loom", "lock", "coop", "wait"]),
         ],
     ),
@@ -48,7 +52,7 @@ const FLOORS: &[(&str, Units)] = &[
         &[
             ("alarm", &["timer", "executor"]),
             ("select", &["loom", "lock", "random", "coop", "wait", "chan"]),
-            ("runtime", &["panics", "coop", "wait", "executor"]),
+            ("runtime", &["panics", "header", "coop", "wait", "executor"]),
         ],
     ),
     (
