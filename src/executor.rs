@@ -48,7 +48,6 @@
 
 use std::any::Any;
 use std::cell::Cell;
-use std::collections::VecDeque;
 use std::io::Write;
 use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
@@ -61,17 +60,17 @@ use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 use std::{fmt, io};
 
-use async_task::{Builder, Runnable, ScheduleInfo, Task as JoinTask, WithInfo};
+use async_task::{Builder, ScheduleInfo, Task as JoinTask, WithInfo};
 
 use crate::coop;
-use crate::header::Header;
+use crate::header::{Header, Task};
 use crate::idle::Idle;
 use crate::loom::{self, const_fn};
 use crate::panics::{contain, panic_text};
 use crate::platform::{self, Room};
 use crate::registry::Registry;
 use crate::run_next::RunNext;
-use crate::run_queue::RunQueue;
+use crate::run_queue::{GlobalQueue, RunQueue, prefetch};
 use crate::timer::clock::Time;
 use crate::timer::driver::{self, sleep_until};
 use crate::timer::shard::{self, Shard as Timers};
@@ -146,8 +145,6 @@ pub enum OnPanic {
 }
 
 // ------------------------------------------------------------------------------------------------ goroutines
-
-type Task = Runnable<Header>;
 
 /// The shard of goroutines that started on a thread without a processor; the others are the processors'.
 const EXTERNAL: usize = MAX_PROCESSORS;
@@ -564,107 +561,13 @@ impl Processor {
     }
 }
 
-// ------------------------------------------------------------------------------------------------ the global queue
-
-/// What threads without a processor submit, and what a full local queue turns away.
-///
-/// Those who push and those who take have a side each, so that they do not meet at every goroutine. When the output is
-/// empty, the input takes its place.
-struct Global {
-    input: Side,
-    output: Side,
-}
-
-#[repr(align(64))]
-struct Side {
-    /// How many there are; changed under the lock.
-    len: AtomicUsize,
-    tasks: Mutex<VecDeque<Task>>,
-}
-
-/// An empty side gives back what it grew to beyond this.
-const GLOBAL_KEPT: usize = 4096;
-/// How far ahead of the one that is taken a goroutine is fetched.
-const AHEAD: usize = 4;
-
-impl Global {
-    fn new() -> Self {
-        let side = || Side { len: AtomicUsize::new(0), tasks: Mutex::new(VecDeque::new()) };
-        Self { input: side(), output: side() }
-    }
-
-    fn len(&self) -> usize {
-        // The input first: what it has no more is, or was, in the output. Acquire: pairs with `take`.
-        let input = self.input.len.load(Ordering::Acquire);
-        input + self.output.len.load(Ordering::Relaxed)
-    }
-
-    fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    fn push(&self, task: Task) {
-        let mut tasks = lock(&self.input.tasks);
-        tasks.push_back(task);
-        self.input.len.store(tasks.len(), Ordering::Relaxed);
-    }
-
-    /// Queues many at once, in their order.
-    fn append(&self, mut tasks: VecDeque<Task>) {
-        let mut input = lock(&self.input.tasks);
-        input.append(&mut tasks);
-        self.input.len.store(input.len(), Ordering::Relaxed);
-    }
-
-    fn pop(&self) -> Option<Task> {
-        self.take(1, Err)
-    }
-
-    /// Takes up to `n`: returns the first, and offers the others to `keep`, until it gives one back.
-    fn take(&self, n: usize, mut keep: impl FnMut(Task) -> Result<(), Task>) -> Option<Task> {
-        if self.is_empty() {
-            return None;
-        }
-        let mut tasks = lock(&self.output.tasks);
-        if tasks.is_empty() {
-            let mut input = lock(&self.input.tasks);
-            std::mem::swap(&mut *tasks, &mut *input);
-            self.output.len.store(tasks.len(), Ordering::Relaxed);
-            // Release: who sees this sees the output's.
-            self.input.len.store(0, Ordering::Release);
-        }
-        let first = tasks.pop_front();
-        for _ in 1..n {
-            let Some(Err(task)) = tasks.pop_front().map(&mut keep) else { continue };
-            tasks.push_front(task);
-            break;
-        }
-        if let Some(ahead) = tasks.get(AHEAD) {
-            prefetch(ahead);
-        }
-        self.output.len.store(tasks.len(), Ordering::Relaxed);
-        let spent = (tasks.is_empty() && tasks.capacity() > GLOBAL_KEPT).then(|| std::mem::take(&mut *tasks));
-        drop(tasks);
-        drop(spent);
-        first
-    }
-}
-
-/// The goroutine will run here soon, and may come from another core.
-#[inline(always)]
-fn prefetch(task: &Task) {
-    let g = ptr::from_ref(task.metadata()).cast::<u8>();
-    platform::prefetch_write(g);
-    platform::prefetch_write(g.wrapping_add(64));
-}
-
 // ------------------------------------------------------------------------------------------------ the executor
 
 /// One runtime's scheduler. Never freed, but used again: a waker may reach it at any time.
 pub(crate) struct Executor {
     /// Its place among all executors.
     index: u16,
-    global: Global,
+    global: GlobalQueue,
     idle: Idle,
     /// Processors in use: those of the slots below.
     procs: AtomicUsize,
@@ -795,7 +698,7 @@ impl Executor {
         };
         let this: &'static Self = Box::leak(Box::new(Self {
             index,
-            global: Global::new(),
+            global: GlobalQueue::new(),
             idle: Idle::new(),
             procs: AtomicUsize::new(0),
             slots: AtomicUsize::new(0),

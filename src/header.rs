@@ -4,6 +4,8 @@ use std::panic::Location;
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, Ordering};
 
+use async_task::Runnable;
+
 /// What a parked goroutine waits for, in Go's words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
@@ -49,6 +51,9 @@ pub(crate) struct Header {
 }
 
 const _: () = assert!(size_of::<Header>() == 32 || size_of::<usize>() != 8);
+
+/// A goroutine that can run: it is in exactly one queue, or run-next slot, until it is polled.
+pub(crate) type Task = Runnable<Header>;
 
 /// The state of a goroutine as others see it.
 ///

@@ -1,11 +1,15 @@
-//! A processor's queue of what can run.
+//! The queues of goroutines that can run: one for each processor, and one for the whole runtime.
 
 use std::collections::VecDeque;
+use std::ptr;
+use std::sync::{Mutex, MutexGuard, PoisonError, atomic};
 
 use concurrent_queue::{ConcurrentQueue, PushError};
 
+use crate::header::Task;
 use crate::loom::UnsafeCell;
 use crate::loom::atomic::{AtomicUsize, Ordering};
+use crate::platform;
 
 /// Two queues, of which one is in use.
 ///
@@ -120,6 +124,110 @@ impl<T> RunQueue<T> {
         // SAFETY: the holder's alone.
         self.own.with_mut(|own| unsafe { &mut *own }.drain(..).collect())
     }
+}
+
+/// The queue of the whole runtime, without a bound: for goroutines that are enqueued by threads without a processor, and those
+/// that do not fit into a processor's queue.
+///
+/// Pushing and taking threads use a side each, so that they do not contend for one lock. When the output is empty, the input takes
+/// its place.
+#[derive(Debug)]
+pub(crate) struct GlobalQueue {
+    input: Side,
+    output: Side,
+}
+
+#[derive(Debug)]
+#[repr(align(64))]
+struct Side {
+    /// The length of `tasks`; written under the lock, a hint for threads without it.
+    len: atomic::AtomicUsize,
+    tasks: Mutex<VecDeque<Task>>,
+}
+
+/// An empty side frees its storage if that has grown beyond this.
+const GLOBAL_KEPT: usize = 4096;
+/// How many places before it is taken a goroutine is prefetched.
+const AHEAD: usize = 4;
+
+impl Side {
+    fn new() -> Self {
+        Self { len: atomic::AtomicUsize::new(0), tasks: Mutex::new(VecDeque::new()) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, VecDeque<Task>> {
+        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl GlobalQueue {
+    pub(crate) fn new() -> Self {
+        Self { input: Side::new(), output: Side::new() }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        // The input first: what has left it is, or was, in the output. Acquire: pairs with `take`.
+        let input = self.input.len.load(Ordering::Acquire);
+        input + self.output.len.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    pub(crate) fn push(&self, task: Task) {
+        let mut tasks = self.input.lock();
+        tasks.push_back(task);
+        self.input.len.store(tasks.len(), Ordering::Relaxed);
+    }
+
+    /// Enqueues many at once, in their order.
+    pub(crate) fn append(&self, mut tasks: VecDeque<Task>) {
+        let mut input = self.input.lock();
+        input.append(&mut tasks);
+        self.input.len.store(input.len(), Ordering::Relaxed);
+    }
+
+    pub(crate) fn pop(&self) -> Option<Task> {
+        self.take(1, Err)
+    }
+
+    /// Takes up to `n`: returns the first, and offers the others to `keep`, until it gives one back.
+    pub(crate) fn take(&self, n: usize, mut keep: impl FnMut(Task) -> Result<(), Task>) -> Option<Task> {
+        if self.is_empty() {
+            return None;
+        }
+        let mut tasks = self.output.lock();
+        if tasks.is_empty() {
+            let mut input = self.input.lock();
+            std::mem::swap(&mut *tasks, &mut *input);
+            self.output.len.store(tasks.len(), Ordering::Relaxed);
+            // Release: a thread that sees this sees the output's length.
+            self.input.len.store(0, Ordering::Release);
+        }
+        let first = tasks.pop_front();
+        for _ in 1..n {
+            let Some(Err(task)) = tasks.pop_front().map(&mut keep) else { continue };
+            tasks.push_front(task);
+            break;
+        }
+        if let Some(ahead) = tasks.get(AHEAD) {
+            prefetch(ahead);
+        }
+        self.output.len.store(tasks.len(), Ordering::Relaxed);
+        let spent = (tasks.is_empty() && tasks.capacity() > GLOBAL_KEPT).then(|| std::mem::take(&mut *tasks));
+        drop(tasks);
+        drop(spent);
+        first
+    }
+}
+
+/// Prefetches a goroutine that will soon run on this core, and may come from another one.
+#[inline(always)]
+pub(crate) fn prefetch(task: &Task) {
+    let header = ptr::from_ref(task.metadata()).cast::<u8>();
+    platform::prefetch_write(header);
+    platform::prefetch_write(header.wrapping_add(64));
 }
 
 #[cfg(all(test, not(gopark_loom)))]

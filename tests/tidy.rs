@@ -32,7 +32,7 @@ const FLOORS: &[(&str, Units)] = &[
             ("wait", &["loom", "lock", "coop"]),
             ("timer", &["loom", "lock", "platform", "panics"]),
             ("run_next", &["loom", "platform"]),
-            ("run_queue", &["loom"]),
+            ("run_queue", &["loom", "platform", "header"]),
             ("idle", &["loom", "platform"]),
             ("registry", &[]),
         ],
