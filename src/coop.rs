@@ -23,8 +23,9 @@ const EXTENSIONS: u32 = 15;
 struct Local {
     /// Completions left in this poll.
     budget: Cell<u32>,
-    /// The data pointer of the running goroutine's waker; null outside a worker.
-    task: Cell<*const ()>,
+    /// The waker that the running goroutine is polled with, null outside its poll. Its address identifies it: another waker may
+    /// have the same data.
+    waker: Cell<*const Waker>,
     /// The running goroutine's header; null outside a worker.
     header: Cell<*const Header>,
     /// Where to count that the running goroutine wakes others while it unwinds, and whether that is done.
@@ -40,11 +41,14 @@ struct Local {
 
 const NO_WORKER: usize = usize::MAX;
 
+// Blocking forms work in destructors of thread-locals, where a thread-local with a destructor may be gone.
+const _: () = assert!(!std::mem::needs_drop::<Local>());
+
 thread_local! {
     static LOCAL: Local = const {
         Local {
             budget: Cell::new(u32::MAX),
-            task: Cell::new(ptr::null()),
+            waker: Cell::new(ptr::null()),
             header: Cell::new(ptr::null()),
             crashes: Cell::new(ptr::null()),
             unwinding: Cell::new(false),
@@ -61,21 +65,32 @@ thread_local! {
 ///
 /// `header` and `crashes` stay valid until [`leave`].
 #[inline(always)]
-pub(crate) unsafe fn enter(task: *const (), header: *const Header, crashes: *const AtomicUsize) {
+pub(crate) unsafe fn enter(header: *const Header, crashes: *const AtomicUsize) {
     LOCAL.with(|l| {
         l.budget.set(BUDGET);
         l.extensions.set(EXTENSIONS);
-        l.task.set(task);
         l.header.set(header);
         l.crashes.set(crashes);
     });
+}
+
+/// The goroutine's future is being polled with this waker, which stays where it is until [`leave`] or [`forget_waker`].
+#[inline(always)]
+pub(crate) fn polled_with(waker: &Waker) {
+    LOCAL.with(|l| l.waker.set(waker));
+}
+
+/// The goroutine's future is about to be dropped. Its waker may be gone, and a waker in a destructor may have its address.
+#[inline(always)]
+pub(crate) fn forget_waker() {
+    LOCAL.with(|l| l.waker.set(ptr::null()));
 }
 
 /// The poll is over.
 #[inline(always)]
 pub(crate) fn leave() {
     LOCAL.with(|l| {
-        l.task.set(ptr::null());
+        l.waker.set(ptr::null());
         l.header.set(ptr::null());
         if l.unwinding.get() {
             l.unwinding.set(false);
@@ -139,13 +154,12 @@ pub(crate) fn has_budget() -> bool {
 #[inline(never)]
 fn out_of_budget(cx: &mut Context<'_>) -> bool {
     LOCAL.with(|l| {
-        let task = l.task.get();
-        if task.is_null() {
+        if l.header.get().is_null() {
             // Not a goroutine: there is nobody to be fair to.
             l.budget.set(u32::MAX);
             return true;
         }
-        if task != cx.waker().data() {
+        if !ptr::eq(l.waker.get(), cx.waker()) {
             // An executor inside the goroutine (a nested `block_on`, a `FuturesUnordered`) asks. It gets its turn
             // to yield, once a budget, and then may go on: only the goroutine itself ends this poll.
             l.budget.set(BUDGET);
@@ -189,7 +203,7 @@ pub(crate) fn spend() {
 #[allow(dead_code)]
 pub(crate) fn spend_all() {
     LOCAL.with(|l| {
-        if !l.task.get().is_null() {
+        if !l.header.get().is_null() {
             l.budget.set(0);
         }
     });
@@ -238,9 +252,10 @@ pub(crate) fn is_last(waker: &Waker) -> bool {
     waker.will_wake(&LAST)
 }
 
-/// True if this is the running goroutine's own waker, whose clone and drop run no code of the user's and may
-/// therefore happen under a lock.
+/// True if this is the waker that the running goroutine is polled with, whose clone and drop run no code of the user's and
+/// may therefore happen under a lock. A wrapper may pass the data on with functions of its own, so neither that nor a clone
+/// is trusted.
 #[inline(always)]
 pub(crate) fn trusts(waker: &Waker) -> bool {
-    LOCAL.with(|l| ptr::eq(l.task.get(), waker.data()) && !l.task.get().is_null())
+    LOCAL.with(|l| ptr::eq(l.waker.get(), waker))
 }

@@ -248,6 +248,7 @@ impl<F: Future> Future for Goroutine<F> {
         if flags.is_aborted() {
             return Poll::Ready(stopped(g, None));
         }
+        coop::polled_with(cx.waker());
         // SAFETY: `future` is pinned with `self`, and dropped in place.
         let future = unsafe { self.map_unchecked_mut(|this| &mut *this.0) };
         match catch_unwind(AssertUnwindSafe(|| future.poll(cx))) {
@@ -285,6 +286,7 @@ impl<F> Drop for Goroutine<F> {
     #[inline(always)]
     fn drop(&mut self) {
         let g = Machine::running();
+        coop::forget_waker();
         // SAFETY: dropped once, here.
         if let Err(payload) = catch_unwind(AssertUnwindSafe(|| unsafe { ManuallyDrop::drop(&mut self.0) })) {
             drop(stopped::<()>(g, Some(payload)));
@@ -350,6 +352,9 @@ struct Machine {
     seen_cpu: Cell<Duration>,
 }
 
+// As in `coop`: a blocking form uses it in destructors of thread-locals as well.
+#[cfg(not(gopark_loom))]
+const _: () = assert!(!std::mem::needs_drop::<Machine>());
 #[cfg(not(gopark_loom))]
 thread_local! {
     static MACHINE: Machine = const { Machine::new() };
@@ -1133,14 +1138,12 @@ impl Executor {
         let polls = &processor.polls;
         polls.store(polls.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
         let header = ptr::from_ref(task.metadata());
-        let raw = task.into_raw();
         // SAFETY: the metadata is used only while the task is being polled.
-        unsafe { coop::enter(raw.as_ptr(), header, &self.unwinding) };
+        unsafe { coop::enter(header, &self.unwinding) };
         m.polling.store(true, Ordering::Relaxed);
         m.yielding.set(false);
         m.slot.leave();
-        // SAFETY: taken apart above.
-        m.run(unsafe { Task::from_raw(raw) });
+        m.run(task);
         let mine = m.slot.enter();
         m.polling.store(false, Ordering::Relaxed);
         coop::leave();

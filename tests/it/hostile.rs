@@ -1,7 +1,8 @@
 //! What users bring along and a channel must survive: wakers and values that call back, destructors that panic,
 //! operations that are leaked.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -262,6 +263,83 @@ fn wakers_may_use_the_channel_when_cloned_woken_or_dropped_ca06() {
                     assert_eq!(drops.count(), made.load(Ordering::Relaxed), "{context}");
                 }
             }
+        }
+    });
+}
+
+/// Polls with a waker that has the data of the task's own waker, but functions of its own: the clone calls back.
+struct Wrapped<F> {
+    future: Pin<Box<F>>,
+    act: Act,
+}
+
+impl<F: Future> Future for Wrapped<F> {
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        thread_local! {
+            /// The functions of the task's own waker, and the callback, of the poll in progress.
+            static INNER: RefCell<Option<(&'static RawWakerVTable, Act)>> = const { RefCell::new(None) };
+        }
+        static TABLE: RawWakerVTable = RawWakerVTable::new(clone, |_| unreachable!("never owned"), wake_by_ref, |_| ());
+        fn inner(data: *const ()) -> (ManuallyDrop<Waker>, Act) {
+            let (functions, act) = INNER.with_borrow(|inner| inner.clone()).expect("within the poll");
+            // SAFETY: both parts are the task's waker's, which outlives the poll; it is not dropped.
+            (ManuallyDrop::new(unsafe { Waker::new(data, functions) }), act)
+        }
+        unsafe fn clone(data: *const ()) -> RawWaker {
+            let (inner, act) = inner(data);
+            act();
+            let cloned = ManuallyDrop::new(Waker::clone(&inner));
+            RawWaker::new(cloned.data(), cloned.vtable())
+        }
+        unsafe fn wake_by_ref(data: *const ()) {
+            inner(data).0.wake_by_ref();
+        }
+
+        INNER.set(Some((cx.waker().vtable(), self.act.clone())));
+        // SAFETY: the functions pass everything on to those of the waker whose data it is.
+        let waker = unsafe { Waker::new(cx.waker().data(), &TABLE) };
+        let polled = self.future.as_mut().poll(&mut Context::from_waker(&waker));
+        INNER.set(None);
+        polled
+    }
+}
+
+/// The channel's lock was held while the wrapper's `clone` ran: its data was that of the goroutine's waker, and so it was taken
+/// for it.
+#[test]
+fn a_waker_with_the_data_of_the_goroutines_own_may_use_the_channel_when_cloned_ca06() {
+    no_hang(|| {
+        for send in [true, false] {
+            let (tx, rx) = chan::bounded(1);
+            let cloned = Arc::new(AtomicUsize::new(0));
+            let act: Act = Arc::new({
+                let (rx, cloned) = (rx.clone(), cloned.clone());
+                move || {
+                    assert!(rx.len() <= 1);
+                    cloned.fetch_add(1, Ordering::SeqCst);
+                }
+            });
+            Runtime::builder().gomaxprocs(1).build().unwrap().block_on(async {
+                let parked = if send {
+                    tx.try_send(1).unwrap();
+                    let tx = tx.clone();
+                    go(async move { Wrapped { future: Box::pin(tx.send(2)), act }.await.unwrap() })
+                } else {
+                    let rx = rx.clone();
+                    go(async move { assert_eq!(Wrapped { future: Box::pin(rx.recv()), act }.await, Some(1)) })
+                };
+                // It runs, and waits.
+                gosched().await;
+                if send {
+                    assert_eq!((rx.recv().await, rx.recv().await), (Some(1), Some(2)));
+                } else {
+                    tx.send(1).await.unwrap();
+                }
+                parked.await.unwrap();
+            });
+            assert_eq!(cloned.load(Ordering::SeqCst), 1, "send: {send}");
         }
     });
 }
