@@ -1,34 +1,26 @@
 //! Loom's models of the tree of cancellations: every interleaving of two or three threads, up to a bound of preemptions.
 //!
-//! `RUSTFLAGS="--cfg gopark_loom" cargo test -p gopark --release --features _loom --lib context::models`
-//!
 //! A lost wake-up shows as a deadlock; an access to a list, a cause or a waiter that nothing orders is reported by loom's
 //! cells. A scope that is gone keeps its memory here, and notices who touches it; none may be left at the end.
 
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize as Count, Ordering};
-use std::task::{Context as Cx, Poll, Waker};
 
 use loom::thread;
 
 use super::scope::{Ref, Start, take_alive};
 use super::{Context, ContextError};
-use crate::models::block_on;
+use crate::models::{self, poll_once};
+use crate::wait::block_on::block_on;
 
-fn model(preemptions: usize, f: impl Fn() + Send + Sync + 'static) {
-    let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(preemptions);
-    builder.max_branches = 20_000;
-    builder.check(move || {
+/// Explores a model that must leave no scope behind.
+fn explore(model: impl Fn() + Send + Sync + 'static) {
+    models::explore(3, move || {
         take_alive();
-        f();
+        model();
         assert_eq!(take_alive(), 0, "a scope is left");
     });
-}
-
-fn poll<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
-    future.poll(&mut Cx::from_waker(Waker::noop()))
 }
 
 /// What is to be started, counted: how often it was, and how often it was dropped without.
@@ -63,7 +55,7 @@ impl Counts {
 
 #[test]
 fn cancel_meets_a_wait_that_is_being_registered_cx05() {
-    model(3, || {
+    explore(|| {
         let (ctx, cancel) = Context::background().with_cancel();
         let child = ctx.with_cancel().0;
         let cancels = thread::spawn(move || cancel.cancel());
@@ -76,14 +68,14 @@ fn cancel_meets_a_wait_that_is_being_registered_cx05() {
 
 #[test]
 fn cancel_wakes_those_who_stay_while_one_leaves_ca12() {
-    model(3, || {
+    explore(|| {
         let (ctx, cancel) = Context::background().with_cancel();
         let leaves = {
             let ctx = ctx.clone();
             thread::spawn(move || {
                 let mut done = pin!(ctx.done());
-                if poll(done.as_mut()).is_pending() && ctx.err().is_some() {
-                    assert!(poll(done.as_mut()).is_ready(), "ended, and not done");
+                if poll_once(done.as_mut()).is_pending() && ctx.err().is_some() {
+                    assert!(poll_once(done.as_mut()).is_ready(), "ended, and not done");
                 }
             })
         };
@@ -96,7 +88,7 @@ fn cancel_wakes_those_who_stay_while_one_leaves_ca12() {
 
 #[test]
 fn cancel_of_a_parent_meets_a_child_that_is_born_and_goes_cx04() {
-    model(3, || {
+    explore(|| {
         let (parent, cancel) = Context::background().with_cancel_cause();
         let born = {
             let parent = parent.clone();
@@ -115,7 +107,7 @@ fn cancel_of_a_parent_meets_a_child_that_is_born_and_goes_cx04() {
 
 #[test]
 fn each_of_two_cancels_returns_with_the_subtree_ended_cx02() {
-    model(3, || {
+    explore(|| {
         let (top, cancel_top) = Context::background().with_cancel_cause();
         let (middle, cancel_middle) = top.with_cancel_cause();
         let bottom = middle.with_cancel().0;
@@ -137,7 +129,7 @@ fn each_of_two_cancels_returns_with_the_subtree_ended_cx02() {
 
 #[test]
 fn of_stop_and_cancel_one_has_the_function_cx08() {
-    model(3, || {
+    explore(|| {
         let (ctx, cancel) = Context::background().with_cancel();
         let counts = Counts::default();
         let waits = Ref::with_start(ctx.scope.as_ref(), counts.start());
@@ -152,7 +144,7 @@ fn of_stop_and_cancel_one_has_the_function_cx08() {
 /// Two at the top: the second finds it marked, and perhaps the middle, while the first is on its way down.
 #[test]
 fn second_cancel_of_a_tree_helps_the_first_cx02() {
-    model(3, || {
+    explore(|| {
         let (top, cancel) = Context::background().with_cancel();
         let middle = top.with_cancel().0;
         let bottom = middle.with_cancel().0;
@@ -173,7 +165,7 @@ fn second_cancel_of_a_tree_helps_the_first_cx02() {
 /// The last reference of a child with a function goes while its parent is cancelled.
 #[test]
 fn cancel_meets_a_scope_that_turns_dormant_cx08() {
-    model(3, || {
+    explore(|| {
         let (root, cancel) = Context::background().with_cancel();
         let counts = Counts::default();
         let child = root.with_cancel().0;
@@ -190,7 +182,7 @@ fn cancel_meets_a_scope_that_turns_dormant_cx08() {
 #[test]
 fn tree_goes_from_both_ends_cx08() {
     for cancelled in [false, true] {
-        model(3, move || {
+        explore(move || {
             let (root, cancel) = Context::background().with_cancel();
             let counts = Counts::default();
             let child = root.with_cancel().0;
@@ -210,7 +202,7 @@ fn tree_goes_from_both_ends_cx08() {
 /// Two go at once, which are a parent's last children.
 #[test]
 fn siblings_and_their_parent_go_at_once_cx04() {
-    model(3, || {
+    explore(|| {
         let (root, keep) = Context::background().with_cancel();
         let parent = root.with_cancel().0;
         let (a, b) = (parent.with_cancel().0, parent.with_cancel().0);
@@ -225,7 +217,7 @@ fn siblings_and_their_parent_go_at_once_cx04() {
 #[test]
 fn alarm_meets_the_last_reference_and_a_cancel_cx07() {
     for waits in [false, true] {
-        model(3, move || {
+        explore(move || {
             let counts = Counts::default();
             let (scope, fire) = Ref::timed(waits.then(|| counts.start()));
             let fires = thread::spawn(move || fire.wake());
@@ -238,7 +230,7 @@ fn alarm_meets_the_last_reference_and_a_cancel_cx07() {
             fires.join().unwrap();
             assert_eq!(counts.get(), (usize::from(waits), 0), "the alarm was to start it");
         });
-        model(3, move || {
+        explore(move || {
             let counts = Counts::default();
             let (scope, fire) = Ref::timed(waits.then(|| counts.start()));
             let fires = thread::spawn(move || fire.wake());

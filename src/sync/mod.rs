@@ -1,7 +1,7 @@
 //! Package sync: what goroutines share memory with.
 
 #[forbid(unsafe_code)]
-mod fairness;
+pub(crate) mod fairness;
 mod raw_mutex;
 mod raw_rwmutex;
 #[forbid(unsafe_code)]
@@ -30,6 +30,3 @@ pub use rwmutex::{RwMutex, RwMutexReadGuard, RwMutexWriteGuard};
 pub use semaphore::{Permit, Semaphore};
 pub use singleflight::SingleFlight;
 pub use waitgroup::{Wait, WaitGroup};
-
-#[cfg(all(test, gopark_loom))]
-mod models;

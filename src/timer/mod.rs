@@ -5,6 +5,3 @@ pub(crate) mod cycles;
 pub(crate) mod driver;
 pub(crate) mod shard;
 pub(crate) mod wheel;
-
-#[cfg(all(test, gopark_loom))]
-mod models;

@@ -1,9 +1,6 @@
-//! Loom's models of the locks: every interleaving of two or three threads, up to a bound of preemptions.
+//! Models of the locks.
 //!
-//! `RUSTFLAGS="--cfg gopark_loom" cargo test -p gopark --release --features _loom --lib sync::models`
-//!
-//! The protected value is loom's cell, which reports two accesses at once and accesses that nothing orders. A lost
-//! wake-up shows as a deadlock. Thread-locals are those of the one thread that loom runs on, so a model is either all
+//! The protected value is loom's cell. Thread-locals are those of the one thread that loom runs on, so a model is either all
 //! on a gopark processor or all outside.
 
 use std::pin::{Pin, pin};
@@ -13,26 +10,22 @@ use std::task::{Context, Poll, Waker};
 use loom::cell::UnsafeCell;
 use loom::thread;
 
-use super::{Mutex, RwMutex, Semaphore, fairness};
+use super::{explore, poll_once};
 use crate::coop;
-use crate::models::block_on;
-
-/// A poll by nobody in particular: no wake will be missed, for the future is polled again or dropped.
-fn poll<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
-    future.poll(&mut Context::from_waker(Waker::noop()))
-}
+use crate::sync::{Mutex, RwMutex, Semaphore, fairness};
+use crate::wait::block_on::block_on;
 
 /// A future that this thread has polled once, and another one will end: so a waiter is in the queue without costing the
 /// model a preemption.
 fn parked<F: Future + 'static>(future: F) -> Pin<Box<F>> {
     let mut future = Box::pin(future);
-    assert!(poll(future.as_mut()).is_pending());
+    assert!(poll_once(future.as_mut()).is_pending());
     future
 }
 
 /// Polls once more, then drops.
 fn give_up<F: Future>(mut future: Pin<Box<F>>) {
-    let _ = poll(future.as_mut()).is_pending();
+    let _ = poll_once(future.as_mut()).is_pending();
 }
 
 /// In which of its two modes a mutex is to run.
@@ -46,17 +39,45 @@ enum On {
     Starving,
 }
 
-fn model(preemptions: usize, on: On, f: impl Fn() + Send + Sync + 'static) {
+fn explore_on(on: On, preemptions: usize, model: impl Fn() + Send + Sync + 'static) {
     coop::set_worker(match on {
         On::Foreign => None,
         On::Worker | On::Starving => Some(0),
     });
     fairness::model::STARVES.set(matches!(on, On::Starving));
-    let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(preemptions);
-    builder.max_branches = 10_000;
-    builder.check(f);
+    explore(preemptions, model);
     coop::set_worker(None);
+}
+
+/// A model of a mutex, in each of its modes.
+macro_rules! in_each_mode {
+    ($($name:ident: $model:expr, $preemptions:literal;)*) => { $(
+        mod $name {
+            use super::*;
+
+            #[test]
+            fn foreign() {
+                explore_on(On::Foreign, $preemptions, $model);
+            }
+
+            #[test]
+            fn worker() {
+                explore_on(On::Worker, $preemptions, $model);
+            }
+
+            #[test]
+            fn starving() {
+                explore_on(On::Starving, $preemptions, $model);
+            }
+        }
+    )* };
+}
+
+in_each_mode! {
+    mutex_loses_no_wake_among_three: three_lock_once, 2;
+    mutex_lets_both_in_when_each_comes_back: two_lock_twice, 3;
+    mutex_cancelled_waiter_passes_on_what_it_was_given_ca02: one_gives_up, 2;
+    mutex_front_leaves_while_the_lock_is_given_up_ca02: front_gives_up, 3;
 }
 
 fn add(cell: &UnsafeCell<usize>) {
@@ -70,141 +91,73 @@ fn get(cell: &UnsafeCell<usize>) -> usize {
 }
 
 /// Three threads lock once each.
-fn mutex_three(on: On) {
-    model(2, on, || {
-        let m = Arc::new(Mutex::new(UnsafeCell::new(0)));
-        let lock = |m: &Mutex<_>| add(&block_on(m.lock()));
-        let threads = [(); 2].map(|()| {
-            let m = m.clone();
-            thread::spawn(move || lock(&m))
-        });
-        lock(&m);
-        threads.into_iter().for_each(|t| t.join().unwrap());
-        assert_eq!(get(&m.try_lock().unwrap()), 3);
+fn three_lock_once() {
+    let m = Arc::new(Mutex::new(UnsafeCell::new(0)));
+    let lock = |m: &Mutex<_>| add(&block_on(m.lock()));
+    let threads = [(); 2].map(|()| {
+        let m = m.clone();
+        thread::spawn(move || lock(&m))
     });
-}
-
-#[test]
-fn mutex_hands_over_to_each_of_three() {
-    mutex_three(On::Foreign);
-}
-
-#[test]
-fn mutex_loses_no_wake_among_three_that_compete() {
-    mutex_three(On::Worker);
-}
-
-#[test]
-fn mutex_loses_no_wake_among_three_that_starve() {
-    mutex_three(On::Starving);
+    lock(&m);
+    threads.into_iter().for_each(|t| t.join().unwrap());
+    assert_eq!(get(&m.try_lock().unwrap()), 3);
 }
 
 /// Two threads lock twice each: the unlocker comes back at once.
-fn mutex_twice(on: On) {
-    model(3, on, || {
-        let m = Arc::new(Mutex::new(UnsafeCell::new(0)));
-        let twice = |m: &Mutex<_>| (0..2).for_each(|_| add(&block_on(m.lock())));
-        let other = m.clone();
-        let t = thread::spawn(move || twice(&other));
-        twice(&m);
-        t.join().unwrap();
-        assert_eq!(get(&m.try_lock().unwrap()), 4);
-    });
-}
-
-#[test]
-fn mutex_lets_both_in_when_each_comes_back_foreign() {
-    mutex_twice(On::Foreign);
-}
-
-#[test]
-fn mutex_lets_both_in_when_each_comes_back_worker() {
-    mutex_twice(On::Worker);
-}
-
-#[test]
-fn mutex_lets_both_in_when_each_comes_back_starving() {
-    mutex_twice(On::Starving);
+fn two_lock_twice() {
+    let m = Arc::new(Mutex::new(UnsafeCell::new(0)));
+    let twice = |m: &Mutex<_>| (0..2).for_each(|_| add(&block_on(m.lock())));
+    let other = m.clone();
+    let t = thread::spawn(move || twice(&other));
+    twice(&m);
+    t.join().unwrap();
+    assert_eq!(get(&m.try_lock().unwrap()), 4);
 }
 
 /// One holds, one polls and gives up, one waits: whatever the second was given goes to the third.
-fn mutex_cancel(on: On) {
-    model(2, on, || {
-        let m = Arc::new(Mutex::new(UnsafeCell::new(0)));
-        let guard = m.try_lock().unwrap();
-        let threads = [
-            thread::spawn({
-                let m = m.clone();
-                move || {
-                    let mut lock = pin!(m.lock());
-                    let _ = poll(lock.as_mut()).is_pending() && poll(lock.as_mut()).is_pending();
-                }
-            }),
-            thread::spawn({
-                let m = m.clone();
-                move || add(&block_on(m.lock()))
-            }),
-        ];
-        add(&guard);
-        drop(guard);
-        threads.into_iter().for_each(|t| t.join().unwrap());
-        assert_eq!(get(&m.try_lock().unwrap()), 2);
-    });
-}
-
-#[test]
-fn mutex_cancelled_waiter_passes_on_what_it_was_given_foreign_ca02() {
-    mutex_cancel(On::Foreign);
-}
-
-#[test]
-fn mutex_cancelled_waiter_passes_on_what_it_was_given_worker_ca02() {
-    mutex_cancel(On::Worker);
-}
-
-#[test]
-fn mutex_cancelled_waiter_passes_on_what_it_was_given_starving_ca02() {
-    mutex_cancel(On::Starving);
+fn one_gives_up() {
+    let m = Arc::new(Mutex::new(UnsafeCell::new(0)));
+    let guard = m.try_lock().unwrap();
+    let threads = [
+        thread::spawn({
+            let m = m.clone();
+            move || {
+                let mut lock = pin!(m.lock());
+                let _ = poll_once(lock.as_mut()).is_pending() && poll_once(lock.as_mut()).is_pending();
+            }
+        }),
+        thread::spawn({
+            let m = m.clone();
+            move || add(&block_on(m.lock()))
+        }),
+    ];
+    add(&guard);
+    drop(guard);
+    threads.into_iter().for_each(|t| t.join().unwrap());
+    assert_eq!(get(&m.try_lock().unwrap()), 2);
 }
 
 /// Three in the queue before it begins; the one at the front leaves while the lock is given up.
-fn mutex_queue(on: On) {
-    model(3, on, || {
-        let m = Arc::new(Mutex::new(UnsafeCell::new(0)));
-        let guard = m.try_lock().unwrap();
-        let lock = || {
-            let m = m.clone();
-            parked(async move { add(&*m.lock().await) })
-        };
-        let (first, second) = (lock(), lock());
-        let threads = [thread::spawn(move || give_up(first)), thread::spawn(move || block_on(second))];
-        add(&guard);
-        drop(guard);
-        add(&block_on(m.lock()));
-        threads.into_iter().for_each(|t| t.join().unwrap());
-        assert!((3..=4).contains(&get(&m.try_lock().unwrap())));
-    });
-}
-
-#[test]
-fn mutex_front_leaves_while_the_lock_is_given_up_foreign_ca02() {
-    mutex_queue(On::Foreign);
-}
-
-#[test]
-fn mutex_front_leaves_while_the_lock_is_given_up_worker_ca02() {
-    mutex_queue(On::Worker);
-}
-
-#[test]
-fn mutex_front_leaves_while_the_lock_is_given_up_starving_ca02() {
-    mutex_queue(On::Starving);
+fn front_gives_up() {
+    let m = Arc::new(Mutex::new(UnsafeCell::new(0)));
+    let guard = m.try_lock().unwrap();
+    let lock = || {
+        let m = m.clone();
+        parked(async move { add(&*m.lock().await) })
+    };
+    let (first, second) = (lock(), lock());
+    let threads = [thread::spawn(move || give_up(first)), thread::spawn(move || block_on(second))];
+    add(&guard);
+    drop(guard);
+    add(&block_on(m.lock()));
+    threads.into_iter().for_each(|t| t.join().unwrap());
+    assert!((3..=4).contains(&get(&m.try_lock().unwrap())));
 }
 
 /// A processor's unlock tells the front, a barger's unlock elsewhere hands the lock to it, its own tells the next.
 #[test]
 fn mutex_told_waiter_is_handed_the_lock_and_the_next_one_is_told() {
-    model(3, On::Worker, || {
+    explore_on(On::Worker, 3, || {
         fairness::model::ALTERNATES.set(Some(false));
         let m = Arc::new(Mutex::new(UnsafeCell::new(0)));
         let guard = m.try_lock().unwrap();
@@ -225,7 +178,7 @@ fn mutex_told_waiter_is_handed_the_lock_and_the_next_one_is_told() {
 /// before.
 #[test]
 fn mutex_grant_needs_no_wake_to_be_ordered() {
-    model(2, On::Foreign, || {
+    explore_on(On::Foreign, 2, || {
         let m = Arc::new(Mutex::new(UnsafeCell::new(0)));
         let guard = m.try_lock().unwrap();
         let m2 = m.clone();
@@ -244,7 +197,7 @@ fn mutex_grant_needs_no_wake_to_be_ordered() {
 
 #[test]
 fn rwmutex_readers_and_a_writer() {
-    model(2, On::Foreign, || {
+    explore_on(On::Foreign, 2, || {
         let m = Arc::new(RwMutex::new(UnsafeCell::new(0)));
         let threads = [(); 2].map(|()| {
             let m = m.clone();
@@ -258,7 +211,7 @@ fn rwmutex_readers_and_a_writer() {
 
 #[test]
 fn rwmutex_two_writers_and_a_reader() {
-    model(2, On::Foreign, || {
+    explore_on(On::Foreign, 2, || {
         let m = Arc::new(RwMutex::new(UnsafeCell::new(0)));
         let threads = [(); 2].map(|()| {
             let m = m.clone();
@@ -274,7 +227,7 @@ fn rwmutex_two_writers_and_a_reader() {
 /// leave.
 #[test]
 fn rwmutex_phase_change_with_a_cohort_of_two_and_a_next_writer() {
-    model(3, On::Foreign, || {
+    explore_on(On::Foreign, 3, || {
         let m = Arc::new(RwMutex::new(UnsafeCell::new(0)));
         let first = m.try_lock().unwrap();
         let read = || {
@@ -283,7 +236,7 @@ fn rwmutex_phase_change_with_a_cohort_of_two_and_a_next_writer() {
         };
         let (r1, r2) = (read(), read());
         let mut next = pin!(m.lock());
-        assert!(poll(next.as_mut()).is_pending());
+        assert!(poll_once(next.as_mut()).is_pending());
         let threads = [thread::spawn(move || give_up(r1)), thread::spawn(move || give_up(r2))];
         add(&first);
         drop(first);
@@ -296,7 +249,7 @@ fn rwmutex_phase_change_with_a_cohort_of_two_and_a_next_writer() {
 /// The same with another writer that is announced and gives up while the last reader leaves.
 #[test]
 fn rwmutex_announced_writer_leaves_while_the_last_reader_does_ca10() {
-    model(3, On::Foreign, || {
+    explore_on(On::Foreign, 3, || {
         let m = Arc::new(RwMutex::new(UnsafeCell::new(0)));
         let reader = m.try_rlock().unwrap();
         let m2 = m.clone();
@@ -304,7 +257,7 @@ fn rwmutex_announced_writer_leaves_while_the_last_reader_does_ca10() {
         let m2 = m.clone();
         let r = parked(async move { assert!(get(&*m2.rlock().await) <= 2) });
         let mut w2 = pin!(m.lock());
-        assert!(poll(w2.as_mut()).is_pending());
+        assert!(poll_once(w2.as_mut()).is_pending());
         let threads = [thread::spawn(move || give_up(w1)), thread::spawn(move || block_on(r))];
         drop(reader);
         add(&block_on(w2));
@@ -316,7 +269,7 @@ fn rwmutex_announced_writer_leaves_while_the_last_reader_does_ca10() {
 /// A writer that has announced itself gives up: the reader it kept out gets in, and so does the writer behind it.
 #[test]
 fn rwmutex_cancelled_writer_readmits_readers_ca10() {
-    model(2, On::Foreign, || {
+    explore_on(On::Foreign, 2, || {
         let m = Arc::new(RwMutex::new(UnsafeCell::new(0)));
         let reader = m.try_rlock().unwrap();
         let threads = [
@@ -324,7 +277,7 @@ fn rwmutex_cancelled_writer_readmits_readers_ca10() {
                 let m = m.clone();
                 move || {
                     let mut lock = pin!(m.lock());
-                    let _ = poll(lock.as_mut()).is_pending() && poll(lock.as_mut()).is_pending();
+                    let _ = poll_once(lock.as_mut()).is_pending() && poll_once(lock.as_mut()).is_pending();
                 }
             }),
             thread::spawn({
@@ -342,7 +295,7 @@ fn rwmutex_cancelled_writer_readmits_readers_ca10() {
 /// Readers that sign, or find the seat taken and count, against a writer that ends the sharing.
 #[test]
 fn rwmutex_shared_readers_and_a_writer() {
-    model(2, On::Worker, || {
+    explore_on(On::Worker, 2, || {
         let m = Arc::new(RwMutex::new(UnsafeCell::new(0)));
         m.share();
         let threads = [(); 2].map(|()| {
@@ -358,7 +311,7 @@ fn rwmutex_shared_readers_and_a_writer() {
 /// A reader that has signed leaves while a writer counts it, and another writer only tries.
 #[test]
 fn rwmutex_signed_reader_leaves_while_writers_come() {
-    model(3, On::Worker, || {
+    explore_on(On::Worker, 3, || {
         let m = Arc::new(RwMutex::new(UnsafeCell::new(0)));
         m.share();
         let leaves = {
@@ -371,7 +324,7 @@ fn rwmutex_signed_reader_leaves_while_writers_come() {
                 std::future::poll_fn(|_| if std::mem::take(&mut first) { Poll::Pending } else { Poll::Ready(()) })
                     .await;
             });
-            assert!(poll(lock.as_mut()).is_pending());
+            assert!(poll_once(lock.as_mut()).is_pending());
             lock
         };
         let tries = {
@@ -392,7 +345,7 @@ fn rwmutex_signed_reader_leaves_while_writers_come() {
 /// The lock is shared again while a reader of the former sharing is on its way, and a second writer comes.
 #[test]
 fn rwmutex_shared_again_between_two_writers() {
-    model(2, On::Worker, || {
+    explore_on(On::Worker, 2, || {
         let m = Arc::new(RwMutex::new(UnsafeCell::new(0)));
         m.share();
         let threads = [
@@ -417,7 +370,7 @@ fn rwmutex_shared_again_between_two_writers() {
 /// A grant of two permits races with its waiter's leaving; a follower takes what is left.
 #[test]
 fn semaphore_grant_against_cancel_ca13() {
-    model(3, On::Foreign, || {
+    explore_on(On::Foreign, 3, || {
         let s = Arc::new(Semaphore::new(2));
         let both = s.try_acquire(2).unwrap();
         let threads = [
@@ -425,7 +378,7 @@ fn semaphore_grant_against_cancel_ca13() {
                 let s = s.clone();
                 move || {
                     let mut acquire = pin!(s.acquire(2));
-                    let _ = poll(acquire.as_mut()).is_pending() && poll(acquire.as_mut()).is_pending();
+                    let _ = poll_once(acquire.as_mut()).is_pending() && poll_once(acquire.as_mut()).is_pending();
                 }
             }),
             thread::spawn({
@@ -442,7 +395,7 @@ fn semaphore_grant_against_cancel_ca13() {
 /// The one at the front leaves: what is there does for the one behind it, and nobody gives anything back.
 #[test]
 fn semaphore_front_leaves_and_those_behind_it_go_ca13() {
-    model(3, On::Foreign, || {
+    explore_on(On::Foreign, 3, || {
         let s = Arc::new(Semaphore::new(2));
         let one = s.try_acquire(1).unwrap();
         let s2 = s.clone();
@@ -458,7 +411,7 @@ fn semaphore_front_leaves_and_those_behind_it_go_ca13() {
 
 #[test]
 fn semaphore_serves_small_and_large_requests() {
-    model(2, On::Foreign, || {
+    explore_on(On::Foreign, 2, || {
         let s = Arc::new(Semaphore::new(2));
         let cell = Arc::new(UnsafeCell::new(0));
         let threads = [(); 2].map(|()| {

@@ -1,20 +1,14 @@
-//! Loom's models of the timers: an earlier one against falling asleep, a cancel against the firing.
+//! Models of the timers: an earlier one against falling asleep, a cancel against the firing.
 
 use std::sync::Arc;
 use std::task::{Wake, Waker};
 
 use loom::thread;
 
-use super::clock::Time;
-use super::shard::{Node, Shard, Watch};
+use super::explore;
 use crate::loom::atomic::{AtomicUsize, Ordering};
-
-fn explore(model: impl Fn() + Send + Sync + 'static) {
-    let mut builder = loom::model::Builder::new();
-    builder.preemption_bound = Some(3);
-    builder.max_branches = 20_000;
-    builder.check(model);
-}
+use crate::timer::clock::Time;
+use crate::timer::shard::{Node, Shard, Watch};
 
 struct Count(Arc<AtomicUsize>);
 
@@ -37,7 +31,7 @@ fn queue(shard: &Shard, node: &Node, due: u64, count: &Arc<AtomicUsize>) {
 
 #[test]
 fn an_earlier_timer_is_seen_before_the_sleep_or_wakes_the_sleeper_tm11() {
-    explore(|| {
+    explore(3, || {
         let (shard, watch) = (Arc::new(Shard::new()), Arc::new(Watch::new()));
         let ((late, _), (early, count)) = (node(), node());
         queue(&shard, &late, 1_000_000, &count);
@@ -62,7 +56,7 @@ fn an_earlier_timer_is_seen_before_the_sleep_or_wakes_the_sleeper_tm11() {
 
 #[test]
 fn a_node_is_fired_or_cancelled_ca14() {
-    explore(|| {
+    explore(3, || {
         let shard = Arc::new(Shard::new());
         let (node, count) = node();
         queue(&shard, &node, 5, &count);
@@ -84,7 +78,7 @@ fn a_node_is_fired_or_cancelled_ca14() {
 
 #[test]
 fn a_node_that_moves_is_cancelled_where_it_is() {
-    explore(|| {
+    explore(3, || {
         let (shard, other) = (Arc::new(Shard::new()), Arc::new(Shard::new()));
         let (node, count) = node();
         queue(&shard, &node, 5, &count);

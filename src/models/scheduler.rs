@@ -1,0 +1,171 @@
+//! Models of the idle word and of the run-next slot.
+
+use std::sync::Arc;
+
+use loom::thread;
+
+use super::explore;
+use crate::idle::Idle;
+use crate::loom::UnsafeCell;
+use crate::loom::atomic::{AtomicUsize, Ordering};
+use crate::run_next::RunNext;
+
+#[test]
+fn a_push_is_seen_by_the_second_look_or_wakes_somebody() {
+    explore(3, || {
+        let (idle, queue) = (Arc::new(Idle::new()), Arc::new(AtomicUsize::new(0)));
+        // One machine, which searches and has found nothing.
+        idle.transition_to_idle(false);
+        assert!(idle.try_begin_notify());
+        idle.acquire_processor();
+        let pushers: Vec<_> = (0..2)
+            .map(|_| {
+                let (idle, queue) = (idle.clone(), queue.clone());
+                thread::spawn(move || {
+                    queue.fetch_add(1, Ordering::Relaxed);
+                    idle.should_notify() && idle.try_begin_notify()
+                })
+            })
+            .collect();
+        idle.transition_to_idle(true);
+        let seen = queue.load(Ordering::Relaxed) > 0;
+        let woken = pushers.into_iter().map(|pusher| pusher.join().unwrap()).filter(|woken| *woken).count();
+        assert!(seen || woken > 0, "a goroutine is queued, and everybody sleeps");
+        assert!(woken <= 1, "two were woken for one idle processor");
+    });
+}
+
+#[test]
+fn the_last_searcher_knows_that_it_is_the_last() {
+    explore(3, || {
+        let idle = Arc::new(Idle::new());
+        assert!(idle.try_begin_search(4) && idle.try_begin_search(4));
+        assert!(!idle.try_begin_search(4), "half of the busy ones search");
+        let other = {
+            let idle = idle.clone();
+            thread::spawn(move || idle.end_search())
+        };
+        let last = [idle.end_search(), other.join().unwrap()];
+        assert_eq!(last.into_iter().filter(|last| *last).count(), 1);
+    });
+}
+
+/// A machine whose goroutine submits others while somebody takes its slot; each submission is a number, as an address.
+struct Stuck {
+    slot: RunNext,
+    /// What belongs to the processor and is not atomic: loom reports two who touch it at once.
+    processor: UnsafeCell<usize>,
+    /// How often each submission was found somewhere.
+    found: [AtomicUsize; 4],
+}
+
+// SAFETY: this is what the models check.
+unsafe impl Sync for Stuck {}
+// SAFETY: as above.
+unsafe impl Send for Stuck {}
+
+impl Stuck {
+    fn new() -> Arc<Self> {
+        let slot = RunNext::new();
+        assert!(slot.enter());
+        Arc::new(Self { slot, processor: UnsafeCell::new(0), found: std::array::from_fn(|_| AtomicUsize::new(0)) })
+    }
+
+    fn find(&self, next: *mut ()) {
+        if !next.is_null() {
+            self.found[next.addr()].fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// For who has the right to it.
+    fn touch_processor(&self) {
+        // SAFETY: checked by loom.
+        self.processor.with_mut(|touched| unsafe { *touched += 1 });
+    }
+
+    /// In a poll: into the slot, the one before into the queue; without a processor into the global queue.
+    fn submit(&self, task: usize) {
+        let task = std::ptr::without_provenance_mut(task);
+        match self.slot.hold() {
+            Some(was) => {
+                self.touch_processor();
+                let old = self.slot.swap(task);
+                self.slot.release(was);
+                self.find(old);
+            }
+            None => self.find(task),
+        }
+    }
+
+    fn assert_each_was_found_once(&self, tasks: std::ops::RangeInclusive<usize>) {
+        for task in tasks {
+            assert_eq!(self.found[task].load(Ordering::Relaxed), 1, "submission {task}");
+        }
+    }
+}
+
+#[test]
+fn a_thief_of_the_run_next_slot_and_its_owner_take_each_goroutine_once() {
+    explore(3, || {
+        let stuck = Stuck::new();
+        stuck.slot.swap(std::ptr::without_provenance_mut(1));
+        stuck.slot.leave();
+        let thief = {
+            let stuck = stuck.clone();
+            thread::spawn(move || {
+                // It wants nothing of the processor but the slot.
+                if let Some(next) = stuck.slot.revoke() {
+                    stuck.slot.restore();
+                    stuck.find(next);
+                }
+            })
+        };
+        stuck.submit(2);
+        // The poll ends. `revoked` may be seen, but the processor is still the owner's, as the lock would tell.
+        let asks = !stuck.slot.enter();
+        let mut thief = Some(thief);
+        if asks {
+            thief.take().unwrap().join().unwrap();
+        }
+        stuck.touch_processor();
+        stuck.find(stuck.slot.swap(std::ptr::null_mut()));
+        if let Some(thief) = thief {
+            thief.join().unwrap();
+        }
+        stuck.assert_each_was_found_once(1..=2);
+    });
+}
+
+#[test]
+fn a_revoked_processor_is_touched_by_its_new_holder_alone() {
+    explore(3, || {
+        let stuck = Stuck::new();
+        stuck.slot.swap(std::ptr::without_provenance_mut(1));
+        stuck.slot.leave();
+        let monitor = {
+            let stuck = stuck.clone();
+            thread::spawn(move || {
+                let next = stuck.slot.revoke()?;
+                // Handed on: the new holder goes to work.
+                stuck.touch_processor();
+                stuck.find(next);
+                stuck.touch_processor();
+                Some(())
+            })
+        };
+        stuck.submit(2);
+        stuck.submit(3);
+        let kept = stuck.slot.enter();
+        if kept {
+            stuck.touch_processor();
+            stuck.find(stuck.slot.swap(std::ptr::null_mut()));
+        }
+        let taken = monitor.join().unwrap().is_some();
+        if !kept && !taken {
+            // It was given up again, as the lock tells the owner.
+            stuck.find(stuck.slot.swap(std::ptr::null_mut()));
+        }
+        assert!(!(kept && taken), "both have the processor");
+        stuck.assert_each_was_found_once(1..=3);
+    });
+}

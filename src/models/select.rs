@@ -1,0 +1,157 @@
+//! Models of `select!`.
+
+use std::pin::pin;
+use std::task::Poll;
+
+use loom::thread;
+
+use super::{explore, poll_once};
+use crate::wait::block_on::block_on;
+use crate::{chan, coop, select};
+
+#[test]
+fn a_last_poll_of_a_select_and_a_receiver_agree_on_a_send() {
+    explore(2, || {
+        let (tx, rx) = chan::unbuffered();
+        let (other, _never) = chan::unbuffered();
+        let mut select = Box::pin(async {
+            select! { sent = tx.send(7) => sent.is_ok(), _ = other.send(8) => false }
+        });
+        assert!(poll_once(select.as_mut()).is_pending());
+        let receiver = thread::spawn(move || rx.try_recv().is_ok());
+        let sent = coop::last_poll(select.as_mut()).is_ready();
+        assert_eq!(receiver.join().unwrap(), sent);
+        drop(select);
+    });
+}
+
+#[test]
+fn two_offers_to_one_select_have_one_winner() {
+    explore(2, || {
+        let (a_tx, a) = chan::unbuffered();
+        let (b_tx, b) = chan::unbuffered();
+        let _open = (a_tx.clone(), b_tx.clone());
+        let first = thread::spawn(move || a_tx.try_send(1).is_ok());
+        let second = thread::spawn(move || b_tx.try_send(2).is_ok());
+        let got = {
+            let mut selecting = pin!(async {
+                select! { v = a.recv() => v, v = b.recv() => v }
+            });
+            let _ = poll_once(selecting.as_mut());
+            let sent = [first.join().unwrap(), second.join().unwrap()];
+            assert!(!(sent[0] && sent[1]), "both won");
+            match poll_once(selecting.as_mut()) {
+                Poll::Ready(Some(v)) => Some((v, sent)),
+                Poll::Ready(None) | Poll::Pending => None,
+            }
+        };
+        if let Some((v, sent)) = got {
+            assert!(sent[v - 1]);
+        }
+    });
+}
+
+#[test]
+fn a_select_that_is_dropped_gives_back_what_it_was_handed() {
+    explore(2, || {
+        let (a_tx, a) = chan::unbuffered();
+        let (_b_tx, b) = chan::unbuffered::<i32>();
+        let (_open, other) = (a_tx.clone(), a.clone());
+        let sender = thread::spawn(move || a_tx.try_send(7).is_ok());
+        {
+            let mut selecting = pin!(async {
+                select! { v = a.recv() => v, v = b.recv() => v }
+            });
+            assert!(!matches!(poll_once(selecting.as_mut()), Poll::Ready(Some(_))));
+        }
+        assert_eq!(sender.join().unwrap(), other.try_recv().is_ok());
+    });
+}
+
+#[test]
+fn two_selects_that_face_each_other_meet() {
+    explore(2, || {
+        let (a_tx, a) = chan::unbuffered();
+        let (b_tx, b) = chan::unbuffered();
+        let sender = thread::spawn(move || {
+            block_on(async {
+                select! { r = b_tx.send(2) => r.map(|()| 2), r = a_tx.send(1) => r.map(|()| 1) }
+            })
+        });
+        let got = block_on(async {
+            select! { v = a.recv() => v, v = b.recv() => v }
+        });
+        // The channel of the send that lost may have been seen closed.
+        if let (Some(got), Ok(sent)) = (got, sender.join().unwrap()) {
+            assert_eq!(got, sent);
+        }
+    });
+}
+
+#[test]
+fn an_offer_that_meets_a_polling_select_is_not_lost() {
+    explore(2, || {
+        let (tx, rx) = chan::unbuffered();
+        let sender = thread::spawn(move || block_on(tx.send(7)));
+        let mut polls = 0;
+        let got = block_on(async {
+            select! {
+                v = rx.recv() => v,
+                // Woken at once, so that the select polls this while the offer comes.
+                _ = select::fut(std::future::poll_fn(|cx| {
+                    polls += 1;
+                    if polls < 3 {
+                        cx.waker().wake_by_ref();
+                    }
+                    Poll::<()>::Pending
+                })) => None,
+            }
+        });
+        assert_eq!(got, Some(7));
+        assert_eq!(sender.join().unwrap(), Ok(()));
+    });
+}
+
+#[test]
+fn an_offer_that_meets_a_select_that_moves_to_another_task_is_not_lost() {
+    explore(2, || {
+        let (tx, rx) = chan::unbuffered();
+        let (_open, other) = chan::unbuffered();
+        let sender = thread::spawn(move || block_on(tx.send(7)));
+        let got = {
+            let mut selecting = pin!(async {
+                select! { v = rx.recv() => v, v = other.recv() => v }
+            });
+            // Nobody polls for this waker again.
+            match poll_once(selecting.as_mut()) {
+                Poll::Ready(got) => got,
+                Poll::Pending => block_on(selecting),
+            }
+        };
+        assert_eq!(got, Some(7));
+        assert_eq!(sender.join().unwrap(), Ok(()));
+    });
+}
+
+#[test]
+fn what_passes_a_polling_select_arrives_in_the_order_of_sending() {
+    explore(2, || {
+        let (tx, rx) = chan::bounded(2);
+        let sender = thread::spawn(move || tx.try_send(1).and_then(|()| tx.try_send(2)));
+        let mut polls = 0;
+        let got = block_on(async {
+            select! {
+                v = rx.recv() => v,
+                _ = select::fut(std::future::poll_fn(|cx| {
+                    polls += 1;
+                    if polls < 3 {
+                        cx.waker().wake_by_ref();
+                    }
+                    Poll::<()>::Pending
+                })) => None,
+            }
+        });
+        assert_eq!(got, Some(1));
+        assert_eq!(sender.join().unwrap(), Ok(()));
+    });
+}
