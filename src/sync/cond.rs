@@ -106,15 +106,15 @@ impl Cond {
     /// ```
     #[track_caller]
     #[doc(alias = "Wait")]
-    pub fn wait<G: Guard>(&self, guard: G) -> Wait<'_, G> {
+    pub fn wait<G: CondGuard>(&self, guard: G) -> CondWait<'_, G> {
         self.wait_at(guard, Location::caller())
     }
 
-    fn wait_at<G: Guard>(&self, guard: G, site: &'static Location<'static>) -> Wait<'_, G> {
+    fn wait_at<G: CondGuard>(&self, guard: G, site: &'static Location<'static>) -> CondWait<'_, G> {
         // In this order: whoever changes the condition under the lock finds the listener.
         let listener = self.event.listen();
         let lock = guard.unlock();
-        Wait { event: &self.event, site, stage: Stage::Listening { listener, lock } }
+        CondWait { event: &self.event, site, stage: Stage::Listening { listener, lock } }
     }
 
     /// Waits as long as `condition` is true of the locked value, and returns with the lock.
@@ -149,7 +149,7 @@ impl Cond {
     #[track_caller]
     pub fn wait_while<'a, G, F>(&'a self, mut guard: G, mut condition: F) -> impl Future<Output = G> + use<'a, G, F>
     where
-        G: Guard + DerefMut,
+        G: CondGuard + DerefMut,
         F: FnMut(&mut G::Target) -> bool,
     {
         let site = Location::caller();
@@ -226,7 +226,7 @@ mod sealed {
 /// It is sealed; a wait with a read guard is what Go writes as `NewCond(rw.RLocker())`.
 #[doc(alias = "Locker")]
 #[doc(alias = "RLocker")]
-pub trait Guard: sealed::Sealed {}
+pub trait CondGuard: sealed::Sealed {}
 
 macro_rules! guard {
     ($guard:ident::$of:ident, $lock:ident::$method:ident, $future:ty) => {
@@ -240,7 +240,7 @@ macro_rules! guard {
                 lock.$method(site)
             }
         }
-        impl<T: ?Sized> Guard for $guard<'_, T> {}
+        impl<T: ?Sized> CondGuard for $guard<'_, T> {}
     };
 }
 
@@ -250,21 +250,21 @@ guard!(RwMutexReadGuard::rwmutex, RwMutex::rlock_at, rwmutex::RLock<'a, T>);
 
 /// The future of [`Cond::wait`].
 #[must_use = "futures do nothing unless awaited"]
-pub struct Wait<'a, G: Guard> {
+pub struct CondWait<'a, G: CondGuard> {
     event: &'a Event,
     site: &'static Location<'static>,
     stage: Stage<'a, G>,
 }
 
-enum Stage<'a, G: Guard> {
+enum Stage<'a, G: CondGuard> {
     Listening { listener: Listener<'a>, lock: G::Lock },
     Locking { relock: G::Relock, how: Notified },
     Done,
 }
 
-future_case!(Wait<'a, G>, 'a, G: Guard);
+future_case!(CondWait<'a, G>, 'a, G: CondGuard);
 
-impl<G: Guard> Future for Wait<'_, G> {
+impl<G: CondGuard> Future for CondWait<'_, G> {
     type Output = G;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<G> {
@@ -288,7 +288,7 @@ impl<G: Guard> Future for Wait<'_, G> {
     }
 }
 
-impl<G: Guard> Drop for Wait<'_, G> {
+impl<G: CondGuard> Drop for CondWait<'_, G> {
     fn drop(&mut self) {
         // A listener that was notified sees to itself.
         if let Stage::Locking { how, .. } = self.stage {
@@ -309,13 +309,13 @@ impl Drop for PassOn<'_> {
     }
 }
 
-impl<G: Guard> fmt::Debug for Wait<'_, G> {
+impl<G: CondGuard> fmt::Debug for CondWait<'_, G> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let stage = match self.stage {
             Stage::Listening { .. } => "waiting",
             Stage::Locking { .. } => "locking",
             Stage::Done => "done",
         };
-        f.debug_struct("Wait").field("stage", &stage).finish_non_exhaustive()
+        f.debug_struct("CondWait").field("stage", &stage).finish_non_exhaustive()
     }
 }

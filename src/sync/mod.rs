@@ -1,27 +1,28 @@
 //! Package sync: what goroutines share memory with.
 
+mod cond;
+#[forbid(unsafe_code)]
+mod errgroup;
 #[forbid(unsafe_code)]
 pub(crate) mod fairness;
+#[forbid(unsafe_code)]
+pub mod futures;
+mod mutex;
+#[forbid(unsafe_code)]
+mod once;
+#[forbid(unsafe_code)]
+mod pool;
 mod raw_mutex;
 mod raw_rwmutex;
+mod rwmutex;
+mod semaphore;
+#[forbid(unsafe_code)]
+mod singleflight;
 #[forbid(unsafe_code)]
 mod visible_readers;
-
-pub mod cond;
-#[forbid(unsafe_code)]
-pub mod errgroup;
-pub mod mutex;
-#[forbid(unsafe_code)]
-pub mod once;
-#[forbid(unsafe_code)]
-pub mod pool;
-pub mod rwmutex;
-pub mod semaphore;
-#[forbid(unsafe_code)]
-pub mod singleflight;
 mod waitgroup;
 
-pub use cond::Cond;
+pub use cond::{Cond, CondGuard};
 pub use errgroup::ErrGroup;
 pub use mutex::{Mutex, MutexGuard};
 pub use once::{Once, OnceValue};
@@ -29,4 +30,4 @@ pub use pool::{Pool, PoolGuard};
 pub use rwmutex::{RwMutex, RwMutexReadGuard, RwMutexWriteGuard};
 pub use semaphore::{Permit, Semaphore};
 pub use singleflight::SingleFlight;
-pub use waitgroup::{Wait, WaitGroup};
+pub use waitgroup::WaitGroup;

@@ -282,7 +282,7 @@ fn cond_fits_everywhere() {
     let wait = C.wait(m.try_lock().unwrap());
     send(&wait);
     send(&C.wait_while(m.try_lock().unwrap(), |_| true));
-    assert_eq!(format!("{wait:?}"), "Wait { stage: \"waiting\", .. }");
+    assert_eq!(format!("{wait:?}"), "CondWait { stage: \"waiting\", .. }");
 }
 
 /// Every signal is used by exactly one who waits at that moment, whoever leaves.

@@ -126,7 +126,7 @@ fn starving_waiter_gets_the_lock_mx03() {
 }
 
 /// A waiter that has lost for more than a millisecond. (It is the clock that is waited for, there is no other event.)
-fn starve<'a>(m: &'a Mutex<()>, waiter: &mut Hand<gopark::sync::mutex::Lock<'a, ()>>) -> MutexGuard<'a, ()> {
+fn starve<'a>(m: &'a Mutex<()>, waiter: &mut Hand<gopark::sync::futures::Lock<'a, ()>>) -> MutexGuard<'a, ()> {
     let guard = m.try_lock().expect("in normal mode a newcomer may barge");
     let since = std::time::Instant::now();
     while since.elapsed().as_micros() < 1_200 {
@@ -432,7 +432,7 @@ fn mutex_fits_everywhere() {
     send::<Mutex<std::cell::Cell<i32>>>();
     sync::<Mutex<std::cell::Cell<i32>>>();
     send::<MutexGuard<'_, std::cell::Cell<i32>>>();
-    send::<gopark::sync::mutex::Lock<'_, std::cell::Cell<i32>>>();
+    send::<gopark::sync::futures::Lock<'_, std::cell::Cell<i32>>>();
     sync::<MutexGuard<'_, i32>>();
 }
 

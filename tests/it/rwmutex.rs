@@ -346,8 +346,8 @@ fn rwmutex_fits_everywhere() {
     sync::<RwMutex<i32>>();
     send::<RwMutexReadGuard<'_, i32>>();
     send::<RwMutexWriteGuard<'_, i32>>();
-    send::<gopark::sync::rwmutex::RLock<'_, i32>>();
-    send::<gopark::sync::rwmutex::WLock<'_, i32>>();
+    send::<gopark::sync::futures::RLock<'_, i32>>();
+    send::<gopark::sync::futures::WLock<'_, i32>>();
 }
 
 /// What the lock does, in a few lines: Go's rules, and what a drop means.
@@ -382,8 +382,8 @@ impl Model {
 }
 
 enum Op<'a> {
-    Read(Hand<gopark::sync::rwmutex::RLock<'a, ()>>),
-    Write(Hand<gopark::sync::rwmutex::WLock<'a, ()>>),
+    Read(Hand<gopark::sync::futures::RLock<'a, ()>>),
+    Write(Hand<gopark::sync::futures::WLock<'a, ()>>),
 }
 
 enum Guard<'a> {

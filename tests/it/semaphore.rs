@@ -170,7 +170,7 @@ fn semaphore_fits_everywhere() {
     assert_eq!(S.available(), 2);
     fn send<T: Send>() {}
     send::<Permit<'_>>();
-    send::<gopark::sync::semaphore::Acquire<'_>>();
+    send::<gopark::sync::futures::Acquire<'_>>();
 }
 
 #[test]

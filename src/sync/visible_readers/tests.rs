@@ -5,7 +5,7 @@ use std::task::{Context, Poll, Waker};
 use super::*;
 use crate::coop;
 use crate::sync::RwMutex;
-use crate::sync::rwmutex::{RwMutexReadGuard, RwMutexWriteGuard};
+use crate::sync::{RwMutexReadGuard, RwMutexWriteGuard};
 
 /// The tests look at the table of all.
 static TURN: Mutex<()> = Mutex::new(());
