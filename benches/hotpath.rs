@@ -50,6 +50,62 @@ async fn spsc(n: usize) -> Duration {
     start.elapsed()
 }
 
+/// One operation is a message there and back.
+#[inline(never)]
+async fn ping_pong(n: usize) -> Duration {
+    let (there, arrives) = chan::unbuffered::<usize>();
+    let (back, returns) = chan::unbuffered::<usize>();
+    let start = Instant::now();
+    gopark::go(async move {
+        while let Some(value) = arrives.recv().await {
+            back.send(value).await.expect("a receiver");
+        }
+    });
+    let player = gopark::go(async move {
+        for i in 0..n {
+            there.send(i).await.expect("a receiver");
+            assert_eq!(returns.recv().await, Some(i));
+        }
+    });
+    player.await.expect("does not panic");
+    start.elapsed()
+}
+
+/// One goroutine selects over so many receives, as many others send; one operation is one value.
+#[inline(never)]
+async fn select_among<const CHANNELS: usize>(n: usize, capacity: usize) -> Duration {
+    let each = n.div_ceil(CHANNELS);
+    let start = Instant::now();
+    let of = [(); CHANNELS].map(|()| {
+        let (tx, rx) = chan::bounded::<usize>(capacity);
+        gopark::go(async move {
+            for i in 0..each {
+                tx.send(i).await.expect("a receiver");
+            }
+            // The channel must not close: a closed one is ready.
+            std::future::pending::<()>().await;
+        });
+        rx
+    });
+    let receiver = gopark::go(async move {
+        for _ in 0..CHANNELS * each {
+            let value = match &of[..] {
+                [a, b] => gopark::select! { v = a.recv() => v, v = b.recv() => v },
+                [a, b, c, d] => {
+                    gopark::select! { v = a.recv() => v, v = b.recv() => v, v = c.recv() => v, v = d.recv() => v }
+                }
+                [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] => {
+                    gopark::select! { v = a.recv() => v, v = b.recv() => v, v = c.recv() => v, v = d.recv() => v, v = e.recv() => v, v = f.recv() => v, v = g.recv() => v, v = h.recv() => v, v = i.recv() => v, v = j.recv() => v, v = k.recv() => v, v = l.recv() => v, v = m.recv() => v, v = n.recv() => v, v = o.recv() => v, v = p.recv() => v }
+                }
+                _ => unreachable!(),
+            };
+            assert!(value.is_some());
+        }
+    });
+    receiver.await.expect("does not panic");
+    start.elapsed()
+}
+
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with("--")).collect();
     let n = args.get(1).map_or(1000, |n| n.parse().expect("a number of operations"));
@@ -62,7 +118,11 @@ fn main() {
             "ctx_switch" => ctx_switch(n).await,
             "spawn_join" => spawn_join(n).await,
             "spsc" => spsc(n).await,
-            _ => panic!("cases: ctx_switch, spawn_join, spsc"),
+            "ping_pong" => ping_pong(n).await,
+            "select_2" => select_among::<2>(n, 0).await,
+            "select_4_64" => select_among::<4>(n, 64).await,
+            "select_16" => select_among::<16>(n, 0).await,
+            _ => panic!("cases: ctx_switch, spawn_join, spsc, ping_pong, select_2, select_4_64, select_16"),
         }
     });
     println!("{case}: {:.1} ns", took.as_nanos() as f64 / n as f64);

@@ -8,6 +8,7 @@ use crate::executor::Executor;
 use crate::timer::clock::Time;
 use crate::timer::driver;
 use crate::timer::shard::Node;
+use crate::waker::TaskWaker;
 
 /// Queues a node at this thread's processor, or at the driver, which looks after those who are on none.
 ///
@@ -15,7 +16,7 @@ use crate::timer::shard::Node;
 ///
 /// As [`Shard::insert`](crate::timer::shard::Shard::insert).
 #[inline]
-pub(crate) unsafe fn register(node: &Node, due: Time, waker: Waker) {
+pub(crate) unsafe fn register(node: &Node, due: Time, waker: TaskWaker) {
     let inserted = Executor::with_timers(|shard| match shard {
         // SAFETY: passed on to the caller.
         Some(shard) => unsafe { shard.insert(node, due, waker) },
@@ -40,7 +41,7 @@ pub(crate) fn alarm(due: Time, waker: Waker) -> Alarm {
     let alarm = Alarm { node: Box::pin(Node::new(due)) };
     if due != Time::NEVER {
         // SAFETY: the node is boxed, queued once, here, and cancelled in drop (T3).
-        unsafe { register(&alarm.node, due, waker) };
+        unsafe { register(&alarm.node, due, waker.into()) };
     }
     alarm
 }

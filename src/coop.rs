@@ -12,6 +12,7 @@ use std::task::{Context, Poll, RawWaker, RawWakerVTable, Waker};
 
 use crate::header::Header;
 pub(crate) use crate::header::Reason;
+use crate::panics::contain;
 
 /// Operations that may complete in one poll before the goroutine must let others run.
 pub(crate) const BUDGET: u32 = 128;
@@ -170,9 +171,15 @@ fn out_of_budget(cx: &mut Context<'_>) -> bool {
         } else {
             l.extensions.set(0);
         }
-        cx.waker().wake_by_ref();
+        wake_current(cx);
         false
     })
+}
+
+/// Wakes the task that is being polled, so that it is polled again.
+pub(crate) fn wake_current(cx: &Context<'_>) {
+    // A foreign waker may panic, which is no reason to end this poll.
+    contain(|| cx.waker().wake_by_ref());
 }
 
 /// An operation completed without waiting, in a poll that [`poll_ready`] has just said yes to: so there is something left.

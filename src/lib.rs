@@ -54,6 +54,7 @@ mod platform;
 mod random;
 
 mod coop;
+mod waker;
 
 mod idle;
 mod registry;

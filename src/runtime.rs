@@ -135,7 +135,7 @@ pub async fn gosched() {
         if coop::trusts(cx.waker()) {
             Executor::yield_now();
         }
-        cx.waker().wake_by_ref();
+        coop::wake_current(cx);
         Poll::Pending
     })
     .await;

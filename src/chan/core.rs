@@ -9,14 +9,14 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::ptr::{self, NonNull};
-use std::task::Waker;
 
 use super::source::Source;
 use crate::coop;
 use crate::lock::Lock;
 use crate::loom::atomic::{AtomicBool, AtomicUsize, Ordering};
 use crate::loom::{self, UnsafeCell};
-use crate::wait::waiter::{Token, WaitQueue, Waiter, Wake, Watchers, state, wake_all};
+use crate::wait::waiter::{Token, WaitQueue, Waiter, Wake, Watchers, state};
+use crate::waker::{TaskWaker, WakeList};
 
 /// Up to this many bytes the buffer is there from the start; a larger one grows as it is used.
 const UP_FRONT: usize = 4096;
@@ -62,7 +62,7 @@ pub(super) struct Rare<T> {
     /// Streams to wake when there is something to take, longest watching first. Some may be gone: a stream cannot tell
     /// that it is dropped, for a receiver does not remember having been one.
     #[expect(clippy::box_collection, reason = "one word, which every send tests")]
-    pub(super) watchers: Option<Box<VecDeque<Waker>>>,
+    pub(super) watchers: Option<Box<VecDeque<TaskWaker>>>,
 }
 
 /// What a receive found.
@@ -318,42 +318,35 @@ impl<T> Core<T> {
             }
             self.closed.store(true, Ordering::Relaxed);
         }
-        /// Goes on if a waker panics: that must cost nobody else the wake.
-        struct GoOn<'a, T>(&'a Core<T>);
-        impl<T> Drop for GoOn<'_, T> {
-            fn drop(&mut self) {
-                while self.0.fail_some() {}
-            }
-        }
-        // From here on nobody queues, and nobody is served from the queues but by `fail_some`.
-        let go_on = GoOn(self);
+        // From here on no operation queues, and none is served from the queues but by `fail_some`.
         while self.fail_some() {}
-        std::mem::forget(go_on);
         true
     }
 
     /// Ends some of the operations that a close found parked. False once there are none left.
     fn fail_some(&self) -> bool {
-        const BATCH: usize = 32;
-        let mut wakes = [const { Wake::NONE }; BATCH];
-        let mut count = 0;
+        let mut wakes = WakeList::new();
+        let mut left = true;
         let watchers = {
             let _held = self.lock.guard();
             // SAFETY: the lock is held.
             unsafe {
-                while count < BATCH {
+                while left && !wakes.is_full() {
                     let claimed = self.recvq.claim(ptr::null()).or_else(|| self.sendq.claim(ptr::null()));
-                    let Some(waiter) = claimed else { break };
-                    // The slot stays as it was, which is what `CLOSED` says.
-                    wakes[count] = Waiter::complete(waiter.as_ptr(), state::CLOSED);
-                    count += 1;
+                    match claimed {
+                        // The slot stays as it was, which is what `CLOSED` says.
+                        Some(waiter) => {
+                            wakes.push(Waiter::complete(waiter.as_ptr(), state::CLOSED).into_waker());
+                        }
+                        None => left = false,
+                    }
                 }
                 self.with(State::watchers)
             }
         };
-        wake_all(wakes.into_iter().take(count));
+        wakes.wake_all();
         watchers.wake();
-        count == BATCH
+        left
     }
 
     /// The live handles of a side.
@@ -380,7 +373,7 @@ impl<T> Core<T> {
     ///
     /// The lock is held; as [`WaitQueue::push_lone`] and [`WaitQueue::push_case`].
     #[inline(always)]
-    pub(super) unsafe fn enqueue(&self, waiter: *mut Waiter<T>, by: By, side: Side) -> Watchers {
+    pub(super) unsafe fn enqueue(&self, waiter: *const Waiter<T>, by: By, side: Side) -> Watchers {
         // SAFETY: passed on to the caller.
         unsafe {
             self.with(|st| {
@@ -402,7 +395,7 @@ impl<T> Core<T> {
     /// # Safety
     ///
     /// The lock is held; as [`WaitQueue::remove`].
-    pub(super) unsafe fn dequeue(&self, waiter: *mut Waiter<T>, side: Side) {
+    pub(super) unsafe fn dequeue(&self, waiter: *const Waiter<T>, side: Side) {
         // SAFETY: passed on to the caller.
         unsafe { self.queue(side).remove(waiter) }
     }
@@ -454,7 +447,7 @@ pub(super) enum Side {
 
 /// On whose behalf a waiter is queued.
 pub(super) enum By {
-    Lone(Waker),
+    Lone(TaskWaker),
     Select(NonNull<Token>),
 }
 

@@ -3,7 +3,6 @@
 //! A lone operation takes its channel's lock once: it is done at once, or it parks and is polled again when it is
 //! complete, without the lock.
 
-use std::cell::UnsafeCell;
 use std::fmt;
 use std::mem::{MaybeUninit, needs_drop};
 use std::panic::Location;
@@ -17,6 +16,7 @@ use crate::coop::{self, Reason};
 use crate::lock::Lock;
 use crate::wait::case::{Case, Private, RawCase, Woken};
 use crate::wait::waiter::{Token, Waiter, Wake, Watchers, state};
+use crate::waker::TaskWaker;
 
 /// A pending send, made by [`Sender::send`](super::Sender::send).
 ///
@@ -27,7 +27,7 @@ use crate::wait::waiter::{Token, Waiter, Wake, Watchers, state};
 #[must_use = "a send does nothing unless awaited"]
 pub struct Sending<'a, T> {
     core: Option<&'a Core<T>>,
-    waiter: UnsafeCell<Waiter<T>>,
+    waiter: Waiter<T>,
 }
 
 /// A pending receive, made by [`Receiver::recv`](super::Receiver::recv).
@@ -39,7 +39,7 @@ pub struct Sending<'a, T> {
 #[must_use = "a receive does nothing unless awaited"]
 pub struct Receiving<'a, T> {
     core: Option<&'a Core<T>>,
-    waiter: UnsafeCell<Waiter<T>>,
+    waiter: Waiter<T>,
 }
 
 // SAFETY: the waiter is reached by other threads only under its channel's lock (I1, I3); it carries a `T` and a waker
@@ -53,16 +53,28 @@ unsafe impl<T: Send> Sync for Sending<'_, T> {}
 unsafe impl<T: Send> Sync for Receiving<'_, T> {}
 
 impl<'a, T> Sending<'a, T> {
+    /// The waiter, which its claimer and this future touch through raw pointers only.
+    #[inline(always)]
+    fn waiter_ptr(&self) -> *const Waiter<T> {
+        &raw const self.waiter
+    }
+
     #[inline(always)]
     pub(super) fn new(core: Option<&'a Core<T>>, value: T, site: &'static Location<'static>) -> Self {
-        Self { core, waiter: UnsafeCell::new(Waiter::new(MaybeUninit::new(value), site)) }
+        Self { core, waiter: Waiter::new(MaybeUninit::new(value), site) }
     }
 }
 
 impl<'a, T> Receiving<'a, T> {
+    /// The waiter, which its claimer and this future touch through raw pointers only.
+    #[inline(always)]
+    fn waiter_ptr(&self) -> *const Waiter<T> {
+        &raw const self.waiter
+    }
+
     #[inline(always)]
     pub(super) fn new(core: Option<&'a Core<T>>, site: &'static Location<'static>) -> Self {
-        Self { core, waiter: UnsafeCell::new(Waiter::new(MaybeUninit::uninit(), site)) }
+        Self { core, waiter: Waiter::new(MaybeUninit::uninit(), site) }
     }
 }
 
@@ -78,9 +90,9 @@ impl<T> Future for Receiving<'_, T> {
 
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<T>> {
-        let waiter = self.waiter.get();
+        let waiter = self.waiter_ptr();
         // SAFETY: the state is atomic, and the waiter lives as long as `self`.
-        match unsafe { (*waiter).state() } {
+        match unsafe { Waiter::state(waiter) } {
             state::IDLE => {
                 if !coop::poll_ready(cx) {
                     return Poll::Pending;
@@ -100,7 +112,7 @@ impl<T> Receiving<'_, T> {
     /// The state is IDLE.
     #[inline(always)]
     unsafe fn first_poll(&self, cx: &mut Context<'_>) -> Poll<Option<T>> {
-        let waiter = self.waiter.get();
+        let waiter = self.waiter_ptr();
         // SAFETY: never queued, says the caller.
         let site = unsafe { Waiter::site(waiter) };
         let Some(core) = self.core else {
@@ -114,19 +126,19 @@ impl<T> Receiving<'_, T> {
             match core.take(ptr::null()) {
                 Took::Value(value, wake) => {
                     core.lock.unlock();
-                    (*waiter).finish();
+                    Waiter::finish(waiter);
                     coop::spend();
                     wake.wake();
                     Poll::Ready(Some(value))
                 }
                 Took::Closed => {
                     core.lock.unlock();
-                    (*waiter).finish();
+                    Waiter::finish(waiter);
                     coop::spend();
                     Poll::Ready(None)
                 }
                 Took::Empty if coop::trusts(cx.waker()) => {
-                    let _ = core.enqueue(waiter, By::Lone(cx.waker().clone()), Side::Receive);
+                    let _ = core.enqueue(waiter, By::Lone(TaskWaker::of_current(cx.waker())), Side::Receive);
                     core.lock.unlock();
                     coop::park_at(site, Reason::ChanReceive);
                     Poll::Pending
@@ -139,23 +151,23 @@ impl<T> Receiving<'_, T> {
         }
     }
 
-    /// Parks with a waker whose clone may run anybody's code, and is made outside the lock; or on a timer's channel.
+    /// Parks with a waker whose clone may run foreign code, and is made outside the lock; or on a timer's channel.
     #[cold]
     #[inline(never)]
     fn park_slowly(&self, core: &Core<T>, waker: &Waker, site: &'static Location<'static>) -> Poll<Option<T>> {
         let own = coop::trusts(waker);
-        let waker = waker.clone();
-        let waiter = self.waiter.get();
+        let clone = TaskWaker::new(waker);
+        let waiter = self.waiter_ptr();
         core.lock.lock();
         // SAFETY: as in `first_poll`. The clone may have polled nobody: `self` is borrowed by its one poll.
         unsafe {
             let found = core.take(ptr::null());
             if let Took::Empty | Took::Later = found {
-                if coop::is_last(&waker) {
+                if coop::is_last(waker) {
                     core.lock.unlock();
                     return Poll::Pending;
                 }
-                let _ = core.enqueue(waiter, By::Lone(waker), Side::Receive);
+                let _ = core.enqueue(waiter, By::Lone(clone), Side::Receive);
                 core.arm();
                 core.lock.unlock();
                 if own {
@@ -164,7 +176,7 @@ impl<T> Receiving<'_, T> {
                 return Poll::Pending;
             }
             core.lock.unlock();
-            (*waiter).finish();
+            Waiter::finish(waiter);
             match found {
                 Took::Value(value, wake) => {
                     wake.wake();
@@ -180,16 +192,16 @@ impl<T> Receiving<'_, T> {
     /// The state is not IDLE.
     #[inline(always)]
     unsafe fn outcome(&self, cx: &mut Context<'_>) -> Poll<Option<T>> {
-        let waiter = self.waiter.get();
+        let waiter = self.waiter_ptr();
         // SAFETY: a DONE waiter is ours alone and its slot is full.
         unsafe {
-            match (*waiter).state() {
+            match Waiter::state(waiter) {
                 state::DONE => {
-                    (*waiter).finish();
+                    Waiter::finish(waiter);
                     Poll::Ready(Some(Waiter::take(waiter)))
                 }
                 state::CLOSED => {
-                    (*waiter).finish();
+                    Waiter::finish(waiter);
                     Poll::Ready(None)
                 }
                 state::QUEUED => self.poll_queued(cx),
@@ -204,11 +216,11 @@ impl<T> Receiving<'_, T> {
     ///
     /// The state is DONE or CLOSED.
     unsafe fn settled(&self) -> Poll<Option<T>> {
-        let waiter = self.waiter.get();
+        let waiter = self.waiter_ptr();
         // SAFETY: passed on.
         unsafe {
-            let done = (*waiter).state() == state::DONE;
-            (*waiter).finish();
+            let done = Waiter::state(waiter) == state::DONE;
+            Waiter::finish(waiter);
             Poll::Ready(if done { Some(Waiter::take(waiter)) } else { None })
         }
     }
@@ -229,14 +241,14 @@ enum Kept {
 /// # Safety
 ///
 /// `waiter` was queued on `core` by its owner, who calls this.
-unsafe fn keep_waiting<T>(core: Option<&Core<T>>, waiter: *mut Waiter<T>, cx: &Context<'_>, side: Side) -> Kept {
+unsafe fn keep_waiting<T>(core: Option<&Core<T>>, waiter: *const Waiter<T>, cx: &Context<'_>, side: Side) -> Kept {
     let core = core.expect("a queued waiter has a channel");
-    let (mut fresh, mut withdrawn) = (None, Wake::NONE);
+    let (mut fresh, mut withdrawn) = (None, None);
     let (old, kept) = loop {
         let held = core.lock.guard();
         // SAFETY: the lock is held, and the waiter is the caller's.
         unsafe {
-            if (*waiter).state() != state::QUEUED {
+            if Waiter::state(waiter) != state::QUEUED {
                 break (None, Kept::Complete);
             }
             let case = Waiter::is_case(waiter);
@@ -254,8 +266,8 @@ unsafe fn keep_waiting<T>(core: Option<&Core<T>>, waiter: *mut Waiter<T>, cx: &C
             }
         }
         drop(held);
-        // A clone may run anybody's code: outside the lock.
-        fresh = Some(cx.waker().clone());
+        // A clone may run foreign code: outside the lock.
+        fresh = Some(TaskWaker::new(cx.waker()));
     };
     drop((old, fresh, withdrawn));
     kept
@@ -264,8 +276,9 @@ unsafe fn keep_waiting<T>(core: Option<&Core<T>>, waiter: *mut Waiter<T>, cx: &C
 impl<T> Drop for Receiving<'_, T> {
     #[inline(always)]
     fn drop(&mut self) {
-        let waiter = self.waiter.get_mut();
-        if !matches!(waiter.state(), state::IDLE | state::FINISHED) {
+        // SAFETY: the waiter lives as long as `self`.
+        let state = unsafe { Waiter::state(self.waiter_ptr()) };
+        if !matches!(state, state::IDLE | state::FINISHED) {
             self.abandon();
         }
     }
@@ -274,21 +287,21 @@ impl<T> Drop for Receiving<'_, T> {
 impl<T> Receiving<'_, T> {
     #[cold]
     #[inline(never)]
-    fn abandon(&mut self) {
+    fn abandon(&self) {
         let Some(core) = self.core else { return };
-        let waiter = self.waiter.get();
+        let waiter = self.waiter_ptr();
         core.lock.lock();
         // SAFETY: the lock is held; the waiter is ours, and unlinked or complete after `dequeue`.
         let (orphan, wake, watchers, waker) = unsafe {
             core.dequeue(waiter, Side::Receive);
-            let (orphan, wake, watchers) = if (*waiter).state() == state::DONE {
+            let (orphan, wake, watchers) = if Waiter::state(waiter) == state::DONE {
                 let (orphan, wake, watchers) = core.put_back(Waiter::take(waiter), Waiter::number(waiter));
                 (orphan, wake, Some(watchers))
             } else {
                 (None, Wake::NONE, None)
             };
             core.lock.unlock();
-            (*waiter).finish();
+            Waiter::finish(waiter);
             (orphan, wake, watchers, Waiter::take_waker(waiter))
         };
         wake.wake();
@@ -305,9 +318,9 @@ impl<T> Future for Sending<'_, T> {
 
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SendError<T>>> {
-        let waiter = self.waiter.get();
+        let waiter = self.waiter_ptr();
         // SAFETY: the state is atomic, and the waiter lives as long as `self`.
-        match unsafe { (*waiter).state() } {
+        match unsafe { Waiter::state(waiter) } {
             state::IDLE => {
                 if !coop::poll_ready(cx) {
                     return Poll::Pending;
@@ -327,7 +340,7 @@ impl<T> Sending<'_, T> {
     /// The state is IDLE.
     #[inline(always)]
     unsafe fn first_poll(&self, cx: &mut Context<'_>) -> Poll<Result<(), SendError<T>>> {
-        let waiter = self.waiter.get();
+        let waiter = self.waiter_ptr();
         // SAFETY: never queued, says the caller.
         let site = unsafe { Waiter::site(waiter) };
         let Some(core) = self.core else {
@@ -341,7 +354,7 @@ impl<T> Sending<'_, T> {
             match core.put(ptr::null(), || Waiter::take(waiter)) {
                 Put::Sent(wake, watchers) => {
                     core.lock.unlock();
-                    (*waiter).finish();
+                    Waiter::finish(waiter);
                     coop::spend();
                     wake.wake();
                     watchers.wake();
@@ -349,12 +362,12 @@ impl<T> Sending<'_, T> {
                 }
                 Put::Closed => {
                     core.lock.unlock();
-                    (*waiter).finish();
+                    Waiter::finish(waiter);
                     coop::spend();
                     Poll::Ready(Err(SendError(Waiter::take(waiter))))
                 }
                 Put::Full if coop::trusts(cx.waker()) => {
-                    let watchers = core.enqueue(waiter, By::Lone(cx.waker().clone()), Side::Send);
+                    let watchers = core.enqueue(waiter, By::Lone(TaskWaker::of_current(cx.waker())), Side::Send);
                     core.lock.unlock();
                     watchers.wake();
                     coop::park_at(site, Reason::ChanSend);
@@ -362,39 +375,40 @@ impl<T> Sending<'_, T> {
                 }
                 Put::Full => {
                     core.lock.unlock();
-                    self.park_foreign(core, cx.waker().clone())
+                    self.park_foreign(core, cx.waker())
                 }
             }
         }
     }
 
-    /// Parks with a waker whose clone may run anybody's code, and was made outside the lock.
+    /// Parks with a waker whose clone may run foreign code, and is made outside the lock.
     #[cold]
     #[inline(never)]
-    fn park_foreign(&self, core: &Core<T>, waker: Waker) -> Poll<Result<(), SendError<T>>> {
-        let waiter = self.waiter.get();
+    fn park_foreign(&self, core: &Core<T>, waker: &Waker) -> Poll<Result<(), SendError<T>>> {
+        let waiter = self.waiter_ptr();
+        let clone = TaskWaker::new(waker);
         core.lock.lock();
         // SAFETY: as in `first_poll`.
         unsafe {
             match core.put(ptr::null(), || Waiter::take(waiter)) {
                 Put::Sent(wake, watchers) => {
                     core.lock.unlock();
-                    (*waiter).finish();
+                    Waiter::finish(waiter);
                     wake.wake();
                     watchers.wake();
                     Poll::Ready(Ok(()))
                 }
                 Put::Closed => {
                     core.lock.unlock();
-                    (*waiter).finish();
+                    Waiter::finish(waiter);
                     Poll::Ready(Err(SendError(Waiter::take(waiter))))
                 }
-                Put::Full if coop::is_last(&waker) => {
+                Put::Full if coop::is_last(waker) => {
                     core.lock.unlock();
                     Poll::Pending
                 }
                 Put::Full => {
-                    let watchers = core.enqueue(waiter, By::Lone(waker), Side::Send);
+                    let watchers = core.enqueue(waiter, By::Lone(clone), Side::Send);
                     core.lock.unlock();
                     watchers.wake();
                     Poll::Pending
@@ -408,16 +422,16 @@ impl<T> Sending<'_, T> {
     /// The state is not IDLE.
     #[inline(always)]
     unsafe fn outcome(&self, cx: &mut Context<'_>) -> Poll<Result<(), SendError<T>>> {
-        let waiter = self.waiter.get();
+        let waiter = self.waiter_ptr();
         // SAFETY: a complete waiter is ours alone; CLOSED left its slot full.
         unsafe {
-            match (*waiter).state() {
+            match Waiter::state(waiter) {
                 state::DONE => {
-                    (*waiter).finish();
+                    Waiter::finish(waiter);
                     Poll::Ready(Ok(()))
                 }
                 state::CLOSED => {
-                    (*waiter).finish();
+                    Waiter::finish(waiter);
                     Poll::Ready(Err(SendError(Waiter::take(waiter))))
                 }
                 state::QUEUED => self.poll_queued(cx),
@@ -432,11 +446,11 @@ impl<T> Sending<'_, T> {
     ///
     /// The state is DONE or CLOSED.
     unsafe fn settled(&self) -> Poll<Result<(), SendError<T>>> {
-        let waiter = self.waiter.get();
+        let waiter = self.waiter_ptr();
         // SAFETY: passed on.
         unsafe {
-            let done = (*waiter).state() == state::DONE;
-            (*waiter).finish();
+            let done = Waiter::state(waiter) == state::DONE;
+            Waiter::finish(waiter);
             Poll::Ready(if done { Ok(()) } else { Err(SendError(Waiter::take(waiter))) })
         }
     }
@@ -445,8 +459,8 @@ impl<T> Sending<'_, T> {
 impl<T> Drop for Sending<'_, T> {
     #[inline(always)]
     fn drop(&mut self) {
-        let waiter = self.waiter.get_mut();
-        if waiter.state() != state::FINISHED {
+        // SAFETY: the waiter lives as long as `self`.
+        if unsafe { Waiter::state(self.waiter_ptr()) } != state::FINISHED {
             self.abandon();
         }
     }
@@ -455,17 +469,17 @@ impl<T> Drop for Sending<'_, T> {
 impl<T> Sending<'_, T> {
     #[cold]
     #[inline(never)]
-    fn abandon(&mut self) {
-        let waiter = self.waiter.get();
+    fn abandon(&self) {
+        let waiter = self.waiter_ptr();
         // SAFETY: the waiter is ours; after `dequeue` under the lock it is unlinked or complete, and then its slot is
         // full unless a receiver emptied it.
         let (value, waker) = unsafe {
-            if let (Some(core), true) = (self.core, (*waiter).state() != state::IDLE) {
+            if let (Some(core), true) = (self.core, Waiter::state(waiter) != state::IDLE) {
                 let _held = core.lock.guard();
                 core.dequeue(waiter, Side::Send);
             }
-            let unsent = (*waiter).state() != state::DONE;
-            (*waiter).finish();
+            let unsent = Waiter::state(waiter) != state::DONE;
+            Waiter::finish(waiter);
             (unsent.then(|| Waiter::take(waiter)), Waiter::take_waker(waiter))
         };
         drop(waker);
@@ -485,7 +499,7 @@ macro_rules! case {
             unsafe fn poll_queued(&self, cx: &mut Context<'_>) -> Poll<$output> {
                 // SAFETY: passed on to the caller; each method gets the state that it asks for.
                 unsafe {
-                    match keep_waiting(self.core, self.waiter.get(), cx, $side) {
+                    match keep_waiting(self.core, self.waiter_ptr(), cx, $side) {
                         Kept::Waiting => Poll::Pending,
                         Kept::Complete => self.settled(),
                         Kept::Fresh => self.first_poll(cx),
@@ -497,7 +511,7 @@ macro_rules! case {
         impl<T> RawCase for $op<'_, T> {
             fn fresh(&self) -> bool {
                 // SAFETY: the state is atomic, and the waiter lives as long as `self`.
-                unsafe { (*self.waiter.get()).state() == state::IDLE }
+                unsafe { Waiter::state(self.waiter_ptr()) == state::IDLE }
             }
 
             fn lock(&self) -> &Lock {
@@ -505,7 +519,7 @@ macro_rules! case {
             }
 
             fn waiter(&self) -> usize {
-                self.waiter.get().addr()
+                self.waiter_ptr().addr()
             }
 
             fn seems_ready(&self) -> bool {
@@ -521,7 +535,7 @@ macro_rules! case {
                 let core = self.core.expect("a nil channel has no raw case");
                 // SAFETY: passed on to the caller; I5 by `Selecting`'s drop and this operation's own.
                 unsafe {
-                    let watchers = core.enqueue(self.waiter.get(), By::Select(token), $side);
+                    let watchers = core.enqueue(self.waiter_ptr(), By::Select(token), $side);
                     if $side == Side::Receive {
                         core.arm();
                     }
@@ -539,11 +553,11 @@ macro_rules! case {
 
             unsafe fn dequeue(&self, site: &'static Location<'static>) {
                 let core = self.core.expect("a nil channel has no raw case");
-                let waiter = self.waiter.get();
+                let waiter = self.waiter_ptr();
                 // SAFETY: passed on to the caller; `dequeue` leaves the waiter unlinked, or complete.
                 unsafe {
                     core.dequeue(waiter, $side);
-                    if (*waiter).state() == state::QUEUED {
+                    if Waiter::state(waiter) == state::QUEUED {
                         Waiter::reset(waiter, site);
                     }
                 }
@@ -571,7 +585,7 @@ macro_rules! case {
             #[inline(always)]
             fn leaves_nothing(&self, _: Private) -> bool {
                 // SAFETY: the state is atomic, and the waiter lives as long as `self`.
-                match unsafe { (*self.waiter.get()).state() } {
+                match unsafe { Waiter::state(self.waiter_ptr()) } {
                     state::IDLE => $side == Side::Receive || !needs_drop::<T>(),
                     state::FINISHED => true,
                     _ => false,
@@ -582,7 +596,7 @@ macro_rules! case {
             fn won(self: Pin<&mut Self>) -> $output {
                 // The trait is public: let nobody take a result twice, or out of a queued operation.
                 // SAFETY: the state is atomic, and the waiter lives as long as `self`.
-                let state = unsafe { (*self.waiter.get()).state() };
+                let state = unsafe { Waiter::state(self.waiter_ptr()) };
                 assert!(matches!(state, state::DONE | state::CLOSED), "only a case that won has a result");
                 // SAFETY: complete, as just seen.
                 match unsafe { self.settled() } {
@@ -601,7 +615,7 @@ impl<T> Receiving<'_, T> {
     /// Completes an operation that is fresh, if that is possible now.
     #[inline]
     fn try_fresh(&self, core: &Core<T>) -> Poll<Option<T>> {
-        let waiter = self.waiter.get();
+        let waiter = self.waiter_ptr();
         core.lock.lock();
         // SAFETY: the lock is held until the `unlock`; a fresh waiter is the owner's alone.
         unsafe {
@@ -609,12 +623,12 @@ impl<T> Receiving<'_, T> {
             core.lock.unlock();
             match took {
                 Took::Value(value, wake) => {
-                    (*waiter).finish();
+                    Waiter::finish(waiter);
                     wake.wake();
                     Poll::Ready(Some(value))
                 }
                 Took::Closed => {
-                    (*waiter).finish();
+                    Waiter::finish(waiter);
                     Poll::Ready(None)
                 }
                 Took::Empty | Took::Later => Poll::Pending,
@@ -628,7 +642,7 @@ impl<T> Receiving<'_, T> {
     #[inline]
     unsafe fn attempt_locked(&self, own: *const Token) -> Option<Woken> {
         let core = self.core?;
-        let waiter = self.waiter.get();
+        let waiter = self.waiter_ptr();
         // SAFETY: the lock is held; the waiter is ours, and unlinked after `dequeue`.
         unsafe {
             let (value, wake) = match core.take(own) {
@@ -653,7 +667,7 @@ impl<T> Sending<'_, T> {
     /// Completes an operation that is fresh, if that is possible now.
     #[inline]
     fn try_fresh(&self, core: &Core<T>) -> Poll<Result<(), SendError<T>>> {
-        let waiter = self.waiter.get();
+        let waiter = self.waiter_ptr();
         core.lock.lock();
         // SAFETY: the lock is held until the `unlock`; a fresh waiter is the owner's alone, and its slot is full until `put`
         // empties it.
@@ -662,13 +676,13 @@ impl<T> Sending<'_, T> {
             core.lock.unlock();
             match put {
                 Put::Sent(wake, watchers) => {
-                    (*waiter).finish();
+                    Waiter::finish(waiter);
                     wake.wake();
                     watchers.wake();
                     Poll::Ready(Ok(()))
                 }
                 Put::Closed => {
-                    (*waiter).finish();
+                    Waiter::finish(waiter);
                     Poll::Ready(Err(SendError(Waiter::take(waiter))))
                 }
                 Put::Full => Poll::Pending,
@@ -682,7 +696,7 @@ impl<T> Sending<'_, T> {
     #[inline]
     unsafe fn attempt_locked(&self, own: *const Token) -> Option<Woken> {
         let core = self.core?;
-        let waiter = self.waiter.get();
+        let waiter = self.waiter_ptr();
         // SAFETY: the lock is held; the waiter is ours, and unlinked after `dequeue`; `put` empties the slot if it answers
         // `Sent`. That the waiter may still be queued then does not matter: `put` does not look at other senders.
         unsafe {

@@ -11,6 +11,7 @@ use super::{Receiver, TryRecvError};
 use crate::coop;
 use crate::loom::atomic::Ordering;
 use crate::wait::waiter::Watchers;
+use crate::waker::TaskWaker;
 
 /// A stream of the values, until the channel is closed and drained.
 ///
@@ -28,13 +29,13 @@ impl<T> Stream for Receiver<T> {
         let Some(core) = self.handle.core() else { return Poll::Pending };
         let found = match self.try_recv() {
             Err(TryRecvError::Empty) => {
-                // The clone may run anybody's code: outside the lock.
-                let waker = cx.waker().clone();
+                // The clone may run foreign code: outside the lock.
+                let waker = TaskWaker::new(cx.waker());
                 core.lock.lock();
                 // SAFETY: the lock is held until below.
                 let (took, (unused, crowded_out)) = unsafe {
                     match core.take(std::ptr::null()) {
-                        Took::Empty | Took::Later => (Took::Empty, core.watch(waker)),
+                        Took::Empty | Took::Later => (Took::Empty, core.watch(waker, cx.waker())),
                         took => (took, (Some(waker), None)),
                     }
                 };
@@ -72,12 +73,12 @@ impl<T> Core<T> {
     /// # Safety
     ///
     /// The lock is held.
-    pub(super) unsafe fn watch(&self, waker: Waker) -> (Option<Waker>, Option<Waker>) {
+    pub(super) unsafe fn watch(&self, waker: TaskWaker, raw: &Waker) -> (Option<TaskWaker>, Option<TaskWaker>) {
         // SAFETY: the lock is held.
         unsafe {
             self.with(|st| {
                 let watchers = st.rare().watchers.get_or_insert_default();
-                if watchers.iter().any(|known| known.will_wake(&waker)) {
+                if watchers.iter().any(|known| known.will_wake(raw)) {
                     return (Some(waker), None);
                 }
                 watchers.push_back(waker);

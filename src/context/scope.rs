@@ -51,8 +51,10 @@ use crate::coop;
 use crate::lock::{Guarded, Held};
 use crate::loom::UnsafeCell;
 use crate::loom::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
+use crate::panics::contain;
 use crate::timer::clock::Time;
-use crate::wait::queue::{self, GRANTED, Queue, Waiter, Wakes};
+use crate::wait::queue::{self, GRANTED, Queue, Waiter};
+use crate::waker::WakeList;
 
 pub(super) type Cause = Arc<dyn Error + Send + Sync>;
 
@@ -308,19 +310,27 @@ impl Scope {
     /// Ends the scope and all below it, before it returns.
     fn cancel(&self, code: u8, cause: Option<Cause>) {
         coop::note_unwinding();
-        let mut walk = Walk { root: self, wakes: Wakes::new(), over: false };
-        self.mark(code, cause, &mut walk.wakes);
-        walk.go();
+        let mut wakes = WakeList::new();
+        self.mark(code, cause, &mut wakes);
+        self.mark_below(&mut wakes);
+        wakes.wake_all();
         self.leave();
     }
 
-    /// Ends this one scope, unless it has ended; says whether there is something below it.
-    fn mark(&self, code: u8, cause: Option<Cause>, wakes: &mut Wakes) -> bool {
-        // A cause that comes too late is dropped last, after the lock.
+    /// Ends this one scope, unless it has ended; says whether there is something below it. Never unwinds: a cancel goes on
+    /// to the other scopes.
+    fn mark(&self, code: u8, cause: Option<Cause>, wakes: &mut WakeList) -> bool {
         let mut late = cause;
+        let below = self.mark_with(code, &mut late, wakes);
+        // A cause that came too late. Its destructor is the user's.
+        contain(|| drop(late));
+        below
+    }
+
+    fn mark_with(&self, code: u8, cause: &mut Option<Cause>, wakes: &mut WakeList) -> bool {
         let mut inner = self.lock();
         if inner.state == LIVE {
-            if let Some(cause) = late.take() {
+            if let Some(cause) = cause.take() {
                 // SAFETY: still live, under the lock (C5).
                 self.cause.with_mut(|own| unsafe { *own = Some(cause) });
             }
@@ -336,13 +346,12 @@ impl Scope {
         }
         loop {
             while !wakes.is_full() {
-                let Some(waker) = inner.waiters.grant_front() else {
+                if !inner.waiters.grant_front_into(wakes) {
                     return !inner.children.first.is_null();
-                };
-                wakes.push(waker);
+                }
             }
             drop(inner);
-            wakes.wake();
+            wakes.wake_all();
             inner = self.lock();
         }
     }
@@ -353,9 +362,50 @@ impl Scope {
             if timer.holds {
                 drop(Ref(self.me));
             }
+            // What it captured, and the cause that was not needed, are the user's.
+            contain(|| drop(timer));
         }
         if let Some(start) = start {
-            start();
+            contain(start);
+        }
+    }
+
+    /// Ends all below this scope, which is marked.
+    fn mark_below(&self, wakes: &mut WakeList) {
+        // Where the walk is, if not at the root: marked, with children below it.
+        let mut below: Option<Ref> = None;
+        // A child whose subtree is marked.
+        let mut through: Option<Ref> = None;
+        loop {
+            let at = below.as_deref().unwrap_or(self);
+            let (child, state) = {
+                let mut inner = at.lock();
+                if let Some(through) = &through {
+                    // SAFETY: `through` is a child of `at`.
+                    unsafe { inner.children.remove(through) };
+                }
+                // SAFETY: the walk has a reference of `at`; the caller of `cancel` has one of the root.
+                (unsafe { inner.children.adopt_first(at) }, inner.state)
+            };
+            // Perhaps the last reference, whose drop runs the user's destructors: after the lock.
+            contain(|| drop(through.take()));
+            match child {
+                Some(child) => {
+                    // What is below ends as `at` has ended, which may be by another cancel.
+                    // SAFETY: `at` is marked (C5), and the lock was taken since.
+                    let cause = at.cause.with(|cause| unsafe { (*cause).clone() });
+                    if child.mark(state, cause, wakes) {
+                        below = Some(child);
+                    } else {
+                        through = Some(child);
+                    }
+                }
+                None => {
+                    let Some(up) = below.take() else { return };
+                    below = up.parent().filter(|parent| !ptr::eq(&raw const **parent, self));
+                    through = Some(up);
+                }
+            }
         }
     }
 
@@ -384,66 +434,6 @@ impl Scope {
         self.leave();
         drop(start);
         true
-    }
-}
-
-/// A cancel on its way through the tree. It goes on even if a waker panics.
-struct Walk<'a> {
-    root: &'a Scope,
-    wakes: Wakes,
-    over: bool,
-}
-
-impl Walk<'_> {
-    fn go(&mut self) {
-        // Where it is, if not at the root: marked, with children below it.
-        let mut below: Option<Ref> = None;
-        // A child whose subtree is marked.
-        let mut through: Option<Ref> = None;
-        loop {
-            let at = below.as_deref().unwrap_or(self.root);
-            let (child, state) = {
-                let mut inner = at.lock();
-                if let Some(through) = &through {
-                    // SAFETY: `through` is a child of `at`.
-                    unsafe { inner.children.remove(through) };
-                }
-                // SAFETY: the walk has a reference of `at`; the caller of `cancel` has one of the root.
-                (unsafe { inner.children.adopt_first(at) }, inner.state)
-            };
-            // Perhaps the last: after the lock.
-            drop(through.take());
-            match child {
-                Some(child) => {
-                    // What is below ends as `at` has ended, which may be by another cancel.
-                    // SAFETY: `at` is marked (C5), and the lock was taken since.
-                    let cause = at.cause.with(|cause| unsafe { (*cause).clone() });
-                    if child.mark(state, cause, &mut self.wakes) {
-                        below = Some(child);
-                    } else {
-                        through = Some(child);
-                    }
-                }
-                None => {
-                    let Some(up) = below.take() else { break };
-                    below = up.parent().filter(|parent| !ptr::eq(&raw const **parent, self.root));
-                    through = Some(up);
-                }
-            }
-        }
-        self.over = true;
-        self.wakes.wake();
-    }
-}
-
-impl Drop for Walk<'_> {
-    fn drop(&mut self) {
-        if !self.over {
-            // Unwinding. Those whose wakers stand behind the one that panicked get their wake.
-            drop(std::mem::replace(&mut self.wakes, Wakes::new()));
-            // Whatever is not through is still in its list, so the walk begins anew.
-            self.go();
-        }
     }
 }
 
@@ -558,7 +548,7 @@ impl Ref {
         if state != LIVE {
             // SAFETY: ended (C5), and the lock was taken since.
             let cause = parent.cause.with(|cause| unsafe { (*cause).clone() });
-            this.mark(state, cause, &mut Wakes::new());
+            this.mark(state, cause, &mut WakeList::new());
         }
         this
     }

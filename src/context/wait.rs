@@ -11,6 +11,7 @@ use crate::chan::Receiving;
 use crate::coop::{self, Reason};
 use crate::wait::case::future_case;
 use crate::wait::queue::{Stage, Waiter};
+use crate::waker::TaskWaker;
 
 /// The future of [`Context::done`](super::Context::done).
 ///
@@ -48,7 +49,7 @@ impl Future for Done<'_> {
             (Stage::New, Some(scope)) if scope.err().is_some() => true,
             (stage @ Stage::New, Some(scope)) => {
                 // Cloned before the lock.
-                *stage = Stage::Waiting(Waiter::new(cx.waker().clone(), ()));
+                *stage = Stage::Waiting(Waiter::new(TaskWaker::new(cx.waker()), ()));
                 let Stage::Waiting(waiter) = stage else { unreachable!() };
                 // SAFETY: pinned with `self`, whose drop withdraws it.
                 let done = unsafe { scope.enroll(waiter) };

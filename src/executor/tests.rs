@@ -199,7 +199,7 @@ impl Still {
         for _ in 0..count {
             let (node, waker) = (Box::pin(Node::new(due)), Arc::new(Noted(slot, self.fired.clone())));
             // SAFETY: the node is boxed and new, and has fired or is cancelled before it goes.
-            let inserted = unsafe { self.processors[slot].timers.insert(&node, due, waker.into()) };
+            let inserted = unsafe { self.processors[slot].timers.insert(&node, due, Waker::from(waker).into()) };
             assert!(inserted.is_ok());
             self.nodes.push(node);
         }
@@ -239,7 +239,7 @@ impl Still {
 impl Drop for Still {
     fn drop(&mut self) {
         for node in &self.nodes {
-            drop::<Option<Waker>>(node.cancel());
+            drop(node.cancel());
         }
         assert_eq!(self.executor.shutdown(SHUTDOWN_GRACE), 0);
     }

@@ -26,7 +26,7 @@ fn node() -> (Arc<Node>, Arc<AtomicUsize>) {
 fn queue(shard: &Shard, node: &Node, due: u64, count: &Arc<AtomicUsize>) {
     let waker = Waker::from(Arc::new(Count(count.clone())));
     // SAFETY: the models' nodes are in an `Arc`, queued by one thread at a time, and cancelled or fired before they go.
-    assert!(unsafe { shard.insert(node, Time::from_nanos(due), waker) }.is_ok());
+    assert!(unsafe { shard.insert(node, Time::from_nanos(due), waker.into()) }.is_ok());
 }
 
 #[test]

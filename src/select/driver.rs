@@ -16,6 +16,7 @@ use crate::loom;
 use crate::random;
 use crate::wait::case::{RawCase, Woken};
 use crate::wait::waiter::{Seen, Token};
+use crate::waker::TaskWaker;
 
 /// A select in progress.
 ///
@@ -363,10 +364,10 @@ impl<C: Cases> Selecting<C> {
             coop::spend();
             return Poll::Ready(output);
         }
-        // A clone may run anybody's code: outside the locks.
-        let waker = cx.waker().clone();
+        // A clone may run foreign code: outside the locks.
+        let waker = TaskWaker::new(cx.waker());
         // SAFETY: no case is queued yet.
-        drop(unsafe { self.token.set_waker(Some(waker)) });
+        drop(unsafe { self.token.set_waker(waker) });
         let mut locks = Locks::new();
         self.gather(&mut locks);
         let candidates = Candidates::with_room(self.biased, self.cases.count());
@@ -450,9 +451,9 @@ impl<C: Cases> Selecting<C> {
         let last = coop::is_last(cx.waker());
         // SAFETY: the token is busy (I4).
         if !last && !unsafe { self.token.will_wake(cx.waker()) } {
-            let waker = cx.waker().clone();
+            let waker = TaskWaker::new(cx.waker());
             // SAFETY: as above.
-            drop(unsafe { self.token.set_waker(Some(waker)) });
+            drop(unsafe { self.token.set_waker(waker) });
         }
         let mut candidates = Candidates::new(self.biased);
         if self.others != 0 {

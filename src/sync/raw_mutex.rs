@@ -46,7 +46,7 @@
 // empties, since each owner comes back to its end (the *convoy*). Rejected too: one word for all, unlocked by
 // subtraction. It is simpler, and takes two locked instructions.
 
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use crate::coop;
@@ -56,6 +56,7 @@ use crate::loom::const_fn;
 use crate::platform;
 use crate::sync::fairness::{hands_over, starves};
 use crate::wait::queue::{self, Queue, Stage, Waiter};
+use crate::waker::TaskWaker;
 
 const QUEUED: u8 = 1;
 const WOKEN: u8 = 2;
@@ -198,11 +199,11 @@ impl RawMutex {
 
     /// The lock, which is this thread's, becomes that of the one at the front.
     #[must_use]
-    fn grant(&self, queue: &mut Queue<Since>) -> Option<Waker> {
+    fn grant(&self, queue: &mut Queue<Since>) -> Option<TaskWaker> {
         let bits = queue.front().map_or(0, |front| gone(front, queue.is_only(front)));
         // Before the grant: the new owner's unlock must not find a `WOKEN` that is nobody's.
         self.set_bits(queue, self.bits() & !bits);
-        queue.grant_front().flatten()
+        queue.grant_front().into_waker()
     }
 
     /// Tells the waiter at the front that the lock is free, if it still is.
@@ -220,12 +221,12 @@ impl RawMutex {
     }
 
     #[must_use]
-    fn tell_front(&self, queue: &mut Queue<Since>) -> Option<Waker> {
+    fn tell_front(&self, queue: &mut Queue<Since>) -> Option<TaskWaker> {
         if queue.is_empty() {
             return None;
         }
         self.set_bits(queue, self.bits() | WOKEN);
-        queue.tell_front()
+        queue.notify_front()
     }
 
     /// The owner has seen nobody for long.
@@ -291,7 +292,7 @@ impl RawMutex {
     }
 
     fn enqueue(&self, stage: &mut Stage<Since>, cx: &mut Context<'_>) -> Poll<()> {
-        *stage = Stage::Waiting(Waiter::new(cx.waker().clone(), Instant::now()));
+        *stage = Stage::Waiting(Waiter::new(TaskWaker::new(cx.waker()), Instant::now()));
         let Stage::Waiting(waiter) = &*stage else { unreachable!() };
         {
             let mut queue = self.lock_loud();
@@ -315,7 +316,7 @@ impl RawMutex {
 
     /// Whether the waiter has the lock now. It keeps its place if not.
     fn look(&self, waiter: &Waiter<Since>, cx: &mut Context<'_>) -> bool {
-        let told = waiter.state() == queue::TOLD;
+        let told = waiter.state() == queue::NOTIFIED;
         // The clock is read outside of the lock. Not told now, it has not lost yet.
         let starving = told && starves(waiter.extra);
         // SAFETY: a waiter that is not granted, which `settle` sees under the lock, is linked in the queue.
@@ -339,7 +340,7 @@ impl RawMutex {
     fn settle(&self, queue: &mut Queue<Since>, waiter: &Waiter<Since>, starving: bool, last: bool) -> bool {
         match waiter.state() {
             queue::GRANTED => return true,
-            queue::TOLD => {}
+            queue::NOTIFIED => {}
             _ => return false,
         }
         if self.take_told(queue, waiter) {
@@ -391,7 +392,7 @@ impl RawMutex {
             unsafe { queue.remove(waiter) };
             let bits = self.bits() & !bits;
             self.set_bits(&mut queue, bits);
-            if state == queue::TOLD {
+            if state == queue::NOTIFIED {
                 // Pairs with the fence in `unlocked`. What it was told is for the next now; with the lock taken, the
                 // unlock sees to that.
                 platform::full_fence();
@@ -407,7 +408,7 @@ impl RawMutex {
 }
 
 /// Somebody has been made the owner; `None`: nobody, or its wake is on the way already.
-fn woken_to_own(waker: Option<Waker>) {
+fn woken_to_own(waker: Option<TaskWaker>) {
     if let Some(waker) = waker {
         waker.wake();
     }
@@ -417,6 +418,6 @@ fn woken_to_own(waker: Option<Waker>) {
 
 /// The bits that go with a waiter that leaves the queue.
 fn gone(waiter: &Waiter<Since>, only: bool) -> u8 {
-    let told = if waiter.state() == queue::TOLD { WOKEN } else { 0 };
+    let told = if waiter.state() == queue::NOTIFIED { WOKEN } else { 0 };
     told | if only { QUEUED | STARVING } else { 0 }
 }

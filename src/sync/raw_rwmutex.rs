@@ -37,14 +37,15 @@
 //
 // A writer that gives up after it has announced itself goes through the same motions as one that unlocks (CA-10).
 
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
 use crate::coop;
 use crate::lock::{Guarded, Held};
 use crate::loom::atomic::{AtomicU8, AtomicUsize, Ordering};
 use crate::loom::const_fn;
 use crate::sync::visible_readers::{self, Table};
-use crate::wait::queue::{self, Queue, Stage, Waiter, Wakes};
+use crate::wait::queue::{self, Queue, Stage, Waiter};
+use crate::waker::{TaskWaker, WakeList};
 
 const WRITER: usize = 1;
 const QUEUED: usize = 2;
@@ -321,13 +322,13 @@ impl RawRwMutex {
 
     /// Lets the announced writer in, if there is one and all readers have left.
     #[must_use]
-    fn let_writer_in(&self, queues: &mut Queues) -> Option<Waker> {
+    fn let_writer_in(&self, queues: &mut Queues) -> Option<TaskWaker> {
         // Acquire: what all the readers did before they left, not only the last.
         if !queues.announced || self.state.load(Ordering::Acquire) >= READER {
             return None;
         }
         queues.announced = false;
-        let waker = queues.writers.grant_front().flatten();
+        let waker = queues.writers.grant_front().into_waker();
         if queues.bit() == 0 {
             self.state.fetch_and(!QUEUED, Ordering::Relaxed);
         }
@@ -363,18 +364,17 @@ impl RawRwMutex {
         if cohort > 0 {
             coop::spend_all();
         }
-        let mut wakes = Wakes::new();
+        let mut wakes = WakeList::new();
         wakes.push(self.let_writer_in(queues));
         loop {
             while !wakes.is_full() {
-                let Some(waker) = held.admitted.grant_front() else {
+                if !held.admitted.grant_front_into(&mut wakes) {
                     drop(held);
-                    return wakes.wake();
-                };
-                wakes.push(waker);
+                    return wakes.wake_all();
+                }
             }
             drop(held);
-            wakes.wake();
+            wakes.wake_all();
             held = self.queues.lock();
         }
     }
@@ -394,7 +394,7 @@ impl RawRwMutex {
     }
 
     fn enqueue_reader(&self, stage: &mut Stage<Cohort>, cx: &mut Context<'_>) -> bool {
-        *stage = Stage::Waiting(Waiter::new(cx.waker().clone(), AtomicUsize::new(0)));
+        *stage = Stage::Waiting(Waiter::new(TaskWaker::new(cx.waker()), AtomicUsize::new(0)));
         let Stage::Waiting(waiter) = &*stage else { unreachable!() };
         let mut queues = self.queues.lock();
         loop {
@@ -466,7 +466,7 @@ impl RawRwMutex {
     }
 
     fn enqueue_writer(&self, stage: &mut Stage<()>, cx: &mut Context<'_>) -> bool {
-        *stage = Stage::Waiting(Waiter::new(cx.waker().clone(), ()));
+        *stage = Stage::Waiting(Waiter::new(TaskWaker::new(cx.waker()), ()));
         let Stage::Waiting(waiter) = &*stage else { unreachable!() };
         // Dropped in reverse order: the lock first.
         let mut own = None;

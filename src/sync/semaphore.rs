@@ -23,7 +23,8 @@ use crate::loom::atomic::{AtomicUsize, Ordering};
 use crate::loom::const_fn;
 use crate::wait::block_on::block_on;
 use crate::wait::case::future_case;
-use crate::wait::queue::{self, Queue, Stage, Waiter, Wakes};
+use crate::wait::queue::{self, Queue, Stage, Waiter};
+use crate::waker::{TaskWaker, WakeList};
 
 const QUEUED: usize = 1;
 const PERMIT: usize = 2;
@@ -192,16 +193,16 @@ impl Semaphore {
     /// Gives permits to the waiters, from the front, as far as they go.
     #[cold]
     fn serve(&self) {
-        let mut wakes = Wakes::new();
+        let mut wakes = WakeList::new();
         loop {
             {
                 let mut queue = self.queue.lock();
                 while !wakes.is_full() && self.take_for_front(&queue) {
-                    wakes.push(queue.grant_front().flatten());
+                    queue.grant_front_into(&mut wakes);
                 }
             }
             let more = wakes.is_full();
-            wakes.wake();
+            wakes.wake_all();
             if !more {
                 return;
             }
@@ -242,7 +243,7 @@ impl Semaphore {
     }
 
     fn enqueue(&self, n: usize, stage: &mut Stage<usize>, cx: &mut Context<'_>) -> bool {
-        *stage = Stage::Waiting(Waiter::new(cx.waker().clone(), n));
+        *stage = Stage::Waiting(Waiter::new(TaskWaker::new(cx.waker()), n));
         let Stage::Waiting(waiter) = &*stage else { unreachable!() };
         let mut queue = self.queue.lock();
         loop {

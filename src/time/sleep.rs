@@ -14,6 +14,7 @@ use crate::timer::clock::Time;
 use crate::timer::cycles::now_or_later;
 use crate::timer::shard::Node;
 use crate::wait::case::future_case;
+use crate::waker::TaskWaker;
 
 /// Waits until `duration` has passed since this call. Go: `time.Sleep`; tokio: `time::sleep`.
 ///
@@ -130,7 +131,7 @@ impl Sleep {
             return Poll::Pending;
         }
         // SAFETY: the node is pinned with `this`, not queued, and taken out in drop (T3).
-        unsafe { register(&this.node, due, cx.waker().clone()) };
+        unsafe { register(&this.node, due, TaskWaker::new(cx.waker())) };
         Poll::Pending
     }
 }

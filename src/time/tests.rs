@@ -95,7 +95,7 @@ fn a_shard_fires_in_the_order_of_time_and_never_early_tm06_tm01() {
             let node = Box::pin(Node::new(Time::PAST));
             let noted = Waker::from(Arc::new(Noted(due, fired.clone())));
             // SAFETY: the node is boxed and new, and has fired before it goes.
-            assert!(unsafe { shard.insert(&node, Time::from_nanos(due), noted) }.is_ok());
+            assert!(unsafe { shard.insert(&node, Time::from_nanos(due), noted.into()) }.is_ok());
             node
         })
         .collect();

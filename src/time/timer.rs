@@ -94,7 +94,7 @@ impl Source<Instant> for Face {
         drop(node.cancel());
         // SAFETY: the node does not move in its `Arc`, which it keeps while it is queued (T3). It was taken out, or has
         // fired, and only this function queues it, under the channel's lock.
-        unsafe { register(node, due, Waker::from(self.0.clone())) };
+        unsafe { register(node, due, Waker::from(self.0.clone()).into()) };
     }
 
     fn give_back(&mut self, value: Instant) {
@@ -355,7 +355,7 @@ impl Func {
         if plan.due != Time::NEVER {
             // SAFETY: the node does not move in its `Arc`, which it keeps while it is queued (T3). Only the holder of the
             // plan queues it.
-            unsafe { register(&self.node, plan.due, Waker::from(self.clone())) };
+            unsafe { register(&self.node, plan.due, Waker::from(self.clone()).into()) };
         }
     }
 

@@ -3,11 +3,11 @@
 //! It starts with the first of them, and sleeps while nothing is due.
 
 use std::sync::{LazyLock, OnceLock};
-use std::task::Waker;
 use std::thread::{self, Thread};
 
 use super::clock::Time;
 use super::shard::{Node, Shard, Watch};
+use crate::waker::TaskWaker;
 
 struct Driver {
     shard: Shard,
@@ -57,7 +57,7 @@ pub(crate) fn sleep_until(until: Time) {
 /// # Safety
 ///
 /// As [`Shard::insert`].
-pub(crate) unsafe fn insert(node: &Node, due: Time, waker: Waker) {
+pub(crate) unsafe fn insert(node: &Node, due: Time, waker: TaskWaker) {
     let driver = &*DRIVER;
     let thread = driver.thread();
     // SAFETY: passed on to the caller.

@@ -22,10 +22,10 @@ use super::wheel::{Links, Wheel};
 use crate::lock::Lock;
 use crate::loom::UnsafeCell;
 use crate::loom::atomic::{AtomicPtr, AtomicU8, AtomicU64, Ordering};
-use crate::panics;
 use crate::platform;
+use crate::waker::{TaskWaker, WakeList};
 
-/// Nodes that are taken out under one hold of the lock.
+/// Nodes that are moved under one hold of the lock.
 const BATCH: usize = 32;
 
 /// The states of a [`Node`].
@@ -47,7 +47,7 @@ mod state {
 #[repr(C)] // the links come first: a wheel gives back pointers to them
 pub(crate) struct Node {
     links: Links,
-    waker: UnsafeCell<Option<Waker>>,
+    waker: UnsafeCell<Option<TaskWaker>>,
     home: AtomicPtr<Shard>,
     state: AtomicU8,
     _pin: PhantomPinned,
@@ -121,7 +121,7 @@ impl Node {
 
     /// Takes the node out. Returns its waker, to be dropped outside of every lock; `None` if it is not queued, because
     /// it never was, was cancelled, or its time has come: then its waker is being called, or has been.
-    pub(crate) fn cancel(&self) -> Option<Waker> {
+    pub(crate) fn cancel(&self) -> Option<TaskWaker> {
         self.with_home(|home| {
             // SAFETY: the lock is held, and the node is in this wheel (T1).
             unsafe {
@@ -139,15 +139,15 @@ impl Node {
         .flatten()
     }
 
-    /// Sees to it that `waker` is woken, if the node is queued. Returns what is to be dropped.
-    pub(crate) fn set_waker(&self, waker: &Waker) -> Option<Waker> {
-        let known = |own: &Option<Waker>| own.as_ref().is_some_and(|own| own.will_wake(waker));
+    /// If the node is queued, its timer wakes `waker` from now on. Returns what is to be dropped.
+    pub(crate) fn set_waker(&self, waker: &Waker) -> Option<TaskWaker> {
+        let known = |own: &Option<TaskWaker>| own.as_ref().is_some_and(|own| own.will_wake(waker));
         // SAFETY: `with_home` holds the lock (T1).
         if self.with_home(|_| self.waker.with_mut(|own| known(unsafe { &*own }))) != Some(false) {
             return None;
         }
-        // A clone may run anybody's code: outside the lock.
-        let mut fresh = Some(waker.clone());
+        // A clone may run foreign code: outside the lock.
+        let mut fresh = Some(TaskWaker::new(waker));
         // SAFETY: as above.
         let old = self.with_home(|_| self.waker.with_mut(|own| unsafe { std::mem::replace(&mut *own, fresh.take()) }));
         old.flatten().or(fresh)
@@ -201,7 +201,7 @@ impl Shard {
     ///
     /// The node is pinned, obeys T3, and is not queued; nobody else queues it.
     #[inline]
-    pub(crate) unsafe fn insert(&self, node: &Node, due: Time, waker: Waker) -> Result<(), Waker> {
+    pub(crate) unsafe fn insert(&self, node: &Node, due: Time, waker: TaskWaker) -> Result<(), TaskWaker> {
         let _held = self.lock.guard();
         if self.closed.get() {
             return Err(waker);
@@ -227,32 +227,34 @@ impl Shard {
     pub(crate) fn fire(&self, now: Time, most: usize) -> usize {
         let mut fired = 0;
         loop {
-            let mut batch = [const { None }; BATCH];
-            let room = BATCH.min(most - fired);
-            let count = self.take_due(now, &mut batch[..room]);
-            batch.into_iter().flatten().for_each(|waker| panics::contain(|| waker.wake()));
+            let mut wakes = WakeList::new();
+            let room = WakeList::ROOM.min(most - fired);
+            let count = self.take_due(now, room, &mut wakes);
+            wakes.wake_all();
             fired += count;
-            if count < BATCH || fired == most {
+            if count < WakeList::ROOM || fired == most {
                 return fired;
             }
         }
     }
 
-    fn take_due(&self, now: Time, batch: &mut [Option<Waker>]) -> usize {
+    /// Takes up to `most` nodes out that are due, and their wakers. Returns how many nodes it was.
+    fn take_due(&self, now: Time, most: usize, wakes: &mut WakeList) -> usize {
         let _held = self.lock.guard();
         // SAFETY: the lock is held. A node that comes out of the wheel is this thread's until `FIRED` is stored (T2).
         unsafe {
             self.wheel.with_mut(|wheel| {
                 (*wheel).advance(now);
                 let mut count = 0;
-                while count < batch.len() {
+                while count < most {
                     let Some(links) = (*wheel).pop(now) else { break };
                     let node = links.cast::<Node>();
-                    batch[count] = (*node).waker.with_mut(|waker| (*waker).take());
-                    if let Some(waker) = &batch[count] {
-                        // It will be woken at the end of the batch.
+                    let waker = (*node).waker.with_mut(|waker| (*waker).take());
+                    if let Some(waker) = &waker {
+                        // It will be woken at the end of the round.
                         platform::prefetch_write(waker.data().cast());
                     }
+                    wakes.push(waker);
                     (*node).state.store(state::FIRED, Ordering::Release);
                     count += 1;
                 }

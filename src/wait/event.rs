@@ -1,18 +1,18 @@
 //! An event to wait for: `event-listener` with every waker outside its lock.
 //!
-//! `event-listener` clones, drops and wakes the wakers it was given while it holds the lock of its list. A waker is
-//! somebody else's code and may come back to the same event, so it is never given one. What it gets is a *proxy* that
-//! points at the [`Seat`] in our own future: cloning and dropping a proxy does nothing, and waking one only moves the
-//! real waker out of the seat into the [`Batch`] of the `notify` in progress, which performs the wakes after the list
+//! `event-listener` clones, drops and wakes the wakers it was given while it holds the lock of its list. A waker may run
+//! foreign code, which may come back to the same event, so the list is never given one. What it gets is a *proxy* that
+//! points at the [`WakerCell`] in the listening future: cloning and dropping a proxy does nothing, and waking one only moves
+//! the task's waker out of the cell into the [`Batch`] of the `notify` in progress, which performs the wakes after the list
 //! has been unlocked.
 //!
-//! | the seat's waker | is touched by |
+//! | the cell's waker | is touched by |
 //! |---|---|
-//! | while *armed*: the list holds a proxy to the seat | whoever holds the list's lock (that is: a `notify`) |
+//! | while *armed*: the list holds a proxy to the cell | the holder of the list's lock (that is: a `notify`) |
 //! | otherwise | the listener alone |
 //!
 //! A listener is armed and disarmed by polling the inner listener, which takes the lock: so the two columns never meet,
-//! and a seat needs no lock or atomic of its own.
+//! and a cell needs no lock or atomic of its own.
 //!
 //! Rejected: waking in batches of 32 from the stack. A newcomer could then be notified by a broadcast that began
 //! before it (CO-04), since the list cannot be cut. Hence one vector, reserved before the lock is taken.
@@ -30,6 +30,7 @@ use event_listener::{EventListener, IntoNotification, Listener as _};
 
 use crate::loom::atomic::{AtomicUsize, Ordering};
 use crate::loom::const_fn;
+use crate::waker::TaskWaker;
 
 /// How a listener came to be notified.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,7 +68,7 @@ impl Event {
             event: self,
             inner: Some(self.list.listen()),
             armed: false,
-            seat: Seat(UnsafeCell::new(None)),
+            cell: WakerCell(UnsafeCell::new(None)),
             _pin: PhantomPinned,
         }
     }
@@ -124,14 +125,14 @@ pub(crate) struct Listener<'a> {
     event: &'a Event,
     /// `None` once the notification has been seen.
     inner: Option<EventListener<Notified>>,
-    /// Whether the list may hold a proxy to `seat`.
+    /// Whether the list may hold a proxy to `cell`.
     armed: bool,
-    seat: Seat,
-    /// The list points at `seat`.
+    cell: WakerCell,
+    /// The list points at `cell`.
     _pin: PhantomPinned,
 }
 
-// SAFETY: the one field that is not `Send` by itself is the seat, a cell with a waker. Its table at the top of the file says
+// SAFETY: the one field that is not `Send` by itself is the cell with the waker. Its table at the top of the file says
 // who may touch it; the lock of the list orders these accesses, and a waker may be used from any thread.
 unsafe impl Send for Listener<'_> {}
 // SAFETY: a shared reference to a listener reaches nothing but `Debug`.
@@ -140,7 +141,7 @@ unsafe impl Sync for Listener<'_> {}
 impl Listener<'_> {
     /// Ready with the notification, once.
     pub(crate) fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Notified> {
-        // SAFETY: nothing is moved out of the pinned listener; `seat` stays where it is.
+        // SAFETY: nothing is moved out of the pinned listener; `cell` stays where it is.
         let this = unsafe { self.get_unchecked_mut() };
         let Some(inner) = &mut this.inner else { panic!("gopark: future polled after completion") };
 
@@ -152,14 +153,14 @@ impl Listener<'_> {
             }
             this.armed = false;
         }
-        // SAFETY: not armed, so the seat is ours alone.
-        match unsafe { &mut *this.seat.0.get() } {
-            Some(waker) => waker.clone_from(cx.waker()),
-            empty => *empty = Some(cx.waker().clone()),
+        // SAFETY: not armed, so the cell is the listener's alone.
+        let own = unsafe { &mut *this.cell.0.get() };
+        if !own.as_ref().is_some_and(|own| own.will_wake(cx.waker())) {
+            *own = Some(TaskWaker::new(cx.waker()));
         }
-        // SAFETY: the functions of `PROXY` keep the contract of a waker for a pointer to a seat, which lives as long as
+        // SAFETY: the functions of `PROXY` keep the contract of a waker for a pointer to a cell, which lives as long as
         // the list may hold the proxy: the listener leaves the list before it is dropped, and does not move until then.
-        let proxy = unsafe { Waker::from_raw(RawWaker::new(ptr::from_ref(&this.seat).cast(), &PROXY)) };
+        let proxy = unsafe { Waker::from_raw(RawWaker::new(ptr::from_ref(&this.cell).cast(), &PROXY)) };
         match Pin::new(inner).poll(&mut Context::from_waker(&proxy)) {
             Poll::Ready(how) => {
                 this.leave();
@@ -200,19 +201,19 @@ impl fmt::Debug for Listener<'_> {
 }
 
 /// Where a listener keeps the waker of its task while it waits.
-struct Seat(UnsafeCell<Option<Waker>>);
+struct WakerCell(UnsafeCell<Option<TaskWaker>>);
 
-/// The functions of a proxy: a borrowed pointer to a seat, so that there is nothing to count.
-static PROXY: RawWakerVTable = RawWakerVTable::new(|seat| RawWaker::new(seat, &PROXY), collect, collect, |_| ());
+/// The functions of a proxy: a borrowed pointer to a cell, so that there is nothing to count.
+static PROXY: RawWakerVTable = RawWakerVTable::new(|cell| RawWaker::new(cell, &PROXY), collect, collect, |_| ());
 
-/// Wakes a proxy, called by `event-listener` with its list locked: moves the waker out of the seat, no more.
+/// Wakes a proxy, called by `event-listener` with its list locked: moves the waker out of the cell, no more.
 ///
 /// # Safety
 ///
-/// `seat` points to a live seat, and the caller holds the lock of the list which it is armed in.
-unsafe fn collect(seat: *const ()) {
-    // SAFETY: the caller's promise: alive, and armed seats are touched under this lock only.
-    let waker = unsafe { (*(*seat.cast::<Seat>()).0.get()).take() };
+/// `cell` points to a live cell, and the caller holds the lock of the list which it is armed in.
+unsafe fn collect(cell: *const ()) {
+    // SAFETY: the caller's promise: alive, and armed cells are touched under this lock only.
+    let waker = unsafe { (*(*cell.cast::<WakerCell>()).0.get()).take() };
     let batch = BATCH.get();
     debug_assert!(!batch.is_null(), "woken outside of Event::notify");
     match waker {
@@ -249,12 +250,12 @@ impl Drop for Collecting<'_> {
 /// Wakers taken under the lock, to be woken after it.
 #[derive(Default)]
 struct Batch {
-    first: Option<Waker>,
-    rest: VecDeque<Waker>,
+    first: Option<TaskWaker>,
+    rest: VecDeque<TaskWaker>,
 }
 
 impl Batch {
-    fn push(&mut self, waker: Waker) {
+    fn push(&mut self, waker: TaskWaker) {
         match self.first {
             None => self.first = Some(waker),
             // Within the room reserved, unless listeners have come since it was counted.
@@ -263,23 +264,8 @@ impl Batch {
     }
 
     /// Wakes all, in order.
-    fn wake(mut self) {
-        if let Some(waker) = self.first.take() {
-            crate::coop::note_unwinding();
-            waker.wake();
-        }
-        while let Some(waker) = self.rest.pop_front() {
-            waker.wake();
-        }
-    }
-}
-
-impl Drop for Batch {
-    /// A waker that panics must not cost the others their wake.
-    fn drop(&mut self) {
-        while let Some(waker) = self.rest.pop_front() {
-            waker.wake();
-        }
+    fn wake(self) {
+        self.first.into_iter().chain(self.rest).for_each(TaskWaker::wake);
     }
 }
 

@@ -1,48 +1,49 @@
-//! The line of waiters of a `Mutex`, a `RwMutex`, a `Semaphore`: intrusive nodes, pinned in the futures that wait.
+//! The queue of waiters of a `Mutex`, a `RwMutex`, a `Semaphore`, a context.
 //!
 //! | | invariant |
 //! |---|---|
-//! | Q1 | A linked waiter is alive and does not move: its future takes it off the queue before it goes |
+//! | Q1 | A linked waiter is alive and does not move: its future unlinks it before it is freed |
 //! | Q2 | Links and waker of a linked waiter are touched only under the lock of its queue |
-//! | Q3 | Whoever grants a waiter has unlinked it and taken its waker before, and touches it no more after |
+//! | Q3 | A thread that grants a waiter unlinks it and takes its waker before, and does not touch it afterwards |
 //!
 //! A waiter's state, and who may change it:
 //!
 //! | state | meaning | left by |
 //! |---|---|---|
-//! | `QUEUED` | linked, waits | the lock holder that tells or grants it; its own future, under the lock |
-//! | `TOLD` | linked at the front, woken to try for itself | its own future (back to `QUEUED`, or off), a grant |
-//! | `GRANTED` | unlinked, owns what it waited for | nobody: its future alone holds it now |
+//! | `QUEUED` | linked, waits | the holder of the lock, which notifies or grants it; its own future, under the lock |
+//! | `NOTIFIED` | linked at the front, woken to try for itself | its own future (back to `QUEUED`, or unlinked), a grant |
+//! | `GRANTED` | unlinked, owns what it waited for | nothing: its future alone has it now |
 //!
 //! Under the lock there are pointer moves only. Wakers are cloned before it is taken, and woken and dropped after it
-//! has been released, hence the `#[must_use]` wakers that come out of here.
+//! has been released: what comes out of here is a [`TaskWaker`] or a list of them.
 
 use std::fmt;
 use std::marker::PhantomPinned;
-use std::ptr;
-use std::task::{Context, Waker};
+use std::task::Context;
 
+use super::list::{Links, List, Node};
 use crate::lock::Guarded;
 use crate::loom::UnsafeCell;
 use crate::loom::atomic::{AtomicU8, Ordering};
+use crate::loom::const_fn;
+use crate::waker::{TaskWaker, WakeList};
 
 pub(crate) const QUEUED: u8 = 0;
-pub(crate) const TOLD: u8 = 1;
+pub(crate) const NOTIFIED: u8 = 1;
 pub(crate) const GRANTED: u8 = 2;
 
 /// One place in a [`Queue`]. `X` is what the primitive wants to know of it; fixed once it is linked.
 pub(crate) struct Waiter<X> {
     state: AtomicU8,
     pub(crate) extra: X,
-    node: UnsafeCell<Node<X>>,
+    place: UnsafeCell<Place<X>>,
     /// The queue points here.
     _pin: PhantomPinned,
 }
 
-struct Node<X> {
-    prev: *const Waiter<X>,
-    next: *const Waiter<X>,
-    waker: Option<Waker>,
+struct Place<X> {
+    links: Links<Waiter<X>>,
+    waker: Option<TaskWaker>,
 }
 
 // SAFETY: the pointers are followed only under the queue's lock (Q2) to waiters that are alive (Q1).
@@ -50,11 +51,20 @@ unsafe impl<X: Send> Send for Waiter<X> {}
 // SAFETY: as above; a shared reference alone gives access to the state and to `extra`, no more.
 unsafe impl<X: Sync> Sync for Waiter<X> {}
 
+// SAFETY: the links are in the waiter's own cell, which is touched under the queue's lock (Q2).
+unsafe impl<X> Node for Waiter<X> {
+    #[inline(always)]
+    unsafe fn with_links<R>(this: *mut Self, f: impl FnOnce(&mut Links<Self>) -> R) -> R {
+        // SAFETY: passed on to the caller.
+        unsafe { (*this).place.with_mut(|place| f(&mut (*place).links)) }
+    }
+}
+
 impl<X> Waiter<X> {
-    /// A waiter to be linked, with a clone of its task's waker.
-    pub(crate) fn new(waker: Waker, extra: X) -> Self {
-        let node = Node { prev: ptr::null(), next: ptr::null(), waker: Some(waker) };
-        Waiter { state: AtomicU8::new(QUEUED), extra, node: UnsafeCell::new(node), _pin: PhantomPinned }
+    /// A waiter to be linked, with its task's waker.
+    pub(crate) fn new(waker: TaskWaker, extra: X) -> Self {
+        let place = Place { links: Links::UNLINKED, waker: Some(waker) };
+        Waiter { state: AtomicU8::new(QUEUED), extra, place: UnsafeCell::new(place), _pin: PhantomPinned }
     }
 
     /// Without the lock only `GRANTED` is certain to last. Acquire: pairs with the store in [`Queue::grant_front`], so
@@ -65,15 +75,14 @@ impl<X> Waiter<X> {
 
     /// # Safety
     ///
-    /// The waiter is not linked yet, or the caller holds the lock of the queue it is linked in (Q2). `f` touches this
-    /// waiter only.
-    unsafe fn node<R>(&self, f: impl FnOnce(&mut Node<X>) -> R) -> R {
-        // SAFETY: by the caller's promise nobody else has the node now.
-        self.node.with_mut(|node| f(unsafe { &mut *node }))
+    /// The waiter is not linked, or the caller holds the lock of its queue (Q2). `f` touches the waker only.
+    unsafe fn waker<R>(&self, f: impl FnOnce(&mut Option<TaskWaker>) -> R) -> R {
+        // SAFETY: by the caller's promise nothing else touches the place now.
+        self.place.with_mut(|place| f(unsafe { &mut (*place).waker }))
     }
 }
 
-/// What a waiting future has come to.
+/// The state of a future that waits in a [`Queue`].
 pub(crate) enum Stage<X> {
     /// Not polled yet, or polled out of budget: waits for nothing.
     New,
@@ -92,141 +101,142 @@ impl<X> Stage<X> {
     }
 }
 
-/// First come, first served. All methods are called with the lock of the queue held, which is what `&mut self` stands
-/// for: so "linked here" in the comments below means alive (Q1) and ours to touch (Q2).
-pub(crate) struct Queue<X> {
-    head: *const Waiter<X>,
-    tail: *const Waiter<X>,
+/// What [`Queue::grant_front`] did.
+pub(crate) enum Granted {
+    /// The queue is empty.
+    NoWaiter,
+    /// The waiter was notified before, and its wake is on its way.
+    AlreadyWoken,
+    /// To be woken after the lock has been released.
+    Wake(TaskWaker),
 }
 
-// SAFETY: the waiters it points to are reached under the lock only (Q2), from whatever thread holds it.
+impl Granted {
+    /// What is to be woken, if anything.
+    pub(crate) fn into_waker(self) -> Option<TaskWaker> {
+        match self {
+            Granted::Wake(waker) => Some(waker),
+            Granted::NoWaiter | Granted::AlreadyWoken => None,
+        }
+    }
+}
+
+/// A first-in first-out queue. All methods are called with the lock of the queue held, which `&mut self` stands for: so
+/// "linked here" in the comments below means alive (Q1) and the caller's to touch (Q2).
+pub(crate) struct Queue<X> {
+    list: List<Waiter<X>>,
+}
+
+// SAFETY: the waiters in it are reached under the lock only (Q2), from whichever thread holds it.
 unsafe impl<X: Send> Send for Queue<X> {}
 
 impl<X> Queue<X> {
-    pub(crate) const fn new() -> Self {
-        Queue { head: ptr::null(), tail: ptr::null() }
+    const_fn! {
+        pub(crate) const fn new() -> Self {
+            Queue { list: List::new() }
+        }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.head.is_null()
+        self.list.front().is_none()
     }
 
-    /// The one who has waited longest.
+    /// The waiter that has waited longest.
     pub(crate) fn front(&self) -> Option<&Waiter<X>> {
         // SAFETY: linked, so alive (Q1), and it stays linked as long as the lock is held.
-        unsafe { self.head.as_ref() }
+        self.list.front().map(|front| unsafe { front.as_ref() })
     }
 
     /// Whether `waiter` is the only one.
     pub(crate) fn is_only(&self, waiter: &Waiter<X>) -> bool {
-        ptr::eq(self.head, waiter) && ptr::eq(self.tail, waiter)
+        // SAFETY: the lock is held.
+        unsafe { self.list.is_only(waiter) }
     }
 
     /// # Safety
     ///
-    /// `waiter` is linked nowhere, is pinned, and is taken off before it is dropped.
+    /// `waiter` is linked nowhere, is pinned, and is unlinked before it is dropped.
     pub(crate) unsafe fn push_back(&mut self, waiter: &Waiter<X>) {
-        // SAFETY: not linked yet.
-        unsafe { waiter.node(|node| (node.prev, node.next) = (self.tail, ptr::null())) };
-        // SAFETY: the tail is linked here.
-        match unsafe { self.tail.as_ref() } {
-            None => self.head = waiter,
-            // SAFETY: as above.
-            Some(tail) => unsafe { tail.node(|node| node.next = waiter) },
-        }
-        self.tail = waiter;
+        // SAFETY: the lock is held; the rest is the caller's promise. All that is written through the pointer is in cells.
+        unsafe { self.list.push_back(std::ptr::from_ref(waiter).cast_mut()) }
     }
 
     /// # Safety
     ///
     /// `waiter` is linked in this queue.
     pub(crate) unsafe fn remove(&mut self, waiter: &Waiter<X>) {
-        // SAFETY: linked here; and so, if any, are its neighbours below.
-        let (prev, next) = unsafe { waiter.node(|node| (node.prev, node.next)) };
-        // SAFETY: as above.
-        match unsafe { prev.as_ref() } {
-            None => self.head = next,
-            // SAFETY: as above.
-            Some(prev) => unsafe { prev.node(|node| node.next = next) },
-        }
-        // SAFETY: as above.
-        match unsafe { next.as_ref() } {
-            None => self.tail = prev,
-            // SAFETY: as above.
-            Some(next) => unsafe { next.node(|node| node.prev = prev) },
-        }
+        // SAFETY: as in `push_back`.
+        unsafe { self.list.remove(std::ptr::from_ref(waiter).cast_mut()) }
     }
 
-    /// Moves everyone in `other` behind those who are here.
+    /// Moves the waiters of `other` behind those that are here.
     ///
     /// # Safety
     ///
     /// The two queues are under the same lock.
     pub(crate) unsafe fn append(&mut self, other: &mut Queue<X>) {
-        // SAFETY: the head of the other queue is linked there, the tail here.
-        let (Some(head), tail) = (unsafe { (other.head.as_ref(), self.tail.as_ref()) }) else { return };
-        match tail {
-            None => self.head = head,
-            // SAFETY: as above.
-            Some(tail) => unsafe {
-                tail.node(|node| node.next = head);
-                head.node(|node| node.prev = tail);
-            },
-        }
-        self.tail = other.tail;
-        *other = Queue::new();
+        // SAFETY: passed on to the caller.
+        unsafe { self.list.append(&other.list) }
     }
 
-    /// Takes the one at the front off and makes it owner of what it waits for. `None`: nobody waits. `Some(None)`: its
-    /// wake is on the way since it was told.
+    /// Unlinks the waiter at the front and makes it the owner of what it waits for.
     #[must_use = "the waker is to be woken after the lock has been released"]
-    pub(crate) fn grant_front(&mut self) -> Option<Option<Waker>> {
-        // SAFETY: linked here.
-        let waiter = unsafe { self.head.as_ref() }?;
-        // SAFETY: linked here.
-        unsafe { self.remove(waiter) };
-        // SAFETY: taken off within this hold of the lock, and not granted yet.
-        let waker = unsafe { waiter.node(|node| node.waker.take()) };
-        // Last of all, for the future may be gone the moment it reads this (Q3). Release: pairs with `Waiter::state`.
+    pub(crate) fn grant_front(&mut self) -> Granted {
+        // SAFETY: the lock is held.
+        let Some(waiter) = (unsafe { self.list.pop_front() }) else { return Granted::NoWaiter };
+        // SAFETY: alive until it is granted (Q3).
+        let waiter = unsafe { waiter.as_ref() };
+        // SAFETY: unlinked within this hold of the lock, and not granted yet.
+        let waker = unsafe { waiter.waker(Option::take) };
+        // Last of all, because its future may free it once it reads this (Q3). Release: pairs with `Waiter::state`.
         waiter.state.store(GRANTED, Ordering::Release);
-        Some(waker)
+        waker.map_or(Granted::AlreadyWoken, Granted::Wake)
     }
 
-    /// Wakes the one at the front, to try for itself from where it is.
+    /// Grants the waiter at the front and adds its waker to `wakes`, which must have room. False if the queue is empty.
+    pub(crate) fn grant_front_into(&mut self, wakes: &mut WakeList) -> bool {
+        match self.grant_front() {
+            Granted::NoWaiter => return false,
+            Granted::AlreadyWoken => {}
+            Granted::Wake(waker) => wakes.push(Some(waker)),
+        }
+        true
+    }
+
+    /// Notifies the waiter at the front, which is to try for itself and keeps its place.
     #[must_use = "the waker is to be woken after the lock has been released"]
-    pub(crate) fn tell_front(&mut self) -> Option<Waker> {
+    pub(crate) fn notify_front(&mut self) -> Option<TaskWaker> {
+        let waiter = self.front()?;
+        waiter.state.store(NOTIFIED, Ordering::Relaxed);
         // SAFETY: linked here.
-        let waiter = unsafe { self.head.as_ref() }?;
-        waiter.state.store(TOLD, Ordering::Relaxed);
-        // SAFETY: linked here.
-        unsafe { waiter.node(|node| node.waker.take()) }
+        unsafe { waiter.waker(Option::take) }
     }
 
-    /// The told one waits again, where it is; or one that waits changes its waker.
+    /// A notified waiter waits again, where it is; or one that waits changes its waker.
     ///
     /// # Safety
     ///
     /// `waiter` is linked in this queue.
     #[must_use = "the old waker is to be dropped after the lock has been released"]
-    unsafe fn wait_again(&mut self, waiter: &Waiter<X>, waker: Waker) -> Option<Waker> {
+    unsafe fn wait_again(&mut self, waiter: &Waiter<X>, waker: TaskWaker) -> Option<TaskWaker> {
         waiter.state.store(QUEUED, Ordering::Relaxed);
         // SAFETY: linked here.
-        unsafe { waiter.node(|node| node.waker.replace(waker)) }
+        unsafe { waiter.waker(|own| own.replace(waker)) }
     }
 
-    /// Whether the waiter would wake `waker` already. (`will_wake` compares pointers; it runs no code of others.)
+    /// Whether the waiter would wake `waker` already. (`will_wake` compares pointers; it runs no foreign code.)
     ///
     /// # Safety
     ///
     /// `waiter` is linked in this queue.
-    unsafe fn wakes(&self, waiter: &Waiter<X>, waker: &Waker) -> bool {
+    unsafe fn will_wake(&self, waiter: &Waiter<X>, waker: &std::task::Waker) -> bool {
         // SAFETY: linked here.
-        unsafe { waiter.node(|node| node.waker.as_ref().is_some_and(|w| w.will_wake(waker))) }
+        unsafe { waiter.waker(|own| own.as_ref().is_some_and(|own| own.will_wake(waker))) }
     }
 }
 
-/// A later poll of a waiting future: whether `waiter` has got what it waits for. If not, it keeps its place, and `cx`
-/// is woken when there is news.
+/// A later poll of a waiting future: whether `waiter` has got what it waits for. If not, it keeps its place, and the task
+/// of `cx` is woken when that changes.
 ///
 /// `settle` is asked under the lock, at most twice, since the waker of `cx` has to be cloned outside of it. Its `bool`
 /// says that this is the last time: on `false` the waiter will wait again.
@@ -250,11 +260,11 @@ pub(crate) unsafe fn look<Q, X>(
             return true;
         }
         // SAFETY: the caller's promise.
-        if unsafe { which(&mut held).wakes(waiter, cx.waker()) } {
+        if unsafe { which(&mut held).will_wake(waiter, cx.waker()) } {
             return false;
         }
     }
-    let waker = cx.waker().clone();
+    let waker = TaskWaker::new(cx.waker());
     // Dropped in reverse order: the lock first.
     let _old;
     let mut held = queues.lock();
@@ -264,53 +274,6 @@ pub(crate) unsafe fn look<Q, X>(
     // SAFETY: the caller's promise.
     _old = unsafe { which(&mut held).wait_again(waiter, waker) };
     false
-}
-
-/// Wakers gathered under a lock, to be woken after it: a handful at a time, so that nobody holds a lock for long and
-/// nothing is allocated.
-pub(crate) struct Wakes {
-    wakers: [Option<Waker>; Wakes::ROOM],
-    len: usize,
-}
-
-impl Wakes {
-    /// Few under loom, so that going round is explored.
-    pub(crate) const ROOM: usize = if cfg!(gopark_loom) { 1 } else { 16 };
-
-    pub(crate) fn new() -> Self {
-        Wakes { wakers: [const { None }; Wakes::ROOM], len: 0 }
-    }
-
-    pub(crate) fn is_full(&self) -> bool {
-        self.len == Wakes::ROOM
-    }
-
-    /// There must be room.
-    pub(crate) fn push(&mut self, waker: Option<Waker>) {
-        if waker.is_some() {
-            self.wakers[self.len] = waker;
-            self.len += 1;
-        }
-    }
-
-    /// Wakes all, in order, and is empty again.
-    pub(crate) fn wake(&mut self) {
-        let n = std::mem::take(&mut self.len);
-        for waker in &mut self.wakers[..n] {
-            if let Some(waker) = waker.take() {
-                waker.wake();
-            }
-        }
-    }
-}
-
-impl Drop for Wakes {
-    /// A waker that panics must not cost the others their wake.
-    fn drop(&mut self) {
-        for waker in self.wakers.iter_mut().filter_map(Option::take) {
-            waker.wake();
-        }
-    }
 }
 
 impl<X> fmt::Debug for Stage<X> {

@@ -23,13 +23,15 @@ use std::panic::Location;
 use std::ptr::{self, NonNull};
 use std::task::Waker;
 
+use super::list::{Links, List, Node};
 use crate::loom::UnsafeCell;
-use crate::loom::atomic::{AtomicPtr, AtomicU8, AtomicUsize, Ordering};
+use crate::loom::atomic::{AtomicU8, AtomicUsize, Ordering};
+use crate::waker::TaskWaker;
 
-/// A waker to call once every lock is released.
+/// A task to wake once every lock is released, if there is one.
 #[must_use = "wake it after the lock is released"]
 #[derive(Debug)]
-pub(crate) struct Wake(Option<Waker>);
+pub(crate) struct Wake(Option<TaskWaker>);
 
 impl Wake {
     pub(crate) const NONE: Self = Self(None);
@@ -37,9 +39,13 @@ impl Wake {
     #[inline(always)]
     pub(crate) fn wake(self) {
         if let Some(waker) = self.0 {
-            crate::coop::note_unwinding();
             waker.wake();
         }
+    }
+
+    /// As what a [`WakeList`](crate::waker::WakeList) takes.
+    pub(crate) fn into_waker(self) -> Option<TaskWaker> {
+        self.0
     }
 }
 
@@ -47,14 +53,14 @@ impl Wake {
 #[must_use = "wake them after the lock is released"]
 #[derive(Debug)]
 #[expect(clippy::box_collection, reason = "one word, which every send tests")]
-pub(crate) struct Watchers(Option<Box<VecDeque<Waker>>>);
+pub(crate) struct Watchers(Option<Box<VecDeque<TaskWaker>>>);
 
 impl Watchers {
     pub(crate) const NONE: Self = Self(None);
 
     #[inline(always)]
     #[expect(clippy::box_collection, reason = "as above")]
-    pub(crate) fn new(watchers: Option<Box<VecDeque<Waker>>>) -> Self {
+    pub(crate) fn new(watchers: Option<Box<VecDeque<TaskWaker>>>) -> Self {
         Self(watchers)
     }
 
@@ -72,25 +78,9 @@ impl Watchers {
 
     #[cold]
     #[inline(never)]
-    fn wake_all(watchers: VecDeque<Waker>) {
-        wake_all(watchers.into_iter().map(|waker| Wake(Some(waker))));
+    fn wake_all(watchers: VecDeque<TaskWaker>) {
+        watchers.into_iter().for_each(TaskWaker::wake);
     }
-}
-
-/// Wakes all, in order; also those after one that panics.
-pub(crate) fn wake_all(wakes: impl Iterator<Item = Wake>) {
-    struct Rest<I: Iterator<Item = Wake>>(I);
-    impl<I: Iterator<Item = Wake>> Rest<I> {
-        fn wake(&mut self) {
-            self.0.by_ref().for_each(Wake::wake);
-        }
-    }
-    impl<I: Iterator<Item = Wake>> Drop for Rest<I> {
-        fn drop(&mut self) {
-            self.wake();
-        }
-    }
-    Rest(wakes).wake();
 }
 
 /// The states of a [`Waiter`].
@@ -110,65 +100,105 @@ pub(crate) mod state {
     pub(crate) const FINISHED: u8 = 4;
 }
 
-/// Whom to wake.
+/// What is notified when a waiter completes.
 #[derive(Debug)]
 enum Owner {
     /// Not queued.
-    Nobody,
-    /// A lone operation.
-    Lone(Waker),
-    /// One case of a `select!`.
+    Nothing,
+    /// The task of a lone operation.
+    Lone(TaskWaker),
+    /// The `select!` of which it is a case.
     Select(NonNull<Token>),
 }
 
-/// One operation's place in the queue of one channel.
-#[derive(Debug)]
-pub(crate) struct Waiter<T> {
-    /// Once a value was handed over: its number in the order of sending, as an address.
-    prev: *mut Self,
-    /// Before the waiter is queued: where its operation was called, as a `*const Location`.
-    next: *mut Self,
+/// Two words that mean one thing after the other in a waiter's life.
+#[derive(Clone, Copy)]
+union Place<T> {
+    /// Before it is queued: where its operation was called.
+    site: &'static Location<'static>,
+    /// While it is queued. Once it is unlinked, `next` of its links is the waiter itself.
+    links: Links<Waiter<T>>,
+    /// Once it received a value: the number of that in the order of sending.
+    number: usize,
+}
+
+/// What others may touch of a waiter under its channel's lock (I1).
+struct Shared<T> {
+    place: Place<T>,
     owner: Owner,
+}
+
+/// One operation's place in the queue of one channel. It is reached through raw pointers, because its claimer and its owner
+/// are two threads: only its cells and its atomic state are ever borrowed.
+pub(crate) struct Waiter<T> {
+    shared: UnsafeCell<Shared<T>>,
     /// The value: of a send until it is taken, of a receive once it is given.
     slot: UnsafeCell<MaybeUninit<T>>,
     state: AtomicU8,
     _pin: PhantomPinned,
 }
 
+// SAFETY: the links are in the waiter's own cell, which is touched under its channel's lock (I1).
+unsafe impl<T> Node for Waiter<T> {
+    #[inline(always)]
+    unsafe fn with_links<R>(this: *mut Self, f: impl FnOnce(&mut Links<Self>) -> R) -> R {
+        // SAFETY: passed on to the caller; a linked waiter, or one that is being linked, has links in its place.
+        unsafe { Self::with(this, |shared| f(&mut shared.place.links)) }
+    }
+}
+
 impl<T> Waiter<T> {
     #[inline(always)]
     pub(crate) fn new(slot: MaybeUninit<T>, site: &'static Location<'static>) -> Self {
         Self {
-            prev: ptr::null_mut(),
-            next: ptr::from_ref(site).cast_mut().cast(),
-            owner: Owner::Nobody,
+            shared: UnsafeCell::new(Shared { place: Place { site }, owner: Owner::Nothing }),
             slot: UnsafeCell::new(slot),
             state: AtomicU8::new(state::IDLE),
             _pin: PhantomPinned,
         }
     }
 
+    /// Runs `f` on what the channel's lock guards.
+    ///
+    /// # Safety
+    ///
+    /// The waiter is alive. It is queued and the caller holds the channel's lock, or it is the caller's alone.
+    #[inline(always)]
+    unsafe fn with<R>(this: *const Self, f: impl FnOnce(&mut Shared<T>) -> R) -> R {
+        // SAFETY: by the caller's promise nothing else touches the cell now.
+        unsafe { (*this).shared.with_mut(|shared| f(&mut *shared)) }
+    }
+
     /// Where the operation was called.
     ///
     /// # Safety
     ///
-    /// The waiter has never been queued.
+    /// The waiter is the caller's, and is fresh: it has never been queued, or was [reset](Self::reset).
     #[inline(always)]
     pub(crate) unsafe fn site(this: *const Self) -> &'static Location<'static> {
-        // SAFETY: until the waiter is queued, `next` is what `new` made of a `&'static Location`.
-        unsafe { &*(*this).next.cast_const().cast() }
+        // SAFETY: the place of a fresh waiter has a site.
+        unsafe { Self::with(this, |shared| shared.place.site) }
     }
 
+    /// # Safety
+    ///
+    /// The waiter is alive.
     #[inline(always)]
-    pub(crate) fn state(&self) -> u8 {
+    pub(crate) unsafe fn state(this: *const Self) -> u8 {
         // Acquire: pairs with the Release store in `complete`, so that the slot is seen as the claimer left it.
-        self.state.load(Ordering::Acquire)
+        // SAFETY: passed on to the caller; the state is atomic.
+        unsafe { (*this).state.load(Ordering::Acquire) }
     }
 
     /// The owner's own steps, to `FINISHED`.
+    ///
+    /// # Safety
+    ///
+    /// The caller is the owner; the waiter is not linked.
     #[inline(always)]
-    pub(crate) fn finish(&self) {
-        self.state.store(state::FINISHED, Ordering::Relaxed);
+    pub(crate) unsafe fn finish(this: *const Self) {
+        // SAFETY: passed on to the caller; the state is atomic.
+        unsafe { (*this).state.store(state::FINISHED, Ordering::Relaxed) }
     }
 
     /// # Safety
@@ -182,13 +212,13 @@ impl<T> Waiter<T> {
 
     /// # Safety
     ///
-    /// The slot is empty, and the caller is the waiter's claimer (I3).
+    /// The slot is empty, and the caller is the waiter's claimer (I3), or its owner while it is not queued.
     #[inline(always)]
-    pub(crate) unsafe fn give(this: *mut Self, value: T, number: usize) {
+    pub(crate) unsafe fn give(this: *const Self, value: T, number: usize) {
         // SAFETY: the caller alone may touch the waiter.
         unsafe {
             (*this).slot.with_mut(|slot| (*slot).write(value));
-            (*this).prev = ptr::without_provenance_mut(number);
+            Self::with(this, |shared| shared.place.number = number);
         }
     }
 
@@ -196,10 +226,10 @@ impl<T> Waiter<T> {
     ///
     /// # Safety
     ///
-    /// The caller is the owner, and the state is `DONE`.
+    /// The caller is the owner, and the state is `DONE` by [`give`](Self::give).
     pub(crate) unsafe fn number(this: *const Self) -> usize {
-        // SAFETY: a done waiter is the owner's alone.
-        unsafe { (*this).prev.addr() }
+        // SAFETY: a done waiter is the owner's alone, and its place has a number.
+        unsafe { Self::with(this, |shared| shared.place.number) }
     }
 
     /// Ends a claimed waiter. It must not be touched afterwards: its owner may free it.
@@ -208,10 +238,10 @@ impl<T> Waiter<T> {
     ///
     /// The caller holds the channel's lock and got the waiter from [`WaitQueue::claim`]; the slot is as `state` says.
     #[inline(always)]
-    pub(crate) unsafe fn complete(this: *mut Self, state: u8) -> Wake {
+    pub(crate) unsafe fn complete(this: *const Self, state: u8) -> Wake {
         // SAFETY: a claimed waiter is the claimer's alone until the store below (I3).
         unsafe {
-            let wake = match std::mem::replace(&mut (*this).owner, Owner::Nobody) {
+            let wake = match Self::with(this, |shared| std::mem::replace(&mut shared.owner, Owner::Nothing)) {
                 Owner::Lone(waker) => Wake(Some(waker)),
                 Owner::Select(token) => {
                     // I2: this thread's claim made the token its own.
@@ -222,7 +252,7 @@ impl<T> Waiter<T> {
                     token.as_ref().state.store(fired, Ordering::Release);
                     return wake;
                 }
-                Owner::Nobody => Wake::NONE,
+                Owner::Nothing => Wake::NONE,
             };
             (*this).state.store(state, Ordering::Release);
             wake
@@ -234,11 +264,11 @@ impl<T> Waiter<T> {
     /// # Safety
     ///
     /// The caller holds the channel's lock and the waiter is `QUEUED` by `push_lone`.
-    pub(crate) unsafe fn replace_waker(this: *mut Self, waker: Waker) -> Option<Waker> {
+    pub(crate) unsafe fn replace_waker(this: *const Self, waker: TaskWaker) -> Option<TaskWaker> {
         // SAFETY: I1.
-        match unsafe { std::mem::replace(&mut (*this).owner, Owner::Lone(waker)) } {
+        match unsafe { Self::with(this, |shared| std::mem::replace(&mut shared.owner, Owner::Lone(waker))) } {
             Owner::Lone(old) => Some(old),
-            Owner::Select(_) | Owner::Nobody => None,
+            Owner::Select(_) | Owner::Nothing => None,
         }
     }
 
@@ -246,12 +276,15 @@ impl<T> Waiter<T> {
     ///
     /// # Safety
     ///
-    /// The caller is the owner, and holds the channel's lock if the waiter was ever queued; it is not linked.
-    pub(crate) unsafe fn reset(this: *mut Self, site: &'static Location<'static>) {
+    /// The caller is the owner, and holds the channel's lock if the waiter was ever queued; it is not linked, and has no
+    /// waker.
+    pub(crate) unsafe fn reset(this: *const Self, site: &'static Location<'static>) {
         // SAFETY: an unlinked waiter is the owner's alone.
         unsafe {
-            (*this).owner = Owner::Nobody;
-            (*this).next = ptr::from_ref(site).cast_mut().cast();
+            Self::with(this, |shared| {
+                shared.owner = Owner::Nothing;
+                shared.place.site = site;
+            });
             (*this).state.store(state::IDLE, Ordering::Relaxed);
         }
     }
@@ -261,10 +294,10 @@ impl<T> Waiter<T> {
     /// # Safety
     ///
     /// The caller is the owner; the waiter is not linked; the slot is as `state` says.
-    pub(crate) unsafe fn settle(this: *mut Self, state: u8) {
+    pub(crate) unsafe fn settle(this: *const Self, state: u8) {
         // SAFETY: an unlinked waiter is the owner's alone.
         unsafe {
-            (*this).owner = Owner::Nobody;
+            Self::with(this, |shared| shared.owner = Owner::Nothing);
             (*this).state.store(state, Ordering::Relaxed);
         }
     }
@@ -276,7 +309,7 @@ impl<T> Waiter<T> {
     /// The caller holds the channel's lock.
     pub(crate) unsafe fn is_case(this: *const Self) -> bool {
         // SAFETY: I1.
-        matches!(unsafe { &(*this).owner }, Owner::Select(_))
+        unsafe { Self::with(this, |shared| matches!(shared.owner, Owner::Select(_))) }
     }
 
     /// True if a queued lone waiter would wake the same task.
@@ -286,7 +319,7 @@ impl<T> Waiter<T> {
     /// The caller holds the channel's lock.
     pub(crate) unsafe fn will_wake(this: *const Self, waker: &Waker) -> bool {
         // SAFETY: I1.
-        matches!(unsafe { &(*this).owner }, Owner::Lone(own) if own.will_wake(waker))
+        unsafe { Self::with(this, |shared| matches!(&shared.owner, Owner::Lone(own) if own.will_wake(waker))) }
     }
 
     /// The waker of a waiter that was unlinked, to be dropped outside the lock.
@@ -294,35 +327,29 @@ impl<T> Waiter<T> {
     /// # Safety
     ///
     /// The caller is the owner, and the waiter is not queued.
-    pub(crate) unsafe fn take_waker(this: *mut Self) -> Wake {
+    pub(crate) unsafe fn take_waker(this: *const Self) -> Option<TaskWaker> {
         // SAFETY: an unlinked waiter is the owner's alone.
-        match unsafe { std::mem::replace(&mut (*this).owner, Owner::Nobody) } {
-            Owner::Lone(waker) => Wake(Some(waker)),
-            Owner::Select(_) | Owner::Nobody => Wake::NONE,
+        match unsafe { Self::with(this, |shared| std::mem::replace(&mut shared.owner, Owner::Nothing)) } {
+            Owner::Lone(waker) => Some(waker),
+            Owner::Select(_) | Owner::Nothing => None,
         }
     }
 }
 
-/// A first-in first-out list of waiters, linked through the waiters themselves.
-///
-/// The head is atomic only so that [`WaitQueue::seems_empty`] may look without the lock; every other access is under
-/// the channel's lock (I1). For the same reason nothing here takes `&mut self`: it would claim the head as well.
-#[derive(Debug)]
+/// A first-in first-out queue of waiters. All functions but [`WaitQueue::seems_empty`] demand the channel's lock (I1).
 pub(crate) struct WaitQueue<T> {
-    head: AtomicPtr<Waiter<T>>,
-    tail: UnsafeCell<*mut Waiter<T>>,
+    list: List<Waiter<T>>,
 }
 
 impl<T> WaitQueue<T> {
     pub(crate) fn new() -> Self {
-        Self { head: AtomicPtr::new(ptr::null_mut()), tail: UnsafeCell::new(ptr::null_mut()) }
+        Self { list: List::new() }
     }
 
     /// A hint when the lock is not held, exact when it is.
     #[inline(always)]
     pub(crate) fn seems_empty(&self) -> bool {
-        // Acquire: what is looked at next is as it was now, or later.
-        self.head.load(Ordering::Acquire).is_null()
+        self.list.seems_empty()
     }
 
     /// Queues a lone operation.
@@ -331,11 +358,9 @@ impl<T> WaitQueue<T> {
     ///
     /// The caller holds the channel's lock; `waiter` is pinned, not queued, and obeys I5.
     #[inline(always)]
-    pub(crate) unsafe fn push_lone(&self, waiter: *mut Waiter<T>, waker: Waker) {
-        // SAFETY: an unqueued waiter is the owner's alone.
-        unsafe { (*waiter).owner = Owner::Lone(waker) };
+    pub(crate) unsafe fn push_lone(&self, waiter: *const Waiter<T>, waker: TaskWaker) {
         // SAFETY: passed on to the caller.
-        unsafe { self.push(waiter) };
+        unsafe { self.push(waiter, Owner::Lone(waker)) };
     }
 
     /// Queues a case of the `select!` that `token` belongs to.
@@ -344,26 +369,19 @@ impl<T> WaitQueue<T> {
     ///
     /// As [`WaitQueue::push_lone`]; `token` is pinned and outlives the waiter's time in the queue.
     #[inline(always)]
-    pub(crate) unsafe fn push_case(&self, waiter: *mut Waiter<T>, token: NonNull<Token>) {
-        // SAFETY: an unqueued waiter is the owner's alone.
-        unsafe { (*waiter).owner = Owner::Select(token) };
+    pub(crate) unsafe fn push_case(&self, waiter: *const Waiter<T>, token: NonNull<Token>) {
         // SAFETY: passed on to the caller.
-        unsafe { self.push(waiter) };
+        unsafe { self.push(waiter, Owner::Select(token)) };
     }
 
     #[inline(always)]
-    unsafe fn push(&self, waiter: *mut Waiter<T>) {
-        // SAFETY: I1, and the caller's promise that `waiter` is not queued.
+    unsafe fn push(&self, waiter: *const Waiter<T>, owner: Owner) {
+        // SAFETY: I1, and the caller's promise that `waiter` is not queued. An unqueued waiter has no waker that this
+        // could drop.
         unsafe {
+            Waiter::with(waiter, |shared| std::mem::forget(std::mem::replace(&mut shared.owner, owner)));
             (*waiter).state.store(state::QUEUED, Ordering::Relaxed);
-            (*waiter).next = ptr::null_mut();
-            let last = self.tail.with_mut(|tail| std::mem::replace(&mut *tail, waiter));
-            (*waiter).prev = last;
-            if last.is_null() {
-                self.head.store(waiter, Ordering::Relaxed);
-            } else {
-                (*last).next = waiter;
-            }
+            self.list.push_back(waiter.cast_mut());
         }
     }
 
@@ -378,27 +396,31 @@ impl<T> WaitQueue<T> {
     /// The caller holds the channel's lock, and goes on to fill or empty the slot and [`Waiter::complete`] it.
     #[inline(always)]
     pub(crate) unsafe fn claim(&self, own: *const Token) -> Option<NonNull<Waiter<T>>> {
-        let mut waiter = self.head.load(Ordering::Relaxed);
-        while !waiter.is_null() {
+        let mut at = self.list.front();
+        while let Some(waiter) = at {
             // SAFETY: I1: a linked waiter is alive, and its links and owner are ours to read under the lock.
             unsafe {
-                let next = (*waiter).next;
-                match &(*waiter).owner {
-                    Owner::Select(token) if ptr::eq(token.as_ptr(), own) => {}
-                    Owner::Select(token) => match token.as_ref().claim(waiter.addr()) {
+                let next = self.list.next(waiter);
+                let token = Waiter::with(waiter.as_ptr(), |shared| match &shared.owner {
+                    Owner::Select(token) => Some(*token),
+                    Owner::Lone(_) | Owner::Nothing => None,
+                });
+                match token {
+                    Some(token) if ptr::eq(token.as_ptr(), own) => {}
+                    Some(token) => match token.as_ref().claim(waiter.addr().get()) {
                         Claim::Won => {
-                            self.unlink(waiter);
-                            return NonNull::new(waiter);
+                            self.unlink(waiter.as_ptr());
+                            return Some(waiter);
                         }
                         Claim::Later => {}
-                        Claim::Stale => self.unlink(waiter),
+                        Claim::Stale => self.unlink(waiter.as_ptr()),
                     },
-                    Owner::Lone(_) | Owner::Nobody => {
-                        self.unlink(waiter);
-                        return NonNull::new(waiter);
+                    None => {
+                        self.unlink(waiter.as_ptr());
+                        return Some(waiter);
                     }
                 }
-                waiter = next;
+                at = next;
             }
         }
         None
@@ -409,40 +431,23 @@ impl<T> WaitQueue<T> {
     /// # Safety
     ///
     /// The caller holds the channel's lock and owns `waiter`, which was queued here or nowhere.
-    pub(crate) unsafe fn remove(&self, waiter: *mut Waiter<T>) {
-        // SAFETY: I1.
+    pub(crate) unsafe fn remove(&self, waiter: *const Waiter<T>) {
+        // SAFETY: I1. A queued waiter has links in its place; those of an unlinked one name itself, see `unlink`.
         unsafe {
-            if self.is_linked(waiter) {
-                self.unlink(waiter);
+            let queued = Waiter::state(waiter) == state::QUEUED;
+            if queued && Waiter::with_links(waiter.cast_mut(), |links| !links.is_unlinked(waiter)) {
+                self.unlink(waiter.cast_mut());
             }
         }
-    }
-
-    /// # Safety
-    ///
-    /// As [`WaitQueue::remove`].
-    unsafe fn is_linked(&self, waiter: *mut Waiter<T>) -> bool {
-        // SAFETY: I1. An unlinked waiter points to itself, see `unlink`.
-        unsafe { (*waiter).state() == state::QUEUED && (*waiter).next != waiter }
     }
 
     #[inline(always)]
     unsafe fn unlink(&self, waiter: *mut Waiter<T>) {
         // SAFETY: I1; neighbours in the list are alive (I5).
         unsafe {
-            let (prev, next) = ((*waiter).prev, (*waiter).next);
-            if prev.is_null() {
-                self.head.store(next, Ordering::Relaxed);
-            } else {
-                (*prev).next = next;
-            }
-            if next.is_null() {
-                self.tail.with_mut(|tail| *tail = prev);
-            } else {
-                (*next).prev = prev;
-            }
+            self.list.remove(waiter);
             // A stale case stays `QUEUED` in its owner's eyes; this tells that it is out already.
-            (*waiter).next = waiter;
+            Waiter::with_links(waiter, |links| *links = Links::unlinked(waiter));
         }
     }
 }
@@ -472,7 +477,7 @@ enum Claim {
 #[derive(Debug)]
 pub struct Token {
     state: AtomicUsize,
-    waker: UnsafeCell<Option<Waker>>,
+    waker: UnsafeCell<Option<TaskWaker>>,
     _pin: PhantomPinned,
 }
 
@@ -584,8 +589,8 @@ impl Token {
     /// # Safety
     ///
     /// As [`Token::will_wake`].
-    pub(crate) unsafe fn set_waker(&self, waker: Option<Waker>) -> Option<Waker> {
+    pub(crate) unsafe fn set_waker(&self, waker: TaskWaker) -> Option<TaskWaker> {
         // SAFETY: I4: no claimer can be at the waker.
-        self.waker.with_mut(|own| unsafe { std::mem::replace(&mut *own, waker) })
+        self.waker.with_mut(|own| unsafe { (*own).replace(waker) })
     }
 }

@@ -189,7 +189,7 @@ fn waker_that_panics_costs_nobody_the_end_cx11() {
     let mut first = Hand::new(all[99].done());
     assert!(first.poll_with(&bad).is_pending());
     let mut waits: Vec<_> = all.iter().map(|ctx| Hand::parked(ctx.done())).collect();
-    assert!(catch_unwind(AssertUnwindSafe(|| cancel.cancel())).is_err());
+    cancel.cancel();
     assert!(all.iter().all(|ctx| ctx.err() == CANCELED));
     assert!(waits.iter_mut().all(|wait| wait.wakes() == 1 && wait.poll().is_ready()));
     assert_eq!(children(&root), 0);

@@ -1,0 +1,198 @@
+//! The intrusive doubly linked list of waiters: a channel's, a lock's, a context's.
+//!
+//! | | invariant |
+//! |---|---|
+//! | L1 | A linked node is alive and does not move. Its owner unlinks it before it frees it |
+//! | L2 | The links of a node, and the list's tail, are touched only under the lock of the list |
+//! | L3 | A node is in one list at most |
+//!
+//! Nodes are reached through raw pointers only: no reference to a node exists while another thread may write its links.
+
+use std::ptr::{self, NonNull};
+
+use crate::loom::UnsafeCell;
+use crate::loom::atomic::{AtomicPtr, Ordering};
+use crate::loom::const_fn;
+
+/// A node's place in a list.
+#[derive(Debug)]
+pub(crate) struct Links<N> {
+    prev: *mut N,
+    next: *mut N,
+}
+
+impl<N> Links<N> {
+    /// The links of a node that was never in a list.
+    pub(crate) const UNLINKED: Self = Self { prev: ptr::null_mut(), next: ptr::null_mut() };
+
+    /// The links by which [`is_unlinked`](Self::is_unlinked) knows a node that was taken out. A list never makes a node its
+    /// own neighbour.
+    #[inline(always)]
+    pub(crate) fn unlinked(node: *mut N) -> Self {
+        Self { prev: ptr::null_mut(), next: node }
+    }
+
+    #[inline(always)]
+    pub(crate) fn is_unlinked(&self, node: *const N) -> bool {
+        ptr::eq(self.next, node)
+    }
+}
+
+impl<N> Clone for Links<N> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<N> Copy for Links<N> {}
+
+/// What can stand in a [`List`].
+///
+/// # Safety
+///
+/// `with_links` runs `f` on the links of this very node, which nothing else touches while the node is linked.
+// SAFETY: what an implementation promises stands under "Safety" above.
+pub(crate) unsafe trait Node: Sized {
+    /// Runs `f` on the links.
+    ///
+    /// # Safety
+    ///
+    /// The node is alive, and the caller alone may touch its links (L2).
+    unsafe fn with_links<R>(this: *mut Self, f: impl FnOnce(&mut Links<Self>) -> R) -> R;
+}
+
+/// A list of nodes, in the order of arrival. It owns none of them.
+///
+/// Nothing here takes `&mut self`, because `head` is read without the lock by [`seems_empty`](Self::seems_empty). All
+/// other functions demand that the caller holds the lock of the list.
+#[derive(Debug)]
+pub(crate) struct List<N> {
+    head: AtomicPtr<N>,
+    tail: UnsafeCell<*mut N>,
+}
+
+impl<N> List<N> {
+    const_fn! {
+        pub(crate) const fn new() -> Self {
+            Self { head: AtomicPtr::new(ptr::null_mut()), tail: UnsafeCell::new(ptr::null_mut()) }
+        }
+    }
+
+    /// Exact under the lock, else a hint.
+    #[inline(always)]
+    pub(crate) fn seems_empty(&self) -> bool {
+        // Acquire: what is read next is as it was now, or later.
+        self.head.load(Ordering::Acquire).is_null()
+    }
+
+    /// The node that has been here longest.
+    #[inline(always)]
+    pub(crate) fn front(&self) -> Option<NonNull<N>> {
+        NonNull::new(self.head.load(Ordering::Relaxed))
+    }
+}
+
+impl<N: Node> List<N> {
+    /// The node behind `node`.
+    ///
+    /// # Safety
+    ///
+    /// The lock is held, and `node` is in this list.
+    #[inline(always)]
+    pub(crate) unsafe fn next(&self, node: NonNull<N>) -> Option<NonNull<N>> {
+        // SAFETY: L1, L2.
+        NonNull::new(unsafe { N::with_links(node.as_ptr(), |links| links.next) })
+    }
+
+    /// True if `node` is the only one.
+    ///
+    /// # Safety
+    ///
+    /// The lock is held.
+    pub(crate) unsafe fn is_only(&self, node: *const N) -> bool {
+        // SAFETY: L2.
+        let tail = self.tail.with_mut(|tail| unsafe { *tail });
+        ptr::eq(self.head.load(Ordering::Relaxed), node) && ptr::eq(tail, node)
+    }
+
+    /// Links a node at the end.
+    ///
+    /// # Safety
+    ///
+    /// The lock is held. The node is pinned, in no list, and is unlinked before it is freed (L1).
+    #[inline(always)]
+    pub(crate) unsafe fn push_back(&self, node: *mut N) {
+        // SAFETY: L2, of the new node and of the last one.
+        unsafe {
+            let last = self.tail.with_mut(|tail| std::mem::replace(&mut *tail, node));
+            N::with_links(node, |links| *links = Links { prev: last, next: ptr::null_mut() });
+            if last.is_null() {
+                self.head.store(node, Ordering::Relaxed);
+            } else {
+                N::with_links(last, |links| links.next = node);
+            }
+        }
+    }
+
+    /// Unlinks a node, wherever it stands.
+    ///
+    /// # Safety
+    ///
+    /// The lock is held, and `node` is in this list.
+    #[inline(always)]
+    pub(crate) unsafe fn remove(&self, node: *mut N) {
+        // SAFETY: L2, of the node and its neighbours, which are alive (L1).
+        unsafe {
+            let Links { prev, next } = N::with_links(node, |links| *links);
+            if prev.is_null() {
+                self.head.store(next, Ordering::Relaxed);
+            } else {
+                N::with_links(prev, |links| links.next = next);
+            }
+            if next.is_null() {
+                self.tail.with_mut(|tail| *tail = prev);
+            } else {
+                N::with_links(next, |links| links.prev = prev);
+            }
+        }
+    }
+
+    /// Unlinks the node that has been here longest.
+    ///
+    /// # Safety
+    ///
+    /// The lock is held.
+    pub(crate) unsafe fn pop_front(&self) -> Option<NonNull<N>> {
+        let front = self.front()?;
+        // SAFETY: passed on to the caller; the front is in the list.
+        unsafe { self.remove(front.as_ptr()) };
+        Some(front)
+    }
+
+    /// Moves all nodes of `other` behind those of this list.
+    ///
+    /// # Safety
+    ///
+    /// Both lists are under one lock, which is held.
+    pub(crate) unsafe fn append(&self, other: &Self) {
+        let head = other.head.load(Ordering::Relaxed);
+        if head.is_null() {
+            return;
+        }
+        // SAFETY: L2, of the first node there and the last one here.
+        unsafe {
+            let other_tail = other.tail.with_mut(|tail| std::mem::replace(&mut *tail, ptr::null_mut()));
+            let tail = self.tail.with_mut(|tail| std::mem::replace(&mut *tail, other_tail));
+            if tail.is_null() {
+                self.head.store(head, Ordering::Relaxed);
+            } else {
+                N::with_links(tail, |links| links.next = head);
+                N::with_links(head, |links| links.prev = tail);
+            }
+        }
+        other.head.store(ptr::null_mut(), Ordering::Relaxed);
+    }
+}
+
+#[cfg(all(test, not(gopark_loom)))]
+mod tests;
