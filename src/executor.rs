@@ -48,7 +48,6 @@
 
 use std::any::Any;
 use std::cell::Cell;
-use std::io::Write;
 use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::pin::Pin;
@@ -63,10 +62,11 @@ use std::{fmt, io};
 use async_task::{Builder, ScheduleInfo, Task as JoinTask, WithInfo};
 
 use crate::coop;
+use crate::crash::{BlockOnCalls, CrashSignal, OnPanic};
 use crate::header::{Header, Task};
 use crate::idle::Idle;
-use crate::loom::{self, const_fn};
-use crate::panics::{contain, panic_text};
+use crate::loom::const_fn;
+use crate::panics::contain;
 use crate::platform::{self, Room};
 use crate::registry::Registry;
 use crate::run_next::RunNext;
@@ -118,31 +118,6 @@ const OVERDUE: Duration = Duration::from_millis(2);
 const ID_BLOCK: u64 = 256;
 /// How long a dropped runtime waits for goroutines that block their thread.
 pub(crate) const SHUTDOWN_GRACE: Duration = Duration::from_secs(1);
-
-/// What to do about a panic that nobody will see.
-///
-/// A panic in a goroutine whose [`JoinHandle`](crate::JoinHandle) is alive is the handle's result. Every other panic is
-/// unrecovered: the panic hook has printed it, one more line names the goroutine and where it was spawned, and then this
-/// decides.
-///
-/// ```
-/// use gopark::{OnPanic, Runtime};
-///
-/// let rt = Runtime::builder().on_panic(OnPanic::Isolate).build().unwrap();
-/// rt.block_on(async {
-///     gopark::go(async { panic!("noticed, and survived") });
-///     gopark::gosched().await;
-/// });
-/// ```
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum OnPanic {
-    /// Go's rule: every [`block_on`](crate::block_on) of the runtime cancels its main and resumes the panic on its
-    /// caller; if none is in progress, the process aborts.
-    #[default]
-    Crash,
-    /// The goroutine ends, the rest goes on.
-    Isolate,
-}
 
 // ------------------------------------------------------------------------------------------------ goroutines
 
@@ -227,7 +202,8 @@ impl Stop {
 impl Drop for Stop {
     fn drop(&mut self) {
         if let Some(payload) = self.payload.take() {
-            self.executor.unrecovered(self.generation, self.id, self.spawned_at, payload);
+            let is_over = || self.executor.is_over(self.generation);
+            self.executor.block_on_calls().unrecovered(self.id, self.spawned_at, payload, is_over);
         }
     }
 }
@@ -296,6 +272,32 @@ impl<F> Drop for Goroutine<F> {
             drop(Executor::shard_of(g).registry.remove(g.registry_key()));
         }
         Executor::of(g).finished();
+    }
+}
+
+/// A main that ends with `None` when a crash has ended its call of `block_on`.
+pub(crate) struct UntilCrash<F> {
+    main: F,
+    signal: CrashSignal,
+}
+
+impl<F> UntilCrash<F> {
+    pub(crate) fn new(main: F, signal: CrashSignal) -> Self {
+        Self { main, signal }
+    }
+}
+
+impl<F: Future> Future for UntilCrash<F> {
+    type Output = Option<F::Output>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<F::Output>> {
+        // SAFETY: `main` is pinned with `self` and never moved; `signal` is not pinned.
+        let Self { main, signal } = unsafe { self.get_unchecked_mut() };
+        if signal.poll(cx).is_ready() {
+            return Poll::Ready(None);
+        }
+        // SAFETY: as above.
+        unsafe { Pin::new_unchecked(main) }.poll(cx).map(Some)
     }
 }
 
@@ -586,12 +588,10 @@ pub(crate) struct Executor {
     generation: AtomicUsize,
     /// Its runtime was dropped by one of its own goroutines: the monitor does the rest.
     orphaned: AtomicBool,
-    /// Machines whose goroutine wakes others while it unwinds: a crash may be on its way.
-    unwinding: AtomicUsize,
     sched: Mutex<Sched>,
     /// Signalled when a machine ends.
     ended: Condvar,
-    mains: Mutex<Mains>,
+    block_on_calls: BlockOnCalls,
 }
 
 /// What the scheduler's lock guards.
@@ -615,28 +615,6 @@ struct Sched {
 
 // SAFETY: the sleeper's pointer is only compared.
 unsafe impl Send for Sched {}
-
-/// The `block_on`s in progress.
-struct Mains {
-    on_panic: OnPanic,
-    list: Vec<MainEntry>,
-    last: u64,
-}
-
-struct MainEntry {
-    key: u64,
-    main: Main,
-    crash: Option<Box<dyn Any + Send>>,
-}
-
-/// How to cancel a main.
-pub(crate) enum Main {
-    Goroutine(*const Header),
-    Local(Waker),
-}
-
-// SAFETY: `Header` is `Sync`, and `block_on` keeps it alive while the entry is listed.
-unsafe impl Send for Main {}
 
 /// Executors whose runtime is gone, for the next one.
 static RETIRED: Mutex<Vec<&'static Executor>> = Mutex::new(Vec::new());
@@ -666,7 +644,7 @@ impl Executor {
         platform::register_fences();
         let retired = lock(&RETIRED).pop();
         let this = retired.map_or_else(Self::allocate, Ok)?;
-        lock(&this.mains).on_panic = on_panic;
+        this.block_on_calls.set_policy(on_panic);
         this.closing.store(false, Ordering::SeqCst);
         {
             let mut sched = lock(&this.sched);
@@ -712,7 +690,6 @@ impl Executor {
             closing: AtomicBool::new(false),
             generation: AtomicUsize::new(0),
             orphaned: AtomicBool::new(false),
-            unwinding: AtomicUsize::new(0),
             sched: Mutex::new(Sched {
                 idle: Vec::new(),
                 spare: Vec::new(),
@@ -725,7 +702,7 @@ impl Executor {
                 threads: Vec::new(),
             }),
             ended: Condvar::new(),
-            mains: Mutex::new(Mains { on_panic: OnPanic::Crash, list: Vec::new(), last: 0 }),
+            block_on_calls: BlockOnCalls::new(),
         }));
         EXECUTORS[usize::from(index)].store(ptr::from_ref(this).cast_mut(), Ordering::Relaxed);
         Ok(this)
@@ -740,7 +717,7 @@ impl Executor {
 
     /// True if an unrecovered panic of this thread's goroutine crashes its runtime.
     pub(crate) fn crashes() -> bool {
-        Self::current().is_some_and(|this| lock(&this.mains).on_panic == OnPanic::Crash)
+        Self::current().is_some_and(|this| this.block_on_calls.crashes())
     }
 
     /// Makes `self` this thread's [`current`](Self::current) until the guard goes. The processor that the thread may hold
@@ -848,16 +825,14 @@ impl Executor {
         &'static self,
         future: F,
         spawned_at: &'static Location<'static>,
-    ) -> (JoinTask<Outcome<F::Output>, Header>, u64) {
+    ) -> JoinTask<Outcome<F::Output>, Header> {
         self.started_external();
         let first = !MAIN_ID_TAKEN.swap(true, Ordering::Relaxed);
         let id = if first { 1 } else { Machine::with(Machine::next_id) };
         // SAFETY: passed on to the caller.
         let (task, handle) = unsafe { self.allocate_goroutine(future, EXTERNAL, id, spawned_at) };
-        // Before it can run: what it spawns may crash at once.
-        let key = self.enter_main(Main::Goroutine(task.metadata()));
         self.submit(task);
-        (handle, key)
+        handle
     }
 
     /// A goroutine starts on a thread without a processor. A main that is polled by its own thread counts as one.
@@ -1139,7 +1114,7 @@ impl Executor {
         polls.store(polls.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
         let header = ptr::from_ref(task.metadata());
         // SAFETY: the metadata is used only while the task is being polled.
-        unsafe { coop::enter(header, &self.unwinding) };
+        unsafe { coop::enter(header, self.block_on_calls.unwinding()) };
         m.polling.store(true, Ordering::Relaxed);
         m.yielding.set(false);
         m.slot.leave();
@@ -1758,71 +1733,14 @@ impl Executor {
         Machine::with(|m| m.yielding.set(true));
     }
 
-    /// Registers a `block_on` in progress, to be cancelled by a crash.
-    pub(crate) fn enter_main(&self, main: Main) -> u64 {
-        let mut mains = lock(&self.mains);
-        mains.last += 1;
-        let key = mains.last;
-        mains.list.push(MainEntry { key, main, crash: None });
-        key
+    /// The calls of `block_on` in progress.
+    pub(crate) fn block_on_calls(&self) -> &BlockOnCalls {
+        &self.block_on_calls
     }
 
-    /// True if the main is to end because of a crash.
-    pub(crate) fn main_crashed(&self, key: u64) -> bool {
-        lock(&self.mains).list.iter().any(|entry| entry.key == key && entry.crash.is_some())
-    }
-
-    /// The `block_on` is over. A panic that somebody raises meanwhile wins against main returning.
-    pub(crate) fn leave_main(&self, key: u64) -> Option<Box<dyn Any + Send>> {
-        let crashes = lock(&self.mains).on_panic == OnPanic::Crash;
-        let mut round = 0;
-        while crashes && self.unwinding.load(Ordering::Acquire) != 0 {
-            round += 1;
-            loom::relax(round);
-        }
-        let mut mains = lock(&self.mains);
-        let at = mains.list.iter().position(|entry| entry.key == key)?;
-        mains.list.swap_remove(at).crash
-    }
-
-    /// Reports a panic that nobody will see, and acts on it.
-    #[cold]
-    fn unrecovered(&self, generation: usize, id: u64, spawned_at: &Location<'_>, payload: Box<dyn Any + Send>) {
-        // A closed stderr is no reason for a second panic.
-        let _ = writeln!(
-            io::stderr(),
-            "gopark: unrecovered panic in goroutine {id}, spawned at {}:{}:{}",
-            spawned_at.file(),
-            spawned_at.line(),
-            spawned_at.column()
-        );
-        let mut mains = lock(&self.mains);
-        let over = self.closing.load(Ordering::Relaxed) || self.generation() != generation;
-        if mains.on_panic == OnPanic::Isolate || over {
-            drop(mains);
-            contain(|| drop(payload));
-            return;
-        }
-        if mains.list.is_empty() {
-            std::process::abort();
-        }
-        let text = panic_text(&*payload).to_owned();
-        let mut payload = Some(payload);
-        let mut wakers = Vec::new();
-        for entry in &mut mains.list {
-            if entry.crash.is_none() {
-                entry.crash = Some(payload.take().unwrap_or_else(|| Box::new(text.clone())));
-            }
-            match &entry.main {
-                // SAFETY: `block_on` keeps its main's allocation alive while it is listed. A goroutine's wake-up takes
-                // no lock that is held here.
-                Main::Goroutine(g) => unsafe { Self::abort(&**g) },
-                Main::Local(waker) => wakers.push(waker.clone()),
-            }
-        }
-        drop(mains);
-        wakers.into_iter().for_each(Waker::wake);
-        contain(|| drop(payload));
+    /// True if the runtime of that generation is over, or shuts down.
+    pub(crate) fn is_over(&self, generation: usize) -> bool {
+        self.closing.load(Ordering::Relaxed) || self.generation() != generation
     }
 
     /// Ends the executor: drops every goroutine, ends every thread. Returns how many goroutines are left because they
@@ -1921,13 +1839,12 @@ impl Executor {
         check("idle word", self.idle.is_reset());
         check("gomaxprocs", self.procs.load(Ordering::Relaxed) == 0);
         check("orphaned", !self.orphaned.load(Ordering::Relaxed));
-        check("unwinding", self.unwinding.load(Ordering::Relaxed) == 0);
         check("goroutines", self.live() == 0);
         check("idle processors", sched.idle.is_empty());
         check("machines", sched.machines.is_empty() && sched.spare.is_empty() && sched.starting == 0);
         check("monitor", sched.monitor.is_none() && !sched.monitor_asleep);
         check("sleeper", sched.sleeper.is_none());
-        check("mains", lock(&self.mains).list.is_empty());
+        check("calls of block_on", self.block_on_calls.is_empty());
         for processor in self.all_processors() {
             check("processor's queue", processor.queue.is_empty());
             check("processor's owner", processor.owner.get().is_none() && !processor.promised.get());

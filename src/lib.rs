@@ -56,6 +56,7 @@ mod random;
 mod coop;
 mod waker;
 
+mod crash;
 mod idle;
 mod registry;
 mod run_next;
@@ -83,7 +84,7 @@ compile_error!("`--cfg gopark_loom` needs `--features _loom` as well: CONTRIBUTI
 #[cfg(all(test, gopark_loom))]
 mod models;
 
-pub use executor::OnPanic;
+pub use crash::OnPanic;
 pub use runtime::{
     Builder, GoroutineId, JoinError, JoinHandle, Runtime, block_in_place, block_on, block_on_local, go, gomaxprocs,
     gosched, num_cpu, num_goroutine, unblock,

@@ -15,7 +15,8 @@ use std::{env, io, thread};
 use async_task::Task as JoinTask;
 
 use crate::coop::{self, Reason};
-use crate::executor::{Executor, Main, OnPanic, Outcome, SHUTDOWN_GRACE, Stop};
+use crate::crash::OnPanic;
+use crate::executor::{Executor, Outcome, SHUTDOWN_GRACE, Stop, UntilCrash};
 use crate::header::Header;
 use crate::panics::{contain, panic_text};
 use crate::wait::block_on::block_on as block_thread_on;
@@ -320,51 +321,46 @@ where
 
     assert_not_in_goroutine();
     let guard = AbortOnUnwind;
+    let call = executor.block_on_calls().enter();
+    let main = UntilCrash::new(main, call.signal());
     // SAFETY: the task resolves once the future is dropped, and this waits for it, come what may.
-    let (mut task, key) = unsafe { executor.spawn_main(main, site) };
-    let outcome = block_thread_on(&mut task);
-    let crash = executor.leave_main(key);
+    let outcome = block_thread_on(unsafe { executor.spawn_main(main, site) });
+    let crash = call.end();
     std::mem::forget(guard);
     finish_main(outcome.into_inner(), crash)
 }
 
 #[track_caller]
 fn run_main_locally<F: Future>(executor: &'static Executor, main: F) -> F::Output {
-    /// Ends the main's time as a goroutine of the runtime.
-    struct Leave(&'static Executor, Option<u64>);
-    impl Drop for Leave {
+    /// Counts the main as finished.
+    struct Finished(&'static Executor);
+    impl Drop for Finished {
         fn drop(&mut self) {
             self.0.finished();
-            // A main whose destructor panicked is not in progress any more either.
-            if let Some(key) = self.1.take() {
-                drop(self.0.leave_main(key));
-            }
         }
     }
 
     assert_not_in_goroutine();
     let _current = executor.make_current();
     executor.started_external();
-    let mut leave = Leave(executor, None);
+    // Both end as well if the main's destructor panics.
+    let call = executor.block_on_calls().enter();
+    let finished = Finished(executor);
     let result = {
         let mut main = pin!(main);
-        block_thread_on(poll_fn(|cx| {
-            let key = *leave.1.get_or_insert_with(|| executor.enter_main(Main::Local(cx.waker().clone())));
-            if executor.main_crashed(key) {
-                return Poll::Ready(None);
-            }
+        let main = poll_fn(|cx| {
             let was = Executor::set_polling(true);
             let polled = catch_unwind(AssertUnwindSafe(|| main.as_mut().poll(cx)));
             Executor::set_polling(was);
             match polled {
-                Ok(Poll::Pending) => Poll::Pending,
-                Ok(Poll::Ready(value)) => Poll::Ready(Some(Ok(value))),
-                Err(payload) => Poll::Ready(Some(Err(payload))),
+                Ok(polled) => polled.map(Ok),
+                Err(payload) => Poll::Ready(Err(payload)),
             }
-        }))
+        });
+        block_thread_on(UntilCrash::new(main, call.signal()))
     };
-    let crash = leave.1.take().and_then(|key| executor.leave_main(key));
-    drop(leave);
+    let crash = call.end();
+    drop(finished);
     match (crash, result) {
         (Some(payload), _) | (None, Some(Err(payload))) => resume_unwind(payload),
         (None, Some(Ok(value))) => value,
@@ -373,7 +369,7 @@ fn run_main_locally<F: Future>(executor: &'static Executor, main: F) -> F::Outpu
 }
 
 #[track_caller]
-fn finish_main<T>(result: Result<T, Box<Stop>>, crash: Option<Box<dyn Any + Send>>) -> T {
+fn finish_main<T>(result: Result<Option<T>, Box<Stop>>, crash: Option<Box<dyn Any + Send>>) -> T {
     match (crash, result) {
         (Some(payload), result) => {
             if let Err(stop) = result {
@@ -381,7 +377,8 @@ fn finish_main<T>(result: Result<T, Box<Stop>>, crash: Option<Box<dyn Any + Send
             }
             resume_unwind(payload)
         }
-        (None, Ok(value)) => value,
+        (None, Ok(Some(value))) => value,
+        (None, Ok(None)) => unreachable!("only a crash ends a main early"),
         (None, Err(stop)) => match stop.observe() {
             Some(payload) => resume_unwind(payload),
             None => panic!("gopark: the runtime was shut down while its main ran"),

@@ -35,6 +35,7 @@ const FLOORS: &[(&str, Units)] = &[
             ("run_next", &["loom", "platform"]),
             ("run_queue", &["loom", "platform", "header"]),
             ("idle", &["loom", "platform"]),
+            ("crash", &["loom", "panics"]),
             ("registry", &[]),
         ],
     ),
@@ -43,7 +44,19 @@ const FLOORS: &[(&str, Units)] = &[
         &[
             (
                 "executor",
-                &["loom", "platform", "panics", "header", "coop", "idle", "run_next", "run_queue", "registry", "timer"],
+                &[
+                    "loom",
+                    "platform",
+                    "panics",
+                    "header",
+                    "coop",
+                    "crash",
+                    "idle",
+                    "run_next",
+                    "run_queue",
+                    "registry",
+                    "timer",
+                ],
             ),
             ("chan", &["loom", "lock", "coop", "waker", "wait"]),
         ],
@@ -53,7 +66,7 @@ const FLOORS: &[(&str, Units)] = &[
         &[
             ("alarm", &["waker", "timer", "executor"]),
             ("select", &["loom", "lock", "random", "coop", "waker", "wait", "chan"]),
-            ("runtime", &["panics", "header", "coop", "wait", "executor"]),
+            ("runtime", &["panics", "header", "coop", "wait", "crash", "executor"]),
         ],
     ),
     (

@@ -1,0 +1,226 @@
+//! Panics that no join handle returns: the policy, the report, and how a crash ends the calls of `block_on`.
+
+use std::any::Any;
+use std::io::{self, Write};
+use std::panic::Location;
+use std::process;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll, Waker};
+
+use crate::loom;
+use crate::panics::{contain, panic_text};
+
+/// What to do about a panic that nobody will see.
+///
+/// A panic in a goroutine whose [`JoinHandle`](crate::JoinHandle) is alive is the handle's result. Every other panic is
+/// unrecovered: the panic hook has printed it, one more line names the goroutine and where it was spawned, and then this
+/// decides.
+///
+/// ```
+/// use gopark::{OnPanic, Runtime};
+///
+/// let rt = Runtime::builder().on_panic(OnPanic::Isolate).build().unwrap();
+/// rt.block_on(async {
+///     gopark::go(async { panic!("noticed, and survived") });
+///     gopark::gosched().await;
+/// });
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnPanic {
+    /// Go's rule: every [`block_on`](crate::block_on) of the runtime cancels its main and resumes the panic on its
+    /// caller; if none is in progress, the process aborts.
+    #[default]
+    Crash,
+    /// The goroutine ends, the rest goes on.
+    Isolate,
+}
+
+/// The calls of `block_on` in progress, and the policy that decides whether an unrecovered panic ends them.
+///
+/// A call ends early in one way, whichever thread polls its main: the crash is noted in the call's entry, the main's waker is
+/// called, and the main's next poll sees the note ([`CrashSignal`]).
+#[derive(Debug)]
+pub(crate) struct BlockOnCalls {
+    list: Mutex<List>,
+    /// Entries with a crash; written under the lock. Lets a main's poll do without the lock.
+    crashed: AtomicUsize,
+    /// Workers whose goroutine has woken others while it unwinds: it may be about to crash the runtime.
+    unwinding: AtomicUsize,
+}
+
+#[derive(Debug)]
+struct List {
+    on_panic: OnPanic,
+    entries: Vec<Entry>,
+    last_key: u64,
+}
+
+#[derive(Debug)]
+struct Entry {
+    key: u64,
+    /// The main's, once it has been polled.
+    waker: Option<Waker>,
+    /// The payload that the call resumes.
+    crash: Option<Box<dyn Any + Send>>,
+}
+
+impl BlockOnCalls {
+    pub(crate) fn new() -> Self {
+        Self {
+            list: Mutex::new(List { on_panic: OnPanic::Crash, entries: Vec::new(), last_key: 0 }),
+            crashed: AtomicUsize::new(0),
+            unwinding: AtomicUsize::new(0),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, List> {
+        self.list.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn set_policy(&self, on_panic: OnPanic) {
+        self.lock().on_panic = on_panic;
+    }
+
+    /// True if an unrecovered panic ends the calls.
+    pub(crate) fn crashes(&self) -> bool {
+        self.lock().on_panic == OnPanic::Crash
+    }
+
+    /// True if there are none, and no crash may be on its way.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.lock().entries.is_empty() && self.unwinding.load(Ordering::Relaxed) == 0
+    }
+
+    /// Where a worker counts that its goroutine wakes others while it unwinds.
+    #[inline(always)]
+    pub(crate) fn unwinding(&self) -> &AtomicUsize {
+        &self.unwinding
+    }
+
+    /// Enters a call, before its main can run: what the main spawns may crash at once.
+    pub(crate) fn enter(&'static self) -> BlockOnCall {
+        let mut list = self.lock();
+        list.last_key += 1;
+        let key = list.last_key;
+        list.entries.push(Entry { key, waker: None, crash: None });
+        BlockOnCall { calls: self, key }
+    }
+
+    fn remove(&self, key: u64) -> Option<Entry> {
+        let mut list = self.lock();
+        let at = list.entries.iter().position(|entry| entry.key == key)?;
+        let entry = list.entries.swap_remove(at);
+        if entry.crash.is_some() {
+            self.crashed.fetch_sub(1, Ordering::Relaxed);
+        }
+        Some(entry)
+    }
+
+    /// Waits until no unwinding goroutine that has woken others may still crash the runtime.
+    fn wait_for_unwinding(&self) {
+        let crashes = self.crashes();
+        let mut round = 0;
+        while crashes && self.unwinding.load(Ordering::Acquire) != 0 {
+            round += 1;
+            loom::relax(round);
+        }
+    }
+
+    /// Reports a panic that no join handle returns, and acts on it. If the goroutine's runtime is shut down (`is_over`), the
+    /// report is all.
+    #[cold]
+    pub(crate) fn unrecovered(
+        &self,
+        goroutine: u64,
+        spawned_at: &Location<'_>,
+        payload: Box<dyn Any + Send>,
+        is_over: impl FnOnce() -> bool,
+    ) {
+        // If stderr is closed, that is no reason for a second panic.
+        let _ = writeln!(
+            io::stderr(),
+            "gopark: unrecovered panic in goroutine {goroutine}, spawned at {}:{}:{}",
+            spawned_at.file(),
+            spawned_at.line(),
+            spawned_at.column()
+        );
+        let mut list = self.lock();
+        if list.on_panic == OnPanic::Isolate || is_over() {
+            drop(list);
+            contain(|| drop(payload));
+            return;
+        }
+        if list.entries.is_empty() {
+            process::abort();
+        }
+        let text = panic_text(&*payload).to_owned();
+        let mut payload = Some(payload);
+        let mut wakers = Vec::new();
+        for entry in &mut list.entries {
+            if entry.crash.is_none() {
+                entry.crash = Some(payload.take().unwrap_or_else(|| Box::new(text.clone())));
+                self.crashed.fetch_add(1, Ordering::Relaxed);
+            }
+            wakers.extend(entry.waker.clone());
+        }
+        drop(list);
+        wakers.into_iter().for_each(Waker::wake);
+        contain(|| drop(payload));
+    }
+}
+
+/// A call of `block_on` in progress. Dropping it ends the call.
+#[derive(Debug)]
+pub(crate) struct BlockOnCall {
+    calls: &'static BlockOnCalls,
+    key: u64,
+}
+
+impl BlockOnCall {
+    /// By which the call's main sees a crash.
+    pub(crate) fn signal(&self) -> CrashSignal {
+        CrashSignal { calls: self.calls, key: self.key, registered: false }
+    }
+
+    /// Ends the call. A crash that is on its way, or comes before this returns, wins against main's own result.
+    pub(crate) fn end(self) -> Option<Box<dyn Any + Send>> {
+        self.calls.wait_for_unwinding();
+        self.calls.remove(self.key)?.crash
+    }
+}
+
+impl Drop for BlockOnCall {
+    fn drop(&mut self) {
+        drop(self.calls.remove(self.key));
+    }
+}
+
+/// Tells a main that a crash has ended its call.
+#[derive(Debug)]
+pub(crate) struct CrashSignal {
+    calls: &'static BlockOnCalls,
+    key: u64,
+    registered: bool,
+}
+
+impl CrashSignal {
+    /// `Ready` if a crash has ended the call. The first poll registers the waker, which must be the main's own.
+    pub(crate) fn poll(&mut self, cx: &Context<'_>) -> Poll<()> {
+        if !self.registered {
+            self.registered = true;
+            let waker = cx.waker().clone();
+            let mut list = self.calls.lock();
+            if let Some(entry) = list.entries.iter_mut().find(|entry| entry.key == self.key) {
+                entry.waker = Some(waker);
+            }
+        }
+        // Relaxed: the lock above, or the wake, orders it after the crash that this must see.
+        if self.calls.crashed.load(Ordering::Relaxed) == 0 {
+            return Poll::Pending;
+        }
+        let list = self.calls.lock();
+        let crashed = list.entries.iter().any(|entry| entry.key == self.key && entry.crash.is_some());
+        if crashed { Poll::Ready(()) } else { Poll::Pending }
+    }
+}
