@@ -46,27 +46,23 @@
 //! * Registering a goroutine when it is spawned. Until it parks for the first time it is in a queue, where a shutdown
 //!   finds it; many never park.
 
-use std::any::Any;
 use std::cell::Cell;
-use std::mem::ManuallyDrop;
-use std::panic::{AssertUnwindSafe, Location, catch_unwind};
-use std::pin::Pin;
+use std::panic::Location;
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::task::Waker;
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 use std::{fmt, io};
 
-use async_task::{Builder, ScheduleInfo, Task as JoinTask, WithInfo};
+use async_task::ScheduleInfo;
 
 use crate::coop;
-use crate::crash::{BlockOnCalls, CrashSignal, OnPanic};
-use crate::header::{Header, Task};
+use crate::crash::{BlockOnCalls, OnPanic};
+use crate::header::{Flags, Header, Task};
 use crate::idle::Idle;
 use crate::loom::const_fn;
-use crate::panics::contain;
 use crate::platform::{self, Room};
 use crate::registry::Registry;
 use crate::run_next::RunNext;
@@ -128,7 +124,7 @@ const _: () = assert!(EXTERNAL < Header::SHARDS);
 impl Executor {
     /// The executor of a goroutine.
     #[inline(always)]
-    fn of(header: &Header) -> &'static Self {
+    pub(crate) fn of(header: &Header) -> &'static Self {
         // SAFETY: stored before any goroutine had the index; executors are never freed.
         unsafe { &*EXECUTORS[header.executor_index()].load(Ordering::Relaxed) }
     }
@@ -137,6 +133,30 @@ impl Executor {
     fn shard_of(header: &Header) -> &'static Shard {
         let (executor, shard) = (Self::of(header), header.shard());
         if shard == EXTERNAL { &executor.external } else { &executor.processor(shard).expect("it started there").shard }
+    }
+
+    /// Enters a goroutine that parks for the first time into its shard's registry. Returns the flags that it had before.
+    pub(crate) fn register(header: &Header, waker: Waker) -> Flags {
+        // The same for all goroutines.
+        let offset = ptr::from_ref(header).addr() - waker.data().addr();
+        HEADER_OFFSET.store(offset, Ordering::Relaxed);
+        header.set_registered(Self::shard_of(header).registry.insert(waker))
+    }
+
+    /// Removes a registered goroutine from the registry. Returns its waker.
+    pub(crate) fn deregister(header: &Header) -> Option<Waker> {
+        Self::shard_of(header).registry.remove(header.registry_key())
+    }
+
+    /// The goroutine whose `Runnable` this thread runs.
+    ///
+    /// # Safety
+    ///
+    /// Called in the poll or the drop of a goroutine's future, and the header is used no longer than that takes.
+    #[inline(always)]
+    pub(crate) unsafe fn running<'a>() -> &'a Header {
+        // SAFETY: a goroutine's future is polled and dropped within `Machine::run`, where the `Runnable` keeps the header alive.
+        Machine::with(|m| unsafe { &*m.running.get() })
     }
 
     /// Asks a goroutine to end: its future is dropped on a worker, at its next suspension.
@@ -157,149 +177,6 @@ fn header_of(waker: &Waker) -> *const Header {
 
 /// Where in its allocation a goroutine's header is; the same for all.
 static HEADER_OFFSET: AtomicUsize = AtomicUsize::new(0);
-
-/// How a goroutine ended. Dropping an unobserved panic reports it, and no destructor in here unwinds.
-///
-/// One word when there is nothing to return: the future of a small goroutine must not be outgrown by its output.
-pub(crate) struct Outcome<T>(ManuallyDrop<Result<T, Box<Stop>>>);
-
-impl<T> Outcome<T> {
-    fn new(result: Result<T, Box<Stop>>) -> Self {
-        Self(ManuallyDrop::new(result))
-    }
-
-    pub(crate) fn into_inner(self) -> Result<T, Box<Stop>> {
-        let mut this = ManuallyDrop::new(self);
-        // SAFETY: `this` is not dropped, so the result is moved out once.
-        unsafe { ManuallyDrop::take(&mut this.0) }
-    }
-}
-
-impl<T> Drop for Outcome<T> {
-    fn drop(&mut self) {
-        // SAFETY: dropped once, here.
-        contain(|| unsafe { ManuallyDrop::drop(&mut self.0) });
-    }
-}
-
-/// Why a goroutine returned no value: it was aborted, or by a panic that nobody has seen yet.
-pub(crate) struct Stop {
-    executor: &'static Executor,
-    /// Of which of the executor's runtimes it was.
-    generation: usize,
-    id: u64,
-    spawned_at: &'static Location<'static>,
-    payload: Option<Box<dyn Any + Send>>,
-}
-
-impl Stop {
-    /// Somebody sees it now: the panic's payload, or `None` if it was aborted.
-    pub(crate) fn observe(mut self) -> Option<Box<dyn Any + Send>> {
-        self.payload.take()
-    }
-}
-
-impl Drop for Stop {
-    fn drop(&mut self) {
-        if let Some(payload) = self.payload.take() {
-            let is_over = || self.executor.is_over(self.generation);
-            self.executor.block_on_calls().unrecovered(self.id, self.spawned_at, payload, is_over);
-        }
-    }
-}
-
-/// A goroutine's future: the user's, with its panics caught and its comings and goings noted.
-///
-/// It is polled and dropped by `Runnable::run` alone, around which [`Machine::run`] names the goroutine; so it need not
-/// hold a pointer to its metadata.
-struct Goroutine<F>(ManuallyDrop<F>);
-
-impl<F: Future> Future for Goroutine<F> {
-    type Output = Outcome<F::Output>;
-
-    #[inline(always)]
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome<F::Output>> {
-        let g = Machine::running();
-        let flags = g.flags();
-        if flags.is_aborted() {
-            return Poll::Ready(stopped(g, None));
-        }
-        coop::polled_with(cx.waker());
-        // SAFETY: `future` is pinned with `self`, and dropped in place.
-        let future = unsafe { self.map_unchecked_mut(|this| &mut *this.0) };
-        match catch_unwind(AssertUnwindSafe(|| future.poll(cx))) {
-            Ok(Poll::Pending) if !flags.is_registered() => park_first(g, cx.waker()),
-            Ok(Poll::Pending) => Poll::Pending,
-            Ok(Poll::Ready(value)) => Poll::Ready(Outcome::new(Ok(value))),
-            Err(payload) => Poll::Ready(stopped(g, Some(payload))),
-        }
-    }
-}
-
-#[cold]
-#[inline(never)]
-fn stopped<T>(g: &Header, payload: Option<Box<dyn Any + Send>>) -> Outcome<T> {
-    let executor = Executor::of(g);
-    let generation = executor.generation();
-    let (id, spawned_at) = (g.id(), g.spawned_at());
-    Outcome::new(Err(Box::new(Stop { executor, generation, id, spawned_at, payload })))
-}
-
-/// The goroutine parks for the first time: from here on the registry knows it.
-#[inline(never)]
-fn park_first<T>(g: &Header, waker: &Waker) -> Poll<Outcome<T>> {
-    let offset = ptr::from_ref(g).addr() - waker.data().addr();
-    HEADER_OFFSET.store(offset, Ordering::Relaxed);
-    // Counted as long as it is there: a detached goroutine that waits for what nobody can give it has no other reference.
-    let key = Executor::shard_of(g).registry.insert(waker.clone());
-    if g.set_registered(key).is_aborted() {
-        return Poll::Ready(stopped(g, None));
-    }
-    Poll::Pending
-}
-
-impl<F> Drop for Goroutine<F> {
-    #[inline(always)]
-    fn drop(&mut self) {
-        let g = Machine::running();
-        coop::forget_waker();
-        // SAFETY: dropped once, here.
-        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| unsafe { ManuallyDrop::drop(&mut self.0) })) {
-            drop(stopped::<()>(g, Some(payload)));
-        }
-        if g.flags().is_registered() {
-            // Not the last reference: the `Runnable` that drops the future has one.
-            drop(Executor::shard_of(g).registry.remove(g.registry_key()));
-        }
-        Executor::of(g).finished();
-    }
-}
-
-/// A main that ends with `None` when a crash has ended its call of `block_on`.
-pub(crate) struct UntilCrash<F> {
-    main: F,
-    signal: CrashSignal,
-}
-
-impl<F> UntilCrash<F> {
-    pub(crate) fn new(main: F, signal: CrashSignal) -> Self {
-        Self { main, signal }
-    }
-}
-
-impl<F: Future> Future for UntilCrash<F> {
-    type Output = Option<F::Output>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<F::Output>> {
-        // SAFETY: `main` is pinned with `self` and never moved; `signal` is not pinned.
-        let Self { main, signal } = unsafe { self.get_unchecked_mut() };
-        if signal.poll(cx).is_ready() {
-            return Poll::Ready(None);
-        }
-        // SAFETY: as above.
-        unsafe { Pin::new_unchecked(main) }.poll(cx).map(Some)
-    }
-}
 
 /// A processor's share of the goroutines: those who started there.
 struct Shard {
@@ -411,14 +288,6 @@ impl Machine {
         let outer = self.running.replace(ptr::from_ref(task.metadata()));
         task.run();
         self.running.set(outer);
-    }
-
-    /// The goroutine whose `Runnable` this thread runs.
-    #[inline(always)]
-    fn running<'a>() -> &'a Header {
-        // SAFETY: called by `Goroutine` alone, which is polled and dropped within `run`, where the `Runnable` keeps the
-        // metadata alive.
-        Machine::with(|m| unsafe { &*m.running.get() })
     }
 
     /// Makes sure of the processor for a few steps: `None` if the thread has none (any more).
@@ -753,24 +622,16 @@ impl Executor {
 
     // -------------------------------------------------------------------------------- spawning and waking
 
-    /// Makes a goroutine of a future and submits it.
-    ///
-    /// # Safety
-    ///
-    /// The future and its output may be borrowed only if the caller sees to it that the goroutine has ended (its task
-    /// resolved) before the borrows do.
+    /// Starts a goroutine, which `allocate` makes with the header that it is given.
     #[inline(always)]
-    pub(crate) unsafe fn spawn<F>(
+    pub(crate) fn spawn_with<R>(
         &'static self,
-        future: F,
         spawned_at: &'static Location<'static>,
-    ) -> JoinTask<Outcome<F::Output>, Header>
-    where
-        F: Future,
-    {
+        allocate: impl FnOnce(Header) -> (Task, R),
+    ) -> R {
         Machine::with(|m| {
             let held = if ptr::eq(m.executor.get(), self) { m.hold() } else { None };
-            let slot = match &held {
+            let shard = match &held {
                 Some(held) => {
                     let started = &held.processor.shard.started;
                     started.store(started.load(Ordering::Relaxed).wrapping_add(1), Ordering::Release);
@@ -781,8 +642,7 @@ impl Executor {
                     EXTERNAL
                 }
             };
-            // SAFETY: passed on to the caller.
-            let (task, handle) = unsafe { self.allocate_goroutine(future, slot, m.next_id(), spawned_at) };
+            let (task, handle) = allocate(Header::new(m.next_id(), shard, self.index, spawned_at));
             m.room.keep_ahead(ptr::from_ref(task.metadata()).addr());
             if self.closing.load(Ordering::Relaxed) {
                 drop(held);
@@ -797,40 +657,16 @@ impl Executor {
         })
     }
 
-    /// # Safety
-    ///
-    /// As [`Executor::spawn`].
-    #[inline(always)]
-    unsafe fn allocate_goroutine<F: Future>(
+    /// Starts the main of a `block_on`, as [`spawn_with`](Self::spawn_with). The process's first one is goroutine 1.
+    pub(crate) fn spawn_main_with<R>(
         &'static self,
-        future: F,
-        slot: usize,
-        id: u64,
         spawned_at: &'static Location<'static>,
-    ) -> (Task, JoinTask<Outcome<F::Output>, Header>) {
-        let g = Header::new(id, slot, self.index, spawned_at);
-        let builder = Builder::new().metadata(g);
-        // SAFETY: the caller answers for borrows; `Send` is the public functions' bound; `schedule` is a function.
-        let (task, handle) =
-            unsafe { builder.spawn_unchecked(|_| Goroutine(ManuallyDrop::new(future)), WithInfo(schedule)) };
-        (task, handle)
-    }
-
-    /// Spawns the main of a `block_on`: the process's first one is goroutine 1.
-    ///
-    /// # Safety
-    ///
-    /// As [`Executor::spawn`].
-    pub(crate) unsafe fn spawn_main<F: Future>(
-        &'static self,
-        future: F,
-        spawned_at: &'static Location<'static>,
-    ) -> JoinTask<Outcome<F::Output>, Header> {
+        allocate: impl FnOnce(Header) -> (Task, R),
+    ) -> R {
         self.started_external();
         let first = !MAIN_ID_TAKEN.swap(true, Ordering::Relaxed);
         let id = if first { 1 } else { Machine::with(Machine::next_id) };
-        // SAFETY: passed on to the caller.
-        let (task, handle) = unsafe { self.allocate_goroutine(future, EXTERNAL, id, spawned_at) };
+        let (task, handle) = allocate(Header::new(id, EXTERNAL, self.index, spawned_at));
         self.submit(task);
         handle
     }
@@ -865,6 +701,30 @@ impl Executor {
         };
         let finished = sum(|shard| &shard.finished);
         sum(|shard| &shard.started).wrapping_sub(finished)
+    }
+
+    /// Where a goroutine goes that was made ready. After the push it touches the executor alone, which is never freed.
+    #[inline(always)]
+    pub(crate) fn schedule(task: Task, info: ScheduleInfo) {
+        let executor = Self::of(task.metadata());
+        Machine::with(|m| {
+            if !ptr::eq(m.executor.get(), executor) {
+                return executor.submit(task);
+            }
+            coop::note_unwinding();
+            let Some(held) = m.hold() else { return executor.submit(task) };
+            if info.woken_while_running {
+                // It gave way, to everybody or, out of budget, to its siblings.
+                if m.yielding.take() && !executor.global.is_empty() && !held.processor.has_long_rounds() {
+                    drop(held);
+                    executor.push_global(task);
+                } else {
+                    executor.requeue(held, task);
+                }
+                return;
+            }
+            executor.run_next(held, task);
+        });
     }
 
     /// Submits from a thread without a processor. Of a runtime that shuts down the queue is emptied by its shutdown,
@@ -1881,30 +1741,6 @@ impl Executor {
         Machine::with(|m| m.run(task));
         Self::set_polling(polling);
     }
-}
-
-/// Where a goroutine goes that was made ready. After the push it touches the executor alone, which is never freed.
-#[inline(always)]
-fn schedule(task: Task, info: ScheduleInfo) {
-    let executor = Executor::of(task.metadata());
-    Machine::with(|m| {
-        if !ptr::eq(m.executor.get(), executor) {
-            return executor.submit(task);
-        }
-        coop::note_unwinding();
-        let Some(held) = m.hold() else { return executor.submit(task) };
-        if info.woken_while_running {
-            // It gave way, to everybody or, out of budget, to its siblings.
-            if m.yielding.take() && !executor.global.is_empty() && !held.processor.has_long_rounds() {
-                drop(held);
-                executor.push_global(task);
-            } else {
-                executor.requeue(held, task);
-            }
-            return;
-        }
-        executor.run_next(held, task);
-    });
 }
 
 /// Restores the thread's current executor, and its processor.

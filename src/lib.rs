@@ -67,6 +67,7 @@ mod wait;
 mod executor;
 
 mod alarm;
+mod goroutine;
 mod runtime;
 
 pub mod chan;

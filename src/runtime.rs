@@ -12,12 +12,10 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 use std::{env, io, thread};
 
-use async_task::Task as JoinTask;
-
 use crate::coop::{self, Reason};
 use crate::crash::OnPanic;
-use crate::executor::{Executor, Outcome, SHUTDOWN_GRACE, Stop, UntilCrash};
-use crate::header::Header;
+use crate::executor::{Executor, SHUTDOWN_GRACE};
+use crate::goroutine::{self, Exit, Handle, UntilCrash};
 use crate::panics::{contain, panic_text};
 use crate::wait::block_on::block_on as block_thread_on;
 use crate::wait::case::future_case;
@@ -268,7 +266,7 @@ where
     F::Output: Send + 'static,
 {
     // SAFETY: the future and its output are `'static`.
-    JoinHandle { task: Some(unsafe { executor.spawn(future, site) }), joined: false }
+    JoinHandle { task: Some(unsafe { goroutine::spawn(executor, future, site) }), joined: false }
 }
 
 /// The runtime that is current now, for a goroutine that starts later. Outside of all it is the global one, which need not
@@ -324,7 +322,7 @@ where
     let call = executor.block_on_calls().enter();
     let main = UntilCrash::new(main, call.signal());
     // SAFETY: the task resolves once the future is dropped, and this waits for it, come what may.
-    let outcome = block_thread_on(unsafe { executor.spawn_main(main, site) });
+    let outcome = block_thread_on(unsafe { goroutine::spawn_main(executor, main, site) });
     let crash = call.end();
     std::mem::forget(guard);
     finish_main(outcome.into_inner(), crash)
@@ -369,17 +367,17 @@ fn run_main_locally<F: Future>(executor: &'static Executor, main: F) -> F::Outpu
 }
 
 #[track_caller]
-fn finish_main<T>(result: Result<Option<T>, Box<Stop>>, crash: Option<Box<dyn Any + Send>>) -> T {
+fn finish_main<T>(result: Result<Option<T>, Box<Exit>>, crash: Option<Box<dyn Any + Send>>) -> T {
     match (crash, result) {
         (Some(payload), result) => {
-            if let Err(stop) = result {
-                drop(stop.observe());
+            if let Err(exit) = result {
+                drop(exit.observe());
             }
             resume_unwind(payload)
         }
         (None, Ok(Some(value))) => value,
         (None, Ok(None)) => unreachable!("only a crash ends a main early"),
-        (None, Err(stop)) => match stop.observe() {
+        (None, Err(exit)) => match exit.observe() {
             Some(payload) => resume_unwind(payload),
             None => panic!("gopark: the runtime was shut down while its main ran"),
         },
@@ -633,13 +631,13 @@ impl Builder {
 /// });
 /// ```
 pub struct JoinHandle<T> {
-    task: Option<JoinTask<Outcome<T>, Header>>,
+    task: Option<Handle<T>>,
     joined: bool,
 }
 
 impl<T> JoinHandle<T> {
     #[track_caller]
-    fn task(&self) -> &JoinTask<Outcome<T>, Header> {
+    fn task(&self) -> &Handle<T> {
         self.task.as_ref().expect("taken by drop alone")
     }
 
@@ -708,7 +706,7 @@ impl<T> Future for JoinHandle<T> {
                 let id = GoroutineId(task.metadata().id());
                 Poll::Ready(match outcome.into_inner() {
                     Ok(value) => Ok(value),
-                    Err(stop) => Err(JoinError { id, payload: stop.observe().map(Mutex::new) }),
+                    Err(exit) => Err(JoinError { id, payload: exit.observe().map(Mutex::new) }),
                 })
             }
         }

@@ -44,19 +44,7 @@ const FLOORS: &[(&str, Units)] = &[
         &[
             (
                 "executor",
-                &[
-                    "loom",
-                    "platform",
-                    "panics",
-                    "header",
-                    "coop",
-                    "crash",
-                    "idle",
-                    "run_next",
-                    "run_queue",
-                    "registry",
-                    "timer",
-                ],
+                &["loom", "platform", "header", "coop", "crash", "idle", "run_next", "run_queue", "registry", "timer"],
             ),
             ("chan", &["loom", "lock", "coop", "waker", "wait"]),
         ],
@@ -65,8 +53,9 @@ const FLOORS: &[(&str, Units)] = &[
         "goroutines, select",
         &[
             ("alarm", &["waker", "timer", "executor"]),
+            ("goroutine", &["panics", "header", "coop", "crash", "executor"]),
             ("select", &["loom", "lock", "random", "coop", "waker", "wait", "chan"]),
-            ("runtime", &["panics", "header", "coop", "wait", "crash", "executor"]),
+            ("runtime", &["panics", "coop", "wait", "crash", "executor", "goroutine"]),
         ],
     ),
     (
@@ -101,6 +90,7 @@ const UNSAFE: &[&str] = &[
     "run_queue",
     "executor",
     "alarm",
+    "goroutine",
     "runtime",
     "chan/core",
     "chan/handle",

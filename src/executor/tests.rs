@@ -13,6 +13,7 @@ use super::{
     Executor, FIRE_LEAST, GLOBAL_BATCH, GLOBAL_INTERVAL, Held, LONG_ROUNDS, Machine, Processor, SHUTDOWN_GRACE, SPARES,
     Sched, Task, Time, lock, shard,
 };
+use crate::goroutine;
 use crate::runtime::{Runtime, block_in_place, gosched};
 use crate::time::sleep;
 use crate::timer::shard::Node;
@@ -213,7 +214,7 @@ impl Still {
     /// Queues a goroutine for everybody.
     fn goroutine(&self) {
         // SAFETY: it borrows nothing.
-        unsafe { self.executor.spawn(async {}, Location::caller()) }.detach();
+        unsafe { goroutine::spawn(self.executor, async {}, Location::caller()) }.detach();
     }
 
     /// How many are queued for everybody, and at each processor.

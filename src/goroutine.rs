@@ -1,0 +1,199 @@
+//! The life of a goroutine: its allocation, the wrapper of its future, and how it ends.
+
+use std::any::Any;
+use std::mem::ManuallyDrop;
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+
+use async_task::{Builder, WithInfo};
+
+use crate::coop;
+use crate::crash::CrashSignal;
+use crate::executor::Executor;
+use crate::header::{Header, Task};
+use crate::panics::contain;
+
+/// The task handle of a goroutine that returns a `T`.
+pub(crate) type Handle<T> = async_task::Task<Outcome<T>, Header>;
+
+/// Starts a goroutine that runs `future`.
+///
+/// # Safety
+///
+/// The future and its output may borrow only if the caller ensures that the goroutine has ended (its task resolved) before the
+/// borrows do.
+#[inline(always)]
+pub(crate) unsafe fn spawn<F: Future>(
+    executor: &'static Executor,
+    future: F,
+    spawned_at: &'static Location<'static>,
+) -> Handle<F::Output> {
+    // SAFETY: passed on to the caller.
+    executor.spawn_with(spawned_at, |header| unsafe { allocate(header, future) })
+}
+
+/// Starts the main of a `block_on`.
+///
+/// # Safety
+///
+/// As [`spawn`].
+pub(crate) unsafe fn spawn_main<F: Future>(
+    executor: &'static Executor,
+    main: F,
+    spawned_at: &'static Location<'static>,
+) -> Handle<F::Output> {
+    // SAFETY: passed on to the caller.
+    executor.spawn_main_with(spawned_at, |header| unsafe { allocate(header, main) })
+}
+
+/// # Safety
+///
+/// As [`spawn`].
+#[inline(always)]
+unsafe fn allocate<F: Future>(header: Header, future: F) -> (Task, Handle<F::Output>) {
+    let builder = Builder::new().metadata(header);
+    // SAFETY: the caller answers for borrows; `Send` is the public functions' bound; `schedule` is a function.
+    unsafe { builder.spawn_unchecked(|_| Goroutine(ManuallyDrop::new(future)), WithInfo(Executor::schedule)) }
+}
+
+/// The result of a goroutine. Dropping an unobserved panic reports it, and no destructor in here unwinds.
+///
+/// One word when there is nothing to return: the output must not make the allocation of a small goroutine larger.
+pub(crate) struct Outcome<T>(ManuallyDrop<Result<T, Box<Exit>>>);
+
+impl<T> Outcome<T> {
+    fn new(result: Result<T, Box<Exit>>) -> Self {
+        Self(ManuallyDrop::new(result))
+    }
+
+    pub(crate) fn into_inner(self) -> Result<T, Box<Exit>> {
+        let mut this = ManuallyDrop::new(self);
+        // SAFETY: `this` is not dropped, so the result is moved out once.
+        unsafe { ManuallyDrop::take(&mut this.0) }
+    }
+}
+
+impl<T> Drop for Outcome<T> {
+    fn drop(&mut self) {
+        // SAFETY: dropped once, here.
+        contain(|| unsafe { ManuallyDrop::drop(&mut self.0) });
+    }
+}
+
+/// Why a goroutine produced no output: it was aborted, or it panicked and the payload has not been observed.
+pub(crate) struct Exit {
+    executor: &'static Executor,
+    /// The goroutine's runtime, among those that the executor has been.
+    generation: usize,
+    id: u64,
+    spawned_at: &'static Location<'static>,
+    payload: Option<Box<dyn Any + Send>>,
+}
+
+impl Exit {
+    /// Observes the end: returns the panic's payload, or `None` if the goroutine was aborted.
+    pub(crate) fn observe(mut self) -> Option<Box<dyn Any + Send>> {
+        self.payload.take()
+    }
+}
+
+impl Drop for Exit {
+    fn drop(&mut self) {
+        if let Some(payload) = self.payload.take() {
+            let is_over = || self.executor.is_over(self.generation);
+            self.executor.block_on_calls().unrecovered(self.id, self.spawned_at, payload, is_over);
+        }
+    }
+}
+
+/// Wraps the user's future: catches its panics, registers the goroutine when it first parks, and counts its end.
+///
+/// It is polled and dropped by `Runnable::run` alone, around which the executor stores the goroutine's header; so it need not hold
+/// a pointer to it.
+struct Goroutine<F>(ManuallyDrop<F>);
+
+impl<F: Future> Future for Goroutine<F> {
+    type Output = Outcome<F::Output>;
+
+    #[inline(always)]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome<F::Output>> {
+        // SAFETY: in the poll of a goroutine.
+        let header = unsafe { Executor::running() };
+        let flags = header.flags();
+        if flags.is_aborted() {
+            return Poll::Ready(exit(header, None));
+        }
+        coop::polled_with(cx.waker());
+        // SAFETY: `future` is pinned with `self`, and dropped in place.
+        let future = unsafe { self.map_unchecked_mut(|this| &mut *this.0) };
+        match catch_unwind(AssertUnwindSafe(|| future.poll(cx))) {
+            Ok(Poll::Pending) if !flags.is_registered() => park_first(header, cx.waker()),
+            Ok(Poll::Pending) => Poll::Pending,
+            Ok(Poll::Ready(value)) => Poll::Ready(Outcome::new(Ok(value))),
+            Err(payload) => Poll::Ready(exit(header, Some(payload))),
+        }
+    }
+}
+
+impl<F> Drop for Goroutine<F> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        // SAFETY: in the drop of a goroutine's future.
+        let header = unsafe { Executor::running() };
+        coop::forget_waker();
+        // SAFETY: dropped once, here.
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| unsafe { ManuallyDrop::drop(&mut self.0) })) {
+            drop(exit::<()>(header, Some(payload)));
+        }
+        if header.flags().is_registered() {
+            // Not the last reference: the `Runnable` that drops the future has one.
+            drop(Executor::deregister(header));
+        }
+        Executor::of(header).finished();
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn exit<T>(header: &Header, payload: Option<Box<dyn Any + Send>>) -> Outcome<T> {
+    let executor = Executor::of(header);
+    let (generation, id, spawned_at) = (executor.generation(), header.id(), header.spawned_at());
+    Outcome::new(Err(Box::new(Exit { executor, generation, id, spawned_at, payload })))
+}
+
+/// The goroutine parks for the first time: it is registered, so that an abort or a shutdown can wake it.
+#[inline(never)]
+fn park_first<T>(header: &Header, waker: &Waker) -> Poll<Outcome<T>> {
+    // The registry's waker is a counted reference. A detached goroutine whose wakers are all gone has no other.
+    if Executor::register(header, waker.clone()).is_aborted() {
+        return Poll::Ready(exit(header, None));
+    }
+    Poll::Pending
+}
+
+/// A main that ends with `None` when a crash has ended its call of `block_on`.
+pub(crate) struct UntilCrash<F> {
+    main: F,
+    signal: CrashSignal,
+}
+
+impl<F> UntilCrash<F> {
+    pub(crate) fn new(main: F, signal: CrashSignal) -> Self {
+        Self { main, signal }
+    }
+}
+
+impl<F: Future> Future for UntilCrash<F> {
+    type Output = Option<F::Output>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<F::Output>> {
+        // SAFETY: `main` is pinned with `self` and never moved; `signal` is not pinned.
+        let Self { main, signal } = unsafe { self.get_unchecked_mut() };
+        if signal.poll(cx).is_ready() {
+            return Poll::Ready(None);
+        }
+        // SAFETY: as above.
+        unsafe { Pin::new_unchecked(main) }.poll(cx).map(Some)
+    }
+}
