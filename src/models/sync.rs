@@ -226,7 +226,7 @@ fn rwmutex_two_writers_and_a_reader() {
 /// The end of a writer's phase lets in two queued readers and announces a writer, while the readers are polled and
 /// leave.
 #[test]
-fn rwmutex_phase_change_with_a_cohort_of_two_and_a_next_writer() {
+fn rwmutex_phase_change_with_a_batch_of_two_and_a_next_writer() {
     explore_on(On::Foreign, 3, || {
         let m = Arc::new(RwMutex::new(UnsafeCell::new(0)));
         let first = m.try_lock().unwrap();
@@ -292,7 +292,7 @@ fn rwmutex_cancelled_writer_readmits_readers_ca10() {
     });
 }
 
-/// Readers that sign, or find the seat taken and count, against a writer that ends the sharing.
+/// Readers that publish themselves, or find the slot taken and count, against a writer that ends the sharing.
 #[test]
 fn rwmutex_shared_readers_and_a_writer() {
     explore_on(On::Worker, 2, || {
@@ -308,9 +308,9 @@ fn rwmutex_shared_readers_and_a_writer() {
     });
 }
 
-/// A reader that has signed leaves while a writer counts it, and another writer only tries.
+/// A published reader leaves while a writer counts it, and another writer only tries.
 #[test]
-fn rwmutex_signed_reader_leaves_while_writers_come() {
+fn rwmutex_published_reader_leaves_while_writers_come() {
     explore_on(On::Worker, 3, || {
         let m = Arc::new(RwMutex::new(UnsafeCell::new(0)));
         m.share();

@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 
 use crate::coop;
 use crate::loom::const_fn;
-use crate::sync::raw_rwmutex::{Cohort, RawRwMutex, Seat};
+use crate::sync::raw_rwmutex::{BatchNumber, RawRwMutex, ReadLock};
 use crate::wait::block_on::block_on;
 use crate::wait::case::future_case;
 use crate::wait::queue::Stage;
@@ -97,7 +97,7 @@ impl<T> RwMutex<T> {
 }
 
 impl<T: ?Sized> RwMutex<T> {
-    /// Lets readers sign, as if they had come from several processors.
+    /// Makes the lock shared, as if readers had come from several processors.
     #[cfg(all(test, gopark_loom))]
     pub(crate) fn share(&self) {
         self.raw.share();
@@ -182,7 +182,7 @@ impl<T: ?Sized> RwMutex<T> {
     #[inline]
     #[doc(alias = "TryRLock")]
     pub fn try_rlock(&self) -> Option<RwMutexReadGuard<'_, T>> {
-        self.raw.try_rlock().map(|seat| RwMutexReadGuard::new(self, seat))
+        self.raw.try_rlock().map(|lock| RwMutexReadGuard::new(self, lock))
     }
 
     /// Takes the lock for writing, if nobody has it at this instant. Go: `TryLock`.
@@ -291,7 +291,7 @@ impl<T: ?Sized + fmt::Debug> fmt::Debug for RwMutex<T> {
 #[doc(alias = "RUnlock")]
 pub struct RwMutexReadGuard<'a, T: ?Sized> {
     rwmutex: &'a RwMutex<T>,
-    seat: Seat<'a>,
+    lock: ReadLock<'a>,
     /// As good as a `&T`.
     _value: PhantomData<&'a T>,
 }
@@ -299,8 +299,8 @@ pub struct RwMutexReadGuard<'a, T: ?Sized> {
 impl<'a, T: ?Sized> RwMutexReadGuard<'a, T> {
     /// The caller has a read lock.
     #[inline]
-    fn new(rwmutex: &'a RwMutex<T>, seat: Seat<'a>) -> Self {
-        RwMutexReadGuard { rwmutex, seat, _value: PhantomData }
+    fn new(rwmutex: &'a RwMutex<T>, lock: ReadLock<'a>) -> Self {
+        RwMutexReadGuard { rwmutex, lock, _value: PhantomData }
     }
 
     /// The lock this is a read lock of.
@@ -322,10 +322,7 @@ impl<'a, T: ?Sized> RwMutexReadGuard<'a, T> {
 impl<T: ?Sized> Drop for RwMutexReadGuard<'_, T> {
     #[inline]
     fn drop(&mut self) {
-        match self.seat {
-            Some(seat) => self.rwmutex.raw.leave(seat),
-            None => self.rwmutex.raw.runlock(),
-        }
+        self.rwmutex.raw.runlock(self.lock);
     }
 }
 
@@ -421,7 +418,7 @@ impl<T: ?Sized + fmt::Display> fmt::Display for RwMutexWriteGuard<'_, T> {
 #[must_use = "futures do nothing unless awaited"]
 pub struct RLock<'a, T: ?Sized> {
     rwmutex: &'a RwMutex<T>,
-    stage: Stage<Cohort>,
+    stage: Stage<BatchNumber>,
     site: &'static Location<'static>,
 }
 
@@ -432,18 +429,18 @@ impl<'a, T: ?Sized> RLock<'a, T> {
         // SAFETY: nothing is moved out; a waiting stage stays where it is.
         let this = unsafe { self.get_unchecked_mut() };
         let first = if matches!(this.stage, Stage::New) { this.rwmutex.raw.rlock() } else { None };
-        if let Some(seat) = first {
+        if let Some(lock) = first {
             this.stage = Stage::Done;
             coop::spend();
-            return Poll::Ready(RwMutexReadGuard::new(this.rwmutex, seat));
+            return Poll::Ready(RwMutexReadGuard::new(this.rwmutex, lock));
         }
         if this.rwmutex.raw.poll_reader(&mut this.stage, cx).is_pending() {
             coop::park_at(this.site, coop::Reason::RwMutexRLock);
             return Poll::Pending;
         }
-        // The rest of the cohort comes first.
+        // The rest of the batch comes first.
         coop::spend_all();
-        Poll::Ready(RwMutexReadGuard::new(this.rwmutex, None))
+        Poll::Ready(RwMutexReadGuard::new(this.rwmutex, ReadLock::Counted))
     }
 }
 
@@ -458,11 +455,11 @@ impl<'a, T: ?Sized> Future for RLock<'a, T> {
                 return Poll::Pending;
             }
             let rwmutex = self.rwmutex;
-            if let Some(seat) = rwmutex.raw.rlock() {
+            if let Some(lock) = rwmutex.raw.rlock() {
                 // SAFETY: nothing is moved out but the stage, which is `New`: there is no waiter that would have to stay.
                 unsafe { self.get_unchecked_mut() }.stage.complete_new();
                 coop::spend_one();
-                return Poll::Ready(RwMutexReadGuard::new(rwmutex, seat));
+                return Poll::Ready(RwMutexReadGuard::new(rwmutex, lock));
             }
         }
         self.poll_inner(cx)

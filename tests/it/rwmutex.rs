@@ -92,7 +92,7 @@ fn phases_alternate_among_goroutines_rw03() {
 }
 
 #[test]
-fn cohort_larger_than_a_handful_is_let_in_at_once_rw03() {
+fn batch_larger_than_a_handful_is_let_in_at_once_rw03() {
     let m = RwMutex::new(());
     let writer = m.try_lock().unwrap();
     let mut readers: Vec<_> = (0..100).map(|_| Hand::parked(m.rlock())).collect();
@@ -280,7 +280,7 @@ fn wakers_may_use_the_lock_ca06() {
 }
 
 #[test]
-fn wakers_may_drop_readers_of_the_same_cohort() {
+fn wakers_may_drop_readers_of_the_same_batch() {
     let m: &'static RwMutex<()> = Box::leak(Box::new(RwMutex::new(())));
     let rest = Arc::new(std::sync::Mutex::new(Vec::new()));
     let rest2 = rest.clone();

@@ -7,10 +7,10 @@ use crate::coop;
 use crate::sync::RwMutex;
 use crate::sync::{RwMutexReadGuard, RwMutexWriteGuard};
 
-/// The tests look at the table of all.
+/// Held by a test that reads the table, because it is global.
 static TURN: Mutex<()> = Mutex::new(());
 
-/// A plain thread that passes for a processor, a different one at each roll.
+/// Makes a plain thread pass for a processor, another one at each roll.
 struct Hops(#[allow(dead_code)] MutexGuard<'static, ()>);
 
 impl Hops {
@@ -33,8 +33,8 @@ fn poll<F: Future + ?Sized>(future: &mut Pin<Box<F>>) -> Poll<F::Output> {
     future.as_mut().poll(&mut Context::from_waker(Waker::noop()))
 }
 
-fn signatures() -> usize {
-    TABLE.rows.iter().flat_map(|row| &row.0).filter(|seat| seat.load(Ordering::SeqCst) != 0).count()
+fn entries() -> usize {
+    TABLE.rows.iter().flat_map(|row| &row.0).filter(|slot| slot.load(Ordering::SeqCst) != 0).count()
 }
 
 enum Guard<'a> {
@@ -42,12 +42,12 @@ enum Guard<'a> {
     Write(#[allow(dead_code)] RwMutexWriteGuard<'a, ()>),
 }
 
-/// Whatever comes, leaves and gives up on whichever processor: a writer is alone, and a free lock lets somebody in.
+/// Operations come, leave and give up on different processors: a writer is always alone, and a free lock admits a waiter.
 #[test]
-fn locks_are_right_whoever_has_signed() {
+fn locks_are_right_whatever_is_published() {
     fastrand::seed(7);
     let hops = Hops::new();
-    let mut signed = 0;
+    let mut published = 0;
     for _ in 0..300 {
         let m = RwMutex::new(());
         let mut guards = Vec::new();
@@ -84,24 +84,24 @@ fn locks_are_right_whoever_has_signed() {
             }
             let writers = guards.iter().filter(|guard| matches!(guard, Guard::Write(_))).count();
             assert!(writers == 0 || guards.len() == 1, "{writers} writers among {}", guards.len());
-            signed += signatures();
+            published += entries();
             if guards.is_empty() && !waiting.is_empty() {
                 // Any of them, but one.
                 let first = waiting.iter_mut().enumerate().find_map(|(at, lock)| match poll(lock) {
                     Poll::Ready(guard) => Some((at, guard)),
                     Poll::Pending => None,
                 });
-                let (at, guard) = first.expect("the lock is free, and nobody is let in");
+                let (at, guard) = first.expect("the lock is free, and admits no waiter");
                 guards.push(guard);
                 drop(waiting.swap_remove(at));
             }
         }
         drop(waiting);
         drop(guards);
-        assert_eq!(signatures(), 0, "somebody has left without a trace");
+        assert_eq!(entries(), 0, "an entry is left");
         assert!(m.try_lock().is_some());
     }
-    assert!(signed > 10_000, "hardly anybody has signed: {signed}");
+    assert!(published > 10_000, "hardly any reader was published: {published}");
 }
 
 #[test]
@@ -124,8 +124,8 @@ fn leaked_guard_of_one_lock_is_not_in_the_way_of_another() {
         shared(&m);
         assert!(m.try_lock().is_some());
     }
-    // They are in the way of nobody but the count of signatures, and of locks that would have sat there.
-    for seat in TABLE.rows.iter().flat_map(|row| &row.0) {
-        seat.store(0, Ordering::SeqCst);
+    // The leaked entries disturb nothing but the count of entries, and locks that use the same slots.
+    for slot in TABLE.rows.iter().flat_map(|row| &row.0) {
+        slot.store(0, Ordering::SeqCst);
     }
 }
