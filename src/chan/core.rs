@@ -1,10 +1,10 @@
-//! One channel: a lock, a buffer, who waits.
+//! One channel: a lock, a buffer, two queues of waiters.
 //!
 //! Go's three invariants hold whenever the lock is free, but for a `select!` that waits on both sides of one channel:
 //! not both queues hold waiters; a non-empty buffer means that no receiver waits; a buffer with room means that no
 //! sender waits.
 //!
-//! Every `unsafe fn` here wants the lock held, as Go's comments say "c must be locked".
+//! Every `unsafe fn` here must be called with the lock held, as Go's comments say "c must be locked".
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -18,7 +18,7 @@ use crate::loom::{self, UnsafeCell};
 use crate::wait::waiter::{Token, WaitQueue, Waiter, Wake, Watchers, state};
 use crate::waker::{TaskWaker, WakeList};
 
-/// Up to this many bytes the buffer is there from the start; a larger one grows as it is used.
+/// A buffer of up to this many bytes is allocated with the channel; a larger one grows as it is used.
 const UP_FRONT: usize = 4096;
 
 /// The shared part of a channel.
@@ -26,7 +26,7 @@ const UP_FRONT: usize = 4096;
 /// | word | meaning | left by |
 /// |---|---|---|
 /// | `senders`, `receivers` | live handles of that side | clone, drop of a handle |
-/// | `half_gone` | one side has no handles left | the other side's last handle, which frees the channel |
+/// | `one_side_dropped` | one side has no handles left | the other side's last handle, which frees the channel |
 pub(super) struct Core<T> {
     pub(super) lock: Lock,
     capacity: usize,
@@ -34,7 +34,7 @@ pub(super) struct Core<T> {
     timed: bool,
     senders: AtomicUsize,
     receivers: AtomicUsize,
-    pub(super) half_gone: AtomicBool,
+    pub(super) one_side_dropped: AtomicBool,
     /// Written under the lock; read without it as a hint by `seems_ready_*`.
     len: AtomicUsize,
     closed: AtomicBool,
@@ -47,35 +47,35 @@ pub(super) struct Core<T> {
 /// What the lock guards.
 pub(super) struct State<T> {
     buffer: VecDeque<T>,
-    /// How many values were handed to receivers so far: their order, should some come back.
-    pub(super) handed: usize,
-    pub(super) rare: Option<Box<Rare<T>>>,
+    /// The number of values handed to receivers so far, which orders those that are returned unclaimed.
+    pub(super) handoff_seq: usize,
+    pub(super) extras: Option<Box<Extras<T>>>,
 }
 
-/// What few channels ever need.
-pub(super) struct Rare<T> {
+/// The state that few channels need: of timers, streams, and receives dropped after a hand-off.
+pub(super) struct Extras<T> {
     pub(super) source: Option<Box<dyn Source<T>>>,
-    /// Values of the source that were handed out up to this number are void.
-    pub(super) void: usize,
-    /// Values whose receivers were dropped after the hand-over, by their number. They are older than the buffer's.
-    returned: Vec<(usize, T)>,
-    /// Streams to wake when there is something to take, longest watching first. Some may be gone: a stream cannot tell
-    /// that it is dropped, for a receiver does not remember having been one.
+    /// Values of the source handed out up to this number are void: they are dropped if they are returned unclaimed.
+    pub(super) voided_through: usize,
+    /// Values whose receives were dropped after the hand-off, by their number. They are older than those in the buffer.
+    unclaimed: Vec<(usize, T)>,
+    /// Streams to wake when there is a value to take, the oldest first. Some may have been dropped: a receiver does not
+    /// remember that it was polled as a stream, so its drop does not deregister it.
     #[expect(clippy::box_collection, reason = "one word, which every send tests")]
     pub(super) watchers: Option<Box<VecDeque<TaskWaker>>>,
 }
 
-/// What a receive found.
-pub(super) enum Took<T> {
+/// The result of an attempt to receive.
+pub(super) enum RecvAttempt<T> {
     Value(T, Wake),
     Closed,
     Empty,
-    /// As `Empty`, of a channel with a source: whoever waits must see to it that it is armed.
-    Later,
+    /// As `Empty`, of a channel with a source, which the receive must arm if it waits.
+    NotReadyYet,
 }
 
-/// What became of a send.
-pub(super) enum Put {
+/// The result of an attempt to send.
+pub(super) enum SendAttempt {
     Sent(Wake, Watchers),
     Closed,
     Full,
@@ -95,12 +95,12 @@ impl<T> Core<T> {
             timed,
             senders: AtomicUsize::new(1),
             receivers: AtomicUsize::new(1),
-            half_gone: AtomicBool::new(false),
+            one_side_dropped: AtomicBool::new(false),
             len: AtomicUsize::new(0),
             closed: AtomicBool::new(false),
             recvq: WaitQueue::new(),
             sendq: WaitQueue::new(),
-            state: UnsafeCell::new(State { buffer: VecDeque::with_capacity(up_front), handed: 0, rare: None }),
+            state: UnsafeCell::new(State { buffer: VecDeque::with_capacity(up_front), handoff_seq: 0, extras: None }),
         }
     }
 
@@ -119,19 +119,20 @@ impl<T> Core<T> {
         self.closed.load(Ordering::Relaxed)
     }
 
-    /// Runs `f` on the state. `f` moves pointers, no more.
+    /// Runs `f` on the state. `f` only moves pointers and values; it runs no foreign code.
     ///
     /// # Safety
     ///
     /// The lock is held.
     #[inline(always)]
     pub(super) unsafe fn with<R>(&self, f: impl FnOnce(&mut State<T>) -> R) -> R {
-        // SAFETY: the caller holds the lock, so nobody else is at the state.
+        // SAFETY: the caller holds the lock, so no other thread is at the state.
         self.state.with_mut(|state| f(unsafe { &mut *state }))
     }
 
     /// May be wrong at once: whether a receive would find something. If not, there was a moment during the call when it
-    /// would not have: a closed channel stays so, and to hand a place on changes `len` and the queue's head at most once.
+    /// would not have: a closed channel stays so, and to hand a place on changes `len` and the queue's head at most
+    /// once.
     pub(super) fn seems_ready_to_recv(&self) -> bool {
         loom::MODELLED
             || self.timed
@@ -149,36 +150,36 @@ impl<T> Core<T> {
             || self.closed.load(Ordering::Relaxed)
     }
 
-    /// Go's `chanrecv`, up to where it would park. Takes what was returned, then the buffer's head (moving the oldest
+    /// Go's `chanrecv`, up to where it would park. Takes an unclaimed value, then the buffer's head (moving the oldest
     /// parked sender's value into the free place), then a parked sender's value.
     ///
     /// # Safety
     ///
     /// The lock is held.
     #[inline(always)]
-    pub(super) unsafe fn take(&self, own: *const Token) -> Took<T> {
+    pub(super) unsafe fn take(&self, own: *const Token) -> RecvAttempt<T> {
         // SAFETY: the lock is held.
         unsafe { self.with(|st| self.take_from(st, own)) }
     }
 
-    /// A function of its own, for a closure cannot be told to be inlined.
+    /// A function of its own, because a closure cannot be marked `inline`.
     ///
     /// # Safety
     ///
     /// The lock is held.
     #[inline(always)]
-    unsafe fn take_from(&self, st: &mut State<T>, own: *const Token) -> Took<T> {
+    unsafe fn take_from(&self, st: &mut State<T>, own: *const Token) -> RecvAttempt<T> {
         // SAFETY: the lock is held, for the claims and what follows from them.
         unsafe {
-            if let Some(rare) = &mut st.rare {
-                if let Some(value) = rare.pop_returned() {
-                    return Took::Value(value, self.refill(st, own));
+            if let Some(extras) = &mut st.extras {
+                if let Some(value) = extras.pop_unclaimed() {
+                    return RecvAttempt::Value(value, self.refill(st, own));
                 }
-                if let Some(source) = &mut rare.source {
-                    let Some(value) = source.take() else { return Took::Later };
-                    // There may be another one later, for those who wait.
+                if let Some(source) = &mut extras.source {
+                    let Some(value) = source.take() else { return RecvAttempt::NotReadyYet };
+                    // There may be another one later, for the receives that wait.
                     self.arm_source(st);
-                    return Took::Value(value, Wake::NONE);
+                    return RecvAttempt::Value(value, Wake::NONE);
                 }
             }
             let closed = self.closed.load(Ordering::Relaxed);
@@ -186,30 +187,30 @@ impl<T> Core<T> {
                 return match if closed { None } else { self.sendq.claim(own) } {
                     Some(sender) => {
                         st.buffer.push_back(Waiter::take(sender.as_ptr()));
-                        Took::Value(value, Waiter::complete(sender.as_ptr(), state::DONE))
+                        RecvAttempt::Value(value, Waiter::complete(sender.as_ptr(), state::DONE))
                     }
                     None => {
                         self.add_len(-1);
-                        Took::Value(value, Wake::NONE)
+                        RecvAttempt::Value(value, Wake::NONE)
                     }
                 };
             }
-            // The senders that a close found parked have failed, though it may not have come to them yet.
+            // The senders that a close found parked have failed, even if it has not completed them yet.
             if closed {
-                return Took::Closed;
+                return RecvAttempt::Closed;
             }
             match self.sendq.claim(own) {
                 Some(sender) => {
                     let value = Waiter::take(sender.as_ptr());
-                    Took::Value(value, Waiter::complete(sender.as_ptr(), state::DONE))
+                    RecvAttempt::Value(value, Waiter::complete(sender.as_ptr(), state::DONE))
                 }
-                None => Took::Empty,
+                None => RecvAttempt::Empty,
             }
         }
     }
 
-    /// After a returned value has been taken, which had a place of its own: if there is room now, the oldest parked
-    /// sender's value moves in.
+    /// Moves the oldest parked sender's value into the buffer if there is room, after an unclaimed value, which was not
+    /// in the buffer, has been taken.
     ///
     /// # Safety
     ///
@@ -224,7 +225,7 @@ impl<T> Core<T> {
                 self.add_len(-1);
                 return Wake::NONE;
             };
-            // One out, one in: nobody sees the channel empty in between.
+            // One out, one in: the length stays as it is.
             st.buffer.push_back(Waiter::take(sender.as_ptr()));
             Waiter::complete(sender.as_ptr(), state::DONE)
         }
@@ -236,7 +237,7 @@ impl<T> Core<T> {
     ///
     /// The lock is held; `value` reads the value, and is called at most once.
     #[inline(always)]
-    pub(super) unsafe fn put(&self, own: *const Token, value: impl FnOnce() -> T) -> Put {
+    pub(super) unsafe fn put(&self, own: *const Token, value: impl FnOnce() -> T) -> SendAttempt {
         // SAFETY: the lock is held.
         unsafe { self.with(|st| self.put_into(st, own, value)) }
     }
@@ -247,45 +248,47 @@ impl<T> Core<T> {
     ///
     /// The lock is held.
     #[inline(always)]
-    unsafe fn put_into(&self, st: &mut State<T>, own: *const Token, value: impl FnOnce() -> T) -> Put {
+    unsafe fn put_into(&self, st: &mut State<T>, own: *const Token, value: impl FnOnce() -> T) -> SendAttempt {
         // SAFETY: the lock is held, for the claim and what follows from it.
         unsafe {
             if self.closed.load(Ordering::Relaxed) {
-                return Put::Closed;
+                return SendAttempt::Closed;
             }
             if let Some(receiver) = self.recvq.claim(own) {
-                st.handed = st.handed.wrapping_add(1);
-                Waiter::give(receiver.as_ptr(), value(), st.handed);
-                return Put::Sent(Waiter::complete(receiver.as_ptr(), state::DONE), Watchers::NONE);
+                st.handoff_seq = st.handoff_seq.wrapping_add(1);
+                Waiter::give(receiver.as_ptr(), value(), st.handoff_seq);
+                return SendAttempt::Sent(Waiter::complete(receiver.as_ptr(), state::DONE), Watchers::NONE);
             }
             if self.len.load(Ordering::Relaxed) < self.capacity {
                 st.buffer.push_back(value());
                 self.add_len(1);
-                return Put::Sent(Wake::NONE, st.watchers());
+                return SendAttempt::Sent(Wake::NONE, st.watchers());
             }
-            Put::Full
+            SendAttempt::Full
         }
     }
 
     #[inline(always)]
     fn add_len(&self, by: isize) {
-        // Only the holder of the lock writes, so load and store need not be one.
+        // Only the holder of the lock writes, so this need not be one atomic operation.
         let len = self.len.load(Ordering::Relaxed);
         self.len.store(len.wrapping_add_signed(by), Ordering::Relaxed);
     }
 
-    /// Gives back a value that was handed to a receive which then was dropped: to the next receiver, else to where it
-    /// was in the order of sending. If no receiver is left, the value comes back, to be dropped outside the lock.
+    /// Returns a value that was handed to a receive which then was dropped: to the next receiver, else to its place in
+    /// the order of sending. If no receiver is left, the caller gets the value and must drop it outside the lock.
     ///
     /// # Safety
     ///
     /// The lock is held.
-    pub(super) unsafe fn put_back(&self, value: T, number: usize) -> (Option<T>, Wake, Watchers) {
+    pub(super) unsafe fn return_unclaimed(&self, value: T, number: usize) -> (Option<T>, Wake, Watchers) {
         // SAFETY: the lock is held, for this block and the claim in it.
         unsafe {
             self.with(|st| {
-                let is_void = |rare: &Rare<T>| rare.source.is_some() && (number.wrapping_sub(rare.void) as isize) <= 0;
-                if st.rare.as_deref().is_some_and(is_void) {
+                let is_void = |extras: &Extras<T>| {
+                    extras.source.is_some() && (number.wrapping_sub(extras.voided_through) as isize) <= 0
+                };
+                if st.extras.as_deref().is_some_and(is_void) {
                     return (Some(value), Wake::NONE, Watchers::NONE);
                 }
                 if let Some(receiver) = self.recvq.claim(ptr::null()) {
@@ -295,10 +298,10 @@ impl<T> Core<T> {
                 if self.receivers.load(Ordering::Relaxed) == 0 {
                     return (Some(value), Wake::NONE, Watchers::NONE);
                 }
-                match &mut st.rare().source {
+                match &mut st.extras().source {
                     Some(source) => source.give_back(value),
                     None => {
-                        st.rare().insert_returned(value, number);
+                        st.extras().insert_unclaimed(value, number);
                         self.add_len(1);
                     }
                 }
@@ -309,7 +312,7 @@ impl<T> Core<T> {
 
     /// Closes the channel. False if it was closed already.
     pub(super) fn close(&self) -> bool {
-        // Somebody may see it without being woken.
+        // Another thread may see it without being woken.
         coop::note_unwinding();
         {
             let _held = self.lock.guard();
@@ -358,7 +361,7 @@ impl<T> Core<T> {
         }
     }
 
-    /// Where the operations of a side wait.
+    /// The queue of the operations of a side.
     #[inline(always)]
     fn queue(&self, side: Side) -> &WaitQueue<T> {
         match side {
@@ -367,20 +370,21 @@ impl<T> Core<T> {
         }
     }
 
-    /// Queues an operation. Streams that watch the channel are to be woken if it is a send, for they may take its value.
+    /// Queues an operation. If it is a send, returns the streams that watch the channel, because they may take its
+    /// value.
     ///
     /// # Safety
     ///
     /// The lock is held; as [`WaitQueue::push_lone`] and [`WaitQueue::push_case`].
     #[inline(always)]
-    pub(super) unsafe fn enqueue(&self, waiter: *const Waiter<T>, by: By, side: Side) -> Watchers {
+    pub(super) unsafe fn enqueue(&self, waiter: *const Waiter<T>, by: Registration, side: Side) -> Watchers {
         // SAFETY: passed on to the caller.
         unsafe {
             self.with(|st| {
                 let queue = self.queue(side);
                 match by {
-                    By::Lone(waker) => queue.push_lone(waiter, waker),
-                    By::Select(token) => queue.push_case(waiter, token),
+                    Registration::Lone(waker) => queue.push_lone(waiter, waker),
+                    Registration::Select(token) => queue.push_case(waiter, token),
                 }
                 match side {
                     Side::Send => st.watchers(),
@@ -390,7 +394,7 @@ impl<T> Core<T> {
         }
     }
 
-    /// Takes a waiter out of its queue, if it is there still.
+    /// Removes a waiter from its queue, if it is still linked.
     ///
     /// # Safety
     ///
@@ -400,7 +404,7 @@ impl<T> Core<T> {
         unsafe { self.queue(side).remove(waiter) }
     }
 
-    /// A receive was queued: the source, if there is one, must know.
+    /// Arms the source, if there is one, after a receive was queued.
     ///
     /// # Safety
     ///
@@ -413,11 +417,11 @@ impl<T> Core<T> {
         }
     }
 
-    /// Tells the source, if there is one, that somebody waits, if somebody does. Under the lock, as `st` says.
+    /// Arms the source, if there is one and a receive or a stream waits. Called under the lock, as `st` says.
     pub(super) fn arm_source(&self, st: &mut State<T>) {
-        let Some(rare) = &mut st.rare else { return };
-        let waits = !self.recvq.seems_empty() || rare.watchers.is_some();
-        if let Some(source) = rare.source.as_mut().filter(|_| waits) {
+        let Some(extras) = &mut st.extras else { return };
+        let waits = !self.recvq.seems_empty() || extras.watchers.is_some();
+        if let Some(source) = extras.source.as_mut().filter(|_| waits) {
             source.arm();
         }
     }
@@ -429,8 +433,9 @@ impl<T> Core<T> {
             // SAFETY: the lock is held.
             unsafe {
                 self.with(|st| {
-                    let rare = st.rare.as_mut().map(|rare| (std::mem::take(&mut rare.returned), rare.source.take()));
-                    (std::mem::take(&mut st.buffer), rare)
+                    let extras =
+                        st.extras.as_mut().map(|extras| (std::mem::take(&mut extras.unclaimed), extras.source.take()));
+                    (std::mem::take(&mut st.buffer), extras)
                 })
             }
         };
@@ -445,8 +450,8 @@ pub(super) enum Side {
     Receive,
 }
 
-/// On whose behalf a waiter is queued.
-pub(super) enum By {
+/// What is notified when a queued waiter completes.
+pub(super) enum Registration {
     Lone(TaskWaker),
     Select(NonNull<Token>),
 }
@@ -454,26 +459,26 @@ pub(super) enum By {
 impl<T> State<T> {
     #[inline(always)]
     pub(super) fn watchers(&mut self) -> Watchers {
-        match &mut self.rare {
-            Some(rare) => Watchers::new(rare.watchers.take()),
+        match &mut self.extras {
+            Some(extras) => Watchers::new(extras.watchers.take()),
             None => Watchers::NONE,
         }
     }
 
-    pub(super) fn rare(&mut self) -> &mut Rare<T> {
-        let rare = || Box::new(Rare { source: None, void: 0, returned: Vec::new(), watchers: None });
-        self.rare.get_or_insert_with(rare)
+    pub(super) fn extras(&mut self) -> &mut Extras<T> {
+        let extras = || Box::new(Extras { source: None, voided_through: 0, unclaimed: Vec::new(), watchers: None });
+        self.extras.get_or_insert_with(extras)
     }
 }
 
-impl<T> Rare<T> {
-    fn pop_returned(&mut self) -> Option<T> {
-        if self.returned.is_empty() { None } else { Some(self.returned.remove(0).1) }
+impl<T> Extras<T> {
+    fn pop_unclaimed(&mut self) -> Option<T> {
+        if self.unclaimed.is_empty() { None } else { Some(self.unclaimed.remove(0).1) }
     }
 
-    fn insert_returned(&mut self, value: T, number: usize) {
-        let at = self.returned.partition_point(|(before, _)| (number.wrapping_sub(*before) as isize) > 0);
-        self.returned.insert(at, (number, value));
+    fn insert_unclaimed(&mut self, value: T, number: usize) {
+        let at = self.unclaimed.partition_point(|(before, _)| (number.wrapping_sub(*before) as isize) > 0);
+        self.unclaimed.insert(at, (number, value));
     }
 }
 

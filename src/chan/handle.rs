@@ -1,6 +1,7 @@
 //! The handles of a channel, counted by side.
 //!
-//! Two counts instead of one decide a channel's life, so that a handle costs one locked instruction to clone and one to drop.
+//! Two counts instead of one decide a channel's life, so that a handle costs one locked instruction to clone and one to
+//! drop.
 
 use std::ptr::NonNull;
 
@@ -81,7 +82,7 @@ impl<T> Handle<T> {
             fn drop(&mut self) {
                 // AcqRel: the second side sees all that the first one did.
                 // SAFETY: until both sides have come by here, the channel lives.
-                if unsafe { self.0.as_ref() }.half_gone.swap(true, Ordering::AcqRel) {
+                if unsafe { self.0.as_ref() }.one_side_dropped.swap(true, Ordering::AcqRel) {
                     // SAFETY: both sides have no handles left, and the channel came from a `Box`.
                     drop(unsafe { Box::from_raw(self.0.as_ptr()) });
                 }

@@ -55,7 +55,7 @@ use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::panic::{Location, RefUnwindSafe, UnwindSafe};
 
-use self::core::{Core, Put, Side, Took};
+use self::core::{Core, RecvAttempt, SendAttempt, Side};
 use self::handle::Handle;
 pub use error::{SendError, TryRecvError, TrySendError};
 pub use op::{Receiving, Sending};
@@ -188,14 +188,14 @@ impl<T> Sender<T> {
         // SAFETY: taken above.
         unsafe { core.lock.unlock() };
         match (put, value) {
-            (Put::Sent(wake, watchers), _) => {
+            (SendAttempt::Sent(wake, watchers), _) => {
                 wake.wake();
                 watchers.wake();
                 Ok(())
             }
-            (Put::Closed, Some(value)) => Err(TrySendError::Closed(value)),
-            (Put::Full, Some(value)) => Err(TrySendError::Full(value)),
-            (Put::Closed | Put::Full, None) => unreachable!("only a sent value is taken"),
+            (SendAttempt::Closed, Some(value)) => Err(TrySendError::Closed(value)),
+            (SendAttempt::Full, Some(value)) => Err(TrySendError::Full(value)),
+            (SendAttempt::Closed | SendAttempt::Full, None) => unreachable!("only a sent value is taken"),
         }
     }
 
@@ -318,12 +318,12 @@ impl<T> Receiver<T> {
         // SAFETY: taken above.
         unsafe { core.lock.unlock() };
         match took {
-            Took::Value(value, wake) => {
+            RecvAttempt::Value(value, wake) => {
                 wake.wake();
                 Ok(value)
             }
-            Took::Closed => Err(TryRecvError::Closed),
-            Took::Empty | Took::Later => Err(TryRecvError::Empty),
+            RecvAttempt::Closed => Err(TryRecvError::Closed),
+            RecvAttempt::Empty | RecvAttempt::NotReadyYet => Err(TryRecvError::Empty),
         }
     }
 

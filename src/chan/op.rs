@@ -10,7 +10,7 @@ use std::pin::Pin;
 use std::ptr::{self, NonNull};
 use std::task::{Context, Poll, Waker};
 
-use super::core::{By, Core, Put, Side, Took};
+use super::core::{Core, RecvAttempt, Registration, SendAttempt, Side};
 use super::error::SendError;
 use crate::coop::{self, Reason};
 use crate::lock::Lock;
@@ -124,26 +124,26 @@ impl<T> Receiving<'_, T> {
         // future's drop takes it out (I5).
         unsafe {
             match core.take(ptr::null()) {
-                Took::Value(value, wake) => {
+                RecvAttempt::Value(value, wake) => {
                     core.lock.unlock();
                     Waiter::finish(waiter);
                     coop::spend();
                     wake.wake();
                     Poll::Ready(Some(value))
                 }
-                Took::Closed => {
+                RecvAttempt::Closed => {
                     core.lock.unlock();
                     Waiter::finish(waiter);
                     coop::spend();
                     Poll::Ready(None)
                 }
-                Took::Empty if coop::trusts(cx.waker()) => {
-                    let _ = core.enqueue(waiter, By::Lone(TaskWaker::of_current(cx.waker())), Side::Receive);
+                RecvAttempt::Empty if coop::trusts(cx.waker()) => {
+                    let _ = core.enqueue(waiter, Registration::Lone(TaskWaker::of_current(cx.waker())), Side::Receive);
                     core.lock.unlock();
                     coop::park_at(site, Reason::ChanReceive);
                     Poll::Pending
                 }
-                Took::Empty | Took::Later => {
+                RecvAttempt::Empty | RecvAttempt::NotReadyYet => {
                     core.lock.unlock();
                     self.park_slowly(core, cx.waker(), site)
                 }
@@ -162,12 +162,12 @@ impl<T> Receiving<'_, T> {
         // SAFETY: as in `first_poll`. The clone may have polled nobody: `self` is borrowed by its one poll.
         unsafe {
             let found = core.take(ptr::null());
-            if let Took::Empty | Took::Later = found {
+            if let RecvAttempt::Empty | RecvAttempt::NotReadyYet = found {
                 if coop::is_last(waker) {
                     core.lock.unlock();
                     return Poll::Pending;
                 }
-                let _ = core.enqueue(waiter, By::Lone(clone), Side::Receive);
+                let _ = core.enqueue(waiter, Registration::Lone(clone), Side::Receive);
                 core.arm();
                 core.lock.unlock();
                 if own {
@@ -178,11 +178,11 @@ impl<T> Receiving<'_, T> {
             core.lock.unlock();
             Waiter::finish(waiter);
             match found {
-                Took::Value(value, wake) => {
+                RecvAttempt::Value(value, wake) => {
                     wake.wake();
                     Poll::Ready(Some(value))
                 }
-                Took::Closed | Took::Empty | Took::Later => Poll::Ready(None),
+                RecvAttempt::Closed | RecvAttempt::Empty | RecvAttempt::NotReadyYet => Poll::Ready(None),
             }
         }
     }
@@ -215,7 +215,7 @@ impl<T> Receiving<'_, T> {
     /// # Safety
     ///
     /// The state is DONE or CLOSED.
-    unsafe fn settled(&self) -> Poll<Option<T>> {
+    unsafe fn ready_output(&self) -> Poll<Option<T>> {
         let waiter = self.waiter_ptr();
         // SAFETY: passed on.
         unsafe {
@@ -226,17 +226,17 @@ impl<T> Receiving<'_, T> {
     }
 }
 
-/// What became of a queued operation that was polled though nobody woke it.
+/// The result of a spurious poll of a queued operation.
 enum Kept {
-    /// It keeps its place, and wakes whoever polled last; or it has withdrawn in its last poll.
+    /// It keeps its place, and wakes the task that polled last; or it was removed in its final poll.
     Waiting,
     /// It was completed meanwhile.
     Complete,
-    /// The `select!` in which it was queued is gone without having taken it out, because it was leaked: it starts anew.
+    /// It starts anew: the `select!` in which it was queued was leaked, and so did not remove it.
     Fresh,
 }
 
-/// A queued operation was polled though nobody woke it.
+/// Keeps a queued operation waiting that was polled spuriously, with the waker of `cx` from now on.
 ///
 /// # Safety
 ///
@@ -295,7 +295,7 @@ impl<T> Receiving<'_, T> {
         let (orphan, wake, watchers, waker) = unsafe {
             core.dequeue(waiter, Side::Receive);
             let (orphan, wake, watchers) = if Waiter::state(waiter) == state::DONE {
-                let (orphan, wake, watchers) = core.put_back(Waiter::take(waiter), Waiter::number(waiter));
+                let (orphan, wake, watchers) = core.return_unclaimed(Waiter::take(waiter), Waiter::number(waiter));
                 (orphan, wake, Some(watchers))
             } else {
                 (None, Wake::NONE, None)
@@ -352,7 +352,7 @@ impl<T> Sending<'_, T> {
         // unqueued waiter is queued, and this future's drop takes it out (I5).
         unsafe {
             match core.put(ptr::null(), || Waiter::take(waiter)) {
-                Put::Sent(wake, watchers) => {
+                SendAttempt::Sent(wake, watchers) => {
                     core.lock.unlock();
                     Waiter::finish(waiter);
                     coop::spend();
@@ -360,20 +360,21 @@ impl<T> Sending<'_, T> {
                     watchers.wake();
                     Poll::Ready(Ok(()))
                 }
-                Put::Closed => {
+                SendAttempt::Closed => {
                     core.lock.unlock();
                     Waiter::finish(waiter);
                     coop::spend();
                     Poll::Ready(Err(SendError(Waiter::take(waiter))))
                 }
-                Put::Full if coop::trusts(cx.waker()) => {
-                    let watchers = core.enqueue(waiter, By::Lone(TaskWaker::of_current(cx.waker())), Side::Send);
+                SendAttempt::Full if coop::trusts(cx.waker()) => {
+                    let watchers =
+                        core.enqueue(waiter, Registration::Lone(TaskWaker::of_current(cx.waker())), Side::Send);
                     core.lock.unlock();
                     watchers.wake();
                     coop::park_at(site, Reason::ChanSend);
                     Poll::Pending
                 }
-                Put::Full => {
+                SendAttempt::Full => {
                     core.lock.unlock();
                     self.park_foreign(core, cx.waker())
                 }
@@ -391,24 +392,24 @@ impl<T> Sending<'_, T> {
         // SAFETY: as in `first_poll`.
         unsafe {
             match core.put(ptr::null(), || Waiter::take(waiter)) {
-                Put::Sent(wake, watchers) => {
+                SendAttempt::Sent(wake, watchers) => {
                     core.lock.unlock();
                     Waiter::finish(waiter);
                     wake.wake();
                     watchers.wake();
                     Poll::Ready(Ok(()))
                 }
-                Put::Closed => {
+                SendAttempt::Closed => {
                     core.lock.unlock();
                     Waiter::finish(waiter);
                     Poll::Ready(Err(SendError(Waiter::take(waiter))))
                 }
-                Put::Full if coop::is_last(waker) => {
+                SendAttempt::Full if coop::is_last(waker) => {
                     core.lock.unlock();
                     Poll::Pending
                 }
-                Put::Full => {
-                    let watchers = core.enqueue(waiter, By::Lone(clone), Side::Send);
+                SendAttempt::Full => {
+                    let watchers = core.enqueue(waiter, Registration::Lone(clone), Side::Send);
                     core.lock.unlock();
                     watchers.wake();
                     Poll::Pending
@@ -445,7 +446,7 @@ impl<T> Sending<'_, T> {
     /// # Safety
     ///
     /// The state is DONE or CLOSED.
-    unsafe fn settled(&self) -> Poll<Result<(), SendError<T>>> {
+    unsafe fn ready_output(&self) -> Poll<Result<(), SendError<T>>> {
         let waiter = self.waiter_ptr();
         // SAFETY: passed on.
         unsafe {
@@ -501,7 +502,7 @@ macro_rules! case {
                 unsafe {
                     match keep_waiting(self.core, self.waiter_ptr(), cx, $side) {
                         Kept::Waiting => Poll::Pending,
-                        Kept::Complete => self.settled(),
+                        Kept::Complete => self.ready_output(),
                         Kept::Fresh => self.first_poll(cx),
                     }
                 }
@@ -535,7 +536,7 @@ macro_rules! case {
                 let core = self.core.expect("a nil channel has no raw case");
                 // SAFETY: passed on to the caller; I5 by `Selecting`'s drop and this operation's own.
                 unsafe {
-                    let watchers = core.enqueue(self.waiter_ptr(), By::Select(token), $side);
+                    let watchers = core.enqueue(self.waiter_ptr(), Registration::Select(token), $side);
                     if $side == Side::Receive {
                         core.arm();
                     }
@@ -599,7 +600,7 @@ macro_rules! case {
                 let state = unsafe { Waiter::state(self.waiter_ptr()) };
                 assert!(matches!(state, state::DONE | state::CLOSED), "only a case that won has a result");
                 // SAFETY: complete, as just seen.
-                match unsafe { self.settled() } {
+                match unsafe { self.ready_output() } {
                     Poll::Ready(output) => output,
                     Poll::Pending => unreachable!("a complete operation is ready"),
                 }
@@ -622,16 +623,16 @@ impl<T> Receiving<'_, T> {
             let took = core.take(ptr::null());
             core.lock.unlock();
             match took {
-                Took::Value(value, wake) => {
+                RecvAttempt::Value(value, wake) => {
                     Waiter::finish(waiter);
                     wake.wake();
                     Poll::Ready(Some(value))
                 }
-                Took::Closed => {
+                RecvAttempt::Closed => {
                     Waiter::finish(waiter);
                     Poll::Ready(None)
                 }
-                Took::Empty | Took::Later => Poll::Pending,
+                RecvAttempt::Empty | RecvAttempt::NotReadyYet => Poll::Pending,
             }
         }
     }
@@ -646,9 +647,9 @@ impl<T> Receiving<'_, T> {
         // SAFETY: the lock is held; the waiter is ours, and unlinked after `dequeue`.
         unsafe {
             let (value, wake) = match core.take(own) {
-                Took::Value(value, wake) => (Some(value), wake),
-                Took::Closed => (None, Wake::NONE),
-                Took::Empty | Took::Later => return None,
+                RecvAttempt::Value(value, wake) => (Some(value), wake),
+                RecvAttempt::Closed => (None, Wake::NONE),
+                RecvAttempt::Empty | RecvAttempt::NotReadyYet => return None,
             };
             core.dequeue(waiter, Side::Receive);
             match value {
@@ -669,23 +670,23 @@ impl<T> Sending<'_, T> {
     fn try_fresh(&self, core: &Core<T>) -> Poll<Result<(), SendError<T>>> {
         let waiter = self.waiter_ptr();
         core.lock.lock();
-        // SAFETY: the lock is held until the `unlock`; a fresh waiter is the owner's alone, and its slot is full until `put`
-        // empties it.
+        // SAFETY: the lock is held until the `unlock`; a fresh waiter is the owner's alone, and its slot is full until
+        // `put` empties it.
         unsafe {
             let put = core.put(ptr::null(), || Waiter::take(waiter));
             core.lock.unlock();
             match put {
-                Put::Sent(wake, watchers) => {
+                SendAttempt::Sent(wake, watchers) => {
                     Waiter::finish(waiter);
                     wake.wake();
                     watchers.wake();
                     Poll::Ready(Ok(()))
                 }
-                Put::Closed => {
+                SendAttempt::Closed => {
                     Waiter::finish(waiter);
                     Poll::Ready(Err(SendError(Waiter::take(waiter))))
                 }
-                Put::Full => Poll::Pending,
+                SendAttempt::Full => Poll::Pending,
             }
         }
     }
@@ -697,13 +698,14 @@ impl<T> Sending<'_, T> {
     unsafe fn attempt_locked(&self, own: *const Token) -> Option<Woken> {
         let core = self.core?;
         let waiter = self.waiter_ptr();
-        // SAFETY: the lock is held; the waiter is ours, and unlinked after `dequeue`; `put` empties the slot if it answers
+        // SAFETY: the lock is held; the waiter is ours, and unlinked after `dequeue`; `put` empties the slot if it
+        // answers
         // `Sent`. That the waiter may still be queued then does not matter: `put` does not look at other senders.
         unsafe {
             let (woken, state) = match core.put(own, || Waiter::take(waiter)) {
-                Put::Sent(wake, watchers) => (Woken::new(wake, watchers), state::DONE),
-                Put::Closed => (Woken::new(Wake::NONE, Watchers::NONE), state::CLOSED),
-                Put::Full => return None,
+                SendAttempt::Sent(wake, watchers) => (Woken::new(wake, watchers), state::DONE),
+                SendAttempt::Closed => (Woken::new(Wake::NONE, Watchers::NONE), state::CLOSED),
+                SendAttempt::Full => return None,
             };
             core.dequeue(waiter, Side::Send);
             Waiter::settle(waiter, state);

@@ -1,7 +1,7 @@
-//! Where the values of a timer's channel come from.
+//! The interface between a channel and the timer that feeds it.
 
-/// Where the values of a timer's channel come from. Nobody sends them: whether there is one is decided when somebody looks,
-/// under the channel's lock. So a value that nobody wants any more can still be taken back.
+/// Where the values of a timer's channel come from. They are not sent: a receive asks the source, under the channel's
+/// lock, whether there is a value. So a stopped timer leaves no stale value behind.
 pub(crate) trait Source<T>: Send {
     /// Whether there is a value now.
     fn is_ready(&mut self) -> bool;
@@ -9,9 +9,10 @@ pub(crate) trait Source<T>: Send {
     /// The value that there is now.
     fn take(&mut self) -> Option<T>;
 
-    /// Somebody waits: sees to it that [`Core::serve`] is called once there is a value.
+    /// Arranges for [`Sender::serve`](super::Sender::serve) to be called once there is a value, because a receive
+    /// waits.
     fn arm(&mut self);
 
-    /// A value that was taken comes back, for nobody had it.
+    /// Returns an unclaimed value to the source.
     fn give_back(&mut self, value: T);
 }

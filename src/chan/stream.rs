@@ -6,7 +6,7 @@ use std::task::{Context, Poll, Waker, ready};
 
 use futures_lite::Stream;
 
-use super::core::{Core, Side, Took};
+use super::core::{Core, RecvAttempt, Side};
 use super::{Receiver, TryRecvError};
 use crate::coop;
 use crate::loom::atomic::Ordering;
@@ -35,7 +35,9 @@ impl<T> Stream for Receiver<T> {
                 // SAFETY: the lock is held until below.
                 let (took, (unused, crowded_out)) = unsafe {
                     match core.take(std::ptr::null()) {
-                        Took::Empty | Took::Later => (Took::Empty, core.watch(waker, cx.waker())),
+                        RecvAttempt::Empty | RecvAttempt::NotReadyYet => {
+                            (RecvAttempt::Empty, core.watch(waker, cx.waker()))
+                        }
                         took => (took, (Some(waker), None)),
                     }
                 };
@@ -46,12 +48,12 @@ impl<T> Stream for Receiver<T> {
                     waker.wake();
                 }
                 match took {
-                    Took::Value(value, wake) => {
+                    RecvAttempt::Value(value, wake) => {
                         wake.wake();
                         Poll::Ready(Some(value))
                     }
-                    Took::Closed => Poll::Ready(None),
-                    Took::Empty | Took::Later => Poll::Pending,
+                    RecvAttempt::Closed => Poll::Ready(None),
+                    RecvAttempt::Empty | RecvAttempt::NotReadyYet => Poll::Pending,
                 }
             }
             Ok(value) => Poll::Ready(Some(value)),
@@ -67,8 +69,8 @@ impl<T> Core<T> {
     /// Registers a stream, to be woken when there may be something to take. What comes back is to be dealt with outside
     /// the lock: the waker, if it is known already, and one to wake.
     ///
-    /// Receivers that watched and are gone leave their wakers behind. There cannot be more watchers than receivers, so
-    /// when there are, the longest watching is woken: if it lives it comes again, if not it is rid of.
+    /// Dropped streams leave stale wakers. If there are more watchers than receivers, the oldest is woken: a live
+    /// stream registers again, a stale waker is removed.
     ///
     /// # Safety
     ///
@@ -77,7 +79,7 @@ impl<T> Core<T> {
         // SAFETY: the lock is held.
         unsafe {
             self.with(|st| {
-                let watchers = st.rare().watchers.get_or_insert_default();
+                let watchers = st.extras().watchers.get_or_insert_default();
                 if watchers.iter().any(|known| known.will_wake(raw)) {
                     return (Some(waker), None);
                 }
@@ -99,10 +101,10 @@ impl<T> Core<T> {
         // SAFETY: the lock is held.
         unsafe {
             self.with(|st| {
-                let Some(rare) = &mut st.rare else { return Watchers::NONE };
-                let Some(mut others) = rare.watchers.take() else { return Watchers::NONE };
+                let Some(extras) = &mut st.extras else { return Watchers::NONE };
+                let Some(mut others) = extras.watchers.take() else { return Watchers::NONE };
                 if let Some(at) = others.iter().position(|known| known.will_wake(own)) {
-                    rare.watchers = others.remove(at).map(|own| Box::new(VecDeque::from([own])));
+                    extras.watchers = others.remove(at).map(|own| Box::new(VecDeque::from([own])));
                 }
                 Watchers::new(Some(others))
             })

@@ -8,8 +8,8 @@ use super::source::Source;
 use super::{Receiver, Sender};
 use crate::wait::waiter::{Waiter, Wake, Watchers, state};
 
-/// A channel whose values come from a source, which gets a sender to call [`Sender::serve`] on. Unbuffered, as it looks.
-/// The channel keeps the source, and the source may keep the sender: the circle ends with the last receiver.
+/// A channel whose values come from a source, which gets a sender to call [`Sender::serve`] on. Unbuffered, as it
+/// looks. The channel keeps the source, and the source may keep the sender: the circle ends with the last receiver.
 pub(crate) fn timed<T>(source: impl FnOnce(Sender<T>) -> Box<dyn Source<T>>) -> Receiver<T> {
     let (tx, rx) = Handle::timed_pair();
     let rx = Receiver { handle: rx };
@@ -21,7 +21,7 @@ pub(crate) fn timed<T>(source: impl FnOnce(Sender<T>) -> Box<dyn Source<T>>) -> 
 }
 
 impl<T> Sender<T> {
-    /// The source may have a value now.
+    /// Serves the channel after its source has got a value.
     pub(crate) fn serve(&self) {
         if let Some(core) = self.handle.core() {
             core.serve();
@@ -30,39 +30,39 @@ impl<T> Sender<T> {
 }
 
 impl<T> Receiver<T> {
-    /// Runs `f`, which changes the channel's source, under the channel's lock. What came from the source before is void.
+    /// Runs `f`, which changes the source, under the channel's lock. Values taken from the source before are void.
     pub(crate) fn change_source<R>(&self, f: impl FnOnce() -> R) -> R {
         self.handle.core().expect("a channel with a source").change_source(f)
     }
 }
 
 impl<T> Core<T> {
-    /// Gives the channel its source, before anybody uses it.
+    /// Gives the channel its source, before its first use.
     pub(super) fn set_source(&self, source: Box<dyn Source<T>>) {
         let _held = self.lock.guard();
         // SAFETY: the lock is held.
-        unsafe { self.with(|st| st.rare().source = Some(source)) }
+        unsafe { self.with(|st| st.extras().source = Some(source)) }
     }
 
-    /// There may be a value now: hands it to the receive that has waited longest, or tells the streams. To be called
-    /// outside of every lock.
+    /// Hands the source's value, if there is one now, to the receive that has waited longest, or wakes the streams.
+    /// Must be called outside of every lock.
     pub(super) fn serve(&self) {
         let (wake, watchers) = {
             let _held = self.lock.guard();
             // SAFETY: the lock is held, for this block and the claim in it.
             unsafe {
                 self.with(|st| {
-                    let Some(source) = st.rare.as_mut().and_then(|rare| rare.source.as_mut()) else {
+                    let Some(source) = st.extras.as_mut().and_then(|extras| extras.source.as_mut()) else {
                         return (Wake::NONE, Watchers::NONE);
                     };
                     if !source.is_ready() {
-                        // It was put off.
+                        // The timer was reset to a later time.
                         self.arm_source(st);
                         return (Wake::NONE, Watchers::NONE);
                     }
                     let Some(receiver) = self.recvq.claim(ptr::null()) else { return (Wake::NONE, st.watchers()) };
-                    st.handed = st.handed.wrapping_add(1);
-                    Waiter::give(receiver.as_ptr(), source.take().expect("ready a moment ago"), st.handed);
+                    st.handoff_seq = st.handoff_seq.wrapping_add(1);
+                    Waiter::give(receiver.as_ptr(), source.take().expect("ready a moment ago"), st.handoff_seq);
                     self.arm_source(st);
                     (Waiter::complete(receiver.as_ptr(), state::DONE), Watchers::NONE)
                 })
@@ -72,14 +72,14 @@ impl<T> Core<T> {
         watchers.wake();
     }
 
-    /// Runs `f` on what the source consists of, that is: under the lock. A value that was handed to a receive which has
-    /// not returned it yet is void if it comes back. `f` moves pointers, no more.
+    /// Runs `f` on what the source consists of, that is: under the lock. A value handed to a receive that has
+    /// not returned it yet is void if it is returned unclaimed. `f` runs no foreign code.
     pub(super) fn change_source<R>(&self, f: impl FnOnce() -> R) -> R {
         let _held = self.lock.guard();
         // SAFETY: the lock is held.
         unsafe {
             self.with(|st| {
-                st.rare().void = st.handed;
+                st.extras().voided_through = st.handoff_seq;
                 let result = f();
                 self.arm_source(st);
                 result
