@@ -510,7 +510,7 @@ impl Executor {
                 "gopark: a thread's name cannot contain a zero byte",
             ));
         }
-        platform::register_fences();
+        crate::lock::prepare();
         let retired = lock(&RETIRED).pop();
         let this = retired.map_or_else(Self::allocate, Ok)?;
         this.block_on_calls.set_policy(on_panic);

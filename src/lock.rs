@@ -1,171 +1,145 @@
-//! The lock of channels, locks and contexts: a few pointer moves long, without a locked instruction to unlock.
+//! Locks that are held for a few pointer moves: [`RawLock`], and [`Lock`], which owns the value it protects.
+//!
+//! `std`'s mutex pays a second locked instruction to unlock, about 15 ns a pair instead of 10: a fifth of a whole context
+//! switch. A spin lock does not, but if its holder loses its core, every other thread spins until the holder is scheduled
+//! again. A [`RawLock`] unlocks with a plain store and then looks whether a thread sleeps; the thread that goes to sleep pays
+//! for the order of the two. The protocol is in [`sleep_lock`].
+//!
+//! The holder moves pointers, no more: it never wakes, drops a `T`, allocates or runs user code.
+
+#[cfg(all(test, gopark_loom))]
+mod models;
+mod sleep_lock;
+#[cfg(all(test, not(gopark_loom)))]
+mod tests;
 
 use std::ops::{Deref, DerefMut};
 
-#[cfg(not(gopark_loom))]
-use crate::loom::atomic::{AtomicBool, Ordering};
 use crate::loom::{UnsafeCell, const_fn};
 
-/// Pauses before a contended [`Lock`] is looked at again, at first and at most: about a microsecond.
-///
-/// What it guards takes ten nanoseconds, and to move its cache line to another core takes a hundred. So who finds it held
-/// keeps away from the line for a while, and the other core does many operations at the price of a few.
+#[cfg(gopark_loom)]
+use model::ModelLock as Inner;
 #[cfg(not(gopark_loom))]
-const PAUSE: (u32, u32) = (32, 256);
-/// Pauses before the thread is given away.
-#[cfg(not(gopark_loom))]
-const PAUSES_A_YIELD: u32 = 2000;
+use sleep_lock::SleepLock as Inner;
+pub(crate) use sleep_lock::prepare;
 
-/// A lock for a few pointer moves: taken with one swap, given back with a plain store.
+/// A lock without a value. A contended one spins for a moment, then its thread sleeps.
 ///
-/// `std`'s lock pays a second locked instruction to unlock (about 15 ns the pair instead of 10), which is a
-/// fifth of a whole context switch. The price: a waiter cannot sleep, it pauses and then yields its
-/// thread. So nothing that runs user code, allocates or wakes may happen while it is held.
-///
-/// | value | meaning | left by |
-/// |---|---|---|
-/// | false | free | `lock`: swap, Acquire |
-/// | true | held | `unlock` by the holder: store, Release |
+/// `unlock` still reads the lock after another thread may have acquired it. So whoever unlocks owns a reference to what
+/// contains the lock, and the next holder must not free it.
 #[derive(Debug)]
-pub struct Lock(#[cfg(not(gopark_loom))] AtomicBool, #[cfg(gopark_loom)] model::Lock);
+pub struct RawLock(Inner);
 
-impl Lock {
-    #[cfg(not(gopark_loom))]
-    pub(crate) const fn new() -> Self {
-        Self(AtomicBool::new(false))
+impl RawLock {
+    const_fn! {
+        pub(crate) const fn new() -> Self {
+            Self(Inner::new())
+        }
     }
 
-    #[cfg(gopark_loom)]
-    pub(crate) fn new() -> Self {
-        Self(model::Lock::default())
-    }
-
+    /// Acquires the lock. Pairs with the `Release` of the previous holder's `unlock`.
     #[inline(always)]
     pub(crate) fn lock(&self) {
-        #[cfg(not(gopark_loom))]
-        if self.0.swap(true, Ordering::Acquire) {
-            self.lock_slow();
-        }
-        #[cfg(gopark_loom)]
         self.0.lock();
     }
 
-    #[cfg(not(gopark_loom))]
-    #[cold]
-    #[inline(never)]
-    fn lock_slow(&self) {
-        let (mut pause, mut paused) = (PAUSE.0, 0);
-        loop {
-            for _ in 0..pause {
-                std::hint::spin_loop();
-            }
-            paused += pause;
-            pause = (2 * pause).min(PAUSE.1);
-            if paused > PAUSES_A_YIELD {
-                // The holder may have lost its core.
-                paused = 0;
-                std::thread::yield_now();
-            }
-            if !self.0.load(Ordering::Relaxed) && !self.0.swap(true, Ordering::Acquire) {
-                return;
-            }
-        }
-    }
-
+    /// Releases the lock, and wakes a thread that sleeps in `lock`.
+    ///
     /// # Safety
     ///
     /// The caller holds the lock.
     #[inline(always)]
     pub(crate) unsafe fn unlock(&self) {
-        #[cfg(not(gopark_loom))]
-        self.0.store(false, Ordering::Release);
-        #[cfg(gopark_loom)]
         self.0.unlock();
     }
 
-    /// Holds the lock until the guard goes.
+    /// Acquires the lock until the guard is dropped.
     #[inline(always)]
-    pub(crate) fn guard(&self) -> LockGuard<'_> {
+    pub(crate) fn guard(&self) -> RawGuard<'_> {
         self.lock();
-        LockGuard(self)
+        RawGuard(self)
     }
 }
 
-/// Unlocks on drop.
+/// Holds a [`RawLock`].
 #[derive(Debug)]
-pub(crate) struct LockGuard<'a>(&'a Lock);
+pub(crate) struct RawGuard<'a>(&'a RawLock);
 
-impl Drop for LockGuard<'_> {
+impl Drop for RawGuard<'_> {
     #[inline(always)]
     fn drop(&mut self) {
-        // SAFETY: the guard was made by `Lock::guard`, which took the lock.
+        // SAFETY: `RawLock::guard`, which made this guard, acquired the lock.
         unsafe { self.0.unlock() }
     }
 }
 
-/// A value under our spinning lock.
-pub(crate) struct Guarded<T> {
-    lock: Lock,
+/// A value that is reached under its [`RawLock`].
+pub(crate) struct Lock<T> {
+    raw: RawLock,
     value: UnsafeCell<T>,
 }
 
 // SAFETY: the lock gives one thread at a time access to the value.
-unsafe impl<T: Send> Send for Guarded<T> {}
+unsafe impl<T: Send> Send for Lock<T> {}
 // SAFETY: as above.
-unsafe impl<T: Send> Sync for Guarded<T> {}
+unsafe impl<T: Send> Sync for Lock<T> {}
 
-impl<T> Guarded<T> {
+impl<T> Lock<T> {
     const_fn! {
         pub(crate) const fn new(value: T) -> Self {
-            Guarded { lock: Lock::new(), value: UnsafeCell::new(value) }
+            Self { raw: RawLock::new(), value: UnsafeCell::new(value) }
         }
     }
 
+    /// Acquires the lock until the guard is dropped.
     #[inline]
-    pub(crate) fn lock(&self) -> Held<'_, T> {
-        Held { _guard: self.lock.guard(), value: &self.value }
+    pub(crate) fn lock(&self) -> LockGuard<'_, T> {
+        LockGuard { _guard: self.raw.guard(), value: &self.value }
     }
 }
 
-/// The right to a [`Guarded`] value, until dropped.
-pub(crate) struct Held<'a, T> {
-    _guard: LockGuard<'a>,
+/// Access to the value of a [`Lock`].
+pub(crate) struct LockGuard<'a, T> {
+    _guard: RawGuard<'a>,
     value: &'a UnsafeCell<T>,
 }
 
-impl<T> Deref for Held<'_, T> {
+impl<T> Deref for LockGuard<'_, T> {
     type Target = T;
     fn deref(&self) -> &T {
-        // SAFETY: the lock is held.
+        // SAFETY: the guard holds the value's lock.
         self.value.with_mut(|value| unsafe { &*value })
     }
 }
 
-impl<T> DerefMut for Held<'_, T> {
+impl<T> DerefMut for LockGuard<'_, T> {
     fn deref_mut(&mut self) -> &mut T {
-        // SAFETY: the lock is held.
+        // SAFETY: the guard holds the value's lock.
         self.value.with_mut(|value| unsafe { &mut *value })
     }
 }
 
-/// A lock that loom can block on. It would explore the spinning one for ever: an unlock that is a plain store may, as far
-/// as the memory model goes, come after any number of another thread's swaps.
+/// The lock of all models but [`SleepLock`](sleep_lock::SleepLock)'s own: one step for loom, where the protocol has many.
 #[cfg(gopark_loom)]
 mod model {
     use loom::sync::{Mutex, MutexGuard};
 
-    #[derive(Debug, Default)]
-    pub(super) struct Lock {
+    #[derive(Debug)]
+    pub(super) struct ModelLock {
         mutex: Mutex<()>,
         held: std::cell::UnsafeCell<Option<MutexGuard<'static, ()>>>,
     }
 
     // SAFETY: `held` is touched by the holder of `mutex` only.
-    unsafe impl Sync for Lock {}
+    unsafe impl Sync for ModelLock {}
     // SAFETY: as above; loom's threads are one thread.
-    unsafe impl Send for Lock {}
+    unsafe impl Send for ModelLock {}
 
-    impl Lock {
+    impl ModelLock {
+        pub(super) fn new() -> Self {
+            Self { mutex: Mutex::new(()), held: std::cell::UnsafeCell::new(None) }
+        }
+
         pub(super) fn lock(&self) {
             let guard = self.mutex.lock().expect("no model unwinds with the lock held");
             // SAFETY: this thread holds the mutex, and the guard is dropped before it, by `unlock`.

@@ -21,30 +21,52 @@ pub(crate) fn full_fence() {
     fence(Ordering::SeqCst);
 }
 
-/// The cheap half of an asymmetric fence: orders this thread's store before its next load, given that the other
-/// side calls [`heavy_fence`].
+/// The light half of an asymmetric fence: orders this thread's store before its next load, if the other side calls
+/// [`heavy_fence`].
 ///
 /// Where the kernel offers `membarrier(2)` this only stops the compiler; elsewhere it is a full fence.
 #[inline(always)]
 pub(crate) fn light_fence() {
     #[cfg(all(target_os = "linux", not(any(gopark_loom, miri))))]
     if membarrier::available() {
-        std::sync::atomic::compiler_fence(Ordering::SeqCst);
-        return;
+        return process_fence_point();
     }
     fence(Ordering::SeqCst);
 }
 
-/// The dear half of an asymmetric fence: a full fence on every running thread of the process. False if the kernel does
-/// not give it any more, as after entering a sandbox.
+/// The heavy half of an asymmetric fence: a full fence on every running thread of the process. False if the kernel stopped
+/// offering it, for example after the process entered a sandbox.
 #[must_use = "without the fence nothing is ordered"]
 pub(crate) fn heavy_fence() -> bool {
     #[cfg(all(target_os = "linux", not(any(gopark_loom, miri))))]
     if membarrier::available() {
-        return membarrier::everywhere();
+        return process_fence();
     }
     fence(Ordering::SeqCst);
     true
+}
+
+/// Issues a full fence on every running thread of the process, at a [point](process_fence_point) of each. False if the kernel
+/// does not offer that, or the process is not registered for it.
+#[must_use = "without the fence nothing is ordered"]
+pub(crate) fn process_fence() -> bool {
+    #[cfg(all(target_os = "linux", not(any(gopark_loom, miri))))]
+    return membarrier::available() && membarrier::everywhere();
+    #[cfg(not(all(target_os = "linux", not(any(gopark_loom, miri)))))]
+    {
+        fence(Ordering::SeqCst);
+        cfg!(gopark_loom)
+    }
+}
+
+/// Keeps the compiler from moving this thread's accesses across; the processor may do so unless another thread issues a
+/// [`process_fence`].
+#[inline(always)]
+pub(crate) fn process_fence_point() {
+    #[cfg(not(gopark_loom))]
+    std::sync::atomic::compiler_fence(Ordering::SeqCst);
+    #[cfg(gopark_loom)]
+    fence(Ordering::SeqCst);
 }
 
 /// Makes the asymmetric fence ready, and says whether its light half is lighter than a full fence.

@@ -18,8 +18,8 @@ const FLOORS: &[(&str, Units)] = &[
         "the platform",
         &[
             ("loom", &[]),
-            ("lock", &["loom"]),
             ("platform", &["loom"]),
+            ("lock", &["loom", "platform"]),
             ("panics", &[]),
             ("random", &["loom"]),
             ("header", &[]),
@@ -44,7 +44,19 @@ const FLOORS: &[(&str, Units)] = &[
         &[
             (
                 "executor",
-                &["loom", "platform", "header", "coop", "crash", "idle", "run_next", "run_queue", "registry", "timer"],
+                &[
+                    "loom",
+                    "platform",
+                    "lock",
+                    "header",
+                    "coop",
+                    "crash",
+                    "idle",
+                    "run_next",
+                    "run_queue",
+                    "registry",
+                    "timer",
+                ],
             ),
             ("chan", &["loom", "lock", "coop", "waker", "wait"]),
         ],
@@ -75,6 +87,7 @@ const FLOORS: &[(&str, Units)] = &[
 /// The only files with `unsafe` in them; each has some. Tests and models may have it too.
 const UNSAFE: &[&str] = &[
     "lock",
+    "lock/sleep_lock",
     "platform",
     "coop",
     "waker",

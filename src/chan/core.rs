@@ -12,7 +12,7 @@ use std::ptr::{self, NonNull};
 
 use super::source::Source;
 use crate::coop;
-use crate::lock::Lock;
+use crate::lock::{self, RawLock};
 use crate::loom::atomic::{AtomicBool, AtomicUsize, Ordering};
 use crate::loom::{self, UnsafeCell};
 use crate::wait::waiter::{Token, WaitQueue, Waiter, Wake, Watchers, state};
@@ -27,8 +27,11 @@ const UP_FRONT: usize = 4096;
 /// |---|---|---|
 /// | `senders`, `receivers` | live handles of that side | clone, drop of a handle |
 /// | `one_side_dropped` | one side has no handles left | the other side's last handle, which frees the channel |
+///
+/// The lock comes first, so that its address needs no register of its own.
+#[repr(C)]
 pub(super) struct Core<T> {
-    pub(super) lock: Lock,
+    pub(super) lock: RawLock,
     capacity: usize,
     /// Its values come from a [`Source`].
     timed: bool,
@@ -88,9 +91,10 @@ unsafe impl<T: Send> Sync for Core<T> {}
 
 impl<T> Core<T> {
     pub(super) fn new(capacity: usize, timed: bool) -> Self {
+        lock::prepare();
         let up_front = if capacity.saturating_mul(size_of::<T>().max(1)) <= UP_FRONT { capacity } else { 0 };
         Self {
-            lock: Lock::new(),
+            lock: RawLock::new(),
             capacity,
             timed,
             senders: AtomicUsize::new(1),

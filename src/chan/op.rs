@@ -13,7 +13,7 @@ use std::task::{Context, Poll, Waker};
 use super::core::{Core, RecvAttempt, Registration, SendAttempt, Side};
 use super::error::SendError;
 use crate::coop::{self, Reason};
-use crate::lock::Lock;
+use crate::lock::RawLock;
 use crate::wait::case::{Case, Private, RawCase, Woken};
 use crate::wait::waiter::{Token, Waiter, Wake, Watchers, state};
 use crate::waker::TaskWaker;
@@ -107,6 +107,8 @@ impl<T> Future for Receiving<'_, T> {
 }
 
 impl<T> Receiving<'_, T> {
+    /// The caller has asked for the budget.
+    ///
     /// # Safety
     ///
     /// The state is IDLE.
@@ -127,14 +129,14 @@ impl<T> Receiving<'_, T> {
                 RecvAttempt::Value(value, wake) => {
                     core.lock.unlock();
                     Waiter::finish(waiter);
-                    coop::spend();
+                    coop::spend_one();
                     wake.wake();
                     Poll::Ready(Some(value))
                 }
                 RecvAttempt::Closed => {
                     core.lock.unlock();
                     Waiter::finish(waiter);
-                    coop::spend();
+                    coop::spend_one();
                     Poll::Ready(None)
                 }
                 RecvAttempt::Empty if coop::trusts(cx.waker()) => {
@@ -335,6 +337,8 @@ impl<T> Future for Sending<'_, T> {
 }
 
 impl<T> Sending<'_, T> {
+    /// The caller has asked for the budget.
+    ///
     /// # Safety
     ///
     /// The state is IDLE.
@@ -355,7 +359,7 @@ impl<T> Sending<'_, T> {
                 SendAttempt::Sent(wake, watchers) => {
                     core.lock.unlock();
                     Waiter::finish(waiter);
-                    coop::spend();
+                    coop::spend_one();
                     wake.wake();
                     watchers.wake();
                     Poll::Ready(Ok(()))
@@ -363,7 +367,7 @@ impl<T> Sending<'_, T> {
                 SendAttempt::Closed => {
                     core.lock.unlock();
                     Waiter::finish(waiter);
-                    coop::spend();
+                    coop::spend_one();
                     Poll::Ready(Err(SendError(Waiter::take(waiter))))
                 }
                 SendAttempt::Full if coop::trusts(cx.waker()) => {
@@ -503,6 +507,7 @@ macro_rules! case {
                     match keep_waiting(self.core, self.waiter_ptr(), cx, $side) {
                         Kept::Waiting => Poll::Pending,
                         Kept::Complete => self.ready_output(),
+                        Kept::Fresh if !coop::poll_ready(cx) => Poll::Pending,
                         Kept::Fresh => self.first_poll(cx),
                     }
                 }
@@ -515,7 +520,7 @@ macro_rules! case {
                 unsafe { Waiter::state(self.waiter_ptr()) == state::IDLE }
             }
 
-            fn lock(&self) -> &Lock {
+            fn lock(&self) -> &RawLock {
                 &self.core.expect("a nil channel has no raw case").lock
             }
 

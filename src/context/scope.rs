@@ -48,7 +48,7 @@ use std::time::Instant;
 use super::error::ContextError;
 use crate::alarm::{Alarm, alarm};
 use crate::coop;
-use crate::lock::{Guarded, Held};
+use crate::lock::{Lock, LockGuard};
 use crate::loom::UnsafeCell;
 use crate::loom::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use crate::panics::contain;
@@ -86,7 +86,7 @@ pub(super) struct Scope {
     deadline: Option<Instant>,
     link: UnsafeCell<Link>,
     cause: UnsafeCell<Option<Cause>>,
-    inner: Guarded<Inner>,
+    inner: Lock<Inner>,
     #[cfg(gopark_loom)]
     gone: model::Gone,
     _pin: PhantomPinned,
@@ -204,7 +204,7 @@ impl Scope {
         self.link.with_mut(|link| f(unsafe { &mut *link }))
     }
 
-    fn lock(&self) -> Held<'_, Inner> {
+    fn lock(&self) -> LockGuard<'_, Inner> {
         self.check();
         self.inner.lock()
     }
@@ -523,7 +523,7 @@ impl Ref {
             deadline,
             link: UnsafeCell::new(Link { prev: ptr::null(), next: ptr::null(), dormant: false }),
             cause: UnsafeCell::new(None),
-            inner: Guarded::new(Inner { state: LIVE, waiters: Queue::new(), children: Children::new(), start, timer }),
+            inner: Lock::new(Inner { state: LIVE, waiters: Queue::new(), children: Children::new(), start, timer }),
             #[cfg(gopark_loom)]
             gone: model::Gone::new(),
             _pin: PhantomPinned,
@@ -609,7 +609,7 @@ unsafe fn last(scope: NonNull<Scope>) -> Option<NonNull<Scope>> {
             }
         }
         // The last, unless a cancel or an alarm comes for it, which the locks keep from it.
-        let above: Option<Held<'_, Inner>> = match this.parent {
+        let above: Option<LockGuard<'_, Inner>> = match this.parent {
             // SAFETY: this scope has a reference, so it owns one of its parent (C2).
             Some(parent) if this.linked.load(Ordering::Acquire) => Some(unsafe { parent.as_ref() }.lock()),
             _ => None,

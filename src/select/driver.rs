@@ -11,7 +11,7 @@ use std::task::{Context, Poll, Waker};
 
 use super::list::{Cases, Never, Role};
 use crate::coop::{self, Reason};
-use crate::lock::Lock;
+use crate::lock::RawLock;
 use crate::loom;
 use crate::random;
 use crate::wait::case::{RawCase, Woken};
@@ -111,9 +111,9 @@ impl Candidates {
 /// heap.
 struct Locks {
     count: usize,
-    few: [*const Lock; FEW],
+    few: [*const RawLock; FEW],
     /// All, once they are more.
-    many: Vec<*const Lock>,
+    many: Vec<*const RawLock>,
 }
 
 const FEW: usize = 16;
@@ -128,7 +128,7 @@ impl Locks {
     ///
     /// `lock` outlives the list.
     #[inline(always)]
-    unsafe fn push(&mut self, lock: *const Lock) {
+    unsafe fn push(&mut self, lock: *const RawLock) {
         if self.count < FEW {
             self.few[self.count] = lock;
         } else {
@@ -139,7 +139,7 @@ impl Locks {
 
     #[cold]
     #[inline(never)]
-    fn push_many(&mut self, lock: *const Lock) {
+    fn push_many(&mut self, lock: *const RawLock) {
         if self.many.is_empty() {
             self.many.extend_from_slice(&self.few);
         }
@@ -165,8 +165,8 @@ impl Locks {
 
     /// Calls `f` for each once, in order.
     #[inline(always)]
-    fn each(&self, f: impl Fn(&Lock)) {
-        let mut last: *const Lock = ptr::null();
+    fn each(&self, f: impl Fn(&RawLock)) {
+        let mut last: *const RawLock = ptr::null();
         for &lock in if self.count > FEW { &self.many } else { &self.few[..self.count] } {
             if lock != last {
                 last = lock;
@@ -178,7 +178,7 @@ impl Locks {
 
     #[inline(always)]
     fn lock(&self) {
-        self.each(Lock::lock);
+        self.each(RawLock::lock);
     }
 
     #[inline(always)]

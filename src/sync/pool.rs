@@ -2,7 +2,7 @@
 
 // How it works.
 //
-// Each processor has a shard, and foreign threads share one more. A shard is a small ring under a spinning lock that
+// Each processor has a shard, and foreign threads share one more. A shard is a small ring under a lock that
 // is almost never fought over, with one *private* place before it, as in Go: an object that is put and got again is in
 // nobody's way. `get` looks at the private place, then takes the newest of the own shard, then the oldest of
 // another's, then what has aged, then makes a new one. No shard grows: what finds no room is dropped.
@@ -24,7 +24,7 @@ use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
 
 use crate::coop;
-use crate::lock::Guarded;
+use crate::lock::Lock;
 use crate::loom::atomic::{AtomicUsize, Ordering};
 
 /// How much a shard may hold, at most: in objects, and in bytes of the objects themselves.
@@ -269,7 +269,7 @@ impl<T: fmt::Debug> fmt::Debug for PoolGuard<'_, T> {
 struct Shard<T> {
     /// How many it has that have not aged; a hint that spares those who look elsewhere the lock.
     spare: AtomicUsize,
-    state: Guarded<Spare<T>>,
+    state: Lock<Spare<T>>,
 }
 
 struct Spare<T> {
@@ -297,7 +297,7 @@ impl<T> Shard<T> {
     fn new() -> Self {
         let ring = VecDeque::with_capacity(Self::ROOM);
         let spare = Spare { private: None, ring, aged: VecDeque::new(), uses: 0 };
-        Shard { spare: AtomicUsize::new(0), state: Guarded::new(spare) }
+        Shard { spare: AtomicUsize::new(0), state: Lock::new(spare) }
     }
 
     /// The private one, or the newest.

@@ -50,7 +50,7 @@ use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use crate::coop;
-use crate::lock::{Guarded, Held};
+use crate::lock::{Lock, LockGuard};
 use crate::loom::atomic::{AtomicBool, AtomicU8, AtomicU16, Ordering};
 use crate::loom::const_fn;
 use crate::platform;
@@ -82,7 +82,7 @@ pub(super) struct RawMutex {
     calm: AtomicU16,
     /// How often it has been made loud; under the queue's lock. At its maximum, it stays so.
     turns: AtomicU16,
-    queue: Guarded<Queue<Since>>,
+    queue: Lock<Queue<Since>>,
 }
 
 impl RawMutex {
@@ -93,7 +93,7 @@ impl RawMutex {
                 bits: AtomicU8::new(LOUD | FENCED),
                 calm: AtomicU16::new(PATIENCE),
                 turns: AtomicU16::new(0),
-                queue: Guarded::new(Queue::new()),
+                queue: Lock::new(Queue::new()),
             }
         }
     }
@@ -242,7 +242,7 @@ impl RawMutex {
     }
 
     /// The queue's lock, with `FENCED` set.
-    fn lock_loud(&self) -> Held<'_, Queue<Since>> {
+    fn lock_loud(&self) -> LockGuard<'_, Queue<Since>> {
         loop {
             let queue = self.queue.lock();
             if self.bits() & FENCED != 0 {
@@ -253,7 +253,7 @@ impl RawMutex {
     }
 
     #[cold]
-    fn make_loud(&self, mut queue: Held<'_, Queue<Since>>) {
+    fn make_loud(&self, mut queue: LockGuard<'_, Queue<Since>>) {
         if self.bits() == 0 {
             let turns = self.turns.load(Ordering::Relaxed);
             self.turns.store(turns + 1, Ordering::Relaxed);

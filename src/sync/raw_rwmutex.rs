@@ -40,7 +40,7 @@
 use std::task::{Context, Poll};
 
 use crate::coop;
-use crate::lock::{Guarded, Held};
+use crate::lock::{Lock, LockGuard};
 use crate::loom::atomic::{AtomicU8, AtomicUsize, Ordering};
 use crate::loom::const_fn;
 use crate::sync::visible_readers::{self, Table};
@@ -102,7 +102,7 @@ pub(super) struct RawRwMutex {
     shared_budget: AtomicU8,
     /// The number of this lock in the table; 0 until it is first shared.
     number: AtomicUsize,
-    queues: Guarded<Queues>,
+    queues: Lock<Queues>,
     #[cfg(gopark_loom)]
     table: Table,
 }
@@ -117,7 +117,7 @@ impl RawRwMutex {
                 number: AtomicUsize::new(0),
                 #[cfg(gopark_loom)]
                 table: Table::new(),
-                queues: Guarded::new(Queues {
+                queues: Lock::new(Queues {
                     readers: Queue::new(),
                     waiting: 0,
                     next_batch: 0,
@@ -362,7 +362,7 @@ impl RawRwMutex {
 
     /// Ends the phase of a writer that leaves, while `WRITER` is still set: lets in the readers queued so far, announces the
     /// next writer, and wakes those that have the lock now.
-    fn end_phase<'a>(&'a self, mut held: Held<'a, Queues>) {
+    fn end_phase<'a>(&'a self, mut held: LockGuard<'a, Queues>) {
         let queues = &mut *held;
         // SAFETY: both are under the lock held here.
         unsafe { queues.admitted.append(&mut queues.readers) };

@@ -18,7 +18,7 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 
 use crate::coop::{self, Reason};
-use crate::lock::Guarded;
+use crate::lock::Lock;
 use crate::loom::atomic::{AtomicUsize, Ordering};
 use crate::loom::const_fn;
 use crate::wait::block_on::block_on;
@@ -69,7 +69,7 @@ pub struct Semaphore {
     /// with the other.
     state: AtomicUsize,
     /// How many permits each waits for.
-    queue: Guarded<Queue<usize>>,
+    queue: Lock<Queue<usize>>,
 }
 
 impl UnwindSafe for Semaphore {}
@@ -91,7 +91,7 @@ impl Semaphore {
         /// ```
         pub const fn new(permits: usize) -> Self {
             assert!(permits <= usize::MAX / 4, "gopark: too many permits of a Semaphore");
-            Semaphore { size: permits, state: AtomicUsize::new(permits * PERMIT), queue: Guarded::new(Queue::new()) }
+            Semaphore { size: permits, state: AtomicUsize::new(permits * PERMIT), queue: Lock::new(Queue::new()) }
         }
     }
 

@@ -19,7 +19,7 @@ use std::task::Waker;
 
 use super::clock::Time;
 use super::wheel::{Links, Wheel};
-use crate::lock::Lock;
+use crate::lock::RawLock;
 use crate::loom::UnsafeCell;
 use crate::loom::atomic::{AtomicPtr, AtomicU8, AtomicU64, Ordering};
 use crate::platform;
@@ -160,7 +160,7 @@ impl Node {
 /// value; who answers for the shard says how that is made good.
 pub(crate) struct Shard {
     next_due: AtomicU64,
-    lock: Lock,
+    lock: RawLock,
     wheel: UnsafeCell<Wheel>,
     /// Nothing comes in any more. Under the lock.
     closed: std::cell::Cell<bool>,
@@ -175,7 +175,7 @@ impl Shard {
     pub(crate) fn new() -> Self {
         Self {
             next_due: AtomicU64::new(Time::NEVER.as_nanos()),
-            lock: Lock::new(),
+            lock: RawLock::new(),
             wheel: UnsafeCell::new(Wheel::new()),
             closed: std::cell::Cell::new(false),
         }

@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::ptr::NonNull;
 use std::task::{Context, Poll, Waker};
 
-use crate::lock::Lock;
+use crate::lock::RawLock;
 use crate::wait::waiter::{Token, Wake, Watchers};
 
 /// What can stand in a [`select!`](crate::select!): every wait of this crate as it is, and any other future through [`fut`].
@@ -72,7 +72,7 @@ pub trait RawCase {
     /// True if it was never polled by itself.
     fn fresh(&self) -> bool;
 
-    fn lock(&self) -> &Lock;
+    fn lock(&self) -> &RawLock;
 
     /// The address of the waiter, by which the token names a winner.
     fn waiter(&self) -> usize;

@@ -22,7 +22,7 @@ use std::marker::PhantomPinned;
 use std::task::Context;
 
 use super::list::{Links, List, Node};
-use crate::lock::Guarded;
+use crate::lock::Lock;
 use crate::loom::UnsafeCell;
 use crate::loom::atomic::{AtomicU8, Ordering};
 use crate::loom::const_fn;
@@ -245,7 +245,7 @@ impl<X> Queue<X> {
 ///
 /// `waiter` is linked in the queue of `queues` that `which` gives whenever `settle` has said `false`.
 pub(crate) unsafe fn look<Q, X>(
-    queues: &Guarded<Q>,
+    queues: &Lock<Q>,
     waiter: &Waiter<X>,
     cx: &mut Context<'_>,
     which: impl Fn(&mut Q) -> &mut Queue<X>,

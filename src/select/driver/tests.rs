@@ -6,7 +6,7 @@ use super::*;
 #[test]
 fn every_lock_is_taken_once_and_in_one_order_however_many() {
     for count in [0, 1, 8, 9, 16, 17, 40] {
-        let all: Vec<Lock> = iter::repeat_with(Lock::new).take(count).collect();
+        let all: Vec<RawLock> = iter::repeat_with(RawLock::new).take(count).collect();
         let mut locks = Locks::new();
         for lock in all.iter().rev().chain(&all) {
             // SAFETY: they outlive the list.
