@@ -206,21 +206,28 @@ pub(crate) struct CrashSignal {
 
 impl CrashSignal {
     /// `Ready` if a crash has ended the call. The first poll registers the waker, which must be the main's own.
+    #[inline(always)]
     pub(crate) fn poll(&mut self, cx: &Context<'_>) -> Poll<()> {
-        if !self.registered {
-            self.registered = true;
-            let waker = cx.waker().clone();
-            let mut list = self.calls.lock();
-            if let Some(entry) = list.entries.iter_mut().find(|entry| entry.key == self.key) {
-                entry.waker = Some(waker);
-            }
-        }
-        // Relaxed: the lock above, or the wake, orders it after the crash that this must see.
-        if self.calls.crashed.load(Ordering::Relaxed) == 0 {
+        // Relaxed: the lock in `look`, or the wake, orders it after the crash that this must see.
+        if self.registered && self.calls.crashed.load(Ordering::Relaxed) == 0 {
             return Poll::Pending;
         }
-        let list = self.calls.lock();
-        let crashed = list.entries.iter().any(|entry| entry.key == self.key && entry.crash.is_some());
-        if crashed { Poll::Ready(()) } else { Poll::Pending }
+        self.look(cx)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn look(&mut self, cx: &Context<'_>) -> Poll<()> {
+        let mut waker = (!self.registered).then(|| cx.waker().clone());
+        self.registered = true;
+        let mut list = self.calls.lock();
+        let Some(entry) = list.entries.iter_mut().find(|entry| entry.key == self.key) else { return Poll::Pending };
+        if waker.is_some() {
+            entry.waker = waker.take();
+        }
+        if entry.crash.is_some() { Poll::Ready(()) } else { Poll::Pending }
     }
 }
+
+#[cfg(all(test, not(gopark_loom)))]
+mod tests;

@@ -187,6 +187,7 @@ impl<F> UntilCrash<F> {
 impl<F: Future> Future for UntilCrash<F> {
     type Output = Option<F::Output>;
 
+    #[inline(always)]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<F::Output>> {
         // SAFETY: `main` is pinned with `self` and never moved; `signal` is not pinned.
         let Self { main, signal } = unsafe { self.get_unchecked_mut() };

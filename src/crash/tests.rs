@@ -1,0 +1,59 @@
+use std::panic::Location;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Wake, Waker};
+
+use super::{BlockOnCalls, OnPanic};
+
+#[derive(Default)]
+struct Count(AtomicUsize);
+
+impl Wake for Count {
+    fn wake(self: Arc<Self>) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+fn calls() -> &'static BlockOnCalls {
+    Box::leak(Box::new(BlockOnCalls::new()))
+}
+
+fn crash(calls: &BlockOnCalls, is_over: bool) {
+    calls.unrecovered(7, Location::caller(), Box::new("oh"), || is_over);
+}
+
+#[test]
+fn a_crash_ends_every_call_whether_its_main_has_been_polled_or_not() {
+    let calls = calls();
+    let (polled, unpolled) = (calls.enter(), calls.enter());
+    let (mut signal, mut late) = (polled.signal(), unpolled.signal());
+    let woken = Arc::new(Count::default());
+    let waker = Waker::from(woken.clone());
+    let cx = &Context::from_waker(&waker);
+    assert!(signal.poll(cx).is_pending() && signal.poll(cx).is_pending());
+    crash(calls, false);
+    assert_eq!(woken.0.load(Ordering::Relaxed), 1);
+    assert!(signal.poll(cx).is_ready() && late.poll(cx).is_ready());
+    let payloads = [polled.end().unwrap(), unpolled.end().unwrap()];
+    assert_eq!(payloads.iter().filter(|payload| payload.downcast_ref() == Some(&"oh")).count(), 1, "the payload itself");
+    assert_eq!(payloads.iter().filter(|payload| payload.is::<String>()).count(), 1, "a copy of its text");
+    drop((signal, late, waker));
+    assert!(calls.is_empty() && Arc::strong_count(&woken) == 1);
+    // The next call begins without a crash.
+    let call = calls.enter();
+    assert!(call.signal().poll(&Context::from_waker(Waker::noop())).is_pending());
+    assert!(call.end().is_none());
+}
+
+#[test]
+fn a_panic_ends_no_call_if_the_policy_isolates_or_the_runtime_is_over() {
+    let calls = calls();
+    let call = calls.enter();
+    crash(calls, true);
+    assert!(calls.crashes());
+    calls.set_policy(OnPanic::Isolate);
+    crash(calls, false);
+    assert!(call.signal().poll(&Context::from_waker(Waker::noop())).is_pending());
+    drop(call);
+    assert!(calls.is_empty() && !calls.crashes());
+}
