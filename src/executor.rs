@@ -137,15 +137,12 @@ impl Executor {
 
     /// Enters a goroutine that parks for the first time into its shard's registry. Returns the flags that it had before.
     pub(crate) fn register(header: &Header, waker: Waker) -> Flags {
-        // The same for all goroutines.
-        let offset = ptr::from_ref(header).addr() - waker.data().addr();
-        HEADER_OFFSET.store(offset, Ordering::Relaxed);
         header.set_registered(Self::shard_of(header).registry.insert(waker))
     }
 
     /// Removes a registered goroutine from the registry. Returns its waker.
     pub(crate) fn deregister(header: &Header) -> Option<Waker> {
-        Self::shard_of(header).registry.remove(header.registry_key())
+        Self::shard_of(header).registry.remove(header.registry_key(), || header.clear_registered())
     }
 
     /// The goroutine whose `Runnable` this thread runs.
@@ -162,21 +159,14 @@ impl Executor {
     /// Asks a goroutine to end: its future is dropped on a worker, at its next suspension.
     pub(crate) fn abort(header: &Header) {
         if header.set_aborted().is_registered() {
-            let is_it = |waker: &Waker| ptr::eq(header_of(waker), header);
-            if let Some(waker) = Self::shard_of(header).registry.get(header.registry_key(), is_it) {
+            // Under the registry's lock: the entry is this goroutine's as long as the flag is set.
+            let is_there = || header.flags().is_registered();
+            if let Some(waker) = Self::shard_of(header).registry.get(header.registry_key(), is_there) {
                 waker.wake();
             }
         }
     }
 }
-
-/// The header of the goroutine whose waker it is: at the same distance from the waker's data in each.
-fn header_of(waker: &Waker) -> *const Header {
-    waker.data().wrapping_byte_add(HEADER_OFFSET.load(Ordering::Relaxed)).cast()
-}
-
-/// Where in its allocation a goroutine's header is; the same for all.
-static HEADER_OFFSET: AtomicUsize = AtomicUsize::new(0);
 
 /// A processor's share of the goroutines: those who started there.
 struct Shard {
@@ -190,12 +180,6 @@ struct Shard {
 impl Shard {
     fn new() -> Self {
         Self { registry: Registry::new(), started: AtomicUsize::new(0), finished: AtomicUsize::new(0) }
-    }
-
-    /// Marks all registered goroutines as aborted and returns wakers of those that were not.
-    fn abort_all(&self) -> Vec<Waker> {
-        // SAFETY: a registered goroutine's allocation lives, and its waker's data is its address.
-        self.registry.select(|waker| unsafe { !(*header_of(waker)).set_aborted().is_aborted() })
     }
 }
 
@@ -911,7 +895,7 @@ impl Executor {
             }
             if self.closing.load(Ordering::Acquire) {
                 // What parked or was woken here since the shutdown looked.
-                self.abort_all();
+                self.wake_all();
                 self.drain();
             }
             let mut sched = lock(&self.sched);
@@ -1626,7 +1610,7 @@ impl Executor {
                 // One of its own goroutines drops the runtime: the monitor does the rest, once this poll has ended.
                 return self.live();
             }
-            self.abort_all();
+            self.wake_all();
             self.drain();
             // What waits for a time and is no goroutine's waits elsewhere from now on.
             self.all_timers().for_each(driver::adopt);
@@ -1717,10 +1701,10 @@ impl Executor {
         found.join(", ")
     }
 
-    /// Asks every registered goroutine to end.
-    fn abort_all(&self) {
+    /// Wakes every registered goroutine. The executor is closing, so they go into the queues that [`drain`](Self::drain) empties.
+    fn wake_all(&self) {
         let shards = self.all_processors().map(|processor| &processor.shard).chain([&self.external]);
-        shards.flat_map(Shard::abort_all).for_each(Waker::wake);
+        shards.flat_map(|shard| shard.registry.all()).for_each(Waker::wake);
     }
 
     /// Drops what is in the queues.

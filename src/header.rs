@@ -59,7 +59,7 @@ pub(crate) type Task = Runnable<Header>;
 ///
 /// | flag | set | cleared |
 /// |---|---|---|
-/// | `REGISTERED` | when the goroutine has entered its shard's registry, after its first poll that returned `Pending` | never |
+/// | `REGISTERED` | when the goroutine has entered its shard's registry, after its first poll that returned `Pending` | when it is removed, under the registry's lock |
 /// | `ABORTED` | when the goroutine must end: at its next suspension, or without another poll | never |
 ///
 /// The goroutine sets `REGISTERED`, any thread sets `ABORTED`. Both use one read-modify-write, and the later one sees the other's
@@ -145,6 +145,11 @@ impl Header {
     pub(crate) fn set_aborted(&self) -> Flags {
         // AcqRel: pairs with `set_registered`.
         Flags(self.flags.fetch_or(ABORTED, Ordering::AcqRel))
+    }
+
+    /// The goroutine is being removed from its registry, whose lock is held.
+    pub(crate) fn clear_registered(&self) {
+        self.flags.fetch_and(!REGISTERED, Ordering::Relaxed);
     }
 
     /// The key that [`set_registered`](Self::set_registered) stored.

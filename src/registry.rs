@@ -58,13 +58,14 @@ impl Registry {
         })
     }
 
-    /// Strikes out a goroutine: its waker, to be dropped by the caller.
-    pub(crate) fn remove(&self, index: u32) -> Option<Waker> {
+    /// Removes an entry, and calls `removed` before any other thread can look for it. Returns the waker.
+    pub(crate) fn remove(&self, index: u32, removed: impl FnOnce()) -> Option<Waker> {
         let (waker, spent) = self.with(|slots| {
             let Entry::Used(waker) = replace(slots.entries.get_mut(index as usize)?, Entry::Vacant(slots.vacant))
             else {
                 unreachable!("an entry struck out twice");
             };
+            removed();
             slots.vacant = index;
             slots.used -= 1;
             let mut spent = Vec::new();
@@ -82,21 +83,21 @@ impl Registry {
         Some(waker)
     }
 
-    /// The waker of the goroutine of that entry, if it has not been struck out and is the one that `is_it` knows.
-    pub(crate) fn get(&self, index: u32, is_it: impl FnOnce(&Waker) -> bool) -> Option<Waker> {
+    /// The waker of an entry, if that `is_there`: while this calls it no entry can be removed.
+    pub(crate) fn get(&self, index: u32, is_there: impl FnOnce() -> bool) -> Option<Waker> {
         self.with(|slots| match slots.entries.get(index as usize) {
-            // A goroutine's own waker: its clone is a count and runs no code of the user's.
-            Some(Entry::Used(waker)) if is_it(waker) => Some(waker.clone()),
+            // A goroutine's own waker: its clone is a count and runs no foreign code.
+            Some(Entry::Used(waker)) if is_there() => Some(waker.clone()),
             _ => None,
         })
     }
 
-    /// The wakers of all of whom `choose` says yes, while nobody can be struck out.
-    pub(crate) fn select(&self, mut choose: impl FnMut(&Waker) -> bool) -> Vec<Waker> {
+    /// The wakers of all entries.
+    pub(crate) fn all(&self) -> Vec<Waker> {
         self.with(|slots| {
             let used = slots.entries.iter().filter_map(|entry| match entry {
-                Entry::Used(waker) if choose(waker) => Some(waker.clone()),
-                _ => None,
+                Entry::Used(waker) => Some(waker.clone()),
+                Entry::Vacant(_) => None,
             });
             used.collect()
         })

@@ -35,7 +35,11 @@ fn a_crash_ends_every_call_whether_its_main_has_been_polled_or_not() {
     assert_eq!(woken.0.load(Ordering::Relaxed), 1);
     assert!(signal.poll(cx).is_ready() && late.poll(cx).is_ready());
     let payloads = [polled.end().unwrap(), unpolled.end().unwrap()];
-    assert_eq!(payloads.iter().filter(|payload| payload.downcast_ref() == Some(&"oh")).count(), 1, "the payload itself");
+    assert_eq!(
+        payloads.iter().filter(|payload| payload.downcast_ref() == Some(&"oh")).count(),
+        1,
+        "the payload itself"
+    );
     assert_eq!(payloads.iter().filter(|payload| payload.is::<String>()).count(), 1, "a copy of its text");
     drop((signal, late, waker));
     assert!(calls.is_empty() && Arc::strong_count(&woken) == 1);

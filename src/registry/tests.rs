@@ -24,23 +24,20 @@ fn entries_are_used_again_and_every_waker_is_given_back() {
     let (flags, wakers) = wakers(5);
     let indices: Vec<_> = wakers.iter().map(|waker| registry.insert(waker.clone())).collect();
     assert_eq!(indices, [0, 1, 2, 3, 4]);
-    assert!(registry.remove(3).unwrap().will_wake(&wakers[3]));
-    assert!(registry.remove(1).unwrap().will_wake(&wakers[1]));
-    assert!(registry.get(1, |_| true).is_none(), "struck out");
-    assert!(registry.get(9, |_| true).is_none(), "never there");
-    assert_eq!(registry.select(|_| true).len(), 3);
-    let chosen = registry.select(|waker| waker.will_wake(&wakers[2]));
-    assert!(chosen.len() == 1 && chosen[0].will_wake(&wakers[2]));
-    drop(chosen);
+    assert!(registry.remove(3, || ()).unwrap().will_wake(&wakers[3]));
+    assert!(registry.remove(1, || ()).unwrap().will_wake(&wakers[1]));
+    assert!(registry.get(1, || true).is_none(), "removed");
+    assert!(registry.get(9, || true).is_none(), "never there");
+    assert_eq!(registry.all().len(), 3);
     assert_eq!(registry.insert(wakers[1].clone()), 1, "the last vacant one");
     assert_eq!(registry.insert(wakers[3].clone()), 3);
-    assert!(registry.get(1, |waker| waker.will_wake(&wakers[3])).is_none(), "somebody else");
-    assert!(registry.get(1, |waker| waker.will_wake(&wakers[1])).is_some());
+    assert!(registry.get(1, || false).is_none(), "another one's");
+    assert!(registry.get(1, || true).unwrap().will_wake(&wakers[1]));
     for index in indices {
-        drop(registry.remove(index));
+        drop(registry.remove(index, || ()));
     }
     assert_eq!(registry.insert(wakers[0].clone()), 0, "an empty one begins anew");
-    drop(registry.remove(0));
+    drop(registry.remove(0, || ()));
     drop(wakers);
     assert!(flags.iter().all(|flag| Arc::strong_count(flag) == 1), "a waker was kept");
 }
@@ -53,7 +50,7 @@ fn an_empty_registry_keeps_no_room_of_a_crowd() {
         registry.insert(waker.clone());
     }
     for index in 0..2 * KEPT as u32 {
-        drop(registry.remove(index));
+        drop(registry.remove(index, || ()));
     }
     assert_eq!(registry.with(|slots| slots.entries.capacity()), 0);
 }
@@ -64,6 +61,6 @@ fn an_empty_registry_keeps_the_room_of_a_few() {
     registry.with(|slots| slots.entries.reserve_exact(KEPT));
     let room = registry.with(|slots| slots.entries.capacity());
     registry.insert(Waker::noop().clone());
-    drop(registry.remove(0));
+    drop(registry.remove(0, || ()));
     assert_eq!((room, registry.with(|slots| slots.entries.capacity())), (KEPT, KEPT));
 }
