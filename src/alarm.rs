@@ -4,8 +4,8 @@ use std::fmt;
 use std::pin::Pin;
 use std::task::Waker;
 
+use crate::clock::Time;
 use crate::executor::Executor;
-use crate::timer::clock::Time;
 use crate::timer::driver;
 use crate::timer::shard::Node;
 use crate::waker::TaskWaker;

@@ -53,11 +53,12 @@ use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 use std::thread::{self, Thread};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 use std::{fmt, io};
 
 use async_task::ScheduleInfo;
 
+use crate::clock::{self, Time};
 use crate::coop;
 use crate::crash::{BlockOnCalls, OnPanic};
 use crate::header::{Flags, Header, Task};
@@ -67,7 +68,6 @@ use crate::platform::{self, Room};
 use crate::registry::Registry;
 use crate::run_next::RunNext;
 use crate::run_queue::{GlobalQueue, RunQueue, prefetch};
-use crate::timer::clock::Time;
 use crate::timer::driver::{self, sleep_until};
 use crate::timer::shard::{self, Shard as Timers};
 
@@ -211,7 +211,7 @@ struct Machine {
     /// The monitor's notes: the polls begun when it last looked, since when, and the thread's CPU time then.
     seen_polls: Cell<u32>,
     seen_rounds: Cell<u32>,
-    seen_at: Cell<Option<Instant>>,
+    seen_at: Cell<Option<Time>>,
     seen_cpu: Cell<Duration>,
 }
 
@@ -809,6 +809,8 @@ impl Executor {
         let processor = sched.idle.pop()?;
         self.idle.acquire_processor();
         if std::mem::take(&mut sched.monitor_asleep) {
+            // No reading may have advanced the epoch meanwhile, and what runs now may park before the monitor is awake.
+            clock::advance_epoch();
             if let Some(monitor) = &sched.monitor {
                 monitor.unpark();
             }
@@ -1077,8 +1079,8 @@ impl Executor {
         if waiting > GRACE_QUEUE {
             return false;
         }
-        let until = Instant::now() + GRACE;
-        while Instant::now() < until {
+        let until = Time::now().after(GRACE);
+        while Time::now() < until {
             std::hint::spin_loop();
         }
         victim.rounds.load(Ordering::Relaxed).wrapping_sub(rounds) as usize >= waiting
@@ -1097,8 +1099,8 @@ impl Executor {
             }
         }
         // Go's grace: the owner is most likely at the end of a short poll.
-        let until = Instant::now() + GRACE;
-        while Instant::now() < until {
+        let until = Time::now().after(GRACE);
+        while Time::now() < until {
             std::hint::spin_loop();
             if victim.polls.load(Ordering::Relaxed) != polls {
                 return None;
@@ -1341,6 +1343,8 @@ impl Executor {
             let polls = self.all_processors().fold(0u32, |sum, p| sum.wrapping_add(p.polls.load(Ordering::Relaxed)));
             {
                 let mut sched = lock(&self.sched);
+                // In every round, because it also advances the clock's epoch.
+                let now = Time::now();
                 if self.closing.load(Ordering::Relaxed) {
                     sched.monitor = None;
                     self.ended.notify_all();
@@ -1355,7 +1359,7 @@ impl Executor {
                     sched.monitor_asleep = idle_looks == MONITOR_IDLE_LOOKS;
                 } else {
                     idle_looks = 0;
-                    self.rescue(&mut sched);
+                    self.rescue(&mut sched, now);
                 }
                 if !sched.monitor_asleep {
                     drop(sched);
@@ -1383,8 +1387,7 @@ impl Executor {
     ///
     /// One that sleeps in a system call loses its processor. One that computes loses it if nobody else gets on; else it
     /// would only compete with the others for the same cores, and they are given what waits at it.
-    fn rescue(&'static self, sched: &mut Sched) {
-        let now = Instant::now();
+    fn rescue(&'static self, sched: &mut Sched, now: Time) {
         let mut progress = false;
         let mut wants_thief = false;
         let mut stuck = Vec::new();
@@ -1410,7 +1413,7 @@ impl Executor {
                 }
             };
             let has_next = !machine.slot.seems_empty();
-            let waiting = now.duration_since(since);
+            let waiting = now.since(since);
             if waiting < STUCK {
                 wants_thief |= has_next;
             } else if has_next || !processor.queue.is_empty() || !self.global.is_empty() {
@@ -1596,7 +1599,7 @@ impl Executor {
         }
         self.closing.store(true, Ordering::SeqCst);
         platform::full_fence();
-        let deadline = Instant::now().checked_add(grace);
+        let deadline = Time::now().after(grace);
         loop {
             {
                 let sched = lock(&self.sched);
@@ -1626,8 +1629,7 @@ impl Executor {
                 self.retire();
                 return 0;
             }
-            let now = Instant::now();
-            let patience = deadline.map_or(Duration::from_secs(1), |deadline| deadline.saturating_duration_since(now));
+            let patience = deadline.since(Time::now());
             if patience.is_zero() {
                 drop(sched);
                 return self.live();

@@ -46,6 +46,7 @@
 //! [beside tokio](guide::beside_tokio), [tuning](guide::tuning).
 
 // Floor by floor, from below; a file uses only what stands on a lower floor.
+mod clock;
 mod header;
 mod lock;
 mod loom;

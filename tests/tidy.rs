@@ -18,6 +18,7 @@ const FLOORS: &[(&str, Units)] = &[
         "the platform",
         &[
             ("loom", &[]),
+            ("clock", &[]),
             ("platform", &["loom"]),
             ("lock", &["loom", "platform"]),
             ("panics", &[]),
@@ -31,7 +32,7 @@ const FLOORS: &[(&str, Units)] = &[
         "waiting, timers, queues",
         &[
             ("wait", &["loom", "lock", "waker"]),
-            ("timer", &["loom", "lock", "platform", "waker"]),
+            ("timer", &["clock", "loom", "lock", "platform", "waker"]),
             ("run_next", &["loom", "platform"]),
             ("run_queue", &["loom", "platform", "header"]),
             ("idle", &["loom", "platform"]),
@@ -45,6 +46,7 @@ const FLOORS: &[(&str, Units)] = &[
             (
                 "executor",
                 &[
+                    "clock",
                     "loom",
                     "platform",
                     "lock",
@@ -64,7 +66,7 @@ const FLOORS: &[(&str, Units)] = &[
     (
         "goroutines, select",
         &[
-            ("alarm", &["waker", "timer", "executor"]),
+            ("alarm", &["clock", "waker", "timer", "executor"]),
             ("goroutine", &["panics", "header", "coop", "crash", "executor"]),
             ("select", &["loom", "lock", "random", "coop", "waker", "wait", "chan"]),
             ("runtime", &["panics", "coop", "wait", "crash", "executor", "goroutine"]),
@@ -73,8 +75,8 @@ const FLOORS: &[(&str, Units)] = &[
     (
         "packages sync, context, time",
         &[
-            ("context", &["loom", "lock", "panics", "coop", "waker", "wait", "timer", "chan", "alarm"]),
-            ("time", &["coop", "waker", "wait", "timer", "chan", "alarm", "runtime"]),
+            ("context", &["clock", "loom", "lock", "panics", "coop", "waker", "wait", "chan", "alarm"]),
+            ("time", &["clock", "coop", "waker", "wait", "timer", "chan", "alarm", "runtime"]),
             (
                 "sync",
                 &["loom", "lock", "platform", "panics", "coop", "waker", "wait", "executor", "runtime", "context"],
@@ -86,6 +88,7 @@ const FLOORS: &[(&str, Units)] = &[
 
 /// The only files with `unsafe` in them; each has some. Tests and models may have it too.
 const UNSAFE: &[&str] = &[
+    "clock/cycles",
     "lock",
     "lock/sleep_lock",
     "platform",
@@ -96,7 +99,6 @@ const UNSAFE: &[&str] = &[
     "wait/queue",
     "wait/event",
     "wait/case",
-    "timer/cycles",
     "timer/wheel",
     "timer/shard",
     "timer/driver",

@@ -84,8 +84,8 @@ use std::time::{Duration, Instant};
 use self::scope::{Ref, Scope};
 use self::values::Values;
 use crate::chan::Receiver;
+use crate::clock::Time;
 use crate::runtime::Later;
-use crate::timer::clock::Time;
 
 pub use error::ContextError;
 pub use wait::{Done, Recv, Run};

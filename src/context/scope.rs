@@ -47,12 +47,12 @@ use std::time::Instant;
 
 use super::error::ContextError;
 use crate::alarm::{Alarm, alarm};
+use crate::clock::Time;
 use crate::coop;
 use crate::lock::{Lock, LockGuard};
 use crate::loom::UnsafeCell;
 use crate::loom::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use crate::panics::contain;
-use crate::timer::clock::Time;
 use crate::wait::queue::{self, GRANTED, Queue, Waiter};
 use crate::waker::WakeList;
 

@@ -6,8 +6,8 @@ use std::task::{Wake, Waker};
 use loom::thread;
 
 use super::explore;
+use crate::clock::Time;
 use crate::loom::atomic::{AtomicUsize, Ordering};
-use crate::timer::clock::Time;
 use crate::timer::shard::{Node, Shard, Watch};
 
 struct Count(Arc<AtomicUsize>);

@@ -9,9 +9,8 @@ use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
 use crate::alarm::register;
+use crate::clock::{self, Time};
 use crate::coop::{self, Reason};
-use crate::timer::clock::Time;
-use crate::timer::cycles::now_or_later;
 use crate::timer::shard::Node;
 use crate::wait::case::future_case;
 use crate::waker::TaskWaker;
@@ -45,7 +44,7 @@ use crate::waker::TaskWaker;
 #[inline]
 #[track_caller]
 pub fn sleep(duration: Duration) -> Sleep {
-    let due = if duration.is_zero() { Time::PAST } else { now_or_later().after(duration) };
+    let due = if duration.is_zero() { Time::PAST } else { clock::coarse_now().after(duration) };
     Sleep::new(due, Location::caller())
 }
 

@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use super::{Sleep, Ticker, Timer, after, sleep, timeout};
 use crate::alarm::{Alarm, alarm};
+use crate::clock::Time;
 use crate::executor::Executor;
 use crate::runtime::Runtime;
-use crate::timer::clock::Time;
 use crate::timer::driver;
 use crate::timer::shard::{Node, Shard};
 

@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 
 use crate::alarm::register;
 use crate::chan::{self, Receiver, Receiving, Sender, Source};
+use crate::clock::Time;
 use crate::runtime::Later;
-use crate::timer::clock::Time;
 use crate::timer::shard::Node;
 use crate::wait::case::{Case, Private, RawCase};
 

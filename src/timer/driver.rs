@@ -5,8 +5,8 @@
 use std::sync::{LazyLock, OnceLock};
 use std::thread::{self, Thread};
 
-use super::clock::Time;
 use super::shard::{Node, Shard, Watch};
+use crate::clock::Time;
 use crate::waker::TaskWaker;
 
 struct Driver {

@@ -1,7 +1,5 @@
-//! Timers: the clock, the wheel of pending ones, a processor's share, the thread for those of no processor.
+//! Timers: the wheel of pending ones, a processor's share, the thread for those of no processor.
 
-pub(crate) mod clock;
-pub(crate) mod cycles;
 pub(crate) mod driver;
 pub(crate) mod shard;
 pub(crate) mod wheel;

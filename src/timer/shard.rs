@@ -17,8 +17,8 @@ use std::marker::PhantomPinned;
 use std::ptr;
 use std::task::Waker;
 
-use super::clock::Time;
 use super::wheel::{Links, Wheel};
+use crate::clock::Time;
 use crate::lock::RawLock;
 use crate::loom::UnsafeCell;
 use crate::loom::atomic::{AtomicPtr, AtomicU8, AtomicU64, Ordering};

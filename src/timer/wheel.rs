@@ -13,7 +13,7 @@
 use std::cell::Cell;
 use std::ptr;
 
-use super::clock::Time;
+use crate::clock::Time;
 
 /// Nanoseconds of a tick, as a power of two.
 const TICK: u32 = 16;

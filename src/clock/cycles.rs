@@ -8,13 +8,13 @@
 //! That is done where the kernel itself takes its time from the cycle counter, which then is the same on all cores and never
 //! changes its pace (x86-64 Linux, clock source `tsc`). Elsewhere the clock is looked at.
 
-use super::clock::Time;
+use super::Time;
 
 /// Now, or up to half a microsecond later; never before.
 #[inline]
-pub(crate) fn now_or_later() -> Time {
+pub(crate) fn coarse_now() -> Time {
     #[cfg(all(target_arch = "x86_64", target_os = "linux", not(miri)))]
-    return counter::now_or_later();
+    return counter::coarse_now();
     #[cfg(not(all(target_arch = "x86_64", target_os = "linux", not(miri))))]
     Time::now()
 }
@@ -27,7 +27,7 @@ mod counter {
     use std::sync::atomic::{AtomicU64, Ordering};
     use std::time::Duration;
 
-    use crate::timer::clock::Time;
+    use crate::clock::Time;
 
     /// The pace is measured over this time at least.
     const MEASURE: Duration = Duration::from_millis(10);
@@ -53,7 +53,7 @@ mod counter {
     }
 
     #[inline]
-    pub(super) fn now_or_later() -> Time {
+    pub(super) fn coarse_now() -> Time {
         let pace = PACE.load(Ordering::Relaxed);
         let (then, time) = LAST.get();
         // A counter that went back gives a huge age.

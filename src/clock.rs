@@ -1,0 +1,130 @@
+//! The crate's clock: the one place that reads the time.
+//!
+//! Inside the crate a moment is a number of nanoseconds since the clock was first read. What lies beyond its end, in 584 years, is
+//! never. [`Time::now`] is exact, [`coarse_now`] cheaper and at most half a microsecond late, [`coarse_epoch`] a relaxed load.
+
+mod cycles;
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+pub(crate) use cycles::coarse_now;
+
+/// A moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Time(u64);
+
+#[inline]
+fn start() -> Instant {
+    static START: OnceLock<Instant> = OnceLock::new();
+    *START.get_or_init(Instant::now)
+}
+
+#[inline]
+fn nanos(duration: Duration) -> u64 {
+    // `as_nanos` calculates with 128 bits.
+    let seconds = duration.as_secs().checked_mul(1_000_000_000);
+    seconds.and_then(|nanos| nanos.checked_add(u64::from(duration.subsec_nanos()))).unwrap_or(u64::MAX)
+}
+
+impl Time {
+    /// Before every moment that can be asked for.
+    pub(crate) const PAST: Self = Self(0);
+    /// After every moment.
+    pub(crate) const NEVER: Self = Self(u64::MAX);
+
+    /// Reads the clock. Every other reading of this crate is made of this one.
+    #[inline]
+    pub(crate) fn now() -> Self {
+        let now = Self::at(Instant::now());
+        EPOCH.advance(now);
+        now
+    }
+
+    #[inline]
+    pub(crate) fn at(instant: Instant) -> Self {
+        Self(nanos(instant.saturating_duration_since(start())))
+    }
+
+    pub(crate) const fn from_nanos(nanos: u64) -> Self {
+        Self(nanos)
+    }
+
+    pub(crate) const fn as_nanos(self) -> u64 {
+        self.0
+    }
+
+    /// The moment that is `wait` later; too late is never.
+    #[inline]
+    pub(crate) fn after(self, wait: Duration) -> Self {
+        Self(self.0.saturating_add(nanos(wait)))
+    }
+
+    pub(crate) fn before(self, wait: Duration) -> Self {
+        Self(self.0.saturating_sub(nanos(wait)))
+    }
+
+    /// The time from `earlier` to `self`; zero if `earlier` is later.
+    #[inline]
+    pub(crate) fn since(self, earlier: Self) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+
+    /// The tick after `self` of a clock that ticks every `period` and is first looked at `now`: those in between are skipped.
+    pub(crate) fn next_tick(self, period: Duration, now: Self) -> Self {
+        let (period, late) = (nanos(period), now.0.saturating_sub(self.0));
+        Self(period.checked_mul(1 + late / period).and_then(|step| self.0.checked_add(step)).unwrap_or(u64::MAX))
+    }
+
+    /// The same moment for users; `None` is never.
+    #[inline]
+    pub(crate) fn instant(self) -> Option<Instant> {
+        if self == Self::NEVER { None } else { start().checked_add(Duration::from_nanos(self.0)) }
+    }
+}
+
+/// The epoch of the latest reading of the clock, by any thread: a time that costs one relaxed load.
+///
+/// An epoch lasts [`EPOCH_LENGTH`], and the numbers wrap around after 65536 of them, which is 73 minutes. It lags behind by as long
+/// as no thread has read the clock. While goroutines run, the monitor of their executor reads it every 5 ms.
+#[allow(dead_code, reason = "a park will note when it began")]
+#[inline(always)]
+pub(crate) fn coarse_epoch() -> u16 {
+    EPOCH.latest.load(Ordering::Relaxed) as u16
+}
+
+/// Reads the clock for the sake of [`coarse_epoch`] alone, where no thread may have read it for long.
+pub(crate) fn advance_epoch() {
+    Time::now();
+}
+
+/// How long an epoch lasts: 67 ms.
+#[allow(dead_code, reason = "as coarse_epoch")]
+pub(crate) const EPOCH_LENGTH: Duration = Duration::from_nanos(1 << EPOCH_SHIFT);
+
+const EPOCH_SHIFT: u32 = 26;
+
+static EPOCH: Epoch = Epoch { latest: AtomicU64::new(0) };
+
+/// The latest epoch, on a cache line of its own: it is read at each park and written 15 times a second.
+///
+/// It never decreases: a thread that was preempted between its reading and its store must not set it back. So the word holds the
+/// whole number, which does not wrap around.
+#[repr(align(128))]
+struct Epoch {
+    latest: AtomicU64,
+}
+
+impl Epoch {
+    #[inline]
+    fn advance(&self, now: Time) {
+        let epoch = now.0 >> EPOCH_SHIFT;
+        if self.latest.load(Ordering::Relaxed) != epoch {
+            self.latest.fetch_max(epoch, Ordering::Relaxed);
+        }
+    }
+}
+
+#[cfg(all(test, not(gopark_loom)))]
+mod tests;
