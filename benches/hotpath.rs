@@ -3,11 +3,12 @@
 
 mod common;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use gopark::Runtime;
 use gopark::chan;
-use gopark::sync::WaitGroup;
+use gopark::sync::{Mutex, WaitGroup};
 
 #[inline(never)]
 async fn ctx_switch(n: usize) -> Duration {
@@ -106,6 +107,29 @@ async fn select_among<const CHANNELS: usize>(n: usize, capacity: usize) -> Durat
     start.elapsed()
 }
 
+/// One operation is a lock and an unlock. With two goroutines each lock waits for the other's unlock.
+#[inline(never)]
+async fn mutex<const GOROUTINES: usize>(n: usize) -> Duration {
+    let (each, mutex) = (n.div_ceil(GOROUTINES), Arc::new(Mutex::new(0)));
+    let start = Instant::now();
+    let players = [(); GOROUTINES].map(|()| {
+        let mutex = Arc::clone(&mutex);
+        gopark::go(async move {
+            for _ in 0..each {
+                let mut held = mutex.lock().await;
+                *held += 1;
+                if GOROUTINES > 1 {
+                    gopark::gosched().await;
+                }
+            }
+        })
+    });
+    for player in players {
+        player.await.expect("does not panic");
+    }
+    start.elapsed()
+}
+
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with("--")).collect();
     let n = args.get(1).map_or(1000, |n| n.parse().expect("a number of operations"));
@@ -122,7 +146,11 @@ fn main() {
             "select_2" => select_among::<2>(n, 0).await,
             "select_4_64" => select_among::<4>(n, 64).await,
             "select_16" => select_among::<16>(n, 0).await,
-            _ => panic!("cases: ctx_switch, spawn_join, spsc, ping_pong, select_2, select_4_64, select_16"),
+            "mutex" => mutex::<1>(n).await,
+            "mutex_2" => mutex::<2>(n).await,
+            _ => panic!(
+                "cases: ctx_switch, spawn_join, spsc, ping_pong, select_2, select_4_64, select_16, mutex, mutex_2"
+            ),
         }
     });
     println!("{case}: {:.1} ns", took.as_nanos() as f64 / n as f64);
