@@ -14,7 +14,7 @@ use super::core::{Core, RecvAttempt, Registration, SendAttempt, Side};
 use super::error::SendError;
 use crate::coop::{self, Reason};
 use crate::lock::RawLock;
-use crate::wait::case::{Case, Private, RawCase, Woken};
+use crate::wait::case::{Case, ChannelCase, Sealed, Woken};
 use crate::wait::waiter::{Token, Waiter, Wake, Watchers, state};
 use crate::waker::TaskWaker;
 
@@ -212,7 +212,7 @@ impl<T> Receiving<'_, T> {
         }
     }
 
-    /// What a complete waiter holds.
+    /// Takes the output of a complete operation.
     ///
     /// # Safety
     ///
@@ -235,7 +235,7 @@ enum Kept {
     /// It was completed meanwhile.
     Complete,
     /// It starts anew: the `select!` in which it was queued was leaked, and so did not remove it.
-    Fresh,
+    Unpolled,
 }
 
 /// Keeps a queued operation waiting that was polled spuriously, with the waker of `cx` from now on.
@@ -258,7 +258,7 @@ unsafe fn keep_waiting<T>(core: Option<&Core<T>>, waiter: *const Waiter<T>, cx: 
                 core.dequeue(waiter, side);
                 withdrawn = Waiter::take_waker(waiter);
                 Waiter::reset(waiter, Location::caller());
-                break (None, if case { Kept::Fresh } else { Kept::Waiting });
+                break (None, if case { Kept::Unpolled } else { Kept::Waiting });
             }
             if Waiter::will_wake(waiter, cx.waker()) {
                 break (None, Kept::Waiting);
@@ -445,7 +445,7 @@ impl<T> Sending<'_, T> {
         }
     }
 
-    /// What a complete waiter holds.
+    /// Takes the output of a complete operation.
     ///
     /// # Safety
     ///
@@ -507,15 +507,15 @@ macro_rules! case {
                     match keep_waiting(self.core, self.waiter_ptr(), cx, $side) {
                         Kept::Waiting => Poll::Pending,
                         Kept::Complete => self.ready_output(),
-                        Kept::Fresh if !coop::poll_ready(cx) => Poll::Pending,
-                        Kept::Fresh => self.first_poll(cx),
+                        Kept::Unpolled if !coop::poll_ready(cx) => Poll::Pending,
+                        Kept::Unpolled => self.first_poll(cx),
                     }
                 }
             }
         }
 
-        impl<T> RawCase for $op<'_, T> {
-            fn fresh(&self) -> bool {
+        impl<T> ChannelCase for $op<'_, T> {
+            fn is_unpolled(&self) -> bool {
                 // SAFETY: the state is atomic, and the waiter lives as long as `self`.
                 unsafe { Waiter::state(self.waiter_ptr()) == state::IDLE }
             }
@@ -549,7 +549,7 @@ macro_rules! case {
                 }
             }
 
-            unsafe fn tell_again(&self, own: &Waker) -> Woken {
+            unsafe fn renotify(&self, own: &Waker) -> Woken {
                 Woken::watchers(match self.core {
                     // SAFETY: passed on to the caller.
                     Some(core) if $side == Side::Send => unsafe { core.watchers_but(own) },
@@ -575,21 +575,21 @@ macro_rules! case {
 
             #[inline]
             fn poll_case(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<$output> {
-                if !self.fresh() {
+                if !self.is_unpolled() {
                     // It was polled before it became a case: it has its own place in the queue.
                     return self.poll(cx);
                 }
                 let Some(core) = self.core else { return Poll::Pending };
-                self.try_fresh(core)
+                self.try_unpolled(core)
             }
 
             #[inline]
-            fn raw(&self, _: Private) -> Option<&dyn RawCase> {
+            fn raw(&self, _: Sealed) -> Option<&dyn ChannelCase> {
                 if self.core.is_some() { Some(self) } else { None }
             }
 
             #[inline(always)]
-            fn leaves_nothing(&self, _: Private) -> bool {
+            fn drop_is_noop(&self, _: Sealed) -> bool {
                 // SAFETY: the state is atomic, and the waiter lives as long as `self`.
                 match unsafe { Waiter::state(self.waiter_ptr()) } {
                     state::IDLE => $side == Side::Receive || !needs_drop::<T>(),
@@ -600,7 +600,7 @@ macro_rules! case {
 
             #[inline]
             fn won(self: Pin<&mut Self>) -> $output {
-                // The trait is public: let nobody take a result twice, or out of a queued operation.
+                // The trait is public, so this must panic if the result is taken twice, or out of a queued operation.
                 // SAFETY: the state is atomic, and the waiter lives as long as `self`.
                 let state = unsafe { Waiter::state(self.waiter_ptr()) };
                 assert!(matches!(state, state::DONE | state::CLOSED), "only a case that won has a result");
@@ -618,12 +618,12 @@ case!(Receiving, Option<T>, seems_ready_to_recv, Side::Receive);
 case!(Sending, Result<(), SendError<T>>, seems_ready_to_send, Side::Send);
 
 impl<T> Receiving<'_, T> {
-    /// Completes an operation that is fresh, if that is possible now.
+    /// Completes an unpolled operation, if that is possible now.
     #[inline]
-    fn try_fresh(&self, core: &Core<T>) -> Poll<Option<T>> {
+    fn try_unpolled(&self, core: &Core<T>) -> Poll<Option<T>> {
         let waiter = self.waiter_ptr();
         core.lock.lock();
-        // SAFETY: the lock is held until the `unlock`; a fresh waiter is the owner's alone.
+        // SAFETY: the lock is held until the `unlock`; an unpolled waiter is the owner's alone.
         unsafe {
             let took = core.take(ptr::null());
             core.lock.unlock();
@@ -660,9 +660,9 @@ impl<T> Receiving<'_, T> {
             match value {
                 Some(value) => {
                     Waiter::give(waiter, value, 0);
-                    Waiter::settle(waiter, state::DONE);
+                    Waiter::complete_inline(waiter, state::DONE);
                 }
-                None => Waiter::settle(waiter, state::CLOSED),
+                None => Waiter::complete_inline(waiter, state::CLOSED),
             }
             Some(Woken::new(wake, Watchers::NONE))
         }
@@ -670,12 +670,13 @@ impl<T> Receiving<'_, T> {
 }
 
 impl<T> Sending<'_, T> {
-    /// Completes an operation that is fresh, if that is possible now.
+    /// Completes an unpolled operation, if that is possible now.
     #[inline]
-    fn try_fresh(&self, core: &Core<T>) -> Poll<Result<(), SendError<T>>> {
+    fn try_unpolled(&self, core: &Core<T>) -> Poll<Result<(), SendError<T>>> {
         let waiter = self.waiter_ptr();
         core.lock.lock();
-        // SAFETY: the lock is held until the `unlock`; a fresh waiter is the owner's alone, and its slot is full until
+        // SAFETY: the lock is held until the `unlock`; an unpolled waiter is the owner's alone, and its slot is full
+        // until
         // `put` empties it.
         unsafe {
             let put = core.put(ptr::null(), || Waiter::take(waiter));
@@ -713,7 +714,7 @@ impl<T> Sending<'_, T> {
                 SendAttempt::Full => return None,
             };
             core.dequeue(waiter, Side::Send);
-            Waiter::settle(waiter, state);
+            Waiter::complete_inline(waiter, state);
             Some(woken)
         }
     }

@@ -14,26 +14,26 @@ use crate::coop::{self, Reason};
 use crate::lock::RawLock;
 use crate::loom;
 use crate::random;
-use crate::wait::case::{RawCase, Woken};
-use crate::wait::waiter::{Seen, Token};
+use crate::wait::case::{ChannelCase, Woken};
+use crate::wait::waiter::{Token, TokenState};
 use crate::waker::TaskWaker;
 
 /// A select in progress.
 ///
 /// # Cancellation
 ///
-/// Dropping it takes every case out of its queue. One that was served meanwhile gives a received value on, as a dropped
+/// Dropping it removes every case from its queue. A receive that won meanwhile passes its value on, as a dropped
 /// receive does; a send that was taken stands.
 #[doc(hidden)]
 #[must_use = "a select does nothing unless awaited"]
 pub struct Selecting<C: Cases> {
-    /// Gone when the stage is `Over`.
+    /// Dropped when the stage is `Over`.
     cases: ManuallyDrop<C>,
     token: Token,
     site: &'static Location<'static>,
     /// How many cases are channel operations, and how many are others, of those that are not switched off.
-    raws: u32,
-    others: u32,
+    channel_cases: u32,
+    other_cases: u32,
     stage: Stage,
     biased: bool,
     _pin: PhantomPinned,
@@ -47,7 +47,7 @@ enum Stage {
     Over,
 }
 
-/// With fewer cases a look at all of them costs less than a wrong guess.
+/// With fewer cases, checking all of them costs less than a wrong guess.
 const MANY: usize = 8;
 
 /// The cases that are to be tried: a bit for each of the first ones, the others by number.
@@ -64,13 +64,13 @@ impl Candidates {
         Self { biased, count: 0, first: 0, others: Vec::new() }
     }
 
-    /// With room for all of so many cases: there will be locks held when they come.
+    /// Allocates room for all cases, because they are pushed with locks held.
     #[inline(always)]
     fn with_room(biased: bool, cases: usize) -> Self {
         Self { others: Vec::with_capacity(cases.saturating_sub(u64::BITS as usize)), ..Self::new(biased) }
     }
 
-    /// In the order of the numbers.
+    /// Adds a case. Cases must be added in ascending order.
     #[inline(always)]
     fn push(&mut self, index: usize) {
         self.count += 1;
@@ -87,7 +87,7 @@ impl Candidates {
         self.others.push(index as u32);
     }
 
-    /// Draws any one, or the first, and takes it out.
+    /// Removes a random case, or the first one if the select is biased.
     #[inline(always)]
     fn draw(&mut self) -> Option<usize> {
         self.count = self.count.checked_sub(1)?;
@@ -107,12 +107,12 @@ impl Candidates {
     }
 }
 
-/// The locks of a select's channels, in the order of their addresses, in which they are taken. The first few are not on the
-/// heap.
+/// The locks of a select's channels, in the order of their addresses, in which they are acquired. A few are kept
+/// inline, more on the heap.
 struct Locks {
     count: usize,
     few: [*const RawLock; FEW],
-    /// All, once they are more.
+    /// All of them, if they are more than `FEW`.
     many: Vec<*const RawLock>,
 }
 
@@ -196,15 +196,15 @@ impl<C: Cases> Selecting<C> {
             cases: ManuallyDrop::new(cases),
             token: Token::new(),
             site: Location::caller(),
-            raws: 0,
-            others: 0,
+            channel_cases: 0,
+            other_cases: 0,
             stage: Stage::First,
             biased,
             _pin: PhantomPinned,
         }
     }
 
-    /// For a select with a `default`: takes a case that is ready, or none at one instant.
+    /// Commits a case that is ready, or none if there was one instant when none was: a select with a `default`.
     #[inline]
     pub fn try_now(self) -> Option<C::Output> {
         let this = pin!(self);
@@ -212,15 +212,15 @@ impl<C: Cases> Selecting<C> {
         let this = unsafe { this.get_unchecked_mut() };
         coop::exempt(|| {
             let mut cx = Context::from_waker(Waker::noop());
-            if let Some(output) = this.try_alone(&mut cx) {
+            if let Some(output) = this.try_each(&mut cx) {
                 return Some(output);
             }
-            if this.raws < 2 && !loom::MODELLED {
-                // One channel has been looked at, at one instant.
+            if this.channel_cases < 2 && !loom::MODELLED {
+                // One channel has been checked, at one instant.
                 return None;
             }
             let mut locks = Locks::new();
-            this.gather(&mut locks);
+            this.collect_locks(&mut locks);
             let candidates = Candidates::with_room(this.biased, this.cases.count());
             locks.lock();
             let found = this.attempt(candidates);
@@ -240,9 +240,9 @@ impl<C: Cases> Selecting<C> {
 
     /// Calls `f` for each channel operation, by its number.
     #[inline(always)]
-    fn each_raw(&mut self, mut f: impl FnMut(usize, &dyn RawCase)) {
+    fn each_channel(&mut self, mut f: impl FnMut(usize, &dyn ChannelCase)) {
         self.cases().each(0, &mut |index, role, raw| {
-            if let (Role::Raw, Some(raw)) = (*role, raw) {
+            if let (Role::Channel, Some(raw)) = (*role, raw) {
                 f(index, raw);
             }
         });
@@ -250,44 +250,44 @@ impl<C: Cases> Selecting<C> {
 
     /// Step 1.
     ///
-    /// Of many cases one is drawn and tried before all are looked at: it is likely to be ready if most are. That makes no
-    /// case likelier than another.
+    /// If there are many cases, a random one is tried before all are checked: it is likely to be ready if most are.
+    /// That favours no case.
     #[inline(always)]
-    fn try_alone(&mut self, cx: &mut Context<'_>) -> Option<C::Output> {
+    fn try_each(&mut self, cx: &mut Context<'_>) -> Option<C::Output> {
         let count = self.cases.count();
         let mut tried = None;
         if count > MANY && !self.biased {
             let index = random::random(count);
-            let raw = self.cases.raw(index).filter(|raw| raw.fresh());
-            if raw.is_none_or(RawCase::seems_ready) && self.cases().poll_case(index, cx) {
+            let raw = self.cases.raw(index).filter(|raw| raw.is_unpolled());
+            if raw.is_none_or(ChannelCase::seems_ready) && self.cases().poll_case(index, cx) {
                 return Some(self.output(index));
             }
             tried = Some(index);
         }
         let mut candidates = Candidates::new(self.biased);
-        let (mut raws, mut others) = (0, 0);
+        let (mut channel_cases, mut other_cases) = (0, 0);
         self.cases().each(0, &mut |index, role, raw| {
             if *role == Role::Off {
                 return;
             }
-            match raw.filter(|raw| raw.fresh()) {
+            match raw.filter(|raw| raw.is_unpolled()) {
                 Some(raw) => {
-                    *role = Role::Raw;
-                    raws += 1;
+                    *role = Role::Channel;
+                    channel_cases += 1;
                     if raw.seems_ready() {
                         candidates.push(index);
                     }
                 }
                 None => {
                     *role = Role::Other;
-                    others += 1;
+                    other_cases += 1;
                     if tried != Some(index) {
                         candidates.push(index);
                     }
                 }
             }
         });
-        (self.raws, self.others) = (raws, others);
+        (self.channel_cases, self.other_cases) = (channel_cases, other_cases);
         while let Some(index) = candidates.draw() {
             if self.cases().poll_case(index, cx) {
                 return Some(self.output(index));
@@ -296,21 +296,21 @@ impl<C: Cases> Selecting<C> {
         None
     }
 
-    /// Puts its locks into `locks`, where they stay, for a list that is returned is copied.
+    /// Collects the locks of the channels in `locks`. It is not returned, because that would copy the list.
     #[inline(always)]
-    fn gather(&mut self, locks: &mut Locks) {
-        if self.raws as usize > FEW {
-            locks.many.reserve(self.raws as usize);
+    fn collect_locks(&mut self, locks: &mut Locks) {
+        if self.channel_cases as usize > FEW {
+            locks.many.reserve(self.channel_cases as usize);
         }
         // SAFETY: a channel lives as long as an operation on it, which lives as long as this call's caller does.
-        self.each_raw(|_, raw| unsafe { locks.push(raw.lock()) });
+        self.each_channel(|_, raw| unsafe { locks.push(raw.lock()) });
         locks.sort();
     }
 
-    /// Tries the channel operations, with all their locks held. There are no `candidates` yet.
+    /// Tries the channel operations, with all their locks held. `candidates` must be empty.
     #[inline(always)]
     fn attempt(&mut self, mut candidates: Candidates) -> Option<(usize, Woken)> {
-        self.each_raw(|index, raw| {
+        self.each_channel(|index, raw| {
             if raw.seems_ready() {
                 candidates.push(index);
             }
@@ -325,12 +325,13 @@ impl<C: Cases> Selecting<C> {
         None
     }
 
-    /// Takes the channel operations out, the one at address `winner` excepted, whose number it returns.
+    /// Removes all channel operations from their queues but the one at address `winner`, and returns the number of
+    /// that.
     #[inline(always)]
     fn dequeue_all(&mut self, winner: Option<usize>) -> Option<usize> {
         let site = self.site;
         let mut number = None;
-        self.each_raw(|index, raw| {
+        self.each_channel(|index, raw| {
             if winner == Some(raw.waiter()) {
                 number = Some(index);
                 return;
@@ -342,8 +343,8 @@ impl<C: Cases> Selecting<C> {
         number
     }
 
-    /// The result of the winner; the losers are gone when it returns. A loser's destructor may panic: what is returned
-    /// must not be on its way out by then, for the compiler would leak it.
+    /// Returns the output of the winner after dropping the losers. A loser's destructor may panic, so the output must
+    /// not be in the return slot by then, because the compiler would leak it.
     #[inline(always)]
     fn output(&mut self, index: usize) -> C::Output {
         self.stage = Stage::Over;
@@ -360,7 +361,7 @@ impl<C: Cases> Selecting<C> {
         if !coop::poll_ready(cx) {
             return Poll::Pending;
         }
-        if let Some(output) = self.try_alone(cx) {
+        if let Some(output) = self.try_each(cx) {
             coop::spend();
             return Poll::Ready(output);
         }
@@ -369,7 +370,7 @@ impl<C: Cases> Selecting<C> {
         // SAFETY: no case is queued yet.
         drop(unsafe { self.token.set_waker(waker) });
         let mut locks = Locks::new();
-        self.gather(&mut locks);
+        self.collect_locks(&mut locks);
         let candidates = Candidates::with_room(self.biased, self.cases.count());
         locks.lock();
         if let Some((index, woken)) = self.attempt(candidates) {
@@ -384,11 +385,12 @@ impl<C: Cases> Selecting<C> {
         }
         let token = NonNull::from(&self.token);
         let mut watchers = Vec::new();
-        self.each_raw(|_, raw| {
-            // SAFETY: all locks are held; the case was fresh in `try_alone`, and is pinned with `self`, as the token is;
+        self.each_channel(|_, raw| {
+            // SAFETY: all locks are held; the case was unpolled in `try_each`, and is pinned with `self`, as the token
+            // is;
             // `drop` takes it out.
             let woken = unsafe { raw.enqueue(token) };
-            if !woken.is_nobody() {
+            if !woken.is_empty() {
                 watchers.push(woken);
             }
         });
@@ -401,7 +403,7 @@ impl<C: Cases> Selecting<C> {
     }
 
     fn park(&self) -> Poll<C::Output> {
-        let cases = self.raws + self.others;
+        let cases = self.channel_cases + self.other_cases;
         coop::park_at(self.site, if cases == 0 { Reason::SelectNoCases } else { Reason::Select });
         Poll::Pending
     }
@@ -410,15 +412,15 @@ impl<C: Cases> Selecting<C> {
     #[inline(always)]
     fn resume(&mut self, cx: &mut Context<'_>) -> Poll<C::Output> {
         loop {
-            match self.token.seen() {
-                Seen::Fired(waiter) => return Poll::Ready(self.finish(waiter)),
-                Seen::Claimed(waiter) => return Poll::Ready(self.finish_claimed(waiter)),
-                Seen::Waiting => match self.keep_waiting(cx) {
+            match self.token.state() {
+                TokenState::Fired(waiter) => return Poll::Ready(self.finish(waiter)),
+                TokenState::Claimed(waiter) => return Poll::Ready(self.finish_claimed(waiter)),
+                TokenState::Waiting => match self.keep_waiting(cx) {
                     Some(poll) => return poll,
                     None => continue,
                 },
-                // A waker or a destructor panicked in the poll that ended it.
-                Seen::Over => polled_after_completion(),
+                // A destructor panicked in the poll that ended it.
+                TokenState::Done => polled_after_completion(),
             }
         }
     }
@@ -429,11 +431,11 @@ impl<C: Cases> Selecting<C> {
         self.output(winner)
     }
 
-    /// The winner's value is on its way: it is there once its channel's lock is free.
+    /// Finishes a select whose winner is claimed and not yet complete: it is complete once its channel's lock is free.
     #[cold]
     #[inline(never)]
     fn finish_claimed(&mut self, waiter: usize) -> C::Output {
-        self.each_raw(|_, raw| {
+        self.each_channel(|_, raw| {
             if raw.waiter() == waiter {
                 drop(raw.lock().guard());
             }
@@ -441,7 +443,8 @@ impl<C: Cases> Selecting<C> {
         self.finish(waiter)
     }
 
-    /// Woken, but not by a channel. `None` if a channel was served meanwhile.
+    /// Polls the other cases, after a wake-up that no channel caused. Returns `None` if a channel operation won
+    /// meanwhile.
     #[cold]
     #[inline(never)]
     fn keep_waiting(&mut self, cx: &mut Context<'_>) -> Option<Poll<C::Output>> {
@@ -456,7 +459,7 @@ impl<C: Cases> Selecting<C> {
             drop(unsafe { self.token.set_waker(waker) });
         }
         let mut candidates = Candidates::new(self.biased);
-        if self.others != 0 {
+        if self.other_cases != 0 {
             self.cases().each(0, &mut |index, role, _| {
                 if *role == Role::Other {
                     candidates.push(index);
@@ -479,23 +482,23 @@ impl<C: Cases> Selecting<C> {
         }
         // An offer went by.
         let mut locks = Locks::new();
-        self.gather(&mut locks);
+        self.collect_locks(&mut locks);
         let candidates = Candidates::with_room(self.biased, self.cases.count());
         locks.lock();
-        self.token.look_again();
+        self.token.resume();
         let Some((index, woken)) = self.attempt(candidates) else {
-            // It was taken back, or taken by another. Had it been a stream, which does not queue, it would wait for a send
-            // that told it too early. Who comes from here on finds the waker.
-            let mut passers = Vec::new();
-            self.each_raw(|_, raw| {
+            // The offer was withdrawn or taken by another receiver. A stream does not queue, so one that passed by
+            // while this select was busy waits for a send to wake it: its wake was missed. Later ones find the waker.
+            let mut missed_wakes = Vec::new();
+            self.each_channel(|_, raw| {
                 // SAFETY: all locks are held.
-                let woken = unsafe { raw.tell_again(cx.waker()) };
-                if !woken.is_nobody() {
-                    passers.push(woken);
+                let woken = unsafe { raw.renotify(cx.waker()) };
+                if !woken.is_empty() {
+                    missed_wakes.push(woken);
                 }
             });
             locks.unlock();
-            passers.into_iter().for_each(Woken::wake);
+            missed_wakes.into_iter().for_each(Woken::wake);
             return Some(self.park());
         };
         self.token.end();
@@ -506,30 +509,31 @@ impl<C: Cases> Selecting<C> {
         Some(Poll::Ready(self.output(index)))
     }
 
-    /// Takes the channel operations out, while the token is busy; what passed by meanwhile has a place in its queue.
+    /// Removes the channel operations from their queues, while the token is busy. Offers missed meanwhile are queued at
+    /// their own channels.
     fn withdraw(&mut self) {
         let site = self.site;
         let mut locks = Locks::new();
-        self.gather(&mut locks);
+        self.collect_locks(&mut locks);
         locks.lock();
         // SAFETY: all locks are held.
-        self.each_raw(|_, raw| unsafe { raw.dequeue(site) });
-        self.token.look_again();
+        self.each_channel(|_, raw| unsafe { raw.dequeue(site) });
+        self.token.resume();
         self.stage = Stage::First;
         locks.unlock();
     }
 
-    /// Takes every case out. One that was served does in its own drop what a dropped operation does.
+    /// Removes every case from its queue. A case that has won is handled by its own drop.
     #[cold]
     #[inline(never)]
     fn abandon(&mut self) {
         let claimed = match self.token.end() {
-            Seen::Claimed(waiter) => Some(waiter),
-            Seen::Waiting | Seen::Fired(_) | Seen::Over => None,
+            TokenState::Claimed(waiter) => Some(waiter),
+            TokenState::Waiting | TokenState::Fired(_) | TokenState::Done => None,
         };
         let site = self.site;
-        self.each_raw(|_, raw| {
-            // For the winner's value, which may be on its way, it is enough that the lock was free.
+        self.each_channel(|_, raw| {
+            // A winner that is still being completed is complete once the lock was free.
             let _held = raw.lock().guard();
             if claimed != Some(raw.waiter()) {
                 // SAFETY: the lock is held.
@@ -561,15 +565,15 @@ fn polled_after_completion() -> ! {
     panic!("gopark: select polled after completion")
 }
 
-/// The cases of a select that is over: they go, also if its output panics.
+/// Drops the cases of a finished select, even if taking its output panics.
 struct Losers<'a, C: Cases>(&'a mut ManuallyDrop<C>);
 
 impl<C: Cases> Drop for Losers<'_, C> {
     #[inline(always)]
     fn drop(&mut self) {
         // True only if no case has a place in a queue (I5), a waker or a value.
-        if !self.0.leave_nothing() {
-            // SAFETY: made once for a select, when its stage becomes `Over`, and then nobody touches the cases any more.
+        if !self.0.drop_is_noop() {
+            // SAFETY: made once for a select, when its stage becomes `Over`, and nothing touches the cases afterwards.
             unsafe { ManuallyDrop::drop(self.0) }
         }
     }
@@ -594,12 +598,13 @@ impl<C: Cases> fmt::Debug for Selecting<C> {
     }
 }
 
-// SAFETY: the token is atomic, and its waker is the owner's or the claimer's alone (I4); the cases answer for themselves.
+// SAFETY: the token is atomic, and its waker is the owner's or the claimer's alone (I4); the cases answer for
+// themselves.
 unsafe impl<C: Cases + Send> Send for Selecting<C> {}
 // SAFETY: a shared `Selecting` gives access to nothing.
 unsafe impl<C: Cases + Sync> Sync for Selecting<C> {}
 
-/// `select! {}`: waits for ever.
+/// `select! {}`: waits forever.
 #[doc(hidden)]
 pub async fn forever() -> Never {
     coop::park(Reason::SelectNoCases);

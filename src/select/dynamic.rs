@@ -7,12 +7,12 @@ use std::task::{Context, Poll};
 use super::driver::Selecting;
 use super::list::{Cases, Role};
 use crate::chan::{Receiver, SendError, Sender};
-use crate::wait::case::{Case, Private, RawCase};
+use crate::wait::case::{Case, ChannelCase, Sealed};
 
 /// A select over cases that are known only at run time. Go: `reflect.Select`.
 ///
-/// As in [`select!`](crate::select!), the choice is uniform among the ready cases, exactly one case takes effect, and the
-/// closure of that one runs. Without cases, [`wait`](Self::wait) waits for ever.
+/// As in [`select!`](crate::select!), the choice is uniform among the ready cases, exactly one case takes effect, and
+/// the closure of that one runs. Without cases, [`wait`](Self::wait) waits for ever.
 ///
 /// ```
 /// use gopark::chan;
@@ -36,11 +36,11 @@ pub struct Select<'a, R> {
 
 /// A case and what to do with its result.
 trait Arm<R> {
-    fn look(self: Pin<&mut Self>) -> (&mut Role, Option<&dyn RawCase>);
+    fn look(self: Pin<&mut Self>) -> (&mut Role, Option<&dyn ChannelCase>);
 
     fn poll_arm(self: Pin<&mut Self>, cx: &mut Context<'_>) -> bool;
 
-    fn raw_arm(&self) -> Option<&dyn RawCase>;
+    fn raw_arm(&self) -> Option<&dyn ChannelCase>;
 
     fn run(self: Pin<&mut Self>) -> R;
 }
@@ -53,10 +53,10 @@ struct ArmOf<C: Case, F> {
 }
 
 impl<C: Case, F: FnOnce(C::Output) -> R, R> Arm<R> for ArmOf<C, F> {
-    fn look(self: Pin<&mut Self>) -> (&mut Role, Option<&dyn RawCase>) {
+    fn look(self: Pin<&mut Self>) -> (&mut Role, Option<&dyn ChannelCase>) {
         // SAFETY: `case` is not moved.
         let this = unsafe { self.get_unchecked_mut() };
-        (&mut this.role, this.case.raw(Private::HERE))
+        (&mut this.role, this.case.raw(Sealed::TOKEN))
     }
 
     fn poll_arm(self: Pin<&mut Self>, cx: &mut Context<'_>) -> bool {
@@ -74,8 +74,8 @@ impl<C: Case, F: FnOnce(C::Output) -> R, R> Arm<R> for ArmOf<C, F> {
         }
     }
 
-    fn raw_arm(&self) -> Option<&dyn RawCase> {
-        self.case.raw(Private::HERE)
+    fn raw_arm(&self) -> Option<&dyn ChannelCase> {
+        self.case.raw(Sealed::TOKEN)
     }
 
     fn run(self: Pin<&mut Self>) -> R {
@@ -197,7 +197,7 @@ impl<R> Cases for Select<'_, R> {
         self.cases.len()
     }
 
-    fn each(mut self: Pin<&mut Self>, first: usize, f: &mut impl FnMut(usize, &mut Role, Option<&dyn RawCase>)) {
+    fn each(mut self: Pin<&mut Self>, first: usize, f: &mut impl FnMut(usize, &mut Role, Option<&dyn ChannelCase>)) {
         for (index, arm) in self.cases.iter_mut().enumerate() {
             let (role, raw) = arm.as_mut().look();
             f(first + index, role, raw);
@@ -208,7 +208,7 @@ impl<R> Cases for Select<'_, R> {
         self.cases[index].as_mut().poll_arm(cx)
     }
 
-    fn raw(&self, index: usize) -> Option<&dyn RawCase> {
+    fn raw(&self, index: usize) -> Option<&dyn ChannelCase> {
         self.cases[index].raw_arm()
     }
 
@@ -219,7 +219,7 @@ impl<R> Cases for Select<'_, R> {
         winner.as_mut().run()
     }
 
-    fn leave_nothing(&self) -> bool {
+    fn drop_is_noop(&self) -> bool {
         // The list itself is on the heap.
         false
     }

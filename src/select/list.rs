@@ -4,7 +4,7 @@ use std::mem::needs_drop;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use crate::wait::case::{Case, Private, RawCase};
+use crate::wait::case::{Case, ChannelCase, Sealed};
 
 /// The cases of one select, by number.
 #[doc(hidden)]
@@ -16,18 +16,18 @@ pub trait Cases {
 
     /// Calls `f` for each case in turn, the first of which has number `first`: with its number, its role, which `f` may
     /// change, and the channel operation that it is, if it is one.
-    fn each(self: Pin<&mut Self>, first: usize, f: &mut impl FnMut(usize, &mut Role, Option<&dyn RawCase>));
+    fn each(self: Pin<&mut Self>, first: usize, f: &mut impl FnMut(usize, &mut Role, Option<&dyn ChannelCase>));
 
     /// Tries case `index`, unless it is switched off, keeping its result.
     fn poll_case(self: Pin<&mut Self>, index: usize, cx: &mut Context<'_>) -> bool;
 
-    fn raw(&self, index: usize) -> Option<&dyn RawCase>;
+    fn raw(&self, index: usize) -> Option<&dyn ChannelCase>;
 
     /// The result of case `index`, which won: kept, or still in the operation.
     fn output(self: Pin<&mut Self>, index: usize) -> Self::Output;
 
     /// True if nothing would happen if they were dropped.
-    fn leave_nothing(&self) -> bool;
+    fn drop_is_noop(&self) -> bool;
 }
 
 /// What a case is in its select.
@@ -38,8 +38,8 @@ pub enum Role {
     Off,
     /// Anything that is polled; until the select has begun, all that are not switched off.
     Other,
-    /// A channel operation that was fresh when the select began.
-    Raw,
+    /// A channel operation that had not been polled when the select began.
+    Channel,
 }
 
 impl Role {
@@ -72,7 +72,7 @@ pub enum Which<T, R> {
     Rest(R),
 }
 
-/// None of none.
+/// Uninhabited output of an empty select.
 #[doc(hidden)]
 #[derive(Debug)]
 pub enum Never {}
@@ -102,10 +102,10 @@ impl<C: Case, R: Cases> Cases for Cons<C, R> {
     }
 
     #[inline(always)]
-    fn each(self: Pin<&mut Self>, first: usize, f: &mut impl FnMut(usize, &mut Role, Option<&dyn RawCase>)) {
+    fn each(self: Pin<&mut Self>, first: usize, f: &mut impl FnMut(usize, &mut Role, Option<&dyn ChannelCase>)) {
         // SAFETY: `case` and `rest` are never moved.
         let this = unsafe { self.get_unchecked_mut() };
-        f(first, &mut this.role, this.case.raw(Private::HERE));
+        f(first, &mut this.role, this.case.raw(Sealed::TOKEN));
         // SAFETY: `rest` is pinned with `self`.
         unsafe { Pin::new_unchecked(&mut this.rest) }.each(first + 1, f);
     }
@@ -130,8 +130,8 @@ impl<C: Case, R: Cases> Cases for Cons<C, R> {
     }
 
     #[inline(always)]
-    fn raw(&self, index: usize) -> Option<&dyn RawCase> {
-        if index == 0 { self.case.raw(Private::HERE) } else { self.rest.raw(index - 1) }
+    fn raw(&self, index: usize) -> Option<&dyn ChannelCase> {
+        if index == 0 { self.case.raw(Sealed::TOKEN) } else { self.rest.raw(index - 1) }
     }
 
     #[inline(always)]
@@ -144,10 +144,10 @@ impl<C: Case, R: Cases> Cases for Cons<C, R> {
     }
 
     #[inline(always)]
-    fn leave_nothing(&self) -> bool {
+    fn drop_is_noop(&self) -> bool {
         (!needs_drop::<C::Output>() || self.output.is_none())
-            && self.case.leaves_nothing(Private::HERE)
-            && self.rest.leave_nothing()
+            && self.case.drop_is_noop(Sealed::TOKEN)
+            && self.rest.drop_is_noop()
     }
 }
 
@@ -160,13 +160,13 @@ impl Cases for Nil {
     }
 
     #[inline(always)]
-    fn each(self: Pin<&mut Self>, _: usize, _: &mut impl FnMut(usize, &mut Role, Option<&dyn RawCase>)) {}
+    fn each(self: Pin<&mut Self>, _: usize, _: &mut impl FnMut(usize, &mut Role, Option<&dyn ChannelCase>)) {}
 
     fn poll_case(self: Pin<&mut Self>, _: usize, _: &mut Context<'_>) -> bool {
         unreachable!("no case")
     }
 
-    fn raw(&self, _: usize) -> Option<&dyn RawCase> {
+    fn raw(&self, _: usize) -> Option<&dyn ChannelCase> {
         unreachable!("no case")
     }
 
@@ -175,7 +175,7 @@ impl Cases for Nil {
     }
 
     #[inline(always)]
-    fn leave_nothing(&self) -> bool {
+    fn drop_is_noop(&self) -> bool {
         true
     }
 }

@@ -23,7 +23,7 @@ mod macros;
 
 pub use crate::wait::case::{Case, Fut, fut};
 #[doc(hidden)]
-pub use crate::wait::case::{RawCase, Woken};
+pub use crate::wait::case::{ChannelCase, Woken};
 #[doc(hidden)]
 pub use driver::{Selecting, forever};
 pub use dynamic::Select;

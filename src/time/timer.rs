@@ -17,7 +17,7 @@ use crate::chan::{self, Receiver, Receiving, Sender, Source};
 use crate::clock::Time;
 use crate::runtime::Later;
 use crate::timer::shard::Node;
-use crate::wait::case::{Case, Private, RawCase};
+use crate::wait::case::{Case, ChannelCase, Sealed};
 
 // ------------------------------------------------------------------------------------------------ the clockwork
 
@@ -564,12 +564,12 @@ impl Case for Tick<'_> {
         self.receiving().poll_case(cx).map(|tick| tick.expect(OPEN))
     }
 
-    fn raw(&self, private: Private) -> Option<&dyn RawCase> {
+    fn raw(&self, private: Sealed) -> Option<&dyn ChannelCase> {
         self.receiving.raw(private)
     }
 
-    fn leaves_nothing(&self, private: Private) -> bool {
-        self.receiving.leaves_nothing(private)
+    fn drop_is_noop(&self, private: Sealed) -> bool {
+        self.receiving.drop_is_noop(private)
     }
 
     fn won(self: Pin<&mut Self>) -> Instant {

@@ -1,4 +1,4 @@
-//! What can stand in a `select!`.
+//! The cases of a `select!`.
 
 use std::panic::Location;
 use std::pin::Pin;
@@ -8,7 +8,8 @@ use std::task::{Context, Poll, Waker};
 use crate::lock::RawLock;
 use crate::wait::waiter::{Token, Wake, Watchers};
 
-/// What can stand in a [`select!`](crate::select!): every wait of this crate as it is, and any other future through [`fut`].
+/// What can stand in a [`select!`](crate::select!): every wait of this crate as it is, and any other future through
+/// [`fut`].
 ///
 /// Also a case by reference, to go on with it in a later select: `&mut C`, `Pin<&mut C>`, `Pin<Box<C>>`.
 ///
@@ -39,14 +40,14 @@ pub trait Case {
     /// The case as a channel operation, if it is one; always the same one.
     #[doc(hidden)]
     #[inline]
-    fn raw(&self, _: Private) -> Option<&dyn RawCase> {
+    fn raw(&self, _: Sealed) -> Option<&dyn ChannelCase> {
         None
     }
 
-    /// True if nothing would happen if it were dropped just now.
+    /// True if dropping it now would have no effect.
     #[doc(hidden)]
     #[inline(always)]
-    fn leaves_nothing(&self, _: Private) -> bool {
+    fn drop_is_noop(&self, _: Sealed) -> bool {
         false
     }
 
@@ -57,20 +58,19 @@ pub trait Case {
     }
 }
 
-/// Nobody else can name this: so no `Case` of others claims to be a channel operation, on whose word locks are taken and
-/// released.
+/// Only this crate can make one. So no foreign `Case` can claim to be a channel operation, which is trusted with locks.
 #[derive(Clone, Copy, Debug)]
-pub struct Private(());
+pub struct Sealed(());
 
-impl Private {
-    pub(crate) const HERE: Self = Self(());
+impl Sealed {
+    pub(crate) const TOKEN: Self = Self(());
 }
 
-/// A channel operation that can be locked, tried, queued and taken out.
+/// A channel operation that can be locked, tried, queued and removed.
 #[doc(hidden)]
-pub trait RawCase {
-    /// True if it was never polled by itself.
-    fn fresh(&self) -> bool;
+pub trait ChannelCase {
+    /// True if it has never been polled by itself.
+    fn is_unpolled(&self) -> bool;
 
     fn lock(&self) -> &RawLock;
 
@@ -91,18 +91,18 @@ pub trait RawCase {
     ///
     /// # Safety
     ///
-    /// The lock is held, the operation is fresh and pinned, and `token` outlives its time in the queue.
+    /// The lock is held, the operation is unpolled and pinned, and `token` outlives its time in the queue.
     unsafe fn enqueue(&self, token: NonNull<Token>) -> Woken;
 
-    /// While the operation is queued: those whom it must tell that it is there, though it told them when it was queued,
-    /// because they may have found its select busy; `own`, the task that was busy, is not among them.
+    /// Returns the streams to notify once more of a queued operation: when it was queued they may have found its select
+    /// busy. `own`, the task that was busy, is not among them.
     ///
     /// # Safety
     ///
     /// The lock is held.
-    unsafe fn tell_again(&self, own: &Waker) -> Woken;
+    unsafe fn renotify(&self, own: &Waker) -> Woken;
 
-    /// Takes the operation out, if it is in still; it is fresh again unless it is complete.
+    /// Removes the operation from its queue, if it is linked; it is unpolled again unless it is complete.
     ///
     /// # Safety
     ///
@@ -110,7 +110,7 @@ pub trait RawCase {
     unsafe fn dequeue(&self, site: &'static Location<'static>);
 }
 
-/// Wakers to call once every lock is released.
+/// Tasks to wake once every lock is released.
 #[doc(hidden)]
 #[must_use = "wake them after the locks are released"]
 #[derive(Debug)]
@@ -132,7 +132,7 @@ impl Woken {
 
     /// True if there are no watchers to wake.
     #[inline]
-    pub(crate) fn is_nobody(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.watchers.is_empty()
     }
 
@@ -163,7 +163,7 @@ pub(crate) use future_case;
 
 /// Any future as a case of a [`select!`](crate::select!).
 ///
-/// It is polled when its turn comes and, if it loses, dropped: it is up to that future whether dropping it loses anything.
+/// It is polled when its turn comes and, if it loses, dropped: whether dropping it loses data depends on that future.
 ///
 /// ```
 /// use gopark::select::{self, fut};
@@ -201,11 +201,11 @@ impl<C: Case + Unpin + ?Sized> Case for &mut C {
         Pin::new(&mut **self).poll_case(cx)
     }
 
-    fn raw(&self, private: Private) -> Option<&dyn RawCase> {
+    fn raw(&self, private: Sealed) -> Option<&dyn ChannelCase> {
         (**self).raw(private)
     }
 
-    fn leaves_nothing(&self, _: Private) -> bool {
+    fn drop_is_noop(&self, _: Sealed) -> bool {
         true
     }
 
@@ -216,7 +216,7 @@ impl<C: Case + Unpin + ?Sized> Case for &mut C {
 
 /// The two kinds of pinned pointer; one leaves its case, the other frees it.
 macro_rules! pinned_case {
-    ($pointer:ty, $leaves_nothing:literal) => {
+    ($pointer:ty, $drop_is_noop:literal) => {
         impl<C: Case + ?Sized> Case for Pin<$pointer> {
             type Output = C::Output;
 
@@ -224,12 +224,12 @@ macro_rules! pinned_case {
                 (*self).as_mut().poll_case(cx)
             }
 
-            fn raw(&self, private: Private) -> Option<&dyn RawCase> {
+            fn raw(&self, private: Sealed) -> Option<&dyn ChannelCase> {
                 (**self).raw(private)
             }
 
-            fn leaves_nothing(&self, _: Private) -> bool {
-                $leaves_nothing
+            fn drop_is_noop(&self, _: Sealed) -> bool {
+                $drop_is_noop
             }
 
             fn won(mut self: Pin<&mut Self>) -> C::Output {

@@ -1,4 +1,4 @@
-//! Who waits on a channel, and how exactly one of several offers to a `select!` is taken.
+//! Waiters on a channel, and the token by which a `select!` takes exactly one of several offers.
 //!
 //! A [`Waiter`] is not the goroutine: one goroutine waits on many channels in a `select!`, and many goroutines wait
 //! on one channel (Go's `sudog`). It lives, pinned, inside the future of the operation; a channel links it into a
@@ -91,7 +91,7 @@ impl Watchers {
 /// | `QUEUED` | linked into a queue | claimer, under the lock: `DONE` or `CLOSED` (Release) |
 /// | `DONE` | the value has moved: out of a send's slot, into a receive's | owner: `FINISHED` |
 /// | `CLOSED` | the channel was closed; a send's slot still holds its value | owner: `FINISHED` |
-/// | `FINISHED` | the result was given out, the slot is empty | nobody |
+/// | `FINISHED` | the result was given out, the slot is empty | – |
 pub(crate) mod state {
     pub(crate) const IDLE: u8 = 0;
     pub(crate) const QUEUED: u8 = 1;
@@ -128,8 +128,8 @@ struct Shared<T> {
     owner: Owner,
 }
 
-/// One operation's place in the queue of one channel. It is reached through raw pointers, because its claimer and its owner
-/// are two threads: only its cells and its atomic state are ever borrowed.
+/// One operation's place in the queue of one channel. It is reached through raw pointers, because its claimer and its
+/// owner are two threads: only its cells and its atomic state are ever borrowed.
 pub(crate) struct Waiter<T> {
     shared: UnsafeCell<Shared<T>>,
     /// The value: of a send until it is taken, of a receive once it is given.
@@ -173,10 +173,10 @@ impl<T> Waiter<T> {
     ///
     /// # Safety
     ///
-    /// The waiter is the caller's, and is fresh: it has never been queued, or was [reset](Self::reset).
+    /// The waiter is the caller's, and unpolled: it has never been queued, or was [reset](Self::reset).
     #[inline(always)]
     pub(crate) unsafe fn site(this: *const Self) -> &'static Location<'static> {
-        // SAFETY: the place of a fresh waiter has a site.
+        // SAFETY: the place of an unpolled waiter has a site.
         unsafe { Self::with(this, |shared| shared.place.site) }
     }
 
@@ -276,8 +276,8 @@ impl<T> Waiter<T> {
     ///
     /// # Safety
     ///
-    /// The caller is the owner, and holds the channel's lock if the waiter was ever queued; it is not linked, and has no
-    /// waker.
+    /// The caller is the owner, and holds the channel's lock if the waiter was ever queued; it is not linked, and has
+    /// no waker.
     pub(crate) unsafe fn reset(this: *const Self, site: &'static Location<'static>) {
         // SAFETY: an unlinked waiter is the owner's alone.
         unsafe {
@@ -289,12 +289,12 @@ impl<T> Waiter<T> {
         }
     }
 
-    /// An operation that completed at once, as a case of a `select!`: its result is in the slot.
+    /// Completes an operation without queueing it, as a case of a `select!`: its result is in the slot.
     ///
     /// # Safety
     ///
     /// The caller is the owner; the waiter is not linked; the slot is as `state` says.
-    pub(crate) unsafe fn settle(this: *const Self, state: u8) {
+    pub(crate) unsafe fn complete_inline(this: *const Self, state: u8) {
         // SAFETY: an unlinked waiter is the owner's alone.
         unsafe {
             Self::with(this, |shared| shared.owner = Owner::Nothing);
@@ -385,11 +385,11 @@ impl<T> WaitQueue<T> {
         }
     }
 
-    /// Takes the waiter that has waited longest and can still be served; it leaves the queue.
+    /// Claims and unlinks the waiter that has waited longest and can still be served.
     ///
-    /// The case of a `select!` that was won elsewhere falls out on the way. One whose owner is just polling its other
-    /// cases keeps its place and is told that it missed something. `own`, if any, is never taken: a `select!` does not
-    /// meet itself.
+    /// Stale cases of a `select!` that was won elsewhere are unlinked on the way. A case whose owner is polling its
+    /// other cases keeps its place, and its token records the missed offer. A case of `own`, if any, is never taken: a
+    /// `select!` does not meet itself.
     ///
     /// # Safety
     ///
@@ -412,7 +412,7 @@ impl<T> WaitQueue<T> {
                             self.unlink(waiter.as_ptr());
                             return Some(waiter);
                         }
-                        Claim::Later => {}
+                        Claim::Busy => {}
                         Claim::Stale => self.unlink(waiter.as_ptr()),
                     },
                     None => {
@@ -426,7 +426,7 @@ impl<T> WaitQueue<T> {
         None
     }
 
-    /// Takes a waiter out, wherever it stands. One that is not queued any more is left alone.
+    /// Removes a waiter, wherever it is in the queue. Does nothing if it is not linked.
     ///
     /// # Safety
     ///
@@ -452,12 +452,12 @@ impl<T> WaitQueue<T> {
     }
 }
 
-/// What a compare-exchange on a [`Token`] came to.
+/// The result of a claimer's compare-exchange on a [`Token`].
 #[derive(Debug, PartialEq, Eq)]
 enum Claim {
     Won,
-    /// The owner is polling; it will look again.
-    Later,
+    /// The owner is polling. It will try its channels again.
+    Busy,
     /// Won elsewhere.
     Stale,
 }
@@ -466,12 +466,12 @@ enum Claim {
 ///
 /// | value | meaning | left by |
 /// |---|---|---|
-/// | `WAITING` | any case may win | a claimer's compare-exchange: `claimed(i)`; the owner: `BUSY`, `OVER` |
-/// | `BUSY` | the owner polls cases that are no channels | owner: `WAITING`, `OVER`; a claimer passing by: `MISSED` |
-/// | `MISSED` | as `BUSY`, and an offer went by | owner: `WAITING`, with all locks held, and looks again; `OVER` |
-/// | `OVER` | the owner took a case itself, or left | nobody |
-/// | `claimed(w)` | the case of waiter w won, its value is on the way | the claimer, under w's lock: `fired(w)` (Release) |
-/// | `fired(w)` | the case of waiter w won, which is complete | nobody |
+/// | `WAITING` | any case may win | a claimer's compare-exchange: `claimed(i)`; the owner: `BUSY`, `DONE` |
+/// | `BUSY` | the owner polls cases that are no channels | owner: `WAITING`, `DONE`; a claimer: `OFFER_MISSED` |
+/// | `OFFER_MISSED` | as `BUSY`, and an offer was missed | owner: `WAITING`, with all locks held, and tries again; `DONE` |
+/// | `DONE` | the owner committed a case itself, or was dropped | – |
+/// | `claimed(w)` | the case of waiter w won and is being completed | the claimer, under w's lock: `fired(w)` (Release) |
+/// | `fired(w)` | the case of waiter w won, and is complete | – |
 ///
 /// `claimed(w)` is the waiter's address, `fired(w)` the same with the lowest bit set; the others are no addresses.
 #[derive(Debug)]
@@ -483,20 +483,20 @@ pub struct Token {
 
 const WAITING: usize = 0;
 const BUSY: usize = 2;
-const MISSED: usize = 4;
-const OVER: usize = 6;
+const OFFER_MISSED: usize = 4;
+const DONE: usize = 6;
 /// The bit that makes `fired(w)` of `claimed(w)`.
 const FIRED: usize = 1;
 
-/// What the owner of a [`Token`] sees.
+/// The state of a [`Token`], as its owner sees it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Seen {
+pub(crate) enum TokenState {
     Waiting,
     /// By the waiter at that address.
     Claimed(usize),
     /// By the waiter at that address.
     Fired(usize),
-    Over,
+    Done,
 }
 
 impl Token {
@@ -510,65 +510,65 @@ impl Token {
         loop {
             let to = match seen {
                 WAITING => waiter,
-                BUSY => MISSED,
-                MISSED => return Claim::Later,
+                BUSY => OFFER_MISSED,
+                OFFER_MISSED => return Claim::Busy,
                 _ => return Claim::Stale,
             };
             // AcqRel: a claim comes after the owner's enqueueing, and the owner's later steps after the claim.
             match self.state.compare_exchange(seen, to, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(WAITING) => return Claim::Won,
-                Ok(_) => return Claim::Later,
+                Ok(_) => return Claim::Busy,
                 Err(now) => seen = now,
             }
         }
     }
 
     #[inline(always)]
-    pub(crate) fn seen(&self) -> Seen {
+    pub(crate) fn state(&self) -> TokenState {
         // Acquire: pairs with the Release store of `fired` in `complete`.
         Self::decode(self.state.load(Ordering::Acquire))
     }
 
-    fn decode(state: usize) -> Seen {
+    fn decode(state: usize) -> TokenState {
         match state {
-            WAITING | BUSY | MISSED => Seen::Waiting,
-            OVER => Seen::Over,
-            _ if state & FIRED != 0 => Seen::Fired(state & !FIRED),
-            _ => Seen::Claimed(state),
+            WAITING | BUSY | OFFER_MISSED => TokenState::Waiting,
+            DONE => TokenState::Done,
+            _ if state & FIRED != 0 => TokenState::Fired(state & !FIRED),
+            _ => TokenState::Claimed(state),
         }
     }
 
-    /// The owner starts to poll cases that are no channels. False if a channel was quicker.
+    /// Called by the owner before it polls cases that are no channels. Returns false if a channel case has won.
     pub(crate) fn begin_poll(&self) -> bool {
         match self.state.compare_exchange(WAITING, BUSY, Ordering::AcqRel, Ordering::Acquire) {
             Ok(_) => true,
             // Left by a poll that panicked.
-            Err(now) => matches!(now, BUSY | MISSED),
+            Err(now) => matches!(now, BUSY | OFFER_MISSED),
         }
     }
 
-    /// The owner is through with polling, nothing was ready. False if an offer went by meanwhile: the owner must look
-    /// at its channels again, and until [`look_again`](Self::look_again) offers go on to pass by.
+    /// Called by the owner after it has polled them, and none was ready. Returns false if an offer was missed
+    /// meanwhile: the owner must try its channels again, and further offers are missed until [`resume`](Self::resume).
     pub(crate) fn end_poll(&self) -> bool {
         self.state.compare_exchange(BUSY, WAITING, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
-    /// The owner looks at its channels again. It holds all their locks, so that no later offer overtakes the one that
-    /// went by.
-    pub(crate) fn look_again(&self) {
+    /// Lets claimers in again. The owner tries its channels next and holds all their locks, so that no later offer
+    /// overtakes the one that was missed.
+    pub(crate) fn resume(&self) {
         // Release: pairs with the claimer's Acquire; the locks order the rest.
         self.state.store(WAITING, Ordering::Release);
     }
 
-    /// The owner takes a case itself, or leaves. What it had been before.
-    pub(crate) fn end(&self) -> Seen {
+    /// Called by the owner when it commits a case itself, or is dropped. Returns the state before.
+    pub(crate) fn end(&self) -> TokenState {
         let mut seen = self.state.load(Ordering::Acquire);
         loop {
-            if !matches!(seen, WAITING | BUSY | MISSED) {
+            if !matches!(seen, WAITING | BUSY | OFFER_MISSED) {
                 return Self::decode(seen);
             }
-            match self.state.compare_exchange(seen, OVER, Ordering::AcqRel, Ordering::Acquire) {
-                Ok(_) => return Seen::Waiting,
+            match self.state.compare_exchange(seen, DONE, Ordering::AcqRel, Ordering::Acquire) {
+                Ok(_) => return TokenState::Waiting,
                 Err(now) => seen = now,
             }
         }
