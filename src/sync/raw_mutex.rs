@@ -1,4 +1,4 @@
-//! What a `Mutex` is without its value.
+//! The state machine of a `Mutex`, without its value.
 
 // How it works.
 //
@@ -6,44 +6,46 @@
 //
 // | `locked` | meaning | left by |
 // |---|---|---|
-// | false | free | who locks: compare-exchange, Acquire |
+// | false | free | an acquirer: compare-exchange, Acquire |
 // | true | a guard, or a granted waiter, owns the lock | the owner's unlock: store, Release |
 //
 // | bit of `bits` | set means (changed under the queue's lock only) |
 // |---|---|
 // | `QUEUED` | the queue is not empty |
-// | `WOKEN` | the waiter at the front has been told to try, and has not tried yet |
+// | `WOKEN` | the waiter at the front has been notified to try, and has not tried yet |
 // | `STARVING` | that waiter has lost for more than `STARVE`: unlock hands over |
-// | `LOUD` | an unlock puts a full fence between its store to `locked` and its look at `bits` |
-// | `FENCED` | every unlock that has not done so is over |
+// | `UNBIASED` | an unlock executes a full fence between its store to `locked` and its load of `bits` |
+// | `REVOKED` | every unlock that began without that fence has ended |
 //
-// `WOKEN` and `STARVING` imply `QUEUED`, which implies `FENCED`, which implies `LOUD`.
+// `WOKEN` and `STARVING` imply `QUEUED`, which implies `REVOKED`, which implies `UNBIASED`.
 //
 // An unlock that finds waiters does one of two things.
-// - *Normal mode*: it frees the lock and tells the one at the front, unless one is told already (MX-08). The told one
-//   competes with newcomers; if it loses, it waits again, where it stands (MX-02). Eight goroutines that fight for one
-//   lock so run at the speed of one that has it alone: the loser's turn costs a switch, not every turn.
-// - *Hand-off*: the lock stays locked and the one at the front owns it; newcomers queue. That is the rule when
-//   somebody has starved for a millisecond (MX-03), and always outside of gopark's processors: there no budget makes a
-//   lock/unlock loop yield, so a waiter that has to compete might never even be polled. (If the waiter came in the
-//   midst of the unlock, and another thread was quicker than the hand-off, `STARVING` sees to it that this was once.)
+// - *Normal mode*: it frees the lock and notifies the waiter at the front, unless that one is notified already (MX-08). The
+//   notified waiter competes with newcomers; if it loses, it waits again, at its place (MX-02). Eight goroutines that
+//   contend for one lock so run at the speed of one that has it alone: the loser's turn costs a switch, not every turn.
+// - *Hand-off*: the lock stays locked and the waiter at the front owns it; newcomers queue. That is the rule when a waiter
+//   has starved for a millisecond (MX-03), and always outside of gopark's processors: there no budget makes a
+//   lock/unlock loop yield, so a waiter that has to compete might never even be polled. (If a waiter queues in the
+//   middle of an unlock, and another thread acquires the lock before the hand-off, `STARVING` makes the next unlock
+//   hand over.)
 //
 // No wake is lost, which is Dekker's argument twice.
-// - A waiter sets `QUEUED`, fence, tries the lock; an unlock frees the lock, fence, looks for `QUEUED`. So the waiter
-//   gets the lock, or the unlock sees the waiter. A later waiter that finds `QUEUED` set needs no fence: a lock that it
-//   finds taken is taken by somebody whose unlock will come after the fence of the one who set it.
-// - A told waiter that lost, or is dropped, clears `WOKEN`, fence, tries again; an unlock looks for `WOKEN` after its
-//   fence. So the waiter gets the lock, or the unlock tells somebody.
+// - A waiter sets `QUEUED`, fence, tries the lock; an unlock frees the lock, fence, reads `QUEUED`. So the waiter gets the
+//   lock, or the unlock sees the waiter. A later waiter that finds `QUEUED` set needs no fence: if it finds the lock
+//   taken, the owner's unlock will come after the fence of the waiter that set the bit.
+// - A notified waiter that lost, or is dropped, clears `WOKEN`, fence, tries again; an unlock reads `WOKEN` after its
+//   fence. So the waiter gets the lock, or the unlock notifies a waiter.
 //
-// *Quiet* locks. An unlock's fence is half of what an uncontended lock costs. A lock that has not been fought over for
-// `PATIENCE` unlocks has none of the bits, and then unlocks with a store, and a look, and nothing between the two but
-// the light half of an asymmetric fence, which only stops the compiler. The first waiter makes the lock loud: it sets
-// `LOUD`, then executes the heavy half, a fence in every running thread of the process, then sets `FENCED`; only then
-// it queues. After the heavy fence, an unlock that saw nothing has long freed the lock, and one that sees `LOUD` does
-// the full fence. A heavy fence costs as much as a thousand unlocks; so patience begins there, and doubles.
+// *Biased* locks. An unlock's fence is half of what an uncontended lock costs. A lock without contention for `BIAS_AFTER`
+// unlocks has none of the bits, and then unlocks with a store and a load, and nothing between the two but the light
+// half of an asymmetric fence, which only stops the compiler. The first waiter revokes the bias: it sets `UNBIASED`,
+// then executes the heavy half, a fence in every running thread of the process, then sets `REVOKED`; only then it
+// queues. After the heavy fence, an unlock that saw no bit has freed the lock visibly, and one that sees `UNBIASED`
+// executes the full fence. A heavy fence costs as much as a thousand unlocks; so `BIAS_AFTER` is that, and doubles with
+// each revocation.
 //
-// Rejected: handing over at every unlock. Fair, but once two wait, every lock costs a switch for ever: the queue never
-// empties, since each owner comes back to its end (the *convoy*). Rejected too: one word for all, unlocked by
+// Rejected: handing over at every unlock. Fair, but once two wait, every lock costs a switch from then on: the queue
+// never empties, since each owner comes back to its end (the *convoy*). Rejected too: one word for all, unlocked by
 // subtraction. It is simpler, and takes two locked instructions.
 
 use std::task::{Context, Poll};
@@ -61,27 +63,27 @@ use crate::waker::TaskWaker;
 const QUEUED: u8 = 1;
 const WOKEN: u8 = 2;
 const STARVING: u8 = 4;
-const LOUD: u8 = 8;
-const FENCED: u8 = 16;
+const UNBIASED: u8 = 8;
+const REVOKED: u8 = 16;
 
-/// How many unlocks in peace make a lock quiet, the first time. None under loom, so that both ways are explored.
-const PATIENCE: u16 = if cfg!(gopark_loom) { 0 } else { 1024 };
-/// How often that doubles.
+/// Uncontended unlocks before the lock is biased, the first time. None under loom, so that both ways are explored.
+const BIAS_AFTER: u16 = if cfg!(gopark_loom) { 0 } else { 1024 };
+/// How often `BIAS_AFTER` doubles.
 const DOUBLINGS: u16 = 5;
 
 /// When a waiter began to wait.
 pub(super) type Since = Instant;
 
-/// The lock without a value.
+/// The lock, without the value.
 pub(super) struct RawMutex {
     /// This and `bits` are the tables at the top of the file. Acquire and Release pair with each other; what is Relaxed
     /// is ordered by fences, which pair as the text there says, or by the queue's lock.
     locked: AtomicBool,
     bits: AtomicU8,
-    /// How many unlocks there are yet to be before the lock is quiet. A hint.
-    calm: AtomicU16,
-    /// How often it has been made loud; under the queue's lock. At its maximum, it stays so.
-    turns: AtomicU16,
+    /// How many more uncontended unlocks there must be before the lock is biased. A hint.
+    unlocks_until_bias: AtomicU16,
+    /// How often its bias has been revoked; under the queue's lock. At the maximum it is not biased again.
+    revocations: AtomicU16,
     queue: Lock<Queue<Since>>,
 }
 
@@ -90,15 +92,16 @@ impl RawMutex {
         pub(super) const fn new() -> Self {
             RawMutex {
                 locked: AtomicBool::new(false),
-                bits: AtomicU8::new(LOUD | FENCED),
-                calm: AtomicU16::new(PATIENCE),
-                turns: AtomicU16::new(0),
+                bits: AtomicU8::new(UNBIASED | REVOKED),
+                unlocks_until_bias: AtomicU16::new(BIAS_AFTER),
+                revocations: AtomicU16::new(0),
                 queue: Lock::new(Queue::new()),
             }
         }
     }
 
-    /// Without a look before: that a load waits for the locked instruction before it costs a fifth of lock and unlock.
+    /// Tries without loading first: a load that waits for an earlier locked instruction costs a fifth of lock and
+    /// unlock.
     #[inline]
     pub(super) fn try_lock_at_once(&self) -> bool {
         self.locked.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_ok()
@@ -113,7 +116,7 @@ impl RawMutex {
         self.bits.load(Ordering::Relaxed)
     }
 
-    /// With the queue's lock held, which `_queue` stands for.
+    /// Must be called with the queue's lock held, which `_queue` stands for.
     fn set_bits(&self, _queue: &mut Queue<Since>, bits: u8) {
         self.bits.store(bits, Ordering::Relaxed);
     }
@@ -122,33 +125,33 @@ impl RawMutex {
     pub(super) fn unlock(&self) {
         if self.bits.load(Ordering::Relaxed) == 0 {
             self.locked.store(false, Ordering::Release);
-            // Pairs with the heavy fence in `make_loud`.
+            // Pairs with the heavy fence in `revoke_bias`.
             platform::light_fence();
             if self.bits.load(Ordering::Relaxed) != 0 {
                 self.unlocked();
             }
         } else {
-            self.unlock_loud();
+            self.unlock_unbiased();
         }
     }
 
     #[inline(never)]
-    fn unlock_loud(&self) {
+    fn unlock_unbiased(&self) {
         let bits = self.bits();
         if bits & STARVING != 0 || bits & QUEUED != 0 && hands_over() {
             return self.hand_off();
         }
-        if bits == LOUD | FENCED {
-            match self.calm.load(Ordering::Relaxed) {
-                0 => self.make_quiet(),
-                calm => self.calm.store(calm - 1, Ordering::Relaxed),
+        if bits == UNBIASED | REVOKED {
+            match self.unlocks_until_bias.load(Ordering::Relaxed) {
+                0 => self.bias(),
+                left => self.unlocks_until_bias.store(left - 1, Ordering::Relaxed),
             }
         }
         self.locked.store(false, Ordering::Release);
         self.unlocked();
     }
 
-    /// The lock has been freed: is there somebody to know?
+    /// Notifies a waiter, if there is one, after the lock was released.
     fn unlocked(&self) {
         // Pairs with the fences in `enqueue`, `settle` and `cancel`.
         platform::full_fence();
@@ -159,7 +162,7 @@ impl RawMutex {
         if bits & STARVING != 0 || hands_over() {
             self.hand_off_late();
         } else if bits & WOKEN == 0 {
-            self.tell_next();
+            self.notify_next();
         }
     }
 
@@ -169,14 +172,14 @@ impl RawMutex {
         let waker = {
             let mut queue = self.queue.lock();
             if queue.is_empty() {
-                // The last one has left meanwhile. Who comes now has to wait for the queue's lock.
+                // The last waiter has left meanwhile. New ones have to wait for the queue's lock.
                 self.locked.store(false, Ordering::Release);
                 None
             } else {
                 self.grant(&mut queue)
             }
         };
-        woken_to_own(waker);
+        wake_new_owner(waker);
     }
 
     /// As `hand_off`, if the lock is still free.
@@ -194,26 +197,26 @@ impl RawMutex {
                 None
             }
         };
-        woken_to_own(waker);
+        wake_new_owner(waker);
     }
 
-    /// The lock, which is this thread's, becomes that of the one at the front.
+    /// Passes the lock, which this thread owns, to the waiter at the front.
     #[must_use]
     fn grant(&self, queue: &mut Queue<Since>) -> Option<TaskWaker> {
-        let bits = queue.front().map_or(0, |front| gone(front, queue.is_only(front)));
-        // Before the grant: the new owner's unlock must not find a `WOKEN` that is nobody's.
+        let bits = queue.front().map_or(0, |front| bits_to_clear(front, queue.is_only(front)));
+        // Before the grant: the new owner's unlock must not find the `WOKEN` of a waiter that has left.
         self.set_bits(queue, self.bits() & !bits);
         queue.grant_front().into_waker()
     }
 
-    /// Tells the waiter at the front that the lock is free, if it still is.
+    /// Notifies the waiter at the front that the lock is free, if it still is.
     #[cold]
-    fn tell_next(&self) {
+    fn notify_next(&self) {
         let waker = {
             let mut queue = self.queue.lock();
-            // If it is taken, the next unlock sees to it; if one is told, somebody is on the way.
-            let vain = self.bits() & WOKEN != 0 || self.locked.load(Ordering::Relaxed);
-            if vain { None } else { self.tell_front(&mut queue) }
+            // If the lock is taken, its unlock notifies; if `WOKEN` is set, a notified waiter is about to try.
+            let unneeded = self.bits() & WOKEN != 0 || self.locked.load(Ordering::Relaxed);
+            if unneeded { None } else { self.notify_front(&mut queue) }
         };
         if let Some(waker) = waker {
             waker.wake();
@@ -221,7 +224,7 @@ impl RawMutex {
     }
 
     #[must_use]
-    fn tell_front(&self, queue: &mut Queue<Since>) -> Option<TaskWaker> {
+    fn notify_front(&self, queue: &mut Queue<Since>) -> Option<TaskWaker> {
         if queue.is_empty() {
             return None;
         }
@@ -229,53 +232,53 @@ impl RawMutex {
         queue.notify_front()
     }
 
-    /// The owner has seen nobody for long.
+    /// Biases the lock after a long uncontended period.
     #[cold]
-    fn make_quiet(&self) {
+    fn bias(&self) {
         if !platform::has_light_fence() {
             return;
         }
         let mut queue = self.queue.lock();
-        if self.bits() == LOUD | FENCED && self.turns.load(Ordering::Relaxed) != u16::MAX {
+        if self.bits() == UNBIASED | REVOKED && self.revocations.load(Ordering::Relaxed) != u16::MAX {
             self.set_bits(&mut queue, 0);
         }
     }
 
-    /// The queue's lock, with `FENCED` set.
-    fn lock_loud(&self) -> LockGuard<'_, Queue<Since>> {
+    /// Acquires the queue's lock, with `REVOKED` set.
+    fn lock_revoked(&self) -> LockGuard<'_, Queue<Since>> {
         loop {
             let queue = self.queue.lock();
-            if self.bits() & FENCED != 0 {
+            if self.bits() & REVOKED != 0 {
                 return queue;
             }
-            self.make_loud(queue);
+            self.revoke_bias(queue);
         }
     }
 
     #[cold]
-    fn make_loud(&self, mut queue: LockGuard<'_, Queue<Since>>) {
+    fn revoke_bias(&self, mut queue: LockGuard<'_, Queue<Since>>) {
         if self.bits() == 0 {
-            let turns = self.turns.load(Ordering::Relaxed);
-            self.turns.store(turns + 1, Ordering::Relaxed);
-            self.calm.store(PATIENCE << turns.min(DOUBLINGS), Ordering::Relaxed);
-            self.set_bits(&mut queue, LOUD);
+            let revocations = self.revocations.load(Ordering::Relaxed);
+            self.revocations.store(revocations + 1, Ordering::Relaxed);
+            self.unlocks_until_bias.store(BIAS_AFTER << revocations.min(DOUBLINGS), Ordering::Relaxed);
+            self.set_bits(&mut queue, UNBIASED);
         }
-        let turn = self.turns.load(Ordering::Relaxed);
+        let revocation = self.revocations.load(Ordering::Relaxed);
         drop(queue);
         // Pairs with the light fence in `unlock`.
         if !platform::heavy_fence() {
-            // A kernel that takes the fence back: every store of an unlock has long left its core by then.
+            // The kernel refuses the fence from now on. After this sleep every store of an unlock has left its core.
             std::thread::sleep(Duration::from_millis(1));
         }
         let mut queue = self.queue.lock();
-        // Unless it has become quiet and loud again meanwhile.
-        if self.bits() & LOUD != 0 && self.turns.load(Ordering::Relaxed) == turn {
-            let bits = self.bits() | FENCED;
+        // Unless it has been biased and revoked again meanwhile.
+        if self.bits() & UNBIASED != 0 && self.revocations.load(Ordering::Relaxed) == revocation {
+            let bits = self.bits() | REVOKED;
             self.set_bits(&mut queue, bits);
         }
     }
 
-    /// Joins the queue, or looks whether the turn has come.
+    /// Enqueues the waiter, or checks whether it has the lock now.
     #[cold]
     pub(super) fn poll(&self, stage: &mut Stage<Since>, cx: &mut Context<'_>) -> Poll<()> {
         match stage {
@@ -295,7 +298,7 @@ impl RawMutex {
         *stage = Stage::Waiting(Waiter::new(TaskWaker::new(cx.waker()), Instant::now()));
         let Stage::Waiting(waiter) = &*stage else { unreachable!() };
         {
-            let mut queue = self.lock_loud();
+            let mut queue = self.lock_revoked();
             let bits = self.bits();
             if bits & QUEUED == 0 {
                 self.set_bits(&mut queue, bits | QUEUED);
@@ -316,9 +319,9 @@ impl RawMutex {
 
     /// Whether the waiter has the lock now. It keeps its place if not.
     fn look(&self, waiter: &Waiter<Since>, cx: &mut Context<'_>) -> bool {
-        let told = waiter.state() == queue::NOTIFIED;
-        // The clock is read outside of the lock. Not told now, it has not lost yet.
-        let starving = told && starves(waiter.extra);
+        let notified = waiter.state() == queue::NOTIFIED;
+        // The clock is read outside of the lock. A waiter that is not notified now has not lost yet.
+        let starving = notified && starves(waiter.extra);
         // SAFETY: a waiter that is not granted, which `settle` sees under the lock, is linked in the queue.
         let there = unsafe {
             queue::look(
@@ -335,15 +338,15 @@ impl RawMutex {
         there
     }
 
-    /// Whether the waiter is granted, or told and takes the lock. If it was told and lost, `last` makes it one that
-    /// waits.
+    /// Whether the waiter is granted, or is notified and acquires the lock. If it is notified and lost, `last` makes it
+    /// wait again.
     fn settle(&self, queue: &mut Queue<Since>, waiter: &Waiter<Since>, starving: bool, last: bool) -> bool {
         match waiter.state() {
             queue::GRANTED => return true,
             queue::NOTIFIED => {}
             _ => return false,
         }
-        if self.take_told(queue, waiter) {
+        if self.lock_notified(queue, waiter) {
             return true;
         }
         if !last {
@@ -353,22 +356,22 @@ impl RawMutex {
         self.set_bits(queue, bits);
         // Pairs with the fence in `unlocked`.
         platform::full_fence();
-        self.take_told(queue, waiter)
+        self.lock_notified(queue, waiter)
     }
 
-    /// The told waiter takes the lock and leaves the queue, if the lock is free.
-    fn take_told(&self, queue: &mut Queue<Since>, waiter: &Waiter<Since>) -> bool {
+    /// Acquires the lock for the notified waiter and unlinks it, if the lock is free.
+    fn lock_notified(&self, queue: &mut Queue<Since>, waiter: &Waiter<Since>) -> bool {
         if !self.try_lock() {
             return false;
         }
         let bits = WOKEN | STARVING | if queue.is_only(waiter) { QUEUED } else { 0 };
         self.set_bits(queue, self.bits() & !bits);
-        // SAFETY: told, so linked in this queue.
+        // SAFETY: notified, so linked in this queue.
         unsafe { queue.remove(waiter) };
         true
     }
 
-    /// Ends starvation when the one who was handed the lock has not waited long: then nobody behind it has.
+    /// Ends starvation when the new owner has not waited long: then no waiter behind it has.
     fn granted(&self, waiter: &Waiter<Since>) {
         if self.bits() & STARVING != 0 && !starves(waiter.extra) {
             let mut queue = self.queue.lock();
@@ -377,7 +380,7 @@ impl RawMutex {
         }
     }
 
-    /// The future of `waiter` is being dropped.
+    /// Removes the waiter of a future that is being dropped, and passes on what it was given.
     #[cold]
     pub(super) fn cancel(&self, waiter: &Waiter<Since>) {
         let waker = {
@@ -387,16 +390,16 @@ impl RawMutex {
                 drop(queue);
                 return self.unlock();
             }
-            let bits = gone(waiter, queue.is_only(waiter));
+            let bits = bits_to_clear(waiter, queue.is_only(waiter));
             // SAFETY: not granted, seen under the lock, so linked in this queue.
             unsafe { queue.remove(waiter) };
             let bits = self.bits() & !bits;
             self.set_bits(&mut queue, bits);
             if state == queue::NOTIFIED {
-                // Pairs with the fence in `unlocked`. What it was told is for the next now; with the lock taken, the
-                // unlock sees to that.
+                // Pairs with the fence in `unlocked`. The next waiter is notified instead; if the lock is taken,
+                // its unlock does that.
                 platform::full_fence();
-                if self.locked.load(Ordering::Relaxed) { None } else { self.tell_front(&mut queue) }
+                if self.locked.load(Ordering::Relaxed) { None } else { self.notify_front(&mut queue) }
             } else {
                 None
             }
@@ -407,17 +410,17 @@ impl RawMutex {
     }
 }
 
-/// Somebody has been made the owner; `None`: nobody, or its wake is on the way already.
-fn woken_to_own(waker: Option<TaskWaker>) {
+/// Wakes the new owner, if there is one and it has not been woken yet.
+fn wake_new_owner(waker: Option<TaskWaker>) {
     if let Some(waker) = waker {
         waker.wake();
     }
-    // On a processor the new owner is next in its queue, and this goroutine is to let it run soon (MX-04).
+    // On a processor the new owner is next in its queue, and this goroutine must let it run soon (MX-04).
     coop::spend_all();
 }
 
-/// The bits that go with a waiter that leaves the queue.
-fn gone(waiter: &Waiter<Since>, only: bool) -> u8 {
-    let told = if waiter.state() == queue::NOTIFIED { WOKEN } else { 0 };
-    told | if only { QUEUED | STARVING } else { 0 }
+/// The bits to clear when a waiter leaves the queue.
+fn bits_to_clear(waiter: &Waiter<Since>, only: bool) -> u8 {
+    let woken = if waiter.state() == queue::NOTIFIED { WOKEN } else { 0 };
+    woken | if only { QUEUED | STARVING } else { 0 }
 }

@@ -63,7 +63,7 @@ struct Call<K, V> {
     turn: Semaphore,
     /// How many take part: the leader and those who wait. Changed under the lock of the map; when it falls to 0 the
     /// call is off the map.
-    members: AtomicUsize,
+    participants: AtomicUsize,
     outcome: Mutex<Outcome<V>>,
 }
 
@@ -143,7 +143,7 @@ impl<K: Eq + Hash, V: Clone> SingleFlight<K, V> {
             }
             // A member that leads. If it is dropped from here on, the turn goes to the next.
             let end = AssertUnwindSafe(future).catch_unwind().await;
-            let others = self.land(call);
+            let others = self.close_call(call);
             match end {
                 Ok(value) => (value_for_all(call, value, others), others > 0),
                 Err(payload) => {
@@ -169,18 +169,18 @@ impl<K: Eq + Hash, V: Clone> SingleFlight<K, V> {
         let hash = self.hasher.hash_one(key);
         let bucket = self.lock().get(&hash).cloned().unwrap_or_default();
         if let Some(call) = bucket.iter().find(|call| call.key == *key) {
-            drop(self.take_off(&mut self.lock(), call));
+            drop(self.remove_call(&mut self.lock(), call));
         }
     }
 
     /// Joins the call for `key`, which may be a new one.
-    fn join(&self, key: K) -> Member<'_, K, V> {
+    fn join(&self, key: K) -> Participant<'_, K, V> {
         let hash = self.hasher.hash_one(&key);
         let own = Arc::new(Call {
             key,
             hash,
             turn: Semaphore::new(1),
-            members: AtomicUsize::new(0),
+            participants: AtomicUsize::new(0),
             outcome: Mutex::new(Outcome::None),
         });
         loop {
@@ -198,16 +198,16 @@ impl<K: Eq + Hash, V: Clone> SingleFlight<K, V> {
                     &own
                 }
             };
-            call.members.fetch_add(1, Ordering::Relaxed);
-            return Member { flights: self, call: call.clone() };
+            call.participants.fetch_add(1, Ordering::Relaxed);
+            return Participant { flights: self, call: call.clone() };
         }
     }
 
-    /// The work of the call is done: nobody joins it any more. Says how many others take part.
-    fn land(&self, call: &Call<K, V>) -> usize {
+    /// Closes a call whose work is done, so that no caller joins it any more. Returns the number of other participants.
+    fn close_call(&self, call: &Call<K, V>) -> usize {
         let mut calls = self.lock();
-        let off = self.take_off(&mut calls, call);
-        let others = call.members.load(Ordering::Relaxed) - 1;
+        let off = self.remove_call(&mut calls, call);
+        let others = call.participants.load(Ordering::Relaxed) - 1;
         drop(calls);
         drop(off);
         others
@@ -234,7 +234,7 @@ impl<K, V> SingleFlight<K, V> {
     }
 
     /// Takes the call off the map, if it is there. What is returned is to be dropped outside of the lock.
-    fn take_off(&self, calls: &mut HashMap<u64, Bucket<K, V>>, call: &Call<K, V>) -> Option<Arc<Call<K, V>>> {
+    fn remove_call(&self, calls: &mut HashMap<u64, Bucket<K, V>>, call: &Call<K, V>) -> Option<Arc<Call<K, V>>> {
         let bucket = calls.get_mut(&call.hash)?;
         let at = bucket.iter().position(|other| std::ptr::eq(&**other, call))?;
         let off = bucket.swap_remove(at);
@@ -246,7 +246,7 @@ impl<K, V> SingleFlight<K, V> {
 }
 
 impl<K, V> Call<K, V> {
-    /// What there is for one who has the turn.
+    /// Takes one participant's outcome. Called by the one that has the turn.
     fn outcome(&self) -> Outcome<V> {
         match &mut *self.outcome.lock().unwrap_or_else(PoisonError::into_inner) {
             Outcome::None => Outcome::None,
@@ -274,18 +274,18 @@ impl<K, V> fmt::Debug for SingleFlight<K, V> {
     }
 }
 
-/// One who takes part in a call.
-struct Member<'a, K, V> {
+/// A caller that takes part in a call.
+struct Participant<'a, K, V> {
     flights: &'a SingleFlight<K, V>,
     call: Arc<Call<K, V>>,
 }
 
-impl<K, V> Drop for Member<'_, K, V> {
+impl<K, V> Drop for Participant<'_, K, V> {
     fn drop(&mut self) {
         let mut calls = self.flights.lock();
-        let last = self.call.members.fetch_sub(1, Ordering::Relaxed) == 1;
-        // The last one leaves nothing behind to be joined.
-        let off = if last { self.flights.take_off(&mut calls, &self.call) } else { None };
+        let last = self.call.participants.fetch_sub(1, Ordering::Relaxed) == 1;
+        // The last participant leaves no call that others could join.
+        let off = if last { self.flights.remove_call(&mut calls, &self.call) } else { None };
         drop(calls);
         drop(off);
     }
