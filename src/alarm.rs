@@ -1,4 +1,4 @@
-//! Where a node goes, and a node on the heap for those who have no place of their own for one.
+//! Registers timer nodes. [`Alarm`] boxes one for callers without a pinned place.
 
 use std::fmt;
 use std::pin::Pin;
@@ -10,7 +10,7 @@ use crate::timer::driver;
 use crate::timer::shard::Node;
 use crate::waker::TaskWaker;
 
-/// Queues a node at this thread's processor, or at the driver, which looks after those who are on none.
+/// Queues a node at this thread's processor, or at the driver if the thread has none.
 ///
 /// # Safety
 ///
@@ -28,15 +28,16 @@ pub(crate) unsafe fn register(node: &Node, due: Time, waker: TaskWaker) {
     }
 }
 
-/// Something that will be done at a time, unless it is cancelled. Dropping it cancels it.
+/// A wake-up at a given time. Dropping it cancels it.
 pub(crate) struct Alarm {
     node: Pin<Box<Node>>,
 }
 
-/// Arranges for `waker` to be called when `due` has come, never before, outside of every lock, on whichever thread runs due
-/// timers. What it does must be short. If `due` is [`Time::NEVER`] nothing will happen.
+/// Arranges for `waker` to be called when `due` has come, never before, outside of every lock, on whichever thread runs
+/// due timers. What it does must be short. If `due` is [`Time::NEVER`] nothing will happen.
 ///
-/// The alarm keeps the waker until it is called or cancelled. An alarm that is kept in what its waker keeps is a circle.
+/// The alarm keeps the waker until it is called or cancelled. An alarm that is kept in what its waker keeps is a
+/// circle.
 pub(crate) fn alarm(due: Time, waker: Waker) -> Alarm {
     let alarm = Alarm { node: Box::pin(Node::new(due)) };
     if due != Time::NEVER {
@@ -47,7 +48,8 @@ pub(crate) fn alarm(due: Time, waker: Waker) -> Alarm {
 }
 
 impl Alarm {
-    /// True if the waker will never be called because of this. False if it is being called, was, or was cancelled before.
+    /// True if the waker will never be called because of this. False if it is being called, was, or was cancelled
+    /// before.
     pub(crate) fn cancel(&self) -> bool {
         self.node.cancel().is_some()
     }

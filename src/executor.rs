@@ -1616,7 +1616,7 @@ impl Executor {
             self.wake_all();
             self.drain();
             // What waits for a time and is no goroutine's waits elsewhere from now on.
-            self.all_timers().for_each(driver::adopt);
+            self.all_timers().for_each(driver::take_over);
             let mut sched = lock(&self.sched);
             if sched.machines.is_empty() && sched.starting == 0 && sched.monitor.is_none() && self.live() == 0 {
                 let threads = std::mem::take(&mut sched.threads);

@@ -670,7 +670,7 @@ impl Stop {
     /// cancel.cancel();
     /// ```
     pub fn stop(&self) -> bool {
-        self.scope.revoke()
+        self.scope.disarm()
     }
 }
 

@@ -133,7 +133,7 @@ fn of_stop_and_cancel_one_has_the_function_cx08() {
         let (ctx, cancel) = Context::background().with_cancel();
         let counts = Counts::default();
         let waits = Ref::with_start(ctx.scope.as_ref(), counts.start());
-        let stops = thread::spawn(move || waits.revoke());
+        let stops = thread::spawn(move || waits.disarm());
         cancel.cancel();
         let stopped = usize::from(stops.join().unwrap());
         assert_eq!(counts.get(), (1 - stopped, stopped));

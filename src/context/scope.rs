@@ -7,8 +7,8 @@
 //! | | invariant |
 //! |---|---|
 //! | C1 | The links of a scope (`link`, and `linked` becoming false) are written only under its *parent's* lock |
-//! | C2 | A scope with references owns one of its parent's. A *dormant* scope has none, owns none, and is its parent's list's |
-//! | C3 | A listed scope lives: it has references, or is dormant. The last reference goes under the parent's lock |
+//! | C2 | A scope with references owns one of its parent's. A *detached* scope has none, owns none, and is its parent's list's |
+//! | C3 | A listed scope lives: it has references, or is detached. The last reference goes under the parent's lock |
 //! | C4 | A scope is in its parent's list until its whole subtree is marked as ended |
 //! | C5 | `cause` is written under the scope's lock before `state` leaves `LIVE`, and never after |
 //! | C6 | Two locks at once: only a scope's and then its child's. Under a lock there are pointer moves and nothing else |
@@ -18,24 +18,24 @@
 //! [`Scope::cancel`] marks the scope, then again and again takes the first child of what it has marked: marks that, goes
 //! down if there are children, takes it out of the list if not, and goes up by the parent pointer. No stack is needed,
 //! whatever the depth, and no lock is held from one step to the next. Because of C4 a second cancel that finds a scope
-//! marked, with children left, can help: when it has seen the list empty, the subtree is marked, by whomever. So *every*
-//! cancel returns with its whole subtree marked, also the one that came too late.
+//! marked, with children left, can help: when it has seen the list empty, the subtree is marked, by whomever. So
+//! *every* cancel returns with its whole subtree marked, also the one that came too late.
 //!
 //! # Who keeps whom
 //!
 //! References (contexts, cancel functions, a child's on its parent, the one who cancels) keep a scope; a parent's list
-//! does not. So a subtree that nobody refers to goes at once, without its parent ending. The exception is a function that
-//! waits for the end, which must run although nobody refers to it or to its context: when the last reference of a scope
-//! goes that has such a function, or such a scope below it, the scope turns *dormant*, which means owned by the parent's
-//! list, without a hold on the parent; or, if it has an alarm, it stays until that fires. If the parent goes, so does what
-//! is dormant below it: nothing is left that could end it.
+//! does not. So a subtree that nobody refers to goes at once, without its parent ending. The exception is a function
+//! that waits for the end, which must run although nobody refers to it or to its context: when the last reference of a
+//! scope goes that has such a function, or such a scope below it, the scope turns *detached*, which means owned by the
+//! parent's list, without a hold on the parent; or, if it has an alarm, it stays until that fires. If the parent goes,
+//! so does what is detached below it: nothing is left that could end it.
 //!
-//! A scope's memory is an `Arc`, of which all references together own one; an armed alarm owns another, through which it
-//! may look whether there are references still.
+//! A scope's memory is an `Arc`, of which all references together own one; an armed alarm owns another, through which
+//! it may look whether there are references still.
 //!
 //! Rejected: a strong list of children, as Go's, whose garbage collector sorts out the rest; one lock for a whole tree
-//! (every request of a server would meet there); a lock held down the recursion, as Go's (it overflows a thread's stack,
-//! and holds up everybody who looks at the top).
+//! (every request of a server would meet there); a lock held down the recursion, as Go's (it overflows a thread's
+//! stack, and holds up everybody who looks at the top).
 
 use std::error::Error;
 use std::marker::PhantomPinned;
@@ -65,7 +65,7 @@ pub(super) type Start = Box<dyn FnOnce() + Send>;
 ///
 /// | value | meaning | left by |
 /// |---|---|---|
-/// | `LIVE` | has not ended | `mark` or `revoke`, under the scope's lock; the copy by a store, Release |
+/// | `LIVE` | has not ended | `mark` or `disarm`, under the scope's lock; the copy by a store, Release |
 /// | `CANCELED` | cancelled, by its own function or with its parent | nobody |
 /// | `EXPIRED` | its deadline, or its parent's, has passed | nobody |
 const LIVE: u8 = 0;
@@ -96,7 +96,7 @@ pub(super) struct Scope {
 struct Link {
     prev: *const Scope,
     next: *const Scope,
-    dormant: bool,
+    detached: bool,
 }
 
 struct Inner {
@@ -118,14 +118,14 @@ struct Timer {
     holds: bool,
 }
 
-// SAFETY: `link`, `cause` and `inner` are reached as C1, C5 and the lock say, from whatever thread; causes, functions and
-// wakers may go to any.
+// SAFETY: `link`, `cause` and `inner` are reached as C1, C5 and the lock say, from whatever thread; causes, functions
+// and wakers may go to any.
 unsafe impl Send for Scope {}
 // SAFETY: as above.
 unsafe impl Sync for Scope {}
 
-/// The children, linked through their `link`s. All methods are called with the parent's lock held (C1), on scopes that are
-/// listed here and so alive (C3).
+/// The children, linked through their `link`s. All methods are called with the parent's lock held (C1), on scopes that
+/// are listed here and so alive (C3).
 struct Children {
     first: *const Scope,
     count: usize,
@@ -173,7 +173,7 @@ impl Children {
             }
         }
         self.count -= 1;
-        // Last of all: pairs with the load in `last`. Without a reference `child` may be gone after this.
+        // Last of all: pairs with the load in `release_one`. Without a reference `child` may be gone after this.
         child.linked.store(false, Ordering::Release);
     }
 
@@ -186,7 +186,7 @@ impl Children {
         // SAFETY: listed, so it is alive and its link is ours.
         let child = unsafe { self.first.as_ref() }?;
         // SAFETY: as above.
-        if unsafe { child.link(|link| std::mem::take(&mut link.dormant)) } {
+        if unsafe { child.link(|link| std::mem::take(&mut link.detached)) } {
             // Awake again, it owns one of its parent.
             parent.retain();
         }
@@ -199,31 +199,31 @@ impl Scope {
     ///
     /// The parent's lock is held, or the scope is in no list and nobody else's.
     unsafe fn link<R>(&self, f: impl FnOnce(&mut Link) -> R) -> R {
-        self.check();
+        self.assert_alive();
         // SAFETY: C1.
         self.link.with_mut(|link| f(unsafe { &mut *link }))
     }
 
     fn lock(&self) -> LockGuard<'_, Inner> {
-        self.check();
+        self.assert_alive();
         self.inner.lock()
     }
 
-    /// A model sees that a scope is touched that is gone.
+    /// Panics in a model if the scope was freed.
     #[inline(always)]
-    fn check(&self) {
+    fn assert_alive(&self) {
         #[cfg(gopark_loom)]
-        self.gone.check();
+        self.gone.assert_alive();
     }
 
     fn retain(&self) {
-        self.check();
+        self.assert_alive();
         if self.refs.fetch_add(1, Ordering::Relaxed) > isize::MAX as usize {
             std::process::abort();
         }
     }
 
-    /// One more reference. Whoever asks has one, or a lock without which the last one does not go.
+    /// Takes another reference. The caller has one, or a lock without which the last one is not released.
     fn reference(&self) -> Ref {
         self.retain();
         Ref(self.me)
@@ -232,7 +232,7 @@ impl Scope {
     /// Why it has ended, if it has.
     #[inline]
     pub(super) fn err(&self) -> Option<ContextError> {
-        self.check();
+        self.assert_alive();
         // Acquire: pairs with the store in `mark`. What led to the end is seen by who sees the end.
         match self.state.load(Ordering::Acquire) {
             LIVE => None,
@@ -252,17 +252,17 @@ impl Scope {
         Some(own.unwrap_or_else(|| Arc::new(err)))
     }
 
-    /// How many scopes are in its list.
+    /// The number of its children.
     pub(super) fn children(&self) -> usize {
         self.lock().children.count
     }
 
-    /// Puts a new waiter in line; true, and nothing done, if the end is there already.
+    /// Queues a new waiter. Returns true, and does nothing, if the scope has ended.
     ///
     /// # Safety
     ///
-    /// `waiter` is pinned and new; if this is false, [`withdraw`](Self::withdraw) comes before it goes.
-    pub(super) unsafe fn enroll(&self, waiter: &Waiter<()>) -> bool {
+    /// `waiter` is pinned and new; if this is false, [`deregister`](Self::deregister) comes before it goes.
+    pub(super) unsafe fn register(&self, waiter: &Waiter<()>) -> bool {
         let mut inner = self.lock();
         if inner.state != LIVE {
             return true;
@@ -272,11 +272,11 @@ impl Scope {
         false
     }
 
-    /// Whether the end is there for a waiter that was put in line; it is in line no more then.
+    /// Whether the scope has ended for a queued waiter, which is unlinked then.
     ///
     /// # Safety
     ///
-    /// `waiter` was enrolled here, and none of these has been true for it yet.
+    /// `waiter` was registered here, and none of these has been true for it yet.
     pub(super) unsafe fn look(&self, waiter: &Waiter<()>, cx: &mut TaskContext<'_>) -> bool {
         let settle = |inner: &mut Inner, _| {
             if waiter.state() != GRANTED {
@@ -284,24 +284,24 @@ impl Scope {
                     return false;
                 }
                 // Ended, but its turn to be woken has not come.
-                // SAFETY: not granted, seen under the lock, so in line.
+                // SAFETY: not granted, seen under the lock, so linked.
                 unsafe { inner.waiters.remove(waiter) };
             }
             true
         };
-        // SAFETY: in line unless `settle` said true.
+        // SAFETY: linked unless `settle` said true.
         unsafe { queue::look(&self.inner, waiter, cx, |inner| &mut inner.waiters, settle) }
     }
 
     /// # Safety
     ///
-    /// `waiter` was enrolled here, and `look` was not true for it.
-    pub(super) unsafe fn withdraw(&self, waiter: &Waiter<()>) {
+    /// `waiter` was registered here, and `look` was not true for it.
+    pub(super) unsafe fn deregister(&self, waiter: &Waiter<()>) {
         // Granted, it is out of line for good.
         if waiter.state() != GRANTED {
             let mut inner = self.lock();
             if waiter.state() != GRANTED {
-                // SAFETY: not granted, seen under the lock, so in line.
+                // SAFETY: not granted, seen under the lock, so linked.
                 unsafe { inner.waiters.remove(waiter) };
             }
         }
@@ -317,8 +317,8 @@ impl Scope {
         self.leave();
     }
 
-    /// Ends this one scope, unless it has ended; says whether there is something below it. Never unwinds: a cancel goes on
-    /// to the other scopes.
+    /// Ends this one scope, unless it has ended; says whether there is something below it. Never unwinds: a cancel goes
+    /// on to the other scopes.
     fn mark(&self, code: u8, cause: Option<Cause>, wakes: &mut WakeList) -> bool {
         let mut late = cause;
         let below = self.mark_with(code, &mut late, wakes);
@@ -375,20 +375,20 @@ impl Scope {
         // Where the walk is, if not at the root: marked, with children below it.
         let mut below: Option<Ref> = None;
         // A child whose subtree is marked.
-        let mut through: Option<Ref> = None;
+        let mut finished_child: Option<Ref> = None;
         loop {
             let at = below.as_deref().unwrap_or(self);
             let (child, state) = {
                 let mut inner = at.lock();
-                if let Some(through) = &through {
-                    // SAFETY: `through` is a child of `at`.
-                    unsafe { inner.children.remove(through) };
+                if let Some(child) = &finished_child {
+                    // SAFETY: `child` is a child of `at`.
+                    unsafe { inner.children.remove(child) };
                 }
                 // SAFETY: the walk has a reference of `at`; the caller of `cancel` has one of the root.
                 (unsafe { inner.children.adopt_first(at) }, inner.state)
             };
             // Perhaps the last reference, whose drop runs the user's destructors: after the lock.
-            contain(|| drop(through.take()));
+            contain(|| drop(finished_child.take()));
             match child {
                 Some(child) => {
                     // What is below ends as `at` has ended, which may be by another cancel.
@@ -397,13 +397,13 @@ impl Scope {
                     if child.mark(state, cause, wakes) {
                         below = Some(child);
                     } else {
-                        through = Some(child);
+                        finished_child = Some(child);
                     }
                 }
                 None => {
                     let Some(up) = below.take() else { return };
                     below = up.parent().filter(|parent| !ptr::eq(&raw const **parent, self));
-                    through = Some(up);
+                    finished_child = Some(up);
                 }
             }
         }
@@ -421,7 +421,7 @@ impl Scope {
     }
 
     /// Takes back what was to be started, if it has not been; says whether it could.
-    pub(super) fn revoke(&self) -> bool {
+    pub(super) fn disarm(&self) -> bool {
         let start = {
             let mut inner = self.lock();
             if inner.state != LIVE {
@@ -451,7 +451,7 @@ impl Wake for Scope {
     }
 }
 
-/// A reference of a scope. Going, it takes what nobody refers to any more with it.
+/// A counted reference to a scope. Dropping the last one frees the scope and its detached descendants.
 pub(super) struct Ref(NonNull<Scope>);
 
 // SAFETY: it is an `Arc` of what is `Send` and `Sync`.
@@ -521,7 +521,7 @@ impl Ref {
             me: NonNull::dangling(),
             parent: parent.map(|parent| parent.0),
             deadline,
-            link: UnsafeCell::new(Link { prev: ptr::null(), next: ptr::null(), dormant: false }),
+            link: UnsafeCell::new(Link { prev: ptr::null(), next: ptr::null(), detached: false }),
             cause: UnsafeCell::new(None),
             inner: Lock::new(Inner { state: LIVE, waiters: Queue::new(), children: Children::new(), start, timer }),
             #[cfg(gopark_loom)]
@@ -568,7 +568,7 @@ impl Drop for Ref {
     #[inline]
     fn drop(&mut self) {
         let refs = self.refs.load(Ordering::Relaxed);
-        // Release: pairs with the Acquire of the last to go, in `last`.
+        // Release: pairs with the Acquire of the last to go, in `release_one`.
         if refs <= 1 || self.refs.compare_exchange(refs, refs - 1, Ordering::Release, Ordering::Relaxed).is_err() {
             // SAFETY: this reference, which is not used any more.
             unsafe { release(self.0) };
@@ -586,19 +586,19 @@ impl Drop for Ref {
 unsafe fn release(scope: NonNull<Scope>) {
     let mut next = Some(scope);
     while let Some(scope) = next {
-        // SAFETY: passed on: the caller's, or the one that `last` gave out.
-        next = unsafe { last(scope) };
+        // SAFETY: passed on: the caller's, or the one that `release_one` gave out.
+        next = unsafe { release_one(scope) };
     }
 }
 
-/// Gives back a reference, perhaps the last; then that of the parent is the caller's.
+/// Releases one reference. If it was the last, returns the parent, whose reference is the caller's to release now.
 ///
 /// # Safety
 ///
 /// The caller owns the reference.
-unsafe fn last(scope: NonNull<Scope>) -> Option<NonNull<Scope>> {
-    // SAFETY: the caller's reference keeps it, until the count has been lowered; after that the locks do, for the last
-    // to go needs them (C3).
+unsafe fn release_one(scope: NonNull<Scope>) -> Option<NonNull<Scope>> {
+    // SAFETY: the caller's reference keeps it, until the count has been lowered; after that the locks do, because the
+    // last release needs them (C3).
     let this = unsafe { scope.as_ref() };
     let (above, mut own) = loop {
         let mut refs = this.refs.load(Ordering::Relaxed);
@@ -621,7 +621,7 @@ unsafe fn last(scope: NonNull<Scope>) -> Option<NonNull<Scope>> {
         }
         // Unlocked with the reference still there: it keeps both, this and the parent.
     };
-    // Nobody but us can take a reference now: that takes one, or one of the locks.
+    // No other thread can take a reference now: that needs a reference, or one of the locks.
     let waits = own.start.is_some() || !own.children.first.is_null();
     let waits = waits && own.state == LIVE;
     if waits {
@@ -635,7 +635,7 @@ unsafe fn last(scope: NonNull<Scope>) -> Option<NonNull<Scope>> {
     match above {
         Some(above) if waits => {
             // SAFETY: the parent's lock is held.
-            unsafe { this.link(|link| link.dormant = true) };
+            unsafe { this.link(|link| link.detached = true) };
             // The list's from here on.
             drop(own);
             drop(above);
@@ -648,32 +648,32 @@ unsafe fn last(scope: NonNull<Scope>) -> Option<NonNull<Scope>> {
             drop(own);
             drop(above);
             // SAFETY: no references, in no list.
-            unsafe { bury(scope) };
+            unsafe { free_subtree(scope) };
         }
     }
     // What it owned is the caller's now.
     parent
 }
 
-/// Frees a scope that nobody can reach, and what is dormant below it.
+/// Frees an unreachable scope, and the detached ones below it.
 ///
 /// # Safety
 ///
 /// The scope has no references and is in no list.
-unsafe fn bury(scope: NonNull<Scope>) {
+unsafe fn free_subtree(scope: NonNull<Scope>) {
     let mut heap = scope.as_ptr().cast_const();
     // SAFETY: in no list, and nobody else's.
     unsafe { (*heap).link(|link| link.next = ptr::null()) };
     while !heap.is_null() {
-        // SAFETY: as the caller promises, or dormant below such a scope: reachable from here alone. Each is an `Arc` that
-        // was turned raw in `Ref::with`, and its references, which owned it, are gone.
+        // SAFETY: as the caller promises, or detached below such a scope: reachable from here alone. Each is an `Arc`
+        // that was turned raw in `Ref::with`, and its references, which owned it, are gone.
         let this = unsafe { Arc::from_raw((*heap).me.as_ptr().cast_const()) };
         // SAFETY: on the heap, so nobody else's.
         heap = unsafe { this.link(|link| link.next) };
         // For an alarm that fires now; it finds no references.
         let mut inner = this.lock();
         while let Some(child) = NonNull::new(inner.children.first.cast_mut()) {
-            // SAFETY: listed; dormant, for others own a reference of their parent.
+            // SAFETY: listed; detached, for others own a reference of their parent.
             let child = unsafe { child.as_ref() };
             // SAFETY: as above; the list's lock is held.
             unsafe {
@@ -684,7 +684,7 @@ unsafe fn bury(scope: NonNull<Scope>) {
         }
         let (start, timer) = (inner.start.take(), inner.timer.take());
         drop(inner);
-        // SAFETY: nobody can read or write it any more.
+        // SAFETY: no other thread can reach it any more.
         let cause = this.cause.with_mut(|cause| unsafe { (*cause).take() });
         // Users' destructors: after the lock.
         drop((start, timer, cause));
@@ -697,7 +697,7 @@ unsafe fn bury(scope: NonNull<Scope>) {
     }
 }
 
-/// What a model has beside.
+/// What only models need.
 #[cfg(gopark_loom)]
 mod model {
     use std::cell::Cell;
@@ -715,18 +715,18 @@ mod model {
             Gone(Cell::new(false))
         }
 
-        pub(super) fn check(&self) {
+        pub(super) fn assert_alive(&self) {
             assert!(!self.0.get(), "a scope is touched that is gone");
         }
 
         pub(super) fn set(&self) {
-            self.check();
+            self.assert_alive();
             self.0.set(true);
             ALIVE.set(ALIVE.get() - 1);
         }
     }
 
-    /// How many scopes there are; forgets them.
+    /// Returns how many scopes are alive, and resets the count.
     #[cfg(test)]
     pub(in crate::context) fn take_alive() -> usize {
         ALIVE.take()

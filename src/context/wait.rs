@@ -37,7 +37,7 @@ impl Future for Done<'_> {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Cx<'_>) -> Poll<()> {
-        // SAFETY: nothing is moved out; a waiting stage stays where it is until it is in line no more.
+        // SAFETY: nothing is moved out; a waiting stage stays where it is until it is unlinked.
         let this = unsafe { self.get_unchecked_mut() };
         if matches!(this.stage, Stage::New) && !coop::poll_ready(cx) {
             return Poll::Pending;
@@ -51,15 +51,15 @@ impl Future for Done<'_> {
                 // Cloned before the lock.
                 *stage = Stage::Waiting(Waiter::new(TaskWaker::new(cx.waker()), ()));
                 let Stage::Waiting(waiter) = stage else { unreachable!() };
-                // SAFETY: pinned with `self`, whose drop withdraws it.
-                let done = unsafe { scope.enroll(waiter) };
+                // SAFETY: pinned with `self`, whose drop deregisters it.
+                let done = unsafe { scope.register(waiter) };
                 if done {
-                    // Not in line, so it may go.
+                    // Not linked, so it may be dropped.
                     *stage = Stage::New;
                 }
                 done
             }
-            // SAFETY: enrolled when the stage became `Waiting`, which is left as soon as this is true.
+            // SAFETY: registered when the stage became `Waiting`, which is left as soon as this is true.
             (Stage::Waiting(waiter), Some(scope)) => unsafe { scope.look(waiter, cx) },
         };
         if !done {
@@ -76,8 +76,8 @@ impl Drop for Done<'_> {
     #[inline]
     fn drop(&mut self) {
         if let (Stage::Waiting(waiter), Some(scope)) = (&self.stage, self.scope) {
-            // SAFETY: enrolled when the stage became `Waiting`, which is left when `look` is true.
-            unsafe { scope.withdraw(waiter) };
+            // SAFETY: registered when the stage became `Waiting`, which is left when `look` is true.
+            unsafe { scope.deregister(waiter) };
         }
     }
 }

@@ -8,7 +8,7 @@ use loom::thread;
 use super::explore;
 use crate::clock::Time;
 use crate::loom::atomic::{AtomicUsize, Ordering};
-use crate::timer::shard::{Node, Shard, Watch};
+use crate::timer::shard::{Node, Shard, SleepState};
 
 struct Count(Arc<AtomicUsize>);
 
@@ -32,18 +32,18 @@ fn queue(shard: &Shard, node: &Node, due: u64, count: &Arc<AtomicUsize>) {
 #[test]
 fn an_earlier_timer_is_seen_before_the_sleep_or_wakes_the_sleeper_tm11() {
     explore(3, || {
-        let (shard, watch) = (Arc::new(Shard::new()), Arc::new(Watch::new()));
+        let (shard, sleep) = (Arc::new(Shard::new()), Arc::new(SleepState::new()));
         let ((late, _), (early, count)) = (node(), node());
         queue(&shard, &late, 1_000_000, &count);
         let inserter = {
-            let (shard, watch, early) = (shard.clone(), watch.clone(), early.clone());
+            let (shard, sleep, early) = (shard.clone(), sleep.clone(), early.clone());
             thread::spawn(move || {
                 queue(&shard, &early, 1000, &count);
-                watch.wants_wake(Time::from_nanos(1000))
+                sleep.wants_wake(Time::from_nanos(1000))
             })
         };
         let until = loop {
-            if let Some(until) = watch.fall_asleep(&shard) {
+            if let Some(until) = sleep.fall_asleep(&shard) {
                 break until;
             }
         };

@@ -1,8 +1,8 @@
-//! Timers that speak through a channel, and those that start a goroutine.
+//! Timers with a channel, and timers that start a goroutine.
 //!
-//! A timer's channel is asked, not sent to: whether a value is there is decided by the clock when somebody looks, under
-//! the channel's lock. So a stopped timer leaves nothing behind, nobody needs to run for a due value to be there, and a
-//! timer that nobody waits for stands in no wheel. Only while somebody waits is a node queued that will serve the channel.
+//! No value is sent into a timer's channel: a receive asks the clock, under the channel's lock, whether there is one.
+//! So a stopped timer leaves no stale value, a due value needs no thread to deliver it, and a timer without a waiting
+//! receive is in no wheel. A node that will serve the channel is queued only while a receive waits.
 
 use std::cell::UnsafeCell;
 use std::fmt;
@@ -19,72 +19,72 @@ use crate::runtime::Later;
 use crate::timer::shard::Node;
 use crate::wait::case::{Case, ChannelCase, Sealed};
 
-// ------------------------------------------------------------------------------------------------ the clockwork
+// ------------------------------------------------------------------------------------------------ timers with a channel
 
 /// What a timer's channel, its handle and the wheel share.
-struct Clockwork {
+struct TimerShared {
     tx: Sender<Instant>,
-    /// Queued while somebody waits; perhaps a while longer.
+    /// Queued while a receive waits; perhaps a while longer.
     node: Node,
-    setting: UnsafeCell<Setting>,
+    schedule: UnsafeCell<Schedule>,
 }
 
 /// Under the channel's lock.
-struct Setting {
-    /// Of the next value, which may be past.
+struct Schedule {
+    /// The time of the next value, which may be past.
     due: Time,
-    /// Zero: there is but one value.
+    /// The time between two values, or zero if there is only one.
     period: Duration,
-    /// Not stopped, and the one value was not received.
+    /// False once the timer was stopped, or its only value was received.
     active: bool,
 }
 
-// SAFETY: the setting is touched under the channel's lock alone; the rest is `Sync`.
-unsafe impl Sync for Clockwork {}
+// SAFETY: the schedule is touched under the channel's lock alone; the rest is `Sync`.
+unsafe impl Sync for TimerShared {}
 // SAFETY: as above.
-unsafe impl Send for Clockwork {}
+unsafe impl Send for TimerShared {}
 
-impl Wake for Clockwork {
+impl Wake for TimerShared {
     fn wake(self: Arc<Self>) {
         self.tx.serve();
     }
 }
 
-/// The channel's half of a clockwork: called under the channel's lock.
-struct Face(Arc<Clockwork>);
+/// The source of a timer's channel. Called under the channel's lock.
+struct TimerSource(Arc<TimerShared>);
 
-impl Face {
-    fn setting(&mut self) -> &mut Setting {
+impl TimerSource {
+    fn schedule(&mut self) -> &mut Schedule {
         // SAFETY: the channel calls its source under its lock, and so does `Channel::change`.
-        unsafe { &mut *self.0.setting.get() }
+        unsafe { &mut *self.0.schedule.get() }
     }
 }
 
-impl Source<Instant> for Face {
+impl Source<Instant> for TimerSource {
     fn is_ready(&mut self) -> bool {
-        let setting = self.setting();
-        setting.active && setting.due <= Time::now()
+        let schedule = self.schedule();
+        schedule.active && schedule.due <= Time::now()
     }
 
     fn take(&mut self) -> Option<Instant> {
-        let setting = self.setting();
-        if !setting.active || setting.due == Time::NEVER {
+        let schedule = self.schedule();
+        if !schedule.active || schedule.due == Time::NEVER {
             return None;
         }
-        let (now, due) = (Time::now(), setting.due);
+        let (now, due) = (Time::now(), schedule.due);
         if due > now {
             return None;
         }
-        if setting.period.is_zero() {
-            setting.active = false;
+        if schedule.period.is_zero() {
+            schedule.active = false;
         } else {
-            setting.due = due.next_tick(setting.period, now);
+            schedule.due = due.next_tick(schedule.period, now);
         }
         due.instant()
     }
 
     fn arm(&mut self) {
-        let &mut Setting { due, active, .. } = self.setting();
+        let &mut Schedule { due, active, .. } = self.schedule();
         let node = &self.0.node;
         // A node that is just being fired counts as queued: it will come to the channel and be armed again.
         if !active || due == Time::NEVER || (node.is_queued() && node.due() == due) {
@@ -98,13 +98,13 @@ impl Source<Instant> for Face {
     }
 
     fn give_back(&mut self, value: Instant) {
-        let setting = self.setting();
-        setting.due = Time::at(value);
-        setting.active = true;
+        let schedule = self.schedule();
+        schedule.due = Time::at(value);
+        schedule.active = true;
     }
 }
 
-impl Drop for Face {
+impl Drop for TimerSource {
     /// The last receiver is gone.
     fn drop(&mut self) {
         drop(self.0.node.cancel());
@@ -114,30 +114,30 @@ impl Drop for Face {
 /// A timer's own end of its channel.
 struct Channel {
     rx: Receiver<Instant>,
-    clockwork: Arc<Clockwork>,
+    shared: Arc<TimerShared>,
 }
 
 impl Channel {
     fn new(wait: Duration, period: Duration) -> Self {
         let due = Time::now().after(wait);
-        let mut clockwork = None;
+        let mut made = None;
         let rx = chan::timed(|tx| {
-            let setting = UnsafeCell::new(Setting { due, period, active: true });
-            let shared = Arc::new(Clockwork { tx, node: Node::new(due), setting });
-            clockwork = Some(shared.clone());
-            Box::new(Face(shared))
+            let schedule = UnsafeCell::new(Schedule { due, period, active: true });
+            let shared = Arc::new(TimerShared { tx, node: Node::new(due), schedule });
+            made = Some(shared.clone());
+            Box::new(TimerSource(shared))
         });
-        Self { rx, clockwork: clockwork.expect("made above") }
+        Self { rx, shared: made.expect("made above") }
     }
 
-    /// A new setting; what was due by the old one is gone. True if the timer was active.
+    /// Replaces the schedule. Values of the old one are gone. Returns true if the timer was active.
     fn change(&self, due: Time, period: Duration, active: bool) -> bool {
         let (was, action) = self.rx.change_source(|| {
             // SAFETY: under the channel's lock.
-            let setting = unsafe { &mut *self.clockwork.setting.get() };
-            let was = std::mem::replace(setting, Setting { due, period, active });
-            // If somebody waits it is queued again, before the lock is released.
-            (was.active, self.clockwork.node.cancel())
+            let schedule = unsafe { &mut *self.shared.schedule.get() };
+            let was = std::mem::replace(schedule, Schedule { due, period, active });
+            // If a receive waits, the node is queued again, before the lock is released.
+            (was.active, self.shared.node.cancel())
         });
         drop(action);
         was
@@ -153,8 +153,8 @@ impl Channel {
 /// A channel that gives one value, the time, when `duration` has passed. Go: `time.After`; tokio has no such thing.
 ///
 /// Like every timer's channel it looks unbuffered and is never closed. The value is the moment when it was due, however
-/// late it is received; and it is there from that moment on, whether or not anybody ran meanwhile. Too long a duration is
-/// for ever. To wait, [`sleep`](super::sleep()) is cheaper; this is for a value that goes through channels.
+/// late it is received; and it is there from that moment on, whether or not anybody ran meanwhile. Too long a duration
+/// is for ever. To wait, [`sleep`](super::sleep()) is cheaper; this is for a value that goes through channels.
 ///
 /// A channel that is dropped takes its timer with it, at once (in Go, since 1.23, the collector does).
 ///
@@ -184,10 +184,11 @@ pub fn after(duration: Duration) -> Receiver<Instant> {
 /// One event in the future, which can be put off and called off. Go: `time.Timer`.
 ///
 /// [`Timer::new`] makes one that gives the time through its [`channel`](Self::channel); [`Timer::after_func`] one that starts
-/// a goroutine. In tokio one resets a pinned `Sleep`; here that is a timer, which several can wait for and anybody can reset.
+/// a goroutine. In tokio one resets a pinned `Sleep`; here that is a timer, which several can wait for and anybody can
+/// reset.
 ///
-/// After [`stop`](Self::stop) or [`reset`](Self::reset) no value of the earlier setting can be received: there is nothing
-/// to drain, as in Go since 1.23.
+/// After [`stop`](Self::stop) or [`reset`](Self::reset) no value of the earlier schedule can be received: there is
+/// nothing to drain, as in Go since 1.23.
 ///
 /// # Precision
 ///
@@ -212,7 +213,7 @@ pub struct Timer {
 
 enum Kind {
     Channel(Channel),
-    Func { func: Arc<Func>, nil: Receiver<Instant> },
+    AfterFunc { func: Arc<AfterFunc>, nil: Receiver<Instant> },
 }
 
 impl Timer {
@@ -253,17 +254,17 @@ impl Timer {
         F: Future<Output = ()> + Send + 'static,
     {
         let due = Time::now().after(duration);
-        let plan = Plan { future: Some(Box::pin(future)), due, armed: true };
+        let state = AfterFuncState { future: Some(Box::pin(future)), due, armed: true };
         let (runtime, site) = (Later::here(), Location::caller());
-        let func = Arc::new(Func { plan: Mutex::new(plan), runtime, site, node: Node::new(due) });
-        func.arm(&func.plan());
-        Self { kind: Kind::Func { func, nil: Receiver::nil() } }
+        let func = Arc::new(AfterFunc { state: Mutex::new(state), runtime, site, node: Node::new(due) });
+        func.arm(&func.lock());
+        Self { kind: Kind::AfterFunc { func, nil: Receiver::nil() } }
     }
 
     /// The channel. That of a timer made by [`after_func`](Self::after_func) is [`nil`](Receiver::nil). Go: `t.C`.
     ///
-    /// It looks unbuffered (length and capacity are 0) even when a value is there, and is never closed. Several may wait;
-    /// one gets the value.
+    /// It looks unbuffered (length and capacity are 0) even when a value is there, and is never closed. Several may
+    /// wait; one gets the value.
     ///
     /// ```
     /// use std::time::Duration;
@@ -276,12 +277,12 @@ impl Timer {
     pub fn channel(&self) -> &Receiver<Instant> {
         match &self.kind {
             Kind::Channel(channel) => &channel.rx,
-            Kind::Func { nil, .. } => nil,
+            Kind::AfterFunc { nil, .. } => nil,
         }
     }
 
-    /// Calls it off. True if that prevented something: the goroutine, or that somebody received the value, which may have
-    /// been due already. False if it was received, started, or stopped before. Go: `t.Stop`.
+    /// Calls it off. True if that prevented something: the goroutine, or that somebody received the value, which may
+    /// have been due already. False if it was received, started, or stopped before. Go: `t.Stop`.
     ///
     /// It does not wait for a goroutine that was started.
     ///
@@ -297,7 +298,7 @@ impl Timer {
     pub fn stop(&self) -> bool {
         match &self.kind {
             Kind::Channel(channel) => channel.stop(),
-            Kind::Func { func, .. } => func.stop(),
+            Kind::AfterFunc { func, .. } => func.stop(),
         }
     }
 
@@ -318,7 +319,7 @@ impl Timer {
         let due = Time::now().after(duration);
         match &self.kind {
             Kind::Channel(channel) => channel.change(due, Duration::ZERO, true),
-            Kind::Func { func, .. } => func.reset(due),
+            Kind::AfterFunc { func, .. } => func.reset(due),
         }
     }
 }
@@ -329,69 +330,69 @@ impl fmt::Debug for Timer {
     }
 }
 
-/// A goroutine to be.
-struct Func {
-    plan: Mutex<Plan>,
+/// A timer that starts a goroutine.
+struct AfterFunc {
+    state: Mutex<AfterFuncState>,
     runtime: Later,
     site: &'static Location<'static>,
     /// Queued while it is armed; perhaps a while longer.
     node: Node,
 }
 
-struct Plan {
-    /// `None` once it was started.
+struct AfterFuncState {
+    /// `None` once the goroutine was started.
     future: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     due: Time,
     armed: bool,
 }
 
-impl Func {
-    fn plan(&self) -> MutexGuard<'_, Plan> {
-        self.plan.lock().unwrap_or_else(PoisonError::into_inner)
+impl AfterFunc {
+    fn lock(&self) -> MutexGuard<'_, AfterFuncState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Queues the node, which is not queued.
-    fn arm(self: &Arc<Self>, plan: &MutexGuard<'_, Plan>) {
-        if plan.due != Time::NEVER {
-            // SAFETY: the node does not move in its `Arc`, which it keeps while it is queued (T3). Only the holder of the
-            // plan queues it.
-            unsafe { register(&self.node, plan.due, Waker::from(self.clone()).into()) };
+    /// Queues the node, which must not be queued.
+    fn arm(self: &Arc<Self>, state: &MutexGuard<'_, AfterFuncState>) {
+        if state.due != Time::NEVER {
+            // SAFETY: the node does not move in its `Arc`, which it keeps while it is queued (T3). Only the holder of
+            // the lock queues it.
+            unsafe { register(&self.node, state.due, Waker::from(self.clone()).into()) };
         }
     }
 
     fn stop(&self) -> bool {
-        let mut plan = self.plan();
-        let (was, waker) = (std::mem::take(&mut plan.armed), self.node.cancel());
-        drop(plan);
+        let mut state = self.lock();
+        let (was, waker) = (std::mem::take(&mut state.armed), self.node.cancel());
+        drop(state);
         drop(waker);
         was
     }
 
     fn reset(self: &Arc<Self>, due: Time) -> bool {
-        let mut plan = self.plan();
-        if plan.future.is_none() {
+        let mut state = self.lock();
+        if state.future.is_none() {
             return false;
         }
         let waker = self.node.cancel();
-        plan.due = due;
-        let was = std::mem::replace(&mut plan.armed, true);
-        self.arm(&plan);
-        drop(plan);
+        state.due = due;
+        let was = std::mem::replace(&mut state.armed, true);
+        self.arm(&state);
+        drop(state);
         drop(waker);
         was
     }
 }
 
-impl Wake for Func {
+impl Wake for AfterFunc {
     fn wake(self: Arc<Self>) {
-        let mut plan = self.plan();
-        // It may have been stopped or put off since its node came out.
-        if !plan.armed || plan.due > Time::now() {
+        let mut state = self.lock();
+        // It may have been stopped or reset since its node was taken out of the wheel.
+        if !state.armed || state.due > Time::now() {
             return;
         }
-        plan.armed = false;
-        let future = plan.future.take();
-        drop(plan);
+        state.armed = false;
+        let future = state.future.take();
+        drop(state);
         if let Some(future) = future {
             self.runtime.go(future, self.site);
         }

@@ -1,22 +1,22 @@
-//! The thread that looks after timers of whoever is on no processor.
+//! The thread that fires the timers of threads without a processor.
 //!
-//! It starts with the first of them, and sleeps while nothing is due.
+//! It starts with the first of them, and sleeps while none is due.
 
 use std::sync::{LazyLock, OnceLock};
 use std::thread::{self, Thread};
 
-use super::shard::{Node, Shard, Watch};
+use super::shard::{Node, Shard, SleepState};
 use crate::clock::Time;
 use crate::waker::TaskWaker;
 
 struct Driver {
     shard: Shard,
-    watch: Watch,
+    sleep: SleepState,
     thread: OnceLock<Thread>,
 }
 
 static DRIVER: LazyLock<Driver> =
-    LazyLock::new(|| Driver { shard: Shard::new(), watch: Watch::new(), thread: OnceLock::new() });
+    LazyLock::new(|| Driver { shard: Shard::new(), sleep: SleepState::new(), thread: OnceLock::new() });
 
 impl Driver {
     fn thread(&'static self) -> &'static Thread {
@@ -32,9 +32,9 @@ impl Driver {
             if self.shard.next_due() <= now {
                 self.shard.fire(now, usize::MAX);
             }
-            if let Some(until) = self.watch.fall_asleep(&self.shard) {
+            if let Some(until) = self.sleep.fall_asleep(&self.shard) {
                 sleep_until(until);
-                self.watch.awake();
+                self.sleep.awake();
             }
         }
     }
@@ -52,7 +52,7 @@ pub(crate) fn sleep_until(until: Time) {
     }
 }
 
-/// Queues a node that no processor looks after.
+/// Queues a node of a thread without a processor.
 ///
 /// # Safety
 ///
@@ -63,13 +63,13 @@ pub(crate) unsafe fn insert(node: &Node, due: Time, waker: TaskWaker) {
     // SAFETY: passed on to the caller.
     let inserted = unsafe { driver.shard.insert(node, due, waker) };
     assert!(inserted.is_ok(), "this shard is never closed");
-    if driver.watch.wants_wake(due) {
+    if driver.sleep.wants_wake(due) {
         thread.unpark();
     }
 }
 
-/// Takes over what waits at a processor that nobody will look after any more.
-pub(crate) fn adopt(shard: &Shard) {
+/// Takes over the timers of a processor that will not fire them any more.
+pub(crate) fn take_over(shard: &Shard) {
     if shard.close_if_empty() {
         // The thread need not start.
         return;

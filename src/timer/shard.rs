@@ -1,8 +1,8 @@
 //! A wheel with a lock, and the nodes that stand in it.
 //!
 //! There is one shard a processor and one for everybody else. A [`Node`] lives, pinned, inside what waits for it; it
-//! carries the waker to call when its time comes: a task's, or one that does something of its own, on whichever thread is
-//! at hand, outside of every lock. That must be short. Its panic has been printed by the hook, and is nobody's here.
+//! carries the waker to call when its time comes: a task's, or one that does something of its own, on whichever thread
+//! is at hand, outside of every lock. That must be short. Its panic has been printed by the hook, and is nobody's here.
 //!
 //! Invariants, named by the `SAFETY` comments of `time`:
 //!
@@ -312,8 +312,8 @@ pub(crate) fn earliest(shards: impl Iterator<Item = &'static Shard>) -> Time {
     shards.map(Shard::next_due).min().unwrap_or(Time::NEVER)
 }
 
-/// Wakes for what is due `now` in those shards that have something that was due at `since`, but no more than `most` in each. True
-/// if there was something.
+/// Wakes for what is due `now` in those shards that have something that was due at `since`, but no more than `most` in
+/// each. True if there was something.
 pub(crate) fn fire_due<'a>(shards: impl IntoIterator<Item = &'a Shard>, since: Time, now: Time, most: usize) -> bool {
     let mut fired = 0;
     for shard in shards {
@@ -324,26 +324,27 @@ pub(crate) fn fire_due<'a>(shards: impl IntoIterator<Item = &'a Shard>, since: T
     fired > 0
 }
 
-/// Until when the one who answers for a shard sleeps, so that who brings something earlier knows to wake it.
+/// The time until which the thread that fires a shard's timers sleeps, so that an earlier insertion knows to wake it.
 ///
 /// | value | meaning | written by |
 /// |---|---|---|
-/// | 0 | awake: it will look at the shard before it sleeps | who answers for the shard |
-/// | t | it sleeps until t, or is about to | the same, before a last look |
+/// | 0 | awake: it will check the shard before it sleeps | the thread that fires |
+/// | t | it sleeps until t, or is about to | the same, before a last check |
 ///
 /// Proof. Of an insertion (writes `next_due`, fence, reads this) and a going to sleep (writes this, fence, reads
 /// `next_due`) one fence comes first. If it is the insertion's, the sleeper sees the new `next_due` and does not sleep. If it
 /// is the sleeper's, the insertion sees until when it sleeps, and wakes it.
-pub(crate) struct Watch {
+pub(crate) struct SleepState {
     until: AtomicU64,
 }
 
-impl Watch {
+impl SleepState {
     pub(crate) fn new() -> Self {
         Self { until: AtomicU64::new(0) }
     }
 
-    /// About to sleep until the shard's next node is due. `None` if there is an earlier one: look again.
+    /// Announces a sleep until the shard's next node is due. Returns `None` if an earlier one has been inserted
+    /// meanwhile.
     pub(crate) fn fall_asleep(&self, shard: &Shard) -> Option<Time> {
         let until = shard.next_due();
         self.until.store(until.as_nanos(), Ordering::Relaxed);
@@ -359,7 +360,7 @@ impl Watch {
         self.until.store(0, Ordering::Relaxed);
     }
 
-    /// A node was inserted: true if the sleeper must be woken for it.
+    /// Called after an insertion: true if the sleeper must be woken for it.
     pub(crate) fn wants_wake(&self, due: Time) -> bool {
         platform::full_fence();
         due.as_nanos() < self.until.load(Ordering::Relaxed)
