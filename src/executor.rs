@@ -7,7 +7,7 @@
 //! * **G**, a goroutine: an `async_task` allocation. Its [`Runnable`] is in exactly one queue when it can run.
 //! * **M**, a [`Machine`]: a thread that runs goroutines.
 //! * **P**, a [`Processor`]: the right to run goroutines, of which there are `gomaxprocs`. It has a [`RunQueue`], timers, a
-//!   random generator, a share of the registry. An M must hold a P to run; the run-next slot is kept in the M.
+//!   share of the registry. An M must hold a P to run; the run-next slot is kept in the M.
 //!
 //! # Finding work (Go's order)
 //!
@@ -65,6 +65,7 @@ use crate::header::{Flags, Header, Task};
 use crate::idle::Idle;
 use crate::loom::const_fn;
 use crate::platform::{self, Room};
+use crate::random;
 use crate::registry::Registry;
 use crate::run_next::RunNext;
 use crate::run_queue::{GlobalQueue, RunQueue, prefetch};
@@ -338,7 +339,6 @@ struct Processor {
     timers: Timers,
     /// At whose timers it looks next, beside its own.
     beside: Cell<usize>,
-    random: Cell<u64>,
     /// Rounds begun, for the monitor, and those since the global queue came first.
     rounds: AtomicU32,
     local_rounds: Cell<u32>,
@@ -354,8 +354,8 @@ struct Processor {
     promised: Cell<bool>,
 }
 
-// SAFETY: `owner` and `promised` are under the scheduler's lock; `local_rounds`, `unlooked_rounds`, `beside` and `random`
-// are the holder's; the rest is `Sync`.
+// SAFETY: `owner` and `promised` are under the scheduler's lock; `local_rounds`, `unlooked_rounds` and `beside` are
+// the holder's; the rest is `Sync`.
 unsafe impl Sync for Processor {}
 // SAFETY: as above.
 unsafe impl Send for Processor {}
@@ -372,7 +372,6 @@ impl Processor {
             local_rounds: Cell::new(0),
             unlooked_rounds: Cell::new(0),
             global_interval: AtomicU32::new(GLOBAL_INTERVAL),
-            random: Cell::new(fastrand::u64(..)),
             polls: AtomicU32::new(0),
             owner: Cell::new(None),
             promised: Cell::new(false),
@@ -410,14 +409,6 @@ impl Processor {
     /// for all of them.
     fn has_long_rounds(&self) -> bool {
         self.global_interval.load(Ordering::Relaxed) == LONG_ROUNDS
-    }
-
-    /// A draw of the processor's own generator.
-    fn draw(&self, below: usize) -> usize {
-        let mut rng = fastrand::Rng::with_seed(self.random.get());
-        let drawn = rng.usize(..below);
-        self.random.set(rng.get_seed());
-        drawn
     }
 }
 
@@ -1040,7 +1031,7 @@ impl Executor {
     fn steal(&'static self, m: &Machine, processor: &Processor) -> Option<Task> {
         let slots = self.slots.load(Ordering::Acquire);
         for pass in 0..STEAL_PASSES {
-            let first = processor.draw(slots);
+            let first = random::below(slots);
             for offset in 0..slots {
                 let Some(victim) = self.processor((first + offset) % slots) else { continue };
                 if victim.slot == processor.slot {

@@ -50,6 +50,7 @@ const FLOORS: &[(&str, Units)] = &[
                     "loom",
                     "platform",
                     "lock",
+                    "random",
                     "header",
                     "coop",
                     "crash",

@@ -91,7 +91,7 @@ impl Candidates {
     #[inline(always)]
     fn draw(&mut self) -> Option<usize> {
         self.count = self.count.checked_sub(1)?;
-        let mut before = if self.biased || self.count == 0 { 0 } else { random::random(self.count + 1) };
+        let mut before = if self.biased || self.count == 0 { 0 } else { random::below(self.count + 1) };
         let mut rest = self.first;
         while rest != 0 {
             if before == 0 {
@@ -257,7 +257,7 @@ impl<C: Cases> Selecting<C> {
         let count = self.cases.count();
         let mut tried = None;
         if count > MANY && !self.biased {
-            let index = random::random(count);
+            let index = random::below(count);
             let raw = self.cases.raw(index).filter(|raw| raw.is_unpolled());
             if raw.is_none_or(ChannelCase::seems_ready) && self.cases().poll_case(index, cx) {
                 return Some(self.output(index));
