@@ -84,6 +84,12 @@ impl Time {
     }
 }
 
+/// [`Time::now`] for users.
+#[inline]
+pub(crate) fn now() -> Instant {
+    start() + Duration::from_nanos(Time::now().0)
+}
+
 /// The epoch of the latest reading of the clock, by any thread: a time that costs one relaxed load.
 ///
 /// An epoch lasts [`EPOCH_LENGTH`], and the numbers wrap around after 65536 of them, which is 73 minutes. It lags behind by as long

@@ -22,7 +22,7 @@
 //! | [`chan`] | channels with or without a buffer, [`Sender`](chan::Sender) and [`Receiver`](chan::Receiver) |
 //! | [`select!`], [`select::Select`] | wait for several operations, take exactly one |
 //! | [`sync`] | `WaitGroup`, `Mutex`, `RwMutex`, `Cond`, `Once`, `OnceValue`, `Pool`, `Semaphore`, `ErrGroup`, `SingleFlight` |
-//! | [`time`] | `sleep`, `timeout`, `Timer`, `Ticker` |
+//! | [`time`] | `now`, `sleep`, `timeout`, `Timer`, `Ticker` |
 //! | [`context`] | deadlines, cancellation and values for a tree of goroutines |
 //! | [`gosched`], [`gomaxprocs`], [`num_goroutine`], [`num_cpu`] | package runtime |
 //! | [`unblock`], [`block_in_place`] | code that blocks its thread |

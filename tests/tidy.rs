@@ -80,7 +80,10 @@ const FLOORS: &[(&str, Units)] = &[
             ("time", &["clock", "coop", "waker", "wait", "timer", "chan", "alarm", "runtime"]),
             (
                 "sync",
-                &["loom", "lock", "platform", "panics", "coop", "waker", "wait", "executor", "runtime", "context"],
+                &[
+                    "clock", "loom", "lock", "platform", "panics", "coop", "waker", "wait", "executor", "runtime",
+                    "context",
+                ],
             ),
         ],
     ),
@@ -278,6 +281,19 @@ fn unsafe_stands_in_few_files_and_gives_its_reason() {
         }
     }
     assert!(listed.is_empty(), "UNSAFE lists modules without unsafe: {listed:?}");
+}
+
+#[test]
+fn one_file_reads_the_clock_and_one_draws() {
+    let places = [("Instant::now", "clock"), ("SystemTime", "clock"), (".elapsed()", "clock"), ("fastrand", "random")];
+    for (module, text) in sources().iter().filter(|(module, _)| !is_proof(module)) {
+        for (at, line) in text.lines().enumerate() {
+            for (what, place) in places {
+                let found = code(line).contains(what) && module != place;
+                assert!(!found, "src/{module}, line {}: {what}; use what src/{place}.rs has", at + 1);
+            }
+        }
+    }
 }
 
 #[test]

@@ -223,11 +223,10 @@ impl Context {
     /// it any more.
     ///
     /// ```
-    /// use std::time::Instant;
-    ///
     /// use gopark::context::{Context, ContextError};
+    /// use gopark::time;
     ///
-    /// let (ctx, _) = Context::background().with_deadline(Instant::now());
+    /// let (ctx, _) = Context::background().with_deadline(time::now());
     /// assert_eq!(ctx.err(), Some(ContextError::DeadlineExceeded));
     /// ```
     #[doc(alias = "WithDeadline")]
@@ -239,10 +238,8 @@ impl Context {
     /// cause. Go: `context.WithDeadlineCause`.
     ///
     /// ```
-    /// use std::time::Instant;
-    ///
     /// let background = gopark::context::Context::background();
-    /// let (ctx, cancel) = background.with_deadline_cause(Instant::now(), "too slow");
+    /// let (ctx, cancel) = background.with_deadline_cause(gopark::time::now(), "too slow");
     /// cancel.cancel(); // too late
     /// assert_eq!(ctx.cause().unwrap().to_string(), "too slow");
     /// ```
@@ -401,11 +398,11 @@ impl Context {
     /// When it will end at the latest, if it has a deadline; also after it has ended. Go: `ctx.Deadline()`.
     ///
     /// ```
-    /// use std::time::{Duration, Instant};
+    /// use std::time::Duration;
     ///
     /// use gopark::context::Context;
     ///
-    /// let soon = Instant::now() + Duration::from_secs(10);
+    /// let soon = gopark::time::now() + Duration::from_secs(10);
     /// let (ctx, _) = Context::background().with_deadline(soon);
     /// let (later, _) = ctx.with_deadline(soon + Duration::from_secs(1));
     /// assert_eq!(later.deadline(), Some(soon));

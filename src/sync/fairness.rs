@@ -4,8 +4,8 @@
 
 #[cfg(not(gopark_loom))]
 use std::time::Duration;
-use std::time::Instant;
 
+use crate::clock::Time;
 use crate::coop;
 
 /// How long a waiter may lose against newcomers before the lock is handed to it: Go's figure, long enough for the
@@ -25,12 +25,12 @@ pub(super) fn hands_over() -> bool {
 
 /// Whether a waiter that waits since then has waited for long enough to starve.
 #[cfg(not(gopark_loom))]
-pub(super) fn starves(since: Instant) -> bool {
-    since.elapsed() > STARVE
+pub(super) fn starves(since: Time) -> bool {
+    Time::now().since(since) > STARVE
 }
 
 #[cfg(gopark_loom)]
-pub(super) fn starves(_: Instant) -> bool {
+pub(super) fn starves(_: Time) -> bool {
     model::STARVES.get()
 }
 

@@ -21,8 +21,9 @@ use std::mem;
 use std::ops::{Deref, DerefMut};
 use std::sync::{Mutex, OnceLock};
 use std::thread::available_parallelism;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use crate::clock::Time;
 use crate::coop;
 use crate::lock::Lock;
 use crate::loom::atomic::{AtomicUsize, Ordering};
@@ -67,7 +68,7 @@ pub struct Pool<T> {
     /// One each processor, and the last for foreign threads. Made when first used.
     shards: Box<[OnceLock<Shard<T>>]>,
     /// When this generation began.
-    since: Mutex<Instant>,
+    since: Mutex<Time>,
 }
 
 impl<T> Pool<T> {
@@ -83,7 +84,7 @@ impl<T> Pool<T> {
         // With more processors than cores some share a shard; that is slower, no more.
         let shards = available_parallelism().map_or(1, usize::from) + 1;
         let shards = (0..shards).map(|_| OnceLock::new()).collect();
-        Pool { new: Box::new(new), shards, since: Mutex::new(Instant::now()) }
+        Pool { new: Box::new(new), shards, since: Mutex::new(Time::now()) }
     }
 
     /// A spare object, or a new one. Go: `Get`.
@@ -178,8 +179,9 @@ impl<T> Pool<T> {
     fn age_if_due(&self) {
         // If somebody else is just looking, that will do.
         let Ok(mut since) = self.since.try_lock() else { return };
-        if since.elapsed() >= GENERATION {
-            *since = Instant::now();
+        let now = Time::now();
+        if now.since(*since) >= GENERATION {
+            *since = now;
             drop(since);
             self.age();
         }

@@ -49,8 +49,9 @@
 // subtraction. It is simpler, and takes two locked instructions.
 
 use std::task::{Context, Poll};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use crate::clock::Time;
 use crate::coop;
 use crate::lock::{Lock, LockGuard};
 use crate::loom::atomic::{AtomicBool, AtomicU8, AtomicU16, Ordering};
@@ -72,7 +73,7 @@ const BIAS_AFTER: u16 = if cfg!(gopark_loom) { 0 } else { 1024 };
 const DOUBLINGS: u16 = 5;
 
 /// When a waiter began to wait.
-pub(super) type Since = Instant;
+pub(super) type Since = Time;
 
 /// The lock, without the value.
 pub(super) struct RawMutex {
@@ -295,7 +296,7 @@ impl RawMutex {
     }
 
     fn enqueue(&self, stage: &mut Stage<Since>, cx: &mut Context<'_>) -> Poll<()> {
-        *stage = Stage::Waiting(Waiter::new(TaskWaker::new(cx.waker()), Instant::now()));
+        *stage = Stage::Waiting(Waiter::new(TaskWaker::new(cx.waker()), Time::now()));
         let Stage::Waiting(waiter) = &*stage else { unreachable!() };
         {
             let mut queue = self.lock_revoked();

@@ -2,6 +2,7 @@
 //!
 //! | Go | gopark | tokio |
 //! |---|---|---|
+//! | `time.Now()` | [`now()`](now) | `Instant::now` |
 //! | `time.Sleep(d)` | [`sleep(d)`](sleep()), [`sleep_until(t)`](sleep_until) | `sleep`, `sleep_until` |
 //! | `select` with `time.After(d)` | [`timeout(d, op)`](timeout()), or [`sleep(d)`](sleep()) as a case | `timeout` |
 //! | `time.After(d)` | [`after(d)`](after) | – |
@@ -35,8 +36,34 @@
 mod sleep;
 mod timer;
 
+use std::time::Instant;
+
+use crate::clock;
+
 pub use sleep::{Elapsed, Sleep, Timeout, sleep, sleep_until, timeout};
 pub use timer::{Tick, Ticker, Timer, after};
+
+/// Reads the crate's clock. Go: `time.Now`; tokio: `time::Instant::now`.
+///
+/// It is the clock by which this crate measures all time: sleeps, timers, tickers and time-outs, the deadlines of contexts, and how
+/// long a [`Mutex`](crate::sync::Mutex) lets a waiter starve. It never goes back, on whichever thread it is read, and it agrees with
+/// [`Instant::now`].
+///
+/// ```
+/// use std::time::Duration;
+/// use gopark::time;
+///
+/// gopark::block_on(async {
+///     let start = time::now();
+///     time::sleep(Duration::from_millis(2)).await;
+///     assert!(time::now() - start >= Duration::from_millis(2));
+/// });
+/// ```
+#[doc(alias = "Now")]
+#[inline]
+pub fn now() -> Instant {
+    clock::now()
+}
 
 #[cfg(all(test, not(gopark_loom)))]
 mod tests;

@@ -32,12 +32,13 @@ use crate::waker::TaskWaker;
 /// Dropping it takes the timer out, at once. Nothing is left of it.
 ///
 /// ```
-/// use std::time::{Duration, Instant};
+/// use std::time::Duration;
+/// use gopark::time;
 ///
 /// gopark::block_on(async {
-///     let start = Instant::now();
-///     gopark::time::sleep(Duration::from_millis(5)).await;
-///     assert!(start.elapsed() >= Duration::from_millis(5));
+///     let start = time::now();
+///     time::sleep(Duration::from_millis(5)).await;
+///     assert!(time::now() >= start + Duration::from_millis(5));
 /// });
 /// ```
 #[doc(alias = "Sleep")]
@@ -58,12 +59,13 @@ pub fn sleep(duration: Duration) -> Sleep {
 /// As of [`sleep`].
 ///
 /// ```
-/// use std::time::{Duration, Instant};
+/// use std::time::Duration;
+/// use gopark::time;
 ///
 /// gopark::block_on(async {
-///     let deadline = Instant::now() + Duration::from_millis(5);
-///     gopark::time::sleep_until(deadline).await;
-///     assert!(Instant::now() >= deadline);
+///     let deadline = time::now() + Duration::from_millis(5);
+///     time::sleep_until(deadline).await;
+///     assert!(time::now() >= deadline);
 /// });
 /// ```
 #[inline]

@@ -195,11 +195,11 @@ pub fn after(duration: Duration) -> Receiver<Instant> {
 /// As of [`sleep`](super::sleep()).
 ///
 /// ```
-/// use std::time::{Duration, Instant};
-/// use gopark::time::Timer;
+/// use std::time::Duration;
+/// use gopark::time::{self, Timer};
 ///
 /// gopark::block_on(async {
-///     let start = Instant::now();
+///     let start = time::now();
 ///     let timer = Timer::new(Duration::from_secs(3600));
 ///     assert!(timer.reset(Duration::from_millis(2)));
 ///     let at = timer.channel().recv().await.unwrap();

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use futures_lite::StreamExt;
 use futures_lite::future::block_on;
 use gopark::chan::{self, Receiver, TryRecvError, TrySendError};
+use gopark::context;
 use gopark::sync::WaitGroup;
 use gopark::time::{self, Elapsed, Ticker, Timer, after, timeout};
 use gopark::{go, gosched, select};
@@ -46,6 +47,45 @@ fn a_sleep_lasts_as_long_as_it_should_tm01() {
                 assert!(handle.await.unwrap() >= d);
             }
         });
+    }
+}
+
+#[test]
+fn what_waits_for_a_time_is_measured_by_time_now_tm01() {
+    on_procs(1, async {
+        let start = time::now();
+        time::sleep(2 * MS).await;
+        let slept = time::now();
+        assert!(slept >= start + 2 * MS);
+
+        let deadline = time::now() + 2 * MS;
+        time::sleep_until(deadline).await;
+        assert!(time::now() >= deadline);
+        // What is not after now is over at the first poll, what is after it is not.
+        assert!(timeout(Duration::ZERO, time::sleep_until(time::now())).await.is_ok());
+        assert!(timeout(Duration::ZERO, time::sleep_until(time::now() + HOUR)).await.is_err());
+
+        let before = time::now();
+        let due = after(2 * MS).recv().await.unwrap();
+        assert!(before + 2 * MS <= due && due <= time::now());
+
+        let before = time::now();
+        let (ctx, _cancel) = context::Context::background().with_timeout(HOUR);
+        let deadline = ctx.deadline().unwrap();
+        assert!(before + HOUR <= deadline && deadline <= time::now() + HOUR);
+        let (ctx, _cancel) = context::Context::background().with_deadline(time::now());
+        assert!(ctx.err().is_some());
+    });
+}
+
+#[test]
+fn time_now_agrees_with_instant_now() {
+    let mut last = Instant::now();
+    for _ in 0..1000 {
+        let now = time::now();
+        assert!(now >= last);
+        last = Instant::now();
+        assert!(last >= now);
     }
 }
 
