@@ -6,10 +6,11 @@ use std::panic::Location;
 use std::process;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
 use crate::loom;
 use crate::panics::{contain, panic_text};
+use crate::waker::TaskWaker;
 
 /// What to do about a panic that nobody will see.
 ///
@@ -60,7 +61,7 @@ struct List {
 struct Entry {
     key: u64,
     /// The main's, once it has been polled.
-    waker: Option<Waker>,
+    waker: Option<TaskWaker>,
     /// The payload that the call resumes.
     crash: Option<Box<dyn Any + Send>>,
 }
@@ -162,10 +163,11 @@ impl BlockOnCalls {
                 entry.crash = Some(payload.take().unwrap_or_else(|| Box::new(text.clone())));
                 self.crashed.fetch_add(1, Ordering::Relaxed);
             }
-            wakers.extend(entry.waker.clone());
+            // Once is enough: from here on each poll of the main sees the crash.
+            wakers.extend(entry.waker.take());
         }
         drop(list);
-        wakers.into_iter().for_each(Waker::wake);
+        wakers.into_iter().for_each(TaskWaker::wake);
         contain(|| drop(payload));
     }
 }
@@ -218,7 +220,7 @@ impl CrashSignal {
     #[cold]
     #[inline(never)]
     fn look(&mut self, cx: &Context<'_>) -> Poll<()> {
-        let mut waker = (!self.registered).then(|| cx.waker().clone());
+        let mut waker = (!self.registered).then(|| TaskWaker::new(cx.waker()));
         self.registered = true;
         let mut list = self.calls.lock();
         let Some(entry) = list.entries.iter_mut().find(|entry| entry.key == self.key) else { return Poll::Pending };

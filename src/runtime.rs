@@ -19,6 +19,7 @@ use crate::goroutine::{self, Exit, Handle, UntilCrash};
 use crate::panics::{contain, panic_text};
 use crate::wait::block_on::block_on as block_thread_on;
 use crate::wait::case::future_case;
+use crate::waker::Proxy;
 
 // ------------------------------------------------------------------------------------------------ free functions
 
@@ -209,7 +210,9 @@ pub async fn unblock<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) 
     }
 
     let f = Contained(Some(f));
-    blocking::unblock(move || Contained(Some(f.take()()))).await.take()
+    let mut task = blocking::unblock(move || Contained(Some(f.take()())));
+    let mut proxy = Proxy::default();
+    poll_fn(|cx| proxy.poll(Pin::new(&mut task), cx)).await.take()
 }
 
 /// Runs blocking code here, after handing this thread's processor to another one, so that no goroutine waits for it.
@@ -266,7 +269,8 @@ where
     F::Output: Send + 'static,
 {
     // SAFETY: the future and its output are `'static`.
-    JoinHandle { task: Some(unsafe { goroutine::spawn(executor, future, site) }), joined: false }
+    let task = unsafe { goroutine::spawn(executor, future, site) };
+    JoinHandle { task: Some(task), proxy: Proxy::default(), joined: false }
 }
 
 /// The runtime that is current now, for a goroutine that starts later. Outside of all it is the global one, which need not
@@ -632,6 +636,7 @@ impl Builder {
 /// ```
 pub struct JoinHandle<T> {
     task: Option<Handle<T>>,
+    proxy: Proxy,
     joined: bool,
 }
 
@@ -692,10 +697,10 @@ impl<T> Future for JoinHandle<T> {
         if !coop::poll_ready(cx) {
             return Poll::Pending;
         }
-        let Self { task, joined } = &mut *self;
+        let Self { task, proxy, joined } = &mut *self;
         assert!(!*joined, "gopark: JoinHandle polled after completion");
         let task = task.as_mut().expect("taken by drop alone");
-        match Pin::new(&mut *task).poll(cx) {
+        match proxy.poll(Pin::new(&mut *task), cx) {
             Poll::Pending => {
                 coop::park(Reason::Join);
                 Poll::Pending

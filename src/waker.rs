@@ -4,7 +4,9 @@
 //! then; it ends here. So it costs no other waiter its wake, its value or its lock, and no caller has to clean up.
 
 use std::mem::{ManuallyDrop, MaybeUninit};
-use std::task::Waker;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
 
 use crate::coop;
 use crate::panics::contain;
@@ -48,6 +50,12 @@ impl TaskWaker {
         contain(|| waker.wake());
     }
 
+    /// Wakes the task, perhaps not for the last time.
+    fn wake_by_ref(&self) {
+        coop::note_unwinding();
+        contain(|| self.0.wake_by_ref());
+    }
+
     /// The data of the waker, to be fetched into the cache.
     pub(crate) fn data(&self) -> *const () {
         self.0.data()
@@ -73,6 +81,51 @@ impl Drop for TaskWaker {
     fn drop(&mut self) {
         // SAFETY: dropped once, here.
         contain(|| unsafe { ManuallyDrop::drop(&mut self.0) });
+    }
+}
+
+/// Polls a future of another crate, to which no waker's panic may come: async-task, for one, aborts the process.
+///
+/// The future gets a waker that shares one [`TaskWaker`] with this, so that later polls by the same task allocate nothing. The
+/// running goroutine's own waker needs none of this.
+#[derive(Debug, Default)]
+pub(crate) struct Proxy(Option<Arc<Shared>>);
+
+#[derive(Debug)]
+struct Shared(TaskWaker);
+
+impl Wake for Shared {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.0.wake_by_ref();
+    }
+}
+
+impl Proxy {
+    /// Polls `future` on behalf of the task of `cx`.
+    #[inline]
+    pub(crate) fn poll<F: Future>(&mut self, future: Pin<&mut F>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        if coop::trusts(cx.waker()) || coop::is_last(cx.waker()) {
+            return future.poll(cx);
+        }
+        self.poll_foreign(future, cx.waker())
+    }
+
+    #[cold]
+    fn poll_foreign<F: Future>(&mut self, future: Pin<&mut F>, waker: &Waker) -> Poll<F::Output> {
+        let shared = match self.0.take() {
+            Some(shared) if shared.0.will_wake(waker) => shared,
+            _ => Arc::new(Shared(TaskWaker::new(waker))),
+        };
+        let proxy = Waker::from(shared.clone());
+        let polled = future.poll(&mut Context::from_waker(&proxy));
+        if polled.is_pending() {
+            self.0 = Some(shared);
+        }
+        polled
     }
 }
 

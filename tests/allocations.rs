@@ -4,7 +4,8 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::hint::black_box;
 use std::pin::pin;
-use std::task::{Context as Cx, Poll, Waker};
+use std::sync::Arc;
+use std::task::{Context as Cx, Poll, Wake, Waker};
 
 use gopark::context::Context;
 use gopark::{Runtime, chan, gosched, select};
@@ -104,6 +105,19 @@ fn a_select_that_parks_allocates_nothing() {
         assert_eq!(selecting.as_mut().poll(&mut cx), Poll::Ready(Some(1)));
     });
     assert_eq!(allocations, 0);
+}
+
+#[test]
+fn a_join_allocates_once_for_a_task_of_another_executor() {
+    struct Task;
+    impl Wake for Task {
+        fn wake(self: Arc<Self>) {}
+    }
+    let waker = Waker::from(Arc::new(Task));
+    let mut handle = gopark::go(std::future::pending::<()>());
+    let mut poll = || cost(|| pin!(&mut handle).poll(&mut Cx::from_waker(&waker)).is_pending());
+    assert_eq!([poll(), poll()].map(|(allocations, _, pending)| (allocations, pending)), [(1, true), (0, true)]);
+    handle.abort();
 }
 
 #[test]

@@ -36,7 +36,7 @@ const FLOORS: &[(&str, Units)] = &[
             ("run_next", &["loom", "platform"]),
             ("run_queue", &["loom", "platform", "header"]),
             ("idle", &["loom", "platform"]),
-            ("crash", &["loom", "panics"]),
+            ("crash", &["loom", "panics", "waker"]),
             ("registry", &[]),
         ],
     ),
@@ -70,7 +70,7 @@ const FLOORS: &[(&str, Units)] = &[
             ("alarm", &["clock", "waker", "timer", "executor"]),
             ("goroutine", &["panics", "header", "coop", "crash", "executor"]),
             ("select", &["loom", "lock", "random", "coop", "waker", "wait", "chan"]),
-            ("runtime", &["panics", "coop", "wait", "crash", "executor", "goroutine"]),
+            ("runtime", &["panics", "coop", "waker", "wait", "crash", "executor", "goroutine"]),
         ],
     ),
     (

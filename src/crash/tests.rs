@@ -61,3 +61,25 @@ fn a_panic_ends_no_call_if_the_policy_isolates_or_the_runtime_is_over() {
     drop(call);
     assert!(calls.is_empty() && !calls.crashes());
 }
+
+struct Bad;
+
+impl Wake for Bad {
+    fn wake(self: Arc<Self>) {
+        panic!("a bad waker");
+    }
+}
+
+#[test]
+fn a_main_whose_waker_panics_costs_no_other_main_its_crash_ca19() {
+    let calls = calls();
+    let mains = [calls.enter(), calls.enter(), calls.enter()];
+    let woken = Arc::new(Count::default());
+    let wakers = [Waker::from(Arc::new(Bad)), Waker::from(woken.clone()), Waker::from(Arc::new(Bad))];
+    for (main, waker) in mains.iter().zip(&wakers) {
+        assert!(main.signal().poll(&Context::from_waker(waker)).is_pending());
+    }
+    crash(calls, false);
+    assert_eq!(woken.0.load(Ordering::Relaxed), 1);
+    assert!(mains.into_iter().all(|main| main.end().is_some()));
+}

@@ -1,5 +1,6 @@
 //! One binary, one link: a file a subject.
 
+mod bad_wakers;
 mod blocking;
 mod bytes;
 mod cancel;
