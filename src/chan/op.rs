@@ -115,7 +115,7 @@ impl<T> Receiving<'_, T> {
     #[inline(always)]
     unsafe fn first_poll(&self, cx: &mut Context<'_>) -> Poll<Option<T>> {
         let waiter = self.waiter_ptr();
-        // SAFETY: never queued, says the caller.
+        // SAFETY: the waiter lives as long as `self`.
         let site = unsafe { Waiter::site(waiter) };
         let Some(core) = self.core else {
             coop::park_at(site, Reason::ChanReceiveNil);
@@ -257,7 +257,7 @@ unsafe fn keep_waiting<T>(core: Option<&Core<T>>, waiter: *const Waiter<T>, cx: 
             if case || coop::is_last(cx.waker()) {
                 core.dequeue(waiter, side);
                 withdrawn = Waiter::take_waker(waiter);
-                Waiter::reset(waiter, Location::caller());
+                Waiter::reset(waiter);
                 break (None, if case { Kept::Unpolled } else { Kept::Waiting });
             }
             if Waiter::will_wake(waiter, cx.waker()) {
@@ -293,23 +293,23 @@ impl<T> Receiving<'_, T> {
         let Some(core) = self.core else { return };
         let waiter = self.waiter_ptr();
         core.lock.lock();
+        let (mut waker, mut handed_over) = (None, None);
         // SAFETY: the lock is held; the waiter is ours, and unlinked or complete after `dequeue`.
-        let (orphan, wake, watchers, waker) = unsafe {
+        unsafe {
             core.dequeue(waiter, Side::Receive);
-            let (orphan, wake, watchers) = if Waiter::state(waiter) == state::DONE {
-                let (orphan, wake, watchers) = core.return_unclaimed(Waiter::take(waiter), Waiter::number(waiter));
-                (orphan, wake, Some(watchers))
-            } else {
-                (None, Wake::NONE, None)
-            };
+            match Waiter::state(waiter) {
+                state::DONE => handed_over = Some(core.return_unclaimed(Waiter::take(waiter), Waiter::number(waiter))),
+                state::QUEUED => waker = Waiter::take_waker(waiter),
+                _ => {}
+            }
             core.lock.unlock();
             Waiter::finish(waiter);
-            (orphan, wake, watchers, Waiter::take_waker(waiter))
-        };
-        wake.wake();
-        if let Some(watchers) = watchers {
-            watchers.wake();
         }
+        let orphan = handed_over.and_then(|(orphan, wake, watchers)| {
+            wake.wake();
+            watchers.wake();
+            orphan
+        });
         drop(waker);
         drop(orphan);
     }
@@ -345,7 +345,7 @@ impl<T> Sending<'_, T> {
     #[inline(always)]
     unsafe fn first_poll(&self, cx: &mut Context<'_>) -> Poll<Result<(), SendError<T>>> {
         let waiter = self.waiter_ptr();
-        // SAFETY: never queued, says the caller.
+        // SAFETY: the waiter lives as long as `self`.
         let site = unsafe { Waiter::site(waiter) };
         let Some(core) = self.core else {
             coop::park_at(site, Reason::ChanSendNil);
@@ -476,16 +476,17 @@ impl<T> Sending<'_, T> {
     #[inline(never)]
     fn abandon(&self) {
         let waiter = self.waiter_ptr();
-        // SAFETY: the waiter is ours; after `dequeue` under the lock it is unlinked or complete, and then its slot is
-        // full unless a receiver emptied it.
+        // SAFETY: the waiter is ours; after `dequeue` under the lock it is unlinked or complete, and then its slot is full
+        // unless a receiver emptied it.
         let (value, waker) = unsafe {
             if let (Some(core), true) = (self.core, Waiter::state(waiter) != state::IDLE) {
                 let _held = core.lock.guard();
                 core.dequeue(waiter, Side::Send);
             }
-            let unsent = Waiter::state(waiter) != state::DONE;
+            let state = Waiter::state(waiter);
+            let waker = if state == state::QUEUED { Waiter::take_waker(waiter) } else { None };
             Waiter::finish(waiter);
-            (unsent.then(|| Waiter::take(waiter)), Waiter::take_waker(waiter))
+            ((state != state::DONE).then(|| Waiter::take(waiter)), waker)
         };
         drop(waker);
         drop(value);
@@ -557,14 +558,15 @@ macro_rules! case {
                 })
             }
 
-            unsafe fn dequeue(&self, site: &'static Location<'static>) {
+            #[inline(never)]
+            unsafe fn dequeue(&self) {
                 let core = self.core.expect("a nil channel has no raw case");
                 let waiter = self.waiter_ptr();
                 // SAFETY: passed on to the caller; `dequeue` leaves the waiter unlinked, or complete.
                 unsafe {
                     core.dequeue(waiter, $side);
                     if Waiter::state(waiter) == state::QUEUED {
-                        Waiter::reset(waiter, site);
+                        Waiter::reset(waiter);
                     }
                 }
             }

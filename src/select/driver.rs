@@ -329,7 +329,6 @@ impl<C: Cases> Selecting<C> {
     /// that.
     #[inline(always)]
     fn dequeue_all(&mut self, winner: Option<usize>) -> Option<usize> {
-        let site = self.site;
         let mut number = None;
         self.each_channel(|index, raw| {
             if winner == Some(raw.waiter()) {
@@ -338,7 +337,7 @@ impl<C: Cases> Selecting<C> {
             }
             let _held = raw.lock().guard();
             // SAFETY: the lock is held.
-            unsafe { raw.dequeue(site) };
+            unsafe { raw.dequeue() };
         });
         number
     }
@@ -512,12 +511,11 @@ impl<C: Cases> Selecting<C> {
     /// Removes the channel operations from their queues, while the token is busy. Offers missed meanwhile are queued at
     /// their own channels.
     fn withdraw(&mut self) {
-        let site = self.site;
         let mut locks = Locks::new();
         self.collect_locks(&mut locks);
         locks.lock();
         // SAFETY: all locks are held.
-        self.each_channel(|_, raw| unsafe { raw.dequeue(site) });
+        self.each_channel(|_, raw| unsafe { raw.dequeue() });
         self.token.resume();
         self.stage = Stage::First;
         locks.unlock();
@@ -531,13 +529,12 @@ impl<C: Cases> Selecting<C> {
             TokenState::Claimed(waiter) => Some(waiter),
             TokenState::Waiting | TokenState::Fired(_) | TokenState::Done => None,
         };
-        let site = self.site;
         self.each_channel(|_, raw| {
             // A winner that is still being completed is complete once the lock was free.
             let _held = raw.lock().guard();
             if claimed != Some(raw.waiter()) {
                 // SAFETY: the lock is held.
-                unsafe { raw.dequeue(site) };
+                unsafe { raw.dequeue() };
             }
         });
     }

@@ -1,6 +1,5 @@
 //! The cases of a `select!`.
 
-use std::panic::Location;
 use std::pin::Pin;
 use std::ptr::NonNull;
 use std::task::{Context, Poll, Waker};
@@ -107,7 +106,7 @@ pub trait ChannelCase {
     /// # Safety
     ///
     /// The lock is held.
-    unsafe fn dequeue(&self, site: &'static Location<'static>);
+    unsafe fn dequeue(&self);
 }
 
 /// Tasks to wake once every lock is released.

@@ -100,11 +100,9 @@ pub(crate) mod state {
     pub(crate) const FINISHED: u8 = 4;
 }
 
-/// What is notified when a waiter completes.
+/// What is notified when a queued waiter completes.
 #[derive(Debug)]
 enum Owner {
-    /// Not queued.
-    Nothing,
     /// The task of a lone operation.
     Lone(TaskWaker),
     /// The `select!` of which it is a case.
@@ -114,24 +112,23 @@ enum Owner {
 /// Two words that mean one thing after the other in a waiter's life.
 #[derive(Clone, Copy)]
 union Place<T> {
-    /// Before it is queued: where its operation was called.
-    site: &'static Location<'static>,
+    /// Before it is queued.
+    unset: (),
     /// While it is queued. Once it is unlinked, `next` of its links is the waiter itself.
     links: Links<Waiter<T>>,
     /// Once it received a value: the number of that in the order of sending.
     number: usize,
 }
 
-/// What others may touch of a waiter under its channel's lock (I1).
-struct Shared<T> {
-    place: Place<T>,
-    owner: Owner,
-}
-
 /// One operation's place in the queue of one channel. It is reached through raw pointers, because its claimer and its
 /// owner are two threads: only its cells and its atomic state are ever borrowed.
 pub(crate) struct Waiter<T> {
-    shared: UnsafeCell<Shared<T>>,
+    /// Touched by others under the channel's lock (I1), as `owner` is.
+    place: UnsafeCell<Place<T>>,
+    /// Initialized while the state is `QUEUED`.
+    owner: UnsafeCell<MaybeUninit<Owner>>,
+    /// Where the operation was called.
+    site: &'static Location<'static>,
     /// The value: of a send until it is taken, of a receive once it is given.
     slot: UnsafeCell<MaybeUninit<T>>,
     state: AtomicU8,
@@ -143,7 +140,7 @@ unsafe impl<T> Node for Waiter<T> {
     #[inline(always)]
     unsafe fn with_links<R>(this: *mut Self, f: impl FnOnce(&mut Links<Self>) -> R) -> R {
         // SAFETY: passed on to the caller; a linked waiter, or one that is being linked, has links in its place.
-        unsafe { Self::with(this, |shared| f(&mut shared.place.links)) }
+        unsafe { (*this).place.with_mut(|place| f(&mut (*place).links)) }
     }
 }
 
@@ -151,33 +148,47 @@ impl<T> Waiter<T> {
     #[inline(always)]
     pub(crate) fn new(slot: MaybeUninit<T>, site: &'static Location<'static>) -> Self {
         Self {
-            shared: UnsafeCell::new(Shared { place: Place { site }, owner: Owner::Nothing }),
+            place: UnsafeCell::new(Place { unset: () }),
+            owner: UnsafeCell::new(MaybeUninit::uninit()),
+            site,
             slot: UnsafeCell::new(slot),
             state: AtomicU8::new(state::IDLE),
             _pin: PhantomPinned,
         }
     }
 
-    /// Runs `f` on what the channel's lock guards.
+    /// Runs `f` on the owner of a queued waiter.
     ///
     /// # Safety
     ///
-    /// The waiter is alive. It is queued and the caller holds the channel's lock, or it is the caller's alone.
+    /// The waiter is alive, and its state is `QUEUED`. The caller holds the channel's lock, or the waiter is unlinked and the
+    /// caller is its owner.
     #[inline(always)]
-    unsafe fn with<R>(this: *const Self, f: impl FnOnce(&mut Shared<T>) -> R) -> R {
-        // SAFETY: by the caller's promise nothing else touches the cell now.
-        unsafe { (*this).shared.with_mut(|shared| f(&mut *shared)) }
+    unsafe fn with_owner<R>(this: *const Self, f: impl FnOnce(&mut Owner) -> R) -> R {
+        // SAFETY: by the caller's promise it is initialized, and nothing else touches the cell now.
+        unsafe { (*this).owner.with_mut(|owner| f((*owner).assume_init_mut())) }
+    }
+
+    /// Moves the owner out of a queued waiter.
+    ///
+    /// # Safety
+    ///
+    /// As [`with_owner`](Self::with_owner); and the caller changes the state next.
+    #[inline(always)]
+    unsafe fn take_owner(this: *const Self) -> Owner {
+        // SAFETY: initialized, as the caller promises, and read once, because the state is no longer `QUEUED` afterwards.
+        unsafe { (*this).owner.with_mut(|owner| (*owner).assume_init_read()) }
     }
 
     /// Where the operation was called.
     ///
     /// # Safety
     ///
-    /// The waiter is the caller's, and unpolled: it has never been queued, or was [reset](Self::reset).
+    /// The waiter is alive.
     #[inline(always)]
     pub(crate) unsafe fn site(this: *const Self) -> &'static Location<'static> {
-        // SAFETY: the place of an unpolled waiter has a site.
-        unsafe { Self::with(this, |shared| shared.place.site) }
+        // SAFETY: passed on to the caller; the site never changes.
+        unsafe { (*this).site }
     }
 
     /// # Safety
@@ -218,7 +229,7 @@ impl<T> Waiter<T> {
         // SAFETY: the caller alone may touch the waiter.
         unsafe {
             (*this).slot.with_mut(|slot| (*slot).write(value));
-            Self::with(this, |shared| shared.place.number = number);
+            (*this).place.with_mut(|place| (*place).number = number);
         }
     }
 
@@ -229,7 +240,7 @@ impl<T> Waiter<T> {
     /// The caller is the owner, and the state is `DONE` by [`give`](Self::give).
     pub(crate) unsafe fn number(this: *const Self) -> usize {
         // SAFETY: a done waiter is the owner's alone, and its place has a number.
-        unsafe { Self::with(this, |shared| shared.place.number) }
+        unsafe { (*this).place.with_mut(|place| (*place).number) }
     }
 
     /// Ends a claimed waiter. It must not be touched afterwards: its owner may free it.
@@ -241,7 +252,7 @@ impl<T> Waiter<T> {
     pub(crate) unsafe fn complete(this: *const Self, state: u8) -> Wake {
         // SAFETY: a claimed waiter is the claimer's alone until the store below (I3).
         unsafe {
-            let wake = match Self::with(this, |shared| std::mem::replace(&mut shared.owner, Owner::Nothing)) {
+            let wake = match Self::take_owner(this) {
                 Owner::Lone(waker) => Wake(Some(waker)),
                 Owner::Select(token) => {
                     // I2: this thread's claim made the token its own.
@@ -252,7 +263,6 @@ impl<T> Waiter<T> {
                     token.as_ref().state.store(fired, Ordering::Release);
                     return wake;
                 }
-                Owner::Nothing => Wake::NONE,
             };
             (*this).state.store(state, Ordering::Release);
             wake
@@ -266,72 +276,63 @@ impl<T> Waiter<T> {
     /// The caller holds the channel's lock and the waiter is `QUEUED` by `push_lone`.
     pub(crate) unsafe fn replace_waker(this: *const Self, waker: TaskWaker) -> Option<TaskWaker> {
         // SAFETY: I1.
-        match unsafe { Self::with(this, |shared| std::mem::replace(&mut shared.owner, Owner::Lone(waker))) } {
+        match unsafe { Self::with_owner(this, |owner| std::mem::replace(owner, Owner::Lone(waker))) } {
             Owner::Lone(old) => Some(old),
-            Owner::Select(_) | Owner::Nothing => None,
+            Owner::Select(_) => None,
         }
     }
 
-    /// Makes an unlinked case of a `select!` that lost as good as new, called at `site`.
+    /// Makes an unlinked case of a `select!` that lost as good as new.
     ///
     /// # Safety
     ///
     /// The caller is the owner, and holds the channel's lock if the waiter was ever queued; it is not linked, and has
     /// no waker.
-    pub(crate) unsafe fn reset(this: *const Self, site: &'static Location<'static>) {
-        // SAFETY: an unlinked waiter is the owner's alone.
-        unsafe {
-            Self::with(this, |shared| {
-                shared.owner = Owner::Nothing;
-                shared.place.site = site;
-            });
-            (*this).state.store(state::IDLE, Ordering::Relaxed);
-        }
+    pub(crate) unsafe fn reset(this: *const Self) {
+        // SAFETY: an unlinked waiter is the owner's alone; the state is atomic.
+        unsafe { (*this).state.store(state::IDLE, Ordering::Relaxed) }
     }
 
     /// Completes an operation without queueing it, as a case of a `select!`: its result is in the slot.
     ///
     /// # Safety
     ///
-    /// The caller is the owner; the waiter is not linked; the slot is as `state` says.
+    /// The caller is the owner; the waiter is not linked, and has no waker; the slot is as `state` says.
     pub(crate) unsafe fn complete_inline(this: *const Self, state: u8) {
-        // SAFETY: an unlinked waiter is the owner's alone.
-        unsafe {
-            Self::with(this, |shared| shared.owner = Owner::Nothing);
-            (*this).state.store(state, Ordering::Relaxed);
-        }
+        // SAFETY: an unlinked waiter is the owner's alone; the state is atomic.
+        unsafe { (*this).state.store(state, Ordering::Relaxed) }
     }
 
     /// True if the waiter was queued as a case of a `select!`.
     ///
     /// # Safety
     ///
-    /// The caller holds the channel's lock.
+    /// The caller holds the channel's lock, and the state is `QUEUED`.
     pub(crate) unsafe fn is_case(this: *const Self) -> bool {
         // SAFETY: I1.
-        unsafe { Self::with(this, |shared| matches!(shared.owner, Owner::Select(_))) }
+        unsafe { Self::with_owner(this, |owner| matches!(owner, Owner::Select(_))) }
     }
 
     /// True if a queued lone waiter would wake the same task.
     ///
     /// # Safety
     ///
-    /// The caller holds the channel's lock.
+    /// As [`is_case`](Self::is_case).
     pub(crate) unsafe fn will_wake(this: *const Self, waker: &Waker) -> bool {
         // SAFETY: I1.
-        unsafe { Self::with(this, |shared| matches!(&shared.owner, Owner::Lone(own) if own.will_wake(waker))) }
+        unsafe { Self::with_owner(this, |owner| matches!(owner, Owner::Lone(own) if own.will_wake(waker))) }
     }
 
-    /// The waker of a waiter that was unlinked, to be dropped outside the lock.
+    /// Takes the waker out of a queued waiter that was unlinked and will not complete, to be dropped outside the lock.
     ///
     /// # Safety
     ///
-    /// The caller is the owner, and the waiter is not queued.
+    /// The caller is the owner, the state is `QUEUED`, and the caller changes it next.
     pub(crate) unsafe fn take_waker(this: *const Self) -> Option<TaskWaker> {
-        // SAFETY: an unlinked waiter is the owner's alone.
-        match unsafe { Self::with(this, |shared| std::mem::replace(&mut shared.owner, Owner::Nothing)) } {
+        // SAFETY: an unlinked waiter is the owner's alone; the rest is passed on to the caller.
+        match unsafe { Self::take_owner(this) } {
             Owner::Lone(waker) => Some(waker),
-            Owner::Select(_) | Owner::Nothing => None,
+            Owner::Select(_) => None,
         }
     }
 }
@@ -376,10 +377,9 @@ impl<T> WaitQueue<T> {
 
     #[inline(always)]
     unsafe fn push(&self, waiter: *const Waiter<T>, owner: Owner) {
-        // SAFETY: I1, and the caller's promise that `waiter` is not queued. An unqueued waiter has no waker that this
-        // could drop.
+        // SAFETY: I1, and the caller's promise that `waiter` is not queued, so it has no owner that this would overwrite.
         unsafe {
-            Waiter::with(waiter, |shared| std::mem::forget(std::mem::replace(&mut shared.owner, owner)));
+            (*waiter).owner.with_mut(|place| (*place).write(owner));
             (*waiter).state.store(state::QUEUED, Ordering::Relaxed);
             self.list.push_back(waiter.cast_mut());
         }
@@ -401,9 +401,9 @@ impl<T> WaitQueue<T> {
             // SAFETY: I1: a linked waiter is alive, and its links and owner are ours to read under the lock.
             unsafe {
                 let next = self.list.next(waiter);
-                let token = Waiter::with(waiter.as_ptr(), |shared| match &shared.owner {
+                let token = Waiter::with_owner(waiter.as_ptr(), |owner| match owner {
                     Owner::Select(token) => Some(*token),
-                    Owner::Lone(_) | Owner::Nothing => None,
+                    Owner::Lone(_) => None,
                 });
                 match token {
                     Some(token) if ptr::eq(token.as_ptr(), own) => {}
