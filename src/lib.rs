@@ -69,6 +69,7 @@ mod executor;
 
 mod alarm;
 mod goroutine;
+mod join;
 mod runtime;
 
 pub mod chan;
@@ -87,9 +88,10 @@ compile_error!("`--cfg gopark_loom` needs `--features _loom` as well: CONTRIBUTI
 mod models;
 
 pub use crash::OnPanic;
+pub use join::{GoroutineId, JoinError, JoinHandle};
 pub use runtime::{
-    Builder, GoroutineId, JoinError, JoinHandle, Runtime, block_in_place, block_on, block_on_local, go, gomaxprocs,
-    gosched, num_cpu, num_goroutine, unblock,
+    Builder, Runtime, block_in_place, block_on, block_on_local, go, gomaxprocs, gosched, num_cpu, num_goroutine,
+    unblock,
 };
 
 /// What the README shows is tested, too.

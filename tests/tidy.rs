@@ -69,8 +69,9 @@ const FLOORS: &[(&str, Units)] = &[
         &[
             ("alarm", &["clock", "waker", "timer", "executor"]),
             ("goroutine", &["panics", "header", "coop", "crash", "executor"]),
+            ("join", &["panics", "coop", "waker", "wait", "executor", "goroutine"]),
             ("select", &["loom", "lock", "random", "coop", "waker", "wait", "chan"]),
-            ("runtime", &["panics", "coop", "waker", "wait", "crash", "executor", "goroutine"]),
+            ("runtime", &["panics", "coop", "waker", "wait", "crash", "executor", "goroutine", "join"]),
         ],
     ),
     (

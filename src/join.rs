@@ -1,0 +1,236 @@
+//! What a goroutine is to others: a handle that joins or aborts it, an id, and how it ended.
+
+use std::any::Any;
+use std::error::Error;
+use std::fmt;
+use std::pin::Pin;
+use std::sync::{Mutex, PoisonError};
+use std::task::{Context, Poll};
+
+use crate::coop::{self, Reason};
+use crate::executor::Executor;
+use crate::goroutine::Handle;
+use crate::panics::panic_text;
+use crate::wait::case::future_case;
+use crate::waker::Proxy;
+
+/// A running goroutine. Awaiting it joins: the result is what the goroutine returned, or how else it ended.
+///
+/// It resolves after the goroutine's future has been dropped and it does not count in [`num_goroutine`](crate::num_goroutine) any more.
+/// Dropping the handle detaches the goroutine, as in Go.
+///
+/// # Panics
+///
+/// When it is polled again after it has completed.
+///
+/// # Cancellation
+///
+/// Awaiting `&mut handle` can be dropped and taken up again.
+///
+/// # Memory ordering
+///
+/// All that the goroutine did synchronizes before the completion of its join.
+///
+/// ```
+/// gopark::block_on(async {
+///     let handle = gopark::go(async { "done" });
+///     assert_eq!(handle.await.unwrap(), "done");
+/// });
+/// ```
+pub struct JoinHandle<T> {
+    task: Option<Handle<T>>,
+    proxy: Proxy,
+    joined: bool,
+}
+
+impl<T> JoinHandle<T> {
+    #[inline(always)]
+    pub(crate) fn new(task: Handle<T>) -> Self {
+        Self { task: Some(task), proxy: Proxy::default(), joined: false }
+    }
+
+    #[track_caller]
+    fn task(&self) -> &Handle<T> {
+        self.task.as_ref().expect("taken by drop alone")
+    }
+
+    /// Ends the goroutine: its future is dropped at its next suspension, on a worker. After it has completed this does
+    /// nothing.
+    ///
+    /// ```
+    /// gopark::block_on(async {
+    ///     let handle = gopark::go(std::future::pending::<()>());
+    ///     handle.abort();
+    ///     assert!(handle.await.unwrap_err().is_aborted());
+    /// });
+    /// ```
+    pub fn abort(&self) {
+        Executor::abort(self.task().metadata());
+    }
+
+    /// True once the goroutine has ended.
+    ///
+    /// ```
+    /// gopark::block_on(async {
+    ///     let handle = gopark::go(async {});
+    ///     while !handle.is_finished() {
+    ///         gopark::gosched().await;
+    ///     }
+    /// });
+    /// ```
+    pub fn is_finished(&self) -> bool {
+        self.task().is_finished()
+    }
+
+    /// The goroutine's id.
+    ///
+    /// ```
+    /// gopark::block_on(async {
+    ///     let (a, b) = (gopark::go(async {}), gopark::go(async {}));
+    ///     assert_ne!(a.id(), b.id());
+    /// });
+    /// ```
+    pub fn id(&self) -> GoroutineId {
+        GoroutineId(self.task().metadata().id())
+    }
+}
+
+future_case!(JoinHandle<T>, T);
+
+impl<T> Future for JoinHandle<T> {
+    type Output = Result<T, JoinError>;
+
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if !coop::poll_ready(cx) {
+            return Poll::Pending;
+        }
+        let Self { task, proxy, joined } = &mut *self;
+        assert!(!*joined, "gopark: JoinHandle polled after completion");
+        let task = task.as_mut().expect("taken by drop alone");
+        match proxy.poll(Pin::new(&mut *task), cx) {
+            Poll::Pending => {
+                coop::park(Reason::Join);
+                Poll::Pending
+            }
+            Poll::Ready(outcome) => {
+                *joined = true;
+                coop::spend();
+                let id = GoroutineId(task.metadata().id());
+                Poll::Ready(match outcome.into_inner() {
+                    Ok(value) => Ok(value),
+                    Err(exit) => Err(JoinError { id, payload: exit.observe().map(Mutex::new) }),
+                })
+            }
+        }
+    }
+}
+
+impl<T> Drop for JoinHandle<T> {
+    #[inline]
+    fn drop(&mut self) {
+        if let Some(task) = self.task.take() {
+            task.detach();
+        }
+    }
+}
+
+impl<T> fmt::Debug for JoinHandle<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JoinHandle").field("id", &self.id()).field("finished", &self.is_finished()).finish()
+    }
+}
+
+/// How a goroutine ended that returned nothing: by a panic, or aborted.
+///
+/// ```
+/// use gopark::{OnPanic, Runtime};
+///
+/// gopark::block_on(async {
+///     let error = gopark::go(async { panic!("oh") }).await.unwrap_err();
+///     assert!(error.is_panic());
+///     assert!(error.to_string().ends_with("panicked: oh"));
+/// });
+/// ```
+pub struct JoinError {
+    id: GoroutineId,
+    /// In a lock so that the error is `Sync`, as `?` into a boxed error wants.
+    payload: Option<Mutex<Box<dyn Any + Send>>>,
+}
+
+impl JoinError {
+    /// True if the goroutine panicked.
+    ///
+    /// ```
+    /// let error = gopark::block_on(async { gopark::go(async { panic!() }).await }).unwrap_err();
+    /// assert!(error.is_panic());
+    /// ```
+    pub fn is_panic(&self) -> bool {
+        self.payload.is_some()
+    }
+
+    /// True if the goroutine was aborted, or dropped with its runtime.
+    ///
+    /// ```
+    /// let handle = gopark::go(std::future::pending::<()>());
+    /// handle.abort();
+    /// assert!(gopark::block_on(handle).unwrap_err().is_aborted());
+    /// ```
+    pub fn is_aborted(&self) -> bool {
+        self.payload.is_none()
+    }
+
+    /// The panic's payload, for [`resume_unwind`](std::panic::resume_unwind).
+    ///
+    /// # Panics
+    ///
+    /// If the goroutine was aborted.
+    ///
+    /// ```
+    /// let error = gopark::block_on(async { gopark::go(async { panic!("oh") }).await }).unwrap_err();
+    /// assert_eq!(error.into_panic().downcast_ref::<&str>(), Some(&"oh"));
+    /// ```
+    #[track_caller]
+    pub fn into_panic(self) -> Box<dyn Any + Send> {
+        match self.payload {
+            Some(payload) => payload.into_inner().unwrap_or_else(PoisonError::into_inner),
+            None => panic!("{} was aborted, it did not panic", self.id),
+        }
+    }
+}
+
+impl fmt::Display for JoinError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.payload {
+            Some(payload) => {
+                let payload = payload.lock().unwrap_or_else(PoisonError::into_inner);
+                write!(f, "{} panicked: {}", self.id, panic_text(&**payload))
+            }
+            None => write!(f, "{} was aborted", self.id),
+        }
+    }
+}
+
+impl fmt::Debug for JoinError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "JoinError({self})")
+    }
+}
+
+impl Error for JoinError {}
+
+/// Names a goroutine. Ids start at 1, the first `block_on`'s main, and are never used again in a process.
+///
+/// ```
+/// let handle = gopark::go(async {});
+/// assert!(handle.id().to_string().starts_with("goroutine "));
+/// # gopark::block_on(handle).unwrap();
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct GoroutineId(u64);
+
+impl fmt::Display for GoroutineId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "goroutine {}", self.0)
+    }
+}
