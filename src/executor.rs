@@ -14,7 +14,7 @@
 //! Every 61st round the global queue, if it has something; the run-next slot; the local queue; a batch from the global
 //! queue; half of a random victim's queue, in up to four passes, its run-next slot only in the last. A goroutine that is
 //! made ready by another one goes into the run-next slot of its processor and runs next, in the same slice: no round begins, and
-//! after [`CHAIN`] of them in a row the next one goes to the end of the queue, and the global queue comes first. Where
+//! after [`RUN_NEXT_LIMIT`] of them in a row the next one goes to the end of the queue, and the global queue comes first. Where
 //! rounds are long it does so more often, see [`GLOBAL_LOOKS`].
 //!
 //! # Going idle, and waking (no lost parallelism, no thrash)
@@ -82,8 +82,8 @@ const LONG_ROUNDS: u32 = 2;
 const GLOBAL_LOOKS: u32 = 64;
 /// Most goroutines taken from the global queue at once: there must be room left for those that they spawn.
 const GLOBAL_BATCH: usize = LOCAL_QUEUE / 16;
-/// Most run-next goroutines in a row.
-const CHAIN: u32 = 32;
+/// Most goroutines out of the run-next slot in a row.
+const RUN_NEXT_LIMIT: u32 = 32;
 /// How long a thief watches whether its victim gets on by itself, if no more than [`GRACE_QUEUE`] wait there.
 const GRACE: Duration = Duration::from_micros(5);
 const GRACE_QUEUE: usize = 16;
@@ -756,7 +756,7 @@ impl Executor {
     }
 
     /// What is in the run-next slot waits for its turn. Between polls the processor is held, whoever tries to revoke it.
-    #[inline]
+    #[inline(never)]
     fn requeue_next(&self, m: &Machine, processor: &'static Processor) {
         if let Some(next) = NonNull::new(m.swap_next(ptr::null_mut())) {
             let held = Held { machine: m, was: true, processor };
@@ -901,45 +901,55 @@ impl Executor {
     /// Runs goroutines until the processor is given up or lost.
     fn run(&'static self, m: &Machine, processor: &'static Processor, searching: &mut bool) {
         self.fire_all(m, processor);
+        let mut streak = 0;
+        while let Some(task) = self.next(m, processor, &mut streak, searching) {
+            if *searching {
+                self.stop_searching(searching);
+            }
+            // SAFETY: `next` returned the task in raw form, which is this thread's now.
+            if !self.poll(m, processor, unsafe { Task::from_raw(task) }) {
+                return;
+            }
+        }
+    }
+
+    /// Decides which goroutine runs next: every goroutine that runs has been chosen here. `None` if the processor was given up.
+    ///
+    /// `streak` counts the goroutines that came out of the run-next slot in a row: they share a slice, in which no round begins.
+    /// The task is in raw form, which the compiler keeps in a register.
+    #[inline(always)]
+    fn next(
+        &'static self,
+        m: &Machine,
+        processor: &'static Processor,
+        streak: &mut u32,
+        searching: &mut bool,
+    ) -> Option<NonNull<()>> {
         loop {
-            // What was made ready by the last one runs next, in the same slice.
-            let mut links = 0;
-            while links < CHAIN {
-                let Some(next) = NonNull::new(m.swap_next(ptr::null_mut())) else { break };
-                links += 1;
-                if *searching {
-                    self.stop_searching(searching);
-                }
-                // SAFETY: the slot held a task in raw form, which is this thread's now.
-                if !self.poll(m, processor, unsafe { Task::from_raw(next) }) {
-                    return;
+            if *streak < RUN_NEXT_LIMIT {
+                if let Some(next) = NonNull::new(m.swap_next(ptr::null_mut())) {
+                    *streak += 1;
+                    return Some(next);
                 }
             }
+            let limit_reached = std::mem::take(streak) == RUN_NEXT_LIMIT;
             if self.closing.load(Ordering::Relaxed) || processor.slot >= self.procs.load(Ordering::Relaxed) {
                 self.stop_searching(searching);
-                return self.give_up_retired(m, processor);
+                self.give_up_retired(m, processor);
+                return None;
             }
-            // After a long slice those who wait outside come first.
+            // After a long slice the goroutines in the global queue come first.
             let (global_first, look) = processor.begin_round();
-            let (global_first, look) = (global_first || links == CHAIN, look || links == CHAIN);
+            let (global_first, look) = (global_first || limit_reached, look || limit_reached);
             let fired = self.fire_beside(processor, look);
-            if links == CHAIN || fired {
+            if limit_reached || fired {
                 self.requeue_next(m, processor);
             }
-            match self.find(m, processor, global_first, searching) {
-                Some(task) => {
-                    if *searching {
-                        self.stop_searching(searching);
-                    }
-                    if !self.poll(m, processor, task) {
-                        return;
-                    }
-                }
-                None => {
-                    if !self.fire_all(m, processor) && !self.linger() && self.give_up_idle(m, processor, searching) {
-                        return;
-                    }
-                }
+            if let Some(task) = self.find(m, processor, global_first, searching) {
+                return Some(task.into_raw());
+            }
+            if !self.fire_all(m, processor) && !self.linger() && self.give_up_idle(m, processor, searching) {
+                return None;
             }
         }
     }
@@ -1015,6 +1025,7 @@ impl Executor {
     }
 
     /// Takes one goroutine from the global queue, and this processor's fair share of the others into its own queue.
+    #[inline(never)]
     fn take_global(&self, processor: &Processor, procs: usize) -> Option<Task> {
         if procs == 1 {
             // There is no thief to spread them for.
@@ -1028,6 +1039,7 @@ impl Executor {
     }
 
     /// Half of a random victim's queue; in the last pass also a run-next slot.
+    #[inline(never)]
     fn steal(&'static self, m: &Machine, processor: &Processor) -> Option<Task> {
         let slots = self.slots.load(Ordering::Acquire);
         for pass in 0..STEAL_PASSES {
@@ -1109,6 +1121,7 @@ impl Executor {
     }
 
     /// Waits for work for about as long as it takes to wake a thread: who sends it work meanwhile is spared that.
+    #[inline(never)]
     fn linger(&self) -> bool {
         for _ in 0..LINGER {
             std::hint::spin_loop();
@@ -1120,6 +1133,7 @@ impl Executor {
     }
 
     /// The machine found nothing: Announce. False if there was something after all.
+    #[inline(never)]
     fn give_up_idle(&'static self, m: &Machine, processor: &'static Processor, searching: &mut bool) -> bool {
         {
             let mut sched = lock(&self.sched);
@@ -1148,6 +1162,7 @@ impl Executor {
     }
 
     /// The processor's slot is out of use, or the runtime closes: what it has goes to the global queue.
+    #[inline(never)]
     fn give_up_retired(&self, m: &Machine, processor: &'static Processor) {
         if let Some(next) = NonNull::new(m.swap_next(ptr::null_mut())) {
             // SAFETY: the slot held a task in raw form, which is this thread's now.
@@ -1292,6 +1307,7 @@ impl Executor {
     }
 
     /// Fires what is due anywhere. True if there was something.
+    #[inline(never)]
     fn fire_all(&'static self, m: &Machine, processor: &'static Processor) -> bool {
         if shard::earliest(self.all_timers()) == Time::NEVER {
             return false;
