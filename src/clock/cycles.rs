@@ -1,12 +1,12 @@
 //! A moment that is not before now, for a third of what the clock costs.
 //!
-//! A time-out that starts and is dropped costs two locks and a look at the clock, and the clock is the greater half. But its
-//! deadline need not be exact: it must not be early, and a quarter of a microsecond late is nothing. So the processor's cycle
-//! counter tells how long ago this thread has looked at the clock, and if that was just now, the time is what it was then,
-//! plus a little more than what has passed.
+//! A time-out that starts and is dropped costs two locks and a reading of the clock, and the clock is the greater half. But its
+//! deadline need not be exact: it must not be early, and a quarter of a microsecond late does no harm. So the CPU's cycle counter
+//! measures how long ago this thread read the clock. If the reading is recent, the result is that reading plus slightly more than
+//! the time since.
 //!
-//! That is done where the kernel itself takes its time from the cycle counter, which then is the same on all cores and never
-//! changes its pace (x86-64 Linux, clock source `tsc`). Elsewhere the clock is looked at.
+//! This is done where the kernel itself takes its time from the cycle counter, which then is the same on all cores and never
+//! changes its frequency (x86-64 Linux, clock source `tsc`). Elsewhere the clock is read.
 
 use super::Time;
 
@@ -31,19 +31,19 @@ mod counter {
 
     /// The pace is measured over this time at least.
     const MEASURE: Duration = Duration::from_millis(10);
-    /// A look at the clock in the course of which more cycles went by was interrupted. Nobody knows on which side of the
-    /// interruption the clock was read, so it measures nothing, and nothing is counted from it.
+    /// A reading of the clock that took more cycles was interrupted. The clock may have been read before or after the
+    /// interruption, so the reading measures nothing, and nothing is counted from it.
     const INTERRUPTED: u64 = 1000;
-    /// After so many cycles the clock is looked at again: in about 50 microseconds the pace's error makes no tenth of one.
+    /// After so many cycles the clock is read again: in about 50 microseconds the error of the pace stays below a tenth of one.
     const FRESH: u64 = 1 << 17;
-    /// The counter may be read before the instructions that stand before it are done, but not as long as this.
+    /// The CPU may read the counter before earlier instructions have finished, but by fewer nanoseconds than this.
     const OUT_OF_ORDER: u64 = 200;
 
     /// Nanoseconds of 2^32 cycles, rounded up by more than the kernel ever adjusts the clock (0.05 %). 0: not known.
     static PACE: AtomicU64 = AtomicU64::new(0);
 
     thread_local! {
-        /// When this thread last looked at the clock: in cycles, just before, and what it said.
+        /// This thread's last reading of the clock: the cycles just before it, and the nanoseconds it returned.
         static LAST: Cell<(u64, u64)> = const { Cell::new((0, 0)) };
     }
 
@@ -73,7 +73,7 @@ mod counter {
         now
     }
 
-    /// What a look at the clock between these two counts is good for.
+    /// Uses a reading of the clock between these two counts, unless it was interrupted.
     fn note(pace: u64, before: u64, now: Time, after: u64) {
         if after.wrapping_sub(before) > INTERRUPTED {
             return;
@@ -101,7 +101,7 @@ mod counter {
         }
     }
 
-    /// Whether the counter has one pace on all cores, in the kernel's opinion and by the processor's own word.
+    /// Whether the counter has one pace on all cores, according to both the kernel and the CPU.
     fn is_steady() -> bool {
         let source = std::fs::read_to_string("/sys/devices/system/clocksource/clocksource0/current_clocksource");
         #[allow(unused_unsafe, reason = "safe in later versions of the language")]
