@@ -134,6 +134,33 @@ impl<T> Core<T> {
         self.state.with_mut(|state| f(unsafe { &mut *state }))
     }
 
+    /// Releases the lock, then wakes the watchers. If there are none, nothing has to be kept while the lock is released.
+    ///
+    /// # Safety
+    ///
+    /// The lock is held.
+    #[inline(always)]
+    pub(super) unsafe fn unlock_and_wake(&self, watchers: Watchers) {
+        if watchers.is_empty() {
+            // SAFETY: the caller holds the lock.
+            unsafe { self.lock.unlock() };
+        } else {
+            // SAFETY: the caller holds the lock.
+            unsafe { self.unlock_and_wake_some(watchers) };
+        }
+    }
+
+    /// # Safety
+    ///
+    /// The lock is held.
+    #[cold]
+    #[inline(never)]
+    unsafe fn unlock_and_wake_some(&self, watchers: Watchers) {
+        // SAFETY: the caller holds the lock.
+        unsafe { self.lock.unlock() };
+        watchers.wake();
+    }
+
     /// May be wrong at once: whether a receive would find something. If not, there was a moment during the call when it
     /// would not have: a closed channel stays so, and to hand a place on changes `len` and the queue's head at most
     /// once.

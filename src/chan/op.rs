@@ -357,11 +357,10 @@ impl<T> Sending<'_, T> {
         unsafe {
             match core.put(ptr::null(), || Waiter::take(waiter)) {
                 SendAttempt::Sent(wake, watchers) => {
-                    core.lock.unlock();
                     Waiter::finish(waiter);
+                    core.unlock_and_wake(watchers);
                     coop::spend_one();
                     wake.wake();
-                    watchers.wake();
                     Poll::Ready(Ok(()))
                 }
                 SendAttempt::Closed => {
@@ -373,8 +372,7 @@ impl<T> Sending<'_, T> {
                 SendAttempt::Full if coop::trusts(cx.waker()) => {
                     let watchers =
                         core.enqueue(waiter, Registration::Lone(TaskWaker::of_current(cx.waker())), Side::Send);
-                    core.lock.unlock();
-                    watchers.wake();
+                    core.unlock_and_wake(watchers);
                     coop::park_at(site, Reason::ChanSend);
                     Poll::Pending
                 }
@@ -397,10 +395,9 @@ impl<T> Sending<'_, T> {
         unsafe {
             match core.put(ptr::null(), || Waiter::take(waiter)) {
                 SendAttempt::Sent(wake, watchers) => {
-                    core.lock.unlock();
                     Waiter::finish(waiter);
+                    core.unlock_and_wake(watchers);
                     wake.wake();
-                    watchers.wake();
                     Poll::Ready(Ok(()))
                 }
                 SendAttempt::Closed => {
@@ -627,19 +624,22 @@ impl<T> Receiving<'_, T> {
         core.lock.lock();
         // SAFETY: the lock is held until the `unlock`; an unpolled waiter is the owner's alone.
         unsafe {
-            let took = core.take(ptr::null());
-            core.lock.unlock();
-            match took {
+            match core.take(ptr::null()) {
                 RecvAttempt::Value(value, wake) => {
+                    core.lock.unlock();
                     Waiter::finish(waiter);
                     wake.wake();
                     Poll::Ready(Some(value))
                 }
                 RecvAttempt::Closed => {
+                    core.lock.unlock();
                     Waiter::finish(waiter);
                     Poll::Ready(None)
                 }
-                RecvAttempt::Empty | RecvAttempt::NotReadyYet => Poll::Pending,
+                RecvAttempt::Empty | RecvAttempt::NotReadyYet => {
+                    core.lock.unlock();
+                    Poll::Pending
+                }
             }
         }
     }
@@ -681,20 +681,22 @@ impl<T> Sending<'_, T> {
         // until
         // `put` empties it.
         unsafe {
-            let put = core.put(ptr::null(), || Waiter::take(waiter));
-            core.lock.unlock();
-            match put {
+            match core.put(ptr::null(), || Waiter::take(waiter)) {
                 SendAttempt::Sent(wake, watchers) => {
                     Waiter::finish(waiter);
+                    core.unlock_and_wake(watchers);
                     wake.wake();
-                    watchers.wake();
                     Poll::Ready(Ok(()))
                 }
                 SendAttempt::Closed => {
+                    core.lock.unlock();
                     Waiter::finish(waiter);
                     Poll::Ready(Err(SendError(Waiter::take(waiter))))
                 }
-                SendAttempt::Full => Poll::Pending,
+                SendAttempt::Full => {
+                    core.lock.unlock();
+                    Poll::Pending
+                }
             }
         }
     }
