@@ -15,8 +15,8 @@ use crate::waker::TaskWaker;
 /// What to do about a panic that nobody will see.
 ///
 /// A panic in a goroutine whose [`JoinHandle`](crate::JoinHandle) is alive is the handle's result. Every other panic is
-/// unrecovered: the panic hook has printed it, one more line names the goroutine and where it was spawned, and then this
-/// decides.
+/// unrecovered: the panic hook has printed it, one more line names the goroutine and where it was spawned, and then
+/// this decides.
 ///
 /// ```
 /// use gopark::{OnPanic, Runtime};
@@ -39,8 +39,8 @@ pub enum OnPanic {
 
 /// The calls of `block_on` in progress, and the policy that decides whether an unrecovered panic ends them.
 ///
-/// A call ends early in one way, whichever thread polls its main: the crash is noted in the call's entry, the main's waker is
-/// called, and the main's next poll sees the note ([`CrashSignal`]).
+/// A call ends early in one way, whichever thread polls its main: the crash is noted in the call's entry, the main's
+/// waker is called, and the main's next poll sees the note ([`CrashSignal`]).
 #[derive(Debug)]
 pub(crate) struct BlockOnCalls {
     list: Mutex<List>,
@@ -128,8 +128,8 @@ impl BlockOnCalls {
         }
     }
 
-    /// Reports a panic that no join handle returns, and acts on it. If the goroutine's runtime is shut down (`is_over`), the
-    /// report is all.
+    /// Reports a panic that no join handle returns, and acts on it. If the goroutine's runtime is shut down
+    /// (`is_over`), the report is all.
     #[cold]
     pub(crate) fn unrecovered(
         &self,

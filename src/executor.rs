@@ -1,46 +1,50 @@
-//! The scheduler, all of it.
+//! The scheduler: every decision about which goroutine runs where, and when.
 //!
 //! # Vocabulary
 //!
 //! Go's three letters, with Go's meaning:
 //!
-//! * **G**, a goroutine: an `async_task` allocation. Its [`Runnable`] is in exactly one queue when it can run.
-//! * **M**, a [`Machine`]: a thread that runs goroutines.
-//! * **P**, a [`Processor`]: the right to run goroutines, of which there are `gomaxprocs`. It has a [`RunQueue`], timers, a
-//!   share of the registry. An M must hold a P to run; the run-next slot is kept in the M.
+//! * **G**, a goroutine: an `async_task` allocation with a [`Header`]. While it can run, its [`Task`] is in exactly one
+//!   queue.
+//! * **M**, a [`Worker`]: a thread that runs goroutines.
+//! * **P**, a [`Processor`]: the right to run goroutines, of which there are `gomaxprocs`. It has a [`RunQueue`],
+//!   timers, and a share of the registry. A worker must hold a processor to run goroutines; the run-next slot is the
+//!   worker's.
 //!
 //! # Finding work (Go's order)
 //!
-//! Every 61st round the global queue, if it has something; the run-next slot; the local queue; a batch from the global
-//! queue; half of a random victim's queue, in up to four passes, its run-next slot only in the last. A goroutine that is
-//! made ready by another one goes into the run-next slot of its processor and runs next, in the same slice: no round begins, and
-//! after [`RUN_NEXT_LIMIT`] of them in a row the next one goes to the end of the queue, and the global queue comes first. Where
-//! rounds are long it does so more often, see [`GLOBAL_LOOKS`].
+//! [`Executor::next`] takes, in this order: the run-next goroutine; at every 61st tick one from the global queue; the
+//! local queue; a batch from the global queue; half of a random victim's queue, in up to four passes, and in the last
+//! one a run-next goroutine. A goroutine that is woken by another one goes into the run-next slot, and runs in the same
+//! slice: no tick begins. After [`RUN_NEXT_LIMIT`] of them in a row the next one goes to the end of the local queue,
+//! and the global queue comes first. Where ticks are long the global queue comes first more often, see
+//! [`GLOBAL_LOOKS`].
 //!
 //! # Going idle, and waking (no lost parallelism, no thrash)
 //!
 //! [`Idle`] has the protocol and its proof.
 //!
-//! Filling the run-next slot of a running M wakes nobody: it will be run next, and waking another thread for it costs
-//! more than it brings (tokio shipped that and took it back). If the goroutine that runs does not end its poll, a thief
-//! or the monitor takes the slot. Nor does a goroutine that gives way: there is no more work than before. A thief leaves
-//! a short queue alone whose owner [gets through it](Executor::keeps_up) faster than the theft would take.
+//! Filling the run-next slot of a running worker wakes no other: the goroutine runs next, and waking a thread for it
+//! costs more than it brings (tokio shipped that and reverted it). If the running goroutine does not end its poll, a
+//! thief or the monitor takes the run-next goroutine. A goroutine that yields wakes no worker either, because there is
+//! no more work than before. A thief leaves a short queue alone if its owner [drains it](Executor::victim_is_draining)
+//! faster than the theft would take.
 //!
 //! # Blocked threads
 //!
-//! The monitor (Go's sysmon) looks every [`MONITOR_PERIOD`] and takes the processor from an M that has been in one poll
-//! for more than [`STUCK`] while work waits, as [`RunNext`] describes. The owner then has no processor any more: it submits to
-//! the global queue, and becomes a spare when its poll ends.
+//! The monitor (Go's sysmon) looks every [`MONITOR_PERIOD`] and takes the processor from a worker that has been in one
+//! poll for more than [`STUCK`] while work waits, as [`RunNext`] describes. The worker then has no processor: it
+//! submits to the global queue, and becomes a spare when its poll ends.
 //!
 //! # What was rejected
 //!
 //! * An atomic swap for the run-next slot: simple, and a quarter of a context switch.
 //! * A lock-free global queue. It is a list of blocks that one thread allocates and another frees, at the price of the
 //!   allocator's locks: a million goroutines spawned at once took half as long again as with a ring under a lock.
-//! * A local queue without a bound where there is no thief. What does not fit goes to the global queue and waits until the
-//!   local one is empty, so trees are walked more in depth than in breadth: half of the time for a tree of 100 000.
-//! * Moving half of a full local queue to the global one, as Go does. Its linked batch costs nothing to move, ours would
-//!   cost a pop and a push each. The newcomer alone goes to the global queue, which is also the fairer order.
+//! * A local queue without a bound where there is no thief. What does not fit goes to the global queue and waits until
+//!   the local one is empty, so trees are walked more in depth than in breadth: half of the time for a tree of 100 000.
+//! * Moving half of a full local queue to the global one, as Go does. Its linked batch costs nothing to move, ours
+//!   would cost a pop and a push each. The newcomer alone goes to the global queue, which is also the fairer order.
 //! * A reference count from each goroutine to its executor: two locked instructions a goroutine. Executors are never
 //!   freed instead, but used again ([`Executor::retire`]); a waker that is late by a runtime finds one that lives.
 //! * Registering a goroutine when it is spawned. Until it parks for the first time it is in a queue, where a shutdown
@@ -72,167 +76,100 @@ use crate::run_queue::{GlobalQueue, RunQueue, prefetch};
 use crate::timer::driver::{self, sleep_until};
 use crate::timer::shard::{self, Shard as Timers};
 
-/// Room of a processor's queue (Go: 256).
+/// Capacity of a processor's queue (Go: 256).
 const LOCAL_QUEUE: usize = 256;
-/// Every how many rounds the global queue comes first (Go: 61), if the rounds are short.
+/// Ticks between two looks at the global queue before the local one (Go: 61), while ticks are short.
 const GLOBAL_INTERVAL: u32 = 61;
-/// The same if they are as long as they get: every other one.
-const LONG_ROUNDS: u32 = 2;
-/// Long rounds make it more often: so many times in a period of the monitor, every 80 microseconds.
+/// The same if ticks are as long as they get.
+const LONG_TICKS: u32 = 2;
+/// The monitor shortens the interval so that there are as many looks in each of its periods: one every 80 microseconds.
 const GLOBAL_LOOKS: u32 = 64;
-/// Most goroutines taken from the global queue at once: there must be room left for those that they spawn.
+/// Most goroutines taken from the global queue at once: the local queue needs room for those that they spawn.
 const GLOBAL_BATCH: usize = LOCAL_QUEUE / 16;
 /// Most goroutines out of the run-next slot in a row.
 const RUN_NEXT_LIMIT: u32 = 32;
-/// How long a thief watches whether its victim gets on by itself, if no more than [`GRACE_QUEUE`] wait there.
-const GRACE: Duration = Duration::from_micros(5);
-const GRACE_QUEUE: usize = 16;
+/// How long a thief waits for the victim to drain its own queue, if that has no more than [`SHORT_QUEUE`] goroutines.
+const STEAL_DELAY: Duration = Duration::from_micros(5);
+const SHORT_QUEUE: usize = 16;
 /// Passes over the victims before a thief gives up.
 const STEAL_PASSES: usize = 4;
 /// A poll that takes longer may lose its processor.
 const STUCK: Duration = Duration::from_millis(10);
 /// How often the monitor looks while something runs.
 const MONITOR_PERIOD: Duration = Duration::from_millis(5);
-/// How often in a row it sees that nothing ran before it sleeps until something does: to wake it costs more than a few looks.
+/// Looks in a row at which nothing ran before the monitor sleeps until something does: waking it costs more than a few
+/// looks.
 const MONITOR_IDLE_LOOKS: u32 = 10;
-/// Processors a runtime can have.
+/// Most processors of a runtime.
 const MAX_PROCESSORS: usize = 1024;
-/// Runtimes that can live at once.
+/// Most runtimes at a time.
 const MAX_RUNTIMES: usize = 4096;
-/// Threads a runtime can have; beyond it a blocked thread keeps its processor.
-const MAX_MACHINES: usize = 4096;
+/// Most threads of a runtime. At the limit a blocked thread keeps its processor.
+const MAX_WORKERS: usize = 4096;
 /// Parked threads without a processor that are kept for the next blocked one.
 const SPARES: usize = 8;
-/// Looks at all queues before an idle machine goes to sleep; a few microseconds.
-const LINGER: usize = 100;
-/// Timers that a look fires at least, if so many are due, however full the queue is.
+/// Looks at all queues before an idle worker parks: a few microseconds.
+const SPINS: usize = 100;
+/// Minimum number of due timers fired per check, even if the local queue is almost full.
 const FIRE_LEAST: usize = 16;
-/// Another processor's timer that has been due for longer is anybody's.
-const GRACE_TIMERS: Duration = Duration::from_micros(100);
-/// A timer that has been due for longer is the monitor's.
+/// Any processor may fire another processor's timer once it is this late.
+const FOREIGN_TIMER_DELAY: Duration = Duration::from_micros(100);
+/// The monitor fires a timer once it is this late.
 const OVERDUE: Duration = Duration::from_millis(2);
-/// Ids that a thread draws at once.
+/// Ids that a thread takes at once.
 const ID_BLOCK: u64 = 256;
-/// How long a dropped runtime waits for goroutines that block their thread.
+/// How long the drop of a runtime waits for goroutines that block their thread.
 pub(crate) const SHUTDOWN_GRACE: Duration = Duration::from_secs(1);
 
-// ------------------------------------------------------------------------------------------------ goroutines
+// ------------------------------------------------------------------------------------------------ workers
 
-/// The shard of goroutines that started on a thread without a processor; the others are the processors'.
-const EXTERNAL: usize = MAX_PROCESSORS;
-const _: () = assert!(EXTERNAL < Header::SHARDS);
-
-impl Executor {
-    /// The executor of a goroutine.
-    #[inline(always)]
-    pub(crate) fn of(header: &Header) -> &'static Self {
-        // SAFETY: stored before any goroutine had the index; executors are never freed.
-        unsafe { &*EXECUTORS[header.executor_index()].load(Ordering::Relaxed) }
-    }
-
-    /// The shard in whose registry a goroutine is.
-    fn shard_of(header: &Header) -> &'static Shard {
-        let (executor, shard) = (Self::of(header), header.shard());
-        if shard == EXTERNAL { &executor.external } else { &executor.processor(shard).expect("it started there").shard }
-    }
-
-    /// Enters a goroutine that parks for the first time into its shard's registry. Returns the flags that it had before.
-    pub(crate) fn register(header: &Header, waker: Waker) -> Flags {
-        header.set_registered(Self::shard_of(header).registry.insert(waker))
-    }
-
-    /// Removes a registered goroutine from the registry. Returns its waker.
-    pub(crate) fn deregister(header: &Header) -> Option<Waker> {
-        Self::shard_of(header).registry.remove(header.registry_key(), || header.clear_registered())
-    }
-
-    /// The goroutine whose `Runnable` this thread runs.
-    ///
-    /// # Safety
-    ///
-    /// Called in the poll or the drop of a goroutine's future, and the header is used no longer than that takes.
-    #[inline(always)]
-    pub(crate) unsafe fn running<'a>() -> &'a Header {
-        // SAFETY: a goroutine's future is polled and dropped within `Machine::run`, where the `Runnable` keeps the header alive.
-        Machine::with(|m| unsafe { &*m.running.get() })
-    }
-
-    /// Asks a goroutine to end: its future is dropped on a worker, at its next suspension.
-    pub(crate) fn abort(header: &Header) {
-        if header.set_aborted().is_registered() {
-            // Under the registry's lock: the entry is this goroutine's as long as the flag is set.
-            let is_there = || header.flags().is_registered();
-            if let Some(waker) = Self::shard_of(header).registry.get(header.registry_key(), is_there) {
-                waker.wake();
-            }
-        }
-    }
-}
-
-/// A processor's share of the goroutines: those who started there.
-struct Shard {
-    /// Those who have parked at least once.
-    registry: Registry,
-    /// Goroutines spawned and ended here. A processor's are written by its holder alone.
-    started: AtomicUsize,
-    finished: AtomicUsize,
-}
-
-impl Shard {
-    fn new() -> Self {
-        Self { registry: Registry::new(), started: AtomicUsize::new(0), finished: AtomicUsize::new(0) }
-    }
-}
-
-// ------------------------------------------------------------------------------------------------ machines
-
-/// One thread's share of the scheduler. On a thread that is no worker, `processor` is null for ever.
+/// The scheduler's state of one thread. On a thread that is no worker, `processor` is always null.
 ///
 /// | word | meaning | written by |
 /// |---|---|---|
-/// | `slot` | the run-next slot and the right to the processor | see [`RunNext`] |
-/// | `processor` | the processor that the thread believes to hold | owner |
-/// | `given` | a processor for a parked machine | who wakes it, under the scheduler's lock; owner takes it |
-struct Machine {
-    slot: RunNext,
+/// | `run_next` | the run-next slot and the right to the processor | see [`RunNext`] |
+/// | `processor` | the processor that the thread holds, unless it was revoked | owner |
+/// | `given` | a processor for a parked worker | the thread that wakes it, under the scheduler's lock; the owner takes it |
+struct Worker {
+    run_next: RunNext,
     /// The runtime whose goroutine this thread polls.
     executor: Cell<*const Executor>,
     processor: Cell<*const Processor>,
     /// A goroutine is being polled.
     polling: AtomicBool,
-    /// The one whose `Runnable` is being run.
+    /// The header of the goroutine that this thread polls or drops.
     running: Cell<*const Header>,
-    /// The running goroutine asked to go behind everybody.
+    /// The running goroutine yields: it goes behind every goroutine that can run.
     yielding: Cell<bool>,
     given: AtomicPtr<Processor>,
     given_searching: AtomicBool,
     room: Room,
     /// The goroutine ids that are left of the last block.
     ids: Cell<(u64, u64)>,
-    /// The monitor's notes: the polls begun when it last looked, since when, and the thread's CPU time then.
+    /// The monitor's: the polls begun when it last looked, since when, and the thread's CPU time then.
     seen_polls: Cell<u32>,
-    seen_rounds: Cell<u32>,
+    seen_ticks: Cell<u32>,
     seen_at: Cell<Option<Time>>,
     seen_cpu: Cell<Duration>,
 }
 
-// As in `coop`: a blocking form uses it in destructors of thread-locals as well.
+// As in `coop`: blocking forms also run in destructors of thread-locals.
 #[cfg(not(gopark_loom))]
-const _: () = assert!(!std::mem::needs_drop::<Machine>());
+const _: () = assert!(!std::mem::needs_drop::<Worker>());
 #[cfg(not(gopark_loom))]
 thread_local! {
-    static MACHINE: Machine = const { Machine::new() };
+    static WORKER: Worker = const { Worker::new() };
 }
 #[cfg(gopark_loom)]
 thread_local! {
-    static MACHINE: Machine = Machine::new();
+    static WORKER: Worker = Worker::new();
 }
 
-impl Machine {
+impl Worker {
     const_fn! {
         const fn new() -> Self {
-            Machine {
-                slot: RunNext::new(),
+            Worker {
+                run_next: RunNext::new(),
                 executor: Cell::new(ptr::null()),
                 processor: Cell::new(ptr::null()),
                 polling: AtomicBool::new(false),
@@ -243,17 +180,17 @@ impl Machine {
                 room: Room::new(),
                 ids: Cell::new((0, 0)),
                 seen_polls: Cell::new(0),
-                seen_rounds: Cell::new(0),
+                seen_ticks: Cell::new(0),
                 seen_at: Cell::new(None),
                 seen_cpu: Cell::new(Duration::ZERO),
             }
         }
     }
 
-    /// Runs `f` at this thread's machine.
+    /// Runs `f` with this thread's worker.
     #[inline(always)]
-    fn with<R>(f: impl FnOnce(&Machine) -> R) -> R {
-        MACHINE.with(f)
+    fn with<R>(f: impl FnOnce(&Worker) -> R) -> R {
+        WORKER.with(f)
     }
 
     #[inline(always)]
@@ -267,36 +204,36 @@ impl Machine {
         next
     }
 
-    /// Runs a goroutine, on this thread: polls it, and drops it if that was its end.
+    /// Polls a goroutine on this thread, and drops its future if that is ready.
     #[inline(always)]
-    fn run(&self, task: Task) {
+    fn run_task(&self, task: Task) {
         let outer = self.running.replace(ptr::from_ref(task.metadata()));
         task.run();
         self.running.set(outer);
     }
 
-    /// Makes sure of the processor for a few steps: `None` if the thread has none (any more).
+    /// Holds the processor for a few steps. `None` if the thread has none, or may have lost it.
     #[inline(always)]
     fn hold(&self) -> Option<Held<'_>> {
         let processor = self.processor.get();
         if processor.is_null() {
             return None;
         }
-        let was = self.slot.hold()?;
+        let was = self.run_next.try_hold()?;
         // SAFETY: processors are never freed.
-        Some(Held { machine: self, was, processor: unsafe { &*processor } })
+        Some(Held { worker: self, was, processor: unsafe { &*processor } })
     }
 
-    /// Takes the run-next slot. Only for the holder, or who revoked.
+    /// Exchanges the run-next goroutine. Only for the holder, and for the thread that revoked the processor.
     #[inline(always)]
     fn swap_next(&self, next: *mut ()) -> *mut () {
-        self.slot.swap(next)
+        self.run_next.swap(next)
     }
 }
 
 /// The right to touch what belongs to the processor.
 struct Held<'a> {
-    machine: &'a Machine,
+    worker: &'a Worker,
     was: bool,
     processor: &'static Processor,
 }
@@ -304,28 +241,28 @@ struct Held<'a> {
 impl Drop for Held<'_> {
     #[inline(always)]
     fn drop(&mut self) {
-        self.machine.slot.release(self.was);
+        self.worker.run_next.release(self.was);
     }
 }
 
-/// A machine as the scheduler's lists know it.
+/// A worker as the scheduler's lists know it.
 #[derive(Clone)]
-struct MachineRef {
-    machine: NonNull<Machine>,
+struct WorkerRef {
+    worker: NonNull<Worker>,
     thread: Thread,
     clock: platform::CpuClock,
 }
 
 // SAFETY: the pointer is used under the scheduler's lock, from which the thread takes itself before it ends.
-unsafe impl Send for MachineRef {}
+unsafe impl Send for WorkerRef {}
 
-impl MachineRef {
+impl WorkerRef {
     /// # Safety
     ///
-    /// The scheduler's lock is held, and the machine is in `Sched::machines`.
-    unsafe fn get(&self) -> &Machine {
+    /// The scheduler's lock is held, and the worker is in `Sched::workers`.
+    unsafe fn get(&self) -> &Worker {
         // SAFETY: as promised. What is not atomic in it is the owner's, or written under the lock (`seen_*`).
-        unsafe { self.machine.as_ref() }
+        unsafe { self.worker.as_ref() }
     }
 }
 
@@ -333,44 +270,44 @@ impl MachineRef {
 
 /// The right to run goroutines, and what goes with it. Never freed.
 struct Processor {
-    slot: usize,
+    id: usize,
     queue: RunQueue<Task>,
     shard: Shard,
     timers: Timers,
-    /// At whose timers it looks next, beside its own.
-    beside: Cell<usize>,
-    /// Rounds begun, for the monitor, and those since the global queue came first.
-    rounds: AtomicU32,
-    local_rounds: Cell<u32>,
-    /// Every how many rounds it may come first; the monitor adapts it.
+    /// The next processor whose timers this one also checks.
+    next_timer_check: Cell<usize>,
+    /// Ticks begun, for the monitor, and ticks since the global queue came first.
+    ticks: AtomicU32,
+    ticks_since_global: Cell<u32>,
+    /// Ticks after which it comes first again; the monitor adapts it.
     global_interval: AtomicU32,
-    /// Rounds since timers were looked at.
-    unlooked_rounds: Cell<u32>,
+    /// Ticks since timers were checked.
+    ticks_since_timers: Cell<u32>,
     /// Polls begun, for the monitor.
     polls: AtomicU32,
-    /// The machine that holds it, as the scheduler's lock has it.
-    owner: Cell<Option<NonNull<Machine>>>,
-    /// A thread that is being started will hold it; under the same lock.
+    /// The worker that holds it; under the scheduler's lock.
+    owner: Cell<Option<NonNull<Worker>>>,
+    /// A thread that is being started will hold it; under the scheduler's lock.
     promised: Cell<bool>,
 }
 
-// SAFETY: `owner` and `promised` are under the scheduler's lock; `local_rounds`, `unlooked_rounds` and `beside` are
-// the holder's; the rest is `Sync`.
+// SAFETY: `owner` and `promised` are under the scheduler's lock; `ticks_since_global`, `ticks_since_timers` and
+// `next_timer_check` are the holder's; the rest is `Sync`.
 unsafe impl Sync for Processor {}
 // SAFETY: as above.
 unsafe impl Send for Processor {}
 
 impl Processor {
-    fn new(slot: usize) -> Self {
+    fn new(id: usize) -> Self {
         Self {
-            slot,
+            id,
             queue: RunQueue::new(LOCAL_QUEUE),
             shard: Shard::new(),
             timers: Timers::new(),
-            beside: Cell::new(0),
-            rounds: AtomicU32::new(0),
-            local_rounds: Cell::new(0),
-            unlooked_rounds: Cell::new(0),
+            next_timer_check: Cell::new(0),
+            ticks: AtomicU32::new(0),
+            ticks_since_global: Cell::new(0),
+            ticks_since_timers: Cell::new(0),
             global_interval: AtomicU32::new(GLOBAL_INTERVAL),
             polls: AtomicU32::new(0),
             owner: Cell::new(None),
@@ -378,106 +315,125 @@ impl Processor {
         }
     }
 
-    /// As a new one. The executor has no machine.
+    /// Back to the state of a new one. The executor has no worker.
     fn reset(&self) {
         self.owner.set(None);
         self.promised.set(false);
-        self.beside.set(0);
-        self.rounds.store(0, Ordering::Relaxed);
-        self.local_rounds.set(0);
-        self.unlooked_rounds.set(0);
+        self.next_timer_check.set(0);
+        self.ticks.store(0, Ordering::Relaxed);
+        self.ticks_since_global.set(0);
+        self.ticks_since_timers.set(0);
         self.global_interval.store(GLOBAL_INTERVAL, Ordering::Relaxed);
         self.polls.store(0, Ordering::Relaxed);
     }
 
-    /// A round of the scheduler. Whether the global queue comes first in it, for it has been some rounds since it did and
-    /// had something; and whether it is time to look at timers.
+    /// Begins a tick: one choice of a goroutine that is not the run-next one. Returns whether the global queue comes
+    /// first, and whether timers must be checked.
     #[inline(always)]
-    fn begin_round(&self) -> (bool, bool) {
+    fn tick(&self) -> (bool, bool) {
         let interval = self.global_interval.load(Ordering::Relaxed);
-        self.rounds.store(self.rounds.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
-        let local = self.local_rounds.get().saturating_add(1);
-        self.local_rounds.set(local);
-        let unlooked = self.unlooked_rounds.get() + 1;
-        // Every round, if they are long.
+        self.ticks.store(self.ticks.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+        let local = self.ticks_since_global.get().saturating_add(1);
+        self.ticks_since_global.set(local);
+        let unlooked = self.ticks_since_timers.get() + 1;
+        // At every tick, if ticks are long.
         let look = unlooked + 1 >= interval;
-        self.unlooked_rounds.set(if look { 0 } else { unlooked });
+        self.ticks_since_timers.set(if look { 0 } else { unlooked });
         (local >= interval, look)
     }
 
-    /// True among goroutines that compute: those who yield stay here then, and those who come from outside need not wait
-    /// for all of them.
-    fn has_long_rounds(&self) -> bool {
-        self.global_interval.load(Ordering::Relaxed) == LONG_ROUNDS
+    /// True if goroutines compute for long. Then a goroutine that yields stays in the local queue, so that goroutines
+    /// in the global one need not wait for all of the others.
+    fn has_long_ticks(&self) -> bool {
+        self.global_interval.load(Ordering::Relaxed) == LONG_TICKS
+    }
+}
+
+/// The shard of goroutines that started on a thread without a processor; the others are the processors'.
+const EXTERNAL: usize = MAX_PROCESSORS;
+const _: () = assert!(EXTERNAL < Header::SHARDS);
+
+/// The goroutines that started at one processor.
+struct Shard {
+    /// Those that have parked at least once.
+    registry: Registry,
+    /// Goroutines spawned and ended here. Only the holder writes a processor's.
+    started: AtomicUsize,
+    finished: AtomicUsize,
+}
+
+impl Shard {
+    fn new() -> Self {
+        Self { registry: Registry::new(), started: AtomicUsize::new(0), finished: AtomicUsize::new(0) }
     }
 }
 
 // ------------------------------------------------------------------------------------------------ the executor
 
-/// One runtime's scheduler. Never freed, but used again: a waker may reach it at any time.
+/// The scheduler of one runtime. It is reused, and never freed, because a waker may reach it at any time.
 pub(crate) struct Executor {
-    /// Its place among all executors.
+    /// Its place in [`EXECUTORS`].
     index: u16,
     global: GlobalQueue,
     idle: Idle,
-    /// Processors in use: those of the slots below.
+    /// Processors in use: those with a lower id.
     procs: AtomicUsize,
-    /// Slots that have a processor.
-    slots: AtomicUsize,
+    /// Processors created.
+    created: AtomicUsize,
     processors: [AtomicPtr<Processor>; MAX_PROCESSORS],
-    /// For goroutines that are spawned, or end, on threads without a processor.
+    /// Goroutines that are spawned, or end, on threads without a processor.
     external: Shard,
     closing: AtomicBool,
-    /// Counts the runtimes that it has been.
+    /// Number of the runtime that it is now.
     generation: AtomicUsize,
-    /// Its runtime was dropped by one of its own goroutines: the monitor does the rest.
+    /// The runtime was dropped by one of its own goroutines: the monitor completes the shutdown.
     orphaned: AtomicBool,
     sched: Mutex<Sched>,
-    /// Signalled when a machine ends.
+    /// Signalled when a worker ends.
     ended: Condvar,
     block_on_calls: BlockOnCalls,
 }
 
 /// What the scheduler's lock guards.
 struct Sched {
-    /// Processors in use that no machine holds.
+    /// Processors in use that no worker holds.
     idle: Vec<&'static Processor>,
-    /// Parked machines without a processor.
-    spare: Vec<MachineRef>,
-    /// All machines.
-    machines: Vec<MachineRef>,
-    /// Threads started that are not in `machines` yet.
+    /// Parked workers without a processor.
+    spare: Vec<WorkerRef>,
+    /// All workers.
+    workers: Vec<WorkerRef>,
+    /// Threads that are started, and not in `workers` yet.
     starting: usize,
     monitor: Option<Thread>,
     monitor_asleep: bool,
-    /// The parked machine that will wake by itself for the next timer, and when.
-    sleeper: Option<(NonNull<Machine>, Time)>,
+    /// The parked worker that sleeps until the next timer only, and that time.
+    sleeper: Option<(NonNull<Worker>, Time)>,
     thread_name: String,
-    /// To be joined: what thread-locals drop belongs to the runtime's end.
+    /// To be joined by the shutdown, because their thread-locals drop after they have left `workers`.
     threads: Vec<thread::JoinHandle<()>>,
 }
 
 // SAFETY: the sleeper's pointer is only compared.
 unsafe impl Send for Sched {}
 
-/// Executors whose runtime is gone, for the next one.
+/// Executors without a runtime, for the next one.
 static RETIRED: Mutex<Vec<&'static Executor>> = Mutex::new(Vec::new());
 
-/// All executors, by their index, so that a goroutine names its own in two bytes.
+/// All executors. A goroutine stores the two bytes of an index instead of a pointer.
 static EXECUTORS: [AtomicPtr<Executor>; MAX_RUNTIMES] = [const { AtomicPtr::new(ptr::null_mut()) }; MAX_RUNTIMES];
 
-/// The next id that no thread has drawn; 1 is the first main's.
+/// The next id that no thread has taken; 1 is the first main's.
 static NEXT_ID: AtomicU64 = AtomicU64::new(2);
-/// Whether a main has had the 1.
+/// Whether a main has taken id 1.
 static MAIN_ID_TAKEN: AtomicBool = AtomicBool::new(false);
 
-/// Locks; a panic under one of our locks is a bug of ours that has been reported, and no reason to stop.
+/// Locks `mutex`, and ignores poison: no user code runs under these locks.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Executor {
-    /// Starts an executor with `procs` processors: its monitor, and one machine.
+    /// Starts an executor with `procs` processors: its monitor, and one worker.
     pub(crate) fn start(procs: usize, thread_name: String, on_panic: OnPanic) -> io::Result<&'static Self> {
         if thread_name.contains('\0') {
             return Err(io::Error::new(
@@ -504,9 +460,9 @@ impl Executor {
         this.all_processors().for_each(|processor| processor.timers.open());
         let mut sched = lock(&this.sched);
         if let Some(processor) = this.pop_idle(&mut sched) {
-            if let Err(error) = this.give(&mut sched, processor, false, ptr::null_mut()) {
+            if let Err(error) = this.start_worker(&mut sched, processor, false, ptr::null_mut()) {
                 drop(sched);
-                // Its monitor ends at once, and it can be used again.
+                // The monitor ends at once, and the executor can be reused.
                 this.shutdown(SHUTDOWN_GRACE);
                 return Err(error);
             }
@@ -528,7 +484,7 @@ impl Executor {
             global: GlobalQueue::new(),
             idle: Idle::new(),
             procs: AtomicUsize::new(0),
-            slots: AtomicUsize::new(0),
+            created: AtomicUsize::new(0),
             processors: [const { AtomicPtr::new(ptr::null_mut()) }; MAX_PROCESSORS],
             external: Shard::new(),
             closing: AtomicBool::new(false),
@@ -537,7 +493,7 @@ impl Executor {
             sched: Mutex::new(Sched {
                 idle: Vec::new(),
                 spare: Vec::new(),
-                machines: Vec::new(),
+                workers: Vec::new(),
                 starting: 0,
                 monitor: None,
                 monitor_asleep: false,
@@ -556,7 +512,7 @@ impl Executor {
     #[inline(always)]
     pub(crate) fn current() -> Option<&'static Self> {
         // SAFETY: executors are never freed.
-        Machine::with(|m| unsafe { m.executor.get().as_ref() })
+        Worker::with(|w| unsafe { w.executor.get().as_ref() })
     }
 
     /// True if an unrecovered panic of this thread's goroutine crashes its runtime.
@@ -564,23 +520,23 @@ impl Executor {
         Self::current().is_some_and(|this| this.block_on_calls.crashes())
     }
 
-    /// Makes `self` this thread's [`current`](Self::current) until the guard goes. The processor that the thread may hold
-    /// is not to be used meanwhile: it may be another runtime's.
+    /// Makes `self` this thread's [`current`](Self::current) until the guard is dropped. Until then the thread's own
+    /// processor is not used: it may be another runtime's.
     pub(crate) fn make_current(&'static self) -> Entered {
-        Machine::with(|m| Entered { executor: m.executor.replace(self), processor: m.processor.replace(ptr::null()) })
+        Worker::with(|w| Entered { executor: w.executor.replace(self), processor: w.processor.replace(ptr::null()) })
     }
 
     /// True inside a goroutine's poll.
     pub(crate) fn is_polling() -> bool {
-        Machine::with(|m| m.polling.load(Ordering::Relaxed))
+        Worker::with(|w| w.polling.load(Ordering::Relaxed))
     }
 
-    /// Says whether this thread polls a goroutine (or a main), and returns what it said before.
+    /// Sets whether this thread polls a goroutine (or a main). Returns the previous value.
     pub(crate) fn set_polling(polling: bool) -> bool {
-        Machine::with(|m| m.polling.swap(polling, Ordering::Relaxed))
+        Worker::with(|w| w.polling.swap(polling, Ordering::Relaxed))
     }
 
-    /// Which of its runtimes it is.
+    /// Number of the runtime that it is now.
     pub(crate) fn generation(&self) -> usize {
         self.generation.load(Ordering::Relaxed)
     }
@@ -592,33 +548,82 @@ impl Executor {
     }
 
     fn all_processors(&self) -> impl Iterator<Item = &'static Processor> {
-        (0..self.slots.load(Ordering::Acquire)).filter_map(|slot| self.processor(slot))
+        (0..self.created.load(Ordering::Acquire)).filter_map(|slot| self.processor(slot))
+    }
+
+    // -------------------------------------------------------------------------------- goroutines
+
+    /// The executor of a goroutine.
+    #[inline(always)]
+    pub(crate) fn of(header: &Header) -> &'static Self {
+        // SAFETY: stored before any goroutine had the index; executors are never freed.
+        unsafe { &*EXECUTORS[header.executor_index()].load(Ordering::Relaxed) }
+    }
+
+    /// The shard in whose registry a goroutine is.
+    fn shard_of(header: &Header) -> &'static Shard {
+        let (executor, shard) = (Self::of(header), header.shard());
+        if shard == EXTERNAL { &executor.external } else { &executor.processor(shard).expect("it started there").shard }
+    }
+
+    /// Enters a goroutine that parks for the first time into its shard's registry. Returns the flags that it had
+    /// before.
+    pub(crate) fn register(header: &Header, waker: Waker) -> Flags {
+        header.set_registered(Self::shard_of(header).registry.insert(waker))
+    }
+
+    /// Removes a registered goroutine from the registry. Returns its waker.
+    pub(crate) fn deregister(header: &Header) -> Option<Waker> {
+        Self::shard_of(header).registry.remove(header.registry_key(), || header.clear_registered())
+    }
+
+    /// The goroutine whose `Runnable` this thread runs.
+    ///
+    /// # Safety
+    ///
+    /// Called in the poll or the drop of a goroutine's future, and the header is used no longer than that takes.
+    #[inline(always)]
+    pub(crate) unsafe fn running<'a>() -> &'a Header {
+        // SAFETY: a goroutine's future is polled and dropped within `Worker::run`, where the `Runnable` keeps the
+        // header alive.
+        Worker::with(|w| unsafe { &*w.running.get() })
+    }
+
+    /// Asks a goroutine to end: its future is dropped on a worker, at its next suspension.
+    pub(crate) fn abort(header: &Header) {
+        if header.set_aborted().is_registered() {
+            // Under the registry's lock: the entry is this goroutine's as long as the flag is set.
+            let is_there = || header.flags().is_registered();
+            if let Some(waker) = Self::shard_of(header).registry.get(header.registry_key(), is_there) {
+                waker.wake();
+            }
+        }
     }
 
     // -------------------------------------------------------------------------------- spawning and waking
 
-    /// Starts a goroutine, which `allocate` makes with the header that it is given.
+    /// Starts the goroutine that `allocate` creates with the header.
     #[inline(always)]
     pub(crate) fn spawn_with<R>(
         &'static self,
         spawned_at: &'static Location<'static>,
         allocate: impl FnOnce(Header) -> (Task, R),
     ) -> R {
-        Machine::with(|m| {
-            let held = if ptr::eq(m.executor.get(), self) { m.hold() } else { None };
+        Worker::with(|w| {
+            let held = if ptr::eq(w.executor.get(), self) { w.hold() } else { None };
             let shard = match &held {
                 Some(held) => {
                     let started = &held.processor.shard.started;
                     started.store(started.load(Ordering::Relaxed).wrapping_add(1), Ordering::Release);
-                    held.processor.slot
+                    held.processor.id
                 }
                 None => {
                     self.started_external();
                     EXTERNAL
                 }
             };
-            let (task, handle) = allocate(Header::new(m.next_id(), shard, self.index, spawned_at));
-            m.room.keep_ahead(ptr::from_ref(task.metadata()).addr());
+            let (task, handle) = allocate(Header::new(w.next_id(), shard, self.index, spawned_at));
+            w.room.keep_ahead(ptr::from_ref(task.metadata()).addr());
             if self.closing.load(Ordering::Relaxed) {
                 drop(held);
                 self.discard(task);
@@ -640,24 +645,24 @@ impl Executor {
     ) -> R {
         self.started_external();
         let first = !MAIN_ID_TAKEN.swap(true, Ordering::Relaxed);
-        let id = if first { 1 } else { Machine::with(Machine::next_id) };
+        let id = if first { 1 } else { Worker::with(Worker::next_id) };
         let (task, handle) = allocate(Header::new(id, EXTERNAL, self.index, spawned_at));
         self.submit(task);
         handle
     }
 
-    /// A goroutine starts on a thread without a processor. A main that is polled by its own thread counts as one.
+    /// Counts a goroutine that starts on a thread without a processor, or a main that is polled by its own thread.
     #[cold]
     pub(crate) fn started_external(&self) {
         self.external.started.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// A goroutine's future is gone.
+    /// Counts a goroutine as finished after its future has been dropped.
     #[inline(always)]
     pub(crate) fn finished(&'static self) {
-        Machine::with(|m| {
-            if ptr::eq(m.executor.get(), self) {
-                if let Some(held) = m.hold() {
+        Worker::with(|w| {
+            if ptr::eq(w.executor.get(), self) {
+                if let Some(held) = w.hold() {
                     let finished = &held.processor.shard.finished;
                     finished.store(finished.load(Ordering::Relaxed).wrapping_add(1), Ordering::Release);
                     return;
@@ -667,7 +672,7 @@ impl Executor {
         });
     }
 
-    /// Goroutines that live.
+    /// The number of live goroutines.
     pub(crate) fn live(&self) -> usize {
         // `finished` first: a goroutine that starts and ends in between must not count as minus one.
         let sum = |count: fn(&Shard) -> &AtomicUsize| {
@@ -678,19 +683,19 @@ impl Executor {
         sum(|shard| &shard.started).wrapping_sub(finished)
     }
 
-    /// Where a goroutine goes that was made ready. After the push it touches the executor alone, which is never freed.
+    /// Enqueues a goroutine that was woken. After the push this uses only the executor, which is never freed.
     #[inline(always)]
     pub(crate) fn schedule(task: Task, info: ScheduleInfo) {
         let executor = Self::of(task.metadata());
-        Machine::with(|m| {
-            if !ptr::eq(m.executor.get(), executor) {
+        Worker::with(|w| {
+            if !ptr::eq(w.executor.get(), executor) {
                 return executor.submit(task);
             }
             coop::note_unwinding();
-            let Some(held) = m.hold() else { return executor.submit(task) };
+            let Some(held) = w.hold() else { return executor.submit(task) };
             if info.woken_while_running {
-                // It gave way, to everybody or, out of budget, to its siblings.
-                if m.yielding.take() && !executor.global.is_empty() && !held.processor.has_long_rounds() {
+                // It yielded: behind all goroutines or, out of budget, behind those of its processor.
+                if w.yielding.take() && !executor.global.is_empty() && !held.processor.has_long_ticks() {
                     drop(held);
                     executor.push_global(task);
                 } else {
@@ -702,8 +707,8 @@ impl Executor {
         });
     }
 
-    /// Submits from a thread without a processor. Of a runtime that shuts down the queue is emptied by its shutdown,
-    /// never here: a waker runs nobody's destructors.
+    /// Enqueues from a thread without a processor. If the runtime shuts down, `shutdown` drains the queue; it is never
+    /// drained here, because a waker must not run destructors of futures.
     fn submit(&'static self, task: Task) {
         self.push_global(task);
     }
@@ -714,21 +719,21 @@ impl Executor {
         self.notify();
     }
 
-    /// Puts a goroutine into the run-next slot; what was there waits for its turn.
+    /// Puts a goroutine into the run-next slot. The one that was there goes to the local queue.
     #[inline(always)]
     fn run_next(&self, held: Held<'_>, task: Task) {
-        if let Some(old) = NonNull::new(held.machine.swap_next(task.into_raw().as_ptr())) {
+        if let Some(old) = NonNull::new(held.worker.swap_next(task.into_raw().as_ptr())) {
             // SAFETY: the slot held a task in raw form, which is this thread's now.
             self.push_local(held, unsafe { Task::from_raw(old) });
         }
     }
 
-    /// Queues at the processor: Push. With one processor there is nobody to wake, and no need for the fence.
+    /// Enqueues at the processor: Push. With one processor there is no worker to wake, and no need for the fence.
     #[inline]
     fn push_local(&self, held: Held<'_>, task: Task) {
         let procs = self.procs.load(Ordering::Relaxed);
         if let Err(task) = self.try_push_local(&held, procs, task) {
-            // Still held: whoever takes the processor from now on sees it.
+            // While the processor is held: the next holder sees it.
             self.global.push(task);
         }
         drop(held);
@@ -737,8 +742,8 @@ impl Executor {
         }
     }
 
-    /// Queues a goroutine that gave way. It needs no Push: there is no more work than before, and the machine that had it
-    /// goes on to look at this queue.
+    /// Enqueues a goroutine that yielded. This is no Push, because there is no more work than before, and the worker
+    /// looks at this queue next.
     #[inline]
     fn requeue(&self, held: Held<'_>, task: Task) {
         if let Err(task) = self.try_push_local(&held, self.procs.load(Ordering::Relaxed), task) {
@@ -747,7 +752,7 @@ impl Executor {
         }
     }
 
-    /// Queues at the processor, one of `procs`, unless its queue is full.
+    /// Enqueues at the processor, unless its queue is full.
     #[inline(always)]
     fn try_push_local(&self, held: &Held<'_>, procs: usize, task: Task) -> Result<(), Task> {
         let queue = &held.processor.queue;
@@ -755,17 +760,17 @@ impl Executor {
         if procs == 1 { unsafe { queue.push_own(task) } } else { queue.push_shared(task) }
     }
 
-    /// What is in the run-next slot waits for its turn. Between polls the processor is held, whoever tries to revoke it.
+    /// Moves the run-next goroutine to the local queue. Called between polls, when the processor cannot be revoked.
     #[inline(never)]
-    fn requeue_next(&self, m: &Machine, processor: &'static Processor) {
-        if let Some(next) = NonNull::new(m.swap_next(ptr::null_mut())) {
-            let held = Held { machine: m, was: true, processor };
+    fn requeue_next(&self, w: &Worker, processor: &'static Processor) {
+        if let Some(next) = NonNull::new(w.swap_next(ptr::null_mut())) {
+            let held = Held { worker: w, was: true, processor };
             // SAFETY: the slot held a task in raw form, which is this thread's now.
             self.requeue(held, unsafe { Task::from_raw(next) });
         }
     }
 
-    /// A goroutine was queued: Push.
+    /// Push: wakes a worker if none searches and a processor is idle.
     #[inline(always)]
     fn notify(&self) {
         if self.idle.should_notify() {
@@ -776,8 +781,8 @@ impl Executor {
     #[cold]
     #[inline(never)]
     fn wake_one(&self) {
-        // Of a runtime that closes the shutdown empties the queues. Its threads end; as the last searcher each would wake one
-        // more, which ends, and wakes one more.
+        // During shutdown no worker is woken: `shutdown` drains the queues, and each exiting last searcher would
+        // otherwise start another thread.
         if self.closing.load(Ordering::Relaxed) || !self.idle.try_begin_notify() {
             return;
         }
@@ -786,8 +791,8 @@ impl Executor {
         let mut sched = lock(&this.sched);
         match this.pop_idle(&mut sched) {
             Some(processor) => {
-                // Without a thread the processor is idle again, and the machines that run do the work.
-                let _ = this.give(&mut sched, processor, true, ptr::null_mut());
+                // On an error the processor is idle again, and the running workers do the work.
+                let _ = this.start_worker(&mut sched, processor, true, ptr::null_mut());
             }
             None => {
                 this.idle.end_search();
@@ -795,7 +800,7 @@ impl Executor {
         }
     }
 
-    /// An idle processor is put to use; from now on the monitor looks after it.
+    /// Takes an idle processor into use, and wakes the monitor.
     fn pop_idle(&self, sched: &mut Sched) -> Option<&'static Processor> {
         let processor = sched.idle.pop()?;
         self.idle.acquire_processor();
@@ -809,8 +814,8 @@ impl Executor {
         Some(processor)
     }
 
-    /// Gives a processor to a parked machine, or to a new one.
-    fn give(
+    /// Gives a processor to a parked worker, or to a new one.
+    fn start_worker(
         &'static self,
         sched: &mut Sched,
         processor: &'static Processor,
@@ -818,24 +823,24 @@ impl Executor {
         next: *mut (),
     ) -> io::Result<()> {
         if let Some(spare) = sched.spare.pop() {
-            // It will look at the timers itself now.
-            sched.sleeper.take_if(|(sleeper, _)| *sleeper == spare.machine);
-            processor.owner.set(Some(spare.machine));
-            // SAFETY: under the lock, and a spare machine is a listed one.
-            let machine = unsafe { spare.get() };
-            machine.swap_next(next);
-            machine.given_searching.store(searching, Ordering::Relaxed);
-            machine.given.store(ptr::from_ref(processor).cast_mut(), Ordering::Release);
+            // It checks the timers itself now.
+            sched.sleeper.take_if(|(sleeper, _)| *sleeper == spare.worker);
+            processor.owner.set(Some(spare.worker));
+            // SAFETY: under the lock, and a spare worker is a listed one.
+            let worker = unsafe { spare.get() };
+            worker.swap_next(next);
+            worker.given_searching.store(searching, Ordering::Relaxed);
+            worker.given.store(ptr::from_ref(processor).cast_mut(), Ordering::Release);
             spare.thread.unpark();
             return Ok(());
         }
-        let threads = sched.machines.len() + sched.starting;
-        let started = if threads >= MAX_MACHINES {
+        let threads = sched.workers.len() + sched.starting;
+        let started = if threads >= MAX_WORKERS {
             Err(io::Error::other("gopark: too many threads"))
         } else {
             let next = next as usize;
             let name = format!("{}-{threads}", sched.thread_name);
-            thread::Builder::new().name(name).spawn(move || self.machine(processor, searching, next as *mut ()))
+            thread::Builder::new().name(name).spawn(move || self.worker_main(processor, searching, next as *mut ()))
         };
         match started {
             Ok(thread) => {
@@ -846,8 +851,8 @@ impl Executor {
                 Ok(())
             }
             Err(error) => {
-                // Others can take it from there, and a shutdown too.
-                self.scatter(processor, next);
+                // Other workers, and a shutdown, can take them from there.
+                self.drain_to_global(processor, next);
                 sched.idle.push(processor);
                 self.idle.transition_to_idle(searching);
                 Err(error)
@@ -857,128 +862,133 @@ impl Executor {
 
     // -------------------------------------------------------------------------------- running
 
-    /// The life of a machine's thread.
-    fn machine(&'static self, first: &'static Processor, mut searching: bool, next: *mut ()) {
-        Machine::with(|m| {
-            let me = MachineRef {
-                machine: NonNull::from(m),
+    /// The main function of a worker thread.
+    fn worker_main(&'static self, first: &'static Processor, mut searching: bool, next: *mut ()) {
+        Worker::with(|w| {
+            let me = WorkerRef {
+                worker: NonNull::from(w),
                 thread: thread::current(),
                 clock: platform::CpuClock::of_this_thread(),
             };
-            m.executor.set(self);
-            m.slot.enter();
-            m.swap_next(next);
+            w.executor.set(self);
+            w.run_next.begin_exclusive();
+            w.swap_next(next);
             coop::set_alone(Self::is_alone);
             {
                 let mut sched = lock(&self.sched);
                 sched.starting -= 1;
                 first.promised.set(false);
-                sched.machines.push(me.clone());
-                first.owner.set(Some(me.machine));
+                sched.workers.push(me.clone());
+                first.owner.set(Some(me.worker));
             }
             let mut processor = Some(first);
             while let Some(held) = processor {
-                m.processor.set(held);
-                coop::set_worker(Some(held.slot));
-                self.run(m, held, &mut searching);
-                // The processor is idle or somebody else's now.
-                m.processor.set(ptr::null());
+                w.processor.set(held);
+                coop::set_worker(Some(held.id));
+                self.run(w, held, &mut searching);
+                // The processor is idle now, or another worker's.
+                w.processor.set(ptr::null());
                 coop::set_worker(None);
-                processor = self.wait_for_processor(m, &me, &mut searching);
+                processor = self.wait_for_processor(w, &me, &mut searching);
             }
             if self.closing.load(Ordering::Acquire) {
-                // What parked or was woken here since the shutdown looked.
+                // Goroutines that have parked, or were woken, here since the shutdown looked.
                 self.wake_all();
                 self.drain();
             }
             let mut sched = lock(&self.sched);
-            sched.machines.retain(|other| other.machine != me.machine);
-            m.executor.set(ptr::null());
+            sched.workers.retain(|other| other.worker != me.worker);
+            w.executor.set(ptr::null());
             self.ended.notify_all();
         });
     }
 
     /// Runs goroutines until the processor is given up or lost.
-    fn run(&'static self, m: &Machine, processor: &'static Processor, searching: &mut bool) {
-        self.fire_all(m, processor);
+    fn run(&'static self, w: &Worker, processor: &'static Processor, searching: &mut bool) {
+        self.check_all_timers(w, processor);
         let mut streak = 0;
-        while let Some(task) = self.next(m, processor, &mut streak, searching) {
+        while let Some(task) = self.next(w, processor, &mut streak, searching) {
             if *searching {
                 self.stop_searching(searching);
             }
             // SAFETY: `next` returned the task in raw form, which is this thread's now.
-            if !self.poll(m, processor, unsafe { Task::from_raw(task) }) {
+            if !self.poll(w, processor, unsafe { Task::from_raw(task) }) {
                 return;
             }
         }
     }
 
-    /// Decides which goroutine runs next: every goroutine that runs has been chosen here. `None` if the processor was given up.
+    /// Decides which goroutine runs next: every goroutine that runs was chosen here. `None` if the processor was given
+    /// up.
     ///
-    /// `streak` counts the goroutines that came out of the run-next slot in a row: they share a slice, in which no round begins.
+    /// `streak` counts the goroutines in a row that came out of the run-next slot: they share a slice, in which no tick begins.
     /// The task is in raw form, which the compiler keeps in a register.
     #[inline(always)]
     fn next(
         &'static self,
-        m: &Machine,
+        w: &Worker,
         processor: &'static Processor,
         streak: &mut u32,
         searching: &mut bool,
     ) -> Option<NonNull<()>> {
         loop {
             if *streak < RUN_NEXT_LIMIT {
-                if let Some(next) = NonNull::new(m.swap_next(ptr::null_mut())) {
+                if let Some(next) = NonNull::new(w.swap_next(ptr::null_mut())) {
                     *streak += 1;
                     return Some(next);
                 }
             }
             let limit_reached = std::mem::take(streak) == RUN_NEXT_LIMIT;
-            if self.closing.load(Ordering::Relaxed) || processor.slot >= self.procs.load(Ordering::Relaxed) {
+            if self.closing.load(Ordering::Relaxed) || processor.id >= self.procs.load(Ordering::Relaxed) {
                 self.stop_searching(searching);
-                self.give_up_retired(m, processor);
+                self.retire_processor(w, processor);
                 return None;
             }
-            // After a long slice the goroutines in the global queue come first.
-            let (global_first, look) = processor.begin_round();
+            // After a full slice the global queue comes first.
+            let (global_first, look) = processor.tick();
             let (global_first, look) = (global_first || limit_reached, look || limit_reached);
-            let fired = self.fire_beside(processor, look);
+            let fired = self.check_timers(processor, look);
             if limit_reached || fired {
-                self.requeue_next(m, processor);
+                self.requeue_next(w, processor);
             }
-            if let Some(task) = self.find(m, processor, global_first, searching) {
+            if let Some(task) = self.find(w, processor, global_first, searching) {
                 return Some(task.into_raw());
             }
-            if !self.fire_all(m, processor) && !self.linger() && self.give_up_idle(m, processor, searching) {
+            if !self.check_all_timers(w, processor)
+                && !self.spin_for_work()
+                && self.park_processor(w, processor, searching)
+            {
                 return None;
             }
         }
     }
 
-    /// Polls a goroutine once. False if the processor was lost meanwhile.
+    /// Polls a goroutine once. False if the worker lost its processor meanwhile.
     #[inline(always)]
-    fn poll(&'static self, m: &Machine, processor: &'static Processor, task: Task) -> bool {
+    fn poll(&'static self, w: &Worker, processor: &'static Processor, task: Task) -> bool {
         let polls = &processor.polls;
         polls.store(polls.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
         let header = ptr::from_ref(task.metadata());
         // SAFETY: the metadata is used only while the task is being polled.
         unsafe { coop::enter(header, self.block_on_calls.unwinding()) };
-        m.polling.store(true, Ordering::Relaxed);
-        m.yielding.set(false);
-        m.slot.leave();
-        m.run(task);
-        let mine = m.slot.enter();
-        m.polling.store(false, Ordering::Relaxed);
+        w.polling.store(true, Ordering::Relaxed);
+        w.yielding.set(false);
+        w.run_next.end_exclusive();
+        w.run_task(task);
+        let mine = w.run_next.begin_exclusive();
+        w.polling.store(false, Ordering::Relaxed);
         coop::leave();
-        mine || self.still_mine(m, processor)
+        mine || self.owns_processor(w, processor)
     }
 
-    /// `revoked` was seen: was the processor taken, or only the run-next slot?
+    /// The worker has seen `revoked`: returns whether it lost only the run-next goroutine, and still owns the
+    /// processor.
     #[cold]
     #[inline(never)]
-    fn still_mine(&self, m: &Machine, processor: &Processor) -> bool {
+    fn owns_processor(&self, w: &Worker, processor: &Processor) -> bool {
         let _sched = lock(&self.sched);
-        m.slot.restore();
-        processor.owner.get() == Some(NonNull::from(m))
+        w.run_next.reinstate();
+        processor.owner.get() == Some(NonNull::from(w))
     }
 
     #[inline]
@@ -993,20 +1003,20 @@ impl Executor {
     #[inline]
     fn find(
         &'static self,
-        m: &Machine,
+        w: &Worker,
         processor: &Processor,
         global_first: bool,
         searching: &mut bool,
     ) -> Option<Task> {
         if global_first {
             if let Some(task) = self.global.pop() {
-                processor.local_rounds.set(0);
+                processor.ticks_since_global.set(0);
                 return Some(task);
             }
         }
         let procs = self.procs.load(Ordering::Relaxed);
         if procs != 1 && processor.queue.own_len() != 0 {
-            self.share(processor);
+            self.publish_private_queue(processor);
         }
         // SAFETY: called by the holder alone.
         if let Some(task) = unsafe { processor.queue.pop() } {
@@ -1021,14 +1031,14 @@ impl Executor {
         if !*searching {
             *searching = self.idle.try_begin_search(procs);
         }
-        if *searching { self.steal(m, processor) } else { None }
+        if *searching { self.steal(w, processor) } else { None }
     }
 
     /// Takes one goroutine from the global queue, and this processor's fair share of the others into its own queue.
     #[inline(never)]
     fn take_global(&self, processor: &Processor, procs: usize) -> Option<Task> {
         if procs == 1 {
-            // There is no thief to spread them for.
+            // No other processor takes from the local queue.
             return self.global.pop();
         }
         let share = (self.global.len() / procs).min(GLOBAL_BATCH);
@@ -1038,23 +1048,23 @@ impl Executor {
         })
     }
 
-    /// Half of a random victim's queue; in the last pass also a run-next slot.
+    /// Steals half of a random victim's queue, or, in the last pass, a run-next goroutine.
     #[inline(never)]
-    fn steal(&'static self, m: &Machine, processor: &Processor) -> Option<Task> {
-        let slots = self.slots.load(Ordering::Acquire);
+    fn steal(&'static self, w: &Worker, processor: &Processor) -> Option<Task> {
+        let count = self.created.load(Ordering::Acquire);
         for pass in 0..STEAL_PASSES {
-            let first = random::below(slots);
-            for offset in 0..slots {
-                let Some(victim) = self.processor((first + offset) % slots) else { continue };
-                if victim.slot == processor.slot {
+            let first = random::below(count);
+            for offset in 0..count {
+                let Some(victim) = self.processor((first + offset) % count) else { continue };
+                if victim.id == processor.id {
                     continue;
                 }
-                let loot = victim.queue.shared();
-                let waiting = loot.len();
-                if waiting > 0 && !Self::keeps_up(victim, waiting) {
-                    let half = loot.len().div_ceil(2);
-                    let Ok(task) = loot.pop() else { continue };
-                    for task in loot.try_iter().take(half.saturating_sub(1)) {
+                let victim_queue = victim.queue.shared();
+                let waiting = victim_queue.len();
+                if waiting > 0 && !Self::victim_is_draining(victim, waiting) {
+                    let half = victim_queue.len().div_ceil(2);
+                    let Ok(task) = victim_queue.pop() else { continue };
+                    for task in victim_queue.try_iter().take(half.saturating_sub(1)) {
                         prefetch(&task);
                         if let Err(task) = processor.queue.push_shared(task) {
                             self.push_global(task);
@@ -1064,7 +1074,7 @@ impl Executor {
                     return Some(task);
                 }
                 if pass + 1 == STEAL_PASSES {
-                    if let Some(task) = self.steal_next(m, victim) {
+                    if let Some(task) = self.steal_next(w, victim) {
                         return Some(task);
                     }
                 }
@@ -1076,33 +1086,34 @@ impl Executor {
         None
     }
 
-    /// True if the victim gets through what waits at it in less time than a move to another core costs.
-    fn keeps_up(victim: &Processor, waiting: usize) -> bool {
-        let rounds = victim.rounds.load(Ordering::Relaxed);
-        if waiting > GRACE_QUEUE {
+    /// True if the victim drains its queue in less time than a move to another core costs.
+    fn victim_is_draining(victim: &Processor, waiting: usize) -> bool {
+        let ticks = victim.ticks.load(Ordering::Relaxed);
+        if waiting > SHORT_QUEUE {
             return false;
         }
-        let until = Time::now().after(GRACE);
+        let until = Time::now().after(STEAL_DELAY);
         while Time::now() < until {
             std::hint::spin_loop();
         }
-        victim.rounds.load(Ordering::Relaxed).wrapping_sub(rounds) as usize >= waiting
+        victim.ticks.load(Ordering::Relaxed).wrapping_sub(ticks) as usize >= waiting
     }
 
-    /// Takes the run-next slot of a machine that is long in its poll. One that is about to run it itself keeps it.
-    fn steal_next(&'static self, m: &Machine, victim: &'static Processor) -> Option<Task> {
+    /// Steals the run-next goroutine of a worker that is in a long poll. A worker that is about to run it itself keeps
+    /// it.
+    fn steal_next(&'static self, w: &Worker, victim: &'static Processor) -> Option<Task> {
         let owner = |_: &MutexGuard<'_, Sched>| victim.owner.get();
         let polls = victim.polls.load(Ordering::Relaxed);
         {
             let sched = self.sched.try_lock().ok()?;
-            let machine = owner(&sched)?;
-            // SAFETY: under the lock, the owner of a processor is a listed machine.
-            if ptr::eq(machine.as_ptr(), m) || unsafe { machine.as_ref() }.slot.seems_empty() {
+            let worker = owner(&sched)?;
+            // SAFETY: under the lock, the owner of a processor is a listed worker.
+            if ptr::eq(worker.as_ptr(), w) || unsafe { worker.as_ref() }.run_next.seems_empty() {
                 return None;
             }
         }
-        // Go's grace: the owner is most likely at the end of a short poll.
-        let until = Time::now().after(GRACE);
+        // As Go does: the owner is most likely at the end of a short poll.
+        let until = Time::now().after(STEAL_DELAY);
         while Time::now() < until {
             std::hint::spin_loop();
             if victim.polls.load(Ordering::Relaxed) != polls {
@@ -1110,20 +1121,20 @@ impl Executor {
             }
         }
         let sched = self.sched.try_lock().ok()?;
-        let machine = owner(&sched)?;
+        let worker = owner(&sched)?;
         // SAFETY: as above.
-        let machine = unsafe { machine.as_ref() };
-        let next = machine.slot.revoke()?;
-        // Only the slot was wanted. The owner, if it saw `revoked` meanwhile, asks under the lock and goes on.
-        machine.slot.restore();
+        let worker = unsafe { worker.as_ref() };
+        let next = worker.run_next.revoke()?;
+        // Only the goroutine is taken. If the owner saw `revoked` meanwhile, it checks under the lock, and continues.
+        worker.run_next.reinstate();
         // SAFETY: the slot held a task in raw form, which is this thread's now.
         NonNull::new(next).map(|next| unsafe { Task::from_raw(next) })
     }
 
-    /// Waits for work for about as long as it takes to wake a thread: who sends it work meanwhile is spared that.
+    /// Spins for about one thread wake-up, so that work submitted meanwhile needs no unpark.
     #[inline(never)]
-    fn linger(&self) -> bool {
-        for _ in 0..LINGER {
+    fn spin_for_work(&self) -> bool {
+        for _ in 0..SPINS {
             std::hint::spin_loop();
             if self.has_work() {
                 return true;
@@ -1132,12 +1143,13 @@ impl Executor {
         false
     }
 
-    /// The machine found nothing: Announce. False if there was something after all.
+    /// Announce: the worker found nothing, its processor becomes idle. False if it has work after all, and keeps the
+    /// processor.
     #[inline(never)]
-    fn give_up_idle(&'static self, m: &Machine, processor: &'static Processor, searching: &mut bool) -> bool {
+    fn park_processor(&'static self, w: &Worker, processor: &'static Processor, searching: &mut bool) -> bool {
         {
             let mut sched = lock(&self.sched);
-            if processor.slot >= self.procs.load(Ordering::Relaxed) {
+            if processor.id >= self.procs.load(Ordering::Relaxed) {
                 return false;
             }
             processor.owner.set(None);
@@ -1147,13 +1159,13 @@ impl Executor {
         if self.closing.load(Ordering::Relaxed) || !self.has_work() {
             return true;
         }
-        // Somebody pushed before Announce and saw nobody to wake: take a processor back, unless they are all busy.
+        // A Push before Announce saw no worker to wake: take the processor back, unless another worker has it.
         let mut sched = lock(&self.sched);
         let Some(at) = sched.idle.iter().position(|idle| ptr::eq(*idle, processor)) else { return true };
         let last = sched.idle.len() - 1;
         sched.idle.swap(at, last);
         self.pop_idle(&mut sched);
-        processor.owner.set(Some(NonNull::from(m)));
+        processor.owner.set(Some(NonNull::from(w)));
         false
     }
 
@@ -1161,65 +1173,65 @@ impl Executor {
         !self.global.is_empty() || self.all_processors().any(|processor| !processor.queue.is_empty())
     }
 
-    /// The processor's slot is out of use, or the runtime closes: what it has goes to the global queue.
+    /// The processor is out of use, or the runtime closes: its goroutines go to the global queue.
     #[inline(never)]
-    fn give_up_retired(&self, m: &Machine, processor: &'static Processor) {
-        if let Some(next) = NonNull::new(m.swap_next(ptr::null_mut())) {
+    fn retire_processor(&self, w: &Worker, processor: &'static Processor) {
+        if let Some(next) = NonNull::new(w.swap_next(ptr::null_mut())) {
             // SAFETY: the slot held a task in raw form, which is this thread's now.
             self.push_global(unsafe { Task::from_raw(next) });
         }
-        self.share(processor);
+        self.publish_private_queue(processor);
         let mut sched = lock(&self.sched);
         processor.owner.set(None);
-        if processor.slot < self.procs.load(Ordering::Relaxed) {
-            // Back in use, or closing: then nobody takes it from there.
+        if processor.id < self.procs.load(Ordering::Relaxed) {
+            // In use again, or closing: then no worker takes it from there.
             sched.idle.push(processor);
             self.idle.transition_to_idle(false);
         }
         drop(sched);
-        self.empty(processor);
+        self.drain_shared_to_global(processor);
     }
 
-    /// Moves what others can reach of a processor's queue to the global one.
-    fn empty(&self, processor: &Processor) {
+    /// Moves a processor's shared queue to the global one.
+    fn drain_shared_to_global(&self, processor: &Processor) {
         while let Ok(task) = processor.queue.shared().pop() {
             self.push_global(task);
         }
     }
 
-    /// There are other processors now: what they cannot reach goes to the global queue. For the holder alone.
+    /// Moves a processor's own queue, out of which no thief can take, to the global one. For the holder alone.
     #[cold]
-    fn share(&self, processor: &Processor) {
+    fn publish_private_queue(&self, processor: &Processor) {
         // SAFETY: as demanded.
         self.global.append(unsafe { processor.queue.take_own() });
         self.notify();
     }
 
-    /// A machine without a processor parks until it is given one. `None`: the thread ends.
+    /// Parks a worker without a processor until it is given one. `None` if the thread must end.
     fn wait_for_processor(
         &'static self,
-        m: &Machine,
-        me: &MachineRef,
+        w: &Worker,
+        me: &WorkerRef,
         searching: &mut bool,
     ) -> Option<&'static Processor> {
         *searching = false;
         let mut until;
         {
             let mut sched = lock(&self.sched);
-            m.slot.restore();
+            w.run_next.reinstate();
             if self.closing.load(Ordering::Relaxed) {
                 return None;
             }
-            // A machine that lost its processor in a long poll: is one free, and is there work for it?
+            // After a long poll in which the worker lost its processor: another may be idle, and have work.
             if self.has_work() {
                 if let Some(processor) = self.pop_idle(&mut sched) {
-                    processor.owner.set(Some(me.machine));
+                    processor.owner.set(Some(me.worker));
                     return Some(processor);
                 }
             }
-            until = self.sleep_of(&mut sched, me.machine);
+            until = self.sleep_deadline(&mut sched, me.worker);
             if until != Time::NEVER {
-                // At the bottom: let others be woken for work.
+                // At the bottom: other workers are woken for work first.
                 sched.spare.insert(0, me.clone());
             } else if sched.spare.len() >= SPARES + self.procs.load(Ordering::Relaxed) {
                 return None;
@@ -1228,17 +1240,17 @@ impl Executor {
             }
         }
         loop {
-            // Acquire: pairs with the Release store in `give`.
-            let given = m.given.swap(ptr::null_mut(), Ordering::Acquire);
+            // Acquire: pairs with the Release store in `start_worker`.
+            let given = w.given.swap(ptr::null_mut(), Ordering::Acquire);
             // SAFETY: processors are never freed.
             if let Some(processor) = unsafe { given.as_ref() } {
-                *searching = m.given_searching.load(Ordering::Relaxed);
+                *searching = w.given_searching.load(Ordering::Relaxed);
                 return Some(processor);
             }
             if self.closing.load(Ordering::Acquire) {
                 let mut sched = lock(&self.sched);
-                sched.spare.retain(|spare| spare.machine != me.machine);
-                if m.given.load(Ordering::Acquire).is_null() {
+                sched.spare.retain(|spare| spare.worker != me.worker);
+                if w.given.load(Ordering::Acquire).is_null() {
                     return None;
                 }
                 continue;
@@ -1248,18 +1260,18 @@ impl Executor {
                 continue;
             }
             let mut sched = lock(&self.sched);
-            if !m.given.load(Ordering::Acquire).is_null() {
+            if !w.given.load(Ordering::Acquire).is_null() {
                 continue;
             }
-            sched.sleeper.take_if(|(sleeper, _)| *sleeper == me.machine);
+            sched.sleeper.take_if(|(sleeper, _)| *sleeper == me.worker);
             until = Time::NEVER;
             if shard::earliest(self.all_timers()) > Time::now() {
-                // What it slept for has been cancelled.
-                until = self.sleep_of(&mut sched, me.machine);
+                // The timer has been cancelled.
+                until = self.sleep_deadline(&mut sched, me.worker);
             } else if let Some(processor) = self.pop_idle(&mut sched) {
-                // Without one, those who have the processors look at the timers.
-                sched.spare.retain(|spare| spare.machine != me.machine);
-                processor.owner.set(Some(me.machine));
+                // If none is idle, the workers that hold the processors check the timers.
+                sched.spare.retain(|spare| spare.worker != me.worker);
+                processor.owner.set(Some(me.worker));
                 return Some(processor);
             }
         }
@@ -1267,11 +1279,11 @@ impl Executor {
 
     // -------------------------------------------------------------------------------- timers
 
-    /// Runs `f` with the timers of the processor that this thread holds. They will be looked at when the poll ends.
+    /// Runs `f` with the timers of the processor that this thread holds. The worker checks them when the poll ends.
     #[inline]
     pub(crate) fn with_timers<R>(f: impl FnOnce(Option<&'static Timers>) -> R) -> R {
-        Machine::with(|m| {
-            let held = m.hold();
+        Worker::with(|w| {
+            let held = w.hold();
             f(held.as_ref().map(|held| &held.processor.timers))
         })
     }
@@ -1280,47 +1292,47 @@ impl Executor {
         self.all_processors().map(|processor| &processor.timers)
     }
 
-    /// Fires what is due at this processor and at one other, whose machine may be busy, or its slot out of use. Between
-    /// these looks it looks at its own as long as it has nothing else to do.
+    /// Checks the timers of this processor and of one other, whose worker may be busy, or which may be out of use.
+    /// Between two such checks (`look`) it checks its own while the local queue is empty. True if a timer was fired.
     #[inline(always)]
-    fn fire_beside(&'static self, processor: &Processor, look: bool) -> bool {
+    fn check_timers(&'static self, processor: &Processor, look: bool) -> bool {
         if !look && (processor.timers.next_due() == Time::NEVER || !processor.queue.is_empty()) {
             return false;
         }
-        self.fire_some(processor)
+        self.fire_own_and_next(processor)
     }
 
     #[inline(never)]
-    fn fire_some(&'static self, processor: &Processor) -> bool {
-        let other = processor.beside.get();
-        processor.beside.set(if other + 1 < self.slots.load(Ordering::Relaxed) { other + 1 } else { 0 });
+    fn fire_own_and_next(&'static self, processor: &Processor) -> bool {
+        let other = processor.next_timer_check.get();
+        processor.next_timer_check.set(if other + 1 < self.created.load(Ordering::Relaxed) { other + 1 } else { 0 });
         let other = self.processor(other).map_or(&processor.timers, |other| &other.timers);
         if processor.timers.next_due().min(other.next_due()) == Time::NEVER {
             return false;
         }
-        // No more than there is room for: those who were woken are to be run in order.
+        // No more than fit into the local queue, so that the woken goroutines run in order.
         let room = LOCAL_QUEUE - processor.queue.len().min(LOCAL_QUEUE - FIRE_LEAST);
         let now = Time::now();
         let fired = shard::fire_due([&processor.timers], now, now, room);
-        // The other's own machine comes first.
-        shard::fire_due([other], now.before(GRACE_TIMERS), now, room) || fired
+        // The other processor's own worker has precedence.
+        shard::fire_due([other], now.before(FOREIGN_TIMER_DELAY), now, room) || fired
     }
 
-    /// Fires what is due anywhere. True if there was something.
+    /// Fires the due timers of all processors. True if there was one.
     #[inline(never)]
-    fn fire_all(&'static self, m: &Machine, processor: &'static Processor) -> bool {
+    fn check_all_timers(&'static self, w: &Worker, processor: &'static Processor) -> bool {
         if shard::earliest(self.all_timers()) == Time::NEVER {
             return false;
         }
         let now = Time::now();
         let fired = shard::fire_due(self.all_timers(), now, now, LOCAL_QUEUE);
         if fired {
-            self.requeue_next(m, processor);
+            self.requeue_next(w, processor);
         }
         fired
     }
 
-    /// Fires what nobody has fired for too long.
+    /// Fires the timers of all processors that are late.
     fn fire_overdue(&self) {
         if shard::earliest(self.all_timers()) != Time::NEVER {
             let now = Time::now();
@@ -1328,14 +1340,14 @@ impl Executor {
         }
     }
 
-    /// How long the parking machine may sleep: until the next timer, if it is the one who wakes for that.
-    fn sleep_of(&self, sched: &mut Sched, machine: NonNull<Machine>) -> Time {
+    /// Until when a parking worker sleeps: until the next timer, if it is the one that wakes for timers.
+    fn sleep_deadline(&self, sched: &mut Sched, worker: NonNull<Worker>) -> Time {
         let earliest = shard::earliest(self.all_timers());
         match sched.sleeper {
-            // Another one, for it is not parked.
+            // Another worker, because this one is not parked.
             Some((_, until)) if until <= earliest => Time::NEVER,
             _ => {
-                sched.sleeper = (earliest != Time::NEVER).then_some((machine, earliest));
+                sched.sleeper = (earliest != Time::NEVER).then_some((worker, earliest));
                 earliest
             }
         }
@@ -1350,7 +1362,7 @@ impl Executor {
             let polls = self.all_processors().fold(0u32, |sum, p| sum.wrapping_add(p.polls.load(Ordering::Relaxed)));
             {
                 let mut sched = lock(&self.sched);
-                // In every round, because it also advances the clock's epoch.
+                // In every period, because it also advances the clock's epoch.
                 let now = Time::now();
                 if self.closing.load(Ordering::Relaxed) {
                     sched.monitor = None;
@@ -1366,7 +1378,7 @@ impl Executor {
                     sched.monitor_asleep = idle_looks == MONITOR_IDLE_LOOKS;
                 } else {
                     idle_looks = 0;
-                    self.rescue(&mut sched, now);
+                    self.retake(&mut sched, now);
                 }
                 if !sched.monitor_asleep {
                     drop(sched);
@@ -1381,7 +1393,7 @@ impl Executor {
                 if !sched.monitor_asleep || self.closing.load(Ordering::Relaxed) {
                     break;
                 }
-                // A net, should there be no thread that wakes for the next timer.
+                // In case no worker sleeps until the next timer.
                 let until = if sched.sleeper.is_some() { Time::NEVER } else { shard::earliest(self.all_timers()) };
                 drop(sched);
                 sleep_until(until.after(OVERDUE));
@@ -1390,71 +1402,73 @@ impl Executor {
         }
     }
 
-    /// Looks after machines that have been in one poll for too long, if there is work for their processor.
+    /// Retakes processors from workers that have been in one poll for too long, if there is work for them.
     ///
-    /// One that sleeps in a system call loses its processor. One that computes loses it if nobody else gets on; else it
-    /// would only compete with the others for the same cores, and they are given what waits at it.
-    fn rescue(&'static self, sched: &mut Sched, now: Time) {
+    /// A worker that sleeps in a system call loses its processor. A worker that computes loses it only if no other
+    /// makes progress; else one more would only compete for the same cores, and the others get the goroutines that wait
+    /// at it.
+    fn retake(&'static self, sched: &mut Sched, now: Time) {
         let mut progress = false;
         let mut wants_thief = false;
         let mut stuck = Vec::new();
         for processor in self.all_processors() {
             let Some(owner) = processor.owner.get() else { continue };
-            let Some(known) = sched.machines.iter().find(|known| known.machine == owner) else { continue };
-            // SAFETY: under the lock, and a listed machine.
-            let machine = unsafe { known.get() };
-            let rounds = processor.rounds.load(Ordering::Relaxed);
-            let begun = rounds.wrapping_sub(machine.seen_rounds.replace(rounds));
+            let Some(known) = sched.workers.iter().find(|known| known.worker == owner) else { continue };
+            // SAFETY: under the lock, and a listed worker.
+            let worker = unsafe { known.get() };
+            let ticks = processor.ticks.load(Ordering::Relaxed);
+            let begun = ticks.wrapping_sub(worker.seen_ticks.replace(ticks));
             processor
                 .global_interval
-                .store((begun / GLOBAL_LOOKS).clamp(LONG_ROUNDS, GLOBAL_INTERVAL), Ordering::Relaxed);
+                .store((begun / GLOBAL_LOOKS).clamp(LONG_TICKS, GLOBAL_INTERVAL), Ordering::Relaxed);
             let polls = processor.polls.load(Ordering::Relaxed);
-            let moved = machine.seen_polls.replace(polls) != polls || !machine.polling.load(Ordering::Relaxed);
+            let moved = worker.seen_polls.replace(polls) != polls || !worker.polling.load(Ordering::Relaxed);
             progress |= moved;
-            let since = match machine.seen_at.get() {
+            let since = match worker.seen_at.get() {
                 Some(since) if !moved => since,
                 _ => {
-                    machine.seen_at.set(Some(now));
-                    machine.seen_cpu.set(known.clock.now());
+                    worker.seen_at.set(Some(now));
+                    worker.seen_cpu.set(known.clock.now());
                     continue;
                 }
             };
-            let has_next = !machine.slot.seems_empty();
+            let has_next = !worker.run_next.seems_empty();
             let waiting = now.since(since);
             if waiting < STUCK {
                 wants_thief |= has_next;
             } else if has_next || !processor.queue.is_empty() || !self.global.is_empty() {
-                let computes = known.clock.now().saturating_sub(machine.seen_cpu.get()) > waiting / 8;
+                let computes = known.clock.now().saturating_sub(worker.seen_cpu.get()) > waiting / 8;
                 stuck.push((processor, owner, computes));
             }
         }
         for (processor, owner, computes) in stuck {
             // SAFETY: as above; the lock has been held since.
-            let machine = unsafe { owner.as_ref() };
+            let worker = unsafe { owner.as_ref() };
             let others = progress || !sched.idle.is_empty();
-            if computes && others && machine.slot.seems_empty() && processor.queue.is_empty() {
+            if computes && others && worker.run_next.seems_empty() && processor.queue.is_empty() {
                 continue;
             }
-            let Some(next) = machine.slot.revoke() else { continue };
+            let Some(next) = worker.run_next.revoke() else { continue };
             if computes && others {
-                self.scatter(processor, next);
-                machine.slot.restore();
+                self.drain_to_global(processor, next);
+                worker.run_next.reinstate();
                 wants_thief = true;
             } else {
-                self.hand_off(sched, processor, next);
+                self.hand_over(sched, processor, next);
                 (progress, wants_thief) = (true, true);
             }
         }
-        // A run-next slot that waits for a long poll; or, as a net under the protocol, work that nobody was woken for.
+        // A run-next goroutine waits for the end of a long poll; or work was enqueued and, against the protocol, no
+        // worker woken.
         if (wants_thief || self.has_work()) && !sched.idle.is_empty() && self.idle.try_begin_notify() {
             if let Some(processor) = self.pop_idle(sched) {
-                let _ = self.give(sched, processor, true, ptr::null_mut());
+                let _ = self.start_worker(sched, processor, true, ptr::null_mut());
             }
         }
     }
 
-    /// Moves what waits at a processor to the global queue. Wakes nobody: the scheduler's lock is held.
-    fn scatter(&self, processor: &Processor, next: *mut ()) {
+    /// Moves a processor's goroutines to the global queue. Wakes no worker: the scheduler's lock is held.
+    fn drain_to_global(&self, processor: &Processor, next: *mut ()) {
         // SAFETY: the processor is the caller's.
         self.global.append(unsafe { processor.queue.take_own() });
         let queue = || processor.queue.shared().pop().ok();
@@ -1466,20 +1480,20 @@ impl Executor {
         }
     }
 
-    /// Gives a processor that was taken from its machine to another one.
-    fn hand_off(&'static self, sched: &mut Sched, processor: &'static Processor, next: *mut ()) {
+    /// Gives a processor that its worker has lost to another one.
+    fn hand_over(&'static self, sched: &mut Sched, processor: &'static Processor, next: *mut ()) {
         processor.owner.set(None);
-        if processor.slot < self.procs.load(Ordering::Relaxed) {
-            // Without a thread the processor is idle, and others run what it has.
-            let _ = self.give(sched, processor, false, next);
+        if processor.id < self.procs.load(Ordering::Relaxed) {
+            // On an error the processor is idle, and other workers run its goroutines.
+            let _ = self.start_worker(sched, processor, false, next);
         } else {
-            self.scatter(processor, next);
+            self.drain_to_global(processor, next);
         }
     }
 
     // -------------------------------------------------------------------------------- for `runtime`
 
-    /// The number of processors; sets it if `procs` is not 0. Returns the previous number.
+    /// Sets the number of processors, unless `procs` is 0. Returns the previous number.
     pub(crate) fn set_gomaxprocs(&'static self, procs: usize) -> usize {
         if procs == 0 {
             return self.procs.load(Ordering::Relaxed);
@@ -1487,31 +1501,31 @@ impl Executor {
         let procs = procs.min(MAX_PROCESSORS);
         let mut sched = lock(&self.sched);
         let before = self.procs.load(Ordering::Relaxed);
-        for slot in self.slots.load(Ordering::Relaxed)..procs {
+        for slot in self.created.load(Ordering::Relaxed)..procs {
             let processor = Box::leak(Box::new(Processor::new(slot)));
             self.processors[slot].store(processor, Ordering::Release);
-            self.slots.store(slot + 1, Ordering::Release);
+            self.created.store(slot + 1, Ordering::Release);
         }
         self.procs.store(procs, Ordering::SeqCst);
         for slot in before..procs {
             let Some(processor) = self.processor(slot) else { continue };
-            // One that was retired and is still held goes on as if nothing had happened.
+            // One that was retired and is still held continues.
             let held = processor.owner.get().is_some() || processor.promised.get();
             if !held && !sched.idle.iter().any(|idle| ptr::eq(*idle, processor)) {
                 sched.idle.push(processor);
                 self.idle.transition_to_idle(false);
             }
         }
-        // Idle ones of slots that are out of use. Those that are held notice it themselves, or the monitor does.
+        // Idle ones that are out of use now. For those that are held, their workers notice it, or the monitor does.
         let kept = sched.idle.len();
-        sched.idle.retain(|processor| processor.slot < procs);
+        sched.idle.retain(|processor| processor.id < procs);
         for _ in sched.idle.len()..kept {
             self.idle.acquire_processor();
         }
         drop(sched);
-        Machine::with(|m| match m.hold() {
-            // Not only when its goroutine ends its poll.
-            Some(held) if procs > 1 && ptr::eq(m.executor.get(), self) => self.share(held.processor),
+        Worker::with(|w| match w.hold() {
+            // At once, not when this poll ends.
+            Some(held) if procs > 1 && ptr::eq(w.executor.get(), self) => self.publish_private_queue(held.processor),
             _ => {}
         });
         for _ in before..procs {
@@ -1524,24 +1538,24 @@ impl Executor {
         }
         for slot in procs..before {
             if let Some(processor) = self.processor(slot) {
-                // Of a held one too: its machine puts there what it still has when it notices.
-                self.empty(processor);
+                // Also of one that is held: its worker moves the rest when it notices.
+                self.drain_shared_to_global(processor);
             }
         }
         before
     }
 
-    /// Gives this thread's processor away for as long as `f` blocks it.
+    /// Runs `f`, which may block, after giving this thread's processor to another worker.
     pub(crate) fn block_in_place<R>(f: impl FnOnce() -> R) -> R {
-        Machine::with(|m| {
+        Worker::with(|w| {
             let Some(this) = Self::current() else { return };
-            let Some(held) = m.hold() else { return };
+            let Some(held) = w.hold() else { return };
             let processor = held.processor;
-            let next = m.swap_next(ptr::null_mut());
+            let next = w.swap_next(ptr::null_mut());
             drop(held);
             let mut sched = lock(&this.sched);
-            if processor.owner.get() != Some(NonNull::from(m)) {
-                // Lost in between; what was in the slot still is this thread's.
+            if processor.owner.get() != Some(NonNull::from(w)) {
+                // Lost in between; the run-next goroutine still is this thread's.
                 drop(sched);
                 if let Some(next) = NonNull::new(next) {
                     // SAFETY: the slot held a task in raw form, which is this thread's now.
@@ -1549,11 +1563,11 @@ impl Executor {
                 }
                 return;
             }
-            m.slot.give_up();
+            w.run_next.abandon();
             let waiting = !next.is_null() || shard::earliest(this.all_timers()) != Time::NEVER;
             let work = waiting || this.has_work();
-            if work || processor.slot >= this.procs.load(Ordering::Relaxed) {
-                this.hand_off(&mut sched, processor, next);
+            if work || processor.id >= this.procs.load(Ordering::Relaxed) {
+                this.hand_over(&mut sched, processor, next);
                 drop(sched);
                 this.notify();
             } else {
@@ -1569,22 +1583,22 @@ impl Executor {
         f()
     }
 
-    /// Whether the running goroutine is the only one that this thread's processor could run.
+    /// True if this thread's processor could run no other goroutine than the running one.
     fn is_alone() -> bool {
-        Machine::with(|m| {
-            let Some(held) = m.hold() else { return false };
+        Worker::with(|w| {
+            let Some(held) = w.hold() else { return false };
             // SAFETY: a thread with a processor has an executor, which is never freed.
-            let executor = unsafe { &*m.executor.get() };
-            m.slot.seems_empty()
+            let executor = unsafe { &*w.executor.get() };
+            w.run_next.seems_empty()
                 && held.processor.queue.is_empty()
                 && executor.global.is_empty()
                 && !executor.closing.load(Ordering::Relaxed)
         })
     }
 
-    /// The running goroutine's next schedule puts it behind everything runnable.
+    /// When the running goroutine is enqueued next, it goes behind every goroutine that can run.
     pub(crate) fn yield_now() {
-        Machine::with(|m| m.yielding.set(true));
+        Worker::with(|w| w.yielding.set(true));
     }
 
     /// The calls of `block_on` in progress.
@@ -1592,15 +1606,15 @@ impl Executor {
         &self.block_on_calls
     }
 
-    /// True if the runtime of that generation is over, or shuts down.
+    /// True if the runtime of that generation has ended, or is shutting down.
     pub(crate) fn is_over(&self, generation: usize) -> bool {
         self.closing.load(Ordering::Relaxed) || self.generation() != generation
     }
 
-    /// Ends the executor: drops every goroutine, ends every thread. Returns how many goroutines are left because they
-    /// block their thread, after waiting for them for `grace`.
+    /// Shuts the runtime down: drops every goroutine, ends every thread. Returns how many goroutines are left because
+    /// they block their thread, after waiting for them for `grace`.
     pub(crate) fn shutdown(&'static self, grace: Duration) -> usize {
-        let own = Machine::with(|m| ptr::eq(m.executor.get(), self) && m.polling.load(Ordering::Relaxed));
+        let own = Worker::with(|w| ptr::eq(w.executor.get(), self) && w.polling.load(Ordering::Relaxed));
         if own {
             self.orphaned.store(true, Ordering::SeqCst);
         }
@@ -1610,26 +1624,26 @@ impl Executor {
         loop {
             {
                 let sched = lock(&self.sched);
-                self.all_processors().for_each(|processor| self.rob(&sched, processor));
+                self.all_processors().for_each(|processor| self.revoke_queue(&sched, processor));
                 sched.spare.iter().for_each(|spare| spare.thread.unpark());
                 if let Some(monitor) = &sched.monitor {
                     monitor.unpark();
                 }
             }
             if own {
-                // One of its own goroutines drops the runtime: the monitor does the rest, once this poll has ended.
+                // One of its own goroutines drops the runtime: the monitor completes the shutdown after this poll.
                 return self.live();
             }
             self.wake_all();
             self.drain();
-            // What waits for a time and is no goroutine's waits elsewhere from now on.
+            // Timers of tasks that are not the runtime's goroutines move to the driver.
             self.all_timers().for_each(driver::take_over);
             let mut sched = lock(&self.sched);
-            if sched.machines.is_empty() && sched.starting == 0 && sched.monitor.is_none() && self.live() == 0 {
+            if sched.workers.is_empty() && sched.starting == 0 && sched.monitor.is_none() && self.live() == 0 {
                 let threads = std::mem::take(&mut sched.threads);
                 drop(sched);
                 let own = thread::current().id();
-                // They have left the runtime; what they still do is to drop their thread-locals.
+                // They have left the runtime, and are dropping their thread-locals.
                 for thread in threads.into_iter().filter(|thread| thread.thread().id() != own) {
                     let _ = thread.join();
                 }
@@ -1641,27 +1655,27 @@ impl Executor {
                 drop(sched);
                 return self.live();
             }
-            // A goroutine that spawns or wakes meanwhile is found in the next round.
+            // Goroutines that are spawned or woken meanwhile are found in the next iteration.
             drop(self.ended.wait_timeout(sched, patience.min(Duration::from_millis(1))));
         }
     }
 
-    /// What waits at a machine that does not end its poll goes to the global queue.
-    fn rob(&self, _: &MutexGuard<'_, Sched>, processor: &Processor) {
-        // SAFETY: under the lock, the owner of a processor is a listed machine.
-        let Some(machine) = processor.owner.get().map(|owner| unsafe { owner.as_ref() }) else { return };
-        if machine.slot.seems_empty() && processor.queue.own_len() == 0 {
+    /// Moves the goroutines that wait at a worker in a poll to the global queue.
+    fn revoke_queue(&self, _: &MutexGuard<'_, Sched>, processor: &Processor) {
+        // SAFETY: under the lock, the owner of a processor is a listed worker.
+        let Some(worker) = processor.owner.get().map(|owner| unsafe { owner.as_ref() }) else { return };
+        if worker.run_next.seems_empty() && processor.queue.own_len() == 0 {
             return;
         }
-        if let Some(next) = machine.slot.revoke() {
-            self.scatter(processor, next);
-            machine.slot.restore();
+        if let Some(next) = worker.run_next.revoke() {
+            self.drain_to_global(processor, next);
+            worker.run_next.reinstate();
         }
     }
 
-    /// Every goroutine is gone and every thread has ended: the executor waits for its next runtime, with every word as that of
-    /// a new one. A waker that is still on its way to it does no harm: the goroutine it would queue is gone, and to look
-    /// whether a machine sleeps is harmless at any time.
+    /// Makes the executor available to the next runtime, after every goroutine and every thread has ended: every word
+    /// is as in a new one. A late waker does no harm: its goroutine has ended, and to read whether a worker is idle is
+    /// harmless at any time.
     fn retire(&'static self) {
         {
             let mut sched = lock(&self.sched);
@@ -1679,7 +1693,7 @@ impl Executor {
         lock(&RETIRED).push(self);
     }
 
-    /// What a retired executor has that a new one has not, in words; its processors and its generation do not count.
+    /// Names what differs from a new executor, except the processors and the generation.
     fn leftovers(&self) -> String {
         let sched = lock(&self.sched);
         let mut found = Vec::new();
@@ -1694,29 +1708,34 @@ impl Executor {
         check("orphaned", !self.orphaned.load(Ordering::Relaxed));
         check("goroutines", self.live() == 0);
         check("idle processors", sched.idle.is_empty());
-        check("machines", sched.machines.is_empty() && sched.spare.is_empty() && sched.starting == 0);
+        check("workers", sched.workers.is_empty() && sched.spare.is_empty() && sched.starting == 0);
         check("monitor", sched.monitor.is_none() && !sched.monitor_asleep);
         check("sleeper", sched.sleeper.is_none());
         check("calls of block_on", self.block_on_calls.is_empty());
         for processor in self.all_processors() {
             check("processor's queue", processor.queue.is_empty());
             check("processor's owner", processor.owner.get().is_none() && !processor.promised.get());
-            check("processor's rounds", processor.rounds.load(Ordering::Relaxed) == 0);
+            check("processor's ticks", processor.ticks.load(Ordering::Relaxed) == 0);
             check("processor's polls", processor.polls.load(Ordering::Relaxed) == 0);
             check("processor's interval", processor.global_interval.load(Ordering::Relaxed) == GLOBAL_INTERVAL);
-            let counters = (processor.local_rounds.get(), processor.unlooked_rounds.get(), processor.beside.get());
+            let counters = (
+                processor.ticks_since_global.get(),
+                processor.ticks_since_timers.get(),
+                processor.next_timer_check.get(),
+            );
             check("processor's counters", counters == (0, 0, 0));
         }
         found.join(", ")
     }
 
-    /// Wakes every registered goroutine. The executor is closing, so they go into the queues that [`drain`](Self::drain) empties.
+    /// Wakes every registered goroutine. The executor is closing, so they go into the queues that
+    /// [`drain`](Self::drain) empties.
     fn wake_all(&self) {
         let shards = self.all_processors().map(|processor| &processor.shard).chain([&self.external]);
         shards.flat_map(|shard| shard.registry.all()).for_each(Waker::wake);
     }
 
-    /// Drops what is in the queues.
+    /// Discards the goroutines in the queues.
     fn drain(&'static self) {
         let _entered = self.make_current();
         loop {
@@ -1726,12 +1745,12 @@ impl Executor {
         }
     }
 
-    /// Ends a goroutine without polling it again; its destructors run here.
+    /// Ends a goroutine without polling it again: its future is dropped here.
     fn discard(&'static self, task: Task) {
         let _entered = self.make_current();
         task.metadata().set_aborted();
         let polling = Self::set_polling(true);
-        Machine::with(|m| m.run(task));
+        Worker::with(|w| w.run_task(task));
         Self::set_polling(polling);
     }
 }
@@ -1744,9 +1763,9 @@ pub(crate) struct Entered {
 
 impl Drop for Entered {
     fn drop(&mut self) {
-        Machine::with(|m| {
-            m.executor.set(self.executor);
-            m.processor.set(self.processor);
+        Worker::with(|w| {
+            w.executor.set(self.executor);
+            w.processor.set(self.processor);
         });
     }
 }

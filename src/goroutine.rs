@@ -21,8 +21,8 @@ pub(crate) type Handle<T> = async_task::Task<Outcome<T>, Header>;
 ///
 /// # Safety
 ///
-/// The future and its output may borrow only if the caller ensures that the goroutine has ended (its task resolved) before the
-/// borrows do.
+/// The future and its output may borrow only if the caller ensures that the goroutine has ended (its task resolved)
+/// before the borrows do.
 #[inline(always)]
 pub(crate) unsafe fn spawn<F: Future>(
     executor: &'static Executor,
@@ -109,8 +109,8 @@ impl Drop for Exit {
 
 /// Wraps the user's future: catches its panics, registers the goroutine when it first parks, and counts its end.
 ///
-/// It is polled and dropped by `Runnable::run` alone, around which the executor stores the goroutine's header; so it need not hold
-/// a pointer to it.
+/// It is polled and dropped by `Runnable::run` alone, around which the executor stores the goroutine's header; so it
+/// need not hold a pointer to it.
 struct Goroutine<F>(ManuallyDrop<F>);
 
 impl<F: Future> Future for Goroutine<F> {

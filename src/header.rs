@@ -62,8 +62,9 @@ pub(crate) type Task = Runnable<Header>;
 /// | `REGISTERED` | when the goroutine has entered its shard's registry, after its first poll that returned `Pending` | when it is removed, under the registry's lock |
 /// | `ABORTED` | when the goroutine must end: at its next suspension, or without another poll | never |
 ///
-/// The goroutine sets `REGISTERED`, any thread sets `ABORTED`. Both use one read-modify-write, and the later one sees the other's
-/// flag: so either the goroutine sees that it is aborted, or the aborting thread finds it in the registry and wakes it.
+/// The goroutine sets `REGISTERED`, any thread sets `ABORTED`. Both use one read-modify-write, and the later one sees
+/// the other's flag: so either the goroutine sees that it is aborted, or the aborting thread finds it in the registry
+/// and wakes it.
 #[derive(Clone, Copy)]
 pub(crate) struct Flags(u8);
 

@@ -1,4 +1,5 @@
-//! The word that counts idle processors and searching workers, and the protocol that keeps a queued goroutine from being missed.
+//! The word that counts idle processors and searching workers, and the protocol that keeps a queued goroutine from
+//! being missed.
 //!
 //! | event | thread | what it must do |
 //! |---|---|---|
@@ -7,8 +8,8 @@
 //! | LastFinds | the last searching worker found work | wake one more worker before running it |
 //!
 //! Proof. Take a Push and the Announce of the last worker that could have run the goroutine. If the fence of Push comes
-//! first, the second look of Announce sees the goroutine. If the fence of Announce comes first, Push sees the processor idle
-//! and no searching worker, so it wakes one. Either way the goroutine is found.
+//! first, the second look of Announce sees the goroutine. If the fence of Announce comes first, Push sees the processor
+//! idle and no searching worker, so it wakes one. Either way the goroutine is found.
 
 use crate::loom::atomic::{AtomicUsize, Ordering};
 use crate::platform;
@@ -58,7 +59,8 @@ impl Idle {
         word != 0 && word < SEARCHING
     }
 
-    /// Counts the worker that is about to be woken as searching. False if one searches already, or no processor is idle.
+    /// Counts the worker that is about to be woken as searching. False if one searches already, or no processor is
+    /// idle.
     pub(crate) fn try_begin_notify(&self) -> bool {
         let mut word = self.word.load(Ordering::Relaxed);
         while word != 0 && word < SEARCHING {

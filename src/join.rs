@@ -16,8 +16,8 @@ use crate::waker::Proxy;
 
 /// A running goroutine. Awaiting it joins: the result is what the goroutine returned, or how else it ended.
 ///
-/// It resolves after the goroutine's future has been dropped and it does not count in [`num_goroutine`](crate::num_goroutine) any more.
-/// Dropping the handle detaches the goroutine, as in Go.
+/// It resolves after the goroutine's future has been dropped and it does not count in
+/// [`num_goroutine`](crate::num_goroutine) any more. Dropping the handle detaches the goroutine, as in Go.
 ///
 /// # Panics
 ///

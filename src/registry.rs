@@ -1,8 +1,8 @@
 //! Who is parked, so that a shutdown, or an abort, can wake it.
 //!
-//! A goroutine is entered when it parks for the first time: one that runs through costs nothing here. It keeps the index of
-//! its entry, four bytes, where a list through the goroutines themselves would take twenty-four of each, and touch two
-//! strangers' memory to leave.
+//! A goroutine is entered when it parks for the first time: one that runs through costs nothing here. It keeps the
+//! index of its entry, four bytes, where a list through the goroutines themselves would take twenty-four of each, and
+//! touch two strangers' memory to leave.
 
 use std::mem::replace;
 use std::sync::{Mutex, PoisonError};

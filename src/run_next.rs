@@ -1,8 +1,8 @@
-//! The run-next slot of a machine, and the right to touch what belongs to its processor.
+//! The run-next slot of a worker, and the right to touch what belongs to its processor.
 //!
-//! The owner comes by at every switch, so it pays plain loads and stores and a fence of the compiler. Whoever takes the
-//! slot from an owner that does not end its poll pays for both, with a fence in every thread. A swap would cost the owner
-//! a quarter of a context switch.
+//! The owner accesses the slot on every context switch, so its side uses only plain loads and stores and a compiler
+//! fence. A thread that takes the slot from an owner in a long poll pays for both sides, with a fence in every thread.
+//! An atomic swap would cost the owner a quarter of a context switch.
 
 use std::ptr;
 
@@ -12,13 +12,14 @@ use crate::platform;
 
 /// | word | meaning | written by |
 /// |---|---|---|
-/// | `busy` | the owner is at what belongs to its processor | owner: between polls, and around accesses in a poll |
-/// | `revoked` | the processor may be gone: ask under the scheduler's lock | who takes it, and the owner, under that lock |
-/// | `next` | the run-next goroutine | owner while `busy`; who revoked, once `busy` is false |
+/// | `busy` | the owner accesses its processor | owner: between polls, and around accesses in a poll |
+/// | `revoked` | the owner may have lost the processor: it checks under the scheduler's lock | the thread that takes it, and the owner, under that lock |
+/// | `next` | the run-next goroutine | owner while `busy`; the revoking thread, once `busy` is false |
 ///
-/// Proof. `hold` stores `busy` and then loads `revoked`, `revoke` stores `revoked` and then loads `busy`, each with its half
-/// of the asymmetric fence in between. So either the owner's `busy` is seen, and waited for; or the owner sees `revoked`, and
-/// keeps off; or it sees the `restore` that came after, and with it (Release, Acquire) what was taken meanwhile.
+/// Proof. `try_hold` stores `busy` and then loads `revoked`, `revoke` stores `revoked` and then loads `busy`, each with
+/// its half of the asymmetric fence in between. So either the owner's `busy` is seen, and waited for; or the owner sees
+/// `revoked`, and keeps off; or it sees the `reinstate` that came after, and with it (Release, Acquire) what was taken
+/// meanwhile.
 #[derive(Debug)]
 pub(crate) struct RunNext {
     busy: AtomicBool,
@@ -37,28 +38,28 @@ impl RunNext {
         }
     }
 
-    /// A poll begins. Whoever takes the processor from here on sees it as it is now.
+    /// A poll begins: the processor can be revoked. Release: the revoking thread sees it as it is now.
     #[inline(always)]
-    pub(crate) fn leave(&self) {
+    pub(crate) fn end_exclusive(&self) {
         self.busy.store(false, Ordering::Release);
     }
 
-    /// The owner is back from a poll, or begins. False if the processor may be gone.
+    /// A poll has ended, or the owner begins to use its processor. False if it may have lost it.
     #[inline(always)]
-    pub(crate) fn enter(&self) -> bool {
+    pub(crate) fn begin_exclusive(&self) -> bool {
         self.busy.store(true, Ordering::Relaxed);
         // Orders the store above before the load below; pairs with the heavy fence in `revoke`.
         platform::light_fence();
-        // Acquire: pairs with the Release store in `restore`.
+        // Acquire: pairs with the Release store in `reinstate`.
         !self.revoked.load(Ordering::Acquire)
     }
 
-    /// The owner makes sure of its processor for a few steps, up to [`release`](Self::release) with what this returned.
-    /// `None` if it may be gone.
+    /// Keeps the processor from being revoked until [`release`](Self::release) with the value that this returned.
+    /// `None` if the owner may have lost it.
     #[inline(always)]
-    pub(crate) fn hold(&self) -> Option<bool> {
+    pub(crate) fn try_hold(&self) -> Option<bool> {
         let was = self.busy.load(Ordering::Relaxed);
-        if self.enter() {
+        if self.begin_exclusive() {
             return Some(was);
         }
         self.release(was);
@@ -71,7 +72,7 @@ impl RunNext {
         self.busy.store(was, Ordering::Release);
     }
 
-    /// Exchanges the run-next goroutine. Only for who holds, or who revoked.
+    /// Exchanges the run-next goroutine. Only for the holder, and for the thread that revoked the slot.
     #[inline(always)]
     pub(crate) fn swap(&self, next: *mut ()) -> *mut () {
         let old = self.next.load(Ordering::Relaxed);
@@ -79,37 +80,38 @@ impl RunNext {
         old
     }
 
-    /// A hint for others.
+    /// A hint for other threads.
     pub(crate) fn seems_empty(&self) -> bool {
         self.next.load(Ordering::Relaxed).is_null()
     }
 
-    /// Takes the run-next goroutine, and with it everything that belongs to the processor, from an owner that is in a poll.
-    /// `None` if it is not: then all is as it was. Else it stays revoked until somebody calls [`restore`](Self::restore).
+    /// Takes the run-next goroutine, and with it everything that belongs to the processor, from an owner that is in a
+    /// poll.
+    /// `None` if it is not: then all is as it was. Else it stays revoked until somebody calls [`reinstate`](Self::reinstate).
     ///
     /// To be called under the scheduler's lock.
     pub(crate) fn revoke(&self) -> Option<*mut ()> {
         self.revoked.store(true, Ordering::Relaxed);
         // Pairs with the light fences: from here on an owner that is not `busy` will see `revoked` before it is again.
         let fenced = platform::heavy_fence();
-        // A goroutine's submission keeps `busy` for a few instructions; the scheduler's own loop for as long as it likes.
+        // A goroutine's submission keeps `busy` for a few instructions, the worker's loop for any time.
         for round in 1..if fenced { PATIENCE } else { 0 } {
             if !self.busy.load(Ordering::Acquire) {
                 return Some(self.swap(ptr::null_mut()));
             }
             loom::relax(round);
         }
-        self.restore();
+        self.reinstate();
         None
     }
 
     /// The owner gives its processor up itself, in a poll. Under the scheduler's lock.
-    pub(crate) fn give_up(&self) {
+    pub(crate) fn abandon(&self) {
         self.revoked.store(true, Ordering::Relaxed);
     }
 
     /// The owner may go on, with its processor or the next one. Under the scheduler's lock.
-    pub(crate) fn restore(&self) {
+    pub(crate) fn reinstate(&self) {
         // Release: an owner that sees this sees the slot as it was left. It need not have seen `revoked` in between.
         self.revoked.store(false, Ordering::Release);
     }

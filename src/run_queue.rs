@@ -13,9 +13,9 @@ use crate::platform;
 
 /// Two queues, of which one is in use.
 ///
-/// Where there are several processors it is the `shared` one: bounded, and any thread may take from it. Where there is one,
-/// it has no thief, and pays for none: its `own` queue is a plain one. When the number of processors changes, the holder
-/// empties the queue that is out of use.
+/// Where there are several processors it is the `shared` one: bounded, and any thread may take from it. Where there is
+/// one, it has no thief, and pays for none: its `own` queue is a plain one. When the number of processors changes, the
+/// holder empties the queue that is out of use.
 #[derive(Debug)]
 pub(crate) struct RunQueue<T> {
     shared: ConcurrentQueue<T>,
@@ -126,11 +126,11 @@ impl<T> RunQueue<T> {
     }
 }
 
-/// The queue of the whole runtime, without a bound: for goroutines that are enqueued by threads without a processor, and those
-/// that do not fit into a processor's queue.
+/// The queue of the whole runtime, without a bound: for goroutines that are enqueued by threads without a processor,
+/// and those that do not fit into a processor's queue.
 ///
-/// Pushing and taking threads use a side each, so that they do not contend for one lock. When the output is empty, the input takes
-/// its place.
+/// Pushing and taking threads use a side each, so that they do not contend for one lock. When the output is empty, the
+/// input takes its place.
 #[derive(Debug)]
 pub(crate) struct GlobalQueue {
     input: Side,

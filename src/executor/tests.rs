@@ -10,8 +10,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::{
-    Executor, FIRE_LEAST, GLOBAL_BATCH, GLOBAL_INTERVAL, Held, LONG_ROUNDS, Machine, Processor, SHUTDOWN_GRACE, SPARES,
-    Sched, Task, Time, lock, shard,
+    Executor, FIRE_LEAST, GLOBAL_BATCH, GLOBAL_INTERVAL, Held, LONG_TICKS, Processor, SHUTDOWN_GRACE, SPARES, Sched,
+    Task, Time, Worker, lock, shard,
 };
 use crate::goroutine;
 use crate::runtime::{Runtime, block_in_place, gosched};
@@ -22,16 +22,16 @@ use crate::timer::shard::Node;
 fn the_global_queue_and_the_timers_have_their_turn_every_so_many_rounds() {
     let processor = Processor::new(0);
     for round in 1..=200 {
-        let (global_first, look) = processor.begin_round();
+        let (global_first, look) = processor.tick();
         // It stays so until the global queue had something.
         assert_eq!(global_first, round >= GLOBAL_INTERVAL, "round {round}");
         assert_eq!(look, round % (GLOBAL_INTERVAL - 1) == 0, "round {round}");
     }
-    assert_eq!((processor.rounds.load(Relaxed), processor.has_long_rounds()), (200, false));
-    processor.local_rounds.set(0);
-    processor.global_interval.store(LONG_ROUNDS, Relaxed);
-    assert!(processor.has_long_rounds());
-    assert_eq!([(); 4].map(|()| processor.begin_round()), [(false, true), (true, true), (true, true), (true, true)]);
+    assert_eq!((processor.ticks.load(Relaxed), processor.has_long_ticks()), (200, false));
+    processor.ticks_since_global.set(0);
+    processor.global_interval.store(LONG_TICKS, Relaxed);
+    assert!(processor.has_long_ticks());
+    assert_eq!([(); 4].map(|()| processor.tick()), [(false, true), (true, true), (true, true), (true, true)]);
 }
 
 fn runtime(procs: usize) -> (Runtime, &'static Executor) {
@@ -57,16 +57,16 @@ fn checked(executor: &Executor) -> MutexGuard<'_, Sched> {
         let idle = sched.idle.iter().filter(|idle| ptr::eq(**idle, processor)).count();
         let owner = processor.owner.get();
         let held = usize::from(owner.is_some()) + usize::from(processor.promised.get());
-        let wanted = if processor.slot < procs { 1 - held.min(1) } else { 0 };
-        assert!(held < 2 && idle == wanted, "slot {} of {procs}: {held} times held, {idle} times idle", processor.slot);
+        let wanted = if processor.id < procs { 1 - held.min(1) } else { 0 };
+        assert!(held < 2 && idle == wanted, "slot {} of {procs}: {held} times held, {idle} times idle", processor.id);
         if let Some(owner) = owner {
-            assert!(sched.machines.iter().any(|machine| machine.machine == owner), "who holds a processor is listed");
-            assert!(sched.spare.iter().all(|spare| spare.machine != owner), "who holds a processor is not parked");
+            assert!(sched.workers.iter().any(|worker| worker.worker == owner), "who holds a processor is listed");
+            assert!(sched.spare.iter().all(|spare| spare.worker != owner), "who holds a processor is not parked");
         }
     }
     assert_eq!(executor.idle.idle(), sched.idle.len());
     if let Some((sleeper, _)) = sched.sleeper {
-        assert!(sched.spare.iter().any(|spare| spare.machine == sleeper), "who sleeps is parked");
+        assert!(sched.spare.iter().any(|spare| spare.worker == sleeper), "who sleeps is parked");
     }
     sched
 }
@@ -76,7 +76,7 @@ fn settled(executor: &Executor) -> MutexGuard<'_, Sched> {
     let end = Instant::now() + Duration::from_secs(60);
     loop {
         let sched = checked(executor);
-        if sched.starting == 0 && sched.spare.len() == sched.machines.len() && !executor.has_work() {
+        if sched.starting == 0 && sched.spare.len() == sched.workers.len() && !executor.has_work() {
             return sched;
         }
         drop(sched);
@@ -138,7 +138,7 @@ fn one_parked_thread_at_the_bottom_wakes_for_the_earliest_timer() {
     let sleeper = || {
         let sched = settled(executor);
         let (sleeper, until) = sched.sleeper?;
-        assert!(sched.spare.len() >= 3 && sched.spare[0].machine == sleeper, "others are woken first");
+        assert!(sched.spare.len() >= 3 && sched.spare[0].worker == sleeper, "others are woken first");
         assert!(until == shard::earliest(executor.all_timers()), "until the next timer");
         Some(sleeper)
     };
@@ -250,17 +250,17 @@ impl Drop for Still {
 fn timers_are_looked_at_when_there_is_nothing_else_to_do_or_it_is_their_turn() {
     let mut still = Still::new(1);
     let (executor, processor) = (still.executor, still.processors[0]);
-    assert!(!executor.fire_beside(processor, false) && !executor.fire_beside(processor, true), "there are none");
+    assert!(!executor.check_timers(processor, false) && !executor.check_timers(processor, true), "there are none");
     still.timers(0, Time::now().after(Duration::from_secs(3600)), 1);
-    assert!(!executor.fire_beside(processor, false) && !executor.fire_beside(processor, true), "none is due");
+    assert!(!executor.check_timers(processor, false) && !executor.check_timers(processor, true), "none is due");
     still.timers(0, Time::PAST, 1);
-    assert!(executor.fire_beside(processor, false));
+    assert!(executor.check_timers(processor, false));
     assert_eq!(still.fired(), [0]);
     still.timers(0, Time::PAST, 1);
     still.goroutines(0, 1);
-    assert!(!executor.fire_beside(processor, false), "it has something else to do");
+    assert!(!executor.check_timers(processor, false), "it has something else to do");
     assert_eq!(still.fired(), []);
-    assert!(executor.fire_beside(processor, true));
+    assert!(executor.check_timers(processor, true));
     assert_eq!(still.fired(), [0]);
 }
 
@@ -269,15 +269,15 @@ fn each_look_at_timers_is_at_ones_own_and_at_another_processors_in_turn() {
     let mut still = Still::new(3);
     let (executor, own) = (still.executor, still.processors[0]);
     (0..3).for_each(|slot| still.timers(slot, Time::PAST, 1));
-    assert!(executor.fire_some(own));
+    assert!(executor.fire_own_and_next(own));
     assert_eq!(still.fired(), [0]);
     for other in [1, 2, 0, 1, 2] {
         still.timers(other, Time::PAST, 1);
-        assert!(executor.fire_some(own));
+        assert!(executor.fire_own_and_next(own));
         assert!(still.fired().contains(&other));
     }
     still.fired();
-    assert!(!executor.fire_some(own));
+    assert!(!executor.fire_own_and_next(own));
 }
 
 #[test]
@@ -287,9 +287,9 @@ fn a_look_at_timers_fires_no_more_than_there_is_room_for_but_some() {
     still.goroutines(0, 250);
     still.timers(0, Time::PAST, 300);
     // The first other one is itself.
-    assert!(executor.fire_some(own));
+    assert!(executor.fire_own_and_next(own));
     assert_eq!(still.fired().len(), 2 * FIRE_LEAST);
-    assert!(executor.fire_some(own));
+    assert!(executor.fire_own_and_next(own));
     assert_eq!(still.fired().len(), FIRE_LEAST);
 }
 
@@ -297,11 +297,11 @@ fn a_look_at_timers_fires_no_more_than_there_is_room_for_but_some() {
 fn whoever_has_nothing_to_do_fires_what_is_due_anywhere_and_the_monitor_what_is_overdue() {
     let mut still = Still::new(2);
     let (executor, own) = (still.executor, still.processors[0]);
-    assert!(!Machine::with(|m| executor.fire_all(m, own)));
+    assert!(!Worker::with(|w| executor.check_all_timers(w, own)));
     still.timers(0, Time::now().after(Duration::from_secs(3600)), 1);
-    assert!(!Machine::with(|m| executor.fire_all(m, own)));
+    assert!(!Worker::with(|w| executor.check_all_timers(w, own)));
     still.timers(1, Time::PAST, 1);
-    assert!(Machine::with(|m| executor.fire_all(m, own)));
+    assert!(Worker::with(|w| executor.check_all_timers(w, own)));
     assert_eq!(still.fired(), [1]);
     executor.fire_overdue();
     assert_eq!(still.fired(), []);
@@ -320,7 +320,7 @@ fn a_goroutine_that_is_queued_wakes_an_idle_processor() {
     sched.idle.push(other);
     executor.idle.transition_to_idle(false);
     drop(sched);
-    Machine::with(|machine| executor.push_local(Held { machine, was: true, processor: own }, task));
+    Worker::with(|worker| executor.push_local(Held { worker, was: true, processor: own }, task));
     // The thread may have run it already, and may be idle again.
     assert_eq!(lock(&executor.sched).threads.len(), 1, "a thread is started for the idle processor");
 }
@@ -328,7 +328,7 @@ fn a_goroutine_that_is_queued_wakes_an_idle_processor() {
 #[test]
 fn a_thief_takes_half_of_what_waits_elsewhere_or_what_waits_for_everybody() {
     let still = Still::new(3);
-    let steal = || Machine::with(|m| still.executor.steal(m, still.processors[0]));
+    let steal = || Worker::with(|w| still.executor.steal(w, still.processors[0]));
     assert!(!still.ran(steal()));
     still.goroutines(0, 1);
     assert!(!still.ran(steal()), "its own");
@@ -369,7 +369,7 @@ fn a_goroutine_is_looked_for_where_it_is_likely_first() {
     let own = still.processors[0];
     let mut searching = false;
     let mut find = |global_first| {
-        let found = Machine::with(|m| still.executor.find(m, own, global_first, &mut searching));
+        let found = Worker::with(|w| still.executor.find(w, own, global_first, &mut searching));
         (still.ran(found), still.queued())
     };
     assert_eq!(find(false), (false, (0, vec![0, 0])));
@@ -381,7 +381,7 @@ fn a_goroutine_is_looked_for_where_it_is_likely_first() {
     assert_eq!(find(false), (true, (1, vec![0, 1])));
     assert_eq!(find(false), (true, (0, vec![0, 1])));
     assert_eq!(find(false), (true, (0, vec![0, 0])));
-    // It searched in vain at first. A search that never ends keeps every other machine asleep.
+    // It searched in vain at first. A search that never ends keeps every other worker asleep.
     still.executor.stop_searching(&mut searching);
     assert_eq!(still.executor.idle.idle(), 0);
 }
@@ -393,13 +393,13 @@ fn a_retired_executor_is_as_a_new_one() {
     executor.set_gomaxprocs(2);
     assert!(executor.idle.try_begin_search(4));
     let processor = executor.processor(1).unwrap();
-    processor.begin_round();
-    processor.global_interval.store(LONG_ROUNDS, Relaxed);
+    processor.tick();
+    processor.global_interval.store(LONG_TICKS, Relaxed);
     let leftovers = executor.leftovers();
-    for left in ["idle word", "gomaxprocs", "idle processors", "processor's rounds", "processor's interval"] {
+    for left in ["idle word", "gomaxprocs", "idle processors", "processor's ticks", "processor's interval"] {
         assert!(leftovers.contains(left), "{left} is missing in: {leftovers}");
     }
-    // The search that never ended stopped the next runtime from waking a second machine. `retire` asserts that nothing is left.
+    // The search that never ended stopped the next runtime from waking a second worker. `retire` asserts that nothing is left.
     assert_eq!(executor.shutdown(SHUTDOWN_GRACE), 0);
 }
 
@@ -413,15 +413,15 @@ fn what_waits_at_a_processor_can_be_given_to_everybody() {
         assert!(unsafe { processor.queue.push_own(executor.global.pop().unwrap()) }.is_ok());
     };
     still.goroutines(0, 2);
-    executor.empty(processor);
+    executor.drain_shared_to_global(processor);
     assert_eq!(still.queued(), (2, vec![0, 0]));
     own();
-    executor.share(processor);
+    executor.publish_private_queue(processor);
     assert_eq!(still.queued(), (3, vec![0, 0]));
     own();
     still.goroutines(0, 1);
     still.goroutine();
     let next = executor.global.pop().unwrap().into_raw();
-    executor.scatter(processor, next.as_ptr());
+    executor.drain_to_global(processor, next.as_ptr());
     assert_eq!(still.queued(), (6, vec![0, 0]));
 }

@@ -14,7 +14,7 @@ use crate::run_next::RunNext;
 fn a_push_is_seen_by_the_second_look_or_wakes_somebody() {
     explore(3, || {
         let (idle, queue) = (Arc::new(Idle::new()), Arc::new(AtomicUsize::new(0)));
-        // One machine, which searches and has found nothing.
+        // One worker, which searches and has found nothing.
         idle.transition_to_idle(false);
         assert!(idle.try_begin_notify());
         idle.acquire_processor();
@@ -50,7 +50,7 @@ fn the_last_searcher_knows_that_it_is_the_last() {
     });
 }
 
-/// A machine whose goroutine submits others while somebody takes its slot; each submission is a number, as an address.
+/// A worker whose goroutine submits others while somebody takes its slot; each submission is a number, as an address.
 struct Stuck {
     slot: RunNext,
     /// What belongs to the processor and is not atomic: loom reports two who touch it at once.
@@ -67,7 +67,7 @@ unsafe impl Send for Stuck {}
 impl Stuck {
     fn new() -> Arc<Self> {
         let slot = RunNext::new();
-        assert!(slot.enter());
+        assert!(slot.begin_exclusive());
         Arc::new(Self { slot, processor: UnsafeCell::new(0), found: std::array::from_fn(|_| AtomicUsize::new(0)) })
     }
 
@@ -86,7 +86,7 @@ impl Stuck {
     /// In a poll: into the slot, the one before into the queue; without a processor into the global queue.
     fn submit(&self, task: usize) {
         let task = std::ptr::without_provenance_mut(task);
-        match self.slot.hold() {
+        match self.slot.try_hold() {
             Some(was) => {
                 self.touch_processor();
                 let old = self.slot.swap(task);
@@ -109,20 +109,20 @@ fn a_thief_of_the_run_next_slot_and_its_owner_take_each_goroutine_once() {
     explore(3, || {
         let stuck = Stuck::new();
         stuck.slot.swap(std::ptr::without_provenance_mut(1));
-        stuck.slot.leave();
+        stuck.slot.end_exclusive();
         let thief = {
             let stuck = stuck.clone();
             thread::spawn(move || {
                 // It wants nothing of the processor but the slot.
                 if let Some(next) = stuck.slot.revoke() {
-                    stuck.slot.restore();
+                    stuck.slot.reinstate();
                     stuck.find(next);
                 }
             })
         };
         stuck.submit(2);
         // The poll ends. `revoked` may be seen, but the processor is still the owner's, as the lock would tell.
-        let asks = !stuck.slot.enter();
+        let asks = !stuck.slot.begin_exclusive();
         let mut thief = Some(thief);
         if asks {
             thief.take().unwrap().join().unwrap();
@@ -141,7 +141,7 @@ fn a_revoked_processor_is_touched_by_its_new_holder_alone() {
     explore(3, || {
         let stuck = Stuck::new();
         stuck.slot.swap(std::ptr::without_provenance_mut(1));
-        stuck.slot.leave();
+        stuck.slot.end_exclusive();
         let monitor = {
             let stuck = stuck.clone();
             thread::spawn(move || {
@@ -155,7 +155,7 @@ fn a_revoked_processor_is_touched_by_its_new_holder_alone() {
         };
         stuck.submit(2);
         stuck.submit(3);
-        let kept = stuck.slot.enter();
+        let kept = stuck.slot.begin_exclusive();
         if kept {
             stuck.touch_processor();
             stuck.find(stuck.slot.swap(std::ptr::null_mut()));
