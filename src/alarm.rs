@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::pin::Pin;
-use std::task::Waker;
 
 use crate::clock::Time;
 use crate::executor::Executor;
@@ -38,11 +37,11 @@ pub(crate) struct Alarm {
 ///
 /// The alarm keeps the waker until it is called or cancelled. An alarm that is kept in what its waker keeps is a
 /// circle.
-pub(crate) fn alarm(due: Time, waker: Waker) -> Alarm {
+pub(crate) fn alarm(due: Time, waker: TaskWaker) -> Alarm {
     let alarm = Alarm { node: Box::pin(Node::new(due)) };
     if due != Time::NEVER {
         // SAFETY: the node is boxed, queued once, here, and cancelled in drop (T3).
-        unsafe { register(&alarm.node, due, waker.into()) };
+        unsafe { register(&alarm.node, due, waker) };
     }
     alarm
 }

@@ -239,13 +239,27 @@ fn note_park(site: Option<&'static Location<'static>>, reason: Reason) {
     });
 }
 
-/// A waker that wakes nobody, told by its table.
-static LAST: Waker = {
-    static VTABLE: RawWakerVTable =
-        RawWakerVTable::new(|_| RawWaker::new(ptr::null(), &VTABLE), |_| (), |_| (), |_| ());
+/// The functions of wakers that wake no task. Their data tells them apart.
+static NO_TASK: RawWakerVTable = RawWakerVTable::new(|data| RawWaker::new(data, &NO_TASK), |_| (), |_| (), |_| ());
+
+const fn no_task(data: usize) -> Waker {
     // SAFETY: none of the functions looks at the data.
-    unsafe { Waker::new(ptr::null(), &VTABLE) }
-};
+    unsafe { Waker::new(ptr::without_provenance(data), &NO_TASK) }
+}
+
+// Statics, because each has one address; `Waker::noop()` may have a table of its own in each crate.
+static LAST: Waker = no_task(1);
+static ONCE: Waker = no_task(2);
+
+/// The context of a `select!` that has a `default`: it tries its cases once, and waits for none.
+pub(crate) fn try_once() -> Context<'static> {
+    Context::from_waker(&ONCE)
+}
+
+/// True if no task waits for what this polls.
+pub(crate) fn tries_once(cx: &Context<'_>) -> bool {
+    cx.waker().will_wake(&ONCE) || cx.waker().will_wake(Waker::noop())
+}
 
 /// Polls a future that will be dropped if it is not ready. A channel operation in it that is not complete takes itself out of
 /// the queue, and one that would have to wait does not come in: what happens between this poll and the drop finds nothing.

@@ -76,6 +76,12 @@ impl From<Waker> for TaskWaker {
     }
 }
 
+impl<W: Wake + Send + Sync + 'static> From<Arc<W>> for TaskWaker {
+    fn from(wake: Arc<W>) -> Self {
+        Self::from(Waker::from(wake))
+    }
+}
+
 impl Drop for TaskWaker {
     #[inline]
     fn drop(&mut self) {

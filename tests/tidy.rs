@@ -134,6 +134,26 @@ const UNSAFE: &[&str] = &[
     "context/wait",
 ];
 
+/// The only modules that name the `Waker` of std, which may be another executor's and panic in each of its functions. All others
+/// have a `TaskWaker` made of it, whose functions do not unwind.
+const WAKERS: &[(&str, &str)] = &[
+    ("waker", "contains the panics of all others"),
+    ("coop", "compares wakers, and wakes the running task with its panic contained"),
+    ("registry", "keeps the wakers of goroutines, which are the executor's own"),
+    ("executor", "wakes goroutines with what the registry keeps"),
+    ("goroutine", "registers its own waker"),
+    ("wait/block_on", "makes a waker of its parker"),
+    ("wait/event", "makes the proxies that event-listener gets in place of wakers"),
+];
+
+/// What other crates do with the waker of a poll, and the modules that poll their futures. async-task aborts the process if the
+/// waker panics; event-listener calls it under a lock.
+const POLLED: &[(&str, &[&str])] = &[
+    ("async_task", &["header", "executor", "goroutine"]),
+    ("blocking", &["runtime"]),
+    ("event_listener", &["wait/event"]),
+];
+
 /// Lines that a file of `src/` may have; a longer one is asking to be divided. The scheduler stays in one file.
 const CAP: usize = 1000;
 const CAP_EXECUTOR: usize = 1800;
@@ -295,6 +315,33 @@ fn one_file_reads_the_clock_and_one_draws() {
             }
         }
     }
+}
+
+#[test]
+fn wakers_are_called_in_few_files() {
+    let mut listed: BTreeSet<&str> = WAKERS.iter().map(|(module, _)| *module).collect();
+    for (module, text) in sources().into_iter().filter(|(module, _)| !is_proof(module)) {
+        for (at, line) in text.lines().enumerate() {
+            let (code, place) = (code(line), format!("src/{module}, line {}", at + 1));
+            let mut names = words(code).filter(|word| ["Waker", "wake_by_ref"].contains(word)).peekable();
+            if names.peek().is_some() || code.contains("waker().") && !code.contains("waker().will_wake(") {
+                listed.remove(module.as_str());
+                let may = WAKERS.iter().any(|(listed, _)| *listed == module);
+                assert!(may, "{place}: make a TaskWaker of the waker, or pass its context on; see WAKERS");
+            }
+            for (dependency, modules) in POLLED {
+                let path = format!("{dependency}::");
+                let used = code
+                    .match_indices(&path)
+                    .any(|(at, _)| !code[..at].ends_with(|c: char| c.is_alphanumeric() || "_:".contains(c)));
+                assert!(
+                    !used || modules.contains(&module.as_str()),
+                    "{place}: {dependency} polls with wakers; see POLLED"
+                );
+            }
+        }
+    }
+    assert!(listed.is_empty(), "WAKERS lists modules that name no waker: {listed:?}");
 }
 
 #[test]

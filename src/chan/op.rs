@@ -8,7 +8,7 @@ use std::mem::{MaybeUninit, needs_drop};
 use std::panic::Location;
 use std::pin::Pin;
 use std::ptr::{self, NonNull};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
 use super::core::{Core, RecvAttempt, Registration, SendAttempt, Side};
 use super::error::SendError;
@@ -147,7 +147,7 @@ impl<T> Receiving<'_, T> {
                 }
                 RecvAttempt::Empty | RecvAttempt::NotReadyYet => {
                     core.lock.unlock();
-                    self.park_slowly(core, cx.waker(), site)
+                    self.park_slowly(core, cx, site)
                 }
             }
         }
@@ -156,16 +156,16 @@ impl<T> Receiving<'_, T> {
     /// Parks with a waker whose clone may run foreign code, and is made outside the lock; or on a timer's channel.
     #[cold]
     #[inline(never)]
-    fn park_slowly(&self, core: &Core<T>, waker: &Waker, site: &'static Location<'static>) -> Poll<Option<T>> {
-        let own = coop::trusts(waker);
-        let clone = TaskWaker::new(waker);
+    fn park_slowly(&self, core: &Core<T>, cx: &Context<'_>, site: &'static Location<'static>) -> Poll<Option<T>> {
+        let own = coop::trusts(cx.waker());
+        let clone = TaskWaker::new(cx.waker());
         let waiter = self.waiter_ptr();
         core.lock.lock();
         // SAFETY: as in `first_poll`. The clone may have polled nobody: `self` is borrowed by its one poll.
         unsafe {
             let found = core.take(ptr::null());
             if let RecvAttempt::Empty | RecvAttempt::NotReadyYet = found {
-                if coop::is_last(waker) {
+                if coop::is_last(cx.waker()) {
                     core.lock.unlock();
                     return Poll::Pending;
                 }
@@ -260,7 +260,7 @@ unsafe fn keep_waiting<T>(core: Option<&Core<T>>, waiter: *const Waiter<T>, cx: 
                 Waiter::reset(waiter);
                 break (None, if case { Kept::Unpolled } else { Kept::Waiting });
             }
-            if Waiter::will_wake(waiter, cx.waker()) {
+            if Waiter::will_wake(waiter, cx) {
                 break (None, Kept::Waiting);
             }
             if let Some(waker) = fresh.take() {
@@ -378,7 +378,7 @@ impl<T> Sending<'_, T> {
                 }
                 SendAttempt::Full => {
                     core.lock.unlock();
-                    self.park_foreign(core, cx.waker())
+                    self.park_foreign(core, cx)
                 }
             }
         }
@@ -387,9 +387,9 @@ impl<T> Sending<'_, T> {
     /// Parks with a waker whose clone may run foreign code, and is made outside the lock.
     #[cold]
     #[inline(never)]
-    fn park_foreign(&self, core: &Core<T>, waker: &Waker) -> Poll<Result<(), SendError<T>>> {
+    fn park_foreign(&self, core: &Core<T>, cx: &Context<'_>) -> Poll<Result<(), SendError<T>>> {
         let waiter = self.waiter_ptr();
-        let clone = TaskWaker::new(waker);
+        let clone = TaskWaker::new(cx.waker());
         core.lock.lock();
         // SAFETY: as in `first_poll`.
         unsafe {
@@ -405,7 +405,7 @@ impl<T> Sending<'_, T> {
                     Waiter::finish(waiter);
                     Poll::Ready(Err(SendError(Waiter::take(waiter))))
                 }
-                SendAttempt::Full if coop::is_last(waker) => {
+                SendAttempt::Full if coop::is_last(cx.waker()) => {
                     core.lock.unlock();
                     Poll::Pending
                 }
@@ -547,10 +547,10 @@ macro_rules! case {
                 }
             }
 
-            unsafe fn renotify(&self, own: &Waker) -> Woken {
+            unsafe fn renotify(&self, cx: &Context<'_>) -> Woken {
                 Woken::watchers(match self.core {
                     // SAFETY: passed on to the caller.
-                    Some(core) if $side == Side::Send => unsafe { core.watchers_but(own) },
+                    Some(core) if $side == Side::Send => unsafe { core.watchers_but(cx) },
                     Some(_) | None => Watchers::NONE,
                 })
             }

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::pin::Pin;
-use std::task::{Context, Poll, Waker, ready};
+use std::task::{Context, Poll, ready};
 
 use futures_lite::Stream;
 
@@ -35,9 +35,7 @@ impl<T> Stream for Receiver<T> {
                 // SAFETY: the lock is held until below.
                 let (took, (unused, crowded_out)) = unsafe {
                     match core.take(std::ptr::null()) {
-                        RecvAttempt::Empty | RecvAttempt::NotReadyYet => {
-                            (RecvAttempt::Empty, core.watch(waker, cx.waker()))
-                        }
+                        RecvAttempt::Empty | RecvAttempt::NotReadyYet => (RecvAttempt::Empty, core.watch(waker, cx)),
                         took => (took, (Some(waker), None)),
                     }
                 };
@@ -75,12 +73,12 @@ impl<T> Core<T> {
     /// # Safety
     ///
     /// The lock is held.
-    pub(super) unsafe fn watch(&self, waker: TaskWaker, raw: &Waker) -> (Option<TaskWaker>, Option<TaskWaker>) {
+    pub(super) unsafe fn watch(&self, waker: TaskWaker, cx: &Context<'_>) -> (Option<TaskWaker>, Option<TaskWaker>) {
         // SAFETY: the lock is held.
         unsafe {
             self.with(|st| {
                 let watchers = st.extras().watchers.get_or_insert_default();
-                if watchers.iter().any(|known| known.will_wake(raw)) {
+                if watchers.iter().any(|known| known.will_wake(cx.waker())) {
                     return (Some(waker), None);
                 }
                 watchers.push_back(waker);
@@ -92,18 +90,18 @@ impl<T> Core<T> {
         }
     }
 
-    /// The streams that watch, but for `own`, which goes on watching.
+    /// The streams that watch, but for the task of `cx`, which goes on watching.
     ///
     /// # Safety
     ///
     /// The lock is held.
-    pub(super) unsafe fn watchers_but(&self, own: &Waker) -> Watchers {
+    pub(super) unsafe fn watchers_but(&self, cx: &Context<'_>) -> Watchers {
         // SAFETY: the lock is held.
         unsafe {
             self.with(|st| {
                 let Some(extras) = &mut st.extras else { return Watchers::NONE };
                 let Some(mut others) = extras.watchers.take() else { return Watchers::NONE };
-                if let Some(at) = others.iter().position(|known| known.will_wake(own)) {
+                if let Some(at) = others.iter().position(|known| known.will_wake(cx.waker())) {
                     extras.watchers = others.remove(at).map(|own| Box::new(VecDeque::from([own])));
                 }
                 Watchers::new(Some(others))

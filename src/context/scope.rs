@@ -42,7 +42,7 @@ use std::marker::PhantomPinned;
 use std::ops::Deref;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
-use std::task::{Context as TaskContext, Wake, Waker};
+use std::task::{Context as TaskContext, Wake};
 use std::time::Instant;
 
 use super::error::ContextError;
@@ -54,7 +54,7 @@ use crate::loom::UnsafeCell;
 use crate::loom::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use crate::panics::contain;
 use crate::wait::queue::{self, GRANTED, Queue, Waiter};
-use crate::waker::WakeList;
+use crate::waker::{TaskWaker, WakeList};
 
 pub(super) type Cause = Arc<dyn Error + Send + Sync>;
 
@@ -503,7 +503,7 @@ impl Ref {
                 Arc::increment_strong_count(this.me.as_ptr().cast_const());
                 Arc::from_raw(this.me.as_ptr().cast_const())
             };
-            let mut unused = Some(alarm(due, Waker::from(fire)));
+            let mut unused = Some(alarm(due, TaskWaker::from(fire)));
             if let Some(timer) = &mut this.lock().timer {
                 timer.alarm = unused.take();
             }
@@ -739,13 +739,13 @@ pub(super) use model::take_alive;
 #[cfg(all(test, gopark_loom))]
 impl Ref {
     /// A scope with a timer, and what that fires.
-    pub(super) fn timed(start: Option<Start>) -> (Self, Waker) {
+    pub(super) fn timed(start: Option<Start>) -> (Self, TaskWaker) {
         let this = Self::with(None, None, start, Some(Timer { alarm: None, cause: None, holds: false }));
         // SAFETY: as in `with_deadline`.
         let scope = unsafe {
             Arc::increment_strong_count(this.me.as_ptr().cast_const());
             Arc::from_raw(this.me.as_ptr().cast_const())
         };
-        (this, Waker::from(scope))
+        (this, TaskWaker::from(scope))
     }
 }

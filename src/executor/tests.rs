@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::ptr;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Barrier, Mutex, MutexGuard};
-use std::task::{Wake, Waker};
+use std::task::Wake;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -200,7 +200,7 @@ impl Still {
         for _ in 0..count {
             let (node, waker) = (Box::pin(Node::new(due)), Arc::new(Noted(slot, self.fired.clone())));
             // SAFETY: the node is boxed and new, and has fired or is cancelled before it goes.
-            let inserted = unsafe { self.processors[slot].timers.insert(&node, due, Waker::from(waker).into()) };
+            let inserted = unsafe { self.processors[slot].timers.insert(&node, due, waker.into()) };
             assert!(inserted.is_ok());
             self.nodes.push(node);
         }

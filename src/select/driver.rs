@@ -7,7 +7,7 @@ use std::mem::ManuallyDrop;
 use std::panic::Location;
 use std::pin::{Pin, pin};
 use std::ptr::{self, NonNull};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
 use super::list::{Cases, Never, Role};
 use crate::coop::{self, Reason};
@@ -211,7 +211,7 @@ impl<C: Cases> Selecting<C> {
         // SAFETY: nothing is moved out of the pinned select.
         let this = unsafe { this.get_unchecked_mut() };
         coop::exempt(|| {
-            let mut cx = Context::from_waker(Waker::noop());
+            let mut cx = coop::try_once();
             if let Some(output) = this.try_each(&mut cx) {
                 return Some(output);
             }
@@ -452,7 +452,7 @@ impl<C: Cases> Selecting<C> {
         }
         let last = coop::is_last(cx.waker());
         // SAFETY: the token is busy (I4).
-        if !last && !unsafe { self.token.will_wake(cx.waker()) } {
+        if !last && !unsafe { self.token.will_wake(cx) } {
             let waker = TaskWaker::new(cx.waker());
             // SAFETY: as above.
             drop(unsafe { self.token.set_waker(waker) });
@@ -491,7 +491,7 @@ impl<C: Cases> Selecting<C> {
             let mut missed_wakes = Vec::new();
             self.each_channel(|_, raw| {
                 // SAFETY: all locks are held.
-                let woken = unsafe { raw.renotify(cx.waker()) };
+                let woken = unsafe { raw.renotify(cx) };
                 if !woken.is_empty() {
                     missed_wakes.push(woken);
                 }

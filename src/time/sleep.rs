@@ -5,7 +5,7 @@ use std::fmt;
 use std::marker::PhantomPinned;
 use std::panic::Location;
 use std::pin::Pin;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use crate::alarm::register;
@@ -113,7 +113,7 @@ impl Sleep {
         if due == Time::NEVER {
             return Poll::Pending;
         }
-        if cx.waker().will_wake(Waker::noop()) {
+        if coop::tries_once(cx) {
             if Time::now() < due {
                 return Poll::Pending;
             }
@@ -123,7 +123,7 @@ impl Sleep {
             return Poll::Ready(());
         }
         if this.node.is_queued() {
-            drop(this.node.set_waker(cx.waker()));
+            drop(this.node.set_waker(cx));
             // Fired meanwhile: its waker may have been another one.
             if this.node.is_fired() {
                 this.node.finish();

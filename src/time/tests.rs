@@ -116,7 +116,7 @@ fn a_shard_fires_in_the_order_of_time_and_never_early_tm06_tm01() {
 #[test]
 fn an_alarm_is_fired_or_cancelled() {
     let fired = Arc::new(Mutex::new(Vec::new()));
-    let noted = |n| Waker::from(Arc::new(Noted(n, fired.clone())));
+    let noted = |n| Arc::new(Noted(n, fired.clone())).into();
     let soon = Time::now().after(Duration::from_millis(2));
     let (kept, cancelled) = (alarm(soon, noted(1)), alarm(soon, noted(2)));
     let never = alarm(Time::NEVER, noted(3));
@@ -143,7 +143,7 @@ fn an_alarm_may_be_dropped_by_what_it_fires() {
     let own = Arc::new(Own(Mutex::new(None), Mutex::new(Some(tx))));
     let gone: Weak<Own> = Arc::downgrade(&own);
     let mut slot = own.0.lock().unwrap();
-    *slot = Some(alarm(Time::now().after(Duration::from_millis(1)), Waker::from(own.clone())));
+    *slot = Some(alarm(Time::now().after(Duration::from_millis(1)), own.clone().into()));
     drop(slot);
     drop(own);
     assert!(rx.recv().is_err(), "it ended");
@@ -163,7 +163,7 @@ fn what_waits_in_a_runtime_that_ends_moves_to_the_driver() {
             s.lock().unwrap().push(sleep);
         }
         let soon = Time::now().after(Duration::from_millis(30));
-        let alarms: Vec<_> = (0..100).map(|i| alarm(soon, Waker::from(Arc::new(Noted(i, f.clone()))))).collect();
+        let alarms: Vec<_> = (0..100).map(|i| alarm(soon, Arc::new(Noted(i, f.clone())).into())).collect();
         assert!(pending_here() >= 100);
         alarms
     });

@@ -9,7 +9,7 @@ use std::fmt;
 use std::panic::Location;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll, Wake, Waker};
+use std::task::{Context, Poll, Wake};
 use std::time::{Duration, Instant};
 
 use crate::alarm::register;
@@ -18,6 +18,7 @@ use crate::clock::Time;
 use crate::runtime::Later;
 use crate::timer::shard::Node;
 use crate::wait::case::{Case, ChannelCase, Sealed};
+use crate::waker::TaskWaker;
 
 // ------------------------------------------------------------------------------------------------ timers with a channel
 
@@ -94,7 +95,7 @@ impl Source<Instant> for TimerSource {
         drop(node.cancel());
         // SAFETY: the node does not move in its `Arc`, which it keeps while it is queued (T3). It was taken out, or has
         // fired, and only this function queues it, under the channel's lock.
-        unsafe { register(node, due, Waker::from(self.0.clone()).into()) };
+        unsafe { register(node, due, TaskWaker::from(self.0.clone())) };
     }
 
     fn give_back(&mut self, value: Instant) {
@@ -356,7 +357,7 @@ impl AfterFunc {
         if state.due != Time::NEVER {
             // SAFETY: the node does not move in its `Arc`, which it keeps while it is queued (T3). Only the holder of
             // the lock queues it.
-            unsafe { register(&self.node, state.due, Waker::from(self.clone()).into()) };
+            unsafe { register(&self.node, state.due, TaskWaker::from(self.clone())) };
         }
     }
 

@@ -15,7 +15,7 @@
 
 use std::marker::PhantomPinned;
 use std::ptr;
-use std::task::Waker;
+use std::task::Context;
 
 use super::wheel::{Links, Wheel};
 use crate::clock::Time;
@@ -140,14 +140,14 @@ impl Node {
     }
 
     /// If the node is queued, its timer wakes `waker` from now on. Returns what is to be dropped.
-    pub(crate) fn set_waker(&self, waker: &Waker) -> Option<TaskWaker> {
-        let known = |own: &Option<TaskWaker>| own.as_ref().is_some_and(|own| own.will_wake(waker));
+    pub(crate) fn set_waker(&self, cx: &Context<'_>) -> Option<TaskWaker> {
+        let known = |own: &Option<TaskWaker>| own.as_ref().is_some_and(|own| own.will_wake(cx.waker()));
         // SAFETY: `with_home` holds the lock (T1).
         if self.with_home(|_| self.waker.with_mut(|own| known(unsafe { &*own }))) != Some(false) {
             return None;
         }
         // A clone may run foreign code: outside the lock.
-        let mut fresh = Some(TaskWaker::new(waker));
+        let mut fresh = Some(TaskWaker::new(cx.waker()));
         // SAFETY: as above.
         let old = self.with_home(|_| self.waker.with_mut(|own| unsafe { std::mem::replace(&mut *own, fresh.take()) }));
         old.flatten().or(fresh)

@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 use std::ptr::NonNull;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll};
 
 use crate::lock::RawLock;
 use crate::wait::waiter::{Token, Wake, Watchers};
@@ -99,7 +99,7 @@ pub trait ChannelCase {
     /// # Safety
     ///
     /// The lock is held.
-    unsafe fn renotify(&self, own: &Waker) -> Woken;
+    unsafe fn renotify(&self, cx: &Context<'_>) -> Woken;
 
     /// Removes the operation from its queue, if it is linked; it is unpolled again unless it is complete.
     ///

@@ -224,14 +224,14 @@ impl<X> Queue<X> {
         unsafe { waiter.waker(|own| own.replace(waker)) }
     }
 
-    /// Whether the waiter would wake `waker` already. (`will_wake` compares pointers; it runs no foreign code.)
+    /// Whether the waiter would wake the task of `cx` already. (`will_wake` compares pointers; it runs no foreign code.)
     ///
     /// # Safety
     ///
     /// `waiter` is linked in this queue.
-    unsafe fn will_wake(&self, waiter: &Waiter<X>, waker: &std::task::Waker) -> bool {
+    unsafe fn will_wake(&self, waiter: &Waiter<X>, cx: &Context<'_>) -> bool {
         // SAFETY: linked here.
-        unsafe { waiter.waker(|own| own.as_ref().is_some_and(|own| own.will_wake(waker))) }
+        unsafe { waiter.waker(|own| own.as_ref().is_some_and(|own| own.will_wake(cx.waker()))) }
     }
 }
 
@@ -260,7 +260,7 @@ pub(crate) unsafe fn look<Q, X>(
             return true;
         }
         // SAFETY: the caller's promise.
-        if unsafe { which(&mut held).will_wake(waiter, cx.waker()) } {
+        if unsafe { which(&mut held).will_wake(waiter, cx) } {
             return false;
         }
     }

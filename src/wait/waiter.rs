@@ -21,14 +21,14 @@ use std::marker::PhantomPinned;
 use std::mem::MaybeUninit;
 use std::panic::Location;
 use std::ptr::{self, NonNull};
-use std::task::Waker;
+use std::task::Context;
 
 use super::list::{Links, List, Node};
 use crate::loom::UnsafeCell;
 use crate::loom::atomic::{AtomicU8, AtomicUsize, Ordering};
 use crate::waker::TaskWaker;
 
-/// A task to wake once every lock is released, if there is one.
+/// A task to wake once every lock is released, if there is one. It is woken at the latest when this is dropped.
 #[must_use = "wake it after the lock is released"]
 #[derive(Debug)]
 pub(crate) struct Wake(Option<TaskWaker>);
@@ -38,18 +38,25 @@ impl Wake {
 
     #[inline(always)]
     pub(crate) fn wake(self) {
-        if let Some(waker) = self.0 {
-            waker.wake();
-        }
+        drop(self);
     }
 
     /// As what a [`WakeList`](crate::waker::WakeList) takes.
-    pub(crate) fn into_waker(self) -> Option<TaskWaker> {
-        self.0
+    pub(crate) fn into_waker(mut self) -> Option<TaskWaker> {
+        self.0.take()
     }
 }
 
-/// Streams to wake after unlocking.
+impl Drop for Wake {
+    #[inline(always)]
+    fn drop(&mut self) {
+        if let Some(waker) = self.0.take() {
+            waker.wake();
+        }
+    }
+}
+
+/// Streams to wake once every lock is released. They are woken at the latest when this is dropped.
 #[must_use = "wake them after the lock is released"]
 #[derive(Debug)]
 #[expect(clippy::box_collection, reason = "one word, which every send tests")]
@@ -71,15 +78,22 @@ impl Watchers {
 
     #[inline(always)]
     pub(crate) fn wake(self) {
-        if let Some(watchers) = self.0 {
-            Self::wake_all(*watchers);
-        }
+        drop(self);
     }
 
     #[cold]
     #[inline(never)]
     fn wake_all(watchers: VecDeque<TaskWaker>) {
         watchers.into_iter().for_each(TaskWaker::wake);
+    }
+}
+
+impl Drop for Watchers {
+    #[inline(always)]
+    fn drop(&mut self) {
+        if let Some(watchers) = self.0.take() {
+            Self::wake_all(*watchers);
+        }
     }
 }
 
@@ -318,9 +332,9 @@ impl<T> Waiter<T> {
     /// # Safety
     ///
     /// As [`is_case`](Self::is_case).
-    pub(crate) unsafe fn will_wake(this: *const Self, waker: &Waker) -> bool {
+    pub(crate) unsafe fn will_wake(this: *const Self, cx: &Context<'_>) -> bool {
         // SAFETY: I1.
-        unsafe { Self::with_owner(this, |owner| matches!(owner, Owner::Lone(own) if own.will_wake(waker))) }
+        unsafe { Self::with_owner(this, |owner| matches!(owner, Owner::Lone(own) if own.will_wake(cx.waker()))) }
     }
 
     /// Takes the waker out of a queued waiter that was unlinked and will not complete, to be dropped outside the lock.
@@ -579,9 +593,9 @@ impl Token {
     /// # Safety
     ///
     /// The caller is the owner, and the token is `BUSY` (I4), or no case is queued.
-    pub(crate) unsafe fn will_wake(&self, waker: &Waker) -> bool {
+    pub(crate) unsafe fn will_wake(&self, cx: &Context<'_>) -> bool {
         // SAFETY: I4: no claimer can be at the waker.
-        self.waker.with_mut(|own| matches!(unsafe { &*own }, Some(own) if own.will_wake(waker)))
+        self.waker.with_mut(|own| matches!(unsafe { &*own }, Some(own) if own.will_wake(cx.waker())))
     }
 
     /// Sets the waker, giving the old one back to be dropped outside the locks.
@@ -594,3 +608,6 @@ impl Token {
         self.waker.with_mut(|own| unsafe { (*own).replace(waker) })
     }
 }
+
+#[cfg(all(test, not(gopark_loom)))]
+mod tests;

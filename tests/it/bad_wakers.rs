@@ -45,6 +45,12 @@ impl Drop for Payload {
     }
 }
 
+thread_local! {
+    /// What wakers do beside their duty, on this thread: they use the object that their operation waits for. So they would wait
+    /// for a lock that the library holds while it calls them.
+    static USE: RefCell<Option<Box<dyn Fn()>>> = const { RefCell::new(None) };
+}
+
 struct Counts {
     fault: Option<Fault>,
     wakes: AtomicUsize,
@@ -52,6 +58,11 @@ struct Counts {
 
 impl Counts {
     fn panic_in(&self, place: Fault) {
+        // Not while it is in use: what it polls has wakers as well.
+        if let Some(object) = USE.take() {
+            object();
+            USE.set(Some(object));
+        }
         if self.fault == Some(place) {
             // Without the hook, which would print thousands of messages.
             resume_unwind(Box::new(Payload));
@@ -146,6 +157,8 @@ struct Scene {
     fire: Box<dyn FnMut()>,
     /// Whether the object is as good as new.
     end: Box<dyn FnOnce()>,
+    /// A use of the object that changes nothing, for [`USE`].
+    r#use: Option<Box<dyn Fn()>>,
     kind: Kind,
 }
 
@@ -167,11 +180,17 @@ const CROWD: usize = 39;
 impl Scene {
     fn new<F: Future<Output = ()> + 'static>(op: impl FnMut(usize) -> F, fire: impl FnMut() + 'static) -> Self {
         let ops = (0..CROWD).map(op).map(|op| Box::pin(op) as Op).collect();
-        Scene { ops, fire: Box::new(fire), end: Box::new(|| ()), kind: Kind::Broadcast }
+        Scene { ops, fire: Box::new(fire), end: Box::new(|| ()), r#use: None, kind: Kind::Broadcast }
     }
 
     fn end(self, end: impl FnOnce() + 'static) -> Self {
         Scene { end: Box::new(end), ..self }
+    }
+
+    /// Operations like this one come and go.
+    fn used_by<F: Future>(self, op: impl Fn() -> F + 'static) -> Self {
+        let come_and_go = move || _ = Box::pin(op()).as_mut().poll(&mut Cx::from_waker(Waker::noop()));
+        Scene { r#use: Some(Box::new(come_and_go)), ..self }
     }
 
     fn of(self, kind: Kind) -> Self {
@@ -240,7 +259,8 @@ impl fmt::Display for Play {
 
 impl Play {
     fn run(&self, scene: Scene) {
-        let Scene { ops, mut fire, end, kind } = scene;
+        let Scene { ops, mut fire, end, r#use, kind } = scene;
+        USE.set(r#use);
         let background = kind == Kind::Background;
         let faults = &self.faults[..ops.len()];
         let (mut tasks, mut past) = (Vec::new(), Vec::new());
@@ -280,6 +300,7 @@ impl Play {
             assert_eq!(task.wakes(), 0, "{self}: woken for another task");
             self.freed(&task);
         }
+        USE.take();
         end();
         drop(fire);
         tasks.iter().for_each(|task| self.freed(task));
@@ -407,6 +428,11 @@ impl Values {
     }
 }
 
+/// Locks the channel.
+fn look_at<T>(rx: Receiver<T>) -> impl Fn() -> std::future::Ready<usize> {
+    move || std::future::ready(rx.len())
+}
+
 fn send_all(tx: Sender<usize>, values: Values) -> impl FnMut() {
     move || {
         while tx.try_send(values.0.get().0).is_ok() {
@@ -419,13 +445,15 @@ fn send_all(tx: Sender<usize>, values: Values) -> impl FnMut() {
 fn received(buffer: usize, op: fn(usize, Receiver<usize>, Values) -> Op) -> Scene {
     let (tx, rx) = chan::bounded(buffer);
     let values = Values::default();
-    let (all, rest) = (values.clone(), rx.clone());
-    Scene::new(|i| op(i, rx.clone(), values.clone()), send_all(tx, values.clone())).end(move || {
-        while let Ok(value) = rest.try_recv() {
-            all.arrived(value);
-        }
-        all.all_arrived();
-    })
+    let (all, rest, used) = (values.clone(), rx.clone(), rx.clone());
+    Scene::new(|i| op(i, rx.clone(), values.clone()), send_all(tx, values.clone()))
+        .end(move || {
+            while let Ok(value) = rest.try_recv() {
+                all.arrived(value);
+            }
+            all.all_arrived();
+        })
+        .used_by(look_at(used))
 }
 
 /// Senders are parked; `buffer` values are in the channel.
@@ -433,7 +461,7 @@ fn sent(buffer: usize, op: fn(Sender<usize>) -> Op) -> Scene {
     let (tx, rx) = chan::bounded(buffer);
     (0..buffer).for_each(|_| tx.try_send(0).unwrap());
     let completed = Rc::new(Cell::new(0));
-    let (taken, usable) = (Rc::new(Cell::new(0)), tx.clone());
+    let (taken, usable, used) = (Rc::new(Cell::new(0)), tx.clone(), rx.clone());
     let (all, count) = (taken.clone(), completed.clone());
     let op = move |_| {
         let (op, completed) = (op(tx.clone()), completed.clone());
@@ -447,17 +475,20 @@ fn sent(buffer: usize, op: fn(Sender<usize>) -> Op) -> Scene {
             taken.set(taken.get() + 1);
         }
     };
-    Scene::new(op, fire).end(move || {
-        assert_eq!(all.get(), count.get() + buffer);
-        assert!(!usable.is_closed() && usable.is_empty());
-    })
+    Scene::new(op, fire)
+        .end(move || {
+            assert_eq!(all.get(), count.get() + buffer);
+            assert!(!usable.is_closed() && usable.is_empty());
+        })
+        .used_by(look_at(used))
 }
 
 fn closed(op: fn(Sender<usize>, Receiver<usize>) -> Op) -> Scene {
     let (tx, rx) = chan::unbuffered();
-    let (op_tx, end) = (tx.clone(), rx.clone());
+    let (op_tx, end, used) = (tx.clone(), rx.clone(), rx.clone());
     Scene::new(move |_| op(op_tx.clone(), rx.clone()), move || assert!(tx.close()))
         .end(move || assert!(end.try_recv().is_err_and(|error| error == chan::TryRecvError::Closed)))
+        .used_by(look_at(used))
 }
 
 fn value_handed_back() -> Scene {
@@ -588,8 +619,13 @@ fn streams_are_notified_whatever_wakers_do_ca19() {
 
 fn cancelled(op: fn(Context) -> Op) -> Scene {
     let (ctx, cancel) = Context::background().with_cancel();
-    let end = ctx.clone();
-    Scene::new(|_| op(ctx.clone()), move || cancel.cancel()).end(move || assert!(end.err().is_some()))
+    let (end, used) = (ctx.clone(), ctx.clone());
+    Scene::new(|_| op(ctx.clone()), move || cancel.cancel()).end(move || assert!(end.err().is_some())).used_by(
+        move || {
+            let ctx = used.clone();
+            async move { ctx.done().await }
+        },
+    )
 }
 
 #[test]
@@ -660,24 +696,36 @@ fn leak<T>(value: T) -> &'static T {
 fn mutex(op: fn(&'static Mutex<()>) -> Op) -> Scene {
     let m: &'static Mutex<()> = leak(Mutex::new(()));
     let guard = m.try_lock().unwrap();
-    Scene::new(move |_| op(m), once(guard, drop)).of(Kind::Chain).end(move || assert!(m.try_lock().is_some()))
+    Scene::new(move |_| op(m), once(guard, drop))
+        .of(Kind::Chain)
+        .end(move || assert!(m.try_lock().is_some()))
+        .used_by(|| m.lock())
 }
 
 fn rwmutex(writer: bool, kind: Kind, op: fn(&'static RwMutex<()>, usize) -> Op) -> Scene {
     let m: &'static RwMutex<()> = leak(RwMutex::new(()));
     let (write, read) = if writer { (m.try_lock(), None) } else { (None, m.try_rlock()) };
-    Scene::new(move |i| op(m, i), once((write, read), drop)).of(kind).end(move || assert!(m.try_lock().is_some()))
+    let free = move || assert!(m.try_lock().is_some());
+    Scene::new(move |i| op(m, i), once((write, read), drop)).of(kind).end(free).used_by(|| m.rlock())
 }
 
 fn semaphore(op: fn(&'static Semaphore) -> Op) -> Scene {
     let s: &'static Semaphore = leak(Semaphore::new(CROWD));
     let permits = s.try_acquire(CROWD).unwrap();
-    Scene::new(move |_| op(s), once(permits, drop)).end(move || assert_eq!(s.available(), CROWD))
+    Scene::new(move |_| op(s), once(permits, drop))
+        .end(move || assert_eq!(s.available(), CROWD))
+        .used_by(|| s.acquire(1))
 }
 
 fn cond(kind: Kind, fire: fn(&Cond), op: fn(&'static (Mutex<()>, Cond)) -> Op) -> Scene {
     let c = leak((Mutex::new(()), Cond::new()));
-    Scene::new(move |_| op(c), move || fire(&c.1)).of(kind).end(|| assert!(c.0.try_lock().is_some()))
+    Scene::new(move |_| op(c), move || fire(&c.1)).of(kind).end(|| assert!(c.0.try_lock().is_some())).used_by(
+        || async {
+            if let Some(guard) = c.0.try_lock() {
+                drop(c.1.wait(guard).await);
+            }
+        },
+    )
 }
 
 #[test]
@@ -725,8 +773,11 @@ fn groups_and_single_runs_end_whatever_wakers_do_ca19() {
         ("wait group", || {
             let (group, op) = with(WaitGroup::new(), |group| async move { group.wait().await });
             group.add(1);
-            let end = group.clone();
-            Scene::new(op, move || group.done()).end(move || assert_eq!(end.count(), 0))
+            let (end, used) = (group.clone(), group.clone());
+            Scene::new(op, move || group.done()).end(move || assert_eq!(end.count(), 0)).used_by(move || {
+                let group = used.clone();
+                async move { group.wait().await }
+            })
         }),
         ("once", || {
             let once: &'static Once = leak(Once::new());
