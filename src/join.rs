@@ -129,7 +129,11 @@ impl<T> Future for JoinHandle<T> {
 impl<T> Drop for JoinHandle<T> {
     #[inline]
     fn drop(&mut self) {
-        if let Some(task) = self.task.take() {
+        if let Some(mut task) = self.task.take() {
+            if self.proxy.is_registered() {
+                // Else the goroutine would keep the joiner's waker until it ends.
+                drop(coop::last_poll(Pin::new(&mut task)));
+            }
             task.detach();
         }
     }

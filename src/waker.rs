@@ -120,6 +120,12 @@ impl Proxy {
         self.poll_foreign(future, cx.waker())
     }
 
+    /// True if the future may still have a waker of a task that is not the running goroutine.
+    #[inline]
+    pub(crate) fn is_registered(&self) -> bool {
+        self.0.is_some()
+    }
+
     #[cold]
     fn poll_foreign<F: Future>(&mut self, future: Pin<&mut F>, waker: &Waker) -> Poll<F::Output> {
         let shared = match self.0.take() {

@@ -890,6 +890,19 @@ fn joined(rt: Runtime, fire: fn(&[JoinHandle<()>], Runtime) -> Option<Runtime>) 
 }
 
 #[test]
+fn a_dropped_join_handle_leaves_no_waker_behind() {
+    let task = Task::new(None);
+    let (tx, rx) = chan::unbuffered::<()>();
+    let running = gopark::go(async move { rx.recv().await });
+    let mut op: Op = Box::pin(async { drop(running.await) });
+    assert!(task.poll(&mut op).is_pending() && task.wakers() > 0);
+    drop(op);
+    assert_eq!(task.wakers(), 0);
+    drop(tx);
+    assert_eq!(task.wakes(), 0);
+}
+
+#[test]
 fn goroutines_are_joined_whatever_wakers_do_ca19() {
     play(&[
         ("aborted", || {
