@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use crate::alarm::register;
 use crate::clock::{self, Time};
 use crate::coop::{self, Reason};
-use crate::timer::shard::Node;
+use crate::timer::shard::{Node, Progress};
 use crate::wait::case::future_case;
 use crate::waker::TaskWaker;
 
@@ -104,9 +104,10 @@ impl Sleep {
     pub(crate) fn poll_elapsed(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         // SAFETY: nothing is moved out of the pinned sleep.
         let this = unsafe { self.get_unchecked_mut() };
-        assert!(!this.node.is_over(), "gopark: sleep polled after completion");
+        let progress = this.node.progress();
+        assert!(progress != Progress::Over, "gopark: sleep polled after completion");
         let due = this.node.due();
-        if this.node.is_fired() || due == Time::PAST {
+        if progress == Progress::Fired || due == Time::PAST {
             this.node.finish();
             return Poll::Ready(());
         }
@@ -122,10 +123,10 @@ impl Sleep {
             this.node.finish();
             return Poll::Ready(());
         }
-        if this.node.is_queued() {
+        if progress == Progress::Queued {
             drop(this.node.set_waker(cx));
             // Fired meanwhile: its waker may have been another one.
-            if this.node.is_fired() {
+            if this.node.progress() == Progress::Fired {
                 this.node.finish();
                 return Poll::Ready(());
             }
@@ -173,7 +174,7 @@ impl fmt::Debug for Sleep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Sleep")
             .field("deadline", &self.node.due().instant())
-            .field("over", &self.node.is_over())
+            .field("over", &(self.node.progress() == Progress::Over))
             .finish()
     }
 }

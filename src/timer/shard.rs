@@ -43,6 +43,15 @@ mod state {
     pub(super) const OVER: u8 = 3;
 }
 
+/// What the owner of a [`Node`] sees, see [`state`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Progress {
+    Idle,
+    Queued,
+    Fired,
+    Over,
+}
+
 /// Something that waits for its time.
 #[repr(C)] // the links come first: a wheel gives back pointers to them
 pub(crate) struct Node {
@@ -85,10 +94,16 @@ impl Node {
         self.state.load(Ordering::Relaxed) == state::QUEUED
     }
 
-    /// True once its time came and its waker was taken, until it is queued again.
-    pub(crate) fn is_fired(&self) -> bool {
-        // Acquire: pairs with the Release store in `Shard::take_due`; the node is the owner's again.
-        self.state.load(Ordering::Acquire) == state::FIRED
+    /// Its state, for the owner. A poll reads it once: it may fire at any moment.
+    #[inline]
+    pub(crate) fn progress(&self) -> Progress {
+        // Acquire: pairs with the Release store in `Shard::take_due`; a node that has fired is the owner's again.
+        match self.state.load(Ordering::Acquire) {
+            state::IDLE => Progress::Idle,
+            state::QUEUED => Progress::Queued,
+            state::FIRED => Progress::Fired,
+            _ => Progress::Over,
+        }
     }
 
     /// The owner of a node that is not queued is through with it.
@@ -96,13 +111,9 @@ impl Node {
         self.state.store(state::OVER, Ordering::Relaxed);
     }
 
-    pub(crate) fn is_over(&self) -> bool {
-        self.state.load(Ordering::Relaxed) == state::OVER
-    }
-
     /// Runs `f` under the lock of the node's home, if it is queued.
     fn with_home<R>(&self, f: impl FnOnce(&Shard) -> R) -> Option<R> {
-        // Acquire: as in `is_fired`.
+        // Acquire: as in `progress`.
         while self.state.load(Ordering::Acquire) == state::QUEUED {
             let home = self.home.load(Ordering::Acquire);
             // SAFETY: a node that was queued has a home, and shards are never freed.

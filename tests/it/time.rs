@@ -50,6 +50,23 @@ fn a_sleep_lasts_as_long_as_it_should_tm01() {
     }
 }
 
+/// A timer that fires between two reads of its state, by a poll that was not due to it, was registered anew: that poll was
+/// pending, and the task was woken twice.
+#[test]
+fn a_sleep_that_fires_while_it_is_polled_wakes_once_tm01() {
+    no_hang(|| {
+        for round in 0..20_000 {
+            let (wakes, waker) = Wakes::new();
+            let mut cx = Context::from_waker(&waker);
+            let mut sleep = pin!(time::sleep(Duration::from_nanos(500 * (round % 40))));
+            while sleep.as_mut().poll(&mut cx).is_pending() {
+                assert!(wakes.count() < 2, "round {round}");
+            }
+            assert!(wakes.count() < 2, "round {round}");
+        }
+    });
+}
+
 #[test]
 fn what_waits_for_a_time_is_measured_by_time_now_tm01() {
     on_procs(1, async {
