@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use gopark::Runtime;
 use gopark::chan;
-use gopark::sync::{Mutex, WaitGroup};
+use gopark::sync::{Mutex, RwMutex, Semaphore, WaitGroup};
 
 #[inline(never)]
 async fn ctx_switch(n: usize) -> Duration {
@@ -130,6 +130,32 @@ async fn mutex<const GOROUTINES: usize>(n: usize) -> Duration {
     start.elapsed()
 }
 
+/// One operation is a lock and an unlock, of which one in a hundred is a writer's; or one in one.
+#[inline(never)]
+async fn rwmutex<const WRITE_EVERY: usize>(n: usize) -> Duration {
+    let rwmutex = RwMutex::new(0);
+    let start = Instant::now();
+    for i in 0..n {
+        if i % WRITE_EVERY == 0 {
+            *rwmutex.lock().await += 1;
+        } else {
+            std::hint::black_box(*rwmutex.rlock().await);
+        }
+    }
+    start.elapsed()
+}
+
+/// One operation is an acquisition and a release of one permit.
+#[inline(never)]
+async fn semaphore(n: usize) -> Duration {
+    let semaphore = Semaphore::new(1);
+    let start = Instant::now();
+    for _ in 0..n {
+        drop(std::hint::black_box(semaphore.acquire(1).await));
+    }
+    start.elapsed()
+}
+
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with("--")).collect();
     let n = args.get(1).map_or(1000, |n| n.parse().expect("a number of operations"));
@@ -148,6 +174,9 @@ fn main() {
             "select_16" => select_among::<16>(n, 0).await,
             "mutex" => mutex::<1>(n).await,
             "mutex_2" => mutex::<2>(n).await,
+            "rwmutex" => rwmutex::<100>(n).await,
+            "rwmutex_write" => rwmutex::<1>(n).await,
+            "semaphore" => semaphore(n).await,
             _ => panic!(
                 "cases: ctx_switch, spawn_join, spsc, ping_pong, select_2, select_4_64, select_16, mutex, mutex_2"
             ),
