@@ -292,40 +292,21 @@ fn rwmutex_cancelled_writer_readmits_readers_ca10() {
     });
 }
 
-/// Readers that publish themselves, or find the slot taken and count, against a writer that ends the sharing.
+/// A reader leaves while a writer announces itself, and another writer only tries.
 #[test]
-fn rwmutex_shared_readers_and_a_writer() {
-    explore_on(On::Worker, 2, || {
+fn rwmutex_reader_leaves_while_writers_come() {
+    explore_on(On::Foreign, 3, || {
         let m = Arc::new(RwMutex::new(UnsafeCell::new(0)));
-        m.share();
-        let threads = [(); 2].map(|()| {
-            let m = m.clone();
-            thread::spawn(move || assert!(get(&block_on(m.rlock())) <= 1))
-        });
-        add(&block_on(m.lock()));
-        threads.into_iter().for_each(|t| t.join().unwrap());
-        assert_eq!(get(&m.try_lock().unwrap()), 1);
-    });
-}
-
-/// A published reader leaves while a writer counts it, and another writer only tries.
-#[test]
-fn rwmutex_published_reader_leaves_while_writers_come() {
-    explore_on(On::Worker, 3, || {
-        let m = Arc::new(RwMutex::new(UnsafeCell::new(0)));
-        m.share();
         let leaves = {
             let m = m.clone();
-            let mut lock = Box::pin(async move {
+            parked(async move {
                 let guard = m.rlock().await;
                 assert!(get(&guard) <= 2);
                 // Goes on in the other thread.
                 let mut first = true;
                 std::future::poll_fn(|_| if std::mem::take(&mut first) { Poll::Pending } else { Poll::Ready(()) })
                     .await;
-            });
-            assert!(poll_once(lock.as_mut()).is_pending());
-            lock
+            })
         };
         let tries = {
             let m = m.clone();
@@ -339,31 +320,6 @@ fn rwmutex_published_reader_leaves_while_writers_come() {
         add(&block_on(m.lock()));
         threads.into_iter().for_each(|t| t.join().unwrap());
         assert!((1..=2).contains(&get(&m.try_lock().unwrap())));
-    });
-}
-
-/// The lock is shared again while a reader of the former sharing is on its way, and a second writer comes.
-#[test]
-fn rwmutex_shared_again_between_two_writers() {
-    explore_on(On::Worker, 2, || {
-        let m = Arc::new(RwMutex::new(UnsafeCell::new(0)));
-        m.share();
-        let threads = [
-            thread::spawn({
-                let m = m.clone();
-                move || assert!(get(&block_on(m.rlock())) <= 2)
-            }),
-            thread::spawn({
-                let m = m.clone();
-                move || {
-                    add(&block_on(m.lock()));
-                    m.share();
-                }
-            }),
-        ];
-        add(&block_on(m.lock()));
-        threads.into_iter().for_each(|t| t.join().unwrap());
-        assert_eq!(get(&m.try_lock().unwrap()), 2);
     });
 }
 

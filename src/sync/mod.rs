@@ -18,8 +18,6 @@ mod rwmutex;
 mod semaphore;
 #[forbid(unsafe_code)]
 mod singleflight;
-#[forbid(unsafe_code)]
-mod visible_readers;
 mod waitgroup;
 
 pub use cond::{Cond, CondGuard};

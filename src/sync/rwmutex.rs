@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 
 use crate::coop;
 use crate::loom::const_fn;
-use crate::sync::raw_rwmutex::{BatchNumber, RawRwMutex, ReadLock};
+use crate::sync::raw_rwmutex::{BatchNumber, RawRwMutex};
 use crate::wait::block_on::block_on;
 use crate::wait::case::future_case;
 use crate::wait::queue::Stage;
@@ -97,12 +97,6 @@ impl<T> RwMutex<T> {
 }
 
 impl<T: ?Sized> RwMutex<T> {
-    /// Makes the lock shared, as if readers had come from several processors.
-    #[cfg(all(test, gopark_loom))]
-    pub(crate) fn share(&self) {
-        self.raw.share();
-    }
-
     /// Waits until no writer has the lock or waits for it, and takes it for reading. Go: `RLock`.
     ///
     /// # Cancellation
@@ -182,7 +176,7 @@ impl<T: ?Sized> RwMutex<T> {
     #[inline]
     #[doc(alias = "TryRLock")]
     pub fn try_rlock(&self) -> Option<RwMutexReadGuard<'_, T>> {
-        self.raw.try_rlock().map(|lock| RwMutexReadGuard::new(self, lock))
+        self.raw.try_rlock().then(|| RwMutexReadGuard::new(self))
     }
 
     /// Takes the lock for writing, if nobody has it at this instant. Go: `TryLock`.
@@ -291,7 +285,6 @@ impl<T: ?Sized + fmt::Debug> fmt::Debug for RwMutex<T> {
 #[doc(alias = "RUnlock")]
 pub struct RwMutexReadGuard<'a, T: ?Sized> {
     rwmutex: &'a RwMutex<T>,
-    lock: ReadLock<'a>,
     /// As good as a `&T`.
     _value: PhantomData<&'a T>,
 }
@@ -299,8 +292,8 @@ pub struct RwMutexReadGuard<'a, T: ?Sized> {
 impl<'a, T: ?Sized> RwMutexReadGuard<'a, T> {
     /// The caller has a read lock.
     #[inline]
-    fn new(rwmutex: &'a RwMutex<T>, lock: ReadLock<'a>) -> Self {
-        RwMutexReadGuard { rwmutex, lock, _value: PhantomData }
+    fn new(rwmutex: &'a RwMutex<T>) -> Self {
+        RwMutexReadGuard { rwmutex, _value: PhantomData }
     }
 
     /// The lock this is a read lock of.
@@ -322,7 +315,7 @@ impl<'a, T: ?Sized> RwMutexReadGuard<'a, T> {
 impl<T: ?Sized> Drop for RwMutexReadGuard<'_, T> {
     #[inline]
     fn drop(&mut self) {
-        self.rwmutex.raw.runlock(self.lock);
+        self.rwmutex.raw.runlock();
     }
 }
 
@@ -428,11 +421,10 @@ impl<'a, T: ?Sized> RLock<'a, T> {
     fn poll_inner(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<RwMutexReadGuard<'a, T>> {
         // SAFETY: nothing is moved out; a waiting stage stays where it is.
         let this = unsafe { self.get_unchecked_mut() };
-        let first = if matches!(this.stage, Stage::New) { this.rwmutex.raw.rlock() } else { None };
-        if let Some(lock) = first {
+        if matches!(this.stage, Stage::New) && this.rwmutex.raw.try_rlock() {
             this.stage = Stage::Done;
             coop::spend();
-            return Poll::Ready(RwMutexReadGuard::new(this.rwmutex, lock));
+            return Poll::Ready(RwMutexReadGuard::new(this.rwmutex));
         }
         if this.rwmutex.raw.poll_reader(&mut this.stage, cx).is_pending() {
             coop::park_at(this.site, coop::Reason::RwMutexRLock);
@@ -440,7 +432,7 @@ impl<'a, T: ?Sized> RLock<'a, T> {
         }
         // The rest of the batch comes first.
         coop::spend_all();
-        Poll::Ready(RwMutexReadGuard::new(this.rwmutex, ReadLock::Counted))
+        Poll::Ready(RwMutexReadGuard::new(this.rwmutex))
     }
 }
 
@@ -455,11 +447,11 @@ impl<'a, T: ?Sized> Future for RLock<'a, T> {
                 return Poll::Pending;
             }
             let rwmutex = self.rwmutex;
-            if let Some(lock) = rwmutex.raw.rlock() {
+            if rwmutex.raw.rlock() {
                 // SAFETY: nothing is moved out but the stage, which is `New`: there is no waiter that would have to stay.
                 unsafe { self.get_unchecked_mut() }.stage.complete_new();
                 coop::spend_one();
-                return Poll::Ready(RwMutexReadGuard::new(rwmutex, lock));
+                return Poll::Ready(RwMutexReadGuard::new(rwmutex));
             }
         }
         self.poll_inner(cx)
@@ -517,7 +509,7 @@ impl<'a, T: ?Sized> Future for WLock<'a, T> {
                 return Poll::Pending;
             }
             let rwmutex = self.rwmutex;
-            if rwmutex.raw.lock_idle() {
+            if rwmutex.raw.try_lock() {
                 // SAFETY: nothing is moved out but the stage, which is `New`: there is no waiter that would have to stay.
                 unsafe { self.get_unchecked_mut() }.stage.complete_new();
                 coop::spend_one();
