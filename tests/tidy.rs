@@ -230,6 +230,19 @@ fn the_files_of_a_bench_use_each_other_in_no_circle() {
 }
 
 #[test]
+fn the_architecture_page_shows_the_floors() {
+    let page = read(&root().join("ARCHITECTURE.md"));
+    for (number, (_, units)) in FLOORS.iter().enumerate() {
+        let start = format!("| {} | ", number + 1);
+        let row = page.lines().find_map(|line| line.strip_prefix(&start));
+        let names = row.and_then(|row| row.split(" | ").next()).unwrap_or_default();
+        let names: Vec<&str> = names.split(", ").map(|name| name.trim_matches(['`', '/'])).collect();
+        let wanted: Vec<&str> = units.iter().map(|(unit, _)| *unit).collect();
+        assert_eq!(names, wanted, "floor {} of ARCHITECTURE.md", number + 1);
+    }
+}
+
+#[test]
 fn the_floors_are_read_as_rust_reads_them() {
     let modules = ["chan", "chan/core", "chan/op", "sync", "sync/event", "prim", "coop"].map(str::to_owned).into();
     let read = |module: &str, text: &str| uses(module, text, &modules).into_iter().collect::<Vec<_>>();
@@ -418,7 +431,7 @@ fn every_example_is_listed_and_every_link_leads_somewhere() {
         let name = path.strip_prefix(&dir).unwrap().to_str().unwrap().replace('\\', "/");
         assert!(list.contains(&format!("({name})")), "examples/README.md does not list {name}");
     }
-    for text in ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "examples/README.md"] {
+    for text in ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "examples/README.md"] {
         let text = root().join(text);
         for target in links(&read(&text)) {
             let found = text.with_file_name(&target).exists();
