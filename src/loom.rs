@@ -66,8 +66,8 @@ impl<T: ?Sized> UnsafeCell<T> {
         return self.0.with_mut(f);
     }
 
-    /// As [`with_mut`](Self::with_mut), to read.
-    #[inline(always)]
+    /// As [`with_mut`](Self::with_mut), to read. For models.
+    #[cfg(all(test, gopark_loom))]
     pub(crate) fn with<R>(&self, f: impl FnOnce(*const T) -> R) -> R {
         #[cfg(not(gopark_loom))]
         return f(self.0.get().cast_const());

@@ -176,3 +176,24 @@ fn all_memory_of_contexts_comes_back_cx04() {
         assert_eq!(bytes, 0, "way {cancelled}");
     }
 }
+
+/// What comes and goes below a context that stays leaves nothing there.
+#[test]
+fn short_lived_children_cost_their_parent_no_memory_cx04() {
+    let (plain, _keep) = Context::background().with_cancel();
+    let (timed, _keep) = plain.with_timeout(std::time::Duration::from_secs(1000));
+    for parent in [&plain, &timed] {
+        let (.., bytes, ()) = cost(|| {
+            for i in 0..1_000_000 {
+                let (ctx, cancel) = parent.with_cancel();
+                match i % 4 {
+                    0 => cancel.cancel(),
+                    1 => assert!(ctx.after_func(async {}).stop()),
+                    2 => assert!(parent.after_func(async {}).stop()),
+                    _ => {}
+                }
+            }
+        });
+        assert_eq!(bytes, 0);
+    }
+}

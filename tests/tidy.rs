@@ -130,7 +130,7 @@ const UNSAFE: &[&str] = &[
     "sync/raw_rwmutex",
     "sync/semaphore",
     "sync/cond",
-    "context/scope",
+    "context/tree",
     "context/wait",
 ];
 

@@ -67,7 +67,7 @@
 
 #[forbid(unsafe_code)]
 mod error;
-mod scope;
+mod tree;
 #[forbid(unsafe_code)]
 mod values;
 mod wait;
@@ -77,11 +77,11 @@ mod models;
 
 use std::error::Error;
 use std::fmt;
-use std::panic::{Location, RefUnwindSafe, UnwindSafe};
+use std::panic::Location;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use self::scope::{Ref, Scope};
+use self::tree::{Cause, Node};
 use self::values::Values;
 use crate::chan::Receiver;
 use crate::clock::Time;
@@ -112,12 +112,9 @@ pub use wait::{Done, Recv, Run};
 #[derive(Clone)]
 pub struct Context {
     /// What it ends with; `None` never ends.
-    scope: Option<Ref>,
+    node: Option<Arc<Node>>,
     values: Option<Arc<Values>>,
 }
-
-impl UnwindSafe for Context {}
-impl RefUnwindSafe for Context {}
 
 impl Context {
     /// The context that everything starts from: it never ends, has no deadline and carries nothing. It costs nothing.
@@ -129,7 +126,7 @@ impl Context {
     /// ```
     #[doc(alias = "Background")]
     pub const fn background() -> Self {
-        Context { scope: None, values: None }
+        Context { node: None, values: None }
     }
 
     /// As [`background`](Self::background), for where it is not clear yet which context to use: a word to search for.
@@ -159,7 +156,7 @@ impl Context {
     /// ```
     #[doc(alias = "WithCancel")]
     pub fn with_cancel(&self) -> (Self, CancelFunc) {
-        self.cancelled_by(Ref::new(self.scope.as_ref()))
+        self.cancelled_by(Node::new(self.node.as_ref()))
     }
 
     /// As [`with_cancel`](Self::with_cancel), with a function that says why. Go: `context.WithCancelCause`.
@@ -175,7 +172,7 @@ impl Context {
     #[doc(alias = "WithCancelCause")]
     pub fn with_cancel_cause(&self) -> (Self, CancelCauseFunc) {
         let (ctx, cancel) = self.with_cancel();
-        (ctx, CancelCauseFunc { scope: cancel.scope })
+        (ctx, CancelCauseFunc { node: cancel.node })
     }
 
     /// A context that also ends when so much time has passed from now. Go: `context.WithTimeout`.
@@ -252,21 +249,21 @@ impl Context {
         self.until(Some(deadline), Some(Arc::from(cause.into())))
     }
 
-    fn until(&self, deadline: Option<Instant>, cause: Option<scope::Cause>) -> (Self, CancelFunc) {
-        let parent = self.scope.as_ref();
+    fn until(&self, deadline: Option<Instant>, cause: Option<Cause>) -> (Self, CancelFunc) {
+        let parent = self.node.as_ref();
         let earlier = self.deadline();
         self.cancelled_by(match deadline {
             Some(deadline) if earlier.is_none_or(|earlier| deadline < earlier) => {
-                Ref::with_deadline(parent, deadline, cause)
+                Node::with_deadline(parent, deadline, cause)
             }
             // For ever, or the parent ends before.
-            _ => Ref::new(parent),
+            _ => Node::new(parent),
         })
     }
 
-    fn cancelled_by(&self, scope: Ref) -> (Self, CancelFunc) {
-        let cancel = CancelFunc { scope: scope.clone() };
-        (Context { scope: Some(scope), values: self.values.clone() }, cancel)
+    fn cancelled_by(&self, node: Arc<Node>) -> (Self, CancelFunc) {
+        let cancel = CancelFunc { node: node.clone() };
+        (Context { node: Some(node), values: self.values.clone() }, cancel)
     }
 
     /// This context with a value of type `T`, in place of the one it may have had. Go: `context.WithValue`, with the type
@@ -286,7 +283,7 @@ impl Context {
     #[doc(alias = "WithValue")]
     #[must_use = "the new context has the value, this one has not"]
     pub fn with_value<T: Send + Sync + 'static>(&self, value: T) -> Self {
-        Context { scope: self.scope.clone(), values: Some(Values::with(self.values.clone(), value)) }
+        Context { node: self.node.clone(), values: Some(Values::with(self.values.clone(), value)) }
     }
 
     /// The value of type `T`: the one that was set last on the way to this context. Go: `ctx.Value(key)`.
@@ -321,7 +318,7 @@ impl Context {
     #[doc(alias = "WithoutCancel")]
     #[must_use = "this context ends as before"]
     pub fn without_cancel(&self) -> Self {
-        Context { scope: None, values: self.values.clone() }
+        Context { node: None, values: self.values.clone() }
     }
 
     /// Waits for the end. Go: `<-ctx.Done()`. tokio: `cancelled`.
@@ -356,7 +353,7 @@ impl Context {
     #[inline]
     #[track_caller]
     pub fn done(&self) -> Done<'_> {
-        Done::new(self.scope(), Location::caller())
+        Done::new(self.node(), Location::caller())
     }
 
     /// Why it has ended, `None` as long as it has not. Go: `ctx.Err()`. tokio: `is_cancelled`.
@@ -373,7 +370,7 @@ impl Context {
     #[doc(alias = "is_cancelled")]
     #[inline]
     pub fn err(&self) -> Option<ContextError> {
-        self.scope()?.err()
+        self.node()?.err()
     }
 
     /// What led to its end, `None` as long as it has not ended. Go: `context.Cause(ctx)`.
@@ -392,7 +389,7 @@ impl Context {
     /// ```
     #[doc(alias = "Cause")]
     pub fn cause(&self) -> Option<Arc<dyn Error + Send + Sync>> {
-        self.scope()?.cause()
+        self.node()?.cause()
     }
 
     /// When it will end at the latest, if it has a deadline; also after it has ended. Go: `ctx.Deadline()`.
@@ -409,7 +406,7 @@ impl Context {
     /// ```
     #[doc(alias = "Deadline")]
     pub fn deadline(&self) -> Option<Instant> {
-        self.scope()?.deadline()
+        self.node()?.deadline
     }
 
     /// Starts a goroutine with `future` when the context ends; at once if it has ended. Go: `context.AfterFunc`.
@@ -441,7 +438,8 @@ impl Context {
         F::Output: Send + 'static,
     {
         let (runtime, site) = (Later::here(), Location::caller());
-        Stop { scope: Ref::with_start(self.scope.as_ref(), Box::new(move || runtime.go(future, site))) }
+        let start = Box::new(move || runtime.go(future, site));
+        Stop { function: Node::with_start(self.node.as_ref(), start), node: self.node.clone() }
     }
 
     /// Runs `future` until it is ready or the context has ended. tokio: `run_until_cancelled`.
@@ -524,20 +522,20 @@ impl Context {
         Recv::new(self.run(rx.recv()))
     }
 
-    fn scope(&self) -> Option<&Scope> {
-        self.scope.as_deref()
+    fn node(&self) -> Option<&Node> {
+        self.node.as_deref()
     }
 }
 
 impl fmt::Debug for Context {
     /// `children` are the contexts and functions that would end with this one.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.scope {
+        match &self.node {
             None => f.write_str("Context::background"),
-            Some(scope) => {
+            Some(node) => {
                 let mut context = f.debug_struct("Context");
-                context.field("err", &scope.err()).field("deadline", &scope.deadline());
-                context.field("children", &scope.children()).finish()
+                context.field("err", &node.err()).field("deadline", &node.deadline);
+                context.field("children", &node.children()).finish()
             }
         }
     }
@@ -548,11 +546,8 @@ impl fmt::Debug for Context {
 /// Clones end the same context. Dropping it does nothing; to cancel at the end of a scope, see [`defer`](Self::defer).
 #[derive(Clone)]
 pub struct CancelFunc {
-    scope: Ref,
+    node: Arc<Node>,
 }
-
-impl UnwindSafe for CancelFunc {}
-impl RefUnwindSafe for CancelFunc {}
 
 impl CancelFunc {
     /// Ends the context, and everything derived from it, before it returns, and wakes all who wait for that. If it has ended
@@ -570,7 +565,7 @@ impl CancelFunc {
     /// cancel.cancel(); // nothing happens
     /// ```
     pub fn cancel(&self) {
-        self.scope.cancel_with(None);
+        self.node.cancel(ContextError::Canceled, None);
     }
 
     /// A guard that calls [`cancel`](Self::cancel) when it is dropped. Go: `defer cancel()`. tokio: `drop_guard`.
@@ -593,7 +588,7 @@ impl CancelFunc {
 
 impl fmt::Debug for CancelFunc {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CancelFunc").field("err", &self.scope.err()).finish_non_exhaustive()
+        f.debug_struct("CancelFunc").field("err", &self.node.err()).finish_non_exhaustive()
     }
 }
 
@@ -615,11 +610,8 @@ impl Drop for DeferredCancel {
 /// Clones end the same context. Dropping it does nothing.
 #[derive(Clone)]
 pub struct CancelCauseFunc {
-    scope: Ref,
+    node: Arc<Node>,
 }
-
-impl UnwindSafe for CancelCauseFunc {}
-impl RefUnwindSafe for CancelCauseFunc {}
 
 impl CancelCauseFunc {
     /// As [`CancelFunc::cancel`], with the cause that [`Context::cause`] gives from then on, here and in what is derived.
@@ -635,23 +627,22 @@ impl CancelCauseFunc {
     /// assert_eq!(ctx.cause().unwrap().to_string(), "context canceled");
     /// ```
     pub fn cancel(&self, cause: impl Into<Box<dyn Error + Send + Sync>>) {
-        self.scope.cancel_with(Some(Arc::from(cause.into())));
+        self.node.cancel(ContextError::Canceled, Some(Arc::from(cause.into())));
     }
 }
 
 impl fmt::Debug for CancelCauseFunc {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("CancelCauseFunc").field("err", &self.scope.err()).finish_non_exhaustive()
+        f.debug_struct("CancelCauseFunc").field("err", &self.node.err()).finish_non_exhaustive()
     }
 }
 
 /// Takes a registration of [`Context::after_func`] back. Dropping it does nothing.
 pub struct Stop {
-    scope: Ref,
+    function: Arc<Node>,
+    /// What it waits for.
+    node: Option<Arc<Node>>,
 }
-
-impl UnwindSafe for Stop {}
-impl RefUnwindSafe for Stop {}
 
 impl Stop {
     /// Takes the registration back; the future is dropped. True if it will not run because of this call, false if it has been
@@ -667,12 +658,12 @@ impl Stop {
     /// cancel.cancel();
     /// ```
     pub fn stop(&self) -> bool {
-        self.scope.disarm()
+        self.function.disarm(self.node.as_deref())
     }
 }
 
 impl fmt::Debug for Stop {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Stop").field("waits", &self.scope.err().is_none()).finish()
+        f.debug_struct("Stop").field("waits", &self.function.err().is_none()).finish()
     }
 }

@@ -1,26 +1,69 @@
 //! Loom's models of the tree of cancellations: every interleaving of two or three threads, up to a bound of preemptions.
 //!
-//! A lost wake-up shows as a deadlock; an access to a list, a cause or a waiter that nothing orders is reported by loom's
-//! cells. A scope that is gone keeps its memory here, and notices who touches it; none may be left at the end.
+//! A lost wake-up shows as a deadlock; an access to a list or a waiter that nothing orders is reported by loom's cells. The
+//! nodes are counted: none may be left at the end.
 
+use std::cell::Cell;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize as Count, Ordering};
 
 use loom::thread;
 
-use super::scope::{Ref, Start, take_alive};
+use super::tree::{Expiry, Node, Start};
 use super::{Context, ContextError};
+use crate::clock::Time;
 use crate::models::{self, poll_once};
 use crate::wait::block_on::block_on;
+use crate::waker::TaskWaker;
 
-/// Explores a model that must leave no scope behind.
+thread_local! {
+    /// Nodes of the running model, whose threads are one.
+    static ALIVE: Cell<usize> = const { Cell::new(0) };
+}
+
+/// In each node.
+pub(super) struct Counted;
+
+impl Counted {
+    pub(super) fn new() -> Self {
+        ALIVE.set(ALIVE.get() + 1);
+        Counted
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        ALIVE.set(ALIVE.get() - 1);
+    }
+}
+
+/// Explores a model that must leave no node behind.
 fn explore(model: impl Fn() + Send + Sync + 'static) {
     models::explore(3, move || {
-        take_alive();
+        ALIVE.set(0);
         model();
-        assert_eq!(take_alive(), 0, "a scope is left");
+        assert_eq!(ALIVE.get(), 0, "a node is left");
     });
+}
+
+/// Drops a reference. Loom sees nothing of an `Arc`'s counts. So that it tries this drop between all the steps of the other
+/// threads, the locks that those take are taken before.
+fn drop_between(node: Arc<Node>) {
+    node.children();
+    if let Some(parent) = &node.parent {
+        parent.children();
+    }
+    drop(node);
+}
+
+/// A node with an alarm, and what that wakes.
+fn timed() -> (Arc<Node>, TaskWaker) {
+    let node = Node::new(None);
+    let expiry = || Expiry { node: Arc::downgrade(&node), cause: None };
+    node.arm(Time::NEVER, expiry());
+    let fire = TaskWaker::from(Arc::new(expiry()));
+    (node, fire)
 }
 
 /// What is to be started, counted: how often it was, and how often it was dropped without.
@@ -62,7 +105,7 @@ fn cancel_meets_a_wait_that_is_being_registered_cx05() {
         block_on(child.done());
         assert_eq!((child.err(), ctx.err()), (Some(ContextError::Canceled), Some(ContextError::Canceled)));
         cancels.join().unwrap();
-        assert_eq!(ctx.scope().unwrap().children(), 0);
+        assert_eq!(ctx.node().unwrap().children(), 0);
     });
 }
 
@@ -93,7 +136,7 @@ fn cancel_of_a_parent_meets_a_child_that_is_born_and_goes_cx04() {
         let born = {
             let parent = parent.clone();
             thread::spawn(move || {
-                drop(parent.with_cancel());
+                drop_between(parent.with_cancel().0.node.unwrap());
                 parent.with_cancel().0
             })
         };
@@ -101,7 +144,7 @@ fn cancel_of_a_parent_meets_a_child_that_is_born_and_goes_cx04() {
         let child = born.join().unwrap();
         assert_eq!(child.err(), Some(ContextError::Canceled));
         assert_eq!(child.cause().unwrap().to_string(), "why");
-        assert_eq!(parent.scope().unwrap().children(), 0);
+        assert_eq!(parent.node().unwrap().children(), 0);
     });
 }
 
@@ -123,7 +166,7 @@ fn each_of_two_cancels_returns_with_the_subtree_ended_cx02() {
         other.join().unwrap();
         let cause = |ctx: &Context| ctx.cause().unwrap().to_string();
         assert_eq!((cause(&top).as_str(), cause(&middle)), ("top", cause(&bottom)));
-        assert_eq!((top.scope().unwrap().children(), middle.scope().unwrap().children()), (0, 0));
+        assert_eq!((top.node().unwrap().children(), middle.node().unwrap().children()), (0, 0));
     });
 }
 
@@ -132,12 +175,13 @@ fn of_stop_and_cancel_one_has_the_function_cx08() {
     explore(|| {
         let (ctx, cancel) = Context::background().with_cancel();
         let counts = Counts::default();
-        let waits = Ref::with_start(ctx.scope.as_ref(), counts.start());
-        let stops = thread::spawn(move || waits.disarm());
+        let waits = Node::with_start(ctx.node.as_ref(), counts.start());
+        let parent = ctx.node.clone();
+        let stops = thread::spawn(move || waits.disarm(parent.as_deref()));
         cancel.cancel();
         let stopped = usize::from(stops.join().unwrap());
         assert_eq!(counts.get(), (1 - stopped, stopped));
-        assert_eq!(ctx.scope().unwrap().children(), 0);
+        assert_eq!(ctx.node().unwrap().children(), 0);
     });
 }
 
@@ -158,23 +202,23 @@ fn second_cancel_of_a_tree_helps_the_first_cx02() {
         cancel.cancel();
         assert!(bottom.err().is_some());
         other.join().unwrap();
-        assert_eq!((top.scope().unwrap().children(), middle.scope().unwrap().children()), (0, 0));
+        assert_eq!((top.node().unwrap().children(), middle.node().unwrap().children()), (0, 0));
     });
 }
 
 /// The last reference of a child with a function goes while its parent is cancelled.
 #[test]
-fn cancel_meets_a_scope_that_turns_dormant_cx08() {
+fn cancel_meets_a_function_that_moves_up_cx08() {
     explore(|| {
         let (root, cancel) = Context::background().with_cancel();
         let counts = Counts::default();
         let child = root.with_cancel().0;
-        drop(Ref::with_start(child.scope.as_ref(), counts.start()));
-        let goes = thread::spawn(move || drop(child));
+        drop(Node::with_start(child.node.as_ref(), counts.start()));
+        let goes = thread::spawn(move || drop_between(child.node.unwrap()));
         cancel.cancel();
         assert_eq!(counts.get(), (1, 0), "not started when cancel returned");
         goes.join().unwrap();
-        assert_eq!(root.scope().unwrap().children(), 0);
+        assert_eq!(root.node().unwrap().children(), 0);
     });
 }
 
@@ -186,13 +230,13 @@ fn tree_goes_from_both_ends_cx08() {
             let (root, cancel) = Context::background().with_cancel();
             let counts = Counts::default();
             let child = root.with_cancel().0;
-            drop(Ref::with_start(child.scope.as_ref(), counts.start()));
+            drop(Node::with_start(child.node.as_ref(), counts.start()));
             drop(root);
-            let goes = thread::spawn(move || drop(child));
+            let goes = thread::spawn(move || drop_between(child.node.unwrap()));
             if cancelled {
                 cancel.cancel();
             }
-            drop(cancel);
+            drop_between(cancel.node);
             goes.join().unwrap();
             assert_eq!(counts.get(), if cancelled { (1, 0) } else { (0, 1) });
         });
@@ -207,9 +251,9 @@ fn siblings_and_their_parent_go_at_once_cx04() {
         let parent = root.with_cancel().0;
         let (a, b) = (parent.with_cancel().0, parent.with_cancel().0);
         drop(parent);
-        let threads = [thread::spawn(move || drop(a)), thread::spawn(move || drop(b))];
+        let threads = [a, b].map(|child| thread::spawn(move || drop_between(child.node.unwrap())));
         threads.into_iter().for_each(|thread| thread.join().unwrap());
-        assert_eq!(root.scope().unwrap().children(), 0);
+        assert_eq!(root.node().unwrap().children(), 0);
         drop(keep);
     });
 }
@@ -217,28 +261,68 @@ fn siblings_and_their_parent_go_at_once_cx04() {
 #[test]
 fn alarm_meets_the_last_reference_and_a_cancel_cx07() {
     for waits in [false, true] {
-        explore(move || {
+        let new = move || {
             let counts = Counts::default();
-            let (scope, fire) = Ref::timed(waits.then(|| counts.start()));
+            let (node, fire) = timed();
+            if waits {
+                drop(Node::with_start(Some(&node), counts.start()));
+            }
+            (counts, node, fire)
+        };
+        explore(move || {
+            let (counts, node, fire) = new();
             let fires = thread::spawn(move || fire.wake());
-            let cancels = {
-                let scope = scope.clone();
-                thread::spawn(move || drop(scope))
+            let drops = {
+                let node = node.clone();
+                thread::spawn(move || drop_between(node))
             };
-            drop(scope);
-            cancels.join().unwrap();
+            drop_between(node);
+            drops.join().unwrap();
             fires.join().unwrap();
             assert_eq!(counts.get(), (usize::from(waits), 0), "the alarm was to start it");
         });
         explore(move || {
-            let counts = Counts::default();
-            let (scope, fire) = Ref::timed(waits.then(|| counts.start()));
+            let (counts, node, fire) = new();
             let fires = thread::spawn(move || fire.wake());
-            scope.cancel_with(None);
-            assert!(scope.err().is_some());
-            drop(scope);
+            node.cancel(ContextError::Canceled, None);
+            assert!(node.err().is_some());
+            drop_between(node);
             fires.join().unwrap();
             assert_eq!(counts.get(), (usize::from(waits), 0));
         });
     }
+}
+
+/// A node with an alarm holds itself for what is below it, and no longer than that.
+#[test]
+fn alarm_meets_the_stop_of_what_it_was_to_start_cx08() {
+    explore(|| {
+        let counts = Counts::default();
+        let (node, fire) = timed();
+        let child = Node::new(Some(&node));
+        let function = Node::with_start(Some(&child), counts.start());
+        drop(node);
+        let fires = thread::spawn(move || fire.wake());
+        let stopped = usize::from(function.disarm(Some(&child)));
+        drop(function);
+        drop_between(child);
+        fires.join().unwrap();
+        assert_eq!(counts.get(), (1 - stopped, stopped));
+    });
+}
+
+/// The function moves up to the node with the alarm, which so stays.
+#[test]
+fn alarm_meets_a_function_that_moves_up_cx08() {
+    explore(|| {
+        let counts = Counts::default();
+        let (node, fire) = timed();
+        let child = Node::new(Some(&node));
+        drop(Node::with_start(Some(&child), counts.start()));
+        drop(node);
+        let fires = thread::spawn(move || fire.wake());
+        drop_between(child);
+        fires.join().unwrap();
+        assert_eq!(counts.get(), (1, 0));
+    });
 }

@@ -1,6 +1,7 @@
 //! What a context carries: one value of a type, the nearest counts.
 
 use std::any::{Any, TypeId};
+use std::panic::RefUnwindSafe;
 use std::sync::Arc;
 
 /// A value, and those that were there before.
@@ -9,6 +10,9 @@ pub(super) struct Values {
     value: Arc<dyn Any + Send + Sync>,
     outer: Option<Arc<Values>>,
 }
+
+// A value is never changed through its context.
+impl RefUnwindSafe for Values {}
 
 impl Values {
     pub(super) fn with<T: Send + Sync + 'static>(outer: Option<Arc<Values>>, value: T) -> Arc<Self> {

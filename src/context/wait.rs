@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::task::{Context as Cx, Poll, ready};
 
 use super::error::ContextError;
-use super::scope::Scope;
+use super::tree::Node;
 use crate::chan::Receiving;
 use crate::coop::{self, Reason};
 use crate::wait::case::future_case;
@@ -20,14 +20,14 @@ use crate::waker::TaskWaker;
 /// Dropping it has no effect.
 #[must_use = "futures do nothing unless awaited"]
 pub struct Done<'a> {
-    scope: Option<&'a Scope>,
+    node: Option<&'a Node>,
     stage: Stage<()>,
     site: &'static Location<'static>,
 }
 
 impl<'a> Done<'a> {
-    pub(super) fn new(scope: Option<&'a Scope>, site: &'static Location<'static>) -> Self {
-        Done { scope, stage: Stage::New, site }
+    pub(super) fn new(node: Option<&'a Node>, site: &'static Location<'static>) -> Self {
+        Done { node, stage: Stage::New, site }
     }
 }
 
@@ -42,17 +42,17 @@ impl Future for Done<'_> {
         if matches!(this.stage, Stage::New) && !coop::poll_ready(cx) {
             return Poll::Pending;
         }
-        let done = match (&mut this.stage, this.scope) {
+        let done = match (&mut this.stage, this.node) {
             (Stage::Done, _) => panic!("gopark: future polled after completion"),
             // A background never ends.
             (_, None) => false,
-            (Stage::New, Some(scope)) if scope.err().is_some() => true,
-            (stage @ Stage::New, Some(scope)) => {
+            (Stage::New, Some(node)) if node.err().is_some() => true,
+            (stage @ Stage::New, Some(node)) => {
                 // Cloned before the lock.
                 *stage = Stage::Waiting(Waiter::new(TaskWaker::new(cx.waker()), ()));
                 let Stage::Waiting(waiter) = stage else { unreachable!() };
                 // SAFETY: pinned with `self`, whose drop deregisters it.
-                let done = unsafe { scope.register(waiter) };
+                let done = unsafe { node.register(waiter) };
                 if done {
                     // Not linked, so it may be dropped.
                     *stage = Stage::New;
@@ -60,7 +60,7 @@ impl Future for Done<'_> {
                 done
             }
             // SAFETY: registered when the stage became `Waiting`, which is left as soon as this is true.
-            (Stage::Waiting(waiter), Some(scope)) => unsafe { scope.look(waiter, cx) },
+            (Stage::Waiting(waiter), Some(node)) => unsafe { node.look(waiter, cx) },
         };
         if !done {
             coop::park_at(this.site, Reason::ContextDone);
@@ -75,9 +75,9 @@ impl Future for Done<'_> {
 impl Drop for Done<'_> {
     #[inline]
     fn drop(&mut self) {
-        if let (Stage::Waiting(waiter), Some(scope)) = (&self.stage, self.scope) {
+        if let (Stage::Waiting(waiter), Some(node)) = (&self.stage, self.node) {
             // SAFETY: registered when the stage became `Waiting`, which is left when `look` is true.
-            unsafe { scope.deregister(waiter) };
+            unsafe { node.deregister(waiter) };
         }
     }
 }
@@ -124,7 +124,7 @@ impl<F: Future> Future for Run<'_, F> {
             let this = self.get_unchecked_mut();
             (Pin::new_unchecked(&mut this.done), Pin::new_unchecked(&mut this.future), &mut this.progress)
         };
-        let err = || done.scope.and_then(Scope::err);
+        let err = || done.node.and_then(Node::err);
         match *progress {
             Progress::Over => panic!("gopark: future polled after completion"),
             Progress::New => {
@@ -144,12 +144,12 @@ impl<F: Future> Future for Run<'_, F> {
         let result = match future.as_mut().poll(cx) {
             Poll::Ready(value) => Ok(value),
             Poll::Pending => {
-                let err = done.scope;
+                let err = done.node;
                 ready!(done.poll(cx));
                 // It may have become ready in between, and must not do so afterwards.
                 match coop::last_poll(future) {
                     Poll::Ready(value) => Ok(value),
-                    Poll::Pending => Err(err.and_then(Scope::err).unwrap_or(ContextError::Canceled)),
+                    Poll::Pending => Err(err.and_then(Node::err).unwrap_or(ContextError::Canceled)),
                 }
             }
         };

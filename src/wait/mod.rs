@@ -6,6 +6,6 @@
 pub(crate) mod block_on;
 pub(crate) mod case;
 pub(crate) mod event;
-mod list;
+pub(crate) mod list;
 pub(crate) mod queue;
 pub(crate) mod waiter;

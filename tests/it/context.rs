@@ -317,7 +317,7 @@ fn child_of_a_parent_that_is_just_ending_ends_cx04() {
 /// In a process of its own, so that a stack that overflows ends that.
 #[test]
 fn long_chains_end_and_go_without_deep_recursion_cx11() {
-    const DEPTH: usize = 100_000;
+    const DEPTH: usize = 1_000_000;
     isolated(|| {
         let small = thread::Builder::new().stack_size(128 << 10);
         let thread = small.spawn(|| {
@@ -355,6 +355,44 @@ fn long_chains_end_and_go_without_deep_recursion_cx11() {
         });
         small_thread_result(thread.unwrap().join());
     });
+}
+
+/// A chain of functions, each of which owns the context that the next one waits for: freed by the drop of the last context,
+/// one link within the other if nothing prevents it. In a process of its own, with a small stack, as above.
+#[test]
+fn long_chain_of_functions_that_own_contexts_is_dropped_without_recursion_cx11() {
+    isolated(|| {
+        let small = thread::Builder::new().stack_size(128 << 10);
+        let thread = small.spawn(|| {
+            let drops = Drops::new();
+            let counted = drops.one();
+            let first = Context::background().with_cancel().0;
+            first.after_func(async move { drop(counted) });
+            let last = (0..1_000_000).fold(first, |owned, _| {
+                let ctx = Context::background().with_cancel().0;
+                ctx.after_func(async move { drop(owned) });
+                ctx
+            });
+            assert_eq!(drops.count(), 0);
+            drop(last);
+            assert_eq!(drops.count(), 1);
+        });
+        small_thread_result(thread.unwrap().join());
+    });
+}
+
+/// The drop of a function's future panics, in the middle of a chain: what is behind it is dropped all the same.
+#[test]
+fn destructor_that_panics_keeps_nothing_alive_cx08() {
+    let drops = Drops::new();
+    let (root, cancel) = Context::background().with_cancel();
+    for i in 0..3 {
+        let counted = drops.one();
+        let panics = OnDrop(move || assert_ne!(i, 1, "a destructor that panics"));
+        root.with_cancel().0.after_func(async move { drop((counted, panics)) });
+    }
+    drop((root, cancel));
+    assert_eq!(drops.count(), 3);
 }
 
 fn small_thread_result(result: thread::Result<()>) {
