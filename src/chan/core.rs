@@ -15,7 +15,7 @@ use crate::coop;
 use crate::lock::{self, RawLock};
 use crate::loom::atomic::{AtomicBool, AtomicUsize, Ordering};
 use crate::loom::{self, UnsafeCell};
-use crate::wait::waiter::{Token, WaitQueue, Waiter, Wake, Watchers, state};
+use crate::wait::waiter::{Token, WaitQueue, Waiter, Woken, state};
 use crate::waker::{TaskWaker, WakeList};
 
 /// A buffer of up to this many bytes is allocated with the channel; a larger one grows as it is used.
@@ -68,20 +68,14 @@ pub(super) struct Extras<T> {
     pub(super) watchers: Option<Box<VecDeque<TaskWaker>>>,
 }
 
-/// The result of an attempt to receive.
-pub(super) enum RecvAttempt<T> {
-    Value(T, Wake),
+/// The result of an attempt to send or to receive.
+#[repr(u8)]
+pub(super) enum Attempt<T> {
+    /// Sent, or received: this value.
+    Complete(Option<T>, Woken),
     Closed,
-    Empty,
-    /// As `Empty`, of a channel with a source, which the receive must arm if it waits.
-    NotReadyYet,
-}
-
-/// The result of an attempt to send.
-pub(super) enum SendAttempt {
-    Sent(Wake, Watchers),
-    Closed,
-    Full,
+    /// The operation would have to wait.
+    Blocked,
 }
 
 // SAFETY: values move from thread to thread, never shared; everything else is guarded by the lock or atomic.
@@ -134,33 +128,6 @@ impl<T> Core<T> {
         self.state.with_mut(|state| f(unsafe { &mut *state }))
     }
 
-    /// Releases the lock, then wakes the watchers. If there are none, nothing has to be kept while the lock is released.
-    ///
-    /// # Safety
-    ///
-    /// The lock is held.
-    #[inline(always)]
-    pub(super) unsafe fn unlock_and_wake(&self, watchers: Watchers) {
-        if watchers.is_empty() {
-            // SAFETY: the caller holds the lock.
-            unsafe { self.lock.unlock() };
-        } else {
-            // SAFETY: the caller holds the lock.
-            unsafe { self.unlock_and_wake_some(watchers) };
-        }
-    }
-
-    /// # Safety
-    ///
-    /// The lock is held.
-    #[cold]
-    #[inline(never)]
-    unsafe fn unlock_and_wake_some(&self, watchers: Watchers) {
-        // SAFETY: the caller holds the lock.
-        unsafe { self.lock.unlock() };
-        watchers.wake();
-    }
-
     /// May be wrong at once: whether a receive would find something. If not, there was a moment during the call when it
     /// would not have: a closed channel stays so, and to hand a place on changes `len` and the queue's head at most
     /// once.
@@ -188,7 +155,7 @@ impl<T> Core<T> {
     ///
     /// The lock is held.
     #[inline(always)]
-    pub(super) unsafe fn take(&self, own: *const Token) -> RecvAttempt<T> {
+    pub(super) unsafe fn take(&self, own: *const Token) -> Attempt<T> {
         // SAFETY: the lock is held.
         unsafe { self.with(|st| self.take_from(st, own)) }
     }
@@ -199,18 +166,18 @@ impl<T> Core<T> {
     ///
     /// The lock is held.
     #[inline(always)]
-    unsafe fn take_from(&self, st: &mut State<T>, own: *const Token) -> RecvAttempt<T> {
+    unsafe fn take_from(&self, st: &mut State<T>, own: *const Token) -> Attempt<T> {
         // SAFETY: the lock is held, for the claims and what follows from them.
         unsafe {
             if let Some(extras) = &mut st.extras {
                 if let Some(value) = extras.pop_unclaimed() {
-                    return RecvAttempt::Value(value, self.refill(st, own));
+                    return Attempt::Complete(Some(value), Woken::task(self.refill(st, own)));
                 }
                 if let Some(source) = &mut extras.source {
-                    let Some(value) = source.take() else { return RecvAttempt::NotReadyYet };
+                    let Some(value) = source.take() else { return Attempt::Blocked };
                     // There may be another one later, for the receives that wait.
                     self.arm_source(st);
-                    return RecvAttempt::Value(value, Wake::NONE);
+                    return Attempt::Complete(Some(value), Woken::NONE);
                 }
             }
             let closed = self.closed.load(Ordering::Relaxed);
@@ -218,24 +185,24 @@ impl<T> Core<T> {
                 return match if closed { None } else { self.sendq.claim(own) } {
                     Some(sender) => {
                         st.buffer.push_back(Waiter::take(sender.as_ptr()));
-                        RecvAttempt::Value(value, Waiter::complete(sender.as_ptr(), state::DONE))
+                        Attempt::Complete(Some(value), Waiter::complete(sender.as_ptr(), state::DONE))
                     }
                     None => {
                         self.add_len(-1);
-                        RecvAttempt::Value(value, Wake::NONE)
+                        Attempt::Complete(Some(value), Woken::NONE)
                     }
                 };
             }
             // The senders that a close found parked have failed, even if it has not completed them yet.
             if closed {
-                return RecvAttempt::Closed;
+                return Attempt::Closed;
             }
             match self.sendq.claim(own) {
                 Some(sender) => {
                     let value = Waiter::take(sender.as_ptr());
-                    RecvAttempt::Value(value, Waiter::complete(sender.as_ptr(), state::DONE))
+                    Attempt::Complete(Some(value), Waiter::complete(sender.as_ptr(), state::DONE))
                 }
-                None => RecvAttempt::Empty,
+                None => Attempt::Blocked,
             }
         }
     }
@@ -248,27 +215,27 @@ impl<T> Core<T> {
     /// The lock is held.
     #[cold]
     #[inline(never)]
-    unsafe fn refill(&self, st: &mut State<T>, own: *const Token) -> Wake {
+    unsafe fn refill(&self, st: &mut State<T>, own: *const Token) -> Option<TaskWaker> {
         let room = self.len.load(Ordering::Relaxed) <= self.capacity && !self.closed.load(Ordering::Relaxed);
         // SAFETY: the lock is held, for the claim and what follows from it.
         unsafe {
             let Some(sender) = (if room { self.sendq.claim(own) } else { None }) else {
                 self.add_len(-1);
-                return Wake::NONE;
+                return None;
             };
             // One out, one in: the length stays as it is.
             st.buffer.push_back(Waiter::take(sender.as_ptr()));
-            Waiter::complete(sender.as_ptr(), state::DONE)
+            Waiter::complete(sender.as_ptr(), state::DONE).into_task()
         }
     }
 
-    /// Go's `chansend`, up to where it would park. Moves the value out of `value` only when it answers `Sent`.
+    /// Go's `chansend`, up to where it would park. Moves the value out of `value` only if it is sent.
     ///
     /// # Safety
     ///
     /// The lock is held; `value` reads the value, and is called at most once.
     #[inline(always)]
-    pub(super) unsafe fn put(&self, own: *const Token, value: impl FnOnce() -> T) -> SendAttempt {
+    pub(super) unsafe fn put(&self, own: *const Token, value: impl FnOnce() -> T) -> Attempt<T> {
         // SAFETY: the lock is held.
         unsafe { self.with(|st| self.put_into(st, own, value)) }
     }
@@ -279,23 +246,23 @@ impl<T> Core<T> {
     ///
     /// The lock is held.
     #[inline(always)]
-    unsafe fn put_into(&self, st: &mut State<T>, own: *const Token, value: impl FnOnce() -> T) -> SendAttempt {
+    unsafe fn put_into(&self, st: &mut State<T>, own: *const Token, value: impl FnOnce() -> T) -> Attempt<T> {
         // SAFETY: the lock is held, for the claim and what follows from it.
         unsafe {
             if self.closed.load(Ordering::Relaxed) {
-                return SendAttempt::Closed;
+                return Attempt::Closed;
             }
             if let Some(receiver) = self.recvq.claim(own) {
                 st.handoff_seq = st.handoff_seq.wrapping_add(1);
                 Waiter::give(receiver.as_ptr(), value(), st.handoff_seq);
-                return SendAttempt::Sent(Waiter::complete(receiver.as_ptr(), state::DONE), Watchers::NONE);
+                return Attempt::Complete(None, Waiter::complete(receiver.as_ptr(), state::DONE));
             }
             if self.len.load(Ordering::Relaxed) < self.capacity {
                 st.buffer.push_back(value());
                 self.add_len(1);
-                return SendAttempt::Sent(Wake::NONE, st.watchers());
+                return Attempt::Complete(None, st.watchers());
             }
-            SendAttempt::Full
+            Attempt::Blocked
         }
     }
 
@@ -312,7 +279,7 @@ impl<T> Core<T> {
     /// # Safety
     ///
     /// The lock is held.
-    pub(super) unsafe fn return_unclaimed(&self, value: T, number: usize) -> (Option<T>, Wake, Watchers) {
+    pub(super) unsafe fn return_unclaimed(&self, value: T, number: usize) -> (Option<T>, Woken) {
         // SAFETY: the lock is held, for this block and the claim in it.
         unsafe {
             self.with(|st| {
@@ -320,14 +287,14 @@ impl<T> Core<T> {
                     extras.source.is_some() && (number.wrapping_sub(extras.voided_through) as isize) <= 0
                 };
                 if st.extras.as_deref().is_some_and(is_void) {
-                    return (Some(value), Wake::NONE, Watchers::NONE);
+                    return (Some(value), Woken::NONE);
                 }
                 if let Some(receiver) = self.recvq.claim(ptr::null()) {
                     Waiter::give(receiver.as_ptr(), value, number);
-                    return (None, Waiter::complete(receiver.as_ptr(), state::DONE), Watchers::NONE);
+                    return (None, Waiter::complete(receiver.as_ptr(), state::DONE));
                 }
                 if self.receivers.load(Ordering::Relaxed) == 0 {
-                    return (Some(value), Wake::NONE, Watchers::NONE);
+                    return (Some(value), Woken::NONE);
                 }
                 match &mut st.extras().source {
                     Some(source) => source.give_back(value),
@@ -336,7 +303,7 @@ impl<T> Core<T> {
                         self.add_len(1);
                     }
                 }
-                (None, Wake::NONE, st.watchers())
+                (None, st.watchers())
             })
         }
     }
@@ -370,7 +337,7 @@ impl<T> Core<T> {
                     match claimed {
                         // The slot stays as it was, which is what `CLOSED` says.
                         Some(waiter) => {
-                            wakes.push(Waiter::complete(waiter.as_ptr(), state::CLOSED).into_waker());
+                            wakes.push(Waiter::complete(waiter.as_ptr(), state::CLOSED).into_task());
                         }
                         None => left = false,
                     }
@@ -401,14 +368,14 @@ impl<T> Core<T> {
         }
     }
 
-    /// Queues an operation. If it is a send, returns the streams that watch the channel, because they may take its
-    /// value.
+    /// Queues an operation. A send notifies the streams that watch the channel, because they may take its value; a receive
+    /// arms the source.
     ///
     /// # Safety
     ///
     /// The lock is held; as [`WaitQueue::push_lone`] and [`WaitQueue::push_case`].
     #[inline(always)]
-    pub(super) unsafe fn enqueue(&self, waiter: *const Waiter<T>, by: Registration, side: Side) -> Watchers {
+    pub(super) unsafe fn enqueue(&self, waiter: *const Waiter<T>, by: Registration, side: Side) -> Woken {
         // SAFETY: passed on to the caller.
         unsafe {
             self.with(|st| {
@@ -419,7 +386,12 @@ impl<T> Core<T> {
                 }
                 match side {
                     Side::Send => st.watchers(),
-                    Side::Receive => Watchers::NONE,
+                    Side::Receive => {
+                        if self.timed {
+                            self.arm_source(st);
+                        }
+                        Woken::NONE
+                    }
                 }
             })
         }
@@ -433,19 +405,6 @@ impl<T> Core<T> {
     pub(super) unsafe fn dequeue(&self, waiter: *const Waiter<T>, side: Side) {
         // SAFETY: passed on to the caller.
         unsafe { self.queue(side).remove(waiter) }
-    }
-
-    /// Arms the source, if there is one, after a receive was queued.
-    ///
-    /// # Safety
-    ///
-    /// The lock is held.
-    #[inline(always)]
-    pub(super) unsafe fn arm(&self) {
-        if self.timed {
-            // SAFETY: the lock is held.
-            unsafe { self.with(|st| self.arm_source(st)) }
-        }
     }
 
     /// Arms the source, if there is one and a receive or a stream waits. Called under the lock, as `st` says.
@@ -489,10 +448,10 @@ pub(super) enum Registration {
 
 impl<T> State<T> {
     #[inline(always)]
-    pub(super) fn watchers(&mut self) -> Watchers {
+    pub(super) fn watchers(&mut self) -> Woken {
         match &mut self.extras {
-            Some(extras) => Watchers::new(extras.watchers.take()),
-            None => Watchers::NONE,
+            Some(extras) => Woken::watchers(extras.watchers.take()),
+            None => Woken::NONE,
         }
     }
 

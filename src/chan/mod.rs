@@ -54,8 +54,9 @@ mod timed;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::panic::{Location, RefUnwindSafe, UnwindSafe};
+use std::ptr;
 
-use self::core::{Core, RecvAttempt, SendAttempt, Side};
+use self::core::{Attempt, Core, Side};
 use self::handle::Handle;
 pub use error::{SendError, TryRecvError, TrySendError};
 pub use op::{Receiving, Sending};
@@ -182,20 +183,18 @@ impl<T> Sender<T> {
         // Somebody may take it without being woken.
         coop::note_unwinding();
         let mut value = Some(value);
-        core.lock.lock();
+        let held = core.lock.guard();
         // SAFETY: the lock is held; `put` takes the value once at most.
-        let put = unsafe { core.put(std::ptr::null(), || value.take().unwrap_unchecked()) };
-        // SAFETY: taken above.
-        unsafe { core.lock.unlock() };
-        match (put, value) {
-            (SendAttempt::Sent(wake, watchers), _) => {
-                wake.wake();
-                watchers.wake();
+        let attempt = unsafe { core.put(ptr::null(), || value.take().unwrap_unchecked()) };
+        drop(held);
+        match (attempt, value) {
+            (Attempt::Complete(_, woken), _) => {
+                woken.wake();
                 Ok(())
             }
-            (SendAttempt::Closed, Some(value)) => Err(TrySendError::Closed(value)),
-            (SendAttempt::Full, Some(value)) => Err(TrySendError::Full(value)),
-            (SendAttempt::Closed | SendAttempt::Full, None) => unreachable!("only a sent value is taken"),
+            (Attempt::Closed, Some(value)) => Err(TrySendError::Closed(value)),
+            (Attempt::Blocked, Some(value)) => Err(TrySendError::Full(value)),
+            (Attempt::Closed | Attempt::Blocked, None) => unreachable!("only a sent value is taken"),
         }
     }
 
@@ -312,18 +311,17 @@ impl<T> Receiver<T> {
         if !core.seems_ready_to_recv() {
             return Err(TryRecvError::Empty);
         }
-        core.lock.lock();
+        let held = core.lock.guard();
         // SAFETY: the lock is held.
-        let took = unsafe { core.take(std::ptr::null()) };
-        // SAFETY: taken above.
-        unsafe { core.lock.unlock() };
-        match took {
-            RecvAttempt::Value(value, wake) => {
-                wake.wake();
-                Ok(value)
+        let attempt = unsafe { core.take(ptr::null()) };
+        drop(held);
+        match attempt {
+            Attempt::Complete(value, woken) => {
+                woken.wake();
+                value.ok_or(TryRecvError::Closed)
             }
-            RecvAttempt::Closed => Err(TryRecvError::Closed),
-            RecvAttempt::Empty | RecvAttempt::NotReadyYet => Err(TryRecvError::Empty),
+            Attempt::Closed => Err(TryRecvError::Closed),
+            Attempt::Blocked => Err(TryRecvError::Empty),
         }
     }
 

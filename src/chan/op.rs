@@ -1,737 +1,564 @@
-//! One send, one receive, as futures and as cases of a `select!`.
+//! Sends and receives, as futures and as cases of a `select!`.
 //!
-//! A lone operation takes its channel's lock once: it is done at once, or it parks and is polled again when it is
-//! complete, without the lock.
+//! Both are an [`Op`], and their [`Direction`] says what differs. A lone operation takes its channel's lock once: it
+//! completes at once, or it parks and is polled again when it is complete, without the lock.
 
 use std::fmt;
+use std::marker::PhantomData;
 use std::mem::{MaybeUninit, needs_drop};
 use std::panic::Location;
 use std::pin::Pin;
 use std::ptr::{self, NonNull};
 use std::task::{Context, Poll};
 
-use super::core::{Core, RecvAttempt, Registration, SendAttempt, Side};
+use pin_project_lite::pin_project;
+
+use super::core::{Attempt, Core, Registration, Side};
 use super::error::SendError;
 use crate::coop::{self, Reason};
 use crate::lock::RawLock;
-use crate::wait::case::{Case, ChannelCase, Sealed, Woken};
-use crate::wait::waiter::{Token, Waiter, Wake, Watchers, state};
+use crate::wait::case::{Case, ChannelCase, Sealed};
+use crate::wait::waiter::{Token, Waiter, Woken, state};
 use crate::waker::TaskWaker;
 
-/// A pending send, made by [`Sender::send`](super::Sender::send).
-///
-/// # Cancellation
-///
-/// Dropped before its value was taken, it takes its place out of the queue and drops the value: nothing was sent.
-/// Dropped after that, the value stays delivered.
-#[must_use = "a send does nothing unless awaited"]
-pub struct Sending<'a, T> {
-    core: Option<&'a Core<T>>,
-    waiter: Waiter<T>,
+/// A public operation: an [`Op`] of one direction under a name of its own.
+macro_rules! operation {
+    ($(#[$attributes:meta])* $name:ident: $direction:ident -> $output:ty) => {
+        pin_project! {
+            $(#[$attributes])*
+            pub struct $name<'a, T> {
+                #[pin]
+                op: Op<'a, T, $direction>,
+            }
+        }
+
+        impl<T> Future for $name<'_, T> {
+            type Output = $output;
+
+            #[inline]
+            fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<$output> {
+                self.project().op.poll(cx)
+            }
+        }
+
+        impl<T> Case for $name<'_, T> {
+            type Output = $output;
+
+            #[inline]
+            fn poll_case(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<$output> {
+                self.project().op.poll_case(cx)
+            }
+
+            #[inline]
+            fn raw(&self, _: Sealed) -> Option<&dyn ChannelCase> {
+                if self.op.core.is_some() { Some(&self.op) } else { None }
+            }
+
+            #[inline(always)]
+            fn drop_is_noop(&self, _: Sealed) -> bool {
+                self.op.drop_is_noop()
+            }
+
+            #[inline]
+            fn won(self: Pin<&mut Self>) -> $output {
+                self.op.won()
+            }
+        }
+
+        impl<T> fmt::Debug for $name<'_, T> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.debug_struct(stringify!($name)).field("channel", &self.op.core).finish_non_exhaustive()
+            }
+        }
+    };
 }
 
-/// A pending receive, made by [`Receiver::recv`](super::Receiver::recv).
-///
-/// # Cancellation
-///
-/// Dropped before a value came, it takes its place out of the queue. Dropped after a value was handed to it, the value
-/// goes to the next receiver, else back to its place in the channel: nothing is lost.
-#[must_use = "a receive does nothing unless awaited"]
-pub struct Receiving<'a, T> {
-    core: Option<&'a Core<T>>,
-    waiter: Waiter<T>,
+operation! {
+    /// A pending send, made by [`Sender::send`](super::Sender::send).
+    ///
+    /// # Cancellation
+    ///
+    /// Dropped before its value was taken, it leaves the queue and drops the value: nothing was sent. Dropped after
+    /// that, the value stays delivered.
+    #[must_use = "a send does nothing unless awaited"]
+    Sending: Sends -> Result<(), SendError<T>>
 }
 
-// SAFETY: the waiter is reached by other threads only under its channel's lock (I1, I3); it carries a `T` and a waker
-// from thread to thread.
-unsafe impl<T: Send> Send for Sending<'_, T> {}
-// SAFETY: as above.
-unsafe impl<T: Send> Send for Receiving<'_, T> {}
-// SAFETY: `&Sending` gives access to nothing.
-unsafe impl<T: Send> Sync for Sending<'_, T> {}
-// SAFETY: `&Receiving` gives access to nothing.
-unsafe impl<T: Send> Sync for Receiving<'_, T> {}
+operation! {
+    /// A pending receive, made by [`Receiver::recv`](super::Receiver::recv).
+    ///
+    /// # Cancellation
+    ///
+    /// Dropped before a value came, it leaves the queue. Dropped after a value was handed to it, the value goes to the
+    /// next receiver, else back to its place in the channel: nothing is lost.
+    #[must_use = "a receive does nothing unless awaited"]
+    Receiving: Receives -> Option<T>
+}
 
 impl<'a, T> Sending<'a, T> {
-    /// The waiter, which its claimer and this future touch through raw pointers only.
-    #[inline(always)]
-    fn waiter_ptr(&self) -> *const Waiter<T> {
-        &raw const self.waiter
-    }
-
     #[inline(always)]
     pub(super) fn new(core: Option<&'a Core<T>>, value: T, site: &'static Location<'static>) -> Self {
-        Self { core, waiter: Waiter::new(MaybeUninit::new(value), site) }
+        Self { op: Op::new(core, MaybeUninit::new(value), site) }
     }
 }
 
 impl<'a, T> Receiving<'a, T> {
-    /// The waiter, which its claimer and this future touch through raw pointers only.
+    #[inline(always)]
+    pub(super) fn new(core: Option<&'a Core<T>>, site: &'static Location<'static>) -> Self {
+        Self { op: Op::new(core, MaybeUninit::uninit(), site) }
+    }
+}
+
+/// What differs between sends and receives.
+trait Direction<T> {
+    type Output;
+
+    const SIDE: Side;
+    const PARKED: Reason;
+    const PARKED_ON_NIL: Reason;
+
+    /// Whether the waiter of an operation in this state, which is not `FINISHED`, holds a value.
+    fn holds_value(state: u8) -> bool;
+
+    /// What the operation results in, given the value that its waiter holds when it is complete.
+    fn output(value: Option<T>) -> Self::Output;
+
+    /// May be wrong without the lock.
+    fn seems_ready(core: &Core<T>) -> bool;
+
+    /// Attempts the operation. Its waiter may still be queued; its slot is as `DONE` or `CLOSED` says, but for the value
+    /// that a receive returns.
+    ///
+    /// # Safety
+    ///
+    /// The lock is held; the waiter is the caller's and not complete. `own` is as in [`Core::take`].
+    unsafe fn attempt(core: &Core<T>, waiter: *const Waiter<T>, own: *const Token) -> Attempt<T>;
+
+    /// Takes the value of an operation that was dropped. What comes back must be woken and dropped outside the lock.
+    ///
+    /// # Safety
+    ///
+    /// The waiter is the caller's, is not queued, and holds a value. The lock is held if it was ever queued.
+    unsafe fn abandon(core: Option<&Core<T>>, waiter: *const Waiter<T>) -> (Option<T>, Woken);
+}
+
+/// The waiter holds the value until it is sent. A send that fails still holds it.
+struct Sends;
+
+impl<T> Direction<T> for Sends {
+    type Output = Result<(), SendError<T>>;
+
+    const SIDE: Side = Side::Send;
+    const PARKED: Reason = Reason::ChanSend;
+    const PARKED_ON_NIL: Reason = Reason::ChanSendNil;
+
+    #[inline(always)]
+    fn holds_value(state: u8) -> bool {
+        state != state::DONE
+    }
+
+    #[inline(always)]
+    fn output(value: Option<T>) -> Self::Output {
+        value.map_or(Ok(()), |value| Err(SendError(value)))
+    }
+
+    fn seems_ready(core: &Core<T>) -> bool {
+        core.seems_ready_to_send()
+    }
+
+    /// # Safety
+    ///
+    /// As the trait says.
+    #[inline(always)]
+    unsafe fn attempt(core: &Core<T>, waiter: *const Waiter<T>, own: *const Token) -> Attempt<T> {
+        // SAFETY: the lock is held; the waiter is not complete, so it holds a value. That it may be queued does not
+        // matter: `put` looks at no senders.
+        unsafe { core.put(own, || Waiter::take(waiter)) }
+    }
+
+    unsafe fn abandon(_: Option<&Core<T>>, waiter: *const Waiter<T>) -> (Option<T>, Woken) {
+        // SAFETY: passed on to the caller.
+        (Some(unsafe { Waiter::take(waiter) }), Woken::NONE)
+    }
+}
+
+/// The waiter holds a value once it has received one.
+struct Receives;
+
+impl<T> Direction<T> for Receives {
+    type Output = Option<T>;
+
+    const SIDE: Side = Side::Receive;
+    const PARKED: Reason = Reason::ChanReceive;
+    const PARKED_ON_NIL: Reason = Reason::ChanReceiveNil;
+
+    #[inline(always)]
+    fn holds_value(state: u8) -> bool {
+        state == state::DONE
+    }
+
+    #[inline(always)]
+    fn output(value: Option<T>) -> Self::Output {
+        value
+    }
+
+    fn seems_ready(core: &Core<T>) -> bool {
+        core.seems_ready_to_recv()
+    }
+
+    #[inline(always)]
+    unsafe fn attempt(core: &Core<T>, _: *const Waiter<T>, own: *const Token) -> Attempt<T> {
+        // SAFETY: the lock is held.
+        unsafe { core.take(own) }
+    }
+
+    unsafe fn abandon(core: Option<&Core<T>>, waiter: *const Waiter<T>) -> (Option<T>, Woken) {
+        let core = core.expect("a value comes from a channel");
+        // SAFETY: the waiter was queued, so the lock is held, and has received its value by `Waiter::give`.
+        unsafe { core.return_unclaimed(Waiter::take(waiter), Waiter::number(waiter)) }
+    }
+}
+
+/// A send or a receive.
+struct Op<'a, T, D: Direction<T>> {
+    /// None for a nil channel.
+    core: Option<&'a Core<T>>,
+    waiter: Waiter<T>,
+    direction: PhantomData<D>,
+}
+
+// SAFETY: the waiter is reached by other threads only under its channel's lock (I1, I3); it carries a `T` and a waker
+// from thread to thread.
+unsafe impl<T: Send, D: Direction<T>> Send for Op<'_, T, D> {}
+// SAFETY: `&Op` gives access to nothing.
+unsafe impl<T: Send, D: Direction<T>> Sync for Op<'_, T, D> {}
+
+impl<'a, T, D: Direction<T>> Op<'a, T, D> {
+    #[inline(always)]
+    fn new(core: Option<&'a Core<T>>, slot: MaybeUninit<T>, site: &'static Location<'static>) -> Self {
+        Self { core, waiter: Waiter::new(slot, site), direction: PhantomData }
+    }
+
+    /// The waiter, which its claimer and this operation touch through raw pointers only.
     #[inline(always)]
     fn waiter_ptr(&self) -> *const Waiter<T> {
         &raw const self.waiter
     }
 
     #[inline(always)]
-    pub(super) fn new(core: Option<&'a Core<T>>, site: &'static Location<'static>) -> Self {
-        Self { core, waiter: Waiter::new(MaybeUninit::uninit(), site) }
-    }
-}
-
-#[cold]
-#[inline(never)]
-#[track_caller]
-fn polled_after_completion() -> ! {
-    panic!("gopark: channel operation polled after completion")
-}
-
-impl<T> Future for Receiving<'_, T> {
-    type Output = Option<T>;
-
-    #[inline]
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<T>> {
-        let waiter = self.waiter_ptr();
+    fn state(&self) -> u8 {
         // SAFETY: the state is atomic, and the waiter lives as long as `self`.
-        match unsafe { Waiter::state(waiter) } {
-            state::IDLE => {
-                if !coop::poll_ready(cx) {
-                    return Poll::Pending;
-                }
-                // SAFETY: the state is IDLE.
-                unsafe { self.first_poll(cx) }
-            }
-            // SAFETY: the state is not IDLE.
-            _ => unsafe { self.outcome(cx) },
+        unsafe { Waiter::state(self.waiter_ptr()) }
+    }
+
+    fn channel(&self) -> &'a Core<T> {
+        self.core.expect("an operation on a nil channel is never queued")
+    }
+
+    #[inline(always)]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<D::Output> {
+        match self.state() {
+            // SAFETY: the state is IDLE, and `self` is pinned.
+            state::IDLE if coop::poll_ready(cx) => unsafe { self.first_poll(cx) },
+            state::IDLE => Poll::Pending,
+            // SAFETY: the state is DONE.
+            state::DONE => Poll::Ready(unsafe { self.ready_output(state::DONE) }),
+            _ => self.poll_again(cx),
         }
     }
-}
 
-impl<T> Receiving<'_, T> {
-    /// The caller has asked for the budget.
+    /// The first poll. The caller has asked for the budget.
     ///
     /// # Safety
     ///
-    /// The state is IDLE.
+    /// The state is `IDLE`, and `self` is pinned.
     #[inline(always)]
-    unsafe fn first_poll(&self, cx: &mut Context<'_>) -> Poll<Option<T>> {
-        let waiter = self.waiter_ptr();
+    unsafe fn first_poll(&self, cx: &mut Context<'_>) -> Poll<D::Output> {
         // SAFETY: the waiter lives as long as `self`.
-        let site = unsafe { Waiter::site(waiter) };
+        let site = unsafe { Waiter::site(self.waiter_ptr()) };
         let Some(core) = self.core else {
-            coop::park_at(site, Reason::ChanReceiveNil);
+            coop::park_at(site, D::PARKED_ON_NIL);
             return Poll::Pending;
         };
+        // SAFETY: the state is IDLE.
+        if let Poll::Ready(output) = unsafe { self.complete_or_lock(core, coop::spend_one) } {
+            return Poll::Ready(output);
+        }
+        if coop::trusts(cx.waker()) {
+            // SAFETY: the lock is held, and the caller answers for the rest.
+            unsafe { self.enqueue_and_unlock(core, TaskWaker::of_current(cx.waker())) };
+            coop::park_at(site, D::PARKED);
+            return Poll::Pending;
+        }
+        // SAFETY: the lock is held.
+        unsafe { core.lock.unlock() };
+        // SAFETY: passed on to the caller.
+        unsafe { self.park_foreign(core, cx) }
+    }
+
+    /// Parks with a waker whose clone may run foreign code, and is therefore made outside the lock.
+    ///
+    /// # Safety
+    ///
+    /// As [`first_poll`](Self::first_poll).
+    #[cold]
+    #[inline(never)]
+    unsafe fn park_foreign(&self, core: &Core<T>, cx: &Context<'_>) -> Poll<D::Output> {
+        let clone = TaskWaker::new(cx.waker());
+        // SAFETY: the state is IDLE still: `self` is borrowed by its one poll.
+        if let Poll::Ready(output) = unsafe { self.complete_or_lock(core, || ()) } {
+            return Poll::Ready(output);
+        }
+        if coop::is_last(cx.waker()) {
+            // SAFETY: the lock is held.
+            unsafe { core.lock.unlock() };
+        } else {
+            // SAFETY: the lock is held, and the caller answers for the rest.
+            unsafe { self.enqueue_and_unlock(core, clone) };
+        }
+        Poll::Pending
+    }
+
+    /// Completes the operation, or returns with the channel's lock held.
+    ///
+    /// # Safety
+    ///
+    /// The state is `IDLE`.
+    #[inline(always)]
+    unsafe fn complete_or_lock(&self, core: &Core<T>, spend: impl FnOnce()) -> Poll<D::Output> {
+        let waiter = self.waiter_ptr();
         core.lock.lock();
-        // SAFETY: the lock is held until the `unlock` on each path; a pinned, unqueued waiter is queued, and this
-        // future's drop takes it out (I5).
-        unsafe {
-            match core.take(ptr::null()) {
-                RecvAttempt::Value(value, wake) => {
-                    core.lock.unlock();
-                    Waiter::finish(waiter);
-                    coop::spend_one();
-                    wake.wake();
-                    Poll::Ready(Some(value))
-                }
-                RecvAttempt::Closed => {
-                    core.lock.unlock();
-                    Waiter::finish(waiter);
-                    coop::spend_one();
-                    Poll::Ready(None)
-                }
-                RecvAttempt::Empty if coop::trusts(cx.waker()) => {
-                    let _ = core.enqueue(waiter, Registration::Lone(TaskWaker::of_current(cx.waker())), Side::Receive);
-                    core.lock.unlock();
-                    coop::park_at(site, Reason::ChanReceive);
-                    Poll::Pending
-                }
-                RecvAttempt::Empty | RecvAttempt::NotReadyYet => {
-                    core.lock.unlock();
-                    self.park_slowly(core, cx, site)
-                }
+        // SAFETY: the lock is held, and an unpolled waiter is its owner's alone.
+        match unsafe { D::attempt(core, waiter, ptr::null()) } {
+            Attempt::Complete(value, woken) => {
+                // SAFETY: the waiter was never queued.
+                unsafe { Waiter::finish(waiter) };
+                // SAFETY: the lock is held.
+                let woken = unsafe { woken.unlock(&core.lock) };
+                spend();
+                woken.wake();
+                Poll::Ready(D::output(value))
             }
+            Attempt::Closed => {
+                // SAFETY: the lock is held.
+                unsafe { core.lock.unlock() };
+                spend();
+                // SAFETY: the channel is closed, and the waiter was never queued.
+                Poll::Ready(unsafe { self.ready_output(state::CLOSED) })
+            }
+            Attempt::Blocked => Poll::Pending,
         }
     }
 
-    /// Parks with a waker whose clone may run foreign code, and is made outside the lock; or on a timer's channel.
+    /// Queues the operation, and releases the channel's lock.
+    ///
+    /// # Safety
+    ///
+    /// The lock is held, the state is `IDLE`, and `self` is pinned.
+    #[inline(always)]
+    unsafe fn enqueue_and_unlock(&self, core: &Core<T>, waker: TaskWaker) {
+        // SAFETY: passed on to the caller; this operation's drop takes it out (I5).
+        let woken = unsafe { core.enqueue(self.waiter_ptr(), Registration::Lone(waker), D::SIDE) };
+        // SAFETY: the lock is held.
+        unsafe { woken.unlock(&core.lock) }.wake();
+    }
+
+    /// The output of a complete operation.
+    ///
+    /// # Safety
+    ///
+    /// The waiter is not linked, and its slot is as `state`, which is `DONE` or `CLOSED`, says.
+    #[inline(always)]
+    unsafe fn ready_output(&self, state: u8) -> D::Output {
+        let waiter = self.waiter_ptr();
+        // SAFETY: passed on to the caller.
+        unsafe { Waiter::finish(waiter) };
+        // SAFETY: passed on to the caller.
+        D::output(D::holds_value(state).then(|| unsafe { Waiter::take(waiter) }))
+    }
+
+    /// A later poll. An operation that is queued was not notified: from now on it wakes the task that polls it.
     #[cold]
     #[inline(never)]
-    fn park_slowly(&self, core: &Core<T>, cx: &Context<'_>, site: &'static Location<'static>) -> Poll<Option<T>> {
-        let own = coop::trusts(cx.waker());
-        let clone = TaskWaker::new(cx.waker());
-        let waiter = self.waiter_ptr();
-        core.lock.lock();
-        // SAFETY: as in `first_poll`. The clone may have polled nobody: `self` is borrowed by its one poll.
-        unsafe {
-            let found = core.take(ptr::null());
-            if let RecvAttempt::Empty | RecvAttempt::NotReadyYet = found {
-                if coop::is_last(cx.waker()) {
-                    core.lock.unlock();
-                    return Poll::Pending;
-                }
-                let _ = core.enqueue(waiter, Registration::Lone(clone), Side::Receive);
-                core.arm();
-                core.lock.unlock();
-                if own {
-                    coop::park_at(site, Reason::ChanReceive);
-                }
+    fn poll_again(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<D::Output> {
+        assert!(self.state() != state::FINISHED, "gopark: channel operation polled after completion");
+        let (core, waiter) = (self.channel(), self.waiter_ptr());
+        let mut fresh = None;
+        loop {
+            let held = core.lock.guard();
+            let state = self.state();
+            if state != state::QUEUED {
+                // SAFETY: it was completed meanwhile.
+                return Poll::Ready(unsafe { self.ready_output(state) });
+            }
+            // SAFETY: the lock is held.
+            let is_case = unsafe { Waiter::is_case(waiter) };
+            if is_case || coop::is_last(cx.waker()) {
+                // SAFETY: the lock is held, and the waiter is this operation's; after `dequeue` it is not linked.
+                let withdrawn = unsafe {
+                    core.dequeue(waiter, D::SIDE);
+                    let withdrawn = Waiter::take_waker(waiter);
+                    Waiter::reset(waiter);
+                    withdrawn
+                };
+                drop(held);
+                drop(withdrawn);
+                // A leaked `select!` did not take its cases out; the operation starts anew.
+                return if is_case { self.poll(cx) } else { Poll::Pending };
+            }
+            // SAFETY: the lock is held.
+            if unsafe { Waiter::will_wake(waiter, cx) } {
                 return Poll::Pending;
             }
-            core.lock.unlock();
-            Waiter::finish(waiter);
-            match found {
-                RecvAttempt::Value(value, wake) => {
-                    wake.wake();
-                    Poll::Ready(Some(value))
-                }
-                RecvAttempt::Closed | RecvAttempt::Empty | RecvAttempt::NotReadyYet => Poll::Ready(None),
-            }
-        }
-    }
-
-    /// # Safety
-    ///
-    /// The state is not IDLE.
-    #[inline(always)]
-    unsafe fn outcome(&self, cx: &mut Context<'_>) -> Poll<Option<T>> {
-        let waiter = self.waiter_ptr();
-        // SAFETY: a DONE waiter is ours alone and its slot is full.
-        unsafe {
-            match Waiter::state(waiter) {
-                state::DONE => {
-                    Waiter::finish(waiter);
-                    Poll::Ready(Some(Waiter::take(waiter)))
-                }
-                state::CLOSED => {
-                    Waiter::finish(waiter);
-                    Poll::Ready(None)
-                }
-                state::QUEUED => self.poll_queued(cx),
-                _ => polled_after_completion(),
-            }
-        }
-    }
-
-    /// Takes the output of a complete operation.
-    ///
-    /// # Safety
-    ///
-    /// The state is DONE or CLOSED.
-    unsafe fn ready_output(&self) -> Poll<Option<T>> {
-        let waiter = self.waiter_ptr();
-        // SAFETY: passed on.
-        unsafe {
-            let done = Waiter::state(waiter) == state::DONE;
-            Waiter::finish(waiter);
-            Poll::Ready(if done { Some(Waiter::take(waiter)) } else { None })
-        }
-    }
-}
-
-/// The result of a spurious poll of a queued operation.
-enum Kept {
-    /// It keeps its place, and wakes the task that polled last; or it was removed in its final poll.
-    Waiting,
-    /// It was completed meanwhile.
-    Complete,
-    /// It starts anew: the `select!` in which it was queued was leaked, and so did not remove it.
-    Unpolled,
-}
-
-/// Keeps a queued operation waiting that was polled spuriously, with the waker of `cx` from now on.
-///
-/// # Safety
-///
-/// `waiter` was queued on `core` by its owner, who calls this.
-unsafe fn keep_waiting<T>(core: Option<&Core<T>>, waiter: *const Waiter<T>, cx: &Context<'_>, side: Side) -> Kept {
-    let core = core.expect("a queued waiter has a channel");
-    let (mut fresh, mut withdrawn) = (None, None);
-    let (old, kept) = loop {
-        let held = core.lock.guard();
-        // SAFETY: the lock is held, and the waiter is the caller's.
-        unsafe {
-            if Waiter::state(waiter) != state::QUEUED {
-                break (None, Kept::Complete);
-            }
-            let case = Waiter::is_case(waiter);
-            if case || coop::is_last(cx.waker()) {
-                core.dequeue(waiter, side);
-                withdrawn = Waiter::take_waker(waiter);
-                Waiter::reset(waiter);
-                break (None, if case { Kept::Unpolled } else { Kept::Waiting });
-            }
-            if Waiter::will_wake(waiter, cx) {
-                break (None, Kept::Waiting);
-            }
             if let Some(waker) = fresh.take() {
-                break (Waiter::replace_waker(waiter, waker), Kept::Waiting);
+                // SAFETY: the lock is held, and a queued waiter that is no case was queued alone.
+                let old = unsafe { Waiter::replace_waker(waiter, waker) };
+                drop(held);
+                drop(old);
+                return Poll::Pending;
             }
-        }
-        drop(held);
-        // A clone may run foreign code: outside the lock.
-        fresh = Some(TaskWaker::new(cx.waker()));
-    };
-    drop((old, fresh, withdrawn));
-    kept
-}
-
-impl<T> Drop for Receiving<'_, T> {
-    #[inline(always)]
-    fn drop(&mut self) {
-        // SAFETY: the waiter lives as long as `self`.
-        let state = unsafe { Waiter::state(self.waiter_ptr()) };
-        if !matches!(state, state::IDLE | state::FINISHED) {
-            self.abandon();
+            drop(held);
+            // A clone may run foreign code: outside the lock.
+            fresh = Some(TaskWaker::new(cx.waker()));
         }
     }
-}
 
-impl<T> Receiving<'_, T> {
+    /// As [`Case::poll_case`].
+    #[inline(always)]
+    fn poll_case(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<D::Output> {
+        if !self.is_unpolled() {
+            // It was polled before it became a case: it has its own place in the queue.
+            return self.poll_again(cx);
+        }
+        let Some(core) = self.core else { return Poll::Pending };
+        // SAFETY: the state is IDLE.
+        let polled = unsafe { self.complete_or_lock(core, || ()) };
+        if polled.is_pending() {
+            // SAFETY: the lock is held.
+            unsafe { core.lock.unlock() };
+        }
+        polled
+    }
+
+    /// As [`Case::won`].
+    #[inline(always)]
+    fn won(&self) -> D::Output {
+        let state = self.state();
+        // The trait is public, so this must panic if the result is taken twice, or out of a queued operation.
+        assert!(matches!(state, state::DONE | state::CLOSED), "only a case that won has a result");
+        // SAFETY: complete, as just seen.
+        unsafe { self.ready_output(state) }
+    }
+
+    /// True if nothing would happen if it were dropped just now.
+    #[inline(always)]
+    fn drop_is_noop(&self) -> bool {
+        match self.state() {
+            state::IDLE => !D::holds_value(state::IDLE) || !needs_drop::<T>(),
+            state::FINISHED => true,
+            _ => false,
+        }
+    }
+
+    /// What a drop does, unless it is a no-op.
     #[cold]
     #[inline(never)]
     fn abandon(&self) {
-        let Some(core) = self.core else { return };
         let waiter = self.waiter_ptr();
-        core.lock.lock();
-        let (mut waker, mut handed_over) = (None, None);
-        // SAFETY: the lock is held; the waiter is ours, and unlinked or complete after `dequeue`.
-        unsafe {
-            core.dequeue(waiter, Side::Receive);
-            match Waiter::state(waiter) {
-                state::DONE => handed_over = Some(core.return_unclaimed(Waiter::take(waiter), Waiter::number(waiter))),
-                state::QUEUED => waker = Waiter::take_waker(waiter),
-                _ => {}
-            }
-            core.lock.unlock();
-            Waiter::finish(waiter);
-        }
-        let orphan = handed_over.and_then(|(orphan, wake, watchers)| {
-            wake.wake();
-            watchers.wake();
-            orphan
+        let held = self.core.filter(|_| self.state() != state::IDLE).map(|core| {
+            let held = core.lock.guard();
+            // SAFETY: the lock is held, and the waiter is this operation's.
+            unsafe { core.dequeue(waiter, D::SIDE) };
+            held
         });
-        drop(waker);
-        drop(orphan);
-    }
-}
-
-impl<T> Future for Sending<'_, T> {
-    type Output = Result<(), SendError<T>>;
-
-    #[inline]
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<(), SendError<T>>> {
-        let waiter = self.waiter_ptr();
-        // SAFETY: the state is atomic, and the waiter lives as long as `self`.
-        match unsafe { Waiter::state(waiter) } {
-            state::IDLE => {
-                if !coop::poll_ready(cx) {
-                    return Poll::Pending;
-                }
-                // SAFETY: the state is IDLE.
-                unsafe { self.first_poll(cx) }
-            }
-            // SAFETY: the state is not IDLE.
-            _ => unsafe { self.outcome(cx) },
-        }
-    }
-}
-
-impl<T> Sending<'_, T> {
-    /// The caller has asked for the budget.
-    ///
-    /// # Safety
-    ///
-    /// The state is IDLE.
-    #[inline(always)]
-    unsafe fn first_poll(&self, cx: &mut Context<'_>) -> Poll<Result<(), SendError<T>>> {
-        let waiter = self.waiter_ptr();
-        // SAFETY: the waiter lives as long as `self`.
-        let site = unsafe { Waiter::site(waiter) };
-        let Some(core) = self.core else {
-            coop::park_at(site, Reason::ChanSendNil);
-            return Poll::Pending;
+        let state = self.state();
+        // SAFETY: a waiter that is still `QUEUED` is not linked and will not complete; `finish` below changes the state.
+        let waker = if state == state::QUEUED { unsafe { Waiter::take_waker(waiter) } } else { None };
+        let (value, woken) = if D::holds_value(state) {
+            // SAFETY: the waiter is not linked, and the lock is held if it was.
+            unsafe { D::abandon(self.core, waiter) }
+        } else {
+            (None, Woken::NONE)
         };
-        core.lock.lock();
-        // SAFETY: the lock is held until the `unlock` on each path; the slot is full until `put` empties it; a pinned,
-        // unqueued waiter is queued, and this future's drop takes it out (I5).
-        unsafe {
-            match core.put(ptr::null(), || Waiter::take(waiter)) {
-                SendAttempt::Sent(wake, watchers) => {
-                    Waiter::finish(waiter);
-                    core.unlock_and_wake(watchers);
-                    coop::spend_one();
-                    wake.wake();
-                    Poll::Ready(Ok(()))
-                }
-                SendAttempt::Closed => {
-                    core.lock.unlock();
-                    Waiter::finish(waiter);
-                    coop::spend_one();
-                    Poll::Ready(Err(SendError(Waiter::take(waiter))))
-                }
-                SendAttempt::Full if coop::trusts(cx.waker()) => {
-                    let watchers =
-                        core.enqueue(waiter, Registration::Lone(TaskWaker::of_current(cx.waker())), Side::Send);
-                    core.unlock_and_wake(watchers);
-                    coop::park_at(site, Reason::ChanSend);
-                    Poll::Pending
-                }
-                SendAttempt::Full => {
-                    core.lock.unlock();
-                    self.park_foreign(core, cx)
-                }
-            }
-        }
-    }
-
-    /// Parks with a waker whose clone may run foreign code, and is made outside the lock.
-    #[cold]
-    #[inline(never)]
-    fn park_foreign(&self, core: &Core<T>, cx: &Context<'_>) -> Poll<Result<(), SendError<T>>> {
-        let waiter = self.waiter_ptr();
-        let clone = TaskWaker::new(cx.waker());
-        core.lock.lock();
-        // SAFETY: as in `first_poll`.
-        unsafe {
-            match core.put(ptr::null(), || Waiter::take(waiter)) {
-                SendAttempt::Sent(wake, watchers) => {
-                    Waiter::finish(waiter);
-                    core.unlock_and_wake(watchers);
-                    wake.wake();
-                    Poll::Ready(Ok(()))
-                }
-                SendAttempt::Closed => {
-                    core.lock.unlock();
-                    Waiter::finish(waiter);
-                    Poll::Ready(Err(SendError(Waiter::take(waiter))))
-                }
-                SendAttempt::Full if coop::is_last(cx.waker()) => {
-                    core.lock.unlock();
-                    Poll::Pending
-                }
-                SendAttempt::Full => {
-                    let watchers = core.enqueue(waiter, Registration::Lone(clone), Side::Send);
-                    core.lock.unlock();
-                    watchers.wake();
-                    Poll::Pending
-                }
-            }
-        }
-    }
-
-    /// # Safety
-    ///
-    /// The state is not IDLE.
-    #[inline(always)]
-    unsafe fn outcome(&self, cx: &mut Context<'_>) -> Poll<Result<(), SendError<T>>> {
-        let waiter = self.waiter_ptr();
-        // SAFETY: a complete waiter is ours alone; CLOSED left its slot full.
-        unsafe {
-            match Waiter::state(waiter) {
-                state::DONE => {
-                    Waiter::finish(waiter);
-                    Poll::Ready(Ok(()))
-                }
-                state::CLOSED => {
-                    Waiter::finish(waiter);
-                    Poll::Ready(Err(SendError(Waiter::take(waiter))))
-                }
-                state::QUEUED => self.poll_queued(cx),
-                _ => polled_after_completion(),
-            }
-        }
-    }
-
-    /// Takes the output of a complete operation.
-    ///
-    /// # Safety
-    ///
-    /// The state is DONE or CLOSED.
-    unsafe fn ready_output(&self) -> Poll<Result<(), SendError<T>>> {
-        let waiter = self.waiter_ptr();
-        // SAFETY: passed on.
-        unsafe {
-            let done = Waiter::state(waiter) == state::DONE;
-            Waiter::finish(waiter);
-            Poll::Ready(if done { Ok(()) } else { Err(SendError(Waiter::take(waiter))) })
-        }
-    }
-}
-
-impl<T> Drop for Sending<'_, T> {
-    #[inline(always)]
-    fn drop(&mut self) {
-        // SAFETY: the waiter lives as long as `self`.
-        if unsafe { Waiter::state(self.waiter_ptr()) } != state::FINISHED {
-            self.abandon();
-        }
-    }
-}
-
-impl<T> Sending<'_, T> {
-    #[cold]
-    #[inline(never)]
-    fn abandon(&self) {
-        let waiter = self.waiter_ptr();
-        // SAFETY: the waiter is ours; after `dequeue` under the lock it is unlinked or complete, and then its slot is full
-        // unless a receiver emptied it.
-        let (value, waker) = unsafe {
-            if let (Some(core), true) = (self.core, Waiter::state(waiter) != state::IDLE) {
-                let _held = core.lock.guard();
-                core.dequeue(waiter, Side::Send);
-            }
-            let state = Waiter::state(waiter);
-            let waker = if state == state::QUEUED { Waiter::take_waker(waiter) } else { None };
-            Waiter::finish(waiter);
-            ((state != state::DONE).then(|| Waiter::take(waiter)), waker)
-        };
+        drop(held);
+        // SAFETY: the waiter is not linked.
+        unsafe { Waiter::finish(waiter) };
+        woken.wake();
         drop(waker);
         drop(value);
     }
 }
 
-/// The parts that are the same for both directions.
-macro_rules! case {
-    ($op:ident, $output:ty, $ready:ident, $side:expr) => {
-        impl<T> $op<'_, T> {
-            /// # Safety
-            ///
-            /// The operation was queued.
-            #[cold]
-            #[inline(never)]
-            unsafe fn poll_queued(&self, cx: &mut Context<'_>) -> Poll<$output> {
-                // SAFETY: passed on to the caller; each method gets the state that it asks for.
-                unsafe {
-                    match keep_waiting(self.core, self.waiter_ptr(), cx, $side) {
-                        Kept::Waiting => Poll::Pending,
-                        Kept::Complete => self.ready_output(),
-                        Kept::Unpolled if !coop::poll_ready(cx) => Poll::Pending,
-                        Kept::Unpolled => self.first_poll(cx),
-                    }
-                }
-            }
-        }
-
-        impl<T> ChannelCase for $op<'_, T> {
-            fn is_unpolled(&self) -> bool {
-                // SAFETY: the state is atomic, and the waiter lives as long as `self`.
-                unsafe { Waiter::state(self.waiter_ptr()) == state::IDLE }
-            }
-
-            fn lock(&self) -> &RawLock {
-                &self.core.expect("a nil channel has no raw case").lock
-            }
-
-            fn waiter(&self) -> usize {
-                self.waiter_ptr().addr()
-            }
-
-            fn seems_ready(&self) -> bool {
-                self.core.is_some_and(Core::$ready)
-            }
-
-            unsafe fn attempt(&self, own: *const Token) -> Option<Woken> {
-                // SAFETY: passed on to the caller.
-                unsafe { self.attempt_locked(own) }
-            }
-
-            unsafe fn enqueue(&self, token: NonNull<Token>) -> Woken {
-                let core = self.core.expect("a nil channel has no raw case");
-                // SAFETY: passed on to the caller; I5 by `Selecting`'s drop and this operation's own.
-                unsafe {
-                    let watchers = core.enqueue(self.waiter_ptr(), Registration::Select(token), $side);
-                    if $side == Side::Receive {
-                        core.arm();
-                    }
-                    Woken::watchers(watchers)
-                }
-            }
-
-            unsafe fn renotify(&self, cx: &Context<'_>) -> Woken {
-                Woken::watchers(match self.core {
-                    // SAFETY: passed on to the caller.
-                    Some(core) if $side == Side::Send => unsafe { core.watchers_but(cx) },
-                    Some(_) | None => Watchers::NONE,
-                })
-            }
-
-            #[inline(never)]
-            unsafe fn dequeue(&self) {
-                let core = self.core.expect("a nil channel has no raw case");
-                let waiter = self.waiter_ptr();
-                // SAFETY: passed on to the caller; `dequeue` leaves the waiter unlinked, or complete.
-                unsafe {
-                    core.dequeue(waiter, $side);
-                    if Waiter::state(waiter) == state::QUEUED {
-                        Waiter::reset(waiter);
-                    }
-                }
-            }
-        }
-
-        impl<T> Case for $op<'_, T> {
-            type Output = $output;
-
-            #[inline]
-            fn poll_case(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<$output> {
-                if !self.is_unpolled() {
-                    // It was polled before it became a case: it has its own place in the queue.
-                    return self.poll(cx);
-                }
-                let Some(core) = self.core else { return Poll::Pending };
-                self.try_unpolled(core)
-            }
-
-            #[inline]
-            fn raw(&self, _: Sealed) -> Option<&dyn ChannelCase> {
-                if self.core.is_some() { Some(self) } else { None }
-            }
-
-            #[inline(always)]
-            fn drop_is_noop(&self, _: Sealed) -> bool {
-                // SAFETY: the state is atomic, and the waiter lives as long as `self`.
-                match unsafe { Waiter::state(self.waiter_ptr()) } {
-                    state::IDLE => $side == Side::Receive || !needs_drop::<T>(),
-                    state::FINISHED => true,
-                    _ => false,
-                }
-            }
-
-            #[inline]
-            fn won(self: Pin<&mut Self>) -> $output {
-                // The trait is public, so this must panic if the result is taken twice, or out of a queued operation.
-                // SAFETY: the state is atomic, and the waiter lives as long as `self`.
-                let state = unsafe { Waiter::state(self.waiter_ptr()) };
-                assert!(matches!(state, state::DONE | state::CLOSED), "only a case that won has a result");
-                // SAFETY: complete, as just seen.
-                match unsafe { self.ready_output() } {
-                    Poll::Ready(output) => output,
-                    Poll::Pending => unreachable!("a complete operation is ready"),
-                }
-            }
-        }
-    };
-}
-
-case!(Receiving, Option<T>, seems_ready_to_recv, Side::Receive);
-case!(Sending, Result<(), SendError<T>>, seems_ready_to_send, Side::Send);
-
-impl<T> Receiving<'_, T> {
-    /// Completes an unpolled operation, if that is possible now.
-    #[inline]
-    fn try_unpolled(&self, core: &Core<T>) -> Poll<Option<T>> {
-        let waiter = self.waiter_ptr();
-        core.lock.lock();
-        // SAFETY: the lock is held until the `unlock`; an unpolled waiter is the owner's alone.
-        unsafe {
-            match core.take(ptr::null()) {
-                RecvAttempt::Value(value, wake) => {
-                    core.lock.unlock();
-                    Waiter::finish(waiter);
-                    wake.wake();
-                    Poll::Ready(Some(value))
-                }
-                RecvAttempt::Closed => {
-                    core.lock.unlock();
-                    Waiter::finish(waiter);
-                    Poll::Ready(None)
-                }
-                RecvAttempt::Empty | RecvAttempt::NotReadyYet => {
-                    core.lock.unlock();
-                    Poll::Pending
-                }
-            }
-        }
-    }
-
-    /// # Safety
-    ///
-    /// The lock is held, and the operation is not complete.
-    #[inline]
-    unsafe fn attempt_locked(&self, own: *const Token) -> Option<Woken> {
-        let core = self.core?;
-        let waiter = self.waiter_ptr();
-        // SAFETY: the lock is held; the waiter is ours, and unlinked after `dequeue`.
-        unsafe {
-            let (value, wake) = match core.take(own) {
-                RecvAttempt::Value(value, wake) => (Some(value), wake),
-                RecvAttempt::Closed => (None, Wake::NONE),
-                RecvAttempt::Empty | RecvAttempt::NotReadyYet => return None,
-            };
-            core.dequeue(waiter, Side::Receive);
-            match value {
-                Some(value) => {
-                    Waiter::give(waiter, value, 0);
-                    Waiter::complete_inline(waiter, state::DONE);
-                }
-                None => Waiter::complete_inline(waiter, state::CLOSED),
-            }
-            Some(Woken::new(wake, Watchers::NONE))
+impl<T, D: Direction<T>> Drop for Op<'_, T, D> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        if !self.drop_is_noop() {
+            self.abandon();
         }
     }
 }
 
-impl<T> Sending<'_, T> {
-    /// Completes an unpolled operation, if that is possible now.
-    #[inline]
-    fn try_unpolled(&self, core: &Core<T>) -> Poll<Result<(), SendError<T>>> {
-        let waiter = self.waiter_ptr();
-        core.lock.lock();
-        // SAFETY: the lock is held until the `unlock`; an unpolled waiter is the owner's alone, and its slot is full
-        // until
-        // `put` empties it.
-        unsafe {
-            match core.put(ptr::null(), || Waiter::take(waiter)) {
-                SendAttempt::Sent(wake, watchers) => {
-                    Waiter::finish(waiter);
-                    core.unlock_and_wake(watchers);
-                    wake.wake();
-                    Poll::Ready(Ok(()))
-                }
-                SendAttempt::Closed => {
-                    core.lock.unlock();
-                    Waiter::finish(waiter);
-                    Poll::Ready(Err(SendError(Waiter::take(waiter))))
-                }
-                SendAttempt::Full => {
-                    core.lock.unlock();
-                    Poll::Pending
-                }
-            }
-        }
+impl<T, D: Direction<T>> ChannelCase for Op<'_, T, D> {
+    fn is_unpolled(&self) -> bool {
+        self.state() == state::IDLE
+    }
+
+    fn lock(&self) -> &RawLock {
+        &self.channel().lock
+    }
+
+    fn waiter(&self) -> usize {
+        self.waiter_ptr().addr()
+    }
+
+    fn seems_ready(&self) -> bool {
+        self.core.is_some_and(D::seems_ready)
     }
 
     /// # Safety
     ///
-    /// The lock is held, and the operation is not complete.
+    /// As the trait says.
     #[inline]
-    unsafe fn attempt_locked(&self, own: *const Token) -> Option<Woken> {
-        let core = self.core?;
-        let waiter = self.waiter_ptr();
-        // SAFETY: the lock is held; the waiter is ours, and unlinked after `dequeue`; `put` empties the slot if it
-        // answers
-        // `Sent`. That the waiter may still be queued then does not matter: `put` does not look at other senders.
+    unsafe fn attempt(&self, own: *const Token) -> Option<Woken> {
+        let (core, waiter) = (self.core?, self.waiter_ptr());
+        // SAFETY: passed on to the caller.
+        let (state, value, woken) = match unsafe { D::attempt(core, waiter, own) } {
+            Attempt::Complete(value, woken) => (state::DONE, value, woken),
+            Attempt::Closed => (state::CLOSED, None, Woken::NONE),
+            Attempt::Blocked => return None,
+        };
+        // SAFETY: the lock is held, and the waiter is ours; after `dequeue` it is not linked.
         unsafe {
-            let (woken, state) = match core.put(own, || Waiter::take(waiter)) {
-                SendAttempt::Sent(wake, watchers) => (Woken::new(wake, watchers), state::DONE),
-                SendAttempt::Closed => (Woken::new(Wake::NONE, Watchers::NONE), state::CLOSED),
-                SendAttempt::Full => return None,
-            };
-            core.dequeue(waiter, Side::Send);
+            core.dequeue(waiter, D::SIDE);
+            if let Some(value) = value {
+                Waiter::give(waiter, value, 0);
+            }
             Waiter::complete_inline(waiter, state);
-            Some(woken)
+        }
+        Some(woken)
+    }
+
+    unsafe fn enqueue(&self, token: NonNull<Token>) -> Woken {
+        // SAFETY: passed on to the caller; I5 by `Selecting`'s drop and this operation's own.
+        unsafe { self.channel().enqueue(self.waiter_ptr(), Registration::Select(token), D::SIDE) }
+    }
+
+    unsafe fn renotify(&self, cx: &Context<'_>) -> Woken {
+        match D::SIDE {
+            // SAFETY: passed on to the caller.
+            Side::Send => unsafe { self.channel().watchers_but(cx) },
+            Side::Receive => Woken::NONE,
         }
     }
-}
 
-impl<T> fmt::Debug for Sending<'_, T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sending").field("channel", &self.core).finish_non_exhaustive()
-    }
-}
-
-impl<T> fmt::Debug for Receiving<'_, T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Receiving").field("channel", &self.core).finish_non_exhaustive()
+    #[inline(never)]
+    unsafe fn dequeue(&self) {
+        let waiter = self.waiter_ptr();
+        // SAFETY: passed on to the caller.
+        unsafe { self.channel().dequeue(waiter, D::SIDE) };
+        if self.state() == state::QUEUED {
+            // SAFETY: the lock is held, and the waiter is not linked any more.
+            unsafe { Waiter::reset(waiter) };
+        }
     }
 }

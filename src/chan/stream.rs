@@ -2,15 +2,16 @@
 
 use std::collections::VecDeque;
 use std::pin::Pin;
+use std::ptr;
 use std::task::{Context, Poll, ready};
 
 use futures_lite::Stream;
 
-use super::core::{Core, RecvAttempt, Side};
+use super::core::{Attempt, Core, Side};
 use super::{Receiver, TryRecvError};
 use crate::coop;
 use crate::loom::atomic::Ordering;
-use crate::wait::waiter::Watchers;
+use crate::wait::waiter::Woken;
 use crate::waker::TaskWaker;
 
 /// A stream of the values, until the channel is closed and drained.
@@ -27,43 +28,43 @@ impl<T> Stream for Receiver<T> {
             return Poll::Pending;
         }
         let Some(core) = self.handle.core() else { return Poll::Pending };
-        let found = match self.try_recv() {
-            Err(TryRecvError::Empty) => {
-                // The clone may run foreign code: outside the lock.
-                let waker = TaskWaker::new(cx.waker());
-                core.lock.lock();
-                // SAFETY: the lock is held until below.
-                let (took, (unused, crowded_out)) = unsafe {
-                    match core.take(std::ptr::null()) {
-                        RecvAttempt::Empty | RecvAttempt::NotReadyYet => (RecvAttempt::Empty, core.watch(waker, cx)),
-                        took => (took, (Some(waker), None)),
-                    }
-                };
-                // SAFETY: taken above.
-                unsafe { core.lock.unlock() };
-                drop(unused);
-                if let Some(waker) = crowded_out {
-                    waker.wake();
-                }
-                match took {
-                    RecvAttempt::Value(value, wake) => {
-                        wake.wake();
-                        Poll::Ready(Some(value))
-                    }
-                    RecvAttempt::Closed => Poll::Ready(None),
-                    RecvAttempt::Empty | RecvAttempt::NotReadyYet => Poll::Pending,
-                }
-            }
-            Ok(value) => Poll::Ready(Some(value)),
-            Err(TryRecvError::Closed) => Poll::Ready(None),
+        let received = match self.try_recv() {
+            Ok(value) => Some(value),
+            Err(TryRecvError::Closed) => None,
+            Err(TryRecvError::Empty) => ready!(core.take_or_watch(cx)),
         };
-        let value = ready!(found);
         coop::spend();
-        Poll::Ready(value)
+        Poll::Ready(received)
     }
 }
 
 impl<T> Core<T> {
+    /// Receives, or registers a stream.
+    fn take_or_watch(&self, cx: &Context<'_>) -> Poll<Option<T>> {
+        // The clone may run foreign code: outside the lock.
+        let clone = TaskWaker::new(cx.waker());
+        let held = self.lock.guard();
+        // SAFETY: the lock is held.
+        match unsafe { self.take(ptr::null()) } {
+            Attempt::Complete(value, woken) => {
+                drop(held);
+                woken.wake();
+                Poll::Ready(value)
+            }
+            Attempt::Closed => Poll::Ready(None),
+            Attempt::Blocked => {
+                // SAFETY: the lock is held.
+                let (unused, crowded_out) = unsafe { self.watch(clone, cx) };
+                drop(held);
+                drop(unused);
+                if let Some(waker) = crowded_out {
+                    waker.wake();
+                }
+                Poll::Pending
+            }
+        }
+    }
+
     /// Registers a stream, to be woken when there may be something to take. What comes back is to be dealt with outside
     /// the lock: the waker, if it is known already, and one to wake.
     ///
@@ -73,7 +74,7 @@ impl<T> Core<T> {
     /// # Safety
     ///
     /// The lock is held.
-    pub(super) unsafe fn watch(&self, waker: TaskWaker, cx: &Context<'_>) -> (Option<TaskWaker>, Option<TaskWaker>) {
+    unsafe fn watch(&self, waker: TaskWaker, cx: &Context<'_>) -> (Option<TaskWaker>, Option<TaskWaker>) {
         // SAFETY: the lock is held.
         unsafe {
             self.with(|st| {
@@ -95,16 +96,16 @@ impl<T> Core<T> {
     /// # Safety
     ///
     /// The lock is held.
-    pub(super) unsafe fn watchers_but(&self, cx: &Context<'_>) -> Watchers {
+    pub(super) unsafe fn watchers_but(&self, cx: &Context<'_>) -> Woken {
         // SAFETY: the lock is held.
         unsafe {
             self.with(|st| {
-                let Some(extras) = &mut st.extras else { return Watchers::NONE };
-                let Some(mut others) = extras.watchers.take() else { return Watchers::NONE };
+                let Some(extras) = &mut st.extras else { return Woken::NONE };
+                let Some(mut others) = extras.watchers.take() else { return Woken::NONE };
                 if let Some(at) = others.iter().position(|known| known.will_wake(cx.waker())) {
                     extras.watchers = others.remove(at).map(|own| Box::new(VecDeque::from([own])));
                 }
-                Watchers::new(Some(others))
+                Woken::watchers(Some(others))
             })
         }
     }

@@ -6,7 +6,7 @@ use super::core::Core;
 use super::handle::Handle;
 use super::source::Source;
 use super::{Receiver, Sender};
-use crate::wait::waiter::{Waiter, Wake, Watchers, state};
+use crate::wait::waiter::{Waiter, Woken, state};
 
 /// A channel whose values come from a source, which gets a sender to call [`Sender::serve`] on. Unbuffered, as it
 /// looks. The channel keeps the source, and the source may keep the sender: the circle ends with the last receiver.
@@ -47,29 +47,28 @@ impl<T> Core<T> {
     /// Hands the source's value, if there is one now, to the receive that has waited longest, or wakes the streams.
     /// Must be called outside of every lock.
     pub(super) fn serve(&self) {
-        let (wake, watchers) = {
+        let woken = {
             let _held = self.lock.guard();
             // SAFETY: the lock is held, for this block and the claim in it.
             unsafe {
                 self.with(|st| {
                     let Some(source) = st.extras.as_mut().and_then(|extras| extras.source.as_mut()) else {
-                        return (Wake::NONE, Watchers::NONE);
+                        return Woken::NONE;
                     };
                     if !source.is_ready() {
                         // The timer was reset to a later time.
                         self.arm_source(st);
-                        return (Wake::NONE, Watchers::NONE);
+                        return Woken::NONE;
                     }
-                    let Some(receiver) = self.recvq.claim(ptr::null()) else { return (Wake::NONE, st.watchers()) };
+                    let Some(receiver) = self.recvq.claim(ptr::null()) else { return st.watchers() };
                     st.handoff_seq = st.handoff_seq.wrapping_add(1);
                     Waiter::give(receiver.as_ptr(), source.take().expect("ready a moment ago"), st.handoff_seq);
                     self.arm_source(st);
-                    (Waiter::complete(receiver.as_ptr(), state::DONE), Watchers::NONE)
+                    Waiter::complete(receiver.as_ptr(), state::DONE)
                 })
             }
         };
-        wake.wake();
-        watchers.wake();
+        woken.wake();
     }
 
     /// Runs `f` on what the source consists of, that is: under the lock. A value handed to a receive that has

@@ -14,8 +14,8 @@ use crate::coop::{self, Reason};
 use crate::lock::RawLock;
 use crate::loom;
 use crate::random;
-use crate::wait::case::{ChannelCase, Woken};
-use crate::wait::waiter::{Token, TokenState};
+use crate::wait::case::ChannelCase;
+use crate::wait::waiter::{Token, TokenState, Woken};
 use crate::waker::TaskWaker;
 
 /// A select in progress.

@@ -21,9 +21,11 @@ mod dynamic;
 mod list;
 mod macros;
 
+#[doc(hidden)]
+pub use crate::wait::case::ChannelCase;
 pub use crate::wait::case::{Case, Fut, fut};
 #[doc(hidden)]
-pub use crate::wait::case::{ChannelCase, Woken};
+pub use crate::wait::waiter::Woken;
 #[doc(hidden)]
 pub use driver::{Selecting, forever};
 pub use dynamic::Select;

@@ -5,7 +5,7 @@ use std::ptr::NonNull;
 use std::task::{Context, Poll};
 
 use crate::lock::RawLock;
-use crate::wait::waiter::{Token, Wake, Watchers};
+use crate::wait::waiter::{Token, Woken};
 
 /// What can stand in a [`select!`](crate::select!): every wait of this crate as it is, and any other future through
 /// [`fut`].
@@ -107,39 +107,6 @@ pub trait ChannelCase {
     ///
     /// The lock is held.
     unsafe fn dequeue(&self);
-}
-
-/// Tasks to wake once every lock is released.
-#[doc(hidden)]
-#[must_use = "wake them after the locks are released"]
-#[derive(Debug)]
-pub struct Woken {
-    wake: Wake,
-    watchers: Watchers,
-}
-
-impl Woken {
-    #[inline]
-    pub(crate) fn new(wake: Wake, watchers: Watchers) -> Self {
-        Self { wake, watchers }
-    }
-
-    #[inline]
-    pub(crate) fn watchers(watchers: Watchers) -> Self {
-        Self { wake: Wake::NONE, watchers }
-    }
-
-    /// True if there are no watchers to wake.
-    #[inline]
-    pub(crate) fn is_empty(&self) -> bool {
-        self.watchers.is_empty()
-    }
-
-    #[inline]
-    pub(crate) fn wake(self) {
-        self.wake.wake();
-        self.watchers.wake();
-    }
 }
 
 /// Makes a wait future of this crate a case: it may be dropped at any time without loss, so polling it is enough.

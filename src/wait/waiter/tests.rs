@@ -1,7 +1,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::{VecDeque, Wake, Watchers};
+use super::{VecDeque, Woken};
+use crate::lock::RawLock;
 use crate::waker::TaskWaker;
 
 #[derive(Default)]
@@ -14,17 +15,26 @@ impl std::task::Wake for Count {
 }
 
 #[test]
-fn what_was_taken_to_be_woken_is_woken_once_however_it_ends() {
+fn what_was_taken_to_be_woken_is_woken_once() {
     let count = Arc::new(Count::default());
     let woken = || count.0.swap(0, Ordering::Relaxed);
     let one = || TaskWaker::from(count.clone());
-    let wake = || Wake(Some(one()));
-    let watchers = || Watchers::new(Some(Box::new(VecDeque::from([one(), one()]))));
-    wake().wake();
+    let task = || Woken::task(Some(one()));
+    let watchers = || Woken::watchers(Some(Box::new(VecDeque::from([one(), one()]))));
+    task().wake();
     watchers().wake();
     assert_eq!(woken(), 3);
-    drop((wake(), watchers()));
-    assert_eq!(woken(), 3);
-    drop(wake().into_waker());
+    let lock = RawLock::new();
+    lock.lock();
+    // SAFETY: acquired above.
+    let rest = unsafe { watchers().unlock(&lock) };
+    assert_eq!((woken(), rest.is_empty()), (2, true));
+    lock.lock();
+    // SAFETY: acquired above.
+    let rest = unsafe { task().unlock(&lock) };
+    assert_eq!((woken(), rest.is_empty()), (0, false), "the task is left");
+    rest.wake();
+    assert_eq!(woken(), 1);
+    drop(task().into_task());
     assert_eq!(woken(), 0, "a waker that was taken out");
 }
