@@ -31,7 +31,7 @@ const FLOORS: &[(&str, Units)] = &[
     (
         "waiting, timers, queues",
         &[
-            ("wait", &["loom", "lock", "waker"]),
+            ("wait", &["loom", "lock", "coop", "waker"]),
             ("timer", &["clock", "loom", "lock", "platform", "waker"]),
             ("run_next", &["loom", "platform"]),
             ("run_queue", &["loom", "platform", "header"]),
@@ -104,6 +104,7 @@ const UNSAFE: &[&str] = &[
     "wait/queue",
     "wait/event",
     "wait/case",
+    "wait/acquire",
     "timer/wheel",
     "timer/shard",
     "timer/driver",

@@ -9,83 +9,63 @@ use super::error::ContextError;
 use super::tree::Node;
 use crate::chan::Receiving;
 use crate::coop::{self, Reason};
+use crate::wait::acquire::{Acquisition, Resource, acquisition};
 use crate::wait::case::future_case;
-use crate::wait::queue::{Stage, Waiter};
-use crate::waker::TaskWaker;
+use crate::wait::queue::Waiter;
 
-/// The future of [`Context::done`](super::Context::done).
-///
-/// # Cancellation
-///
-/// Dropping it has no effect.
-#[must_use = "futures do nothing unless awaited"]
-pub struct Done<'a> {
-    node: Option<&'a Node>,
-    stage: Stage<()>,
-    site: &'static Location<'static>,
+acquisition! {
+    /// The future of [`Context::done`](super::Context::done).
+    ///
+    /// # Cancellation
+    ///
+    /// Dropping it has no effect.
+    Done<'a>(Option<&'a Node>, ()) -> ()
 }
 
 impl<'a> Done<'a> {
     pub(super) fn new(node: Option<&'a Node>, site: &'static Location<'static>) -> Self {
-        Done { node, stage: Stage::New, site }
+        Done(Acquisition::new(node, site))
+    }
+
+    fn err(&self) -> Option<ContextError> {
+        self.0.resource().and_then(Node::err)
     }
 }
 
-future_case!(Done<'a>, 'a);
-
-impl Future for Done<'_> {
+/// The end of a node, which all its waiters acquire. A background has no node, and does not end.
+impl Resource<()> for Option<&Node> {
     type Output = ();
+    const REASON: Reason = Reason::ContextDone;
 
-    fn poll(self: Pin<&mut Self>, cx: &mut Cx<'_>) -> Poll<()> {
-        // SAFETY: nothing is moved out; a waiting stage stays where it is until it is unlinked.
-        let this = unsafe { self.get_unchecked_mut() };
-        if matches!(this.stage, Stage::New) && !coop::poll_ready(cx) {
-            return Poll::Pending;
-        }
-        let done = match (&mut this.stage, this.node) {
-            (Stage::Done, _) => panic!("gopark: future polled after completion"),
-            // A background never ends.
-            (_, None) => false,
-            (Stage::New, Some(node)) if node.err().is_some() => true,
-            (stage @ Stage::New, Some(node)) => {
-                // Cloned before the lock.
-                *stage = Stage::Waiting(Waiter::new(TaskWaker::new(cx.waker()), ()));
-                let Stage::Waiting(waiter) = stage else { unreachable!() };
-                // SAFETY: pinned with `self`, whose drop deregisters it.
-                let done = unsafe { node.register(waiter) };
-                if done {
-                    // Not linked, so it may be dropped.
-                    *stage = Stage::New;
-                }
-                done
-            }
-            // SAFETY: registered when the stage became `Waiting`, which is left as soon as this is true.
-            (Stage::Waiting(waiter), Some(node)) => unsafe { node.look(waiter, cx) },
-        };
-        if !done {
-            coop::park_at(this.site, Reason::ContextDone);
-            return Poll::Pending;
-        }
-        this.stage = Stage::Done;
-        coop::spend();
-        Poll::Ready(())
+    fn try_acquire(&self) -> bool {
+        self.is_some_and(|node| node.err().is_some())
     }
-}
 
-impl Drop for Done<'_> {
-    #[inline]
-    fn drop(&mut self) {
-        if let (Stage::Waiting(waiter), Some(node)) = (&self.stage, self.node) {
-            // SAFETY: registered when the stage became `Waiting`, which is left when `look` is true.
+    fn is_unattainable(&self) -> bool {
+        self.is_none()
+    }
+
+    fn extra(&self) {}
+
+    // Safety, of this and the next two: as the trait says.
+    unsafe fn enqueue(&self, waiter: &Waiter<()>) -> bool {
+        // SAFETY: passed on to the caller.
+        self.is_some_and(|node| unsafe { node.register(waiter) })
+    }
+
+    unsafe fn look(&self, waiter: &Waiter<()>, cx: &mut Cx<'_>) -> bool {
+        // SAFETY: passed on to the caller.
+        self.is_some_and(|node| unsafe { node.look(waiter, cx) })
+    }
+
+    unsafe fn cancel(&self, waiter: &Waiter<()>) {
+        if let Some(node) = self {
+            // SAFETY: passed on to the caller.
             unsafe { node.deregister(waiter) };
         }
     }
-}
 
-impl fmt::Debug for Done<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Done").field("stage", &self.stage).finish_non_exhaustive()
-    }
+    fn output(&self) {}
 }
 
 /// The future of [`Context::run`](super::Context::run).
@@ -120,11 +100,10 @@ impl<F: Future> Future for Run<'_, F> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Cx<'_>) -> Poll<Self::Output> {
         // SAFETY: `done` and `future` are pinned with `self`, and not moved; the rest is not pinned.
-        let (done, mut future, progress) = unsafe {
+        let (mut done, mut future, progress) = unsafe {
             let this = self.get_unchecked_mut();
             (Pin::new_unchecked(&mut this.done), Pin::new_unchecked(&mut this.future), &mut this.progress)
         };
-        let err = || done.node.and_then(Node::err);
         match *progress {
             Progress::Over => panic!("gopark: future polled after completion"),
             Progress::New => {
@@ -132,7 +111,7 @@ impl<F: Future> Future for Run<'_, F> {
                 if !coop::poll_ready(cx) {
                     return Poll::Pending;
                 }
-                if let Some(err) = err() {
+                if let Some(err) = done.err() {
                     *progress = Progress::Over;
                     coop::spend();
                     return Poll::Ready(Err(err));
@@ -144,12 +123,11 @@ impl<F: Future> Future for Run<'_, F> {
         let result = match future.as_mut().poll(cx) {
             Poll::Ready(value) => Ok(value),
             Poll::Pending => {
-                let err = done.node;
-                ready!(done.poll(cx));
+                ready!(done.as_mut().poll(cx));
                 // It may have become ready in between, and must not do so afterwards.
                 match coop::last_poll(future) {
                     Poll::Ready(value) => Ok(value),
-                    Poll::Pending => Err(err.and_then(Node::err).unwrap_or(ContextError::Canceled)),
+                    Poll::Pending => Err(done.err().unwrap_or(ContextError::Canceled)),
                 }
             }
         };

@@ -2,19 +2,16 @@
 
 use std::cell::UnsafeCell;
 use std::fmt;
-use std::future::poll_fn;
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 use std::panic::{Location, RefUnwindSafe, UnwindSafe};
-use std::pin::{Pin, pin};
-use std::task::{Context, Poll};
+use std::task::Context;
 
-use crate::coop;
+use crate::coop::Reason;
 use crate::loom::const_fn;
 use crate::sync::raw_mutex::{RawMutex, Since};
-use crate::wait::block_on::block_on;
-use crate::wait::case::future_case;
-use crate::wait::queue::Stage;
+use crate::wait::acquire::{Acquisition, Resource, acquisition};
+use crate::wait::queue::Waiter;
 
 /// A lock that protects a value: one goroutine at a time has it.
 ///
@@ -128,7 +125,7 @@ impl<T: ?Sized> Mutex<T> {
 
     #[inline]
     pub(super) fn lock_at(&self, site: &'static Location<'static>) -> Lock<'_, T> {
-        Lock { mutex: self, stage: Stage::New, site }
+        Lock(Acquisition::new(self, site))
     }
 
     /// Takes the lock if it is free at this instant. Go: `TryLock`.
@@ -164,14 +161,7 @@ impl<T: ?Sized> Mutex<T> {
     /// ```
     #[track_caller]
     pub fn lock_blocking(&self) -> MutexGuard<'_, T> {
-        match self.try_lock() {
-            Some(guard) => guard,
-            None => {
-                let mut lock = pin!(self.lock());
-                // Without the budget: a blocked thread cannot yield.
-                block_on(poll_fn(|cx| lock.as_mut().poll_inner(cx)))
-            }
-        }
+        self.lock().0.block()
     }
 
     /// The value, without locking: `&mut` says that nobody else has the mutex.
@@ -288,64 +278,44 @@ impl<T: ?Sized + fmt::Display> fmt::Display for MutexGuard<'_, T> {
     }
 }
 
-/// The future of [`Mutex::lock`].
-#[must_use = "futures do nothing unless awaited"]
-pub struct Lock<'a, T: ?Sized> {
-    mutex: &'a Mutex<T>,
-    stage: Stage<Since>,
-    site: &'static Location<'static>,
+acquisition! {
+    /// The future of [`Mutex::lock`].
+    Lock<'a, T>(&'a Mutex<T>, Since) -> MutexGuard<'a, T>
 }
 
-impl<'a, T: ?Sized> Lock<'a, T> {
-    /// A poll with all its cases, and without asking for the budget.
-    #[cold]
-    fn poll_inner(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<MutexGuard<'a, T>> {
-        // SAFETY: nothing is moved out; a waiting stage stays where it is.
-        let this = unsafe { self.get_unchecked_mut() };
-        if matches!(this.stage, Stage::New) && this.mutex.raw.try_lock() {
-            this.stage = Stage::Done;
-        } else if this.mutex.raw.poll(&mut this.stage, cx).is_pending() {
-            coop::park_at(this.site, coop::Reason::MutexLock);
-            return Poll::Pending;
-        }
-        coop::spend();
-        Poll::Ready(MutexGuard::new(this.mutex))
-    }
-}
-
-future_case!(Lock<'a, T>, 'a, T: ?Sized);
-
-impl<'a, T: ?Sized> Future for Lock<'a, T> {
+impl<'a, T: ?Sized> Resource<Since> for &'a Mutex<T> {
     type Output = MutexGuard<'a, T>;
-    #[inline]
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        if matches!(self.stage, Stage::New) {
-            if !coop::poll_ready(cx) {
-                return Poll::Pending;
-            }
-            let mutex = self.mutex;
-            if mutex.raw.try_lock_at_once() {
-                // SAFETY: nothing is moved out but the stage, which is `New`: there is no waiter that would have to stay.
-                unsafe { self.get_unchecked_mut() }.stage.complete_new();
-                coop::spend_one();
-                return Poll::Ready(MutexGuard::new(mutex));
-            }
-        }
-        self.poll_inner(cx)
-    }
-}
+    const REASON: Reason = Reason::MutexLock;
 
-impl<T: ?Sized> Drop for Lock<'_, T> {
-    #[inline]
-    fn drop(&mut self) {
-        if let Stage::Waiting(waiter) = &self.stage {
-            self.mutex.raw.cancel(waiter);
-        }
+    fn try_acquire(&self) -> bool {
+        self.raw.try_lock()
     }
-}
 
-impl<T: ?Sized> fmt::Debug for Lock<'_, T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Lock").field("stage", &self.stage).finish_non_exhaustive()
+    #[inline]
+    fn try_first(&self) -> bool {
+        self.raw.try_lock_at_once()
+    }
+
+    fn extra(&self) -> Since {
+        Since::now()
+    }
+
+    // Safety, of this and the next two: as the trait says.
+    unsafe fn enqueue(&self, waiter: &Waiter<Since>) -> bool {
+        // SAFETY: passed on to the caller.
+        unsafe { self.raw.enqueue(waiter) }
+    }
+
+    unsafe fn look(&self, waiter: &Waiter<Since>, cx: &mut Context<'_>) -> bool {
+        self.raw.look(waiter, cx)
+    }
+
+    unsafe fn cancel(&self, waiter: &Waiter<Since>) {
+        self.raw.cancel(waiter);
+    }
+
+    #[inline]
+    fn output(&self) -> MutexGuard<'a, T> {
+        MutexGuard::new(self)
     }
 }

@@ -48,7 +48,7 @@
 // never empties, since each owner comes back to its end (the *convoy*). Rejected too: one word for all, unlocked by
 // subtraction. It is simpler, and takes two locked instructions.
 
-use std::task::{Context, Poll};
+use std::task::Context;
 use std::time::Duration;
 
 use crate::clock::Time;
@@ -58,7 +58,7 @@ use crate::loom::atomic::{AtomicBool, AtomicU8, AtomicU16, Ordering};
 use crate::loom::const_fn;
 use crate::platform;
 use crate::sync::fairness::{hands_over, starves};
-use crate::wait::queue::{self, Queue, Stage, Waiter};
+use crate::wait::queue::{self, Queue, Waiter};
 use crate::waker::TaskWaker;
 
 const QUEUED: u8 = 1;
@@ -279,47 +279,32 @@ impl RawMutex {
         }
     }
 
-    /// Enqueues the waiter, or checks whether it has the lock now.
+    /// Links the waiter, or acquires the lock after all and returns true.
+    ///
+    /// # Safety
+    ///
+    /// `waiter` is new, pinned, and unlinked before it is dropped.
     #[cold]
-    pub(super) fn poll(&self, stage: &mut Stage<Since>, cx: &mut Context<'_>) -> Poll<()> {
-        match stage {
-            Stage::New => self.enqueue(stage, cx),
-            Stage::Waiting(waiter) => {
-                if !self.look(waiter, cx) {
-                    return Poll::Pending;
-                }
-                *stage = Stage::Done;
-                Poll::Ready(())
-            }
-            Stage::Done => panic!("gopark: future polled after completion"),
+    pub(super) unsafe fn enqueue(&self, waiter: &Waiter<Since>) -> bool {
+        let mut queue = self.lock_revoked();
+        let bits = self.bits();
+        if bits & QUEUED == 0 {
+            self.set_bits(&mut queue, bits | QUEUED);
+            // Pairs with the fence in `unlocked`.
+            platform::full_fence();
         }
-    }
-
-    fn enqueue(&self, stage: &mut Stage<Since>, cx: &mut Context<'_>) -> Poll<()> {
-        *stage = Stage::Waiting(Waiter::new(TaskWaker::new(cx.waker()), Time::now()));
-        let Stage::Waiting(waiter) = &*stage else { unreachable!() };
-        {
-            let mut queue = self.lock_revoked();
-            let bits = self.bits();
-            if bits & QUEUED == 0 {
-                self.set_bits(&mut queue, bits | QUEUED);
-                // Pairs with the fence in `unlocked`.
-                platform::full_fence();
-            }
-            if !self.try_lock() {
-                // SAFETY: new, so not linked; pinned in the future, whose drop takes it off.
-                unsafe { queue.push_back(waiter) };
-                return Poll::Pending;
-            }
+        if self.try_lock() {
             self.set_bits(&mut queue, bits);
+            return true;
         }
-        // Free after all. The waiter has not been linked.
-        *stage = Stage::Done;
-        Poll::Ready(())
+        // SAFETY: passed on to the caller.
+        unsafe { queue.push_back(waiter) };
+        false
     }
 
     /// Whether the waiter has the lock now. It keeps its place if not.
-    fn look(&self, waiter: &Waiter<Since>, cx: &mut Context<'_>) -> bool {
+    #[cold]
+    pub(super) fn look(&self, waiter: &Waiter<Since>, cx: &mut Context<'_>) -> bool {
         let notified = waiter.state() == queue::NOTIFIED;
         // The clock is read outside of the lock. A waiter that is not notified now has not lost yet.
         let starving = notified && starves(waiter.extra);

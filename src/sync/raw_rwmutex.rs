@@ -32,32 +32,37 @@
 // read were three times as fast with it, because the word's cache line did not move; but each write had to find those
 // readers, and every read lock took 33 instructions more.
 
-use std::task::{Context, Poll};
+use std::task::Context;
 
 use crate::coop;
 use crate::lock::{Lock, LockGuard};
 use crate::loom::atomic::{AtomicUsize, Ordering};
 use crate::loom::const_fn;
-use crate::wait::queue::{self, Queue, Stage, Waiter};
+use crate::wait::queue::{self, Queue, Waiter};
 use crate::waker::{TaskWaker, WakeList};
 
 const WRITER: usize = 1;
 const QUEUED: usize = 2;
 const READER: usize = 4;
 
-/// The number of the batch that a queued reader will be let in with. Written and read under the lock.
-pub(super) type BatchNumber = AtomicUsize;
+/// What the queue stores for a reader: the number of the batch that it will be admitted with, once it is linked. Read and
+/// written under the lock.
+#[derive(Default)]
+pub(super) struct Reader(AtomicUsize);
+
+/// What the queue stores for a writer.
+pub(super) struct Writer;
 
 struct Queues {
     /// Readers that wait for the writer; all of the next batch.
-    readers: Queue<BatchNumber>,
+    readers: Queue<Reader>,
     /// The length of `readers`.
     waiting: usize,
     /// The number of the next batch. A queued reader of an earlier one is in `admitted`.
     next_batch: usize,
     /// Readers that have the lock, counted in the word, and have not been notified yet.
-    admitted: Queue<BatchNumber>,
-    writers: Queue<()>,
+    admitted: Queue<Reader>,
+    writers: Queue<Writer>,
     /// Whether `WRITER` is set for the writer at the front of the queue, which waits for the readers to leave.
     announced: bool,
 }
@@ -206,23 +211,13 @@ impl RawRwMutex {
         }
     }
 
+    /// Links the reader, or acquires a read lock after all and returns true.
+    ///
+    /// # Safety
+    ///
+    /// `waiter` is new, pinned, and unlinked before it is dropped.
     #[cold]
-    pub(super) fn poll_reader(&self, stage: &mut Stage<BatchNumber>, cx: &mut Context<'_>) -> Poll<()> {
-        let there = match stage {
-            Stage::New => self.enqueue_reader(stage, cx),
-            Stage::Waiting(waiter) => self.look_reader(waiter, cx),
-            Stage::Done => panic!("gopark: future polled after completion"),
-        };
-        if !there {
-            return Poll::Pending;
-        }
-        *stage = Stage::Done;
-        Poll::Ready(())
-    }
-
-    fn enqueue_reader(&self, stage: &mut Stage<BatchNumber>, cx: &mut Context<'_>) -> bool {
-        *stage = Stage::Waiting(Waiter::new(TaskWaker::new(cx.waker()), AtomicUsize::new(0)));
-        let Stage::Waiting(waiter) = &*stage else { unreachable!() };
+    pub(super) unsafe fn enqueue_reader(&self, waiter: &Waiter<Reader>) -> bool {
         let mut queues = self.queues.lock();
         loop {
             let s = self.state.load(Ordering::Relaxed);
@@ -231,8 +226,8 @@ impl RawRwMutex {
                     return true;
                 }
             } else if s & QUEUED != 0 || self.swap(s, s | QUEUED, Ordering::Relaxed) {
-                waiter.extra.store(queues.next_batch, Ordering::Relaxed);
-                // SAFETY: new, so not linked; pinned in the future, whose drop takes it off.
+                waiter.extra.0.store(queues.next_batch, Ordering::Relaxed);
+                // SAFETY: passed on to the caller.
                 unsafe { queues.readers.push_back(waiter) };
                 queues.waiting += 1;
                 return false;
@@ -241,18 +236,25 @@ impl RawRwMutex {
     }
 
     /// Whether the reader is in now. It keeps its place if not.
-    fn look_reader(&self, waiter: &Waiter<BatchNumber>, cx: &mut Context<'_>) -> bool {
-        // SAFETY: a reader that `collect_reader` does not find let in is linked in `readers`.
-        unsafe { queue::look(&self.queues, waiter, cx, |q| &mut q.readers, |q, _| self.collect_reader(q, waiter)) }
+    #[cold]
+    pub(super) fn look_reader(&self, waiter: &Waiter<Reader>, cx: &mut Context<'_>) -> bool {
+        let collect = |queues: &mut Queues, _| self.collect_reader(queues, waiter);
+        // SAFETY: a reader that is not admitted is linked in `readers`.
+        let admitted = unsafe { queue::look(&self.queues, waiter, cx, |queues| &mut queues.readers, collect) };
+        if admitted {
+            // The rest of the batch comes first.
+            coop::spend_all();
+        }
+        admitted
     }
 
     /// Whether the queued reader has been let in: granted, or of a batch that was, in which case it is taken off
     /// `admitted`.
-    fn collect_reader(&self, queues: &mut Queues, waiter: &Waiter<BatchNumber>) -> bool {
+    fn collect_reader(&self, queues: &mut Queues, waiter: &Waiter<Reader>) -> bool {
         if waiter.state() == queue::GRANTED {
             return true;
         }
-        let admitted = waiter.extra.load(Ordering::Relaxed) != queues.next_batch;
+        let admitted = waiter.extra.0.load(Ordering::Relaxed) != queues.next_batch;
         if admitted {
             // SAFETY: of an earlier batch and not granted, so linked in `admitted`.
             unsafe { queues.admitted.remove(waiter) };
@@ -261,7 +263,7 @@ impl RawRwMutex {
     }
 
     #[cold]
-    pub(super) fn cancel_reader(&self, waiter: &Waiter<BatchNumber>) {
+    pub(super) fn cancel_reader(&self, waiter: &Waiter<Reader>) {
         {
             let mut queues = self.queues.lock();
             if !self.collect_reader(&mut queues, waiter) {
@@ -277,23 +279,13 @@ impl RawRwMutex {
         self.runlock();
     }
 
+    /// Links the writer, or acquires the lock after all and returns true.
+    ///
+    /// # Safety
+    ///
+    /// `waiter` is new, pinned, and unlinked before it is dropped.
     #[cold]
-    pub(super) fn poll_writer(&self, stage: &mut Stage<()>, cx: &mut Context<'_>) -> Poll<()> {
-        let there = match stage {
-            Stage::New => self.enqueue_writer(stage, cx),
-            Stage::Waiting(waiter) => self.look_writer(waiter, cx),
-            Stage::Done => panic!("gopark: future polled after completion"),
-        };
-        if !there {
-            return Poll::Pending;
-        }
-        *stage = Stage::Done;
-        Poll::Ready(())
-    }
-
-    fn enqueue_writer(&self, stage: &mut Stage<()>, cx: &mut Context<'_>) -> bool {
-        *stage = Stage::Waiting(Waiter::new(TaskWaker::new(cx.waker()), ()));
-        let Stage::Waiting(waiter) = &*stage else { unreachable!() };
+    pub(super) unsafe fn enqueue_writer(&self, waiter: &Waiter<Writer>) -> bool {
         let mut queues = self.queues.lock();
         loop {
             let s = self.state.load(Ordering::Relaxed);
@@ -304,7 +296,7 @@ impl RawRwMutex {
             } else if self.swap(s, s | WRITER | QUEUED, Ordering::Relaxed) {
                 // With readers only, this announces the writer.
                 queues.announced |= s & WRITER == 0;
-                // SAFETY: new, so not linked; pinned in the future, whose drop takes it off.
+                // SAFETY: passed on to the caller.
                 unsafe { queues.writers.push_back(waiter) };
                 return false;
             }
@@ -312,13 +304,14 @@ impl RawRwMutex {
     }
 
     /// Whether the writer has the lock now. It keeps its place if not.
-    fn look_writer(&self, waiter: &Waiter<()>, cx: &mut Context<'_>) -> bool {
+    #[cold]
+    pub(super) fn look_writer(&self, waiter: &Waiter<Writer>, cx: &mut Context<'_>) -> bool {
         // SAFETY: a waiter that is not granted is linked in `writers`.
         unsafe { queue::look(&self.queues, waiter, cx, |q| &mut q.writers, |_, _| waiter.state() == queue::GRANTED) }
     }
 
     #[cold]
-    pub(super) fn cancel_writer(&self, waiter: &Waiter<()>) {
+    pub(super) fn cancel_writer(&self, waiter: &Waiter<Writer>) {
         let mut queues = self.queues.lock();
         if waiter.state() == queue::GRANTED {
             drop(queues);

@@ -2,19 +2,16 @@
 
 use std::cell::UnsafeCell;
 use std::fmt;
-use std::future::poll_fn;
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 use std::panic::{Location, RefUnwindSafe, UnwindSafe};
-use std::pin::{Pin, pin};
-use std::task::{Context, Poll};
+use std::task::Context;
 
-use crate::coop;
+use crate::coop::Reason;
 use crate::loom::const_fn;
-use crate::sync::raw_rwmutex::{BatchNumber, RawRwMutex};
-use crate::wait::block_on::block_on;
-use crate::wait::case::future_case;
-use crate::wait::queue::Stage;
+use crate::sync::raw_rwmutex::{RawRwMutex, Reader, Writer};
+use crate::wait::acquire::{Acquisition, Resource, acquisition};
+use crate::wait::queue::Waiter;
 
 /// A lock that lets many goroutines read its value, or one change it.
 ///
@@ -125,7 +122,7 @@ impl<T: ?Sized> RwMutex<T> {
 
     #[inline]
     pub(super) fn rlock_at(&self, site: &'static Location<'static>) -> RLock<'_, T> {
-        RLock { rwmutex: self, stage: Stage::New, site }
+        RLock(Acquisition::new(self, site))
     }
 
     /// Waits until nobody has the lock, and takes it for writing. Go: `Lock`.
@@ -159,7 +156,7 @@ impl<T: ?Sized> RwMutex<T> {
 
     #[inline]
     pub(super) fn lock_at(&self, site: &'static Location<'static>) -> WLock<'_, T> {
-        WLock { rwmutex: self, stage: Stage::New, site }
+        WLock(Acquisition::new(self, site))
     }
 
     /// Takes the lock for reading, if that is possible at this instant: no writer has it or waits for it. Go:
@@ -208,14 +205,7 @@ impl<T: ?Sized> RwMutex<T> {
     /// ```
     #[track_caller]
     pub fn rlock_blocking(&self) -> RwMutexReadGuard<'_, T> {
-        match self.try_rlock() {
-            Some(guard) => guard,
-            None => {
-                let mut lock = pin!(self.rlock());
-                // Without the budget: a blocked thread cannot yield.
-                block_on(poll_fn(|cx| lock.as_mut().poll_inner(cx)))
-            }
-        }
+        self.rlock().0.block()
     }
 
     /// Blocks this thread until it has the lock for writing: for threads that run no goroutines.
@@ -232,14 +222,7 @@ impl<T: ?Sized> RwMutex<T> {
     /// ```
     #[track_caller]
     pub fn lock_blocking(&self) -> RwMutexWriteGuard<'_, T> {
-        match self.try_lock() {
-            Some(guard) => guard,
-            None => {
-                let mut lock = pin!(self.lock());
-                // Without the budget: a blocked thread cannot yield.
-                block_on(poll_fn(|cx| lock.as_mut().poll_inner(cx)))
-            }
-        }
+        self.lock().0.block()
     }
 
     /// The value, without locking: `&mut` says that nobody else has the lock.
@@ -407,130 +390,83 @@ impl<T: ?Sized + fmt::Display> fmt::Display for RwMutexWriteGuard<'_, T> {
     }
 }
 
-/// The future of [`RwMutex::rlock`].
-#[must_use = "futures do nothing unless awaited"]
-pub struct RLock<'a, T: ?Sized> {
-    rwmutex: &'a RwMutex<T>,
-    stage: Stage<BatchNumber>,
-    site: &'static Location<'static>,
+acquisition! {
+    /// The future of [`RwMutex::rlock`].
+    RLock<'a, T>(&'a RwMutex<T>, Reader) -> RwMutexReadGuard<'a, T>
 }
 
-impl<'a, T: ?Sized> RLock<'a, T> {
-    /// A poll with all its cases, and without asking for the budget.
-    #[cold]
-    fn poll_inner(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<RwMutexReadGuard<'a, T>> {
-        // SAFETY: nothing is moved out; a waiting stage stays where it is.
-        let this = unsafe { self.get_unchecked_mut() };
-        if matches!(this.stage, Stage::New) && this.rwmutex.raw.try_rlock() {
-            this.stage = Stage::Done;
-            coop::spend();
-            return Poll::Ready(RwMutexReadGuard::new(this.rwmutex));
-        }
-        if this.rwmutex.raw.poll_reader(&mut this.stage, cx).is_pending() {
-            coop::park_at(this.site, coop::Reason::RwMutexRLock);
-            return Poll::Pending;
-        }
-        // The rest of the batch comes first.
-        coop::spend_all();
-        Poll::Ready(RwMutexReadGuard::new(this.rwmutex))
-    }
+acquisition! {
+    /// The future of [`RwMutex::lock`].
+    WLock<'a, T>(&'a RwMutex<T>, Writer) -> RwMutexWriteGuard<'a, T>
 }
 
-future_case!(RLock<'a, T>, 'a, T: ?Sized);
-
-impl<'a, T: ?Sized> Future for RLock<'a, T> {
+impl<'a, T: ?Sized> Resource<Reader> for &'a RwMutex<T> {
     type Output = RwMutexReadGuard<'a, T>;
+    const REASON: Reason = Reason::RwMutexRLock;
+
     #[inline]
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        if matches!(self.stage, Stage::New) {
-            if !coop::poll_ready(cx) {
-                return Poll::Pending;
-            }
-            let rwmutex = self.rwmutex;
-            if rwmutex.raw.rlock() {
-                // SAFETY: nothing is moved out but the stage, which is `New`: there is no waiter that would have to stay.
-                unsafe { self.get_unchecked_mut() }.stage.complete_new();
-                coop::spend_one();
-                return Poll::Ready(RwMutexReadGuard::new(rwmutex));
-            }
-        }
-        self.poll_inner(cx)
+    fn try_acquire(&self) -> bool {
+        self.raw.try_rlock()
     }
-}
 
-impl<T: ?Sized> Drop for RLock<'_, T> {
     #[inline]
-    fn drop(&mut self) {
-        if let Stage::Waiting(waiter) = &self.stage {
-            self.rwmutex.raw.cancel_reader(waiter);
-        }
+    fn try_first(&self) -> bool {
+        self.raw.rlock()
+    }
+
+    fn extra(&self) -> Reader {
+        Reader::default()
+    }
+
+    // Safety, of this and the next two: as the trait says.
+    unsafe fn enqueue(&self, waiter: &Waiter<Reader>) -> bool {
+        // SAFETY: passed on to the caller.
+        unsafe { self.raw.enqueue_reader(waiter) }
+    }
+
+    unsafe fn look(&self, waiter: &Waiter<Reader>, cx: &mut Context<'_>) -> bool {
+        self.raw.look_reader(waiter, cx)
+    }
+
+    unsafe fn cancel(&self, waiter: &Waiter<Reader>) {
+        self.raw.cancel_reader(waiter);
+    }
+
+    #[inline]
+    fn output(&self) -> RwMutexReadGuard<'a, T> {
+        RwMutexReadGuard::new(self)
     }
 }
 
-impl<T: ?Sized> fmt::Debug for RLock<'_, T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RLock").field("stage", &self.stage).finish_non_exhaustive()
-    }
-}
-
-/// The future of [`RwMutex::lock`].
-#[must_use = "futures do nothing unless awaited"]
-pub struct WLock<'a, T: ?Sized> {
-    rwmutex: &'a RwMutex<T>,
-    stage: Stage<()>,
-    site: &'static Location<'static>,
-}
-
-impl<'a, T: ?Sized> WLock<'a, T> {
-    /// A poll with all its cases, and without asking for the budget.
-    #[cold]
-    fn poll_inner(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<RwMutexWriteGuard<'a, T>> {
-        // SAFETY: nothing is moved out; a waiting stage stays where it is.
-        let this = unsafe { self.get_unchecked_mut() };
-        if matches!(this.stage, Stage::New) && this.rwmutex.raw.try_lock() {
-            this.stage = Stage::Done;
-        } else if this.rwmutex.raw.poll_writer(&mut this.stage, cx).is_pending() {
-            coop::park_at(this.site, coop::Reason::RwMutexLock);
-            return Poll::Pending;
-        }
-        coop::spend();
-        Poll::Ready(RwMutexWriteGuard::new(this.rwmutex))
-    }
-}
-
-future_case!(WLock<'a, T>, 'a, T: ?Sized);
-
-impl<'a, T: ?Sized> Future for WLock<'a, T> {
+impl<'a, T: ?Sized> Resource<Writer> for &'a RwMutex<T> {
     type Output = RwMutexWriteGuard<'a, T>;
-    #[inline]
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        if matches!(self.stage, Stage::New) {
-            if !coop::poll_ready(cx) {
-                return Poll::Pending;
-            }
-            let rwmutex = self.rwmutex;
-            if rwmutex.raw.try_lock() {
-                // SAFETY: nothing is moved out but the stage, which is `New`: there is no waiter that would have to stay.
-                unsafe { self.get_unchecked_mut() }.stage.complete_new();
-                coop::spend_one();
-                return Poll::Ready(RwMutexWriteGuard::new(rwmutex));
-            }
-        }
-        self.poll_inner(cx)
-    }
-}
+    const REASON: Reason = Reason::RwMutexLock;
 
-impl<T: ?Sized> Drop for WLock<'_, T> {
     #[inline]
-    fn drop(&mut self) {
-        if let Stage::Waiting(waiter) = &self.stage {
-            self.rwmutex.raw.cancel_writer(waiter);
-        }
+    fn try_acquire(&self) -> bool {
+        self.raw.try_lock()
     }
-}
 
-impl<T: ?Sized> fmt::Debug for WLock<'_, T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("WLock").field("stage", &self.stage).finish_non_exhaustive()
+    fn extra(&self) -> Writer {
+        Writer
+    }
+
+    // Safety, of this and the next two: as the trait says.
+    unsafe fn enqueue(&self, waiter: &Waiter<Writer>) -> bool {
+        // SAFETY: passed on to the caller.
+        unsafe { self.raw.enqueue_writer(waiter) }
+    }
+
+    unsafe fn look(&self, waiter: &Waiter<Writer>, cx: &mut Context<'_>) -> bool {
+        self.raw.look_writer(waiter, cx)
+    }
+
+    unsafe fn cancel(&self, waiter: &Waiter<Writer>) {
+        self.raw.cancel_writer(waiter);
+    }
+
+    #[inline]
+    fn output(&self) -> RwMutexWriteGuard<'a, T> {
+        RwMutexWriteGuard::new(self)
     }
 }

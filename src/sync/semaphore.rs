@@ -12,19 +12,16 @@
 // afterwards see it. A waiter that leaves the front serves those behind it as well (CA-13).
 
 use std::fmt;
-use std::future::poll_fn;
 use std::panic::{Location, RefUnwindSafe, UnwindSafe};
-use std::pin::{Pin, pin};
-use std::task::{Context, Poll};
+use std::task::Context;
 
-use crate::coop::{self, Reason};
+use crate::coop::Reason;
 use crate::lock::Lock;
 use crate::loom::atomic::{AtomicUsize, Ordering};
 use crate::loom::const_fn;
-use crate::wait::block_on::block_on;
-use crate::wait::case::future_case;
-use crate::wait::queue::{self, Queue, Stage, Waiter};
-use crate::waker::{TaskWaker, WakeList};
+use crate::wait::acquire::{Acquisition, Resource, acquisition};
+use crate::wait::queue::{self, Queue, Waiter};
+use crate::waker::WakeList;
 
 const QUEUED: usize = 1;
 const PERMIT: usize = 2;
@@ -121,13 +118,13 @@ impl Semaphore {
     #[inline]
     #[track_caller]
     pub fn acquire(&self, n: usize) -> Acquire<'_> {
-        self.acquire_at(n, Location::caller(), Reason::Semacquire)
+        self.acquire_at(n, Location::caller(), Request::REASON)
     }
 
     /// [`acquire`](Self::acquire) on behalf of another operation.
     #[inline]
     pub(super) fn acquire_at(&self, n: usize, site: &'static Location<'static>, reason: Reason) -> Acquire<'_> {
-        Acquire { semaphore: self, n, stage: Stage::New, site, reason }
+        Acquire(Acquisition::new(Request { semaphore: self, n, reason }, site))
     }
 
     /// Takes `n` permits if they are free at this instant and nobody waits. Go: `TryAcquire`.
@@ -160,9 +157,7 @@ impl Semaphore {
 
     /// [`acquire`](Self::acquire), blocking the thread.
     pub(super) fn acquire_blocking(&self, n: usize) -> Permit<'_> {
-        let mut acquire = pin!(self.acquire(n));
-        // Without the budget: a blocked thread cannot yield.
-        block_on(poll_fn(|cx| acquire.as_mut().poll_inner(cx)))
+        self.acquire(n).0.block()
     }
 
     #[inline]
@@ -223,63 +218,6 @@ impl Semaphore {
         }
         false
     }
-
-    #[cold]
-    fn poll(&self, n: usize, stage: &mut Stage<usize>, cx: &mut Context<'_>) -> Poll<()> {
-        let there = match stage {
-            Stage::New if n > self.size => false,
-            Stage::New => self.enqueue(n, stage, cx),
-            // SAFETY: a waiter that is not granted is linked in the queue.
-            Stage::Waiting(waiter) => unsafe {
-                queue::look(&self.queue, waiter, cx, |queue| queue, |_, _| waiter.state() == queue::GRANTED)
-            },
-            Stage::Done => panic!("gopark: future polled after completion"),
-        };
-        if !there {
-            return Poll::Pending;
-        }
-        *stage = Stage::Done;
-        Poll::Ready(())
-    }
-
-    fn enqueue(&self, n: usize, stage: &mut Stage<usize>, cx: &mut Context<'_>) -> bool {
-        *stage = Stage::Waiting(Waiter::new(TaskWaker::new(cx.waker()), n));
-        let Stage::Waiting(waiter) = &*stage else { unreachable!() };
-        let mut queue = self.queue.lock();
-        loop {
-            let s = self.state.load(Ordering::Relaxed);
-            if s & QUEUED == 0 && s / PERMIT >= n {
-                if self.take(n) {
-                    return true;
-                }
-            } else if s & QUEUED != 0
-                || self.state.compare_exchange(s, s | QUEUED, Ordering::Relaxed, Ordering::Relaxed).is_ok()
-            {
-                // SAFETY: new, so not linked; pinned in the future, whose drop takes it off.
-                unsafe { queue.push_back(waiter) };
-                return false;
-            }
-        }
-    }
-
-    #[cold]
-    fn cancel(&self, waiter: &Waiter<usize>) {
-        {
-            let mut queue = self.queue.lock();
-            if waiter.state() == queue::GRANTED {
-                drop(queue);
-                return self.release(waiter.extra);
-            }
-            // SAFETY: not granted, seen under the lock, so linked in the queue.
-            unsafe { queue.remove(waiter) };
-            if queue.is_empty() {
-                self.state.fetch_and(!QUEUED, Ordering::Relaxed);
-                return;
-            }
-        }
-        // If it was at the front, the permits may do for those behind it.
-        self.serve();
-    }
 }
 
 impl fmt::Debug for Semaphore {
@@ -323,66 +261,88 @@ impl Drop for Permit<'_> {
     }
 }
 
-/// The future of [`Semaphore::acquire`].
-#[must_use = "futures do nothing unless awaited"]
-pub struct Acquire<'a> {
+acquisition! {
+    /// The future of [`Semaphore::acquire`].
+    Acquire<'a>(Request<'a>, usize) -> Permit<'a>
+}
+
+/// Permits to be acquired.
+#[derive(Clone, Copy)]
+struct Request<'a> {
     semaphore: &'a Semaphore,
     n: usize,
-    stage: Stage<usize>,
-    site: &'static Location<'static>,
     reason: Reason,
 }
 
-impl<'a> Acquire<'a> {
-    /// A poll with all its cases, and without asking for the budget.
-    #[cold]
-    fn poll_inner(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Permit<'a>> {
-        // SAFETY: nothing is moved out; a waiting stage stays where it is.
-        let this = unsafe { self.get_unchecked_mut() };
-        if matches!(this.stage, Stage::New) && this.semaphore.take(this.n) {
-            this.stage = Stage::Done;
-        } else if this.semaphore.poll(this.n, &mut this.stage, cx).is_pending() {
-            coop::park_at(this.site, this.reason);
-            return Poll::Pending;
-        }
-        coop::spend();
-        Poll::Ready(Permit { semaphore: this.semaphore, n: this.n })
-    }
-}
-
-future_case!(Acquire<'a>, 'a);
-
-impl<'a> Future for Acquire<'a> {
+impl<'a> Resource<usize> for Request<'a> {
     type Output = Permit<'a>;
+    const REASON: Reason = Reason::Semacquire;
+
+    fn reason(&self) -> Reason {
+        self.reason
+    }
+
     #[inline]
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        if matches!(self.stage, Stage::New) {
-            if !coop::poll_ready(cx) {
-                return Poll::Pending;
-            }
-            let (semaphore, n) = (self.semaphore, self.n);
-            if semaphore.take(n) {
-                // SAFETY: nothing is moved out but the stage, which is `New`: there is no waiter that would have to stay.
-                unsafe { self.get_unchecked_mut() }.stage.complete_new();
-                coop::spend_one();
-                return Poll::Ready(Permit { semaphore, n });
+    fn try_acquire(&self) -> bool {
+        self.semaphore.take(self.n)
+    }
+
+    fn is_unattainable(&self) -> bool {
+        self.n > self.semaphore.size
+    }
+
+    fn extra(&self) -> usize {
+        self.n
+    }
+
+    // Safety, of this and the next two: as the trait says.
+    unsafe fn enqueue(&self, waiter: &Waiter<usize>) -> bool {
+        let (semaphore, n) = (self.semaphore, self.n);
+        let mut queue = semaphore.queue.lock();
+        loop {
+            let s = semaphore.state.load(Ordering::Relaxed);
+            if s & QUEUED == 0 && s / PERMIT >= n {
+                if semaphore.take(n) {
+                    return true;
+                }
+            } else if s & QUEUED != 0
+                || semaphore.state.compare_exchange(s, s | QUEUED, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+            {
+                // SAFETY: passed on to the caller.
+                unsafe { queue.push_back(waiter) };
+                return false;
             }
         }
-        self.poll_inner(cx)
     }
-}
 
-impl Drop for Acquire<'_> {
-    #[inline]
-    fn drop(&mut self) {
-        if let Stage::Waiting(waiter) = &self.stage {
-            self.semaphore.cancel(waiter);
+    unsafe fn look(&self, waiter: &Waiter<usize>, cx: &mut Context<'_>) -> bool {
+        let granted = |_: &mut _, _| waiter.state() == queue::GRANTED;
+        // SAFETY: a waiter that is not granted is linked in the queue.
+        unsafe { queue::look(&self.semaphore.queue, waiter, cx, |queue| queue, granted) }
+    }
+
+    #[cold]
+    unsafe fn cancel(&self, waiter: &Waiter<usize>) {
+        let semaphore = self.semaphore;
+        {
+            let mut queue = semaphore.queue.lock();
+            if waiter.state() == queue::GRANTED {
+                drop(queue);
+                return semaphore.release(waiter.extra);
+            }
+            // SAFETY: not granted, seen under the lock, so linked in the queue.
+            unsafe { queue.remove(waiter) };
+            if queue.is_empty() {
+                semaphore.state.fetch_and(!QUEUED, Ordering::Relaxed);
+                return;
+            }
         }
+        // If it was at the front, the permits may do for those behind it.
+        semaphore.serve();
     }
-}
 
-impl fmt::Debug for Acquire<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Acquire").field("n", &self.n).field("stage", &self.stage).finish_non_exhaustive()
+    #[inline]
+    fn output(&self) -> Permit<'a> {
+        Permit { semaphore: self.semaphore, n: self.n }
     }
 }

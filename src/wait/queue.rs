@@ -17,7 +17,6 @@
 //! Under the lock there are pointer moves only. Wakers are cloned before it is taken, and woken and dropped after it
 //! has been released: what comes out of here is a [`TaskWaker`] or a list of them.
 
-use std::fmt;
 use std::marker::PhantomPinned;
 use std::task::Context;
 
@@ -79,25 +78,6 @@ impl<X> Waiter<X> {
     unsafe fn waker<R>(&self, f: impl FnOnce(&mut Option<TaskWaker>) -> R) -> R {
         // SAFETY: by the caller's promise nothing else touches the place now.
         self.place.with_mut(|place| f(unsafe { &mut (*place).waker }))
-    }
-}
-
-/// The state of a future that waits in a [`Queue`].
-pub(crate) enum Stage<X> {
-    /// Not polled yet, or polled out of budget: waits for nothing.
-    New,
-    /// The waiter is linked, or granted.
-    Waiting(Waiter<X>),
-    /// Completed.
-    Done,
-}
-
-impl<X> Stage<X> {
-    /// From `New` to `Done`, without a look at what there would be to drop otherwise.
-    #[inline]
-    pub(crate) fn complete_new(&mut self) {
-        debug_assert!(matches!(self, Stage::New));
-        std::mem::forget(std::mem::replace(self, Stage::Done));
     }
 }
 
@@ -274,15 +254,4 @@ pub(crate) unsafe fn look<Q, X>(
     // SAFETY: the caller's promise.
     _old = unsafe { which(&mut held).wait_again(waiter, waker) };
     false
-}
-
-impl<X> fmt::Debug for Stage<X> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Stage::New => "new",
-            Stage::Waiting(waiter) if waiter.state() == GRANTED => "granted",
-            Stage::Waiting(_) => "waiting",
-            Stage::Done => "done",
-        })
-    }
 }

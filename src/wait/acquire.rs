@@ -1,0 +1,209 @@
+//! Acquiring what may have to be waited for in a queue: the future behind those of the locks, of a semaphore, and of the end
+//! of a context.
+
+use std::fmt;
+use std::future::poll_fn;
+use std::panic::Location;
+use std::pin::{Pin, pin};
+use std::task::{Context, Poll};
+
+use crate::coop::{self, Reason};
+use crate::wait::block_on::block_on;
+use crate::wait::queue::{GRANTED, Waiter};
+use crate::waker::TaskWaker;
+
+/// What an [`Acquisition`] acquires. `X` is what its queue stores for each waiter: a parameter, because there may be several
+/// ways to acquire one thing, and because a projection would make the futures invariant.
+pub(crate) trait Resource<X>: Copy {
+    /// What the future returns, a guard for example.
+    type Output;
+
+    /// What a goroutine that waits for it is doing.
+    const REASON: Reason;
+
+    /// [`REASON`](Self::REASON), unless it is not the same for all of the type.
+    fn reason(&self) -> Reason {
+        Self::REASON
+    }
+
+    /// Acquires it if that is possible at once.
+    fn try_acquire(&self) -> bool;
+
+    /// As [`try_acquire`](Self::try_acquire), by the way that is fastest if it succeeds.
+    #[inline]
+    fn try_first(&self) -> bool {
+        self.try_acquire()
+    }
+
+    /// True if it can never be acquired. Then the future is pending, and not enqueued.
+    #[inline]
+    fn is_unattainable(&self) -> bool {
+        false
+    }
+
+    fn extra(&self) -> X;
+
+    /// Links the waiter, or acquires the resource after all and returns true.
+    ///
+    /// # Safety
+    ///
+    /// `waiter` is new and pinned. If this returns false, [`cancel`](Self::cancel) comes before the waiter is dropped,
+    /// unless [`look`](Self::look) returns true.
+    unsafe fn enqueue(&self, waiter: &Waiter<X>) -> bool;
+
+    /// Returns true if the waiter has acquired the resource, and is unlinked then. If not, it keeps its place, and the
+    /// task of `cx` is woken when that changes.
+    ///
+    /// # Safety
+    ///
+    /// `waiter` was linked by [`enqueue`](Self::enqueue), and none of these calls has returned true for it.
+    unsafe fn look(&self, waiter: &Waiter<X>, cx: &mut Context<'_>) -> bool;
+
+    /// Unlinks the waiter, or passes on what it was granted.
+    ///
+    /// # Safety
+    ///
+    /// As for [`look`](Self::look).
+    unsafe fn cancel(&self, waiter: &Waiter<X>);
+
+    /// Makes the future's result. Called once, after the resource has been acquired.
+    fn output(&self) -> Self::Output;
+}
+
+/// The future that acquires a [`Resource`].
+#[must_use = "futures do nothing unless awaited"]
+pub(crate) struct Acquisition<R: Resource<X>, X> {
+    resource: R,
+    stage: Stage<X>,
+    site: &'static Location<'static>,
+}
+
+enum Stage<X> {
+    /// Not polled yet, or polled out of budget: waits for nothing.
+    New,
+    /// The waiter is linked, or granted.
+    Waiting(Waiter<X>),
+    /// Completed.
+    Done,
+}
+
+impl<R: Resource<X>, X> Acquisition<R, X> {
+    #[inline]
+    pub(crate) fn new(resource: R, site: &'static Location<'static>) -> Self {
+        Self { resource, stage: Stage::New, site }
+    }
+
+    #[inline]
+    pub(crate) fn resource(&self) -> R {
+        self.resource
+    }
+
+    #[inline]
+    pub(crate) fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<R::Output> {
+        if matches!(self.stage, Stage::New) {
+            if !coop::poll_ready(cx) {
+                return Poll::Pending;
+            }
+            let resource = self.resource;
+            if resource.try_first() {
+                // SAFETY: nothing is moved out but the stage, which is `New`: there is no waiter that would have to stay.
+                let this = unsafe { self.get_unchecked_mut() };
+                // Without a look at what there would be to drop otherwise.
+                std::mem::forget(std::mem::replace(&mut this.stage, Stage::Done));
+                coop::spend_one();
+                return Poll::Ready(resource.output());
+            }
+        }
+        self.poll_inner(cx)
+    }
+
+    /// A poll with all its cases, and without asking for the budget.
+    #[cold]
+    fn poll_inner(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<R::Output> {
+        // SAFETY: nothing is moved out; a waiting stage stays where it is.
+        let this = unsafe { self.get_unchecked_mut() };
+        let acquired = match &this.stage {
+            Stage::New if this.resource.is_unattainable() => false,
+            Stage::New if this.resource.try_acquire() => true,
+            Stage::New => {
+                this.stage = Stage::Waiting(Waiter::new(TaskWaker::new(cx.waker()), this.resource.extra()));
+                let Stage::Waiting(waiter) = &this.stage else { unreachable!() };
+                // SAFETY: new, and pinned with `self`, whose drop cancels it.
+                unsafe { this.resource.enqueue(waiter) }
+            }
+            // SAFETY: linked when the stage became `Waiting`, which is left as soon as this returns true.
+            Stage::Waiting(waiter) => unsafe { this.resource.look(waiter, cx) },
+            Stage::Done => panic!("gopark: future polled after completion"),
+        };
+        if !acquired {
+            coop::park_at(this.site, this.resource.reason());
+            return Poll::Pending;
+        }
+        this.stage = Stage::Done;
+        coop::spend();
+        Poll::Ready(this.resource.output())
+    }
+
+    /// Blocks the thread until the resource is acquired.
+    pub(crate) fn block(self) -> R::Output {
+        if self.resource.try_acquire() {
+            return self.resource.output();
+        }
+        let mut this = pin!(self);
+        // Without the budget: a blocked thread cannot yield.
+        block_on(poll_fn(|cx| this.as_mut().poll_inner(cx)))
+    }
+}
+
+impl<R: Resource<X>, X> Drop for Acquisition<R, X> {
+    #[inline]
+    fn drop(&mut self) {
+        if let Stage::Waiting(waiter) = &self.stage {
+            // SAFETY: linked when the stage became `Waiting`, which is left when the resource is acquired.
+            unsafe { self.resource.cancel(waiter) };
+        }
+    }
+}
+
+/// The stage.
+impl<R: Resource<X>, X> fmt::Debug for Acquisition<R, X> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match &self.stage {
+            Stage::New => "new",
+            Stage::Waiting(waiter) if waiter.state() == GRANTED => "granted",
+            Stage::Waiting(_) => "waiting",
+            Stage::Done => "done",
+        })
+    }
+}
+
+/// Defines the public future of an [`Acquisition`], which is a case of a `select!` as well.
+macro_rules! acquisition {
+    ($(#[$meta:meta])* $name:ident<$a:lifetime $(, $t:ident)?>($resource:ty, $extra:ty) -> $output:ty) => {
+        $(#[$meta])*
+        #[must_use = "futures do nothing unless awaited"]
+        pub struct $name<$a $(, $t: ?Sized)?>($crate::wait::acquire::Acquisition<$resource, $extra>);
+
+        impl<$a $(, $t: ?Sized)?> Future for $name<$a $(, $t)?> {
+            type Output = $output;
+
+            #[inline]
+            fn poll(
+                self: ::std::pin::Pin<&mut Self>,
+                cx: &mut ::std::task::Context<'_>,
+            ) -> ::std::task::Poll<Self::Output> {
+                // SAFETY: pinned with `self`.
+                unsafe { self.map_unchecked_mut(|this| &mut this.0) }.poll(cx)
+            }
+        }
+
+        $crate::wait::case::future_case!($name<$a $(, $t)?>, $a $(, $t: ?Sized)?);
+
+        impl<$a $(, $t: ?Sized)?> ::std::fmt::Debug for $name<$a $(, $t)?> {
+            fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
+                f.debug_struct(stringify!($name)).field("stage", &self.0).finish_non_exhaustive()
+            }
+        }
+    };
+}
+pub(crate) use acquisition;
