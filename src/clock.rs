@@ -92,12 +92,10 @@ pub(crate) fn now() -> Instant {
 
 /// The epoch of the latest reading of the clock, by any thread: a time that costs one relaxed load.
 ///
-/// An epoch lasts [`EPOCH_LENGTH`], and the numbers wrap around after 65536 of them, which is 73 minutes. It lags behind by as long
-/// as no thread has read the clock. While goroutines run, the monitor of their executor reads it every 5 ms.
-#[allow(dead_code, reason = "a park will note when it began")]
+/// An epoch lasts [`EPOCH_LENGTH`], and the numbers wrap around at 2^32. It lags behind by as long as no thread has read the clock. While goroutines run, the monitor of their executor reads it every 5 ms.
 #[inline(always)]
-pub(crate) fn coarse_epoch() -> u16 {
-    EPOCH.latest.load(Ordering::Relaxed) as u16
+pub(crate) fn coarse_epoch() -> u32 {
+    EPOCH.latest.load(Ordering::Relaxed) as u32
 }
 
 /// Reads the clock for the sake of [`coarse_epoch`] alone, where no thread may have read it for long.
@@ -106,14 +104,14 @@ pub(crate) fn advance_epoch() {
 }
 
 /// How long an epoch lasts: 67 ms.
-#[allow(dead_code, reason = "as coarse_epoch")]
+#[allow(dead_code, reason = "for the dump of all goroutines")]
 pub(crate) const EPOCH_LENGTH: Duration = Duration::from_nanos(1 << EPOCH_SHIFT);
 
 const EPOCH_SHIFT: u32 = 26;
 
 static EPOCH: Epoch = Epoch { latest: AtomicU64::new(0) };
 
-/// The latest epoch, on a cache line of its own: it is read at each park and written 15 times a second.
+/// The latest epoch, on a cache line of its own: it is read at each poll and written 15 times a second.
 ///
 /// It never decreases: a thread that was preempted between its reading and its store must not set it back. So the word holds the
 /// whole number, which does not wrap around.

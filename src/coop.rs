@@ -10,8 +10,8 @@ use std::ptr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, RawWaker, RawWakerVTable, Waker};
 
-use crate::header::Header;
 pub(crate) use crate::header::Reason;
+use crate::header::{Header, NoteWord};
 use crate::panics::contain;
 
 /// Operations that may complete in one poll before the goroutine must let others run.
@@ -29,8 +29,8 @@ struct Local {
     waker: Cell<*const Waker>,
     /// The running goroutine's header; null outside a worker.
     header: Cell<*const Header>,
-    /// Where to count that the running goroutine wakes others while it unwinds, and whether that is done.
-    crashes: Cell<*const AtomicUsize>,
+    /// Where a worker counts that the running goroutine wakes others while it unwinds, and whether that is done.
+    crashes: Cell<Option<&'static AtomicUsize>>,
     unwinding: Cell<bool>,
     /// The slot of the processor that this thread holds.
     worker: Cell<usize>,
@@ -51,7 +51,7 @@ thread_local! {
             budget: Cell::new(u32::MAX),
             waker: Cell::new(ptr::null()),
             header: Cell::new(ptr::null()),
-            crashes: Cell::new(ptr::null()),
+            crashes: Cell::new(None),
             unwinding: Cell::new(false),
             worker: Cell::new(NO_WORKER),
             alone: Cell::new(|| false),
@@ -60,19 +60,29 @@ thread_local! {
     };
 }
 
-/// A goroutine is about to be polled on this thread.
+/// This thread is a worker. It counts in `crashes` that its goroutine wakes others while it unwinds, and asks `alone` whether a
+/// goroutine that is out of budget has others to give way to.
+pub(crate) fn set_executor(crashes: &'static AtomicUsize, alone: fn() -> bool) {
+    LOCAL.with(|l| {
+        l.crashes.set(Some(crashes));
+        l.alone.set(alone);
+    });
+}
+
+/// A goroutine is about to be polled on this thread, which is a worker, in that [epoch](crate::clock::coarse_epoch).
 ///
 /// # Safety
 ///
-/// `header` and `crashes` stay valid until [`leave`].
+/// `header` stays valid until [`leave`].
 #[inline(always)]
-pub(crate) unsafe fn enter(header: *const Header, crashes: *const AtomicUsize) {
+pub(crate) unsafe fn enter(header: *const Header, epoch: u32) {
     LOCAL.with(|l| {
         l.budget.set(BUDGET);
         l.extensions.set(EXTENSIONS);
         l.header.set(header);
-        l.crashes.set(crashes);
     });
+    // SAFETY: the caller's promise.
+    unsafe { &*header }.begin_poll(epoch);
 }
 
 /// The goroutine's future is being polled with this waker, which stays where it is until [`leave`] or [`forget_waker`].
@@ -95,10 +105,10 @@ pub(crate) fn leave() {
         l.header.set(ptr::null());
         if l.unwinding.get() {
             l.unwinding.set(false);
-            // SAFETY: `enter` promised that it is valid until now.
-            unsafe { &*l.crashes.get() }.fetch_sub(1, Ordering::Release);
+            if let Some(crashes) = l.crashes.get() {
+                crashes.fetch_sub(1, Ordering::Release);
+            }
         }
-        l.crashes.set(ptr::null());
     });
 }
 
@@ -114,9 +124,10 @@ pub(crate) fn note_unwinding() {
 #[cold]
 fn note_unwinding_slow() {
     LOCAL.with(|l| {
-        if !l.crashes.get().is_null() && !l.unwinding.replace(true) {
-            // SAFETY: `enter` promised that it is valid until `leave`.
-            unsafe { &*l.crashes.get() }.fetch_add(1, Ordering::Release);
+        if let (Some(crashes), false) = (l.crashes.get(), l.header.get().is_null()) {
+            if !l.unwinding.replace(true) {
+                crashes.fetch_add(1, Ordering::Release);
+            }
         }
     });
 }
@@ -124,11 +135,6 @@ fn note_unwinding_slow() {
 /// This thread now holds the processor of that slot, or none.
 pub(crate) fn set_worker(slot: Option<usize>) {
     LOCAL.with(|l| l.worker.set(slot.unwrap_or(NO_WORKER)));
-}
-
-/// How this thread finds out whether a goroutine that is out of budget has somebody to give way to.
-pub(crate) fn set_alone(alone: fn() -> bool) {
-    LOCAL.with(|l| l.alone.set(alone));
 }
 
 /// The slot of the processor that this thread holds.
@@ -216,27 +222,92 @@ pub(crate) fn spend_all() {
     });
 }
 
-/// Notes that the running goroutine parks in an operation whose call site is not known.
+/// True if this is the waker that the running goroutine is polled with. Its clone and drop run no foreign code and may therefore
+/// happen under a lock. A wrapper may pass the data on with functions of its own, so neither that nor a clone is trusted.
 #[inline(always)]
-pub(crate) fn park(reason: Reason) {
-    note_park(None, reason);
+pub(crate) fn trusts(waker: &Waker) -> bool {
+    LOCAL.with(|l| ptr::eq(l.waker.get(), waker))
 }
 
-/// Notes that the running goroutine parks in the operation that was called at `site`.
+/// As [`park_at`], with a waker that is trusted.
+///
+/// # Safety
+///
+/// In this poll [`trusts`] was true of the operation's waker.
 #[inline(always)]
-pub(crate) fn park_at(site: &'static Location<'static>, reason: Reason) {
-    note_park(Some(site), reason);
+pub(crate) unsafe fn park_running(site: &'static Location<'static>, reason: Reason) {
+    // SAFETY: a waker is trusted within the poll of a goroutine, which is between `enter` and `leave`: so there is a header, and
+    // it is valid.
+    unsafe { (*LOCAL.with(|l| l.header.get())).note_park(Some(site), reason) }
+}
+
+/// Notes that the running goroutine parks in the operation that was called at `site` and polled with `cx`.
+///
+/// If the waker is not the goroutine's own, an executor inside the goroutine polls the operation, and others perhaps, of which
+/// the note does not know: so the goroutine may wait elsewhere as well.
+#[inline(always)]
+pub(crate) fn park_at(cx: &Context<'_>, site: &'static Location<'static>, reason: Reason) {
+    note_park(cx, Some(site), reason);
+}
+
+/// As [`park_at`], where the call site is not known.
+pub(crate) fn park(cx: &Context<'_>, reason: Reason) {
+    note_park(cx, None, reason);
 }
 
 #[inline(always)]
-fn note_park(site: Option<&'static Location<'static>>, reason: Reason) {
-    LOCAL.with(|l| {
-        let header = l.header.get();
-        if !header.is_null() {
-            // SAFETY: `enter` promised that it is valid until `leave`, and this thread is between the two.
-            unsafe { &*header }.note_park(site, reason);
+fn note_park(cx: &Context<'_>, site: Option<&'static Location<'static>>, reason: Reason) {
+    if !trusts(cx.waker()) {
+        return park_elsewhere(site, reason);
+    }
+    // SAFETY: as in `park_running`.
+    unsafe { (*LOCAL.with(|l| l.header.get())).note_park(site, reason) }
+}
+
+#[cold]
+#[inline(never)]
+fn park_elsewhere(site: Option<&'static Location<'static>>, reason: Reason) {
+    with_header(|header| header.note_park_elsewhere(site, reason));
+}
+
+/// Calls `f` with the running goroutine's header, if there is one.
+fn with_header<R>(f: impl FnOnce(&Header) -> R) -> Option<R> {
+    // SAFETY: `enter` promised that it is valid until `leave`, and this thread is between the two.
+    LOCAL.with(|l| unsafe { l.header.get().as_ref() }).map(f)
+}
+
+/// What the running goroutine had noted in its poll at some moment: for a wait that polls others and counts as one.
+#[derive(Clone, Copy)]
+#[must_use = "restore it when the parts have been polled"]
+pub(crate) struct Noted(Option<(Option<&'static Location<'static>>, NoteWord)>);
+
+impl Noted {
+    /// What is noted now.
+    pub(crate) fn now() -> Self {
+        Self(with_header(Header::note))
+    }
+
+    /// Forgets what was noted since.
+    pub(crate) fn restore(self) {
+        if let Some(note) = self.0 {
+            with_header(|header| header.set_note(note));
         }
-    });
+    }
+
+    /// True if nothing was noted since.
+    pub(crate) fn is_current(self) -> bool {
+        self.0 == Self::now().0
+    }
+}
+
+/// Runs `poll`, and forgets what it noted: because it polls a part of a wait that has a note of its own, as a `select!` has, or
+/// because the future does not go on waiting.
+#[inline(never)]
+pub(crate) fn without_note<R>(poll: impl FnOnce() -> R) -> R {
+    let noted = Noted::now();
+    let polled = poll();
+    noted.restore();
+    polled
 }
 
 /// The functions of wakers that wake no task. Their data tells them apart.
@@ -265,18 +336,10 @@ pub(crate) fn tries_once(cx: &Context<'_>) -> bool {
 /// the queue, and one that would have to wait does not come in: what happens between this poll and the drop finds nothing.
 /// So a send is either told as sent or not received.
 pub(crate) fn last_poll<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
-    future.poll(&mut Context::from_waker(&LAST))
+    without_note(|| future.poll(&mut Context::from_waker(&LAST)))
 }
 
 /// True in a [`last_poll`].
 pub(crate) fn is_last(waker: &Waker) -> bool {
     waker.will_wake(&LAST)
-}
-
-/// True if this is the waker that the running goroutine is polled with, whose clone and drop run no code of the user's and
-/// may therefore happen under a lock. A wrapper may pass the data on with functions of its own, so neither that nor a clone
-/// is trusted.
-#[inline(always)]
-pub(crate) fn trusts(waker: &Waker) -> bool {
-    LOCAL.with(|l| ptr::eq(l.waker.get(), waker))
 }

@@ -104,6 +104,7 @@ const MONITOR_IDLE_LOOKS: u32 = 10;
 const MAX_PROCESSORS: usize = 1024;
 /// Most runtimes at a time.
 const MAX_RUNTIMES: usize = 4096;
+const _: () = assert!(MAX_RUNTIMES <= Header::EXECUTORS);
 /// Most threads of a runtime. At the limit a blocked thread keeps its processor.
 const MAX_WORKERS: usize = 4096;
 /// Parked threads without a processor that are kept for the next blocked one.
@@ -197,7 +198,7 @@ impl Worker {
     fn next_id(&self) -> u64 {
         let (mut next, mut end) = self.ids.get();
         if next == end {
-            next = NEXT_ID.fetch_add(ID_BLOCK, Ordering::Relaxed);
+            next = NEXT_ID.fetch_add(ID_BLOCK, Ordering::Relaxed) % Header::IDS;
             end = next + ID_BLOCK;
         }
         self.ids.set((next + 1, end));
@@ -584,8 +585,8 @@ impl Executor {
     /// Called in the poll or the drop of a goroutine's future, and the header is used no longer than that takes.
     #[inline(always)]
     pub(crate) unsafe fn running<'a>() -> &'a Header {
-        // SAFETY: a goroutine's future is polled and dropped within `Worker::run`, where the `Runnable` keeps the
-        // header alive.
+        // SAFETY: a goroutine's future is polled and dropped by `Runnable::run`, which keeps the header alive, and before
+        // which each caller stores it.
         Worker::with(|w| unsafe { &*w.running.get() })
     }
 
@@ -873,7 +874,7 @@ impl Executor {
             w.executor.set(self);
             w.run_next.begin_exclusive();
             w.swap_next(next);
-            coop::set_alone(Self::is_alone);
+            coop::set_executor(self.block_on_calls.unwinding(), Self::is_alone);
             {
                 let mut sched = lock(&self.sched);
                 sched.starting -= 1;
@@ -970,11 +971,14 @@ impl Executor {
         polls.store(polls.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
         let header = ptr::from_ref(task.metadata());
         // SAFETY: the metadata is used only while the task is being polled.
-        unsafe { coop::enter(header, self.block_on_calls.unwinding()) };
+        unsafe { coop::enter(header, clock::coarse_epoch()) };
         w.polling.store(true, Ordering::Relaxed);
         w.yielding.set(false);
         w.run_next.end_exclusive();
-        w.run_task(task);
+        // A worker polls one goroutine at a time: there is none to restore, as in `run_task`.
+        w.running.set(header);
+        task.run();
+        w.running.set(ptr::null());
         let mine = w.run_next.begin_exclusive();
         w.polling.store(false, Ordering::Relaxed);
         coop::leave();

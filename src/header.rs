@@ -2,52 +2,170 @@
 
 use std::panic::Location;
 use std::ptr;
-use std::sync::atomic::{AtomicPtr, AtomicU8, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
 use async_task::Runnable;
 
-/// What a parked goroutine waits for, in Go's words.
+/// What a goroutine waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
-#[allow(dead_code)] // Written at each park; no function reads it yet.
 pub(crate) enum Reason {
-    None,
-    ChanReceive,
+    ChanReceive = 1,
     ChanReceiveNil,
     ChanSend,
     ChanSendNil,
     Select,
     SelectNoCases,
-    Join,
-    WaitGroupWait,
     MutexLock,
     RwMutexRLock,
     RwMutexLock,
     CondWait,
-    Semacquire,
+    WaitGroupWait,
     Once,
+    Semaphore,
+    SingleFlight,
+    Join,
     Sleep,
     ContextDone,
+    Blocking,
+    /// A future of another crate, inside a wait of this one whose call site is known.
+    Foreign,
+}
+
+impl Reason {
+    /// In the order of their numbers, which begin with 1.
+    const ALL: [Reason; 19] = {
+        use Reason::*;
+        [
+            ChanReceive,
+            ChanReceiveNil,
+            ChanSend,
+            ChanSendNil,
+            Select,
+            SelectNoCases,
+            MutexLock,
+            RwMutexRLock,
+            RwMutexLock,
+            CondWait,
+            WaitGroupWait,
+            Once,
+            Semaphore,
+            SingleFlight,
+            Join,
+            Sleep,
+            ContextDone,
+            Blocking,
+            Foreign,
+        ]
+    };
+
+    /// In a dump. The words are Go's where Go has such a wait.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for the dump of all goroutines"))]
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Reason::ChanReceive => "chan receive",
+            Reason::ChanReceiveNil => "chan receive (nil chan)",
+            Reason::ChanSend => "chan send",
+            Reason::ChanSendNil => "chan send (nil chan)",
+            Reason::Select => "select",
+            Reason::SelectNoCases => "select (no cases)",
+            Reason::MutexLock => "sync.Mutex.Lock",
+            Reason::RwMutexRLock => "sync.RWMutex.RLock",
+            Reason::RwMutexLock => "sync.RWMutex.Lock",
+            Reason::CondWait => "sync.Cond.Wait",
+            Reason::WaitGroupWait => "sync.WaitGroup.Wait",
+            Reason::Once => "sync.Once",
+            Reason::Semaphore => "semaphore",
+            Reason::SingleFlight => "singleflight",
+            Reason::Join => "join",
+            Reason::Sleep => "sleep",
+            Reason::ContextDone => "context.Done",
+            Reason::Blocking => "blocking",
+            Reason::Foreign => "foreign future",
+        }
+    }
+}
+
+/// Where a goroutine parked in its last poll, and what it waits for there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct WaitNote {
+    pub(crate) reason: Reason,
+    /// The call of the operation, if that is known.
+    pub(crate) site: Option<&'static Location<'static>>,
+    /// It may wait elsewhere as well: several operations parked in that poll, or one that another executor polled within it.
+    pub(crate) elsewhere: bool,
+    /// The [epoch](crate::clock::coarse_epoch) in which its last poll began, modulo 2^26: 52 days.
+    pub(crate) since: u32,
+}
+
+/// The word of a [`WaitNote`] but for its site, written by the thread that polls the goroutine.
+///
+/// | bits | field | meaning | written |
+/// |---|---|---|---|
+/// | 0-4 | reason | a [`Reason`], 0 for none: the goroutine runs or can run, or waits for a future of another crate | see below |
+/// | 5 | `ELSEWHERE` | see [`WaitNote::elsewhere`] | see below |
+/// | 6-31 | since | the coarse time at which the last poll began, see [`WaitNote::since`] | when a poll begins |
+///
+/// | event | reason | `ELSEWHERE` |
+/// |---|---|---|
+/// | a poll begins | none | 0 |
+/// | an operation parks, the first in the poll | its own | 0, or 1 if it was not polled with the goroutine's own waker |
+/// | another one parks in the same poll | its own, the last one wins | 1 |
+/// | a wait that is made of several is over, or notes itself as one ([`Noted`](crate::coop::Noted)) | as before its parts were polled | as before |
+///
+/// What a wait that polls others notes:
+///
+/// | wait | note |
+/// |---|---|
+/// | `select!` | select, at its own site, whatever its cases are |
+/// | `timeout`, `Context::run`, `Context::recv` | that of the operation inside; if there is none, foreign future at their own site |
+/// | `Cond::wait` | sync.Cond.Wait; when it locks again, that of the lock, at the site of the wait |
+/// | `Once`, `SingleFlight`, while its own function runs | that of the function |
+/// | `ErrGroup::go`, `ErrGroup::wait` | semaphore; sync.WaitGroup.Wait; at their own sites |
+/// | `Ticker::tick` and all timers' channels | chan receive |
+/// | a blocking form | that of the operation, until it returns |
+///
+/// A poll that returns because its budget is spent parks nowhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct NoteWord(u32);
+
+const REASON: u32 = 31;
+const ELSEWHERE: u32 = 32;
+const SINCE_SHIFT: u32 = 6;
+
+const _: () = assert!(Reason::Foreign as u32 <= REASON);
+
+impl NoteWord {
+    #[inline(always)]
+    fn at_poll_start(epoch: u32) -> Self {
+        Self(epoch << SINCE_SHIFT)
+    }
+
+    #[inline(always)]
+    fn has_park(self) -> bool {
+        self.0 & (REASON | ELSEWHERE) != 0
+    }
+
+    #[inline(always)]
+    fn with(self, reason: Reason) -> Self {
+        Self(self.0 & !REASON | reason as u32)
+    }
 }
 
 /// A goroutine's metadata: 32 bytes, because they decide the size class of the allocation.
 ///
 /// | word | meaning | written by |
 /// |---|---|---|
-/// | `id_and_shard` | the id, and in its low bits the shard whose registry may hold the goroutine | spawn |
-/// | `executor` | index of the executor | spawn |
-/// | `site`, `reason` | where the goroutine parked last, and what for | the operation that parks, in the goroutine's poll |
-/// | `flags` | [`Flags`] | see there |
-/// | `registry_key` | key of the registry entry | the goroutine, before it sets `REGISTERED` |
+/// | `ids` | bits 0-10 the shard whose registry may hold the goroutine, 11-51 its id, 52-63 the executor | spawn |
+/// | `site`, `note` | where the goroutine parked last, and what for, since when: see [`NoteWord`] | its poll |
+/// | `flags` | [`Flags`], and above them the key of the registry entry | see there |
 #[derive(Debug)]
 pub(crate) struct Header {
-    id_and_shard: u64,
+    ids: u64,
     spawned_at: &'static Location<'static>,
     site: AtomicPtr<Location<'static>>,
-    reason: AtomicU8,
-    flags: AtomicU8,
-    executor: u16,
-    registry_key: AtomicU32,
+    note: AtomicU32,
+    flags: AtomicU32,
 }
 
 const _: () = assert!(size_of::<Header>() == 32 || size_of::<usize>() != 8);
@@ -66,10 +184,12 @@ pub(crate) type Task = Runnable<Header>;
 /// the other's flag: so either the goroutine sees that it is aborted, or the aborting thread finds it in the registry
 /// and wakes it.
 #[derive(Clone, Copy)]
-pub(crate) struct Flags(u8);
+pub(crate) struct Flags(u32);
 
-const REGISTERED: u8 = 1;
-const ABORTED: u8 = 2;
+const REGISTERED: u32 = 1;
+const ABORTED: u32 = 2;
+/// Bits below the key of the registry entry, which is there from when `REGISTERED` is set.
+const KEY_SHIFT: u32 = 2;
 
 impl Flags {
     #[inline(always)]
@@ -83,49 +203,94 @@ impl Flags {
     }
 }
 
-/// Bits of `id_and_shard` that hold the shard.
 const SHARD_BITS: u32 = 11;
+const ID_BITS: u32 = 41;
 
 impl Header {
     /// Shards that can be told apart.
     pub(crate) const SHARDS: usize = 1 << SHARD_BITS;
+    /// Ids that can be told apart: at a million goroutines a second they last for 25 days.
+    pub(crate) const IDS: u64 = 1 << ID_BITS;
+    /// Executors that can be told apart.
+    pub(crate) const EXECUTORS: usize = 1 << (u64::BITS - ID_BITS - SHARD_BITS);
 
     #[inline(always)]
     pub(crate) const fn new(id: u64, shard: usize, executor: u16, spawned_at: &'static Location<'static>) -> Self {
+        debug_assert!(id < Self::IDS && shard < Self::SHARDS && (executor as usize) < Self::EXECUTORS);
         Self {
-            id_and_shard: id << SHARD_BITS | shard as u64,
+            ids: (executor as u64) << (ID_BITS + SHARD_BITS) | id << SHARD_BITS | shard as u64,
             spawned_at,
             site: AtomicPtr::new(ptr::null_mut()),
-            reason: AtomicU8::new(Reason::None as u8),
-            flags: AtomicU8::new(0),
-            executor,
-            registry_key: AtomicU32::new(0),
+            note: AtomicU32::new(0),
+            flags: AtomicU32::new(0),
         }
     }
 
     pub(crate) fn id(&self) -> u64 {
-        self.id_and_shard >> SHARD_BITS
+        self.ids >> SHARD_BITS & (Self::IDS - 1)
     }
 
     pub(crate) fn shard(&self) -> usize {
-        self.id_and_shard as usize % Self::SHARDS
+        self.ids as usize % Self::SHARDS
     }
 
     #[inline(always)]
     pub(crate) fn executor_index(&self) -> usize {
-        usize::from(self.executor)
+        (self.ids >> (ID_BITS + SHARD_BITS)) as usize
     }
 
     pub(crate) fn spawned_at(&self) -> &'static Location<'static> {
         self.spawned_at
     }
 
-    /// Notes where the goroutine parks, and why; `None` if the call site is not known.
+    /// A poll begins, in the epoch of that number: the goroutine is parked nowhere.
+    ///
+    /// All accesses to the note are relaxed: one thread at a time writes it, and what it points to never changes.
+    #[inline(always)]
+    pub(crate) fn begin_poll(&self, epoch: u32) {
+        self.note.store(NoteWord::at_poll_start(epoch).0, Ordering::Relaxed);
+    }
+
+    /// Notes that an operation parks that was polled with the goroutine's own waker.
     #[inline(always)]
     pub(crate) fn note_park(&self, site: Option<&'static Location<'static>>, reason: Reason) {
+        let word = NoteWord(self.note.load(Ordering::Relaxed));
+        if word.has_park() {
+            return self.note_park_elsewhere(site, reason);
+        }
+        self.set_note((site, NoteWord(word.0 | reason as u32)));
+    }
+
+    /// Notes that an operation parks that is not the only one in this poll, or may be not the only one.
+    #[cold]
+    #[inline(never)]
+    pub(crate) fn note_park_elsewhere(&self, site: Option<&'static Location<'static>>, reason: Reason) {
+        let word = NoteWord(self.note.load(Ordering::Relaxed));
+        self.set_note((site, NoteWord(word.with(reason).0 | ELSEWHERE)));
+    }
+
+    /// The site and the note as they are now.
+    pub(crate) fn note(&self) -> (Option<&'static Location<'static>>, NoteWord) {
+        let site = self.site.load(Ordering::Relaxed);
+        // SAFETY: null, or stored from a `'static` reference.
+        (unsafe { site.as_ref() }, NoteWord(self.note.load(Ordering::Relaxed)))
+    }
+
+    #[inline(always)]
+    pub(crate) fn set_note(&self, (site, word): (Option<&'static Location<'static>>, NoteWord)) {
         let site = site.map_or(ptr::null_mut(), |site| ptr::from_ref(site).cast_mut());
         self.site.store(site, Ordering::Relaxed);
-        self.reason.store(reason as u8, Ordering::Relaxed);
+        self.note.store(word.0, Ordering::Relaxed);
+    }
+
+    /// What the goroutine waits for. `None` while it runs or can run, and if it waits for a future of another crate.
+    ///
+    /// Of a goroutine that runs, the reason may be of one park and the site of another.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for the dump of all goroutines"))]
+    pub(crate) fn wait_note(&self) -> Option<WaitNote> {
+        let (site, word) = self.note();
+        let reason = *Reason::ALL.get(((word.0 & REASON) as usize).checked_sub(1)?)?;
+        Some(WaitNote { reason, site, elsewhere: word.0 & ELSEWHERE != 0, since: word.0 >> SINCE_SHIFT })
     }
 
     /// Relaxed: the thread that aborts the goroutine also wakes it, or the goroutine sees the flag in
@@ -137,9 +302,9 @@ impl Header {
 
     /// The goroutine has entered its registry under `key`. Returns the flags that were set before.
     pub(crate) fn set_registered(&self, key: u32) -> Flags {
-        self.registry_key.store(key, Ordering::Relaxed);
+        assert!(key < 1 << (u32::BITS - KEY_SHIFT), "gopark: 2^30 parked goroutines");
         // AcqRel: pairs with `set_aborted`, and publishes the key.
-        Flags(self.flags.fetch_or(REGISTERED, Ordering::AcqRel))
+        Flags(self.flags.fetch_or(key << KEY_SHIFT | REGISTERED, Ordering::AcqRel))
     }
 
     /// Marks the goroutine as aborted. Returns the flags that were set before.
@@ -155,6 +320,9 @@ impl Header {
 
     /// The key that [`set_registered`](Self::set_registered) stored.
     pub(crate) fn registry_key(&self) -> u32 {
-        self.registry_key.load(Ordering::Relaxed)
+        self.flags.load(Ordering::Relaxed) >> KEY_SHIFT
     }
 }
+
+#[cfg(all(test, not(gopark_loom)))]
+mod tests;

@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::error::Error;
 use std::fmt;
+use std::panic::Location;
 use std::pin::Pin;
 use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll};
@@ -100,7 +101,9 @@ future_case!(JoinHandle<T>, T);
 impl<T> Future for JoinHandle<T> {
     type Output = Result<T, JoinError>;
 
+    // The caller is the `await`: a site in the handle would cost a word.
     #[inline]
+    #[track_caller]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         if !coop::poll_ready(cx) {
             return Poll::Pending;
@@ -110,7 +113,7 @@ impl<T> Future for JoinHandle<T> {
         let task = task.as_mut().expect("taken by drop alone");
         match proxy.poll(Pin::new(&mut *task), cx) {
             Poll::Pending => {
-                coop::park(Reason::Join);
+                coop::park_at(cx, Location::caller(), Reason::Join);
                 Poll::Pending
             }
             Poll::Ready(outcome) => {
@@ -223,7 +226,8 @@ impl fmt::Debug for JoinError {
 
 impl Error for JoinError {}
 
-/// Names a goroutine. Ids start at 1, the first `block_on`'s main, and are never used again in a process.
+/// Names a goroutine. Ids start at 1, the first `block_on`'s main, and the first 2^41 of a process (two million million) are
+/// distinct.
 ///
 /// ```
 /// let handle = gopark::go(async {});
@@ -236,5 +240,12 @@ pub struct GoroutineId(u64);
 impl fmt::Display for GoroutineId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "goroutine {}", self.0)
+    }
+}
+
+#[cfg(all(test, not(gopark_loom)))]
+impl<T> JoinHandle<T> {
+    pub(crate) fn header(&self) -> &crate::header::Header {
+        self.task().metadata()
     }
 }

@@ -11,7 +11,7 @@ use std::task::Poll;
 use std::time::Duration;
 use std::{env, io, thread};
 
-use crate::coop;
+use crate::coop::{self, Reason};
 use crate::crash::OnPanic;
 use crate::executor::{Executor, SHUTDOWN_GRACE};
 use crate::goroutine::{self, Exit, UntilCrash};
@@ -193,7 +193,8 @@ pub fn num_cpu() -> usize {
 ///     assert!(text.unwrap().contains("gopark"));
 /// });
 /// ```
-pub async fn unblock<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> T {
+#[track_caller]
+pub fn unblock<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> impl Future<Output = T> {
     /// What the pool drops when nobody waits for it any more. Its threads must not unwind then.
     struct Contained<V>(Option<V>);
     impl<V> Contained<V> {
@@ -208,10 +209,20 @@ pub async fn unblock<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) 
         }
     }
 
-    let f = Contained(Some(f));
-    let mut task = blocking::unblock(move || Contained(Some(f.take()())));
-    let mut proxy = Proxy::default();
-    poll_fn(|cx| proxy.poll(Pin::new(&mut task), cx)).await.take()
+    let site = Location::caller();
+    async move {
+        let f = Contained(Some(f));
+        let mut task = blocking::unblock(move || Contained(Some(f.take()())));
+        let mut proxy = Proxy::default();
+        let wait = poll_fn(|cx| {
+            let polled = proxy.poll(Pin::new(&mut task), cx);
+            if polled.is_pending() {
+                coop::park_at(cx, site, Reason::Blocking);
+            }
+            polled
+        });
+        wait.await.take()
+    }
 }
 
 /// Runs blocking code here, after handing this thread's processor to another one, so that no goroutine waits for it.

@@ -97,6 +97,7 @@ const UNSAFE: &[&str] = &[
     "lock",
     "lock/sleep_lock",
     "platform",
+    "header",
     "coop",
     "waker",
     "wait/list",

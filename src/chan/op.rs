@@ -277,7 +277,7 @@ impl<'a, T, D: Direction<T>> Op<'a, T, D> {
         // SAFETY: the waiter lives as long as `self`.
         let site = unsafe { Waiter::site(self.waiter_ptr()) };
         let Some(core) = self.core else {
-            coop::park_at(site, D::PARKED_ON_NIL);
+            coop::park_at(cx, site, D::PARKED_ON_NIL);
             return Poll::Pending;
         };
         // SAFETY: the state is IDLE.
@@ -287,7 +287,8 @@ impl<'a, T, D: Direction<T>> Op<'a, T, D> {
         if coop::trusts(cx.waker()) {
             // SAFETY: the lock is held, and the caller answers for the rest.
             unsafe { self.enqueue_and_unlock(core, TaskWaker::of_current(cx.waker())) };
-            coop::park_at(site, D::PARKED);
+            // SAFETY: the waker is trusted, as just seen.
+            unsafe { coop::park_running(site, D::PARKED) };
             return Poll::Pending;
         }
         // SAFETY: the lock is held.
@@ -315,8 +316,14 @@ impl<'a, T, D: Direction<T>> Op<'a, T, D> {
         } else {
             // SAFETY: the lock is held, and the caller answers for the rest.
             unsafe { self.enqueue_and_unlock(core, clone) };
+            self.note_park(cx);
         }
         Poll::Pending
+    }
+
+    fn note_park(&self, cx: &Context<'_>) {
+        // SAFETY: the waiter lives as long as `self`.
+        coop::park_at(cx, unsafe { Waiter::site(self.waiter_ptr()) }, D::PARKED);
     }
 
     /// Completes the operation, or returns with the channel's lock held.
@@ -408,6 +415,8 @@ impl<'a, T, D: Direction<T>> Op<'a, T, D> {
             }
             // SAFETY: the lock is held.
             if unsafe { Waiter::will_wake(waiter, cx) } {
+                drop(held);
+                self.note_park(cx);
                 return Poll::Pending;
             }
             if let Some(waker) = fresh.take() {
@@ -415,6 +424,7 @@ impl<'a, T, D: Direction<T>> Op<'a, T, D> {
                 let old = unsafe { Waiter::replace_waker(waiter, waker) };
                 drop(held);
                 drop(old);
+                self.note_park(cx);
                 return Poll::Pending;
             }
             drop(held);
@@ -428,7 +438,7 @@ impl<'a, T, D: Direction<T>> Op<'a, T, D> {
     fn poll_case(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<D::Output> {
         if !self.is_unpolled() {
             // It was polled before it became a case: it has its own place in the queue.
-            return self.poll_again(cx);
+            return coop::without_note(|| self.poll_again(cx));
         }
         let Some(core) = self.core else { return Poll::Pending };
         // SAFETY: the state is IDLE.

@@ -3,13 +3,13 @@
 use std::collections::VecDeque;
 use std::pin::Pin;
 use std::ptr;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll};
 
 use futures_lite::Stream;
 
 use super::core::{Attempt, Core, Side};
 use super::{Receiver, TryRecvError};
-use crate::coop;
+use crate::coop::{self, Reason};
 use crate::loom::atomic::Ordering;
 use crate::wait::waiter::Woken;
 use crate::waker::TaskWaker;
@@ -27,11 +27,21 @@ impl<T> Stream for Receiver<T> {
         if !coop::poll_ready(cx) {
             return Poll::Pending;
         }
-        let Some(core) = self.handle.core() else { return Poll::Pending };
+        // Which call of `next` waits is not known: that is a future of another crate.
+        let Some(core) = self.handle.core() else {
+            coop::park(cx, Reason::ChanReceiveNil);
+            return Poll::Pending;
+        };
         let received = match self.try_recv() {
             Ok(value) => Some(value),
             Err(TryRecvError::Closed) => None,
-            Err(TryRecvError::Empty) => ready!(core.take_or_watch(cx)),
+            Err(TryRecvError::Empty) => match core.take_or_watch(cx) {
+                Poll::Ready(received) => received,
+                Poll::Pending => {
+                    coop::park(cx, Reason::ChanReceive);
+                    return Poll::Pending;
+                }
+            },
         };
         coop::spend();
         Poll::Ready(received)

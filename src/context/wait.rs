@@ -3,12 +3,12 @@
 use std::fmt;
 use std::panic::Location;
 use std::pin::Pin;
-use std::task::{Context as Cx, Poll, ready};
+use std::task::{Context as Cx, Poll};
 
 use super::error::ContextError;
 use super::tree::Node;
 use crate::chan::Receiving;
-use crate::coop::{self, Reason};
+use crate::coop::{self, Noted, Reason};
 use crate::wait::acquire::{Acquisition, Resource, acquisition};
 use crate::wait::case::future_case;
 use crate::wait::queue::Waiter;
@@ -98,6 +98,8 @@ future_case!(Run<'a, F>, 'a, F: Future);
 impl<F: Future> Future for Run<'_, F> {
     type Output = Result<F::Output, ContextError>;
 
+    // A join inside takes its call site from here.
+    #[track_caller]
     fn poll(self: Pin<&mut Self>, cx: &mut Cx<'_>) -> Poll<Self::Output> {
         // SAFETY: `done` and `future` are pinned with `self`, and not moved; the rest is not pinned.
         let (mut done, mut future, progress) = unsafe {
@@ -120,10 +122,18 @@ impl<F: Future> Future for Run<'_, F> {
             }
             Progress::Running => {}
         }
+        let before = Noted::now();
         let result = match future.as_mut().poll(cx) {
             Poll::Ready(value) => Ok(value),
             Poll::Pending => {
-                ready!(done.as_mut().poll(cx));
+                if coop::without_note(|| done.as_mut().poll(cx)).is_pending() {
+                    // A future of this crate has noted what it waits for.
+                    if before.is_current() {
+                        coop::park_at(cx, done.0.site(), Reason::Foreign);
+                    }
+                    return Poll::Pending;
+                }
+                before.restore();
                 // It may have become ready in between, and must not do so afterwards.
                 match coop::last_poll(future) {
                     Poll::Ready(value) => Ok(value),

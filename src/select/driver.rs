@@ -1,7 +1,7 @@
 //! A select in progress, whatever its cases.
 
 use std::fmt;
-use std::future::pending;
+use std::future::poll_fn;
 use std::marker::PhantomPinned;
 use std::mem::ManuallyDrop;
 use std::panic::Location;
@@ -398,12 +398,12 @@ impl<C: Cases> Selecting<C> {
         if !watchers.is_empty() {
             watchers.into_iter().for_each(Woken::wake);
         }
-        self.park()
+        self.park(cx)
     }
 
-    fn park(&self) -> Poll<C::Output> {
+    fn park(&self, cx: &Context<'_>) -> Poll<C::Output> {
         let cases = self.channel_cases + self.other_cases;
-        coop::park_at(self.site, if cases == 0 { Reason::SelectNoCases } else { Reason::Select });
+        coop::park_at(cx, self.site, if cases == 0 { Reason::SelectNoCases } else { Reason::Select });
         Poll::Pending
     }
 
@@ -477,7 +477,7 @@ impl<C: Cases> Selecting<C> {
             return Some(Poll::Pending);
         }
         if self.token.end_poll() {
-            return Some(self.park());
+            return Some(self.park(cx));
         }
         // An offer went by.
         let mut locks = Locks::new();
@@ -498,7 +498,7 @@ impl<C: Cases> Selecting<C> {
             });
             locks.unlock();
             missed_wakes.into_iter().for_each(Woken::wake);
-            return Some(self.park());
+            return Some(self.park(cx));
         };
         self.token.end();
         locks.unlock();
@@ -603,9 +603,13 @@ unsafe impl<C: Cases + Sync> Sync for Selecting<C> {}
 
 /// `select! {}`: waits forever.
 #[doc(hidden)]
-pub async fn forever() -> Never {
-    coop::park(Reason::SelectNoCases);
-    pending().await
+#[track_caller]
+pub fn forever() -> impl Future<Output = Never> {
+    let site = Location::caller();
+    poll_fn(move |cx| {
+        coop::park_at(cx, site, Reason::SelectNoCases);
+        Poll::Pending
+    })
 }
 
 #[cfg(all(test, not(gopark_loom)))]

@@ -274,7 +274,7 @@ impl<G: CondGuard> Future for CondWait<'_, G> {
         if let Stage::Listening { listener, lock } = &mut this.stage {
             // SAFETY: as above.
             let Poll::Ready(how) = unsafe { Pin::new_unchecked(listener) }.poll(cx) else {
-                coop::park_at(this.site, Reason::CondWait);
+                coop::park_at(cx, this.site, Reason::CondWait);
                 return Poll::Pending;
             };
             let relock = G::relock(*lock, this.site);

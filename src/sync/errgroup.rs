@@ -197,7 +197,7 @@ impl<E: Send + 'static> ErrGroup<E> {
         async move {
             let limit = self.limit();
             if let Some(limit) = &limit {
-                limit.acquire_at(1, site, Reason::Semacquire).await.forget();
+                limit.acquire_at(1, site, Reason::Semaphore).await.forget();
             }
             self.start(future, limit.map(Slot), site);
         }

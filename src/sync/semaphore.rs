@@ -276,7 +276,7 @@ struct Request<'a> {
 
 impl<'a> Resource<usize> for Request<'a> {
     type Output = Permit<'a>;
-    const REASON: Reason = Reason::Semacquire;
+    const REASON: Reason = Reason::Semaphore;
 
     fn reason(&self) -> Reason {
         self.reason

@@ -128,7 +128,7 @@ impl<K: Eq + Hash, V: Clone> SingleFlight<K, V> {
         async move {
             let joined = self.join(key);
             let call = &*joined.call.clone();
-            let acquire = pin!(call.turn.acquire_at(1, site, Reason::Semacquire));
+            let acquire = pin!(call.turn.acquire_at(1, site, Reason::SingleFlight));
             let _turn;
             // Declared after the turn, so dropped before it: who gets the turn must not count one that has left.
             let _member = joined;

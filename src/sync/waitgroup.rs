@@ -326,7 +326,7 @@ impl Future for Wait<'_> {
                 // Perhaps of the round before this one.
                 Poll::Ready(_) => this.stage = Stage::Listening(this.shared.zero.listen()),
                 Poll::Pending => {
-                    coop::park_at(this.site, Reason::WaitGroupWait);
+                    coop::park_at(cx, this.site, Reason::WaitGroupWait);
                     return Poll::Pending;
                 }
             }

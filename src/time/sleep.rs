@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::alarm::register;
 use crate::clock::{self, Time};
-use crate::coop::{self, Reason};
+use crate::coop::{self, Noted, Reason};
 use crate::timer::shard::{Node, Progress};
 use crate::wait::case::future_case;
 use crate::waker::TaskWaker;
@@ -153,7 +153,7 @@ impl Future for Sleep {
                 Poll::Ready(())
             }
             Poll::Pending => {
-                coop::park_at(site, Reason::Sleep);
+                coop::park_at(cx, site, Reason::Sleep);
                 Poll::Pending
             }
         }
@@ -234,7 +234,9 @@ pub struct Timeout<F> {
 impl<F: Future> Future for Timeout<F> {
     type Output = Result<F::Output, Elapsed>;
 
+    // A join inside takes its call site from here.
     #[inline]
+    #[track_caller]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         // SAFETY: both fields are pinned with `self`; the operation is dropped where it is.
         let (mut operation, sleep) = unsafe {
@@ -242,6 +244,8 @@ impl<F: Future> Future for Timeout<F> {
             (Pin::new_unchecked(&mut this.operation), Pin::new_unchecked(&mut this.sleep))
         };
         let had_budget = coop::has_budget();
+        let site = sleep.site;
+        let noted = Noted::now();
         let Some(running) = operation.as_mut().as_pin_mut() else { panic!("gopark: timeout polled after completion") };
         if let Poll::Ready(output) = running.poll(cx) {
             operation.set(None);
@@ -255,6 +259,7 @@ impl<F: Future> Future for Timeout<F> {
         match sleep.poll_elapsed(cx) {
             Poll::Ready(()) => {
                 coop::spend();
+                noted.restore();
                 // It may have become ready in between, and must not do so afterwards.
                 let last = operation.as_mut().as_pin_mut().map_or(Poll::Pending, coop::last_poll);
                 operation.set(None);
@@ -263,8 +268,13 @@ impl<F: Future> Future for Timeout<F> {
                     Poll::Pending => Err(Elapsed(())),
                 })
             }
-            // The operation has said what it waits for.
-            Poll::Pending => Poll::Pending,
+            Poll::Pending => {
+                // An operation of this crate has noted what it waits for.
+                if noted.is_current() {
+                    coop::park_at(cx, site, Reason::Foreign);
+                }
+                Poll::Pending
+            }
         }
     }
 }

@@ -98,6 +98,11 @@ impl<R: Resource<X>, X> Acquisition<R, X> {
         self.resource
     }
 
+    /// Where the acquisition was called.
+    pub(crate) fn site(&self) -> &'static Location<'static> {
+        self.site
+    }
+
     #[inline]
     pub(crate) fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<R::Output> {
         if matches!(self.stage, Stage::New) {
@@ -136,7 +141,7 @@ impl<R: Resource<X>, X> Acquisition<R, X> {
             Stage::Done => panic!("gopark: future polled after completion"),
         };
         if !acquired {
-            coop::park_at(this.site, this.resource.reason());
+            coop::park_at(cx, this.site, this.resource.reason());
             return Poll::Pending;
         }
         this.stage = Stage::Done;

@@ -10,6 +10,8 @@ use std::pin::pin;
 use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 
+use crate::coop::Noted;
+
 use crate::loom::sync::{Condvar, Mutex, MutexGuard};
 
 /// What the thread of a parker does. Changed under the parker's lock.
@@ -66,9 +68,14 @@ pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
     let parker = Arc::new(Parker { state: Mutex::new(State::Running), woken: Condvar::new() });
     let waker = Waker::from(Arc::clone(&parker));
     let mut cx = Context::from_waker(&waker);
+    // In a goroutine it notes what blocks the thread, until it returns.
+    let noted = Noted::now();
     loop {
         match future.as_mut().poll(&mut cx) {
-            Poll::Ready(output) => return output,
+            Poll::Ready(output) => {
+                noted.restore();
+                return output;
+            }
             Poll::Pending => parker.park(),
         }
     }

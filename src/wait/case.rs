@@ -4,6 +4,7 @@ use std::pin::Pin;
 use std::ptr::NonNull;
 use std::task::{Context, Poll};
 
+use crate::coop;
 use crate::lock::RawLock;
 use crate::wait::waiter::{Token, Woken};
 
@@ -120,7 +121,7 @@ macro_rules! future_case {
                 self: ::std::pin::Pin<&mut Self>,
                 cx: &mut ::std::task::Context<'_>,
             ) -> ::std::task::Poll<Self::Output> {
-                ::std::future::Future::poll(self, cx)
+                $crate::coop::without_note(|| ::std::future::Future::poll(self, cx))
             }
         }
     };
@@ -156,7 +157,8 @@ impl<F: Future> Case for Fut<F> {
 
     fn poll_case(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         // SAFETY: `future` is pinned with `self`.
-        unsafe { self.map_unchecked_mut(|this| &mut this.future) }.poll(cx)
+        let future = unsafe { self.map_unchecked_mut(|this| &mut this.future) };
+        coop::without_note(|| future.poll(cx))
     }
 }
 
