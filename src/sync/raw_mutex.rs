@@ -140,7 +140,7 @@ impl RawMutex {
     fn unlock_unbiased(&self) {
         let bits = self.bits();
         if bits & STARVING != 0 || bits & QUEUED != 0 && hands_over() {
-            return self.hand_off();
+            return self.hand_off(false);
         }
         if bits == UNBIASED | REVOKED {
             match self.unlocks_until_bias.load(Ordering::Relaxed) {
@@ -161,44 +161,35 @@ impl RawMutex {
             return;
         }
         if bits & STARVING != 0 || hands_over() {
-            self.hand_off_late();
+            self.hand_off(true);
         } else if bits & WOKEN == 0 {
             self.notify_next();
         }
     }
 
-    /// Makes the waiter at the front the owner.
+    /// Makes the waiter at the front the owner of the lock, which this thread owns, or has `freed` and finds still free.
     #[cold]
-    fn hand_off(&self) {
+    fn hand_off(&self, freed: bool) {
         let waker = {
             let mut queue = self.queue.lock();
             if queue.is_empty() {
                 // The last waiter has left meanwhile. New ones have to wait for the queue's lock.
-                self.locked.store(false, Ordering::Release);
+                if !freed {
+                    self.locked.store(false, Ordering::Release);
+                }
                 None
-            } else {
-                self.grant(&mut queue)
-            }
-        };
-        wake_new_owner(waker);
-    }
-
-    /// As `hand_off`, if the lock is still free.
-    #[cold]
-    fn hand_off_late(&self) {
-        let waker = {
-            let mut queue = self.queue.lock();
-            if queue.is_empty() {
-                None
-            } else if self.try_lock() {
+            } else if !freed || self.try_lock() {
                 self.grant(&mut queue)
             } else {
-                let bits = self.bits() | STARVING;
-                self.set_bits(&mut queue, bits);
+                self.set_bits(&mut queue, self.bits() | STARVING);
                 None
             }
         };
-        wake_new_owner(waker);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+        // On a processor the new owner is next in its queue, and this goroutine must let it run soon (MX-04).
+        coop::spend_all();
     }
 
     /// Passes the lock, which this thread owns, to the waiter at the front.
@@ -274,8 +265,7 @@ impl RawMutex {
         let mut queue = self.queue.lock();
         // Unless it has been biased and revoked again meanwhile.
         if self.bits() & UNBIASED != 0 && self.revocations.load(Ordering::Relaxed) == revocation {
-            let bits = self.bits() | REVOKED;
-            self.set_bits(&mut queue, bits);
+            self.set_bits(&mut queue, self.bits() | REVOKED);
         }
     }
 
@@ -361,8 +351,7 @@ impl RawMutex {
     fn granted(&self, waiter: &Waiter<Since>) {
         if self.bits() & STARVING != 0 && !starves(waiter.extra) {
             let mut queue = self.queue.lock();
-            let bits = self.bits() & !STARVING;
-            self.set_bits(&mut queue, bits);
+            self.set_bits(&mut queue, self.bits() & !STARVING);
         }
     }
 
@@ -379,8 +368,7 @@ impl RawMutex {
             let bits = bits_to_clear(waiter, queue.is_only(waiter));
             // SAFETY: not granted, seen under the lock, so linked in this queue.
             unsafe { queue.remove(waiter) };
-            let bits = self.bits() & !bits;
-            self.set_bits(&mut queue, bits);
+            self.set_bits(&mut queue, self.bits() & !bits);
             if state == queue::NOTIFIED {
                 // Pairs with the fence in `unlocked`. The next waiter is notified instead; if the lock is taken,
                 // its unlock does that.
@@ -394,15 +382,6 @@ impl RawMutex {
             waker.wake();
         }
     }
-}
-
-/// Wakes the new owner, if there is one and it has not been woken yet.
-fn wake_new_owner(waker: Option<TaskWaker>) {
-    if let Some(waker) = waker {
-        waker.wake();
-    }
-    // On a processor the new owner is next in its queue, and this goroutine must let it run soon (MX-04).
-    coop::spend_all();
 }
 
 /// The bits to clear when a waiter leaves the queue.

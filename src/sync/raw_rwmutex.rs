@@ -219,13 +219,9 @@ impl RawRwMutex {
     #[cold]
     pub(super) unsafe fn enqueue_reader(&self, waiter: &Waiter<Reader>) -> bool {
         let mut queues = self.queues.lock();
-        loop {
+        while !self.try_rlock() {
             let s = self.state.load(Ordering::Relaxed);
-            if s & WRITER == 0 {
-                if self.try_rlock() {
-                    return true;
-                }
-            } else if s & QUEUED != 0 || self.swap(s, s | QUEUED, Ordering::Relaxed) {
+            if s & QUEUED != 0 || s & WRITER != 0 && self.swap(s, s | QUEUED, Ordering::Relaxed) {
                 waiter.extra.0.store(queues.next_batch, Ordering::Relaxed);
                 // SAFETY: passed on to the caller.
                 unsafe { queues.readers.push_back(waiter) };
@@ -233,6 +229,7 @@ impl RawRwMutex {
                 return false;
             }
         }
+        true
     }
 
     /// Whether the reader is in now. It keeps its place if not.
@@ -287,13 +284,9 @@ impl RawRwMutex {
     #[cold]
     pub(super) unsafe fn enqueue_writer(&self, waiter: &Waiter<Writer>) -> bool {
         let mut queues = self.queues.lock();
-        loop {
+        while !self.try_lock() {
             let s = self.state.load(Ordering::Relaxed);
-            if s == 0 {
-                if self.swap(0, WRITER, Ordering::Acquire) {
-                    return true;
-                }
-            } else if self.swap(s, s | WRITER | QUEUED, Ordering::Relaxed) {
+            if s != 0 && self.swap(s, s | WRITER | QUEUED, Ordering::Relaxed) {
                 // With readers only, this announces the writer.
                 queues.announced |= s & WRITER == 0;
                 // SAFETY: passed on to the caller.
@@ -301,6 +294,7 @@ impl RawRwMutex {
                 return false;
             }
         }
+        true
     }
 
     /// Whether the writer has the lock now. It keeps its place if not.

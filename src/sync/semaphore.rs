@@ -299,20 +299,18 @@ impl<'a> Resource<usize> for Request<'a> {
     unsafe fn enqueue(&self, waiter: &Waiter<usize>) -> bool {
         let (semaphore, n) = (self.semaphore, self.n);
         let mut queue = semaphore.queue.lock();
-        loop {
+        while !semaphore.take(n) {
             let s = semaphore.state.load(Ordering::Relaxed);
-            if s & QUEUED == 0 && s / PERMIT >= n {
-                if semaphore.take(n) {
-                    return true;
-                }
-            } else if s & QUEUED != 0
-                || semaphore.state.compare_exchange(s, s | QUEUED, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+            if s & QUEUED != 0
+                || s / PERMIT < n
+                    && semaphore.state.compare_exchange(s, s | QUEUED, Ordering::Relaxed, Ordering::Relaxed).is_ok()
             {
                 // SAFETY: passed on to the caller.
                 unsafe { queue.push_back(waiter) };
                 return false;
             }
         }
+        true
     }
 
     unsafe fn look(&self, waiter: &Waiter<usize>, cx: &mut Context<'_>) -> bool {
