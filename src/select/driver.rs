@@ -47,6 +47,8 @@ enum Stage {
     Over,
 }
 
+const POLLED_AFTER_COMPLETION: &str = "gopark: select polled after completion";
+
 /// With fewer cases, checking all of them costs less than a wrong guess.
 const MANY: usize = 8;
 
@@ -59,15 +61,11 @@ struct Candidates {
 }
 
 impl Candidates {
+    /// With room for so many cases, because nothing may be allocated while locks are held.
     #[inline(always)]
-    fn new(biased: bool) -> Self {
-        Self { biased, count: 0, first: 0, others: Vec::new() }
-    }
-
-    /// Allocates room for all cases, because they are pushed with locks held.
-    #[inline(always)]
-    fn with_room(biased: bool, cases: usize) -> Self {
-        Self { others: Vec::with_capacity(cases.saturating_sub(u64::BITS as usize)), ..Self::new(biased) }
+    fn new(biased: bool, cases: usize) -> Self {
+        let others = Vec::with_capacity(cases.saturating_sub(u64::BITS as usize));
+        Self { biased, count: 0, first: 0, others }
     }
 
     /// Adds a case. Cases must be added in ascending order.
@@ -77,14 +75,8 @@ impl Candidates {
         if index < u64::BITS as usize {
             self.first |= 1 << index;
         } else {
-            self.push_other(index);
+            self.others.push(index as u32);
         }
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn push_other(&mut self, index: usize) {
-        self.others.push(index as u32);
     }
 
     /// Removes a random case, or the first one if the select is biased.
@@ -112,7 +104,7 @@ impl Candidates {
 struct Locks {
     count: usize,
     few: [*const RawLock; FEW],
-    /// All of them, if they are more than `FEW`.
+    /// All of them, if there may be more than `FEW`.
     many: Vec<*const RawLock>,
 }
 
@@ -120,8 +112,9 @@ const FEW: usize = 16;
 
 impl Locks {
     #[inline(always)]
-    fn new() -> Self {
-        Self { count: 0, few: [ptr::null(); FEW], many: Vec::new() }
+    fn new(room: u32) -> Self {
+        let many = Vec::with_capacity(if room as usize > FEW { room as usize } else { 0 });
+        Self { count: 0, few: [ptr::null(); FEW], many }
     }
 
     /// # Safety
@@ -129,45 +122,24 @@ impl Locks {
     /// `lock` outlives the list.
     #[inline(always)]
     unsafe fn push(&mut self, lock: *const RawLock) {
-        if self.count < FEW {
+        if self.many.capacity() == 0 {
             self.few[self.count] = lock;
+            self.count += 1;
         } else {
-            self.push_many(lock);
+            self.many.push(lock);
         }
-        self.count += 1;
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn push_many(&mut self, lock: *const RawLock) {
-        if self.many.is_empty() {
-            self.many.extend_from_slice(&self.few);
-        }
-        self.many.push(lock);
     }
 
     #[inline(always)]
     fn sort(&mut self) {
-        if self.count > FEW {
-            return self.many.sort_unstable();
-        }
-        let locks = &mut self.few[..self.count];
-        for end in 1..locks.len() {
-            let lock = locks[end];
-            let mut at = end;
-            while at > 0 && locks[at - 1] > lock {
-                locks[at] = locks[at - 1];
-                at -= 1;
-            }
-            locks[at] = lock;
-        }
+        if self.many.is_empty() { &mut self.few[..self.count] } else { &mut self.many[..] }.sort_unstable();
     }
 
     /// Calls `f` for each once, in order.
     #[inline(always)]
     fn each(&self, f: impl Fn(&RawLock)) {
         let mut last: *const RawLock = ptr::null();
-        for &lock in if self.count > FEW { &self.many } else { &self.few[..self.count] } {
+        for &lock in if self.many.is_empty() { &self.few[..self.count] } else { &self.many[..] } {
             if lock != last {
                 last = lock;
                 // SAFETY: `push` was promised that it lives.
@@ -219,10 +191,8 @@ impl<C: Cases> Selecting<C> {
                 // One channel has been checked, at one instant.
                 return None;
             }
-            let mut locks = Locks::new();
-            this.collect_locks(&mut locks);
-            let candidates = Candidates::with_room(this.biased, this.cases.count());
-            locks.lock();
+            let mut locks = Locks::new(this.channel_cases);
+            let candidates = this.lock_all(&mut locks);
             let found = this.attempt(candidates);
             locks.unlock();
             found.map(|(index, woken)| {
@@ -264,7 +234,7 @@ impl<C: Cases> Selecting<C> {
             }
             tried = Some(index);
         }
-        let mut candidates = Candidates::new(self.biased);
+        let mut candidates = Candidates::new(self.biased, self.cases.count());
         let (mut channel_cases, mut other_cases) = (0, 0);
         self.cases().each(0, &mut |index, role, raw| {
             if *role == Role::Off {
@@ -296,15 +266,16 @@ impl<C: Cases> Selecting<C> {
         None
     }
 
-    /// Collects the locks of the channels in `locks`. It is not returned, because that would copy the list.
+    /// Locks the channels, for which `locks` has room, and returns an empty list with room for the cases. `locks` is not
+    /// returned, because that would copy it.
     #[inline(always)]
-    fn collect_locks(&mut self, locks: &mut Locks) {
-        if self.channel_cases as usize > FEW {
-            locks.many.reserve(self.channel_cases as usize);
-        }
+    fn lock_all(&mut self, locks: &mut Locks) -> Candidates {
         // SAFETY: a channel lives as long as an operation on it, which lives as long as this call's caller does.
         self.each_channel(|_, raw| unsafe { locks.push(raw.lock()) });
         locks.sort();
+        let candidates = Candidates::new(self.biased, self.cases.count());
+        locks.lock();
+        candidates
     }
 
     /// Tries the channel operations, with all their locks held. `candidates` must be empty.
@@ -368,10 +339,8 @@ impl<C: Cases> Selecting<C> {
         let waker = TaskWaker::new(cx.waker());
         // SAFETY: no case is queued yet.
         drop(unsafe { self.token.set_waker(waker) });
-        let mut locks = Locks::new();
-        self.collect_locks(&mut locks);
-        let candidates = Candidates::with_room(self.biased, self.cases.count());
-        locks.lock();
+        let mut locks = Locks::new(self.channel_cases);
+        let candidates = self.lock_all(&mut locks);
         if let Some((index, woken)) = self.attempt(candidates) {
             locks.unlock();
             woken.wake();
@@ -419,7 +388,7 @@ impl<C: Cases> Selecting<C> {
                     None => continue,
                 },
                 // A destructor panicked in the poll that ended it.
-                TokenState::Done => polled_after_completion(),
+                TokenState::Done => panic!("{POLLED_AFTER_COMPLETION}"),
             }
         }
     }
@@ -457,7 +426,7 @@ impl<C: Cases> Selecting<C> {
             // SAFETY: as above.
             drop(unsafe { self.token.set_waker(waker) });
         }
-        let mut candidates = Candidates::new(self.biased);
+        let mut candidates = Candidates::new(self.biased, self.cases.count());
         if self.other_cases != 0 {
             self.cases().each(0, &mut |index, role, _| {
                 if *role == Role::Other {
@@ -480,10 +449,8 @@ impl<C: Cases> Selecting<C> {
             return Some(self.park(cx));
         }
         // An offer went by.
-        let mut locks = Locks::new();
-        self.collect_locks(&mut locks);
-        let candidates = Candidates::with_room(self.biased, self.cases.count());
-        locks.lock();
+        let mut locks = Locks::new(self.channel_cases);
+        let candidates = self.lock_all(&mut locks);
         self.token.resume();
         let Some((index, woken)) = self.attempt(candidates) else {
             // The offer was withdrawn or taken by another receiver. A stream does not queue, so one that passed by
@@ -511,9 +478,8 @@ impl<C: Cases> Selecting<C> {
     /// Removes the channel operations from their queues, while the token is busy. Offers missed meanwhile are queued at
     /// their own channels.
     fn withdraw(&mut self) {
-        let mut locks = Locks::new();
-        self.collect_locks(&mut locks);
-        locks.lock();
+        let mut locks = Locks::new(self.channel_cases);
+        self.lock_all(&mut locks);
         // SAFETY: all locks are held.
         self.each_channel(|_, raw| unsafe { raw.dequeue() });
         self.token.resume();
@@ -550,16 +516,9 @@ impl<C: Cases> Future for Selecting<C> {
         match this.stage {
             Stage::First => this.start(cx),
             Stage::Parked => this.resume(cx),
-            Stage::Over => polled_after_completion(),
+            Stage::Over => panic!("{POLLED_AFTER_COMPLETION}"),
         }
     }
-}
-
-#[cold]
-#[inline(never)]
-#[track_caller]
-fn polled_after_completion() -> ! {
-    panic!("gopark: select polled after completion")
 }
 
 /// Drops the cases of a finished select, even if taking its output panics.

@@ -4,6 +4,8 @@ use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use pin_project_lite::pin_project;
+
 use super::driver::Selecting;
 use super::list::{Cases, Role};
 use crate::chan::{Receiver, SendError, Sender};
@@ -45,29 +47,27 @@ trait Arm<R> {
     fn run(self: Pin<&mut Self>) -> R;
 }
 
-struct ArmOf<C: Case, F> {
-    role: Role,
-    case: C,
-    output: Option<C::Output>,
-    then: Option<F>,
+pin_project! {
+    struct ArmOf<C: Case, F> {
+        role: Role,
+        #[pin]
+        case: C,
+        output: Option<C::Output>,
+        then: Option<F>,
+    }
 }
 
 impl<C: Case, F: FnOnce(C::Output) -> R, R> Arm<R> for ArmOf<C, F> {
     fn look(self: Pin<&mut Self>) -> (&mut Role, Option<&dyn ChannelCase>) {
-        // SAFETY: `case` is not moved.
-        let this = unsafe { self.get_unchecked_mut() };
-        (&mut this.role, this.case.raw(Sealed::TOKEN))
+        let this = self.project();
+        (this.role, this.case.into_ref().get_ref().raw(Sealed::TOKEN))
     }
 
     fn poll_arm(self: Pin<&mut Self>, cx: &mut Context<'_>) -> bool {
-        // SAFETY: `case` is pinned with `self`, the other fields are not.
-        let (case, output) = unsafe {
-            let this = self.get_unchecked_mut();
-            (Pin::new_unchecked(&mut this.case), &mut this.output)
-        };
-        match case.poll_case(cx) {
+        let this = self.project();
+        match this.case.poll_case(cx) {
             Poll::Ready(value) => {
-                *output = Some(value);
+                *this.output = Some(value);
                 true
             }
             Poll::Pending => false,
@@ -79,13 +79,9 @@ impl<C: Case, F: FnOnce(C::Output) -> R, R> Arm<R> for ArmOf<C, F> {
     }
 
     fn run(self: Pin<&mut Self>) -> R {
-        // SAFETY: as in `poll_arm`.
-        let (case, output, then) = unsafe {
-            let this = self.get_unchecked_mut();
-            (Pin::new_unchecked(&mut this.case), &mut this.output, &mut this.then)
-        };
-        let output = output.take().unwrap_or_else(|| case.won());
-        (then.take().expect("a case wins once"))(output)
+        let this = self.project();
+        let output = this.output.take().unwrap_or_else(|| this.case.won());
+        (this.then.take().expect("a case wins once"))(output)
     }
 }
 

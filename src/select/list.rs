@@ -4,6 +4,8 @@ use std::mem::needs_drop;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use pin_project_lite::pin_project;
+
 use crate::wait::case::{Case, ChannelCase, Sealed};
 
 /// The cases of one select, by number.
@@ -49,14 +51,18 @@ impl Role {
     }
 }
 
-/// The first case of a list and the others. A `select!` is a nest of these, so that each case keeps its type.
-#[doc(hidden)]
-#[derive(Debug)]
-pub struct Cons<C: Case, R> {
-    case: C,
-    role: Role,
-    output: Option<C::Output>,
-    rest: R,
+pin_project! {
+    /// The first case of a list and the others. A `select!` is a nest of these, so that each case keeps its type.
+    #[doc(hidden)]
+    #[derive(Debug)]
+    pub struct Cons<C: Case, R> {
+        #[pin]
+        case: C,
+        role: Role,
+        output: Option<C::Output>,
+        #[pin]
+        rest: R,
+    }
 }
 
 /// The end of a list.
@@ -82,15 +88,6 @@ impl<C: Case, R: Cases> Cons<C, R> {
     pub fn new(enabled: bool, case: C, rest: R) -> Self {
         Self { case, role: Role::new(enabled), output: None, rest }
     }
-
-    #[inline(always)]
-    fn project(self: Pin<&mut Self>) -> (Pin<&mut C>, &mut Option<C::Output>, Pin<&mut R>) {
-        // SAFETY: `case` and `rest` are pinned with `self` and never moved; `output` is not pinned.
-        unsafe {
-            let this = self.get_unchecked_mut();
-            (Pin::new_unchecked(&mut this.case), &mut this.output, Pin::new_unchecked(&mut this.rest))
-        }
-    }
 }
 
 impl<C: Case, R: Cases> Cases for Cons<C, R> {
@@ -103,26 +100,23 @@ impl<C: Case, R: Cases> Cases for Cons<C, R> {
 
     #[inline(always)]
     fn each(self: Pin<&mut Self>, first: usize, f: &mut impl FnMut(usize, &mut Role, Option<&dyn ChannelCase>)) {
-        // SAFETY: `case` and `rest` are never moved.
-        let this = unsafe { self.get_unchecked_mut() };
-        f(first, &mut this.role, this.case.raw(Sealed::TOKEN));
-        // SAFETY: `rest` is pinned with `self`.
-        unsafe { Pin::new_unchecked(&mut this.rest) }.each(first + 1, f);
+        let this = self.project();
+        f(first, this.role, this.case.raw(Sealed::TOKEN));
+        this.rest.each(first + 1, f);
     }
 
     #[inline(always)]
     fn poll_case(self: Pin<&mut Self>, index: usize, cx: &mut Context<'_>) -> bool {
-        let role = self.role;
-        let (case, output, rest) = self.project();
+        let this = self.project();
         if index != 0 {
-            return rest.poll_case(index - 1, cx);
+            return this.rest.poll_case(index - 1, cx);
         }
-        if role == Role::Off {
+        if *this.role == Role::Off {
             return false;
         }
-        match case.poll_case(cx) {
+        match this.case.poll_case(cx) {
             Poll::Ready(value) => {
-                *output = Some(value);
+                *this.output = Some(value);
                 true
             }
             Poll::Pending => false,
@@ -136,11 +130,11 @@ impl<C: Case, R: Cases> Cases for Cons<C, R> {
 
     #[inline(always)]
     fn output(self: Pin<&mut Self>, index: usize) -> Self::Output {
-        let (case, output, rest) = self.project();
+        let this = self.project();
         if index != 0 {
-            return Which::Rest(rest.output(index - 1));
+            return Which::Rest(this.rest.output(index - 1));
         }
-        Which::This(output.take().unwrap_or_else(|| case.won()))
+        Which::This(this.output.take().unwrap_or_else(|| this.case.won()))
     }
 
     #[inline(always)]

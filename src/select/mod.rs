@@ -17,8 +17,11 @@
 //! which the select looks at its channels again.
 
 mod driver;
+#[forbid(unsafe_code)]
 mod dynamic;
+#[forbid(unsafe_code)]
 mod list;
+#[forbid(unsafe_code)]
 mod macros;
 
 #[doc(hidden)]

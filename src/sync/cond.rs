@@ -10,6 +10,8 @@ use std::panic::Location;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use pin_project_lite::pin_project;
+
 use super::mutex::{self, Mutex, MutexGuard};
 use super::rwmutex::{self, RwMutex, RwMutexReadGuard, RwMutexWriteGuard};
 use crate::coop::{self, Reason};
@@ -248,18 +250,37 @@ guard!(MutexGuard::mutex, Mutex::lock_at, mutex::Lock<'a, T>);
 guard!(RwMutexWriteGuard::rwmutex, RwMutex::lock_at, rwmutex::WLock<'a, T>);
 guard!(RwMutexReadGuard::rwmutex, RwMutex::rlock_at, rwmutex::RLock<'a, T>);
 
-/// The future of [`Cond::wait`].
-#[must_use = "futures do nothing unless awaited"]
-pub struct CondWait<'a, G: CondGuard> {
-    event: &'a Event,
-    site: &'static Location<'static>,
-    stage: Stage<'a, G>,
+pin_project! {
+    /// The future of [`Cond::wait`].
+    #[must_use = "futures do nothing unless awaited"]
+    pub struct CondWait<'a, G: CondGuard> {
+        event: &'a Event,
+        site: &'static Location<'static>,
+        #[pin]
+        stage: Stage<'a, G>,
+    }
+
+    impl<G: CondGuard> PinnedDrop for CondWait<'_, G> {
+        fn drop(this: Pin<&mut Self>) {
+            let mut this = this.project();
+            // A notified listener passes its notification on in its own drop.
+            if let Stage::Locking { how, .. } = *this.stage {
+                // Also if releasing the lock wakes a waiter whose waker panics.
+                let _pass_on = (how == Notified::One).then(|| PassOn(this.event));
+                // The claim to the lock goes first, out of the way of the waiter that gets the signal.
+                this.stage.set(Stage::Done);
+            }
+        }
+    }
 }
 
-enum Stage<'a, G: CondGuard> {
-    Listening { listener: Listener<'a>, lock: G::Lock },
-    Locking { relock: G::Relock, how: Notified },
-    Done,
+pin_project! {
+    #[project = StageProjection]
+    enum Stage<'a, G: CondGuard> {
+        Listening { #[pin] listener: Listener<'a>, lock: G::Lock },
+        Locking { #[pin] relock: G::Relock, how: Notified },
+        Done,
+    }
 }
 
 future_case!(CondWait<'a, G>, 'a, G: CondGuard);
@@ -268,35 +289,21 @@ impl<G: CondGuard> Future for CondWait<'_, G> {
     type Output = G;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<G> {
-        // SAFETY: what is in `stage` is pinned with `self`: it is dropped in place, by assigning another stage, never
-        // moved.
-        let this = unsafe { self.get_unchecked_mut() };
-        if let Stage::Listening { listener, lock } = &mut this.stage {
-            // SAFETY: as above.
-            let Poll::Ready(how) = unsafe { Pin::new_unchecked(listener) }.poll(cx) else {
+        let mut this = self.project();
+        if let StageProjection::Listening { listener, lock } = this.stage.as_mut().project() {
+            let Poll::Ready(how) = listener.poll(cx) else {
                 coop::park_at(cx, this.site, Reason::CondWait);
                 return Poll::Pending;
             };
             let relock = G::relock(*lock, this.site);
-            this.stage = Stage::Locking { relock, how };
+            this.stage.set(Stage::Locking { relock, how });
         }
-        let Stage::Locking { relock, .. } = &mut this.stage else { panic!("gopark: future polled after completion") };
-        // SAFETY: as above.
-        let Poll::Ready(guard) = unsafe { Pin::new_unchecked(relock) }.poll(cx) else { return Poll::Pending };
-        this.stage = Stage::Done;
+        let StageProjection::Locking { relock, .. } = this.stage.as_mut().project() else {
+            panic!("gopark: future polled after completion")
+        };
+        let Poll::Ready(guard) = relock.poll(cx) else { return Poll::Pending };
+        this.stage.set(Stage::Done);
         Poll::Ready(guard)
-    }
-}
-
-impl<G: CondGuard> Drop for CondWait<'_, G> {
-    fn drop(&mut self) {
-        // A listener that was notified sees to itself.
-        if let Stage::Locking { how, .. } = self.stage {
-            // Also if giving up the lock wakes one whose waker panics.
-            let _pass_on = (how == Notified::One).then(|| PassOn(self.event));
-            // First out of the way of whoever gets the signal: its claim to the lock goes.
-            self.stage = Stage::Done;
-        }
     }
 }
 

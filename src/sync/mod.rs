@@ -1,5 +1,6 @@
 //! Package sync: what goroutines share memory with.
 
+#[forbid(unsafe_code)]
 mod cond;
 #[forbid(unsafe_code)]
 mod errgroup;
@@ -18,6 +19,7 @@ mod rwmutex;
 mod semaphore;
 #[forbid(unsafe_code)]
 mod singleflight;
+#[forbid(unsafe_code)]
 mod waitgroup;
 
 pub use cond::{Cond, CondGuard};

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
+use pin_project_lite::pin_project;
+
 use crate::coop::{self, Reason};
 use crate::executor::Executor;
 use crate::runtime;
@@ -192,7 +194,7 @@ impl WaitGroup {
     #[doc(alias = "Wait")]
     #[track_caller]
     pub fn wait(&self) -> Wait<'_> {
-        Wait { shared: &self.shared, site: Location::caller(), round: 0, stage: Stage::First }
+        Wait { shared: &self.shared, site: Location::caller(), round: 0, over: false, listener: None }
     }
 
     /// Adds one, starts a goroutine, and counts it done when it has ended and its future is dropped. Go: `wg.Go(f)`.
@@ -234,10 +236,13 @@ impl fmt::Debug for WaitGroup {
     }
 }
 
-/// A goroutine of a group. The future goes first, then it is done.
-struct Counted<F> {
-    future: F,
-    group: Membership,
+pin_project! {
+    /// A goroutine of a group. The future goes first, then it is done.
+    struct Counted<F> {
+        #[pin]
+        future: F,
+        group: Membership,
+    }
 }
 
 struct Membership {
@@ -251,14 +256,10 @@ impl<F: Future> Future for Counted<F> {
 
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        // SAFETY: `future` is pinned with `self`, and never moved; `group` is not pinned.
-        let (future, group) = unsafe {
-            let this = self.get_unchecked_mut();
-            (Pin::new_unchecked(&mut this.future), &mut this.group)
-        };
-        group.in_poll = true;
-        let polled = future.poll(cx);
-        group.in_poll = false;
+        let this = self.project();
+        this.group.in_poll = true;
+        let polled = this.future.poll(cx);
+        this.group.in_poll = false;
         polled.map(drop)
     }
 }
@@ -271,24 +272,22 @@ impl Drop for Membership {
     }
 }
 
-/// A pending [`WaitGroup::wait`].
-///
-/// # Cancellation
-///
-/// Dropping it changes no counter.
-#[must_use = "a wait does nothing unless awaited"]
-pub struct Wait<'a> {
-    shared: &'a Shared,
-    site: &'static Location<'static>,
-    /// The round that this waits for the end of.
-    round: u64,
-    stage: Stage<'a>,
-}
-
-enum Stage<'a> {
-    First,
-    Listening(Listener<'a>),
-    Over,
+pin_project! {
+    /// A pending [`WaitGroup::wait`].
+    ///
+    /// # Cancellation
+    ///
+    /// Dropping it changes no counter.
+    #[must_use = "a wait does nothing unless awaited"]
+    pub struct Wait<'a> {
+        shared: &'a Shared,
+        site: &'static Location<'static>,
+        // The round that this waits for the end of.
+        round: u64,
+        over: bool,
+        #[pin]
+        listener: Option<Listener<'a>>,
+    }
 }
 
 future_case!(Wait<'a>, 'a);
@@ -297,34 +296,31 @@ impl Future for Wait<'_> {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        // SAFETY: the listener in `stage` is pinned with `self`; it is dropped in place, never moved.
-        let this = unsafe { self.get_unchecked_mut() };
-        if let Stage::First = this.stage {
+        let mut this = self.project();
+        assert!(!*this.over, "gopark: WaitGroup::wait polled after completion");
+        if this.listener.is_none() {
             if !coop::poll_ready(cx) {
                 return Poll::Pending;
             }
             let word = this.shared.word.load(Ordering::SeqCst);
             if count(word) == 0 {
-                this.stage = Stage::Over;
+                *this.over = true;
                 coop::spend();
                 return Poll::Ready(());
             }
-            this.round = round(word);
-            this.stage = Stage::Listening(this.shared.zero.listen());
+            *this.round = round(word);
+            this.listener.set(Some(this.shared.zero.listen()));
         }
         loop {
-            let Stage::Listening(listener) = &mut this.stage else {
-                panic!("gopark: WaitGroup::wait polled after completion");
-            };
             // After `listen`, or after a notification: is the round over? SeqCst, as `Event::listen` says.
-            if round(this.shared.word.load(Ordering::SeqCst)) != this.round {
-                this.stage = Stage::Over;
+            if round(this.shared.word.load(Ordering::SeqCst)) != *this.round {
+                *this.over = true;
+                this.listener.set(None);
                 return Poll::Ready(());
             }
-            // SAFETY: as above.
-            match unsafe { Pin::new_unchecked(listener) }.poll(cx) {
+            match this.listener.as_mut().as_pin_mut().map_or(Poll::Pending, |listener| listener.poll(cx)) {
                 // Perhaps of the round before this one.
-                Poll::Ready(_) => this.stage = Stage::Listening(this.shared.zero.listen()),
+                Poll::Ready(_) => this.listener.set(Some(this.shared.zero.listen())),
                 Poll::Pending => {
                     coop::park_at(cx, this.site, Reason::WaitGroupWait);
                     return Poll::Pending;

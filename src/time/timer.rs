@@ -12,6 +12,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Wake};
 use std::time::{Duration, Instant};
 
+use pin_project_lite::pin_project;
+
 use crate::alarm::register;
 use crate::chan::{self, Receiver, Receiving, Sender, Source};
 use crate::clock::Time;
@@ -527,25 +529,21 @@ impl fmt::Debug for Ticker {
     }
 }
 
-/// A wait for a tick, made by [`Ticker::tick`].
-///
-/// # Panics
-///
-/// When it is polled again after it has completed.
-///
-/// # Cancellation
-///
-/// Dropping it loses no tick: one that was handed to it already is there for the next receiver.
-#[derive(Debug)]
-#[must_use = "a tick does nothing unless awaited"]
-pub struct Tick<'a> {
-    receiving: Receiving<'a, Instant>,
-}
-
-impl<'a> Tick<'a> {
-    fn receiving(self: Pin<&mut Self>) -> Pin<&mut Receiving<'a, Instant>> {
-        // SAFETY: it is pinned with `self`.
-        unsafe { self.map_unchecked_mut(|this| &mut this.receiving) }
+pin_project! {
+    /// A wait for a tick, made by [`Ticker::tick`].
+    ///
+    /// # Panics
+    ///
+    /// When it is polled again after it has completed.
+    ///
+    /// # Cancellation
+    ///
+    /// Dropping it loses no tick: one that was handed to it already is there for the next receiver.
+    #[derive(Debug)]
+    #[must_use = "a tick does nothing unless awaited"]
+    pub struct Tick<'a> {
+        #[pin]
+        receiving: Receiving<'a, Instant>,
     }
 }
 
@@ -555,7 +553,7 @@ impl Future for Tick<'_> {
     type Output = Instant;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Instant> {
-        self.receiving().poll(cx).map(|tick| tick.expect(OPEN))
+        self.project().receiving.poll(cx).map(|tick| tick.expect(OPEN))
     }
 }
 
@@ -563,7 +561,7 @@ impl Case for Tick<'_> {
     type Output = Instant;
 
     fn poll_case(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Instant> {
-        self.receiving().poll_case(cx).map(|tick| tick.expect(OPEN))
+        self.project().receiving.poll_case(cx).map(|tick| tick.expect(OPEN))
     }
 
     fn raw(&self, private: Sealed) -> Option<&dyn ChannelCase> {
@@ -575,6 +573,6 @@ impl Case for Tick<'_> {
     }
 
     fn won(self: Pin<&mut Self>) -> Instant {
-        self.receiving().won().expect(OPEN)
+        self.project().receiving.won().expect(OPEN)
     }
 }

@@ -7,7 +7,7 @@ use super::*;
 fn every_lock_is_taken_once_and_in_one_order_however_many() {
     for count in [0, 1, 8, 9, 16, 17, 40] {
         let all: Vec<RawLock> = iter::repeat_with(RawLock::new).take(count).collect();
-        let mut locks = Locks::new();
+        let mut locks = Locks::new(2 * count as u32);
         for lock in all.iter().rev().chain(&all) {
             // SAFETY: they outlive the list.
             unsafe { locks.push(lock) };
@@ -23,7 +23,7 @@ fn every_lock_is_taken_once_and_in_one_order_however_many() {
 fn each_candidate_is_drawn_once_and_in_order_if_biased_and_has_room_from_the_start() {
     for biased in [false, true] {
         let some: Vec<usize> = (0..200).filter(|number| number % 3 != 0).collect();
-        let mut candidates = Candidates::with_room(biased, 200);
+        let mut candidates = Candidates::new(biased, 200);
         let room = candidates.others.capacity();
         some.iter().for_each(|&number| candidates.push(number));
         assert_eq!(candidates.others.capacity(), room);
