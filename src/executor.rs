@@ -590,6 +590,12 @@ impl Executor {
         Worker::with(|w| unsafe { &*w.running.get() })
     }
 
+    /// The goroutine whose `Runnable` this thread runs, if it has ended: the thread is about to drop its result.
+    pub(crate) fn ending<'a>() -> Option<&'a Header> {
+        // SAFETY: as `running`.
+        Worker::with(|w| unsafe { w.running.get().as_ref() }).filter(|header| header.has_ended())
+    }
+
     /// Asks a goroutine to end: its future is dropped on a worker, at its next suspension.
     pub(crate) fn abort(header: &Header) {
         if header.set_aborted().is_registered() {

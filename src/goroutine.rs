@@ -2,7 +2,7 @@
 
 use std::any::Any;
 use std::mem::ManuallyDrop;
-use std::panic::{AssertUnwindSafe, Location, catch_unwind};
+use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
@@ -11,8 +11,11 @@ use async_task::{Builder, WithInfo};
 use crate::coop;
 use crate::crash::CrashSignal;
 use crate::executor::Executor;
-use crate::header::{Header, Task};
+use crate::header::{Flags, Header, Task};
 use crate::panics::contain;
+
+/// The payload of a panic.
+type Payload = Box<dyn Any + Send>;
 
 /// The task handle of a goroutine that returns a `T`.
 pub(crate) type Handle<T> = async_task::Task<Outcome<T>, Header>;
@@ -57,7 +60,8 @@ unsafe fn allocate<F: Future>(header: Header, future: F) -> (Task, Handle<F::Out
     unsafe { builder.spawn_unchecked(|_| Goroutine(ManuallyDrop::new(future)), WithInfo(Executor::schedule)) }
 }
 
-/// The result of a goroutine. Dropping an unobserved panic reports it, and no destructor in here unwinds.
+/// The result of a goroutine. Dropping an unobserved panic reports it. A value whose destructor panics unwinds where its handle
+/// is dropped; if there is no handle any more, the panic is the goroutine's.
 ///
 /// One word when there is nothing to return: the output must not make the allocation of a small goroutine larger.
 pub(crate) struct Outcome<T>(ManuallyDrop<Result<T, Box<Exit>>>);
@@ -65,6 +69,16 @@ pub(crate) struct Outcome<T>(ManuallyDrop<Result<T, Box<Exit>>>);
 impl<T> Outcome<T> {
     fn new(result: Result<T, Box<Exit>>) -> Self {
         Self(ManuallyDrop::new(result))
+    }
+
+    /// The goroutine's future panicked in its destructor.
+    #[cold]
+    fn or_panic(self, header: &Header, payload: Payload) -> Self {
+        match &*self.0 {
+            Err(exit) if exit.payload.is_some() => return self,
+            _ => contain(|| drop(self)),
+        }
+        exit(header, Some(payload))
     }
 
     pub(crate) fn into_inner(self) -> Result<T, Box<Exit>> {
@@ -77,7 +91,13 @@ impl<T> Outcome<T> {
 impl<T> Drop for Outcome<T> {
     fn drop(&mut self) {
         // SAFETY: dropped once, here.
-        contain(|| unsafe { ManuallyDrop::drop(&mut self.0) });
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| unsafe { ManuallyDrop::drop(&mut self.0) })) {
+            match Executor::ending() {
+                // A detached result, at the end of its goroutine.
+                Some(header) => drop(exit::<()>(header, Some(payload))),
+                None => resume_unwind(payload),
+            }
+        }
     }
 }
 
@@ -88,12 +108,12 @@ pub(crate) struct Exit {
     generation: usize,
     id: u64,
     spawned_at: &'static Location<'static>,
-    payload: Option<Box<dyn Any + Send>>,
+    payload: Option<Payload>,
 }
 
 impl Exit {
     /// Observes the end: returns the panic's payload, or `None` if the goroutine was aborted.
-    pub(crate) fn observe(mut self) -> Option<Box<dyn Any + Send>> {
+    pub(crate) fn observe(mut self) -> Option<Payload> {
         self.payload.take()
     }
 }
@@ -110,28 +130,49 @@ impl Drop for Exit {
 /// Wraps the user's future: catches its panics, registers the goroutine when it first parks, and counts its end.
 ///
 /// It is polled and dropped by `Runnable::run` alone, around which the executor stores the goroutine's header; so it
-/// need not hold a pointer to it.
+/// need not hold a pointer to it. The poll that ends the goroutine drops the future, so that a panic in its destructor is
+/// part of the result; the header says then that it has ended.
 struct Goroutine<F>(ManuallyDrop<F>);
 
 impl<F: Future> Future for Goroutine<F> {
     type Output = Outcome<F::Output>;
 
     #[inline(always)]
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome<F::Output>> {
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome<F::Output>> {
         // SAFETY: in the poll of a goroutine.
         let header = unsafe { Executor::running() };
         let flags = header.flags();
         if flags.is_aborted() {
-            return Poll::Ready(exit(header, None));
+            return Poll::Ready(self.end(header, exit(header, None)));
         }
         coop::polled_with(cx.waker());
         // SAFETY: `future` is pinned with `self`, and dropped in place.
-        let future = unsafe { self.map_unchecked_mut(|this| &mut *this.0) };
-        match catch_unwind(AssertUnwindSafe(|| future.poll(cx))) {
-            Ok(Poll::Pending) if !flags.is_registered() => park_first(header, cx.waker()),
-            Ok(Poll::Pending) => Poll::Pending,
-            Ok(Poll::Ready(value)) => Poll::Ready(Outcome::new(Ok(value))),
-            Err(payload) => Poll::Ready(exit(header, Some(payload))),
+        let future = unsafe { self.as_mut().map_unchecked_mut(|this| &mut *this.0) };
+        let outcome = match catch_unwind(AssertUnwindSafe(|| future.poll(cx))) {
+            Ok(Poll::Pending) if !flags.is_registered() && park_first(header, cx.waker()).is_aborted() => {
+                exit(header, None)
+            }
+            Ok(Poll::Pending) => return Poll::Pending,
+            Ok(Poll::Ready(value)) => Outcome::new(Ok(value)),
+            Err(payload) => exit(header, Some(payload)),
+        };
+        Poll::Ready(self.end(header, outcome))
+    }
+}
+
+impl<F: Future> Goroutine<F> {
+    /// Drops the future. If that panics, and nothing else has, the panic is the goroutine's.
+    #[inline(always)]
+    fn end(self: Pin<&mut Self>, header: &Header, outcome: Outcome<F::Output>) -> Outcome<F::Output> {
+        coop::forget_waker();
+        // SAFETY: the future is dropped in place, and not again: the header says that the goroutine has ended.
+        let future = unsafe { &mut self.get_unchecked_mut().0 };
+        // SAFETY: as above.
+        let dropped = catch_unwind(AssertUnwindSafe(|| unsafe { ManuallyDrop::drop(future) }));
+        header.set_ended();
+        match dropped {
+            Ok(()) => outcome,
+            Err(payload) => outcome.or_panic(header, payload),
         }
     }
 }
@@ -141,11 +182,7 @@ impl<F> Drop for Goroutine<F> {
     fn drop(&mut self) {
         // SAFETY: in the drop of a goroutine's future.
         let header = unsafe { Executor::running() };
-        coop::forget_waker();
-        // SAFETY: dropped once, here.
-        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| unsafe { ManuallyDrop::drop(&mut self.0) })) {
-            drop(exit::<()>(header, Some(payload)));
-        }
+        debug_assert!(header.has_ended(), "the executor polls each goroutine to its end");
         if header.flags().is_registered() {
             // Not the last reference: the `Runnable` that drops the future has one.
             drop(Executor::deregister(header));
@@ -156,20 +193,18 @@ impl<F> Drop for Goroutine<F> {
 
 #[cold]
 #[inline(never)]
-fn exit<T>(header: &Header, payload: Option<Box<dyn Any + Send>>) -> Outcome<T> {
+fn exit<T>(header: &Header, payload: Option<Payload>) -> Outcome<T> {
     let executor = Executor::of(header);
     let (generation, id, spawned_at) = (executor.generation(), header.id(), header.spawned_at());
     Outcome::new(Err(Box::new(Exit { executor, generation, id, spawned_at, payload })))
 }
 
-/// The goroutine parks for the first time: it is registered, so that an abort or a shutdown can wake it.
+/// The goroutine parks for the first time: it is registered, so that an abort or a shutdown can wake it. Returns the flags
+/// that it had before.
 #[inline(never)]
-fn park_first<T>(header: &Header, waker: &Waker) -> Poll<Outcome<T>> {
+fn park_first(header: &Header, waker: &Waker) -> Flags {
     // The registry's waker is a counted reference. A detached goroutine whose wakers are all gone has no other.
-    if Executor::register(header, waker.clone()).is_aborted() {
-        return Poll::Ready(exit(header, None));
-    }
-    Poll::Pending
+    Executor::register(header, waker.clone())
 }
 
 /// A main that ends with `None` when a crash has ended its call of `block_on`.

@@ -125,15 +125,17 @@ pub(crate) struct WaitNote {
 /// | `Ticker::tick` and all timers' channels | chan receive |
 /// | a blocking form | that of the operation, until it returns |
 ///
-/// A poll that returns because its budget is spent parks nowhere.
+/// A poll that returns because its budget is spent parks nowhere. Once the goroutine has ended, all bits are set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct NoteWord(u32);
 
 const REASON: u32 = 31;
 const ELSEWHERE: u32 = 32;
+/// The whole word, once the goroutine has ended.
+const ENDED: u32 = u32::MAX;
 const SINCE_SHIFT: u32 = 6;
 
-const _: () = assert!(Reason::Foreign as u32 <= REASON);
+const _: () = assert!((Reason::Foreign as u32) < REASON);
 
 impl NoteWord {
     #[inline(always)]
@@ -291,6 +293,16 @@ impl Header {
         let (site, word) = self.note();
         let reason = *Reason::ALL.get(((word.0 & REASON) as usize).checked_sub(1)?)?;
         Some(WaitNote { reason, site, elsewhere: word.0 & ELSEWHERE != 0, since: word.0 >> SINCE_SHIFT })
+    }
+
+    /// The goroutine has ended: its future is dropped.
+    #[inline(always)]
+    pub(crate) fn set_ended(&self) {
+        self.note.store(ENDED, Ordering::Relaxed);
+    }
+
+    pub(crate) fn has_ended(&self) -> bool {
+        self.note.load(Ordering::Relaxed) == ENDED
     }
 
     /// Relaxed: the thread that aborts the goroutine also wakes it, or the goroutine sees the flag in

@@ -2,8 +2,10 @@
 
 use std::future::pending;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
 use std::thread;
 
 use gopark::sync::WaitGroup;
@@ -195,6 +197,7 @@ fn a_panic_in_a_futures_destructor_is_unrecovered_too_ca15() {
                 });
                 gosched().await;
                 handle.abort();
+                drop(handle);
                 pending::<()>().await;
             })
         });
@@ -248,4 +251,81 @@ fn an_unobserved_panic_at_a_shutdown_is_told_and_no_more() {
     };
     assert_eq!(code, Some(0), "{stderr}");
     assert!(stderr.contains("gopark: unrecovered panic in goroutine "), "{stderr}");
+}
+
+/// A hand-written future that is complete at once, and panics when it is dropped.
+struct PanicsInDrop;
+
+impl Future for PanicsInDrop {
+    type Output = u8;
+    fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<u8> {
+        Poll::Ready(9)
+    }
+}
+
+impl Drop for PanicsInDrop {
+    fn drop(&mut self) {
+        panic!("dropped after Ready");
+    }
+}
+
+#[test]
+fn a_panic_in_a_futures_destructor_is_the_result_of_its_join_ca15() {
+    no_hang(|| {
+        let rt = rt(2);
+        let texts = rt.block_on(async {
+            let parked = go(async {
+                let _bad = OnDrop(|| panic!("aborted"));
+                pending::<()>().await;
+            });
+            gosched().await;
+            parked.abort();
+            let parked = parked.await.unwrap_err();
+            let complete = go(PanicsInDrop).await.unwrap_err();
+            assert!(parked.is_panic() && complete.is_panic());
+            [parked.to_string(), complete.to_string()]
+        });
+        assert!(texts[0].ends_with("panicked: aborted"), "{texts:?}");
+        assert!(texts[1].ends_with("panicked: dropped after Ready"), "{texts:?}");
+        // No `block_on` is in progress: a panic that nothing joins would abort the process.
+        let parked = rt.go(async {
+            let _bad = OnDrop(|| panic!("no main"));
+            pending::<()>().await;
+        });
+        rt.block_on(gosched());
+        parked.abort();
+        spin_until(|| parked.is_finished());
+        assert!(rt.block_on(parked).unwrap_err().is_panic());
+        assert_eq!(raised(|| rt.block_on(PanicsInDrop)), "dropped after Ready");
+    });
+}
+
+#[test]
+fn a_panic_in_the_destructor_of_a_detached_result_is_unrecovered() {
+    no_hang(|| {
+        let rt = rt(1);
+        let text = raised(|| {
+            rt.block_on(async {
+                drop(go(async { OnDrop(|| panic!("detached result")) }));
+                pending::<()>().await;
+            })
+        });
+        assert_eq!(text, "detached result");
+        // A result that is there when its handle is dropped is dropped by the same thread.
+        let text = raised(|| {
+            rt.block_on(async {
+                let handle = go(async { OnDrop(|| panic!("result of a dropped handle")) });
+                spin_async(|| handle.is_finished()).await;
+                drop(handle);
+            })
+        });
+        assert_eq!(text, "result of a dropped handle");
+        assert_eq!(rt.block_on(async { 7 }), 7);
+    });
+}
+
+async fn spin_async(ready: impl Fn() -> bool) {
+    while !ready() {
+        gosched().await;
+    }
 }
