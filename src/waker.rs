@@ -115,7 +115,12 @@ impl Proxy {
     #[inline]
     pub(crate) fn poll<F: Future>(&mut self, future: Pin<&mut F>, cx: &mut Context<'_>) -> Poll<F::Output> {
         if coop::trusts(cx.waker()) || coop::is_last(cx.waker()) {
-            return future.poll(cx);
+            let polled = future.poll(cx);
+            if polled.is_ready() {
+                // A complete future has no waker, and must not be polled to deregister one.
+                self.0 = None;
+            }
+            return polled;
         }
         self.poll_foreign(future, cx.waker())
     }

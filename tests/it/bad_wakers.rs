@@ -903,6 +903,25 @@ fn a_dropped_join_handle_leaves_no_waker_behind() {
 }
 
 #[test]
+fn a_join_handle_that_changed_its_task_can_be_dropped_after_it_completed() {
+    // The first poll is another executor's, so the goroutine has a proxy of its waker. The next is that of the joiner's own task,
+    // which replaces the proxy and completes the join. The drop then has nothing to deregister.
+    let joined = no_hang(|| {
+        gopark::block_on(async {
+            let (tx, rx) = chan::unbuffered::<()>();
+            let mut running = gopark::go(async move { rx.recv().await });
+            let task = Task::new(None);
+            assert!(Pin::new(&mut running).poll(&mut Cx::from_waker(&task.waker)).is_pending());
+            drop(tx);
+            assert_eq!((&mut running).await.unwrap(), None);
+            drop(running);
+            (task.wakes(), task.wakers())
+        })
+    });
+    assert_eq!(joined, (0, 0));
+}
+
+#[test]
 fn goroutines_are_joined_whatever_wakers_do_ca19() {
     play(&[
         ("aborted", || {
