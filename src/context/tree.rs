@@ -436,8 +436,9 @@ impl Node {
 
 impl Drop for Node {
     fn drop(&mut self) {
+        // Until it has left the list, another thread may refer to it.
+        self.leave(self.parent.as_deref());
         if let Some(parent) = self.parent.take() {
-            self.leave(Some(&parent));
             release(parent);
         } else {
             while let Some(function) = self.take_function() {
