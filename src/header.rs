@@ -268,7 +268,10 @@ impl Header {
     #[inline(never)]
     pub(crate) fn note_park_elsewhere(&self, site: Option<&'static Location<'static>>, reason: Reason) {
         let word = NoteWord(self.note.load(Ordering::Relaxed));
-        self.set_note((site, NoteWord(word.with(reason).0 | ELSEWHERE)));
+        // A destructor of the result waits.
+        if word.0 != ENDED {
+            self.set_note((site, NoteWord(word.with(reason).0 | ELSEWHERE)));
+        }
     }
 
     /// The site and the note as they are now.

@@ -8,10 +8,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::thread;
 
+use futures_lite::future::{block_on, poll_once};
 use gopark::sync::WaitGroup;
 use gopark::{OnPanic, Runtime, chan, go, gosched};
 
-use crate::util::{Ended, OnDrop, in_child, no_hang, rt, spin_until};
+use crate::util::{Ended, OnDrop, in_child, isolated, no_hang, rt, spin_until};
 
 fn isolating(procs: usize) -> Runtime {
     Runtime::builder().gomaxprocs(procs).on_panic(OnPanic::Isolate).build().unwrap()
@@ -328,4 +329,25 @@ async fn spin_async(ready: impl Fn() -> bool) {
     while !ready() {
         gosched().await;
     }
+}
+
+#[test]
+fn a_destructor_of_a_detached_result_that_waited_before_it_panicked_is_unrecovered() {
+    // The wait notes itself in the goroutine's header, which says already that the goroutine has ended.
+    isolated(|| {
+        let rt = rt(2);
+        let text = raised(|| {
+            rt.block_on(async {
+                drop(go(async {
+                    OnDrop(|| {
+                        let (_tx, rx) = chan::unbuffered::<()>();
+                        assert_eq!(block_on(poll_once(rx.recv())), None);
+                        panic!("after a wait");
+                    })
+                }));
+                pending::<()>().await;
+            })
+        });
+        assert_eq!(text, "after a wait");
+    });
 }
