@@ -444,7 +444,7 @@ impl Runtime {
         Builder { gomaxprocs: 0, thread_name: "gopark".into(), on_panic: OnPanic::Crash }
     }
 
-    /// As [`go`](crate::go), on this runtime. If it is shutting down, the future is dropped and the handle gives the
+    /// As [`go`], on this runtime. If it is shutting down, the future is dropped and the handle gives the
     /// aborted error.
     ///
     /// ```
@@ -461,11 +461,11 @@ impl Runtime {
         spawn_on(self.executor, future, Location::caller())
     }
 
-    /// As [`block_on`](crate::block_on), on this runtime.
+    /// As [`block_on`], on this runtime.
     ///
     /// # Panics
     ///
-    /// As [`block_on`](crate::block_on).
+    /// As [`block_on`].
     ///
     /// ```
     /// let name = String::from("borrowed");
@@ -480,11 +480,11 @@ impl Runtime {
         run_main(self.executor, main, Location::caller())
     }
 
-    /// As [`block_on_local`](crate::block_on_local), on this runtime.
+    /// As [`block_on_local`], on this runtime.
     ///
     /// # Panics
     ///
-    /// As [`block_on`](crate::block_on).
+    /// As [`block_on`].
     ///
     /// ```
     /// let cell = std::cell::Cell::new(1);
@@ -496,7 +496,7 @@ impl Runtime {
         run_main_locally(self.executor, main)
     }
 
-    /// As [`gomaxprocs`](crate::gomaxprocs), of this runtime.
+    /// As [`gomaxprocs`], of this runtime.
     ///
     /// ```
     /// let rt = gopark::Runtime::new();
@@ -508,7 +508,7 @@ impl Runtime {
         self.executor.set_gomaxprocs(n)
     }
 
-    /// As [`num_goroutine`](crate::num_goroutine), of this runtime.
+    /// As [`num_goroutine`], of this runtime.
     ///
     /// ```
     /// let rt = gopark::Runtime::new();

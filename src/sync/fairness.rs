@@ -1,6 +1,6 @@
 //! When the unlock of a `Mutex` hands the lock over: on which threads always, elsewhere after how long a wait.
 //!
-//! A model has neither processors nor time; it decides both by [`model`].
+//! A model has neither processors nor time; it decides both by `model`.
 
 #[cfg(not(gopark_loom))]
 use std::time::Duration;
