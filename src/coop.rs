@@ -7,7 +7,6 @@ use std::cell::Cell;
 use std::panic::Location;
 use std::pin::Pin;
 use std::ptr;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, RawWaker, RawWakerVTable, Waker};
 
 pub(crate) use crate::header::Reason;
@@ -29,14 +28,12 @@ struct Local {
     waker: Cell<*const Waker>,
     /// The running goroutine's header; null outside a worker.
     header: Cell<*const Header>,
-    /// Where a worker counts that the running goroutine wakes others while it unwinds, and whether that is done.
-    crashes: Cell<Option<&'static AtomicUsize>>,
-    unwinding: Cell<bool>,
+    /// The id of the running goroutine if it has woken others while it unwound, else 0.
+    unwinding: Cell<u64>,
     /// The slot of the processor that this thread holds.
     worker: Cell<usize>,
-    /// Whether nobody else wants this processor; and how often that may be asked before the goroutine gives way in any
-    /// case.
-    alone: Cell<fn() -> bool>,
+    /// The executor, on a worker; and how often `is_alone` may be asked before the goroutine gives way in any case.
+    hooks: Cell<Option<&'static Hooks>>,
     extensions: Cell<u32>,
 }
 
@@ -51,22 +48,27 @@ thread_local! {
             budget: Cell::new(u32::MAX),
             waker: Cell::new(ptr::null()),
             header: Cell::new(ptr::null()),
-            crashes: Cell::new(None),
-            unwinding: Cell::new(false),
+            unwinding: Cell::new(0),
             worker: Cell::new(NO_WORKER),
-            alone: Cell::new(|| false),
+            hooks: Cell::new(None),
             extensions: Cell::new(EXTENSIONS),
         }
     };
 }
 
-/// This thread is a worker. It counts in `crashes` that its goroutine wakes others while it unwinds, and asks `alone` whether a
-/// goroutine that is out of budget has others to give way to.
-pub(crate) fn set_executor(crashes: &'static AtomicUsize, alone: fn() -> bool) {
-    LOCAL.with(|l| {
-        l.crashes.set(Some(crashes));
-        l.alone.set(alone);
-    });
+/// What a worker asks of its executor, and tells it.
+pub(crate) struct Hooks {
+    /// True if a goroutine that is out of budget has no others to give way to.
+    pub(crate) is_alone: fn() -> bool,
+    /// The running goroutine wakes others while it unwinds: a crash may be on its way.
+    pub(crate) unwinding: fn(&Header),
+    /// The goroutine of that id has caught its panic, or its poll is over.
+    pub(crate) unwound: fn(u64),
+}
+
+/// This thread is a worker of the executor with these hooks.
+pub(crate) fn set_executor(hooks: &'static Hooks) {
+    LOCAL.with(|l| l.hooks.set(Some(hooks)));
 }
 
 /// A goroutine is about to be polled on this thread, which is a worker, in that [epoch](crate::clock::coarse_epoch).
@@ -103,11 +105,8 @@ pub(crate) fn leave() {
     LOCAL.with(|l| {
         l.waker.set(ptr::null());
         l.header.set(ptr::null());
-        if l.unwinding.get() {
-            l.unwinding.set(false);
-            if let Some(crashes) = l.crashes.get() {
-                crashes.fetch_sub(1, Ordering::Release);
-            }
+        if l.unwinding.get() != 0 {
+            end_unwinding();
         }
     });
 }
@@ -121,13 +120,35 @@ pub(crate) fn note_unwinding() {
     }
 }
 
+// Not of the Rust ABI: it does not unwind, so a wake needs no landing pad, which would keep its task in memory.
 #[cold]
-fn note_unwinding_slow() {
+extern "C" fn note_unwinding_slow() {
     LOCAL.with(|l| {
-        if let (Some(crashes), false) = (l.crashes.get(), l.header.get().is_null()) {
-            if !l.unwinding.replace(true) {
-                crashes.fetch_add(1, Ordering::Release);
-            }
+        let noted = l.unwinding.get() != 0;
+        if let (Some(hooks), false) = (l.hooks.get(), noted) {
+            with_header(|header| {
+                l.unwinding.set(header.id());
+                (hooks.unwinding)(header);
+            });
+        }
+    });
+}
+
+/// If the running goroutine has woken others while it unwound, and does not unwind any more, it has caught the panic: no crash
+/// is on its way.
+pub(crate) fn note_caught() {
+    if LOCAL.with(|l| l.unwinding.get() != 0) && !std::thread::panicking() {
+        end_unwinding();
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn end_unwinding() {
+    LOCAL.with(|l| {
+        let id = l.unwinding.take();
+        if let Some(hooks) = l.hooks.get() {
+            (hooks.unwound)(id);
         }
     });
 }
@@ -160,6 +181,7 @@ pub(crate) fn has_budget() -> bool {
 #[cold]
 #[inline(never)]
 fn out_of_budget(cx: &mut Context<'_>) -> bool {
+    note_caught();
     LOCAL.with(|l| {
         if l.header.get().is_null() {
             // Not a goroutine: there is nobody to be fair to.
@@ -170,7 +192,7 @@ fn out_of_budget(cx: &mut Context<'_>) -> bool {
             // An executor inside the goroutine (a nested `block_on`, a `FuturesUnordered`) asks. It gets its turn
             // to yield, once a budget, and then may go on: only the goroutine itself ends this poll.
             l.budget.set(BUDGET);
-        } else if l.extensions.get() > 0 && (l.alone.get())() {
+        } else if l.extensions.get() > 0 && l.hooks.get().is_some_and(|hooks| (hooks.is_alone)()) {
             l.extensions.set(l.extensions.get() - 1);
             l.budget.set(BUDGET);
             return true;

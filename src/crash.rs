@@ -5,11 +5,13 @@ use std::io::{self, Write};
 use std::panic::Location;
 use std::process;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
-use crate::loom;
+use crate::header::Header;
 use crate::panics::{contain, panic_text};
+use crate::platform::heavy_fence;
 use crate::waker::TaskWaker;
 
 /// What to do about a panic that nobody will see.
@@ -31,6 +33,9 @@ use crate::waker::TaskWaker;
 pub enum OnPanic {
     /// Go's rule: every [`block_on`](crate::block_on) of the runtime cancels its main and resumes the panic on its
     /// caller; if none is in progress, the process aborts.
+    ///
+    /// A main that returns meanwhile waits for a goroutine without a handle that has woken others while it unwinds, but for at
+    /// most half a second. While the panic hook still prints, nothing has been woken yet, and main wins.
     #[default]
     Crash,
     /// The goroutine ends, the rest goes on.
@@ -46,14 +51,27 @@ pub(crate) struct BlockOnCalls {
     list: Mutex<List>,
     /// Entries with a crash; written under the lock. Lets a main's poll do without the lock.
     crashed: AtomicUsize,
-    /// Workers whose goroutine has woken others while it unwinds: it may be about to crash the runtime.
-    unwinding: AtomicUsize,
+    /// Notified when a goroutine does not unwind any more, or has crashed.
+    unwound: Condvar,
 }
+
+/// How long the end of a main waits for goroutines that unwind: a destructor in there may compute, or block, for ever.
+const UNWINDING_GRACE: Duration = Duration::from_millis(500);
 
 #[derive(Debug)]
 struct List {
     on_panic: OnPanic,
     entries: Vec<Entry>,
+    last_key: u64,
+    unwinding: Vec<Unwinding>,
+}
+
+/// A goroutine that has woken others while it unwinds. If it has no handle, it may be about to crash the runtime.
+#[derive(Debug)]
+struct Unwinding {
+    goroutine: u64,
+    detached: bool,
+    /// The latest call then. A later one has not ended because of it.
     last_key: u64,
 }
 
@@ -69,9 +87,14 @@ struct Entry {
 impl BlockOnCalls {
     pub(crate) fn new() -> Self {
         Self {
-            list: Mutex::new(List { on_panic: OnPanic::Crash, entries: Vec::new(), last_key: 0 }),
+            list: Mutex::new(List {
+                on_panic: OnPanic::Crash,
+                entries: Vec::new(),
+                last_key: 0,
+                unwinding: Vec::new(),
+            }),
             crashed: AtomicUsize::new(0),
-            unwinding: AtomicUsize::new(0),
+            unwound: Condvar::new(),
         }
     }
 
@@ -90,13 +113,31 @@ impl BlockOnCalls {
 
     /// True if there are none, and no crash may be on its way.
     pub(crate) fn is_empty(&self) -> bool {
-        self.lock().entries.is_empty() && self.unwinding.load(Ordering::Relaxed) == 0
+        let list = self.lock();
+        list.entries.is_empty() && list.unwinding.is_empty()
     }
 
-    /// Where a worker counts that its goroutine wakes others while it unwinds.
-    #[inline(always)]
-    pub(crate) fn unwinding(&self) -> &AtomicUsize {
-        &self.unwinding
+    /// The goroutine, which runs on this thread, wakes others while it unwinds.
+    pub(crate) fn begin_unwinding(&self, header: &Header) {
+        let mut list = self.lock();
+        header.set_unwinding();
+        // Either this sees that the handle is gone, or the handle that goes sees the flag, and calls `detached` after this.
+        let detached = !heavy_fence() || header.is_detached();
+        let last_key = list.last_key;
+        list.unwinding.push(Unwinding { goroutine: header.id(), detached, last_key });
+    }
+
+    /// The handle of a goroutine that perhaps unwinds is gone.
+    #[cold]
+    pub(crate) fn detached(&self, goroutine: u64) {
+        let mut list = self.lock();
+        list.unwinding.iter_mut().filter(|one| one.goroutine == goroutine).for_each(|one| one.detached = true);
+    }
+
+    /// The goroutine does not unwind any more: it has crashed the runtime, or will not.
+    pub(crate) fn end_unwinding(&self, goroutine: u64) {
+        self.lock().unwinding.retain(|one| one.goroutine != goroutine);
+        self.unwound.notify_all();
     }
 
     /// Enters a call, before its main can run: what the main spawns may crash at once.
@@ -116,16 +157,6 @@ impl BlockOnCalls {
             self.crashed.fetch_sub(1, Ordering::Relaxed);
         }
         Some(entry)
-    }
-
-    /// Waits until no unwinding goroutine that has woken others may still crash the runtime.
-    fn wait_for_unwinding(&self) {
-        let crashes = self.crashes();
-        let mut round = 0;
-        while crashes && self.unwinding.load(Ordering::Acquire) != 0 {
-            round += 1;
-            loom::relax(round);
-        }
     }
 
     /// Reports a panic that no join handle returns, and acts on it. If the goroutine's runtime is shut down
@@ -167,6 +198,7 @@ impl BlockOnCalls {
             wakers.extend(entry.waker.take());
         }
         drop(list);
+        self.unwound.notify_all();
         wakers.into_iter().for_each(TaskWaker::wake);
         contain(|| drop(payload));
     }
@@ -185,9 +217,15 @@ impl BlockOnCall {
         CrashSignal { calls: self.calls, key: self.key, registered: false }
     }
 
-    /// Ends the call. A crash that is on its way, or comes before this returns, wins against main's own result.
+    /// Ends the call. A crash that comes before this returns wins against main's own result, and one that may be on its way is
+    /// waited for, but not for long.
     pub(crate) fn end(self) -> Option<Box<dyn Any + Send>> {
-        self.calls.wait_for_unwinding();
+        let may_crash = |list: &mut List| {
+            list.on_panic == OnPanic::Crash
+                && list.unwinding.iter().any(|one| one.detached && one.last_key >= self.key)
+                && list.entries.iter().any(|entry| entry.key == self.key && entry.crash.is_none())
+        };
+        drop(self.calls.unwound.wait_timeout_while(self.calls.lock(), UNWINDING_GRACE, may_crash));
         self.calls.remove(self.key)?.crash
     }
 }

@@ -428,6 +428,13 @@ static NEXT_ID: AtomicU64 = AtomicU64::new(2);
 /// Whether a main has taken id 1.
 static MAIN_ID_TAKEN: AtomicBool = AtomicBool::new(false);
 
+/// What a worker's goroutine tells and asks its executor.
+const HOOKS: &coop::Hooks = &coop::Hooks {
+    is_alone: Executor::is_alone,
+    unwinding: |header| Executor::of(header).block_on_calls.begin_unwinding(header),
+    unwound: |id| Executor::current().into_iter().for_each(|executor| executor.block_on_calls.end_unwinding(id)),
+};
+
 /// Locks `mutex`, and ignores poison: no user code runs under these locks.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -514,11 +521,6 @@ impl Executor {
     pub(crate) fn current() -> Option<&'static Self> {
         // SAFETY: executors are never freed.
         Worker::with(|w| unsafe { w.executor.get().as_ref() })
-    }
-
-    /// True if an unrecovered panic of this thread's goroutine crashes its runtime.
-    pub(crate) fn crashes() -> bool {
-        Self::current().is_some_and(|this| this.block_on_calls.crashes())
     }
 
     /// Makes `self` this thread's [`current`](Self::current) until the guard is dropped. Until then the thread's own
@@ -880,7 +882,7 @@ impl Executor {
             w.executor.set(self);
             w.run_next.begin_exclusive();
             w.swap_next(next);
-            coop::set_executor(self.block_on_calls.unwinding(), Self::is_alone);
+            coop::set_executor(HOOKS);
             {
                 let mut sched = lock(&self.sched);
                 sched.starting -= 1;
@@ -1557,6 +1559,7 @@ impl Executor {
 
     /// Runs `f`, which may block, after giving this thread's processor to another worker.
     pub(crate) fn block_in_place<R>(f: impl FnOnce() -> R) -> R {
+        coop::note_caught();
         Worker::with(|w| {
             let Some(this) = Self::current() else { return };
             let Some(held) = w.hold() else { return };

@@ -13,6 +13,7 @@ use crate::crash::CrashSignal;
 use crate::executor::Executor;
 use crate::header::{Flags, Header, Task};
 use crate::panics::contain;
+use crate::platform::light_fence;
 
 /// The payload of a panic.
 type Payload = Box<dyn Any + Send>;
@@ -48,6 +49,17 @@ pub(crate) unsafe fn spawn_main<F: Future>(
 ) -> Handle<F::Output> {
     // SAFETY: passed on to the caller.
     executor.spawn_main_with(spawned_at, |header| unsafe { allocate(header, main) })
+}
+
+/// The goroutine's handle is being dropped: nothing will recover a panic of it.
+#[inline(always)]
+pub(crate) fn detach(header: &Header) {
+    header.set_detached();
+    // Pairs with the heavy fence of `BlockOnCalls::begin_unwinding`.
+    light_fence();
+    if header.flags().is_unwinding() {
+        Executor::of(header).block_on_calls().detached(header.id());
+    }
 }
 
 /// # Safety

@@ -159,12 +159,13 @@ impl NoteWord {
 /// | word | meaning | written by |
 /// |---|---|---|
 /// | `ids` | bits 0-10 the shard whose registry may hold the goroutine, 11-51 its id, 52-63 the executor | spawn |
+/// | `spawned_at` | the call of `go`, and in its lowest bit whether the handle is gone | spawn, then the handle |
 /// | `site`, `note` | where the goroutine parked last, and what for, since when: see [`NoteWord`] | its poll |
 /// | `flags` | [`Flags`], and above them the key of the registry entry | see there |
 #[derive(Debug)]
 pub(crate) struct Header {
     ids: u64,
-    spawned_at: &'static Location<'static>,
+    spawned_at: AtomicPtr<Location<'static>>,
     site: AtomicPtr<Location<'static>>,
     note: AtomicU32,
     flags: AtomicU32,
@@ -181,6 +182,7 @@ pub(crate) type Task = Runnable<Header>;
 /// |---|---|---|
 /// | `REGISTERED` | when the goroutine has entered its shard's registry, after its first poll that returned `Pending` | when it is removed, under the registry's lock |
 /// | `ABORTED` | when the goroutine must end: at its next suspension, or without another poll | never |
+/// | `UNWINDING` | when the goroutine, whose panic nothing may recover, has woken others while it unwinds | never |
 ///
 /// The goroutine sets `REGISTERED`, any thread sets `ABORTED`. Both use one read-modify-write, and the later one sees
 /// the other's flag: so either the goroutine sees that it is aborted, or the aborting thread finds it in the registry
@@ -190,8 +192,12 @@ pub(crate) struct Flags(u32);
 
 const REGISTERED: u32 = 1;
 const ABORTED: u32 = 2;
+const UNWINDING: u32 = 4;
 /// Bits below the key of the registry entry, which is there from when `REGISTERED` is set.
-const KEY_SHIFT: u32 = 2;
+const KEY_SHIFT: u32 = 3;
+/// In `spawned_at`, which points to something aligned.
+const DETACHED: usize = 1;
+const _: () = assert!(align_of::<Location<'_>>() > DETACHED);
 
 impl Flags {
     #[inline(always)]
@@ -202,6 +208,11 @@ impl Flags {
     #[inline(always)]
     pub(crate) fn is_aborted(self) -> bool {
         self.0 & ABORTED != 0
+    }
+
+    #[inline(always)]
+    pub(crate) fn is_unwinding(self) -> bool {
+        self.0 & UNWINDING != 0
     }
 }
 
@@ -221,7 +232,7 @@ impl Header {
         debug_assert!(id < Self::IDS && shard < Self::SHARDS && (executor as usize) < Self::EXECUTORS);
         Self {
             ids: (executor as u64) << (ID_BITS + SHARD_BITS) | id << SHARD_BITS | shard as u64,
-            spawned_at,
+            spawned_at: AtomicPtr::new(ptr::from_ref(spawned_at).cast_mut()),
             site: AtomicPtr::new(ptr::null_mut()),
             note: AtomicU32::new(0),
             flags: AtomicU32::new(0),
@@ -242,7 +253,25 @@ impl Header {
     }
 
     pub(crate) fn spawned_at(&self) -> &'static Location<'static> {
-        self.spawned_at
+        let site = self.spawned_at.load(Ordering::Relaxed).map_addr(|address| address & !DETACHED);
+        // SAFETY: but for the bit it was stored from a `'static` reference.
+        unsafe { &*site }
+    }
+
+    /// The goroutine has no handle any more. For its handle alone, so a plain store will do.
+    #[inline(always)]
+    pub(crate) fn set_detached(&self) {
+        let site = self.spawned_at.load(Ordering::Relaxed).map_addr(|address| address | DETACHED);
+        self.spawned_at.store(site, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_detached(&self) -> bool {
+        self.spawned_at.load(Ordering::Relaxed).addr() & DETACHED != 0
+    }
+
+    /// The goroutine wakes others while it unwinds.
+    pub(crate) fn set_unwinding(&self) {
+        self.flags.fetch_or(UNWINDING, Ordering::Relaxed);
     }
 
     /// A poll begins, in the epoch of that number: the goroutine is parked nowhere.
@@ -317,7 +346,7 @@ impl Header {
 
     /// The goroutine has entered its registry under `key`. Returns the flags that were set before.
     pub(crate) fn set_registered(&self, key: u32) -> Flags {
-        assert!(key < 1 << (u32::BITS - KEY_SHIFT), "gopark: 2^30 parked goroutines");
+        assert!(key < 1 << (u32::BITS - KEY_SHIFT), "gopark: 2^29 parked goroutines");
         // AcqRel: pairs with `set_aborted`, and publishes the key.
         Flags(self.flags.fetch_or(key << KEY_SHIFT | REGISTERED, Ordering::AcqRel))
     }

@@ -10,7 +10,7 @@ use std::task::{Context, Poll};
 
 use crate::coop::{self, Reason};
 use crate::executor::Executor;
-use crate::goroutine::Handle;
+use crate::goroutine::{self, Handle};
 use crate::panics::panic_text;
 use crate::wait::case::future_case;
 use crate::waker::Proxy;
@@ -133,6 +133,9 @@ impl<T> Drop for JoinHandle<T> {
     #[inline]
     fn drop(&mut self) {
         if let Some(mut task) = self.task.take() {
+            if !self.joined {
+                goroutine::detach(task.metadata());
+            }
             if self.proxy.is_registered() {
                 // Else the goroutine would keep the joiner's waker until it ends.
                 drop(coop::last_poll(Pin::new(&mut task)));

@@ -36,7 +36,7 @@ const FLOORS: &[(&str, Units)] = &[
             ("run_next", &["loom", "platform"]),
             ("run_queue", &["loom", "platform", "header"]),
             ("idle", &["loom", "platform"]),
-            ("crash", &["loom", "panics", "waker"]),
+            ("crash", &["header", "panics", "platform", "waker"]),
             ("registry", &[]),
         ],
     ),
@@ -68,7 +68,7 @@ const FLOORS: &[(&str, Units)] = &[
         "goroutines, select",
         &[
             ("alarm", &["clock", "waker", "timer", "executor"]),
-            ("goroutine", &["panics", "header", "coop", "crash", "executor"]),
+            ("goroutine", &["panics", "platform", "header", "coop", "crash", "executor"]),
             ("join", &["panics", "coop", "waker", "wait", "executor", "goroutine"]),
             ("select", &["loom", "lock", "random", "coop", "waker", "wait", "chan"]),
             ("runtime", &["panics", "coop", "waker", "wait", "crash", "executor", "goroutine", "join"]),

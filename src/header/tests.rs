@@ -504,11 +504,15 @@ fn a_header_keeps_its_parts_apart() {
     let header = Header::new(5, Header::SHARDS - 1, 4095, site);
     assert_eq!((header.id(), header.shard(), header.executor_index()), (5, Header::SHARDS - 1, Header::EXECUTORS - 1));
 
-    assert!(!header.set_registered((1 << 30) - 1).is_registered());
+    assert!(!header.set_registered((1 << 29) - 1).is_registered());
     assert!(header.set_aborted().is_registered() && header.flags().is_aborted());
-    assert_eq!(header.registry_key(), (1 << 30) - 1);
+    assert_eq!(header.registry_key(), (1 << 29) - 1);
     header.clear_registered();
-    assert!(!header.flags().is_registered() && header.flags().is_aborted());
+    assert!(!header.flags().is_registered() && header.flags().is_aborted() && !header.flags().is_unwinding());
+    header.set_unwinding();
+    assert!(header.flags().is_unwinding() && !header.is_detached());
+    header.set_detached();
+    assert!(header.is_detached() && std::ptr::eq(header.spawned_at(), site));
 
     assert_eq!(header.wait_note(), None);
     header.begin_poll(u32::MAX);
@@ -521,6 +525,9 @@ fn a_header_keeps_its_parts_apart() {
         header.note_park(None, reason);
         assert_eq!(header.wait_note(), Some(WaitNote { site: None, elsewhere: true, ..note }));
     }
+    assert!(!header.has_ended());
+    header.set_ended();
+    assert!(header.has_ended() && header.wait_note().is_none());
 }
 
 #[test]

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::thread;
+use std::time::{Duration, Instant};
 
 use futures_lite::future::{block_on, poll_once};
 use gopark::sync::WaitGroup;
@@ -273,7 +274,7 @@ impl Drop for PanicsInDrop {
 #[test]
 fn a_panic_in_a_futures_destructor_is_the_result_of_its_join_ca15() {
     no_hang(|| {
-        let rt = rt(2);
+        let rt = rt(1);
         let texts = rt.block_on(async {
             let parked = go(async {
                 let _bad = OnDrop(|| panic!("aborted"));
@@ -349,5 +350,117 @@ fn a_destructor_of_a_detached_result_that_waited_before_it_panicked_is_unrecover
             })
         });
         assert_eq!(text, "after a wait");
+    });
+}
+
+/// What `spin_until(flag)` waits for.
+fn flag() -> (Arc<AtomicBool>, Arc<AtomicBool>) {
+    let flag = Arc::new(AtomicBool::new(false));
+    (flag.clone(), flag)
+}
+
+#[test]
+fn a_block_on_in_the_destructor_of_a_goroutine_that_unwinds_returns() {
+    // The unwinding wakes main. Its next destructor waits for a `block_on` of another thread, which must not wait for it.
+    no_hang(|| {
+        let rt = Arc::new(rt(2));
+        for detached in [false, true] {
+            let clean_up = rt.clone();
+            let text = raised(|| {
+                rt.block_on(async {
+                    let (tx, rx) = chan::bounded::<()>(1);
+                    let handle = go(async move {
+                        let _clean_up = OnDrop(|| {
+                            let rt = clean_up.clone();
+                            thread::spawn(move || rt.block_on(async {})).join().unwrap();
+                        });
+                        let _tx = tx;
+                        panic!("unwinds");
+                    });
+                    if detached {
+                        drop(handle);
+                        rx.recv().await;
+                    } else {
+                        rx.recv().await;
+                        panic!("joined: {}", handle.await.unwrap_err().is_panic());
+                    }
+                })
+            });
+            assert_eq!(text, if detached { "unwinds" } else { "joined: true" });
+        }
+    });
+}
+
+#[test]
+fn a_panic_that_is_caught_keeps_no_main() {
+    // The unwinding wakes main. Then its goroutine catches the panic and stays in the same poll until main has returned.
+    no_hang(|| {
+        for in_place in [false, true] {
+            let rt = rt(2);
+            let (returned, has_returned) = flag();
+            let start = Instant::now();
+            rt.block_on(async move {
+                let (tx, rx) = chan::bounded(1);
+                go(async move {
+                    let _ = catch_unwind(AssertUnwindSafe(|| {
+                        let _notify = OnDrop(|| tx.try_send(()).unwrap());
+                        panic!("caught");
+                    }));
+                    let wait = || spin_until(|| has_returned.load(Ordering::SeqCst));
+                    if in_place { gopark::block_in_place(wait) } else { wait() }
+                });
+                rx.recv().await
+            });
+            let waited = start.elapsed();
+            returned.store(true, Ordering::SeqCst);
+            assert!(!in_place || waited < Duration::from_millis(450), "{waited:?}");
+        }
+    });
+}
+
+#[test]
+fn a_panic_that_a_handle_returns_keeps_no_main() {
+    // The unwinding wakes main, and goes on until main has returned. The handle outlives main.
+    no_hang(|| {
+        let rt = rt(2);
+        let (returned, has_returned) = flag();
+        let mut handle = None;
+        let start = Instant::now();
+        rt.block_on(async {
+            let (tx, rx) = chan::bounded(1);
+            handle = Some(go(async move {
+                let _slow = OnDrop(|| spin_until(|| has_returned.load(Ordering::SeqCst)));
+                let _notify = OnDrop(|| tx.try_send(()).unwrap());
+                panic!("joined later");
+            }));
+            rx.recv().await
+        });
+        let waited = start.elapsed();
+        returned.store(true, Ordering::SeqCst);
+        assert!(waited < Duration::from_millis(450), "{waited:?}");
+        assert!(rt.block_on(handle.unwrap()).unwrap_err().is_panic());
+    });
+}
+
+#[test]
+fn a_crash_wins_against_a_main_that_drops_the_handle_sch18() {
+    // The handle is alive when the unwinding wakes main, which then drops it and returns.
+    no_hang(|| {
+        let rt = rt(2);
+        for _ in 0..20 {
+            let text = raised(|| {
+                rt.block_on(async {
+                    let (tx, rx) = chan::bounded(1);
+                    let handle = go(async move {
+                        let _slow = OnDrop(|| thread::sleep(Duration::from_millis(5))); // asleep: a thread that blocks is the subject
+                        let _notify = OnDrop(|| tx.try_send(()).unwrap());
+                        panic!("its handle is dropped");
+                    });
+                    rx.recv().await;
+                    drop(handle);
+                })
+            });
+            assert_eq!(text, "its handle is dropped");
+        }
     });
 }
