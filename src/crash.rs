@@ -4,8 +4,8 @@ use std::any::Any;
 use std::io::{self, Write};
 use std::panic::Location;
 use std::process;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -32,7 +32,8 @@ use crate::waker::TaskWaker;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnPanic {
     /// Go's rule: every [`block_on`](crate::block_on) of the runtime cancels its main and resumes the panic on its
-    /// caller; if none is in progress, the process aborts.
+    /// caller; if none is in progress, the process aborts. It also aborts if that takes longer than
+    /// [`Builder::crash_grace`](crate::Builder::crash_grace) because a main blocks its thread.
     ///
     /// A main that returns meanwhile waits for a goroutine without a handle that has woken others while it unwinds, but for at
     /// most half a second. While the panic hook still prints, nothing has been woken yet, and main wins.
@@ -55,12 +56,19 @@ pub(crate) struct BlockOnCalls {
     unwound: Condvar,
 }
 
+/// The default of [`Builder::crash_grace`](crate::Builder::crash_grace).
+pub(crate) const CRASH_GRACE: Duration = Duration::from_secs(1);
+
 /// How long the end of a main waits for goroutines that unwind: a destructor in there may compute, or block, for ever.
 const UNWINDING_GRACE: Duration = Duration::from_millis(500);
 
 #[derive(Debug)]
 struct List {
     on_panic: OnPanic,
+    /// How long a crash waits for mains that are being polled.
+    grace: Duration,
+    /// How long the crash of some entries has waited; `None` if a call has ended with it.
+    waited: Option<Duration>,
     entries: Vec<Entry>,
     last_key: u64,
     unwinding: Vec<Unwinding>,
@@ -82,6 +90,8 @@ struct Entry {
     waker: Option<TaskWaker>,
     /// The payload that the call resumes.
     crash: Option<Box<dyn Any + Send>>,
+    /// The main is being polled.
+    polling: Arc<AtomicBool>,
 }
 
 impl BlockOnCalls {
@@ -89,6 +99,8 @@ impl BlockOnCalls {
         Self {
             list: Mutex::new(List {
                 on_panic: OnPanic::Crash,
+                grace: CRASH_GRACE,
+                waited: None,
                 entries: Vec::new(),
                 last_key: 0,
                 unwinding: Vec::new(),
@@ -102,8 +114,9 @@ impl BlockOnCalls {
         self.list.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn set_policy(&self, on_panic: OnPanic) {
-        self.lock().on_panic = on_panic;
+    pub(crate) fn set_policy(&self, on_panic: OnPanic, grace: Duration) {
+        let mut list = self.lock();
+        (list.on_panic, list.grace) = (on_panic, grace);
     }
 
     /// True if an unrecovered panic ends the calls.
@@ -145,8 +158,9 @@ impl BlockOnCalls {
         let mut list = self.lock();
         list.last_key += 1;
         let key = list.last_key;
-        list.entries.push(Entry { key, waker: None, crash: None });
-        BlockOnCall { calls: self, key }
+        let polling = Arc::new(AtomicBool::new(false));
+        list.entries.push(Entry { key, waker: None, crash: None, polling: polling.clone() });
+        BlockOnCall { calls: self, key, polling }
     }
 
     fn remove(&self, key: u64) -> Option<Entry> {
@@ -155,8 +169,33 @@ impl BlockOnCalls {
         let entry = list.entries.swap_remove(at);
         if entry.crash.is_some() {
             self.crashed.fetch_sub(1, Ordering::Relaxed);
+            list.waited = None;
         }
         Some(entry)
+    }
+
+    /// The monitor has waited for so long: a crash waits for calls of `block_on`. Aborts the process if none has ended with it in
+    /// time, and the poll of a main has not ended: the main blocks its thread, or computes. True while a crash waits.
+    pub(crate) fn check_grace(&self, period: Duration) -> bool {
+        if self.crashed.load(Ordering::Relaxed) == 0 {
+            return false;
+        }
+        let mut list = self.lock();
+        let grace = list.grace;
+        let Some(waited) = &mut list.waited else { return false };
+        *waited = waited.saturating_add(period);
+        // A main whose next poll begins sees the crash.
+        if *waited >= grace
+            && grace != Duration::MAX
+            && list.entries.iter().any(|entry| entry.crash.is_some() && entry.polling.load(Ordering::Relaxed))
+        {
+            let _ = writeln!(
+                io::stderr(),
+                "gopark: no `block_on` took the panic within {grace:?}: its main blocks its thread"
+            );
+            process::abort();
+        }
+        true
     }
 
     /// Reports a panic that no join handle returns, and acts on it. If the goroutine's runtime is shut down
@@ -187,6 +226,7 @@ impl BlockOnCalls {
             process::abort();
         }
         let text = panic_text(&*payload).to_owned();
+        list.waited.get_or_insert_default();
         let mut payload = Some(payload);
         let mut wakers = Vec::new();
         for entry in &mut list.entries {
@@ -209,12 +249,13 @@ impl BlockOnCalls {
 pub(crate) struct BlockOnCall {
     calls: &'static BlockOnCalls,
     key: u64,
+    polling: Arc<AtomicBool>,
 }
 
 impl BlockOnCall {
     /// By which the call's main sees a crash.
     pub(crate) fn signal(&self) -> CrashSignal {
-        CrashSignal { calls: self.calls, key: self.key, registered: false }
+        CrashSignal { calls: self.calls, key: self.key, registered: false, polling: self.polling.clone() }
     }
 
     /// Ends the call. A crash that comes before this returns wins against main's own result, and one that may be on its way is
@@ -242,12 +283,29 @@ pub(crate) struct CrashSignal {
     calls: &'static BlockOnCalls,
     key: u64,
     registered: bool,
+    polling: Arc<AtomicBool>,
 }
 
 impl CrashSignal {
+    /// Polls the main, unless a crash has ended its call.
+    #[inline(always)]
+    pub(crate) fn until_crash<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        poll: impl FnOnce(&mut Context<'_>) -> Poll<T>,
+    ) -> Poll<Option<T>> {
+        if self.poll(cx).is_ready() {
+            return Poll::Ready(None);
+        }
+        self.polling.store(true, Ordering::Relaxed);
+        let polled = poll(cx);
+        self.polling.store(false, Ordering::Relaxed);
+        polled.map(Some)
+    }
+
     /// `Ready` if a crash has ended the call. The first poll registers the waker, which must be the main's own.
     #[inline(always)]
-    pub(crate) fn poll(&mut self, cx: &Context<'_>) -> Poll<()> {
+    fn poll(&mut self, cx: &Context<'_>) -> Poll<()> {
         // Relaxed: the lock in `look`, or the wake, orders it after the crash that this must see.
         if self.registered && self.calls.crashed.load(Ordering::Relaxed) == 0 {
             return Poll::Pending;

@@ -442,7 +442,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Executor {
     /// Starts an executor with `procs` processors: its monitor, and one worker.
-    pub(crate) fn start(procs: usize, thread_name: String, on_panic: OnPanic) -> io::Result<&'static Self> {
+    pub(crate) fn start(procs: usize, thread_name: String, policy: (OnPanic, Duration)) -> io::Result<&'static Self> {
         if thread_name.contains('\0') {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
@@ -452,7 +452,7 @@ impl Executor {
         crate::lock::prepare();
         let retired = lock(&RETIRED).pop();
         let this = retired.map_or_else(Self::allocate, Ok)?;
-        this.block_on_calls.set_policy(on_panic);
+        this.block_on_calls.set_policy(policy.0, policy.1);
         this.closing.store(false, Ordering::SeqCst);
         {
             let mut sched = lock(&this.sched);
@@ -813,14 +813,21 @@ impl Executor {
     fn pop_idle(&self, sched: &mut Sched) -> Option<&'static Processor> {
         let processor = sched.idle.pop()?;
         self.idle.acquire_processor();
+        self.wake_monitor_of(sched);
+        Some(processor)
+    }
+
+    /// Wakes the monitor if it sleeps until something runs.
+    pub(crate) fn wake_monitor(&self) {
+        self.wake_monitor_of(&mut lock(&self.sched));
+    }
+
+    fn wake_monitor_of(&self, sched: &mut Sched) {
         if std::mem::take(&mut sched.monitor_asleep) {
             // No reading may have advanced the epoch meanwhile, and what runs now may park before the monitor is awake.
             clock::advance_epoch();
-            if let Some(monitor) = &sched.monitor {
-                monitor.unpark();
-            }
+            sched.monitor.iter().for_each(Thread::unpark);
         }
-        Some(processor)
     }
 
     /// Gives a processor to a parked worker, or to a new one.
@@ -1372,6 +1379,7 @@ impl Executor {
         let (mut idle_looks, mut seen) = (0, 0);
         loop {
             let polls = self.all_processors().fold(0u32, |sum, p| sum.wrapping_add(p.polls.load(Ordering::Relaxed)));
+            let crashing = self.block_on_calls.check_grace(MONITOR_PERIOD);
             {
                 let mut sched = lock(&self.sched);
                 // In every period, because it also advances the clock's epoch.
@@ -1387,7 +1395,7 @@ impl Executor {
                 }
                 if self.all_processors().all(|processor| processor.owner.get().is_none() && !processor.promised.get()) {
                     idle_looks = if std::mem::replace(&mut seen, polls) == polls { idle_looks + 1 } else { 0 };
-                    sched.monitor_asleep = idle_looks == MONITOR_IDLE_LOOKS;
+                    sched.monitor_asleep = idle_looks >= MONITOR_IDLE_LOOKS && !crashing;
                 } else {
                     idle_looks = 0;
                     self.retake(&mut sched, now);
@@ -1728,15 +1736,10 @@ impl Executor {
         for processor in self.all_processors() {
             check("processor's queue", processor.queue.is_empty());
             check("processor's owner", processor.owner.get().is_none() && !processor.promised.get());
-            check("processor's ticks", processor.ticks.load(Ordering::Relaxed) == 0);
-            check("processor's polls", processor.polls.load(Ordering::Relaxed) == 0);
+            let ticks = processor.ticks.load(Ordering::Relaxed) | processor.polls.load(Ordering::Relaxed);
+            let since = processor.ticks_since_global.get() | processor.ticks_since_timers.get();
+            check("processor's counters", ticks | since == 0 && processor.next_timer_check.get() == 0);
             check("processor's interval", processor.global_interval.load(Ordering::Relaxed) == GLOBAL_INTERVAL);
-            let counters = (
-                processor.ticks_since_global.get(),
-                processor.ticks_since_timers.get(),
-                processor.next_timer_check.get(),
-            );
-            check("processor's counters", counters == (0, 0, 0));
         }
         found.join(", ")
     }

@@ -135,6 +135,8 @@ impl Drop for Exit {
         if let Some(payload) = self.payload.take() {
             let is_over = || self.executor.is_over(self.generation);
             self.executor.block_on_calls().unrecovered(self.id, self.spawned_at, payload, is_over);
+            // It aborts the process if no main takes the panic.
+            self.executor.wake_monitor();
         }
     }
 }
@@ -238,10 +240,7 @@ impl<F: Future> Future for UntilCrash<F> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<F::Output>> {
         // SAFETY: `main` is pinned with `self` and never moved; `signal` is not pinned.
         let Self { main, signal } = unsafe { self.get_unchecked_mut() };
-        if signal.poll(cx).is_ready() {
-            return Poll::Ready(None);
-        }
         // SAFETY: as above.
-        unsafe { Pin::new_unchecked(main) }.poll(cx).map(Some)
+        signal.until_crash(cx, |cx| unsafe { Pin::new_unchecked(main) }.poll(cx))
     }
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use std::{env, io, thread};
 
 use crate::coop::{self, Reason};
-use crate::crash::OnPanic;
+use crate::crash::{CRASH_GRACE, OnPanic};
 use crate::executor::{Executor, SHUTDOWN_GRACE};
 use crate::goroutine::{self, Exit, UntilCrash};
 use crate::join::JoinHandle;
@@ -250,7 +250,8 @@ fn current() -> &'static Executor {
 fn global() -> &'static Executor {
     static GLOBAL: OnceLock<&'static Executor> = OnceLock::new();
     GLOBAL.get_or_init(|| {
-        Executor::start(default_procs(), "gopark".into(), OnPanic::Crash).expect("gopark: cannot start a thread")
+        Executor::start(default_procs(), "gopark".into(), (OnPanic::Crash, CRASH_GRACE))
+            .expect("gopark: cannot start a thread")
     })
 }
 
@@ -441,7 +442,7 @@ impl Runtime {
     /// let rt = gopark::Runtime::builder().thread_name("worker").build().unwrap();
     /// ```
     pub fn builder() -> Builder {
-        Builder { gomaxprocs: 0, thread_name: "gopark".into(), on_panic: OnPanic::Crash }
+        Builder { gomaxprocs: 0, thread_name: "gopark".into(), on_panic: OnPanic::Crash, crash_grace: CRASH_GRACE }
     }
 
     /// As [`go`], on this runtime. If it is shutting down, the future is dropped and the handle gives the
@@ -563,6 +564,7 @@ pub struct Builder {
     gomaxprocs: usize,
     thread_name: String,
     on_panic: OnPanic,
+    crash_grace: Duration,
 }
 
 impl Builder {
@@ -601,6 +603,22 @@ impl Builder {
         self
     }
 
+    /// How long an unrecovered panic waits for a main that blocks its thread; a second by default.
+    ///
+    /// Under [`OnPanic::Crash`] the panic ends each `block_on` at the end of its main's current poll. If no call of `block_on` has
+    /// raised it after this time, and a main is still in that poll, the process aborts. The time is that of the runtime's own
+    /// monitor: while the process is stopped it does not pass. With [`Duration::MAX`] the panic waits without end.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let rt = gopark::Runtime::builder().crash_grace(Duration::from_secs(10)).build().unwrap();
+    /// ```
+    pub fn crash_grace(mut self, grace: Duration) -> Self {
+        self.crash_grace = grace;
+        self
+    }
+
     /// Starts the runtime.
     ///
     /// # Errors
@@ -613,7 +631,7 @@ impl Builder {
     /// ```
     pub fn build(self) -> io::Result<Runtime> {
         let procs = if self.gomaxprocs == 0 { default_procs() } else { self.gomaxprocs };
-        let executor = Executor::start(procs, self.thread_name, self.on_panic)?;
+        let executor = Executor::start(procs, self.thread_name, (self.on_panic, self.crash_grace))?;
         Ok(Runtime { executor, down: false })
     }
 }

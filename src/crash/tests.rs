@@ -1,9 +1,10 @@
 use std::panic::Location;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Wake, Waker};
+use std::task::{Context, Poll, Wake, Waker};
+use std::time::Duration;
 
-use super::{BlockOnCalls, OnPanic};
+use super::{BlockOnCalls, CRASH_GRACE, OnPanic};
 
 #[derive(Default)]
 struct Count(AtomicUsize);
@@ -55,7 +56,7 @@ fn a_panic_ends_no_call_if_the_policy_isolates_or_the_runtime_is_over() {
     let call = calls.enter();
     crash(calls, true);
     assert!(calls.crashes());
-    calls.set_policy(OnPanic::Isolate);
+    calls.set_policy(OnPanic::Isolate, CRASH_GRACE);
     crash(calls, false);
     assert!(call.signal().poll(&Context::from_waker(Waker::noop())).is_pending());
     drop(call);
@@ -82,4 +83,31 @@ fn a_main_whose_waker_panics_costs_no_other_main_its_crash_ca19() {
     crash(calls, false);
     assert_eq!(woken.0.load(Ordering::Relaxed), 1);
     assert!(mains.into_iter().all(|main| main.end().is_some()));
+}
+
+#[test]
+fn a_crash_that_waits_aborts_nothing_while_no_main_is_polled_or_when_one_took_it() {
+    let calls = calls();
+    let long = CRASH_GRACE * 100;
+    assert!(!calls.check_grace(long), "no crash");
+    let (mut parked, blocked) = (calls.enter(), calls.enter());
+    crash(calls, false);
+    // Neither main is being polled: the next poll of each sees the crash.
+    assert!(calls.check_grace(long));
+    let cx = &mut Context::from_waker(Waker::noop());
+    let polled = blocked.signal().until_crash(cx, |_| Poll::Ready(()));
+    assert_eq!(polled, Poll::Ready(None), "the crash came before");
+    // One that is polled for ever, under the policy that waits for ever.
+    blocked.polling.store(true, Ordering::Relaxed);
+    calls.set_policy(OnPanic::Crash, Duration::MAX);
+    assert!(calls.check_grace(Duration::MAX) && calls.check_grace(Duration::MAX));
+    // The other call raises the panic.
+    assert!(parked.end().is_some());
+    calls.set_policy(OnPanic::Crash, CRASH_GRACE);
+    assert!(!calls.check_grace(long));
+    // A second crash, while the first main is still in its poll: it was told already.
+    parked = calls.enter();
+    crash(calls, false);
+    assert!(calls.check_grace(Duration::ZERO) && parked.end().is_some() && blocked.end().is_some());
+    assert!(!calls.check_grace(long) && calls.is_empty());
 }

@@ -150,6 +150,43 @@ fn a_crash_without_a_main_aborts_the_process_and_names_the_goroutine() {
     assert!(line.contains(", spawned at tests/it/panics.rs:"), "{line}");
 }
 
+/// A child that ends because a crash did not reach a main.
+fn assert_aborted(ended: &Ended, grace: &str) {
+    let line = format!("gopark: no `block_on` took the panic within {grace}: its main blocks its thread");
+    assert!(ended.code.is_none() && ended.signal.is_some(), "{ended:#?}");
+    assert!(ended.stderr.contains("gopark: unrecovered panic in goroutine "), "{ended:#?}");
+    assert!(ended.stderr.lines().any(|text| text == line), "{ended:#?}");
+}
+
+#[test]
+fn a_crash_aborts_the_process_if_main_blocks_its_thread() {
+    let Some(ended) = in_child(&[]) else {
+        let rt = Runtime::builder().gomaxprocs(2).crash_grace(Duration::from_millis(20)).build().unwrap();
+        rt.block_on(async {
+            go(async { panic!("main does not look") });
+            thread::park();
+        });
+        return;
+    };
+    assert_aborted(&ended, "20ms");
+}
+
+#[test]
+fn a_crash_aborts_the_process_if_a_local_main_blocks_its_thread_and_the_runtime_is_idle() {
+    let Some(ended) = in_child(&[]) else {
+        rt(1).block_on_local(async {
+            let handle = go(async { panic!("unobserved") });
+            spin_until(|| handle.is_finished());
+            // By then the runtime's monitor sleeps.
+            thread::sleep(Duration::from_millis(150)); // asleep: an idle runtime is the subject
+            drop(handle);
+            thread::park();
+        });
+        return;
+    };
+    assert_aborted(&ended, "1s");
+}
+
 #[test]
 fn under_isolate_the_rest_goes_on_and_no_worker_is_lost() {
     no_hang(|| {
