@@ -210,7 +210,8 @@ pub(crate) fn wake_current(cx: &Context<'_>) {
     contain(|| cx.waker().wake_by_ref());
 }
 
-/// An operation completed without waiting, in a poll that [`poll_ready`] has just said yes to: so there is something left.
+/// An operation completed without waiting. Since [`poll_ready`] said yes to it, no foreign code has run: so there is something
+/// left to spend.
 #[inline(always)]
 pub(crate) fn spend_one() {
     LOCAL.with(|l| l.budget.set(l.budget.get().wrapping_sub(1)));

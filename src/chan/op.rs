@@ -340,10 +340,10 @@ impl<'a, T, D: Direction<T>> Op<'a, T, D> {
             Attempt::Complete(value, woken) => {
                 // SAFETY: the waiter was never queued.
                 unsafe { Waiter::finish(waiter) };
-                // SAFETY: the lock is held.
-                let woken = unsafe { woken.unlock(&core.lock) };
+                // Before any waker runs, which may complete operations of its own and leave nothing to spend.
                 spend();
-                woken.wake();
+                // SAFETY: the lock is held.
+                unsafe { woken.unlock(&core.lock) }.wake();
                 Poll::Ready(D::output(value))
             }
             Attempt::Closed => {

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, RawWaker, RawWakerVTable, Waker};
 
+use futures_lite::future::block_on;
 use futures_lite::{Stream, StreamExt};
 use gopark::chan::{self, Receiver, Sender, TryRecvError, TrySendError};
 use gopark::select::Select;
@@ -359,6 +360,37 @@ impl Drop for Noisy {
             INSIDE.set(false);
         }
     }
+}
+
+#[test]
+fn a_waker_that_spends_the_rest_of_the_budget_gives_the_goroutine_no_endless_one() {
+    // A send notifies a stream, whose waker completes operations of its own, in the goroutine's poll, until nothing is left of
+    // the budget. If the send spent after that, the budget would wrap around, and the goroutine would not give way to the other.
+    let sends = no_hang(|| {
+        Runtime::builder().gomaxprocs(1).build().unwrap().block_on(async {
+            let (tx, mut watched) = chan::bounded(1);
+            let (own_tx, own_rx) = chan::bounded(1);
+            let act = move || {
+                for _ in 0..64 {
+                    block_on(async { (own_tx.send(()).await.unwrap(), own_rx.recv().await.unwrap()) });
+                }
+            };
+            let waker = hooked(Moment::Wake, Arc::new(act));
+            assert!(Pin::new(&mut watched).poll_next(&mut Context::from_waker(&waker)).is_pending());
+            let sender = go(async move {
+                let other = go(async {});
+                let mut sends = 0;
+                while !other.is_finished() && sends < 1000 {
+                    tx.send(()).await.unwrap();
+                    watched.try_recv().unwrap();
+                    sends += 1;
+                }
+                sends
+            });
+            sender.await.unwrap()
+        })
+    });
+    assert!(sends < 1000);
 }
 
 #[test]
