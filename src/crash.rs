@@ -125,6 +125,7 @@ impl BlockOnCalls {
     }
 
     /// True if there are none, and no crash may be on its way.
+    #[cfg(all(test, not(gopark_loom)))]
     pub(crate) fn is_empty(&self) -> bool {
         let list = self.lock();
         list.entries.is_empty() && list.unwinding.is_empty()

@@ -34,7 +34,8 @@
 //!
 //! The monitor (Go's sysmon) looks every [`MONITOR_PERIOD`] and takes the processor from a worker that has been in one
 //! poll for more than [`STUCK`] while work waits, as [`RunNext`] describes. The worker then has no processor: it
-//! submits to the global queue, and becomes a spare when its poll ends.
+//! submits to the global queue, and becomes a spare when its poll ends. The monitor alone starts and joins threads, and
+//! ends the runtime.
 //!
 //! # What was rejected
 //!
@@ -56,7 +57,7 @@ use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
-use std::thread::{self, Thread};
+use std::thread::{self, JoinHandle, Thread, ThreadId};
 use std::time::Duration;
 use std::{fmt, io};
 
@@ -73,6 +74,7 @@ use crate::random;
 use crate::registry::Registry;
 use crate::run_next::RunNext;
 use crate::run_queue::{GlobalQueue, RunQueue, prefetch};
+use crate::threads;
 use crate::timer::driver::{self, sleep_until};
 use crate::timer::shard::{self, Shard as Timers};
 
@@ -107,8 +109,8 @@ const MAX_RUNTIMES: usize = 4096;
 const _: () = assert!(MAX_RUNTIMES <= Header::EXECUTORS);
 /// Most threads of a runtime. At the limit a blocked thread keeps its processor.
 const MAX_WORKERS: usize = 4096;
-/// Parked threads without a processor that are kept for the next blocked one.
-const SPARES: usize = 8;
+/// How long a parked worker is kept for the next blocked one, if there are more of them than processors.
+const KEEP_PARKED: Duration = Duration::from_secs(1);
 /// Looks at all queues before an idle worker parks: a few microseconds.
 const SPINS: usize = 100;
 /// Minimum number of due timers fired per check, even if the local queue is almost full.
@@ -130,11 +132,12 @@ pub(crate) const SHUTDOWN_GRACE: Duration = Duration::from_secs(1);
 /// |---|---|---|
 /// | `run_next` | the run-next slot and the right to the processor | see [`RunNext`] |
 /// | `processor` | the processor that the thread holds, unless it was revoked | owner |
-/// | `given` | a processor for a parked worker | the thread that wakes it, under the scheduler's lock; the owner takes it |
 struct Worker {
     run_next: RunNext,
     /// The runtime whose goroutine this thread polls.
     executor: Cell<*const Executor>,
+    /// The runtime whose thread this is.
+    home: Cell<*const Executor>,
     processor: Cell<*const Processor>,
     /// A goroutine is being polled.
     polling: AtomicBool,
@@ -142,8 +145,6 @@ struct Worker {
     running: Cell<*const Header>,
     /// The running goroutine yields: it goes behind every goroutine that can run.
     yielding: Cell<bool>,
-    given: AtomicPtr<Processor>,
-    given_searching: AtomicBool,
     room: Room,
     /// The goroutine ids that are left of the last block.
     ids: Cell<(u64, u64)>,
@@ -172,12 +173,11 @@ impl Worker {
             Worker {
                 run_next: RunNext::new(),
                 executor: Cell::new(ptr::null()),
+                home: Cell::new(ptr::null()),
                 processor: Cell::new(ptr::null()),
                 polling: AtomicBool::new(false),
                 running: Cell::new(ptr::null()),
                 yielding: Cell::new(false),
-                given: AtomicPtr::new(ptr::null_mut()),
-                given_searching: AtomicBool::new(false),
                 room: Room::new(),
                 ids: Cell::new((0, 0)),
                 seen_polls: Cell::new(0),
@@ -286,13 +286,27 @@ struct Processor {
     ticks_since_timers: Cell<u32>,
     /// Polls begun, for the monitor.
     polls: AtomicU32,
-    /// The worker that holds it; under the scheduler's lock.
-    owner: Cell<Option<NonNull<Worker>>>,
-    /// A thread that is being started will hold it; under the scheduler's lock.
-    promised: Cell<bool>,
+    /// Under the scheduler's lock; changed by [`Executor::set_place`] alone.
+    place: Cell<Place>,
 }
 
-// SAFETY: `owner` and `promised` are under the scheduler's lock; `ticks_since_global`, `ticks_since_timers` and
+/// Where a processor is.
+///
+/// | place | meaning | list | idle word |
+/// |---|---|---|---|
+/// | `Retired` | out of use: its id is not below `gomaxprocs`; its queue is empty, its timers are closed | – | – |
+/// | `Idle` | in use, and no worker holds it; its queue is empty | `Sched::idle` | counts as idle |
+/// | `Wanted` | the same, and the next worker that has no processor takes it; the monitor starts one | `Sched::wanted` | counts as searching |
+/// | `Held` | a worker holds it. If it is out of use, the worker gives it up after the current poll | – | – |
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    Retired,
+    Idle,
+    Wanted,
+    Held(NonNull<Worker>),
+}
+
+// SAFETY: `place` is under the scheduler's lock; `ticks_since_global`, `ticks_since_timers` and
 // `next_timer_check` are the holder's; the rest is `Sync`.
 unsafe impl Sync for Processor {}
 // SAFETY: as above.
@@ -311,15 +325,18 @@ impl Processor {
             ticks_since_timers: Cell::new(0),
             global_interval: AtomicU32::new(GLOBAL_INTERVAL),
             polls: AtomicU32::new(0),
-            owner: Cell::new(None),
-            promised: Cell::new(false),
+            place: Cell::new(Place::Retired),
         }
+    }
+
+    /// The worker that holds it. Under the scheduler's lock.
+    fn owner(&self) -> Option<NonNull<Worker>> {
+        if let Place::Held(worker) = self.place.get() { Some(worker) } else { None }
     }
 
     /// Back to the state of a new one. The executor has no worker.
     fn reset(&self) {
-        self.owner.set(None);
-        self.promised.set(false);
+        self.place.set(Place::Retired);
         self.next_timer_check.set(0);
         self.ticks.store(0, Ordering::Relaxed);
         self.ticks_since_global.set(0);
@@ -379,6 +396,9 @@ pub(crate) struct Executor {
     idle: Idle,
     /// Processors in use: those with a lower id.
     procs: AtomicUsize,
+    /// Processors that can have goroutines or timers, or a holder: those with a lower id. The others are retired. Written
+    /// under the lock.
+    bound: AtomicUsize,
     /// Processors created.
     created: AtomicUsize,
     processors: [AtomicPtr<Processor>; MAX_PROCESSORS],
@@ -387,31 +407,60 @@ pub(crate) struct Executor {
     closing: AtomicBool,
     /// Number of the runtime that it is now.
     generation: AtomicUsize,
-    /// The runtime was dropped by one of its own goroutines: the monitor completes the shutdown.
-    orphaned: AtomicBool,
     sched: Mutex<Sched>,
-    /// Signalled when a worker ends.
+    /// Signalled when the runtime has ended.
     ended: Condvar,
     block_on_calls: BlockOnCalls,
 }
 
 /// What the scheduler's lock guards.
 struct Sched {
-    /// Processors in use that no worker holds.
+    /// Processors by their place.
     idle: Vec<&'static Processor>,
+    wanted: Vec<&'static Processor>,
     /// Parked workers without a processor.
     spare: Vec<WorkerRef>,
     /// All workers.
     workers: Vec<WorkerRef>,
-    /// Threads that are started, and not in `workers` yet.
-    starting: usize,
+    /// Workers that will look for a wanted processor: woken ones, and threads that are being started.
+    coming: usize,
     monitor: Option<Thread>,
     monitor_asleep: bool,
+    /// Every goroutine has ended: every worker must end.
+    ending: bool,
     /// The parked worker that sleeps until the next timer only, and that time.
     sleeper: Option<(NonNull<Worker>, Time)>,
     thread_name: String,
-    /// To be joined by the shutdown, because their thread-locals drop after they have left `workers`.
-    threads: Vec<thread::JoinHandle<()>>,
+    /// Threads whose thread-locals have been dropped: the monitor joins them.
+    left: Vec<ThreadId>,
+}
+
+impl Sched {
+    fn new() -> Self {
+        Self {
+            idle: Vec::new(),
+            wanted: Vec::new(),
+            spare: Vec::new(),
+            workers: Vec::new(),
+            coming: 0,
+            monitor: None,
+            monitor_asleep: false,
+            ending: false,
+            sleeper: None,
+            thread_name: String::new(),
+            left: Vec::new(),
+        }
+    }
+
+    fn wake_monitor(&mut self) {
+        if std::mem::take(&mut self.monitor_asleep) {
+            // No reading may have advanced the epoch meanwhile, and what runs now may park before the monitor is awake.
+            clock::advance_epoch();
+        }
+        if let Some(monitor) = &self.monitor {
+            monitor.unpark();
+        }
+    }
 }
 
 // SAFETY: the sleeper's pointer is only compared.
@@ -454,29 +503,27 @@ impl Executor {
         let this = retired.map_or_else(Self::allocate, Ok)?;
         this.block_on_calls.set_policy(policy.0, policy.1);
         this.closing.store(false, Ordering::SeqCst);
-        {
-            let mut sched = lock(&this.sched);
-            sched.thread_name = thread_name;
-            let name = format!("{}-monitor", sched.thread_name);
-            let monitor = thread::Builder::new().name(name).spawn(move || this.monitor());
-            let monitor = monitor.inspect_err(|_| lock(&RETIRED).push(this))?;
-            sched.monitor = Some(monitor.thread().clone());
-            sched.threads.push(monitor);
-            sched.monitor_asleep = false;
-        }
         this.set_gomaxprocs(procs);
-        this.all_processors().for_each(|processor| processor.timers.open());
         let mut sched = lock(&this.sched);
-        if let Some(processor) = this.pop_idle(&mut sched) {
-            if let Err(error) = this.start_worker(&mut sched, processor, false, ptr::null_mut()) {
+        let name = format!("{thread_name}-monitor");
+        sched.thread_name = thread_name;
+        if let Some(processor) = sched.idle.last().copied() {
+            // The first worker starts at once: no wake need wait for it.
+            this.idle.begin_search();
+            this.want_worker(&mut sched, processor);
+        }
+        // The monitor waits for the lock.
+        match threads::start(name, move || this.monitor()) {
+            Ok(monitor) => {
+                sched.monitor = Some(monitor.thread().clone());
+                Ok(this)
+            }
+            Err(error) => {
                 drop(sched);
-                // The monitor ends at once, and the executor can be reused.
-                this.shutdown(SHUTDOWN_GRACE);
-                return Err(error);
+                this.retire();
+                Err(error)
             }
         }
-        drop(sched);
-        Ok(this)
     }
 
     fn allocate() -> io::Result<&'static Self> {
@@ -492,23 +539,13 @@ impl Executor {
             global: GlobalQueue::new(),
             idle: Idle::new(),
             procs: AtomicUsize::new(0),
+            bound: AtomicUsize::new(0),
             created: AtomicUsize::new(0),
             processors: [const { AtomicPtr::new(ptr::null_mut()) }; MAX_PROCESSORS],
             external: Shard::new(),
             closing: AtomicBool::new(false),
             generation: AtomicUsize::new(0),
-            orphaned: AtomicBool::new(false),
-            sched: Mutex::new(Sched {
-                idle: Vec::new(),
-                spare: Vec::new(),
-                workers: Vec::new(),
-                starting: 0,
-                monitor: None,
-                monitor_asleep: false,
-                sleeper: None,
-                thread_name: String::new(),
-                threads: Vec::new(),
-            }),
+            sched: Mutex::new(Sched::new()),
             ended: Condvar::new(),
             block_on_calls: BlockOnCalls::new(),
         }));
@@ -550,6 +587,12 @@ impl Executor {
         unsafe { self.processors[slot].load(Ordering::Acquire).as_ref() }
     }
 
+    /// The processors that can have goroutines or timers.
+    fn processors(&self) -> impl Iterator<Item = &'static Processor> {
+        (0..self.bound.load(Ordering::Acquire)).filter_map(|slot| self.processor(slot))
+    }
+
+    /// All that were ever created: retired ones have a registry and counts.
     fn all_processors(&self) -> impl Iterator<Item = &'static Processor> {
         (0..self.created.load(Ordering::Acquire)).filter_map(|slot| self.processor(slot))
     }
@@ -654,7 +697,34 @@ impl Executor {
     ) -> R {
         self.started_external();
         let first = !MAIN_ID_TAKEN.swap(true, Ordering::Relaxed);
-        let id = if first { 1 } else { Worker::with(Worker::next_id) };
+        self.spawn_counted(if first { 1 } else { Worker::with(Worker::next_id) }, spawned_at, allocate)
+    }
+
+    /// Starts a goroutine in the runtime of that generation, from any thread. Gives `allocate` back if that is over, or
+    /// shutting down.
+    pub(crate) fn spawn_in<R, F: FnOnce(Header) -> (Task, R)>(
+        &'static self,
+        generation: usize,
+        spawned_at: &'static Location<'static>,
+        allocate: F,
+    ) -> Result<R, F> {
+        {
+            // A shutdown begins under the lock. From here on it waits for this goroutine.
+            let _sched = lock(&self.sched);
+            if self.is_over(generation) {
+                return Err(allocate);
+            }
+            self.started_external();
+        }
+        Ok(self.spawn_counted(Worker::with(Worker::next_id), spawned_at, allocate))
+    }
+
+    fn spawn_counted<R>(
+        &'static self,
+        id: u64,
+        spawned_at: &'static Location<'static>,
+        allocate: impl FnOnce(Header) -> (Task, R),
+    ) -> R {
         let (task, handle) = allocate(Header::new(id, EXTERNAL, self.index, spawned_at));
         self.submit(task);
         handle
@@ -790,96 +860,91 @@ impl Executor {
     #[cold]
     #[inline(never)]
     fn wake_one(&self) {
-        // During shutdown no worker is woken: `shutdown` drains the queues, and each exiting last searcher would
-        // otherwise start another thread.
-        if self.closing.load(Ordering::Relaxed) || !self.idle.try_begin_notify() {
+        if !self.idle.try_begin_notify() {
             return;
         }
-        // SAFETY: executors are never freed.
-        let this: &'static Self = unsafe { &*ptr::from_ref(self) };
-        let mut sched = lock(&this.sched);
-        match this.pop_idle(&mut sched) {
-            Some(processor) => {
-                // On an error the processor is idle again, and the running workers do the work.
-                let _ = this.start_worker(&mut sched, processor, true, ptr::null_mut());
-            }
-            None => {
-                this.idle.end_search();
-            }
+        let mut sched = lock(&self.sched);
+        match sched.idle.last().copied() {
+            Some(processor) => self.want_worker(&mut sched, processor),
+            None => _ = self.idle.end_search(),
         }
-    }
-
-    /// Takes an idle processor into use, and wakes the monitor.
-    fn pop_idle(&self, sched: &mut Sched) -> Option<&'static Processor> {
-        let processor = sched.idle.pop()?;
-        self.idle.acquire_processor();
-        self.wake_monitor_of(sched);
-        Some(processor)
     }
 
     /// Wakes the monitor if it sleeps until something runs.
     pub(crate) fn wake_monitor(&self) {
-        self.wake_monitor_of(&mut lock(&self.sched));
+        lock(&self.sched).wake_monitor();
     }
 
-    fn wake_monitor_of(&self, sched: &mut Sched) {
-        if std::mem::take(&mut sched.monitor_asleep) {
-            // No reading may have advanced the epoch meanwhile, and what runs now may park before the monitor is awake.
-            clock::advance_epoch();
-            sched.monitor.iter().for_each(Thread::unpark);
-        }
-    }
+    // -------------------------------------------------------------------------------- places
 
-    /// Gives a processor to a parked worker, or to a new one.
-    fn start_worker(
-        &'static self,
-        sched: &mut Sched,
-        processor: &'static Processor,
-        searching: bool,
-        next: *mut (),
-    ) -> io::Result<()> {
-        if let Some(spare) = sched.spare.pop() {
-            // It checks the timers itself now.
-            sched.sleeper.take_if(|(sleeper, _)| *sleeper == spare.worker);
-            processor.owner.set(Some(spare.worker));
-            // SAFETY: under the lock, and a spare worker is a listed one.
-            let worker = unsafe { spare.get() };
-            worker.swap_next(next);
-            worker.given_searching.store(searching, Ordering::Relaxed);
-            worker.given.store(ptr::from_ref(processor).cast_mut(), Ordering::Release);
-            spare.thread.unpark();
-            return Ok(());
-        }
-        let threads = sched.workers.len() + sched.starting;
-        let started = if threads >= MAX_WORKERS {
-            Err(io::Error::other("gopark: too many threads"))
-        } else {
-            let next = next as usize;
-            let name = format!("{}-{threads}", sched.thread_name);
-            thread::Builder::new().name(name).spawn(move || self.worker_main(processor, searching, next as *mut ()))
+    /// Moves a processor to another place: the only function that does, so that the lists and the idle word agree.
+    ///
+    /// A wanted processor has a share in the count of searching workers: one that was idle becomes wanted after a
+    /// `begin_search`, and the worker that takes it searches.
+    fn set_place(&self, sched: &mut Sched, processor: &'static Processor, place: Place) {
+        let take_out = |list: &mut Vec<&'static Processor>| {
+            let at = list.iter().rposition(|other| ptr::eq(*other, processor));
+            list.remove(at.expect("a processor is in the list of its place"));
         };
-        match started {
-            Ok(thread) => {
-                sched.threads.retain(|thread| !thread.is_finished());
-                sched.threads.push(thread);
-                sched.starting += 1;
-                processor.promised.set(true);
-                Ok(())
+        match processor.place.replace(place) {
+            Place::Idle => {
+                take_out(&mut sched.idle);
+                self.idle.acquire_processor();
+                if sched.monitor_asleep {
+                    sched.wake_monitor();
+                }
             }
-            Err(error) => {
-                // Other workers, and a shutdown, can take them from there.
-                self.drain_to_global(processor, next);
+            Place::Wanted => {
+                take_out(&mut sched.wanted);
+                if !matches!(place, Place::Held(_)) {
+                    self.idle.end_search();
+                }
+            }
+            Place::Retired | Place::Held(_) => {}
+        }
+        match place {
+            Place::Idle => {
                 sched.idle.push(processor);
-                self.idle.transition_to_idle(searching);
-                Err(error)
+                self.idle.transition_to_idle();
             }
+            Place::Wanted => sched.wanted.push(processor),
+            Place::Retired => {
+                let first = self.processor(0).filter(|first| !ptr::eq(*first, processor));
+                first.into_iter().for_each(|first| processor.timers.close_into(&first.timers));
+                let out_of_use = |slot| self.processor(slot).is_none_or(|other| other.place.get() == Place::Retired);
+                let mut bound = self.bound.load(Ordering::Relaxed);
+                while bound > 0 && out_of_use(bound - 1) {
+                    bound -= 1;
+                }
+                self.bound.store(bound, Ordering::Release);
+            }
+            Place::Held(_) => {}
+        }
+    }
+
+    /// Wakes a parked worker for a processor, which must be empty. If there is none, the monitor starts one. The worker is
+    /// counted as searching already.
+    fn want_worker(&self, sched: &mut Sched, processor: &'static Processor) {
+        self.set_place(sched, processor, Place::Wanted);
+        match sched.spare.pop() {
+            Some(spare) => {
+                sched.sleeper.take_if(|(sleeper, _)| *sleeper == spare.worker);
+                sched.coming += 1;
+                spare.thread.unpark();
+            }
+            None => sched.wake_monitor(),
         }
     }
 
     // -------------------------------------------------------------------------------- running
 
     /// The main function of a worker thread.
-    fn worker_main(&'static self, first: &'static Processor, mut searching: bool, next: *mut ()) {
+    fn worker_main(&'static self) {
+        threads::when_left(move |thread| {
+            let mut sched = lock(&self.sched);
+            sched.left.push(thread);
+            sched.wake_monitor();
+        });
         Worker::with(|w| {
             let me = WorkerRef {
                 worker: NonNull::from(w),
@@ -887,35 +952,25 @@ impl Executor {
                 clock: platform::CpuClock::of_this_thread(),
             };
             w.executor.set(self);
+            w.home.set(self);
             w.run_next.begin_exclusive();
-            w.swap_next(next);
             coop::set_executor(HOOKS);
             {
                 let mut sched = lock(&self.sched);
-                sched.starting -= 1;
-                first.promised.set(false);
+                sched.coming -= 1;
                 sched.workers.push(me.clone());
-                first.owner.set(Some(me.worker));
             }
-            let mut processor = Some(first);
-            while let Some(held) = processor {
+            let mut searching = false;
+            while let Some(held) = self.wait_for_processor(w, &me, &mut searching) {
                 w.processor.set(held);
                 coop::set_worker(Some(held.id));
                 self.run(w, held, &mut searching);
                 // The processor is idle now, or another worker's.
                 w.processor.set(ptr::null());
                 coop::set_worker(None);
-                processor = self.wait_for_processor(w, &me, &mut searching);
             }
-            if self.closing.load(Ordering::Acquire) {
-                // Goroutines that have parked, or were woken, here since the shutdown looked.
-                self.wake_all();
-                self.drain();
-            }
-            let mut sched = lock(&self.sched);
-            sched.workers.retain(|other| other.worker != me.worker);
+            lock(&self.sched).workers.retain(|other| other.worker != me.worker);
             w.executor.set(ptr::null());
-            self.ended.notify_all();
         });
     }
 
@@ -955,7 +1010,8 @@ impl Executor {
                 }
             }
             let limit_reached = std::mem::take(streak) == RUN_NEXT_LIMIT;
-            if self.closing.load(Ordering::Relaxed) || processor.id >= self.procs.load(Ordering::Relaxed) {
+            let closing = self.closing.load(Ordering::Relaxed);
+            if processor.id >= self.procs.load(Ordering::Relaxed) {
                 self.stop_searching(searching);
                 self.retire_processor(w, processor);
                 return None;
@@ -964,10 +1020,14 @@ impl Executor {
             let (global_first, look) = processor.tick();
             let (global_first, look) = (global_first || limit_reached, look || limit_reached);
             let fired = self.check_timers(processor, look);
-            if limit_reached || fired {
+            if limit_reached || fired || closing {
                 self.requeue_next(w, processor);
             }
             if let Some(task) = self.find(w, processor, global_first, searching) {
+                if closing {
+                    // Instead of its poll its future is dropped.
+                    task.metadata().set_aborted();
+                }
                 return Some(task.into_raw());
             }
             if !self.check_all_timers(w, processor)
@@ -1007,7 +1067,7 @@ impl Executor {
     fn owns_processor(&self, w: &Worker, processor: &Processor) -> bool {
         let _sched = lock(&self.sched);
         w.run_next.reinstate();
-        processor.owner.get() == Some(NonNull::from(w))
+        processor.owner() == Some(NonNull::from(w))
     }
 
     #[inline]
@@ -1070,7 +1130,7 @@ impl Executor {
     /// Steals half of a random victim's queue, or, in the last pass, a run-next goroutine.
     #[inline(never)]
     fn steal(&'static self, w: &Worker, processor: &Processor) -> Option<Task> {
-        let count = self.created.load(Ordering::Acquire);
+        let count = self.bound.load(Ordering::Acquire);
         for pass in 0..STEAL_PASSES {
             let first = random::below(count);
             for offset in 0..count {
@@ -1121,7 +1181,7 @@ impl Executor {
     /// Steals the run-next goroutine of a worker that is in a long poll. A worker that is about to run it itself keeps
     /// it.
     fn steal_next(&'static self, w: &Worker, victim: &'static Processor) -> Option<Task> {
-        let owner = |_: &MutexGuard<'_, Sched>| victim.owner.get();
+        let owner = |_: &MutexGuard<'_, Sched>| victim.owner();
         let polls = victim.polls.load(Ordering::Relaxed);
         {
             let sched = self.sched.try_lock().ok()?;
@@ -1171,44 +1231,39 @@ impl Executor {
             if processor.id >= self.procs.load(Ordering::Relaxed) {
                 return false;
             }
-            processor.owner.set(None);
-            sched.idle.push(processor);
-            self.idle.transition_to_idle(std::mem::take(searching));
+            if std::mem::take(searching) {
+                self.idle.end_search();
+            }
+            self.set_place(&mut sched, processor, Place::Idle);
         }
-        if self.closing.load(Ordering::Relaxed) || !self.has_work() {
+        if !self.has_work() {
             return true;
         }
         // A Push before Announce saw no worker to wake: take the processor back, unless another worker has it.
         let mut sched = lock(&self.sched);
-        let Some(at) = sched.idle.iter().position(|idle| ptr::eq(*idle, processor)) else { return true };
-        let last = sched.idle.len() - 1;
-        sched.idle.swap(at, last);
-        self.pop_idle(&mut sched);
-        processor.owner.set(Some(NonNull::from(w)));
-        false
+        let is_idle = processor.place.get() == Place::Idle;
+        if is_idle {
+            self.set_place(&mut sched, processor, Place::Held(NonNull::from(w)));
+        }
+        !is_idle
     }
 
     fn has_work(&self) -> bool {
-        !self.global.is_empty() || self.all_processors().any(|processor| !processor.queue.is_empty())
+        !self.global.is_empty() || self.processors().any(|processor| !processor.queue.is_empty())
     }
 
-    /// The processor is out of use, or the runtime closes: its goroutines go to the global queue.
+    /// The processor is out of use: its goroutines go to the global queue.
     #[inline(never)]
     fn retire_processor(&self, w: &Worker, processor: &'static Processor) {
-        if let Some(next) = NonNull::new(w.swap_next(ptr::null_mut())) {
-            // SAFETY: the slot held a task in raw form, which is this thread's now.
-            self.push_global(unsafe { Task::from_raw(next) });
-        }
-        self.publish_private_queue(processor);
+        // Only the holder pushes to its queue, so that stays empty.
+        self.drain_to_global(processor, w.swap_next(ptr::null_mut()));
         let mut sched = lock(&self.sched);
-        processor.owner.set(None);
-        if processor.id < self.procs.load(Ordering::Relaxed) {
-            // In use again, or closing: then no worker takes it from there.
-            sched.idle.push(processor);
-            self.idle.transition_to_idle(false);
-        }
+        let in_use = processor.id < self.procs.load(Ordering::Relaxed);
+        self.set_place(&mut sched, processor, if in_use { Place::Idle } else { Place::Retired });
         drop(sched);
-        self.drain_shared_to_global(processor);
+        if self.has_work() {
+            self.notify();
+        }
     }
 
     /// Moves a processor's shared queue to the global one.
@@ -1233,65 +1288,44 @@ impl Executor {
         me: &WorkerRef,
         searching: &mut bool,
     ) -> Option<&'static Processor> {
-        *searching = false;
-        let mut until;
-        {
-            let mut sched = lock(&self.sched);
-            w.run_next.reinstate();
-            if self.closing.load(Ordering::Relaxed) {
-                return None;
-            }
-            // After a long poll in which the worker lost its processor: another may be idle, and have work.
-            if self.has_work() {
-                if let Some(processor) = self.pop_idle(&mut sched) {
-                    processor.owner.set(Some(me.worker));
-                    return Some(processor);
-                }
-            }
-            until = self.sleep_deadline(&mut sched, me.worker);
-            if until != Time::NEVER {
-                // At the bottom: other workers are woken for work first.
-                sched.spare.insert(0, me.clone());
-            } else if sched.spare.len() >= SPARES + self.procs.load(Ordering::Relaxed) {
-                return None;
-            } else {
-                sched.spare.push(me.clone());
-            }
-        }
+        let leave_at = Time::now().after(KEEP_PARKED);
+        let mut sched = lock(&self.sched);
+        w.run_next.reinstate();
         loop {
-            // Acquire: pairs with the Release store in `start_worker`.
-            let given = w.given.swap(ptr::null_mut(), Ordering::Acquire);
-            // SAFETY: processors are never freed.
-            if let Some(processor) = unsafe { given.as_ref() } {
-                *searching = w.given_searching.load(Ordering::Relaxed);
+            if sched.ending {
+                return None;
+            }
+            if self.closing.load(Ordering::Relaxed) {
+                sched.wake_monitor();
+            }
+            let now = Time::now();
+            let wanted = sched.wanted.first().copied();
+            *searching = wanted.is_some();
+            // If none is idle, the workers that hold the processors run the goroutines and check the timers.
+            let has_work = || self.has_work() || shard::earliest(self.all_timers()) <= now;
+            let idle = || sched.idle.last().copied().filter(|_| has_work());
+            if let Some(processor) = wanted.or_else(idle) {
+                self.set_place(&mut sched, processor, Place::Held(me.worker));
                 return Some(processor);
             }
-            if self.closing.load(Ordering::Acquire) {
-                let mut sched = lock(&self.sched);
-                sched.spare.retain(|spare| spare.worker != me.worker);
-                if w.given.load(Ordering::Acquire).is_null() {
-                    return None;
+            let until = self.sleep_deadline(&mut sched, me.worker);
+            let is_surplus = until == Time::NEVER && sched.spare.len() >= self.procs.load(Ordering::Relaxed);
+            if is_surplus && leave_at <= now {
+                return None;
+            }
+            // At the bottom: other workers are woken for work first.
+            let at = if until != Time::NEVER { 0 } else { sched.spare.len() };
+            sched.spare.insert(at, me.clone());
+            drop(sched);
+            sleep_until(if is_surplus { leave_at } else { until });
+            sched = lock(&self.sched);
+            match sched.spare.iter().position(|spare| spare.worker == me.worker) {
+                Some(at) => {
+                    sched.spare.remove(at);
+                    sched.sleeper.take_if(|(sleeper, _)| *sleeper == me.worker);
                 }
-                continue;
-            }
-            if until > Time::now() {
-                sleep_until(until);
-                continue;
-            }
-            let mut sched = lock(&self.sched);
-            if !w.given.load(Ordering::Acquire).is_null() {
-                continue;
-            }
-            sched.sleeper.take_if(|(sleeper, _)| *sleeper == me.worker);
-            until = Time::NEVER;
-            if shard::earliest(self.all_timers()) > Time::now() {
-                // The timer has been cancelled.
-                until = self.sleep_deadline(&mut sched, me.worker);
-            } else if let Some(processor) = self.pop_idle(&mut sched) {
-                // If none is idle, the workers that hold the processors check the timers.
-                sched.spare.retain(|spare| spare.worker != me.worker);
-                processor.owner.set(Some(me.worker));
-                return Some(processor);
+                // It was woken.
+                None => sched.coming -= 1,
             }
         }
     }
@@ -1308,7 +1342,7 @@ impl Executor {
     }
 
     pub(crate) fn all_timers(&self) -> impl Iterator<Item = &'static Timers> {
-        self.all_processors().map(|processor| &processor.timers)
+        self.processors().map(|processor| &processor.timers)
     }
 
     /// Checks the timers of this processor and of one other, whose worker may be busy, or which may be out of use.
@@ -1324,7 +1358,7 @@ impl Executor {
     #[inline(never)]
     fn fire_own_and_next(&'static self, processor: &Processor) -> bool {
         let other = processor.next_timer_check.get();
-        processor.next_timer_check.set(if other + 1 < self.created.load(Ordering::Relaxed) { other + 1 } else { 0 });
+        processor.next_timer_check.set(if other + 1 < self.bound.load(Ordering::Relaxed) { other + 1 } else { 0 });
         let other = self.processor(other).map_or(&processor.timers, |other| &other.timers);
         if processor.timers.next_due().min(other.next_due()) == Time::NEVER {
             return false;
@@ -1374,52 +1408,93 @@ impl Executor {
 
     // -------------------------------------------------------------------------------- the monitor
 
-    /// Go's `sysmon`.
+    /// Go's `sysmon`. It is also the one thread that starts, joins and ends the others, and ends the runtime.
     fn monitor(&'static self) {
-        let (mut idle_looks, mut seen) = (0, 0);
+        threads::serve();
+        Worker::with(|w| w.home.set(self));
+        let mut workers = Vec::new();
+        let (mut idle_looks, mut seen, mut last) = (0, 0, Time::now());
         loop {
-            let polls = self.all_processors().fold(0u32, |sum, p| sum.wrapping_add(p.polls.load(Ordering::Relaxed)));
-            let crashing = self.block_on_calls.check_grace(MONITOR_PERIOD);
-            {
-                let mut sched = lock(&self.sched);
-                // In every period, because it also advances the clock's epoch.
-                let now = Time::now();
-                if self.closing.load(Ordering::Relaxed) {
-                    sched.monitor = None;
-                    self.ended.notify_all();
-                    drop(sched);
-                    if self.orphaned.load(Ordering::SeqCst) {
-                        self.shutdown(SHUTDOWN_GRACE);
-                    }
-                    return;
-                }
-                if self.all_processors().all(|processor| processor.owner.get().is_none() && !processor.promised.get()) {
-                    idle_looks = if std::mem::replace(&mut seen, polls) == polls { idle_looks + 1 } else { 0 };
-                    sched.monitor_asleep = idle_looks >= MONITOR_IDLE_LOOKS && !crashing;
-                } else {
-                    idle_looks = 0;
-                    self.retake(&mut sched, now);
-                }
-                if !sched.monitor_asleep {
-                    drop(sched);
-                    self.fire_overdue();
-                    thread::park_timeout(MONITOR_PERIOD);
-                    continue;
-                }
+            self.join_and_start(&mut workers);
+            if self.closing.load(Ordering::Acquire) && self.end(workers.is_empty()) {
+                return;
             }
-            idle_looks = 0;
-            loop {
-                let sched = lock(&self.sched);
-                if !sched.monitor_asleep || self.closing.load(Ordering::Relaxed) {
-                    break;
-                }
-                // In case no worker sleeps until the next timer.
-                let until = if sched.sleeper.is_some() { Time::NEVER } else { shard::earliest(self.all_timers()) };
-                drop(sched);
-                sleep_until(until.after(OVERDUE));
-                self.fire_overdue();
+            let polls = self.processors().fold(0u32, |sum, p| sum.wrapping_add(p.polls.load(Ordering::Relaxed)));
+            let moved = std::mem::replace(&mut seen, polls) != polls;
+            let passed = Time::now().since(std::mem::replace(&mut last, Time::now())).min(MONITOR_PERIOD);
+            let until = self.look(moved || self.block_on_calls.check_grace(passed), &mut idle_looks);
+            sleep_until(until);
+            self.fire_overdue();
+        }
+    }
+
+    /// Joins the threads that have ended, and starts one for each wanted processor. One that the system refuses is
+    /// tried again at the next look.
+    fn join_and_start(&'static self, threads: &mut Vec<JoinHandle<()>>) {
+        let mut sched = lock(&self.sched);
+        let left = std::mem::take(&mut sched.left);
+        let missing = if sched.ending { 0 } else { sched.wanted.len().saturating_sub(sched.coming) };
+        sched.coming += missing;
+        let name = if missing == 0 { String::new() } else { sched.thread_name.clone() };
+        drop(sched);
+        for thread in left {
+            if let Some(at) = threads.iter().position(|other| other.thread().id() == thread) {
+                // It has nothing left to do. A panic is not possible, and would be printed already.
+                let _ = threads.swap_remove(at).join();
             }
         }
+        for _ in 0..missing {
+            let name = format!("{name}-{}", threads.len());
+            let may_start = threads.len() < MAX_WORKERS;
+            match may_start.then(|| threads::start(name, move || self.worker_main())) {
+                Some(Ok(thread)) => threads.push(thread),
+                _ => lock(&self.sched).coming -= 1,
+            }
+        }
+    }
+
+    /// One look at the workers. Returns until when the monitor sleeps.
+    fn look(&'static self, moved: bool, idle_looks: &mut u32) -> Time {
+        let mut sched = lock(&self.sched);
+        // In every period, because it also advances the clock's epoch.
+        let now = Time::now();
+        let is_busy = self.processors().any(|p| matches!(p.place.get(), Place::Wanted | Place::Held(_)));
+        *idle_looks = if is_busy || moved { 0 } else { MONITOR_IDLE_LOOKS.min(*idle_looks + 1) };
+        if is_busy {
+            self.retake(&mut sched, now);
+        }
+        sched.monitor_asleep = *idle_looks == MONITOR_IDLE_LOOKS && !self.closing.load(Ordering::Relaxed);
+        match sched.sleeper {
+            _ if !sched.monitor_asleep => now.after(MONITOR_PERIOD),
+            Some(_) => Time::NEVER,
+            // No worker sleeps until the next timer.
+            None => shard::earliest(self.all_timers()).after(OVERDUE),
+        }
+    }
+
+    /// A step of the shutdown. True if the runtime has ended: no goroutine is left, and no thread but this one.
+    ///
+    /// The goroutines are woken, and workers drop their futures, see [`next`](Self::next). If one blocks its thread,
+    /// [`retake`](Self::retake) starts another.
+    fn end(&'static self, alone: bool) -> bool {
+        // Timers of tasks that are not the runtime's goroutines move to the driver.
+        let have_moved = self.all_processors().all(|processor| driver::take_over(&processor.timers));
+        if self.live() != 0 {
+            if !self.has_work() {
+                // Also those that parked in a poll that had begun before the shutdown.
+                self.wake_all();
+            }
+            return false;
+        }
+        let mut sched = lock(&self.sched);
+        sched.ending = true;
+        sched.spare.iter().for_each(|spare| spare.thread.unpark());
+        drop(sched);
+        let has_ended = have_moved && alone;
+        if has_ended {
+            self.retire();
+        }
+        has_ended
     }
 
     /// Retakes processors from workers that have been in one poll for too long, if there is work for them.
@@ -1431,8 +1506,8 @@ impl Executor {
         let mut progress = false;
         let mut wants_thief = false;
         let mut stuck = Vec::new();
-        for processor in self.all_processors() {
-            let Some(owner) = processor.owner.get() else { continue };
+        for processor in self.processors() {
+            let Some(owner) = processor.owner() else { continue };
             let Some(known) = sched.workers.iter().find(|known| known.worker == owner) else { continue };
             // SAFETY: under the lock, and a listed worker.
             let worker = unsafe { known.get() };
@@ -1480,9 +1555,9 @@ impl Executor {
         }
         // A run-next goroutine waits for the end of a long poll; or work was enqueued and, against the protocol, no
         // worker woken.
-        if (wants_thief || self.has_work()) && !sched.idle.is_empty() && self.idle.try_begin_notify() {
-            if let Some(processor) = self.pop_idle(sched) {
-                let _ = self.start_worker(sched, processor, true, ptr::null_mut());
+        if wants_thief || self.has_work() {
+            if let Some(processor) = sched.idle.last().copied().filter(|_| self.idle.try_begin_notify()) {
+                self.want_worker(sched, processor);
             }
         }
     }
@@ -1502,12 +1577,12 @@ impl Executor {
 
     /// Gives a processor that its worker has lost to another one.
     fn hand_over(&'static self, sched: &mut Sched, processor: &'static Processor, next: *mut ()) {
-        processor.owner.set(None);
+        self.drain_to_global(processor, next);
         if processor.id < self.procs.load(Ordering::Relaxed) {
-            // On an error the processor is idle, and other workers run its goroutines.
-            let _ = self.start_worker(sched, processor, false, next);
+            self.idle.begin_search();
+            self.want_worker(sched, processor);
         } else {
-            self.drain_to_global(processor, next);
+            self.set_place(sched, processor, Place::Retired);
         }
     }
 
@@ -1527,20 +1602,18 @@ impl Executor {
             self.created.store(slot + 1, Ordering::Release);
         }
         self.procs.store(procs, Ordering::SeqCst);
-        for slot in before..procs {
+        self.bound.fetch_max(procs, Ordering::AcqRel);
+        for slot in before.min(procs)..before.max(procs) {
             let Some(processor) = self.processor(slot) else { continue };
-            // One that was retired and is still held continues.
-            let held = processor.owner.get().is_some() || processor.promised.get();
-            if !held && !sched.idle.iter().any(|idle| ptr::eq(*idle, processor)) {
-                sched.idle.push(processor);
-                self.idle.transition_to_idle(false);
+            match processor.place.get() {
+                Place::Retired if slot < procs => {
+                    processor.timers.open();
+                    self.set_place(&mut sched, processor, Place::Idle);
+                }
+                Place::Idle | Place::Wanted if slot >= procs => self.set_place(&mut sched, processor, Place::Retired),
+                // It is retired by its worker, or by the monitor; one that is in use again continues.
+                _ => {}
             }
-        }
-        // Idle ones that are out of use now. For those that are held, their workers notice it, or the monitor does.
-        let kept = sched.idle.len();
-        sched.idle.retain(|processor| processor.id < procs);
-        for _ in sched.idle.len()..kept {
-            self.idle.acquire_processor();
         }
         drop(sched);
         Worker::with(|w| match w.hold() {
@@ -1548,17 +1621,15 @@ impl Executor {
             Some(held) if procs > 1 && ptr::eq(w.executor.get(), self) => self.publish_private_queue(held.processor),
             _ => {}
         });
-        for _ in before..procs {
+        // Once at least: a wanted processor that is retired was to find what is queued.
+        for _ in before..procs.max(before + 1) {
             if self.has_work() {
                 self.notify();
             }
         }
-        if procs == before {
-            return before;
-        }
         for slot in procs..before {
             if let Some(processor) = self.processor(slot) {
-                // Also of one that is held: its worker moves the rest when it notices.
+                // Its worker moves the rest when it notices.
                 self.drain_shared_to_global(processor);
             }
         }
@@ -1575,7 +1646,7 @@ impl Executor {
             let next = w.swap_next(ptr::null_mut());
             drop(held);
             let mut sched = lock(&this.sched);
-            if processor.owner.get() != Some(NonNull::from(w)) {
+            if processor.owner() != Some(NonNull::from(w)) {
                 // Lost in between; the run-next goroutine still is this thread's.
                 drop(sched);
                 if let Some(next) = NonNull::new(next) {
@@ -1592,9 +1663,7 @@ impl Executor {
                 drop(sched);
                 this.notify();
             } else {
-                processor.owner.set(None);
-                sched.idle.push(processor);
-                this.idle.transition_to_idle(false);
+                this.set_place(&mut sched, processor, Place::Idle);
                 drop(sched);
                 if this.has_work() {
                     this.notify();
@@ -1632,66 +1701,27 @@ impl Executor {
         self.closing.load(Ordering::Relaxed) || self.generation() != generation
     }
 
-    /// Shuts the runtime down: drops every goroutine, ends every thread. Returns how many goroutines are left because
-    /// they block their thread, after waiting for them for `grace`.
-    pub(crate) fn shutdown(&'static self, grace: Duration) -> usize {
-        let own = Worker::with(|w| ptr::eq(w.executor.get(), self) && w.polling.load(Ordering::Relaxed));
-        if own {
-            self.orphaned.store(true, Ordering::SeqCst);
-        }
+    /// Shuts the runtime down: its workers drop every goroutine, and its threads end. Waits for that for no longer than
+    /// `patience`, and not at all if the end may depend on this thread. Returns how many goroutines are left; the
+    /// monitor completes the shutdown when they have ended.
+    pub(crate) fn shutdown(&'static self, patience: Duration) -> usize {
+        // SAFETY: executors are never freed.
+        let home = Worker::with(|w| unsafe { w.home.get().as_ref() }.map(|home| home.index));
+        let waiting = threads::Waiting::begin(home, self.index);
+        let patience = waiting.as_ref().map_or(Duration::ZERO, |_| patience);
+        let mut sched = lock(&self.sched);
+        let generation = self.generation();
         self.closing.store(true, Ordering::SeqCst);
-        platform::full_fence();
-        let deadline = Time::now().after(grace);
-        loop {
-            {
-                let sched = lock(&self.sched);
-                self.all_processors().for_each(|processor| self.revoke_queue(&sched, processor));
-                sched.spare.iter().for_each(|spare| spare.thread.unpark());
-                if let Some(monitor) = &sched.monitor {
-                    monitor.unpark();
-                }
-            }
-            if own {
-                // One of its own goroutines drops the runtime: the monitor completes the shutdown after this poll.
+        sched.wake_monitor();
+        let deadline = Time::now().after(patience);
+        while self.generation() == generation {
+            let remaining = deadline.since(Time::now());
+            if remaining.is_zero() {
                 return self.live();
             }
-            self.wake_all();
-            self.drain();
-            // Timers of tasks that are not the runtime's goroutines move to the driver.
-            self.all_timers().for_each(driver::take_over);
-            let mut sched = lock(&self.sched);
-            if sched.workers.is_empty() && sched.starting == 0 && sched.monitor.is_none() && self.live() == 0 {
-                let threads = std::mem::take(&mut sched.threads);
-                drop(sched);
-                let own = thread::current().id();
-                // They have left the runtime, and are dropping their thread-locals.
-                for thread in threads.into_iter().filter(|thread| thread.thread().id() != own) {
-                    let _ = thread.join();
-                }
-                self.retire();
-                return 0;
-            }
-            let patience = deadline.since(Time::now());
-            if patience.is_zero() {
-                drop(sched);
-                return self.live();
-            }
-            // Goroutines that are spawned or woken meanwhile are found in the next iteration.
-            drop(self.ended.wait_timeout(sched, patience.min(Duration::from_millis(1))));
+            sched = self.ended.wait_timeout(sched, remaining).unwrap_or_else(PoisonError::into_inner).0;
         }
-    }
-
-    /// Moves the goroutines that wait at a worker in a poll to the global queue.
-    fn revoke_queue(&self, _: &MutexGuard<'_, Sched>, processor: &Processor) {
-        // SAFETY: under the lock, the owner of a processor is a listed worker.
-        let Some(worker) = processor.owner.get().map(|owner| unsafe { owner.as_ref() }) else { return };
-        if worker.run_next.seems_empty() && processor.queue.own_len() == 0 {
-            return;
-        }
-        if let Some(next) = worker.run_next.revoke() {
-            self.drain_to_global(processor, next);
-            worker.run_next.reinstate();
-        }
+        0
     }
 
     /// Makes the executor available to the next runtime, after every goroutine and every thread has ended: every word
@@ -1700,48 +1730,17 @@ impl Executor {
     fn retire(&'static self) {
         {
             let mut sched = lock(&self.sched);
-            sched.idle.clear();
-            sched.spare.clear();
-            sched.sleeper = None;
-            sched.monitor_asleep = false;
+            *sched = Sched::new();
+            self.bound.store(0, Ordering::Relaxed);
             self.procs.store(0, Ordering::SeqCst);
             self.generation.fetch_add(1, Ordering::SeqCst);
-            self.orphaned.store(false, Ordering::SeqCst);
             self.idle.reset();
             self.all_processors().for_each(Processor::reset);
         }
-        debug_assert_eq!(self.leftovers(), "", "a retired executor differs from a new one");
+        #[cfg(all(test, not(gopark_loom)))]
+        assert_eq!(self.leftovers(), "", "a retired executor differs from a new one");
         lock(&RETIRED).push(self);
-    }
-
-    /// Names what differs from a new executor, except the processors and the generation.
-    fn leftovers(&self) -> String {
-        let sched = lock(&self.sched);
-        let mut found = Vec::new();
-        let mut check = |name: &str, fresh: bool| {
-            if !fresh {
-                found.push(name.to_owned());
-            }
-        };
-        check("global queue", self.global.is_empty());
-        check("idle word", self.idle.is_reset());
-        check("gomaxprocs", self.procs.load(Ordering::Relaxed) == 0);
-        check("orphaned", !self.orphaned.load(Ordering::Relaxed));
-        check("goroutines", self.live() == 0);
-        check("idle processors", sched.idle.is_empty());
-        check("workers", sched.workers.is_empty() && sched.spare.is_empty() && sched.starting == 0);
-        check("monitor", sched.monitor.is_none() && !sched.monitor_asleep);
-        check("sleeper", sched.sleeper.is_none());
-        check("calls of block_on", self.block_on_calls.is_empty());
-        for processor in self.all_processors() {
-            check("processor's queue", processor.queue.is_empty());
-            check("processor's owner", processor.owner.get().is_none() && !processor.promised.get());
-            let ticks = processor.ticks.load(Ordering::Relaxed) | processor.polls.load(Ordering::Relaxed);
-            let since = processor.ticks_since_global.get() | processor.ticks_since_timers.get();
-            check("processor's counters", ticks | since == 0 && processor.next_timer_check.get() == 0);
-            check("processor's interval", processor.global_interval.load(Ordering::Relaxed) == GLOBAL_INTERVAL);
-        }
-        found.join(", ")
+        self.ended.notify_all();
     }
 
     /// Wakes every registered goroutine. The executor is closing, so they go into the queues that
@@ -1749,16 +1748,6 @@ impl Executor {
     fn wake_all(&self) {
         let shards = self.all_processors().map(|processor| &processor.shard).chain([&self.external]);
         shards.flat_map(|shard| shard.registry.all()).for_each(Waker::wake);
-    }
-
-    /// Discards the goroutines in the queues.
-    fn drain(&'static self) {
-        let _entered = self.make_current();
-        loop {
-            let local = || self.all_processors().find_map(|processor| processor.queue.shared().pop().ok());
-            let Some(task) = self.global.pop().or_else(local) else { return };
-            self.discard(task);
-        }
     }
 
     /// Ends a goroutine without polling it again: its future is dropped here.

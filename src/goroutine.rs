@@ -37,6 +37,26 @@ pub(crate) unsafe fn spawn<F: Future>(
     executor.spawn_with(spawned_at, |header| unsafe { allocate(header, future) })
 }
 
+/// Starts a goroutine in the runtime of that generation, from any thread. Gives the future back if that is over.
+///
+/// # Safety
+///
+/// As [`spawn`].
+pub(crate) unsafe fn spawn_in<F: Future>(
+    executor: &'static Executor,
+    generation: usize,
+    future: F,
+    spawned_at: &'static Location<'static>,
+) -> Result<(), F> {
+    let mut future = Some(future);
+    let spawned = executor.spawn_in(generation, spawned_at, |header| {
+        // SAFETY: passed on to the caller.
+        unsafe { allocate(header, future.take().expect("called once")) }
+    });
+    let spawned = spawned.map(Handle::detach).map_err(drop);
+    spawned.map_err(|()| future.expect("not called"))
+}
+
 /// Starts the main of a `block_on`.
 ///
 /// # Safety

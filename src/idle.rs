@@ -18,11 +18,12 @@ use crate::platform;
 ///
 /// | change | by | condition |
 /// |---|---|---|
-/// | idle + 1 (and searching − 1) | a worker that found nothing: Announce | holds the scheduler's lock |
+/// | idle + 1 | a worker that found nothing, after its searching − 1: Announce | holds the scheduler's lock |
 /// | idle − 1 | the thread that takes an idle processor | holds the scheduler's lock |
 /// | searching 0 → 1 | Push, to wake a worker | compare-exchange, idle > 0 |
 /// | searching + 1 | a worker that starts to search | compare-exchange, at most half of the busy processors |
-/// | searching − 1 | a searching worker that found work | |
+/// | searching + 1 | the thread that wants a new worker for a processor | holds the scheduler's lock |
+/// | searching − 1 | a searching worker that found work, or nothing | |
 #[derive(Debug)]
 pub(crate) struct Idle {
     word: AtomicUsize,
@@ -46,6 +47,7 @@ impl Idle {
     }
 
     /// True if no processor is idle and no worker searches, as in a new word.
+    #[cfg(all(test, not(gopark_loom)))]
     pub(crate) fn is_reset(&self) -> bool {
         self.word.load(Ordering::Relaxed) == 0
     }
@@ -92,10 +94,14 @@ impl Idle {
         self.word.fetch_sub(SEARCHING, Ordering::SeqCst) / SEARCHING == 1
     }
 
-    /// Announce: one more processor is idle. If its worker was `searching`, it stops.
-    pub(crate) fn transition_to_idle(&self, searching: bool) {
-        let change = 1usize.wrapping_sub(if searching { SEARCHING } else { 0 });
-        self.word.fetch_add(change, Ordering::SeqCst);
+    /// Counts a worker that is being started as searching, whatever the others do.
+    pub(crate) fn begin_search(&self) {
+        self.word.fetch_add(SEARCHING, Ordering::SeqCst);
+    }
+
+    /// Announce: one more processor is idle. Its worker searches no longer.
+    pub(crate) fn transition_to_idle(&self) {
+        self.word.fetch_add(1, Ordering::SeqCst);
         // The fence of Announce.
         platform::full_fence();
     }

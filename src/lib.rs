@@ -53,6 +53,7 @@ mod loom;
 mod panics;
 mod platform;
 mod random;
+mod threads;
 
 mod coop;
 mod waker;

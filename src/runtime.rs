@@ -6,10 +6,10 @@ use std::future::{Future, poll_fn};
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 use std::pin::{Pin, pin};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::task::Poll;
 use std::time::Duration;
-use std::{env, io, thread};
+use std::{env, io, ptr, thread};
 
 use crate::coop::{self, Reason};
 use crate::crash::{CRASH_GRACE, OnPanic};
@@ -17,6 +17,7 @@ use crate::executor::{Executor, SHUTDOWN_GRACE};
 use crate::goroutine::{self, Exit, UntilCrash};
 use crate::join::JoinHandle;
 use crate::panics::contain;
+use crate::threads;
 use crate::wait::block_on::block_on as block_thread_on;
 use crate::waker::Proxy;
 
@@ -248,11 +249,22 @@ fn current() -> &'static Executor {
 
 #[cold]
 fn global() -> &'static Executor {
+    try_global().expect("gopark: cannot start a thread")
+}
+
+fn try_global() -> io::Result<&'static Executor> {
     static GLOBAL: OnceLock<&'static Executor> = OnceLock::new();
-    GLOBAL.get_or_init(|| {
-        Executor::start(default_procs(), "gopark".into(), (OnPanic::Crash, CRASH_GRACE))
-            .expect("gopark: cannot start a thread")
-    })
+    static STARTING: Mutex<()> = Mutex::new(());
+
+    if let Some(global) = GLOBAL.get() {
+        return Ok(global);
+    }
+    let _starting = STARTING.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(global) = GLOBAL.get() {
+        return Ok(global);
+    }
+    let global = Executor::start(default_procs(), "gopark".into(), (OnPanic::Crash, CRASH_GRACE))?;
+    Ok(GLOBAL.get_or_init(|| global))
 }
 
 /// `GOMAXPROCS` from the environment; a bad value is reported once and ignored.
@@ -283,28 +295,37 @@ where
     JoinHandle::new(unsafe { goroutine::spawn(executor, future, site) })
 }
 
-/// The runtime that is current now, for a goroutine that starts later. Outside of all it is the global one, which need not
-/// start before that.
+/// The runtime that is current now, for a goroutine that starts later.
 #[derive(Clone, Copy)]
-pub(crate) struct Later(Option<(&'static Executor, usize)>);
+pub(crate) struct Later {
+    executor: &'static Executor,
+    generation: usize,
+}
 
 impl Later {
+    /// Starts the global runtime if it is the current one, because a timer must not fail for want of a thread.
     pub(crate) fn here() -> Self {
-        Self(Executor::current().map(|executor| (executor, executor.generation())))
+        let executor = current();
+        Self { executor, generation: executor.generation() }
     }
 
-    /// Starts the goroutine. If the runtime is gone, the future is dropped.
+    /// Starts the goroutine. If the runtime is gone, or shuts down, the future is dropped.
     pub(crate) fn go<F>(self, future: F, site: &'static Location<'static>)
     where
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        let executor = match self.0 {
-            None => global(),
-            Some((executor, generation)) if executor.generation() == generation => executor,
-            Some(_) => return contain(|| drop(future)),
-        };
-        drop(spawn_on(executor, future, site));
+        let Self { executor, generation } = self;
+        if Executor::current().is_some_and(|here| ptr::eq(here, executor)) && executor.generation() == generation {
+            return drop(spawn_on(executor, future, site));
+        }
+        // SAFETY: the future and its output are `'static`.
+        let Err(future) = (unsafe { goroutine::spawn_in(executor, generation, future, site) }) else { return };
+        // No destructor of a user's runs on a service thread: a goroutine of the global runtime has time for it.
+        match if threads::is_service() { try_global().ok() } else { None } {
+            Some(global) => drop(spawn_on(global, async move { drop(future) }, site)),
+            None => contain(|| drop(future)),
+        }
     }
 }
 
@@ -407,9 +428,10 @@ fn finish_main<T>(result: Result<Option<T>, Box<Exit>>, crash: Option<Box<dyn An
 ///
 /// # Dropping
 ///
-/// Every remaining goroutine is dropped exactly once, destructors included, and the threads are joined. Goroutines that
-/// block their thread are waited for, at most a second; [`shutdown_timeout`](Self::shutdown_timeout) says how many did
-/// not make it. A runtime that is dropped inside one of its own goroutines shuts down without waiting for itself.
+/// The runtime's workers drop every remaining goroutine exactly once, and its threads end, thread-locals included. The
+/// drop waits for that for at most a second; [`shutdown_timeout`](Self::shutdown_timeout) says how many goroutines are
+/// left. What blocks for longer ends in the background. A runtime that is dropped on one of its own threads does not
+/// wait, nor does one whose goroutines wait for this thread in the drop of another runtime.
 ///
 /// ```
 /// let rt = gopark::Runtime::builder().gomaxprocs(2).build().unwrap();
@@ -520,8 +542,8 @@ impl Runtime {
         self.executor.live()
     }
 
-    /// Drops the runtime, waiting at most `patience` for goroutines that block their thread. Returns how many of those
-    /// are left; they end with their poll, or the process.
+    /// Drops the runtime, and waits for its end for no longer than `patience`. Returns how many goroutines are left,
+    /// because they, or destructors, block their threads: they end in the background.
     ///
     /// ```
     /// use std::time::Duration;

@@ -23,6 +23,7 @@ const FLOORS: &[(&str, Units)] = &[
             ("lock", &["loom", "platform"]),
             ("panics", &[]),
             ("random", &["loom"]),
+            ("threads", &[]),
             ("header", &[]),
             ("coop", &["panics", "header"]),
             ("waker", &["panics", "coop"]),
@@ -32,7 +33,7 @@ const FLOORS: &[(&str, Units)] = &[
         "waiting, timers, queues",
         &[
             ("wait", &["loom", "lock", "coop", "waker"]),
-            ("timer", &["clock", "loom", "lock", "platform", "waker"]),
+            ("timer", &["clock", "loom", "lock", "platform", "waker", "threads"]),
             ("run_next", &["loom", "platform"]),
             ("run_queue", &["loom", "platform", "header"]),
             ("idle", &["loom", "platform"]),
@@ -59,6 +60,7 @@ const FLOORS: &[(&str, Units)] = &[
                     "run_queue",
                     "registry",
                     "timer",
+                    "threads",
                 ],
             ),
             ("chan", &["loom", "lock", "coop", "waker", "wait"]),
@@ -71,7 +73,7 @@ const FLOORS: &[(&str, Units)] = &[
             ("goroutine", &["panics", "platform", "header", "coop", "crash", "executor"]),
             ("join", &["panics", "coop", "waker", "wait", "executor", "goroutine"]),
             ("select", &["loom", "lock", "random", "coop", "waker", "wait", "chan"]),
-            ("runtime", &["panics", "coop", "waker", "wait", "crash", "executor", "goroutine", "join"]),
+            ("runtime", &["panics", "threads", "coop", "waker", "wait", "crash", "executor", "goroutine", "join"]),
         ],
     ),
     (

@@ -1,20 +1,22 @@
 //! What can be said of the scheduler's parts without a thread, and what its lists look like from inside.
 
-use std::panic::Location;
+use std::panic::{Location, resume_unwind};
 use std::pin::Pin;
-use std::ptr;
+use std::ptr::{self, NonNull};
 use std::sync::atomic::Ordering::Relaxed;
-use std::sync::{Arc, Barrier, Mutex, MutexGuard};
+use std::sync::{Arc, Barrier, Mutex, MutexGuard, mpsc};
 use std::task::Wake;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::{
-    Executor, FIRE_LEAST, GLOBAL_BATCH, GLOBAL_INTERVAL, Held, LONG_TICKS, Processor, SHUTDOWN_GRACE, SPARES, Sched,
-    Task, Time, Worker, lock, shard,
+    Executor, FIRE_LEAST, GLOBAL_BATCH, GLOBAL_INTERVAL, Held, KEEP_PARKED, LONG_TICKS, Place, Processor, Sched, Task,
+    Time, Worker, lock, shard,
 };
+use crate::crash::OnPanic;
 use crate::goroutine;
 use crate::runtime::{Runtime, block_in_place, gosched};
+use crate::threads::refusal::refuse;
 use crate::time::sleep;
 use crate::timer::shard::Node;
 
@@ -54,16 +56,24 @@ fn checked(executor: &Executor) -> MutexGuard<'_, Sched> {
     let sched = lock(&executor.sched);
     let procs = executor.procs.load(Relaxed);
     for processor in executor.all_processors() {
-        let idle = sched.idle.iter().filter(|idle| ptr::eq(**idle, processor)).count();
-        let owner = processor.owner.get();
-        let held = usize::from(owner.is_some()) + usize::from(processor.promised.get());
-        let wanted = if processor.id < procs { 1 - held.min(1) } else { 0 };
-        assert!(held < 2 && idle == wanted, "slot {} of {procs}: {held} times held, {idle} times idle", processor.id);
-        if let Some(owner) = owner {
-            assert!(sched.workers.iter().any(|worker| worker.worker == owner), "who holds a processor is listed");
-            assert!(sched.spare.iter().all(|spare| spare.worker != owner), "who holds a processor is not parked");
+        let listed = |list: &[&Processor]| list.iter().filter(|other| ptr::eq(**other, processor)).count();
+        let place = processor.place.get();
+        let lists = [listed(&sched.idle), listed(&sched.wanted)];
+        assert_eq!(lists, [usize::from(place == Place::Idle), usize::from(place == Place::Wanted)], "{place:?}");
+        let id = processor.id;
+        match place {
+            Place::Retired => assert!(id >= procs && processor.queue.is_empty(), "processor {id} of {procs}"),
+            Place::Idle | Place::Wanted => {
+                assert!(id < procs && processor.queue.is_empty(), "processor {id} of {procs}")
+            }
+            Place::Held(owner) => {
+                assert!(sched.workers.iter().any(|worker| worker.worker == owner), "who holds a processor is listed");
+                assert!(sched.spare.iter().all(|spare| spare.worker != owner), "who holds a processor is not parked");
+            }
         }
+        assert!(place == Place::Retired || id < executor.bound.load(Relaxed), "processor {id} is out of bounds");
     }
+    assert!(sched.wanted.len() <= sched.coming || sched.spare.is_empty(), "a worker stays parked while one is wanted");
     assert_eq!(executor.idle.idle(), sched.idle.len());
     if let Some((sleeper, _)) = sched.sleeper {
         assert!(sched.spare.iter().any(|spare| spare.worker == sleeper), "who sleeps is parked");
@@ -76,7 +86,8 @@ fn settled(executor: &Executor) -> MutexGuard<'_, Sched> {
     let end = Instant::now() + Duration::from_secs(60);
     loop {
         let sched = checked(executor);
-        if sched.starting == 0 && sched.spare.len() == sched.workers.len() && !executor.has_work() {
+        let coming = sched.coming + sched.wanted.len();
+        if coming == 0 && sched.spare.len() == sched.workers.len() && !executor.has_work() {
             return sched;
         }
         drop(sched);
@@ -124,10 +135,117 @@ fn a_processor_that_is_retired_while_it_is_held_is_not_idle_afterwards() {
 }
 
 #[test]
-fn as_many_threads_are_kept_as_may_be_wanted_again() {
+fn threads_of_a_burst_end_and_as_many_are_kept_as_there_are_processors() {
     let (rt, executor) = runtime(2);
     block_at_once(&rt, 20);
-    assert_eq!(settled(executor).spare.len(), SPARES + 2);
+    let start = Instant::now();
+    assert!(settled(executor).spare.len() >= 20);
+    while settled(executor).spare.len() > 2 {
+        assert!(start.elapsed() < 5 * KEEP_PARKED, "the others stay");
+        thread::yield_now();
+    }
+    assert_eq!(settled(executor).spare.len(), 2);
+}
+
+#[test]
+fn a_thread_that_is_refused_is_tried_again() {
+    let rt = Runtime::builder().gomaxprocs(1).thread_name("refused-for-a-while").build().unwrap();
+    let executor = rt.block_on(async { Executor::current().unwrap() });
+    for announced in [true, false] {
+        let refusal = refuse("refused-for-a-while", 100);
+        let (inside, is_inside) = mpsc::channel();
+        let (release, released) = mpsc::channel::<()>();
+        rt.go(async move {
+            let block = || {
+                inside.send(()).unwrap();
+                released.recv().unwrap_err();
+            };
+            if announced { block_in_place(block) } else { block() }
+        });
+        is_inside.recv().unwrap();
+        let waits = rt.go(async {});
+        let (first, start) = (refusal.count(), Instant::now());
+        while refusal.count() < first + 3 {
+            thread::yield_now();
+        }
+        assert!(start.elapsed() < Duration::from_secs(10), "it is tried again every few milliseconds");
+        assert!(!waits.is_finished());
+        drop(checked(executor));
+        drop(refusal);
+        futures_lite::future::block_on(waits).unwrap();
+        drop(release);
+        // With the parked ones no thread would be wanted in the next round.
+        while lock(&executor.sched).workers.len() > 1 || settled(executor).spare.len() > 1 {
+            thread::yield_now();
+        }
+    }
+}
+
+#[test]
+fn after_many_processors_the_cost_is_that_of_the_setting_now() {
+    let (rt, executor) = runtime(1);
+    rt.gomaxprocs(1000);
+    for _ in 0..100 {
+        rt.go(async { gosched().await });
+    }
+    rt.go(sleep(Duration::from_secs(3600)));
+    rt.gomaxprocs(2);
+    drop(settled(executor));
+    assert_eq!((executor.bound.load(Relaxed), executor.processors().count()), (2, 2));
+    drop(rt);
+    let (rt, executor) = runtime(3);
+    assert_eq!(executor.processors().count(), 3, "whatever the runtime before had");
+    drop(rt);
+}
+
+/// Runtimes that come and go while threads are refused, goroutines block, panic, are aborted, and `gomaxprocs` changes. Each
+/// `retire` asserts that the executor is as a new one.
+#[test]
+fn whatever_a_runtime_went_through_its_executor_is_as_new_afterwards() {
+    let _refusal = refuse("stress", 30);
+    let rounds = if cfg!(miri) { 5 } else { 2_000 };
+    let mut left = 0;
+    for round in 0..rounds {
+        let procs = fastrand::usize(1..=4);
+        let Ok(rt) = Runtime::builder().gomaxprocs(procs).thread_name("stress").on_panic(OnPanic::Isolate).build()
+        else {
+            continue;
+        };
+        let handles: Vec<_> = (0..fastrand::usize(..12))
+            .map(|i| {
+                rt.go(async move {
+                    match i % 6 {
+                        0 => block_in_place(thread::yield_now),
+                        1 => gosched().await,
+                        2 => sleep(Duration::from_micros(50)).await,
+                        3 => resume_unwind(Box::new("on purpose")),
+                        4 => _ = crate::go(gosched()),
+                        _ => std::future::pending().await,
+                    }
+                })
+            })
+            .collect();
+        for (i, handle) in handles.into_iter().enumerate() {
+            match fastrand::u32(..4) {
+                0 => handle.abort(),
+                1 if i % 6 != 5 => _ = futures_lite::future::block_on(handle),
+                2 => _ = rt.gomaxprocs(fastrand::usize(1..=6)),
+                _ => {}
+            }
+        }
+        match round % 3 {
+            0 => left += rt.shutdown_timeout(Duration::ZERO),
+            1 => drop(rt),
+            _ => {
+                let own = Arc::new(rt);
+                let theirs = own.clone();
+                let dropped = own.go(async move { drop(theirs) });
+                drop(own);
+                let _ = futures_lite::future::block_on(dropped);
+            }
+        }
+    }
+    assert!(left < rounds * 13);
 }
 
 #[test]
@@ -189,8 +307,10 @@ impl Still {
         let executor = Executor::allocate().unwrap();
         executor.set_gomaxprocs(procs);
         let mut sched = lock(&executor.sched);
-        // Nobody is to be woken.
-        while executor.pop_idle(&mut sched).is_some() {}
+        // Nobody is to be woken: the test has the processors.
+        while let Some(processor) = sched.idle.last().copied() {
+            executor.set_place(&mut sched, processor, Place::Held(Worker::with(|w| NonNull::from(w))));
+        }
         drop(sched);
         let processors = executor.all_processors().collect();
         Still { executor, processors, nodes: Vec::new(), fired: Arc::default() }
@@ -237,12 +357,22 @@ impl Still {
     }
 }
 
+/// Discards the goroutines in the queues.
+fn drain(executor: &'static Executor) {
+    let local = || executor.all_processors().find_map(|processor| processor.queue.shared().pop().ok());
+    while let Some(task) = executor.global.pop().or_else(local) {
+        executor.discard(task);
+    }
+}
+
 impl Drop for Still {
     fn drop(&mut self) {
         for node in &self.nodes {
             drop(node.cancel());
         }
-        assert_eq!(self.executor.shutdown(SHUTDOWN_GRACE), 0);
+        drain(self.executor);
+        assert_eq!(self.executor.live(), 0);
+        self.executor.retire();
     }
 }
 
@@ -317,12 +447,10 @@ fn a_goroutine_that_is_queued_wakes_an_idle_processor() {
     still.goroutines(0, 1);
     let task = own.queue.shared().pop().unwrap();
     let mut sched = lock(&executor.sched);
-    sched.idle.push(other);
-    executor.idle.transition_to_idle(false);
+    executor.set_place(&mut sched, other, Place::Idle);
     drop(sched);
     Worker::with(|worker| executor.push_local(Held { worker, was: true, processor: own }, task));
-    // The thread may have run it already, and may be idle again.
-    assert_eq!(lock(&executor.sched).threads.len(), 1, "a thread is started for the idle processor");
+    assert_eq!(other.place.get(), Place::Wanted, "the monitor is to start a worker for it");
 }
 
 #[test]
@@ -337,7 +465,7 @@ fn a_thief_takes_half_of_what_waits_elsewhere_or_what_waits_for_everybody() {
     assert_eq!(still.queued(), (0, vec![51, 0, 50]));
     assert!(still.ran(steal()));
     assert_eq!(still.queued(), (0, vec![75, 0, 25]));
-    still.executor.drain();
+    drain(still.executor);
     // Few of them: whoever has them gets time to come to them, and does not.
     still.goroutines(1, 3);
     assert!(still.ran(steal()));
@@ -386,6 +514,43 @@ fn a_goroutine_is_looked_for_where_it_is_likely_first() {
     assert_eq!(still.executor.idle.idle(), 0);
 }
 
+impl Executor {
+    /// Names what differs from a new executor, except the processors and the generation.
+    pub(super) fn leftovers(&self) -> String {
+        let sched = lock(&self.sched);
+        let mut found = Vec::new();
+        let mut check = |name: &str, fresh: bool| {
+            if !fresh {
+                found.push(name.to_owned());
+            }
+        };
+        check("global queue", self.global.is_empty());
+        check("idle word", self.idle.is_reset());
+        check("gomaxprocs", self.procs.load(Relaxed) == 0);
+        check("bound", self.bound.load(Relaxed) == 0);
+        check("goroutines", self.live() == 0);
+        check("idle processors", sched.idle.is_empty() && sched.wanted.is_empty());
+        check("workers", sched.workers.is_empty() && sched.spare.is_empty() && sched.coming == 0);
+        check("monitor", sched.monitor.is_none() && !sched.monitor_asleep && !sched.ending);
+        check("sleeper", sched.sleeper.is_none());
+        check("calls of block_on", self.block_on_calls.is_empty());
+        for processor in self.all_processors() {
+            check("processor's queue", processor.queue.is_empty());
+            check("processor's place", processor.place.get() == Place::Retired);
+            check("processor's ticks", processor.ticks.load(Relaxed) == 0);
+            check("processor's polls", processor.polls.load(Relaxed) == 0);
+            check("processor's interval", processor.global_interval.load(Relaxed) == GLOBAL_INTERVAL);
+            let counters = (
+                processor.ticks_since_global.get(),
+                processor.ticks_since_timers.get(),
+                processor.next_timer_check.get(),
+            );
+            check("processor's counters", counters == (0, 0, 0));
+        }
+        found.join(", ")
+    }
+}
+
 #[test]
 fn a_retired_executor_is_as_a_new_one() {
     let executor = Executor::allocate().unwrap();
@@ -400,7 +565,8 @@ fn a_retired_executor_is_as_a_new_one() {
         assert!(leftovers.contains(left), "{left} is missing in: {leftovers}");
     }
     // The search that never ended stopped the next runtime from waking a second worker. `retire` asserts that nothing is left.
-    assert_eq!(executor.shutdown(SHUTDOWN_GRACE), 0);
+    executor.retire();
+    assert_eq!(executor.leftovers(), "");
 }
 
 #[test]

@@ -4,14 +4,15 @@ use super::Idle;
 fn a_worker_is_woken_if_a_processor_is_idle_and_no_worker_searches() {
     let idle = Idle::new();
     assert!((idle.idle(), idle.should_notify(), idle.try_begin_notify()) == (0, false, false), "all are busy");
-    idle.transition_to_idle(false);
+    idle.transition_to_idle();
     assert_eq!((idle.idle(), idle.should_notify()), (1, true));
     assert!(idle.try_begin_notify());
     assert!((idle.idle(), idle.should_notify(), idle.try_begin_notify()) == (1, false, false), "one searches");
     idle.acquire_processor();
     assert_eq!((idle.idle(), idle.should_notify(), idle.try_begin_notify()), (0, false, false));
     // It found nothing.
-    idle.transition_to_idle(true);
+    assert!(idle.end_search());
+    idle.transition_to_idle();
     assert_eq!((idle.idle(), idle.should_notify(), idle.try_begin_notify()), (1, true, true));
     assert!(idle.end_search(), "the only one");
     assert_eq!((idle.idle(), idle.should_notify()), (1, true));
@@ -20,8 +21,8 @@ fn a_worker_is_woken_if_a_processor_is_idle_and_no_worker_searches() {
 #[test]
 fn at_most_half_of_the_busy_workers_search() {
     let idle = Idle::new();
-    idle.transition_to_idle(false);
-    idle.transition_to_idle(false);
+    idle.transition_to_idle();
+    idle.transition_to_idle();
     assert_eq!([(); 4].map(|()| idle.try_begin_search(8)), [true, true, true, false]);
     assert_eq!([(); 3].map(|()| idle.end_search()), [false, false, true]);
     assert!(!idle.try_begin_search(2), "no worker is busy");

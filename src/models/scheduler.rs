@@ -15,7 +15,7 @@ fn a_push_is_seen_by_the_second_look_or_wakes_somebody() {
     explore(3, || {
         let (idle, queue) = (Arc::new(Idle::new()), Arc::new(AtomicUsize::new(0)));
         // One worker, which searches and has found nothing.
-        idle.transition_to_idle(false);
+        idle.transition_to_idle();
         assert!(idle.try_begin_notify());
         idle.acquire_processor();
         let pushers: Vec<_> = (0..2)
@@ -27,7 +27,8 @@ fn a_push_is_seen_by_the_second_look_or_wakes_somebody() {
                 })
             })
             .collect();
-        idle.transition_to_idle(true);
+        idle.end_search();
+        idle.transition_to_idle();
         let seen = queue.load(Ordering::Relaxed) > 0;
         let woken = pushers.into_iter().map(|pusher| pusher.join().unwrap()).filter(|woken| *woken).count();
         assert!(seen || woken > 0, "a goroutine is queued, and everybody sleeps");

@@ -3,10 +3,13 @@
 //! It starts with the first of them, and sleeps while none is due.
 
 use std::sync::{LazyLock, OnceLock};
+use std::sync::{Mutex, PoisonError};
 use std::thread::{self, Thread};
+use std::time::Duration;
 
 use super::shard::{Node, Shard, SleepState};
 use crate::clock::Time;
+use crate::threads;
 use crate::waker::TaskWaker;
 
 struct Driver {
@@ -19,14 +22,23 @@ static DRIVER: LazyLock<Driver> =
     LazyLock::new(|| Driver { shard: Shard::new(), sleep: SleepState::new(), thread: OnceLock::new() });
 
 impl Driver {
-    fn thread(&'static self) -> &'static Thread {
-        self.thread.get_or_init(|| {
-            let thread = thread::Builder::new().name("gopark-timers".into()).spawn(|| self.run());
-            thread.expect("gopark: cannot start a thread").thread().clone()
-        })
+    /// The thread, which the first call starts. `None` if the system refuses it: the caller must try again.
+    fn thread(&'static self) -> Option<&'static Thread> {
+        static STARTING: Mutex<()> = Mutex::new(());
+
+        if let Some(thread) = self.thread.get() {
+            return Some(thread);
+        }
+        let _starting = STARTING.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.thread.get().is_none() {
+            let thread = threads::start("gopark-timers".into(), || self.run()).ok()?;
+            let _ = self.thread.set(thread.thread().clone());
+        }
+        self.thread.get()
     }
 
     fn run(&self) {
+        threads::serve();
         loop {
             let now = Time::now();
             if self.shard.next_due() <= now {
@@ -52,31 +64,46 @@ pub(crate) fn sleep_until(until: Time) {
     }
 }
 
+/// How often a refused thread is tried again.
+const RETRY: Duration = Duration::from_millis(1);
+
 /// Queues a node of a thread without a processor.
+///
+/// If the system refuses the thread that is to fire it, this one sleeps until there is one: no other would wake it.
 ///
 /// # Safety
 ///
 /// As [`Shard::insert`].
 pub(crate) unsafe fn insert(node: &Node, due: Time, waker: TaskWaker) {
     let driver = &*DRIVER;
-    let thread = driver.thread();
     // SAFETY: passed on to the caller.
     let inserted = unsafe { driver.shard.insert(node, due, waker) };
     assert!(inserted.is_ok(), "this shard is never closed");
+    let thread = loop {
+        match driver.thread() {
+            Some(thread) => break thread,
+            None => thread::sleep(RETRY),
+        }
+    };
     if driver.sleep.wants_wake(due) {
         thread.unpark();
     }
 }
 
-/// Takes over the timers of a processor that will not fire them any more.
-pub(crate) fn take_over(shard: &Shard) {
+/// Takes over the timers of a processor that will not fire them any more. False if the system refuses the thread that is to
+/// fire them: the caller must try again.
+pub(crate) fn take_over(shard: &Shard) -> bool {
     if shard.close_if_empty() {
         // The thread need not start.
-        return;
+        return true;
     }
     let driver = &*DRIVER;
-    shard.close_into(&driver.shard);
-    driver.thread().unpark();
+    let thread = driver.thread();
+    if let Some(thread) = thread {
+        shard.close_into(&driver.shard);
+        thread.unpark();
+    }
+    thread.is_some()
 }
 
 /// How many nodes wait here.

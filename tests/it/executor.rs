@@ -529,7 +529,7 @@ fn without_membarrier_the_monitor_lives_on() {
 
 /// From here on the system call fails with EPERM, in this thread or, with `SECCOMP_FILTER_FLAG_TSYNC`, in all.
 #[cfg(all(target_os = "linux", not(miri)))]
-fn forbid(call: libc::c_long, flags: libc::c_ulong) {
+pub(crate) fn forbid(call: libc::c_long, flags: libc::c_ulong) {
     let op = |code: u32, jt, jf, k| libc::sock_filter { code: code as u16, jt, jf, k };
     let mut filter = [
         op(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
@@ -808,7 +808,7 @@ fn what_a_timer_woke_runs_though_a_thief_had_an_eye_on_it_sch14() {
 
 /// From here on this thread can start no other.
 #[cfg(all(target_os = "linux", not(miri)))]
-fn forbid_threads() {
+pub(crate) fn forbid_threads() {
     forbid(libc::SYS_clone, 0);
     forbid(libc::SYS_clone3, 0);
 }

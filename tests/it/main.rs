@@ -26,6 +26,7 @@ mod select;
 mod semaphore;
 mod singleflight;
 mod sync_fuzz;
+mod threads;
 mod time;
 #[allow(dead_code)]
 mod util;

@@ -1,0 +1,310 @@
+//! Threads: who starts them, when they end, and what a shutdown waits for.
+
+use std::cell::RefCell;
+use std::future::{pending, poll_fn};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, mpsc};
+use std::task::{Context, Poll, Wake, Waker};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use futures_lite::future::block_on as block_thread_on;
+use gopark::time::{self, Sleep, Timer};
+use gopark::{Runtime, block_in_place, go, gosched};
+
+use crate::util::{Drops, OnDrop, isolated, no_hang, rt, spin_until};
+
+/// Longer than every patience here, shorter than a hang.
+const BOUND: Duration = Duration::from_secs(10);
+
+#[test]
+fn a_shutdown_returns_in_time_though_a_destructor_blocks() {
+    no_hang(|| {
+        let (rt, caller) = (rt(1), thread::current().id());
+        let (release, released) = mpsc::channel::<()>();
+        let (ran_on, ran) = mpsc::channel();
+        let mut blocks = Some((released, ran_on));
+        rt.go(async move {
+            let _blocks = OnDrop(move || {
+                let (released, ran_on) = blocks.take().unwrap();
+                ran_on.send(thread::current().id()).unwrap();
+                released.recv().unwrap_err();
+            });
+            pending::<()>().await;
+        });
+        rt.block_on(gosched());
+        let start = Instant::now();
+        assert_eq!(rt.shutdown_timeout(Duration::from_millis(100)), 1, "the one whose destructor blocks");
+        assert!(start.elapsed() < BOUND);
+        assert_ne!(ran.recv().unwrap(), caller, "a destructor ran on the thread that shuts down");
+        drop(release);
+    });
+}
+
+#[test]
+fn a_destructor_that_blocks_does_not_keep_the_others_from_being_dropped() {
+    no_hang(|| {
+        for procs in [1, 2] {
+            let (rt, drops) = (rt(procs), Drops::new());
+            let (release, released) = mpsc::channel::<()>();
+            let released = Arc::new(Mutex::new(released));
+            for i in 0..60 {
+                let (one, released) = (drops.one(), released.clone());
+                rt.go(async move {
+                    let _one = one;
+                    let _blocks = OnDrop(move || {
+                        if i % 30 == 0 {
+                            released.lock().unwrap().recv().unwrap_err();
+                        }
+                    });
+                    pending::<()>().await;
+                });
+            }
+            spin_until(|| rt.num_goroutine() == 60);
+            rt.block_on(gosched());
+            // Until they are stuck for long enough to lose their processors.
+            assert_eq!(rt.shutdown_timeout(Duration::from_millis(500)), 2);
+            assert_eq!(drops.count(), 58);
+            drop(release);
+        }
+    });
+}
+
+#[test]
+fn a_shutdown_returns_in_time_though_a_thread_local_blocks() {
+    struct Blocks(RefCell<Option<mpsc::Receiver<()>>>);
+    impl Drop for Blocks {
+        fn drop(&mut self) {
+            self.0.take().unwrap().recv().unwrap_err();
+        }
+    }
+    thread_local! {
+        static BLOCKS: Blocks = const { Blocks(RefCell::new(None)) };
+    }
+
+    no_hang(|| {
+        for drops in [false, true] {
+            let rt = rt(1);
+            let (release, released) = mpsc::channel::<()>();
+            rt.block_on(async move { BLOCKS.with(|blocks| blocks.0.replace(Some(released))) });
+            let start = Instant::now();
+            if drops {
+                drop(rt);
+            } else {
+                assert_eq!(rt.shutdown_timeout(Duration::from_millis(100)), 0, "no goroutine is left");
+            }
+            assert!(start.elapsed() < BOUND);
+            drop(release);
+        }
+    });
+}
+
+#[test]
+fn runtimes_that_are_not_waited_for_leave_their_places_to_the_next_ones() {
+    isolated(|| {
+        // There are 4096.
+        for _ in 0..5_000 {
+            let rt = Runtime::builder().gomaxprocs(1).build().expect("a place for a runtime");
+            assert_eq!(rt.shutdown_timeout(Duration::ZERO), 0);
+        }
+    });
+}
+
+/// What drops a runtime, and says how long that took.
+struct Owns(Mutex<Option<Arc<Runtime>>>, mpsc::Sender<Duration>);
+
+impl Owns {
+    fn new(rt: Arc<Runtime>) -> (Self, mpsc::Receiver<Duration>) {
+        let (tx, took) = mpsc::channel();
+        (Self(Mutex::new(Some(rt)), tx), took)
+    }
+}
+
+impl Drop for Owns {
+    fn drop(&mut self) {
+        let start = Instant::now();
+        let rt = self.0.lock().unwrap().take().and_then(Arc::into_inner);
+        drop(rt.expect("the last one"));
+        let _ = self.1.send(start.elapsed());
+    }
+}
+
+/// A drop that waits takes a second.
+fn assert_it_did_not_wait(took: &mpsc::Receiver<Duration>) {
+    let took = took.recv().unwrap();
+    assert!(took < Duration::from_millis(900), "it waited for itself: {took:?}");
+}
+
+#[test]
+fn a_runtime_dropped_by_a_waker_on_its_own_worker_does_not_wait_for_itself() {
+    struct Last(#[expect(dead_code, reason = "dropped")] Owns);
+    impl Wake for Last {
+        fn wake(self: Arc<Self>) {}
+    }
+
+    no_hang(|| {
+        let rt = Arc::new(rt(1));
+        let timer: Arc<Mutex<Option<Pin<Box<Sleep>>>>> = Arc::default();
+        let (owns, took) = Owns::new(rt.clone());
+        let theirs = timer.clone();
+        rt.block_on(async move {
+            // It fires on the worker, which drops the runtime with the waker.
+            let waker = Waker::from(Arc::new(Last(owns)));
+            let mut sleep = Box::pin(time::sleep(Duration::from_millis(50)));
+            assert!(sleep.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+            *theirs.lock().unwrap() = Some(sleep);
+        });
+        drop(rt);
+        assert_it_did_not_wait(&took);
+        drop(timer);
+    });
+}
+
+#[test]
+fn two_runtimes_that_drop_each_other_do_not_wait_in_a_circle() {
+    no_hang(|| {
+        let (a, b) = (Arc::new(rt(1)), rt(1));
+        let (owns, took) = Owns::new(a.clone());
+        let (ready, go_on) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        let is_ready = ready.clone();
+        b.go(async move {
+            let _owns = owns;
+            poll_fn(|_| {
+                is_ready.store(true, SeqCst);
+                Poll::<()>::Pending
+            })
+            .await;
+        });
+        spin_until(|| ready.load(SeqCst));
+        let start = Instant::now();
+        let theirs = go_on.clone();
+        // A goroutine of `a` waits for the end of `b`, where a destructor drops `a`.
+        let dropped = a.go(async move {
+            spin_until(|| theirs.load(SeqCst));
+            drop(b);
+        });
+        drop(a);
+        go_on.store(true, SeqCst);
+        assert_it_did_not_wait(&took);
+        let _ = block_thread_on(dropped);
+        assert!(start.elapsed() < Duration::from_millis(900), "{:?}", start.elapsed());
+    });
+}
+
+#[test]
+fn what_outlives_its_runtime_is_not_dropped_on_the_timers_thread() {
+    no_hang(|| {
+        let rt = rt(1);
+        let (tx, dropped_on) = mpsc::channel();
+        let last = OnDrop(move || tx.send(thread::current().name().map(str::to_owned)).unwrap());
+        let _timer = rt.block_on(async {
+            Timer::after_func(Duration::from_millis(50), async move {
+                let _last = last;
+                pending::<()>().await;
+            })
+        });
+        drop(rt);
+        let name = dropped_on.recv().unwrap();
+        assert!(name.as_deref() != Some("gopark-timers"), "{name:?}");
+    });
+}
+
+#[test]
+fn timers_of_a_retired_processor_fire() {
+    no_hang(|| {
+        let rt = rt(4);
+        let sleepers: Vec<_> = (0..64)
+            .map(|_| {
+                rt.go(async {
+                    go(async { gosched().await }).await.unwrap();
+                    time::sleep(Duration::from_millis(100)).await;
+                })
+            })
+            .collect();
+        rt.block_on(async { time::sleep(Duration::from_millis(20)).await });
+        rt.gomaxprocs(1);
+        for sleeper in sleepers {
+            block_thread_on(sleeper).unwrap();
+        }
+    });
+}
+
+#[cfg(all(target_os = "linux", not(miri)))]
+mod linux {
+    use super::*;
+    use crate::executor::{forbid, forbid_threads};
+
+    fn blocks_usr1() -> bool {
+        // SAFETY: the sets are valid places; this only asks.
+        unsafe {
+            let mut set = std::mem::zeroed::<libc::sigset_t>();
+            libc::pthread_sigmask(libc::SIG_BLOCK, std::ptr::null(), &raw mut set);
+            libc::sigismember(&raw const set, libc::SIGUSR1) == 1
+        }
+    }
+
+    fn block_usr1() {
+        // SAFETY: as above.
+        unsafe {
+            let mut set = std::mem::zeroed::<libc::sigset_t>();
+            libc::sigaddset(&raw mut set, libc::SIGUSR1);
+            libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut());
+        }
+        assert!(blocks_usr1());
+    }
+
+    #[test]
+    fn a_worker_inherits_nothing_from_the_thread_that_wakes() {
+        no_hang(|| {
+            let rt = rt(1);
+            let (inside, is_inside) = mpsc::channel();
+            let (release, released) = mpsc::channel::<()>();
+            rt.go(async move {
+                block_in_place(|| {
+                    inside.send(()).unwrap();
+                    released.recv().unwrap_err();
+                });
+            });
+            is_inside.recv().unwrap();
+            thread::scope(|s| {
+                s.spawn(|| {
+                    block_usr1();
+                    // There is no worker but the blocked one.
+                    assert!(!block_thread_on(rt.go(async { blocks_usr1() })).unwrap());
+                });
+            });
+            drop(release);
+        });
+    }
+
+    #[test]
+    fn a_runtime_is_dropped_though_no_thread_can_be_started() {
+        isolated(|| {
+            let rt = rt(1);
+            let _timer = rt.block_on(async { Timer::after_func(Duration::from_secs(3600), async {}) });
+            forbid(libc::SYS_clone, libc::SECCOMP_FILTER_FLAG_TSYNC);
+            forbid(libc::SYS_clone3, libc::SECCOMP_FILTER_FLAG_TSYNC);
+            drop(rt);
+        });
+    }
+
+    #[test]
+    fn a_waker_that_may_start_no_thread_strands_nothing() {
+        isolated(|| {
+            let rt = rt(1);
+            let (inside, is_inside) = mpsc::channel();
+            let (release, released) = mpsc::channel::<()>();
+            rt.go(async move {
+                block_in_place(|| {
+                    inside.send(()).unwrap();
+                    released.recv().unwrap_err();
+                });
+            });
+            is_inside.recv().unwrap();
+            forbid_threads();
+            block_thread_on(rt.go(async {})).unwrap();
+            drop(release);
+        });
+    }
+}
