@@ -9,22 +9,22 @@ use crate::timer::driver;
 use crate::timer::shard::Node;
 use crate::waker::TaskWaker;
 
-/// Queues a node at this thread's processor, or at the driver if the thread has none.
+/// Queues a node at this thread's processor, or at the driver if the thread has none. Returns what wakes the driver, if that
+/// must be.
 ///
 /// # Safety
 ///
 /// As [`Shard::insert`](crate::timer::shard::Shard::insert).
 #[inline]
-pub(crate) unsafe fn register(node: &Node, due: Time, waker: TaskWaker) {
+#[must_use = "wake it once every lock is released"]
+pub(crate) unsafe fn register(node: &Node, due: Time, waker: TaskWaker) -> Option<TaskWaker> {
     let inserted = Executor::with_timers(|shard| match shard {
         // SAFETY: passed on to the caller.
         Some(shard) => unsafe { shard.insert(node, due, waker) },
         None => Err(waker),
     });
-    if let Err(waker) = inserted {
-        // SAFETY: as above.
-        unsafe { driver::insert(node, due, waker) };
-    }
+    // SAFETY: as above.
+    inserted.err().and_then(|waker| unsafe { driver::insert(node, due, waker) })
 }
 
 /// A wake-up at a given time. Dropping it cancels it.
@@ -41,7 +41,8 @@ pub(crate) fn alarm(due: Time, waker: TaskWaker) -> Alarm {
     let alarm = Alarm { node: Box::pin(Node::new(due)) };
     if due != Time::NEVER {
         // SAFETY: the node is boxed, queued once, here, and cancelled in drop (T3).
-        unsafe { register(&alarm.node, due, waker) };
+        let driver = unsafe { register(&alarm.node, due, waker) };
+        driver.into_iter().for_each(TaskWaker::wake);
     }
     alarm
 }

@@ -176,8 +176,7 @@ impl<T> Core<T> {
                 if let Some(source) = &mut extras.source {
                     let Some(value) = source.take() else { return Attempt::Blocked };
                     // There may be another one later, for the receives that wait.
-                    self.arm_source(st);
-                    return Attempt::Complete(Some(value), Woken::NONE);
+                    return Attempt::Complete(Some(value), self.arm_source(st));
                 }
             }
             let closed = self.closed.load(Ordering::Relaxed);
@@ -388,9 +387,10 @@ impl<T> Core<T> {
                     Side::Send => st.watchers(),
                     Side::Receive => {
                         if self.timed {
-                            self.arm_source(st);
+                            self.arm_source(st)
+                        } else {
+                            Woken::NONE
                         }
-                        Woken::NONE
                     }
                 }
             })
@@ -408,12 +408,11 @@ impl<T> Core<T> {
     }
 
     /// Arms the source, if there is one and a receive or a stream waits. Called under the lock, as `st` says.
-    pub(super) fn arm_source(&self, st: &mut State<T>) {
-        let Some(extras) = &mut st.extras else { return };
+    pub(super) fn arm_source(&self, st: &mut State<T>) -> Woken {
+        let Some(extras) = &mut st.extras else { return Woken::NONE };
         let waits = !self.recvq.seems_empty() || extras.watchers.is_some();
-        if let Some(source) = extras.source.as_mut().filter(|_| waits) {
-            source.arm();
-        }
+        let source = extras.source.as_mut().filter(|_| waits);
+        Woken::task(source.and_then(|source| source.arm()))
     }
 
     pub(super) fn discard(&self) {

@@ -1,5 +1,7 @@
 //! The interface between a channel and the timer that feeds it.
 
+use crate::waker::TaskWaker;
+
 /// Where the values of a timer's channel come from. They are not sent: a receive asks the source, under the channel's
 /// lock, whether there is a value. So a stopped timer leaves no stale value behind.
 pub(crate) trait Source<T>: Send {
@@ -10,8 +12,9 @@ pub(crate) trait Source<T>: Send {
     fn take(&mut self) -> Option<T>;
 
     /// Arranges for [`Sender::serve`](super::Sender::serve) to be called once there is a value, because a receive
-    /// waits.
-    fn arm(&mut self);
+    /// waits. Returns what must be woken for that once the lock is released.
+    #[must_use]
+    fn arm(&mut self) -> Option<TaskWaker>;
 
     /// Returns an unclaimed value to the source.
     fn give_back(&mut self, value: T);

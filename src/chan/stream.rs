@@ -64,19 +64,17 @@ impl<T> Core<T> {
             Attempt::Closed => Poll::Ready(None),
             Attempt::Blocked => {
                 // SAFETY: the lock is held.
-                let (unused, crowded_out) = unsafe { self.watch(clone, cx) };
+                let (unused, woken) = unsafe { self.watch(clone, cx) };
                 drop(held);
                 drop(unused);
-                if let Some(waker) = crowded_out {
-                    waker.wake();
-                }
+                woken.into_iter().flatten().for_each(TaskWaker::wake);
                 Poll::Pending
             }
         }
     }
 
     /// Registers a stream, to be woken when there may be something to take. What comes back is to be dealt with outside
-    /// the lock: the waker, if it is known already, and one to wake.
+    /// the lock: the waker, if it is known already, and those to wake.
     ///
     /// Dropped streams leave stale wakers. If there are more watchers than receivers, the oldest is woken: a live
     /// stream registers again, a stale waker is removed.
@@ -84,19 +82,18 @@ impl<T> Core<T> {
     /// # Safety
     ///
     /// The lock is held.
-    unsafe fn watch(&self, waker: TaskWaker, cx: &Context<'_>) -> (Option<TaskWaker>, Option<TaskWaker>) {
+    unsafe fn watch(&self, waker: TaskWaker, cx: &Context<'_>) -> (Option<TaskWaker>, [Option<TaskWaker>; 2]) {
         // SAFETY: the lock is held.
         unsafe {
             self.with(|st| {
                 let watchers = st.extras().watchers.get_or_insert_default();
                 if watchers.iter().any(|known| known.will_wake(cx.waker())) {
-                    return (Some(waker), None);
+                    return (Some(waker), [None, None]);
                 }
                 watchers.push_back(waker);
                 let crowded = watchers.len() > self.count(Side::Receive).load(Ordering::Relaxed);
                 let crowded_out = if crowded { watchers.pop_front() } else { None };
-                self.arm_source(st);
-                (None, crowded_out)
+                (None, [crowded_out, self.arm_source(st).into_task()])
             })
         }
     }

@@ -47,42 +47,44 @@ impl<T> Core<T> {
     /// Hands the source's value, if there is one now, to the receive that has waited longest, or wakes the streams.
     /// Must be called outside of every lock.
     pub(super) fn serve(&self) {
-        let woken = {
+        let (woken, armed) = {
             let _held = self.lock.guard();
             // SAFETY: the lock is held, for this block and the claim in it.
             unsafe {
                 self.with(|st| {
                     let Some(source) = st.extras.as_mut().and_then(|extras| extras.source.as_mut()) else {
-                        return Woken::NONE;
+                        return (Woken::NONE, Woken::NONE);
                     };
                     if !source.is_ready() {
                         // The timer was reset to a later time.
-                        self.arm_source(st);
-                        return Woken::NONE;
+                        return (Woken::NONE, self.arm_source(st));
                     }
-                    let Some(receiver) = self.recvq.claim(ptr::null()) else { return st.watchers() };
+                    let Some(receiver) = self.recvq.claim(ptr::null()) else { return (st.watchers(), Woken::NONE) };
                     st.handoff_seq = st.handoff_seq.wrapping_add(1);
                     Waiter::give(receiver.as_ptr(), source.take().expect("ready a moment ago"), st.handoff_seq);
-                    self.arm_source(st);
-                    Waiter::complete(receiver.as_ptr(), state::DONE)
+                    let armed = self.arm_source(st);
+                    (Waiter::complete(receiver.as_ptr(), state::DONE), armed)
                 })
             }
         };
         woken.wake();
+        armed.wake();
     }
 
     /// Runs `f` on what the source consists of, that is: under the lock. A value handed to a receive that has
     /// not returned it yet is void if it is returned unclaimed. `f` runs no foreign code.
     pub(super) fn change_source<R>(&self, f: impl FnOnce() -> R) -> R {
-        let _held = self.lock.guard();
-        // SAFETY: the lock is held.
-        unsafe {
-            self.with(|st| {
-                st.extras().voided_through = st.handoff_seq;
-                let result = f();
-                self.arm_source(st);
-                result
-            })
-        }
+        let (result, armed) = {
+            let _held = self.lock.guard();
+            // SAFETY: the lock is held.
+            unsafe {
+                self.with(|st| {
+                    st.extras().voided_through = st.handoff_seq;
+                    (f(), self.arm_source(st))
+                })
+            }
+        };
+        armed.wake();
+        result
     }
 }

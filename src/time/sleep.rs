@@ -133,7 +133,8 @@ impl Sleep {
             return Poll::Pending;
         }
         // SAFETY: the node is pinned with `this`, not queued, and taken out in drop (T3).
-        unsafe { register(&this.node, due, TaskWaker::new(cx.waker())) };
+        let driver = unsafe { register(&this.node, due, TaskWaker::new(cx.waker())) };
+        driver.into_iter().for_each(TaskWaker::wake);
         Poll::Pending
     }
 }

@@ -86,18 +86,18 @@ impl Source<Instant> for TimerSource {
         due.instant()
     }
 
-    fn arm(&mut self) {
+    fn arm(&mut self) -> Option<TaskWaker> {
         let &mut Schedule { due, active, .. } = self.schedule();
         let node = &self.0.node;
         // A node that is just being fired counts as queued: it will come to the channel and be armed again.
         if !active || due == Time::NEVER || (node.is_queued() && node.due() == due) {
-            return;
+            return None;
         }
         // What it kept is kept by `self` as well: no destructor runs here.
         drop(node.cancel());
         // SAFETY: the node does not move in its `Arc`, which it keeps while it is queued (T3). It was taken out, or has
         // fired, and only this function queues it, under the channel's lock.
-        unsafe { register(node, due, TaskWaker::from(self.0.clone())) };
+        unsafe { register(node, due, TaskWaker::from(self.0.clone())) }
     }
 
     fn give_back(&mut self, value: Instant) {
@@ -260,7 +260,7 @@ impl Timer {
         let state = AfterFuncState { future: Some(Box::pin(future)), due, armed: true };
         let (runtime, site) = (Later::here(), Location::caller());
         let func = Arc::new(AfterFunc { state: Mutex::new(state), runtime, site, node: Node::new(due) });
-        func.arm(&func.lock());
+        func.arm(func.lock());
         Self { kind: Kind::AfterFunc { func, nil: Receiver::nil() } }
     }
 
@@ -354,12 +354,14 @@ impl AfterFunc {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Queues the node, which must not be queued.
-    fn arm(self: &Arc<Self>, state: &MutexGuard<'_, AfterFuncState>) {
+    /// Queues the node, which must not be queued, and releases the lock.
+    fn arm(self: &Arc<Self>, state: MutexGuard<'_, AfterFuncState>) {
         if state.due != Time::NEVER {
             // SAFETY: the node does not move in its `Arc`, which it keeps while it is queued (T3). Only the holder of
             // the lock queues it.
-            unsafe { register(&self.node, state.due, TaskWaker::from(self.clone())) };
+            let driver = unsafe { register(&self.node, state.due, TaskWaker::from(self.clone())) };
+            drop(state);
+            driver.into_iter().for_each(TaskWaker::wake);
         }
     }
 
@@ -379,8 +381,7 @@ impl AfterFunc {
         let waker = self.node.cancel();
         state.due = due;
         let was = std::mem::replace(&mut state.armed, true);
-        self.arm(&state);
-        drop(state);
+        self.arm(state);
         drop(waker);
         was
     }

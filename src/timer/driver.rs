@@ -2,8 +2,8 @@
 //!
 //! It starts with the first of them, and sleeps while none is due.
 
-use std::sync::{LazyLock, OnceLock};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError};
+use std::task::Wake;
 use std::thread::{self, Thread};
 use std::time::Duration;
 
@@ -16,10 +16,33 @@ struct Driver {
     shard: Shard,
     sleep: SleepState,
     thread: OnceLock<Thread>,
+    kick: Arc<Kick>,
 }
 
-static DRIVER: LazyLock<Driver> =
-    LazyLock::new(|| Driver { shard: Shard::new(), sleep: SleepState::new(), thread: OnceLock::new() });
+static DRIVER: LazyLock<Driver> = LazyLock::new(|| Driver {
+    shard: Shard::new(),
+    sleep: SleepState::new(),
+    thread: OnceLock::new(),
+    kick: Arc::new(Kick),
+});
+
+/// How often a refused thread is tried again.
+const RETRY: Duration = Duration::from_millis(1);
+
+/// Wakes the driver's thread, or starts it. If the operating system gives no thread it waits for one, because nothing else would
+/// fire the timer.
+struct Kick;
+
+impl Wake for Kick {
+    fn wake(self: Arc<Self>) {
+        loop {
+            match DRIVER.thread() {
+                Some(thread) => return thread.unpark(),
+                None => thread::sleep(RETRY),
+            }
+        }
+    }
+}
 
 impl Driver {
     /// The thread, which the first call starts. `None` if the system refuses it: the caller must try again.
@@ -64,30 +87,19 @@ pub(crate) fn sleep_until(until: Time) {
     }
 }
 
-/// How often a refused thread is tried again.
-const RETRY: Duration = Duration::from_millis(1);
-
-/// Queues a node of a thread without a processor.
-///
-/// If the system refuses the thread that is to fire it, this one sleeps until there is one: no other would wake it.
+/// Queues a node of a thread without a processor. Returns what wakes the driver's thread, if that must be.
 ///
 /// # Safety
 ///
 /// As [`Shard::insert`].
-pub(crate) unsafe fn insert(node: &Node, due: Time, waker: TaskWaker) {
+#[must_use = "wake it once every lock is released"]
+pub(crate) unsafe fn insert(node: &Node, due: Time, waker: TaskWaker) -> Option<TaskWaker> {
     let driver = &*DRIVER;
     // SAFETY: passed on to the caller.
     let inserted = unsafe { driver.shard.insert(node, due, waker) };
     assert!(inserted.is_ok(), "this shard is never closed");
-    let thread = loop {
-        match driver.thread() {
-            Some(thread) => break thread,
-            None => thread::sleep(RETRY),
-        }
-    };
-    if driver.sleep.wants_wake(due) {
-        thread.unpark();
-    }
+    let must_wake = driver.thread.get().is_none() || driver.sleep.wants_wake(due);
+    must_wake.then(|| TaskWaker::from(driver.kick.clone()))
 }
 
 /// Takes over the timers of a processor that will not fire them any more. False if the system refuses the thread that is to

@@ -839,6 +839,25 @@ fn a_shutdown_reaches_what_waits_at_a_processor_for_which_there_was_no_thread_ca
 
 #[cfg(all(target_os = "linux", not(miri)))]
 #[test]
+fn a_timer_for_which_there_is_no_thread_waits_until_there_is_one() {
+    // The thread of the timers must be started for a receive, and cannot be. Then another thread can start it.
+    isolated(|| {
+        let (begins, has_begun) = mpsc::channel();
+        let refused = thread::spawn(move || {
+            forbid_threads();
+            assert!(thread::Builder::new().spawn(|| ()).is_err());
+            begins.send(()).unwrap();
+            gopark::time::after(Duration::from_millis(10)).recv_blocking().is_some()
+        });
+        has_begun.recv().unwrap();
+        thread::sleep(Duration::from_millis(30)); // asleep: that nothing starts the thread meanwhile is the subject
+        assert!(gopark::time::after(Duration::from_millis(1)).recv_blocking().is_some());
+        assert!(refused.join().unwrap());
+    });
+}
+
+#[cfg(all(target_os = "linux", not(miri)))]
+#[test]
 fn a_runtime_that_could_not_start_leaves_its_place_to_the_next_one_ca16() {
     isolated(|| {
         let fails = thread::spawn(|| {
