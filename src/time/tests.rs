@@ -117,10 +117,11 @@ fn a_shard_fires_in_the_order_of_time_and_never_early_tm06_tm01() {
 fn an_alarm_is_fired_or_cancelled() {
     let fired = Arc::new(Mutex::new(Vec::new()));
     let noted = |n| Arc::new(Noted(n, fired.clone())).into();
-    let soon = Time::now().after(Duration::from_millis(2));
-    let (kept, cancelled) = (alarm(soon, noted(1)), alarm(soon, noted(2)));
+    // What is cancelled is not due for an hour, however late this thread comes to it.
+    let (soon, later) = (Time::now().after(Duration::from_millis(2)), Time::now().after(Duration::from_secs(3600)));
+    let (kept, cancelled) = (alarm(soon, noted(1)), alarm(later, noted(2)));
     let never = alarm(Time::NEVER, noted(3));
-    drop(alarm(soon, noted(4)));
+    drop(alarm(later, noted(4)));
     assert!(cancelled.cancel() && !cancelled.cancel());
     while fired.lock().unwrap().is_empty() {
         std::thread::yield_now();

@@ -484,12 +484,12 @@ fn a_crash_wins_against_a_main_that_drops_the_handle_sch18() {
     // The handle is alive when the unwinding wakes main, which then drops it and returns.
     no_hang(|| {
         let rt = rt(2);
-        for _ in 0..20 {
+        for _ in 0..5 {
             let text = raised(|| {
                 rt.block_on(async {
                     let (tx, rx) = chan::bounded(1);
                     let handle = go(async move {
-                        let _slow = OnDrop(|| thread::sleep(Duration::from_millis(5))); // asleep: a thread that blocks is the subject
+                        let _slow = OnDrop(|| thread::sleep(Duration::from_millis(1))); // asleep: a thread that blocks is the subject
                         let _notify = OnDrop(|| tx.try_send(()).unwrap());
                         panic!("its handle is dropped");
                     });
