@@ -5,12 +5,12 @@ use std::io::{self, Write};
 use std::panic::Location;
 use std::process;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use crate::header::Header;
-use crate::panics::{contain, panic_text};
+use crate::panics::{contain, lock, panic_text};
 use crate::platform::heavy_fence;
 use crate::waker::TaskWaker;
 
@@ -111,7 +111,7 @@ impl BlockOnCalls {
     }
 
     fn lock(&self) -> MutexGuard<'_, List> {
-        self.list.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.list)
     }
 
     pub(crate) fn set_policy(&self, on_panic: OnPanic, grace: Duration) {

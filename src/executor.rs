@@ -69,6 +69,7 @@ use crate::crash::{BlockOnCalls, OnPanic};
 use crate::header::{Flags, Header, Task};
 use crate::idle::Idle;
 use crate::loom::const_fn;
+use crate::panics::lock;
 use crate::platform::{self, Room};
 use crate::random;
 use crate::registry::Registry;
@@ -483,11 +484,6 @@ const HOOKS: &coop::Hooks = &coop::Hooks {
     unwinding: |header| Executor::of(header).block_on_calls.begin_unwinding(header),
     unwound: |id| Executor::current().into_iter().for_each(|executor| executor.block_on_calls.end_unwinding(id)),
 };
-
-/// Locks `mutex`, and ignores poison: no user code runs under these locks.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
 
 impl Executor {
     /// Starts an executor with `procs` processors: its monitor, and one worker.

@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 use crate::coop::{self, Reason};
 use crate::executor::Executor;
 use crate::goroutine::{self, Handle};
-use crate::panics::panic_text;
+use crate::panics::{lock, panic_text};
 use crate::wait::case::future_case;
 use crate::waker::Proxy;
 
@@ -213,7 +213,7 @@ impl fmt::Display for JoinError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.payload {
             Some(payload) => {
-                let payload = payload.lock().unwrap_or_else(PoisonError::into_inner);
+                let payload = lock(payload);
                 write!(f, "{} panicked: {}", self.id, panic_text(&**payload))
             }
             None => write!(f, "{} was aborted", self.id),

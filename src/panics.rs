@@ -2,6 +2,7 @@
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Runs what must not unwind here: somebody's destructor, waker or the like. Its panic has been printed by the hook.
 pub(crate) fn contain(f: impl FnOnce()) {
@@ -47,4 +48,9 @@ impl Payload {
             Payload::Other => Box::new("gopark: the function panicked with a value that is not a string"),
         })
     }
+}
+
+/// Locks a mutex, and ignores poison: what it guards is whole between any two statements, because no user code runs under it.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -5,8 +5,10 @@
 //! touch two strangers' memory to leave.
 
 use std::mem::replace;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::task::Waker;
+
+use crate::panics::lock;
 
 /// The parked goroutines of one processor.
 #[derive(Debug)]
@@ -36,7 +38,7 @@ impl Registry {
     }
 
     fn with<R>(&self, f: impl FnOnce(&mut Slots) -> R) -> R {
-        f(&mut self.slots.lock().unwrap_or_else(PoisonError::into_inner))
+        f(&mut lock(&self.slots))
     }
 
     /// Enters a goroutine: the index of its entry.

@@ -2,13 +2,14 @@
 
 use std::collections::VecDeque;
 use std::ptr;
-use std::sync::{Mutex, MutexGuard, PoisonError, atomic};
+use std::sync::{Mutex, MutexGuard, atomic};
 
 use concurrent_queue::{ConcurrentQueue, PushError};
 
 use crate::header::Task;
 use crate::loom::UnsafeCell;
 use crate::loom::atomic::{AtomicUsize, Ordering};
+use crate::panics::lock;
 use crate::platform;
 
 /// Two queues, of which one is in use.
@@ -156,7 +157,7 @@ impl Side {
     }
 
     fn lock(&self) -> MutexGuard<'_, VecDeque<Task>> {
-        self.tasks.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.tasks)
     }
 }
 

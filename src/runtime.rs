@@ -6,7 +6,7 @@ use std::future::{Future, poll_fn};
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 use std::pin::{Pin, pin};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, OnceLock};
 use std::task::Poll;
 use std::time::Duration;
 use std::{env, io, ptr, thread};
@@ -16,7 +16,7 @@ use crate::crash::{CRASH_GRACE, OnPanic};
 use crate::executor::{Executor, SHUTDOWN_GRACE};
 use crate::goroutine::{self, Exit, UntilCrash};
 use crate::join::JoinHandle;
-use crate::panics::contain;
+use crate::panics::{contain, lock};
 use crate::threads;
 use crate::wait::block_on::block_on as block_thread_on;
 use crate::waker::Proxy;
@@ -259,7 +259,7 @@ fn try_global() -> io::Result<&'static Executor> {
     if let Some(global) = GLOBAL.get() {
         return Ok(global);
     }
-    let _starting = STARTING.lock().unwrap_or_else(PoisonError::into_inner);
+    let _starting = lock(&STARTING);
     if let Some(global) = GLOBAL.get() {
         return Ok(global);
     }

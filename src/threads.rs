@@ -2,8 +2,10 @@
 
 use std::cell::{Cell, RefCell};
 use std::io;
-use std::sync::{Mutex, PoisonError};
+use std::sync::Mutex;
 use std::thread::{self, Builder, JoinHandle, ThreadId};
+
+use crate::panics::lock;
 
 thread_local! {
     static SERVICE: Cell<bool> = const { Cell::new(false) };
@@ -69,7 +71,7 @@ impl Waiting {
         if is_service() {
             return None;
         }
-        let mut waiting = WAITING.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = lock(&WAITING);
         let mut reached = vec![target];
         let mut next = 0;
         while let Some(&from) = reached.get(next) {
@@ -90,7 +92,7 @@ impl Waiting {
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        let mut waiting = WAITING.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut waiting = lock(&WAITING);
         let is_this = |wait: &(u16, u16)| self.home == Some(wait.0) && self.target == wait.1;
         if let Some(at) = waiting.iter().position(is_this) {
             waiting.swap_remove(at);
@@ -101,7 +103,7 @@ impl Drop for Waiting {
 /// Refuses threads, as a system at its limit does.
 #[cfg(all(test, not(gopark_loom)))]
 pub(crate) mod refusal {
-    use std::sync::{Mutex, MutexGuard, PoisonError};
+    use std::sync::{Mutex, MutexGuard};
 
     struct Rule {
         prefix: &'static str,
@@ -112,7 +114,7 @@ pub(crate) mod refusal {
     static RULES: Mutex<Vec<Rule>> = Mutex::new(Vec::new());
 
     fn rules() -> MutexGuard<'static, Vec<Rule>> {
-        RULES.lock().unwrap_or_else(PoisonError::into_inner)
+        super::lock(&RULES)
     }
 
     /// Until it is dropped, `percent` of the threads whose name begins with `prefix` are refused.

@@ -23,7 +23,7 @@ const FLOORS: &[(&str, Units)] = &[
             ("lock", &["loom", "platform"]),
             ("panics", &[]),
             ("random", &["loom"]),
-            ("threads", &[]),
+            ("threads", &["panics"]),
             ("header", &[]),
             ("coop", &["panics", "header"]),
             ("waker", &["panics", "coop"]),
@@ -33,12 +33,12 @@ const FLOORS: &[(&str, Units)] = &[
         "waiting, timers, queues",
         &[
             ("wait", &["loom", "lock", "coop", "waker"]),
-            ("timer", &["clock", "loom", "lock", "platform", "waker", "threads"]),
+            ("timer", &["panics", "clock", "loom", "lock", "platform", "waker", "threads"]),
             ("run_next", &["loom", "platform"]),
-            ("run_queue", &["loom", "platform", "header"]),
+            ("run_queue", &["panics", "loom", "platform", "header"]),
             ("idle", &["loom", "platform"]),
             ("crash", &["header", "panics", "platform", "waker"]),
-            ("registry", &[]),
+            ("registry", &["panics"]),
         ],
     ),
     (
@@ -51,6 +51,7 @@ const FLOORS: &[(&str, Units)] = &[
                     "loom",
                     "platform",
                     "lock",
+                    "panics",
                     "random",
                     "header",
                     "coop",
@@ -80,7 +81,7 @@ const FLOORS: &[(&str, Units)] = &[
         "packages sync, context, time",
         &[
             ("context", &["clock", "loom", "lock", "panics", "coop", "waker", "wait", "chan", "alarm"]),
-            ("time", &["clock", "coop", "waker", "wait", "timer", "chan", "alarm", "runtime"]),
+            ("time", &["panics", "clock", "coop", "waker", "wait", "timer", "chan", "alarm", "runtime"]),
             (
                 "sync",
                 &[

@@ -2,12 +2,13 @@
 
 use std::fmt;
 use std::panic::Location;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use super::semaphore::Semaphore;
 use super::waitgroup::WaitGroup;
 use crate::context::{CancelFunc, Context};
 use crate::coop::Reason;
+use crate::panics::lock;
 
 /// A group of goroutines that work on parts of one task, of which the first error counts.
 ///
@@ -59,7 +60,7 @@ struct Shared<E> {
 
 impl<E> Shared<E> {
     fn failed(&self, error: E) {
-        let mut first = self.error.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut first = lock(&self.error);
         let late = match *first {
             None => {
                 *first = Some(error);
@@ -165,11 +166,11 @@ impl<E: Send + 'static> ErrGroup<E> {
         let active = self.running.count();
         assert!(active == 0, "errgroup: modify limit while {active} goroutines in the group are still active");
         let limit = (n != usize::MAX).then(|| Arc::new(Semaphore::new(n)));
-        *self.limit.lock().unwrap_or_else(PoisonError::into_inner) = limit;
+        *lock(&self.limit) = limit;
     }
 
     fn limit(&self) -> Option<Arc<Semaphore>> {
-        self.limit.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        lock(&self.limit).clone()
     }
 
     /// Starts a goroutine, once the limit allows. Go: `Go`.
@@ -270,7 +271,7 @@ impl<E: Send + 'static> ErrGroup<E> {
         async move {
             running.await;
             self.shared.cancel();
-            let first = self.shared.error.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let first = lock(&self.shared.error).take();
             first.map_or(Ok(()), Err)
         }
     }

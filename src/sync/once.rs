@@ -8,7 +8,7 @@ use std::cell::Cell;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 use std::ptr;
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, OnceLock};
 
 use futures_lite::FutureExt;
 
@@ -16,7 +16,7 @@ use super::semaphore::{Permit, Semaphore};
 use crate::coop::Reason;
 use crate::loom::atomic::{AtomicBool, AtomicUsize, Ordering};
 use crate::loom::const_fn;
-use crate::panics::Payload;
+use crate::panics::{Payload, lock};
 use crate::runtime::block_in_place;
 
 /// Does something once, however many ask for it.
@@ -296,7 +296,7 @@ impl<T> OnceValue<T> {
     async fn compute(&self, site: &'static Location<'static>) {
         let turn = self.once.turn.acquire_at(1, site, Reason::Once).await;
         // Taken out under the lock, run outside of it.
-        let init = self.init.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let init = lock(&self.init).take();
         // Somebody else's turn came first.
         let Some(init) = init else { return };
         let _finish = Finish { once: &self.once, _turn: turn };

@@ -13,13 +13,13 @@ use std::hash::{BuildHasher, Hash, RandomState};
 use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 use futures_lite::FutureExt;
 
 use super::semaphore::Semaphore;
 use crate::coop::Reason;
-use crate::panics::Payload;
+use crate::panics::{Payload, lock};
 
 /// Does the same work once for all who ask for it at the same time.
 ///
@@ -230,7 +230,7 @@ fn value_for_all<K, V: Clone>(call: &Call<K, V>, value: V, others: usize) -> V {
 
 impl<K, V> SingleFlight<K, V> {
     fn lock(&self) -> MutexGuard<'_, HashMap<u64, Bucket<K, V>>> {
-        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.calls)
     }
 
     /// Takes the call off the map, if it is there. What is returned is to be dropped outside of the lock.
@@ -248,7 +248,7 @@ impl<K, V> SingleFlight<K, V> {
 impl<K, V> Call<K, V> {
     /// Takes one participant's outcome. Called by the one that has the turn.
     fn outcome(&self) -> Outcome<V> {
-        match &mut *self.outcome.lock().unwrap_or_else(PoisonError::into_inner) {
+        match &mut *lock(&self.outcome) {
             Outcome::None => Outcome::None,
             Outcome::Values(values) => Outcome::Values(values.pop().into_iter().collect()),
             Outcome::Panicked(payload) => Outcome::Panicked(payload.clone()),
@@ -256,7 +256,7 @@ impl<K, V> Call<K, V> {
     }
 
     fn finish(&self, outcome: Outcome<V>) {
-        *self.outcome.lock().unwrap_or_else(PoisonError::into_inner) = outcome;
+        *lock(&self.outcome) = outcome;
         self.turn.open();
     }
 }

@@ -8,7 +8,7 @@ use std::cell::UnsafeCell;
 use std::fmt;
 use std::panic::Location;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Wake};
 use std::time::{Duration, Instant};
 
@@ -17,6 +17,7 @@ use pin_project_lite::pin_project;
 use crate::alarm::register;
 use crate::chan::{self, Receiver, Receiving, Sender, Source};
 use crate::clock::Time;
+use crate::panics::lock;
 use crate::runtime::Later;
 use crate::timer::shard::Node;
 use crate::wait::case::{Case, ChannelCase, Sealed};
@@ -351,7 +352,7 @@ struct AfterFuncState {
 
 impl AfterFunc {
     fn lock(&self) -> MutexGuard<'_, AfterFuncState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.state)
     }
 
     /// Queues the node, which must not be queued, and releases the lock.

@@ -2,13 +2,14 @@
 //!
 //! It starts with the first of them, and sleeps while none is due.
 
-use std::sync::{Arc, LazyLock, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, OnceLock};
 use std::task::Wake;
 use std::thread::{self, Thread};
 use std::time::Duration;
 
 use super::shard::{Node, Shard, SleepState};
 use crate::clock::Time;
+use crate::panics::lock;
 use crate::threads;
 use crate::waker::TaskWaker;
 
@@ -52,7 +53,7 @@ impl Driver {
         if let Some(thread) = self.thread.get() {
             return Some(thread);
         }
-        let _starting = STARTING.lock().unwrap_or_else(PoisonError::into_inner);
+        let _starting = lock(&STARTING);
         if self.thread.get().is_none() {
             let thread = threads::start("gopark-timers".into(), || self.run()).ok()?;
             let _ = self.thread.set(thread.thread().clone());
