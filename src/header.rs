@@ -6,84 +6,54 @@ use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
 
 use async_task::Runnable;
 
-/// What a goroutine waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub(crate) enum Reason {
-    ChanReceive = 1,
-    ChanReceiveNil,
-    ChanSend,
-    ChanSendNil,
-    Select,
-    SelectNoCases,
-    MutexLock,
-    RwMutexRLock,
-    RwMutexLock,
-    CondWait,
-    WaitGroupWait,
-    Once,
-    Semaphore,
-    SingleFlight,
-    Join,
-    Sleep,
-    ContextDone,
-    Blocking,
-    /// A future of another crate, inside a wait of this one whose call site is known.
-    Foreign,
+/// Declares [`Reason`]: each wait once, with its word in a dump.
+macro_rules! reasons {
+    ($first:ident = $first_name:literal, $($(#[$doc:meta])* $reason:ident = $name:literal,)*) => {
+        /// What a goroutine waits for.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[repr(u8)]
+        pub(crate) enum Reason {
+            $first = 1,
+            $($(#[$doc])* $reason,)*
+        }
+
+        impl Reason {
+            /// In the order of their numbers, which begin with 1.
+            const ALL: &[Reason] = &[Reason::$first, $(Reason::$reason),*];
+
+            /// In a dump. The words are Go's where Go has such a wait.
+            #[cfg_attr(not(test), expect(dead_code, reason = "for the dump of all goroutines"))]
+            pub(crate) fn name(self) -> &'static str {
+                match self {
+                    Reason::$first => $first_name,
+                    $(Reason::$reason => $name,)*
+                }
+            }
+        }
+    };
 }
 
-impl Reason {
-    /// In the order of their numbers, which begin with 1.
-    const ALL: [Reason; 19] = {
-        use Reason::*;
-        [
-            ChanReceive,
-            ChanReceiveNil,
-            ChanSend,
-            ChanSendNil,
-            Select,
-            SelectNoCases,
-            MutexLock,
-            RwMutexRLock,
-            RwMutexLock,
-            CondWait,
-            WaitGroupWait,
-            Once,
-            Semaphore,
-            SingleFlight,
-            Join,
-            Sleep,
-            ContextDone,
-            Blocking,
-            Foreign,
-        ]
-    };
-
-    /// In a dump. The words are Go's where Go has such a wait.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for the dump of all goroutines"))]
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Reason::ChanReceive => "chan receive",
-            Reason::ChanReceiveNil => "chan receive (nil chan)",
-            Reason::ChanSend => "chan send",
-            Reason::ChanSendNil => "chan send (nil chan)",
-            Reason::Select => "select",
-            Reason::SelectNoCases => "select (no cases)",
-            Reason::MutexLock => "sync.Mutex.Lock",
-            Reason::RwMutexRLock => "sync.RWMutex.RLock",
-            Reason::RwMutexLock => "sync.RWMutex.Lock",
-            Reason::CondWait => "sync.Cond.Wait",
-            Reason::WaitGroupWait => "sync.WaitGroup.Wait",
-            Reason::Once => "sync.Once",
-            Reason::Semaphore => "semaphore",
-            Reason::SingleFlight => "singleflight",
-            Reason::Join => "join",
-            Reason::Sleep => "sleep",
-            Reason::ContextDone => "context.Done",
-            Reason::Blocking => "blocking",
-            Reason::Foreign => "foreign future",
-        }
-    }
+reasons! {
+    ChanReceive = "chan receive",
+    ChanReceiveNil = "chan receive (nil chan)",
+    ChanSend = "chan send",
+    ChanSendNil = "chan send (nil chan)",
+    Select = "select",
+    SelectNoCases = "select (no cases)",
+    MutexLock = "sync.Mutex.Lock",
+    RwMutexRLock = "sync.RWMutex.RLock",
+    RwMutexLock = "sync.RWMutex.Lock",
+    CondWait = "sync.Cond.Wait",
+    WaitGroupWait = "sync.WaitGroup.Wait",
+    Once = "sync.Once",
+    Semaphore = "semaphore",
+    SingleFlight = "singleflight",
+    Join = "join",
+    Sleep = "sleep",
+    ContextDone = "context.Done",
+    Blocking = "blocking",
+    /// A future of another crate, inside a wait of this one whose call site is known.
+    Foreign = "foreign future",
 }
 
 /// Where a goroutine parked in its last poll, and what it waits for there.

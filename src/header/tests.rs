@@ -517,7 +517,7 @@ fn a_header_keeps_its_parts_apart() {
     assert_eq!(header.wait_note(), None);
     header.begin_poll(u32::MAX);
     assert_eq!(header.wait_note(), None);
-    for reason in Reason::ALL {
+    for reason in Reason::ALL.iter().copied() {
         header.begin_poll(u32::MAX - 3);
         header.note_park(Some(site), reason);
         let note = WaitNote { reason, site: Some(site), elsewhere: false, since: (1 << 26) - 4 };
@@ -532,7 +532,7 @@ fn a_header_keeps_its_parts_apart() {
 
 #[test]
 fn every_reason_has_a_number_and_a_name_of_its_own() {
-    for (i, reason) in Reason::ALL.into_iter().enumerate() {
+    for (i, reason) in Reason::ALL.iter().copied().enumerate() {
         assert_eq!(reason as usize, i + 1);
         assert!(Reason::ALL[..i].iter().all(|other| other.name() != reason.name()));
     }
