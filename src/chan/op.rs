@@ -436,7 +436,7 @@ impl<'a, T, D: Direction<T>> Op<'a, T, D> {
     /// As [`Case::poll_case`].
     #[inline(always)]
     fn poll_case(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<D::Output> {
-        if !self.is_unpolled() {
+        if self.state() != state::IDLE {
             // It was polled before it became a case: it has its own place in the queue.
             return coop::without_note(|| self.poll_again(cx));
         }
@@ -509,8 +509,8 @@ impl<T, D: Direction<T>> Drop for Op<'_, T, D> {
 }
 
 impl<T, D: Direction<T>> ChannelCase for Op<'_, T, D> {
-    fn is_unpolled(&self) -> bool {
-        self.state() == state::IDLE
+    fn state(&self) -> u8 {
+        Op::state(self)
     }
 
     fn lock(&self) -> &RawLock {

@@ -15,7 +15,7 @@ use crate::lock::RawLock;
 use crate::loom;
 use crate::random;
 use crate::wait::case::ChannelCase;
-use crate::wait::waiter::{Token, TokenState, Woken};
+use crate::wait::waiter::{Token, Woken, state};
 use crate::waker::TaskWaker;
 
 /// A select in progress.
@@ -99,64 +99,19 @@ impl Candidates {
     }
 }
 
-/// The locks of a select's channels, in the order of their addresses, in which they are acquired. A few are kept
-/// inline, more on the heap.
-struct Locks {
-    count: usize,
-    few: [*const RawLock; FEW],
-    /// All of them, if there may be more than `FEW`.
-    many: Vec<*const RawLock>,
-}
-
+/// So many locks are kept on the stack.
 const FEW: usize = 16;
 
-impl Locks {
-    #[inline(always)]
-    fn new(room: u32) -> Self {
-        let many = Vec::with_capacity(if room as usize > FEW { room as usize } else { 0 });
-        Self { count: 0, few: [ptr::null(); FEW], many }
-    }
-
-    /// # Safety
-    ///
-    /// `lock` outlives the list.
-    #[inline(always)]
-    unsafe fn push(&mut self, lock: *const RawLock) {
-        if self.many.capacity() == 0 {
-            self.few[self.count] = lock;
-            self.count += 1;
-        } else {
-            self.many.push(lock);
-        }
-    }
-
-    #[inline(always)]
-    fn sort(&mut self) {
-        if self.many.is_empty() { &mut self.few[..self.count] } else { &mut self.many[..] }.sort_unstable();
-    }
-
-    /// Calls `f` for each once, in order.
-    #[inline(always)]
-    fn each(&self, f: impl Fn(&RawLock)) {
-        let mut last: *const RawLock = ptr::null();
-        for &lock in if self.many.is_empty() { &self.few[..self.count] } else { &self.many[..] } {
-            if lock != last {
-                last = lock;
-                // SAFETY: `push` was promised that it lives.
-                f(unsafe { &*lock });
-            }
-        }
-    }
-
-    #[inline(always)]
-    fn lock(&self) {
-        self.each(RawLock::lock);
-    }
-
-    #[inline(always)]
-    fn unlock(&self) {
-        // SAFETY: taken by `lock`, of the same list.
-        self.each(|lock| unsafe { lock.unlock() });
+/// Calls `f` for each lock once. The order is that of `locks`, which is sorted.
+///
+/// # Safety
+///
+/// The locks live.
+#[inline(always)]
+unsafe fn each_once(locks: &[*const RawLock], f: impl Fn(&RawLock)) {
+    for same in locks.chunk_by(|a, b| a == b) {
+        // SAFETY: the caller's promise.
+        f(unsafe { &*same[0] });
     }
 }
 
@@ -191,11 +146,7 @@ impl<C: Cases> Selecting<C> {
                 // One channel has been checked, at one instant.
                 return None;
             }
-            let mut locks = Locks::new(this.channel_cases);
-            let candidates = this.lock_all(&mut locks);
-            let found = this.attempt(candidates);
-            locks.unlock();
-            found.map(|(index, woken)| {
+            this.with_locks(Self::attempt).map(|(index, woken)| {
                 woken.wake();
                 this.output(index)
             })
@@ -228,7 +179,7 @@ impl<C: Cases> Selecting<C> {
         let mut tried = None;
         if count > MANY && !self.biased {
             let index = random::below(count);
-            let raw = self.cases.raw(index).filter(|raw| raw.is_unpolled());
+            let raw = self.cases.raw(index).filter(|raw| raw.state() == state::IDLE);
             if raw.is_none_or(ChannelCase::seems_ready) && self.cases().poll_case(index, cx) {
                 return Some(self.output(index));
             }
@@ -240,7 +191,7 @@ impl<C: Cases> Selecting<C> {
             if *role == Role::Off {
                 return;
             }
-            match raw.filter(|raw| raw.is_unpolled()) {
+            match raw.filter(|raw| raw.state() == state::IDLE) {
                 Some(raw) => {
                     *role = Role::Channel;
                     channel_cases += 1;
@@ -266,16 +217,28 @@ impl<C: Cases> Selecting<C> {
         None
     }
 
-    /// Locks the channels, for which `locks` has room, and returns an empty list with room for the cases. `locks` is not
-    /// returned, because that would copy it.
+    /// Calls `f` with the channels locked, each once, in the order of the locks' addresses. It gets an empty list with room
+    /// for the cases, because nothing may be allocated under locks.
     #[inline(always)]
-    fn lock_all(&mut self, locks: &mut Locks) -> Candidates {
-        // SAFETY: a channel lives as long as an operation on it, which lives as long as this call's caller does.
-        self.each_channel(|_, raw| unsafe { locks.push(raw.lock()) });
-        locks.sort();
+    fn with_locks<R>(&mut self, f: impl FnOnce(&mut Self, Candidates) -> R) -> R {
+        let count = self.channel_cases as usize;
+        let (mut few, mut many) = ([ptr::null(); FEW], Vec::new());
+        let locks: &mut [*const RawLock] = if count <= FEW {
+            &mut few[..count]
+        } else {
+            many.resize(count, ptr::null());
+            &mut many
+        };
+        let mut places = locks.iter_mut();
+        self.each_channel(|_, raw| *places.next().expect("counted by `try_each`") = raw.lock());
+        locks.sort_unstable();
         let candidates = Candidates::new(self.biased, self.cases.count());
-        locks.lock();
-        candidates
+        // SAFETY: a channel lives as long as an operation on it, which lives as long as this call's caller does.
+        unsafe { each_once(locks, RawLock::lock) };
+        let result = f(self, candidates);
+        // SAFETY: as above; they were acquired above.
+        unsafe { each_once(locks, |lock| lock.unlock()) };
+        result
     }
 
     /// Tries the channel operations, with all their locks held. `candidates` must be empty.
@@ -296,16 +259,19 @@ impl<C: Cases> Selecting<C> {
         None
     }
 
-    /// Removes all channel operations from their queues but the one at address `winner`, and returns the number of
-    /// that.
+    /// Removes the channel operations from their queues, but for one that is complete, and returns the number of the one
+    /// whose waiter is at address `winner`. That one is complete by then.
     #[inline(always)]
     fn dequeue_all(&mut self, winner: Option<usize>) -> Option<usize> {
         let mut number = None;
         self.each_channel(|index, raw| {
             if winner == Some(raw.waiter()) {
                 number = Some(index);
-                return;
+                if raw.state() != state::QUEUED {
+                    return;
+                }
             }
+            // A winner that is still being completed is complete once the lock was free.
             let _held = raw.lock().guard();
             // SAFETY: the lock is held.
             unsafe { raw.dequeue() };
@@ -339,34 +305,28 @@ impl<C: Cases> Selecting<C> {
         let waker = TaskWaker::new(cx.waker());
         // SAFETY: no case is queued yet.
         drop(unsafe { self.token.set_waker(waker) });
-        let mut locks = Locks::new(self.channel_cases);
-        let candidates = self.lock_all(&mut locks);
-        if let Some((index, woken)) = self.attempt(candidates) {
-            locks.unlock();
+        let last = coop::is_last(cx.waker());
+        let mut watchers = Vec::new();
+        let found = self.with_locks(|this, candidates| {
+            let found = this.attempt(candidates);
+            if found.is_none() && !last {
+                let token = NonNull::from(&this.token);
+                // SAFETY: all locks are held; the case was unpolled in `try_each`, and is pinned with `self`, as the token is;
+                // `drop` takes it out.
+                this.each_channel(|_, raw| add(&mut watchers, unsafe { raw.enqueue(token) }));
+                this.stage = Stage::Parked;
+            }
+            found
+        });
+        if let Some((index, woken)) = found {
             woken.wake();
             coop::spend();
             return Poll::Ready(self.output(index));
         }
-        if coop::is_last(cx.waker()) {
-            locks.unlock();
+        if last {
             return Poll::Pending;
         }
-        let token = NonNull::from(&self.token);
-        let mut watchers = Vec::new();
-        self.each_channel(|_, raw| {
-            // SAFETY: all locks are held; the case was unpolled in `try_each`, and is pinned with `self`, as the token
-            // is;
-            // `drop` takes it out.
-            let woken = unsafe { raw.enqueue(token) };
-            if !woken.is_empty() {
-                watchers.push(woken);
-            }
-        });
-        self.stage = Stage::Parked;
-        locks.unlock();
-        if !watchers.is_empty() {
-            watchers.into_iter().for_each(Woken::wake);
-        }
+        watchers.into_iter().for_each(Woken::wake);
         self.park(cx)
     }
 
@@ -380,35 +340,14 @@ impl<C: Cases> Selecting<C> {
     #[inline(always)]
     fn resume(&mut self, cx: &mut Context<'_>) -> Poll<C::Output> {
         loop {
-            match self.token.state() {
-                TokenState::Fired(waiter) => return Poll::Ready(self.finish(waiter)),
-                TokenState::Claimed(waiter) => return Poll::Ready(self.finish_claimed(waiter)),
-                TokenState::Waiting => match self.keep_waiting(cx) {
-                    Some(poll) => return poll,
-                    None => continue,
-                },
-                // A destructor panicked in the poll that ended it.
-                TokenState::Done => panic!("{POLLED_AFTER_COMPLETION}"),
+            if let Some(waiter) = self.token.winner() {
+                let winner = self.dequeue_all(Some(waiter)).expect("a winner is one of the cases");
+                return Poll::Ready(self.output(winner));
+            }
+            if let Some(poll) = self.keep_waiting(cx) {
+                return poll;
             }
         }
-    }
-
-    #[inline(always)]
-    fn finish(&mut self, waiter: usize) -> C::Output {
-        let winner = self.dequeue_all(Some(waiter)).expect("a winner is one of the cases");
-        self.output(winner)
-    }
-
-    /// Finishes a select whose winner is claimed and not yet complete: it is complete once its channel's lock is free.
-    #[cold]
-    #[inline(never)]
-    fn finish_claimed(&mut self, waiter: usize) -> C::Output {
-        self.each_channel(|_, raw| {
-            if raw.waiter() == waiter {
-                drop(raw.lock().guard());
-            }
-        });
-        self.finish(waiter)
     }
 
     /// Polls the other cases, after a wake-up that no channel caused. Returns `None` if a channel operation won
@@ -436,8 +375,7 @@ impl<C: Cases> Selecting<C> {
         }
         while let Some(index) = candidates.draw() {
             if self.cases().poll_case(index, cx) {
-                self.token.end();
-                self.dequeue_all(None);
+                self.leave();
                 return Some(Poll::Ready(self.output(index)));
             }
         }
@@ -449,60 +387,51 @@ impl<C: Cases> Selecting<C> {
             return Some(self.park(cx));
         }
         // An offer went by.
-        let mut locks = Locks::new(self.channel_cases);
-        let candidates = self.lock_all(&mut locks);
-        self.token.resume();
-        let Some((index, woken)) = self.attempt(candidates) else {
-            // The offer was withdrawn or taken by another receiver. A stream does not queue, so one that passed by
-            // while this select was busy waits for a send to wake it: its wake was missed. Later ones find the waker.
-            let mut missed_wakes = Vec::new();
-            self.each_channel(|_, raw| {
+        let mut missed_wakes = Vec::new();
+        let found = self.with_locks(|this, candidates| {
+            this.token.resume();
+            let found = this.attempt(candidates);
+            match found {
+                Some(_) => this.token.end(),
+                // The offer was withdrawn or taken by another receiver. A stream does not queue, so one that passed by
+                // while this select was busy waits for a send to wake it: its wake was missed. Later ones find the waker.
                 // SAFETY: all locks are held.
-                let woken = unsafe { raw.renotify(cx) };
-                if !woken.is_empty() {
-                    missed_wakes.push(woken);
-                }
-            });
-            locks.unlock();
-            missed_wakes.into_iter().for_each(Woken::wake);
-            return Some(self.park(cx));
-        };
-        self.token.end();
-        locks.unlock();
+                None => this.each_channel(|_, raw| add(&mut missed_wakes, unsafe { raw.renotify(cx) })),
+            }
+            found
+        });
+        missed_wakes.into_iter().for_each(Woken::wake);
+        let Some((index, woken)) = found else { return Some(self.park(cx)) };
         woken.wake();
-        let winner = self.cases.raw(index).map(|raw| raw.waiter());
-        self.dequeue_all(winner);
+        self.leave();
         Some(Poll::Ready(self.output(index)))
     }
 
     /// Removes the channel operations from their queues, while the token is busy. Offers missed meanwhile are queued at
     /// their own channels.
     fn withdraw(&mut self) {
-        let mut locks = Locks::new(self.channel_cases);
-        self.lock_all(&mut locks);
-        // SAFETY: all locks are held.
-        self.each_channel(|_, raw| unsafe { raw.dequeue() });
-        self.token.resume();
-        self.stage = Stage::First;
-        locks.unlock();
+        self.with_locks(|this, _| {
+            // SAFETY: all locks are held.
+            this.each_channel(|_, raw| unsafe { raw.dequeue() });
+            this.token.resume();
+            this.stage = Stage::First;
+        });
     }
 
-    /// Removes every case from its queue. A case that has won is handled by its own drop.
+    /// Lets no channel operation win any more, and removes them from their queues. One that has won is handled by its own
+    /// drop.
     #[cold]
     #[inline(never)]
-    fn abandon(&mut self) {
-        let claimed = match self.token.end() {
-            TokenState::Claimed(waiter) => Some(waiter),
-            TokenState::Waiting | TokenState::Fired(_) | TokenState::Done => None,
-        };
-        self.each_channel(|_, raw| {
-            // A winner that is still being completed is complete once the lock was free.
-            let _held = raw.lock().guard();
-            if claimed != Some(raw.waiter()) {
-                // SAFETY: the lock is held.
-                unsafe { raw.dequeue() };
-            }
-        });
+    fn leave(&mut self) {
+        self.token.end();
+        self.dequeue_all(None);
+    }
+}
+
+/// Adds tasks to those that are to be woken once all locks are released.
+fn add(all: &mut Vec<Woken>, woken: Woken) {
+    if !woken.is_empty() {
+        all.push(woken);
     }
 }
 
@@ -542,7 +471,7 @@ impl<C: Cases> Drop for Selecting<C> {
             return;
         }
         if self.stage == Stage::Parked {
-            self.abandon();
+            self.leave();
         }
         drop(Losers(&mut self.cases));
     }

@@ -69,8 +69,8 @@ impl Sealed {
 /// A channel operation that can be locked, tried, queued and removed.
 #[doc(hidden)]
 pub trait ChannelCase {
-    /// True if it has never been polled by itself.
-    fn is_unpolled(&self) -> bool;
+    /// The state of its waiter. `IDLE` if it has never been polled by itself.
+    fn state(&self) -> u8;
 
     fn lock(&self) -> &RawLock;
 

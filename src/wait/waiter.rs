@@ -277,20 +277,14 @@ impl<T> Waiter<T> {
     pub(crate) unsafe fn complete(this: *const Self, state: u8) -> Woken {
         // SAFETY: a claimed waiter is the claimer's alone until the store below (I3).
         unsafe {
-            let woken = match Self::take_owner(this) {
-                Owner::Lone(waker) => Woken::task(Some(waker)),
-                Owner::Select(token) => {
-                    // I2: this thread's claim made the token its own.
-                    let woken = Woken::task(token.as_ref().waker.with_mut(|waker| (*waker).take()));
-                    (*this).state.store(state, Ordering::Release);
-                    // Release: who sees `fired` sees the waiter's end. The token may be gone after this store.
-                    let fired = token.as_ref().state.load(Ordering::Relaxed) | FIRED;
-                    token.as_ref().state.store(fired, Ordering::Release);
-                    return woken;
-                }
+            let task = match Self::take_owner(this) {
+                Owner::Lone(waker) => Some(waker),
+                // I2: this thread's claim made the token its own.
+                Owner::Select(token) => token.as_ref().waker.with_mut(|waker| (*waker).take()),
             };
+            // The waiter, and its token, may be gone after this store.
             (*this).state.store(state, Ordering::Release);
-            woken
+            Woken::task(task)
         }
     }
 
@@ -491,14 +485,13 @@ enum Claim {
 ///
 /// | value | meaning | left by |
 /// |---|---|---|
-/// | `WAITING` | any case may win | a claimer's compare-exchange: `claimed(i)`; the owner: `BUSY`, `DONE` |
+/// | `WAITING` | any case may win | a claimer's compare-exchange: `claimed(w)`; the owner: `BUSY`, `DONE` |
 /// | `BUSY` | the owner polls cases that are no channels | owner: `WAITING`, `DONE`; a claimer: `OFFER_MISSED` |
 /// | `OFFER_MISSED` | as `BUSY`, and an offer was missed | owner: `WAITING`, with all locks held, and tries again; `DONE` |
 /// | `DONE` | the owner committed a case itself, or was dropped | – |
-/// | `claimed(w)` | the case of waiter w won and is being completed | the claimer, under w's lock: `fired(w)` (Release) |
-/// | `fired(w)` | the case of waiter w won, and is complete | – |
+/// | `claimed(w)` | the case of waiter w won; it is complete when its own state says so | the owner, if it is dropped: `DONE` |
 ///
-/// `claimed(w)` is the waiter's address, `fired(w)` the same with the lowest bit set; the others are no addresses.
+/// `claimed(w)` is the waiter's address; the others are no addresses.
 #[derive(Debug)]
 pub struct Token {
     state: AtomicUsize,
@@ -507,22 +500,9 @@ pub struct Token {
 }
 
 const WAITING: usize = 0;
-const BUSY: usize = 2;
-const OFFER_MISSED: usize = 4;
-const DONE: usize = 6;
-/// The bit that makes `fired(w)` of `claimed(w)`.
-const FIRED: usize = 1;
-
-/// The state of a [`Token`], as its owner sees it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum TokenState {
-    Waiting,
-    /// By the waiter at that address.
-    Claimed(usize),
-    /// By the waiter at that address.
-    Fired(usize),
-    Done,
-}
+const BUSY: usize = 1;
+const OFFER_MISSED: usize = 2;
+const DONE: usize = 3;
 
 impl Token {
     pub(crate) fn new() -> Self {
@@ -548,19 +528,11 @@ impl Token {
         }
     }
 
+    /// The address of the waiter whose case has won, as the owner asks before it ends the token.
     #[inline(always)]
-    pub(crate) fn state(&self) -> TokenState {
-        // Acquire: pairs with the Release store of `fired` in `complete`.
-        Self::decode(self.state.load(Ordering::Acquire))
-    }
-
-    fn decode(state: usize) -> TokenState {
-        match state {
-            WAITING | BUSY | OFFER_MISSED => TokenState::Waiting,
-            DONE => TokenState::Done,
-            _ if state & FIRED != 0 => TokenState::Fired(state & !FIRED),
-            _ => TokenState::Claimed(state),
-        }
+    pub(crate) fn winner(&self) -> Option<usize> {
+        // Acquire: the owner's next steps come after the claim.
+        Some(self.state.load(Ordering::Acquire)).filter(|&state| state > DONE)
     }
 
     /// Called by the owner before it polls cases that are no channels. Returns false if a channel case has won.
@@ -585,18 +557,10 @@ impl Token {
         self.state.store(WAITING, Ordering::Release);
     }
 
-    /// Called by the owner when it commits a case itself, or is dropped. Returns the state before.
-    pub(crate) fn end(&self) -> TokenState {
-        let mut seen = self.state.load(Ordering::Acquire);
-        loop {
-            if !matches!(seen, WAITING | BUSY | OFFER_MISSED) {
-                return Self::decode(seen);
-            }
-            match self.state.compare_exchange(seen, DONE, Ordering::AcqRel, Ordering::Acquire) {
-                Ok(_) => return TokenState::Waiting,
-                Err(now) => seen = now,
-            }
-        }
+    /// Called by the owner when it commits a case itself, or is dropped. A case that has won by then is completed under its
+    /// channel's lock.
+    pub(crate) fn end(&self) {
+        self.state.store(DONE, Ordering::Release);
     }
 
     /// True if the token would wake the same task.

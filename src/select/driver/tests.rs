@@ -7,14 +7,11 @@ use super::*;
 fn every_lock_is_taken_once_and_in_one_order_however_many() {
     for count in [0, 1, 8, 9, 16, 17, 40] {
         let all: Vec<RawLock> = iter::repeat_with(RawLock::new).take(count).collect();
-        let mut locks = Locks::new(2 * count as u32);
-        for lock in all.iter().rev().chain(&all) {
-            // SAFETY: they outlive the list.
-            unsafe { locks.push(lock) };
-        }
-        locks.sort();
+        let mut locks: Vec<_> = all.iter().rev().chain(&all).map(ptr::from_ref).collect();
+        locks.sort_unstable();
         let seen = RefCell::new(Vec::new());
-        locks.each(|lock| seen.borrow_mut().push(ptr::from_ref(lock)));
+        // SAFETY: they outlive the list.
+        unsafe { each_once(&locks, |lock| seen.borrow_mut().push(ptr::from_ref(lock))) };
         assert_eq!(seen.into_inner(), all.iter().map(ptr::from_ref).collect::<Vec<_>>());
     }
 }
