@@ -3,7 +3,10 @@
 
 mod common;
 
+use std::future::{Future, pending, poll_fn};
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use gopark::Runtime;
@@ -156,6 +159,45 @@ async fn semaphore(n: usize) -> Duration {
     start.elapsed()
 }
 
+/// One operation is a goroutine that parks once, which enters it into the registry.
+#[inline(never)]
+async fn first_park(n: usize) -> Duration {
+    const CROWD: usize = 1000;
+    let start = Instant::now();
+    for _ in 0..n.div_ceil(CROWD) {
+        let group = WaitGroup::new();
+        let (tx, rx) = chan::unbuffered::<()>();
+        group.add(CROWD);
+        for _ in 0..CROWD {
+            let (group, rx) = (group.clone(), rx.clone());
+            gopark::go(async move {
+                rx.recv().await;
+                group.done();
+            });
+        }
+        gopark::gosched().await;
+        tx.close();
+        group.wait().await;
+    }
+    start.elapsed()
+}
+
+/// One operation is a time-out that is started and dropped.
+#[inline(never)]
+async fn timeout_dropped(n: usize) -> Duration {
+    let start = Instant::now();
+    for i in 0..n {
+        let limit = Duration::from_millis(1000 + i as u64 % 1000);
+        let mut limited = pin!(gopark::time::timeout(limit, pending::<()>()));
+        poll_fn(|cx| {
+            assert!(limited.as_mut().poll(cx).is_pending());
+            Poll::Ready(())
+        })
+        .await;
+    }
+    start.elapsed()
+}
+
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with("--")).collect();
     let n = args.get(1).map_or(1000, |n| n.parse().expect("a number of operations"));
@@ -177,8 +219,11 @@ fn main() {
             "rwmutex" => rwmutex::<100>(n).await,
             "rwmutex_write" => rwmutex::<1>(n).await,
             "semaphore" => semaphore(n).await,
+            "first_park" => first_park(n).await,
+            "timeout_dropped" => timeout_dropped(n).await,
             _ => panic!(
-                "cases: ctx_switch, spawn_join, spsc, ping_pong, select_2, select_4_64, select_16, mutex, mutex_2"
+                "cases: ctx_switch, spawn_join, spsc, ping_pong, select_2, select_4_64, select_16, mutex, mutex_2, \
+                 rwmutex, rwmutex_write, semaphore, first_park, timeout_dropped"
             ),
         }
     });

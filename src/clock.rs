@@ -1,7 +1,7 @@
 //! The crate's clock: the one place that reads the time.
 //!
 //! Inside the crate a moment is a number of nanoseconds since the clock was first read. What lies beyond its end, in 584 years, is
-//! never. [`Time::now`] is exact, [`coarse_now`] cheaper and at most half a microsecond late, [`coarse_epoch`] a relaxed load.
+//! never. [`Time::now`] is exact, [`coarse_now`] cheaper and a few microseconds late, [`coarse_epoch`] a relaxed load.
 
 mod cycles;
 

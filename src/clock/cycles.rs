@@ -1,16 +1,40 @@
-//! A moment that is not before now, for a third of what the clock costs.
+//! A moment that is not before now, for half of what the clock costs.
 //!
 //! A time-out that starts and is dropped costs two locks and a reading of the clock, and the clock is the greater half. But its
-//! deadline need not be exact: it must not be early, and a quarter of a microsecond late does no harm. So the CPU's cycle counter
-//! measures how long ago this thread read the clock. If the reading is recent, the result is that reading plus slightly more than
-//! the time since.
+//! deadline need not be exact: it must not be early, and some microseconds late do no harm. So the CPU's cycle counter measures
+//! how long ago this thread read the clock. If the reading is recent, the result is that reading plus no less than the time since.
 //!
-//! This is done where the kernel itself takes its time from the cycle counter, which then is the same on all cores and never
-//! changes its frequency (x86-64 Linux, clock source `tsc`). Elsewhere the clock is read.
+//! This is done on x86-64 Linux, if the CPU says that its counter is invariant (it counts at one pace, whatever the CPU does), and
+//! if it has `rdpid`, which tells for half a nanosecond on which CPU a thread runs. Elsewhere the clock is read. No file is opened.
+//!
+//! # Why it is never early
+//!
+//! The clock here is `CLOCK_MONOTONIC`. Say that a thread reads the counter ([`Count`]), then the clock, and later the counter again.
+//! The result is early only if between the two counts the clock advanced by more than their difference times [`PACE`].
+//!
+//! * *Of which CPU is a count?* `rdpid` before and after says the same: to be wrong, the thread would have to be moved away between
+//!   two instructions, and moved back before the next but one. A difference is taken only between counts of one CPU, so it does not
+//!   matter whether the counters of several agree.
+//! * *The pace is not too small.* It is measured between two looks at the clock, from the count after the first to the count before
+//!   the second, so that it is rounded up. While the system or its virtual machine is suspended the clock stands still, and the
+//!   counter may go on: a pace measured across that is too small, and no clock tells reliably (`CLOCK_BOOTTIME` may know of whole
+//!   seconds only, and a guest of no pause of its machine). A counter that goes on makes a pace smaller only, so the largest of
+//!   [`INTERVALS`] in a row is taken. To spoil all of them takes a suspension in each, within less than half a second.
+//! * *The pace stays large enough.* The kernel slews the clock by up to 11 % of the counter's own pace in either direction: by no more
+//!   than 1.11 / 0.89 < 5 / 4 of what was measured.
+//! * *A suspension between the two counts.* If the counter goes on, the age is larger: late, or no longer fresh. If the counter stops,
+//!   so does the clock. If it begins anew, the age wraps around and is not fresh. (It would be again when the counter comes by the
+//!   old count, for [`FRESH`] cycles, unless this thread has looked in between. That is after as long as the first count took since
+//!   the machine was turned on.)
+//! * *The order of instructions.* The CPU may read the counter before earlier instructions have finished: by less than
+//!   [`OUT_OF_ORDER`], in which it waits for several loads from memory, one after the other.
+//!
+//! How late can it be? By a quarter of [`FRESH`] and [`OUT_OF_ORDER`], about 3 microseconds; and once by [`FRESH`] more, if the
+//! thread was interrupted between the count and the clock.
 
 use super::Time;
 
-/// Now, or up to half a microsecond later; never before.
+/// Now, or some microseconds later; never before.
 #[inline]
 pub(crate) fn coarse_now() -> Time {
     #[cfg(all(target_arch = "x86_64", target_os = "linux", not(miri)))]
@@ -21,107 +45,185 @@ pub(crate) fn coarse_now() -> Time {
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux", not(miri)))]
 mod counter {
-    use std::arch::x86_64::{__cpuid, _rdtsc};
+    use std::arch::asm;
+    use std::arch::x86_64::__cpuid;
     use std::cell::Cell;
-    use std::sync::OnceLock;
     use std::sync::atomic::{AtomicU64, Ordering};
+    use std::sync::{LazyLock, Mutex};
     use std::time::Duration;
 
     use crate::clock::Time;
 
-    /// The pace is measured over this time at least.
-    const MEASURE: Duration = Duration::from_millis(10);
-    /// A reading of the clock that took more cycles was interrupted. The clock may have been read before or after the
-    /// interruption, so the reading measures nothing, and nothing is counted from it.
+    /// After so many cycles, 4 to 16 microseconds, the clock is read again.
+    const FRESH: u64 = 1 << 14;
+    /// By fewer nanoseconds the counter is read before earlier instructions have finished.
+    const OUT_OF_ORDER: u64 = 1000;
+    /// How often the pace is measured, and for how long each time.
+    const INTERVALS: u32 = 4;
+    const SHORTEST: Duration = Duration::from_millis(1);
+    const LONGEST: Duration = Duration::from_millis(100);
+    /// A look at the clock that took more cycles was interrupted, and measures nothing.
     const INTERRUPTED: u64 = 1000;
-    /// After so many cycles the clock is read again: in about 50 microseconds the error of the pace stays below a tenth of one.
-    const FRESH: u64 = 1 << 17;
-    /// The CPU may read the counter before earlier instructions have finished, but by fewer nanoseconds than this.
-    const OUT_OF_ORDER: u64 = 200;
+    /// A slower counter is none, or was stopped: 250 MHz.
+    const SLOWEST: u64 = 4 << 32;
 
-    /// Nanoseconds of 2^32 cycles, rounded up by more than the kernel ever adjusts the clock (0.05 %). 0: not known.
+    /// The nanoseconds that 2^32 cycles take at most. 0: not known.
     static PACE: AtomicU64 = AtomicU64::new(0);
+    static MEASUREMENT: Mutex<Measurement> = Mutex::new(Measurement::new());
 
     thread_local! {
-        /// This thread's last reading of the clock: the cycles just before it, and the nanoseconds it returned.
-        static LAST: Cell<(u64, u64)> = const { Cell::new((0, 0)) };
+        /// This thread's last reading of the clock, at first one of no CPU.
+        static LAST: Cell<Reading> =
+            const { Cell::new(Reading { count: Count { cpu: u64::MAX, cycles: 0 }, time: Time::PAST }) };
     }
 
-    fn cycles() -> u64 {
-        // SAFETY: every x86-64 has the counter, and the kernel lets processes read it.
-        unsafe { _rdtsc() }
+    /// What a CPU has counted.
+    #[derive(Clone, Copy, Debug, PartialEq)]
+    struct Count {
+        cpu: u64,
+        cycles: u64,
+    }
+
+    impl Count {
+        /// `None` if the thread was moved to another CPU meanwhile.
+        ///
+        /// # Safety
+        ///
+        /// The CPU [has the counter](has_counter).
+        #[inline(always)]
+        unsafe fn read() -> Option<Self> {
+            let (before, low, high, after): (u64, u64, u64, u64);
+            // SAFETY: the instructions exist, and write registers only. That they may touch memory, for all the compiler knows,
+            // keeps it from moving them.
+            unsafe {
+                asm!(
+                    "rdpid {}", "rdtsc", "rdpid {}",
+                    out(reg) before, out(reg) after, out("rax") low, out("rdx") high,
+                    options(nostack, preserves_flags)
+                );
+            }
+            (before == after).then_some(Self { cpu: before, cycles: (high << 32) | low })
+        }
+
+        /// The cycles since an earlier count of the same CPU; if it has begun anew, a huge number.
+        #[inline(always)]
+        fn since(self, earlier: Self) -> Option<u64> {
+            (self.cpu == earlier.cpu).then(|| self.cycles.wrapping_sub(earlier.cycles))
+        }
+    }
+
+    /// A reading of the clock, after that count.
+    #[derive(Clone, Copy, Debug)]
+    struct Reading {
+        count: Count,
+        time: Time,
+    }
+
+    impl Reading {
+        /// The time at a later count, or later. `None` if too much has passed, or on another CPU.
+        #[inline(always)]
+        fn at(self, now: Count, pace: u64) -> Option<Time> {
+            let age = now.since(self.count)?;
+            // The product fits: no pace is above 5/4 of `SLOWEST`.
+            (age < FRESH).then(|| Time::from_nanos(self.time.as_nanos() + ((age * pace) >> 32) + OUT_OF_ORDER))
+        }
     }
 
     #[inline]
     pub(super) fn coarse_now() -> Time {
         let pace = PACE.load(Ordering::Relaxed);
-        let (then, time) = LAST.get();
-        // A counter that went back gives a huge age.
-        let age = cycles().wrapping_sub(then);
-        if pace == 0 || age >= FRESH {
-            return look(pace);
+        if pace == 0 {
+            return measure();
         }
-        Time::from_nanos(time + ((age * pace) >> 32) + OUT_OF_ORDER)
+        // SAFETY: the pace is known, so there is a counter.
+        let Some(now) = (unsafe { Count::read() }) else { return Time::now() };
+        LAST.get().at(now, pace).unwrap_or_else(|| look(now))
     }
 
     #[cold]
     #[inline(never)]
-    fn look(pace: u64) -> Time {
-        let before = cycles();
-        let now = Time::now();
-        note(pace, before, now, cycles());
-        now
+    fn look(count: Count) -> Time {
+        let time = Time::now();
+        LAST.set(Reading { count, time });
+        time
     }
 
-    /// Uses a reading of the clock between these two counts, unless it was interrupted.
-    fn note(pace: u64, before: u64, now: Time, after: u64) {
-        if after.wrapping_sub(before) > INTERRUPTED {
-            return;
-        }
-        if pace == 0 {
-            measure(before, now);
-        } else {
-            LAST.set((before, now.as_nanos()));
-        }
+    /// A look at the clock, between two counts.
+    #[derive(Clone, Copy, Debug)]
+    struct Look {
+        before: Count,
+        time: Time,
+        after: Count,
     }
 
-    /// Sets the pace, once enough time has passed since the first call.
+    /// Reads the clock, and uses that to measure the pace.
     #[cold]
-    fn measure(before: u64, now: Time) {
-        static FIRST: OnceLock<Option<(u64, Time)>> = OnceLock::new();
-        let Some((first, start)) = *FIRST.get_or_init(|| is_steady().then_some((before, now))) else { return };
-        let passed = now.since(start);
-        if passed >= MEASURE {
-            let pace = (passed.as_nanos() << 32) / u128::from(before.wrapping_sub(first).max(1));
-            let pace = u64::try_from(pace + pace / 512).unwrap_or(0);
-            // So that the product with a fresh age fits; and no counter is that slow.
-            if pace < u64::MAX / FRESH {
+    #[inline(never)]
+    fn measure() -> Time {
+        static HAS_COUNTER: LazyLock<bool> = LazyLock::new(has_counter);
+        if !*HAS_COUNTER {
+            return Time::now();
+        }
+        // SAFETY: there is a counter.
+        let (before, time, after) = unsafe { (Count::read(), Time::now(), Count::read()) };
+        if let (Some(before), Some(after), Ok(mut measurement)) = (before, after, MEASUREMENT.try_lock()) {
+            if let Some(pace) = measurement.add(Look { before, time, after }) {
                 PACE.store(pace, Ordering::Relaxed);
             }
         }
+        time
     }
 
-    /// Whether the counter has one pace on all cores, according to both the kernel and the CPU.
-    fn is_steady() -> bool {
-        let source = std::fs::read_to_string("/sys/devices/system/clocksource/clocksource0/current_clocksource");
+    /// Whether the counter is invariant, and there is `rdpid`.
+    fn has_counter() -> bool {
         #[allow(unused_unsafe, reason = "safe in later versions of the language")]
         // SAFETY: every x86-64 has the instruction.
-        let invariant =
-            || unsafe { __cpuid(0x8000_0000).eax >= 0x8000_0007 && __cpuid(0x8000_0007).edx & (1 << 8) != 0 };
-        source.is_ok_and(|source| source.trim() == "tsc") && invariant()
+        let cpuid = |leaf| unsafe { __cpuid(leaf) };
+        cpuid(0).eax >= 7
+            && cpuid(7).ecx & (1 << 22) != 0
+            && cpuid(0x8000_0000).eax >= 0x8000_0007
+            && cpuid(0x8000_0007).edx & (1 << 8) != 0
+    }
+
+    /// The measurement of the pace.
+    #[derive(Debug)]
+    struct Measurement {
+        /// Where the current interval begins.
+        begin: Option<Look>,
+        intervals: u32,
+        largest: u64,
+    }
+
+    impl Measurement {
+        const fn new() -> Self {
+            Self { begin: None, intervals: 0, largest: 0 }
+        }
+
+        /// The result, if that look completes it.
+        fn add(&mut self, look: Look) -> Option<u64> {
+            if look.after.since(look.before).is_none_or(|took| took > INTERRUPTED) {
+                return None;
+            }
+            let Some(begin) = self.begin else {
+                self.begin = Some(look);
+                return None;
+            };
+            let passed = look.time.since(begin.time);
+            if passed < SHORTEST {
+                return None;
+            }
+            self.begin = Some(look);
+            let cycles = look.before.since(begin.after).filter(|_| passed <= LONGEST)?;
+            let pace = (passed.as_nanos() << 32).checked_div(u128::from(cycles))?;
+            let pace = u64::try_from(pace).ok().filter(|pace| *pace <= SLOWEST)?;
+            self.largest = self.largest.max(pace);
+            self.intervals += 1;
+            (self.intervals == INTERVALS).then(|| std::mem::replace(self, Self::new()).largest / 4 * 5)
+        }
     }
 
     #[cfg(all(test, not(gopark_loom)))]
-    #[test]
-    fn nothing_is_counted_from_an_interrupted_look() {
-        // The clock was read after the interruption: what is counted from before it would be late by all of it.
-        let (before, now) = (cycles(), Time::now());
-        LAST.set((1, 2));
-        note(1, before, now, before + INTERRUPTED + 1);
-        assert_eq!(LAST.get(), (1, 2));
-        note(1, before, now, before + INTERRUPTED);
-        assert_eq!(LAST.get(), (before, now.as_nanos()));
-    }
+    mod tests;
 }
 
 #[cfg(all(test, not(gopark_loom)))]

@@ -22,10 +22,10 @@ use crate::waker::TaskWaker;
 ///
 /// # Precision
 ///
-/// Timers have a resolution of one nanosecond, as Go's, and a deadline may be half a microsecond late, for the clock is not always
-/// read; tokio rounds up to milliseconds. How late it ends is up to the operating
-/// system (on Linux about 0.06 ms, if the processor was idle) and to how long other goroutines keep the processor: a due
-/// timer is looked after before any goroutine is run a second time, and by other processors if this one is busy.
+/// Timers have a resolution of one nanosecond, as Go's, and a deadline may be a few microseconds late, because the clock is not
+/// always read; tokio rounds up to milliseconds. How late it ends is up to the operating system (on Linux about 0.06 ms, if the
+/// processor was idle) and to how long other goroutines keep the processor: a due timer is looked after before any goroutine is
+/// run a second time, and by other processors if this one is busy.
 ///
 /// # Cancellation
 ///

@@ -530,11 +530,22 @@ fn without_membarrier_the_monitor_lives_on() {
 /// From here on the system call fails with EPERM, in this thread or, with `SECCOMP_FILTER_FLAG_TSYNC`, in all.
 #[cfg(all(target_os = "linux", not(miri)))]
 pub(crate) fn forbid(call: libc::c_long, flags: libc::c_ulong) {
+    filter(call, libc::SECCOMP_RET_ERRNO | libc::EPERM as u32, flags);
+}
+
+/// From here on the system call ends the process.
+#[cfg(all(target_os = "linux", not(miri)))]
+pub(crate) fn forbid_by_death(call: libc::c_long) {
+    filter(call, libc::SECCOMP_RET_KILL_PROCESS, libc::SECCOMP_FILTER_FLAG_TSYNC);
+}
+
+#[cfg(all(target_os = "linux", not(miri)))]
+fn filter(call: libc::c_long, action: u32, flags: libc::c_ulong) {
     let op = |code: u32, jt, jf, k| libc::sock_filter { code: code as u16, jt, jf, k };
     let mut filter = [
         op(libc::BPF_LD | libc::BPF_W | libc::BPF_ABS, 0, 0, 0),
         op(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, 0, 1, call as u32),
-        op(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ERRNO | libc::EPERM as u32),
+        op(libc::BPF_RET | libc::BPF_K, 0, 0, action),
         op(libc::BPF_RET | libc::BPF_K, 0, 0, libc::SECCOMP_RET_ALLOW),
     ];
     let program = libc::sock_fprog { len: filter.len() as u16, filter: filter.as_mut_ptr() };

@@ -19,6 +19,8 @@ use gopark::sync::WaitGroup;
 use gopark::time::{self, Elapsed, Ticker, Timer, after, timeout};
 use gopark::{go, gosched, select};
 
+#[cfg(all(target_os = "linux", not(miri)))]
+use crate::executor::forbid_by_death;
 use crate::hand::{Acts, After, Dice, Hand, on_procs};
 use crate::util::{Drops, Wakes, isolated, no_hang, rt, spin_until};
 
@@ -48,6 +50,19 @@ fn a_sleep_lasts_as_long_as_it_should_tm01() {
             }
         });
     }
+}
+
+/// The first sleep read `/sys`, which a program in a sandbox may not, and may be killed for.
+#[cfg(all(target_os = "linux", not(miri)))]
+#[test]
+fn a_sleep_opens_no_file() {
+    isolated(|| {
+        let rt = rt(1);
+        rt.block_on(gosched());
+        forbid_by_death(libc::SYS_openat);
+        rt.block_on(time::sleep(MS));
+        rt.block_on(async { timeout(MS, pending::<()>()).await.unwrap_err() });
+    });
 }
 
 /// A timer that fires between two reads of its state, by a poll that was not due to it, was registered anew: that poll was

@@ -5,8 +5,7 @@ use super::*;
 #[test]
 fn it_is_never_before_now_and_not_much_later_tm01() {
     let until = Instant::now() + Duration::from_millis(100);
-    let mut close = 0;
-    let mut looks = 0u32;
+    let mut looks = 0;
     while Instant::now() < until {
         for _ in 0..looks % 50 {
             std::hint::spin_loop();
@@ -15,8 +14,8 @@ fn it_is_never_before_now_and_not_much_later_tm01() {
         let told = coarse_now();
         let after = Time::now();
         assert!(told >= before, "early");
+        // No counter is so slow that what may be counted takes longer.
+        assert!(told <= after.after(Duration::from_micros(100)), "late");
         looks += 1;
-        close += u32::from(told <= after.after(Duration::from_micros(1)));
     }
-    assert_eq!(close, looks, "late");
 }

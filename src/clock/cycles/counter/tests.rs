@@ -1,0 +1,171 @@
+//! A counter of 2.5 GHz and a clock, as the test says that they go.
+
+use super::*;
+
+const CYCLES_IN_MS: u64 = 2_500_000;
+/// Nanoseconds of 2^32 cycles.
+const TRUE_PACE: u64 = (2 << 32) / 5;
+const MS: u64 = 1_000_000;
+
+/// A machine, on whose CPU `cpu` a thread runs.
+struct Machine {
+    cpu: u64,
+    cycles: u64,
+    nanos: u64,
+}
+
+impl Machine {
+    fn new() -> Self {
+        Self { cpu: 0, cycles: 1 << 40, nanos: 5 }
+    }
+
+    fn run(&mut self, millis: u64) {
+        self.cycles += millis * CYCLES_IN_MS;
+        self.nanos += millis * MS;
+    }
+
+    /// The clock stands still, and the counter goes on.
+    fn suspend(&mut self, millis: u64) {
+        self.cycles += millis * CYCLES_IN_MS;
+    }
+
+    fn count(&self) -> Count {
+        Count { cpu: self.cpu, cycles: self.cycles }
+    }
+
+    /// It takes 100 cycles, 40 nanoseconds, and the clock is read in the middle.
+    fn look(&mut self) -> Look {
+        let before = self.count();
+        let time = Time::from_nanos(self.nanos + 20);
+        self.cycles += 100;
+        self.nanos += 40;
+        Look { before, time, after: self.count() }
+    }
+}
+
+/// Adds looks until the measurement is complete; before each one that `happens`.
+fn measured(machine: &mut Machine, mut happens: impl FnMut(&mut Machine, usize)) -> u64 {
+    let mut measurement = Measurement::new();
+    for n in 0..1000 {
+        happens(machine, n);
+        if let Some(pace) = measurement.add(machine.look()) {
+            return pace;
+        }
+    }
+    panic!("no pace was measured");
+}
+
+/// Exact but for what a look takes, and the fourth for a clock that is slewed.
+fn assert_exact(pace: u64) {
+    let least = TRUE_PACE / 4 * 5;
+    assert!((least..least + least / 1000).contains(&pace), "{pace} instead of {least}");
+}
+
+#[test]
+fn the_pace_is_rounded_up() {
+    assert_exact(measured(&mut Machine::new(), |machine, _| machine.run(1)));
+    assert_exact(measured(&mut Machine::new(), |machine, _| machine.run(99)));
+}
+
+/// The counter went on while the machine was suspended between the first two sleeps: all deadlines of the process were early.
+#[test]
+fn a_suspension_while_the_pace_is_measured_makes_no_deadline_early() {
+    for suspended in 0..6 {
+        for millis in [1, 900, 3_600_000] {
+            assert_exact(measured(&mut Machine::new(), |machine, n| {
+                machine.run(2);
+                if n == suspended {
+                    machine.suspend(millis);
+                }
+            }));
+        }
+    }
+}
+
+#[test]
+fn a_pause_in_the_middle_of_a_look_makes_no_deadline_early() {
+    let mut machine = Machine::new();
+    let mut measurement = Measurement::new();
+    let pace = std::iter::from_fn(|| {
+        machine.run(2);
+        let mut look = machine.look();
+        // Before the clock is read, or after.
+        machine.run(1);
+        look.time = Time::from_nanos(machine.nanos);
+        look.after = machine.count();
+        Some(measurement.add(look).or_else(|| measurement.add(machine.look())))
+    });
+    assert_exact(pace.take(10).find_map(|pace| pace).unwrap());
+}
+
+#[test]
+fn looks_that_are_rare_measure_nothing() {
+    // Each interval may have been interrupted by a suspension.
+    let (mut machine, mut measurement) = (Machine::new(), Measurement::new());
+    for _ in 0..100 {
+        machine.run(101);
+        assert_eq!(measurement.add(machine.look()), None);
+    }
+}
+
+#[test]
+fn nothing_is_measured_between_two_cpus() {
+    let (mut machine, mut measurement) = (Machine::new(), Measurement::new());
+    for _ in 0..100 {
+        machine.run(2);
+        machine.cpu ^= 1;
+        assert_eq!(measurement.add(machine.look()), None);
+    }
+    assert_exact(measured(&mut machine, |machine, n| {
+        machine.run(2);
+        if n == 2 {
+            // The counters of the two do not agree.
+            machine.cpu ^= 1;
+            machine.cycles -= CYCLES_IN_MS;
+        }
+    }));
+}
+
+#[test]
+fn a_counter_that_is_set_back_or_stops_measures_nothing() {
+    assert_exact(measured(&mut Machine::new(), |machine, n| {
+        machine.run(2);
+        match n {
+            1 => machine.cycles = 7,
+            3 => machine.cycles -= 2 * CYCLES_IN_MS - CYCLES_IN_MS / 100,
+            _ => {}
+        }
+    }));
+}
+
+#[test]
+fn a_moment_is_not_before_now_though_the_clock_is_slewed() {
+    // The pace was measured while the clock was slowed down as far as the kernel does, and now it is as fast as that.
+    let pace = TRUE_PACE / 100 * 89 / 4 * 5;
+    let count = Count { cpu: 1, cycles: u64::MAX - 5 };
+    let reading = Reading { count, time: Time::from_nanos(MS) };
+    for age in [0, 1, 1000, FRESH - 1] {
+        let now = Count { cpu: 1, cycles: count.cycles.wrapping_add(age) };
+        let time = reading.at(now, pace).unwrap().as_nanos();
+        let passed = age as f64 * 0.4;
+        assert!(time as f64 >= MS as f64 + passed * 1.11, "after {age} cycles it is early");
+        assert!(time as f64 <= MS as f64 + passed * 1.25 + OUT_OF_ORDER as f64, "after {age} cycles it is late");
+    }
+}
+
+#[test]
+fn nothing_is_counted_from_long_ago_from_another_cpu_or_from_before_the_counter_began_anew() {
+    let count = Count { cpu: 1, cycles: 1 << 40 };
+    let reading = Reading { count, time: Time::from_nanos(MS) };
+    let at = |cpu, cycles| reading.at(Count { cpu, cycles }, TRUE_PACE);
+    assert_eq!(at(1, count.cycles + FRESH), None);
+    assert_eq!(at(1, count.cycles - 1), None);
+    assert_eq!(at(1, 0), None);
+    assert_eq!(at(2, count.cycles + 1), None);
+    assert!(at(1, count.cycles + 1).is_some());
+}
+
+#[test]
+fn the_slowest_pace_fits() {
+    assert!(SLOWEST.checked_add(SLOWEST / 4).and_then(|pace| pace.checked_mul(FRESH)).is_some());
+}
