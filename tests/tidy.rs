@@ -33,7 +33,7 @@ const FLOORS: &[(&str, Units)] = &[
         "waiting, timers, queues",
         &[
             ("wait", &["loom", "lock", "coop", "waker"]),
-            ("timer", &["panics", "clock", "loom", "lock", "platform", "waker", "threads"]),
+            ("timer", &["panics", "clock", "loom", "lock", "platform", "waker", "threads", "wait"]),
             ("run_next", &["loom", "platform"]),
             ("run_queue", &["panics", "loom", "platform", "header"]),
             ("idle", &["loom", "platform"]),

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use crate::alarm::register;
 use crate::clock::{self, Time};
 use crate::coop::{self, Noted, Reason};
-use crate::timer::shard::{Node, Progress};
+use crate::timer::shard::{Node, state};
 use crate::wait::case::future_case;
 use crate::waker::TaskWaker;
 
@@ -104,10 +104,10 @@ impl Sleep {
     pub(crate) fn poll_elapsed(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         // SAFETY: nothing is moved out of the pinned sleep.
         let this = unsafe { self.get_unchecked_mut() };
-        let progress = this.node.progress();
-        assert!(progress != Progress::Over, "gopark: sleep polled after completion");
+        let state = this.node.state();
+        assert!(state != state::OVER, "gopark: sleep polled after completion");
         let due = this.node.due();
-        if progress == Progress::Fired || due == Time::PAST {
+        if state == state::FIRED || due == Time::PAST {
             this.node.finish();
             return Poll::Ready(());
         }
@@ -123,10 +123,10 @@ impl Sleep {
             this.node.finish();
             return Poll::Ready(());
         }
-        if progress == Progress::Queued {
+        if state == state::QUEUED {
             drop(this.node.set_waker(cx));
             // Fired meanwhile: its waker may have been another one.
-            if this.node.progress() == Progress::Fired {
+            if this.node.state() == state::FIRED {
                 this.node.finish();
                 return Poll::Ready(());
             }
@@ -175,7 +175,7 @@ impl fmt::Debug for Sleep {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Sleep")
             .field("deadline", &self.node.due().instant())
-            .field("over", &(self.node.progress() == Progress::Over))
+            .field("over", &(self.node.state() == state::OVER))
             .finish()
     }
 }

@@ -12,7 +12,7 @@ use crate::clock::Time;
 use crate::executor::Executor;
 use crate::runtime::Runtime;
 use crate::timer::driver;
-use crate::timer::shard::{Node, Progress, Shard};
+use crate::timer::shard::{Node, Shard, state};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -109,7 +109,7 @@ fn a_shard_fires_in_the_order_of_time_and_never_early_tm06_tm01() {
     let mut sorted = dues;
     sorted.sort_unstable();
     assert_eq!(*fired.lock().unwrap(), sorted);
-    assert!(nodes.iter().all(|node| node.progress() == Progress::Fired));
+    assert!(nodes.iter().all(|node| node.state() == state::FIRED));
     assert_eq!(shard.next_due(), Time::NEVER);
 }
 

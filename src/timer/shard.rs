@@ -14,12 +14,12 @@
 //!   keeps its memory for ever.
 
 use std::marker::PhantomPinned;
-use std::ptr;
+use std::ptr::{self, NonNull};
 use std::task::Context;
 
-use super::wheel::{Links, Wheel};
+use super::wheel::{Entry, Wheel};
 use crate::clock::Time;
-use crate::lock::RawLock;
+use crate::lock::Lock;
 use crate::loom::UnsafeCell;
 use crate::loom::atomic::{AtomicPtr, AtomicU8, AtomicU64, Ordering};
 use crate::platform;
@@ -36,33 +36,24 @@ const BATCH: usize = 32;
 /// | `QUEUED` | in the wheel of its home | who fires it, under the lock: `FIRED` (Release); a cancel, under the lock: `IDLE` |
 /// | `FIRED` | its time came, its waker was taken | owner: `QUEUED`, under the lock; `OVER` |
 /// | `OVER` | in no wheel, and will be in none | nobody |
-mod state {
-    pub(super) const IDLE: u8 = 0;
-    pub(super) const QUEUED: u8 = 1;
-    pub(super) const FIRED: u8 = 2;
-    pub(super) const OVER: u8 = 3;
-}
-
-/// What the owner of a [`Node`] sees, see [`state`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Progress {
-    Idle,
-    Queued,
-    Fired,
-    Over,
+pub(crate) mod state {
+    pub(crate) const IDLE: u8 = 0;
+    pub(crate) const QUEUED: u8 = 1;
+    pub(crate) const FIRED: u8 = 2;
+    pub(crate) const OVER: u8 = 3;
 }
 
 /// Something that waits for its time.
-#[repr(C)] // the links come first: a wheel gives back pointers to them
+#[repr(C)] // the entry comes first: a wheel gives back pointers to it
 pub(crate) struct Node {
-    links: Links,
+    entry: Entry,
     waker: UnsafeCell<Option<TaskWaker>>,
     home: AtomicPtr<Shard>,
     state: AtomicU8,
     _pin: PhantomPinned,
 }
 
-// SAFETY: links and waker are touched by the owner before the node is queued, and then under a lock (T1).
+// SAFETY: entry and waker are touched by the owner before the node is queued, and then under a lock (T1).
 unsafe impl Send for Node {}
 // SAFETY: as above.
 unsafe impl Sync for Node {}
@@ -70,7 +61,7 @@ unsafe impl Sync for Node {}
 impl Node {
     pub(crate) fn new(due: Time) -> Self {
         Self {
-            links: Links::new(due),
+            entry: Entry::new(due),
             waker: UnsafeCell::new(None),
             home: AtomicPtr::new(ptr::null_mut()),
             state: AtomicU8::new(state::IDLE),
@@ -79,31 +70,26 @@ impl Node {
     }
 
     /// As a wheel knows it. The pointer is good for the whole node.
-    fn links(&self) -> *const Links {
-        ptr::from_ref(self).cast()
+    fn entry(&self) -> NonNull<Entry> {
+        NonNull::from(self).cast()
     }
 
     /// When it is due.
     ///
     /// Set by `new` and `Shard::insert`; the owner, who calls the latter, may ask at any time.
     pub(crate) fn due(&self) -> Time {
-        self.links.due.get()
+        self.entry.due.get()
     }
 
     pub(crate) fn is_queued(&self) -> bool {
         self.state.load(Ordering::Relaxed) == state::QUEUED
     }
 
-    /// Its state, for the owner. A poll reads it once: it may fire at any moment.
+    /// Its [`state`], for the owner. A poll reads it once: it may fire at any moment.
     #[inline]
-    pub(crate) fn progress(&self) -> Progress {
+    pub(crate) fn state(&self) -> u8 {
         // Acquire: pairs with the Release store in `Shard::take_due`; a node that has fired is the owner's again.
-        match self.state.load(Ordering::Acquire) {
-            state::IDLE => Progress::Idle,
-            state::QUEUED => Progress::Queued,
-            state::FIRED => Progress::Fired,
-            _ => Progress::Over,
-        }
+        self.state.load(Ordering::Acquire)
     }
 
     /// The owner of a node that is not queued is through with it.
@@ -112,18 +98,17 @@ impl Node {
     }
 
     /// Runs `f` under the lock of the node's home, if it is queued.
-    fn with_home<R>(&self, f: impl FnOnce(&Shard) -> R) -> Option<R> {
-        // Acquire: as in `progress`.
-        while self.state.load(Ordering::Acquire) == state::QUEUED {
+    fn with_home<R>(&self, f: impl FnOnce(&Shard, &mut Timers) -> R) -> Option<R> {
+        while self.state() == state::QUEUED {
             let home = self.home.load(Ordering::Acquire);
             // SAFETY: a node that was queued has a home, and shards are never freed.
             let home = unsafe { &*home };
-            let _held = home.lock.guard();
+            let mut timers = home.timers.lock();
             if self.state.load(Ordering::Relaxed) != state::QUEUED {
                 return None;
             }
             if ptr::eq(self.home.load(Ordering::Relaxed), home) {
-                return Some(f(home));
+                return Some(f(home, &mut timers));
             }
             // It has moved meanwhile.
         }
@@ -133,34 +118,32 @@ impl Node {
     /// Takes the node out. Returns its waker, to be dropped outside of every lock; `None` if it is not queued, because
     /// it never was, was cancelled, or its time has come: then its waker is being called, or has been.
     pub(crate) fn cancel(&self) -> Option<TaskWaker> {
-        self.with_home(|home| {
+        let waker = self.with_home(|home, timers| {
             // SAFETY: the lock is held, and the node is in this wheel (T1).
-            unsafe {
-                home.wheel.with_mut(|wheel| {
-                    (*wheel).remove(self.links());
-                    if (*wheel).len() == 0 {
-                        home.next_due.store(Time::NEVER.as_nanos(), Ordering::Relaxed);
-                    }
-                });
-                let waker = self.waker.with_mut(|waker| (*waker).take());
-                self.state.store(state::IDLE, Ordering::Release);
-                waker
+            unsafe { timers.wheel.remove(self.entry()) };
+            if timers.wheel.is_empty() {
+                home.next_due.store(Time::NEVER.as_nanos(), Ordering::Relaxed);
             }
-        })
-        .flatten()
+            // SAFETY: as above.
+            let waker = self.waker.with_mut(|waker| unsafe { (*waker).take() });
+            self.state.store(state::IDLE, Ordering::Release);
+            waker
+        });
+        waker.flatten()
     }
 
     /// If the node is queued, its timer wakes `waker` from now on. Returns what is to be dropped.
     pub(crate) fn set_waker(&self, cx: &Context<'_>) -> Option<TaskWaker> {
         let known = |own: &Option<TaskWaker>| own.as_ref().is_some_and(|own| own.will_wake(cx.waker()));
         // SAFETY: `with_home` holds the lock (T1).
-        if self.with_home(|_| self.waker.with_mut(|own| known(unsafe { &*own }))) != Some(false) {
+        if self.with_home(|_, _| self.waker.with_mut(|own| known(unsafe { &*own }))) != Some(false) {
             return None;
         }
         // A clone may run foreign code: outside the lock.
         let mut fresh = Some(TaskWaker::new(cx.waker()));
         // SAFETY: as above.
-        let old = self.with_home(|_| self.waker.with_mut(|own| unsafe { std::mem::replace(&mut *own, fresh.take()) }));
+        let old =
+            self.with_home(|_, _| self.waker.with_mut(|own| std::mem::replace(unsafe { &mut *own }, fresh.take())));
         old.flatten().or(fresh)
     }
 }
@@ -171,24 +154,23 @@ impl Node {
 /// value; who answers for the shard says how that is made good.
 pub(crate) struct Shard {
     next_due: AtomicU64,
-    lock: RawLock,
-    wheel: UnsafeCell<Wheel>,
-    /// Nothing comes in any more. Under the lock.
-    closed: std::cell::Cell<bool>,
+    timers: Lock<Timers>,
 }
 
-// SAFETY: everything that is not atomic is under the lock.
-unsafe impl Sync for Shard {}
-// SAFETY: as above.
-unsafe impl Send for Shard {}
+struct Timers {
+    wheel: Wheel,
+    /// Nothing comes in any more.
+    closed: bool,
+}
+
+// SAFETY: the nodes are touched under the lock alone (T1), from whichever thread holds it.
+unsafe impl Send for Timers {}
 
 impl Shard {
     pub(crate) fn new() -> Self {
         Self {
             next_due: AtomicU64::new(Time::NEVER.as_nanos()),
-            lock: RawLock::new(),
-            wheel: UnsafeCell::new(Wheel::new()),
-            closed: std::cell::Cell::new(false),
+            timers: Lock::new(Timers { wheel: Wheel::new(), closed: false }),
         }
     }
 
@@ -201,9 +183,7 @@ impl Shard {
     /// How many nodes wait.
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
-        let _held = self.lock.guard();
-        // SAFETY: the lock is held.
-        self.wheel.with_mut(|wheel| unsafe { (*wheel).len() })
+        self.timers.lock().wheel.len()
     }
 
     /// Queues a node, to call `waker` when it is due. Gives the waker back if the shard is closed.
@@ -213,16 +193,16 @@ impl Shard {
     /// The node is pinned, obeys T3, and is not queued; nobody else queues it.
     #[inline]
     pub(crate) unsafe fn insert(&self, node: &Node, due: Time, waker: TaskWaker) -> Result<(), TaskWaker> {
-        let _held = self.lock.guard();
-        if self.closed.get() {
+        let mut timers = self.timers.lock();
+        if timers.closed {
             return Err(waker);
         }
         // SAFETY: a node that is not queued is the owner's alone; the lock is held.
         unsafe {
-            node.links.due.set(due);
+            node.entry.due.set(due);
             node.waker.with_mut(|slot| *slot = Some(waker));
             node.home.store(ptr::from_ref(self).cast_mut(), Ordering::Relaxed);
-            self.wheel.with_mut(|wheel| (*wheel).insert(node.links()));
+            timers.wheel.insert(node.entry());
         }
         // Release: `cancel` of another thread goes by this word to the home.
         node.state.store(state::QUEUED, Ordering::Release);
@@ -251,64 +231,59 @@ impl Shard {
 
     /// Takes up to `most` nodes out that are due, and their wakers. Returns how many nodes it was.
     fn take_due(&self, now: Time, most: usize, wakes: &mut WakeList) -> usize {
-        let _held = self.lock.guard();
+        let mut timers = self.timers.lock();
         // SAFETY: the lock is held. A node that comes out of the wheel is this thread's until `FIRED` is stored (T2).
         unsafe {
-            self.wheel.with_mut(|wheel| {
-                (*wheel).advance(now);
-                let mut count = 0;
-                while count < most {
-                    let Some(links) = (*wheel).pop(now) else { break };
-                    let node = links.cast::<Node>();
-                    let waker = (*node).waker.with_mut(|waker| (*waker).take());
-                    if let Some(waker) = &waker {
-                        // It will be woken at the end of the round.
-                        platform::prefetch_write(waker.data().cast());
-                    }
-                    wakes.push(waker);
-                    (*node).state.store(state::FIRED, Ordering::Release);
-                    count += 1;
+            timers.wheel.advance(now);
+            let mut count = 0;
+            while count < most {
+                let Some(entry) = timers.wheel.pop() else { break };
+                let node = entry.cast::<Node>().as_ptr();
+                let waker = (*node).waker.with_mut(|waker| (*waker).take());
+                if let Some(waker) = &waker {
+                    // It will be woken at the end of the round.
+                    platform::prefetch_write(waker.data().cast());
                 }
-                self.next_due.store((*wheel).next_due().as_nanos(), Ordering::Relaxed);
-                count
-            })
+                wakes.push(waker);
+                (*node).state.store(state::FIRED, Ordering::Release);
+                count += 1;
+            }
+            self.next_due.store(timers.wheel.next_due().as_nanos(), Ordering::Relaxed);
+            count
         }
     }
 
     /// Lets nodes in again.
     pub(crate) fn open(&self) {
-        let _held = self.lock.guard();
-        self.closed.set(false);
+        self.timers.lock().closed = false;
     }
 
     /// Lets nothing in any more. False if something is there.
     pub(crate) fn close_if_empty(&self) -> bool {
-        let _held = self.lock.guard();
-        self.closed.set(true);
-        // SAFETY: the lock is held.
-        self.wheel.with_mut(|wheel| unsafe { (*wheel).len() == 0 })
+        let mut timers = self.timers.lock();
+        timers.closed = true;
+        timers.wheel.is_empty()
     }
 
     /// Lets nothing in any more, and moves what is there to another shard.
     pub(crate) fn close_into(&self, other: &Shard) {
         loop {
-            let _held = self.lock.guard();
-            self.closed.set(true);
+            let mut from = self.timers.lock();
+            from.closed = true;
             // The other one is the same for all, so locks are always taken in this order.
-            let _held_too = other.lock.guard();
+            let mut to = other.timers.lock();
             for _ in 0..BATCH {
-                // SAFETY: both locks are held (T1).
-                let moved = unsafe {
-                    self.wheel.with_mut(|wheel| (*wheel).pop_any()).map(|links| {
-                        let node = links.cast::<Node>();
-                        (*node).home.store(ptr::from_ref(other).cast_mut(), Ordering::Release);
-                        other.wheel.with_mut(|wheel| (*wheel).insert(links));
-                        (*node).due()
-                    })
-                };
-                let Some(due) = moved else {
+                // SAFETY: the lock is held.
+                let Some(entry) = (unsafe { from.wheel.pop_any() }) else {
                     self.next_due.store(Time::NEVER.as_nanos(), Ordering::Relaxed);
                     return;
+                };
+                // SAFETY: both locks are held (T1).
+                let due = unsafe {
+                    let node = entry.cast::<Node>().as_ref();
+                    node.home.store(ptr::from_ref(other).cast_mut(), Ordering::Release);
+                    to.wheel.insert(entry);
+                    node.due()
                 };
                 if due < other.next_due() {
                     other.next_due.store(due.as_nanos(), Ordering::Relaxed);

@@ -1,9 +1,10 @@
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::*;
 
-fn nodes(dues: impl IntoIterator<Item = u64>) -> Box<[Links]> {
-    dues.into_iter().map(|due| Links::new(Time::from_nanos(due))).collect()
+fn nodes(dues: impl IntoIterator<Item = u64>) -> Box<[Entry]> {
+    dues.into_iter().map(|due| Entry::new(Time::from_nanos(due))).collect()
 }
 
 fn pop_all(wheel: &mut Wheel, now: u64) -> Vec<u64> {
@@ -12,8 +13,8 @@ fn pop_all(wheel: &mut Wheel, now: u64) -> Vec<u64> {
     // SAFETY: the tests' nodes stay in their box and outlive the wheel; there is one thread.
     unsafe {
         wheel.advance(now);
-        while let Some(node) = wheel.pop(now) {
-            popped.push((*node).due.get().as_nanos());
+        while let Some(node) = wheel.pop() {
+            popped.push(node.as_ref().due.get().as_nanos());
         }
     }
     popped
@@ -27,7 +28,7 @@ fn nodes_come_in_the_order_of_their_times_and_never_early() {
     let mut wheel = Wheel::new();
     for node in &nodes[..] {
         // SAFETY: as above.
-        unsafe { wheel.insert(&raw const *node) };
+        unsafe { wheel.insert(node.into()) };
     }
     let mut sorted = dues;
     sorted.sort_unstable();
@@ -63,14 +64,14 @@ fn the_wheel_agrees_with_a_sorted_map_whatever_is_done_to_it() {
                     let due = if rng.u32(0..20) == 0 { now } else { now.saturating_add(rng.u64(0..spread)) };
                     nodes[index].due.set(Time::from_nanos(due));
                     // SAFETY: as above.
-                    unsafe { wheel.insert(&raw const nodes[index]) };
+                    unsafe { wheel.insert((&nodes[index]).into()) };
                     model.insert((due, index), ());
                 }
                 5..8 if !model.is_empty() => {
                     let &(due, index) = model.keys().nth(rng.usize(0..model.len())).unwrap();
                     model.remove(&(due, index));
                     // SAFETY: as above.
-                    unsafe { wheel.remove(&raw const nodes[index]) };
+                    unsafe { wheel.remove((&nodes[index]).into()) };
                     free.push(index);
                 }
                 _ => {
@@ -98,28 +99,33 @@ fn the_wheel_agrees_with_a_sorted_map_whatever_is_done_to_it() {
         }
         // SAFETY: as above.
         while unsafe { wheel.pop_any() }.is_some() {}
-        assert_eq!((wheel.len(), wheel.ready.is_empty(), wheel.occupied), (0, true, [0; LEVELS]));
+        assert_eq!((wheel.len(), wheel.ready.front().is_none(), wheel.occupied), (0, true, [0; LEVELS]));
     }
 }
 
 #[test]
-fn sorting_keeps_the_order_of_equals() {
+fn nodes_of_the_same_time_come_in_the_order_of_their_insertion() {
     let mut rng = fastrand::Rng::with_seed(1);
     for len in [0, 1, 2, 3, 10, 1000] {
-        let nodes = nodes((0..len).map(|_| rng.u64(0..1 + len / 4)));
-        let mut list = List::EMPTY;
-        let mut expected: Vec<_> = nodes.iter().map(|node| (node.due.get(), &raw const *node)).collect();
+        let nodes = nodes((0..len).map(|_| 10_000 * rng.u64(0..1 + len / 4)));
+        let mut expected: Vec<_> = nodes.iter().map(|node| (node.due.get(), NonNull::from(node))).collect();
+        expected.sort_by_key(|(due, _)| *due);
+        let mut wheel = Wheel::new();
+        let mut now = Time::PAST;
+        let mut popped = Vec::new();
         // SAFETY: as above.
         unsafe {
-            nodes.iter().for_each(|node| list.push_back(&raw const *node));
-            list.sort();
+            for node in &nodes[..] {
+                // The wheel turns in between, and moves down what is there.
+                now = now.after(Duration::from_nanos(rng.u64(0..3)));
+                wheel.advance(now);
+                wheel.insert(node.into());
+            }
+            wheel.advance(Time::NEVER);
+            while let Some(node) = wheel.pop() {
+                popped.push((node.as_ref().due.get(), node));
+            }
         }
-        expected.sort_by_key(|(due, _)| *due);
-        for (_, node) in expected {
-            assert!(ptr::eq(list.first, node));
-            // SAFETY: as above.
-            unsafe { list.remove(node) };
-        }
-        assert!(list.is_empty());
+        assert_eq!(popped, expected);
     }
 }
