@@ -2,24 +2,10 @@
 //!
 //! No file but this one and [`lock`](crate::lock) names the crate `loom`, so that a model runs the code that ships.
 
-pub(crate) mod atomic {
-    #[cfg(gopark_loom)]
-    pub(crate) use loom::sync::atomic::{
-        AtomicBool, AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
-    };
-    #[cfg(not(gopark_loom))]
-    pub(crate) use std::sync::atomic::{
-        AtomicBool, AtomicPtr, AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
-    };
-}
-
-pub(crate) mod sync {
-    #[cfg(gopark_loom)]
-    pub(crate) use loom::sync::{Condvar, Mutex, MutexGuard};
-    #[cfg(not(gopark_loom))]
-    pub(crate) use std::sync::{Condvar, Mutex, MutexGuard};
-}
-
+#[cfg(gopark_loom)]
+pub(crate) use loom::sync::{self, atomic};
+#[cfg(not(gopark_loom))]
+pub(crate) use std::sync::{self, atomic};
 #[cfg(not(gopark_loom))]
 use std::{hint, thread};
 
