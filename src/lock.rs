@@ -95,7 +95,8 @@ impl<T> Lock<T> {
     /// Acquires the lock until the guard is dropped.
     #[inline]
     pub(crate) fn lock(&self) -> LockGuard<'_, T> {
-        LockGuard { _guard: self.raw.guard(), value: &self.value }
+        // SAFETY: the value is reached through such guards only.
+        unsafe { LockGuard::new(&self.raw, &self.value) }
     }
 }
 
@@ -103,6 +104,18 @@ impl<T> Lock<T> {
 pub(crate) struct LockGuard<'a, T> {
     _guard: RawGuard<'a>,
     value: &'a UnsafeCell<T>,
+}
+
+impl<'a, T> LockGuard<'a, T> {
+    /// Acquires `lock`, which protects `value`.
+    ///
+    /// # Safety
+    ///
+    /// Whoever is at `value` holds `lock`.
+    #[inline]
+    pub(crate) unsafe fn new(lock: &'a RawLock, value: &'a UnsafeCell<T>) -> Self {
+        Self { _guard: lock.guard(), value }
+    }
 }
 
 impl<T> Deref for LockGuard<'_, T> {

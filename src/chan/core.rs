@@ -8,14 +8,14 @@
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::ptr::{self, NonNull};
+use std::ptr;
 
 use super::source::Source;
 use crate::coop;
-use crate::lock::{self, RawLock};
+use crate::lock::{self, LockGuard, RawLock};
 use crate::loom::atomic::{AtomicBool, AtomicUsize, Ordering};
 use crate::loom::{self, UnsafeCell};
-use crate::wait::waiter::{Token, WaitQueue, Waiter, Woken, state};
+use crate::wait::waiter::{Owner, Token, WaitQueue, Waiter, Woken, state};
 use crate::waker::{TaskWaker, WakeList};
 
 /// A buffer of up to this many bytes is allocated with the channel; a larger one grows as it is used.
@@ -32,7 +32,7 @@ const UP_FRONT: usize = 4096;
 #[repr(C)]
 pub(super) struct Core<T> {
     pub(super) lock: RawLock,
-    capacity: usize,
+    pub(super) capacity: usize,
     /// Its values come from a [`Source`].
     timed: bool,
     senders: AtomicUsize,
@@ -102,10 +102,6 @@ impl<T> Core<T> {
         }
     }
 
-    pub(super) fn capacity(&self) -> usize {
-        self.capacity
-    }
-
     /// The number of values in the channel at this moment.
     pub(super) fn len(&self) -> usize {
         let _held = self.lock.guard();
@@ -117,15 +113,23 @@ impl<T> Core<T> {
         self.closed.load(Ordering::Relaxed)
     }
 
-    /// Runs `f` on the state. `f` only moves pointers and values; it runs no foreign code.
+    /// The state, with the lock held until the guard is dropped. Nobody runs foreign code meanwhile.
+    #[inline]
+    pub(super) fn held(&self) -> LockGuard<'_, State<T>> {
+        // SAFETY: the state is reached through such a guard, or by `state`.
+        unsafe { LockGuard::new(&self.lock, &self.state) }
+    }
+
+    /// The state, where the caller has locked the channel by itself.
     ///
     /// # Safety
     ///
-    /// The lock is held.
+    /// The lock is held, and there is no other reference to the state.
     #[inline(always)]
-    pub(super) unsafe fn with<R>(&self, f: impl FnOnce(&mut State<T>) -> R) -> R {
-        // SAFETY: the caller holds the lock, so no other thread is at the state.
-        self.state.with_mut(|state| f(unsafe { &mut *state }))
+    #[expect(clippy::mut_from_ref, reason = "the lock makes it the only one")]
+    pub(super) unsafe fn state(&self) -> &mut State<T> {
+        // SAFETY: the caller's promise.
+        self.state.with_mut(|state| unsafe { &mut *state })
     }
 
     /// May be wrong at once: whether a receive would find something. If not, there was a moment during the call when it
@@ -156,75 +160,42 @@ impl<T> Core<T> {
     /// The lock is held.
     #[inline(always)]
     pub(super) unsafe fn take(&self, own: *const Token) -> Attempt<T> {
-        // SAFETY: the lock is held.
-        unsafe { self.with(|st| self.take_from(st, own)) }
-    }
-
-    /// A function of its own, because a closure cannot be marked `inline`.
-    ///
-    /// # Safety
-    ///
-    /// The lock is held.
-    #[inline(always)]
-    unsafe fn take_from(&self, st: &mut State<T>, own: *const Token) -> Attempt<T> {
-        // SAFETY: the lock is held, for the claims and what follows from them.
+        // SAFETY: the lock is held, for the claim and what follows from it.
         unsafe {
+            let st = self.state();
+            let (mut head, mut room) = (None, true);
             if let Some(extras) = &mut st.extras {
-                if let Some(value) = extras.pop_unclaimed() {
-                    return Attempt::Complete(Some(value), Woken::task(self.refill(st, own)));
-                }
                 if let Some(source) = &mut extras.source {
                     let Some(value) = source.take() else { return Attempt::Blocked };
                     // There may be another one later, for the receives that wait.
                     return Attempt::Complete(Some(value), self.arm_source(st));
                 }
+                head = extras.pop_unclaimed();
+                // It was not in the buffer, which may be full.
+                room = head.is_none() || self.len.load(Ordering::Relaxed) <= self.capacity;
+            }
+            if head.is_none() && self.capacity != 0 {
+                head = st.buffer.pop_front();
             }
             let closed = self.closed.load(Ordering::Relaxed);
-            if let Some(value) = if self.capacity == 0 { None } else { st.buffer.pop_front() } {
-                return match if closed { None } else { self.sendq.claim(own) } {
-                    Some(sender) => {
-                        st.buffer.push_back(Waiter::take(sender.as_ptr()));
-                        Attempt::Complete(Some(value), Waiter::complete(sender.as_ptr(), state::DONE))
-                    }
-                    None => {
+            // The senders that a close found parked have failed, even if it has not completed them yet.
+            let sender = if closed || !room { None } else { self.sendq.claim(own) };
+            let Some(sender) = sender else {
+                return match head {
+                    Some(value) => {
                         self.add_len(-1);
                         Attempt::Complete(Some(value), Woken::NONE)
                     }
+                    None if closed => Attempt::Closed,
+                    None => Attempt::Blocked,
                 };
-            }
-            // The senders that a close found parked have failed, even if it has not completed them yet.
-            if closed {
-                return Attempt::Closed;
-            }
-            match self.sendq.claim(own) {
-                Some(sender) => {
-                    let value = Waiter::take(sender.as_ptr());
-                    Attempt::Complete(Some(value), Waiter::complete(sender.as_ptr(), state::DONE))
-                }
-                None => Attempt::Blocked,
-            }
-        }
-    }
-
-    /// Moves the oldest parked sender's value into the buffer if there is room, after an unclaimed value, which was not
-    /// in the buffer, has been taken.
-    ///
-    /// # Safety
-    ///
-    /// The lock is held.
-    #[cold]
-    #[inline(never)]
-    unsafe fn refill(&self, st: &mut State<T>, own: *const Token) -> Option<TaskWaker> {
-        let room = self.len.load(Ordering::Relaxed) <= self.capacity && !self.closed.load(Ordering::Relaxed);
-        // SAFETY: the lock is held, for the claim and what follows from it.
-        unsafe {
-            let Some(sender) = (if room { self.sendq.claim(own) } else { None }) else {
-                self.add_len(-1);
-                return None;
             };
-            // One out, one in: the length stays as it is.
-            st.buffer.push_back(Waiter::take(sender.as_ptr()));
-            Waiter::complete(sender.as_ptr(), state::DONE).into_task()
+            let mut value = Waiter::take(sender.as_ptr());
+            if let Some(head) = head {
+                // One out, one in: the length stays as it is.
+                st.buffer.push_back(std::mem::replace(&mut value, head));
+            }
+            Attempt::Complete(Some(value), Waiter::complete(sender.as_ptr(), state::DONE))
         }
     }
 
@@ -235,19 +206,9 @@ impl<T> Core<T> {
     /// The lock is held; `value` reads the value, and is called at most once.
     #[inline(always)]
     pub(super) unsafe fn put(&self, own: *const Token, value: impl FnOnce() -> T) -> Attempt<T> {
-        // SAFETY: the lock is held.
-        unsafe { self.with(|st| self.put_into(st, own, value)) }
-    }
-
-    /// As `take_from`.
-    ///
-    /// # Safety
-    ///
-    /// The lock is held.
-    #[inline(always)]
-    unsafe fn put_into(&self, st: &mut State<T>, own: *const Token, value: impl FnOnce() -> T) -> Attempt<T> {
         // SAFETY: the lock is held, for the claim and what follows from it.
         unsafe {
+            let st = self.state();
             if self.closed.load(Ordering::Relaxed) {
                 return Attempt::Closed;
             }
@@ -279,31 +240,30 @@ impl<T> Core<T> {
     ///
     /// The lock is held.
     pub(super) unsafe fn return_unclaimed(&self, value: T, number: usize) -> (Option<T>, Woken) {
-        // SAFETY: the lock is held, for this block and the claim in it.
+        // SAFETY: the lock is held, for the claim and what follows from it.
         unsafe {
-            self.with(|st| {
-                let is_void = |extras: &Extras<T>| {
-                    extras.source.is_some() && (number.wrapping_sub(extras.voided_through) as isize) <= 0
-                };
-                if st.extras.as_deref().is_some_and(is_void) {
-                    return (Some(value), Woken::NONE);
+            let st = self.state();
+            let is_void = |extras: &Extras<T>| {
+                extras.source.is_some() && (number.wrapping_sub(extras.voided_through) as isize) <= 0
+            };
+            if st.extras.as_deref().is_some_and(is_void) {
+                return (Some(value), Woken::NONE);
+            }
+            if let Some(receiver) = self.recvq.claim(ptr::null()) {
+                Waiter::give(receiver.as_ptr(), value, number);
+                return (None, Waiter::complete(receiver.as_ptr(), state::DONE));
+            }
+            if self.receivers.load(Ordering::Relaxed) == 0 {
+                return (Some(value), Woken::NONE);
+            }
+            match &mut st.extras().source {
+                Some(source) => source.give_back(value),
+                None => {
+                    st.extras().insert_unclaimed(value, number);
+                    self.add_len(1);
                 }
-                if let Some(receiver) = self.recvq.claim(ptr::null()) {
-                    Waiter::give(receiver.as_ptr(), value, number);
-                    return (None, Waiter::complete(receiver.as_ptr(), state::DONE));
-                }
-                if self.receivers.load(Ordering::Relaxed) == 0 {
-                    return (Some(value), Woken::NONE);
-                }
-                match &mut st.extras().source {
-                    Some(source) => source.give_back(value),
-                    None => {
-                        st.extras().insert_unclaimed(value, number);
-                        self.add_len(1);
-                    }
-                }
-                (None, st.watchers())
-            })
+            }
+            (None, st.watchers())
         }
     }
 
@@ -327,23 +287,18 @@ impl<T> Core<T> {
     fn fail_some(&self) -> bool {
         let mut wakes = WakeList::new();
         let mut left = true;
-        let watchers = {
-            let _held = self.lock.guard();
-            // SAFETY: the lock is held.
-            unsafe {
-                while left && !wakes.is_full() {
-                    let claimed = self.recvq.claim(ptr::null()).or_else(|| self.sendq.claim(ptr::null()));
-                    match claimed {
-                        // The slot stays as it was, which is what `CLOSED` says.
-                        Some(waiter) => {
-                            wakes.push(Waiter::complete(waiter.as_ptr(), state::CLOSED).into_task());
-                        }
-                        None => left = false,
-                    }
-                }
-                self.with(State::watchers)
-            }
-        };
+        let mut st = self.held();
+        while left && !wakes.is_full() {
+            // SAFETY: the lock is held. The slot stays as it was, which is what `CLOSED` says.
+            let failed = unsafe {
+                let waiter = self.recvq.claim(ptr::null()).or_else(|| self.sendq.claim(ptr::null()));
+                waiter.map(|waiter| Waiter::complete(waiter.as_ptr(), state::CLOSED))
+            };
+            left = failed.is_some();
+            wakes.push(failed.and_then(Woken::into_task));
+        }
+        let watchers = st.watchers();
+        drop(st);
         wakes.wake_all();
         watchers.wake();
         left
@@ -372,28 +327,17 @@ impl<T> Core<T> {
     ///
     /// # Safety
     ///
-    /// The lock is held; as [`WaitQueue::push_lone`] and [`WaitQueue::push_case`].
+    /// The lock is held; as [`WaitQueue::push`].
     #[inline(always)]
-    pub(super) unsafe fn enqueue(&self, waiter: *const Waiter<T>, by: Registration, side: Side) -> Woken {
+    pub(super) unsafe fn enqueue(&self, waiter: *const Waiter<T>, owner: Owner, side: Side) -> Woken {
         // SAFETY: passed on to the caller.
-        unsafe {
-            self.with(|st| {
-                let queue = self.queue(side);
-                match by {
-                    Registration::Lone(waker) => queue.push_lone(waiter, waker),
-                    Registration::Select(token) => queue.push_case(waiter, token),
-                }
-                match side {
-                    Side::Send => st.watchers(),
-                    Side::Receive => {
-                        if self.timed {
-                            self.arm_source(st)
-                        } else {
-                            Woken::NONE
-                        }
-                    }
-                }
-            })
+        unsafe { self.queue(side).push(waiter, owner) };
+        // SAFETY: as above.
+        let st = unsafe { self.state() };
+        match side {
+            Side::Send => st.watchers(),
+            Side::Receive if self.timed => self.arm_source(st),
+            Side::Receive => Woken::NONE,
         }
     }
 
@@ -415,20 +359,12 @@ impl<T> Core<T> {
         Woken::task(source.and_then(|source| source.arm()))
     }
 
-    pub(super) fn discard(&self) {
-        let values = {
-            let _held = self.lock.guard();
-            self.len.store(0, Ordering::Relaxed);
-            // SAFETY: the lock is held.
-            unsafe {
-                self.with(|st| {
-                    let extras =
-                        st.extras.as_mut().map(|extras| (std::mem::take(&mut extras.unclaimed), extras.source.take()));
-                    (std::mem::take(&mut st.buffer), extras)
-                })
-            }
-        };
-        drop(values);
+    /// Takes out all values, and the source.
+    pub(super) fn discard(&self) -> impl Sized + use<T> {
+        let mut st = self.held();
+        self.len.store(0, Ordering::Relaxed);
+        let extras = st.extras.as_mut().map(|extras| (std::mem::take(&mut extras.unclaimed), extras.source.take()));
+        (std::mem::take(&mut st.buffer), extras)
     }
 }
 
@@ -437,12 +373,6 @@ impl<T> Core<T> {
 pub(super) enum Side {
     Send,
     Receive,
-}
-
-/// What is notified when a queued waiter completes.
-pub(super) enum Registration {
-    Lone(TaskWaker),
-    Select(NonNull<Token>),
 }
 
 impl<T> State<T> {

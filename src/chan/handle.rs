@@ -21,17 +21,8 @@ unsafe impl<T: Send> Sync for Handle<T> {}
 impl<T> Handle<T> {
     pub(super) const NIL: Self = Self { core: None };
 
-    /// Two handles, one a side.
-    pub(super) fn pair(capacity: usize) -> (Self, Self) {
-        Self::pair_of(Core::new(capacity, false))
-    }
-
-    /// Two handles of a channel that is to have a source.
-    pub(super) fn timed_pair() -> (Self, Self) {
-        Self::pair_of(Core::new(0, true))
-    }
-
-    fn pair_of(core: Core<T>) -> (Self, Self) {
+    /// Two handles of a new channel, one a side.
+    pub(super) fn pair(core: Core<T>) -> (Self, Self) {
         let core = Some(NonNull::from(Box::leak(Box::new(core))));
         (Self { core }, Self { core })
     }
@@ -76,24 +67,15 @@ impl<T> Handle<T> {
     #[cold]
     #[inline(never)]
     unsafe fn release_last(core: NonNull<Core<T>>, side: Side) {
-        /// Frees on unwinding too: a value's destructor may panic in `discard`.
-        struct Free<T>(NonNull<Core<T>>);
-        impl<T> Drop for Free<T> {
-            fn drop(&mut self) {
-                // AcqRel: the second side sees all that the first one did.
-                // SAFETY: until both sides have come by here, the channel lives.
-                if unsafe { self.0.as_ref() }.one_side_dropped.swap(true, Ordering::AcqRel) {
-                    // SAFETY: both sides have no handles left, and the channel came from a `Box`.
-                    drop(unsafe { Box::from_raw(self.0.as_ptr()) });
-                }
-            }
-        }
-        let free = Free(core);
-        // SAFETY: as above.
-        let core = unsafe { free.0.as_ref() };
-        core.close();
-        if let Side::Receive = side {
-            core.discard();
+        // SAFETY: until both sides have come by here, the channel lives.
+        let shared = unsafe { core.as_ref() };
+        shared.close();
+        // Dropped at the end: a destructor may panic.
+        let _values = matches!(side, Side::Receive).then(|| shared.discard());
+        // AcqRel: the second side sees all that the first one did.
+        if shared.one_side_dropped.swap(true, Ordering::AcqRel) {
+            // SAFETY: both sides have no handles left, and the channel came from a `Box`.
+            drop(unsafe { Box::from_raw(core.as_ptr()) });
         }
     }
 }

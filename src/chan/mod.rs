@@ -97,7 +97,7 @@ pub fn unbuffered<T>() -> (Sender<T>, Receiver<T>) {
 #[doc(alias = "make")]
 #[doc(alias = "chan")]
 pub fn bounded<T>(cap: usize) -> (Sender<T>, Receiver<T>) {
-    let (tx, rx) = Handle::pair(cap);
+    let (tx, rx) = Handle::pair(Core::new(cap, false));
     (Sender { handle: tx }, Receiver { handle: rx })
 }
 
@@ -367,9 +367,9 @@ impl<T> Receiver<T> {
     }
 }
 
-/// What both ends can tell of their channel.
-macro_rules! observers {
-    ($end:ident) => {
+/// What both ends have in common: what they tell of their channel, and that they are counted.
+macro_rules! end {
+    ($end:ident, $side:expr) => {
         impl<T> $end<T> {
             /// True once the channel is closed, by [`close`](Sender::close) or because one side has no handles left. It
             /// may still hold values.
@@ -404,7 +404,7 @@ macro_rules! observers {
             /// ```
             #[doc(alias = "cap")]
             pub fn capacity(&self) -> usize {
-                self.handle.core().map_or(0, Core::capacity)
+                self.handle.core().map_or(0, |core| core.capacity)
             }
 
             /// True if the channel holds no value: always so for an unbuffered one.
@@ -427,6 +427,20 @@ macro_rules! observers {
             /// ```
             pub fn is_full(&self) -> bool {
                 self.len() >= self.capacity()
+            }
+        }
+
+        impl<T> Clone for $end<T> {
+            #[inline]
+            fn clone(&self) -> Self {
+                Self { handle: self.handle.clone_on($side) }
+            }
+        }
+
+        impl<T> Drop for $end<T> {
+            #[inline]
+            fn drop(&mut self) {
+                self.handle.release($side);
             }
         }
 
@@ -456,36 +470,8 @@ macro_rules! observers {
     };
 }
 
-observers!(Sender);
-observers!(Receiver);
-
-impl<T> Clone for Sender<T> {
-    #[inline]
-    fn clone(&self) -> Self {
-        Self { handle: self.handle.clone_on(Side::Send) }
-    }
-}
-
-impl<T> Clone for Receiver<T> {
-    #[inline]
-    fn clone(&self) -> Self {
-        Self { handle: self.handle.clone_on(Side::Receive) }
-    }
-}
-
-impl<T> Drop for Sender<T> {
-    #[inline]
-    fn drop(&mut self) {
-        self.handle.release(Side::Send);
-    }
-}
-
-impl<T> Drop for Receiver<T> {
-    #[inline]
-    fn drop(&mut self) {
-        self.handle.release(Side::Receive);
-    }
-}
+end!(Sender, Side::Send);
+end!(Receiver, Side::Receive);
 
 /// The values of a channel for a plain thread, made by [`Receiver::iter_blocking`].
 #[derive(Debug)]

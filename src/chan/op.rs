@@ -13,12 +13,12 @@ use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
 
-use super::core::{Attempt, Core, Registration, Side};
+use super::core::{Attempt, Core, Side};
 use super::error::SendError;
 use crate::coop::{self, Reason};
 use crate::lock::RawLock;
 use crate::wait::case::{Case, ChannelCase, Sealed};
-use crate::wait::waiter::{Token, Waiter, Woken, state};
+use crate::wait::waiter::{Owner, Token, Waiter, Woken, state};
 use crate::waker::TaskWaker;
 
 /// A public operation: an [`Op`] of one direction under a name of its own.
@@ -109,7 +109,7 @@ impl<'a, T> Receiving<'a, T> {
     }
 }
 
-/// What differs between sends and receives.
+/// What differs between sends and receives in type; the rest follows from the side.
 trait Direction<T> {
     type Output;
 
@@ -117,29 +117,8 @@ trait Direction<T> {
     const PARKED: Reason;
     const PARKED_ON_NIL: Reason;
 
-    /// Whether the waiter of an operation in this state, which is not `FINISHED`, holds a value.
-    fn holds_value(state: u8) -> bool;
-
     /// What the operation results in, given the value that its waiter holds when it is complete.
     fn output(value: Option<T>) -> Self::Output;
-
-    /// May be wrong without the lock.
-    fn seems_ready(core: &Core<T>) -> bool;
-
-    /// Attempts the operation. Its waiter may still be queued; its slot is as `DONE` or `CLOSED` says, but for the value
-    /// that a receive returns.
-    ///
-    /// # Safety
-    ///
-    /// The lock is held; the waiter is the caller's and not complete. `own` is as in [`Core::take`].
-    unsafe fn attempt(core: &Core<T>, waiter: *const Waiter<T>, own: *const Token) -> Attempt<T>;
-
-    /// Takes the value of an operation that was dropped. What comes back must be woken and dropped outside the lock.
-    ///
-    /// # Safety
-    ///
-    /// The waiter is the caller's, is not queued, and holds a value. The lock is held if it was ever queued.
-    unsafe fn abandon(core: Option<&Core<T>>, waiter: *const Waiter<T>) -> (Option<T>, Woken);
 }
 
 /// The waiter holds the value until it is sent. A send that fails still holds it.
@@ -153,32 +132,8 @@ impl<T> Direction<T> for Sends {
     const PARKED_ON_NIL: Reason = Reason::ChanSendNil;
 
     #[inline(always)]
-    fn holds_value(state: u8) -> bool {
-        state != state::DONE
-    }
-
-    #[inline(always)]
     fn output(value: Option<T>) -> Self::Output {
         value.map_or(Ok(()), |value| Err(SendError(value)))
-    }
-
-    fn seems_ready(core: &Core<T>) -> bool {
-        core.seems_ready_to_send()
-    }
-
-    /// # Safety
-    ///
-    /// As the trait says.
-    #[inline(always)]
-    unsafe fn attempt(core: &Core<T>, waiter: *const Waiter<T>, own: *const Token) -> Attempt<T> {
-        // SAFETY: the lock is held; the waiter is not complete, so it holds a value. That it may be queued does not
-        // matter: `put` looks at no senders.
-        unsafe { core.put(own, || Waiter::take(waiter)) }
-    }
-
-    unsafe fn abandon(_: Option<&Core<T>>, waiter: *const Waiter<T>) -> (Option<T>, Woken) {
-        // SAFETY: passed on to the caller.
-        (Some(unsafe { Waiter::take(waiter) }), Woken::NONE)
     }
 }
 
@@ -193,29 +148,8 @@ impl<T> Direction<T> for Receives {
     const PARKED_ON_NIL: Reason = Reason::ChanReceiveNil;
 
     #[inline(always)]
-    fn holds_value(state: u8) -> bool {
-        state == state::DONE
-    }
-
-    #[inline(always)]
     fn output(value: Option<T>) -> Self::Output {
         value
-    }
-
-    fn seems_ready(core: &Core<T>) -> bool {
-        core.seems_ready_to_recv()
-    }
-
-    #[inline(always)]
-    unsafe fn attempt(core: &Core<T>, _: *const Waiter<T>, own: *const Token) -> Attempt<T> {
-        // SAFETY: the lock is held.
-        unsafe { core.take(own) }
-    }
-
-    unsafe fn abandon(core: Option<&Core<T>>, waiter: *const Waiter<T>) -> (Option<T>, Woken) {
-        let core = core.expect("a value comes from a channel");
-        // SAFETY: the waiter was queued, so the lock is held, and has received its value by `Waiter::give`.
-        unsafe { core.return_unclaimed(Waiter::take(waiter), Waiter::number(waiter)) }
     }
 }
 
@@ -253,6 +187,32 @@ impl<'a, T, D: Direction<T>> Op<'a, T, D> {
 
     fn channel(&self) -> &'a Core<T> {
         self.core.expect("an operation on a nil channel is never queued")
+    }
+
+    /// Whether the waiter of an operation in this state, which is not `FINISHED`, holds a value.
+    #[inline(always)]
+    fn holds_value(state: u8) -> bool {
+        match D::SIDE {
+            Side::Send => state != state::DONE,
+            Side::Receive => state == state::DONE,
+        }
+    }
+
+    /// Attempts the operation. Its waiter may still be queued; its slot is as `DONE` or `CLOSED` says, but for the value
+    /// that a receive returns.
+    ///
+    /// # Safety
+    ///
+    /// The lock is held, and the waiter is not complete. `own` is as in [`WaitQueue::claim`](crate::wait::waiter::WaitQueue::claim).
+    #[inline(always)]
+    unsafe fn attempt_now(&self, core: &Core<T>, own: *const Token) -> Attempt<T> {
+        match D::SIDE {
+            // SAFETY: the lock is held; the waiter is not complete, so it holds a value. That it may be queued does not
+            // matter: `put` looks at no senders.
+            Side::Send => unsafe { core.put(own, || Waiter::take(self.waiter_ptr())) },
+            // SAFETY: the lock is held.
+            Side::Receive => unsafe { core.take(own) },
+        }
     }
 
     #[inline(always)]
@@ -336,10 +296,10 @@ impl<'a, T, D: Direction<T>> Op<'a, T, D> {
         let waiter = self.waiter_ptr();
         core.lock.lock();
         // SAFETY: the lock is held, and an unpolled waiter is its owner's alone.
-        match unsafe { D::attempt(core, waiter, ptr::null()) } {
+        match unsafe { self.attempt_now(core, ptr::null()) } {
             Attempt::Complete(value, woken) => {
                 // SAFETY: the waiter was never queued.
-                unsafe { Waiter::finish(waiter) };
+                unsafe { Waiter::set_state(waiter, state::FINISHED) };
                 // Before any waker runs, which may complete operations of its own and leave nothing to spend.
                 spend();
                 // SAFETY: the lock is held.
@@ -365,7 +325,7 @@ impl<'a, T, D: Direction<T>> Op<'a, T, D> {
     #[inline(always)]
     unsafe fn enqueue_and_unlock(&self, core: &Core<T>, waker: TaskWaker) {
         // SAFETY: passed on to the caller; this operation's drop takes it out (I5).
-        let woken = unsafe { core.enqueue(self.waiter_ptr(), Registration::Lone(waker), D::SIDE) };
+        let woken = unsafe { core.enqueue(self.waiter_ptr(), Owner::Lone(waker), D::SIDE) };
         // SAFETY: the lock is held.
         unsafe { woken.unlock(&core.lock) }.wake();
     }
@@ -379,9 +339,9 @@ impl<'a, T, D: Direction<T>> Op<'a, T, D> {
     unsafe fn ready_output(&self, state: u8) -> D::Output {
         let waiter = self.waiter_ptr();
         // SAFETY: passed on to the caller.
-        unsafe { Waiter::finish(waiter) };
+        unsafe { Waiter::set_state(waiter, state::FINISHED) };
         // SAFETY: passed on to the caller.
-        D::output(D::holds_value(state).then(|| unsafe { Waiter::take(waiter) }))
+        D::output(Self::holds_value(state).then(|| unsafe { Waiter::take(waiter) }))
     }
 
     /// A later poll. An operation that is queued was not notified: from now on it wakes the task that polls it.
@@ -405,7 +365,7 @@ impl<'a, T, D: Direction<T>> Op<'a, T, D> {
                 let withdrawn = unsafe {
                     core.dequeue(waiter, D::SIDE);
                     let withdrawn = Waiter::take_waker(waiter);
-                    Waiter::reset(waiter);
+                    Waiter::set_state(waiter, state::IDLE);
                     withdrawn
                 };
                 drop(held);
@@ -464,7 +424,7 @@ impl<'a, T, D: Direction<T>> Op<'a, T, D> {
     #[inline(always)]
     fn drop_is_noop(&self) -> bool {
         match self.state() {
-            state::IDLE => !D::holds_value(state::IDLE) || !needs_drop::<T>(),
+            state::IDLE => !Self::holds_value(state::IDLE) || !needs_drop::<T>(),
             state::FINISHED => true,
             _ => false,
         }
@@ -484,15 +444,16 @@ impl<'a, T, D: Direction<T>> Op<'a, T, D> {
         let state = self.state();
         // SAFETY: a waiter that is still `QUEUED` is not linked and will not complete; `finish` below changes the state.
         let waker = if state == state::QUEUED { unsafe { Waiter::take_waker(waiter) } } else { None };
-        let (value, woken) = if D::holds_value(state) {
-            // SAFETY: the waiter is not linked, and the lock is held if it was.
-            unsafe { D::abandon(self.core, waiter) }
-        } else {
-            (None, Woken::NONE)
+        // SAFETY: the waiter is not linked.
+        let value = Self::holds_value(state).then(|| unsafe { Waiter::take(waiter) });
+        let (value, woken) = match (D::SIDE, value) {
+            // SAFETY: the value came from the channel by `Waiter::give`, and the lock is held.
+            (Side::Receive, Some(value)) => unsafe { self.channel().return_unclaimed(value, Waiter::number(waiter)) },
+            (_, value) => (value, Woken::NONE),
         };
         drop(held);
         // SAFETY: the waiter is not linked.
-        unsafe { Waiter::finish(waiter) };
+        unsafe { Waiter::set_state(waiter, state::FINISHED) };
         woken.wake();
         drop(waker);
         drop(value);
@@ -522,7 +483,10 @@ impl<T, D: Direction<T>> ChannelCase for Op<'_, T, D> {
     }
 
     fn seems_ready(&self) -> bool {
-        self.core.is_some_and(D::seems_ready)
+        self.core.is_some_and(match D::SIDE {
+            Side::Send => Core::seems_ready_to_send,
+            Side::Receive => Core::seems_ready_to_recv,
+        })
     }
 
     /// # Safety
@@ -532,7 +496,7 @@ impl<T, D: Direction<T>> ChannelCase for Op<'_, T, D> {
     unsafe fn attempt(&self, own: *const Token) -> Option<Woken> {
         let (core, waiter) = (self.core?, self.waiter_ptr());
         // SAFETY: passed on to the caller.
-        let (state, value, woken) = match unsafe { D::attempt(core, waiter, own) } {
+        let (state, value, woken) = match unsafe { self.attempt_now(core, own) } {
             Attempt::Complete(value, woken) => (state::DONE, value, woken),
             Attempt::Closed => (state::CLOSED, None, Woken::NONE),
             Attempt::Blocked => return None,
@@ -543,14 +507,14 @@ impl<T, D: Direction<T>> ChannelCase for Op<'_, T, D> {
             if let Some(value) = value {
                 Waiter::give(waiter, value, 0);
             }
-            Waiter::complete_inline(waiter, state);
+            Waiter::set_state(waiter, state);
         }
         Some(woken)
     }
 
     unsafe fn enqueue(&self, token: NonNull<Token>) -> Woken {
         // SAFETY: passed on to the caller; I5 by `Selecting`'s drop and this operation's own.
-        unsafe { self.channel().enqueue(self.waiter_ptr(), Registration::Select(token), D::SIDE) }
+        unsafe { self.channel().enqueue(self.waiter_ptr(), Owner::Select(token), D::SIDE) }
     }
 
     unsafe fn renotify(&self, cx: &Context<'_>) -> Woken {
@@ -568,7 +532,7 @@ impl<T, D: Direction<T>> ChannelCase for Op<'_, T, D> {
         unsafe { self.channel().dequeue(waiter, D::SIDE) };
         if self.state() == state::QUEUED {
             // SAFETY: the lock is held, and the waiter is not linked any more.
-            unsafe { Waiter::reset(waiter) };
+            unsafe { Waiter::set_state(waiter, state::IDLE) };
         }
     }
 }

@@ -2,12 +2,11 @@
 
 use std::collections::VecDeque;
 use std::pin::Pin;
-use std::ptr;
 use std::task::{Context, Poll};
 
 use futures_lite::Stream;
 
-use super::core::{Attempt, Core, Side};
+use super::core::{Core, Side};
 use super::{Receiver, TryRecvError};
 use crate::coop::{self, Reason};
 use crate::loom::atomic::Ordering;
@@ -32,70 +31,41 @@ impl<T> Stream for Receiver<T> {
             coop::park(cx, Reason::ChanReceiveNil);
             return Poll::Pending;
         };
-        let received = match self.try_recv() {
-            Ok(value) => Some(value),
-            Err(TryRecvError::Closed) => None,
-            Err(TryRecvError::Empty) => match core.take_or_watch(cx) {
-                Poll::Ready(received) => received,
-                Poll::Pending => {
-                    coop::park(cx, Reason::ChanReceive);
-                    return Poll::Pending;
-                }
-            },
-        };
+        let mut received = self.try_recv();
+        if let Err(TryRecvError::Empty) = received {
+            core.watch(cx);
+            // What came before the channel knew of this stream wakes nobody.
+            received = self.try_recv();
+        }
+        if let Err(TryRecvError::Empty) = received {
+            coop::park(cx, Reason::ChanReceive);
+            return Poll::Pending;
+        }
         coop::spend();
-        Poll::Ready(received)
+        Poll::Ready(received.ok())
     }
 }
 
 impl<T> Core<T> {
-    /// Receives, or registers a stream.
-    fn take_or_watch(&self, cx: &Context<'_>) -> Poll<Option<T>> {
-        // The clone may run foreign code: outside the lock.
-        let clone = TaskWaker::new(cx.waker());
-        let held = self.lock.guard();
-        // SAFETY: the lock is held.
-        match unsafe { self.take(ptr::null()) } {
-            Attempt::Complete(value, woken) => {
-                drop(held);
-                woken.wake();
-                Poll::Ready(value)
-            }
-            Attempt::Closed => Poll::Ready(None),
-            Attempt::Blocked => {
-                // SAFETY: the lock is held.
-                let (unused, woken) = unsafe { self.watch(clone, cx) };
-                drop(held);
-                drop(unused);
-                woken.into_iter().flatten().for_each(TaskWaker::wake);
-                Poll::Pending
-            }
-        }
-    }
-
-    /// Registers a stream, to be woken when there may be something to take. What comes back is to be dealt with outside
-    /// the lock: the waker, if it is known already, and those to wake.
+    /// Registers a stream, to be woken when there may be something to take.
     ///
     /// Dropped streams leave stale wakers. If there are more watchers than receivers, the oldest is woken: a live
     /// stream registers again, a stale waker is removed.
-    ///
-    /// # Safety
-    ///
-    /// The lock is held.
-    unsafe fn watch(&self, waker: TaskWaker, cx: &Context<'_>) -> (Option<TaskWaker>, [Option<TaskWaker>; 2]) {
-        // SAFETY: the lock is held.
-        unsafe {
-            self.with(|st| {
-                let watchers = st.extras().watchers.get_or_insert_default();
-                if watchers.iter().any(|known| known.will_wake(cx.waker())) {
-                    return (Some(waker), [None, None]);
-                }
-                watchers.push_back(waker);
-                let crowded = watchers.len() > self.count(Side::Receive).load(Ordering::Relaxed);
-                let crowded_out = if crowded { watchers.pop_front() } else { None };
-                (None, [crowded_out, self.arm_source(st).into_task()])
-            })
+    fn watch(&self, cx: &Context<'_>) {
+        // The clone may run foreign code, as its drop may: outside the lock.
+        let waker = TaskWaker::new(cx.waker());
+        let mut st = self.held();
+        let watchers = st.extras().watchers.get_or_insert_default();
+        if watchers.iter().any(|known| known.will_wake(cx.waker())) {
+            return;
         }
+        watchers.push_back(waker);
+        let crowded = watchers.len() > self.count(Side::Receive).load(Ordering::Relaxed);
+        let crowded_out = if crowded { watchers.pop_front() } else { None };
+        let armed = self.arm_source(&mut st);
+        drop(st);
+        Woken::task(crowded_out).wake();
+        armed.wake();
     }
 
     /// The streams that watch, but for the task of `cx`, which goes on watching.
@@ -105,15 +75,11 @@ impl<T> Core<T> {
     /// The lock is held.
     pub(super) unsafe fn watchers_but(&self, cx: &Context<'_>) -> Woken {
         // SAFETY: the lock is held.
-        unsafe {
-            self.with(|st| {
-                let Some(extras) = &mut st.extras else { return Woken::NONE };
-                let Some(mut others) = extras.watchers.take() else { return Woken::NONE };
-                if let Some(at) = others.iter().position(|known| known.will_wake(cx.waker())) {
-                    extras.watchers = others.remove(at).map(|own| Box::new(VecDeque::from([own])));
-                }
-                Woken::watchers(Some(others))
-            })
+        let Some(extras) = &mut unsafe { self.state() }.extras else { return Woken::NONE };
+        let Some(mut others) = extras.watchers.take() else { return Woken::NONE };
+        if let Some(at) = others.iter().position(|known| known.will_wake(cx.waker())) {
+            extras.watchers = others.remove(at).map(|own| Box::new(VecDeque::from([own])));
         }
+        Woken::watchers(Some(others))
     }
 }

@@ -127,10 +127,10 @@ pub(crate) mod state {
 
 /// What is notified when a queued waiter completes.
 #[derive(Debug)]
-enum Owner {
+pub(crate) enum Owner {
     /// The task of a lone operation.
     Lone(TaskWaker),
-    /// The `select!` of which it is a case.
+    /// The `select!` of which it is a case; the token is pinned, and outlives the waiter's time in the queue.
     Select(NonNull<Token>),
 }
 
@@ -226,15 +226,17 @@ impl<T> Waiter<T> {
         unsafe { (*this).state.load(Ordering::Acquire) }
     }
 
-    /// The owner's own steps, to `FINISHED`.
+    /// A step of the owner: `FINISHED` when it has given the result out, `IDLE` to make a case that lost as good as new, `DONE`
+    /// or `CLOSED` for a case that completes without being claimed.
     ///
     /// # Safety
     ///
-    /// The caller is the owner; the waiter is not linked.
+    /// The caller is the owner, and holds the channel's lock if the waiter was ever queued and is not complete. The waiter is
+    /// not linked, and has no waker; the slot is as `state` says.
     #[inline(always)]
-    pub(crate) unsafe fn finish(this: *const Self) {
+    pub(crate) unsafe fn set_state(this: *const Self, state: u8) {
         // SAFETY: passed on to the caller; the state is atomic.
-        unsafe { (*this).state.store(state::FINISHED, Ordering::Relaxed) }
+        unsafe { (*this).state.store(state, Ordering::Relaxed) }
     }
 
     /// # Safety
@@ -292,34 +294,13 @@ impl<T> Waiter<T> {
     ///
     /// # Safety
     ///
-    /// The caller holds the channel's lock and the waiter is `QUEUED` by `push_lone`.
+    /// The caller holds the channel's lock and the waiter is `QUEUED`, and no case.
     pub(crate) unsafe fn replace_waker(this: *const Self, waker: TaskWaker) -> Option<TaskWaker> {
         // SAFETY: I1.
         match unsafe { Self::with_owner(this, |owner| std::mem::replace(owner, Owner::Lone(waker))) } {
             Owner::Lone(old) => Some(old),
             Owner::Select(_) => None,
         }
-    }
-
-    /// Makes an unlinked case of a `select!` that lost as good as new.
-    ///
-    /// # Safety
-    ///
-    /// The caller is the owner, and holds the channel's lock if the waiter was ever queued; it is not linked, and has
-    /// no waker.
-    pub(crate) unsafe fn reset(this: *const Self) {
-        // SAFETY: an unlinked waiter is the owner's alone; the state is atomic.
-        unsafe { (*this).state.store(state::IDLE, Ordering::Relaxed) }
-    }
-
-    /// Completes an operation without queueing it, as a case of a `select!`: its result is in the slot.
-    ///
-    /// # Safety
-    ///
-    /// The caller is the owner; the waiter is not linked, and has no waker; the slot is as `state` says.
-    pub(crate) unsafe fn complete_inline(this: *const Self, state: u8) {
-        // SAFETY: an unlinked waiter is the owner's alone; the state is atomic.
-        unsafe { (*this).state.store(state, Ordering::Relaxed) }
     }
 
     /// True if the waiter was queued as a case of a `select!`.
@@ -372,30 +353,13 @@ impl<T> WaitQueue<T> {
         self.list.seems_empty()
     }
 
-    /// Queues a lone operation.
+    /// Queues an operation.
     ///
     /// # Safety
     ///
     /// The caller holds the channel's lock; `waiter` is pinned, not queued, and obeys I5.
     #[inline(always)]
-    pub(crate) unsafe fn push_lone(&self, waiter: *const Waiter<T>, waker: TaskWaker) {
-        // SAFETY: passed on to the caller.
-        unsafe { self.push(waiter, Owner::Lone(waker)) };
-    }
-
-    /// Queues a case of the `select!` that `token` belongs to.
-    ///
-    /// # Safety
-    ///
-    /// As [`WaitQueue::push_lone`]; `token` is pinned and outlives the waiter's time in the queue.
-    #[inline(always)]
-    pub(crate) unsafe fn push_case(&self, waiter: *const Waiter<T>, token: NonNull<Token>) {
-        // SAFETY: passed on to the caller.
-        unsafe { self.push(waiter, Owner::Select(token)) };
-    }
-
-    #[inline(always)]
-    unsafe fn push(&self, waiter: *const Waiter<T>, owner: Owner) {
+    pub(crate) unsafe fn push(&self, waiter: *const Waiter<T>, owner: Owner) {
         // SAFETY: I1, and the caller's promise that `waiter` is not queued, so it has no owner that this would overwrite.
         unsafe {
             (*waiter).owner.with_mut(|place| (*place).write(owner));
