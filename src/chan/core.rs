@@ -178,24 +178,30 @@ impl<T> Core<T> {
                 head = st.buffer.pop_front();
             }
             let closed = self.closed.load(Ordering::Relaxed);
-            // The senders that a close found parked have failed, even if it has not completed them yet.
-            let sender = if closed || !room { None } else { self.sendq.claim(own) };
-            let Some(sender) = sender else {
-                return match head {
-                    Some(value) => {
+            if let Some(value) = head {
+                return match if closed || !room { None } else { self.sendq.claim(own) } {
+                    Some(sender) => {
+                        // One out, one in: the length stays as it is.
+                        st.buffer.push_back(Waiter::take(sender.as_ptr()));
+                        Attempt::Complete(Some(value), Waiter::complete(sender.as_ptr(), state::DONE))
+                    }
+                    None => {
                         self.add_len(-1);
                         Attempt::Complete(Some(value), Woken::NONE)
                     }
-                    None if closed => Attempt::Closed,
-                    None => Attempt::Blocked,
                 };
-            };
-            let mut value = Waiter::take(sender.as_ptr());
-            if let Some(head) = head {
-                // One out, one in: the length stays as it is.
-                st.buffer.push_back(std::mem::replace(&mut value, head));
             }
-            Attempt::Complete(Some(value), Waiter::complete(sender.as_ptr(), state::DONE))
+            // The senders that a close found parked have failed, even if it has not completed them yet.
+            if closed {
+                return Attempt::Closed;
+            }
+            match self.sendq.claim(own) {
+                Some(sender) => {
+                    let value = Waiter::take(sender.as_ptr());
+                    Attempt::Complete(Some(value), Waiter::complete(sender.as_ptr(), state::DONE))
+                }
+                None => Attempt::Blocked,
+            }
         }
     }
 
