@@ -14,50 +14,49 @@
 //! # Finding work (Go's order)
 //!
 //! [`Executor::next`] takes, in this order: the run-next goroutine; at every 61st tick one from the global queue; the
-//! local queue; a batch from the global queue; half of a random victim's queue, in up to four passes, and in the last
-//! one a run-next goroutine. A goroutine that is woken by another one goes into the run-next slot, and runs in the same
-//! slice: no tick begins. After [`RUN_NEXT_LIMIT`] of them in a row the next one goes to the end of the local queue,
-//! and the global queue comes first. Where ticks are long the global queue comes first more often, see
-//! [`GLOBAL_LOOKS`].
+//! local queue; a batch from the global queue; half of a random victim's queue; a victim's run-next goroutine. A goroutine
+//! that is woken by another one goes into the run-next slot, and runs in the same slice: no tick begins. After
+//! [`RUN_NEXT_LIMIT`] of them in a row the next one goes to the end of the local queue, and the global queue comes first.
+//! Where ticks are long the global queue comes first more often, see [`GLOBAL_LOOKS`].
 //!
-//! # Going idle, and waking (no lost parallelism, no thrash)
+//! # Waking
 //!
-//! [`Idle`] has the protocol and its proof.
+//! A push that other workers must hear of ends with [`Executor::notify`]; [`Idle`] has the protocol and its proof. Two
+//! functions push: [`push_global`](Executor::push_global), which always notifies, and [`enqueue`](Executor::enqueue), which
+//! notifies unless its goroutine is the only one that waits at the processor. So at most one goroutine per running worker
+//! is unannounced: the one that it runs next.
 //!
-//! Filling the run-next slot of a running worker wakes no other: the goroutine runs next, and waking a thread for it
-//! costs more than it brings (tokio shipped that and reverted it). If the running goroutine does not end its poll, a
-//! thief or the monitor takes the run-next goroutine. A goroutine that yields wakes no worker either, because there is
-//! no more work than before. A thief leaves a short queue alone if its owner [drains it](Executor::victim_is_draining)
-//! faster than the theft would take.
+//! Proof. A goroutine waits in the run-next slot or in the local queue of a worker that runs. Two events put one there.
+//! (1) The slot is filled. What was there is enqueued, and announced because the slot is full. If the slot was empty, the
+//! new one is unannounced; whatever the queue holds was announced, or was enqueued alone, by a goroutine that yielded: it
+//! left the queue before anything else ran. (2) A goroutine is enqueued. If the slot or the queue has another one, it is
+//! announced, else it is the only one. What [`transfer`](Executor::transfer) moves to a local queue, a searching worker
+//! moves, which then announces that it found work, or it was announced where it came from. If the poll of the running
+//! goroutine is long, a thief or the monitor takes the unannounced one.
 //!
-//! # Blocked threads
+//! A worker is not woken for the unannounced one because waking a thread costs more than it brings (tokio shipped that and
+//! reverted it).
 //!
-//! The monitor (Go's sysmon) looks every [`MONITOR_PERIOD`] and takes the processor from a worker that has been in one
-//! poll for more than [`STUCK`] while work waits, as [`RunNext`] describes. The worker then has no processor: it
-//! submits to the global queue, and becomes a spare when its poll ends. The monitor alone starts and joins threads, and
-//! ends the runtime.
+//! # Leaving a queue alone
 //!
-//! # What was rejected
+//! Goroutines that share state run faster on one core than on two. A thief watches a short queue for a moment: if its owner
+//! takes so many ticks that it will [drain](Executor::is_draining) the queue in less time than a theft takes to pay, the
+//! thief sleeps for a moment and looks again. It counts as searching meanwhile, so pushes wake no other.
 //!
-//! * An atomic swap for the run-next slot: simple, and a quarter of a context switch.
-//! * A lock-free global queue. It is a list of blocks that one thread allocates and another frees, at the price of the
-//!   allocator's locks: a million goroutines spawned at once took half as long again as with a ring under a lock.
-//! * A local queue without a bound where there is no thief. What does not fit goes to the global queue and waits until
-//!   the local one is empty, so trees are walked more in depth than in breadth: half of the time for a tree of 100 000.
-//! * Moving half of a full local queue to the global one, as Go does. Its linked batch costs nothing to move, ours
-//!   would cost a pop and a push each. The newcomer alone goes to the global queue, which is also the fairer order.
-//! * A reference count from each goroutine to its executor: two locked instructions a goroutine. Executors are never
-//!   freed instead, but used again ([`Executor::retire`]); a waker that is late by a runtime finds one that lives.
-//! * Registering a goroutine when it is spawned. Until it parks for the first time it is in a queue, where a shutdown
-//!   finds it; many never park.
+//! # Threads
+//!
+//! The monitor (Go's sysmon) is the one thread that starts, joins and ends the others. It looks every [`MONITOR_PERIOD`]
+//! while something runs, and takes the processor from a worker that has slept in one poll, or computed in it for more than
+//! [`STUCK`], while work waits, as [`RunNext`] describes. The worker then has no processor: it submits to the global queue,
+//! and becomes a spare when its poll ends.
 
 use std::cell::Cell;
 use std::panic::Location;
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
-use std::thread::{self, JoinHandle, Thread, ThreadId};
+use std::thread::{self, JoinHandle, ThreadId};
 use std::time::Duration;
 use std::{fmt, io};
 
@@ -70,13 +69,16 @@ use crate::header::{Flags, Header, Task};
 use crate::idle::Idle;
 use crate::loom::const_fn;
 use crate::panics::lock;
-use crate::platform::{self, Room};
+use crate::parker::Parker;
+use crate::platform::{Room, ThreadClock};
 use crate::random;
 use crate::registry::Registry;
 use crate::run_next::RunNext;
 use crate::run_queue::{GlobalQueue, RunQueue, prefetch};
+use crate::spares::{Roused, Spares};
+use crate::table::Table;
 use crate::threads;
-use crate::timer::driver::{self, sleep_until};
+use crate::timer::driver;
 use crate::timer::shard::{self, Shard as Timers};
 
 /// Capacity of a processor's queue (Go: 256).
@@ -86,38 +88,39 @@ const GLOBAL_INTERVAL: u32 = 61;
 /// The same if ticks are as long as they get.
 const LONG_TICKS: u32 = 2;
 /// The monitor shortens the interval so that there are as many looks in each of its periods: one every 80 microseconds.
-const GLOBAL_LOOKS: u32 = 64;
+const GLOBAL_LOOKS: u32 = 13;
 /// Most goroutines taken from the global queue at once: the local queue needs room for those that they spawn.
 const GLOBAL_BATCH: usize = LOCAL_QUEUE / 16;
 /// Most goroutines out of the run-next slot in a row.
 const RUN_NEXT_LIMIT: u32 = 32;
-/// How long a thief waits for the victim to drain its own queue, if that has no more than [`SHORT_QUEUE`] goroutines.
-const STEAL_DELAY: Duration = Duration::from_micros(5);
+/// How long a thief watches a queue that has no more than [`SHORT_QUEUE`] goroutines.
+const WATCH: Duration = Duration::from_micros(5);
 const SHORT_QUEUE: usize = 16;
-/// Passes over the victims before a thief gives up.
-const STEAL_PASSES: usize = 4;
-/// A poll that takes longer may lose its processor.
+/// A queue that will be drained in this many times [`WATCH`] is left alone.
+const DRAINED_IN: usize = 10;
+/// How long a thief sleeps that has left a queue alone.
+const NAP: Duration = Duration::from_micros(50);
+/// A poll that computes for longer may lose its processor.
 const STUCK: Duration = Duration::from_millis(10);
+/// Most goroutines that go on computing after they have lost their processor. Each hand-over doubles [`STUCK`].
+const MOST_DISPLACED: u32 = 2;
 /// How often the monitor looks while something runs.
-const MONITOR_PERIOD: Duration = Duration::from_millis(5);
+const MONITOR_PERIOD: Duration = Duration::from_millis(1);
 /// Looks in a row at which nothing ran before the monitor sleeps until something does: waking it costs more than a few
 /// looks.
-const MONITOR_IDLE_LOOKS: u32 = 10;
+const MONITOR_IDLE_LOOKS: u32 = 20;
 /// Most processors of a runtime.
 const MAX_PROCESSORS: usize = 1024;
 /// Most runtimes at a time.
-const MAX_RUNTIMES: usize = 4096;
-const _: () = assert!(MAX_RUNTIMES <= Header::EXECUTORS);
-/// Most threads of a runtime. At the limit a blocked thread keeps its processor.
-const MAX_WORKERS: usize = 4096;
+const MAX_RUNTIMES: usize = Header::EXECUTORS;
+/// How long the start of a runtime waits for the end of another one if there are that many.
+const START_PATIENCE: Duration = Duration::from_secs(1);
 /// How long a parked worker is kept for the next blocked one, if there are more of them than processors.
 const KEEP_PARKED: Duration = Duration::from_secs(1);
 /// Looks at all queues before an idle worker parks: a few microseconds.
 const SPINS: usize = 100;
 /// Minimum number of due timers fired per check, even if the local queue is almost full.
 const FIRE_LEAST: usize = 16;
-/// Any processor may fire another processor's timer once it is this late.
-const FOREIGN_TIMER_DELAY: Duration = Duration::from_micros(100);
 /// The monitor fires a timer once it is this late.
 const OVERDUE: Duration = Duration::from_millis(2);
 /// Ids that a thread takes at once.
@@ -149,11 +152,14 @@ struct Worker {
     room: Room,
     /// The goroutine ids that are left of the last block.
     ids: Cell<(u64, u64)>,
-    /// The monitor's: the polls begun when it last looked, since when, and the thread's CPU time then.
-    seen_polls: Cell<u32>,
-    seen_ticks: Cell<u32>,
-    seen_at: Cell<Option<Time>>,
-    seen_cpu: Cell<Duration>,
+    /// The thread's clock; it stands on the thread's stack while the worker holds a processor.
+    clock: Cell<*const ThreadClock>,
+    /// The monitor's, under the scheduler's lock: the polls and ticks begun when it last looked, and since when, and from
+    /// which time the thread has run, it has been in one poll while work waits.
+    seen: Cell<(u32, u32)>,
+    seen_at: Cell<Option<(Time, Duration)>>,
+    /// It lost its processor while it computed; under the scheduler's lock.
+    displaced: Cell<bool>,
 }
 
 // As in `coop`: blocking forms also run in destructors of thread-locals.
@@ -181,10 +187,10 @@ impl Worker {
                 yielding: Cell::new(false),
                 room: Room::new(),
                 ids: Cell::new((0, 0)),
-                seen_polls: Cell::new(0),
-                seen_ticks: Cell::new(0),
+                clock: Cell::new(ptr::null()),
+                seen: Cell::new((0, 0)),
                 seen_at: Cell::new(None),
-                seen_cpu: Cell::new(Duration::ZERO),
+                displaced: Cell::new(false),
             }
         }
     }
@@ -225,12 +231,6 @@ impl Worker {
         // SAFETY: processors are never freed.
         Some(Held { worker: self, was, processor: unsafe { &*processor } })
     }
-
-    /// Exchanges the run-next goroutine. Only for the holder, and for the thread that revoked the processor.
-    #[inline(always)]
-    fn swap_next(&self, next: *mut ()) -> *mut () {
-        self.run_next.swap(next)
-    }
 }
 
 /// The right to touch what belongs to the processor.
@@ -247,25 +247,14 @@ impl Drop for Held<'_> {
     }
 }
 
-/// A worker as the scheduler's lists know it.
-#[derive(Clone)]
-struct WorkerRef {
-    worker: NonNull<Worker>,
-    thread: Thread,
-    clock: platform::CpuClock,
-}
-
-// SAFETY: the pointer is used under the scheduler's lock, from which the thread takes itself before it ends.
-unsafe impl Send for WorkerRef {}
-
-impl WorkerRef {
-    /// # Safety
-    ///
-    /// The scheduler's lock is held, and the worker is in `Sched::workers`.
-    unsafe fn get(&self) -> &Worker {
-        // SAFETY: as promised. What is not atomic in it is the owner's, or written under the lock (`seen_*`).
-        unsafe { self.worker.as_ref() }
-    }
+/// The goroutine in a run-next slot, in raw form.
+///
+/// # Safety
+///
+/// The slot's content is the caller's.
+unsafe fn from_slot(next: *mut ()) -> Option<Task> {
+    // SAFETY: the slot holds tasks in raw form.
+    NonNull::new(next).map(|next| unsafe { Task::from_raw(next) })
 }
 
 // ------------------------------------------------------------------------------------------------ processors
@@ -276,16 +265,14 @@ struct Processor {
     queue: RunQueue<Task>,
     shard: Shard,
     timers: Timers,
-    /// The next processor whose timers this one also checks.
-    next_timer_check: Cell<usize>,
-    /// Ticks begun, for the monitor, and ticks since the global queue came first.
+    /// Ticks begun, for the monitor and thieves, and ticks since the global queue came first.
     ticks: AtomicU32,
     ticks_since_global: Cell<u32>,
     /// Ticks after which it comes first again; the monitor adapts it.
     global_interval: AtomicU32,
     /// Ticks since timers were checked.
     ticks_since_timers: Cell<u32>,
-    /// Polls begun, for the monitor.
+    /// Polls begun, for the monitor and thieves.
     polls: AtomicU32,
     /// Under the scheduler's lock; changed by [`Executor::set_place`] alone.
     place: Cell<Place>,
@@ -297,18 +284,16 @@ struct Processor {
 /// |---|---|---|---|
 /// | `Retired` | out of use: its id is not below `gomaxprocs`; its queue is empty, its timers are closed | – | – |
 /// | `Idle` | in use, and no worker holds it; its queue is empty | `Sched::idle` | counts as idle |
-/// | `Wanted` | the same, and the next worker that has no processor takes it; the monitor starts one | `Sched::wanted` | counts as searching |
 /// | `Held` | a worker holds it. If it is out of use, the worker gives it up after the current poll | – | – |
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
     Retired,
     Idle,
-    Wanted,
     Held(NonNull<Worker>),
 }
 
-// SAFETY: `place` is under the scheduler's lock; `ticks_since_global`, `ticks_since_timers` and
-// `next_timer_check` are the holder's; the rest is `Sync`.
+// SAFETY: `place` is under the scheduler's lock; `ticks_since_global` and `ticks_since_timers` are the holder's; the rest is
+// `Sync`.
 unsafe impl Sync for Processor {}
 // SAFETY: as above.
 unsafe impl Send for Processor {}
@@ -320,7 +305,6 @@ impl Processor {
             queue: RunQueue::new(LOCAL_QUEUE),
             shard: Shard::new(),
             timers: Timers::new(),
-            next_timer_check: Cell::new(0),
             ticks: AtomicU32::new(0),
             ticks_since_global: Cell::new(0),
             ticks_since_timers: Cell::new(0),
@@ -338,7 +322,6 @@ impl Processor {
     /// Back to the state of a new one. The executor has no worker.
     fn reset(&self) {
         self.place.set(Place::Retired);
-        self.next_timer_check.set(0);
         self.ticks.store(0, Ordering::Relaxed);
         self.ticks_since_global.set(0);
         self.ticks_since_timers.set(0);
@@ -395,6 +378,7 @@ pub(crate) struct Executor {
     index: u16,
     global: GlobalQueue,
     idle: Idle,
+    spares: Spares,
     /// Processors in use: those with a lower id.
     procs: AtomicUsize,
     /// Processors that can have goroutines or timers, or a holder: those with a lower id. The others are retired. Written
@@ -409,6 +393,7 @@ pub(crate) struct Executor {
     /// Number of the runtime that it is now.
     generation: AtomicUsize,
     sched: Mutex<Sched>,
+    monitor: Parker,
     /// Signalled when the runtime has ended.
     ended: Condvar,
     block_on_calls: BlockOnCalls,
@@ -416,21 +401,12 @@ pub(crate) struct Executor {
 
 /// What the scheduler's lock guards.
 struct Sched {
-    /// Processors by their place.
     idle: Vec<&'static Processor>,
-    wanted: Vec<&'static Processor>,
-    /// Parked workers without a processor.
-    spare: Vec<WorkerRef>,
-    /// All workers.
-    workers: Vec<WorkerRef>,
-    /// Workers that will look for a wanted processor: woken ones, and threads that are being started.
-    coming: usize,
-    monitor: Option<Thread>,
     monitor_asleep: bool,
-    /// Every goroutine has ended: every worker must end.
-    ending: bool,
-    /// The parked worker that sleeps until the next timer only, and that time.
-    sleeper: Option<(NonNull<Worker>, Time)>,
+    /// Workers that compute without a processor.
+    displaced: u32,
+    /// Hand-overs from computing workers since there was none of these.
+    handed_over: u32,
     thread_name: String,
     /// Threads whose thread-locals have been dropped: the monitor joins them.
     left: Vec<ThreadId>,
@@ -440,38 +416,17 @@ impl Sched {
     fn new() -> Self {
         Self {
             idle: Vec::new(),
-            wanted: Vec::new(),
-            spare: Vec::new(),
-            workers: Vec::new(),
-            coming: 0,
-            monitor: None,
             monitor_asleep: false,
-            ending: false,
-            sleeper: None,
+            displaced: 0,
+            handed_over: 0,
             thread_name: String::new(),
             left: Vec::new(),
         }
     }
-
-    fn wake_monitor(&mut self) {
-        if std::mem::take(&mut self.monitor_asleep) {
-            // No reading may have advanced the epoch meanwhile, and what runs now may park before the monitor is awake.
-            clock::advance_epoch();
-        }
-        if let Some(monitor) = &self.monitor {
-            monitor.unpark();
-        }
-    }
 }
 
-// SAFETY: the sleeper's pointer is only compared.
-unsafe impl Send for Sched {}
-
-/// Executors without a runtime, for the next one.
-static RETIRED: Mutex<Vec<&'static Executor>> = Mutex::new(Vec::new());
-
 /// All executors. A goroutine stores the two bytes of an index instead of a pointer.
-static EXECUTORS: [AtomicPtr<Executor>; MAX_RUNTIMES] = [const { AtomicPtr::new(ptr::null_mut()) }; MAX_RUNTIMES];
+static EXECUTORS: Table<Executor, MAX_RUNTIMES> = Table::new();
 
 /// The next id that no thread has taken; 1 is the first main's.
 static NEXT_ID: AtomicU64 = AtomicU64::new(2);
@@ -485,55 +440,55 @@ const HOOKS: &coop::Hooks = &coop::Hooks {
     unwound: |id| Executor::current().into_iter().for_each(|executor| executor.block_on_calls.end_unwinding(id)),
 };
 
+/// The settings of a runtime.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) procs: usize,
+    pub(crate) max_threads: usize,
+    pub(crate) thread_name: String,
+    pub(crate) on_panic: OnPanic,
+    pub(crate) crash_grace: Duration,
+}
+
 impl Executor {
-    /// Starts an executor with `procs` processors: its monitor, and one worker.
-    pub(crate) fn start(procs: usize, thread_name: String, policy: (OnPanic, Duration)) -> io::Result<&'static Self> {
-        if thread_name.contains('\0') {
+    /// Starts an executor: its monitor, which starts one worker.
+    pub(crate) fn start(settings: Settings) -> io::Result<&'static Self> {
+        if settings.thread_name.contains('\0') {
             return Err(io::Error::new(
                 io::ErrorKind::InvalidInput,
                 "gopark: a thread's name cannot contain a zero byte",
             ));
         }
         crate::lock::prepare();
-        let retired = lock(&RETIRED).pop();
-        let this = retired.map_or_else(Self::allocate, Ok)?;
-        this.block_on_calls.set_policy(policy.0, policy.1);
+        let Some(this) = EXECUTORS.take(START_PATIENCE, Self::new) else {
+            return Err(io::Error::other("gopark: too many runtimes"));
+        };
+        this.block_on_calls.set_policy(settings.on_panic, settings.crash_grace);
+        this.spares.set_limit(settings.max_threads);
         this.closing.store(false, Ordering::SeqCst);
-        this.set_gomaxprocs(procs);
-        let mut sched = lock(&this.sched);
-        let name = format!("{thread_name}-monitor");
-        sched.thread_name = thread_name;
-        if let Some(processor) = sched.idle.last().copied() {
-            // The first worker starts at once: no wake need wait for it.
-            this.idle.begin_search();
-            this.want_worker(&mut sched, processor);
-        }
-        // The monitor waits for the lock.
-        match threads::start(name, move || this.monitor()) {
-            Ok(monitor) => {
-                sched.monitor = Some(monitor.thread().clone());
-                Ok(this)
-            }
+        this.set_gomaxprocs(settings.procs);
+        // The first worker starts at once: no wake need wait for it.
+        this.idle.begin_search();
+        this.call_worker();
+        let name = format!("{}-monitor", settings.thread_name);
+        lock(&this.sched).thread_name = settings.thread_name;
+        match threads::start(name, move || this.run_monitor()) {
+            Ok(_) => Ok(this),
             Err(error) => {
-                drop(sched);
+                this.spares.end();
+                this.drop_wishes();
                 this.retire();
                 Err(error)
             }
         }
     }
 
-    fn allocate() -> io::Result<&'static Self> {
-        static ALLOCATED: AtomicUsize = AtomicUsize::new(0);
-
-        let more = |n| (n < MAX_RUNTIMES).then_some(n + 1);
-        let index = ALLOCATED.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).ok();
-        let Some(index) = index.and_then(|index| u16::try_from(index).ok()) else {
-            return Err(io::Error::other("gopark: too many runtimes"));
-        };
-        let this: &'static Self = Box::leak(Box::new(Self {
+    fn new(index: u16) -> Self {
+        Self {
             index,
             global: GlobalQueue::new(),
             idle: Idle::new(),
+            spares: Spares::new(),
             procs: AtomicUsize::new(0),
             bound: AtomicUsize::new(0),
             created: AtomicUsize::new(0),
@@ -542,11 +497,10 @@ impl Executor {
             closing: AtomicBool::new(false),
             generation: AtomicUsize::new(0),
             sched: Mutex::new(Sched::new()),
+            monitor: Parker::new(),
             ended: Condvar::new(),
             block_on_calls: BlockOnCalls::new(),
-        }));
-        EXECUTORS[usize::from(index)].store(ptr::from_ref(this).cast_mut(), Ordering::Relaxed);
-        Ok(this)
+        }
     }
 
     /// The executor whose goroutine, or whose `block_on_local`, this thread runs.
@@ -593,13 +547,520 @@ impl Executor {
         (0..self.created.load(Ordering::Acquire)).filter_map(|slot| self.processor(slot))
     }
 
+    // -------------------------------------------------------------------------------- running
+
+    /// The main function of a worker thread, which was called as it was started.
+    fn run_worker(&'static self) {
+        threads::when_left(move |thread| {
+            lock(&self.sched).left.push(thread);
+            self.monitor.unpark();
+        });
+        let (parker, clock) = (Arc::new(Parker::new()), ThreadClock::of_this_thread());
+        Worker::with(|w| {
+            w.executor.set(self);
+            w.home.set(self);
+            w.clock.set(&raw const clock);
+            w.run_next.begin_exclusive();
+            coop::set_executor(HOOKS);
+            let mut searching = true;
+            while let Some(held) = self.acquire_processor(w, &parker, &mut searching) {
+                w.processor.set(held);
+                coop::set_worker(Some(held.id));
+                self.run(w, held, &mut searching);
+                // The processor is idle now, or another worker's.
+                w.processor.set(ptr::null());
+                coop::set_worker(None);
+            }
+            w.executor.set(ptr::null());
+        });
+    }
+
+    /// Runs goroutines until the processor is given up or lost.
+    fn run(&'static self, w: &Worker, processor: &'static Processor, searching: &mut bool) {
+        if self.fire_late(Duration::ZERO) {
+            self.requeue_next(w, processor);
+        }
+        let mut streak = 0;
+        while let Some(task) = self.next(w, processor, &mut streak, searching) {
+            self.stop_searching(searching);
+            // SAFETY: `next` returned the task in raw form, which is this thread's now.
+            if !self.poll(w, processor, unsafe { Task::from_raw(task) }) {
+                return;
+            }
+        }
+    }
+
+    /// Decides which goroutine runs next: every goroutine that runs was chosen here. `None` if the processor was given
+    /// up.
+    ///
+    /// `streak` counts the goroutines in a row that came out of the run-next slot: they share a slice, in which no tick begins.
+    /// The task is in raw form, which the compiler keeps in a register.
+    #[inline(always)]
+    fn next(
+        &'static self,
+        w: &Worker,
+        processor: &'static Processor,
+        streak: &mut u32,
+        searching: &mut bool,
+    ) -> Option<NonNull<()>> {
+        loop {
+            if *streak < RUN_NEXT_LIMIT {
+                if let Some(next) = NonNull::new(w.run_next.swap(ptr::null_mut())) {
+                    *streak += 1;
+                    return Some(next);
+                }
+            }
+            let limit_reached = std::mem::take(streak) == RUN_NEXT_LIMIT;
+            let closing = self.closing.load(Ordering::Relaxed);
+            if processor.id >= self.procs.load(Ordering::Relaxed) {
+                self.stop_searching(searching);
+                self.retire_processor(w, processor);
+                return None;
+            }
+            // After a full slice the global queue comes first.
+            let (global_first, look) = processor.tick();
+            let (global_first, look) = (global_first || limit_reached, look || limit_reached);
+            let fired = self.fire_own(processor, look);
+            if limit_reached || fired || closing {
+                self.requeue_next(w, processor);
+            }
+            if let Some(task) = self.find(w, processor, global_first, searching) {
+                if closing {
+                    // Instead of its poll its future is dropped.
+                    task.metadata().set_aborted();
+                }
+                return Some(task.into_raw());
+            }
+            if self.fire_late(Duration::ZERO) {
+                self.requeue_next(w, processor);
+            } else if !(*searching && self.spin_for_work()) && self.park_processor(w, processor, searching) {
+                return None;
+            }
+        }
+    }
+
+    /// Polls a goroutine once. False if the worker lost its processor meanwhile.
+    #[inline(always)]
+    fn poll(&'static self, w: &Worker, processor: &'static Processor, task: Task) -> bool {
+        let polls = &processor.polls;
+        polls.store(polls.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+        let header = ptr::from_ref(task.metadata());
+        // SAFETY: the metadata is used only while the task is being polled.
+        unsafe { coop::enter(header, clock::coarse_epoch()) };
+        w.polling.store(true, Ordering::Relaxed);
+        w.yielding.set(false);
+        w.run_next.end_exclusive();
+        // A worker polls one goroutine at a time: there is none to restore, as in `run_task`.
+        w.running.set(header);
+        task.run();
+        w.running.set(ptr::null());
+        let mine = w.run_next.begin_exclusive();
+        w.polling.store(false, Ordering::Relaxed);
+        coop::leave();
+        mine || self.owns_processor(w, processor)
+    }
+
+    /// The worker has seen `revoked`: returns whether it lost only the run-next goroutine, and still owns the
+    /// processor.
+    #[cold]
+    #[inline(never)]
+    fn owns_processor(&self, w: &Worker, processor: &Processor) -> bool {
+        let _sched = lock(&self.sched);
+        w.run_next.reinstate();
+        processor.owner() == Some(NonNull::from(w))
+    }
+
+    // -------------------------------------------------------------------------------- finding
+
+    /// Go's `findRunnable`.
+    #[inline]
+    fn find(
+        &'static self,
+        w: &Worker,
+        processor: &Processor,
+        global_first: bool,
+        searching: &mut bool,
+    ) -> Option<Task> {
+        if global_first {
+            if let Some(task) = self.global.pop() {
+                processor.ticks_since_global.set(0);
+                return Some(task);
+            }
+        }
+        let procs = self.procs.load(Ordering::Relaxed);
+        if procs != 1 && processor.queue.own_len() != 0 {
+            self.publish_private_queue(processor);
+        }
+        // SAFETY: called by the holder alone.
+        if let Some(task) = unsafe { processor.queue.pop() } {
+            return Some(task);
+        }
+        if let Some(task) = self.take_global(processor, procs) {
+            return Some(task);
+        }
+        if procs < 2 {
+            return None;
+        }
+        if !*searching {
+            *searching = self.idle.try_begin_search(procs);
+        }
+        if *searching { self.steal(w, processor) } else { None }
+    }
+
+    /// Takes one goroutine from the global queue, and this processor's fair share of the others into its own queue.
+    #[inline(never)]
+    fn take_global(&self, processor: &Processor, procs: usize) -> Option<Task> {
+        if procs == 1 {
+            // No other processor takes from the local queue.
+            return self.global.pop();
+        }
+        let share = (self.global.len() / procs).min(GLOBAL_BATCH);
+        self.global.take(1 + share, |task| {
+            prefetch(&task);
+            processor.queue.push_shared(task)
+        })
+    }
+
+    /// Steals half of a random victim's queue or, in the last pass, a run-next goroutine.
+    #[inline(never)]
+    fn steal(&'static self, w: &Worker, processor: &Processor) -> Option<Task> {
+        let count = self.bound.load(Ordering::Acquire);
+        let mut left_alone = false;
+        for last in [false, true] {
+            let first = random::below(count);
+            for offset in 0..count {
+                let Some(victim) = self.processor((first + offset) % count) else { continue };
+                if victim.id == processor.id {
+                    continue;
+                }
+                let waiting = victim.queue.shared().len();
+                if waiting > 0 && Self::is_draining(victim, waiting) {
+                    left_alone = true;
+                } else if let Some(task) = self.steal_half(victim, processor) {
+                    return Some(task);
+                } else if last {
+                    if let Some(task) = self.steal_next(w, victim) {
+                        return Some(task);
+                    }
+                }
+            }
+            if let Some(task) = self.global.pop() {
+                return Some(task);
+            }
+        }
+        if left_alone {
+            thread::sleep(NAP);
+        }
+        None
+    }
+
+    fn steal_half(&self, victim: &Processor, processor: &Processor) -> Option<Task> {
+        let queue = victim.queue.shared();
+        let half = queue.len().div_ceil(2);
+        let first = queue.pop().ok()?;
+        for task in queue.try_iter().take(half.saturating_sub(1)) {
+            prefetch(&task);
+            if let Err(task) = processor.queue.push_shared(task) {
+                self.push_global(task);
+                break;
+            }
+        }
+        Some(first)
+    }
+
+    /// True if the victim takes ticks so fast that it will soon have drained its queue.
+    fn is_draining(victim: &Processor, waiting: usize) -> bool {
+        if waiting > SHORT_QUEUE {
+            return false;
+        }
+        let ticks = || victim.ticks.load(Ordering::Relaxed);
+        let before = ticks();
+        watch(|| ticks().wrapping_sub(before) as usize >= waiting);
+        ticks().wrapping_sub(before) as usize * DRAINED_IN >= waiting
+    }
+
+    /// Steals the run-next goroutine of a worker that is in a long poll. A worker that is about to run it itself keeps
+    /// it.
+    fn steal_next(&'static self, w: &Worker, victim: &'static Processor) -> Option<Task> {
+        let owner = |_: &MutexGuard<'_, Sched>| victim.owner();
+        let polls = victim.polls.load(Ordering::Relaxed);
+        {
+            let sched = self.sched.try_lock().ok()?;
+            let worker = owner(&sched)?;
+            // SAFETY: under the lock, the owner of a processor lives.
+            if ptr::eq(worker.as_ptr(), w) || unsafe { worker.as_ref() }.run_next.seems_empty() {
+                return None;
+            }
+        }
+        // As Go does: the owner is most likely at the end of a short poll.
+        if watch(|| victim.polls.load(Ordering::Relaxed) != polls) {
+            return None;
+        }
+        let sched = self.sched.try_lock().ok()?;
+        let worker = owner(&sched)?;
+        // SAFETY: as above.
+        let worker = unsafe { worker.as_ref() };
+        let next = worker.run_next.revoke()?;
+        // Only the goroutine is taken. If the owner saw `revoked` meanwhile, it checks under the lock, and continues.
+        worker.run_next.reinstate();
+        // SAFETY: revoked, the slot was this thread's.
+        unsafe { from_slot(next) }
+    }
+
+    /// Spins for about one thread wake-up, so that work submitted meanwhile needs no unpark.
+    #[inline(never)]
+    fn spin_for_work(&self) -> bool {
+        for _ in 0..SPINS {
+            std::hint::spin_loop();
+            if self.has_work() {
+                return true;
+            }
+        }
+        false
+    }
+
+    fn has_work(&self) -> bool {
+        !self.global.is_empty() || self.processors().any(|processor| !processor.queue.is_empty())
+    }
+
+    // -------------------------------------------------------------------------------- parking
+
+    /// Announce: the worker found nothing, its processor becomes idle. False if it has work after all, and keeps the
+    /// processor.
+    #[inline(never)]
+    fn park_processor(&'static self, w: &Worker, processor: &'static Processor, searching: &mut bool) -> bool {
+        {
+            let mut sched = lock(&self.sched);
+            if processor.id >= self.procs.load(Ordering::Relaxed) {
+                return false;
+            }
+            if std::mem::take(searching) {
+                self.idle.end_search();
+            }
+            self.set_place(&mut sched, processor, Place::Idle);
+        }
+        if self.idle.is_searched() || !self.has_work() {
+            return true;
+        }
+        // A Push before Announce saw no worker to wake: take the processor back, unless another worker has it.
+        let mut sched = lock(&self.sched);
+        let is_idle = processor.place.get() == Place::Idle;
+        if is_idle {
+            self.set_place(&mut sched, processor, Place::Held(NonNull::from(w)));
+        }
+        !is_idle
+    }
+
+    /// Parks a worker without a processor until it gets one. `None` if the thread must end. A worker that was called
+    /// searches.
+    fn acquire_processor(
+        &'static self,
+        w: &Worker,
+        parker: &Arc<Parker>,
+        searching: &mut bool,
+    ) -> Option<&'static Processor> {
+        let leave_at = Time::now().after(KEEP_PARKED);
+        loop {
+            let (now, earliest) = (Time::now(), shard::earliest(self.all_timers()));
+            {
+                let mut sched = lock(&self.sched);
+                w.run_next.reinstate();
+                if w.displaced.take() {
+                    sched.displaced -= 1;
+                    sched.handed_over = if sched.displaced == 0 { 0 } else { sched.handed_over };
+                }
+                // If none is idle, the workers that hold the processors run the goroutines and check the timers.
+                let is_needed = || *searching || self.has_work() || earliest <= now;
+                if let Some(processor) = sched.idle.last().copied().filter(|_| is_needed()) {
+                    self.set_place(&mut sched, processor, Place::Held(NonNull::from(w)));
+                    return Some(processor);
+                }
+            }
+            self.stop_searching(searching);
+            if self.closing.load(Ordering::Relaxed) {
+                self.monitor.unpark();
+            }
+            let is_surplus = self.spares.parked() >= self.procs.load(Ordering::Relaxed);
+            if is_surplus && leave_at <= now && (earliest == Time::NEVER || self.spares.has_sleeper()) {
+                return None;
+            }
+            match self.spares.park(parker, earliest, if is_surplus { leave_at } else { Time::NEVER }) {
+                Roused::Called => *searching = true,
+                Roused::Timeout => {}
+                Roused::End => return None,
+            }
+        }
+    }
+
+    /// The processor is out of use: its goroutines go to the global queue.
+    #[inline(never)]
+    fn retire_processor(&self, w: &Worker, processor: &'static Processor) {
+        // Only the holder pushes to its queue, so that stays empty.
+        self.drain(processor, w.run_next.swap(ptr::null_mut()));
+        let mut sched = lock(&self.sched);
+        let in_use = processor.id < self.procs.load(Ordering::Relaxed);
+        self.set_place(&mut sched, processor, if in_use { Place::Idle } else { Place::Retired });
+        drop(sched);
+        if self.has_work() {
+            self.notify();
+        }
+    }
+
+    /// Moves a processor to another place: the only function that does, so that the list and the idle word agree.
+    fn set_place(&self, sched: &mut Sched, processor: &'static Processor, place: Place) {
+        if processor.place.replace(place) == Place::Idle {
+            let at = sched.idle.iter().rposition(|other| ptr::eq(*other, processor));
+            sched.idle.remove(at.expect("an idle processor is in the list"));
+            self.idle.acquire_processor();
+            if std::mem::take(&mut sched.monitor_asleep) {
+                // No reading may have advanced the epoch meanwhile, and what runs now may park before the monitor is awake.
+                clock::advance_epoch();
+                self.monitor.unpark();
+            }
+        }
+        match place {
+            Place::Idle => {
+                sched.idle.push(processor);
+                self.idle.transition_to_idle();
+            }
+            Place::Retired => {
+                let first = self.processor(0).filter(|first| !ptr::eq(*first, processor));
+                first.into_iter().for_each(|first| processor.timers.close_into(&first.timers));
+                let out_of_use = |slot| self.processor(slot).is_none_or(|other| other.place.get() == Place::Retired);
+                let mut bound = self.bound.load(Ordering::Relaxed);
+                while bound > 0 && out_of_use(bound - 1) {
+                    bound -= 1;
+                }
+                self.bound.store(bound, Ordering::Release);
+            }
+            Place::Held(_) => {}
+        }
+    }
+
+    // -------------------------------------------------------------------------------- pushing and waking
+
+    /// Enqueues a goroutine that was woken. After the push this uses only the executor, which is never freed.
+    #[inline(always)]
+    pub(crate) fn schedule(task: Task, info: ScheduleInfo) {
+        let executor = Self::of(task.metadata());
+        Worker::with(|w| {
+            if !ptr::eq(w.executor.get(), executor) {
+                return executor.push_global(task);
+            }
+            coop::note_unwinding();
+            let Some(held) = w.hold() else { return executor.push_global(task) };
+            if !info.woken_while_running {
+                return executor.run_next(held, task);
+            }
+            // It yielded: behind all goroutines or, out of budget, behind those of its processor.
+            if w.yielding.take() && !executor.global.is_empty() && !held.processor.has_long_ticks() {
+                drop(held);
+                executor.push_global(task);
+            } else {
+                executor.enqueue(held, task);
+            }
+        });
+    }
+
+    /// Puts a goroutine into the run-next slot. The one that was there goes to the local queue.
+    #[inline(always)]
+    fn run_next(&self, held: Held<'_>, task: Task) {
+        let old = held.worker.run_next.swap(task.into_raw().as_ptr());
+        // SAFETY: the processor is held.
+        if let Some(old) = unsafe { from_slot(old) } {
+            self.enqueue(held, old);
+        }
+    }
+
+    /// Moves the run-next goroutine to the local queue. Called between polls, when the processor cannot be revoked.
+    #[inline(never)]
+    fn requeue_next(&self, w: &Worker, processor: &'static Processor) {
+        // SAFETY: between polls the slot is the owner's.
+        if let Some(next) = unsafe { from_slot(w.run_next.swap(ptr::null_mut())) } {
+            self.enqueue(Held { worker: w, was: true, processor }, next);
+        }
+    }
+
+    /// Enqueues at the processor. Push, unless no other goroutine waits there: then the worker runs it next. With one
+    /// processor there is no worker to wake, and no need for the fence.
+    #[inline]
+    fn enqueue(&self, held: Held<'_>, task: Task) {
+        let queue = &held.processor.queue;
+        let procs = self.procs.load(Ordering::Relaxed);
+        if procs == 1 {
+            // SAFETY: the processor is held.
+            if let Err(task) = unsafe { queue.push_own(task) } {
+                self.global.push(task);
+            }
+            return;
+        }
+        let is_alone = held.worker.run_next.seems_empty() && queue.is_empty();
+        if let Err(task) = queue.push_shared(task) {
+            // While the processor is held: the next holder sees it.
+            self.global.push(task);
+        }
+        drop(held);
+        if !is_alone {
+            self.notify();
+        }
+    }
+
+    /// Enqueues for every worker. If the runtime shuts down, workers drain the queue; it is never drained here, because a
+    /// waker must not run destructors of futures.
+    #[inline]
+    fn push_global(&self, task: Task) {
+        self.global.push(task);
+        self.notify();
+    }
+
+    /// Moves a processor's goroutines to the global queue: those of its queue, and `next`, the content of its run-next slot.
+    /// The processor is the caller's. Wakes no worker.
+    fn drain(&self, processor: &Processor, next: *mut ()) {
+        // SAFETY: the slot's content and the processor are the caller's.
+        let (next, own) = unsafe { (from_slot(next), processor.queue.take_own()) };
+        self.global.append(next.into_iter().chain(own).chain(processor.queue.shared().try_iter()));
+    }
+
+    /// Moves a processor's own queue, out of which no thief can take, to the global one. For the holder alone.
+    #[cold]
+    fn publish_private_queue(&self, processor: &Processor) {
+        // SAFETY: as demanded.
+        self.global.append(unsafe { processor.queue.take_own() });
+        self.notify();
+    }
+
+    /// Push: wakes a worker if none searches and a processor is idle.
+    #[inline(always)]
+    fn notify(&self) {
+        if self.idle.should_notify() && self.idle.try_begin_notify() {
+            self.call_worker();
+        }
+    }
+
+    /// Calls a worker, which is counted as searching.
+    #[cold]
+    #[inline(never)]
+    fn call_worker(&self) {
+        if !self.spares.call() {
+            self.monitor.unpark();
+        }
+    }
+
+    #[inline]
+    fn stop_searching(&self, searching: &mut bool) {
+        if std::mem::take(searching) && self.idle.end_search() {
+            // LastFinds.
+            self.notify();
+        }
+    }
+
     // -------------------------------------------------------------------------------- goroutines
 
     /// The executor of a goroutine.
     #[inline(always)]
     pub(crate) fn of(header: &Header) -> &'static Self {
-        // SAFETY: stored before any goroutine had the index; executors are never freed.
-        unsafe { &*EXECUTORS[header.executor_index()].load(Ordering::Relaxed) }
+        // SAFETY: no goroutine has the index before the executor is made.
+        unsafe { EXECUTORS.get(header.executor_index()) }
     }
 
     /// The shard in whose registry a goroutine is.
@@ -679,7 +1140,7 @@ impl Executor {
             }
             match held {
                 Some(held) => self.run_next(held, task),
-                None => self.submit(task),
+                None => self.push_global(task),
             }
             handle
         })
@@ -722,7 +1183,7 @@ impl Executor {
         allocate: impl FnOnce(Header) -> (Task, R),
     ) -> R {
         let (task, handle) = allocate(Header::new(id, EXTERNAL, self.index, spawned_at));
-        self.submit(task);
+        self.push_global(task);
         handle
     }
 
@@ -758,574 +1219,6 @@ impl Executor {
         sum(|shard| &shard.started).wrapping_sub(finished)
     }
 
-    /// Enqueues a goroutine that was woken. After the push this uses only the executor, which is never freed.
-    #[inline(always)]
-    pub(crate) fn schedule(task: Task, info: ScheduleInfo) {
-        let executor = Self::of(task.metadata());
-        Worker::with(|w| {
-            if !ptr::eq(w.executor.get(), executor) {
-                return executor.submit(task);
-            }
-            coop::note_unwinding();
-            let Some(held) = w.hold() else { return executor.submit(task) };
-            if info.woken_while_running {
-                // It yielded: behind all goroutines or, out of budget, behind those of its processor.
-                if w.yielding.take() && !executor.global.is_empty() && !held.processor.has_long_ticks() {
-                    drop(held);
-                    executor.push_global(task);
-                } else {
-                    executor.requeue(held, task);
-                }
-                return;
-            }
-            executor.run_next(held, task);
-        });
-    }
-
-    /// Enqueues from a thread without a processor. If the runtime shuts down, `shutdown` drains the queue; it is never
-    /// drained here, because a waker must not run destructors of futures.
-    fn submit(&'static self, task: Task) {
-        self.push_global(task);
-    }
-
-    #[inline]
-    fn push_global(&self, task: Task) {
-        self.global.push(task);
-        self.notify();
-    }
-
-    /// Puts a goroutine into the run-next slot. The one that was there goes to the local queue.
-    #[inline(always)]
-    fn run_next(&self, held: Held<'_>, task: Task) {
-        if let Some(old) = NonNull::new(held.worker.swap_next(task.into_raw().as_ptr())) {
-            // SAFETY: the slot held a task in raw form, which is this thread's now.
-            self.push_local(held, unsafe { Task::from_raw(old) });
-        }
-    }
-
-    /// Enqueues at the processor: Push. With one processor there is no worker to wake, and no need for the fence.
-    #[inline]
-    fn push_local(&self, held: Held<'_>, task: Task) {
-        let procs = self.procs.load(Ordering::Relaxed);
-        if let Err(task) = self.try_push_local(&held, procs, task) {
-            // While the processor is held: the next holder sees it.
-            self.global.push(task);
-        }
-        drop(held);
-        if procs != 1 {
-            self.notify();
-        }
-    }
-
-    /// Enqueues a goroutine that yielded. This is no Push, because there is no more work than before, and the worker
-    /// looks at this queue next.
-    #[inline]
-    fn requeue(&self, held: Held<'_>, task: Task) {
-        if let Err(task) = self.try_push_local(&held, self.procs.load(Ordering::Relaxed), task) {
-            drop(held);
-            self.push_global(task);
-        }
-    }
-
-    /// Enqueues at the processor, unless its queue is full.
-    #[inline(always)]
-    fn try_push_local(&self, held: &Held<'_>, procs: usize, task: Task) -> Result<(), Task> {
-        let queue = &held.processor.queue;
-        // SAFETY: `held` is the proof.
-        if procs == 1 { unsafe { queue.push_own(task) } } else { queue.push_shared(task) }
-    }
-
-    /// Moves the run-next goroutine to the local queue. Called between polls, when the processor cannot be revoked.
-    #[inline(never)]
-    fn requeue_next(&self, w: &Worker, processor: &'static Processor) {
-        if let Some(next) = NonNull::new(w.swap_next(ptr::null_mut())) {
-            let held = Held { worker: w, was: true, processor };
-            // SAFETY: the slot held a task in raw form, which is this thread's now.
-            self.requeue(held, unsafe { Task::from_raw(next) });
-        }
-    }
-
-    /// Push: wakes a worker if none searches and a processor is idle.
-    #[inline(always)]
-    fn notify(&self) {
-        if self.idle.should_notify() {
-            self.wake_one();
-        }
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn wake_one(&self) {
-        if !self.idle.try_begin_notify() {
-            return;
-        }
-        let mut sched = lock(&self.sched);
-        match sched.idle.last().copied() {
-            Some(processor) => self.want_worker(&mut sched, processor),
-            None => _ = self.idle.end_search(),
-        }
-    }
-
-    /// Wakes the monitor if it sleeps until something runs.
-    pub(crate) fn wake_monitor(&self) {
-        lock(&self.sched).wake_monitor();
-    }
-
-    // -------------------------------------------------------------------------------- places
-
-    /// Moves a processor to another place: the only function that does, so that the lists and the idle word agree.
-    ///
-    /// A wanted processor has a share in the count of searching workers: one that was idle becomes wanted after a
-    /// `begin_search`, and the worker that takes it searches.
-    fn set_place(&self, sched: &mut Sched, processor: &'static Processor, place: Place) {
-        let take_out = |list: &mut Vec<&'static Processor>| {
-            let at = list.iter().rposition(|other| ptr::eq(*other, processor));
-            list.remove(at.expect("a processor is in the list of its place"));
-        };
-        match processor.place.replace(place) {
-            Place::Idle => {
-                take_out(&mut sched.idle);
-                self.idle.acquire_processor();
-                if sched.monitor_asleep {
-                    sched.wake_monitor();
-                }
-            }
-            Place::Wanted => {
-                take_out(&mut sched.wanted);
-                if !matches!(place, Place::Held(_)) {
-                    self.idle.end_search();
-                }
-            }
-            Place::Retired | Place::Held(_) => {}
-        }
-        match place {
-            Place::Idle => {
-                sched.idle.push(processor);
-                self.idle.transition_to_idle();
-            }
-            Place::Wanted => sched.wanted.push(processor),
-            Place::Retired => {
-                let first = self.processor(0).filter(|first| !ptr::eq(*first, processor));
-                first.into_iter().for_each(|first| processor.timers.close_into(&first.timers));
-                let out_of_use = |slot| self.processor(slot).is_none_or(|other| other.place.get() == Place::Retired);
-                let mut bound = self.bound.load(Ordering::Relaxed);
-                while bound > 0 && out_of_use(bound - 1) {
-                    bound -= 1;
-                }
-                self.bound.store(bound, Ordering::Release);
-            }
-            Place::Held(_) => {}
-        }
-    }
-
-    /// Wakes a parked worker for a processor, which must be empty. If there is none, the monitor starts one. The worker is
-    /// counted as searching already.
-    fn want_worker(&self, sched: &mut Sched, processor: &'static Processor) {
-        self.set_place(sched, processor, Place::Wanted);
-        match sched.spare.pop() {
-            Some(spare) => {
-                sched.sleeper.take_if(|(sleeper, _)| *sleeper == spare.worker);
-                sched.coming += 1;
-                spare.thread.unpark();
-            }
-            None => sched.wake_monitor(),
-        }
-    }
-
-    // -------------------------------------------------------------------------------- running
-
-    /// The main function of a worker thread.
-    fn worker_main(&'static self) {
-        threads::when_left(move |thread| {
-            let mut sched = lock(&self.sched);
-            sched.left.push(thread);
-            sched.wake_monitor();
-        });
-        Worker::with(|w| {
-            let me = WorkerRef {
-                worker: NonNull::from(w),
-                thread: thread::current(),
-                clock: platform::CpuClock::of_this_thread(),
-            };
-            w.executor.set(self);
-            w.home.set(self);
-            w.run_next.begin_exclusive();
-            coop::set_executor(HOOKS);
-            {
-                let mut sched = lock(&self.sched);
-                sched.coming -= 1;
-                sched.workers.push(me.clone());
-            }
-            let mut searching = false;
-            while let Some(held) = self.wait_for_processor(w, &me, &mut searching) {
-                w.processor.set(held);
-                coop::set_worker(Some(held.id));
-                self.run(w, held, &mut searching);
-                // The processor is idle now, or another worker's.
-                w.processor.set(ptr::null());
-                coop::set_worker(None);
-            }
-            lock(&self.sched).workers.retain(|other| other.worker != me.worker);
-            w.executor.set(ptr::null());
-        });
-    }
-
-    /// Runs goroutines until the processor is given up or lost.
-    fn run(&'static self, w: &Worker, processor: &'static Processor, searching: &mut bool) {
-        self.check_all_timers(w, processor);
-        let mut streak = 0;
-        while let Some(task) = self.next(w, processor, &mut streak, searching) {
-            if *searching {
-                self.stop_searching(searching);
-            }
-            // SAFETY: `next` returned the task in raw form, which is this thread's now.
-            if !self.poll(w, processor, unsafe { Task::from_raw(task) }) {
-                return;
-            }
-        }
-    }
-
-    /// Decides which goroutine runs next: every goroutine that runs was chosen here. `None` if the processor was given
-    /// up.
-    ///
-    /// `streak` counts the goroutines in a row that came out of the run-next slot: they share a slice, in which no tick begins.
-    /// The task is in raw form, which the compiler keeps in a register.
-    #[inline(always)]
-    fn next(
-        &'static self,
-        w: &Worker,
-        processor: &'static Processor,
-        streak: &mut u32,
-        searching: &mut bool,
-    ) -> Option<NonNull<()>> {
-        loop {
-            if *streak < RUN_NEXT_LIMIT {
-                if let Some(next) = NonNull::new(w.swap_next(ptr::null_mut())) {
-                    *streak += 1;
-                    return Some(next);
-                }
-            }
-            let limit_reached = std::mem::take(streak) == RUN_NEXT_LIMIT;
-            let closing = self.closing.load(Ordering::Relaxed);
-            if processor.id >= self.procs.load(Ordering::Relaxed) {
-                self.stop_searching(searching);
-                self.retire_processor(w, processor);
-                return None;
-            }
-            // After a full slice the global queue comes first.
-            let (global_first, look) = processor.tick();
-            let (global_first, look) = (global_first || limit_reached, look || limit_reached);
-            let fired = self.check_timers(processor, look);
-            if limit_reached || fired || closing {
-                self.requeue_next(w, processor);
-            }
-            if let Some(task) = self.find(w, processor, global_first, searching) {
-                if closing {
-                    // Instead of its poll its future is dropped.
-                    task.metadata().set_aborted();
-                }
-                return Some(task.into_raw());
-            }
-            if !self.check_all_timers(w, processor)
-                && !self.spin_for_work()
-                && self.park_processor(w, processor, searching)
-            {
-                return None;
-            }
-        }
-    }
-
-    /// Polls a goroutine once. False if the worker lost its processor meanwhile.
-    #[inline(always)]
-    fn poll(&'static self, w: &Worker, processor: &'static Processor, task: Task) -> bool {
-        let polls = &processor.polls;
-        polls.store(polls.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
-        let header = ptr::from_ref(task.metadata());
-        // SAFETY: the metadata is used only while the task is being polled.
-        unsafe { coop::enter(header, clock::coarse_epoch()) };
-        w.polling.store(true, Ordering::Relaxed);
-        w.yielding.set(false);
-        w.run_next.end_exclusive();
-        // A worker polls one goroutine at a time: there is none to restore, as in `run_task`.
-        w.running.set(header);
-        task.run();
-        w.running.set(ptr::null());
-        let mine = w.run_next.begin_exclusive();
-        w.polling.store(false, Ordering::Relaxed);
-        coop::leave();
-        mine || self.owns_processor(w, processor)
-    }
-
-    /// The worker has seen `revoked`: returns whether it lost only the run-next goroutine, and still owns the
-    /// processor.
-    #[cold]
-    #[inline(never)]
-    fn owns_processor(&self, w: &Worker, processor: &Processor) -> bool {
-        let _sched = lock(&self.sched);
-        w.run_next.reinstate();
-        processor.owner() == Some(NonNull::from(w))
-    }
-
-    #[inline]
-    fn stop_searching(&self, searching: &mut bool) {
-        if std::mem::take(searching) && self.idle.end_search() {
-            // LastFinds.
-            self.notify();
-        }
-    }
-
-    /// Go's `findRunnable`.
-    #[inline]
-    fn find(
-        &'static self,
-        w: &Worker,
-        processor: &Processor,
-        global_first: bool,
-        searching: &mut bool,
-    ) -> Option<Task> {
-        if global_first {
-            if let Some(task) = self.global.pop() {
-                processor.ticks_since_global.set(0);
-                return Some(task);
-            }
-        }
-        let procs = self.procs.load(Ordering::Relaxed);
-        if procs != 1 && processor.queue.own_len() != 0 {
-            self.publish_private_queue(processor);
-        }
-        // SAFETY: called by the holder alone.
-        if let Some(task) = unsafe { processor.queue.pop() } {
-            return Some(task);
-        }
-        if let Some(task) = self.take_global(processor, procs) {
-            return Some(task);
-        }
-        if procs < 2 {
-            return None;
-        }
-        if !*searching {
-            *searching = self.idle.try_begin_search(procs);
-        }
-        if *searching { self.steal(w, processor) } else { None }
-    }
-
-    /// Takes one goroutine from the global queue, and this processor's fair share of the others into its own queue.
-    #[inline(never)]
-    fn take_global(&self, processor: &Processor, procs: usize) -> Option<Task> {
-        if procs == 1 {
-            // No other processor takes from the local queue.
-            return self.global.pop();
-        }
-        let share = (self.global.len() / procs).min(GLOBAL_BATCH);
-        self.global.take(1 + share, |task| {
-            prefetch(&task);
-            processor.queue.push_shared(task)
-        })
-    }
-
-    /// Steals half of a random victim's queue, or, in the last pass, a run-next goroutine.
-    #[inline(never)]
-    fn steal(&'static self, w: &Worker, processor: &Processor) -> Option<Task> {
-        let count = self.bound.load(Ordering::Acquire);
-        for pass in 0..STEAL_PASSES {
-            let first = random::below(count);
-            for offset in 0..count {
-                let Some(victim) = self.processor((first + offset) % count) else { continue };
-                if victim.id == processor.id {
-                    continue;
-                }
-                let victim_queue = victim.queue.shared();
-                let waiting = victim_queue.len();
-                if waiting > 0 && !Self::victim_is_draining(victim, waiting) {
-                    let half = victim_queue.len().div_ceil(2);
-                    let Ok(task) = victim_queue.pop() else { continue };
-                    for task in victim_queue.try_iter().take(half.saturating_sub(1)) {
-                        prefetch(&task);
-                        if let Err(task) = processor.queue.push_shared(task) {
-                            self.push_global(task);
-                            break;
-                        }
-                    }
-                    return Some(task);
-                }
-                if pass + 1 == STEAL_PASSES {
-                    if let Some(task) = self.steal_next(w, victim) {
-                        return Some(task);
-                    }
-                }
-            }
-            if let Some(task) = self.global.pop() {
-                return Some(task);
-            }
-        }
-        None
-    }
-
-    /// True if the victim drains its queue in less time than a move to another core costs.
-    fn victim_is_draining(victim: &Processor, waiting: usize) -> bool {
-        let ticks = victim.ticks.load(Ordering::Relaxed);
-        if waiting > SHORT_QUEUE {
-            return false;
-        }
-        let until = Time::now().after(STEAL_DELAY);
-        while Time::now() < until {
-            std::hint::spin_loop();
-        }
-        victim.ticks.load(Ordering::Relaxed).wrapping_sub(ticks) as usize >= waiting
-    }
-
-    /// Steals the run-next goroutine of a worker that is in a long poll. A worker that is about to run it itself keeps
-    /// it.
-    fn steal_next(&'static self, w: &Worker, victim: &'static Processor) -> Option<Task> {
-        let owner = |_: &MutexGuard<'_, Sched>| victim.owner();
-        let polls = victim.polls.load(Ordering::Relaxed);
-        {
-            let sched = self.sched.try_lock().ok()?;
-            let worker = owner(&sched)?;
-            // SAFETY: under the lock, the owner of a processor is a listed worker.
-            if ptr::eq(worker.as_ptr(), w) || unsafe { worker.as_ref() }.run_next.seems_empty() {
-                return None;
-            }
-        }
-        // As Go does: the owner is most likely at the end of a short poll.
-        let until = Time::now().after(STEAL_DELAY);
-        while Time::now() < until {
-            std::hint::spin_loop();
-            if victim.polls.load(Ordering::Relaxed) != polls {
-                return None;
-            }
-        }
-        let sched = self.sched.try_lock().ok()?;
-        let worker = owner(&sched)?;
-        // SAFETY: as above.
-        let worker = unsafe { worker.as_ref() };
-        let next = worker.run_next.revoke()?;
-        // Only the goroutine is taken. If the owner saw `revoked` meanwhile, it checks under the lock, and continues.
-        worker.run_next.reinstate();
-        // SAFETY: the slot held a task in raw form, which is this thread's now.
-        NonNull::new(next).map(|next| unsafe { Task::from_raw(next) })
-    }
-
-    /// Spins for about one thread wake-up, so that work submitted meanwhile needs no unpark.
-    #[inline(never)]
-    fn spin_for_work(&self) -> bool {
-        for _ in 0..SPINS {
-            std::hint::spin_loop();
-            if self.has_work() {
-                return true;
-            }
-        }
-        false
-    }
-
-    /// Announce: the worker found nothing, its processor becomes idle. False if it has work after all, and keeps the
-    /// processor.
-    #[inline(never)]
-    fn park_processor(&'static self, w: &Worker, processor: &'static Processor, searching: &mut bool) -> bool {
-        {
-            let mut sched = lock(&self.sched);
-            if processor.id >= self.procs.load(Ordering::Relaxed) {
-                return false;
-            }
-            if std::mem::take(searching) {
-                self.idle.end_search();
-            }
-            self.set_place(&mut sched, processor, Place::Idle);
-        }
-        if !self.has_work() {
-            return true;
-        }
-        // A Push before Announce saw no worker to wake: take the processor back, unless another worker has it.
-        let mut sched = lock(&self.sched);
-        let is_idle = processor.place.get() == Place::Idle;
-        if is_idle {
-            self.set_place(&mut sched, processor, Place::Held(NonNull::from(w)));
-        }
-        !is_idle
-    }
-
-    fn has_work(&self) -> bool {
-        !self.global.is_empty() || self.processors().any(|processor| !processor.queue.is_empty())
-    }
-
-    /// The processor is out of use: its goroutines go to the global queue.
-    #[inline(never)]
-    fn retire_processor(&self, w: &Worker, processor: &'static Processor) {
-        // Only the holder pushes to its queue, so that stays empty.
-        self.drain_to_global(processor, w.swap_next(ptr::null_mut()));
-        let mut sched = lock(&self.sched);
-        let in_use = processor.id < self.procs.load(Ordering::Relaxed);
-        self.set_place(&mut sched, processor, if in_use { Place::Idle } else { Place::Retired });
-        drop(sched);
-        if self.has_work() {
-            self.notify();
-        }
-    }
-
-    /// Moves a processor's shared queue to the global one.
-    fn drain_shared_to_global(&self, processor: &Processor) {
-        while let Ok(task) = processor.queue.shared().pop() {
-            self.push_global(task);
-        }
-    }
-
-    /// Moves a processor's own queue, out of which no thief can take, to the global one. For the holder alone.
-    #[cold]
-    fn publish_private_queue(&self, processor: &Processor) {
-        // SAFETY: as demanded.
-        self.global.append(unsafe { processor.queue.take_own() });
-        self.notify();
-    }
-
-    /// Parks a worker without a processor until it is given one. `None` if the thread must end.
-    fn wait_for_processor(
-        &'static self,
-        w: &Worker,
-        me: &WorkerRef,
-        searching: &mut bool,
-    ) -> Option<&'static Processor> {
-        let leave_at = Time::now().after(KEEP_PARKED);
-        let mut sched = lock(&self.sched);
-        w.run_next.reinstate();
-        loop {
-            if sched.ending {
-                return None;
-            }
-            if self.closing.load(Ordering::Relaxed) {
-                sched.wake_monitor();
-            }
-            let now = Time::now();
-            let wanted = sched.wanted.first().copied();
-            *searching = wanted.is_some();
-            // If none is idle, the workers that hold the processors run the goroutines and check the timers.
-            let has_work = || self.has_work() || shard::earliest(self.all_timers()) <= now;
-            let idle = || sched.idle.last().copied().filter(|_| has_work());
-            if let Some(processor) = wanted.or_else(idle) {
-                self.set_place(&mut sched, processor, Place::Held(me.worker));
-                return Some(processor);
-            }
-            let until = self.sleep_deadline(&mut sched, me.worker);
-            let is_surplus = until == Time::NEVER && sched.spare.len() >= self.procs.load(Ordering::Relaxed);
-            if is_surplus && leave_at <= now {
-                return None;
-            }
-            // At the bottom: other workers are woken for work first.
-            let at = if until != Time::NEVER { 0 } else { sched.spare.len() };
-            sched.spare.insert(at, me.clone());
-            drop(sched);
-            sleep_until(if is_surplus { leave_at } else { until });
-            sched = lock(&self.sched);
-            match sched.spare.iter().position(|spare| spare.worker == me.worker) {
-                Some(at) => {
-                    sched.spare.remove(at);
-                    sched.sleeper.take_if(|(sleeper, _)| *sleeper == me.worker);
-                }
-                // It was woken.
-                None => sched.coming -= 1,
-            }
-        }
-    }
-
     // -------------------------------------------------------------------------------- timers
 
     /// Runs `f` with the timers of the processor that this thread holds. The worker checks them when the poll ends.
@@ -1341,71 +1234,35 @@ impl Executor {
         self.processors().map(|processor| &processor.timers)
     }
 
-    /// Checks the timers of this processor and of one other, whose worker may be busy, or which may be out of use.
-    /// Between two such checks (`look`) it checks its own while the local queue is empty. True if a timer was fired.
+    /// Fires the due timers of a processor, at a `look` or while the local queue is empty. True if there was one.
     #[inline(always)]
-    fn check_timers(&'static self, processor: &Processor, look: bool) -> bool {
-        if !look && (processor.timers.next_due() == Time::NEVER || !processor.queue.is_empty()) {
-            return false;
-        }
-        self.fire_own_and_next(processor)
+    fn fire_own(&self, processor: &Processor, look: bool) -> bool {
+        let due = processor.timers.next_due();
+        due != Time::NEVER && (look || processor.queue.is_empty()) && Self::fire_due(processor, due)
     }
 
     #[inline(never)]
-    fn fire_own_and_next(&'static self, processor: &Processor) -> bool {
-        let other = processor.next_timer_check.get();
-        processor.next_timer_check.set(if other + 1 < self.bound.load(Ordering::Relaxed) { other + 1 } else { 0 });
-        let other = self.processor(other).map_or(&processor.timers, |other| &other.timers);
-        if processor.timers.next_due().min(other.next_due()) == Time::NEVER {
-            return false;
-        }
+    fn fire_due(processor: &Processor, due: Time) -> bool {
+        let now = Time::now();
         // No more than fit into the local queue, so that the woken goroutines run in order.
         let room = LOCAL_QUEUE - processor.queue.len().min(LOCAL_QUEUE - FIRE_LEAST);
-        let now = Time::now();
-        let fired = shard::fire_due([&processor.timers], now, now, room);
-        // The other processor's own worker has precedence.
-        shard::fire_due([other], now.before(FOREIGN_TIMER_DELAY), now, room) || fired
+        due <= now && processor.timers.fire(now, room) > 0
     }
 
-    /// Fires the due timers of all processors. True if there was one.
+    /// Fires the timers of all processors that are `late` or more. True if there was one.
     #[inline(never)]
-    fn check_all_timers(&'static self, w: &Worker, processor: &'static Processor) -> bool {
+    fn fire_late(&self, late: Duration) -> bool {
         if shard::earliest(self.all_timers()) == Time::NEVER {
             return false;
         }
         let now = Time::now();
-        let fired = shard::fire_due(self.all_timers(), now, now, LOCAL_QUEUE);
-        if fired {
-            self.requeue_next(w, processor);
-        }
-        fired
-    }
-
-    /// Fires the timers of all processors that are late.
-    fn fire_overdue(&self) {
-        if shard::earliest(self.all_timers()) != Time::NEVER {
-            let now = Time::now();
-            shard::fire_due(self.all_timers(), now.before(OVERDUE), now, usize::MAX);
-        }
-    }
-
-    /// Until when a parking worker sleeps: until the next timer, if it is the one that wakes for timers.
-    fn sleep_deadline(&self, sched: &mut Sched, worker: NonNull<Worker>) -> Time {
-        let earliest = shard::earliest(self.all_timers());
-        match sched.sleeper {
-            // Another worker, because this one is not parked.
-            Some((_, until)) if until <= earliest => Time::NEVER,
-            _ => {
-                sched.sleeper = (earliest != Time::NEVER).then_some((worker, earliest));
-                earliest
-            }
-        }
+        shard::fire_due(self.all_timers(), now.before(late), now, LOCAL_QUEUE)
     }
 
     // -------------------------------------------------------------------------------- the monitor
 
     /// Go's `sysmon`. It is also the one thread that starts, joins and ends the others, and ends the runtime.
-    fn monitor(&'static self) {
+    fn run_monitor(&'static self) {
         threads::serve();
         Worker::with(|w| w.home.set(self));
         let mut workers = Vec::new();
@@ -1417,34 +1274,35 @@ impl Executor {
             }
             let polls = self.processors().fold(0u32, |sum, p| sum.wrapping_add(p.polls.load(Ordering::Relaxed)));
             let moved = std::mem::replace(&mut seen, polls) != polls;
-            let passed = Time::now().since(std::mem::replace(&mut last, Time::now())).min(MONITOR_PERIOD);
+            let now = Time::now();
+            let passed = now.since(std::mem::replace(&mut last, now)).min(MONITOR_PERIOD);
             let until = self.look(moved || self.block_on_calls.check_grace(passed), &mut idle_looks);
-            sleep_until(until);
-            self.fire_overdue();
+            self.monitor.park(until);
+            while self.fire_late(OVERDUE) {}
         }
     }
 
-    /// Joins the threads that have ended, and starts one for each wanted processor. One that the system refuses is
-    /// tried again at the next look.
+    /// Wakes the monitor if it sleeps until something runs.
+    pub(crate) fn wake_monitor(&self) {
+        self.monitor.unpark();
+    }
+
+    /// Joins the threads that have ended, and starts one for each wish. One that the system refuses is tried again at the
+    /// next look.
     fn join_and_start(&'static self, threads: &mut Vec<JoinHandle<()>>) {
-        let mut sched = lock(&self.sched);
-        let left = std::mem::take(&mut sched.left);
-        let missing = if sched.ending { 0 } else { sched.wanted.len().saturating_sub(sched.coming) };
-        sched.coming += missing;
-        let name = if missing == 0 { String::new() } else { sched.thread_name.clone() };
-        drop(sched);
+        let left = std::mem::take(&mut lock(&self.sched).left);
         for thread in left {
             if let Some(at) = threads.iter().position(|other| other.thread().id() == thread) {
                 // It has nothing left to do. A panic is not possible, and would be printed already.
                 let _ = threads.swap_remove(at).join();
+                self.spares.ended();
             }
         }
-        for _ in 0..missing {
-            let name = format!("{name}-{}", threads.len());
-            let may_start = threads.len() < MAX_WORKERS;
-            match may_start.then(|| threads::start(name, move || self.worker_main())) {
-                Some(Ok(thread)) => threads.push(thread),
-                _ => lock(&self.sched).coming -= 1,
+        for _ in 0..self.spares.begin_starts() {
+            let name = format!("{}-{}", lock(&self.sched).thread_name, threads.len());
+            match threads::start(name, move || self.run_worker()) {
+                Ok(thread) => threads.push(thread),
+                Err(_) => _ = self.spares.refused(),
             }
         }
     }
@@ -1454,129 +1312,98 @@ impl Executor {
         let mut sched = lock(&self.sched);
         // In every period, because it also advances the clock's epoch.
         let now = Time::now();
-        let is_busy = self.processors().any(|p| matches!(p.place.get(), Place::Wanted | Place::Held(_)));
+        let is_busy = self.processors().any(|p| p.owner().is_some()) || self.spares.has_wish();
         *idle_looks = if is_busy || moved { 0 } else { MONITOR_IDLE_LOOKS.min(*idle_looks + 1) };
         if is_busy {
             self.retake(&mut sched, now);
         }
         sched.monitor_asleep = *idle_looks == MONITOR_IDLE_LOOKS && !self.closing.load(Ordering::Relaxed);
-        match sched.sleeper {
-            _ if !sched.monitor_asleep => now.after(MONITOR_PERIOD),
-            Some(_) => Time::NEVER,
-            // No worker sleeps until the next timer.
-            None => shard::earliest(self.all_timers()).after(OVERDUE),
+        if !sched.monitor_asleep {
+            now.after(MONITOR_PERIOD)
+        } else if self.spares.has_sleeper() {
+            Time::NEVER
+        } else {
+            shard::earliest(self.all_timers()).after(OVERDUE)
         }
-    }
-
-    /// A step of the shutdown. True if the runtime has ended: no goroutine is left, and no thread but this one.
-    ///
-    /// The goroutines are woken, and workers drop their futures, see [`next`](Self::next). If one blocks its thread,
-    /// [`retake`](Self::retake) starts another.
-    fn end(&'static self, alone: bool) -> bool {
-        // Timers of tasks that are not the runtime's goroutines move to the driver.
-        let have_moved = self.all_processors().all(|processor| driver::take_over(&processor.timers));
-        if self.live() != 0 {
-            if !self.has_work() {
-                // Also those that parked in a poll that had begun before the shutdown.
-                self.wake_all();
-            }
-            return false;
-        }
-        let mut sched = lock(&self.sched);
-        sched.ending = true;
-        sched.spare.iter().for_each(|spare| spare.thread.unpark());
-        drop(sched);
-        let has_ended = have_moved && alone;
-        if has_ended {
-            self.retire();
-        }
-        has_ended
     }
 
     /// Retakes processors from workers that have been in one poll for too long, if there is work for them.
     ///
-    /// A worker that sleeps in a system call loses its processor. A worker that computes loses it only if no other
-    /// makes progress; else one more would only compete for the same cores, and the others get the goroutines that wait
-    /// at it.
+    /// A worker that sleeps in a system call loses its processor. A worker that computes loses it later, and only if no
+    /// other makes progress; else one more would only compete for the same cores, and the others get the goroutines that
+    /// wait at it.
     fn retake(&'static self, sched: &mut Sched, now: Time) {
-        let mut progress = false;
-        let mut wants_thief = false;
+        let (mut progress, mut wants_thief) = (!sched.idle.is_empty(), false);
         let mut stuck = Vec::new();
         for processor in self.processors() {
             let Some(owner) = processor.owner() else { continue };
-            let Some(known) = sched.workers.iter().find(|known| known.worker == owner) else { continue };
-            // SAFETY: under the lock, and a listed worker.
-            let worker = unsafe { known.get() };
-            let ticks = processor.ticks.load(Ordering::Relaxed);
-            let begun = ticks.wrapping_sub(worker.seen_ticks.replace(ticks));
+            // SAFETY: under the lock, the owner of a processor lives. What is not atomic in it is the owner's, or under the
+            // lock.
+            let worker = unsafe { owner.as_ref() };
+            let (polls, ticks) = (processor.polls.load(Ordering::Relaxed), processor.ticks.load(Ordering::Relaxed));
+            let (seen_polls, seen_ticks) = worker.seen.replace((polls, ticks));
+            let begun = ticks.wrapping_sub(seen_ticks);
             processor
                 .global_interval
                 .store((begun / GLOBAL_LOOKS).clamp(LONG_TICKS, GLOBAL_INTERVAL), Ordering::Relaxed);
-            let polls = processor.polls.load(Ordering::Relaxed);
-            let moved = worker.seen_polls.replace(polls) != polls || !worker.polling.load(Ordering::Relaxed);
+            let moved = seen_polls != polls || !worker.polling.load(Ordering::Relaxed);
             progress |= moved;
-            let since = match worker.seen_at.get() {
-                Some(since) if !moved => since,
-                _ => {
-                    worker.seen_at.set(Some(now));
-                    worker.seen_cpu.set(known.clock.now());
-                    continue;
-                }
-            };
             let has_next = !worker.run_next.seems_empty();
-            let waiting = now.since(since);
-            if waiting < STUCK {
-                wants_thief |= has_next;
-            } else if has_next || !processor.queue.is_empty() || !self.global.is_empty() {
-                let computes = known.clock.now().saturating_sub(worker.seen_cpu.get()) > waiting / 8;
-                stuck.push((processor, owner, computes));
+            if !has_next && processor.queue.is_empty() && self.global.is_empty() {
+                worker.seen_at.set(None);
+                continue;
+            }
+            // SAFETY: it stands on the stack of the thread, which holds a processor.
+            let clock = unsafe { &*worker.clock.get() };
+            let (time, is_exact) = clock.running();
+            match worker.seen_at.get() {
+                Some((since, then)) if !moved => {
+                    let waited = now.since(since);
+                    let sleeps = time.saturating_sub(then) < waited / 8;
+                    let patience = if sleeps && is_exact { Duration::ZERO } else { STUCK };
+                    if waited >= patience {
+                        stuck.push((processor, worker, !sleeps, waited));
+                    } else {
+                        wants_thief |= has_next;
+                    }
+                }
+                _ => worker.seen_at.set(Some((now, time))),
             }
         }
-        for (processor, owner, computes) in stuck {
-            // SAFETY: as above; the lock has been held since.
-            let worker = unsafe { owner.as_ref() };
-            let others = progress || !sched.idle.is_empty();
-            if computes && others && worker.run_next.seems_empty() && processor.queue.is_empty() {
+        for (processor, worker, computes, waited) in stuck {
+            if computes && progress && worker.run_next.seems_empty() && processor.queue.is_empty() {
+                continue;
+            }
+            let hands_over = !computes || !progress;
+            let too_many = sched.displaced == MOST_DISPLACED || waited < STUCK * (1 << sched.handed_over.min(10));
+            if hands_over && (computes && too_many || !self.spares.can_call()) {
                 continue;
             }
             let Some(next) = worker.run_next.revoke() else { continue };
-            if computes && others {
-                self.drain_to_global(processor, next);
-                worker.run_next.reinstate();
-                wants_thief = true;
+            self.drain(processor, next);
+            if hands_over {
+                worker.displaced.set(computes);
+                sched.displaced += u32::from(computes);
+                sched.handed_over += u32::from(computes);
+                self.hand_over(sched, processor);
             } else {
-                self.hand_over(sched, processor, next);
-                (progress, wants_thief) = (true, true);
+                worker.run_next.reinstate();
             }
+            (progress, wants_thief) = (true, true);
         }
         // A run-next goroutine waits for the end of a long poll; or work was enqueued and, against the protocol, no
         // worker woken.
-        if wants_thief || self.has_work() {
-            if let Some(processor) = sched.idle.last().copied().filter(|_| self.idle.try_begin_notify()) {
-                self.want_worker(sched, processor);
-            }
+        if (wants_thief || self.has_work()) && self.idle.try_begin_notify() {
+            self.call_worker();
         }
     }
 
-    /// Moves a processor's goroutines to the global queue. Wakes no worker: the scheduler's lock is held.
-    fn drain_to_global(&self, processor: &Processor, next: *mut ()) {
-        // SAFETY: the processor is the caller's.
-        self.global.append(unsafe { processor.queue.take_own() });
-        let queue = || processor.queue.shared().pop().ok();
-        // SAFETY: the slot held a task in raw form, which is the caller's now.
-        let mut task = NonNull::new(next).map(|next| unsafe { Task::from_raw(next) }).or_else(queue);
-        while let Some(waiting) = task {
-            self.global.push(waiting);
-            task = queue();
-        }
-    }
-
-    /// Gives a processor that its worker has lost to another one.
-    fn hand_over(&'static self, sched: &mut Sched, processor: &'static Processor, next: *mut ()) {
-        self.drain_to_global(processor, next);
+    /// Gives a processor that its worker has lost, and that is empty, to another one.
+    fn hand_over(&'static self, sched: &mut Sched, processor: &'static Processor) {
         if processor.id < self.procs.load(Ordering::Relaxed) {
+            self.set_place(sched, processor, Place::Idle);
             self.idle.begin_search();
-            self.want_worker(sched, processor);
+            self.call_worker();
         } else {
             self.set_place(sched, processor, Place::Retired);
         }
@@ -1606,7 +1433,7 @@ impl Executor {
                     processor.timers.open();
                     self.set_place(&mut sched, processor, Place::Idle);
                 }
-                Place::Idle | Place::Wanted if slot >= procs => self.set_place(&mut sched, processor, Place::Retired),
+                Place::Idle if slot >= procs => self.set_place(&mut sched, processor, Place::Retired),
                 // It is retired by its worker, or by the monitor; one that is in use again continues.
                 _ => {}
             }
@@ -1617,16 +1444,15 @@ impl Executor {
             Some(held) if procs > 1 && ptr::eq(w.executor.get(), self) => self.publish_private_queue(held.processor),
             _ => {}
         });
-        // Once at least: a wanted processor that is retired was to find what is queued.
-        for _ in before..procs.max(before + 1) {
+        for _ in before..procs {
             if self.has_work() {
                 self.notify();
             }
         }
-        for slot in procs..before {
-            if let Some(processor) = self.processor(slot) {
-                // Its worker moves the rest when it notices.
-                self.drain_shared_to_global(processor);
+        for processor in (procs..before).filter_map(|slot| self.processor(slot)) {
+            // Its worker moves the rest when it notices.
+            while let Ok(task) = processor.queue.shared().pop() {
+                self.push_global(task);
             }
         }
         before
@@ -1635,38 +1461,55 @@ impl Executor {
     /// Runs `f`, which may block, after giving this thread's processor to another worker.
     pub(crate) fn block_in_place<R>(f: impl FnOnce() -> R) -> R {
         coop::note_caught();
-        Worker::with(|w| {
-            let Some(this) = Self::current() else { return };
-            let Some(held) = w.hold() else { return };
-            let processor = held.processor;
-            let next = w.swap_next(ptr::null_mut());
-            drop(held);
-            let mut sched = lock(&this.sched);
-            if processor.owner() != Some(NonNull::from(w)) {
-                // Lost in between; the run-next goroutine still is this thread's.
-                drop(sched);
-                if let Some(next) = NonNull::new(next) {
-                    // SAFETY: the slot held a task in raw form, which is this thread's now.
-                    this.push_global(unsafe { Task::from_raw(next) });
-                }
-                return;
-            }
-            w.run_next.abandon();
-            let waiting = !next.is_null() || shard::earliest(this.all_timers()) != Time::NEVER;
-            let work = waiting || this.has_work();
-            if work || processor.id >= this.procs.load(Ordering::Relaxed) {
-                this.hand_over(&mut sched, processor, next);
-                drop(sched);
-                this.notify();
-            } else {
-                this.set_place(&mut sched, processor, Place::Idle);
-                drop(sched);
-                if this.has_work() {
-                    this.notify();
-                }
-            }
-        });
-        f()
+        let lent = Worker::with(Self::lend_processor);
+        let result = f();
+        if let Some((executor, processor)) = lent {
+            Worker::with(|w| executor.take_back(w, processor));
+        }
+        result
+    }
+
+    /// Gives this thread's processor to another worker, if there is work and a worker for it. `None` if it has none, or
+    /// keeps it.
+    fn lend_processor(w: &Worker) -> Option<(&'static Self, &'static Processor)> {
+        let this = Self::current()?;
+        let held = w.hold()?;
+        let processor = held.processor;
+        if !this.spares.can_call() {
+            return None;
+        }
+        let next = w.run_next.swap(ptr::null_mut());
+        drop(held);
+        let mut sched = lock(&this.sched);
+        if processor.owner() != Some(NonNull::from(w)) {
+            // Lost in between; the run-next goroutine still is this thread's.
+            drop(sched);
+            // SAFETY: as said.
+            unsafe { from_slot(next) }.into_iter().for_each(|next| this.push_global(next));
+            return None;
+        }
+        w.run_next.abandon();
+        let is_wanted = !next.is_null() || shard::earliest(this.all_timers()) != Time::NEVER || this.has_work();
+        this.drain(processor, next);
+        if is_wanted || processor.id >= this.procs.load(Ordering::Relaxed) {
+            this.hand_over(&mut sched, processor);
+        } else {
+            this.set_place(&mut sched, processor, Place::Idle);
+        }
+        drop(sched);
+        if this.has_work() {
+            this.notify();
+        }
+        Some((this, processor))
+    }
+
+    /// The thread blocks no longer: it goes on with its processor, if no other worker has that.
+    fn take_back(&self, w: &Worker, processor: &'static Processor) {
+        let mut sched = lock(&self.sched);
+        if processor.place.get() == Place::Idle {
+            self.set_place(&mut sched, processor, Place::Held(NonNull::from(w)));
+            w.run_next.reinstate();
+        }
     }
 
     /// True if this thread's processor could run no other goroutine than the running one.
@@ -1692,6 +1535,8 @@ impl Executor {
         &self.block_on_calls
     }
 
+    // -------------------------------------------------------------------------------- the end
+
     /// True if the runtime of that generation has ended, or is shutting down.
     pub(crate) fn is_over(&self, generation: usize) -> bool {
         self.closing.load(Ordering::Relaxed) || self.generation() != generation
@@ -1708,7 +1553,7 @@ impl Executor {
         let mut sched = lock(&self.sched);
         let generation = self.generation();
         self.closing.store(true, Ordering::SeqCst);
-        sched.wake_monitor();
+        self.monitor.unpark();
         let deadline = Time::now().after(patience);
         while self.generation() == generation {
             let remaining = deadline.since(Time::now());
@@ -1720,27 +1565,56 @@ impl Executor {
         0
     }
 
+    /// A step of the shutdown. True if the runtime has ended: no goroutine is left, and no thread but this one.
+    ///
+    /// The goroutines are woken, and workers drop their futures, see [`next`](Self::next). If one blocks its thread,
+    /// [`retake`](Self::retake) calls another.
+    fn end(&'static self, alone: bool) -> bool {
+        // Timers of tasks that are not the runtime's goroutines move to the driver.
+        let have_moved = self.all_processors().all(|processor| driver::take_over(&processor.timers));
+        if self.live() != 0 {
+            if !self.has_work() {
+                // Also those that parked in a poll that had begun before the shutdown.
+                self.wake_all();
+            }
+            return false;
+        }
+        self.spares.end();
+        self.drop_wishes();
+        have_moved && alone && self.retire()
+    }
+
+    /// No thread will be started any more for those that were called.
+    fn drop_wishes(&self) {
+        for _ in 0..self.spares.take_wishes() {
+            self.idle.end_search();
+        }
+    }
+
     /// Makes the executor available to the next runtime, after every goroutine and every thread has ended: every word
-    /// is as in a new one. A late waker does no harm: its goroutine has ended, and to read whether a worker is idle is
-    /// harmless at any time.
-    fn retire(&'static self) {
+    /// is as in a new one. False if a wake is under way, whose goroutine has ended already. A later waker does no harm: to
+    /// read whether a worker is idle is harmless at any time.
+    fn retire(&'static self) -> bool {
         {
             let mut sched = lock(&self.sched);
+            if !self.idle.try_reset() {
+                return false;
+            }
             *sched = Sched::new();
+            self.spares.reset();
             self.bound.store(0, Ordering::Relaxed);
             self.procs.store(0, Ordering::SeqCst);
             self.generation.fetch_add(1, Ordering::SeqCst);
-            self.idle.reset();
             self.all_processors().for_each(Processor::reset);
         }
         #[cfg(all(test, not(gopark_loom)))]
         assert_eq!(self.leftovers(), "", "a retired executor differs from a new one");
-        lock(&RETIRED).push(self);
+        EXECUTORS.put_back(self);
         self.ended.notify_all();
+        true
     }
 
-    /// Wakes every registered goroutine. The executor is closing, so they go into the queues that
-    /// [`drain`](Self::drain) empties.
+    /// Wakes every registered goroutine. The executor is closing, so their futures are dropped.
     fn wake_all(&self) {
         let shards = self.all_processors().map(|processor| &processor.shard).chain([&self.external]);
         shards.flat_map(|shard| shard.registry.all()).for_each(Waker::wake);
@@ -1754,6 +1628,20 @@ impl Executor {
         Worker::with(|w| w.run_task(task));
         Self::set_polling(polling);
     }
+}
+
+/// Spins for [`WATCH`], or until something `happens`: returns whether it did.
+fn watch(happens: impl Fn() -> bool) -> bool {
+    let until = Time::now().after(WATCH);
+    while Time::now() < until {
+        for _ in 0..16 {
+            std::hint::spin_loop();
+            if happens() {
+                return true;
+            }
+        }
+    }
+    false
 }
 
 /// Restores the thread's current executor, and its processor.

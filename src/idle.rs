@@ -111,9 +111,21 @@ impl Idle {
         self.word.fetch_sub(1, Ordering::SeqCst);
     }
 
-    /// Back to the state of a new word. The executor has no worker.
-    pub(crate) fn reset(&self) {
-        self.word.store(0, Ordering::SeqCst);
+    /// True if a worker searches, or has been called.
+    pub(crate) fn is_searched(&self) -> bool {
+        self.word.load(Ordering::SeqCst) >= SEARCHING
+    }
+
+    /// Back to the state of a new word. The executor has no worker. False if a call of one is under way.
+    pub(crate) fn try_reset(&self) -> bool {
+        let mut word = self.word.load(Ordering::Relaxed);
+        while word < SEARCHING {
+            match self.word.compare_exchange_weak(word, 0, Ordering::SeqCst, Ordering::Relaxed) {
+                Ok(_) => return true,
+                Err(now) => word = now,
+            }
+        }
+        false
     }
 }
 

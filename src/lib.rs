@@ -51,6 +51,7 @@ mod header;
 mod lock;
 mod loom;
 mod panics;
+mod parker;
 mod platform;
 mod random;
 mod threads;
@@ -63,6 +64,8 @@ mod idle;
 mod registry;
 mod run_next;
 mod run_queue;
+mod spares;
+mod table;
 mod timer;
 mod wait;
 

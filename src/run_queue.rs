@@ -120,10 +120,10 @@ impl<T> RunQueue<T> {
     /// # Safety
     ///
     /// The caller holds the processor.
-    pub(crate) unsafe fn take_own(&self) -> VecDeque<T> {
+    pub(crate) unsafe fn take_own(&self) -> impl Iterator<Item = T> + use<T> {
         self.own_len.store(0, Ordering::Relaxed);
         // SAFETY: the holder's alone.
-        self.own.with_mut(|own| unsafe { &mut *own }.drain(..).collect())
+        self.own.with_mut(|own| std::mem::take(unsafe { &mut *own })).into_iter()
     }
 }
 
@@ -183,9 +183,9 @@ impl GlobalQueue {
     }
 
     /// Enqueues many at once, in their order.
-    pub(crate) fn append(&self, mut tasks: VecDeque<Task>) {
+    pub(crate) fn append(&self, tasks: impl Iterator<Item = Task>) {
         let mut input = self.input.lock();
-        input.append(&mut tasks);
+        input.extend(tasks);
         self.input.len.store(input.len(), Ordering::Relaxed);
     }
 

@@ -13,7 +13,7 @@ use std::{env, io, ptr, thread};
 
 use crate::coop::{self, Reason};
 use crate::crash::{CRASH_GRACE, OnPanic};
-use crate::executor::{Executor, SHUTDOWN_GRACE};
+use crate::executor::{Executor, SHUTDOWN_GRACE, Settings};
 use crate::goroutine::{self, Exit, UntilCrash};
 use crate::join::JoinHandle;
 use crate::panics::{contain, lock};
@@ -241,6 +241,9 @@ pub fn block_in_place<T>(f: impl FnOnce() -> T) -> T {
     Executor::block_in_place(f)
 }
 
+/// The default of [`Builder::max_threads`].
+const MAX_THREADS: usize = 512;
+
 /// The runtime of the goroutine that runs on this thread, else the global one.
 #[inline(always)]
 fn current() -> &'static Executor {
@@ -263,7 +266,7 @@ fn try_global() -> io::Result<&'static Executor> {
     if let Some(global) = GLOBAL.get() {
         return Ok(global);
     }
-    let global = Executor::start(default_procs(), "gopark".into(), (OnPanic::Crash, CRASH_GRACE))?;
+    let global = Executor::start(Runtime::builder().settings())?;
     Ok(GLOBAL.get_or_init(|| global))
 }
 
@@ -464,7 +467,13 @@ impl Runtime {
     /// let rt = gopark::Runtime::builder().thread_name("worker").build().unwrap();
     /// ```
     pub fn builder() -> Builder {
-        Builder { gomaxprocs: 0, thread_name: "gopark".into(), on_panic: OnPanic::Crash, crash_grace: CRASH_GRACE }
+        Builder(Settings {
+            procs: 0,
+            max_threads: MAX_THREADS,
+            thread_name: "gopark".into(),
+            on_panic: OnPanic::Crash,
+            crash_grace: CRASH_GRACE,
+        })
     }
 
     /// As [`go`], on this runtime. If it is shutting down, the future is dropped and the handle gives the
@@ -582,12 +591,7 @@ impl fmt::Debug for Runtime {
 /// ```
 #[derive(Clone, Debug)]
 #[must_use = "a builder does nothing unless built"]
-pub struct Builder {
-    gomaxprocs: usize,
-    thread_name: String,
-    on_panic: OnPanic,
-    crash_grace: Duration,
-}
+pub struct Builder(Settings);
 
 impl Builder {
     /// How many goroutines may run at once, up to 1024; 0 is the default: the environment's `GOMAXPROCS`, else
@@ -599,7 +603,7 @@ impl Builder {
     /// ```
     #[doc(alias = "GOMAXPROCS")]
     pub fn gomaxprocs(mut self, n: usize) -> Self {
-        self.gomaxprocs = n;
+        self.0.procs = n;
         self
     }
 
@@ -611,7 +615,7 @@ impl Builder {
     /// assert!(name.unwrap().starts_with("crunch"));
     /// ```
     pub fn thread_name(mut self, name: impl Into<String>) -> Self {
-        self.thread_name = name.into();
+        self.0.thread_name = name.into();
         self
     }
 
@@ -621,7 +625,7 @@ impl Builder {
     /// let rt = gopark::Runtime::builder().on_panic(gopark::OnPanic::Isolate).build().unwrap();
     /// ```
     pub fn on_panic(mut self, policy: OnPanic) -> Self {
-        self.on_panic = policy;
+        self.0.on_panic = policy;
         self
     }
 
@@ -637,7 +641,20 @@ impl Builder {
     /// let rt = gopark::Runtime::builder().crash_grace(Duration::from_secs(10)).build().unwrap();
     /// ```
     pub fn crash_grace(mut self, grace: Duration) -> Self {
-        self.crash_grace = grace;
+        self.0.crash_grace = grace;
+        self
+    }
+
+    /// Most threads of the runtime, the monitor not counted; 512 by default, at least 1.
+    ///
+    /// A goroutine that blocks its thread, in a system call or in [`block_in_place`], costs a thread until it returns: another
+    /// one takes its processor over. At the limit it keeps its processor, and goroutines wait.
+    ///
+    /// ```
+    /// let rt = gopark::Runtime::builder().max_threads(16).build().unwrap();
+    /// ```
+    pub fn max_threads(mut self, n: usize) -> Self {
+        self.0.max_threads = n;
         self
     }
 
@@ -652,8 +669,11 @@ impl Builder {
     /// let rt = gopark::Runtime::builder().build().unwrap();
     /// ```
     pub fn build(self) -> io::Result<Runtime> {
-        let procs = if self.gomaxprocs == 0 { default_procs() } else { self.gomaxprocs };
-        let executor = Executor::start(procs, self.thread_name, (self.on_panic, self.crash_grace))?;
-        Ok(Runtime { executor, down: false })
+        Ok(Runtime { executor: Executor::start(self.settings())?, down: false })
+    }
+
+    fn settings(self) -> Settings {
+        let procs = if self.0.procs == 0 { default_procs() } else { self.0.procs };
+        Settings { procs, ..self.0 }
     }
 }

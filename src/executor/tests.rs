@@ -10,8 +10,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::{
-    Executor, FIRE_LEAST, GLOBAL_BATCH, GLOBAL_INTERVAL, Held, KEEP_PARKED, LONG_TICKS, Place, Processor, Sched, Task,
-    Time, Worker, lock, shard,
+    EXECUTORS, Executor, FIRE_LEAST, GLOBAL_BATCH, GLOBAL_INTERVAL, Held, KEEP_PARKED, LONG_TICKS, OVERDUE, Place,
+    Processor, Sched, Task, Time, Worker, lock, shard,
 };
 use crate::crash::OnPanic;
 use crate::goroutine;
@@ -58,27 +58,24 @@ fn checked(executor: &Executor) -> MutexGuard<'_, Sched> {
     for processor in executor.all_processors() {
         let listed = |list: &[&Processor]| list.iter().filter(|other| ptr::eq(**other, processor)).count();
         let place = processor.place.get();
-        let lists = [listed(&sched.idle), listed(&sched.wanted)];
-        assert_eq!(lists, [usize::from(place == Place::Idle), usize::from(place == Place::Wanted)], "{place:?}");
+        assert_eq!(listed(&sched.idle), usize::from(place == Place::Idle), "{place:?}");
         let id = processor.id;
         match place {
             Place::Retired => assert!(id >= procs && processor.queue.is_empty(), "processor {id} of {procs}"),
-            Place::Idle | Place::Wanted => {
-                assert!(id < procs && processor.queue.is_empty(), "processor {id} of {procs}")
-            }
-            Place::Held(owner) => {
-                assert!(sched.workers.iter().any(|worker| worker.worker == owner), "who holds a processor is listed");
-                assert!(sched.spare.iter().all(|spare| spare.worker != owner), "who holds a processor is not parked");
-            }
+            Place::Idle => assert!(id < procs && processor.queue.is_empty(), "processor {id} of {procs}"),
+            Place::Held(_) => {}
         }
         assert!(place == Place::Retired || id < executor.bound.load(Relaxed), "processor {id} is out of bounds");
     }
-    assert!(sched.wanted.len() <= sched.coming || sched.spare.is_empty(), "a worker stays parked while one is wanted");
     assert_eq!(executor.idle.idle(), sched.idle.len());
-    if let Some((sleeper, _)) = sched.sleeper {
-        assert!(sched.spare.iter().any(|spare| spare.worker == sleeper), "who sleeps is parked");
-    }
+    executor.spares.check();
     sched
+}
+
+/// How many threads are parked once there is nothing to run.
+fn parked(executor: &Executor) -> usize {
+    drop(settled(executor));
+    executor.spares.parked()
 }
 
 /// Waits until there is nothing to run, and every thread is parked.
@@ -86,8 +83,9 @@ fn settled(executor: &Executor) -> MutexGuard<'_, Sched> {
     let end = Instant::now() + Duration::from_secs(60);
     loop {
         let sched = checked(executor);
-        let coming = sched.coming + sched.wanted.len();
-        if coming == 0 && sched.spare.len() == sched.workers.len() && !executor.has_work() {
+        let (parked, threads) = executor.spares.counts();
+        let at_rest = !executor.spares.has_wish() && !executor.idle.is_searched();
+        if at_rest && parked == threads && sched.left.is_empty() && !executor.has_work() {
             return sched;
         }
         drop(sched);
@@ -139,12 +137,12 @@ fn threads_of_a_burst_end_and_as_many_are_kept_as_there_are_processors() {
     let (rt, executor) = runtime(2);
     block_at_once(&rt, 20);
     let start = Instant::now();
-    assert!(settled(executor).spare.len() >= 20);
-    while settled(executor).spare.len() > 2 {
+    assert!(parked(executor) >= 20);
+    while parked(executor) > 2 {
         assert!(start.elapsed() < 5 * KEEP_PARKED, "the others stay");
         thread::yield_now();
     }
-    assert_eq!(settled(executor).spare.len(), 2);
+    assert_eq!(parked(executor), 2);
 }
 
 #[test]
@@ -175,7 +173,7 @@ fn a_thread_that_is_refused_is_tried_again() {
         futures_lite::future::block_on(waits).unwrap();
         drop(release);
         // With the parked ones no thread would be wanted in the next round.
-        while lock(&executor.sched).workers.len() > 1 || settled(executor).spare.len() > 1 {
+        while parked(executor) > 1 {
             thread::yield_now();
         }
     }
@@ -254,9 +252,8 @@ fn one_parked_thread_at_the_bottom_wakes_for_the_earliest_timer() {
     let (rt, executor) = runtime(1);
     block_at_once(&rt, 3);
     let sleeper = || {
-        let sched = settled(executor);
-        let (sleeper, until) = sched.sleeper?;
-        assert!(sched.spare.len() >= 3 && sched.spare[0].worker == sleeper, "others are woken first");
+        assert!(parked(executor) >= 3);
+        let (sleeper, until) = executor.spares.sleeper()?;
         assert!(until == shard::earliest(executor.all_timers()), "until the next timer");
         Some(sleeper)
     };
@@ -279,7 +276,7 @@ fn whoever_wakes_for_a_timer_that_is_gone_sleeps_until_the_next_one() {
     drop(settled(executor));
     short.abort();
     let (late, end) = (Time::now().after(Duration::from_secs(1800)), Instant::now() + Duration::from_secs(60));
-    while settled(executor).sleeper.is_none_or(|(_, until)| until < late) {
+    while parked(executor) == 0 || executor.spares.sleeper().is_none_or(|(_, until)| until < late) {
         assert!(Instant::now() < end, "nobody wakes for the other one");
         thread::yield_now();
     }
@@ -304,7 +301,8 @@ impl Wake for Noted {
 
 impl Still {
     fn new(procs: usize) -> Self {
-        let executor = Executor::allocate().unwrap();
+        let executor = EXECUTORS.take(Duration::ZERO, Executor::new).unwrap();
+        executor.closing.store(false, Relaxed);
         executor.set_gomaxprocs(procs);
         let mut sched = lock(&executor.sched);
         // Nobody is to be woken: the test has the processors.
@@ -312,7 +310,7 @@ impl Still {
             executor.set_place(&mut sched, processor, Place::Held(Worker::with(|w| NonNull::from(w))));
         }
         drop(sched);
-        let processors = executor.all_processors().collect();
+        let processors = executor.processors().collect();
         Still { executor, processors, nodes: Vec::new(), fired: Arc::default() }
     }
 
@@ -372,7 +370,9 @@ impl Drop for Still {
         }
         drain(self.executor);
         assert_eq!(self.executor.live(), 0);
-        self.executor.retire();
+        self.executor.spares.end();
+        self.executor.drop_wishes();
+        assert!(self.executor.retire());
     }
 }
 
@@ -380,77 +380,62 @@ impl Drop for Still {
 fn timers_are_looked_at_when_there_is_nothing_else_to_do_or_it_is_their_turn() {
     let mut still = Still::new(1);
     let (executor, processor) = (still.executor, still.processors[0]);
-    assert!(!executor.check_timers(processor, false) && !executor.check_timers(processor, true), "there are none");
+    assert!(!executor.fire_own(processor, false) && !executor.fire_own(processor, true), "there are none");
     still.timers(0, Time::now().after(Duration::from_secs(3600)), 1);
-    assert!(!executor.check_timers(processor, false) && !executor.check_timers(processor, true), "none is due");
+    assert!(!executor.fire_own(processor, false) && !executor.fire_own(processor, true), "none is due");
     still.timers(0, Time::PAST, 1);
-    assert!(executor.check_timers(processor, false));
+    assert!(executor.fire_own(processor, false));
     assert_eq!(still.fired(), [0]);
     still.timers(0, Time::PAST, 1);
     still.goroutines(0, 1);
-    assert!(!executor.check_timers(processor, false), "it has something else to do");
+    assert!(!executor.fire_own(processor, false), "it has something else to do");
     assert_eq!(still.fired(), []);
-    assert!(executor.check_timers(processor, true));
+    assert!(executor.fire_own(processor, true));
     assert_eq!(still.fired(), [0]);
-}
-
-#[test]
-fn each_look_at_timers_is_at_ones_own_and_at_another_processors_in_turn() {
-    let mut still = Still::new(3);
-    let (executor, own) = (still.executor, still.processors[0]);
-    (0..3).for_each(|slot| still.timers(slot, Time::PAST, 1));
-    assert!(executor.fire_own_and_next(own));
-    assert_eq!(still.fired(), [0]);
-    for other in [1, 2, 0, 1, 2] {
-        still.timers(other, Time::PAST, 1);
-        assert!(executor.fire_own_and_next(own));
-        assert!(still.fired().contains(&other));
-    }
-    still.fired();
-    assert!(!executor.fire_own_and_next(own));
 }
 
 #[test]
 fn a_look_at_timers_fires_no_more_than_there_is_room_for_but_some() {
-    let mut still = Still::new(2);
+    let mut still = Still::new(1);
     let (executor, own) = (still.executor, still.processors[0]);
     still.goroutines(0, 250);
     still.timers(0, Time::PAST, 300);
-    // The first other one is itself.
-    assert!(executor.fire_own_and_next(own));
-    assert_eq!(still.fired().len(), 2 * FIRE_LEAST);
-    assert!(executor.fire_own_and_next(own));
-    assert_eq!(still.fired().len(), FIRE_LEAST);
+    for _ in 0..2 {
+        assert!(executor.fire_own(own, true));
+        assert_eq!(still.fired().len(), FIRE_LEAST);
+    }
 }
 
 #[test]
 fn whoever_has_nothing_to_do_fires_what_is_due_anywhere_and_the_monitor_what_is_overdue() {
     let mut still = Still::new(2);
-    let (executor, own) = (still.executor, still.processors[0]);
-    assert!(!Worker::with(|w| executor.check_all_timers(w, own)));
+    let executor = still.executor;
+    assert!(!executor.fire_late(Duration::ZERO));
     still.timers(0, Time::now().after(Duration::from_secs(3600)), 1);
-    assert!(!Worker::with(|w| executor.check_all_timers(w, own)));
-    still.timers(1, Time::PAST, 1);
-    assert!(Worker::with(|w| executor.check_all_timers(w, own)));
-    assert_eq!(still.fired(), [1]);
-    executor.fire_overdue();
-    assert_eq!(still.fired(), []);
-    still.timers(1, Time::PAST, 1);
-    executor.fire_overdue();
-    assert_eq!(still.fired(), [1]);
+    assert!(!executor.fire_late(Duration::ZERO));
+    for late in [Duration::ZERO, OVERDUE] {
+        still.timers(1, Time::PAST, 1);
+        assert!(executor.fire_late(late));
+        assert_eq!(still.fired(), [1]);
+    }
+    still.timers(1, Time::now(), 1);
+    assert!(!executor.fire_late(Duration::from_secs(3600)));
 }
 
 #[test]
-fn a_goroutine_that_is_queued_wakes_an_idle_processor() {
+fn a_goroutine_that_does_not_wait_alone_wakes_an_idle_processor() {
     let still = Still::new(2);
     let (executor, own, other) = (still.executor, still.processors[0], still.processors[1]);
-    still.goroutines(0, 1);
-    let task = own.queue.shared().pop().unwrap();
+    still.goroutines(0, 2);
+    let [first, second] = [(); 2].map(|()| own.queue.shared().pop().unwrap());
     let mut sched = lock(&executor.sched);
     executor.set_place(&mut sched, other, Place::Idle);
     drop(sched);
-    Worker::with(|worker| executor.push_local(Held { worker, was: true, processor: own }, task));
-    assert_eq!(other.place.get(), Place::Wanted, "the monitor is to start a worker for it");
+    let enqueue = |task| Worker::with(|worker| executor.enqueue(Held { worker, was: true, processor: own }, task));
+    enqueue(first);
+    assert!(!executor.spares.has_wish(), "the only one runs next");
+    enqueue(second);
+    assert!(executor.spares.has_wish(), "the monitor is to start a worker");
 }
 
 #[test]
@@ -529,10 +514,10 @@ impl Executor {
         check("gomaxprocs", self.procs.load(Relaxed) == 0);
         check("bound", self.bound.load(Relaxed) == 0);
         check("goroutines", self.live() == 0);
-        check("idle processors", sched.idle.is_empty() && sched.wanted.is_empty());
-        check("workers", sched.workers.is_empty() && sched.spare.is_empty() && sched.coming == 0);
-        check("monitor", sched.monitor.is_none() && !sched.monitor_asleep && !sched.ending);
-        check("sleeper", sched.sleeper.is_none());
+        check("idle processors", sched.idle.is_empty());
+        check("workers", self.spares.counts() == (0, 0) && !self.spares.has_wish());
+        check("monitor", !sched.monitor_asleep && (sched.displaced, sched.handed_over) == (0, 0));
+        check("sleeper", self.spares.sleeper().is_none());
         check("calls of block_on", self.block_on_calls.is_empty());
         for processor in self.all_processors() {
             check("processor's queue", processor.queue.is_empty());
@@ -540,12 +525,8 @@ impl Executor {
             check("processor's ticks", processor.ticks.load(Relaxed) == 0);
             check("processor's polls", processor.polls.load(Relaxed) == 0);
             check("processor's interval", processor.global_interval.load(Relaxed) == GLOBAL_INTERVAL);
-            let counters = (
-                processor.ticks_since_global.get(),
-                processor.ticks_since_timers.get(),
-                processor.next_timer_check.get(),
-            );
-            check("processor's counters", counters == (0, 0, 0));
+            let counters = (processor.ticks_since_global.get(), processor.ticks_since_timers.get());
+            check("processor's counters", counters == (0, 0));
         }
         found.join(", ")
     }
@@ -553,7 +534,7 @@ impl Executor {
 
 #[test]
 fn a_retired_executor_is_as_a_new_one() {
-    let executor = Executor::allocate().unwrap();
+    let executor = EXECUTORS.take(Duration::ZERO, Executor::new).unwrap();
     assert_eq!(executor.leftovers(), "");
     executor.set_gomaxprocs(2);
     assert!(executor.idle.try_begin_search(4));
@@ -564,8 +545,10 @@ fn a_retired_executor_is_as_a_new_one() {
     for left in ["idle word", "gomaxprocs", "idle processors", "processor's counters", "processor's interval"] {
         assert!(leftovers.contains(left), "{left} is missing in: {leftovers}");
     }
-    // The search that never ended stopped the next runtime from waking a second worker. `retire` asserts that nothing is left.
-    executor.retire();
+    // A search that never ends would stop the next runtime from waking a second worker. `retire` asserts that nothing is left.
+    assert!(!executor.retire());
+    executor.idle.end_search();
+    assert!(executor.retire());
     assert_eq!(executor.leftovers(), "");
 }
 
@@ -579,7 +562,7 @@ fn what_waits_at_a_processor_can_be_given_to_everybody() {
         assert!(unsafe { processor.queue.push_own(executor.global.pop().unwrap()) }.is_ok());
     };
     still.goroutines(0, 2);
-    executor.drain_shared_to_global(processor);
+    executor.drain(processor, ptr::null_mut());
     assert_eq!(still.queued(), (2, vec![0, 0]));
     own();
     executor.publish_private_queue(processor);
@@ -588,6 +571,6 @@ fn what_waits_at_a_processor_can_be_given_to_everybody() {
     still.goroutines(0, 1);
     still.goroutine();
     let next = executor.global.pop().unwrap().into_raw();
-    executor.drain_to_global(processor, next.as_ptr());
+    executor.drain(processor, next.as_ptr());
     assert_eq!(still.queued(), (6, vec![0, 0]));
 }

@@ -1,14 +1,17 @@
-//! Models of the idle word and of the run-next slot.
+//! Models of the idle word, of the wishes for workers, and of the run-next slot.
 
 use std::sync::Arc;
 
 use loom::thread;
 
 use super::explore;
+use crate::clock::Time;
 use crate::idle::Idle;
 use crate::loom::UnsafeCell;
 use crate::loom::atomic::{AtomicUsize, Ordering};
+use crate::parker::Parker;
 use crate::run_next::RunNext;
+use crate::spares::{Roused, Spares};
 
 #[test]
 fn a_push_is_seen_by_the_second_look_or_wakes_somebody() {
@@ -48,6 +51,65 @@ fn the_last_searcher_knows_that_it_is_the_last() {
         };
         let last = [idle.end_search(), other.join().unwrap()];
         assert_eq!(last.into_iter().filter(|last| *last).count(), 1);
+    });
+}
+
+/// Whoever pushes calls a worker that parks, or leaves a wish that the worker fulfils instead of parking, or that the monitor
+/// starts a thread for: the worker is counted once, and the goroutine is found.
+#[test]
+fn a_wish_for_a_worker_is_fulfilled_by_the_one_that_parks_or_by_a_thread() {
+    explore(3, || {
+        let (idle, spares) = (Arc::new(Idle::new()), Arc::new(Spares::new()));
+        spares.set_limit(2);
+        idle.transition_to_idle();
+        let (queue, started) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let pusher = {
+            let (idle, spares, queue, started) = (idle.clone(), spares.clone(), queue.clone(), started.clone());
+            thread::spawn(move || {
+                queue.fetch_add(1, Ordering::Relaxed);
+                if idle.should_notify() && idle.try_begin_notify() && !spares.call() {
+                    // The monitor.
+                    started.fetch_add(spares.begin_starts(), Ordering::Relaxed);
+                }
+                // The end, so that the model ends.
+                spares.end();
+            })
+        };
+        let parker = Arc::new(Parker::new());
+        let roused = spares.park(&parker, Time::NEVER, Time::NEVER);
+        pusher.join().unwrap();
+        let started = started.load(Ordering::Relaxed);
+        let come = started + usize::from(roused == Roused::Called) + spares.take_wishes();
+        assert_eq!(come, 1, "{roused:?}, {started} started");
+        assert!(idle.is_searched() && !idle.try_reset());
+        assert!(idle.end_search() && idle.try_reset());
+    });
+}
+
+/// A worker is called while all are told to end: it has come, or has ended, and the count of searching workers says which.
+#[test]
+fn a_worker_that_is_called_as_the_runtime_ends_is_not_counted_for_ever() {
+    explore(3, || {
+        let (idle, spares) = (Arc::new(Idle::new()), Arc::new(Spares::new()));
+        idle.transition_to_idle();
+        let late = {
+            let (idle, spares) = (idle.clone(), spares.clone());
+            thread::spawn(move || idle.should_notify() && idle.try_begin_notify() && spares.call())
+        };
+        let monitor = {
+            let spares = spares.clone();
+            thread::spawn(move || spares.end())
+        };
+        let parker = Arc::new(Parker::new());
+        while spares.park(&parker, Time::NEVER, Time::NEVER) != Roused::End {
+            idle.end_search();
+        }
+        late.join().unwrap();
+        monitor.join().unwrap();
+        for _ in 0..spares.take_wishes() {
+            idle.end_search();
+        }
+        assert!(idle.try_reset(), "a call is counted that nobody answers");
     });
 }
 

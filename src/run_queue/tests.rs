@@ -36,5 +36,5 @@ fn the_own_queue_can_be_taken_as_a_whole() {
         queue.push_own("b").unwrap();
         queue.take_own()
     };
-    assert_eq!((taken, queue.is_empty()), (VecDeque::from(["a", "b"]), true));
+    assert_eq!((taken.collect::<Vec<_>>(), queue.is_empty()), (vec!["a", "b"], true));
 }

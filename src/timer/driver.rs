@@ -4,26 +4,30 @@
 
 use std::sync::{Arc, LazyLock, Mutex, OnceLock};
 use std::task::Wake;
-use std::thread::{self, Thread};
+use std::thread;
 use std::time::Duration;
 
 use super::shard::{Node, Shard, SleepState};
 use crate::clock::Time;
 use crate::panics::lock;
+use crate::parker::Parker;
 use crate::threads;
 use crate::waker::TaskWaker;
 
 struct Driver {
     shard: Shard,
     sleep: SleepState,
-    thread: OnceLock<Thread>,
+    /// Set once the thread has started.
+    started: OnceLock<()>,
+    parker: Parker,
     kick: Arc<Kick>,
 }
 
 static DRIVER: LazyLock<Driver> = LazyLock::new(|| Driver {
     shard: Shard::new(),
     sleep: SleepState::new(),
-    thread: OnceLock::new(),
+    started: OnceLock::new(),
+    parker: Parker::new(),
     kick: Arc::new(Kick),
 });
 
@@ -36,29 +40,26 @@ struct Kick;
 
 impl Wake for Kick {
     fn wake(self: Arc<Self>) {
-        loop {
-            match DRIVER.thread() {
-                Some(thread) => return thread.unpark(),
-                None => thread::sleep(RETRY),
-            }
+        while !DRIVER.start() {
+            thread::sleep(RETRY);
         }
+        DRIVER.parker.unpark();
     }
 }
 
 impl Driver {
-    /// The thread, which the first call starts. `None` if the system refuses it: the caller must try again.
-    fn thread(&'static self) -> Option<&'static Thread> {
+    /// Starts the thread, if it has not been started. False if the system refuses it: the caller must try again.
+    fn start(&'static self) -> bool {
         static STARTING: Mutex<()> = Mutex::new(());
 
-        if let Some(thread) = self.thread.get() {
-            return Some(thread);
+        if self.started.get().is_some() {
+            return true;
         }
         let _starting = lock(&STARTING);
-        if self.thread.get().is_none() {
-            let thread = threads::start("gopark-timers".into(), || self.run()).ok()?;
-            let _ = self.thread.set(thread.thread().clone());
+        if self.started.get().is_none() && threads::start("gopark-timers".into(), || self.run()).is_ok() {
+            let _ = self.started.set(());
         }
-        self.thread.get()
+        self.started.get().is_some()
     }
 
     fn run(&self) {
@@ -69,21 +70,9 @@ impl Driver {
                 self.shard.fire(now, usize::MAX);
             }
             if let Some(until) = self.sleep.fall_asleep(&self.shard) {
-                sleep_until(until);
+                self.parker.park(until);
                 self.sleep.awake();
             }
-        }
-    }
-}
-
-/// Parks the thread until then, or until it is unparked.
-pub(crate) fn sleep_until(until: Time) {
-    if until == Time::NEVER {
-        thread::park();
-    } else {
-        let wait = until.since(Time::now());
-        if !wait.is_zero() {
-            thread::park_timeout(wait);
         }
     }
 }
@@ -99,7 +88,7 @@ pub(crate) unsafe fn insert(node: &Node, due: Time, waker: TaskWaker) -> Option<
     // SAFETY: passed on to the caller.
     let inserted = unsafe { driver.shard.insert(node, due, waker) };
     assert!(inserted.is_ok(), "this shard is never closed");
-    let must_wake = driver.thread.get().is_none() || driver.sleep.wants_wake(due);
+    let must_wake = driver.started.get().is_none() || driver.sleep.wants_wake(due);
     must_wake.then(|| TaskWaker::from(driver.kick.clone()))
 }
 
@@ -110,13 +99,12 @@ pub(crate) fn take_over(shard: &Shard) -> bool {
         // The thread need not start.
         return true;
     }
-    let driver = &*DRIVER;
-    let thread = driver.thread();
-    if let Some(thread) = thread {
-        shard.close_into(&driver.shard);
-        thread.unpark();
+    let started = DRIVER.start();
+    if started {
+        shard.close_into(&DRIVER.shard);
+        DRIVER.parker.unpark();
     }
-    thread.is_some()
+    started
 }
 
 /// How many nodes wait here.
