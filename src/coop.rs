@@ -160,7 +160,6 @@ pub(crate) fn set_worker(slot: Option<usize>) {
 
 /// The slot of the processor that this thread holds.
 #[inline]
-#[allow(dead_code)]
 pub(crate) fn worker_index() -> Option<usize> {
     LOCAL.with(|l| Some(l.worker.get()).filter(|&slot| slot != NO_WORKER))
 }
@@ -236,7 +235,6 @@ pub(crate) fn spend() {
 }
 
 /// Takes the rest of the budget: the goroutine's next operation lets others run.
-#[allow(dead_code)]
 pub(crate) fn spend_all() {
     LOCAL.with(|l| {
         if !l.header.get().is_null() {
@@ -270,16 +268,12 @@ pub(crate) unsafe fn park_running(site: &'static Location<'static>, reason: Reas
 /// the note does not know: so the goroutine may wait elsewhere as well.
 #[inline(always)]
 pub(crate) fn park_at(cx: &Context<'_>, site: &'static Location<'static>, reason: Reason) {
-    note_park(cx, Some(site), reason);
+    park(cx, Some(site), reason);
 }
 
-/// As [`park_at`], where the call site is not known.
-pub(crate) fn park(cx: &Context<'_>, reason: Reason) {
-    note_park(cx, None, reason);
-}
-
+/// As [`park_at`], where the call site may be unknown.
 #[inline(always)]
-fn note_park(cx: &Context<'_>, site: Option<&'static Location<'static>>, reason: Reason) {
+pub(crate) fn park(cx: &Context<'_>, site: Option<&'static Location<'static>>, reason: Reason) {
     if !trusts(cx.waker()) {
         return park_elsewhere(site, reason);
     }

@@ -25,7 +25,7 @@ pub(crate) const MODELLED: bool = cfg!(gopark_loom);
 
 /// `std`'s cell with loom's accessor, so that a model sees every access.
 #[derive(Debug)]
-pub(crate) struct UnsafeCell<T: ?Sized>(
+pub(crate) struct UnsafeCell<T>(
     #[cfg(not(gopark_loom))] std::cell::UnsafeCell<T>,
     #[cfg(gopark_loom)] loom::cell::UnsafeCell<T>,
 );
@@ -40,9 +40,7 @@ impl<T> UnsafeCell<T> {
     pub(crate) fn new(value: T) -> Self {
         Self(loom::cell::UnsafeCell::new(value))
     }
-}
 
-impl<T: ?Sized> UnsafeCell<T> {
     /// Passes the pointer on; the caller answers for what it does with it.
     #[inline(always)]
     pub(crate) fn with_mut<R>(&self, f: impl FnOnce(*mut T) -> R) -> R {
@@ -55,10 +53,7 @@ impl<T: ?Sized> UnsafeCell<T> {
     /// As [`with_mut`](Self::with_mut), to read. For models.
     #[cfg(all(test, gopark_loom))]
     pub(crate) fn with<R>(&self, f: impl FnOnce(*const T) -> R) -> R {
-        #[cfg(not(gopark_loom))]
-        return f(self.0.get().cast_const());
-        #[cfg(gopark_loom)]
-        return self.0.with(f);
+        self.0.with(f)
     }
 }
 

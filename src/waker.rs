@@ -46,26 +46,15 @@ impl TaskWaker {
     pub(crate) fn wake(self) {
         // The task may see what a goroutine that unwinds did before it woke the task.
         coop::note_unwinding();
-        let waker = self.into_inner();
+        let mut this = ManuallyDrop::new(self);
+        // SAFETY: `this` is not dropped, so the waker is moved out once.
+        let waker = unsafe { ManuallyDrop::take(&mut this.0) };
         contain(|| waker.wake());
-    }
-
-    /// Wakes the task, perhaps not for the last time.
-    fn wake_by_ref(&self) {
-        coop::note_unwinding();
-        contain(|| self.0.wake_by_ref());
     }
 
     /// The data of the waker, to be fetched into the cache.
     pub(crate) fn data(&self) -> *const () {
         self.0.data()
-    }
-
-    #[inline(always)]
-    fn into_inner(self) -> Waker {
-        let mut this = ManuallyDrop::new(self);
-        // SAFETY: `this` is not dropped, so the waker is moved out once.
-        unsafe { ManuallyDrop::take(&mut this.0) }
     }
 }
 
@@ -95,18 +84,17 @@ impl Drop for TaskWaker {
 /// The future gets a waker that shares one [`TaskWaker`] with this, so that later polls by the same task allocate nothing. The
 /// running goroutine's own waker needs none of this.
 #[derive(Debug, Default)]
-pub(crate) struct Proxy(Option<Arc<Shared>>);
+pub(crate) struct Proxy(Option<Arc<TaskWaker>>);
 
-#[derive(Debug)]
-struct Shared(TaskWaker);
-
-impl Wake for Shared {
+/// For a waker that may be woken many times: a clone of it is one more reference.
+impl Wake for TaskWaker {
     fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
+        Wake::wake_by_ref(&self);
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        self.0.wake_by_ref();
+        coop::note_unwinding();
+        contain(|| self.0.wake_by_ref());
     }
 }
 
@@ -134,8 +122,8 @@ impl Proxy {
     #[cold]
     fn poll_foreign<F: Future>(&mut self, future: Pin<&mut F>, waker: &Waker) -> Poll<F::Output> {
         let shared = match self.0.take() {
-            Some(shared) if shared.0.will_wake(waker) => shared,
-            _ => Arc::new(Shared(TaskWaker::new(waker))),
+            Some(shared) if shared.will_wake(waker) => shared,
+            _ => Arc::new(TaskWaker::new(waker)),
         };
         let proxy = Waker::from(shared.clone());
         let polled = future.poll(&mut Context::from_waker(&proxy));

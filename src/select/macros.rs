@@ -96,54 +96,29 @@ macro_rules! __select {
         ::core::compile_error!("`biased;` must be the first word of select!")
     };
 
-    // An arm with a condition.
-    (@parse $biased:tt [$($depth:tt)*] $default:tt [$($arms:tt)*]
-        $pattern:pat = $operand:expr, if $guard:expr => $body:block, $($rest:tt)*) => {
-        $crate::__select!(@parse $biased [$($depth)* |] $default
-            [$($arms)* { [$($depth)*] ($pattern) ($operand) ($guard) ($body) }] $($rest)*)
-    };
-    (@parse $biased:tt [$($depth:tt)*] $default:tt [$($arms:tt)*]
-        $pattern:pat = $operand:expr, if $guard:expr => $body:block $($rest:tt)*) => {
-        $crate::__select!(@parse $biased [$($depth)* |] $default
-            [$($arms)* { [$($depth)*] ($pattern) ($operand) ($guard) ($body) }] $($rest)*)
-    };
-    (@parse $biased:tt [$($depth:tt)*] $default:tt [$($arms:tt)*]
-        $pattern:pat = $operand:expr, if $guard:expr => $body:expr, $($rest:tt)*) => {
-        $crate::__select!(@parse $biased [$($depth)* |] $default
-            [$($arms)* { [$($depth)*] ($pattern) ($operand) ($guard) ($body) }] $($rest)*)
-    };
-    (@parse $biased:tt [$($depth:tt)*] $default:tt [$($arms:tt)*]
-        $pattern:pat = $operand:expr, if $guard:expr => $body:expr) => {
-        $crate::__select!(@parse $biased [$($depth)* |] $default
-            [$($arms)* { [$($depth)*] ($pattern) ($operand) ($guard) ($body) }])
-    };
-
     // An arm.
     (@parse $biased:tt [$($depth:tt)*] $default:tt [$($arms:tt)*]
-        $pattern:pat = $operand:expr => $body:block, $($rest:tt)*) => {
+        $pattern:pat = $operand:expr $(, if $guard:expr)? => $body:block, $($rest:tt)*) => {
         $crate::__select!(@parse $biased [$($depth)* |] $default
-            [$($arms)* { [$($depth)*] ($pattern) ($operand) (true) ($body) }] $($rest)*)
+            [$($arms)* { [$($depth)*] ($pattern) ($operand) ($($guard)?) ($body) }] $($rest)*)
     };
     (@parse $biased:tt [$($depth:tt)*] $default:tt [$($arms:tt)*]
-        $pattern:pat = $operand:expr => $body:block $($rest:tt)*) => {
+        $pattern:pat = $operand:expr $(, if $guard:expr)? => $body:block $($rest:tt)*) => {
         $crate::__select!(@parse $biased [$($depth)* |] $default
-            [$($arms)* { [$($depth)*] ($pattern) ($operand) (true) ($body) }] $($rest)*)
+            [$($arms)* { [$($depth)*] ($pattern) ($operand) ($($guard)?) ($body) }] $($rest)*)
     };
     (@parse $biased:tt [$($depth:tt)*] $default:tt [$($arms:tt)*]
-        $pattern:pat = $operand:expr => $body:expr, $($rest:tt)*) => {
+        $pattern:pat = $operand:expr $(, if $guard:expr)? => $body:expr, $($rest:tt)*) => {
         $crate::__select!(@parse $biased [$($depth)* |] $default
-            [$($arms)* { [$($depth)*] ($pattern) ($operand) (true) ($body) }] $($rest)*)
+            [$($arms)* { [$($depth)*] ($pattern) ($operand) ($($guard)?) ($body) }] $($rest)*)
     };
     (@parse $biased:tt [$($depth:tt)*] $default:tt [$($arms:tt)*]
-        $pattern:pat = $operand:expr => $body:expr) => {
+        $pattern:pat = $operand:expr $(, if $guard:expr)? => $body:expr) => {
         $crate::__select!(@parse $biased [$($depth)* |] $default
-            [$($arms)* { [$($depth)*] ($pattern) ($operand) (true) ($body) }])
+            [$($arms)* { [$($depth)*] ($pattern) ($operand) ($($guard)?) ($body) }])
     };
 
     // Wrong forms.
-    (@parse $biased:tt $depth:tt $default:tt $arms:tt $pattern:pat = $operand:expr => $body:expr; $($rest:tt)*) => {
-        ::core::compile_error!("the arms of select! are separated by commas, not semicolons")
-    };
     (@parse $biased:tt $depth:tt $default:tt $arms:tt $pattern:pat = $operand:expr => $body:expr; $($rest:tt)*) => {
         ::core::compile_error!("the arms of select! are separated by commas, not semicolons")
     };
@@ -194,8 +169,8 @@ macro_rules! __select {
     (@cases) => {
         $crate::select::Nil
     };
-    (@cases ($operand:expr) ($guard:expr) $($rest:tt)*) => {
-        $crate::select::Cons::new($guard, $operand, $crate::__select!(@cases $($rest)*))
+    (@cases ($operand:expr) ($($guard:expr)?) $($rest:tt)*) => {
+        $crate::select::Cons::new(true $(&& $guard)?, $operand, $crate::__select!(@cases $($rest)*))
     };
 
     (@pattern [] $pattern:pat) => {

@@ -198,7 +198,7 @@ impl RawMutex {
         let bits = queue.front().map_or(0, |front| bits_to_clear(front, queue.is_only(front)));
         // Before the grant: the new owner's unlock must not find the `WOKEN` of a waiter that has left.
         self.set_bits(queue, self.bits() & !bits);
-        queue.grant_front().into_waker()
+        queue.grant_front().flatten()
     }
 
     /// Notifies the waiter at the front that the lock is free, if it still is.

@@ -167,7 +167,7 @@ impl RawRwMutex {
             return None;
         }
         queues.announced = false;
-        let waker = queues.writers.grant_front().into_waker();
+        let waker = queues.writers.grant_front().flatten();
         if queues.bit() == 0 {
             self.state.fetch_and(!QUEUED, Ordering::Relaxed);
         }

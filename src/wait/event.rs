@@ -96,10 +96,10 @@ impl Event {
     }
 
     fn notify(&self, n: usize, mut batch: Batch, how: Notified) -> usize {
-        let notified = {
-            let _collecting = Collecting::into(&mut batch);
-            self.list.notify(n.additional().tag(how))
-        };
+        BATCH.set(&raw mut batch);
+        // Runs no foreign code, and does not unwind: the list has proxies only.
+        let notified = self.list.notify(n.additional().tag(how));
+        BATCH.set(ptr::null_mut());
         // The list is unlocked: now, and not before, the wakers may run.
         batch.wake();
         notified
@@ -217,7 +217,7 @@ unsafe fn collect(cell: *const ()) {
     let batch = BATCH.get();
     debug_assert!(!batch.is_null(), "woken outside of Event::notify");
     match waker {
-        // SAFETY: the pointer is set and reset by `Collecting`, whose batch is borrowed for just as long.
+        // SAFETY: set and reset by `Event::notify`, which calls this in between and does not touch its batch.
         Some(waker) if !batch.is_null() => unsafe { (*batch).push(waker) },
         Some(waker) => waker.wake(),
         None => {}
@@ -227,24 +227,6 @@ unsafe fn collect(cell: *const ()) {
 thread_local! {
     /// The batch of the `notify` in progress on this thread, null if there is none.
     static BATCH: Cell<*mut Batch> = const { Cell::new(ptr::null_mut()) };
-}
-
-/// While it lives, proxies woken on this thread go to its batch.
-struct Collecting<'a> {
-    outer: *mut Batch,
-    _batch: std::marker::PhantomData<&'a mut Batch>,
-}
-
-impl<'a> Collecting<'a> {
-    fn into(batch: &'a mut Batch) -> Self {
-        Collecting { outer: BATCH.replace(batch), _batch: std::marker::PhantomData }
-    }
-}
-
-impl Drop for Collecting<'_> {
-    fn drop(&mut self) {
-        BATCH.set(self.outer);
-    }
 }
 
 /// Wakers taken under the lock, to be woken after it.

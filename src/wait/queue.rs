@@ -81,26 +81,6 @@ impl<X> Waiter<X> {
     }
 }
 
-/// What [`Queue::grant_front`] did.
-pub(crate) enum Granted {
-    /// The queue is empty.
-    NoWaiter,
-    /// The waiter was notified before, and its wake is on its way.
-    AlreadyWoken,
-    /// To be woken after the lock has been released.
-    Wake(TaskWaker),
-}
-
-impl Granted {
-    /// What is to be woken, if anything.
-    pub(crate) fn into_waker(self) -> Option<TaskWaker> {
-        match self {
-            Granted::Wake(waker) => Some(waker),
-            Granted::NoWaiter | Granted::AlreadyWoken => None,
-        }
-    }
-}
-
 /// A first-in first-out queue. All methods are called with the lock of the queue held, which `&mut self` stands for: so
 /// "linked here" in the comments below means alive (Q1) and the caller's to touch (Q2).
 pub(crate) struct Queue<X> {
@@ -159,28 +139,24 @@ impl<X> Queue<X> {
         unsafe { self.list.append(&other.list) }
     }
 
-    /// Unlinks the waiter at the front and makes it the owner of what it waits for.
+    /// Unlinks the waiter at the front and makes it the owner of what it waits for. `None` if the queue is empty, else the
+    /// waker, unless the waiter was notified before: then its wake is on its way.
     #[must_use = "the waker is to be woken after the lock has been released"]
-    pub(crate) fn grant_front(&mut self) -> Granted {
+    pub(crate) fn grant_front(&mut self) -> Option<Option<TaskWaker>> {
         // SAFETY: the lock is held.
-        let Some(waiter) = (unsafe { self.list.pop_front() }) else { return Granted::NoWaiter };
+        let waiter = unsafe { self.list.pop_front() }?;
         // SAFETY: alive until it is granted (Q3).
         let waiter = unsafe { waiter.as_ref() };
         // SAFETY: unlinked within this hold of the lock, and not granted yet.
         let waker = unsafe { waiter.waker(Option::take) };
         // Last of all, because its future may free it once it reads this (Q3). Release: pairs with `Waiter::state`.
         waiter.state.store(GRANTED, Ordering::Release);
-        waker.map_or(Granted::AlreadyWoken, Granted::Wake)
+        Some(waker)
     }
 
     /// Grants the waiter at the front and adds its waker to `wakes`, which must have room. False if the queue is empty.
     pub(crate) fn grant_front_into(&mut self, wakes: &mut WakeList) -> bool {
-        match self.grant_front() {
-            Granted::NoWaiter => return false,
-            Granted::AlreadyWoken => {}
-            Granted::Wake(waker) => wakes.push(Some(waker)),
-        }
-        true
+        self.grant_front().map(|waker| wakes.push(waker)).is_some()
     }
 
     /// Notifies the waiter at the front, which is to try for itself and keeps its place.
