@@ -36,31 +36,100 @@ fn entries_are_used_again_and_every_waker_is_given_back() {
     for index in indices {
         drop(registry.remove(index, || ()));
     }
-    assert_eq!(registry.insert(wakers[0].clone()), 0, "an empty one begins anew");
-    drop(registry.remove(0, || ()));
     drop(wakers);
     assert!(flags.iter().all(|flag| Arc::strong_count(flag) == 1), "a waker was kept");
 }
 
-#[test]
-fn an_empty_registry_keeps_no_room_of_a_crowd() {
-    let registry = Registry::new();
-    let waker = Waker::noop();
-    for _ in 0..2 * KEPT {
-        registry.insert(waker.clone());
-    }
-    for index in 0..2 * KEPT as u32 {
-        drop(registry.remove(index, || ()));
-    }
-    assert_eq!(registry.with(|slots| slots.entries.capacity()), 0);
+/// Entries of empty blocks.
+const MOST_KEPT: usize = KEPT as usize * BLOCK;
+
+fn room(registry: &Registry) -> usize {
+    lock(&registry.blocks).blocks.iter().map(|block| block.entries.as_ref().map_or(0, |_| BLOCK)).sum()
+}
+
+/// The entries of so many goroutines.
+fn crowd(registry: &Registry, count: usize) -> Vec<u32> {
+    (0..count).map(|_| registry.insert(Waker::noop().clone())).collect()
 }
 
 #[test]
-fn an_empty_registry_keeps_the_room_of_a_few() {
+fn a_crowd_takes_no_more_than_its_entries() {
     let registry = Registry::new();
-    registry.with(|slots| slots.entries.reserve_exact(KEPT));
-    let room = registry.with(|slots| slots.entries.capacity());
-    registry.insert(Waker::noop().clone());
-    drop(registry.remove(0, || ()));
-    assert_eq!((room, registry.with(|slots| slots.entries.capacity())), (KEPT, KEPT));
+    let indices = crowd(&registry, 10 * BLOCK);
+    assert_eq!(room(&registry), indices.len());
+    assert!(indices.iter().copied().eq(0..indices.len() as u32));
+    assert_eq!(registry.all().len(), indices.len());
+}
+
+/// One goroutine that lived on kept the room of all.
+#[test]
+fn who_lives_on_keeps_the_room_of_a_block_and_not_of_a_crowd() {
+    let registry = Registry::new();
+    let mut indices = crowd(&registry, 100 * BLOCK);
+    let last = indices.pop().unwrap();
+    for index in indices.iter().step_by(2).chain(indices.iter().skip(1).step_by(2)) {
+        drop(registry.remove(*index, || ()));
+    }
+    assert!(room(&registry) <= BLOCK + MOST_KEPT, "{} entries", room(&registry));
+    assert_eq!(registry.all().len(), 1);
+    // The next crowd comes into the same blocks.
+    let indices = crowd(&registry, 99 * BLOCK);
+    assert!(indices.iter().all(|index| *index < 100 * BLOCK as u32));
+    for index in indices.into_iter().chain([last]) {
+        assert!(registry.remove(index, || ()).is_some());
+    }
+    assert!(room(&registry) <= MOST_KEPT, "{} entries", room(&registry));
+    assert_eq!(registry.all().len(), 0);
+}
+
+#[test]
+fn a_crowd_that_goes_in_the_order_it_came_keeps_the_room_of_a_few() {
+    let registry = Registry::new();
+    for _ in 0..3 {
+        for index in crowd(&registry, 20 * BLOCK) {
+            drop(registry.remove(index, || ()));
+        }
+        assert!(room(&registry) <= MOST_KEPT, "{} entries", room(&registry));
+    }
+}
+
+#[test]
+fn one_that_comes_and_goes_finds_its_room() {
+    let registry = Registry::new();
+    for _ in 0..10 {
+        let index = registry.insert(Waker::noop().clone());
+        drop(registry.remove(index, || ()));
+        assert_eq!(room(&registry), BLOCK);
+    }
+}
+
+/// Entries as a model knows them, in any order.
+#[test]
+fn each_waker_is_found_under_its_index_and_nowhere_else() {
+    let registry = Registry::new();
+    let (flags, wakers) = wakers(1500);
+    let mut inside = std::collections::BTreeMap::new();
+    let mut outside: Vec<usize> = (0..wakers.len()).collect();
+    let mut random = fastrand::Rng::with_seed(7);
+    for round in 0..40_000 {
+        // It grows to all, and shrinks to none, again and again.
+        let grows = round / 3000 % 2 == 0;
+        if !outside.is_empty() && (grows || inside.is_empty()) {
+            let one = outside.swap_remove(random.usize(..outside.len()));
+            assert_eq!(inside.insert(registry.insert(wakers[one].clone()), one), None, "given twice");
+        } else if !inside.is_empty() {
+            let index = *inside.keys().nth(random.usize(..inside.len())).unwrap();
+            let one = inside.remove(&index).unwrap();
+            assert!(registry.get(index, || true).unwrap().will_wake(&wakers[one]));
+            assert!(registry.remove(index, || ()).unwrap().will_wake(&wakers[one]));
+            assert!(registry.get(index, || true).is_none());
+            outside.push(one);
+        }
+        if round % 1000 == 0 {
+            assert_eq!(registry.all().len(), inside.len());
+        }
+    }
+    inside.keys().for_each(|index| drop(registry.remove(*index, || ())));
+    drop(wakers);
+    assert!(flags.iter().all(|flag| Arc::strong_count(flag) == 1), "a waker was kept");
 }
