@@ -1,6 +1,5 @@
 //! Registers timer nodes. [`Alarm`] boxes one for callers without a pinned place.
 
-use std::fmt;
 use std::pin::Pin;
 
 use crate::clock::Time;
@@ -58,11 +57,5 @@ impl Alarm {
 impl Drop for Alarm {
     fn drop(&mut self) {
         self.cancel();
-    }
-}
-
-impl fmt::Debug for Alarm {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Alarm").field("pending", &self.node.is_queued()).finish_non_exhaustive()
     }
 }

@@ -70,7 +70,7 @@ const FLOORS: &[(&str, Units)] = &[
                     "threads",
                 ],
             ),
-            ("chan", &["loom", "lock", "coop", "waker", "wait"]),
+            ("chan", &["clock", "loom", "lock", "coop", "waker", "wait"]),
         ],
     ),
     (

@@ -1,5 +1,8 @@
 //! The interface between a channel and the timer that feeds it.
 
+use std::time::Duration;
+
+use crate::clock::Time;
 use crate::waker::TaskWaker;
 
 /// Where the values of a timer's channel come from. They are not sent: a receive asks the source, under the channel's
@@ -18,4 +21,8 @@ pub(crate) trait Source<T>: Send {
 
     /// Returns an unclaimed value to the source.
     fn give_back(&mut self, value: T);
+
+    /// Replaces the schedule: the next value is there at `due`, if any, and then one every `period`. Returns true if there was
+    /// to be another value.
+    fn reschedule(&mut self, due: Option<Time>, period: Duration) -> bool;
 }

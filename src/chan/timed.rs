@@ -1,11 +1,13 @@
 //! Channels whose values come from a [`Source`]: those of timers.
 
 use std::ptr;
+use std::time::Duration;
 
 use super::core::Core;
 use super::handle::Handle;
 use super::source::Source;
 use super::{Receiver, Sender};
+use crate::clock::Time;
 use crate::wait::waiter::{Waiter, Woken, state};
 
 /// A channel whose values come from a source, which gets a sender to call [`Sender::serve`] on. Unbuffered, as it
@@ -51,17 +53,18 @@ impl<T> Sender<T> {
 }
 
 impl<T> Receiver<T> {
-    /// Runs `f`, which changes the source, under the channel's lock, and runs no foreign code. A value handed to a receive
-    /// that has not returned it yet is void if it is returned unclaimed.
-    pub(crate) fn change_source<R>(&self, f: impl FnOnce() -> R) -> R {
+    /// Replaces the schedule of the source, under the channel's lock. A value handed to a receive that has not returned it yet
+    /// is void if it is returned unclaimed. Returns true if there was to be another value.
+    pub(crate) fn reschedule(&self, due: Option<Time>, period: Duration) -> bool {
         let core = self.handle.core().expect("a channel with a source");
         let mut st = core.held();
         let handed_over = st.handoff_seq;
-        st.extras().voided_through = handed_over;
-        let result = f();
+        let extras = st.extras();
+        extras.voided_through = handed_over;
+        let was_active = extras.source.as_mut().is_some_and(|source| source.reschedule(due, period));
         let armed = core.arm_source(&mut st);
         drop(st);
         armed.wake();
-        result
+        was_active
     }
 }

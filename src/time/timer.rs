@@ -4,8 +4,8 @@
 //! So a stopped timer leaves no stale value, a due value needs no thread to deliver it, and a timer without a waiting
 //! receive is in no wheel. A node that will serve the channel is queued only while a receive waits.
 
-use std::cell::UnsafeCell;
 use std::fmt;
+use std::mem;
 use std::panic::Location;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -25,28 +25,12 @@ use crate::waker::TaskWaker;
 
 // ------------------------------------------------------------------------------------------------ timers with a channel
 
-/// What a timer's channel, its handle and the wheel share.
+/// What a timer's channel and the wheel share.
 struct TimerShared {
     tx: Sender<Instant>,
     /// Queued while a receive waits; perhaps a while longer.
     node: Node,
-    schedule: UnsafeCell<Schedule>,
 }
-
-/// Under the channel's lock.
-struct Schedule {
-    /// The time of the next value, which may be past.
-    due: Time,
-    /// The time between two values, or zero if there is only one.
-    period: Duration,
-    /// False once the timer was stopped, or its only value was received.
-    active: bool,
-}
-
-// SAFETY: the schedule is touched under the channel's lock alone; the rest is `Sync`.
-unsafe impl Sync for TimerShared {}
-// SAFETY: as above.
-unsafe impl Send for TimerShared {}
 
 impl Wake for TimerShared {
     fn wake(self: Arc<Self>) {
@@ -55,101 +39,68 @@ impl Wake for TimerShared {
 }
 
 /// The source of a timer's channel. Called under the channel's lock.
-struct TimerSource(Arc<TimerShared>);
-
-impl TimerSource {
-    fn schedule(&mut self) -> &mut Schedule {
-        // SAFETY: the channel calls its source under its lock, and so does `Channel::change`.
-        unsafe { &mut *self.0.schedule.get() }
-    }
+struct TimerSource {
+    shared: Arc<TimerShared>,
+    /// The time of the next value, which may be past. `None` once the timer was stopped, or its only value was received.
+    due: Option<Time>,
+    /// The time between two values, or zero if there is only one.
+    period: Duration,
 }
 
 impl Source<Instant> for TimerSource {
     fn is_ready(&mut self) -> bool {
-        let schedule = self.schedule();
-        schedule.active && schedule.due <= Time::now()
+        self.due.is_some_and(|due| due <= Time::now())
     }
 
     fn take(&mut self) -> Option<Instant> {
-        let schedule = self.schedule();
-        if !schedule.active || schedule.due == Time::NEVER {
-            return None;
-        }
-        let (now, due) = (Time::now(), schedule.due);
+        let (due, now) = (self.due?, Time::now());
         if due > now {
             return None;
         }
-        if schedule.period.is_zero() {
-            schedule.active = false;
-        } else {
-            schedule.due = due.next_tick(schedule.period, now);
-        }
+        self.due = (!self.period.is_zero()).then(|| due.next_tick(self.period, now));
         due.instant()
     }
 
     fn arm(&mut self) -> Option<TaskWaker> {
-        let &mut Schedule { due, active, .. } = self.schedule();
-        let node = &self.0.node;
+        let due = self.due.filter(|&due| due != Time::NEVER)?;
+        let node = &self.shared.node;
         // A node that is just being fired counts as queued: it will come to the channel and be armed again.
-        if !active || due == Time::NEVER || (node.is_queued() && node.due() == due) {
+        if node.is_queued() && node.due() == due {
             return None;
         }
         // What it kept is kept by `self` as well: no destructor runs here.
         drop(node.cancel());
         // SAFETY: the node does not move in its `Arc`, which it keeps while it is queued (T3). It was taken out, or has
         // fired, and only this function queues it, under the channel's lock.
-        unsafe { register(node, due, TaskWaker::from(self.0.clone())) }
+        unsafe { register(node, due, TaskWaker::from(self.shared.clone())) }
     }
 
     fn give_back(&mut self, value: Instant) {
-        let schedule = self.schedule();
-        schedule.due = Time::at(value);
-        schedule.active = true;
+        self.due = Some(Time::at(value));
+    }
+
+    fn reschedule(&mut self, due: Option<Time>, period: Duration) -> bool {
+        // As in `arm`, which queues it again if a receive waits, before the lock is released.
+        drop(self.shared.node.cancel());
+        self.period = period;
+        mem::replace(&mut self.due, due).is_some()
     }
 }
 
 impl Drop for TimerSource {
     /// The last receiver is gone.
     fn drop(&mut self) {
-        drop(self.0.node.cancel());
+        drop(self.shared.node.cancel());
     }
 }
 
-/// A timer's own end of its channel.
-struct Channel {
-    rx: Receiver<Instant>,
-    shared: Arc<TimerShared>,
-}
-
-impl Channel {
-    fn new(wait: Duration, period: Duration) -> Self {
-        let due = Time::now().after(wait);
-        let mut made = None;
-        let rx = chan::timed(|tx| {
-            let schedule = UnsafeCell::new(Schedule { due, period, active: true });
-            let shared = Arc::new(TimerShared { tx, node: Node::new(due), schedule });
-            made = Some(shared.clone());
-            Box::new(TimerSource(shared))
-        });
-        Self { rx, shared: made.expect("made above") }
-    }
-
-    /// Replaces the schedule. Values of the old one are gone. Returns true if the timer was active.
-    fn change(&self, due: Time, period: Duration, active: bool) -> bool {
-        let (was, action) = self.rx.change_source(|| {
-            // SAFETY: under the channel's lock.
-            let schedule = unsafe { &mut *self.shared.schedule.get() };
-            let was = std::mem::replace(schedule, Schedule { due, period, active });
-            // If a receive waits, the node is queued again, before the lock is released.
-            (was.active, self.shared.node.cancel())
-        });
-        drop(action);
-        was
-    }
-
-    fn stop(&self) -> bool {
-        self.change(Time::NEVER, Duration::ZERO, false)
-    }
+/// A channel that has a value when `wait` has passed, and then one every `period`.
+fn channel(wait: Duration, period: Duration) -> Receiver<Instant> {
+    let due = Time::now().after(wait);
+    chan::timed(|tx| {
+        let shared = Arc::new(TimerShared { tx, node: Node::new(due) });
+        Box::new(TimerSource { shared, due: Some(due), period })
+    })
 }
 
 // ------------------------------------------------------------------------------------------------ after
@@ -180,7 +131,7 @@ impl Channel {
 /// ```
 #[doc(alias = "After")]
 pub fn after(duration: Duration) -> Receiver<Instant> {
-    Channel::new(duration, Duration::ZERO).rx
+    channel(duration, Duration::ZERO)
 }
 
 // ------------------------------------------------------------------------------------------------ Timer
@@ -212,12 +163,9 @@ pub fn after(duration: Duration) -> Receiver<Instant> {
 /// });
 /// ```
 pub struct Timer {
-    kind: Kind,
-}
-
-enum Kind {
-    Channel(Channel),
-    AfterFunc { func: Arc<AfterFunc>, nil: Receiver<Instant> },
+    channel: Receiver<Instant>,
+    /// If it starts a goroutine: then the channel is nil.
+    func: Option<Arc<AfterFunc>>,
 }
 
 impl Timer {
@@ -231,7 +179,7 @@ impl Timer {
     /// ```
     #[doc(alias = "NewTimer")]
     pub fn new(duration: Duration) -> Self {
-        Self { kind: Kind::Channel(Channel::new(duration, Duration::ZERO)) }
+        Self { channel: channel(duration, Duration::ZERO), func: None }
     }
 
     /// Starts a goroutine with `future` when `duration` has passed. Go: `time.AfterFunc`.
@@ -258,11 +206,11 @@ impl Timer {
         F: Future<Output = ()> + Send + 'static,
     {
         let due = Time::now().after(duration);
-        let state = AfterFuncState { future: Some(Box::pin(future)), due, armed: true };
+        let state = AfterFuncState { future: Some(Box::pin(future)), due: Some(due) };
         let (runtime, site) = (Later::here(), Location::caller());
         let func = Arc::new(AfterFunc { state: Mutex::new(state), runtime, site, node: Node::new(due) });
-        func.arm(func.lock());
-        Self { kind: Kind::AfterFunc { func, nil: Receiver::nil() } }
+        func.arm(lock(&func.state));
+        Self { channel: Receiver::nil(), func: Some(func) }
     }
 
     /// The channel. That of a timer made by [`after_func`](Self::after_func) is [`nil`](Receiver::nil). Go: `t.C`.
@@ -279,10 +227,7 @@ impl Timer {
     /// assert!(timer.channel().try_recv().is_err() && !timer.channel().is_closed());
     /// ```
     pub fn channel(&self) -> &Receiver<Instant> {
-        match &self.kind {
-            Kind::Channel(channel) => &channel.rx,
-            Kind::AfterFunc { nil, .. } => nil,
-        }
+        &self.channel
     }
 
     /// Calls it off. True if that prevented something: the goroutine, or that somebody received the value, which may
@@ -300,10 +245,7 @@ impl Timer {
     /// ```
     #[doc(alias = "Stop")]
     pub fn stop(&self) -> bool {
-        match &self.kind {
-            Kind::Channel(channel) => channel.stop(),
-            Kind::AfterFunc { func, .. } => func.stop(),
-        }
+        self.change(None)
     }
 
     /// Sets it anew, to when `duration` has passed from now, whatever was before. True if it was active, as
@@ -320,10 +262,15 @@ impl Timer {
     /// ```
     #[doc(alias = "Reset")]
     pub fn reset(&self, duration: Duration) -> bool {
-        let due = Time::now().after(duration);
-        match &self.kind {
-            Kind::Channel(channel) => channel.change(due, Duration::ZERO, true),
-            Kind::AfterFunc { func, .. } => func.reset(due),
+        self.change(Some(Time::now().after(duration)))
+    }
+
+    /// True if it was active.
+    #[inline]
+    fn change(&self, due: Option<Time>) -> bool {
+        match &self.func {
+            None => self.channel.reschedule(due, Duration::ZERO),
+            Some(func) => func.change(due),
         }
     }
 }
@@ -346,56 +293,42 @@ struct AfterFunc {
 struct AfterFuncState {
     /// `None` once the goroutine was started.
     future: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
-    due: Time,
-    armed: bool,
+    /// When to start it; `None` once it was stopped or started.
+    due: Option<Time>,
 }
 
 impl AfterFunc {
-    fn lock(&self) -> MutexGuard<'_, AfterFuncState> {
-        lock(&self.state)
-    }
-
     /// Queues the node, which must not be queued, and releases the lock.
+    #[inline]
     fn arm(self: &Arc<Self>, state: MutexGuard<'_, AfterFuncState>) {
-        if state.due != Time::NEVER {
+        if let Some(due) = state.due.filter(|&due| due != Time::NEVER) {
             // SAFETY: the node does not move in its `Arc`, which it keeps while it is queued (T3). Only the holder of
             // the lock queues it.
-            let driver = unsafe { register(&self.node, state.due, TaskWaker::from(self.clone())) };
+            let driver = unsafe { register(&self.node, due, TaskWaker::from(self.clone())) };
             drop(state);
             driver.into_iter().for_each(TaskWaker::wake);
         }
     }
 
-    fn stop(&self) -> bool {
-        let mut state = self.lock();
-        let (was, waker) = (std::mem::take(&mut state.armed), self.node.cancel());
-        drop(state);
-        drop(waker);
-        was
-    }
-
-    fn reset(self: &Arc<Self>, due: Time) -> bool {
-        let mut state = self.lock();
-        if state.future.is_none() {
-            return false;
-        }
-        let waker = self.node.cancel();
-        state.due = due;
-        let was = std::mem::replace(&mut state.armed, true);
+    fn change(self: &Arc<Self>, due: Option<Time>) -> bool {
+        let mut state = lock(&self.state);
+        // Dropped last of all, outside of the lock.
+        let _waker = self.node.cancel();
+        let due = due.filter(|_| state.future.is_some());
+        let was = mem::replace(&mut state.due, due).is_some();
         self.arm(state);
-        drop(waker);
         was
     }
 }
 
 impl Wake for AfterFunc {
     fn wake(self: Arc<Self>) {
-        let mut state = self.lock();
+        let mut state = lock(&self.state);
         // It may have been stopped or reset since its node was taken out of the wheel.
-        if !state.armed || state.due > Time::now() {
+        if state.due.is_none_or(|due| due > Time::now()) {
             return;
         }
-        state.armed = false;
+        state.due = None;
         let future = state.future.take();
         drop(state);
         if let Some(future) = future {
@@ -430,7 +363,7 @@ impl Wake for AfterFunc {
 /// });
 /// ```
 pub struct Ticker {
-    channel: Channel,
+    channel: Receiver<Instant>,
 }
 
 impl Ticker {
@@ -451,7 +384,7 @@ impl Ticker {
     #[track_caller]
     pub fn new(period: Duration) -> Self {
         assert!(!period.is_zero(), "non-positive interval for NewTicker");
-        Self { channel: Channel::new(period, period) }
+        Self { channel: channel(period, period) }
     }
 
     /// Waits for the next tick; returns when it was due. Also a case of a `select!`. Go: `<-t.C`.
@@ -475,7 +408,7 @@ impl Ticker {
     /// ```
     #[track_caller]
     pub fn tick(&self) -> Tick<'_> {
-        Tick { receiving: self.channel.rx.recv() }
+        Tick { receiving: self.channel.recv() }
     }
 
     /// The channel of the ticks. Go: `t.C`. As [`Timer::channel`].
@@ -487,7 +420,7 @@ impl Ticker {
     /// assert!(ticker.channel().try_recv().is_err());
     /// ```
     pub fn channel(&self) -> &Receiver<Instant> {
-        &self.channel.rx
+        &self.channel
     }
 
     /// No more ticks, not even one that is due already. The channel stays open: receivers wait. Go: `t.Stop`.
@@ -501,7 +434,7 @@ impl Ticker {
     /// ```
     #[doc(alias = "Stop")]
     pub fn stop(&self) {
-        self.channel.stop();
+        self.channel.reschedule(None, Duration::ZERO);
     }
 
     /// Starts anew, stopped or not: the next tick is due when `period` has passed from now. Go: `t.Reset`.
@@ -521,7 +454,7 @@ impl Ticker {
     #[track_caller]
     pub fn reset(&self, period: Duration) {
         assert!(!period.is_zero(), "non-positive interval for Ticker.Reset");
-        self.channel.change(Time::now().after(period), period, true);
+        self.channel.reschedule(Some(Time::now().after(period)), period);
     }
 }
 

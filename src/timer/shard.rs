@@ -117,7 +117,12 @@ impl Node {
 
     /// Takes the node out. Returns its waker, to be dropped outside of every lock; `None` if it is not queued, because
     /// it never was, was cancelled, or its time has come: then its waker is being called, or has been.
+    #[inline]
     pub(crate) fn cancel(&self) -> Option<TaskWaker> {
+        if self.state() == state::QUEUED { self.take_out() } else { None }
+    }
+
+    fn take_out(&self) -> Option<TaskWaker> {
         let waker = self.with_home(|home, timers| {
             // SAFETY: the lock is held, and the node is in this wheel (T1).
             unsafe { timers.wheel.remove(self.entry()) };
