@@ -1,6 +1,7 @@
 //! Panics of code that is not this crate's: contained, described, raised again for others than the one who suffered them.
 
 use std::any::Any;
+use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -23,29 +24,22 @@ pub(crate) fn panic_text(payload: &(dyn Any + Send)) -> &str {
 
 /// A copy of a panic's payload. (A payload is not `Clone`; but nearly all are one of two strings.)
 #[derive(Clone)]
-pub(crate) enum Payload {
-    Static(&'static str),
-    String(String),
-    Other,
-}
+pub(crate) struct Payload(Cow<'static, str>);
 
 impl Payload {
     pub(crate) fn copy_of(payload: &(dyn Any + Send)) -> Self {
-        if let Some(text) = payload.downcast_ref::<&'static str>() {
-            Payload::Static(text)
-        } else if let Some(text) = payload.downcast_ref::<String>() {
-            Payload::String(text.clone())
-        } else {
-            Payload::Other
-        }
+        Payload(match (payload.downcast_ref::<&'static str>(), payload.downcast_ref::<String>()) {
+            (Some(text), _) => Cow::Borrowed(text),
+            (_, Some(text)) => Cow::Owned(text.clone()),
+            _ => Cow::Borrowed("gopark: the function panicked with a value that is not a string"),
+        })
     }
 
     /// Panics with the same text, and without the hook: it has run already.
     pub(crate) fn raise(&self) -> ! {
-        resume_unwind(match self {
-            Payload::Static(text) => Box::new(*text),
-            Payload::String(text) => Box::new(text.clone()),
-            Payload::Other => Box::new("gopark: the function panicked with a value that is not a string"),
+        resume_unwind(match &self.0 {
+            Cow::Borrowed(text) => Box::new(*text),
+            Cow::Owned(text) => Box::new(text.clone()),
         })
     }
 }

@@ -265,10 +265,11 @@ pin_project! {
             let mut this = this.project();
             // A notified listener passes its notification on in its own drop.
             if let Stage::Locking { how, .. } = *this.stage {
-                // Also if releasing the lock wakes a waiter whose waker panics.
-                let _pass_on = (how == Notified::One).then(|| PassOn(this.event));
                 // The claim to the lock goes first, out of the way of the waiter that gets the signal.
                 this.stage.set(Stage::Done);
+                if how == Notified::One {
+                    this.event.notify_one();
+                }
             }
         }
     }
@@ -304,15 +305,6 @@ impl<G: CondGuard> Future for CondWait<'_, G> {
         let Poll::Ready(guard) = relock.poll(cx) else { return Poll::Pending };
         this.stage.set(Stage::Done);
         Poll::Ready(guard)
-    }
-}
-
-/// A signal for the next waiter.
-struct PassOn<'a>(&'a Event);
-
-impl Drop for PassOn<'_> {
-    fn drop(&mut self) {
-        self.0.notify_one();
     }
 }
 

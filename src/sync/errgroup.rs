@@ -1,6 +1,7 @@
 //! Goroutines that work on one task and may fail.
 
 use std::fmt;
+use std::mem;
 use std::panic::Location;
 use std::sync::{Arc, Mutex};
 
@@ -61,19 +62,12 @@ struct Shared<E> {
 impl<E> Shared<E> {
     fn failed(&self, error: E) {
         let mut first = lock(&self.error);
-        let late = match *first {
-            None => {
-                *first = Some(error);
-                None
-            }
-            Some(_) => Some(error),
-        };
-        // Outside of the lock.
-        drop(first);
-        if late.is_none() {
+        if first.is_none() {
+            *first = Some(error);
+            drop(first);
             self.cancel();
         }
-        drop(late);
+        // Here, outside of the lock, an error that comes later is dropped.
     }
 
     fn cancel(&self) {
@@ -198,7 +192,7 @@ impl<E: Send + 'static> ErrGroup<E> {
         async move {
             let limit = self.limit();
             if let Some(limit) = &limit {
-                limit.acquire_at(1, site, Reason::Semaphore).await.forget();
+                mem::forget(limit.acquire_at(1, site, Reason::Semaphore).await);
             }
             self.start(future, limit.map(Slot), site);
         }
@@ -226,7 +220,7 @@ impl<E: Send + 'static> ErrGroup<E> {
         let limit = self.limit();
         if let Some(limit) = &limit {
             match limit.try_acquire(1) {
-                Some(permit) => permit.forget(),
+                Some(permit) => mem::forget(permit),
                 None => return false,
             }
         }

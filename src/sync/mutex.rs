@@ -2,7 +2,6 @@
 
 use std::cell::UnsafeCell;
 use std::fmt;
-use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 use std::panic::{Location, RefUnwindSafe, UnwindSafe};
 use std::task::Context;
@@ -144,7 +143,7 @@ impl<T: ?Sized> Mutex<T> {
     #[inline]
     #[doc(alias = "TryLock")]
     pub fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
-        self.raw.try_lock().then(|| MutexGuard::new(self))
+        self.raw.try_lock().then(|| MutexGuard { mutex: self })
     }
 
     /// Blocks this thread until the lock is free, and takes it: for threads that run no goroutines.
@@ -215,17 +214,12 @@ impl<T: ?Sized + fmt::Debug> fmt::Debug for Mutex<T> {
 #[must_use = "dropping the guard unlocks the mutex at once"]
 pub struct MutexGuard<'a, T: ?Sized> {
     mutex: &'a Mutex<T>,
-    /// As good as a `&mut T`, and so `Send` and `Sync` where that is.
-    _value: PhantomData<&'a mut T>,
 }
 
-impl<'a, T: ?Sized> MutexGuard<'a, T> {
-    /// The caller has taken the lock.
-    #[inline]
-    fn new(mutex: &'a Mutex<T>) -> Self {
-        MutexGuard { mutex, _value: PhantomData }
-    }
+// SAFETY: a shared guard gives shared access to the value.
+unsafe impl<T: ?Sized + Send + Sync> Sync for MutexGuard<'_, T> {}
 
+impl<'a, T: ?Sized> MutexGuard<'a, T> {
     /// The mutex this is the lock of.
     ///
     /// # Examples
@@ -316,6 +310,6 @@ impl<'a, T: ?Sized> Resource<Since> for &'a Mutex<T> {
 
     #[inline]
     fn output(&self) -> MutexGuard<'a, T> {
-        MutexGuard::new(self)
+        MutexGuard { mutex: self }
     }
 }

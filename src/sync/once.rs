@@ -279,27 +279,23 @@ impl<T> OnceValue<T> {
     /// ```
     #[track_caller]
     pub fn get(&self) -> impl Future<Output = &T> + use<'_, T> {
-        let site = Location::caller();
+        let computed = self.once.call_once_async(async || self.compute());
         async move {
-            if self.value.get().is_none() {
-                self.compute(site).await;
+            if !self.once.is_done() {
+                computed.await;
             }
             match self.value.get() {
                 Some(Ok(value)) => value,
                 Some(Err(payload)) => payload.raise(),
-                // `compute` ends with a value or unwinds; see there.
+                // `compute` ends with a value or unwinds.
                 None => unreachable!("computed"),
             }
         }
     }
 
-    async fn compute(&self, site: &'static Location<'static>) {
-        let turn = self.once.turn.acquire_at(1, site, Reason::Once).await;
+    fn compute(&self) {
         // Taken out under the lock, run outside of it.
-        let init = lock(&self.init).take();
-        // Somebody else's turn came first.
-        let Some(init) = init else { return };
-        let _finish = Finish { once: &self.once, _turn: turn };
+        let init = lock(&self.init).take().expect("called once");
         match catch_unwind(AssertUnwindSafe(init)) {
             Ok(value) => drop(self.value.set(Ok(value))),
             Err(payload) => {

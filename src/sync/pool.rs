@@ -105,10 +105,7 @@ impl<T> Pool<T> {
     /// ```
     #[inline]
     pub fn get(&self) -> T {
-        match self.shard().take() {
-            Some(object) => object,
-            None => self.get_elsewhere(),
-        }
+        self.shard().take().unwrap_or_else(|| self.get_elsewhere())
     }
 
     #[cold]
@@ -296,9 +293,13 @@ impl<T> Shard<T> {
         if fit < ROOM { fit } else { ROOM }
     };
 
+    /// Room for the private object as well, which ages with the others.
+    fn ring() -> VecDeque<T> {
+        VecDeque::with_capacity(Self::ROOM + 1)
+    }
+
     fn new() -> Self {
-        let ring = VecDeque::with_capacity(Self::ROOM);
-        let spare = Spare { private: None, ring, aged: VecDeque::new(), uses: 0 };
+        let spare = Spare { private: None, ring: Self::ring(), aged: VecDeque::new(), uses: 0 };
         Shard { spare: AtomicUsize::new(0), state: Lock::new(spare) }
     }
 
@@ -346,26 +347,16 @@ impl<T> Shard<T> {
 
     fn age(&self) {
         // Allocated before, freed after: under the lock there are moves only.
-        let ring = VecDeque::with_capacity(Self::ROOM);
-        let (private, dead) = {
+        let ring = Self::ring();
+        let dead = {
             let mut state = self.state.lock();
-            let private = state.private.take();
-            let aged = mem::replace(&mut state.ring, ring);
+            if let Some(private) = state.private.take() {
+                state.ring.push_front(private);
+            }
             self.spare.store(0, Ordering::Relaxed);
-            (private, mem::replace(&mut state.aged, aged))
+            let aged = mem::replace(&mut state.ring, ring);
+            mem::replace(&mut state.aged, aged)
         };
         drop(dead);
-        if let Some(private) = private {
-            let mut state = self.state.lock();
-            // It was in the ring's room that this has been allocated for.
-            let no_room = if state.aged.len() < Self::ROOM {
-                state.aged.push_front(private);
-                None
-            } else {
-                Some(private)
-            };
-            drop(state);
-            drop(no_room);
-        }
     }
 }

@@ -2,7 +2,6 @@
 
 use std::cell::UnsafeCell;
 use std::fmt;
-use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 use std::panic::{Location, RefUnwindSafe, UnwindSafe};
 use std::task::Context;
@@ -173,7 +172,7 @@ impl<T: ?Sized> RwMutex<T> {
     #[inline]
     #[doc(alias = "TryRLock")]
     pub fn try_rlock(&self) -> Option<RwMutexReadGuard<'_, T>> {
-        self.raw.try_rlock().then(|| RwMutexReadGuard::new(self))
+        self.raw.try_rlock().then(|| RwMutexReadGuard { rwmutex: self })
     }
 
     /// Takes the lock for writing, if nobody has it at this instant. Go: `TryLock`.
@@ -189,7 +188,7 @@ impl<T: ?Sized> RwMutex<T> {
     #[inline]
     #[doc(alias = "TryLock")]
     pub fn try_lock(&self) -> Option<RwMutexWriteGuard<'_, T>> {
-        self.raw.try_lock().then(|| RwMutexWriteGuard::new(self))
+        self.raw.try_lock().then(|| RwMutexWriteGuard { rwmutex: self })
     }
 
     /// Blocks this thread until it has the lock for reading: for threads that run no goroutines.
@@ -268,17 +267,9 @@ impl<T: ?Sized + fmt::Debug> fmt::Debug for RwMutex<T> {
 #[doc(alias = "RUnlock")]
 pub struct RwMutexReadGuard<'a, T: ?Sized> {
     rwmutex: &'a RwMutex<T>,
-    /// As good as a `&T`.
-    _value: PhantomData<&'a T>,
 }
 
 impl<'a, T: ?Sized> RwMutexReadGuard<'a, T> {
-    /// The caller has a read lock.
-    #[inline]
-    fn new(rwmutex: &'a RwMutex<T>) -> Self {
-        RwMutexReadGuard { rwmutex, _value: PhantomData }
-    }
-
     /// The lock this is a read lock of.
     ///
     /// # Examples
@@ -327,17 +318,9 @@ impl<T: ?Sized + fmt::Display> fmt::Display for RwMutexReadGuard<'_, T> {
 #[must_use = "dropping the guard unlocks at once"]
 pub struct RwMutexWriteGuard<'a, T: ?Sized> {
     rwmutex: &'a RwMutex<T>,
-    /// As good as a `&mut T`.
-    _value: PhantomData<&'a mut T>,
 }
 
 impl<'a, T: ?Sized> RwMutexWriteGuard<'a, T> {
-    /// The caller has the write lock.
-    #[inline]
-    fn new(rwmutex: &'a RwMutex<T>) -> Self {
-        RwMutexWriteGuard { rwmutex, _value: PhantomData }
-    }
-
     /// The lock this is the write lock of.
     ///
     /// # Examples
@@ -434,7 +417,7 @@ impl<'a, T: ?Sized> Resource<Reader> for &'a RwMutex<T> {
 
     #[inline]
     fn output(&self) -> RwMutexReadGuard<'a, T> {
-        RwMutexReadGuard::new(self)
+        RwMutexReadGuard { rwmutex: self }
     }
 }
 
@@ -467,6 +450,6 @@ impl<'a, T: ?Sized> Resource<Writer> for &'a RwMutex<T> {
 
     #[inline]
     fn output(&self) -> RwMutexWriteGuard<'a, T> {
-        RwMutexWriteGuard::new(self)
+        RwMutexWriteGuard { rwmutex: self }
     }
 }

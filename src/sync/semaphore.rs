@@ -247,11 +247,6 @@ impl Permit<'_> {
     pub fn count(&self) -> usize {
         self.n
     }
-
-    /// Keeps the permits: somebody else will [`release`](Semaphore::release) them.
-    pub(super) fn forget(self) {
-        std::mem::forget(self);
-    }
 }
 
 impl Drop for Permit<'_> {

@@ -57,6 +57,7 @@ pub struct WaitGroup {
 /// |---|---|---|
 /// | (round, n) | n goroutines of this round are not done | `add`: (round, n + k); `done`: (round, n − 1) |
 /// | (round, 1) | the last one | `done`: (round + 1, 0), and then it notifies all who listen |
+#[derive(Debug)]
 struct Shared {
     word: AtomicU64,
     zero: Event,
@@ -139,7 +140,7 @@ impl WaitGroup {
         let mut word = self.shared.word.load(Ordering::Relaxed);
         loop {
             let next = match count(word) {
-                0 => negative(),
+                0 => panic!("sync: negative WaitGroup counter"),
                 1 => word.wrapping_add(ROUND - 1),
                 _ => word - 1,
             };
@@ -278,6 +279,7 @@ pin_project! {
     /// # Cancellation
     ///
     /// Dropping it changes no counter.
+    #[derive(Debug)]
     #[must_use = "a wait does nothing unless awaited"]
     pub struct Wait<'a> {
         shared: &'a Shared,
@@ -327,19 +329,5 @@ impl Future for Wait<'_> {
                 }
             }
         }
-    }
-}
-
-/// Out of `done`, whose caller it blames.
-#[cold]
-#[inline(never)]
-#[track_caller]
-fn negative() -> ! {
-    panic!("sync: negative WaitGroup counter");
-}
-
-impl fmt::Debug for Wait<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Wait").finish_non_exhaustive()
     }
 }
