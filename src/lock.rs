@@ -18,9 +18,9 @@ use std::ops::{Deref, DerefMut};
 
 use crate::loom::{UnsafeCell, const_fn};
 
-#[cfg(gopark_loom)]
-use model::ModelLock as Inner;
-#[cfg(not(gopark_loom))]
+#[cfg(all(test, gopark_loom))]
+use models::ModelLock as Inner;
+#[cfg(not(all(test, gopark_loom)))]
 use sleep_lock::SleepLock as Inner;
 pub(crate) use sleep_lock::prepare;
 
@@ -130,42 +130,5 @@ impl<T> DerefMut for LockGuard<'_, T> {
     fn deref_mut(&mut self) -> &mut T {
         // SAFETY: the guard holds the value's lock.
         self.value.with_mut(|value| unsafe { &mut *value })
-    }
-}
-
-/// The lock of all models but [`SleepLock`](sleep_lock::SleepLock)'s own: one step for loom, where the protocol has many.
-#[cfg(gopark_loom)]
-mod model {
-    use loom::sync::{Mutex, MutexGuard};
-
-    #[derive(Debug)]
-    pub(super) struct ModelLock {
-        mutex: Mutex<()>,
-        held: std::cell::UnsafeCell<Option<MutexGuard<'static, ()>>>,
-    }
-
-    // SAFETY: `held` is touched by the holder of `mutex` only.
-    unsafe impl Sync for ModelLock {}
-    // SAFETY: as above; loom's threads are one thread.
-    unsafe impl Send for ModelLock {}
-
-    impl ModelLock {
-        pub(super) fn new() -> Self {
-            Self { mutex: Mutex::new(()), held: std::cell::UnsafeCell::new(None) }
-        }
-
-        pub(super) fn lock(&self) {
-            let guard = self.mutex.lock().expect("no model unwinds with the lock held");
-            // SAFETY: this thread holds the mutex, and the guard is dropped before it, by `unlock`.
-            unsafe {
-                *self.held.get() = Some(std::mem::transmute::<MutexGuard<'_, ()>, MutexGuard<'static, ()>>(guard))
-            };
-        }
-
-        pub(super) fn unlock(&self) {
-            // SAFETY: the caller holds the lock. The guard is moved out first: dropping it lets others in.
-            let guard = unsafe { (*self.held.get()).take() };
-            drop(guard);
-        }
     }
 }

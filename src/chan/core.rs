@@ -351,10 +351,10 @@ impl<T> Core<T> {
     ///
     /// # Safety
     ///
-    /// The lock is held; as [`WaitQueue::remove`].
+    /// The lock is held; as [`WaitQueue::withdraw`].
     pub(super) unsafe fn dequeue(&self, waiter: *const Waiter<T>, side: Side) {
         // SAFETY: passed on to the caller.
-        unsafe { self.queue(side).remove(waiter) }
+        unsafe { self.queue(side).withdraw(waiter) }
     }
 
     /// Arms the source, if there is one and a receive or a stream waits. Called under the lock, as `st` says.

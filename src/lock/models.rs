@@ -5,10 +5,41 @@
 
 use std::sync::Arc;
 
+use loom::sync::{Mutex, MutexGuard};
 use loom::thread;
 
 use super::sleep_lock::SleepLock;
 use crate::loom::UnsafeCell;
+
+/// The lock of all models but [`SleepLock`]'s own: one step for loom, where the protocol has many.
+#[derive(Debug)]
+pub(super) struct ModelLock {
+    mutex: Mutex<()>,
+    held: std::cell::UnsafeCell<Option<MutexGuard<'static, ()>>>,
+}
+
+// SAFETY: `held` is touched by the holder of `mutex` only.
+unsafe impl Sync for ModelLock {}
+// SAFETY: as above; loom's threads are one thread.
+unsafe impl Send for ModelLock {}
+
+impl ModelLock {
+    pub(super) fn new() -> Self {
+        Self { mutex: Mutex::new(()), held: std::cell::UnsafeCell::new(None) }
+    }
+
+    pub(super) fn lock(&self) {
+        let guard = self.mutex.lock().expect("no model unwinds with the lock held");
+        // SAFETY: this thread holds the mutex, and the guard is dropped before it, by `unlock`.
+        unsafe { *self.held.get() = Some(std::mem::transmute::<MutexGuard<'_, ()>, MutexGuard<'static, ()>>(guard)) };
+    }
+
+    pub(super) fn unlock(&self) {
+        // SAFETY: the caller holds the lock. The guard is moved out first: dropping it lets others in.
+        let guard = unsafe { (*self.held.get()).take() };
+        drop(guard);
+    }
+}
 
 /// A number under the lock of the protocol.
 struct Counter {

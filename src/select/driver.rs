@@ -179,7 +179,7 @@ impl<C: Cases> Selecting<C> {
         let mut tried = None;
         if count > MANY && !self.biased {
             let index = random::below(count);
-            let raw = self.cases.raw(index).filter(|raw| raw.state() == state::IDLE);
+            let raw = self.cases().raw(index).filter(|raw| raw.state() == state::IDLE);
             if raw.is_none_or(ChannelCase::seems_ready) && self.cases().poll_case(index, cx) {
                 return Some(self.output(index));
             }
@@ -250,9 +250,10 @@ impl<C: Cases> Selecting<C> {
             }
         });
         while let Some(index) = candidates.draw() {
-            let raw = self.cases.raw(index).expect("only channel operations are asked");
+            let own = &raw const self.token;
+            let raw = self.cases().raw(index).expect("only channel operations are asked");
             // SAFETY: all locks are held, and no case has won yet.
-            if let Some(woken) = unsafe { raw.attempt(&raw const self.token) } {
+            if let Some(woken) = unsafe { raw.attempt(own) } {
                 return Some((index, woken));
             }
         }
@@ -366,13 +367,11 @@ impl<C: Cases> Selecting<C> {
             drop(unsafe { self.token.set_waker(waker) });
         }
         let mut candidates = Candidates::new(self.biased, self.cases.count());
-        if self.other_cases != 0 {
-            self.cases().each(0, &mut |index, role, _| {
-                if *role == Role::Other {
-                    candidates.push(index);
-                }
-            });
-        }
+        self.cases().each(0, &mut |index, role, _| {
+            if *role == Role::Other {
+                candidates.push(index);
+            }
+        });
         while let Some(index) = candidates.draw() {
             if self.cases().poll_case(index, cx) {
                 self.leave();

@@ -42,8 +42,6 @@ trait Arm<R> {
 
     fn poll_arm(self: Pin<&mut Self>, cx: &mut Context<'_>) -> bool;
 
-    fn raw_arm(&self) -> Option<&dyn ChannelCase>;
-
     fn run(self: Pin<&mut Self>) -> R;
 }
 
@@ -72,10 +70,6 @@ impl<C: Case, F: FnOnce(C::Output) -> R, R> Arm<R> for ArmOf<C, F> {
             }
             Poll::Pending => false,
         }
-    }
-
-    fn raw_arm(&self) -> Option<&dyn ChannelCase> {
-        self.case.raw(Sealed::TOKEN)
     }
 
     fn run(self: Pin<&mut Self>) -> R {
@@ -204,8 +198,8 @@ impl<R> Cases for Select<'_, R> {
         self.cases[index].as_mut().poll_arm(cx)
     }
 
-    fn raw(&self, index: usize) -> Option<&dyn ChannelCase> {
-        self.cases[index].raw_arm()
+    fn raw(self: Pin<&mut Self>, index: usize) -> Option<&dyn ChannelCase> {
+        self.get_mut().cases[index].as_mut().look().1
     }
 
     fn output(mut self: Pin<&mut Self>, index: usize) -> R {

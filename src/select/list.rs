@@ -23,7 +23,7 @@ pub trait Cases {
     /// Tries case `index`, unless it is switched off, keeping its result.
     fn poll_case(self: Pin<&mut Self>, index: usize, cx: &mut Context<'_>) -> bool;
 
-    fn raw(&self, index: usize) -> Option<&dyn ChannelCase>;
+    fn raw(self: Pin<&mut Self>, index: usize) -> Option<&dyn ChannelCase>;
 
     /// The result of case `index`, which won: kept, or still in the operation.
     fn output(self: Pin<&mut Self>, index: usize) -> Self::Output;
@@ -124,8 +124,9 @@ impl<C: Case, R: Cases> Cases for Cons<C, R> {
     }
 
     #[inline(always)]
-    fn raw(&self, index: usize) -> Option<&dyn ChannelCase> {
-        if index == 0 { self.case.raw(Sealed::TOKEN) } else { self.rest.raw(index - 1) }
+    fn raw(self: Pin<&mut Self>, index: usize) -> Option<&dyn ChannelCase> {
+        let this = self.project();
+        if index == 0 { this.case.into_ref().get_ref().raw(Sealed::TOKEN) } else { this.rest.raw(index - 1) }
     }
 
     #[inline(always)]
@@ -160,7 +161,7 @@ impl Cases for Nil {
         unreachable!("no case")
     }
 
-    fn raw(&self, _: usize) -> Option<&dyn ChannelCase> {
+    fn raw(self: Pin<&mut Self>, _: usize) -> Option<&dyn ChannelCase> {
         unreachable!("no case")
     }
 

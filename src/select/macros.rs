@@ -50,14 +50,11 @@
 /// A send on a closed channel does not panic; its arm gets the value back in an `Err`.
 #[macro_export]
 macro_rules! select {
-    () => {
+    ($(biased;)?) => {
         match $crate::select::forever().await {}
     };
     (biased; $($rest:tt)+) => {
         $crate::__select!(@parse true [] [] [] $($rest)+)
-    };
-    (biased;) => {
-        match $crate::select::forever().await {}
     };
     ($($rest:tt)+) => {
         $crate::__select!(@parse false [] [] [] $($rest)+)
@@ -83,11 +80,8 @@ macro_rules! __select {
     (@parse $biased:tt $depth:tt [] $arms:tt default => $body:block $($rest:tt)*) => {
         $crate::__select!(@parse $biased $depth [($body)] $arms $($rest)*)
     };
-    (@parse $biased:tt $depth:tt [] $arms:tt default => $body:expr, $($rest:tt)*) => {
-        $crate::__select!(@parse $biased $depth [($body)] $arms $($rest)*)
-    };
-    (@parse $biased:tt $depth:tt [] $arms:tt default => $body:expr) => {
-        $crate::__select!(@parse $biased $depth [($body)] $arms)
+    (@parse $biased:tt $depth:tt [] $arms:tt default => $body:expr $(, $($rest:tt)*)?) => {
+        $crate::__select!(@parse $biased $depth [($body)] $arms $($($rest)*)?)
     };
     (@parse $biased:tt $depth:tt $default:tt $arms:tt default $($rest:tt)*) => {
         ::core::compile_error!("the `default` arm of select! is written `default => body`, and takes no condition")
@@ -108,14 +102,9 @@ macro_rules! __select {
             [$($arms)* { [$($depth)*] ($pattern) ($operand) ($($guard)?) ($body) }] $($rest)*)
     };
     (@parse $biased:tt [$($depth:tt)*] $default:tt [$($arms:tt)*]
-        $pattern:pat = $operand:expr $(, if $guard:expr)? => $body:expr, $($rest:tt)*) => {
+        $pattern:pat = $operand:expr $(, if $guard:expr)? => $body:expr $(, $($rest:tt)*)?) => {
         $crate::__select!(@parse $biased [$($depth)* |] $default
-            [$($arms)* { [$($depth)*] ($pattern) ($operand) ($($guard)?) ($body) }] $($rest)*)
-    };
-    (@parse $biased:tt [$($depth:tt)*] $default:tt [$($arms:tt)*]
-        $pattern:pat = $operand:expr $(, if $guard:expr)? => $body:expr) => {
-        $crate::__select!(@parse $biased [$($depth)* |] $default
-            [$($arms)* { [$($depth)*] ($pattern) ($operand) ($($guard)?) ($body) }])
+            [$($arms)* { [$($depth)*] ($pattern) ($operand) ($($guard)?) ($body) }] $($($rest)*)?)
     };
 
     // Wrong forms.

@@ -337,22 +337,10 @@ impl<T> Waiter<T> {
     }
 }
 
-/// A first-in first-out queue of waiters. All functions but [`WaitQueue::seems_empty`] demand the channel's lock (I1).
-pub(crate) struct WaitQueue<T> {
-    list: List<Waiter<T>>,
-}
+/// A first-in first-out queue of waiters. All functions but [`seems_empty`](List::seems_empty) demand the channel's lock (I1).
+pub(crate) type WaitQueue<T> = List<Waiter<T>>;
 
 impl<T> WaitQueue<T> {
-    pub(crate) fn new() -> Self {
-        Self { list: List::new() }
-    }
-
-    /// A hint when the lock is not held, exact when it is.
-    #[inline(always)]
-    pub(crate) fn seems_empty(&self) -> bool {
-        self.list.seems_empty()
-    }
-
     /// Queues an operation.
     ///
     /// # Safety
@@ -364,7 +352,7 @@ impl<T> WaitQueue<T> {
         unsafe {
             (*waiter).owner.with_mut(|place| (*place).write(owner));
             (*waiter).state.store(state::QUEUED, Ordering::Relaxed);
-            self.list.push_back(waiter.cast_mut());
+            self.push_back(waiter.cast_mut());
         }
     }
 
@@ -379,11 +367,11 @@ impl<T> WaitQueue<T> {
     /// The caller holds the channel's lock, and goes on to fill or empty the slot and [`Waiter::complete`] it.
     #[inline(always)]
     pub(crate) unsafe fn claim(&self, own: *const Token) -> Option<NonNull<Waiter<T>>> {
-        let mut at = self.list.front();
+        let mut at = self.front();
         while let Some(waiter) = at {
             // SAFETY: I1: a linked waiter is alive, and its links and owner are ours to read under the lock.
             unsafe {
-                let next = self.list.next(waiter);
+                let next = self.next(waiter);
                 let token = Waiter::with_owner(waiter.as_ptr(), |owner| match owner {
                     Owner::Select(token) => Some(*token),
                     Owner::Lone(_) => None,
@@ -414,7 +402,7 @@ impl<T> WaitQueue<T> {
     /// # Safety
     ///
     /// The caller holds the channel's lock and owns `waiter`, which was queued here or nowhere.
-    pub(crate) unsafe fn remove(&self, waiter: *const Waiter<T>) {
+    pub(crate) unsafe fn withdraw(&self, waiter: *const Waiter<T>) {
         // SAFETY: I1. A queued waiter has links in its place; those of an unlinked one name itself, see `unlink`.
         unsafe {
             let queued = Waiter::state(waiter) == state::QUEUED;
@@ -428,7 +416,7 @@ impl<T> WaitQueue<T> {
     unsafe fn unlink(&self, waiter: *mut Waiter<T>) {
         // SAFETY: I1; neighbours in the list are alive (I5).
         unsafe {
-            self.list.remove(waiter);
+            self.remove(waiter);
             // A stale case stays `QUEUED` in its owner's eyes; this tells that it is out already.
             Waiter::with_links(waiter, |links| *links = Links::unlinked(waiter));
         }
