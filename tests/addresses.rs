@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use gopark::chan;
 use gopark::select;
-use gopark::time::{sleep, timeout};
+use gopark::time::{self, timeout};
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -30,7 +30,7 @@ fn what_is_due_is_taken_beside_a_default() {
     rt.block_on(async {
         let (_tx, rx) = chan::unbuffered::<()>();
         for _ in 0..20 {
-            let mut slept = pin!(sleep(MS));
+            let mut slept = pin!(time::sleep(MS));
             let mut limited = pin!(timeout(MS, pending::<()>()));
             let mut receives = pin!(timeout(MS, rx.recv()));
             assert!(!select! { _ = slept.as_mut() => true, default => false });
