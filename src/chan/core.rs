@@ -347,12 +347,12 @@ impl<T> Core<T> {
         }
     }
 
-    /// Removes a waiter from its queue, if it is still linked.
+    /// As [`WaitQueue::withdraw`], from the queue of that side.
     ///
     /// # Safety
     ///
     /// The lock is held; as [`WaitQueue::withdraw`].
-    pub(super) unsafe fn dequeue(&self, waiter: *const Waiter<T>, side: Side) {
+    pub(super) unsafe fn dequeue(&self, waiter: *const Waiter<T>, side: Side) -> Option<Owner> {
         // SAFETY: passed on to the caller.
         unsafe { self.queue(side).withdraw(waiter) }
     }

@@ -157,6 +157,8 @@ impl<T> Direction<T> for Receives {
 struct Op<'a, T, D: Direction<T>> {
     /// None for a nil channel.
     core: Option<&'a Core<T>>,
+    /// Where the operation was called.
+    site: &'static Location<'static>,
     waiter: Waiter<T>,
     direction: PhantomData<D>,
 }
@@ -170,7 +172,7 @@ unsafe impl<T: Send, D: Direction<T>> Sync for Op<'_, T, D> {}
 impl<'a, T, D: Direction<T>> Op<'a, T, D> {
     #[inline(always)]
     fn new(core: Option<&'a Core<T>>, slot: MaybeUninit<T>, site: &'static Location<'static>) -> Self {
-        Self { core, waiter: Waiter::new(slot, site), direction: PhantomData }
+        Self { core, site, waiter: Waiter::new(slot), direction: PhantomData }
     }
 
     /// The waiter, which its claimer and this operation touch through raw pointers only.
@@ -234,10 +236,8 @@ impl<'a, T, D: Direction<T>> Op<'a, T, D> {
     /// The state is `IDLE`, and `self` is pinned.
     #[inline(always)]
     unsafe fn first_poll(&self, cx: &mut Context<'_>) -> Poll<D::Output> {
-        // SAFETY: the waiter lives as long as `self`.
-        let site = unsafe { Waiter::site(self.waiter_ptr()) };
         let Some(core) = self.core else {
-            coop::park_at(cx, site, D::PARKED_ON_NIL);
+            coop::park_at(cx, self.site, D::PARKED_ON_NIL);
             return Poll::Pending;
         };
         // SAFETY: the state is IDLE.
@@ -248,7 +248,7 @@ impl<'a, T, D: Direction<T>> Op<'a, T, D> {
             // SAFETY: the lock is held, and the caller answers for the rest.
             unsafe { self.enqueue_and_unlock(core, TaskWaker::of_current(cx.waker())) };
             // SAFETY: the waker is trusted, as just seen.
-            unsafe { coop::park_running(site, D::PARKED) };
+            unsafe { coop::park_running(self.site, D::PARKED) };
             return Poll::Pending;
         }
         // SAFETY: the lock is held.
@@ -276,14 +276,9 @@ impl<'a, T, D: Direction<T>> Op<'a, T, D> {
         } else {
             // SAFETY: the lock is held, and the caller answers for the rest.
             unsafe { self.enqueue_and_unlock(core, clone) };
-            self.note_park(cx);
+            coop::park_at(cx, self.site, D::PARKED);
         }
         Poll::Pending
-    }
-
-    fn note_park(&self, cx: &Context<'_>) {
-        // SAFETY: the waiter lives as long as `self`.
-        coop::park_at(cx, unsafe { Waiter::site(self.waiter_ptr()) }, D::PARKED);
     }
 
     /// Completes the operation, or returns with the channel's lock held.
@@ -353,38 +348,36 @@ impl<'a, T, D: Direction<T>> Op<'a, T, D> {
         let mut fresh = None;
         loop {
             let held = core.lock.guard();
-            let state = self.state();
-            if state != state::QUEUED {
-                // SAFETY: it was completed meanwhile.
-                return Poll::Ready(unsafe { self.ready_output(state) });
-            }
-            // SAFETY: the lock is held.
-            let is_case = unsafe { Waiter::is_case(waiter) };
-            if is_case || coop::is_last(cx.waker()) {
-                // SAFETY: the lock is held, and the waiter is this operation's; after `dequeue` it is not linked.
-                let withdrawn = unsafe {
-                    core.dequeue(waiter, D::SIDE);
-                    let withdrawn = Waiter::take_waker(waiter);
-                    Waiter::set_state(waiter, state::IDLE);
-                    withdrawn
-                };
+            // SAFETY: the lock is held; the owner is looked at while the waiter is queued, and the output made when it is complete.
+            let known = match self.state() {
+                state::IDLE => None,
+                state::QUEUED => unsafe {
+                    Waiter::with_owner(waiter, |owner| match owner {
+                        Owner::Lone(waker) => Some(waker.will_wake(cx.waker())),
+                        Owner::Select(_) => None,
+                    })
+                },
+                state => return Poll::Ready(unsafe { self.ready_output(state) }),
+            };
+            if known.is_none() || coop::is_last(cx.waker()) {
+                // SAFETY: the lock is held, and the waiter is this operation's.
+                let withdrawn = unsafe { core.dequeue(waiter, D::SIDE) };
                 drop(held);
                 drop(withdrawn);
                 // A leaked `select!` did not take its cases out; the operation starts anew.
-                return if is_case { self.poll(cx) } else { Poll::Pending };
+                return if known.is_none() { self.poll(cx) } else { Poll::Pending };
             }
-            // SAFETY: the lock is held.
-            if unsafe { Waiter::will_wake(waiter, cx) } {
+            if known == Some(true) {
                 drop(held);
-                self.note_park(cx);
+                coop::park_at(cx, self.site, D::PARKED);
                 return Poll::Pending;
             }
             if let Some(waker) = fresh.take() {
                 // SAFETY: the lock is held, and a queued waiter that is no case was queued alone.
-                let old = unsafe { Waiter::replace_waker(waiter, waker) };
+                let old = unsafe { Waiter::with_owner(waiter, |owner| std::mem::replace(owner, Owner::Lone(waker))) };
                 drop(held);
                 drop(old);
-                self.note_park(cx);
+                coop::park_at(cx, self.site, D::PARKED);
                 return Poll::Pending;
             }
             drop(held);
@@ -435,15 +428,13 @@ impl<'a, T, D: Direction<T>> Op<'a, T, D> {
     #[inline(never)]
     fn abandon(&self) {
         let waiter = self.waiter_ptr();
-        let held = self.core.filter(|_| self.state() != state::IDLE).map(|core| {
+        // The lock is released before what would have been notified is dropped.
+        let withdrawn = self.core.filter(|_| self.state() != state::IDLE).map(|core| {
             let held = core.lock.guard();
             // SAFETY: the lock is held, and the waiter is this operation's.
-            unsafe { core.dequeue(waiter, D::SIDE) };
-            held
+            (held, unsafe { core.dequeue(waiter, D::SIDE) })
         });
         let state = self.state();
-        // SAFETY: a waiter that is still `QUEUED` is not linked and will not complete; `finish` below changes the state.
-        let waker = if state == state::QUEUED { unsafe { Waiter::take_waker(waiter) } } else { None };
         // SAFETY: the waiter is not linked.
         let value = Self::holds_value(state).then(|| unsafe { Waiter::take(waiter) });
         let (value, woken) = match (D::SIDE, value) {
@@ -451,11 +442,10 @@ impl<'a, T, D: Direction<T>> Op<'a, T, D> {
             (Side::Receive, Some(value)) => unsafe { self.channel().return_unclaimed(value, Waiter::number(waiter)) },
             (_, value) => (value, Woken::NONE),
         };
-        drop(held);
         // SAFETY: the waiter is not linked.
         unsafe { Waiter::set_state(waiter, state::FINISHED) };
+        drop(withdrawn);
         woken.wake();
-        drop(waker);
         drop(value);
     }
 }
@@ -527,12 +517,7 @@ impl<T, D: Direction<T>> ChannelCase for Op<'_, T, D> {
 
     #[inline(never)]
     unsafe fn dequeue(&self) {
-        let waiter = self.waiter_ptr();
-        // SAFETY: passed on to the caller.
-        unsafe { self.channel().dequeue(waiter, D::SIDE) };
-        if self.state() == state::QUEUED {
-            // SAFETY: the lock is held, and the waiter is not linked any more.
-            unsafe { Waiter::set_state(waiter, state::IDLE) };
-        }
+        // SAFETY: passed on to the caller. A case notifies its `select!`, so nothing is dropped under the lock.
+        unsafe { self.channel().dequeue(self.waiter_ptr(), D::SIDE) };
     }
 }

@@ -24,18 +24,6 @@ pub(crate) struct Links<N> {
 impl<N> Links<N> {
     /// The links of a node that was never in a list.
     pub(crate) const UNLINKED: Self = Self { prev: ptr::null_mut(), next: ptr::null_mut() };
-
-    /// The links by which [`is_unlinked`](Self::is_unlinked) knows a node that was taken out. A list never makes a node its
-    /// own neighbour.
-    #[inline(always)]
-    pub(crate) fn unlinked(node: *mut N) -> Self {
-        Self { prev: ptr::null_mut(), next: node }
-    }
-
-    #[inline(always)]
-    pub(crate) fn is_unlinked(&self, node: *const N) -> bool {
-        ptr::eq(self.next, node)
-    }
 }
 
 impl<N> Clone for Links<N> {

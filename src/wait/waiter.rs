@@ -19,7 +19,6 @@
 use std::collections::VecDeque;
 use std::marker::PhantomPinned;
 use std::mem::MaybeUninit;
-use std::panic::Location;
 use std::ptr::{self, NonNull};
 use std::task::Context;
 
@@ -112,8 +111,8 @@ impl Woken {
 ///
 /// | state | meaning | left by |
 /// |---|---|---|
-/// | `IDLE` | never queued | owner, under the lock: `QUEUED`; or `FINISHED` when done at once |
-/// | `QUEUED` | linked into a queue | claimer, under the lock: `DONE` or `CLOSED` (Release) |
+/// | `IDLE` | not queued | owner, under the lock: `QUEUED`; or `FINISHED` when done at once |
+/// | `QUEUED` | linked into a queue | claimer, under the lock: `DONE`, `CLOSED`, or `IDLE` for a stale case (Release); owner, under the lock: `IDLE`, or as `IDLE` |
 /// | `DONE` | the value has moved: out of a send's slot, into a receive's | owner: `FINISHED` |
 /// | `CLOSED` | the channel was closed; a send's slot still holds its value | owner: `FINISHED` |
 /// | `FINISHED` | the result was given out, the slot is empty | – |
@@ -139,7 +138,7 @@ pub(crate) enum Owner {
 union Place<T> {
     /// Before it is queued.
     unset: (),
-    /// While it is queued. Once it is unlinked, `next` of its links is the waiter itself.
+    /// While it is queued.
     links: Links<Waiter<T>>,
     /// Once it received a value: the number of that in the order of sending.
     number: usize,
@@ -152,8 +151,6 @@ pub(crate) struct Waiter<T> {
     place: UnsafeCell<Place<T>>,
     /// Initialized while the state is `QUEUED`.
     owner: UnsafeCell<MaybeUninit<Owner>>,
-    /// Where the operation was called.
-    site: &'static Location<'static>,
     /// The value: of a send until it is taken, of a receive once it is given.
     slot: UnsafeCell<MaybeUninit<T>>,
     state: AtomicU8,
@@ -171,11 +168,10 @@ unsafe impl<T> Node for Waiter<T> {
 
 impl<T> Waiter<T> {
     #[inline(always)]
-    pub(crate) fn new(slot: MaybeUninit<T>, site: &'static Location<'static>) -> Self {
+    pub(crate) fn new(slot: MaybeUninit<T>) -> Self {
         Self {
             place: UnsafeCell::new(Place { unset: () }),
             owner: UnsafeCell::new(MaybeUninit::uninit()),
-            site,
             slot: UnsafeCell::new(slot),
             state: AtomicU8::new(state::IDLE),
             _pin: PhantomPinned,
@@ -189,7 +185,7 @@ impl<T> Waiter<T> {
     /// The waiter is alive, and its state is `QUEUED`. The caller holds the channel's lock, or the waiter is unlinked and the
     /// caller is its owner.
     #[inline(always)]
-    unsafe fn with_owner<R>(this: *const Self, f: impl FnOnce(&mut Owner) -> R) -> R {
+    pub(crate) unsafe fn with_owner<R>(this: *const Self, f: impl FnOnce(&mut Owner) -> R) -> R {
         // SAFETY: by the caller's promise it is initialized, and nothing else touches the cell now.
         unsafe { (*this).owner.with_mut(|owner| f((*owner).assume_init_mut())) }
     }
@@ -205,17 +201,6 @@ impl<T> Waiter<T> {
         unsafe { (*this).owner.with_mut(|owner| (*owner).assume_init_read()) }
     }
 
-    /// Where the operation was called.
-    ///
-    /// # Safety
-    ///
-    /// The waiter is alive.
-    #[inline(always)]
-    pub(crate) unsafe fn site(this: *const Self) -> &'static Location<'static> {
-        // SAFETY: passed on to the caller; the site never changes.
-        unsafe { (*this).site }
-    }
-
     /// # Safety
     ///
     /// The waiter is alive.
@@ -226,8 +211,8 @@ impl<T> Waiter<T> {
         unsafe { (*this).state.load(Ordering::Acquire) }
     }
 
-    /// A step of the owner: `FINISHED` when it has given the result out, `IDLE` to make a case that lost as good as new, `DONE`
-    /// or `CLOSED` for a case that completes without being claimed.
+    /// A step of the owner: `FINISHED` when it has given the result out, `DONE` or `CLOSED` for a case that completes without
+    /// being claimed.
     ///
     /// # Safety
     ///
@@ -289,52 +274,6 @@ impl<T> Waiter<T> {
             Woken::task(task)
         }
     }
-
-    /// Replaces the waker of a queued lone waiter, giving the old one back to be dropped outside the lock.
-    ///
-    /// # Safety
-    ///
-    /// The caller holds the channel's lock and the waiter is `QUEUED`, and no case.
-    pub(crate) unsafe fn replace_waker(this: *const Self, waker: TaskWaker) -> Option<TaskWaker> {
-        // SAFETY: I1.
-        match unsafe { Self::with_owner(this, |owner| std::mem::replace(owner, Owner::Lone(waker))) } {
-            Owner::Lone(old) => Some(old),
-            Owner::Select(_) => None,
-        }
-    }
-
-    /// True if the waiter was queued as a case of a `select!`.
-    ///
-    /// # Safety
-    ///
-    /// The caller holds the channel's lock, and the state is `QUEUED`.
-    pub(crate) unsafe fn is_case(this: *const Self) -> bool {
-        // SAFETY: I1.
-        unsafe { Self::with_owner(this, |owner| matches!(owner, Owner::Select(_))) }
-    }
-
-    /// True if a queued lone waiter would wake the same task.
-    ///
-    /// # Safety
-    ///
-    /// As [`is_case`](Self::is_case).
-    pub(crate) unsafe fn will_wake(this: *const Self, cx: &Context<'_>) -> bool {
-        // SAFETY: I1.
-        unsafe { Self::with_owner(this, |owner| matches!(owner, Owner::Lone(own) if own.will_wake(cx.waker()))) }
-    }
-
-    /// Takes the waker out of a queued waiter that was unlinked and will not complete, to be dropped outside the lock.
-    ///
-    /// # Safety
-    ///
-    /// The caller is the owner, the state is `QUEUED`, and the caller changes it next.
-    pub(crate) unsafe fn take_waker(this: *const Self) -> Option<TaskWaker> {
-        // SAFETY: an unlinked waiter is the owner's alone; the rest is passed on to the caller.
-        match unsafe { Self::take_owner(this) } {
-            Owner::Lone(waker) => Some(waker),
-            Owner::Select(_) => None,
-        }
-    }
 }
 
 /// A first-in first-out queue of waiters. All functions but [`seems_empty`](List::seems_empty) demand the channel's lock (I1).
@@ -380,14 +319,18 @@ impl<T> WaitQueue<T> {
                     Some(token) if ptr::eq(token.as_ptr(), own) => {}
                     Some(token) => match token.as_ref().claim(waiter.addr().get()) {
                         Claim::Won => {
-                            self.unlink(waiter.as_ptr());
+                            self.remove(waiter.as_ptr());
                             return Some(waiter);
                         }
                         Claim::Busy => {}
-                        Claim::Stale => self.unlink(waiter.as_ptr()),
+                        Claim::Stale => {
+                            self.remove(waiter.as_ptr());
+                            // Last (I3).
+                            waiter.as_ref().state.store(state::IDLE, Ordering::Release);
+                        }
                     },
                     None => {
-                        self.unlink(waiter.as_ptr());
+                        self.remove(waiter.as_ptr());
                         return Some(waiter);
                     }
                 }
@@ -397,28 +340,22 @@ impl<T> WaitQueue<T> {
         None
     }
 
-    /// Removes a waiter, wherever it is in the queue. Does nothing if it is not linked.
+    /// Removes a waiter that is still queued, wherever it stands: it is `IDLE` then. Returns what it would have notified, to be
+    /// dropped outside the lock.
     ///
     /// # Safety
     ///
     /// The caller holds the channel's lock and owns `waiter`, which was queued here or nowhere.
-    pub(crate) unsafe fn withdraw(&self, waiter: *const Waiter<T>) {
-        // SAFETY: I1. A queued waiter has links in its place; those of an unlinked one name itself, see `unlink`.
+    pub(crate) unsafe fn withdraw(&self, waiter: *const Waiter<T>) -> Option<Owner> {
+        // SAFETY: I1; under the lock a waiter is linked while it is `QUEUED`.
         unsafe {
-            let queued = Waiter::state(waiter) == state::QUEUED;
-            if queued && Waiter::with_links(waiter.cast_mut(), |links| !links.is_unlinked(waiter)) {
-                self.unlink(waiter.cast_mut());
+            if Waiter::state(waiter) != state::QUEUED {
+                return None;
             }
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn unlink(&self, waiter: *mut Waiter<T>) {
-        // SAFETY: I1; neighbours in the list are alive (I5).
-        unsafe {
-            self.remove(waiter);
-            // A stale case stays `QUEUED` in its owner's eyes; this tells that it is out already.
-            Waiter::with_links(waiter, |links| *links = Links::unlinked(waiter));
+            self.remove(waiter.cast_mut());
+            let owner = Waiter::take_owner(waiter);
+            Waiter::set_state(waiter, state::IDLE);
+            Some(owner)
         }
     }
 }
