@@ -348,15 +348,16 @@ impl<'a, T, D: Direction<T>> Op<'a, T, D> {
         let mut fresh = None;
         loop {
             let held = core.lock.guard();
-            // SAFETY: the lock is held; the owner is looked at while the waiter is queued, and the output made when it is complete.
             let known = match self.state() {
                 state::IDLE => None,
+                // SAFETY: the lock is held.
                 state::QUEUED => unsafe {
                     Waiter::with_owner(waiter, |owner| match owner {
                         Owner::Lone(waker) => Some(waker.will_wake(cx.waker())),
                         Owner::Select(_) => None,
                     })
                 },
+                // SAFETY: it was completed meanwhile.
                 state => return Poll::Ready(unsafe { self.ready_output(state) }),
             };
             if known.is_none() || coop::is_last(cx.waker()) {
