@@ -154,6 +154,8 @@ struct Worker {
     ids: Cell<(u64, u64)>,
     /// The thread's clock; it stands on the thread's stack while the worker holds a processor.
     clock: Cell<*const ThreadClock>,
+    /// It runs a job, outside of every poll.
+    in_job: Cell<bool>,
     /// The monitor's, under the scheduler's lock: the polls and ticks begun when it last looked, and since when, and from
     /// which time the thread has run, it has been in one poll while work waits.
     seen: Cell<(u32, u32)>,
@@ -188,6 +190,7 @@ impl Worker {
                 room: Room::new(),
                 ids: Cell::new((0, 0)),
                 clock: Cell::new(ptr::null()),
+                in_job: Cell::new(false),
                 seen: Cell::new((0, 0)),
                 seen_at: Cell::new(None),
                 displaced: Cell::new(false),
@@ -378,7 +381,7 @@ pub(crate) struct Executor {
     index: u16,
     global: GlobalQueue,
     idle: Idle,
-    spares: Spares,
+    spares: Spares<Task>,
     /// Processors in use: those with a lower id.
     procs: AtomicUsize,
     /// Processors that can have goroutines or timers, or a holder: those with a lower id. The others are retired. Written
@@ -464,7 +467,7 @@ impl Executor {
             return Err(io::Error::other("gopark: too many runtimes"));
         };
         this.block_on_calls.set_policy(settings.on_panic, settings.crash_grace);
-        this.spares.set_limit(settings.max_threads);
+        this.spares.set_most_threads(settings.max_threads);
         this.closing.store(false, Ordering::SeqCst);
         this.set_gomaxprocs(settings.procs);
         // The first worker starts at once: no wake need wait for it.
@@ -549,7 +552,7 @@ impl Executor {
 
     // -------------------------------------------------------------------------------- running
 
-    /// The main function of a worker thread, which was called as it was started.
+    /// The main function of a worker thread.
     fn run_worker(&'static self) {
         threads::when_left(move |thread| {
             lock(&self.sched).left.push(thread);
@@ -562,8 +565,10 @@ impl Executor {
             w.clock.set(&raw const clock);
             w.run_next.begin_exclusive();
             coop::set_executor(HOOKS);
-            let mut searching = true;
-            while let Some(held) = self.acquire_processor(w, &parker, &mut searching) {
+            self.spares.arrive();
+            let (mut searching, mut for_jobs) = (false, true);
+            while let Some(held) = self.acquire_processor(w, &parker, &mut searching, for_jobs) {
+                for_jobs = false;
                 w.processor.set(held);
                 coop::set_worker(Some(held.id));
                 self.run(w, held, &mut searching);
@@ -851,16 +856,18 @@ impl Executor {
         !is_idle
     }
 
-    /// Parks a worker without a processor until it gets one. `None` if the thread must end. A worker that was called
-    /// searches.
+    /// Parks a worker without a processor until it gets one, or does jobs. `None` if the thread must end. A worker that was
+    /// called searches.
     fn acquire_processor(
         &'static self,
         w: &Worker,
         parker: &Arc<Parker>,
         searching: &mut bool,
+        mut for_jobs: bool,
     ) -> Option<&'static Processor> {
-        let leave_at = Time::now().after(KEEP_PARKED);
+        let mut leave_at = Time::now().after(KEEP_PARKED);
         loop {
+            *searching = *searching || self.spares.take_wish();
             let (now, earliest) = (Time::now(), shard::earliest(self.all_timers()));
             {
                 let mut sched = lock(&self.sched);
@@ -884,12 +891,32 @@ impl Executor {
             if is_surplus && leave_at <= now && (earliest == Time::NEVER || self.spares.has_sleeper()) {
                 return None;
             }
-            match self.spares.park(parker, earliest, if is_surplus { leave_at } else { Time::NEVER }) {
-                Roused::Called => *searching = true,
-                Roused::Timeout => {}
+            let until = if is_surplus { leave_at } else { Time::NEVER };
+            for_jobs = match self.spares.park(parker, earliest, until, for_jobs) {
+                Roused::Called => {
+                    *searching = true;
+                    false
+                }
+                Roused::Job(job) => {
+                    self.run_job(w, job);
+                    leave_at = Time::now().after(KEEP_PARKED);
+                    true
+                }
+                Roused::Timeout => false,
                 Roused::End => return None,
-            }
+            };
         }
+    }
+
+    /// Runs a goroutine that blocks its thread. Outside of every poll, so that it may call `block_on`.
+    fn run_job(&self, w: &Worker, job: Task) {
+        if self.closing.load(Ordering::Relaxed) {
+            job.metadata().set_aborted();
+        }
+        w.in_job.set(true);
+        w.run_task(job);
+        w.in_job.set(false);
+        self.spares.finish_job();
     }
 
     /// The processor is out of use: its goroutines go to the global queue.
@@ -1157,6 +1184,20 @@ impl Executor {
         self.spawn_counted(if first { 1 } else { Worker::with(Worker::next_id) }, spawned_at, allocate)
     }
 
+    /// Starts a goroutine that blocks its thread: it runs on a worker without a processor.
+    pub(crate) fn spawn_job_with<R>(
+        &'static self,
+        spawned_at: &'static Location<'static>,
+        allocate: impl FnOnce(Header) -> (Task, R),
+    ) -> R {
+        self.started_external();
+        let (job, handle) = allocate(Header::new(Worker::with(Worker::next_id), EXTERNAL, self.index, spawned_at));
+        if !self.spares.submit(job) {
+            self.monitor.unpark();
+        }
+        handle
+    }
+
     /// Starts a goroutine in the runtime of that generation, from any thread. Gives `allocate` back if that is over, or
     /// shutting down.
     pub(crate) fn spawn_in<R, F: FnOnce(Header) -> (Task, R)>(
@@ -1302,7 +1343,7 @@ impl Executor {
             let name = format!("{}-{}", lock(&self.sched).thread_name, threads.len());
             match threads::start(name, move || self.run_worker()) {
                 Ok(thread) => threads.push(thread),
-                Err(_) => _ = self.spares.refused(),
+                Err(_) => self.spares.refused(),
             }
         }
     }
@@ -1425,6 +1466,7 @@ impl Executor {
             self.created.store(slot + 1, Ordering::Release);
         }
         self.procs.store(procs, Ordering::SeqCst);
+        self.spares.set_procs(procs);
         self.bound.fetch_max(procs, Ordering::AcqRel);
         for slot in before.min(procs)..before.max(procs) {
             let Some(processor) = self.processor(slot) else { continue };
@@ -1456,6 +1498,15 @@ impl Executor {
             }
         }
         before
+    }
+
+    /// If this thread runs a job, another one may take its place until the guard is dropped: it waits for the runtime.
+    pub(crate) fn lend_thread() -> Option<Lent> {
+        // SAFETY: executors are never freed.
+        let home = Worker::with(|w| unsafe { w.home.get().as_ref() }.filter(|_| w.in_job.get()))?;
+        home.spares.lend_thread(true);
+        home.monitor.unpark();
+        Some(Lent(home))
     }
 
     /// Runs `f`, which may block, after giving this thread's processor to another worker.
@@ -1573,6 +1624,7 @@ impl Executor {
         // Timers of tasks that are not the runtime's goroutines move to the driver.
         let have_moved = self.all_processors().all(|processor| driver::take_over(&processor.timers));
         if self.live() != 0 {
+            self.spares.take_jobs().into_iter().for_each(|job| self.push_global(job));
             if !self.has_work() {
                 // Also those that parked in a poll that had begun before the shutdown.
                 self.wake_all();
@@ -1642,6 +1694,15 @@ fn watch(happens: impl Fn() -> bool) -> bool {
         }
     }
     false
+}
+
+/// A job waits for the runtime.
+pub(crate) struct Lent(&'static Executor);
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        self.0.spares.lend_thread(false);
+    }
 }
 
 /// Restores the thread's current executor, and its processor.

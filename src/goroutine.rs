@@ -71,6 +71,17 @@ pub(crate) unsafe fn spawn_main<F: Future>(
     executor.spawn_main_with(spawned_at, |header| unsafe { allocate(header, main) })
 }
 
+/// Starts a goroutine that blocks its thread. If the runtime shuts down before it has begun, the future is dropped.
+#[inline(always)]
+pub(crate) fn spawn_job<F: Future + Send + 'static>(
+    executor: &'static Executor,
+    future: F,
+    spawned_at: &'static Location<'static>,
+) -> Handle<F::Output> {
+    // SAFETY: the future is `'static`, and so is its output.
+    executor.spawn_job_with(spawned_at, |header| unsafe { allocate(header, future) })
+}
+
 /// The goroutine's handle is being dropped: nothing will recover a panic of it.
 #[inline(always)]
 pub(crate) fn detach(header: &Header) {

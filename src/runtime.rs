@@ -19,7 +19,6 @@ use crate::join::JoinHandle;
 use crate::panics::{contain, lock};
 use crate::threads;
 use crate::wait::block_on::block_on as block_thread_on;
-use crate::waker::Proxy;
 
 // ------------------------------------------------------------------------------------------------ free functions
 
@@ -178,11 +177,15 @@ pub fn num_cpu() -> usize {
     thread::available_parallelism().map_or(1, NonZeroUsize::get)
 }
 
-/// Runs blocking code on a thread of its own pool, off the processors, and waits for its result.
+/// Runs blocking code on a thread of the runtime that holds no processor, and waits for its result.
+///
+/// There are up to [`Builder::max_threads`] threads, of which `gomaxprocs` are left to the goroutines; what is more waits for
+/// its turn. Inside `f` [`block_on`] works, and so does another `unblock`. While `f` waits for one of these, another thread
+/// may take the place of its own, so closures that wait for closures get on.
 ///
 /// # Panics
 ///
-/// With the panic of `f`.
+/// With the panic of `f`; or if the runtime shuts down before `f` has started, and this is awaited elsewhere.
 ///
 /// # Cancellation
 ///
@@ -196,7 +199,7 @@ pub fn num_cpu() -> usize {
 /// ```
 #[track_caller]
 pub fn unblock<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> impl Future<Output = T> {
-    /// What the pool drops when nobody waits for it any more. Its threads must not unwind then.
+    /// What is dropped on the job's thread if nobody waits for it any more. That is no reason for a crash.
     struct Contained<V>(Option<V>);
     impl<V> Contained<V> {
         fn take(mut self) -> V {
@@ -210,19 +213,32 @@ pub fn unblock<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> imp
         }
     }
 
+    /// A job that nobody waits for need not begin.
+    struct Job<T>(JoinHandle<T>);
+    impl<T> Drop for Job<T> {
+        fn drop(&mut self) {
+            self.0.abort();
+        }
+    }
+
     let site = Location::caller();
     async move {
+        let _lent = Executor::lend_thread();
         let f = Contained(Some(f));
-        let mut task = blocking::unblock(move || Contained(Some(f.take()())));
-        let mut proxy = Proxy::default();
-        let wait = poll_fn(|cx| {
-            let polled = proxy.poll(Pin::new(&mut task), cx);
+        let run = async move { Contained(Some(catch_unwind(AssertUnwindSafe(|| f.take()())))) };
+        let mut job = Job(JoinHandle::new(goroutine::spawn_job(current(), run, site)));
+        let result = poll_fn(|cx| {
+            let polled = coop::without_note(|| Pin::new(&mut job.0).poll(cx));
             if polled.is_pending() {
                 coop::park_at(cx, site, Reason::Blocking);
             }
             polled
         });
-        wait.await.take()
+        match result.await.map(Contained::take) {
+            Ok(Ok(value)) => value,
+            Ok(Err(payload)) => resume_unwind(payload),
+            Err(_) => panic!("gopark: the runtime was shut down before the closure of `unblock` started"),
+        }
     }
 }
 
@@ -360,7 +376,10 @@ where
     let call = executor.block_on_calls().enter();
     let main = UntilCrash::new(main, call.signal());
     // SAFETY: the task resolves once the future is dropped, and this waits for it, come what may.
-    let outcome = block_thread_on(unsafe { goroutine::spawn_main(executor, main, site) });
+    let main = unsafe { goroutine::spawn_main(executor, main, site) };
+    let lent = Executor::lend_thread();
+    let outcome = block_thread_on(main);
+    drop(lent);
     let crash = call.end();
     std::mem::forget(guard);
     finish_main(outcome.into_inner(), crash)
@@ -393,6 +412,7 @@ fn run_main_locally<F: Future>(executor: &'static Executor, main: F) -> F::Outpu
                 Err(payload) => Poll::Ready(Err(payload)),
             }
         });
+        let _lent = Executor::lend_thread();
         block_thread_on(UntilCrash::new(main, call.signal()))
     };
     let crash = call.end();

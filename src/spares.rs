@@ -1,9 +1,13 @@
-//! The workers that have no processor, and the wishes for more of them.
+//! The workers that have no processor, what they may do without one, and the wishes for more of them.
 //!
 //! A wake that needs a worker calls one. If none is parked, it records a wish, which the next worker that is about to park
 //! fulfils, or the monitor, by a new thread. One lock is held for a few moves of pointers, so a wake never waits for a thread
 //! that is started, or for the scheduler's lock.
+//!
+//! A job is code that blocks its thread. It is handed to a parked worker; if there is none, the monitor starts a thread, and
+//! at the limit it is queued. As many threads as there are processors are left to the goroutines.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, PoisonError};
 
 use crate::clock::Time;
@@ -11,60 +15,120 @@ use crate::loom::sync::{Mutex, MutexGuard};
 use crate::parker::Parker;
 
 #[derive(Debug)]
-pub(crate) struct Spares {
-    state: Mutex<State>,
+pub(crate) struct Spares<J> {
+    state: Mutex<State<J>>,
 }
 
-/// Of the lists two are empty at any time: either workers are parked, or wishes are open.
+/// Either no worker is parked, or no wish is open.
 #[derive(Debug)]
-struct State {
+struct State<J> {
     parked: Vec<Arc<Parker>>,
     /// The parked worker that sleeps until the next timer only, and that time.
     sleeper: Option<(Arc<Parker>, Time)>,
+    /// Workers that were parked, with their jobs.
+    handed: Vec<(Arc<Parker>, J)>,
     wishes: usize,
-    /// Threads that run, or are being started.
+    jobs: VecDeque<J>,
+    /// Jobs that run or are handed to a worker, without those that wait for the runtime themselves.
+    running: usize,
+    /// Threads there are, and how many of them were started and have not come yet.
     threads: usize,
-    /// Most threads.
-    limit: usize,
+    starting: usize,
+    /// The system refuses threads.
+    refuses: bool,
+    limits: Limits,
     /// Every worker must end.
     ending: bool,
 }
 
-/// Why a worker does not park any longer.
-#[derive(Debug, PartialEq)]
-pub(crate) enum Roused {
+/// How many threads there may be, and how many of them goroutines need.
+#[derive(Clone, Copy, Debug, Default)]
+struct Limits {
+    threads: usize,
+    procs: usize,
+    /// Threads whose job waits for the runtime: another one may take their place.
+    lent: usize,
+}
+
+/// What a worker does that was to park.
+#[derive(Debug)]
+pub(crate) enum Roused<J> {
     /// It was called.
     Called,
-    /// Its time is over.
+    /// It has a job to do.
+    Job(J),
+    /// It has parked for its time.
     Timeout,
     /// The thread must end.
     End,
 }
 
-impl Spares {
-    pub(crate) fn new() -> Self {
-        let (parked, sleeper) = (Vec::new(), None);
-        Self { state: Mutex::new(State { parked, sleeper, wishes: 0, threads: 0, limit: 0, ending: false }) }
+impl<J> State<J> {
+    fn new() -> Self {
+        Self {
+            parked: Vec::new(),
+            sleeper: None,
+            handed: Vec::new(),
+            wishes: 0,
+            jobs: VecDeque::new(),
+            running: 0,
+            threads: 0,
+            starting: 0,
+            refuses: false,
+            limits: Limits::default(),
+            ending: false,
+        }
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn room_for_threads(&self) -> usize {
+        (self.limits.threads + self.limits.lent).saturating_sub(self.threads)
+    }
+
+    fn room_for_jobs(&self) -> usize {
+        self.limits.threads.saturating_sub(self.limits.procs).max(1).saturating_sub(self.running)
+    }
+
+    fn take_parked(&mut self) -> Option<Arc<Parker>> {
+        let worker = self.parked.pop()?;
+        self.sleeper.take_if(|(sleeper, _)| Arc::ptr_eq(sleeper, &worker));
+        Some(worker)
+    }
+
+    fn take_job(&mut self) -> Option<J> {
+        let job = if self.room_for_jobs() > 0 { self.jobs.pop_front() } else { None };
+        self.running += usize::from(job.is_some());
+        job
+    }
+}
+
+impl<J> Spares<J> {
+    pub(crate) fn new() -> Self {
+        Self { state: Mutex::new(State::new()) }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State<J>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lets as many threads be started as that, at least one.
-    pub(crate) fn set_limit(&self, threads: usize) {
-        self.lock().limit = threads.max(1);
+    /// At most so many threads, at least one.
+    pub(crate) fn set_most_threads(&self, threads: usize) {
+        self.lock().limits.threads = threads.max(1);
     }
+
+    pub(crate) fn set_procs(&self, procs: usize) {
+        self.lock().limits.procs = procs;
+    }
+
+    // ---------------------------------------------------------------------------- for those that need a worker
 
     /// Wakes a parked worker, or records a wish for one. False if the monitor must look at the wishes.
     #[must_use = "wake the monitor if no worker was"]
     pub(crate) fn call(&self) -> bool {
         let mut state = self.lock();
-        let Some(worker) = state.parked.pop() else {
+        let Some(worker) = state.take_parked() else {
             state.wishes += 1;
             return false;
         };
-        state.sleeper.take_if(|(sleeper, _)| Arc::ptr_eq(sleeper, &worker));
         drop(state);
         worker.unpark();
         true
@@ -73,12 +137,45 @@ impl Spares {
     /// True if a call would find a worker, now or once a thread has started.
     pub(crate) fn can_call(&self) -> bool {
         let state = self.lock();
-        state.parked.len() + state.limit.saturating_sub(state.threads) > state.wishes
+        state.parked.len() + state.starting + state.room_for_threads() > state.wishes
     }
 
-    /// Parks the worker `me` until it is called, or until that moment. If no other one does, it sleeps until the next
-    /// timer, at `earliest`.
-    pub(crate) fn park(&self, me: &Arc<Parker>, earliest: Time, until: Time) -> Roused {
+    /// Hands a job to a parked worker, or queues it. False if the monitor must look at the jobs.
+    #[must_use = "wake the monitor if no worker was"]
+    pub(crate) fn submit(&self, job: J) -> bool {
+        let mut state = self.lock();
+        state.jobs.push_back(job);
+        if state.parked.is_empty() {
+            return false;
+        }
+        let Some(job) = state.take_job() else { return true };
+        let worker = state.take_parked().expect("some are parked");
+        state.handed.push((worker.clone(), job));
+        drop(state);
+        worker.unpark();
+        true
+    }
+
+    // ---------------------------------------------------------------------------- for workers
+
+    /// A thread that was started has come.
+    pub(crate) fn arrive(&self) {
+        self.lock().starting -= 1;
+    }
+
+    /// Fulfils a wish, if one is open.
+    pub(crate) fn take_wish(&self) -> bool {
+        let mut state = self.lock();
+        let is_open = state.wishes > 0;
+        state.wishes -= usize::from(is_open);
+        is_open
+    }
+
+    /// Parks the worker `me` until it is called or has a job, or until that moment. If no other one does, it sleeps until
+    /// the next timer, at `earliest`.
+    ///
+    /// Without `for_jobs` it leaves jobs to others, if threads can be started for them: the worker has just run goroutines.
+    pub(crate) fn park(&self, me: &Arc<Parker>, earliest: Time, until: Time, for_jobs: bool) -> Roused<J> {
         let mut state = self.lock();
         if state.ending {
             return Roused::End;
@@ -86,6 +183,11 @@ impl Spares {
         if state.wishes > 0 {
             state.wishes -= 1;
             return Roused::Called;
+        }
+        if for_jobs || state.refuses || state.room_for_threads() == 0 {
+            if let Some(job) = state.take_job() {
+                return Roused::Job(job);
+            }
         }
         let mut until = until;
         if earliest != Time::NEVER && state.sleeper.as_ref().is_none_or(|(_, at)| earliest < *at) {
@@ -100,10 +202,32 @@ impl Spares {
         me.park(until);
         let mut state = self.lock();
         // Who calls a worker takes it out.
-        let Some(at) = state.parked.iter().position(|other| Arc::ptr_eq(other, me)) else { return Roused::Called };
-        state.parked.remove(at);
-        state.sleeper.take_if(|(sleeper, _)| Arc::ptr_eq(sleeper, me));
-        if state.ending { Roused::End } else { Roused::Timeout }
+        if let Some(at) = state.parked.iter().position(|other| Arc::ptr_eq(other, me)) {
+            state.parked.remove(at);
+            state.sleeper.take_if(|(sleeper, _)| Arc::ptr_eq(sleeper, me));
+            return if state.ending { Roused::End } else { Roused::Timeout };
+        }
+        match state.handed.iter().position(|(other, _)| Arc::ptr_eq(other, me)) {
+            Some(at) => Roused::Job(state.handed.swap_remove(at).1),
+            None => Roused::Called,
+        }
+    }
+
+    /// The worker's job is done.
+    pub(crate) fn finish_job(&self) {
+        self.lock().running -= 1;
+    }
+
+    /// The worker's job waits for the runtime, or does so no longer. Else jobs that wait for jobs could fill all threads.
+    pub(crate) fn lend_thread(&self, lend: bool) {
+        let mut state = self.lock();
+        if lend {
+            state.limits.lent += 1;
+            state.running -= 1;
+        } else {
+            state.limits.lent -= 1;
+            state.running += 1;
+        }
     }
 
     /// How many workers are parked.
@@ -116,20 +240,26 @@ impl Spares {
         self.lock().sleeper.is_some()
     }
 
-    /// The monitor is about to start threads for the wishes: returns how many, as far as the limit allows.
+    // ---------------------------------------------------------------------------- for the monitor
+
+    /// How many threads the monitor must start, as far as the limit allows. They count from here on.
     pub(crate) fn begin_starts(&self) -> usize {
         let mut state = self.lock();
-        let room = if state.ending { 0 } else { state.limit.saturating_sub(state.threads) };
-        let count = state.wishes.min(room);
-        state.wishes -= count;
+        let wanted = state.wishes + state.jobs.len().min(state.room_for_jobs());
+        let room = if state.ending { 0 } else { state.room_for_threads() };
+        let count = wanted.saturating_sub(state.starting).min(room);
+        state.refuses &= count == 0;
+        state.starting += count;
         state.threads += count;
         count
     }
 
-    /// The system has refused a thread: its wish is open again. False if the monitor must try again.
-    pub(crate) fn refused(&self) -> bool {
-        self.lock().threads -= 1;
-        self.call()
+    /// The system has refused a thread: its wish is open still.
+    pub(crate) fn refused(&self) {
+        let mut state = self.lock();
+        state.refuses = true;
+        state.starting -= 1;
+        state.threads -= 1;
     }
 
     /// A thread has ended.
@@ -137,14 +267,20 @@ impl Spares {
         self.lock().threads -= 1;
     }
 
-    /// True if a worker has been called and has not come.
+    /// True if a worker has been called, or a job submitted, for which none has come.
     pub(crate) fn has_wish(&self) -> bool {
-        self.lock().wishes > 0
+        let state = self.lock();
+        state.wishes > 0 || !state.jobs.is_empty()
     }
 
     /// Takes all wishes.
     pub(crate) fn take_wishes(&self) -> usize {
         std::mem::take(&mut self.lock().wishes)
+    }
+
+    /// Takes all jobs that wait.
+    pub(crate) fn take_jobs(&self) -> VecDeque<J> {
+        std::mem::take(&mut self.lock().jobs)
     }
 
     /// No more work will come: every worker ends.
@@ -156,12 +292,12 @@ impl Spares {
 
     /// Back to the state of new ones.
     pub(crate) fn reset(&self) {
-        *self.lock() = Self::new().state.into_inner().unwrap_or_else(PoisonError::into_inner);
+        *self.lock() = State::new();
     }
 }
 
 #[cfg(all(test, not(gopark_loom)))]
-impl Spares {
+impl<J> Spares<J> {
     /// How many workers are parked, and how many threads there are.
     pub(crate) fn counts(&self) -> (usize, usize) {
         let state = self.lock();
@@ -177,7 +313,7 @@ impl Spares {
     pub(crate) fn check(&self) {
         let state = self.lock();
         assert!(state.parked.is_empty() || state.wishes == 0, "a worker stays parked while one is wanted");
-        assert!(state.parked.len() <= state.threads, "{} of {} are parked", state.parked.len(), state.threads);
+        assert!(state.parked.len() + state.handed.len() + state.starting <= state.threads);
         if let Some((sleeper, _)) = &state.sleeper {
             assert!(state.parked.iter().any(|worker| Arc::ptr_eq(worker, sleeper)), "who sleeps is parked");
         }

@@ -80,7 +80,7 @@ const FLOORS: &[(&str, Units)] = &[
             ("goroutine", &["panics", "platform", "header", "coop", "crash", "executor"]),
             ("join", &["panics", "coop", "waker", "wait", "executor", "goroutine"]),
             ("select", &["loom", "lock", "random", "coop", "waker", "wait", "chan"]),
-            ("runtime", &["panics", "threads", "coop", "waker", "wait", "crash", "executor", "goroutine", "join"]),
+            ("runtime", &["panics", "threads", "coop", "wait", "crash", "executor", "goroutine", "join"]),
         ],
     ),
     (
@@ -158,7 +158,6 @@ const WAKERS: &[(&str, &str)] = &[
 /// waker panics; event-listener calls it under a lock.
 const POLLED: &[(&str, &[&str])] = &[
     ("async_task", &["header", "executor", "goroutine"]),
-    ("blocking", &["runtime"]),
     ("event_listener", &["wait/event"]),
 ];
 
