@@ -17,7 +17,7 @@
 //! local queue; a batch from the global queue; half of a random victim's queue; a victim's run-next goroutine. A goroutine
 //! that is woken by another one goes into the run-next slot, and runs in the same slice: no tick begins. After
 //! [`RUN_NEXT_LIMIT`] of them in a row the next one goes to the end of the local queue, and the global queue comes first.
-//! Where ticks are long the global queue comes first more often, see [`GLOBAL_LOOKS`].
+//! Where ticks are long the global queue comes first more often, see [`GLOBAL_LOOK`].
 //!
 //! # Waking
 //!
@@ -87,8 +87,8 @@ const LOCAL_QUEUE: usize = 256;
 const GLOBAL_INTERVAL: u32 = 61;
 /// The same if ticks are as long as they get.
 const LONG_TICKS: u32 = 2;
-/// The monitor shortens the interval so that there are as many looks in each of its periods: one every 80 microseconds.
-const GLOBAL_LOOKS: u32 = 13;
+/// The monitor shortens the interval so that there is one look in this time.
+const GLOBAL_LOOK: Duration = Duration::from_micros(80);
 /// Most goroutines taken from the global queue at once: the local queue needs room for those that they spawn.
 const GLOBAL_BATCH: usize = LOCAL_QUEUE / 16;
 /// Most goroutines out of the run-next slot in a row.
@@ -104,11 +104,14 @@ const NAP: Duration = Duration::from_micros(50);
 const STUCK: Duration = Duration::from_millis(10);
 /// Most goroutines that go on computing after they have lost their processor. Each hand-over doubles [`STUCK`].
 const MOST_DISPLACED: u32 = 2;
-/// How often the monitor looks while something runs.
-const MONITOR_PERIOD: Duration = Duration::from_millis(1);
+/// How often the monitor looks while something runs; and for how many looks it does so more often, once it has found that
+/// a goroutine waits for the end of another one's poll.
+const MONITOR_PERIOD: Duration = Duration::from_millis(5);
+const MONITOR_ALERT: Duration = Duration::from_millis(1);
+const ALERT_LOOKS: u32 = 200;
 /// Looks in a row at which nothing ran before the monitor sleeps until something does: waking it costs more than a few
 /// looks.
-const MONITOR_IDLE_LOOKS: u32 = 20;
+const MONITOR_IDLE_LOOKS: u32 = 10;
 /// Most processors of a runtime.
 const MAX_PROCESSORS: usize = 1024;
 /// Most runtimes at a time.
@@ -241,6 +244,16 @@ struct Held<'a> {
     worker: &'a Worker,
     was: bool,
     processor: &'static Processor,
+}
+
+impl Held<'_> {
+    /// Exchanges the run-next goroutine.
+    #[inline(always)]
+    fn swap_next(&self, next: Option<Task>) -> Option<Task> {
+        let next = next.map_or(ptr::null_mut(), |next| next.into_raw().as_ptr());
+        // SAFETY: the processor is held.
+        unsafe { from_slot(self.worker.run_next.swap(next)) }
+    }
 }
 
 impl Drop for Held<'_> {
@@ -406,6 +419,8 @@ pub(crate) struct Executor {
 struct Sched {
     idle: Vec<&'static Processor>,
     monitor_asleep: bool,
+    /// Looks of the monitor that follow each other fast.
+    alert: u32,
     /// Workers that compute without a processor.
     displaced: u32,
     /// Hand-overs from computing workers since there was none of these.
@@ -420,6 +435,7 @@ impl Sched {
         Self {
             idle: Vec::new(),
             monitor_asleep: false,
+            alert: 0,
             displaced: 0,
             handed_over: 0,
             thread_name: String::new(),
@@ -923,7 +939,8 @@ impl Executor {
     #[inline(never)]
     fn retire_processor(&self, w: &Worker, processor: &'static Processor) {
         // Only the holder pushes to its queue, so that stays empty.
-        self.drain(processor, w.run_next.swap(ptr::null_mut()));
+        let next = Held { worker: w, was: true, processor }.swap_next(None);
+        self.drain(processor, next);
         let mut sched = lock(&self.sched);
         let in_use = processor.id < self.procs.load(Ordering::Relaxed);
         self.set_place(&mut sched, processor, if in_use { Place::Idle } else { Place::Retired });
@@ -976,41 +993,40 @@ impl Executor {
             }
             coop::note_unwinding();
             let Some(held) = w.hold() else { return executor.push_global(task) };
-            if !info.woken_while_running {
-                return executor.run_next(held, task);
-            }
-            // It yielded: behind all goroutines or, out of budget, behind those of its processor.
-            if w.yielding.take() && !executor.global.is_empty() && !held.processor.has_long_ticks() {
-                drop(held);
-                executor.push_global(task);
+            let behind = if info.woken_while_running {
+                // It yielded: behind all goroutines or, out of budget, behind those of its processor.
+                if w.yielding.take() && !executor.global.is_empty() && !held.processor.has_long_ticks() {
+                    drop(held);
+                    return executor.push_global(task);
+                }
+                Some(task)
             } else {
-                executor.enqueue(held, task);
+                held.swap_next(Some(task))
+            };
+            if let Some(behind) = behind {
+                executor.enqueue(held, behind);
             }
         });
-    }
-
-    /// Puts a goroutine into the run-next slot. The one that was there goes to the local queue.
-    #[inline(always)]
-    fn run_next(&self, held: Held<'_>, task: Task) {
-        let old = held.worker.run_next.swap(task.into_raw().as_ptr());
-        // SAFETY: the processor is held.
-        if let Some(old) = unsafe { from_slot(old) } {
-            self.enqueue(held, old);
-        }
     }
 
     /// Moves the run-next goroutine to the local queue. Called between polls, when the processor cannot be revoked.
     #[inline(never)]
     fn requeue_next(&self, w: &Worker, processor: &'static Processor) {
-        // SAFETY: between polls the slot is the owner's.
-        if let Some(next) = unsafe { from_slot(w.run_next.swap(ptr::null_mut())) } {
-            self.enqueue(Held { worker: w, was: true, processor }, next);
+        let held = Held { worker: w, was: true, processor };
+        if let Some(next) = held.swap_next(None) {
+            self.enqueue_outlined(held, next);
         }
+    }
+
+    /// As [`enqueue`](Self::enqueue), where it is not worth its size.
+    #[inline(never)]
+    fn enqueue_outlined(&self, held: Held<'_>, task: Task) {
+        self.enqueue(held, task);
     }
 
     /// Enqueues at the processor. Push, unless no other goroutine waits there: then the worker runs it next. With one
     /// processor there is no worker to wake, and no need for the fence.
-    #[inline]
+    #[inline(always)]
     fn enqueue(&self, held: Held<'_>, task: Task) {
         let queue = &held.processor.queue;
         let procs = self.procs.load(Ordering::Relaxed);
@@ -1040,11 +1056,11 @@ impl Executor {
         self.notify();
     }
 
-    /// Moves a processor's goroutines to the global queue: those of its queue, and `next`, the content of its run-next slot.
-    /// The processor is the caller's. Wakes no worker.
-    fn drain(&self, processor: &Processor, next: *mut ()) {
-        // SAFETY: the slot's content and the processor are the caller's.
-        let (next, own) = unsafe { (from_slot(next), processor.queue.take_own()) };
+    /// Moves a processor's goroutines to the global queue: the `next` one, and those of its queue. The processor is the
+    /// caller's. Wakes no worker.
+    fn drain(&self, processor: &Processor, next: Option<Task>) {
+        // SAFETY: the processor is the caller's.
+        let own = unsafe { processor.queue.take_own() };
         self.global.append(next.into_iter().chain(own).chain(processor.queue.shared().try_iter()));
     }
 
@@ -1166,7 +1182,11 @@ impl Executor {
                 return handle;
             }
             match held {
-                Some(held) => self.run_next(held, task),
+                Some(held) => {
+                    if let Some(behind) = held.swap_next(Some(task)) {
+                        self.enqueue_outlined(held, behind);
+                    }
+                }
                 None => self.push_global(task),
             }
             handle
@@ -1317,7 +1337,7 @@ impl Executor {
             let moved = std::mem::replace(&mut seen, polls) != polls;
             let now = Time::now();
             let passed = now.since(std::mem::replace(&mut last, now)).min(MONITOR_PERIOD);
-            let until = self.look(moved || self.block_on_calls.check_grace(passed), &mut idle_looks);
+            let until = self.look(moved || self.block_on_calls.check_grace(passed), passed, &mut idle_looks);
             self.monitor.park(until);
             while self.fire_late(OVERDUE) {}
         }
@@ -1348,19 +1368,20 @@ impl Executor {
         }
     }
 
-    /// One look at the workers. Returns until when the monitor sleeps.
-    fn look(&'static self, moved: bool, idle_looks: &mut u32) -> Time {
+    /// One look at the workers, so long after the last one. Returns until when the monitor sleeps.
+    fn look(&'static self, moved: bool, passed: Duration, idle_looks: &mut u32) -> Time {
         let mut sched = lock(&self.sched);
         // In every period, because it also advances the clock's epoch.
         let now = Time::now();
         let is_busy = self.processors().any(|p| p.owner().is_some()) || self.spares.has_wish();
         *idle_looks = if is_busy || moved { 0 } else { MONITOR_IDLE_LOOKS.min(*idle_looks + 1) };
         if is_busy {
-            self.retake(&mut sched, now);
+            self.retake(&mut sched, now, passed);
         }
         sched.monitor_asleep = *idle_looks == MONITOR_IDLE_LOOKS && !self.closing.load(Ordering::Relaxed);
         if !sched.monitor_asleep {
-            now.after(MONITOR_PERIOD)
+            sched.alert = sched.alert.saturating_sub(1);
+            now.after(if sched.alert > 0 { MONITOR_ALERT } else { MONITOR_PERIOD })
         } else if self.spares.has_sleeper() {
             Time::NEVER
         } else {
@@ -1373,7 +1394,8 @@ impl Executor {
     /// A worker that sleeps in a system call loses its processor. A worker that computes loses it later, and only if no
     /// other makes progress; else one more would only compete for the same cores, and the others get the goroutines that
     /// wait at it.
-    fn retake(&'static self, sched: &mut Sched, now: Time) {
+    fn retake(&'static self, sched: &mut Sched, now: Time, passed: Duration) {
+        let global_looks = (passed.as_micros() / GLOBAL_LOOK.as_micros()).max(1) as u32;
         let (mut progress, mut wants_thief) = (!sched.idle.is_empty(), false);
         let mut stuck = Vec::new();
         for processor in self.processors() {
@@ -1386,7 +1408,7 @@ impl Executor {
             let begun = ticks.wrapping_sub(seen_ticks);
             processor
                 .global_interval
-                .store((begun / GLOBAL_LOOKS).clamp(LONG_TICKS, GLOBAL_INTERVAL), Ordering::Relaxed);
+                .store((begun / global_looks).clamp(LONG_TICKS, GLOBAL_INTERVAL), Ordering::Relaxed);
             let moved = seen_polls != polls || !worker.polling.load(Ordering::Relaxed);
             progress |= moved;
             let has_next = !worker.run_next.seems_empty();
@@ -1399,6 +1421,7 @@ impl Executor {
             let (time, is_exact) = clock.running();
             match worker.seen_at.get() {
                 Some((since, then)) if !moved => {
+                    sched.alert = ALERT_LOOKS;
                     let waited = now.since(since);
                     let sleeps = time.saturating_sub(then) < waited / 8;
                     let patience = if sleeps && is_exact { Duration::ZERO } else { STUCK };
@@ -1421,7 +1444,8 @@ impl Executor {
                 continue;
             }
             let Some(next) = worker.run_next.revoke() else { continue };
-            self.drain(processor, next);
+            // SAFETY: revoked, the slot was this thread's.
+            self.drain(processor, unsafe { from_slot(next) });
             if hands_over {
                 worker.displaced.set(computes);
                 sched.displaced += u32::from(computes);
@@ -1529,18 +1553,17 @@ impl Executor {
         if !this.spares.can_call() {
             return None;
         }
-        let next = w.run_next.swap(ptr::null_mut());
+        let next = held.swap_next(None);
         drop(held);
         let mut sched = lock(&this.sched);
         if processor.owner() != Some(NonNull::from(w)) {
             // Lost in between; the run-next goroutine still is this thread's.
             drop(sched);
-            // SAFETY: as said.
-            unsafe { from_slot(next) }.into_iter().for_each(|next| this.push_global(next));
+            next.into_iter().for_each(|next| this.push_global(next));
             return None;
         }
         w.run_next.abandon();
-        let is_wanted = !next.is_null() || shard::earliest(this.all_timers()) != Time::NEVER || this.has_work();
+        let is_wanted = next.is_some() || shard::earliest(this.all_timers()) != Time::NEVER || this.has_work();
         this.drain(processor, next);
         if is_wanted || processor.id >= this.procs.load(Ordering::Relaxed) {
             this.hand_over(&mut sched, processor);

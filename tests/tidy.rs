@@ -156,10 +156,8 @@ const WAKERS: &[(&str, &str)] = &[
 
 /// What other crates do with the waker of a poll, and the modules that poll their futures. async-task aborts the process if the
 /// waker panics; event-listener calls it under a lock.
-const POLLED: &[(&str, &[&str])] = &[
-    ("async_task", &["header", "executor", "goroutine"]),
-    ("event_listener", &["wait/event"]),
-];
+const POLLED: &[(&str, &[&str])] =
+    &[("async_task", &["header", "executor", "goroutine"]), ("event_listener", &["wait/event"])];
 
 /// Lines that a file of `src/` may have; a longer one is asking to be divided. The scheduler stays in one file.
 const CAP: usize = 1000;

@@ -516,7 +516,7 @@ impl Executor {
         check("goroutines", self.live() == 0);
         check("idle processors", sched.idle.is_empty());
         check("workers", self.spares.counts() == (0, 0) && !self.spares.has_wish());
-        check("monitor", !sched.monitor_asleep && (sched.displaced, sched.handed_over) == (0, 0));
+        check("monitor", !sched.monitor_asleep && (sched.alert, sched.displaced, sched.handed_over) == (0, 0, 0));
         check("sleeper", self.spares.sleeper().is_none());
         check("calls of block_on", self.block_on_calls.is_empty());
         for processor in self.all_processors() {
@@ -562,7 +562,7 @@ fn what_waits_at_a_processor_can_be_given_to_everybody() {
         assert!(unsafe { processor.queue.push_own(executor.global.pop().unwrap()) }.is_ok());
     };
     still.goroutines(0, 2);
-    executor.drain(processor, ptr::null_mut());
+    executor.drain(processor, None);
     assert_eq!(still.queued(), (2, vec![0, 0]));
     own();
     executor.publish_private_queue(processor);
@@ -570,7 +570,7 @@ fn what_waits_at_a_processor_can_be_given_to_everybody() {
     own();
     still.goroutines(0, 1);
     still.goroutine();
-    let next = executor.global.pop().unwrap().into_raw();
-    executor.drain(processor, next.as_ptr());
+    let next = executor.global.pop();
+    executor.drain(processor, next);
     assert_eq!(still.queued(), (6, vec![0, 0]));
 }
