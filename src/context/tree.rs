@@ -307,7 +307,7 @@ impl Node {
             inner.end.is_some()
         };
         // SAFETY: linked unless `settle` said true.
-        unsafe { queue::look(&self.inner, waiter, cx, |inner| &mut inner.waiters, settle) }
+        unsafe { queue::look(&self.inner, waiter, cx, settle) }
     }
 
     /// # Safety

@@ -47,8 +47,6 @@ enum Stage {
     Over,
 }
 
-const POLLED_AFTER_COMPLETION: &str = "gopark: select polled after completion";
-
 /// With fewer cases, checking all of them costs less than a wrong guess.
 const MANY: usize = 8;
 
@@ -444,7 +442,7 @@ impl<C: Cases> Future for Selecting<C> {
         match this.stage {
             Stage::First => this.start(cx),
             Stage::Parked => this.resume(cx),
-            Stage::Over => panic!("{POLLED_AFTER_COMPLETION}"),
+            Stage::Over => panic!("gopark: select polled after completion"),
         }
     }
 }

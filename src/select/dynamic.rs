@@ -146,7 +146,7 @@ impl<'a, R> Select<'a, R> {
         C::Output: Send,
         F: FnOnce(C::Output) -> R + Send + 'a,
     {
-        self.cases.push(Box::pin(ArmOf { role: Role::new(true), case, output: None, then: Some(then) }));
+        self.cases.push(Box::pin(ArmOf { role: Role::Other, case, output: None, then: Some(then) }));
         self
     }
 

@@ -44,13 +44,6 @@ pub enum Role {
     Channel,
 }
 
-impl Role {
-    #[inline(always)]
-    pub(crate) fn new(enabled: bool) -> Self {
-        if enabled { Self::Other } else { Self::Off }
-    }
-}
-
 pin_project! {
     /// The first case of a list and the others. A `select!` is a nest of these, so that each case keeps its type.
     #[doc(hidden)]
@@ -86,7 +79,7 @@ pub enum Never {}
 impl<C: Case, R: Cases> Cons<C, R> {
     #[inline(always)]
     pub fn new(enabled: bool, case: C, rest: R) -> Self {
-        Self { case, role: Role::new(enabled), output: None, rest }
+        Self { case, role: if enabled { Role::Other } else { Role::Off }, output: None, rest }
     }
 }
 

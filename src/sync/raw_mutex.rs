@@ -299,15 +299,8 @@ impl RawMutex {
         // The clock is read outside of the lock. A waiter that is not notified now has not lost yet.
         let starving = notified && starves(waiter.extra);
         // SAFETY: a waiter that is not granted, which `settle` sees under the lock, is linked in the queue.
-        let there = unsafe {
-            queue::look(
-                &self.queue,
-                waiter,
-                cx,
-                |queue| queue,
-                |queue, last| self.settle(queue, waiter, starving, last),
-            )
-        };
+        let there =
+            unsafe { queue::look(&self.queue, waiter, cx, |queue, last| self.settle(queue, waiter, starving, last)) };
         if there && waiter.state() == queue::GRANTED {
             self.granted(waiter);
         }

@@ -237,7 +237,7 @@ impl RawRwMutex {
     pub(super) fn look_reader(&self, waiter: &Waiter<Reader>, cx: &mut Context<'_>) -> bool {
         let collect = |queues: &mut Queues, _| self.collect_reader(queues, waiter);
         // SAFETY: a reader that is not admitted is linked in `readers`.
-        let admitted = unsafe { queue::look(&self.queues, waiter, cx, |queues| &mut queues.readers, collect) };
+        let admitted = unsafe { queue::look(&self.queues, waiter, cx, collect) };
         if admitted {
             // The rest of the batch comes first.
             coop::spend_all();
@@ -301,7 +301,7 @@ impl RawRwMutex {
     #[cold]
     pub(super) fn look_writer(&self, waiter: &Waiter<Writer>, cx: &mut Context<'_>) -> bool {
         // SAFETY: a waiter that is not granted is linked in `writers`.
-        unsafe { queue::look(&self.queues, waiter, cx, |q| &mut q.writers, |_, _| waiter.state() == queue::GRANTED) }
+        unsafe { queue::look(&self.queues, waiter, cx, |_, _| waiter.state() == queue::GRANTED) }
     }
 
     #[cold]

@@ -311,7 +311,7 @@ impl<'a> Resource<usize> for Request<'a> {
     unsafe fn look(&self, waiter: &Waiter<usize>, cx: &mut Context<'_>) -> bool {
         let granted = |_: &mut _, _| waiter.state() == queue::GRANTED;
         // SAFETY: a waiter that is not granted is linked in the queue.
-        unsafe { queue::look(&self.semaphore.queue, waiter, cx, |queue| queue, granted) }
+        unsafe { queue::look(&self.semaphore.queue, waiter, cx, granted) }
     }
 
     #[cold]

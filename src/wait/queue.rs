@@ -167,28 +167,6 @@ impl<X> Queue<X> {
         // SAFETY: linked here.
         unsafe { waiter.waker(Option::take) }
     }
-
-    /// A notified waiter waits again, where it is; or one that waits changes its waker.
-    ///
-    /// # Safety
-    ///
-    /// `waiter` is linked in this queue.
-    #[must_use = "the old waker is to be dropped after the lock has been released"]
-    unsafe fn wait_again(&mut self, waiter: &Waiter<X>, waker: TaskWaker) -> Option<TaskWaker> {
-        waiter.state.store(QUEUED, Ordering::Relaxed);
-        // SAFETY: linked here.
-        unsafe { waiter.waker(|own| own.replace(waker)) }
-    }
-
-    /// Whether the waiter would wake the task of `cx` already. (`will_wake` compares pointers; it runs no foreign code.)
-    ///
-    /// # Safety
-    ///
-    /// `waiter` is linked in this queue.
-    unsafe fn will_wake(&self, waiter: &Waiter<X>, cx: &Context<'_>) -> bool {
-        // SAFETY: linked here.
-        unsafe { waiter.waker(|own| own.as_ref().is_some_and(|own| own.will_wake(cx.waker()))) }
-    }
 }
 
 /// A later poll of a waiting future: whether `waiter` has got what it waits for. If not, it keeps its place, and the task
@@ -199,12 +177,11 @@ impl<X> Queue<X> {
 ///
 /// # Safety
 ///
-/// `waiter` is linked in the queue of `queues` that `which` gives whenever `settle` has said `false`.
+/// `waiter` is linked in a queue under the lock of `queues` whenever `settle` has said `false`.
 pub(crate) unsafe fn look<Q, X>(
     queues: &Lock<Q>,
     waiter: &Waiter<X>,
     cx: &mut Context<'_>,
-    which: impl Fn(&mut Q) -> &mut Queue<X>,
     mut settle: impl FnMut(&mut Q, bool) -> bool,
 ) -> bool {
     if waiter.state() == GRANTED {
@@ -215,8 +192,8 @@ pub(crate) unsafe fn look<Q, X>(
         if settle(&mut held, false) {
             return true;
         }
-        // SAFETY: the caller's promise.
-        if unsafe { which(&mut held).will_wake(waiter, cx) } {
+        // SAFETY: the lock is held. `will_wake` compares pointers; it runs no foreign code.
+        if unsafe { waiter.waker(|own| own.as_ref().is_some_and(|own| own.will_wake(cx.waker()))) } {
             return false;
         }
     }
@@ -227,7 +204,9 @@ pub(crate) unsafe fn look<Q, X>(
     if settle(&mut held, true) {
         return true;
     }
-    // SAFETY: the caller's promise.
-    _old = unsafe { which(&mut held).wait_again(waiter, waker) };
+    // If it was notified, it waits again, where it is.
+    waiter.state.store(QUEUED, Ordering::Relaxed);
+    // SAFETY: the lock is held.
+    _old = unsafe { waiter.waker(|own| own.replace(waker)) };
     false
 }
