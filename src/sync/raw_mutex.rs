@@ -15,9 +15,8 @@
 // | `WOKEN` | the waiter at the front has been notified to try, and has not tried yet |
 // | `STARVING` | that waiter has lost for more than `STARVE`: unlock hands over |
 // | `UNBIASED` | an unlock executes a full fence between its store to `locked` and its load of `bits` |
-// | `REVOKED` | every unlock that began without that fence has ended |
 //
-// `WOKEN` and `STARVING` imply `QUEUED`, which implies `REVOKED`, which implies `UNBIASED`.
+// `WOKEN` and `STARVING` imply `QUEUED`, which implies `UNBIASED`.
 //
 // An unlock that finds waiters does one of two things.
 // - *Normal mode*: it frees the lock and notifies the waiter at the front, unless that one is notified already (MX-08). The
@@ -38,11 +37,10 @@
 //
 // *Biased* locks. An unlock's fence is half of what an uncontended lock costs. A lock without contention for `BIAS_AFTER`
 // unlocks has none of the bits, and then unlocks with a store and a load, and nothing between the two but the light
-// half of an asymmetric fence, which only stops the compiler. The first waiter revokes the bias: it sets `UNBIASED`,
-// then executes the heavy half, a fence in every running thread of the process, then sets `REVOKED`; only then it
-// queues. After the heavy fence, an unlock that saw no bit has freed the lock visibly, and one that sees `UNBIASED`
-// executes the full fence. A heavy fence costs as much as a thousand unlocks; so `BIAS_AFTER` is that, and doubles with
-// each revocation.
+// half of an asymmetric fence, which only stops the compiler. The first waiter revokes the bias: under the queue's lock it
+// sets `UNBIASED` and executes the heavy half, a fence in every running thread of the process; only then it queues. After the
+// heavy fence, an unlock that saw no bit has freed the lock visibly, and one that sees `UNBIASED` executes the full fence. A
+// heavy fence costs as much as a thousand unlocks, so `BIAS_AFTER` is a multiple of that.
 //
 // Rejected: handing over at every unlock. Fair, but once two wait, every lock costs a switch from then on: the queue
 // never empties, since each owner comes back to its end (the *convoy*). Rejected too: one word for all, unlocked by
@@ -53,7 +51,7 @@ use std::time::Duration;
 
 use crate::clock::Time;
 use crate::coop;
-use crate::lock::{Lock, LockGuard};
+use crate::lock::Lock;
 use crate::loom::atomic::{AtomicBool, AtomicU8, AtomicU16, Ordering};
 use crate::loom::const_fn;
 use crate::platform;
@@ -65,12 +63,9 @@ const QUEUED: u8 = 1;
 const WOKEN: u8 = 2;
 const STARVING: u8 = 4;
 const UNBIASED: u8 = 8;
-const REVOKED: u8 = 16;
 
-/// Uncontended unlocks before the lock is biased, the first time. None under loom, so that both ways are explored.
-const BIAS_AFTER: u16 = if cfg!(gopark_loom) { 0 } else { 1024 };
-/// How often `BIAS_AFTER` doubles.
-const DOUBLINGS: u16 = 5;
+/// Uncontended unlocks before the lock is biased. None under loom, so that both ways are explored.
+const BIAS_AFTER: u16 = if cfg!(gopark_loom) { 0 } else { 8192 };
 
 /// When a waiter began to wait.
 pub(super) type Since = Time;
@@ -83,8 +78,6 @@ pub(super) struct RawMutex {
     bits: AtomicU8,
     /// How many more uncontended unlocks there must be before the lock is biased. A hint.
     unlocks_until_bias: AtomicU16,
-    /// How often its bias has been revoked; under the queue's lock. At the maximum it is not biased again.
-    revocations: AtomicU16,
     queue: Lock<Queue<Since>>,
 }
 
@@ -93,9 +86,8 @@ impl RawMutex {
         pub(super) const fn new() -> Self {
             RawMutex {
                 locked: AtomicBool::new(false),
-                bits: AtomicU8::new(UNBIASED | REVOKED),
+                bits: AtomicU8::new(UNBIASED),
                 unlocks_until_bias: AtomicU16::new(BIAS_AFTER),
-                revocations: AtomicU16::new(0),
                 queue: Lock::new(Queue::new()),
             }
         }
@@ -142,7 +134,7 @@ impl RawMutex {
         if bits & STARVING != 0 || bits & QUEUED != 0 && hands_over() {
             return self.hand_off(false);
         }
-        if bits == UNBIASED | REVOKED {
+        if bits == UNBIASED {
             match self.unlocks_until_bias.load(Ordering::Relaxed) {
                 0 => self.bias(),
                 left => self.unlocks_until_bias.store(left - 1, Ordering::Relaxed),
@@ -231,41 +223,20 @@ impl RawMutex {
             return;
         }
         let mut queue = self.queue.lock();
-        if self.bits() == UNBIASED | REVOKED && self.revocations.load(Ordering::Relaxed) != u16::MAX {
+        if self.bits() == UNBIASED {
             self.set_bits(&mut queue, 0);
         }
     }
 
-    /// Acquires the queue's lock, with `REVOKED` set.
-    fn lock_revoked(&self) -> LockGuard<'_, Queue<Since>> {
-        loop {
-            let queue = self.queue.lock();
-            if self.bits() & REVOKED != 0 {
-                return queue;
-            }
-            self.revoke_bias(queue);
-        }
-    }
-
+    /// Makes every unlock execute a full fence.
     #[cold]
-    fn revoke_bias(&self, mut queue: LockGuard<'_, Queue<Since>>) {
-        if self.bits() == 0 {
-            let revocations = self.revocations.load(Ordering::Relaxed);
-            self.revocations.store(revocations + 1, Ordering::Relaxed);
-            self.unlocks_until_bias.store(BIAS_AFTER << revocations.min(DOUBLINGS), Ordering::Relaxed);
-            self.set_bits(&mut queue, UNBIASED);
-        }
-        let revocation = self.revocations.load(Ordering::Relaxed);
-        drop(queue);
+    fn revoke_bias(&self, queue: &mut Queue<Since>) {
+        self.unlocks_until_bias.store(BIAS_AFTER, Ordering::Relaxed);
+        self.set_bits(queue, UNBIASED);
         // Pairs with the light fence in `unlock`.
         if !platform::heavy_fence() {
             // The kernel refuses the fence from now on. After this sleep every store of an unlock has left its core.
             std::thread::sleep(Duration::from_millis(1));
-        }
-        let mut queue = self.queue.lock();
-        // Unless it has been biased and revoked again meanwhile.
-        if self.bits() & UNBIASED != 0 && self.revocations.load(Ordering::Relaxed) == revocation {
-            self.set_bits(&mut queue, self.bits() | REVOKED);
         }
     }
 
@@ -276,7 +247,10 @@ impl RawMutex {
     /// `waiter` is new, pinned, and unlinked before it is dropped.
     #[cold]
     pub(super) unsafe fn enqueue(&self, waiter: &Waiter<Since>) -> bool {
-        let mut queue = self.lock_revoked();
+        let mut queue = self.queue.lock();
+        if self.bits() == 0 {
+            self.revoke_bias(&mut queue);
+        }
         let bits = self.bits();
         if bits & QUEUED == 0 {
             self.set_bits(&mut queue, bits | QUEUED);

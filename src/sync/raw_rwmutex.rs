@@ -18,9 +18,9 @@
 //
 // Phases alternate. A writer that unlocks admits all readers enqueued so far, as one *batch*, and announces the next
 // writer; the last reader of the batch to leave grants that writer the lock. So a writer waits for at most one batch, and
-// a reader for at most one writer (RW-03). A batch is admitted in one step, whatever its size: its queue is moved over to
-// `admitted` and its length added to the word. Its readers are then notified, sixteen at a time; one that is polled or
-// dropped before sees by the number of its batch that it has the lock.
+// a reader for at most one writer (RW-03). A batch is admitted in one step, whatever its size: its length is added to the
+// word, and to `admitted`. Its readers, the first ones in their queue, are then granted and woken, sixteen at a time, by the
+// thread that admitted them; one that is dropped meanwhile helps, to learn whether it was among them.
 //
 // Until they have run, the readers of a batch hold the lock without using it. A writer that comes meanwhile has to wait,
 // and then every operation behind it: a convoy that does not dissolve. So the goroutine that unlocks for a batch, and
@@ -45,23 +45,18 @@ const WRITER: usize = 1;
 const QUEUED: usize = 2;
 const READER: usize = 4;
 
-/// What the queue stores for a reader: the number of the batch that it will be admitted with, once it is linked. Read and
-/// written under the lock.
-#[derive(Default)]
-pub(super) struct Reader(AtomicUsize);
+/// What the queue stores for a reader.
+pub(super) struct Reader;
 
 /// What the queue stores for a writer.
 pub(super) struct Writer;
 
 struct Queues {
-    /// Readers that wait for the writer; all of the next batch.
     readers: Queue<Reader>,
-    /// The length of `readers`.
+    /// How many readers, from the front, have the lock, are counted in the word, and have not been granted yet.
+    admitted: usize,
+    /// How many behind them wait for the writer: the next batch.
     waiting: usize,
-    /// The number of the next batch. A queued reader of an earlier one is in `admitted`.
-    next_batch: usize,
-    /// Readers that have the lock, counted in the word, and have not been notified yet.
-    admitted: Queue<Reader>,
     writers: Queue<Writer>,
     /// Whether `WRITER` is set for the writer at the front of the queue, which waits for the readers to leave.
     announced: bool,
@@ -69,7 +64,7 @@ struct Queues {
 
 impl Queues {
     fn bit(&self) -> usize {
-        if self.readers.is_empty() && self.writers.is_empty() { 0 } else { QUEUED }
+        if self.waiting == 0 && self.writers.is_empty() { 0 } else { QUEUED }
     }
 }
 
@@ -88,9 +83,8 @@ impl RawRwMutex {
                 state: AtomicUsize::new(0),
                 queues: Lock::new(Queues {
                     readers: Queue::new(),
+                    admitted: 0,
                     waiting: 0,
-                    next_batch: 0,
-                    admitted: Queue::new(),
                     writers: Queue::new(),
                     announced: false,
                 }),
@@ -177,17 +171,14 @@ impl RawRwMutex {
     /// Ends the phase of a writer that leaves, while `WRITER` is still set: lets in the readers queued so far, announces the
     /// next writer, and wakes those that have the lock now.
     #[cold]
-    fn end_phase<'a>(&'a self, mut held: LockGuard<'a, Queues>) {
-        let queues = &mut *held;
-        // SAFETY: both are under the lock held here.
-        unsafe { queues.admitted.append(&mut queues.readers) };
-        let batch = std::mem::take(&mut queues.waiting) * READER;
-        queues.next_batch = queues.next_batch.wrapping_add(1);
+    fn end_phase<'a>(&'a self, mut queues: LockGuard<'a, Queues>) {
+        let batch = std::mem::take(&mut queues.waiting);
+        queues.admitted += batch;
         queues.announced = !queues.writers.is_empty();
         let bits = if queues.announced { WRITER | QUEUED } else { 0 };
         let mut s = self.state.load(Ordering::Relaxed);
         loop {
-            let to = (s & !(WRITER | QUEUED) | bits) + batch;
+            let to = (s & !(WRITER | QUEUED) | bits) + batch * READER;
             match self.state.compare_exchange_weak(s, to, Ordering::Release, Ordering::Relaxed) {
                 Ok(_) => break,
                 Err(now) => s = now,
@@ -197,18 +188,24 @@ impl RawRwMutex {
             coop::spend_all();
         }
         let mut wakes = WakeList::new();
-        wakes.push(self.let_writer_in(queues));
-        loop {
-            while !wakes.is_full() {
-                if !held.admitted.grant_front_into(&mut wakes) {
-                    drop(held);
-                    return wakes.wake_all();
-                }
+        wakes.push(self.let_writer_in(&mut queues));
+        self.grant_admitted(queues, wakes);
+    }
+
+    /// Grants all readers that have been admitted, and wakes them.
+    fn grant_admitted<'a>(&'a self, mut queues: LockGuard<'a, Queues>, mut wakes: WakeList) {
+        while queues.admitted > 0 {
+            if wakes.is_full() {
+                drop(queues);
+                wakes.wake_all();
+                queues = self.queues.lock();
+            } else {
+                queues.admitted -= 1;
+                queues.readers.grant_front_into(&mut wakes);
             }
-            drop(held);
-            wakes.wake_all();
-            held = self.queues.lock();
         }
+        drop(queues);
+        wakes.wake_all();
     }
 
     /// Links the reader, or acquires a read lock after all and returns true.
@@ -222,7 +219,6 @@ impl RawRwMutex {
         while !self.try_rlock() {
             let s = self.state.load(Ordering::Relaxed);
             if s & QUEUED != 0 || s & WRITER != 0 && self.swap(s, s | QUEUED, Ordering::Relaxed) {
-                waiter.extra.0.store(queues.next_batch, Ordering::Relaxed);
                 // SAFETY: passed on to the caller.
                 unsafe { queues.readers.push_back(waiter) };
                 queues.waiting += 1;
@@ -235,45 +231,33 @@ impl RawRwMutex {
     /// Whether the reader is in now. It keeps its place if not.
     #[cold]
     pub(super) fn look_reader(&self, waiter: &Waiter<Reader>, cx: &mut Context<'_>) -> bool {
-        let collect = |queues: &mut Queues, _| self.collect_reader(queues, waiter);
-        // SAFETY: a reader that is not admitted is linked in `readers`.
-        let admitted = unsafe { queue::look(&self.queues, waiter, cx, collect) };
-        if admitted {
+        // SAFETY: a waiter that is not granted is linked in `readers`.
+        let granted = unsafe { queue::look(&self.queues, waiter, cx, |_, _| waiter.state() == queue::GRANTED) };
+        if granted {
             // The rest of the batch comes first.
             coop::spend_all();
         }
-        admitted
-    }
-
-    /// Whether the queued reader has been let in: granted, or of a batch that was, in which case it is taken off
-    /// `admitted`.
-    fn collect_reader(&self, queues: &mut Queues, waiter: &Waiter<Reader>) -> bool {
-        if waiter.state() == queue::GRANTED {
-            return true;
-        }
-        let admitted = waiter.extra.0.load(Ordering::Relaxed) != queues.next_batch;
-        if admitted {
-            // SAFETY: of an earlier batch and not granted, so linked in `admitted`.
-            unsafe { queues.admitted.remove(waiter) };
-        }
-        admitted
+        granted
     }
 
     #[cold]
     pub(super) fn cancel_reader(&self, waiter: &Waiter<Reader>) {
-        {
-            let mut queues = self.queues.lock();
-            if !self.collect_reader(&mut queues, waiter) {
-                // SAFETY: not admitted, so linked in `readers`.
-                unsafe { queues.readers.remove(waiter) };
-                queues.waiting -= 1;
-                if queues.bit() == 0 {
-                    self.state.fetch_and(!QUEUED, Ordering::Relaxed);
-                }
-                return;
-            }
+        let mut queues = self.queues.lock();
+        while queues.admitted > 0 {
+            // It may be one of them.
+            self.grant_admitted(queues, WakeList::new());
+            queues = self.queues.lock();
         }
-        self.runlock();
+        if waiter.state() == queue::GRANTED {
+            drop(queues);
+            return self.runlock();
+        }
+        // SAFETY: not granted, seen under the lock, so linked in `readers`.
+        unsafe { queues.readers.remove(waiter) };
+        queues.waiting -= 1;
+        if queues.bit() == 0 {
+            self.state.fetch_and(!QUEUED, Ordering::Relaxed);
+        }
     }
 
     /// Links the writer, or acquires the lock after all and returns true.

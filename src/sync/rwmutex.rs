@@ -398,7 +398,7 @@ impl<'a, T: ?Sized> Resource<Reader> for &'a RwMutex<T> {
     }
 
     fn extra(&self) -> Reader {
-        Reader::default()
+        Reader
     }
 
     // Safety, of this and the next two: as the trait says.

@@ -129,16 +129,6 @@ impl<X> Queue<X> {
         unsafe { self.list.remove(std::ptr::from_ref(waiter).cast_mut()) }
     }
 
-    /// Moves the waiters of `other` behind those that are here.
-    ///
-    /// # Safety
-    ///
-    /// The two queues are under the same lock.
-    pub(crate) unsafe fn append(&mut self, other: &mut Queue<X>) {
-        // SAFETY: passed on to the caller.
-        unsafe { self.list.append(&other.list) }
-    }
-
     /// Unlinks the waiter at the front and makes it the owner of what it waits for. `None` if the queue is empty, else the
     /// waker, unless the waiter was notified before: then its wake is on its way.
     #[must_use = "the waker is to be woken after the lock has been released"]
