@@ -2,6 +2,9 @@
 //!
 //! Miri, which knows neither `membarrier(2)` nor a thread's clock, gets what other systems get.
 
+use std::ffi::c_long;
+use std::sync::Once;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use crate::loom::atomic::{Ordering, fence};
@@ -27,8 +30,7 @@ pub(crate) fn full_fence() {
 /// Where the kernel offers `membarrier(2)` this only stops the compiler; elsewhere it is a full fence.
 #[inline(always)]
 pub(crate) fn light_fence() {
-    #[cfg(all(target_os = "linux", not(any(gopark_loom, miri))))]
-    if membarrier::available() {
+    if is_light() {
         return process_fence_point();
     }
     fence(Ordering::SeqCst);
@@ -38,8 +40,7 @@ pub(crate) fn light_fence() {
 /// offering it, for example after the process entered a sandbox.
 #[must_use = "without the fence nothing is ordered"]
 pub(crate) fn heavy_fence() -> bool {
-    #[cfg(all(target_os = "linux", not(any(gopark_loom, miri))))]
-    if membarrier::available() {
+    if is_light() {
         return process_fence();
     }
     fence(Ordering::SeqCst);
@@ -50,13 +51,7 @@ pub(crate) fn heavy_fence() -> bool {
 /// does not offer that, or the process is not registered for it.
 #[must_use = "without the fence nothing is ordered"]
 pub(crate) fn process_fence() -> bool {
-    #[cfg(all(target_os = "linux", not(any(gopark_loom, miri))))]
-    return membarrier::available() && membarrier::everywhere();
-    #[cfg(not(all(target_os = "linux", not(any(gopark_loom, miri)))))]
-    {
-        fence(Ordering::SeqCst);
-        cfg!(gopark_loom)
-    }
+    is_light() && membarrier(PRIVATE_EXPEDITED)
 }
 
 /// Keeps the compiler from moving this thread's accesses across; the processor may do so unless another thread issues a
@@ -72,16 +67,38 @@ pub(crate) fn process_fence_point() {
 /// Makes the asymmetric fence ready, and says whether its light half is lighter than a full fence.
 pub(crate) fn has_light_fence() -> bool {
     register_fences();
-    #[cfg(all(target_os = "linux", not(any(gopark_loom, miri))))]
-    return membarrier::available();
-    #[cfg(not(all(target_os = "linux", not(any(gopark_loom, miri)))))]
-    cfg!(gopark_loom)
+    is_light()
 }
 
 /// Makes the asymmetric fence ready; called before the first worker starts.
 pub(crate) fn register_fences() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| IS_LIGHT.store(membarrier(REGISTER_PRIVATE_EXPEDITED), Ordering::Relaxed));
+}
+
+/// Set once, before any worker runs; false means both halves are full fences.
+static IS_LIGHT: AtomicBool = AtomicBool::new(false);
+
+#[inline(always)]
+fn is_light() -> bool {
+    cfg!(gopark_loom) || IS_LIGHT.load(Ordering::Relaxed)
+}
+
+// The commands of linux/membarrier.h.
+const PRIVATE_EXPEDITED: c_long = 1 << 3;
+const REGISTER_PRIVATE_EXPEDITED: c_long = 1 << 4;
+
+/// `membarrier(2)`. False where there is none.
+fn membarrier(command: c_long) -> bool {
     #[cfg(all(target_os = "linux", not(any(gopark_loom, miri))))]
-    membarrier::register();
+    // SAFETY: membarrier takes three integers and touches no memory of ours.
+    return unsafe { libc::syscall(libc::SYS_membarrier, command, 0, 0) == 0 };
+    #[cfg(not(all(target_os = "linux", not(any(gopark_loom, miri)))))]
+    {
+        let _ = command;
+        fence(Ordering::SeqCst);
+        cfg!(gopark_loom)
+    }
 }
 
 /// Tells a thread that sleeps from one that runs, or would run if a core were free; for one other thread, while its own
@@ -204,37 +221,5 @@ impl Room {
         self.end.set(address + Self::STEP / 8 * 7);
         // SAFETY: what is allocated, if it is, is freed; the compiler must not know that it is not used.
         unsafe { libc::free(std::hint::black_box(libc::malloc(Self::STEP))) };
-    }
-}
-
-#[cfg(all(target_os = "linux", not(any(gopark_loom, miri))))]
-mod membarrier {
-    use std::sync::Once;
-    use std::sync::atomic::{AtomicBool, Ordering};
-
-    // membarrier(2): the commands of linux/membarrier.h.
-    const PRIVATE_EXPEDITED: libc::c_long = 1 << 3;
-    const REGISTER_PRIVATE_EXPEDITED: libc::c_long = 1 << 4;
-
-    /// Set once, before any worker runs; false means both halves are full fences.
-    static AVAILABLE: AtomicBool = AtomicBool::new(false);
-
-    #[inline(always)]
-    pub(super) fn available() -> bool {
-        AVAILABLE.load(Ordering::Relaxed)
-    }
-
-    pub(super) fn register() {
-        static ONCE: Once = Once::new();
-        ONCE.call_once(|| AVAILABLE.store(call(REGISTER_PRIVATE_EXPEDITED), Ordering::Relaxed));
-    }
-
-    pub(super) fn everywhere() -> bool {
-        call(PRIVATE_EXPEDITED)
-    }
-
-    fn call(command: libc::c_long) -> bool {
-        // SAFETY: membarrier takes three integers and touches no memory of ours.
-        unsafe { libc::syscall(libc::SYS_membarrier, command, 0, 0) == 0 }
     }
 }
