@@ -171,12 +171,6 @@ pub(crate) fn poll_ready(cx: &mut Context<'_>) -> bool {
     LOCAL.with(|l| l.budget.get() != 0) || out_of_budget(cx)
 }
 
-/// Whether the running goroutine may go on.
-#[inline(always)]
-pub(crate) fn has_budget() -> bool {
-    LOCAL.with(|l| l.budget.get() != 0)
-}
-
 #[cold]
 #[inline(never)]
 fn out_of_budget(cx: &mut Context<'_>) -> bool {
@@ -354,6 +348,36 @@ pub(crate) fn tries_once(cx: &Context<'_>) -> bool {
 /// So a send is either told as sent or not received.
 pub(crate) fn last_poll<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
     without_note(|| future.poll(&mut Context::from_waker(&LAST)))
+}
+
+/// Polls `operation`, and `limit` if it is pending. Once that is ready as well, `operation` is polled for the last time: it may
+/// have become ready in between, and must not do so afterwards. `None` if it has not.
+///
+/// Notes what the operation waits for, or if it notes nothing, a foreign future at `site`.
+// A join inside takes its call site from here.
+#[inline]
+#[track_caller]
+pub(crate) fn poll_limited<F: Future>(
+    mut operation: Pin<&mut F>,
+    cx: &mut Context<'_>,
+    site: &'static Location<'static>,
+    limit: impl FnOnce(&mut Context<'_>) -> Poll<()>,
+) -> Poll<Option<F::Output>> {
+    let noted = Noted::now();
+    if let Poll::Ready(output) = operation.as_mut().poll(cx) {
+        return Poll::Ready(Some(output));
+    }
+    if limit(cx).is_pending() {
+        if noted.is_current() {
+            park_at(cx, site, Reason::Foreign);
+        }
+        return Poll::Pending;
+    }
+    noted.restore();
+    Poll::Ready(match last_poll(operation) {
+        Poll::Ready(output) => Some(output),
+        Poll::Pending => None,
+    })
 }
 
 /// True in a [`last_poll`].

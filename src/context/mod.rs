@@ -519,7 +519,7 @@ impl Context {
     #[inline]
     #[track_caller]
     pub fn recv<'a, T>(&'a self, rx: &'a Receiver<T>) -> Recv<'a, T> {
-        Recv::new(self.run(rx.recv()))
+        Recv { run: self.run(rx.recv()) }
     }
 
     fn node(&self) -> Option<&Node> {

@@ -5,10 +5,12 @@ use std::panic::Location;
 use std::pin::Pin;
 use std::task::{Context as Cx, Poll};
 
+use pin_project_lite::pin_project;
+
 use super::error::ContextError;
 use super::tree::Node;
 use crate::chan::Receiving;
-use crate::coop::{self, Noted, Reason};
+use crate::coop::{self, Reason};
 use crate::wait::acquire::{Acquisition, Resource, acquisition};
 use crate::wait::case::future_case;
 use crate::wait::queue::Waiter;
@@ -68,16 +70,20 @@ impl Resource<()> for Option<&Node> {
     fn output(&self) {}
 }
 
-/// The future of [`Context::run`](super::Context::run).
-///
-/// # Cancellation
-///
-/// Dropping it drops the future inside.
-#[must_use = "futures do nothing unless awaited"]
-pub struct Run<'a, F> {
-    done: Done<'a>,
-    future: F,
-    progress: Progress,
+pin_project! {
+    /// The future of [`Context::run`](super::Context::run).
+    ///
+    /// # Cancellation
+    ///
+    /// Dropping it drops the future inside.
+    #[must_use = "futures do nothing unless awaited"]
+    pub struct Run<'a, F> {
+        #[pin]
+        done: Done<'a>,
+        #[pin]
+        future: F,
+        progress: Progress,
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,48 +107,29 @@ impl<F: Future> Future for Run<'_, F> {
     // A join inside takes its call site from here.
     #[track_caller]
     fn poll(self: Pin<&mut Self>, cx: &mut Cx<'_>) -> Poll<Self::Output> {
-        // SAFETY: `done` and `future` are pinned with `self`, and not moved; the rest is not pinned.
-        let (mut done, mut future, progress) = unsafe {
-            let this = self.get_unchecked_mut();
-            (Pin::new_unchecked(&mut this.done), Pin::new_unchecked(&mut this.future), &mut this.progress)
-        };
-        match *progress {
+        let mut this = self.project();
+        match *this.progress {
             Progress::Over => panic!("gopark: future polled after completion"),
             Progress::New => {
                 // So that a loop over ended runs lets others in.
                 if !coop::poll_ready(cx) {
                     return Poll::Pending;
                 }
-                if let Some(err) = done.err() {
-                    *progress = Progress::Over;
+                if let Some(err) = this.done.err() {
+                    *this.progress = Progress::Over;
                     coop::spend();
                     return Poll::Ready(Err(err));
                 }
-                *progress = Progress::Running;
+                *this.progress = Progress::Running;
             }
             Progress::Running => {}
         }
-        let before = Noted::now();
-        let result = match future.as_mut().poll(cx) {
-            Poll::Ready(value) => Ok(value),
-            Poll::Pending => {
-                if coop::without_note(|| done.as_mut().poll(cx)).is_pending() {
-                    // A future of this crate has noted what it waits for.
-                    if before.is_current() {
-                        coop::park_at(cx, done.0.site(), Reason::Foreign);
-                    }
-                    return Poll::Pending;
-                }
-                before.restore();
-                // It may have become ready in between, and must not do so afterwards.
-                match coop::last_poll(future) {
-                    Poll::Ready(value) => Ok(value),
-                    Poll::Pending => Err(done.err().unwrap_or(ContextError::Canceled)),
-                }
-            }
-        };
-        *progress = Progress::Over;
-        Poll::Ready(result)
+        let site = this.done.0.site();
+        let done = |cx: &mut Cx<'_>| coop::without_note(|| this.done.as_mut().poll(cx));
+        coop::poll_limited(this.future, cx, site, done).map(|output| {
+            *this.progress = Progress::Over;
+            output.ok_or_else(|| this.done.err().unwrap_or(ContextError::Canceled))
+        })
     }
 }
 
@@ -152,19 +139,16 @@ impl<F> fmt::Debug for Run<'_, F> {
     }
 }
 
-/// The future of [`Context::recv`](super::Context::recv).
-///
-/// # Cancellation
-///
-/// Dropping it loses no value, as with [`Receiver::recv`](crate::chan::Receiver::recv).
-#[must_use = "futures do nothing unless awaited"]
-pub struct Recv<'a, T> {
-    run: Run<'a, Receiving<'a, T>>,
-}
-
-impl<'a, T> Recv<'a, T> {
-    pub(super) fn new(run: Run<'a, Receiving<'a, T>>) -> Self {
-        Recv { run }
+pin_project! {
+    /// The future of [`Context::recv`](super::Context::recv).
+    ///
+    /// # Cancellation
+    ///
+    /// Dropping it loses no value, as with [`Receiver::recv`](crate::chan::Receiver::recv).
+    #[must_use = "futures do nothing unless awaited"]
+    pub struct Recv<'a, T> {
+        #[pin]
+        pub(super) run: Run<'a, Receiving<'a, T>>,
     }
 }
 
@@ -174,9 +158,7 @@ impl<T> Future for Recv<'_, T> {
     type Output = Option<T>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Cx<'_>) -> Poll<Option<T>> {
-        // SAFETY: `run` is pinned with `self`.
-        let run = unsafe { self.map_unchecked_mut(|this| &mut this.run) };
-        run.poll(cx).map(|received| received.ok().flatten())
+        self.project().run.poll(cx).map(|received| received.ok().flatten())
     }
 }
 

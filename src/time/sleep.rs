@@ -8,9 +8,11 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
+use pin_project_lite::pin_project;
+
 use crate::alarm::register;
 use crate::clock::{self, Time};
-use crate::coop::{self, Noted, Reason};
+use crate::coop::{self, Reason};
 use crate::timer::shard::{Node, state};
 use crate::wait::case::future_case;
 use crate::waker::TaskWaker;
@@ -216,20 +218,24 @@ pub fn timeout<F: IntoFuture>(duration: Duration, operation: F) -> Timeout<F::In
     Timeout { operation, sleep: sleep(duration) }
 }
 
-/// An operation with a limit of time, made by [`timeout`].
-///
-/// # Panics
-///
-/// When it is polled again after it has completed.
-///
-/// # Cancellation
-///
-/// Dropping it drops the operation and takes the timer out, at once.
-#[must_use = "a timeout does nothing unless awaited"]
-pub struct Timeout<F> {
-    /// `None` once it is over.
-    operation: Option<F>,
-    sleep: Sleep,
+pin_project! {
+    /// An operation with a limit of time, made by [`timeout`].
+    ///
+    /// # Panics
+    ///
+    /// When it is polled again after it has completed.
+    ///
+    /// # Cancellation
+    ///
+    /// Dropping it drops the operation and takes the timer out, at once.
+    #[must_use = "a timeout does nothing unless awaited"]
+    pub struct Timeout<F> {
+        // `None` once it is over.
+        #[pin]
+        operation: Option<F>,
+        #[pin]
+        sleep: Sleep,
+    }
 }
 
 impl<F: Future> Future for Timeout<F> {
@@ -239,44 +245,23 @@ impl<F: Future> Future for Timeout<F> {
     #[inline]
     #[track_caller]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        // SAFETY: both fields are pinned with `self`; the operation is dropped where it is.
-        let (mut operation, sleep) = unsafe {
-            let this = self.get_unchecked_mut();
-            (Pin::new_unchecked(&mut this.operation), Pin::new_unchecked(&mut this.sleep))
+        let mut this = self.project();
+        let Some(operation) = this.operation.as_mut().as_pin_mut() else {
+            panic!("gopark: timeout polled after completion")
         };
-        let had_budget = coop::has_budget();
-        let site = sleep.site;
-        let noted = Noted::now();
-        let Some(running) = operation.as_mut().as_pin_mut() else { panic!("gopark: timeout polled after completion") };
-        if let Poll::Ready(output) = running.poll(cx) {
-            operation.set(None);
-            return Poll::Ready(Ok(output));
-        }
-        // An operation that never runs out of ready parts uses up every budget; it must not keep the timer from being
-        // looked at. But one that was not allowed to try, for there was no budget, may still win.
-        if !had_budget && !coop::poll_ready(cx) {
+        // Asked once: an operation that never runs out of ready parts uses up every budget, and must not keep the timer from
+        // being looked at.
+        if !coop::poll_ready(cx) {
             return Poll::Pending;
         }
-        match sleep.poll_elapsed(cx) {
-            Poll::Ready(()) => {
+        let (site, sleep) = (this.sleep.site, this.sleep);
+        coop::poll_limited(operation, cx, site, |cx| sleep.poll_elapsed(cx)).map(|output| {
+            this.operation.set(None);
+            output.ok_or_else(|| {
                 coop::spend();
-                noted.restore();
-                // It may have become ready in between, and must not do so afterwards.
-                let last = operation.as_mut().as_pin_mut().map_or(Poll::Pending, coop::last_poll);
-                operation.set(None);
-                Poll::Ready(match last {
-                    Poll::Ready(output) => Ok(output),
-                    Poll::Pending => Err(Elapsed(())),
-                })
-            }
-            Poll::Pending => {
-                // An operation of this crate has noted what it waits for.
-                if noted.is_current() {
-                    coop::park_at(cx, site, Reason::Foreign);
-                }
-                Poll::Pending
-            }
-        }
+                Elapsed(())
+            })
+        })
     }
 }
 

@@ -209,7 +209,7 @@ impl Timer {
         let state = AfterFuncState { future: Some(Box::pin(future)), due: Some(due) };
         let (runtime, site) = (Later::here(), Location::caller());
         let func = Arc::new(AfterFunc { state: Mutex::new(state), runtime, site, node: Node::new(due) });
-        func.arm(lock(&func.state));
+        func.arm(lock(&func.state), due);
         Self { channel: Receiver::nil(), func: Some(func) }
     }
 
@@ -299,9 +299,8 @@ struct AfterFuncState {
 
 impl AfterFunc {
     /// Queues the node, which must not be queued, and releases the lock.
-    #[inline]
-    fn arm(self: &Arc<Self>, state: MutexGuard<'_, AfterFuncState>) {
-        if let Some(due) = state.due.filter(|&due| due != Time::NEVER) {
+    fn arm(self: &Arc<Self>, state: MutexGuard<'_, AfterFuncState>, due: Time) {
+        if due != Time::NEVER {
             // SAFETY: the node does not move in its `Arc`, which it keeps while it is queued (T3). Only the holder of
             // the lock queues it.
             let driver = unsafe { register(&self.node, due, TaskWaker::from(self.clone())) };
@@ -316,7 +315,10 @@ impl AfterFunc {
         let _waker = self.node.cancel();
         let due = due.filter(|_| state.future.is_some());
         let was = mem::replace(&mut state.due, due).is_some();
-        self.arm(state);
+        match due {
+            Some(due) => self.arm(state, due),
+            None => drop(state),
+        }
         was
     }
 }
