@@ -159,8 +159,8 @@ struct Worker {
     clock: Cell<*const ThreadClock>,
     /// It runs a job, outside of every poll.
     in_job: Cell<bool>,
-    /// The monitor's, under the scheduler's lock: the polls and ticks begun when it last looked, and since when, and from
-    /// which time the thread has run, it has been in one poll while work waits.
+    /// The monitor's, under the scheduler's lock: the polls and ticks begun when it last looked; and since when the worker has
+    /// been in one poll while work waits, and its thread's CPU time then.
     seen: Cell<(u32, u32)>,
     seen_at: Cell<Option<(Time, Duration)>>,
     /// It lost its processor while it computed; under the scheduler's lock.
@@ -1418,20 +1418,20 @@ impl Executor {
             }
             // SAFETY: it stands on the stack of the thread, which holds a processor.
             let clock = unsafe { &*worker.clock.get() };
-            let (time, is_exact) = clock.running();
             match worker.seen_at.get() {
                 Some((since, then)) if !moved => {
                     sched.alert = ALERT_LOOKS;
                     let waited = now.since(since);
-                    let sleeps = time.saturating_sub(then) < waited / 8;
-                    let patience = if sleeps && is_exact { Duration::ZERO } else { STUCK };
-                    if waited >= patience {
+                    let mut sleeps = clock.cpu_time().saturating_sub(then) < waited / 8;
+                    let is_asleep = if sleeps { clock.is_asleep() } else { None };
+                    sleeps = is_asleep.unwrap_or(sleeps);
+                    if waited >= STUCK || is_asleep == Some(true) {
                         stuck.push((processor, worker, !sleeps, waited));
                     } else {
                         wants_thief |= has_next;
                     }
                 }
-                _ => worker.seen_at.set(Some((now, time))),
+                _ => worker.seen_at.set(Some((now, clock.cpu_time()))),
             }
         }
         for (processor, worker, computes, waited) in stuck {

@@ -104,15 +104,15 @@ fn membarrier(command: c_long) -> bool {
 /// Tells a thread that sleeps from one that runs, or would run if a core were free; for one other thread, while its own
 /// lives.
 ///
-/// On Linux `schedstat` has the time that a thread ran and the time that it waited for a core. Where the system does not
-/// show that, the thread's CPU clock has to do, for which a thread that waits for a core sleeps.
+/// A thread's CPU clock stands still both while it sleeps and while it waits for a core. On Linux its state in `/proc` tells
+/// the two apart. (`schedstat` does not: the time that a thread has waited for a core is booked when it gets one.)
 #[derive(Debug)]
 pub(crate) struct ThreadClock {
     #[cfg(all(target_os = "linux", not(miri)))]
     thread: (libc::pid_t, Option<libc::clockid_t>),
-    /// Opened with the first reading, which a thread that ends soon never comes to.
+    /// Opened when it is first read, which most threads that end soon never come to.
     #[cfg(all(target_os = "linux", not(miri)))]
-    schedstat: std::cell::OnceCell<Option<std::fs::File>>,
+    stat: std::cell::OnceCell<Option<std::fs::File>>,
 }
 
 impl ThreadClock {
@@ -124,48 +124,42 @@ impl ThreadClock {
             let error = unsafe { libc::pthread_getcpuclockid(libc::pthread_self(), &raw mut id) };
             // SAFETY: it has no arguments, and always succeeds.
             let tid = unsafe { libc::gettid() };
-            Self { thread: (tid, (error == 0).then_some(id)), schedstat: std::cell::OnceCell::new() }
+            Self { thread: (tid, (error == 0).then_some(id)), stat: std::cell::OnceCell::new() }
         }
         #[cfg(not(all(target_os = "linux", not(miri))))]
         Self {}
     }
 
-    /// The time that the thread has run or waited for a core; and whether that waiting is in it. Always zero where there is
-    /// no such clock, as if the thread slept.
-    pub(crate) fn running(&self) -> (Duration, bool) {
+    /// The CPU time used so far; always zero where there is no such clock, as if the thread slept.
+    pub(crate) fn cpu_time(&self) -> Duration {
         #[cfg(all(target_os = "linux", not(miri)))]
-        {
-            let (tid, cpu_clock) = self.thread;
-            let open = || {
-                let file = std::fs::File::open(format!("/proc/self/task/{tid}/schedstat")).ok()?;
-                schedstat(&file).map(|_| file)
-            };
-            if let Some(time) = self.schedstat.get_or_init(open).as_ref().and_then(schedstat) {
-                return (time, true);
-            }
-            if let Some(id) = cpu_clock {
-                let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-                // SAFETY: `time` is a place for the answer; a clock that is gone is an error.
-                if unsafe { libc::clock_gettime(id, &raw mut time) } == 0 {
-                    let (seconds, nanos) = (u64::try_from(time.tv_sec), u32::try_from(time.tv_nsec));
-                    return (Duration::new(seconds.unwrap_or(0), nanos.unwrap_or(0)), false);
-                }
+        if let Some(id) = self.thread.1 {
+            let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+            // SAFETY: `time` is a place for the answer; a clock that is gone is an error.
+            if unsafe { libc::clock_gettime(id, &raw mut time) } == 0 {
+                let (seconds, nanos) = (u64::try_from(time.tv_sec), u32::try_from(time.tv_nsec));
+                return Duration::new(seconds.unwrap_or(0), nanos.unwrap_or(0));
             }
         }
-        (Duration::ZERO, false)
+        Duration::ZERO
     }
-}
 
-/// The sum of the first two numbers, in nanoseconds. `None` if the kernel does not count them.
-#[cfg(all(target_os = "linux", not(miri)))]
-fn schedstat(file: &std::fs::File) -> Option<Duration> {
-    use std::os::unix::fs::FileExt;
+    /// Whether the thread sleeps, if the system shows that.
+    pub(crate) fn is_asleep(&self) -> Option<bool> {
+        #[cfg(all(target_os = "linux", not(miri)))]
+        {
+            use std::os::unix::fs::FileExt;
 
-    let mut text = [0; 80];
-    let length = file.read_at(&mut text, 0).ok()?;
-    let mut numbers = std::str::from_utf8(text.get(..length)?).ok()?.split_ascii_whitespace();
-    let mut next = || numbers.next()?.parse::<u64>().ok();
-    Some(Duration::from_nanos(next()?.checked_add(next()?)?)).filter(|time| !time.is_zero())
+            let open = || std::fs::File::open(format!("/proc/self/task/{}/stat", self.thread.0)).ok();
+            let mut text = [0; 64];
+            let length = self.stat.get_or_init(open).as_ref()?.read_at(&mut text, 0).ok()?;
+            // The state is a letter behind the name, which is in parentheses and may have some itself.
+            let name_end = text[..length].iter().rposition(|byte| *byte == b')')?;
+            text.get(name_end + 2).map(|state| *state != b'R')
+        }
+        #[cfg(not(all(target_os = "linux", not(miri))))]
+        None
+    }
 }
 
 /// Asks the core to fetch the cache line at `address` to write to it, and goes on meanwhile. Any address will do.
