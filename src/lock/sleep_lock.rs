@@ -220,29 +220,6 @@ impl SleepLock {
     }
 }
 
-/// What tests and models look at.
-#[cfg(test)]
-impl SleepLock {
-    /// Whether the lock is free, and no unlock will look for a sleeper.
-    pub(super) fn is_idle(&self) -> bool {
-        self.state.load(Ordering::Relaxed) == FREE && !self.asleep.load(Ordering::Relaxed)
-    }
-
-    /// How many threads are inserted, and how many of them are starving.
-    #[cfg(not(gopark_loom))]
-    pub(super) fn sleepers(&self) -> (usize, usize) {
-        let bucket = self.shard().bucket();
-        let own = || bucket.iter().filter(|sleeper| ptr::eq(sleeper.lock, self));
-        (own().count(), own().filter(|sleeper| sleeper.state.get() == State::Starving).count())
-    }
-
-    /// An unlock whose load of `asleep` came too early.
-    #[cfg(not(gopark_loom))]
-    pub(super) fn unlock_unseen(&self) {
-        self.state.store(FREE, Ordering::Release);
-    }
-}
-
 /// The state of a [`Sleeper`], written under the bucket's mutex.
 ///
 /// | state | meaning | left by |
@@ -370,3 +347,6 @@ impl Shard {
 fn spread(address: usize) -> usize {
     address.wrapping_mul(0x9E37_79B9_7F4A_7C15_u64 as usize) >> (usize::BITS / 2)
 }
+
+#[cfg(test)]
+mod tests;

@@ -300,15 +300,17 @@ impl<C: Cases> Selecting<C> {
             coop::spend();
             return Poll::Ready(output);
         }
+        if coop::is_last(cx.waker()) {
+            return Poll::Pending;
+        }
         // A clone may run foreign code: outside the locks.
         let waker = TaskWaker::new(cx.waker());
         // SAFETY: no case is queued yet.
         drop(unsafe { self.token.set_waker(waker) });
-        let last = coop::is_last(cx.waker());
         let mut watchers = Vec::new();
         let found = self.with_locks(|this, candidates| {
             let found = this.attempt(candidates);
-            if found.is_none() && !last {
+            if found.is_none() {
                 let token = NonNull::from(&this.token);
                 // SAFETY: all locks are held; the case was unpolled in `try_each`, and is pinned with `self`, as the token is;
                 // `drop` takes it out.
@@ -321,9 +323,6 @@ impl<C: Cases> Selecting<C> {
             woken.wake();
             coop::spend();
             return Poll::Ready(self.output(index));
-        }
-        if last {
-            return Poll::Pending;
         }
         watchers.into_iter().for_each(Woken::wake);
         self.park(cx)
@@ -377,7 +376,10 @@ impl<C: Cases> Selecting<C> {
             }
         }
         if last {
-            self.withdraw();
+            // Nobody wins meanwhile: the token is busy. Offers that are missed are queued at their own channels.
+            self.dequeue_all(None);
+            self.token.resume();
+            self.stage = Stage::First;
             return Some(Poll::Pending);
         }
         if self.token.end_poll() {
@@ -402,17 +404,6 @@ impl<C: Cases> Selecting<C> {
         woken.wake();
         self.leave();
         Some(Poll::Ready(self.output(index)))
-    }
-
-    /// Removes the channel operations from their queues, while the token is busy. Offers missed meanwhile are queued at
-    /// their own channels.
-    fn withdraw(&mut self) {
-        self.with_locks(|this, _| {
-            // SAFETY: all locks are held.
-            this.each_channel(|_, raw| unsafe { raw.dequeue() });
-            this.token.resume();
-            this.stage = Stage::First;
-        });
     }
 
     /// Lets no channel operation win any more, and removes them from their queues. One that has won is handled by its own
