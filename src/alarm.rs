@@ -15,6 +15,7 @@ use crate::waker::TaskWaker;
 ///
 /// As [`Shard::insert`](crate::timer::shard::Shard::insert).
 #[inline]
+#[track_caller]
 #[must_use = "wake it once every lock is released"]
 pub(crate) unsafe fn register(node: &Node, due: Time, waker: TaskWaker) -> Option<TaskWaker> {
     let inserted = Executor::with_timers(|shard| match shard {
@@ -22,8 +23,11 @@ pub(crate) unsafe fn register(node: &Node, due: Time, waker: TaskWaker) -> Optio
         Some(shard) => unsafe { shard.insert(node, due, waker) },
         None => Err(waker),
     });
-    // SAFETY: as above.
-    inserted.err().and_then(|waker| unsafe { driver::insert(node, due, waker) })
+    match inserted {
+        Ok(()) => None,
+        // SAFETY: as above.
+        Err(waker) => unsafe { driver::insert(node, due, waker) },
+    }
 }
 
 /// A wake-up at a given time. Dropping it cancels it.
@@ -36,6 +40,7 @@ pub(crate) struct Alarm {
 ///
 /// The alarm keeps the waker until it is called or cancelled. An alarm that is kept in what its waker keeps is a
 /// circle.
+#[track_caller]
 pub(crate) fn alarm(due: Time, waker: TaskWaker) -> Alarm {
     let alarm = Alarm { node: Box::pin(Node::new(due)) };
     if due != Time::NEVER {

@@ -54,7 +54,7 @@ use std::cell::Cell;
 use std::panic::Location;
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, Once, PoisonError};
 use std::task::Waker;
 use std::thread::{self, JoinHandle, ThreadId};
 use std::time::Duration;
@@ -65,6 +65,7 @@ use async_task::ScheduleInfo;
 use crate::clock::{self, Time};
 use crate::coop;
 use crate::crash::{BlockOnCalls, OnPanic};
+use crate::fork;
 use crate::header::{Flags, Header, Task};
 use crate::idle::Idle;
 use crate::loom::const_fn;
@@ -479,6 +480,7 @@ impl Executor {
             ));
         }
         crate::lock::prepare();
+        Self::watch_forks();
         let Some(this) = EXECUTORS.take(START_PATIENCE, Self::new) else {
             return Err(io::Error::other("gopark: too many runtimes"));
         };
@@ -500,6 +502,19 @@ impl Executor {
                 Err(error)
             }
         }
+    }
+
+    /// In each process that is forked from here on the thread has no runtime, and if it is a worker, no processor.
+    fn watch_forks() {
+        extern "C" fn forget() {
+            Worker::with(|w| {
+                w.executor.set(ptr::null());
+                w.processor.set(ptr::null());
+                w.run_next.abandon();
+            });
+        }
+        static WATCHING: Once = Once::new();
+        WATCHING.call_once(|| fork::in_child(forget));
     }
 
     fn new(index: u16) -> Self {
@@ -686,6 +701,7 @@ impl Executor {
     #[cold]
     #[inline(never)]
     fn owns_processor(&self, w: &Worker, processor: &Processor) -> bool {
+        fork::abort_worker();
         let _sched = lock(&self.sched);
         w.run_next.reinstate();
         processor.owner() == Some(NonNull::from(w))

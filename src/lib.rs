@@ -30,7 +30,7 @@
 //!
 //! Channels, [`select!`], locks and contexts work on any executor; channels and locks have blocking forms for threads. What
 //! starts a goroutine starts it on the runtime of the goroutine that does so, elsewhere on a global one, which begins with
-//! its first use.
+//! its first use. A process that was [forked](Runtime#forking) from one with a runtime has none.
 //!
 //! # What you can rely on
 //!
@@ -47,6 +47,7 @@
 
 // Floor by floor, from below; a file uses only what stands on a lower floor.
 mod clock;
+mod fork;
 mod header;
 mod lock;
 mod loom;

@@ -14,6 +14,7 @@ use std::{env, io, ptr, thread};
 use crate::coop::{self, Reason};
 use crate::crash::{CRASH_GRACE, OnPanic};
 use crate::executor::{Executor, SHUTDOWN_GRACE, Settings};
+use crate::fork;
 use crate::goroutine::{self, Exit, UntilCrash};
 use crate::join::JoinHandle;
 use crate::panics::{contain, lock};
@@ -53,6 +54,7 @@ where
 }
 
 /// [`go`] on behalf of `site`.
+#[track_caller]
 pub(crate) fn go_at<F>(future: F, site: &'static Location<'static>) -> JoinHandle<F::Output>
 where
     F: Future + Send + 'static,
@@ -152,6 +154,7 @@ pub async fn gosched() {
 /// gopark::gomaxprocs(before);
 /// ```
 #[doc(alias = "GOMAXPROCS")]
+#[track_caller]
 pub fn gomaxprocs(n: usize) -> usize {
     current().set_gomaxprocs(n)
 }
@@ -163,6 +166,7 @@ pub fn gomaxprocs(n: usize) -> usize {
 /// assert_eq!(rt.block_on(async { gopark::num_goroutine() }), 1);
 /// ```
 #[doc(alias = "NumGoroutine")]
+#[track_caller]
 pub fn num_goroutine() -> usize {
     current().live()
 }
@@ -262,12 +266,18 @@ const MAX_THREADS: usize = 512;
 
 /// The runtime of the goroutine that runs on this thread, else the global one.
 #[inline(always)]
+#[track_caller]
 fn current() -> &'static Executor {
-    Executor::current().unwrap_or_else(|| global())
+    match Executor::current() {
+        Some(executor) => executor,
+        None => global(),
+    }
 }
 
 #[cold]
+#[track_caller]
 fn global() -> &'static Executor {
+    fork::refuse();
     try_global().expect("gopark: cannot start a thread")
 }
 
@@ -323,6 +333,7 @@ pub(crate) struct Later {
 
 impl Later {
     /// Starts the global runtime if it is the current one, because a timer must not fail for want of a thread.
+    #[track_caller]
     pub(crate) fn here() -> Self {
         let executor = current();
         Self { executor, generation: executor.generation() }
@@ -456,6 +467,14 @@ fn finish_main<T>(result: Result<Option<T>, Box<Exit>>, crash: Option<Box<dyn An
 /// left. What blocks for longer ends in the background. A runtime that is dropped on one of its own threads does not
 /// wait, nor does one whose goroutines wait for this thread in the drop of another runtime.
 ///
+/// # Forking
+///
+/// `fork(2)` copies one thread. A process that was forked from one in which the crate had started threads has none of them: there
+/// [`go`], [`block_on`], the methods of a runtime and new timers panic, [`Builder::build`] returns an error, and the drop of a
+/// runtime does not wait. Channels and locks work as far as nobody waits. A goroutine that forks must end the process, or `exec`,
+/// before it waits: it aborts the process otherwise. Fork before the first runtime, or `exec` in the child, as
+/// [`Command`](std::process::Command) does. (On Linux, macOS and FreeBSD; elsewhere the child is not told, and hangs.)
+///
 /// ```
 /// let rt = gopark::Runtime::builder().gomaxprocs(2).build().unwrap();
 /// assert_eq!(rt.block_on(async { 1 + 1 }), 2);
@@ -477,7 +496,9 @@ impl Runtime {
     /// rt.block_on(async {});
     /// ```
     #[expect(clippy::new_without_default, reason = "starting threads is not what `default()` promises")]
+    #[track_caller]
     pub fn new() -> Self {
+        fork::refuse();
         Self::builder().build().expect("gopark: cannot start a thread")
     }
 
@@ -510,7 +531,7 @@ impl Runtime {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        spawn_on(self.executor, future, Location::caller())
+        spawn_on(self.executor(), future, Location::caller())
     }
 
     /// As [`block_on`], on this runtime.
@@ -529,7 +550,7 @@ impl Runtime {
         F: Future + Send,
         F::Output: Send,
     {
-        run_main(self.executor, main, Location::caller())
+        run_main(self.executor(), main, Location::caller())
     }
 
     /// As [`block_on_local`], on this runtime.
@@ -545,7 +566,7 @@ impl Runtime {
     /// ```
     #[track_caller]
     pub fn block_on_local<F: Future>(&self, main: F) -> F::Output {
-        run_main_locally(self.executor, main)
+        run_main_locally(self.executor(), main)
     }
 
     /// As [`gomaxprocs`], of this runtime.
@@ -556,8 +577,9 @@ impl Runtime {
     /// assert_eq!(rt.gomaxprocs(0), 2);
     /// ```
     #[doc(alias = "GOMAXPROCS")]
+    #[track_caller]
     pub fn gomaxprocs(&self, n: usize) -> usize {
-        self.executor.set_gomaxprocs(n)
+        self.executor().set_gomaxprocs(n)
     }
 
     /// As [`num_goroutine`], of this runtime.
@@ -567,8 +589,9 @@ impl Runtime {
     /// assert_eq!(rt.num_goroutine(), 0);
     /// ```
     #[doc(alias = "NumGoroutine")]
+    #[track_caller]
     pub fn num_goroutine(&self) -> usize {
-        self.executor.live()
+        self.executor().live()
     }
 
     /// Drops the runtime, and waits for its end for no longer than `patience`. Returns how many goroutines are left,
@@ -581,15 +604,24 @@ impl Runtime {
     /// rt.go(std::future::pending::<()>());
     /// assert_eq!(rt.shutdown_timeout(Duration::from_secs(1)), 0);
     /// ```
+    #[track_caller]
     pub fn shutdown_timeout(mut self, patience: Duration) -> usize {
+        let executor = self.executor();
         self.down = true;
-        self.executor.shutdown(patience)
+        executor.shutdown(patience)
+    }
+
+    #[track_caller]
+    fn executor(&self) -> &'static Executor {
+        fork::refuse();
+        self.executor
     }
 }
 
 impl Drop for Runtime {
     fn drop(&mut self) {
-        if !self.down {
+        // A forked process has nothing to wait for.
+        if !self.down && !fork::is_child() {
             self.executor.shutdown(SHUTDOWN_GRACE);
         }
     }
@@ -684,11 +716,15 @@ impl Builder {
     ///
     /// The operating system's, if it gives no thread. [`InvalidInput`](io::ErrorKind::InvalidInput) if the threads' name
     /// contains a zero byte. [`Other`](io::ErrorKind::Other) if there are 4096 runtimes; one that was dropped does not count.
+    /// [`Unsupported`](io::ErrorKind::Unsupported) in a [forked process](Runtime#forking).
     ///
     /// ```
     /// let rt = gopark::Runtime::builder().build().unwrap();
     /// ```
     pub fn build(self) -> io::Result<Runtime> {
+        if fork::is_child() {
+            return Err(io::Error::new(io::ErrorKind::Unsupported, fork::REFUSAL));
+        }
         Ok(Runtime { executor: Executor::start(self.settings())?, down: false })
     }
 

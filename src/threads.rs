@@ -5,6 +5,7 @@ use std::io;
 use std::sync::Mutex;
 use std::thread::{self, Builder, JoinHandle, ThreadId};
 
+use crate::fork;
 use crate::panics::lock;
 
 thread_local! {
@@ -17,6 +18,7 @@ pub(crate) fn start(name: String, main: impl FnOnce() + Send + 'static) -> io::R
     if refusal::applies_to(&name) {
         return Err(io::ErrorKind::WouldBlock.into());
     }
+    fork::watch();
     Builder::new().name(name).spawn(main)
 }
 

@@ -19,11 +19,12 @@ const FLOORS: &[(&str, Units)] = &[
         &[
             ("loom", &[]),
             ("clock", &[]),
+            ("fork", &[]),
             ("platform", &["loom"]),
             ("lock", &["loom", "platform"]),
             ("panics", &[]),
             ("random", &["loom"]),
-            ("threads", &["panics"]),
+            ("threads", &["fork", "panics"]),
             ("header", &[]),
             ("parker", &["clock", "loom"]),
             ("table", &["panics"]),
@@ -35,7 +36,7 @@ const FLOORS: &[(&str, Units)] = &[
         "waiting, timers, queues",
         &[
             ("wait", &["clock", "loom", "lock", "parker", "coop", "waker"]),
-            ("timer", &["panics", "parker", "clock", "loom", "lock", "platform", "waker", "threads", "wait"]),
+            ("timer", &["fork", "panics", "parker", "clock", "loom", "lock", "platform", "waker", "threads", "wait"]),
             ("run_next", &["loom", "platform"]),
             ("run_queue", &["panics", "loom", "platform", "header"]),
             ("idle", &["loom", "platform"]),
@@ -51,6 +52,7 @@ const FLOORS: &[(&str, Units)] = &[
                 "executor",
                 &[
                     "clock",
+                    "fork",
                     "loom",
                     "platform",
                     "lock",
@@ -80,14 +82,14 @@ const FLOORS: &[(&str, Units)] = &[
             ("goroutine", &["panics", "platform", "header", "coop", "crash", "executor"]),
             ("join", &["panics", "coop", "waker", "wait", "executor", "goroutine"]),
             ("select", &["loom", "lock", "random", "coop", "waker", "wait", "chan"]),
-            ("runtime", &["panics", "threads", "coop", "wait", "crash", "executor", "goroutine", "join"]),
+            ("runtime", &["fork", "panics", "threads", "coop", "wait", "crash", "executor", "goroutine", "join"]),
         ],
     ),
     (
         "packages sync, context, time",
         &[
             ("context", &["clock", "loom", "lock", "panics", "coop", "waker", "wait", "chan", "alarm"]),
-            ("time", &["panics", "clock", "coop", "waker", "wait", "timer", "chan", "alarm", "runtime"]),
+            ("time", &["fork", "panics", "clock", "coop", "waker", "wait", "timer", "chan", "alarm", "runtime"]),
             (
                 "sync",
                 &[
@@ -103,6 +105,7 @@ const FLOORS: &[(&str, Units)] = &[
 /// The only files with `unsafe` in them; each has some. Tests and models may have it too.
 const UNSAFE: &[&str] = &[
     "clock/cycles",
+    "fork",
     "lock",
     "lock/sleep_lock",
     "platform",

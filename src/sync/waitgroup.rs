@@ -222,6 +222,7 @@ impl WaitGroup {
         self.go_at(future, Location::caller());
     }
 
+    #[track_caller]
     pub(super) fn go_at<F>(&self, future: F, site: &'static Location<'static>)
     where
         F: Future + Send + 'static,

@@ -17,6 +17,7 @@ use pin_project_lite::pin_project;
 use crate::alarm::register;
 use crate::chan::{self, Receiver, Receiving, Sender, Source};
 use crate::clock::Time;
+use crate::fork;
 use crate::panics::lock;
 use crate::runtime::Later;
 use crate::timer::shard::Node;
@@ -62,7 +63,8 @@ impl Source<Instant> for TimerSource {
     }
 
     fn arm(&mut self) -> Option<TaskWaker> {
-        let due = self.due.filter(|&due| due != Time::NEVER)?;
+        // A timer of the parent does not fire in a forked process. A panic here would leave the channel in the middle of things.
+        let due = self.due.filter(|&due| due != Time::NEVER && !fork::is_child())?;
         let node = &self.shared.node;
         // A node that is just being fired counts as queued: it will come to the channel and be armed again.
         if node.is_queued() && node.due() == due {
@@ -95,7 +97,9 @@ impl Drop for TimerSource {
 }
 
 /// A channel that has a value when `wait` has passed, and then one every `period`.
+#[track_caller]
 fn channel(wait: Duration, period: Duration) -> Receiver<Instant> {
+    fork::refuse();
     let due = Time::now().after(wait);
     chan::timed(|tx| {
         let shared = Arc::new(TimerShared { tx, node: Node::new(due) });
@@ -130,6 +134,7 @@ fn channel(wait: Duration, period: Duration) -> Receiver<Instant> {
 /// });
 /// ```
 #[doc(alias = "After")]
+#[track_caller]
 pub fn after(duration: Duration) -> Receiver<Instant> {
     channel(duration, Duration::ZERO)
 }
@@ -178,6 +183,7 @@ impl Timer {
     /// assert!(timer.channel().recv_blocking().is_some());
     /// ```
     #[doc(alias = "NewTimer")]
+    #[track_caller]
     pub fn new(duration: Duration) -> Self {
         Self { channel: channel(duration, Duration::ZERO), func: None }
     }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use super::shard::{Node, Shard, SleepState};
 use crate::clock::Time;
+use crate::fork;
 use crate::panics::lock;
 use crate::parker::Parker;
 use crate::threads;
@@ -82,8 +83,10 @@ impl Driver {
 /// # Safety
 ///
 /// As [`Shard::insert`].
+#[track_caller]
 #[must_use = "wake it once every lock is released"]
 pub(crate) unsafe fn insert(node: &Node, due: Time, waker: TaskWaker) -> Option<TaskWaker> {
+    fork::refuse();
     let driver = &*DRIVER;
     // SAFETY: passed on to the caller.
     let inserted = unsafe { driver.shard.insert(node, due, waker) };

@@ -10,6 +10,8 @@ mod context;
 mod context_fuzz;
 mod errgroup;
 mod executor;
+#[cfg(all(target_os = "linux", not(miri)))]
+mod fork;
 mod fuzz;
 mod hand;
 mod hostile;
