@@ -277,37 +277,33 @@ impl<T> Core<T> {
     pub(super) fn close(&self) -> bool {
         // Another thread may see it without being woken.
         coop::note_unwinding();
-        {
-            let _held = self.lock.guard();
-            if self.closed.load(Ordering::Relaxed) {
-                return false;
-            }
-            self.closed.store(true, Ordering::Relaxed);
-        }
-        // From here on no operation queues, and none is served from the queues but by `fail_some`.
-        while self.fail_some() {}
-        true
-    }
-
-    /// Ends some of the operations that a close found parked. False once there are none left.
-    fn fail_some(&self) -> bool {
         let mut wakes = WakeList::new();
-        let mut left = true;
         let mut st = self.held();
-        while left && !wakes.is_full() {
-            // SAFETY: the lock is held. The slot stays as it was, which is what `CLOSED` says.
-            let failed = unsafe {
-                let waiter = self.recvq.claim(ptr::null()).or_else(|| self.sendq.claim(ptr::null()));
-                waiter.map(|waiter| Waiter::complete(waiter.as_ptr(), state::CLOSED))
-            };
-            left = failed.is_some();
-            wakes.push(failed.and_then(Woken::into_task));
+        if self.closed.load(Ordering::Relaxed) {
+            return false;
         }
-        let watchers = st.watchers();
-        drop(st);
-        wakes.wake_all();
-        watchers.wake();
-        left
+        self.closed.store(true, Ordering::Relaxed);
+        // From here on no operation queues, and none is served from the queues but here.
+        loop {
+            while !wakes.is_full() {
+                // SAFETY: the lock is held. The slot stays as it was, which is what `CLOSED` says.
+                let failed = unsafe {
+                    let waiter = self.recvq.claim(ptr::null()).or_else(|| self.sendq.claim(ptr::null()));
+                    waiter.map(|waiter| Waiter::complete(waiter.as_ptr(), state::CLOSED))
+                };
+                let Some(failed) = failed else {
+                    let watchers = st.watchers();
+                    drop(st);
+                    wakes.wake_all();
+                    watchers.wake();
+                    return true;
+                };
+                wakes.push(failed.into_task());
+            }
+            drop(st);
+            wakes.wake_all();
+            st = self.held();
+        }
     }
 
     /// The live handles of a side.

@@ -53,6 +53,7 @@ mod timed;
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
+use std::mem::MaybeUninit;
 use std::panic::{Location, RefUnwindSafe, UnwindSafe};
 use std::ptr;
 
@@ -158,7 +159,7 @@ impl<T> Sender<T> {
     #[inline(always)]
     #[track_caller]
     pub fn send(&self, value: T) -> Sending<'_, T> {
-        Sending::new(self.handle.core(), value, Location::caller())
+        Sending::new(self.handle.core(), MaybeUninit::new(value), Location::caller())
     }
 
     /// Sends `value` if that is possible at once. Go: `select { case ch <- v: default: }`.
@@ -289,7 +290,7 @@ impl<T> Receiver<T> {
     #[inline(always)]
     #[track_caller]
     pub fn recv(&self) -> Receiving<'_, T> {
-        Receiving::new(self.handle.core(), Location::caller())
+        Receiving::new(self.handle.core(), MaybeUninit::uninit(), Location::caller())
     }
 
     /// Receives a value if there is one now. Go: `select { case v, ok := <-ch: default: }`.

@@ -32,6 +32,13 @@ macro_rules! operation {
             }
         }
 
+        impl<'a, T> $name<'a, T> {
+            #[inline(always)]
+            pub(super) fn new(core: Option<&'a Core<T>>, slot: MaybeUninit<T>, site: &'static Location<'static>) -> Self {
+                Self { op: Op { core, site, waiter: Waiter::new(slot), direction: PhantomData } }
+            }
+        }
+
         impl<T> Future for $name<'_, T> {
             type Output = $output;
 
@@ -95,20 +102,6 @@ operation! {
     Receiving: Receives -> Option<T>
 }
 
-impl<'a, T> Sending<'a, T> {
-    #[inline(always)]
-    pub(super) fn new(core: Option<&'a Core<T>>, value: T, site: &'static Location<'static>) -> Self {
-        Self { op: Op::new(core, MaybeUninit::new(value), site) }
-    }
-}
-
-impl<'a, T> Receiving<'a, T> {
-    #[inline(always)]
-    pub(super) fn new(core: Option<&'a Core<T>>, site: &'static Location<'static>) -> Self {
-        Self { op: Op::new(core, MaybeUninit::uninit(), site) }
-    }
-}
-
 /// What differs between sends and receives in type; the rest follows from the side.
 trait Direction<T> {
     type Output;
@@ -170,11 +163,6 @@ unsafe impl<T: Send, D: Direction<T>> Send for Op<'_, T, D> {}
 unsafe impl<T: Send, D: Direction<T>> Sync for Op<'_, T, D> {}
 
 impl<'a, T, D: Direction<T>> Op<'a, T, D> {
-    #[inline(always)]
-    fn new(core: Option<&'a Core<T>>, slot: MaybeUninit<T>, site: &'static Location<'static>) -> Self {
-        Self { core, site, waiter: Waiter::new(slot), direction: PhantomData }
-    }
-
     /// The waiter, which its claimer and this operation touch through raw pointers only.
     #[inline(always)]
     fn waiter_ptr(&self) -> *const Waiter<T> {

@@ -103,7 +103,7 @@ impl<'a, R> Select<'a, R> {
         T: Send + 'a,
         F: FnOnce(Option<T>) -> R + Send + 'a,
     {
-        self.push(rx.recv(), then)
+        self.case(rx.recv(), then)
     }
 
     /// Adds a send; `then` gets its result. If another case wins, the value is dropped.
@@ -120,7 +120,7 @@ impl<'a, R> Select<'a, R> {
         T: Send + 'a,
         F: FnOnce(Result<(), SendError<T>>) -> R + Send + 'a,
     {
-        self.push(tx.send(value), then)
+        self.case(tx.send(value), then)
     }
 
     /// Adds any other case.
@@ -131,16 +131,7 @@ impl<'a, R> Select<'a, R> {
     /// let answer = Select::new().case(fut(async { 42 }), |v| v).wait();
     /// assert_eq!(gopark::block_on(answer), 42);
     /// ```
-    pub fn case<C, F>(self, case: C, then: F) -> Self
-    where
-        C: Case + Send + 'a,
-        C::Output: Send,
-        F: FnOnce(C::Output) -> R + Send + 'a,
-    {
-        self.push(case, then)
-    }
-
-    fn push<C, F>(mut self, case: C, then: F) -> Self
+    pub fn case<C, F>(mut self, case: C, then: F) -> Self
     where
         C: Case + Send + 'a,
         C::Output: Send,
