@@ -555,6 +555,11 @@ impl Executor {
         Worker::with(|w| w.polling.load(Ordering::Relaxed))
     }
 
+    /// True if goroutines wait for this thread: it is a worker with a processor, in a poll or between two.
+    pub(crate) fn holds_processor() -> bool {
+        Worker::with(|w| w.hold().is_some())
+    }
+
     /// Sets whether this thread polls a goroutine (or a main). Returns the previous value.
     pub(crate) fn set_polling(polling: bool) -> bool {
         Worker::with(|w| w.polling.swap(polling, Ordering::Relaxed))

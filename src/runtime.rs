@@ -1,6 +1,7 @@
 //! Runtimes, and the functions that start goroutines and mains on one.
 
 use std::any::Any;
+use std::cell::Cell;
 use std::fmt;
 use std::future::{Future, poll_fn};
 use std::num::NonZeroUsize;
@@ -72,8 +73,8 @@ where
 /// # Panics
 ///
 /// With the panic of `main`; under [`OnPanic::Crash`] also with that of any goroutine that nobody joins. Inside a
-/// goroutine: await there, or use [`unblock`] or [`block_in_place`] for blocking code. If the global runtime starts with it,
-/// and the operating system gives no thread.
+/// goroutine: await there, or use [`unblock`] or [`block_in_place`] for blocking code. In a waker that a timer wakes. If the
+/// global runtime starts with it, and the operating system gives no thread.
 ///
 /// ```
 /// let mut list = vec![1, 2, 3];
@@ -251,6 +252,9 @@ pub fn unblock<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> imp
 /// Cheaper than [`unblock`] when `f` borrows or is short; but this goroutine's other futures (of a `select!`, of a join)
 /// stand still meanwhile. Outside a goroutine it just runs `f`.
 ///
+/// Inside `f` [`block_on`] works, unless the runtime had no thread left to take the processor: with
+/// [`Builder::max_threads`] threads in use it panics, because the thread may be the one that is waited for.
+///
 /// ```
 /// gopark::block_on(async {
 ///     let line = String::from("borrowed");
@@ -258,7 +262,30 @@ pub fn unblock<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> imp
 /// });
 /// ```
 pub fn block_in_place<T>(f: impl FnOnce() -> T) -> T {
-    Executor::block_in_place(f)
+    Executor::block_in_place(|| {
+        let _in_place = InPlace::set(true);
+        f()
+    })
+}
+
+thread_local! {
+    /// This thread runs the closure of a [`block_in_place`], and polls nothing inside.
+    static IN_PLACE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Restores what [`IN_PLACE`] was.
+struct InPlace(bool);
+
+impl InPlace {
+    fn set(in_place: bool) -> Self {
+        Self(IN_PLACE.replace(in_place))
+    }
+}
+
+impl Drop for InPlace {
+    fn drop(&mut self) {
+        IN_PLACE.set(self.0);
+    }
 }
 
 /// The default of [`Builder::max_threads`].
@@ -359,12 +386,23 @@ impl Later {
     }
 }
 
+/// Panics if a goroutine, or whoever else depends on this thread, would wait for what the thread waits for.
 #[track_caller]
-fn assert_not_in_goroutine() {
+fn assert_may_block() {
     assert!(
-        !Executor::is_polling(),
+        !Executor::is_polling() || IN_PLACE.get(),
         "gopark: block_on called inside a goroutine: await the future there instead, or wrap blocking code in \
          `unblock` or `block_in_place`"
+    );
+    let holds_processor = Executor::holds_processor();
+    assert!(
+        !(holds_processor && IN_PLACE.get()),
+        "gopark: block_on called inside `block_in_place` at the limit of threads, where this one keeps its processor: \
+         raise `Builder::max_threads`, or await the future outside"
+    );
+    assert!(
+        !(holds_processor || threads::is_service()),
+        "gopark: block_on called in a waker, by a thread that fires timers: wake a task that does it, or start a goroutine"
     );
 }
 
@@ -382,7 +420,7 @@ where
         }
     }
 
-    assert_not_in_goroutine();
+    assert_may_block();
     let guard = AbortOnUnwind;
     let call = executor.block_on_calls().enter();
     let main = UntilCrash::new(main, call.signal());
@@ -406,7 +444,7 @@ fn run_main_locally<F: Future>(executor: &'static Executor, main: F) -> F::Outpu
         }
     }
 
-    assert_not_in_goroutine();
+    assert_may_block();
     let _current = executor.make_current();
     executor.started_external();
     // Both end as well if the main's destructor panics.
@@ -416,6 +454,7 @@ fn run_main_locally<F: Future>(executor: &'static Executor, main: F) -> F::Outpu
         let mut main = pin!(main);
         let main = poll_fn(|cx| {
             let was = Executor::set_polling(true);
+            let _in_place = InPlace::set(false);
             let polled = catch_unwind(AssertUnwindSafe(|| main.as_mut().poll(cx)));
             Executor::set_polling(was);
             match polled {

@@ -6,8 +6,8 @@ use std::future::{pending, poll_fn};
 use std::io::{Read, Write};
 use std::pin::pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll, Waker};
+use std::sync::{Arc, Mutex, mpsc};
+use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -701,28 +701,104 @@ fn main_may_borrow_and_a_local_one_need_not_be_send() {
     });
 }
 
+/// The text of the panic of `f`.
+fn panic_text(f: impl FnOnce()) -> String {
+    let payload = std::panic::catch_unwind(std::panic::AssertUnwindSafe(f)).expect_err("it panics");
+    let text = payload.downcast_ref::<String>().cloned();
+    text.unwrap_or_else(|| payload.downcast_ref::<&str>().expect("a text").to_string())
+}
+
 #[test]
 fn block_on_inside_a_goroutine_says_what_to_do() {
-    fn text(f: impl FnOnce() + std::panic::UnwindSafe) -> String {
-        *std::panic::catch_unwind(f)
-            .unwrap_err()
-            .downcast::<String>()
-            .unwrap_or_else(|other| Box::new(other.downcast::<&str>().unwrap().to_string()))
-    }
     no_hang(|| {
         let rt = rt(1);
         let texts = rt.block_on(async {
             [
-                text(|| gopark::block_on(async {})),
-                text(|| gopark::block_on_local(async {})),
-                text(|| block_in_place(|| gopark::block_on(async {}))),
+                panic_text(|| gopark::block_on(async {})),
+                panic_text(|| gopark::block_on_local(async {})),
+                // The main that is polled in there is one as well.
+                block_in_place(|| gopark::block_on_local(async { panic_text(|| gopark::block_on(async {})) })),
             ]
         });
-        let local = rt.block_on_local(async { text(|| gopark::block_on(async {})) });
+        let local = rt.block_on_local(async { panic_text(|| gopark::block_on(async {})) });
         for text in texts.into_iter().chain([local]) {
             assert!(text.starts_with("gopark: block_on called inside a goroutine"), "{text}");
         }
         assert_eq!(rt.block_on(async { 1 }), 1);
+    });
+}
+
+/// It panicked, with the advice to use `block_in_place`.
+#[test]
+fn block_on_works_inside_block_in_place() {
+    no_hang(|| {
+        for procs in [1, 2] {
+            let rt = rt(procs);
+            let (tx, rx) = chan::unbuffered();
+            let sum = rt.block_on(async {
+                // One that it waits for, and that stands behind this one.
+                go(async move { tx.send(1).await });
+                block_in_place(|| {
+                    let one = gopark::block_on(async { rx.recv().await.unwrap() });
+                    let two = gopark::block_on_local(async { go(async { 2 }).await.unwrap() });
+                    one + two + gopark::block_on(async { block_in_place(|| gopark::block_on(async { 4 })) })
+                })
+            });
+            assert_eq!(sum, 7);
+            let local = rt.block_on_local(async { block_in_place(|| gopark::block_on(async { 3 })) });
+            assert_eq!(local, 3);
+            // What was allowed in there is not allowed after.
+            let text = rt.block_on(async { panic_text(|| gopark::block_on(async {})) });
+            assert!(text.starts_with("gopark: block_on called inside a goroutine"), "{text}");
+            let caught = rt.block_on(async {
+                panic_text(|| block_in_place(|| panic!("on purpose")));
+                panic_text(|| gopark::block_on(async {}))
+            });
+            assert!(caught.starts_with("gopark: block_on called inside a goroutine"), "{caught}");
+        }
+    });
+}
+
+/// Else it could wait for goroutines that wait for this thread.
+#[test]
+fn block_on_inside_block_in_place_is_refused_where_no_thread_is_left() {
+    no_hang(|| {
+        let rt = Runtime::builder().gomaxprocs(1).max_threads(1).build().unwrap();
+        let text = rt.block_on(async { panic_text(|| block_in_place(|| gopark::block_on(async {}))) });
+        assert!(text.starts_with("gopark: block_on called inside `block_in_place` at the limit of threads"), "{text}");
+        // What does not wait for the runtime goes on.
+        assert_eq!(rt.block_on(async { go(async { block_in_place(|| 2) }).await.unwrap() }), 2);
+    });
+}
+
+/// It waited for ever: a main that waits for a timer is woken by the thread that waits for it.
+#[test]
+fn block_on_in_a_waker_of_a_timer_is_refused() {
+    struct Blocks(mpsc::Sender<String>);
+    impl Wake for Blocks {
+        fn wake(self: Arc<Self>) {
+            let text = panic_text(|| gopark::block_on(gopark::time::sleep(Duration::from_millis(1))));
+            self.0.send(text).unwrap();
+        }
+    }
+
+    no_hang(|| {
+        let rt = rt(1);
+        let (tx, texts) = mpsc::channel();
+        let waker = Waker::from(Arc::new(Blocks(tx)));
+        // On the thread for timers of no processor.
+        let mut sleep = pin!(gopark::time::sleep(Duration::from_millis(5)));
+        assert!(sleep.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+        let text = texts.recv().unwrap();
+        assert!(text.starts_with("gopark: block_on called in a waker"), "{text}");
+        // On a worker, or its monitor.
+        rt.block_on(async {
+            let mut sleep = pin!(gopark::time::sleep(Duration::from_millis(5)));
+            assert!(sleep.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
+            gopark::time::sleep(Duration::from_millis(20)).await;
+        });
+        let text = texts.recv().unwrap();
+        assert!(text.starts_with("gopark: block_on called in a waker"), "{text}");
     });
 }
 
