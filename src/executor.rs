@@ -103,6 +103,8 @@ const DRAINED_IN: usize = 10;
 const NAP: Duration = Duration::from_micros(50);
 /// A poll that computes for longer may lose its processor.
 const STUCK: Duration = Duration::from_millis(10);
+/// Polls that take so long at the average are worth a wake-up of another worker for the goroutine that waits for their end.
+const LONG_POLL: Duration = Duration::from_micros(35);
 /// Most goroutines that go on computing after they have lost their processor. Each hand-over doubles [`STUCK`].
 const MOST_DISPLACED: u32 = 2;
 /// How often the monitor looks while something runs; and for how many looks it does so more often, once it has found that
@@ -160,9 +162,9 @@ struct Worker {
     clock: Cell<*const ThreadClock>,
     /// It runs a job, outside of every poll.
     in_job: Cell<bool>,
-    /// The monitor's, under the scheduler's lock: the polls and ticks begun when it last looked; and since when the worker has
-    /// been in one poll while work waits, and its thread's CPU time then.
-    seen: Cell<(u32, u32)>,
+    /// The monitor's, under the scheduler's lock: the polls and ticks begun, and the CPU time used, when it last looked; and
+    /// since when the worker has been in one poll while work waits, and the CPU time then.
+    seen: Cell<(u32, u32, Duration)>,
     seen_at: Cell<Option<(Time, Duration)>>,
     /// It lost its processor while it computed; under the scheduler's lock.
     displaced: Cell<bool>,
@@ -195,7 +197,7 @@ impl Worker {
                 ids: Cell::new((0, 0)),
                 clock: Cell::new(ptr::null()),
                 in_job: Cell::new(false),
-                seen: Cell::new((0, 0)),
+                seen: Cell::new((0, 0, Duration::ZERO)),
                 seen_at: Cell::new(None),
                 displaced: Cell::new(false),
             }
@@ -291,6 +293,8 @@ struct Processor {
     ticks_since_timers: Cell<u32>,
     /// Polls begun, for the monitor and thieves.
     polls: AtomicU32,
+    /// Polls take so long that it pays to wake a worker for the run-next goroutine; the monitor's opinion.
+    has_long_polls: AtomicBool,
     /// Under the scheduler's lock; changed by [`Executor::set_place`] alone.
     place: Cell<Place>,
 }
@@ -327,6 +331,7 @@ impl Processor {
             ticks_since_timers: Cell::new(0),
             global_interval: AtomicU32::new(GLOBAL_INTERVAL),
             polls: AtomicU32::new(0),
+            has_long_polls: AtomicBool::new(false),
             place: Cell::new(Place::Retired),
         }
     }
@@ -344,6 +349,7 @@ impl Processor {
         self.ticks_since_timers.set(0);
         self.global_interval.store(GLOBAL_INTERVAL, Ordering::Relaxed);
         self.polls.store(0, Ordering::Relaxed);
+        self.has_long_polls.store(false, Ordering::Relaxed);
     }
 
     /// Begins a tick: one choice of a goroutine that is not the run-next one. Returns whether the global queue comes
@@ -1014,6 +1020,7 @@ impl Executor {
             }
             coop::note_unwinding();
             let Some(held) = w.hold() else { return executor.push_global(task) };
+            let processor = held.processor;
             let behind = if info.woken_while_running {
                 // It yielded: behind all goroutines or, out of budget, behind those of its processor.
                 if w.yielding.take() && !executor.global.is_empty() && !held.processor.has_long_ticks() {
@@ -1026,6 +1033,9 @@ impl Executor {
             };
             if let Some(behind) = behind {
                 executor.enqueue(held, behind);
+            } else if processor.has_long_polls.load(Ordering::Relaxed) {
+                drop(held);
+                executor.notify();
             }
         });
     }
@@ -1424,9 +1434,14 @@ impl Executor {
             // SAFETY: under the lock, the owner of a processor lives. What is not atomic in it is the owner's, or under the
             // lock.
             let worker = unsafe { owner.as_ref() };
+            // SAFETY: it stands on the stack of the thread, which holds a processor.
+            let clock = unsafe { &*worker.clock.get() };
+            let cpu = clock.cpu_time();
             let (polls, ticks) = (processor.polls.load(Ordering::Relaxed), processor.ticks.load(Ordering::Relaxed));
-            let (seen_polls, seen_ticks) = worker.seen.replace((polls, ticks));
+            let (seen_polls, seen_ticks, seen_cpu) = worker.seen.replace((polls, ticks, cpu));
             let begun = ticks.wrapping_sub(seen_ticks);
+            let are_long = cpu.saturating_sub(seen_cpu) > LONG_POLL.saturating_mul(polls.wrapping_sub(seen_polls));
+            processor.has_long_polls.store(are_long, Ordering::Relaxed);
             processor
                 .global_interval
                 .store((begun / global_looks).clamp(LONG_TICKS, GLOBAL_INTERVAL), Ordering::Relaxed);
@@ -1437,13 +1452,11 @@ impl Executor {
                 worker.seen_at.set(None);
                 continue;
             }
-            // SAFETY: it stands on the stack of the thread, which holds a processor.
-            let clock = unsafe { &*worker.clock.get() };
             match worker.seen_at.get() {
                 Some((since, then)) if !moved => {
                     sched.alert = ALERT_LOOKS;
                     let waited = now.since(since);
-                    let mut sleeps = clock.cpu_time().saturating_sub(then) < waited / 8;
+                    let mut sleeps = cpu.saturating_sub(then) < waited / 8;
                     let is_asleep = if sleeps { clock.is_asleep() } else { None };
                     sleeps = is_asleep.unwrap_or(sleeps);
                     if waited >= STUCK || is_asleep == Some(true) {
@@ -1452,7 +1465,7 @@ impl Executor {
                         wants_thief |= has_next;
                     }
                 }
-                _ => worker.seen_at.set(Some((now, clock.cpu_time()))),
+                _ => worker.seen_at.set(Some((now, cpu))),
             }
         }
         for (processor, worker, computes, waited) in stuck {
