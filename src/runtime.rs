@@ -73,7 +73,7 @@ where
 /// # Panics
 ///
 /// With the panic of `main`; under [`OnPanic::Crash`] also with that of any goroutine that nobody joins. Inside a
-/// goroutine: await there, or use [`unblock`] or [`block_in_place`] for blocking code. In a waker that a timer wakes. If the
+/// goroutine, in [`block_in_place`] too: await there, or use [`unblock`], whose closure may call it. In a waker that a timer wakes. If the
 /// global runtime starts with it, and the operating system gives no thread.
 ///
 /// ```
@@ -252,9 +252,6 @@ pub fn unblock<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> imp
 /// Cheaper than [`unblock`] when `f` borrows or is short; but this goroutine's other futures (of a `select!`, of a join)
 /// stand still meanwhile. Outside a goroutine it just runs `f`.
 ///
-/// Inside `f` [`block_on`] works, unless the runtime had no thread left to take the processor: with
-/// [`Builder::max_threads`] threads in use it panics, because the thread may be the one that is waited for.
-///
 /// ```
 /// gopark::block_on(async {
 ///     let line = String::from("borrowed");
@@ -269,7 +266,7 @@ pub fn block_in_place<T>(f: impl FnOnce() -> T) -> T {
 }
 
 thread_local! {
-    /// This thread runs the closure of a [`block_in_place`], and polls nothing inside.
+    /// This thread runs the closure of a [`block_in_place`].
     static IN_PLACE: Cell<bool> = const { Cell::new(false) };
 }
 
@@ -389,19 +386,18 @@ impl Later {
 /// Panics if a goroutine, or whoever else depends on this thread, would wait for what the thread waits for.
 #[track_caller]
 fn assert_may_block() {
+    let in_goroutine = Executor::is_polling();
     assert!(
-        !Executor::is_polling() || IN_PLACE.get(),
-        "gopark: block_on called inside a goroutine: await the future there instead, or wrap blocking code in \
-         `unblock` or `block_in_place`"
-    );
-    let holds_processor = Executor::holds_processor();
-    assert!(
-        !(holds_processor && IN_PLACE.get()),
-        "gopark: block_on called inside `block_in_place` at the limit of threads, where this one keeps its processor: \
-         raise `Builder::max_threads`, or await the future outside"
+        !(in_goroutine && IN_PLACE.get()),
+        "gopark: block_on called inside a goroutine, in `block_in_place`: await the future outside of it, or use `unblock`, \
+         whose closure may call block_on"
     );
     assert!(
-        !(holds_processor || threads::is_service()),
+        !in_goroutine,
+        "gopark: block_on called inside a goroutine: await the future there instead, or wrap blocking code in `unblock`"
+    );
+    assert!(
+        !(Executor::holds_processor() || threads::is_service()),
         "gopark: block_on called in a waker, by a thread that fires timers: wake a task that does it, or start a goroutine"
     );
 }

@@ -716,8 +716,7 @@ fn block_on_inside_a_goroutine_says_what_to_do() {
             [
                 panic_text(|| gopark::block_on(async {})),
                 panic_text(|| gopark::block_on_local(async {})),
-                // The main that is polled in there is one as well.
-                block_in_place(|| gopark::block_on_local(async { panic_text(|| gopark::block_on(async {})) })),
+                panic_text(|| block_in_place(|| gopark::block_on(async {}))),
             ]
         });
         let local = rt.block_on_local(async { panic_text(|| gopark::block_on(async {})) });
@@ -728,46 +727,18 @@ fn block_on_inside_a_goroutine_says_what_to_do() {
     });
 }
 
-/// It panicked, with the advice to use `block_in_place`.
 #[test]
-fn block_on_works_inside_block_in_place() {
+fn block_on_inside_block_in_place_says_what_else_to_do() {
     no_hang(|| {
-        for procs in [1, 2] {
-            let rt = rt(procs);
-            let (tx, rx) = chan::unbuffered();
-            let sum = rt.block_on(async {
-                // One that it waits for, and that stands behind this one.
-                go(async move { tx.send(1).await });
-                block_in_place(|| {
-                    let one = gopark::block_on(async { rx.recv().await.unwrap() });
-                    let two = gopark::block_on_local(async { go(async { 2 }).await.unwrap() });
-                    one + two + gopark::block_on(async { block_in_place(|| gopark::block_on(async { 4 })) })
-                })
-            });
-            assert_eq!(sum, 7);
-            let local = rt.block_on_local(async { block_in_place(|| gopark::block_on(async { 3 })) });
-            assert_eq!(local, 3);
-            // What was allowed in there is not allowed after.
-            let text = rt.block_on(async { panic_text(|| gopark::block_on(async {})) });
-            assert!(text.starts_with("gopark: block_on called inside a goroutine"), "{text}");
-            let caught = rt.block_on(async {
-                panic_text(|| block_in_place(|| panic!("on purpose")));
-                panic_text(|| gopark::block_on(async {}))
-            });
-            assert!(caught.starts_with("gopark: block_on called inside a goroutine"), "{caught}");
-        }
-    });
-}
-
-/// Else it could wait for goroutines that wait for this thread.
-#[test]
-fn block_on_inside_block_in_place_is_refused_where_no_thread_is_left() {
-    no_hang(|| {
-        let rt = Runtime::builder().gomaxprocs(1).max_threads(1).build().unwrap();
+        let rt = rt(1);
         let text = rt.block_on(async { panic_text(|| block_in_place(|| gopark::block_on(async {}))) });
-        assert!(text.starts_with("gopark: block_on called inside `block_in_place` at the limit of threads"), "{text}");
-        // What does not wait for the runtime goes on.
-        assert_eq!(rt.block_on(async { go(async { block_in_place(|| 2) }).await.unwrap() }), 2);
+        assert!(text.starts_with("gopark: block_on called inside a goroutine") && text.contains("unblock"), "{text}");
+        let local = rt.block_on_local(async { panic_text(|| block_in_place(|| gopark::block_on(async {}))) });
+        assert_eq!(local, text);
+        // Outside of it, the advice is another one; after a panic in there too.
+        let outside = rt.block_on(async { panic_text(|| gopark::block_on(async {})) });
+        assert!(outside.starts_with("gopark: block_on called inside a goroutine") && outside != text, "{outside}");
+        assert_eq!(rt.block_on(async { unblock(|| gopark::block_on(async { 3 })).await }), 3);
     });
 }
 
