@@ -66,3 +66,6 @@ impl<T, const N: usize> Table<T, N> {
         self.freed.notify_one();
     }
 }
+
+#[cfg(all(test, not(gopark_loom)))]
+mod tests;
