@@ -99,6 +99,17 @@ impl<J> State<J> {
         self.running += usize::from(job.is_some());
         job
     }
+
+    /// Hands a job to a parked worker, which must be woken.
+    fn hand_job(&mut self) -> Option<Arc<Parker>> {
+        if self.parked.is_empty() {
+            return None;
+        }
+        let job = self.take_job()?;
+        let worker = self.take_parked().expect("some are parked");
+        self.handed.push((worker.clone(), job));
+        Some(worker)
+    }
 }
 
 impl<J> Spares<J> {
@@ -148,11 +159,9 @@ impl<J> Spares<J> {
         if state.parked.is_empty() {
             return false;
         }
-        let Some(job) = state.take_job() else { return true };
-        let worker = state.take_parked().expect("some are parked");
-        state.handed.push((worker.clone(), job));
+        let worker = state.hand_job();
         drop(state);
-        worker.unpark();
+        worker.into_iter().for_each(|worker| worker.unpark());
         true
     }
 
@@ -242,9 +251,14 @@ impl<J> Spares<J> {
 
     // ---------------------------------------------------------------------------- for the monitor
 
-    /// How many threads the monitor must start, as far as the limit allows. They count from here on.
+    /// How many threads the monitor must start, as far as the limit allows. They count from here on. At the limit parked
+    /// workers do the jobs: a thread that was started for one may have become a goroutine's.
     pub(crate) fn begin_starts(&self) -> usize {
         let mut state = self.lock();
+        while state.room_for_threads() + state.starting == 0 {
+            let Some(worker) = state.hand_job() else { break };
+            worker.unpark();
+        }
         let wanted = state.wishes + state.jobs.len().min(state.room_for_jobs());
         let room = if state.ending { 0 } else { state.room_for_threads() };
         let count = wanted.saturating_sub(state.starting).min(room);
@@ -254,12 +268,15 @@ impl<J> Spares<J> {
         count
     }
 
-    /// The system has refused a thread: its wish is open still.
+    /// The system has refused a thread: its wish is open still. A job that was left to it is a parked worker's.
     pub(crate) fn refused(&self) {
         let mut state = self.lock();
         state.refuses = true;
         state.starting -= 1;
         state.threads -= 1;
+        let worker = state.hand_job();
+        drop(state);
+        worker.into_iter().for_each(|worker| worker.unpark());
     }
 
     /// A thread has ended.
@@ -319,3 +336,6 @@ impl<J> Spares<J> {
         }
     }
 }
+
+#[cfg(all(test, not(gopark_loom)))]
+mod tests;

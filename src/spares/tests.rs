@@ -1,0 +1,200 @@
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use super::{Roused, Spares};
+use crate::clock::Time;
+use crate::parker::Parker;
+
+const LONG: Duration = Duration::from_secs(60);
+
+/// Spares of a runtime with so many processors, and so many threads at most, of which some are there.
+fn spares(procs: usize, most: usize, threads: usize) -> Arc<Spares<u32>> {
+    let spares = Arc::new(Spares::new());
+    spares.set_procs(procs);
+    spares.set_most_threads(most);
+    for _ in 0..threads {
+        assert!(!spares.call());
+        assert_eq!(spares.begin_starts(), 1);
+        spares.arrive();
+        assert!(spares.take_wish());
+    }
+    spares.check();
+    spares
+}
+
+/// What a worker does that does not park.
+fn at_once(spares: &Spares<u32>, for_jobs: bool) -> Roused<u32> {
+    spares.park(&Arc::new(Parker::new()), Time::NEVER, Time::now(), for_jobs)
+}
+
+/// A worker that is parked, until the next timer if that is given; joined, it says what it was to do.
+fn parked(spares: &Arc<Spares<u32>>, earliest: Time) -> thread::JoinHandle<Roused<u32>> {
+    let before = spares.parked();
+    let theirs = spares.clone();
+    let worker = thread::spawn(move || theirs.park(&Arc::new(Parker::new()), earliest, Time::NEVER, false));
+    while spares.parked() == before {
+        thread::yield_now();
+    }
+    spares.check();
+    worker
+}
+
+fn job(roused: Roused<u32>) -> u32 {
+    if let Roused::Job(job) = roused { job } else { panic!("{roused:?}") }
+}
+
+#[test]
+fn the_worker_that_parked_last_is_called_first_and_who_sleeps_until_a_timer_last() {
+    let spares = spares(1, 10, 4);
+    let first = parked(&spares, Time::NEVER);
+    let sleeper = parked(&spares, Time::now().after(LONG));
+    // There is a sleeper for a timer so late.
+    let third = parked(&spares, Time::now().after(2 * LONG));
+    assert!(spares.has_sleeper());
+    for worker in [third, first, sleeper] {
+        assert!(!worker.is_finished());
+        assert!(spares.call());
+        assert!(matches!(worker.join().unwrap(), Roused::Called));
+        spares.check();
+    }
+    assert!(!spares.has_sleeper());
+    assert!(!spares.call(), "none is parked: the monitor must look");
+    assert!(matches!(at_once(&spares, false), Roused::Called), "whoever is about to park fulfils the wish");
+    assert!(matches!(at_once(&spares, false), Roused::Timeout));
+}
+
+#[test]
+fn who_sleeps_until_an_earlier_timer_takes_the_sleepers_part() {
+    let spares = spares(1, 10, 3);
+    let late = parked(&spares, Time::now().after(2 * LONG));
+    let until = spares.sleeper().unwrap().1;
+    let early = parked(&spares, Time::now().after(LONG));
+    assert!(spares.sleeper().unwrap().1 < until);
+    // The earlier one is at the bottom now.
+    assert!(spares.call());
+    assert!(matches!(late.join().unwrap(), Roused::Called));
+    assert!(spares.has_sleeper());
+    spares.end();
+    assert!(matches!(early.join().unwrap(), Roused::End));
+    assert!(!spares.has_sleeper());
+    assert!(matches!(at_once(&spares, true), Roused::End));
+}
+
+#[test]
+fn a_job_is_handed_to_a_parked_worker_or_left_to_the_thread_that_is_started_for_it() {
+    let spares = spares(1, 3, 1);
+    let worker = parked(&spares, Time::NEVER);
+    assert!(spares.submit(1));
+    assert_eq!(job(worker.join().unwrap()), 1);
+    assert!(!spares.submit(2), "none is parked: the monitor must look");
+    assert!(spares.has_wish());
+    // It has just run goroutines, and there is room for a thread.
+    assert!(matches!(at_once(&spares, false), Roused::Timeout));
+    assert_eq!(spares.begin_starts(), 1);
+    assert_eq!(spares.begin_starts(), 0, "it is on its way");
+    spares.arrive();
+    assert_eq!(job(at_once(&spares, true)), 2);
+    assert!(!spares.has_wish());
+    // Two of three threads do jobs: the others wait.
+    assert!(!spares.submit(3) && !spares.submit(4));
+    assert_eq!(spares.begin_starts(), 0);
+    assert!(matches!(at_once(&spares, true), Roused::Timeout));
+    spares.finish_job();
+    assert_eq!(job(at_once(&spares, true)), 3, "in their order");
+    spares.finish_job();
+    assert_eq!(spares.take_jobs(), [4]);
+    spares.check();
+}
+
+#[test]
+fn a_job_whose_thread_is_refused_is_a_parked_workers() {
+    let spares = spares(1, 3, 1);
+    assert!(!spares.submit(1));
+    assert_eq!(spares.begin_starts(), 1);
+    // It leaves the job to the thread, which does not come.
+    let worker = parked(&spares, Time::NEVER);
+    spares.refused();
+    assert_eq!(job(worker.join().unwrap()), 1);
+    // From now on whoever parks does the jobs, until a thread has been started.
+    spares.finish_job();
+    assert!(!spares.submit(2));
+    assert_eq!(job(at_once(&spares, false)), 2);
+    assert_eq!(spares.counts(), (0, 1));
+}
+
+/// Thread B leaves a job to thread C, which is started for it; C finds a goroutine as it comes, and there is room for no more.
+#[test]
+fn a_job_whose_thread_has_become_a_goroutines_is_a_parked_workers_at_the_limit() {
+    let spares = spares(1, 2, 1);
+    assert!(!spares.submit(1));
+    let worker = parked(&spares, Time::NEVER);
+    assert_eq!(spares.begin_starts(), 1);
+    assert!(!worker.is_finished(), "the thread will do it");
+    spares.arrive();
+    assert_eq!(spares.begin_starts(), 0);
+    assert_eq!(job(worker.join().unwrap()), 1);
+}
+
+#[test]
+fn there_are_no_more_threads_than_the_limit_and_each_that_ends_makes_room() {
+    let spares = spares(1, 2, 1);
+    assert!(spares.can_call());
+    for _ in 0..5 {
+        assert!(!spares.call());
+    }
+    assert_eq!(spares.begin_starts(), 1);
+    assert!(!spares.can_call(), "none would come for one more");
+    assert_eq!(spares.begin_starts(), 0);
+    spares.arrive();
+    spares.ended();
+    assert_eq!(spares.begin_starts(), 1);
+    assert_eq!((0..6).filter(|_| spares.take_wish()).count(), 5);
+    spares.arrive();
+    spares.end();
+    assert!(!spares.call());
+    assert_eq!(spares.begin_starts(), 0, "all end");
+    assert_eq!((spares.take_wishes(), spares.take_wishes()), (1, 0));
+    spares.reset();
+    assert_eq!((spares.counts(), spares.has_wish()), ((0, 0), false));
+}
+
+#[test]
+fn one_job_runs_though_the_processors_need_every_thread() {
+    for most in [0, 1, 4] {
+        let spares = spares(4, most, 1);
+        assert!(!spares.submit(1) && !spares.submit(2));
+        // At the limit a worker does the job though it has just run goroutines.
+        if most < 2 {
+            assert_eq!(job(at_once(&spares, false)), 1);
+        } else {
+            assert_eq!(job(at_once(&spares, true)), 1);
+        }
+        assert!(matches!(at_once(&spares, true), Roused::Timeout));
+        spares.set_procs(1);
+        assert_eq!(matches!(at_once(&spares, true), Roused::Job(2)), most == 4, "three are left to jobs now");
+    }
+}
+
+#[test]
+fn another_thread_may_take_the_place_of_one_whose_job_waits() {
+    let spares = spares(1, 2, 1);
+    assert!(!spares.submit(1));
+    assert_eq!(spares.begin_starts(), 1);
+    spares.arrive();
+    assert_eq!(job(at_once(&spares, true)), 1);
+    assert!(!spares.submit(2));
+    assert!(matches!(at_once(&spares, true), Roused::Timeout));
+    assert_eq!(spares.begin_starts(), 0);
+    spares.lend_thread(true);
+    assert_eq!(spares.begin_starts(), 1);
+    spares.arrive();
+    assert_eq!(job(at_once(&spares, true)), 2);
+    spares.lend_thread(false);
+    // Two run, where one may.
+    spares.finish_job();
+    assert!(!spares.submit(3));
+    assert!(matches!(at_once(&spares, true), Roused::Timeout));
+    spares.finish_job();
+    assert_eq!(job(at_once(&spares, true)), 3);
+}
