@@ -673,8 +673,9 @@ impl Executor {
             }
             if let Some(task) = self.find(w, processor, global_first, searching) {
                 if closing {
-                    // Instead of its poll its future is dropped.
+                    // Instead of its poll its future is dropped; and so is that of whoever it wakes, out of the run-next slot.
                     task.metadata().set_aborted();
+                    *streak = RUN_NEXT_LIMIT;
                 }
                 return Some(task.into_raw());
             }

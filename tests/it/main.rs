@@ -30,6 +30,7 @@ mod singleflight;
 mod sync_fuzz;
 mod threads;
 mod time;
+mod unblock;
 #[allow(dead_code)]
 mod util;
 mod waitgroup;
