@@ -311,27 +311,21 @@ impl<T> WaitQueue<T> {
             // SAFETY: I1: a linked waiter is alive, and its links and owner are ours to read under the lock.
             unsafe {
                 let next = self.next(waiter);
-                let token = Waiter::with_owner(waiter.as_ptr(), |owner| match owner {
-                    Owner::Select(token) => Some(*token),
-                    Owner::Lone(_) => None,
+                let claim = Waiter::with_owner(waiter.as_ptr(), |owner| match owner {
+                    Owner::Lone(_) => Claim::Won,
+                    Owner::Select(token) if ptr::eq(token.as_ptr(), own) => Claim::Busy,
+                    Owner::Select(token) => token.as_ref().claim(waiter.addr().get()),
                 });
-                match token {
-                    Some(token) if ptr::eq(token.as_ptr(), own) => {}
-                    Some(token) => match token.as_ref().claim(waiter.addr().get()) {
-                        Claim::Won => {
-                            self.remove(waiter.as_ptr());
-                            return Some(waiter);
-                        }
-                        Claim::Busy => {}
-                        Claim::Stale => {
-                            self.remove(waiter.as_ptr());
-                            // Last (I3).
-                            waiter.as_ref().state.store(state::IDLE, Ordering::Release);
-                        }
-                    },
-                    None => {
+                match claim {
+                    Claim::Won => {
                         self.remove(waiter.as_ptr());
                         return Some(waiter);
+                    }
+                    Claim::Busy => {}
+                    Claim::Stale => {
+                        self.remove(waiter.as_ptr());
+                        // Last (I3).
+                        waiter.as_ref().state.store(state::IDLE, Ordering::Release);
                     }
                 }
                 at = next;
@@ -360,11 +354,11 @@ impl<T> WaitQueue<T> {
     }
 }
 
-/// The result of a claimer's compare-exchange on a [`Token`].
+/// Whether a claimer gets a waiter: a lone one in any case, one of a `select!` by its [`Token`].
 #[derive(Debug, PartialEq, Eq)]
 enum Claim {
     Won,
-    /// The owner is polling. It will try its channels again.
+    /// The owner is polling, and will try its channels again; or it is the claimer.
     Busy,
     /// Won elsewhere.
     Stale,
