@@ -7,6 +7,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
 use async_task::{Builder, WithInfo};
+use pin_project_lite::pin_project;
 
 use crate::coop;
 use crate::crash::CrashSignal;
@@ -252,15 +253,12 @@ fn park_first(header: &Header, waker: &Waker) -> Flags {
     Executor::register(header, waker.clone())
 }
 
-/// A main that ends with `None` when a crash has ended its call of `block_on`.
-pub(crate) struct UntilCrash<F> {
-    main: F,
-    signal: CrashSignal,
-}
-
-impl<F> UntilCrash<F> {
-    pub(crate) fn new(main: F, signal: CrashSignal) -> Self {
-        Self { main, signal }
+pin_project! {
+    /// A main that ends with `None` when a crash has ended its call of `block_on`.
+    pub(crate) struct UntilCrash<F> {
+        #[pin]
+        pub(crate) main: F,
+        pub(crate) signal: CrashSignal,
     }
 }
 
@@ -269,9 +267,7 @@ impl<F: Future> Future for UntilCrash<F> {
 
     #[inline(always)]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<F::Output>> {
-        // SAFETY: `main` is pinned with `self` and never moved; `signal` is not pinned.
-        let Self { main, signal } = unsafe { self.get_unchecked_mut() };
-        // SAFETY: as above.
-        signal.until_crash(cx, |cx| unsafe { Pin::new_unchecked(main) }.poll(cx))
+        let this = self.project();
+        this.signal.until_crash(cx, |cx| this.main.poll(cx))
     }
 }

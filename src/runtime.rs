@@ -419,7 +419,7 @@ where
     assert_may_block();
     let guard = AbortOnUnwind;
     let call = executor.block_on_calls().enter();
-    let main = UntilCrash::new(main, call.signal());
+    let main = UntilCrash { main, signal: call.signal() };
     // SAFETY: the task resolves once the future is dropped, and this waits for it, come what may.
     let main = unsafe { goroutine::spawn_main(executor, main, site) };
     let lent = Executor::lend_thread();
@@ -459,7 +459,7 @@ fn run_main_locally<F: Future>(executor: &'static Executor, main: F) -> F::Outpu
             }
         });
         let _lent = Executor::lend_thread();
-        block_thread_on(UntilCrash::new(main, call.signal()))
+        block_thread_on(UntilCrash { main, signal: call.signal() })
     };
     let crash = call.end();
     drop(finished);
