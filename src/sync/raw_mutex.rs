@@ -177,9 +177,7 @@ impl RawMutex {
                 None
             }
         };
-        if let Some(waker) = waker {
-            waker.wake();
-        }
+        waker.into_iter().for_each(TaskWaker::wake);
         // On a processor the new owner is next in its queue, and this goroutine must let it run soon (MX-04).
         coop::spend_all();
     }
@@ -202,9 +200,7 @@ impl RawMutex {
             let unneeded = self.bits() & WOKEN != 0 || self.locked.load(Ordering::Relaxed);
             if unneeded { None } else { self.notify_front(&mut queue) }
         };
-        if let Some(waker) = waker {
-            waker.wake();
-        }
+        waker.into_iter().for_each(TaskWaker::wake);
     }
 
     #[must_use]
@@ -336,18 +332,15 @@ impl RawMutex {
             // SAFETY: not granted, seen under the lock, so linked in this queue.
             unsafe { queue.remove(waiter) };
             self.set_bits(&mut queue, self.bits() & !bits);
-            if state == queue::NOTIFIED {
-                // Pairs with the fence in `unlocked`. The next waiter is notified instead; if the lock is taken,
-                // its unlock does that.
-                platform::full_fence();
-                if self.locked.load(Ordering::Relaxed) { None } else { self.notify_front(&mut queue) }
-            } else {
-                None
+            if state != queue::NOTIFIED {
+                return;
             }
+            // Pairs with the fence in `unlocked`. The next waiter is notified instead; if the lock is taken, its unlock does
+            // that.
+            platform::full_fence();
+            if self.locked.load(Ordering::Relaxed) { None } else { self.notify_front(&mut queue) }
         };
-        if let Some(waker) = waker {
-            waker.wake();
-        }
+        waker.into_iter().for_each(TaskWaker::wake);
     }
 }
 

@@ -112,15 +112,13 @@ impl RawRwMutex {
 
     /// Acquires a read lock, and is not visible to others if it fails.
     pub(super) fn try_rlock(&self) -> bool {
-        let mut s = self.state.load(Ordering::Relaxed);
-        while s & WRITER == 0 {
-            assert_room(s);
-            match self.state.compare_exchange_weak(s, s + READER, Ordering::Acquire, Ordering::Relaxed) {
-                Ok(_) => return true,
-                Err(now) => s = now,
-            }
-        }
-        false
+        let add = |s| {
+            (s & WRITER == 0).then(|| {
+                assert_room(s);
+                s + READER
+            })
+        };
+        self.state.fetch_update(Ordering::Acquire, Ordering::Relaxed, add).is_ok()
     }
 
     /// Releases a read lock.
@@ -148,9 +146,7 @@ impl RawRwMutex {
     #[cold]
     fn last_reader_left(&self) {
         let waker = self.let_writer_in(&mut self.queues.lock());
-        if let Some(waker) = waker {
-            waker.wake();
-        }
+        waker.into_iter().for_each(TaskWaker::wake);
     }
 
     /// Gives the lock to the announced writer, if there is one and all readers have left. Returns its waker.
@@ -176,14 +172,8 @@ impl RawRwMutex {
         queues.admitted += batch;
         queues.announced = !queues.writers.is_empty();
         let bits = if queues.announced { WRITER | QUEUED } else { 0 };
-        let mut s = self.state.load(Ordering::Relaxed);
-        loop {
-            let to = (s & !(WRITER | QUEUED) | bits) + batch * READER;
-            match self.state.compare_exchange_weak(s, to, Ordering::Release, Ordering::Relaxed) {
-                Ok(_) => break,
-                Err(now) => s = now,
-            }
-        }
+        let next = |s| Some((s & !(WRITER | QUEUED) | bits) + batch * READER);
+        let _ = self.state.fetch_update(Ordering::Release, Ordering::Relaxed, next);
         if batch > 0 {
             coop::spend_all();
         }

@@ -162,14 +162,8 @@ impl Semaphore {
 
     #[inline]
     fn take(&self, n: usize) -> bool {
-        let mut s = self.state.load(Ordering::Relaxed);
-        while s & QUEUED == 0 && s / PERMIT >= n {
-            match self.state.compare_exchange_weak(s, s - n * PERMIT, Ordering::Acquire, Ordering::Relaxed) {
-                Ok(_) => return true,
-                Err(now) => s = now,
-            }
-        }
-        false
+        let take = |s| (s & QUEUED == 0 && s / PERMIT >= n).then(|| s - n * PERMIT);
+        self.state.fetch_update(Ordering::Acquire, Ordering::Relaxed, take).is_ok()
     }
 
     /// Adds permits: those of a dropped [`Permit`], or of one that was forgotten.
@@ -208,15 +202,8 @@ impl Semaphore {
     fn take_for_front(&self, queue: &Queue<usize>) -> bool {
         let Some(front) = queue.front() else { return false };
         let rest = if queue.is_only(front) { 0 } else { QUEUED };
-        let mut s = self.state.load(Ordering::Relaxed);
-        while s / PERMIT >= front.extra {
-            let to = ((s & !QUEUED) - front.extra * PERMIT) | rest;
-            match self.state.compare_exchange_weak(s, to, Ordering::Acquire, Ordering::Relaxed) {
-                Ok(_) => return true,
-                Err(now) => s = now,
-            }
-        }
-        false
+        let take = |s| (s / PERMIT >= front.extra).then(|| ((s & !QUEUED) - front.extra * PERMIT) | rest);
+        self.state.fetch_update(Ordering::Acquire, Ordering::Relaxed, take).is_ok()
     }
 }
 

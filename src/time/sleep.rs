@@ -109,35 +109,32 @@ impl Sleep {
         let state = this.node.state();
         assert!(state != state::OVER, "gopark: sleep polled after completion");
         let due = this.node.due();
-        if state == state::FIRED || due == Time::PAST {
-            this.node.finish();
-            return Poll::Ready(());
-        }
-        if due == Time::NEVER {
-            return Poll::Pending;
-        }
-        if coop::tries_once(cx) {
-            if Time::now() < due {
-                return Poll::Pending;
+        let elapsed = if state == state::FIRED || due == Time::PAST {
+            true
+        } else if due == Time::NEVER {
+            false
+        } else if coop::tries_once(cx) {
+            // The time may have come before the timer noticed.
+            let elapsed = Time::now() >= due;
+            if elapsed {
+                drop(this.node.cancel());
             }
-            // The time has come before the timer noticed.
-            drop(this.node.cancel());
-            this.node.finish();
-            return Poll::Ready(());
-        }
-        if state == state::QUEUED {
+            elapsed
+        } else if state == state::QUEUED {
             drop(this.node.set_waker(cx));
             // Fired meanwhile: its waker may have been another one.
-            if this.node.state() == state::FIRED {
-                this.node.finish();
-                return Poll::Ready(());
-            }
+            this.node.state() == state::FIRED
+        } else {
+            // SAFETY: the node is pinned with `this`, not queued, and taken out in drop (T3).
+            let driver = unsafe { register(&this.node, due, TaskWaker::new(cx.waker())) };
+            driver.into_iter().for_each(TaskWaker::wake);
+            false
+        };
+        if !elapsed {
             return Poll::Pending;
         }
-        // SAFETY: the node is pinned with `this`, not queued, and taken out in drop (T3).
-        let driver = unsafe { register(&this.node, due, TaskWaker::new(cx.waker())) };
-        driver.into_iter().for_each(TaskWaker::wake);
-        Poll::Pending
+        this.node.finish();
+        Poll::Ready(())
     }
 }
 
