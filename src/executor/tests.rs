@@ -1,8 +1,10 @@
 //! What can be said of the scheduler's parts without a thread, and what its lists look like from inside.
 
-use std::panic::{Location, resume_unwind};
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 use std::pin::Pin;
 use std::ptr::{self, NonNull};
+use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Barrier, Mutex, MutexGuard, mpsc};
 use std::task::Wake;
@@ -15,7 +17,7 @@ use super::{
 };
 use crate::crash::OnPanic;
 use crate::goroutine;
-use crate::runtime::{Runtime, block_in_place, gosched};
+use crate::runtime::{Runtime, block_in_place, gosched, unblock};
 use crate::threads::refusal::refuse;
 use crate::time::sleep;
 use crate::timer::shard::Node;
@@ -48,6 +50,15 @@ fn block_at_once(rt: &Runtime, count: usize) {
     for _ in 0..count {
         let barrier = barrier.clone();
         rt.go(async move { _ = block_in_place(|| barrier.wait()) });
+    }
+}
+
+/// As `block_at_once`, in closures.
+fn unblock_at_once(rt: &Runtime, count: usize) {
+    let barrier = Arc::new(Barrier::new(count));
+    for _ in 0..count {
+        let barrier = barrier.clone();
+        rt.go(unblock(move || _ = barrier.wait()));
     }
 }
 
@@ -134,15 +145,17 @@ fn a_processor_that_is_retired_while_it_is_held_is_not_idle_afterwards() {
 
 #[test]
 fn threads_of_a_burst_end_and_as_many_are_kept_as_there_are_processors() {
-    let (rt, executor) = runtime(2);
-    block_at_once(&rt, 20);
-    let start = Instant::now();
-    assert!(parked(executor) >= 20);
-    while parked(executor) > 2 {
-        assert!(start.elapsed() < 5 * KEEP_PARKED, "the others stay");
-        thread::yield_now();
+    for bursts in [block_at_once, unblock_at_once] {
+        let (rt, executor) = runtime(2);
+        bursts(&rt, 20);
+        let start = Instant::now();
+        assert!(parked(executor) >= 20);
+        while parked(executor) > 2 {
+            assert!(start.elapsed() < 10 * KEEP_PARKED, "the others stay");
+            thread::yield_now();
+        }
+        assert_eq!(parked(executor), 2);
     }
-    assert_eq!(parked(executor), 2);
 }
 
 #[test]
@@ -196,54 +209,118 @@ fn after_many_processors_the_cost_is_that_of_the_setting_now() {
     drop(rt);
 }
 
-/// Runtimes that come and go while threads are refused, goroutines block, panic, are aborted, and `gomaxprocs` changes. Each
-/// `retire` asserts that the executor is as a new one.
+/// What the threads of a stress test are at, each in its round. One that hangs ends the process.
+struct Watched<const N: usize>([AtomicUsize; N]);
+
+impl<const N: usize> Watched<N> {
+    /// Runs `round` so often, on so many threads at once.
+    fn run(rounds: usize, limit: Duration, round: impl Fn(usize) + Sync) {
+        let watched = Self([const { AtomicUsize::new(0) }; N]);
+        thread::scope(|s| {
+            let (done, is_done) = mpsc::channel::<()>();
+            for begun in &watched.0 {
+                let (done, round) = (done.clone(), &round);
+                s.spawn(move || {
+                    let _done = done;
+                    let all = catch_unwind(AssertUnwindSafe(|| {
+                        for number in 0..rounds / N {
+                            begun.store(number, Relaxed);
+                            round(number);
+                        }
+                    }));
+                    begun.store(rounds, Relaxed);
+                    all.unwrap_or_else(|payload| resume_unwind(payload));
+                });
+            }
+            drop(done);
+            let mut seen = None;
+            while is_done.recv_timeout(limit) == Err(mpsc::RecvTimeoutError::Timeout) {
+                let now = watched.0.each_ref().map(|begun| begun.load(Relaxed));
+                let hangs = |(before, now): (&usize, &usize)| before == now && *now < rounds;
+                if seen.is_some_and(|seen: [usize; N]| seen.iter().zip(&now).any(hangs)) {
+                    eprintln!("a round takes longer than {limit:?}; the threads are at {now:?}");
+                    std::process::abort();
+                }
+                seen = Some(now);
+            }
+        });
+    }
+}
+
+/// Runtimes that come and go while threads are refused, goroutines compute, block, wait, panic, and are aborted, and `gomaxprocs`
+/// changes. Each `retire` asserts that the executor is as a new one; and none is kept for ever.
 #[test]
 fn whatever_a_runtime_went_through_its_executor_is_as_new_afterwards() {
-    let _refusal = refuse("stress", 30);
-    let rounds = if cfg!(miri) { 5 } else { 2_000 };
-    let mut left = 0;
-    for round in 0..rounds {
-        let procs = fastrand::usize(1..=4);
-        let Ok(rt) = Runtime::builder().gomaxprocs(procs).thread_name("stress").on_panic(OnPanic::Isolate).build()
-        else {
-            continue;
-        };
-        let handles: Vec<_> = (0..fastrand::usize(..12))
-            .map(|i| {
-                rt.go(async move {
-                    match i % 6 {
-                        0 => block_in_place(thread::yield_now),
-                        1 => gosched().await,
-                        2 => sleep(Duration::from_micros(50)).await,
-                        3 => resume_unwind(Box::new("on purpose")),
-                        4 => _ = crate::go(gosched()),
-                        _ => std::future::pending().await,
-                    }
-                })
-            })
-            .collect();
-        for (i, handle) in handles.into_iter().enumerate() {
-            match fastrand::u32(..4) {
+    const ROUNDS: usize = if cfg!(miri) { 4 } else { 20_000 };
+    let _refusal = refuse("stress-refused", 30);
+    // Each executor, and the number of the runtime that it was last.
+    let used: Mutex<HashMap<u16, (&'static Executor, usize)>> = Mutex::default();
+    Watched::<4>::run(ROUNDS, Duration::from_secs(60), |round| {
+        let name = if round % 32 == 0 { "stress-refused" } else { "stress" };
+        let most = if fastrand::bool() { fastrand::usize(1..=5) } else { 512 };
+        let builder = Runtime::builder().gomaxprocs(fastrand::usize(1..=4)).max_threads(most).thread_name(name);
+        let Ok(rt) = builder.on_panic(OnPanic::Isolate).build() else { return };
+        // The others may be dropped before they have come up.
+        if fastrand::bool() {
+            let executor = rt.block_on(async { Executor::current().unwrap() });
+            lock(&used).insert(executor.index, (executor, executor.generation()));
+        }
+        let start = || rt.go(live(fastrand::u32(..64)));
+        let handles: Vec<_> = (0..fastrand::usize(..12)).map(|_| start()).collect();
+        for handle in handles {
+            match fastrand::u32(..6) {
                 0 => handle.abort(),
-                1 if i % 6 != 5 => _ = futures_lite::future::block_on(handle),
+                1 => _ = futures_lite::future::block_on(futures_lite::future::poll_once(handle)),
                 2 => _ = rt.gomaxprocs(fastrand::usize(1..=6)),
+                3 => thread::yield_now(),
                 _ => {}
             }
         }
-        match round % 3 {
-            0 => left += rt.shutdown_timeout(Duration::ZERO),
+        match fastrand::u32(..5) {
+            0 => assert!(rt.shutdown_timeout(Duration::ZERO) < 30),
             1 => drop(rt),
-            _ => {
+            2 => assert_eq!(rt.shutdown_timeout(Duration::from_secs(50)), 0),
+            way => {
                 let own = Arc::new(rt);
                 let theirs = own.clone();
-                let dropped = own.go(async move { drop(theirs) });
+                let dropped =
+                    own.go(async move { if way == 3 { drop(theirs) } else { unblock(move || drop(theirs)).await } });
                 drop(own);
                 let _ = futures_lite::future::block_on(dropped);
             }
         }
+    });
+    let end = Instant::now() + Duration::from_secs(30);
+    for (executor, generation) in lock(&used).values() {
+        while executor.generation() == *generation {
+            assert!(Instant::now() < end, "a runtime has not ended: {executor:?}");
+            thread::yield_now();
+        }
     }
-    assert!(left < rounds * 13);
+}
+
+/// What a goroutine of a stress test does.
+async fn live(choice: u32) {
+    match choice {
+        0..8 => block_in_place(thread::yield_now),
+        8..16 => unblock(thread::yield_now).await,
+        16..24 => gosched().await,
+        24..32 => sleep(Duration::from_micros(50)).await,
+        32..40 => _ = crate::go(gosched()),
+        40..44 => _ = crate::go(async { unblock(|| ()).await }).await,
+        44..46 => thread::sleep(Duration::from_millis(2)),
+        46..48 => unblock(|| thread::sleep(Duration::from_millis(1))).await,
+        48..50 => _ = crate::gomaxprocs(fastrand::usize(1..=6)),
+        50 => resume_unwind(Box::new("on purpose")),
+        51..54 => _ = futures_lite::future::zip(unblock(|| ()), sleep(Duration::from_micros(20))).await,
+        54..56 => {
+            let start = Instant::now();
+            while start.elapsed() < Duration::from_millis(1) {
+                std::hint::spin_loop();
+            }
+        }
+        _ => std::future::pending().await,
+    }
 }
 
 #[test]
@@ -524,6 +601,7 @@ impl Executor {
             check("processor's place", processor.place.get() == Place::Retired);
             check("processor's ticks", processor.ticks.load(Relaxed) == 0);
             check("processor's polls", processor.polls.load(Relaxed) == 0);
+            check("processor's long polls", !processor.has_long_polls.load(Relaxed));
             check("processor's interval", processor.global_interval.load(Relaxed) == GLOBAL_INTERVAL);
             let counters = (processor.ticks_since_global.get(), processor.ticks_since_timers.get());
             check("processor's counters", counters == (0, 0));
