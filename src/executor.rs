@@ -1,15 +1,8 @@
 //! The scheduler: every decision about which goroutine runs where, and when.
 //!
-//! # Vocabulary
-//!
-//! Go's three letters, with Go's meaning:
-//!
-//! * **G**, a goroutine: an `async_task` allocation with a [`Header`]. While it can run, its [`Task`] is in exactly one
-//!   queue.
-//! * **M**, a [`Worker`]: a thread that runs goroutines.
-//! * **P**, a [`Processor`]: the right to run goroutines, of which there are `gomaxprocs`. It has a [`RunQueue`],
-//!   timers, and a share of the registry. A worker must hold a processor to run goroutines; the run-next slot is the
-//!   worker's.
+//! Go's three letters: **G**, a goroutine, is an `async_task` allocation with a [`Header`]; while it can run, its [`Task`] is
+//! in exactly one queue. **M** is a [`Worker`], a thread that runs goroutines. **P** is a [`Processor`], the right to run them,
+//! of which there are `gomaxprocs`. A worker must hold a processor; the run-next slot is the worker's.
 //!
 //! # Finding work (Go's order)
 //!
@@ -17,7 +10,7 @@
 //! local queue; a batch from the global queue; half of a random victim's queue; a victim's run-next goroutine. A goroutine
 //! that is woken by another one goes into the run-next slot, and runs in the same slice: no tick begins. After
 //! [`RUN_NEXT_LIMIT`] of them in a row the next one goes to the end of the local queue, and the global queue comes first.
-//! Where ticks are long the global queue comes first more often, see [`GLOBAL_LOOK`].
+//! Where ticks are long the global queue comes first more often, see [`Processor::adapt`].
 //!
 //! # Waking
 //!
@@ -26,21 +19,19 @@
 //! notifies unless its goroutine is the only one that waits at the processor. So at most one goroutine per running worker
 //! is unannounced: the one that it runs next.
 //!
-//! Proof. A goroutine waits in the run-next slot or in the local queue of a worker that runs. Two events put one there.
-//! (1) The slot is filled. What was there is enqueued, and announced because the slot is full. If the slot was empty, the
-//! new one is unannounced; whatever the queue holds was announced, or was enqueued alone, by a goroutine that yielded: it
-//! left the queue before anything else ran. (2) A goroutine is enqueued. If the slot or the queue has another one, it is
-//! announced, else it is the only one. What [`transfer`](Executor::transfer) moves to a local queue, a searching worker
-//! moves, which then announces that it found work, or it was announced where it came from. If the poll of the running
-//! goroutine is long, a thief or the monitor takes the unannounced one.
+//! Proof. Two events leave a goroutine with a worker. (1) The run-next slot is filled. What was there is enqueued, and
+//! announced because the slot is full. If it was empty, the new one is unannounced; whatever the queue holds was announced,
+//! or was enqueued alone by its own yield: then the worker runs it next, or announces it if the global queue comes first.
+//! (2) A goroutine is enqueued. If the slot or the queue has another one it is announced, else it is the only one. What a
+//! worker moves into its queue was announced where it came from, and if it searched, it announces that it found work.
 //!
-//! A worker is not woken for the unannounced one because waking a thread costs more than it brings (tokio shipped that and
-//! reverted it).
+//! No worker is woken for the unannounced one while polls are short, because waking a thread costs more than it brings (tokio
+//! shipped that and reverted it). If a poll is long, a thief or the monitor takes it.
 //!
 //! # Leaving a queue alone
 //!
 //! Goroutines that share state run faster on one core than on two. A thief watches a short queue for a moment: if its owner
-//! takes so many ticks that it will [drain](Executor::is_draining) the queue in less time than a theft takes to pay, the
+//! takes so many ticks that it will [drain](Processor::is_draining) the queue in less time than a theft takes to pay, the
 //! thief sleeps for a moment and looks again. It counts as searching meanwhile, so pushes wake no other.
 //!
 //! # Threads
@@ -53,7 +44,7 @@
 use std::cell::Cell;
 use std::panic::Location;
 use std::ptr::{self, NonNull};
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, Once, PoisonError};
 use std::task::Waker;
 use std::thread::{self, JoinHandle, ThreadId};
@@ -66,45 +57,30 @@ use crate::clock::{self, Time};
 use crate::coop;
 use crate::crash::{BlockOnCalls, OnPanic};
 use crate::fork;
-use crate::header::{Flags, Header, Task};
+use crate::header::{Header, Task};
 use crate::idle::Idle;
+use crate::ids::Ids;
 use crate::loom::const_fn;
 use crate::panics::lock;
 use crate::parker::Parker;
 use crate::platform::{Room, ThreadClock};
+use crate::processor::{EXTERNAL, LOCAL_QUEUE, MAX_PROCESSORS, Place, Processor, Processors, Shard};
 use crate::random;
-use crate::registry::Registry;
 use crate::run_next::RunNext;
-use crate::run_queue::{GlobalQueue, RunQueue, prefetch};
+use crate::run_queue::{GlobalQueue, prefetch};
 use crate::spares::{Roused, Spares};
 use crate::table::Table;
 use crate::threads;
 use crate::timer::driver;
 use crate::timer::shard::{self, Shard as Timers};
+use crate::watched::{Doing, STUCK, Watched};
 
-/// Capacity of a processor's queue (Go: 256).
-const LOCAL_QUEUE: usize = 256;
-/// Ticks between two looks at the global queue before the local one (Go: 61), while ticks are short.
-const GLOBAL_INTERVAL: u32 = 61;
-/// The same if ticks are as long as they get.
-const LONG_TICKS: u32 = 2;
-/// The monitor shortens the interval so that there is one look in this time.
-const GLOBAL_LOOK: Duration = Duration::from_micros(80);
 /// Most goroutines taken from the global queue at once: the local queue needs room for those that they spawn.
 const GLOBAL_BATCH: usize = LOCAL_QUEUE / 16;
 /// Most goroutines out of the run-next slot in a row.
 const RUN_NEXT_LIMIT: u32 = 32;
-/// How long a thief watches a queue that has no more than [`SHORT_QUEUE`] goroutines.
-const WATCH: Duration = Duration::from_micros(5);
-const SHORT_QUEUE: usize = 16;
-/// A queue that will be drained in this many times [`WATCH`] is left alone.
-const DRAINED_IN: usize = 10;
 /// How long a thief sleeps that has left a queue alone.
 const NAP: Duration = Duration::from_micros(50);
-/// A poll that computes for longer may lose its processor.
-const STUCK: Duration = Duration::from_millis(10);
-/// Polls that take so long at the average are worth a wake-up of another worker for the goroutine that waits for their end.
-const LONG_POLL: Duration = Duration::from_micros(35);
 /// Most goroutines that go on computing after they have lost their processor. Each hand-over doubles [`STUCK`].
 const MOST_DISPLACED: u32 = 2;
 /// How often the monitor looks while something runs; and for how many looks it does so more often, once it has found that
@@ -115,8 +91,6 @@ const ALERT_LOOKS: u32 = 200;
 /// Looks in a row at which nothing ran before the monitor sleeps until something does: waking it costs more than a few
 /// looks.
 const MONITOR_IDLE_LOOKS: u32 = 10;
-/// Most processors of a runtime.
-const MAX_PROCESSORS: usize = 1024;
 /// Most runtimes at a time.
 const MAX_RUNTIMES: usize = Header::EXECUTORS;
 /// How long the start of a runtime waits for the end of another one if there are that many.
@@ -125,12 +99,8 @@ const START_PATIENCE: Duration = Duration::from_secs(1);
 const KEEP_PARKED: Duration = Duration::from_secs(1);
 /// Looks at all queues before an idle worker parks: a few microseconds.
 const SPINS: usize = 100;
-/// Minimum number of due timers fired per check, even if the local queue is almost full.
-const FIRE_LEAST: usize = 16;
 /// The monitor fires a timer once it is this late.
 const OVERDUE: Duration = Duration::from_millis(2);
-/// Ids that a thread takes at once.
-const ID_BLOCK: u64 = 256;
 /// How long the drop of a runtime waits for goroutines that block their thread.
 pub(crate) const SHUTDOWN_GRACE: Duration = Duration::from_secs(1);
 
@@ -156,16 +126,12 @@ struct Worker {
     /// The running goroutine yields: it goes behind every goroutine that can run.
     yielding: Cell<bool>,
     room: Room,
-    /// The goroutine ids that are left of the last block.
-    ids: Cell<(u64, u64)>,
+    ids: Ids,
     /// The thread's clock; it stands on the thread's stack while the worker holds a processor.
     clock: Cell<*const ThreadClock>,
     /// It runs a job, outside of every poll.
     in_job: Cell<bool>,
-    /// The monitor's, under the scheduler's lock: the polls and ticks begun, and the CPU time used, when it last looked; and
-    /// since when the worker has been in one poll while work waits, and the CPU time then.
-    seen: Cell<(u32, u32, Duration)>,
-    seen_at: Cell<Option<(Time, Duration)>>,
+    watched: Watched,
     /// It lost its processor while it computed; under the scheduler's lock.
     displaced: Cell<bool>,
 }
@@ -194,11 +160,10 @@ impl Worker {
                 running: Cell::new(ptr::null()),
                 yielding: Cell::new(false),
                 room: Room::new(),
-                ids: Cell::new((0, 0)),
+                ids: Ids::new(),
                 clock: Cell::new(ptr::null()),
                 in_job: Cell::new(false),
-                seen: Cell::new((0, 0, Duration::ZERO)),
-                seen_at: Cell::new(None),
+                watched: Watched::new(),
                 displaced: Cell::new(false),
             }
         }
@@ -210,15 +175,24 @@ impl Worker {
         WORKER.with(f)
     }
 
-    #[inline(always)]
-    fn next_id(&self) -> u64 {
-        let (mut next, mut end) = self.ids.get();
-        if next == end {
-            next = NEXT_ID.fetch_add(ID_BLOCK, Ordering::Relaxed) % Header::IDS;
-            end = next + ID_BLOCK;
-        }
-        self.ids.set((next + 1, end));
-        next
+    fn home(&self) -> Option<&'static Executor> {
+        // SAFETY: executors are never freed.
+        unsafe { self.home.get().as_ref() }
+    }
+
+    /// The place of the processor that it holds.
+    fn place(&self) -> Place {
+        Place::Held(NonNull::from(self).cast())
+    }
+
+    /// The worker that holds a processor.
+    ///
+    /// # Safety
+    ///
+    /// The scheduler's lock is held for `'a`: a worker gives its processor up under the lock before its thread ends.
+    unsafe fn holder_of<'a>(processor: &Processor) -> Option<&'a Self> {
+        // SAFETY: as promised. What is not atomic in it is the owner's, or under the lock.
+        processor.owner().map(|worker| unsafe { worker.cast().as_ref() })
     }
 
     /// Polls a goroutine on this thread, and drops its future if that is ready.
@@ -276,123 +250,6 @@ unsafe fn from_slot(next: *mut ()) -> Option<Task> {
     NonNull::new(next).map(|next| unsafe { Task::from_raw(next) })
 }
 
-// ------------------------------------------------------------------------------------------------ processors
-
-/// The right to run goroutines, and what goes with it. Never freed.
-struct Processor {
-    id: usize,
-    queue: RunQueue<Task>,
-    shard: Shard,
-    timers: Timers,
-    /// Ticks begun, for the monitor and thieves, and ticks since the global queue came first.
-    ticks: AtomicU32,
-    ticks_since_global: Cell<u32>,
-    /// Ticks after which it comes first again; the monitor adapts it.
-    global_interval: AtomicU32,
-    /// Ticks since timers were checked.
-    ticks_since_timers: Cell<u32>,
-    /// Polls begun, for the monitor and thieves.
-    polls: AtomicU32,
-    /// Polls take so long that it pays to wake a worker for the run-next goroutine; the monitor's opinion.
-    has_long_polls: AtomicBool,
-    /// Under the scheduler's lock; changed by [`Executor::set_place`] alone.
-    place: Cell<Place>,
-}
-
-/// Where a processor is.
-///
-/// | place | meaning | list | idle word |
-/// |---|---|---|---|
-/// | `Retired` | out of use: its id is not below `gomaxprocs`; its queue is empty, its timers are closed | – | – |
-/// | `Idle` | in use, and no worker holds it; its queue is empty | `Sched::idle` | counts as idle |
-/// | `Held` | a worker holds it. If it is out of use, the worker gives it up after the current poll | – | – |
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Place {
-    Retired,
-    Idle,
-    Held(NonNull<Worker>),
-}
-
-// SAFETY: `place` is under the scheduler's lock; `ticks_since_global` and `ticks_since_timers` are the holder's; the rest is
-// `Sync`.
-unsafe impl Sync for Processor {}
-// SAFETY: as above.
-unsafe impl Send for Processor {}
-
-impl Processor {
-    fn new(id: usize) -> Self {
-        Self {
-            id,
-            queue: RunQueue::new(LOCAL_QUEUE),
-            shard: Shard::new(),
-            timers: Timers::new(),
-            ticks: AtomicU32::new(0),
-            ticks_since_global: Cell::new(0),
-            ticks_since_timers: Cell::new(0),
-            global_interval: AtomicU32::new(GLOBAL_INTERVAL),
-            polls: AtomicU32::new(0),
-            has_long_polls: AtomicBool::new(false),
-            place: Cell::new(Place::Retired),
-        }
-    }
-
-    /// The worker that holds it. Under the scheduler's lock.
-    fn owner(&self) -> Option<NonNull<Worker>> {
-        if let Place::Held(worker) = self.place.get() { Some(worker) } else { None }
-    }
-
-    /// Back to the state of a new one. The executor has no worker.
-    fn reset(&self) {
-        self.place.set(Place::Retired);
-        self.ticks.store(0, Ordering::Relaxed);
-        self.ticks_since_global.set(0);
-        self.ticks_since_timers.set(0);
-        self.global_interval.store(GLOBAL_INTERVAL, Ordering::Relaxed);
-        self.polls.store(0, Ordering::Relaxed);
-        self.has_long_polls.store(false, Ordering::Relaxed);
-    }
-
-    /// Begins a tick: one choice of a goroutine that is not the run-next one. Returns whether the global queue comes
-    /// first, and whether timers must be checked.
-    #[inline(always)]
-    fn tick(&self) -> (bool, bool) {
-        let interval = self.global_interval.load(Ordering::Relaxed);
-        self.ticks.store(self.ticks.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
-        let local = self.ticks_since_global.get().saturating_add(1);
-        self.ticks_since_global.set(local);
-        let unlooked = self.ticks_since_timers.get() + 1;
-        // At every tick, if ticks are long.
-        let look = unlooked + 1 >= interval;
-        self.ticks_since_timers.set(if look { 0 } else { unlooked });
-        (local >= interval, look)
-    }
-
-    /// True if goroutines compute for long. Then a goroutine that yields stays in the local queue, so that goroutines
-    /// in the global one need not wait for all of the others.
-    fn has_long_ticks(&self) -> bool {
-        self.global_interval.load(Ordering::Relaxed) == LONG_TICKS
-    }
-}
-
-/// The shard of goroutines that started on a thread without a processor; the others are the processors'.
-const EXTERNAL: usize = MAX_PROCESSORS;
-const _: () = assert!(EXTERNAL < Header::SHARDS);
-
-/// The goroutines that started at one processor.
-struct Shard {
-    /// Those that have parked at least once.
-    registry: Registry,
-    /// Goroutines spawned and ended here. Only the holder writes a processor's.
-    started: AtomicUsize,
-    finished: AtomicUsize,
-}
-
-impl Shard {
-    fn new() -> Self {
-        Self { registry: Registry::new(), started: AtomicUsize::new(0), finished: AtomicUsize::new(0) }
-    }
-}
-
 // ------------------------------------------------------------------------------------------------ the executor
 
 /// The scheduler of one runtime. It is reused, and never freed, because a waker may reach it at any time.
@@ -404,12 +261,7 @@ pub(crate) struct Executor {
     spares: Spares<Task>,
     /// Processors in use: those with a lower id.
     procs: AtomicUsize,
-    /// Processors that can have goroutines or timers, or a holder: those with a lower id. The others are retired. Written
-    /// under the lock.
-    bound: AtomicUsize,
-    /// Processors created.
-    created: AtomicUsize,
-    processors: [AtomicPtr<Processor>; MAX_PROCESSORS],
+    processors: Processors,
     /// Goroutines that are spawned, or end, on threads without a processor.
     external: Shard,
     closing: AtomicBool,
@@ -423,6 +275,7 @@ pub(crate) struct Executor {
 }
 
 /// What the scheduler's lock guards.
+#[derive(Default)]
 struct Sched {
     idle: Vec<&'static Processor>,
     monitor_asleep: bool,
@@ -437,27 +290,8 @@ struct Sched {
     left: Vec<ThreadId>,
 }
 
-impl Sched {
-    fn new() -> Self {
-        Self {
-            idle: Vec::new(),
-            monitor_asleep: false,
-            alert: 0,
-            displaced: 0,
-            handed_over: 0,
-            thread_name: String::new(),
-            left: Vec::new(),
-        }
-    }
-}
-
 /// All executors. A goroutine stores the two bytes of an index instead of a pointer.
 static EXECUTORS: Table<Executor, MAX_RUNTIMES> = Table::new();
-
-/// The next id that no thread has taken; 1 is the first main's.
-static NEXT_ID: AtomicU64 = AtomicU64::new(2);
-/// Whether a main has taken id 1.
-static MAIN_ID_TAKEN: AtomicBool = AtomicBool::new(false);
 
 /// What a worker's goroutine tells and asks its executor.
 const HOOKS: &coop::Hooks = &coop::Hooks {
@@ -502,8 +336,7 @@ impl Executor {
         match threads::start(name, move || this.run_monitor()) {
             Ok(_) => Ok(this),
             Err(error) => {
-                this.spares.end();
-                this.drop_wishes();
+                this.end_workers();
                 this.retire();
                 Err(error)
             }
@@ -530,13 +363,11 @@ impl Executor {
             idle: Idle::new(),
             spares: Spares::new(),
             procs: AtomicUsize::new(0),
-            bound: AtomicUsize::new(0),
-            created: AtomicUsize::new(0),
-            processors: [const { AtomicPtr::new(ptr::null_mut()) }; MAX_PROCESSORS],
+            processors: Processors::new(),
             external: Shard::new(),
             closing: AtomicBool::new(false),
             generation: AtomicUsize::new(0),
-            sched: Mutex::new(Sched::new()),
+            sched: Mutex::new(Sched::default()),
             monitor: Parker::new(),
             ended: Condvar::new(),
             block_on_calls: BlockOnCalls::new(),
@@ -574,22 +405,6 @@ impl Executor {
     /// Number of the runtime that it is now.
     pub(crate) fn generation(&self) -> usize {
         self.generation.load(Ordering::Relaxed)
-    }
-
-    fn processor(&self, slot: usize) -> Option<&'static Processor> {
-        // Acquire: pairs with the Release store in `set_gomaxprocs`.
-        // SAFETY: processors are never freed.
-        unsafe { self.processors[slot].load(Ordering::Acquire).as_ref() }
-    }
-
-    /// The processors that can have goroutines or timers.
-    fn processors(&self) -> impl Iterator<Item = &'static Processor> {
-        (0..self.bound.load(Ordering::Acquire)).filter_map(|slot| self.processor(slot))
-    }
-
-    /// All that were ever created: retired ones have a registry and counts.
-    fn all_processors(&self) -> impl Iterator<Item = &'static Processor> {
-        (0..self.created.load(Ordering::Acquire)).filter_map(|slot| self.processor(slot))
     }
 
     // -------------------------------------------------------------------------------- running
@@ -665,13 +480,13 @@ impl Executor {
                 return None;
             }
             // After a full slice the global queue comes first.
-            let (global_first, look) = processor.tick();
+            let (global_first, look) = processor.begin_tick();
             let (global_first, look) = (global_first || limit_reached, look || limit_reached);
-            let fired = self.fire_own(processor, look);
+            let fired = processor.fire_due(look);
             if limit_reached || fired || closing {
                 self.requeue_next(w, processor);
             }
-            if let Some(task) = self.find(w, processor, global_first, searching) {
+            if let Some(task) = self.find(processor, global_first, searching) {
                 if closing {
                     // Instead of its poll its future is dropped; and so is that of whoever it wakes, out of the run-next slot.
                     task.metadata().set_aborted();
@@ -690,8 +505,7 @@ impl Executor {
     /// Polls a goroutine once. False if the worker lost its processor meanwhile.
     #[inline(always)]
     fn poll(&'static self, w: &Worker, processor: &'static Processor, task: Task) -> bool {
-        let polls = &processor.polls;
-        polls.store(polls.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+        processor.begin_poll();
         let header = ptr::from_ref(task.metadata());
         // SAFETY: the metadata is used only while the task is being polled.
         unsafe { coop::enter(header, clock::coarse_epoch()) };
@@ -716,23 +530,21 @@ impl Executor {
         fork::abort_worker();
         let _sched = lock(&self.sched);
         w.run_next.reinstate();
-        processor.owner() == Some(NonNull::from(w))
+        processor.place.get() == w.place()
     }
 
     // -------------------------------------------------------------------------------- finding
 
     /// Go's `findRunnable`.
     #[inline]
-    fn find(
-        &'static self,
-        w: &Worker,
-        processor: &Processor,
-        global_first: bool,
-        searching: &mut bool,
-    ) -> Option<Task> {
+    fn find(&self, processor: &Processor, global_first: bool, searching: &mut bool) -> Option<Task> {
         if global_first {
             if let Some(task) = self.global.pop() {
-                processor.ticks_since_global.set(0);
+                processor.took_from_global();
+                if !processor.queue.is_empty() {
+                    // The first one there may be unannounced.
+                    self.notify();
+                }
                 return Some(task);
             }
         }
@@ -747,13 +559,8 @@ impl Executor {
         if let Some(task) = self.take_global(processor, procs) {
             return Some(task);
         }
-        if procs < 2 {
-            return None;
-        }
-        if !*searching {
-            *searching = self.idle.try_begin_search(procs);
-        }
-        if *searching { self.steal(w, processor) } else { None }
+        *searching = *searching || procs > 1 && self.idle.try_begin_search(procs);
+        if *searching { self.steal(processor) } else { None }
     }
 
     /// Takes one goroutine from the global queue, and this processor's fair share of the others into its own queue.
@@ -772,23 +579,22 @@ impl Executor {
 
     /// Steals half of a random victim's queue or, in the last pass, a run-next goroutine.
     #[inline(never)]
-    fn steal(&'static self, w: &Worker, processor: &Processor) -> Option<Task> {
-        let count = self.bound.load(Ordering::Acquire);
+    fn steal(&self, processor: &Processor) -> Option<Task> {
+        let count = self.processors.bound();
         let mut left_alone = false;
         for last in [false, true] {
             let first = random::below(count);
             for offset in 0..count {
-                let Some(victim) = self.processor((first + offset) % count) else { continue };
+                let Some(victim) = self.processors.get((first + offset) % count) else { continue };
                 if victim.id == processor.id {
                     continue;
                 }
-                let waiting = victim.queue.shared().len();
-                if waiting > 0 && Self::is_draining(victim, waiting) {
+                if victim.is_draining() {
                     left_alone = true;
                 } else if let Some(task) = self.steal_half(victim, processor) {
                     return Some(task);
                 } else if last {
-                    if let Some(task) = self.steal_next(w, victim) {
+                    if let Some(task) = self.steal_next(victim) {
                         return Some(task);
                     }
                 }
@@ -817,38 +623,20 @@ impl Executor {
         Some(first)
     }
 
-    /// True if the victim takes ticks so fast that it will soon have drained its queue.
-    fn is_draining(victim: &Processor, waiting: usize) -> bool {
-        if waiting > SHORT_QUEUE {
-            return false;
-        }
-        let ticks = || victim.ticks.load(Ordering::Relaxed);
-        let before = ticks();
-        watch(|| ticks().wrapping_sub(before) as usize >= waiting);
-        ticks().wrapping_sub(before) as usize * DRAINED_IN >= waiting
-    }
-
     /// Steals the run-next goroutine of a worker that is in a long poll. A worker that is about to run it itself keeps
     /// it.
-    fn steal_next(&'static self, w: &Worker, victim: &'static Processor) -> Option<Task> {
-        let owner = |_: &MutexGuard<'_, Sched>| victim.owner();
-        let polls = victim.polls.load(Ordering::Relaxed);
-        {
-            let sched = self.sched.try_lock().ok()?;
-            let worker = owner(&sched)?;
-            // SAFETY: under the lock, the owner of a processor lives.
-            if ptr::eq(worker.as_ptr(), w) || unsafe { worker.as_ref() }.run_next.seems_empty() {
-                return None;
-            }
-        }
+    fn steal_next(&self, victim: &Processor) -> Option<Task> {
+        let has_next = |_: &MutexGuard<'_, Sched>| {
+            // SAFETY: under the lock, as the guard shows.
+            unsafe { Worker::holder_of(victim) }.filter(|worker| !worker.run_next.seems_empty())
+        };
+        has_next(&self.sched.try_lock().ok()?)?;
         // As Go does: the owner is most likely at the end of a short poll.
-        if watch(|| victim.polls.load(Ordering::Relaxed) != polls) {
+        if victim.ends_poll() {
             return None;
         }
         let sched = self.sched.try_lock().ok()?;
-        let worker = owner(&sched)?;
-        // SAFETY: as above.
-        let worker = unsafe { worker.as_ref() };
+        let worker = has_next(&sched)?;
         let next = worker.run_next.revoke()?;
         // Only the goroutine is taken. If the owner saw `revoked` meanwhile, it checks under the lock, and continues.
         worker.run_next.reinstate();
@@ -859,17 +647,14 @@ impl Executor {
     /// Spins for about one thread wake-up, so that work submitted meanwhile needs no unpark.
     #[inline(never)]
     fn spin_for_work(&self) -> bool {
-        for _ in 0..SPINS {
+        (0..SPINS).any(|_| {
             std::hint::spin_loop();
-            if self.has_work() {
-                return true;
-            }
-        }
-        false
+            self.has_work()
+        })
     }
 
     fn has_work(&self) -> bool {
-        !self.global.is_empty() || self.processors().any(|processor| !processor.queue.is_empty())
+        !self.global.is_empty() || self.processors.in_use().any(|processor| !processor.queue.is_empty())
     }
 
     // -------------------------------------------------------------------------------- parking
@@ -895,7 +680,7 @@ impl Executor {
         let mut sched = lock(&self.sched);
         let is_idle = processor.place.get() == Place::Idle;
         if is_idle {
-            self.set_place(&mut sched, processor, Place::Held(NonNull::from(w)));
+            self.set_place(&mut sched, processor, w.place());
         }
         !is_idle
     }
@@ -923,7 +708,7 @@ impl Executor {
                 // If none is idle, the workers that hold the processors run the goroutines and check the timers.
                 let is_needed = || *searching || self.has_work() || earliest <= now;
                 if let Some(processor) = sched.idle.last().copied().filter(|_| is_needed()) {
-                    self.set_place(&mut sched, processor, Place::Held(NonNull::from(w)));
+                    self.set_place(&mut sched, processor, w.place());
                     return Some(processor);
                 }
             }
@@ -996,14 +781,9 @@ impl Executor {
                 self.idle.transition_to_idle();
             }
             Place::Retired => {
-                let first = self.processor(0).filter(|first| !ptr::eq(*first, processor));
+                let first = self.processors.get(0).filter(|first| !ptr::eq(*first, processor));
                 first.into_iter().for_each(|first| processor.timers.close_into(&first.timers));
-                let out_of_use = |slot| self.processor(slot).is_none_or(|other| other.place.get() == Place::Retired);
-                let mut bound = self.bound.load(Ordering::Relaxed);
-                while bound > 0 && out_of_use(bound - 1) {
-                    bound -= 1;
-                }
-                self.bound.store(bound, Ordering::Release);
+                self.processors.close();
             }
             Place::Held(_) => {}
         }
@@ -1034,7 +814,7 @@ impl Executor {
             };
             if let Some(behind) = behind {
                 executor.enqueue(held, behind);
-            } else if processor.has_long_polls.load(Ordering::Relaxed) {
+            } else if processor.has_long_polls() {
                 drop(held);
                 executor.notify();
             }
@@ -1083,7 +863,7 @@ impl Executor {
     /// Enqueues for every worker. If the runtime shuts down, workers drain the queue; it is never drained here, because a
     /// waker must not run destructors of futures.
     #[inline]
-    fn push_global(&self, task: Task) {
+    pub(crate) fn push_global(&self, task: Task) {
         self.global.push(task);
         self.notify();
     }
@@ -1139,20 +919,13 @@ impl Executor {
     }
 
     /// The shard in whose registry a goroutine is.
-    fn shard_of(header: &Header) -> &'static Shard {
+    pub(crate) fn shard_of(header: &Header) -> &'static Shard {
         let (executor, shard) = (Self::of(header), header.shard());
-        if shard == EXTERNAL { &executor.external } else { &executor.processor(shard).expect("it started there").shard }
-    }
-
-    /// Enters a goroutine that parks for the first time into its shard's registry. Returns the flags that it had
-    /// before.
-    pub(crate) fn register(header: &Header, waker: Waker) -> Flags {
-        header.set_registered(Self::shard_of(header).registry.insert(waker))
-    }
-
-    /// Removes a registered goroutine from the registry. Returns its waker.
-    pub(crate) fn deregister(header: &Header) -> Option<Waker> {
-        Self::shard_of(header).registry.remove(header.registry_key(), || header.clear_registered())
+        if shard == EXTERNAL {
+            &executor.external
+        } else {
+            &executor.processors.get(shard).expect("it started there").shard
+        }
     }
 
     /// The goroutine whose `Runnable` this thread runs.
@@ -1171,17 +944,6 @@ impl Executor {
     pub(crate) fn ending<'a>() -> Option<&'a Header> {
         // SAFETY: as `running`.
         Worker::with(|w| unsafe { w.running.get().as_ref() }).filter(|header| header.has_ended())
-    }
-
-    /// Asks a goroutine to end: its future is dropped on a worker, at its next suspension.
-    pub(crate) fn abort(header: &Header) {
-        if header.set_aborted().is_registered() {
-            // Under the registry's lock: the entry is this goroutine's as long as the flag is set.
-            let is_there = || header.flags().is_registered();
-            if let Some(waker) = Self::shard_of(header).registry.get(header.registry_key(), is_there) {
-                waker.wake();
-            }
-        }
     }
 
     // -------------------------------------------------------------------------------- spawning and waking
@@ -1206,7 +968,7 @@ impl Executor {
                     EXTERNAL
                 }
             };
-            let (task, handle) = allocate(Header::new(w.next_id(), shard, self.index, spawned_at));
+            let (task, handle) = allocate(Header::new(w.ids.next(), shard, self.index, spawned_at));
             w.room.keep_ahead(ptr::from_ref(task.metadata()).addr());
             if self.closing.load(Ordering::Relaxed) {
                 drop(held);
@@ -1225,59 +987,25 @@ impl Executor {
         })
     }
 
-    /// Starts the main of a `block_on`, as [`spawn_with`](Self::spawn_with). The process's first one is goroutine 1.
-    pub(crate) fn spawn_main_with<R>(
-        &'static self,
-        spawned_at: &'static Location<'static>,
-        allocate: impl FnOnce(Header) -> (Task, R),
-    ) -> R {
+    /// The header of a goroutine that starts without a processor. It counts from here on.
+    pub(crate) fn start_outside(&self, spawned_at: &'static Location<'static>, is_main: bool) -> Header {
         self.started_external();
-        let first = !MAIN_ID_TAKEN.swap(true, Ordering::Relaxed);
-        self.spawn_counted(if first { 1 } else { Worker::with(Worker::next_id) }, spawned_at, allocate)
+        let id = Worker::with(|w| if is_main { w.ids.next_main() } else { w.ids.next() });
+        Header::new(id, EXTERNAL, self.index, spawned_at)
     }
 
-    /// Starts a goroutine that blocks its thread: it runs on a worker without a processor.
-    pub(crate) fn spawn_job_with<R>(
-        &'static self,
-        spawned_at: &'static Location<'static>,
-        allocate: impl FnOnce(Header) -> (Task, R),
-    ) -> R {
-        self.started_external();
-        let (job, handle) = allocate(Header::new(Worker::with(Worker::next_id), EXTERNAL, self.index, spawned_at));
+    /// The same in the runtime of that generation. `None` if that is over, or shutting down.
+    pub(crate) fn start_in(&self, generation: usize, spawned_at: &'static Location<'static>) -> Option<Header> {
+        // A shutdown begins under the lock. It waits for a goroutine that counts.
+        let _sched = lock(&self.sched);
+        (!self.is_over(generation)).then(|| self.start_outside(spawned_at, false))
+    }
+
+    /// Enqueues a goroutine that blocks its thread: it runs on a worker without a processor.
+    pub(crate) fn submit_job(&self, job: Task) {
         if !self.spares.submit(job) {
             self.monitor.unpark();
         }
-        handle
-    }
-
-    /// Starts a goroutine in the runtime of that generation, from any thread. Gives `allocate` back if that is over, or
-    /// shutting down.
-    pub(crate) fn spawn_in<R, F: FnOnce(Header) -> (Task, R)>(
-        &'static self,
-        generation: usize,
-        spawned_at: &'static Location<'static>,
-        allocate: F,
-    ) -> Result<R, F> {
-        {
-            // A shutdown begins under the lock. From here on it waits for this goroutine.
-            let _sched = lock(&self.sched);
-            if self.is_over(generation) {
-                return Err(allocate);
-            }
-            self.started_external();
-        }
-        Ok(self.spawn_counted(Worker::with(Worker::next_id), spawned_at, allocate))
-    }
-
-    fn spawn_counted<R>(
-        &'static self,
-        id: u64,
-        spawned_at: &'static Location<'static>,
-        allocate: impl FnOnce(Header) -> (Task, R),
-    ) -> R {
-        let (task, handle) = allocate(Header::new(id, EXTERNAL, self.index, spawned_at));
-        self.push_global(task);
-        handle
     }
 
     /// Counts a goroutine that starts on a thread without a processor, or a main that is polled by its own thread.
@@ -1306,7 +1034,7 @@ impl Executor {
         // `finished` first: a goroutine that starts and ends in between must not count as minus one.
         let sum = |count: fn(&Shard) -> &AtomicUsize| {
             let external = count(&self.external).load(Ordering::Acquire);
-            self.all_processors().map(|p| count(&p.shard).load(Ordering::Acquire)).fold(external, usize::wrapping_add)
+            self.processors.all().map(|p| count(&p.shard).load(Ordering::Acquire)).fold(external, usize::wrapping_add)
         };
         let finished = sum(|shard| &shard.finished);
         sum(|shard| &shard.started).wrapping_sub(finished)
@@ -1324,22 +1052,7 @@ impl Executor {
     }
 
     pub(crate) fn all_timers(&self) -> impl Iterator<Item = &'static Timers> {
-        self.processors().map(|processor| &processor.timers)
-    }
-
-    /// Fires the due timers of a processor, at a `look` or while the local queue is empty. True if there was one.
-    #[inline(always)]
-    fn fire_own(&self, processor: &Processor, look: bool) -> bool {
-        let due = processor.timers.next_due();
-        due != Time::NEVER && (look || processor.queue.is_empty()) && Self::fire_due(processor, due)
-    }
-
-    #[inline(never)]
-    fn fire_due(processor: &Processor, due: Time) -> bool {
-        let now = Time::now();
-        // No more than fit into the local queue, so that the woken goroutines run in order.
-        let room = LOCAL_QUEUE - processor.queue.len().min(LOCAL_QUEUE - FIRE_LEAST);
-        due <= now && processor.timers.fire(now, room) > 0
+        self.processors.in_use().map(|processor| &processor.timers)
     }
 
     /// Fires the timers of all processors that are `late` or more. True if there was one.
@@ -1365,7 +1078,7 @@ impl Executor {
             if self.closing.load(Ordering::Acquire) && self.end(workers.is_empty()) {
                 return;
             }
-            let polls = self.processors().fold(0u32, |sum, p| sum.wrapping_add(p.polls.load(Ordering::Relaxed)));
+            let polls = self.processors.in_use().fold(0u32, |sum, p| sum.wrapping_add(p.polls.load(Ordering::Relaxed)));
             let moved = std::mem::replace(&mut seen, polls) != polls;
             let now = Time::now();
             let passed = now.since(std::mem::replace(&mut last, now)).min(MONITOR_PERIOD);
@@ -1405,7 +1118,7 @@ impl Executor {
         let mut sched = lock(&self.sched);
         // In every period, because it also advances the clock's epoch.
         let now = Time::now();
-        let is_busy = self.processors().any(|p| p.owner().is_some()) || self.spares.has_wish();
+        let is_busy = self.processors.in_use().any(|p| p.owner().is_some()) || self.spares.has_wish();
         *idle_looks = if is_busy || moved { 0 } else { MONITOR_IDLE_LOOKS.min(*idle_looks + 1) };
         if is_busy {
             self.retake(&mut sched, now, passed);
@@ -1427,64 +1140,45 @@ impl Executor {
     /// other makes progress; else one more would only compete for the same cores, and the others get the goroutines that
     /// wait at it.
     fn retake(&'static self, sched: &mut Sched, now: Time, passed: Duration) {
-        let global_looks = (passed.as_micros() / GLOBAL_LOOK.as_micros()).max(1) as u32;
         let (mut progress, mut wants_thief) = (!sched.idle.is_empty(), false);
         let mut stuck = Vec::new();
-        for processor in self.processors() {
-            let Some(owner) = processor.owner() else { continue };
-            // SAFETY: under the lock, the owner of a processor lives. What is not atomic in it is the owner's, or under the
-            // lock.
-            let worker = unsafe { owner.as_ref() };
-            // SAFETY: it stands on the stack of the thread, which holds a processor.
+        for processor in self.processors.in_use() {
+            // SAFETY: under the lock.
+            let Some(worker) = (unsafe { Worker::holder_of(processor) }) else { continue };
+            // SAFETY: it stands on the worker's stack.
             let clock = unsafe { &*worker.clock.get() };
-            let cpu = clock.cpu_time();
-            let (polls, ticks) = (processor.polls.load(Ordering::Relaxed), processor.ticks.load(Ordering::Relaxed));
-            let (seen_polls, seen_ticks, seen_cpu) = worker.seen.replace((polls, ticks, cpu));
-            let begun = ticks.wrapping_sub(seen_ticks);
-            let are_long = cpu.saturating_sub(seen_cpu) > LONG_POLL.saturating_mul(polls.wrapping_sub(seen_polls));
-            processor.has_long_polls.store(are_long, Ordering::Relaxed);
-            processor
-                .global_interval
-                .store((begun / global_looks).clamp(LONG_TICKS, GLOBAL_INTERVAL), Ordering::Relaxed);
-            let moved = seen_polls != polls || !worker.polling.load(Ordering::Relaxed);
-            progress |= moved;
             let has_next = !worker.run_next.seems_empty();
-            if !has_next && processor.queue.is_empty() && self.global.is_empty() {
-                worker.seen_at.set(None);
-                continue;
+            let work_waits = has_next || !processor.queue.is_empty() || !self.global.is_empty();
+            let is_polling = worker.polling.load(Ordering::Relaxed);
+            let doing = worker.watched.look(processor, clock, (now, passed), is_polling, work_waits);
+            match doing {
+                Doing::Progress => progress = true,
+                _ if !work_waits => {}
+                Doing::Busy => wants_thief |= has_next,
+                Doing::Sleeps => stuck.push((processor, worker, None)),
+                Doing::Computes(waited) => stuck.push((processor, worker, Some(waited))),
             }
-            match worker.seen_at.get() {
-                Some((since, then)) if !moved => {
-                    sched.alert = ALERT_LOOKS;
-                    let waited = now.since(since);
-                    let mut sleeps = cpu.saturating_sub(then) < waited / 8;
-                    let is_asleep = if sleeps { clock.is_asleep() } else { None };
-                    sleeps = is_asleep.unwrap_or(sleeps);
-                    if waited >= STUCK || is_asleep == Some(true) {
-                        stuck.push((processor, worker, !sleeps, waited));
-                    } else {
-                        wants_thief |= has_next;
-                    }
-                }
-                _ => worker.seen_at.set(Some((now, cpu))),
+            if doing != Doing::Progress && work_waits {
+                sched.alert = ALERT_LOOKS;
             }
         }
-        for (processor, worker, computes, waited) in stuck {
-            if computes && progress && worker.run_next.seems_empty() && processor.queue.is_empty() {
+        for (processor, worker, computes) in stuck {
+            if computes.is_some() && progress && worker.run_next.seems_empty() && processor.queue.is_empty() {
                 continue;
             }
-            let hands_over = !computes || !progress;
-            let too_many = sched.displaced == MOST_DISPLACED || waited < STUCK * (1 << sched.handed_over.min(10));
-            if hands_over && (computes && too_many || !self.spares.can_call()) {
+            let hands_over = computes.is_none() || !progress;
+            let too_early = |waited| waited < STUCK * (1 << sched.handed_over.min(10));
+            let too_many = computes.is_some_and(|waited| sched.displaced == MOST_DISPLACED || too_early(waited));
+            if hands_over && (too_many || !self.spares.can_call()) {
                 continue;
             }
             let Some(next) = worker.run_next.revoke() else { continue };
             // SAFETY: revoked, the slot was this thread's.
             self.drain(processor, unsafe { from_slot(next) });
             if hands_over {
-                worker.displaced.set(computes);
-                sched.displaced += u32::from(computes);
-                sched.handed_over += u32::from(computes);
+                worker.displaced.set(computes.is_some());
+                sched.displaced += u32::from(computes.is_some());
+                sched.handed_over += u32::from(computes.is_some());
                 self.hand_over(sched, processor);
             } else {
                 worker.run_next.reinstate();
@@ -1519,16 +1213,11 @@ impl Executor {
         let procs = procs.min(MAX_PROCESSORS);
         let mut sched = lock(&self.sched);
         let before = self.procs.load(Ordering::Relaxed);
-        for slot in self.created.load(Ordering::Relaxed)..procs {
-            let processor = Box::leak(Box::new(Processor::new(slot)));
-            self.processors[slot].store(processor, Ordering::Release);
-            self.created.store(slot + 1, Ordering::Release);
-        }
+        self.processors.open(procs);
         self.procs.store(procs, Ordering::SeqCst);
         self.spares.set_procs(procs);
-        self.bound.fetch_max(procs, Ordering::AcqRel);
         for slot in before.min(procs)..before.max(procs) {
-            let Some(processor) = self.processor(slot) else { continue };
+            let Some(processor) = self.processors.get(slot) else { continue };
             match processor.place.get() {
                 Place::Retired if slot < procs => {
                     processor.timers.open();
@@ -1550,7 +1239,7 @@ impl Executor {
                 self.notify();
             }
         }
-        for processor in (procs..before).filter_map(|slot| self.processor(slot)) {
+        for processor in (procs..before).filter_map(|slot| self.processors.get(slot)) {
             // Its worker moves the rest when it notices.
             while let Ok(task) = processor.queue.shared().pop() {
                 self.push_global(task);
@@ -1561,8 +1250,7 @@ impl Executor {
 
     /// If this thread runs a job, another one may take its place until the guard is dropped: it waits for the runtime.
     pub(crate) fn lend_thread() -> Option<Lent> {
-        // SAFETY: executors are never freed.
-        let home = Worker::with(|w| unsafe { w.home.get().as_ref() }.filter(|_| w.in_job.get()))?;
+        let home = Worker::with(|w| w.home().filter(|_| w.in_job.get()))?;
         home.spares.lend_thread(true);
         home.monitor.unpark();
         Some(Lent(home))
@@ -1591,7 +1279,7 @@ impl Executor {
         let next = held.swap_next(None);
         drop(held);
         let mut sched = lock(&this.sched);
-        if processor.owner() != Some(NonNull::from(w)) {
+        if processor.place.get() != w.place() {
             // Lost in between; the run-next goroutine still is this thread's.
             drop(sched);
             next.into_iter().for_each(|next| this.push_global(next));
@@ -1616,7 +1304,7 @@ impl Executor {
     fn take_back(&self, w: &Worker, processor: &'static Processor) {
         let mut sched = lock(&self.sched);
         if processor.place.get() == Place::Idle {
-            self.set_place(&mut sched, processor, Place::Held(NonNull::from(w)));
+            self.set_place(&mut sched, processor, w.place());
             w.run_next.reinstate();
         }
     }
@@ -1655,8 +1343,7 @@ impl Executor {
     /// `patience`, and not at all if the end may depend on this thread. Returns how many goroutines are left; the
     /// monitor completes the shutdown when they have ended.
     pub(crate) fn shutdown(&'static self, patience: Duration) -> usize {
-        // SAFETY: executors are never freed.
-        let home = Worker::with(|w| unsafe { w.home.get().as_ref() }.map(|home| home.index));
+        let home = Worker::with(|w| w.home()).map(|home| home.index);
         let waiting = threads::Waiting::begin(home, self.index);
         let patience = waiting.as_ref().map_or(Duration::ZERO, |_| patience);
         let mut sched = lock(&self.sched);
@@ -1680,7 +1367,7 @@ impl Executor {
     /// [`retake`](Self::retake) calls another.
     fn end(&'static self, alone: bool) -> bool {
         // Timers of tasks that are not the runtime's goroutines move to the driver.
-        let have_moved = self.all_processors().all(|processor| driver::take_over(&processor.timers));
+        let have_moved = self.processors.all().all(|processor| driver::take_over(&processor.timers));
         if self.live() != 0 {
             self.spares.take_jobs().into_iter().for_each(|job| self.push_global(job));
             if !self.has_work() {
@@ -1689,16 +1376,13 @@ impl Executor {
             }
             return false;
         }
-        self.spares.end();
-        self.drop_wishes();
+        self.end_workers();
         have_moved && alone && self.retire()
     }
 
-    /// No thread will be started any more for those that were called.
-    fn drop_wishes(&self) {
-        for _ in 0..self.spares.take_wishes() {
-            self.idle.end_search();
-        }
+    /// Tells every worker to end. No thread will be started any more for those that were called.
+    fn end_workers(&self) {
+        (0..self.spares.end()).for_each(|_| _ = self.idle.end_search());
     }
 
     /// Makes the executor available to the next runtime, after every goroutine and every thread has ended: every word
@@ -1710,12 +1394,11 @@ impl Executor {
             if !self.idle.try_reset() {
                 return false;
             }
-            *sched = Sched::new();
+            *sched = Sched::default();
             self.spares.reset();
-            self.bound.store(0, Ordering::Relaxed);
             self.procs.store(0, Ordering::SeqCst);
             self.generation.fetch_add(1, Ordering::SeqCst);
-            self.all_processors().for_each(Processor::reset);
+            self.processors.reset();
         }
         #[cfg(all(test, not(gopark_loom)))]
         assert_eq!(self.leftovers(), "", "a retired executor differs from a new one");
@@ -1726,7 +1409,7 @@ impl Executor {
 
     /// Wakes every registered goroutine. The executor is closing, so their futures are dropped.
     fn wake_all(&self) {
-        let shards = self.all_processors().map(|processor| &processor.shard).chain([&self.external]);
+        let shards = self.processors.all().map(|processor| &processor.shard).chain([&self.external]);
         shards.flat_map(|shard| shard.registry.all()).for_each(Waker::wake);
     }
 
@@ -1738,20 +1421,6 @@ impl Executor {
         Worker::with(|w| w.run_task(task));
         Self::set_polling(polling);
     }
-}
-
-/// Spins for [`WATCH`], or until something `happens`: returns whether it did.
-fn watch(happens: impl Fn() -> bool) -> bool {
-    let until = Time::now().after(WATCH);
-    while Time::now() < until {
-        for _ in 0..16 {
-            std::hint::spin_loop();
-            if happens() {
-                return true;
-            }
-        }
-    }
-    false
 }
 
 /// A job waits for the runtime.

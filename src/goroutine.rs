@@ -49,13 +49,12 @@ pub(crate) unsafe fn spawn_in<F: Future>(
     future: F,
     spawned_at: &'static Location<'static>,
 ) -> Result<(), F> {
-    let mut future = Some(future);
-    let spawned = executor.spawn_in(generation, spawned_at, |header| {
-        // SAFETY: passed on to the caller.
-        unsafe { allocate(header, future.take().expect("called once")) }
-    });
-    let spawned = spawned.map(Handle::detach).map_err(drop);
-    spawned.map_err(|()| future.expect("not called"))
+    let Some(header) = executor.start_in(generation, spawned_at) else { return Err(future) };
+    // SAFETY: passed on to the caller.
+    let (task, handle) = unsafe { allocate(header, future) };
+    executor.push_global(task);
+    handle.detach();
+    Ok(())
 }
 
 /// Starts the main of a `block_on`.
@@ -69,18 +68,32 @@ pub(crate) unsafe fn spawn_main<F: Future>(
     spawned_at: &'static Location<'static>,
 ) -> Handle<F::Output> {
     // SAFETY: passed on to the caller.
-    executor.spawn_main_with(spawned_at, |header| unsafe { allocate(header, main) })
+    let (task, handle) = unsafe { allocate(executor.start_outside(spawned_at, true), main) };
+    executor.push_global(task);
+    handle
 }
 
 /// Starts a goroutine that blocks its thread. If the runtime shuts down before it has begun, the future is dropped.
-#[inline(always)]
 pub(crate) fn spawn_job<F: Future + Send + 'static>(
     executor: &'static Executor,
     future: F,
     spawned_at: &'static Location<'static>,
 ) -> Handle<F::Output> {
     // SAFETY: the future is `'static`, and so is its output.
-    executor.spawn_job_with(spawned_at, |header| unsafe { allocate(header, future) })
+    let (job, handle) = unsafe { allocate(executor.start_outside(spawned_at, false), future) };
+    executor.submit_job(job);
+    handle
+}
+
+/// Asks a goroutine to end: its future is dropped on a worker, at its next suspension.
+pub(crate) fn abort(header: &Header) {
+    if header.set_aborted().is_registered() {
+        // Under the registry's lock: the entry is this goroutine's as long as the flag is set.
+        let is_there = || header.flags().is_registered();
+        if let Some(waker) = Executor::shard_of(header).registry.get(header.registry_key(), is_there) {
+            waker.wake();
+        }
+    }
 }
 
 /// The goroutine's handle is being dropped: nothing will recover a panic of it.
@@ -231,7 +244,8 @@ impl<F> Drop for Goroutine<F> {
         debug_assert!(header.has_ended(), "the executor polls each goroutine to its end");
         if header.flags().is_registered() {
             // Not the last reference: the `Runnable` that drops the future has one.
-            drop(Executor::deregister(header));
+            let registry = &Executor::shard_of(header).registry;
+            drop(registry.remove(header.registry_key(), || header.clear_registered()));
         }
         Executor::of(header).finished();
     }
@@ -250,7 +264,7 @@ fn exit<T>(header: &Header, payload: Option<Payload>) -> Outcome<T> {
 #[inline(never)]
 fn park_first(header: &Header, waker: &Waker) -> Flags {
     // The registry's waker is a counted reference. A detached goroutine whose wakers are all gone has no other.
-    Executor::register(header, waker.clone())
+    header.set_registered(Executor::shard_of(header).registry.insert(waker.clone()))
 }
 
 pin_project! {

@@ -9,7 +9,6 @@ use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use crate::coop::{self, Reason};
-use crate::executor::Executor;
 use crate::goroutine::{self, Handle};
 use crate::panics::{lock, panic_text};
 use crate::wait::case::future_case;
@@ -66,7 +65,7 @@ impl<T> JoinHandle<T> {
     /// });
     /// ```
     pub fn abort(&self) {
-        Executor::abort(self.task().metadata());
+        goroutine::abort(self.task().metadata());
     }
 
     /// True once the goroutine has ended.

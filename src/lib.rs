@@ -62,6 +62,8 @@ mod waker;
 
 mod crash;
 mod idle;
+mod ids;
+mod processor;
 mod registry;
 mod run_next;
 mod run_queue;
@@ -69,6 +71,7 @@ mod spares;
 mod table;
 mod timer;
 mod wait;
+mod watched;
 
 mod executor;
 

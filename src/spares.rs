@@ -290,21 +290,17 @@ impl<J> Spares<J> {
         state.wishes > 0 || !state.jobs.is_empty()
     }
 
-    /// Takes all wishes.
-    pub(crate) fn take_wishes(&self) -> usize {
-        std::mem::take(&mut self.lock().wishes)
-    }
-
     /// Takes all jobs that wait.
     pub(crate) fn take_jobs(&self) -> VecDeque<J> {
         std::mem::take(&mut self.lock().jobs)
     }
 
-    /// No more work will come: every worker ends.
-    pub(crate) fn end(&self) {
+    /// No more work will come: every worker ends. Returns how many were called and will not come.
+    pub(crate) fn end(&self) -> usize {
         let mut state = self.lock();
         state.ending = true;
         state.parked.iter().for_each(|worker| worker.unpark());
+        std::mem::take(&mut state.wishes)
     }
 
     /// Back to the state of new ones.

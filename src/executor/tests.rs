@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 use std::pin::Pin;
-use std::ptr::{self, NonNull};
+use std::ptr;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Barrier, Mutex, MutexGuard, mpsc};
@@ -12,31 +12,16 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::{
-    EXECUTORS, Executor, FIRE_LEAST, GLOBAL_BATCH, GLOBAL_INTERVAL, Held, KEEP_PARKED, LONG_TICKS, OVERDUE, Place,
-    Processor, Sched, Task, Time, Worker, lock, shard,
+    EXECUTORS, Executor, GLOBAL_BATCH, Held, KEEP_PARKED, OVERDUE, Place, Processor, Sched, Task, Time, Worker, lock,
+    shard,
 };
 use crate::crash::OnPanic;
 use crate::goroutine;
+use crate::processor::FIRE_LEAST;
 use crate::runtime::{Runtime, block_in_place, gosched, unblock};
 use crate::threads::refusal::refuse;
 use crate::time::sleep;
 use crate::timer::shard::Node;
-
-#[test]
-fn the_global_queue_and_the_timers_have_their_turn_every_so_many_rounds() {
-    let processor = Processor::new(0);
-    for round in 1..=200 {
-        let (global_first, look) = processor.tick();
-        // It stays so until the global queue had something.
-        assert_eq!(global_first, round >= GLOBAL_INTERVAL, "round {round}");
-        assert_eq!(look, round % (GLOBAL_INTERVAL - 1) == 0, "round {round}");
-    }
-    assert_eq!((processor.ticks.load(Relaxed), processor.has_long_ticks()), (200, false));
-    processor.ticks_since_global.set(0);
-    processor.global_interval.store(LONG_TICKS, Relaxed);
-    assert!(processor.has_long_ticks());
-    assert_eq!([(); 4].map(|()| processor.tick()), [(false, true), (true, true), (true, true), (true, true)]);
-}
 
 fn runtime(procs: usize) -> (Runtime, &'static Executor) {
     let rt = Runtime::builder().gomaxprocs(procs).build().unwrap();
@@ -66,7 +51,7 @@ fn unblock_at_once(rt: &Runtime, count: usize) {
 fn checked(executor: &Executor) -> MutexGuard<'_, Sched> {
     let sched = lock(&executor.sched);
     let procs = executor.procs.load(Relaxed);
-    for processor in executor.all_processors() {
+    for processor in executor.processors.all() {
         let listed = |list: &[&Processor]| list.iter().filter(|other| ptr::eq(**other, processor)).count();
         let place = processor.place.get();
         assert_eq!(listed(&sched.idle), usize::from(place == Place::Idle), "{place:?}");
@@ -76,7 +61,7 @@ fn checked(executor: &Executor) -> MutexGuard<'_, Sched> {
             Place::Idle => assert!(id < procs && processor.queue.is_empty(), "processor {id} of {procs}"),
             Place::Held(_) => {}
         }
-        assert!(place == Place::Retired || id < executor.bound.load(Relaxed), "processor {id} is out of bounds");
+        assert!(place == Place::Retired || id < executor.processors.bound(), "processor {id} is out of bounds");
     }
     assert_eq!(executor.idle.idle(), sched.idle.len());
     executor.spares.check();
@@ -202,10 +187,10 @@ fn after_many_processors_the_cost_is_that_of_the_setting_now() {
     rt.go(sleep(Duration::from_secs(3600)));
     rt.gomaxprocs(2);
     drop(settled(executor));
-    assert_eq!((executor.bound.load(Relaxed), executor.processors().count()), (2, 2));
+    assert_eq!((executor.processors.bound(), executor.processors.in_use().count()), (2, 2));
     drop(rt);
     let (rt, executor) = runtime(3);
-    assert_eq!(executor.processors().count(), 3, "whatever the runtime before had");
+    assert_eq!(executor.processors.in_use().count(), 3, "whatever the runtime before had");
     drop(rt);
 }
 
@@ -384,10 +369,10 @@ impl Still {
         let mut sched = lock(&executor.sched);
         // Nobody is to be woken: the test has the processors.
         while let Some(processor) = sched.idle.last().copied() {
-            executor.set_place(&mut sched, processor, Place::Held(Worker::with(|w| NonNull::from(w))));
+            executor.set_place(&mut sched, processor, Worker::with(Worker::place));
         }
         drop(sched);
-        let processors = executor.processors().collect();
+        let processors = executor.processors.in_use().collect();
         Still { executor, processors, nodes: Vec::new(), fired: Arc::default() }
     }
 
@@ -434,7 +419,7 @@ impl Still {
 
 /// Discards the goroutines in the queues.
 fn drain(executor: &'static Executor) {
-    let local = || executor.all_processors().find_map(|processor| processor.queue.shared().pop().ok());
+    let local = || executor.processors.all().find_map(|processor| processor.queue.shared().pop().ok());
     while let Some(task) = executor.global.pop().or_else(local) {
         executor.discard(task);
     }
@@ -447,8 +432,7 @@ impl Drop for Still {
         }
         drain(self.executor);
         assert_eq!(self.executor.live(), 0);
-        self.executor.spares.end();
-        self.executor.drop_wishes();
+        self.executor.end_workers();
         assert!(self.executor.retire());
     }
 }
@@ -456,29 +440,29 @@ impl Drop for Still {
 #[test]
 fn timers_are_looked_at_when_there_is_nothing_else_to_do_or_it_is_their_turn() {
     let mut still = Still::new(1);
-    let (executor, processor) = (still.executor, still.processors[0]);
-    assert!(!executor.fire_own(processor, false) && !executor.fire_own(processor, true), "there are none");
+    let processor = still.processors[0];
+    assert!(!processor.fire_due(false) && !processor.fire_due(true), "there are none");
     still.timers(0, Time::now().after(Duration::from_secs(3600)), 1);
-    assert!(!executor.fire_own(processor, false) && !executor.fire_own(processor, true), "none is due");
+    assert!(!processor.fire_due(false) && !processor.fire_due(true), "none is due");
     still.timers(0, Time::PAST, 1);
-    assert!(executor.fire_own(processor, false));
+    assert!(processor.fire_due(false));
     assert_eq!(still.fired(), [0]);
     still.timers(0, Time::PAST, 1);
     still.goroutines(0, 1);
-    assert!(!executor.fire_own(processor, false), "it has something else to do");
+    assert!(!processor.fire_due(false), "it has something else to do");
     assert_eq!(still.fired(), []);
-    assert!(executor.fire_own(processor, true));
+    assert!(processor.fire_due(true));
     assert_eq!(still.fired(), [0]);
 }
 
 #[test]
 fn a_look_at_timers_fires_no_more_than_there_is_room_for_but_some() {
     let mut still = Still::new(1);
-    let (executor, own) = (still.executor, still.processors[0]);
+    let own = still.processors[0];
     still.goroutines(0, 250);
     still.timers(0, Time::PAST, 300);
     for _ in 0..2 {
-        assert!(executor.fire_own(own, true));
+        assert!(own.fire_due(true));
         assert_eq!(still.fired().len(), FIRE_LEAST);
     }
 }
@@ -518,7 +502,7 @@ fn a_goroutine_that_does_not_wait_alone_wakes_an_idle_processor() {
 #[test]
 fn a_thief_takes_half_of_what_waits_elsewhere_or_what_waits_for_everybody() {
     let still = Still::new(3);
-    let steal = || Worker::with(|w| still.executor.steal(w, still.processors[0]));
+    let steal = || still.executor.steal(still.processors[0]);
     assert!(!still.ran(steal()));
     still.goroutines(0, 1);
     assert!(!still.ran(steal()), "its own");
@@ -559,7 +543,7 @@ fn a_goroutine_is_looked_for_where_it_is_likely_first() {
     let own = still.processors[0];
     let mut searching = false;
     let mut find = |global_first| {
-        let found = Worker::with(|w| still.executor.find(w, own, global_first, &mut searching));
+        let found = still.executor.find(own, global_first, &mut searching);
         (still.ran(found), still.queued())
     };
     assert_eq!(find(false), (false, (0, vec![0, 0])));
@@ -589,22 +573,17 @@ impl Executor {
         check("global queue", self.global.is_empty());
         check("idle word", self.idle.is_reset());
         check("gomaxprocs", self.procs.load(Relaxed) == 0);
-        check("bound", self.bound.load(Relaxed) == 0);
+        check("bound", self.processors.bound() == 0);
         check("goroutines", self.live() == 0);
         check("idle processors", sched.idle.is_empty());
         check("workers", self.spares.counts() == (0, 0) && !self.spares.has_wish());
         check("monitor", !sched.monitor_asleep && (sched.alert, sched.displaced, sched.handed_over) == (0, 0, 0));
         check("sleeper", self.spares.sleeper().is_none());
         check("calls of block_on", self.block_on_calls.is_empty());
-        for processor in self.all_processors() {
+        for processor in self.processors.all() {
             check("processor's queue", processor.queue.is_empty());
             check("processor's place", processor.place.get() == Place::Retired);
-            check("processor's ticks", processor.ticks.load(Relaxed) == 0);
-            check("processor's polls", processor.polls.load(Relaxed) == 0);
-            check("processor's long polls", !processor.has_long_polls.load(Relaxed));
-            check("processor's interval", processor.global_interval.load(Relaxed) == GLOBAL_INTERVAL);
-            let counters = (processor.ticks_since_global.get(), processor.ticks_since_timers.get());
-            check("processor's counters", counters == (0, 0));
+            check("processor", processor.is_reset());
         }
         found.join(", ")
     }
@@ -616,11 +595,10 @@ fn a_retired_executor_is_as_a_new_one() {
     assert_eq!(executor.leftovers(), "");
     executor.set_gomaxprocs(2);
     assert!(executor.idle.try_begin_search(4));
-    let processor = executor.processor(1).unwrap();
-    processor.tick();
-    processor.global_interval.store(LONG_TICKS, Relaxed);
+    let processor = executor.processors.get(1).unwrap();
+    processor.begin_tick();
     let leftovers = executor.leftovers();
-    for left in ["idle word", "gomaxprocs", "idle processors", "processor's counters", "processor's interval"] {
+    for left in ["idle word", "gomaxprocs", "idle processors", "processor"] {
         assert!(leftovers.contains(left), "{left} is missing in: {leftovers}");
     }
     // A search that never ends would stop the next runtime from waking a second worker. `retire` asserts that nothing is left.

@@ -151,10 +151,10 @@ fn there_are_no_more_threads_than_the_limit_and_each_that_ends_makes_room() {
     assert_eq!(spares.begin_starts(), 1);
     assert_eq!((0..6).filter(|_| spares.take_wish()).count(), 5);
     spares.arrive();
-    spares.end();
+    assert_eq!(spares.end(), 0);
     assert!(!spares.call());
     assert_eq!(spares.begin_starts(), 0, "all end");
-    assert_eq!((spares.take_wishes(), spares.take_wishes()), (1, 0));
+    assert_eq!((spares.end(), spares.end()), (1, 0), "a late call is given back");
     spares.reset();
     assert_eq!((spares.counts(), spares.has_wish()), ((0, 0), false));
 }

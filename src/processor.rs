@@ -1,0 +1,287 @@
+//! The processors of a runtime: what each has, and where it is.
+
+use std::cell::Cell;
+use std::ptr::{self, NonNull};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use crate::clock::Time;
+use crate::header::{Header, Task};
+use crate::registry::Registry;
+use crate::run_queue::RunQueue;
+use crate::timer::shard::Shard as Timers;
+
+/// Most processors of a runtime.
+pub(crate) const MAX_PROCESSORS: usize = 1024;
+/// Capacity of a processor's queue (Go: 256).
+pub(crate) const LOCAL_QUEUE: usize = 256;
+/// Ticks between two looks at the global queue before the local one (Go: 61), while ticks are short.
+const GLOBAL_INTERVAL: u32 = 61;
+/// The same if ticks are as long as they get.
+const LONG_TICKS: u32 = 2;
+/// The monitor shortens the interval so that there is one look in this time.
+const GLOBAL_LOOK: Duration = Duration::from_micros(80);
+/// Polls that take so long at the average are worth a wake-up of another worker for the goroutine that waits for their end.
+const LONG_POLL: Duration = Duration::from_micros(35);
+
+/// How long a thief watches a processor.
+const WATCH: Duration = Duration::from_micros(5);
+/// It watches a queue that has no more goroutines, and leaves it alone if that will be drained in so many times the time.
+const SHORT_QUEUE: usize = 16;
+const DRAINED_IN: usize = 10;
+/// Minimum number of due timers fired per check, even if the local queue is almost full.
+pub(crate) const FIRE_LEAST: usize = 16;
+
+/// The right to run goroutines, and what goes with it. Never freed.
+///
+/// | word | meaning | written by |
+/// |---|---|---|
+/// | `ticks`, `polls` | ticks and polls begun, for the monitor and thieves | holder |
+/// | `ticks_since_global`, `ticks_since_timers` | since the global queue came first, and since timers were checked | holder |
+/// | `global_interval` | ticks after which the global queue comes first again | monitor |
+/// | `has_long_polls` | it pays to wake a worker for the run-next goroutine | monitor |
+/// | `place` | see [`Place`] | under the scheduler's lock |
+pub(crate) struct Processor {
+    pub(crate) id: usize,
+    pub(crate) queue: RunQueue<Task>,
+    pub(crate) shard: Shard,
+    pub(crate) timers: Timers,
+    pub(crate) ticks: AtomicU32,
+    ticks_since_global: Cell<u32>,
+    ticks_since_timers: Cell<u32>,
+    global_interval: AtomicU32,
+    pub(crate) polls: AtomicU32,
+    has_long_polls: AtomicBool,
+    pub(crate) place: Cell<Place>,
+}
+
+/// Where a processor is.
+///
+/// | place | meaning | list | idle word |
+/// |---|---|---|---|
+/// | `Retired` | out of use: its id is not below `gomaxprocs`; its queue is empty, its timers are closed | – | – |
+/// | `Idle` | in use, and no worker holds it; its queue is empty | the scheduler's | counts as idle |
+/// | `Held` | a worker holds it. If it is out of use, the worker gives it up after the current poll | – | – |
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    Retired,
+    Idle,
+    Held(NonNull<()>),
+}
+
+// SAFETY: `place` is under the scheduler's lock; `ticks_since_global` and `ticks_since_timers` are the holder's; the rest is
+// `Sync`.
+unsafe impl Sync for Processor {}
+// SAFETY: as above.
+unsafe impl Send for Processor {}
+
+impl Processor {
+    pub(crate) fn new(id: usize) -> Self {
+        Self {
+            id,
+            queue: RunQueue::new(LOCAL_QUEUE),
+            shard: Shard::new(),
+            timers: Timers::new(),
+            ticks: AtomicU32::new(0),
+            ticks_since_global: Cell::new(0),
+            ticks_since_timers: Cell::new(0),
+            global_interval: AtomicU32::new(GLOBAL_INTERVAL),
+            polls: AtomicU32::new(0),
+            has_long_polls: AtomicBool::new(false),
+            place: Cell::new(Place::Retired),
+        }
+    }
+
+    /// The worker that holds it, as the executor knows it. Under the scheduler's lock.
+    pub(crate) fn owner(&self) -> Option<NonNull<()>> {
+        if let Place::Held(worker) = self.place.get() { Some(worker) } else { None }
+    }
+
+    /// Back to the state of a new one. The executor has no worker.
+    pub(crate) fn reset(&self) {
+        self.place.set(Place::Retired);
+        self.ticks.store(0, Ordering::Relaxed);
+        self.ticks_since_global.set(0);
+        self.ticks_since_timers.set(0);
+        self.polls.store(0, Ordering::Relaxed);
+        self.global_interval.store(GLOBAL_INTERVAL, Ordering::Relaxed);
+        self.has_long_polls.store(false, Ordering::Relaxed);
+    }
+
+    /// Begins a tick: one choice of a goroutine that is not the run-next one. Returns whether the global queue comes
+    /// first, and whether timers must be checked.
+    #[inline(always)]
+    pub(crate) fn begin_tick(&self) -> (bool, bool) {
+        let interval = self.global_interval.load(Ordering::Relaxed);
+        self.ticks.store(self.ticks.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+        let local = self.ticks_since_global.get().saturating_add(1);
+        self.ticks_since_global.set(local);
+        let unlooked = self.ticks_since_timers.get() + 1;
+        // At every tick, if ticks are long.
+        let look = unlooked + 1 >= interval;
+        self.ticks_since_timers.set(if look { 0 } else { unlooked });
+        (local >= interval, look)
+    }
+
+    /// The global queue came first, and had something.
+    pub(crate) fn took_from_global(&self) {
+        self.ticks_since_global.set(0);
+    }
+
+    #[inline(always)]
+    pub(crate) fn begin_poll(&self) {
+        self.polls.store(self.polls.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+    }
+
+    /// Adapts to what was begun in the time that `passed`, of which the worker computed for `cpu`.
+    pub(crate) fn adapt(&self, ticks: u32, polls: u32, passed: Duration, cpu: Duration) {
+        let looks = u32::try_from(passed.as_micros() / GLOBAL_LOOK.as_micros()).unwrap_or(u32::MAX).max(1);
+        self.global_interval.store((ticks / looks).clamp(LONG_TICKS, GLOBAL_INTERVAL), Ordering::Relaxed);
+        self.has_long_polls.store(cpu > LONG_POLL.saturating_mul(polls), Ordering::Relaxed);
+    }
+
+    /// True if goroutines compute for long. Then a goroutine that yields stays in the local queue, so that goroutines
+    /// in the global one need not wait for all of the others.
+    pub(crate) fn has_long_ticks(&self) -> bool {
+        self.global_interval.load(Ordering::Relaxed) == LONG_TICKS
+    }
+
+    /// True if it pays to wake a worker for the run-next goroutine.
+    #[inline(always)]
+    pub(crate) fn has_long_polls(&self) -> bool {
+        self.has_long_polls.load(Ordering::Relaxed)
+    }
+}
+
+impl Processor {
+    /// Fires the due timers, at a `look` or while the queue is empty. True if there was one.
+    #[inline(always)]
+    pub(crate) fn fire_due(&self, look: bool) -> bool {
+        self.timers.next_due() != Time::NEVER && (look || self.queue.is_empty()) && self.fire()
+    }
+
+    #[inline(never)]
+    fn fire(&self) -> bool {
+        let now = Time::now();
+        // No more than fit into the queue, so that the woken goroutines run in order.
+        let room = LOCAL_QUEUE - self.queue.len().min(LOCAL_QUEUE - FIRE_LEAST);
+        self.timers.next_due() <= now && self.timers.fire(now, room) > 0
+    }
+
+    /// True if the holder takes ticks so fast that it will soon have drained the queue, in which there is something.
+    pub(crate) fn is_draining(&self) -> bool {
+        let waiting = self.queue.shared().len();
+        if waiting == 0 || waiting > SHORT_QUEUE {
+            return false;
+        }
+        let before = self.ticks.load(Ordering::Relaxed);
+        let taken = || self.ticks.load(Ordering::Relaxed).wrapping_sub(before) as usize;
+        watch(|| taken() >= waiting);
+        taken() * DRAINED_IN >= waiting
+    }
+
+    /// True if the holder begins another poll soon.
+    pub(crate) fn ends_poll(&self) -> bool {
+        let polls = self.polls.load(Ordering::Relaxed);
+        watch(|| self.polls.load(Ordering::Relaxed) != polls)
+    }
+}
+
+/// Spins for [`WATCH`], or until something `happens`: returns whether it did.
+fn watch(happens: impl Fn() -> bool) -> bool {
+    let until = Time::now().after(WATCH);
+    while Time::now() < until {
+        for _ in 0..16 {
+            std::hint::spin_loop();
+            if happens() {
+                return true;
+            }
+        }
+    }
+    false
+}
+
+/// The shard of goroutines that started on a thread without a processor; the others are the processors'.
+pub(crate) const EXTERNAL: usize = MAX_PROCESSORS;
+const _: () = assert!(EXTERNAL < Header::SHARDS);
+
+/// The goroutines that started at one processor.
+pub(crate) struct Shard {
+    /// Those that have parked at least once.
+    pub(crate) registry: Registry,
+    /// Goroutines spawned and ended here. Only the holder writes a processor's.
+    pub(crate) started: AtomicUsize,
+    pub(crate) finished: AtomicUsize,
+}
+
+impl Shard {
+    pub(crate) fn new() -> Self {
+        Self { registry: Registry::new(), started: AtomicUsize::new(0), finished: AtomicUsize::new(0) }
+    }
+}
+
+/// All processors of an executor.
+///
+/// | word | meaning | written by |
+/// |---|---|---|
+/// | `slots[id]` | the processor of that id; null if it was never needed | once, under the scheduler's lock |
+/// | `created` | processors there are: those with a lower id | under the scheduler's lock |
+/// | `bound` | those with a lower id can have goroutines or timers, or a holder; the others are retired | under the scheduler's lock |
+pub(crate) struct Processors {
+    slots: [AtomicPtr<Processor>; MAX_PROCESSORS],
+    created: AtomicUsize,
+    bound: AtomicUsize,
+}
+
+impl Processors {
+    pub(crate) fn new() -> Self {
+        let slots = [const { AtomicPtr::new(ptr::null_mut()) }; MAX_PROCESSORS];
+        Self { slots, created: AtomicUsize::new(0), bound: AtomicUsize::new(0) }
+    }
+
+    pub(crate) fn get(&self, id: usize) -> Option<&'static Processor> {
+        // Acquire: pairs with the Release store in `open`.
+        // SAFETY: processors are never freed.
+        unsafe { self.slots[id].load(Ordering::Acquire).as_ref() }
+    }
+
+    /// Those with a lower id can have goroutines or timers.
+    pub(crate) fn bound(&self) -> usize {
+        self.bound.load(Ordering::Acquire)
+    }
+
+    /// The processors that can have goroutines or timers.
+    pub(crate) fn in_use(&self) -> impl Iterator<Item = &'static Processor> {
+        (0..self.bound()).filter_map(|id| self.get(id))
+    }
+
+    /// All that were ever created: retired ones have a registry and counts.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &'static Processor> {
+        (0..self.created.load(Ordering::Acquire)).filter_map(|id| self.get(id))
+    }
+
+    /// Those with a lower id than `count` will be in use. Under the scheduler's lock.
+    pub(crate) fn open(&self, count: usize) {
+        for id in self.created.load(Ordering::Relaxed)..count {
+            self.slots[id].store(Box::leak(Box::new(Processor::new(id))), Ordering::Release);
+            self.created.store(id + 1, Ordering::Release);
+        }
+        self.bound.fetch_max(count, Ordering::AcqRel);
+    }
+
+    /// One has been retired. Under the scheduler's lock.
+    pub(crate) fn close(&self) {
+        let is_retired = |id| self.get(id).is_none_or(|processor| processor.place.get() == Place::Retired);
+        let bound = (0..self.bound()).rfind(|id| !is_retired(*id)).map_or(0, |last| last + 1);
+        self.bound.store(bound, Ordering::Release);
+    }
+
+    /// Back to the state of a new executor's, which has no worker.
+    pub(crate) fn reset(&self) {
+        self.bound.store(0, Ordering::Relaxed);
+        self.all().for_each(Processor::reset);
+    }
+}
+
+#[cfg(all(test, not(gopark_loom)))]
+mod tests;

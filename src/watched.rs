@@ -1,0 +1,73 @@
+//! What the monitor knows of a worker from one look to the next.
+
+use std::cell::Cell;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use crate::clock::Time;
+use crate::platform::ThreadClock;
+use crate::processor::Processor;
+
+/// A poll that computes for longer may lose its processor.
+pub(crate) const STUCK: Duration = Duration::from_millis(10);
+
+/// Under the scheduler's lock.
+#[derive(Debug)]
+pub(crate) struct Watched {
+    /// The polls and ticks begun at the last look, and the CPU time used.
+    last: Cell<(u32, u32, Duration)>,
+    /// Since when the worker has been in one poll while work waits, and the CPU time then.
+    since: Cell<Option<(Time, Duration)>>,
+}
+
+/// What the worker does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Doing {
+    /// It has begun polls since the last look, or is between two.
+    Progress,
+    /// It has been in one poll since the last look.
+    Busy,
+    /// It sleeps in a poll, and work waits.
+    Sleeps,
+    /// It has computed in one poll for that long, and work waits.
+    Computes(Duration),
+}
+
+impl Watched {
+    pub(crate) const fn new() -> Self {
+        Self { last: Cell::new((0, 0, Duration::ZERO)), since: Cell::new(None) }
+    }
+
+    /// A look at the worker that holds `processor`, so long after the last one.
+    ///
+    /// A thread that waits for a core computes, if the system tells it from one that sleeps; else it counts as one that
+    /// sleeps, after some time.
+    pub(crate) fn look(
+        &self,
+        processor: &Processor,
+        clock: &ThreadClock,
+        (now, passed): (Time, Duration),
+        is_polling: bool,
+        work_waits: bool,
+    ) -> Doing {
+        let (polls, ticks) = (processor.polls.load(Ordering::Relaxed), processor.ticks.load(Ordering::Relaxed));
+        let cpu = clock.cpu_time();
+        let (last_polls, last_ticks, last_cpu) = self.last.replace((polls, ticks, cpu));
+        let begun = polls.wrapping_sub(last_polls);
+        processor.adapt(ticks.wrapping_sub(last_ticks), begun, passed, cpu.saturating_sub(last_cpu));
+        let moved = begun != 0 || !is_polling;
+        let since = self.since.replace(work_waits.then_some((now, cpu)));
+        let Some((since, then)) = since.filter(|_| work_waits && !moved) else {
+            return if moved { Doing::Progress } else { Doing::Busy };
+        };
+        self.since.set(Some((since, then)));
+        let waited = now.since(since);
+        let is_asleep = if cpu.saturating_sub(then) < waited / 8 { clock.is_asleep() } else { Some(false) };
+        match is_asleep {
+            Some(true) => Doing::Sleeps,
+            _ if waited < STUCK => Doing::Busy,
+            None => Doing::Sleeps,
+            Some(false) => Doing::Computes(waited),
+        }
+    }
+}
