@@ -3,7 +3,7 @@
 use std::cell::RefCell;
 use std::future::{pending, poll_fn};
 use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, mpsc};
 use std::task::{Context, Poll, Wake, Waker};
 use std::thread;
@@ -230,10 +230,70 @@ fn timers_of_a_retired_processor_fire() {
     });
 }
 
+/// Two goroutines that compute have lost their processor; a third one sleeps in its thread. Its processor goes on at once, or
+/// the bystander that wakes it would never run.
+#[test]
+fn whoever_sleeps_in_its_thread_is_replaced_beside_as_many_as_may_compute_sch12() {
+    no_hang(|| {
+        for procs in [1, 2] {
+            let rt = rt(procs);
+            let stop = Arc::new(AtomicBool::new(false));
+            let (wake, woken) = mpsc::channel();
+            let computes: Vec<_> = (0..procs + 1)
+                .map(|_| {
+                    let stop = stop.clone();
+                    rt.go(async move {
+                        while !stop.load(SeqCst) {
+                            std::hint::spin_loop();
+                        }
+                    })
+                })
+                .collect();
+            let sleeps = rt.go(async move { woken.recv().unwrap() });
+            let bystander = rt.go(async move { wake.send(()).unwrap() });
+            block_thread_on(bystander).unwrap();
+            block_thread_on(sleeps).unwrap();
+            assert!(computes.iter().all(|computes| !computes.is_finished()));
+            stop.store(true, SeqCst);
+            computes.into_iter().for_each(|computes| block_thread_on(computes).unwrap());
+        }
+    });
+}
+
+/// The goroutine goes into the run-next slot, which wakes nobody; then main is queued behind it, and somebody must be woken.
+#[test]
+fn whoever_gives_way_to_one_that_computes_goes_on_beside_it_sch09_sch10() {
+    no_hang(|| {
+        const ROUNDS: usize = 20;
+        let went_on = rt(2).block_on(async {
+            let mut went_on = 0;
+            for _ in 0..ROUNDS {
+                // So that the other processor is idle again.
+                time::sleep(Duration::from_millis(3)).await;
+                let computed = Arc::new(AtomicBool::new(false));
+                let theirs = computed.clone();
+                let other = go(async move {
+                    let start = Instant::now();
+                    while start.elapsed() < Duration::from_millis(50) {
+                        std::hint::spin_loop();
+                    }
+                    theirs.store(true, SeqCst);
+                });
+                gosched().await;
+                went_on += usize::from(!computed.load(SeqCst));
+                other.await.unwrap();
+            }
+            went_on
+        });
+        assert!(went_on > ROUNDS / 2, "only {went_on} times in {ROUNDS}");
+    });
+}
+
 #[cfg(all(target_os = "linux", not(miri)))]
 mod linux {
     use super::*;
     use crate::executor::{forbid, forbid_threads};
+    use crate::util::thread_cpu_time;
 
     fn blocks_usr1() -> bool {
         // SAFETY: the sets are valid places; this only asks.
@@ -305,6 +365,33 @@ mod linux {
             forbid_threads();
             block_thread_on(rt.go(async {})).unwrap();
             drop(release);
+        });
+    }
+
+    /// A machine that is busy otherwise makes no difference: what counts is the time that a goroutine has computed.
+    #[test]
+    fn no_more_than_two_compute_beside_those_with_a_processor_sch13() {
+        no_hang(|| {
+            for procs in [1, 2] {
+                let rt = rt(procs);
+                let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+                let computes: Vec<_> = (0..20)
+                    .map(|_| {
+                        let (now, most) = (now.clone(), most.clone());
+                        rt.go(async move {
+                            most.fetch_max(now.fetch_add(1, SeqCst) + 1, SeqCst);
+                            let start = thread_cpu_time();
+                            while thread_cpu_time() - start < Duration::from_millis(50) {
+                                std::hint::spin_loop();
+                            }
+                            now.fetch_sub(1, SeqCst);
+                        })
+                    })
+                    .collect();
+                computes.into_iter().for_each(|computes| block_thread_on(computes).unwrap());
+                let most = most.load(SeqCst);
+                assert!((procs..=procs + 2).contains(&most), "{most} in a poll at once, {procs} processors");
+            }
         });
     }
 }
