@@ -1,4 +1,4 @@
-//! Models of the idle word, of the wishes for workers, and of the run-next slot.
+//! Models of the idle word, of the wishes for workers, of jobs, of the end of a runtime, and of the run-next slot.
 
 use std::sync::Arc;
 
@@ -8,7 +8,8 @@ use super::explore;
 use crate::clock::Time;
 use crate::idle::Idle;
 use crate::loom::UnsafeCell;
-use crate::loom::atomic::{AtomicUsize, Ordering};
+use crate::loom::atomic::{AtomicBool, AtomicUsize, Ordering};
+use crate::loom::sync::Mutex;
 use crate::parker::Parker;
 use crate::run_next::RunNext;
 use crate::spares::{Roused, Spares};
@@ -110,6 +111,261 @@ fn a_worker_that_is_called_as_the_runtime_ends_is_not_counted_for_ever() {
         }
         assert!(idle.try_reset(), "a call is counted that nobody answers");
     });
+}
+
+/// Where the one processor of a [`Machine`] is.
+#[derive(Debug, PartialEq)]
+enum Place {
+    Idle,
+    Held,
+}
+
+/// A runtime with one processor and a queue, and what its workers and submitters do about the two: the steps of `Executor`.
+struct Machine {
+    place: Mutex<Place>,
+    /// What belongs to the processor: loom reports two holders.
+    processor: UnsafeCell<usize>,
+    idle: Idle,
+    spares: Spares<()>,
+    queue: AtomicUsize,
+    started: AtomicUsize,
+    finished: AtomicUsize,
+    closing: AtomicBool,
+    /// The runtime ends when so many goroutines have run.
+    ends_after: usize,
+}
+
+// SAFETY: this is what the models check.
+unsafe impl Sync for Machine {}
+// SAFETY: as above.
+unsafe impl Send for Machine {}
+
+impl Machine {
+    /// A worker holds the processor, and searches, as one does that was called.
+    fn new(ends_after: usize) -> Arc<Self> {
+        let this = Self {
+            place: Mutex::new(Place::Held),
+            processor: UnsafeCell::new(0),
+            idle: Idle::new(),
+            spares: Spares::new(),
+            queue: AtomicUsize::new(0),
+            started: AtomicUsize::new(0),
+            finished: AtomicUsize::new(0),
+            closing: AtomicBool::new(false),
+            ends_after,
+        };
+        this.idle.begin_search();
+        Arc::new(this)
+    }
+
+    fn has_work(&self) -> bool {
+        self.queue.load(Ordering::Relaxed) > 0
+    }
+
+    fn notify(&self) {
+        if self.idle.should_notify() && self.idle.try_begin_notify() {
+            // Without a parked worker the wish waits for one that is about to park.
+            let _ = self.spares.call();
+        }
+    }
+
+    fn push(&self) {
+        self.queue.fetch_add(1, Ordering::Relaxed);
+        self.notify();
+    }
+
+    fn stop_searching(&self, searching: &mut bool) {
+        if std::mem::take(searching) && self.idle.end_search() {
+            self.notify();
+        }
+    }
+
+    /// Runs what is queued, and gives the processor up. True if it has taken that back.
+    fn run(&self, searching: &mut bool) -> bool {
+        let pop = |queued: usize| queued.checked_sub(1);
+        while self.queue.fetch_update(Ordering::Relaxed, Ordering::Relaxed, pop).is_ok() {
+            self.stop_searching(searching);
+            // SAFETY: checked by loom.
+            self.processor.with_mut(|touched| unsafe { *touched += 1 });
+            if self.finished.fetch_add(1, Ordering::Release) + 1 == self.ends_after {
+                self.end();
+            }
+        }
+        {
+            let mut place = self.place.lock().unwrap();
+            if std::mem::take(searching) {
+                self.idle.end_search();
+            }
+            *place = Place::Idle;
+            self.idle.transition_to_idle();
+        }
+        if self.idle.is_searched() || !self.has_work() {
+            return false;
+        }
+        self.try_acquire()
+    }
+
+    fn try_acquire(&self) -> bool {
+        let mut place = self.place.lock().unwrap();
+        let is_idle = *place == Place::Idle;
+        if is_idle {
+            *place = Place::Held;
+            self.idle.acquire_processor();
+        }
+        is_idle
+    }
+
+    /// A worker, until the runtime ends.
+    fn work(&self, mut holds: bool) {
+        let (parker, mut searching) = (Arc::new(Parker::new()), holds);
+        loop {
+            while holds {
+                holds = self.run(&mut searching);
+            }
+            searching = searching || self.spares.take_wish();
+            if (searching || self.has_work()) && self.try_acquire() {
+                holds = true;
+                continue;
+            }
+            self.stop_searching(&mut searching);
+            match self.spares.park(&parker, Time::NEVER, Time::NEVER, false) {
+                Roused::Called => searching = true,
+                Roused::End => return,
+                roused => unreachable!("{roused:?}"),
+            }
+        }
+    }
+
+    fn end(&self) {
+        (0..self.spares.end()).for_each(|_| _ = self.idle.end_search());
+    }
+}
+
+/// A lost goroutine is a deadlock: both workers are parked then, and the runtime does not end.
+#[test]
+fn a_processor_has_one_holder_and_no_goroutine_is_lost_whoever_gives_it_up_or_takes_it() {
+    for goroutines in [1, 2] {
+        explore(3, move || {
+            let machine = Machine::new(goroutines);
+            let workers = [true, false].map(|holds| {
+                let machine = machine.clone();
+                thread::spawn(move || machine.work(holds))
+            });
+            (0..goroutines).for_each(|_| machine.push());
+            workers.into_iter().for_each(|worker| worker.join().unwrap());
+            machine.end();
+            assert_eq!(*machine.place.lock().unwrap(), Place::Idle);
+            assert!(machine.idle.try_reset(), "a search is counted that nobody makes");
+        });
+    }
+}
+
+/// A goroutine that is spawned while the runtime ends has come to its end before the executor is another runtime's; and so has
+/// the wake for it.
+#[test]
+fn a_spawn_during_a_shutdown_is_refused_or_the_runtime_ends_after_it() {
+    explore(3, || {
+        let machine = Machine::new(usize::MAX);
+        let worker = {
+            let machine = machine.clone();
+            thread::spawn(move || machine.work(true))
+        };
+        let spawner = {
+            let machine = machine.clone();
+            thread::spawn(move || {
+                {
+                    let _sched = machine.place.lock().unwrap();
+                    if machine.closing.load(Ordering::Relaxed) {
+                        return false;
+                    }
+                    machine.started.fetch_add(1, Ordering::Relaxed);
+                }
+                machine.push();
+                true
+            })
+        };
+        {
+            let _sched = machine.place.lock().unwrap();
+            machine.closing.store(true, Ordering::SeqCst);
+        }
+        // The monitor, which looks again and again.
+        let live = || {
+            let finished = machine.finished.load(Ordering::Acquire);
+            machine.started.load(Ordering::Acquire) - finished
+        };
+        while live() != 0 {
+            thread::yield_now();
+        }
+        machine.end();
+        worker.join().unwrap();
+        while !machine.idle.try_reset() {
+            thread::yield_now();
+            machine.end();
+        }
+        let finished = machine.finished.load(Ordering::Relaxed);
+        assert!(!machine.has_work(), "a goroutine is left in the queue of the next runtime");
+        // Its wake may come only now.
+        let spawned = spawner.join().unwrap();
+        assert_eq!(finished, usize::from(spawned));
+        assert!(!machine.idle.is_searched() && machine.spares.end() == 0, "the next runtime has a call too many");
+    });
+}
+
+/// A job is submitted while a worker, which may be called for a goroutine, parks, and the monitor starts a thread or is refused
+/// one. A lost job is a deadlock.
+#[test]
+fn a_job_is_done_once_by_a_worker_that_parks_or_by_a_thread_that_is_started_for_it() {
+    /// A worker, until the job is done.
+    fn work(spares: &Spares<()>, done: &AtomicUsize, mut for_jobs: bool) {
+        let parker = Arc::new(Parker::new());
+        loop {
+            for_jobs = match spares.park(&parker, Time::NEVER, Time::NEVER, for_jobs) {
+                Roused::Job(()) => {
+                    done.fetch_add(1, Ordering::Relaxed);
+                    spares.finish_job();
+                    spares.end();
+                    true
+                }
+                Roused::End => return,
+                Roused::Called | Roused::Timeout => false,
+            }
+        }
+    }
+
+    for refused in [false, true] {
+        explore(3, move || {
+            let (spares, done) = (Arc::new(Spares::<()>::new()), Arc::new(AtomicUsize::new(0)));
+            spares.set_most_threads(2);
+            spares.set_procs(1);
+            // There is one thread.
+            assert!(!spares.call() && spares.begin_starts() == 1);
+            spares.arrive();
+            assert!(spares.take_wish());
+            let worker = {
+                let (spares, done) = (spares.clone(), done.clone());
+                thread::spawn(move || work(&spares, &done, false))
+            };
+            let caller = {
+                let spares = spares.clone();
+                thread::spawn(move || spares.call())
+            };
+            if !spares.submit(()) {
+                // The monitor.
+                for _ in 0..spares.begin_starts() {
+                    if refused {
+                        spares.refused();
+                    } else {
+                        spares.arrive();
+                        work(&spares, &done, true);
+                    }
+                }
+            }
+            worker.join().unwrap();
+            caller.join().unwrap();
+            assert_eq!(done.load(Ordering::Relaxed), 1);
+            assert!(spares.take_jobs().is_empty());
+        });
+    }
 }
 
 /// A worker whose goroutine submits others while somebody takes its slot; each submission is a number, as an address.
