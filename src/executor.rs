@@ -754,10 +754,7 @@ impl Executor {
         // Only the holder pushes to its queue, so that stays empty.
         let next = Held { worker: w, was: true, processor }.swap_next(None);
         self.drain(processor, next);
-        let mut sched = lock(&self.sched);
-        let in_use = processor.id < self.procs.load(Ordering::Relaxed);
-        self.set_place(&mut sched, processor, if in_use { Place::Idle } else { Place::Retired });
-        drop(sched);
+        self.hand_over(&mut lock(&self.sched), processor);
         if self.has_work() {
             self.notify();
         }
@@ -777,6 +774,7 @@ impl Executor {
         }
         match place {
             Place::Idle => {
+                processor.timers.open();
                 sched.idle.push(processor);
                 self.idle.transition_to_idle();
             }
@@ -1216,14 +1214,10 @@ impl Executor {
         self.processors.open(procs);
         self.procs.store(procs, Ordering::SeqCst);
         self.spares.set_procs(procs);
-        for slot in before.min(procs)..before.max(procs) {
-            let Some(processor) = self.processors.get(slot) else { continue };
+        for processor in (before.min(procs)..before.max(procs)).filter_map(|id| self.processors.get(id)) {
             match processor.place.get() {
-                Place::Retired if slot < procs => {
-                    processor.timers.open();
-                    self.set_place(&mut sched, processor, Place::Idle);
-                }
-                Place::Idle if slot >= procs => self.set_place(&mut sched, processor, Place::Retired),
+                Place::Retired if processor.id < procs => self.set_place(&mut sched, processor, Place::Idle),
+                Place::Idle if processor.id >= procs => self.set_place(&mut sched, processor, Place::Retired),
                 // It is retired by its worker, or by the monitor; one that is in use again continues.
                 _ => {}
             }
@@ -1239,7 +1233,7 @@ impl Executor {
                 self.notify();
             }
         }
-        for processor in (procs..before).filter_map(|slot| self.processors.get(slot)) {
+        for processor in (procs..before).filter_map(|id| self.processors.get(id)) {
             // Its worker moves the rest when it notices.
             while let Ok(task) = processor.queue.shared().pop() {
                 self.push_global(task);
