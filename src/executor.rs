@@ -42,6 +42,8 @@
 //! and becomes a spare when its poll ends.
 
 use std::cell::Cell;
+use std::io;
+use std::marker::PhantomData;
 use std::panic::Location;
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -49,7 +51,6 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, Once, PoisonError};
 use std::task::Waker;
 use std::thread::{self, JoinHandle, ThreadId};
 use std::time::Duration;
-use std::{fmt, io};
 
 use async_task::ScheduleInfo;
 
@@ -68,7 +69,7 @@ use crate::processor::{EXTERNAL, LOCAL_QUEUE, MAX_PROCESSORS, Place, Processor, 
 use crate::random;
 use crate::run_next::RunNext;
 use crate::run_queue::{GlobalQueue, prefetch};
-use crate::spares::{Roused, Spares};
+use crate::spares::{Job, Roused, Spares};
 use crate::table::Table;
 use crate::threads;
 use crate::timer::driver;
@@ -82,14 +83,13 @@ const RUN_NEXT_LIMIT: u32 = 32;
 /// How long a thief sleeps that has left a queue alone.
 const NAP: Duration = Duration::from_micros(50);
 /// Most goroutines that go on computing after they have lost their processor. Each hand-over doubles [`STUCK`].
-const MOST_DISPLACED: u32 = 2;
+const MOST_DISPLACED: usize = 2;
 /// How often the monitor looks while something runs; and for how many looks it does so more often, once it has found that
 /// a goroutine waits for the end of another one's poll.
 const MONITOR_PERIOD: Duration = Duration::from_millis(5);
 const MONITOR_ALERT: Duration = Duration::from_millis(1);
 const ALERT_LOOKS: u32 = 200;
-/// Looks in a row at which nothing ran before the monitor sleeps until something does: waking it costs more than a few
-/// looks.
+/// Looks in a row at which nothing ran before the monitor sleeps until something does.
 const MONITOR_IDLE_LOOKS: u32 = 10;
 /// Most runtimes at a time.
 const MAX_RUNTIMES: usize = Header::EXECUTORS;
@@ -129,11 +129,10 @@ struct Worker {
     ids: Ids,
     /// The thread's clock; it stands on the thread's stack while the worker holds a processor.
     clock: Cell<*const ThreadClock>,
-    /// It runs a job, outside of every poll.
+    /// It runs a job, outside of every poll; and how many waits inside of each other the job is in.
     in_job: Cell<bool>,
+    waits: Cell<usize>,
     watched: Watched,
-    /// It lost its processor while it computed; under the scheduler's lock.
-    displaced: Cell<bool>,
 }
 
 // As in `coop`: blocking forms also run in destructors of thread-locals.
@@ -163,8 +162,8 @@ impl Worker {
                 ids: Ids::new(),
                 clock: Cell::new(ptr::null()),
                 in_job: Cell::new(false),
+                waits: Cell::new(0),
                 watched: Watched::new(),
-                displaced: Cell::new(false),
             }
         }
     }
@@ -257,13 +256,11 @@ pub(crate) struct Executor {
     /// Its place in [`EXECUTORS`].
     index: u16,
     global: GlobalQueue,
-    idle: Idle,
+    pub(crate) idle: Idle,
     spares: Spares<Task>,
     /// Processors in use: those with a lower id.
     procs: AtomicUsize,
     processors: Processors,
-    /// Goroutines that are spawned, or end, on threads without a processor.
-    external: Shard,
     closing: AtomicBool,
     /// Number of the runtime that it is now.
     generation: AtomicUsize,
@@ -282,13 +279,16 @@ struct Sched {
     /// Looks of the monitor that follow each other fast.
     alert: u32,
     /// Workers that compute without a processor.
-    displaced: u32,
+    displaced: Vec<NonNull<Worker>>,
     /// Hand-overs from computing workers since there was none of these.
     handed_over: u32,
     thread_name: String,
     /// Threads whose thread-locals have been dropped: the monitor joins them.
     left: Vec<ThreadId>,
 }
+
+// SAFETY: a listed worker lives, and is used under the lock, which it takes itself to leave the list.
+unsafe impl Send for Sched {}
 
 /// All executors. A goroutine stores the two bytes of an index instead of a pointer.
 static EXECUTORS: Table<Executor, MAX_RUNTIMES> = Table::new();
@@ -364,7 +364,6 @@ impl Executor {
             spares: Spares::new(),
             procs: AtomicUsize::new(0),
             processors: Processors::new(),
-            external: Shard::new(),
             closing: AtomicBool::new(false),
             generation: AtomicUsize::new(0),
             sched: Mutex::new(Sched::default()),
@@ -591,6 +590,9 @@ impl Executor {
                 }
                 if victim.is_draining() {
                     left_alone = true;
+                    if let Some(task) = self.global.pop() {
+                        return Some(task);
+                    }
                 } else if let Some(task) = self.steal_half(victim, processor) {
                     return Some(task);
                 } else if last {
@@ -697,19 +699,19 @@ impl Executor {
         let mut leave_at = Time::now().after(KEEP_PARKED);
         loop {
             *searching = *searching || self.spares.take_wish();
-            let (now, earliest) = (Time::now(), shard::earliest(self.all_timers()));
+            let (now, mut earliest) = (Time::now(), shard::earliest(self.all_timers()));
             {
                 let mut sched = lock(&self.sched);
                 w.run_next.reinstate();
-                if w.displaced.take() {
-                    sched.displaced -= 1;
-                    sched.handed_over = if sched.displaced == 0 { 0 } else { sched.handed_over };
-                }
-                // If none is idle, the workers that hold the processors run the goroutines and check the timers.
+                sched.displaced.retain(|other| *other != NonNull::from(w));
                 let is_needed = || *searching || self.has_work() || earliest <= now;
                 if let Some(processor) = sched.idle.last().copied().filter(|_| is_needed()) {
                     self.set_place(&mut sched, processor, w.place());
                     return Some(processor);
+                }
+                if sched.idle.is_empty() {
+                    // Workers that hold the processors run the goroutines and check the timers, until they come here.
+                    earliest = Time::NEVER;
                 }
             }
             self.stop_searching(searching);
@@ -717,7 +719,7 @@ impl Executor {
                 self.monitor.unpark();
             }
             let is_surplus = self.spares.parked() >= self.procs.load(Ordering::Relaxed);
-            if is_surplus && leave_at <= now && (earliest == Time::NEVER || self.spares.has_sleeper()) {
+            if is_surplus && leave_at <= now && self.spares.sleeps_until() <= earliest {
                 return None;
             }
             let until = if is_surplus { leave_at } else { Time::NEVER };
@@ -738,19 +740,19 @@ impl Executor {
     }
 
     /// Runs a goroutine that blocks its thread. Outside of every poll, so that it may call `block_on`.
-    fn run_job(&self, w: &Worker, job: Task) {
+    fn run_job(&self, w: &Worker, job: Job<Task>) {
         if self.closing.load(Ordering::Relaxed) {
-            job.metadata().set_aborted();
+            job.work.metadata().set_aborted();
         }
         w.in_job.set(true);
-        w.run_task(job);
+        w.run_task(job.work);
         w.in_job.set(false);
-        self.spares.finish_job();
+        self.spares.finish_job(job.is_nested);
     }
 
     /// The processor is out of use: its goroutines go to the global queue.
     #[inline(never)]
-    fn retire_processor(&self, w: &Worker, processor: &'static Processor) {
+    fn retire_processor(&'static self, w: &Worker, processor: &'static Processor) {
         // Only the holder pushes to its queue, so that stays empty.
         let next = Held { worker: w, was: true, processor }.swap_next(None);
         self.drain(processor, next);
@@ -782,6 +784,8 @@ impl Executor {
                 let first = self.processors.get(0).filter(|first| !ptr::eq(*first, processor));
                 first.into_iter().for_each(|first| processor.timers.close_into(&first.timers));
                 self.processors.close();
+                // It sees to it that somebody fires them.
+                self.monitor.unpark();
             }
             Place::Held(_) => {}
         }
@@ -918,12 +922,7 @@ impl Executor {
 
     /// The shard in whose registry a goroutine is.
     pub(crate) fn shard_of(header: &Header) -> &'static Shard {
-        let (executor, shard) = (Self::of(header), header.shard());
-        if shard == EXTERNAL {
-            &executor.external
-        } else {
-            &executor.processors.get(shard).expect("it started there").shard
-        }
+        Self::of(header).processors.shard(header.shard())
     }
 
     /// The goroutine whose `Runnable` this thread runs.
@@ -957,8 +956,7 @@ impl Executor {
             let held = if ptr::eq(w.executor.get(), self) { w.hold() } else { None };
             let shard = match &held {
                 Some(held) => {
-                    let started = &held.processor.shard.started;
-                    started.store(started.load(Ordering::Relaxed).wrapping_add(1), Ordering::Release);
+                    held.processor.shard.count_started();
                     held.processor.id
                 }
                 None => {
@@ -999,9 +997,14 @@ impl Executor {
         (!self.is_over(generation)).then(|| self.start_outside(spawned_at, false))
     }
 
-    /// Enqueues a goroutine that blocks its thread: it runs on a worker without a processor.
-    pub(crate) fn submit_job(&self, job: Task) {
-        if !self.spares.submit(job) {
+    /// Enqueues a goroutine that [`start_outside`](Self::start_outside) has counted; a job, which blocks its thread, for a
+    /// worker without a processor. If the runtime shuts down it is dropped here, because no worker need come.
+    pub(crate) fn submit_outside(&'static self, task: Task, is_job: bool) {
+        if self.closing.load(Ordering::SeqCst) {
+            self.discard(task);
+        } else if !is_job {
+            self.push_global(task);
+        } else if !self.spares.submit(task, Worker::with(|w| w.in_job.get() && ptr::eq(w.home.get(), self))) {
             self.monitor.unpark();
         }
     }
@@ -1009,7 +1012,8 @@ impl Executor {
     /// Counts a goroutine that starts on a thread without a processor, or a main that is polled by its own thread.
     #[cold]
     pub(crate) fn started_external(&self) {
-        self.external.started.fetch_add(1, Ordering::Relaxed);
+        // SeqCst: either the shutdown counts it, or it sees the shutdown.
+        self.processors.external.started.fetch_add(1, Ordering::SeqCst);
     }
 
     /// Counts a goroutine as finished after its future has been dropped.
@@ -1018,24 +1022,16 @@ impl Executor {
         Worker::with(|w| {
             if ptr::eq(w.executor.get(), self) {
                 if let Some(held) = w.hold() {
-                    let finished = &held.processor.shard.finished;
-                    finished.store(finished.load(Ordering::Relaxed).wrapping_add(1), Ordering::Release);
-                    return;
+                    return held.processor.shard.count_finished();
                 }
             }
-            self.external.finished.fetch_add(1, Ordering::Release);
+            self.processors.external.finished.fetch_add(1, Ordering::Release);
         });
     }
 
     /// The number of live goroutines.
     pub(crate) fn live(&self) -> usize {
-        // `finished` first: a goroutine that starts and ends in between must not count as minus one.
-        let sum = |count: fn(&Shard) -> &AtomicUsize| {
-            let external = count(&self.external).load(Ordering::Acquire);
-            self.processors.all().map(|p| count(&p.shard).load(Ordering::Acquire)).fold(external, usize::wrapping_add)
-        };
-        let finished = sum(|shard| &shard.finished);
-        sum(|shard| &shard.started).wrapping_sub(finished)
+        self.processors.live()
     }
 
     // -------------------------------------------------------------------------------- timers
@@ -1080,7 +1076,8 @@ impl Executor {
             let moved = std::mem::replace(&mut seen, polls) != polls;
             let now = Time::now();
             let passed = now.since(std::mem::replace(&mut last, now)).min(MONITOR_PERIOD);
-            let until = self.look(moved || self.block_on_calls.check_grace(passed), passed, &mut idle_looks);
+            let waits = self.block_on_calls.check_grace(passed);
+            let until = self.look(moved || waits, passed, &mut idle_looks);
             self.monitor.park(until);
             while self.fire_late(OVERDUE) {}
         }
@@ -1099,7 +1096,7 @@ impl Executor {
             if let Some(at) = threads.iter().position(|other| other.thread().id() == thread) {
                 // It has nothing left to do. A panic is not possible, and would be printed already.
                 let _ = threads.swap_remove(at).join();
-                self.spares.ended();
+                self.spares.joined();
             }
         }
         for _ in 0..self.spares.begin_starts() {
@@ -1124,12 +1121,10 @@ impl Executor {
         sched.monitor_asleep = *idle_looks == MONITOR_IDLE_LOOKS && !self.closing.load(Ordering::Relaxed);
         if !sched.monitor_asleep {
             sched.alert = sched.alert.saturating_sub(1);
-            now.after(if sched.alert > 0 { MONITOR_ALERT } else { MONITOR_PERIOD })
-        } else if self.spares.has_sleeper() {
-            Time::NEVER
-        } else {
-            shard::earliest(self.all_timers()).after(OVERDUE)
+            return now.after(if sched.alert > 0 { MONITOR_ALERT } else { MONITOR_PERIOD });
         }
+        let earliest = shard::earliest(self.all_timers());
+        if self.spares.sleeps_until() <= earliest { Time::NEVER } else { earliest.after(OVERDUE) }
     }
 
     /// Retakes processors from workers that have been in one poll for too long, if there is work for them.
@@ -1138,6 +1133,10 @@ impl Executor {
     /// other makes progress; else one more would only compete for the same cores, and the others get the goroutines that
     /// wait at it.
     fn retake(&'static self, sched: &mut Sched, now: Time, passed: Duration) {
+        // One that has begun to sleep computes no longer.
+        // SAFETY: a worker leaves the list, under the lock, before its thread ends. Its clock stands on its stack.
+        sched.displaced.retain(|worker| unsafe { &*worker.as_ref().clock.get() }.is_asleep() != Some(true));
+        sched.handed_over = if sched.displaced.is_empty() { 0 } else { sched.handed_over };
         let (mut progress, mut wants_thief) = (!sched.idle.is_empty(), false);
         let mut stuck = Vec::new();
         for processor in self.processors.in_use() {
@@ -1166,7 +1165,7 @@ impl Executor {
             }
             let hands_over = computes.is_none() || !progress;
             let too_early = |waited| waited < STUCK * (1 << sched.handed_over.min(10));
-            let too_many = computes.is_some_and(|waited| sched.displaced == MOST_DISPLACED || too_early(waited));
+            let too_many = computes.is_some_and(|waited| sched.displaced.len() == MOST_DISPLACED || too_early(waited));
             if hands_over && (too_many || !self.spares.can_call()) {
                 continue;
             }
@@ -1174,9 +1173,10 @@ impl Executor {
             // SAFETY: revoked, the slot was this thread's.
             self.drain(processor, unsafe { from_slot(next) });
             if hands_over {
-                worker.displaced.set(computes.is_some());
-                sched.displaced += u32::from(computes.is_some());
-                sched.handed_over += u32::from(computes.is_some());
+                if computes.is_some() {
+                    sched.displaced.push(NonNull::from(worker));
+                    sched.handed_over += 1;
+                }
                 self.hand_over(sched, processor);
             } else {
                 worker.run_next.reinstate();
@@ -1244,10 +1244,14 @@ impl Executor {
 
     /// If this thread runs a job, another one may take its place until the guard is dropped: it waits for the runtime.
     pub(crate) fn lend_thread() -> Option<Lent> {
-        let home = Worker::with(|w| w.home().filter(|_| w.in_job.get()))?;
-        home.spares.lend_thread(true);
-        home.monitor.unpark();
-        Some(Lent(home))
+        Worker::with(|w| {
+            let home = w.home().filter(|_| w.in_job.get())?;
+            if w.waits.replace(w.waits.get() + 1) == 0 {
+                home.spares.lend_thread(true);
+                home.monitor.unpark();
+            }
+            Some(Lent(PhantomData))
+        })
     }
 
     /// Runs `f`, which may block, after giving this thread's processor to another worker.
@@ -1299,6 +1303,7 @@ impl Executor {
         let mut sched = lock(&self.sched);
         if processor.place.get() == Place::Idle {
             self.set_place(&mut sched, processor, w.place());
+            w.watched.forget();
             w.run_next.reinstate();
         }
     }
@@ -1363,10 +1368,13 @@ impl Executor {
         // Timers of tasks that are not the runtime's goroutines move to the driver.
         let have_moved = self.processors.all().all(|processor| driver::take_over(&processor.timers));
         if self.live() != 0 {
-            self.spares.take_jobs().into_iter().for_each(|job| self.push_global(job));
+            for job in self.spares.take_jobs() {
+                job.work.metadata().set_aborted();
+                self.push_global(job.work);
+            }
             if !self.has_work() {
                 // Also those that parked in a poll that had begun before the shutdown.
-                self.wake_all();
+                self.processors.shards().flat_map(|shard| shard.registry.all()).for_each(Waker::wake);
             }
             return false;
         }
@@ -1401,12 +1409,6 @@ impl Executor {
         true
     }
 
-    /// Wakes every registered goroutine. The executor is closing, so their futures are dropped.
-    fn wake_all(&self) {
-        let shards = self.processors.all().map(|processor| &processor.shard).chain([&self.external]);
-        shards.flat_map(|shard| shard.registry.all()).for_each(Waker::wake);
-    }
-
     /// Ends a goroutine without polling it again: its future is dropped here.
     fn discard(&'static self, task: Task) {
         let _entered = self.make_current();
@@ -1417,12 +1419,15 @@ impl Executor {
     }
 }
 
-/// A job waits for the runtime.
-pub(crate) struct Lent(&'static Executor);
+/// The job of this thread waits for the runtime.
+pub(crate) struct Lent(PhantomData<*const ()>);
 
 impl Drop for Lent {
     fn drop(&mut self) {
-        self.0.spares.lend_thread(false);
+        Worker::with(|w| {
+            w.waits.set(w.waits.get() - 1);
+            w.home().filter(|_| w.waits.get() == 0).into_iter().for_each(|home| home.spares.lend_thread(false));
+        });
     }
 }
 
@@ -1438,16 +1443,6 @@ impl Drop for Entered {
             w.executor.set(self.executor);
             w.processor.set(self.processor);
         });
-    }
-}
-
-impl fmt::Debug for Executor {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Executor")
-            .field("gomaxprocs", &self.procs.load(Ordering::Relaxed))
-            .field("goroutines", &self.live())
-            .field("idle", &self.idle)
-            .finish_non_exhaustive()
     }
 }
 

@@ -52,7 +52,7 @@ pub(crate) unsafe fn spawn_in<F: Future>(
     let Some(header) = executor.start_in(generation, spawned_at) else { return Err(future) };
     // SAFETY: passed on to the caller.
     let (task, handle) = unsafe { allocate(header, future) };
-    executor.push_global(task);
+    executor.submit_outside(task, false);
     handle.detach();
     Ok(())
 }
@@ -69,7 +69,7 @@ pub(crate) unsafe fn spawn_main<F: Future>(
 ) -> Handle<F::Output> {
     // SAFETY: passed on to the caller.
     let (task, handle) = unsafe { allocate(executor.start_outside(spawned_at, true), main) };
-    executor.push_global(task);
+    executor.submit_outside(task, false);
     handle
 }
 
@@ -81,7 +81,7 @@ pub(crate) fn spawn_job<F: Future + Send + 'static>(
 ) -> Handle<F::Output> {
     // SAFETY: the future is `'static`, and so is its output.
     let (job, handle) = unsafe { allocate(executor.start_outside(spawned_at, false), future) };
-    executor.submit_job(job);
+    executor.submit_outside(job, true);
     handle
 }
 

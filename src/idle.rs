@@ -22,7 +22,7 @@ use crate::platform;
 /// | idle − 1 | the thread that takes an idle processor | holds the scheduler's lock |
 /// | searching 0 → 1 | Push, to wake a worker | compare-exchange, idle > 0 |
 /// | searching + 1 | a worker that starts to search | compare-exchange, at most half of the busy processors |
-/// | searching + 1 | the thread that wants a new worker for a processor | holds the scheduler's lock |
+/// | searching + 1 | the thread that calls a worker for a processor that is handed over, or for a new runtime | |
 /// | searching − 1 | a searching worker that found work, or nothing | |
 #[derive(Debug)]
 pub(crate) struct Idle {

@@ -109,7 +109,7 @@ fn membarrier(command: c_long) -> bool {
 #[derive(Debug)]
 pub(crate) struct ThreadClock {
     #[cfg(all(target_os = "linux", not(miri)))]
-    thread: (libc::pid_t, Option<libc::clockid_t>),
+    thread: (libc::c_long, Option<libc::clockid_t>),
     /// Opened when it is first read, which most threads that end soon never come to.
     #[cfg(all(target_os = "linux", not(miri)))]
     stat: std::cell::OnceCell<Option<std::fs::File>>,
@@ -122,8 +122,8 @@ impl ThreadClock {
             let mut id = 0;
             // SAFETY: the calling thread's handle is valid, and `id` is a place for the answer.
             let error = unsafe { libc::pthread_getcpuclockid(libc::pthread_self(), &raw mut id) };
-            // SAFETY: it has no arguments, and always succeeds.
-            let tid = unsafe { libc::gettid() };
+            // SAFETY: it has no arguments, and always succeeds. glibc has a function for it since 2.30 only.
+            let tid = unsafe { libc::syscall(libc::SYS_gettid) };
             Self { thread: (tid, (error == 0).then_some(id)), stat: std::cell::OnceCell::new() }
         }
         #[cfg(not(all(target_os = "linux", not(miri))))]

@@ -215,8 +215,19 @@ pub(crate) struct Shard {
 }
 
 impl Shard {
-    pub(crate) fn new() -> Self {
+    fn new() -> Self {
         Self { registry: Registry::new(), started: AtomicUsize::new(0), finished: AtomicUsize::new(0) }
+    }
+
+    /// For the processor's holder alone, as is [`count_finished`](Self::count_finished).
+    #[inline(always)]
+    pub(crate) fn count_started(&self) {
+        self.started.store(self.started.load(Ordering::Relaxed).wrapping_add(1), Ordering::Release);
+    }
+
+    #[inline(always)]
+    pub(crate) fn count_finished(&self) {
+        self.finished.store(self.finished.load(Ordering::Relaxed).wrapping_add(1), Ordering::Release);
     }
 }
 
@@ -231,12 +242,14 @@ pub(crate) struct Processors {
     slots: [AtomicPtr<Processor>; MAX_PROCESSORS],
     created: AtomicUsize,
     bound: AtomicUsize,
+    /// Goroutines that are spawned, or end, on threads without a processor.
+    pub(crate) external: Shard,
 }
 
 impl Processors {
     pub(crate) fn new() -> Self {
         let slots = [const { AtomicPtr::new(ptr::null_mut()) }; MAX_PROCESSORS];
-        Self { slots, created: AtomicUsize::new(0), bound: AtomicUsize::new(0) }
+        Self { slots, created: AtomicUsize::new(0), bound: AtomicUsize::new(0), external: Shard::new() }
     }
 
     pub(crate) fn get(&self, id: usize) -> Option<&'static Processor> {
@@ -258,6 +271,26 @@ impl Processors {
     /// All that were ever created: retired ones have a registry and counts.
     pub(crate) fn all(&self) -> impl Iterator<Item = &'static Processor> {
         (0..self.created.load(Ordering::Acquire)).filter_map(|id| self.get(id))
+    }
+
+    /// The shard of that number.
+    pub(crate) fn shard(&'static self, number: usize) -> &'static Shard {
+        if number == EXTERNAL { &self.external } else { &self.get(number).expect("it started there").shard }
+    }
+
+    pub(crate) fn shards(&self) -> impl Iterator<Item = &Shard> {
+        self.all().map(|processor| &processor.shard).chain([&self.external])
+    }
+
+    /// The number of live goroutines.
+    pub(crate) fn live(&self) -> usize {
+        // SeqCst: a shutdown that does not count a goroutine is seen where it starts.
+        let sum = |count: fn(&Shard) -> &AtomicUsize| {
+            self.shards().map(|shard| count(shard).load(Ordering::SeqCst)).fold(0, usize::wrapping_add)
+        };
+        // `finished` first: a goroutine that starts and ends in between must not count as minus one.
+        let finished = sum(|shard| &shard.finished);
+        sum(|shard| &shard.started).wrapping_sub(finished)
     }
 
     /// Those with a lower id than `count` will be in use. Under the scheduler's lock.

@@ -228,12 +228,18 @@ pub fn unblock<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> imp
 
     let site = Location::caller();
     async move {
-        let _lent = Executor::lend_thread();
         let f = Contained(Some(f));
         let run = async move { Contained(Some(catch_unwind(AssertUnwindSafe(|| f.take()())))) };
-        let mut job = Job(JoinHandle::new(goroutine::spawn_job(current(), run, site)));
+        let executor = current();
+        let mut job = Job(JoinHandle::new(goroutine::spawn_job(executor, run, site)));
         let result = poll_fn(|cx| {
             let polled = coop::without_note(|| Pin::new(&mut job.0).poll(cx));
+            let is_ours =
+                || Executor::current().is_some_and(|here| ptr::eq(here, executor)) && coop::trusts(cx.waker());
+            if matches!(polled, Poll::Ready(Err(_))) && is_ours() {
+                // The runtime shuts down, and is about to drop this goroutine as well.
+                return Poll::Pending;
+            }
             if polled.is_pending() {
                 coop::park_at(cx, site, Reason::Blocking);
             }
@@ -664,7 +670,11 @@ impl Drop for Runtime {
 
 impl fmt::Debug for Runtime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Runtime").field(self.executor).finish()
+        f.debug_struct("Runtime")
+            .field("gomaxprocs", &self.executor.set_gomaxprocs(0))
+            .field("goroutines", &self.executor.live())
+            .field("idle", &self.executor.idle)
+            .finish_non_exhaustive()
     }
 }
 

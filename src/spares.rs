@@ -5,7 +5,9 @@
 //! that is started, or for the scheduler's lock.
 //!
 //! A job is code that blocks its thread. It is handed to a parked worker; if there is none, the monitor starts a thread, and
-//! at the limit it is queued. As many threads as there are processors are left to the goroutines.
+//! at the limit it is queued. As many threads as there are processors are left to the goroutines, but one job may always run.
+//! A job that waits for the runtime, by `block_on` or for a job of its own, does not count: another one may run meanwhile. Else
+//! jobs that wait for jobs could fill all threads.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, PoisonError};
@@ -26,10 +28,10 @@ struct State<J> {
     /// The parked worker that sleeps until the next timer only, and that time.
     sleeper: Option<(Arc<Parker>, Time)>,
     /// Workers that were parked, with their jobs.
-    handed: Vec<(Arc<Parker>, J)>,
+    handed: Vec<(Arc<Parker>, Job<J>)>,
     wishes: usize,
-    jobs: VecDeque<J>,
-    /// Jobs that run or are handed to a worker, without those that wait for the runtime themselves.
+    jobs: VecDeque<Job<J>>,
+    /// Jobs that run or are handed to a worker.
     running: usize,
     /// Threads there are, and how many of them were started and have not come yet.
     threads: usize,
@@ -41,12 +43,20 @@ struct State<J> {
     ending: bool,
 }
 
+/// Code that blocks its thread.
+#[derive(Debug)]
+pub(crate) struct Job<J> {
+    pub(crate) work: J,
+    /// Another job waits for this one.
+    pub(crate) is_nested: bool,
+}
+
 /// How many threads there may be, and how many of them goroutines need.
 #[derive(Clone, Copy, Debug, Default)]
 struct Limits {
     threads: usize,
     procs: usize,
-    /// Threads whose job waits for the runtime: another one may take their place.
+    /// Jobs that wait for the runtime.
     lent: usize,
 }
 
@@ -56,7 +66,7 @@ pub(crate) enum Roused<J> {
     /// It was called.
     Called,
     /// It has a job to do.
-    Job(J),
+    Job(Job<J>),
     /// It has parked for its time.
     Timeout,
     /// The thread must end.
@@ -81,11 +91,12 @@ impl<J> State<J> {
     }
 
     fn room_for_threads(&self) -> usize {
-        (self.limits.threads + self.limits.lent).saturating_sub(self.threads)
+        self.limits.threads.saturating_add(self.limits.lent).saturating_sub(self.threads)
     }
 
     fn room_for_jobs(&self) -> usize {
-        self.limits.threads.saturating_sub(self.limits.procs).max(1).saturating_sub(self.running)
+        let most = self.limits.threads.saturating_sub(self.limits.procs).max(1).saturating_add(self.limits.lent);
+        most.saturating_sub(self.running)
     }
 
     fn take_parked(&mut self) -> Option<Arc<Parker>> {
@@ -94,21 +105,20 @@ impl<J> State<J> {
         Some(worker)
     }
 
-    fn take_job(&mut self) -> Option<J> {
+    fn take_job(&mut self) -> Option<Job<J>> {
         let job = if self.room_for_jobs() > 0 { self.jobs.pop_front() } else { None };
         self.running += usize::from(job.is_some());
         job
     }
 
-    /// Hands a job to a parked worker, which must be woken.
-    fn hand_job(&mut self) -> Option<Arc<Parker>> {
-        if self.parked.is_empty() {
-            return None;
+    /// Hands jobs to parked workers, as far as there are both.
+    fn hand_jobs(&mut self) {
+        while !self.parked.is_empty() {
+            let Some(job) = self.take_job() else { break };
+            let worker = self.take_parked().expect("some are parked");
+            worker.unpark();
+            self.handed.push((worker, job));
         }
-        let job = self.take_job()?;
-        let worker = self.take_parked().expect("some are parked");
-        self.handed.push((worker.clone(), job));
-        Some(worker)
     }
 }
 
@@ -127,7 +137,11 @@ impl<J> Spares<J> {
     }
 
     pub(crate) fn set_procs(&self, procs: usize) {
-        self.lock().limits.procs = procs;
+        let mut state = self.lock();
+        state.limits.procs = procs;
+        state.hand_jobs();
+        // There may be too many of them now.
+        state.parked.iter().for_each(|worker| worker.unpark());
     }
 
     // ---------------------------------------------------------------------------- for those that need a worker
@@ -151,18 +165,15 @@ impl<J> Spares<J> {
         state.parked.len() + state.starting + state.room_for_threads() > state.wishes
     }
 
-    /// Hands a job to a parked worker, or queues it. False if the monitor must look at the jobs.
+    /// Hands a job to a parked worker, or queues it. False if the monitor must look at the jobs, or the timers.
     #[must_use = "wake the monitor if no worker was"]
-    pub(crate) fn submit(&self, job: J) -> bool {
+    pub(crate) fn submit(&self, work: J, is_nested: bool) -> bool {
         let mut state = self.lock();
-        state.jobs.push_back(job);
-        if state.parked.is_empty() {
-            return false;
-        }
-        let worker = state.hand_job();
-        drop(state);
-        worker.into_iter().for_each(|worker| worker.unpark());
-        true
+        let (had_sleeper, any_parked) = (state.sleeper.is_some(), !state.parked.is_empty());
+        state.limits.lent += usize::from(is_nested);
+        state.jobs.push_back(Job { work, is_nested });
+        state.hand_jobs();
+        any_parked && had_sleeper == state.sleeper.is_some()
     }
 
     // ---------------------------------------------------------------------------- for workers
@@ -223,19 +234,20 @@ impl<J> Spares<J> {
     }
 
     /// The worker's job is done.
-    pub(crate) fn finish_job(&self) {
-        self.lock().running -= 1;
+    pub(crate) fn finish_job(&self, is_nested: bool) {
+        let mut state = self.lock();
+        state.running -= 1;
+        state.limits.lent -= usize::from(is_nested);
     }
 
-    /// The worker's job waits for the runtime, or does so no longer. Else jobs that wait for jobs could fill all threads.
+    /// The worker's job begins to wait for the runtime, or does so no longer.
     pub(crate) fn lend_thread(&self, lend: bool) {
         let mut state = self.lock();
         if lend {
             state.limits.lent += 1;
-            state.running -= 1;
+            state.hand_jobs();
         } else {
             state.limits.lent -= 1;
-            state.running += 1;
         }
     }
 
@@ -244,9 +256,9 @@ impl<J> Spares<J> {
         self.lock().parked.len()
     }
 
-    /// True if a parked worker sleeps until the next timer.
-    pub(crate) fn has_sleeper(&self) -> bool {
-        self.lock().sleeper.is_some()
+    /// Until when a parked worker sleeps for the next timer. Never if none does.
+    pub(crate) fn sleeps_until(&self) -> Time {
+        self.lock().sleeper.as_ref().map_or(Time::NEVER, |(_, until)| *until)
     }
 
     // ---------------------------------------------------------------------------- for the monitor
@@ -255,9 +267,8 @@ impl<J> Spares<J> {
     /// workers do the jobs: a thread that was started for one may have become a goroutine's.
     pub(crate) fn begin_starts(&self) -> usize {
         let mut state = self.lock();
-        while state.room_for_threads() + state.starting == 0 {
-            let Some(worker) = state.hand_job() else { break };
-            worker.unpark();
+        if state.room_for_threads() + state.starting == 0 {
+            state.hand_jobs();
         }
         let wanted = state.wishes + state.jobs.len().min(state.room_for_jobs());
         let room = if state.ending { 0 } else { state.room_for_threads() };
@@ -274,13 +285,11 @@ impl<J> Spares<J> {
         state.refuses = true;
         state.starting -= 1;
         state.threads -= 1;
-        let worker = state.hand_job();
-        drop(state);
-        worker.into_iter().for_each(|worker| worker.unpark());
+        state.hand_jobs();
     }
 
-    /// A thread has ended.
-    pub(crate) fn ended(&self) {
+    /// A thread has been joined.
+    pub(crate) fn joined(&self) {
         self.lock().threads -= 1;
     }
 
@@ -291,7 +300,7 @@ impl<J> Spares<J> {
     }
 
     /// Takes all jobs that wait.
-    pub(crate) fn take_jobs(&self) -> VecDeque<J> {
+    pub(crate) fn take_jobs(&self) -> VecDeque<Job<J>> {
         std::mem::take(&mut self.lock().jobs)
     }
 

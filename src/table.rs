@@ -35,7 +35,7 @@ impl<T, const N: usize> Table<T, N> {
     ///
     /// # Safety
     ///
-    /// `number` was passed to a `make` that has returned.
+    /// `number` is that of a thing that [`take`](Self::take) has returned.
     #[inline(always)]
     pub(crate) unsafe fn get(&self, number: usize) -> &'static T {
         // Relaxed: the number came from the thing itself, by a synchronizing way.

@@ -38,6 +38,11 @@ impl Watched {
         Self { last: Cell::new((0, 0, Duration::ZERO)), since: Cell::new(None) }
     }
 
+    /// The worker was elsewhere meanwhile.
+    pub(crate) fn forget(&self) {
+        self.since.set(None);
+    }
+
     /// A look at the worker that holds `processor`, so long after the last one.
     ///
     /// A thread that waits for a core computes, if the system tells it from one that sleeps; else it counts as one that

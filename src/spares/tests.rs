@@ -2,7 +2,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use super::{Roused, Spares};
+use super::{Job, Roused, Spares};
 use crate::clock::Time;
 use crate::parker::Parker;
 
@@ -41,7 +41,7 @@ fn parked(spares: &Arc<Spares<u32>>, earliest: Time) -> thread::JoinHandle<Rouse
 }
 
 fn job(roused: Roused<u32>) -> u32 {
-    if let Roused::Job(job) = roused { job } else { panic!("{roused:?}") }
+    if let Roused::Job(job) = roused { job.work } else { panic!("{roused:?}") }
 }
 
 #[test]
@@ -51,14 +51,14 @@ fn the_worker_that_parked_last_is_called_first_and_who_sleeps_until_a_timer_last
     let sleeper = parked(&spares, Time::now().after(LONG));
     // There is a sleeper for a timer so late.
     let third = parked(&spares, Time::now().after(2 * LONG));
-    assert!(spares.has_sleeper());
+    assert!(spares.sleeps_until() != Time::NEVER);
     for worker in [third, first, sleeper] {
         assert!(!worker.is_finished());
         assert!(spares.call());
         assert!(matches!(worker.join().unwrap(), Roused::Called));
         spares.check();
     }
-    assert!(!spares.has_sleeper());
+    assert!(spares.sleeps_until() == Time::NEVER);
     assert!(!spares.call(), "none is parked: the monitor must look");
     assert!(matches!(at_once(&spares, false), Roused::Called), "whoever is about to park fulfils the wish");
     assert!(matches!(at_once(&spares, false), Roused::Timeout));
@@ -74,10 +74,10 @@ fn who_sleeps_until_an_earlier_timer_takes_the_sleepers_part() {
     // The earlier one is at the bottom now.
     assert!(spares.call());
     assert!(matches!(late.join().unwrap(), Roused::Called));
-    assert!(spares.has_sleeper());
+    assert!(spares.sleeps_until() != Time::NEVER);
     spares.end();
     assert!(matches!(early.join().unwrap(), Roused::End));
-    assert!(!spares.has_sleeper());
+    assert!(spares.sleeps_until() == Time::NEVER);
     assert!(matches!(at_once(&spares, true), Roused::End));
 }
 
@@ -85,9 +85,9 @@ fn who_sleeps_until_an_earlier_timer_takes_the_sleepers_part() {
 fn a_job_is_handed_to_a_parked_worker_or_left_to_the_thread_that_is_started_for_it() {
     let spares = spares(1, 3, 1);
     let worker = parked(&spares, Time::NEVER);
-    assert!(spares.submit(1));
+    assert!(spares.submit(1, false));
     assert_eq!(job(worker.join().unwrap()), 1);
-    assert!(!spares.submit(2), "none is parked: the monitor must look");
+    assert!(!spares.submit(2, false), "none is parked: the monitor must look");
     assert!(spares.has_wish());
     // It has just run goroutines, and there is room for a thread.
     assert!(matches!(at_once(&spares, false), Roused::Timeout));
@@ -97,28 +97,28 @@ fn a_job_is_handed_to_a_parked_worker_or_left_to_the_thread_that_is_started_for_
     assert_eq!(job(at_once(&spares, true)), 2);
     assert!(!spares.has_wish());
     // Two of three threads do jobs: the others wait.
-    assert!(!spares.submit(3) && !spares.submit(4));
+    assert!(!spares.submit(3, false) && !spares.submit(4, false));
     assert_eq!(spares.begin_starts(), 0);
     assert!(matches!(at_once(&spares, true), Roused::Timeout));
-    spares.finish_job();
+    spares.finish_job(false);
     assert_eq!(job(at_once(&spares, true)), 3, "in their order");
-    spares.finish_job();
-    assert_eq!(spares.take_jobs(), [4]);
+    spares.finish_job(false);
+    assert_eq!(spares.take_jobs().into_iter().map(|job| job.work).collect::<Vec<_>>(), [4]);
     spares.check();
 }
 
 #[test]
 fn a_job_whose_thread_is_refused_is_a_parked_workers() {
     let spares = spares(1, 3, 1);
-    assert!(!spares.submit(1));
+    assert!(!spares.submit(1, false));
     assert_eq!(spares.begin_starts(), 1);
     // It leaves the job to the thread, which does not come.
     let worker = parked(&spares, Time::NEVER);
     spares.refused();
     assert_eq!(job(worker.join().unwrap()), 1);
     // From now on whoever parks does the jobs, until a thread has been started.
-    spares.finish_job();
-    assert!(!spares.submit(2));
+    spares.finish_job(false);
+    assert!(!spares.submit(2, false));
     assert_eq!(job(at_once(&spares, false)), 2);
     assert_eq!(spares.counts(), (0, 1));
 }
@@ -127,7 +127,7 @@ fn a_job_whose_thread_is_refused_is_a_parked_workers() {
 #[test]
 fn a_job_whose_thread_has_become_a_goroutines_is_a_parked_workers_at_the_limit() {
     let spares = spares(1, 2, 1);
-    assert!(!spares.submit(1));
+    assert!(!spares.submit(1, false));
     let worker = parked(&spares, Time::NEVER);
     assert_eq!(spares.begin_starts(), 1);
     assert!(!worker.is_finished(), "the thread will do it");
@@ -147,7 +147,7 @@ fn there_are_no_more_threads_than_the_limit_and_each_that_ends_makes_room() {
     assert!(!spares.can_call(), "none would come for one more");
     assert_eq!(spares.begin_starts(), 0);
     spares.arrive();
-    spares.ended();
+    spares.joined();
     assert_eq!(spares.begin_starts(), 1);
     assert_eq!((0..6).filter(|_| spares.take_wish()).count(), 5);
     spares.arrive();
@@ -163,7 +163,7 @@ fn there_are_no_more_threads_than_the_limit_and_each_that_ends_makes_room() {
 fn one_job_runs_though_the_processors_need_every_thread() {
     for most in [0, 1, 4] {
         let spares = spares(4, most, 1);
-        assert!(!spares.submit(1) && !spares.submit(2));
+        assert!(!spares.submit(1, false) && !spares.submit(2, false));
         // At the limit a worker does the job though it has just run goroutines.
         if most < 2 {
             assert_eq!(job(at_once(&spares, false)), 1);
@@ -172,18 +172,22 @@ fn one_job_runs_though_the_processors_need_every_thread() {
         }
         assert!(matches!(at_once(&spares, true), Roused::Timeout));
         spares.set_procs(1);
-        assert_eq!(matches!(at_once(&spares, true), Roused::Job(2)), most == 4, "three are left to jobs now");
+        assert_eq!(
+            matches!(at_once(&spares, true), Roused::Job(Job { work: 2, .. })),
+            most == 4,
+            "three are left to jobs now"
+        );
     }
 }
 
 #[test]
 fn another_thread_may_take_the_place_of_one_whose_job_waits() {
     let spares = spares(1, 2, 1);
-    assert!(!spares.submit(1));
+    assert!(!spares.submit(1, false));
     assert_eq!(spares.begin_starts(), 1);
     spares.arrive();
     assert_eq!(job(at_once(&spares, true)), 1);
-    assert!(!spares.submit(2));
+    assert!(!spares.submit(2, false));
     assert!(matches!(at_once(&spares, true), Roused::Timeout));
     assert_eq!(spares.begin_starts(), 0);
     spares.lend_thread(true);
@@ -192,9 +196,9 @@ fn another_thread_may_take_the_place_of_one_whose_job_waits() {
     assert_eq!(job(at_once(&spares, true)), 2);
     spares.lend_thread(false);
     // Two run, where one may.
-    spares.finish_job();
-    assert!(!spares.submit(3));
+    spares.finish_job(false);
+    assert!(!spares.submit(3, false));
     assert!(matches!(at_once(&spares, true), Roused::Timeout));
-    spares.finish_job();
+    spares.finish_job(false);
     assert_eq!(job(at_once(&spares, true)), 3);
 }

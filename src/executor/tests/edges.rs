@@ -1,0 +1,264 @@
+//! Corners: jobs inside of jobs, timers while every processor is held, what begins as a runtime ends.
+
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::{block_at_once, parked, runtime, settled};
+use crate::alarm::alarm;
+use crate::clock::Time;
+use crate::crash::OnPanic;
+use crate::executor::{Executor, KEEP_PARKED, lock};
+use crate::platform::ThreadClock;
+use crate::runtime::{Runtime, block_in_place, block_on, block_on_local, go, gomaxprocs, unblock};
+use crate::threads::refusal::refuse;
+use crate::time::{Timer, sleep};
+use crate::waker::TaskWaker;
+
+/// Runs `body` on another thread, and panics if that takes long.
+fn ends(body: impl FnOnce() + Send + 'static) {
+    let (done, is_done) = mpsc::channel();
+    thread::spawn(move || {
+        body();
+        let _ = done.send(());
+    });
+    is_done.recv_timeout(Duration::from_secs(30)).expect("it hangs, or panicked");
+}
+
+#[test]
+fn a_job_on_a_local_main_unblocks() {
+    ends(|| {
+        let rt = Runtime::builder().gomaxprocs(1).build().unwrap();
+        let got = rt.block_on(unblock(|| block_on_local(async { unblock(|| 7).await })));
+        assert_eq!(got, 7);
+    });
+}
+
+#[test]
+fn a_job_waits_for_two_jobs_at_once() {
+    ends(|| {
+        let rt = Runtime::builder().gomaxprocs(1).build().unwrap();
+        let got = rt.block_on(unblock(|| {
+            use futures_lite::future::{block_on, zip};
+            let ((a, b), (c, d)) = block_on(zip(zip(unblock(|| 7), unblock(|| 8)), zip(unblock(|| 7), unblock(|| 8))));
+            assert_eq!((a, b), (c, d));
+            (a, b)
+        }));
+        assert_eq!(got, (7, 8));
+    });
+}
+
+#[test]
+fn a_job_is_taken_when_room_opens_while_workers_are_parked() {
+    ends(|| {
+        let rt = Runtime::builder().gomaxprocs(1).max_threads(1).build().unwrap();
+        let executor = rt.block_on(async { Executor::current().unwrap() });
+        rt.block_on(unblock(move || {
+            // A second thread comes while this one waits, and stays, parked.
+            block_on(async {});
+            // Queued: there is no room for another job.
+            let queued = go(unblock(|| 5));
+            while executor.spares.parked() != 1 || !executor.spares.has_wish() {
+                thread::yield_now();
+            }
+            // Now there is room.
+            assert_eq!(block_on_local(queued).unwrap(), 5);
+        }));
+    });
+}
+
+#[test]
+fn a_parked_worker_does_the_job_for_which_the_system_refuses_a_thread() {
+    ends(|| {
+        let rt = Runtime::builder().gomaxprocs(1).thread_name("job-refused").build().unwrap();
+        rt.block_on(async {});
+        let _refusal = refuse("job-refused", 100);
+        for _ in 0..1000 {
+            assert_eq!(rt.block_on(unblock(|| 5)), 5);
+        }
+    });
+}
+
+#[test]
+fn a_job_is_taken_when_gomaxprocs_makes_room_for_it() {
+    let rt = Runtime::builder().gomaxprocs(3).max_threads(4).build().unwrap();
+    let executor = rt.block_on(async { Executor::current().unwrap() });
+    block_at_once(&rt, 4);
+    assert!(parked(executor) >= 4);
+    let (release, released) = mpsc::channel::<()>();
+    let (second, has_begun) = mpsc::channel();
+    rt.go(unblock(move || _ = released.recv()));
+    rt.go(unblock(move || second.send(()).unwrap()));
+    while executor.spares.parked() != 3 || !executor.spares.has_wish() {
+        thread::yield_now();
+    }
+    rt.gomaxprocs(1);
+    let begun = has_begun.recv_timeout(Duration::from_secs(10)).is_ok();
+    drop(release);
+    assert!(begun, "three threads are parked, three jobs have room, and one waits for another");
+}
+
+#[test]
+fn there_may_be_as_many_threads_as_can_be_counted() {
+    ends(|| {
+        let rt = Runtime::builder().gomaxprocs(1).max_threads(usize::MAX).build().unwrap();
+        assert_eq!(rt.block_on(unblock(|| block_on(unblock(|| 5)))), 5);
+    });
+}
+
+#[test]
+fn a_job_does_not_take_the_thread_that_sleeps_for_the_timers() {
+    let rt = Runtime::builder().gomaxprocs(1).build().unwrap();
+    let executor = rt.block_on(async { Executor::current().unwrap() });
+    let (woken, is_woken) = mpsc::channel();
+    rt.go(async move {
+        sleep(Duration::from_millis(500)).await;
+        woken.send(()).unwrap();
+    });
+    while !settled(executor).monitor_asleep {
+        thread::yield_now();
+    }
+    let in_time = rt.block_on_local(unblock(move || is_woken.recv_timeout(Duration::from_secs(5)).is_ok()));
+    assert!(in_time, "the timer waits for the end of the job");
+}
+
+#[test]
+fn the_timers_of_a_processor_retired_by_a_blocked_goroutine_fire() {
+    let (rt, executor) = runtime(8);
+    block_at_once(&rt, 3);
+    assert!(parked(executor) >= 3);
+    rt.go(sleep(Duration::from_secs(3600)));
+    assert!(parked(executor) >= 3);
+    let in_time = rt.block_on(async move {
+        let (fired, has_fired) = mpsc::channel();
+        let timer = Timer::after_func(Duration::from_millis(500), async move { fired.send(()).unwrap() });
+        gomaxprocs(1);
+        let in_time = block_in_place(|| has_fired.recv_timeout(Duration::from_secs(5)).is_ok());
+        drop(timer);
+        in_time
+    });
+    assert!(in_time, "nobody fires it");
+}
+
+/// A waker that wakes nobody.
+struct Nothing;
+
+impl std::task::Wake for Nothing {
+    fn wake(self: Arc<Self>) {}
+}
+
+/// The CPU time of the threads whose names begin so.
+#[cfg(target_os = "linux")]
+fn cpu_of(prefix: &str) -> Duration {
+    let mut ticks = 0;
+    for task in std::fs::read_dir("/proc/self/task").unwrap() {
+        let Ok(stat) = std::fs::read_to_string(task.unwrap().path().join("stat")) else { continue };
+        let (name, rest) = stat.split_once('(').unwrap().1.rsplit_once(')').unwrap();
+        if name.starts_with(prefix) {
+            let fields: Vec<_> = rest.split_whitespace().collect();
+            ticks += fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
+        }
+    }
+    Duration::from_millis(10 * ticks)
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_parked_worker_sleeps_while_the_others_fire_the_timers() {
+    let rt = Runtime::builder().gomaxprocs(1).thread_name("spins").build().unwrap();
+    let executor = rt.block_on(async { Executor::current().unwrap() });
+    block_at_once(&rt, 2);
+    assert!(parked(executor) >= 2);
+    // Nothing can run because of them.
+    let timers = rt.block_on(async {
+        let at = |i| Time::now().after(Duration::from_millis(i));
+        (300..700).map(|i| alarm(at(i), TaskWaker::from(Arc::new(Nothing)))).collect::<Vec<_>>()
+    });
+    // One of the two sleeps until the first timer; the other one is called for the next goroutine.
+    assert!(parked(executor) >= 2);
+    let before = cpu_of("spins");
+    let used = rt.block_on(async {
+        let (start, clock) = (Instant::now(), ThreadClock::of_this_thread());
+        let before = clock.cpu_time();
+        while start.elapsed() < Duration::from_millis(700) {}
+        clock.cpu_time() - before
+    });
+    let all = cpu_of("spins") - before;
+    drop(timers);
+    assert!(all < used + Duration::from_millis(60), "the threads computed for {all:?}, the goroutine for {used:?}");
+}
+
+/// Two goroutines compute until they have lost their processor, and then block for ever: they compute no longer.
+#[test]
+fn goroutines_that_block_after_they_computed_do_not_count_as_computing() {
+    let (rt, executor) = runtime(1);
+    let mut releases = Vec::new();
+    let mut blocked = Vec::new();
+    for displaced in 1..=2 {
+        let (release, released) = mpsc::channel::<()>();
+        releases.push(release);
+        let (begun, has_begun) = mpsc::channel();
+        blocked.push(rt.go(async move {
+            begun.send(()).unwrap();
+            while lock(&executor.sched).displaced.len() != displaced {}
+            let _ = released.recv();
+        }));
+        has_begun.recv().unwrap();
+        // It waits, so the processor is taken.
+        futures_lite::future::block_on(rt.go(async {})).unwrap();
+    }
+    let flag = Arc::new(AtomicBool::new(false));
+    let seen = flag.clone();
+    let (begun, has_begun) = mpsc::channel();
+    let computes = rt.go(async move {
+        begun.send(()).unwrap();
+        let start = Instant::now();
+        while !seen.load(SeqCst) && start.elapsed() < Duration::from_secs(5) {}
+        seen.load(SeqCst)
+    });
+    has_begun.recv().unwrap();
+    rt.go(async move { flag.store(true, SeqCst) });
+    let ran = futures_lite::future::block_on(computes).unwrap();
+    drop(releases);
+    assert!(ran, "a goroutine waits as long as another one computes");
+}
+
+#[test]
+fn a_result_whose_destructor_unblocks_ends_with_the_runtime() {
+    struct Waits(mpsc::Sender<()>);
+    impl Drop for Waits {
+        fn drop(&mut self) {
+            let executor = Executor::current().unwrap();
+            while !executor.closing.load(SeqCst) || executor.live() != 0 {
+                thread::yield_now();
+            }
+            thread::sleep(Duration::from_millis(50));
+            let _ = std::panic::catch_unwind(|| futures_lite::future::block_on(unblock(|| ())));
+            self.0.send(()).unwrap();
+        }
+    }
+    let (done, is_done) = mpsc::channel();
+    let rt = Runtime::builder().gomaxprocs(1).on_panic(OnPanic::Isolate).build().unwrap();
+    let (begun, has_begun) = mpsc::channel();
+    rt.go(async move {
+        begun.send(()).unwrap();
+        Waits(done)
+    });
+    has_begun.recv().unwrap();
+    drop(rt);
+    assert!(is_done.recv_timeout(Duration::from_secs(10)).is_ok(), "its thread never ends");
+}
+
+#[test]
+fn as_many_threads_are_kept_as_there_are_processors_now() {
+    let (rt, executor) = runtime(8);
+    block_at_once(&rt, 8);
+    assert!(parked(executor) >= 8);
+    rt.gomaxprocs(1);
+    let start = Instant::now();
+    while parked(executor) > 1 {
+        assert!(start.elapsed() < 5 * KEEP_PARKED, "the others stay");
+        thread::yield_now();
+    }
+}
