@@ -99,6 +99,14 @@ pub(crate) fn forget_waker() {
     LOCAL.with(|l| l.waker.set(ptr::null()));
 }
 
+/// Runs `f`, which may end another goroutine, within the running one's poll.
+pub(crate) fn keep_waker<R>(f: impl FnOnce() -> R) -> R {
+    let waker = LOCAL.with(|l| l.waker.get());
+    let result = f();
+    LOCAL.with(|l| l.waker.set(waker));
+    result
+}
+
 /// The poll is over.
 #[inline(always)]
 pub(crate) fn leave() {

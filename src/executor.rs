@@ -1414,7 +1414,7 @@ impl Executor {
         let _entered = self.make_current();
         task.metadata().set_aborted();
         let polling = Self::set_polling(true);
-        Worker::with(|w| w.run_task(task));
+        coop::keep_waker(|| Worker::with(|w| w.run_task(task)));
         Self::set_polling(polling);
     }
 }
