@@ -244,8 +244,8 @@ impl Machine {
 /// A lost goroutine is a deadlock: both workers are parked then, and the runtime does not end.
 #[test]
 fn a_processor_has_one_holder_and_no_goroutine_is_lost_whoever_gives_it_up_or_takes_it() {
-    for goroutines in [1, 2] {
-        explore(3, move || {
+    for (goroutines, preemptions) in [(1, 3), (2, 2)] {
+        explore(preemptions, move || {
             let machine = Machine::new(goroutines);
             let workers = [true, false].map(|holds| {
                 let machine = machine.clone();
@@ -320,9 +320,9 @@ fn a_job_is_done_once_by_a_worker_that_parks_or_by_a_thread_that_is_started_for_
         let parker = Arc::new(Parker::new());
         loop {
             for_jobs = match spares.park(&parker, Time::NEVER, Time::NEVER, for_jobs) {
-                Roused::Job(()) => {
+                Roused::Job(job) => {
                     done.fetch_add(1, Ordering::Relaxed);
-                    spares.finish_job();
+                    spares.finish_job(job.is_nested);
                     spares.end();
                     true
                 }
@@ -349,7 +349,7 @@ fn a_job_is_done_once_by_a_worker_that_parks_or_by_a_thread_that_is_started_for_
                 let spares = spares.clone();
                 thread::spawn(move || spares.call())
             };
-            if !spares.submit(()) {
+            if !spares.submit((), false) {
                 // The monitor.
                 for _ in 0..spares.begin_starts() {
                     if refused {

@@ -108,6 +108,17 @@ fn a_job_is_handed_to_a_parked_worker_or_left_to_the_thread_that_is_started_for_
 }
 
 #[test]
+fn whoever_sleeps_until_a_timer_has_a_job_last_and_leaves_the_timer_to_the_monitor() {
+    let spares = spares(1, 4, 2);
+    let sleeper = parked(&spares, Time::now().after(LONG));
+    let other = parked(&spares, Time::NEVER);
+    assert!(spares.submit(1, false));
+    assert_eq!((job(other.join().unwrap()), spares.sleeps_until() != Time::NEVER), (1, true));
+    assert!(!spares.submit(2, false), "the monitor must look");
+    assert_eq!((job(sleeper.join().unwrap()), spares.sleeps_until() != Time::NEVER), (2, false));
+}
+
+#[test]
 fn a_job_whose_thread_is_refused_is_a_parked_workers() {
     let spares = spares(1, 3, 1);
     assert!(!spares.submit(1, false));

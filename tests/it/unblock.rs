@@ -4,7 +4,7 @@ use std::future::{pending, poll_fn};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Barrier, Mutex, mpsc};
-use std::task::Poll;
+use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::Duration;
 
@@ -129,9 +129,12 @@ fn a_goroutine_that_blocks_its_thread_at_the_limit_keeps_its_processor_sch12() {
 
 #[test]
 fn closures_that_wait_for_closures_get_on_at_the_limit() {
-    let inner: [fn() -> i32; 3] = [
+    let inner: [fn() -> i32; 5] = [
         || gopark::block_on(async { unblock(|| 1).await }),
+        || gopark::block_on_local(async { unblock(|| 1).await }),
         || block_thread_on(unblock(|| 1)),
+        // Two waits of one thread.
+        || block_thread_on(async { zip(unblock(|| 1), unblock(|| 2)).await.0 }),
         || gopark::block_on(async { go(async { unblock(|| 1).await }).await.unwrap() }),
     ];
     for (i, inner) in inner.into_iter().enumerate() {
@@ -164,6 +167,29 @@ fn closures_that_wait_for_closures_get_on_at_the_limit() {
             assert!(most.load(SeqCst) <= 2, "{most:?} at once after form {i}");
         });
     }
+}
+
+#[test]
+fn a_wait_for_a_closure_that_outlives_the_closure_it_began_in_takes_no_place() {
+    no_hang(|| {
+        let rt = limited(2);
+        for _ in 0..3 {
+            // It is polled on the thread of a closure, and waits elsewhere.
+            let begun = rt.block_on(async {
+                unblock(|| {
+                    let mut inner = Box::pin(unblock(|| 5));
+                    let polled = inner.as_mut().poll(&mut Context::from_waker(Waker::noop()));
+                    (inner, polled)
+                })
+                .await
+            });
+            let (inner, polled) = begun;
+            if polled.is_pending() {
+                assert_eq!(block_thread_on(inner), 5);
+            }
+            assert_eq!(rt.block_on(async { unblock(|| 6).await }), 6);
+        }
+    });
 }
 
 #[test]
