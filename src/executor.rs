@@ -47,7 +47,7 @@ use std::marker::PhantomData;
 use std::panic::Location;
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, Once, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, Once};
 use std::task::Waker;
 use std::thread::{self, JoinHandle, ThreadId};
 use std::time::Duration;
@@ -1345,19 +1345,18 @@ impl Executor {
         let home = Worker::with(|w| w.home()).map(|home| home.index);
         let waiting = threads::Waiting::begin(home, self.index);
         let patience = waiting.as_ref().map_or(Duration::ZERO, |_| patience);
-        let mut sched = lock(&self.sched);
         let generation = self.generation();
-        self.closing.store(true, Ordering::SeqCst);
-        self.monitor.unpark();
-        let deadline = Time::now().after(patience);
-        while self.generation() == generation {
-            let remaining = deadline.since(Time::now());
-            if remaining.is_zero() {
-                return self.live();
+        {
+            let _sched = lock(&self.sched);
+            self.closing.store(true, Ordering::SeqCst);
+            if self.live() == 0 {
+                self.end_workers();
             }
-            sched = self.ended.wait_timeout(sched, remaining).unwrap_or_else(PoisonError::into_inner).0;
         }
-        0
+        self.monitor.unpark();
+        let goes_on = |_: &mut Sched| self.generation() == generation;
+        drop(self.ended.wait_timeout_while(lock(&self.sched), patience, goes_on));
+        if self.generation() == generation { self.live() } else { 0 }
     }
 
     /// A step of the shutdown. True if the runtime has ended: no goroutine is left, and no thread but this one.
