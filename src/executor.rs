@@ -495,7 +495,7 @@ impl Executor {
             }
             if self.fire_late(Duration::ZERO) {
                 self.requeue_next(w, processor);
-            } else if !(*searching && self.spin_for_work()) && self.park_processor(w, processor, searching) {
+            } else if !(*searching && self.spin_for_work()) && self.park_processor(processor, searching) {
                 return None;
             }
         }
@@ -661,30 +661,19 @@ impl Executor {
 
     // -------------------------------------------------------------------------------- parking
 
-    /// Announce: the worker found nothing, its processor becomes idle. False if it has work after all, and keeps the
-    /// processor.
+    /// Announce: the worker found nothing, its processor becomes idle. The second look is
+    /// [`acquire_processor`](Self::acquire_processor)'s. False if the processor is out of use.
     #[inline(never)]
-    fn park_processor(&'static self, w: &Worker, processor: &'static Processor, searching: &mut bool) -> bool {
-        {
-            let mut sched = lock(&self.sched);
-            if processor.id >= self.procs.load(Ordering::Relaxed) {
-                return false;
-            }
+    fn park_processor(&self, processor: &'static Processor, searching: &mut bool) -> bool {
+        let mut sched = lock(&self.sched);
+        let in_use = processor.id < self.procs.load(Ordering::Relaxed);
+        if in_use {
             if std::mem::take(searching) {
                 self.idle.end_search();
             }
             self.set_place(&mut sched, processor, Place::Idle);
         }
-        if self.idle.is_searched() || !self.has_work() {
-            return true;
-        }
-        // A Push before Announce saw no worker to wake: take the processor back, unless another worker has it.
-        let mut sched = lock(&self.sched);
-        let is_idle = processor.place.get() == Place::Idle;
-        if is_idle {
-            self.set_place(&mut sched, processor, w.place());
-        }
-        !is_idle
+        in_use
     }
 
     /// Parks a worker without a processor until it gets one, or does jobs. `None` if the thread must end. A worker that was
@@ -704,7 +693,8 @@ impl Executor {
                 let mut sched = lock(&self.sched);
                 w.run_next.reinstate();
                 sched.displaced.retain(|other| *other != NonNull::from(w));
-                let is_needed = || *searching || self.has_work() || earliest <= now;
+                // If others search, they find what was pushed, or look once more themselves.
+                let is_needed = || *searching || earliest <= now || !self.idle.is_searched() && self.has_work();
                 if let Some(processor) = sched.idle.last().copied().filter(|_| is_needed()) {
                     self.set_place(&mut sched, processor, w.place());
                     return Some(processor);

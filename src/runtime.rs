@@ -232,16 +232,20 @@ pub fn unblock<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> imp
         let run = async move { Contained(Some(catch_unwind(AssertUnwindSafe(|| f.take()())))) };
         let executor = current();
         let mut job = Job(JoinHandle::new(goroutine::spawn_job(executor, run, site)));
+        let mut is_over = false;
         let result = poll_fn(|cx| {
-            let polled = coop::without_note(|| Pin::new(&mut job.0).poll(cx));
-            let is_ours =
-                || Executor::current().is_some_and(|here| ptr::eq(here, executor)) && coop::trusts(cx.waker());
-            if matches!(polled, Poll::Ready(Err(_))) && is_ours() {
-                // The runtime shuts down, and is about to drop this goroutine as well.
+            if is_over {
                 return Poll::Pending;
             }
-            if polled.is_pending() {
+            let polled = coop::without_note(|| Pin::new(&mut job.0).poll(cx));
+            if matches!(polled, Poll::Ready(Err(_))) {
+                // If this runtime shuts down, it is about to drop this goroutine as well.
+                let is_here = Executor::current().is_some_and(|here| ptr::eq(here, executor));
+                is_over = is_here && coop::trusts(cx.waker());
+            }
+            if is_over || polled.is_pending() {
                 coop::park_at(cx, site, Reason::Blocking);
+                return Poll::Pending;
             }
             polled
         });
