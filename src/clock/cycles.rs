@@ -16,10 +16,11 @@
 //!   two instructions, and moved back before the next but one. A difference is taken only between counts of one CPU, so it does not
 //!   matter whether the counters of several agree.
 //! * *The pace is not too small.* It is measured between two looks at the clock, from the count after the first to the count before
-//!   the second, so that it is rounded up. While the system or its virtual machine is suspended the clock stands still, and the
-//!   counter may go on: a pace measured across that is too small, and no clock tells reliably (`CLOCK_BOOTTIME` may know of whole
-//!   seconds only, and a guest of no pause of its machine). A counter that goes on makes a pace smaller only, so the largest of
-//!   [`INTERVALS`] in a row is taken. To spoil all of them takes a suspension in each, within less than half a second.
+//!   the second, so that it is rounded up, and the more so if the thread is interrupted in a look. While the system or its virtual
+//!   machine is suspended the clock stands still, and the counter may go on: a pace measured across that is too small, and no clock
+//!   tells reliably (`CLOCK_BOOTTIME` may know of whole seconds only, and a guest of no pause of its machine). A counter that goes
+//!   on makes a pace smaller only, so a thread takes the largest of [`INTERVALS`] in a row. To spoil all of them takes a suspension
+//!   in each, within less than half a second.
 //! * *The pace stays large enough.* The kernel slews the clock by up to 11 % of the counter's own pace in either direction: by no more
 //!   than 1.11 / 0.89 < 5 / 4 of what was measured.
 //! * *A suspension between the two counts.* If the counter goes on, the age is larger: late, or no longer fresh. If the counter stops,
@@ -30,7 +31,8 @@
 //!   [`OUT_OF_ORDER`], in which it waits for several loads from memory, one after the other.
 //!
 //! How late can it be? By a quarter of [`FRESH`] and [`OUT_OF_ORDER`], about 3 microseconds; and once by [`FRESH`] more, if the
-//! thread was interrupted between the count and the clock.
+//! thread was interrupted between the count and the clock. If it was interrupted in a look while the pace was measured, in proportion
+//! to [`SHORTEST`], and at the pace of [`SLOWEST`] by less than 100 microseconds.
 
 use super::Time;
 
@@ -48,8 +50,8 @@ mod counter {
     use std::arch::asm;
     use std::arch::x86_64::__cpuid;
     use std::cell::Cell;
+    use std::sync::LazyLock;
     use std::sync::atomic::{AtomicU64, Ordering};
-    use std::sync::{LazyLock, Mutex};
     use std::time::Duration;
 
     use crate::clock::Time;
@@ -60,25 +62,22 @@ mod counter {
     const OUT_OF_ORDER: u64 = 1000;
     /// How often the pace is measured, and for how long each time.
     const INTERVALS: u32 = 4;
-    const SHORTEST: Duration = Duration::from_millis(1);
+    const SHORTEST: Duration = Duration::from_millis(4);
     const LONGEST: Duration = Duration::from_millis(100);
-    /// A look at the clock that took more cycles was interrupted, and measures nothing.
-    const INTERRUPTED: u64 = 1000;
     /// A slower counter is none, or was stopped: 250 MHz.
     const SLOWEST: u64 = 4 << 32;
 
     /// The nanoseconds that 2^32 cycles take at most. 0: not known.
     static PACE: AtomicU64 = AtomicU64::new(0);
-    static MEASUREMENT: Mutex<Measurement> = Mutex::new(Measurement::new());
 
     thread_local! {
-        /// This thread's last reading of the clock, at first one of no CPU.
-        static LAST: Cell<Reading> =
-            const { Cell::new(Reading { count: Count { cpu: u64::MAX, cycles: 0 }, time: Time::PAST }) };
+        /// This thread's last look at the clock.
+        static LAST: Cell<Look> = const { Cell::new(Look::NONE) };
+        static MEASUREMENT: Cell<Measurement> = const { Cell::new(Measurement::NEW) };
     }
 
     /// What a CPU has counted.
-    #[derive(Clone, Copy, Debug, PartialEq)]
+    #[derive(Clone, Copy, Debug)]
     struct Count {
         cpu: u64,
         cycles: u64,
@@ -112,42 +111,6 @@ mod counter {
         }
     }
 
-    /// A reading of the clock, after that count.
-    #[derive(Clone, Copy, Debug)]
-    struct Reading {
-        count: Count,
-        time: Time,
-    }
-
-    impl Reading {
-        /// The time at a later count, or later. `None` if too much has passed, or on another CPU.
-        #[inline(always)]
-        fn at(self, now: Count, pace: u64) -> Option<Time> {
-            let age = now.since(self.count)?;
-            // The product fits: no pace is above 5/4 of `SLOWEST`.
-            (age < FRESH).then(|| Time::from_nanos(self.time.as_nanos() + ((age * pace) >> 32) + OUT_OF_ORDER))
-        }
-    }
-
-    #[inline]
-    pub(super) fn coarse_now() -> Time {
-        let pace = PACE.load(Ordering::Relaxed);
-        if pace == 0 {
-            return measure();
-        }
-        // SAFETY: the pace is known, so there is a counter.
-        let Some(now) = (unsafe { Count::read() }) else { return Time::now() };
-        LAST.get().at(now, pace).unwrap_or_else(|| look(now))
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn look(count: Count) -> Time {
-        let time = Time::now();
-        LAST.set(Reading { count, time });
-        time
-    }
-
     /// A look at the clock, between two counts.
     #[derive(Clone, Copy, Debug)]
     struct Look {
@@ -156,20 +119,57 @@ mod counter {
         after: Count,
     }
 
-    /// Reads the clock, and uses that to measure the pace.
+    impl Look {
+        /// One at no CPU.
+        const NONE: Self = {
+            let count = Count { cpu: u64::MAX, cycles: 0 };
+            Self { before: count, time: Time::PAST, after: count }
+        };
+
+        /// The time at a later count, or later. `None` if too much has passed, or on another CPU.
+        #[inline(always)]
+        fn at(self, now: Count, pace: u64) -> Option<Time> {
+            let age = now.since(self.before)?;
+            // The product fits: no pace is above 5/4 of `SLOWEST`.
+            (age < FRESH).then(|| Time::from_nanos(self.time.as_nanos() + ((age * pace) >> 32) + OUT_OF_ORDER))
+        }
+
+        /// The pace between two looks, if these are good for a measurement.
+        fn pace_since(self, begin: Self) -> Option<u64> {
+            let (cycles, passed) = (self.before.since(begin.after)?, self.time.since(begin.time));
+            let pace = (passed.as_nanos() << 32).checked_div(u128::from(cycles))?;
+            u64::try_from(pace).ok().filter(|pace| *pace <= SLOWEST && passed <= LONGEST)
+        }
+    }
+
+    #[inline]
+    pub(super) fn coarse_now() -> Time {
+        match PACE.load(Ordering::Relaxed) {
+            0 => look(),
+            // SAFETY: the pace is known, so there is a counter.
+            pace => unsafe { Count::read() }.and_then(|now| LAST.get().at(now, pace)).unwrap_or_else(look),
+        }
+    }
+
+    /// Reads the clock, and uses that to measure the pace if it is not known.
     #[cold]
     #[inline(never)]
-    fn measure() -> Time {
+    fn look() -> Time {
         static HAS_COUNTER: LazyLock<bool> = LazyLock::new(has_counter);
         if !*HAS_COUNTER {
             return Time::now();
         }
         // SAFETY: there is a counter.
         let (before, time, after) = unsafe { (Count::read(), Time::now(), Count::read()) };
-        if let (Some(before), Some(after), Ok(mut measurement)) = (before, after, MEASUREMENT.try_lock()) {
-            if let Some(pace) = measurement.add(Look { before, time, after }) {
+        let (Some(before), Some(after)) = (before, after) else { return time };
+        let look = Look { before, time, after };
+        LAST.set(look);
+        if PACE.load(Ordering::Relaxed) == 0 {
+            let mut measurement = MEASUREMENT.get();
+            if let Some(pace) = measurement.add(look) {
                 PACE.store(pace, Ordering::Relaxed);
             }
+            MEASUREMENT.set(measurement);
         }
         time
     }
@@ -185,40 +185,27 @@ mod counter {
             && cpuid(0x8000_0007).edx & (1 << 8) != 0
     }
 
-    /// The measurement of the pace.
-    #[derive(Debug)]
+    /// A thread's measurement of the pace.
+    #[derive(Clone, Copy, Debug)]
     struct Measurement {
         /// Where the current interval begins.
-        begin: Option<Look>,
+        begin: Look,
         intervals: u32,
         largest: u64,
     }
 
     impl Measurement {
-        const fn new() -> Self {
-            Self { begin: None, intervals: 0, largest: 0 }
-        }
+        const NEW: Self = Self { begin: Look::NONE, intervals: 0, largest: 0 };
 
         /// The result, if that look completes it.
         fn add(&mut self, look: Look) -> Option<u64> {
-            if look.after.since(look.before).is_none_or(|took| took > INTERRUPTED) {
+            if look.time.since(self.begin.time) < SHORTEST {
                 return None;
             }
-            let Some(begin) = self.begin else {
-                self.begin = Some(look);
-                return None;
-            };
-            let passed = look.time.since(begin.time);
-            if passed < SHORTEST {
-                return None;
-            }
-            self.begin = Some(look);
-            let cycles = look.before.since(begin.after).filter(|_| passed <= LONGEST)?;
-            let pace = (passed.as_nanos() << 32).checked_div(u128::from(cycles))?;
-            let pace = u64::try_from(pace).ok().filter(|pace| *pace <= SLOWEST)?;
+            let pace = look.pace_since(std::mem::replace(&mut self.begin, look))?;
             self.largest = self.largest.max(pace);
             self.intervals += 1;
-            (self.intervals == INTERVALS).then(|| std::mem::replace(self, Self::new()).largest / 4 * 5)
+            (self.intervals == INTERVALS).then_some(self.largest / 4 * 5)
         }
     }
 

@@ -45,7 +45,7 @@ impl Machine {
 
 /// Adds looks until the measurement is complete; before each one that `happens`.
 fn measured(machine: &mut Machine, mut happens: impl FnMut(&mut Machine, usize)) -> u64 {
-    let mut measurement = Measurement::new();
+    let mut measurement = Measurement::NEW;
     for n in 0..1000 {
         happens(machine, n);
         if let Some(pace) = measurement.add(machine.look()) {
@@ -63,7 +63,7 @@ fn assert_exact(pace: u64) {
 
 #[test]
 fn the_pace_is_rounded_up() {
-    assert_exact(measured(&mut Machine::new(), |machine, _| machine.run(1)));
+    assert_exact(measured(&mut Machine::new(), |machine, _| machine.run(4)));
     assert_exact(measured(&mut Machine::new(), |machine, _| machine.run(99)));
 }
 
@@ -73,7 +73,7 @@ fn a_suspension_while_the_pace_is_measured_makes_no_deadline_early() {
     for suspended in 0..6 {
         for millis in [1, 900, 3_600_000] {
             assert_exact(measured(&mut Machine::new(), |machine, n| {
-                machine.run(2);
+                machine.run(5);
                 if n == suspended {
                     machine.suspend(millis);
                 }
@@ -84,24 +84,29 @@ fn a_suspension_while_the_pace_is_measured_makes_no_deadline_early() {
 
 #[test]
 fn a_pause_in_the_middle_of_a_look_makes_no_deadline_early() {
-    let mut machine = Machine::new();
-    let mut measurement = Measurement::new();
-    let pace = std::iter::from_fn(|| {
-        machine.run(2);
-        let mut look = machine.look();
-        // Before the clock is read, or after.
-        machine.run(1);
-        look.time = Time::from_nanos(machine.nanos);
-        look.after = machine.count();
-        Some(measurement.add(look).or_else(|| measurement.add(machine.look())))
-    });
-    assert_exact(pace.take(10).find_map(|pace| pace).unwrap());
+    for clock_is_read_first in [false, true] {
+        let (mut machine, mut measurement) = (Machine::new(), Measurement::NEW);
+        let pace = std::iter::from_fn(|| {
+            machine.run(5);
+            let mut look = machine.look();
+            machine.run(1);
+            if !clock_is_read_first {
+                look.time = Time::from_nanos(machine.nanos);
+            }
+            look.after = machine.count();
+            Some(measurement.add(look))
+        });
+        let pace = pace.take(10).find_map(|pace| pace).unwrap();
+        // Five of six milliseconds were counted.
+        let (least, most) = (TRUE_PACE / 4 * 5, TRUE_PACE / 4 * 6);
+        assert!((least..most + most / 1000).contains(&pace), "{pace}, not {least} to {most}");
+    }
 }
 
 #[test]
 fn looks_that_are_rare_measure_nothing() {
     // Each interval may have been interrupted by a suspension.
-    let (mut machine, mut measurement) = (Machine::new(), Measurement::new());
+    let (mut machine, mut measurement) = (Machine::new(), Measurement::NEW);
     for _ in 0..100 {
         machine.run(101);
         assert_eq!(measurement.add(machine.look()), None);
@@ -110,14 +115,14 @@ fn looks_that_are_rare_measure_nothing() {
 
 #[test]
 fn nothing_is_measured_between_two_cpus() {
-    let (mut machine, mut measurement) = (Machine::new(), Measurement::new());
+    let (mut machine, mut measurement) = (Machine::new(), Measurement::NEW);
     for _ in 0..100 {
-        machine.run(2);
+        machine.run(5);
         machine.cpu ^= 1;
         assert_eq!(measurement.add(machine.look()), None);
     }
     assert_exact(measured(&mut machine, |machine, n| {
-        machine.run(2);
+        machine.run(5);
         if n == 2 {
             // The counters of the two do not agree.
             machine.cpu ^= 1;
@@ -129,10 +134,10 @@ fn nothing_is_measured_between_two_cpus() {
 #[test]
 fn a_counter_that_is_set_back_or_stops_measures_nothing() {
     assert_exact(measured(&mut Machine::new(), |machine, n| {
-        machine.run(2);
+        machine.run(5);
         match n {
             1 => machine.cycles = 7,
-            3 => machine.cycles -= 2 * CYCLES_IN_MS - CYCLES_IN_MS / 100,
+            3 => machine.cycles -= 5 * CYCLES_IN_MS - CYCLES_IN_MS / 100,
             _ => {}
         }
     }));
@@ -143,10 +148,10 @@ fn a_moment_is_not_before_now_though_the_clock_is_slewed() {
     // The pace was measured while the clock was slowed down as far as the kernel does, and now it is as fast as that.
     let pace = TRUE_PACE / 100 * 89 / 4 * 5;
     let count = Count { cpu: 1, cycles: u64::MAX - 5 };
-    let reading = Reading { count, time: Time::from_nanos(MS) };
+    let look = Look { before: count, time: Time::from_nanos(MS), after: count };
     for age in [0, 1, 1000, FRESH - 1] {
         let now = Count { cpu: 1, cycles: count.cycles.wrapping_add(age) };
-        let time = reading.at(now, pace).unwrap().as_nanos();
+        let time = look.at(now, pace).unwrap().as_nanos();
         let passed = age as f64 * 0.4;
         assert!(time as f64 >= MS as f64 + passed * 1.11, "after {age} cycles it is early");
         assert!(time as f64 <= MS as f64 + passed * 1.25 + OUT_OF_ORDER as f64, "after {age} cycles it is late");
@@ -156,8 +161,8 @@ fn a_moment_is_not_before_now_though_the_clock_is_slewed() {
 #[test]
 fn nothing_is_counted_from_long_ago_from_another_cpu_or_from_before_the_counter_began_anew() {
     let count = Count { cpu: 1, cycles: 1 << 40 };
-    let reading = Reading { count, time: Time::from_nanos(MS) };
-    let at = |cpu, cycles| reading.at(Count { cpu, cycles }, TRUE_PACE);
+    let look = Look { before: count, time: Time::from_nanos(MS), after: count };
+    let at = |cpu, cycles| look.at(Count { cpu, cycles }, TRUE_PACE);
     assert_eq!(at(1, count.cycles + FRESH), None);
     assert_eq!(at(1, count.cycles - 1), None);
     assert_eq!(at(1, 0), None);
