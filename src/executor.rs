@@ -535,7 +535,7 @@ impl Executor {
     // -------------------------------------------------------------------------------- finding
 
     /// Go's `findRunnable`.
-    #[inline]
+    #[inline(always)]
     fn find(&self, processor: &Processor, global_first: bool, searching: &mut bool) -> Option<Task> {
         if global_first {
             if let Some(task) = self.global.pop() {
