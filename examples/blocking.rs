@@ -9,7 +9,7 @@ fn main() {
     // One processor: whoever blocked it would stop the world.
     let rt = Runtime::builder().gomaxprocs(1).build().unwrap();
     rt.block_on(async {
-        // `unblock`: on a thread of a pool. For what is long, and owns what it needs.
+        // `unblock`: on a thread without a processor. For what is long, and owns what it needs.
         let (tx, rx) = mpsc::channel();
         go(async move { tx.send("from a goroutine").unwrap() });
         let got = unblock(move || rx.recv().unwrap()).await;
