@@ -2,12 +2,16 @@
 
 use std::any::Any;
 use std::io::{self, Write};
+use std::mem;
 use std::panic::Location;
+use std::pin::Pin;
 use std::process;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::task::{Context, Poll};
 use std::time::Duration;
+
+use pin_project_lite::pin_project;
 
 use crate::header::Header;
 use crate::panics::{contain, lock, panic_text};
@@ -43,15 +47,16 @@ pub enum OnPanic {
     Isolate,
 }
 
+/// The payload of a panic.
+pub(crate) type Payload = Box<dyn Any + Send>;
+
 /// The calls of `block_on` in progress, and the policy that decides whether an unrecovered panic ends them.
 ///
-/// A call ends early in one way, whichever thread polls its main: the crash is noted in the call's entry, the main's
-/// waker is called, and the main's next poll sees the note ([`CrashSignal`]).
-#[derive(Debug)]
+/// A call ends early in one way, whichever thread polls its main: the crash is noted in the [`Call`], the main's waker is called,
+/// and the main's next poll sees the note ([`UntilCrash`]).
+#[derive(Debug, Default)]
 pub(crate) struct BlockOnCalls {
     list: Mutex<List>,
-    /// Entries with a crash; written under the lock. Lets a main's poll do without the lock.
-    crashed: AtomicUsize,
     /// Notified when a goroutine does not unwind any more, or has crashed.
     unwound: Condvar,
 }
@@ -62,14 +67,14 @@ pub(crate) const CRASH_GRACE: Duration = Duration::from_secs(1);
 /// How long the end of a main waits for goroutines that unwind: a destructor in there may compute, or block, for ever.
 const UNWINDING_GRACE: Duration = Duration::from_millis(500);
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct List {
     on_panic: OnPanic,
     /// How long a crash waits for mains that are being polled.
     grace: Duration,
-    /// How long the crash of some entries has waited; `None` if a call has ended with it.
+    /// How long the crash of some calls has waited; `None` if one has ended with it.
     waited: Option<Duration>,
-    entries: Vec<Entry>,
+    calls: Vec<Arc<Call>>,
     last_key: u64,
     unwinding: Vec<Unwinding>,
 }
@@ -83,33 +88,40 @@ struct Unwinding {
     last_key: u64,
 }
 
+/// A call of `block_on`.
 #[derive(Debug)]
-struct Entry {
+struct Call {
     key: u64,
+    /// The main is being polled.
+    polling: AtomicBool,
+    /// There is, or was, a crash in `end`. Lets a main's poll do without the lock.
+    crashed: AtomicBool,
+    /// Locked under the list's lock, or alone.
+    end: Mutex<End>,
+}
+
+/// How a call ends early.
+#[derive(Debug, Default)]
+struct End {
     /// The main's, once it has been polled.
     waker: Option<TaskWaker>,
     /// The payload that the call resumes.
-    crash: Option<Box<dyn Any + Send>>,
-    /// The main is being polled.
-    polling: Arc<AtomicBool>,
+    crash: Option<Payload>,
+}
+
+impl Call {
+    #[cold]
+    fn register(&self, cx: &Context<'_>) {
+        let waker = Some(TaskWaker::new(cx.waker()));
+        lock(&self.end).waker = waker;
+    }
+
+    fn has_crashed(&self) -> bool {
+        self.crashed.load(Ordering::Relaxed)
+    }
 }
 
 impl BlockOnCalls {
-    pub(crate) fn new() -> Self {
-        Self {
-            list: Mutex::new(List {
-                on_panic: OnPanic::Crash,
-                grace: CRASH_GRACE,
-                waited: None,
-                entries: Vec::new(),
-                last_key: 0,
-                unwinding: Vec::new(),
-            }),
-            crashed: AtomicUsize::new(0),
-            unwound: Condvar::new(),
-        }
-    }
-
     fn lock(&self) -> MutexGuard<'_, List> {
         lock(&self.list)
     }
@@ -128,7 +140,7 @@ impl BlockOnCalls {
     #[cfg(all(test, not(gopark_loom)))]
     pub(crate) fn is_empty(&self) -> bool {
         let list = self.lock();
-        list.entries.is_empty() && list.unwinding.is_empty()
+        list.calls.is_empty() && list.unwinding.is_empty()
     }
 
     /// The goroutine, which runs on this thread, wakes others while it unwinds.
@@ -158,29 +170,15 @@ impl BlockOnCalls {
     pub(crate) fn enter(&'static self) -> BlockOnCall {
         let mut list = self.lock();
         list.last_key += 1;
-        let key = list.last_key;
-        let polling = Arc::new(AtomicBool::new(false));
-        list.entries.push(Entry { key, waker: None, crash: None, polling: polling.clone() });
-        BlockOnCall { calls: self, key, polling }
-    }
-
-    fn remove(&self, key: u64) -> Option<Entry> {
-        let mut list = self.lock();
-        let at = list.entries.iter().position(|entry| entry.key == key)?;
-        let entry = list.entries.swap_remove(at);
-        if entry.crash.is_some() {
-            self.crashed.fetch_sub(1, Ordering::Relaxed);
-            list.waited = None;
-        }
-        Some(entry)
+        let (polling, crashed, end) = Default::default();
+        let call = Arc::new(Call { key: list.last_key, polling, crashed, end });
+        list.calls.push(call.clone());
+        BlockOnCall { calls: self, call }
     }
 
     /// The monitor has waited for so long: a crash waits for calls of `block_on`. Aborts the process if none has ended with it in
     /// time, and the poll of a main has not ended: the main blocks its thread, or computes. True while a crash waits.
     pub(crate) fn check_grace(&self, period: Duration) -> bool {
-        if self.crashed.load(Ordering::Relaxed) == 0 {
-            return false;
-        }
         let mut list = self.lock();
         let grace = list.grace;
         let Some(waited) = &mut list.waited else { return false };
@@ -188,7 +186,7 @@ impl BlockOnCalls {
         // A main whose next poll begins sees the crash.
         if *waited >= grace
             && grace != Duration::MAX
-            && list.entries.iter().any(|entry| entry.crash.is_some() && entry.polling.load(Ordering::Relaxed))
+            && list.calls.iter().any(|call| call.has_crashed() && call.polling.load(Ordering::Relaxed))
         {
             let _ = writeln!(
                 io::stderr(),
@@ -206,7 +204,7 @@ impl BlockOnCalls {
         &self,
         goroutine: u64,
         spawned_at: &Location<'_>,
-        payload: Box<dyn Any + Send>,
+        payload: Payload,
         is_over: impl FnOnce() -> bool,
     ) {
         // If stderr is closed, that is no reason for a second panic.
@@ -223,20 +221,21 @@ impl BlockOnCalls {
             contain(|| drop(payload));
             return;
         }
-        if list.entries.is_empty() {
+        if list.calls.is_empty() {
             process::abort();
         }
         let text = panic_text(&*payload).to_owned();
         list.waited.get_or_insert_default();
         let mut payload = Some(payload);
         let mut wakers = Vec::new();
-        for entry in &mut list.entries {
-            if entry.crash.is_none() {
-                entry.crash = Some(payload.take().unwrap_or_else(|| Box::new(text.clone())));
-                self.crashed.fetch_add(1, Ordering::Relaxed);
+        for call in &list.calls {
+            let mut end = lock(&call.end);
+            if end.crash.is_none() {
+                end.crash = Some(payload.take().unwrap_or_else(|| Box::new(text.clone())));
+                call.crashed.store(true, Ordering::Relaxed);
             }
             // Once is enough: from here on each poll of the main sees the crash.
-            wakers.extend(entry.waker.take());
+            wakers.extend(end.waker.take());
         }
         drop(list);
         self.unwound.notify_all();
@@ -249,82 +248,70 @@ impl BlockOnCalls {
 #[derive(Debug)]
 pub(crate) struct BlockOnCall {
     calls: &'static BlockOnCalls,
-    key: u64,
-    polling: Arc<AtomicBool>,
+    call: Arc<Call>,
 }
 
 impl BlockOnCall {
-    /// By which the call's main sees a crash.
-    pub(crate) fn signal(&self) -> CrashSignal {
-        CrashSignal { calls: self.calls, key: self.key, registered: false, polling: self.polling.clone() }
+    /// The call's main, which a crash ends.
+    pub(crate) fn until_crash<F>(&self, main: F) -> UntilCrash<F> {
+        UntilCrash { main, call: self.call.clone(), registered: false }
     }
 
     /// Ends the call. A crash that comes before this returns wins against main's own result, and one that may be on its way is
     /// waited for, but not for long.
-    pub(crate) fn end(self) -> Option<Box<dyn Any + Send>> {
+    pub(crate) fn end(self) -> Option<Payload> {
         let may_crash = |list: &mut List| {
             list.on_panic == OnPanic::Crash
-                && list.unwinding.iter().any(|one| one.detached && one.last_key >= self.key)
-                && list.entries.iter().any(|entry| entry.key == self.key && entry.crash.is_none())
+                && list.unwinding.iter().any(|one| one.detached && one.last_key >= self.call.key)
+                && !self.call.has_crashed()
         };
         drop(self.calls.unwound.wait_timeout_while(self.calls.lock(), UNWINDING_GRACE, may_crash));
-        self.calls.remove(self.key)?.crash
+        self.leave()
+    }
+
+    /// Leaves the list, unless that is done. Returns the crash.
+    fn leave(&self) -> Option<Payload> {
+        let mut list = self.calls.lock();
+        list.calls.retain(|call| !Arc::ptr_eq(call, &self.call));
+        let crash = lock(&self.call.end).crash.take()?;
+        list.waited = None;
+        Some(crash)
     }
 }
 
 impl Drop for BlockOnCall {
     fn drop(&mut self) {
-        drop(self.calls.remove(self.key));
+        drop(self.leave());
     }
 }
 
-/// Tells a main that a crash has ended its call.
-#[derive(Debug)]
-pub(crate) struct CrashSignal {
-    calls: &'static BlockOnCalls,
-    key: u64,
-    registered: bool,
-    polling: Arc<AtomicBool>,
+pin_project! {
+    /// A main that ends with `None` when a crash has ended its call of `block_on`. It must be polled with the main's own waker.
+    pub(crate) struct UntilCrash<F> {
+        #[pin]
+        main: F,
+        call: Arc<Call>,
+        registered: bool,
+    }
 }
 
-impl CrashSignal {
-    /// Polls the main, unless a crash has ended its call.
+impl<F: Future> Future for UntilCrash<F> {
+    type Output = Option<F::Output>;
+
     #[inline(always)]
-    pub(crate) fn until_crash<T>(
-        &mut self,
-        cx: &mut Context<'_>,
-        poll: impl FnOnce(&mut Context<'_>) -> Poll<T>,
-    ) -> Poll<Option<T>> {
-        if self.poll(cx).is_ready() {
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<F::Output>> {
+        let this = self.project();
+        if !mem::replace(this.registered, true) {
+            this.call.register(cx);
+        }
+        // Relaxed: the lock in `register`, or the wake, orders it after the crash that this must see.
+        if this.call.has_crashed() {
             return Poll::Ready(None);
         }
-        self.polling.store(true, Ordering::Relaxed);
-        let polled = poll(cx);
-        self.polling.store(false, Ordering::Relaxed);
+        this.call.polling.store(true, Ordering::Relaxed);
+        let polled = this.main.poll(cx);
+        this.call.polling.store(false, Ordering::Relaxed);
         polled.map(Some)
-    }
-
-    /// `Ready` if a crash has ended the call. The first poll registers the waker, which must be the main's own.
-    #[inline(always)]
-    fn poll(&mut self, cx: &Context<'_>) -> Poll<()> {
-        // Relaxed: the lock in `look`, or the wake, orders it after the crash that this must see.
-        if self.registered && self.calls.crashed.load(Ordering::Relaxed) == 0 {
-            return Poll::Pending;
-        }
-        self.look(cx)
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn look(&mut self, cx: &Context<'_>) -> Poll<()> {
-        let mut waker = (!self.registered).then(|| TaskWaker::new(cx.waker()));
-        self.registered = true;
-        let mut list = self.calls.lock();
-        let Some(entry) = list.entries.iter_mut().find(|entry| entry.key == self.key) else { return Poll::Pending };
-        if waker.is_some() {
-            entry.waker = waker.take();
-        }
-        if entry.crash.is_some() { Poll::Ready(()) } else { Poll::Pending }
     }
 }
 

@@ -369,7 +369,7 @@ impl Executor {
             sched: Mutex::new(Sched::default()),
             monitor: Parker::new(),
             ended: Condvar::new(),
-            block_on_calls: BlockOnCalls::new(),
+            block_on_calls: BlockOnCalls::default(),
         }
     }
 

@@ -1,23 +1,18 @@
 //! The life of a goroutine: its allocation, the wrapper of its future, and how it ends.
 
-use std::any::Any;
 use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 use std::pin::Pin;
 use std::task::{Context, Poll, Waker};
 
 use async_task::{Builder, WithInfo};
-use pin_project_lite::pin_project;
 
 use crate::coop;
-use crate::crash::CrashSignal;
+use crate::crash::Payload;
 use crate::executor::Executor;
 use crate::header::{Flags, Header, Task};
 use crate::panics::contain;
 use crate::platform::light_fence;
-
-/// The payload of a panic.
-type Payload = Box<dyn Any + Send>;
 
 /// The task handle of a goroutine that returns a `T`.
 pub(crate) type Handle<T> = async_task::Task<Outcome<T>, Header>;
@@ -36,53 +31,6 @@ pub(crate) unsafe fn spawn<F: Future>(
 ) -> Handle<F::Output> {
     // SAFETY: passed on to the caller.
     executor.spawn_with(spawned_at, |header| unsafe { allocate(header, future) })
-}
-
-/// Starts a goroutine in the runtime of that generation, from any thread. Gives the future back if that is over.
-///
-/// # Safety
-///
-/// As [`spawn`].
-pub(crate) unsafe fn spawn_in<F: Future>(
-    executor: &'static Executor,
-    generation: usize,
-    future: F,
-    spawned_at: &'static Location<'static>,
-) -> Result<(), F> {
-    let Some(header) = executor.start_in(generation, spawned_at) else { return Err(future) };
-    // SAFETY: passed on to the caller.
-    let (task, handle) = unsafe { allocate(header, future) };
-    executor.submit_outside(task, false);
-    handle.detach();
-    Ok(())
-}
-
-/// Starts the main of a `block_on`.
-///
-/// # Safety
-///
-/// As [`spawn`].
-pub(crate) unsafe fn spawn_main<F: Future>(
-    executor: &'static Executor,
-    main: F,
-    spawned_at: &'static Location<'static>,
-) -> Handle<F::Output> {
-    // SAFETY: passed on to the caller.
-    let (task, handle) = unsafe { allocate(executor.start_outside(spawned_at, true), main) };
-    executor.submit_outside(task, false);
-    handle
-}
-
-/// Starts a goroutine that blocks its thread. If the runtime shuts down before it has begun, the future is dropped.
-pub(crate) fn spawn_job<F: Future + Send + 'static>(
-    executor: &'static Executor,
-    future: F,
-    spawned_at: &'static Location<'static>,
-) -> Handle<F::Output> {
-    // SAFETY: the future is `'static`, and so is its output.
-    let (job, handle) = unsafe { allocate(executor.start_outside(spawned_at, false), future) };
-    executor.submit_outside(job, true);
-    handle
 }
 
 /// Asks a goroutine to end: its future is dropped on a worker, at its next suspension.
@@ -107,11 +55,13 @@ pub(crate) fn detach(header: &Header) {
     }
 }
 
+/// A goroutine that runs `future`, once its task is enqueued.
+///
 /// # Safety
 ///
 /// As [`spawn`].
 #[inline(always)]
-unsafe fn allocate<F: Future>(header: Header, future: F) -> (Task, Handle<F::Output>) {
+pub(crate) unsafe fn allocate<F: Future>(header: Header, future: F) -> (Task, Handle<F::Output>) {
     let builder = Builder::new().metadata(header);
     // SAFETY: the caller answers for borrows; `Send` is the public functions' bound; `schedule` is a function.
     unsafe { builder.spawn_unchecked(|_| Goroutine(ManuallyDrop::new(future)), WithInfo(Executor::schedule)) }
@@ -265,23 +215,4 @@ fn exit<T>(header: &Header, payload: Option<Payload>) -> Outcome<T> {
 fn park_first(header: &Header, waker: &Waker) -> Flags {
     // The registry's waker is a counted reference. A detached goroutine whose wakers are all gone has no other.
     header.set_registered(Executor::shard_of(header).registry.insert(waker.clone()))
-}
-
-pin_project! {
-    /// A main that ends with `None` when a crash has ended its call of `block_on`.
-    pub(crate) struct UntilCrash<F> {
-        #[pin]
-        pub(crate) main: F,
-        pub(crate) signal: CrashSignal,
-    }
-}
-
-impl<F: Future> Future for UntilCrash<F> {
-    type Output = Option<F::Output>;
-
-    #[inline(always)]
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<F::Output>> {
-        let this = self.project();
-        this.signal.until_crash(cx, |cx| this.main.poll(cx))
-    }
 }

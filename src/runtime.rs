@@ -1,9 +1,9 @@
 //! Runtimes, and the functions that start goroutines and mains on one.
 
-use std::any::Any;
 use std::cell::Cell;
 use std::fmt;
 use std::future::{Future, poll_fn};
+use std::mem::ManuallyDrop;
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 use std::pin::{Pin, pin};
@@ -13,10 +13,10 @@ use std::time::Duration;
 use std::{env, io, ptr, thread};
 
 use crate::coop::{self, Reason};
-use crate::crash::{CRASH_GRACE, OnPanic};
+use crate::crash::{CRASH_GRACE, OnPanic, Payload};
 use crate::executor::{Executor, SHUTDOWN_GRACE, Settings};
 use crate::fork;
-use crate::goroutine::{self, Exit, UntilCrash};
+use crate::goroutine;
 use crate::join::JoinHandle;
 use crate::panics::{contain, lock};
 use crate::threads;
@@ -231,7 +231,10 @@ pub fn unblock<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> imp
         let f = Contained(Some(f));
         let run = async move { Contained(Some(catch_unwind(AssertUnwindSafe(|| f.take()())))) };
         let executor = current();
-        let mut job = Job(JoinHandle::new(goroutine::spawn_job(executor, run, site)));
+        // SAFETY: the future is `'static`, and so is its output.
+        let (job, handle) = unsafe { goroutine::allocate(executor.start_outside(site, false), run) };
+        executor.submit_outside(job, true);
+        let mut job = Job(JoinHandle::new(handle));
         let mut is_over = false;
         let result = poll_fn(|cx| {
             if is_over {
@@ -319,10 +322,8 @@ fn try_global() -> io::Result<&'static Executor> {
     static GLOBAL: OnceLock<&'static Executor> = OnceLock::new();
     static STARTING: Mutex<()> = Mutex::new(());
 
-    if let Some(global) = GLOBAL.get() {
-        return Ok(global);
-    }
-    let _starting = lock(&STARTING);
+    // One thread starts it; the others wait.
+    let _starting = GLOBAL.get().is_none().then(|| lock(&STARTING));
     if let Some(global) = GLOBAL.get() {
         return Ok(global);
     }
@@ -383,8 +384,12 @@ impl Later {
         if Executor::current().is_some_and(|here| ptr::eq(here, executor)) && executor.generation() == generation {
             return drop(spawn_on(executor, future, site));
         }
-        // SAFETY: the future and its output are `'static`.
-        let Err(future) = (unsafe { goroutine::spawn_in(executor, generation, future, site) }) else { return };
+        if let Some(header) = executor.start_in(generation, site) {
+            // SAFETY: the future and its output are `'static`.
+            let (task, handle) = unsafe { goroutine::allocate(header, future) };
+            executor.submit_outside(task, false);
+            return handle.detach();
+        }
         // No destructor of a user's runs on a service thread: a goroutine of the global runtime has time for it.
         match if threads::is_service() { try_global().ok() } else { None } {
             Some(global) => drop(spawn_on(global, async move { drop(future) }, site)),
@@ -429,72 +434,51 @@ where
     assert_may_block();
     let guard = AbortOnUnwind;
     let call = executor.block_on_calls().enter();
-    let main = UntilCrash { main, signal: call.signal() };
+    let main = call.until_crash(main);
     // SAFETY: the task resolves once the future is dropped, and this waits for it, come what may.
-    let main = unsafe { goroutine::spawn_main(executor, main, site) };
+    let (task, main) = unsafe { goroutine::allocate(executor.start_outside(site, true), main) };
+    executor.submit_outside(task, false);
     let lent = Executor::lend_thread();
     let outcome = block_thread_on(main);
     drop(lent);
     let crash = call.end();
     std::mem::forget(guard);
-    finish_main(outcome.into_inner(), crash)
+    finish_main(outcome.into_inner().map_err(|exit| exit.observe()), crash)
 }
 
 #[track_caller]
 fn run_main_locally<F: Future>(executor: &'static Executor, main: F) -> F::Output {
-    /// Counts the main as finished.
-    struct Finished(&'static Executor);
-    impl Drop for Finished {
-        fn drop(&mut self) {
-            self.0.finished();
-        }
-    }
-
     assert_may_block();
     let _current = executor.make_current();
     executor.started_external();
-    // Both end as well if the main's destructor panics.
     let call = executor.block_on_calls().enter();
-    let finished = Finished(executor);
-    let result = {
-        let mut main = pin!(main);
-        let main = poll_fn(|cx| {
-            let was = Executor::set_polling(true);
-            let _in_place = InPlace::set(false);
-            let polled = catch_unwind(AssertUnwindSafe(|| main.as_mut().poll(cx)));
-            Executor::set_polling(was);
-            match polled {
-                Ok(polled) => polled.map(Ok),
-                Err(payload) => Poll::Ready(Err(payload)),
-            }
-        });
-        let _lent = Executor::lend_thread();
-        block_thread_on(UntilCrash { main, signal: call.signal() })
-    };
+    let lent = Executor::lend_thread();
+    // Catches a panic of the main's destructor, which may call `block_on`.
+    let result = catch_unwind(AssertUnwindSafe(|| {
+        let main = pin!(call.until_crash(main));
+        let (polling, _in_place) = (Executor::set_polling(true), InPlace::set(false));
+        let polled = catch_unwind(AssertUnwindSafe(|| block_thread_on(main)));
+        Executor::set_polling(polling);
+        polled
+    }));
+    drop(lent);
     let crash = call.end();
-    drop(finished);
-    match (crash, result) {
-        (Some(payload), _) | (None, Some(Err(payload))) => resume_unwind(payload),
-        (None, Some(Ok(value))) => value,
-        (None, None) => unreachable!("only a crash ends a main early"),
-    }
+    executor.finished();
+    finish_main(result.and_then(|polled| polled).map_err(Some), crash)
 }
 
+/// Ends a call of `block_on`, whose main has returned, or ended by a panic or an abort, or was ended by a crash.
 #[track_caller]
-fn finish_main<T>(result: Result<Option<T>, Box<Exit>>, crash: Option<Box<dyn Any + Send>>) -> T {
+fn finish_main<T>(result: Result<Option<T>, Option<Payload>>, crash: Option<Payload>) -> T {
     match (crash, result) {
         (Some(payload), result) => {
-            if let Err(exit) = result {
-                drop(exit.observe());
-            }
+            contain(|| drop(result));
             resume_unwind(payload)
         }
         (None, Ok(Some(value))) => value,
         (None, Ok(None)) => unreachable!("only a crash ends a main early"),
-        (None, Err(exit)) => match exit.observe() {
-            Some(payload) => resume_unwind(payload),
-            None => panic!("gopark: the runtime was shut down while its main ran"),
-        },
+        (None, Err(Some(payload))) => resume_unwind(payload),
+        (None, Err(None)) => panic!("gopark: the runtime was shut down while its main ran"),
     }
 }
 
@@ -526,7 +510,6 @@ fn finish_main<T>(result: Result<Option<T>, Box<Exit>>, crash: Option<Box<dyn An
 /// ```
 pub struct Runtime {
     executor: &'static Executor,
-    down: bool,
 }
 
 impl Runtime {
@@ -650,10 +633,8 @@ impl Runtime {
     /// assert_eq!(rt.shutdown_timeout(Duration::from_secs(1)), 0);
     /// ```
     #[track_caller]
-    pub fn shutdown_timeout(mut self, patience: Duration) -> usize {
-        let executor = self.executor();
-        self.down = true;
-        executor.shutdown(patience)
+    pub fn shutdown_timeout(self, patience: Duration) -> usize {
+        ManuallyDrop::new(self).executor().shutdown(patience)
     }
 
     #[track_caller]
@@ -666,7 +647,7 @@ impl Runtime {
 impl Drop for Runtime {
     fn drop(&mut self) {
         // A forked process has nothing to wait for.
-        if !self.down && !fork::is_child() {
+        if !fork::is_child() {
             self.executor.shutdown(SHUTDOWN_GRACE);
         }
     }
@@ -774,7 +755,7 @@ impl Builder {
         if fork::is_child() {
             return Err(io::Error::new(io::ErrorKind::Unsupported, fork::REFUSAL));
         }
-        Ok(Runtime { executor: Executor::start(self.settings())?, down: false })
+        Ok(Runtime { executor: Executor::start(self.settings())? })
     }
 
     fn settings(self) -> Settings {

@@ -1,10 +1,12 @@
+use std::future::{Pending, pending, ready};
 use std::panic::Location;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
-use super::{BlockOnCalls, CRASH_GRACE, OnPanic};
+use super::{BlockOnCall, BlockOnCalls, CRASH_GRACE, OnPanic, UntilCrash};
 
 #[derive(Default)]
 struct Count(AtomicUsize);
@@ -16,7 +18,19 @@ impl Wake for Count {
 }
 
 fn calls() -> &'static BlockOnCalls {
-    Box::leak(Box::new(BlockOnCalls::new()))
+    let calls = Box::leak(Box::new(BlockOnCalls::default()));
+    calls.set_policy(OnPanic::Crash, CRASH_GRACE);
+    calls
+}
+
+/// A main of the call that never ends by itself.
+fn main_of(call: &BlockOnCall) -> UntilCrash<Pending<()>> {
+    call.until_crash(pending())
+}
+
+/// Polls a main once: whether a crash has ended it.
+fn ends(main: &mut UntilCrash<Pending<()>>, waker: &Waker) -> bool {
+    Pin::new(main).poll(&mut Context::from_waker(waker)) == Poll::Ready(None)
 }
 
 fn crash(calls: &BlockOnCalls, is_over: bool) {
@@ -27,14 +41,13 @@ fn crash(calls: &BlockOnCalls, is_over: bool) {
 fn a_crash_ends_every_call_whether_its_main_has_been_polled_or_not() {
     let calls = calls();
     let (polled, unpolled) = (calls.enter(), calls.enter());
-    let (mut signal, mut late) = (polled.signal(), unpolled.signal());
+    let (mut main, mut late) = (main_of(&polled), main_of(&unpolled));
     let woken = Arc::new(Count::default());
     let waker = Waker::from(woken.clone());
-    let cx = &Context::from_waker(&waker);
-    assert!(signal.poll(cx).is_pending() && signal.poll(cx).is_pending());
+    assert!(!ends(&mut main, &waker) && !ends(&mut main, &waker));
     crash(calls, false);
     assert_eq!(woken.0.load(Ordering::Relaxed), 1);
-    assert!(signal.poll(cx).is_ready() && late.poll(cx).is_ready());
+    assert!(ends(&mut main, &waker) && ends(&mut late, &waker));
     let payloads = [polled.end().unwrap(), unpolled.end().unwrap()];
     assert_eq!(
         payloads.iter().filter(|payload| payload.downcast_ref() == Some(&"oh")).count(),
@@ -42,11 +55,11 @@ fn a_crash_ends_every_call_whether_its_main_has_been_polled_or_not() {
         "the payload itself"
     );
     assert_eq!(payloads.iter().filter(|payload| payload.is::<String>()).count(), 1, "a copy of its text");
-    drop((signal, late, waker));
+    drop((main, late, waker));
     assert!(calls.is_empty() && Arc::strong_count(&woken) == 1);
     // The next call begins without a crash.
     let call = calls.enter();
-    assert!(call.signal().poll(&Context::from_waker(Waker::noop())).is_pending());
+    assert!(!ends(&mut main_of(&call), Waker::noop()));
     assert!(call.end().is_none());
 }
 
@@ -58,7 +71,7 @@ fn a_panic_ends_no_call_if_the_policy_isolates_or_the_runtime_is_over() {
     assert!(calls.crashes());
     calls.set_policy(OnPanic::Isolate, CRASH_GRACE);
     crash(calls, false);
-    assert!(call.signal().poll(&Context::from_waker(Waker::noop())).is_pending());
+    assert!(!ends(&mut main_of(&call), Waker::noop()));
     drop(call);
     assert!(calls.is_empty() && !calls.crashes());
 }
@@ -78,7 +91,7 @@ fn a_main_whose_waker_panics_costs_no_other_main_its_crash_ca19() {
     let woken = Arc::new(Count::default());
     let wakers = [Waker::from(Arc::new(Bad)), Waker::from(woken.clone()), Waker::from(Arc::new(Bad))];
     for (main, waker) in mains.iter().zip(&wakers) {
-        assert!(main.signal().poll(&Context::from_waker(waker)).is_pending());
+        assert!(!ends(&mut main_of(main), waker));
     }
     crash(calls, false);
     assert_eq!(woken.0.load(Ordering::Relaxed), 1);
@@ -95,10 +108,10 @@ fn a_crash_that_waits_aborts_nothing_while_no_main_is_polled_or_when_one_took_it
     // Neither main is being polled: the next poll of each sees the crash.
     assert!(calls.check_grace(long));
     let cx = &mut Context::from_waker(Waker::noop());
-    let polled = blocked.signal().until_crash(cx, |_| Poll::Ready(()));
+    let polled = pin!(blocked.until_crash(ready(()))).poll(cx);
     assert_eq!(polled, Poll::Ready(None), "the crash came before");
     // One that is polled for ever, under the policy that waits for ever.
-    blocked.polling.store(true, Ordering::Relaxed);
+    blocked.call.polling.store(true, Ordering::Relaxed);
     calls.set_policy(OnPanic::Crash, Duration::MAX);
     assert!(calls.check_grace(Duration::MAX) && calls.check_grace(Duration::MAX));
     // The other call raises the panic.
