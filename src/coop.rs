@@ -10,7 +10,7 @@ use std::ptr;
 use std::task::{Context, Poll, RawWaker, RawWakerVTable, Waker};
 
 pub(crate) use crate::header::Reason;
-use crate::header::{Header, NoteWord};
+use crate::header::{Header, Note};
 use crate::panics::contain;
 
 /// Operations that may complete in one poll before the goroutine must let others run.
@@ -31,13 +31,11 @@ struct Local {
     /// The id of the running goroutine if it has woken others while it unwound, else 0.
     unwinding: Cell<u64>,
     /// The slot of the processor that this thread holds.
-    worker: Cell<usize>,
+    worker: Cell<Option<usize>>,
     /// The executor, on a worker; and how often `is_alone` may be asked before the goroutine gives way in any case.
     hooks: Cell<Option<&'static Hooks>>,
     extensions: Cell<u32>,
 }
-
-const NO_WORKER: usize = usize::MAX;
 
 // Blocking forms work in destructors of thread-locals, where a thread-local with a destructor may be gone.
 const _: () = assert!(!std::mem::needs_drop::<Local>());
@@ -49,7 +47,7 @@ thread_local! {
             waker: Cell::new(ptr::null()),
             header: Cell::new(ptr::null()),
             unwinding: Cell::new(0),
-            worker: Cell::new(NO_WORKER),
+            worker: Cell::new(None),
             hooks: Cell::new(None),
             extensions: Cell::new(EXTENSIONS),
         }
@@ -163,13 +161,13 @@ fn end_unwinding() {
 
 /// This thread now holds the processor of that slot, or none.
 pub(crate) fn set_worker(slot: Option<usize>) {
-    LOCAL.with(|l| l.worker.set(slot.unwrap_or(NO_WORKER)));
+    LOCAL.with(|l| l.worker.set(slot));
 }
 
 /// The slot of the processor that this thread holds.
 #[inline]
 pub(crate) fn worker_index() -> Option<usize> {
-    LOCAL.with(|l| Some(l.worker.get()).filter(|&slot| slot != NO_WORKER))
+    LOCAL.with(|l| l.worker.get())
 }
 
 /// False when the budget is spent: the task has been woken, and the caller returns `Pending` without having
@@ -264,29 +262,18 @@ pub(crate) unsafe fn park_running(site: &'static Location<'static>, reason: Reas
     unsafe { (*LOCAL.with(|l| l.header.get())).note_park(Some(site), reason) }
 }
 
-/// Notes that the running goroutine parks in the operation that was called at `site` and polled with `cx`.
+/// Notes that the running goroutine parks in the operation that was called at `site`, if that is known, and polled with `cx`.
 ///
 /// If the waker is not the goroutine's own, an executor inside the goroutine polls the operation, and others perhaps, of which
 /// the note does not know: so the goroutine may wait elsewhere as well.
 #[inline(always)]
-pub(crate) fn park_at(cx: &Context<'_>, site: &'static Location<'static>, reason: Reason) {
-    park(cx, Some(site), reason);
-}
-
-/// As [`park_at`], where the call site may be unknown.
-#[inline(always)]
-pub(crate) fn park(cx: &Context<'_>, site: Option<&'static Location<'static>>, reason: Reason) {
-    if !trusts(cx.waker()) {
-        return park_elsewhere(site, reason);
+pub(crate) fn park_at(cx: &Context<'_>, site: impl Into<Option<&'static Location<'static>>>, reason: Reason) {
+    if trusts(cx.waker()) {
+        // SAFETY: as in `park_running`.
+        unsafe { (*LOCAL.with(|l| l.header.get())).note_park(site.into(), reason) }
+    } else {
+        with_header(|header| header.note_park_elsewhere(site.into(), reason));
     }
-    // SAFETY: as in `park_running`.
-    unsafe { (*LOCAL.with(|l| l.header.get())).note_park(site, reason) }
-}
-
-#[cold]
-#[inline(never)]
-fn park_elsewhere(site: Option<&'static Location<'static>>, reason: Reason) {
-    with_header(|header| header.note_park_elsewhere(site, reason));
 }
 
 /// Calls `f` with the running goroutine's header, if there is one.
@@ -295,37 +282,23 @@ fn with_header<R>(f: impl FnOnce(&Header) -> R) -> Option<R> {
     LOCAL.with(|l| unsafe { l.header.get().as_ref() }).map(f)
 }
 
-/// What the running goroutine had noted in its poll at some moment: for a wait that polls others and counts as one.
-#[derive(Clone, Copy)]
-#[must_use = "restore it when the parts have been polled"]
-pub(crate) struct Noted(Option<(Option<&'static Location<'static>>, NoteWord)>);
+/// What the running goroutine has noted in its poll.
+fn note() -> Option<Note> {
+    with_header(Header::note)
+}
 
-impl Noted {
-    /// What is noted now.
-    pub(crate) fn now() -> Self {
-        Self(with_header(Header::note))
-    }
-
-    /// Forgets what was noted since.
-    pub(crate) fn restore(self) {
-        if let Some(note) = self.0 {
-            with_header(|header| header.set_note(note));
-        }
-    }
-
-    /// True if nothing was noted since.
-    pub(crate) fn is_current(self) -> bool {
-        self.0 == Self::now().0
-    }
+/// Forgets what was noted since it was that.
+fn restore(note: Option<Note>) {
+    note.into_iter().for_each(|note| _ = with_header(|header| header.set_note(note)));
 }
 
 /// Runs `poll`, and forgets what it noted: because it polls a part of a wait that has a note of its own, as a `select!` has, or
 /// because the future does not go on waiting.
 #[inline(never)]
 pub(crate) fn without_note<R>(poll: impl FnOnce() -> R) -> R {
-    let noted = Noted::now();
+    let noted = note();
     let polled = poll();
-    noted.restore();
+    restore(noted);
     polled
 }
 
@@ -371,17 +344,17 @@ pub(crate) fn poll_limited<F: Future>(
     site: &'static Location<'static>,
     limit: impl FnOnce(&mut Context<'_>) -> Poll<()>,
 ) -> Poll<Option<F::Output>> {
-    let noted = Noted::now();
+    let noted = note();
     if let Poll::Ready(output) = operation.as_mut().poll(cx) {
         return Poll::Ready(Some(output));
     }
     if limit(cx).is_pending() {
-        if noted.is_current() {
+        if note() == noted {
             park_at(cx, site, Reason::Foreign);
         }
         return Poll::Pending;
     }
-    noted.restore();
+    restore(noted);
     Poll::Ready(match last_poll(operation) {
         Poll::Ready(output) => Some(output),
         Poll::Pending => None,

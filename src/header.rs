@@ -8,26 +8,22 @@ use async_task::Runnable;
 
 /// Declares [`Reason`]: each wait once, with its word in a dump.
 macro_rules! reasons {
-    ($first:ident = $first_name:literal, $($(#[$doc:meta])* $reason:ident = $name:literal,)*) => {
+    ($($(#[$doc:meta])* $reason:ident = $name:literal,)*) => {
         /// What a goroutine waits for.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         #[repr(u8)]
         pub(crate) enum Reason {
-            $first = 1,
             $($(#[$doc])* $reason,)*
         }
 
         impl Reason {
-            /// In the order of their numbers, which begin with 1.
-            const ALL: &[Reason] = &[Reason::$first, $(Reason::$reason),*];
+            /// In the order of their numbers.
+            const ALL: &[Reason] = &[$(Reason::$reason),*];
 
             /// In a dump. The words are Go's where Go has such a wait.
             #[cfg_attr(not(test), expect(dead_code, reason = "for the dump of all goroutines"))]
             pub(crate) fn name(self) -> &'static str {
-                match self {
-                    Reason::$first => $first_name,
-                    $(Reason::$reason => $name,)*
-                }
+                [$($name),*][self as usize]
             }
         }
     };
@@ -68,11 +64,11 @@ pub(crate) struct WaitNote {
     pub(crate) since: u32,
 }
 
-/// The word of a [`WaitNote`] but for its site, written by the thread that polls the goroutine.
+/// A [`WaitNote`] as the header has it: the site, and a word with the rest. The thread that polls the goroutine writes it.
 ///
 /// | bits | field | meaning | written |
 /// |---|---|---|---|
-/// | 0-4 | reason | a [`Reason`], 0 for none: the goroutine runs or can run, or waits for a future of another crate | see below |
+/// | 0-4 | reason | the number of a [`Reason`] and 1, 0 for none: the goroutine runs or can run, or waits for a future of another crate | see below |
 /// | 5 | `ELSEWHERE` | see [`WaitNote::elsewhere`] | see below |
 /// | 6-31 | since | the coarse time at which the last poll began, see [`WaitNote::since`] | when a poll begins |
 ///
@@ -81,7 +77,7 @@ pub(crate) struct WaitNote {
 /// | a poll begins | none | 0 |
 /// | an operation parks, the first in the poll | its own | 0, or 1 if it was not polled with the goroutine's own waker |
 /// | another one parks in the same poll | its own, the last one wins | 1 |
-/// | a wait that is made of several is over, or notes itself as one ([`Noted`](crate::coop::Noted)) | as before its parts were polled | as before |
+/// | a wait that is made of several is over, or notes itself as one ([`without_note`](crate::coop::without_note)) | as before its parts were polled | as before |
 ///
 /// What a wait that polls others notes:
 ///
@@ -97,7 +93,10 @@ pub(crate) struct WaitNote {
 ///
 /// A poll that returns because its budget is spent parks nowhere. Once the goroutine has ended, all bits are set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct NoteWord(u32);
+pub(crate) struct Note {
+    site: Option<&'static Location<'static>>,
+    word: u32,
+}
 
 const REASON: u32 = 31;
 const ELSEWHERE: u32 = 32;
@@ -105,24 +104,7 @@ const ELSEWHERE: u32 = 32;
 const ENDED: u32 = u32::MAX;
 const SINCE_SHIFT: u32 = 6;
 
-const _: () = assert!((Reason::Foreign as u32) < REASON);
-
-impl NoteWord {
-    #[inline(always)]
-    fn at_poll_start(epoch: u32) -> Self {
-        Self(epoch << SINCE_SHIFT)
-    }
-
-    #[inline(always)]
-    fn has_park(self) -> bool {
-        self.0 & (REASON | ELSEWHERE) != 0
-    }
-
-    #[inline(always)]
-    fn with(self, reason: Reason) -> Self {
-        Self(self.0 & !REASON | reason as u32)
-    }
-}
+const _: () = assert!((Reason::Foreign as u32) + 1 < REASON);
 
 /// A goroutine's metadata: 32 bytes, because they decide the size class of the allocation.
 ///
@@ -130,7 +112,7 @@ impl NoteWord {
 /// |---|---|---|
 /// | `ids` | bits 0-10 the shard whose registry may hold the goroutine, 11-51 its id, 52-63 the executor | spawn |
 /// | `spawned_at` | the call of `go`, and in its lowest bit whether the handle is gone | spawn, then the handle |
-/// | `site`, `note` | where the goroutine parked last, and what for, since when: see [`NoteWord`] | its poll |
+/// | `site`, `note` | where the goroutine parked last, and what for, since when: see [`Note`] | its poll |
 /// | `flags` | [`Flags`], and above them the key of the registry entry | see there |
 #[derive(Debug)]
 pub(crate) struct Header {
@@ -249,42 +231,42 @@ impl Header {
     /// All accesses to the note are relaxed: one thread at a time writes it, and what it points to never changes.
     #[inline(always)]
     pub(crate) fn begin_poll(&self, epoch: u32) {
-        self.note.store(NoteWord::at_poll_start(epoch).0, Ordering::Relaxed);
+        self.note.store(epoch << SINCE_SHIFT, Ordering::Relaxed);
     }
 
     /// Notes that an operation parks that was polled with the goroutine's own waker.
     #[inline(always)]
     pub(crate) fn note_park(&self, site: Option<&'static Location<'static>>, reason: Reason) {
-        let word = NoteWord(self.note.load(Ordering::Relaxed));
-        if word.has_park() {
+        let word = self.note.load(Ordering::Relaxed);
+        if word & (REASON | ELSEWHERE) != 0 {
             return self.note_park_elsewhere(site, reason);
         }
-        self.set_note((site, NoteWord(word.0 | reason as u32)));
+        self.set_note(Note { site, word: word | (reason as u32 + 1) });
     }
 
     /// Notes that an operation parks that is not the only one in this poll, or may be not the only one.
     #[cold]
     #[inline(never)]
     pub(crate) fn note_park_elsewhere(&self, site: Option<&'static Location<'static>>, reason: Reason) {
-        let word = NoteWord(self.note.load(Ordering::Relaxed));
-        // A destructor of the result waits.
-        if word.0 != ENDED {
-            self.set_note((site, NoteWord(word.with(reason).0 | ELSEWHERE)));
+        let word = self.note.load(Ordering::Relaxed);
+        // Else a destructor of the result waits.
+        if word != ENDED {
+            self.set_note(Note { site, word: word & !REASON | (reason as u32 + 1) | ELSEWHERE });
         }
     }
 
-    /// The site and the note as they are now.
-    pub(crate) fn note(&self) -> (Option<&'static Location<'static>>, NoteWord) {
-        let site = self.site.load(Ordering::Relaxed);
+    /// The note as it is now.
+    pub(crate) fn note(&self) -> Note {
         // SAFETY: null, or stored from a `'static` reference.
-        (unsafe { site.as_ref() }, NoteWord(self.note.load(Ordering::Relaxed)))
+        let site = unsafe { self.site.load(Ordering::Relaxed).as_ref() };
+        Note { site, word: self.note.load(Ordering::Relaxed) }
     }
 
     #[inline(always)]
-    pub(crate) fn set_note(&self, (site, word): (Option<&'static Location<'static>>, NoteWord)) {
+    pub(crate) fn set_note(&self, Note { site, word }: Note) {
         let site = site.map_or(ptr::null_mut(), |site| ptr::from_ref(site).cast_mut());
         self.site.store(site, Ordering::Relaxed);
-        self.note.store(word.0, Ordering::Relaxed);
+        self.note.store(word, Ordering::Relaxed);
     }
 
     /// What the goroutine waits for. `None` while it runs or can run, and if it waits for a future of another crate.
@@ -292,9 +274,9 @@ impl Header {
     /// Of a goroutine that runs, the reason may be of one park and the site of another.
     #[cfg_attr(not(test), expect(dead_code, reason = "for the dump of all goroutines"))]
     pub(crate) fn wait_note(&self) -> Option<WaitNote> {
-        let (site, word) = self.note();
-        let reason = *Reason::ALL.get(((word.0 & REASON) as usize).checked_sub(1)?)?;
-        Some(WaitNote { reason, site, elsewhere: word.0 & ELSEWHERE != 0, since: word.0 >> SINCE_SHIFT })
+        let Note { site, word } = self.note();
+        let reason = *Reason::ALL.get(((word & REASON) as usize).checked_sub(1)?)?;
+        Some(WaitNote { reason, site, elsewhere: word & ELSEWHERE != 0, since: word >> SINCE_SHIFT })
     }
 
     /// The goroutine has ended: its future is dropped.

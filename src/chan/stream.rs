@@ -28,7 +28,7 @@ impl<T> Stream for Receiver<T> {
         }
         // Which call of `next` waits is not known: that is a future of another crate.
         let Some(core) = self.handle.core() else {
-            coop::park(cx, None, Reason::ChanReceiveNil);
+            coop::park_at(cx, None, Reason::ChanReceiveNil);
             return Poll::Pending;
         };
         let mut received = self.try_recv();
@@ -38,7 +38,7 @@ impl<T> Stream for Receiver<T> {
             received = self.try_recv();
         }
         if let Err(TryRecvError::Empty) = received {
-            coop::park(cx, None, Reason::ChanReceive);
+            coop::park_at(cx, None, Reason::ChanReceive);
             return Poll::Pending;
         }
         coop::spend();

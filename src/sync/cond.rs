@@ -293,7 +293,7 @@ impl<G: CondGuard> Future for CondWait<'_, G> {
         let mut this = self.project();
         if let StageProjection::Listening { listener, lock } = this.stage.as_mut().project() {
             let Poll::Ready(how) = listener.poll(cx) else {
-                coop::park_at(cx, this.site, Reason::CondWait);
+                coop::park_at(cx, *this.site, Reason::CondWait);
                 return Poll::Pending;
             };
             let relock = G::relock(*lock, this.site);

@@ -325,7 +325,7 @@ impl Future for Wait<'_> {
                 // Perhaps of the round before this one.
                 Poll::Ready(_) => this.listener.set(Some(this.shared.zero.listen())),
                 Poll::Pending => {
-                    coop::park_at(cx, this.site, Reason::WaitGroupWait);
+                    coop::park_at(cx, *this.site, Reason::WaitGroupWait);
                     return Poll::Pending;
                 }
             }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 
 use crate::clock::Time;
-use crate::coop::Noted;
+use crate::coop;
 use crate::parker::Parker;
 
 impl Wake for Parker {
@@ -29,14 +29,12 @@ pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
     let waker = Waker::from(Arc::clone(&parker));
     let mut cx = Context::from_waker(&waker);
     // In a goroutine it notes what blocks the thread, until it returns.
-    let noted = Noted::now();
-    loop {
-        match future.as_mut().poll(&mut cx) {
-            Poll::Ready(output) => {
-                noted.restore();
-                return output;
+    coop::without_note(|| {
+        loop {
+            match future.as_mut().poll(&mut cx) {
+                Poll::Ready(output) => return output,
+                Poll::Pending => parker.park(Time::NEVER),
             }
-            Poll::Pending => parker.park(Time::NEVER),
         }
-    }
+    })
 }
