@@ -94,7 +94,8 @@ pub(crate) struct WaitNote {
 /// A poll that returns because its budget is spent parks nowhere. Once the goroutine has ended, all bits are set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Note {
-    site: Option<&'static Location<'static>>,
+    /// Null, or of a `'static` reference.
+    site: *mut Location<'static>,
     word: u32,
 }
 
@@ -105,6 +106,13 @@ const ENDED: u32 = u32::MAX;
 const SINCE_SHIFT: u32 = 6;
 
 const _: () = assert!((Reason::Foreign as u32) + 1 < REASON);
+
+impl Note {
+    #[inline(always)]
+    fn new(site: Option<&'static Location<'static>>, word: u32) -> Self {
+        Self { site: site.map_or(ptr::null_mut(), |site| ptr::from_ref(site).cast_mut()), word }
+    }
+}
 
 /// A goroutine's metadata: 32 bytes, because they decide the size class of the allocation.
 ///
@@ -241,7 +249,7 @@ impl Header {
         if word & (REASON | ELSEWHERE) != 0 {
             return self.note_park_elsewhere(site, reason);
         }
-        self.set_note(Note { site, word: word | (reason as u32 + 1) });
+        self.set_note(Note::new(site, word | (reason as u32 + 1)));
     }
 
     /// Notes that an operation parks that is not the only one in this poll, or may be not the only one.
@@ -251,20 +259,17 @@ impl Header {
         let word = self.note.load(Ordering::Relaxed);
         // Else a destructor of the result waits.
         if word != ENDED {
-            self.set_note(Note { site, word: word & !REASON | (reason as u32 + 1) | ELSEWHERE });
+            self.set_note(Note::new(site, word & !REASON | (reason as u32 + 1) | ELSEWHERE));
         }
     }
 
     /// The note as it is now.
     pub(crate) fn note(&self) -> Note {
-        // SAFETY: null, or stored from a `'static` reference.
-        let site = unsafe { self.site.load(Ordering::Relaxed).as_ref() };
-        Note { site, word: self.note.load(Ordering::Relaxed) }
+        Note { site: self.site.load(Ordering::Relaxed), word: self.note.load(Ordering::Relaxed) }
     }
 
     #[inline(always)]
     pub(crate) fn set_note(&self, Note { site, word }: Note) {
-        let site = site.map_or(ptr::null_mut(), |site| ptr::from_ref(site).cast_mut());
         self.site.store(site, Ordering::Relaxed);
         self.note.store(word, Ordering::Relaxed);
     }
@@ -276,6 +281,8 @@ impl Header {
     pub(crate) fn wait_note(&self) -> Option<WaitNote> {
         let Note { site, word } = self.note();
         let reason = *Reason::ALL.get(((word & REASON) as usize).checked_sub(1)?)?;
+        // SAFETY: null, or of a `'static` reference.
+        let site = unsafe { site.as_ref() };
         Some(WaitNote { reason, site, elsewhere: word & ELSEWHERE != 0, since: word >> SINCE_SHIFT })
     }
 

@@ -80,9 +80,12 @@ impl Entries {
             self.open.push(at as u32);
         }
         block.used &= !(1 << slot);
-        let mut room = place.take_if(|block| block.used == 0);
-        if self.spare.len() < KEPT {
-            self.spare.extend(room.take());
+        let mut room = None;
+        if block.used == 0 {
+            room = place.take();
+            if self.spare.len() < KEPT {
+                self.spare.extend(room.take());
+            }
         }
         Some((waker, room))
     }
