@@ -8,7 +8,7 @@
 //! | C1 | A node's place in its parent's list (`links`, `linked`) is written only under the *parent's* lock |
 //! | C2 | A listed node's memory is valid: its drop takes it out of the list, under the parent's lock |
 //! | C3 | A node stays in its parent's list until its whole subtree has ended |
-//! | C4 | `end` is set under the node's lock. An ended node gets no more children, waiters, task |
+//! | C4 | `end` is set under the node's lock, once. An ended node gets no more children, waiters, task |
 //! | C5 | Two locks at once: only a node's and then its child's. Under a lock there are pointer moves and nothing else |
 //!
 //! # Ownership
@@ -40,7 +40,7 @@ use std::marker::PhantomPinned;
 use std::mem::ManuallyDrop;
 use std::panic::RefUnwindSafe;
 use std::ptr;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::task::{Context as TaskContext, Wake};
 use std::time::Instant;
 
@@ -50,7 +50,7 @@ use crate::clock::Time;
 use crate::coop;
 use crate::lock::Lock;
 use crate::loom::UnsafeCell;
-use crate::loom::atomic::{AtomicBool, AtomicU8, Ordering};
+use crate::loom::atomic::{AtomicBool, Ordering};
 use crate::panics::contain;
 use crate::wait::list::{self, Links, List};
 use crate::wait::queue::{self, GRANTED, Queue, Waiter};
@@ -68,19 +68,8 @@ struct End {
     cause: Option<Cause>,
 }
 
-/// The values of [`Node::state`], which tells [`Inner::end`] without the lock.
-///
-/// | value | meaning | left by |
-/// |---|---|---|
-/// | `LIVE` | has not ended | [`Node::end`], under the node's lock: store, Release |
-/// | `CANCELED` | ended by a cancel, its own or its parent's | nothing |
-/// | `EXPIRED` | ended by a deadline, its own or its parent's | nothing |
-const LIVE: u8 = 0;
-const CANCELED: u8 = 1;
-const EXPIRED: u8 = 2;
-
 pub(super) struct Node {
-    state: AtomicU8,
+    end: OnceLock<End>,
     /// Whether it is in its parent's list. Cleared once, Release: what sees that needs the parent's lock no more.
     linked: AtomicBool,
     /// Whether it ever had children. Set under its lock.
@@ -98,7 +87,6 @@ pub(super) struct Node {
 }
 
 struct Inner {
-    end: Option<End>,
     waiters: Queue<()>,
     children: List<Node>,
     /// How many there are.
@@ -140,24 +128,24 @@ unsafe impl list::Node for Node {
 }
 
 impl Inner {
-    /// Takes a child out, unless that is done.
+    /// Takes a child out, unless that is done. It is being dropped, or has ended: the functions that wait for its end wait for
+    /// this one's.
     fn remove(&mut self, child: &Node) {
-        if child.linked.load(Ordering::Relaxed) {
-            // SAFETY: the lock is held, and the child is linked in this list, its parent's.
-            unsafe { self.children.remove(ptr::from_ref(child).cast_mut()) };
-            self.count -= 1;
-            // Last of all, because a child that is being dropped may be freed after this. Release: pairs with the load in
-            // `leave`.
-            child.linked.store(false, Ordering::Release);
+        if !child.linked.load(Ordering::Relaxed) {
+            return;
         }
-    }
-
-    /// The functions that wait for the end of `child`, which is being dropped, or has ended, wait for this one's.
-    fn adopt_functions(&mut self, child: &Node) {
-        let mut below = child.inner.lock();
-        // SAFETY: both locks are held. The nodes below are functions, for which no list is looked up by a parent pointer.
-        unsafe { self.children.append(&below.children) };
-        self.count += std::mem::take(&mut below.count);
+        // Exact, because it gets no more: saves a lock.
+        if child.had_children.load(Ordering::Relaxed) {
+            let mut below = child.inner.lock();
+            // SAFETY: both locks are held. The nodes below are functions, for which no list is looked up by a parent pointer.
+            unsafe { self.children.append(&below.children) };
+            self.count += std::mem::take(&mut below.count);
+        }
+        // SAFETY: the lock is held, and the child is linked in this list, its parent's.
+        unsafe { self.children.remove(ptr::from_ref(child).cast_mut()) };
+        self.count -= 1;
+        // Last of all, because a child that is being dropped may be freed after this. Release: pairs with the load in `leave`.
+        child.linked.store(false, Ordering::Release);
     }
 
     fn take_hold(&mut self) -> Option<Arc<Node>> {
@@ -175,9 +163,7 @@ impl Inner {
                 return Some(child);
             }
             // SAFETY: as above; its drop waits for this lock.
-            let dropped = unsafe { &*first };
-            self.adopt_functions(dropped);
-            self.remove(dropped);
+            self.remove(unsafe { &*first });
         }
     }
 }
@@ -217,20 +203,20 @@ impl Node {
         let task = Some(Task { action, hold: None });
         // Ended meanwhile, the task is dropped after the lock: locals are dropped in reverse order.
         let mut inner = self.inner.lock();
-        if inner.end.is_none() {
+        if self.end.get().is_none() {
             inner.task = task;
         }
     }
 
     fn unlinked(parent: Option<&Arc<Node>>, deadline: Option<Instant>) -> Arc<Self> {
         Arc::new(Node {
-            state: AtomicU8::new(LIVE),
+            end: OnceLock::new(),
             linked: AtomicBool::new(false),
             had_children: AtomicBool::new(false),
             parent: parent.cloned(),
             deadline,
             links: UnsafeCell::new(Links::UNLINKED),
-            inner: Lock::new(Inner { end: None, waiters: Queue::new(), children: List::new(), count: 0, task: None }),
+            inner: Lock::new(Inner { waiters: Queue::new(), children: List::new(), count: 0, task: None }),
             #[cfg(all(test, gopark_loom))]
             _counted: super::models::Counted::new(),
             _pin: PhantomPinned,
@@ -241,7 +227,7 @@ impl Node {
     fn link_below(self: &Arc<Self>, parent: Option<&Arc<Node>>) {
         let Some(parent) = parent else { return };
         let mut above = parent.inner.lock();
-        if let Some(end) = above.end.clone() {
+        if let Some(end) = parent.end.get().cloned() {
             drop(above);
             self.end(end, &mut WakeList::new());
             return;
@@ -259,16 +245,12 @@ impl Node {
     /// Why it has ended, if it has.
     #[inline]
     pub(super) fn err(&self) -> Option<ContextError> {
-        // Acquire: pairs with the store in `end`. What led to the end is seen by what sees the end.
-        match self.state.load(Ordering::Acquire) {
-            LIVE => None,
-            CANCELED => Some(ContextError::Canceled),
-            _ => Some(ContextError::DeadlineExceeded),
-        }
+        // What led to the end is seen by what sees the end.
+        self.end.get().map(|end| end.err)
     }
 
     pub(super) fn cause(&self) -> Option<Cause> {
-        let End { err, cause } = self.inner.lock().end.clone()?;
+        let End { err, cause } = self.end.get()?.clone();
         Some(cause.unwrap_or_else(|| Arc::new(err)))
     }
 
@@ -284,7 +266,7 @@ impl Node {
     /// `waiter` is pinned and new; if this is false, [`deregister`](Self::deregister) comes before it is dropped.
     pub(super) unsafe fn register(&self, waiter: &Waiter<()>) -> bool {
         let mut inner = self.inner.lock();
-        if inner.end.is_some() {
+        if self.end.get().is_some() {
             return true;
         }
         // SAFETY: passed on to the caller.
@@ -299,12 +281,13 @@ impl Node {
     /// `waiter` was registered here, and none of these has been true for it yet.
     pub(super) unsafe fn look(&self, waiter: &Waiter<()>, cx: &mut TaskContext<'_>) -> bool {
         let settle = |inner: &mut Inner, _| {
-            if inner.end.is_some() && waiter.state() != GRANTED {
+            let has_ended = self.end.get().is_some();
+            if has_ended && waiter.state() != GRANTED {
                 // Its turn to be woken has not come.
                 // SAFETY: not granted, seen under the lock, so linked.
                 unsafe { inner.waiters.remove(waiter) };
             }
-            inner.end.is_some()
+            has_ended
         };
         // SAFETY: linked unless `settle` said true.
         unsafe { queue::look(&self.inner, waiter, cx, settle) }
@@ -334,13 +317,8 @@ impl Node {
     /// Ends this one node, unless it has ended; says whether it has children. Never unwinds: a cancel goes on to the other
     /// nodes.
     fn end(&self, end: End, wakes: &mut WakeList) -> bool {
-        let state = if end.err == ContextError::Canceled { CANCELED } else { EXPIRED };
-        let (mut inner, mut late) = (self.inner.lock(), Some(end));
-        if inner.end.is_none() {
-            inner.end = late.take();
-            // Release: pairs with the load in `err`.
-            self.state.store(state, Ordering::Release);
-        }
+        let mut inner = self.inner.lock();
+        let late = self.end.set(end).err();
         let task = inner.task.take();
         if late.is_some() || task.is_some() {
             drop(inner);
@@ -378,7 +356,7 @@ impl Node {
                 if let Some(child) = &finished {
                     inner.remove(child);
                 }
-                inner.first_child().zip(inner.end.clone())
+                inner.first_child().zip(at.end.get().cloned())
             };
             // Perhaps the last reference, whose drop runs the user's destructors: after the lock.
             contain(|| drop(finished.take()));
@@ -401,10 +379,6 @@ impl Node {
     fn leave(&self, parent: Option<&Node>) {
         if let (true, Some(parent)) = (self.linked.load(Ordering::Acquire), parent) {
             let mut above = parent.inner.lock();
-            // Exact, because all who had a reference are done: saves a lock.
-            if self.had_children.load(Ordering::Relaxed) && self.linked.load(Ordering::Relaxed) {
-                above.adopt_functions(self);
-            }
             above.remove(self);
             if above.count == 0 {
                 // Not its last reference: the caller has one.
