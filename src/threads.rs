@@ -1,6 +1,6 @@
 //! The one function that starts threads, and which threads must not wait for a runtime's end.
 
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell};
 use std::io;
 use std::sync::Mutex;
 use std::thread::{self, Builder, JoinHandle, ThreadId};
@@ -33,38 +33,33 @@ pub(crate) fn is_service() -> bool {
     SERVICE.get()
 }
 
-type Left = Box<dyn FnOnce(ThreadId)>;
-
-/// Called with the thread's id when the thread-local is dropped.
-struct Leaving(RefCell<Option<Left>>, ThreadId);
+/// Called when the thread-local is dropped.
+struct Leaving(Box<dyn Fn()>);
 
 thread_local! {
-    static LEAVING: Leaving = Leaving(RefCell::new(None), thread::current().id());
+    static LEAVING: OnceCell<Leaving> = const { OnceCell::new() };
 }
 
 impl Drop for Leaving {
     fn drop(&mut self) {
-        if let Some(left) = self.0.take() {
-            left(self.1);
-        }
+        self.0();
     }
 }
 
 /// Calls `left` when every other thread-local of this thread has been dropped: then a join does not wait. The thread must
 /// not have used one with a destructor before, because they are dropped in the opposite order of their first uses.
-pub(crate) fn when_left(left: impl FnOnce(ThreadId) + 'static) {
-    LEAVING.with(|leaving| leaving.0.replace(Some(Box::new(left))));
+pub(crate) fn when_left(left: impl Fn(ThreadId) + 'static) {
+    LEAVING.with(|leaving| {
+        let thread = thread::current().id();
+        leaving.get_or_init(|| Leaving(Box::new(move || left(thread))));
+    });
 }
 
 /// Runtimes that wait for the end of others, by their indices: a thread of the first is in `shutdown` of the second.
 static WAITING: Mutex<Vec<(u16, u16)>> = Mutex::new(Vec::new());
 
-/// This thread waits for the end of a runtime.
-pub(crate) struct Waiting {
-    /// The runtime whose thread this is.
-    home: Option<u16>,
-    target: u16,
-}
+/// This thread, of the first runtime if it is one's, waits for the end of the second.
+pub(crate) struct Waiting(Option<u16>, u16);
 
 impl Waiting {
     /// `None` if the target's end may depend on this thread, because it is the target's, or through runtimes that wait, or
@@ -81,22 +76,18 @@ impl Waiting {
                 return None;
             }
             next += 1;
-            for (_, to) in waiting.iter().filter(|(other, _)| *other == from) {
-                if !reached.contains(to) {
-                    reached.push(*to);
-                }
-            }
+            let more = waiting.iter().filter(|wait| wait.0 == from && !reached.contains(&wait.1));
+            reached.extend(more.map(|wait| wait.1).collect::<Vec<_>>());
         }
         waiting.extend(home.map(|home| (home, target)));
-        Some(Self { home, target })
+        Some(Self(home, target))
     }
 }
 
 impl Drop for Waiting {
     fn drop(&mut self) {
         let mut waiting = lock(&WAITING);
-        let is_this = |wait: &(u16, u16)| self.home == Some(wait.0) && self.target == wait.1;
-        if let Some(at) = waiting.iter().position(is_this) {
+        if let Some(at) = waiting.iter().position(|wait| (Some(wait.0), wait.1) == (self.0, self.1)) {
             waiting.swap_remove(at);
         }
     }
