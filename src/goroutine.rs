@@ -17,22 +17,6 @@ use crate::platform::light_fence;
 /// The task handle of a goroutine that returns a `T`.
 pub(crate) type Handle<T> = async_task::Task<Outcome<T>, Header>;
 
-/// Starts a goroutine that runs `future`.
-///
-/// # Safety
-///
-/// The future and its output may borrow only if the caller ensures that the goroutine has ended (its task resolved)
-/// before the borrows do.
-#[inline(always)]
-pub(crate) unsafe fn spawn<F: Future>(
-    executor: &'static Executor,
-    future: F,
-    spawned_at: &'static Location<'static>,
-) -> Handle<F::Output> {
-    // SAFETY: passed on to the caller.
-    executor.spawn_with(spawned_at, |header| unsafe { allocate(header, future) })
-}
-
 /// Asks a goroutine to end: its future is dropped on a worker, at its next suspension.
 pub(crate) fn abort(header: &Header) {
     if header.set_aborted().is_registered() {
@@ -59,7 +43,8 @@ pub(crate) fn detach(header: &Header) {
 ///
 /// # Safety
 ///
-/// As [`spawn`].
+/// The future and its output may borrow only if the caller ensures that the goroutine has ended (its task resolved)
+/// before the borrows do.
 #[inline(always)]
 pub(crate) unsafe fn allocate<F: Future>(header: Header, future: F) -> (Task, Handle<F::Output>) {
     let builder = Builder::new().metadata(header);

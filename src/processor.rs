@@ -80,7 +80,7 @@ impl Processor {
         Self {
             id,
             queue: RunQueue::new(LOCAL_QUEUE),
-            shard: Shard::new(),
+            shard: Shard::default(),
             timers: Timers::new(),
             ticks: AtomicU32::new(0),
             ticks_since_global: Cell::new(0),
@@ -206,6 +206,7 @@ pub(crate) const EXTERNAL: usize = MAX_PROCESSORS;
 const _: () = assert!(EXTERNAL < Header::SHARDS);
 
 /// The goroutines that started at one processor.
+#[derive(Default)]
 pub(crate) struct Shard {
     /// Those that have parked at least once.
     pub(crate) registry: Registry,
@@ -215,10 +216,6 @@ pub(crate) struct Shard {
 }
 
 impl Shard {
-    fn new() -> Self {
-        Self { registry: Registry::new(), started: AtomicUsize::new(0), finished: AtomicUsize::new(0) }
-    }
-
     /// For the processor's holder alone, as is [`count_finished`](Self::count_finished).
     #[inline(always)]
     pub(crate) fn count_started(&self) {
@@ -249,7 +246,7 @@ pub(crate) struct Processors {
 impl Processors {
     pub(crate) fn new() -> Self {
         let slots = [const { AtomicPtr::new(ptr::null_mut()) }; MAX_PROCESSORS];
-        Self { slots, created: AtomicUsize::new(0), bound: AtomicUsize::new(0), external: Shard::new() }
+        Self { slots, created: AtomicUsize::new(0), bound: AtomicUsize::new(0), external: Shard::default() }
     }
 
     pub(crate) fn get(&self, id: usize) -> Option<&'static Processor> {

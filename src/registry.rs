@@ -13,18 +13,19 @@ use std::task::Waker;
 use crate::panics::lock;
 
 /// The parked goroutines of one processor.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Registry {
     entries: Mutex<Entries>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Entries {
     /// `None` where all entries are vacant.
     blocks: Vec<Option<Box<Block>>>,
     /// The blocks that are not full. Entries come into the last one.
     open: Vec<u32>,
     /// Room for blocks: of no more than [`KEPT`].
+    #[expect(clippy::vec_box, reason = "a block's room moves in and out")]
     spare: Vec<Box<Block>>,
 }
 
@@ -102,10 +103,6 @@ fn split(index: u32) -> (usize, usize) {
 }
 
 impl Registry {
-    pub(crate) const fn new() -> Self {
-        Self { entries: Mutex::new(Entries { blocks: Vec::new(), open: Vec::new(), spare: Vec::new() }) }
-    }
-
     /// Enters a goroutine: the index of its entry.
     pub(crate) fn insert(&self, waker: Waker) -> u32 {
         lock(&self.entries).insert(waker)

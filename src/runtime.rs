@@ -356,7 +356,7 @@ where
     F::Output: Send + 'static,
 {
     // SAFETY: the future and its output are `'static`.
-    JoinHandle::new(unsafe { goroutine::spawn(executor, future, site) })
+    JoinHandle::new(executor.spawn_with(site, |header| unsafe { goroutine::allocate(header, future) }))
 }
 
 /// The runtime that is current now, for a goroutine that starts later.

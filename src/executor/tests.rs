@@ -396,7 +396,9 @@ impl Still {
     /// Queues a goroutine for everybody.
     fn goroutine(&self) {
         // SAFETY: it borrows nothing.
-        unsafe { goroutine::spawn(self.executor, async {}, Location::caller()) }.detach();
+        self.executor
+            .spawn_with(Location::caller(), |header| unsafe { goroutine::allocate(header, async {}) })
+            .detach();
     }
 
     /// How many are queued for everybody, and at each processor.

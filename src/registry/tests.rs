@@ -20,7 +20,7 @@ fn an_entry_is_as_small_as_a_waker() {
 
 #[test]
 fn entries_are_used_again_and_every_waker_is_given_back() {
-    let registry = Registry::new();
+    let registry = Registry::default();
     let (flags, wakers) = wakers(5);
     let indices: Vec<_> = wakers.iter().map(|waker| registry.insert(waker.clone())).collect();
     assert_eq!(indices, [0, 1, 2, 3, 4]);
@@ -55,7 +55,7 @@ fn crowd(registry: &Registry, count: usize) -> Vec<u32> {
 
 #[test]
 fn a_crowd_takes_no_more_than_its_entries() {
-    let registry = Registry::new();
+    let registry = Registry::default();
     let indices = crowd(&registry, 10 * BLOCK);
     assert_eq!(room(&registry), indices.len());
     assert!(indices.iter().copied().eq(0..indices.len() as u32));
@@ -65,7 +65,7 @@ fn a_crowd_takes_no_more_than_its_entries() {
 /// One goroutine that lived on kept the room of all.
 #[test]
 fn who_lives_on_keeps_the_room_of_a_block_and_not_of_a_crowd() {
-    let registry = Registry::new();
+    let registry = Registry::default();
     let mut indices = crowd(&registry, 100 * BLOCK);
     let last = indices.pop().unwrap();
     for index in indices.iter().step_by(2).chain(indices.iter().skip(1).step_by(2)) {
@@ -85,7 +85,7 @@ fn who_lives_on_keeps_the_room_of_a_block_and_not_of_a_crowd() {
 
 #[test]
 fn a_crowd_that_goes_in_the_order_it_came_keeps_the_room_of_a_few() {
-    let registry = Registry::new();
+    let registry = Registry::default();
     for _ in 0..3 {
         for index in crowd(&registry, 20 * BLOCK) {
             drop(registry.remove(index, || ()));
@@ -96,7 +96,7 @@ fn a_crowd_that_goes_in_the_order_it_came_keeps_the_room_of_a_few() {
 
 #[test]
 fn one_that_comes_and_goes_finds_its_room() {
-    let registry = Registry::new();
+    let registry = Registry::default();
     for _ in 0..10 {
         let index = registry.insert(Waker::noop().clone());
         drop(registry.remove(index, || ()));
@@ -107,7 +107,7 @@ fn one_that_comes_and_goes_finds_its_room() {
 /// Entries as a model knows them, in any order.
 #[test]
 fn each_waker_is_found_under_its_index_and_nowhere_else() {
-    let registry = Registry::new();
+    let registry = Registry::default();
     let (flags, wakers) = wakers(1500);
     let mut inside = std::collections::BTreeMap::new();
     let mut outside: Vec<usize> = (0..wakers.len()).collect();
