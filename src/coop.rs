@@ -216,18 +216,6 @@ pub(crate) fn spend_one() {
     LOCAL.with(|l| l.budget.set(l.budget.get().wrapping_sub(1)));
 }
 
-/// Runs `f` outside the budget: what must not wait must not give way either.
-pub(crate) fn exempt<R>(f: impl FnOnce() -> R) -> R {
-    struct Restore(u32);
-    impl Drop for Restore {
-        fn drop(&mut self) {
-            LOCAL.with(|l| l.budget.set(self.0));
-        }
-    }
-    let _restore = Restore(LOCAL.with(|l| l.budget.replace(u32::MAX)));
-    f()
-}
-
 /// An operation completed without waiting.
 #[inline(always)]
 pub(crate) fn spend() {
@@ -314,9 +302,17 @@ const fn no_task(data: usize) -> Waker {
 static LAST: Waker = no_task(1);
 static ONCE: Waker = no_task(2);
 
-/// The context of a `select!` that has a `default`: it tries its cases once, and waits for none.
-pub(crate) fn try_once() -> Context<'static> {
-    Context::from_waker(&ONCE)
+/// Runs `poll` with the context of a `select!` that has a `default`: it tries its cases once, and waits for none. What must not wait
+/// must not give way either, so this is outside the budget.
+pub(crate) fn try_once<R>(poll: impl FnOnce(&mut Context<'_>) -> R) -> R {
+    struct Restore(u32);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            LOCAL.with(|l| l.budget.set(self.0));
+        }
+    }
+    let _restore = Restore(LOCAL.with(|l| l.budget.replace(u32::MAX)));
+    poll(&mut Context::from_waker(&ONCE))
 }
 
 /// True if no task waits for what this polls.

@@ -7,7 +7,7 @@ use std::panic::Location;
 use std::pin::Pin;
 use std::process;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -122,30 +122,26 @@ impl Call {
 }
 
 impl BlockOnCalls {
-    fn lock(&self) -> MutexGuard<'_, List> {
-        lock(&self.list)
-    }
-
     pub(crate) fn set_policy(&self, on_panic: OnPanic, grace: Duration) {
-        let mut list = self.lock();
+        let mut list = lock(&self.list);
         (list.on_panic, list.grace) = (on_panic, grace);
     }
 
     /// True if an unrecovered panic ends the calls.
     pub(crate) fn crashes(&self) -> bool {
-        self.lock().on_panic == OnPanic::Crash
+        lock(&self.list).on_panic == OnPanic::Crash
     }
 
     /// True if there are none, and no crash may be on its way.
     #[cfg(all(test, not(gopark_loom)))]
     pub(crate) fn is_empty(&self) -> bool {
-        let list = self.lock();
+        let list = lock(&self.list);
         list.calls.is_empty() && list.unwinding.is_empty()
     }
 
     /// The goroutine, which runs on this thread, wakes others while it unwinds.
     pub(crate) fn begin_unwinding(&self, header: &Header) {
-        let mut list = self.lock();
+        let mut list = lock(&self.list);
         header.set_unwinding();
         // Either this sees that the handle is gone, or the handle that goes sees the flag, and calls `detached` after this.
         let detached = !heavy_fence() || header.is_detached();
@@ -156,19 +152,19 @@ impl BlockOnCalls {
     /// The handle of a goroutine that perhaps unwinds is gone.
     #[cold]
     pub(crate) fn detached(&self, goroutine: u64) {
-        let mut list = self.lock();
+        let mut list = lock(&self.list);
         list.unwinding.iter_mut().filter(|one| one.goroutine == goroutine).for_each(|one| one.detached = true);
     }
 
     /// The goroutine does not unwind any more: it has crashed the runtime, or will not.
     pub(crate) fn end_unwinding(&self, goroutine: u64) {
-        self.lock().unwinding.retain(|one| one.goroutine != goroutine);
+        lock(&self.list).unwinding.retain(|one| one.goroutine != goroutine);
         self.unwound.notify_all();
     }
 
     /// Enters a call, before its main can run: what the main spawns may crash at once.
     pub(crate) fn enter(&'static self) -> BlockOnCall {
-        let mut list = self.lock();
+        let mut list = lock(&self.list);
         list.last_key += 1;
         let (polling, crashed, end) = Default::default();
         let call = Arc::new(Call { key: list.last_key, polling, crashed, end });
@@ -179,7 +175,7 @@ impl BlockOnCalls {
     /// The monitor has waited for so long: a crash waits for calls of `block_on`. Aborts the process if none has ended with it in
     /// time, and the poll of a main has not ended: the main blocks its thread, or computes. True while a crash waits.
     pub(crate) fn check_grace(&self, period: Duration) -> bool {
-        let mut list = self.lock();
+        let mut list = lock(&self.list);
         let grace = list.grace;
         let Some(waited) = &mut list.waited else { return false };
         *waited = waited.saturating_add(period);
@@ -215,7 +211,7 @@ impl BlockOnCalls {
             spawned_at.line(),
             spawned_at.column()
         );
-        let mut list = self.lock();
+        let mut list = lock(&self.list);
         if list.on_panic == OnPanic::Isolate || is_over() {
             drop(list);
             contain(|| drop(payload));
@@ -265,13 +261,13 @@ impl BlockOnCall {
                 && list.unwinding.iter().any(|one| one.detached && one.last_key >= self.call.key)
                 && !self.call.has_crashed()
         };
-        drop(self.calls.unwound.wait_timeout_while(self.calls.lock(), UNWINDING_GRACE, may_crash));
+        drop(self.calls.unwound.wait_timeout_while(lock(&self.calls.list), UNWINDING_GRACE, may_crash));
         self.leave()
     }
 
     /// Leaves the list, unless that is done. Returns the crash.
     fn leave(&self) -> Option<Payload> {
-        let mut list = self.calls.lock();
+        let mut list = lock(&self.calls.list);
         list.calls.retain(|call| !Arc::ptr_eq(call, &self.call));
         let crash = lock(&self.call.end).crash.take()?;
         list.waited = None;

@@ -359,7 +359,7 @@ impl Executor {
     fn new(index: u16) -> Self {
         Self {
             index,
-            global: GlobalQueue::new(),
+            global: GlobalQueue::default(),
             idle: Idle::new(),
             spares: Spares::new(),
             procs: AtomicUsize::new(0),

@@ -151,9 +151,7 @@ impl Processor {
     pub(crate) fn has_long_polls(&self) -> bool {
         self.has_long_polls.load(Ordering::Relaxed)
     }
-}
 
-impl Processor {
     /// Fires the due timers, at a `look` or while the queue is empty. True if there was one.
     #[inline(always)]
     pub(crate) fn fire_due(&self, look: bool) -> bool {

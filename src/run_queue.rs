@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::ptr;
-use std::sync::{Mutex, MutexGuard, atomic};
+use std::sync::{Mutex, atomic};
 
 use concurrent_queue::{ConcurrentQueue, PushError};
 
@@ -132,13 +132,13 @@ impl<T> RunQueue<T> {
 ///
 /// Pushing and taking threads use a side each, so that they do not contend for one lock. When the output is empty, the
 /// input takes its place.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct GlobalQueue {
     input: Side,
     output: Side,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 #[repr(align(64))]
 struct Side {
     /// The length of `tasks`; written under the lock, a hint for threads without it.
@@ -151,21 +151,7 @@ const GLOBAL_KEPT: usize = 4096;
 /// How many places before it is taken a goroutine is prefetched.
 const AHEAD: usize = 4;
 
-impl Side {
-    fn new() -> Self {
-        Self { len: atomic::AtomicUsize::new(0), tasks: Mutex::new(VecDeque::new()) }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, VecDeque<Task>> {
-        lock(&self.tasks)
-    }
-}
-
 impl GlobalQueue {
-    pub(crate) fn new() -> Self {
-        Self { input: Side::new(), output: Side::new() }
-    }
-
     pub(crate) fn len(&self) -> usize {
         // The input first: what has left it is, or was, in the output. Acquire: pairs with `take`.
         let input = self.input.len.load(Ordering::Acquire);
@@ -177,14 +163,14 @@ impl GlobalQueue {
     }
 
     pub(crate) fn push(&self, task: Task) {
-        let mut tasks = self.input.lock();
+        let mut tasks = lock(&self.input.tasks);
         tasks.push_back(task);
         self.input.len.store(tasks.len(), Ordering::Relaxed);
     }
 
     /// Enqueues many at once, in their order.
     pub(crate) fn append(&self, tasks: impl Iterator<Item = Task>) {
-        let mut input = self.input.lock();
+        let mut input = lock(&self.input.tasks);
         input.extend(tasks);
         self.input.len.store(input.len(), Ordering::Relaxed);
     }
@@ -198,9 +184,9 @@ impl GlobalQueue {
         if self.is_empty() {
             return None;
         }
-        let mut tasks = self.output.lock();
+        let mut tasks = lock(&self.output.tasks);
         if tasks.is_empty() {
-            let mut input = self.input.lock();
+            let mut input = lock(&self.input.tasks);
             std::mem::swap(&mut *tasks, &mut *input);
             self.output.len.store(tasks.len(), Ordering::Relaxed);
             // Release: a thread that sees this sees the output's length.

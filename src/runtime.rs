@@ -10,7 +10,7 @@ use std::pin::{Pin, pin};
 use std::sync::{Mutex, OnceLock};
 use std::task::Poll;
 use std::time::Duration;
-use std::{env, io, ptr, thread};
+use std::{env, io, process, ptr, thread};
 
 use crate::coop::{self, Reason};
 use crate::crash::{CRASH_GRACE, OnPanic, Payload};
@@ -423,26 +423,20 @@ where
     F: Future + Send,
     F::Output: Send,
 {
-    /// The main may borrow from the frame that this guards: it must not unwind while the main lives.
-    struct AbortOnUnwind;
-    impl Drop for AbortOnUnwind {
-        fn drop(&mut self) {
-            std::process::abort();
-        }
-    }
-
     assert_may_block();
-    let guard = AbortOnUnwind;
-    let call = executor.block_on_calls().enter();
-    let main = call.until_crash(main);
-    // SAFETY: the task resolves once the future is dropped, and this waits for it, come what may.
-    let (task, main) = unsafe { goroutine::allocate(executor.start_outside(site, true), main) };
-    executor.submit_outside(task, false);
-    let lent = Executor::lend_thread();
-    let outcome = block_thread_on(main);
-    drop(lent);
-    let crash = call.end();
-    std::mem::forget(guard);
+    let run = || {
+        let call = executor.block_on_calls().enter();
+        let main = call.until_crash(main);
+        // SAFETY: the task resolves once the future is dropped, and this waits for it, come what may.
+        let (task, main) = unsafe { goroutine::allocate(executor.start_outside(site, true), main) };
+        executor.submit_outside(task, false);
+        let lent = Executor::lend_thread();
+        let outcome = block_thread_on(main);
+        drop(lent);
+        (outcome, call.end())
+    };
+    // The main may borrow from this frame, which must not unwind while the main lives.
+    let (outcome, crash) = catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| process::abort());
     finish_main(outcome.into_inner().map_err(|exit| exit.observe()), crash)
 }
 

@@ -34,15 +34,13 @@
 //! thread was interrupted between the count and the clock. If it was interrupted in a look while the pace was measured, in proportion
 //! to [`SHORTEST`], and at the pace of [`SLOWEST`] by less than 100 microseconds.
 
-use super::Time;
+#[cfg(all(target_arch = "x86_64", target_os = "linux", not(miri)))]
+pub(crate) use counter::coarse_now;
 
-/// Now, or some microseconds later; never before.
-#[inline]
-pub(crate) fn coarse_now() -> Time {
-    #[cfg(all(target_arch = "x86_64", target_os = "linux", not(miri)))]
-    return counter::coarse_now();
-    #[cfg(not(all(target_arch = "x86_64", target_os = "linux", not(miri))))]
-    Time::now()
+/// Now.
+#[cfg(not(all(target_arch = "x86_64", target_os = "linux", not(miri))))]
+pub(crate) fn coarse_now() -> super::Time {
+    super::Time::now()
 }
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux", not(miri)))]
@@ -142,8 +140,9 @@ mod counter {
         }
     }
 
+    /// Now, or some microseconds later; never before.
     #[inline]
-    pub(super) fn coarse_now() -> Time {
+    pub(crate) fn coarse_now() -> Time {
         match PACE.load(Ordering::Relaxed) {
             0 => look(),
             // SAFETY: the pace is known, so there is a counter.

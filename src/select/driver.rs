@@ -135,9 +135,8 @@ impl<C: Cases> Selecting<C> {
         let this = pin!(self);
         // SAFETY: nothing is moved out of the pinned select.
         let this = unsafe { this.get_unchecked_mut() };
-        coop::exempt(|| {
-            let mut cx = coop::try_once();
-            if let Some(output) = this.try_each(&mut cx) {
+        coop::try_once(|cx| {
+            if let Some(output) = this.try_each(cx) {
                 return Some(output);
             }
             if this.channel_cases < 2 && !loom::MODELLED {

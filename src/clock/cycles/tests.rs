@@ -1,6 +1,7 @@
 use std::time::{Duration, Instant};
 
 use super::*;
+use crate::clock::Time;
 
 #[test]
 fn it_is_never_before_now_and_not_much_later_tm01() {
