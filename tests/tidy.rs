@@ -144,6 +144,7 @@ const UNSAFE: &[&str] = &[
     "time/timer",
     "sync/mutex",
     "sync/raw_mutex",
+    "sync/typed_lock",
     "sync/rwmutex",
     "sync/raw_rwmutex",
     "sync/semaphore",

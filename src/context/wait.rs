@@ -11,7 +11,7 @@ use super::error::ContextError;
 use super::tree::Node;
 use crate::chan::Receiving;
 use crate::coop::{self, Reason};
-use crate::wait::acquire::{Acquisition, Resource, acquisition};
+use crate::wait::acquire::{Acquisition, Request, Resource, acquisition};
 use crate::wait::case::future_case;
 use crate::wait::queue::Waiter;
 
@@ -30,13 +30,12 @@ impl<'a> Done<'a> {
     }
 
     fn err(&self) -> Option<ContextError> {
-        self.0.resource().and_then(Node::err)
+        self.0.request().and_then(Node::err)
     }
 }
 
 /// The end of a node, which all its waiters acquire. A background has no node, and does not end.
 impl Resource<()> for Option<&Node> {
-    type Output = ();
     const REASON: Reason = Reason::ContextDone;
 
     fn try_acquire(&self) -> bool {
@@ -65,6 +64,15 @@ impl Resource<()> for Option<&Node> {
             // SAFETY: passed on to the caller.
             unsafe { node.deregister(waiter) };
         }
+    }
+}
+
+impl Request<()> for Option<&Node> {
+    type Resource = Self;
+    type Output = ();
+
+    fn resource(&self) -> &Self {
+        self
     }
 
     fn output(&self) {}

@@ -19,6 +19,7 @@ mod rwmutex;
 mod semaphore;
 #[forbid(unsafe_code)]
 mod singleflight;
+mod typed_lock;
 #[forbid(unsafe_code)]
 mod waitgroup;
 

@@ -1,16 +1,12 @@
 //! Mutual exclusion, in Go's two modes.
 
 use std::cell::UnsafeCell;
-use std::fmt;
-use std::ops::{Deref, DerefMut};
-use std::panic::{Location, RefUnwindSafe, UnwindSafe};
-use std::task::Context;
+use std::panic::Location;
 
-use crate::coop::Reason;
+use super::raw_mutex::{RawMutex, Since};
+use super::typed_lock::{guard, typed_lock};
 use crate::loom::const_fn;
-use crate::sync::raw_mutex::{RawMutex, Since};
 use crate::wait::acquire::{Acquisition, Resource, acquisition};
-use crate::wait::queue::Waiter;
 
 /// A lock that protects a value: one goroutine at a time has it.
 ///
@@ -64,9 +60,7 @@ pub struct Mutex<T: ?Sized> {
 unsafe impl<T: ?Sized + Send> Send for Mutex<T> {}
 // SAFETY: `raw` lets one at a time to the value, from any thread: that takes `T: Send`, and no `T: Sync`.
 unsafe impl<T: ?Sized + Send> Sync for Mutex<T> {}
-// A panic leaves the value as any other way out does, as in Go.
-impl<T: ?Sized> UnwindSafe for Mutex<T> {}
-impl<T: ?Sized> RefUnwindSafe for Mutex<T> {}
+typed_lock!(Mutex, try_lock);
 
 impl<T> Mutex<T> {
     const_fn! {
@@ -143,7 +137,7 @@ impl<T: ?Sized> Mutex<T> {
     #[inline]
     #[doc(alias = "TryLock")]
     pub fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
-        self.raw.try_lock().then(|| MutexGuard { mutex: self })
+        self.raw.try_acquire().then(|| MutexGuard { mutex: self })
     }
 
     /// Blocks this thread until the lock is free, and takes it: for threads that run no goroutines.
@@ -175,29 +169,6 @@ impl<T: ?Sized> Mutex<T> {
     pub fn get_mut(&mut self) -> &mut T {
         // SAFETY: the reference is unique, so there is no guard.
         unsafe { &mut *self.value.get() }
-    }
-}
-
-impl<T: Default> Default for Mutex<T> {
-    fn default() -> Self {
-        Mutex::new(T::default())
-    }
-}
-
-impl<T> From<T> for Mutex<T> {
-    fn from(value: T) -> Self {
-        Mutex::new(value)
-    }
-}
-
-impl<T: ?Sized + fmt::Debug> fmt::Debug for Mutex<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut d = f.debug_struct("Mutex");
-        match self.try_lock() {
-            Some(guard) => d.field("value", &&*guard),
-            None => d.field("value", &format_args!("<locked>")),
-        };
-        d.finish()
     }
 }
 
@@ -236,80 +207,9 @@ impl<'a, T: ?Sized> MutexGuard<'a, T> {
     }
 }
 
-impl<T: ?Sized> Drop for MutexGuard<'_, T> {
-    #[inline]
-    fn drop(&mut self) {
-        self.mutex.raw.unlock();
-    }
-}
-
-impl<T: ?Sized> Deref for MutexGuard<'_, T> {
-    type Target = T;
-    #[inline]
-    fn deref(&self) -> &T {
-        // SAFETY: the guard has the lock.
-        unsafe { &*self.mutex.value.get() }
-    }
-}
-
-impl<T: ?Sized> DerefMut for MutexGuard<'_, T> {
-    #[inline]
-    fn deref_mut(&mut self) -> &mut T {
-        // SAFETY: the guard has the lock.
-        unsafe { &mut *self.mutex.value.get() }
-    }
-}
-
-impl<T: ?Sized + fmt::Debug> fmt::Debug for MutexGuard<'_, T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        (**self).fmt(f)
-    }
-}
-
-impl<T: ?Sized + fmt::Display> fmt::Display for MutexGuard<'_, T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        (**self).fmt(f)
-    }
-}
+guard!(MutexGuard { mutex: Mutex } of RawMutex, Since, unlock, DerefMut);
 
 acquisition! {
     /// The future of [`Mutex::lock`].
     Lock<'a, T>(&'a Mutex<T>, Since) -> MutexGuard<'a, T>
-}
-
-impl<'a, T: ?Sized> Resource<Since> for &'a Mutex<T> {
-    type Output = MutexGuard<'a, T>;
-    const REASON: Reason = Reason::MutexLock;
-
-    fn try_acquire(&self) -> bool {
-        self.raw.try_lock()
-    }
-
-    #[inline]
-    fn try_first(&self) -> bool {
-        self.raw.try_lock_at_once()
-    }
-
-    fn extra(&self) -> Since {
-        Since::now()
-    }
-
-    // Safety, of this and the next two: as the trait says.
-    unsafe fn enqueue(&self, waiter: &Waiter<Since>) -> bool {
-        // SAFETY: passed on to the caller.
-        unsafe { self.raw.enqueue(waiter) }
-    }
-
-    unsafe fn look(&self, waiter: &Waiter<Since>, cx: &mut Context<'_>) -> bool {
-        self.raw.look(waiter, cx)
-    }
-
-    unsafe fn cancel(&self, waiter: &Waiter<Since>) {
-        self.raw.cancel(waiter);
-    }
-
-    #[inline]
-    fn output(&self) -> MutexGuard<'a, T> {
-        MutexGuard { mutex: self }
-    }
 }

@@ -50,12 +50,13 @@ use std::task::Context;
 use std::time::Duration;
 
 use crate::clock::Time;
-use crate::coop;
+use crate::coop::{self, Reason};
 use crate::lock::Lock;
 use crate::loom::atomic::{AtomicBool, AtomicU8, AtomicU16, Ordering};
 use crate::loom::const_fn;
 use crate::platform;
 use crate::sync::fairness::{hands_over, starves};
+use crate::wait::acquire::Resource;
 use crate::wait::queue::{self, Queue, Waiter};
 use crate::waker::TaskWaker;
 
@@ -71,7 +72,7 @@ const BIAS_AFTER: u16 = if cfg!(gopark_loom) { 0 } else { 8192 };
 pub(super) type Since = Time;
 
 /// The lock, without the value.
-pub(super) struct RawMutex {
+pub(crate) struct RawMutex {
     /// This and `bits` are the tables at the top of the file. Acquire and Release pair with each other; what is Relaxed
     /// is ordered by fences, which pair as the text there says, or by the queue's lock.
     locked: AtomicBool,
@@ -91,18 +92,6 @@ impl RawMutex {
                 queue: Lock::new(Queue::new()),
             }
         }
-    }
-
-    /// Tries without loading first: a load that waits for an earlier locked instruction costs a fifth of lock and
-    /// unlock.
-    #[inline]
-    pub(super) fn try_lock_at_once(&self) -> bool {
-        self.locked.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_ok()
-    }
-
-    #[inline]
-    pub(super) fn try_lock(&self) -> bool {
-        !self.locked.load(Ordering::Relaxed) && self.try_lock_at_once()
     }
 
     fn bits(&self) -> u8 {
@@ -170,7 +159,7 @@ impl RawMutex {
                     self.locked.store(false, Ordering::Release);
                 }
                 None
-            } else if !freed || self.try_lock() {
+            } else if !freed || self.try_acquire() {
                 self.grant(&mut queue)
             } else {
                 self.set_bits(&mut queue, self.bits() | STARVING);
@@ -236,47 +225,6 @@ impl RawMutex {
         }
     }
 
-    /// Links the waiter, or acquires the lock after all and returns true.
-    ///
-    /// # Safety
-    ///
-    /// `waiter` is new, pinned, and unlinked before it is dropped.
-    #[cold]
-    pub(super) unsafe fn enqueue(&self, waiter: &Waiter<Since>) -> bool {
-        let mut queue = self.queue.lock();
-        if self.bits() == 0 {
-            self.revoke_bias(&mut queue);
-        }
-        let bits = self.bits();
-        if bits & QUEUED == 0 {
-            self.set_bits(&mut queue, bits | QUEUED);
-            // Pairs with the fence in `unlocked`.
-            platform::full_fence();
-        }
-        if self.try_lock() {
-            self.set_bits(&mut queue, bits);
-            return true;
-        }
-        // SAFETY: passed on to the caller.
-        unsafe { queue.push_back(waiter) };
-        false
-    }
-
-    /// Whether the waiter has the lock now. It keeps its place if not.
-    #[cold]
-    pub(super) fn look(&self, waiter: &Waiter<Since>, cx: &mut Context<'_>) -> bool {
-        let notified = waiter.state() == queue::NOTIFIED;
-        // The clock is read outside of the lock. A waiter that is not notified now has not lost yet.
-        let starving = notified && starves(waiter.extra);
-        // SAFETY: a waiter that is not granted, which `settle` sees under the lock, is linked in the queue.
-        let there =
-            unsafe { queue::look(&self.queue, waiter, cx, |queue, last| self.settle(queue, waiter, starving, last)) };
-        if there && waiter.state() == queue::GRANTED {
-            self.granted(waiter);
-        }
-        there
-    }
-
     /// Whether the waiter is granted, or is notified and acquires the lock. If it is notified and lost, `last` makes it
     /// wait again.
     fn settle(&self, queue: &mut Queue<Since>, waiter: &Waiter<Since>, starving: bool, last: bool) -> bool {
@@ -300,7 +248,7 @@ impl RawMutex {
 
     /// Acquires the lock for the notified waiter and unlinks it, if the lock is free.
     fn lock_notified(&self, queue: &mut Queue<Since>, waiter: &Waiter<Since>) -> bool {
-        if !self.try_lock() {
+        if !self.try_acquire() {
             return false;
         }
         let bits = WOKEN | STARVING | if queue.is_only(waiter) { QUEUED } else { 0 };
@@ -317,10 +265,65 @@ impl RawMutex {
             self.set_bits(&mut queue, self.bits() & !STARVING);
         }
     }
+}
 
-    /// Removes the waiter of a future that is being dropped, and passes on what it was given.
+impl Resource<Since> for RawMutex {
+    const REASON: Reason = Reason::MutexLock;
+
+    #[inline]
+    fn try_acquire(&self) -> bool {
+        !self.locked.load(Ordering::Relaxed) && self.try_first()
+    }
+
+    /// Tries without loading first: a load that waits for an earlier locked instruction costs a fifth of lock and
+    /// unlock.
+    #[inline]
+    fn try_first(&self) -> bool {
+        self.locked.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_ok()
+    }
+
+    fn extra(&self) -> Since {
+        Since::now()
+    }
+
+    // Safety, of this and the next two: as the trait says.
     #[cold]
-    pub(super) fn cancel(&self, waiter: &Waiter<Since>) {
+    unsafe fn enqueue(&self, waiter: &Waiter<Since>) -> bool {
+        let mut queue = self.queue.lock();
+        if self.bits() == 0 {
+            self.revoke_bias(&mut queue);
+        }
+        let bits = self.bits();
+        if bits & QUEUED == 0 {
+            self.set_bits(&mut queue, bits | QUEUED);
+            // Pairs with the fence in `unlocked`.
+            platform::full_fence();
+        }
+        if self.try_acquire() {
+            self.set_bits(&mut queue, bits);
+            return true;
+        }
+        // SAFETY: passed on to the caller.
+        unsafe { queue.push_back(waiter) };
+        false
+    }
+
+    #[cold]
+    unsafe fn look(&self, waiter: &Waiter<Since>, cx: &mut Context<'_>) -> bool {
+        let notified = waiter.state() == queue::NOTIFIED;
+        // The clock is read outside of the lock. A waiter that is not notified now has not lost yet.
+        let starving = notified && starves(waiter.extra);
+        // SAFETY: a waiter that is not granted, which `settle` sees under the lock, is linked in the queue.
+        let there =
+            unsafe { queue::look(&self.queue, waiter, cx, |queue, last| self.settle(queue, waiter, starving, last)) };
+        if there && waiter.state() == queue::GRANTED {
+            self.granted(waiter);
+        }
+        there
+    }
+
+    #[cold]
+    unsafe fn cancel(&self, waiter: &Waiter<Since>) {
         let waker = {
             let mut queue = self.queue.lock();
             let state = waiter.state();

@@ -34,10 +34,11 @@
 
 use std::task::Context;
 
-use crate::coop;
+use crate::coop::{self, Reason};
 use crate::lock::{Lock, LockGuard};
 use crate::loom::atomic::{AtomicUsize, Ordering};
 use crate::loom::const_fn;
+use crate::wait::acquire::Resource;
 use crate::wait::queue::{self, Queue, Waiter};
 use crate::waker::{TaskWaker, WakeList};
 
@@ -62,14 +63,8 @@ struct Queues {
     announced: bool,
 }
 
-impl Queues {
-    fn bit(&self) -> usize {
-        if self.waiting == 0 && self.writers.is_empty() { 0 } else { QUEUED }
-    }
-}
-
 /// The lock, without the value.
-pub(super) struct RawRwMutex {
+pub(crate) struct RawRwMutex {
     /// The table is at the top of the file. Acquire where a lock is acquired and where a writer is let in; Release where
     /// one is released: each pairs with the others. Other changes of the word are ordered by the queues' lock.
     state: AtomicUsize,
@@ -92,18 +87,7 @@ impl RawRwMutex {
         }
     }
 
-    /// Acquires a read lock. If it fails, it was visible to others for a moment.
-    #[inline]
-    pub(super) fn rlock(&self) -> bool {
-        let s = self.state.fetch_add(READER, Ordering::Acquire);
-        if s & WRITER == 0 && s < usize::MAX / 2 {
-            return true;
-        }
-        self.undo_rlock(s);
-        false
-    }
-
-    /// Takes back the reader that `rlock` added.
+    /// Takes back the reader that `try_first` added.
     #[cold]
     fn undo_rlock(&self, s: usize) {
         self.runlock();
@@ -158,9 +142,7 @@ impl RawRwMutex {
         }
         queues.announced = false;
         let waker = queues.writers.grant_front().flatten();
-        if queues.bit() == 0 {
-            self.state.fetch_and(!QUEUED, Ordering::Relaxed);
-        }
+        self.clear_queued(queues);
         waker
     }
 
@@ -198,13 +180,44 @@ impl RawRwMutex {
         wakes.wake_all();
     }
 
-    /// Links the reader, or acquires a read lock after all and returns true.
-    ///
-    /// # Safety
-    ///
-    /// `waiter` is new, pinned, and unlinked before it is dropped.
+    /// Clears `QUEUED` once the queues are empty.
+    fn clear_queued(&self, queues: &Queues) {
+        if queues.waiting == 0 && queues.writers.is_empty() {
+            self.state.fetch_and(!QUEUED, Ordering::Relaxed);
+        }
+    }
+
+    fn swap(&self, from: usize, to: usize, order: Ordering) -> bool {
+        self.state.compare_exchange(from, to, order, Ordering::Relaxed).is_ok()
+    }
+}
+
+impl Resource<Reader> for RawRwMutex {
+    const REASON: Reason = Reason::RwMutexRLock;
+
+    #[inline]
+    fn try_acquire(&self) -> bool {
+        self.try_rlock()
+    }
+
+    /// If it fails, it was visible to others for a moment.
+    #[inline]
+    fn try_first(&self) -> bool {
+        let s = self.state.fetch_add(READER, Ordering::Acquire);
+        if s & WRITER == 0 && s < usize::MAX / 2 {
+            return true;
+        }
+        self.undo_rlock(s);
+        false
+    }
+
+    fn extra(&self) -> Reader {
+        Reader
+    }
+
+    // Safety, of this and the next two: as the trait says.
     #[cold]
-    pub(super) unsafe fn enqueue_reader(&self, waiter: &Waiter<Reader>) -> bool {
+    unsafe fn enqueue(&self, waiter: &Waiter<Reader>) -> bool {
         let mut queues = self.queues.lock();
         while !self.try_rlock() {
             let s = self.state.load(Ordering::Relaxed);
@@ -218,9 +231,8 @@ impl RawRwMutex {
         true
     }
 
-    /// Whether the reader is in now. It keeps its place if not.
     #[cold]
-    pub(super) fn look_reader(&self, waiter: &Waiter<Reader>, cx: &mut Context<'_>) -> bool {
+    unsafe fn look(&self, waiter: &Waiter<Reader>, cx: &mut Context<'_>) -> bool {
         // SAFETY: a waiter that is not granted is linked in `readers`.
         let granted = unsafe { queue::look(&self.queues, waiter, cx, |_, _| waiter.state() == queue::GRANTED) };
         if granted {
@@ -231,7 +243,7 @@ impl RawRwMutex {
     }
 
     #[cold]
-    pub(super) fn cancel_reader(&self, waiter: &Waiter<Reader>) {
+    unsafe fn cancel(&self, waiter: &Waiter<Reader>) {
         let mut queues = self.queues.lock();
         while queues.admitted > 0 {
             // It may be one of them.
@@ -245,18 +257,25 @@ impl RawRwMutex {
         // SAFETY: not granted, seen under the lock, so linked in `readers`.
         unsafe { queues.readers.remove(waiter) };
         queues.waiting -= 1;
-        if queues.bit() == 0 {
-            self.state.fetch_and(!QUEUED, Ordering::Relaxed);
-        }
+        self.clear_queued(&queues);
+    }
+}
+
+impl Resource<Writer> for RawRwMutex {
+    const REASON: Reason = Reason::RwMutexLock;
+
+    #[inline]
+    fn try_acquire(&self) -> bool {
+        self.try_lock()
     }
 
-    /// Links the writer, or acquires the lock after all and returns true.
-    ///
-    /// # Safety
-    ///
-    /// `waiter` is new, pinned, and unlinked before it is dropped.
+    fn extra(&self) -> Writer {
+        Writer
+    }
+
+    // Safety, of this and the next two: as the trait says.
     #[cold]
-    pub(super) unsafe fn enqueue_writer(&self, waiter: &Waiter<Writer>) -> bool {
+    unsafe fn enqueue(&self, waiter: &Waiter<Writer>) -> bool {
         let mut queues = self.queues.lock();
         while !self.try_lock() {
             let s = self.state.load(Ordering::Relaxed);
@@ -271,15 +290,14 @@ impl RawRwMutex {
         true
     }
 
-    /// Whether the writer has the lock now. It keeps its place if not.
     #[cold]
-    pub(super) fn look_writer(&self, waiter: &Waiter<Writer>, cx: &mut Context<'_>) -> bool {
+    unsafe fn look(&self, waiter: &Waiter<Writer>, cx: &mut Context<'_>) -> bool {
         // SAFETY: a waiter that is not granted is linked in `writers`.
         unsafe { queue::look(&self.queues, waiter, cx, |_, _| waiter.state() == queue::GRANTED) }
     }
 
     #[cold]
-    pub(super) fn cancel_writer(&self, waiter: &Waiter<Writer>) {
+    unsafe fn cancel(&self, waiter: &Waiter<Writer>) {
         let mut queues = self.queues.lock();
         if waiter.state() == queue::GRANTED {
             drop(queues);
@@ -290,13 +308,9 @@ impl RawRwMutex {
         unsafe { queues.writers.remove(waiter) };
         if announced {
             self.end_phase(queues);
-        } else if queues.bit() == 0 {
-            self.state.fetch_and(!QUEUED, Ordering::Relaxed);
+        } else {
+            self.clear_queued(&queues);
         }
-    }
-
-    fn swap(&self, from: usize, to: usize, order: Ordering) -> bool {
-        self.state.compare_exchange(from, to, order, Ordering::Relaxed).is_ok()
     }
 }
 

@@ -1,16 +1,12 @@
 //! Many readers or one writer, phase-fair as Go's.
 
 use std::cell::UnsafeCell;
-use std::fmt;
-use std::ops::{Deref, DerefMut};
-use std::panic::{Location, RefUnwindSafe, UnwindSafe};
-use std::task::Context;
+use std::panic::Location;
 
-use crate::coop::Reason;
+use super::raw_rwmutex::{RawRwMutex, Reader, Writer};
+use super::typed_lock::{guard, typed_lock};
 use crate::loom::const_fn;
-use crate::sync::raw_rwmutex::{RawRwMutex, Reader, Writer};
-use crate::wait::acquire::{Acquisition, Resource, acquisition};
-use crate::wait::queue::Waiter;
+use crate::wait::acquire::{Acquisition, acquisition};
 
 /// A lock that lets many goroutines read its value, or one change it.
 ///
@@ -61,9 +57,7 @@ pub struct RwMutex<T: ?Sized> {
 unsafe impl<T: ?Sized + Send> Send for RwMutex<T> {}
 // SAFETY: `raw` lets one writer (`T: Send`) or many readers (`T: Sync`) to the value.
 unsafe impl<T: ?Sized + Send + Sync> Sync for RwMutex<T> {}
-// A panic leaves the value as any other way out does, as in Go.
-impl<T: ?Sized> UnwindSafe for RwMutex<T> {}
-impl<T: ?Sized> RefUnwindSafe for RwMutex<T> {}
+typed_lock!(RwMutex, try_rlock);
 
 impl<T> RwMutex<T> {
     const_fn! {
@@ -239,29 +233,6 @@ impl<T: ?Sized> RwMutex<T> {
     }
 }
 
-impl<T: Default> Default for RwMutex<T> {
-    fn default() -> Self {
-        RwMutex::new(T::default())
-    }
-}
-
-impl<T> From<T> for RwMutex<T> {
-    fn from(value: T) -> Self {
-        RwMutex::new(value)
-    }
-}
-
-impl<T: ?Sized + fmt::Debug> fmt::Debug for RwMutex<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut d = f.debug_struct("RwMutex");
-        match self.try_rlock() {
-            Some(guard) => d.field("value", &&*guard),
-            None => d.field("value", &format_args!("<locked>")),
-        };
-        d.finish()
-    }
-}
-
 /// A read lock of a [`RwMutex`], and the way to its value. Dropping it unlocks. Go: `RUnlock`.
 #[must_use = "dropping the guard unlocks at once"]
 #[doc(alias = "RUnlock")]
@@ -286,33 +257,7 @@ impl<'a, T: ?Sized> RwMutexReadGuard<'a, T> {
     }
 }
 
-impl<T: ?Sized> Drop for RwMutexReadGuard<'_, T> {
-    #[inline]
-    fn drop(&mut self) {
-        self.rwmutex.raw.runlock();
-    }
-}
-
-impl<T: ?Sized> Deref for RwMutexReadGuard<'_, T> {
-    type Target = T;
-    #[inline]
-    fn deref(&self) -> &T {
-        // SAFETY: the guard has a read lock.
-        unsafe { &*self.rwmutex.value.get() }
-    }
-}
-
-impl<T: ?Sized + fmt::Debug> fmt::Debug for RwMutexReadGuard<'_, T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        (**self).fmt(f)
-    }
-}
-
-impl<T: ?Sized + fmt::Display> fmt::Display for RwMutexReadGuard<'_, T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        (**self).fmt(f)
-    }
-}
+guard!(RwMutexReadGuard { rwmutex: RwMutex } of RawRwMutex, Reader, runlock);
 
 /// The write lock of a [`RwMutex`], and the way to its value. Dropping it unlocks. Go: `Unlock`.
 #[must_use = "dropping the guard unlocks at once"]
@@ -337,41 +282,7 @@ impl<'a, T: ?Sized> RwMutexWriteGuard<'a, T> {
     }
 }
 
-impl<T: ?Sized> Drop for RwMutexWriteGuard<'_, T> {
-    #[inline]
-    fn drop(&mut self) {
-        self.rwmutex.raw.unlock();
-    }
-}
-
-impl<T: ?Sized> Deref for RwMutexWriteGuard<'_, T> {
-    type Target = T;
-    #[inline]
-    fn deref(&self) -> &T {
-        // SAFETY: the guard has the write lock.
-        unsafe { &*self.rwmutex.value.get() }
-    }
-}
-
-impl<T: ?Sized> DerefMut for RwMutexWriteGuard<'_, T> {
-    #[inline]
-    fn deref_mut(&mut self) -> &mut T {
-        // SAFETY: the guard has the write lock.
-        unsafe { &mut *self.rwmutex.value.get() }
-    }
-}
-
-impl<T: ?Sized + fmt::Debug> fmt::Debug for RwMutexWriteGuard<'_, T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        (**self).fmt(f)
-    }
-}
-
-impl<T: ?Sized + fmt::Display> fmt::Display for RwMutexWriteGuard<'_, T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        (**self).fmt(f)
-    }
-}
+guard!(RwMutexWriteGuard { rwmutex: RwMutex } of RawRwMutex, Writer, unlock, DerefMut);
 
 acquisition! {
     /// The future of [`RwMutex::rlock`].
@@ -381,75 +292,4 @@ acquisition! {
 acquisition! {
     /// The future of [`RwMutex::lock`].
     WLock<'a, T>(&'a RwMutex<T>, Writer) -> RwMutexWriteGuard<'a, T>
-}
-
-impl<'a, T: ?Sized> Resource<Reader> for &'a RwMutex<T> {
-    type Output = RwMutexReadGuard<'a, T>;
-    const REASON: Reason = Reason::RwMutexRLock;
-
-    #[inline]
-    fn try_acquire(&self) -> bool {
-        self.raw.try_rlock()
-    }
-
-    #[inline]
-    fn try_first(&self) -> bool {
-        self.raw.rlock()
-    }
-
-    fn extra(&self) -> Reader {
-        Reader
-    }
-
-    // Safety, of this and the next two: as the trait says.
-    unsafe fn enqueue(&self, waiter: &Waiter<Reader>) -> bool {
-        // SAFETY: passed on to the caller.
-        unsafe { self.raw.enqueue_reader(waiter) }
-    }
-
-    unsafe fn look(&self, waiter: &Waiter<Reader>, cx: &mut Context<'_>) -> bool {
-        self.raw.look_reader(waiter, cx)
-    }
-
-    unsafe fn cancel(&self, waiter: &Waiter<Reader>) {
-        self.raw.cancel_reader(waiter);
-    }
-
-    #[inline]
-    fn output(&self) -> RwMutexReadGuard<'a, T> {
-        RwMutexReadGuard { rwmutex: self }
-    }
-}
-
-impl<'a, T: ?Sized> Resource<Writer> for &'a RwMutex<T> {
-    type Output = RwMutexWriteGuard<'a, T>;
-    const REASON: Reason = Reason::RwMutexLock;
-
-    #[inline]
-    fn try_acquire(&self) -> bool {
-        self.raw.try_lock()
-    }
-
-    fn extra(&self) -> Writer {
-        Writer
-    }
-
-    // Safety, of this and the next two: as the trait says.
-    unsafe fn enqueue(&self, waiter: &Waiter<Writer>) -> bool {
-        // SAFETY: passed on to the caller.
-        unsafe { self.raw.enqueue_writer(waiter) }
-    }
-
-    unsafe fn look(&self, waiter: &Waiter<Writer>, cx: &mut Context<'_>) -> bool {
-        self.raw.look_writer(waiter, cx)
-    }
-
-    unsafe fn cancel(&self, waiter: &Waiter<Writer>) {
-        self.raw.cancel_writer(waiter);
-    }
-
-    #[inline]
-    fn output(&self) -> RwMutexWriteGuard<'a, T> {
-        RwMutexWriteGuard { rwmutex: self }
-    }
 }

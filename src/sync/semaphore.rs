@@ -19,7 +19,7 @@ use crate::coop::Reason;
 use crate::lock::Lock;
 use crate::loom::atomic::{AtomicUsize, Ordering};
 use crate::loom::const_fn;
-use crate::wait::acquire::{Acquisition, Resource, acquisition};
+use crate::wait::acquire::{Acquisition, Request, Resource, acquisition};
 use crate::wait::queue::{self, Queue, Waiter};
 use crate::waker::WakeList;
 
@@ -118,13 +118,13 @@ impl Semaphore {
     #[inline]
     #[track_caller]
     pub fn acquire(&self, n: usize) -> Acquire<'_> {
-        self.acquire_at(n, Location::caller(), Request::REASON)
+        self.acquire_at(n, Location::caller(), Permits::REASON)
     }
 
     /// [`acquire`](Self::acquire) on behalf of another operation.
     #[inline]
     pub(super) fn acquire_at(&self, n: usize, site: &'static Location<'static>, reason: Reason) -> Acquire<'_> {
-        Acquire(Acquisition::new(Request { semaphore: self, n, reason }, site))
+        Acquire(Acquisition::new(Permits { semaphore: self, n, reason }, site))
     }
 
     /// Takes `n` permits if they are free at this instant and nobody waits. Go: `TryAcquire`.
@@ -245,19 +245,32 @@ impl Drop for Permit<'_> {
 
 acquisition! {
     /// The future of [`Semaphore::acquire`].
-    Acquire<'a>(Request<'a>, usize) -> Permit<'a>
+    Acquire<'a>(Permits<'a>, usize) -> Permit<'a>
 }
 
 /// Permits to be acquired.
 #[derive(Clone, Copy)]
-struct Request<'a> {
+struct Permits<'a> {
     semaphore: &'a Semaphore,
     n: usize,
     reason: Reason,
 }
 
-impl<'a> Resource<usize> for Request<'a> {
+impl<'a> Request<usize> for Permits<'a> {
+    type Resource = Self;
     type Output = Permit<'a>;
+
+    fn resource(&self) -> &Self {
+        self
+    }
+
+    #[inline]
+    fn output(&self) -> Permit<'a> {
+        Permit { semaphore: self.semaphore, n: self.n }
+    }
+}
+
+impl Resource<usize> for Permits<'_> {
     const REASON: Reason = Reason::Semaphore;
 
     fn reason(&self) -> Reason {
@@ -319,10 +332,5 @@ impl<'a> Resource<usize> for Request<'a> {
         }
         // If it was at the front, the permits may do for those behind it.
         semaphore.serve();
-    }
-
-    #[inline]
-    fn output(&self) -> Permit<'a> {
-        Permit { semaphore: self.semaphore, n: self.n }
     }
 }

@@ -12,12 +12,22 @@ use crate::wait::block_on::block_on;
 use crate::wait::queue::{GRANTED, Waiter};
 use crate::waker::TaskWaker;
 
-/// What an [`Acquisition`] acquires. `X` is what its queue stores for each waiter: a parameter, because there may be several
-/// ways to acquire one thing, and because a projection would make the futures invariant.
-pub(crate) trait Resource<X>: Copy {
+/// What an [`Acquisition`] acquires, and what comes of that. `X` is what the queue stores for each waiter: a parameter, because
+/// there may be several ways to acquire one thing, and because a projection would make the futures invariant.
+pub(crate) trait Request<X>: Copy {
+    type Resource: Resource<X>;
+
     /// What the future returns, a guard for example.
     type Output;
 
+    fn resource(&self) -> &Self::Resource;
+
+    /// Makes the future's result. Called once, after the resource has been acquired.
+    fn output(&self) -> Self::Output;
+}
+
+/// What can be acquired, and is waited for in a queue.
+pub(crate) trait Resource<X> {
     /// What a goroutine that waits for it is doing.
     const REASON: Reason;
 
@@ -65,15 +75,12 @@ pub(crate) trait Resource<X>: Copy {
     ///
     /// As for [`look`](Self::look).
     unsafe fn cancel(&self, waiter: &Waiter<X>);
-
-    /// Makes the future's result. Called once, after the resource has been acquired.
-    fn output(&self) -> Self::Output;
 }
 
-/// The future that acquires a [`Resource`].
+/// The future of a [`Request`].
 #[must_use = "futures do nothing unless awaited"]
-pub(crate) struct Acquisition<R: Resource<X>, X> {
-    resource: R,
+pub(crate) struct Acquisition<R: Request<X>, X> {
+    request: R,
     stage: Stage<X>,
     site: &'static Location<'static>,
 }
@@ -87,15 +94,15 @@ enum Stage<X> {
     Done,
 }
 
-impl<R: Resource<X>, X> Acquisition<R, X> {
+impl<R: Request<X>, X> Acquisition<R, X> {
     #[inline]
-    pub(crate) fn new(resource: R, site: &'static Location<'static>) -> Self {
-        Self { resource, stage: Stage::New, site }
+    pub(crate) fn new(request: R, site: &'static Location<'static>) -> Self {
+        Self { request, stage: Stage::New, site }
     }
 
     #[inline]
-    pub(crate) fn resource(&self) -> R {
-        self.resource
+    pub(crate) fn request(&self) -> R {
+        self.request
     }
 
     /// Where the acquisition was called.
@@ -109,14 +116,14 @@ impl<R: Resource<X>, X> Acquisition<R, X> {
             if !coop::poll_ready(cx) {
                 return Poll::Pending;
             }
-            let resource = self.resource;
-            if resource.try_first() {
+            let request = self.request;
+            if request.resource().try_first() {
                 // SAFETY: nothing is moved out but the stage, which is `New`: there is no waiter that would have to stay.
                 let this = unsafe { self.get_unchecked_mut() };
                 // Without a look at what there would be to drop otherwise.
                 std::mem::forget(std::mem::replace(&mut this.stage, Stage::Done));
                 coop::spend_one();
-                return Poll::Ready(resource.output());
+                return Poll::Ready(request.output());
             }
         }
         self.poll_inner(cx)
@@ -127,32 +134,33 @@ impl<R: Resource<X>, X> Acquisition<R, X> {
     fn poll_inner(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<R::Output> {
         // SAFETY: nothing is moved out; a waiting stage stays where it is.
         let this = unsafe { self.get_unchecked_mut() };
+        let resource = this.request.resource();
         let acquired = match &this.stage {
-            Stage::New if this.resource.is_unattainable() => false,
-            Stage::New if this.resource.try_acquire() => true,
+            Stage::New if resource.is_unattainable() => false,
+            Stage::New if resource.try_acquire() => true,
             Stage::New => {
-                this.stage = Stage::Waiting(Waiter::new(TaskWaker::new(cx.waker()), this.resource.extra()));
+                this.stage = Stage::Waiting(Waiter::new(TaskWaker::new(cx.waker()), resource.extra()));
                 let Stage::Waiting(waiter) = &this.stage else { unreachable!() };
                 // SAFETY: new, and pinned with `self`, whose drop cancels it.
-                unsafe { this.resource.enqueue(waiter) }
+                unsafe { resource.enqueue(waiter) }
             }
             // SAFETY: linked when the stage became `Waiting`, which is left as soon as this returns true.
-            Stage::Waiting(waiter) => unsafe { this.resource.look(waiter, cx) },
+            Stage::Waiting(waiter) => unsafe { resource.look(waiter, cx) },
             Stage::Done => panic!("gopark: future polled after completion"),
         };
         if !acquired {
-            coop::park_at(cx, this.site, this.resource.reason());
+            coop::park_at(cx, this.site, resource.reason());
             return Poll::Pending;
         }
         this.stage = Stage::Done;
         coop::spend();
-        Poll::Ready(this.resource.output())
+        Poll::Ready(this.request.output())
     }
 
     /// Blocks the thread until the resource is acquired.
     pub(crate) fn block(self) -> R::Output {
-        if self.resource.try_acquire() {
-            return self.resource.output();
+        if self.request.resource().try_acquire() {
+            return self.request.output();
         }
         let mut this = pin!(self);
         // Without the budget: a blocked thread cannot yield.
@@ -160,18 +168,18 @@ impl<R: Resource<X>, X> Acquisition<R, X> {
     }
 }
 
-impl<R: Resource<X>, X> Drop for Acquisition<R, X> {
+impl<R: Request<X>, X> Drop for Acquisition<R, X> {
     #[inline]
     fn drop(&mut self) {
         if let Stage::Waiting(waiter) = &self.stage {
             // SAFETY: linked when the stage became `Waiting`, which is left when the resource is acquired.
-            unsafe { self.resource.cancel(waiter) };
+            unsafe { self.request.resource().cancel(waiter) };
         }
     }
 }
 
 /// The stage.
-impl<R: Resource<X>, X> fmt::Debug for Acquisition<R, X> {
+impl<R: Request<X>, X> fmt::Debug for Acquisition<R, X> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match &self.stage {
             Stage::New => "new",

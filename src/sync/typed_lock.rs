@@ -1,0 +1,92 @@
+//! What a `Mutex` and a `RwMutex` have in common: a value beside a raw lock, and guards that lead to the value.
+
+/// The traits of a lock. `$try_lock` lets `Debug` look at the value.
+macro_rules! typed_lock {
+    ($lock:ident, $try_lock:ident) => {
+        // A panic leaves the value as any other way out does, as in Go.
+        impl<T: ?Sized> ::std::panic::UnwindSafe for $lock<T> {}
+        impl<T: ?Sized> ::std::panic::RefUnwindSafe for $lock<T> {}
+
+        impl<T: Default> Default for $lock<T> {
+            fn default() -> Self {
+                $lock::new(T::default())
+            }
+        }
+
+        impl<T> From<T> for $lock<T> {
+            fn from(value: T) -> Self {
+                $lock::new(value)
+            }
+        }
+
+        impl<T: ?Sized + ::std::fmt::Debug> ::std::fmt::Debug for $lock<T> {
+            fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
+                let mut d = f.debug_struct(stringify!($lock));
+                match self.$try_lock() {
+                    Some(guard) => d.field("value", &&*guard),
+                    None => d.field("value", &format_args!("<locked>")),
+                };
+                d.finish()
+            }
+        }
+    };
+}
+pub(super) use typed_lock;
+
+/// The traits of a guard, and how the future of `$mode` makes one. With `DerefMut` it is exclusive.
+macro_rules! guard {
+    ($guard:ident { $of:ident: $lock:ident } of $raw:ty, $mode:ty, $unlock:ident $(, $deref_mut:ident)?) => {
+        impl<'a, T: ?Sized> $crate::wait::acquire::Request<$mode> for &'a $lock<T> {
+            type Resource = $raw;
+            type Output = $guard<'a, T>;
+
+            #[inline]
+            fn resource(&self) -> &$raw {
+                &self.raw
+            }
+
+            #[inline]
+            fn output(&self) -> $guard<'a, T> {
+                $guard { $of: self }
+            }
+        }
+
+        impl<T: ?Sized> Drop for $guard<'_, T> {
+            #[inline]
+            fn drop(&mut self) {
+                self.$of.raw.$unlock();
+            }
+        }
+
+        impl<T: ?Sized> ::std::ops::Deref for $guard<'_, T> {
+            type Target = T;
+
+            #[inline]
+            fn deref(&self) -> &T {
+                // SAFETY: the guard has the lock.
+                unsafe { &*self.$of.value.get() }
+            }
+        }
+
+        $(impl<T: ?Sized> ::std::ops::$deref_mut for $guard<'_, T> {
+            #[inline]
+            fn deref_mut(&mut self) -> &mut T {
+                // SAFETY: the guard has the lock, and no other guard has it.
+                unsafe { &mut *self.$of.value.get() }
+            }
+        })?
+
+        impl<T: ?Sized + ::std::fmt::Debug> ::std::fmt::Debug for $guard<'_, T> {
+            fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
+                (**self).fmt(f)
+            }
+        }
+
+        impl<T: ?Sized + ::std::fmt::Display> ::std::fmt::Display for $guard<'_, T> {
+            fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
+                (**self).fmt(f)
+            }
+        }
+    };
+}
+pub(super) use guard;
