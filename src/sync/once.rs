@@ -281,15 +281,9 @@ impl<T> OnceValue<T> {
     pub fn get(&self) -> impl Future<Output = &T> + use<'_, T> {
         let computed = self.once.call_once_async(async || self.compute());
         async move {
-            if !self.once.is_done() {
-                computed.await;
-            }
-            match self.value.get() {
-                Some(Ok(value)) => value,
-                Some(Err(payload)) => payload.raise(),
-                // `compute` ends with a value or unwinds.
-                None => unreachable!("computed"),
-            }
+            computed.await;
+            // `compute` ends with a value or unwinds.
+            self.value.get().expect("computed").as_ref().unwrap_or_else(|payload| payload.raise())
         }
     }
 

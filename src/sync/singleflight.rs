@@ -64,15 +64,8 @@ struct Call<K, V> {
     /// How many take part: the leader and those who wait. Changed under the lock of the map; when it falls to 0 the
     /// call is off the map.
     participants: AtomicUsize,
-    outcome: Mutex<Outcome<V>>,
-}
-
-enum Outcome<V> {
-    /// Not done: whoever has the turn leads.
-    None,
-    /// One for each who waited when the work was done.
-    Values(Vec<V>),
-    Panicked(Payload),
+    /// None until it is done: whoever has the turn leads. Then a value for each who waited, or a panic for all.
+    outcome: Mutex<Option<Result<Vec<V>, Payload>>>,
 }
 
 impl<K: Eq + Hash, V: Clone> SingleFlight<K, V> {
@@ -133,21 +126,23 @@ impl<K: Eq + Hash, V: Clone> SingleFlight<K, V> {
             // Declared after the turn, so dropped before it: who gets the turn must not count one that has left.
             let _member = joined;
             _turn = acquire.await;
-            match call.outcome() {
-                Outcome::Values(value) => {
-                    let value = value.into_iter().next().expect("a value for each who waited");
-                    return (value, true);
-                }
-                Outcome::Panicked(payload) => payload.raise(),
-                Outcome::None => {}
+            if let Some(outcome) = call.outcome() {
+                return (outcome.unwrap_or_else(|payload| payload.raise()), true);
             }
             // A member that leads. If it is dropped from here on, the turn goes to the next.
             let end = AssertUnwindSafe(future).catch_unwind().await;
             let others = self.close_call(call);
-            match end {
-                Ok(value) => (value_for_all(call, value, others), others > 0),
+            let copied = end.and_then(|value| {
+                let copy = || (0..others).map(|_| value.clone()).collect();
+                catch_unwind(AssertUnwindSafe(copy)).map(|copies| (copies, value))
+            });
+            match copied {
+                Ok((copies, value)) => {
+                    call.finish(Ok(copies));
+                    (value, others > 0)
+                }
                 Err(payload) => {
-                    call.finish(Outcome::Panicked(Payload::copy_of(&*payload)));
+                    call.finish(Err(Payload::copy_of(&*payload)));
                     resume_unwind(payload)
                 }
             }
@@ -181,7 +176,7 @@ impl<K: Eq + Hash, V: Clone> SingleFlight<K, V> {
             hash,
             turn: Semaphore::new(1),
             participants: AtomicUsize::new(0),
-            outcome: Mutex::new(Outcome::None),
+            outcome: Mutex::new(None),
         });
         loop {
             let seen = self.lock().get(&hash).cloned().unwrap_or_default();
@@ -214,20 +209,6 @@ impl<K: Eq + Hash, V: Clone> SingleFlight<K, V> {
     }
 }
 
-/// Leaves copies of `value` for the others.
-fn value_for_all<K, V: Clone>(call: &Call<K, V>, value: V, others: usize) -> V {
-    match catch_unwind(AssertUnwindSafe(|| (0..others).map(|_| value.clone()).collect())) {
-        Ok(copies) => {
-            call.finish(Outcome::Values(copies));
-            value
-        }
-        Err(payload) => {
-            call.finish(Outcome::Panicked(Payload::copy_of(&*payload)));
-            resume_unwind(payload)
-        }
-    }
-}
-
 impl<K, V> SingleFlight<K, V> {
     fn lock(&self) -> MutexGuard<'_, HashMap<u64, Bucket<K, V>>> {
         lock(&self.calls)
@@ -247,16 +228,15 @@ impl<K, V> SingleFlight<K, V> {
 
 impl<K, V> Call<K, V> {
     /// Takes one participant's outcome. Called by the one that has the turn.
-    fn outcome(&self) -> Outcome<V> {
-        match &mut *lock(&self.outcome) {
-            Outcome::None => Outcome::None,
-            Outcome::Values(values) => Outcome::Values(values.pop().into_iter().collect()),
-            Outcome::Panicked(payload) => Outcome::Panicked(payload.clone()),
-        }
+    fn outcome(&self) -> Option<Result<V, Payload>> {
+        Some(match lock(&self.outcome).as_mut()? {
+            Ok(values) => Ok(values.pop().expect("a value for each who waited")),
+            Err(payload) => Err(payload.clone()),
+        })
     }
 
-    fn finish(&self, outcome: Outcome<V>) {
-        *lock(&self.outcome) = outcome;
+    fn finish(&self, outcome: Result<Vec<V>, Payload>) {
+        *lock(&self.outcome) = Some(outcome);
         self.turn.open();
     }
 }

@@ -106,17 +106,10 @@ impl WaitGroup {
     #[inline]
     #[track_caller]
     pub fn add(&self, n: usize) {
-        let mut word = self.shared.word.load(Ordering::Relaxed);
-        loop {
-            let room = usize::try_from(ROUND / 2).map_or(usize::MAX, |most| most - count(word));
-            assert!(n < room, "sync: WaitGroup counter overflow");
-            // Not checked first and added then: others' additions in between would carry into the round.
-            let next = word + n as u64;
-            match self.shared.word.compare_exchange_weak(word, next, Ordering::SeqCst, Ordering::Relaxed) {
-                Ok(_) => return,
-                Err(now) => word = now,
-            }
-        }
+        // Not checked first and added then: others' additions in between would carry into the round.
+        let add = |word| (count(word) as u64 + (n as u64) < ROUND / 2).then(|| word + n as u64);
+        let added = self.shared.word.fetch_update(Ordering::SeqCst, Ordering::Relaxed, add);
+        assert!(added.is_ok(), "sync: WaitGroup counter overflow");
     }
 
     /// Takes one from the counter; at zero every wait ends. Go: `wg.Done()`.
@@ -137,26 +130,17 @@ impl WaitGroup {
     pub fn done(&self) {
         // Somebody may see it without being woken.
         coop::note_unwinding();
-        let mut word = self.shared.word.load(Ordering::Relaxed);
-        loop {
-            let next = match count(word) {
-                0 => panic!("sync: negative WaitGroup counter"),
-                1 => word.wrapping_add(ROUND - 1),
-                _ => word - 1,
-            };
-            // SeqCst: pairs with `Event::listen`; also Release for the waits that this ends.
-            match self.shared.word.compare_exchange_weak(word, next, Ordering::SeqCst, Ordering::Relaxed) {
-                Ok(_) if count(next) == 0 => return self.reached_zero(),
-                Ok(_) => return,
-                Err(now) => word = now,
-            }
+        let lower = |word| match count(word) {
+            0 => None,
+            1 => Some(word.wrapping_add(ROUND - 1)),
+            _ => Some(word - 1),
+        };
+        // SeqCst: pairs with `Event::listen`; also Release for the waits that this ends.
+        match self.shared.word.fetch_update(Ordering::SeqCst, Ordering::Relaxed, lower) {
+            Ok(before) if count(before) == 1 => drop(self.shared.zero.notify_all()),
+            Ok(_) => {}
+            Err(_) => panic!("sync: negative WaitGroup counter"),
         }
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn reached_zero(&self) {
-        self.shared.zero.notify_all();
     }
 
     /// The counter, at this moment.
