@@ -25,7 +25,12 @@ impl TaskWaker {
     pub(crate) fn new(waker: &Waker) -> Self {
         let mut clone = None;
         contain(|| clone = Some(waker.clone()));
-        Self::from(clone.unwrap_or_else(|| Waker::noop().clone()))
+        clone.map_or_else(Self::noop, Self::from)
+    }
+
+    /// Wakes nobody.
+    pub(crate) fn noop() -> Self {
+        Self::from(Waker::noop().clone())
     }
 
     /// Clones the waker of the running goroutine, for which [`coop::trusts`] holds: it runs no foreign code, so a lock

@@ -188,15 +188,16 @@ impl<T> Sender<T> {
         // SAFETY: the lock is held; `put` takes the value once at most.
         let attempt = unsafe { core.put(ptr::null(), || value.take().unwrap_unchecked()) };
         drop(held);
-        match (attempt, value) {
-            (Attempt::Complete(_, woken), _) => {
+        let error = match attempt {
+            Attempt::Complete(_, woken) => {
                 woken.wake();
-                Ok(())
+                return Ok(());
             }
-            (Attempt::Closed, Some(value)) => Err(TrySendError::Closed(value)),
-            (Attempt::Blocked, Some(value)) => Err(TrySendError::Full(value)),
-            (Attempt::Closed | Attempt::Blocked, None) => unreachable!("only a sent value is taken"),
-        }
+            Attempt::Closed => TrySendError::Closed,
+            Attempt::Blocked => TrySendError::Full,
+        };
+        let Some(value) = value else { unreachable!("only a sent value is taken") };
+        Err(error(value))
     }
 
     /// Sends `value`, blocking the thread: for plain threads that talk to goroutines.

@@ -17,7 +17,7 @@ use super::core::{Attempt, Core, Side};
 use super::error::SendError;
 use crate::coop::{self, Reason};
 use crate::lock::RawLock;
-use crate::wait::case::{Case, ChannelCase, Sealed};
+use crate::wait::case::{Case, ChannelCase, Sealed, operation_case};
 use crate::wait::waiter::{Owner, Token, Waiter, Woken, state};
 use crate::waker::TaskWaker;
 
@@ -39,38 +39,7 @@ macro_rules! operation {
             }
         }
 
-        impl<T> Future for $name<'_, T> {
-            type Output = $output;
-
-            #[inline]
-            fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<$output> {
-                self.project().op.poll(cx)
-            }
-        }
-
-        impl<T> Case for $name<'_, T> {
-            type Output = $output;
-
-            #[inline]
-            fn poll_case(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<$output> {
-                self.project().op.poll_case(cx)
-            }
-
-            #[inline]
-            fn raw(&self, _: Sealed) -> Option<&dyn ChannelCase> {
-                if self.op.core.is_some() { Some(&self.op) } else { None }
-            }
-
-            #[inline(always)]
-            fn drop_is_noop(&self, _: Sealed) -> bool {
-                self.op.drop_is_noop()
-            }
-
-            #[inline]
-            fn won(self: Pin<&mut Self>) -> $output {
-                self.op.won()
-            }
-        }
+        operation_case!($name<'a, T>, 'a, T; op -> $output, std::convert::identity);
 
         impl<T> fmt::Debug for $name<'_, T> {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -169,12 +138,6 @@ impl<'a, T, D: Direction<T>> Op<'a, T, D> {
         &raw const self.waiter
     }
 
-    #[inline(always)]
-    fn state(&self) -> u8 {
-        // SAFETY: the state is atomic, and the waiter lives as long as `self`.
-        unsafe { Waiter::state(self.waiter_ptr()) }
-    }
-
     fn channel(&self) -> &'a Core<T> {
         self.core.expect("an operation on a nil channel is never queued")
     }
@@ -205,25 +168,13 @@ impl<'a, T, D: Direction<T>> Op<'a, T, D> {
         }
     }
 
-    #[inline(always)]
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<D::Output> {
-        match self.state() {
-            // SAFETY: the state is IDLE, and `self` is pinned.
-            state::IDLE if coop::poll_ready(cx) => unsafe { self.first_poll(cx) },
-            state::IDLE => Poll::Pending,
-            // SAFETY: the state is DONE.
-            state::DONE => Poll::Ready(unsafe { self.ready_output(state::DONE) }),
-            _ => self.poll_again(cx),
-        }
-    }
-
     /// The first poll. The caller has asked for the budget.
     ///
     /// # Safety
     ///
-    /// The state is `IDLE`, and `self` is pinned.
+    /// The state is `IDLE`.
     #[inline(always)]
-    unsafe fn first_poll(&self, cx: &mut Context<'_>) -> Poll<D::Output> {
+    unsafe fn first_poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<D::Output> {
         let Some(core) = self.core else {
             coop::park_at(cx, self.site, D::PARKED_ON_NIL);
             return Poll::Pending;
@@ -232,41 +183,28 @@ impl<'a, T, D: Direction<T>> Op<'a, T, D> {
         if let Poll::Ready(output) = unsafe { self.complete_or_lock(core, coop::spend_one) } {
             return Poll::Ready(output);
         }
-        if coop::trusts(cx.waker()) {
-            // SAFETY: the lock is held, and the caller answers for the rest.
-            unsafe { self.enqueue_and_unlock(core, TaskWaker::of_current(cx.waker())) };
-            // SAFETY: the waker is trusted, as just seen.
-            unsafe { coop::park_running(self.site, D::PARKED) };
-            return Poll::Pending;
+        if !coop::trusts(cx.waker()) {
+            // SAFETY: the lock is held, and the state is IDLE.
+            return unsafe { self.park_foreign(core, cx) };
         }
-        // SAFETY: the lock is held.
-        unsafe { core.lock.unlock() };
-        // SAFETY: passed on to the caller.
-        unsafe { self.park_foreign(core, cx) }
+        // SAFETY: the lock is held, the state is IDLE, and `self` is pinned.
+        unsafe { self.enqueue_and_unlock(core, TaskWaker::of_current(cx.waker())) };
+        // SAFETY: the waker is trusted, as just seen.
+        unsafe { coop::park_running(self.site, D::PARKED) };
+        Poll::Pending
     }
 
-    /// Parks with a waker whose clone may run foreign code, and is therefore made outside the lock.
+    /// Parks with no waker at first: the clone of a foreign one may run any code, and is therefore made outside the lock.
     ///
     /// # Safety
     ///
-    /// As [`first_poll`](Self::first_poll).
+    /// The lock is held, and the state is `IDLE`.
     #[cold]
     #[inline(never)]
-    unsafe fn park_foreign(&self, core: &Core<T>, cx: &Context<'_>) -> Poll<D::Output> {
-        let clone = TaskWaker::new(cx.waker());
-        // SAFETY: the state is IDLE still: `self` is borrowed by its one poll.
-        if let Poll::Ready(output) = unsafe { self.complete_or_lock(core, || ()) } {
-            return Poll::Ready(output);
-        }
-        if coop::is_last(cx.waker()) {
-            // SAFETY: the lock is held.
-            unsafe { core.lock.unlock() };
-        } else {
-            // SAFETY: the lock is held, and the caller answers for the rest.
-            unsafe { self.enqueue_and_unlock(core, clone) };
-            coop::park_at(cx, self.site, D::PARKED);
-        }
-        Poll::Pending
+    unsafe fn park_foreign(self: Pin<&mut Self>, core: &Core<T>, cx: &mut Context<'_>) -> Poll<D::Output> {
+        // SAFETY: passed on to the caller; `self` is pinned.
+        unsafe { self.enqueue_and_unlock(core, TaskWaker::noop()) };
+        self.poll_again(cx)
     }
 
     /// Completes the operation, or returns with the channel's lock held.
@@ -375,43 +313,6 @@ impl<'a, T, D: Direction<T>> Op<'a, T, D> {
         }
     }
 
-    /// As [`Case::poll_case`].
-    #[inline(always)]
-    fn poll_case(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<D::Output> {
-        if self.state() != state::IDLE {
-            // It was polled before it became a case: it has its own place in the queue.
-            return coop::without_note(|| self.poll_again(cx));
-        }
-        let Some(core) = self.core else { return Poll::Pending };
-        // SAFETY: the state is IDLE.
-        let polled = unsafe { self.complete_or_lock(core, || ()) };
-        if polled.is_pending() {
-            // SAFETY: the lock is held.
-            unsafe { core.lock.unlock() };
-        }
-        polled
-    }
-
-    /// As [`Case::won`].
-    #[inline(always)]
-    fn won(&self) -> D::Output {
-        let state = self.state();
-        // The trait is public, so this must panic if the result is taken twice, or out of a queued operation.
-        assert!(matches!(state, state::DONE | state::CLOSED), "only a case that won has a result");
-        // SAFETY: complete, as just seen.
-        unsafe { self.ready_output(state) }
-    }
-
-    /// True if nothing would happen if it were dropped just now.
-    #[inline(always)]
-    fn drop_is_noop(&self) -> bool {
-        match self.state() {
-            state::IDLE => !Self::holds_value(state::IDLE) || !needs_drop::<T>(),
-            state::FINISHED => true,
-            _ => false,
-        }
-    }
-
     /// What a drop does, unless it is a no-op.
     #[cold]
     #[inline(never)]
@@ -439,18 +340,79 @@ impl<'a, T, D: Direction<T>> Op<'a, T, D> {
     }
 }
 
+impl<T, D: Direction<T>> Future for Op<'_, T, D> {
+    type Output = D::Output;
+
+    #[inline(always)]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<D::Output> {
+        match self.state() {
+            // SAFETY: the state is IDLE.
+            state::IDLE if coop::poll_ready(cx) => unsafe { self.first_poll(cx) },
+            state::IDLE => Poll::Pending,
+            // SAFETY: the state is DONE.
+            state::DONE => Poll::Ready(unsafe { self.ready_output(state::DONE) }),
+            _ => self.poll_again(cx),
+        }
+    }
+}
+
+impl<T, D: Direction<T>> Case for Op<'_, T, D> {
+    type Output = D::Output;
+
+    #[inline(always)]
+    fn poll_case(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<D::Output> {
+        if self.state() != state::IDLE {
+            // It was polled before it became a case: it has its own place in the queue.
+            return coop::without_note(|| self.poll_again(cx));
+        }
+        let Some(core) = self.core else { return Poll::Pending };
+        // SAFETY: the state is IDLE.
+        let polled = unsafe { self.complete_or_lock(core, || ()) };
+        if polled.is_pending() {
+            // SAFETY: the lock is held.
+            unsafe { core.lock.unlock() };
+        }
+        polled
+    }
+
+    #[inline(always)]
+    fn raw(&self, _: Sealed) -> Option<&dyn ChannelCase> {
+        if self.core.is_some() { Some(self) } else { None }
+    }
+
+    #[inline(always)]
+    fn drop_is_noop(&self, _: Sealed) -> bool {
+        match self.state() {
+            state::IDLE => !Self::holds_value(state::IDLE) || !needs_drop::<T>(),
+            state::FINISHED => true,
+            _ => false,
+        }
+    }
+
+    #[inline(always)]
+    fn won(self: Pin<&mut Self>) -> D::Output {
+        let state = self.state();
+        // The trait is public, so this must panic if the result is taken twice, or out of a queued operation.
+        assert!(matches!(state, state::DONE | state::CLOSED), "only a case that won has a result");
+        // SAFETY: complete, as just seen.
+        unsafe { self.ready_output(state) }
+    }
+}
+
 impl<T, D: Direction<T>> Drop for Op<'_, T, D> {
     #[inline(always)]
     fn drop(&mut self) {
-        if !self.drop_is_noop() {
+        if !self.drop_is_noop(Sealed::TOKEN) {
             self.abandon();
         }
     }
 }
 
 impl<T, D: Direction<T>> ChannelCase for Op<'_, T, D> {
+    #[inline(always)]
     fn state(&self) -> u8 {
-        Op::state(self)
+        // SAFETY: the state is atomic, and the waiter lives as long as `self`.
+        unsafe { Waiter::state(self.waiter_ptr()) }
     }
 
     fn lock(&self) -> &RawLock {

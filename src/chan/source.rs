@@ -8,9 +8,6 @@ use crate::waker::TaskWaker;
 /// Where the values of a timer's channel come from. They are not sent: a receive asks the source, under the channel's
 /// lock, whether there is a value. So a stopped timer leaves no stale value behind.
 pub(crate) trait Source<T>: Send {
-    /// Whether there is a value now.
-    fn is_ready(&mut self) -> bool;
-
     /// The value that there is now.
     fn take(&mut self) -> Option<T>;
 

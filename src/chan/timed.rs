@@ -1,6 +1,5 @@
 //! Channels whose values come from a [`Source`]: those of timers.
 
-use std::ptr;
 use std::time::Duration;
 
 use super::core::Core;
@@ -8,7 +7,7 @@ use super::handle::Handle;
 use super::source::Source;
 use super::{Receiver, Sender};
 use crate::clock::Time;
-use crate::wait::waiter::{Waiter, Woken, state};
+use crate::wait::waiter::Woken;
 
 /// A channel whose values come from a source, which gets a sender to call [`Sender::serve`] on. Unbuffered, as it
 /// looks. The channel keeps the source, and the source may keep the sender: the circle ends with the last receiver.
@@ -27,28 +26,24 @@ impl<T> Sender<T> {
     /// after the source has got a value, outside of every lock.
     pub(crate) fn serve(&self) {
         let Some(core) = self.handle.core() else { return };
-        let mut st = core.held();
+        let held = core.lock.guard();
+        // SAFETY: the lock is held until the end, here and below.
+        let st = unsafe { core.state() };
         let Some(source) = st.extras.as_mut().and_then(|extras| extras.source.as_mut()) else { return };
-        let (mut woken, mut armed) = (Woken::NONE, Woken::NONE);
-        if !source.is_ready() {
-            // The timer was reset to a later time.
-            armed = core.arm_source(&mut st);
-        // SAFETY: the lock is held, for the claim and what follows from it.
-        } else if let Some(receiver) = unsafe { core.recvq.claim(ptr::null()) } {
-            let value = source.take().expect("ready a moment ago");
+        let (mut unclaimed, mut woken) = (None, Woken::NONE);
+        // None if the timer was reset to a later time.
+        if let Some(value) = source.take() {
             st.handoff_seq = st.handoff_seq.wrapping_add(1);
-            // SAFETY: claimed above, under the same lock.
-            unsafe {
-                Waiter::give(receiver.as_ptr(), value, st.handoff_seq);
-                woken = Waiter::complete(receiver.as_ptr(), state::DONE);
-            }
-            armed = core.arm_source(&mut st);
-        } else {
-            woken = st.watchers();
+            let number = st.handoff_seq;
+            // SAFETY: as above. It goes where a value goes that a dropped receive has left.
+            (unclaimed, woken) = unsafe { core.return_unclaimed(value, number) };
         }
-        drop(st);
+        // SAFETY: as above.
+        let armed = core.arm_source(unsafe { core.state() });
+        drop(held);
         woken.wake();
         armed.wake();
+        drop(unclaimed);
     }
 }
 

@@ -20,8 +20,8 @@ use crate::clock::Time;
 use crate::fork;
 use crate::panics::lock;
 use crate::runtime::Later;
-use crate::timer::shard::Node;
-use crate::wait::case::{Case, ChannelCase, Sealed};
+use crate::timer::shard::{Node, state};
+use crate::wait::case::operation_case;
 use crate::waker::TaskWaker;
 
 // ------------------------------------------------------------------------------------------------ timers with a channel
@@ -49,10 +49,6 @@ struct TimerSource {
 }
 
 impl Source<Instant> for TimerSource {
-    fn is_ready(&mut self) -> bool {
-        self.due.is_some_and(|due| due <= Time::now())
-    }
-
     fn take(&mut self) -> Option<Instant> {
         let (due, now) = (self.due?, Time::now());
         if due > now {
@@ -67,7 +63,7 @@ impl Source<Instant> for TimerSource {
         let due = self.due.filter(|&due| due != Time::NEVER && !fork::is_child())?;
         let node = &self.shared.node;
         // A node that is just being fired counts as queued: it will come to the channel and be armed again.
-        if node.is_queued() && node.due() == due {
+        if node.state() == state::QUEUED && node.due() == due {
             return None;
         }
         // What it kept is kept by `self` as well: no destructor runs here.
@@ -370,6 +366,7 @@ impl Wake for AfterFunc {
 ///     assert!(second >= first + period);
 /// });
 /// ```
+#[derive(Debug)]
 pub struct Ticker {
     channel: Receiver<Instant>,
 }
@@ -466,12 +463,6 @@ impl Ticker {
     }
 }
 
-impl fmt::Debug for Ticker {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Ticker").field("channel", self.channel()).finish_non_exhaustive()
-    }
-}
-
 pin_project! {
     /// A wait for a tick, made by [`Ticker::tick`].
     ///
@@ -492,30 +483,4 @@ pin_project! {
 
 const OPEN: &str = "a timer's channel is never closed";
 
-impl Future for Tick<'_> {
-    type Output = Instant;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Instant> {
-        self.project().receiving.poll(cx).map(|tick| tick.expect(OPEN))
-    }
-}
-
-impl Case for Tick<'_> {
-    type Output = Instant;
-
-    fn poll_case(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Instant> {
-        self.project().receiving.poll_case(cx).map(|tick| tick.expect(OPEN))
-    }
-
-    fn raw(&self, private: Sealed) -> Option<&dyn ChannelCase> {
-        self.receiving.raw(private)
-    }
-
-    fn drop_is_noop(&self, private: Sealed) -> bool {
-        self.receiving.drop_is_noop(private)
-    }
-
-    fn won(self: Pin<&mut Self>) -> Instant {
-        self.project().receiving.won().expect(OPEN)
-    }
-}
+operation_case!(Tick<'a>, 'a; receiving -> Instant, |tick: Option<Instant>| tick.expect(OPEN));

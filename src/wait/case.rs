@@ -128,6 +128,45 @@ macro_rules! future_case {
 }
 pub(crate) use future_case;
 
+/// Makes a future, and the same case, of a channel operation in its pinned field `$op`.
+macro_rules! operation_case {
+    ($future:ty, $($generics:tt),+; $op:ident -> $output:ty, $map:expr) => {
+        impl<$($generics),+> ::std::future::Future for $future {
+            type Output = $output;
+
+            #[inline]
+            fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<$output> {
+                self.project().$op.poll(cx).map($map)
+            }
+        }
+
+        impl<$($generics),+> $crate::wait::case::Case for $future {
+            type Output = $output;
+
+            #[inline]
+            fn poll_case(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<$output> {
+                self.project().$op.poll_case(cx).map($map)
+            }
+
+            #[inline]
+            fn raw(&self, private: $crate::wait::case::Sealed) -> Option<&dyn $crate::wait::case::ChannelCase> {
+                self.$op.raw(private)
+            }
+
+            #[inline(always)]
+            fn drop_is_noop(&self, private: $crate::wait::case::Sealed) -> bool {
+                self.$op.drop_is_noop(private)
+            }
+
+            #[inline]
+            fn won(self: Pin<&mut Self>) -> $output {
+                $map(self.project().$op.won())
+            }
+        }
+    };
+}
+pub(crate) use operation_case;
+
 /// Any future as a case of a [`select!`](crate::select!).
 ///
 /// It is polled when its turn comes and, if it loses, dropped: whether dropping it loses data depends on that future.
@@ -182,7 +221,8 @@ impl<C: Case + Unpin + ?Sized> Case for &mut C {
     }
 }
 
-/// The two kinds of pinned pointer; one leaves its case, the other frees it.
+/// The two kinds of pinned pointer; one leaves its case, the other frees it. Not any kind: one that leads to another case each
+/// time would break what [`Case::raw`] promises.
 macro_rules! pinned_case {
     ($pointer:ty, $drop_is_noop:literal) => {
         impl<C: Case + ?Sized> Case for Pin<$pointer> {
