@@ -1,7 +1,5 @@
 //! A select in progress, whatever its cases.
 
-use std::fmt;
-use std::future::poll_fn;
 use std::marker::PhantomPinned;
 use std::mem::ManuallyDrop;
 use std::panic::Location;
@@ -9,7 +7,7 @@ use std::pin::{Pin, pin};
 use std::ptr::{self, NonNull};
 use std::task::{Context, Poll};
 
-use super::list::{Cases, Never, Role};
+use super::list::{Cases, Role};
 use crate::coop::{self, Reason};
 use crate::lock::RawLock;
 use crate::loom;
@@ -25,6 +23,7 @@ use crate::waker::TaskWaker;
 /// Dropping it removes every case from its queue. A receive that won meanwhile passes its value on, as a dropped
 /// receive does; a send that was taken stands.
 #[doc(hidden)]
+#[derive(Debug)]
 #[must_use = "a select does nothing unless awaited"]
 pub struct Selecting<C: Cases> {
     /// Dropped when the stage is `Over`.
@@ -39,7 +38,7 @@ pub struct Selecting<C: Cases> {
     _pin: PhantomPinned,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
     First,
     /// The channel operations are queued.
@@ -464,28 +463,11 @@ impl<C: Cases> Drop for Selecting<C> {
     }
 }
 
-impl<C: Cases> fmt::Debug for Selecting<C> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Selecting").field("site", &self.site).finish_non_exhaustive()
-    }
-}
-
 // SAFETY: the token is atomic, and its waker is the owner's or the claimer's alone (I4); the cases answer for
 // themselves.
 unsafe impl<C: Cases + Send> Send for Selecting<C> {}
 // SAFETY: a shared `Selecting` gives access to nothing.
 unsafe impl<C: Cases + Sync> Sync for Selecting<C> {}
-
-/// `select! {}`: waits forever.
-#[doc(hidden)]
-#[track_caller]
-pub fn forever() -> impl Future<Output = Never> {
-    let site = Location::caller();
-    poll_fn(move |cx| {
-        coop::park_at(cx, site, Reason::SelectNoCases);
-        Poll::Pending
-    })
-}
 
 #[cfg(all(test, not(gopark_loom)))]
 mod tests;

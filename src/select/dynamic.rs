@@ -2,14 +2,14 @@
 
 use std::fmt;
 use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::task::Context;
 
 use pin_project_lite::pin_project;
 
 use super::driver::Selecting;
-use super::list::{Cases, Role};
+use super::list::{Cases, Cons, Nil, Role, Which};
 use crate::chan::{Receiver, SendError, Sender};
-use crate::wait::case::{Case, ChannelCase, Sealed};
+use crate::wait::case::{Case, ChannelCase};
 
 /// A select over cases that are known only at run time. Go: `reflect.Select`.
 ///
@@ -36,9 +36,11 @@ pub struct Select<'a, R> {
     cases: Vec<Pin<Box<dyn Arm<R> + Send + 'a>>>,
 }
 
-/// A case and what to do with its result.
+/// A list of one case, and what to do with its result.
 trait Arm<R> {
-    fn look(self: Pin<&mut Self>) -> (&mut Role, Option<&dyn ChannelCase>);
+    fn look(self: Pin<&mut Self>, f: &mut dyn FnMut(&mut Role, Option<&dyn ChannelCase>));
+
+    fn raw(self: Pin<&mut Self>) -> Option<&dyn ChannelCase>;
 
     fn poll_arm(self: Pin<&mut Self>, cx: &mut Context<'_>) -> bool;
 
@@ -47,34 +49,28 @@ trait Arm<R> {
 
 pin_project! {
     struct ArmOf<C: Case, F> {
-        role: Role,
         #[pin]
-        case: C,
-        output: Option<C::Output>,
+        case: Cons<C, Nil>,
         then: Option<F>,
     }
 }
 
 impl<C: Case, F: FnOnce(C::Output) -> R, R> Arm<R> for ArmOf<C, F> {
-    fn look(self: Pin<&mut Self>) -> (&mut Role, Option<&dyn ChannelCase>) {
-        let this = self.project();
-        (this.role, this.case.into_ref().get_ref().raw(Sealed::TOKEN))
+    fn look(self: Pin<&mut Self>, f: &mut dyn FnMut(&mut Role, Option<&dyn ChannelCase>)) {
+        self.project().case.each(0, &mut |_, role, raw| f(role, raw));
+    }
+
+    fn raw(self: Pin<&mut Self>) -> Option<&dyn ChannelCase> {
+        self.project().case.raw(0)
     }
 
     fn poll_arm(self: Pin<&mut Self>, cx: &mut Context<'_>) -> bool {
-        let this = self.project();
-        match this.case.poll_case(cx) {
-            Poll::Ready(value) => {
-                *this.output = Some(value);
-                true
-            }
-            Poll::Pending => false,
-        }
+        self.project().case.poll_case(0, cx)
     }
 
     fn run(self: Pin<&mut Self>) -> R {
         let this = self.project();
-        let output = this.output.take().unwrap_or_else(|| this.case.won());
+        let Which::This(output) = this.case.output(0);
         (this.then.take().expect("a case wins once"))(output)
     }
 }
@@ -137,7 +133,7 @@ impl<'a, R> Select<'a, R> {
         C::Output: Send,
         F: FnOnce(C::Output) -> R + Send + 'a,
     {
-        self.cases.push(Box::pin(ArmOf { role: Role::Other, case, output: None, then: Some(then) }));
+        self.cases.push(Box::pin(ArmOf { case: Cons::new(true, case, Nil), then: Some(then) }));
         self
     }
 
@@ -180,8 +176,7 @@ impl<R> Cases for Select<'_, R> {
 
     fn each(mut self: Pin<&mut Self>, first: usize, f: &mut impl FnMut(usize, &mut Role, Option<&dyn ChannelCase>)) {
         for (index, arm) in self.cases.iter_mut().enumerate() {
-            let (role, raw) = arm.as_mut().look();
-            f(first + index, role, raw);
+            arm.as_mut().look(&mut |role, raw| f(first + index, role, raw));
         }
     }
 
@@ -190,7 +185,7 @@ impl<R> Cases for Select<'_, R> {
     }
 
     fn raw(self: Pin<&mut Self>, index: usize) -> Option<&dyn ChannelCase> {
-        self.get_mut().cases[index].as_mut().look().1
+        self.get_mut().cases[index].as_mut().raw()
     }
 
     fn output(mut self: Pin<&mut Self>, index: usize) -> R {

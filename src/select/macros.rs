@@ -51,7 +51,7 @@
 #[macro_export]
 macro_rules! select {
     ($(biased;)?) => {
-        match $crate::select::forever().await {}
+        match $crate::select::Selecting::new(false, $crate::select::Nil).await {}
     };
     (biased; $($rest:tt)+) => {
         $crate::__select!(@parse true [] [] [] $($rest)+)

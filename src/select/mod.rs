@@ -30,7 +30,7 @@ pub use crate::wait::case::{Case, Fut, fut};
 #[doc(hidden)]
 pub use crate::wait::waiter::Woken;
 #[doc(hidden)]
-pub use driver::{Selecting, forever};
+pub use driver::Selecting;
 pub use dynamic::Select;
 #[doc(hidden)]
 pub use list::{Cases, Cons, Never, Nil, Which};
