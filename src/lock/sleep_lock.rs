@@ -150,19 +150,19 @@ impl SleepLock {
     /// Acquires the lock, asleep while it is held. `fence` says whether it was issued.
     pub(super) fn sleep(&self, fence: impl Fn() -> bool) {
         let shard = self.shard();
-        let sleeper = Sleeper::new(self);
+        let sleeper = Sleeper { lock: self, next: Cell::new(ptr::null()), state: Cell::new(State::Notified) };
         let wakeup = shard.wakeup(&sleeper);
         let mut place = State::Waiting;
         loop {
             {
                 let bucket = shard.bucket();
-                // SAFETY: S1. Both ways out of this turn leave the sleeper removed: `cancel`, and the loop that waits for it.
+                // SAFETY: S1. Both ways out of this turn leave the sleeper removed: `remove`, and the loop that waits for it.
                 unsafe { bucket.insert(&sleeper, place) };
                 self.asleep.store(true, Ordering::Relaxed);
             }
             let fenced = fence();
             if self.try_lock() {
-                return self.cancel(&shard.bucket(), &sleeper);
+                return self.remove(&shard.bucket(), &sleeper, State::Notified);
             }
             let mut bucket = shard.bucket();
             while sleeper.is_inserted() {
@@ -170,7 +170,7 @@ impl SleepLock {
                     bucket = wakeup.wait(bucket).unwrap_or_else(PoisonError::into_inner);
                 } else {
                     bucket = wakeup.wait_timeout(bucket, RETRY).unwrap_or_else(PoisonError::into_inner).0;
-                    self.cancel(&bucket, &sleeper);
+                    self.remove(&bucket, &sleeper, State::Notified);
                 }
             }
             drop(bucket);
@@ -203,16 +203,12 @@ impl SleepLock {
         }
     }
 
-    /// Removes a sleeper that has not been removed by an unlock.
-    fn cancel(&self, bucket: &Bucket, sleeper: &Sleeper) {
-        if sleeper.is_inserted() {
-            self.remove(bucket, sleeper, State::Notified);
-        }
-    }
-
+    /// Removes a sleeper, unless another thread has removed it.
     fn remove(&self, bucket: &Bucket, sleeper: &Sleeper, state: State) {
-        bucket.remove(sleeper, state);
-        self.asleep.store(bucket.first_of(self).is_some(), Ordering::Relaxed);
+        if sleeper.is_inserted() {
+            bucket.remove(sleeper, state);
+            self.asleep.store(bucket.first_of(self).is_some(), Ordering::Relaxed);
+        }
     }
 
     fn shard(&self) -> &'static Shard {
@@ -243,11 +239,7 @@ struct Sleeper<'a> {
     state: Cell<State>,
 }
 
-impl<'a> Sleeper<'a> {
-    fn new(lock: &'a SleepLock) -> Self {
-        Self { lock, next: Cell::new(ptr::null()), state: Cell::new(State::Notified) }
-    }
-
+impl Sleeper<'_> {
     fn is_inserted(&self) -> bool {
         matches!(self.state.get(), State::Waiting | State::Starving)
     }

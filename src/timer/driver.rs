@@ -2,7 +2,7 @@
 //!
 //! It starts with the first of them, and sleeps while none is due.
 
-use std::sync::{Arc, LazyLock, Mutex, OnceLock};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::task::Wake;
 use std::thread;
 use std::time::Duration;
@@ -18,8 +18,8 @@ use crate::waker::TaskWaker;
 struct Driver {
     shard: Shard,
     sleep: SleepState,
-    /// Set once the thread has started.
-    started: OnceLock<()>,
+    /// Whether the thread has started.
+    started: Mutex<bool>,
     parker: Parker,
     kick: Arc<Kick>,
 }
@@ -27,7 +27,7 @@ struct Driver {
 static DRIVER: LazyLock<Driver> = LazyLock::new(|| Driver {
     shard: Shard::new(),
     sleep: SleepState::new(),
-    started: OnceLock::new(),
+    started: Mutex::new(false),
     parker: Parker::new(),
     kick: Arc::new(Kick),
 });
@@ -51,16 +51,9 @@ impl Wake for Kick {
 impl Driver {
     /// Starts the thread, if it has not been started. False if the system refuses it: the caller must try again.
     fn start(&'static self) -> bool {
-        static STARTING: Mutex<()> = Mutex::new(());
-
-        if self.started.get().is_some() {
-            return true;
-        }
-        let _starting = lock(&STARTING);
-        if self.started.get().is_none() && threads::start("gopark-timers".into(), || self.run()).is_ok() {
-            let _ = self.started.set(());
-        }
-        self.started.get().is_some()
+        let mut started = lock(&self.started);
+        *started = *started || threads::start("gopark-timers".into(), || self.run()).is_ok();
+        *started
     }
 
     fn run(&self) {
@@ -91,8 +84,7 @@ pub(crate) unsafe fn insert(node: &Node, due: Time, waker: TaskWaker) -> Option<
     // SAFETY: passed on to the caller.
     let inserted = unsafe { driver.shard.insert(node, due, waker) };
     assert!(inserted.is_ok(), "this shard is never closed");
-    let must_wake = driver.started.get().is_none() || driver.sleep.wants_wake(due);
-    must_wake.then(|| TaskWaker::from(driver.kick.clone()))
+    driver.sleep.wants_wake(due).then(|| TaskWaker::from(driver.kick.clone()))
 }
 
 /// Takes over the timers of a processor that will not fire them any more. False if the system refuses the thread that is to

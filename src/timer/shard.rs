@@ -81,10 +81,6 @@ impl Node {
         self.entry.due.get()
     }
 
-    pub(crate) fn is_queued(&self) -> bool {
-        self.state.load(Ordering::Relaxed) == state::QUEUED
-    }
-
     /// Its [`state`], for the owner. A poll reads it once: it may fire at any moment.
     #[inline]
     pub(crate) fn state(&self) -> u8 {
@@ -330,8 +326,9 @@ pub(crate) struct SleepState {
 }
 
 impl SleepState {
+    /// Of a sleeper that has to be woken for whatever is inserted, until it falls asleep by itself.
     pub(crate) fn new() -> Self {
-        Self { until: AtomicU64::new(0) }
+        Self { until: AtomicU64::new(u64::MAX) }
     }
 
     /// Announces a sleep until the shard's next node is due. Returns `None` if an earlier one has been inserted

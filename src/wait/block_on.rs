@@ -16,10 +16,6 @@ impl Wake for Parker {
     fn wake(self: Arc<Self>) {
         self.unpark();
     }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        self.unpark();
-    }
 }
 
 /// Polls `future` on this thread until it is ready, and blocks the thread in between.

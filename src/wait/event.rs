@@ -19,7 +19,6 @@
 
 use std::cell::{Cell, UnsafeCell};
 use std::collections::VecDeque;
-use std::fmt;
 use std::marker::PhantomPinned;
 use std::pin::Pin;
 use std::ptr;
@@ -42,6 +41,7 @@ pub(crate) enum Notified {
 }
 
 /// A list of listeners, notified first come, first served. It stores no notification for later.
+#[derive(Debug)]
 pub(crate) struct Event {
     list: event_listener::Event<Notified>,
     /// Listeners that may be in the list: raised before one enters, lowered after it left. Lets a `notify` that finds
@@ -111,15 +111,10 @@ impl Event {
     }
 }
 
-impl fmt::Debug for Event {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Event").field("listeners", &self.listeners()).finish()
-    }
-}
-
 /// One place in the list of an [`Event`].
 ///
 /// Dropped with a notification of [`Notified::One`] that its owner has not seen, it passes that on to the next.
+#[derive(Debug)]
 #[must_use = "a listener does nothing unless polled"]
 pub(crate) struct Listener<'a> {
     event: &'a Event,
@@ -145,39 +140,28 @@ impl Listener<'_> {
         let this = unsafe { self.get_unchecked_mut() };
         let Some(inner) = &mut this.inner else { panic!("gopark: future polled after completion") };
 
+        let mut polled = Poll::Pending;
         if this.armed {
             // Replaces the proxy by a waker that does nothing. A notification from here on is seen by the poll below.
-            if let Poll::Ready(how) = Pin::new(&mut *inner).poll(&mut Context::from_waker(Waker::noop())) {
-                this.leave();
-                return Poll::Ready(how);
-            }
-            this.armed = false;
+            polled = Pin::new(&mut *inner).poll(&mut Context::from_waker(Waker::noop()));
         }
-        // SAFETY: not armed, so the cell is the listener's alone.
-        let own = unsafe { &mut *this.cell.0.get() };
-        if !own.as_ref().is_some_and(|own| own.will_wake(cx.waker())) {
-            *own = Some(TaskWaker::new(cx.waker()));
-        }
-        // SAFETY: the functions of `PROXY` keep the contract of a waker for a pointer to a cell, which lives as long as
-        // the list may hold the proxy: the listener leaves the list before it is dropped, and does not move until then.
-        let proxy = unsafe { Waker::from_raw(RawWaker::new(ptr::from_ref(&this.cell).cast(), &PROXY)) };
-        match Pin::new(inner).poll(&mut Context::from_waker(&proxy)) {
-            Poll::Ready(how) => {
-                this.leave();
-                Poll::Ready(how)
+        if polled.is_pending() {
+            // SAFETY: not armed, so the cell is the listener's alone.
+            let own = unsafe { &mut *this.cell.0.get() };
+            if !own.as_ref().is_some_and(|own| own.will_wake(cx.waker())) {
+                *own = Some(TaskWaker::new(cx.waker()));
             }
-            Poll::Pending => {
-                this.armed = true;
-                Poll::Pending
-            }
+            // SAFETY: the functions of `PROXY` keep the contract of a waker for a pointer to a cell, which lives as long as
+            // the list may hold the proxy: the listener leaves the list before it is dropped, and does not move until then.
+            let proxy = unsafe { Waker::from_raw(RawWaker::new(ptr::from_ref(&this.cell).cast(), &PROXY)) };
+            polled = Pin::new(inner).poll(&mut Context::from_waker(&proxy));
         }
-    }
-
-    /// After the inner listener has been notified and so has left the list.
-    fn leave(&mut self) {
-        self.armed = false;
-        self.inner = None;
-        self.event.listeners.fetch_sub(1, Ordering::SeqCst);
+        this.armed = polled.is_pending();
+        if polled.is_ready() {
+            this.inner = None;
+            this.event.listeners.fetch_sub(1, Ordering::SeqCst);
+        }
+        polled
     }
 }
 
@@ -194,13 +178,8 @@ impl Drop for Listener<'_> {
     }
 }
 
-impl fmt::Debug for Listener<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Listener").field("notified", &self.inner.is_none()).finish_non_exhaustive()
-    }
-}
-
 /// Where a listener keeps the waker of its task while it waits.
+#[derive(Debug)]
 struct WakerCell(UnsafeCell<Option<TaskWaker>>);
 
 /// The functions of a proxy: a borrowed pointer to a cell, so that there is nothing to count.
