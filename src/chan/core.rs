@@ -25,7 +25,7 @@ const UP_FRONT: usize = 4096;
 ///
 /// | word | meaning | left by |
 /// |---|---|---|
-/// | `senders`, `receivers` | live handles of that side | clone, drop of a handle |
+/// | `handles` | live handles of each side | clone, drop of a handle |
 /// | `one_side_dropped` | one side has no handles left | the other side's last handle, which frees the channel |
 ///
 /// The lock comes first, so that its address needs no register of its own.
@@ -35,8 +35,7 @@ pub(super) struct Core<T> {
     pub(super) capacity: usize,
     /// Its values come from a [`Source`].
     timed: bool,
-    senders: AtomicUsize,
-    receivers: AtomicUsize,
+    handles: [AtomicUsize; 2],
     pub(super) one_side_dropped: AtomicBool,
     /// Written under the lock; read without it as a hint by `seems_ready_*`.
     len: AtomicUsize,
@@ -91,8 +90,7 @@ impl<T> Core<T> {
             lock: RawLock::new(),
             capacity,
             timed,
-            senders: AtomicUsize::new(1),
-            receivers: AtomicUsize::new(1),
+            handles: [AtomicUsize::new(1), AtomicUsize::new(1)],
             one_side_dropped: AtomicBool::new(false),
             len: AtomicUsize::new(0),
             closed: AtomicBool::new(false),
@@ -259,7 +257,7 @@ impl<T> Core<T> {
                 Waiter::give(receiver.as_ptr(), value, number);
                 return (None, Waiter::complete(receiver.as_ptr(), state::DONE));
             }
-            if self.receivers.load(Ordering::Relaxed) == 0 {
+            if self.count(Side::Receive).load(Ordering::Relaxed) == 0 {
                 return (Some(value), Woken::NONE);
             }
             match &mut st.extras().source {
@@ -309,10 +307,7 @@ impl<T> Core<T> {
     /// The live handles of a side.
     #[inline(always)]
     pub(super) fn count(&self, side: Side) -> &AtomicUsize {
-        match side {
-            Side::Send => &self.senders,
-            Side::Receive => &self.receivers,
-        }
+        &self.handles[side as usize]
     }
 
     /// The queue of the operations of a side.

@@ -303,31 +303,34 @@ impl<T> Shard<T> {
         Shard { spare: AtomicUsize::new(0), state: Lock::new(spare) }
     }
 
+    /// Changes what is stored, and says how much that is.
+    #[inline]
+    fn with<R>(&self, f: impl FnOnce(&mut Spare<T>) -> R) -> R {
+        let mut state = self.state.lock();
+        let result = f(&mut state);
+        self.spare.store(state.len(), Ordering::Relaxed);
+        result
+    }
+
     /// The private one, or the newest.
     #[inline]
     fn take(&self) -> Option<T> {
-        let mut state = self.state.lock();
-        let object = state.private.take().or_else(|| state.ring.pop_back());
-        self.spare.store(state.len(), Ordering::Relaxed);
-        object
+        self.with(|state| state.private.take().or_else(|| state.ring.pop_back()))
     }
 
     /// Gives the object back if there is no room; and says how often this has been called.
     #[inline]
     fn put(&self, object: T) -> (Option<T>, u32) {
-        let mut state = self.state.lock();
-        state.uses = state.uses.wrapping_add(1);
-        let no_room = if state.private.is_none() {
-            state.private = Some(object);
-            None
-        } else if state.ring.len() < Self::ROOM {
-            state.ring.push_back(object);
-            None
-        } else {
-            Some(object)
-        };
-        self.spare.store(state.len(), Ordering::Relaxed);
-        (no_room, state.uses)
+        self.with(|state| {
+            state.uses = state.uses.wrapping_add(1);
+            let mut object = Some(object);
+            if state.private.is_none() {
+                state.private = object.take();
+            } else if state.ring.len() < Self::ROOM {
+                state.ring.extend(object.take());
+            }
+            (object, state.uses)
+        })
     }
 
     /// The oldest one, for another processor.
@@ -335,10 +338,7 @@ impl<T> Shard<T> {
         if self.spare.load(Ordering::Relaxed) == 0 {
             return None;
         }
-        let mut state = self.state.lock();
-        let object = state.ring.pop_front().or_else(|| state.private.take());
-        self.spare.store(state.len(), Ordering::Relaxed);
-        object
+        self.with(|state| state.ring.pop_front().or_else(|| state.private.take()))
     }
 
     fn take_aged(&self) -> Option<T> {
@@ -348,15 +348,12 @@ impl<T> Shard<T> {
     fn age(&self) {
         // Allocated before, freed after: under the lock there are moves only.
         let ring = Self::ring();
-        let dead = {
-            let mut state = self.state.lock();
+        drop(self.with(|state| {
             if let Some(private) = state.private.take() {
                 state.ring.push_front(private);
             }
-            self.spare.store(0, Ordering::Relaxed);
             let aged = mem::replace(&mut state.ring, ring);
             mem::replace(&mut state.aged, aged)
-        };
-        drop(dead);
+        }));
     }
 }

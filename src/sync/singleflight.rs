@@ -13,7 +13,7 @@ use std::hash::{BuildHasher, Hash, RandomState};
 use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex};
 
 use futures_lite::FutureExt;
 
@@ -131,7 +131,12 @@ impl<K: Eq + Hash, V: Clone> SingleFlight<K, V> {
             }
             // A member that leads. If it is dropped from here on, the turn goes to the next.
             let end = AssertUnwindSafe(future).catch_unwind().await;
-            let others = self.close_call(call);
+            // From here on nobody joins it any more.
+            let (off, others) = {
+                let mut calls = lock(&self.calls);
+                (self.remove_call(&mut calls, call), call.participants.load(Ordering::Relaxed) - 1)
+            };
+            drop(off);
             let copied = end.and_then(|value| {
                 let copy = || (0..others).map(|_| value.clone()).collect();
                 catch_unwind(AssertUnwindSafe(copy)).map(|copies| (copies, value))
@@ -162,9 +167,9 @@ impl<K: Eq + Hash, V: Clone> SingleFlight<K, V> {
     #[doc(alias = "Forget")]
     pub fn forget(&self, key: &K) {
         let hash = self.hasher.hash_one(key);
-        let bucket = self.lock().get(&hash).cloned().unwrap_or_default();
+        let bucket = lock(&self.calls).get(&hash).cloned().unwrap_or_default();
         if let Some(call) = bucket.iter().find(|call| call.key == *key) {
-            drop(self.remove_call(&mut self.lock(), call));
+            drop(self.remove_call(&mut lock(&self.calls), call));
         }
     }
 
@@ -179,41 +184,24 @@ impl<K: Eq + Hash, V: Clone> SingleFlight<K, V> {
             outcome: Mutex::new(None),
         });
         loop {
-            let seen = self.lock().get(&hash).cloned().unwrap_or_default();
+            let seen = lock(&self.calls).get(&hash).cloned().unwrap_or_default();
             let found = seen.iter().find(|call| call.key == own.key);
-            let mut calls = self.lock();
-            let now = calls.get(&hash).map_or(&[][..], |bucket| bucket);
-            if !(now.len() == seen.len() && now.iter().zip(&seen).all(|(a, b)| Arc::ptr_eq(a, b))) {
+            let mut calls = lock(&self.calls);
+            let now = calls.get(&hash).into_iter().flatten();
+            if !now.map(Arc::as_ptr).eq(seen.iter().map(Arc::as_ptr)) {
                 continue;
             }
-            let call = match found {
-                Some(call) => call,
-                None => {
-                    calls.entry(hash).or_default().push(own.clone());
-                    &own
-                }
-            };
+            if found.is_none() {
+                calls.entry(hash).or_default().push(own.clone());
+            }
+            let call = found.unwrap_or(&own);
             call.participants.fetch_add(1, Ordering::Relaxed);
             return Participant { flights: self, call: call.clone() };
         }
     }
-
-    /// Closes a call whose work is done, so that no caller joins it any more. Returns the number of other participants.
-    fn close_call(&self, call: &Call<K, V>) -> usize {
-        let mut calls = self.lock();
-        let off = self.remove_call(&mut calls, call);
-        let others = call.participants.load(Ordering::Relaxed) - 1;
-        drop(calls);
-        drop(off);
-        others
-    }
 }
 
 impl<K, V> SingleFlight<K, V> {
-    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Bucket<K, V>>> {
-        lock(&self.calls)
-    }
-
     /// Takes the call off the map, if it is there. What is returned is to be dropped outside of the lock.
     fn remove_call(&self, calls: &mut HashMap<u64, Bucket<K, V>>, call: &Call<K, V>) -> Option<Arc<Call<K, V>>> {
         let bucket = calls.get_mut(&call.hash)?;
@@ -249,7 +237,7 @@ impl<K: Eq + Hash, V: Clone> Default for SingleFlight<K, V> {
 
 impl<K, V> fmt::Debug for SingleFlight<K, V> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let in_flight: usize = self.lock().values().map(Vec::len).sum();
+        let in_flight: usize = lock(&self.calls).values().map(Vec::len).sum();
         f.debug_struct("SingleFlight").field("in_flight", &in_flight).finish_non_exhaustive()
     }
 }
@@ -262,7 +250,7 @@ struct Participant<'a, K, V> {
 
 impl<K, V> Drop for Participant<'_, K, V> {
     fn drop(&mut self) {
-        let mut calls = self.flights.lock();
+        let mut calls = lock(&self.flights.calls);
         let last = self.call.participants.fetch_sub(1, Ordering::Relaxed) == 1;
         // The last participant leaves no call that others could join.
         let off = if last { self.flights.remove_call(&mut calls, &self.call) } else { None };
