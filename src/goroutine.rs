@@ -59,10 +59,6 @@ pub(crate) unsafe fn allocate<F: Future>(header: Header, future: F) -> (Task, Ha
 pub(crate) struct Outcome<T>(ManuallyDrop<Result<T, Box<Exit>>>);
 
 impl<T> Outcome<T> {
-    fn new(result: Result<T, Box<Exit>>) -> Self {
-        Self(ManuallyDrop::new(result))
-    }
-
     /// The goroutine's future panicked in its destructor.
     #[cold]
     fn or_panic(self, header: &Header, payload: Payload) -> Self {
@@ -147,7 +143,7 @@ impl<F: Future> Future for Goroutine<F> {
                 exit(header, None)
             }
             Ok(Poll::Pending) => return Poll::Pending,
-            Ok(Poll::Ready(value)) => Outcome::new(Ok(value)),
+            Ok(Poll::Ready(value)) => Outcome(ManuallyDrop::new(Ok(value))),
             Err(payload) => exit(header, Some(payload)),
         };
         Poll::Ready(self.end(header, outcome))
@@ -191,7 +187,8 @@ impl<F> Drop for Goroutine<F> {
 fn exit<T>(header: &Header, payload: Option<Payload>) -> Outcome<T> {
     let executor = Executor::of(header);
     let (generation, id, spawned_at) = (executor.generation(), header.id(), header.spawned_at());
-    Outcome::new(Err(Box::new(Exit { executor, generation, id, spawned_at, payload })))
+    let exit = Exit { executor, generation, id, spawned_at, payload };
+    Outcome(ManuallyDrop::new(Err(Box::new(exit))))
 }
 
 /// The goroutine parks for the first time: it is registered, so that an abort or a shutdown can wake it. Returns the flags

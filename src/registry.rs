@@ -48,55 +48,6 @@ impl Block {
     }
 }
 
-impl Entries {
-    fn insert(&mut self, waker: Waker) -> u32 {
-        let Some(&at) = self.open.last() else {
-            self.add_block();
-            return self.insert(waker);
-        };
-        let block = self.blocks[at as usize].get_or_insert_with(|| self.spare.pop().unwrap_or_else(Block::new));
-        let slot = block.used.trailing_ones();
-        block.used |= 1 << slot;
-        block.wakers[slot as usize] = Some(waker);
-        if block.used == u64::MAX {
-            self.open.pop();
-        }
-        at * u64::BITS + slot
-    }
-
-    #[cold]
-    fn add_block(&mut self) {
-        let at = u32::try_from(self.blocks.len()).ok().filter(|at| *at < u32::MAX / u64::BITS);
-        self.open.push(at.expect("gopark: 2^32 parked goroutines"));
-        self.blocks.push(None);
-    }
-
-    /// Removes an entry. Returns its waker, and the room of the block if that is empty and is not kept.
-    fn remove(&mut self, index: u32) -> Option<(Waker, Option<Box<Block>>)> {
-        let (at, slot) = split(index);
-        let place = self.blocks.get_mut(at)?;
-        let block = place.as_mut()?;
-        let waker = block.wakers[slot].take().expect("an entry is removed once");
-        if block.used == u64::MAX {
-            self.open.push(at as u32);
-        }
-        block.used &= !(1 << slot);
-        let mut room = None;
-        if block.used == 0 {
-            room = place.take();
-            if self.spare.len() < KEPT {
-                self.spare.extend(room.take());
-            }
-        }
-        Some((waker, room))
-    }
-
-    fn get(&self, index: u32) -> Option<&Waker> {
-        let (at, slot) = split(index);
-        self.blocks.get(at)?.as_ref()?.wakers[slot].as_ref()
-    }
-}
-
 /// The block of an entry, and its place there.
 fn split(index: u32) -> (usize, usize) {
     (index as usize / BLOCK, index as usize % BLOCK)
@@ -105,25 +56,50 @@ fn split(index: u32) -> (usize, usize) {
 impl Registry {
     /// Enters a goroutine: the index of its entry.
     pub(crate) fn insert(&self, waker: Waker) -> u32 {
-        lock(&self.entries).insert(waker)
+        let Entries { blocks, open, spare } = &mut *lock(&self.entries);
+        if open.is_empty() {
+            let at = u32::try_from(blocks.len()).ok().filter(|at| *at < u32::MAX / u64::BITS);
+            open.push(at.expect("gopark: 2^32 parked goroutines"));
+            blocks.push(None);
+        }
+        let at = open[open.len() - 1];
+        let block = blocks[at as usize].get_or_insert_with(|| spare.pop().unwrap_or_else(Block::new));
+        let slot = block.used.trailing_ones();
+        block.used |= 1 << slot;
+        block.wakers[slot as usize] = Some(waker);
+        if block.used == u64::MAX {
+            open.pop();
+        }
+        at * u64::BITS + slot
     }
 
     /// Removes an entry, and calls `removed` before any other thread can look for it. Returns the waker.
     pub(crate) fn remove(&self, index: u32, removed: impl FnOnce()) -> Option<Waker> {
-        let (waker, room) = {
-            let mut entries = lock(&self.entries);
-            let taken = entries.remove(index)?;
-            removed();
-            taken
-        };
-        drop(room);
+        // Freed after the lock.
+        let _surplus;
+        let Entries { blocks, open, spare } = &mut *lock(&self.entries);
+        let (at, slot) = split(index);
+        let place = blocks.get_mut(at)?;
+        let block = place.as_mut()?;
+        let waker = block.wakers[slot].take().expect("an entry is removed once");
+        if block.used == u64::MAX {
+            open.push(at as u32);
+        }
+        block.used &= !(1 << slot);
+        if block.used == 0 {
+            spare.extend(place.take());
+        }
+        _surplus = if spare.len() > KEPT { spare.pop() } else { None };
+        removed();
         Some(waker)
     }
 
     /// The waker of an entry, if that `is_there`: while this calls it no entry can be removed.
     pub(crate) fn get(&self, index: u32, is_there: impl FnOnce() -> bool) -> Option<Waker> {
+        let (at, slot) = split(index);
+        let blocks = &lock(&self.entries).blocks;
         // A goroutine's own waker: its clone is a count and runs no foreign code.
-        lock(&self.entries).get(index).filter(|_| is_there()).cloned()
+        blocks.get(at)?.as_ref()?.wakers[slot].as_ref().filter(|_| is_there()).cloned()
     }
 
     /// The wakers of all entries.

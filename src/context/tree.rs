@@ -15,7 +15,7 @@
 //!
 //! A node is an `Arc`. Contexts, cancel functions and child contexts own it; its parent's list does not. So a subtree that
 //! nothing refers to is freed at once, without the end of its parent, and a node whose last reference is gone has no child
-//! contexts. Two kinds of nodes own themselves for a while, by [`Task::hold`]:
+//! contexts. Two kinds of nodes own themselves for a while, by [`Inner::hold`]:
 //!
 //! * a function, from its registration until it is started or stopped, because it must run although nothing refers to it.
 //!   It has no parent that it would own. When the context is dropped that it waits for, it moves up to that context's
@@ -93,16 +93,12 @@ struct Inner {
     count: usize,
     /// `None` when the node has ended.
     task: Option<Task>,
-}
-
-/// What a node is there for besides its waiters and children, until it ends.
-struct Task {
-    action: Action,
-    /// The node itself, as long as it must not be dropped.
+    /// The node itself, as long as it must not be dropped. Never its last reference: who takes it out has one.
     hold: Option<Arc<Node>>,
 }
 
-enum Action {
+/// What a node is there for besides its waiters and children, until it ends.
+enum Task {
     /// A function: at the end, start it.
     Start(Start),
     /// A deadline of its own: at the end, cancel the alarm.
@@ -148,10 +144,6 @@ impl Inner {
         child.linked.store(false, Ordering::Release);
     }
 
-    fn take_hold(&mut self) -> Option<Arc<Node>> {
-        self.task.as_mut()?.hold.take()
-    }
-
     /// The first child that is not being dropped.
     fn first_child(&mut self) -> Option<Arc<Node>> {
         loop {
@@ -179,7 +171,8 @@ impl Node {
     /// A function that is started when `parent` ends: at once if it has.
     pub(super) fn with_start(parent: Option<&Arc<Node>>, start: Start) -> Arc<Self> {
         let node = Self::unlinked(None, None);
-        node.inner.lock().task = Some(Task { action: Action::Start(start), hold: parent.map(|_| node.clone()) });
+        node.inner.lock().task = Some(Task::Start(start));
+        node.inner.lock().hold = parent.map(|_| node.clone());
         node.link_below(parent);
         node
     }
@@ -199,8 +192,7 @@ impl Node {
 
     /// Arranges for `expiry` to be woken when `due` has come.
     pub(super) fn arm(&self, due: Time, expiry: Expiry) {
-        let action = Action::Cancel(alarm(due, TaskWaker::from(Arc::new(expiry))));
-        let task = Some(Task { action, hold: None });
+        let task = Some(Task::Cancel(alarm(due, TaskWaker::from(Arc::new(expiry)))));
         // Ended meanwhile, the task is dropped after the lock: locals are dropped in reverse order.
         let mut inner = self.inner.lock();
         if self.end.get().is_none() {
@@ -216,7 +208,7 @@ impl Node {
             parent: parent.cloned(),
             deadline,
             links: UnsafeCell::new(Links::UNLINKED),
-            inner: Lock::new(Inner { waiters: Queue::new(), children: List::new(), count: 0, task: None }),
+            inner: Lock::new(Inner { waiters: Queue::new(), children: List::new(), count: 0, task: None, hold: None }),
             #[cfg(all(test, gopark_loom))]
             _counted: super::models::Counted::new(),
             _pin: PhantomPinned,
@@ -237,8 +229,8 @@ impl Node {
         above.count += 1;
         parent.had_children.store(true, Ordering::Relaxed);
         self.linked.store(true, Ordering::Relaxed);
-        if let Some(alarmed) = &mut above.task {
-            alarmed.hold.get_or_insert_with(|| parent.clone());
+        if above.task.is_some() {
+            above.hold.get_or_insert_with(|| parent.clone());
         }
     }
 
@@ -319,14 +311,15 @@ impl Node {
     fn end(&self, end: End, wakes: &mut WakeList) -> bool {
         let mut inner = self.inner.lock();
         let late = self.end.set(end).err();
+        inner.hold = None;
         let task = inner.task.take();
         if late.is_some() || task.is_some() {
             drop(inner);
             // A cause that comes too late, or that of an alarm that is cancelled, has the user's destructor.
             contain(|| drop(late));
-            contain(|| match task.map(|task| task.action) {
-                Some(Action::Start(start)) => start(),
-                Some(Action::Cancel(alarm)) => drop(alarm),
+            contain(|| match task {
+                Some(Task::Start(start)) => start(),
+                Some(Task::Cancel(alarm)) => drop(alarm),
                 None => {}
             });
             inner = self.inner.lock();
@@ -381,8 +374,7 @@ impl Node {
             let mut above = parent.inner.lock();
             above.remove(self);
             if above.count == 0 {
-                // Not its last reference: the caller has one.
-                above.take_hold();
+                above.hold = None;
             }
         }
     }
@@ -390,13 +382,11 @@ impl Node {
     /// Stops a function that waits for the end of `parent`, unless it was started or stopped; says whether it did.
     pub(super) fn disarm(&self, parent: Option<&Node>) -> bool {
         let task = self.inner.lock().task.take();
-        let stopped = task.is_some();
-        if stopped {
+        if task.is_some() {
             self.end(End { err: ContextError::Canceled, cause: None }, &mut WakeList::new());
             self.leave(parent);
         }
-        drop(task);
-        stopped
+        task.is_some()
     }
 
     /// Takes the first function that waits for the end of this node, which is being dropped and has no parent.
@@ -417,7 +407,7 @@ impl Drop for Node {
         } else {
             while let Some(function) = self.take_function() {
                 // Nothing is left that could start it.
-                function.inner.lock().take_hold();
+                function.inner.lock().hold = None;
                 release(function);
             }
         }
