@@ -149,7 +149,6 @@ const UNSAFE: &[&str] = &[
     "sync/raw_rwmutex",
     "sync/semaphore",
     "context/tree",
-    "context/wait",
 ];
 
 /// The only modules that name the `Waker` of std, which may be another executor's and panic in each of its functions. All others

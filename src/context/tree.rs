@@ -52,6 +52,7 @@ use crate::lock::Lock;
 use crate::loom::UnsafeCell;
 use crate::loom::atomic::{AtomicBool, Ordering};
 use crate::panics::contain;
+use crate::wait::acquire::Resource;
 use crate::wait::list::{self, Links, List};
 use crate::wait::queue::{self, GRANTED, Queue, Waiter};
 use crate::waker::{TaskWaker, WakeList};
@@ -251,51 +252,6 @@ impl Node {
         self.inner.lock().count
     }
 
-    /// Enqueues a new waiter; true, and nothing done, if the node has ended.
-    ///
-    /// # Safety
-    ///
-    /// `waiter` is pinned and new; if this is false, [`deregister`](Self::deregister) comes before it is dropped.
-    pub(super) unsafe fn register(&self, waiter: &Waiter<()>) -> bool {
-        let mut inner = self.inner.lock();
-        if self.end.get().is_some() {
-            return true;
-        }
-        // SAFETY: passed on to the caller.
-        unsafe { inner.waiters.push_back(waiter) };
-        false
-    }
-
-    /// Whether the node has ended, for a waiter that was enqueued; it is unlinked then.
-    ///
-    /// # Safety
-    ///
-    /// `waiter` was registered here, and none of these has been true for it yet.
-    pub(super) unsafe fn look(&self, waiter: &Waiter<()>, cx: &mut TaskContext<'_>) -> bool {
-        let settle = |inner: &mut Inner, _| {
-            let has_ended = self.end.get().is_some();
-            if has_ended && waiter.state() != GRANTED {
-                // Its turn to be woken has not come.
-                // SAFETY: not granted, seen under the lock, so linked.
-                unsafe { inner.waiters.remove(waiter) };
-            }
-            has_ended
-        };
-        // SAFETY: linked unless `settle` said true.
-        unsafe { queue::look(&self.inner, waiter, cx, settle) }
-    }
-
-    /// # Safety
-    ///
-    /// `waiter` was registered here, and `look` was not true for it.
-    pub(super) unsafe fn deregister(&self, waiter: &Waiter<()>) {
-        let mut inner = self.inner.lock();
-        if waiter.state() != GRANTED {
-            // SAFETY: not granted, seen under the lock, so linked.
-            unsafe { inner.waiters.remove(waiter) };
-        }
-    }
-
     /// Ends the node and everything below it, before it returns.
     pub(super) fn cancel(&self, err: ContextError, cause: Option<Cause>) {
         coop::note_unwinding();
@@ -395,6 +351,48 @@ impl Node {
         let function = inner.first_child()?;
         inner.remove(&function);
         Some(function)
+    }
+}
+
+/// The end of a node, which all its waiters acquire.
+impl Resource<()> for Node {
+    fn try_acquire(&self) -> bool {
+        self.err().is_some()
+    }
+
+    fn extra(&self) {}
+
+    // Safety, of this and the next two: as the trait says.
+    unsafe fn enqueue(&self, waiter: &Waiter<()>) -> bool {
+        let mut inner = self.inner.lock();
+        if self.end.get().is_some() {
+            return true;
+        }
+        // SAFETY: passed on to the caller.
+        unsafe { inner.waiters.push_back(waiter) };
+        false
+    }
+
+    unsafe fn look(&self, waiter: &Waiter<()>, cx: &mut TaskContext<'_>) -> bool {
+        let settle = |inner: &mut Inner, _| {
+            let has_ended = self.end.get().is_some();
+            if has_ended && waiter.state() != GRANTED {
+                // Its turn to be woken has not come.
+                // SAFETY: not granted, seen under the lock, so linked.
+                unsafe { inner.waiters.remove(waiter) };
+            }
+            has_ended
+        };
+        // SAFETY: linked unless `settle` said true.
+        unsafe { queue::look(&self.inner, waiter, cx, settle) }
+    }
+
+    unsafe fn cancel(&self, waiter: &Waiter<()>) {
+        let mut inner = self.inner.lock();
+        if waiter.state() != GRANTED {
+            // SAFETY: not granted, seen under the lock, so linked.
+            unsafe { inner.waiters.remove(waiter) };
+        }
     }
 }
 

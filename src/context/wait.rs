@@ -11,9 +11,8 @@ use super::error::ContextError;
 use super::tree::Node;
 use crate::chan::Receiving;
 use crate::coop::{self, Reason};
-use crate::wait::acquire::{Acquisition, Request, Resource, acquisition};
+use crate::wait::acquire::{Acquisition, Request, acquisition};
 use crate::wait::case::future_case;
-use crate::wait::queue::Waiter;
 
 acquisition! {
     /// The future of [`Context::done`](super::Context::done).
@@ -34,45 +33,17 @@ impl<'a> Done<'a> {
     }
 }
 
-/// The end of a node, which all its waiters acquire. A background has no node, and does not end.
-impl Resource<()> for Option<&Node> {
-    const REASON: Reason = Reason::ContextDone;
-
-    fn try_acquire(&self) -> bool {
-        self.is_some_and(|node| node.err().is_some())
-    }
-
-    fn is_unattainable(&self) -> bool {
-        self.is_none()
-    }
-
-    fn extra(&self) {}
-
-    // Safety, of this and the next two: as the trait says.
-    unsafe fn enqueue(&self, waiter: &Waiter<()>) -> bool {
-        // SAFETY: passed on to the caller.
-        self.is_some_and(|node| unsafe { node.register(waiter) })
-    }
-
-    unsafe fn look(&self, waiter: &Waiter<()>, cx: &mut Cx<'_>) -> bool {
-        // SAFETY: passed on to the caller.
-        self.is_some_and(|node| unsafe { node.look(waiter, cx) })
-    }
-
-    unsafe fn cancel(&self, waiter: &Waiter<()>) {
-        if let Some(node) = self {
-            // SAFETY: passed on to the caller.
-            unsafe { node.deregister(waiter) };
-        }
-    }
-}
-
+/// A background has no node, and does not end.
 impl Request<()> for Option<&Node> {
-    type Resource = Self;
+    type Resource = Node;
     type Output = ();
 
-    fn resource(&self) -> &Self {
-        self
+    fn resource(&self) -> Option<&Node> {
+        *self
+    }
+
+    fn reason(&self) -> Reason {
+        Reason::ContextDone
     }
 
     fn output(&self) {}

@@ -207,7 +207,7 @@ impl<'a, T: ?Sized> MutexGuard<'a, T> {
     }
 }
 
-guard!(MutexGuard { mutex: Mutex } of RawMutex, Since, unlock, DerefMut);
+guard!(MutexGuard { mutex: Mutex } of RawMutex, Since, MutexLock, unlock, DerefMut);
 
 acquisition! {
     /// The future of [`Mutex::lock`].

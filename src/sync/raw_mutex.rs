@@ -50,7 +50,7 @@ use std::task::Context;
 use std::time::Duration;
 
 use crate::clock::Time;
-use crate::coop::{self, Reason};
+use crate::coop;
 use crate::lock::Lock;
 use crate::loom::atomic::{AtomicBool, AtomicU8, AtomicU16, Ordering};
 use crate::loom::const_fn;
@@ -268,8 +268,6 @@ impl RawMutex {
 }
 
 impl Resource<Since> for RawMutex {
-    const REASON: Reason = Reason::MutexLock;
-
     #[inline]
     fn try_acquire(&self) -> bool {
         !self.locked.load(Ordering::Relaxed) && self.try_first()

@@ -34,7 +34,7 @@
 
 use std::task::Context;
 
-use crate::coop::{self, Reason};
+use crate::coop;
 use crate::lock::{Lock, LockGuard};
 use crate::loom::atomic::{AtomicUsize, Ordering};
 use crate::loom::const_fn;
@@ -193,8 +193,6 @@ impl RawRwMutex {
 }
 
 impl Resource<Reader> for RawRwMutex {
-    const REASON: Reason = Reason::RwMutexRLock;
-
     #[inline]
     fn try_acquire(&self) -> bool {
         self.try_rlock()
@@ -262,8 +260,6 @@ impl Resource<Reader> for RawRwMutex {
 }
 
 impl Resource<Writer> for RawRwMutex {
-    const REASON: Reason = Reason::RwMutexLock;
-
     #[inline]
     fn try_acquire(&self) -> bool {
         self.try_lock()

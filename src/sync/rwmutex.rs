@@ -257,7 +257,7 @@ impl<'a, T: ?Sized> RwMutexReadGuard<'a, T> {
     }
 }
 
-guard!(RwMutexReadGuard { rwmutex: RwMutex } of RawRwMutex, Reader, runlock);
+guard!(RwMutexReadGuard { rwmutex: RwMutex } of RawRwMutex, Reader, RwMutexRLock, runlock);
 
 /// The write lock of a [`RwMutex`], and the way to its value. Dropping it unlocks. Go: `Unlock`.
 #[must_use = "dropping the guard unlocks at once"]
@@ -282,7 +282,7 @@ impl<'a, T: ?Sized> RwMutexWriteGuard<'a, T> {
     }
 }
 
-guard!(RwMutexWriteGuard { rwmutex: RwMutex } of RawRwMutex, Writer, unlock, DerefMut);
+guard!(RwMutexWriteGuard { rwmutex: RwMutex } of RawRwMutex, Writer, RwMutexLock, unlock, DerefMut);
 
 acquisition! {
     /// The future of [`RwMutex::rlock`].

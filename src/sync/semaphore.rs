@@ -118,7 +118,7 @@ impl Semaphore {
     #[inline]
     #[track_caller]
     pub fn acquire(&self, n: usize) -> Acquire<'_> {
-        self.acquire_at(n, Location::caller(), Permits::REASON)
+        self.acquire_at(n, Location::caller(), Reason::Semaphore)
     }
 
     /// [`acquire`](Self::acquire) on behalf of another operation.
@@ -260,8 +260,12 @@ impl<'a> Request<usize> for Permits<'a> {
     type Resource = Self;
     type Output = Permit<'a>;
 
-    fn resource(&self) -> &Self {
-        self
+    fn resource(&self) -> Option<&Self> {
+        (self.n <= self.semaphore.size).then_some(self)
+    }
+
+    fn reason(&self) -> Reason {
+        self.reason
     }
 
     #[inline]
@@ -271,19 +275,9 @@ impl<'a> Request<usize> for Permits<'a> {
 }
 
 impl Resource<usize> for Permits<'_> {
-    const REASON: Reason = Reason::Semaphore;
-
-    fn reason(&self) -> Reason {
-        self.reason
-    }
-
     #[inline]
     fn try_acquire(&self) -> bool {
         self.semaphore.take(self.n)
-    }
-
-    fn is_unattainable(&self) -> bool {
-        self.n > self.semaphore.size
     }
 
     fn extra(&self) -> usize {

@@ -35,14 +35,18 @@ pub(super) use typed_lock;
 
 /// The traits of a guard, and how the future of `$mode` makes one. With `DerefMut` it is exclusive.
 macro_rules! guard {
-    ($guard:ident { $of:ident: $lock:ident } of $raw:ty, $mode:ty, $unlock:ident $(, $deref_mut:ident)?) => {
+    ($guard:ident { $of:ident: $lock:ident } of $raw:ty, $mode:ty, $reason:ident, $unlock:ident $(, $deref_mut:ident)?) => {
         impl<'a, T: ?Sized> $crate::wait::acquire::Request<$mode> for &'a $lock<T> {
             type Resource = $raw;
             type Output = $guard<'a, T>;
 
             #[inline]
-            fn resource(&self) -> &$raw {
-                &self.raw
+            fn resource(&self) -> Option<&$raw> {
+                Some(&self.raw)
+            }
+
+            fn reason(&self) -> $crate::coop::Reason {
+                $crate::coop::Reason::$reason
             }
 
             #[inline]

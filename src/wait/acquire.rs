@@ -20,7 +20,11 @@ pub(crate) trait Request<X>: Copy {
     /// What the future returns, a guard for example.
     type Output;
 
-    fn resource(&self) -> &Self::Resource;
+    /// None if it can never be acquired. Then the future is pending, and not enqueued.
+    fn resource(&self) -> Option<&Self::Resource>;
+
+    /// What a goroutine that waits for it is doing.
+    fn reason(&self) -> Reason;
 
     /// Makes the future's result. Called once, after the resource has been acquired.
     fn output(&self) -> Self::Output;
@@ -28,14 +32,6 @@ pub(crate) trait Request<X>: Copy {
 
 /// What can be acquired, and is waited for in a queue.
 pub(crate) trait Resource<X> {
-    /// What a goroutine that waits for it is doing.
-    const REASON: Reason;
-
-    /// [`REASON`](Self::REASON), unless it is not the same for all of the type.
-    fn reason(&self) -> Reason {
-        Self::REASON
-    }
-
     /// Acquires it if that is possible at once.
     fn try_acquire(&self) -> bool;
 
@@ -43,12 +39,6 @@ pub(crate) trait Resource<X> {
     #[inline]
     fn try_first(&self) -> bool {
         self.try_acquire()
-    }
-
-    /// True if it can never be acquired. Then the future is pending, and not enqueued.
-    #[inline]
-    fn is_unattainable(&self) -> bool {
-        false
     }
 
     fn extra(&self) -> X;
@@ -117,7 +107,7 @@ impl<R: Request<X>, X> Acquisition<R, X> {
                 return Poll::Pending;
             }
             let request = self.request;
-            if request.resource().try_first() {
+            if request.resource().is_some_and(Resource::try_first) {
                 // SAFETY: nothing is moved out but the stage, which is `New`: there is no waiter that would have to stay.
                 let this = unsafe { self.get_unchecked_mut() };
                 // Without a look at what there would be to drop otherwise.
@@ -134,22 +124,22 @@ impl<R: Request<X>, X> Acquisition<R, X> {
     fn poll_inner(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<R::Output> {
         // SAFETY: nothing is moved out; a waiting stage stays where it is.
         let this = unsafe { self.get_unchecked_mut() };
-        let resource = this.request.resource();
-        let acquired = match &this.stage {
-            Stage::New if resource.is_unattainable() => false,
-            Stage::New if resource.try_acquire() => true,
-            Stage::New => {
-                this.stage = Stage::Waiting(Waiter::new(TaskWaker::new(cx.waker()), resource.extra()));
-                let Stage::Waiting(waiter) = &this.stage else { unreachable!() };
-                // SAFETY: new, and pinned with `self`, whose drop cancels it.
-                unsafe { resource.enqueue(waiter) }
+        let acquired = match (&this.stage, this.request.resource()) {
+            (Stage::Done, _) => panic!("gopark: future polled after completion"),
+            (_, None) => false,
+            (Stage::New, Some(resource)) => {
+                resource.try_acquire() || {
+                    this.stage = Stage::Waiting(Waiter::new(TaskWaker::new(cx.waker()), resource.extra()));
+                    let Stage::Waiting(waiter) = &this.stage else { unreachable!() };
+                    // SAFETY: new, and pinned with `self`, whose drop cancels it.
+                    unsafe { resource.enqueue(waiter) }
+                }
             }
             // SAFETY: linked when the stage became `Waiting`, which is left as soon as this returns true.
-            Stage::Waiting(waiter) => unsafe { resource.look(waiter, cx) },
-            Stage::Done => panic!("gopark: future polled after completion"),
+            (Stage::Waiting(waiter), Some(resource)) => unsafe { resource.look(waiter, cx) },
         };
         if !acquired {
-            coop::park_at(cx, this.site, resource.reason());
+            coop::park_at(cx, this.site, this.request.reason());
             return Poll::Pending;
         }
         this.stage = Stage::Done;
@@ -159,7 +149,7 @@ impl<R: Request<X>, X> Acquisition<R, X> {
 
     /// Blocks the thread until the resource is acquired.
     pub(crate) fn block(self) -> R::Output {
-        if self.request.resource().try_acquire() {
+        if self.request.resource().is_some_and(Resource::try_acquire) {
             return self.request.output();
         }
         let mut this = pin!(self);
@@ -171,9 +161,9 @@ impl<R: Request<X>, X> Acquisition<R, X> {
 impl<R: Request<X>, X> Drop for Acquisition<R, X> {
     #[inline]
     fn drop(&mut self) {
-        if let Stage::Waiting(waiter) = &self.stage {
+        if let (Stage::Waiting(waiter), Some(resource)) = (&self.stage, self.request.resource()) {
             // SAFETY: linked when the stage became `Waiting`, which is left when the resource is acquired.
-            unsafe { self.request.resource().cancel(waiter) };
+            unsafe { resource.cancel(waiter) };
         }
     }
 }
