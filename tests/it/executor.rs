@@ -564,7 +564,8 @@ fn a_dropped_runtime_has_joined_its_threads() {
         struct Slow(Cell<Option<Arc<AtomicUsize>>>);
         impl Drop for Slow {
             fn drop(&mut self) {
-                for _ in 0..1000 {
+                // Longer than an end that does not wait, and shorter than the second for which the drop does.
+                for _ in 0..30 {
                     thread::yield_now();
                 }
                 if let Some(gone) = self.0.take() {

@@ -88,9 +88,15 @@ fn a_job_is_taken_when_gomaxprocs_makes_room_for_it() {
     assert!(parked(executor) >= 4);
     let (release, released) = mpsc::channel::<()>();
     let (second, has_begun) = mpsc::channel();
-    rt.go(unblock(move || _ = released.recv()));
+    let (first, first_begun) = mpsc::channel();
+    rt.go(unblock(move || {
+        first.send(()).unwrap();
+        _ = released.recv();
+    }));
+    first_begun.recv_timeout(Duration::from_secs(30)).unwrap();
     rt.go(unblock(move || second.send(()).unwrap()));
-    while executor.spares.parked() != 3 || !executor.spares.has_wish() {
+    let end = Instant::now() + Duration::from_secs(30);
+    while Instant::now() < end && (executor.spares.parked() != 3 || !executor.spares.has_wish()) {
         thread::yield_now();
     }
     rt.gomaxprocs(1);
