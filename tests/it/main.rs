@@ -5,6 +5,8 @@ mod blocking;
 mod bytes;
 mod cancel;
 mod chan;
+#[cfg(all(unix, not(miri)))]
+mod clocks;
 mod cond;
 mod context;
 mod context_fuzz;

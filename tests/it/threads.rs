@@ -292,8 +292,8 @@ fn whoever_gives_way_to_one_that_computes_goes_on_beside_it_sch09_sch10() {
 #[cfg(all(target_os = "linux", not(miri)))]
 mod linux {
     use super::*;
+    use crate::clocks::thread_cpu_time;
     use crate::executor::{forbid, forbid_threads};
-    use crate::util::thread_cpu_time;
 
     fn blocks_usr1() -> bool {
         // SAFETY: the sets are valid places; this only asks.

@@ -309,8 +309,9 @@ mod linux {
     use std::time::Instant;
 
     use super::*;
+    use crate::clocks::cpu_time;
     use crate::executor::forbid;
-    use crate::util::{cpu_time, isolated};
+    use crate::util::isolated;
 
     fn forbid_threads_everywhere() {
         forbid(libc::SYS_clone, libc::SECCOMP_FILTER_FLAG_TSYNC);

@@ -171,23 +171,3 @@ pub(crate) fn spin_until(ready: impl Fn() -> bool) {
         thread::yield_now();
     }
 }
-
-/// The CPU time that the process has used.
-#[cfg(all(unix, not(miri)))]
-pub(crate) fn cpu_time() -> Duration {
-    clock(libc::CLOCK_PROCESS_CPUTIME_ID)
-}
-
-/// The CPU time that the thread has used.
-#[cfg(all(unix, not(miri)))]
-pub(crate) fn thread_cpu_time() -> Duration {
-    clock(libc::CLOCK_THREAD_CPUTIME_ID)
-}
-
-#[cfg(all(unix, not(miri)))]
-fn clock(id: libc::clockid_t) -> Duration {
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: it is a place for the answer.
-    assert_eq!(unsafe { libc::clock_gettime(id, &raw mut time) }, 0);
-    Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
-}
