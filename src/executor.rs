@@ -487,7 +487,7 @@ impl Executor {
             }
             if let Some(task) = self.find(processor, global_first, searching) {
                 if closing {
-                    // Instead of its poll its future is dropped; and so is that of whoever it wakes, out of the run-next slot.
+                    // Its future is dropped instead of polled. The run-next goroutine, which it may wake, must come this way too.
                     task.metadata().set_aborted();
                     *streak = RUN_NEXT_LIMIT;
                 }
@@ -774,7 +774,7 @@ impl Executor {
                 let first = self.processors.get(0).filter(|first| !ptr::eq(*first, processor));
                 first.into_iter().for_each(|first| processor.timers.close_into(&first.timers));
                 self.processors.close();
-                // It sees to it that somebody fires them.
+                // The monitor fires the moved timers if no worker does.
                 self.monitor.unpark();
             }
             Place::Held(_) => {}

@@ -320,6 +320,10 @@ impl<J> Spares<J> {
 
 #[cfg(all(test, not(gopark_loom)))]
 impl<J> Spares<J> {
+    pub(crate) fn is_ending(&self) -> bool {
+        self.lock().ending
+    }
+
     /// How many workers are parked, and how many threads there are.
     pub(crate) fn counts(&self) -> (usize, usize) {
         let state = self.lock();

@@ -111,7 +111,7 @@ impl<T> Core<T> {
         self.closed.load(Ordering::Relaxed)
     }
 
-    /// The state, with the lock held until the guard is dropped. Nobody runs foreign code meanwhile.
+    /// The state. The lock is held until the guard is dropped; the caller runs no foreign code meanwhile.
     #[inline]
     pub(super) fn held(&self) -> LockGuard<'_, State<T>> {
         // SAFETY: the state is reached through such a guard, or by `state`.

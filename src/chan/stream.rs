@@ -34,7 +34,7 @@ impl<T> Stream for Receiver<T> {
         let mut received = self.try_recv();
         if let Err(TryRecvError::Empty) = received {
             core.watch(cx);
-            // What came before the channel knew of this stream wakes nobody.
+            // A send that came before the stream was registered has not woken it.
             received = self.try_recv();
         }
         if let Err(TryRecvError::Empty) = received {
