@@ -7,7 +7,7 @@
 use std::sync::Once;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// What whoever needs a runtime is told in such a child.
+/// The panic message of `go`, `block_on` and timers in such a child.
 pub(crate) const REFUSAL: &str = "gopark: this process was forked from one in which gopark had threads, and has none of them: \
                                   fork before the first runtime, or `exec` in the child";
 

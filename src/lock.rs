@@ -111,7 +111,7 @@ impl<'a, T> LockGuard<'a, T> {
     ///
     /// # Safety
     ///
-    /// Whoever is at `value` holds `lock`.
+    /// `value` is accessed by the holder of `lock` alone.
     #[inline]
     pub(crate) unsafe fn new(lock: &'a RawLock, value: &'a UnsafeCell<T>) -> Self {
         Self { _guard: lock.guard(), value }

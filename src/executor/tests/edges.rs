@@ -147,7 +147,7 @@ fn the_timers_of_a_processor_retired_by_a_blocked_goroutine_fire() {
     assert!(in_time, "nobody fires it");
 }
 
-/// A waker that wakes nobody.
+/// A waker whose `wake` does nothing.
 struct Nothing;
 
 impl std::task::Wake for Nothing {
@@ -195,7 +195,7 @@ fn a_parked_worker_sleeps_while_the_others_fire_the_timers() {
     assert!(all < used + Duration::from_millis(60), "the threads computed for {all:?}, the goroutine for {used:?}");
 }
 
-/// Two goroutines compute until they have lost their processor, and then block for ever: they compute no longer.
+/// Two goroutines compute until each has lost its processor, then block their threads: they must not count as computing.
 #[test]
 fn goroutines_that_block_after_they_computed_do_not_count_as_computing() {
     let (rt, executor) = runtime(1);
