@@ -195,7 +195,7 @@ fn contend(rounds: usize, prepare_thread: fn()) {
     assert_eq!(locks.iter().map(|lock| *lock.lock()).sum::<usize>(), THREADS * rounds);
 }
 
-const ROUNDS: usize = if cfg!(miri) { 40 } else { 20_000 };
+const ROUNDS: usize = if cfg!(miri) { 40 } else { 10_000 };
 
 #[test]
 fn threads_exclude_each_other() {

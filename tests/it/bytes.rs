@@ -40,7 +40,7 @@ fn shrunk(mut program: Vec<u8>) -> (Vec<u8>, String) {
 fn any_bytes_do_to_channels_what_they_do_to_gos() {
     no_hang(|| {
         let mut sum = [0; 10];
-        for seed in 0..4000 {
+        for seed in 0..2000 {
             let program = program(seed);
             match tried(&program) {
                 Ok(tally) => {
@@ -57,7 +57,7 @@ fn any_bytes_do_to_channels_what_they_do_to_gos() {
             }
         }
         // Who changes the meaning of the bytes should see that they still lead everywhere.
-        assert!(sum.iter().all(|&count| count > 300), "some corner is never reached: {sum:?}");
+        assert!(sum.iter().all(|&count| count > 150), "some corner is never reached: {sum:?}");
     });
 }
 

@@ -280,7 +280,7 @@ fn peace_and_contention_alternate_and_nobody_is_overlooked() {
 /// The same with one disturbance at a time, which nobody repairs: if it is overlooked, it waits for ever.
 #[test]
 fn the_first_who_disturbs_the_peace_is_not_overlooked() {
-    const ROUNDS: usize = 2_000;
+    const ROUNDS: usize = 1_000;
     no_hang(|| {
         let m = Mutex::new(());
         let (begun, done) = (AtomicUsize::new(0), AtomicUsize::new(0));

@@ -70,7 +70,7 @@ fn a_sleep_opens_no_file() {
 #[test]
 fn a_sleep_that_fires_while_it_is_polled_wakes_once_tm01() {
     no_hang(|| {
-        for round in 0..20_000 {
+        for round in 0..10_000 {
             let (wakes, waker) = Wakes::new();
             let mut cx = Context::from_waker(&waker);
             let mut sleep = pin!(time::sleep(Duration::from_nanos(500 * (round % 40))));

@@ -5,7 +5,7 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::{block_at_once, parked, runtime, settled};
+use super::{block_at_once, parked, pause, runtime, settled};
 use crate::alarm::alarm;
 use crate::clock::Time;
 use crate::crash::OnPanic;
@@ -123,7 +123,7 @@ fn a_job_does_not_take_the_thread_that_sleeps_for_the_timers() {
         woken.send(()).unwrap();
     });
     while !settled(executor).monitor_asleep {
-        thread::yield_now();
+        pause();
     }
     let in_time = rt.block_on_local(unblock(move || is_woken.recv_timeout(Duration::from_secs(5)).is_ok()));
     assert!(in_time, "the timer waits for the end of the job");
@@ -267,6 +267,6 @@ fn as_many_threads_are_kept_as_there_are_processors_now() {
     let start = Instant::now();
     while parked(executor) > 1 {
         assert!(start.elapsed() < 5 * KEEP_PARKED, "the others stay");
-        thread::yield_now();
+        pause();
     }
 }
