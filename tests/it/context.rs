@@ -317,8 +317,8 @@ fn child_of_a_parent_that_is_just_ending_ends_cx04() {
 /// In a process of its own, so that a stack that overflows ends that.
 #[test]
 fn long_chains_end_and_go_without_deep_recursion_cx11() {
-    // A frame for each would be a dozen times the stack.
-    const DEPTH: usize = 100_000;
+    // The smallest frame for each would be six times the stack.
+    const DEPTH: usize = 50_000;
     isolated(|| {
         let small = thread::Builder::new().stack_size(128 << 10);
         let thread = small.spawn(|| {
@@ -369,7 +369,7 @@ fn long_chain_of_functions_that_own_contexts_is_dropped_without_recursion_cx11()
             let counted = drops.one();
             let first = Context::background().with_cancel().0;
             first.after_func(async move { drop(counted) });
-            let last = (0..100_000).fold(first, |owned, _| {
+            let last = (0..50_000).fold(first, |owned, _| {
                 let ctx = Context::background().with_cancel().0;
                 ctx.after_func(async move { drop(owned) });
                 ctx

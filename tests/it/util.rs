@@ -33,7 +33,7 @@ pub(crate) fn within<T: Send + 'static>(limit: Duration, body: impl FnOnce() -> 
 
 /// `within` a time that only a hang takes.
 pub(crate) fn no_hang<T: Send + 'static>(body: impl FnOnce() -> T + Send + 'static) -> T {
-    within(Duration::from_secs(60), body)
+    within(Duration::from_secs(120), body)
 }
 
 /// Fails if `attempt` takes `limit` each time of three. What waits where it must not does so whenever it is tried; a machine that
@@ -90,7 +90,7 @@ pub(crate) struct Ended {
 }
 
 /// Runs the calling test once more, in a process of its own, as it is, with `env`; there this returns `None`, and the
-/// test does what it has to. In the parent it returns how that ended. A child that hangs is killed after half a minute.
+/// test does what it has to. In the parent it returns how that ended. A child that hangs is killed after two minutes.
 pub(crate) fn in_child(env: &[(&str, &str)]) -> Option<Ended> {
     use std::io::Read;
     use std::process::{Command, Stdio};
@@ -110,7 +110,7 @@ pub(crate) fn in_child(env: &[(&str, &str)]) -> Option<Ended> {
         let _ = pipe.read_to_end(&mut bytes);
         String::from_utf8_lossy(&bytes).into_owned()
     });
-    let deadline = Instant::now() + Duration::from_secs(30) * patience();
+    let deadline = Instant::now() + Duration::from_secs(120) * patience();
     let status = loop {
         if let Some(status) = child.try_wait().expect("a child's status") {
             break status;
