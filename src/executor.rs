@@ -49,7 +49,7 @@ use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, Once};
 use std::task::Waker;
-use std::thread::{self, JoinHandle, ThreadId};
+use std::thread;
 use std::time::Duration;
 
 use async_task::ScheduleInfo;
@@ -283,8 +283,6 @@ struct Sched {
     /// Hand-overs from computing workers since there was none of these.
     handed_over: u32,
     thread_name: String,
-    /// Threads whose thread-locals have been dropped: the monitor joins them.
-    left: Vec<ThreadId>,
 }
 
 // SAFETY: a listed worker lives, and is used under the lock, which it takes itself to leave the list.
@@ -328,15 +326,17 @@ impl Executor {
         this.spares.set_most_threads(settings.max_threads);
         this.closing.store(false, Ordering::SeqCst);
         this.set_gomaxprocs(settings.procs);
-        // The first worker starts at once: no wake need wait for it.
-        this.idle.begin_search();
-        this.call_worker();
         let name = format!("{}-monitor", settings.thread_name);
         lock(&this.sched).thread_name = settings.thread_name;
+        // The first worker starts here, before the monitor: it has the same attributes, and no goroutine waits for two starts.
+        this.idle.begin_search();
+        this.call_worker();
+        this.start_threads();
         match threads::start(name, move || this.run_monitor()) {
             Ok(_) => Ok(this),
             Err(error) => {
                 this.end_workers();
+                this.spares.join_all();
                 this.retire();
                 Err(error)
             }
@@ -411,7 +411,11 @@ impl Executor {
     /// The main function of a worker thread.
     fn run_worker(&'static self) {
         threads::when_left(move |thread| {
-            lock(&self.sched).left.push(thread);
+            self.spares.leave(thread);
+            if self.has_stopped() {
+                drop(lock(&self.sched));
+                self.ended.notify_all();
+            }
             self.monitor.unpark();
         });
         let (parker, clock) = (Arc::new(Parker::new()), ThreadClock::of_this_thread());
@@ -706,7 +710,7 @@ impl Executor {
             }
             self.stop_searching(searching);
             if self.closing.load(Ordering::Relaxed) {
-                self.monitor.unpark();
+                self.hasten_end();
             }
             let is_surplus = self.spares.parked() >= self.procs.load(Ordering::Relaxed);
             if is_surplus && leave_at <= now && self.spares.sleeps_until() <= earliest {
@@ -1055,11 +1059,11 @@ impl Executor {
     fn run_monitor(&'static self) {
         threads::serve();
         Worker::with(|w| w.home.set(self));
-        let mut workers = Vec::new();
         let (mut idle_looks, mut seen, mut last) = (0, 0, Time::now());
         loop {
-            self.join_and_start(&mut workers);
-            if self.closing.load(Ordering::Acquire) && self.end(workers.is_empty()) {
+            self.spares.join_left();
+            self.start_threads();
+            if self.closing.load(Ordering::Acquire) && self.end() {
                 return;
             }
             let polls = self.processors.in_use().fold(0u32, |sum, p| sum.wrapping_add(p.polls.load(Ordering::Relaxed)));
@@ -1078,21 +1082,12 @@ impl Executor {
         self.monitor.unpark();
     }
 
-    /// Joins the threads that have ended, and starts one for each wish. One that the system refuses is tried again at the
-    /// next look.
-    fn join_and_start(&'static self, threads: &mut Vec<JoinHandle<()>>) {
-        let left = std::mem::take(&mut lock(&self.sched).left);
-        for thread in left {
-            if let Some(at) = threads.iter().position(|other| other.thread().id() == thread) {
-                // It has nothing left to do. A panic is not possible, and would be printed already.
-                let _ = threads.swap_remove(at).join();
-                self.spares.joined();
-            }
-        }
-        for _ in 0..self.spares.begin_starts() {
-            let name = format!("{}-{}", lock(&self.sched).thread_name, threads.len());
+    /// Starts a thread for each wish. One that the system refuses is tried again at the next look.
+    fn start_threads(&'static self) {
+        for number in self.spares.begin_starts() {
+            let name = format!("{}-{number}", lock(&self.sched).thread_name);
             match threads::start(name, move || self.run_worker()) {
-                Ok(thread) => threads.push(thread),
+                Ok(thread) => self.spares.started(thread),
                 Err(_) => self.spares.refused(),
             }
         }
@@ -1337,23 +1332,37 @@ impl Executor {
         let patience = waiting.as_ref().map_or(Duration::ZERO, |_| patience);
         let generation = self.generation();
         {
+            // Held until the step is done, because after the end the executor is another runtime's.
             let _sched = lock(&self.sched);
             self.closing.store(true, Ordering::SeqCst);
-            if self.live() == 0 {
-                self.end_workers();
-            }
+            self.hasten_end();
         }
-        self.monitor.unpark();
-        let goes_on = |_: &mut Sched| self.generation() == generation;
+        let goes_on = |_: &mut Sched| self.generation() == generation && !self.has_stopped();
         drop(self.ended.wait_timeout_while(lock(&self.sched), patience, goes_on));
         if self.generation() == generation { self.live() } else { 0 }
+    }
+
+    /// The next step of a shutdown is the workers' or, as long as goroutines live or if no worker does, the monitor's.
+    fn hasten_end(&self) {
+        let is_last_step = self.live() == 0;
+        if is_last_step {
+            self.end_workers();
+        }
+        if !is_last_step || self.spares.all_left() {
+            self.monitor.unpark();
+        }
+    }
+
+    /// True once no goroutine is left after a shutdown, and every thread has left.
+    fn has_stopped(&self) -> bool {
+        self.closing.load(Ordering::Relaxed) && self.live() == 0 && self.spares.all_left()
     }
 
     /// A step of the shutdown. True if the runtime has ended: no goroutine is left, and no thread but this one.
     ///
     /// The goroutines are woken, and workers drop their futures, see [`next`](Self::next). If one blocks its thread,
     /// [`retake`](Self::retake) calls another.
-    fn end(&'static self, alone: bool) -> bool {
+    fn end(&'static self) -> bool {
         // Timers of tasks that are not the runtime's goroutines move to the driver.
         let have_moved = self.processors.all().all(|processor| driver::take_over(&processor.timers));
         if self.live() != 0 {
@@ -1368,7 +1377,7 @@ impl Executor {
             return false;
         }
         self.end_workers();
-        have_moved && alone && self.retire()
+        have_moved && self.spares.is_empty() && self.retire()
     }
 
     /// Tells every worker to end. No thread will be started any more for those that were called.

@@ -10,7 +10,9 @@
 //! jobs that wait for jobs could fill all threads.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::sync::{Arc, PoisonError};
+use std::thread::{JoinHandle, ThreadId};
 
 use crate::clock::Time;
 use crate::loom::sync::{Mutex, MutexGuard};
@@ -36,6 +38,9 @@ struct State<J> {
     /// Threads there are, and how many of them were started and have not come yet.
     threads: usize,
     starting: usize,
+    handles: Vec<JoinHandle<()>>,
+    /// Threads whose thread-locals have been dropped.
+    left: Vec<ThreadId>,
     /// The system refuses threads.
     refuses: bool,
     limits: Limits,
@@ -84,6 +89,8 @@ impl<J> State<J> {
             running: 0,
             threads: 0,
             starting: 0,
+            handles: Vec::new(),
+            left: Vec::new(),
             refuses: false,
             limits: Limits::default(),
             ending: false,
@@ -233,6 +240,11 @@ impl<J> Spares<J> {
         }
     }
 
+    /// All thread-locals of that thread have been dropped.
+    pub(crate) fn leave(&self, thread: ThreadId) {
+        self.lock().left.push(thread);
+    }
+
     /// The worker's job is done.
     pub(crate) fn finish_job(&self, is_nested: bool) {
         let mut state = self.lock();
@@ -263,9 +275,9 @@ impl<J> Spares<J> {
 
     // ---------------------------------------------------------------------------- for the monitor
 
-    /// How many threads the monitor must start, as far as the limit allows. They count from here on. At the limit parked
-    /// workers do the jobs: a thread that was started for one may have become a goroutine's.
-    pub(crate) fn begin_starts(&self) -> usize {
+    /// The numbers of the threads that must be started, as far as the limit allows. They count from here on. At the limit
+    /// parked workers do the jobs: a thread that was started for one may have become a goroutine's.
+    pub(crate) fn begin_starts(&self) -> Range<usize> {
         let mut state = self.lock();
         if state.room_for_threads() + state.starting == 0 {
             state.hand_jobs();
@@ -276,7 +288,7 @@ impl<J> Spares<J> {
         state.refuses &= count == 0;
         state.starting += count;
         state.threads += count;
-        count
+        state.threads - count..state.threads
     }
 
     /// The system has refused a thread: its wish is open still. A job that was left to it is a parked worker's.
@@ -288,9 +300,46 @@ impl<J> Spares<J> {
         state.hand_jobs();
     }
 
-    /// A thread has been joined.
-    pub(crate) fn joined(&self) {
+    /// A thread has been started.
+    pub(crate) fn started(&self, thread: JoinHandle<()>) {
+        self.lock().handles.push(thread);
+    }
+
+    /// Joins the threads that have left.
+    pub(crate) fn join_left(&self) {
+        loop {
+            let thread = {
+                let mut state = self.lock();
+                let Some(id) = state.left.last() else { return };
+                let Some(at) = state.handles.iter().position(|thread| thread.thread().id() == *id) else { return };
+                state.left.pop();
+                state.handles.swap_remove(at)
+            };
+            self.join(thread);
+        }
+    }
+
+    /// Waits for all threads to end.
+    pub(crate) fn join_all(&self) {
+        let threads = std::mem::take(&mut self.lock().handles);
+        threads.into_iter().for_each(|thread| self.join(thread));
+    }
+
+    fn join(&self, thread: JoinHandle<()>) {
+        // A panic is not possible, and would be printed already.
+        let _ = thread.join();
         self.lock().threads -= 1;
+    }
+
+    /// True if every thread has left. The monitor may not have joined them all.
+    pub(crate) fn all_left(&self) -> bool {
+        let state = self.lock();
+        state.left.len() == state.threads
+    }
+
+    /// True if every thread has been joined.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.lock().threads == 0
     }
 
     /// True if a worker has been called, or a job submitted, for which none has come.
@@ -306,10 +355,13 @@ impl<J> Spares<J> {
 
     /// No more work will come: every worker ends. Returns how many were called and will not come.
     pub(crate) fn end(&self) -> usize {
-        let mut state = self.lock();
-        state.ending = true;
-        state.parked.iter().for_each(|worker| worker.unpark());
-        std::mem::take(&mut state.wishes)
+        let (parked, wishes) = {
+            let mut state = self.lock();
+            state.ending = true;
+            (state.parked.clone(), std::mem::take(&mut state.wishes))
+        };
+        parked.iter().for_each(|worker| worker.unpark());
+        wishes
     }
 
     /// Back to the state of new ones.

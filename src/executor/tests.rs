@@ -88,7 +88,7 @@ fn settled(executor: &Executor) -> MutexGuard<'_, Sched> {
         let sched = checked(executor);
         let (parked, threads) = executor.spares.counts();
         let at_rest = !executor.spares.has_wish() && !executor.idle.is_searched();
-        if at_rest && parked == threads && sched.left.is_empty() && !executor.has_work() {
+        if at_rest && parked == threads && !executor.has_work() {
             return sched;
         }
         drop(sched);

@@ -70,7 +70,7 @@ fn a_wish_for_a_worker_is_fulfilled_by_the_one_that_parks_or_by_a_thread() {
                 queue.fetch_add(1, Ordering::Relaxed);
                 if idle.should_notify() && idle.try_begin_notify() && !spares.call() {
                     // The monitor.
-                    started.fetch_add(spares.begin_starts(), Ordering::Relaxed);
+                    started.fetch_add(spares.begin_starts().len(), Ordering::Relaxed);
                 }
                 // The end, so that the model ends.
                 spares.end()
@@ -338,7 +338,7 @@ fn a_job_is_done_once_by_a_worker_that_parks_or_by_a_thread_that_is_started_for_
             spares.set_most_threads(2);
             spares.set_procs(1);
             // There is one thread.
-            assert!(!spares.call() && spares.begin_starts() == 1);
+            assert!(!spares.call() && spares.begin_starts().len() == 1);
             spares.arrive();
             assert!(spares.take_wish());
             let worker = {
@@ -351,7 +351,7 @@ fn a_job_is_done_once_by_a_worker_that_parks_or_by_a_thread_that_is_started_for_
             };
             if !spares.submit((), false) {
                 // The monitor.
-                for _ in 0..spares.begin_starts() {
+                for _ in spares.begin_starts() {
                     if refused {
                         spares.refused();
                     } else {

@@ -15,7 +15,7 @@ fn spares(procs: usize, most: usize, threads: usize) -> Arc<Spares<u32>> {
     spares.set_most_threads(most);
     for _ in 0..threads {
         assert!(!spares.call());
-        assert_eq!(spares.begin_starts(), 1);
+        assert_eq!(spares.begin_starts().len(), 1);
         spares.arrive();
         assert!(spares.take_wish());
     }
@@ -91,14 +91,14 @@ fn a_job_is_handed_to_a_parked_worker_or_left_to_the_thread_that_is_started_for_
     assert!(spares.has_wish());
     // It has just run goroutines, and there is room for a thread.
     assert!(matches!(at_once(&spares, false), Roused::Timeout));
-    assert_eq!(spares.begin_starts(), 1);
-    assert_eq!(spares.begin_starts(), 0, "it is on its way");
+    assert_eq!(spares.begin_starts().len(), 1);
+    assert_eq!(spares.begin_starts().len(), 0, "it is on its way");
     spares.arrive();
     assert_eq!(job(at_once(&spares, true)), 2);
     assert!(!spares.has_wish());
     // Two of three threads do jobs: the others wait.
     assert!(!spares.submit(3, false) && !spares.submit(4, false));
-    assert_eq!(spares.begin_starts(), 0);
+    assert_eq!(spares.begin_starts().len(), 0);
     assert!(matches!(at_once(&spares, true), Roused::Timeout));
     spares.finish_job(false);
     assert_eq!(job(at_once(&spares, true)), 3, "in their order");
@@ -122,7 +122,7 @@ fn whoever_sleeps_until_a_timer_has_a_job_last_and_leaves_the_timer_to_the_monit
 fn a_job_whose_thread_is_refused_is_a_parked_workers() {
     let spares = spares(1, 3, 1);
     assert!(!spares.submit(1, false));
-    assert_eq!(spares.begin_starts(), 1);
+    assert_eq!(spares.begin_starts().len(), 1);
     // It leaves the job to the thread, which does not come.
     let worker = parked(&spares, Time::NEVER);
     spares.refused();
@@ -140,10 +140,10 @@ fn a_job_whose_thread_has_become_a_goroutines_is_a_parked_workers_at_the_limit()
     let spares = spares(1, 2, 1);
     assert!(!spares.submit(1, false));
     let worker = parked(&spares, Time::NEVER);
-    assert_eq!(spares.begin_starts(), 1);
+    assert_eq!(spares.begin_starts().len(), 1);
     assert!(!worker.is_finished(), "the thread will do it");
     spares.arrive();
-    assert_eq!(spares.begin_starts(), 0);
+    assert_eq!(spares.begin_starts().len(), 0);
     assert_eq!(job(worker.join().unwrap()), 1);
 }
 
@@ -154,17 +154,21 @@ fn there_are_no_more_threads_than_the_limit_and_each_that_ends_makes_room() {
     for _ in 0..5 {
         assert!(!spares.call());
     }
-    assert_eq!(spares.begin_starts(), 1);
+    assert_eq!(spares.begin_starts().len(), 1);
     assert!(!spares.can_call(), "none would come for one more");
-    assert_eq!(spares.begin_starts(), 0);
+    assert_eq!(spares.begin_starts().len(), 0);
     spares.arrive();
-    spares.joined();
-    assert_eq!(spares.begin_starts(), 1);
+    let thread = thread::spawn(|| ());
+    let id = thread.thread().id();
+    spares.started(thread);
+    spares.leave(id);
+    spares.join_left();
+    assert_eq!(spares.begin_starts().len(), 1);
     assert_eq!((0..6).filter(|_| spares.take_wish()).count(), 5);
     spares.arrive();
     assert_eq!(spares.end(), 0);
     assert!(!spares.call());
-    assert_eq!(spares.begin_starts(), 0, "all end");
+    assert_eq!(spares.begin_starts().len(), 0, "all end");
     assert_eq!((spares.end(), spares.end()), (1, 0), "a late call is given back");
     spares.reset();
     assert_eq!((spares.counts(), spares.has_wish()), ((0, 0), false));
@@ -195,14 +199,14 @@ fn one_job_runs_though_the_processors_need_every_thread() {
 fn another_thread_may_take_the_place_of_one_whose_job_waits() {
     let spares = spares(1, 2, 1);
     assert!(!spares.submit(1, false));
-    assert_eq!(spares.begin_starts(), 1);
+    assert_eq!(spares.begin_starts().len(), 1);
     spares.arrive();
     assert_eq!(job(at_once(&spares, true)), 1);
     assert!(!spares.submit(2, false));
     assert!(matches!(at_once(&spares, true), Roused::Timeout));
-    assert_eq!(spares.begin_starts(), 0);
+    assert_eq!(spares.begin_starts().len(), 0);
     spares.lend_thread(true);
-    assert_eq!(spares.begin_starts(), 1);
+    assert_eq!(spares.begin_starts().len(), 1);
     spares.arrive();
     assert_eq!(job(at_once(&spares, true)), 2);
     spares.lend_thread(false);
@@ -212,4 +216,22 @@ fn another_thread_may_take_the_place_of_one_whose_job_waits() {
     assert!(matches!(at_once(&spares, true), Roused::Timeout));
     spares.finish_job(false);
     assert_eq!(job(at_once(&spares, true)), 3);
+}
+
+#[test]
+fn a_thread_counts_until_it_is_joined() {
+    let spares = spares(1, 2, 0);
+    assert!(spares.is_empty() && spares.all_left());
+    assert!(!spares.call());
+    assert_eq!(spares.begin_starts(), 0..1);
+    assert!(!spares.all_left());
+    let thread = thread::spawn(|| ());
+    let id = thread.thread().id();
+    spares.started(thread);
+    spares.join_left();
+    assert!(!spares.all_left(), "it runs");
+    spares.leave(id);
+    assert!(spares.all_left() && !spares.is_empty());
+    spares.join_left();
+    assert!(spares.all_left() && spares.is_empty());
 }
