@@ -47,7 +47,7 @@ use std::marker::PhantomData;
 use std::panic::Location;
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, Once};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, Once, PoisonError};
 use std::task::Waker;
 use std::thread;
 use std::time::Duration;
@@ -1338,8 +1338,10 @@ impl Executor {
             self.hasten_end();
         }
         let goes_on = |_: &mut Sched| self.generation() == generation && !self.has_stopped();
-        drop(self.ended.wait_timeout_while(lock(&self.sched), patience, goes_on));
-        if self.generation() == generation { self.live() } else { 0 }
+        let waited = self.ended.wait_timeout_while(lock(&self.sched), patience, goes_on);
+        // The lock is held still: afterwards the executor may be another runtime's.
+        let (_sched, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+        if timeout.timed_out() && self.generation() == generation { self.live() } else { 0 }
     }
 
     /// The next step of a shutdown is the workers' or, as long as goroutines live or if no worker does, the monitor's.

@@ -5,8 +5,8 @@
 //! again. A [`RawLock`] unlocks with a plain store and then looks whether a thread sleeps; the thread that goes to sleep pays
 //! for the order of the two. The protocol is in [`sleep_lock`].
 //!
-//! The holder moves pointers and values, no more: it never wakes, drops a `T` or runs user code. It allocates only where a channel's
-//! list grows: the buffer of a large channel, what was returned unclaimed, the streams that watch.
+//! The holder moves pointers and values, no more: it never wakes, drops a `T` or runs user code. It allocates only where a stream
+//! watches a channel.
 
 #[cfg(all(test, gopark_loom))]
 mod models;

@@ -133,6 +133,7 @@ const UNSAFE: &[&str] = &[
     "alarm",
     "goroutine",
     "runtime",
+    "chan/buffer",
     "chan/core",
     "chan/handle",
     "chan/stream",

@@ -10,16 +10,15 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::ptr;
 
+use super::buffer::{Blocks, Buffer, Values};
 use super::source::Source;
+use super::unclaimed::{Node, Unclaimed};
 use crate::coop;
 use crate::lock::{self, LockGuard, RawLock};
+use crate::loom::UnsafeCell;
 use crate::loom::atomic::{AtomicBool, AtomicUsize, Ordering};
-use crate::loom::{self, UnsafeCell};
 use crate::wait::waiter::{Owner, Token, WaitQueue, Waiter, Woken, state};
 use crate::waker::{TaskWaker, WakeList};
-
-/// A buffer of up to this many bytes is allocated with the channel; a larger one grows as it is used.
-const UP_FRONT: usize = 4096;
 
 /// The shared part of a channel.
 ///
@@ -37,9 +36,11 @@ pub(super) struct Core<T> {
     timed: bool,
     handles: [AtomicUsize; 2],
     pub(super) one_side_dropped: AtomicBool,
-    /// Written under the lock; read without it as a hint by `seems_ready_*`.
+    /// Values in the buffer, and unclaimed ones. Written under the lock; read without it as a hint by `seems_ready_*`.
     len: AtomicUsize,
     closed: AtomicBool,
+    /// A value came back to a channel without a buffer. Never reset.
+    returned: AtomicBool,
     /// Under the lock, but for a look at whether they are empty.
     pub(super) recvq: WaitQueue<T>,
     sendq: WaitQueue<T>,
@@ -48,19 +49,22 @@ pub(super) struct Core<T> {
 
 /// What the lock guards.
 pub(super) struct State<T> {
-    buffer: VecDeque<T>,
+    /// Anything that most channels are not: closed, with extras or unclaimed values. Set by those that make it so, reset by
+    /// none.
+    rare: bool,
+    buffer: Buffer<T>,
     /// The number of values handed to receivers so far, which orders those that are returned unclaimed.
     pub(super) handoff_seq: usize,
+    /// Values whose receives were dropped after the hand-off. They are older than those in the buffer.
+    unclaimed: Unclaimed<T>,
     pub(super) extras: Option<Box<Extras<T>>>,
 }
 
-/// The state that few channels need: of timers, streams, and receives dropped after a hand-off.
+/// The state that few channels need: of timers and streams.
 pub(super) struct Extras<T> {
     pub(super) source: Option<Box<dyn Source<T>>>,
     /// Values of the source handed out up to this number are void: they are dropped if they are returned unclaimed.
     pub(super) voided_through: usize,
-    /// Values whose receives were dropped after the hand-off, by their number. They are older than those in the buffer.
-    unclaimed: Vec<(usize, T)>,
     /// Streams to wake when there is a value to take, the oldest first. Some may have been dropped: a receiver does not
     /// remember that it was polled as a stream, so its drop does not deregister it.
     #[expect(clippy::box_collection, reason = "one word, which every send tests")]
@@ -75,6 +79,8 @@ pub(super) enum Attempt<T> {
     Closed,
     /// The operation would have to wait.
     Blocked,
+    /// Nothing was done. Try again after [`Core::maintain`].
+    Unready,
 }
 
 // SAFETY: values move from thread to thread, never shared; everything else is guarded by the lock or atomic.
@@ -85,7 +91,13 @@ unsafe impl<T: Send> Sync for Core<T> {}
 impl<T> Core<T> {
     pub(super) fn new(capacity: usize, timed: bool) -> Self {
         lock::prepare();
-        let up_front = if capacity.saturating_mul(size_of::<T>().max(1)) <= UP_FRONT { capacity } else { 0 };
+        let state = State {
+            rare: false,
+            buffer: Buffer::new(if timed { 0 } else { capacity }),
+            handoff_seq: 0,
+            unclaimed: Unclaimed::EMPTY,
+            extras: None,
+        };
         Self {
             lock: RawLock::new(),
             capacity,
@@ -94,9 +106,10 @@ impl<T> Core<T> {
             one_side_dropped: AtomicBool::new(false),
             len: AtomicUsize::new(0),
             closed: AtomicBool::new(false),
+            returned: AtomicBool::new(false),
             recvq: WaitQueue::new(),
             sendq: WaitQueue::new(),
-            state: UnsafeCell::new(State { buffer: VecDeque::with_capacity(up_front), handoff_seq: 0, extras: None }),
+            state: UnsafeCell::new(state),
         }
     }
 
@@ -131,23 +144,23 @@ impl<T> Core<T> {
     }
 
     /// May be wrong at once: whether a receive would find something. If not, there was a moment during the call when it
-    /// would not have: a closed channel stays so, and to hand a place on changes `len` and the queue's head at most
-    /// once.
+    /// would not have: each channel has one word that says whether it is empty, as Go's `chanrecv` has, and what is read after
+    /// it is never reset.
     pub(super) fn seems_ready_to_recv(&self) -> bool {
-        loom::MODELLED
-            || self.timed
-            // Acquire: the look at `closed` comes last.
-            || self.len.load(Ordering::Acquire) != 0
-            || !self.sendq.seems_empty()
-            || self.closed.load(Ordering::Relaxed)
+        // While the buffer is empty no sender waits.
+        let has_value =
+            if self.capacity == 0 { !self.sendq.seems_empty() } else { self.len.load(Ordering::Acquire) != 0 };
+        has_value || self.timed || self.returned.load(Ordering::Acquire) || self.closed.load(Ordering::Relaxed)
     }
 
     /// May be wrong at once, as `seems_ready_to_recv`: whether a send would find a place, or the channel closed.
     pub(super) fn seems_ready_to_send(&self) -> bool {
-        loom::MODELLED
-            || self.len.load(Ordering::Acquire) < self.capacity
-            || !self.recvq.seems_empty()
-            || self.closed.load(Ordering::Relaxed)
+        let has_room = if self.capacity == 0 {
+            !self.recvq.seems_empty()
+        } else {
+            self.len.load(Ordering::Acquire) < self.capacity
+        };
+        has_room || self.closed.load(Ordering::Relaxed)
     }
 
     /// Go's `chanrecv`, up to where it would park. Takes an unclaimed value, then the buffer's head (moving the oldest
@@ -161,45 +174,108 @@ impl<T> Core<T> {
         // SAFETY: the lock is held, for the claim and what follows from it.
         unsafe {
             let st = self.state();
-            let (mut head, mut room) = (None, true);
-            if let Some(extras) = &mut st.extras {
-                if let Some(source) = &mut extras.source {
-                    let Some(value) = source.take() else { return Attempt::Blocked };
-                    // There may be another one later, for the receives that wait.
-                    return Attempt::Complete(Some(value), self.arm_source(st));
+            if st.rare {
+                return self.take_rare(own);
+            }
+            let len = self.len.load(Ordering::Relaxed);
+            if len == 0 {
+                return self.take_from_sender(own);
+            }
+            if !self.sendq.seems_empty() {
+                return self.take_and_refill(len, own);
+            }
+            let Ok(value) = st.buffer.pop(len) else { return Attempt::Unready };
+            self.len.store(len - 1, Ordering::Relaxed);
+            Attempt::Complete(Some(value), Woken::NONE)
+        }
+    }
+
+    /// # Safety
+    ///
+    /// As [`take`](Self::take); the channel holds no value.
+    #[inline(always)]
+    unsafe fn take_from_sender(&self, own: *const Token) -> Attempt<T> {
+        // SAFETY: the lock is held, for the claim and what follows from it.
+        unsafe {
+            let Some(sender) = self.sendq.claim(own) else { return Attempt::Blocked };
+            let value = Waiter::take(sender.as_ptr());
+            Attempt::Complete(Some(value), Waiter::complete(sender.as_ptr(), state::DONE))
+        }
+    }
+
+    /// One out of the full buffer, one in: the length stays as it is.
+    ///
+    /// # Safety
+    ///
+    /// As [`take`](Self::take); the buffer holds `len` values.
+    #[inline(never)]
+    unsafe fn take_and_refill(&self, len: usize, own: *const Token) -> Attempt<T> {
+        // SAFETY: the lock is held, for the claim and what follows from it.
+        unsafe {
+            let st = self.state();
+            if st.buffer.make_room().is_err() {
+                return Attempt::Unready;
+            }
+            let Ok(value) = st.buffer.pop(len) else { return Attempt::Unready };
+            match self.sendq.claim(own) {
+                Some(sender) => {
+                    let refilled = st.buffer.push(|| Waiter::take(sender.as_ptr()));
+                    debug_assert!(refilled.is_ok(), "there is room");
+                    Attempt::Complete(Some(value), Waiter::complete(sender.as_ptr(), state::DONE))
                 }
-                head = extras.pop_unclaimed();
-                // It was not in the buffer, which may be full.
-                room = head.is_none() || self.len.load(Ordering::Relaxed) <= self.capacity;
+                None => {
+                    self.add_len(-1);
+                    Attempt::Complete(Some(value), Woken::NONE)
+                }
             }
-            if head.is_none() && self.capacity != 0 {
-                head = st.buffer.pop_front();
+        }
+    }
+
+    /// # Safety
+    ///
+    /// As [`take`](Self::take).
+    #[cold]
+    #[inline(never)]
+    unsafe fn take_rare(&self, own: *const Token) -> Attempt<T> {
+        // SAFETY: the lock is held, for the claim and what follows from it.
+        unsafe {
+            let st = self.state();
+            if let Some(source) = st.extras.as_mut().and_then(|extras| extras.source.as_mut()) {
+                let Some(value) = source.take() else { return Attempt::Blocked };
+                // There may be another one later, for the receives that wait.
+                return Attempt::Complete(Some(value), self.arm_source(st));
             }
+            let len = self.len.load(Ordering::Relaxed);
             let closed = self.closed.load(Ordering::Relaxed);
-            if let Some(value) = head {
-                return match if closed || !room { None } else { self.sendq.claim(own) } {
+            if st.unclaimed.len() != 0 {
+                // It was not in the buffer, which may be full.
+                let refill = !closed && len <= self.capacity && !self.sendq.seems_empty();
+                if st.unclaimed.is_crowded() || refill && st.buffer.make_room().is_err() {
+                    return Attempt::Unready;
+                }
+                let value = st.unclaimed.pop();
+                return match if refill { self.sendq.claim(own) } else { None } {
                     Some(sender) => {
-                        // One out, one in: the length stays as it is.
-                        st.buffer.push_back(Waiter::take(sender.as_ptr()));
-                        Attempt::Complete(Some(value), Waiter::complete(sender.as_ptr(), state::DONE))
+                        let refilled = st.buffer.push(|| Waiter::take(sender.as_ptr()));
+                        debug_assert!(refilled.is_ok(), "there is room");
+                        Attempt::Complete(value, Waiter::complete(sender.as_ptr(), state::DONE))
                     }
                     None => {
                         self.add_len(-1);
-                        Attempt::Complete(Some(value), Woken::NONE)
+                        Attempt::Complete(value, Woken::NONE)
                     }
                 };
             }
-            // The senders that a close found parked have failed, even if it has not completed them yet.
-            if closed {
-                return Attempt::Closed;
+            if len == 0 {
+                // The senders that a close found parked have failed, even if it has not completed them yet.
+                return if closed { Attempt::Closed } else { self.take_from_sender(own) };
             }
-            match self.sendq.claim(own) {
-                Some(sender) => {
-                    let value = Waiter::take(sender.as_ptr());
-                    Attempt::Complete(Some(value), Waiter::complete(sender.as_ptr(), state::DONE))
-                }
-                None => Attempt::Blocked,
+            if !closed && !self.sendq.seems_empty() {
+                return self.take_and_refill(len, own);
             }
+            let Ok(value) = st.buffer.pop(len) else { return Attempt::Unready };
+            self.add_len(-1);
+            Attempt::Complete(Some(value), Woken::NONE)
         }
     }
 
@@ -213,7 +289,7 @@ impl<T> Core<T> {
         // SAFETY: the lock is held, for the claim and what follows from it.
         unsafe {
             let st = self.state();
-            if self.closed.load(Ordering::Relaxed) {
+            if st.rare && self.closed.load(Ordering::Relaxed) {
                 return Attempt::Closed;
             }
             if let Some(receiver) = self.recvq.claim(own) {
@@ -221,13 +297,49 @@ impl<T> Core<T> {
                 Waiter::give(receiver.as_ptr(), value(), st.handoff_seq);
                 return Attempt::Complete(None, Waiter::complete(receiver.as_ptr(), state::DONE));
             }
-            if self.len.load(Ordering::Relaxed) < self.capacity {
-                st.buffer.push_back(value());
-                self.add_len(1);
-                return Attempt::Complete(None, st.watchers());
+            let len = self.len.load(Ordering::Relaxed);
+            if len >= self.capacity {
+                return Attempt::Blocked;
             }
-            Attempt::Blocked
+            if st.buffer.push(value).is_err() {
+                return Attempt::Unready;
+            }
+            self.len.store(len + 1, Ordering::Relaxed);
+            Attempt::Complete(None, if st.rare { st.watchers() } else { Woken::NONE })
         }
+    }
+
+    /// Attempts an operation until the channel is ready for it.
+    ///
+    /// # Safety
+    ///
+    /// The lock is held. It may be released and acquired again in between.
+    pub(super) unsafe fn until_ready(&self, mut attempt: impl FnMut() -> Attempt<T>) -> Attempt<T> {
+        loop {
+            let attempt = attempt();
+            if !matches!(attempt, Attempt::Unready) {
+                return attempt;
+            }
+            // SAFETY: the lock is held.
+            unsafe { self.lock.unlock() };
+            self.maintain();
+            self.lock.lock();
+        }
+    }
+
+    /// Allocates and frees what the channel needs and needs no longer. Without the lock, which is held for a few steps only.
+    #[cold]
+    pub(super) fn maintain(&self) {
+        let size = self.held().buffer.block_size();
+        let mut blocks = (size != 0).then(|| Blocks::one(size));
+        let mut st = self.held();
+        let len = self.len.load(Ordering::Relaxed) - st.unclaimed.len();
+        let empty = st.unclaimed.take_empty();
+        if let Some(blocks) = blocks.as_mut().filter(|_| st.buffer.block_size() == size) {
+            st.buffer.maintain(blocks, len);
+        }
+        drop(st);
+        drop((blocks, empty));
     }
 
     #[inline(always)]
@@ -237,13 +349,29 @@ impl<T> Core<T> {
         self.len.store(len.wrapping_add_signed(by), Ordering::Relaxed);
     }
 
+    /// Returns a value that was handed to a receive which then was dropped. Without the lock.
+    pub(super) fn give_back(&self, value: T, number: usize) {
+        let mut node = Some(Node::new());
+        let held = self.lock.guard();
+        // SAFETY: the lock is held.
+        let (value, woken) = unsafe { self.return_unclaimed(value, number, &mut node) };
+        drop(held);
+        woken.wake();
+        drop((value, node));
+    }
+
     /// Returns a value that was handed to a receive which then was dropped: to the next receiver, else to its place in
     /// the order of sending. If no receiver is left, the caller gets the value and must drop it outside the lock.
     ///
     /// # Safety
     ///
     /// The lock is held.
-    pub(super) unsafe fn return_unclaimed(&self, value: T, number: usize) -> (Option<T>, Woken) {
+    pub(super) unsafe fn return_unclaimed(
+        &self,
+        value: T,
+        number: usize,
+        node: &mut Option<Box<Node<T>>>,
+    ) -> (Option<T>, Woken) {
         // SAFETY: the lock is held, for the claim and what follows from it.
         unsafe {
             let st = self.state();
@@ -260,11 +388,17 @@ impl<T> Core<T> {
             if self.count(Side::Receive).load(Ordering::Relaxed) == 0 {
                 return (Some(value), Woken::NONE);
             }
-            match &mut st.extras().source {
+            match st.extras.as_mut().and_then(|extras| extras.source.as_mut()) {
                 Some(source) => source.give_back(value),
                 None => {
-                    st.extras().insert_unclaimed(value, number);
+                    let node = node.take().expect("made for a value that was handed over");
+                    st.unclaimed.insert(node, value, number);
+                    st.rare = true;
                     self.add_len(1);
+                    if self.capacity == 0 {
+                        // Release: after this a look at `sendq` alone is not enough.
+                        self.returned.store(true, Ordering::Release);
+                    }
                 }
             }
             (None, st.watchers())
@@ -281,6 +415,7 @@ impl<T> Core<T> {
             return false;
         }
         self.closed.store(true, Ordering::Relaxed);
+        st.rare = true;
         // From here on no operation queues, and none is served from the queues but here.
         loop {
             while !wakes.is_full() {
@@ -359,9 +494,13 @@ impl<T> Core<T> {
     /// Takes out all values, and the source.
     pub(super) fn discard(&self) -> impl Sized + use<T> {
         let mut st = self.held();
+        let len = self.len.load(Ordering::Relaxed) - st.unclaimed.len();
         self.len.store(0, Ordering::Relaxed);
-        let extras = st.extras.as_mut().map(|extras| (std::mem::take(&mut extras.unclaimed), extras.source.take()));
-        (std::mem::take(&mut st.buffer), extras)
+        let buffer = std::mem::replace(&mut st.buffer, Buffer::new(0));
+        // SAFETY: as counted.
+        let values = unsafe { Values::new(buffer, len) };
+        let unclaimed = std::mem::replace(&mut st.unclaimed, Unclaimed::EMPTY);
+        (values, unclaimed, st.extras.as_mut().map(|extras| extras.source.take()))
     }
 }
 
@@ -382,19 +521,9 @@ impl<T> State<T> {
     }
 
     pub(super) fn extras(&mut self) -> &mut Extras<T> {
-        let extras = || Box::new(Extras { source: None, voided_through: 0, unclaimed: Vec::new(), watchers: None });
+        self.rare = true;
+        let extras = || Box::new(Extras { source: None, voided_through: 0, watchers: None });
         self.extras.get_or_insert_with(extras)
-    }
-}
-
-impl<T> Extras<T> {
-    fn pop_unclaimed(&mut self) -> Option<T> {
-        if self.unclaimed.is_empty() { None } else { Some(self.unclaimed.remove(0).1) }
-    }
-
-    fn insert_unclaimed(&mut self, value: T, number: usize) {
-        let at = self.unclaimed.partition_point(|(before, _)| (number.wrapping_sub(*before) as isize) > 0);
-        self.unclaimed.insert(at, (number, value));
     }
 }
 

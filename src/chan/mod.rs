@@ -43,6 +43,7 @@
 //! of capacity C, the k-th receive synchronizes before the completion of the k+C-th send.
 //! (The Go Memory Model, "Channel communication".)
 
+mod buffer;
 mod core;
 mod error;
 mod handle;
@@ -50,6 +51,7 @@ mod op;
 mod source;
 mod stream;
 mod timed;
+mod unclaimed;
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -186,7 +188,7 @@ impl<T> Sender<T> {
         let mut value = Some(value);
         let held = core.lock.guard();
         // SAFETY: the lock is held; `put` takes the value once at most.
-        let attempt = unsafe { core.put(ptr::null(), || value.take().unwrap_unchecked()) };
+        let attempt = unsafe { core.until_ready(|| core.put(ptr::null(), || value.take().unwrap_unchecked())) };
         drop(held);
         let error = match attempt {
             Attempt::Complete(_, woken) => {
@@ -194,7 +196,7 @@ impl<T> Sender<T> {
                 return Ok(());
             }
             Attempt::Closed => TrySendError::Closed,
-            Attempt::Blocked => TrySendError::Full,
+            Attempt::Blocked | Attempt::Unready => TrySendError::Full,
         };
         let Some(value) = value else { unreachable!("only a sent value is taken") };
         Err(error(value))
@@ -315,7 +317,7 @@ impl<T> Receiver<T> {
         }
         let held = core.lock.guard();
         // SAFETY: the lock is held.
-        let attempt = unsafe { core.take(ptr::null()) };
+        let attempt = unsafe { core.until_ready(|| core.take(ptr::null())) };
         drop(held);
         match attempt {
             Attempt::Complete(value, woken) => {
@@ -323,7 +325,7 @@ impl<T> Receiver<T> {
                 value.ok_or(TryRecvError::Closed)
             }
             Attempt::Closed => Err(TryRecvError::Closed),
-            Attempt::Blocked => Err(TryRecvError::Empty),
+            Attempt::Blocked | Attempt::Unready => Err(TryRecvError::Empty),
         }
     }
 

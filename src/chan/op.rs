@@ -17,7 +17,7 @@ use super::core::{Attempt, Core, Side};
 use super::error::SendError;
 use crate::coop::{self, Reason};
 use crate::lock::RawLock;
-use crate::wait::case::{Case, ChannelCase, Sealed, operation_case};
+use crate::wait::case::{Case, ChannelCase, Sealed, Unready, operation_case};
 use crate::wait::waiter::{Owner, Token, Waiter, Woken, state};
 use crate::waker::TaskWaker;
 
@@ -235,7 +235,24 @@ impl<'a, T, D: Direction<T>> Op<'a, T, D> {
                 Poll::Ready(unsafe { self.ready_output(state::CLOSED) })
             }
             Attempt::Blocked => Poll::Pending,
+            // SAFETY: the lock is held, and the state is still IDLE.
+            Attempt::Unready => unsafe { self.maintain_and_complete(core, spend) },
         }
+    }
+
+    /// As [`complete_or_lock`](Self::complete_or_lock), which has found the channel unready.
+    ///
+    /// # Safety
+    ///
+    /// The lock is held, and the state is `IDLE`.
+    #[cold]
+    #[inline(never)]
+    unsafe fn maintain_and_complete(&self, core: &Core<T>, spend: impl FnOnce()) -> Poll<D::Output> {
+        // SAFETY: the lock is held.
+        unsafe { core.lock.unlock() };
+        core.maintain();
+        // SAFETY: passed on to the caller.
+        unsafe { self.complete_or_lock(core, spend) }
     }
 
     /// Queues the operation, and releases the channel's lock.
@@ -322,21 +339,21 @@ impl<'a, T, D: Direction<T>> Op<'a, T, D> {
         let withdrawn = self.core.filter(|_| self.state() != state::IDLE).map(|core| {
             let held = core.lock.guard();
             // SAFETY: the lock is held, and the waiter is this operation's.
-            (held, unsafe { core.dequeue(waiter, D::SIDE) })
+            let withdrawn = unsafe { core.dequeue(waiter, D::SIDE) };
+            drop(held);
+            withdrawn
         });
         let state = self.state();
         // SAFETY: the waiter is not linked.
         let value = Self::holds_value(state).then(|| unsafe { Waiter::take(waiter) });
-        let (value, woken) = match (D::SIDE, value) {
-            // SAFETY: the value came from the channel by `Waiter::give`, and the lock is held.
-            (Side::Receive, Some(value)) => unsafe { self.channel().return_unclaimed(value, Waiter::number(waiter)) },
-            (_, value) => (value, Woken::NONE),
-        };
-        // SAFETY: the waiter is not linked.
+        // SAFETY: as above.
         unsafe { Waiter::set_state(waiter, state::FINISHED) };
         drop(withdrawn);
-        woken.wake();
-        drop(value);
+        match (D::SIDE, value) {
+            // SAFETY: the value came from the channel by `Waiter::give`.
+            (Side::Receive, Some(value)) => self.channel().give_back(value, unsafe { Waiter::number(waiter) }),
+            (_, value) => drop(value),
+        }
     }
 }
 
@@ -434,13 +451,14 @@ impl<T, D: Direction<T>> ChannelCase for Op<'_, T, D> {
     ///
     /// As the trait says.
     #[inline]
-    unsafe fn attempt(&self, own: *const Token) -> Option<Woken> {
-        let (core, waiter) = (self.core?, self.waiter_ptr());
+    unsafe fn attempt(&self, own: *const Token) -> Result<Option<Woken>, Unready> {
+        let (core, waiter) = (self.channel(), self.waiter_ptr());
         // SAFETY: passed on to the caller.
         let (state, value, woken) = match unsafe { self.attempt_now(core, own) } {
             Attempt::Complete(value, woken) => (state::DONE, value, woken),
             Attempt::Closed => (state::CLOSED, None, Woken::NONE),
-            Attempt::Blocked => return None,
+            Attempt::Blocked => return Ok(None),
+            Attempt::Unready => return Err(Unready),
         };
         // SAFETY: the lock is held, and the waiter is ours; after `dequeue` it is not linked.
         unsafe {
@@ -450,7 +468,11 @@ impl<T, D: Direction<T>> ChannelCase for Op<'_, T, D> {
             }
             Waiter::set_state(waiter, state);
         }
-        Some(woken)
+        Ok(Some(woken))
+    }
+
+    fn maintain(&self) {
+        self.channel().maintain();
     }
 
     unsafe fn enqueue(&self, token: NonNull<Token>) -> Woken {

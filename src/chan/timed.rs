@@ -36,7 +36,7 @@ impl<T> Sender<T> {
             st.handoff_seq = st.handoff_seq.wrapping_add(1);
             let number = st.handoff_seq;
             // SAFETY: as above. It goes where a value goes that a dropped receive has left.
-            (unclaimed, woken) = unsafe { core.return_unclaimed(value, number) };
+            (unclaimed, woken) = unsafe { core.return_unclaimed(value, number, &mut None) };
         }
         // SAFETY: as above.
         let armed = core.arm_source(unsafe { core.state() });

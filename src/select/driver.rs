@@ -12,7 +12,7 @@ use crate::coop::{self, Reason};
 use crate::lock::RawLock;
 use crate::loom;
 use crate::random;
-use crate::wait::case::ChannelCase;
+use crate::wait::case::{ChannelCase, Unready};
 use crate::wait::waiter::{Token, Woken, state};
 use crate::waker::TaskWaker;
 
@@ -95,6 +95,9 @@ impl Candidates {
         Some(index as usize)
     }
 }
+
+/// The case of that number must be maintained first.
+struct UnreadyCase(usize);
 
 /// So many locks are kept on the stack.
 const FEW: usize = 16;
@@ -214,9 +217,20 @@ impl<C: Cases> Selecting<C> {
     }
 
     /// Calls `f` with the channels locked, each once, in the order of the locks' addresses. It gets an empty list with room
-    /// for the cases, because nothing may be allocated under locks.
+    /// for the cases, because nothing may be allocated under locks. If a channel is not ready, `f` is called again once it
+    /// is.
     #[inline(always)]
-    fn with_locks<R>(&mut self, f: impl FnOnce(&mut Self, Candidates) -> R) -> R {
+    fn with_locks<R>(&mut self, mut f: impl FnMut(&mut Self, Candidates) -> Result<R, UnreadyCase>) -> R {
+        loop {
+            match self.with_locks_once(&mut f) {
+                Ok(result) => return result,
+                Err(UnreadyCase(index)) => self.cases().raw(index).into_iter().for_each(ChannelCase::maintain),
+            }
+        }
+    }
+
+    #[inline(always)]
+    fn with_locks_once<R>(&mut self, f: impl FnOnce(&mut Self, Candidates) -> R) -> R {
         let count = self.channel_cases as usize;
         let (mut few, mut many) = ([ptr::null(); FEW], Vec::new());
         let locks: &mut [*const RawLock] = if count <= FEW {
@@ -239,7 +253,7 @@ impl<C: Cases> Selecting<C> {
 
     /// Tries the channel operations, with all their locks held. `candidates` must be empty.
     #[inline(always)]
-    fn attempt(&mut self, mut candidates: Candidates) -> Option<(usize, Woken)> {
+    fn attempt(&mut self, mut candidates: Candidates) -> Result<Option<(usize, Woken)>, UnreadyCase> {
         self.each_channel(|index, raw| {
             if raw.seems_ready() {
                 candidates.push(index);
@@ -249,11 +263,13 @@ impl<C: Cases> Selecting<C> {
             let own = &raw const self.token;
             let raw = self.cases().raw(index).expect("only channel operations are asked");
             // SAFETY: all locks are held, and no case has won yet.
-            if let Some(woken) = unsafe { raw.attempt(own) } {
-                return Some((index, woken));
+            match unsafe { raw.attempt(own) } {
+                Ok(Some(woken)) => return Ok(Some((index, woken))),
+                Ok(None) => {}
+                Err(Unready) => return Err(UnreadyCase(index)),
             }
         }
-        None
+        Ok(None)
     }
 
     /// Removes the channel operations from their queues, but for one that is complete, and returns the number of the one
@@ -307,7 +323,7 @@ impl<C: Cases> Selecting<C> {
         drop(unsafe { self.token.set_waker(waker) });
         let mut watchers = Vec::new();
         let found = self.with_locks(|this, candidates| {
-            let found = this.attempt(candidates);
+            let found = this.attempt(candidates)?;
             if found.is_none() {
                 let token = NonNull::from(&this.token);
                 // SAFETY: all locks are held; the case was unpolled in `try_each`, and is pinned with `self`, as the token is;
@@ -315,7 +331,7 @@ impl<C: Cases> Selecting<C> {
                 this.each_channel(|_, raw| add(&mut watchers, unsafe { raw.enqueue(token) }));
                 this.stage = Stage::Parked;
             }
-            found
+            Ok(found)
         });
         if let Some((index, woken)) = found {
             woken.wake();
@@ -386,16 +402,17 @@ impl<C: Cases> Selecting<C> {
         // An offer went by.
         let mut missed_wakes = Vec::new();
         let found = self.with_locks(|this, candidates| {
-            this.token.resume();
-            let found = this.attempt(candidates);
-            match found {
-                Some(_) => this.token.end(),
+            let found = this.attempt(candidates)?;
+            if found.is_some() {
+                this.token.end();
+            } else {
+                this.token.resume();
                 // The offer was withdrawn or taken by another receiver. A stream does not queue, so one that passed by
                 // while this select was busy waits for a send to wake it: its wake was missed. Later ones find the waker.
                 // SAFETY: all locks are held.
-                None => this.each_channel(|_, raw| add(&mut missed_wakes, unsafe { raw.renotify(cx) })),
+                this.each_channel(|_, raw| add(&mut missed_wakes, unsafe { raw.renotify(cx) }));
             }
-            found
+            Ok(found)
         });
         missed_wakes.into_iter().for_each(Woken::wake);
         let Some((index, woken)) = found else { return Some(self.park(cx)) };

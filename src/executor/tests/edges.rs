@@ -249,10 +249,14 @@ fn a_result_whose_destructor_unblocks_ends_with_the_runtime() {
     let (done, is_done) = mpsc::channel();
     let rt = Runtime::builder().gomaxprocs(1).on_panic(OnPanic::Isolate).build().unwrap();
     let (begun, has_begun) = mpsc::channel();
-    rt.go(async move {
+    let (detached, is_detached) = mpsc::channel();
+    // Its result is dropped where it ends, because its handle is gone by then.
+    drop(rt.go(async move {
+        is_detached.recv().unwrap();
         begun.send(()).unwrap();
         Waits(done)
-    });
+    }));
+    detached.send(()).unwrap();
     has_begun.recv().unwrap();
     drop(rt);
     assert!(is_done.recv_timeout(Duration::from_secs(10)).is_ok(), "its thread never ends");

@@ -1,0 +1,113 @@
+//! Values that came back: their receives were dropped after the hand-off.
+//!
+//! A leftist heap by number: [`insert`](Unclaimed::insert) and [`pop`](Unclaimed::pop) take O(log n) steps and allocate nothing,
+//! because both run under the channel's lock. C. A. Crane, "Linear lists and priority queues as balanced binary trees", 1972.
+
+/// Nodes without a value that are kept until they can be freed.
+const MOST_EMPTY: usize = 64;
+
+/// Values by the order in which they were handed out.
+pub(super) struct Unclaimed<T> {
+    root: Option<Box<Node<T>>>,
+    len: usize,
+    /// Linked by `left`.
+    empty: Option<Box<Node<T>>>,
+    empty_len: usize,
+}
+
+/// A value, and its number.
+pub(super) struct Node<T> {
+    value: Option<T>,
+    number: usize,
+    /// Nodes on the shortest way down to one without two children.
+    rank: usize,
+    left: Option<Box<Self>>,
+    right: Option<Box<Self>>,
+}
+
+impl<T> Node<T> {
+    /// A node without a value, made before the channel is locked.
+    pub(super) fn new() -> Box<Self> {
+        Box::new(Self { value: None, number: 0, rank: 1, left: None, right: None })
+    }
+}
+
+/// Nodes to be freed after the channel has been unlocked.
+pub(super) struct Empty<T>(Option<Box<Node<T>>>);
+
+impl<T> Drop for Empty<T> {
+    fn drop(&mut self) {
+        while let Some(node) = &mut self.0 {
+            self.0 = node.left.take();
+        }
+    }
+}
+
+impl<T> Unclaimed<T> {
+    pub(super) const EMPTY: Self = Self { root: None, len: 0, empty: None, empty_len: 0 };
+
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Adds a value, in a node of its own.
+    pub(super) fn insert(&mut self, mut node: Box<Node<T>>, value: T, number: usize) {
+        (node.value, node.number) = (Some(value), number);
+        self.len += 1;
+        self.root = merge(self.root.take(), Some(node));
+    }
+
+    /// Takes out the oldest value. The node is kept, see [`take_empty`](Self::take_empty).
+    pub(super) fn pop(&mut self) -> Option<T> {
+        let mut root = self.root.take()?;
+        self.len -= 1;
+        self.root = merge(root.left.take(), root.right.take());
+        let value = root.value.take();
+        root.left = self.empty.take();
+        self.empty = Some(root);
+        self.empty_len += 1;
+        value
+    }
+
+    /// True if empty nodes must be taken out before a value is.
+    pub(super) fn is_crowded(&self) -> bool {
+        self.empty_len >= MOST_EMPTY
+    }
+
+    pub(super) fn take_empty(&mut self) -> Empty<T> {
+        self.empty_len = 0;
+        Empty(self.empty.take())
+    }
+}
+
+/// Recursion is as deep as both ranks together: the logarithms of the sizes.
+fn merge<T>(a: Option<Box<Node<T>>>, b: Option<Box<Node<T>>>) -> Option<Box<Node<T>>> {
+    let (mut top, other) = match (a, b) {
+        // Numbers may wrap.
+        (Some(a), Some(b)) if (a.number.wrapping_sub(b.number) as isize) <= 0 => (a, b),
+        (Some(a), Some(b)) => (b, a),
+        (a, b) => return a.or(b),
+    };
+    top.right = merge(top.right.take(), Some(other));
+    let rank = |node: &Option<Box<Node<T>>>| node.as_ref().map_or(0, |node| node.rank);
+    if rank(&top.left) < rank(&top.right) {
+        std::mem::swap(&mut top.left, &mut top.right);
+    }
+    top.rank = rank(&top.right) + 1;
+    Some(top)
+}
+
+impl<T> Drop for Unclaimed<T> {
+    fn drop(&mut self) {
+        // One by one: the left side may be as deep as there are nodes.
+        loop {
+            drop(self.take_empty());
+            if self.pop().is_none() {
+                return;
+            }
+        }
+    }
+}
+
+#[cfg(all(test, not(gopark_loom)))]
+mod tests;

@@ -1,0 +1,41 @@
+use std::collections::BTreeSet;
+
+use super::{Node, Unclaimed};
+
+#[test]
+fn the_oldest_value_comes_out_first_whatever_the_order_of_return() {
+    for start in [0, usize::MAX - 500] {
+        let (mut unclaimed, mut model) = (Unclaimed::EMPTY, BTreeSet::new());
+        let mut numbers: Vec<usize> = (0..1000).collect();
+        fastrand::shuffle(&mut numbers);
+        for offset in numbers {
+            unclaimed.insert(Node::new(), offset, start.wrapping_add(offset));
+            model.insert(offset);
+            if fastrand::u8(..4) == 0 {
+                drop(unclaimed.take_empty());
+                assert_eq!(unclaimed.pop(), model.pop_first());
+            }
+            assert_eq!(unclaimed.len(), model.len());
+        }
+        while let Some(value) = unclaimed.pop() {
+            assert_eq!(Some(value), model.pop_first());
+        }
+        assert!(model.is_empty());
+    }
+}
+
+#[test]
+fn many_values_in_any_order_need_no_deep_recursion() {
+    for order in [|number: usize| number, |number| 1_000_000 - number] {
+        let mut unclaimed = Unclaimed::EMPTY;
+        for number in 0..100_000 {
+            unclaimed.insert(Node::new(), Box::new(number), order(number));
+        }
+        for _ in 0..100 {
+            unclaimed.pop();
+        }
+        assert!(unclaimed.is_crowded());
+        drop(unclaimed.take_empty());
+        assert!(!unclaimed.is_crowded());
+    }
+}
