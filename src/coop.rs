@@ -4,6 +4,7 @@
 //! where they wait. Outside a worker everything here is a no-op.
 
 use std::cell::Cell;
+use std::future::poll_fn;
 use std::panic::Location;
 use std::pin::Pin;
 use std::ptr;
@@ -15,6 +16,9 @@ use crate::panics::contain;
 
 /// Operations that may complete in one poll before the goroutine must let others run.
 pub(crate) const BUDGET: u32 = 128;
+
+/// The budget of what is outside of it.
+const UNLIMITED: u32 = u32::MAX;
 
 /// How often in a row a goroutine gets another budget because there is nobody to give way to. Not for ever: an abort, a
 /// shutdown, a processor that is to be retired wait for the end of its poll.
@@ -43,7 +47,7 @@ const _: () = assert!(!std::mem::needs_drop::<Local>());
 thread_local! {
     static LOCAL: Local = const {
         Local {
-            budget: Cell::new(u32::MAX),
+            budget: Cell::new(UNLIMITED),
             waker: Cell::new(ptr::null()),
             header: Cell::new(ptr::null()),
             unwinding: Cell::new(0),
@@ -184,7 +188,13 @@ fn out_of_budget(cx: &mut Context<'_>) -> bool {
     LOCAL.with(|l| {
         if l.header.get().is_null() {
             // Not a goroutine: there is nobody to be fair to.
-            l.budget.set(u32::MAX);
+            l.budget.set(UNLIMITED);
+            return true;
+        }
+        if cx.waker().data().is_null() {
+            // A waker without a task: this poll is a question (`now_or_never`), and is not asked again. What its answer spends
+            // is all there is, so that the goroutine gives way afterwards.
+            l.budget.set(1);
             return true;
         }
         if !ptr::eq(l.waker.get(), cx.waker()) {
@@ -225,10 +235,37 @@ pub(crate) fn spend() {
 /// Takes the rest of the budget: the goroutine's next operation lets others run.
 pub(crate) fn spend_all() {
     LOCAL.with(|l| {
-        if !l.header.get().is_null() {
+        if !l.header.get().is_null() && l.budget.get() <= BUDGET {
             l.budget.set(0);
         }
     });
+}
+
+/// As long as it is there, there is no budget; then what was left before.
+pub(crate) struct Unlimited(u32);
+
+impl Unlimited {
+    #[inline]
+    pub(crate) fn new() -> Self {
+        Unlimited(LOCAL.with(|l| l.budget.replace(UNLIMITED)))
+    }
+}
+
+impl Drop for Unlimited {
+    fn drop(&mut self) {
+        LOCAL.with(|l| l.budget.set(self.0));
+    }
+}
+
+/// What an await that has nothing to wait for awaits instead, so that it spends as well.
+pub(crate) fn spent() -> impl Future<Output = ()> {
+    poll_fn(|cx| {
+        if !poll_ready(cx) {
+            return Poll::Pending;
+        }
+        spend();
+        Poll::Ready(())
+    })
 }
 
 /// True if this is the waker that the running goroutine is polled with. Its clone and drop run no foreign code and may therefore
@@ -305,13 +342,7 @@ static ONCE: Waker = no_task(2);
 /// Runs `poll` with the context of a `select!` that has a `default`: it tries its cases once, and waits for none. What must not wait
 /// must not give way either, so this is outside the budget.
 pub(crate) fn try_once<R>(poll: impl FnOnce(&mut Context<'_>) -> R) -> R {
-    struct Restore(u32);
-    impl Drop for Restore {
-        fn drop(&mut self) {
-            LOCAL.with(|l| l.budget.set(self.0));
-        }
-    }
-    let _restore = Restore(LOCAL.with(|l| l.budget.replace(u32::MAX)));
+    let _unlimited = Unlimited::new();
     poll(&mut Context::from_waker(&ONCE))
 }
 
@@ -342,6 +373,8 @@ pub(crate) fn poll_limited<F: Future>(
 ) -> Poll<Option<F::Output>> {
     let noted = note();
     if let Poll::Ready(output) = operation.as_mut().poll(cx) {
+        // The operation may be foreign, and then has not.
+        spend();
         return Poll::Ready(Some(output));
     }
     if limit(cx).is_pending() {

@@ -25,6 +25,7 @@
 //! | [`time`] | `now`, `sleep`, `timeout`, `Timer`, `Ticker` |
 //! | [`context`] | deadlines, cancellation and values for a tree of goroutines |
 //! | [`gosched`], [`gomaxprocs`], [`num_goroutine`], [`num_cpu`] | package runtime |
+//! | [`unconstrained`] | leaves a future out of the budget |
 //! | [`unblock`], [`block_in_place`] | code that blocks its thread |
 //! | [`Runtime`], [`Builder`], [`OnPanic`] | schedulers of one's own, and what becomes of panics |
 //!
@@ -79,6 +80,8 @@ mod alarm;
 mod goroutine;
 mod join;
 mod runtime;
+#[forbid(unsafe_code)]
+mod unconstrained;
 
 pub mod chan;
 pub mod context;
@@ -101,6 +104,7 @@ pub use runtime::{
     Builder, Runtime, block_in_place, block_on, block_on_local, go, gomaxprocs, gosched, num_cpu, num_goroutine,
     unblock,
 };
+pub use unconstrained::{Unconstrained, unconstrained};
 
 /// What the README shows is tested, too.
 #[cfg(doctest)]

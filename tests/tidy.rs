@@ -88,6 +88,7 @@ const FLOORS: &[(&str, Units)] = &[
             ("join", &["panics", "coop", "waker", "wait", "goroutine"]),
             ("select", &["loom", "lock", "random", "coop", "waker", "wait", "chan"]),
             ("runtime", &["fork", "panics", "threads", "coop", "wait", "crash", "executor", "goroutine", "join"]),
+            ("unconstrained", &["coop", "wait"]),
         ],
     ),
     (
@@ -179,6 +180,37 @@ const CAP_PROGRAM: usize = 150;
 
 /// Lines above an `unsafe` in which its reason must begin.
 const REASON_WITHIN: usize = 10;
+
+/// What returns a future and has no row in the table of `tests/it/budget.rs`: it is outside of the budget.
+const NO_BUDGET: &[&str] = &["unconstrained"];
+
+#[test]
+fn every_await_is_in_the_table_of_the_budget() {
+    let table = fs::read_to_string(root().join("tests/it/budget.rs")).unwrap();
+    let sources = sources();
+    let sources: Vec<_> = sources.iter().filter(|(module, _)| !is_proof(module)).map(|(_, text)| text).collect();
+    let word = |text: &str| text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
+    let mut futures: BTreeSet<_> =
+        sources.iter().flat_map(|text| text.split(" Future for ").skip(1)).map(word).collect();
+    futures.remove("");
+    futures.insert("impl".into());
+    let named = ["Sending", "Receiving", "Acquire", "Lock", "RLock", "WLock", "Done"].map(String::from);
+    let mut complaints = String::new();
+    for text in sources {
+        for (start, is_async) in [("pub fn ", false), ("pub async fn ", true)] {
+            for function in text.split(start).skip(1) {
+                let (name, signature) = (word(function), function.split([';', '{']).next().unwrap());
+                let output = signature.split("->").last().unwrap().trim();
+                let is_future = futures.contains(&word(output)) || named.contains(&word(output));
+                let is_await = is_async || is_future && (!output.starts_with("impl") || output.contains("Future<"));
+                if is_await && !NO_BUDGET.contains(&&*name) && !table.contains(&format!("\"{name}\" =>")) {
+                    let _ = writeln!(complaints, "{name} has no row in the table of tests/it/budget.rs");
+                }
+            }
+        }
+    }
+    assert!(complaints.is_empty(), "{complaints}");
+}
 
 #[test]
 fn modules_use_only_lower_floors() {

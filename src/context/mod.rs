@@ -37,7 +37,8 @@
 //! | the same with more cases | [`select!`](crate::select!) with `_ = ctx.done() => …` |
 //! | `if ctx.Err() != nil` | `if ctx.err().is_some()` |
 //! | `defer cancel()` | `let _cancel = cancel.defer();` |
-//! | `sem.Acquire(ctx, n)` and every other call that takes a `ctx` to wait with | `ctx.run(sem.acquire(n)).await` |
+//! | `sem.Acquire(ctx, n)` | `ctx.acquire(&sem, n).await?` |
+//! | every other call that takes a `ctx` to wait with | `ctx.run(m.lock()).await?` |
 //!
 //! In a `select!` the choice among ready cases is uniform, as in Go: a loop over a channel that is never empty may go round
 //! a few more times when the context has ended. Say `biased;`, with `ctx.done()` first, where it must not.
@@ -210,7 +211,7 @@ impl Context {
         timeout: Duration,
         cause: impl Into<Box<dyn Error + Send + Sync>>,
     ) -> (Self, CancelFunc) {
-        self.until(Time::now().after(timeout).instant(), Some(Arc::from(cause.into())))
+        self.until(Time::now().after(timeout).instant(), Some(cause_of(cause.into())))
     }
 
     /// A context that also ends at `deadline`. Go: `context.WithDeadline`.
@@ -246,7 +247,7 @@ impl Context {
         deadline: Instant,
         cause: impl Into<Box<dyn Error + Send + Sync>>,
     ) -> (Self, CancelFunc) {
-        self.until(Some(deadline), Some(Arc::from(cause.into())))
+        self.until(Some(deadline), Some(cause_of(cause.into())))
     }
 
     fn until(&self, deadline: Option<Instant>, cause: Option<Cause>) -> (Self, CancelFunc) {
@@ -445,7 +446,8 @@ impl Context {
     /// Runs `future` until it is ready or the context has ended. tokio: `run_until_cancelled`.
     ///
     /// If the context has ended before the first poll, `future` is not polled at all. From then on `future` is polled first:
-    /// if both are ready, its result is not lost. Losing, `future` is dropped, so it should be one that can be dropped without
+    /// if both are ready, its result is not lost, whichever came first. (So what was granted after the end, before the next poll,
+    /// counts as granted; [`acquire`](Self::acquire) is stricter.) Losing, `future` is dropped, so it should be one that can be dropped without
     /// harm, as all of this crate can. It is a case of a [`select!`](crate::select!).
     ///
     /// # Errors
@@ -616,7 +618,8 @@ pub struct CancelCauseFunc {
 impl CancelCauseFunc {
     /// As [`CancelFunc::cancel`], with the cause that [`Context::cause`] gives from then on, here and in what is derived.
     ///
-    /// Any error will do, or a text. For Go's `cancel(nil)`, give [`ContextError::Canceled`].
+    /// Any error will do, or a text. For Go's `cancel(nil)`, give [`ContextError::Canceled`]. The cause of another context, passed
+    /// on, stays the error that it is.
     ///
     /// ```
     /// use gopark::context::{Context, ContextError};
@@ -625,15 +628,27 @@ impl CancelCauseFunc {
     /// cancel.cancel(ContextError::Canceled);
     /// cancel.cancel("too late");
     /// assert_eq!(ctx.cause().unwrap().to_string(), "context canceled");
+    ///
+    /// let (other, cancel) = Context::background().with_cancel_cause();
+    /// cancel.cancel(ctx.cause().unwrap());
+    /// assert!(other.cause().unwrap().downcast_ref::<ContextError>().is_some());
     /// ```
     pub fn cancel(&self, cause: impl Into<Box<dyn Error + Send + Sync>>) {
-        self.node.cancel(ContextError::Canceled, Some(Arc::from(cause.into())));
+        self.node.cancel(ContextError::Canceled, Some(cause_of(cause.into())));
     }
 }
 
 impl fmt::Debug for CancelCauseFunc {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("CancelCauseFunc").field("err", &self.node.err()).finish_non_exhaustive()
+    }
+}
+
+/// The error, which may be another context's cause.
+fn cause_of(error: Box<dyn Error + Send + Sync>) -> Cause {
+    match error.downcast::<Cause>() {
+        Ok(cause) => *cause,
+        Err(error) => Arc::from(error),
     }
 }
 

@@ -156,10 +156,16 @@ impl Cond {
     {
         let site = Location::caller();
         async move {
-            while condition(&mut guard) {
-                guard = self.wait_at(guard, site).await;
+            if !condition(&mut guard) {
+                coop::spent().await;
+                return guard;
             }
-            guard
+            loop {
+                guard = self.wait_at(guard, site).await;
+                if !condition(&mut guard) {
+                    return guard;
+                }
+            }
         }
     }
 

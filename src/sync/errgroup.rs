@@ -1,14 +1,17 @@
 //! Goroutines that work on one task and may fail.
 
+use std::any::Any;
 use std::fmt;
 use std::mem;
-use std::panic::Location;
+use std::panic::{AssertUnwindSafe, Location, resume_unwind};
 use std::sync::{Arc, Mutex};
 
-use super::semaphore::Semaphore;
-use super::waitgroup::WaitGroup;
+use futures_lite::FutureExt;
+
+use super::semaphore::{MAX_PERMITS, Semaphore};
+use super::waitgroup::{WaitGroup, panic_crashes};
 use crate::context::{CancelFunc, Context};
-use crate::coop::Reason;
+use crate::coop::{self, Reason};
 use crate::panics::lock;
 
 /// A group of goroutines that work on parts of one task, of which the first error counts.
@@ -19,8 +22,9 @@ use crate::panics::lock;
 ///
 /// # Panics in the goroutines
 ///
-/// They are not the group's business: a panic goes the way of all unrecovered panics of the runtime
-/// ([`OnPanic`](crate::OnPanic)). Under `Isolate` the goroutine counts as done, without an error.
+/// A panic goes the way of all unrecovered panics of the runtime ([`OnPanic`](crate::OnPanic)): under `Crash` main raises it.
+/// Under `Isolate` [`wait`](Self::wait) does, with the same payload: the first one, and rather than returning an error. It ends
+/// the group's context, as an error does.
 ///
 /// # When to use something else
 ///
@@ -55,6 +59,8 @@ pub struct ErrGroup<E> {
 struct Shared<E> {
     /// The first error, until a `wait` takes it.
     error: Mutex<Option<E>>,
+    /// The payload of the first panic under `Isolate`, until a `wait` raises it.
+    panic: Mutex<Option<Box<dyn Any + Send>>>,
     /// Ends the context of the group, if it has one.
     cancel: Option<CancelFunc>,
 }
@@ -68,6 +74,19 @@ impl<E> Shared<E> {
             self.cancel();
         }
         // Here, outside of the lock, an error that comes later is dropped.
+    }
+
+    fn panicked(&self, payload: Box<dyn Any + Send>) {
+        if panic_crashes() {
+            resume_unwind(payload);
+        }
+        let mut first = lock(&self.panic);
+        if first.is_none() {
+            *first = Some(payload);
+            drop(first);
+            self.cancel();
+        }
+        // As above.
     }
 
     fn cancel(&self) {
@@ -96,7 +115,7 @@ impl<E: Send + 'static> ErrGroup<E> {
     ///
     /// The goroutines have to look at the context by themselves: the group ends nobody. Its cause is plain
     /// [`Canceled`](crate::context::ContextError::Canceled), where newer versions of Go's give the error; here that is
-    /// `wait`'s to give. A goroutine that panics does not end it.
+    /// `wait`'s to give.
     ///
     /// tokio's closest kin is a `JoinSet`, which aborts its tasks when it is dropped.
     ///
@@ -128,7 +147,7 @@ impl<E: Send + 'static> ErrGroup<E> {
 
     fn with(cancel: Option<CancelFunc>) -> Self {
         ErrGroup {
-            shared: Arc::new(Shared { error: Mutex::new(None), cancel }),
+            shared: Arc::new(Shared { error: Mutex::new(None), panic: Mutex::new(None), cancel }),
             running: WaitGroup::new(),
             limit: Mutex::new(None),
         }
@@ -136,11 +155,13 @@ impl<E: Send + 'static> ErrGroup<E> {
 
     /// Lets at most `n` goroutines of the group run at a time. Go: `SetLimit`.
     ///
-    /// With 0, none may start; with `usize::MAX` there is no limit.
+    /// With 0, none may start; with more than `usize::MAX / 4` there is no limit. A [`go`](Self::go) that waits for
+    /// a limit of 0 waits for ever, as in Go.
     ///
     /// # Panics
     ///
-    /// While goroutines of the group run: "errgroup: modify limit while N goroutines in the group are still active".
+    /// While goroutines of the group run, or have their place: "errgroup: modify limit while N goroutines in the group are
+    /// still active".
     ///
     /// # Examples
     ///
@@ -157,10 +178,17 @@ impl<E: Send + 'static> ErrGroup<E> {
     #[track_caller]
     #[doc(alias = "SetLimit")]
     pub fn set_limit(&self, n: usize) {
-        let active = self.running.count();
+        let mut new = (n <= MAX_PERMITS).then(|| Arc::new(Semaphore::new(n)));
+        let active = {
+            let mut limit = lock(&self.limit);
+            // A `go` may have its place and not have been polled since.
+            let active = self.running.count().max(limit.as_ref().map_or(0, |limit| limit.held()));
+            if active == 0 {
+                mem::swap(&mut *limit, &mut new);
+            }
+            active
+        };
         assert!(active == 0, "errgroup: modify limit while {active} goroutines in the group are still active");
-        let limit = (n != usize::MAX).then(|| Arc::new(Semaphore::new(n)));
-        *lock(&self.limit) = limit;
     }
 
     fn limit(&self) -> Option<Arc<Semaphore>> {
@@ -190,11 +218,21 @@ impl<E: Send + 'static> ErrGroup<E> {
     {
         let site = Location::caller();
         async move {
-            let limit = self.limit();
-            if let Some(limit) = &limit {
-                mem::forget(limit.acquire_at(1, site, Reason::Semaphore).await);
+            loop {
+                let slot = match self.limit() {
+                    Some(limit) => {
+                        mem::forget(limit.acquire_at(1, site, Reason::Semaphore).await);
+                        Some(Slot(limit))
+                    }
+                    None => {
+                        coop::spent().await;
+                        None
+                    }
+                };
+                if self.admit(slot.as_ref()) {
+                    return self.start(future, slot, site);
+                }
             }
-            self.start(future, limit.map(Slot), site);
         }
     }
 
@@ -217,17 +255,33 @@ impl<E: Send + 'static> ErrGroup<E> {
     where
         F: Future<Output = Result<(), E>> + Send + 'static,
     {
-        let limit = self.limit();
-        if let Some(limit) = &limit {
-            match limit.try_acquire(1) {
-                Some(permit) => mem::forget(permit),
-                None => return false,
+        loop {
+            let limit = self.limit();
+            if let Some(limit) = &limit {
+                match limit.try_acquire(1) {
+                    Some(permit) => mem::forget(permit),
+                    None => return false,
+                }
+            }
+            let slot = limit.map(Slot);
+            if self.admit(slot.as_ref()) {
+                self.start(future, slot, Location::caller());
+                return true;
             }
         }
-        self.start(future, limit.map(Slot), Location::caller());
-        true
     }
 
+    /// Counts a goroutine that has its place, unless the limit is another one by now: from here on `set_limit` sees it.
+    fn admit(&self, slot: Option<&Slot>) -> bool {
+        let limit = lock(&self.limit);
+        let admits = limit.as_ref().map(Arc::as_ptr) == slot.map(|Slot(limit)| Arc::as_ptr(limit));
+        if admits {
+            self.running.add(1);
+        }
+        admits
+    }
+
+    /// Starts one that has been admitted.
     fn start<F>(&self, future: F, slot: Option<Slot>, site: &'static Location<'static>)
     where
         F: Future<Output = Result<(), E>> + Send + 'static,
@@ -235,14 +289,25 @@ impl<E: Send + 'static> ErrGroup<E> {
         let shared = self.shared.clone();
         let work = async move {
             let _slot = slot;
-            if let Err(error) = future.await {
-                shared.failed(error);
+            // The future is dropped in there as well, whose destructor may panic.
+            let work = async {
+                if let Err(error) = future.await {
+                    shared.failed(error);
+                }
+            };
+            if let Err(payload) = AssertUnwindSafe(work).catch_unwind().await {
+                shared.panicked(payload);
             }
         };
-        self.running.go_at(work, site);
+        self.running.go_added(work, site);
     }
 
     /// Waits until no goroutine of the group is running, ends the group's context, and takes the first error. Go: `Wait`.
+    ///
+    /// # Panics
+    ///
+    /// If a goroutine of the group has panicked, in a runtime with [`OnPanic::Isolate`](crate::OnPanic::Isolate): with its payload.
+    /// The next `wait` does not.
     ///
     /// # Cancellation
     ///
@@ -266,6 +331,10 @@ impl<E: Send + 'static> ErrGroup<E> {
             running.await;
             self.shared.cancel();
             let first = lock(&self.shared.error).take();
+            let panic = lock(&self.shared.panic).take();
+            if let Some(payload) = panic {
+                resume_unwind(payload);
+            }
             first.map_or(Ok(()), Err)
         }
     }

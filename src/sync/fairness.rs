@@ -24,13 +24,18 @@ pub(super) fn hands_over() -> bool {
 }
 
 /// Whether a waiter that waits since then has waited for long enough to starve.
-#[cfg(not(gopark_loom))]
 pub(super) fn starves(since: Time) -> bool {
-    Time::now().since(since) > STARVE
+    starves_at(since, Time::now())
+}
+
+/// As [`starves`], at a time that was read before.
+#[cfg(not(gopark_loom))]
+pub(super) fn starves_at(since: Time, now: Time) -> bool {
+    now.since(since) > STARVE
 }
 
 #[cfg(gopark_loom)]
-pub(super) fn starves(_: Time) -> bool {
+pub(super) fn starves_at(_: Time, _: Time) -> bool {
     model::STARVES.get()
 }
 

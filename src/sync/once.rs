@@ -7,13 +7,16 @@
 use std::cell::Cell;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
+use std::pin::Pin;
 use std::ptr;
 use std::sync::{Mutex, OnceLock};
+use std::task::{Context, Poll};
 
 use futures_lite::FutureExt;
+use pin_project_lite::pin_project;
 
 use super::semaphore::{Permit, Semaphore};
-use crate::coop::Reason;
+use crate::coop::{self, Reason};
 use crate::loom::atomic::{AtomicBool, AtomicUsize, Ordering};
 use crate::loom::const_fn;
 use crate::panics::{Payload, lock};
@@ -55,7 +58,7 @@ pub struct Once {
     done: AtomicBool,
     /// One permit: the turn.
     turn: Semaphore,
-    /// Which thread is inside the function of a `call_once`, by [`this_thread`]; 0 for none.
+    /// Which thread is inside the function of a `call_once` or an `OnceValue`, by [`this_thread`]; 0 for none.
     inside: AtomicUsize,
 }
 
@@ -105,8 +108,7 @@ impl Once {
     #[cold]
     #[track_caller]
     fn call_cold(&self, f: impl FnOnce()) {
-        let me = this_thread();
-        assert!(self.inside.load(Ordering::Relaxed) != me, "gopark: Once::call_once called by its own function");
+        assert!(!self.is_inside(), "gopark: Once::call_once called by its own function");
         let turn = match self.turn.try_acquire(1) {
             Some(turn) => turn,
             None => block_in_place(|| self.turn.acquire_blocking(1)),
@@ -115,8 +117,18 @@ impl Once {
             return;
         }
         let _finish = Finish { once: self, _turn: turn };
-        self.inside.store(me, Ordering::Relaxed);
+        self.enter();
         f();
+    }
+
+    /// This thread runs the function, until it is done.
+    fn enter(&self) {
+        self.inside.store(this_thread(), Ordering::Relaxed);
+    }
+
+    /// Whether this thread is in the function: what waits here for its end waits for itself.
+    fn is_inside(&self) -> bool {
+        self.inside.load(Ordering::Relaxed) == this_thread()
     }
 
     /// Runs `f` and its future unless something has been done already; waits for it if it is being done.
@@ -150,7 +162,7 @@ impl Once {
         let site = Location::caller();
         async move {
             if self.is_done() {
-                return;
+                return coop::spent().await;
             }
             let turn = self.turn.acquire_at(1, site, Reason::Once).await;
             if self.is_done() {
@@ -266,7 +278,8 @@ impl<T> OnceValue<T> {
     ///
     /// # Panics
     ///
-    /// If the function has panicked.
+    /// If the function has panicked. Also if the function itself waits for the value, in a [`block_on`](crate::block_on) for
+    /// example: "gopark: OnceValue::get called by its own function" (Go deadlocks).
     ///
     /// # Examples
     ///
@@ -280,14 +293,11 @@ impl<T> OnceValue<T> {
     #[track_caller]
     pub fn get(&self) -> impl Future<Output = &T> + use<'_, T> {
         let computed = self.once.call_once_async(async || self.compute());
-        async move {
-            computed.await;
-            // `compute` ends with a value or unwinds.
-            self.value.get().expect("computed").as_ref().unwrap_or_else(|payload| payload.raise())
-        }
+        Getting { of: self, computed }
     }
 
     fn compute(&self) {
+        self.once.enter();
         // Taken out under the lock, run outside of it.
         let init = lock(&self.init).take().expect("called once");
         match catch_unwind(AssertUnwindSafe(init)) {
@@ -297,6 +307,29 @@ impl<T> OnceValue<T> {
                 resume_unwind(payload);
             }
         }
+    }
+}
+
+pin_project! {
+    struct Getting<'a, T, F> {
+        of: &'a OnceValue<T>,
+        #[pin]
+        computed: F,
+    }
+}
+
+impl<'a, T, F: Future<Output = ()>> Future for Getting<'a, T, F> {
+    type Output = &'a T;
+
+    // The panic is the fault of whoever awaits it.
+    #[track_caller]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<&'a T> {
+        let this = self.project();
+        assert!(!this.of.once.is_inside(), "gopark: OnceValue::get called by its own function");
+        this.computed.poll(cx).map(|()| {
+            // `compute` ends with a value or unwinds.
+            this.of.value.get().expect("computed").as_ref().unwrap_or_else(|payload| payload.raise())
+        })
     }
 }
 

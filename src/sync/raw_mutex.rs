@@ -12,16 +12,20 @@
 // | bit of `bits` | set means (changed under the queue's lock only) |
 // |---|---|
 // | `QUEUED` | the queue is not empty |
-// | `WOKEN` | the waiter at the front has been notified to try, and has not tried yet |
-// | `STARVING` | that waiter has lost for more than `STARVE`: unlock hands over |
+// | `WOKEN` | a waiter has been notified to try, and has not tried yet: the one at the front, unless another came back to there |
+// | `STARVING` | the waiter at the front has lost for more than `STARVE`: unlock hands over |
 // | `UNBIASED` | an unlock executes a full fence between its store to `locked` and its load of `bits` |
 //
 // `WOKEN` and `STARVING` imply `QUEUED`, which implies `UNBIASED`.
 //
 // An unlock that finds waiters does one of two things.
-// - *Normal mode*: it frees the lock and notifies the waiter at the front, unless that one is notified already (MX-08). The
+// - *Normal mode*: it frees the lock and notifies the waiter at the front, unless one is notified already (MX-08). The
 //   notified waiter competes with newcomers; if it loses, it waits again, at its place (MX-02). Eight goroutines that
 //   contend for one lock so run at the speed of one that has it alone: the loser's turn costs a switch, not every turn.
+//   But the notified one's task may be busy elsewhere, and all behind it would wait beside a free lock. So if it has waited
+//   for longer than `STARVE`, the unlock *passes it over*: it leaves the queue, and the next is notified as well. When it is
+//   polled, it tries; if it loses, it goes back to the front. Reading the clock costs more than the unlock, so only the first
+//   few unlocks after a notification look, and then one in eight.
 // - *Hand-off*: the lock stays locked and the waiter at the front owns it; newcomers queue. That is the rule when a waiter
 //   has starved for a millisecond (MX-03), and always outside of gopark's processors: there no budget makes a
 //   lock/unlock loop yield, so a waiter that has to compete might never even be polled. (If a waiter queues in the
@@ -34,6 +38,7 @@
 //   taken, the owner's unlock will come after the fence of the waiter that set the bit.
 // - A notified waiter that lost, or is dropped, clears `WOKEN`, fence, tries again; an unlock reads `WOKEN` after its
 //   fence. So the waiter gets the lock, or the unlock notifies a waiter.
+// - One that was passed over has left `WOKEN` to the next. It queues as a new one does.
 //
 // *Biased* locks. An unlock's fence is half of what an uncontended lock costs. A lock without contention for `BIAS_AFTER`
 // unlocks has none of the bits, and then unlocks with a store and a load, and nothing between the two but the light
@@ -49,13 +54,13 @@
 use std::task::Context;
 use std::time::Duration;
 
-use crate::clock::Time;
+use crate::clock::{self, Time};
 use crate::coop;
 use crate::lock::Lock;
 use crate::loom::atomic::{AtomicBool, AtomicU8, AtomicU16, Ordering};
 use crate::loom::const_fn;
 use crate::platform;
-use crate::sync::fairness::{hands_over, starves};
+use crate::sync::fairness::{hands_over, starves, starves_at};
 use crate::wait::acquire::Resource;
 use crate::wait::queue::{self, Queue, Waiter};
 use crate::waker::TaskWaker;
@@ -68,6 +73,9 @@ const UNBIASED: u8 = 8;
 /// Uncontended unlocks before the lock is biased. None under loom, so that both ways are explored.
 const BIAS_AFTER: u16 = if cfg!(gopark_loom) { 0 } else { 8192 };
 
+/// So many unlocks look whether the notified waiter is to be passed over, and then one in so many.
+const LOOKS: u16 = 8;
+
 /// When a waiter began to wait.
 pub(super) type Since = Time;
 
@@ -77,7 +85,8 @@ pub(crate) struct RawMutex {
     /// is ordered by fences, which pair as the text there says, or by the queue's lock.
     locked: AtomicBool,
     bits: AtomicU8,
-    /// How many more uncontended unlocks there must be before the lock is biased. A hint.
+    /// How many more uncontended unlocks there must be before the lock is biased; while a waiter is notified, it counts the
+    /// unlocks from there. A hint.
     unlocks_until_bias: AtomicU16,
     queue: Lock<Queue<Since>>,
 }
@@ -145,6 +154,12 @@ impl RawMutex {
             self.hand_off(true);
         } else if bits & WOKEN == 0 {
             self.notify_next();
+        } else {
+            let left = self.unlocks_until_bias.load(Ordering::Relaxed);
+            self.unlocks_until_bias.store(left.checked_sub(1).unwrap_or(BIAS_AFTER), Ordering::Relaxed);
+            if left % LOOKS == 0 || left > BIAS_AFTER.saturating_sub(LOOKS) {
+                self.notify_another();
+            }
         }
     }
 
@@ -192,11 +207,30 @@ impl RawMutex {
         waker.into_iter().for_each(TaskWaker::wake);
     }
 
+    /// Notifies one more waiter that the lock is free, if it still is and the front has waited for long.
+    #[cold]
+    fn notify_another(&self) {
+        // Not under the lock.
+        let now = clock::coarse_now();
+        let waker = {
+            let mut queue = self.queue.lock();
+            let is_late = |front: &Waiter<Since>| !queue.is_only(front) && starves_at(front.extra, now);
+            if !self.locked.load(Ordering::Relaxed) && queue.front().is_some_and(is_late) {
+                queue.pass_over();
+                self.notify_front(&mut queue)
+            } else {
+                None
+            }
+        };
+        waker.into_iter().for_each(TaskWaker::wake);
+    }
+
     #[must_use]
     fn notify_front(&self, queue: &mut Queue<Since>) -> Option<TaskWaker> {
         if queue.is_empty() {
             return None;
         }
+        self.unlocks_until_bias.store(BIAS_AFTER, Ordering::Relaxed);
         self.set_bits(queue, self.bits() | WOKEN);
         queue.notify_front()
     }
@@ -227,10 +261,25 @@ impl RawMutex {
 
     /// Whether the waiter is granted, or is notified and acquires the lock. If it is notified and lost, `last` makes it
     /// wait again.
-    fn settle(&self, queue: &mut Queue<Since>, waiter: &Waiter<Since>, starving: bool, last: bool) -> bool {
+    ///
+    /// # Safety
+    ///
+    /// `waiter` is pinned and linked in the queue, or in none; if this returns false, `cancel` comes before it is dropped.
+    unsafe fn settle(&self, queue: &mut Queue<Since>, waiter: &Waiter<Since>, starving: bool, last: bool) -> bool {
         match waiter.state() {
             queue::GRANTED => return true,
             queue::NOTIFIED => {}
+            queue::PASSED => {
+                // SAFETY: passed on to the caller; one that was passed over is linked nowhere.
+                let push = |queue: &mut Queue<Since>| unsafe { queue.push_front(waiter) };
+                if self.try_acquire() || last && self.link(queue, push) {
+                    return true;
+                }
+                if last && starving {
+                    self.set_bits(queue, self.bits() | STARVING);
+                }
+                return false;
+            }
             _ => return false,
         }
         if self.lock_notified(queue, waiter) {
@@ -256,6 +305,25 @@ impl RawMutex {
         // SAFETY: notified, so linked in this queue.
         unsafe { queue.remove(waiter) };
         true
+    }
+
+    /// Queues a waiter by `push`, or acquires the lock for it after all and returns true.
+    fn link(&self, queue: &mut Queue<Since>, push: impl FnOnce(&mut Queue<Since>)) -> bool {
+        if self.bits() == 0 {
+            self.revoke_bias(queue);
+        }
+        let bits = self.bits();
+        if bits & QUEUED == 0 {
+            self.set_bits(queue, bits | QUEUED);
+            // Pairs with the fence in `unlocked`.
+            platform::full_fence();
+        }
+        if self.try_acquire() {
+            self.set_bits(queue, bits);
+            return true;
+        }
+        push(queue);
+        false
     }
 
     /// Ends starvation when the new owner has not waited long: then no waiter behind it has.
@@ -287,33 +355,19 @@ impl Resource<Since> for RawMutex {
     // Safety, of this and the next two: as the trait says.
     #[cold]
     unsafe fn enqueue(&self, waiter: &Waiter<Since>) -> bool {
-        let mut queue = self.queue.lock();
-        if self.bits() == 0 {
-            self.revoke_bias(&mut queue);
-        }
-        let bits = self.bits();
-        if bits & QUEUED == 0 {
-            self.set_bits(&mut queue, bits | QUEUED);
-            // Pairs with the fence in `unlocked`.
-            platform::full_fence();
-        }
-        if self.try_acquire() {
-            self.set_bits(&mut queue, bits);
-            return true;
-        }
         // SAFETY: passed on to the caller.
-        unsafe { queue.push_back(waiter) };
-        false
+        self.link(&mut self.queue.lock(), |queue| unsafe { queue.push_back(waiter) })
     }
 
     #[cold]
     unsafe fn look(&self, waiter: &Waiter<Since>, cx: &mut Context<'_>) -> bool {
-        let notified = waiter.state() == queue::NOTIFIED;
+        let notified = matches!(waiter.state(), queue::NOTIFIED | queue::PASSED);
         // The clock is read outside of the lock. A waiter that is not notified now has not lost yet.
         let starving = notified && starves(waiter.extra);
-        // SAFETY: a waiter that is not granted, which `settle` sees under the lock, is linked in the queue.
-        let there =
-            unsafe { queue::look(&self.queue, waiter, cx, |queue, last| self.settle(queue, waiter, starving, last)) };
+        // SAFETY: the caller's promise, for `settle`.
+        let settle = |queue: &mut _, last| unsafe { self.settle(queue, waiter, starving, last) };
+        // SAFETY: a waiter that is not granted, which `settle` sees under the lock, is linked in the queue, or was passed over.
+        let there = unsafe { queue::look(&self.queue, waiter, cx, settle) };
         if there && waiter.state() == queue::GRANTED {
             self.granted(waiter);
         }
@@ -329,8 +383,11 @@ impl Resource<Since> for RawMutex {
                 drop(queue);
                 return self.unlock();
             }
+            if state == queue::PASSED {
+                return;
+            }
             let bits = bits_to_clear(waiter, queue.is_only(waiter));
-            // SAFETY: not granted, seen under the lock, so linked in this queue.
+            // SAFETY: not granted nor passed over, seen under the lock, so linked in this queue.
             unsafe { queue.remove(waiter) };
             self.set_bits(&mut queue, self.bits() & !bits);
             if state != queue::NOTIFIED {

@@ -91,7 +91,8 @@ impl<T: ?Sized> RwMutex<T> {
     ///
     /// # Cancellation
     ///
-    /// Dropping the future gives up the place in line; if it had been let in already, it leaves as a reader does.
+    /// Dropping the future gives up the place in line; if it had been let in already, it leaves as a reader does. One that has been
+    /// let in and is neither polled nor dropped has the lock.
     ///
     /// # Panics
     ///
@@ -125,7 +126,7 @@ impl<T: ?Sized> RwMutex<T> {
     /// # Cancellation
     ///
     /// Dropping the future gives up the place in line, and lets in the readers that waited for it. If the lock had been
-    /// handed to it already, it is unlocked.
+    /// handed to it already, it is unlocked. One that has been handed the lock and is neither polled nor dropped has it.
     ///
     /// # Panics
     ///

@@ -15,6 +15,7 @@ use std::fmt;
 use std::panic::{Location, RefUnwindSafe, UnwindSafe};
 use std::task::Context;
 
+use crate::context::{self, ContextError};
 use crate::coop::Reason;
 use crate::lock::Lock;
 use crate::loom::atomic::{AtomicUsize, Ordering};
@@ -25,6 +26,9 @@ use crate::waker::WakeList;
 
 const QUEUED: usize = 1;
 const PERMIT: usize = 2;
+
+/// As many again may be added.
+pub(super) const MAX_PERMITS: usize = usize::MAX / 4;
 
 /// A number of permits, to be acquired several at a time and given back.
 ///
@@ -87,18 +91,20 @@ impl Semaphore {
         /// assert_eq!(DISK.available(), 2);
         /// ```
         pub const fn new(permits: usize) -> Self {
-            assert!(permits <= usize::MAX / 4, "gopark: too many permits of a Semaphore");
+            assert!(permits <= MAX_PERMITS, "gopark: too many permits of a Semaphore");
             Semaphore { size: permits, state: AtomicUsize::new(permits * PERMIT), queue: Lock::new(Queue::new()) }
         }
     }
 
     /// Waits for `n` permits. Go: `Acquire`.
     ///
-    /// More than the semaphore has will never be there: the future stays pending, and is in nobody's way.
+    /// More than the semaphore has will never be there: the future stays pending, and is in nobody's way. With a context, see
+    /// [`Context::acquire`](crate::context::Context::acquire).
     ///
     /// # Cancellation
     ///
-    /// Dropping the future gives up the place in line. If it had got its permits already, they go back.
+    /// Dropping the future gives up the place in line. If it had got its permits already, they go back. One that has got them and
+    /// is neither polled nor dropped has them.
     ///
     /// # Panics
     ///
@@ -155,6 +161,11 @@ impl Semaphore {
         self.state.load(Ordering::Relaxed) / PERMIT
     }
 
+    /// How many permits are held, at least.
+    pub(super) fn held(&self) -> usize {
+        self.size.saturating_sub(self.available())
+    }
+
     /// [`acquire`](Self::acquire), blocking the thread.
     pub(super) fn acquire_blocking(&self, n: usize) -> Permit<'_> {
         self.acquire(n).0.block()
@@ -204,6 +215,51 @@ impl Semaphore {
         let rest = if queue.is_only(front) { 0 } else { QUEUED };
         let take = |s| (s / PERMIT >= front.extra).then(|| ((s & !QUEUED) - front.extra * PERMIT) | rest);
         self.state.fetch_update(Ordering::Acquire, Ordering::Relaxed, take).is_ok()
+    }
+}
+
+/// Here because contexts know nothing of locks.
+impl context::Context {
+    /// Waits for `n` permits until the context has ended. Go: `sem.Acquire(ctx, n)`.
+    ///
+    /// A context that has ended wins, whatever is free: over permits that are there, and over those that were granted between its
+    /// end and the next poll, which go to the next in line. With [`run`](Self::run) those would be kept.
+    ///
+    /// # Errors
+    ///
+    /// [`ContextError`], if the context has ended. No permit has been taken then.
+    ///
+    /// # Cancellation
+    ///
+    /// As of [`Semaphore::acquire`]: dropping the future gives up the place in line, and permits that it had got go back.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::context::{Context, ContextError};
+    /// use gopark::sync::Semaphore;
+    ///
+    /// gopark::block_on(async {
+    ///     let (ctx, cancel) = Context::background().with_cancel();
+    ///     let disk = Semaphore::new(1);
+    ///     drop(ctx.acquire(&disk, 1).await.unwrap());
+    ///     cancel.cancel();
+    ///     assert_eq!(ctx.acquire(&disk, 1).await.unwrap_err(), ContextError::Canceled);
+    ///     assert_eq!(disk.available(), 1);
+    /// });
+    /// ```
+    #[track_caller]
+    #[doc(alias = "Acquire")]
+    pub fn acquire<'a>(
+        &'a self,
+        semaphore: &'a Semaphore,
+        n: usize,
+    ) -> impl Future<Output = Result<Permit<'a>, ContextError>> + use<'a> {
+        let acquired = self.run(semaphore.acquire(n));
+        async move {
+            let permit = acquired.await?;
+            self.err().map_or(Ok(permit), Err)
+        }
     }
 }
 

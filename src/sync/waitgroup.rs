@@ -212,6 +212,15 @@ impl WaitGroup {
         F: Future + Send + 'static,
     {
         self.add(1);
+        self.go_added(future, site);
+    }
+
+    /// As [`go_at`](Self::go_at), after one was added.
+    #[track_caller]
+    pub(super) fn go_added<F>(&self, future: F, site: &'static Location<'static>)
+    where
+        F: Future + Send + 'static,
+    {
         drop(runtime::go_at(Counted { future, group: Membership { group: self.clone(), in_poll: false } }, site));
     }
 }
@@ -252,10 +261,15 @@ impl<F: Future> Future for Counted<F> {
 
 impl Drop for Membership {
     fn drop(&mut self) {
-        if !(self.in_poll && Executor::current().is_some_and(|executor| executor.block_on_calls().crashes())) {
+        if !(self.in_poll && panic_crashes()) {
             self.group.done();
         }
     }
+}
+
+/// Whether an unrecovered panic of this goroutine ends the runtime's mains.
+pub(super) fn panic_crashes() -> bool {
+    Executor::current().is_some_and(|executor| executor.block_on_calls().crashes())
 }
 
 pin_project! {
@@ -303,6 +317,7 @@ impl Future for Wait<'_> {
             if round(this.shared.word.load(Ordering::SeqCst)) != *this.round {
                 *this.over = true;
                 this.listener.set(None);
+                coop::spend();
                 return Poll::Ready(());
             }
             match this.listener.as_mut().as_pin_mut().map_or(Poll::Pending, |listener| listener.poll(cx)) {

@@ -122,6 +122,25 @@ impl<N: Node> List<N> {
         }
     }
 
+    /// Links a node at the beginning.
+    ///
+    /// # Safety
+    ///
+    /// As for [`push_back`](Self::push_back).
+    pub(crate) unsafe fn push_front(&self, node: *mut N) {
+        let first = self.head.load(Ordering::Relaxed);
+        // SAFETY: L2, of the new node and of the first one.
+        unsafe {
+            N::with_links(node, |links| *links = Links { prev: ptr::null_mut(), next: first });
+            if first.is_null() {
+                self.tail.with_mut(|tail| *tail = node);
+            } else {
+                N::with_links(first, |links| links.prev = node);
+            }
+        }
+        self.head.store(node, Ordering::Relaxed);
+    }
+
     /// Unlinks a node, wherever it stands.
     ///
     /// # Safety

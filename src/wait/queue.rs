@@ -11,7 +11,8 @@
 //! | state | meaning | left by |
 //! |---|---|---|
 //! | `QUEUED` | linked, waits | the holder of the lock, which notifies or grants it; its own future, under the lock |
-//! | `NOTIFIED` | linked at the front, woken to try for itself | its own future (back to `QUEUED`, or unlinked), a grant |
+//! | `NOTIFIED` | linked, woken to try for itself | its own future (back to `QUEUED`, or unlinked), a grant, [`Queue::pass_over`] |
+//! | `PASSED` | unlinked, woken to try for itself; others are before it now | its own future (back to `QUEUED`, at the front) |
 //! | `GRANTED` | unlinked, owns what it waited for | nothing: its future alone has it now |
 //!
 //! Under the lock there are pointer moves only. Wakers are cloned before it is taken, and woken and dropped after it
@@ -30,6 +31,7 @@ use crate::waker::{TaskWaker, WakeList};
 pub(crate) const QUEUED: u8 = 0;
 pub(crate) const NOTIFIED: u8 = 1;
 pub(crate) const GRANTED: u8 = 2;
+pub(crate) const PASSED: u8 = 3;
 
 /// One place in a [`Queue`]. `X` is what the primitive wants to know of it; fixed once it is linked.
 pub(crate) struct Waiter<X> {
@@ -123,6 +125,14 @@ impl<X> Queue<X> {
 
     /// # Safety
     ///
+    /// As for [`push_back`](Self::push_back).
+    pub(crate) unsafe fn push_front(&mut self, waiter: &Waiter<X>) {
+        // SAFETY: as in `push_back`.
+        unsafe { self.list.push_front(std::ptr::from_ref(waiter).cast_mut()) }
+    }
+
+    /// # Safety
+    ///
     /// `waiter` is linked in this queue.
     pub(crate) unsafe fn remove(&mut self, waiter: &Waiter<X>) {
         // SAFETY: as in `push_back`.
@@ -157,6 +167,16 @@ impl<X> Queue<X> {
         // SAFETY: linked here.
         unsafe { waiter.waker(Option::take) }
     }
+
+    /// Unlinks the waiter at the front, if it is notified and has not tried yet: it comes back by itself.
+    pub(crate) fn pass_over(&mut self) {
+        if self.front().is_some_and(|front| front.state() == NOTIFIED) {
+            // SAFETY: the lock is held.
+            let front = unsafe { self.list.pop_front() }.expect("the front");
+            // SAFETY: alive as long as the lock is held: its future takes it before it goes.
+            unsafe { front.as_ref() }.state.store(PASSED, Ordering::Relaxed);
+        }
+    }
 }
 
 /// A later poll of a waiting future: whether `waiter` has got what it waits for. If not, it keeps its place, and the task
@@ -167,7 +187,8 @@ impl<X> Queue<X> {
 ///
 /// # Safety
 ///
-/// `waiter` is linked in a queue under the lock of `queues` whenever `settle` has said `false`.
+/// `waiter` is linked in a queue under the lock of `queues` whenever `settle` has said `false`; after the first `false` it may be
+/// `PASSED` instead.
 pub(crate) unsafe fn look<Q, X>(
     queues: &Lock<Q>,
     waiter: &Waiter<X>,

@@ -1678,3 +1678,19 @@ fn run_and_a_receiver_agree_on_a_send_ca04() {
         });
     });
 }
+
+#[test]
+fn cause_that_is_passed_on_is_the_same_error_cx06() {
+    let background = Context::background();
+    let (first, cancel) = background.with_cancel_cause();
+    cancel.cancel(std::io::Error::other("no disk"));
+    let is_it = |ctx: &Context| ctx.cause().unwrap().downcast_ref::<std::io::Error>().is_some();
+    let (second, cancel) = background.with_cancel_cause();
+    cancel.cancel(first.cause().unwrap());
+    let (third, cancel) = background.with_cancel_cause();
+    cancel.cancel(Box::<dyn Error + Send + Sync>::from(second.cause().unwrap()));
+    assert!(is_it(&first) && is_it(&second) && is_it(&third));
+    assert!(Arc::ptr_eq(&first.cause().unwrap(), &third.cause().unwrap()));
+    assert!(is_it(&background.with_timeout_cause(Duration::ZERO, third.cause().unwrap()).0));
+    assert!(is_it(&background.with_deadline_cause(Instant::now(), third.cause().unwrap()).0));
+}

@@ -4,6 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use futures_lite::FutureExt;
 use gopark::context::{Context, ContextError};
 use gopark::sync::ErrGroup;
 use gopark::{OnPanic, Runtime, chan, gosched};
@@ -163,17 +164,129 @@ fn dropped_go_starts_nothing_and_keeps_no_permit() {
     });
 }
 
+/// Polled once more, a `go` that has its place starts.
 #[test]
-fn isolated_panic_frees_its_place_and_is_no_error_xs03() {
-    no_hang(|| {
-        let runtime = Runtime::builder().gomaxprocs(1).on_panic(OnPanic::Isolate).build().unwrap();
-        runtime.block_on(async {
-            let group = ErrGroup::<()>::new();
-            group.set_limit(1);
-            group.go(async { panic!("isolated") }).await;
-            group.go(async { Ok(()) }).await;
-            assert_eq!(group.wait().await, Ok(()));
+fn changing_the_limit_beside_one_that_has_its_place_panics_xs02() {
+    on_procs(1, async {
+        let group = ErrGroup::<()>::new();
+        group.set_limit(1);
+        group.go(async { Ok(()) }).await;
+        let mut second = Hand::parked(group.go(async { Ok(()) }));
+        group.wait().await.unwrap();
+        let caught = catch_unwind(AssertUnwindSafe(|| group.set_limit(1)));
+        let text = caught.unwrap_err().downcast::<String>().unwrap();
+        assert_eq!(*text, "errgroup: modify limit while 1 goroutines in the group are still active");
+        assert!(!group.try_go(async { Ok(()) }), "the limit is the old one");
+        second.ready();
+        group.wait().await.unwrap();
+        group.set_limit(1);
+        assert!(group.try_go(async { Ok(()) }));
+        group.wait().await.unwrap();
+    });
+}
+
+#[test]
+fn large_limit_is_none_xs02() {
+    on_procs(1, async {
+        let group = ErrGroup::<()>::new();
+        for limit in [usize::MAX, usize::MAX - 1, usize::MAX / 2, usize::MAX / 4 + 1, usize::MAX / 4, 1] {
+            group.set_limit(limit);
+            assert!(group.try_go(async { Ok(()) }));
+            group.wait().await.unwrap();
+        }
+    });
+}
+
+/// As many as the limit says run at once, while it is set again and again.
+#[test]
+fn no_more_run_than_the_limit_says_while_it_changes_xs02() {
+    on_procs(2, async {
+        let group = Arc::new(ErrGroup::<()>::new());
+        let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        group.set_limit(1);
+        let starters = [(); 3].map(|()| {
+            let (group, now, most) = (group.clone(), now.clone(), most.clone());
+            gopark::go(async move {
+                for _ in 0..200 {
+                    let (now, most) = (now.clone(), most.clone());
+                    let work = async move {
+                        most.fetch_max(now.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                        gosched().await;
+                        now.fetch_sub(1, Ordering::SeqCst);
+                        Ok(())
+                    };
+                    group.go(work).await;
+                    // Refused while one is active.
+                    let _ = catch_unwind(AssertUnwindSafe(|| group.set_limit(1)));
+                }
+            })
         });
+        for starter in starters {
+            starter.await.unwrap();
+        }
+        group.wait().await.unwrap();
+        assert_eq!(most.load(Ordering::SeqCst), 1);
+    });
+}
+
+/// In a runtime whose panics are isolated.
+fn isolated<T: Send + 'static>(main: impl Future<Output = T> + Send + 'static) -> T {
+    no_hang(|| Runtime::builder().gomaxprocs(1).on_panic(OnPanic::Isolate).build().unwrap().block_on(main))
+}
+
+#[test]
+fn isolated_panic_frees_its_place_and_is_raised_by_the_wait_xs03() {
+    isolated(async {
+        let group = ErrGroup::new();
+        group.set_limit(1);
+        group.go(async { std::panic::panic_any(7_u8) }).await;
+        group.go(async { Err("later") }).await;
+        group.go(async { panic!("the second") }).await;
+        let caught = AssertUnwindSafe(group.wait()).catch_unwind().await;
+        assert_eq!(caught.unwrap_err().downcast_ref::<u8>(), Some(&7));
+        // It has taken the error as well.
+        assert_eq!(group.wait().await, Ok(()));
+        group.go(async { Err("after that") }).await;
+        assert_eq!(group.wait().await, Err("after that"));
+    });
+}
+
+#[test]
+fn isolated_panic_ends_the_context_xs03() {
+    isolated(async {
+        let (group, ctx) = ErrGroup::<()>::with_context(&Context::background());
+        group.go(async { panic!("isolated") }).await;
+        group
+            .go(async move {
+                ctx.done().await;
+                Ok(())
+            })
+            .await;
+        let caught = AssertUnwindSafe(group.wait()).catch_unwind().await;
+        assert_eq!(caught.unwrap_err().downcast_ref::<&str>(), Some(&"isolated"));
+    });
+}
+
+/// Also that of the future's destructor.
+#[test]
+fn isolated_panic_of_a_destructor_is_raised_by_the_wait_xs03() {
+    struct Bomb;
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            panic!("dropped");
+        }
+    }
+    isolated(async {
+        let group = ErrGroup::<()>::new();
+        let bomb = Bomb;
+        group
+            .go(async move {
+                let _bomb = bomb;
+                Ok(())
+            })
+            .await;
+        let caught = AssertUnwindSafe(group.wait()).catch_unwind().await;
+        assert_eq!(caught.unwrap_err().downcast_ref::<&str>(), Some(&"dropped"));
     });
 }
 

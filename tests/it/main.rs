@@ -2,6 +2,7 @@
 
 mod bad_wakers;
 mod blocking;
+mod budget;
 mod bytes;
 mod cancel;
 mod chan;

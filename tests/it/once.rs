@@ -2,8 +2,8 @@
 
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, LazyLock};
 
 use futures_lite::future::block_on;
 use gopark::chan;
@@ -11,7 +11,7 @@ use gopark::gosched;
 use gopark::sync::{Once, OnceValue, WaitGroup};
 
 use crate::hand::{Hand, on_procs};
-use crate::util::no_hang;
+use crate::util::{in_child, no_hang};
 
 /// Where a function waits until it is told to go on, by dropping the sender.
 fn gate() -> (chan::Sender<()>, chan::Receiver<()>) {
@@ -152,6 +152,36 @@ fn asking_inside_a_blocking_call_panics_on03() {
     let caught = catch_unwind(AssertUnwindSafe(|| once.call_once(|| once.call_once(|| ()))));
     let text = *caught.unwrap_err().downcast::<&str>().unwrap();
     assert_eq!(text, "gopark: Once::call_once called by its own function");
+}
+
+/// A value that asks for itself, and whoever asks afterwards.
+#[test]
+fn value_that_asks_for_itself_panics_on03() {
+    const TEXT: &str = "gopark: OnceValue::get called by its own function";
+    static VALUE: LazyLock<OnceValue<i32>> =
+        LazyLock::new(|| OnceValue::new(|| block_on(async { *VALUE.get().await })));
+    if let Some(ended) = in_child(&[]) {
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        // At the `await`.
+        let (at, _) = ended.stderr.split_once(TEXT).expect("the panic's text");
+        assert!(at.trim_end().lines().last().unwrap().contains("tests/it/once.rs"), "{}", ended.stderr);
+        return;
+    }
+    let text = |asked: std::thread::Result<i32>| (*asked.unwrap_err().downcast::<&str>().unwrap()).to_owned();
+    for _ in 0..2 {
+        assert_eq!(text(catch_unwind(|| block_on(async { *VALUE.get().await }))), TEXT);
+    }
+}
+
+/// From a goroutine, whose thread blocks meanwhile.
+#[test]
+fn value_that_asks_for_itself_on_a_processor_panics_on03() {
+    static VALUE: LazyLock<OnceValue<i32>> =
+        LazyLock::new(|| OnceValue::new(|| block_on(async { *VALUE.get().await })));
+    on_procs(1, async {
+        let error = gopark::go(async { *VALUE.get().await }).await.unwrap_err();
+        assert!(error.to_string().contains("OnceValue::get called by its own function"), "{error}");
+    });
 }
 
 #[test]

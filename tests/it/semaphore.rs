@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Poll, Waker};
 
 use futures_lite::future::{block_on, poll_once};
+use gopark::context::{Context, ContextError};
 use gopark::gosched;
 use gopark::sync::{Permit, Semaphore, WaitGroup};
 
@@ -24,6 +25,61 @@ fn small_request_does_not_overtake_a_large_one_xs04() {
     drop(four.ready());
     drop(small.ready());
     assert_eq!(s.available(), 4);
+}
+
+#[test]
+fn context_that_has_ended_wins_over_free_permits_xs05() {
+    let s = Semaphore::new(2);
+    let (ctx, cancel) = Context::background().with_cancel();
+    drop(Hand::new(ctx.acquire(&s, 2)).ready().unwrap());
+    cancel.cancel();
+    assert_eq!(Hand::new(ctx.acquire(&s, 1)).ready().unwrap_err(), ContextError::Canceled);
+    assert_eq!(s.available(), 2);
+}
+
+#[test]
+fn cancel_then_release_fails_and_passes_the_permit_on_xs05() {
+    let s = Semaphore::new(1);
+    let (ctx, cancel) = Context::background().with_cancel();
+    let held = s.try_acquire(1).unwrap();
+    let mut front = Hand::parked(ctx.acquire(&s, 1));
+    let mut behind = Hand::parked(s.acquire(1));
+    cancel.cancel();
+    drop(held);
+    assert_eq!(behind.wakes(), 0);
+    assert_eq!(front.ready().unwrap_err(), ContextError::Canceled);
+    assert_eq!(behind.wakes(), 1);
+    drop(behind.ready());
+    assert_eq!(s.available(), 1);
+}
+
+#[test]
+fn cancelled_head_lets_those_that_fit_proceed_xs05() {
+    let s = Semaphore::new(2);
+    let (ctx, cancel) = Context::background().with_cancel();
+    let held = s.try_acquire(1).unwrap();
+    let mut front = Hand::parked(ctx.acquire(&s, 2));
+    let mut behind = Hand::parked(s.acquire(1));
+    cancel.cancel();
+    assert_eq!(front.ready().unwrap_err(), ContextError::Canceled);
+    drop(behind.ready());
+    drop(held);
+    // Dropped instead of polled, it leaves as well.
+    let held = s.try_acquire(2).unwrap();
+    drop(Hand::parked(Context::background().acquire(&s, 1)));
+    drop(held);
+    assert_eq!(s.available(), 2);
+}
+
+#[test]
+fn too_much_waits_for_the_context_alone_xs06() {
+    let s = Semaphore::new(1);
+    let (ctx, cancel) = Context::background().with_cancel();
+    let mut huge = Hand::parked(ctx.acquire(&s, 2));
+    assert!(s.try_acquire(1).is_some());
+    cancel.cancel();
+    assert_eq!(huge.wakes(), 1);
+    assert_eq!(huge.ready().unwrap_err(), ContextError::Canceled);
 }
 
 #[test]

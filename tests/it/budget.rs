@@ -1,0 +1,204 @@
+//! The budget: every await spends from it, and gives way when there is none left.
+
+use std::future::{Ready, pending, poll_fn, ready};
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context as Cx, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use futures_lite::StreamExt;
+use gopark::context::Context;
+use gopark::select::Select;
+use gopark::sync::{Cond, ErrGroup, Mutex, Once, OnceValue, RwMutex, Semaphore, SingleFlight, WaitGroup};
+use gopark::{Runtime, chan, go, gosched, select, time, unblock, unconstrained};
+
+use crate::hand::on_procs;
+
+/// What a goroutine may complete in one poll.
+const BUDGET: usize = 128;
+
+/// Sets a flag once another goroutine has run.
+fn sibling() -> Arc<AtomicBool> {
+    let ran = Arc::new(AtomicBool::new(false));
+    let other = ran.clone();
+    go(async move { other.store(true, Ordering::SeqCst) });
+    ran
+}
+
+/// Polls `future` once, with a waker that wakes nothing.
+fn now_or_never<F: Future>(future: F) -> Option<F::Output> {
+    match pin!(future).poll(&mut Cx::from_waker(Waker::noop())) {
+        Poll::Ready(output) => Some(output),
+        Poll::Pending => None,
+    }
+}
+
+/// Awaits each until a sibling has run, which must be within the budget. One row for each await of the crate that may be ready:
+/// `tests/tidy.rs` looks for it.
+macro_rules! each_lets_a_sibling_run {
+    ($($name:literal => $await:expr;)*) => { $(
+        gosched().await;
+        let (ran, mut awaits) = (sibling(), 0);
+        while !ran.load(Ordering::SeqCst) {
+            assert!(awaits <= BUDGET, "{} does not spend", $name);
+            let _ = $await;
+            awaits += 1;
+        }
+    )* };
+}
+
+#[test]
+fn every_await_spends_sch03() {
+    on_procs(1, async {
+        let (tx, rx) = chan::bounded(1);
+        let mut stream = rx.clone();
+        let closed = chan::bounded::<u8>(1).1;
+        let (m, rw, cond) = (Mutex::new(()), RwMutex::new(()), Cond::new());
+        let (once, value) = (Once::new(), OnceValue::new(|| 1));
+        once.call_once(|| ());
+        let (semaphore, wg, flights) = (Semaphore::new(1), WaitGroup::new(), SingleFlight::<u8, u8>::new());
+        let (group, limited) = (ErrGroup::<()>::new(), ErrGroup::<()>::new());
+        limited.set_limit(1000);
+        let ctx = Context::background();
+        let (ended, cancel) = ctx.with_cancel();
+        cancel.cancel();
+        let (past, soon) = (Instant::now(), Duration::ZERO);
+        let ticker = time::Ticker::new(Duration::from_nanos(1));
+        let ready: fn() -> Ready<()> = || ready(());
+        each_lets_a_sibling_run! {
+            "send" => { tx.send(1).await.unwrap(); rx.try_recv().unwrap() };
+            "recv" => { tx.try_send(1).unwrap(); rx.recv().await };
+            "recv" => { closed.recv().await };
+            "next" => { tx.try_send(1).unwrap(); stream.next().await };
+            "select!" => { tx.try_send(1).unwrap(); select! { _ = rx.recv() => {} } };
+            "fut" => { select! { _ = gopark::select::fut(ready()) => {} } };
+            "wait" => { Select::new().recv(&closed, |_| ()).wait().await };
+            "JoinHandle" => { go(async {}).await.unwrap() };
+            "gosched" => { gosched().await };
+            "unblock" => { unblock(|| ()).await };
+            "lock" => { m.lock().await };
+            "rlock" => { rw.rlock().await };
+            "lock" => { rw.lock().await };
+            "wait" => { let wait = cond.wait(m.try_lock().unwrap()); cond.signal(); wait.await };
+            "wait_while" => { cond.wait_while(m.try_lock().unwrap(), |()| false).await };
+            "call_once_async" => { once.call_once_async(async || ()).await };
+            "get" => { value.get().await };
+            "acquire" => { semaphore.acquire(1).await };
+            "acquire" => { ctx.acquire(&semaphore, 1).await.unwrap() };
+            "acquire" => { ended.acquire(&semaphore, 1).await.unwrap_err() };
+            "wait" => { wg.wait().await };
+            "work" => { flights.work(1, async { 1 }).await };
+            "go" => { group.go(async { Ok(()) }).await };
+            "go" => { limited.go(async { Ok(()) }).await };
+            "wait" => { ErrGroup::<()>::new().wait().await.unwrap() };
+            "done" => { ended.done().await };
+            "run" => { ctx.run(ready()).await.unwrap() };
+            "run" => { ended.run(ready()).await.unwrap_err() };
+            "recv" => { ctx.recv(&closed).await };
+            "sleep" => { time::sleep(soon).await };
+            "sleep_until" => { time::sleep_until(past).await };
+            "timeout" => { time::timeout(Duration::from_secs(60), ready()).await.unwrap() };
+            "timeout" => { time::timeout(soon, pending::<()>()).await.unwrap_err() };
+            "tick" => { ticker.tick().await };
+        }
+        group.wait().await.unwrap();
+        limited.wait().await.unwrap();
+    });
+}
+
+#[test]
+fn a_poll_without_a_task_finds_whatever_is_there() {
+    on_procs(1, async {
+        let (tx, rx) = chan::bounded(1000);
+        (0..1000).for_each(|i| tx.try_send(i).unwrap());
+        let (m, semaphore) = (Mutex::new(()), Semaphore::new(1));
+        gosched().await;
+        let ran = sibling();
+        for i in 0..1000 {
+            assert_eq!(now_or_never(rx.recv()), Some(Some(i)));
+            assert!(now_or_never(semaphore.acquire(1)).is_some());
+        }
+        assert_eq!(now_or_never(rx.recv()), None);
+        assert!(now_or_never(m.lock()).is_some());
+        // It has spent all the same.
+        assert!(!ran.load(Ordering::SeqCst));
+        drop(m.lock().await);
+        assert!(ran.load(Ordering::SeqCst));
+    });
+}
+
+#[test]
+fn unconstrained_gives_way_when_it_waits_and_not_before() {
+    on_procs(1, async {
+        let (tx, rx) = chan::bounded(1000);
+        (0..1000).for_each(|i| tx.try_send(i).unwrap());
+        let m = Mutex::new(());
+        gosched().await;
+        let ran = sibling();
+        unconstrained(async {
+            for i in 0..1000 {
+                assert_eq!(rx.recv().await, Some(i));
+                drop(m.lock().await);
+            }
+            assert!(!ran.load(Ordering::SeqCst));
+            gosched().await;
+            assert!(ran.load(Ordering::SeqCst));
+        })
+        .await;
+    });
+}
+
+#[test]
+fn unconstrained_leaves_the_budget_as_it_was() {
+    on_procs(1, async {
+        let (m, mut inside) = (Mutex::new(()), 0);
+        gosched().await;
+        let ran = sibling();
+        for _ in 0..BUDGET {
+            drop(m.lock().await);
+            unconstrained(async {
+                for _ in 0..10 {
+                    drop(m.lock().await);
+                    inside += 1;
+                }
+            })
+            .await;
+        }
+        assert!(!ran.load(Ordering::SeqCst), "what is inside costs nothing");
+        assert_eq!(inside, 10 * BUDGET);
+        drop(m.lock().await);
+        assert!(ran.load(Ordering::SeqCst));
+    });
+}
+
+#[test]
+fn unconstrained_is_a_case_and_its_drop_loses_nothing() {
+    on_procs(1, async {
+        let (tx, rx) = chan::bounded(1);
+        let (_open, never) = chan::unbuffered::<u8>();
+        select! {
+            v = unconstrained(never.recv()) => unreachable!("{v:?}"),
+            sent = tx.send(7) => sent.unwrap(),
+        }
+        let mut dropped = Box::pin(unconstrained(rx.recv()));
+        assert_eq!(poll_fn(|cx| Poll::Ready(dropped.as_mut().poll(cx))).await, Poll::Ready(Some(7)));
+        let mut dropped = Box::pin(unconstrained(rx.recv()));
+        assert!(poll_fn(|cx| Poll::Ready(dropped.as_mut().poll(cx))).await.is_pending());
+        tx.send(8).await.unwrap();
+        drop(dropped);
+        assert_eq!(rx.try_recv(), Ok(8));
+    });
+}
+
+#[test]
+fn outside_of_goroutines_there_is_no_budget() {
+    let runtime = Runtime::builder().gomaxprocs(1).build().unwrap();
+    futures_lite::future::block_on(async {
+        let (tx, rx) = chan::bounded(1000);
+        (0..1000).for_each(|i| tx.try_send(i).unwrap());
+        unconstrained(async { (0..500).for_each(|i| assert_eq!(now_or_never(rx.recv()), Some(Some(i)))) }).await;
+        (500..1000).for_each(|i| assert_eq!(now_or_never(rx.recv()), Some(Some(i))));
+    });
+    drop(runtime);
+}
