@@ -390,6 +390,11 @@ pub(crate) fn poll_limited<F: Future>(
     })
 }
 
+/// True of a poll after which the polled future is dropped unless it is ready: a [`last_poll`], or one of [`try_once`].
+pub(crate) fn is_passing(cx: &Context<'_>) -> bool {
+    is_last(cx.waker()) || cx.waker().will_wake(&ONCE)
+}
+
 /// True in a [`last_poll`].
 pub(crate) fn is_last(waker: &Waker) -> bool {
     waker.will_wake(&LAST)

@@ -36,7 +36,9 @@
 //! # What you can rely on
 //!
 //! A `select!` commits exactly one case. Dropping a pending operation loses no value and no wake-up; every wait says under
-//! *Cancellation* what its drop means. What waits on a channel is served in the order of arrival. A goroutine that blocks
+//! *Cancellation* what its drop means. A value that is handed to a receive which is dropped after the channel was closed comes back to
+//! the channel, after others may have seen its end: what must have every value keeps a receiver until the last receive has
+//! settled, and [`try_recv`](chan::Receiver::try_recv) finds the value. What waits on a channel is served in the order of arrival. A goroutine that blocks
 //! its thread keeps nobody else waiting for long. A panic is the [`JoinError`] of whoever joins, else [`OnPanic`]
 //! decides. Wakers, destructors and your code run outside every lock.
 //!

@@ -5,8 +5,7 @@
 //! again. A [`RawLock`] unlocks with a plain store and then looks whether a thread sleeps; the thread that goes to sleep pays
 //! for the order of the two. The protocol is in [`sleep_lock`].
 //!
-//! The holder moves pointers and values, no more: it never wakes, drops a `T` or runs user code. It allocates only where a stream
-//! watches a channel.
+//! The holder moves pointers and values, no more: it never allocates, wakes, drops a `T` or runs user code.
 
 #[cfg(all(test, gopark_loom))]
 mod models;

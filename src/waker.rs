@@ -164,6 +164,11 @@ impl WakeList {
         self.len == WakeList::ROOM
     }
 
+    #[inline]
+    pub(crate) fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
     /// Adds a waker, if there is one.
     ///
     /// # Panics

@@ -3,10 +3,11 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::hint::black_box;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context as Cx, Poll, Wake, Waker};
 
+use futures_lite::Stream;
 use gopark::context::Context;
 use gopark::{Runtime, chan, gosched, select};
 
@@ -199,4 +200,34 @@ fn short_lived_children_cost_their_parent_no_memory_cx04() {
         });
         assert_eq!(bytes, 0);
     }
+}
+
+#[test]
+fn a_stream_allocates_its_place_once_and_gives_it_back() {
+    fn poll<S: Stream + Unpin>(stream: &mut S) -> Poll<Option<S::Item>> {
+        Pin::new(stream).poll_next(&mut Cx::from_waker(Waker::noop()))
+    }
+    fn run<S: Stream<Item = i32> + Unpin>(stream: &mut S, tx: &chan::Sender<i32>) {
+        for value in 0..100 {
+            assert!(poll(stream).is_pending() && poll(stream).is_pending());
+            tx.try_send(value).unwrap();
+            assert_eq!(poll(stream), Poll::Ready(Some(value)));
+        }
+    }
+    let (tx, rx) = chan::bounded(1);
+    // The first one of a channel brings what all share.
+    assert!(poll(&mut rx.clone()).is_pending());
+    let mut watching = rx.clone();
+    let (allocations, ..) = cost(|| run(&mut watching, &tx));
+    assert_eq!(allocations, 1);
+    let (allocations, bytes, ()) = cost(|| (0..1000).for_each(|_| run(&mut watching, &tx)));
+    assert_eq!((allocations, bytes), (0, 0));
+    let (allocations, bytes, ()) = cost(|| {
+        let mut stream = rx.into_stream();
+        run(&mut stream, &tx);
+        assert!(poll(&mut stream).is_pending());
+    });
+    assert_eq!((allocations, bytes), (1, 0));
+    let (_, bytes, ()) = cost(|| drop(watching));
+    assert!(bytes < 0);
 }

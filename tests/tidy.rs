@@ -121,6 +121,7 @@ const UNSAFE: &[&str] = &[
     "waker",
     "wait/list",
     "wait/waiter",
+    "wait/watch",
     "wait/queue",
     "wait/event",
     "wait/case",

@@ -6,9 +6,9 @@
 //!
 //! Every `unsafe fn` here must be called with the lock held, as Go's comments say "c must be locked".
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::ptr;
+use std::sync::Arc;
 
 use super::buffer::{Blocks, Buffer, Values};
 use super::source::Source;
@@ -18,7 +18,8 @@ use crate::lock::{self, LockGuard, RawLock};
 use crate::loom::UnsafeCell;
 use crate::loom::atomic::{AtomicBool, AtomicUsize, Ordering};
 use crate::wait::waiter::{Owner, Token, WaitQueue, Waiter, Woken, state};
-use crate::waker::{TaskWaker, WakeList};
+use crate::wait::watch::Watchers;
+use crate::waker::WakeList;
 
 /// The shared part of a channel.
 ///
@@ -65,10 +66,8 @@ pub(super) struct Extras<T> {
     pub(super) source: Option<Box<dyn Source<T>>>,
     /// Values of the source handed out up to this number are void: they are dropped if they are returned unclaimed.
     pub(super) voided_through: usize,
-    /// Streams to wake when there is a value to take, the oldest first. Some may have been dropped: a receiver does not
-    /// remember that it was polled as a stream, so its drop does not deregister it.
-    #[expect(clippy::box_collection, reason = "one word, which every send tests")]
-    pub(super) watchers: Option<Box<VecDeque<TaskWaker>>>,
+    /// Streams to wake when there is a value to take.
+    pub(super) watchers: Option<Arc<Watchers>>,
 }
 
 /// The result of an attempt to send or to receive.
@@ -486,7 +485,7 @@ impl<T> Core<T> {
     /// Arms the source, if there is one and a receive or a stream waits. Called under the lock, as `st` says.
     pub(super) fn arm_source(&self, st: &mut State<T>) -> Woken {
         let Some(extras) = &mut st.extras else { return Woken::NONE };
-        let waits = !self.recvq.seems_empty() || extras.watchers.is_some();
+        let waits = !self.recvq.seems_empty() || extras.watching().is_some();
         let source = extras.source.as_mut().filter(|_| waits);
         Woken::task(source.and_then(|source| source.arm()))
     }
@@ -512,18 +511,34 @@ pub(super) enum Side {
 }
 
 impl<T> State<T> {
+    /// The streams, to be woken once the lock is released.
     #[inline(always)]
-    pub(super) fn watchers(&mut self) -> Woken {
-        match &mut self.extras {
-            Some(extras) => Woken::watchers(extras.watchers.take()),
+    pub(super) fn watchers(&self) -> Woken {
+        match &self.extras {
+            Some(extras) => extras.watching().map_or(Woken::NONE, Woken::watchers),
             None => Woken::NONE,
         }
     }
 
     pub(super) fn extras(&mut self) -> &mut Extras<T> {
+        self.extras_or(Extras::boxed)
+    }
+
+    /// The extras; new ones if there are none.
+    pub(super) fn extras_or(&mut self, new: impl FnOnce() -> Box<Extras<T>>) -> &mut Extras<T> {
         self.rare = true;
-        let extras = || Box::new(Extras { source: None, voided_through: 0, watchers: None });
-        self.extras.get_or_insert_with(extras)
+        self.extras.get_or_insert_with(new)
+    }
+}
+
+impl<T> Extras<T> {
+    pub(super) fn boxed() -> Box<Self> {
+        Box::new(Self { source: None, voided_through: 0, watchers: None })
+    }
+
+    /// The streams, if any is registered. Exact: a stream registers, and then looks for a value under the channel's lock.
+    fn watching(&self) -> Option<&Arc<Watchers>> {
+        self.watchers.as_ref().filter(|watchers| !watchers.is_empty())
     }
 }
 

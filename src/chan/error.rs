@@ -112,7 +112,10 @@ impl<T> Error for TrySendError<T> {}
 pub enum TryRecvError {
     /// Nothing is there now: a `recv` would wait.
     Empty,
-    /// The channel is closed and drained: nothing will come any more.
+    /// The channel is closed and drained: nothing will be sent any more.
+    ///
+    /// A value may still come back: one that was handed to a receive before the close, if that receive is dropped. Once the last
+    /// receive has settled, which is complete or dropped, this is final.
     Closed,
 }
 

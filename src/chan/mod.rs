@@ -28,9 +28,12 @@
 //!   the oldest waiting sender's value in, in the same step. Nobody slips in between, and a waiting operation is
 //!   woken once, when it is complete.
 //! * **First come, first served** among waiting receivers, and among waiting senders.
-//! * **Nothing lost.** Dropping any pending operation loses no value and no wake-up.
-//! * **Streams are guests.** A [`Receiver`] used as a `Stream` is told that there is something to take, it is never
-//!   handed a value; so a stream that is left idle delays nobody, at the price of one more hop.
+//! * **Nothing lost.** Dropping any pending operation loses no value and no wake-up. A value that was handed to a receive comes
+//!   back when that is dropped, also after a close, when other receivers have seen the end. What must have every value keeps a
+//!   receiver until the last receive has settled, which is complete or dropped; [`try_recv`](Receiver::try_recv) finds the value.
+//! * **Streams are guests.** A [`Receiver`] used as a `Stream` is woken when there is something to take, it is never
+//!   handed a value; so a stream that is left idle delays no other receiver. The price is one more hop, and that a send which
+//!   finds no receive waiting wakes every such stream. [`Receiver::into_stream`] makes a stream that waits in line.
 //!
 //! A [`Sender`] is no `Sink`: that trait accepts a value before there is a place for it, and a channel without a buffer
 //! has none, so the value would lie in the sink, lost when that is dropped. `futures::sink::unfold` over
@@ -64,10 +67,12 @@ use self::handle::Handle;
 pub use error::{SendError, TryRecvError, TrySendError};
 pub use op::{Receiving, Sending};
 pub(crate) use source::Source;
+pub use stream::IntoStream;
 pub(crate) use timed::timed;
 
 use crate::coop;
 use crate::wait::block_on::block_on;
+use crate::wait::watch::Watch;
 
 /// A channel without a buffer. Go: `make(chan T)`.
 ///
@@ -101,7 +106,7 @@ pub fn unbuffered<T>() -> (Sender<T>, Receiver<T>) {
 #[doc(alias = "chan")]
 pub fn bounded<T>(cap: usize) -> (Sender<T>, Receiver<T>) {
     let (tx, rx) = Handle::pair(Core::new(cap, false));
-    (Sender { handle: tx }, Receiver { handle: rx })
+    (Sender { handle: tx }, Receiver { handle: rx, watch: Watch::NONE })
 }
 
 /// The sending end of a channel. Go: `chan<- T`.
@@ -117,6 +122,8 @@ pub struct Sender<T> {
 /// one is dropped, the channel closes, what it holds is dropped, and sends fail, giving their value back.
 pub struct Receiver<T> {
     handle: Handle<T>,
+    /// Where it is registered as a stream.
+    watch: Watch,
 }
 
 impl<T> Sender<T> {
@@ -264,7 +271,7 @@ impl<T> Receiver<T> {
     /// assert_eq!(Receiver::<u8>::nil().try_recv(), Err(TryRecvError::Empty));
     /// ```
     pub const fn nil() -> Self {
-        Self { handle: Handle::NIL }
+        Self { handle: Handle::NIL, watch: Watch::NONE }
     }
 
     /// Receives a value, waiting for one; `None` when the channel is closed and drained. Go: `v, ok := <-ch`.
@@ -277,6 +284,10 @@ impl<T> Receiver<T> {
     ///
     /// Dropping the future loses no value: one that was handed to it already goes to the next receiver, else back to
     /// its place in the channel.
+    ///
+    /// If the channel is closed between the hand-over and the drop, the value comes back after other receivers were given `None`.
+    /// Keep a receiver until the last receive has settled, which is complete or dropped, if every value counts:
+    /// [`try_recv`](Self::try_recv) finds those that came back. With the last receiver they are dropped.
     ///
     /// ```
     /// use gopark::chan;
@@ -300,7 +311,8 @@ impl<T> Receiver<T> {
     ///
     /// # Errors
     ///
-    /// [`TryRecvError::Empty`] if it would have to wait, [`TryRecvError::Closed`] if nothing will come any more.
+    /// [`TryRecvError::Empty`] if it would have to wait, [`TryRecvError::Closed`] if the channel is closed and drained. Nothing will be
+    /// sent any more then; but a value that was handed to a receive which has not settled may [come back](Self::recv#cancellation).
     ///
     /// ```
     /// use gopark::chan::{self, TryRecvError};
@@ -369,11 +381,42 @@ impl<T> Receiver<T> {
     pub fn iter_blocking(&self) -> IterBlocking<'_, T> {
         IterBlocking { rx: self }
     }
+
+    /// Makes a stream that waits in line as [`recv`](Self::recv) does: a value is handed to the stream or receive that has waited
+    /// longest, which alone is woken. The stream ends when the channel is closed and drained.
+    ///
+    /// A receiver is a stream as it is, at the price of a wake for each of them at each value. This one owns a place in line,
+    /// which is allocated here, and works in any executor.
+    ///
+    /// # Cancellation
+    ///
+    /// A `next()` that is dropped leaves the stream in line, and a value that is handed to the stream stays with it until it is
+    /// polled again. Dropping the stream loses no value: one that was handed to it goes to the next receiver, else back to
+    /// its place in the channel.
+    ///
+    /// ```
+    /// use futures_lite::StreamExt;
+    /// use gopark::chan;
+    ///
+    /// gopark::block_on(async {
+    ///     let (tx, rx) = chan::unbuffered();
+    ///     for _ in 0..3 {
+    ///         let squares = tx.clone();
+    ///         gopark::go(async move { squares.send(2).await });
+    ///     }
+    ///     drop(tx);
+    ///     let sum = rx.into_stream().map(|v| v * v).fold(0, |sum, v| sum + v).await;
+    ///     assert_eq!(sum, 12);
+    /// });
+    /// ```
+    pub fn into_stream(self) -> IntoStream<T> {
+        IntoStream::new(self)
+    }
 }
 
 /// What both ends have in common: what they tell of their channel, and that they are counted.
 macro_rules! end {
-    ($end:ident, $side:expr) => {
+    ($end:ident, $side:expr $(, $watch:ident)?) => {
         impl<T> $end<T> {
             /// True once the channel is closed, by [`close`](Sender::close) or because one side has no handles left. It
             /// may still hold values.
@@ -437,13 +480,15 @@ macro_rules! end {
         impl<T> Clone for $end<T> {
             #[inline]
             fn clone(&self) -> Self {
-                Self { handle: self.handle.clone_on($side) }
+                Self { handle: self.handle.clone_on($side) $(, $watch: Watch::NONE)? }
             }
         }
 
         impl<T> Drop for $end<T> {
             #[inline]
             fn drop(&mut self) {
+                // The close by a last receiver must not wake its own task.
+                $(self.$watch = Watch::NONE;)?
                 self.handle.release($side);
             }
         }
@@ -475,7 +520,7 @@ macro_rules! end {
 }
 
 end!(Sender, Side::Send);
-end!(Receiver, Side::Receive);
+end!(Receiver, Side::Receive, watch);
 
 /// The values of a channel for a plain thread, made by [`Receiver::iter_blocking`].
 #[derive(Debug)]

@@ -480,11 +480,9 @@ impl<T, D: Direction<T>> ChannelCase for Op<'_, T, D> {
         unsafe { self.channel().enqueue(self.waiter_ptr(), Owner::Select(token), D::SIDE) }
     }
 
-    unsafe fn renotify(&self, cx: &Context<'_>) -> Woken {
-        match D::SIDE {
-            // SAFETY: passed on to the caller.
-            Side::Send => unsafe { self.channel().watchers_but(cx) },
-            Side::Receive => Woken::NONE,
+    fn renotify(&self, cx: &Context<'_>) {
+        if D::SIDE == Side::Send {
+            self.channel().wake_watchers_but(cx);
         }
     }
 

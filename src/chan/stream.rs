@@ -1,19 +1,29 @@
-//! A receiver as a stream: it watches the channel instead of queueing.
+//! A receiver as a stream: one that watches the channel, and one that waits in its queue.
 
-use std::collections::VecDeque;
+use std::fmt;
+use std::mem::MaybeUninit;
 use std::pin::Pin;
+use std::ptr::{self, NonNull};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures_lite::Stream;
 
-use super::core::{Core, Side};
+use super::core::{Attempt, Core, Extras, Side};
 use super::{Receiver, TryRecvError};
 use crate::coop::{self, Reason};
-use crate::loom::atomic::Ordering;
-use crate::wait::waiter::Woken;
+use crate::wait::waiter::{Owner, Waiter, Woken, state};
+use crate::wait::watch::Watchers;
 use crate::waker::TaskWaker;
 
 /// A stream of the values, until the channel is closed and drained.
+///
+/// A receiver has one registration at most: of the task that polled it last. The next poll replaces it, the wake removes it, and so
+/// does the drop of the receiver.
+///
+/// A send that finds no receive waiting wakes all that are registered, and each of them tries to take the value. So the price of one
+/// value is a wake for each receiver that is used so. Where many of them share a channel, use
+/// [`into_stream`](Receiver::into_stream).
 ///
 /// # Cancellation
 ///
@@ -26,60 +36,226 @@ impl<T> Stream for Receiver<T> {
         if !coop::poll_ready(cx) {
             return Poll::Pending;
         }
+        let this = self.get_mut();
         // Which call of `next` waits is not known: that is a future of another crate.
-        let Some(core) = self.handle.core() else {
+        let Some(core) = this.handle.core() else {
             coop::park_at(cx, None, Reason::ChanReceiveNil);
             return Poll::Pending;
         };
-        let mut received = self.try_recv();
+        let mut received = this.try_recv();
         if let Err(TryRecvError::Empty) = received {
-            core.watch(cx);
+            if coop::is_passing(cx) {
+                return Poll::Pending;
+            }
+            this.watch.register(|| core.watchers(), cx);
             // A send that came before the stream was registered has not woken it.
-            received = self.try_recv();
+            received = core.take_or_arm();
         }
         if let Err(TryRecvError::Empty) = received {
             coop::park_at(cx, None, Reason::ChanReceive);
             return Poll::Pending;
         }
+        this.watch.end();
         coop::spend();
         Poll::Ready(received.ok())
     }
 }
 
 impl<T> Core<T> {
-    /// Registers a stream, to be woken when there may be something to take.
-    ///
-    /// Dropped streams leave stale wakers. If there are more watchers than receivers, the oldest is woken: a live
-    /// stream registers again, a stale waker is removed.
-    fn watch(&self, cx: &Context<'_>) {
-        // The clone may run foreign code, as its drop may: outside the lock.
-        let waker = TaskWaker::new(cx.waker());
-        let mut st = self.held();
-        let watchers = st.extras().watchers.get_or_insert_default();
-        if watchers.iter().any(|known| known.will_wake(cx.waker())) {
-            return;
-        }
-        watchers.push_back(waker);
-        let crowded = watchers.len() > self.count(Side::Receive).load(Ordering::Relaxed);
-        let crowded_out = if crowded { watchers.pop_front() } else { None };
-        let armed = self.arm_source(&mut st);
-        drop(st);
-        Woken::task(crowded_out).wake();
-        armed.wake();
+    /// The streams of the channel.
+    fn watchers(&self) -> Arc<Watchers> {
+        let known = self.held().extras.as_ref().and_then(|extras| extras.watchers.clone());
+        known.unwrap_or_else(|| {
+            // Allocated, and freed if another stream comes first, outside the lock.
+            let (fresh, mut extras) = (Arc::new(Watchers::new()), Some(Extras::boxed()));
+            let mut st = self.held();
+            let extras = st.extras_or(|| extras.take().expect("asked for once"));
+            extras.watchers.get_or_insert_with(|| fresh.clone()).clone()
+        })
     }
 
-    /// The streams that watch, but for the task of `cx`, which goes on watching.
-    ///
-    /// # Safety
-    ///
-    /// The lock is held.
-    pub(super) unsafe fn watchers_but(&self, cx: &Context<'_>) -> Woken {
+    /// Wakes the streams, but for those of the task of `cx`, which go on watching.
+    pub(super) fn wake_watchers_but(&self, cx: &Context<'_>) {
+        let watchers = self.held().extras.as_ref().and_then(|extras| extras.watchers.clone());
+        watchers.into_iter().for_each(|watchers| watchers.wake(Some(cx)));
+    }
+
+    /// As [`Receiver::try_recv`], but exact, and arms the source for a stream that has registered.
+    fn take_or_arm(&self) -> Result<T, TryRecvError> {
+        let held = self.lock.guard();
         // SAFETY: the lock is held.
-        let Some(extras) = &mut unsafe { self.state() }.extras else { return Woken::NONE };
-        let Some(mut others) = extras.watchers.take() else { return Woken::NONE };
-        if let Some(at) = others.iter().position(|known| known.will_wake(cx.waker())) {
-            extras.watchers = others.remove(at).map(|own| Box::new(VecDeque::from([own])));
+        let (received, woken) = match unsafe { self.until_ready(|| self.take(ptr::null())) } {
+            Attempt::Complete(value, woken) => (value.ok_or(TryRecvError::Closed), woken),
+            Attempt::Closed => (Err(TryRecvError::Closed), Woken::NONE),
+            // SAFETY: the lock is held.
+            Attempt::Blocked | Attempt::Unready => (Err(TryRecvError::Empty), self.arm_source(unsafe { self.state() })),
+        };
+        drop(held);
+        woken.wake();
+        received
+    }
+}
+
+/// A stream of the values of a channel that waits in line for each, made by [`Receiver::into_stream`].
+///
+/// It ends when the channel is closed and drained, and then stays so.
+///
+/// # Cancellation
+///
+/// A stream that was polled and found nothing keeps its place in line, also if the `next()` that polled it is dropped. A value
+/// that is handed to it stays with it until it is polled again. Dropping the stream loses nothing: it leaves the line, and
+/// a value that was handed to it goes to the next receiver, else back to its place in the channel.
+#[must_use = "a stream does nothing unless polled"]
+pub struct IntoStream<T> {
+    rx: Receiver<T>,
+    /// Came from a `Box`. Not one, because others point there. It is `FINISHED` when the stream has ended.
+    waiter: NonNull<Waiter<T>>,
+}
+
+// SAFETY: the waiter is reached by other threads only under its channel's lock (I1, I3); it carries a `T` and a waker
+// from thread to thread.
+unsafe impl<T: Send> Send for IntoStream<T> {}
+// SAFETY: `&IntoStream` gives access to the channel and the waiter's atomic state.
+unsafe impl<T: Send> Sync for IntoStream<T> {}
+
+impl<T> IntoStream<T> {
+    pub(super) fn new(mut rx: Receiver<T>) -> Self {
+        rx.watch.end();
+        let waiter = Box::new(Waiter::new(MaybeUninit::uninit()));
+        Self { rx, waiter: NonNull::from(Box::leak(waiter)) }
+    }
+
+    fn state(&self) -> u8 {
+        // SAFETY: the waiter lives as long as `self`.
+        unsafe { Waiter::state(self.waiter.as_ptr()) }
+    }
+
+    /// What its place in line has come to. It has none afterwards, unless it waits.
+    fn settle(&self) -> Result<T, TryRecvError> {
+        let waiter = self.waiter.as_ptr();
+        match self.state() {
+            // SAFETY: a done waiter is its owner's, and holds a value.
+            state::DONE => unsafe {
+                Waiter::set_state(waiter, state::IDLE);
+                Ok(Waiter::take(waiter))
+            },
+            state::CLOSED => Err(TryRecvError::Closed),
+            _ => Err(TryRecvError::Empty),
         }
-        Woken::watchers(Some(others))
+    }
+
+    /// Takes a place in line, or keeps it for the task of `cx`; unless there is a value after all.
+    fn wait(&self, cx: &Context<'_>) -> Result<T, TryRecvError> {
+        let waiter = self.waiter.as_ptr();
+        let stays = !coop::is_passing(cx);
+        // The clone may run foreign code, as its drop may: outside the lock.
+        let waker = TaskWaker::new(cx.waker());
+        let core = self.rx.handle.core().expect("a stream of a channel");
+        let (mut old, mut woken) = (None, Woken::NONE);
+        let held = core.lock.guard();
+        let received = match self.state() {
+            // SAFETY: the lock is held; an idle waiter is not queued, does not move, and is dequeued by the drop (I5).
+            state::IDLE => match unsafe { core.until_ready(|| core.take(ptr::null())) } {
+                Attempt::Complete(value, sender) => {
+                    woken = sender;
+                    value.ok_or(TryRecvError::Closed)
+                }
+                Attempt::Closed => Err(TryRecvError::Closed),
+                Attempt::Blocked | Attempt::Unready => {
+                    if stays {
+                        // SAFETY: as above.
+                        woken = unsafe { core.enqueue(waiter, Owner::Lone(waker), Side::Receive) };
+                    }
+                    Err(TryRecvError::Empty)
+                }
+            },
+            state::QUEUED => {
+                // SAFETY: the lock is held, and the waiter is this stream's.
+                old = unsafe {
+                    if stays {
+                        Some(Waiter::with_owner(waiter, |owner| std::mem::replace(owner, Owner::Lone(waker))))
+                    } else {
+                        core.dequeue(waiter, Side::Receive)
+                    }
+                };
+                Err(TryRecvError::Empty)
+            }
+            _ => self.settle(),
+        };
+        drop(held);
+        drop(old);
+        woken.wake();
+        received
+    }
+}
+
+impl<T> Stream for IntoStream<T> {
+    type Item = T;
+
+    fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<T>> {
+        let this = self.get_mut();
+        let state = this.state();
+        if state == state::FINISHED {
+            return Poll::Ready(None);
+        }
+        if state == state::IDLE && !coop::poll_ready(cx) {
+            return Poll::Pending;
+        }
+        if this.rx.handle.core().is_none() {
+            coop::park_at(cx, None, Reason::ChanReceiveNil);
+            return Poll::Pending;
+        }
+        let mut received = if state == state::IDLE { this.rx.try_recv() } else { this.settle() };
+        if let Err(TryRecvError::Empty) = received {
+            received = this.wait(cx);
+        }
+        match received {
+            Err(TryRecvError::Empty) => {
+                coop::park_at(cx, None, Reason::ChanReceive);
+                return Poll::Pending;
+            }
+            // SAFETY: not queued, and the slot is empty.
+            Err(TryRecvError::Closed) => unsafe { Waiter::set_state(this.waiter.as_ptr(), state::FINISHED) },
+            Ok(_) => {}
+        }
+        if state == state::IDLE {
+            coop::spend();
+        }
+        Poll::Ready(received.ok())
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        match self.state() {
+            state::DONE => (1, None),
+            state::CLOSED | state::FINISHED => (0, Some(0)),
+            _ => (0, None),
+        }
+    }
+}
+
+impl<T> Drop for IntoStream<T> {
+    fn drop(&mut self) {
+        let waiter = self.waiter.as_ptr();
+        let core = self.rx.handle.core();
+        // The lock is released before what would have been notified is dropped.
+        drop(core.filter(|_| self.state() == state::QUEUED).map(|core| {
+            let held = core.lock.guard();
+            // SAFETY: the lock is held, and the waiter is this stream's.
+            (held, unsafe { core.dequeue(waiter, Side::Receive) })
+        }));
+        let done = core.filter(|_| self.state() == state::DONE);
+        // SAFETY: a done waiter is its owner's, and holds a value that came from the channel.
+        let handed = done.map(|core| unsafe { (core, Waiter::take(waiter), Waiter::number(waiter)) });
+        // SAFETY: not queued any more, its slot is empty, and it came from a `Box`.
+        drop(unsafe { Box::from_raw(waiter) });
+        if let Some((core, value, number)) = handed {
+            core.give_back(value, number);
+        }
+    }
+}
+
+impl<T> fmt::Debug for IntoStream<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("IntoStream").field("channel", &self.rx.handle.core()).finish_non_exhaustive()
     }
 }

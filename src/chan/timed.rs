@@ -8,12 +8,13 @@ use super::source::Source;
 use super::{Receiver, Sender};
 use crate::clock::Time;
 use crate::wait::waiter::Woken;
+use crate::wait::watch::Watch;
 
 /// A channel whose values come from a source, which gets a sender to call [`Sender::serve`] on. Unbuffered, as it
 /// looks. The channel keeps the source, and the source may keep the sender: the circle ends with the last receiver.
 pub(crate) fn timed<T>(source: impl FnOnce(Sender<T>) -> Box<dyn Source<T>>) -> Receiver<T> {
     let (tx, rx) = Handle::pair(Core::new(0, true));
-    let rx = Receiver { handle: rx };
+    let rx = Receiver { handle: rx, watch: Watch::NONE };
     let source = source(Sender { handle: tx });
     if let Some(core) = rx.handle.core() {
         core.held().extras().source = Some(source);

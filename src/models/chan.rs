@@ -1,9 +1,11 @@
 //! Models of the channels.
 
-use std::pin::pin;
+use std::future::poll_fn;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Context, Poll, Waker};
 
+use futures_lite::Stream;
 use loom::thread;
 
 use super::{explore, poll_once};
@@ -144,5 +146,98 @@ fn a_last_poll_and_a_receiver_agree_on_a_send() {
         // It is not dropped yet.
         assert_eq!(receiver.join().unwrap(), sent);
         drop(send);
+    });
+}
+
+/// Waits for the next value of a stream.
+fn next<S: Stream + Unpin>(stream: &mut S) -> Option<S::Item> {
+    block_on(poll_fn(|cx| Pin::new(&mut *stream).poll_next(cx)))
+}
+
+/// One poll of a stream by a task that is not woken.
+fn look<S: Stream + Unpin>(stream: &mut S) -> Poll<Option<S::Item>> {
+    Pin::new(stream).poll_next(&mut Context::from_waker(Waker::noop()))
+}
+
+#[test]
+fn a_stream_that_registers_finds_a_send_or_is_woken_by_it() {
+    for capacity in [0, 1] {
+        explore(3, move || {
+            let (tx, mut rx) = chan::bounded(capacity);
+            let (_open, sender) = (tx.clone(), thread::spawn(move || block_on(tx.send(7))));
+            assert_eq!(next(&mut rx), Some(7));
+            assert_eq!(sender.join().unwrap(), Ok(()));
+        });
+    }
+}
+
+#[test]
+fn a_stream_that_registers_finds_a_close_or_is_woken_by_it() {
+    explore(3, || {
+        let (tx, mut rx) = chan::unbuffered::<()>();
+        let sender = thread::spawn(move || drop(tx));
+        assert_eq!(next(&mut rx), None);
+        sender.join().unwrap();
+    });
+}
+
+#[test]
+fn a_registered_stream_that_is_dropped_leaves_the_wake_to_the_others() {
+    explore(2, || {
+        let (tx, mut rx) = chan::bounded(1);
+        let mut gone = rx.clone();
+        assert!(look(&mut gone).is_pending());
+        let dropper = thread::spawn(move || drop(gone));
+        let sender = thread::spawn(move || tx.try_send(7));
+        assert_eq!(next(&mut rx), Some(7));
+        assert_eq!(sender.join().unwrap(), Ok(()));
+        dropper.join().unwrap();
+    });
+}
+
+#[test]
+fn a_stream_may_be_polled_again_and_dropped_while_it_is_woken() {
+    explore(3, || {
+        let (tx, rx) = chan::bounded(1);
+        let mut stream = rx.clone();
+        assert!(look(&mut stream).is_pending());
+        let sender = thread::spawn(move || tx.try_send(7));
+        let looked = look(&mut stream);
+        drop(stream);
+        assert_eq!(sender.join().unwrap(), Ok(()));
+        assert_eq!(rx.try_recv().is_ok(), looked.is_pending());
+    });
+}
+
+#[test]
+fn a_stream_in_line_is_handed_each_value() {
+    explore(2, || {
+        let (tx, rx) = chan::unbuffered();
+        let sender = thread::spawn(move || {
+            block_on(tx.send(1)).unwrap();
+            block_on(tx.send(2)).unwrap();
+        });
+        let mut stream = rx.into_stream();
+        assert_eq!([next(&mut stream), next(&mut stream), next(&mut stream)], [Some(1), Some(2), None]);
+        sender.join().unwrap();
+    });
+}
+
+#[test]
+fn a_stream_in_line_that_is_dropped_gives_back_what_it_was_handed() {
+    explore(3, || {
+        let (tx, rx) = chan::unbuffered();
+        let (_open, mut stream) = (tx.clone(), rx.clone().into_stream());
+        let sender = thread::spawn(move || tx.try_send(7));
+        let looked = look(&mut stream);
+        drop(stream);
+        match sender.join().unwrap() {
+            Ok(()) if looked.is_ready() => assert_eq!(looked, Poll::Ready(Some(7))),
+            Ok(()) => assert_eq!(rx.try_recv(), Ok(7), "what was handed over is back"),
+            Err(error) => {
+                assert_eq!((error, looked), (TrySendError::Full(7), Poll::Pending));
+                assert_eq!(rx.try_recv(), Err(TryRecvError::Empty));
+            }
+        }
     });
 }

@@ -400,22 +400,21 @@ impl<C: Cases> Selecting<C> {
             return Some(self.park(cx));
         }
         // An offer went by.
-        let mut missed_wakes = Vec::new();
         let found = self.with_locks(|this, candidates| {
             let found = this.attempt(candidates)?;
             if found.is_some() {
                 this.token.end();
             } else {
                 this.token.resume();
-                // The offer was withdrawn or taken by another receiver. A stream does not queue, so one that passed by
-                // while this select was busy waits for a send to wake it: its wake was missed. Later ones find the waker.
-                // SAFETY: all locks are held.
-                this.each_channel(|_, raw| add(&mut missed_wakes, unsafe { raw.renotify(cx) }));
             }
             Ok(found)
         });
-        missed_wakes.into_iter().for_each(Woken::wake);
-        let Some((index, woken)) = found else { return Some(self.park(cx)) };
+        let Some((index, woken)) = found else {
+            // The offer was withdrawn or taken by another receiver. A stream does not queue, so one that passed by while this
+            // select was busy waits for a send to wake it: its wake was missed. Later ones find the select.
+            self.each_channel(|_, raw| raw.renotify(cx));
+            return Some(self.park(cx));
+        };
         woken.wake();
         self.leave();
         Some(Poll::Ready(self.output(index)))

@@ -106,13 +106,9 @@ pub trait ChannelCase {
     /// The lock is held, the operation is unpolled and pinned, and `token` outlives its time in the queue.
     unsafe fn enqueue(&self, token: NonNull<Token>) -> Woken;
 
-    /// Returns the streams to notify once more of a queued operation: when it was queued they may have found its select
-    /// busy. `own`, the task that was busy, is not among them.
-    ///
-    /// # Safety
-    ///
-    /// The lock is held.
-    unsafe fn renotify(&self, cx: &Context<'_>) -> Woken;
+    /// Wakes the streams once more because of a queued operation: when it was queued they may have found its select busy. Those
+    /// of the task of `cx`, which was busy, are left alone. No lock is held.
+    fn renotify(&self, cx: &Context<'_>);
 
     /// Removes the operation from its queue, if it is linked; it is unpolled again unless it is complete.
     ///

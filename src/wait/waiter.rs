@@ -16,13 +16,14 @@
 //! - **I5** A waiter is unlinked before its memory goes: it is done when its future is ready, else on drop. A future
 //!   that is leaked keeps its memory for ever, and the waiter owns its waker, so nothing dangles then either.
 
-use std::collections::VecDeque;
 use std::marker::PhantomPinned;
 use std::mem::MaybeUninit;
 use std::ptr::{self, NonNull};
+use std::sync::Arc;
 use std::task::Context;
 
 use super::list::{Links, List, Node};
+use super::watch::Watchers;
 use crate::lock::RawLock;
 use crate::loom::UnsafeCell;
 use crate::loom::atomic::{AtomicU8, AtomicUsize, Ordering};
@@ -37,8 +38,7 @@ use crate::waker::TaskWaker;
 #[derive(Debug)]
 pub struct Woken {
     task: Option<TaskWaker>,
-    #[expect(clippy::box_collection, reason = "one word, which every send tests")]
-    watchers: Option<Box<VecDeque<TaskWaker>>>,
+    watchers: Option<Arc<Watchers>>,
 }
 
 impl Woken {
@@ -49,10 +49,9 @@ impl Woken {
         Self { task, watchers: None }
     }
 
-    #[inline(always)]
-    #[expect(clippy::box_collection, reason = "as above")]
-    pub(crate) fn watchers(watchers: Option<Box<VecDeque<TaskWaker>>>) -> Self {
-        Self { task: None, watchers }
+    /// All that watch when they are woken.
+    pub(crate) fn watchers(watchers: &Arc<Watchers>) -> Self {
+        Self { task: None, watchers: Some(watchers.clone()) }
     }
 
     #[inline(always)]
@@ -71,14 +70,8 @@ impl Woken {
             task.wake();
         }
         if let Some(watchers) = self.watchers {
-            Self::wake_watchers(*watchers);
+            watchers.wake(None);
         }
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn wake_watchers(watchers: VecDeque<TaskWaker>) {
-        watchers.into_iter().for_each(TaskWaker::wake);
     }
 
     /// Releases `lock` and wakes the watchers; the task is left to the caller. If there are no watchers, as on most
@@ -93,17 +86,18 @@ impl Woken {
             // SAFETY: passed on to the caller.
             None => unsafe { lock.unlock() },
             // SAFETY: passed on to the caller.
-            Some(watchers) => unsafe { Self::unlock_and_wake(lock, *watchers) },
+            Some(watchers) => unsafe { Self::unlock_and_wake(lock, watchers) },
         }
         Self::task(self.task)
     }
 
     #[cold]
     #[inline(never)]
-    unsafe fn unlock_and_wake(lock: &RawLock, watchers: VecDeque<TaskWaker>) {
+    #[expect(clippy::needless_pass_by_value, reason = "the caller has nothing to drop")]
+    unsafe fn unlock_and_wake(lock: &RawLock, watchers: Arc<Watchers>) {
         // SAFETY: passed on to the caller.
         unsafe { lock.unlock() };
-        Self::wake_watchers(watchers);
+        watchers.wake(None);
     }
 }
 

@@ -168,8 +168,6 @@ enum Kind {
     Broadcast,
     /// `fire` completes the first, and the end of each completes the next.
     Chain,
-    /// As `Broadcast`, of streams: another task that polls is one more watcher, and a dropped one is still woken.
-    Streams,
     /// As `Broadcast`, by other threads.
     Background,
 }
@@ -360,7 +358,6 @@ fn play_with(scenes: Scenes, fault: impl Fn(usize) -> Option<Fault>) {
                     let scene = scene();
                     let suitable = match scene.kind {
                         Kind::Broadcast | Kind::Chain => true,
-                        Kind::Streams => twist == Twist::None,
                         Kind::Background => mode != Mode::Goroutine && matches!(twist, Twist::None | Twist::Dropped),
                     };
                     if suitable {
@@ -580,19 +577,30 @@ async fn next<T>(mut rx: Receiver<T>) -> Option<T> {
     poll_fn(|cx| Pin::new(&mut rx).poll_next(cx)).await
 }
 
+async fn next_in_line<T>(rx: Receiver<T>) -> Option<T> {
+    let mut stream = rx.into_stream();
+    poll_fn(|cx| Pin::new(&mut stream).poll_next(cx)).await
+}
+
 #[test]
 fn streams_are_notified_whatever_wakers_do_ca19() {
     play(&[
-        ("closed streams", || {
-            closed(|_, rx| Box::pin(async move { assert_eq!(next(rx).await, None) })).of(Kind::Streams)
-        }),
+        ("closed streams", || closed(|_, rx| Box::pin(async move { assert_eq!(next(rx).await, None) }))),
         ("streams and receives, closed", || {
-            let (tx, rx) = chan::unbuffered::<()>();
+            let (tx, rx) = chan::unbuffered::<usize>();
+            let used = rx.clone();
             let op = move |i| {
                 let rx = rx.clone();
-                async move { assert_eq!(if i % 2 == 0 { next(rx).await } else { rx.recv().await }, None) }
+                async move {
+                    let end = match i % 3 {
+                        0 => next(rx).await,
+                        1 => next_in_line(rx).await,
+                        _ => rx.recv().await,
+                    };
+                    assert_eq!(end, None);
+                }
             };
-            Scene::new(op, move || assert!(tx.close())).of(Kind::Streams)
+            Scene::new(op, move || assert!(tx.close())).used_by(look_at(used))
         }),
         ("a buffer is filled", || {
             let (tx, rx) = chan::bounded(CROWD);
@@ -600,17 +608,27 @@ fn streams_are_notified_whatever_wakers_do_ca19() {
                 let rx = rx.clone();
                 async move { assert_eq!(next(rx).await, Some(1)) }
             };
-            Scene::new(op, move || while tx.try_send(1).is_ok() {}).of(Kind::Streams)
+            Scene::new(op, move || while tx.try_send(1).is_ok() {})
+        }),
+        ("streams in line are served", || {
+            let (tx, rx) = chan::unbuffered();
+            let op = move |_| {
+                let rx = rx.clone();
+                async move { assert_eq!(next_in_line(rx).await, Some(1)) }
+            };
+            Scene::new(op, move || while tx.try_send(1).is_ok() {})
         }),
         ("one select on many channels", || {
-            let (senders, mut streams): (Vec<_>, Vec<_>) = (0..CROWD).map(|_| chan::unbuffered()).unzip();
-            let op = move |_| given_up(next(streams.remove(0)));
+            let (senders, streams): (Vec<_>, Vec<_>) = (0..CROWD).map(|_| chan::unbuffered()).unzip();
+            let open = streams.clone();
+            let op = move |i: usize| given_up(next(streams[i].clone()));
             let fire = move || {
+                assert_eq!(open.len(), CROWD);
                 let sends = senders.iter().fold(Select::new(), |select, tx| select.send(tx, 1, |_| ()));
                 let mut sends = Box::pin(sends.wait());
                 assert!(sends.as_mut().poll(&mut Cx::from_waker(Waker::noop())).is_pending());
             };
-            Scene::new(op, fire).of(Kind::Streams)
+            Scene::new(op, fire)
         }),
     ]);
 }

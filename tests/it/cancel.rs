@@ -319,6 +319,38 @@ fn a_value_that_comes_back_to_a_closed_channel_is_received_all_the_same_ca01() {
 }
 
 #[test]
+fn a_value_comes_back_after_the_end_to_a_receiver_that_was_kept_ca01() {
+    for cap in [0, 1] {
+        let (tx, rx) = chan::bounded(cap);
+        let keeper = rx.clone();
+        let aborted = Hand::parked(rx.recv());
+        tx.try_send(1).unwrap(); // handed over
+        tx.close();
+        assert_eq!(Hand::new(keeper.recv()).ready(), None);
+        assert_eq!(keeper.try_recv(), Err(TryRecvError::Closed));
+        drop(aborted);
+        // The last receive has settled: what there is now is all.
+        assert_eq!((keeper.len(), keeper.try_recv()), (1, Ok(1)));
+        assert_eq!(keeper.try_recv(), Err(TryRecvError::Closed));
+        assert_eq!(Hand::new(keeper.recv()).ready(), None);
+    }
+    // With the last receiver it is dropped, once.
+    let drops = Drops::new();
+    let (tx, rx) = chan::unbuffered();
+    let aborted = Hand::parked({
+        let rx = rx.clone();
+        async move { rx.recv().await }
+    });
+    tx.try_send(drops.one()).unwrap();
+    tx.close();
+    assert!(Hand::new(rx.recv()).ready().is_none());
+    drop(rx);
+    assert_eq!(drops.count(), 0);
+    drop(aborted);
+    assert_eq!(drops.count(), 1);
+}
+
+#[test]
 fn a_value_that_comes_back_wakes_a_stream_ca01() {
     let (tx, rx) = chan::unbuffered();
     let mut stream = rx.clone();

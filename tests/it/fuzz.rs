@@ -12,11 +12,11 @@ use std::task::{Context, Poll, Waker};
 
 use futures_lite::Stream;
 use futures_lite::future::or;
-use gopark::chan::{self, Receiver, Sender};
+use gopark::chan::{self, IntoStream, Receiver, Sender};
 use gopark::select;
 
 use crate::hand::Dice;
-use crate::model::{Answer, End, Item, Model, ModelCase, Side, State, What, ensure, got, list, sent};
+use crate::model::{Answer, End, Item, Model, ModelCase, Side, What, ensure, got, list, sent};
 use crate::util::{Wakes, no_hang};
 
 // ------------------------------------------------------------------------------------------------ what is run
@@ -27,7 +27,10 @@ use crate::util::{Wakes, no_hang};
 enum Step {
     Recv(usize),
     Send(usize),
+    /// A receiver that is polled as a stream.
     Stream(usize),
+    /// One that waits in line.
+    IntoStream(usize),
     /// Two receives as one future of somebody else's, the loser dropped.
     Race(usize, usize),
     /// `select!`: receive, send, receive, send, each from a channel or switched off.
@@ -61,7 +64,8 @@ fn script(seed: u64, len: usize) -> Script {
         let step = match dice.roll(100) {
             0..12 => Step::Recv(ch),
             12..24 => Step::Send(ch),
-            24..28 => Step::Stream(ch),
+            24..26 => Step::Stream(ch),
+            26..28 => Step::IntoStream(ch),
             28..31 => Step::Race(ch, dice.roll(CHANNELS)),
             31..37 => Step::Macro(std::array::from_fn(|_| (dice.roll(3) > 0).then(|| dice.roll(CHANNELS)))),
             37..44 => Step::List((0..1 + dice.roll(4)).map(|_| (dice.roll(CHANNELS), dice.roll(2) == 0)).collect()),
@@ -75,7 +79,13 @@ fn script(seed: u64, len: usize) -> Script {
         };
         if matches!(
             step,
-            Step::Recv(_) | Step::Send(_) | Step::Stream(_) | Step::Race(..) | Step::Macro(_) | Step::List(_)
+            Step::Recv(_)
+                | Step::Send(_)
+                | Step::Stream(_)
+                | Step::IntoStream(_)
+                | Step::Race(..)
+                | Step::Macro(_)
+                | Step::List(_)
         ) {
             made.push(number);
         }
@@ -90,6 +100,8 @@ type Told = (usize, Answer);
 enum Body {
     Future(Pin<Box<dyn Future<Output = Told>>>),
     Stream(Box<Receiver<Item>>),
+    /// Its part is the receive for which it waits, or will; none once it has ended.
+    IntoStream(IntoStream<Item>),
 }
 
 struct Op {
@@ -102,10 +114,12 @@ struct Op {
     handles: Vec<(usize, Side)>,
     wakes: Arc<Wakes>,
     waker: Waker,
-    /// Of tasks that polled it before.
-    stale: Vec<Arc<Wakes>>,
-    /// Of a stream: the wakes seen when it was last found pending, and its channel.
+    /// Of tasks that polled it before, and how often they were woken until then.
+    stale: Vec<(Arc<Wakes>, usize)>,
+    /// Of a stream that watches: the wakes seen when it was last found pending, and its channel.
     watching: Option<(usize, usize)>,
+    /// Of a stream: how often its task may have been woken, or if it waits in line, was.
+    told: usize,
 }
 
 // ------------------------------------------------------------------------------------------------ both, side by side
@@ -132,7 +146,7 @@ impl World {
     fn add(&mut self, body: Body, parts: Vec<usize>, handles: Vec<(usize, Side)>) {
         let (wakes, waker) = Wakes::new();
         let name = self.now;
-        self.ops.push(Op { name, body, parts, handles, wakes, waker, stale: Vec::new(), watching: None });
+        self.ops.push(Op { name, body, parts, handles, wakes, waker, stale: Vec::new(), watching: None, told: 0 });
     }
 
     /// An operation of one part.
@@ -170,6 +184,11 @@ impl World {
                 let Some(rx) = self.rxs[ch].clone() else { return Ok(()) };
                 *self.model.handles(ch, Side::Recv) += 1;
                 self.add(Body::Stream(Box::new(rx)), Vec::new(), vec![(ch, Side::Recv)]);
+            }
+            Step::IntoStream(ch) => {
+                let Some(rx) = self.rxs[ch].clone() else { return Ok(()) };
+                let (part, handles) = self.model.begin(vec![ModelCase { ch: Some(ch), value: None }]);
+                self.add(Body::IntoStream(rx.into_stream()), vec![part], handles);
             }
             Step::Race(a, b) => {
                 let (Some(rx_a), Some(rx_b)) = (self.rxs[a].clone(), self.rxs[b].clone()) else { return Ok(()) };
@@ -213,10 +232,11 @@ impl World {
                 if matches!(step, Step::Retask(_)) {
                     let (wakes, waker) = Wakes::new();
                     let op = &mut self.ops[at];
-                    // A stream's next poll is its own business; a wake of the task before may be on its way.
-                    if matches!(op.body, Body::Future(_)) && op.wakes.count() == 0 {
-                        op.stale.push(std::mem::replace(&mut op.wakes, wakes));
-                        op.waker = waker;
+                    // A wake of the task before may be on its way.
+                    let (seen, complete) = (op.wakes.count(), |part: &usize| self.model.is_won(*part));
+                    if !op.parts.iter().any(complete) {
+                        op.stale.push((std::mem::replace(&mut op.wakes, wakes), seen));
+                        (op.waker, op.told) = (waker, 0);
                     }
                 }
                 return self.poll(at);
@@ -269,7 +289,33 @@ impl World {
                     Poll::Pending => None,
                 };
                 op.watching = real.is_none().then(|| (ch, op.wakes.count()));
+                // At most one wake for each time it was found pending.
+                op.told += usize::from(real.is_none());
                 return self.model.looked(ch, real).map_err(|error| format!("stream {name} {error}"));
+            }
+            Body::IntoStream(stream) => {
+                let real = match Pin::new(stream).poll_next(&mut cx) {
+                    Poll::Ready(item) => Some(got(0, item)),
+                    Poll::Pending => None,
+                };
+                let Some(part) = op.parts.pop() else {
+                    ensure!(real == Some((0, What::Got(None))), "stream {name} gave {real:?} after its end");
+                    return Ok(());
+                };
+                op.told += usize::from(self.model.is_won(part));
+                self.model.polled(part, real, false).map_err(|error| format!("stream {name} {error}"))?;
+                match real {
+                    None => op.parts.push(part),
+                    // The next one. It holds no handle of its own.
+                    Some((_, What::Got(Some(_)))) => {
+                        let (part, holds) =
+                            self.model.begin(vec![ModelCase { ch: Some(op.handles[0].0), value: None }]);
+                        holds.into_iter().for_each(|(ch, side)| *self.model.handles(ch, side) -= 1);
+                        op.parts.push(part);
+                    }
+                    Some(_) => {}
+                }
+                return Ok(());
             }
         };
         let real = match future.as_mut().poll(&mut cx) {
@@ -305,12 +351,15 @@ impl World {
         for op in &self.ops {
             let at = op.name;
             // Woken once when complete, before that never, and never the task that polled it before.
-            let complete = |part: &&usize| matches!(self.model.state(**part), State::Won(..));
-            let (real, expected) = (op.wakes.count(), op.parts.iter().filter(complete).count());
-            if matches!(op.body, Body::Future(_)) {
+            let complete = op.parts.iter().filter(|part| self.model.is_won(**part)).count();
+            let real = op.wakes.count();
+            if let Body::Stream(_) = op.body {
+                ensure!(real <= op.told, "stream {at} was woken {real} times, and registered {} times", op.told);
+            } else {
+                let expected = op.told + complete;
                 ensure!(real == expected, "operation {at} was woken {real} times, not {expected}");
-                ensure!(op.stale.iter().all(|old| old.count() == 0), "operation {at} woke a task that left it");
             }
+            ensure!(op.stale.iter().all(|(old, seen)| old.count() == *seen), "operation {at} woke a task that left it");
             // A stream that is not woken has nothing to take.
             if let Some((ch, seen)) = op.watching {
                 let case = ModelCase { ch: Some(ch), value: None };

@@ -115,12 +115,13 @@ enum Deed {
     SendAndDrop,
     SelectAndDrop,
     Stream,
+    IntoStream,
     /// Drops an operation that is parked on the channel.
     DropParked,
     CloneAndDropHandles,
 }
 
-const DEEDS: [Deed; 10] = [
+const DEEDS: [Deed; 11] = [
     Deed::TrySend,
     Deed::TryRecv,
     Deed::Close,
@@ -129,6 +130,7 @@ const DEEDS: [Deed; 10] = [
     Deed::SendAndDrop,
     Deed::SelectAndDrop,
     Deed::Stream,
+    Deed::IntoStream,
     Deed::DropParked,
     Deed::CloneAndDropHandles,
 ];
@@ -180,6 +182,11 @@ impl Scene {
         Box::pin(async move { drop(rx.next().await) })
     }
 
+    fn line(&self) -> Parked {
+        let mut stream = self.rx.clone().into_stream();
+        Box::pin(async move { drop(stream.next().await) })
+    }
+
     fn call_back(&self, deed: Deed) {
         self.called.fetch_add(1, Ordering::Relaxed);
         let noop = Waker::noop();
@@ -192,6 +199,7 @@ impl Scene {
             Deed::SendAndDrop => _ = poll_once(self.send().as_mut(), noop),
             Deed::SelectAndDrop => _ = poll_once(self.select().as_mut(), noop),
             Deed::Stream => _ = poll_once(self.stream().as_mut(), noop),
+            Deed::IntoStream => _ = poll_once(self.line().as_mut(), noop),
             Deed::DropParked => {
                 let parked = self.parked.lock().unwrap().pop();
                 drop(parked);
@@ -208,7 +216,7 @@ impl Scene {
             }
         };
         for round in 0..4 {
-            let mut ops = [self.recv(), self.stream(), self.select(), self.recv()];
+            let mut ops = [self.recv(), self.stream(), self.select(), self.line()];
             for op in &mut ops {
                 if poll_once(op.as_mut(), &waker()).is_pending() && round % 2 == 1 {
                     let _ = poll_once(op.as_mut(), &waker()); // another task

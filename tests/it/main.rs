@@ -30,6 +30,7 @@ mod rwmutex;
 mod select;
 mod semaphore;
 mod singleflight;
+mod streams;
 mod sync_fuzz;
 mod threads;
 mod time;

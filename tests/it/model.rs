@@ -145,6 +145,11 @@ impl Model {
         self.ops[op].1
     }
 
+    /// It was served, and has not been asked.
+    pub(crate) fn is_won(&self, op: usize) -> bool {
+        matches!(self.ops[op].1, State::Won(..))
+    }
+
     pub(crate) fn handles(&mut self, ch: usize, side: Side) -> &mut usize {
         let chan = &mut self.chans[ch];
         if side == Side::Send { &mut chan.senders } else { &mut chan.receivers }

@@ -1,8 +1,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Waker};
 
-use super::{VecDeque, Woken};
+use super::{Watchers, Woken};
 use crate::lock::RawLock;
+use crate::wait::watch::Watch;
 use crate::waker::TaskWaker;
 
 #[derive(Default)]
@@ -20,7 +22,12 @@ fn what_was_taken_to_be_woken_is_woken_once() {
     let woken = || count.0.swap(0, Ordering::Relaxed);
     let one = || TaskWaker::from(count.clone());
     let task = || Woken::task(Some(one()));
-    let watchers = || Woken::watchers(Some(Box::new(VecDeque::from([one(), one()]))));
+    let (all, waker) = (Arc::new(Watchers::new()), Waker::from(count.clone()));
+    let mut places = [Watch::NONE, Watch::NONE];
+    let mut watchers = || {
+        places.iter_mut().for_each(|place| place.register(|| all.clone(), &Context::from_waker(&waker)));
+        Woken::watchers(&all)
+    };
     task().wake();
     watchers().wake();
     assert_eq!(woken(), 3);
