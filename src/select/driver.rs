@@ -102,17 +102,28 @@ struct UnreadyCase(usize);
 /// So many locks are kept on the stack.
 const FEW: usize = 16;
 
-/// Calls `f` for each lock once. The order is that of `locks`, which is sorted.
+/// Locks each of `locks` once, in their order, which is sorted, and returns these.
 ///
 /// # Safety
 ///
 /// The locks live.
 #[inline(always)]
-unsafe fn each_once(locks: &[*const RawLock], f: impl Fn(&RawLock)) {
-    for same in locks.chunk_by(|a, b| a == b) {
-        // SAFETY: the caller's promise.
-        f(unsafe { &*same[0] });
+unsafe fn lock_each_once(locks: &mut [*const RawLock]) -> &[*const RawLock] {
+    let (mut held, mut last) = (0, ptr::null());
+    for at in 0..locks.len() {
+        let lock = locks[at];
+        if lock != last {
+            // SAFETY: the caller's promise; no more are held than were looked at.
+            unsafe {
+                (*lock).lock();
+                *locks.get_unchecked_mut(held) = lock;
+            }
+            held += 1;
+            last = lock;
+        }
     }
+    // SAFETY: as above.
+    unsafe { locks.get_unchecked(..held) }
 }
 
 impl<C: Cases> Selecting<C> {
@@ -145,7 +156,7 @@ impl<C: Cases> Selecting<C> {
                 // One channel has been checked, at one instant.
                 return None;
             }
-            this.with_locks(Self::attempt).map(|(index, woken)| {
+            this.with_locks(|this, candidates, _| this.attempt(candidates)).map(|(index, woken)| {
                 woken.wake();
                 this.output(index)
             })
@@ -217,10 +228,10 @@ impl<C: Cases> Selecting<C> {
     }
 
     /// Calls `f` with the channels locked, each once, in the order of the locks' addresses. It gets an empty list with room
-    /// for the cases, because nothing may be allocated under locks. If a channel is not ready, `f` is called again once it
-    /// is.
+    /// for the cases, because nothing may be allocated under locks, and whether each case has a channel of its own. If a
+    /// channel is not ready, `f` is called again once it is.
     #[inline(always)]
-    fn with_locks<R>(&mut self, mut f: impl FnMut(&mut Self, Candidates) -> Result<R, UnreadyCase>) -> R {
+    fn with_locks<R>(&mut self, mut f: impl FnMut(&mut Self, &mut Candidates, bool) -> Result<R, UnreadyCase>) -> R {
         loop {
             match self.with_locks_once(&mut f) {
                 Ok(result) => return result,
@@ -230,7 +241,7 @@ impl<C: Cases> Selecting<C> {
     }
 
     #[inline(always)]
-    fn with_locks_once<R>(&mut self, f: impl FnOnce(&mut Self, Candidates) -> R) -> R {
+    fn with_locks_once<R>(&mut self, f: impl FnOnce(&mut Self, &mut Candidates, bool) -> R) -> R {
         let count = self.channel_cases as usize;
         let (mut few, mut many) = ([ptr::null(); FEW], Vec::new());
         let locks: &mut [*const RawLock] = if count <= FEW {
@@ -242,18 +253,21 @@ impl<C: Cases> Selecting<C> {
         let mut places = locks.iter_mut();
         self.each_channel(|_, raw| *places.next().expect("counted by `try_each`") = raw.lock());
         locks.sort_unstable();
-        let candidates = Candidates::new(self.biased, self.cases.count());
+        let mut candidates = Candidates::new(self.biased, self.cases.count());
         // SAFETY: a channel lives as long as an operation on it, which lives as long as this call's caller does.
-        unsafe { each_once(locks, RawLock::lock) };
-        let result = f(self, candidates);
-        // SAFETY: as above; they were acquired above.
-        unsafe { each_once(locks, |lock| lock.unlock()) };
+        let held = unsafe { lock_each_once(locks) };
+        let result = f(self, &mut candidates, held.len() == count);
+        for &lock in held {
+            // SAFETY: as above; it was acquired above.
+            unsafe { (*lock).unlock() };
+        }
         result
     }
 
-    /// Tries the channel operations, with all their locks held. `candidates` must be empty.
+    /// Tries the channel operations, with all their locks held. `candidates` must be empty; if nothing is ready it is so
+    /// afterwards.
     #[inline(always)]
-    fn attempt(&mut self, mut candidates: Candidates) -> Result<Option<(usize, Woken)>, UnreadyCase> {
+    fn attempt(&mut self, candidates: &mut Candidates) -> Result<Option<(usize, Woken)>, UnreadyCase> {
         self.each_channel(|index, raw| {
             if raw.seems_ready() {
                 candidates.push(index);
@@ -270,6 +284,19 @@ impl<C: Cases> Selecting<C> {
             }
         }
         Ok(None)
+    }
+
+    /// Calls `f` for each channel operation, in a drawn order, or in that of the source if the select is biased.
+    /// `candidates` must be empty.
+    ///
+    /// Of several operations on one channel the first in the queue will win, whatever happens.
+    #[cold]
+    #[inline(never)]
+    fn each_drawn(&mut self, candidates: &mut Candidates, f: &mut dyn FnMut(&dyn ChannelCase)) {
+        self.each_channel(|index, _| candidates.push(index));
+        while let Some(index) = candidates.draw() {
+            f(self.cases().raw(index).expect("only channel operations are pushed"));
+        }
     }
 
     /// Removes the channel operations from their queues, but for one that is complete, and returns the number of the one
@@ -304,7 +331,7 @@ impl<C: Cases> Selecting<C> {
         output
     }
 
-    /// The first poll: steps 1 and 2.
+    /// The first poll: step 1, and 2 if nothing was ready.
     #[inline(always)]
     fn start(&mut self, cx: &mut Context<'_>) -> Poll<C::Output> {
         if !coop::poll_ready(cx) {
@@ -317,18 +344,29 @@ impl<C: Cases> Selecting<C> {
         if coop::is_last(cx.waker()) {
             return Poll::Pending;
         }
+        self.look_and_park(cx)
+    }
+
+    /// Step 2. Not inlined, because step 1, where most selects end, is shorter without it.
+    #[inline(never)]
+    fn look_and_park(&mut self, cx: &mut Context<'_>) -> Poll<C::Output> {
         // A clone may run foreign code: outside the locks.
         let waker = TaskWaker::new(cx.waker());
         // SAFETY: no case is queued yet.
         drop(unsafe { self.token.set_waker(waker) });
         let mut watchers = Vec::new();
-        let found = self.with_locks(|this, candidates| {
+        let found = self.with_locks(|this, candidates, distinct| {
             let found = this.attempt(candidates)?;
             if found.is_none() {
                 let token = NonNull::from(&this.token);
                 // SAFETY: all locks are held; the case was unpolled in `try_each`, and is pinned with `self`, as the token is;
                 // `drop` takes it out.
-                this.each_channel(|_, raw| add(&mut watchers, unsafe { raw.enqueue(token) }));
+                let mut enqueue = |raw: &dyn ChannelCase| add(&mut watchers, unsafe { raw.enqueue(token) });
+                if distinct {
+                    this.each_channel(|_, raw| enqueue(raw));
+                } else {
+                    this.each_drawn(candidates, &mut enqueue);
+                }
                 this.stage = Stage::Parked;
             }
             Ok(found)
@@ -400,7 +438,7 @@ impl<C: Cases> Selecting<C> {
             return Some(self.park(cx));
         }
         // An offer went by.
-        let found = self.with_locks(|this, candidates| {
+        let found = self.with_locks(|this, candidates, _| {
             let found = this.attempt(candidates)?;
             if found.is_some() {
                 this.token.end();

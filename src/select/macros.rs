@@ -28,8 +28,8 @@
 /// block, or an expression followed by a comma.
 ///
 /// * **Exactly one** operation takes place; the others have no effect at all.
-/// * **The choice is uniform** among those that are ready at that moment, freshly drawn each time. With `biased;` as the
-///   first word it is the first ready one in the order of the source.
+/// * **The choice is uniform** among those that are ready at that moment, freshly drawn each time; arms on one channel have equal
+///   shares also if they had to wait. With `biased;` as the first word it is the first ready one in the order of the source.
 /// * **Operands are evaluated once**, from top to bottom, on entry; also those that are switched off.
 /// * **`operand, if condition`** switches an arm off, as a nil channel does in Go. The condition is evaluated just before
 ///   its operand.

@@ -8,7 +8,8 @@
 //!    those that are ready. Of many cases one is drawn before all are looked at, which changes nothing of that.
 //! 2. All channels are locked, each once, in the order of their addresses, and the cases are looked at again: this is the
 //!    instant at which nothing was ready. With a `default`, it is taken now. Else a waiter is queued on each channel, and
-//!    only then the locks are released, so no event falls in between.
+//!    only then the locks are released, so no event falls in between. If cases share a channel the order of queueing is
+//!    drawn, because the first of them in a queue wins.
 //! 3. Whoever serves one of the waiters wins the select's token, which the others then find taken. The woken select takes
 //!    its other waiters out before it returns.
 //!

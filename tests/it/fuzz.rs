@@ -203,7 +203,9 @@ impl World {
             }
             Step::Macro(arms) => self.select_macro(arms),
             Step::List(ref cases) => {
-                let (cases, ends) = cases.iter().filter_map(|&(ch, sends)| self.end(ch, sends)).unzip();
+                let (mut cases, mut ends): (Vec<_>, Vec<_>) =
+                    cases.iter().filter_map(|&(ch, sends)| self.end(ch, sends)).unzip();
+                self.model.twin(&mut cases, &mut ends);
                 self.future(async move { list(&mut Vec::new(), &mut Vec::new(), ends).wait().await }, cases);
             }
             Step::TryRecv(ch) => {
@@ -251,18 +253,22 @@ impl World {
 
     fn select_macro(&mut self, arms: [Option<usize>; 4]) {
         let mut sends = false;
-        let [(case_a, a), (case_b, b), (case_c, c), (case_d, d)] = arms.map(|arm| {
-            let end = arm.and_then(|ch| self.end(ch, sends));
-            let end = end.unwrap_or_else(|| {
-                // Switched off: its value goes when the select does, whatever wins.
-                let item = sends.then(|| self.model.item());
-                let case = ModelCase { ch: None, value: item.as_ref().map(|item| item.id) };
-                (case, item.map_or(End::Recv(Receiver::nil()), |item| End::Send(Sender::nil(), item)))
-            });
-            sends = !sends;
-            end
-        });
-        let (End::Recv(a), End::Send(b, one), End::Recv(c), End::Send(d, two)) = (a, b, c, d) else {
+        let (mut cases, mut ends): (Vec<_>, Vec<_>) = arms
+            .map(|arm| {
+                let end = arm.and_then(|ch| self.end(ch, sends));
+                let end = end.unwrap_or_else(|| {
+                    // Switched off: its value goes when the select does, whatever wins.
+                    let item = sends.then(|| self.model.item());
+                    let case = ModelCase { ch: None, value: item.as_ref().map(|item| item.id) };
+                    (case, item.map_or(End::Recv(Receiver::nil()), |item| End::Send(Sender::nil(), item)))
+                });
+                sends = !sends;
+                end
+            })
+            .into_iter()
+            .unzip();
+        self.model.twin(&mut cases, &mut ends);
+        let Ok([End::Recv(a), End::Send(b, one), End::Recv(c), End::Send(d, two)]) = <[End; 4]>::try_from(ends) else {
             unreachable!("every second one sends")
         };
         let future = async move {
@@ -273,7 +279,7 @@ impl World {
                 r = d.send(two) => sent(3, r),
             }
         };
-        self.future(future, vec![case_a, case_b, case_c, case_d]);
+        self.future(future, cases);
     }
 
     fn poll(&mut self, at: usize) -> Result<(), String> {

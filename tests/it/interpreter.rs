@@ -135,7 +135,9 @@ impl World {
     /// Two to four cases.
     fn cases(&mut self, byte: usize, bytes: &mut Bytes<'_>) -> (Vec<ModelCase>, Vec<End>) {
         let count = 2 + byte / 4 % 3;
-        (0..count).filter_map(|_| self.case(bytes.next())).unzip()
+        let (mut cases, mut ends): (Vec<_>, Vec<_>) = (0..count).filter_map(|_| self.case(bytes.next())).unzip();
+        self.model.twin(&mut cases, &mut ends);
+        (cases, ends)
     }
 
     fn step(&mut self, bytes: &mut Bytes<'_>, code: usize) -> Result<(), String> {

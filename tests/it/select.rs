@@ -441,6 +441,79 @@ fn the_same_channel_may_stand_several_times_sel09() {
     assert_eq!(wakes.count(), 20);
 }
 
+const PARKED_ROUNDS: usize = 5_000;
+
+/// How often each case of `select(&tx, &rx)` wins, if it is completed by `serve(&tx, &rx)` once it has parked. What that
+/// received must be the number of the case.
+fn wins_when_parked<const CASES: usize>(
+    select: impl AsyncFn(&Sender<usize>, &Receiver<usize>) -> usize,
+    serve: impl Fn(&Sender<usize>, &Receiver<usize>) -> Option<usize>,
+) -> [usize; CASES] {
+    let mut cx = Context::from_waker(Waker::noop());
+    let mut counts = [0; CASES];
+    for _ in 0..PARKED_ROUNDS {
+        let (tx, rx) = chan::unbuffered();
+        let mut selecting = pin!(select(&tx, &rx));
+        assert!(selecting.as_mut().poll(&mut cx).is_pending());
+        let value = serve(&tx, &rx);
+        let Poll::Ready(won) = selecting.poll(&mut cx) else { panic!("it was served") };
+        assert!(value.is_none_or(|value| value == won), "case {won} won, and {value:?} was sent");
+        counts[won] += 1;
+    }
+    counts
+}
+
+#[test]
+fn parked_arms_of_one_channel_have_equal_shares_sel19() {
+    let (_quiet_tx, quiet) = chan::unbuffered::<()>();
+    let all_even = |counts: &[usize]| counts.iter().for_each(|&count| even(count, PARKED_ROUNDS, counts.len()));
+    let send = |tx: &Sender<usize>, _: &Receiver<usize>| {
+        tx.try_send(7).unwrap();
+        None
+    };
+    let receive = |_: &Sender<usize>, rx: &Receiver<usize>| Some(rx.try_recv().unwrap());
+    let close = |tx: &Sender<usize>, _: &Receiver<usize>| {
+        assert!(tx.close());
+        None
+    };
+
+    let receives = async |_: &Sender<usize>, rx: &Receiver<usize>| {
+        let twin = rx.clone();
+        select! { _ = rx.recv() => 0, _ = quiet.recv() => unreachable!(), _ = twin.recv() => 1, _ = rx.recv() => 2 }
+    };
+    all_even(&wins_when_parked::<3>(receives, send));
+    all_even(&wins_when_parked::<3>(receives, close));
+    let sends = async |tx: &Sender<usize>, _: &Receiver<usize>| {
+        select! { _ = tx.send(0) => 0, _ = quiet.recv() => unreachable!(), _ = tx.send(1) => 1 }
+    };
+    all_even(&wins_when_parked::<2>(sends, receive));
+    all_even(&wins_when_parked::<2>(sends, close));
+    // Two queues.
+    let both = async |tx: &Sender<usize>, rx: &Receiver<usize>| {
+        select! { _ = rx.recv() => 0, _ = tx.send(9) => unreachable!(), _ = rx.recv() => 1 }
+    };
+    all_even(&wins_when_parked::<2>(both, send));
+    all_even(&wins_when_parked::<2>(both, close));
+
+    let receives = async |_: &Sender<usize>, rx: &Receiver<usize>| {
+        let cases = (0..100).fold(Select::new(), |select, i| select.recv(rx, move |_| i));
+        cases.recv(&quiet, |_| unreachable!()).wait().await
+    };
+    all_even(&wins_when_parked::<100>(receives, send));
+    all_even(&wins_when_parked::<100>(receives, close));
+    let sends = async |tx: &Sender<usize>, _: &Receiver<usize>| {
+        Select::new().send(tx, 0, |_| 0).recv(&quiet, |_| unreachable!()).send(tx, 1, |_| 1).wait().await
+    };
+    all_even(&wins_when_parked::<2>(sends, receive));
+    all_even(&wins_when_parked::<2>(sends, close));
+
+    let biased = async |tx: &Sender<usize>, rx: &Receiver<usize>| {
+        select! { biased; _ = quiet.recv() => 2, _ = rx.recv() => 0, _ = tx.send(9) => 3, _ = rx.recv() => 1 }
+    };
+    assert_eq!(wins_when_parked(biased, send), [PARKED_ROUNDS, 0, 0, 0]);
+    assert_eq!(wins_when_parked(biased, close), [PARKED_ROUNDS, 0, 0, 0]);
+}
+
 #[test]
 fn a_stale_waiter_is_passed_over_sel10() {
     let (a_tx, a) = chan::unbuffered();
@@ -955,4 +1028,40 @@ fn only_a_case_that_won_gives_a_result() {
     assert!(second.as_mut().poll(&mut cx).is_pending());
     assert!(won(second.as_mut()));
     assert_eq!((rx.try_recv(), rx.try_recv()), (Ok(Box::new(1)), Ok(Box::new(2))));
+}
+
+#[test]
+fn a_select_sends_into_a_buffer_that_grows_and_receives_from_one_that_shrinks() {
+    no_hang(|| {
+        let (tx, rx) = chan::bounded::<usize>(1_000_000);
+        let (other_tx, other_rx) = chan::bounded::<usize>(1_000_000);
+        futures_lite::future::block_on(async {
+            let (mut sent, mut other_sent) = (0, 0);
+            for _ in 0..5000 {
+                select! {
+                    result = tx.send(sent) => { result.unwrap(); sent += 1 },
+                    result = other_tx.send(other_sent) => { result.unwrap(); other_sent += 1 },
+                }
+            }
+            let (mut received, mut other_received) = (0, 0);
+            for _ in 0..2000 {
+                select! {
+                    value = rx.recv() => { assert_eq!(value, Some(received)); received += 1 },
+                    value = other_rx.recv() => { assert_eq!(value, Some(other_received)); other_received += 1 },
+                    default => unreachable!("both have some"),
+                }
+            }
+            assert_eq!((rx.len(), other_rx.len()), (sent - received, other_sent - other_received));
+            drop((tx, other_tx));
+            while let Some(value) = rx.recv().await {
+                assert_eq!(value, received);
+                received += 1;
+            }
+            while let Some(value) = other_rx.recv().await {
+                assert_eq!(value, other_received);
+                other_received += 1;
+            }
+            assert_eq!((received, other_received), (sent, other_sent));
+        });
+    });
 }
