@@ -36,6 +36,8 @@ struct Local {
     unwinding: Cell<u64>,
     /// The slot of the processor that this thread holds.
     worker: Cell<Option<usize>>,
+    /// What [`caller`] returns, if that is another thread's; else 0.
+    caller: Cell<usize>,
     /// The executor, on a worker; and how often `is_alone` may be asked before the goroutine gives way in any case.
     hooks: Cell<Option<&'static Hooks>>,
     extensions: Cell<u32>,
@@ -52,6 +54,7 @@ thread_local! {
             header: Cell::new(ptr::null()),
             unwinding: Cell::new(0),
             worker: Cell::new(None),
+            caller: Cell::new(0),
             hooks: Cell::new(None),
             extensions: Cell::new(EXTENSIONS),
         }
@@ -172,6 +175,23 @@ pub(crate) fn set_worker(slot: Option<usize>) {
 #[inline]
 pub(crate) fn worker_index() -> Option<usize> {
     LOCAL.with(|l| l.worker.get())
+}
+
+/// A number, not 0, of the thread for which this one runs: its own, or in the poll of a main that of the call of `block_on`.
+pub(crate) fn caller() -> usize {
+    LOCAL.with(|l| if l.caller.get() == 0 { ptr::from_ref(l).addr() } else { l.caller.get() })
+}
+
+/// Runs `poll` for a thread that waits for it.
+pub(crate) fn on_behalf_of<R>(caller: usize, poll: impl FnOnce() -> R) -> R {
+    struct Restore(usize);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            LOCAL.with(|l| l.caller.set(self.0));
+        }
+    }
+    let _restore = Restore(LOCAL.with(|l| l.caller.replace(caller)));
+    poll()
 }
 
 /// False when the budget is spent: the task has been woken, and the caller returns `Pending` without having

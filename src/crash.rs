@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use pin_project_lite::pin_project;
 
+use crate::coop;
 use crate::header::Header;
 use crate::panics::{contain, lock, panic_text};
 use crate::platform::heavy_fence;
@@ -92,6 +93,8 @@ struct Unwinding {
 #[derive(Debug)]
 struct Call {
     key: u64,
+    /// Which thread calls.
+    caller: usize,
     /// The main is being polled.
     polling: AtomicBool,
     /// There is, or was, a crash in `end`. Lets a main's poll do without the lock.
@@ -167,7 +170,7 @@ impl BlockOnCalls {
         let mut list = lock(&self.list);
         list.last_key += 1;
         let (polling, crashed, end) = Default::default();
-        let call = Arc::new(Call { key: list.last_key, polling, crashed, end });
+        let call = Arc::new(Call { key: list.last_key, caller: coop::caller(), polling, crashed, end });
         list.calls.push(call.clone());
         BlockOnCall { calls: self, call }
     }
@@ -305,7 +308,7 @@ impl<F: Future> Future for UntilCrash<F> {
             return Poll::Ready(None);
         }
         this.call.polling.store(true, Ordering::Relaxed);
-        let polled = this.main.poll(cx);
+        let polled = coop::on_behalf_of(this.call.caller, || this.main.poll(cx));
         this.call.polling.store(false, Ordering::Relaxed);
         polled.map(Some)
     }

@@ -41,7 +41,7 @@ const FLOORS: &[(&str, Units)] = &[
             ("run_next", &["loom", "platform"]),
             ("run_queue", &["panics", "loom", "platform", "header"]),
             ("idle", &["loom", "platform"]),
-            ("crash", &["header", "panics", "platform", "waker"]),
+            ("crash", &["header", "panics", "platform", "coop", "waker"]),
             ("registry", &["panics"]),
             ("spares", &["clock", "loom", "parker"]),
             ("processor", &["clock", "header", "registry", "run_queue", "timer"]),

@@ -4,11 +4,9 @@
 // initialisation that is dropped midway gives its permit back, and so the next in line does its own. When it is done,
 // there are permits for all.
 
-use std::cell::Cell;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 use std::pin::Pin;
-use std::ptr;
 use std::sync::{Mutex, OnceLock};
 use std::task::{Context, Poll};
 
@@ -58,7 +56,7 @@ pub struct Once {
     done: AtomicBool,
     /// One permit: the turn.
     turn: Semaphore,
-    /// Which thread is inside the function of a `call_once` or an `OnceValue`, by [`this_thread`]; 0 for none.
+    /// Which thread is inside the function of a `call_once` or an `OnceValue`, by [`coop::caller`]; 0 for none.
     inside: AtomicUsize,
 }
 
@@ -123,12 +121,12 @@ impl Once {
 
     /// This thread runs the function, until it is done.
     fn enter(&self) {
-        self.inside.store(this_thread(), Ordering::Relaxed);
+        self.inside.store(coop::caller(), Ordering::Relaxed);
     }
 
     /// Whether this thread is in the function: what waits here for its end waits for itself.
     fn is_inside(&self) -> bool {
-        self.inside.load(Ordering::Relaxed) == this_thread()
+        self.inside.load(Ordering::Relaxed) == coop::caller()
     }
 
     /// Runs `f` and its future unless something has been done already; waits for it if it is being done.
@@ -217,12 +215,6 @@ impl Drop for Finish<'_> {
         // All who wait may look at once, not one after the other.
         self.once.turn.open();
     }
-}
-
-/// A number of this thread's, not 0.
-fn this_thread() -> usize {
-    thread_local!(static HERE: Cell<u8> = const { Cell::new(0) });
-    HERE.with(|here| ptr::from_ref(here).addr())
 }
 
 /// A value that is computed at the first request, once.

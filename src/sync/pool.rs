@@ -19,6 +19,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::mem;
 use std::ops::{Deref, DerefMut};
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::{Mutex, OnceLock};
 use std::thread::available_parallelism;
 use std::time::Duration;
@@ -70,6 +71,10 @@ pub struct Pool<T> {
     /// When this generation began.
     since: Mutex<Time>,
 }
+
+// Nothing unwinds under its locks; an object that is in it was given back.
+impl<T> UnwindSafe for Pool<T> {}
+impl<T> RefUnwindSafe for Pool<T> {}
 
 impl<T> Pool<T> {
     /// A pool without spare objects; `new` makes them.

@@ -6,7 +6,7 @@
 
 use std::fmt;
 use std::mem;
-use std::panic::Location;
+use std::panic::{Location, RefUnwindSafe, UnwindSafe};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Wake};
@@ -168,6 +168,10 @@ pub struct Timer {
     /// If it starts a goroutine: then the channel is nil.
     func: Option<Arc<AfterFunc>>,
 }
+
+// Nothing unwinds while its parts disagree.
+impl UnwindSafe for Timer {}
+impl RefUnwindSafe for Timer {}
 
 impl Timer {
     /// A timer that gives the time through its channel when `duration` has passed. Go: `time.NewTimer`.

@@ -596,6 +596,22 @@ fn ends_may_cross_a_catch_unwind() {
 }
 
 #[test]
+fn what_is_shared_is_unwind_safe() {
+    use std::cell::Cell;
+    use std::panic::{RefUnwindSafe, UnwindSafe};
+
+    use gopark::{context, sync, time};
+
+    fn safe<T: UnwindSafe + RefUnwindSafe>() {}
+    safe::<(chan::Sender<Cell<u8>>, chan::Receiver<Cell<u8>>, gopark::JoinHandle<Cell<u8>>, gopark::Runtime)>();
+    safe::<(sync::Mutex<Cell<u8>>, sync::RwMutex<Cell<u8>>, sync::Cond, sync::Once, sync::Semaphore, sync::WaitGroup)>(
+    );
+    safe::<(sync::Pool<Cell<u8>>, sync::ErrGroup<Cell<u8>>, sync::SingleFlight<Cell<u8>, Cell<u8>>)>();
+    safe::<(sync::OnceValue<u8>, context::Context, context::CancelFunc, context::CancelCauseFunc, context::Stop)>();
+    safe::<(time::Timer, time::Ticker)>();
+}
+
+#[test]
 fn the_last_receiver_drops_all_values_though_one_panics() {
     let arsenal = Arsenal::new();
     let (tx, rx) = chan::bounded(5);

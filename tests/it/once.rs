@@ -173,6 +173,16 @@ fn value_that_asks_for_itself_panics_on03() {
     }
 }
 
+/// The function's main runs on another thread.
+#[test]
+fn value_that_asks_for_itself_in_a_main_panics_on03() {
+    static VALUE: LazyLock<OnceValue<i32>> =
+        LazyLock::new(|| OnceValue::new(|| gopark::block_on(async { *VALUE.get().await })));
+    let caught = no_hang(|| catch_unwind(|| block_on(async { *VALUE.get().await })));
+    let text = *caught.unwrap_err().downcast::<&str>().unwrap();
+    assert_eq!(text, "gopark: OnceValue::get called by its own function");
+}
+
 /// From a goroutine, whose thread blocks meanwhile.
 #[test]
 fn value_that_asks_for_itself_on_a_processor_panics_on03() {
