@@ -17,11 +17,21 @@ struct Counting;
 thread_local! {
     static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
     static BYTES: Cell<isize> = const { Cell::new(0) };
+    /// A channel that is asked for its length, which takes its lock, at each of this thread's allocations.
+    static ASKED: Cell<Option<&'static chan::Receiver<u64>>> = const { Cell::new(None) };
+}
+
+fn ask() {
+    if let Some(rx) = ASKED.take() {
+        black_box(rx.len());
+        ASKED.set(Some(rx));
+    }
 }
 
 // SAFETY: the system's allocator does it all; counting allocates nothing.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ask();
         ALLOCATIONS.set(ALLOCATIONS.get() + 1);
         BYTES.set(BYTES.get() + layout.size() as isize);
         // SAFETY: passed on to the caller.
@@ -29,6 +39,7 @@ unsafe impl GlobalAlloc for Counting {
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        ask();
         BYTES.set(BYTES.get() - layout.size() as isize);
         // SAFETY: passed on to the caller.
         unsafe { System.dealloc(block, layout) }
@@ -230,4 +241,58 @@ fn a_stream_allocates_its_place_once_and_gives_it_back() {
     assert_eq!((allocations, bytes), (1, 0));
     let (_, bytes, ()) = cost(|| drop(watching));
     assert!(bytes < 0);
+}
+
+/// An allocator may use a channel, to trace for example: it would wait for its own thread.
+#[test]
+fn nothing_is_allocated_or_freed_under_a_channels_lock() {
+    let (done, is_done) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        for capacity in [0, 5, 1_000_000] {
+            let (tx, rx) = chan::bounded::<u64>(capacity);
+            // A thread-local must not keep it from being dropped, so it is leaked.
+            let rx: &'static chan::Receiver<u64> = Box::leak(Box::new(rx));
+            ASKED.set(Some(rx));
+            for _ in 0..3 {
+                // Handed over, and returned in no particular order.
+                let mut receives: Vec<_> = (0..300).map(|_| Box::pin(rx.recv())).collect();
+                for receive in &mut receives {
+                    assert!(receive.as_mut().poll(&mut Cx::from_waker(Waker::noop())).is_pending());
+                }
+                for value in 0..300 {
+                    tx.try_send(value).unwrap();
+                }
+                for step in 0..300 {
+                    drop(receives.swap_remove(step * 7 % receives.len()));
+                }
+                let mut sends: Vec<_> = (0..1000).map(|value| Box::pin(tx.send(300 + value))).collect();
+                for send in &mut sends {
+                    let _ = send.as_mut().poll(&mut Cx::from_waker(Waker::noop()));
+                }
+                for value in 0..1300 {
+                    assert_eq!(rx.try_recv(), Ok(value));
+                }
+            }
+            for value in 0..1000 {
+                let _ = tx.try_send(value);
+            }
+            assert!(tx.close());
+            while rx.try_recv().is_ok() {}
+            ASKED.set(None);
+        }
+        done.send(()).unwrap();
+    });
+    is_done.recv_timeout(std::time::Duration::from_secs(60)).expect("a channel's lock is taken within itself");
+}
+
+#[test]
+fn a_drained_channel_keeps_one_small_block() {
+    let (_, bytes, channel) = cost(|| {
+        let (tx, rx) = chan::bounded::<u64>(usize::MAX);
+        (0..1_000_000).for_each(|value| tx.try_send(value).unwrap());
+        (0..1_000_000).for_each(|value| assert_eq!(rx.try_recv(), Ok(value)));
+        (tx, rx)
+    });
+    assert!(bytes < 3000, "{bytes} bytes");
+    drop(channel);
 }

@@ -241,3 +241,40 @@ fn a_stream_in_line_that_is_dropped_gives_back_what_it_was_handed() {
         }
     });
 }
+
+#[test]
+fn what_is_returned_is_found_though_a_sender_leaves_sel04() {
+    explore(3, || {
+        let (tx, rx) = chan::unbuffered();
+        let mut handed = Box::pin(rx.recv());
+        assert!(poll_once(handed.as_mut()).is_pending());
+        tx.try_send(1).unwrap();
+        let mut parked = Box::pin(tx.send(2));
+        assert!(poll_once(parked.as_mut()).is_pending());
+        // From here on the channel has the parked sender's value, then both, then the returned one.
+        let found = {
+            let rx = rx.clone();
+            thread::spawn(move || rx.try_recv())
+        };
+        drop(handed);
+        drop(parked);
+        assert!(matches!(found.join().unwrap(), Ok(1 | 2)), "there was something at every moment");
+    });
+}
+
+#[test]
+fn a_select_with_a_default_finds_what_moves_through_a_full_channel_sel04() {
+    explore(3, || {
+        let (tx, rx) = chan::bounded(1);
+        tx.try_send(1).unwrap();
+        let mut parked = Box::pin(tx.send(2));
+        assert!(poll_once(parked.as_mut()).is_pending());
+        let found = {
+            let rx = rx.clone();
+            thread::spawn(move || crate::select! { value = rx.recv() => value, default => None })
+        };
+        assert_eq!(rx.try_recv().map(|value| value < 3), Ok(true));
+        assert!(found.join().unwrap().is_some(), "there was something at every moment");
+        assert_eq!(poll_once(parked.as_mut()), Poll::Ready(Ok(())));
+    });
+}

@@ -115,7 +115,7 @@ impl<N: Node> List<N> {
             let last = self.tail.with_mut(|tail| std::mem::replace(&mut *tail, node));
             N::with_links(node, |links| *links = Links { prev: last, next: ptr::null_mut() });
             if last.is_null() {
-                self.head.store(node, Ordering::Relaxed);
+                self.head.store(node, Ordering::Release);
             } else {
                 N::with_links(last, |links| links.next = node);
             }
@@ -138,7 +138,7 @@ impl<N: Node> List<N> {
                 N::with_links(first, |links| links.prev = node);
             }
         }
-        self.head.store(node, Ordering::Relaxed);
+        self.head.store(node, Ordering::Release);
     }
 
     /// Unlinks a node, wherever it stands.
@@ -152,7 +152,7 @@ impl<N: Node> List<N> {
         unsafe {
             let Links { prev, next } = N::with_links(node, |links| *links);
             if prev.is_null() {
-                self.head.store(next, Ordering::Relaxed);
+                self.head.store(next, Ordering::Release);
             } else {
                 N::with_links(prev, |links| links.next = next);
             }
@@ -191,7 +191,7 @@ impl<N: Node> List<N> {
             let other_tail = other.tail.with_mut(|tail| std::mem::replace(&mut *tail, ptr::null_mut()));
             let tail = self.tail.with_mut(|tail| std::mem::replace(&mut *tail, other_tail));
             if tail.is_null() {
-                self.head.store(head, Ordering::Relaxed);
+                self.head.store(head, Ordering::Release);
             } else {
                 N::with_links(tail, |links| links.next = head);
                 N::with_links(head, |links| links.prev = tail);
