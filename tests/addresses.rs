@@ -30,12 +30,17 @@ fn what_is_due_is_taken_beside_a_default() {
     rt.block_on(async {
         let (_tx, rx) = chan::unbuffered::<()>();
         for _ in 0..20 {
+            let start = Instant::now();
             let mut slept = pin!(time::sleep(MS));
             let mut limited = pin!(timeout(MS, pending::<()>()));
             let mut receives = pin!(timeout(MS, rx.recv()));
-            assert!(!select! { _ = slept.as_mut() => true, default => false });
-            assert!(!select! { _ = limited.as_mut() => true, default => false });
-            assert!(!select! { _ = receives.as_mut() => true, default => false });
+            if select! { _ = slept.as_mut() => true, default => false }
+                || select! { _ = limited.as_mut() => true, default => false }
+                || select! { _ = receives.as_mut() => true, default => false }
+            {
+                assert!(start.elapsed() >= MS, "it was early");
+                continue;
+            }
             spin_past(2 * MS);
             assert!(select! { _ = slept.as_mut() => true, default => false }, "the sleep was due");
             assert!(select! { over = limited.as_mut() => over.is_err(), default => false }, "the time-out was due");

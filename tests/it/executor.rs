@@ -535,10 +535,10 @@ pub(crate) fn forbid(call: libc::c_long, flags: libc::c_ulong) {
     filter(call, libc::SECCOMP_RET_ERRNO | libc::EPERM as u32, flags);
 }
 
-/// From here on the system call ends the process.
+/// From here on the system call, by this thread, ends the process.
 #[cfg(all(target_os = "linux", not(miri)))]
 pub(crate) fn forbid_by_death(call: libc::c_long) {
-    filter(call, libc::SECCOMP_RET_KILL_PROCESS, libc::SECCOMP_FILTER_FLAG_TSYNC);
+    filter(call, libc::SECCOMP_RET_KILL_PROCESS, 0);
 }
 
 #[cfg(all(target_os = "linux", not(miri)))]
