@@ -312,7 +312,7 @@ impl<T> Receiver<T> {
     /// # Errors
     ///
     /// [`TryRecvError::Empty`] if it would have to wait, [`TryRecvError::Closed`] if the channel is closed and drained. Nothing will be
-    /// sent any more then; but a value that was handed to a receive which has not settled may [come back](Self::recv#cancellation).
+    /// sent any more then; but a value that was handed to a receive which has not settled may come back, see [`recv`](Self::recv).
     ///
     /// ```
     /// use gopark::chan::{self, TryRecvError};

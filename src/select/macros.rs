@@ -74,17 +74,18 @@ macro_rules! __select {
     (@parse $biased:tt $depth:tt [$($first:tt)+] $arms:tt default => $($rest:tt)*) => {
         ::core::compile_error!("select! has two `default` arms; one is enough, for at most one can run")
     };
-    (@parse $biased:tt $depth:tt [] $arms:tt default => $body:block, $($rest:tt)*) => {
-        $crate::__select!(@parse $biased $depth [($body)] $arms $($rest)*)
+    // Braces first: a `$body:expr` of a caller's macro is no `block`, and would be an error there instead of the next rule's.
+    (@parse $biased:tt $depth:tt [] $arms:tt default => { $($body:tt)* }, $($rest:tt)*) => {
+        $crate::__select!(@parse $biased $depth [({ $($body)* })] $arms $($rest)*)
     };
-    (@parse $biased:tt $depth:tt [] $arms:tt default => $body:block $($rest:tt)*) => {
-        $crate::__select!(@parse $biased $depth [($body)] $arms $($rest)*)
+    (@parse $biased:tt $depth:tt [] $arms:tt default => { $($body:tt)* } $($rest:tt)*) => {
+        $crate::__select!(@parse $biased $depth [({ $($body)* })] $arms $($rest)*)
     };
     (@parse $biased:tt $depth:tt [] $arms:tt default => $body:expr $(, $($rest:tt)*)?) => {
         $crate::__select!(@parse $biased $depth [($body)] $arms $($($rest)*)?)
     };
-    (@parse $biased:tt $depth:tt $default:tt $arms:tt default $($rest:tt)*) => {
-        ::core::compile_error!("the `default` arm of select! is written `default => body`, and takes no condition")
+    (@parse $biased:tt $depth:tt [] $arms:tt default => $body:block $($rest:tt)*) => {
+        $crate::__select!(@parse $biased $depth [($body)] $arms $($rest)*)
     };
     (@parse $biased:tt $depth:tt $default:tt $arms:tt biased; $($rest:tt)*) => {
         ::core::compile_error!("`biased;` must be the first word of select!")
@@ -92,22 +93,30 @@ macro_rules! __select {
 
     // An arm.
     (@parse $biased:tt [$($depth:tt)*] $default:tt [$($arms:tt)*]
-        $pattern:pat = $operand:expr $(, if $guard:expr)? => $body:block, $($rest:tt)*) => {
+        $pattern:pat = $operand:expr $(, if $guard:expr)? => { $($body:tt)* }, $($rest:tt)*) => {
         $crate::__select!(@parse $biased [$($depth)* |] $default
-            [$($arms)* { [$($depth)*] ($pattern) ($operand) ($($guard)?) ($body) }] $($rest)*)
+            [$($arms)* { [$($depth)*] ($pattern) ($operand) ($($guard)?) ({ $($body)* }) }] $($rest)*)
     };
     (@parse $biased:tt [$($depth:tt)*] $default:tt [$($arms:tt)*]
-        $pattern:pat = $operand:expr $(, if $guard:expr)? => $body:block $($rest:tt)*) => {
+        $pattern:pat = $operand:expr $(, if $guard:expr)? => { $($body:tt)* } $($rest:tt)*) => {
         $crate::__select!(@parse $biased [$($depth)* |] $default
-            [$($arms)* { [$($depth)*] ($pattern) ($operand) ($($guard)?) ($body) }] $($rest)*)
+            [$($arms)* { [$($depth)*] ($pattern) ($operand) ($($guard)?) ({ $($body)* }) }] $($rest)*)
     };
     (@parse $biased:tt [$($depth:tt)*] $default:tt [$($arms:tt)*]
         $pattern:pat = $operand:expr $(, if $guard:expr)? => $body:expr $(, $($rest:tt)*)?) => {
         $crate::__select!(@parse $biased [$($depth)* |] $default
             [$($arms)* { [$($depth)*] ($pattern) ($operand) ($($guard)?) ($body) }] $($($rest)*)?)
     };
+    (@parse $biased:tt [$($depth:tt)*] $default:tt [$($arms:tt)*]
+        $pattern:pat = $operand:expr $(, if $guard:expr)? => $body:block $($rest:tt)*) => {
+        $crate::__select!(@parse $biased [$($depth)* |] $default
+            [$($arms)* { [$($depth)*] ($pattern) ($operand) ($($guard)?) ($body) }] $($rest)*)
+    };
 
     // Wrong forms.
+    (@parse $biased:tt $depth:tt $default:tt $arms:tt default $($rest:tt)*) => {
+        ::core::compile_error!("the `default` arm of select! is written `default => body`, and takes no condition")
+    };
     (@parse $biased:tt $depth:tt $default:tt $arms:tt $pattern:pat = $operand:expr => $body:expr; $($rest:tt)*) => {
         ::core::compile_error!("the arms of select! are separated by commas, not semicolons")
     };

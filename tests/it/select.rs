@@ -1065,3 +1065,23 @@ fn a_select_sends_into_a_buffer_that_grows_and_receives_from_one_that_shrinks() 
         });
     });
 }
+
+#[test]
+fn arms_of_a_macro_take_expressions_and_blocks_and_default_is_a_name_too() {
+    macro_rules! first {
+        ($rx:expr => block $body:block else $other:block) => {
+            select! { _ = $rx.recv() => $body default => $other }
+        };
+        ($rx:expr => $body:expr, else $other:expr) => {
+            select! { _ = $rx.recv() => $body, default => $other }
+        };
+    }
+    let (tx, rx) = chan::bounded(1);
+    assert_eq!(first!(rx => 1, else { 2 }), 2);
+    assert_eq!(first!(rx => block { 3 } else { 4 }), 4);
+    tx.try_send(5).unwrap();
+    assert_eq!(first!(rx => { 1 }, else 2), 1);
+    tx.try_send(6).unwrap();
+    let default = &rx;
+    assert_eq!(select! { default = default.recv() => default, default => None }, Some(6));
+}
