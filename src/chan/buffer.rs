@@ -64,8 +64,8 @@ impl<T> Block<T> {
     fn new(size: usize) -> NonNull<Self> {
         let layout = Self::layout(size);
         // SAFETY: the layout has the size of a pointer at least.
-        let block =
-            NonNull::new(unsafe { alloc::alloc(layout) }).unwrap_or_else(|| alloc::handle_alloc_error(layout)).cast();
+        let block = unsafe { alloc::alloc(layout) };
+        let block = NonNull::new(block).unwrap_or_else(|| alloc::handle_alloc_error(layout)).cast();
         // SAFETY: just allocated.
         unsafe { block.write(Self { next: block, values: [] }) };
         block

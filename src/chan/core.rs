@@ -216,17 +216,26 @@ impl<T> Core<T> {
                 return Attempt::Unready;
             }
             let Ok(value) = st.buffer.pop(len) else { return Attempt::Unready };
-            match self.sendq.claim(own) {
-                Some(sender) => {
-                    let refilled = st.buffer.push(|| Waiter::take(sender.as_ptr()));
-                    debug_assert!(refilled.is_ok(), "there is room");
-                    Attempt::Complete(Some(value), Waiter::complete(sender.as_ptr(), state::DONE))
-                }
-                None => {
-                    self.add_len(-1);
-                    Attempt::Complete(Some(value), Woken::NONE)
-                }
-            }
+            self.complete_take(value, true, own)
+        }
+    }
+
+    /// Completes a receive of `value`, which has been taken out. With `refill` the oldest parked sender's value moves into the
+    /// buffer.
+    ///
+    /// # Safety
+    ///
+    /// As [`take`](Self::take); with `refill` the buffer has been made ready for a value.
+    unsafe fn complete_take(&self, value: T, refill: bool, own: *const Token) -> Attempt<T> {
+        // SAFETY: the lock is held, for the claim and what follows from it.
+        unsafe {
+            let Some(sender) = (if refill { self.sendq.claim(own) } else { None }) else {
+                self.add_len(-1);
+                return Attempt::Complete(Some(value), Woken::NONE);
+            };
+            let refilled = self.state().buffer.push(|| Waiter::take(sender.as_ptr()));
+            debug_assert!(refilled.is_ok(), "there is room");
+            Attempt::Complete(Some(value), Waiter::complete(sender.as_ptr(), state::DONE))
         }
     }
 
@@ -252,18 +261,8 @@ impl<T> Core<T> {
                 if st.unclaimed.is_crowded() || refill && st.buffer.make_room().is_err() {
                     return Attempt::Unready;
                 }
-                let value = st.unclaimed.pop();
-                return match if refill { self.sendq.claim(own) } else { None } {
-                    Some(sender) => {
-                        let refilled = st.buffer.push(|| Waiter::take(sender.as_ptr()));
-                        debug_assert!(refilled.is_ok(), "there is room");
-                        Attempt::Complete(value, Waiter::complete(sender.as_ptr(), state::DONE))
-                    }
-                    None => {
-                        self.add_len(-1);
-                        Attempt::Complete(value, Woken::NONE)
-                    }
-                };
+                let value = st.unclaimed.pop().expect("there is one");
+                return self.complete_take(value, refill, own);
             }
             if len == 0 {
                 // The senders that a close found parked have failed, even if it has not completed them yet.
@@ -273,8 +272,7 @@ impl<T> Core<T> {
                 return self.take_and_refill(len, own);
             }
             let Ok(value) = st.buffer.pop(len) else { return Attempt::Unready };
-            self.add_len(-1);
-            Attempt::Complete(Some(value), Woken::NONE)
+            self.complete_take(value, false, own)
         }
     }
 

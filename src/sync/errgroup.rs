@@ -156,7 +156,7 @@ impl<E: Send + 'static> ErrGroup<E> {
     /// Lets at most `n` goroutines of the group run at a time. Go: `SetLimit`.
     ///
     /// With 0, none may start; with more than `usize::MAX / 4` there is no limit. A [`go`](Self::go) that waits for
-    /// a limit of 0 waits for ever, as in Go.
+    /// a limit of 0 never completes, as in Go.
     ///
     /// # Panics
     ///

@@ -19,8 +19,8 @@ use crate::wait::acquire::{Acquisition, Resource, acquisition};
 /// Waiters are first come, first served. A goroutine that unlocks and locks again may overtake a waiter that is not
 /// awake yet, for that is what makes a fought-over lock fast; but a waiter that has lost for a millisecond gets the
 /// lock handed over at the next unlock. One waiter at a time is awake to take the lock; one that has been waiting for
-/// longer than a millisecond and has not been polled since it was woken keeps nobody else asleep: the next unlock wakes
-/// the one behind it as well. Outside of gopark's processors (in another executor, on a plain thread) the
+/// longer than a millisecond and has not been polled since it was woken does not hold up the others: the next unlock
+/// wakes the one behind it as well. Outside of gopark's processors (in another executor, on a plain thread) the
 /// lock is always handed over.
 ///
 /// # When to use something else
@@ -100,8 +100,8 @@ impl<T: ?Sized> Mutex<T> {
     /// it.
     ///
     /// One that is neither polled nor dropped after it was woken, because its task is busy elsewhere, keeps those behind it
-    /// waiting until the next unlock after its first millisecond, which wakes one of them. No timer does: if nobody else locks
-    /// and unlocks, they wait beside a free lock. If the lock was handed to it, it has the lock until then.
+    /// waiting until the next unlock after its first millisecond, which wakes one of them. No timer does: without another
+    /// unlock they wait beside a free lock. If the lock was handed to it, it has the lock until then.
     ///
     /// # Panics
     ///

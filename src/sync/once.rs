@@ -313,7 +313,7 @@ pin_project! {
 impl<'a, T, F: Future<Output = ()>> Future for Getting<'a, T, F> {
     type Output = &'a T;
 
-    // The panic is the fault of whoever awaits it.
+    // The panic is the fault of the code that awaits it.
     #[track_caller]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<&'a T> {
         let this = self.project();

@@ -98,7 +98,7 @@ impl Semaphore {
 
     /// Waits for `n` permits. Go: `Acquire`.
     ///
-    /// More than the semaphore has will never be there: the future stays pending, and is in nobody's way. With a context, see
+    /// More than the semaphore has will never be there: the future stays pending, and holds up no other. With a context, see
     /// [`Context::acquire`](crate::context::Context::acquire).
     ///
     /// # Cancellation

@@ -64,7 +64,7 @@ struct Call<K, V> {
     /// How many take part: the leader and those who wait. Changed under the lock of the map; when it falls to 0 the
     /// call is off the map.
     participants: AtomicUsize,
-    /// None until it is done: whoever has the turn leads. Then a value for each who waited, or a panic for all.
+    /// None until it is done: the call that has the turn leads. Then a value for each call that waited, or a panic for all.
     outcome: Mutex<Option<Result<Vec<V>, Payload>>>,
 }
 
