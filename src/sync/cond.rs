@@ -12,8 +12,9 @@ use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
 
-use super::mutex::{self, Mutex, MutexGuard};
-use super::rwmutex::{self, RwMutex, RwMutexReadGuard, RwMutexWriteGuard};
+use super::mutex::MutexGuard;
+use super::rwmutex::{RwMutexReadGuard, RwMutexWriteGuard};
+use super::typed_lock::Relock;
 use crate::coop::{self, Reason};
 use crate::loom::const_fn;
 use crate::wait::case::future_case;
@@ -115,7 +116,8 @@ impl Cond {
     fn wait_at<G: CondGuard>(&self, guard: G, site: &'static Location<'static>) -> CondWait<'_, G> {
         // In this order: whoever changes the condition under the lock finds the listener.
         let listener = self.event.listen();
-        let lock = guard.unlock();
+        let lock = G::lock(&guard);
+        drop(guard);
         CondWait { event: &self.event, site, stage: Stage::Listening { listener, lock } }
     }
 
@@ -219,42 +221,19 @@ impl fmt::Debug for Cond {
     }
 }
 
-mod sealed {
-    pub trait Sealed: Sized {
-        /// Where the guard comes from.
-        type Lock: Copy;
-        type Relock: Future<Output = Self>;
-        fn unlock(self) -> Self::Lock;
-        fn relock(lock: Self::Lock, site: &'static std::panic::Location<'static>) -> Self::Relock;
-    }
-}
-
 /// A guard that a [`Cond`] can wait with: of a [`Mutex`], or of a [`RwMutex`] (Go: `sync.Locker`).
 ///
 /// It is sealed; a wait with a read guard is what Go writes as `NewCond(rw.RLocker())`.
+///
+/// [`Mutex`]: crate::sync::Mutex
+/// [`RwMutex`]: crate::sync::RwMutex
 #[doc(alias = "Locker")]
 #[doc(alias = "RLocker")]
-pub trait CondGuard: sealed::Sealed {}
+pub trait CondGuard: Relock {}
 
-macro_rules! guard {
-    ($guard:ident::$of:ident, $lock:ident::$method:ident, $future:ty) => {
-        impl<'a, T: ?Sized> sealed::Sealed for $guard<'a, T> {
-            type Lock = &'a $lock<T>;
-            type Relock = $future;
-            fn unlock(self) -> Self::Lock {
-                $guard::$of(&self)
-            }
-            fn relock(lock: Self::Lock, site: &'static Location<'static>) -> Self::Relock {
-                lock.$method(site)
-            }
-        }
-        impl<T: ?Sized> CondGuard for $guard<'_, T> {}
-    };
-}
-
-guard!(MutexGuard::mutex, Mutex::lock_at, mutex::Lock<'a, T>);
-guard!(RwMutexWriteGuard::rwmutex, RwMutex::lock_at, rwmutex::WLock<'a, T>);
-guard!(RwMutexReadGuard::rwmutex, RwMutex::rlock_at, rwmutex::RLock<'a, T>);
+impl<T: ?Sized> CondGuard for MutexGuard<'_, T> {}
+impl<T: ?Sized> CondGuard for RwMutexReadGuard<'_, T> {}
+impl<T: ?Sized> CondGuard for RwMutexWriteGuard<'_, T> {}
 
 pin_project! {
     /// The future of [`Cond::wait`].
@@ -285,7 +264,7 @@ pin_project! {
     #[project = StageProjection]
     enum Stage<'a, G: CondGuard> {
         Listening { #[pin] listener: Listener<'a>, lock: G::Lock },
-        Locking { #[pin] relock: G::Relock, how: Notified },
+        Locking { #[pin] relock: G::Future, how: Notified },
         Done,
     }
 }

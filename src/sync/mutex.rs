@@ -119,12 +119,7 @@ impl<T: ?Sized> Mutex<T> {
     #[inline]
     #[track_caller]
     pub fn lock(&self) -> Lock<'_, T> {
-        self.lock_at(Location::caller())
-    }
-
-    #[inline]
-    pub(super) fn lock_at(&self, site: &'static Location<'static>) -> Lock<'_, T> {
-        Lock(Acquisition::new(self, site))
+        Lock(Acquisition::new(self, Location::caller()))
     }
 
     /// Takes the lock if it is free at this instant. Go: `TryLock`.
@@ -143,7 +138,7 @@ impl<T: ?Sized> Mutex<T> {
     #[inline]
     #[doc(alias = "TryLock")]
     pub fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
-        self.raw.try_acquire().then(|| MutexGuard { mutex: self })
+        self.raw.try_acquire().then(|| MutexGuard(self))
     }
 
     /// Blocks this thread until the lock is free, and takes it: for threads that run no goroutines.
@@ -189,9 +184,7 @@ impl<T: ?Sized> Mutex<T> {
 /// drop(guard);
 /// ```
 #[must_use = "dropping the guard unlocks the mutex at once"]
-pub struct MutexGuard<'a, T: ?Sized> {
-    mutex: &'a Mutex<T>,
-}
+pub struct MutexGuard<'a, T: ?Sized>(&'a Mutex<T>);
 
 // SAFETY: a shared guard gives shared access to the value.
 unsafe impl<T: ?Sized + Send + Sync> Sync for MutexGuard<'_, T> {}
@@ -209,11 +202,11 @@ impl<'a, T: ?Sized> MutexGuard<'a, T> {
     /// assert!(std::ptr::eq(MutexGuard::mutex(&guard), &m));
     /// ```
     pub fn mutex(guard: &Self) -> &'a Mutex<T> {
-        guard.mutex
+        guard.0
     }
 }
 
-guard!(MutexGuard { mutex: Mutex } of RawMutex, Since, MutexLock, unlock, DerefMut);
+guard!(MutexGuard<'a, T>(&'a Mutex<T>) of RawMutex, Since, MutexLock, Lock, unlock, DerefMut);
 
 acquisition! {
     /// The future of [`Mutex::lock`].

@@ -1,7 +1,7 @@
 //! Many readers or one writer, phase-fair as Go's.
 
 use std::cell::UnsafeCell;
-use std::panic::Location;
+use std::panic::{Location, RefUnwindSafe, UnwindSafe};
 
 use super::raw_rwmutex::{RawRwMutex, Reader, Writer};
 use super::typed_lock::{guard, typed_lock};
@@ -111,12 +111,7 @@ impl<T: ?Sized> RwMutex<T> {
     #[doc(alias = "RLock")]
     #[doc(alias = "read")]
     pub fn rlock(&self) -> RLock<'_, T> {
-        self.rlock_at(Location::caller())
-    }
-
-    #[inline]
-    pub(super) fn rlock_at(&self, site: &'static Location<'static>) -> RLock<'_, T> {
-        RLock(Acquisition::new(self, site))
+        RLock(Acquisition::new(self.shared(), Location::caller()))
     }
 
     /// Waits until nobody has the lock, and takes it for writing. Go: `Lock`.
@@ -145,12 +140,7 @@ impl<T: ?Sized> RwMutex<T> {
     #[track_caller]
     #[doc(alias = "write")]
     pub fn lock(&self) -> WLock<'_, T> {
-        self.lock_at(Location::caller())
-    }
-
-    #[inline]
-    pub(super) fn lock_at(&self, site: &'static Location<'static>) -> WLock<'_, T> {
-        WLock(Acquisition::new(self, site))
+        WLock(Acquisition::new(self, Location::caller()))
     }
 
     /// Takes the lock for reading, if that is possible at this instant: no writer has it or waits for it. Go:
@@ -167,7 +157,7 @@ impl<T: ?Sized> RwMutex<T> {
     #[inline]
     #[doc(alias = "TryRLock")]
     pub fn try_rlock(&self) -> Option<RwMutexReadGuard<'_, T>> {
-        self.raw.try_rlock().then(|| RwMutexReadGuard { rwmutex: self })
+        self.raw.try_rlock().then(|| RwMutexReadGuard(self.shared()))
     }
 
     /// Takes the lock for writing, if nobody has it at this instant. Go: `TryLock`.
@@ -183,7 +173,7 @@ impl<T: ?Sized> RwMutex<T> {
     #[inline]
     #[doc(alias = "TryLock")]
     pub fn try_lock(&self) -> Option<RwMutexWriteGuard<'_, T>> {
-        self.raw.try_lock().then(|| RwMutexWriteGuard { rwmutex: self })
+        self.raw.try_lock().then(|| RwMutexWriteGuard(self))
     }
 
     /// Blocks this thread until it has the lock for reading: for threads that run no goroutines.
@@ -232,39 +222,56 @@ impl<T: ?Sized> RwMutex<T> {
         // SAFETY: the reference is unique, so there is no guard.
         unsafe { &mut *self.value.get() }
     }
-}
 
-/// A read lock of a [`RwMutex`], and the way to its value. Dropping it unlocks. Go: `RUnlock`.
-#[must_use = "dropping the guard unlocks at once"]
-#[doc(alias = "RUnlock")]
-pub struct RwMutexReadGuard<'a, T: ?Sized> {
-    rwmutex: &'a RwMutex<T>,
-}
-
-impl<'a, T: ?Sized> RwMutexReadGuard<'a, T> {
-    /// The lock this is a read lock of.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use gopark::sync::{RwMutex, RwMutexReadGuard};
-    ///
-    /// let m = RwMutex::new(0);
-    /// let guard = m.try_rlock().unwrap();
-    /// assert!(std::ptr::eq(RwMutexReadGuard::rwmutex(&guard), &m));
-    /// ```
-    pub fn rwmutex(guard: &Self) -> &'a RwMutex<T> {
-        guard.rwmutex
+    #[inline]
+    fn shared(&self) -> Shared<'_, T> {
+        Shared { raw: &self.raw, value: self.value() }
     }
 }
 
-guard!(RwMutexReadGuard { rwmutex: RwMutex } of RawRwMutex, Reader, RwMutexRLock, runlock);
+/// A [`RwMutex`] as its readers see it. Covariant in `T`, as a reference to the value is, and as a reference to the `RwMutex`,
+/// through which the value may change, is not.
+#[expect(missing_debug_implementations, reason = "it has no name outside")]
+pub struct Shared<'a, T: ?Sized> {
+    raw: &'a RawRwMutex,
+    /// Not a reference: that would have to be true of the whole drop of a guard, in the middle of which a writer comes.
+    value: *const T,
+}
+
+// SAFETY: it gives shared access to the value.
+unsafe impl<T: ?Sized + Sync> Send for Shared<'_, T> {}
+// SAFETY: as above.
+unsafe impl<T: ?Sized + Sync> Sync for Shared<'_, T> {}
+// As a reference to the `RwMutex`.
+impl<T: ?Sized> UnwindSafe for Shared<'_, T> {}
+impl<T: ?Sized> RefUnwindSafe for Shared<'_, T> {}
+
+impl<T: ?Sized> Clone for Shared<'_, T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+impl<T: ?Sized> Copy for Shared<'_, T> {}
+
+impl<T: ?Sized> Shared<'_, T> {
+    #[inline]
+    fn value(&self) -> *const T {
+        self.value
+    }
+}
+
+/// A read lock of a [`RwMutex`], and the way to its value. Dropping it unlocks. Go: `RUnlock`.
+///
+/// It is covariant in `T`, as `&T` is.
+#[must_use = "dropping the guard unlocks at once"]
+#[doc(alias = "RUnlock")]
+pub struct RwMutexReadGuard<'a, T: ?Sized>(Shared<'a, T>);
+
+guard!(RwMutexReadGuard<'a, T>(Shared<'a, T>) of RawRwMutex, Reader, RwMutexRLock, RLock, runlock);
 
 /// The write lock of a [`RwMutex`], and the way to its value. Dropping it unlocks. Go: `Unlock`.
 #[must_use = "dropping the guard unlocks at once"]
-pub struct RwMutexWriteGuard<'a, T: ?Sized> {
-    rwmutex: &'a RwMutex<T>,
-}
+pub struct RwMutexWriteGuard<'a, T: ?Sized>(&'a RwMutex<T>);
 
 impl<'a, T: ?Sized> RwMutexWriteGuard<'a, T> {
     /// The lock this is the write lock of.
@@ -279,15 +286,15 @@ impl<'a, T: ?Sized> RwMutexWriteGuard<'a, T> {
     /// assert!(std::ptr::eq(RwMutexWriteGuard::rwmutex(&guard), &m));
     /// ```
     pub fn rwmutex(guard: &Self) -> &'a RwMutex<T> {
-        guard.rwmutex
+        guard.0
     }
 }
 
-guard!(RwMutexWriteGuard { rwmutex: RwMutex } of RawRwMutex, Writer, RwMutexLock, unlock, DerefMut);
+guard!(RwMutexWriteGuard<'a, T>(&'a RwMutex<T>) of RawRwMutex, Writer, RwMutexLock, WLock, unlock, DerefMut);
 
 acquisition! {
     /// The future of [`RwMutex::rlock`].
-    RLock<'a, T>(&'a RwMutex<T>, Reader) -> RwMutexReadGuard<'a, T>
+    RLock<'a, T>(Shared<'a, T>, Reader) -> RwMutexReadGuard<'a, T>
 }
 
 acquisition! {

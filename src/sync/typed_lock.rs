@@ -1,11 +1,31 @@
 //! What a `Mutex` and a `RwMutex` have in common: a value beside a raw lock, and guards that lead to the value.
 
+use std::panic::Location;
+
+/// A guard whose lock a [`Cond`](super::Cond) releases and acquires again.
+pub trait Relock: Sized {
+    /// The lock, as the guard has it.
+    type Lock: Copy;
+    /// The future that acquires it again.
+    type Future: Future<Output = Self>;
+
+    fn lock(guard: &Self) -> Self::Lock;
+    fn relock(lock: Self::Lock, site: &'static Location<'static>) -> Self::Future;
+}
+
 /// The traits of a lock. `$try_lock` lets `Debug` look at the value.
 macro_rules! typed_lock {
     ($lock:ident, $try_lock:ident) => {
         // A panic leaves the value as any other way out does, as in Go.
         impl<T: ?Sized> ::std::panic::UnwindSafe for $lock<T> {}
         impl<T: ?Sized> ::std::panic::RefUnwindSafe for $lock<T> {}
+
+        impl<T: ?Sized> $lock<T> {
+            #[inline]
+            fn value(&self) -> *mut T {
+                self.value.get()
+            }
+        }
 
         impl<T: Default> Default for $lock<T> {
             fn default() -> Self {
@@ -33,12 +53,15 @@ macro_rules! typed_lock {
 }
 pub(super) use typed_lock;
 
-/// The traits of a guard, and how the future of `$mode` makes one. With `DerefMut` it is exclusive.
+/// The traits of a guard, which has `$lock`, and how the future of `$mode` makes one. With `DerefMut` it is exclusive.
 macro_rules! guard {
-    ($guard:ident { $of:ident: $lock:ident } of $raw:ty, $mode:ty, $reason:ident, $unlock:ident $(, $deref_mut:ident)?) => {
-        impl<'a, T: ?Sized> $crate::wait::acquire::Request<$mode> for &'a $lock<T> {
+    (
+        $guard:ident<$a:lifetime, $t:ident>($lock:ty) of $raw:ty, $mode:ty, $reason:ident, $future:ident, $unlock:ident
+        $(, $deref_mut:ident)?
+    ) => {
+        impl<$a, $t: ?Sized> $crate::wait::acquire::Request<$mode> for $lock {
             type Resource = $raw;
-            type Output = $guard<'a, T>;
+            type Output = $guard<$a, $t>;
 
             #[inline]
             fn resource(&self) -> Option<&$raw> {
@@ -50,15 +73,28 @@ macro_rules! guard {
             }
 
             #[inline]
-            fn output(&self) -> $guard<'a, T> {
-                $guard { $of: self }
+            fn output(&self) -> $guard<$a, $t> {
+                $guard(*self)
+            }
+        }
+
+        impl<$a, $t: ?Sized> $crate::sync::typed_lock::Relock for $guard<$a, $t> {
+            type Lock = $lock;
+            type Future = $future<$a, $t>;
+
+            fn lock(guard: &Self) -> $lock {
+                guard.0
+            }
+
+            fn relock(lock: $lock, site: &'static Location<'static>) -> $future<$a, $t> {
+                $future(Acquisition::new(lock, site))
             }
         }
 
         impl<T: ?Sized> Drop for $guard<'_, T> {
             #[inline]
             fn drop(&mut self) {
-                self.$of.raw.$unlock();
+                self.0.raw.$unlock();
             }
         }
 
@@ -68,7 +104,7 @@ macro_rules! guard {
             #[inline]
             fn deref(&self) -> &T {
                 // SAFETY: the guard has the lock.
-                unsafe { &*self.$of.value.get() }
+                unsafe { &*self.0.value() }
             }
         }
 
@@ -76,7 +112,7 @@ macro_rules! guard {
             #[inline]
             fn deref_mut(&mut self) -> &mut T {
                 // SAFETY: the guard has the lock, and no other guard has it.
-                unsafe { &mut *self.$of.value.get() }
+                unsafe { &mut *self.0.value() }
             }
         })?
 
