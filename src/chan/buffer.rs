@@ -192,34 +192,40 @@ impl<T> Buffer<T> {
     /// The head is done with, and there are values.
     #[inline(never)]
     unsafe fn turn_head(&mut self, len: usize) -> Result<(), Unready> {
-        if self.grows {
-            if self.spares >= self.most_spares(len) {
-                return Err(Unready);
-            }
-            self.spares += 1;
+        if self.grows && self.spares >= self.most_spares(len) {
+            return Err(Unready);
         }
+        // SAFETY: passed on to the caller.
+        unsafe { self.leave_head() };
+        Ok(())
+    }
+
+    /// # Safety
+    ///
+    /// The head is done with. If the buffer grows, it is not the tail.
+    unsafe fn leave_head(&mut self) {
         // SAFETY: the blocks live as long as the buffer.
         (self.head, self.first) = (unsafe { self.head.as_ref().next }, 0);
-        Ok(())
+        self.spares += usize::from(self.grows);
     }
 
     fn most_spares(&self, len: usize) -> usize {
         usize::from(len > self.size)
     }
 
+    /// Values in a block of a buffer that grows; 0 of one that does not, and needs no [`maintain`](Self::maintain).
     pub(super) fn block_size(&self) -> usize {
-        self.size
+        if self.grows { self.size } else { 0 }
     }
 
-    /// Makes the buffer ready for the step that was not: adds the fresh block where the tail needs one, and takes out those
-    /// that have been read and are not needed. `blocks` must be dropped after the channel's lock has been released.
+    /// Makes the buffer, which grows, ready for the step that was not: adds the fresh block where the tail needs one, and takes
+    /// out those that have been read and are not needed. `blocks` must be dropped after the channel's lock has been released.
     pub(super) fn maintain(&mut self, blocks: &mut Blocks<T>, len: usize) {
         // SAFETY: the blocks of the circle live as long as the buffer, which is the caller's alone; those taken out as long
         // as `blocks`.
         unsafe {
             if self.first == self.size && self.head != self.tail {
-                (self.head, self.first) = (self.head.as_ref().next, 0);
-                self.spares += 1;
+                self.leave_head();
             }
             let needs_block = self.last == self.size && (self.first != self.size || self.head != self.tail);
             while self.spares > self.most_spares(len).max(usize::from(needs_block)) {
@@ -269,20 +275,17 @@ impl<T> Values<T> {
     /// # Safety
     ///
     /// The buffer holds so many values.
-    pub(super) unsafe fn new(buffer: Buffer<T>, len: usize) -> Self {
+    pub(super) unsafe fn new(mut buffer: Buffer<T>, len: usize) -> Self {
+        // So that none of its steps needs upkeep: it is freed as a whole.
+        buffer.grows = false;
         Self { buffer, len }
     }
 
     fn drop_all(&mut self) {
         while self.len > 0 {
-            if self.buffer.first == self.buffer.size {
-                // SAFETY: there are more values, so in the next block.
-                (self.buffer.head, self.buffer.first) = (unsafe { self.buffer.head.as_ref().next }, 0);
-            }
             self.len -= 1;
-            self.buffer.first += 1;
-            // SAFETY: the oldest value, which is taken out.
-            drop(unsafe { Block::place(self.buffer.head, self.buffer.first - 1).read() });
+            // SAFETY: there is a value: one more than now.
+            drop(unsafe { self.buffer.pop(self.len + 1) });
         }
     }
 }

@@ -50,8 +50,8 @@ pub(super) struct Core<T> {
 
 /// What the lock guards.
 pub(super) struct State<T> {
-    /// Anything that most channels are not: closed, with extras or unclaimed values. Set by those that make it so, reset by
-    /// none.
+    /// Anything that most channels are not: closed, with extras or unclaimed values. Set by those that make it so, reset when
+    /// the last unclaimed value is taken.
     rare: bool,
     buffer: Buffer<T>,
     /// The number of values handed to receivers so far, which orders those that are returned unclaimed.
@@ -262,6 +262,7 @@ impl<T> Core<T> {
                     return Attempt::Unready;
                 }
                 let value = st.unclaimed.pop().expect("there is one");
+                st.rare = closed || st.extras.is_some() || st.unclaimed.len() != 0;
                 return self.complete_take(value, refill, own);
             }
             if len == 0 {
@@ -549,3 +550,6 @@ impl<T> fmt::Debug for Core<T> {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(all(test, not(gopark_loom)))]
+mod tests;

@@ -13,6 +13,7 @@ use gopark::chan::{self, Receiver, SendError, Sender, TryRecvError, TrySendError
 use gopark::sync::WaitGroup;
 use gopark::{Runtime, go, gosched};
 
+use crate::hand::Hand;
 use crate::util::{Wakes, no_hang};
 
 fn runtime(procs: usize) -> Runtime {
@@ -565,4 +566,28 @@ fn a_stream_whose_waker_panics_costs_no_other_stream_its_wake() {
     tx.try_send(1).unwrap();
     assert_eq!(wakes.count(), 1);
     assert_eq!(Pin::new(&mut second).poll_next(&mut Context::from_waker(&good)), Poll::Ready(Some(1)));
+}
+
+/// Values that came back need upkeep once sixty-four of them have been received. It took a small buffer for one that grows: its
+/// first round added a block to the ring, its second one freed the block with the values.
+#[test]
+fn a_small_buffer_is_left_alone_when_many_values_have_come_back() {
+    let (tx, rx) = chan::bounded(4);
+    // The next value goes to the second place, so that the third one from there is at the end.
+    tx.try_send(0).unwrap();
+    assert_eq!(rx.try_recv(), Ok(0));
+    let mut receives: Vec<_> = (0..130).map(|_| Hand::parked(rx.recv())).collect();
+    (0..130).for_each(|i| tx.try_send(i).unwrap());
+    let late = receives.split_off(65);
+    drop(receives);
+    (0..64).for_each(|i| assert_eq!(rx.try_recv(), Ok(i)));
+    (1000..1003).for_each(|i| tx.try_send(i).unwrap());
+    assert_eq!(rx.try_recv(), Ok(64));
+    tx.try_send(1003).unwrap();
+    drop(late);
+    (65..130).chain(1000..1004).for_each(|i| assert_eq!(rx.try_recv(), Ok(i)));
+    for i in 0..100 {
+        tx.try_send(i).unwrap();
+        assert_eq!(rx.try_recv(), Ok(i));
+    }
 }
