@@ -13,10 +13,11 @@ use std::alloc::{self, Layout};
 use std::mem::MaybeUninit;
 use std::ptr::NonNull;
 
-/// A buffer of up to this many bytes is allocated with the channel; a larger one grows as it is used.
-const UP_FRONT: usize = 4096;
+/// A buffer of up to this many bytes is allocated with the channel; a larger one grows as it is used. Few under loom, so that the
+/// buffers of models grow.
+const UP_FRONT: usize = if cfg!(gopark_loom) { 16 } else { 4096 };
 /// A block of a larger one has this many bytes, or one value.
-const BLOCK: usize = 1024;
+const BLOCK: usize = if cfg!(gopark_loom) { 8 } else { 1024 };
 
 /// Blocks that are linked in a circle: `head` is read, `tail` is written, those behind the tail and before the head are spare.
 pub(super) struct Buffer<T> {
@@ -243,6 +244,18 @@ impl<T> Buffer<T> {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+impl<T> Buffer<T> {
+    /// Blocks in the circle.
+    pub(super) fn blocks(&self) -> usize {
+        let next = |block: &NonNull<Block<T>>| {
+            // SAFETY: the blocks live as long as the buffer.
+            Some(unsafe { block.as_ref().next }).filter(|next| *next != self.head)
+        };
+        std::iter::successors(Some(self.head), next).count()
     }
 }
 

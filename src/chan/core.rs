@@ -551,5 +551,7 @@ impl<T> fmt::Debug for Core<T> {
     }
 }
 
+#[cfg(all(test, gopark_loom))]
+mod models;
 #[cfg(all(test, not(gopark_loom)))]
 mod tests;

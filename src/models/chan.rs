@@ -11,6 +11,7 @@ use loom::thread;
 use super::{explore, poll_once};
 use crate::chan::{self, SendError, TryRecvError, TrySendError};
 use crate::coop;
+use crate::loom::atomic::{AtomicBool, Ordering};
 use crate::wait::block_on::block_on;
 
 #[test]
@@ -276,5 +277,118 @@ fn a_select_with_a_default_finds_what_moves_through_a_full_channel_sel04() {
         assert_eq!(rx.try_recv().map(|value| value < 3), Ok(true));
         assert!(found.join().unwrap().is_some(), "there was something at every moment");
         assert_eq!(poll_once(parked.as_mut()), Poll::Ready(Ok(())));
+    });
+}
+
+/// Runs `step` on another thread. `look` is told whether that was over before it began, and that is all that it knows.
+fn look_beside<T: Send + 'static, R>(
+    step: impl FnOnce() -> T + Send + 'static,
+    look: impl FnOnce(bool) -> R,
+) -> (T, R) {
+    let over = Arc::new(AtomicBool::new(false));
+    let stepping = {
+        let over = over.clone();
+        thread::spawn(move || {
+            let left = step();
+            over.store(true, Ordering::Release);
+            left
+        })
+    };
+    let looked = look(over.load(Ordering::Acquire));
+    (stepping.join().unwrap(), looked)
+}
+
+/// A future that has been polled once. It is not complete if there is no room.
+fn begun<F: Future>(future: F) -> (Pin<Box<F>>, Poll<F::Output>) {
+    let mut future = Box::pin(future);
+    let polled = poll_once(future.as_mut());
+    (future, polled)
+}
+
+#[test]
+fn a_look_without_the_lock_finds_what_was_sent_before_it_sel04() {
+    for capacity in [0, 1] {
+        explore(3, move || {
+            let (tx, rx) = chan::bounded(capacity);
+            let send = move || begun(async move { tx.send(7).await });
+            let (_send, ()) = look_beside(send, |over| match rx.try_recv() {
+                Ok(7) => {}
+                other => assert!(!over, "{other:?}"),
+            });
+        });
+    }
+}
+
+#[test]
+fn a_look_without_the_lock_finds_the_room_that_was_made_before_it_sel04() {
+    for capacity in [0, 1] {
+        explore(3, move || {
+            let (tx, rx) = chan::bounded(capacity);
+            (0..capacity).for_each(|number| tx.try_send(number).unwrap());
+            let other = rx.clone();
+            let recv = move || begun(async move { other.recv().await });
+            let (_recv, ()) = look_beside(recv, |over| match tx.try_send(7) {
+                Ok(()) => {}
+                other => assert!(!over, "{other:?}"),
+            });
+        });
+    }
+}
+
+#[test]
+fn a_look_without_the_lock_finds_the_close_before_it_sel04() {
+    for capacity in [0, 1] {
+        explore(3, move || {
+            let (tx, rx) = chan::bounded::<i32>(capacity);
+            let other = tx.clone();
+            let (_closed, ()) = look_beside(
+                move || other.close(),
+                |over| match rx.try_recv() {
+                    Err(TryRecvError::Closed) => assert!(matches!(tx.try_send(7), Err(TrySendError::Closed(7)))),
+                    other => assert!(!over && other == Err(TryRecvError::Empty), "{other:?}"),
+                },
+            );
+        });
+    }
+}
+
+#[test]
+fn a_look_without_the_lock_finds_what_came_back_before_it_sel04() {
+    for capacity in [0, 1] {
+        explore(3, move || {
+            let (tx, rx) = chan::bounded(capacity);
+            let other = rx.clone();
+            let (handed, polled) = begun(async move { other.recv().await });
+            assert!(polled.is_pending());
+            tx.try_send(7).unwrap();
+            let ((), ()) = look_beside(
+                move || drop(handed),
+                |over| match rx.try_recv() {
+                    Ok(7) => {}
+                    other => assert!(!over && other == Err(TryRecvError::Empty), "{other:?}"),
+                },
+            );
+        });
+    }
+}
+
+#[test]
+fn a_look_without_the_lock_finds_who_waits_or_the_close_that_ends_it_sel04() {
+    explore(3, || {
+        let (tx, rx) = chan::unbuffered();
+        let sender = tx.clone();
+        let (_send, polled) = begun(async move { sender.send(7).await });
+        assert!(polled.is_pending());
+        let (_closed, found) = look_beside(move || tx.close(), |_| rx.try_recv());
+        assert!(matches!(found, Ok(7) | Err(TryRecvError::Closed)), "{found:?}");
+    });
+    explore(3, || {
+        let (tx, rx) = chan::unbuffered();
+        let receiver = rx.clone();
+        let (_recv, polled) = begun(async move { receiver.recv().await });
+        assert!(polled.is_pending());
+        let other = tx.clone();
+        let (_closed, found) = look_beside(move || other.close(), |_| tx.try_send(7));
+        assert!(matches!(found, Ok(()) | Err(TrySendError::Closed(7))), "{found:?}");
     });
 }

@@ -3,7 +3,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use super::{Block, Blocks, Buffer, Values};
+use super::{Blocks, Buffer, Values};
 
 /// A buffer that knows how many values it holds, and does its upkeep.
 struct Tried<T> {
@@ -51,27 +51,6 @@ impl<T> Tried<T> {
             self.maintain();
         }
     }
-
-    /// Blocks in the circle.
-    fn blocks(&mut self) -> usize {
-        let head = self.buffer().head;
-        let (mut block, mut count) = (head, 0);
-        loop {
-            // SAFETY: the blocks live as long as the buffer.
-            block = unsafe { Block::as_ref_next(block) };
-            count += 1;
-            if block == head {
-                return count;
-            }
-        }
-    }
-}
-
-impl<T> Block<T> {
-    unsafe fn as_ref_next(this: std::ptr::NonNull<Self>) -> std::ptr::NonNull<Self> {
-        // SAFETY: passed on to the caller.
-        unsafe { this.as_ref().next }
-    }
 }
 
 impl<T> Drop for Tried<T> {
@@ -108,20 +87,20 @@ fn values_come_out_in_their_order_whatever_the_capacity() {
 #[test]
 fn a_large_buffer_grows_block_by_block_and_keeps_one_when_drained() {
     let mut buffer = Tried::<u64>::new(1_000_000);
-    assert_eq!((buffer.blocks(), buffer.buffer().block_size()), (1, 128));
+    assert_eq!((buffer.buffer().blocks(), buffer.buffer().block_size()), (1, 128));
     for value in 0..12_800 {
         buffer.push(value);
     }
-    assert_eq!(buffer.blocks(), 100);
+    assert_eq!(buffer.buffer().blocks(), 100);
     for value in 0..12_800 {
         assert_eq!(buffer.pop(), value);
     }
-    assert!(buffer.blocks() <= 2, "{}", buffer.blocks());
+    assert!(buffer.buffer().blocks() <= 2, "{}", buffer.buffer().blocks());
     for round in 0..100_000 {
         buffer.push(round);
         assert_eq!(buffer.pop(), round);
     }
-    assert_eq!(buffer.blocks(), 1);
+    assert_eq!(buffer.buffer().blocks(), 1);
 }
 
 #[test]
