@@ -4,13 +4,12 @@
 use std::cell::{Cell, RefCell};
 use std::fmt;
 use std::future::{pending, poll_fn};
-use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
-use std::task::{Context as Cx, Poll, RawWaker, RawWakerVTable, Waker};
+use std::task::{Context as Cx, Poll, Waker};
 use std::time::Duration;
 
 use futures_lite::{Stream, future};
@@ -21,130 +20,8 @@ use gopark::sync::{Cond, ErrGroup, Mutex, Once, OnceValue, RwMutex, Semaphore, S
 use gopark::time::{self, Ticker, after, timeout};
 use gopark::{JoinHandle, Runtime, select};
 
+use crate::task::{FAULTS, Fault, Task, USE};
 use crate::util::{OnDrop, isolated, no_hang, rt, spin_until};
-
-// ------------------------------------------------------------------------------------------------ tasks of a foreign executor
-
-/// What a waker panics in. It has done its duty by then.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fault {
-    Wake,
-    WakeByRef,
-    Clone,
-    Drop,
-}
-
-const FAULTS: [Fault; 4] = [Fault::Wake, Fault::WakeByRef, Fault::Clone, Fault::Drop];
-
-/// The payload of the panics. It must not be dropped either.
-struct Payload;
-
-impl Drop for Payload {
-    fn drop(&mut self) {
-        panic!("the payload of a waker's panic was dropped");
-    }
-}
-
-thread_local! {
-    /// What wakers do beside their duty, on this thread: they use the object that their operation waits for. So they would wait
-    /// for a lock that the library holds while it calls them.
-    static USE: RefCell<Option<Box<dyn Fn()>>> = const { RefCell::new(None) };
-}
-
-struct Counts {
-    fault: Option<Fault>,
-    wakes: AtomicUsize,
-}
-
-impl Counts {
-    fn panic_in(&self, place: Fault) {
-        // Not while it is in use: what it polls has wakers as well.
-        if let Some(object) = USE.take() {
-            object();
-            USE.set(Some(object));
-        }
-        if self.fault == Some(place) {
-            // Without the hook, which would print thousands of messages.
-            resume_unwind(Box::new(Payload));
-        }
-    }
-}
-
-static VTABLE: RawWakerVTable = RawWakerVTable::new(clone, wake, wake_by_ref, drop_waker);
-
-/// # Safety
-///
-/// As of all four: `data` is `Arc::as_ptr` of a `Counts`, of which the waker owns a count.
-unsafe fn clone(data: *const ()) -> RawWaker {
-    // SAFETY: the waker's count keeps it.
-    unsafe { &*data.cast::<Counts>() }.panic_in(Fault::Clone);
-    // SAFETY: the new waker's count.
-    unsafe { Arc::increment_strong_count(data.cast::<Counts>()) };
-    RawWaker::new(data, &VTABLE)
-}
-
-/// # Safety
-///
-/// As `clone`; the count is given up.
-unsafe fn wake(data: *const ()) {
-    // SAFETY: the waker's count.
-    let counts = unsafe { Arc::from_raw(data.cast::<Counts>()) };
-    counts.wakes.fetch_add(1, Ordering::SeqCst);
-    counts.panic_in(Fault::Wake);
-}
-
-/// # Safety
-///
-/// As `clone`.
-unsafe fn wake_by_ref(data: *const ()) {
-    // SAFETY: the waker's count keeps it.
-    let counts = unsafe { &*data.cast::<Counts>() };
-    counts.wakes.fetch_add(1, Ordering::SeqCst);
-    counts.panic_in(Fault::WakeByRef);
-}
-
-/// # Safety
-///
-/// As `wake`.
-unsafe fn drop_waker(data: *const ()) {
-    // SAFETY: the waker's count.
-    let counts = unsafe { Arc::from_raw(data.cast::<Counts>()) };
-    counts.panic_in(Fault::Drop);
-}
-
-/// A task, by its waker and how often that was woken.
-struct Task {
-    counts: Arc<Counts>,
-    /// Borrows from `counts`.
-    waker: ManuallyDrop<Waker>,
-}
-
-impl Task {
-    fn new(fault: Option<Fault>) -> Self {
-        let counts = Arc::new(Counts { fault, wakes: AtomicUsize::new(0) });
-        // SAFETY: the functions keep the contract of a waker; this one is never dropped, and lives no longer than `counts`.
-        let waker = unsafe { Waker::from_raw(RawWaker::new(Arc::as_ptr(&counts).cast(), &VTABLE)) };
-        Task { counts, waker: ManuallyDrop::new(waker) }
-    }
-
-    fn poll(&self, op: &mut Op) -> Poll<()> {
-        op.as_mut().poll(&mut Cx::from_waker(&self.waker))
-    }
-
-    fn wakes(&self) -> usize {
-        self.counts.wakes.load(Ordering::SeqCst)
-    }
-
-    /// How often it is woken by one completion. Of a clone that panicked there is nothing to wake.
-    fn expected(&self) -> usize {
-        usize::from(self.counts.fault != Some(Fault::Clone))
-    }
-
-    /// Wakers of this task that have not been dropped.
-    fn wakers(&self) -> usize {
-        Arc::strong_count(&self.counts) - 1
-    }
-}
 
 // ------------------------------------------------------------------------------------------------ scenes
 
@@ -929,7 +806,7 @@ fn a_join_handle_that_changed_its_task_can_be_dropped_after_it_completed() {
             let (tx, rx) = chan::unbuffered::<()>();
             let mut running = gopark::go(async move { rx.recv().await });
             let task = Task::new(None);
-            assert!(Pin::new(&mut running).poll(&mut Cx::from_waker(&task.waker)).is_pending());
+            assert!(Pin::new(&mut running).poll(&mut Cx::from_waker(task.waker())).is_pending());
             assert!(future::poll_once(&mut running).await.is_none());
             drop(tx);
             assert_eq!((&mut running).await.unwrap(), None);

@@ -39,15 +39,15 @@ fn shrunk(mut program: Vec<u8>) -> (Vec<u8>, String) {
 #[test]
 fn any_bytes_do_to_channels_what_they_do_to_gos() {
     no_hang(|| {
-        let mut sum = [0; 10];
+        let mut sum = [0; 11];
         for seed in 0..2000 {
             let program = program(seed);
             match tried(&program) {
                 Ok(tally) => {
                     let Tally { handed, refilled, selected, passed_on, returned, .. } = tally;
-                    let Tally { closed_under, defaults, taken_now, left, retasked, .. } = tally;
+                    let Tally { closed_under, defaults, taken_now, left, retasked, drawn, .. } = tally;
                     let counts = [handed, refilled, selected, passed_on, returned];
-                    let counts = counts.into_iter().chain([closed_under, defaults, taken_now, left, retasked]);
+                    let counts = counts.into_iter().chain([closed_under, defaults, taken_now, left, retasked, drawn]);
                     sum.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
                 }
                 Err(_) => {

@@ -1,23 +1,22 @@
 //! Cancellation, at random.
 //!
 //! The fuzzer polls and drops operations by hand, in a random order, and compares every step with the model: who is woken,
-//! how often, with which value, in which order, and which values are gone. A failure prints the shortest script it could
+//! how often, with which value, in which order, which values are gone, and which wakers are kept. Every second task has wakers that
+//! panic. A failure prints the shortest script it could
 //! find; `replay` runs one.
 
 use std::fmt::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::pin::Pin;
-use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
 
-use futures_lite::Stream;
 use futures_lite::future::or;
-use gopark::chan::{self, IntoStream, Receiver, Sender};
+use gopark::chan::{self, Receiver, Sender};
 use gopark::select;
 
 use crate::hand::Dice;
 use crate::model::{Answer, End, Item, Model, ModelCase, Side, What, ensure, got, list, sent};
-use crate::util::{Wakes, no_hang};
+use crate::operation::{Body, Op};
+use crate::task::{FAULTS, Fault};
+use crate::util::no_hang;
 
 // ------------------------------------------------------------------------------------------------ what is run
 
@@ -94,32 +93,9 @@ fn script(seed: u64, len: usize) -> Script {
     (0..len).map(&mut step).collect()
 }
 
-/// Which part of an operation has answered, and what.
-type Told = (usize, Answer);
-
-enum Body {
-    Future(Pin<Box<dyn Future<Output = Told>>>),
-    Stream(Box<Receiver<Item>>),
-    /// Its part is the receive for which it waits, or will; none once it has ended.
-    IntoStream(IntoStream<Item>),
-}
-
-struct Op {
-    /// The step that made it.
-    name: usize,
-    body: Body,
-    /// The model's numbers of the operations that it consists of.
-    parts: Vec<usize>,
-    /// The handles that go with it.
-    handles: Vec<(usize, Side)>,
-    wakes: Arc<Wakes>,
-    waker: Waker,
-    /// Of tasks that polled it before, and how often they were woken until then.
-    stale: Vec<(Arc<Wakes>, usize)>,
-    /// Of a stream that watches: the wakes seen when it was last found pending, and its channel.
-    watching: Option<(usize, usize)>,
-    /// Of a stream: how often its task may have been woken, or if it waits in line, was.
-    told: usize,
+/// How the wakers of the task panic that first polls what a step makes or moves: the odd ones do.
+fn fault(number: usize) -> Option<Fault> {
+    FAULTS.get(number / 2 % FAULTS.len()).copied().filter(|_| number % 2 == 1)
 }
 
 // ------------------------------------------------------------------------------------------------ both, side by side
@@ -143,16 +119,14 @@ impl World {
         Self { model, ops: Vec::new(), txs, rxs, now: 0 }
     }
 
-    fn add(&mut self, body: Body, parts: Vec<usize>, handles: Vec<(usize, Side)>) {
-        let (wakes, waker) = Wakes::new();
-        let name = self.now;
-        self.ops.push(Op { name, body, parts, handles, wakes, waker, stale: Vec::new(), watching: None, told: 0 });
+    fn add(&mut self, op: Op) {
+        self.ops.push(op.spoiled(fault(self.now)));
     }
 
     /// An operation of one part.
     fn future(&mut self, future: impl Future<Output = Answer> + 'static, cases: Vec<ModelCase>) {
-        let (part, handles) = self.model.begin(cases);
-        self.add(Body::Future(Box::pin(async move { (0, future.await) })), vec![part], handles);
+        let op = Op::future(self.now, &mut self.model, cases, future);
+        self.add(op);
     }
 
     /// The end of a channel, for a case of its own; none if the script has left it.
@@ -182,13 +156,13 @@ impl World {
             },
             Step::Stream(ch) => {
                 let Some(rx) = self.rxs[ch].clone() else { return Ok(()) };
-                *self.model.handles(ch, Side::Recv) += 1;
-                self.add(Body::Stream(Box::new(rx)), Vec::new(), vec![(ch, Side::Recv)]);
+                let op = Op::stream(self.now, &mut self.model, ch, rx);
+                self.add(op);
             }
             Step::IntoStream(ch) => {
                 let Some(rx) = self.rxs[ch].clone() else { return Ok(()) };
-                let (part, handles) = self.model.begin(vec![ModelCase { ch: Some(ch), value: None }]);
-                self.add(Body::IntoStream(rx.into_stream()), vec![part], handles);
+                let op = Op::into_stream(self.now, &mut self.model, ch, rx);
+                self.add(op);
             }
             Step::Race(a, b) => {
                 let (Some(rx_a), Some(rx_b)) = (self.rxs[a].clone(), self.rxs[b].clone()) else { return Ok(()) };
@@ -199,13 +173,12 @@ impl World {
                 };
                 let [(first, holds_a), (second, holds_b)] =
                     [a, b].map(|ch| self.model.begin(vec![ModelCase { ch: Some(ch), value: None }]));
-                self.add(Body::Future(Box::pin(race)), vec![first, second], [holds_a, holds_b].concat());
+                let (parts, handles) = (vec![first, second], [holds_a, holds_b].concat());
+                self.add(Op::new(self.now, Body::Future(Box::pin(race)), parts, handles));
             }
             Step::Macro(arms) => self.select_macro(arms),
             Step::List(ref cases) => {
-                let (mut cases, mut ends): (Vec<_>, Vec<_>) =
-                    cases.iter().filter_map(|&(ch, sends)| self.end(ch, sends)).unzip();
-                self.model.twin(&mut cases, &mut ends);
+                let (cases, ends) = cases.iter().filter_map(|&(ch, sends)| self.end(ch, sends)).unzip();
                 self.future(async move { list(&mut Vec::new(), &mut Vec::new(), ends).wait().await }, cases);
             }
             Step::TryRecv(ch) => {
@@ -232,20 +205,13 @@ impl World {
             Step::Poll(op) | Step::Retask(op) => {
                 let Some(at) = self.find(op) else { return Ok(()) };
                 if matches!(step, Step::Retask(_)) {
-                    let (wakes, waker) = Wakes::new();
-                    let op = &mut self.ops[at];
-                    // A wake of the task before may be on its way.
-                    let (seen, complete) = (op.wakes.count(), |part: &usize| self.model.is_won(*part));
-                    if !op.parts.iter().any(complete) {
-                        op.stale.push((std::mem::replace(&mut op.wakes, wakes), seen));
-                        (op.waker, op.told) = (waker, 0);
-                    }
+                    self.ops[at].retask(&mut self.model, fault(now));
                 }
                 return self.poll(at);
             }
             Step::Drop(op) => {
                 let Some(at) = self.find(op) else { return Ok(()) };
-                self.drop_op(at);
+                return self.drop_op(at);
             }
         }
         Ok(())
@@ -253,7 +219,7 @@ impl World {
 
     fn select_macro(&mut self, arms: [Option<usize>; 4]) {
         let mut sends = false;
-        let (mut cases, mut ends): (Vec<_>, Vec<_>) = arms
+        let (cases, ends): (Vec<_>, Vec<_>) = arms
             .map(|arm| {
                 let end = arm.and_then(|ch| self.end(ch, sends));
                 let end = end.unwrap_or_else(|| {
@@ -267,7 +233,6 @@ impl World {
             })
             .into_iter()
             .unzip();
-        self.model.twin(&mut cases, &mut ends);
         let Ok([End::Recv(a), End::Send(b, one), End::Recv(c), End::Send(d, two)]) = <[End; 4]>::try_from(ends) else {
             unreachable!("every second one sends")
         };
@@ -283,96 +248,17 @@ impl World {
     }
 
     fn poll(&mut self, at: usize) -> Result<(), String> {
-        let op = &mut self.ops[at];
-        let name = op.name;
-        let mut cx = Context::from_waker(&op.waker);
-        let future = match &mut op.body {
-            Body::Future(future) => future,
-            Body::Stream(rx) => {
-                let (ch, _) = op.handles[0];
-                let real = match Pin::new(&mut **rx).poll_next(&mut cx) {
-                    Poll::Ready(item) => Some(What::Got(item.map(|item| item.id))),
-                    Poll::Pending => None,
-                };
-                op.watching = real.is_none().then(|| (ch, op.wakes.count()));
-                // At most one wake for each time it was found pending.
-                op.told += usize::from(real.is_none());
-                return self.model.looked(ch, real).map_err(|error| format!("stream {name} {error}"));
-            }
-            Body::IntoStream(stream) => {
-                let real = match Pin::new(stream).poll_next(&mut cx) {
-                    Poll::Ready(item) => Some(got(0, item)),
-                    Poll::Pending => None,
-                };
-                let Some(part) = op.parts.pop() else {
-                    ensure!(real == Some((0, What::Got(None))), "stream {name} gave {real:?} after its end");
-                    return Ok(());
-                };
-                op.told += usize::from(self.model.is_won(part));
-                self.model.polled(part, real, false).map_err(|error| format!("stream {name} {error}"))?;
-                match real {
-                    None => op.parts.push(part),
-                    // The next one. It holds no handle of its own.
-                    Some((_, What::Got(Some(_)))) => {
-                        let (part, holds) =
-                            self.model.begin(vec![ModelCase { ch: Some(op.handles[0].0), value: None }]);
-                        holds.into_iter().for_each(|(ch, side)| *self.model.handles(ch, side) -= 1);
-                        op.parts.push(part);
-                    }
-                    Some(_) => {}
-                }
-                return Ok(());
-            }
-        };
-        let real = match future.as_mut().poll(&mut cx) {
-            Poll::Ready(told) => Some(told),
-            Poll::Pending => None,
-        };
-        // The parts are polled in turn, until one answers.
-        for (part, &number) in op.parts.iter().enumerate() {
-            let real = real.and_then(|(from, answer)| (from == part).then_some(answer));
-            let polled = self.model.polled(number, real, false);
-            polled.map_err(|error| format!("operation {name}, part {part} {error}"))?;
-            if real.is_some() {
-                break;
-            }
-        }
-        if real.is_some() {
-            self.drop_op(at);
-        }
-        Ok(())
+        if self.ops[at].poll(&mut self.model)? { self.drop_op(at) } else { Ok(()) }
     }
 
-    /// The operation goes; what it has not answered is given up.
-    fn drop_op(&mut self, at: usize) {
-        let op = self.ops.swap_remove(at);
-        drop(op.body);
-        op.parts.into_iter().for_each(|part| self.model.abandon(part));
-        op.handles.into_iter().for_each(|(ch, side)| self.model.release(ch, side));
+    fn drop_op(&mut self, at: usize) -> Result<(), String> {
+        self.ops.swap_remove(at).end(&mut self.model)
     }
 
     /// What must hold after every step.
     fn check(&self) -> Result<(), String> {
         self.model.check_values()?;
-        for op in &self.ops {
-            let at = op.name;
-            // Woken once when complete, before that never, and never the task that polled it before.
-            let complete = op.parts.iter().filter(|part| self.model.is_won(**part)).count();
-            let real = op.wakes.count();
-            if let Body::Stream(_) = op.body {
-                ensure!(real <= op.told, "stream {at} was woken {real} times, and registered {} times", op.told);
-            } else {
-                let expected = op.told + complete;
-                ensure!(real == expected, "operation {at} was woken {real} times, not {expected}");
-            }
-            ensure!(op.stale.iter().all(|(old, seen)| old.count() == *seen), "operation {at} woke a task that left it");
-            // A stream that is not woken has nothing to take.
-            if let Some((ch, seen)) = op.watching {
-                let case = ModelCase { ch: Some(ch), value: None };
-                let told = op.wakes.count() > seen || !self.model.is_ready(case, usize::MAX);
-                ensure!(told, "stream {at} was not told that channel {ch} has something");
-            }
-        }
+        self.ops.iter().try_for_each(|op| op.check(&self.model))?;
         for ch in 0..CHANNELS {
             if let Some(rx) = &self.rxs[ch] {
                 self.model.check_chan(ch, (rx.len(), rx.capacity(), rx.is_closed()))?;
@@ -465,4 +351,35 @@ fn the_fuzzer_sees_a_mistake() {
     }
     world.model.gone[0] += 1;
     assert_eq!(world.check().unwrap_err(), "value 0 was dropped 1 times, not 2");
+}
+
+#[test]
+fn the_model_sees_a_select_that_sent_another_value_than_it_tells() {
+    let case = |item: &Item| ModelCase { ch: Some(0), value: Some(item.id) };
+    let parked = || {
+        let mut model = Model::default();
+        assert_eq!(model.make(0), 0);
+        let items = [model.item(), model.item()];
+        let (op, _) = model.begin(items.iter().map(case).collect());
+        model.polled(op, None, false).unwrap();
+        (model, items, op)
+    };
+    let (mut model, [_, second], op) = parked();
+    model.looked(0, Some(What::Got(Some(second.id)))).unwrap();
+    drop(second);
+    let error = model.polled(op, Some((0, What::Sent)), false).unwrap_err();
+    assert_eq!(error, "gave Some((0, Sent)), which is Some((1, Sent)), not (0, Sent)");
+    // The other way round: the value that was sent is told first.
+    let (mut model, [first, _second], op) = parked();
+    model.looked(0, Some(What::Got(Some(first.id)))).unwrap();
+    model.polled(op, Some((0, What::Sent)), false).unwrap();
+    assert_eq!(model.check_values().unwrap_err(), "value 0 was dropped 0 times, not 1");
+    drop(first);
+    assert_eq!(model.check_values().unwrap_err(), "value 1 was dropped 0 times, not 1");
+    // Neither is told: one of them is gone, whichever that is.
+    let (mut model, [_first, second], op) = parked();
+    let (receive, _) = model.begin(vec![ModelCase { ch: Some(0), value: None }]);
+    model.polled(receive, Some((0, What::Got(Some(second.id)))), false).unwrap();
+    model.abandon(op);
+    assert!(model.check_values().is_err());
 }

@@ -1,18 +1,15 @@
 //! Bytes as a program over channels and selects, beside a model of what Go's do.
 //!
 //! Any string of bytes is a program, so a fuzzer that knows nothing of channels can drive it: `fuzz/` does. It uses of
-//! its neighbours only the model, for both are compiled there as well. Every future is polled by hand, on one thread; after each step
+//! its neighbours only what is compiled there as well. Every future is polled by hand, on one thread; after each step
 //! the answers, the wakes, the drops, the wakers that are kept and what the channels say of themselves must be the model's.
-
-use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll, Wake, Waker};
 
 use gopark::chan::{self, Receiver, Sender};
 use gopark::select;
 
-use crate::model::{Answer, End, Item, Model, ModelCase, Side, State, Tally, ensure, got, list, sent};
+use crate::model::{Answer, End, Item, Model, ModelCase, Side, Tally, ensure, got, list, sent};
+use crate::operation::Op;
+use crate::task::{FAULTS, Fault};
 
 const SLOTS: usize = 3;
 const CAPACITIES: [usize; 3] = [0, 1, 3];
@@ -21,20 +18,6 @@ const MOST_ENDS: usize = 3;
 /// Operations at a time; more only make a program slow.
 const MOST_OPS: usize = 24;
 
-/// Counts the wakes of one task; the handles of it that somebody keeps are its wakers.
-#[derive(Default)]
-struct Task(AtomicUsize);
-
-impl Wake for Task {
-    fn wake(self: Arc<Self>) {
-        self.0.fetch_add(1, Ordering::Relaxed);
-    }
-}
-
-fn wakes(task: &Arc<Task>) -> usize {
-    task.0.load(Ordering::Relaxed)
-}
-
 /// The script's handles of one channel.
 struct Slot {
     ch: usize,
@@ -42,23 +25,14 @@ struct Slot {
     rxs: Vec<Receiver<Item>>,
 }
 
-struct Op {
-    /// Its number in the model.
-    name: usize,
-    future: Pin<Box<dyn Future<Output = Answer>>>,
-    task: Arc<Task>,
-    /// Tasks that it had before.
-    stale: Vec<Arc<Task>>,
-    /// The handles that go with it.
-    holds: Vec<(usize, Side)>,
-    /// It always takes the first case that is ready.
-    biased: bool,
-}
-
 struct World {
     model: Model,
     slots: Vec<Slot>,
     ops: Vec<Op>,
+    /// Operations so far.
+    made: usize,
+    /// How the wakers of new tasks panic.
+    fault: Option<Fault>,
     /// The steps so far, for who has to read about a failure.
     trace: String,
 }
@@ -74,7 +48,8 @@ impl Bytes<'_> {
 
 impl World {
     fn new() -> Self {
-        let mut world = World { model: Model::default(), slots: Vec::new(), ops: Vec::new(), trace: String::new() };
+        let (model, slots, ops, trace) = (Model::default(), Vec::new(), Vec::new(), String::new());
+        let mut world = World { model, slots, ops, made: 0, fault: None, trace };
         for capacity in CAPACITIES {
             let slot = world.make(capacity);
             world.slots.push(slot);
@@ -114,17 +89,21 @@ impl World {
     }
 
     /// A new operation; polled at once if `byte` does not say otherwise.
-    fn start(
+    fn start(&mut self, op: impl FnOnce(usize, &mut Model) -> Op, byte: usize) -> Result<(), String> {
+        let op = op(self.made, &mut self.model).spoiled(self.fault);
+        self.made += 1;
+        self.ops.push(op);
+        if byte & 0x80 == 0 { self.poll(self.ops.len() - 1) } else { Ok(()) }
+    }
+
+    /// As `start`, of one part.
+    fn future(
         &mut self,
         cases: Vec<ModelCase>,
         future: impl Future<Output = Answer> + 'static,
-        biased: bool,
         byte: usize,
     ) -> Result<(), String> {
-        let (name, holds) = self.model.begin(cases);
-        let (future, task) = (Box::pin(future), Arc::default());
-        self.ops.push(Op { name, future, task, stale: Vec::new(), holds, biased });
-        if byte & 0x80 == 0 { self.poll(self.ops.len() - 1) } else { Ok(()) }
+        self.start(|name, model| Op::future(name, model, cases, future), byte)
     }
 
     /// The handles of an operation go.
@@ -135,9 +114,7 @@ impl World {
     /// Two to four cases.
     fn cases(&mut self, byte: usize, bytes: &mut Bytes<'_>) -> (Vec<ModelCase>, Vec<End>) {
         let count = 2 + byte / 4 % 3;
-        let (mut cases, mut ends): (Vec<_>, Vec<_>) = (0..count).filter_map(|_| self.case(bytes.next())).unzip();
-        self.model.twin(&mut cases, &mut ends);
-        (cases, ends)
+        (0..count).filter_map(|_| self.case(bytes.next())).unzip()
     }
 
     fn step(&mut self, bytes: &mut Bytes<'_>, code: usize) -> Result<(), String> {
@@ -154,10 +131,10 @@ impl World {
                 let bit = if NAMES[code % NAMES.len()] == "send" { 0x10 } else { 0 };
                 match self.case(byte & !0x10 | bit) {
                     Some((case, End::Recv(rx))) => {
-                        self.start(vec![case], async move { got(0, rx.recv().await) }, false, byte)?;
+                        self.future(vec![case], async move { got(0, rx.recv().await) }, byte)?;
                     }
                     Some((case, End::Send(tx, item))) => {
-                        self.start(vec![case], async move { sent(0, tx.send(item).await) }, false, byte)?;
+                        self.future(vec![case], async move { sent(0, tx.send(item).await) }, byte)?;
                     }
                     None => {}
                 }
@@ -174,12 +151,7 @@ impl World {
             }
             "select" if self.ops.len() < MOST_OPS => {
                 let (cases, ends) = self.cases(byte, bytes);
-                self.start(
-                    cases,
-                    async move { list(&mut Vec::new(), &mut Vec::new(), ends).wait().await },
-                    false,
-                    byte,
-                )?;
+                self.future(cases, async move { list(&mut Vec::new(), &mut Vec::new(), ends).wait().await }, byte)?;
             }
             "select default" => {
                 let (cases, ends) = self.cases(byte, bytes);
@@ -199,7 +171,7 @@ impl World {
                         value = c.recv() => got(2, value),
                     }
                 };
-                self.start(cases.into(), future, true, byte)?;
+                self.start(|name, model| Op::future(name, model, cases.into(), future).biased(), byte)?;
             }
             "select! default" => {
                 let (cases, ends) = self.three(bytes);
@@ -219,11 +191,7 @@ impl World {
             "poll" if !self.ops.is_empty() => self.poll(byte % self.ops.len())?,
             "retask" if !self.ops.is_empty() => {
                 let at = byte % self.ops.len();
-                let op = &mut self.ops[at];
-                if self.model.state(op.name) == State::Waiting {
-                    op.stale.push(std::mem::take(&mut op.task));
-                    self.model.tally.retasked += 1;
-                }
+                self.ops[at].retask(&mut self.model, self.fault);
                 self.poll(at)?;
             }
             "drop" if !self.ops.is_empty() => self.drop_op(byte % self.ops.len())?,
@@ -239,6 +207,13 @@ impl World {
                     *self.model.handles(*ch, side) += 1;
                 }
             }
+            "stream" | "into_stream" if self.ops.len() < MOST_OPS => {
+                let make = if NAMES[code % NAMES.len()] == "stream" { Op::stream } else { Op::into_stream };
+                if let Some(rx) = self.slots[slot].rxs.last().cloned() {
+                    self.start(|name, model| make(name, model, ch, rx), byte)?;
+                }
+            }
+            "spoil" => self.fault = FAULTS.get(byte % (FAULTS.len() + 1)).copied(),
             "leave" => self.leave(slot, if byte & 0x10 != 0 { Side::Send } else { Side::Recv }),
             _ => {}
         }
@@ -301,55 +276,17 @@ impl World {
     }
 
     fn poll(&mut self, at: usize) -> Result<(), String> {
-        let op = &mut self.ops[at];
-        let (name, biased) = (op.name, op.biased);
-        let waker = Waker::from(op.task.clone());
-        let polled = op.future.as_mut().poll(&mut Context::from_waker(&waker));
-        drop(waker);
-        let real = match polled {
-            Poll::Ready(answer) => Some(answer),
-            Poll::Pending => None,
-        };
-        self.model.polled(name, real, biased).map_err(|error| format!("operation {name} {error}"))?;
-        if real.is_some() {
-            let op = self.ops.swap_remove(at);
-            self.end(op)?;
-        }
-        Ok(())
+        if self.ops[at].poll(&mut self.model)? { self.drop_op(at) } else { Ok(()) }
     }
 
     fn drop_op(&mut self, at: usize) -> Result<(), String> {
-        let op = self.ops.swap_remove(at);
-        let name = op.name;
-        self.model.abandon(name);
-        self.end(op)
-    }
-
-    /// The operation goes, and keeps nothing.
-    fn end(&mut self, op: Op) -> Result<(), String> {
-        let Op { name, future, task, stale, holds, .. } = op;
-        drop(future);
-        self.release(holds);
-        let kept: usize = stale.iter().chain([&task]).map(|task| Arc::strong_count(task) - 1).sum();
-        ensure!(kept == 0, "operation {name} is over, and {kept} of its wakers are kept");
-        Ok(())
+        self.ops.swap_remove(at).end(&mut self.model)
     }
 
     /// What must hold after every step.
     fn check(&self) -> Result<(), String> {
         self.model.check_values()?;
-        for op in &self.ops {
-            let (name, state) = (op.name, self.model.state(op.name));
-            let served = usize::from(matches!(state, State::Won(..)));
-            let woken = wakes(&op.task);
-            ensure!(woken == served, "operation {name} was woken {woken} times, not {served}: {state:?}");
-            let (kept, expected) = (Arc::strong_count(&op.task) - 1, usize::from(state == State::Waiting));
-            ensure!(kept == expected, "operation {name}: {kept} wakers are kept, not {expected}: {state:?}");
-            for stale in &op.stale {
-                ensure!(wakes(stale) == 0, "operation {name} woke a task that it had left");
-                ensure!(Arc::strong_count(stale) == 1, "operation {name} keeps the waker of a task that it had left");
-            }
-        }
+        self.ops.iter().try_for_each(|op| op.check(&self.model))?;
         for Slot { ch, txs, rxs } in &self.slots {
             let sides = txs.iter().map(|tx| (tx.len(), tx.capacity(), tx.is_closed()));
             for real in sides.chain(rxs.iter().map(|rx| (rx.len(), rx.capacity(), rx.is_closed()))) {
@@ -381,7 +318,7 @@ impl World {
 }
 
 /// What a step's first byte means; what stands twice is drawn more often.
-const NAMES: [&str; 20] = [
+const NAMES: [&str; 23] = [
     "recv",
     "send",
     "poll",
@@ -402,6 +339,9 @@ const NAMES: [&str; 20] = [
     "poll",
     "select",
     "drop",
+    "stream",
+    "into_stream",
+    "spoil",
 ];
 
 /// Runs a program. The error tells the steps that led there.

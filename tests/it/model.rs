@@ -2,7 +2,7 @@
 //! and which values are gone. And what whoever holds real channels beside it needs: values that count their drops, and the
 //! comparison of each answer. It uses nothing of its neighbours, for `fuzz/` compiles it as well.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -98,17 +98,23 @@ pub(crate) struct Tally {
     pub(crate) left: usize,
     /// A pending operation changed its task.
     pub(crate) retasked: usize,
+    /// One of several values that a select waited to send into one channel was seen.
+    pub(crate) drawn: usize,
 }
 
 #[derive(Debug, Default)]
 pub(crate) struct Model {
     chans: Vec<ModelChan>,
     ops: Vec<(Vec<ModelCase>, State)>,
-    /// How often each value should be dropped by now, and how often it was.
+    /// How often each value should be dropped by now.
     pub(crate) gone: Vec<u8>,
-    values: Vec<Arc<AtomicU8>>,
-    /// How many items each value has: none or several if a select sends it by several cases.
-    items: Vec<u8>,
+    /// How often each item really was, by its number.
+    dropped: Vec<Arc<AtomicU8>>,
+    /// Which item each value is: that of its own number, or two are each other's.
+    items: Vec<usize>,
+    /// Values of which it is not known yet which is which item: a select waits in line with all of them, in a drawn order. To the
+    /// model the first one is in front.
+    drawn: Vec<Vec<usize>>,
     pub(crate) tally: Tally,
 }
 
@@ -129,31 +135,46 @@ impl Model {
     }
 
     pub(crate) fn item(&mut self) -> Item {
-        let gone = Arc::new(AtomicU8::new(0));
-        self.values.push(gone.clone());
+        let (id, dropped) = (self.gone.len(), Arc::new(AtomicU8::new(0)));
+        self.dropped.push(dropped.clone());
         self.gone.push(0);
-        self.items.push(1);
-        Item { id: self.gone.len() - 1, gone }
+        self.items.push(id);
+        Item { id, dropped }
     }
 
-    /// Makes one value of what several cases of a select send into one channel: which of them wins is drawn.
-    pub(crate) fn twin(&mut self, cases: &mut [ModelCase], ends: &mut [End]) {
-        for (index, end) in ends.iter_mut().enumerate() {
-            let End::Send(_, item) = end else { continue };
-            let first = cases.iter().find(|case| case.ch == cases[index].ch && case.value.is_some());
-            let value = first.and_then(|case| case.value).expect("there is this one at least");
-            self.items[item.id] -= 1;
-            self.items[value] += 1;
-            (item.id, item.gone) = (value, self.values[value].clone());
-            cases[index].value = Some(value);
+    /// The value that an item is. The first that is seen of those that were drawn is the one that was in front.
+    fn value(&mut self, item: usize) -> usize {
+        if let Some(at) = self.drawn.iter().position(|twins| twins.contains(&item)) {
+            let front = self.drawn.swap_remove(at)[0];
+            self.items.swap(front, item);
+            self.tally.drawn += 1;
+        }
+        // Two that were exchanged are each other's.
+        self.items[item]
+    }
+
+    /// What somebody was told of items, in values.
+    fn seen(&mut self, what: What) -> What {
+        match what {
+            What::Got(Some(item)) => What::Got(Some(self.value(item))),
+            What::Back(item) => What::Back(self.value(item)),
+            What::Got(None) | What::Sent => what,
         }
     }
 
-    /// The first of the cases that are as good as this one: they are in one queue.
-    fn twin_of(&self, op: usize, case: usize) -> usize {
-        let cases = &self.ops[op].0;
-        let same = |other: &ModelCase| (other.ch, other.value) == (cases[case].ch, cases[case].value);
-        cases.iter().position(same).expect("it is one of them")
+    /// What an operation that has waited was told. Of cases on one side of a channel any may have been in front, unless the select is
+    /// biased: to the model it is the first, or what sends the value that is the item that was sent.
+    fn told(&mut self, op: usize, (case, what): Answer, biased: bool) -> Answer {
+        let ModelCase { ch, value: item } = self.ops[op].0[case];
+        let front = match item {
+            Some(item) => {
+                let value = self.value(item);
+                self.ops[op].0.iter().position(|case| case.value == Some(value))
+            }
+            None if biased => None,
+            None => self.ops[op].0.iter().position(|case| case.ch == ch && case.value.is_none()),
+        };
+        (front.unwrap_or(case), self.seen(what))
     }
 
     /// A new operation, and the handles that it holds.
@@ -279,9 +300,15 @@ impl Model {
         .expect("it is ready")
     }
 
-    fn park(&mut self, op: usize) {
+    fn park(&mut self, op: usize, biased: bool) {
         let (cases, state) = &mut self.ops[op];
         *state = State::Waiting;
+        if !biased {
+            let mut sends = BTreeMap::<_, Vec<_>>::new();
+            let with_value = cases.iter().filter_map(|case| Some((case.ch?, case.value?)));
+            with_value.for_each(|(ch, value)| sends.entry(ch).or_default().push(value));
+            self.drawn.extend(sends.into_values().filter(|values| values.len() > 1));
+        }
         for (index, case) in cases.iter().enumerate() {
             let Some(ch) = case.ch else { continue };
             let chan = &mut self.chans[ch];
@@ -376,13 +403,13 @@ impl Model {
         match self.ops[op].1 {
             State::Fresh => {
                 if !self.settle(op, real, biased)? {
-                    self.park(op);
+                    self.park(op, biased);
                 }
             }
             State::Waiting => ensure!(real.is_none(), "gave {real:?}, and nobody served it"),
             State::Won(expected, _) => {
-                let twin = |(case, what): Answer| (if biased { case } else { self.twin_of(op, case) }, what);
-                ensure!(real.map(twin) == Some(twin(expected)), "gave {real:?}, not {expected:?}");
+                let told = real.map(|real| self.told(op, real, biased));
+                ensure!(told == Some(expected), "gave {real:?}, which is {told:?}, not {expected:?}");
                 self.finish(op, expected);
             }
             State::Over => return Err("is over".to_owned()),
@@ -399,7 +426,7 @@ impl Model {
         };
         ensure!(ready.contains(&case), "took case {case}, ready were {ready:?}");
         ensure!(!biased || ready[0] == case, "took case {case}, not the first of {ready:?}");
-        let expected = self.attempt(op, case);
+        let (what, expected) = (self.seen(what), self.attempt(op, case));
         ensure!(what == expected, "took case {case}, which gave {what:?}, not {expected:?}");
         self.finish(op, (case, what));
         self.tally.taken_now += 1;
@@ -427,7 +454,8 @@ impl Model {
         if let Some(What::Got(Some(value))) = expected {
             self.gone[value] += 1;
         }
-        ensure!(real == expected, "gave {real:?}, not {expected:?}");
+        let seen = real.map(|what| self.seen(what));
+        ensure!(seen == expected, "gave {real:?}, which is {seen:?}, not {expected:?}");
         Ok(())
     }
 
@@ -441,18 +469,29 @@ impl Model {
     }
 
     pub(crate) fn check_values(&self) -> Result<(), String> {
-        for (id, (real, expected)) in self.values.iter().zip(&self.gone).enumerate() {
-            let real = real.load(Ordering::Relaxed);
-            ensure!(real == *expected, "value {id} was dropped {real} times, not {expected}");
+        let real = |value: usize| self.dropped[self.items[value]].load(Ordering::Relaxed);
+        for (value, &expected) in self.gone.iter().enumerate() {
+            let (item, real) = (self.items[value], real(value));
+            let drawn = || self.drawn.iter().any(|twins| twins.contains(&value));
+            ensure!(real == expected || drawn(), "value {item} was dropped {real} times, not {expected}");
+        }
+        for twins in &self.drawn {
+            let sorted = |drops: &dyn Fn(usize) -> u8| {
+                let mut drops: Vec<_> = twins.iter().map(|&value| drops(value)).collect();
+                drops.sort_unstable();
+                drops
+            };
+            let (real, expected) = (sorted(&real), sorted(&|value| self.gone[value]));
+            ensure!(real == expected, "values {twins:?} were dropped {real:?} times, not {expected:?}");
         }
         Ok(())
     }
 
     /// At the end, when nobody holds anything.
     pub(crate) fn check_all_gone(&self) -> Result<(), String> {
-        for (id, (gone, items)) in self.values.iter().zip(&self.items).enumerate() {
-            let gone = gone.load(Ordering::Relaxed);
-            ensure!(gone == *items, "value {id} was dropped {gone} times");
+        for (id, dropped) in self.dropped.iter().enumerate() {
+            let dropped = dropped.load(Ordering::Relaxed);
+            ensure!(dropped == 1, "value {id} was dropped {dropped} times");
         }
         Ok(())
     }
@@ -471,12 +510,12 @@ impl Model {
 /// A value that knows how often it was dropped.
 pub(crate) struct Item {
     pub(crate) id: usize,
-    gone: Arc<AtomicU8>,
+    dropped: Arc<AtomicU8>,
 }
 
 impl Drop for Item {
     fn drop(&mut self) {
-        self.gone.fetch_add(1, Ordering::Relaxed);
+        self.dropped.fetch_add(1, Ordering::Relaxed);
     }
 }
 
