@@ -85,8 +85,39 @@ pub(crate) async fn crowd<C: Shared>(
 ) -> (u64, Duration) {
     let (sender, receiver) = C::new(capacity);
     let group = GroupOf::<C>::of(consumers as usize);
-    let each = n.div_ceil(producers);
     let start = Instant::now();
+    let sent = senders::<C>(&on, sender, n, producers);
+    for _ in 0..consumers {
+        let (mut receiver, group) = (C::share(&receiver), group.clone());
+        on.go(async move {
+            while C::recv(&mut receiver).await.value().is_some() {}
+            group.done();
+        });
+    }
+    drop(receiver);
+    group.wait().await;
+    (sent, start.elapsed())
+}
+
+/// A hundred send to one.
+pub(crate) async fn fan_in<C: Channel<Sender: Clone>>(on: C::On, n: u64, capacity: usize) -> (u64, Duration) {
+    let (sender, mut receiver) = C::new(capacity);
+    let start = Instant::now();
+    let sent = senders::<C>(&on, sender, n, 100);
+    let receiving = on.join(async move {
+        let mut received = 0;
+        while C::recv(&mut receiver).await.value().is_some() {
+            received += 1;
+        }
+        received
+    });
+    assert_eq!(receiving.await, sent);
+    (sent, start.elapsed())
+}
+
+/// Starts so many that send, by clones of one sender. Returns how many messages there will be.
+fn senders<C: Channel<Sender: Clone>>(on: &C::On, sender: C::Sender, n: u64, producers: u64) -> u64 {
+    let each = n.div_ceil(producers);
     for _ in 0..producers {
         let mut sender = sender.clone();
         on.go(async move {
@@ -95,16 +126,7 @@ pub(crate) async fn crowd<C: Shared>(
             }
         });
     }
-    for _ in 0..consumers {
-        let (mut receiver, group) = (C::share(&receiver), group.clone());
-        on.go(async move {
-            while C::recv(&mut receiver).await.value().is_some() {}
-            group.done();
-        });
-    }
-    drop((sender, receiver));
-    group.wait().await;
-    (each * producers, start.elapsed())
+    each * producers
 }
 
 /// A tree of goroutines, ten children each, adds up its leaves. One operation is one tree.

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::answer::{Answer, cpu_time, per};
 use crate::common::bystander::{Beside, By, lateness};
-use crate::common::channels::{close_wakes, crowd, ping_pong, ring, sieve, skynet, streams};
+use crate::common::channels::{close_wakes, crowd, fan_in, ping_pong, ring, sieve, skynet, streams};
 use crate::common::executor::{spawn_join, yields};
 use crate::common::memory::pending;
 use crate::common::select::{Choosing, select_among};
@@ -119,6 +119,7 @@ fn channels<C: Channel, Many: Channel<On = C::On, Sender: Clone>>(case: &str, pr
         "ctx_switch" => each(on, n, |on, n| streams::<C>(on, n, 0, 1)),
         "ping_pong" => each(on, n, ping_pong::<C>),
         "ring" => each(on, n, ring::<C>),
+        "fan_in" => each(on, n, |on, n| fan_in::<Many>(on, n, 16)),
         "skynet" => {
             let leaves = 10_usize.pow(n.ilog10());
             let (_, took) = on.block_on(skynet::<Many>(on.clone(), 1, leaves));

@@ -105,6 +105,7 @@ pub(crate) const CASES: &[Case] = &[
     case("channels", "mpmc_1", "4 to 4, capacity 1", 250_000, 2_000),
     case("channels", "mpmc_10", "4 to 4, capacity 10", 1_000_000, 2_000),
     case("channels", "mpmc_128", "4 to 4, capacity 128", 2_000_000, 4_000),
+    case("channels", "fan_in", "100 to 1, capacity 16", 1_000_000, 2_000),
     case("channels", "close", "close wakes 50 000: one of them", 50_000, 500),
     case("select", "select_2", "select over 2, unbuffered: a message", 125_000, 1_000),
     case("select", "select_4", "select over 4", 125_000, 1_000),

@@ -66,6 +66,8 @@ func main() {
 		per(sieve(n)/1000, n)
 	case "wake_outside":
 		fmt.Println("none: has no threads to wake from")
+	case "fan_in":
+		per(crowd(n, 16, 100, 1), 100*ceil(n, 100))
 	case "close":
 		per(closeWakes(n), n)
 	case "mutex_8":
@@ -91,7 +93,7 @@ func main() {
 			per(stream(n, capacity), n)
 		case strings.HasPrefix(name, "mpmc_"):
 			capacity, _ := numbers(name, "mpmc_")
-			per(crowd(n, capacity), 4*ceil(n, 4))
+			per(crowd(n, capacity, 4, 4), 4*ceil(n, 4))
 		case strings.HasPrefix(name, "select_"):
 			of, stoppable := strings.CutSuffix(name, "_stop")
 			channels, capacity := numbers(of, "select_")
@@ -234,16 +236,18 @@ func sieve(n int) time.Duration {
 	return time.Since(start)
 }
 
-func crowd(n, capacity int) time.Duration {
+func crowd(n, capacity, producers, consumers int) time.Duration {
 	c := make(chan int, capacity)
 	var sent, received sync.WaitGroup
 	start := time.Now()
-	for range 4 {
+	for range producers {
 		sent.Go(func() {
-			for i := range ceil(n, 4) {
+			for i := range ceil(n, producers) {
 				c <- i
 			}
 		})
+	}
+	for range consumers {
 		received.Go(func() {
 			for range c {
 			}
