@@ -1,6 +1,8 @@
 //! Cancellation: the CA rows of channels and `select!`; `fuzz` has them at random.
 
 use std::collections::HashSet;
+use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
@@ -83,12 +85,35 @@ impl Books {
 
 type Ends = [(Sender<Booked>, Receiver<Booked>); 2];
 
+/// Polls on behalf of a foreign task: its wakers wake the goroutine, and panic after that or when the last of them is dropped.
+async fn with_bad_wakers<F: Future>(in_drop: bool, future: F) -> F::Output {
+    let mut future = pin!(future);
+    poll_fn(|cx| {
+        let goroutine = cx.waker().clone();
+        let panic_if = |panics| {
+            if panics {
+                resume_unwind(Box::new(()));
+            }
+        };
+        let on_wake = Box::new(move || {
+            goroutine.wake_by_ref();
+            panic_if(!in_drop);
+        });
+        let waker = Waker::from(Arc::new(Acts { on_wake, on_drop: Box::new(move || panic_if(in_drop)) }));
+        let polled = future.as_mut().poll(&mut Context::from_waker(&waker));
+        // It may be the last one.
+        let _ = catch_unwind(AssertUnwindSafe(|| drop(waker)));
+        polled
+    })
+    .await
+}
+
 async fn produce([(a, ra), (b, _)]: Ends, books: Arc<Books>, seed: u64, count: usize) {
     let mut dice = Dice::new(seed);
     for _ in 0..count {
         let (value, other) = (books.one(), books.one());
         let (id, other_id) = (value.id, other.id);
-        let open = match dice.roll(6) {
+        let open = match dice.roll(8) {
             0 => books.sent(id, a.send(value).await),
             1 => select! {
                 r = a.send(value) => books.sent(id, r),
@@ -109,6 +134,17 @@ async fn produce([(a, ra), (b, _)]: Ends, books: Arc<Books>, seed: u64, count: u
                 let list = Select::new().send(&a, value, move |r| one.sent(id, r));
                 list.send(&b, other, move |r| two.sent(other_id, r)).wait().await
             }
+            5 => books.sent(id, with_bad_wakers(dice.roll(2) == 0, a.send(value)).await),
+            6 => {
+                // One channel twice.
+                let selecting = async {
+                    select! {
+                        r = a.send(value) => books.sent(id, r),
+                        r = a.send(other) => books.sent(other_id, r),
+                    }
+                };
+                with_bad_wakers(dice.roll(2) == 0, selecting).await
+            }
             _ => {
                 let first = async { books.sent(id, a.send(value).await) };
                 or(first, async { books.sent(other_id, b.send(other).await) }).await
@@ -128,7 +164,7 @@ async fn consume(a: Receiver<Booked>, b: Receiver<Booked>, books: Arc<Books>, se
     let (mut stream_a, mut stream_b) = (a.clone(), b.clone());
     let (mut open_a, mut open_b) = (true, true);
     while open_a || open_b {
-        match dice.roll(6) {
+        match dice.roll(10) {
             0 if open_a => open_a = books.received(a.recv().await),
             1 if open_b => open_b = books.received(stream_b.next().await),
             2 => select! {
@@ -149,6 +185,35 @@ async fn consume(a: Receiver<Booked>, b: Receiver<Booked>, books: Arc<Books>, se
                 v = b.recv(), if open_b => open_b = books.received(v),
                 default => gosched().await,
             },
+            6 if open_a => {
+                let mut in_line = a.clone().into_stream();
+                open_a = books.received(in_line.next().await) && books.received(in_line.next().await);
+            }
+            7 if open_a && open_b => {
+                // One channel twice.
+                let list =
+                    Select::new().recv(&a, |v| (true, books.received(v))).recv(&a, |v| (true, books.received(v)));
+                let (of_a, open) = list.recv(&b, |v| (false, books.received(v))).wait().await;
+                *(if of_a { &mut open_a } else { &mut open_b }) = open;
+            }
+            8 if open_b => {
+                let in_drop = dice.roll(2) == 0;
+                open_b = match dice.roll(3) {
+                    0 => books.received(with_bad_wakers(in_drop, b.recv()).await),
+                    1 => books.received(with_bad_wakers(in_drop, stream_b.next()).await),
+                    _ => books.received(with_bad_wakers(in_drop, b.clone().into_stream().next()).await),
+                };
+            }
+            9 => {
+                let selecting = async {
+                    select! {
+                        v = a.recv(), if open_a => open_a = books.received(v),
+                        v = b.recv(), if open_b => open_b = books.received(v),
+                        v = a.recv(), if open_a => open_a = books.received(v),
+                    }
+                };
+                with_bad_wakers(dice.roll(2) == 0, selecting).await;
+            }
             _ => gosched().await,
         }
     }
@@ -416,7 +481,7 @@ fn a_stream_that_looks_while_a_sending_select_is_busy_is_told_later_ca05() {
     let mut selecting = Hand::new(async {
         select! {
             r = tx.send(1) => r.is_ok(),
-            _ = fut(std::future::poll_fn(|_| {
+            _ = fut(poll_fn(|_| {
                 polls += 1;
                 if polls == 2 {
                     let mut cx = Context::from_waker(&stream_waker);
@@ -470,7 +535,7 @@ fn while_the_winners_partner_is_woken_nobody_meets_a_case_that_lost() {
             v = rx.recv() => v,
             r = send_tx.send(2) => unreachable!("{r:?}"),
             v = recv_rx.recv() => unreachable!("{v:?}"),
-            _ = fut(std::future::poll_fn(|_| {
+            _ = fut(poll_fn(|_| {
                 polls += 1;
                 if polls == 2 {
                     let mut cx = Context::from_waker(&partner_waker);
@@ -492,7 +557,7 @@ fn a_select_that_looks_again_does_not_meet_itself_sel08() {
         select! {
             r = tx.send(1) => r.is_ok(),
             v = rx.recv() => unreachable!("its own {v:?}"),
-            _ = fut(std::future::poll_fn(|_| {
+            _ = fut(poll_fn(|_| {
                 polls += 1;
                 if polls == 2 {
                     assert!(rx.try_recv().is_err(), "the select is busy");
@@ -575,7 +640,7 @@ fn a_spent_budget_leaves_no_trace_ca18() {
         assert!(sibling.await.unwrap() > VALUES / 1000, "the drain starved its sibling");
         // Out of budget, the poll has queued nothing: a value goes to who really waits.
         let mut last = pin!(rx.recv());
-        let parked = std::future::poll_fn(|cx| Poll::Ready(last.as_mut().poll(cx).is_pending()));
+        let parked = poll_fn(|cx| Poll::Ready(last.as_mut().poll(cx).is_pending()));
         assert!(parked.await);
         tx.try_send(7).unwrap();
         assert_eq!(last.await, Some(7));
