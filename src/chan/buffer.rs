@@ -293,27 +293,29 @@ impl<T> Values<T> {
         buffer.grows = false;
         Self { buffer, len }
     }
-
-    fn drop_all(&mut self) {
-        while self.len > 0 {
-            self.len -= 1;
-            // SAFETY: there is a value: one more than now.
-            drop(unsafe { self.buffer.pop(self.len + 1) });
-        }
-    }
 }
 
 impl<T> Drop for Values<T> {
     fn drop(&mut self) {
-        /// Drops the rest if a destructor panics.
-        struct Rest<'a, T>(&'a mut Values<T>);
-        impl<T> Drop for Rest<'_, T> {
-            fn drop(&mut self) {
-                self.0.drop_all();
-            }
-        }
-        Rest(self).0.drop_all();
+        drop_each(|| {
+            let len = self.len;
+            self.len = len.checked_sub(1)?;
+            // SAFETY: there are so many values.
+            unsafe { self.buffer.pop(len) }.ok()
+        });
     }
+}
+
+/// Drops what `next` returns until that is nothing, also the rest if a destructor panics.
+pub(super) fn drop_each<T>(next: impl FnMut() -> Option<T>) {
+    struct Rest<T, F: FnMut() -> Option<T>>(F);
+    impl<T, F: FnMut() -> Option<T>> Drop for Rest<T, F> {
+        fn drop(&mut self) {
+            while (self.0)().is_some() {}
+        }
+    }
+    let mut rest = Rest(next);
+    while (rest.0)().is_some() {}
 }
 
 #[cfg(all(test, not(gopark_loom)))]

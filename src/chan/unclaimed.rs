@@ -3,6 +3,8 @@
 //! A leftist heap by number: [`insert`](Unclaimed::insert) and [`pop`](Unclaimed::pop) take O(log n) steps and allocate nothing,
 //! because both run under the channel's lock. C. A. Crane, "Linear lists and priority queues as balanced binary trees", 1972.
 
+use super::buffer::drop_each;
+
 /// Nodes without a value that are kept until they can be freed.
 const MOST_EMPTY: usize = 64;
 
@@ -100,12 +102,10 @@ fn merge<T>(a: Option<Box<Node<T>>>, b: Option<Box<Node<T>>>) -> Option<Box<Node
 impl<T> Drop for Unclaimed<T> {
     fn drop(&mut self) {
         // One by one: the left side may be as deep as there are nodes.
-        loop {
+        drop_each(|| {
             drop(self.take_empty());
-            if self.pop().is_none() {
-                return;
-            }
-        }
+            self.pop()
+        });
     }
 }
 

@@ -1,4 +1,6 @@
 use std::collections::BTreeSet;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::{Node, Unclaimed};
 
@@ -38,4 +40,23 @@ fn many_values_in_any_order_need_no_deep_recursion() {
         drop(unclaimed.take_empty());
         assert!(!unclaimed.is_crowded());
     }
+}
+
+/// The rest was dropped by the nodes' own destructors, one inside the other: a hundred thousand overflowed the stack.
+#[test]
+fn a_destructor_that_panics_keeps_no_other_value_from_being_dropped() {
+    struct Value<'a>(usize, &'a AtomicUsize);
+    impl Drop for Value<'_> {
+        fn drop(&mut self) {
+            self.1.fetch_add(1, Ordering::Relaxed);
+            assert!(self.0 != 0, "a destructor that panics");
+        }
+    }
+    let (count, dropped) = (100_000, AtomicUsize::new(0));
+    let mut unclaimed = Unclaimed::EMPTY;
+    for number in (0..count).rev() {
+        unclaimed.insert(Node::new(), Value(number, &dropped), number);
+    }
+    assert!(catch_unwind(AssertUnwindSafe(|| drop(unclaimed))).is_err());
+    assert_eq!(dropped.into_inner(), count);
 }
