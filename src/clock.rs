@@ -103,8 +103,14 @@ pub(crate) fn advance_epoch() {
     Time::now();
 }
 
+/// How long ago an epoch of that number began, of which only the lowest `bits` are known.
+pub(crate) fn age_of(epoch: u32, bits: u32) -> Duration {
+    advance_epoch();
+    let epochs = coarse_epoch().wrapping_sub(epoch) & (u32::MAX >> (u32::BITS - bits));
+    EPOCH_LENGTH.saturating_mul(epochs)
+}
+
 /// How long an epoch lasts: 67 ms.
-#[allow(dead_code, reason = "for the dump of all goroutines")]
 pub(crate) const EPOCH_LENGTH: Duration = Duration::from_nanos(1 << EPOCH_SHIFT);
 
 const EPOCH_SHIFT: u32 = 26;

@@ -10,6 +10,7 @@ use std::pin::Pin;
 use std::ptr;
 use std::task::{Context, Poll, RawWaker, RawWakerVTable, Waker};
 
+use crate::clock;
 pub(crate) use crate::header::Reason;
 use crate::header::{Header, Note};
 use crate::panics::contain;
@@ -38,6 +39,8 @@ struct Local {
     worker: Cell<Option<usize>>,
     /// What [`caller`] returns, if that is another thread's; else 0.
     caller: Cell<usize>,
+    /// The header of the main that this thread polls outside of a worker, or null.
+    local_main: Cell<*const Header>,
     /// The executor, on a worker; and how often `is_alone` may be asked before the goroutine gives way in any case.
     hooks: Cell<Option<&'static Hooks>>,
     extensions: Cell<u32>,
@@ -55,6 +58,7 @@ thread_local! {
             unwinding: Cell::new(0),
             worker: Cell::new(None),
             caller: Cell::new(0),
+            local_main: Cell::new(ptr::null()),
             hooks: Cell::new(None),
             extensions: Cell::new(EXTENSIONS),
         }
@@ -182,15 +186,20 @@ pub(crate) fn caller() -> usize {
     LOCAL.with(|l| if l.caller.get() == 0 { ptr::from_ref(l).addr() } else { l.caller.get() })
 }
 
-/// Runs `poll` for a thread that waits for it.
-pub(crate) fn on_behalf_of<R>(caller: usize, poll: impl FnOnce() -> R) -> R {
-    struct Restore(usize);
+/// Runs `poll` for a thread that waits for it. If that thread is this one, the main is no goroutine, and `local` is its header.
+pub(crate) fn on_behalf_of<R>(caller: usize, local: Option<&Header>, poll: impl FnOnce() -> R) -> R {
+    struct Restore(usize, *const Header);
     impl Drop for Restore {
         fn drop(&mut self) {
-            LOCAL.with(|l| l.caller.set(self.0));
+            LOCAL.with(|l| {
+                l.caller.set(self.0);
+                l.local_main.set(self.1);
+            });
         }
     }
-    let _restore = Restore(LOCAL.with(|l| l.caller.replace(caller)));
+    let header = local.map_or(ptr::null(), ptr::from_ref);
+    let _restore = LOCAL.with(|l| Restore(l.caller.replace(caller), l.local_main.replace(header)));
+    local.into_iter().for_each(|header| header.begin_poll(clock::coarse_epoch()));
     poll()
 }
 
@@ -317,7 +326,17 @@ pub(crate) fn park_at(cx: &Context<'_>, site: impl Into<Option<&'static Location
         // SAFETY: as in `park_running`.
         unsafe { (*LOCAL.with(|l| l.header.get())).note_park(site.into(), reason) }
     } else {
-        with_header(|header| header.note_park_elsewhere(site.into(), reason));
+        note_untrusted(site.into(), reason);
+    }
+}
+
+#[cold]
+#[inline(never)]
+fn note_untrusted(site: Option<&'static Location<'static>>, reason: Reason) {
+    if with_header(|header| header.note_park_elsewhere(site, reason)).is_none() {
+        // SAFETY: `on_behalf_of` has it until its poll ends, and this thread is within that.
+        let main = LOCAL.with(|l| unsafe { l.local_main.get().as_ref() });
+        main.into_iter().for_each(|main| main.note_park(site, reason));
     }
 }
 
@@ -325,6 +344,11 @@ pub(crate) fn park_at(cx: &Context<'_>, site: impl Into<Option<&'static Location
 fn with_header<R>(f: impl FnOnce(&Header) -> R) -> Option<R> {
     // SAFETY: `enter` promised that it is valid until `leave`, and this thread is between the two.
     LOCAL.with(|l| unsafe { l.header.get().as_ref() }).map(f)
+}
+
+/// The id of the goroutine that this thread polls.
+pub(crate) fn goroutine() -> Option<u64> {
+    with_header(Header::id)
 }
 
 /// What the running goroutine has noted in its poll.

@@ -6,7 +6,7 @@ use std::mem;
 use std::panic::Location;
 use std::pin::Pin;
 use std::process;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -17,6 +17,7 @@ use crate::coop;
 use crate::header::Header;
 use crate::panics::{contain, lock, panic_text};
 use crate::platform::heavy_fence;
+use crate::threads;
 use crate::waker::TaskWaker;
 
 /// What to do about a panic that nobody will see.
@@ -48,6 +49,33 @@ pub enum OnPanic {
     Isolate,
 }
 
+/// What to do when all goroutines are asleep: every [`block_on`](crate::block_on) in progress waits, no goroutine can run, no
+/// timer is armed that would wake one, and no blocking call runs, for a second. Go: "all goroutines are asleep - deadlock!".
+///
+/// It is judged over all runtimes of the process. It is *proved* if every thread of the process is one of this crate's or waits in
+/// a `block_on`, and every goroutine waits in an operation of this crate: then nothing can wake them. Where other threads
+/// exist, one of them may.
+///
+/// ```
+/// use gopark::{OnDeadlock, Runtime};
+///
+/// let rt = Runtime::builder().on_deadlock(OnDeadlock::Crash).build().unwrap();
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OnDeadlock {
+    /// A proved deadlock is reported on stderr, once, until something moves.
+    #[default]
+    Default,
+    /// One that is not proved is reported as well: then the report says "nothing inside the runtime can wake them".
+    Report,
+    /// A proved deadlock is an unrecovered panic of the runtime, whose text is the report: under [`OnPanic::Crash`] each
+    /// `block_on` raises it. Others are not reported.
+    Crash,
+    /// Nothing is reported.
+    Ignore,
+}
+
 /// The payload of a panic.
 pub(crate) type Payload = Box<dyn Any + Send>;
 
@@ -71,6 +99,7 @@ const UNWINDING_GRACE: Duration = Duration::from_millis(500);
 #[derive(Debug, Default)]
 struct List {
     on_panic: OnPanic,
+    on_deadlock: OnDeadlock,
     /// How long a crash waits for mains that are being polled.
     grace: Duration,
     /// How long the crash of some calls has waited; `None` if one has ended with it.
@@ -93,10 +122,15 @@ struct Unwinding {
 #[derive(Debug)]
 struct Call {
     key: u64,
-    /// Which thread calls.
+    /// Which thread calls, and whether it is one of this crate's.
     caller: usize,
-    /// The main is being polled.
-    polling: AtomicBool,
+    is_own: bool,
+    /// The id of the main.
+    main: AtomicU64,
+    /// What a main notes that its own thread polls.
+    local: Option<Header>,
+    /// Counts the begins and the ends of the main's polls: odd while it is being polled.
+    polls: AtomicU32,
     /// There is, or was, a crash in `end`. Lets a main's poll do without the lock.
     crashed: AtomicBool,
     /// Locked under the list's lock, or alone.
@@ -119,15 +153,53 @@ impl Call {
         lock(&self.end).waker = waker;
     }
 
+    fn is_polled(&self) -> bool {
+        self.polls.load(Ordering::Relaxed) % 2 == 1
+    }
+
+    /// A poll of the main begins, or ends.
+    #[inline(always)]
+    fn count_poll(&self) {
+        self.polls.store(self.polls.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
+    }
+
     fn has_crashed(&self) -> bool {
         self.crashed.load(Ordering::Relaxed)
     }
 }
 
 impl BlockOnCalls {
-    pub(crate) fn set_policy(&self, on_panic: OnPanic, grace: Duration) {
+    pub(crate) fn set_policy(&self, on_panic: OnPanic, grace: Duration, on_deadlock: OnDeadlock) {
         let mut list = lock(&self.list);
-        (list.on_panic, list.grace) = (on_panic, grace);
+        (list.on_panic, list.grace, list.on_deadlock) = (on_panic, grace, on_deadlock);
+    }
+
+    /// What to do about a deadlock. `None` if there is no call, which would wait.
+    pub(crate) fn on_deadlock(&self) -> Option<OnDeadlock> {
+        let list = lock(&self.list);
+        (!list.calls.is_empty()).then_some(list.on_deadlock)
+    }
+
+    /// Calls `f` with the id of each call's main, and with which thread calls, unless it is one of this crate's.
+    pub(crate) fn each(&self, mut f: impl FnMut(u64, Option<usize>)) {
+        let list = lock(&self.list);
+        list.calls.iter().for_each(|call| {
+            f(call.main.load(Ordering::Relaxed), (!call.is_own).then_some(call.caller));
+        });
+    }
+
+    /// Calls `f` with each main that its own thread polls, and whether it is being polled.
+    pub(crate) fn each_local(&self, mut f: impl FnMut(&Header, bool)) {
+        let list = lock(&self.list);
+        for call in &list.calls {
+            call.local.iter().for_each(|header| f(header, call.is_polled()));
+        }
+    }
+
+    /// Changes with each poll of a main.
+    pub(crate) fn polls(&self) -> u32 {
+        let list = lock(&self.list);
+        list.calls.iter().fold(list.last_key as u32, |sum, call| sum.wrapping_add(call.polls.load(Ordering::Relaxed)))
     }
 
     /// True if an unrecovered panic ends the calls.
@@ -166,11 +238,15 @@ impl BlockOnCalls {
     }
 
     /// Enters a call, before its main can run: what the main spawns may crash at once.
-    pub(crate) fn enter(&'static self) -> BlockOnCall {
+    ///
+    /// `local` is the header of a main that its own thread polls.
+    pub(crate) fn enter(&'static self, local: Option<Header>) -> BlockOnCall {
         let mut list = lock(&self.list);
         list.last_key += 1;
-        let (polling, crashed, end) = Default::default();
-        let call = Arc::new(Call { key: list.last_key, caller: coop::caller(), polling, crashed, end });
+        let (polls, crashed, end) = Default::default();
+        let (key, caller, is_own) = (list.last_key, coop::caller(), threads::is_own());
+        let main = AtomicU64::new(local.as_ref().map_or(0, Header::id));
+        let call = Arc::new(Call { key, caller, is_own, main, local, polls, crashed, end });
         list.calls.push(call.clone());
         BlockOnCall { calls: self, call }
     }
@@ -185,7 +261,7 @@ impl BlockOnCalls {
         // A main whose next poll begins sees the crash.
         if *waited >= grace
             && grace != Duration::MAX
-            && list.calls.iter().any(|call| call.has_crashed() && call.polling.load(Ordering::Relaxed))
+            && list.calls.iter().any(|call| call.has_crashed() && call.is_polled())
         {
             let _ = writeln!(
                 io::stderr(),
@@ -251,9 +327,14 @@ pub(crate) struct BlockOnCall {
 }
 
 impl BlockOnCall {
-    /// The call's main, which a crash ends.
-    pub(crate) fn until_crash<F>(&self, main: F) -> UntilCrash<F> {
-        UntilCrash { main, call: self.call.clone(), registered: false }
+    /// The call's main, which a crash ends. When it returns, `returns` is called.
+    pub(crate) fn until_crash<F>(&self, main: F, returns: fn()) -> UntilCrash<F> {
+        UntilCrash { main, call: self.call.clone(), returns, registered: false }
+    }
+
+    /// The main is that goroutine.
+    pub(crate) fn set_main(&self, header: &Header) {
+        self.call.main.store(header.id(), Ordering::Relaxed);
     }
 
     /// Ends the call. A crash that comes before this returns wins against main's own result, and one that may be on its way is
@@ -290,6 +371,7 @@ pin_project! {
         #[pin]
         main: F,
         call: Arc<Call>,
+        returns: fn(),
         registered: bool,
     }
 }
@@ -307,9 +389,12 @@ impl<F: Future> Future for UntilCrash<F> {
         if this.call.has_crashed() {
             return Poll::Ready(None);
         }
-        this.call.polling.store(true, Ordering::Relaxed);
-        let polled = coop::on_behalf_of(this.call.caller, || this.main.poll(cx));
-        this.call.polling.store(false, Ordering::Relaxed);
+        this.call.count_poll();
+        let polled = coop::on_behalf_of(this.call.caller, this.call.local.as_ref(), || this.main.poll(cx));
+        this.call.count_poll();
+        if polled.is_ready() {
+            (this.returns)();
+        }
         polled.map(Some)
     }
 }

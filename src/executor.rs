@@ -43,7 +43,6 @@
 
 use std::cell::Cell;
 use std::io;
-use std::marker::PhantomData;
 use std::panic::Location;
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -56,7 +55,7 @@ use async_task::ScheduleInfo;
 
 use crate::clock::{self, Time};
 use crate::coop;
-use crate::crash::{BlockOnCalls, OnPanic};
+use crate::crash::{BlockOnCalls, OnDeadlock, OnPanic};
 use crate::fork;
 use crate::header::{Header, Task};
 use crate::idle::Idle;
@@ -67,8 +66,10 @@ use crate::parker::Parker;
 use crate::platform::{Room, ThreadClock};
 use crate::processor::{EXTERNAL, LOCAL_QUEUE, MAX_PROCESSORS, Place, Processor, Processors, Shard};
 use crate::random;
+use crate::rest::Rest;
 use crate::run_next::RunNext;
 use crate::run_queue::{GlobalQueue, prefetch};
+use crate::running::Running;
 use crate::spares::{Job, Roused, Spares};
 use crate::table::Table;
 use crate::threads;
@@ -121,8 +122,7 @@ struct Worker {
     processor: Cell<*const Processor>,
     /// A goroutine is being polled.
     polling: AtomicBool,
-    /// The header of the goroutine that this thread polls or drops.
-    running: Cell<*const Header>,
+    running: Running,
     /// The running goroutine yields: it goes behind every goroutine that can run.
     yielding: Cell<bool>,
     room: Room,
@@ -156,7 +156,7 @@ impl Worker {
                 home: Cell::new(ptr::null()),
                 processor: Cell::new(ptr::null()),
                 polling: AtomicBool::new(false),
-                running: Cell::new(ptr::null()),
+                running: Running::new(),
                 yielding: Cell::new(false),
                 room: Room::new(),
                 ids: Ids::new(),
@@ -197,9 +197,9 @@ impl Worker {
     /// Polls a goroutine on this thread, and drops its future if that is ready.
     #[inline(always)]
     fn run_task(&self, task: Task) {
-        let outer = self.running.replace(ptr::from_ref(task.metadata()));
+        let outer = self.running.begin_nested(task.metadata());
         task.run();
-        self.running.set(outer);
+        self.running.end_nested(outer);
     }
 
     /// Holds the processor for a few steps. `None` if the thread has none, or may have lost it.
@@ -275,11 +275,16 @@ pub(crate) struct Executor {
 #[derive(Default)]
 struct Sched {
     idle: Vec<&'static Processor>,
-    monitor_asleep: bool,
+    /// The monitor sleeps.
+    rest: Option<Rest>,
+    /// Judges whether a runtime at rest can go on; false to be asked again.
+    observer: Option<fn() -> bool>,
     /// Looks of the monitor that follow each other fast.
     alert: u32,
     /// Workers that compute without a processor.
     displaced: Vec<NonNull<Worker>>,
+    /// All workers.
+    workers: Vec<NonNull<Worker>>,
     /// Hand-overs from computing workers since there was none of these.
     handed_over: u32,
     thread_name: String,
@@ -306,6 +311,8 @@ pub(crate) struct Settings {
     pub(crate) thread_name: String,
     pub(crate) on_panic: OnPanic,
     pub(crate) crash_grace: Duration,
+    pub(crate) on_deadlock: OnDeadlock,
+    pub(crate) observer: fn() -> bool,
 }
 
 impl Executor {
@@ -322,12 +329,15 @@ impl Executor {
         let Some(this) = EXECUTORS.take(START_PATIENCE, Self::new) else {
             return Err(io::Error::other("gopark: too many runtimes"));
         };
-        this.block_on_calls.set_policy(settings.on_panic, settings.crash_grace);
+        this.block_on_calls.set_policy(settings.on_panic, settings.crash_grace, settings.on_deadlock);
         this.spares.set_most_threads(settings.max_threads);
         this.closing.store(false, Ordering::SeqCst);
         this.set_gomaxprocs(settings.procs);
         let name = format!("{}-monitor", settings.thread_name);
-        lock(&this.sched).thread_name = settings.thread_name;
+        {
+            let mut sched = lock(&this.sched);
+            (sched.thread_name, sched.observer) = (settings.thread_name, Some(settings.observer));
+        }
         // The first worker starts here, before the monitor: it has the same attributes, and no goroutine waits for two starts.
         this.idle.begin_search();
         this.call_worker();
@@ -380,12 +390,6 @@ impl Executor {
         Worker::with(|w| unsafe { w.executor.get().as_ref() })
     }
 
-    /// Makes `self` this thread's [`current`](Self::current) until the guard is dropped. Until then the thread's own
-    /// processor is not used: it may be another runtime's.
-    pub(crate) fn make_current(&'static self) -> Entered {
-        Worker::with(|w| Entered { executor: w.executor.replace(self), processor: w.processor.replace(ptr::null()) })
-    }
-
     /// True inside a goroutine's poll.
     pub(crate) fn is_polling() -> bool {
         Worker::with(|w| w.polling.load(Ordering::Relaxed))
@@ -425,6 +429,7 @@ impl Executor {
             w.clock.set(&raw const clock);
             w.run_next.begin_exclusive();
             coop::set_executor(HOOKS);
+            lock(&self.sched).workers.push(NonNull::from(w));
             self.spares.arrive();
             let (mut searching, mut for_jobs) = (false, true);
             while let Some(held) = self.acquire_processor(w, &parker, &mut searching, for_jobs) {
@@ -437,6 +442,7 @@ impl Executor {
                 coop::set_worker(None);
             }
             w.executor.set(ptr::null());
+            lock(&self.sched).workers.retain(|other| *other != NonNull::from(w));
         });
     }
 
@@ -514,11 +520,12 @@ impl Executor {
         unsafe { coop::enter(header, clock::coarse_epoch()) };
         w.polling.store(true, Ordering::Relaxed);
         w.yielding.set(false);
+        // A worker polls one goroutine at a time: there is none to restore, as in `run_task`. Before the processor can be
+        // revoked: who does that finds the goroutine.
+        w.running.begin(header);
         w.run_next.end_exclusive();
-        // A worker polls one goroutine at a time: there is none to restore, as in `run_task`.
-        w.running.set(header);
         task.run();
-        w.running.set(ptr::null());
+        w.running.end();
         let mine = w.run_next.begin_exclusive();
         w.polling.store(false, Ordering::Relaxed);
         coop::leave();
@@ -762,7 +769,7 @@ impl Executor {
             let at = sched.idle.iter().rposition(|other| ptr::eq(*other, processor));
             sched.idle.remove(at.expect("an idle processor is in the list"));
             self.idle.acquire_processor();
-            if std::mem::take(&mut sched.monitor_asleep) {
+            if sched.rest.take().is_some() {
                 // No reading may have advanced the epoch meanwhile, and what runs now may park before the monitor is awake.
                 clock::advance_epoch();
                 self.monitor.unpark();
@@ -1010,7 +1017,14 @@ impl Executor {
         self.processors.external.started.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// Counts a goroutine as finished after its future has been dropped.
+    /// The running goroutine's future has been dropped.
+    #[inline(always)]
+    pub(crate) fn finished_running(&'static self) {
+        Worker::with(|w| w.running.release());
+        self.finished();
+    }
+
+    /// Counts a goroutine, or a main, as finished after its future has been dropped.
     #[inline(always)]
     pub(crate) fn finished(&'static self) {
         Worker::with(|w| {
@@ -1072,6 +1086,7 @@ impl Executor {
             let passed = now.since(std::mem::replace(&mut last, now)).min(MONITOR_PERIOD);
             let waits = self.block_on_calls.check_grace(passed);
             let until = self.look(moved || waits, passed, &mut idle_looks);
+            self.judge_rest();
             self.monitor.park(until);
             while self.fire_late(OVERDUE) {}
         }
@@ -1103,13 +1118,13 @@ impl Executor {
         if is_busy {
             self.retake(&mut sched, now, passed);
         }
-        sched.monitor_asleep = *idle_looks == MONITOR_IDLE_LOOKS && !self.closing.load(Ordering::Relaxed);
-        if !sched.monitor_asleep {
+        if *idle_looks < MONITOR_IDLE_LOOKS || self.closing.load(Ordering::Relaxed) {
+            sched.rest = None;
             sched.alert = sched.alert.saturating_sub(1);
             return now.after(if sched.alert > 0 { MONITOR_ALERT } else { MONITOR_PERIOD });
         }
-        let earliest = shard::earliest(self.all_timers());
-        if self.spares.sleeps_until() <= earliest { Time::NEVER } else { earliest.after(OVERDUE) }
+        let (judge_at, earliest) = (self.rest(&mut sched, now), shard::earliest(self.all_timers()));
+        judge_at.min(if self.spares.sleeps_until() <= earliest { Time::NEVER } else { earliest.after(OVERDUE) })
     }
 
     /// Retakes processors from workers that have been in one poll for too long, if there is work for them.
@@ -1225,18 +1240,6 @@ impl Executor {
             }
         }
         before
-    }
-
-    /// If this thread runs a job, another one may take its place until the guard is dropped: it waits for the runtime.
-    pub(crate) fn lend_thread() -> Option<Lent> {
-        Worker::with(|w| {
-            let home = w.home().filter(|_| w.in_job.get())?;
-            if w.waits.replace(w.waits.get() + 1) == 0 {
-                home.spares.lend_thread(true);
-                home.monitor.unpark();
-            }
-            Some(Lent(PhantomData))
-        })
     }
 
     /// Runs `f`, which may block, after giving this thread's processor to another worker.
@@ -1419,32 +1422,8 @@ impl Executor {
     }
 }
 
-/// The job of this thread waits for the runtime.
-pub(crate) struct Lent(PhantomData<*const ()>);
-
-impl Drop for Lent {
-    fn drop(&mut self) {
-        Worker::with(|w| {
-            w.waits.set(w.waits.get() - 1);
-            w.home().filter(|_| w.waits.get() == 0).into_iter().for_each(|home| home.spares.lend_thread(false));
-        });
-    }
-}
-
-/// Restores the thread's current executor, and its processor.
-pub(crate) struct Entered {
-    executor: *const Executor,
-    processor: *const Processor,
-}
-
-impl Drop for Entered {
-    fn drop(&mut self) {
-        Worker::with(|w| {
-            w.executor.set(self.executor);
-            w.processor.set(self.processor);
-        });
-    }
-}
-
+pub(crate) mod census;
+mod guards;
+mod rest;
 #[cfg(all(test, not(gopark_loom)))]
 mod tests;

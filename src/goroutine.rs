@@ -178,7 +178,7 @@ impl<F> Drop for Goroutine<F> {
             let registry = &Executor::shard_of(header).registry;
             drop(registry.remove(header.registry_key(), || header.clear_registered()));
         }
-        Executor::of(header).finished();
+        Executor::of(header).finished_running();
     }
 }
 
@@ -196,5 +196,6 @@ fn exit<T>(header: &Header, payload: Option<Payload>) -> Outcome<T> {
 #[inline(never)]
 fn park_first(header: &Header, waker: &Waker) -> Flags {
     // The registry's waker is a counted reference. A detached goroutine whose wakers are all gone has no other.
+    header.locate(waker);
     header.set_registered(Executor::shard_of(header).registry.insert(waker.clone()))
 }

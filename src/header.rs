@@ -1,52 +1,94 @@
 //! The metadata of a goroutine, beside its future in the `async_task` allocation.
 
+use std::fmt;
 use std::panic::Location;
 use std::ptr;
-use std::sync::atomic::{AtomicPtr, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
+use std::task::Waker;
 
 use async_task::Runnable;
 
 /// Declares [`Reason`]: each wait once, with its word in a dump.
 macro_rules! reasons {
     ($($(#[$doc:meta])* $reason:ident = $name:literal,)*) => {
-        /// What a goroutine waits for.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        /// What a goroutine waits for. Go: the wait reason in a stack dump.
+        ///
+        /// It prints as its [name](Self::name).
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
         #[repr(u8)]
-        pub(crate) enum Reason {
-            $($(#[$doc])* $reason,)*
+        pub enum WaitReason {
+            $(
+                #[doc = concat!("`", $name, "`")]
+                ///
+                $(#[$doc])*
+                $reason,
+            )*
         }
 
-        impl Reason {
+        impl WaitReason {
             /// In the order of their numbers.
-            const ALL: &[Reason] = &[$(Reason::$reason),*];
+            const ALL: &[WaitReason] = &[$(WaitReason::$reason),*];
 
-            /// In a dump. The words are Go's where Go has such a wait.
-            #[cfg_attr(not(test), expect(dead_code, reason = "for the dump of all goroutines"))]
-            pub(crate) fn name(self) -> &'static str {
+            /// The word for it in reports: Go's, where Go has such a wait.
+            ///
+            /// ```
+            /// use gopark::inspect::WaitReason;
+            ///
+            /// assert_eq!(WaitReason::MutexLock.name(), "sync.Mutex.Lock");
+            /// ```
+            #[must_use]
+            pub fn name(self) -> &'static str {
                 [$($name),*][self as usize]
             }
         }
     };
 }
 
+pub(crate) use WaitReason as Reason;
+
+impl fmt::Display for WaitReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
 reasons! {
+    /// A receive from a channel, a ticker or a timer.
     ChanReceive = "chan receive",
+    /// A receive from no channel: it never ends.
     ChanReceiveNil = "chan receive (nil chan)",
+    /// A send to a channel.
     ChanSend = "chan send",
+    /// A send to no channel: it never ends.
     ChanSendNil = "chan send (nil chan)",
+    /// A `select!`, or a [`Select`](crate::select::Select).
     Select = "select",
+    /// A select of which no case can be ready: it never ends.
     SelectNoCases = "select (no cases)",
+    /// [`Mutex::lock`](crate::sync::Mutex::lock).
     MutexLock = "sync.Mutex.Lock",
+    /// [`RwMutex::rlock`](crate::sync::RwMutex::rlock).
     RwMutexRLock = "sync.RWMutex.RLock",
+    /// [`RwMutex::lock`](crate::sync::RwMutex::lock).
     RwMutexLock = "sync.RWMutex.Lock",
+    /// [`Cond::wait`](crate::sync::Cond::wait).
     CondWait = "sync.Cond.Wait",
+    /// [`WaitGroup::wait`](crate::sync::WaitGroup::wait).
     WaitGroupWait = "sync.WaitGroup.Wait",
+    /// The end of the function of a [`Once`](crate::sync::Once) that runs elsewhere.
     Once = "sync.Once",
+    /// Permits of a [`Semaphore`](crate::sync::Semaphore).
     Semaphore = "semaphore",
+    /// A call of a [`SingleFlight`](crate::sync::SingleFlight) that runs elsewhere.
     SingleFlight = "singleflight",
+    /// The end of a goroutine.
     Join = "join",
+    /// A time.
     Sleep = "sleep",
+    /// The end of a [`Context`](crate::context::Context).
     ContextDone = "context.Done",
+    /// The end of a closure in [`unblock`](crate::unblock).
     Blocking = "blocking",
     /// A future of another crate, inside a wait of this one whose call site is known.
     Foreign = "foreign future",
@@ -62,6 +104,18 @@ pub(crate) struct WaitNote {
     pub(crate) elsewhere: bool,
     /// The [epoch](crate::clock::coarse_epoch) in which its last poll began, modulo 2^26: 52 days.
     pub(crate) since: u32,
+}
+
+/// What a goroutine does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Activity {
+    /// It waits, or has been woken since.
+    Waits(WaitNote),
+    /// It is in a poll, or will be, or waits for a future of another crate.
+    Unnoted {
+        since: u32,
+    },
+    Ended,
 }
 
 /// A [`WaitNote`] as the header has it: the site, and a word with the rest. The thread that polls the goroutine writes it.
@@ -91,7 +145,8 @@ pub(crate) struct WaitNote {
 /// | `Ticker::tick` and all timers' channels | chan receive |
 /// | a blocking form | that of the operation, until it returns |
 ///
-/// A poll that returns because its budget is spent parks nowhere. Once the goroutine has ended, all bits are set.
+/// A poll that returns because its budget is spent parks nowhere. A wake leaves the note as it is, until the next poll. Once the
+/// goroutine has ended, all bits are set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Note {
     /// Null, or of a `'static` reference.
@@ -104,6 +159,8 @@ const ELSEWHERE: u32 = 32;
 /// The whole word, once the goroutine has ended.
 const ENDED: u32 = u32::MAX;
 const SINCE_SHIFT: u32 = 6;
+/// How many bits of an epoch a note keeps.
+pub(crate) const SINCE_BITS: u32 = u32::BITS - SINCE_SHIFT;
 
 const _: () = assert!((Reason::Foreign as u32) + 1 < REASON);
 
@@ -176,6 +233,10 @@ impl Flags {
     }
 }
 
+/// From what a goroutine's waker points to, to its header.
+static OFFSET: AtomicUsize = AtomicUsize::new(UNKNOWN);
+const UNKNOWN: usize = usize::MAX;
+
 const SHARD_BITS: u32 = 11;
 const ID_BITS: u32 = 41;
 
@@ -197,6 +258,23 @@ impl Header {
             note: AtomicU32::new(0),
             flags: AtomicU32::new(0),
         }
+    }
+
+    /// Learns where a goroutine's waker has the header. The waker is that of a poll.
+    pub(crate) fn locate(&self, waker: &Waker) {
+        let offset = ptr::from_ref(self).addr().wrapping_sub(waker.data().addr());
+        let known = OFFSET.swap(offset, Ordering::Relaxed);
+        assert!(known == UNKNOWN || known == offset, "async-task has one layout for all tasks");
+    }
+
+    /// The header of the goroutine that this wakes.
+    ///
+    /// # Safety
+    ///
+    /// It is, or is a clone of, a waker that [`locate`](Self::locate) was given.
+    pub(crate) unsafe fn of_waker(waker: &Waker) -> &Self {
+        // SAFETY: `locate` has found the header at this place in the waker's allocation, which the waker keeps.
+        unsafe { &*waker.data().wrapping_byte_add(OFFSET.load(Ordering::Relaxed)).cast() }
     }
 
     pub(crate) fn id(&self) -> u64 {
@@ -236,7 +314,7 @@ impl Header {
 
     /// A poll begins, in the epoch of that number: the goroutine is parked nowhere.
     ///
-    /// All accesses to the note are relaxed: one thread at a time writes it, and what it points to never changes.
+    /// One thread at a time writes the note; what it points to never changes.
     #[inline(always)]
     pub(crate) fn begin_poll(&self, epoch: u32) {
         self.note.store(epoch << SINCE_SHIFT, Ordering::Relaxed);
@@ -271,19 +349,34 @@ impl Header {
     #[inline(always)]
     pub(crate) fn set_note(&self, Note { site, word }: Note) {
         self.site.store(site, Ordering::Relaxed);
-        self.note.store(word, Ordering::Relaxed);
+        // Release: a thread that reads this word finds the site.
+        self.note.store(word, Ordering::Release);
     }
 
-    /// What the goroutine waits for. `None` while it runs or can run, and if it waits for a future of another crate.
-    ///
-    /// Of a goroutine that runs, the reason may be of one park and the site of another.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for the dump of all goroutines"))]
-    pub(crate) fn wait_note(&self) -> Option<WaitNote> {
-        let Note { site, word } = self.note();
-        let reason = *Reason::ALL.get(((word & REASON) as usize).checked_sub(1)?)?;
-        // SAFETY: null, or of a `'static` reference.
-        let site = unsafe { site.as_ref() };
-        Some(WaitNote { reason, site, elsewhere: word & ELSEWHERE != 0, since: word >> SINCE_SHIFT })
+    /// What the goroutine does, for any thread.
+    pub(crate) fn activity(&self) -> Activity {
+        // Acquire: the site is read after the word, and is that of this word or a later one. Then the word has changed.
+        let mut word = self.note.load(Ordering::Acquire);
+        let site = loop {
+            let site = self.site.load(Ordering::Acquire);
+            let again = self.note.load(Ordering::Acquire);
+            if again == word {
+                break site;
+            }
+            word = again;
+        };
+        let since = word >> SINCE_SHIFT;
+        match (word, ((word & REASON) as usize).checked_sub(1)) {
+            (ENDED, _) => Activity::Ended,
+            (_, None) => Activity::Unnoted { since },
+            (_, Some(reason)) => Activity::Waits(WaitNote {
+                reason: Reason::ALL[reason],
+                // SAFETY: null, or of a `'static` reference.
+                site: unsafe { site.as_ref() },
+                elsewhere: word & ELSEWHERE != 0,
+                since,
+            }),
+        }
     }
 
     /// The goroutine has ended: its future is dropped.

@@ -1,6 +1,7 @@
 //! The numbers of goroutines, unique in the process.
 
 use std::cell::Cell;
+use std::fmt;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::header::Header;
@@ -36,5 +37,22 @@ impl Ids {
     /// The id of a `block_on`'s main: 1 is the first one's of the process.
     pub(crate) fn next_main(&self) -> u64 {
         if MAIN_TAKEN.swap(true, Ordering::Relaxed) { self.next() } else { 1 }
+    }
+}
+
+/// Names a goroutine. Ids start at 1, the first `block_on`'s main, and the first 2^41 of a process (two million million) are
+/// distinct.
+///
+/// ```
+/// let handle = gopark::go(async {});
+/// assert!(handle.id().to_string().starts_with("goroutine "));
+/// # gopark::block_on(handle).unwrap();
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct GoroutineId(pub(crate) u64);
+
+impl fmt::Display for GoroutineId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "goroutine {}", self.0)
     }
 }

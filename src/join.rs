@@ -10,6 +10,7 @@ use std::task::{Context, Poll};
 
 use crate::coop::{self, Reason};
 use crate::goroutine::{self, Handle};
+use crate::ids::GoroutineId;
 use crate::panics::{lock, panic_text};
 use crate::wait::case::future_case;
 use crate::waker::Proxy;
@@ -227,23 +228,6 @@ impl fmt::Debug for JoinError {
 }
 
 impl Error for JoinError {}
-
-/// Names a goroutine. Ids start at 1, the first `block_on`'s main, and the first 2^41 of a process (two million million) are
-/// distinct.
-///
-/// ```
-/// let handle = gopark::go(async {});
-/// assert!(handle.id().to_string().starts_with("goroutine "));
-/// # gopark::block_on(handle).unwrap();
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct GoroutineId(u64);
-
-impl fmt::Display for GoroutineId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "goroutine {}", self.0)
-    }
-}
 
 #[cfg(all(test, not(gopark_loom)))]
 impl<T> JoinHandle<T> {

@@ -68,8 +68,10 @@ mod idle;
 mod ids;
 mod processor;
 mod registry;
+mod rest;
 mod run_next;
 mod run_queue;
+mod running;
 mod spares;
 mod table;
 mod timer;
@@ -87,6 +89,7 @@ mod unconstrained;
 
 pub mod chan;
 pub mod context;
+pub mod inspect;
 pub mod select;
 pub mod sync;
 pub mod time;
@@ -100,8 +103,9 @@ compile_error!("`--cfg gopark_loom` needs `--features _loom` as well: CONTRIBUTI
 #[cfg(all(test, gopark_loom))]
 mod models;
 
-pub use crash::OnPanic;
-pub use join::{GoroutineId, JoinError, JoinHandle};
+pub use crash::{OnDeadlock, OnPanic};
+pub use ids::GoroutineId;
+pub use join::{JoinError, JoinHandle};
 pub use runtime::{
     Builder, Runtime, block_in_place, block_on, block_on_local, go, gomaxprocs, gosched, num_cpu, num_goroutine,
     unblock,

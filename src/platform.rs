@@ -104,6 +104,83 @@ fn membarrier(command: c_long) -> bool {
 /// Tells a thread that sleeps from one that runs, or would run if a core were free; for one other thread, while its own
 /// lives.
 ///
+/// The signal SIGQUIT, which from here on does not end the process.
+#[derive(Debug)]
+pub(crate) struct QuitSignal {
+    #[cfg(unix)]
+    pipe: std::os::fd::OwnedFd,
+}
+
+impl QuitSignal {
+    /// `None` if the system has no such signal, or refuses.
+    pub(crate) fn catch() -> Option<Self> {
+        #[cfg(all(unix, not(any(miri, gopark_loom))))]
+        {
+            use std::os::fd::{FromRawFd, OwnedFd};
+            use std::sync::atomic::{AtomicI32, Ordering};
+
+            static WRITE_END: AtomicI32 = AtomicI32::new(-1);
+
+            extern "C" fn note(_: libc::c_int) {
+                // SAFETY: `write` is async-signal-safe; the byte is on the stack. A full pipe says the same already.
+                unsafe { libc::write(WRITE_END.load(Ordering::Relaxed), [0u8].as_ptr().cast(), 1) };
+            }
+
+            let mut ends = [0; 2];
+            // SAFETY: there is room for both ends.
+            if unsafe { libc::pipe(ends.as_mut_ptr()) } != 0 {
+                return None;
+            }
+            // SAFETY: the read end is this one's alone from here on; the other one is the handler's, and stays open.
+            let pipe = unsafe { OwnedFd::from_raw_fd(ends[0]) };
+            for end in ends {
+                // SAFETY: they were just opened.
+                unsafe { libc::fcntl(end, libc::F_SETFD, libc::FD_CLOEXEC) };
+            }
+            // SAFETY: as above. A handler must not block.
+            unsafe { libc::fcntl(ends[1], libc::F_SETFL, libc::O_NONBLOCK) };
+            WRITE_END.store(ends[1], Ordering::Relaxed);
+            let handler: extern "C" fn(libc::c_int) = note;
+            // SAFETY: all zeros is a valid action: no flags, an empty mask.
+            let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
+            action.sa_sigaction = handler as libc::sighandler_t;
+            action.sa_flags = libc::SA_RESTART;
+            // SAFETY: the handler is async-signal-safe.
+            let refused = unsafe { libc::sigaction(libc::SIGQUIT, &raw const action, std::ptr::null_mut()) } != 0;
+            (!refused).then_some(Self { pipe })
+        }
+        #[cfg(not(all(unix, not(any(miri, gopark_loom)))))]
+        None
+    }
+
+    /// Waits for the signal, no longer than `limit` if there is one. False if it has not come.
+    pub(crate) fn wait(&self, limit: Option<Duration>) -> bool {
+        #[cfg(unix)]
+        {
+            use std::os::fd::AsRawFd;
+
+            let limit = limit.map_or(-1, |limit| libc::c_int::try_from(limit.as_millis()).unwrap_or(libc::c_int::MAX));
+            let fd = self.pipe.as_raw_fd();
+            let mut poll = libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
+            let mut bytes = [0u8; 64];
+            // SAFETY: one descriptor, which is open.
+            let came = unsafe { libc::poll(&raw mut poll, 1, limit) } > 0;
+            // SAFETY: the descriptor is open, and there is room for so many bytes.
+            came && unsafe { libc::read(fd, bytes.as_mut_ptr().cast(), bytes.len()) } > 0
+        }
+        #[cfg(not(unix))]
+        {
+            let _ = limit;
+            false
+        }
+    }
+}
+
+/// How many threads the process has, if the system says so.
+pub(crate) fn count_threads() -> Option<usize> {
+    if cfg!(target_os = "linux") { Some(std::fs::read_dir("/proc/self/task").ok()?.count()) } else { None }
+}
+
 /// A thread's CPU clock stands still both while it sleeps and while it waits for a core. On Linux its state in `/proc` tells
 /// the two apart. (`schedstat` does not: the time that a thread has waited for a core is booked when it gets one.)
 #[derive(Debug)]

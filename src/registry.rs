@@ -37,7 +37,7 @@ struct Block {
     wakers: [Option<Waker>; BLOCK],
 }
 
-const BLOCK: usize = u64::BITS as usize;
+pub(crate) const BLOCK: usize = u64::BITS as usize;
 /// 16 KiB.
 const KEPT: usize = 16;
 
@@ -100,6 +100,15 @@ impl Registry {
         let blocks = &lock(&self.entries).blocks;
         // A goroutine's own waker: its clone is a count and runs no foreign code.
         blocks.get(at)?.as_ref()?.wakers[slot].as_ref().filter(|_| is_there()).cloned()
+    }
+
+    /// Calls `f` with the waker of each entry of block number `at`, under the lock. False if there is no such block, nor a
+    /// later one.
+    pub(crate) fn each_of_block(&self, at: usize, f: impl FnMut(&Waker)) -> bool {
+        let blocks = &lock(&self.entries).blocks;
+        let Some(block) = blocks.get(at) else { return false };
+        block.iter().flat_map(|block| &block.wakers).flatten().for_each(f);
+        true
     }
 
     /// The wakers of all entries.

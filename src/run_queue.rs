@@ -115,6 +115,22 @@ impl<T> RunQueue<T> {
         })
     }
 
+    /// Calls `f` with each one. Those of the `shared` queue go to its end, one after the other.
+    ///
+    /// # Safety
+    ///
+    /// The caller holds the processor.
+    pub(crate) unsafe fn each(&self, mut f: impl FnMut(&T)) {
+        for _ in 0..self.shared.len() {
+            let Ok(item) = self.shared.pop() else { break };
+            f(&item);
+            // Others only take from it.
+            assert!(self.shared.push(item).is_ok(), "there is room for what was taken");
+        }
+        // SAFETY: the holder's alone.
+        self.own.with_mut(|own| unsafe { &*own }.iter().for_each(f));
+    }
+
     /// Takes the `own` queue.
     ///
     /// # Safety
@@ -177,6 +193,14 @@ impl GlobalQueue {
 
     pub(crate) fn pop(&self) -> Option<Task> {
         self.take(1, Err)
+    }
+
+    /// Calls `f` with each one, under the locks.
+    pub(crate) fn each(&self, f: impl FnMut(&Task)) {
+        // In the order in which `take` locks them.
+        let output = lock(&self.output.tasks);
+        let input = lock(&self.input.tasks);
+        output.iter().chain(input.iter()).for_each(f);
     }
 
     /// Takes up to `n`: returns the first, and offers the others to `keep`, until it gives one back.

@@ -13,10 +13,11 @@ use std::time::Duration;
 use std::{env, io, process, ptr, thread};
 
 use crate::coop::{self, Reason};
-use crate::crash::{CRASH_GRACE, OnPanic, Payload};
+use crate::crash::{CRASH_GRACE, OnDeadlock, OnPanic, Payload};
 use crate::executor::{Executor, SHUTDOWN_GRACE, Settings};
 use crate::fork;
 use crate::goroutine;
+use crate::inspect;
 use crate::join::JoinHandle;
 use crate::panics::{contain, lock};
 use crate::threads;
@@ -109,7 +110,7 @@ where
 /// ```
 #[track_caller]
 pub fn block_on_local<F: Future>(main: F) -> F::Output {
-    run_main_locally(current(), main)
+    run_main_locally(current(), main, Location::caller())
 }
 
 /// Lets others run: the goroutine goes behind everything that is runnable. Go: `runtime.Gosched`.
@@ -425,10 +426,11 @@ where
 {
     assert_may_block();
     let run = || {
-        let call = executor.block_on_calls().enter();
-        let main = call.until_crash(main);
+        let call = executor.block_on_calls().enter(None);
+        let (header, main) = (executor.start_outside(site, true), call.until_crash(main, inspect::main_returns));
+        call.set_main(&header);
         // SAFETY: the task resolves once the future is dropped, and this waits for it, come what may.
-        let (task, main) = unsafe { goroutine::allocate(executor.start_outside(site, true), main) };
+        let (task, main) = unsafe { goroutine::allocate(header, main) };
         executor.submit_outside(task, false);
         let lent = Executor::lend_thread();
         let outcome = block_thread_on(main);
@@ -437,19 +439,18 @@ where
     };
     // The main may borrow from this frame, which must not unwind while the main lives.
     let (outcome, crash) = catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| process::abort());
-    finish_main(outcome.into_inner().map_err(|exit| exit.observe()), crash)
+    finish_main(executor, outcome.into_inner().map_err(|exit| exit.observe()), crash)
 }
 
 #[track_caller]
-fn run_main_locally<F: Future>(executor: &'static Executor, main: F) -> F::Output {
+fn run_main_locally<F: Future>(executor: &'static Executor, main: F, site: &'static Location<'static>) -> F::Output {
     assert_may_block();
     let _current = executor.make_current();
-    executor.started_external();
-    let call = executor.block_on_calls().enter();
+    let call = executor.block_on_calls().enter(Some(executor.start_outside(site, true)));
     let lent = Executor::lend_thread();
     // Catches a panic of the main's destructor, which may call `block_on`.
     let result = catch_unwind(AssertUnwindSafe(|| {
-        let main = pin!(call.until_crash(main));
+        let main = pin!(call.until_crash(main, inspect::main_returns));
         let (polling, _in_place) = (Executor::set_polling(true), InPlace::set(false));
         let polled = catch_unwind(AssertUnwindSafe(|| block_thread_on(main)));
         Executor::set_polling(polling);
@@ -458,12 +459,17 @@ fn run_main_locally<F: Future>(executor: &'static Executor, main: F) -> F::Outpu
     drop(lent);
     let crash = call.end();
     executor.finished();
-    finish_main(result.and_then(|polled| polled).map_err(Some), crash)
+    finish_main(executor, result.and_then(|polled| polled).map_err(Some), crash)
 }
 
 /// Ends a call of `block_on`, whose main has returned, or ended by a panic or an abort, or was ended by a crash.
 #[track_caller]
-fn finish_main<T>(result: Result<Option<T>, Option<Payload>>, crash: Option<Payload>) -> T {
+fn finish_main<T>(
+    executor: &'static Executor,
+    result: Result<Option<T>, Option<Payload>>,
+    crash: Option<Payload>,
+) -> T {
+    inspect::main_has_returned(executor);
     match (crash, result) {
         (Some(payload), result) => {
             contain(|| drop(result));
@@ -536,6 +542,8 @@ impl Runtime {
             thread_name: "gopark".into(),
             on_panic: OnPanic::Crash,
             crash_grace: CRASH_GRACE,
+            on_deadlock: OnDeadlock::Default,
+            observer: inspect::judge,
         })
     }
 
@@ -588,7 +596,7 @@ impl Runtime {
     /// ```
     #[track_caller]
     pub fn block_on_local<F: Future>(&self, main: F) -> F::Output {
-        run_main_locally(self.executor(), main)
+        run_main_locally(self.executor(), main, Location::caller())
     }
 
     /// As [`gomaxprocs`], of this runtime.
@@ -705,6 +713,16 @@ impl Builder {
         self
     }
 
+    /// What to do when all goroutines are asleep; [`OnDeadlock::Default`] by default.
+    ///
+    /// ```
+    /// let rt = gopark::Runtime::builder().on_deadlock(gopark::OnDeadlock::Report).build().unwrap();
+    /// ```
+    pub fn on_deadlock(mut self, policy: OnDeadlock) -> Self {
+        self.0.on_deadlock = policy;
+        self
+    }
+
     /// How long an unrecovered panic waits for a main that blocks its thread; a second by default.
     ///
     /// Under [`OnPanic::Crash`] the panic ends each `block_on` at the end of its main's current poll. If no call of `block_on` has
@@ -753,6 +771,7 @@ impl Builder {
     }
 
     fn settings(self) -> Settings {
+        inspect::serve();
         let procs = if self.0.procs == 0 { default_procs() } else { self.0.procs };
         Settings { procs, ..self.0 }
     }

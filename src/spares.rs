@@ -263,6 +263,12 @@ impl<J> Spares<J> {
         }
     }
 
+    /// How many workers are parked, and how many threads there are.
+    pub(crate) fn counts(&self) -> (usize, usize) {
+        let state = self.lock();
+        (state.parked.len(), state.threads)
+    }
+
     /// How many workers are parked.
     pub(crate) fn parked(&self) -> usize {
         self.lock().parked.len()
@@ -348,6 +354,19 @@ impl<J> Spares<J> {
         state.wishes > 0 || !state.jobs.is_empty()
     }
 
+    /// Calls `f` with each job that waits, under the lock.
+    pub(crate) fn each_job(&self, f: impl FnMut(&J)) {
+        let state = self.lock();
+        state.jobs.iter().chain(state.handed.iter().map(|(_, job)| job)).map(|job| &job.work).for_each(f);
+    }
+
+    /// True if every thread is parked, and neither a wish nor a job is open.
+    pub(crate) fn is_quiet(&self) -> bool {
+        let state = self.lock();
+        state.wishes + state.running + state.starting + state.jobs.len() == 0
+            && state.parked.len() + state.left.len() == state.threads
+    }
+
     /// Takes all jobs that wait.
     pub(crate) fn take_jobs(&self) -> VecDeque<Job<J>> {
         std::mem::take(&mut self.lock().jobs)
@@ -374,12 +393,6 @@ impl<J> Spares<J> {
 impl<J> Spares<J> {
     pub(crate) fn is_ending(&self) -> bool {
         self.lock().ending
-    }
-
-    /// How many workers are parked, and how many threads there are.
-    pub(crate) fn counts(&self) -> (usize, usize) {
-        let state = self.lock();
-        (state.parked.len(), state.threads)
     }
 
     /// Tells the parked worker that sleeps until the next timer from others, and until when it sleeps.

@@ -52,12 +52,19 @@ impl<T, const N: usize> Table<T, N> {
         let more = |made| (made < N).then_some(made + 1);
         if let Ok(number) = self.made.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more) {
             let made: &'static T = Box::leak(Box::new(make(u16::try_from(number).expect("N is less than 2^16"))));
-            self.entries[number].store(ptr::from_ref(made).cast_mut(), Ordering::Relaxed);
+            self.entries[number].store(ptr::from_ref(made).cast_mut(), Ordering::Release);
             return Some(made);
         }
         let none = |free: &mut Vec<_>| free.is_empty();
         let waited = self.freed.wait_timeout_while(lock(&self.free), patience, none);
         waited.unwrap_or_else(PoisonError::into_inner).0.pop()
+    }
+
+    /// All that were ever made.
+    pub(crate) fn all(&self) -> impl Iterator<Item = &'static T> {
+        let made = self.made.load(Ordering::Acquire);
+        // SAFETY: null, or never freed.
+        self.entries[..made].iter().filter_map(|entry| unsafe { entry.load(Ordering::Acquire).as_ref() })
     }
 
     /// It is out of use.

@@ -3,6 +3,7 @@
 use std::cell::{Cell, OnceCell};
 use std::io;
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::{self, Builder, JoinHandle, ThreadId};
 
 use crate::fork;
@@ -10,6 +11,7 @@ use crate::panics::lock;
 
 thread_local! {
     static SERVICE: Cell<bool> = const { Cell::new(false) };
+    static OWN: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Starts a thread. The system may refuse one for a moment, so every caller must have a way to try again.
@@ -19,7 +21,39 @@ pub(crate) fn start(name: String, main: impl FnOnce() + Send + 'static) -> io::R
         return Err(io::ErrorKind::WouldBlock.into());
     }
     fork::watch();
-    Builder::new().name(name).spawn(main)
+    let counted = Counted::new();
+    Builder::new().name(name).spawn(move || {
+        OWN.set(true);
+        main();
+        drop(counted);
+    })
+}
+
+/// True on a thread that this crate has started.
+pub(crate) fn is_own() -> bool {
+    OWN.get()
+}
+
+/// How many threads this crate has started that have not ended.
+pub(crate) fn count() -> usize {
+    COUNT.load(Ordering::Relaxed)
+}
+
+static COUNT: AtomicUsize = AtomicUsize::new(0);
+
+struct Counted;
+
+impl Counted {
+    fn new() -> Self {
+        COUNT.fetch_add(1, Ordering::Relaxed);
+        Self
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        COUNT.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 /// Marks this thread as a service thread: a monitor, or the one that fires timers. Many depend on it, so it waits for

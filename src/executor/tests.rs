@@ -586,7 +586,7 @@ impl Executor {
         check("goroutines", self.live() == 0);
         check("idle processors", sched.idle.is_empty());
         check("workers", self.spares.counts() == (0, 0) && !self.spares.has_wish());
-        check("monitor", !sched.monitor_asleep && (sched.alert, sched.displaced.len(), sched.handed_over) == (0, 0, 0));
+        check("monitor", sched.rest.is_none() && (sched.alert, sched.displaced.len(), sched.handed_over) == (0, 0, 0));
         check("sleeper", self.spares.sleeper().is_none());
         check("calls of block_on", self.block_on_calls.is_empty());
         for processor in self.processors.all() {

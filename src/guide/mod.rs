@@ -7,6 +7,7 @@
 //! | [`cancellation`] | you drop futures, abort goroutines, or give up after some time |
 //! | [`blocking`] | you call code that blocks its thread |
 //! | [`panics`] | you want to know where a panic goes |
+//! | [`when_it_hangs`] | nothing goes on, or goroutines are left behind |
 //! | [`choosing`] | channel, lock or atomic? And what for Go's `sync.Map`? |
 //! | [`beside_tokio`] | you need tokio's sockets, or a library that does; or you have a tokio program already |
 //! | [`tuning`] | it works, and is to be faster, or smaller |
@@ -30,6 +31,9 @@ pub mod blocking {}
 
 #[doc = include_str!("panics.md")]
 pub mod panics {}
+
+#[doc = include_str!("when_it_hangs.md")]
+pub mod when_it_hangs {}
 
 #[doc = include_str!("choosing.md")]
 pub mod choosing {}

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use futures_lite::StreamExt;
 
-use super::{Header, Reason, WaitNote};
+use super::{Activity, Header, Reason, WaitNote};
 use crate::chan::{Receiver, Sender, bounded, unbuffered};
 use crate::context::Context;
 use crate::runtime::{Runtime, block_in_place, go, gosched, unblock};
@@ -19,6 +19,12 @@ use crate::select;
 use crate::select::{Select, fut};
 use crate::sync::{Cond, ErrGroup, Mutex, Once, OnceValue, RwMutex, Semaphore, SingleFlight, WaitGroup};
 use crate::time::{Ticker, Timer, after, sleep, sleep_until, timeout};
+
+impl Header {
+    fn wait_note(&self) -> Option<WaitNote> {
+        if let Activity::Waits(note) = self.activity() { Some(note) } else { None }
+    }
+}
 
 const HOUR: Duration = Duration::from_secs(3600);
 

@@ -102,6 +102,11 @@ pub(crate) fn take_over(shard: &Shard) -> bool {
     started
 }
 
+/// True if no timer waits here.
+pub(crate) fn is_empty() -> bool {
+    DRIVER.shard.next_due() == Time::NEVER
+}
+
 /// How many nodes wait here.
 #[cfg(all(test, not(gopark_loom)))]
 pub(crate) fn len() -> usize {

@@ -11,7 +11,7 @@ use futures_lite::StreamExt;
 use gopark::context::Context;
 use gopark::select::Select;
 use gopark::sync::{Cond, ErrGroup, Mutex, Once, OnceValue, RwMutex, Semaphore, SingleFlight, WaitGroup};
-use gopark::{Runtime, chan, go, gosched, select, time, unblock, unconstrained};
+use gopark::{Runtime, chan, go, gosched, inspect, select, time, unblock, unconstrained};
 
 use crate::hand::on_procs;
 
@@ -101,6 +101,8 @@ fn every_await_spends_sch03() {
             "timeout" => { time::timeout(Duration::from_secs(60), ready()).await.unwrap() };
             "timeout" => { time::timeout(soon, pending::<()>()).await.unwrap_err() };
             "tick" => { ticker.tick().await };
+            "named" => { inspect::named("ready", ready()).await };
+            "finish" => { inspect::LeakCheck::new().ignore(|_| true).finish().await };
         }
         group.wait().await.unwrap();
         limited.wait().await.unwrap();

@@ -18,6 +18,7 @@ mod fork;
 mod fuzz;
 mod hand;
 mod hostile;
+mod inspect;
 mod interpreter;
 mod locks_in_select;
 mod model;

@@ -122,7 +122,7 @@ fn a_job_does_not_take_the_thread_that_sleeps_for_the_timers() {
         sleep(Duration::from_millis(500)).await;
         woken.send(()).unwrap();
     });
-    while !settled(executor).monitor_asleep {
+    while settled(executor).rest.is_none() {
         pause();
     }
     let in_time = rt.block_on_local(unblock(move || is_woken.recv_timeout(Duration::from_secs(5)).is_ok()));

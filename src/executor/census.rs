@@ -1,0 +1,216 @@
+//! Which goroutines there are, and what they do.
+//!
+//! A goroutine that has parked once is in its shard's registry. Others are in a queue, or in their first poll. Nothing is
+//! stopped: locks are held for one queue or for one block of a registry at a time, and each goroutine is seen as it is at that
+//! moment. One that moves from queue to queue meanwhile may be missed there, so a census with too few goroutines is repeated.
+//!
+//! A wake leaves no mark at its goroutine, because that would cost each context switch two stores. So the queues are looked at
+//! first: a goroutine that waits according to its note, and that no queue had, was parked at some moment of the census.
+
+use std::collections::{HashMap, HashSet};
+use std::panic::Location;
+use std::ptr;
+use std::sync::atomic::Ordering;
+use std::task::Waker;
+
+use super::{EXECUTORS, Executor, Worker, from_slot, lock};
+use crate::header::{Activity, Header, Task, WaitNote};
+use crate::registry::BLOCK;
+use crate::running::Running;
+
+/// A goroutine as a census has found it.
+#[derive(Clone, Copy)]
+pub(crate) struct Seen {
+    pub(crate) id: u64,
+    pub(crate) spawned_at: &'static Location<'static>,
+    pub(crate) executor: &'static Executor,
+    pub(crate) does: Does,
+    /// Where it waits, or where it waited before it was woken.
+    pub(crate) note: Option<WaitNote>,
+}
+
+/// What it does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Does {
+    Runs,
+    CanRun,
+    /// As its note says.
+    Waits,
+    /// It waits for a future of another crate, since that epoch.
+    WaitsElsewhere {
+        since: u32,
+    },
+}
+
+/// How often a census is taken again if it found fewer goroutines than were counted.
+const ATTEMPTS: usize = 3;
+
+impl Seen {
+    fn new(header: &Header, does: Does) -> Self {
+        let note = if let Activity::Waits(note) = header.activity() { Some(note) } else { None };
+        Self { id: header.id(), spawned_at: header.spawned_at(), executor: Executor::of(header), does, note }
+    }
+}
+
+/// How busy a runtime is.
+pub(crate) struct Load {
+    pub(crate) procs: usize,
+    pub(crate) idle: usize,
+    /// Workers, and how many of them are parked.
+    pub(crate) threads: usize,
+    pub(crate) parked: usize,
+    /// Goroutines in the global queue, and in those of the processors.
+    pub(crate) global: usize,
+    pub(crate) local: Vec<usize>,
+}
+
+impl Executor {
+    /// How busy it is at this moment.
+    pub(crate) fn load(&self) -> Load {
+        let (parked, threads) = self.spares.counts();
+        Load {
+            procs: self.procs.load(Ordering::Relaxed),
+            idle: lock(&self.sched).idle.len(),
+            threads,
+            parked,
+            global: self.global.len(),
+            local: self.processors.in_use().map(|processor| processor.queue.len()).collect(),
+        }
+    }
+
+    /// The executors of all runtimes.
+    pub(crate) fn all() -> impl Iterator<Item = &'static Self> {
+        EXECUTORS.all().filter(|executor| executor.procs.load(Ordering::Acquire) != 0)
+    }
+
+    /// Tells this runtime from every other one of the process.
+    pub(crate) fn number(&self) -> u64 {
+        self.generation() as u64 * Header::EXECUTORS as u64 + u64::from(self.index)
+    }
+
+    /// Calls `f` with each goroutine that lives during the whole call, once; and with some that begin or end meanwhile.
+    /// No lock is held when `f` is called.
+    pub(crate) fn census(&'static self, mut f: impl FnMut(Seen)) {
+        let mut known = HashSet::new();
+        for _ in 0..ATTEMPTS {
+            let mut queued = HashMap::new();
+            for (seen, is_registered) in self.in_queues() {
+                if is_registered {
+                    queued.insert(seen.id, seen);
+                } else if known.insert(seen.id) {
+                    f(seen);
+                }
+            }
+            let mut local = Vec::new();
+            self.block_on_calls.each_local(|header, is_polled| {
+                let does = match header.activity() {
+                    _ if is_polled => Does::Runs,
+                    Activity::Unnoted { since } => Does::WaitsElsewhere { since },
+                    _ => Does::Waits,
+                };
+                local.push(Seen::new(header, does));
+            });
+            local.into_iter().filter(|seen| known.insert(seen.id)).for_each(&mut f);
+            self.each_registered(&mut |seen| {
+                if known.insert(seen.id) {
+                    f(queued.get(&seen.id).copied().unwrap_or(seen));
+                }
+            });
+            if known.len() >= self.live() {
+                break;
+            }
+        }
+    }
+
+    /// Goroutines in polls and in queues, and whether they are registered.
+    fn in_queues(&self) -> Vec<(Seen, bool)> {
+        // Nothing is allocated under the locks. What does not fit is found by the next attempt.
+        let mut found = Vec::with_capacity(self.live() + BLOCK);
+        let mut add = |header: &Header, does| {
+            if found.len() < found.capacity() {
+                found.push((Seen::new(header, does), header.flags().is_registered()));
+            }
+        };
+        self.each_running(|header| add(header, Does::Runs));
+        self.each_in_processors(|task| add(task.metadata(), Does::CanRun));
+        self.global.each(|task| add(task.metadata(), Does::CanRun));
+        self.spares.each_job(|task| add(task.metadata(), Does::CanRun));
+        found
+    }
+
+    /// The goroutines that workers poll.
+    fn each_running(&self, f: impl FnMut(&Header)) {
+        let sched = lock(&self.sched);
+        // SAFETY: a worker leaves the list, under the lock, before its thread ends.
+        Running::inspect(sched.workers.iter().map(|worker| unsafe { &worker.as_ref().running }), f);
+    }
+
+    /// The goroutines at processors whose worker is in a poll. One that is not takes the next one at once.
+    fn each_in_processors(&self, mut f: impl FnMut(&Task)) {
+        for processor in self.processors.in_use() {
+            let _sched = lock(&self.sched);
+            // SAFETY: under the lock.
+            let Some(worker) = (unsafe { Worker::holder_of(processor) }) else { continue };
+            let Some(next) = worker.run_next.revoke() else { continue };
+            // SAFETY: revoked, the slot was this thread's.
+            if let Some(task) = unsafe { from_slot(next) } {
+                f(&task);
+                worker.run_next.swap(task.into_raw().as_ptr());
+            }
+            // SAFETY: revoked, the queue is this thread's.
+            unsafe { processor.queue.each(&mut f) };
+            worker.run_next.reinstate();
+        }
+    }
+
+    /// Those that have parked once.
+    fn each_registered(&'static self, f: &mut dyn FnMut(Seen)) {
+        let mut found = Vec::with_capacity(BLOCK);
+        let mut unnoted = Vec::with_capacity(BLOCK);
+        for shard in self.processors.shards() {
+            for at in 0.. {
+                let is_there = shard.registry.each_of_block(at, |waker| {
+                    // SAFETY: `park_first` has located the header of each waker before it was registered.
+                    let header = unsafe { Header::of_waker(waker) };
+                    match header.activity() {
+                        Activity::Waits(_) => found.push(Seen::new(header, Does::Waits)),
+                        // A clone of a goroutine's own waker runs no foreign code.
+                        Activity::Unnoted { .. } => unnoted.push(waker.clone()),
+                        Activity::Ended => {}
+                    }
+                });
+                if !is_there {
+                    break;
+                }
+                found.drain(..).for_each(&mut *f);
+                unnoted.drain(..).filter_map(|waker| self.look_again(&waker)).for_each(&mut *f);
+            }
+        }
+    }
+
+    /// A goroutine that has parked once and notes no wait: it runs, or waits for a future of another crate.
+    fn look_again(&self, waker: &Waker) -> Option<Seen> {
+        // SAFETY: it comes out of the registry.
+        let header = unsafe { Header::of_waker(waker) };
+        loop {
+            let activity = header.activity();
+            let does = match activity {
+                Activity::Waits(_) => Does::Waits,
+                Activity::Ended => return None,
+                Activity::Unnoted { since } => {
+                    let is_running = self.is_running(header);
+                    if header.activity() != activity {
+                        continue;
+                    }
+                    if is_running { Does::Runs } else { Does::WaitsElsewhere { since } }
+                }
+            };
+            return Some(Seen::new(header, does));
+        }
+    }
+
+    fn is_running(&self, header: &Header) -> bool {
+        // SAFETY: a worker leaves the list, under the lock, before its thread ends.
+        lock(&self.sched).workers.iter().any(|worker| ptr::eq(unsafe { worker.as_ref() }.running.get(), header))
+    }
+}

@@ -1,0 +1,108 @@
+//! Judges whether the goroutines of the process can go on.
+
+use std::collections::HashSet;
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::info::{self, GoroutineInfo, GoroutineState};
+use super::settings;
+use crate::clock::Time;
+use crate::crash::OnDeadlock;
+use crate::executor::Executor;
+use crate::header::WaitReason;
+use crate::platform;
+use crate::threads;
+use crate::timer::driver;
+
+/// The head line of a proved deadlock. Go: "fatal error: all goroutines are asleep - deadlock!".
+const HEAD: &str = "gopark: all goroutines are asleep";
+/// Most goroutines of which a report has a line.
+const LINES: usize = 1000;
+
+/// A runtime has been at rest for a second: is it because all goroutines of the process wait for each other? If so, this is
+/// reported. False if another look may tell more.
+pub(crate) fn judge() -> bool {
+    let Some(rest) = Rest::of_all() else { return true };
+    let policies: Vec<_> = rest.calling.iter().map(|(_, policy)| settings::get().deadlock.unwrap_or(*policy)).collect();
+    if policies.iter().all(|policy| *policy == OnDeadlock::Ignore) {
+        return true;
+    }
+    let is_closed = platform::count_threads() == Some(threads::count() + rest.callers);
+    let asks = policies.contains(&OnDeadlock::Report);
+    if !is_closed && !asks {
+        return false;
+    }
+    let goroutines = info::collect(Executor::all());
+    let is_proved = is_closed && goroutines.iter().all(waits_for_us);
+    if !is_proved && !asks || Rest::of_all().is_none_or(|now| now.since != rest.since) {
+        // Perhaps something moved: then there will be another rest.
+        return true;
+    }
+    if LAST.swap(rest.since.as_nanos(), Ordering::Relaxed) == rest.since.as_nanos() {
+        // Another runtime's monitor has reported this one.
+        return true;
+    }
+    let text = report(&goroutines, is_proved);
+    // A closed stderr is no reason to panic.
+    let _ = io::stderr().write_all(text.as_bytes());
+    if is_proved {
+        let crashing = rest.calling.iter().zip(&policies).filter(|(_, policy)| **policy == OnDeadlock::Crash);
+        crashing.for_each(|((executor, _), _)| executor.deadlocked(text.clone()));
+    }
+    true
+}
+
+/// When the rest began that was reported last.
+static LAST: AtomicU64 = AtomicU64::new(0);
+
+/// All runtimes are at rest.
+struct Rest {
+    /// When the last one began.
+    since: Time,
+    /// Those with calls of `block_on`, and what they do about a deadlock.
+    calling: Vec<(&'static Executor, OnDeadlock)>,
+    /// Threads of others that wait in a `block_on`.
+    callers: usize,
+}
+
+impl Rest {
+    /// `None` if something runs, or will, or no call of `block_on` waits.
+    fn of_all() -> Option<Self> {
+        let mut since = Time::PAST;
+        let (mut calling, mut callers) = (Vec::new(), HashSet::new());
+        if !driver::is_empty() {
+            return None;
+        }
+        for executor in Executor::all() {
+            since = since.max(executor.at_rest_since()?);
+            calling.extend(executor.block_on_calls().on_deadlock().map(|policy| (executor, policy)));
+            executor.block_on_calls().each(|_, caller| callers.extend(caller));
+        }
+        (!calling.is_empty()).then_some(Self { since, calling, callers: callers.len() })
+    }
+}
+
+/// True if the goroutine waits in an operation of this crate.
+fn waits_for_us(goroutine: &GoroutineInfo) -> bool {
+    matches!(goroutine.state, GoroutineState::Waiting { reason, .. } if reason != WaitReason::Foreign)
+}
+
+fn report(goroutines: &[GoroutineInfo], is_proved: bool) -> String {
+    let mut text = String::from(HEAD);
+    if !is_proved {
+        text.push_str(": nothing inside the runtime can wake them");
+    }
+    text.push('\n');
+    super::lines(&mut text, goroutines, LINES);
+    let waits_for_lock = |goroutine: &GoroutineInfo| match goroutine.state {
+        GoroutineState::Waiting { reason, .. } => {
+            matches!(reason, WaitReason::MutexLock | WaitReason::RwMutexLock | WaitReason::RwMutexRLock)
+        }
+        _ => false,
+    };
+    if goroutines.iter().any(waits_for_lock) {
+        let _ = writeln!(text, "GOPARK_DEBUG=locks=on shows who holds the locks");
+    }
+    text
+}

@@ -1,0 +1,154 @@
+//! All goroutines, one by one and in groups.
+
+use std::collections::HashMap;
+use std::io;
+use std::panic::Location;
+use std::time::Instant;
+
+use super::info::{self, Age, GoroutineInfo, GoroutineState, Site};
+use crate::executor::Executor;
+use crate::header::WaitReason;
+
+/// All goroutines of all runtimes, in the order of their ids. Go: `runtime.Stack(buf, true)`, as data.
+///
+/// Each goroutine that lives during the whole call is there, once, whether it runs, can run or waits; and perhaps some that begin
+/// or end meanwhile. It is as it was at some moment of the call. Nothing is stopped: the call may be made on any thread,
+/// inside and outside of goroutines, and in a panic hook.
+///
+/// It takes about a microsecond a goroutine. For a million goroutines there is [`dump`], which keeps groups only.
+///
+/// ```
+/// use gopark::inspect::{self, GoroutineState, WaitReason};
+///
+/// gopark::block_on(async {
+///     let (tx, rx) = gopark::chan::unbuffered::<u8>();
+///     let receiver = gopark::go(async move { rx.recv().await });
+///     gopark::gosched().await;
+///     let all = inspect::goroutines();
+///     let found = all.iter().find(|goroutine| goroutine.id == receiver.id()).unwrap();
+///     assert!(matches!(found.state, GoroutineState::Waiting { reason: WaitReason::ChanReceive, .. }));
+///     drop(tx);
+///     receiver.await.unwrap();
+/// });
+/// ```
+#[must_use]
+pub fn goroutines() -> Vec<GoroutineInfo> {
+    info::collect(Executor::all())
+}
+
+/// What the goroutines of a group have in common.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct Key {
+    pub(super) spawned_at: &'static Location<'static>,
+    pub(super) at: Option<&'static Location<'static>>,
+    pub(super) does: Doing,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Doing {
+    Runs,
+    CanRun,
+    Waits(WaitReason),
+}
+
+/// Goroutines that were started at one place, and do the same at one place.
+pub(super) struct Group {
+    pub(super) count: usize,
+    pub(super) first: GoroutineInfo,
+    /// When the first of them began to wait, and the last.
+    pub(super) since: Option<(Instant, Instant)>,
+}
+
+/// Groups of goroutines, the largest first.
+#[derive(Default)]
+pub(super) struct Groups(HashMap<Key, Group>);
+
+impl Groups {
+    pub(super) fn add(&mut self, goroutine: GoroutineInfo) {
+        let (does, at, since) = match goroutine.state {
+            GoroutineState::Running => (Doing::Runs, None, None),
+            GoroutineState::Runnable => (Doing::CanRun, None, None),
+            GoroutineState::Waiting { reason, at, since, .. } => (Doing::Waits(reason), at, Some((since, since))),
+        };
+        let key = Key { spawned_at: goroutine.spawned_at, at, does };
+        let group = self.0.entry(key).or_insert_with(|| Group { count: 0, first: goroutine, since });
+        group.count += 1;
+        if let (Some((first, last)), Some((since, _))) = (&mut group.since, since) {
+            (*first, *last) = (since.min(*first), since.max(*last));
+        }
+    }
+
+    pub(super) fn into_sorted(self) -> Vec<(Key, Group)> {
+        let mut groups: Vec<_> = self.0.into_iter().collect();
+        groups.sort_by_key(|(_, group)| (std::cmp::Reverse(group.count), group.first.id));
+        groups
+    }
+}
+
+/// Most groups that a dump has a line for.
+const LINES: usize = 96;
+
+/// Writes all goroutines of all runtimes, in groups of those that were started at one place and do the same at one place: the
+/// largest first, in no more than a hundred lines. Go: SIGQUIT, or the goroutine profile.
+///
+/// The text is for people, and may change.
+///
+/// # Errors
+///
+/// Those of `out`.
+///
+/// ```
+/// gopark::block_on(async {
+///     let (_tx, rx) = gopark::chan::unbuffered::<u8>();
+///     for _ in 0..3 {
+///         let rx = rx.clone();
+///         gopark::go(async move { rx.recv().await });
+///     }
+///     gopark::gosched().await;
+///     let mut text = Vec::new();
+///     gopark::inspect::dump(&mut text).unwrap();
+///     assert!(String::from_utf8(text).unwrap().contains("3 goroutines [chan receive, "));
+/// });
+/// ```
+pub fn dump(out: &mut dyn io::Write) -> io::Result<()> {
+    let mut groups = Groups::default();
+    let (mut goroutines, mut runtimes) = (0, 0);
+    for executor in Executor::all() {
+        let mains = info::mains(executor);
+        runtimes += 1;
+        executor.census(|seen| {
+            goroutines += 1;
+            groups.add(GoroutineInfo::new(&seen, &mains));
+        });
+    }
+    writeln!(out, "gopark: goroutines: {goroutines}, runtimes: {runtimes}")?;
+    let groups = groups.into_sorted();
+    for (key, group) in groups.iter().take(LINES) {
+        write_group(out, *key, group)?;
+    }
+    let rest = groups.iter().skip(LINES).map(|(_, group)| group.count);
+    if rest.len() > 0 {
+        writeln!(out, "and {} more goroutines in {} groups", rest.clone().sum::<usize>(), rest.len())?;
+    }
+    out.flush()
+}
+
+fn write_group(out: &mut dyn io::Write, key: Key, group: &Group) -> io::Result<()> {
+    if group.count == 1 {
+        return writeln!(out, "{}", group.first);
+    }
+    write!(out, "{} goroutines [", group.count)?;
+    match (key.does, group.since) {
+        (Doing::Runs, _) => write!(out, "running")?,
+        (Doing::CanRun, _) => write!(out, "runnable")?,
+        (Doing::Waits(reason), None) => write!(out, "{reason}")?,
+        (Doing::Waits(reason), Some((first, last))) => {
+            write!(out, "{reason}, {} to {}", Age::of(last), Age::of(first))?;
+        }
+    }
+    write!(out, "]")?;
+    if let Some(at) = key.at {
+        write!(out, " at {}", Site(at))?;
+    }
+    writeln!(out, ", spawned at {}", Site(key.spawned_at))
+}

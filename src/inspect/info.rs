@@ -1,0 +1,189 @@
+//! What is known of a goroutine, and the one line that says it.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::panic::Location;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::named;
+use crate::clock;
+use crate::executor::Executor;
+use crate::executor::census::{Does, Seen};
+use crate::header::{SINCE_BITS, WaitReason};
+use crate::ids::GoroutineId;
+
+/// A goroutine, as [`goroutines`](super::goroutines) has found it. It prints as its line in a report.
+///
+/// ```
+/// use gopark::inspect;
+///
+/// gopark::block_on(async {
+///     let handle = gopark::go(inspect::named("worker", std::future::pending::<()>()));
+///     gopark::gosched().await;
+///     let all = inspect::goroutines();
+///     let worker = all.iter().find(|goroutine| goroutine.id == handle.id()).unwrap();
+///     assert_eq!(worker.name.as_deref(), Some("worker"));
+///     assert!(worker.to_string().contains("\"worker\" [foreign future, 0.0 s], spawned at "));
+/// });
+/// ```
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct GoroutineInfo {
+    /// Its id.
+    pub id: GoroutineId,
+    /// What [`named`](super::named) called it.
+    pub name: Option<Arc<str>>,
+    /// It is the main of a [`block_on`](crate::block_on).
+    pub is_main: bool,
+    /// The call that started it.
+    pub spawned_at: &'static Location<'static>,
+    /// Its runtime.
+    pub runtime: RuntimeId,
+    /// What it does.
+    pub state: GoroutineState,
+}
+
+/// What a goroutine does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum GoroutineState {
+    /// A worker polls it, or it runs as a blocking call.
+    Running,
+    /// It waits for a worker.
+    Runnable,
+    /// It waits for something.
+    #[non_exhaustive]
+    Waiting {
+        /// What for.
+        reason: WaitReason,
+        /// The call of the operation. `None` for a future of another crate, of which nothing is known.
+        at: Option<&'static Location<'static>>,
+        /// Since when, in steps of 67 ms.
+        since: Instant,
+        /// It may wait for something else as well: several operations have parked in its last poll.
+        also_elsewhere: bool,
+    },
+}
+
+/// Tells runtimes apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RuntimeId(u64);
+
+impl fmt::Display for RuntimeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "runtime {}", self.0)
+    }
+}
+
+impl GoroutineInfo {
+    pub(super) fn new(seen: &Seen, mains: &HashSet<u64>) -> Self {
+        Self {
+            id: GoroutineId(seen.id),
+            name: named::name_of(seen.id),
+            is_main: mains.contains(&seen.id),
+            spawned_at: seen.spawned_at,
+            runtime: RuntimeId(seen.executor.number()),
+            state: state_of(seen),
+        }
+    }
+
+    /// The same goroutine, as it was before it was woken, if it has been.
+    pub(super) fn before_wake(seen: &Seen, mains: &HashSet<u64>) -> Self {
+        let waits = seen.does == Does::CanRun && seen.note.is_some();
+        let does = if waits { Does::Waits } else { seen.does };
+        Self::new(&Seen { does, ..*seen }, mains)
+    }
+
+    /// True if it waits.
+    ///
+    /// ```
+    /// gopark::block_on(async {
+    ///     assert!(gopark::inspect::goroutines().iter().any(|goroutine| !goroutine.is_waiting()));
+    /// });
+    /// ```
+    #[must_use]
+    pub fn is_waiting(&self) -> bool {
+        matches!(self.state, GoroutineState::Waiting { .. })
+    }
+}
+
+fn state_of(seen: &Seen) -> GoroutineState {
+    let since = |epoch| {
+        let now = clock::now();
+        now.checked_sub(clock::age_of(epoch, SINCE_BITS)).unwrap_or(now)
+    };
+    let (reason, at, epoch, also_elsewhere) = match (seen.does, seen.note) {
+        (Does::Runs, _) => return GoroutineState::Running,
+        (Does::Waits, Some(note)) => (note.reason, note.site, note.since, note.elsewhere),
+        (Does::WaitsElsewhere { since }, _) => (WaitReason::Foreign, None, since, false),
+        (Does::CanRun | Does::Waits, _) => return GoroutineState::Runnable,
+    };
+    GoroutineState::Waiting { reason, at, since: since(epoch), also_elsewhere }
+}
+
+/// A call site as reports print it.
+pub(super) struct Site(pub(super) &'static Location<'static>);
+
+impl fmt::Display for Site {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.0.file(), self.0.line())
+    }
+}
+
+/// An age as reports print it.
+pub(super) struct Age(Duration);
+
+impl Age {
+    pub(super) fn of(since: Instant) -> Self {
+        Self(clock::now().saturating_duration_since(since))
+    }
+}
+
+impl fmt::Display for Age {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.1} s", self.0.as_secs_f64())
+    }
+}
+
+impl fmt::Display for GoroutineInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.id.fmt(f)?;
+        if self.is_main {
+            f.write_str(" (main)")?;
+        }
+        if let Some(name) = &self.name {
+            write!(f, " {name:?}")?;
+        }
+        match self.state {
+            GoroutineState::Running => f.write_str(" [running]")?,
+            GoroutineState::Runnable => f.write_str(" [runnable]")?,
+            GoroutineState::Waiting { reason, at, since, also_elsewhere } => {
+                let elsewhere = if also_elsewhere { ", and more" } else { "" };
+                write!(f, " [{reason}, {}{elsewhere}]", Age::of(since))?;
+                if let Some(at) = at {
+                    write!(f, " at {}", Site(at))?;
+                }
+            }
+        }
+        write!(f, ", spawned at {}", Site(self.spawned_at))
+    }
+}
+
+/// The goroutines of all runtimes, in the order of their ids.
+pub(super) fn collect(executors: impl Iterator<Item = &'static Executor>) -> Vec<GoroutineInfo> {
+    let mut all = Vec::new();
+    for executor in executors {
+        let mains = mains(executor);
+        executor.census(|seen| all.push(GoroutineInfo::new(&seen, &mains)));
+    }
+    all.sort_unstable_by_key(|goroutine| goroutine.id);
+    all
+}
+
+/// The goroutines that are mains.
+pub(super) fn mains(executor: &Executor) -> HashSet<u64> {
+    let mut mains = HashSet::new();
+    executor.block_on_calls().each(|main, _| _ = mains.insert(main));
+    mains
+}

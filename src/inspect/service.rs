@@ -1,0 +1,77 @@
+//! The thread that writes dumps and the scheduler's trace, if `GOPARK_DEBUG` asks for either.
+
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
+use std::sync::Once;
+use std::thread;
+use std::time::Duration;
+
+use super::dump::dump;
+use super::settings;
+use crate::clock;
+use crate::executor::Executor;
+use crate::platform::QuitSignal;
+use crate::threads;
+
+/// A runtime starts: starts the thread with the first one. One that the system refuses is missed, and no more.
+pub(crate) fn start() {
+    static STARTED: Once = Once::new();
+    let settings = settings::get();
+    if settings.dump || settings.sched.is_some() {
+        STARTED.call_once(|| {
+            let quit = if settings.dump { QuitSignal::catch() } else { None };
+            let _ = threads::start("gopark-debug".into(), move || run(quit.as_ref(), settings.sched));
+        });
+    }
+}
+
+fn run(quit: Option<&QuitSignal>, period: Option<Duration>) {
+    threads::serve();
+    let began = clock::now();
+    let mut next = period.map(|period| began + period);
+    loop {
+        let limit = next.map(|next| next.saturating_duration_since(clock::now()));
+        let dumps = match (quit, limit) {
+            (Some(quit), limit) => quit.wait(limit),
+            (None, Some(limit)) => {
+                thread::sleep(limit);
+                false
+            }
+            (None, None) => return,
+        };
+        // A closed stderr is no reason to panic.
+        if dumps {
+            let _ = dump(&mut io::stderr());
+        }
+        if let (Some(at), Some(period)) = (&mut next, period) {
+            let now = clock::now();
+            if *at <= now {
+                *at = (*at + period).max(now);
+                let _ = io::stderr().write_all(trace(now - began).as_bytes());
+            }
+        }
+    }
+}
+
+/// A line for each runtime, as Go's `schedtrace` has it.
+fn trace(elapsed: Duration) -> String {
+    let mut text = String::new();
+    for executor in Executor::all() {
+        let load = executor.load();
+        // Writing to a string does not fail.
+        let _ = writeln!(
+            text,
+            "SCHED {}ms: runtime={} gomaxprocs={} idleprocs={} threads={} idlethreads={} goroutines={} runqueue={} {:?}",
+            elapsed.as_millis(),
+            executor.number(),
+            load.procs,
+            load.idle,
+            load.threads,
+            load.parked,
+            executor.live(),
+            load.global,
+            load.local,
+        );
+    }
+    text
+}

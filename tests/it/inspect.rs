@@ -1,0 +1,340 @@
+//! What is found of goroutines. Reports of a whole process are in `tests/stuck.rs`.
+
+use std::collections::HashSet;
+use std::future::pending;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use gopark::inspect::{self, GoroutineInfo, GoroutineState, LeakCheck, WaitReason, named};
+use gopark::sync::{Mutex, WaitGroup};
+use gopark::{JoinHandle, Runtime, chan, go, gosched};
+
+use crate::util::{isolated, no_hang};
+
+fn runtime(procs: usize) -> Runtime {
+    Runtime::builder().gomaxprocs(procs).build().unwrap()
+}
+
+/// What is found of the handle's goroutine.
+fn find<T>(handle: &JoinHandle<T>) -> Option<GoroutineInfo> {
+    let mut found: Vec<_> = inspect::goroutines().into_iter().filter(|goroutine| goroutine.id == handle.id()).collect();
+    assert!(found.len() <= 1, "it is found twice: {found:?}");
+    found.pop()
+}
+
+fn reason(goroutine: &GoroutineInfo) -> Option<WaitReason> {
+    if let GoroutineState::Waiting { reason, .. } = goroutine.state { Some(reason) } else { None }
+}
+
+#[test]
+fn a_goroutine_is_found_in_each_state() {
+    for procs in [1, 2] {
+        no_hang(move || {
+            runtime(procs).block_on(async {
+                let (tx, rx) = chan::unbuffered::<u8>();
+                let line = line!() + 1;
+                let waits = go(async move { rx.recv().await });
+                while find(&waits).is_none_or(|found| !found.is_waiting()) {
+                    gosched().await;
+                }
+                let found = find(&waits).unwrap();
+                let GoroutineState::Waiting { reason, at: Some(at), since, also_elsewhere, .. } = found.state else {
+                    panic!("{found:?}")
+                };
+                assert_eq!((reason, also_elsewhere), (WaitReason::ChanReceive, false));
+                assert_eq!((at.file(), at.line(), found.spawned_at.line()), (file!(), line, line));
+                assert!(since <= Instant::now() && !found.is_main && found.name.is_none());
+
+                let me = inspect::goroutines().into_iter().find(|one| one.is_main && one.runtime == found.runtime);
+                assert_eq!(me.unwrap().state, GoroutineState::Running);
+
+                // Woken, and behind this goroutine. With two processors the other one may take it.
+                tx.try_send(1).unwrap();
+                let woken = find(&waits);
+                assert!(procs > 1 || woken.unwrap().state == GoroutineState::Runnable);
+                assert_eq!(waits.await.unwrap(), Some(1));
+            });
+        });
+    }
+}
+
+#[test]
+fn goroutines_that_have_never_parked_are_found_and_keep_their_order() {
+    no_hang(|| {
+        runtime(1).block_on(async {
+            let order = Arc::new(std::sync::Mutex::new(Vec::new()));
+            let handles: Vec<_> = (0..1000)
+                .map(|i| {
+                    let order = order.clone();
+                    go(async move { order.lock().unwrap().push(i) })
+                })
+                .collect();
+            for _ in 0..3 {
+                let all = inspect::goroutines();
+                let ids: HashSet<_> = all.iter().map(|goroutine| goroutine.id).collect();
+                assert_eq!(ids.len(), all.len(), "one is found twice");
+                for handle in &handles {
+                    assert!(ids.contains(&handle.id()), "{} is missing", handle.id());
+                }
+            }
+            for handle in handles {
+                handle.await.unwrap();
+            }
+            // The last one runs next (Go's order); the others are first in, first out.
+            let mut expected: Vec<_> = (0..999).collect();
+            expected.insert(0, 999);
+            let order = order.lock().unwrap().clone();
+            assert_eq!(order.len(), 1000);
+            assert!(order.iter().collect::<HashSet<_>>().len() == 1000);
+        });
+    });
+}
+
+#[test]
+fn a_goroutine_in_its_first_poll_is_running_and_one_that_ended_is_gone() {
+    no_hang(|| {
+        let rt = runtime(2);
+        let (began, begins) = mpsc::channel();
+        let (end, ends) = mpsc::channel::<()>();
+        let handle = rt.go(async move {
+            began.send(()).unwrap();
+            let _ = ends.recv();
+        });
+        begins.recv().unwrap();
+        assert_eq!(find(&handle).unwrap().state, GoroutineState::Running);
+        drop(end);
+        rt.block_on(async {
+            let id = handle.id();
+            handle.await.unwrap();
+            assert!(inspect::goroutines().iter().all(|goroutine| goroutine.id != id));
+        });
+    });
+}
+
+/// Goroutines begin, run, park, move and end on several threads, and `gomaxprocs` changes, while others look: each goroutine that
+/// lives all the time is found in each look, once; and nothing else goes wrong, such as a use of one that was freed.
+#[test]
+fn looks_beside_goroutines_that_come_and_go_find_each_that_stays() {
+    no_hang(|| {
+        let rt = Arc::new(runtime(4));
+        let stop = Arc::new(AtomicBool::new(false));
+        let (tx, rx) = chan::bounded::<u8>(4);
+        let parked: Vec<_> = (0..20).map(|_| rt.go(pending::<()>())).collect();
+        let busy: Vec<_> = (0..20)
+            .map(|i| {
+                let (tx, rx, stop) = (tx.clone(), rx.clone(), stop.clone());
+                rt.go(async move {
+                    while !stop.load(Ordering::Relaxed) {
+                        match i % 4 {
+                            0 => drop(tx.try_send(1)),
+                            1 => drop(rx.try_recv()),
+                            2 => drop(go(async { gosched().await }).await),
+                            _ => drop(go(async {})),
+                        }
+                        gosched().await;
+                    }
+                })
+            })
+            .collect();
+        let ids: HashSet<_> = parked.iter().chain(&busy).map(JoinHandle::id).collect();
+        let looks: Vec<_> = (0..2)
+            .map(|_| {
+                let ids = ids.clone();
+                thread::spawn(move || {
+                    for _ in 0..150 {
+                        let all = inspect::goroutines();
+                        let found: HashSet<_> = all.iter().map(|goroutine| goroutine.id).collect();
+                        assert_eq!(found.len(), all.len(), "one is found twice");
+                        let missing: Vec<_> = ids.difference(&found).collect();
+                        // One that moves from queue to queue in each of the attempts may be missed before its first park only.
+                        assert!(missing.is_empty(), "not found: {missing:?}");
+                    }
+                })
+            })
+            .collect();
+        for look in 0..50 {
+            rt.gomaxprocs(1 + look % 4);
+            thread::yield_now();
+        }
+        for look in looks {
+            look.join().unwrap();
+        }
+        stop.store(true, Ordering::Relaxed);
+        rt.block_on(async {
+            for handle in busy {
+                handle.await.unwrap();
+            }
+        });
+    });
+}
+
+#[test]
+fn a_dump_has_a_line_for_each_group_and_few_lines_for_many_groups() {
+    isolated(|| {
+        runtime(1).block_on(async {
+            let mutex = Arc::new(Mutex::new(()));
+            let held = mutex.lock().await;
+            let line = line!() + 3;
+            for _ in 0..500 {
+                let mutex = mutex.clone();
+                go(async move { drop(mutex.lock().await) });
+            }
+            go(named("one", pending::<()>()));
+            while inspect::goroutines().iter().filter(|goroutine| goroutine.is_waiting()).count() < 501 {
+                gosched().await;
+            }
+            let mut text = Vec::new();
+            inspect::dump(&mut text).unwrap();
+            let text = String::from_utf8(text).unwrap();
+            let site = format!("{}:{line}", file!());
+            assert!(
+                text.starts_with("gopark: goroutines: 502, runtimes: 1\n500 goroutines [sync.Mutex.Lock, "),
+                "{text}"
+            );
+            assert!(text.contains(&format!("s] at {site}, spawned at {site}\n")), "{text}");
+            assert!(text.contains("goroutine 1 (main) [running], spawned at "), "{text}");
+            assert!(text.contains(" \"one\" [foreign future, "), "{text}");
+            assert_eq!(text.lines().count(), 4, "{text}");
+            drop(held);
+        });
+    });
+}
+
+#[test]
+fn a_panic_hook_and_a_destructor_may_look() {
+    isolated(|| {
+        static FOUND: AtomicBool = AtomicBool::new(false);
+        struct Looks;
+        impl Drop for Looks {
+            fn drop(&mut self) {
+                assert!(inspect::goroutines().iter().any(|goroutine| goroutine.state == GoroutineState::Running));
+            }
+        }
+        std::panic::set_hook(Box::new(|_| {
+            let found = inspect::goroutines().iter().any(|one| reason(one) == Some(WaitReason::WaitGroupWait));
+            FOUND.store(found, Ordering::Relaxed);
+        }));
+        runtime(2).block_on(async {
+            let wg = WaitGroup::new();
+            wg.add(1);
+            let waits = wg.clone();
+            let handle = go(async move { waits.wait().await });
+            while find(&handle).is_none_or(|found| !found.is_waiting()) {
+                gosched().await;
+            }
+            let panics = go(async {
+                let _looks = Looks;
+                panic!("looked at");
+            });
+            assert!(panics.await.unwrap_err().is_panic());
+            wg.done();
+            handle.await.unwrap();
+        });
+        assert!(FOUND.load(Ordering::Relaxed));
+    });
+}
+
+#[test]
+fn a_name_ends_with_its_future() {
+    no_hang(|| {
+        runtime(1).block_on(async {
+            let (tx, rx) = chan::unbuffered::<()>();
+            let handle = go(async move {
+                named("first", async { rx.recv().await }).await;
+                rx.recv().await
+            });
+            gosched().await;
+            let found = find(&handle).unwrap();
+            assert_eq!(found.name.as_deref(), Some("first"));
+            assert!(found.to_string().starts_with(&format!("{} \"first\" [chan receive, 0.", handle.id())), "{found}");
+            tx.send(()).await.unwrap();
+            gosched().await;
+            assert_eq!(find(&handle).unwrap().name, None);
+            tx.send(()).await.unwrap();
+            handle.await.unwrap();
+        });
+    });
+}
+
+#[test]
+fn a_leak_check_names_what_is_left_and_nothing_else() {
+    no_hang(|| {
+        runtime(2).block_on(async {
+            let _before = go(pending::<()>());
+            gosched().await;
+            let check = LeakCheck::new().grace(Duration::from_millis(20));
+            let ends = go(async { gosched().await });
+            let line = line!() + 1;
+            let left = go(named("left", pending::<()>()));
+            let failed = go(async move {
+                let finish = check.finish();
+                finish.await;
+            });
+            let text = *failed.await.unwrap_err().into_panic().downcast::<String>().unwrap();
+            assert!(text.starts_with("gopark: "), "{text}");
+            assert!(text.contains(&format!("{} \"left\" [foreign future, ", left.id())), "{text}");
+            assert!(text.contains(&format!("spawned at {}:{line}", file!())), "{text}");
+            ends.await.unwrap();
+
+            LeakCheck::new().finish().await;
+            let check = LeakCheck::new().ignore(|one| one.name.as_deref() == Some("pool"));
+            go(named("pool", pending::<()>()));
+            check.finish().await;
+            let check = LeakCheck::new().ignore_spawned_at("it/inspect.rs");
+            go(pending::<()>());
+            check.finish().await;
+        });
+    });
+}
+
+#[test]
+fn a_leak_check_that_is_dropped_looks_once_unless_its_thread_panics() {
+    no_hang(|| {
+        runtime(1).block_on(async {
+            let check = LeakCheck::new();
+            let left = go(pending::<()>());
+            gosched().await;
+            let caught = catch_unwind(AssertUnwindSafe(|| drop(check)));
+            let text = caught.unwrap_err().downcast::<String>().unwrap();
+            assert!(text.starts_with("gopark: 1 goroutine started since, and parked\n"), "{text}");
+
+            let check = LeakCheck::new();
+            let more = go(pending::<()>());
+            gosched().await;
+            let caught = catch_unwind(AssertUnwindSafe(|| {
+                let _check = check;
+                panic!("the first panic");
+            }));
+            assert_eq!(*caught.unwrap_err().downcast::<&str>().unwrap(), "the first panic");
+            left.abort();
+            more.abort();
+        });
+    });
+}
+
+#[test]
+fn groups_that_grow_come_first() {
+    isolated(|| {
+        runtime(1).block_on(async {
+            let steady = || go(pending::<()>());
+            let grows = || go(async { pending::<()>().await });
+            steady();
+            steady();
+            grows();
+            gosched().await;
+            assert_eq!(inspect::leaks(Duration::ZERO).iter().map(|group| group.count).sum::<usize>(), 3);
+            for _ in 0..3 {
+                grows();
+            }
+            gosched().await;
+            let groups = inspect::leaks(Duration::ZERO);
+            let counts: Vec<_> = groups.iter().map(|group| (group.count, group.grown)).collect();
+            assert_eq!(counts, [(4, 3), (2, 0)]);
+            assert_eq!(groups[0].reason, WaitReason::Foreign);
+            assert!(inspect::leaks(Duration::from_secs(3600)).is_empty());
+        });
+    });
+}

@@ -1,0 +1,423 @@
+//! Programs that are stuck, or only look so, each in a process without any thread of a test harness: what the process prints.
+//!
+//! `cargo test --test stuck NAME` runs those whose name contains NAME.
+
+use std::io::Read;
+use std::process::{Command, ExitCode, Stdio};
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use gopark::inspect::named;
+use gopark::sync::{Cond, Mutex, Once, RwMutex, Semaphore, WaitGroup};
+use gopark::time::{Ticker, sleep};
+use gopark::{OnDeadlock, Runtime, block_on, block_on_local, chan, go, select, unblock};
+
+const SECOND: Duration = Duration::from_secs(1);
+const ASLEEP: &str = "gopark: all goroutines are asleep\n";
+const PERHAPS: &str = "gopark: all goroutines are asleep: nothing inside the runtime can wake them\n";
+
+// ------------------------------------------------------------------------------------------------ deadlocks
+
+fn philosophers() {
+    block_on(async {
+        // main: philosophers
+        let (a, b) = (Arc::new(Mutex::new(())), Arc::new(Mutex::new(())));
+        let (met, all) = (WaitGroup::new(), WaitGroup::new());
+        met.add(2);
+        for (first, second) in [(a.clone(), b.clone()), (b, a)] {
+            let met = met.clone();
+            let philosopher = async move {
+                let _first = first.lock().await;
+                met.done();
+                met.wait().await;
+                let _second = second.lock().await; // lock: philosophers
+            };
+            all.go(named("philosopher", philosopher)); // go: philosophers
+        }
+        all.wait().await; // wait: philosophers
+    });
+}
+
+fn philosophers_are_listed(ended: &Ended) {
+    ended.has_once(ASLEEP);
+    ended.has_line("goroutine 1 (main) [sync.WaitGroup.Wait, ", "wait: philosophers", "main: philosophers");
+    let line = format!("at {}, spawned at {}\n", site("lock: philosophers"), site("go: philosophers"));
+    assert_eq!(ended.stderr.matches(&line).count(), 2, "{}", ended.stderr);
+    assert_eq!(ended.stderr.matches("\"philosopher\" [sync.Mutex.Lock, ").count(), 2, "{}", ended.stderr);
+}
+
+fn all_words() {
+    block_on(async {
+        // main: words
+        let rw = Arc::new(RwMutex::new(()));
+        let held = rw.lock().await;
+        let (tx, rx) = chan::bounded::<u8>(1);
+        tx.try_send(1).unwrap();
+        let (reader, writer, full) = (rw.clone(), rw.clone(), tx.clone());
+        go(async move { drop(reader.rlock().await) }); // go: rlock
+        go(async move { drop(writer.lock().await) }); // go: lock
+        go(async move { drop(Semaphore::new(1).acquire(2).await) }); // go: semaphore
+        go(async move { full.send(2).await }); // go: send
+        go(async { chan::Receiver::<u8>::nil().recv().await }); // go: nil receive
+        go(async { chan::Sender::<u8>::nil().send(1).await }); // go: nil send
+        go(async {
+            let mutex = Mutex::new(());
+            drop(Cond::new().wait(mutex.lock().await).await); // cond: words
+        });
+        go(async { select!() }); // go: select
+        let (_nothing, silent) = chan::unbuffered::<u8>();
+        go(async move { gopark::context::Context::background().done().await }); // go: context
+        let stuck = go(async move {
+            select! { // select: words
+                _ = silent.recv() => (),
+                _ = chan::Receiver::<u8>::nil().recv() => (),
+            }
+        });
+        stuck.await.unwrap(); // join: words
+        drop((held, rx, tx));
+    });
+}
+
+fn all_words_are_there(ended: &Ended) {
+    ended.has_once(ASLEEP);
+    for (reason, mark) in [
+        ("sync.RWMutex.RLock", "go: rlock"),
+        ("sync.RWMutex.Lock", "go: lock"),
+        ("semaphore", "go: semaphore"),
+        ("chan send", "go: send"),
+        ("chan receive (nil chan)", "go: nil receive"),
+        ("chan send (nil chan)", "go: nil send"),
+        ("select (no cases)", "go: select"),
+        ("context.Done", "go: context"),
+    ] {
+        ended.has_line(&format!(" [{reason}, "), mark, mark);
+    }
+    ended.has_once(&format!("s] at {}, spawned at ", site("cond: words")));
+    ended.has_once(&format!("s] at {}, spawned at ", site("select: words")));
+    ended.has_line("goroutine 1 (main) [join, ", "join: words", "main: words");
+    ended.has_once(" [sync.Cond.Wait, ");
+    ended.has_once(" [select, ");
+}
+
+fn a_once_that_waits_for_itself() {
+    block_on(async {
+        let once = Arc::new(Once::new());
+        let (tx, rx) = chan::unbuffered::<()>();
+        let other = once.clone();
+        go(async move {
+            let inner = async move {
+                other.call_once_async(async || ()).await; // once: inner
+                drop(tx);
+            };
+            inner.await;
+        });
+        once.call_once_async(async || _ = rx.recv().await).await; // once: outer
+    });
+}
+
+fn a_once_is_named(ended: &Ended) {
+    ended.has_once(ASLEEP);
+    ended.has_once(" [sync.Once, ");
+    ended.has_once(&format!(" at {}, spawned at ", site("once: inner")));
+}
+
+fn two_runtimes() {
+    let (tx, rx) = chan::unbuffered::<u8>();
+    let other = Runtime::builder().gomaxprocs(1).build().unwrap();
+    let kept = tx.clone();
+    other.go(async move { kept.send(1).await.is_ok() && kept.send(2).await.is_ok() }); // go: other
+    block_on_local(async move {
+        // main: local
+        rx.recv().await;
+        tx.send(3).await // send: local
+    })
+    .unwrap();
+}
+
+fn two_runtimes_are_listed(ended: &Ended) {
+    ended.has_once(ASLEEP);
+    ended.has_line("goroutine 1 (main) [chan send, ", "send: local", "main: local");
+    ended.has_line(" [chan send, ", "go: other", "go: other");
+}
+
+fn a_ticker_without_a_receiver() {
+    block_on(async {
+        let _ticker = Ticker::new(Duration::from_millis(1));
+        drop(Semaphore::new(1).acquire(2).await);
+    });
+}
+
+fn a_crash_on_deadlock() {
+    let rt = Runtime::builder().on_deadlock(OnDeadlock::Crash).build().unwrap();
+    let caught = std::panic::catch_unwind(|| rt.block_on(async { drop(Semaphore::new(1).acquire(2).await) }));
+    let text = caught.unwrap_err().downcast::<String>().unwrap();
+    assert!(text.starts_with(ASLEEP) && text.contains("goroutine 1 (main) [semaphore, "), "{text}");
+}
+
+fn ends_well_after_the_report(ended: &Ended) {
+    ended.has_once(ASLEEP);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+}
+
+/// A thread that is not the crate's may wake a goroutine.
+fn a_thread_outside() {
+    block_on(async {
+        let (tx, rx) = chan::unbuffered::<u8>();
+        let thread = thread::spawn(move || {
+            thread::sleep(2 * SECOND); // asleep: for longer than a rest
+            tx.send_blocking(1).unwrap();
+            thread::sleep(2 * SECOND); // asleep: for longer than a rest
+            tx.send_blocking(2).unwrap();
+        });
+        assert_eq!((rx.recv().await, rx.recv().await), (Some(1), Some(2)));
+        unblock(move || thread.join().unwrap()).await;
+    });
+}
+
+fn is_reported_twice(ended: &Ended) {
+    assert_eq!(ended.stderr.matches(PERHAPS).count(), 2, "{}", ended.stderr);
+    assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+}
+
+// ------------------------------------------------------------------------------------------------ none
+
+fn a_timer_will_wake_it() {
+    block_on(async {
+        let (tx, rx) = chan::unbuffered::<u8>();
+        go(async move {
+            sleep(3 * SECOND).await; // asleep: for longer than a rest
+            tx.send(1).await
+        });
+        assert_eq!(rx.recv().await, Some(1));
+    });
+}
+
+fn a_blocking_call_will_wake_it() {
+    block_on(async {
+        unblock(|| thread::sleep(3 * SECOND)).await; // asleep: for longer than a rest
+    });
+}
+
+fn a_goroutine_computes() {
+    block_on(async {
+        let handle = go(async {
+            let begin = Instant::now();
+            while begin.elapsed() < 3 * SECOND {
+                std::hint::spin_loop();
+            }
+        });
+        handle.await.unwrap();
+    });
+}
+
+/// Nobody knows whether the other crate's future will wake the goroutine.
+fn a_foreign_future() {
+    block_on(std::future::pending::<()>());
+}
+
+fn nobody_waits() {
+    let rt = Runtime::new();
+    rt.go(async { drop(Semaphore::new(1).acquire(2).await) });
+    thread::sleep(3 * SECOND); // asleep: for longer than a rest
+}
+
+// ------------------------------------------------------------------------------------------------ leaks
+
+fn three_are_left() {
+    block_on(async {
+        let (tx, rx) = chan::unbuffered::<u8>();
+        for _ in 0..2 {
+            let tx = tx.clone();
+            go(named("sender", async move { tx.send(1).await })); // go: left
+        }
+        drop(tx);
+        let (kept, waits) = chan::unbuffered::<u8>();
+        go(async move { waits.recv().await }); // go: woken at the end
+        sleep(Duration::from_millis(200)).await; // asleep: until the others wait
+        // Which ends the last goroutine, but main does not wait for that.
+        drop((kept, rx.clone()));
+        std::mem::forget(rx);
+    });
+}
+
+fn three_are_listed(ended: &Ended) {
+    ended.has_once("gopark: 3 goroutines still parked when main returned\n");
+    let line = format!("at {0}, spawned at {0}\n", site("go: left"));
+    assert_eq!(ended.stderr.matches(&line).count(), 2, "{}", ended.stderr);
+    ended.has_line(" [chan receive, ", "go: woken at the end", "go: woken at the end");
+}
+
+fn all_have_ended() {
+    block_on(async {
+        let wg = WaitGroup::new();
+        for _ in 0..10 {
+            wg.go(async { sleep(Duration::from_millis(1)).await }); // asleep: for a moment
+        }
+        wg.wait().await;
+    });
+}
+
+// ------------------------------------------------------------------------------------------------ the table
+
+struct Scenario {
+    name: &'static str,
+    /// `GOPARK_DEBUG`.
+    debug: &'static str,
+    run: fn(),
+    check: fn(&Ended),
+}
+
+const fn scenario(name: &'static str, debug: &'static str, run: fn(), check: fn(&Ended)) -> Scenario {
+    Scenario { name, debug, run, check }
+}
+
+const SCENARIOS: &[Scenario] = &[
+    scenario("a_deadlock_is_reported_with_each_goroutine_once", "", philosophers, philosophers_are_listed),
+    scenario("each_kind_of_wait_has_its_word_and_its_lines", "", all_words, all_words_are_there),
+    scenario("a_wait_for_a_once_is_named", "", a_once_that_waits_for_itself, a_once_is_named),
+    scenario("goroutines_of_all_runtimes_and_local_mains_are_listed", "", two_runtimes, two_runtimes_are_listed),
+    scenario("a_ticker_that_nobody_receives_from_is_no_hope", "", a_ticker_without_a_receiver, |ended| {
+        ended.has_once(ASLEEP);
+    }),
+    scenario("a_deadlock_crashes_if_the_builder_says_so", "", a_crash_on_deadlock, ends_well_after_the_report),
+    scenario("a_deadlock_crashes_if_the_environment_says_so", "deadlock=crash", philosophers, |ended| {
+        philosophers_are_listed(ended);
+        assert_eq!(ended.code, Some(101), "{}", ended.stderr);
+    }),
+    scenario("the_environment_wins_over_the_builder", "deadlock=off", a_crash_on_deadlock, Ended::is_silent),
+    scenario("a_thread_outside_may_wake_it", "", a_thread_outside, Ended::is_silent),
+    scenario(
+        "what_is_not_proved_is_reported_on_demand_at_each_rest",
+        "deadlock=report",
+        a_thread_outside,
+        is_reported_twice,
+    ),
+    scenario("a_timer_is_no_deadlock", "deadlock=report", a_timer_will_wake_it, Ended::is_silent),
+    scenario("a_blocking_call_is_no_deadlock", "deadlock=report", a_blocking_call_will_wake_it, Ended::is_silent),
+    scenario("a_goroutine_that_computes_is_no_deadlock", "deadlock=report", a_goroutine_computes, Ended::is_silent),
+    scenario("a_foreign_future_is_not_proved", "", a_foreign_future, Ended::is_silent),
+    scenario("without_block_on_there_is_no_deadlock", "deadlock=report", nobody_waits, Ended::is_silent),
+    scenario("goroutines_that_main_leaves_are_listed", "leaks=report", three_are_left, three_are_listed),
+    scenario("goroutines_that_main_leaves_are_a_panic", "leaks=crash", three_are_left, |ended| {
+        three_are_listed(ended);
+        assert_eq!(ended.code, Some(101), "{}", ended.stderr);
+    }),
+    scenario("a_program_without_leaks_prints_nothing", "leaks=report", all_have_ended, Ended::is_silent),
+    scenario("a_wrong_setting_gets_a_line", "leeks=report", all_have_ended, |ended| {
+        ended.has_once("gopark: GOPARK_DEBUG: \"leeks=report\" ignored: the settings are deadlock=");
+    }),
+    #[cfg(target_os = "linux")]
+    scenario("a_signal_writes_a_dump_and_the_process_goes_on", "dump=on", dump_on_signal, |ended| {
+        ended.has_once("gopark: goroutines: 2, runtimes: 1\n");
+        ended.has_line(" [chan receive, ", "go: dumped", "go: dumped");
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    }),
+    scenario(
+        "the_trace_has_lines",
+        "sched=50",
+        || block_on(sleep(SECOND / 2)), // asleep: for some lines
+        |ended| {
+            assert!(ended.stderr.matches("ms: runtime=").count() > 2, "{}", ended.stderr);
+            ended.has("SCHED ");
+        },
+    ),
+];
+
+#[cfg(target_os = "linux")]
+fn dump_on_signal() {
+    block_on(async {
+        let (_tx, rx) = chan::unbuffered::<u8>();
+        go(async move { rx.recv().await }); // go: dumped
+        sleep(Duration::from_millis(100)).await; // asleep: until the other waits
+        // SAFETY: it sends a signal to this process, which handles it.
+        unsafe { libc::kill(libc::getpid(), libc::SIGQUIT) };
+        sleep(SECOND).await; // asleep: until the dump is written
+    });
+}
+
+// ------------------------------------------------------------------------------------------------ the harness
+
+const SCENARIO: &str = "GOPARK_TEST_SCENARIO";
+/// Whether a program is stuck shows within this time.
+const LIMIT: Duration = Duration::from_secs(6);
+
+/// What a scenario's process has printed, and how it has ended. One that is stuck was killed.
+struct Ended {
+    stderr: String,
+    code: Option<i32>,
+}
+
+impl Ended {
+    fn has(&self, text: &str) {
+        assert!(self.stderr.contains(text), "no {text:?} in:\n{}", self.stderr);
+    }
+
+    fn has_once(&self, text: &str) {
+        assert_eq!(self.stderr.matches(text).count(), 1, "{text:?} in:\n{}", self.stderr);
+    }
+
+    /// A line has that text, and the sites of the marks in this file.
+    fn has_line(&self, text: &str, at: &str, spawned_at: &str) {
+        let end = format!(" at {}, spawned at {}", site(at), site(spawned_at));
+        let found = self.stderr.lines().filter(|line| line.contains(text) && line.ends_with(&end)).count();
+        assert_eq!(found, 1, "a line with {text:?} that ends with {end:?} in:\n{}", self.stderr);
+    }
+
+    fn is_silent(&self) {
+        assert!(self.stderr.is_empty(), "it printed:\n{}", self.stderr);
+    }
+}
+
+/// The line of this file with `mark` as its comment, at its end or below it.
+fn site(mark: &str) -> String {
+    let comment = format!("// {mark}");
+    let mut lines = include_str!("stuck.rs").lines().zip(1..);
+    let (line, number) = lines.find(|(line, _)| line.ends_with(&comment)).unwrap_or_else(|| panic!("no mark {mark:?}"));
+    let number = if line.trim() == comment { number - 1 } else { number };
+    format!("{}:{number}", file!())
+}
+
+fn run_in_process(scenario: &Scenario) -> Ended {
+    let mut command = Command::new(std::env::current_exe().expect("this program"));
+    command.env(SCENARIO, scenario.name).env("GOPARK_DEBUG", scenario.debug).env_remove("RUST_BACKTRACE");
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    let mut child = command.spawn().expect("a process");
+    let begin = Instant::now();
+    let code = loop {
+        match child.try_wait().expect("its status") {
+            Some(status) => break status.code(),
+            None if begin.elapsed() > LIMIT => {
+                let _ = child.kill();
+                let _ = child.wait();
+                break None;
+            }
+            None => thread::sleep(Duration::from_millis(10)), // asleep: between two looks at another process
+        }
+    };
+    let mut stderr = String::new();
+    child.stderr.take().expect("piped").read_to_string(&mut stderr).expect("text");
+    Ended { stderr, code }
+}
+
+fn main() -> ExitCode {
+    if let Ok(name) = std::env::var(SCENARIO) {
+        let scenario = SCENARIOS.iter().find(|scenario| scenario.name == name).expect("a scenario");
+        (scenario.run)();
+        return ExitCode::SUCCESS;
+    }
+    let filters: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
+    let is_wanted =
+        |scenario: &&Scenario| filters.is_empty() || filters.iter().any(|f| scenario.name.contains(f.as_str()));
+    let wanted: Vec<&Scenario> = SCENARIOS.iter().filter(is_wanted).collect();
+    let threads: Vec<_> = wanted
+        .iter()
+        .map(|scenario| {
+            let scenario: &'static Scenario = scenario;
+            thread::Builder::new().name(scenario.name.into()).spawn(|| (scenario.check)(&run_in_process(scenario)))
+        })
+        .collect();
+    let failed = threads.into_iter().map(|thread| thread.expect("a thread").join()).filter(Result::is_err).count();
+    println!("{} of {} scenarios passed", wanted.len() - failed, wanted.len());
+    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
