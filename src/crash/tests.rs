@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
-use super::{BlockOnCall, BlockOnCalls, CRASH_GRACE, OnPanic, UntilCrash};
+use super::{BlockOnCall, BlockOnCalls, CRASH_GRACE, OnDeadlock, OnPanic, UntilCrash};
 
 #[derive(Default)]
 struct Count(AtomicUsize);
@@ -19,13 +19,13 @@ impl Wake for Count {
 
 fn calls() -> &'static BlockOnCalls {
     let calls = Box::leak(Box::new(BlockOnCalls::default()));
-    calls.set_policy(OnPanic::Crash, CRASH_GRACE);
+    calls.set_policy(OnPanic::Crash, CRASH_GRACE, OnDeadlock::Default);
     calls
 }
 
 /// A main of the call that never ends by itself.
 fn main_of(call: &BlockOnCall) -> UntilCrash<Pending<()>> {
-    call.until_crash(pending())
+    call.until_crash(pending(), || ())
 }
 
 /// Polls a main once: whether a crash has ended it.
@@ -40,7 +40,7 @@ fn crash(calls: &BlockOnCalls, is_over: bool) {
 #[test]
 fn a_crash_ends_every_call_whether_its_main_has_been_polled_or_not() {
     let calls = calls();
-    let (polled, unpolled) = (calls.enter(), calls.enter());
+    let (polled, unpolled) = (calls.enter(None), calls.enter(None));
     let (mut main, mut late) = (main_of(&polled), main_of(&unpolled));
     let woken = Arc::new(Count::default());
     let waker = Waker::from(woken.clone());
@@ -58,7 +58,7 @@ fn a_crash_ends_every_call_whether_its_main_has_been_polled_or_not() {
     drop((main, late, waker));
     assert!(calls.is_empty() && Arc::strong_count(&woken) == 1);
     // The next call begins without a crash.
-    let call = calls.enter();
+    let call = calls.enter(None);
     assert!(!ends(&mut main_of(&call), Waker::noop()));
     assert!(call.end().is_none());
 }
@@ -66,10 +66,10 @@ fn a_crash_ends_every_call_whether_its_main_has_been_polled_or_not() {
 #[test]
 fn a_panic_ends_no_call_if_the_policy_isolates_or_the_runtime_is_over() {
     let calls = calls();
-    let call = calls.enter();
+    let call = calls.enter(None);
     crash(calls, true);
     assert!(calls.crashes());
-    calls.set_policy(OnPanic::Isolate, CRASH_GRACE);
+    calls.set_policy(OnPanic::Isolate, CRASH_GRACE, OnDeadlock::Default);
     crash(calls, false);
     assert!(!ends(&mut main_of(&call), Waker::noop()));
     drop(call);
@@ -87,7 +87,7 @@ impl Wake for Bad {
 #[test]
 fn a_main_whose_waker_panics_costs_no_other_main_its_crash_ca19() {
     let calls = calls();
-    let mains = [calls.enter(), calls.enter(), calls.enter()];
+    let mains = [calls.enter(None), calls.enter(None), calls.enter(None)];
     let woken = Arc::new(Count::default());
     let wakers = [Waker::from(Arc::new(Bad)), Waker::from(woken.clone()), Waker::from(Arc::new(Bad))];
     for (main, waker) in mains.iter().zip(&wakers) {
@@ -103,23 +103,23 @@ fn a_crash_that_waits_aborts_nothing_while_no_main_is_polled_or_when_one_took_it
     let calls = calls();
     let long = CRASH_GRACE * 100;
     assert!(!calls.check_grace(long), "no crash");
-    let (mut parked, blocked) = (calls.enter(), calls.enter());
+    let (mut parked, blocked) = (calls.enter(None), calls.enter(None));
     crash(calls, false);
     // Neither main is being polled: the next poll of each sees the crash.
     assert!(calls.check_grace(long));
     let cx = &mut Context::from_waker(Waker::noop());
-    let polled = pin!(blocked.until_crash(ready(()))).poll(cx);
+    let polled = pin!(blocked.until_crash(ready(()), || ())).poll(cx);
     assert_eq!(polled, Poll::Ready(None), "the crash came before");
     // One that is polled for ever, under the policy that waits for ever.
-    blocked.call.polling.store(true, Ordering::Relaxed);
-    calls.set_policy(OnPanic::Crash, Duration::MAX);
+    blocked.call.count_poll();
+    calls.set_policy(OnPanic::Crash, Duration::MAX, OnDeadlock::Default);
     assert!(calls.check_grace(Duration::MAX) && calls.check_grace(Duration::MAX));
     // The other call raises the panic.
     assert!(parked.end().is_some());
-    calls.set_policy(OnPanic::Crash, CRASH_GRACE);
+    calls.set_policy(OnPanic::Crash, CRASH_GRACE, OnDeadlock::Default);
     assert!(!calls.check_grace(long));
     // A second crash, while the first main is still in its poll: it was told already.
-    parked = calls.enter();
+    parked = calls.enter(None);
     crash(calls, false);
     assert!(calls.check_grace(Duration::ZERO) && parked.end().is_some() && blocked.end().is_some());
     assert!(!calls.check_grace(long) && calls.is_empty());

@@ -109,8 +109,10 @@ pub struct LeakCheck {
     executor: Option<(&'static Executor, u64)>,
     before: HashSet<GoroutineId>,
     grace: Duration,
-    ignored: Vec<Box<dyn Fn(&GoroutineInfo) -> bool + Send + Sync>>,
+    ignored: Vec<Filter>,
 }
+
+type Filter = Box<dyn Fn(&GoroutineInfo) -> bool + Send + Sync>;
 
 impl LeakCheck {
     /// Begins a check.

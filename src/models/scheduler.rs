@@ -1,17 +1,20 @@
 //! Models of the idle word, of the wishes for workers, of jobs, of the end of a runtime, and of the run-next slot.
 
+use std::panic::Location;
 use std::sync::Arc;
 
 use loom::thread;
 
 use super::explore;
 use crate::clock::Time;
+use crate::header::Header;
 use crate::idle::Idle;
 use crate::loom::UnsafeCell;
 use crate::loom::atomic::{AtomicBool, AtomicUsize, Ordering};
 use crate::loom::sync::Mutex;
 use crate::parker::Parker;
 use crate::run_next::RunNext;
+use crate::running::Running;
 use crate::spares::{Roused, Spares};
 
 #[test]
@@ -485,5 +488,41 @@ fn a_revoked_processor_is_touched_by_its_new_holder_alone() {
         }
         assert!(!(kept && taken), "both have the processor");
         stuck.assert_each_was_found_once(1..=3);
+    });
+}
+
+/// A worker's goroutine, whose memory loom watches in place of the allocator's.
+struct Looked {
+    running: Running,
+    memory: UnsafeCell<usize>,
+}
+
+// SAFETY: this is what the models check.
+unsafe impl Sync for Looked {}
+// SAFETY: as above.
+unsafe impl Send for Looked {}
+
+/// A goroutine is freed at the end of its poll while another thread looks at it: the look comes before, or leaves it alone.
+#[test]
+fn a_look_at_a_running_goroutine_is_over_before_it_is_freed() {
+    explore(3, || {
+        let header = Arc::new(Header::new(1, 0, 0, Location::caller()));
+        let looked = Arc::new(Looked { running: Running::new(), memory: UnsafeCell::new(1) });
+        looked.running.begin(Arc::as_ptr(&header));
+        let worker = {
+            let looked = looked.clone();
+            thread::spawn(move || {
+                looked.running.release();
+                // SAFETY: checked by loom.
+                looked.memory.with_mut(|memory| unsafe { *memory = 0 });
+                looked.running.end();
+            })
+        };
+        Running::inspect([&looked.running].into_iter(), |header| {
+            assert_eq!(header.id(), 1);
+            // SAFETY: checked by loom.
+            looked.memory.with_mut(|memory| assert_eq!(unsafe { *memory }, 1, "it was freed"));
+        });
+        worker.join().unwrap();
     });
 }
