@@ -444,7 +444,9 @@ fn a_herd_of_streams_in_line_is_polled_once_a_value() {
         }
         tx.close();
         wg.wait().await;
-        assert_eq!(polls.load(Ordering::Relaxed), STREAMS + VALUES + STREAMS);
+        // At most: one that is handed a value and polled late may find the end in the same poll.
+        let polls = polls.load(Ordering::Relaxed);
+        assert!((2 * STREAMS..=STREAMS + VALUES + STREAMS).contains(&polls), "{polls} polls");
     });
 }
 

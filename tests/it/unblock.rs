@@ -346,7 +346,8 @@ mod linux {
                 .collect();
             goroutines.into_iter().for_each(|goroutine| block_thread_on(goroutine).unwrap());
             let most = most.load(SeqCst);
-            assert!((2..=3).contains(&most), "{most} threads");
+            // At least the one that looks. On a busy machine it may do all of them.
+            assert!((1..=3).contains(&most), "{most} threads");
         });
     }
 
