@@ -4,6 +4,7 @@
 
 #[cfg(gopark_loom)]
 pub(crate) use loom::sync::{self, atomic};
+use std::mem::MaybeUninit;
 #[cfg(not(gopark_loom))]
 pub(crate) use std::sync::{self, atomic};
 #[cfg(not(gopark_loom))]
@@ -54,6 +55,17 @@ impl<T> UnsafeCell<T> {
     #[cfg(all(test, gopark_loom))]
     pub(crate) fn with<R>(&self, f: impl FnOnce(*const T) -> R) -> R {
         self.0.with(f)
+    }
+}
+
+impl<T> UnsafeCell<MaybeUninit<T>> {
+    /// A constant where that is possible, so that a debug build copies nothing.
+    #[inline(always)]
+    pub(crate) fn uninit() -> Self {
+        #[cfg(not(gopark_loom))]
+        return const { Self::new(MaybeUninit::uninit()) };
+        #[cfg(gopark_loom)]
+        return Self::new(MaybeUninit::uninit());
     }
 }
 

@@ -58,7 +58,6 @@ mod unclaimed;
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
-use std::mem::MaybeUninit;
 use std::panic::{Location, RefUnwindSafe, UnwindSafe};
 use std::ptr;
 
@@ -168,7 +167,7 @@ impl<T> Sender<T> {
     #[inline(always)]
     #[track_caller]
     pub fn send(&self, value: T) -> Sending<'_, T> {
-        Sending::new(self.handle.core(), MaybeUninit::new(value), Location::caller())
+        Sending::new(self.handle.core(), Location::caller()).holding(value)
     }
 
     /// Sends `value` if that is possible at once. Go: `select { case ch <- v: default: }`.
@@ -177,7 +176,8 @@ impl<T> Sender<T> {
     ///
     /// [`TrySendError::Full`] if it would have to wait, [`TrySendError::Closed`] if the channel is closed; both give
     /// the value back. A receiver that is used as a stream is not waiting: into an unbuffered channel that only streams
-    /// watch nothing can be sent at once.
+    /// watch nothing can be sent at once. Nor is a `select!` while it polls a case that is no channel operation, as
+    /// [`fut`](crate::select::fut) of a future: what happens meanwhile finds its channels as if it had left their queues.
     ///
     /// ```
     /// use gopark::chan::{self, TrySendError};
@@ -304,7 +304,7 @@ impl<T> Receiver<T> {
     #[inline(always)]
     #[track_caller]
     pub fn recv(&self) -> Receiving<'_, T> {
-        Receiving::new(self.handle.core(), MaybeUninit::uninit(), Location::caller())
+        Receiving::new(self.handle.core(), Location::caller())
     }
 
     /// Receives a value if there is one now. Go: `select { case v, ok := <-ch: default: }`.

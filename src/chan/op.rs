@@ -5,7 +5,7 @@
 
 use std::fmt;
 use std::marker::PhantomData;
-use std::mem::{MaybeUninit, needs_drop};
+use std::mem::needs_drop;
 use std::panic::Location;
 use std::pin::Pin;
 use std::ptr::{self, NonNull};
@@ -34,12 +34,12 @@ macro_rules! operation {
 
         impl<'a, T> $name<'a, T> {
             #[inline(always)]
-            pub(super) fn new(core: Option<&'a Core<T>>, slot: MaybeUninit<T>, site: &'static Location<'static>) -> Self {
-                Self { op: Op { core, site, waiter: Waiter::new(slot), direction: PhantomData } }
+            pub(super) fn new(core: Option<&'a Core<T>>, site: &'static Location<'static>) -> Self {
+                Self { op: Op { core, site, waiter: Waiter::new(), direction: PhantomData } }
             }
         }
 
-        operation_case!($name<'a, T>, 'a, T; op -> $output, std::convert::identity);
+        operation_case!($name<'a, T>, 'a, T; op -> $output, output => output);
 
         impl<T> fmt::Debug for $name<'_, T> {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -69,6 +69,16 @@ operation! {
     /// next receiver, else back to its place in the channel: nothing is lost.
     #[must_use = "a receive does nothing unless awaited"]
     Receiving: Receives -> Option<T>
+}
+
+impl<T> Sending<'_, T> {
+    /// The operation, which was just made, with the value to send.
+    #[inline(always)]
+    pub(super) fn holding(self, value: T) -> Self {
+        // SAFETY: the waiter is this operation's alone, and its slot is empty.
+        unsafe { Waiter::fill(&raw const self.op.waiter, value) };
+        self
+    }
 }
 
 /// What differs between sends and receives in type; the rest follows from the side.
@@ -279,7 +289,7 @@ impl<'a, T, D: Direction<T>> Op<'a, T, D> {
         // SAFETY: passed on to the caller.
         unsafe { Waiter::set_state(waiter, state::FINISHED) };
         // SAFETY: passed on to the caller.
-        D::output(Self::holds_value(state).then(|| unsafe { Waiter::take(waiter) }))
+        D::output(if Self::holds_value(state) { Some(unsafe { Waiter::take(waiter) }) } else { None })
     }
 
     /// A later poll. An operation that is queued was not notified: from now on it wakes the task that polls it.
@@ -417,7 +427,8 @@ impl<T, D: Direction<T>> Case for Op<'_, T, D> {
 }
 
 impl<T, D: Direction<T>> Drop for Op<'_, T, D> {
-    #[inline(always)]
+    // Not `always`: of n operands in an async block there are n² / 2 drops, all but n of them for a panic.
+    #[inline]
     fn drop(&mut self) {
         if !self.drop_is_noop(Sealed::TOKEN) {
             self.abandon();

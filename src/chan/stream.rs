@@ -1,7 +1,6 @@
 //! A receiver as a stream: one that watches the channel, and one that waits in its queue.
 
 use std::fmt;
-use std::mem::MaybeUninit;
 use std::pin::Pin;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
@@ -121,7 +120,7 @@ unsafe impl<T: Send> Sync for IntoStream<T> {}
 impl<T> IntoStream<T> {
     pub(super) fn new(mut rx: Receiver<T>) -> Self {
         rx.watch.end();
-        let waiter = Box::new(Waiter::new(MaybeUninit::uninit()));
+        let waiter = Box::new(Waiter::new());
         Self { rx, waiter: NonNull::from(Box::leak(waiter)) }
     }
 

@@ -149,7 +149,7 @@ impl<C: Cases> Selecting<C> {
         // SAFETY: nothing is moved out of the pinned select.
         let this = unsafe { this.get_unchecked_mut() };
         coop::try_once(|cx| {
-            if let Some(output) = this.try_each(cx) {
+            if let Poll::Ready(output) = this.try_each(cx) {
                 return Some(output);
             }
             if this.channel_cases < 2 && !loom::MODELLED {
@@ -158,7 +158,7 @@ impl<C: Cases> Selecting<C> {
             }
             this.with_locks(|this, candidates, _| this.attempt(candidates)).map(|(index, woken)| {
                 woken.wake();
-                this.output(index)
+                this.won(index)
             })
         })
     }
@@ -184,14 +184,18 @@ impl<C: Cases> Selecting<C> {
     /// If there are many cases, a random one is tried before all are checked: it is likely to be ready if most are.
     /// That favours no case.
     #[inline(always)]
-    fn try_each(&mut self, cx: &mut Context<'_>) -> Option<C::Output> {
+    fn try_each(&mut self, cx: &mut Context<'_>) -> Poll<C::Output> {
         let count = self.cases.count();
         let mut tried = None;
         if count > MANY && !self.biased {
             let index = random::below(count);
             let raw = self.cases().raw(index).filter(|raw| raw.state() == state::IDLE);
-            if raw.is_none_or(ChannelCase::seems_ready) && self.cases().poll_case(index, cx) {
-                return Some(self.output(index));
+            if raw.is_none_or(ChannelCase::seems_ready) {
+                let polled = self.cases().poll_case(index, cx);
+                if polled.is_ready() {
+                    self.finish();
+                    return polled;
+                }
             }
             tried = Some(index);
         }
@@ -220,11 +224,13 @@ impl<C: Cases> Selecting<C> {
         });
         (self.channel_cases, self.other_cases) = (channel_cases, other_cases);
         while let Some(index) = candidates.draw() {
-            if self.cases().poll_case(index, cx) {
-                return Some(self.output(index));
+            let polled = self.cases().poll_case(index, cx);
+            if polled.is_ready() {
+                self.finish();
+                return polled;
             }
         }
-        None
+        Poll::Pending
     }
 
     /// Calls `f` with the channels locked, each once, in the order of the locks' addresses. It gets an empty list with room
@@ -319,16 +325,30 @@ impl<C: Cases> Selecting<C> {
         number
     }
 
-    /// Returns the output of the winner after dropping the losers. A loser's destructor may panic, so the output must
-    /// not be in the return slot by then, because the compiler would leak it.
+    /// Ends the select with the output of a channel operation that won.
     #[inline(always)]
-    fn output(&mut self, index: usize) -> C::Output {
-        self.stage = Stage::Over;
-        let losers = Losers(&mut self.cases);
-        // SAFETY: as in `cases`.
-        let output = unsafe { Pin::new_unchecked(&mut **losers.0) }.output(index);
-        drop(losers);
+    fn won(&mut self, index: usize) -> C::Output {
+        let output = self.cases().won(index);
+        self.finish();
         output
+    }
+
+    /// Ends the select by dropping the losers. A loser's destructor may panic, so the output must be in a variable by then:
+    /// what is in the return slot the compiler would leak.
+    #[inline(always)]
+    fn finish(&mut self) {
+        self.stage = Stage::Over;
+        self.drop_cases();
+    }
+
+    /// Called once, when the stage is `Over`, or the select is dropped before; nothing touches the cases afterwards.
+    #[inline(always)]
+    fn drop_cases(&mut self) {
+        // True only if no case has a place in a queue (I5), a waker or a value.
+        if !self.cases.drop_is_noop() {
+            // SAFETY: called once, as said above.
+            unsafe { ManuallyDrop::drop(&mut self.cases) }
+        }
     }
 
     /// The first poll: step 1, and 2 if nothing was ready.
@@ -337,9 +357,10 @@ impl<C: Cases> Selecting<C> {
         if !coop::poll_ready(cx) {
             return Poll::Pending;
         }
-        if let Some(output) = self.try_each(cx) {
+        let polled = self.try_each(cx);
+        if polled.is_ready() {
             coop::spend();
-            return Poll::Ready(output);
+            return polled;
         }
         if coop::is_last(cx.waker()) {
             return Poll::Pending;
@@ -374,7 +395,7 @@ impl<C: Cases> Selecting<C> {
         if let Some((index, woken)) = found {
             woken.wake();
             coop::spend();
-            return Poll::Ready(self.output(index));
+            return Poll::Ready(self.won(index));
         }
         watchers.into_iter().for_each(Woken::wake);
         self.park(cx)
@@ -392,7 +413,7 @@ impl<C: Cases> Selecting<C> {
         loop {
             if let Some(waiter) = self.token.winner() {
                 let winner = self.dequeue_all(Some(waiter)).expect("a winner is one of the cases");
-                return Poll::Ready(self.output(winner));
+                return Poll::Ready(self.won(winner));
             }
             if let Some(poll) = self.keep_waiting(cx) {
                 return poll;
@@ -422,9 +443,11 @@ impl<C: Cases> Selecting<C> {
             }
         });
         while let Some(index) = candidates.draw() {
-            if self.cases().poll_case(index, cx) {
+            let polled = self.cases().poll_case(index, cx);
+            if polled.is_ready() {
                 self.leave();
-                return Some(Poll::Ready(self.output(index)));
+                self.finish();
+                return Some(polled);
             }
         }
         if last {
@@ -455,7 +478,7 @@ impl<C: Cases> Selecting<C> {
         };
         woken.wake();
         self.leave();
-        Some(Poll::Ready(self.output(index)))
+        Some(Poll::Ready(self.won(index)))
     }
 
     /// Lets no channel operation win any more, and removes them from their queues. One that has won is handled by its own
@@ -490,20 +513,6 @@ impl<C: Cases> Future for Selecting<C> {
     }
 }
 
-/// Drops the cases of a finished select, even if taking its output panics.
-struct Losers<'a, C: Cases>(&'a mut ManuallyDrop<C>);
-
-impl<C: Cases> Drop for Losers<'_, C> {
-    #[inline(always)]
-    fn drop(&mut self) {
-        // True only if no case has a place in a queue (I5), a waker or a value.
-        if !self.0.drop_is_noop() {
-            // SAFETY: made once for a select, when its stage becomes `Over`, and nothing touches the cases afterwards.
-            unsafe { ManuallyDrop::drop(self.0) }
-        }
-    }
-}
-
 impl<C: Cases> Drop for Selecting<C> {
     #[inline]
     fn drop(&mut self) {
@@ -513,7 +522,7 @@ impl<C: Cases> Drop for Selecting<C> {
         if self.stage == Stage::Parked {
             self.leave();
         }
-        drop(Losers(&mut self.cases));
+        self.drop_cases();
     }
 }
 

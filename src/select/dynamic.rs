@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::pin::Pin;
-use std::task::Context;
+use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
 
@@ -33,17 +33,22 @@ use crate::wait::case::{Case, ChannelCase};
 #[doc(alias = "reflect")]
 #[must_use = "a select does nothing unless waited for"]
 pub struct Select<'a, R> {
-    cases: Vec<Pin<Box<dyn Arm<R> + Send + 'a>>>,
+    cases: Vec<BoxedArm<'a, R>>,
 }
 
-/// A list of one case, and what to do with its result.
-trait Arm<R> {
+type BoxedArm<'a, R> = Pin<Box<dyn Arm<R> + Send + 'a>>;
+
+/// A case, and what to do with its result.
+#[doc(hidden)]
+pub trait Arm<R> {
     fn look(self: Pin<&mut Self>, f: &mut dyn FnMut(&mut Role, Option<&dyn ChannelCase>));
 
     fn raw(self: Pin<&mut Self>) -> Option<&dyn ChannelCase>;
 
-    fn poll_arm(self: Pin<&mut Self>, cx: &mut Context<'_>) -> bool;
+    /// Tries the case, keeping its result.
+    fn poll_arm(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()>;
 
+    /// The case has won.
     fn run(self: Pin<&mut Self>) -> R;
 }
 
@@ -51,6 +56,7 @@ pin_project! {
     struct ArmOf<C: Case, F> {
         #[pin]
         case: Cons<C, Nil>,
+        output: Option<C::Output>,
         then: Option<F>,
     }
 }
@@ -64,13 +70,17 @@ impl<C: Case, F: FnOnce(C::Output) -> R, R> Arm<R> for ArmOf<C, F> {
         self.project().case.raw(0)
     }
 
-    fn poll_arm(self: Pin<&mut Self>, cx: &mut Context<'_>) -> bool {
-        self.project().case.poll_case(0, cx)
+    fn poll_arm(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.project();
+        this.case.poll_case(0, cx).map(|Which::This(output)| *this.output = Some(output))
     }
 
     fn run(self: Pin<&mut Self>) -> R {
         let this = self.project();
-        let Which::This(output) = this.case.output(0);
+        let output = this.output.take().unwrap_or_else(|| {
+            let Which::This(output) = this.case.won(0);
+            output
+        });
         (this.then.take().expect("a case wins once"))(output)
     }
 }
@@ -133,7 +143,7 @@ impl<'a, R> Select<'a, R> {
         C::Output: Send,
         F: FnOnce(C::Output) -> R + Send + 'a,
     {
-        self.cases.push(Box::pin(ArmOf { case: Cons::new(true, case, Nil), then: Some(then) }));
+        self.cases.push(Box::pin(ArmOf { case: Cons::new(true, case, Nil), output: None, then: Some(then) }));
         self
     }
 
@@ -153,7 +163,7 @@ impl<'a, R> Select<'a, R> {
     where
         R: 'a,
     {
-        Selecting::new(false, self)
+        Waiting { selecting: Selecting::new(false, self) }
     }
 
     /// Takes one of the cases that are ready now, if any: a `select!` with `default`.
@@ -163,12 +173,29 @@ impl<'a, R> Select<'a, R> {
     /// assert!(gopark::select::Select::new().recv(&rx, |_| ()).try_now().is_none());
     /// ```
     pub fn try_now(self) -> Option<R> {
-        Selecting::new(false, self).try_now()
+        Some(Selecting::new(false, self).try_now()?.as_mut().run())
     }
 }
 
-impl<R> Cases for Select<'_, R> {
+pin_project! {
+    /// No `async` block, which could not be polled again after a panic.
+    struct Waiting<'a, R> {
+        #[pin]
+        selecting: Selecting<Select<'a, R>>,
+    }
+}
+
+impl<R> Future for Waiting<'_, R> {
     type Output = R;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<R> {
+        // The losers are gone when the closure runs.
+        self.project().selecting.poll(cx).map(|mut winner| winner.as_mut().run())
+    }
+}
+
+impl<'a, R> Cases for Select<'a, R> {
+    type Output = BoxedArm<'a, R>;
 
     fn count(&self) -> usize {
         self.cases.len()
@@ -180,19 +207,16 @@ impl<R> Cases for Select<'_, R> {
         }
     }
 
-    fn poll_case(mut self: Pin<&mut Self>, index: usize, cx: &mut Context<'_>) -> bool {
-        self.cases[index].as_mut().poll_arm(cx)
+    fn poll_case(mut self: Pin<&mut Self>, index: usize, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.cases[index].as_mut().poll_arm(cx).map(|()| self.cases.swap_remove(index))
     }
 
     fn raw(self: Pin<&mut Self>, index: usize) -> Option<&dyn ChannelCase> {
         self.get_mut().cases[index].as_mut().raw()
     }
 
-    fn output(mut self: Pin<&mut Self>, index: usize) -> R {
-        let mut winner = self.cases.swap_remove(index);
-        // The losers go before the closure runs.
-        self.cases.clear();
-        winner.as_mut().run()
+    fn won(mut self: Pin<&mut Self>, index: usize) -> Self::Output {
+        self.cases.swap_remove(index)
     }
 
     fn drop_is_noop(&self) -> bool {

@@ -1,6 +1,5 @@
 //! The cases of one `select!`, each with its own type.
 
-use std::mem::needs_drop;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -20,17 +19,20 @@ pub trait Cases {
     /// change, and the channel operation that it is, if it is one.
     fn each(self: Pin<&mut Self>, first: usize, f: &mut impl FnMut(usize, &mut Role, Option<&dyn ChannelCase>));
 
-    /// Tries case `index`, unless it is switched off, keeping its result.
-    fn poll_case(self: Pin<&mut Self>, index: usize, cx: &mut Context<'_>) -> bool;
+    /// Tries case `index`, unless it is switched off.
+    fn poll_case(self: Pin<&mut Self>, index: usize, cx: &mut Context<'_>) -> Poll<Self::Output>;
 
     fn raw(self: Pin<&mut Self>, index: usize) -> Option<&dyn ChannelCase>;
 
-    /// The result of case `index`, which won: kept, or still in the operation.
-    fn output(self: Pin<&mut Self>, index: usize) -> Self::Output;
+    /// The result of channel operation `index`, which won.
+    fn won(self: Pin<&mut Self>, index: usize) -> Self::Output;
 
     /// True if nothing would happen if they were dropped.
     fn drop_is_noop(&self) -> bool;
 }
+
+/// What a pass does to each case: to its number, its role, and the channel operation that it is, if it is one.
+type Visitor<'a> = dyn FnMut(usize, &mut Role, Option<&dyn ChannelCase>) + 'a;
 
 /// What a case is in its select.
 #[doc(hidden)]
@@ -52,9 +54,19 @@ pin_project! {
         #[pin]
         case: C,
         role: Role,
-        output: Option<C::Output>,
         #[pin]
         rest: R,
+    }
+}
+
+pin_project! {
+    /// A list of more than sixteen cases. Its passes are compiled once, not wherever the select makes them: that costs an
+    /// indirect call a case.
+    #[doc(hidden)]
+    #[derive(Debug)]
+    pub struct Long<C> {
+        #[pin]
+        cases: C,
     }
 }
 
@@ -79,7 +91,7 @@ pub enum Never {}
 impl<C: Case, R: Cases> Cons<C, R> {
     #[inline(always)]
     pub fn new(enabled: bool, case: C, rest: R) -> Self {
-        Self { case, role: if enabled { Role::Other } else { Role::Off }, output: None, rest }
+        Self { case, role: if enabled { Role::Other } else { Role::Off }, rest }
     }
 }
 
@@ -99,20 +111,21 @@ impl<C: Case, R: Cases> Cases for Cons<C, R> {
     }
 
     #[inline(always)]
-    fn poll_case(self: Pin<&mut Self>, index: usize, cx: &mut Context<'_>) -> bool {
+    fn poll_case(self: Pin<&mut Self>, index: usize, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
+        // No `map`, which would copy the output once more in a debug build.
         if index != 0 {
-            return this.rest.poll_case(index - 1, cx);
-        }
-        if *this.role == Role::Off {
-            return false;
-        }
-        match this.case.poll_case(cx) {
-            Poll::Ready(value) => {
-                *this.output = Some(value);
-                true
+            match this.rest.poll_case(index - 1, cx) {
+                Poll::Ready(output) => Poll::Ready(Which::Rest(output)),
+                Poll::Pending => Poll::Pending,
             }
-            Poll::Pending => false,
+        } else if *this.role == Role::Off {
+            Poll::Pending
+        } else {
+            match this.case.poll_case(cx) {
+                Poll::Ready(output) => Poll::Ready(Which::This(output)),
+                Poll::Pending => Poll::Pending,
+            }
         }
     }
 
@@ -123,19 +136,59 @@ impl<C: Case, R: Cases> Cases for Cons<C, R> {
     }
 
     #[inline(always)]
-    fn output(self: Pin<&mut Self>, index: usize) -> Self::Output {
+    fn won(self: Pin<&mut Self>, index: usize) -> Self::Output {
         let this = self.project();
-        if index != 0 {
-            return Which::Rest(this.rest.output(index - 1));
-        }
-        Which::This(this.output.take().unwrap_or_else(|| this.case.won()))
+        if index == 0 { Which::This(this.case.won()) } else { Which::Rest(this.rest.won(index - 1)) }
     }
 
     #[inline(always)]
     fn drop_is_noop(&self) -> bool {
-        (!needs_drop::<C::Output>() || self.output.is_none())
-            && self.case.drop_is_noop(Sealed::TOKEN)
-            && self.rest.drop_is_noop()
+        self.case.drop_is_noop(Sealed::TOKEN) && self.rest.drop_is_noop()
+    }
+}
+
+impl<C: Cases> Long<C> {
+    #[inline(always)]
+    pub fn new(cases: C) -> Self {
+        Self { cases }
+    }
+
+    #[inline(never)]
+    fn each_by_call(self: Pin<&mut Self>, first: usize, f: &mut Visitor<'_>) {
+        self.project().cases.each(first, &mut |index, role, raw| f(index, role, raw));
+    }
+}
+
+impl<C: Cases> Cases for Long<C> {
+    type Output = C::Output;
+
+    #[inline(always)]
+    fn count(&self) -> usize {
+        self.cases.count()
+    }
+
+    #[inline(always)]
+    fn each(self: Pin<&mut Self>, first: usize, f: &mut impl FnMut(usize, &mut Role, Option<&dyn ChannelCase>)) {
+        self.each_by_call(first, f);
+    }
+
+    #[inline(never)]
+    fn poll_case(self: Pin<&mut Self>, index: usize, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.project().cases.poll_case(index, cx)
+    }
+
+    #[inline(never)]
+    fn raw(self: Pin<&mut Self>, index: usize) -> Option<&dyn ChannelCase> {
+        self.project().cases.raw(index)
+    }
+
+    #[inline(never)]
+    fn won(self: Pin<&mut Self>, index: usize) -> Self::Output {
+        self.project().cases.won(index)
+    }
+
+    fn drop_is_noop(&self) -> bool {
+        false
     }
 }
 
@@ -150,7 +203,7 @@ impl Cases for Nil {
     #[inline(always)]
     fn each(self: Pin<&mut Self>, _: usize, _: &mut impl FnMut(usize, &mut Role, Option<&dyn ChannelCase>)) {}
 
-    fn poll_case(self: Pin<&mut Self>, _: usize, _: &mut Context<'_>) -> bool {
+    fn poll_case(self: Pin<&mut Self>, _: usize, _: &mut Context<'_>) -> Poll<Never> {
         unreachable!("no case")
     }
 
@@ -158,7 +211,7 @@ impl Cases for Nil {
         unreachable!("no case")
     }
 
-    fn output(self: Pin<&mut Self>, _: usize) -> Never {
+    fn won(self: Pin<&mut Self>, _: usize) -> Never {
         unreachable!("no case")
     }
 

@@ -35,10 +35,15 @@
 ///   its operand.
 /// * **`default => body`**, anywhere, once, runs if nothing is ready, judged at one instant. Then the select waits for
 ///   nothing and may stand outside of async code.
+/// * **A case that is no channel operation**, as `fut(future)`, is polled again when a wake comes that was not for a channel. While
+///   that poll runs the select does not count as a waiting receiver or sender: a `try_send` to it answers Full, a `try_recv` Empty,
+///   another select takes its `default`, and a send or a receive waits in line. Then the select looks at its channels again, so
+///   what waits in line meets it, but what came and went in between has missed it.
 /// * **Bodies are part of the surrounding code**: `break`, `continue`, `return`, `?` and `.await` work. The losers are gone
 ///   by then, with what they borrowed.
 /// * **`select! {}`** waits for ever, and so does one whose arms are all switched off.
-/// * Each arm is compiled for itself: for more than some dozens there is [`Select`](crate::select::Select).
+/// * Each arm is compiled for itself: for more than some dozens there is [`Select`](crate::select::Select). From 17 arms on the
+///   code is smaller, and costs an indirect call an arm.
 ///
 /// # Cancellation
 ///
@@ -126,13 +131,14 @@ macro_rules! __select {
     (@parse $biased:tt $depth:tt $default:tt $arms:tt $pattern:pat = $operand:expr) => {
         ::core::compile_error!("an arm of select! needs a body: `pattern = operand => body`")
     };
-    (@parse $biased:tt $depth:tt $default:tt $arms:tt $($rest:tt)+) => {
+    (@parse $biased:tt $depth:tt $default:tt $arms:tt $($rest:tt)+) => {{
         ::core::compile_error!(
             "an arm of select! is `pattern = operand => body`, `pattern = operand, if condition => body`, or `default => body`"
-        )
-    };
+        );
+        $crate::__select_arm!($($rest)+)
+    }};
 
-    // ---- emit
+    // ---- emit: biased [depth] [default] [arms]
     (@emit $biased:tt [] [($default:expr)] []) => {
         $default
     };
@@ -141,12 +147,15 @@ macro_rules! __select {
             // The statement's end drops the operands' temporaries, now that the winner is known.
             let won = $crate::select::Selecting::new(
                 $biased,
-                $crate::__select!(@cases $($operand $guard)*),
+                $crate::__select!(@list [$($depth)*] $($operand $guard)*),
             )
             .await;
             won
         } {
-            $($crate::__select!(@pattern $place $pattern) => $body,)*
+            $(
+                #[allow(clippy::ignored_unit_patterns)]
+                $crate::__select!(@pattern $place $pattern) => $body,
+            )*
         }
     };
     (@emit $biased:tt [$($depth:tt)*] [($default:expr)]
@@ -154,14 +163,24 @@ macro_rules! __select {
         match {
             let won = $crate::select::Selecting::new(
                 $biased,
-                $crate::__select!(@cases $($operand $guard)*),
+                $crate::__select!(@list [$($depth)*] $($operand $guard)*),
             )
             .try_now();
             won
         } {
-            $(::core::option::Option::Some($crate::__select!(@pattern $place $pattern)) => $body,)*
+            $(
+                #[allow(clippy::ignored_unit_patterns)]
+                ::core::option::Option::Some($crate::__select!(@pattern $place $pattern)) => $body,
+            )*
             ::core::option::Option::None => $default,
         }
+    };
+
+    (@list [| | | | | | | | | | | | | | | | | $($more:tt)*] $($cases:tt)*) => {
+        $crate::select::Long::new($crate::__select!(@cases $($cases)*))
+    };
+    (@list $few:tt $($cases:tt)*) => {
+        $crate::__select!(@cases $($cases)*)
     };
 
     (@cases) => {
@@ -177,4 +196,11 @@ macro_rules! __select {
     (@pattern [| $($depth:tt)*] $pattern:pat) => {
         $crate::select::Which::Rest($crate::__select!(@pattern [$($depth)*] $pattern))
     };
+}
+
+/// What an arm of [`select!`] is. Given anything else, the compiler points at the word that is wrong, which no `compile_error!` can.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __select_arm {
+    ($pattern:pat = $operand:expr $(, if $guard:expr)? => $body:expr $(, $($more:tt)*)?) => {};
 }

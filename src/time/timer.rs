@@ -487,4 +487,4 @@ pin_project! {
 
 const OPEN: &str = "a timer's channel is never closed";
 
-operation_case!(Tick<'a>, 'a; receiving -> Instant, |tick: Option<Instant>| tick.expect(OPEN));
+operation_case!(Tick<'a>, 'a; receiving -> Instant, tick => tick.expect(OPEN));

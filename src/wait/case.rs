@@ -136,15 +136,19 @@ macro_rules! future_case {
 }
 pub(crate) use future_case;
 
-/// Makes a future, and the same case, of a channel operation in its pinned field `$op`.
+/// Makes a future, and the same case, of a channel operation in its pinned field `$op`. No `map`, which would copy the
+/// output twice more in a debug build.
 macro_rules! operation_case {
-    ($future:ty, $($generics:tt),+; $op:ident -> $output:ty, $map:expr) => {
+    ($future:ty, $($generics:tt),+; $op:ident -> $output:ty, $value:ident => $map:expr) => {
         impl<$($generics),+> ::std::future::Future for $future {
             type Output = $output;
 
             #[inline(always)]
             fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<$output> {
-                self.project().$op.poll(cx).map($map)
+                match self.project().$op.poll(cx) {
+                    Poll::Ready($value) => Poll::Ready($map),
+                    Poll::Pending => Poll::Pending,
+                }
             }
         }
 
@@ -153,7 +157,10 @@ macro_rules! operation_case {
 
             #[inline]
             fn poll_case(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<$output> {
-                self.project().$op.poll_case(cx).map($map)
+                match self.project().$op.poll_case(cx) {
+                    Poll::Ready($value) => Poll::Ready($map),
+                    Poll::Pending => Poll::Pending,
+                }
             }
 
             #[inline]
@@ -168,7 +175,8 @@ macro_rules! operation_case {
 
             #[inline]
             fn won(self: Pin<&mut Self>) -> $output {
-                $map(self.project().$op.won())
+                let $value = self.project().$op.won();
+                $map
             }
         }
     };

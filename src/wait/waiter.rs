@@ -162,11 +162,11 @@ unsafe impl<T> Node for Waiter<T> {
 
 impl<T> Waiter<T> {
     #[inline(always)]
-    pub(crate) fn new(slot: MaybeUninit<T>) -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             place: UnsafeCell::new(Place { unset: () }),
-            owner: UnsafeCell::new(MaybeUninit::uninit()),
-            slot: UnsafeCell::new(slot),
+            owner: UnsafeCell::uninit(),
+            slot: UnsafeCell::uninit(),
             state: AtomicU8::new(state::IDLE),
             _pin: PhantomPinned,
         }
@@ -229,12 +229,21 @@ impl<T> Waiter<T> {
 
     /// # Safety
     ///
+    /// As [`give`](Self::give).
+    #[inline(always)]
+    pub(crate) unsafe fn fill(this: *const Self, value: T) {
+        // SAFETY: the caller alone may touch the waiter.
+        unsafe { (*this).slot.with_mut(|slot| (*slot).write(value)) };
+    }
+
+    /// # Safety
+    ///
     /// The slot is empty, and the caller is the waiter's claimer (I3), or its owner while it is not queued.
     #[inline(always)]
     pub(crate) unsafe fn give(this: *const Self, value: T, number: usize) {
-        // SAFETY: the caller alone may touch the waiter.
+        // SAFETY: passed on to the caller, who alone may touch the waiter.
         unsafe {
-            (*this).slot.with_mut(|slot| (*slot).write(value));
+            Self::fill(this, value);
             (*this).place.with_mut(|place| (*place).number = number);
         }
     }

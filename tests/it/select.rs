@@ -1085,3 +1085,120 @@ fn arms_of_a_macro_take_expressions_and_blocks_and_default_is_a_name_too() {
     let default = &rx;
     assert_eq!(select! { default = default.recv() => default, default => None }, Some(6));
 }
+
+/// What such a select costs the compiler stands in CONTRIBUTING.md.
+#[test]
+fn each_of_fifty_arms_wins_at_once_and_after_a_wait() {
+    async fn among(rx: &[Receiver<usize>]) -> (usize, Option<usize>) {
+        macro_rules! receives {
+            ($($i:literal)*) => { select! { $(v = rx[$i].recv() => ($i, v),)* } };
+        }
+        receives!(0 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 19 20 21 22 23 24 25 26 27 28 29
+            30 31 32 33 34 35 36 37 38 39 40 41 42 43 44 45 46 47 48 49)
+    }
+    no_hang(|| {
+        let (tx, rx): (Vec<_>, Vec<_>) = (0..50).map(|_| chan::bounded(1)).unzip();
+        let send = |i: usize| tx[i].try_send(i).expect("room");
+        (0..50).for_each(send);
+        let mut won: Vec<_> = (0..50).map(|_| block_thread_on(among(&rx))).collect();
+        won.sort_unstable();
+        assert_eq!(won, (0..50).map(|i| (i, Some(i))).collect::<Vec<_>>());
+        let (wakes, waker) = Wakes::new();
+        let mut cx = Context::from_waker(&waker);
+        for i in 0..50 {
+            let mut selecting = pin!(among(&rx));
+            assert!(selecting.as_mut().poll(&mut cx).is_pending());
+            send(i);
+            assert_eq!((wakes.count(), selecting.poll(&mut cx)), (i + 1, Poll::Ready((i, Some(i)))));
+        }
+    });
+}
+
+#[test]
+fn a_select_has_room_for_each_value_once() {
+    let (_tx, rx) = chan::bounded::<[u8; 4096]>(1);
+    let selecting = async {
+        select! { v = rx.recv() => v, v = rx.recv() => v, v = rx.recv() => v, v = rx.recv() => v }
+    };
+    let size = size_of_val(&selecting);
+    assert!(size < 4 * 4096 + 512, "{size}");
+}
+
+/// Clippy has the last word, in the gate.
+#[test]
+#[deny(clippy::pedantic)]
+fn a_unit_may_be_ignored() {
+    no_hang(|| {
+        block_thread_on(async {
+            let (ctx, cancel) = gopark::context::Context::background().with_cancel();
+            select! {
+                _ = ctx.done() => unreachable!(),
+                default => cancel.cancel(),
+            }
+            select! {
+                _ = ctx.done() => {}
+                _ = gopark::time::sleep(std::time::Duration::from_secs(3600)) => unreachable!(),
+                _ = fut(std::future::pending::<()>()) => unreachable!(),
+            }
+        });
+    });
+}
+
+#[test]
+fn what_a_panic_in_a_poll_drops_loses_no_value_no_wake_and_no_lock() {
+    no_hang(|| {
+        let (handed_tx, handed) = chan::unbuffered();
+        let (offered_tx, offered) = chan::unbuffered();
+        let (taken_back_tx, taken_back) = chan::unbuffered();
+        let (lock, sent) = (gopark::sync::Mutex::new(0), Arc::new(()));
+        let (wakes, waker) = Wakes::new();
+        let mut cx = Context::from_waker(&waker);
+        let mut offering = pin!(offered_tx.send(2));
+        let mut next = pin!(handed.recv());
+        let held = lock.try_lock().expect("nobody has it");
+        {
+            let mut polled = pin!(async {
+                let mut receiving = pin!(handed.recv());
+                let mut locking = pin!(lock.lock());
+                let polled = poll_fn(|cx| {
+                    if receiving.as_mut().poll(cx).is_ready() {
+                        panic!("a value was handed over, but is not looked at");
+                    }
+                    assert!(locking.as_mut().poll(cx).is_pending());
+                    Poll::<()>::Pending
+                });
+                let mut polls = 0;
+                let panics = fut(poll_fn(|cx| {
+                    polls += 1;
+                    if polls == 2 {
+                        // An offer that passes by while the select is busy.
+                        assert!(offering.as_mut().poll(cx).is_pending());
+                        panic!("the second poll");
+                    }
+                    Poll::<()>::Pending
+                }));
+                select! {
+                    biased;
+                    _ = panics => unreachable!(),
+                    () = fut(polled) => unreachable!(),
+                    _ = offered.recv() => unreachable!(),
+                    _ = taken_back_tx.send(sent.clone()) => unreachable!(),
+                }
+            });
+            assert!(polled.as_mut().poll(&mut cx).is_pending());
+            assert!(next.as_mut().poll(&mut cx).is_pending());
+            assert_eq!(handed_tx.try_send(1), Ok(()));
+            drop(held);
+            let woken = wakes.count();
+            let panicked = catch_unwind(AssertUnwindSafe(|| polled.as_mut().poll(&mut cx)));
+            assert_eq!(*panicked.unwrap_err().downcast::<&str>().unwrap(), "the second poll");
+            assert_eq!(wakes.count(), woken + 1, "the next receiver");
+        }
+        assert_eq!(next.poll(&mut cx), Poll::Ready(Some(1)));
+        assert_eq!(offered.try_recv(), Ok(2));
+        assert!(offering.poll(&mut cx).is_ready());
+        assert_eq!(taken_back.try_recv(), Err(TryRecvError::Empty));
+        assert_eq!(Arc::strong_count(&sent), 1);
+        assert!(lock.try_lock().is_some());
+    });
+}
