@@ -1,7 +1,6 @@
 //! Judges whether the goroutines of the process can go on.
 
 use std::collections::HashSet;
-use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -95,14 +94,5 @@ fn report(goroutines: &[GoroutineInfo], is_proved: bool) -> String {
     }
     text.push('\n');
     super::lines(&mut text, goroutines, LINES);
-    let waits_for_lock = |goroutine: &GoroutineInfo| match goroutine.state {
-        GoroutineState::Waiting { reason, .. } => {
-            matches!(reason, WaitReason::MutexLock | WaitReason::RwMutexLock | WaitReason::RwMutexRLock)
-        }
-        _ => false,
-    };
-    if goroutines.iter().any(waits_for_lock) {
-        let _ = writeln!(text, "GOPARK_DEBUG=locks=on shows who holds the locks");
-    }
     text
 }

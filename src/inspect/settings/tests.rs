@@ -2,17 +2,16 @@ use super::*;
 
 #[test]
 fn each_setting_is_read_and_a_wrong_one_is_named() {
-    let (settings, wrong) = parse("deadlock=crash, leaks=report,locks=on,dump=on,sched=250");
+    let (settings, wrong) = parse("deadlock=crash, leaks=report,dump=on,sched=250");
     let expected = Settings {
         deadlock: Some(OnDeadlock::Crash),
         leaks: Leaks::Report,
-        locks: Some(true),
         dump: true,
         sched: Some(Duration::from_millis(250)),
     };
     assert_eq!((settings, wrong), (expected, Vec::new()));
-    let (settings, wrong) = parse("leeks=report,sched=0,locks=yes,deadlock=off");
+    let (settings, wrong) = parse("leeks=report,sched=0,dump=yes,deadlock=off");
     assert_eq!(settings, Settings { deadlock: Some(OnDeadlock::Ignore), ..Settings::default() });
-    assert_eq!(wrong, ["leeks=report", "sched=0", "locks=yes"]);
+    assert_eq!(wrong, ["leeks=report", "sched=0", "dump=yes"]);
     assert_eq!(parse(""), (Settings::default(), Vec::new()));
 }
