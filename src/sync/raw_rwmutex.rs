@@ -45,6 +45,8 @@ use crate::waker::{TaskWaker, WakeList};
 const WRITER: usize = 1;
 const QUEUED: usize = 2;
 const READER: usize = 4;
+/// Set once there are too many readers.
+const FULL: usize = 1 << (usize::BITS - 1);
 
 /// What the queue stores for a reader.
 pub(super) struct Reader;
@@ -109,8 +111,8 @@ impl RawRwMutex {
     #[inline]
     pub(super) fn runlock(&self) {
         let s = self.state.fetch_sub(READER, Ordering::Release);
-        if s & !QUEUED == READER | WRITER {
-            self.last_reader_left();
+        if s & WRITER != 0 {
+            self.left_beside_writer(s);
         }
     }
 
@@ -127,8 +129,12 @@ impl RawRwMutex {
         }
     }
 
+    /// A reader has left, and a writer has the lock or is announced.
     #[cold]
-    fn last_reader_left(&self) {
+    fn left_beside_writer(&self, s: usize) {
+        if s & !QUEUED != READER | WRITER {
+            return;
+        }
         let waker = self.let_writer_in(&mut self.queues.lock());
         waker.into_iter().for_each(TaskWaker::wake);
     }
@@ -202,7 +208,7 @@ impl Resource<Reader> for RawRwMutex {
     #[inline]
     fn try_first(&self) -> bool {
         let s = self.state.fetch_add(READER, Ordering::Acquire);
-        if s & WRITER == 0 && s < usize::MAX / 2 {
+        if s & (WRITER | FULL) == 0 {
             return true;
         }
         self.undo_rlock(s);
@@ -312,5 +318,5 @@ impl Resource<Writer> for RawRwMutex {
 
 /// Checks that the word has room for one more reader. Only leaked guards can exhaust it.
 fn assert_room(s: usize) {
-    assert!(s < usize::MAX / 2, "gopark: too many readers of a RwMutex");
+    assert!(s & FULL == 0, "gopark: too many readers of a RwMutex");
 }
