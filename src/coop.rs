@@ -334,9 +334,7 @@ pub(crate) fn park_at(cx: &Context<'_>, site: impl Into<Option<&'static Location
 #[inline(never)]
 fn note_untrusted(site: Option<&'static Location<'static>>, reason: Reason) {
     if with_header(|header| header.note_park_elsewhere(site, reason)).is_none() {
-        // SAFETY: `on_behalf_of` has it until its poll ends, and this thread is within that.
-        let main = LOCAL.with(|l| unsafe { l.local_main.get().as_ref() });
-        main.into_iter().for_each(|main| main.note_park(site, reason));
+        local_main().into_iter().for_each(|main| main.note_park(site, reason));
     }
 }
 
@@ -346,9 +344,14 @@ fn with_header<R>(f: impl FnOnce(&Header) -> R) -> Option<R> {
     LOCAL.with(|l| unsafe { l.header.get().as_ref() }).map(f)
 }
 
-/// The id of the goroutine that this thread polls.
+/// The id of the goroutine, or of the main, that this thread polls.
 pub(crate) fn goroutine() -> Option<u64> {
-    with_header(Header::id)
+    with_header(Header::id).or_else(|| local_main().map(Header::id))
+}
+
+fn local_main<'a>() -> Option<&'a Header> {
+    // SAFETY: `on_behalf_of` has it until its poll ends, and this thread is within that.
+    LOCAL.with(|l| unsafe { l.local_main.get().as_ref() })
 }
 
 /// What the running goroutine has noted in its poll.

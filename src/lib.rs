@@ -52,6 +52,7 @@
 mod clock;
 mod fork;
 mod header;
+mod holders;
 mod lock;
 mod loom;
 mod panics;

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use gopark::inspect::named;
 use gopark::sync::{Cond, Mutex, Once, RwMutex, Semaphore, WaitGroup};
 use gopark::time::{Ticker, sleep};
-use gopark::{OnDeadlock, Runtime, block_on, block_on_local, chan, go, select, unblock};
+use gopark::{OnDeadlock, Runtime, block_on, block_on_local, chan, go, gosched, select, unblock};
 
 const SECOND: Duration = Duration::from_secs(1);
 const ASLEEP: &str = "gopark: all goroutines are asleep\n";
@@ -28,7 +28,7 @@ fn philosophers() {
         for (first, second) in [(a.clone(), b.clone()), (b, a)] {
             let met = met.clone();
             let philosopher = async move {
-                let _first = first.lock().await;
+                let _first = first.lock().await; // first lock: philosophers
                 met.done();
                 met.wait().await;
                 let _second = second.lock().await; // lock: philosophers
@@ -45,6 +45,19 @@ fn philosophers_are_listed(ended: &Ended) {
     let line = format!("at {}, spawned at {}\n", site("lock: philosophers"), site("go: philosophers"));
     assert_eq!(ended.stderr.matches(&line).count(), 2, "{}", ended.stderr);
     assert_eq!(ended.stderr.matches("\"philosopher\" [sync.Mutex.Lock, ").count(), 2, "{}", ended.stderr);
+}
+
+fn reads_twice() {
+    block_on(async {
+        let m = Arc::new(RwMutex::new(()));
+        let writer = m.clone();
+        let _first = m.rlock().await; // first read
+        go(async move { drop(writer.lock().await) });
+        while m.try_rlock().is_some() {
+            gosched().await;
+        }
+        let _second = m.rlock().await;
+    });
 }
 
 fn all_words() {
@@ -274,6 +287,23 @@ const fn scenario(name: &'static str, debug: &'static str, run: fn(), check: fn(
 
 const SCENARIOS: &[Scenario] = &[
     scenario("a_deadlock_is_reported_with_each_goroutine_once", "", philosophers, philosophers_are_listed),
+    scenario("holders_of_locks_and_cycles_are_named", "locks=on", philosophers, |ended| {
+        philosophers_are_listed(ended);
+        let held = format!(", locked at {}\n", site("first lock: philosophers"));
+        assert_eq!(ended.stderr.matches(&held).count(), 2, "{}", ended.stderr);
+        assert_eq!(ended.stderr.matches("  held by goroutine ").count(), 2, "{}", ended.stderr);
+        ended.has_once("cycle: goroutine ");
+    }),
+    scenario("a_lock_that_its_own_goroutine_holds_is_named", "locks=on", reads_twice, |ended| {
+        let held = format!("  held by goroutine 1, locked at {}\n", site("first read"));
+        assert_eq!(ended.stderr.matches(&held).count(), 2, "{}", ended.stderr);
+        ended.has_once("cycle: goroutine 1 waits for goroutine 1\n");
+    }),
+    scenario("without_records_the_report_says_how_to_have_them", "locks=off", philosophers, |ended| {
+        philosophers_are_listed(ended);
+        ended.has_once("GOPARK_DEBUG=locks=on shows who holds the locks\n");
+        assert!(!ended.stderr.contains("held by"), "{}", ended.stderr);
+    }),
     scenario("each_kind_of_wait_has_its_word_and_its_lines", "", all_words, all_words_are_there),
     scenario("a_wait_for_a_once_is_named", "", a_once_that_waits_for_itself, a_once_is_named),
     scenario("goroutines_of_all_runtimes_and_local_mains_are_listed", "", two_runtimes, two_runtimes_are_listed),

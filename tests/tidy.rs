@@ -31,12 +31,13 @@ const FLOORS: &[(&str, Units)] = &[
             ("ids", &["header"]),
             ("coop", &["panics", "clock", "header"]),
             ("waker", &["panics", "coop"]),
+            ("holders", &["panics", "coop"]),
         ],
     ),
     (
         "waiting, timers, queues",
         &[
-            ("wait", &["clock", "loom", "lock", "parker", "coop", "waker"]),
+            ("wait", &["clock", "loom", "lock", "parker", "coop", "waker", "holders"]),
             ("timer", &["fork", "panics", "parker", "clock", "loom", "lock", "platform", "waker", "threads", "wait"]),
             ("run_next", &["loom", "platform"]),
             ("run_queue", &["panics", "loom", "platform", "header"]),
@@ -95,8 +96,8 @@ const FLOORS: &[(&str, Units)] = &[
             (
                 "inspect",
                 &[
-                    "clock", "platform", "panics", "threads", "header", "ids", "coop", "waker", "wait", "timer",
-                    "crash", "executor", "alarm",
+                    "clock", "platform", "panics", "threads", "header", "ids", "coop", "waker", "holders", "wait",
+                    "timer", "crash", "executor", "alarm",
                 ],
             ),
             (
@@ -114,8 +115,8 @@ const FLOORS: &[(&str, Units)] = &[
             (
                 "sync",
                 &[
-                    "clock", "loom", "lock", "platform", "panics", "coop", "waker", "wait", "executor", "runtime",
-                    "context",
+                    "clock", "loom", "lock", "holders", "platform", "panics", "coop", "waker", "wait", "executor",
+                    "runtime", "context",
                 ],
             ),
         ],

@@ -1,6 +1,7 @@
 //! Judges whether the goroutines of the process can go on.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
+use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -10,6 +11,8 @@ use crate::clock::Time;
 use crate::crash::OnDeadlock;
 use crate::executor::Executor;
 use crate::header::WaitReason;
+use crate::holders;
+use crate::ids::GoroutineId;
 use crate::platform;
 use crate::threads;
 use crate::timer::driver;
@@ -94,5 +97,41 @@ fn report(goroutines: &[GoroutineInfo], is_proved: bool) -> String {
     }
     text.push('\n');
     super::lines(&mut text, goroutines, LINES);
+    // Writing to a string does not fail.
+    for cycle in cycles(goroutines) {
+        let names: Vec<_> = cycle.iter().map(ToString::to_string).collect();
+        let _ = writeln!(text, "cycle: {}", names.join(" waits for "));
+    }
+    if !holders::is_on() && goroutines.iter().any(waits_for_lock) {
+        text.push_str("GOPARK_DEBUG=locks=on shows who holds the locks\n");
+    }
     text
+}
+
+fn waits_for_lock(goroutine: &GoroutineInfo) -> bool {
+    let locks = [WaitReason::MutexLock, WaitReason::RwMutexLock, WaitReason::RwMutexRLock];
+    matches!(goroutine.state, GoroutineState::Waiting { reason, .. } if locks.contains(&reason))
+}
+
+/// Goroutines of which each waits for a lock that the next one holds; the last is the first again. Each goroutine is in no more than
+/// one of them.
+fn cycles(goroutines: &[GoroutineInfo]) -> Vec<Vec<GoroutineId>> {
+    let holders: HashMap<_, _> = goroutines.iter().map(|goroutine| (goroutine.id, &goroutine.held_by)).collect();
+    let (mut done, mut cycles) = (HashSet::new(), Vec::new());
+    for goroutine in goroutines {
+        // The first holder leads on: of several readers each is in the writer's way.
+        let mut path = vec![goroutine.id];
+        while let Some(next) = holders.get(&path[path.len() - 1]).and_then(|by| by.first()?.goroutine) {
+            if let Some(at) = path.iter().position(|id| *id == next) {
+                path.push(next);
+                if path[at..].iter().all(|id| !done.contains(id)) {
+                    cycles.push(path[at..].to_vec());
+                }
+                break;
+            }
+            path.push(next);
+        }
+        done.extend(path);
+    }
+    cycles
 }

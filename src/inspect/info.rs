@@ -11,6 +11,7 @@ use crate::clock;
 use crate::executor::Executor;
 use crate::executor::census::{Does, Seen};
 use crate::header::{SINCE_BITS, WaitReason};
+use crate::holders::{self, Holder};
 use crate::ids::GoroutineId;
 
 /// A goroutine, as [`goroutines`](super::goroutines) has found it. It prints as its line in a report.
@@ -42,6 +43,28 @@ pub struct GoroutineInfo {
     pub runtime: RuntimeId,
     /// What it does.
     pub state: GoroutineState,
+    /// The holders of the lock that it waits for, if locks are [recorded](super#gopark_debug).
+    pub held_by: Vec<LockHolder>,
+}
+
+/// A holder of a lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LockHolder {
+    /// The goroutine that has acquired it; `None` for a thread.
+    pub goroutine: Option<GoroutineId>,
+    /// Where it has done so.
+    pub locked_at: &'static Location<'static>,
+}
+
+impl fmt::Display for LockHolder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.goroutine {
+            Some(goroutine) => goroutine.fmt(f)?,
+            None => f.write_str("a thread")?,
+        }
+        write!(f, ", locked at {}", Site(self.locked_at))
+    }
 }
 
 /// What a goroutine does.
@@ -85,6 +108,7 @@ impl GoroutineInfo {
             spawned_at: seen.spawned_at,
             runtime: RuntimeId(seen.executor.number()),
             state: state_of(seen),
+            held_by: if holders::is_on() { held_by(seen) } else { Vec::new() },
         }
     }
 
@@ -106,6 +130,18 @@ impl GoroutineInfo {
     pub fn is_waiting(&self) -> bool {
         matches!(self.state, GoroutineState::Waiting { .. })
     }
+}
+
+fn held_by(seen: &Seen) -> Vec<LockHolder> {
+    let is_lock = |reason| matches!(reason, WaitReason::MutexLock | WaitReason::RwMutexLock | WaitReason::RwMutexRLock);
+    if seen.does != Does::Waits || !seen.note.is_some_and(|note| is_lock(note.reason)) {
+        return Vec::new();
+    }
+    let holder = |holder: Holder| LockHolder {
+        goroutine: (holder.goroutine != 0).then_some(GoroutineId(holder.goroutine)),
+        locked_at: holder.locked_at,
+    };
+    holders::before(seen.id).into_iter().map(holder).collect()
 }
 
 fn state_of(seen: &Seen) -> GoroutineState {

@@ -22,6 +22,7 @@
 //! |---|---|
 //! | `deadlock=report`, `crash`, `off` | as [`OnDeadlock`](crate::OnDeadlock)`::Report`, `Crash`, `Ignore` |
 //! | `leaks=report`, `crash` | when the last `block_on` of a runtime returns, the goroutines are listed that are still parked, or that were woken by the end of main only; `crash` panics with the list |
+//! | `locks=on`, `off` | each `Mutex` and `RwMutex` records who has it and where it was locked, for all reports; on by default in builds with debug assertions |
 //! | `dump=on` | SIGQUIT (`Ctrl-\`) writes a [`dump`] to stderr, and the process goes on; on Unix |
 //! | `sched=MS` | every so many milliseconds a line for each runtime says how busy it is. Go: `schedtrace` |
 //!
@@ -44,7 +45,7 @@ use std::fmt::Write;
 pub use crate::header::WaitReason;
 pub(crate) use deadlock::judge;
 pub use dump::{dump, goroutines};
-pub use info::{GoroutineInfo, GoroutineState, RuntimeId};
+pub use info::{GoroutineInfo, GoroutineState, LockHolder, RuntimeId};
 pub use leaks::{LeakCheck, LeakGroup, leaks};
 pub(crate) use leaks::{main_has_returned, main_returns};
 pub use named::{Named, named};
@@ -55,6 +56,9 @@ fn lines(text: &mut String, goroutines: &[GoroutineInfo], most: usize) {
     // Writing to a string does not fail.
     for goroutine in &goroutines[..goroutines.len().min(most)] {
         let _ = writeln!(text, "{goroutine}");
+        for holder in &goroutine.held_by {
+            let _ = writeln!(text, "  held by {holder}");
+        }
     }
     if goroutines.len() > most {
         let _ = writeln!(text, "and {} more goroutines", goroutines.len() - most);

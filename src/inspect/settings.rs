@@ -41,7 +41,7 @@ pub(super) fn get() -> &'static Settings {
 }
 
 const WORDS: &str =
-    "the settings are deadlock=report|crash|off, leaks=report|crash|off, dump=on|off, sched=MILLISECONDS";
+    "the settings are deadlock=report|crash|off, leaks=report|crash|off, locks=on|off, dump=on|off, sched=MILLISECONDS";
 
 /// The settings, and the words that are none.
 fn parse(text: &str) -> (Settings, Vec<&str>) {
@@ -65,6 +65,8 @@ fn apply(settings: &mut Settings, word: &str) -> bool {
         Some(("leaks", "report")) => settings.leaks = Leaks::Report,
         Some(("leaks", "crash")) => settings.leaks = Leaks::Crash,
         Some(("leaks", "off")) => settings.leaks = Leaks::Off,
+        // Read by `holders`, which comes before any runtime.
+        Some(("locks", value)) => return on(value).is_some(),
         Some(("dump", value)) if on(value).is_some() => settings.dump = on(value) == Some(true),
         Some(("sched", millis)) => match millis.parse() {
             Ok(millis @ 1..) => settings.sched = Some(Duration::from_millis(millis)),

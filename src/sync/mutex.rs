@@ -6,7 +6,7 @@ use std::panic::Location;
 use super::raw_mutex::{RawMutex, Since};
 use super::typed_lock::{guard, typed_lock};
 use crate::loom::const_fn;
-use crate::wait::acquire::{Acquisition, Resource, acquisition};
+use crate::wait::acquire::{Acquisition, acquire_now, acquisition};
 
 /// A lock that protects a value: one goroutine at a time has it.
 ///
@@ -136,9 +136,10 @@ impl<T: ?Sized> Mutex<T> {
     /// # drop(guard);
     /// ```
     #[inline]
+    #[track_caller]
     #[doc(alias = "TryLock")]
     pub fn try_lock(&self) -> Option<MutexGuard<'_, T>> {
-        self.raw.try_acquire().then(|| MutexGuard(self))
+        acquire_now(&self.raw).then(|| MutexGuard(self))
     }
 
     /// Blocks this thread until the lock is free, and takes it: for threads that run no goroutines.

@@ -6,8 +6,8 @@
 //
 // | `locked` | meaning | left by |
 // |---|---|---|
-// | false | free | an acquirer: compare-exchange, Acquire |
-// | true | a guard, or a granted waiter, owns the lock | the owner's unlock: store, Release |
+// | `FREE` | free | an acquirer: compare-exchange, Acquire |
+// | `LOCKED` | a guard, or a granted waiter, owns the lock | the owner's unlock: store, Release |
 //
 // | bit of `bits` | set means (changed under the queue's lock only) |
 // |---|---|
@@ -51,19 +51,24 @@
 // never empties, since each owner comes back to its end (the *convoy*). Rejected too: one word for all, unlocked by
 // subtraction. It is simpler, and takes two locked instructions.
 
+use std::ptr;
 use std::task::Context;
 use std::time::Duration;
 
 use crate::clock::{self, Time};
 use crate::coop;
+use crate::holders;
 use crate::lock::Lock;
-use crate::loom::atomic::{AtomicBool, AtomicU8, AtomicU16, Ordering};
+use crate::loom::atomic::{AtomicU8, AtomicU16, Ordering};
 use crate::loom::const_fn;
 use crate::platform;
 use crate::sync::fairness::{hands_over, starves, starves_at};
 use crate::wait::acquire::Resource;
 use crate::wait::queue::{self, Queue, Waiter};
 use crate::waker::TaskWaker;
+
+const FREE: u8 = 0;
+const LOCKED: u8 = 1;
 
 const QUEUED: u8 = 1;
 const WOKEN: u8 = 2;
@@ -83,7 +88,7 @@ pub(super) type Since = Time;
 pub(crate) struct RawMutex {
     /// This and `bits` are the tables at the top of the file. Acquire and Release pair with each other; what is Relaxed
     /// is ordered by fences, which pair as the text there says, or by the queue's lock.
-    locked: AtomicBool,
+    locked: AtomicU8,
     bits: AtomicU8,
     /// How many more uncontended unlocks there must be before the lock is biased; while a waiter is notified, it counts the
     /// unlocks from there. A hint.
@@ -95,12 +100,22 @@ impl RawMutex {
     const_fn! {
         pub(super) const fn new() -> Self {
             RawMutex {
-                locked: AtomicBool::new(false),
+                locked: AtomicU8::new(FREE),
                 bits: AtomicU8::new(UNBIASED),
                 unlocks_until_bias: AtomicU16::new(BIAS_AFTER),
                 queue: Lock::new(Queue::new()),
             }
         }
+    }
+
+    fn is_locked(&self) -> bool {
+        self.locked.load(Ordering::Relaxed) != FREE
+    }
+
+    /// Acquires the lock if it is in that state.
+    #[inline(always)]
+    fn swap(&self, free: u8) -> bool {
+        self.locked.compare_exchange(free, LOCKED, Ordering::Acquire, Ordering::Relaxed).is_ok()
     }
 
     fn bits(&self) -> u8 {
@@ -115,7 +130,7 @@ impl RawMutex {
     #[inline]
     pub(super) fn unlock(&self) {
         if self.bits.load(Ordering::Relaxed) == 0 {
-            self.locked.store(false, Ordering::Release);
+            self.locked.store(FREE, Ordering::Release);
             // Pairs with the heavy fence in `revoke_bias`.
             platform::light_fence();
             if self.bits.load(Ordering::Relaxed) != 0 {
@@ -128,6 +143,9 @@ impl RawMutex {
 
     #[inline(never)]
     fn unlock_unbiased(&self) {
+        if holders::is_on() {
+            holders::released(ptr::from_ref(self).addr());
+        }
         let bits = self.bits();
         if bits & STARVING != 0 || bits & QUEUED != 0 && hands_over() {
             return self.hand_off(false);
@@ -138,7 +156,7 @@ impl RawMutex {
                 left => self.unlocks_until_bias.store(left - 1, Ordering::Relaxed),
             }
         }
-        self.locked.store(false, Ordering::Release);
+        self.locked.store(FREE, Ordering::Release);
         self.unlocked();
     }
 
@@ -171,7 +189,7 @@ impl RawMutex {
             if queue.is_empty() {
                 // The last waiter has left meanwhile. New ones have to wait for the queue's lock.
                 if !freed {
-                    self.locked.store(false, Ordering::Release);
+                    self.locked.store(FREE, Ordering::Release);
                 }
                 None
             } else if !freed || self.try_acquire() {
@@ -201,7 +219,7 @@ impl RawMutex {
         let waker = {
             let mut queue = self.queue.lock();
             // If the lock is taken, its unlock notifies; if `WOKEN` is set, a notified waiter is about to try.
-            let unneeded = self.bits() & WOKEN != 0 || self.locked.load(Ordering::Relaxed);
+            let unneeded = self.bits() & WOKEN != 0 || self.is_locked();
             if unneeded { None } else { self.notify_front(&mut queue) }
         };
         waker.into_iter().for_each(TaskWaker::wake);
@@ -215,7 +233,7 @@ impl RawMutex {
         let waker = {
             let mut queue = self.queue.lock();
             let is_late = |front: &Waiter<Since>| !queue.is_only(front) && starves_at(front.extra, now);
-            if !self.locked.load(Ordering::Relaxed) && queue.front().is_some_and(is_late) {
+            if !self.is_locked() && queue.front().is_some_and(is_late) {
                 queue.pass_over();
                 self.notify_front(&mut queue)
             } else {
@@ -238,7 +256,8 @@ impl RawMutex {
     /// Biases the lock after a long uncontended period.
     #[cold]
     fn bias(&self) {
-        if !platform::has_light_fence() {
+        // A biased unlock is not recorded.
+        if !platform::has_light_fence() || holders::is_on() {
             return;
         }
         let mut queue = self.queue.lock();
@@ -338,14 +357,18 @@ impl RawMutex {
 impl Resource<Since> for RawMutex {
     #[inline]
     fn try_acquire(&self) -> bool {
-        !self.locked.load(Ordering::Relaxed) && self.try_first()
+        !self.is_locked() && self.swap(FREE)
     }
 
     /// Tries without loading first: a load that waits for an earlier locked instruction costs a fifth of lock and
     /// unlock.
     #[inline]
     fn try_first(&self) -> bool {
-        self.locked.compare_exchange(false, true, Ordering::Acquire, Ordering::Relaxed).is_ok()
+        self.swap(holders::free_mutex())
+    }
+
+    fn recorded(&self) -> Option<usize> {
+        Some(ptr::from_ref(self).addr())
     }
 
     fn extra(&self) -> Since {
@@ -396,7 +419,7 @@ impl Resource<Since> for RawMutex {
             // Pairs with the fence in `unlocked`. The next waiter is notified instead; if the lock is taken, its unlock does
             // that.
             platform::full_fence();
-            if self.locked.load(Ordering::Relaxed) { None } else { self.notify_front(&mut queue) }
+            if self.is_locked() { None } else { self.notify_front(&mut queue) }
         };
         waker.into_iter().for_each(TaskWaker::wake);
     }

@@ -32,9 +32,11 @@
 // read were three times as fast with it, because the word's cache line did not move; but each write had to find those
 // readers, and every read lock took 33 instructions more.
 
+use std::ptr;
 use std::task::Context;
 
 use crate::coop;
+use crate::holders::{self, FULL, WRITER};
 use crate::lock::{Lock, LockGuard};
 use crate::loom::atomic::{AtomicUsize, Ordering};
 use crate::loom::const_fn;
@@ -42,11 +44,8 @@ use crate::wait::acquire::Resource;
 use crate::wait::queue::{self, Queue, Waiter};
 use crate::waker::{TaskWaker, WakeList};
 
-const WRITER: usize = 1;
 const QUEUED: usize = 2;
 const READER: usize = 4;
-/// Set once there are too many readers.
-const FULL: usize = 1 << (usize::BITS - 1);
 
 /// What the queue stores for a reader.
 pub(super) struct Reader;
@@ -92,7 +91,7 @@ impl RawRwMutex {
     /// Takes back the reader that `try_first` added.
     #[cold]
     fn undo_rlock(&self, s: usize) {
-        self.runlock();
+        self.left_beside_writer(self.leave());
         assert_room(s);
     }
 
@@ -110,10 +109,23 @@ impl RawRwMutex {
     /// Releases a read lock.
     #[inline]
     pub(super) fn runlock(&self) {
-        let s = self.state.fetch_sub(READER, Ordering::Release);
-        if s & WRITER != 0 {
-            self.left_beside_writer(s);
+        let s = self.leave();
+        if holders::is_watched(s) {
+            self.left(s);
         }
+    }
+
+    #[inline(always)]
+    fn leave(&self) -> usize {
+        self.state.fetch_sub(READER, Ordering::Release)
+    }
+
+    #[cold]
+    fn left(&self, s: usize) {
+        if holders::is_on() {
+            holders::released(ptr::from_ref(self).addr());
+        }
+        self.left_beside_writer(s);
     }
 
     /// Acquires the write lock, if the lock is free.
@@ -124,12 +136,15 @@ impl RawRwMutex {
 
     #[inline]
     pub(super) fn unlock(&self) {
-        if !self.swap(WRITER, 0, Ordering::Release) {
+        if !self.swap(holders::written(), 0, Ordering::Release) {
+            if holders::is_on() {
+                holders::released(ptr::from_ref(self).addr());
+            }
             self.end_phase(self.queues.lock());
         }
     }
 
-    /// A reader has left, and a writer has the lock or is announced.
+    /// A reader has left. If it was the last one before a writer, that one's turn has come.
     #[cold]
     fn left_beside_writer(&self, s: usize) {
         if s & !QUEUED != READER | WRITER {
@@ -208,11 +223,15 @@ impl Resource<Reader> for RawRwMutex {
     #[inline]
     fn try_first(&self) -> bool {
         let s = self.state.fetch_add(READER, Ordering::Acquire);
-        if s & (WRITER | FULL) == 0 {
+        if holders::is_readable(s) {
             return true;
         }
         self.undo_rlock(s);
         false
+    }
+
+    fn recorded(&self) -> Option<usize> {
+        Some(ptr::from_ref(self).addr())
     }
 
     fn extra(&self) -> Reader {
@@ -271,6 +290,15 @@ impl Resource<Writer> for RawRwMutex {
         self.try_lock()
     }
 
+    #[inline]
+    fn try_first(&self) -> bool {
+        self.swap(holders::free(), WRITER, Ordering::Acquire)
+    }
+
+    fn recorded(&self) -> Option<usize> {
+        Some(ptr::from_ref(self).addr())
+    }
+
     fn extra(&self) -> Writer {
         Writer
     }
@@ -305,7 +333,7 @@ impl Resource<Writer> for RawRwMutex {
             drop(queues);
             return self.unlock();
         }
-        let announced = queues.announced && queues.writers.front().is_some_and(|front| std::ptr::eq(front, waiter));
+        let announced = queues.announced && queues.writers.front().is_some_and(|front| ptr::eq(front, waiter));
         // SAFETY: not granted, seen under the lock, so linked in `writers`.
         unsafe { queues.writers.remove(waiter) };
         if announced {

@@ -6,7 +6,7 @@ use std::panic::{Location, RefUnwindSafe, UnwindSafe};
 use super::raw_rwmutex::{RawRwMutex, Reader, Writer};
 use super::typed_lock::{guard, typed_lock};
 use crate::loom::const_fn;
-use crate::wait::acquire::{Acquisition, acquisition};
+use crate::wait::acquire::{Acquisition, acquire_now, acquisition};
 
 /// A lock that lets many goroutines read its value, or one change it.
 ///
@@ -155,9 +155,10 @@ impl<T: ?Sized> RwMutex<T> {
     /// # drop(a);
     /// ```
     #[inline]
+    #[track_caller]
     #[doc(alias = "TryRLock")]
     pub fn try_rlock(&self) -> Option<RwMutexReadGuard<'_, T>> {
-        self.raw.try_rlock().then(|| RwMutexReadGuard(self.shared()))
+        acquire_now::<_, Reader>(&self.raw).then(|| RwMutexReadGuard(self.shared()))
     }
 
     /// Takes the lock for writing, if nobody has it at this instant. Go: `TryLock`.
@@ -171,9 +172,10 @@ impl<T: ?Sized> RwMutex<T> {
     /// # drop(w);
     /// ```
     #[inline]
+    #[track_caller]
     #[doc(alias = "TryLock")]
     pub fn try_lock(&self) -> Option<RwMutexWriteGuard<'_, T>> {
-        self.raw.try_lock().then(|| RwMutexWriteGuard(self))
+        acquire_now::<_, Writer>(&self.raw).then(|| RwMutexWriteGuard(self))
     }
 
     /// Blocks this thread until it has the lock for reading: for threads that run no goroutines.

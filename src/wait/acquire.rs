@@ -8,6 +8,7 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 
 use crate::coop::{self, Reason};
+use crate::holders;
 use crate::wait::block_on::block_on;
 use crate::wait::queue::{GRANTED, Waiter};
 use crate::waker::TaskWaker;
@@ -41,6 +42,11 @@ pub(crate) trait Resource<X> {
         self.try_acquire()
     }
 
+    /// The address under which [`holders`] records who has it, if one has it.
+    fn recorded(&self) -> Option<usize> {
+        None
+    }
+
     fn extra(&self) -> X;
 
     /// Links the waiter, or acquires the resource after all and returns true.
@@ -65,6 +71,20 @@ pub(crate) trait Resource<X> {
     ///
     /// As for [`look`](Self::look).
     unsafe fn cancel(&self, waiter: &Waiter<X>);
+}
+
+/// Acquires what can be acquired at once.
+#[inline]
+#[track_caller]
+pub(crate) fn acquire_now<R: Resource<X>, X>(resource: &R) -> bool {
+    if !holders::is_on() {
+        return resource.try_acquire();
+    }
+    let acquired = resource.try_acquire();
+    if let (true, Some(address)) = (acquired, resource.recorded()) {
+        holders::acquired(address, Location::caller());
+    }
+    acquired
 }
 
 /// The future of a [`Request`].
@@ -138,6 +158,11 @@ impl<R: Request<X>, X> Acquisition<R, X> {
             // SAFETY: linked when the stage became `Waiting`, which is left as soon as this returns true.
             (Stage::Waiting(waiter), Some(resource)) => unsafe { resource.look(waiter, cx) },
         };
+        if holders::is_on() {
+            if let Some(address) = this.request.resource().and_then(Resource::recorded) {
+                if acquired { holders::acquired(address, this.site) } else { holders::waits(address) }
+            }
+        }
         if !acquired {
             coop::park_at(cx, this.site, this.request.reason());
             return Poll::Pending;
@@ -149,7 +174,7 @@ impl<R: Request<X>, X> Acquisition<R, X> {
 
     /// Blocks the thread until the resource is acquired.
     pub(crate) fn block(self) -> R::Output {
-        if self.request.resource().is_some_and(Resource::try_acquire) {
+        if self.request.resource().is_some_and(Resource::try_first) {
             return self.request.output();
         }
         let mut this = pin!(self);
@@ -164,6 +189,9 @@ impl<R: Request<X>, X> Drop for Acquisition<R, X> {
         if let (Stage::Waiting(waiter), Some(resource)) = (&self.stage, self.request.resource()) {
             // SAFETY: linked when the stage became `Waiting`, which is left when the resource is acquired.
             unsafe { resource.cancel(waiter) };
+            if holders::is_on() && resource.recorded().is_some() {
+                holders::waits_no_more();
+            }
         }
     }
 }

@@ -1,0 +1,164 @@
+//! Which goroutine holds which lock, and which waits for one: `GOPARK_DEBUG=locks=on`, or a build with debug assertions.
+//!
+//! To record costs more than a lock. Where nothing is recorded it costs nothing: the fast paths of the locks compare with words of
+//! this file where they would compare with constants. While locks are recorded these have values that no lock has, so that each
+//! operation takes its slow path, which records it.
+
+use std::panic::Location;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+
+use crate::coop;
+use crate::panics::lock;
+
+/// | word | nothing is recorded | recorded, and as long as that is not known |
+/// |---|---|---|
+/// | `MODE` | `OFF` | `ON`; `UNKNOWN` |
+/// | `FREE_MUTEX` | the state of a free `Mutex` | none |
+/// | `FREE`, `WRITTEN` | the state of a free `RwMutex`, and of one with a writer alone | none |
+/// | `READABLE` | less than this, rotated by one bit, if a reader may enter | 0 |
+/// | `WATCHED` | the bit of a writer | all bits |
+///
+/// All are written once, by [`is_on`], with values that are right for each lock at any time.
+static MODE: AtomicU8 = AtomicU8::new(UNKNOWN);
+static FREE_MUTEX: AtomicU8 = AtomicU8::new(2);
+static FREE: AtomicUsize = AtomicUsize::new(usize::MAX);
+static WRITTEN: AtomicUsize = AtomicUsize::new(usize::MAX);
+static READABLE: AtomicUsize = AtomicUsize::new(0);
+static WATCHED: AtomicUsize = AtomicUsize::new(usize::MAX);
+
+const UNKNOWN: u8 = 0;
+const OFF: u8 = 1;
+const ON: u8 = 2;
+
+/// The bit of a `RwMutex` that a writer sets.
+pub(crate) const WRITER: usize = 1;
+/// Set once there are too many readers of a `RwMutex`.
+pub(crate) const FULL: usize = 1 << (usize::BITS - 1);
+
+/// What a free `Mutex` is compared with.
+#[inline(always)]
+pub(crate) fn free_mutex() -> u8 {
+    if cfg!(gopark_loom) { 0 } else { FREE_MUTEX.load(Ordering::Relaxed) }
+}
+
+/// What a free `RwMutex` is compared with.
+#[inline(always)]
+pub(crate) fn free() -> usize {
+    if cfg!(gopark_loom) { 0 } else { FREE.load(Ordering::Relaxed) }
+}
+
+/// What a `RwMutex` with a writer, and nothing else, is compared with.
+#[inline(always)]
+pub(crate) fn written() -> usize {
+    if cfg!(gopark_loom) { WRITER } else { WRITTEN.load(Ordering::Relaxed) }
+}
+
+/// True if a reader may enter a `RwMutex` in that state, and nothing is recorded.
+#[inline(always)]
+pub(crate) fn is_readable(state: usize) -> bool {
+    let bound = if cfg!(gopark_loom) { FULL >> 1 } else { READABLE.load(Ordering::Relaxed) };
+    state.rotate_right(1) < bound
+}
+
+/// True if a reader that leaves a `RwMutex` in that state has more to do.
+#[inline(always)]
+pub(crate) fn is_watched(state: usize) -> bool {
+    let watched = if cfg!(gopark_loom) { WRITER } else { WATCHED.load(Ordering::Relaxed) };
+    state & watched != 0
+}
+
+/// True if locks are recorded. For slow paths.
+pub(crate) fn is_on() -> bool {
+    match MODE.load(Ordering::Relaxed) {
+        _ if cfg!(gopark_loom) => false,
+        UNKNOWN => decide(),
+        mode => mode == ON,
+    }
+}
+
+#[cold]
+fn decide() -> bool {
+    let text = std::env::var_os("GOPARK_DEBUG").unwrap_or_default();
+    let text = text.to_string_lossy();
+    let words = text.split(',').filter_map(|word| word.trim().strip_prefix("locks="));
+    let is_on = words.last().map_or(cfg!(debug_assertions), |value| value == "on");
+    if !is_on {
+        FREE_MUTEX.store(0, Ordering::Relaxed);
+        FREE.store(0, Ordering::Relaxed);
+        WRITTEN.store(WRITER, Ordering::Relaxed);
+        READABLE.store(FULL >> 1, Ordering::Relaxed);
+        WATCHED.store(WRITER, Ordering::Relaxed);
+    }
+    MODE.store(if is_on { ON } else { OFF }, Ordering::Relaxed);
+    is_on
+}
+
+/// A goroutine that holds a lock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Holder {
+    /// Its id; 0 for a thread.
+    pub(crate) goroutine: u64,
+    /// Where it has acquired the lock.
+    pub(crate) locked_at: &'static Location<'static>,
+}
+
+const SHARDS: usize = 64;
+
+/// The locks that are held, with their holders, by the locks' addresses.
+static HELD: [Mutex<Vec<(usize, Holder)>>; SHARDS] = [const { Mutex::new(Vec::new()) }; SHARDS];
+/// The goroutines that wait for a lock, and for which, by their ids.
+static WAITING: [Mutex<Vec<(u64, usize)>>; SHARDS] = [const { Mutex::new(Vec::new()) }; SHARDS];
+
+fn shard<T>(of: &[T; SHARDS], key: usize) -> &T {
+    &of[(key ^ key >> 6 ^ key >> 12) % SHARDS]
+}
+
+fn me() -> u64 {
+    coop::goroutine().unwrap_or(0)
+}
+
+/// The running goroutine has acquired the lock at that address.
+#[cold]
+pub(crate) fn acquired(address: usize, locked_at: &'static Location<'static>) {
+    let goroutine = me();
+    waits_no_more();
+    lock(shard(&HELD, address)).push((address, Holder { goroutine, locked_at }));
+}
+
+/// The running goroutine releases the lock: it, or the one that has given it its guard, holds it no longer.
+#[cold]
+pub(crate) fn released(address: usize) {
+    let goroutine = me();
+    let mut held = lock(shard(&HELD, address));
+    let of_lock = |(_, (other, _)): &(usize, &(usize, Holder))| *other == address;
+    let own = held.iter().enumerate().filter(of_lock).filter(|(_, (_, holder))| holder.goroutine == goroutine).last();
+    let at = own.or_else(|| held.iter().enumerate().rfind(of_lock)).map(|(at, _)| at);
+    at.into_iter().for_each(|at| _ = held.swap_remove(at));
+}
+
+/// The running goroutine begins to wait for the lock.
+#[cold]
+pub(crate) fn waits(address: usize) {
+    let goroutine = me();
+    let mut waiting = lock(shard(&WAITING, goroutine as usize));
+    match waiting.iter_mut().find(|(other, _)| *other == goroutine) {
+        Some((_, at)) => *at = address,
+        None => waiting.push((goroutine, address)),
+    }
+}
+
+/// The running goroutine waits for no lock.
+#[cold]
+pub(crate) fn waits_no_more() {
+    let goroutine = me();
+    lock(shard(&WAITING, goroutine as usize)).retain(|(other, _)| *other != goroutine);
+}
+
+/// Those that hold the lock for which the goroutine waits.
+pub(crate) fn before(goroutine: u64) -> Vec<Holder> {
+    let waiting = lock(shard(&WAITING, goroutine as usize)).iter().find(|(other, _)| *other == goroutine).copied();
+    let Some((_, address)) = waiting else { return Vec::new() };
+    let held = lock(shard(&HELD, address));
+    held.iter().filter(|(other, _)| *other == address).map(|(_, holder)| *holder).collect()
+}
