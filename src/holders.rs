@@ -81,8 +81,8 @@ pub(crate) fn is_on() -> bool {
 fn decide() -> bool {
     let text = std::env::var_os("GOPARK_DEBUG").unwrap_or_default();
     let text = text.to_string_lossy();
-    let words = text.split(',').filter_map(|word| word.trim().strip_prefix("locks="));
-    let is_on = words.last().map_or(cfg!(debug_assertions), |value| value == "on");
+    let value = text.rsplit(',').find_map(|word| word.trim().strip_prefix("locks="));
+    let is_on = value.map_or(cfg!(debug_assertions), |value| value == "on");
     if !is_on {
         FREE_MUTEX.store(0, Ordering::Relaxed);
         FREE.store(0, Ordering::Relaxed);
@@ -131,10 +131,10 @@ pub(crate) fn acquired(address: usize, locked_at: &'static Location<'static>) {
 pub(crate) fn released(address: usize) {
     let goroutine = me();
     let mut held = lock(shard(&HELD, address));
-    let of_lock = |(_, (other, _)): &(usize, &(usize, Holder))| *other == address;
-    let own = held.iter().enumerate().filter(of_lock).filter(|(_, (_, holder))| holder.goroutine == goroutine).last();
-    let at = own.or_else(|| held.iter().enumerate().rfind(of_lock)).map(|(at, _)| at);
-    at.into_iter().for_each(|at| _ = held.swap_remove(at));
+    let own = held.iter().rposition(|(other, holder)| *other == address && holder.goroutine == goroutine);
+    if let Some(at) = own.or_else(|| held.iter().rposition(|(other, _)| *other == address)) {
+        held.swap_remove(at);
+    }
 }
 
 /// The running goroutine begins to wait for the lock.
