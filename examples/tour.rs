@@ -12,6 +12,8 @@ mod channels;
 mod context;
 #[path = "tour/goroutines.rs"]
 mod goroutines;
+#[path = "tour/inspect.rs"]
+mod inspect;
 #[path = "tour/select.rs"]
 mod select;
 #[path = "tour/sync.rs"]
@@ -23,6 +25,7 @@ const CHAPTERS: &[(&str, fn())] = &[
     ("channels", channels::chapter),
     ("select", select::chapter),
     ("context", context::chapter),
+    ("inspect", inspect::chapter),
 ];
 
 fn main() -> ExitCode {

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use gopark::sync::WaitGroup;
-use gopark::{Runtime, block_on, chan, go, gosched, num_goroutine};
+use gopark::{Runtime, block_on, chan, go, gosched, inspect, num_goroutine};
 
 use crate::page::{Progress, grouped, heading, text};
 
@@ -180,7 +180,8 @@ fn blocked_for_ever() {
         "Nobody will send on this channel, and the goroutine itself holds the sender, so it will never close. In Go such a\n\
          goroutine is leaked, with all it holds, until the process ends. Here it stays while its runtime does, and is then\n\
          dropped, destructors and all. (Had only its parent held a sender, dropping that would have closed the channel and\n\
-         ended the wait: a receiver that everybody has left is told so.)",
+         ended the wait: a receiver that everybody has left is told so.)\n\
+         `GOPARK_DEBUG=leaks=report` lists such goroutines when main returns, without a word in the program.",
     );
 
     struct Guard;
@@ -206,7 +207,13 @@ fn blocked_for_ever() {
         });
         started.wait().await;
     });
-    println!("main has returned; goroutines alive: {}", rt.num_goroutine());
+    println!("main has returned; goroutines alive: {}. The leak is found:", rt.num_goroutine());
+    while inspect::goroutines().iter().all(|goroutine| !goroutine.is_waiting()) {
+        std::thread::yield_now();
+    }
+    for leak in inspect::leaks(Duration::ZERO) {
+        println!("  {} [{}] spawned at {}", leak.count, leak.reason, leak.spawned_at);
+    }
     drop(rt);
     println!("the runtime is gone");
 }
