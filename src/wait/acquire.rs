@@ -188,11 +188,23 @@ impl<R: Request<X>, X> Drop for Acquisition<R, X> {
     fn drop(&mut self) {
         if let (Stage::Waiting(waiter), Some(resource)) = (&self.stage, self.request.resource()) {
             // SAFETY: linked when the stage became `Waiting`, which is left when the resource is acquired.
-            unsafe { resource.cancel(waiter) };
-            if holders::is_on() && resource.recorded().is_some() {
-                holders::waits_no_more();
-            }
+            unsafe { leave(resource, waiter) };
         }
+    }
+}
+
+/// Drops a waiter's place in line.
+///
+/// # Safety
+///
+/// As for [`Resource::cancel`].
+#[cold]
+#[inline(never)]
+unsafe fn leave<R: Resource<X>, X>(resource: &R, waiter: &Waiter<X>) {
+    // SAFETY: passed on to the caller.
+    unsafe { resource.cancel(waiter) };
+    if holders::is_on() && resource.recorded().is_some() {
+        holders::waits_no_more();
     }
 }
 
