@@ -22,8 +22,8 @@ use crate::wait::event::{Event, Listener, Notified};
 
 /// Waits for, or announces, that something has happened to what a lock protects.
 ///
-/// Go: `sync.Cond`. The lock is not part of it: [`wait`](Self::wait) takes the guard of a [`Mutex`] or of a
-/// [`RwMutex`], gives up the lock while it waits, and returns the guard of the same lock. A condition is tested under
+/// Go: `sync.Cond`. The lock is not part of it: [`wait`](Self::wait) takes the guard of a [`Mutex`](super::Mutex) or of a
+/// [`RwMutex`](super::RwMutex), gives up the lock while it waits, and returns the guard of the same lock. A condition is tested under
 /// the lock, in a loop, since somebody else may have been there between the signal and the lock;
 /// [`wait_while`](Self::wait_while) is that loop.
 ///
