@@ -327,9 +327,9 @@ pub(crate) struct BlockOnCall {
 }
 
 impl BlockOnCall {
-    /// The call's main, which a crash ends. When it returns, `returns` is called.
-    pub(crate) fn until_crash<F>(&self, main: F, returns: fn()) -> UntilCrash<F> {
-        UntilCrash { main, call: self.call.clone(), returns, registered: false }
+    /// The call's main, which a crash ends.
+    pub(crate) fn until_crash<F>(&self, main: F, observer: Option<&'static Observer>) -> UntilCrash<F> {
+        UntilCrash { main, call: self.call.clone(), observer, registered: false }
     }
 
     /// The main is that goroutine.
@@ -365,13 +365,41 @@ impl Drop for BlockOnCall {
     }
 }
 
+/// What is called at each poll of a main: when it begins, when the main returns in it, and when it ends.
+#[derive(Debug)]
+pub(crate) struct Observer {
+    pub(crate) begins: fn(),
+    pub(crate) returns: fn(),
+    pub(crate) ends: fn(),
+}
+
+/// A poll of a main.
+struct Observed(&'static Observer);
+
+impl Observed {
+    fn begin(observer: &'static Observer) -> Self {
+        (observer.begins)();
+        Self(observer)
+    }
+
+    fn returns(&self) {
+        (self.0.returns)();
+    }
+}
+
+impl Drop for Observed {
+    fn drop(&mut self) {
+        (self.0.ends)();
+    }
+}
+
 pin_project! {
     /// A main that ends with `None` when a crash has ended its call of `block_on`. It must be polled with the main's own waker.
     pub(crate) struct UntilCrash<F> {
         #[pin]
         main: F,
         call: Arc<Call>,
-        returns: fn(),
+        observer: Option<&'static Observer>,
         registered: bool,
     }
 }
@@ -390,10 +418,11 @@ impl<F: Future> Future for UntilCrash<F> {
             return Poll::Ready(None);
         }
         this.call.count_poll();
+        let observed = this.observer.map(Observed::begin);
         let polled = coop::on_behalf_of(this.call.caller, this.call.local.as_ref(), || this.main.poll(cx));
         this.call.count_poll();
         if polled.is_ready() {
-            (this.returns)();
+            observed.iter().for_each(Observed::returns);
         }
         polled.map(Some)
     }

@@ -596,7 +596,7 @@ impl Executor {
             let first = random::below(count);
             for offset in 0..count {
                 let Some(victim) = self.processors.get((first + offset) % count) else { continue };
-                if victim.id == processor.id {
+                if victim.id == processor.id || victim.kept.load(Ordering::Relaxed) {
                     continue;
                 }
                 if victim.is_draining() {
@@ -765,6 +765,7 @@ impl Executor {
 
     /// Moves a processor to another place: the only function that does, so that the list and the idle word agree.
     fn set_place(&self, sched: &mut Sched, processor: &'static Processor, place: Place) {
+        processor.kept.store(false, Ordering::Relaxed);
         if processor.place.replace(place) == Place::Idle {
             let at = sched.idle.iter().rposition(|other| ptr::eq(*other, processor));
             sched.idle.remove(at.expect("an idle processor is in the list"));

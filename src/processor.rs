@@ -40,6 +40,7 @@ pub(crate) const FIRE_LEAST: usize = 16;
 /// | `ticks_since_global`, `ticks_since_timers` | since the global queue came first, and since timers were checked | holder |
 /// | `global_interval` | ticks after which the global queue comes first again | monitor |
 /// | `has_long_polls` | it pays to wake a worker for the run-next goroutine | monitor |
+/// | `kept` | thieves leave its goroutines alone: a main is in a poll, of which a report wants to know what it wakes | holder; false when it moves to another place |
 /// | `place` | see [`Place`] | under the scheduler's lock |
 pub(crate) struct Processor {
     pub(crate) id: usize,
@@ -52,6 +53,7 @@ pub(crate) struct Processor {
     global_interval: AtomicU32,
     pub(crate) polls: AtomicU32,
     has_long_polls: AtomicBool,
+    pub(crate) kept: AtomicBool,
     pub(crate) place: Cell<Place>,
 }
 
@@ -88,6 +90,7 @@ impl Processor {
             global_interval: AtomicU32::new(GLOBAL_INTERVAL),
             polls: AtomicU32::new(0),
             has_long_polls: AtomicBool::new(false),
+            kept: AtomicBool::new(false),
             place: Cell::new(Place::Retired),
         }
     }

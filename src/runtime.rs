@@ -427,7 +427,7 @@ where
     assert_may_block();
     let run = || {
         let call = executor.block_on_calls().enter(None);
-        let (header, main) = (executor.start_outside(site, true), call.until_crash(main, inspect::main_returns));
+        let (header, main) = (executor.start_outside(site, true), call.until_crash(main, inspect::of_mains()));
         call.set_main(&header);
         // SAFETY: the task resolves once the future is dropped, and this waits for it, come what may.
         let (task, main) = unsafe { goroutine::allocate(header, main) };
@@ -450,7 +450,7 @@ fn run_main_locally<F: Future>(executor: &'static Executor, main: F, site: &'sta
     let lent = Executor::lend_thread();
     // Catches a panic of the main's destructor, which may call `block_on`.
     let result = catch_unwind(AssertUnwindSafe(|| {
-        let main = pin!(call.until_crash(main, inspect::main_returns));
+        let main = pin!(call.until_crash(main, inspect::of_mains()));
         let (polling, _in_place) = (Executor::set_polling(true), InPlace::set(false));
         let polled = catch_unwind(AssertUnwindSafe(|| block_thread_on(main)));
         Executor::set_polling(polling);

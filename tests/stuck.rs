@@ -430,6 +430,16 @@ fn run_in_process(scenario: &Scenario) -> Ended {
     Ended { stderr, code }
 }
 
+/// Where a main that returns wakes a goroutine, it has three attempts: while the kernel keeps its thread from its core for longer
+/// than the monitor waits, another worker runs that goroutine.
+fn try_scenario(scenario: &'static Scenario) {
+    let attempts = if scenario.debug.starts_with("leaks") { 3 } else { 1 };
+    let attempt = || (scenario.check)(&run_in_process(scenario));
+    if !(1..attempts).any(|_| std::panic::catch_unwind(attempt).is_ok()) {
+        attempt();
+    }
+}
+
 fn main() -> ExitCode {
     if let Ok(name) = std::env::var(SCENARIO) {
         let scenario = SCENARIOS.iter().find(|scenario| scenario.name == name).expect("a scenario");
@@ -444,7 +454,7 @@ fn main() -> ExitCode {
         .iter()
         .map(|scenario| {
             let scenario: &'static Scenario = scenario;
-            thread::Builder::new().name(scenario.name.into()).spawn(|| (scenario.check)(&run_in_process(scenario)))
+            thread::Builder::new().name(scenario.name.into()).spawn(move || try_scenario(scenario))
         })
         .collect();
     let failed = threads.into_iter().map(|thread| thread.expect("a thread").join()).filter(Result::is_err).count();

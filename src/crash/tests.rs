@@ -25,7 +25,7 @@ fn calls() -> &'static BlockOnCalls {
 
 /// A main of the call that never ends by itself.
 fn main_of(call: &BlockOnCall) -> UntilCrash<Pending<()>> {
-    call.until_crash(pending(), || ())
+    call.until_crash(pending(), None)
 }
 
 /// Polls a main once: whether a crash has ended it.
@@ -108,7 +108,7 @@ fn a_crash_that_waits_aborts_nothing_while_no_main_is_polled_or_when_one_took_it
     // Neither main is being polled: the next poll of each sees the crash.
     assert!(calls.check_grace(long));
     let cx = &mut Context::from_waker(Waker::noop());
-    let polled = pin!(blocked.until_crash(ready(()), || ())).poll(cx);
+    let polled = pin!(blocked.until_crash(ready(()), None)).poll(cx);
     assert_eq!(polled, Poll::Ready(None), "the crash came before");
     // One that is polled for ever, under the policy that waits for ever.
     blocked.call.count_poll();

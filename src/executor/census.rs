@@ -78,6 +78,19 @@ impl Executor {
         }
     }
 
+    /// Whether thieves leave the goroutines of this thread's processor alone, until it is told otherwise or has another worker.
+    pub(crate) fn keep_queue(keep: bool) {
+        Worker::with(|w| {
+            let Some(held) = w.hold() else { return };
+            let was_kept = held.processor.kept.swap(keep, Ordering::Relaxed);
+            let has_more = !held.processor.queue.is_empty();
+            drop(held);
+            if let (true, false, true, Some(executor)) = (was_kept, keep, has_more, Self::current()) {
+                executor.notify();
+            }
+        });
+    }
+
     /// The executors of all runtimes.
     pub(crate) fn all() -> impl Iterator<Item = &'static Self> {
         EXECUTORS.all().filter(|executor| executor.procs.load(Ordering::Acquire) != 0)

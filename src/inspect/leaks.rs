@@ -17,6 +17,7 @@ use super::settings::{self, Leaks};
 use crate::alarm::alarm;
 use crate::clock::{self, Time};
 use crate::coop;
+use crate::crash::Observer;
 use crate::executor::Executor;
 use crate::header::WaitReason;
 use crate::ids::GoroutineId;
@@ -42,9 +43,19 @@ fn report(goroutines: &[GoroutineInfo], what: &str) -> String {
 /// main has not waited for them. By the runtimes' numbers.
 static AT_RETURN: Mutex<Vec<(u64, Vec<GoroutineInfo>)>> = Mutex::new(Vec::new());
 
+/// What `GOPARK_DEBUG=leaks` wants to know of mains: goroutines that one wakes stay at its processor for the rest of its poll.
+pub(crate) fn of_mains() -> Option<&'static Observer> {
+    const OBSERVER: &Observer = &Observer {
+        begins: || Executor::keep_queue(true),
+        returns: main_returns,
+        ends: || Executor::keep_queue(false),
+    };
+    (settings::get().leaks != Leaks::Off).then_some(OBSERVER)
+}
+
 /// A main returns, in the poll of its goroutine. The ends of channels that it owned are gone already, and have woken others.
-pub(crate) fn main_returns() {
-    let Some(executor) = Executor::current().filter(|_| settings::get().leaks != Leaks::Off) else { return };
+fn main_returns() {
+    let Some(executor) = Executor::current() else { return };
     let (mains, mut parked) = (info::mains(executor), Vec::new());
     if mains.len() == 1 {
         executor.census(|seen| parked.push(GoroutineInfo::before_wake(&seen, &mains)));
