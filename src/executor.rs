@@ -360,6 +360,7 @@ impl Executor {
                 w.executor.set(ptr::null());
                 w.processor.set(ptr::null());
                 w.run_next.abandon();
+                w.running.forget_look();
             });
         }
         static WATCHING: Once = Once::new();
@@ -807,6 +808,7 @@ impl Executor {
             let Some(held) = w.hold() else { return executor.push_global(task) };
             let processor = held.processor;
             let behind = if info.woken_while_running {
+                debug_assert!(w.running.get().is_null(), "another worker may end it, and free it");
                 // It yielded: behind all goroutines or, out of budget, behind those of its processor.
                 if w.yielding.take() && !executor.global.is_empty() && !held.processor.has_long_ticks() {
                     drop(held);

@@ -142,7 +142,10 @@ impl<F: Future> Future for Goroutine<F> {
             Ok(Poll::Pending) if !flags.is_registered() && park_first(header, cx.waker()).is_aborted() => {
                 exit(header, None)
             }
-            Ok(Poll::Pending) => return Poll::Pending,
+            Ok(Poll::Pending) => {
+                Executor::parks();
+                return Poll::Pending;
+            }
             Ok(Poll::Ready(value)) => Outcome(ManuallyDrop::new(Ok(value))),
             Err(payload) => exit(header, Some(payload)),
         };

@@ -3,6 +3,9 @@
 //! The goroutine's memory may be freed at the end of the poll. So a thread that looks at it says so before, with a fence in
 //! every thread, and a worker that is about to free a goroutine waits until no thread looks. The worker pays a store and a
 //! load for each goroutine that ends.
+//!
+//! A goroutine that parks may be polled to its end, and freed, by another worker before this one has left the poll. So it is
+//! taken out before the other worker can have it.
 
 use std::ptr;
 
@@ -16,9 +19,11 @@ use crate::platform;
 /// | `header` | the goroutine that the thread polls or drops, or null; its lowest bit is set once the goroutine may be freed | owner |
 /// | `inspected` | another thread looks at the goroutine | that thread; one at a time, under the scheduler's lock |
 ///
-/// Proof. [`release`](Self::release) stores the bit and then loads `inspected`, [`inspect`](Self::inspect) stores
-/// `inspected` and then loads `header`, each with its half of the asymmetric fence in between. So either the bit is seen,
-/// and the goroutine left alone; or the worker sees `inspected`, and waits.
+/// Proof. [`release`](Self::release) stores the bit and then loads `inspected`, [`inspect`](Self::inspect) stores the
+/// `inspected` of all workers and then loads each `header`, each with its half of the asymmetric fence in between. So either the
+/// bit is seen, and the goroutine left alone; or the worker sees `inspected`, and waits. With the bit all is seen that happened
+/// before the release: also the null of each worker that polled the goroutine before, which called [`end`](Self::end) before it
+/// let the goroutine go.
 #[derive(Debug)]
 pub(crate) struct Running {
     header: AtomicPtr<Header>,
@@ -61,7 +66,7 @@ impl Running {
         self.header.store(outer.0, Ordering::Release);
     }
 
-    /// The thread has polled the goroutine.
+    /// The goroutine is about to park, or has ended. A store that is not ordered: what hands the goroutine on does that.
     #[inline(always)]
     pub(crate) fn end(&self) {
         self.header.store(ptr::null_mut(), Ordering::Relaxed);
@@ -77,6 +82,11 @@ impl Running {
         if self.inspected.load(Ordering::Acquire) {
             self.wait();
         }
+    }
+
+    /// The process was forked from the one in which somebody may have looked.
+    pub(crate) fn forget_look(&self) {
+        self.inspected.store(false, Ordering::Relaxed);
     }
 
     #[cold]

@@ -151,6 +151,13 @@ impl Executor {
         found
     }
 
+    /// The poll of the running goroutine is about to end, and not the goroutine. From here on another thread may poll it to its
+    /// end, while this one has not left the poll: so it is not found here any more.
+    #[inline(always)]
+    pub(crate) fn parks() {
+        Worker::with(|w| w.running.end());
+    }
+
     /// The goroutines that workers poll.
     fn each_running(&self, f: impl FnMut(&Header)) {
         let sched = lock(&self.sched);

@@ -526,3 +526,41 @@ fn a_look_at_a_running_goroutine_is_over_before_it_is_freed() {
         worker.join().unwrap();
     });
 }
+
+/// A goroutine parks, and another worker polls it to its end and frees it, while the first one has not left its poll.
+#[test]
+fn a_look_at_a_goroutine_that_parks_is_over_before_another_worker_frees_it() {
+    explore(3, || {
+        let header = Arc::new(Header::new(1, 0, 0, Location::caller()));
+        let (first, second) = (Arc::new(Running::new()), Arc::new(Running::new()));
+        let goroutine = Arc::new(Looked { running: Running::new(), memory: UnsafeCell::new(1) });
+        let parked = Arc::new(AtomicBool::new(false));
+        first.begin(Arc::as_ptr(&header));
+        let parks = {
+            let (first, parked) = (first.clone(), parked.clone());
+            thread::spawn(move || {
+                first.end();
+                // `async_task` hands it on.
+                parked.store(true, Ordering::Release);
+            })
+        };
+        let ends = {
+            let (header, second, goroutine) = (header.clone(), second.clone(), goroutine.clone());
+            thread::spawn(move || {
+                if parked.load(Ordering::Acquire) {
+                    second.begin(Arc::as_ptr(&header));
+                    second.release();
+                    // SAFETY: checked by loom.
+                    goroutine.memory.with_mut(|memory| unsafe { *memory = 0 });
+                    second.end();
+                }
+            })
+        };
+        Running::inspect([&*first, &*second].into_iter(), |_| {
+            // SAFETY: checked by loom.
+            goroutine.memory.with(|memory| assert_eq!(unsafe { *memory }, 1, "it was freed"));
+        });
+        parks.join().unwrap();
+        ends.join().unwrap();
+    });
+}
