@@ -354,14 +354,17 @@ fn local_main<'a>() -> Option<&'a Header> {
     LOCAL.with(|l| unsafe { l.local_main.get().as_ref() })
 }
 
-/// What the running goroutine has noted in its poll.
+/// What the running goroutine, or main, has noted in its poll.
 fn note() -> Option<Note> {
-    with_header(Header::note)
+    with_header(Header::note).or_else(|| local_main().map(Header::note))
 }
 
 /// Forgets what was noted since it was that.
 fn restore(note: Option<Note>) {
-    note.into_iter().for_each(|note| _ = with_header(|header| header.set_note(note)));
+    let Some(note) = note else { return };
+    if with_header(|header| header.set_note(note)).is_none() {
+        local_main().into_iter().for_each(|main| main.set_note(note));
+    }
 }
 
 /// Runs `poll`, and forgets what it noted: because it polls a part of a wait that has a note of its own, as a `select!` has, or

@@ -54,7 +54,7 @@ pub enum OnPanic {
 ///
 /// It is judged over all runtimes of the process. It is *proved* if every thread of the process is one of this crate's or waits in
 /// a `block_on`, and every goroutine waits in an operation of this crate: then nothing can wake them. Where other threads
-/// exist, one of them may.
+/// exist, one of them may. Threads can be counted on Linux; elsewhere nothing is proved.
 ///
 /// ```
 /// use gopark::{OnDeadlock, Runtime};
@@ -105,6 +105,8 @@ struct List {
     /// How long the crash of some calls has waited; `None` if one has ended with it.
     waited: Option<Duration>,
     calls: Vec<Arc<Call>>,
+    /// Of the calls that have ended.
+    polls_of_ended: u32,
     last_key: u64,
     unwinding: Vec<Unwinding>,
 }
@@ -199,7 +201,13 @@ impl BlockOnCalls {
     /// Changes with each poll of a main.
     pub(crate) fn polls(&self) -> u32 {
         let list = lock(&self.list);
-        list.calls.iter().fold(list.last_key as u32, |sum, call| sum.wrapping_add(call.polls.load(Ordering::Relaxed)))
+        let begun = list.polls_of_ended.wrapping_add(list.last_key as u32);
+        list.calls.iter().fold(begun, |sum, call| sum.wrapping_add(call.polls.load(Ordering::Relaxed)))
+    }
+
+    /// True if a main is being polled.
+    pub(crate) fn is_polled(&self) -> bool {
+        lock(&self.list).calls.iter().any(|call| call.is_polled())
     }
 
     /// True if an unrecovered panic ends the calls.
@@ -352,7 +360,11 @@ impl BlockOnCall {
     /// Leaves the list, unless that is done. Returns the crash.
     fn leave(&self) -> Option<Payload> {
         let mut list = lock(&self.calls.list);
+        let calls = list.calls.len();
         list.calls.retain(|call| !Arc::ptr_eq(call, &self.call));
+        if list.calls.len() < calls {
+            list.polls_of_ended = list.polls_of_ended.wrapping_add(self.call.polls.load(Ordering::Relaxed));
+        }
         let crash = lock(&self.call.end).crash.take()?;
         list.waited = None;
         Some(crash)
@@ -422,6 +434,8 @@ impl<F: Future> Future for UntilCrash<F> {
         let polled = coop::on_behalf_of(this.call.caller, this.call.local.as_ref(), || this.main.poll(cx));
         this.call.count_poll();
         if polled.is_ready() {
+            // A goroutine says so itself.
+            this.call.local.iter().for_each(Header::set_ended);
             observed.iter().for_each(Observed::returns);
         }
         polled.map(Some)

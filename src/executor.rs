@@ -277,8 +277,8 @@ struct Sched {
     idle: Vec<&'static Processor>,
     /// The monitor sleeps.
     rest: Option<Rest>,
-    /// Judges whether a runtime at rest can go on; false to be asked again.
-    observer: Option<fn() -> bool>,
+    /// Judges whether a runtime at rest can go on.
+    observer: Option<fn()>,
     /// Looks of the monitor that follow each other fast.
     alert: u32,
     /// Workers that compute without a processor.
@@ -312,7 +312,7 @@ pub(crate) struct Settings {
     pub(crate) on_panic: OnPanic,
     pub(crate) crash_grace: Duration,
     pub(crate) on_deadlock: OnDeadlock,
-    pub(crate) observer: fn() -> bool,
+    pub(crate) observer: fn(),
 }
 
 impl Executor {
@@ -1089,8 +1089,7 @@ impl Executor {
             let passed = now.since(std::mem::replace(&mut last, now)).min(MONITOR_PERIOD);
             let waits = self.block_on_calls.check_grace(passed);
             let until = self.look(moved || waits, passed, &mut idle_looks);
-            self.judge_rest();
-            self.monitor.park(until);
+            self.monitor.park(until.min(self.judge_rest()));
             while self.fire_late(OVERDUE) {}
         }
     }
@@ -1126,8 +1125,9 @@ impl Executor {
             sched.alert = sched.alert.saturating_sub(1);
             return now.after(if sched.alert > 0 { MONITOR_ALERT } else { MONITOR_PERIOD });
         }
-        let (judge_at, earliest) = (self.rest(&mut sched, now), shard::earliest(self.all_timers()));
-        judge_at.min(if self.spares.sleeps_until() <= earliest { Time::NEVER } else { earliest.after(OVERDUE) })
+        self.rest(&mut sched, now);
+        let earliest = shard::earliest(self.all_timers());
+        if self.spares.sleeps_until() <= earliest { Time::NEVER } else { earliest.after(OVERDUE) }
     }
 
     /// Retakes processors from workers that have been in one poll for too long, if there is work for them.

@@ -6,24 +6,24 @@ use crate::clock::Time;
 
 /// How long a runtime is at rest before it is judged whether it can go on.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// If that cannot be told, because a thread is at its end, it is judged again, so many times and so much later.
-const ATTEMPTS: u32 = 3;
+/// It is judged again after so long, then after twice as long each time: a thread of others may have ended by then, a main that
+/// its own thread polls may have moved, and neither wakes the monitor.
 const NEXT_ATTEMPT: Duration = Duration::from_millis(50);
 
 /// Under the scheduler's lock.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rest {
     since: Time,
-    /// When it is judged next, and how often it may be.
+    /// When it is judged next, and how long after that once more.
     judge_at: Time,
-    attempts: u32,
+    next_wait: Duration,
     /// What the mains that their own threads poll had been polled by then; the processors do not count that.
     polls: u32,
 }
 
 impl Rest {
     pub(crate) fn new(now: Time, polls: u32) -> Self {
-        Self { since: now, judge_at: now.after(PATIENCE), attempts: ATTEMPTS, polls }
+        Self { since: now, judge_at: now.after(PATIENCE), next_wait: NEXT_ATTEMPT, polls }
     }
 
     pub(crate) fn judge_at(&self) -> Time {
@@ -34,15 +34,10 @@ impl Rest {
     pub(crate) fn begin_judgement(&mut self, now: Time) -> bool {
         let is_due = self.judge_at <= now;
         if is_due {
-            self.attempts -= 1;
-            self.judge_at = if self.attempts == 0 { Time::NEVER } else { now.after(NEXT_ATTEMPT) };
+            self.judge_at = now.after(self.next_wait);
+            self.next_wait = self.next_wait.saturating_mul(2);
         }
         is_due
-    }
-
-    /// It need not be judged again.
-    pub(crate) fn settle(&mut self) {
-        self.judge_at = Time::NEVER;
     }
 
     /// True if no main has been polled since.

@@ -161,6 +161,31 @@ fn a_ticker_without_a_receiver() {
     });
 }
 
+/// Its thread polls it: no processor counts that, and nothing wakes the monitor.
+fn a_local_main_that_slept() {
+    block_on_local(async {
+        sleep(SECOND * 3 / 2).await; // asleep: for longer than a rest
+        drop(Semaphore::new(1).acquire(2).await); // local: slept
+    });
+}
+
+/// While the thread is there, it may wake the goroutine. It ends without a sign.
+fn a_thread_that_ends() {
+    block_on(async {
+        thread::spawn(|| thread::sleep(2 * SECOND)); // asleep: for longer than a rest
+        drop(Semaphore::new(1).acquire(2).await);
+    });
+}
+
+fn a_local_main_in_a_context() {
+    block_on_local(async {
+        let (_tx, rx) = chan::unbuffered::<u8>();
+        let ctx = gopark::context::Context::background();
+        ctx.run(rx.recv()).await // local: run
+    })
+    .unwrap();
+}
+
 fn a_crash_on_deadlock() {
     let rt = Runtime::builder().on_deadlock(OnDeadlock::Crash).build().unwrap();
     let caught = std::panic::catch_unwind(|| rt.block_on(async { drop(Semaphore::new(1).acquire(2).await) }));
@@ -221,6 +246,15 @@ fn a_goroutine_computes() {
             }
         });
         handle.await.unwrap();
+    });
+}
+
+fn a_local_main_computes() {
+    block_on_local(async {
+        let begin = Instant::now();
+        while begin.elapsed() < 3 * SECOND {
+            std::hint::spin_loop();
+        }
     });
 }
 
@@ -310,9 +344,22 @@ const SCENARIOS: &[Scenario] = &[
     scenario("a_ticker_that_nobody_receives_from_is_no_hope", "", a_ticker_without_a_receiver, |ended| {
         ended.has_once(ASLEEP);
     }),
+    scenario("a_local_main_is_found_stuck_after_it_has_moved", "", a_local_main_that_slept, |ended| {
+        ended.has_once(ASLEEP);
+        ended.has_once("goroutine 1 (main) [semaphore, ");
+        ended.has_once(&format!(" at {}, spawned at ", site("local: slept")));
+    }),
+    scenario("the_end_of_a_thread_may_prove_a_deadlock", "", a_thread_that_ends, |ended| ended.has_once(ASLEEP)),
+    scenario("a_local_main_notes_what_the_operation_inside_waits_for", "", a_local_main_in_a_context, |ended| {
+        ended.has_once(ASLEEP);
+        ended.has_once("goroutine 1 (main) [chan receive, ");
+        ended.has_once(&format!("s] at {}, spawned at ", site("local: run")));
+    }),
     scenario("a_deadlock_crashes_if_the_builder_says_so", "", a_crash_on_deadlock, ends_well_after_the_report),
     scenario("a_deadlock_crashes_if_the_environment_says_so", "deadlock=crash", philosophers, |ended| {
         philosophers_are_listed(ended);
+        let main = site("main: philosophers");
+        ended.has_once(&format!("gopark: unrecovered panic in goroutine 1, spawned at {main}:"));
         assert_eq!(ended.code, Some(101), "{}", ended.stderr);
     }),
     scenario("the_environment_wins_over_the_builder", "deadlock=off", a_crash_on_deadlock, Ended::is_silent),
@@ -326,6 +373,7 @@ const SCENARIOS: &[Scenario] = &[
     scenario("a_timer_is_no_deadlock", "deadlock=report", a_timer_will_wake_it, Ended::is_silent),
     scenario("a_blocking_call_is_no_deadlock", "deadlock=report", a_blocking_call_will_wake_it, Ended::is_silent),
     scenario("a_goroutine_that_computes_is_no_deadlock", "deadlock=report", a_goroutine_computes, Ended::is_silent),
+    scenario("a_local_main_that_computes_is_no_deadlock", "deadlock=report", a_local_main_computes, Ended::is_silent),
     scenario("a_foreign_future_is_not_proved", "", a_foreign_future, Ended::is_silent),
     scenario("without_block_on_there_is_no_deadlock", "deadlock=report", nobody_waits, Ended::is_silent),
     scenario("goroutines_that_main_leaves_are_listed", "leaks=report", three_are_left, three_are_listed),
@@ -334,6 +382,13 @@ const SCENARIOS: &[Scenario] = &[
         assert_eq!(ended.code, Some(101), "{}", ended.stderr);
     }),
     scenario("a_program_without_leaks_prints_nothing", "leaks=report", all_have_ended, Ended::is_silent),
+    scenario("a_local_main_is_no_leak", "leaks=report", || block_on_local(async {}), Ended::is_silent),
+    scenario(
+        "a_sender_whose_value_main_has_received_is_no_leak",
+        "leaks=report",
+        a_value_is_received,
+        Ended::is_silent,
+    ),
     scenario("a_wrong_setting_gets_a_line", "leeks=report", all_have_ended, |ended| {
         ended.has_once("gopark: GOPARK_DEBUG: \"leeks=report\" ignored: the settings are deadlock=");
     }),

@@ -5,7 +5,8 @@
 //! moment. One that moves from queue to queue meanwhile may be missed there, so a census with too few goroutines is repeated.
 //!
 //! A wake leaves no mark at its goroutine, because that would cost each context switch two stores. So the queues are looked at
-//! first: a goroutine that waits according to its note, and that no queue had, was parked at some moment of the census.
+//! first: a goroutine that waits according to its note, and that no queue had, was parked at some moment of the census; unless
+//! it moved from queue to queue, or its worker was between two polls whenever this looked. While a runtime is at rest none does.
 
 use std::collections::{HashMap, HashSet};
 use std::panic::Location;
@@ -117,9 +118,11 @@ impl Executor {
             let mut local = Vec::new();
             self.block_on_calls.each_local(|header, is_polled| {
                 let does = match header.activity() {
+                    // Its thread is about to return.
+                    Activity::Ended => return,
                     _ if is_polled => Does::Runs,
                     Activity::Unnoted { since } => Does::WaitsElsewhere { since },
-                    _ => Does::Waits,
+                    Activity::Waits(_) => Does::Waits,
                 };
                 local.push(Seen::new(header, does));
             });

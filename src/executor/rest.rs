@@ -8,27 +8,25 @@ use crate::rest::Rest;
 use crate::timer::shard;
 
 impl Executor {
-    /// The monitor has found nothing that runs. Returns when it must look again, because of this alone.
-    pub(super) fn rest(&self, sched: &mut Sched, now: Time) -> Time {
+    /// The monitor has found nothing that runs.
+    pub(super) fn rest(&self, sched: &mut Sched, now: Time) {
         let polls = self.block_on_calls.polls();
         let rest = sched.rest.get_or_insert_with(|| Rest::new(now, polls));
         if !rest.goes_on(polls) {
             *rest = Rest::new(now, polls);
         }
-        rest.judge_at()
     }
 
-    /// Asks the observer whether the runtime can go on, if it has been at rest for long enough.
-    pub(super) fn judge_rest(&self) {
+    /// Asks the observer whether the runtime can go on, if it has been at rest for long enough. Returns when it must look again.
+    pub(super) fn judge_rest(&self) -> Time {
         let mut sched = lock(&self.sched);
         let observer = sched.observer;
-        if !sched.rest.as_mut().is_some_and(|rest| rest.begin_judgement(Time::now())) {
-            return;
-        }
+        let Some(rest) = &mut sched.rest else { return Time::NEVER };
+        let is_due = rest.begin_judgement(Time::now());
+        let judge_at = rest.judge_at();
         drop(sched);
-        if observer.is_some_and(|is_settled| is_settled()) {
-            lock(&self.sched).rest.iter_mut().for_each(Rest::settle);
-        }
+        observer.filter(|_| is_due).into_iter().for_each(|judge| judge());
+        judge_at
     }
 
     /// Since when this runtime has been at rest. `None` if something runs or can run, or a timer or a job will make it.
@@ -39,16 +37,15 @@ impl Executor {
             && self.spares.is_quiet()
             && !self.has_work()
             && shard::earliest(self.all_timers()) == Time::NEVER
+            && !self.block_on_calls.is_polled()
             && rest.goes_on(self.block_on_calls.polls());
         if is_quiet { rest.since(Time::now()) } else { None }
     }
 
-    /// The runtime is stuck, as the report says: an unrecovered panic of its main.
-    pub(crate) fn deadlocked(&self, report: String) {
-        let (mut main, generation) = (0, self.generation());
-        self.block_on_calls.each(|id, _| main = id);
-        let is_over = || self.is_over(generation);
-        self.block_on_calls.unrecovered(main, Location::caller(), Box::new(report), is_over);
+    /// The runtime is stuck, as the report says: an unrecovered panic of this main.
+    pub(crate) fn deadlocked(&self, main: u64, spawned_at: &Location<'_>, report: String) {
+        let generation = self.generation();
+        self.block_on_calls.unrecovered(main, spawned_at, Box::new(report), || self.is_over(generation));
         self.wake_monitor();
     }
 }

@@ -23,36 +23,40 @@ const HEAD: &str = "gopark: all goroutines are asleep";
 const LINES: usize = 1000;
 
 /// A runtime has been at rest for a second: is it because all goroutines of the process wait for each other? If so, this is
-/// reported. False if another look may tell more.
-pub(crate) fn judge() -> bool {
-    let Some(rest) = Rest::of_all() else { return true };
+/// reported, once.
+pub(crate) fn judge() {
+    let Some(rest) = Rest::of_all() else { return };
     let policies: Vec<_> = rest.calling.iter().map(|(_, policy)| settings::get().deadlock.unwrap_or(*policy)).collect();
-    if policies.iter().all(|policy| *policy == OnDeadlock::Ignore) {
-        return true;
-    }
-    let is_closed = platform::count_threads() == Some(threads::count() + rest.callers);
     let asks = policies.contains(&OnDeadlock::Report);
-    if !is_closed && !asks {
-        return false;
+    let is_closed = platform::count_threads() == Some(threads::count() + rest.callers);
+    let is_known = LAST.load(Ordering::Relaxed) >= rest.since.as_nanos();
+    if is_known || !is_closed && !asks || policies.iter().all(|policy| *policy == OnDeadlock::Ignore) {
+        return;
     }
     let goroutines = info::collect(Executor::all());
+    // A main that is not there is on its way into its runtime, or its thread is about to return from `block_on`.
+    let mains = goroutines.iter().filter(|goroutine| goroutine.is_main).count();
     let is_proved = is_closed && goroutines.iter().all(waits_for_us);
-    if !is_proved && !asks || Rest::of_all().is_none_or(|now| now.since != rest.since) {
-        // Perhaps something moved: then there will be another rest.
-        return true;
-    }
-    if LAST.swap(rest.since.as_nanos(), Ordering::Relaxed) == rest.since.as_nanos() {
+    if mains < rest.mains
+        || !is_proved && !asks
+        || Rest::of_all().is_none_or(|now| now.since != rest.since)
         // Another runtime's monitor has reported this one.
-        return true;
+        || LAST.fetch_max(rest.since.as_nanos(), Ordering::Relaxed) >= rest.since.as_nanos()
+    {
+        return;
     }
     let text = report(&goroutines, is_proved);
     // A closed stderr is no reason to panic.
     let _ = io::stderr().write_all(text.as_bytes());
     if is_proved {
-        let crashing = rest.calling.iter().zip(&policies).filter(|(_, policy)| **policy == OnDeadlock::Crash);
-        crashing.for_each(|((executor, _), _)| executor.deadlocked(text.clone()));
+        for ((executor, _), _) in rest.calling.iter().zip(&policies).filter(|(_, policy)| **policy == OnDeadlock::Crash)
+        {
+            let mains = info::mains(executor);
+            if let Some(main) = goroutines.iter().find(|goroutine| mains.contains(&goroutine.id.0)) {
+                executor.deadlocked(main.id.0, main.spawned_at, text.clone());
+            }
+        }
     }
-    true
 }
 
 /// When the rest began that was reported last.
@@ -64,7 +68,8 @@ struct Rest {
     since: Time,
     /// Those with calls of `block_on`, and what they do about a deadlock.
     calling: Vec<(&'static Executor, OnDeadlock)>,
-    /// Threads of others that wait in a `block_on`.
+    /// Calls of `block_on`, and threads of others that wait in one.
+    mains: usize,
     callers: usize,
 }
 
@@ -72,16 +77,19 @@ impl Rest {
     /// `None` if something runs, or will, or no call of `block_on` waits.
     fn of_all() -> Option<Self> {
         let mut since = Time::PAST;
-        let (mut calling, mut callers) = (Vec::new(), HashSet::new());
-        if !driver::is_empty() {
+        let (mut calling, mut mains, mut callers) = (Vec::new(), 0, HashSet::new());
+        if !driver::is_at_rest() {
             return None;
         }
         for executor in Executor::all() {
             since = since.max(executor.at_rest_since()?);
             calling.extend(executor.block_on_calls().on_deadlock().map(|policy| (executor, policy)));
-            executor.block_on_calls().each(|_, caller| callers.extend(caller));
+            executor.block_on_calls().each(|_, caller| {
+                mains += 1;
+                callers.extend(caller);
+            });
         }
-        (!calling.is_empty()).then_some(Self { since, calling, callers: callers.len() })
+        (!calling.is_empty()).then_some(Self { since, calling, mains, callers: callers.len() })
     }
 }
 

@@ -102,9 +102,9 @@ pub(crate) fn take_over(shard: &Shard) -> bool {
     started
 }
 
-/// True if no timer waits here.
-pub(crate) fn is_empty() -> bool {
-    DRIVER.shard.next_due() == Time::NEVER
+/// True if no timer waits here, and none is being fired.
+pub(crate) fn is_at_rest() -> bool {
+    DRIVER.shard.next_due() == Time::NEVER && DRIVER.sleep.is_asleep()
 }
 
 /// How many nodes wait here.

@@ -348,6 +348,11 @@ impl SleepState {
         self.until.store(0, Ordering::Relaxed);
     }
 
+    /// True if it fires nothing: it sleeps, or is about to, or has just been woken.
+    pub(crate) fn is_asleep(&self) -> bool {
+        self.until.load(Ordering::Relaxed) != 0
+    }
+
     /// Called after an insertion: true if the sleeper must be woken for it.
     pub(crate) fn wants_wake(&self, due: Time) -> bool {
         platform::full_fence();
