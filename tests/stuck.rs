@@ -295,6 +295,16 @@ fn three_are_listed(ended: &Ended) {
     ended.has_line(" [chan receive, ", "go: woken at the end", "go: woken at the end");
 }
 
+/// The sender has parked. Main takes its value, and returns before it runs again.
+fn a_value_is_received() {
+    Runtime::builder().gomaxprocs(1).build().unwrap().block_on(async {
+        let (tx, rx) = chan::unbuffered::<u8>();
+        go(async move { tx.send(1).await });
+        gopark::gosched().await;
+        assert_eq!(rx.recv().await, Some(1));
+    });
+}
+
 fn all_have_ended() {
     block_on(async {
         let wg = WaitGroup::new();

@@ -217,6 +217,14 @@ pub(super) fn collect(executors: impl Iterator<Item = &'static Executor>) -> Vec
     all
 }
 
+/// Those of the runtime of that number, if it is there still.
+pub(super) fn collect_of(number: u64) -> Vec<GoroutineInfo> {
+    let mut all = collect(Executor::all().filter(|executor| executor.number() == number));
+    // The executor may have become another runtime's.
+    all.retain(|goroutine| goroutine.runtime.0 == number);
+    all
+}
+
 /// The goroutines that are mains.
 pub(super) fn mains(executor: &Executor) -> HashSet<u64> {
     let mut mains = HashSet::new();

@@ -60,31 +60,41 @@ fn main_returns() {
     if mains.len() == 1 {
         executor.census(|seen| parked.push(GoroutineInfo::before_wake(&seen, &mains)));
         parked.retain(GoroutineInfo::is_waiting);
+        let _ = take_at_return(executor);
         lock(&AT_RETURN).push((executor.number(), parked));
     }
+}
+
+/// What was noted when the last main of the runtime returned.
+fn take_at_return(executor: &Executor) -> Vec<GoroutineInfo> {
+    let number = executor.number();
+    let mut all = lock(&AT_RETURN);
+    let at = all.iter().position(|(of, _)| *of == number);
+    at.map(|at| all.swap_remove(at).1).unwrap_or_default()
 }
 
 /// The last `block_on` of the runtime has returned: with `GOPARK_DEBUG=leaks`, reports goroutines that are still parked.
 #[track_caller]
 pub(crate) fn main_has_returned(executor: &'static Executor) {
     let leaks = settings::get().leaks;
-    if leaks == Leaks::Off || executor.block_on_calls().on_deadlock().is_some() {
+    if leaks == Leaks::Off {
+        return;
+    }
+    let mut parked = take_at_return(executor);
+    if executor.block_on_calls().on_deadlock().is_some() {
+        // It may be waited for still.
         return;
     }
     let until = Time::now().after(SETTLE);
-    let mut now = info::collect([executor].into_iter());
+    let mut now = info::collect_of(executor.number());
     while !now.iter().all(GoroutineInfo::is_waiting) && Time::now() < until {
         thread::sleep(Duration::from_millis(1));
-        now = info::collect([executor].into_iter());
+        now = info::collect_of(executor.number());
     }
-    let mut parked = Vec::new();
-    lock(&AT_RETURN).retain_mut(|(number, before)| {
-        let is_own = *number == executor.number();
-        if is_own {
-            parked.append(before);
-        }
-        !is_own
-    });
+    // Main may have received what it sent.
+    let is_send =
+        |one: &GoroutineInfo| matches!(one.state, GoroutineState::Waiting { reason: WaitReason::ChanSend, .. });
+    parked.retain(|one| !is_send(one) || now.iter().any(|other| other.id == one.id));
     let known: HashSet<_> = parked.iter().map(|goroutine| goroutine.id).collect();
     parked.extend(now.into_iter().filter(|goroutine| goroutine.is_waiting() && !known.contains(&goroutine.id)));
     if parked.is_empty() {
@@ -116,8 +126,8 @@ pub(crate) fn main_has_returned(executor: &'static Executor) {
 /// ```
 #[must_use = "a check that is dropped at once sees nothing"]
 pub struct LeakCheck {
-    /// `None` outside of a runtime, and once it has been finished.
-    executor: Option<(&'static Executor, u64)>,
+    /// The number of the runtime. `None` once the check has been finished.
+    runtime: Option<u64>,
     before: HashSet<GoroutineId>,
     grace: Duration,
     ignored: Vec<Filter>,
@@ -139,8 +149,9 @@ impl LeakCheck {
     #[expect(clippy::new_without_default, reason = "it depends on where it is called")]
     pub fn new() -> Self {
         let executor = Executor::current().expect("gopark: LeakCheck::new called outside of a runtime");
-        let before = info::collect([executor].into_iter()).iter().map(|goroutine| goroutine.id).collect();
-        Self { executor: Some((executor, executor.number())), before, grace: GRACE, ignored: Vec::new() }
+        let runtime = executor.number();
+        let before = info::collect_of(runtime).iter().map(|goroutine| goroutine.id).collect();
+        Self { runtime: Some(runtime), before, grace: GRACE, ignored: Vec::new() }
     }
 
     /// How long [`finish`](Self::finish) waits for goroutines to end; a second by default.
@@ -213,20 +224,16 @@ impl LeakCheck {
                 Poll::Pending
             });
             let left = pin!(left).await;
-            check.executor = None;
+            check.runtime = None;
             assert!(left.is_empty(), "{}", report(&left, "started since, and still there"));
         }
     }
 
     /// The goroutines that were started since and are still there, but for the one that asks.
     fn left(&self) -> Vec<GoroutineInfo> {
-        let Some((executor, number)) = self.executor else { return Vec::new() };
-        if executor.number() != number {
-            // The runtime is gone.
-            return Vec::new();
-        }
+        let Some(runtime) = self.runtime else { return Vec::new() };
         let me = coop::goroutine().map(GoroutineId);
-        let mut left = info::collect([executor].into_iter());
+        let mut left = info::collect_of(runtime);
         left.retain(|goroutine| {
             Some(goroutine.id) != me
                 && !self.before.contains(&goroutine.id)
