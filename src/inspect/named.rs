@@ -1,6 +1,7 @@
 //! Names of goroutines.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fmt;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
@@ -12,17 +13,18 @@ use crate::coop;
 use crate::panics::lock;
 use crate::wait::case::future_case;
 
-/// The names of goroutines that have one. It is small, and locked when a goroutine begins or ends, or for a report.
-static NAMES: Mutex<Option<HashMap<u64, Arc<str>>>> = Mutex::new(None);
+/// The names of goroutines that have one, the one that holds last. It is small, and locked when a goroutine begins or ends, or
+/// for a report.
+static NAMES: Mutex<Option<HashMap<u64, Vec<Arc<str>>>>> = Mutex::new(None);
 
 pub(super) fn name_of(id: u64) -> Option<Arc<str>> {
-    lock(&NAMES).as_ref()?.get(&id).cloned()
+    lock(&NAMES).as_ref()?.get(&id)?.last().cloned()
 }
 
 /// Gives the goroutine that runs `future` a name, which reports show. tokio: `task::Builder::name`.
 ///
-/// The name holds from the first poll of the future until it has completed, or is dropped. If several are nested, the innermost
-/// that was polled last wins. Outside of goroutines it does nothing.
+/// The name holds from the first poll of the future until that is dropped. If several do, the one that began last is shown.
+/// Outside of goroutines it does nothing.
 ///
 /// # Cancellation
 ///
@@ -34,7 +36,7 @@ pub(super) fn name_of(id: u64) -> Option<Arc<str>> {
 /// gopark::go(inspect::named("acceptor", async { /* .. */ }));
 /// ```
 pub fn named<F: IntoFuture>(name: impl Into<Arc<str>>, future: F) -> Named<F::IntoFuture> {
-    Named { future: future.into_future(), tag: Tag { name: Some(name.into()), goroutine: 0 } }
+    Named { future: future.into_future(), tag: Tag { name: name.into(), is_polled: false, goroutine: None } }
 }
 
 pin_project! {
@@ -53,27 +55,36 @@ pin_project! {
 
 /// The name's entry. It is removed when this is dropped.
 struct Tag {
-    /// Until the first poll.
-    name: Option<Arc<str>>,
-    /// The goroutine that has the name; 0 if none.
-    goroutine: u64,
+    name: Arc<str>,
+    is_polled: bool,
+    /// The goroutine that has the name.
+    goroutine: Option<u64>,
 }
 
 impl Tag {
     #[cold]
     fn enter(&mut self) {
-        let (name, goroutine) = (self.name.take(), coop::goroutine());
-        if let (Some(name), Some(goroutine)) = (name, goroutine) {
-            self.goroutine = goroutine;
-            let _old = lock(&NAMES).get_or_insert_default().insert(goroutine, name);
+        self.is_polled = true;
+        self.goroutine = coop::goroutine();
+        if let Some(goroutine) = self.goroutine {
+            lock(&NAMES).get_or_insert_default().entry(goroutine).or_default().push(self.name.clone());
         }
     }
 }
 
 impl Drop for Tag {
     fn drop(&mut self) {
-        if self.goroutine != 0 {
-            let _name = lock(&NAMES).as_mut().and_then(|names| names.remove(&self.goroutine));
+        let Some(goroutine) = self.goroutine else { return };
+        if let Some(all) = &mut *lock(&NAMES) {
+            let Entry::Occupied(mut entry) = all.entry(goroutine) else { return };
+            let names = entry.get_mut();
+            // Another one with the same allocation has the same name.
+            if let Some(at) = names.iter().rposition(|name| Arc::ptr_eq(name, &self.name)) {
+                names.remove(at);
+            }
+            if names.is_empty() {
+                entry.remove();
+            }
         }
     }
 }
@@ -86,7 +97,7 @@ impl<F: Future> Future for Named<F> {
             return Poll::Pending;
         }
         let this = self.project();
-        if this.tag.name.is_some() {
+        if !this.tag.is_polled {
             this.tag.enter();
         }
         let polled = this.future.poll(cx);

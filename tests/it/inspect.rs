@@ -260,6 +260,25 @@ fn a_name_ends_with_its_future() {
 }
 
 #[test]
+fn the_name_of_a_future_holds_again_when_one_inside_has_ended() {
+    no_hang(|| {
+        runtime(1).block_on(async {
+            let (tx, rx) = chan::unbuffered::<()>();
+            let handle = go(named("outer", async move {
+                named("inner", async { rx.recv().await }).await;
+                rx.recv().await
+            }));
+            for name in ["inner", "outer"] {
+                gosched().await;
+                assert_eq!(find(&handle).unwrap().name.as_deref(), Some(name));
+                tx.send(()).await.unwrap();
+            }
+            handle.await.unwrap();
+        });
+    });
+}
+
+#[test]
 fn a_leak_check_names_what_is_left_and_nothing_else() {
     no_hang(|| {
         runtime(2).block_on(async {
