@@ -14,7 +14,7 @@ use std::ptr;
 use std::sync::atomic::Ordering;
 use std::task::Waker;
 
-use super::{EXECUTORS, Executor, Worker, from_slot, lock};
+use super::{EXECUTORS, Executor, Worker, fork, from_slot, lock};
 use crate::header::{Activity, Header, Task, WaitNote};
 use crate::registry::BLOCK;
 use crate::running::Running;
@@ -92,9 +92,9 @@ impl Executor {
         });
     }
 
-    /// The executors of all runtimes.
+    /// The executors of all runtimes. A forked process has none: any of their locks may be held there, for ever.
     pub(crate) fn all() -> impl Iterator<Item = &'static Self> {
-        EXECUTORS.all().filter(|executor| executor.procs.load(Ordering::Acquire) != 0)
+        EXECUTORS.all().filter(|executor| executor.procs.load(Ordering::Acquire) != 0 && !fork::is_child())
     }
 
     /// Tells this runtime from every other one of the process.

@@ -12,8 +12,9 @@ use crate::header::WaitReason;
 /// All goroutines of all runtimes, in the order of their ids. Go: `runtime.Stack(buf, true)`, as data.
 ///
 /// Each goroutine that lives during the whole call is there, once, whether it runs, can run or waits; and perhaps some that begin
-/// or end meanwhile. It is as it was at some moment of the call. Nothing is stopped: the call may be made on any thread,
-/// inside and outside of goroutines, and in a panic hook.
+/// or end meanwhile. It is as it was at some moment of the call, but one that has just been woken, and is moved from queue to
+/// queue meanwhile, may be said to wait. Nothing is stopped: the call may be made on any thread, inside and outside of
+/// goroutines, and in a panic hook. A forked process has none.
 ///
 /// It takes about a microsecond a goroutine. For a million goroutines there is [`dump`], which keeps groups only.
 ///

@@ -85,6 +85,8 @@ fn everything_is_refused(rt: &Runtime) {
     is_refused_here("Runtime::new", || drop(Runtime::new()));
     assert_eq!(Runtime::builder().build().unwrap_err().to_string(), REFUSAL);
     is_refused("unblock", || block_thread_on(gopark::unblock(|| ())));
+    // Which a panic hook may ask for.
+    assert!(gopark::inspect::goroutines().is_empty(), "goroutines are found");
     timers_are_refused();
 }
 
