@@ -101,9 +101,6 @@ fn membarrier(command: c_long) -> bool {
     }
 }
 
-/// Tells a thread that sleeps from one that runs, or would run if a core were free; for one other thread, while its own
-/// lives.
-///
 /// The signal SIGQUIT, which from here on does not end the process.
 #[derive(Debug)]
 pub(crate) struct QuitSignal {
@@ -111,19 +108,26 @@ pub(crate) struct QuitSignal {
     pipe: std::os::fd::OwnedFd,
 }
 
+/// A signal has come that nobody has read.
+#[cfg(unix)]
+static IS_NOTED: AtomicBool = AtomicBool::new(false);
+
 impl QuitSignal {
     /// `None` if the system has no such signal, or refuses.
     pub(crate) fn catch() -> Option<Self> {
         #[cfg(all(unix, not(any(miri, gopark_loom))))]
         {
             use std::os::fd::{FromRawFd, OwnedFd};
-            use std::sync::atomic::{AtomicI32, Ordering};
+            use std::sync::atomic::AtomicI32;
 
             static WRITE_END: AtomicI32 = AtomicI32::new(-1);
 
             extern "C" fn note(_: libc::c_int) {
-                // SAFETY: `write` is async-signal-safe; the byte is on the stack. A full pipe says the same already.
-                unsafe { libc::write(WRITE_END.load(Ordering::Relaxed), [0u8].as_ptr().cast(), 1) };
+                // One byte at a time: a write that does not fail leaves the interrupted thread its `errno`.
+                if !IS_NOTED.swap(true, Ordering::Relaxed) {
+                    // SAFETY: `write` is async-signal-safe; the byte is on the stack.
+                    unsafe { libc::write(WRITE_END.load(Ordering::Relaxed), [0u8].as_ptr().cast(), 1) };
+                }
             }
 
             let mut ends = [0; 2];
@@ -144,7 +148,7 @@ impl QuitSignal {
             // SAFETY: all zeros is a valid action: no flags, an empty mask.
             let mut action: libc::sigaction = unsafe { std::mem::zeroed() };
             action.sa_sigaction = handler as libc::sighandler_t;
-            action.sa_flags = libc::SA_RESTART;
+            action.sa_flags = libc::SA_RESTART | libc::SA_ONSTACK;
             // SAFETY: the handler is async-signal-safe.
             let refused = unsafe { libc::sigaction(libc::SIGQUIT, &raw const action, std::ptr::null_mut()) } != 0;
             (!refused).then_some(Self { pipe })
@@ -159,14 +163,20 @@ impl QuitSignal {
         {
             use std::os::fd::AsRawFd;
 
-            let limit = limit.map_or(-1, |limit| libc::c_int::try_from(limit.as_millis()).unwrap_or(libc::c_int::MAX));
+            let millis = |limit: Duration| limit.as_nanos().div_ceil(1_000_000);
+            let limit = limit.map_or(-1, |limit| libc::c_int::try_from(millis(limit)).unwrap_or(libc::c_int::MAX));
             let fd = self.pipe.as_raw_fd();
             let mut poll = libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
             let mut bytes = [0u8; 64];
             // SAFETY: one descriptor, which is open.
             let came = unsafe { libc::poll(&raw mut poll, 1, limit) } > 0;
             // SAFETY: the descriptor is open, and there is room for so many bytes.
-            came && unsafe { libc::read(fd, bytes.as_mut_ptr().cast(), bytes.len()) } > 0
+            let came = came && unsafe { libc::read(fd, bytes.as_mut_ptr().cast(), bytes.len()) } > 0;
+            if came {
+                // Before the caller acts on it: what comes later is noted again.
+                IS_NOTED.store(false, Ordering::Relaxed);
+            }
+            came
         }
         #[cfg(not(unix))]
         {
@@ -181,6 +191,9 @@ pub(crate) fn count_threads() -> Option<usize> {
     if cfg!(target_os = "linux") { Some(std::fs::read_dir("/proc/self/task").ok()?.count()) } else { None }
 }
 
+/// Tells a thread that sleeps from one that runs, or would run if a core were free; for one other thread, while its own
+/// lives.
+///
 /// A thread's CPU clock stands still both while it sleeps and while it waits for a core. On Linux its state in `/proc` tells
 /// the two apart. (`schedstat` does not: the time that a thread has waited for a core is booked when it gets one.)
 #[derive(Debug)]

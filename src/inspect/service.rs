@@ -19,19 +19,21 @@ pub(crate) fn start() {
     let settings = settings::get();
     if settings.dump || settings.sched.is_some() {
         STARTED.call_once(|| {
-            let quit = if settings.dump { QuitSignal::catch() } else { None };
-            let _ = threads::start("gopark-debug".into(), move || run(quit.as_ref(), settings.sched));
+            let _ = threads::start("gopark-debug".into(), move || run(settings.dump, settings.sched));
         });
     }
 }
 
-fn run(quit: Option<&QuitSignal>, period: Option<Duration>) {
+fn run(dumps: bool, period: Option<Duration>) {
     threads::serve();
+    // Here, because a signal that is caught wants a thread that reads it.
+    let quit = if dumps { QuitSignal::catch() } else { None };
     let began = clock::now();
-    let mut next = period.map(|period| began + period);
+    // A time that no clock shows is never.
+    let mut next = period.and_then(|period| began.checked_add(period));
     loop {
         let limit = next.map(|next| next.saturating_duration_since(clock::now()));
-        let dumps = match (quit, limit) {
+        let dumps = match (&quit, limit) {
             (Some(quit), limit) => quit.wait(limit),
             (None, Some(limit)) => {
                 thread::sleep(limit);
@@ -43,12 +45,10 @@ fn run(quit: Option<&QuitSignal>, period: Option<Duration>) {
         if dumps {
             let _ = dump(&mut io::stderr());
         }
-        if let (Some(at), Some(period)) = (&mut next, period) {
-            let now = clock::now();
-            if *at <= now {
-                *at = (*at + period).max(now);
-                let _ = io::stderr().write_all(trace(now - began).as_bytes());
-            }
+        let now = clock::now();
+        if let (Some(at), Some(period)) = (next.filter(|at| *at <= now), period) {
+            next = at.checked_add(period).map(|next| next.max(now));
+            let _ = io::stderr().write_all(trace(now - began).as_bytes());
         }
     }
 }
