@@ -263,8 +263,12 @@ impl Header {
     /// Learns where a goroutine's waker has the header. The waker is that of a poll.
     pub(crate) fn locate(&self, waker: &Waker) {
         let offset = ptr::from_ref(self).addr().wrapping_sub(waker.data().addr());
-        let known = OFFSET.swap(offset, Ordering::Relaxed);
-        assert!(known == UNKNOWN || known == offset, "async-task has one layout for all tasks");
+        let known = OFFSET.load(Ordering::Relaxed);
+        // A store by each goroutine would move the line from core to core.
+        if known != offset {
+            assert!(known == UNKNOWN, "async-task has one layout for all tasks");
+            OFFSET.store(offset, Ordering::Relaxed);
+        }
     }
 
     /// The header of the goroutine that this wakes.
@@ -348,7 +352,8 @@ impl Header {
 
     #[inline(always)]
     pub(crate) fn set_note(&self, Note { site, word }: Note) {
-        self.site.store(site, Ordering::Relaxed);
+        // Release: a thread that finds this site finds that the last poll has begun, if it looks at the word again.
+        self.site.store(site, Ordering::Release);
         // Release: a thread that reads this word finds the site.
         self.note.store(word, Ordering::Release);
     }
