@@ -469,7 +469,7 @@ fn finish_main<T>(
     result: Result<Option<T>, Option<Payload>>,
     crash: Option<Payload>,
 ) -> T {
-    inspect::main_has_returned(executor);
+    inspect::main_has_returned(executor, crash.is_none() && matches!(result, Ok(Some(_))));
     match (crash, result) {
         (Some(payload), result) => {
             contain(|| drop(result));

@@ -305,6 +305,17 @@ fn a_value_is_received() {
     });
 }
 
+fn a_panic_leaves_one() {
+    let caught = std::panic::catch_unwind(|| {
+        block_on(async {
+            go(async { drop(Semaphore::new(1).acquire(2).await) });
+            gopark::gosched().await;
+            assert!(gopark::inspect::goroutines().is_empty(), "main's own");
+        });
+    });
+    assert_eq!(caught.unwrap_err().downcast_ref::<&str>(), Some(&"main's own"));
+}
+
 fn all_have_ended() {
     block_on(async {
         let wg = WaitGroup::new();
@@ -390,6 +401,10 @@ const SCENARIOS: &[Scenario] = &[
     scenario("goroutines_that_main_leaves_are_a_panic", "leaks=crash", three_are_left, |ended| {
         three_are_listed(ended);
         assert_eq!(ended.code, Some(101), "{}", ended.stderr);
+    }),
+    scenario("a_leak_does_not_hide_a_panic_of_main", "leaks=crash", a_panic_leaves_one, |ended| {
+        ended.has_once("gopark: 1 goroutine still parked when main returned\n");
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     }),
     scenario("a_program_without_leaks_prints_nothing", "leaks=report", all_have_ended, Ended::is_silent),
     scenario("a_local_main_is_no_leak", "leaks=report", || block_on_local(async {}), Ended::is_silent),

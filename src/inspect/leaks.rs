@@ -73,9 +73,10 @@ fn take_at_return(executor: &Executor) -> Vec<GoroutineInfo> {
     at.map(|at| all.swap_remove(at).1).unwrap_or_default()
 }
 
-/// The last `block_on` of the runtime has returned: with `GOPARK_DEBUG=leaks`, reports goroutines that are still parked.
+/// The last `block_on` of the runtime has returned: with `GOPARK_DEBUG=leaks`, reports goroutines that are still parked. If main has
+/// no value, because it panicked, that panic goes on.
 #[track_caller]
-pub(crate) fn main_has_returned(executor: &'static Executor) {
+pub(crate) fn main_has_returned(executor: &'static Executor, has_value: bool) {
     let leaks = settings::get().leaks;
     if leaks == Leaks::Off {
         return;
@@ -101,7 +102,7 @@ pub(crate) fn main_has_returned(executor: &'static Executor) {
         return;
     }
     let text = report(&parked, "still parked when main returned");
-    assert!(leaks != Leaks::Crash || thread::panicking(), "{text}");
+    assert!(leaks != Leaks::Crash || !has_value || thread::panicking(), "{text}");
     // A closed stderr is no reason to panic.
     let _ = io::stderr().write_all(text.as_bytes());
 }

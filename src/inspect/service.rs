@@ -24,10 +24,10 @@ pub(crate) fn start() {
     }
 }
 
-fn run(dumps: bool, period: Option<Duration>) {
+fn run(on_signal: bool, period: Option<Duration>) {
     threads::serve();
     // Here, because a signal that is caught wants a thread that reads it.
-    let quit = if dumps { QuitSignal::catch() } else { None };
+    let quit = if on_signal { QuitSignal::catch() } else { None };
     let began = clock::now();
     // A time that no clock shows is never.
     let mut next = period.and_then(|period| began.checked_add(period));
