@@ -6,9 +6,12 @@ use crate::clock::Time;
 
 /// How long a runtime is at rest before it is judged whether it can go on.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// It is judged again after so long, then after twice as long each time: a thread of others may have ended by then, a main that
-/// its own thread polls may have moved, and neither wakes the monitor.
-const NEXT_ATTEMPT: Duration = Duration::from_millis(50);
+/// It is judged again after so long, and then after twice as long each time: a thread of others may have ended by then, a main that
+/// its own thread polls may have moved, and neither wakes the monitor. After the first two seconds it is done rarely, because
+/// who is at rest wants to sleep.
+const SOON: Duration = Duration::from_millis(50);
+const SOON_IS_OVER: Duration = Duration::from_millis(400);
+const LATER: Duration = Duration::from_secs(15);
 
 /// Under the scheduler's lock.
 #[derive(Clone, Copy, Debug)]
@@ -23,7 +26,7 @@ pub(crate) struct Rest {
 
 impl Rest {
     pub(crate) fn new(now: Time, polls: u32) -> Self {
-        Self { since: now, judge_at: now.after(PATIENCE), next_wait: NEXT_ATTEMPT, polls }
+        Self { since: now, judge_at: now.after(PATIENCE), next_wait: SOON, polls }
     }
 
     pub(crate) fn judge_at(&self) -> Time {
@@ -35,7 +38,8 @@ impl Rest {
         let is_due = self.judge_at <= now;
         if is_due {
             self.judge_at = now.after(self.next_wait);
-            self.next_wait = self.next_wait.saturating_mul(2);
+            let least = if self.next_wait >= SOON_IS_OVER { LATER } else { SOON };
+            self.next_wait = self.next_wait.saturating_mul(2).max(least);
         }
         is_due
     }

@@ -172,7 +172,7 @@ fn a_local_main_that_slept() {
 /// While the thread is there, it may wake the goroutine. It ends without a sign.
 fn a_thread_that_ends() {
     block_on(async {
-        thread::spawn(|| thread::sleep(2 * SECOND)); // asleep: for longer than a rest
+        thread::spawn(|| thread::sleep(SECOND * 6 / 5)); // asleep: for longer than a rest
         drop(Semaphore::new(1).acquire(2).await);
     });
 }
