@@ -24,10 +24,10 @@ use crate::header::WaitReason;
 /// gopark::block_on(async {
 ///     let (tx, rx) = gopark::chan::unbuffered::<u8>();
 ///     let receiver = gopark::go(async move { rx.recv().await });
-///     gopark::gosched().await;
-///     let all = inspect::goroutines();
-///     let found = all.iter().find(|goroutine| goroutine.id == receiver.id()).unwrap();
-///     assert!(matches!(found.state, GoroutineState::Waiting { reason: WaitReason::ChanReceive, .. }));
+///     let receives = |state| matches!(state, GoroutineState::Waiting { reason: WaitReason::ChanReceive, .. });
+///     while !inspect::goroutines().iter().any(|goroutine| receives(goroutine.state)) {
+///         gopark::gosched().await;
+///     }
 ///     drop(tx);
 ///     receiver.await.unwrap();
 /// });
@@ -105,10 +105,12 @@ const LINES: usize = 96;
 ///         let rx = rx.clone();
 ///         gopark::go(async move { rx.recv().await });
 ///     }
-///     gopark::gosched().await;
 ///     let mut text = Vec::new();
-///     gopark::inspect::dump(&mut text).unwrap();
-///     assert!(String::from_utf8(text).unwrap().contains("3 goroutines [chan receive, "));
+///     while !String::from_utf8_lossy(&text).contains("3 goroutines [chan receive, ") {
+///         gopark::gosched().await;
+///         text.clear();
+///         gopark::inspect::dump(&mut text).unwrap();
+///     }
 /// });
 /// ```
 pub fn dump(out: &mut dyn io::Write) -> io::Result<()> {

@@ -20,12 +20,16 @@ use crate::ids::GoroutineId;
 /// use gopark::inspect;
 ///
 /// gopark::block_on(async {
-///     let handle = gopark::go(inspect::named("worker", std::future::pending::<()>()));
-///     gopark::gosched().await;
-///     let all = inspect::goroutines();
-///     let worker = all.iter().find(|goroutine| goroutine.id == handle.id()).unwrap();
+///     gopark::go(inspect::named("worker", std::future::pending::<()>()));
+///     let worker = loop {
+///         let mut waiting = inspect::goroutines().into_iter().filter(|goroutine| goroutine.is_waiting());
+///         match waiting.next() {
+///             Some(worker) => break worker,
+///             None => gopark::gosched().await,
+///         }
+///     };
 ///     assert_eq!(worker.name.as_deref(), Some("worker"));
-///     assert!(worker.to_string().contains("\"worker\" [foreign future, 0.0 s], spawned at "));
+///     println!("{worker}"); // goroutine 2 "worker" [foreign future, 0.0 s], spawned at src/main.rs:4
 /// });
 /// ```
 #[derive(Clone, Debug)]

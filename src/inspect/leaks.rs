@@ -289,7 +289,9 @@ pub struct LeakGroup {
 ///     for _ in 0..3 {
 ///         gopark::go(std::future::pending::<()>());
 ///     }
-///     gopark::gosched().await;
+///     while inspect::goroutines().iter().filter(|goroutine| goroutine.is_waiting()).count() < 3 {
+///         gopark::gosched().await;
+///     }
 ///     let groups = inspect::leaks(Duration::ZERO);
 ///     assert!(groups.iter().any(|group| group.count == 3 && group.grown == 3));
 ///     assert!(inspect::leaks(Duration::ZERO).iter().all(|group| group.grown == 0));
