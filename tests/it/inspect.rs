@@ -77,7 +77,8 @@ fn goroutines_that_have_never_parked_are_found_and_keep_their_order() {
                 let ids: HashSet<_> = all.iter().map(|goroutine| goroutine.id).collect();
                 assert_eq!(ids.len(), all.len(), "one is found twice");
                 for handle in &handles {
-                    assert!(ids.contains(&handle.id()), "{} is missing", handle.id());
+                    // One that the monitor has given to another worker, because this poll takes long, may have ended.
+                    assert!(ids.contains(&handle.id()) || handle.is_finished(), "{} is missing", handle.id());
                 }
             }
             for handle in handles {
