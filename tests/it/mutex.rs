@@ -59,24 +59,31 @@ fn unlock_hands_the_lock_over_outside_of_gopark() {
 #[test]
 fn woken_waiter_competes_and_keeps_its_place_mx02() {
     on_procs(1, async {
-        let m = Arc::new(Mutex::new(Vec::new()));
-        let mut guard = m.lock().await;
-        let wg = WaitGroup::new();
-        for i in 0..3 {
-            let m = m.clone();
-            wg.go(async move { m.lock().await.push(i) });
+        loop {
+            let start = Instant::now();
+            let m = Arc::new(Mutex::new(Vec::new()));
+            let mut guard = m.lock().await;
+            let wg = WaitGroup::new();
+            for i in 0..3 {
+                let m = m.clone();
+                wg.go(async move { m.lock().await.push(i) });
+                gosched().await;
+            }
+            // They are parked. Until one of them runs, the lock is anybody's.
+            for _ in 0..100 {
+                drop(guard);
+                guard = m.try_lock().expect("in normal mode a newcomer may barge");
+            }
+            // The first one runs and finds it locked again: still the first.
             gosched().await;
-        }
-        // They are parked. Until one of them runs, the lock is anybody's.
-        for _ in 0..100 {
             drop(guard);
-            guard = m.try_lock().expect("in normal mode a newcomer may barge");
+            wg.wait().await;
+            // After a millisecond the next one would be woken as well.
+            if start.elapsed() < Duration::from_millis(1) {
+                assert_eq!(*m.lock().await, [0, 1, 2]);
+                return;
+            }
         }
-        // The first one runs and finds it locked again: still the first.
-        gosched().await;
-        drop(guard);
-        wg.wait().await;
-        assert_eq!(*m.lock().await, [0, 1, 2]);
     });
 }
 
