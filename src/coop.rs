@@ -346,7 +346,12 @@ fn with_header<R>(f: impl FnOnce(&Header) -> R) -> Option<R> {
 
 /// The id of the goroutine, or of the main, that this thread polls.
 pub(crate) fn goroutine() -> Option<u64> {
-    with_header(Header::id).or_else(|| local_main().map(Header::id))
+    with_noting(Header::id)
+}
+
+/// Calls `f` with the header in which this thread's waits are noted: the running goroutine's, else that of the main it polls.
+fn with_noting<R>(f: impl Fn(&Header) -> R) -> Option<R> {
+    with_header(&f).or_else(|| local_main().map(&f))
 }
 
 fn local_main<'a>() -> Option<&'a Header> {
@@ -356,15 +361,12 @@ fn local_main<'a>() -> Option<&'a Header> {
 
 /// What the running goroutine, or main, has noted in its poll.
 fn note() -> Option<Note> {
-    with_header(Header::note).or_else(|| local_main().map(Header::note))
+    with_noting(Header::note)
 }
 
 /// Forgets what was noted since it was that.
 fn restore(note: Option<Note>) {
-    let Some(note) = note else { return };
-    if with_header(|header| header.set_note(note)).is_none() {
-        local_main().into_iter().for_each(|main| main.set_note(note));
-    }
+    note.into_iter().for_each(|note| _ = with_noting(|header| header.set_note(note)));
 }
 
 /// Runs `poll`, and forgets what it noted: because it polls a part of a wait that has a note of its own, as a `select!` has, or

@@ -30,6 +30,11 @@ macro_rules! reasons {
             /// In the order of their numbers.
             const ALL: &[WaitReason] = &[$(WaitReason::$reason),*];
 
+            /// True of a wait for a lock, which has holders.
+            pub(crate) fn is_lock(self) -> bool {
+                matches!(self, WaitReason::MutexLock | WaitReason::RwMutexLock | WaitReason::RwMutexRLock)
+            }
+
             /// The word for it in reports: Go's, where Go has such a wait.
             ///
             /// ```

@@ -5,6 +5,7 @@
 //! operation takes its slow path, which records it.
 
 use std::panic::Location;
+use std::ptr;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 
@@ -126,9 +127,17 @@ pub(crate) fn acquired(address: usize, locked_at: &'static Location<'static>) {
     lock(shard(&HELD, address)).push((address, Holder { goroutine, locked_at }));
 }
 
-/// The running goroutine releases the lock: it, or the one that has given it its guard, holds it no longer.
+/// The running goroutine releases the lock. If locks are recorded, the holder is removed: the goroutine, or the one that has passed
+/// its guard on. For slow paths.
+#[inline]
+pub(crate) fn released<L>(lock: &L) {
+    if is_on() {
+        remove(ptr::from_ref(lock).addr());
+    }
+}
+
 #[cold]
-pub(crate) fn released(address: usize) {
+fn remove(address: usize) {
     let goroutine = me();
     let mut held = lock(shard(&HELD, address));
     let own = held.iter().rposition(|(other, holder)| *other == address && holder.goroutine == goroutine);

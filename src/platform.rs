@@ -108,7 +108,7 @@ pub(crate) struct QuitSignal {
     pipe: std::os::fd::OwnedFd,
 }
 
-/// A signal has come that nobody has read.
+/// Set by the handler, reset when the signal has been read.
 #[cfg(unix)]
 static IS_NOTED: AtomicBool = AtomicBool::new(false);
 

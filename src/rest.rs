@@ -7,8 +7,8 @@ use crate::clock::Time;
 /// How long a runtime is at rest before it is judged whether it can go on.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// It is judged again after so long, and then after twice as long each time: a thread of others may have ended by then, a main that
-/// its own thread polls may have moved, and neither wakes the monitor. After the first two seconds it is done rarely, because
-/// who is at rest wants to sleep.
+/// its own thread polls may have moved, and neither wakes the monitor. After the first two seconds it is judged rarely,
+/// because a runtime at rest must not wake threads.
 const SOON: Duration = Duration::from_millis(50);
 const SOON_IS_OVER: Duration = Duration::from_millis(400);
 const LATER: Duration = Duration::from_secs(15);

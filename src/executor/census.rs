@@ -79,7 +79,7 @@ impl Executor {
         }
     }
 
-    /// Whether thieves leave the goroutines of this thread's processor alone, until it is told otherwise or has another worker.
+    /// Sets whether thieves leave the goroutines of this thread's processor alone. Reset when the processor gets another worker.
     pub(crate) fn keep_queue(keep: bool) {
         Worker::with(|w| {
             let Some(held) = w.hold() else { return };
@@ -92,7 +92,7 @@ impl Executor {
         });
     }
 
-    /// The executors of all runtimes. A forked process has none: any of their locks may be held there, for ever.
+    /// The executors of all runtimes. None in a forked process, where a lock may never be released.
     pub(crate) fn all() -> impl Iterator<Item = &'static Self> {
         EXECUTORS.all().filter(|executor| executor.procs.load(Ordering::Acquire) != 0 && !fork::is_child())
     }

@@ -117,8 +117,7 @@ fn report(goroutines: &[GoroutineInfo], is_proved: bool) -> String {
 }
 
 fn waits_for_lock(goroutine: &GoroutineInfo) -> bool {
-    let locks = [WaitReason::MutexLock, WaitReason::RwMutexLock, WaitReason::RwMutexRLock];
-    matches!(goroutine.state, GoroutineState::Waiting { reason, .. } if locks.contains(&reason))
+    matches!(goroutine.state, GoroutineState::Waiting { reason, .. } if reason.is_lock())
 }
 
 /// Goroutines of which each waits for a lock that the next one holds; the last is the first again. Each goroutine is in no more than

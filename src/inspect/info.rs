@@ -137,8 +137,7 @@ impl GoroutineInfo {
 }
 
 fn held_by(seen: &Seen) -> Vec<LockHolder> {
-    let is_lock = |reason| matches!(reason, WaitReason::MutexLock | WaitReason::RwMutexLock | WaitReason::RwMutexRLock);
-    if seen.does != Does::Waits || !seen.note.is_some_and(|note| is_lock(note.reason)) {
+    if seen.does != Does::Waits || !seen.note.is_some_and(|note| note.reason.is_lock()) {
         return Vec::new();
     }
     let holder = |holder: Holder| LockHolder {

@@ -280,7 +280,7 @@ fn a_select_with_a_default_finds_what_moves_through_a_full_channel_sel04() {
     });
 }
 
-/// Runs `step` on another thread. `look` is told whether that was over before it began, and that is all that it knows.
+/// Runs `step` on another thread, and `look` with whether the step had ended before the look began.
 fn look_beside<T: Send + 'static, R>(
     step: impl FnOnce() -> T + Send + 'static,
     look: impl FnOnce(bool) -> R,

@@ -143,9 +143,7 @@ impl RawMutex {
 
     #[inline(never)]
     fn unlock_unbiased(&self) {
-        if holders::is_on() {
-            holders::released(ptr::from_ref(self).addr());
-        }
+        holders::released(self);
         let bits = self.bits();
         if bits & STARVING != 0 || bits & QUEUED != 0 && hands_over() {
             return self.hand_off(false);

@@ -122,9 +122,7 @@ impl RawRwMutex {
 
     #[cold]
     fn left(&self, s: usize) {
-        if holders::is_on() {
-            holders::released(ptr::from_ref(self).addr());
-        }
+        holders::released(self);
         self.left_beside_writer(s);
     }
 
@@ -137,9 +135,7 @@ impl RawRwMutex {
     #[inline]
     pub(super) fn unlock(&self) {
         if !self.swap(holders::written(), 0, Ordering::Release) {
-            if holders::is_on() {
-                holders::released(ptr::from_ref(self).addr());
-            }
+            holders::released(self);
             self.end_phase(self.queues.lock());
         }
     }
