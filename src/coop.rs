@@ -344,6 +344,11 @@ fn with_header<R>(f: impl FnOnce(&Header) -> R) -> Option<R> {
     LOCAL.with(|l| unsafe { l.header.get().as_ref() }).map(f)
 }
 
+/// True if this thread polls a goroutine.
+pub(crate) fn is_polling() -> bool {
+    LOCAL.with(|l| !l.header.get().is_null())
+}
+
 /// The id of the goroutine, or of the main, that this thread polls.
 pub(crate) fn goroutine() -> Option<u64> {
     with_noting(Header::id)

@@ -120,11 +120,11 @@ struct Worker {
     /// The runtime whose thread this is.
     home: Cell<*const Executor>,
     processor: Cell<*const Processor>,
-    /// A goroutine is being polled.
-    polling: AtomicBool,
     running: Running,
     /// The running goroutine yields: it goes behind every goroutine that can run.
     yielding: Cell<bool>,
+    /// A main is polled by its own thread, or a goroutine is dropped.
+    polling: Cell<bool>,
     room: Room,
     ids: Ids,
     /// The thread's clock; it stands on the thread's stack while the worker holds a processor.
@@ -155,9 +155,9 @@ impl Worker {
                 executor: Cell::new(ptr::null()),
                 home: Cell::new(ptr::null()),
                 processor: Cell::new(ptr::null()),
-                polling: AtomicBool::new(false),
                 running: Running::new(),
                 yielding: Cell::new(false),
+                polling: Cell::new(false),
                 room: Room::new(),
                 ids: Ids::new(),
                 clock: Cell::new(ptr::null()),
@@ -393,7 +393,7 @@ impl Executor {
 
     /// True inside a goroutine's poll.
     pub(crate) fn is_polling() -> bool {
-        Worker::with(|w| w.polling.load(Ordering::Relaxed))
+        coop::is_polling() || Worker::with(|w| w.polling.get())
     }
 
     /// True if goroutines wait for this thread: it is a worker with a processor, in a poll or between two.
@@ -401,9 +401,9 @@ impl Executor {
         Worker::with(|w| w.hold().is_some())
     }
 
-    /// Sets whether this thread polls a goroutine (or a main). Returns the previous value.
+    /// Sets whether this thread polls a main, or drops a goroutine. Returns the previous value.
     pub(crate) fn set_polling(polling: bool) -> bool {
-        Worker::with(|w| w.polling.swap(polling, Ordering::Relaxed))
+        Worker::with(|w| w.polling.replace(polling))
     }
 
     /// Number of the runtime that it is now.
@@ -519,8 +519,6 @@ impl Executor {
         let header = ptr::from_ref(task.metadata());
         // SAFETY: the metadata is used only while the task is being polled.
         unsafe { coop::enter(header, clock::coarse_epoch()) };
-        w.polling.store(true, Ordering::Relaxed);
-        w.yielding.set(false);
         // A worker polls one goroutine at a time: there is none to restore, as in `run_task`. Before the processor can be
         // revoked: who does that finds the goroutine.
         w.running.begin(header);
@@ -528,7 +526,6 @@ impl Executor {
         task.run();
         w.running.end();
         let mine = w.run_next.begin_exclusive();
-        w.polling.store(false, Ordering::Relaxed);
         coop::leave();
         mine || self.owns_processor(w, processor)
     }
@@ -597,7 +594,7 @@ impl Executor {
             let first = random::below(count);
             for offset in 0..count {
                 let Some(victim) = self.processors.get((first + offset) % count) else { continue };
-                if victim.id == processor.id || victim.kept.load(Ordering::Relaxed) {
+                if victim.id == processor.id || victim.is_kept() {
                     continue;
                 }
                 if victim.is_draining() {
@@ -766,7 +763,7 @@ impl Executor {
 
     /// Moves a processor to another place: the only function that does, so that the list and the idle word agree.
     fn set_place(&self, sched: &mut Sched, processor: &'static Processor, place: Place) {
-        processor.kept.store(false, Ordering::Relaxed);
+        processor.set_kept(false);
         if processor.place.replace(place) == Place::Idle {
             let at = sched.idle.iter().rposition(|other| ptr::eq(*other, processor));
             sched.idle.remove(at.expect("an idle processor is in the list"));
@@ -1023,7 +1020,10 @@ impl Executor {
     /// The running goroutine's future has been dropped.
     #[inline(always)]
     pub(crate) fn finished_running(&'static self) {
-        Worker::with(|w| w.running.release());
+        Worker::with(|w| {
+            w.running.release();
+            w.yielding.set(false);
+        });
         self.finished();
     }
 
@@ -1149,11 +1149,11 @@ impl Executor {
             let clock = unsafe { &*worker.clock.get() };
             let has_next = !worker.run_next.seems_empty();
             let work_waits = has_next || !processor.queue.is_empty() || !self.global.is_empty();
-            let is_polling = worker.polling.load(Ordering::Relaxed);
+            let is_polling = !worker.running.get().is_null();
             let doing = worker.watched.look(processor, clock, (now, passed), is_polling, work_waits);
             match doing {
                 Doing::Progress => progress = true,
-                _ if !work_waits => {}
+                _ if !work_waits || processor.stays_kept() => {}
                 Doing::Busy => wants_thief |= has_next,
                 Doing::Sleeps => stuck.push((processor, worker, None)),
                 Doing::Computes(waited) => stuck.push((processor, worker, Some(waited))),

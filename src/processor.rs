@@ -29,6 +29,8 @@ const WATCH: Duration = Duration::from_micros(5);
 /// It watches a queue that has no more goroutines, and leaves it alone if that will be drained in so many times the time.
 const SHORT_QUEUE: usize = 16;
 const DRAINED_IN: usize = 10;
+/// Looks of the monitor for which goroutines stay at a processor that keeps them: a tenth of a second or more.
+const KEPT_LOOKS: u32 = 100;
 /// Minimum number of due timers fired per check, even if the local queue is almost full.
 pub(crate) const FIRE_LEAST: usize = 16;
 
@@ -40,7 +42,7 @@ pub(crate) const FIRE_LEAST: usize = 16;
 /// | `ticks_since_global`, `ticks_since_timers` | since the global queue came first, and since timers were checked | holder |
 /// | `global_interval` | ticks after which the global queue comes first again | monitor |
 /// | `has_long_polls` | it pays to wake a worker for the run-next goroutine | monitor |
-/// | `kept` | thieves leave its goroutines alone: a main is in a poll, of which a report wants to know what it wakes | holder; false when it moves to another place |
+/// | `kept` | looks of the monitor for which its goroutines stay: a main is in a poll, of which a report wants to know what it wakes | holder, and the monitor, which counts down; 0 when it moves to another place |
 /// | `place` | see [`Place`] | under the scheduler's lock |
 pub(crate) struct Processor {
     pub(crate) id: usize,
@@ -53,7 +55,7 @@ pub(crate) struct Processor {
     global_interval: AtomicU32,
     pub(crate) polls: AtomicU32,
     has_long_polls: AtomicBool,
-    pub(crate) kept: AtomicBool,
+    kept: AtomicU32,
     pub(crate) place: Cell<Place>,
 }
 
@@ -90,7 +92,7 @@ impl Processor {
             global_interval: AtomicU32::new(GLOBAL_INTERVAL),
             polls: AtomicU32::new(0),
             has_long_polls: AtomicBool::new(false),
-            kept: AtomicBool::new(false),
+            kept: AtomicU32::new(0),
             place: Cell::new(Place::Retired),
         }
     }
@@ -129,6 +131,23 @@ impl Processor {
     /// The global queue came first, and had something.
     pub(crate) fn took_from_global(&self) {
         self.ticks_since_global.set(0);
+    }
+
+    /// Sets whether its goroutines stay at it, unless a poll is very long. Returns what was set.
+    pub(crate) fn set_kept(&self, keep: bool) -> bool {
+        self.kept.swap(if keep { KEPT_LOOKS } else { 0 }, Ordering::Relaxed) != 0
+    }
+
+    /// True if thieves leave its goroutines alone.
+    pub(crate) fn is_kept(&self) -> bool {
+        self.kept.load(Ordering::Relaxed) != 0
+    }
+
+    /// A look of the monitor at a long poll, for whose end others wait. True if they stay at it.
+    pub(crate) fn stays_kept(&self) -> bool {
+        let left = self.kept.load(Ordering::Relaxed);
+        // If that fails, the holder has set it.
+        left != 0 && self.kept.compare_exchange(left, left - 1, Ordering::Relaxed, Ordering::Relaxed).is_ok()
     }
 
     #[inline(always)]

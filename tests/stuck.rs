@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use gopark::inspect::named;
+use gopark::inspect::{self, GoroutineInfo, GoroutineState, named};
 use gopark::sync::{Cond, Mutex, Once, RwMutex, Semaphore, WaitGroup};
 use gopark::time::{Ticker, sleep};
 use gopark::{OnDeadlock, Runtime, block_on, block_on_local, chan, go, gosched, select, unblock};
@@ -271,6 +271,13 @@ fn nobody_waits() {
 
 // ------------------------------------------------------------------------------------------------ leaks
 
+async fn until_parked(goroutines: usize) {
+    let is_parked = |goroutine: &&GoroutineInfo| matches!(goroutine.state, GoroutineState::Waiting { .. });
+    while inspect::goroutines().iter().filter(is_parked).count() < goroutines {
+        sleep(Duration::from_millis(1)).await; // asleep: between two looks
+    }
+}
+
 fn three_are_left() {
     block_on(async {
         let (tx, rx) = chan::unbuffered::<u8>();
@@ -281,7 +288,7 @@ fn three_are_left() {
         drop(tx);
         let (kept, waits) = chan::unbuffered::<u8>();
         go(async move { waits.recv().await }); // go: woken at the end
-        sleep(Duration::from_millis(200)).await; // asleep: until the others wait
+        until_parked(3).await;
         // Which ends the last goroutine, but main does not wait for that.
         drop((kept, rx.clone()));
         std::mem::forget(rx);
@@ -426,7 +433,7 @@ const SCENARIOS: &[Scenario] = &[
     scenario(
         "the_trace_has_lines",
         "sched=50",
-        || block_on(sleep(SECOND / 2)), // asleep: for some lines
+        || block_on(sleep(2 * SECOND)), // asleep: for some lines
         |ended| {
             assert!(ended.stderr.matches("ms: runtime=").count() > 2, "{}", ended.stderr);
             ended.has("SCHED ");
@@ -439,10 +446,10 @@ fn dump_on_signal() {
     block_on(async {
         let (_tx, rx) = chan::unbuffered::<u8>();
         go(async move { rx.recv().await }); // go: dumped
-        sleep(Duration::from_millis(100)).await; // asleep: until the other waits
+        until_parked(1).await;
         // SAFETY: it sends a signal to this process, which handles it.
         unsafe { libc::kill(libc::getpid(), libc::SIGQUIT) };
-        sleep(SECOND).await; // asleep: until the dump is written
+        sleep(2 * SECOND).await; // asleep: until the dump is written
     });
 }
 

@@ -83,7 +83,7 @@ impl Executor {
     pub(crate) fn keep_queue(keep: bool) {
         Worker::with(|w| {
             let Some(held) = w.hold() else { return };
-            let was_kept = held.processor.kept.swap(keep, Ordering::Relaxed);
+            let was_kept = held.processor.set_kept(keep);
             let has_more = !held.processor.queue.is_empty();
             drop(held);
             if let (true, false, true, Some(executor)) = (was_kept, keep, has_more, Self::current()) {
