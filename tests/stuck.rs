@@ -302,6 +302,25 @@ fn three_are_listed(ended: &Ended) {
     ended.has_line(" [chan receive, ", "go: woken at the end", "go: woken at the end");
 }
 
+/// The senders have parked. The end of main drops the receivers.
+fn two_send_to_nobody() {
+    block_on(async {
+        let (tx, rx) = chan::unbuffered::<u8>();
+        go(async move { tx.send(1).await }); // go: unbuffered
+        let (full, kept) = chan::bounded::<u8>(1);
+        full.send(1).await.unwrap();
+        go(async move { full.send(2).await }); // go: full
+        sleep(Duration::from_millis(200)).await; // asleep: until the others wait
+        drop((rx, kept));
+    });
+}
+
+fn two_senders_are_listed(ended: &Ended) {
+    ended.has_once("gopark: 2 goroutines still parked when main returned\n");
+    ended.has_line(" [chan send, ", "go: unbuffered", "go: unbuffered");
+    ended.has_line(" [chan send, ", "go: full", "go: full");
+}
+
 /// The sender has parked. Main takes its value, and returns before it runs again.
 fn a_value_is_received() {
     Runtime::builder().gomaxprocs(1).build().unwrap().block_on(async {
@@ -420,6 +439,12 @@ const SCENARIOS: &[Scenario] = &[
         "leaks=report",
         a_value_is_received,
         Ended::is_silent,
+    ),
+    scenario(
+        "senders_that_only_the_end_of_main_wakes_are_listed",
+        "leaks=report",
+        two_send_to_nobody,
+        two_senders_are_listed,
     ),
     scenario("a_wrong_setting_gets_a_line", "leeks=report", all_have_ended, |ended| {
         ended.has_once("gopark: GOPARK_DEBUG: \"leeks=report\" ignored: the settings are deadlock=");

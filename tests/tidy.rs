@@ -83,7 +83,7 @@ const FLOORS: &[(&str, Units)] = &[
                     "threads",
                 ],
             ),
-            ("chan", &["clock", "loom", "lock", "coop", "waker", "wait"]),
+            ("chan", &["panics", "clock", "loom", "lock", "coop", "waker", "wait"]),
         ],
     ),
     (
@@ -97,7 +97,7 @@ const FLOORS: &[(&str, Units)] = &[
                 "inspect",
                 &[
                     "clock", "platform", "panics", "threads", "header", "ids", "coop", "waker", "holders", "wait",
-                    "timer", "crash", "executor", "alarm",
+                    "timer", "crash", "executor", "chan", "alarm",
                 ],
             ),
             (

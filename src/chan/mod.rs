@@ -49,6 +49,7 @@
 mod buffer;
 mod core;
 mod error;
+mod failed;
 mod handle;
 mod op;
 mod source;
@@ -64,6 +65,7 @@ use std::ptr;
 use self::core::{Attempt, Core, Side};
 use self::handle::Handle;
 pub use error::{SendError, TryRecvError, TrySendError};
+pub(crate) use failed::FailedSends;
 pub use op::{Receiving, Sending};
 pub(crate) use source::Source;
 pub use stream::IntoStream;

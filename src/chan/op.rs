@@ -15,6 +15,7 @@ use pin_project_lite::pin_project;
 
 use super::core::{Attempt, Core, Side};
 use super::error::SendError;
+use super::failed;
 use crate::coop::{self, Reason};
 use crate::lock::RawLock;
 use crate::wait::case::{Case, ChannelCase, Sealed, Unready, operation_case};
@@ -310,8 +311,14 @@ impl<'a, T, D: Direction<T>> Op<'a, T, D> {
                         Owner::Select(_) => None,
                     })
                 },
-                // SAFETY: it was completed meanwhile.
-                state => return Poll::Ready(unsafe { self.ready_output(state) }),
+                state => {
+                    drop(held);
+                    if state == state::CLOSED && D::SIDE == Side::Send {
+                        failed::failed();
+                    }
+                    // SAFETY: it was completed meanwhile.
+                    return Poll::Ready(unsafe { self.ready_output(state) });
+                }
             };
             if known.is_none() || coop::is_last(cx.waker()) {
                 // SAFETY: the lock is held, and the waiter is this operation's.

@@ -15,6 +15,7 @@ use super::dump::{Doing, Groups, Key};
 use super::info::{self, GoroutineInfo, GoroutineState};
 use super::settings::{self, Leaks};
 use crate::alarm::alarm;
+use crate::chan::FailedSends;
 use crate::clock::{self, Time};
 use crate::coop;
 use crate::crash::Observer;
@@ -41,7 +42,27 @@ fn report(goroutines: &[GoroutineInfo], what: &str) -> String {
 
 /// The goroutines that were parked at the end of the last poll of a runtime's last main; or before, if they were woken by it: then
 /// main has not waited for them. By the runtimes' numbers.
-static AT_RETURN: Mutex<Vec<(u64, Vec<GoroutineInfo>)>> = Mutex::new(Vec::new());
+static AT_RETURN: Mutex<Vec<AtReturn>> = Mutex::new(Vec::new());
+
+struct AtReturn {
+    /// The runtime's number.
+    runtime: u64,
+    parked: Vec<GoroutineInfo>,
+    failed_sends: FailedSends,
+}
+
+impl AtReturn {
+    /// The goroutines, without those that have ended because main had received what they sent.
+    fn without_served(self, now: &[GoroutineInfo]) -> Vec<GoroutineInfo> {
+        let Self { mut parked, failed_sends, .. } = self;
+        parked.retain(|one| {
+            !matches!(one.state, GoroutineState::Waiting { reason: WaitReason::ChanSend, .. })
+                || now.iter().any(|other| other.id == one.id)
+                || failed_sends.contains(one.id.0)
+        });
+        parked
+    }
+}
 
 /// What `GOPARK_DEBUG=leaks` wants to know of mains: goroutines that one wakes stay at its processor for the rest of its poll.
 pub(crate) fn of_mains() -> Option<&'static Observer> {
@@ -58,19 +79,20 @@ fn main_returns() {
     let Some(executor) = Executor::current() else { return };
     let (mains, mut parked) = (info::mains(executor), Vec::new());
     if mains.len() == 1 {
+        let (runtime, failed_sends) = (executor.number(), FailedSends::record());
         executor.census(|seen| parked.push(GoroutineInfo::before_wake(&seen, &mains)));
         parked.retain(GoroutineInfo::is_waiting);
         let _ = take_at_return(executor);
-        lock(&AT_RETURN).push((executor.number(), parked));
+        lock(&AT_RETURN).push(AtReturn { runtime, parked, failed_sends });
     }
 }
 
 /// What was noted when the last main of the runtime returned.
-fn take_at_return(executor: &Executor) -> Vec<GoroutineInfo> {
+fn take_at_return(executor: &Executor) -> Option<AtReturn> {
     let number = executor.number();
     let mut all = lock(&AT_RETURN);
-    let at = all.iter().position(|(of, _)| *of == number);
-    at.map(|at| all.swap_remove(at).1).unwrap_or_default()
+    let at = all.iter().position(|at_return| at_return.runtime == number)?;
+    Some(all.swap_remove(at))
 }
 
 /// The last `block_on` of the runtime has returned: with `GOPARK_DEBUG=leaks`, reports goroutines that are still parked. If main has
@@ -81,7 +103,7 @@ pub(crate) fn main_has_returned(executor: &'static Executor, has_value: bool) {
     if leaks == Leaks::Off {
         return;
     }
-    let mut parked = take_at_return(executor);
+    let at_return = take_at_return(executor);
     if executor.block_on_calls().on_deadlock().is_some() {
         // It may be waited for still.
         return;
@@ -92,10 +114,7 @@ pub(crate) fn main_has_returned(executor: &'static Executor, has_value: bool) {
         thread::sleep(Duration::from_millis(1));
         now = info::collect_of(executor.number());
     }
-    // Main may have received what it sent.
-    let is_send =
-        |one: &GoroutineInfo| matches!(one.state, GoroutineState::Waiting { reason: WaitReason::ChanSend, .. });
-    parked.retain(|one| !is_send(one) || now.iter().any(|other| other.id == one.id));
+    let mut parked = at_return.map_or_else(Vec::new, |at_return| at_return.without_served(&now));
     let known: HashSet<_> = parked.iter().map(|goroutine| goroutine.id).collect();
     parked.extend(now.into_iter().filter(|goroutine| goroutine.is_waiting() && !known.contains(&goroutine.id)));
     if parked.is_empty() {
