@@ -186,6 +186,17 @@ impl QuitSignal {
     }
 }
 
+/// No thread waits for the signal: it does again what it does by default.
+impl Drop for QuitSignal {
+    fn drop(&mut self) {
+        #[cfg(all(unix, not(any(miri, gopark_loom))))]
+        // SAFETY: to set the default action is sound at any time.
+        unsafe {
+            libc::signal(libc::SIGQUIT, libc::SIG_DFL)
+        };
+    }
+}
+
 /// How many threads the process has, if the system says so.
 pub(crate) fn count_threads() -> Option<usize> {
     if cfg!(target_os = "linux") { Some(std::fs::read_dir("/proc/self/task").ok()?.count()) } else { None }

@@ -118,14 +118,14 @@ fn a_once_that_waits_for_itself() {
         let once = Arc::new(Once::new());
         let (tx, rx) = chan::unbuffered::<()>();
         let other = once.clone();
-        go(async move {
-            let inner = async move {
+        let outer = async move || {
+            go(async move {
                 other.call_once_async(async || ()).await; // once: inner
                 drop(tx);
-            };
-            inner.await;
-        });
-        once.call_once_async(async || _ = rx.recv().await).await; // once: outer
+            });
+            rx.recv().await;
+        };
+        once.call_once_async(outer).await; // once: outer
     });
 }
 

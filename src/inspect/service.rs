@@ -19,15 +19,15 @@ pub(crate) fn start() {
     let settings = settings::get();
     if settings.dump || settings.sched.is_some() {
         STARTED.call_once(|| {
-            let _ = threads::start("gopark-debug".into(), move || run(settings.dump, settings.sched));
+            // Here: a signal that comes before the thread runs must not end the process.
+            let quit = if settings.dump { QuitSignal::catch() } else { None };
+            let _ = threads::start("gopark-debug".into(), move || run(quit, settings.sched));
         });
     }
 }
 
-fn run(on_signal: bool, period: Option<Duration>) {
+fn run(quit: Option<QuitSignal>, period: Option<Duration>) {
     threads::serve();
-    // Here, because a signal that is caught wants a thread that reads it.
-    let quit = if on_signal { QuitSignal::catch() } else { None };
     let began = clock::now();
     // A time that no clock shows is never.
     let mut next = period.and_then(|period| began.checked_add(period));
