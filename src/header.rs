@@ -35,6 +35,11 @@ macro_rules! reasons {
                 matches!(self, WaitReason::MutexLock | WaitReason::RwMutexLock | WaitReason::RwMutexRLock)
             }
 
+            /// True of a wait for one channel.
+            pub(crate) fn is_channel(self) -> bool {
+                matches!(self, WaitReason::ChanReceive | WaitReason::ChanSend)
+            }
+
             /// The word for it in reports: Go's, where Go has such a wait.
             ///
             /// ```

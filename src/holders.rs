@@ -1,4 +1,5 @@
-//! Which goroutine holds which lock, and which waits for one: `GOPARK_DEBUG=locks=on`, or a build with debug assertions.
+//! Which goroutine holds which lock, and which waits for one: `GOPARK_DEBUG=locks=on`, or a build with debug assertions. Then
+//! channels are recorded as well, see [`chan::record`](crate::chan::record).
 //!
 //! To record costs more than a lock. Where nothing is recorded it costs nothing: the fast paths of the locks compare with words of
 //! this file where they would compare with constants. While locks are recorded these have values that no lock has, so that each
@@ -10,6 +11,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 
 use crate::coop;
+use crate::debug::settings;
 use crate::panics::lock;
 
 /// | word | nothing is recorded | recorded, and as long as that is not known |
@@ -69,7 +71,8 @@ pub(crate) fn is_watched(state: usize) -> bool {
     state & watched != 0
 }
 
-/// True if locks are recorded. For slow paths.
+/// True if locks and channels are recorded. For slow paths.
+#[inline]
 pub(crate) fn is_on() -> bool {
     match MODE.load(Ordering::Relaxed) {
         _ if cfg!(gopark_loom) => false,
@@ -80,10 +83,7 @@ pub(crate) fn is_on() -> bool {
 
 #[cold]
 fn decide() -> bool {
-    let text = std::env::var_os("GOPARK_DEBUG").unwrap_or_default();
-    let text = text.to_string_lossy();
-    let value = text.rsplit(',').find_map(|word| word.trim().strip_prefix("locks="));
-    let is_on = value.map_or(cfg!(debug_assertions), |value| value == "on");
+    let is_on = settings().locks.unwrap_or(cfg!(debug_assertions));
     if !is_on {
         FREE_MUTEX.store(0, Ordering::Relaxed);
         FREE.store(0, Ordering::Relaxed);

@@ -62,6 +62,7 @@ mod random;
 mod threads;
 
 mod coop;
+mod debug;
 mod waker;
 
 mod crash;

@@ -31,7 +31,8 @@ const FLOORS: &[(&str, Units)] = &[
             ("ids", &["header"]),
             ("coop", &["panics", "clock", "header"]),
             ("waker", &["panics", "coop"]),
-            ("holders", &["panics", "coop"]),
+            ("debug", &[]),
+            ("holders", &["panics", "coop", "debug"]),
         ],
     ),
     (
@@ -66,6 +67,7 @@ const FLOORS: &[(&str, Units)] = &[
                     "random",
                     "header",
                     "coop",
+                    "holders",
                     "crash",
                     "idle",
                     "run_next",
@@ -83,7 +85,7 @@ const FLOORS: &[(&str, Units)] = &[
                     "threads",
                 ],
             ),
-            ("chan", &["panics", "clock", "loom", "lock", "coop", "waker", "wait"]),
+            ("chan", &["panics", "fork", "clock", "loom", "lock", "coop", "waker", "holders", "wait"]),
         ],
     ),
     (
@@ -96,8 +98,8 @@ const FLOORS: &[(&str, Units)] = &[
             (
                 "inspect",
                 &[
-                    "clock", "platform", "panics", "threads", "header", "ids", "coop", "waker", "holders", "wait",
-                    "timer", "crash", "executor", "chan", "alarm",
+                    "clock", "platform", "panics", "threads", "header", "ids", "coop", "waker", "debug", "holders",
+                    "wait", "timer", "crash", "executor", "chan", "alarm",
                 ],
             ),
             (
@@ -159,6 +161,7 @@ const UNSAFE: &[&str] = &[
     "chan/stream",
     "chan/timed",
     "chan/op",
+    "chan/record",
     "chan",
     "select/driver",
     "time/sleep",

@@ -38,7 +38,7 @@ pub(super) struct Core<T> {
     handles: [AtomicUsize; 2],
     pub(super) one_side_dropped: AtomicBool,
     /// Values in the buffer, and unclaimed ones. Written under the lock; read without it as a hint by `seems_ready_*`.
-    len: AtomicUsize,
+    pub(super) len: AtomicUsize,
     closed: AtomicBool,
     /// A value came back to a channel without a buffer. Never reset.
     returned: AtomicBool,
@@ -445,7 +445,7 @@ impl<T> Core<T> {
 
     /// The queue of the operations of a side.
     #[inline(always)]
-    fn queue(&self, side: Side) -> &WaitQueue<T> {
+    pub(super) fn queue(&self, side: Side) -> &WaitQueue<T> {
         match side {
             Side::Send => &self.sendq,
             Side::Receive => &self.recvq,

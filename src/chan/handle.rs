@@ -6,6 +6,7 @@
 use std::ptr::NonNull;
 
 use super::core::{Core, Side};
+use super::record;
 use crate::loom::atomic::Ordering;
 
 /// A counted reference to a channel, from one side; none is a nil channel.
@@ -23,7 +24,9 @@ impl<T> Handle<T> {
 
     /// Two handles of a new channel, one a side.
     pub(super) fn pair(core: Core<T>) -> (Self, Self) {
-        let core = Some(NonNull::from(Box::leak(Box::new(core))));
+        let core = NonNull::from(Box::leak(Box::new(core)));
+        record::enter(core);
+        let core = Some(core);
         (Self { core }, Self { core })
     }
 
@@ -74,6 +77,7 @@ impl<T> Handle<T> {
         let _values = matches!(side, Side::Receive).then(|| shared.discard());
         // AcqRel: the second side sees all that the first one did.
         if shared.one_side_dropped.swap(true, Ordering::AcqRel) {
+            record::leave(core.addr().get());
             // SAFETY: both sides have no handles left, and the channel came from a `Box`.
             drop(unsafe { Box::from_raw(core.as_ptr()) });
         }

@@ -52,6 +52,7 @@ mod error;
 mod failed;
 mod handle;
 mod op;
+pub(crate) mod record;
 mod source;
 mod stream;
 mod timed;

@@ -16,11 +16,11 @@ use std::task::Waker;
 
 use super::{EXECUTORS, Executor, Worker, fork, from_slot, lock};
 use crate::header::{Activity, Header, Task, WaitNote};
+use crate::holders;
 use crate::registry::BLOCK;
 use crate::running::Running;
 
 /// A goroutine as a census has found it.
-#[derive(Clone, Copy)]
 pub(crate) struct Seen {
     pub(crate) id: u64,
     pub(crate) spawned_at: &'static Location<'static>,
@@ -28,6 +28,18 @@ pub(crate) struct Seen {
     pub(crate) does: Does,
     /// Where it waits, or where it waited before it was woken.
     pub(crate) note: Option<WaitNote>,
+    /// Of one that waits for a channel, where channels are recorded.
+    pub(crate) task: Option<Kept>,
+}
+
+/// Keeps a goroutine's memory: as long as it is there, the address means this goroutine.
+pub(crate) struct Kept(Waker);
+
+impl Kept {
+    /// The address that its wakers have.
+    pub(crate) fn address(&self) -> usize {
+        self.0.data().addr()
+    }
 }
 
 /// What it does.
@@ -49,7 +61,14 @@ const ATTEMPTS: usize = 3;
 impl Seen {
     fn new(header: &Header, does: Does) -> Self {
         let note = if let Activity::Waits(note) = header.activity() { Some(note) } else { None };
-        Self { id: header.id(), spawned_at: header.spawned_at(), executor: Executor::of(header), does, note }
+        Self {
+            id: header.id(),
+            spawned_at: header.spawned_at(),
+            executor: Executor::of(header),
+            does,
+            note,
+            task: None,
+        }
     }
 }
 
@@ -129,7 +148,7 @@ impl Executor {
             local.into_iter().filter(|seen| known.insert(seen.id)).for_each(&mut f);
             self.each_registered(&mut |seen| {
                 if known.insert(seen.id) {
-                    f(queued.get(&seen.id).copied().unwrap_or(seen));
+                    f(queued.remove(&seen.id).unwrap_or(seen));
                 }
             });
             if known.len() >= self.live() {
@@ -196,8 +215,11 @@ impl Executor {
                     // SAFETY: `park_first` has located the header of each waker before it was registered.
                     let header = unsafe { Header::of_waker(waker) };
                     match header.activity() {
-                        Activity::Waits(_) => found.push(Seen::new(header, Does::Waits)),
                         // A clone of a goroutine's own waker runs no foreign code.
+                        Activity::Waits(note) => found.push(Seen {
+                            task: (note.reason.is_channel() && holders::is_on()).then(|| Kept(waker.clone())),
+                            ..Seen::new(header, Does::Waits)
+                        }),
                         Activity::Unnoted { .. } => unnoted.push(waker.clone()),
                         Activity::Ended => {}
                     }

@@ -6,9 +6,9 @@ use std::io::{self, Write as _};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::info::{self, GoroutineInfo, GoroutineState};
-use super::settings;
 use crate::clock::Time;
 use crate::crash::OnDeadlock;
+use crate::debug::{Action, settings};
 use crate::executor::Executor;
 use crate::header::WaitReason;
 use crate::holders;
@@ -26,7 +26,7 @@ const LINES: usize = 1000;
 /// reported, once.
 pub(crate) fn judge() {
     let Some(rest) = Rest::of_all() else { return };
-    let policies: Vec<_> = rest.calling.iter().map(|(_, policy)| settings::get().deadlock.unwrap_or(*policy)).collect();
+    let policies: Vec<_> = rest.calling.iter().map(|(_, policy)| from_environment().unwrap_or(*policy)).collect();
     let asks = policies.contains(&OnDeadlock::Report);
     let is_closed = platform::count_threads() == Some(threads::count() + rest.callers);
     let is_known = LAST.load(Ordering::Relaxed) >= rest.since.as_nanos();
@@ -57,6 +57,15 @@ pub(crate) fn judge() {
             }
         }
     }
+}
+
+/// What `GOPARK_DEBUG` says, if it does.
+fn from_environment() -> Option<OnDeadlock> {
+    Some(match settings().deadlock? {
+        Action::Off => OnDeadlock::Ignore,
+        Action::Report => OnDeadlock::Report,
+        Action::Crash => OnDeadlock::Crash,
+    })
 }
 
 /// When the rest began that was reported last.

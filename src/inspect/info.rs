@@ -1,15 +1,16 @@
 //! What is known of a goroutine, and the one line that says it.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::panic::Location;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::named;
+use crate::chan::record::{self, ChannelInfo};
 use crate::clock;
 use crate::executor::Executor;
-use crate::executor::census::{Does, Seen};
+use crate::executor::census::{Does, Kept, Seen};
 use crate::header::{SINCE_BITS, WaitReason};
 use crate::holders::{self, Holder};
 use crate::ids::GoroutineId;
@@ -49,6 +50,9 @@ pub struct GoroutineInfo {
     pub state: GoroutineState,
     /// The holders of the lock that it waits for, if locks are [recorded](super#gopark_debug).
     pub held_by: Vec<LockHolder>,
+    /// The channel that it waits for, as it was at one moment, if channels are [recorded](super#gopark_debug). `None` in a
+    /// `select!`, of a main of [`block_on_local`](crate::block_on_local), and behind 64 others that wait for the same.
+    pub channel: Option<ChannelInfo>,
 }
 
 /// A holder of a lock.
@@ -113,14 +117,16 @@ impl GoroutineInfo {
             runtime: RuntimeId(seen.executor.number()),
             state: state_of(seen),
             held_by: if holders::is_on() { held_by(seen) } else { Vec::new() },
+            channel: None,
         }
     }
 
     /// The same goroutine, as it was before it was woken, if it has been.
-    pub(super) fn before_wake(seen: &Seen, mains: &HashSet<u64>) -> Self {
-        let waits = seen.does == Does::CanRun && seen.note.is_some();
-        let does = if waits { Does::Waits } else { seen.does };
-        Self::new(&Seen { does, ..*seen }, mains)
+    pub(super) fn before_wake(mut seen: Seen, mains: &HashSet<u64>) -> Self {
+        if seen.does == Does::CanRun && seen.note.is_some() {
+            seen.does = Does::Waits;
+        }
+        Self::new(&seen, mains)
     }
 
     /// True if it waits.
@@ -211,13 +217,40 @@ impl fmt::Display for GoroutineInfo {
 
 /// The goroutines of all runtimes, in the order of their ids.
 pub(super) fn collect(executors: impl Iterator<Item = &'static Executor>) -> Vec<GoroutineInfo> {
-    let mut all = Vec::new();
+    let (mut all, mut tasks) = (Vec::new(), HashMap::new());
     for executor in executors {
         let mains = mains(executor);
-        executor.census(|seen| all.push(GoroutineInfo::new(&seen, &mains)));
+        executor.census(|seen| {
+            all.push(GoroutineInfo::new(&seen, &mains));
+            if let Some(task) = seen.task {
+                tasks.insert(task.address(), (all.len() - 1, task));
+            }
+        });
+    }
+    if !tasks.is_empty() {
+        add_channels(&mut all, &tasks);
     }
     all.sort_unstable_by_key(|goroutine| goroutine.id);
     all
+}
+
+/// Adds the channels that the goroutines wait for, whose tasks are these, with their places, by address.
+fn add_channels(all: &mut [GoroutineInfo], tasks: &HashMap<usize, (usize, Kept)>) {
+    // They have operations that they do not poll now.
+    let mut in_several = Vec::new();
+    record::each_waited_for(|channel, waiters| {
+        let receivers = waiters.receivers().iter().map(|task| (task, WaitReason::ChanReceive));
+        let senders = waiters.senders().iter().map(|task| (task, WaitReason::ChanSend));
+        for (task, its) in receivers.chain(senders) {
+            let Some((at, _)) = tasks.get(task) else { continue };
+            let waits =
+                |state| matches!(state, GoroutineState::Waiting { reason, also_elsewhere: false, .. } if reason == its);
+            if waits(all[*at].state) && all[*at].channel.replace(channel).is_some() {
+                in_several.push(*at);
+            }
+        }
+    });
+    in_several.into_iter().for_each(|at| all[at].channel = None);
 }
 
 /// Those of the runtime of that number, if it is there still.

@@ -13,12 +13,12 @@ use std::time::{Duration, Instant};
 
 use super::dump::{Doing, Groups, Key};
 use super::info::{self, GoroutineInfo, GoroutineState};
-use super::settings::{self, Leaks};
 use crate::alarm::alarm;
 use crate::chan::FailedSends;
 use crate::clock::{self, Time};
 use crate::coop;
 use crate::crash::Observer;
+use crate::debug::{Action, settings};
 use crate::executor::Executor;
 use crate::header::WaitReason;
 use crate::ids::GoroutineId;
@@ -71,7 +71,7 @@ pub(crate) fn of_mains() -> Option<&'static Observer> {
         returns: main_returns,
         ends: || Executor::keep_queue(false),
     };
-    (settings::get().leaks != Leaks::Off).then_some(OBSERVER)
+    (settings().leaks != Action::Off).then_some(OBSERVER)
 }
 
 /// A main returns, in the poll of its goroutine. The ends of channels that it owned are gone already, and have woken others.
@@ -80,7 +80,7 @@ fn main_returns() {
     let (mains, mut parked) = (info::mains(executor), Vec::new());
     if mains.len() == 1 {
         let (runtime, failed_sends) = (executor.number(), FailedSends::record());
-        executor.census(|seen| parked.push(GoroutineInfo::before_wake(&seen, &mains)));
+        executor.census(|seen| parked.push(GoroutineInfo::before_wake(seen, &mains)));
         parked.retain(GoroutineInfo::is_waiting);
         let _ = take_at_return(executor);
         lock(&AT_RETURN).push(AtReturn { runtime, parked, failed_sends });
@@ -99,8 +99,8 @@ fn take_at_return(executor: &Executor) -> Option<AtReturn> {
 /// no value, because it panicked, that panic goes on.
 #[track_caller]
 pub(crate) fn main_has_returned(executor: &'static Executor, has_value: bool) {
-    let leaks = settings::get().leaks;
-    if leaks == Leaks::Off {
+    let leaks = settings().leaks;
+    if leaks == Action::Off {
         return;
     }
     let at_return = take_at_return(executor);
@@ -121,7 +121,7 @@ pub(crate) fn main_has_returned(executor: &'static Executor, has_value: bool) {
         return;
     }
     let text = report(&parked, "still parked when main returned");
-    assert!(leaks != Leaks::Crash || !has_value || thread::panicking(), "{text}");
+    assert!(leaks != Action::Crash || !has_value || thread::panicking(), "{text}");
     // A closed stderr is no reason to panic.
     let _ = io::stderr().write_all(text.as_bytes());
 }

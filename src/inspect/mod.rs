@@ -22,7 +22,7 @@
 //! |---|---|
 //! | `deadlock=report`, `crash`, `off` | as [`OnDeadlock`](crate::OnDeadlock)`::Report`, `Crash`, `Ignore` |
 //! | `leaks=report`, `crash` | when the last `block_on` of a runtime returns, the goroutines are listed that are still parked, or that only the end of main has woken (unless another worker has taken them meanwhile, or they have sent and ended); `crash` panics with the list |
-//! | `locks=on`, `off` | each `Mutex` and `RwMutex` records its holders and where they locked it, for the reports; on by default in builds with debug assertions |
+//! | `locks=on`, `off` | each `Mutex` and `RwMutex` records its holders and where they locked it, for the reports, and each channel is listed, so that [`goroutines`] finds [its facts](ChannelInfo); on by default in builds with debug assertions |
 //! | `dump=on` | SIGQUIT (`Ctrl-\`) writes a [`dump`] to stderr, and the process goes on; on Unix |
 //! | `sched=MS` | every so many milliseconds a line for each runtime says how busy it is. Go: `schedtrace` |
 //!
@@ -38,10 +38,10 @@ mod info;
 mod leaks;
 mod named;
 mod service;
-mod settings;
 
 use std::fmt::Write;
 
+pub use crate::chan::record::ChannelInfo;
 pub use crate::header::WaitReason;
 pub(crate) use deadlock::judge;
 pub use dump::{dump, goroutines};

@@ -7,8 +7,8 @@ use std::thread;
 use std::time::Duration;
 
 use super::dump::dump;
-use super::settings;
 use crate::clock;
+use crate::debug;
 use crate::executor::Executor;
 use crate::platform::QuitSignal;
 use crate::threads;
@@ -16,7 +16,7 @@ use crate::threads;
 /// A runtime starts: starts the thread with the first one. One that the system refuses is missed, and no more.
 pub(crate) fn start() {
     static STARTED: Once = Once::new();
-    let settings = settings::get();
+    let settings = debug::settings();
     if settings.dump || settings.sched.is_some() {
         STARTED.call_once(|| {
             // Here: a signal that comes before the thread runs must not end the process.

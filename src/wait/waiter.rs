@@ -337,6 +337,26 @@ impl<T> WaitQueue<T> {
         None
     }
 
+    /// Calls `f` with the address of the task of each lone operation among the first `most`.
+    ///
+    /// # Safety
+    ///
+    /// The caller holds the channel's lock.
+    pub(crate) unsafe fn each_task(&self, most: usize, mut f: impl FnMut(usize)) {
+        let mut at = self.front();
+        for _ in 0..most {
+            let Some(waiter) = at else { return };
+            // SAFETY: I1, as in `claim`.
+            unsafe {
+                Waiter::with_owner(waiter.as_ptr(), |owner| match owner {
+                    Owner::Lone(task) => f(task.data().addr()),
+                    Owner::Select(_) => {}
+                });
+                at = self.next(waiter);
+            }
+        }
+    }
+
     /// Removes a waiter that is still queued, wherever it stands: it is `IDLE` then. Returns what it would have notified, to be
     /// dropped outside the lock.
     ///

@@ -172,6 +172,80 @@ fn looks_beside_goroutines_that_come_and_go_find_each_that_stays() {
     });
 }
 
+/// Where locks are recorded, channels are.
+#[test]
+fn a_wait_for_a_channel_says_what_is_known_of_it() {
+    if !cfg!(debug_assertions) {
+        return;
+    }
+    no_hang(|| {
+        runtime(2).block_on(async {
+            let channel = |handle: &JoinHandle<_>| find(handle).and_then(|found| found.channel);
+            let facts = |found: inspect::ChannelInfo| (found.senders, found.receivers, found.buffered, found.capacity);
+            let (tx, rx) = chan::bounded::<u8>(2);
+            let other = rx.clone();
+            let receives = go(async move { other.recv().await.is_some() });
+            while channel(&receives).is_none() {
+                gosched().await;
+            }
+            assert_eq!(channel(&receives).map(facts), Some((1, 2, 0, 2)));
+            tx.send(1).await.unwrap();
+            assert!(receives.await.unwrap());
+
+            tx.send(1).await.unwrap();
+            tx.send(2).await.unwrap();
+            let full = tx.clone();
+            let sends = go(async move { full.send(3).await.is_ok() });
+            while channel(&sends).is_none() {
+                gosched().await;
+            }
+            assert_eq!(channel(&sends).map(facts), Some((2, 1, 2, 2)));
+            assert_eq!((rx.recv().await, sends.await.unwrap()), (Some(1), true));
+
+            // Two at once: which one is waited for is not told.
+            let (silent, (_kept, nothing)) = (rx.clone(), chan::unbuffered::<u8>());
+            assert_eq!((rx.recv().await, rx.recv().await), (Some(2), Some(3)));
+            let waits = go(async move {
+                let mut first = Box::pin(silent.recv());
+                assert!(futures_lite::future::poll_once(&mut first).await.is_none());
+                nothing.recv().await.is_none()
+            });
+            while find(&waits).is_none_or(|found| !found.is_waiting()) {
+                gosched().await;
+            }
+            assert_eq!(channel(&waits), None);
+            waits.abort();
+        });
+    });
+}
+
+/// The channel's memory is freed while others look.
+#[test]
+fn channels_that_come_and_go_are_looked_at() {
+    no_hang(|| {
+        runtime(4).block_on(async {
+            let busy: Vec<_> = (0..4)
+                .map(|_| {
+                    go(async {
+                        for value in 0..500 {
+                            let (tx, rx) = chan::unbuffered();
+                            let receives = go(async move { rx.recv().await });
+                            gosched().await;
+                            tx.send(value).await.unwrap();
+                            assert_eq!(receives.await.unwrap(), Some(value));
+                        }
+                    })
+                })
+                .collect();
+            while !busy.iter().all(JoinHandle::is_finished) {
+                let one = |channel: inspect::ChannelInfo| channel.senders <= 1 && channel.receivers <= 1;
+                assert!(inspect::goroutines().iter().filter_map(|found| found.channel).all(one));
+                gosched().await;
+            }
+        });
+    });
+}
+
 #[test]
 fn a_dump_has_a_line_for_each_group_and_few_lines_for_many_groups() {
     isolated(|| {

@@ -4,21 +4,21 @@ use std::io::{self, Write};
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use crate::crash::OnDeadlock;
-
 /// What `GOPARK_DEBUG` says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Settings {
     /// Instead of the `Builder`'s.
-    pub(super) deadlock: Option<OnDeadlock>,
-    pub(super) leaks: Leaks,
-    pub(super) dump: bool,
-    pub(super) sched: Option<Duration>,
+    pub(crate) deadlock: Option<Action>,
+    pub(crate) leaks: Action,
+    /// Whether locks and channels are recorded; by default in builds with debug assertions.
+    pub(crate) locks: Option<bool>,
+    pub(crate) dump: bool,
+    pub(crate) sched: Option<Duration>,
 }
 
-/// What to do about goroutines that are still parked when the last `block_on` returns.
+/// What to do about what is found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Leaks {
+pub(crate) enum Action {
     #[default]
     Off,
     Report,
@@ -26,7 +26,7 @@ pub(super) enum Leaks {
 }
 
 /// The settings of this process.
-pub(super) fn get() -> &'static Settings {
+pub(crate) fn settings() -> &'static Settings {
     static SETTINGS: OnceLock<Settings> = OnceLock::new();
     SETTINGS.get_or_init(|| {
         let text = std::env::var_os("GOPARK_DEBUG").unwrap_or_default();
@@ -53,22 +53,24 @@ fn parse(text: &str) -> (Settings, Vec<&str>) {
 
 /// False if there is no such setting.
 fn apply(settings: &mut Settings, word: &str) -> bool {
-    let on = |value| match value {
+    let Some((name, value)) = word.split_once('=') else { return false };
+    let on = match value {
         "on" => Some(true),
         "off" => Some(false),
         _ => None,
     };
-    match word.split_once('=') {
-        Some(("deadlock", "report")) => settings.deadlock = Some(OnDeadlock::Report),
-        Some(("deadlock", "crash")) => settings.deadlock = Some(OnDeadlock::Crash),
-        Some(("deadlock", "off")) => settings.deadlock = Some(OnDeadlock::Ignore),
-        Some(("leaks", "report")) => settings.leaks = Leaks::Report,
-        Some(("leaks", "crash")) => settings.leaks = Leaks::Crash,
-        Some(("leaks", "off")) => settings.leaks = Leaks::Off,
-        // Read by `holders`, which comes before any runtime.
-        Some(("locks", value)) => return on(value).is_some(),
-        Some(("dump", value)) if on(value).is_some() => settings.dump = on(value) == Some(true),
-        Some(("sched", millis)) => match millis.parse() {
+    let action = match value {
+        "report" => Some(Action::Report),
+        "crash" => Some(Action::Crash),
+        "off" => Some(Action::Off),
+        _ => None,
+    };
+    match (name, on, action) {
+        ("deadlock", _, Some(action)) => settings.deadlock = Some(action),
+        ("leaks", _, Some(action)) => settings.leaks = action,
+        ("locks", Some(on), _) => settings.locks = Some(on),
+        ("dump", Some(on), _) => settings.dump = on,
+        ("sched", ..) => match value.parse() {
             Ok(millis @ 1..) => settings.sched = Some(Duration::from_millis(millis)),
             _ => return false,
         },
