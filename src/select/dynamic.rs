@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use pin_project_lite::pin_project;
 
 use super::driver::Selecting;
-use super::list::{Cases, Cons, Nil, Role, Which};
+use super::list::{Cases, One, Role};
 use crate::chan::{Receiver, SendError, Sender};
 use crate::wait::case::{Case, ChannelCase};
 
@@ -55,7 +55,7 @@ pub trait Arm<R> {
 pin_project! {
     struct ArmOf<C: Case, F> {
         #[pin]
-        case: Cons<C, Nil>,
+        case: One<C>,
         output: Option<C::Output>,
         then: Option<F>,
     }
@@ -72,15 +72,12 @@ impl<C: Case, F: FnOnce(C::Output) -> R, R> Arm<R> for ArmOf<C, F> {
 
     fn poll_arm(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.project();
-        this.case.poll_case(0, cx).map(|Which::This(output)| *this.output = Some(output))
+        this.case.poll_case(0, cx).map(|output| *this.output = Some(output))
     }
 
     fn run(self: Pin<&mut Self>) -> R {
         let this = self.project();
-        let output = this.output.take().unwrap_or_else(|| {
-            let Which::This(output) = this.case.won(0);
-            output
-        });
+        let output = this.output.take().unwrap_or_else(|| this.case.won(0));
         (this.then.take().expect("a case wins once"))(output)
     }
 }
@@ -143,7 +140,7 @@ impl<'a, R> Select<'a, R> {
         C::Output: Send,
         F: FnOnce(C::Output) -> R + Send + 'a,
     {
-        self.cases.push(Box::pin(ArmOf { case: Cons::new(true, case, Nil), output: None, then: Some(then) }));
+        self.cases.push(Box::pin(ArmOf { case: One::new(true, case), output: None, then: Some(then) }));
         self
     }
 

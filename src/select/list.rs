@@ -47,40 +47,50 @@ pub enum Role {
 }
 
 pin_project! {
-    /// The first case of a list and the others. A `select!` is a nest of these, so that each case keeps its type.
+    /// A list of one case, and its role.
     #[doc(hidden)]
     #[derive(Debug)]
-    pub struct Cons<C: Case, R> {
+    pub struct One<C> {
         #[pin]
         case: C,
         role: Role,
-        #[pin]
-        rest: R,
     }
 }
 
 pin_project! {
-    /// A list of more than sixteen cases. Its passes are compiled once, not wherever the select makes them: that costs an
-    /// indirect call a case.
+    /// Two lists in one. A `select!` is a nest of these, so that each case keeps its type.
     #[doc(hidden)]
     #[derive(Debug)]
-    pub struct Long<C> {
+    pub struct Both<A, B> {
+        #[pin]
+        first: A,
+        #[pin]
+        rest: B,
+    }
+}
+
+pin_project! {
+    /// Eight cases of a select that has more than sixteen. What is done to them is compiled once for all groups of the same
+    /// type, not wherever the select does it: that costs an indirect call a case.
+    #[doc(hidden)]
+    #[derive(Debug)]
+    pub struct Group<C> {
         #[pin]
         cases: C,
     }
 }
 
-/// The end of a list.
+/// A list without cases.
 #[doc(hidden)]
 #[derive(Debug)]
 pub struct Nil;
 
-/// Which case of a list won.
+/// Which of two lists has the case that won.
 #[doc(hidden)]
 #[derive(Debug)]
-pub enum Which<T, R> {
-    This(T),
-    Rest(R),
+pub enum Which<A, B> {
+    First(A),
+    Rest(B),
 }
 
 /// Uninhabited output of an empty select.
@@ -88,42 +98,85 @@ pub enum Which<T, R> {
 #[derive(Debug)]
 pub enum Never {}
 
-impl<C: Case, R: Cases> Cons<C, R> {
+impl<C: Case> One<C> {
     #[inline(always)]
-    pub fn new(enabled: bool, case: C, rest: R) -> Self {
-        Self { case, role: if enabled { Role::Other } else { Role::Off }, rest }
+    pub fn new(enabled: bool, case: C) -> Self {
+        Self { case, role: if enabled { Role::Other } else { Role::Off } }
     }
 }
 
-impl<C: Case, R: Cases> Cases for Cons<C, R> {
-    type Output = Which<C::Output, R::Output>;
+impl<C: Case> Cases for One<C> {
+    type Output = C::Output;
 
     #[inline(always)]
     fn count(&self) -> usize {
-        1 + self.rest.count()
+        1
     }
 
     #[inline(always)]
     fn each(self: Pin<&mut Self>, first: usize, f: &mut impl FnMut(usize, &mut Role, Option<&dyn ChannelCase>)) {
         let this = self.project();
         f(first, this.role, this.case.raw(Sealed::TOKEN));
-        this.rest.each(first + 1, f);
     }
 
     #[inline(always)]
+    fn poll_case(self: Pin<&mut Self>, _: usize, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        if *this.role == Role::Off { Poll::Pending } else { this.case.poll_case(cx) }
+    }
+
+    #[inline(always)]
+    fn raw(self: Pin<&mut Self>, _: usize) -> Option<&dyn ChannelCase> {
+        self.project().case.into_ref().get_ref().raw(Sealed::TOKEN)
+    }
+
+    #[inline(always)]
+    fn won(self: Pin<&mut Self>, _: usize) -> Self::Output {
+        self.project().case.won()
+    }
+
+    #[inline(always)]
+    fn drop_is_noop(&self) -> bool {
+        self.case.drop_is_noop(Sealed::TOKEN)
+    }
+}
+
+impl<A: Cases, B: Cases> Both<A, B> {
+    #[inline(always)]
+    pub fn new(first: A, rest: B) -> Self {
+        Self { first, rest }
+    }
+}
+
+impl<A: Cases, B: Cases> Cases for Both<A, B> {
+    type Output = Which<A::Output, B::Output>;
+
+    #[inline(always)]
+    fn count(&self) -> usize {
+        self.first.count() + self.rest.count()
+    }
+
+    #[inline(always)]
+    fn each(self: Pin<&mut Self>, first: usize, f: &mut impl FnMut(usize, &mut Role, Option<&dyn ChannelCase>)) {
+        let this = self.project();
+        let rest = first + this.first.count();
+        this.first.each(first, f);
+        this.rest.each(rest, f);
+    }
+
+    // No `map`, which would copy the output once more in a debug build.
+    #[inline(always)]
     fn poll_case(self: Pin<&mut Self>, index: usize, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        // No `map`, which would copy the output once more in a debug build.
-        if index != 0 {
-            match this.rest.poll_case(index - 1, cx) {
-                Poll::Ready(output) => Poll::Ready(Which::Rest(output)),
+        let count = this.first.count();
+        if index < count {
+            match this.first.poll_case(index, cx) {
+                Poll::Ready(output) => Poll::Ready(Which::First(output)),
                 Poll::Pending => Poll::Pending,
             }
-        } else if *this.role == Role::Off {
-            Poll::Pending
         } else {
-            match this.case.poll_case(cx) {
-                Poll::Ready(output) => Poll::Ready(Which::This(output)),
+            match this.rest.poll_case(index - count, cx) {
+                Poll::Ready(output) => Poll::Ready(Which::Rest(output)),
                 Poll::Pending => Poll::Pending,
             }
         }
@@ -132,22 +185,24 @@ impl<C: Case, R: Cases> Cases for Cons<C, R> {
     #[inline(always)]
     fn raw(self: Pin<&mut Self>, index: usize) -> Option<&dyn ChannelCase> {
         let this = self.project();
-        if index == 0 { this.case.into_ref().get_ref().raw(Sealed::TOKEN) } else { this.rest.raw(index - 1) }
+        let count = this.first.count();
+        if index < count { this.first.raw(index) } else { this.rest.raw(index - count) }
     }
 
     #[inline(always)]
     fn won(self: Pin<&mut Self>, index: usize) -> Self::Output {
         let this = self.project();
-        if index == 0 { Which::This(this.case.won()) } else { Which::Rest(this.rest.won(index - 1)) }
+        let count = this.first.count();
+        if index < count { Which::First(this.first.won(index)) } else { Which::Rest(this.rest.won(index - count)) }
     }
 
     #[inline(always)]
     fn drop_is_noop(&self) -> bool {
-        self.case.drop_is_noop(Sealed::TOKEN) && self.rest.drop_is_noop()
+        self.first.drop_is_noop() && self.rest.drop_is_noop()
     }
 }
 
-impl<C: Cases> Long<C> {
+impl<C: Cases> Group<C> {
     #[inline(always)]
     pub fn new(cases: C) -> Self {
         Self { cases }
@@ -159,7 +214,7 @@ impl<C: Cases> Long<C> {
     }
 }
 
-impl<C: Cases> Cases for Long<C> {
+impl<C: Cases> Cases for Group<C> {
     type Output = C::Output;
 
     #[inline(always)]

@@ -142,59 +142,97 @@ macro_rules! __select {
     (@emit $biased:tt [] [($default:expr)] []) => {
         $default
     };
-    (@emit $biased:tt [$($depth:tt)*] [] [$({ $place:tt ($pattern:pat) $operand:tt $guard:tt ($body:expr) })*]) => {
+    (@emit $biased:tt $depth:tt [] [$({ $place:tt ($pattern:pat) $operand:tt $guard:tt ($body:expr) })*]) => {
         match {
             // The statement's end drops the operands' temporaries, now that the winner is known.
             let won = $crate::select::Selecting::new(
                 $biased,
-                $crate::__select!(@list [$($depth)*] $($operand $guard)*),
+                $crate::__select!(@list $depth $($operand $guard)*),
             )
             .await;
             won
         } {
             $(
                 #[allow(clippy::ignored_unit_patterns)]
-                $crate::__select!(@pattern $place $pattern) => $body,
+                $crate::__select!(@pattern $depth $place $pattern) => $body,
             )*
         }
     };
-    (@emit $biased:tt [$($depth:tt)*] [($default:expr)]
+    (@emit $biased:tt $depth:tt [($default:expr)]
         [$({ $place:tt ($pattern:pat) $operand:tt $guard:tt ($body:expr) })*]) => {
         match {
             let won = $crate::select::Selecting::new(
                 $biased,
-                $crate::__select!(@list [$($depth)*] $($operand $guard)*),
+                $crate::__select!(@list $depth $($operand $guard)*),
             )
             .try_now();
             won
         } {
             $(
                 #[allow(clippy::ignored_unit_patterns)]
-                ::core::option::Option::Some($crate::__select!(@pattern $place $pattern)) => $body,
+                ::core::option::Option::Some($crate::__select!(@pattern $depth $place $pattern)) => $body,
             )*
             ::core::option::Option::None => $default,
         }
     };
 
+    // ---- list: [depth] cases
     (@list [| | | | | | | | | | | | | | | | | $($more:tt)*] $($cases:tt)*) => {
-        $crate::select::Long::new($crate::__select!(@cases $($cases)*))
+        $crate::__select!(@groups $($cases)*)
     };
     (@list $few:tt $($cases:tt)*) => {
         $crate::__select!(@cases $($cases)*)
+    };
+
+    (@groups) => {
+        $crate::select::Nil
+    };
+    (@groups $o1:tt $g1:tt $o2:tt $g2:tt $o3:tt $g3:tt $o4:tt $g4:tt $o5:tt $g5:tt $o6:tt $g6:tt $o7:tt $g7:tt $o8:tt $g8:tt
+        $($rest:tt)*) => {
+        $crate::select::Both::new(
+            $crate::select::Group::new(
+                $crate::__select!(@cases $o1 $g1 $o2 $g2 $o3 $g3 $o4 $g4 $o5 $g5 $o6 $g6 $o7 $g7 $o8 $g8)
+            ),
+            $crate::__select!(@groups $($rest)*),
+        )
+    };
+    (@groups $($cases:tt)*) => {
+        $crate::select::Both::new(
+            $crate::select::Group::new($crate::__select!(@cases $($cases)*)),
+            $crate::select::Nil,
+        )
     };
 
     (@cases) => {
         $crate::select::Nil
     };
     (@cases ($operand:expr) ($($guard:expr)?) $($rest:tt)*) => {
-        $crate::select::Cons::new(true $(&& $guard)?, $operand, $crate::__select!(@cases $($rest)*))
+        $crate::select::Both::new(
+            $crate::select::One::new(true $(&& $guard)?, $operand),
+            $crate::__select!(@cases $($rest)*),
+        )
     };
 
-    (@pattern [] $pattern:pat) => {
-        $crate::select::Which::This($pattern)
+    // ---- pattern: [depth] [place] pattern
+    (@pattern [| | | | | | | | | | | | | | | | | $($more:tt)*] $place:tt $pattern:pat) => {
+        $crate::__select!(@group $place $pattern)
     };
-    (@pattern [| $($depth:tt)*] $pattern:pat) => {
-        $crate::select::Which::Rest($crate::__select!(@pattern [$($depth)*] $pattern))
+    (@pattern $few:tt $place:tt $pattern:pat) => {
+        $crate::__select!(@case $place $pattern)
+    };
+
+    (@group [| | | | | | | | $($place:tt)*] $pattern:pat) => {
+        $crate::select::Which::Rest($crate::__select!(@group [$($place)*] $pattern))
+    };
+    (@group $place:tt $pattern:pat) => {
+        $crate::select::Which::First($crate::__select!(@case $place $pattern))
+    };
+
+    (@case [] $pattern:pat) => {
+        $crate::select::Which::First($pattern)
+    };
+    (@case [| $($place:tt)*] $pattern:pat) => {
+        $crate::select::Which::Rest($crate::__select!(@case [$($place)*] $pattern))
     };
 }
 

@@ -34,4 +34,4 @@ pub use crate::wait::waiter::Woken;
 pub use driver::Selecting;
 pub use dynamic::Select;
 #[doc(hidden)]
-pub use list::{Cases, Cons, Long, Never, Nil, Which};
+pub use list::{Both, Cases, Group, Never, Nil, One, Which};
