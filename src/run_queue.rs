@@ -115,20 +115,33 @@ impl<T> RunQueue<T> {
         })
     }
 
-    /// Calls `f` with each one. Those of the `shared` queue go to its end, one after the other.
+    /// Calls `soon` and then `f` with each one. Those of the `shared` queue go to its end, one after the other; a thread that looks
+    /// for work meanwhile may miss some.
     ///
     /// # Safety
     ///
     /// The caller holds the processor.
-    pub(crate) unsafe fn each(&self, mut f: impl FnMut(&T)) {
-        for _ in 0..self.shared.len() {
-            let Ok(item) = self.shared.pop() else { break };
-            f(&item);
-            // Others only take from it.
-            assert!(self.shared.push(item).is_ok(), "there is room for what was taken");
+    pub(crate) unsafe fn each(&self, soon: impl Fn(&T), mut f: impl FnMut(&T)) {
+        let mut in_hand: [Option<T>; IN_HAND] = [const { None }; IN_HAND];
+        let len = self.shared.len();
+        for at in 0..len + IN_HAND {
+            let place = &mut in_hand[at % IN_HAND];
+            if let Some(item) = place.take() {
+                f(&item);
+                // Others only take from it.
+                assert!(self.shared.push(item).is_ok(), "there is room for what was taken");
+            }
+            *place = if at < len { self.shared.pop().ok() } else { None };
+            place.iter().for_each(&soon);
         }
-        // SAFETY: the holder's alone.
-        self.own.with_mut(|own| unsafe { &*own }.iter().for_each(f));
+        self.own.with_mut(|own| {
+            // SAFETY: the holder's alone.
+            let own = unsafe { &*own };
+            for (at, item) in own.iter().enumerate() {
+                own.get(at + IN_HAND).into_iter().for_each(&soon);
+                f(item);
+            }
+        });
     }
 
     /// Takes the `own` queue.
@@ -164,6 +177,8 @@ struct Side {
 
 /// An empty side frees its storage if that has grown beyond this.
 const GLOBAL_KEPT: usize = 4096;
+/// How many goroutines of a queue are on their way into the cache while others of it are looked at.
+const IN_HAND: usize = 8;
 /// How many places before it is taken a goroutine is prefetched.
 const AHEAD: usize = 4;
 
@@ -195,12 +210,26 @@ impl GlobalQueue {
         self.take(1, Err)
     }
 
-    /// Calls `f` with each one, under the locks.
-    pub(crate) fn each(&self, f: impl FnMut(&Task)) {
-        // In the order in which `take` locks them.
-        let output = lock(&self.output.tasks);
-        let input = lock(&self.input.tasks);
-        output.iter().chain(input.iter()).for_each(f);
+    /// Calls `f` with each one, under a lock that is held for no more than `most` of them. One that is taken meanwhile may be
+    /// missed, and one that moves from the input to the output be seen twice.
+    pub(crate) fn each(&self, most: usize, mut f: impl FnMut(&Task)) {
+        // The input first, from where they move to the output. It grows at its end.
+        let (mut at, mut more) = (0, true);
+        while more {
+            let input = lock(&self.input.tasks);
+            let end = input.len().min(at + most);
+            input.range(at.min(end)..end).for_each(&mut f);
+            (at, more) = (end, end < input.len());
+        }
+        // It shrinks at its front: so places are counted from its end.
+        let (mut seen, mut more) = (0, true);
+        while more {
+            let output = lock(&self.output.tasks);
+            let end = output.len().saturating_sub(seen);
+            let start = end.saturating_sub(most);
+            output.range(start..end).for_each(&mut f);
+            (seen, more) = (seen + most, start > 0);
+        }
     }
 
     /// Takes up to `n`: returns the first, and offers the others to `keep`, until it gives one back.

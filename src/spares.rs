@@ -354,10 +354,19 @@ impl<J> Spares<J> {
         state.wishes > 0 || !state.jobs.is_empty()
     }
 
-    /// Calls `f` with each job that waits, under the lock.
-    pub(crate) fn each_job(&self, f: impl FnMut(&J)) {
-        let state = self.lock();
-        state.jobs.iter().chain(state.handed.iter().map(|(_, job)| job)).map(|job| &job.work).for_each(f);
+    /// Calls `f` with each job that waits, under the lock, which is held for no more than `most` of them. One may be seen twice, and
+    /// one that begins meanwhile be missed.
+    pub(crate) fn each_job(&self, most: usize, mut f: impl FnMut(&J)) {
+        let (mut seen, mut more) = (0, true);
+        while more {
+            let state = self.lock();
+            // They leave at the front: so places are counted from the end.
+            let end = state.jobs.len().saturating_sub(seen);
+            let start = end.saturating_sub(most);
+            state.jobs.range(start..end).for_each(|job| f(&job.work));
+            (seen, more) = (seen + most, start > 0);
+        }
+        self.lock().handed.iter().for_each(|(_, job)| f(&job.work));
     }
 
     /// True if every thread is parked, and neither a wish nor a job is open.

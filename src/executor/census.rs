@@ -18,6 +18,7 @@ use super::{EXECUTORS, Executor, Worker, fork, from_slot, lock};
 use crate::header::{Activity, Header, Task, WaitNote};
 use crate::holders;
 use crate::registry::BLOCK;
+use crate::run_queue::prefetch;
 use crate::running::Running;
 
 /// A goroutine as a census has found it.
@@ -166,10 +167,11 @@ impl Executor {
                 found.push((Seen::new(header, does), header.flags().is_registered()));
             }
         };
-        self.each_running(|header| add(header, Does::Runs));
+        // In the order in which they go from the one to the next.
+        self.spares.each_job(BLOCK, |task| add(task.metadata(), Does::CanRun));
+        self.global.each(BLOCK, |task| add(task.metadata(), Does::CanRun));
         self.each_in_processors(|task| add(task.metadata(), Does::CanRun));
-        self.global.each(|task| add(task.metadata(), Does::CanRun));
-        self.spares.each_job(|task| add(task.metadata(), Does::CanRun));
+        self.each_running(|header| add(header, Does::Runs));
         found
     }
 
@@ -190,7 +192,7 @@ impl Executor {
     /// The goroutines at processors whose worker is in a poll. One that is not takes the next one at once.
     fn each_in_processors(&self, mut f: impl FnMut(&Task)) {
         for processor in self.processors.in_use() {
-            let _sched = lock(&self.sched);
+            let sched = lock(&self.sched);
             // SAFETY: under the lock.
             let Some(worker) = (unsafe { Worker::holder_of(processor) }) else { continue };
             let Some(next) = worker.run_next.revoke() else { continue };
@@ -200,8 +202,13 @@ impl Executor {
                 worker.run_next.swap(task.into_raw().as_ptr());
             }
             // SAFETY: revoked, the queue is this thread's.
-            unsafe { processor.queue.each(&mut f) };
+            unsafe { processor.queue.each(prefetch, &mut f) };
             worker.run_next.reinstate();
+            drop(sched);
+            // A thief that has missed some may be asleep.
+            if !processor.queue.is_empty() {
+                self.notify();
+            }
         }
     }
 

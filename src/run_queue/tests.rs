@@ -38,3 +38,23 @@ fn the_own_queue_can_be_taken_as_a_whole() {
     };
     assert_eq!((taken.collect::<Vec<_>>(), queue.is_empty()), (vec!["a", "b"], true));
 }
+
+#[test]
+fn a_look_finds_each_once_and_keeps_their_order() {
+    for len in [0, 1, IN_HAND - 1, IN_HAND, IN_HAND + 1, 64] {
+        let queue = RunQueue::new(64);
+        for item in 0..len {
+            queue.push_shared(item).unwrap();
+            // SAFETY: this thread alone knows the queue.
+            unsafe { queue.push_own(item) }.unwrap();
+        }
+        let expected: Vec<_> = (0..len).chain(0..len).collect();
+        for _ in 0..2 {
+            let (soon, mut seen) = (std::cell::Cell::new(0), Vec::new());
+            // SAFETY: this thread alone knows the queue.
+            unsafe { queue.each(|_| soon.set(soon.get() + 1), |item| seen.push(*item)) };
+            assert_eq!((&seen, soon.get()), (&expected, len + len.saturating_sub(IN_HAND)));
+        }
+        assert_eq!(drain(&queue), expected);
+    }
+}
