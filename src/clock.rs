@@ -9,7 +9,11 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+#[cfg(feature = "sim")]
+use crate::simulated;
 pub(crate) use cycles::coarse_now;
+#[cfg(feature = "sim")]
+pub(crate) use cycles::forget_look;
 
 /// A moment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -37,6 +41,10 @@ impl Time {
     /// Reads the clock. Every other reading of this crate is made of this one.
     #[inline]
     pub(crate) fn now() -> Self {
+        #[cfg(feature = "sim")]
+        if let Some(nanos) = simulated::now() {
+            return Self(nanos);
+        }
         let now = Self::at(Instant::now());
         EPOCH.advance(now);
         now
@@ -106,8 +114,18 @@ pub(crate) fn advance_epoch() {
 /// How long ago an epoch of that number began, of which only the lowest `bits` are known.
 pub(crate) fn age_of(epoch: u32, bits: u32) -> Duration {
     advance_epoch();
-    let epochs = coarse_epoch().wrapping_sub(epoch) & (u32::MAX >> (u32::BITS - bits));
+    #[cfg(not(feature = "sim"))]
+    let now = coarse_epoch();
+    #[cfg(feature = "sim")]
+    let now = simulated_epoch().unwrap_or_else(coarse_epoch);
+    let epochs = now.wrapping_sub(epoch) & (u32::MAX >> (u32::BITS - bits));
     EPOCH_LENGTH.saturating_mul(epochs)
+}
+
+/// The epoch of the virtual clock, on a thread that has one.
+#[cfg(feature = "sim")]
+pub(crate) fn simulated_epoch() -> Option<u32> {
+    simulated::now().map(|nanos| (nanos >> EPOCH_SHIFT) as u32)
 }
 
 /// How long an epoch lasts: 67 ms.

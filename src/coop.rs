@@ -14,6 +14,8 @@ use crate::clock;
 pub(crate) use crate::header::Reason;
 use crate::header::{Header, Note};
 use crate::panics::contain;
+#[cfg(feature = "sim")]
+use crate::simulated;
 
 /// Operations that may complete in one poll before the goroutine must let others run.
 pub(crate) const BUDGET: u32 = 128;
@@ -80,6 +82,21 @@ pub(crate) fn set_executor(hooks: &'static Hooks) {
     LOCAL.with(|l| l.hooks.set(Some(hooks)));
 }
 
+/// This thread is for a while a worker of an executor with these hooks, and holds the processor of that slot. Returns what is to be
+/// given to [`restore_executor`].
+#[cfg(feature = "sim")]
+pub(crate) fn replace_executor(hooks: &'static Hooks, slot: usize) -> (Option<&'static Hooks>, Option<usize>) {
+    LOCAL.with(|l| (l.hooks.replace(Some(hooks)), l.worker.replace(Some(slot))))
+}
+
+#[cfg(feature = "sim")]
+pub(crate) fn restore_executor((hooks, slot): (Option<&'static Hooks>, Option<usize>)) {
+    LOCAL.with(|l| {
+        l.hooks.set(hooks);
+        l.worker.set(slot);
+    });
+}
+
 /// A goroutine is about to be polled on this thread, which is a worker, in that [epoch](crate::clock::coarse_epoch).
 ///
 /// # Safety
@@ -94,6 +111,18 @@ pub(crate) unsafe fn enter(header: *const Header, epoch: u32) {
     });
     // SAFETY: the caller's promise.
     unsafe { &*header }.begin_poll(epoch);
+}
+
+/// As [`enter`], with a budget of nothing: so that each operation asks [`simulated::goes_on`].
+///
+/// # Safety
+///
+/// As of [`enter`].
+#[cfg(feature = "sim")]
+pub(crate) unsafe fn enter_simulated(header: *const Header, epoch: u32) {
+    // SAFETY: passed on to the caller.
+    unsafe { enter(header, epoch) };
+    LOCAL.with(|l| l.budget.set(0));
 }
 
 /// The goroutine's future is being polled with this waker, which stays where it is until [`leave`] or [`forget_waker`].
@@ -203,16 +232,21 @@ pub(crate) fn on_behalf_of<R>(caller: usize, local: Option<&Header>, poll: impl 
     poll()
 }
 
-/// False when the budget is spent: the task has been woken, and the caller returns `Pending` without having
-/// registered anything.
+/// An operation that was called at `site` asks whether it may begin. False when the budget is spent: the task has been woken, and the
+/// caller returns `Pending` without having registered anything.
 #[inline(always)]
-pub(crate) fn poll_ready(cx: &mut Context<'_>) -> bool {
-    LOCAL.with(|l| l.budget.get() != 0) || out_of_budget(cx)
+pub(crate) fn poll_ready(
+    cx: &mut Context<'_>,
+    site: impl Into<Option<&'static Location<'static>>>,
+    reason: Reason,
+) -> bool {
+    LOCAL.with(|l| l.budget.get() != 0) || out_of_budget(cx, site.into(), reason)
 }
 
 #[cold]
 #[inline(never)]
-fn out_of_budget(cx: &mut Context<'_>) -> bool {
+#[cfg_attr(not(feature = "sim"), expect(unused_variables, reason = "a simulation shows them"))]
+fn out_of_budget(cx: &mut Context<'_>, site: Option<&'static Location<'static>>, reason: Reason) -> bool {
     note_caught();
     LOCAL.with(|l| {
         if l.header.get().is_null() {
@@ -225,6 +259,10 @@ fn out_of_budget(cx: &mut Context<'_>) -> bool {
             // is all there is, so that the goroutine gives way afterwards.
             l.budget.set(1);
             return true;
+        }
+        #[cfg(feature = "sim")]
+        if let Some(goes_on) = goes_on_simulated(cx, site, reason) {
+            return goes_on;
         }
         if !ptr::eq(l.waker.get(), cx.waker()) {
             // An executor inside the goroutine (a nested `block_on`, a `FuturesUnordered`) asks. It gets its turn
@@ -240,6 +278,25 @@ fn out_of_budget(cx: &mut Context<'_>) -> bool {
         wake_current(cx);
         false
     })
+}
+
+/// In a simulation: whether the operation goes on, or its goroutine gives way before it.
+#[cfg(feature = "sim")]
+fn goes_on_simulated(cx: &mut Context<'_>, site: Option<&'static Location<'static>>, reason: Reason) -> Option<bool> {
+    if !simulated::is_on() {
+        return None;
+    }
+    // What polls others is no operation of its own: they ask. A poll that is not repeated cannot give way.
+    let is_outer = reason == Reason::Foreign;
+    let goes_on = is_outer
+        || is_passing(cx)
+        || simulated::goes_on(simulated::Operation { site, reason, is_own: trusts(cx.waker()) });
+    if !goes_on {
+        wake_current(cx);
+    } else if !is_outer {
+        LOCAL.with(|l| l.budget.set(1));
+    }
+    Some(goes_on)
 }
 
 /// Wakes the task that is being polled, so that it is polled again.
@@ -286,10 +343,10 @@ impl Drop for Unlimited {
     }
 }
 
-/// What an await that has nothing to wait for awaits instead, so that it spends as well.
-pub(crate) fn spent() -> impl Future<Output = ()> {
-    poll_fn(|cx| {
-        if !poll_ready(cx) {
+/// What an await of that reason awaits that has nothing to wait for, so that it spends as well.
+pub(crate) fn spent(site: &'static Location<'static>, reason: Reason) -> impl Future<Output = ()> {
+    poll_fn(move |cx| {
+        if !poll_ready(cx, site, reason) {
             return Poll::Pending;
         }
         spend();

@@ -17,6 +17,8 @@ use crate::coop;
 use crate::header::Header;
 use crate::panics::{contain, lock, panic_text};
 use crate::platform::heavy_fence;
+#[cfg(feature = "sim")]
+use crate::simulated;
 use crate::threads;
 use crate::waker::TaskWaker;
 
@@ -290,14 +292,7 @@ impl BlockOnCalls {
         payload: Payload,
         is_over: impl FnOnce() -> bool,
     ) {
-        // If stderr is closed, that is no reason for a second panic.
-        let _ = writeln!(
-            io::stderr(),
-            "gopark: unrecovered panic in goroutine {goroutine}, spawned at {}:{}:{}",
-            spawned_at.file(),
-            spawned_at.line(),
-            spawned_at.column()
-        );
+        report(goroutine, spawned_at);
         let mut list = lock(&self.list);
         if list.on_panic == OnPanic::Isolate || is_over() {
             drop(list);
@@ -334,10 +329,27 @@ pub(crate) struct BlockOnCall {
     call: Arc<Call>,
 }
 
+fn report(goroutine: u64, spawned_at: &Location<'_>) {
+    #[cfg(feature = "sim")]
+    if simulated::is_quiet() {
+        return;
+    }
+    let (file, line, column) = (spawned_at.file(), spawned_at.line(), spawned_at.column());
+    let text = format!("gopark: unrecovered panic in goroutine {goroutine}, spawned at {file}:{line}:{column}");
+    // If stderr is closed, that is no reason for a second panic.
+    let _ = writeln!(io::stderr(), "{text}");
+}
+
 impl BlockOnCall {
     /// The call's main, which a crash ends.
     pub(crate) fn until_crash<F>(&self, main: F, observer: Option<&'static Observer>) -> UntilCrash<F> {
         UntilCrash { main, call: self.call.clone(), observer, registered: false }
+    }
+
+    /// True if a crash ends the call.
+    #[cfg(feature = "sim")]
+    pub(crate) fn has_crashed(&self) -> bool {
+        self.call.has_crashed()
     }
 
     /// The main is that goroutine.

@@ -269,6 +269,8 @@ pub(crate) struct Executor {
     /// Signalled when the runtime has ended.
     ended: Condvar,
     block_on_calls: BlockOnCalls,
+    #[cfg(feature = "sim")]
+    simulated: simulation::State,
 }
 
 /// What the scheduler's lock guards.
@@ -381,6 +383,8 @@ impl Executor {
             monitor: Parker::new(),
             ended: Condvar::new(),
             block_on_calls: BlockOnCalls::default(),
+            #[cfg(feature = "sim")]
+            simulated: simulation::State::default(),
         }
     }
 
@@ -899,6 +903,10 @@ impl Executor {
     #[cold]
     #[inline(never)]
     fn call_worker(&self) {
+        #[cfg(feature = "sim")]
+        if self.is_simulated() {
+            return self.woken_from_outside();
+        }
         if !self.spares.call() {
             self.monitor.unpark();
         }
@@ -1428,5 +1436,7 @@ impl Executor {
 pub(crate) mod census;
 mod guards;
 mod rest;
+#[cfg(feature = "sim")]
+pub(crate) mod simulation;
 #[cfg(all(test, not(gopark_loom)))]
 mod tests;

@@ -13,6 +13,8 @@ use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
 use crate::coop;
 use crate::debug::settings;
 use crate::panics::lock;
+#[cfg(feature = "sim")]
+use crate::simulated;
 
 /// | word | nothing is recorded | recorded, and as long as that is not known |
 /// |---|---|---|
@@ -116,7 +118,10 @@ fn shard<T>(of: &[T; SHARDS], key: usize) -> &T {
 }
 
 fn me() -> u64 {
-    coop::goroutine().unwrap_or(0)
+    let id = coop::goroutine().unwrap_or(0);
+    #[cfg(feature = "sim")]
+    let id = simulated::in_process(id);
+    id
 }
 
 /// The running goroutine has acquired the lock at that address.
@@ -166,8 +171,13 @@ pub(crate) fn waits_no_more() {
 
 /// Those that hold the lock for which the goroutine waits.
 pub(crate) fn before(goroutine: u64) -> Vec<Holder> {
+    #[cfg(feature = "sim")]
+    let goroutine = simulated::in_process(goroutine);
     let waiting = lock(shard(&WAITING, goroutine as usize)).iter().find(|(other, _)| *other == goroutine).copied();
     let Some((_, address)) = waiting else { return Vec::new() };
     let held = lock(shard(&HELD, address));
-    held.iter().filter(|(other, _)| *other == address).map(|(_, holder)| *holder).collect()
+    let held = held.iter().filter(|(other, _)| *other == address).map(|(_, holder)| *holder);
+    #[cfg(feature = "sim")]
+    let held = held.map(|holder| Holder { goroutine: simulated::in_run(holder.goroutine), ..holder });
+    held.collect()
 }

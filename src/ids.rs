@@ -34,6 +34,18 @@ impl Ids {
         next
     }
 
+    /// From here on the ids of this thread are those from 1. Returns the ones that it had left.
+    #[cfg(feature = "sim")]
+    pub(crate) fn restart(&self) -> Self {
+        Self(Cell::new(self.0.replace((1, Header::IDS))))
+    }
+
+    /// Back to the ids that were left.
+    #[cfg(feature = "sim")]
+    pub(crate) fn resume(&self, left: Self) {
+        self.0.swap(&left.0);
+    }
+
     /// The id of a `block_on`'s main: 1 is the first one's of the process.
     pub(crate) fn next_main(&self) -> u64 {
         if MAIN_TAKEN.swap(true, Ordering::Relaxed) { self.next() } else { 1 }

@@ -27,6 +27,7 @@
 //! | [`gosched`], [`gomaxprocs`], [`num_goroutine`], [`num_cpu`] | package runtime |
 //! | [`unconstrained`] | leaves a future out of the budget |
 //! | [`unblock`], [`block_in_place`] | code that blocks its thread |
+#![cfg_attr(feature = "sim", doc = "| [`sim`] | deterministic simulation, for tests |")]
 //! | [`Runtime`], [`Builder`], [`OnPanic`] | schedulers of one's own, and what becomes of panics |
 //!
 //! Channels, [`select!`], locks and contexts work on any executor; channels and locks have blocking forms for threads. What
@@ -59,6 +60,8 @@ mod panics;
 mod parker;
 mod platform;
 mod random;
+#[cfg(feature = "sim")]
+mod simulated;
 mod threads;
 
 mod coop;
@@ -93,6 +96,8 @@ pub mod chan;
 pub mod context;
 pub mod inspect;
 pub mod select;
+#[cfg(feature = "sim")]
+pub mod sim;
 pub mod sync;
 pub mod time;
 

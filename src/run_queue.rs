@@ -144,6 +144,48 @@ impl<T> RunQueue<T> {
         });
     }
 
+    /// Queues at the `own` queue, whatever its length.
+    ///
+    /// # Safety
+    ///
+    /// The caller holds the processor.
+    #[cfg(feature = "sim")]
+    pub(crate) unsafe fn push_own_beyond(&self, item: T) {
+        self.own.with_mut(|own| {
+            // SAFETY: the holder's alone.
+            let own = unsafe { &mut *own };
+            own.push_back(item);
+            self.own_len.store(own.len(), Ordering::Relaxed);
+        });
+    }
+
+    /// Calls `f` with the one at that place of the `own` queue.
+    ///
+    /// # Safety
+    ///
+    /// The caller holds the processor.
+    #[cfg(feature = "sim")]
+    pub(crate) unsafe fn peek_own<R>(&self, at: usize, f: impl FnOnce(&T) -> R) -> Option<R> {
+        // SAFETY: the holder's alone.
+        self.own.with_mut(|own| unsafe { &*own }.get(at).map(f))
+    }
+
+    /// Takes the one at that place of the `own` queue.
+    ///
+    /// # Safety
+    ///
+    /// The caller holds the processor.
+    #[cfg(feature = "sim")]
+    pub(crate) unsafe fn remove_own(&self, at: usize) -> Option<T> {
+        self.own.with_mut(|own| {
+            // SAFETY: the holder's alone.
+            let own = unsafe { &mut *own };
+            let item = own.remove(at);
+            self.own_len.store(own.len(), Ordering::Relaxed);
+            item
+        })
+    }
+
     /// Takes the `own` queue.
     ///
     /// # Safety

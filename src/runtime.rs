@@ -20,6 +20,8 @@ use crate::goroutine;
 use crate::inspect;
 use crate::join::JoinHandle;
 use crate::panics::{contain, lock};
+#[cfg(feature = "sim")]
+use crate::simulated::{self, Outside};
 use crate::threads;
 use crate::wait::block_on::block_on as block_thread_on;
 
@@ -158,6 +160,10 @@ pub async fn gosched() {
 #[doc(alias = "GOMAXPROCS")]
 #[track_caller]
 pub fn gomaxprocs(n: usize) -> usize {
+    #[cfg(feature = "sim")]
+    if let Some(before) = simulated::gomaxprocs(n) {
+        return before;
+    }
     current().set_gomaxprocs(n)
 }
 
@@ -180,6 +186,10 @@ pub fn num_goroutine() -> usize {
 /// ```
 #[doc(alias = "NumCPU")]
 pub fn num_cpu() -> usize {
+    #[cfg(feature = "sim")]
+    if simulated::is_on() {
+        return simulated::CPUS;
+    }
     thread::available_parallelism().map_or(1, NonZeroUsize::get)
 }
 
@@ -229,6 +239,10 @@ pub fn unblock<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> imp
 
     let site = Location::caller();
     async move {
+        #[cfg(feature = "sim")]
+        if simulated::leaves_at(Outside::Unblock, site) {
+            return f();
+        }
         let f = Contained(Some(f));
         let run = async move { Contained(Some(catch_unwind(AssertUnwindSafe(|| f.take()())))) };
         let executor = current();
@@ -272,7 +286,10 @@ pub fn unblock<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> imp
 ///     assert_eq!(gopark::block_in_place(|| line.len()), 8);
 /// });
 /// ```
+#[cfg_attr(feature = "sim", track_caller)]
 pub fn block_in_place<T>(f: impl FnOnce() -> T) -> T {
+    #[cfg(feature = "sim")]
+    simulated::leaves(Outside::BlockInPlace);
     Executor::block_in_place(|| {
         let _in_place = InPlace::set(true);
         f()
@@ -401,7 +418,7 @@ impl Later {
 
 /// Panics if a goroutine, or whoever else depends on this thread, would wait for what the thread waits for.
 #[track_caller]
-fn assert_may_block() {
+pub(crate) fn assert_may_block() {
     let in_goroutine = Executor::is_polling();
     assert!(
         !(in_goroutine && IN_PLACE.get()),
@@ -763,7 +780,10 @@ impl Builder {
     /// ```
     /// let rt = gopark::Runtime::builder().build().unwrap();
     /// ```
+    #[cfg_attr(feature = "sim", track_caller)]
     pub fn build(self) -> io::Result<Runtime> {
+        #[cfg(feature = "sim")]
+        simulated::leaves(Outside::Runtime);
         if fork::is_child() {
             return Err(io::Error::new(io::ErrorKind::Unsupported, fork::REFUSAL));
         }

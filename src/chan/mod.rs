@@ -231,6 +231,8 @@ impl<T> Sender<T> {
     /// ```
     #[track_caller]
     pub fn send_blocking(&self, value: T) -> Result<(), SendError<T>> {
+        #[cfg(feature = "sim")]
+        crate::simulated::leaves(crate::simulated::Outside::Blocking);
         match self.try_send(value) {
             Ok(()) => Ok(()),
             Err(TrySendError::Closed(value)) => Err(SendError(value)),
@@ -360,6 +362,8 @@ impl<T> Receiver<T> {
     /// ```
     #[track_caller]
     pub fn recv_blocking(&self) -> Option<T> {
+        #[cfg(feature = "sim")]
+        crate::simulated::leaves(crate::simulated::Outside::Blocking);
         match self.try_recv() {
             Ok(value) => Some(value),
             Err(TryRecvError::Closed) => None,

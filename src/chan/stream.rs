@@ -32,7 +32,7 @@ impl<T> Stream for Receiver<T> {
     type Item = T;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<T>> {
-        if !coop::poll_ready(cx) {
+        if !coop::poll_ready(cx, None, Reason::ChanReceive) {
             return Poll::Pending;
         }
         let this = self.get_mut();
@@ -197,7 +197,7 @@ impl<T> Stream for IntoStream<T> {
         if state == state::FINISHED {
             return Poll::Ready(None);
         }
-        if state == state::IDLE && !coop::poll_ready(cx) {
+        if state == state::IDLE && !coop::poll_ready(cx, None, Reason::ChanReceive) {
             return Poll::Pending;
         }
         if this.rx.handle.core().is_none() {

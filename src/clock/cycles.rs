@@ -36,12 +36,18 @@
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux", not(miri)))]
 pub(crate) use counter::coarse_now;
+#[cfg(all(feature = "sim", target_arch = "x86_64", target_os = "linux", not(miri)))]
+pub(crate) use counter::forget_look;
 
 /// Now.
 #[cfg(not(all(target_arch = "x86_64", target_os = "linux", not(miri))))]
 pub(crate) fn coarse_now() -> super::Time {
     super::Time::now()
 }
+
+/// There is nothing to forget.
+#[cfg(all(feature = "sim", not(all(target_arch = "x86_64", target_os = "linux", not(miri)))))]
+pub(crate) fn forget_look() {}
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux", not(miri)))]
 mod counter {
@@ -150,11 +156,21 @@ mod counter {
         }
     }
 
+    /// The clock of this thread is another one from here on: the next reading is a look at it.
+    #[cfg(feature = "sim")]
+    pub(crate) fn forget_look() {
+        LAST.set(Look::NONE);
+    }
+
     /// Reads the clock, and uses that to measure the pace if it is not known.
     #[cold]
     #[inline(never)]
     fn look() -> Time {
         static HAS_COUNTER: LazyLock<bool> = LazyLock::new(has_counter);
+        #[cfg(feature = "sim")]
+        if let Some(nanos) = crate::simulated::now() {
+            return Time::from_nanos(nanos);
+        }
         if !*HAS_COUNTER {
             return Time::now();
         }

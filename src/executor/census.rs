@@ -114,7 +114,10 @@ impl Executor {
 
     /// The executors of all runtimes. None in a forked process, where a lock may never be released.
     pub(crate) fn all() -> impl Iterator<Item = &'static Self> {
-        EXECUTORS.all().filter(|executor| executor.procs.load(Ordering::Acquire) != 0 && !fork::is_child())
+        let all = EXECUTORS.all().filter(|executor| executor.procs.load(Ordering::Acquire) != 0 && !fork::is_child());
+        #[cfg(feature = "sim")]
+        let all = all.filter(|executor| executor.is_in_this_world());
+        all
     }
 
     /// Tells this runtime from every other one of the process.

@@ -107,6 +107,13 @@ fn waits_for_us(goroutine: &GoroutineInfo) -> bool {
     matches!(goroutine.state, GoroutineState::Waiting { reason, .. } if reason != WaitReason::Foreign)
 }
 
+/// The report of a runtime whose goroutines are all asleep.
+#[cfg(feature = "sim")]
+pub(crate) fn report_of(executor: &'static Executor) -> String {
+    let goroutines = info::collect(std::iter::once(executor));
+    report(&goroutines, goroutines.iter().all(waits_for_us))
+}
+
 fn report(goroutines: &[GoroutineInfo], is_proved: bool) -> String {
     let mut text = String::from(HEAD);
     if !is_proved {

@@ -40,6 +40,12 @@ fn report(goroutines: &[GoroutineInfo], what: &str) -> String {
     text
 }
 
+/// The report of the goroutines that a runtime has left.
+#[cfg(feature = "sim")]
+pub(crate) fn left_in(executor: &'static Executor, what: &str) -> String {
+    report(&info::collect(std::iter::once(executor)), what)
+}
+
 /// The goroutines that were parked at the end of the last poll of a runtime's last main; or before, if they were woken by it: then
 /// main has not waited for them. By the runtimes' numbers.
 static AT_RETURN: Mutex<Vec<AtReturn>> = Mutex::new(Vec::new());
@@ -233,7 +239,7 @@ impl LeakCheck {
         let until = Time::now().after(self.grace);
         async move {
             let (mut check, mut next_look) = (self, None);
-            coop::spent().await;
+            coop::spent(site, WaitReason::Sleep).await;
             let left = poll_fn(|cx| {
                 let left = check.left();
                 if left.is_empty() || Time::now() >= until {

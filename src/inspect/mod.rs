@@ -44,8 +44,12 @@ use std::fmt::Write;
 pub use crate::chan::record::ChannelInfo;
 pub use crate::header::WaitReason;
 pub(crate) use deadlock::judge;
+#[cfg(feature = "sim")]
+pub(crate) use deadlock::report_of;
 pub use dump::{dump, goroutines};
 pub use info::{GoroutineInfo, GoroutineState, LockHolder, RuntimeId};
+#[cfg(feature = "sim")]
+pub(crate) use leaks::left_in;
 pub use leaks::{LeakCheck, LeakGroup, leaks};
 pub(crate) use leaks::{main_has_returned, of_mains};
 pub use named::{Named, named};

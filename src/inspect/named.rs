@@ -9,8 +9,10 @@ use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
 
-use crate::coop;
+use crate::coop::{self, Reason};
 use crate::panics::lock;
+#[cfg(feature = "sim")]
+use crate::simulated;
 use crate::wait::case::future_case;
 
 /// The names of goroutines that have one, the one that holds last. It is small, and locked when a goroutine begins or ends, or
@@ -18,6 +20,8 @@ use crate::wait::case::future_case;
 static NAMES: Mutex<Option<HashMap<u64, Vec<Arc<str>>>>> = Mutex::new(None);
 
 pub(super) fn name_of(id: u64) -> Option<Arc<str>> {
+    #[cfg(feature = "sim")]
+    let id = simulated::in_process(id);
     lock(&NAMES).as_ref()?.get(&id)?.last().cloned()
 }
 
@@ -66,6 +70,10 @@ impl Tag {
     fn enter(&mut self) {
         self.is_polled = true;
         self.goroutine = coop::goroutine();
+        #[cfg(feature = "sim")]
+        {
+            self.goroutine = self.goroutine.map(simulated::in_process);
+        }
         if let Some(goroutine) = self.goroutine {
             lock(&NAMES).get_or_insert_default().entry(goroutine).or_default().push(self.name.clone());
         }
@@ -93,7 +101,7 @@ impl<F: Future> Future for Named<F> {
     type Output = F::Output;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        if !coop::poll_ready(cx) {
+        if !coop::poll_ready(cx, None, Reason::Foreign) {
             return Poll::Pending;
         }
         let this = self.project();

@@ -159,7 +159,7 @@ impl Cond {
         let site = Location::caller();
         async move {
             if !condition(&mut guard) {
-                coop::spent().await;
+                coop::spent(site, Reason::CondWait).await;
                 return guard;
             }
             loop {

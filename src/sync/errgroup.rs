@@ -225,7 +225,7 @@ impl<E: Send + 'static> ErrGroup<E> {
                         Some(Slot(limit))
                     }
                     None => {
-                        coop::spent().await;
+                        coop::spent(site, Reason::Semaphore).await;
                         None
                     }
                 };

@@ -156,6 +156,8 @@ impl<T: ?Sized> Mutex<T> {
     /// ```
     #[track_caller]
     pub fn lock_blocking(&self) -> MutexGuard<'_, T> {
+        #[cfg(feature = "sim")]
+        crate::simulated::leaves(crate::simulated::Outside::Blocking);
         self.lock().0.block()
     }
 

@@ -160,7 +160,7 @@ impl Once {
         let site = Location::caller();
         async move {
             if self.is_done() {
-                return coop::spent().await;
+                return coop::spent(site, Reason::Once).await;
             }
             let turn = self.turn.acquire_at(1, site, Reason::Once).await;
             if self.is_done() {

@@ -191,6 +191,8 @@ impl<T: ?Sized> RwMutex<T> {
     /// ```
     #[track_caller]
     pub fn rlock_blocking(&self) -> RwMutexReadGuard<'_, T> {
+        #[cfg(feature = "sim")]
+        crate::simulated::leaves(crate::simulated::Outside::Blocking);
         self.rlock().0.block()
     }
 
@@ -208,6 +210,8 @@ impl<T: ?Sized> RwMutex<T> {
     /// ```
     #[track_caller]
     pub fn lock_blocking(&self) -> RwMutexWriteGuard<'_, T> {
+        #[cfg(feature = "sim")]
+        crate::simulated::leaves(crate::simulated::Outside::Blocking);
         self.lock().0.block()
     }
 

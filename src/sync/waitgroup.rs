@@ -300,7 +300,7 @@ impl Future for Wait<'_> {
         let mut this = self.project();
         assert!(!*this.over, "gopark: WaitGroup::wait polled after completion");
         if this.listener.is_none() {
-            if !coop::poll_ready(cx) {
+            if !coop::poll_ready(cx, *this.site, Reason::WaitGroupWait) {
                 return Poll::Pending;
             }
             let word = this.shared.word.load(Ordering::SeqCst);

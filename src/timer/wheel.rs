@@ -78,6 +78,13 @@ impl Wheel {
         self.slotted == 0 && self.ready.front().is_none()
     }
 
+    /// Turns a wheel in which there is nothing back to the beginning of time.
+    #[cfg(feature = "sim")]
+    pub(crate) fn rewind(&mut self) {
+        assert!(self.is_empty(), "the place of what is there depends on the wheel's time");
+        self.now = 0;
+    }
+
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         // SAFETY: the wheel is the caller's alone.

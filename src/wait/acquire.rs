@@ -123,7 +123,7 @@ impl<R: Request<X>, X> Acquisition<R, X> {
     #[inline]
     pub(crate) fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<R::Output> {
         if matches!(self.stage, Stage::New) {
-            if !coop::poll_ready(cx) {
+            if !coop::poll_ready(cx, self.site, self.request.reason()) {
                 return Poll::Pending;
             }
             let request = self.request;

@@ -1,0 +1,371 @@
+//! How programs are simulated, and what is done about one that fails.
+
+use std::fmt::Write as _;
+use std::panic::{self, Location};
+use std::sync::Once;
+
+use super::run::{self, Failure, Kind, Plan, Run};
+use super::strategy::{Chooser, Deviation, Replay, Seed, Strategy};
+use super::trace::{self, Step};
+use crate::simulated::{self, Outside};
+
+/// Runs a program once, on this thread, in virtual time: every choice follows from the seed.
+///
+/// The choices are those of [`Strategy::Random`], unless the seed is one that [`Config::check`] has printed for another strategy. The future need not be [`Send`], and may borrow from the caller. When it returns,
+/// all goroutines that are left are dropped.
+///
+/// # Panics
+///
+/// If the program panics or its goroutines are deadlocked, with the seed and the last steps.
+///
+/// ```
+/// use gopark::{chan, sim};
+///
+/// let order = |seed| {
+///     sim::run(seed, || async {
+///         let (tx, rx) = chan::bounded(2);
+///         for name in ["a", "b"] {
+///             let tx = tx.clone();
+///             gopark::go(async move { tx.send(name).await });
+///         }
+///         [rx.recv().await.unwrap(), rx.recv().await.unwrap()]
+///     })
+/// };
+/// assert_eq!(order(7), order(7));
+/// assert!((0..20).any(|seed| order(seed) == ["a", "b"]));
+/// assert!((0..20).any(|seed| order(seed) == ["b", "a"]));
+/// ```
+#[track_caller]
+pub fn run<F, Fut>(seed: u64, main: F) -> Fut::Output
+where
+    F: FnOnce() -> Fut,
+    Fut: Future,
+{
+    let config = Config::new();
+    let run = run::run(config.plan(Location::caller(), seed, None), main);
+    match run.result {
+        Ok(output) => output,
+        Err(failure) => panic!("{}", report(seed, &failure, &run.steps, None)),
+    }
+}
+
+/// How often a program is simulated, and how.
+///
+/// ```
+/// use gopark::sim::{Config, Strategy};
+/// use gopark::sync::Mutex;
+/// use std::sync::Arc;
+///
+/// Config::new().runs(100).strategy(Strategy::Pct { depth: 2 }).leaks(true).check(|| async {
+///     let total = Arc::new(Mutex::new(0));
+///     let adders = [1, 2].map(|n| {
+///         let total = total.clone();
+///         gopark::go(async move { *total.lock().await += n })
+///     });
+///     for adder in adders {
+///         adder.await.unwrap();
+///     }
+///     assert_eq!(*total.lock().await, 3);
+/// });
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "a configuration does nothing unless a program is checked"]
+pub struct Config {
+    runs: u64,
+    seed: u64,
+    strategy: Strategy,
+    step_limit: usize,
+    cancel: u32,
+    leaks: bool,
+    allowed: Vec<Outside>,
+}
+
+/// Most runs that shrink a failure.
+const SHRINKING: usize = 500;
+
+impl Config {
+    /// 1000 runs of at most a million steps, by [`Strategy::Random`].
+    ///
+    /// ```
+    /// use gopark::sim::Config;
+    ///
+    /// Config::new().check(|| async { assert_eq!(gopark::go(async { 5 }).await.unwrap(), 5) });
+    /// ```
+    #[expect(clippy::new_without_default, reason = "what it does is said by its methods")]
+    pub fn new() -> Self {
+        Self {
+            runs: 1000,
+            seed: 0,
+            strategy: Strategy::Random,
+            step_limit: 1_000_000,
+            cancel: 0,
+            leaks: false,
+            allowed: Vec::new(),
+        }
+    }
+
+    /// How many runs: with the seeds from [`seed`](Self::seed) on.
+    /// ```
+    /// use std::cell::Cell;
+    /// use gopark::sim::Config;
+    ///
+    /// let runs = Cell::new(0);
+    /// Config::new().runs(5).check(|| async { runs.set(runs.get() + 1) });
+    /// assert_eq!(runs.get(), 5);
+    /// ```
+    pub fn runs(mut self, runs: u64) -> Self {
+        self.runs = runs;
+        self
+    }
+
+    /// The seed of the first run; 0 by default, so that a test does the same each time. Seeds are numbers below 2^48; above, they
+    /// also say the strategy, which they stand for alone.
+    /// ```
+    /// use gopark::sim::Config;
+    ///
+    /// Config::new().seed(1_000_000).runs(10).check(|| async { gopark::gosched().await });
+    /// ```
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = seed;
+        self
+    }
+
+    /// How goroutines are chosen.
+    /// ```
+    /// use gopark::sim::{Config, Strategy};
+    ///
+    /// Config::new().strategy(Strategy::RoundRobin).runs(10).check(|| async { gopark::gosched().await });
+    /// ```
+    pub fn strategy(mut self, strategy: Strategy) -> Self {
+        self.strategy = strategy;
+        self
+    }
+
+    /// A run that takes more steps has no end: goroutines run, and nothing comes of it. A step is an operation of this crate, or a
+    /// poll.
+    /// ```
+    /// use gopark::sim::Config;
+    ///
+    /// let endless = || async {
+    ///     loop {
+    ///         gopark::gosched().await;
+    ///     }
+    /// };
+    /// let found = std::panic::catch_unwind(|| Config::new().step_limit(100).check(endless));
+    /// assert!(found.unwrap_err().downcast::<String>().unwrap().contains("after 100 steps"));
+    /// ```
+    pub fn step_limit(mut self, steps: usize) -> Self {
+        self.step_limit = steps;
+        self
+    }
+
+    /// How often, between 0 and 1, the time moves to the next timer though goroutines can run: before each poll. So a `timeout`, the
+    /// deadline of a context or a timer in a `select!` is over at any point, and what was pending there is dropped: as on a machine
+    /// that is slow.
+    /// ```
+    /// use std::time::Duration;
+    /// use gopark::{chan, go, sim::Config, time};
+    ///
+    /// // What is given up is not received, whenever that is.
+    /// Config::new().cancel(0.1).check(|| async {
+    ///     let (tx, rx) = chan::unbuffered();
+    ///     let receiver = go(async move { rx.recv().await });
+    ///     let sent = time::timeout(Duration::from_secs(1), tx.send("once")).await;
+    ///     drop(tx);
+    ///     assert_eq!(receiver.await.unwrap().is_some(), sent.is_ok());
+    /// });
+    /// ```
+    pub fn cancel(mut self, rate: f64) -> Self {
+        self.cancel = (rate.clamp(0.0, 1.0) * 1e6) as u32;
+        self
+    }
+
+    /// Whether it is a failure if goroutines are left a second, of virtual time, after main has returned.
+    /// ```
+    /// use gopark::sim::Config;
+    ///
+    /// let leaking = || async {
+    ///     gopark::go(std::future::pending::<()>());
+    /// };
+    /// let found = std::panic::catch_unwind(|| Config::new().leaks(true).check(leaking));
+    /// assert!(found.unwrap_err().downcast::<String>().unwrap().contains("still there"));
+    /// ```
+    pub fn leaks(mut self, leaks: bool) -> Self {
+        self.leaks = leaks;
+        self
+    }
+
+    /// Lets something leave the simulation. What a seed stands for may then depend on more than the seed.
+    /// ```
+    /// use gopark::sim::{Config, Outside};
+    ///
+    /// Config::new().runs(10).allow(Outside::BlockInPlace).check(|| async {
+    ///     assert_eq!(gopark::block_in_place(|| 5), 5);
+    /// });
+    /// ```
+    pub fn allow(mut self, outside: Outside) -> Self {
+        self.allowed.push(outside);
+        self
+    }
+
+    /// Runs the program with one seed after the other. If the environment has `GOPARK_SIM_SEED=…`, with that one alone.
+    ///
+    /// One that fails is run once more: if it does something else then, the program is not deterministic, and the panic says where.
+    /// Else it is run with fewer and fewer deviations from the usual order, as long as it fails.
+    ///
+    /// # Panics
+    ///
+    /// If a run fails: with the seed, and what is left of the run.
+    /// ```
+    /// use gopark::{chan, go, sim::Config};
+    ///
+    /// let both = || async {
+    ///     let (tx, rx) = chan::bounded(2);
+    ///     for n in [1, 2] {
+    ///         let tx = tx.clone();
+    ///         go(async move { tx.send(n).await });
+    ///     }
+    ///     assert_eq!(rx.recv().await, Some(1), "the first one comes first");
+    /// };
+    /// let found = std::panic::catch_unwind(|| Config::new().check(both));
+    /// let report = *found.unwrap_err().downcast::<String>().unwrap();
+    /// assert!(report.contains("the first one comes first"));
+    /// assert!(report.contains("GOPARK_SIM_SEED="));
+    /// ```
+    #[track_caller]
+    pub fn check<F, Fut>(&self, main: F)
+    where
+        F: Fn() -> Fut,
+        Fut: Future,
+    {
+        if let Some(seed) = seed_of_environment() {
+            self.check_seed(seed, &main);
+            return;
+        }
+        let mut longest = 0;
+        for number in 0..self.runs {
+            let seed = Seed::new(self.seed.wrapping_add(number), self.strategy, longest);
+            longest = longest.max(self.check_seed(seed.0, &main));
+        }
+    }
+
+    /// Runs the program with that seed. Returns the number of choices.
+    #[track_caller]
+    fn check_seed<F, Fut>(&self, seed: u64, main: &F) -> usize
+    where
+        F: Fn() -> Fut,
+        Fut: Future,
+    {
+        let site = Location::caller();
+        let run = |replay| run::run(self.plan(site, seed, replay), main);
+        let first = run(None);
+        if let Err(failure) = &first.result {
+            let quiet = Quiet::begin();
+            let again = run(None);
+            let text = if again.steps == first.steps {
+                let shrunk = shrink(failure.kind, &first.deviations, run);
+                report(seed, failure, &first.steps, Some(&shrunk))
+            } else {
+                differs(seed, failure, &first.steps, &again.steps)
+            };
+            drop(quiet);
+            panic!("{text}");
+        }
+        first.choices
+    }
+
+    fn plan(&self, site: &'static Location<'static>, seed: u64, replay: Option<Replay>) -> Plan<'_> {
+        let chooser = replay.map_or_else(|| Chooser::new(Seed(seed)), Chooser::Replay);
+        let Self { step_limit, cancel, leaks, .. } = *self;
+        Plan { site, seed, chooser, step_limit, cancel, leaks, allowed: &self.allowed }
+    }
+}
+
+/// Leaves out deviations, in halves, quarters and so on, and then one by one, as long as the run fails in the same way. Returns the
+/// steps of what is left.
+fn shrink<T>(kind: Kind, deviations: &[Deviation], run: impl Fn(Option<Replay>) -> Run<T>) -> Vec<Step> {
+    let mut runs = 0;
+    let mut fails = |kept: &[Deviation]| {
+        runs += 1;
+        let run = (runs <= SHRINKING).then(|| run(Some(Replay::new(kept))))?;
+        run.result.is_err_and(|failure| failure.kind == kind).then_some((run.deviations, run.steps))
+    };
+    let Some((mut kept, mut best)) = fails(deviations) else { return Vec::new() };
+    let mut size = kept.len().div_ceil(2);
+    while size > 0 {
+        let mut at = 0;
+        while at < kept.len() {
+            let (before, after) = (&kept[..at], &kept[kept.len().min(at + size)..]);
+            match fails(&[before, after].concat()) {
+                // Those that were not met any more are left out as well.
+                Some(fewer) => (kept, best) = fewer,
+                None => at += size,
+            }
+        }
+        size /= 2;
+    }
+    best
+}
+
+/// The report of a failure, with what it was shrunk to.
+fn report(seed: u64, failure: &Failure, steps: &[Step], shrunk: Option<&[Step]>) -> String {
+    let mut text = format!("gopark: the simulation of seed {seed} failed: {}\n", failure.text.trim_end());
+    if let Some(shrunk) = shrunk {
+        // Writing to a string does not fail.
+        let _ = writeln!(
+            text,
+            "GOPARK_SIM_SEED={seed} replays it: {} steps, {} switches; shrunk to {} steps, {} switches:",
+            steps.len(),
+            trace::switches(steps),
+            shrunk.len(),
+            trace::switches(shrunk)
+        );
+    }
+    text.push_str(&trace::text(shrunk.unwrap_or(steps)));
+    text
+}
+
+/// The report of a program that does not do the same twice.
+fn differs(seed: u64, failure: &Failure, first: &[Step], again: &[Step]) -> String {
+    let at = first.iter().zip(again).take_while(|(a, b)| a == b).count();
+    let show = |steps: &[Step]| steps.get(at).map_or_else(|| "the end".into(), ToString::to_string);
+    format!(
+        "gopark: the program is not deterministic: two runs of seed {seed} differ at step {at}: first {}, then {}\n\
+         The usual causes: the random state of a `HashMap`, another clock than `gopark::time::now`, statics and objects that outlive a \
+         run, addresses, other threads.\n\
+         The first run failed: {}\n{}",
+        show(first),
+        show(again),
+        failure.text,
+        trace::text(&first[..at])
+    )
+}
+
+fn seed_of_environment() -> Option<u64> {
+    let text = std::env::var("GOPARK_SIM_SEED").ok().filter(|text| !text.is_empty())?;
+    Some(text.trim().parse().unwrap_or_else(|_| panic!("gopark: GOPARK_SIM_SEED={text:?} is no seed")))
+}
+
+/// Panics of this thread are not printed until this is dropped: the failure has been.
+struct Quiet(bool);
+
+impl Quiet {
+    fn begin() -> Self {
+        static HOOK: Once = Once::new();
+        HOOK.call_once(|| {
+            let print = panic::take_hook();
+            panic::set_hook(Box::new(move |info| {
+                if !simulated::is_quiet() {
+                    print(info);
+                }
+            }));
+        });
+        Self(simulated::set_quiet(true))
+    }
+}
+
+impl Drop for Quiet {
+    fn drop(&mut self) {
+        simulated::set_quiet(self.0);
+    }
+}

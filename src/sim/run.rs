@@ -1,0 +1,398 @@
+//! One run of a program: the loop that polls goroutines, one after the other, as the strategy chooses.
+
+use std::cell::RefCell;
+use std::mem::{replace, take};
+use std::panic::{AssertUnwindSafe, Location, catch_unwind};
+use std::process;
+use std::time::Duration;
+
+use super::strategy::{Choice, Chooser, Deviation, Key, Question, Target};
+use super::trace::{Does, Step};
+use crate::executor::simulation::{Polled, Simulation, WokenOutside};
+use crate::fork;
+use crate::goroutine;
+use crate::inspect;
+use crate::panics::panic_text;
+use crate::random::Seeded;
+use crate::runtime::assert_may_block;
+use crate::simulated::{self, Operation, Outside};
+use crate::wait::block_on::block_on;
+use crate::waker::TaskWaker;
+
+/// How a program is run.
+#[derive(Debug)]
+pub(super) struct Plan<'a> {
+    /// Where main is said to be started.
+    pub(super) site: &'static Location<'static>,
+    pub(super) seed: u64,
+    pub(super) chooser: Chooser,
+    pub(super) step_limit: usize,
+    /// In so many of a million choices the time moves though goroutines can run.
+    pub(super) cancel: u32,
+    pub(super) leaks: bool,
+    pub(super) allowed: &'a [Outside],
+}
+
+/// What came of a run.
+pub(super) struct Run<T> {
+    pub(super) result: Result<T, Failure>,
+    pub(super) steps: Vec<Step>,
+    pub(super) deviations: Vec<Deviation>,
+    pub(super) choices: usize,
+}
+
+/// Why a run failed.
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub(super) kind: Kind,
+    pub(super) text: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Panic,
+    Deadlock,
+    /// It has come to no end within the limit of steps.
+    NoEnd,
+    Leak,
+    /// A goroutine was woken by another thread.
+    Woken,
+}
+
+impl Kind {
+    fn with(self, text: impl Into<String>) -> Failure {
+        Failure { kind: self, text: text.into() }
+    }
+}
+
+thread_local! {
+    /// The run of this thread.
+    static CURRENT: RefCell<Option<State>> = const { RefCell::new(None) };
+}
+
+/// A run in progress.
+struct State {
+    simulation: Simulation,
+    chooser: Chooser,
+    cancel: u32,
+    /// It is over: what runs still does not give way.
+    is_ending: bool,
+    steps: Vec<Step>,
+    deviations: Vec<Deviation>,
+    choices: usize,
+    /// Operations and polls.
+    taken: usize,
+    step_limit: usize,
+    /// The goroutine that runs, or ran last; and whether it must give way in this poll.
+    current: u64,
+    gives_way: bool,
+    /// It was chosen to go on with the operation before which it gave way.
+    is_chosen: bool,
+    /// How often in this poll an executor inside of the goroutine was refused an operation.
+    refused: u32,
+    /// What runs next, if that is chosen.
+    next: Option<usize>,
+    goroutines: Vec<Goroutine>,
+    waits: Vec<(u64, TaskWaker)>,
+    last_wait: u64,
+}
+
+/// What is known of a goroutine, by its id.
+#[derive(Clone, Copy, Debug, Default)]
+struct Goroutine {
+    has_started: bool,
+    gave_way: bool,
+    choices: u32,
+}
+
+/// An executor inside of a goroutine that goes on polling, though it was told to give way, is one that never does.
+const MOST_REFUSALS: u32 = 16;
+/// How long, in virtual time, goroutines may take to end after main has returned.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// Runs `f` with the run of this thread, if there is one.
+fn with_state<R>(f: impl FnOnce(&mut State) -> R) -> Option<R> {
+    CURRENT.with_borrow_mut(|state| state.as_mut().map(f))
+}
+
+/// The same in the loop.
+fn in_run<R>(f: impl FnOnce(&mut State) -> R) -> R {
+    with_state(f).expect("the run of this thread")
+}
+
+impl State {
+    fn goroutine(&mut self, id: u64) -> &mut Goroutine {
+        let at = id as usize;
+        if self.goroutines.len() <= at {
+            self.goroutines.resize(at + 1, Goroutine::default());
+        }
+        &mut self.goroutines[at]
+    }
+
+    fn key(&mut self) -> Key {
+        let goroutine = self.current;
+        let choices = &mut self.goroutine(goroutine).choices;
+        *choices += 1;
+        Key { goroutine, number: *choices }
+    }
+
+    fn step(&mut self, id: u64, does: Does, site: Option<&'static Location<'static>>) {
+        self.steps.push(Step::Goroutine { id, does, site });
+    }
+
+    /// Chooses between the running goroutine, if it can go on, and the `ready` others.
+    fn choose(&mut self, can_go_on: bool, ready: usize) -> Choice {
+        let key = self.key();
+        self.choices += 1;
+        let question = Question { current: self.current, can_go_on, ready, simulation: self.simulation };
+        let choice = self.chooser.choose(question, key);
+        match choice {
+            Choice::Place(place) if can_go_on || place > 0 => {
+                let target = Target::Goroutine(self.simulation.peek(place).0);
+                self.deviations.push(Deviation { key, target });
+            }
+            _ => {}
+        }
+        choice
+    }
+
+    /// An operation is about to begin: true if it goes on, false if its goroutine gives way before.
+    fn goes_on(&mut self, operation: Operation) -> bool {
+        if self.is_ending {
+            return true;
+        }
+        if self.gives_way {
+            if operation.is_own {
+                return false;
+            }
+            self.refused += 1;
+            return self.refused > MOST_REFUSALS;
+        }
+        self.taken += 1;
+        if self.taken > self.step_limit {
+            self.gives_way = true;
+            return false;
+        }
+        if !take(&mut self.is_chosen) {
+            let ready = self.simulation.gather();
+            if ready > 0 {
+                if let Choice::Place(place) = self.choose(true, ready) {
+                    (self.next, self.gives_way, self.refused) = (Some(place), true, 0);
+                    return false;
+                }
+            }
+        }
+        self.step(self.current, Does::Begins(operation.reason), operation.site);
+        true
+    }
+
+    /// The time moves, at random, though goroutines can run.
+    fn may_move_time(&mut self) -> bool {
+        if self.cancel == 0 {
+            return false;
+        }
+        let key = self.key();
+        let moves = self.chooser.moves_time(self.cancel, key);
+        if moves {
+            self.deviations.push(Deviation { key, target: Target::Time });
+        }
+        moves
+    }
+
+    /// The goroutine at that place is about to be polled.
+    fn begin_poll(&mut self, place: usize) {
+        let (id, spawned_at) = self.simulation.peek(place);
+        (self.current, self.gives_way) = (id, false);
+        self.taken += 1;
+        let known = self.goroutine(id);
+        let is_new = !replace(&mut known.has_started, true);
+        self.is_chosen = take(&mut known.gave_way);
+        if is_new {
+            self.step(id, Does::Starts, Some(spawned_at));
+        }
+    }
+
+    fn end_poll(&mut self, polled: Polled) {
+        let id = self.current;
+        match polled {
+            Polled::Ended => self.step(id, Does::Ends, None),
+            // Whatever polls its operation may have noted a wait.
+            _ if self.gives_way => self.goroutine(id).gave_way = true,
+            Polled::Parked(note) => self.step(id, Does::Parks(note.reason), note.site),
+            Polled::Unnoted => {
+                self.step(id, Does::Yields, None);
+                self.chooser.yielded(id);
+            }
+        }
+    }
+}
+
+/// Moves the time to the next timer. False if there is none.
+fn advance(simulation: Simulation) -> bool {
+    let before = simulated::now();
+    let has_fired = simulation.advance();
+    let now = simulated::now();
+    if now != before {
+        in_run(|state| state.steps.push(Step::Time(now.unwrap_or_default())));
+    }
+    has_fired
+}
+
+/// Polls goroutines until the run `is_over`, or nothing can go on.
+fn drive(simulation: Simulation, is_over: impl Fn() -> bool) -> Result<(), Failure> {
+    while !is_over() {
+        let place = match in_run(|state| state.next.take()) {
+            Some(place) => place,
+            None => {
+                let ready = simulation.gather();
+                if let Some(woken) = simulation.take_woken_outside() {
+                    if !simulated::allows(Outside::Wake) {
+                        return Err(woken_outside(&woken));
+                    }
+                }
+                if ready == 0 {
+                    if wake_waits() || advance(simulation) {
+                        continue;
+                    }
+                    if simulated::allows(Outside::Wake) {
+                        simulation.wait_for_outside();
+                        continue;
+                    }
+                    return Err(Kind::Deadlock.with(inspect::report_of(simulation.executor)));
+                }
+                if in_run(State::may_move_time) && advance(simulation) {
+                    continue;
+                }
+                match in_run(|state| state.choose(false, ready)) {
+                    Choice::Place(place) => place,
+                    Choice::GoesOn => 0,
+                }
+            }
+        };
+        in_run(|state| state.begin_poll(place));
+        let polled = simulation.poll(place);
+        in_run(|state| state.end_poll(polled));
+        if in_run(|state| state.taken > state.step_limit) {
+            let limit = in_run(|state| state.step_limit);
+            let head = format!("still there after {limit} steps: no end is in sight");
+            return Err(Kind::NoEnd.with(inspect::left_in(simulation.executor, &head)));
+        }
+    }
+    Ok(())
+}
+
+fn woken_outside(woken: &WokenOutside) -> Failure {
+    let WokenOutside { goroutine, note, spawned_at } = woken;
+    let site = note.and_then(|note| note.site).unwrap_or(spawned_at);
+    let leaving = simulated::Leaving(Outside::Wake, site);
+    Kind::Woken.with(format!("{leaving}: it has woken goroutine {goroutine}, spawned at {spawned_at}"))
+}
+
+/// Main has returned: lets the others end, and says which ones do not.
+fn find_leaks(simulation: Simulation) -> Result<(), Failure> {
+    let until = simulated::now().unwrap_or_default().saturating_add(GRACE.as_nanos() as u64);
+    let is_over = || {
+        let is_idle = simulation.gather() == 0 && in_run(|state| state.waits.is_empty());
+        simulation.executor.live() == 0 || is_idle && simulation.next_due() > until
+    };
+    match drive(simulation, is_over) {
+        Ok(()) if simulation.executor.live() == 0 => Ok(()),
+        Err(failure) if failure.kind != Kind::Deadlock => Err(failure),
+        _ => Err(Kind::Leak.with(inspect::left_in(simulation.executor, "still there when main had returned"))),
+    }
+}
+
+/// Everything else is blocked: wakes those that wait for that. False if there are none.
+fn wake_waits() -> bool {
+    let waits = in_run(|state| take(&mut state.waits));
+    let has_some = !waits.is_empty();
+    waits.into_iter().for_each(|(_, waker)| waker.wake());
+    has_some
+}
+
+/// Adds a wait for the moment at which everything else is blocked. `None` outside of a simulation.
+pub(super) fn add_wait(waker: TaskWaker) -> Option<u64> {
+    with_state(|state| {
+        state.last_wait += 1;
+        state.waits.push((state.last_wait, waker));
+        state.last_wait
+    })
+}
+
+/// Takes a wait out. What is returned is to be dropped; `None` if that moment has come.
+pub(super) fn remove_wait(number: u64) -> Option<TaskWaker> {
+    with_state(|state| {
+        let at = state.waits.iter().position(|(other, _)| *other == number)?;
+        Some(state.waits.remove(at).1)
+    })
+    .flatten()
+}
+
+/// True as long as that moment has not come.
+pub(super) fn is_waiting(number: u64) -> bool {
+    with_state(|state| state.waits.iter().any(|(other, _)| *other == number)).unwrap_or(false)
+}
+
+/// Runs a program.
+#[track_caller]
+pub(super) fn run<F: Future>(plan: Plan<'_>, main: impl FnOnce() -> F) -> Run<F::Output> {
+    fork::refuse();
+    assert!(!simulated::is_on(), "gopark: a simulation called inside a simulation");
+    assert_may_block();
+    let Plan { site, seed, chooser, step_limit, cancel, leaks, allowed } = plan;
+    // The main may borrow from the caller's frames, which must not unwind while it lives.
+    let body = || {
+        let (simulation, outer) =
+            Simulation::begin(|operation| with_state(|state| state.goes_on(operation)).unwrap_or(true), allowed);
+        let mut draws = Seeded::new(seed);
+        draws.exchange();
+        CURRENT.set(Some(State {
+            simulation,
+            chooser,
+            cancel,
+            is_ending: false,
+            steps: Vec::new(),
+            deviations: Vec::new(),
+            choices: 0,
+            taken: 0,
+            step_limit,
+            current: 0,
+            gives_way: false,
+            is_chosen: false,
+            refused: 0,
+            next: None,
+            goroutines: Vec::new(),
+            waits: Vec::new(),
+            last_wait: 0,
+        }));
+        let call = simulation.executor.block_on_calls().enter(None);
+        let main = call.until_crash(async move { main().await }, None);
+        let handle = simulation.executor.spawn_with(site, |header| {
+            call.set_main(&header);
+            // SAFETY: the goroutine has ended before this returns; until then, and only here, it is polled by this thread.
+            unsafe { goroutine::allocate(header, main) }
+        });
+        let mut ended = drive(simulation, || handle.is_finished() || call.has_crashed());
+        if leaks && ended.is_ok() && !call.has_crashed() {
+            ended = find_leaks(simulation);
+        }
+        in_run(|state| state.is_ending = true);
+        simulation.drop_goroutines();
+        let state = CURRENT.take().expect("the run of this thread");
+        let crash = call.end();
+        drop(state.waits);
+        draws.exchange();
+        simulation.end(outer);
+        let result = match (block_on(handle).into_inner(), crash, ended) {
+            (_, Some(payload), _) => Err(Kind::Panic.with(panic_text(&*payload))),
+            (Err(exit), None, ended) => match exit.observe() {
+                Some(payload) => Err(Kind::Panic.with(panic_text(&*payload))),
+                None => Err(ended.err().unwrap_or_else(|| Kind::Panic.with("the main goroutine was aborted"))),
+            },
+            (Ok(output), None, Ok(())) => Ok(output.expect("only a crash ends a main early")),
+            (Ok(_), None, Err(failure)) => Err(failure),
+        };
+        Run { result, steps: state.steps, deviations: state.deviations, choices: state.choices }
+    };
+    catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|_| process::abort())
+}

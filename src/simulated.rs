@@ -1,0 +1,210 @@
+//! What differs on a thread that runs a simulation: the clock, where a goroutine gives way, and what leaves it.
+//!
+//! Each hook in the rest of the crate is a line that calls a function of this file, on a path that is slow anyway. Without the
+//! feature `sim` there is neither the file nor a hook.
+
+use std::cell::Cell;
+use std::fmt;
+use std::panic::Location;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::header::{Header, Reason};
+
+/// What reaches out of a simulation, so that a seed alone does not decide what happens.
+///
+/// ```
+/// use gopark::sim::{Config, Outside};
+///
+/// // The closure of `unblock` runs at once, on the thread of the simulation.
+/// Config::new().runs(1).allow(Outside::Unblock).check(|| async {
+///     assert_eq!(gopark::unblock(|| 6 * 7).await, 42);
+/// });
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Outside {
+    /// A wake by another thread: a plain one, that of a reactor (a socket, a file, a timer of another crate), a runtime's. If it
+    /// is allowed, a simulation in which nothing else can go on waits for it.
+    Wake,
+    /// [`unblock`](crate::unblock). If it is allowed, its closure runs at once.
+    Unblock,
+    /// [`block_in_place`](crate::block_in_place). If it is allowed, its closure runs as it would elsewhere.
+    BlockInPlace,
+    /// The forms that block a thread: `send_blocking`, `lock_blocking` and their like. If they are allowed they may block the
+    /// simulation for ever.
+    Blocking,
+    /// The start of a [`Runtime`](crate::Runtime). If it is allowed, its goroutines are outside.
+    Runtime,
+}
+
+impl Outside {
+    fn bit(self) -> u32 {
+        1 << self as u32
+    }
+}
+
+impl fmt::Display for Outside {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Outside::Wake => "a wake by another thread",
+            Outside::Unblock => "unblock",
+            Outside::BlockInPlace => "block_in_place",
+            Outside::Blocking => "a blocking form",
+            Outside::Runtime => "the start of a runtime",
+        })
+    }
+}
+
+/// An operation that is about to begin.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Operation {
+    pub(crate) site: Option<&'static Location<'static>>,
+    pub(crate) reason: Reason,
+    /// The goroutine itself polls it, not an executor inside of it.
+    pub(crate) is_own: bool,
+}
+
+/// The CPUs of a simulation.
+pub(crate) const CPUS: usize = 4;
+/// The virtual time when a simulation begins: so much of the past can be spoken of.
+const BEGIN: u64 = 3_600_000_000_000;
+/// No virtual time.
+const OFF: u64 = u64::MAX;
+
+struct Local {
+    /// In nanoseconds; [`OFF`] outside of a simulation.
+    now: Cell<u64>,
+    /// Decides whether an operation goes on, or its goroutine gives way before it.
+    goes_on: Cell<fn(Operation) -> bool>,
+    /// The bits of each [`Outside`].
+    allowed: Cell<u32>,
+    gomaxprocs: Cell<usize>,
+    /// The number of the simulation; 0 outside of one.
+    world: Cell<u64>,
+    is_quiet: Cell<bool>,
+}
+
+thread_local! {
+    static LOCAL: Local = const {
+        Local {
+            now: Cell::new(OFF),
+            goes_on: Cell::new(|_| true),
+            allowed: Cell::new(0),
+            gomaxprocs: Cell::new(CPUS),
+            world: Cell::new(0),
+            is_quiet: Cell::new(false),
+        }
+    };
+}
+
+/// The thread simulates until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Entered(());
+
+/// Begins a simulation on this thread.
+pub(crate) fn enter(goes_on: fn(Operation) -> bool, allowed: &[Outside]) -> Entered {
+    LOCAL.with(|l| {
+        l.now.set(BEGIN);
+        l.goes_on.set(goes_on);
+        l.allowed.set(allowed.iter().fold(0, |bits, outside| bits | outside.bit()));
+        l.gomaxprocs.set(CPUS);
+        l.world.set(WORLDS.fetch_add(1, Ordering::Relaxed));
+    });
+    Entered(())
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        LOCAL.with(|l| {
+            l.now.set(OFF);
+            l.world.set(0);
+        });
+    }
+}
+
+/// The id of a goroutine that has that name in the process.
+pub(crate) fn in_run(name: u64) -> u64 {
+    name % Header::IDS
+}
+
+/// The number of the next simulation.
+static WORLDS: AtomicU64 = AtomicU64::new(1);
+
+/// The number of this thread's simulation; 0 if it runs none.
+pub(crate) fn world() -> u64 {
+    LOCAL.with(|l| l.world.get())
+}
+
+/// What names a goroutine of this thread in the whole process, where its id is only one of its simulation's.
+pub(crate) fn in_process(id: u64) -> u64 {
+    world() * Header::IDS + id
+}
+
+/// True on a thread that runs a simulation.
+pub(crate) fn is_on() -> bool {
+    now().is_some()
+}
+
+/// The virtual time in nanoseconds.
+#[inline(always)]
+pub(crate) fn now() -> Option<u64> {
+    let now = LOCAL.with(|l| l.now.get());
+    if now == OFF { None } else { Some(now) }
+}
+
+/// Moves the virtual time.
+pub(crate) fn set_now(nanos: u64) {
+    LOCAL.with(|l| l.now.set(nanos.min(OFF - 1)));
+}
+
+/// Whether an operation of a goroutine of the simulation goes on.
+pub(crate) fn goes_on(operation: Operation) -> bool {
+    LOCAL.with(|l| l.goes_on.get())(operation)
+}
+
+/// True if this may leave the simulation.
+pub(crate) fn allows(outside: Outside) -> bool {
+    LOCAL.with(|l| l.allowed.get()) & outside.bit() != 0
+}
+
+/// Something is about to leave the simulation. True in a simulation that allows it, false outside of one.
+#[track_caller]
+pub(crate) fn leaves(outside: Outside) -> bool {
+    leaves_at(outside, Location::caller())
+}
+
+/// As [`leaves`], of what was called at `site`.
+pub(crate) fn leaves_at(outside: Outside, site: &Location<'_>) -> bool {
+    is_on() && {
+        assert!(allows(outside), "{}", Leaving(outside, site));
+        true
+    }
+}
+
+/// The text of the panic.
+pub(crate) struct Leaving<'a>(pub(crate) Outside, pub(crate) &'a Location<'a>);
+
+impl fmt::Display for Leaving<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(outside, site) = self;
+        write!(
+            f,
+            "gopark: {outside} leaves the simulation, at {site}: `Config::allow(Outside::{outside:?})` permits it"
+        )
+    }
+}
+
+/// What `gomaxprocs(n)` returns in a simulation, where it changes nothing else.
+pub(crate) fn gomaxprocs(n: usize) -> Option<usize> {
+    now().map(|_| LOCAL.with(|l| if n == 0 { l.gomaxprocs.get() } else { l.gomaxprocs.replace(n) }))
+}
+
+/// Sets whether panics on this thread are printed. Returns what was set before.
+pub(crate) fn set_quiet(is_quiet: bool) -> bool {
+    LOCAL.with(|l| l.is_quiet.replace(is_quiet))
+}
+
+/// True if panics on this thread are not to be printed: a failure is simulated once more.
+pub(crate) fn is_quiet() -> bool {
+    LOCAL.with(|l| l.is_quiet.get())
+}

@@ -1,0 +1,394 @@
+//! What a run is: its choices, its time, its numbers, its end.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::time::Duration;
+
+use gopark::sim::{self, Config, Outside, Strategy};
+use gopark::{chan, go, gosched, select, sync, time};
+
+use super::panic_of;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+#[test]
+fn it_returns_what_main_returns_which_need_not_be_send() {
+    let borrowed = Rc::new(String::from("borrowed"));
+    let output = sim::run(0, || async {
+        gosched().await;
+        Rc::clone(&borrowed)
+    });
+    assert_eq!(*output, "borrowed");
+}
+
+/// A program whose result depends on each choice.
+async fn mixture() -> Vec<usize> {
+    let (tx, rx) = chan::bounded(3);
+    let lock = Arc::new(sync::Mutex::new(0));
+    for n in 0..5 {
+        let (tx, lock) = (tx.clone(), lock.clone());
+        go(async move {
+            time::sleep(Duration::from_millis(n as u64 % 2)).await;
+            let mut guard = lock.lock().await;
+            *guard += 1;
+            tx.send(n * 10 + *guard).await.ok();
+        });
+    }
+    drop(tx);
+    let (other, also) = chan::unbuffered();
+    go(async move {
+        for n in 100..105 {
+            other.send(n).await.ok();
+        }
+    });
+    let mut seen = Vec::new();
+    for _ in 0..10 {
+        select! {
+            n = rx.recv() => seen.extend(n),
+            n = also.recv() => seen.extend(n),
+        }
+    }
+    seen
+}
+
+#[test]
+fn a_seed_stands_for_one_interleaving() {
+    let first: Vec<_> = (0..50).map(|seed| sim::run(seed, mixture)).collect();
+    let again: Vec<_> = (0..50).map(|seed| sim::run(seed, mixture)).collect();
+    assert_eq!(first, again);
+    let mut different = first;
+    different.sort();
+    different.dedup();
+    assert!(different.len() > 30, "{}", different.len());
+}
+
+#[test]
+fn a_seed_does_the_same_on_every_thread_and_beside_other_runtimes() {
+    let here = sim::run(9, mixture);
+    let there = std::thread::spawn(|| sim::run(9, mixture)).join().unwrap();
+    assert_eq!(here, there);
+    gopark::block_on(async { go(async {}).await.unwrap() });
+    let unblocked = gopark::block_on(gopark::unblock(|| sim::run(9, mixture)));
+    assert_eq!(here, unblocked);
+}
+
+#[test]
+fn ids_begin_anew_in_each_run() {
+    for seed in 0..3 {
+        let ids = sim::run(seed, || async {
+            let handle = go(async {});
+            (gopark::inspect::goroutines()[0].id.to_string(), handle.id().to_string())
+        });
+        assert_eq!(ids, ("goroutine 1".into(), "goroutine 2".into()));
+    }
+}
+
+#[test]
+fn time_is_virtual_and_moves_when_all_wait() {
+    let real = std::time::Instant::now();
+    sim::run(3, || async {
+        let begin = time::now();
+        let sleeper = go(async move {
+            time::sleep(SECOND * 3600).await;
+            time::now() - begin
+        });
+        assert_eq!(time::now(), begin);
+        assert_eq!(sleeper.await.unwrap(), SECOND * 3600);
+        let ticker = time::Ticker::new(SECOND);
+        for n in 1..=3 {
+            assert_eq!(ticker.tick().await - begin, SECOND * (3600 + n));
+        }
+        ticker.stop();
+        let late = time::timeout(SECOND, std::future::pending::<()>()).await;
+        assert!(late.is_err());
+        assert_eq!(time::now() - begin, SECOND * 3604);
+    });
+    assert!(real.elapsed() < SECOND * 60);
+}
+
+#[test]
+fn wait_returns_once_all_others_are_blocked() {
+    for seed in 0..100 {
+        sim::run(seed, || async {
+            let (count, lock) = (Arc::new(AtomicUsize::new(0)), Arc::new(sync::Mutex::new(())));
+            let held = lock.lock().await;
+            for _ in 0..3 {
+                let (count, lock) = (count.clone(), lock.clone());
+                go(async move {
+                    gosched().await;
+                    count.fetch_add(1, Relaxed);
+                    // Blocked here, in a lock.
+                    drop(lock.lock().await);
+                    count.fetch_add(10, Relaxed);
+                });
+            }
+            sim::wait().await;
+            assert_eq!(count.load(Relaxed), 3);
+            drop(held);
+            sim::wait().await;
+            assert_eq!(count.load(Relaxed), 33);
+        });
+    }
+}
+
+#[test]
+fn advance_passes_each_timer_in_order() {
+    sim::run(0, || async {
+        let begin = time::now();
+        let (tx, rx) = chan::bounded(10);
+        for n in [3, 1, 2] {
+            let tx = tx.clone();
+            go(async move {
+                time::sleep(SECOND * n).await;
+                tx.send(n).await
+            });
+        }
+        sim::advance(SECOND * 2).await;
+        assert_eq!([rx.try_recv(), rx.try_recv()], [Ok(1), Ok(2)]);
+        assert!(rx.try_recv().is_err());
+        assert_eq!(time::now() - begin, SECOND * 2);
+    });
+}
+
+#[test]
+fn a_deadlock_is_reported_with_its_goroutines() {
+    let text = panic_of(|| {
+        sim::run(0, || async {
+            let (_tx, rx) = chan::unbuffered::<u8>();
+            let other = rx.clone();
+            go(async move { other.recv().await });
+            rx.recv().await
+        });
+    });
+    assert!(text.contains("all goroutines are asleep"), "{text}");
+    assert!(text.contains("goroutine 1 (main) [chan receive, 0.0 s] at tests/sim/runs.rs:"), "{text}");
+    assert!(text.contains("goroutine 2 [chan receive, 0.0 s] at tests/sim/runs.rs:"), "{text}");
+}
+
+#[test]
+fn a_run_without_end_is_one_of_too_many_steps() {
+    let text = panic_of(|| {
+        Config::new().runs(1).step_limit(1000).check(|| async {
+            let other = go(std::future::pending::<()>());
+            loop {
+                if other.is_finished() {
+                    break;
+                }
+                gosched().await;
+            }
+        });
+    });
+    assert!(text.contains("still there after 1000 steps"), "{text}");
+    let ready = panic_of(|| {
+        Config::new().runs(1).step_limit(1000).check(|| async {
+            let (tx, rx) = chan::bounded(1);
+            loop {
+                tx.send(1).await.unwrap();
+                rx.recv().await;
+            }
+        });
+    });
+    assert!(ready.contains("still there after 1000 steps"), "{ready}");
+}
+
+#[test]
+fn a_leak_is_a_failure_if_that_is_asked_for() {
+    let leaking = || async {
+        let (tx, rx) = chan::unbuffered();
+        go(async move { tx.send(1).await });
+        Box::leak(Box::new(rx));
+    };
+    Config::new().runs(10).check(leaking);
+    let text = panic_of(|| Config::new().runs(10).leaks(true).check(leaking));
+    assert!(text.contains("1 goroutine still there when main had returned"), "{text}");
+    assert!(text.contains("[chan send"), "{text}");
+    // One that ends by itself is none.
+    Config::new().runs(10).leaks(true).check(|| async {
+        go(time::sleep(Duration::from_millis(300)));
+        go(gosched());
+    });
+}
+
+#[test]
+fn what_is_left_is_dropped_when_main_returns() {
+    struct Notes(Arc<AtomicUsize>);
+    impl Drop for Notes {
+        fn drop(&mut self) {
+            self.0.fetch_add(1, Relaxed);
+        }
+    }
+    let dropped = Arc::new(AtomicUsize::new(0));
+    sim::run(0, || async {
+        for n in 0..10 {
+            let notes = Notes(dropped.clone());
+            go(async move {
+                let _notes = notes;
+                if n % 2 == 0 {
+                    time::sleep(SECOND).await;
+                }
+                std::future::pending::<()>().await
+            });
+            if n == 7 {
+                gosched().await;
+            }
+        }
+    });
+    assert_eq!(dropped.load(Relaxed), 10);
+}
+
+#[test]
+fn a_panic_of_a_goroutine_is_the_handles_or_the_runs() {
+    sim::run(0, || async {
+        let panics = go(async { panic!("kept") }).await;
+        assert!(panics.unwrap_err().is_panic());
+    });
+    let text = panic_of(|| {
+        sim::run(0, || async {
+            go(async { panic!("lost") });
+            std::future::pending::<()>().await
+        });
+    });
+    assert!(text.contains("lost"), "{text}");
+}
+
+#[test]
+fn the_numbers_of_cpus_are_virtual() {
+    sim::run(0, || async {
+        assert_eq!(gopark::num_cpu(), 4);
+        assert_eq!(gopark::gomaxprocs(2), 4);
+        assert_eq!(gopark::gomaxprocs(0), 2);
+        assert_eq!(gopark::num_goroutine(), 1);
+    });
+    sim::run(0, || async { assert_eq!(gopark::gomaxprocs(0), 4) });
+}
+
+#[test]
+fn a_program_that_is_not_deterministic_is_told_so() {
+    let (runs, program) = (AtomicUsize::new(0), &AtomicUsize::new(0));
+    let text = panic_of(|| {
+        Config::new().runs(1).check(|| async {
+            if program.fetch_add(1, Relaxed) % 2 == 0 {
+                go(async {}).await.unwrap();
+            }
+            runs.fetch_add(1, Relaxed);
+            panic!("always");
+        });
+    });
+    assert!(text.contains("is not deterministic: two runs of seed 0 differ at step 1"), "{text}");
+    assert!(text.contains("HashMap"), "{text}");
+    assert_eq!(runs.load(Relaxed), 2);
+}
+
+#[test]
+fn a_failure_is_shrunk_to_the_switches_that_it_needs() {
+    let text = panic_of(|| {
+        Config::new().check(|| async {
+            let (count, lock) = (Arc::new(AtomicUsize::new(0)), Arc::new(sync::Mutex::new(())));
+            let adders: Vec<_> = (0..4)
+                .map(|_| {
+                    let (count, lock) = (count.clone(), lock.clone());
+                    go(async move {
+                        for _ in 0..5 {
+                            drop(lock.lock().await);
+                        }
+                        let before = count.load(Relaxed);
+                        drop(lock.lock().await);
+                        count.store(before + 1, Relaxed);
+                    })
+                })
+                .collect();
+            for adder in adders {
+                adder.await.unwrap();
+            }
+            assert_eq!(count.load(Relaxed), 4);
+        });
+    });
+    let shrunk = text.split("shrunk to ").nth(1).and_then(|rest| rest.split(" steps, ").nth(1)).unwrap();
+    let switches: usize = shrunk.split(' ').next().unwrap().parse().unwrap();
+    assert!(switches <= 8, "{text}");
+}
+
+#[test]
+fn every_strategy_runs_what_yields_in_a_loop() {
+    for strategy in [Strategy::Random, Strategy::Pct { depth: 1 }, Strategy::Pct { depth: 5 }, Strategy::RoundRobin] {
+        Config::new().runs(50).step_limit(10_000).strategy(strategy).check(|| async {
+            let done = Arc::new(AtomicUsize::new(0));
+            let sets = done.clone();
+            go(async move {
+                gosched().await;
+                sets.store(1, Relaxed);
+            });
+            while done.load(Relaxed) == 0 {
+                gosched().await;
+            }
+        });
+    }
+}
+
+#[test]
+fn what_leaves_the_simulation_panics_at_its_place() {
+    let of = |text: String, what: &str| {
+        assert!(text.contains(&format!("{what} leaves the simulation, at tests/sim/runs.rs:")), "{text}");
+    };
+    of(panic_of(|| sim::run(0, || async { gopark::unblock(|| ()).await })), "unblock");
+    of(panic_of(|| sim::run(0, || async { gopark::block_in_place(|| ()) })), "block_in_place");
+    of(
+        panic_of(|| {
+            sim::run(0, || async { chan::bounded(1).0.send_blocking(1) }).unwrap();
+        }),
+        "a blocking form",
+    );
+    of(panic_of(|| sim::run(0, || async { drop(sync::Mutex::new(1).lock_blocking()) })), "a blocking form");
+    of(panic_of(|| sim::run(0, || async { drop(gopark::Runtime::new()) })), "the start of a runtime");
+    of(
+        panic_of(|| {
+            sim::run(0, || async {
+                let (tx, rx) = chan::unbuffered();
+                let receiver = go(async move { rx.recv().await });
+                sim::wait().await;
+                std::thread::spawn(move || tx.send_blocking(1)).join().unwrap().unwrap();
+                receiver.await
+            })
+            .unwrap();
+        }),
+        "a wake by another thread",
+    );
+}
+
+#[test]
+fn what_is_allowed_may_leave_it() {
+    Config::new().runs(5).allow(Outside::Unblock).allow(Outside::Wake).check(|| async {
+        assert_eq!(gopark::unblock(|| 5).await, 5);
+        let (tx, rx) = chan::unbuffered();
+        std::thread::spawn(move || tx.send_blocking(1));
+        assert_eq!(rx.recv().await, Some(1));
+    });
+}
+
+#[test]
+fn a_simulation_inside_of_another_or_of_a_goroutine_panics() {
+    let text = panic_of(|| sim::run(0, || async { sim::run(0, || async {}) }));
+    assert!(text.contains("a simulation called inside a simulation"), "{text}");
+    let text = panic_of(|| gopark::block_on(async { sim::run(0, || async {}) }));
+    assert!(text.contains("inside a goroutine"), "{text}");
+    assert!(panic_of(|| gopark::block_on(sim::wait())).contains("outside of a simulation"));
+}
+
+#[test]
+fn time_outs_are_over_at_any_point_if_that_is_asked_for() {
+    let late = AtomicUsize::new(0);
+    Config::new().runs(200).cancel(0.2).check(|| async {
+        let (tx, rx) = chan::bounded(1);
+        go(async move {
+            for n in 0..3 {
+                gosched().await;
+                tx.send(n).await.ok();
+            }
+        });
+        if time::timeout(SECOND, rx.recv()).await.is_err() {
+            late.fetch_add(1, Relaxed);
+        }
+    });
+    assert!((1..200).contains(&late.load(Relaxed)), "{late:?}");
+}
