@@ -1,6 +1,7 @@
 //! Who runs next: the choices of a simulation, and how they are repeated.
 
 use std::collections::HashMap;
+use std::mem::take;
 
 use crate::executor::simulation::Simulation;
 use crate::random::Seeded;
@@ -59,17 +60,17 @@ pub(super) struct Question {
 /// | bits | field |
 /// |---|---|
 /// | 0-47 | the number of the run, from which the draws follow |
-/// | 48-53 | of [`Strategy::Pct`]: the logarithm of the expected number of choices; 0 if nothing is known |
-/// | 54-61 | its depth |
+/// | 48-55 | of [`Strategy::Pct`]: how many choices are expected, by [`scale`](Self::scale); 0 if nothing is known |
+/// | 56-61 | its depth |
 /// | 62-63 | the strategy: 1 for `Pct`, 2 for `RoundRobin`, else `Random` |
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Seed(pub(super) u64);
 
 const LENGTH: u32 = 48;
-const DEPTH: u32 = 54;
+const DEPTH: u32 = 56;
 const STRATEGY: u32 = 62;
-/// The logarithm of the number of choices that is expected if nothing is known.
-const USUAL_LENGTH: u64 = 6;
+/// The number of choices that is expected if nothing is known.
+const USUAL_LENGTH: u64 = 64;
 
 impl Seed {
     /// The seed of a run by that strategy, where runs have had up to `longest` choices. A number that is a seed of another strategy
@@ -78,12 +79,18 @@ impl Seed {
         if number >> LENGTH != 0 {
             return Self(number);
         }
-        let length = u64::from(usize::BITS - longest.leading_zeros()).min(40);
+        let length = (0..=u64::from(u8::MAX)).find(|code| Self::scale(*code) >= longest as u64).unwrap_or(0);
         Self(match strategy {
             Strategy::Random => number,
-            Strategy::Pct { depth } => number | length << LENGTH | (depth.min(255) as u64) << DEPTH | 1 << STRATEGY,
+            Strategy::Pct { depth } => number | length << LENGTH | (depth.min(63) as u64) << DEPTH | 1 << STRATEGY,
             Strategy::RoundRobin => number | 2 << STRATEGY,
         })
+    }
+
+    /// Eight steps for each doubling.
+    fn scale(code: u64) -> u64 {
+        let (doublings, eighths) = (code / 8, code % 8);
+        ((8 + eighths) << doublings) / 8 - u64::from(code == 0)
     }
 
     fn bits(self, from: u32, to: u32) -> u64 {
@@ -91,6 +98,8 @@ impl Seed {
     }
 }
 
+/// So many priorities can be drawn.
+const DRAWN: usize = 1 << 31;
 /// Every so many yields of a run make a goroutine the lowest.
 const YIELDS: u32 = 4;
 
@@ -111,7 +120,6 @@ pub(super) struct Pct {
     /// The questions at which the priority of the running goroutine is lowered, in order, the first one last.
     points: Vec<u64>,
     asked: u64,
-    lowest: i64,
     yields: u32,
     /// Of the goroutines that can run.
     ids: Vec<u64>,
@@ -121,7 +129,7 @@ impl Pct {
     fn new(mut rng: Seeded, depth: u64, length: u64) -> Self {
         let mut points: Vec<_> = (1..depth).map(|_| 1 + rng.below(length as usize) as u64).collect();
         points.sort_unstable_by(|a, b| b.cmp(a));
-        Self { rng, priorities: Vec::new(), points, asked: 0, lowest: 0, yields: 0, ids: Vec::new() }
+        Self { rng, priorities: Vec::new(), points, asked: 0, yields: 0, ids: Vec::new() }
     }
 
     /// The priority of a goroutine: drawn when it is first seen.
@@ -131,48 +139,41 @@ impl Pct {
             self.priorities.resize(at + 1, 0);
         }
         if self.priorities[at] == 0 {
-            self.priorities[at] = 1 + self.rng.below(1 << 31) as i64;
+            self.priorities[at] = 1 + self.rng.below(DRAWN) as i64;
         }
         self.priorities[at]
     }
 
-    /// The goroutine gets the lowest priority of all.
+    /// At a point of the run the goroutine gets a lower priority than all that had no such point.
     fn lower(&mut self, id: u64) {
-        self.priority(id);
-        self.lowest -= 1;
-        self.priorities[id as usize] = self.lowest;
+        self.priorities[id as usize] = -1 - self.rng.below(DRAWN) as i64;
     }
 
     /// The goroutine has given way: its priority is drawn anew, if that makes it lower, and after some times it is the lowest. One that
     /// waits for others in a loop lets them run in the end.
     fn yielded(&mut self, id: u64) {
         self.yields += 1;
-        if self.yields % YIELDS == 0 {
-            return self.lower(id);
-        }
-        let drawn = 1 + self.rng.below(1 << 31) as i64;
-        let priority = self.priority(id).min(drawn);
-        self.priorities[id as usize] = priority;
+        let drawn = 1 + self.rng.below(DRAWN) as i64;
+        let lowest = -i64::from(self.yields) - DRAWN as i64;
+        let next = if self.yields % YIELDS == 0 { lowest } else { drawn };
+        self.priorities[id as usize] = self.priority(id).min(next);
     }
 
     fn choose(&mut self, question: Question) -> Choice {
         let Question { current, can_go_on, simulation, .. } = question;
+        let mut ids = take(&mut self.ids);
+        simulation.ready(&mut ids);
+        let places = ids.iter().copied().enumerate().map(|(place, id)| (Choice::Place(place), id));
+        let candidates = can_go_on.then_some((Choice::GoesOn, current)).into_iter().chain(places);
+        // The first one, if two have drawn the same.
+        let highest =
+            |pct: &mut Self| candidates.clone().rev().max_by_key(|(_, id)| pct.priority(*id)).expect("one can run");
+        let (mut choice, mut chosen) = highest(self);
         self.asked += 1;
         while self.points.last().is_some_and(|point| *point <= self.asked) {
             self.points.pop();
-            self.lower(current);
-        }
-        let (mut choice, mut highest) = (Choice::GoesOn, i64::MIN);
-        if can_go_on {
-            highest = self.priority(current);
-        }
-        let mut ids = std::mem::take(&mut self.ids);
-        simulation.ready(&mut ids);
-        for (place, id) in ids.iter().enumerate() {
-            let priority = self.priority(*id);
-            if priority > highest {
-                (choice, highest) = (Choice::Place(place), priority);
-            }
+            self.lower(chosen);
+            (choice, chosen) = highest(self);
         }
         self.ids = ids;
         choice
@@ -185,9 +186,9 @@ impl Chooser {
         let rng = Seeded::new(!seed.0);
         match seed.bits(STRATEGY, u64::BITS) {
             1 => {
-                let known = seed.bits(LENGTH, DEPTH).min(40);
-                let length = if known == 0 { USUAL_LENGTH } else { known };
-                Chooser::Pct(Pct::new(rng, seed.bits(DEPTH, STRATEGY), 1 << length))
+                let length = Seed::scale(seed.bits(LENGTH, DEPTH));
+                let length = if length == 0 { USUAL_LENGTH } else { length };
+                Chooser::Pct(Pct::new(rng, seed.bits(DEPTH, STRATEGY), length))
             }
             2 => Chooser::RoundRobin,
             _ => Chooser::Random(rng),
