@@ -159,15 +159,15 @@ impl<T> RunQueue<T> {
         });
     }
 
-    /// Calls `f` with the one at that place of the `own` queue.
+    /// Calls `f` with the `own` queue.
     ///
     /// # Safety
     ///
     /// The caller holds the processor.
     #[cfg(feature = "sim")]
-    pub(crate) unsafe fn peek_own<R>(&self, at: usize, f: impl FnOnce(&T) -> R) -> Option<R> {
+    pub(crate) unsafe fn inspect_own<R>(&self, f: impl FnOnce(&VecDeque<T>) -> R) -> R {
         // SAFETY: the holder's alone.
-        self.own.with_mut(|own| unsafe { &*own }.get(at).map(f))
+        self.own.with_mut(|own| f(unsafe { &*own }))
     }
 
     /// Takes the one at that place of the `own` queue.

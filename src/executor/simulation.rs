@@ -3,6 +3,7 @@
 //! Wakes and spawns go where they always go, into the run-next slot and the queues. The simulation gathers them in the own queue of
 //! its one processor, out of which it takes any. So a census finds each where it looks for it.
 
+use std::collections::VecDeque;
 use std::marker::PhantomData;
 use std::panic::Location;
 use std::ptr;
@@ -81,11 +82,12 @@ pub(crate) enum Polled {
     Ended,
 }
 
-/// A goroutine that another thread has woken, and what it waited for.
+/// A goroutine that can run.
 #[derive(Debug)]
-pub(crate) struct WokenOutside {
-    pub(crate) goroutine: u64,
-    pub(crate) note: Option<WaitNote>,
+pub(crate) struct Ready {
+    pub(crate) id: u64,
+    /// Where it has waited.
+    pub(crate) waits_at: Option<&'static Location<'static>>,
     pub(crate) spawned_at: &'static Location<'static>,
 }
 
@@ -143,36 +145,36 @@ impl Simulation {
         queue.own_len()
     }
 
+    /// Calls `f` with the goroutines that can run.
+    fn inspect<R>(&self, f: impl FnOnce(&VecDeque<Task>) -> R) -> R {
+        // SAFETY: this thread holds the processor.
+        unsafe { self.processor.queue.inspect_own(f) }
+    }
+
     /// The goroutine at that place of those that can run, and where it was started.
     pub(crate) fn peek(&self, place: usize) -> (u64, &'static Location<'static>) {
-        let look = |task: &Task| (task.metadata().id(), task.metadata().spawned_at());
-        // SAFETY: this thread holds the processor.
-        unsafe { self.processor.queue.peek_own(place, look) }.expect("a place of those gathered")
+        self.inspect(|tasks| (tasks[place].metadata().id(), tasks[place].metadata().spawned_at()))
     }
 
     /// The ids of the goroutines that can run, by their places.
     pub(crate) fn ready(&self, ids: &mut Vec<u64>) {
         ids.clear();
-        // SAFETY: this thread holds the processor.
-        unsafe { self.processor.queue.each(|task| ids.push(task.metadata().id())) };
+        self.inspect(|tasks| ids.extend(tasks.iter().map(|task| task.metadata().id())));
     }
 
-    /// A goroutine that another thread has woken, and that has come with the last [`gather`](Self::gather).
-    pub(crate) fn take_woken_outside(&self) -> Option<WokenOutside> {
-        if !self.executor.simulated.woken.load(Ordering::Relaxed) {
-            return None;
-        }
-        self.executor.simulated.woken.store(false, Ordering::Relaxed);
-        let mut last = None;
-        // SAFETY: this thread holds the processor.
-        unsafe {
-            self.processor.queue.each(|task| {
-                let header = task.metadata();
-                let note = if let Activity::Waits(note) = header.activity() { Some(note) } else { None };
-                last = Some(WokenOutside { goroutine: header.id(), note, spawned_at: header.spawned_at() });
-            });
-        }
-        last
+    /// True if another thread has woken a goroutine since the last call.
+    pub(crate) fn was_woken_outside(&self) -> bool {
+        let woken = &self.executor.simulated.woken;
+        woken.load(Ordering::Relaxed) && woken.swap(false, Ordering::SeqCst)
+    }
+
+    /// The goroutine that was woken last of those that can run.
+    pub(crate) fn last_ready(&self) -> Option<Ready> {
+        self.inspect(|tasks| {
+            let header = tasks.back()?.metadata();
+            let waits_at = if let Activity::Waits(note) = header.activity() { note.site } else { None };
+            Some(Ready { id: header.id(), waits_at, spawned_at: header.spawned_at() })
+        })
     }
 
     /// Waits for another thread to wake a goroutine.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::strategy::{Choice, Chooser, Deviation, Key, Question, Target};
 use super::trace::{Does, Step};
-use crate::executor::simulation::{Polled, Simulation, WokenOutside};
+use crate::executor::simulation::{Polled, Ready, Simulation};
 use crate::fork;
 use crate::goroutine;
 use crate::inspect;
@@ -245,10 +245,8 @@ fn drive(simulation: Simulation, is_over: impl Fn() -> bool) -> Result<(), Failu
             Some(place) => place,
             None => {
                 let ready = simulation.gather();
-                if let Some(woken) = simulation.take_woken_outside() {
-                    if !simulated::allows(Outside::Wake) {
-                        return Err(woken_outside(&woken));
-                    }
+                if simulation.was_woken_outside() && !simulated::allows(Outside::Wake) {
+                    return Err(Kind::Woken.with(woken_outside(simulation.last_ready())));
                 }
                 if ready == 0 {
                     if wake_waits() || advance(simulation) {
@@ -281,11 +279,11 @@ fn drive(simulation: Simulation, is_over: impl Fn() -> bool) -> Result<(), Failu
     Ok(())
 }
 
-fn woken_outside(woken: &WokenOutside) -> Failure {
-    let WokenOutside { goroutine, note, spawned_at } = woken;
-    let site = note.and_then(|note| note.site).unwrap_or(spawned_at);
-    let leaving = simulated::Leaving(Outside::Wake, site);
-    Kind::Woken.with(format!("{leaving}: it has woken goroutine {goroutine}, spawned at {spawned_at}"))
+fn woken_outside(woken: Option<Ready>) -> String {
+    // It may have run already.
+    let Some(Ready { id, waits_at, spawned_at }) = woken else { return format!("gopark: {}", Outside::Wake) };
+    let leaving = simulated::Leaving(Outside::Wake, waits_at.unwrap_or(spawned_at));
+    format!("{leaving}: it has woken goroutine {id}, spawned at {spawned_at}")
 }
 
 /// Main has returned: lets the others end, and says which ones do not.
