@@ -170,13 +170,43 @@ impl<T> Core<T> {
     /// The lock is held.
     #[inline(always)]
     pub(super) unsafe fn take(&self, own: *const Token) -> Attempt<T> {
+        // SAFETY: passed on to the caller.
+        unsafe { self.take_of(self.len.load(Ordering::Relaxed), own) }
+    }
+
+    /// The short way of [`take`](Self::take) out of a channel that holds `len` values: the buffer's head, if there is one and
+    /// nothing else is to be done. It saves an eighth of the instructions of a buffered receive, because the compiler keeps
+    /// an [`Attempt`] in memory.
+    ///
+    /// # Safety
+    ///
+    /// As `take`.
+    #[inline(always)]
+    pub(super) unsafe fn take_buffered(&self, len: usize) -> Option<T> {
+        // SAFETY: the lock is held.
+        let st = unsafe { self.state() };
+        if st.rare || len == 0 || !self.sendq.seems_empty() {
+            return None;
+        }
+        // SAFETY: the buffer holds all values of a channel that is not rare.
+        let value = unsafe { st.buffer.pop(len) }.ok()?;
+        self.len.store(len - 1, Ordering::Relaxed);
+        Some(value)
+    }
+
+    /// As [`take`](Self::take), out of a channel that holds `len` values.
+    ///
+    /// # Safety
+    ///
+    /// As `take`.
+    #[inline(always)]
+    pub(super) unsafe fn take_of(&self, len: usize, own: *const Token) -> Attempt<T> {
         // SAFETY: the lock is held, for the claim and what follows from it.
         unsafe {
             let st = self.state();
             if st.rare {
                 return self.take_rare(own);
             }
-            let len = self.len.load(Ordering::Relaxed);
             if len == 0 {
                 return self.take_from_sender(own);
             }

@@ -18,6 +18,7 @@ use super::error::SendError;
 use super::failed;
 use crate::coop::{self, Reason};
 use crate::lock::RawLock;
+use crate::loom::atomic::Ordering;
 use crate::wait::case::{Case, ChannelCase, Sealed, Unready, operation_case};
 use crate::wait::waiter::{Owner, Token, Waiter, Woken, state};
 use crate::waker::TaskWaker;
@@ -227,8 +228,22 @@ impl<'a, T, D: Direction<T>> Op<'a, T, D> {
     unsafe fn complete_or_lock(&self, core: &Core<T>, spend: impl FnOnce()) -> Poll<D::Output> {
         let waiter = self.waiter_ptr();
         core.lock.lock();
-        // SAFETY: the lock is held, and an unpolled waiter is its owner's alone.
-        match unsafe { self.attempt_now(core, ptr::null()) } {
+        let attempt = match D::SIDE {
+            // SAFETY: the lock is held, and an unpolled waiter is its owner's alone.
+            Side::Send => unsafe { self.attempt_now(core, ptr::null()) },
+            // SAFETY: the lock is held; the waiter was never queued.
+            Side::Receive => unsafe {
+                let len = core.len.load(Ordering::Relaxed);
+                if let Some(value) = core.take_buffered(len) {
+                    Waiter::set_state(waiter, state::FINISHED);
+                    spend();
+                    core.lock.unlock();
+                    return Poll::Ready(D::output(Some(value)));
+                }
+                core.take_of(len, ptr::null())
+            },
+        };
+        match attempt {
             Attempt::Complete(value, woken) => {
                 // SAFETY: the waiter was never queued.
                 unsafe { Waiter::set_state(waiter, state::FINISHED) };
