@@ -161,10 +161,9 @@ impl<T> Buffer<T> {
             // SAFETY: the head is done with, and there is a value, so in the next block.
             unsafe { self.turn_head(len)? };
         }
-        // SAFETY: there is a value, and this is its place.
-        let value = unsafe { Block::place(self.head, self.first).read() };
         self.first += 1;
-        Ok(value)
+        // SAFETY: there is a value, and this is its place.
+        Ok(unsafe { Block::place(self.head, self.first - 1).read() })
     }
 
     /// # Safety

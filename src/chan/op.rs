@@ -41,7 +41,7 @@ macro_rules! operation {
             }
         }
 
-        operation_case!($name<'a, T>, 'a, T; op -> $output, output => output);
+        operation_case!($name<'a, T>, 'a, T; op -> $output);
 
         impl<T> fmt::Debug for $name<'_, T> {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -107,7 +107,11 @@ impl<T> Direction<T> for Sends {
 
     #[inline(always)]
     fn output(value: Option<T>) -> Self::Output {
-        value.map_or(Ok(()), |value| Err(SendError(value)))
+        // No `map_or`, which would copy the value once more in a debug build.
+        match value {
+            None => Ok(()),
+            Some(value) => Err(SendError(value)),
+        }
     }
 }
 
@@ -192,8 +196,9 @@ impl<'a, T, D: Direction<T>> Op<'a, T, D> {
             return Poll::Pending;
         };
         // SAFETY: the state is IDLE.
-        if let Poll::Ready(output) = unsafe { self.complete_or_lock(core, coop::spend_one) } {
-            return Poll::Ready(output);
+        let polled = unsafe { self.complete_or_lock(core, coop::spend_one) };
+        if polled.is_ready() {
+            return polled;
         }
         if !coop::trusts(cx.waker()) {
             // SAFETY: the lock is held, and the state is IDLE.

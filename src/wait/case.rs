@@ -136,19 +136,16 @@ macro_rules! future_case {
 }
 pub(crate) use future_case;
 
-/// Makes a future, and the same case, of a channel operation in its pinned field `$op`. No `map`, which would copy the
-/// output twice more in a debug build.
+/// Makes a future, and the same case, of a channel operation in its pinned field `$op`, whose output it may map. No
+/// `Poll::map`, and no map that maps nothing: either would copy the output twice more in a debug build.
 macro_rules! operation_case {
-    ($future:ty, $($generics:tt),+; $op:ident -> $output:ty, $value:ident => $map:expr) => {
+    ($future:ty, $($generics:tt),+; $op:ident -> $output:ty $(, $value:ident => $map:expr)?) => {
         impl<$($generics),+> ::std::future::Future for $future {
             type Output = $output;
 
             #[inline(always)]
             fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<$output> {
-                match self.project().$op.poll(cx) {
-                    Poll::Ready($value) => Poll::Ready($map),
-                    Poll::Pending => Poll::Pending,
-                }
+                $crate::wait::case::operation_case!(@poll self.project().$op.poll(cx) $(, $value => $map)?)
             }
         }
 
@@ -157,10 +154,7 @@ macro_rules! operation_case {
 
             #[inline]
             fn poll_case(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<$output> {
-                match self.project().$op.poll_case(cx) {
-                    Poll::Ready($value) => Poll::Ready($map),
-                    Poll::Pending => Poll::Pending,
-                }
+                $crate::wait::case::operation_case!(@poll self.project().$op.poll_case(cx) $(, $value => $map)?)
             }
 
             #[inline]
@@ -175,11 +169,26 @@ macro_rules! operation_case {
 
             #[inline]
             fn won(self: Pin<&mut Self>) -> $output {
-                let $value = self.project().$op.won();
-                $map
+                $crate::wait::case::operation_case!(@won self.project().$op.won() $(, $value => $map)?)
             }
         }
     };
+    (@poll $polled:expr) => {
+        $polled
+    };
+    (@poll $polled:expr, $value:ident => $map:expr) => {
+        match $polled {
+            Poll::Ready($value) => Poll::Ready($map),
+            Poll::Pending => Poll::Pending,
+        }
+    };
+    (@won $won:expr) => {
+        $won
+    };
+    (@won $won:expr, $value:ident => $map:expr) => {{
+        let $value = $won;
+        $map
+    }};
 }
 pub(crate) use operation_case;
 

@@ -218,13 +218,25 @@ impl<T> Waiter<T> {
         unsafe { (*this).state.store(state, Ordering::Relaxed) }
     }
 
+    /// Where the value is. No value goes through the closure, which would copy it in a debug build; a model sees the access here,
+    /// since no step of another thread falls between this and what the caller does.
+    ///
+    /// # Safety
+    ///
+    /// The caller alone may touch the waiter.
+    #[inline(always)]
+    unsafe fn slot(this: *const Self) -> *mut T {
+        // SAFETY: passed on to the caller.
+        unsafe { (*this).slot.with_mut(<*mut MaybeUninit<T>>::cast) }
+    }
+
     /// # Safety
     ///
     /// The slot holds a value, and the caller is the owner (waiter not queued) or its claimer (I3).
     #[inline(always)]
     pub(crate) unsafe fn take(this: *const Self) -> T {
         // SAFETY: the caller promises a value and the sole right to it.
-        unsafe { (*this).slot.with_mut(|slot| (*slot).assume_init_read()) }
+        unsafe { Self::slot(this).read() }
     }
 
     /// # Safety
@@ -233,7 +245,7 @@ impl<T> Waiter<T> {
     #[inline(always)]
     pub(crate) unsafe fn fill(this: *const Self, value: T) {
         // SAFETY: the caller alone may touch the waiter.
-        unsafe { (*this).slot.with_mut(|slot| (*slot).write(value)) };
+        unsafe { Self::slot(this).write(value) };
     }
 
     /// # Safety
