@@ -359,7 +359,7 @@ impl BlockOnCall {
 
     /// Ends the call. A crash that comes before this returns wins against main's own result, and one that may be on its way is
     /// waited for, but not for long.
-    pub(crate) fn end(self) -> Option<Payload> {
+    pub(crate) fn end(self) -> Ended {
         let may_crash = |list: &mut List| {
             list.on_panic == OnPanic::Crash
                 && list.unwinding.iter().any(|one| one.detached && one.last_key >= self.call.key)
@@ -369,17 +369,19 @@ impl BlockOnCall {
         self.leave()
     }
 
-    /// Leaves the list, unless that is done. Returns the crash.
-    fn leave(&self) -> Option<Payload> {
+    /// Leaves the list, unless that is done.
+    fn leave(&self) -> Ended {
         let mut list = lock(&self.calls.list);
         let calls = list.calls.len();
         list.calls.retain(|call| !Arc::ptr_eq(call, &self.call));
         if list.calls.len() < calls {
             list.polls_of_ended = list.polls_of_ended.wrapping_add(self.call.polls.load(Ordering::Relaxed));
         }
-        let crash = lock(&self.call.end).crash.take()?;
-        list.waited = None;
-        Some(crash)
+        let crash = lock(&self.call.end).crash.take();
+        if crash.is_some() {
+            list.waited = None;
+        }
+        Ended { crash, is_last: list.calls.is_empty() }
     }
 }
 
@@ -387,6 +389,15 @@ impl Drop for BlockOnCall {
     fn drop(&mut self) {
         drop(self.leave());
     }
+}
+
+/// How a call of `block_on` has ended.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    /// The payload of the crash that has ended it.
+    pub(crate) crash: Option<Payload>,
+    /// No other call is in progress. Of calls that end together one is the last.
+    pub(crate) is_last: bool,
 }
 
 /// What is called at each poll of a main: when it begins, when the main returns in it, and when it ends.

@@ -1025,6 +1025,13 @@ impl Executor {
         self.processors.external.started.fetch_add(1, Ordering::SeqCst);
     }
 
+    /// The poll of the running goroutine is about to end, and not the goroutine. From here on another thread may poll it to its
+    /// end, while this one has not left the poll: so it is not found here any more.
+    #[inline(always)]
+    pub(crate) fn parks() {
+        Worker::with(|w| w.running.end());
+    }
+
     /// The running goroutine's future has been dropped.
     #[inline(always)]
     pub(crate) fn finished_running(&'static self) {

@@ -13,7 +13,7 @@ use std::time::Duration;
 use std::{env, io, process, ptr, thread};
 
 use crate::coop::{self, Reason};
-use crate::crash::{CRASH_GRACE, OnDeadlock, OnPanic, Payload};
+use crate::crash::{CRASH_GRACE, Ended, OnDeadlock, OnPanic, Payload};
 use crate::executor::{Executor, SHUTDOWN_GRACE, Settings};
 use crate::fork;
 use crate::goroutine;
@@ -455,8 +455,8 @@ where
         (outcome, call.end())
     };
     // The main may borrow from this frame, which must not unwind while the main lives.
-    let (outcome, crash) = catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| process::abort());
-    finish_main(executor, outcome.into_inner().map_err(|exit| exit.observe()), crash)
+    let (outcome, ended) = catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| process::abort());
+    finish_main(executor, outcome.into_inner().map_err(|exit| exit.observe()), ended)
 }
 
 #[track_caller]
@@ -474,9 +474,9 @@ fn run_main_locally<F: Future>(executor: &'static Executor, main: F, site: &'sta
         polled
     }));
     drop(lent);
-    let crash = call.end();
+    let ended = call.end();
     executor.finished();
-    finish_main(executor, result.and_then(|polled| polled).map_err(Some), crash)
+    finish_main(executor, result.and_then(|polled| polled).map_err(Some), ended)
 }
 
 /// Ends a call of `block_on`, whose main has returned, or ended by a panic or an abort, or was ended by a crash.
@@ -484,9 +484,11 @@ fn run_main_locally<F: Future>(executor: &'static Executor, main: F, site: &'sta
 fn finish_main<T>(
     executor: &'static Executor,
     result: Result<Option<T>, Option<Payload>>,
-    crash: Option<Payload>,
+    Ended { crash, is_last }: Ended,
 ) -> T {
-    inspect::main_has_returned(executor, crash.is_none() && matches!(result, Ok(Some(_))));
+    if is_last {
+        inspect::main_has_returned(executor, crash.is_none() && matches!(result, Ok(Some(_))));
+    }
     match (crash, result) {
         (Some(payload), result) => {
             contain(|| drop(result));

@@ -302,6 +302,18 @@ fn three_are_listed(ended: &Ended) {
     ended.has_line(" [chan receive, ", "go: woken at the end", "go: woken at the end");
 }
 
+/// Both calls of `block_on` end at once.
+fn two_mains_leave_one() {
+    let rt = Runtime::builder().gomaxprocs(2).build().unwrap();
+    rt.go(async { drop(Semaphore::new(1).acquire(2).await) });
+    let both = std::sync::Barrier::new(2);
+    thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| rt.block_on(async { _ = both.wait() }));
+        }
+    });
+}
+
 /// The senders have parked. The end of main drops the receivers.
 fn two_send_to_nobody() {
     block_on(async {
@@ -446,6 +458,10 @@ const SCENARIOS: &[Scenario] = &[
         two_send_to_nobody,
         two_senders_are_listed,
     ),
+    scenario("a_leak_of_several_mains_is_listed_once", "leaks=report", two_mains_leave_one, |ended| {
+        ended.has_once("gopark: 1 goroutine still parked when main returned\n");
+        ended.has_once(" [semaphore, ");
+    }),
     scenario("a_wrong_setting_gets_a_line", "leeks=report", all_have_ended, |ended| {
         ended.has_once("gopark: GOPARK_DEBUG: \"leeks=report\" ignored: the settings are deadlock=");
     }),

@@ -48,7 +48,9 @@ fn a_crash_ends_every_call_whether_its_main_has_been_polled_or_not() {
     crash(calls, false);
     assert_eq!(woken.0.load(Ordering::Relaxed), 1);
     assert!(ends(&mut main, &waker) && ends(&mut late, &waker));
-    let payloads = [polled.end().unwrap(), unpolled.end().unwrap()];
+    let (polled, unpolled) = (polled.end(), unpolled.end());
+    assert!(!polled.is_last && unpolled.is_last);
+    let payloads = [polled.crash.unwrap(), unpolled.crash.unwrap()];
     assert_eq!(
         payloads.iter().filter(|payload| payload.downcast_ref() == Some(&"oh")).count(),
         1,
@@ -60,7 +62,7 @@ fn a_crash_ends_every_call_whether_its_main_has_been_polled_or_not() {
     // The next call begins without a crash.
     let call = calls.enter(None);
     assert!(!ends(&mut main_of(&call), Waker::noop()));
-    assert!(call.end().is_none());
+    assert!(call.end().crash.is_none());
 }
 
 #[test]
@@ -95,7 +97,7 @@ fn a_main_whose_waker_panics_costs_no_other_main_its_crash_ca19() {
     }
     crash(calls, false);
     assert_eq!(woken.0.load(Ordering::Relaxed), 1);
-    assert!(mains.into_iter().all(|main| main.end().is_some()));
+    assert!(mains.into_iter().all(|main| main.end().crash.is_some()));
 }
 
 #[test]
@@ -115,12 +117,12 @@ fn a_crash_that_waits_aborts_nothing_while_no_main_is_polled_or_when_one_took_it
     calls.set_policy(OnPanic::Crash, Duration::MAX, OnDeadlock::Default);
     assert!(calls.check_grace(Duration::MAX) && calls.check_grace(Duration::MAX));
     // The other call raises the panic.
-    assert!(parked.end().is_some());
+    assert!(parked.end().crash.is_some());
     calls.set_policy(OnPanic::Crash, CRASH_GRACE, OnDeadlock::Default);
     assert!(!calls.check_grace(long));
     // A second crash, while the first main is still in its poll: it was told already.
     parked = calls.enter(None);
     crash(calls, false);
-    assert!(calls.check_grace(Duration::ZERO) && parked.end().is_some() && blocked.end().is_some());
+    assert!(calls.check_grace(Duration::ZERO) && parked.end().crash.is_some() && blocked.end().crash.is_some());
     assert!(!calls.check_grace(long) && calls.is_empty());
 }

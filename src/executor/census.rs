@@ -56,6 +56,18 @@ pub(crate) enum Does {
     },
 }
 
+impl Does {
+    /// What a goroutine does that no queue has. `None` if it has ended.
+    fn of(activity: Activity, is_polled: impl FnOnce() -> bool) -> Option<Self> {
+        match activity {
+            Activity::Ended => None,
+            _ if is_polled() => Some(Self::Runs),
+            Activity::Unnoted { since } => Some(Self::WaitsElsewhere { since }),
+            Activity::Waits(_) => Some(Self::Waits),
+        }
+    }
+}
+
 /// How often a census is taken again if it found fewer goroutines than were counted.
 const ATTEMPTS: usize = 3;
 
@@ -99,19 +111,6 @@ impl Executor {
         }
     }
 
-    /// Sets whether thieves leave the goroutines of this thread's processor alone. Reset when the processor gets another worker.
-    pub(crate) fn keep_queue(keep: bool) {
-        Worker::with(|w| {
-            let Some(held) = w.hold() else { return };
-            let was_kept = held.processor.set_kept(keep);
-            let has_more = !held.processor.queue.is_empty();
-            drop(held);
-            if let (true, false, true, Some(executor)) = (was_kept, keep, has_more, Self::current()) {
-                executor.notify();
-            }
-        });
-    }
-
     /// The executors of all runtimes. None in a forked process, where a lock may never be released.
     pub(crate) fn all() -> impl Iterator<Item = &'static Self> {
         let all = EXECUTORS.all().filter(|executor| executor.procs.load(Ordering::Acquire) != 0 && !fork::is_child());
@@ -140,14 +139,8 @@ impl Executor {
             }
             let mut local = Vec::new();
             self.block_on_calls.each_local(|header, is_polled| {
-                let does = match header.activity() {
-                    // Its thread is about to return.
-                    Activity::Ended => return,
-                    _ if is_polled => Does::Runs,
-                    Activity::Unnoted { since } => Does::WaitsElsewhere { since },
-                    Activity::Waits(_) => Does::Waits,
-                };
-                local.push(Seen::new(header, does));
+                // `None`: its thread is about to return.
+                local.extend(Does::of(header.activity(), || is_polled).map(|does| Seen::new(header, does)));
             });
             local.into_iter().filter(|seen| known.insert(seen.id)).for_each(&mut f);
             self.each_registered(&mut |seen| {
@@ -176,13 +169,6 @@ impl Executor {
         self.each_in_processors(|task| add(task.metadata(), Does::CanRun));
         self.each_running(|header| add(header, Does::Runs));
         found
-    }
-
-    /// The poll of the running goroutine is about to end, and not the goroutine. From here on another thread may poll it to its
-    /// end, while this one has not left the poll: so it is not found here any more.
-    #[inline(always)]
-    pub(crate) fn parks() {
-        Worker::with(|w| w.running.end());
     }
 
     /// The goroutines that workers poll.
@@ -249,18 +235,10 @@ impl Executor {
         let header = unsafe { Header::of_waker(waker) };
         loop {
             let activity = header.activity();
-            let does = match activity {
-                Activity::Waits(_) => Does::Waits,
-                Activity::Ended => return None,
-                Activity::Unnoted { since } => {
-                    let is_running = self.is_running(header);
-                    if header.activity() != activity {
-                        continue;
-                    }
-                    if is_running { Does::Runs } else { Does::WaitsElsewhere { since } }
-                }
-            };
-            return Some(Seen::new(header, does));
+            let does = Does::of(activity, || self.is_running(header));
+            if header.activity() == activity {
+                return does.map(|does| Seen::new(header, does));
+            }
         }
     }
 

@@ -1,4 +1,4 @@
-//! What a thread is for a while: another runtime's, or one that waits.
+//! What a thread is for a while: another runtime's, one that waits, or one whose processor keeps its goroutines.
 
 use std::marker::PhantomData;
 use std::ptr;
@@ -23,6 +23,19 @@ impl Executor {
             }
             Some(Lent(PhantomData))
         })
+    }
+
+    /// Sets whether thieves leave the goroutines of this thread's processor alone. Reset when the processor gets another worker.
+    pub(crate) fn keep_queue(keep: bool) {
+        Worker::with(|w| {
+            let Some(held) = w.hold() else { return };
+            let was_kept = held.processor.set_kept(keep);
+            let has_more = !held.processor.queue.is_empty();
+            drop(held);
+            if let (true, false, true, Some(executor)) = (was_kept, keep, has_more, Self::current()) {
+                executor.notify();
+            }
+        });
     }
 }
 

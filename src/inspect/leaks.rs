@@ -83,12 +83,13 @@ pub(crate) fn of_mains() -> Option<&'static Observer> {
 /// A main returns, in the poll of its goroutine. The ends of channels that it owned are gone already, and have woken others.
 fn main_returns() {
     let Some(executor) = Executor::current() else { return };
+    // Of a main that was not the last one to end.
+    drop(take_at_return(executor));
     let (mains, mut parked) = (info::mains(executor), Vec::new());
     if mains.len() == 1 {
         let (runtime, failed_sends) = (executor.number(), FailedSends::record());
         executor.census(|seen| parked.push(GoroutineInfo::before_wake(seen, &mains)));
         parked.retain(GoroutineInfo::is_waiting);
-        let _ = take_at_return(executor);
         lock(&AT_RETURN).push(AtReturn { runtime, parked, failed_sends });
     }
 }
@@ -154,6 +155,7 @@ pub(crate) fn main_has_returned(executor: &'static Executor, has_value: bool) {
 pub struct LeakCheck {
     /// The number of the runtime. `None` once the check has been finished.
     runtime: Option<u64>,
+    made_at: &'static Location<'static>,
     before: HashSet<GoroutineId>,
     grace: Duration,
     ignored: Vec<Filter>,
@@ -177,7 +179,7 @@ impl LeakCheck {
         let executor = Executor::current().expect("gopark: LeakCheck::new called outside of a runtime");
         let runtime = executor.number();
         let before = info::collect_of(runtime).iter().map(|goroutine| goroutine.id).collect();
-        Self { runtime: Some(runtime), before, grace: GRACE, ignored: Vec::new() }
+        Self { runtime: Some(runtime), made_at: Location::caller(), before, grace: GRACE, ignored: Vec::new() }
     }
 
     /// How long [`finish`](Self::finish) waits for goroutines to end; a second by default.
@@ -228,7 +230,7 @@ impl LeakCheck {
     ///
     /// # Panics
     ///
-    /// If some are still there after the [grace](Self::grace): with a line for each.
+    /// If some are still there after the [grace](Self::grace): with the place of this call, and a line for each.
     ///
     /// # Cancellation
     ///
@@ -251,7 +253,9 @@ impl LeakCheck {
             });
             let left = pin!(left).await;
             check.runtime = None;
-            assert!(left.is_empty(), "{}", report(&left, "started since, and still there"));
+            // The panic itself has no place in the caller's code.
+            let what = format!("started since, and still there at {}", info::Site(site));
+            assert!(left.is_empty(), "{}", report(&left, &what));
         }
     }
 
@@ -274,7 +278,8 @@ impl Drop for LeakCheck {
         if !thread::panicking() {
             let mut left = self.left();
             left.retain(GoroutineInfo::is_waiting);
-            assert!(left.is_empty(), "{}", report(&left, "started since, and parked"));
+            let what = format!("started since {}, and parked", info::Site(self.made_at));
+            assert!(left.is_empty(), "{}", report(&left, &what));
         }
     }
 }

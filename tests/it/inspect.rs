@@ -368,7 +368,8 @@ fn a_leak_check_names_what_is_left_and_nothing_else() {
                 finish.await;
             });
             let text = *failed.await.unwrap_err().into_panic().downcast::<String>().unwrap();
-            assert!(text.starts_with("gopark: "), "{text}");
+            let at = format!(" still there at {}:{}\n", file!(), line + 2);
+            assert!(text.starts_with("gopark: ") && text.contains(&at), "{text}");
             assert!(text.contains(&format!("{} \"left\" [foreign future, ", left.id())), "{text}");
             assert!(text.contains(&format!("spawned at {}:{line}", file!())), "{text}");
             ends.await.unwrap();
@@ -388,12 +389,14 @@ fn a_leak_check_names_what_is_left_and_nothing_else() {
 fn a_leak_check_that_is_dropped_looks_once_unless_its_thread_panics() {
     no_hang(|| {
         runtime(1).block_on(async {
+            let line = line!() + 1;
             let check = LeakCheck::new();
             let left = go(pending::<()>());
             gosched().await;
             let caught = catch_unwind(AssertUnwindSafe(|| drop(check)));
             let text = caught.unwrap_err().downcast::<String>().unwrap();
-            assert!(text.starts_with("gopark: 1 goroutine started since, and parked\n"), "{text}");
+            let head = format!("gopark: 1 goroutine started since {}:{line}, and parked\n", file!());
+            assert!(text.starts_with(&head), "{text}");
 
             let check = LeakCheck::new();
             let more = go(pending::<()>());
