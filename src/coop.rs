@@ -235,18 +235,40 @@ pub(crate) fn on_behalf_of<R>(caller: usize, local: Option<&Header>, poll: impl 
 /// An operation that was called at `site` asks whether it may begin. False when the budget is spent: the task has been woken, and the
 /// caller returns `Pending` without having registered anything.
 #[inline(always)]
-pub(crate) fn poll_ready(
+pub(crate) fn poll_ready<'a>(
     cx: &mut Context<'_>,
     site: impl Into<Option<&'static Location<'static>>>,
     reason: Reason,
+    object: impl Into<Option<&'a Object>>,
 ) -> bool {
-    LOCAL.with(|l| l.budget.get() != 0) || out_of_budget(cx, site.into(), reason)
+    LOCAL.with(|l| l.budget.get() != 0) || out_of_budget(cx, site.into(), reason, object.into())
+}
+
+/// What an operation is on: a channel, a lock. It is nothing but in a build for simulations, where it knows the first that used it.
+#[derive(Debug)]
+pub(crate) struct Object {
+    #[cfg(feature = "sim")]
+    user: simulated::User,
+}
+
+impl Object {
+    pub(crate) const fn new() -> Self {
+        Self {
+            #[cfg(feature = "sim")]
+            user: simulated::User::new(),
+        }
+    }
 }
 
 #[cold]
 #[inline(never)]
 #[cfg_attr(not(feature = "sim"), expect(unused_variables, reason = "a simulation shows them"))]
-fn out_of_budget(cx: &mut Context<'_>, site: Option<&'static Location<'static>>, reason: Reason) -> bool {
+fn out_of_budget(
+    cx: &mut Context<'_>,
+    site: Option<&'static Location<'static>>,
+    reason: Reason,
+    object: Option<&Object>,
+) -> bool {
     note_caught();
     LOCAL.with(|l| {
         if l.header.get().is_null() {
@@ -261,7 +283,7 @@ fn out_of_budget(cx: &mut Context<'_>, site: Option<&'static Location<'static>>,
             return true;
         }
         #[cfg(feature = "sim")]
-        if let Some(goes_on) = goes_on_simulated(cx, site, reason) {
+        if let Some(goes_on) = goes_on_simulated(cx, site, reason, object) {
             return goes_on;
         }
         if !ptr::eq(l.waker.get(), cx.waker()) {
@@ -282,19 +304,27 @@ fn out_of_budget(cx: &mut Context<'_>, site: Option<&'static Location<'static>>,
 
 /// In a simulation: whether the operation goes on, or its goroutine gives way before it.
 #[cfg(feature = "sim")]
-fn goes_on_simulated(cx: &mut Context<'_>, site: Option<&'static Location<'static>>, reason: Reason) -> Option<bool> {
+fn goes_on_simulated(
+    cx: &mut Context<'_>,
+    site: Option<&'static Location<'static>>,
+    reason: Reason,
+    object: Option<&Object>,
+) -> Option<bool> {
     if !simulated::is_on() {
         return None;
     }
-    // What polls others is no operation of its own: they ask. A poll that is not repeated cannot give way.
-    let is_outer = reason == Reason::Foreign;
-    let goes_on = is_outer
-        || is_passing(cx)
-        || simulated::goes_on(simulated::Operation { site, reason, is_own: trusts(cx.waker()) });
-    if !goes_on {
-        wake_current(cx);
-    } else if !is_outer {
+    if reason == Reason::Foreign {
+        // What polls others is no operation of its own: they ask.
+        return Some(true);
+    }
+    // A poll that is not repeated cannot give way.
+    let operation = simulated::Operation { site, reason, is_own: trusts(cx.waker()) };
+    let goes_on = is_passing(cx) || simulated::goes_on(operation);
+    if goes_on {
+        object.into_iter().for_each(|object| object.user.set(operation));
         LOCAL.with(|l| l.budget.set(1));
+    } else {
+        wake_current(cx);
     }
     Some(goes_on)
 }
@@ -346,7 +376,7 @@ impl Drop for Unlimited {
 /// What an await of that reason awaits that has nothing to wait for, so that it spends as well.
 pub(crate) fn spent(site: &'static Location<'static>, reason: Reason) -> impl Future<Output = ()> {
     poll_fn(move |cx| {
-        if !poll_ready(cx, site, reason) {
+        if !poll_ready(cx, site, reason, None) {
             return Poll::Pending;
         }
         spend();

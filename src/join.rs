@@ -105,7 +105,7 @@ impl<T> Future for JoinHandle<T> {
     #[inline]
     #[track_caller]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        if !coop::poll_ready(cx, Location::caller(), Reason::Join) {
+        if !coop::poll_ready(cx, Location::caller(), Reason::Join, None) {
             return Poll::Pending;
         }
         let Self { task, proxy, joined } = &mut *self;

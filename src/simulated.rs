@@ -35,6 +35,9 @@ pub enum Outside {
     Blocking,
     /// The start of a [`Runtime`](crate::Runtime). If it is allowed, its goroutines are outside.
     Runtime,
+    /// A wait on a channel, a lock, a semaphore, a context or a `WaitGroup` on which another run has waited before: a static, or one
+    /// that was made outside of the program's closure. What the other run has left in it decides what happens.
+    OtherRun,
 }
 
 impl Outside {
@@ -51,6 +54,7 @@ impl fmt::Display for Outside {
             Outside::BlockInPlace => "block_in_place",
             Outside::Blocking => "a blocking form",
             Outside::Runtime => "the start of a runtime",
+            Outside::OtherRun => "the use of what another run has used",
         })
     }
 }
@@ -176,21 +180,39 @@ pub(crate) fn leaves(outside: Outside) -> bool {
 /// As [`leaves`], of what was called at `site`.
 pub(crate) fn leaves_at(outside: Outside, site: &Location<'_>) -> bool {
     is_on() && {
-        assert!(allows(outside), "{}", Leaving(outside, site));
+        assert!(allows(outside), "{}", Leaving(outside, Some(site)));
         true
     }
 }
 
+/// The first simulation that used an object, by its number; 0 if none has.
+#[derive(Debug)]
+pub(crate) struct User(AtomicU64);
+
+impl User {
+    pub(crate) const fn new() -> Self {
+        Self(AtomicU64::new(0))
+    }
+
+    /// This simulation uses the object.
+    pub(crate) fn set(&self, operation: Operation) {
+        let user = self.0.swap(world(), Ordering::Relaxed);
+        if user != 0 && user != world() && !allows(Outside::OtherRun) {
+            let leaving = Leaving(Outside::OtherRun, operation.site);
+            panic!("{leaving} ({})", operation.reason);
+        }
+    }
+}
+
 /// The text of the panic.
-pub(crate) struct Leaving<'a>(pub(crate) Outside, pub(crate) &'a Location<'a>);
+pub(crate) struct Leaving<'a>(pub(crate) Outside, pub(crate) Option<&'a Location<'a>>);
 
 impl fmt::Display for Leaving<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self(outside, site) = self;
-        write!(
-            f,
-            "gopark: {outside} leaves the simulation, at {site}: `Config::allow(Outside::{outside:?})` permits it"
-        )
+        write!(f, "gopark: {outside} leaves the simulation")?;
+        site.map_or(Ok(()), |site| write!(f, ", at {site}"))?;
+        write!(f, ": `Config::allow(Outside::{outside:?})` permits it")
     }
 }
 

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use super::buffer::{Blocks, Buffer, Values};
 use super::source::Source;
 use super::unclaimed::{Node, Unclaimed};
-use crate::coop;
+use crate::coop::{self, Object};
 use crate::lock::{self, LockGuard, RawLock};
 use crate::loom::UnsafeCell;
 use crate::loom::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -46,6 +46,7 @@ pub(super) struct Core<T> {
     pub(super) recvq: WaitQueue<T>,
     sendq: WaitQueue<T>,
     state: UnsafeCell<State<T>>,
+    pub(super) object: Object,
 }
 
 /// What the lock guards.
@@ -109,6 +110,7 @@ impl<T> Core<T> {
             recvq: WaitQueue::new(),
             sendq: WaitQueue::new(),
             state: UnsafeCell::new(state),
+            object: Object::new(),
         }
     }
 

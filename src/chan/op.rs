@@ -401,7 +401,9 @@ impl<T, D: Direction<T>> Future for Op<'_, T, D> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<D::Output> {
         match self.state() {
             // SAFETY: the state is IDLE.
-            state::IDLE if coop::poll_ready(cx, self.site, D::PARKED) => unsafe { self.first_poll(cx) },
+            state::IDLE if coop::poll_ready(cx, self.site, D::PARKED, self.core.map(|core| &core.object)) => unsafe {
+                self.first_poll(cx)
+            },
             state::IDLE => Poll::Pending,
             // SAFETY: the state is DONE.
             state::DONE => Poll::Ready(unsafe { self.ready_output(state::DONE) }),

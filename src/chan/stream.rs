@@ -32,10 +32,10 @@ impl<T> Stream for Receiver<T> {
     type Item = T;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<T>> {
-        if !coop::poll_ready(cx, None, Reason::ChanReceive) {
+        let this = self.get_mut();
+        if !coop::poll_ready(cx, None, Reason::ChanReceive, this.handle.core().map(|core| &core.object)) {
             return Poll::Pending;
         }
-        let this = self.get_mut();
         // Which call of `next` waits is not known: that is a future of another crate.
         let Some(core) = this.handle.core() else {
             coop::park_at(cx, None, Reason::ChanReceiveNil);
@@ -197,7 +197,9 @@ impl<T> Stream for IntoStream<T> {
         if state == state::FINISHED {
             return Poll::Ready(None);
         }
-        if state == state::IDLE && !coop::poll_ready(cx, None, Reason::ChanReceive) {
+        if state == state::IDLE
+            && !coop::poll_ready(cx, None, Reason::ChanReceive, this.rx.handle.core().map(|core| &core.object))
+        {
             return Poll::Pending;
         }
         if this.rx.handle.core().is_none() {

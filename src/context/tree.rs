@@ -47,7 +47,7 @@ use std::time::Instant;
 use super::error::ContextError;
 use crate::alarm::{Alarm, alarm};
 use crate::clock::Time;
-use crate::coop;
+use crate::coop::{self, Object};
 use crate::lock::Lock;
 use crate::loom::UnsafeCell;
 use crate::loom::atomic::{AtomicBool, Ordering};
@@ -81,6 +81,7 @@ pub(super) struct Node {
     pub(super) deadline: Option<Instant>,
     links: UnsafeCell<Links<Node>>,
     inner: Lock<Inner>,
+    object: Object,
     #[cfg(all(test, gopark_loom))]
     _counted: super::models::Counted,
     /// Lists and queues point here.
@@ -210,6 +211,7 @@ impl Node {
             deadline,
             links: UnsafeCell::new(Links::UNLINKED),
             inner: Lock::new(Inner { waiters: Queue::new(), children: List::new(), count: 0, task: None, hold: None }),
+            object: Object::new(),
             #[cfg(all(test, gopark_loom))]
             _counted: super::models::Counted::new(),
             _pin: PhantomPinned,
@@ -361,6 +363,10 @@ impl Resource<()> for Node {
     }
 
     fn extra(&self) {}
+
+    fn object(&self) -> &Object {
+        &self.object
+    }
 
     // Safety, of this and the next two: as the trait says.
     unsafe fn enqueue(&self, waiter: &Waiter<()>) -> bool {

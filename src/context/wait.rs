@@ -91,7 +91,7 @@ impl<F: Future> Future for Run<'_, F> {
             Progress::Over => panic!("gopark: future polled after completion"),
             Progress::New => {
                 // So that a loop over ended runs lets others in.
-                if !coop::poll_ready(cx, this.done.0.site(), Reason::Foreign) {
+                if !coop::poll_ready(cx, this.done.0.site(), Reason::Foreign, None) {
                     return Poll::Pending;
                 }
                 if let Some(err) = this.done.err() {

@@ -101,7 +101,7 @@ impl<F: Future> Future for Named<F> {
     type Output = F::Output;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
-        if !coop::poll_ready(cx, None, Reason::Foreign) {
+        if !coop::poll_ready(cx, None, Reason::Foreign, None) {
             return Poll::Pending;
         }
         let this = self.project();

@@ -354,7 +354,7 @@ impl<C: Cases> Selecting<C> {
     /// The first poll: step 1, and 2 if nothing was ready.
     #[inline(always)]
     fn start(&mut self, cx: &mut Context<'_>) -> Poll<C::Output> {
-        if !coop::poll_ready(cx, self.site, Reason::Select) {
+        if !coop::poll_ready(cx, self.site, Reason::Select, None) {
             return Poll::Pending;
         }
         let polled = self.try_each(cx);

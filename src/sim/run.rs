@@ -282,7 +282,7 @@ fn drive(simulation: Simulation, is_over: impl Fn() -> bool) -> Result<(), Failu
 fn woken_outside(woken: Option<Ready>) -> String {
     // It may have run already.
     let Some(Ready { id, waits_at, spawned_at }) = woken else { return format!("gopark: {}", Outside::Wake) };
-    let leaving = simulated::Leaving(Outside::Wake, waits_at.unwrap_or(spawned_at));
+    let leaving = simulated::Leaving(Outside::Wake, Some(waits_at.unwrap_or(spawned_at)));
     format!("{leaving}: it has woken goroutine {id}, spawned at {spawned_at}")
 }
 

@@ -56,7 +56,7 @@ use std::task::Context;
 use std::time::Duration;
 
 use crate::clock::{self, Time};
-use crate::coop;
+use crate::coop::{self, Object};
 use crate::holders;
 use crate::lock::Lock;
 use crate::loom::atomic::{AtomicU8, AtomicU16, Ordering};
@@ -94,6 +94,7 @@ pub(crate) struct RawMutex {
     /// unlocks from there. A hint.
     unlocks_until_bias: AtomicU16,
     queue: Lock<Queue<Since>>,
+    object: Object,
 }
 
 impl RawMutex {
@@ -104,6 +105,7 @@ impl RawMutex {
                 bits: AtomicU8::new(UNBIASED),
                 unlocks_until_bias: AtomicU16::new(BIAS_AFTER),
                 queue: Lock::new(Queue::new()),
+                object: Object::new(),
             }
         }
     }
@@ -371,6 +373,10 @@ impl Resource<Since> for RawMutex {
 
     fn extra(&self) -> Since {
         Since::now()
+    }
+
+    fn object(&self) -> &Object {
+        &self.object
     }
 
     // Safety, of this and the next two: as the trait says.

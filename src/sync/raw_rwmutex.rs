@@ -35,7 +35,7 @@
 use std::ptr;
 use std::task::Context;
 
-use crate::coop;
+use crate::coop::{self, Object};
 use crate::holders::{self, FULL, WRITER};
 use crate::lock::{Lock, LockGuard};
 use crate::loom::atomic::{AtomicUsize, Ordering};
@@ -70,6 +70,7 @@ pub(crate) struct RawRwMutex {
     /// one is released: each pairs with the others. Other changes of the word are ordered by the queues' lock.
     state: AtomicUsize,
     queues: Lock<Queues>,
+    object: Object,
 }
 
 impl RawRwMutex {
@@ -84,6 +85,7 @@ impl RawRwMutex {
                     writers: Queue::new(),
                     announced: false,
                 }),
+                object: Object::new(),
             }
         }
     }
@@ -234,6 +236,10 @@ impl Resource<Reader> for RawRwMutex {
         Reader
     }
 
+    fn object(&self) -> &Object {
+        &self.object
+    }
+
     // Safety, of this and the next two: as the trait says.
     #[cold]
     unsafe fn enqueue(&self, waiter: &Waiter<Reader>) -> bool {
@@ -297,6 +303,10 @@ impl Resource<Writer> for RawRwMutex {
 
     fn extra(&self) -> Writer {
         Writer
+    }
+
+    fn object(&self) -> &Object {
+        &self.object
     }
 
     // Safety, of this and the next two: as the trait says.

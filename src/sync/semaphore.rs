@@ -16,7 +16,7 @@ use std::panic::{Location, RefUnwindSafe, UnwindSafe};
 use std::task::Context;
 
 use crate::context::{self, ContextError};
-use crate::coop::Reason;
+use crate::coop::{Object, Reason};
 use crate::lock::Lock;
 use crate::loom::atomic::{AtomicUsize, Ordering};
 use crate::loom::const_fn;
@@ -71,6 +71,7 @@ pub struct Semaphore {
     state: AtomicUsize,
     /// How many permits each waits for.
     queue: Lock<Queue<usize>>,
+    object: Object,
 }
 
 impl UnwindSafe for Semaphore {}
@@ -92,7 +93,8 @@ impl Semaphore {
         /// ```
         pub const fn new(permits: usize) -> Self {
             assert!(permits <= MAX_PERMITS, "gopark: too many permits of a Semaphore");
-            Semaphore { size: permits, state: AtomicUsize::new(permits * PERMIT), queue: Lock::new(Queue::new()) }
+            let (state, queue) = (AtomicUsize::new(permits * PERMIT), Lock::new(Queue::new()));
+            Semaphore { size: permits, state, queue, object: Object::new() }
         }
     }
 
@@ -338,6 +340,10 @@ impl Resource<usize> for Permits<'_> {
 
     fn extra(&self) -> usize {
         self.n
+    }
+
+    fn object(&self) -> &Object {
+        &self.semaphore.object
     }
 
     // Safety, of this and the next two: as the trait says.

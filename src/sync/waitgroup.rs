@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
 
-use crate::coop::{self, Reason};
+use crate::coop::{self, Object, Reason};
 use crate::executor::Executor;
 use crate::runtime;
 use crate::wait::case::future_case;
@@ -61,6 +61,7 @@ pub struct WaitGroup {
 struct Shared {
     word: AtomicU64,
     zero: Event,
+    object: Object,
 }
 
 const ROUND: u64 = 1 << 32;
@@ -75,7 +76,7 @@ fn round(word: u64) -> u64 {
 
 impl Default for Shared {
     fn default() -> Self {
-        Self { word: AtomicU64::new(0), zero: Event::new() }
+        Self { word: AtomicU64::new(0), zero: Event::new(), object: Object::new() }
     }
 }
 
@@ -300,7 +301,7 @@ impl Future for Wait<'_> {
         let mut this = self.project();
         assert!(!*this.over, "gopark: WaitGroup::wait polled after completion");
         if this.listener.is_none() {
-            if !coop::poll_ready(cx, *this.site, Reason::WaitGroupWait) {
+            if !coop::poll_ready(cx, *this.site, Reason::WaitGroupWait, &this.shared.object) {
                 return Poll::Pending;
             }
             let word = this.shared.word.load(Ordering::SeqCst);

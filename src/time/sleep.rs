@@ -143,7 +143,7 @@ impl Future for Sleep {
 
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        if !coop::poll_ready(cx, self.site, Reason::Sleep) {
+        if !coop::poll_ready(cx, self.site, Reason::Sleep, None) {
             return Poll::Pending;
         }
         let site = self.site;
@@ -248,7 +248,7 @@ impl<F: Future> Future for Timeout<F> {
         };
         // Asked once: an operation that never runs out of ready parts uses up every budget, and must not keep the timer from
         // being looked at.
-        if !coop::poll_ready(cx, this.sleep.site, Reason::Foreign) {
+        if !coop::poll_ready(cx, this.sleep.site, Reason::Foreign, None) {
             return Poll::Pending;
         }
         let (site, sleep) = (this.sleep.site, this.sleep);

@@ -7,7 +7,7 @@ use std::panic::Location;
 use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 
-use crate::coop::{self, Reason};
+use crate::coop::{self, Object, Reason};
 use crate::holders;
 use crate::wait::block_on::block_on;
 use crate::wait::queue::{GRANTED, Waiter};
@@ -48,6 +48,8 @@ pub(crate) trait Resource<X> {
     }
 
     fn extra(&self) -> X;
+
+    fn object(&self) -> &Object;
 
     /// Links the waiter, or acquires the resource after all and returns true.
     ///
@@ -123,7 +125,7 @@ impl<R: Request<X>, X> Acquisition<R, X> {
     #[inline]
     pub(crate) fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<R::Output> {
         if matches!(self.stage, Stage::New) {
-            if !coop::poll_ready(cx, self.site, self.request.reason()) {
+            if !coop::poll_ready(cx, self.site, self.request.reason(), self.request.resource().map(Resource::object)) {
                 return Poll::Pending;
             }
             let request = self.request;

@@ -392,3 +392,39 @@ fn time_outs_are_over_at_any_point_if_that_is_asked_for() {
     });
     assert!((1..200).contains(&late.load(Relaxed)), "{late:?}");
 }
+
+#[test]
+fn what_another_run_has_used_panics_where_it_is_used() {
+    static LOCK: sync::Mutex<u8> = sync::Mutex::new(0);
+    let locks = || async { *LOCK.lock().await += 1 };
+    sim::run(0, locks);
+    let text = panic_of(|| sim::run(1, locks));
+    assert!(
+        text.contains("the use of what another run has used leaves the simulation, at tests/sim/runs.rs:"),
+        "{text}"
+    );
+    assert!(text.contains("(sync.Mutex.Lock)"), "{text}");
+    Config::new().runs(2).allow(Outside::OtherRun).check(locks);
+
+    let (tx, rx) = chan::bounded(9);
+    // What was used outside of any run is no other run's.
+    gopark::block_on(tx.send(0)).unwrap();
+    sim::run(0, || async { tx.send(1).await.unwrap() });
+    let text = panic_of(|| sim::run(1, || async { assert_eq!(rx.recv().await, Some(0)) }));
+    assert!(text.contains("(chan receive)"), "{text}");
+
+    let (group, permits, rw) = (sync::WaitGroup::new(), sync::Semaphore::new(1), sync::RwMutex::new(0));
+    let (ctx, cancel) = gopark::context::Context::background().with_cancel();
+    cancel.cancel();
+    let uses: [(&str, &dyn Fn()); 4] = [
+        ("sync.WaitGroup.Wait", &|| sim::run(0, || group.wait())),
+        ("semaphore", &|| drop(sim::run(0, || permits.acquire(1)))),
+        ("sync.RWMutex.RLock", &|| drop(sim::run(0, || rw.rlock()))),
+        ("context.Done", &|| sim::run(0, || ctx.done())),
+    ];
+    for (name, uses) in uses {
+        uses();
+        let text = panic_of(uses);
+        assert!(text.contains(&format!("({name})")), "{text}");
+    }
+}
