@@ -39,7 +39,7 @@ const FLOORS: &[(&str, Units)] = &[
     (
         "waiting, timers, queues",
         &[
-            ("wait", &["clock", "loom", "lock", "parker", "coop", "waker", "holders"]),
+            ("wait", &["simulated", "clock", "loom", "lock", "parker", "coop", "waker", "holders"]),
             ("timer", &["fork", "panics", "parker", "clock", "loom", "lock", "platform", "waker", "threads", "wait"]),
             ("run_next", &["loom", "platform"]),
             ("run_queue", &["panics", "loom", "platform", "header"]),

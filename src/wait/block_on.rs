@@ -19,7 +19,10 @@ impl Wake for Parker {
 }
 
 /// Polls `future` on this thread until it is ready, and blocks the thread in between.
+#[cfg_attr(feature = "sim", track_caller)]
 pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
+    #[cfg(feature = "sim")]
+    crate::simulated::leaves(crate::simulated::Outside::Blocking);
     let mut future = pin!(future);
     let parker = Arc::new(Parker::new());
     let waker = Waker::from(Arc::clone(&parker));

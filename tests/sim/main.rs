@@ -1,6 +1,7 @@
 //! Deterministic simulation: the feature `sim`.
 
 mod planted;
+mod protocols;
 mod runs;
 mod suite;
 
