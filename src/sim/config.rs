@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::panic::{self, Location};
 use std::sync::Once;
+use std::thread;
 
 use super::run::{self, Failure, Kind, Plan, Run};
 use super::strategy::{Chooser, Deviation, Replay, Seed, Strategy};
@@ -353,6 +354,10 @@ impl Quiet {
     fn begin() -> Self {
         static HOOK: Once = Once::new();
         HOOK.call_once(|| {
+            if thread::panicking() {
+                // There is no other hook for now.
+                return;
+            }
             let print = panic::take_hook();
             panic::set_hook(Box::new(move |info| {
                 if !simulated::is_quiet() {

@@ -36,6 +36,7 @@ use std::time::Duration;
 pub use self::config::{Config, run};
 pub use self::strategy::Strategy;
 use crate::coop::{self, Reason};
+use crate::simulated;
 pub use crate::simulated::Outside;
 use crate::time::Sleep;
 use crate::waker::TaskWaker;
@@ -63,6 +64,7 @@ use crate::waker::TaskWaker;
 /// ```
 #[track_caller]
 pub fn wait() -> impl Future<Output = ()> + Send {
+    assert!(simulated::is_on(), "gopark: sim::wait called outside of a simulation");
     wait_at(Location::caller())
 }
 
@@ -125,6 +127,7 @@ async fn wait_at(site: &'static Location<'static>) {
 /// ```
 #[track_caller]
 pub fn advance(duration: Duration) -> impl Future<Output = ()> + Send {
+    assert!(simulated::is_on(), "gopark: sim::advance called outside of a simulation");
     let site = Location::caller();
     let sleep = Sleep::new(crate::clock::Time::now().after(duration), site);
     async move {

@@ -338,10 +338,10 @@ pub(super) fn run<F: Future>(plan: Plan<'_>, main: impl FnOnce() -> F) -> Run<F:
     assert!(!simulated::is_on(), "gopark: a simulation called inside a simulation");
     assert_may_block();
     let Plan { site, seed, chooser, step_limit, cancel, leaks, allowed } = plan;
+    let goes_on = |operation| with_state(|state| state.goes_on(operation)).unwrap_or(true);
+    let (simulation, outer) = Simulation::begin(goes_on, allowed);
     // The main may borrow from the caller's frames, which must not unwind while it lives.
     let body = || {
-        let (simulation, outer) =
-            Simulation::begin(|operation| with_state(|state| state.goes_on(operation)).unwrap_or(true), allowed);
         let mut draws = Seeded::new(seed);
         draws.exchange();
         CURRENT.set(Some(State {
