@@ -377,7 +377,7 @@ pub(super) fn run<F: Future>(plan: Plan<'_>, main: impl FnOnce() -> F) -> Run<F:
         in_run(|state| state.is_ending = true);
         simulation.drop_goroutines();
         let state = CURRENT.take().expect("the run of this thread");
-        let crash = call.end();
+        let crash = call.end().crash;
         drop(state.waits);
         draws.exchange();
         simulation.end(outer);
