@@ -598,7 +598,7 @@ impl Executor {
             let first = random::below(count);
             for offset in 0..count {
                 let Some(victim) = self.processors.get((first + offset) % count) else { continue };
-                if victim.id == processor.id || victim.is_kept() {
+                if victim.id == processor.id {
                     continue;
                 }
                 if victim.is_draining() {
@@ -626,7 +626,7 @@ impl Executor {
 
     fn steal_half(&self, victim: &Processor, processor: &Processor) -> Option<Task> {
         let queue = victim.queue.shared();
-        let half = queue.len().div_ceil(2);
+        let half = if victim.is_kept() { return None } else { queue.len().div_ceil(2) };
         let first = queue.pop().ok()?;
         for task in queue.try_iter().take(half.saturating_sub(1)) {
             prefetch(&task);
@@ -653,6 +653,8 @@ impl Executor {
         let sched = self.sched.try_lock().ok()?;
         let worker = has_next(&sched)?;
         let next = worker.run_next.revoke()?;
+        // The poll of a main has begun meanwhile: it stays. The slot was empty.
+        let next = if victim.is_kept() { worker.run_next.swap(next) } else { next };
         // Only the goroutine is taken. If the owner saw `revoked` meanwhile, it checks under the lock, and continues.
         worker.run_next.reinstate();
         // SAFETY: revoked, the slot was this thread's.
@@ -1025,8 +1027,7 @@ impl Executor {
         self.processors.external.started.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// The poll of the running goroutine is about to end, and not the goroutine. From here on another thread may poll it to its
-    /// end, while this one has not left the poll: so it is not found here any more.
+    /// The running goroutine parks: from here on another thread may poll it to its end, so it is not found here any more.
     #[inline(always)]
     pub(crate) fn parks() {
         Worker::with(|w| w.running.end());
