@@ -16,7 +16,7 @@ use super::unclaimed::{Node, Unclaimed};
 use crate::coop::{self, Object};
 use crate::lock::{self, LockGuard, RawLock};
 use crate::loom::UnsafeCell;
-use crate::loom::atomic::{AtomicBool, AtomicUsize, Ordering};
+use crate::loom::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use crate::wait::waiter::{Owner, Token, WaitQueue, Waiter, Woken, state};
 use crate::wait::watch::Watchers;
 use crate::waker::WakeList;
@@ -33,21 +33,24 @@ use crate::waker::WakeList;
 pub(super) struct Core<T> {
     pub(super) lock: RawLock,
     pub(super) capacity: usize,
-    /// Its values come from a [`Source`].
-    timed: bool,
     handles: [AtomicUsize; 2],
     pub(super) one_side_dropped: AtomicBool,
     /// Values in the buffer, and unclaimed ones. Written under the lock; read without it as a hint by `seems_ready_*`.
     pub(super) len: AtomicUsize,
-    closed: AtomicBool,
-    /// A value came back to a channel without a buffer. Never reset.
-    returned: AtomicBool,
+    /// Of `TIMED`, `RETURNED` and `CLOSED` those that hold. Set under the lock, never reset.
+    flags: AtomicU8,
     /// Under the lock, but for a look at whether they are empty.
     pub(super) recvq: WaitQueue<T>,
     sendq: WaitQueue<T>,
     state: UnsafeCell<State<T>>,
     pub(super) object: Object,
 }
+
+/// The values come from a [`Source`].
+const TIMED: u8 = 1;
+/// A value came back to a channel without a buffer.
+const RETURNED: u8 = 2;
+const CLOSED: u8 = 4;
 
 /// What the lock guards.
 pub(super) struct State<T> {
@@ -101,12 +104,10 @@ impl<T> Core<T> {
         Self {
             lock: RawLock::new(),
             capacity,
-            timed,
             handles: [AtomicUsize::new(1), AtomicUsize::new(1)],
             one_side_dropped: AtomicBool::new(false),
             len: AtomicUsize::new(0),
-            closed: AtomicBool::new(false),
-            returned: AtomicBool::new(false),
+            flags: AtomicU8::new(if timed { TIMED } else { 0 }),
             recvq: WaitQueue::new(),
             sendq: WaitQueue::new(),
             state: UnsafeCell::new(state),
@@ -122,7 +123,19 @@ impl<T> Core<T> {
 
     pub(super) fn is_closed(&self) -> bool {
         let _held = self.lock.guard();
-        self.closed.load(Ordering::Relaxed)
+        self.has(CLOSED)
+    }
+
+    /// Exact under the lock.
+    #[inline(always)]
+    fn has(&self, flag: u8) -> bool {
+        self.flags.load(Ordering::Relaxed) & flag != 0
+    }
+
+    /// Under the lock.
+    fn set(&self, flag: u8) {
+        // Release: who sees it sees what was done before. Only the holder of the lock writes.
+        self.flags.store(self.flags.load(Ordering::Relaxed) | flag, Ordering::Release);
     }
 
     /// The state. The lock is held until the guard is dropped; the caller runs no foreign code meanwhile.
@@ -151,7 +164,8 @@ impl<T> Core<T> {
         // While the buffer is empty no sender waits.
         let has_value =
             if self.capacity == 0 { !self.sendq.seems_empty() } else { self.len.load(Ordering::Acquire) != 0 };
-        has_value || self.timed || self.returned.load(Ordering::Acquire) || self.closed.load(Ordering::Relaxed)
+        // Acquire: pairs with `set`.
+        has_value || self.flags.load(Ordering::Acquire) != 0
     }
 
     /// May be wrong at once, as `seems_ready_to_recv`: whether a send would find a place, or the channel closed.
@@ -161,7 +175,16 @@ impl<T> Core<T> {
         } else {
             self.len.load(Ordering::Acquire) < self.capacity
         };
-        has_room || self.closed.load(Ordering::Relaxed)
+        has_room || self.has(CLOSED)
+    }
+
+    /// May be wrong without the lock: whether an operation of that side would not have to wait.
+    #[inline(always)]
+    pub(super) fn seems_ready(&self, side: Side) -> bool {
+        match side {
+            Side::Send => self.seems_ready_to_send(),
+            Side::Receive => self.seems_ready_to_recv(),
+        }
     }
 
     /// Go's `chanrecv`, up to where it would park. Takes an unclaimed value, then the buffer's head (moving the oldest
@@ -190,10 +213,15 @@ impl<T> Core<T> {
         if st.rare || len == 0 || !self.sendq.seems_empty() {
             return None;
         }
+        // No `ok`, which would copy the value in a debug build.
         // SAFETY: the buffer holds all values of a channel that is not rare.
-        let value = unsafe { st.buffer.pop(len) }.ok()?;
-        self.len.store(len - 1, Ordering::Relaxed);
-        Some(value)
+        match unsafe { st.buffer.pop(len) } {
+            Ok(value) => {
+                self.len.store(len - 1, Ordering::Relaxed);
+                Some(value)
+            }
+            Err(_) => None,
+        }
     }
 
     /// As [`take`](Self::take), out of a channel that holds `len` values.
@@ -286,7 +314,7 @@ impl<T> Core<T> {
                 return Attempt::Complete(Some(value), self.arm_source(st));
             }
             let len = self.len.load(Ordering::Relaxed);
-            let closed = self.closed.load(Ordering::Relaxed);
+            let closed = self.has(CLOSED);
             if st.unclaimed.len() != 0 {
                 // It was not in the buffer, which may be full.
                 let refill = !closed && len <= self.capacity && !self.sendq.seems_empty();
@@ -319,7 +347,7 @@ impl<T> Core<T> {
         // SAFETY: the lock is held, for the claim and what follows from it.
         unsafe {
             let st = self.state();
-            if st.rare && self.closed.load(Ordering::Relaxed) {
+            if st.rare && self.has(CLOSED) {
                 return Attempt::Closed;
             }
             if let Some(receiver) = self.recvq.claim(own) {
@@ -426,8 +454,8 @@ impl<T> Core<T> {
                     st.rare = true;
                     self.add_len(1);
                     if self.capacity == 0 {
-                        // Release: after this a look at `sendq` alone is not enough.
-                        self.returned.store(true, Ordering::Release);
+                        // After this a look at `sendq` alone is not enough.
+                        self.set(RETURNED);
                     }
                 }
             }
@@ -441,10 +469,10 @@ impl<T> Core<T> {
         coop::note_unwinding();
         let mut wakes = WakeList::new();
         let mut st = self.held();
-        if self.closed.load(Ordering::Relaxed) {
+        if self.has(CLOSED) {
             return false;
         }
-        self.closed.store(true, Ordering::Relaxed);
+        self.set(CLOSED);
         st.rare = true;
         // From here on no operation queues, and none is served from the queues but here.
         loop {
@@ -498,9 +526,15 @@ impl<T> Core<T> {
         let st = unsafe { self.state() };
         match side {
             Side::Send => st.watchers(),
-            Side::Receive if self.timed => self.arm_source(st),
+            Side::Receive if self.has(TIMED) => self.arm_source(st),
             Side::Receive => Woken::NONE,
         }
+    }
+
+    /// True if the waiter stands first in the queue of that side. Under the lock.
+    #[inline(always)]
+    pub(super) fn is_first(&self, waiter: *const Waiter<T>, side: Side) -> bool {
+        self.queue(side).is_front(waiter)
     }
 
     /// As [`WaitQueue::withdraw`], from the queue of that side.
@@ -578,7 +612,7 @@ impl<T> fmt::Debug for Core<T> {
         f.debug_struct("Channel")
             .field("len", &self.len.load(Ordering::Relaxed))
             .field("capacity", &self.capacity)
-            .field("closed", &self.closed.load(Ordering::Relaxed))
+            .field("closed", &self.has(CLOSED))
             .finish_non_exhaustive()
     }
 }

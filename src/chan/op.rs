@@ -19,7 +19,7 @@ use super::failed;
 use crate::coop::{self, Reason};
 use crate::lock::RawLock;
 use crate::loom::atomic::Ordering;
-use crate::wait::case::{Case, ChannelCase, Sealed, Unready, operation_case};
+use crate::wait::case::{Case, ChannelCase, Queued, Sealed, Unready, operation_case};
 use crate::wait::waiter::{Owner, Token, Waiter, Woken, state};
 use crate::waker::TaskWaker;
 
@@ -239,11 +239,12 @@ impl<'a, T, D: Direction<T>> Op<'a, T, D> {
             // SAFETY: the lock is held; the waiter was never queued.
             Side::Receive => unsafe {
                 let len = core.len.load(Ordering::Relaxed);
-                if let Some(value) = core.take_buffered(len) {
+                let value = core.take_buffered(len);
+                if value.is_some() {
                     Waiter::set_state(waiter, state::FINISHED);
                     spend();
                     core.lock.unlock();
-                    return Poll::Ready(D::output(Some(value)));
+                    return Poll::Ready(D::output(value));
                 }
                 core.take_of(len, ptr::null())
             },
@@ -481,10 +482,7 @@ impl<T, D: Direction<T>> ChannelCase for Op<'_, T, D> {
     }
 
     fn seems_ready(&self) -> bool {
-        self.core.is_some_and(match D::SIDE {
-            Side::Send => Core::seems_ready_to_send,
-            Side::Receive => Core::seems_ready_to_recv,
-        })
+        self.core.is_some_and(|core| core.seems_ready(D::SIDE))
     }
 
     /// # Safety
@@ -520,6 +518,23 @@ impl<T, D: Direction<T>> ChannelCase for Op<'_, T, D> {
         unsafe { self.channel().enqueue(self.waiter_ptr(), Owner::Select(token), D::SIDE) }
     }
 
+    #[inline(never)]
+    unsafe fn queue(&self, token: NonNull<Token>) -> Queued {
+        let (core, waiter) = (self.channel(), self.waiter_ptr());
+        core.lock.lock();
+        if core.seems_ready(D::SIDE) {
+            // SAFETY: the lock is held.
+            unsafe { core.lock.unlock() };
+            return Queued::No;
+        }
+        // SAFETY: the lock is held; the rest is passed on to the caller, as in `enqueue`.
+        let woken = unsafe { core.enqueue(waiter, Owner::Select(token), D::SIDE) };
+        let first = core.is_first(waiter, D::SIDE);
+        // SAFETY: the lock is held.
+        unsafe { woken.unlock(&core.lock) }.wake();
+        if first { Queued::First } else { Queued::Behind }
+    }
+
     fn renotify(&self, cx: &Context<'_>) {
         if D::SIDE == Side::Send {
             self.channel().wake_watchers_but(cx);
@@ -527,8 +542,10 @@ impl<T, D: Direction<T>> ChannelCase for Op<'_, T, D> {
     }
 
     #[inline(never)]
-    unsafe fn dequeue(&self) {
-        // SAFETY: passed on to the caller. A case notifies its `select!`, so nothing is dropped under the lock.
-        unsafe { self.channel().dequeue(self.waiter_ptr(), D::SIDE) };
+    fn dequeue(&self) {
+        let core = self.channel();
+        let _held = core.lock.guard();
+        // SAFETY: the lock is held. A case notifies its `select!`, so nothing is dropped under the lock.
+        unsafe { core.dequeue(self.waiter_ptr(), D::SIDE) };
     }
 }

@@ -12,7 +12,7 @@ use crate::coop::{self, Reason};
 use crate::lock::RawLock;
 use crate::loom;
 use crate::random;
-use crate::wait::case::{ChannelCase, Unready};
+use crate::wait::case::{ChannelCase, Queued, Unready};
 use crate::wait::waiter::{Token, Woken, state};
 use crate::waker::TaskWaker;
 
@@ -156,7 +156,7 @@ impl<C: Cases> Selecting<C> {
                 // One channel has been checked, at one instant.
                 return None;
             }
-            this.with_locks(|this, candidates, _| this.attempt(candidates)).map(|(index, woken)| {
+            this.with_locks(Self::attempt).map(|(index, woken)| {
                 woken.wake();
                 this.won(index)
             })
@@ -234,10 +234,9 @@ impl<C: Cases> Selecting<C> {
     }
 
     /// Calls `f` with the channels locked, each once, in the order of the locks' addresses. It gets an empty list with room
-    /// for the cases, because nothing may be allocated under locks, and whether each case has a channel of its own. If a
-    /// channel is not ready, `f` is called again once it is.
+    /// for the cases, because nothing may be allocated under locks. If a channel is not ready, `f` is called again once it is.
     #[inline(always)]
-    fn with_locks<R>(&mut self, mut f: impl FnMut(&mut Self, &mut Candidates, bool) -> Result<R, UnreadyCase>) -> R {
+    fn with_locks<R>(&mut self, mut f: impl FnMut(&mut Self, &mut Candidates) -> Result<R, UnreadyCase>) -> R {
         loop {
             match self.with_locks_once(&mut f) {
                 Ok(result) => return result,
@@ -247,27 +246,37 @@ impl<C: Cases> Selecting<C> {
     }
 
     #[inline(always)]
-    fn with_locks_once<R>(&mut self, f: impl FnOnce(&mut Self, &mut Candidates, bool) -> R) -> R {
-        let count = self.channel_cases as usize;
-        let (mut few, mut many) = ([ptr::null(); FEW], Vec::new());
-        let locks: &mut [*const RawLock] = if count <= FEW {
-            &mut few[..count]
-        } else {
-            many.resize(count, ptr::null());
-            &mut many
-        };
-        let mut places = locks.iter_mut();
-        self.each_channel(|_, raw| *places.next().expect("counted by `try_each`") = raw.lock());
-        locks.sort_unstable();
+    fn with_locks_once<R>(&mut self, f: impl FnOnce(&mut Self, &mut Candidates) -> R) -> R {
         let mut candidates = Candidates::new(self.biased, self.cases.count());
+        let (mut few, mut many) = ([ptr::null(); FEW], Vec::new());
+        let locks = self.sorted_locks(&mut few, &mut many);
         // SAFETY: a channel lives as long as an operation on it, which lives as long as this call's caller does.
         let held = unsafe { lock_each_once(locks) };
-        let result = f(self, &mut candidates, held.len() == count);
+        let result = f(self, &mut candidates);
         for &lock in held {
             // SAFETY: as above; it was acquired above.
             unsafe { (*lock).unlock() };
         }
         result
+    }
+
+    /// The locks of the channel operations, in the order of their addresses.
+    fn sorted_locks<'a>(
+        &mut self,
+        few: &'a mut [*const RawLock; FEW],
+        many: &'a mut Vec<*const RawLock>,
+    ) -> &'a mut [*const RawLock] {
+        let count = self.channel_cases as usize;
+        let locks: &mut [*const RawLock] = if count <= FEW {
+            &mut few[..count]
+        } else {
+            many.resize(count, ptr::null());
+            many
+        };
+        let mut places = locks.iter_mut();
+        self.each_channel(|_, raw| *places.next().expect("counted by `try_each`") = raw.lock());
+        locks.sort_unstable();
+        locks
     }
 
     /// Tries the channel operations, with all their locks held. `candidates` must be empty; if nothing is ready it is so
@@ -318,9 +327,7 @@ impl<C: Cases> Selecting<C> {
                 }
             }
             // A winner that is still being completed is complete once the lock was free.
-            let _held = raw.lock().guard();
-            // SAFETY: the lock is held.
-            unsafe { raw.dequeue() };
+            raw.dequeue();
         });
         number
     }
@@ -375,29 +382,66 @@ impl<C: Cases> Selecting<C> {
         let waker = TaskWaker::new(cx.waker());
         // SAFETY: no case is queued yet.
         drop(unsafe { self.token.set_waker(waker) });
+        if self.queue_each() { self.park(cx) } else { self.look_and_park_locked(cx) }
+    }
+
+    /// Queues the channel operations, one channel after the other: each may win at once. False if one may be ready, or if two
+    /// are on one channel, of which the first would always win.
+    #[inline(always)]
+    fn queue_each(&mut self) -> bool {
+        self.stage = Stage::Parked;
+        let token = NonNull::from(&self.token);
+        let (mut ready, mut crowded) = (false, false);
+        self.each_channel(|_, raw| {
+            if !ready {
+                // SAFETY: the case was unpolled in `try_each`, and is pinned with `self`, as the token is; `drop` takes it out.
+                match unsafe { raw.queue(token) } {
+                    Queued::First => {}
+                    Queued::Behind => crowded = true,
+                    Queued::No => ready = true,
+                }
+            }
+        });
+        !(ready || crowded && self.has_twins())
+    }
+
+    /// True if two of the channel operations are on one channel.
+    #[cold]
+    #[inline(never)]
+    fn has_twins(&mut self) -> bool {
+        let (mut few, mut many) = ([ptr::null(); FEW], Vec::new());
+        self.sorted_locks(&mut few, &mut many).windows(2).any(|pair| pair[0] == pair[1])
+    }
+
+    /// Step 2, after [`queue_each`](Self::queue_each) failed: with all channels locked at once.
+    #[cold]
+    #[inline(never)]
+    fn look_and_park_locked(&mut self, cx: &mut Context<'_>) -> Poll<C::Output> {
+        if !self.token.begin_poll() {
+            // A channel operation has won already.
+            return self.park(cx);
+        }
+        // Nobody wins meanwhile: the token is busy. Offers that are missed are found below.
+        self.dequeue_all(None);
+        self.token.resume();
+        self.stage = Stage::First;
         let mut watchers = Vec::new();
-        let found = self.with_locks(|this, candidates, distinct| {
+        let found = self.with_locks(|this, candidates| {
             let found = this.attempt(candidates)?;
             if found.is_none() {
                 let token = NonNull::from(&this.token);
-                // SAFETY: all locks are held; the case was unpolled in `try_each`, and is pinned with `self`, as the token is;
-                // `drop` takes it out.
-                let mut enqueue = |raw: &dyn ChannelCase| add(&mut watchers, unsafe { raw.enqueue(token) });
-                if distinct {
-                    this.each_channel(|_, raw| enqueue(raw));
-                } else {
-                    this.each_drawn(candidates, &mut enqueue);
-                }
+                // SAFETY: all locks are held; as in `queue_each`.
+                this.each_drawn(candidates, &mut |raw| add(&mut watchers, unsafe { raw.enqueue(token) }));
                 this.stage = Stage::Parked;
             }
             Ok(found)
         });
+        watchers.into_iter().for_each(Woken::wake);
         if let Some((index, woken)) = found {
             woken.wake();
             coop::spend();
             return Poll::Ready(self.won(index));
         }
-        watchers.into_iter().for_each(Woken::wake);
         self.park(cx)
     }
 
@@ -461,7 +505,7 @@ impl<C: Cases> Selecting<C> {
             return Some(self.park(cx));
         }
         // An offer went by.
-        let found = self.with_locks(|this, candidates, _| {
+        let found = self.with_locks(|this, candidates| {
             let found = this.attempt(candidates)?;
             if found.is_some() {
                 this.token.end();

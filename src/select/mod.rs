@@ -6,10 +6,11 @@
 //! 1. Without a lock, the cases that seem ready are noted; one of them is drawn and tried, then another, until one
 //!    succeeds. Most selects end here, with one lock. The first success in a random order is a uniform choice among
 //!    those that are ready. Of many cases one is drawn before all are looked at, which changes nothing of that.
-//! 2. All channels are locked, each once, in the order of their addresses, and the cases are looked at again: this is the
-//!    instant at which nothing was ready. With a `default`, it is taken now. Else a waiter is queued on each channel, and
-//!    only then the locks are released, so no event falls in between. If cases share a channel the order of queueing is
-//!    drawn, because the first of them in a queue wins.
+//! 2. A waiter is queued on each channel, one channel after the other, under its lock, unless its case seems to be ready. If
+//!    one does, or if cases share a channel, the waiters are taken out again. Then all channels are locked, each once, in the
+//!    order of their addresses, the cases are tried, and if none is ready they are queued in a drawn order, because the first
+//!    of them in a queue wins. With a `default` all channels are locked at once: that is the instant at which nothing was
+//!    ready.
 //! 3. Whoever serves one of the waiters wins the select's token, which the others then find taken. The woken select takes
 //!    its other waiters out before it returns.
 //!

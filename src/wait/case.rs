@@ -106,16 +106,31 @@ pub trait ChannelCase {
     /// The lock is held, the operation is unpolled and pinned, and `token` outlives its time in the queue.
     unsafe fn enqueue(&self, token: NonNull<Token>) -> Woken;
 
+    /// Queues the operation, unless it may be ready. No lock is held.
+    ///
+    /// # Safety
+    ///
+    /// As [`enqueue`](Self::enqueue), but for the lock.
+    unsafe fn queue(&self, token: NonNull<Token>) -> Queued;
+
     /// Wakes the streams once more because of a queued operation: when it was queued they may have found its select busy. Those
     /// of the task of `cx`, which was busy, are left alone. No lock is held.
     fn renotify(&self, cx: &Context<'_>);
 
-    /// Removes the operation from its queue, if it is linked; it is unpolled again unless it is complete.
-    ///
-    /// # Safety
-    ///
-    /// The lock is held.
-    unsafe fn dequeue(&self);
+    /// Removes the operation from its queue, if it is linked; it is unpolled again unless it is complete. No lock is held.
+    fn dequeue(&self);
+}
+
+/// How [`ChannelCase::queue`] ended.
+#[doc(hidden)]
+#[derive(Debug)]
+pub enum Queued {
+    /// First in its queue.
+    First,
+    /// Behind another operation.
+    Behind,
+    /// Not at all: it may be ready.
+    No,
 }
 
 /// Makes a wait future of this crate a case: it may be dropped at any time without loss, so polling it is enough.

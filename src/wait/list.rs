@@ -78,6 +78,12 @@ impl<N> List<N> {
     pub(crate) fn front(&self) -> Option<NonNull<N>> {
         NonNull::new(self.head.load(Ordering::Relaxed))
     }
+
+    /// True if `node` has been here longest.
+    #[inline(always)]
+    pub(crate) fn is_front(&self, node: *const N) -> bool {
+        ptr::eq(self.head.load(Ordering::Relaxed), node)
+    }
 }
 
 impl<N: Node> List<N> {
@@ -100,7 +106,7 @@ impl<N: Node> List<N> {
     pub(crate) unsafe fn is_only(&self, node: *const N) -> bool {
         // SAFETY: L2.
         let tail = self.tail.with_mut(|tail| unsafe { *tail });
-        ptr::eq(self.head.load(Ordering::Relaxed), node) && ptr::eq(tail, node)
+        self.is_front(node) && ptr::eq(tail, node)
     }
 
     /// Links a node at the end.
