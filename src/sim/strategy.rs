@@ -108,7 +108,7 @@ const YIELDS: u32 = 4;
 pub(super) enum Chooser {
     Random(Seeded),
     Pct(Pct),
-    RoundRobin,
+    RoundRobin(Seeded),
     Replay(Replay),
 }
 
@@ -190,7 +190,7 @@ impl Chooser {
                 let length = if length == 0 { USUAL_LENGTH } else { length };
                 Chooser::Pct(Pct::new(rng, seed.bits(DEPTH, STRATEGY), length))
             }
-            2 => Chooser::RoundRobin,
+            2 => Chooser::RoundRobin(rng),
             _ => Chooser::Random(rng),
         }
     }
@@ -205,8 +205,8 @@ impl Chooser {
                 drawn => Choice::Place(drawn),
             },
             Chooser::Pct(pct) => pct.choose(question),
-            Chooser::RoundRobin if ready == 0 => Choice::GoesOn,
-            Chooser::RoundRobin => Choice::Place(0),
+            Chooser::RoundRobin(_) if ready == 0 => Choice::GoesOn,
+            Chooser::RoundRobin(_) => Choice::Place(0),
             Chooser::Replay(replay) => {
                 let usual = if can_go_on { Choice::GoesOn } else { Choice::Place(0) };
                 let Some(Target::Goroutine(wanted)) = replay.get(key) else { return usual };
@@ -219,8 +219,7 @@ impl Chooser {
     pub(super) fn moves_time(&mut self, per_million: u32, key: Key) -> bool {
         match self {
             Chooser::Replay(replay) => replay.get(key) == Some(Target::Time),
-            Chooser::Random(rng) | Chooser::Pct(Pct { rng, .. }) => rng.happens(per_million),
-            Chooser::RoundRobin => false,
+            Chooser::Random(rng) | Chooser::RoundRobin(rng) | Chooser::Pct(Pct { rng, .. }) => rng.happens(per_million),
         }
     }
 

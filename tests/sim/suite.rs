@@ -248,8 +248,9 @@ async fn program(seed: u64) {
     for (value, fate) in fates.iter() {
         match fate {
             Fate::GivenUp => assert!(!values.contains(value), "{value} was given up, and received"),
-            // An aborted receiver may have taken it with it: then nobody else has it.
-            Fate::Sent | Fate::Unknown => {}
+            // What an aborted receiver was handed, and has not noted, goes back.
+            Fate::Sent => assert!(values.contains(value), "{value} was sent, and is lost"),
+            Fate::Unknown => {}
         }
     }
     assert!(world.m.try_lock().is_some(), "the mutex is held by nobody");
