@@ -58,6 +58,10 @@ pub enum OnPanic {
 /// a `block_on`, and every goroutine waits in an operation of this crate: then nothing can wake them. Where other threads
 /// exist, one of them may. Threads can be counted on Linux; elsewhere nothing is proved.
 ///
+/// A goroutine that awaits nothing but a future of another crate leaves it unproved, also if that future has kept no waker, as
+/// [`std::future::pending`]: who has a clone of a waker is not recorded. A `select!`, a time-out or a join is an operation of this
+/// crate if one of the waits in it is.
+///
 /// ```
 /// use gopark::{OnDeadlock, Runtime};
 ///

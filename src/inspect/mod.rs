@@ -21,7 +21,7 @@
 //! | setting | what happens |
 //! |---|---|
 //! | `deadlock=report`, `crash`, `off` | as [`OnDeadlock`](crate::OnDeadlock)`::Report`, `Crash`, `Ignore` |
-//! | `leaks=report`, `crash` | when the last `block_on` of a runtime returns, the goroutines are listed that are still parked, or that only the end of main has woken (unless another worker has taken them meanwhile, or they have sent and ended); `crash` panics with the list |
+//! | `leaks=report`, `crash` | when the last `block_on` of a runtime returns, the goroutines are listed that are still parked, or that only the end of main has woken (unless another worker has taken them meanwhile, as it may where main is polled by [`block_on_local`](crate::block_on_local), or main has received what they sent); `crash` panics with the list |
 //! | `locks=on`, `off` | each `Mutex` and `RwMutex` records its holders and where they locked it, for the reports, and each channel is listed, so that [`goroutines`] finds [its facts](ChannelInfo); on by default in builds with debug assertions |
 //! | `dump=on` | SIGQUIT (`Ctrl-\`) writes a [`dump`] to stderr, and the process goes on; on Unix |
 //! | `sched=MS` | every so many milliseconds a line for each runtime says how busy it is. Go: `schedtrace` |
