@@ -81,8 +81,9 @@ pub struct Config {
     allowed: Vec<Outside>,
 }
 
-/// Most runs that shrink a failure.
-const SHRINKING: usize = 500;
+/// A failure is shrunk for no more runs, and no more steps.
+const SHRINKING_RUNS: usize = 500;
+const SHRINKING_STEPS: usize = 5_000_000;
 
 impl Config {
     /// 1000 runs of at most a million steps, by [`Strategy::Random`].
@@ -264,7 +265,7 @@ impl Config {
             let quiet = Quiet::begin();
             let again = run(None);
             let text = if again.steps == first.steps {
-                let shrunk = shrink(failure.kind, &first.deviations, run);
+                let shrunk = shrink(failure.kind, &first, run);
                 report(seed, failure, &first.steps, Some(&shrunk))
             } else {
                 differs(seed, failure, &first.steps, &again.steps)
@@ -284,14 +285,17 @@ impl Config {
 
 /// Leaves out deviations, in halves, quarters and so on, and then one by one, as long as the run fails in the same way. Returns the
 /// steps of what is left.
-fn shrink<T>(kind: Kind, deviations: &[Deviation], run: impl Fn(Option<Replay>) -> Run<T>) -> Vec<Step> {
-    let mut runs = 0;
+fn shrink<T>(kind: Kind, first: &Run<T>, run: impl Fn(Option<Replay>) -> Run<T>) -> Vec<Step> {
+    let (mut kept, mut best) = (first.deviations.clone(), first.steps.clone());
+    let (mut runs, mut steps) = (SHRINKING_RUNS, SHRINKING_STEPS);
     let mut fails = |kept: &[Deviation]| {
-        runs += 1;
-        let run = (runs <= SHRINKING).then(|| run(Some(Replay::new(kept))))?;
+        if runs == 0 || steps == 0 {
+            return None;
+        }
+        let run = run(Some(Replay::new(kept)));
+        (runs, steps) = (runs - 1, steps.saturating_sub(run.steps.len()));
         run.result.is_err_and(|failure| failure.kind == kind).then_some((run.deviations, run.steps))
     };
-    let Some((mut kept, mut best)) = fails(deviations) else { return Vec::new() };
     let mut size = kept.len().div_ceil(2);
     while size > 0 {
         let mut at = 0;

@@ -162,6 +162,27 @@ fn permits_are_given_in_the_order_of_asking() {
 }
 
 #[test]
+fn who_gives_up_in_front_lets_those_behind_in() {
+    check(|| async {
+        let permits = Arc::new(Semaphore::new(3));
+        let held = permits.acquire(2).await;
+        let wants = |n, patience| {
+            let permits = permits.clone();
+            go(async move { time::timeout(patience, permits.acquire(n)).await.is_ok() })
+        };
+        let in_front = wants(3, MS);
+        sim::wait().await;
+        let behind = wants(1, MS * 1_000_000);
+        assert!(!in_front.await.unwrap());
+        sim::wait().await;
+        // Nobody has given a permit back meanwhile.
+        assert!(behind.is_finished());
+        drop(held);
+        behind.await.unwrap();
+    });
+}
+
+#[test]
 fn a_queue_of_cond_and_mutex_hands_on_each_item_once() {
     check(|| async {
         let shared = Arc::new((Mutex::new(Vec::new()), Cond::new(), Cond::new()));
