@@ -43,6 +43,7 @@
 
 use std::cell::Cell;
 use std::io;
+use std::marker::PhantomData;
 use std::panic::Location;
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -211,13 +212,14 @@ impl Worker {
         }
         let was = self.run_next.try_hold()?;
         // SAFETY: processors are never freed.
-        Some(Held { worker: self, was, processor: unsafe { &*processor } })
+        Some(Held { worker: PhantomData, was, processor: unsafe { &*processor } })
     }
 }
 
-/// The right to touch what belongs to the processor.
+/// The right to touch what belongs to the processor. It is this thread's worker that holds it: without a pointer to that it fits into
+/// two registers.
 struct Held<'a> {
-    worker: &'a Worker,
+    worker: PhantomData<&'a Worker>,
     was: bool,
     processor: &'static Processor,
 }
@@ -228,14 +230,14 @@ impl Held<'_> {
     fn swap_next(&self, next: Option<Task>) -> Option<Task> {
         let next = next.map_or(ptr::null_mut(), |next| next.into_raw().as_ptr());
         // SAFETY: the processor is held.
-        unsafe { from_slot(self.worker.run_next.swap(next)) }
+        Worker::with(|w| unsafe { from_slot(w.run_next.swap(next)) })
     }
 }
 
 impl Drop for Held<'_> {
     #[inline(always)]
     fn drop(&mut self) {
-        self.worker.run_next.release(self.was);
+        Worker::with(|w| w.run_next.release(self.was));
     }
 }
 
@@ -454,7 +456,7 @@ impl Executor {
     /// Runs goroutines until the processor is given up or lost.
     fn run(&'static self, w: &Worker, processor: &'static Processor, searching: &mut bool) {
         if self.fire_late(Duration::ZERO) {
-            self.requeue_next(w, processor);
+            self.requeue_next(processor);
         }
         let mut streak = 0;
         while let Some(task) = self.next(w, processor, &mut streak, searching) {
@@ -490,7 +492,7 @@ impl Executor {
             let closing = self.closing.load(Ordering::Relaxed);
             if processor.id >= self.procs.load(Ordering::Relaxed) {
                 self.stop_searching(searching);
-                self.retire_processor(w, processor);
+                self.retire_processor(processor);
                 return None;
             }
             // After a full slice the global queue comes first.
@@ -498,7 +500,7 @@ impl Executor {
             let (global_first, look) = (global_first || limit_reached, look || limit_reached);
             let fired = processor.fire_due(look);
             if limit_reached || fired || closing {
-                self.requeue_next(w, processor);
+                self.requeue_next(processor);
             }
             if let Some(task) = self.find(processor, global_first, searching) {
                 if closing {
@@ -509,7 +511,7 @@ impl Executor {
                 return Some(task.into_raw());
             }
             if self.fire_late(Duration::ZERO) {
-                self.requeue_next(w, processor);
+                self.requeue_next(processor);
             } else if !(*searching && self.spin_for_work()) && self.park_processor(processor, searching) {
                 return None;
             }
@@ -757,9 +759,9 @@ impl Executor {
 
     /// The processor is out of use: its goroutines go to the global queue.
     #[inline(never)]
-    fn retire_processor(&'static self, w: &Worker, processor: &'static Processor) {
+    fn retire_processor(&'static self, processor: &'static Processor) {
         // Only the holder pushes to its queue, so that stays empty.
-        let next = Held { worker: w, was: true, processor }.swap_next(None);
+        let next = Held { worker: PhantomData, was: true, processor }.swap_next(None);
         self.drain(processor, next);
         self.hand_over(&mut lock(&self.sched), processor);
         if self.has_work() {
@@ -809,31 +811,36 @@ impl Executor {
             }
             coop::note_unwinding();
             let Some(held) = w.hold() else { return executor.push_global(task) };
-            let processor = held.processor;
-            let behind = if info.woken_while_running {
+            if info.woken_while_running {
                 debug_assert!(w.running.get().is_null(), "another worker may end it, and free it");
-                // It yielded: behind all goroutines or, out of budget, behind those of its processor.
-                if w.yielding.take() && !executor.global.is_empty() && !held.processor.has_long_ticks() {
+                return executor.schedule_behind(held, task);
+            }
+            match held.swap_next(Some(task)) {
+                Some(behind) => executor.enqueue_outlined(held, behind),
+                None if held.processor.has_long_polls() => {
                     drop(held);
-                    return executor.push_global(task);
+                    executor.notify();
                 }
-                Some(task)
-            } else {
-                held.swap_next(Some(task))
-            };
-            if let Some(behind) = behind {
-                executor.enqueue(held, behind);
-            } else if processor.has_long_polls() {
-                drop(held);
-                executor.notify();
+                None => {}
             }
         });
     }
 
+    /// The running goroutine goes on later. If it yields, behind all goroutines; if it is out of budget, behind those of its
+    /// processor.
+    #[inline(never)]
+    fn schedule_behind(&self, held: Held<'_>, task: Task) {
+        if Worker::with(|w| w.yielding.take()) && !self.global.is_empty() && !held.processor.has_long_ticks() {
+            drop(held);
+            return self.push_global(task);
+        }
+        self.enqueue(held, task);
+    }
+
     /// Moves the run-next goroutine to the local queue. Called between polls, when the processor cannot be revoked.
     #[inline(never)]
-    fn requeue_next(&self, w: &Worker, processor: &'static Processor) {
-        let held = Held { worker: w, was: true, processor };
+    fn requeue_next(&self, processor: &'static Processor) {
+        let held = Held { worker: PhantomData, was: true, processor };
         if let Some(next) = held.swap_next(None) {
             self.enqueue_outlined(held, next);
         }
@@ -858,7 +865,7 @@ impl Executor {
             }
             return;
         }
-        let is_alone = held.worker.run_next.seems_empty() && queue.is_empty();
+        let is_alone = Worker::with(|w| w.run_next.seems_empty()) && queue.is_empty();
         if let Err(task) = queue.push_shared(task) {
             // While the processor is held: the next holder sees it.
             self.global.push(task);
@@ -1259,60 +1266,6 @@ impl Executor {
             }
         }
         before
-    }
-
-    /// Runs `f`, which may block, after giving this thread's processor to another worker.
-    pub(crate) fn block_in_place<R>(f: impl FnOnce() -> R) -> R {
-        coop::note_caught();
-        let lent = Worker::with(Self::lend_processor);
-        let result = f();
-        if let Some((executor, processor)) = lent {
-            Worker::with(|w| executor.take_back(w, processor));
-        }
-        result
-    }
-
-    /// Gives this thread's processor to another worker, if there is work and a worker for it. `None` if it has none, or
-    /// keeps it.
-    fn lend_processor(w: &Worker) -> Option<(&'static Self, &'static Processor)> {
-        let this = Self::current()?;
-        let held = w.hold()?;
-        let processor = held.processor;
-        if !this.spares.can_call() {
-            return None;
-        }
-        let next = held.swap_next(None);
-        drop(held);
-        let mut sched = lock(&this.sched);
-        if processor.place.get() != w.place() {
-            // Lost in between; the run-next goroutine still is this thread's.
-            drop(sched);
-            next.into_iter().for_each(|next| this.push_global(next));
-            return None;
-        }
-        w.run_next.abandon();
-        let is_wanted = next.is_some() || shard::earliest(this.all_timers()) != Time::NEVER || this.has_work();
-        this.drain(processor, next);
-        if is_wanted || processor.id >= this.procs.load(Ordering::Relaxed) {
-            this.hand_over(&mut sched, processor);
-        } else {
-            this.set_place(&mut sched, processor, Place::Idle);
-        }
-        drop(sched);
-        if this.has_work() {
-            this.notify();
-        }
-        Some((this, processor))
-    }
-
-    /// The thread blocks no longer: it goes on with its processor, if no other worker has that.
-    fn take_back(&self, w: &Worker, processor: &'static Processor) {
-        let mut sched = lock(&self.sched);
-        if processor.place.get() == Place::Idle {
-            self.set_place(&mut sched, processor, w.place());
-            w.watched.forget();
-            w.run_next.reinstate();
-        }
     }
 
     /// True if this thread's processor could run no other goroutine than the running one.

@@ -1,10 +1,13 @@
-//! What a thread is for a while: another runtime's, one that waits, or one whose processor keeps its goroutines.
+//! What a thread is for a while: another runtime's, one that blocks or waits, or one whose processor keeps its goroutines.
 
 use std::marker::PhantomData;
 use std::ptr;
+use std::sync::atomic::Ordering;
 
-use super::{Executor, Worker};
-use crate::processor::Processor;
+use super::{Executor, Worker, lock, shard};
+use crate::clock::Time;
+use crate::coop;
+use crate::processor::{Place, Processor};
 
 impl Executor {
     /// Makes `self` this thread's [`current`](Self::current) until the guard is dropped. Until then the thread's own
@@ -23,6 +26,60 @@ impl Executor {
             }
             Some(Lent(PhantomData))
         })
+    }
+
+    /// Runs `f`, which may block, after giving this thread's processor to another worker.
+    pub(crate) fn block_in_place<R>(f: impl FnOnce() -> R) -> R {
+        coop::note_caught();
+        let lent = Worker::with(Self::lend_processor);
+        let result = f();
+        if let Some((executor, processor)) = lent {
+            Worker::with(|w| executor.take_back(w, processor));
+        }
+        result
+    }
+
+    /// Gives this thread's processor to another worker, if there is work and a worker for it. `None` if it has none, or
+    /// keeps it.
+    fn lend_processor(w: &Worker) -> Option<(&'static Self, &'static Processor)> {
+        let this = Self::current()?;
+        let held = w.hold()?;
+        let processor = held.processor;
+        if !this.spares.can_call() {
+            return None;
+        }
+        let next = held.swap_next(None);
+        drop(held);
+        let mut sched = lock(&this.sched);
+        if processor.place.get() != w.place() {
+            // Lost in between; the run-next goroutine still is this thread's.
+            drop(sched);
+            next.into_iter().for_each(|next| this.push_global(next));
+            return None;
+        }
+        w.run_next.abandon();
+        let is_wanted = next.is_some() || shard::earliest(this.all_timers()) != Time::NEVER || this.has_work();
+        this.drain(processor, next);
+        if is_wanted || processor.id >= this.procs.load(Ordering::Relaxed) {
+            this.hand_over(&mut sched, processor);
+        } else {
+            this.set_place(&mut sched, processor, Place::Idle);
+        }
+        drop(sched);
+        if this.has_work() {
+            this.notify();
+        }
+        Some((this, processor))
+    }
+
+    /// The thread blocks no longer: it goes on with its processor, if no other worker has that.
+    fn take_back(&self, w: &Worker, processor: &'static Processor) {
+        let mut sched = lock(&self.sched);
+        if processor.place.get() == Place::Idle {
+            self.set_place(&mut sched, processor, w.place());
+            w.watched.forget();
+            w.run_next.reinstate();
+        }
     }
 
     /// Sets whether thieves leave the goroutines of this thread's processor alone. Reset when the processor gets another worker.

@@ -3,6 +3,7 @@
 mod edges;
 
 use std::collections::HashMap;
+use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 use std::pin::Pin;
 use std::ptr;
@@ -501,7 +502,7 @@ fn a_goroutine_that_does_not_wait_alone_wakes_an_idle_processor() {
     let mut sched = lock(&executor.sched);
     executor.set_place(&mut sched, other, Place::Idle);
     drop(sched);
-    let enqueue = |task| Worker::with(|worker| executor.enqueue(Held { worker, was: true, processor: own }, task));
+    let enqueue = |task| executor.enqueue(Held { worker: PhantomData, was: true, processor: own }, task);
     enqueue(first);
     assert!(!executor.spares.has_wish(), "the only one runs next");
     enqueue(second);
