@@ -123,11 +123,28 @@ fn looks_beside_goroutines_that_come_and_go_find_each_that_stays() {
         let rt = Arc::new(runtime(4));
         let stop = Arc::new(AtomicBool::new(false));
         let (tx, rx) = chan::bounded::<u8>(4);
-        let parked: Vec<_> = (0..20).map(|_| rt.go(pending::<()>())).collect();
+        // Until it has parked once, one that moves from queue to queue in each of the attempts may be missed.
+        let have_parked = WaitGroup::new();
+        have_parked.add(40);
+        let parks_first = |have_parked: WaitGroup| async move {
+            gosched().await;
+            have_parked.done();
+        };
+        let parked: Vec<_> = (0..20)
+            .map(|_| {
+                let first = parks_first(have_parked.clone());
+                rt.go(async {
+                    first.await;
+                    pending::<()>().await;
+                })
+            })
+            .collect();
         let busy: Vec<_> = (0..20)
             .map(|i| {
                 let (tx, rx, stop) = (tx.clone(), rx.clone(), stop.clone());
+                let first = parks_first(have_parked.clone());
                 rt.go(async move {
+                    first.await;
                     while !stop.load(Ordering::Relaxed) {
                         match i % 4 {
                             0 => drop(tx.try_send(1)),
@@ -140,6 +157,7 @@ fn looks_beside_goroutines_that_come_and_go_find_each_that_stays() {
                 })
             })
             .collect();
+        rt.block_on(have_parked.wait());
         let ids: HashSet<_> = parked.iter().chain(&busy).map(JoinHandle::id).collect();
         let looks: Vec<_> = (0..2)
             .map(|_| {
@@ -150,7 +168,6 @@ fn looks_beside_goroutines_that_come_and_go_find_each_that_stays() {
                         let found: HashSet<_> = all.iter().map(|goroutine| goroutine.id).collect();
                         assert_eq!(found.len(), all.len(), "one is found twice");
                         let missing: Vec<_> = ids.difference(&found).collect();
-                        // One that moves from queue to queue in each of the attempts may be missed before its first park only.
                         assert!(missing.is_empty(), "not found: {missing:?}");
                     }
                 })

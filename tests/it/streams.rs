@@ -142,9 +142,10 @@ fn two_tasks_on_one_receiver_do_not_wake_each_other() {
         assert_eq!(polls.load(Ordering::SeqCst), 2);
         // One of the two, the last, is woken.
         tx.send(1).await.unwrap();
-        while polls.load(Ordering::SeqCst) < 3 {
+        while !tasks.iter().any(|task| task.is_finished()) {
             gosched().await;
         }
+        assert_eq!(polls.load(Ordering::SeqCst), 3);
         assert_eq!(tasks.iter().filter(|task| !task.is_finished()).count(), 1);
     });
 }
