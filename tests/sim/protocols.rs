@@ -183,6 +183,62 @@ fn who_gives_up_in_front_lets_those_behind_in() {
 }
 
 #[test]
+fn a_signal_that_an_aborted_waiter_was_given_goes_to_the_next() {
+    check(|| async {
+        let shared = Arc::new((Mutex::new(()), Cond::new()));
+        let mut waiters = Vec::new();
+        for _ in 0..2 {
+            let shared = shared.clone();
+            waiters.push(go(async move { drop(shared.1.wait(shared.0.lock().await).await) }));
+            sim::wait().await;
+        }
+        let (second, first) = (waiters.pop().unwrap(), waiters.pop().unwrap());
+        let held = shared.0.lock().await;
+        let signals = {
+            let shared = shared.clone();
+            go(async move { shared.1.signal() })
+        };
+        gosched().await;
+        first.abort();
+        drop(held);
+        signals.await.unwrap();
+        sim::wait().await;
+        assert!(first.await.is_ok() != second.is_finished(), "one has the signal");
+        shared.1.broadcast();
+        second.await.unwrap();
+    });
+}
+
+#[test]
+fn a_lock_that_an_aborted_waiter_was_given_goes_to_the_next() {
+    check(|| async {
+        let lock = Arc::new(Mutex::new(()));
+        let mut goroutines: Vec<_> = (0..5)
+            .map(|_| {
+                let lock = lock.clone();
+                go(async move {
+                    for _ in 0..3 {
+                        // They starve each other, so that the lock is handed over.
+                        let _guard = lock.lock().await;
+                        time::sleep(MS).await;
+                    }
+                })
+            })
+            .collect();
+        time::sleep(MS * 4).await;
+        for aborted in goroutines.drain(..3) {
+            aborted.abort();
+            gosched().await;
+        }
+        for goroutine in goroutines {
+            goroutine.await.unwrap();
+        }
+        sim::wait().await;
+        assert!(lock.try_lock().is_some());
+    });
+}
+
+#[test]
 fn a_queue_of_cond_and_mutex_hands_on_each_item_once() {
     check(|| async {
         let shared = Arc::new((Mutex::new(Vec::new()), Cond::new(), Cond::new()));
