@@ -177,6 +177,7 @@ impl State {
             let ready = self.simulation.gather();
             if ready > 0 {
                 if let Choice::Place(place) = self.choose(true, ready) {
+                    self.step(self.current, Does::GivesWayBefore(operation.reason), operation.site);
                     (self.next, self.gives_way, self.refused) = (Some(place), true, 0);
                     return false;
                 }

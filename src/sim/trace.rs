@@ -23,6 +23,8 @@ pub(super) enum Does {
     Starts,
     /// It begins an operation.
     Begins(WaitReason),
+    /// Another one runs before it begins that.
+    GivesWayBefore(WaitReason),
     Parks(WaitReason),
     /// It lets others run, or waits for a future of another crate.
     Yields,
@@ -45,8 +47,9 @@ impl fmt::Display for Step {
         match does {
             Does::Starts => f.write_str("starts")?,
             Does::Begins(reason) => reason.fmt(f)?,
+            Does::GivesWayBefore(reason) => write!(f, "gives way before {reason}")?,
             Does::Parks(reason) => write!(f, "waits: {reason}")?,
-            Does::Yields => f.write_str("gives way")?,
+            Does::Yields => f.write_str("yields")?,
             Does::Ends => f.write_str("ends")?,
         }
         match site {
