@@ -36,7 +36,8 @@ pub enum Outside {
     /// The start of a [`Runtime`](crate::Runtime). If it is allowed, its goroutines are outside.
     Runtime,
     /// A wait on a channel, a lock, a semaphore, a context or a `WaitGroup` on which another run has waited before: a static, or one
-    /// that was made outside of the program's closure. What the other run has left in it decides what happens.
+    /// that was made outside of the program's closure. What the other run has left in it decides what happens. What is tried
+    /// without a wait, and the cases of a `select!`, are not looked at.
     OtherRun,
 }
 

@@ -428,3 +428,65 @@ fn what_another_run_has_used_panics_where_it_is_used() {
         assert!(text.contains(&format!("({name})")), "{text}");
     }
 }
+
+#[test]
+fn a_future_that_nobody_wakes_is_told_when_all_else_is_blocked() {
+    let text = panic_of(|| {
+        sim::run(0, || async {
+            let (_tx, rx) = chan::unbuffered::<u8>();
+            go(async move { rx.recv().await });
+            std::future::pending::<()>().await
+        });
+    });
+    assert!(text.contains("nothing inside the runtime can wake them"), "{text}");
+    assert!(text.contains("goroutine 1 (main) [foreign future"), "{text}");
+}
+
+#[test]
+fn there_may_be_more_goroutines_than_a_queue_has_room_for() {
+    for strategy in [Strategy::Random, Strategy::Pct { depth: 3 }, Strategy::RoundRobin] {
+        Config::new().runs(3).strategy(strategy).check(|| async {
+            let (tx, rx) = chan::bounded(10);
+            for n in 0..2000 {
+                let tx = tx.clone();
+                go(async move { tx.send(n).await });
+            }
+            drop(tx);
+            let mut seen = Vec::new();
+            while let Some(n) = rx.recv().await {
+                seen.push(n);
+            }
+            seen.sort_unstable();
+            assert!(seen.into_iter().eq(0..2000));
+        });
+    }
+}
+
+#[test]
+fn an_executor_inside_of_a_goroutine_gets_on() {
+    Config::new().runs(100).check(|| async {
+        let (tx, rx) = chan::bounded(1);
+        let others = [(); 3].map(|()| {
+            go(async {
+                for _ in 0..5 {
+                    gosched().await;
+                }
+            })
+        });
+        // It polls until it is ready, and gives no other goroutine a turn.
+        futures_lite::future::block_on(tx.send(1)).unwrap();
+        assert_eq!(futures_lite::future::block_on(rx.recv()), Some(1));
+        // One that polls once, with a waker that wakes nothing, is answered at once.
+        assert_eq!(
+            futures_lite::FutureExt::poll(&mut Box::pin(tx.send(2)), &mut noop()),
+            std::task::Poll::Ready(Ok(()))
+        );
+        for other in others {
+            other.await.unwrap();
+        }
+    });
+}
+
+fn noop() -> std::task::Context<'static> {
+    std::task::Context::from_waker(std::task::Waker::noop())
+}
