@@ -1,7 +1,7 @@
 //! The futures of this package's methods, to name them where one is stored.
 
 pub use super::cond::CondWait;
-pub use super::mutex::Lock;
-pub use super::rwmutex::{RLock, WLock};
-pub use super::semaphore::Acquire;
+pub use super::mutex::{Lock, LockOwned};
+pub use super::rwmutex::{RLock, RLockOwned, WLock, WLockOwned};
+pub use super::semaphore::{Acquire, AcquireOwned};
 pub use super::waitgroup::Wait;

@@ -25,10 +25,10 @@ mod waitgroup;
 
 pub use cond::{Cond, CondGuard};
 pub use errgroup::ErrGroup;
-pub use mutex::{Mutex, MutexGuard};
+pub use mutex::{Mutex, MutexGuard, OwnedMutexGuard};
 pub use once::{Once, OnceValue};
 pub use pool::{Pool, PoolGuard};
-pub use rwmutex::{RwMutex, RwMutexReadGuard, RwMutexWriteGuard};
-pub use semaphore::{Permit, Semaphore};
+pub use rwmutex::{OwnedRwMutexReadGuard, OwnedRwMutexWriteGuard, RwMutex, RwMutexReadGuard, RwMutexWriteGuard};
+pub use semaphore::{OwnedPermit, Permit, Semaphore};
 pub use singleflight::SingleFlight;
 pub use waitgroup::WaitGroup;

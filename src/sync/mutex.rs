@@ -2,9 +2,10 @@
 
 use std::cell::UnsafeCell;
 use std::panic::Location;
+use std::sync::Arc;
 
 use super::raw_mutex::{RawMutex, Since};
-use super::typed_lock::{guard, typed_lock};
+use super::typed_lock::{guard, owned_guard, typed_lock};
 use crate::loom::const_fn;
 use crate::wait::acquire::{Acquisition, acquire_now, acquisition};
 
@@ -142,6 +143,55 @@ impl<T: ?Sized> Mutex<T> {
         acquire_now(&self.raw).then(|| MutexGuard(self))
     }
 
+    /// As [`lock`](Self::lock), with a guard that owns a reference to the mutex: so it may go into a goroutine, or into a struct
+    /// beside other things. tokio: `lock_owned`.
+    ///
+    /// # Cancellation
+    ///
+    /// As of [`lock`](Self::lock).
+    ///
+    /// # Panics
+    ///
+    /// If the future is polled after it has completed.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::sync::Mutex;
+    /// use std::sync::Arc;
+    ///
+    /// gopark::block_on(async {
+    ///     let m = Arc::new(Mutex::new(1));
+    ///     let mut guard = m.lock_owned().await;
+    ///     gopark::go(async move { *guard += 1 }).await.unwrap();
+    ///     assert_eq!(*m.lock().await, 2);
+    /// });
+    /// ```
+    #[inline]
+    #[track_caller]
+    pub fn lock_owned(self: &Arc<Self>) -> LockOwned<'_, T> {
+        LockOwned(Acquisition::new(self, Location::caller()))
+    }
+
+    /// As [`try_lock`](Self::try_lock), with a guard that owns a reference to the mutex.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::sync::Mutex;
+    /// use std::sync::Arc;
+    ///
+    /// let m = Arc::new(Mutex::new(1));
+    /// let guard = m.try_lock_owned().unwrap();
+    /// assert!(m.try_lock_owned().is_none());
+    /// # drop(guard);
+    /// ```
+    #[inline]
+    #[track_caller]
+    pub fn try_lock_owned(self: &Arc<Self>) -> Option<OwnedMutexGuard<T>> {
+        acquire_now(&self.raw).then(|| OwnedMutexGuard(Arc::clone(self)))
+    }
+
     /// Blocks this thread until the lock is free, and takes it: for threads that run no goroutines.
     ///
     /// In a goroutine await [`lock`](Self::lock) instead: this keeps its thread from the others until the scheduler notices,
@@ -211,7 +261,42 @@ impl<'a, T: ?Sized> MutexGuard<'a, T> {
 
 guard!(MutexGuard<'a, T>(&'a Mutex<T>) of RawMutex, Since, MutexLock, Lock, unlock, DerefMut);
 
+/// The lock of a [`Mutex`], with a reference to the mutex: what [`MutexGuard`] is, without its lifetime. tokio:
+/// `OwnedMutexGuard`.
+///
+/// A [`Cond`](super::Cond) does not wait with it.
+#[must_use = "dropping the guard unlocks the mutex at once"]
+pub struct OwnedMutexGuard<T: ?Sized>(Arc<Mutex<T>>);
+
+// SAFETY: a shared guard gives shared access to the value.
+unsafe impl<T: ?Sized + Send + Sync> Sync for OwnedMutexGuard<T> {}
+
+impl<T: ?Sized> OwnedMutexGuard<T> {
+    /// The mutex this is the lock of.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::sync::{Mutex, OwnedMutexGuard};
+    /// use std::sync::Arc;
+    ///
+    /// let m = Arc::new(Mutex::new(0));
+    /// let guard = m.try_lock_owned().unwrap();
+    /// assert!(Arc::ptr_eq(OwnedMutexGuard::mutex(&guard), &m));
+    /// ```
+    pub fn mutex(guard: &Self) -> &Arc<Mutex<T>> {
+        &guard.0
+    }
+}
+
+owned_guard!(OwnedMutexGuard of Mutex, RawMutex, Since, MutexLock, unlock, DerefMut);
+
 acquisition! {
     /// The future of [`Mutex::lock`].
     Lock<'a, T>(&'a Mutex<T>, Since) -> MutexGuard<'a, T>
+}
+
+acquisition! {
+    /// The future of [`Mutex::lock_owned`].
+    LockOwned<'a, T>(&'a Arc<Mutex<T>>, Since) -> OwnedMutexGuard<T>
 }

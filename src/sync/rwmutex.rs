@@ -2,9 +2,10 @@
 
 use std::cell::UnsafeCell;
 use std::panic::{Location, RefUnwindSafe, UnwindSafe};
+use std::sync::Arc;
 
 use super::raw_rwmutex::{RawRwMutex, Reader, Writer};
-use super::typed_lock::{guard, typed_lock};
+use super::typed_lock::{guard, owned_guard, typed_lock};
 use crate::loom::const_fn;
 use crate::wait::acquire::{Acquisition, acquire_now, acquisition};
 
@@ -141,6 +142,65 @@ impl<T: ?Sized> RwMutex<T> {
     #[doc(alias = "write")]
     pub fn lock(&self) -> WLock<'_, T> {
         WLock(Acquisition::new(self, Location::caller()))
+    }
+
+    /// As [`rlock`](Self::rlock), with a guard that owns a reference to the lock. tokio: `read_owned`.
+    ///
+    /// # Cancellation
+    ///
+    /// As of [`rlock`](Self::rlock).
+    ///
+    /// # Panics
+    ///
+    /// If the future is polled after it has completed.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::sync::RwMutex;
+    /// use std::sync::Arc;
+    ///
+    /// gopark::block_on(async {
+    ///     let m = Arc::new(RwMutex::new(1));
+    ///     let guard = m.rlock_owned().await;
+    ///     gopark::go(async move { assert_eq!(*guard, 1) }).await.unwrap();
+    /// });
+    /// ```
+    #[inline]
+    #[track_caller]
+    #[doc(alias = "read_owned")]
+    pub fn rlock_owned(self: &Arc<Self>) -> RLockOwned<'_, T> {
+        RLockOwned(Acquisition::new(self, Location::caller()))
+    }
+
+    /// As [`lock`](Self::lock), with a guard that owns a reference to the lock. tokio: `write_owned`.
+    ///
+    /// # Cancellation
+    ///
+    /// As of [`lock`](Self::lock).
+    ///
+    /// # Panics
+    ///
+    /// If the future is polled after it has completed.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::sync::RwMutex;
+    /// use std::sync::Arc;
+    ///
+    /// gopark::block_on(async {
+    ///     let m = Arc::new(RwMutex::new(1));
+    ///     let mut guard = m.lock_owned().await;
+    ///     gopark::go(async move { *guard += 1 }).await.unwrap();
+    ///     assert_eq!(*m.rlock().await, 2);
+    /// });
+    /// ```
+    #[inline]
+    #[track_caller]
+    #[doc(alias = "write_owned")]
+    pub fn lock_owned(self: &Arc<Self>) -> WLockOwned<'_, T> {
+        WLockOwned(Acquisition::new(self, Location::caller()))
     }
 
     /// Takes the lock for reading, if that is possible at this instant: no writer has it or waits for it. Go:
@@ -298,6 +358,20 @@ impl<'a, T: ?Sized> RwMutexWriteGuard<'a, T> {
 
 guard!(RwMutexWriteGuard<'a, T>(&'a RwMutex<T>) of RawRwMutex, Writer, RwMutexLock, WLock, unlock, DerefMut);
 
+/// A read lock of a [`RwMutex`], with a reference to the lock: what [`RwMutexReadGuard`] is, without its lifetime. tokio:
+/// `OwnedRwLockReadGuard`.
+#[must_use = "dropping the guard unlocks at once"]
+pub struct OwnedRwMutexReadGuard<T: ?Sized>(Arc<RwMutex<T>>);
+
+owned_guard!(OwnedRwMutexReadGuard of RwMutex, RawRwMutex, Reader, RwMutexRLock, runlock);
+
+/// The write lock of a [`RwMutex`], with a reference to the lock: what [`RwMutexWriteGuard`] is, without its lifetime. tokio:
+/// `OwnedRwLockWriteGuard`.
+#[must_use = "dropping the guard unlocks at once"]
+pub struct OwnedRwMutexWriteGuard<T: ?Sized>(Arc<RwMutex<T>>);
+
+owned_guard!(OwnedRwMutexWriteGuard of RwMutex, RawRwMutex, Writer, RwMutexLock, unlock, DerefMut);
+
 acquisition! {
     /// The future of [`RwMutex::rlock`].
     RLock<'a, T>(Shared<'a, T>, Reader) -> RwMutexReadGuard<'a, T>
@@ -306,4 +380,14 @@ acquisition! {
 acquisition! {
     /// The future of [`RwMutex::lock`].
     WLock<'a, T>(&'a RwMutex<T>, Writer) -> RwMutexWriteGuard<'a, T>
+}
+
+acquisition! {
+    /// The future of [`RwMutex::rlock_owned`].
+    RLockOwned<'a, T>(&'a Arc<RwMutex<T>>, Reader) -> OwnedRwMutexReadGuard<T>
+}
+
+acquisition! {
+    /// The future of [`RwMutex::lock_owned`].
+    WLockOwned<'a, T>(&'a Arc<RwMutex<T>>, Writer) -> OwnedRwMutexWriteGuard<T>
 }

@@ -10,9 +10,15 @@
 // Whoever gives permits back while `QUEUED` is set serves the queue from its front, as far as the permits go; nobody
 // else takes permits then. `QUEUED` is set by the compare-exchange that finds too few permits, so those who add some
 // afterwards see it. A waiter that leaves the front serves those behind it as well (CA-13).
+//
+// A waiter for more permits than the semaphore has stands in a line of its own, where it holds up no other. Which of the two it
+// stands in follows from its number and the size, under the lock. Each change of the size divides the waiters again.
 
 use std::fmt;
+use std::mem;
 use std::panic::{Location, RefUnwindSafe, UnwindSafe};
+use std::ptr;
+use std::sync::Arc;
 use std::task::Context;
 
 use crate::context::{self, ContextError};
@@ -65,13 +71,43 @@ pub(super) const MAX_PERMITS: usize = usize::MAX / 4;
 #[doc(alias = "Weighted")]
 #[doc(alias = "NewWeighted")]
 pub struct Semaphore {
-    size: usize,
     /// The table is at the top of the file. Acquire where permits are taken, Release where they are added: each pairs
     /// with the other.
     state: AtomicUsize,
-    /// How many permits each waits for.
-    queue: Lock<Queue<usize>>,
+    lines: Lock<Lines>,
     object: Object,
+}
+
+/// The waiters, and how many permits each waits for.
+struct Lines {
+    /// How many permits there are, those that are held included.
+    size: usize,
+    queue: Queue<usize>,
+    /// Those that wait for more than `size`.
+    oversized: Queue<usize>,
+}
+
+impl Lines {
+    const_fn! {
+        const fn new(size: usize) -> Self {
+            Lines { size, queue: Queue::new(), oversized: Queue::new() }
+        }
+    }
+
+    fn of(&mut self, n: usize) -> &mut Queue<usize> {
+        if n > self.size { &mut self.oversized } else { &mut self.queue }
+    }
+
+    /// Sets the size. Those that change the line come to the end of the other one, in their order.
+    fn resize(&mut self, size: usize) {
+        let unsure = if size > self.size { &mut self.oversized } else { &mut self.queue };
+        let mut unsure = mem::replace(unsure, Queue::new());
+        self.size = size;
+        while let Some(n) = unsure.front().map(|front| front.extra) {
+            // SAFETY: both are under the lock.
+            unsafe { unsure.move_front(self.of(n)) };
+        }
+    }
 }
 
 impl UnwindSafe for Semaphore {}
@@ -93,15 +129,15 @@ impl Semaphore {
         /// ```
         pub const fn new(permits: usize) -> Self {
             assert!(permits <= MAX_PERMITS, "gopark: too many permits of a Semaphore");
-            let (state, queue) = (AtomicUsize::new(permits * PERMIT), Lock::new(Queue::new()));
-            Semaphore { size: permits, state, queue, object: Object::new() }
+            let (state, lines) = (AtomicUsize::new(permits * PERMIT), Lock::new(Lines::new(permits)));
+            Semaphore { state, lines, object: Object::new() }
         }
     }
 
     /// Waits for `n` permits. Go: `Acquire`.
     ///
-    /// More than the semaphore has will never be there: the future stays pending, and holds up no other. With a context, see
-    /// [`Context::acquire`](crate::context::Context::acquire).
+    /// More than the semaphore has will not be there before [`add_permits`](Self::add_permits) has added some: the future stays
+    /// pending, and holds up no other. With a context, see [`Context::acquire`](crate::context::Context::acquire).
     ///
     /// # Cancellation
     ///
@@ -152,6 +188,117 @@ impl Semaphore {
         self.take(n).then(|| Permit { semaphore: self, n })
     }
 
+    /// As [`acquire`](Self::acquire), with permits that own a reference to the semaphore: so they may go into a goroutine, or into
+    /// a struct beside what they stand for. tokio: `acquire_many_owned`.
+    ///
+    /// # Cancellation
+    ///
+    /// As of [`acquire`](Self::acquire).
+    ///
+    /// # Panics
+    ///
+    /// If the future is polled after it has completed.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::sync::Semaphore;
+    /// use std::sync::Arc;
+    ///
+    /// gopark::block_on(async {
+    ///     let connections = Arc::new(Semaphore::new(2));
+    ///     for _ in 0..10 {
+    ///         let permit = connections.acquire_owned(1).await;
+    ///         gopark::go(async move { drop(permit) });
+    ///     }
+    ///     assert_eq!(connections.acquire(2).await.count(), 2);
+    /// });
+    /// ```
+    #[inline]
+    #[track_caller]
+    pub fn acquire_owned(self: &Arc<Self>, n: usize) -> AcquireOwned<'_> {
+        let permits = Permits { semaphore: self, n, reason: Reason::Semaphore };
+        AcquireOwned(Acquisition::new(OwnedPermits { permits, semaphore: self }, Location::caller()))
+    }
+
+    /// As [`try_acquire`](Self::try_acquire), with permits that own a reference to the semaphore. tokio: `try_acquire_many_owned`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::sync::Semaphore;
+    /// use std::sync::Arc;
+    ///
+    /// let s = Arc::new(Semaphore::new(1));
+    /// let permit = s.try_acquire_owned(1).unwrap();
+    /// assert!(s.try_acquire_owned(1).is_none());
+    /// # drop(permit);
+    /// ```
+    #[inline]
+    pub fn try_acquire_owned(self: &Arc<Self>, n: usize) -> Option<OwnedPermit> {
+        self.take(n).then(|| OwnedPermit { semaphore: Arc::clone(self), n })
+    }
+
+    /// Blocks this thread until it has `n` permits: for threads that run no goroutines.
+    ///
+    /// In a goroutine await [`acquire`](Self::acquire) instead: this keeps its thread from the others until the scheduler notices,
+    /// some 10 ms later. If it cannot be awaited there, wrap it in [`block_in_place`](crate::block_in_place).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let s = gopark::sync::Semaphore::new(3);
+    /// assert_eq!(s.acquire_blocking(2).count(), 2);
+    /// ```
+    #[track_caller]
+    pub fn acquire_blocking(&self, n: usize) -> Permit<'_> {
+        #[cfg(feature = "sim")]
+        crate::simulated::leaves(crate::simulated::Outside::Blocking);
+        self.acquire(n).0.block()
+    }
+
+    /// Makes the semaphore larger by `n` permits, which are free. tokio: `add_permits`; Go has none.
+    ///
+    /// Those that wait for more than there were, and not for more than there are now, join the end of the line, in their order.
+    ///
+    /// # Panics
+    ///
+    /// If there are more than `usize::MAX / 4` then.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let s = gopark::sync::Semaphore::new(1);
+    /// s.add_permits(2);
+    /// assert_eq!(s.try_acquire(3).unwrap().count(), 3);
+    /// ```
+    #[track_caller]
+    pub fn add_permits(&self, n: usize) {
+        let added = self.resize(|size| size.checked_add(n).filter(|&sum| sum <= MAX_PERMITS));
+        assert!(added, "gopark: too many permits of a Semaphore");
+        self.release(n);
+    }
+
+    /// Makes the semaphore smaller by `n` permits, which are held and will not be given back.
+    fn remove_permits(&self, n: usize) {
+        self.resize(|size| Some(size.saturating_sub(n)));
+        // Who was at the front may have left it.
+        self.serve();
+    }
+
+    /// Changes the size, unless `resize` returns none.
+    fn resize(&self, resize: impl FnOnce(usize) -> Option<usize>) -> bool {
+        let mut lines = self.lines.lock();
+        let Some(size) = resize(lines.size) else { return false };
+        lines.resize(size);
+        if lines.queue.is_empty() {
+            self.state.fetch_and(!QUEUED, Ordering::Relaxed);
+        } else {
+            self.state.fetch_or(QUEUED, Ordering::Relaxed);
+        }
+        true
+    }
+
     /// How many permits are free at this instant. Some may be meant for those who wait.
     ///
     /// # Examples
@@ -165,12 +312,11 @@ impl Semaphore {
 
     /// How many permits are held, at least.
     pub(super) fn held(&self) -> usize {
-        self.size.saturating_sub(self.available())
+        self.size().saturating_sub(self.available())
     }
 
-    /// [`acquire`](Self::acquire), blocking the thread.
-    pub(super) fn acquire_blocking(&self, n: usize) -> Permit<'_> {
-        self.acquire(n).0.block()
+    fn size(&self) -> usize {
+        self.lines.lock().size
     }
 
     #[inline]
@@ -198,8 +344,8 @@ impl Semaphore {
         let mut wakes = WakeList::new();
         loop {
             {
-                let mut queue = self.queue.lock();
-                while !wakes.is_full() && self.take_for_front(&queue) {
+                let queue = &mut self.lines.lock().queue;
+                while !wakes.is_full() && self.take_for_front(queue) {
                     queue.grant_front_into(&mut wakes);
                 }
             }
@@ -267,7 +413,7 @@ impl context::Context {
 
 impl fmt::Debug for Semaphore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Semaphore").field("size", &self.size).field("available", &self.available()).finish()
+        f.debug_struct("Semaphore").field("size", &self.size()).field("available", &self.available()).finish()
     }
 }
 
@@ -280,21 +426,95 @@ pub struct Permit<'a> {
     n: usize,
 }
 
-impl Permit<'_> {
-    /// How many permits these are.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// let s = gopark::sync::Semaphore::new(3);
-    /// assert_eq!(s.try_acquire(2).unwrap().count(), 2);
-    /// ```
-    pub fn count(&self) -> usize {
-        self.n
+/// Permits of a [`Semaphore`], with a reference to it: what [`Permit`] is, without its lifetime. tokio:
+/// `OwnedSemaphorePermit`.
+#[must_use = "dropping the permit gives it back at once"]
+#[derive(Debug)]
+pub struct OwnedPermit {
+    semaphore: Arc<Semaphore>,
+    n: usize,
+}
+
+/// What one does with permits. `$acquire` is how an example of `s` gets some.
+macro_rules! permit {
+    ($permit:ty, $s:literal, $acquire:literal) => {
+        impl $permit {
+            /// How many permits these are.
+            ///
+            /// # Examples
+            ///
+            /// ```
+            #[doc = concat!("let s = ", $s, ";")]
+            #[doc = concat!("assert_eq!(s.", $acquire, "(2).unwrap().count(), 2);")]
+            /// ```
+            pub fn count(&self) -> usize {
+                self.n
+            }
+
+            /// Does not give the permits back: the semaphore is smaller by as many. [`Semaphore::add_permits`] is the opposite.
+            /// tokio: `forget`.
+            ///
+            /// # Examples
+            ///
+            /// ```
+            #[doc = concat!("let s = ", $s, ";")]
+            #[doc = concat!("s.", $acquire, "(2).unwrap().forget();")]
+            /// assert_eq!(s.available(), 1);
+            /// ```
+            pub fn forget(mut self) {
+                self.semaphore.remove_permits(mem::take(&mut self.n));
+            }
+
+            /// Parts with `n` of the permits; `None` if these are fewer. tokio: `split`.
+            ///
+            /// # Examples
+            ///
+            /// ```
+            #[doc = concat!("let s = ", $s, ";")]
+            #[doc = concat!("let mut three = s.", $acquire, "(3).unwrap();")]
+            /// drop(three.split(1));
+            /// assert_eq!((three.count(), s.available()), (2, 1));
+            /// ```
+            pub fn split(&mut self, n: usize) -> Option<Self> {
+                self.n = self.n.checked_sub(n)?;
+                Some(Self { semaphore: Clone::clone(&self.semaphore), n })
+            }
+
+            /// Makes these permits and `other` one. tokio: `merge`.
+            ///
+            /// # Panics
+            ///
+            /// If they are permits of two semaphores. Both are given back then.
+            ///
+            /// # Examples
+            ///
+            /// ```
+            #[doc = concat!("let s = ", $s, ";")]
+            #[doc = concat!("let mut all = s.", $acquire, "(1).unwrap();")]
+            #[doc = concat!("all.merge(s.", $acquire, "(2).unwrap());")]
+            /// assert_eq!(all.count(), 3);
+            /// ```
+            #[track_caller]
+            pub fn merge(&mut self, mut other: Self) {
+                let same = ptr::eq::<Semaphore>(&*self.semaphore, &*other.semaphore);
+                assert!(same, "gopark: Permit::merge of two semaphores");
+                self.n += mem::take(&mut other.n);
+            }
+        }
+    };
+}
+
+permit!(Permit<'_>, "gopark::sync::Semaphore::new(3)", "try_acquire");
+permit!(OwnedPermit, "std::sync::Arc::new(gopark::sync::Semaphore::new(3))", "try_acquire_owned");
+
+impl Drop for Permit<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.semaphore.release(self.n);
     }
 }
 
-impl Drop for Permit<'_> {
+impl Drop for OwnedPermit {
     #[inline]
     fn drop(&mut self) {
         self.semaphore.release(self.n);
@@ -304,6 +524,11 @@ impl Drop for Permit<'_> {
 acquisition! {
     /// The future of [`Semaphore::acquire`].
     Acquire<'a>(Permits<'a>, usize) -> Permit<'a>
+}
+
+acquisition! {
+    /// The future of [`Semaphore::acquire_owned`].
+    AcquireOwned<'a>(OwnedPermits<'a>, usize) -> OwnedPermit
 }
 
 /// Permits to be acquired.
@@ -319,7 +544,7 @@ impl<'a> Request<usize> for Permits<'a> {
     type Output = Permit<'a>;
 
     fn resource(&self) -> Option<&Self> {
-        (self.n <= self.semaphore.size).then_some(self)
+        Some(self)
     }
 
     fn reason(&self) -> Reason {
@@ -329,6 +554,31 @@ impl<'a> Request<usize> for Permits<'a> {
     #[inline]
     fn output(&self) -> Permit<'a> {
         Permit { semaphore: self.semaphore, n: self.n }
+    }
+}
+
+/// Permits to be acquired, and owned then.
+#[derive(Clone, Copy)]
+struct OwnedPermits<'a> {
+    permits: Permits<'a>,
+    semaphore: &'a Arc<Semaphore>,
+}
+
+impl<'a> Request<usize> for OwnedPermits<'a> {
+    type Resource = Permits<'a>;
+    type Output = OwnedPermit;
+
+    fn resource(&self) -> Option<&Permits<'a>> {
+        Some(&self.permits)
+    }
+
+    fn reason(&self) -> Reason {
+        self.permits.reason
+    }
+
+    #[inline]
+    fn output(&self) -> OwnedPermit {
+        OwnedPermit { semaphore: Arc::clone(self.semaphore), n: self.permits.n }
     }
 }
 
@@ -349,15 +599,16 @@ impl Resource<usize> for Permits<'_> {
     // Safety, of this and the next two: as the trait says.
     unsafe fn enqueue(&self, waiter: &Waiter<usize>) -> bool {
         let (semaphore, n) = (self.semaphore, self.n);
-        let mut queue = semaphore.queue.lock();
+        let mut lines = semaphore.lines.lock();
         while !semaphore.take(n) {
             let s = semaphore.state.load(Ordering::Relaxed);
-            if s & QUEUED != 0
+            if n > lines.size
+                || s & QUEUED != 0
                 || s / PERMIT < n
                     && semaphore.state.compare_exchange(s, s | QUEUED, Ordering::Relaxed, Ordering::Relaxed).is_ok()
             {
                 // SAFETY: passed on to the caller.
-                unsafe { queue.push_back(waiter) };
+                unsafe { lines.of(n).push_back(waiter) };
                 return false;
             }
         }
@@ -366,22 +617,22 @@ impl Resource<usize> for Permits<'_> {
 
     unsafe fn look(&self, waiter: &Waiter<usize>, cx: &mut Context<'_>) -> bool {
         let granted = |_: &mut _, _| waiter.state() == queue::GRANTED;
-        // SAFETY: a waiter that is not granted is linked in the queue.
-        unsafe { queue::look(&self.semaphore.queue, waiter, cx, granted) }
+        // SAFETY: a waiter that is not granted is linked in one of the lines.
+        unsafe { queue::look(&self.semaphore.lines, waiter, cx, granted) }
     }
 
     #[cold]
     unsafe fn cancel(&self, waiter: &Waiter<usize>) {
         let semaphore = self.semaphore;
         {
-            let mut queue = semaphore.queue.lock();
+            let mut lines = semaphore.lines.lock();
             if waiter.state() == queue::GRANTED {
-                drop(queue);
+                drop(lines);
                 return semaphore.release(waiter.extra);
             }
             // SAFETY: not granted, seen under the lock, so linked in the queue.
-            unsafe { queue.remove(waiter) };
-            if queue.is_empty() {
+            unsafe { lines.of(waiter.extra).remove(waiter) };
+            if lines.queue.is_empty() {
                 semaphore.state.fetch_and(!QUEUED, Ordering::Relaxed);
                 return;
             }

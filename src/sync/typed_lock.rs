@@ -91,14 +91,22 @@ macro_rules! guard {
             }
         }
 
-        impl<T: ?Sized> Drop for $guard<'_, T> {
+        $crate::sync::typed_lock::access!($guard<'_, T>, $unlock $(, $deref_mut)?);
+    };
+}
+pub(super) use guard;
+
+/// What a guard is to its owner: the way to the value, and its drop unlocks. With `DerefMut` it is exclusive.
+macro_rules! access {
+    ($guard:ty, $unlock:ident $(, $deref_mut:ident)?) => {
+        impl<T: ?Sized> Drop for $guard {
             #[inline]
             fn drop(&mut self) {
                 self.0.raw.$unlock();
             }
         }
 
-        impl<T: ?Sized> ::std::ops::Deref for $guard<'_, T> {
+        impl<T: ?Sized> ::std::ops::Deref for $guard {
             type Target = T;
 
             #[inline]
@@ -108,7 +116,7 @@ macro_rules! guard {
             }
         }
 
-        $(impl<T: ?Sized> ::std::ops::$deref_mut for $guard<'_, T> {
+        $(impl<T: ?Sized> ::std::ops::$deref_mut for $guard {
             #[inline]
             fn deref_mut(&mut self) -> &mut T {
                 // SAFETY: the guard has the lock, and no other guard has it.
@@ -116,17 +124,44 @@ macro_rules! guard {
             }
         })?
 
-        impl<T: ?Sized + ::std::fmt::Debug> ::std::fmt::Debug for $guard<'_, T> {
+        impl<T: ?Sized + ::std::fmt::Debug> ::std::fmt::Debug for $guard {
             fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
                 (**self).fmt(f)
             }
         }
 
-        impl<T: ?Sized + ::std::fmt::Display> ::std::fmt::Display for $guard<'_, T> {
+        impl<T: ?Sized + ::std::fmt::Display> ::std::fmt::Display for $guard {
             fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
                 (**self).fmt(f)
             }
         }
     };
 }
-pub(super) use guard;
+pub(super) use access;
+
+/// An owned guard, and how the future of `$mode` makes one of a reference to the [`Arc`](std::sync::Arc).
+macro_rules! owned_guard {
+    ($guard:ident of $lock:ident, $raw:ty, $mode:ty, $reason:ident, $unlock:ident $(, $deref_mut:ident)?) => {
+        impl<'a, T: ?Sized> $crate::wait::acquire::Request<$mode> for &'a ::std::sync::Arc<$lock<T>> {
+            type Resource = $raw;
+            type Output = $guard<T>;
+
+            #[inline]
+            fn resource(&self) -> Option<&$raw> {
+                Some(&self.raw)
+            }
+
+            fn reason(&self) -> $crate::coop::Reason {
+                $crate::coop::Reason::$reason
+            }
+
+            #[inline]
+            fn output(&self) -> $guard<T> {
+                $guard(::std::sync::Arc::clone(self))
+            }
+        }
+
+        $crate::sync::typed_lock::access!($guard<T>, $unlock $(, $deref_mut)?);
+    };
+}
+pub(super) use owned_guard;

@@ -139,6 +139,20 @@ impl<X> Queue<X> {
         unsafe { self.list.remove(std::ptr::from_ref(waiter).cast_mut()) }
     }
 
+    /// Moves the waiter at the front, if there is one, to the end of `to`.
+    ///
+    /// # Safety
+    ///
+    /// Both queues are under the same lock.
+    pub(crate) unsafe fn move_front(&mut self, to: &mut Self) {
+        // SAFETY: the lock is held; a waiter that is linked obeys Q1 in either queue.
+        unsafe {
+            if let Some(front) = self.list.pop_front() {
+                to.list.push_back(front.as_ptr());
+            }
+        }
+    }
+
     /// Unlinks the waiter at the front and makes it the owner of what it waits for. `None` if the queue is empty, else the
     /// waker, unless the waiter was notified before: then its wake is on its way.
     #[must_use = "the waker is to be woken after the lock has been released"]

@@ -57,6 +57,7 @@ fn every_await_spends_sch03() {
         let (m, rw, cond) = (Mutex::new(()), RwMutex::new(()), Cond::new());
         let (once, value) = (Once::new(), OnceValue::new(|| 1));
         once.call_once(|| ());
+        let (owned, owned_rw, permits) = (Arc::new(Mutex::new(())), Arc::new(RwMutex::new(())), Arc::new(Semaphore::new(1)));
         let (semaphore, wg, flights) = (Semaphore::new(1), WaitGroup::new(), SingleFlight::<u8, u8>::new());
         let (group, limited) = (ErrGroup::<()>::new(), ErrGroup::<()>::new());
         limited.set_limit(1000);
@@ -80,6 +81,10 @@ fn every_await_spends_sch03() {
             "lock" => { m.lock().await };
             "rlock" => { rw.rlock().await };
             "lock" => { rw.lock().await };
+            "lock_owned" => { owned.lock_owned().await };
+            "rlock_owned" => { owned_rw.rlock_owned().await };
+            "lock_owned" => { owned_rw.lock_owned().await };
+            "acquire_owned" => { permits.acquire_owned(1).await };
             "wait" => { let wait = cond.wait(m.try_lock().unwrap()); cond.signal(); wait.await };
             "wait_while" => { cond.wait_while(m.try_lock().unwrap(), |()| false).await };
             "call_once_async" => { once.call_once_async(async || ()).await };

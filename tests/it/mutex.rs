@@ -744,3 +744,33 @@ fn a_waker_that_panics_leaves_the_mutex_in_order() {
     drop(a.ready());
     assert!(m.try_lock().is_some());
 }
+
+#[test]
+fn an_owned_guard_keeps_its_mutex_and_unlocks_it_elsewhere() {
+    fn is_send<T: Send + 'static>(value: T) -> T {
+        value
+    }
+    on_procs(2, async {
+        let m = Arc::new(Mutex::new(1));
+        let mut guard = is_send(m.lock_owned().await);
+        assert!(m.try_lock_owned().is_none());
+        let mut next = Hand::parked(m.lock_owned());
+        go(async move { *guard += 1 }).await.unwrap();
+        let guard = next.ready();
+        assert_eq!(format!("{guard} {guard:?}"), "2 2");
+        drop(next);
+        drop(m);
+        assert_eq!(*guard, 2);
+    });
+}
+
+#[test]
+fn a_dropped_owned_lock_passes_the_lock_on_ca02() {
+    let m = Arc::new(Mutex::new(()));
+    let held = m.try_lock_owned().unwrap();
+    let (first, mut second) = (Hand::parked(m.lock_owned()), Hand::parked(m.lock()));
+    drop(held);
+    drop(first);
+    drop(second.ready());
+    assert!(m.try_lock().is_some());
+}

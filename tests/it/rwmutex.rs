@@ -584,3 +584,23 @@ fn hammer_rw01() {
     assert_eq!(activity.load(Ordering::SeqCst), 0);
     assert!(m.try_lock().is_some());
 }
+
+#[test]
+fn owned_guards_keep_their_lock_and_unlock_it_elsewhere() {
+    on_procs(2, async {
+        let m = Arc::new(RwMutex::new(1));
+        let (a, b) = (m.rlock_owned().await, m.rlock_owned().await);
+        let mut writer = Hand::parked(m.lock_owned());
+        go(async move { assert_eq!(*a + *b, 2) }).await.unwrap();
+        let mut writer = writer.ready();
+        let mut reader = Hand::parked(m.rlock_owned());
+        go(async move { *writer += 1 }).await.unwrap();
+        assert_eq!(*reader.ready(), 2);
+        // One that gives up lets the others in.
+        let held = m.rlock_owned().await;
+        let gone = Hand::parked(m.lock_owned());
+        let mut next = Hand::parked(m.rlock_owned());
+        drop(gone);
+        assert_eq!(*next.ready() + *held, 4);
+    });
+}

@@ -342,3 +342,113 @@ fn threads_and_goroutines_never_have_more_than_there_is() {
     no_hang(|| threads.into_iter().for_each(|t| t.join().unwrap()));
     assert_eq!(s.available(), SIZE);
 }
+
+#[test]
+fn a_waiter_for_more_than_there_is_gets_it_once_there_is() {
+    let s = Semaphore::new(1);
+    let (mut three, mut two) = (Hand::parked(s.acquire(3)), Hand::parked(s.acquire(2)));
+    let one = s.try_acquire(1).unwrap();
+    let mut small = Hand::parked(s.acquire(1));
+    s.add_permits(1);
+    // It joins the end of the line, behind the small one.
+    drop(small.ready());
+    assert!(two.is_pending() && three.is_pending());
+    drop(one);
+    let two = two.ready();
+    s.add_permits(1);
+    assert!(three.is_pending());
+    drop(two);
+    assert_eq!(three.ready().count(), 3);
+}
+
+#[test]
+fn those_for_whom_permits_are_added_are_served_in_their_order() {
+    let s = Semaphore::new(0);
+    let mut waits: Vec<_> = [2, 1, 4, 1].map(|n| Hand::parked(s.acquire(n))).into();
+    assert!(s.try_acquire(0).is_some());
+    s.add_permits(2);
+    let first = waits[0].ready();
+    assert!(waits[1..].iter_mut().all(Hand::is_pending));
+    drop(first);
+    let ones = (waits[1].ready(), waits[3].ready());
+    assert!(waits[2].is_pending());
+    s.add_permits(2);
+    drop(ones);
+    assert_eq!(waits[2].ready().count(), 4);
+}
+
+#[test]
+fn permits_that_are_forgotten_make_the_semaphore_smaller() {
+    let s = Semaphore::new(3);
+    let (two, one) = (s.try_acquire(2).unwrap(), s.try_acquire(1).unwrap());
+    let (mut all, mut next) = (Hand::parked(s.acquire(3)), Hand::parked(s.acquire(1)));
+    one.forget();
+    // Three will not be there any more: it holds up no other.
+    drop(two);
+    assert_eq!((all.wakes(), next.wakes()), (0, 1));
+    drop(next.ready());
+    assert_eq!(s.available(), 2);
+    s.add_permits(1);
+    drop(all.ready());
+    // One that leaves either line does no harm.
+    drop(Hand::parked(s.acquire(4)));
+    s.add_permits(1);
+    assert_eq!(s.available(), 4);
+}
+
+#[test]
+#[should_panic(expected = "gopark: too many permits of a Semaphore")]
+fn no_more_permits_are_added_than_a_semaphore_may_have() {
+    Semaphore::new(1).add_permits(usize::MAX / 4);
+}
+
+#[test]
+fn permits_are_split_and_merged_and_none_is_lost() {
+    let (s, other) = (Arc::new(Semaphore::new(5)), Semaphore::new(1));
+    let mut owned = s.try_acquire_owned(3).unwrap();
+    assert!(owned.split(4).is_none());
+    let two = owned.split(2).unwrap();
+    assert_eq!((owned.count(), two.count(), s.available()), (1, 2, 2));
+    drop(owned);
+    assert_eq!(s.available(), 3);
+    let mut all = s.try_acquire_owned(1).unwrap();
+    all.merge(two);
+    assert_eq!((all.count(), s.available()), (3, 2));
+    drop(all);
+    let (mut mine, theirs) = (s.try_acquire(1).unwrap(), other.try_acquire(1).unwrap());
+    let merge = std::panic::AssertUnwindSafe(|| mine.merge(theirs));
+    assert!(std::panic::catch_unwind(merge).is_err());
+    drop(mine);
+    assert_eq!((s.available(), other.available()), (5, 1));
+}
+
+#[test]
+fn owned_permits_limit_what_runs_elsewhere() {
+    on_procs(2, async {
+        let (limit, running) = (Arc::new(Semaphore::new(2)), Arc::new(AtomicUsize::new(0)));
+        for _ in 0..100 {
+            let (permit, running) = (limit.acquire_owned(1).await, running.clone());
+            gopark::go(async move {
+                assert!(running.fetch_add(1, Ordering::SeqCst) < 2);
+                gosched().await;
+                running.fetch_sub(1, Ordering::SeqCst);
+                drop(permit);
+            });
+        }
+        limit.acquire(2).await.forget();
+        assert_eq!(running.load(Ordering::SeqCst), 0);
+    });
+}
+
+#[test]
+fn a_thread_blocks_until_it_has_permits() {
+    no_hang(|| {
+        let s = Semaphore::new(1);
+        std::thread::scope(|scope| {
+            let all = s.acquire_blocking(1);
+            let other = scope.spawn(|| s.acquire_blocking(1).count());
+            drop(all);
+            assert_eq!(other.join().unwrap(), 1);
+        });
+    });
+}

@@ -9,7 +9,8 @@ use std::task::Poll;
 use futures_lite::future::{block_on, poll_fn, poll_once};
 use gopark::gosched;
 use gopark::sync::{
-    Cond, Mutex, MutexGuard, Permit, RwMutex, RwMutexReadGuard, RwMutexWriteGuard, Semaphore, WaitGroup,
+    Cond, Mutex, MutexGuard, OwnedMutexGuard, OwnedPermit, OwnedRwMutexReadGuard, OwnedRwMutexWriteGuard, Permit,
+    RwMutex, RwMutexReadGuard, RwMutexWriteGuard, Semaphore, WaitGroup,
 };
 
 use crate::hand::{Dice, Hand, on_procs};
@@ -19,9 +20,9 @@ const PERMITS: usize = 5;
 
 /// The shared state, and who is inside.
 struct World {
-    m: Mutex<()>,
-    rw: RwMutex<()>,
-    s: Semaphore,
+    m: Arc<Mutex<()>>,
+    rw: Arc<RwMutex<()>>,
+    s: Arc<Semaphore>,
     c: Cond,
     owners: AtomicIsize,
     /// Readers count 1, writers 1000.
@@ -32,9 +33,9 @@ struct World {
 impl World {
     fn new() -> Self {
         World {
-            m: Mutex::new(()),
-            rw: RwMutex::new(()),
-            s: Semaphore::new(PERMITS),
+            m: Arc::default(),
+            rw: Arc::default(),
+            s: Arc::new(Semaphore::new(PERMITS)),
             c: Cond::new(),
             owners: AtomicIsize::new(0),
             inside: AtomicIsize::new(0),
@@ -57,6 +58,10 @@ enum Held<'a> {
     Read(#[allow(dead_code)] RwMutexReadGuard<'a, ()>, Inside<'a>),
     Write(#[allow(dead_code)] RwMutexWriteGuard<'a, ()>, Inside<'a>),
     Permit(#[allow(dead_code)] Permit<'a>, Drawn<'a>),
+    OwnedMutex(#[allow(dead_code)] OwnedMutexGuard<()>, Inside<'a>),
+    OwnedRead(#[allow(dead_code)] OwnedRwMutexReadGuard<()>, Inside<'a>),
+    OwnedWrite(#[allow(dead_code)] OwnedRwMutexWriteGuard<()>, Inside<'a>),
+    OwnedPermit(#[allow(dead_code)] OwnedPermit, Drawn<'a>),
 }
 
 struct Inside<'a>(&'a AtomicIsize, isize);
@@ -76,10 +81,13 @@ impl Held<'_> {
         match self {
             Held::Mutex(_, Inside(count, by))
             | Held::Read(_, Inside(count, by))
-            | Held::Write(_, Inside(count, by)) => {
+            | Held::Write(_, Inside(count, by))
+            | Held::OwnedMutex(_, Inside(count, by))
+            | Held::OwnedRead(_, Inside(count, by))
+            | Held::OwnedWrite(_, Inside(count, by)) => {
                 count.fetch_sub(*by, Ordering::SeqCst);
             }
-            Held::Permit(_, Drawn(count, n)) => {
+            Held::Permit(_, Drawn(count, n)) | Held::OwnedPermit(_, Drawn(count, n)) => {
                 count.fetch_sub(*n, Ordering::SeqCst);
             }
         }
@@ -102,7 +110,38 @@ fn mutex(world: &World) -> Op<'_> {
     })
 }
 
+fn owned<'a>(world: &'a World, dice: &mut Dice) -> Op<'a> {
+    match dice.roll(4) {
+        0 => Box::pin(async {
+            let guard = world.m.lock_owned().await;
+            Held::OwnedMutex(guard, Inside::enter(&world.owners, 1000))
+        }),
+        1 => Box::pin(async {
+            let guard = world.rw.rlock_owned().await;
+            Held::OwnedRead(guard, Inside::enter(&world.inside, 1))
+        }),
+        2 => Box::pin(async {
+            let guard = world.rw.lock_owned().await;
+            Held::OwnedWrite(guard, Inside::enter(&world.inside, 1000))
+        }),
+        _ => {
+            let n = 1 + dice.roll(PERMITS);
+            Box::pin(async move {
+                let mut permits = world.s.acquire_owned(n).await;
+                assert!(world.drawn.fetch_add(n, Ordering::SeqCst) + n <= PERMITS);
+                // In two parts and one again.
+                let part = permits.split(n / 2).expect("no more than there are");
+                permits.merge(part);
+                Held::OwnedPermit(permits, Drawn(&world.drawn, n))
+            })
+        }
+    }
+}
+
 fn any<'a>(world: &'a World, dice: &mut Dice) -> Op<'a> {
+    if dice.roll(4) == 0 {
+        return owned(world, dice);
+    }
     match dice.roll(8) {
         0 | 1 => mutex(world),
         2 | 3 => Box::pin(async {
