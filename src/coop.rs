@@ -241,7 +241,13 @@ pub(crate) fn poll_ready<'a>(
     reason: Reason,
     object: impl Into<Option<&'a Object>>,
 ) -> bool {
-    LOCAL.with(|l| l.budget.get() != 0) || out_of_budget(cx, site.into(), reason, object.into())
+    has_budget() || out_of_budget(cx, site.into(), reason, object.into())
+}
+
+/// True as long as an operation need not ask.
+#[inline(always)]
+pub(crate) fn has_budget() -> bool {
+    LOCAL.with(|l| l.budget.get() != 0)
 }
 
 /// What an operation is on: a channel, a lock. It is nothing but in a build for simulations, where it knows the first that used it.
