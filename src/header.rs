@@ -92,6 +92,18 @@ reasons! {
     Semaphore = "semaphore",
     /// A call of a [`SingleFlight`](crate::sync::SingleFlight) that runs elsewhere.
     SingleFlight = "singleflight",
+    /// [`Notify::notified`](crate::sync::Notify::notified).
+    Notify = "notify",
+    /// The value of a [`oneshot`](crate::sync::oneshot), or the end of its receiver.
+    Oneshot = "oneshot",
+    /// The change of a [`watch`](crate::sync::watch).
+    Watch = "watch",
+    /// A value of a [`broadcast`](crate::sync::broadcast).
+    Broadcast = "broadcast",
+    /// [`Barrier::wait`](crate::sync::Barrier::wait).
+    Barrier = "barrier",
+    /// Tokens of a [`Limiter`](crate::time::rate::Limiter).
+    RateLimit = "rate limit",
     /// The end of a goroutine.
     Join = "join",
     /// A time.

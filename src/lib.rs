@@ -21,8 +21,8 @@
 //! | [`block_on`], [`block_on_local`] | run a main, and wait for it |
 //! | [`chan`] | channels with or without a buffer, [`Sender`](chan::Sender) and [`Receiver`](chan::Receiver) |
 //! | [`select!`], [`select::Select`] | wait for several operations, take exactly one |
-//! | [`sync`] | `WaitGroup`, `Mutex`, `RwMutex`, `Cond`, `Once`, `OnceValue`, `Pool`, `Semaphore`, `ErrGroup`, `SingleFlight` |
-//! | [`time`] | `now`, `sleep`, `timeout`, `Timer`, `Ticker` |
+//! | [`sync`] | `WaitGroup`, `Mutex`, `RwMutex`, `Cond`, `Monitor`, `Once`, `OnceValue`, `OnceCell`, `Pool`, `Semaphore`, `ErrGroup`, `SingleFlight`, `Notify`, `Barrier`, `oneshot`, `watch`, `broadcast` |
+//! | [`time`] | `now`, `sleep`, `timeout`, `Timer`, `Ticker`, `rate::Limiter` |
 //! | [`context`] | deadlines, cancellation and values for a tree of goroutines |
 //! | [`gosched`], [`gomaxprocs`], [`num_goroutine`], [`num_cpu`] | package runtime |
 //! | [`unconstrained`] | leaves a future out of the budget |

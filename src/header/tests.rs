@@ -17,7 +17,11 @@ use crate::context::Context;
 use crate::runtime::{Runtime, block_in_place, go, gosched, unblock};
 use crate::select;
 use crate::select::{Select, fut};
-use crate::sync::{Cond, ErrGroup, Mutex, Once, OnceValue, RwMutex, Semaphore, SingleFlight, WaitGroup};
+use crate::sync::{
+    Barrier, Cond, ErrGroup, Mutex, Notify, Once, OnceValue, RwMutex, Semaphore, SingleFlight, WaitGroup, broadcast,
+    oneshot, watch,
+};
+use crate::time::rate::{Limit, Limiter};
 use crate::time::{Ticker, Timer, after, sleep, sleep_until, timeout};
 
 impl Header {
@@ -232,6 +236,42 @@ fn every_wait_notes_its_reason_and_its_call_site() {
                 drop(release);
             })
         }),
+        ("notify.notified()", Reason::Notify, {
+            let notify = Notify::new();
+            parked(async move { notify.notified().await })
+        }),
+        ("rx.await; // oneshot", Reason::Oneshot, {
+            let (tx, rx) = oneshot::channel::<u8>();
+            parked(async move {
+                let _ = rx.await; // oneshot
+                drop(tx);
+            })
+        }),
+        ("tx.closed()", Reason::Oneshot, {
+            let (mut tx, rx) = oneshot::channel::<u8>();
+            parked(async move {
+                tx.closed().await;
+                drop(rx);
+            })
+        }),
+        ("rx.changed()", Reason::Watch, {
+            let (tx, mut rx) = watch::channel(1);
+            parked(async move { drop((rx.changed().await, tx)) })
+        }),
+        ("rx.wait_for(", Reason::Watch, {
+            let (tx, mut rx) = watch::channel(1);
+            parked(async move { drop((rx.wait_for(|_| false).await.is_ok(), tx)) })
+        }),
+        ("rx.recv().await, tx)) // broadcast", Reason::Broadcast, {
+            let (tx, mut rx) = broadcast::bounded::<u8>(1);
+            parked(async move {
+                drop((rx.recv().await, tx)) // broadcast
+            })
+        }),
+        ("barrier.wait()", Reason::Barrier, {
+            let barrier = Barrier::new(2);
+            parked(async move { drop(barrier.wait().await) })
+        }),
         ("flights.work(1, async {})", Reason::SingleFlight, {
             let flights = Arc::new(SingleFlight::new());
             parked(async move {
@@ -262,6 +302,13 @@ fn every_wait_notes_its_reason_and_its_call_site() {
             parked(async {
                 let handle = go(pending::<()>());
                 drop(handle.await);
+            })
+        }),
+        ("limiter.wait(1).await.unwrap(); // second", Reason::RateLimit, {
+            let limiter = Limiter::new(Limit::every(HOUR), 1);
+            parked(async move {
+                limiter.wait(1).await.unwrap();
+                limiter.wait(1).await.unwrap(); // second
             })
         }),
         ("sleep(HOUR)", Reason::Sleep, parked(async { sleep(HOUR).await })),

@@ -12,7 +12,7 @@ use loom::thread;
 
 use super::{explore, poll_once};
 use crate::coop;
-use crate::sync::{Mutex, RwMutex, Semaphore, fairness};
+use crate::sync::{Mutex, Notify, RwMutex, Semaphore, fairness};
 use crate::wait::block_on::block_on;
 
 /// A future that this thread has polled once, and another one will end: so a waiter is in the queue without costing the
@@ -381,5 +381,78 @@ fn semaphore_serves_small_and_large_requests() {
         threads.into_iter().for_each(|t| t.join().unwrap());
         assert_eq!(get(&cell), 2);
         assert_eq!(s.available(), 2);
+    });
+}
+
+/// Permits are added while one waits for more than there are, and another one leaves.
+#[test]
+fn semaphore_grows_while_one_waits_for_more_than_there_is() {
+    explore_on(On::Foreign, 3, || {
+        let s = Arc::new(Semaphore::new(1));
+        let s2 = s.clone();
+        let gone = parked(async move { drop(s2.acquire(2).await) });
+        let threads = [
+            thread::spawn({
+                let s = s.clone();
+                move || drop(block_on(s.acquire(2)))
+            }),
+            thread::spawn(move || give_up(gone)),
+        ];
+        s.add_permits(1);
+        threads.into_iter().for_each(|t| t.join().unwrap());
+        assert_eq!(s.available(), 2);
+    });
+}
+
+/// Two waits and two notifications of one, the first of which may come too early for either, or to one that gives up.
+#[test]
+fn notify_one_is_kept_or_passed_on() {
+    explore_on(On::Foreign, 3, || {
+        let (n, cell) = (Arc::new(Notify::new()), Arc::new(UnsafeCell::new(0)));
+        let n2 = n.clone();
+        let gives_up = thread::spawn(move || {
+            let mut wait = pin!(n2.notified());
+            poll_once(wait.as_mut()).is_ready() || poll_once(wait.as_mut()).is_ready()
+        });
+        let (n2, cell2) = (n.clone(), cell.clone());
+        let waits = thread::spawn(move || {
+            block_on(n2.notified());
+            assert_eq!(get(&cell2), 1);
+        });
+        add(&cell);
+        n.notify_one();
+        // Taken by the one that would give up: the other one needs its own.
+        if gives_up.join().unwrap() {
+            n.notify_one();
+        }
+        waits.join().unwrap();
+        let mut next = pin!(n.notified());
+        assert!(poll_once(next.as_mut()).is_pending(), "there was one for each");
+    });
+}
+
+/// All are notified while one comes, one waits, and one is notified alone.
+#[test]
+fn notify_all_reaches_all_that_came_before() {
+    explore_on(On::Foreign, 3, || {
+        let n = Arc::new(Notify::new());
+        let n2 = n.clone();
+        let waits = parked(async move { n2.notified().await });
+        // Called before, polled whenever.
+        let n2 = n.clone();
+        let called = thread::spawn(move || {
+            let changed = Arc::new(UnsafeCell::new(0));
+            let notified = n2.notified();
+            let (n3, changed2) = (n2.clone(), changed.clone());
+            let changes = thread::spawn(move || {
+                add(&changed2);
+                n3.notify_all();
+            });
+            block_on(notified);
+            assert_eq!(get(&changed), 1);
+            changes.join().unwrap();
+        });
+        block_on(waits);
+        called.join().unwrap();
     });
 }

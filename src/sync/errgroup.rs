@@ -4,6 +4,7 @@ use std::any::Any;
 use std::fmt;
 use std::mem;
 use std::panic::{AssertUnwindSafe, Location, resume_unwind};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use futures_lite::FutureExt;
@@ -14,7 +15,7 @@ use crate::context::{CancelFunc, Context};
 use crate::coop::{self, Reason};
 use crate::panics::lock;
 
-/// A group of goroutines that work on parts of one task, of which the first error counts.
+/// A group of goroutines that work on parts of one task, of which the first error counts. Clones are handles of the same group.
 ///
 /// Go: `golang.org/x/sync/errgroup`. [`go`](Self::go) starts a goroutine, [`wait`](Self::wait) waits for all of them
 /// and returns the error that came first. With a context ([`with_context`](Self::with_context)) the others can learn that
@@ -52,11 +53,13 @@ use crate::panics::lock;
 pub struct ErrGroup<E> {
     shared: Arc<Shared<E>>,
     running: WaitGroup,
-    /// One permit for each goroutine that may run, if that is limited.
-    limit: Mutex<Option<Arc<Semaphore>>>,
 }
 
 struct Shared<E> {
+    /// One permit for each goroutine that may run, if that is limited.
+    limit: Mutex<Option<Arc<Semaphore>>>,
+    /// How many rounds are over: a `wait` ends one.
+    rounds: AtomicUsize,
     /// The first error, until a `wait` takes it.
     error: Mutex<Option<E>>,
     /// The payload of the first panic under `Isolate`, until a `wait` raises it.
@@ -146,11 +149,10 @@ impl<E: Send + 'static> ErrGroup<E> {
     }
 
     fn with(cancel: Option<CancelFunc>) -> Self {
-        ErrGroup {
-            shared: Arc::new(Shared { error: Mutex::new(None), panic: Mutex::new(None), cancel }),
-            running: WaitGroup::new(),
-            limit: Mutex::new(None),
-        }
+        let (error, panic) = (Mutex::new(None), Mutex::new(None));
+        let (limit, rounds) = (Mutex::new(None), AtomicUsize::new(0));
+        let shared = Arc::new(Shared { limit, rounds, error, panic, cancel });
+        ErrGroup { shared, running: WaitGroup::new() }
     }
 
     /// Lets at most `n` goroutines of the group run at a time. Go: `SetLimit`.
@@ -180,7 +182,7 @@ impl<E: Send + 'static> ErrGroup<E> {
     pub fn set_limit(&self, n: usize) {
         let mut new = (n <= MAX_PERMITS).then(|| Arc::new(Semaphore::new(n)));
         let active = {
-            let mut limit = lock(&self.limit);
+            let mut limit = lock(&self.shared.limit);
             // A `go` may have its place and not have been polled since.
             let active = self.running.count().max(limit.as_ref().map_or(0, |limit| limit.held()));
             if active == 0 {
@@ -192,7 +194,7 @@ impl<E: Send + 'static> ErrGroup<E> {
     }
 
     fn limit(&self) -> Option<Arc<Semaphore>> {
-        lock(&self.limit).clone()
+        lock(&self.shared.limit).clone()
     }
 
     /// Starts a goroutine, once the limit allows. Go: `Go`.
@@ -273,7 +275,7 @@ impl<E: Send + 'static> ErrGroup<E> {
 
     /// Counts a goroutine that has its place, unless the limit is another one by now: from here on `set_limit` sees it.
     fn admit(&self, slot: Option<&Slot>) -> bool {
-        let limit = lock(&self.limit);
+        let limit = lock(&self.shared.limit);
         let admits = limit.as_ref().map(Arc::as_ptr) == slot.map(|Slot(limit)| Arc::as_ptr(limit));
         if admits {
             self.running.add(1);
@@ -309,6 +311,10 @@ impl<E: Send + 'static> ErrGroup<E> {
     /// If a goroutine of the group has panicked, in a runtime with [`OnPanic::Isolate`](crate::OnPanic::Isolate): with its payload.
     /// The next `wait` does not.
     ///
+    /// If another `wait` has returned since this was called: "errgroup: a second wait in one round". That one has the error, if there
+    /// was one, so this must not say that there was none. A `wait` that is called after another one has returned waits for the next
+    /// round.
+    ///
     /// # Cancellation
     ///
     /// Dropping the future has no effect; the error stays, and the context goes on.
@@ -327,8 +333,11 @@ impl<E: Send + 'static> ErrGroup<E> {
     #[doc(alias = "Wait")]
     pub fn wait(&self) -> impl Future<Output = Result<(), E>> + use<'_, E> {
         let running = self.running.wait();
+        let round = self.shared.rounds.load(Ordering::Relaxed);
         async move {
             running.await;
+            let ended = self.shared.rounds.compare_exchange(round, round + 1, Ordering::Relaxed, Ordering::Relaxed);
+            assert!(ended.is_ok(), "errgroup: a second wait in one round");
             self.shared.cancel();
             let first = lock(&self.shared.error).take();
             let panic = lock(&self.shared.panic).take();
@@ -343,6 +352,12 @@ impl<E: Send + 'static> ErrGroup<E> {
 impl<E: Send + 'static> Default for ErrGroup<E> {
     fn default() -> Self {
         ErrGroup::new()
+    }
+}
+
+impl<E> Clone for ErrGroup<E> {
+    fn clone(&self) -> Self {
+        ErrGroup { shared: self.shared.clone(), running: self.running.clone() }
     }
 }
 

@@ -1,7 +1,10 @@
 //! The futures of this package's methods, to name them where one is stored.
 
+pub use super::barrier::BarrierWait;
 pub use super::cond::CondWait;
+pub use super::monitor::{MonitorLock, MonitorWait};
 pub use super::mutex::{Lock, LockOwned};
+pub use super::notify::Notified;
 pub use super::rwmutex::{RLock, RLockOwned, WLock, WLockOwned};
 pub use super::semaphore::{Acquire, AcquireOwned};
 pub use super::waitgroup::Wait;

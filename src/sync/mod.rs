@@ -1,6 +1,10 @@
 //! Package sync: what goroutines share memory with.
 
 #[forbid(unsafe_code)]
+mod barrier;
+#[forbid(unsafe_code)]
+pub mod broadcast;
+#[forbid(unsafe_code)]
 mod cond;
 #[forbid(unsafe_code)]
 mod errgroup;
@@ -8,12 +12,20 @@ mod errgroup;
 pub(crate) mod fairness;
 #[forbid(unsafe_code)]
 pub mod futures;
+#[forbid(unsafe_code)]
+mod monitor;
 mod mutex;
+mod notify;
 #[forbid(unsafe_code)]
 mod once;
 #[forbid(unsafe_code)]
+mod once_cell;
+#[forbid(unsafe_code)]
+pub mod oneshot;
+#[forbid(unsafe_code)]
 mod pool;
 mod raw_mutex;
+mod raw_notify;
 mod raw_rwmutex;
 mod rwmutex;
 mod semaphore;
@@ -22,11 +34,17 @@ mod singleflight;
 mod typed_lock;
 #[forbid(unsafe_code)]
 mod waitgroup;
+#[forbid(unsafe_code)]
+pub mod watch;
 
+pub use barrier::{Barrier, BarrierWaitResult};
 pub use cond::{Cond, CondGuard};
 pub use errgroup::ErrGroup;
+pub use monitor::{Monitor, MonitorGuard};
 pub use mutex::{Mutex, MutexGuard, OwnedMutexGuard};
+pub use notify::Notify;
 pub use once::{Once, OnceValue};
+pub use once_cell::OnceCell;
 pub use pool::{Pool, PoolGuard};
 pub use rwmutex::{OwnedRwMutexReadGuard, OwnedRwMutexWriteGuard, RwMutex, RwMutexReadGuard, RwMutexWriteGuard};
 pub use semaphore::{OwnedPermit, Permit, Semaphore};

@@ -8,6 +8,7 @@
 //! | `time.After(d)` | [`after(d)`](after) | – |
 //! | `time.NewTimer(d)` | [`Timer::new(d)`](Timer::new) | a pinned `Sleep`, reset |
 //! | `time.AfterFunc(d, f)` | [`Timer::after_func(d, future)`](Timer::after_func) | `spawn` a task that sleeps |
+//! | `x/time/rate` | [`rate::Limiter`] | – |
 //! | `time.NewTicker(d)` | [`Ticker::new(d)`](Ticker::new) | `interval`, with `MissedTickBehavior::Skip` |
 //!
 //! Timers work wherever a future is polled. A goroutine's are looked after by its runtime, beside its other work and however
@@ -33,6 +34,8 @@
 //! });
 //! ```
 
+#[forbid(unsafe_code)]
+pub mod rate;
 mod sleep;
 mod timer;
 

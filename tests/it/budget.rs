@@ -10,7 +10,10 @@ use std::time::{Duration, Instant};
 use futures_lite::StreamExt;
 use gopark::context::Context;
 use gopark::select::Select;
-use gopark::sync::{Cond, ErrGroup, Mutex, Once, OnceValue, RwMutex, Semaphore, SingleFlight, WaitGroup};
+use gopark::sync::{
+    Barrier, Cond, ErrGroup, Monitor, Mutex, Notify, Once, OnceCell, OnceValue, RwMutex, Semaphore, SingleFlight,
+    WaitGroup, broadcast, oneshot, watch,
+};
 use gopark::{Runtime, chan, go, gosched, inspect, select, time, unblock, unconstrained};
 
 use crate::hand::on_procs;
@@ -57,7 +60,11 @@ fn every_await_spends_sch03() {
         let (m, rw, cond) = (Mutex::new(()), RwMutex::new(()), Cond::new());
         let (once, value) = (Once::new(), OnceValue::new(|| 1));
         once.call_once(|| ());
-        let (owned, owned_rw, permits) = (Arc::new(Mutex::new(())), Arc::new(RwMutex::new(())), Arc::new(Semaphore::new(1)));
+        let (owned, owned_rw, permits) =
+            (Arc::new(Mutex::new(())), Arc::new(RwMutex::new(())), Arc::new(Semaphore::new(1)));
+        let (notify, barrier, cell, monitor) = (Notify::new(), Barrier::new(1), OnceCell::from(1), Monitor::new(()));
+        let ((set, mut seen), (cast, mut heard)) = (watch::channel(0), broadcast::bounded(1));
+        let limiter = time::rate::Limiter::new(time::rate::Limit::INF, 1);
         let (semaphore, wg, flights) = (Semaphore::new(1), WaitGroup::new(), SingleFlight::<u8, u8>::new());
         let (group, limited) = (ErrGroup::<()>::new(), ErrGroup::<()>::new());
         limited.set_limit(1000);
@@ -93,10 +100,23 @@ fn every_await_spends_sch03() {
             "acquire" => { ctx.acquire(&semaphore, 1).await.unwrap() };
             "acquire" => { ended.acquire(&semaphore, 1).await.unwrap_err() };
             "wait" => { wg.wait().await };
+            "notified" => { notify.notify_one(); notify.notified().await };
+            "wait" => { barrier.wait().await };
+            "get_or_init" => { cell.get_or_init(async || 1).await };
+            "get_or_try_init" => { cell.get_or_try_init(async || Err(())).await };
+            "lock" => { monitor.lock().await };
+            "wait" => { let wait = monitor.lock().await.wait(); monitor.signal(); wait.await };
+            "wait_while" => { monitor.lock().await.wait_while(|()| false).await };
+            "oneshot" => { let (tx, rx) = oneshot::channel(); tx.send(1).unwrap(); rx.await };
+            "closed" => { let (mut tx, _) = oneshot::channel::<u8>(); tx.closed().await };
+            "changed" => { set.send(1).unwrap(); seen.changed().await };
+            "wait_for" => { seen.wait_for(|_| true).await.unwrap() };
+            "recv" => { cast.send(1).unwrap(); heard.recv().await };
             "work" => { flights.work(1, async { 1 }).await };
             "go" => { group.go(async { Ok(()) }).await };
             "go" => { limited.go(async { Ok(()) }).await };
             "wait" => { ErrGroup::<()>::new().wait().await.unwrap() };
+            "wait" => { limiter.wait(1).await.unwrap() };
             "done" => { ended.done().await };
             "run" => { ctx.run(ready()).await.unwrap() };
             "run" => { ended.run(ready()).await.unwrap_err() };

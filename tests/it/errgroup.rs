@@ -435,3 +435,30 @@ fn errors_and_wakers_may_use_the_group_xs01() {
         });
     });
 }
+
+#[test]
+fn a_clone_is_a_handle_of_the_same_group() {
+    on_procs(2, async {
+        let group = ErrGroup::new();
+        group.set_limit(2);
+        let other = group.clone();
+        let started = gopark::go(async move {
+            for i in 0..10 {
+                other.go(async move { if i == 3 { Err(i) } else { Ok(()) } }).await;
+            }
+        });
+        started.await.unwrap();
+        assert_eq!(group.wait().await, Err(3));
+    });
+}
+
+#[test]
+fn a_second_wait_in_one_round_panics_and_one_of_the_next_round_does_not() {
+    let group = ErrGroup::<&str>::new();
+    let mut waits = [Hand::new(group.wait()), Hand::new(group.wait())];
+    assert_eq!(waits[1].ready(), Ok(()));
+    let second = catch_unwind(AssertUnwindSafe(|| waits[0].ready()));
+    let text = *second.unwrap_err().downcast::<&str>().unwrap();
+    assert_eq!(text, "errgroup: a second wait in one round");
+    assert_eq!(Hand::new(group.clone().wait()).ready(), Ok(()));
+}

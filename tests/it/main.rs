@@ -1,7 +1,9 @@
 //! One binary, one link: a file a subject.
 
 mod bad_wakers;
+mod barrier;
 mod blocking;
+mod broadcast;
 mod budget;
 mod bytes;
 mod cancel;
@@ -22,11 +24,16 @@ mod inspect;
 mod interpreter;
 mod locks_in_select;
 mod model;
+mod monitor;
 mod mutex;
+mod notify;
 mod once;
+mod once_cell;
+mod oneshot;
 mod operation;
 mod panics;
 mod pool;
+mod rate;
 mod runtime;
 mod rwmutex;
 mod select;
@@ -41,3 +48,4 @@ mod unblock;
 #[allow(dead_code)]
 mod util;
 mod waitgroup;
+mod watch;

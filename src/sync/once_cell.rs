@@ -1,0 +1,239 @@
+//! A value that is written once.
+
+// As a `Once`: a [`Semaphore`] of one permit says whose turn it is to initialise; when there is a value, there are permits for
+// all.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::panic::Location;
+use std::sync::OnceLock;
+
+use super::semaphore::Semaphore;
+use crate::coop::{self, Reason};
+use crate::loom::const_fn;
+
+/// A cell that is written once, by an asynchronous function for example.
+///
+/// tokio: `sync::OnceCell`. In Go it is a `sync.Once` beside a variable. An initialisation that fails, panics or is dropped lets the
+/// next one try.
+///
+/// # When to use something else
+///
+/// An [`OnceValue`](crate::sync::OnceValue) where the function is known beforehand and need not await anything;
+/// `std::sync::OnceLock` where it does not block. A [`Once`](crate::sync::Once) where there is no value.
+///
+/// # Memory ordering
+///
+/// The write of the value synchronizes before the return of every read that finds it.
+///
+/// # Examples
+///
+/// ```
+/// use gopark::sync::OnceCell;
+///
+/// static CONFIG: OnceCell<String> = OnceCell::new();
+///
+/// gopark::block_on(async {
+///     let config = CONFIG.get_or_init(async || "verbose".to_owned()).await;
+///     assert_eq!(config, "verbose");
+///     assert_eq!(CONFIG.get().map(String::len), Some(7));
+/// });
+/// ```
+pub struct OnceCell<T> {
+    value: OnceLock<T>,
+    /// One permit: the turn.
+    turn: Semaphore,
+}
+
+impl<T> OnceCell<T> {
+    const_fn! {
+        /// An empty cell.
+        ///
+        /// # Examples
+        ///
+        /// ```
+        /// static NAME: gopark::sync::OnceCell<String> = gopark::sync::OnceCell::new();
+        /// assert!(NAME.get().is_none());
+        /// ```
+        pub const fn new() -> Self {
+            OnceCell { value: OnceLock::new(), turn: Semaphore::new(1) }
+        }
+    }
+
+    /// The value, if there is one.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// assert_eq!(gopark::sync::OnceCell::from(7).get(), Some(&7));
+    /// ```
+    #[inline]
+    pub fn get(&self) -> Option<&T> {
+        self.value.get()
+    }
+
+    /// Writes the value, unless there is one, or one is being made.
+    ///
+    /// # Errors
+    ///
+    /// The value, if it was not written.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let cell = gopark::sync::OnceCell::new();
+    /// assert_eq!(cell.set(1), Ok(()));
+    /// assert_eq!(cell.set(2), Err(2));
+    /// assert_eq!(cell.get(), Some(&1));
+    /// ```
+    pub fn set(&self, value: T) -> Result<(), T> {
+        let Some(turn) = self.turn.try_acquire(1) else { return Err(value) };
+        if self.get().is_some() {
+            return Err(value);
+        }
+        self.write(value);
+        drop(turn);
+        Ok(())
+    }
+
+    /// Writes the value. The caller has the turn, and has found none.
+    fn write(&self, value: T) -> &T {
+        let value = self.value.get_or_init(|| value);
+        // All who wait may look at once, not one after the other.
+        self.turn.open();
+        value
+    }
+
+    /// The value. If there is none, runs `f` and its future to make it; if another one does, waits for it.
+    ///
+    /// # Cancellation
+    ///
+    /// Dropping the future while it waits gives up the place in line. Dropping it while its own function runs leaves the cell
+    /// empty, and the next in line runs its own.
+    ///
+    /// # Panics
+    ///
+    /// If `f` or its future does; the next in line tries then. If the future asks the same cell, it waits for ever.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// gopark::block_on(async {
+    ///     let cell = gopark::sync::OnceCell::new();
+    ///     assert_eq!(*cell.get_or_init(async || 1).await, 1);
+    ///     assert_eq!(*cell.get_or_init(async || 2).await, 1);
+    /// });
+    /// ```
+    #[track_caller]
+    pub fn get_or_init<'a, F, Fut>(&'a self, f: F) -> impl Future<Output = &'a T> + use<'a, T, F, Fut>
+    where
+        F: FnOnce() -> Fut,
+        Fut: Future<Output = T>,
+    {
+        let made = self.get_or_init_at(async || Ok::<T, Infallible>(f().await), Location::caller());
+        async move {
+            let Ok(value) = made.await;
+            value
+        }
+    }
+
+    /// As [`get_or_init`](Self::get_or_init), with a function that may fail. Then the next in line tries.
+    ///
+    /// # Errors
+    ///
+    /// What `f` has returned. The cell is empty then.
+    ///
+    /// # Cancellation
+    ///
+    /// As of [`get_or_init`](Self::get_or_init).
+    ///
+    /// # Panics
+    ///
+    /// As of [`get_or_init`](Self::get_or_init).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// gopark::block_on(async {
+    ///     let cell = gopark::sync::OnceCell::new();
+    ///     assert!(cell.get_or_try_init(async || "x".parse::<i32>()).await.is_err());
+    ///     assert_eq!(cell.get_or_try_init(async || "7".parse::<i32>()).await, Ok(&7));
+    /// });
+    /// ```
+    #[track_caller]
+    pub fn get_or_try_init<'a, F, Fut, E>(
+        &'a self,
+        f: F,
+    ) -> impl Future<Output = Result<&'a T, E>> + use<'a, T, F, Fut, E>
+    where
+        F: FnOnce() -> Fut,
+        Fut: Future<Output = Result<T, E>>,
+    {
+        self.get_or_init_at(f, Location::caller())
+    }
+
+    async fn get_or_init_at<F, Fut, E>(&self, f: F, site: &'static Location<'static>) -> Result<&T, E>
+    where
+        F: FnOnce() -> Fut,
+        Fut: Future<Output = Result<T, E>>,
+    {
+        if let Some(value) = self.get() {
+            coop::spent(site, Reason::Once).await;
+            return Ok(value);
+        }
+        let _turn = self.turn.acquire_at(1, site, Reason::Once).await;
+        match self.get() {
+            Some(value) => Ok(value),
+            None => f().await.map(|value| self.write(value)),
+        }
+    }
+
+    /// The value, if there is one; `&mut` says that no one else has the cell.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let mut cell = gopark::sync::OnceCell::from(1);
+    /// *cell.get_mut().unwrap() += 1;
+    /// assert_eq!(cell.into_inner(), Some(2));
+    /// ```
+    pub fn get_mut(&mut self) -> Option<&mut T> {
+        self.value.get_mut()
+    }
+
+    /// The value, if there is one.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// assert_eq!(gopark::sync::OnceCell::<i32>::new().into_inner(), None);
+    /// ```
+    pub fn into_inner(self) -> Option<T> {
+        self.value.into_inner()
+    }
+}
+
+impl<T> Default for OnceCell<T> {
+    fn default() -> Self {
+        OnceCell::new()
+    }
+}
+
+impl<T> From<T> for OnceCell<T> {
+    fn from(value: T) -> Self {
+        let cell = OnceCell::new();
+        cell.write(value);
+        cell
+    }
+}
+
+impl<T: fmt::Debug> fmt::Debug for OnceCell<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut d = f.debug_tuple("OnceCell");
+        match self.get() {
+            Some(value) => d.field(value),
+            None => d.field(&format_args!("<empty>")),
+        };
+        d.finish()
+    }
+}

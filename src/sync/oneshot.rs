@@ -1,0 +1,318 @@
+//! A channel for one value. tokio: `sync::oneshot`; Go: a channel with a buffer of one.
+//!
+//! It is one allocation. Where the value may be one of several, or comes from a goroutine that is joined, a
+//! [`bounded(1)`](crate::chan::bounded) channel or a [`JoinHandle`](crate::JoinHandle) does as well.
+//!
+//! # Memory ordering
+//!
+//! A send synchronizes before the completion of the receive; the drop of the receiver before that of
+//! [`closed`](Sender::closed).
+//!
+//! ```
+//! use gopark::sync::oneshot;
+//!
+//! gopark::block_on(async {
+//!     let (tx, rx) = oneshot::channel();
+//!     gopark::go(async move { tx.send("hello") });
+//!     assert_eq!(rx.await, Ok("hello"));
+//! });
+//! ```
+
+use std::error::Error;
+use std::fmt;
+use std::panic::Location;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use crate::coop::{self, Object, Reason};
+use crate::lock::Lock;
+use crate::wait::block_on::block_on;
+use crate::wait::case::future_case;
+use crate::waker::TaskWaker;
+
+/// A channel for one value.
+///
+/// ```
+/// use gopark::sync::oneshot;
+///
+/// let (tx, rx) = oneshot::channel();
+/// tx.send(7).unwrap();
+/// assert_eq!(gopark::block_on(rx), Ok(7));
+/// ```
+pub fn channel<T>() -> (Sender<T>, Receiver<T>) {
+    let state = State { value: None, sender_gone: false, receiver_gone: false, sender: None, receiver: None };
+    let shared = Arc::new(Shared { state: Lock::new(state), object: Object::new() });
+    (Sender(Some(shared.clone())), Receiver(Some(shared)))
+}
+
+struct Shared<T> {
+    state: Lock<State<T>>,
+    object: Object,
+}
+
+struct State<T> {
+    value: Option<T>,
+    /// It has sent, or was dropped.
+    sender_gone: bool,
+    receiver_gone: bool,
+    /// The task that waits for the end of the receiver.
+    sender: Option<TaskWaker>,
+    /// The task that waits for the value.
+    receiver: Option<TaskWaker>,
+}
+
+impl<T> Shared<T> {
+    /// Ready with what `ask` finds; if that is nothing, the task of `cx` is stored in `slot`.
+    fn poll<R>(
+        &self,
+        cx: &mut Context<'_>,
+        site: &'static Location<'static>,
+        slot: fn(&mut State<T>) -> &mut Option<TaskWaker>,
+        mut ask: impl FnMut(&mut State<T>) -> Option<R>,
+    ) -> Poll<R> {
+        if !coop::poll_ready(cx, site, Reason::Oneshot, &self.object) {
+            return Poll::Pending;
+        }
+        let mut own = None;
+        loop {
+            // Dropped in reverse order: the lock first.
+            let _old;
+            let mut state = self.state.lock();
+            if let Some(answer) = ask(&mut state) {
+                drop(state);
+                coop::spend();
+                return Poll::Ready(answer);
+            }
+            let stored = slot(&mut state);
+            if stored.as_ref().is_some_and(|stored| stored.will_wake(cx.waker())) {
+                break;
+            }
+            if own.is_none() && coop::trusts(cx.waker()) {
+                own = Some(TaskWaker::of_current(cx.waker()));
+            }
+            if own.is_some() {
+                _old = std::mem::replace(stored, own);
+                break;
+            }
+            drop(state);
+            // Not under the lock.
+            own = Some(TaskWaker::new(cx.waker()));
+        }
+        coop::park_at(cx, site, Reason::Oneshot);
+        Poll::Pending
+    }
+}
+
+/// The half of a [`channel`] that sends the value.
+pub struct Sender<T>(Option<Arc<Shared<T>>>);
+
+impl<T> Sender<T> {
+    /// Sends the value, without waiting.
+    ///
+    /// # Errors
+    ///
+    /// The value, if the receiver has been dropped.
+    ///
+    /// ```
+    /// use gopark::sync::oneshot;
+    ///
+    /// let (tx, rx) = oneshot::channel();
+    /// drop(rx);
+    /// assert_eq!(tx.send(7), Err(7));
+    /// ```
+    pub fn send(mut self, value: T) -> Result<(), T> {
+        let Some(shared) = self.0.take() else { unreachable!("taken by the send or the drop") };
+        let receiver = {
+            let mut state = shared.state.lock();
+            if state.receiver_gone {
+                drop(state);
+                return Err(value);
+            }
+            state.value = Some(value);
+            state.sender_gone = true;
+            state.receiver.take()
+        };
+        receiver.into_iter().for_each(TaskWaker::wake);
+        Ok(())
+    }
+
+    /// Waits until the receiver is dropped: no one wants the value any more.
+    ///
+    /// # Cancellation
+    ///
+    /// Dropping the future has no effect.
+    ///
+    /// ```
+    /// use gopark::sync::oneshot;
+    ///
+    /// gopark::block_on(async {
+    ///     let (mut tx, rx) = oneshot::channel::<u32>();
+    ///     gopark::go(async move { drop(rx) });
+    ///     tx.closed().await;
+    ///     assert!(tx.is_closed());
+    /// });
+    /// ```
+    #[track_caller]
+    pub fn closed(&mut self) -> Closed<'_, T> {
+        Closed { shared: self.shared(), site: Location::caller() }
+    }
+
+    /// Whether the receiver has been dropped.
+    ///
+    /// ```
+    /// let (tx, rx) = gopark::sync::oneshot::channel::<u32>();
+    /// assert!(!tx.is_closed());
+    /// drop(rx);
+    /// assert!(tx.is_closed());
+    /// ```
+    pub fn is_closed(&self) -> bool {
+        self.shared().state.lock().receiver_gone
+    }
+
+    fn shared(&self) -> &Shared<T> {
+        self.0.as_ref().expect("taken by the send or the drop")
+    }
+}
+
+impl<T> Drop for Sender<T> {
+    fn drop(&mut self) {
+        let Some(shared) = self.0.take() else { return };
+        let (receiver, _sender) = {
+            let mut state = shared.state.lock();
+            state.sender_gone = true;
+            (state.receiver.take(), state.sender.take())
+        };
+        receiver.into_iter().for_each(TaskWaker::wake);
+    }
+}
+
+impl<T> fmt::Debug for Sender<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sender").field("closed", &self.is_closed()).finish_non_exhaustive()
+    }
+}
+
+/// The half of a [`channel`] that receives the value: a future, and a case of a `select!`.
+///
+/// # Cancellation
+///
+/// Dropping it drops the value, if that has been sent. Await `&mut rx` to go on with it later.
+///
+/// # Panics
+///
+/// If it is polled after it has completed.
+#[must_use = "a receiver does nothing unless awaited"]
+pub struct Receiver<T>(Option<Arc<Shared<T>>>);
+
+impl<T> Receiver<T> {
+    /// Blocks this thread until the value comes: for threads that run no goroutines.
+    ///
+    /// In a goroutine await the receiver instead: this keeps its thread from the others until the scheduler notices, some 10 ms later.
+    ///
+    /// # Errors
+    ///
+    /// [`RecvError`], if the sender has been dropped.
+    ///
+    /// ```
+    /// let (tx, rx) = gopark::sync::oneshot::channel();
+    /// std::thread::spawn(move || tx.send(7));
+    /// assert_eq!(rx.recv_blocking(), Ok(7));
+    /// ```
+    #[track_caller]
+    pub fn recv_blocking(self) -> Result<T, RecvError> {
+        #[cfg(feature = "sim")]
+        crate::simulated::leaves(crate::simulated::Outside::Blocking);
+        block_on(self)
+    }
+}
+
+future_case!(Receiver<T>, T);
+
+impl<T> Future for Receiver<T> {
+    type Output = Result<T, RecvError>;
+
+    // The caller is the `await`: a site would cost a word.
+    #[track_caller]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let shared = self.0.as_ref().expect("gopark: future polled after completion");
+        let value = |state: &mut State<T>| match state.value.take() {
+            Some(value) => Some(Ok(value)),
+            None => state.sender_gone.then_some(Err(RecvError {})),
+        };
+        let polled = shared.poll(cx, Location::caller(), |state| &mut state.receiver, value);
+        if polled.is_ready() {
+            self.0 = None;
+        }
+        polled
+    }
+}
+
+impl<T> Drop for Receiver<T> {
+    fn drop(&mut self) {
+        let Some(shared) = self.0.take() else { return };
+        let (sender, _receiver, _value) = {
+            let mut state = shared.state.lock();
+            state.receiver_gone = true;
+            (state.sender.take(), state.receiver.take(), state.value.take())
+        };
+        sender.into_iter().for_each(TaskWaker::wake);
+    }
+}
+
+impl<T> fmt::Debug for Receiver<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Receiver").field("received", &self.0.is_none()).finish_non_exhaustive()
+    }
+}
+
+/// The future of [`Sender::closed`].
+#[must_use = "futures do nothing unless awaited"]
+pub struct Closed<'a, T> {
+    shared: &'a Shared<T>,
+    site: &'static Location<'static>,
+}
+
+future_case!(Closed<'a, T>, 'a, T);
+
+impl<T> Future for Closed<'_, T> {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        self.shared.poll(cx, self.site, |state| &mut state.sender, |state| state.receiver_gone.then_some(()))
+    }
+}
+
+impl<T> Drop for Closed<'_, T> {
+    fn drop(&mut self) {
+        // Else the channel would keep the task. Dropped after the lock is released.
+        let _waker = self.shared.state.lock().sender.take();
+    }
+}
+
+impl<T> fmt::Debug for Closed<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Closed").finish_non_exhaustive()
+    }
+}
+
+/// The sender was dropped, and had not sent.
+///
+/// ```
+/// use gopark::sync::oneshot;
+///
+/// let (tx, rx) = oneshot::channel::<u32>();
+/// drop(tx);
+/// assert_eq!(gopark::block_on(rx).unwrap_err().to_string(), "the sender was dropped");
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct RecvError {}
+
+impl fmt::Display for RecvError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad("the sender was dropped")
+    }
+}
+
+impl Error for RecvError {}

@@ -1,0 +1,264 @@
+//! Notifications, of one waiter or of all: what a `Notify`, a `Barrier`, and the channels of `watch` and `broadcast` wait with.
+
+// How it works.
+//
+// | bits | meaning | changed by |
+// |---|---|---|
+// | `QUEUED` | the queue is not empty | under the queue's lock |
+// | `KEPT` | a notification of one is kept for the next who waits | set by `notify_one`, with `QUEUED` clear; cleared by who takes it |
+// | the rest | the round, in units of `ROUND` | `notify_all` begins the next one |
+//
+// A wait belongs to the round of its call, and is over when that is. So it is queued only in its own round, which the
+// compare-exchange that sets `QUEUED` finds, and `notify_all` grants those from the front whose round is over: who comes while it
+// wakes the others waits for the next one.
+
+use std::panic::Location;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use pin_project_lite::pin_project;
+
+use crate::coop::{self, Object, Reason};
+use crate::lock::Lock;
+use crate::loom::atomic::{AtomicBool, AtomicUsize, Ordering};
+use crate::loom::const_fn;
+use crate::wait::acquire::{Acquisition, Request, Resource};
+use crate::wait::queue::{self, Queue, Waiter};
+use crate::waker::{TaskWaker, WakeList};
+
+const QUEUED: usize = 1;
+const KEPT: usize = 2;
+const ROUND: usize = 4;
+
+/// The table is at the top of the file.
+pub(super) struct RawNotify {
+    /// Release where it notifies, Acquire where a wait ends.
+    word: AtomicUsize,
+    queue: Lock<Queue<Call>>,
+    object: Object,
+}
+
+/// What the queue knows of a waiter.
+pub(super) struct Call {
+    round: usize,
+    /// Granted by `notify_one`: if the waiter can make no use of it, another must have it. Ordered by the grant.
+    by_one: AtomicBool,
+}
+
+impl RawNotify {
+    const_fn! {
+        pub(super) const fn new() -> Self {
+            RawNotify { word: AtomicUsize::new(0), queue: Lock::new(Queue::new()), object: Object::new() }
+        }
+    }
+
+    pub(super) fn object(&self) -> &Object {
+        &self.object
+    }
+
+    /// A wait for the next notification: of all, from now on; of one, from the first poll on.
+    #[inline]
+    pub(super) fn notified(&self, site: &'static Location<'static>, reason: Reason) -> Acquisition<Wait<'_>, Call> {
+        let round = self.word.load(Ordering::Acquire) / ROUND;
+        Acquisition::new(Wait { notify: self, round, reason }, site)
+    }
+
+    /// Whether a notification is kept.
+    pub(super) fn is_kept(&self) -> bool {
+        self.word.load(Ordering::Relaxed) & KEPT != 0
+    }
+
+    /// Notifies the one who has waited longest, or the next who comes.
+    #[inline]
+    pub(super) fn notify_one(&self) {
+        let keep = |word| (word & QUEUED == 0).then_some(word | KEPT);
+        if self.word.fetch_update(Ordering::Release, Ordering::Relaxed, keep).is_err() {
+            self.grant_one();
+        }
+    }
+
+    #[cold]
+    fn grant_one(&self) {
+        let waker = {
+            let mut queue = self.queue.lock();
+            if let Some(front) = queue.front() {
+                front.extra.by_one.store(true, Ordering::Relaxed);
+                self.leaves(&queue, front);
+                queue.grant_front().flatten()
+            } else {
+                self.word.fetch_or(KEPT, Ordering::Release);
+                None
+            }
+        };
+        waker.into_iter().for_each(TaskWaker::wake);
+    }
+
+    /// Notifies all who wait now.
+    #[inline]
+    pub(super) fn notify_all(&self) {
+        if self.word.fetch_add(ROUND, Ordering::Release) & QUEUED != 0 {
+            self.grant_all();
+        }
+    }
+
+    #[cold]
+    fn grant_all(&self) {
+        let mut wakes = WakeList::new();
+        loop {
+            {
+                let mut queue = self.queue.lock();
+                while !wakes.is_full() {
+                    let Some(front) = queue.front().filter(|front| self.is_over(front.extra.round)) else { break };
+                    self.leaves(&queue, front);
+                    queue.grant_front_into(&mut wakes);
+                }
+            }
+            let more = wakes.is_full();
+            wakes.wake_all();
+            if !more {
+                return;
+            }
+        }
+    }
+
+    fn is_over(&self, round: usize) -> bool {
+        self.word.load(Ordering::Relaxed) / ROUND != round
+    }
+
+    /// `waiter` is about to leave the queue, whose lock is held.
+    fn leaves(&self, queue: &Queue<Call>, waiter: &Waiter<Call>) {
+        if queue.is_only(waiter) {
+            self.word.fetch_and(!QUEUED, Ordering::Relaxed);
+        }
+    }
+}
+
+/// A wait that began in a round.
+#[derive(Clone, Copy)]
+pub(super) struct Wait<'a> {
+    notify: &'a RawNotify,
+    round: usize,
+    reason: Reason,
+}
+
+impl Wait<'_> {
+    /// Ends the wait if it may; if not, and if it is told to, sets `QUEUED`.
+    fn try_end(&self, queues: bool) -> bool {
+        let word = &self.notify.word;
+        let mut seen = word.load(Ordering::Acquire);
+        loop {
+            let (to, ends) = match seen {
+                _ if seen / ROUND != self.round => return true,
+                _ if seen & KEPT != 0 => (seen & !KEPT, true),
+                _ if queues => (seen | QUEUED, false),
+                _ => return false,
+            };
+            match word.compare_exchange_weak(seen, to, Ordering::Acquire, Ordering::Acquire) {
+                Ok(_) => return ends,
+                Err(now) => seen = now,
+            }
+        }
+    }
+}
+
+impl Request<Call> for Wait<'_> {
+    type Resource = Self;
+    type Output = ();
+
+    fn resource(&self) -> Option<&Self> {
+        Some(self)
+    }
+
+    fn reason(&self) -> Reason {
+        self.reason
+    }
+
+    fn output(&self) {}
+}
+
+impl Resource<Call> for Wait<'_> {
+    #[inline]
+    fn try_acquire(&self) -> bool {
+        self.try_end(false)
+    }
+
+    fn extra(&self) -> Call {
+        Call { round: self.round, by_one: AtomicBool::new(false) }
+    }
+
+    fn object(&self) -> &Object {
+        &self.notify.object
+    }
+
+    // Safety, of this and the next two: as the trait says.
+    unsafe fn enqueue(&self, waiter: &Waiter<Call>) -> bool {
+        let mut queue = self.notify.queue.lock();
+        if self.try_end(true) {
+            return true;
+        }
+        // SAFETY: passed on to the caller.
+        unsafe { queue.push_back(waiter) };
+        false
+    }
+
+    unsafe fn look(&self, waiter: &Waiter<Call>, cx: &mut Context<'_>) -> bool {
+        let granted = |_: &mut _, _| waiter.state() == queue::GRANTED;
+        // SAFETY: a waiter that is not granted is linked in the queue.
+        unsafe { queue::look(&self.notify.queue, waiter, cx, granted) }
+    }
+
+    #[cold]
+    unsafe fn cancel(&self, waiter: &Waiter<Call>) {
+        let mut queue = self.notify.queue.lock();
+        if waiter.state() == queue::GRANTED {
+            drop(queue);
+            if waiter.extra.by_one.load(Ordering::Relaxed) {
+                self.notify.notify_one();
+            }
+            return;
+        }
+        self.notify.leaves(&queue, waiter);
+        // SAFETY: not granted, seen under the lock, so linked in the queue.
+        unsafe { queue.remove(waiter) };
+    }
+}
+
+pin_project! {
+    /// Waits until a question has an answer. It is asked first, and then after each notification of all.
+    pub(super) struct Until<'a> {
+        notify: &'a RawNotify,
+        site: &'static Location<'static>,
+        reason: Reason,
+        #[pin]
+        waiting: Option<Acquisition<Wait<'a>, Call>>,
+    }
+}
+
+impl<'a> Until<'a> {
+    pub(super) fn new(notify: &'a RawNotify, site: &'static Location<'static>, reason: Reason) -> Self {
+        Until { notify, site, reason, waiting: None }
+    }
+
+    /// Who changes the answer notifies all afterwards.
+    pub(super) fn poll<R>(self: Pin<&mut Self>, cx: &mut Context<'_>, mut ask: impl FnMut() -> Option<R>) -> Poll<R> {
+        let mut this = self.project();
+        loop {
+            if let Some(waiting) = this.waiting.as_mut().as_pin_mut() {
+                if waiting.poll(cx).is_pending() {
+                    return Poll::Pending;
+                }
+                this.waiting.set(None);
+            }
+            if !coop::poll_ready(cx, *this.site, *this.reason, this.notify.object()) {
+                return Poll::Pending;
+            }
+            // Before the question: what changes the answer later ends the wait.
+            let notified = this.notify.notified(this.site, *this.reason);
+            if let Some(answer) = ask() {
+                coop::spend();
+                return Poll::Ready(answer);
+            }
+            this.waiting.set(Some(notified));
+        }
+    }
+}

@@ -1,0 +1,415 @@
+//! A value that many look at, and are told of when it changes. tokio: `sync::watch`.
+//!
+//! A receiver sees the latest value; those in between it may miss. In Go it is a value under a mutex beside a channel that is closed
+//! and replaced at each change. Where each value counts, use [`broadcast`](crate::sync::broadcast).
+//!
+//! # Memory ordering
+//!
+//! A change synchronizes before the return of each [`borrow`](Receiver::borrow) that sees it, and of the wait that it ends.
+//!
+//! ```
+//! use gopark::sync::watch;
+//!
+//! gopark::block_on(async {
+//!     let (tx, mut rx) = watch::channel("starting");
+//!     gopark::go(async move { tx.send("ready") });
+//!     rx.changed().await.unwrap();
+//!     assert_eq!(*rx.borrow(), "ready");
+//! });
+//! ```
+
+use std::error::Error;
+use std::fmt;
+use std::mem;
+use std::ops::Deref;
+use std::panic::Location;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::task::{Context, Poll};
+
+use pin_project_lite::pin_project;
+
+use super::raw_notify::{RawNotify, Until};
+use crate::chan::SendError;
+use crate::coop::{self, Reason};
+use crate::wait::case::future_case;
+
+/// A value to watch, which its first receiver has seen.
+///
+/// ```
+/// let (tx, rx) = gopark::sync::watch::channel(1);
+/// tx.send(2).unwrap();
+/// assert_eq!(*rx.borrow(), 2);
+/// ```
+#[must_use]
+pub fn channel<T>(value: T) -> (Sender<T>, Receiver<T>) {
+    let shared = Arc::new(Shared {
+        value: RwLock::new(value),
+        version: AtomicUsize::new(0),
+        changed: RawNotify::new(),
+        senders: AtomicUsize::new(1),
+        receivers: AtomicUsize::new(1),
+    });
+    (Sender(shared.clone()), Receiver { shared, seen: 0 })
+}
+
+struct Shared<T> {
+    /// Poisoned by a panic of the user's code under it, which is ignored: as with the crate's own locks.
+    value: RwLock<T>,
+    /// In units of `VERSION`, raised under the write lock; and `CLOSED`, set by the last sender.
+    version: AtomicUsize,
+    changed: RawNotify,
+    senders: AtomicUsize,
+    receivers: AtomicUsize,
+}
+
+const CLOSED: usize = 1;
+const VERSION: usize = 2;
+
+impl<T> Shared<T> {
+    fn read(&self) -> RwLockReadGuard<'_, T> {
+        self.value.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, T> {
+        self.value.write().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes the value, if `change` says so.
+    fn modify<R>(&self, change: impl FnOnce(&mut T) -> (bool, R)) -> (bool, R) {
+        let mut value = self.write();
+        let (changed, rest) = change(&mut value);
+        if changed {
+            self.version.fetch_add(VERSION, Ordering::Release);
+        }
+        drop(value);
+        if changed {
+            self.changed.notify_all();
+        }
+        (changed, rest)
+    }
+
+    /// The version; and whether there is no sender any more.
+    fn version(&self) -> (usize, bool) {
+        let version = self.version.load(Ordering::Acquire);
+        (version & !CLOSED, version & CLOSED != 0)
+    }
+}
+
+/// Changes the value of a [`channel`]. Clones are as good; when the last one is dropped, receivers learn of it.
+pub struct Sender<T>(Arc<Shared<T>>);
+
+impl<T> Sender<T> {
+    /// Replaces the value, and tells all receivers.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError`] with the value, if there is no receiver; [`send_modify`](Self::send_modify) changes it nevertheless.
+    ///
+    /// ```
+    /// let (tx, rx) = gopark::sync::watch::channel(1);
+    /// drop(rx);
+    /// assert_eq!(tx.send(2).unwrap_err().into_inner(), 2);
+    /// ```
+    pub fn send(&self, value: T) -> Result<(), SendError<T>> {
+        if self.0.receivers.load(Ordering::Relaxed) == 0 {
+            return Err(SendError(value));
+        }
+        // The old one is dropped here, outside of the lock.
+        drop(self.0.modify(|old| (true, mem::replace(old, value))));
+        Ok(())
+    }
+
+    /// Changes the value in place, and tells all receivers. `change` runs under the lock of the value.
+    ///
+    /// ```
+    /// let (tx, rx) = gopark::sync::watch::channel(vec![1]);
+    /// tx.send_modify(|list| list.push(2));
+    /// assert_eq!(*rx.borrow(), [1, 2]);
+    /// ```
+    pub fn send_modify(&self, change: impl FnOnce(&mut T)) {
+        self.0.modify(|value| (true, change(value)));
+    }
+
+    /// As [`send_modify`](Self::send_modify); receivers are told if `change` returns true, which this returns.
+    ///
+    /// ```
+    /// let (tx, _rx) = gopark::sync::watch::channel(1);
+    /// assert!(!tx.send_if_modified(|value| *value > 1));
+    /// ```
+    pub fn send_if_modified(&self, change: impl FnOnce(&mut T) -> bool) -> bool {
+        self.0.modify(|value| (change(value), ())).0
+    }
+
+    /// The value. As long as the result lives, no one changes it: a [`send`](Self::send) blocks its thread.
+    ///
+    /// ```
+    /// let (tx, _rx) = gopark::sync::watch::channel(1);
+    /// assert_eq!(*tx.borrow(), 1);
+    /// ```
+    pub fn borrow(&self) -> Ref<'_, T> {
+        Ref(self.0.read())
+    }
+
+    /// One more receiver, which has seen the value as it is now.
+    ///
+    /// ```
+    /// let (tx, rx) = gopark::sync::watch::channel(1);
+    /// drop(rx);
+    /// let rx = tx.subscribe();
+    /// tx.send(2).unwrap();
+    /// assert_eq!(*rx.borrow(), 2);
+    /// ```
+    pub fn subscribe(&self) -> Receiver<T> {
+        self.0.receivers.fetch_add(1, Ordering::Relaxed);
+        Receiver { shared: self.0.clone(), seen: self.0.version().0 }
+    }
+
+    /// How many receivers there are.
+    ///
+    /// ```
+    /// let (tx, _rx) = gopark::sync::watch::channel(1);
+    /// assert_eq!(tx.receiver_count(), 1);
+    /// ```
+    pub fn receiver_count(&self) -> usize {
+        self.0.receivers.load(Ordering::Relaxed)
+    }
+}
+
+impl<T> Clone for Sender<T> {
+    fn clone(&self) -> Self {
+        self.0.senders.fetch_add(1, Ordering::Relaxed);
+        Sender(self.0.clone())
+    }
+}
+
+impl<T> Drop for Sender<T> {
+    fn drop(&mut self) {
+        // AcqRel: what the other senders did comes before the end.
+        if self.0.senders.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.version.fetch_or(CLOSED, Ordering::Release);
+            self.0.changed.notify_all();
+        }
+    }
+}
+
+impl<T> fmt::Debug for Sender<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sender").field("receivers", &self.receiver_count()).finish_non_exhaustive()
+    }
+}
+
+/// Looks at the value of a [`channel`]. A clone has seen what this has.
+pub struct Receiver<T> {
+    shared: Arc<Shared<T>>,
+    /// The version that it has seen.
+    seen: usize,
+}
+
+impl<T> Receiver<T> {
+    /// The value, which does not count as seen by that. As long as the result lives, no one changes it: a [`Sender::send`] blocks
+    /// its thread. So it is not `Send`, and cannot be kept over an `.await` of a goroutine.
+    ///
+    /// ```
+    /// let (_tx, rx) = gopark::sync::watch::channel(1);
+    /// assert_eq!(*rx.borrow(), 1);
+    /// ```
+    pub fn borrow(&self) -> Ref<'_, T> {
+        Ref(self.shared.read())
+    }
+
+    /// As [`borrow`](Self::borrow), and the value counts as seen: [`changed`](Self::changed) waits for the next one.
+    ///
+    /// ```
+    /// let (tx, mut rx) = gopark::sync::watch::channel(1);
+    /// tx.send(2).unwrap();
+    /// assert_eq!(*rx.borrow_and_update(), 2);
+    /// assert!(!rx.has_changed().unwrap());
+    /// ```
+    pub fn borrow_and_update(&mut self) -> Ref<'_, T> {
+        let value = self.shared.read();
+        self.seen = self.shared.version().0;
+        Ref(value)
+    }
+
+    /// Whether there is a value that it has not seen.
+    ///
+    /// # Errors
+    ///
+    /// [`RecvError`], if there is none, and no sender either.
+    ///
+    /// ```
+    /// let (tx, rx) = gopark::sync::watch::channel(1);
+    /// assert_eq!(rx.has_changed(), Ok(false));
+    /// drop(tx);
+    /// assert!(rx.has_changed().is_err());
+    /// ```
+    pub fn has_changed(&self) -> Result<bool, RecvError> {
+        match self.shared.version() {
+            (version, _) if version != self.seen => Ok(true),
+            (_, true) => Err(RecvError {}),
+            _ => Ok(false),
+        }
+    }
+
+    /// Waits until there is a value that it has not seen, which counts as seen then.
+    ///
+    /// # Errors
+    ///
+    /// [`RecvError`], if there is none, and no sender either.
+    ///
+    /// # Cancellation
+    ///
+    /// Dropping the future has no effect: what has changed counts as not seen.
+    ///
+    /// ```
+    /// gopark::block_on(async {
+    ///     let (tx, mut rx) = gopark::sync::watch::channel(1);
+    ///     tx.send(2).unwrap();
+    ///     assert!(rx.changed().await.is_ok());
+    ///     drop(tx);
+    ///     assert!(rx.changed().await.is_err());
+    /// });
+    /// ```
+    #[track_caller]
+    pub fn changed(&mut self) -> Changed<'_, T> {
+        Changed::new(&self.shared, &mut self.seen, Location::caller())
+    }
+
+    /// Waits until `condition` is true of the value, which counts as seen then. `condition` runs under the lock of the value.
+    ///
+    /// # Errors
+    ///
+    /// [`RecvError`], if it is not, and there is no sender any more.
+    ///
+    /// # Cancellation
+    ///
+    /// Dropping the future has no effect, but that values for which `condition` was false count as seen.
+    ///
+    /// ```
+    /// gopark::block_on(async {
+    ///     let (tx, mut rx) = gopark::sync::watch::channel(1);
+    ///     gopark::go(async move { tx.send(2) });
+    ///     assert_eq!(*rx.wait_for(|value| *value == 2).await.unwrap(), 2);
+    /// });
+    /// ```
+    #[track_caller]
+    pub fn wait_for<'a, F>(
+        &'a mut self,
+        mut condition: F,
+    ) -> impl Future<Output = Result<Ref<'a, T>, RecvError>> + use<'a, T, F>
+    where
+        F: FnMut(&T) -> bool,
+    {
+        let site = Location::caller();
+        let (shared, seen) = (&*self.shared, &mut self.seen);
+        async move {
+            coop::spent(site, Reason::Watch).await;
+            loop {
+                {
+                    let value = shared.read();
+                    *seen = shared.version().0;
+                    if condition(&value) {
+                        return Ok(Ref(value));
+                    }
+                }
+                Changed::new(shared, seen, site).await?;
+            }
+        }
+    }
+}
+
+impl<T> Clone for Receiver<T> {
+    fn clone(&self) -> Self {
+        self.shared.receivers.fetch_add(1, Ordering::Relaxed);
+        Receiver { shared: self.shared.clone(), seen: self.seen }
+    }
+}
+
+impl<T> Drop for Receiver<T> {
+    fn drop(&mut self) {
+        self.shared.receivers.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl<T> fmt::Debug for Receiver<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Receiver").field("changed", &self.has_changed()).finish_non_exhaustive()
+    }
+}
+
+pin_project! {
+    /// The future of [`Receiver::changed`].
+    #[must_use = "futures do nothing unless awaited"]
+    pub struct Changed<'a, T> {
+        shared: &'a Shared<T>,
+        seen: &'a mut usize,
+        #[pin]
+        until: Until<'a>,
+    }
+}
+
+impl<'a, T> Changed<'a, T> {
+    fn new(shared: &'a Shared<T>, seen: &'a mut usize, site: &'static Location<'static>) -> Self {
+        Changed { shared, seen, until: Until::new(&shared.changed, site, Reason::Watch) }
+    }
+}
+
+future_case!(Changed<'a, T>, 'a, T);
+
+impl<T> Future for Changed<'_, T> {
+    type Output = Result<(), RecvError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let (shared, seen) = (this.shared, this.seen);
+        this.until.poll(cx, || match shared.version() {
+            (version, _) if version != **seen => {
+                **seen = version;
+                Some(Ok(()))
+            }
+            (_, true) => Some(Err(RecvError {})),
+            _ => None,
+        })
+    }
+}
+
+impl<T> fmt::Debug for Changed<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Changed").finish_non_exhaustive()
+    }
+}
+
+/// A look at the value of a [`channel`], under its lock.
+#[derive(Debug)]
+#[must_use]
+pub struct Ref<'a, T>(RwLockReadGuard<'a, T>);
+
+impl<T> Deref for Ref<'_, T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+/// There is no sender any more, and no value that was not seen.
+///
+/// ```
+/// let (tx, mut rx) = gopark::sync::watch::channel(1);
+/// drop(tx);
+/// let error = gopark::block_on(async { rx.changed().await.unwrap_err() });
+/// assert_eq!(error.to_string(), "the senders were dropped");
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub struct RecvError {}
+
+impl fmt::Display for RecvError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad("the senders were dropped")
+    }
+}
+
+impl Error for RecvError {}
