@@ -51,10 +51,11 @@ fn a_goroutine_is_found_in_each_state() {
                 let me = inspect::goroutines().into_iter().find(|one| one.is_main && one.runtime == found.runtime);
                 assert_eq!(me.unwrap().state, GoroutineState::Running);
 
-                // Woken, and behind this goroutine. With two processors the other one may take it.
+                // Woken, and behind this goroutine. With two processors the other one may take it; with one it has ended only if
+                // the kernel has kept this thread from its core so long that another worker was given the processor.
                 tx.try_send(1).unwrap();
                 let woken = find(&waits);
-                assert!(procs > 1 || woken.unwrap().state == GoroutineState::Runnable);
+                assert!(procs > 1 || woken.is_none_or(|woken| woken.state == GoroutineState::Runnable));
                 assert_eq!(waits.await.unwrap(), Some(1));
             });
         });
@@ -241,6 +242,7 @@ fn a_wait_for_a_channel_says_what_is_known_of_it() {
 fn channels_that_come_and_go_are_looked_at() {
     no_hang(|| {
         runtime(4).block_on(async {
+            let line = line!() + 6;
             let busy: Vec<_> = (0..4)
                 .map(|_| {
                     go(async {
@@ -256,7 +258,9 @@ fn channels_that_come_and_go_are_looked_at() {
                 .collect();
             while !busy.iter().all(JoinHandle::is_finished) {
                 let one = |channel: inspect::ChannelInfo| channel.senders <= 1 && channel.receivers <= 1;
-                assert!(inspect::goroutines().iter().filter_map(|found| found.channel).all(one));
+                let all = inspect::goroutines();
+                let receives = all.iter().filter(|found| found.spawned_at.line() == line);
+                assert!(receives.filter_map(|found| found.channel).all(one));
                 gosched().await;
             }
         });
