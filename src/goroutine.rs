@@ -1,8 +1,11 @@
 //! The life of a goroutine: its allocation, the wrapper of its future, and how it ends.
 
+use std::collections::BTreeMap;
 use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 use std::pin::Pin;
+use std::ptr;
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
 
 use async_task::{Builder, WithInfo};
@@ -10,12 +13,106 @@ use async_task::{Builder, WithInfo};
 use crate::coop;
 use crate::crash::Payload;
 use crate::executor::Executor;
-use crate::header::{Flags, Header, Task};
-use crate::panics::contain;
+use crate::header::{Header, Task};
+use crate::panics::{contain, lock};
 use crate::platform::light_fence;
 
 /// The task handle of a goroutine that returns a `T`.
 pub(crate) type Handle<T> = async_task::Task<Outcome<T>, Header>;
+
+/// A way to a goroutine that does not depend on its handle. What leads there is the goroutine's waker, which is cloned when it
+/// first parks, or from its registry if it has parked already. So goroutines without a remote pay nothing.
+pub(crate) struct Remote {
+    /// The address of the header, by which the goroutine finds the remote when it first parks.
+    header: usize,
+    state: Arc<Mutex<RemoteState>>,
+}
+
+enum RemoteState {
+    /// The goroutine has not parked yet. It may have ended without, so nothing leads there.
+    Unparked {
+        is_aborted: bool,
+    },
+    Parked(Waker),
+    Ended,
+}
+
+/// Remotes of goroutines that have not parked yet, or have ended without.
+static REMOTES: Mutex<BTreeMap<usize, Arc<Mutex<RemoteState>>>> = Mutex::new(BTreeMap::new());
+
+impl Remote {
+    /// A remote of a goroutine, whose handle the caller has.
+    pub(crate) fn new(header: &Header) -> Self {
+        let address = ptr::from_ref(header).addr();
+        let mut remotes = lock(&REMOTES);
+        let flags = header.set_has_remote();
+        let state = if flags.is_registered() {
+            let waker =
+                Executor::shard_of(header).registry.get(header.registry_key(), || header.flags().is_registered());
+            Arc::new(Mutex::new(waker.map_or(RemoteState::Ended, RemoteState::Parked)))
+        } else if header.has_ended() {
+            Arc::new(Mutex::new(RemoteState::Ended))
+        } else {
+            let new = || Arc::new(Mutex::new(RemoteState::Unparked { is_aborted: false }));
+            if !flags.has_remote() {
+                // Of a goroutine that is gone.
+                remotes.remove(&address);
+            }
+            remotes.entry(address).or_insert_with(new).clone()
+        };
+        Self { header: address, state }
+    }
+
+    /// As the function [`abort`].
+    pub(crate) fn abort(&self) {
+        let waker = match &mut *lock(&self.state) {
+            RemoteState::Unparked { is_aborted } => {
+                *is_aborted = true;
+                return;
+            }
+            RemoteState::Parked(waker) => waker.clone(),
+            RemoteState::Ended => return,
+        };
+        // SAFETY: a clone of the waker with which the goroutine first parked, and which its header was located by.
+        abort(unsafe { Header::of_waker(&waker) });
+    }
+}
+
+impl Clone for Remote {
+    fn clone(&self) -> Self {
+        Self { header: self.header, state: self.state.clone() }
+    }
+}
+
+impl Drop for Remote {
+    fn drop(&mut self) {
+        let mut remotes = lock(&REMOTES);
+        // The last one but that of the table, which must stay if it is the one that says so.
+        let is_last = Arc::strong_count(&self.state) == 2 && !is_aborted(&self.state);
+        if is_last && remotes.get(&self.header).is_some_and(|state| Arc::ptr_eq(state, &self.state)) {
+            remotes.remove(&self.header);
+        }
+    }
+}
+
+fn is_aborted(state: &Mutex<RemoteState>) -> bool {
+    matches!(*lock(state), RemoteState::Unparked { is_aborted: true })
+}
+
+/// A goroutine that has not parked, and has a remote, is to be polled. True if it has been aborted.
+#[cold]
+fn look_for_remote(header: &Header) -> bool {
+    lock(&REMOTES).get(&ptr::from_ref(header).addr()).is_some_and(|state| is_aborted(state))
+}
+
+/// It parks for the first time, with this waker, or has ended. True if it has been aborted.
+#[cold]
+fn meet_remote(header: &Header, waker: Option<&Waker>) -> bool {
+    let Some(state) = lock(&REMOTES).remove(&ptr::from_ref(header).addr()) else { return false };
+    let now = waker.map_or(RemoteState::Ended, |waker| RemoteState::Parked(waker.clone()));
+    let before = std::mem::replace(&mut *lock(&state), now);
+    matches!(before, RemoteState::Unparked { is_aborted: true })
+}
 
 /// Asks a goroutine to end: its future is dropped on a worker, at its next suspension.
 pub(crate) fn abort(header: &Header) {
@@ -132,16 +229,15 @@ impl<F: Future> Future for Goroutine<F> {
         // SAFETY: in the poll of a goroutine.
         let header = unsafe { Executor::running() };
         let flags = header.flags();
-        if flags.is_aborted() {
+        if flags.is_aborted_or_has_remote() && (flags.is_aborted() || !flags.is_registered() && look_for_remote(header))
+        {
             return Poll::Ready(self.end(header, exit(header, None)));
         }
         coop::polled_with(cx.waker());
         // SAFETY: `future` is pinned with `self`, and dropped in place.
         let future = unsafe { self.as_mut().map_unchecked_mut(|this| &mut *this.0) };
         let outcome = match catch_unwind(AssertUnwindSafe(|| future.poll(cx))) {
-            Ok(Poll::Pending) if !flags.is_registered() && park_first(header, cx.waker()).is_aborted() => {
-                exit(header, None)
-            }
+            Ok(Poll::Pending) if !flags.is_registered() && park_first(header, cx.waker()) => exit(header, None),
             Ok(Poll::Pending) => {
                 Executor::parks();
                 return Poll::Pending;
@@ -176,10 +272,13 @@ impl<F> Drop for Goroutine<F> {
         // SAFETY: in the drop of a goroutine's future.
         let header = unsafe { Executor::running() };
         debug_assert!(header.has_ended(), "the executor polls each goroutine to its end");
-        if header.flags().is_registered() {
+        let flags = header.flags();
+        if flags.is_registered() {
             // Not the last reference: the `Runnable` that drops the future has one.
             let registry = &Executor::shard_of(header).registry;
             drop(registry.remove(header.registry_key(), || header.clear_registered()));
+        } else if flags.has_remote() {
+            meet_remote(header, None);
         }
         Executor::of(header).finished_running();
     }
@@ -194,11 +293,13 @@ fn exit<T>(header: &Header, payload: Option<Payload>) -> Outcome<T> {
     Outcome(ManuallyDrop::new(Err(Box::new(exit))))
 }
 
-/// The goroutine parks for the first time: it is registered, so that an abort or a shutdown can wake it. Returns the flags
-/// that it had before.
+/// The goroutine parks for the first time: it is registered, so that an abort or a shutdown can wake it. True if it was aborted
+/// before.
 #[inline(never)]
-fn park_first(header: &Header, waker: &Waker) -> Flags {
+fn park_first(header: &Header, waker: &Waker) -> bool {
     // The registry's waker is a counted reference. A detached goroutine whose wakers are all gone has no other.
     header.locate(waker);
-    header.set_registered(Executor::shard_of(header).registry.insert(waker.clone()))
+    let before = header.set_registered(Executor::shard_of(header).registry.insert(waker.clone()));
+    before.is_aborted_or_has_remote()
+        && (before.has_remote() && meet_remote(header, Some(waker)) || before.is_aborted())
 }

@@ -102,6 +102,8 @@ reasons! {
     Broadcast = "broadcast",
     /// [`Barrier::wait`](crate::sync::Barrier::wait).
     Barrier = "barrier",
+    /// [`JoinSet::join_next`](crate::JoinSet::join_next).
+    JoinSet = "join set",
     /// Tokens of a [`Limiter`](crate::time::rate::Limiter).
     RateLimit = "rate limit",
     /// The end of a goroutine.
@@ -222,18 +224,20 @@ pub(crate) type Task = Runnable<Header>;
 /// | `REGISTERED` | when the goroutine has entered its shard's registry, after its first poll that returned `Pending` | when it is removed, under the registry's lock |
 /// | `ABORTED` | when the goroutine must end: at its next suspension, or without another poll | never |
 /// | `UNWINDING` | when the goroutine, whose panic nothing may recover, has woken others while it unwinds | never |
+/// | `HAS_REMOTE` | when a [`Remote`](crate::goroutine::Remote) of it is made | never |
 ///
-/// The goroutine sets `REGISTERED`, any thread sets `ABORTED`. Both use one read-modify-write, and the later one sees
-/// the other's flag: so either the goroutine sees that it is aborted, or the aborting thread finds it in the registry
-/// and wakes it.
+/// The goroutine sets `REGISTERED`, any thread sets `ABORTED` or `HAS_REMOTE`. All use one read-modify-write, and the later one
+/// sees the other's flag: so either the goroutine sees that it is aborted, or the aborting thread finds it in the registry
+/// and wakes it; and either the goroutine sees that it has a remote, or that finds its waker there.
 #[derive(Clone, Copy)]
 pub(crate) struct Flags(u32);
 
 const REGISTERED: u32 = 1;
 const ABORTED: u32 = 2;
 const UNWINDING: u32 = 4;
+const HAS_REMOTE: u32 = 8;
 /// Bits below the key of the registry entry, which is there from when `REGISTERED` is set.
-const KEY_SHIFT: u32 = 3;
+const KEY_SHIFT: u32 = 4;
 /// In `spawned_at`, which points to something aligned.
 const DETACHED: usize = 1;
 const _: () = assert!(align_of::<Location<'_>>() > DETACHED);
@@ -247,6 +251,17 @@ impl Flags {
     #[inline(always)]
     pub(crate) fn is_aborted(self) -> bool {
         self.0 & ABORTED != 0
+    }
+
+    #[inline(always)]
+    pub(crate) fn has_remote(self) -> bool {
+        self.0 & HAS_REMOTE != 0
+    }
+
+    /// Whether a goroutine that parks for the first time has more to do than that.
+    #[inline(always)]
+    pub(crate) fn is_aborted_or_has_remote(self) -> bool {
+        self.0 & (ABORTED | HAS_REMOTE) != 0
     }
 
     #[inline(always)]
@@ -425,7 +440,7 @@ impl Header {
 
     /// The goroutine has entered its registry under `key`. Returns the flags that were set before.
     pub(crate) fn set_registered(&self, key: u32) -> Flags {
-        assert!(key < 1 << (u32::BITS - KEY_SHIFT), "gopark: 2^29 parked goroutines");
+        assert!(key < 1 << (u32::BITS - KEY_SHIFT), "gopark: 2^28 parked goroutines");
         // AcqRel: pairs with `set_aborted`, and publishes the key.
         Flags(self.flags.fetch_or(key << KEY_SHIFT | REGISTERED, Ordering::AcqRel))
     }
@@ -434,6 +449,12 @@ impl Header {
     pub(crate) fn set_aborted(&self) -> Flags {
         // AcqRel: pairs with `set_registered`.
         Flags(self.flags.fetch_or(ABORTED, Ordering::AcqRel))
+    }
+
+    /// A remote of the goroutine is made. Returns the flags that were set before.
+    pub(crate) fn set_has_remote(&self) -> Flags {
+        // AcqRel: pairs with `set_registered`.
+        Flags(self.flags.fetch_or(HAS_REMOTE, Ordering::AcqRel))
     }
 
     /// The goroutine is being removed from its registry, whose lock is held.

@@ -3,13 +3,14 @@
 use std::any::Any;
 use std::error::Error;
 use std::fmt;
+use std::ops::Deref;
 use std::panic::Location;
 use std::pin::Pin;
 use std::sync::{Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use crate::coop::{self, Reason};
-use crate::goroutine::{self, Handle};
+use crate::goroutine::{self, Handle, Remote};
 use crate::ids::GoroutineId;
 use crate::panics::{lock, panic_text};
 use crate::wait::case::future_case;
@@ -67,6 +68,39 @@ impl<T> JoinHandle<T> {
     /// ```
     pub fn abort(&self) {
         goroutine::abort(self.task().metadata());
+    }
+
+    /// A handle that aborts, and does not join. tokio: `abort_handle`.
+    ///
+    /// ```
+    /// gopark::block_on(async {
+    ///     let handle = gopark::go(std::future::pending::<()>());
+    ///     let abort = handle.abort_handle();
+    ///     gopark::go(async move { abort.abort() });
+    ///     assert!(handle.await.unwrap_err().is_aborted());
+    /// });
+    /// ```
+    #[must_use]
+    pub fn abort_handle(&self) -> AbortHandle {
+        let header = self.task().metadata();
+        AbortHandle { id: GoroutineId(header.id()), remote: Remote::new(header) }
+    }
+
+    /// A handle that aborts the goroutine when it is dropped. tokio-util: `AbortOnDropHandle`.
+    ///
+    /// ```
+    /// gopark::block_on(async {
+    ///     let (held, gone) = gopark::chan::unbuffered::<()>();
+    ///     let handle = gopark::go(async move {
+    ///         std::future::pending::<()>().await;
+    ///         drop(held);
+    ///     });
+    ///     drop(handle.abort_on_drop());
+    ///     assert_eq!(gone.recv().await, None);
+    /// });
+    /// ```
+    pub fn abort_on_drop(self) -> AbortOnDrop<T> {
+        AbortOnDrop(self)
     }
 
     /// True once the goroutine has ended.
@@ -148,6 +182,94 @@ impl<T> Drop for JoinHandle<T> {
 impl<T> fmt::Debug for JoinHandle<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("JoinHandle").field("id", &self.id()).field("finished", &self.is_finished()).finish()
+    }
+}
+
+/// Aborts a goroutine, and does not join it. It keeps the goroutine's memory, without its future. tokio: `AbortHandle`.
+///
+/// ```
+/// let handle = gopark::go(std::future::pending::<()>());
+/// let abort = handle.abort_handle();
+/// abort.abort();
+/// assert!(gopark::block_on(handle).unwrap_err().is_aborted());
+/// ```
+#[derive(Clone)]
+pub struct AbortHandle {
+    id: GoroutineId,
+    remote: Remote,
+}
+
+impl AbortHandle {
+    /// Ends the goroutine: its future is dropped at its next suspension, on a worker. After it has completed this does nothing.
+    ///
+    /// ```
+    /// gopark::block_on(async {
+    ///     let handle = gopark::go(std::future::pending::<()>());
+    ///     handle.abort_handle().abort();
+    ///     assert!(handle.await.unwrap_err().is_aborted());
+    /// });
+    /// ```
+    pub fn abort(&self) {
+        self.remote.abort();
+    }
+
+    /// The goroutine's id.
+    ///
+    /// ```
+    /// let handle = gopark::go(async {});
+    /// assert_eq!(handle.abort_handle().id(), handle.id());
+    /// ```
+    #[must_use]
+    pub fn id(&self) -> GoroutineId {
+        self.id
+    }
+}
+
+impl fmt::Debug for AbortHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AbortHandle").field("id", &self.id).finish()
+    }
+}
+
+/// A [`JoinHandle`] that aborts its goroutine when it is dropped, made by [`JoinHandle::abort_on_drop`]. tokio-util:
+/// `AbortOnDropHandle`.
+///
+/// # Cancellation
+///
+/// Dropping it aborts the goroutine; await `&mut handle` to go on with it later.
+///
+/// ```
+/// gopark::block_on(async {
+///     let handle = gopark::go(async { 7 }).abort_on_drop();
+///     assert_eq!(handle.await.unwrap(), 7);
+/// });
+/// ```
+#[derive(Debug)]
+#[must_use = "dropping it aborts the goroutine at once"]
+pub struct AbortOnDrop<T>(JoinHandle<T>);
+
+future_case!(AbortOnDrop<T>, T);
+
+impl<T> Future for AbortOnDrop<T> {
+    type Output = Result<T, JoinError>;
+
+    #[track_caller]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        Pin::new(&mut self.0).poll(cx)
+    }
+}
+
+impl<T> Deref for AbortOnDrop<T> {
+    type Target = JoinHandle<T>;
+
+    fn deref(&self) -> &JoinHandle<T> {
+        &self.0
+    }
+}
+
+impl<T> Drop for AbortOnDrop<T> {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 

@@ -17,7 +17,7 @@
 //!
 //! | | |
 //! |---|---|
-//! | [`go`], [`JoinHandle`] | start a goroutine, a stackless future; join or abort it |
+//! | [`go`], [`JoinHandle`], [`JoinSet`] | start a goroutine, a stackless future; join or abort it, or several |
 //! | [`block_on`], [`block_on_local`] | run a main, and wait for it |
 //! | [`chan`] | channels with or without a buffer, [`Sender`](chan::Sender) and [`Receiver`](chan::Receiver) |
 //! | [`select!`], [`select::Select`] | wait for several operations, take exactly one |
@@ -112,11 +112,12 @@ mod models;
 
 pub use crash::{OnDeadlock, OnPanic};
 pub use ids::GoroutineId;
-pub use join::{JoinError, JoinHandle};
+pub use join::{AbortHandle, AbortOnDrop, JoinError, JoinHandle};
 pub use runtime::{
     Builder, Runtime, block_in_place, block_on, block_on_local, go, gomaxprocs, gosched, num_cpu, num_goroutine,
     unblock,
 };
+pub use sync::join_set::JoinSet;
 pub use unconstrained::{Unconstrained, unconstrained};
 
 /// What the README shows is tested, too.

@@ -158,6 +158,7 @@ const FLOORS: &[(&str, Units)] = &[
                     "wait",
                     "executor",
                     "chan",
+                    "join",
                     "runtime",
                     "context",
                 ],

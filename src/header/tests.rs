@@ -17,6 +17,7 @@ use crate::context::Context;
 use crate::runtime::{Runtime, block_in_place, go, gosched, unblock};
 use crate::select;
 use crate::select::{Select, fut};
+use crate::sync::join_set::JoinSet;
 use crate::sync::{
     Barrier, Cond, ErrGroup, Mutex, Notify, Once, OnceValue, RwMutex, Semaphore, SingleFlight, WaitGroup, broadcast,
     oneshot, watch,
@@ -304,6 +305,13 @@ fn every_wait_notes_its_reason_and_its_call_site() {
                 drop(handle.await);
             })
         }),
+        ("set.join_next()", Reason::JoinSet, {
+            parked(async {
+                let mut set = JoinSet::new();
+                set.go(pending::<()>());
+                drop(set.join_next().await);
+            })
+        }),
         ("limiter.wait(1).await.unwrap(); // second", Reason::RateLimit, {
             let limiter = Limiter::new(Limit::every(HOUR), 1);
             parked(async move {
@@ -561,11 +569,12 @@ fn a_header_keeps_its_parts_apart() {
     let header = Header::new(5, Header::SHARDS - 1, 4095, site);
     assert_eq!((header.id(), header.shard(), header.executor_index()), (5, Header::SHARDS - 1, Header::EXECUTORS - 1));
 
-    assert!(!header.set_registered((1 << 29) - 1).is_registered());
+    assert!(!header.set_registered((1 << 28) - 1).is_registered());
     assert!(header.set_aborted().is_registered() && header.flags().is_aborted());
-    assert_eq!(header.registry_key(), (1 << 29) - 1);
+    assert_eq!(header.registry_key(), (1 << 28) - 1);
     header.clear_registered();
     assert!(!header.flags().is_registered() && header.flags().is_aborted() && !header.flags().is_unwinding());
+    assert!(!header.flags().has_remote() && !header.set_has_remote().has_remote() && header.flags().has_remote());
     header.set_unwinding();
     assert!(header.flags().is_unwinding() && !header.is_detached());
     header.set_detached();

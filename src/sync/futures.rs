@@ -2,6 +2,7 @@
 
 pub use super::barrier::BarrierWait;
 pub use super::cond::CondWait;
+pub use super::join_set::JoinNext;
 pub use super::monitor::{MonitorLock, MonitorWait};
 pub use super::mutex::{Lock, LockOwned};
 pub use super::notify::Notified;

@@ -13,6 +13,8 @@ pub(crate) mod fairness;
 #[forbid(unsafe_code)]
 pub mod futures;
 #[forbid(unsafe_code)]
+pub(crate) mod join_set;
+#[forbid(unsafe_code)]
 mod monitor;
 mod mutex;
 mod notify;

@@ -14,7 +14,7 @@ use gopark::sync::{
     Barrier, Cond, ErrGroup, Monitor, Mutex, Notify, Once, OnceCell, OnceValue, RwMutex, Semaphore, SingleFlight,
     WaitGroup, broadcast, oneshot, watch,
 };
-use gopark::{Runtime, chan, go, gosched, inspect, select, time, unblock, unconstrained};
+use gopark::{JoinSet, Runtime, chan, go, gosched, inspect, select, time, unblock, unconstrained};
 
 use crate::hand::on_procs;
 
@@ -64,6 +64,7 @@ fn every_await_spends_sch03() {
             (Arc::new(Mutex::new(())), Arc::new(RwMutex::new(())), Arc::new(Semaphore::new(1)));
         let (notify, barrier, cell, monitor) = (Notify::new(), Barrier::new(1), OnceCell::from(1), Monitor::new(()));
         let ((set, mut seen), (cast, mut heard)) = (watch::channel(0), broadcast::bounded(1));
+        let mut set_of_none = JoinSet::<()>::new();
         let limiter = time::rate::Limiter::new(time::rate::Limit::INF, 1);
         let (semaphore, wg, flights) = (Semaphore::new(1), WaitGroup::new(), SingleFlight::<u8, u8>::new());
         let (group, limited) = (ErrGroup::<()>::new(), ErrGroup::<()>::new());
@@ -83,6 +84,9 @@ fn every_await_spends_sch03() {
             "fut" => { select! { _ = gopark::select::fut(ready()) => {} } };
             "wait" => { Select::new().recv(&closed, |_| ()).wait().await };
             "JoinHandle" => { go(async {}).await.unwrap() };
+            "abort_on_drop" => { go(async {}).abort_on_drop().await.unwrap() };
+            "join_next" => { set_of_none.join_next().await };
+            "join_all" => { JoinSet::<()>::new().join_all().await };
             "gosched" => { gosched().await };
             "unblock" => { unblock(|| ()).await };
             "lock" => { m.lock().await };

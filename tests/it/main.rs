@@ -22,6 +22,7 @@ mod hand;
 mod hostile;
 mod inspect;
 mod interpreter;
+mod join_set;
 mod locks_in_select;
 mod model;
 mod monitor;

@@ -1,0 +1,338 @@
+//! Goroutines whose results are taken as they end.
+
+// A goroutine of a set tells the set its key when its future is gone. What joins it is its handle, which by then is ready, or is
+// in a moment.
+
+use std::fmt;
+use std::mem;
+use std::panic::{Location, resume_unwind};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use concurrent_queue::ConcurrentQueue;
+use pin_project_lite::pin_project;
+
+use super::raw_notify::{RawNotify, Until};
+use crate::coop::Reason;
+use crate::join::{AbortHandle, JoinError, JoinHandle};
+use crate::runtime;
+use crate::wait::case::future_case;
+
+/// A set of goroutines, whose results are taken as they end. Dropped, it aborts those that are left.
+///
+/// tokio: `task::JoinSet`. In Go it is a channel of results, and a context.
+///
+/// # When to use something else
+///
+/// A [`WaitGroup`](crate::sync::WaitGroup) where there are no results, an [`ErrGroup`](crate::sync::ErrGroup) where they are errors.
+/// [`JoinHandle`](crate::JoinHandle)s where the results are wanted in the order of the start.
+///
+/// # Memory ordering
+///
+/// All that a goroutine did synchronizes before the return of its result.
+///
+/// # Examples
+///
+/// ```
+/// use gopark::JoinSet;
+///
+/// gopark::block_on(async {
+///     let mut squares = JoinSet::new();
+///     for i in 1..=3 {
+///         squares.go(async move { i * i });
+///     }
+///     let mut sum = 0;
+///     while let Some(square) = squares.join_next().await {
+///         sum += square.unwrap();
+///     }
+///     assert_eq!(sum, 14);
+/// });
+/// ```
+pub struct JoinSet<T> {
+    ended: Arc<Ended>,
+    members: Members<T>,
+}
+
+/// The keys of goroutines that have ended.
+struct Ended {
+    keys: ConcurrentQueue<usize>,
+    notify: RawNotify,
+}
+
+/// Goroutines by their keys.
+struct Members<T> {
+    handles: Vec<Option<JoinHandle<T>>>,
+    /// Keys without a goroutine.
+    free: Vec<usize>,
+    /// The one that is being joined.
+    joining: Option<usize>,
+}
+
+impl<T> Members<T> {
+    fn len(&self) -> usize {
+        self.handles.len() - self.free.len()
+    }
+
+    fn iter(&self) -> impl Iterator<Item = &JoinHandle<T>> {
+        self.handles.iter().flatten()
+    }
+}
+
+impl<T> JoinSet<T> {
+    /// A set without goroutines.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// assert!(gopark::JoinSet::<()>::new().is_empty());
+    /// ```
+    #[must_use]
+    pub fn new() -> Self {
+        JoinSet {
+            ended: Arc::new(Ended { keys: ConcurrentQueue::unbounded(), notify: RawNotify::new() }),
+            members: Members { handles: Vec::new(), free: Vec::new(), joining: None },
+        }
+    }
+
+    /// Starts a goroutine, as [`go`](crate::go) does.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// gopark::block_on(async {
+    ///     let mut set = gopark::JoinSet::new();
+    ///     let abort = set.go(std::future::pending::<()>());
+    ///     abort.abort();
+    ///     assert!(set.join_next().await.unwrap().unwrap_err().is_aborted());
+    /// });
+    /// ```
+    #[track_caller]
+    #[doc(alias = "spawn")]
+    pub fn go<F>(&mut self, future: F) -> AbortHandle
+    where
+        F: Future<Output = T> + Send + 'static,
+        T: Send + 'static,
+    {
+        let Members { handles, free, .. } = &mut self.members;
+        let key = free.pop().unwrap_or_else(|| {
+            handles.push(None);
+            handles.len() - 1
+        });
+        let end = End { ended: self.ended.clone(), key };
+        let handle = handles[key].insert(runtime::go_at(Member { future, _end: end }, Location::caller()));
+        handle.abort_handle()
+    }
+
+    /// Waits for the next goroutine to end, and takes its result. `None` if there is none in the set.
+    ///
+    /// # Cancellation
+    ///
+    /// Dropping the future has no effect: no result is lost.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// gopark::block_on(async {
+    ///     let mut set = gopark::JoinSet::new();
+    ///     set.go(async { "done" });
+    ///     assert_eq!(set.join_next().await.unwrap().unwrap(), "done");
+    ///     assert!(set.join_next().await.is_none());
+    /// });
+    /// ```
+    #[track_caller]
+    pub fn join_next(&mut self) -> JoinNext<'_, T> {
+        let JoinSet { ended, members } = self;
+        let until = Until::new(&ended.notify, Location::caller(), Reason::JoinSet);
+        JoinNext { ended, members, until }
+    }
+
+    /// Waits for all goroutines, and returns their results in the order in which they have ended.
+    ///
+    /// # Cancellation
+    ///
+    /// Dropping the future drops the set: the goroutines that are left are aborted.
+    ///
+    /// # Panics
+    ///
+    /// With the panic of a goroutine, or if one was aborted. Those that are left are aborted then.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// gopark::block_on(async {
+    ///     let mut set = gopark::JoinSet::new();
+    ///     (0..3).for_each(|i| drop(set.go(async move { i })));
+    ///     assert_eq!(set.join_all().await.iter().sum::<i32>(), 3);
+    /// });
+    /// ```
+    #[track_caller]
+    pub fn join_all(mut self) -> impl Future<Output = Vec<T>> {
+        let site = Location::caller();
+        async move {
+            let mut results = Vec::with_capacity(self.len());
+            loop {
+                let JoinSet { ended, members } = &mut self;
+                let until = Until::new(&ended.notify, site, Reason::JoinSet);
+                match (JoinNext { ended, members, until }).await {
+                    None => return results,
+                    Some(Ok(result)) => results.push(result),
+                    Some(Err(error)) if error.is_panic() => resume_unwind(error.into_panic()),
+                    Some(Err(error)) => panic!("gopark: {error}"),
+                }
+            }
+        }
+    }
+
+    /// Aborts all goroutines. They stay in the set until they are joined.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// gopark::block_on(async {
+    ///     let mut set = gopark::JoinSet::new();
+    ///     set.go(std::future::pending::<()>());
+    ///     set.abort_all();
+    ///     assert!(set.join_next().await.unwrap().is_err());
+    /// });
+    /// ```
+    pub fn abort_all(&mut self) {
+        self.members.iter().for_each(JoinHandle::abort);
+    }
+
+    /// Leaves all goroutines to themselves. The set is empty then.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let mut set = gopark::JoinSet::new();
+    /// set.go(async {});
+    /// set.detach_all();
+    /// assert!(set.is_empty());
+    /// ```
+    pub fn detach_all(&mut self) {
+        // With a new set, for the keys of these will come yet.
+        mem::take(self).members.handles.clear();
+    }
+
+    /// How many goroutines are in the set, those that have ended and are not joined included.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let mut set = gopark::JoinSet::new();
+    /// set.go(async {});
+    /// assert_eq!(set.len(), 1);
+    /// ```
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.members.len()
+    }
+
+    /// Whether there is none.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// assert!(gopark::JoinSet::<()>::new().is_empty());
+    /// ```
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl<T> Default for JoinSet<T> {
+    fn default() -> Self {
+        JoinSet::new()
+    }
+}
+
+impl<T> Drop for JoinSet<T> {
+    fn drop(&mut self) {
+        self.abort_all();
+    }
+}
+
+impl<T> fmt::Debug for JoinSet<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JoinSet").field("len", &self.len()).finish_non_exhaustive()
+    }
+}
+
+pin_project! {
+    /// A goroutine of a set. The future goes first, then the set is told.
+    struct Member<F> {
+        #[pin]
+        future: F,
+        _end: End,
+    }
+}
+
+impl<F: Future> Future for Member<F> {
+    type Output = F::Output;
+
+    #[inline]
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        self.project().future.poll(cx)
+    }
+}
+
+struct End {
+    ended: Arc<Ended>,
+    key: usize,
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        let _ = self.ended.keys.push(self.key);
+        self.ended.notify.notify_all();
+    }
+}
+
+pin_project! {
+    /// The future of [`JoinSet::join_next`].
+    #[must_use = "futures do nothing unless awaited"]
+    pub struct JoinNext<'a, T> {
+        ended: &'a Ended,
+        members: &'a mut Members<T>,
+        #[pin]
+        until: Until<'a>,
+    }
+}
+
+future_case!(JoinNext<'a, T>, 'a, T);
+
+impl<T> Future for JoinNext<'_, T> {
+    type Output = Option<Result<T, JoinError>>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        let (ended, members) = (*this.ended, this.members);
+        let key = match members.joining {
+            Some(key) => key,
+            None => {
+                let is_empty = members.len() == 0;
+                // `Some(None)`: there is none to wait for.
+                let next = || if is_empty { Some(None) } else { ended.keys.pop().ok().map(Some) };
+                match this.until.poll(cx, next) {
+                    Poll::Ready(Some(key)) => *members.joining.insert(key),
+                    Poll::Ready(None) => return Poll::Ready(None),
+                    Poll::Pending => return Poll::Pending,
+                }
+            }
+        };
+        let handle = members.handles[key].as_mut().expect("it has not been joined");
+        let Poll::Ready(result) = Pin::new(handle).poll(cx) else { return Poll::Pending };
+        members.joining = None;
+        members.handles[key] = None;
+        members.free.push(key);
+        Poll::Ready(Some(result))
+    }
+}
+
+impl<T> fmt::Debug for JoinNext<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("JoinNext").field("len", &self.members.len()).finish_non_exhaustive()
+    }
+}

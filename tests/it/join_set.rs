@@ -1,0 +1,207 @@
+//! `JoinSet`, `AbortHandle`, `AbortOnDrop`.
+
+use std::future::pending;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use gopark::sync::Notify;
+use gopark::{JoinSet, OnPanic, Runtime, chan, go, gosched, select};
+
+use crate::hand::{Dice, Hand, on_procs};
+use crate::util::Drops;
+
+#[test]
+fn results_come_in_the_order_of_their_ends() {
+    on_procs(1, async {
+        let (mut set, gates) = (JoinSet::new(), [0; 3].map(|_| Arc::new(Notify::new())));
+        for (i, gate) in gates.iter().cloned().enumerate() {
+            set.go(async move {
+                gate.notified().await;
+                i
+            });
+        }
+        assert_eq!((set.len(), set.is_empty()), (3, false));
+        for i in [2, 0, 1] {
+            gates[i].notify_one();
+            assert_eq!(set.join_next().await.unwrap().unwrap(), i);
+        }
+        assert!(set.join_next().await.is_none());
+    });
+}
+
+#[test]
+fn a_dropped_join_loses_no_result() {
+    on_procs(2, async {
+        let (mut set, mut dice, mut sum) = (JoinSet::new(), Dice::new(7), 0);
+        (0..500).for_each(|i| drop(set.go(async move { i })));
+        while !set.is_empty() {
+            if dice.roll(2) == 0 {
+                if let std::task::Poll::Ready(Some(result)) = Hand::new(set.join_next()).poll() {
+                    sum += result.unwrap();
+                }
+            }
+            select! {
+                result = set.join_next() => sum += result.map_or(0, Result::unwrap),
+                default => gosched().await,
+            }
+            if dice.roll(20) == 0 {
+                set.go(async { 0 });
+            }
+        }
+        assert_eq!(sum, 499 * 500 / 2);
+    });
+}
+
+#[test]
+fn a_set_that_is_dropped_ends_its_goroutines_and_one_that_is_detached_does_not() {
+    on_procs(2, async {
+        let drops = Drops::new();
+        let (held, gone) = chan::unbuffered::<()>();
+        let mut set = JoinSet::new();
+        for _ in 0..100 {
+            let (held, counted) = (held.clone(), drops.one());
+            set.go(async move {
+                let _held = (held, counted);
+                pending::<()>().await;
+            });
+        }
+        drop((held, set));
+        assert_eq!(gone.recv().await, None);
+        let (tx, rx) = chan::bounded(10);
+        let mut set = JoinSet::new();
+        for i in 0..10 {
+            let tx = tx.clone();
+            set.go(async move {
+                gosched().await;
+                tx.send(i).await.unwrap();
+            });
+        }
+        set.detach_all();
+        assert!(set.join_next().await.is_none());
+        // Those that are detached are no matter of the set.
+        set.go(async {});
+        assert!(set.join_next().await.unwrap().is_ok());
+        drop((set, tx));
+        let mut got = Vec::new();
+        while let Some(i) = rx.recv().await {
+            got.push(i);
+        }
+        assert_eq!(got.len(), 10);
+        assert_eq!(drops.count(), 100);
+    });
+}
+
+#[test]
+fn aborted_ones_and_panics_are_results() {
+    let runtime = Runtime::builder().gomaxprocs(1).on_panic(OnPanic::Isolate).build().unwrap();
+    runtime.block_on(async {
+        let mut set = JoinSet::new();
+        set.go(async { panic!("the test's own") });
+        assert!(set.join_next().await.unwrap().unwrap_err().is_panic());
+        set.go(pending::<()>());
+        set.go(pending::<()>());
+        gosched().await;
+        set.abort_all();
+        for _ in 0..2 {
+            assert!(set.join_next().await.unwrap().unwrap_err().is_aborted());
+        }
+        (0..5).for_each(|_| drop(set.go(async {})));
+        assert_eq!(set.join_all().await.len(), 5);
+        let mut set = JoinSet::new();
+        set.go(async { panic!("the test's own") });
+        let joined = go(async move { set.join_all().await.len() }).await;
+        assert!(joined.unwrap_err().is_panic());
+    });
+}
+
+#[test]
+fn an_abort_handle_ends_its_goroutine_whatever_that_has_done_by_then() {
+    on_procs(1, async {
+        // Not polled yet, parked, parked before; with the handle and without.
+        for (turns_before, turns_after, keeps) in
+            [(0, 0, true), (1, 0, true), (0, 1, false), (1, 1, false), (0, 0, false)]
+        {
+            let (held, gone) = chan::unbuffered::<()>();
+            let handle = go(async move {
+                pending::<()>().await;
+                drop(held);
+            });
+            for _ in 0..turns_before {
+                gosched().await;
+            }
+            let (abort, other) = (handle.abort_handle(), handle.abort_handle());
+            assert_eq!(abort.id(), handle.id());
+            drop(other);
+            let kept = keeps.then_some(handle);
+            for _ in 0..turns_after {
+                gosched().await;
+            }
+            abort.clone().abort();
+            assert_eq!(gone.recv().await, None);
+            if let Some(handle) = kept {
+                assert!(handle.await.unwrap_err().is_aborted());
+            }
+            abort.abort();
+        }
+        // One that was aborted by a handle that is gone, before its first poll: it is not polled.
+        let handle = go(async { unreachable!("it was aborted before") });
+        handle.abort_handle().abort();
+        assert!(handle.await.unwrap_err().is_aborted());
+        // One that has ended.
+        let handle = go(async { 7 });
+        let abort = handle.abort_handle();
+        assert_eq!(handle.await.unwrap(), 7);
+        abort.abort();
+    });
+}
+
+#[test]
+fn abort_handles_of_goroutines_that_come_and_go_reach_no_other() {
+    on_procs(2, async {
+        let (mut dice, mut aborts, ended) = (Dice::new(3), Vec::new(), Arc::new(AtomicUsize::new(0)));
+        for _ in 0..3_000 {
+            let (ended, parks) = (ended.clone(), dice.roll(2));
+            let handle = go(async move {
+                for _ in 0..parks {
+                    gosched().await;
+                }
+                ended.fetch_add(1, Ordering::SeqCst);
+            });
+            match dice.roll(4) {
+                0 => {
+                    // Of one that has ended: what has its memory now is none of its business.
+                    let abort = handle.abort_handle();
+                    handle.await.unwrap();
+                    aborts.push(abort);
+                }
+                1 => drop((handle.abort_handle(), handle.await.unwrap())),
+                2 if !aborts.is_empty() => {
+                    aborts.swap_remove(dice.roll(aborts.len())).abort();
+                    handle.await.unwrap();
+                }
+                _ => handle.await.unwrap(),
+            }
+        }
+        assert_eq!(ended.load(Ordering::SeqCst), 3_000);
+    });
+}
+
+#[test]
+fn a_goroutine_ends_with_its_handle_if_that_says_so() {
+    on_procs(1, async {
+        let (held, gone) = chan::unbuffered::<()>();
+        let mut handle = go(async move {
+            pending::<()>().await;
+            drop(held);
+        })
+        .abort_on_drop();
+        select! {
+            _ = &mut handle => unreachable!("it never ends"),
+            default => {}
+        }
+        assert!(!handle.is_finished());
+        drop(handle);
+        assert_eq!(gone.recv().await, None);
+        assert_eq!(go(async { 7 }).abort_on_drop().await.unwrap(), 7);
+    });
+}
