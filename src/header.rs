@@ -457,6 +457,12 @@ impl Header {
         Flags(self.flags.fetch_or(HAS_REMOTE, Ordering::AcqRel))
     }
 
+    /// The goroutine is as if it was not aborted.
+    #[cfg(feature = "sim")]
+    pub(crate) fn clear_aborted(&self) {
+        self.flags.fetch_and(!ABORTED, Ordering::Relaxed);
+    }
+
     /// The goroutine is being removed from its registry, whose lock is held.
     pub(crate) fn clear_registered(&self) {
         self.flags.fetch_and(!REGISTERED, Ordering::Relaxed);

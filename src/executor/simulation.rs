@@ -156,6 +156,11 @@ impl Simulation {
         self.inspect(|tasks| (tasks[place].metadata().id(), tasks[place].metadata().spawned_at()))
     }
 
+    /// True if the goroutine at that place has been aborted.
+    pub(crate) fn is_aborted(&self, place: usize) -> bool {
+        self.inspect(|tasks| tasks[place].metadata().flags().is_aborted())
+    }
+
     /// The ids of the goroutines that can run, by their places.
     pub(crate) fn ready(&self, ids: &mut Vec<u64>) {
         ids.clear();
@@ -182,13 +187,17 @@ impl Simulation {
         self.executor.monitor.park(Time::NEVER);
     }
 
-    /// Polls the goroutine at that place of those that can run. As [`Executor::poll`], with a look at how the poll ends.
-    pub(crate) fn poll(&self, place: usize) -> Polled {
+    /// Polls the goroutine at that place of those that can run. As [`Executor::poll`], with a look at how the poll ends. A goroutine that
+    /// outruns its abort is polled as if there was none, and then aborted by `abort`.
+    pub(crate) fn poll(&self, place: usize, abort: Option<fn(&Header)>) -> Polled {
         Worker::with(|w| {
             // SAFETY: this thread holds the processor.
             let task = unsafe { self.processor.queue.remove_own(place) }.expect("a place of those gathered");
             if self.executor.closing.load(Ordering::Relaxed) {
                 task.metadata().set_aborted();
+            }
+            if abort.is_some() {
+                task.metadata().clear_aborted();
             }
             let header = ptr::from_ref(task.metadata());
             // SAFETY: the metadata is used only while the task is being polled.
@@ -207,6 +216,10 @@ impl Simulation {
             w.running.end();
             w.run_next.begin_exclusive();
             coop::leave();
+            if let (true, Some(abort)) = (goes_on, abort) {
+                // SAFETY: as above.
+                abort(unsafe { &*header });
+            }
             polled
         })
     }
@@ -239,7 +252,7 @@ impl Simulation {
         self.executor.closing.store(true, Ordering::SeqCst);
         loop {
             while self.gather() > 0 {
-                self.poll(0);
+                self.poll(0, None);
             }
             let mut parked: Vec<_> = self.executor.processors.shards().flat_map(|shard| shard.registry.all()).collect();
             if parked.is_empty() {

@@ -161,9 +161,18 @@ impl Config {
         self
     }
 
-    /// How often, between 0 and 1, the time moves to the next timer though goroutines can run: before each poll. So a `timeout`, the
-    /// deadline of a context or a timer in a `select!` is over at any point, and what was pending there is dropped: as on a machine
-    /// that is slow.
+    /// How often, between 0 and 1, what is pending is cancelled at another point than it usually is.
+    ///
+    /// * Before each poll, at that rate, the time moves to the next timer though goroutines can run, as on a machine that is slow. So a
+    ///   `timeout`, the deadline of a context or a timer in a `select!` is over at any point, and what is pending in it, or in the arms
+    ///   that lose, is dropped there. Without a rate the time moves only when all are blocked. It passes no timer by: a `timeout` of an
+    ///   hour is over only after all timers before it.
+    /// * A goroutine that is aborted where it has given way, before an operation, is dropped there; at that rate it outruns its abort,
+    ///   as one on another thread does, goes on, and is dropped where it next waits or, at the same odds, gives way. One that waits is
+    ///   dropped where it waits, with or without a rate: it is the choice of who runs that makes that any point.
+    ///
+    /// What a context's cancel function, another goroutine or a channel does to a `select!` comes at any point without a rate: it
+    /// follows from who runs, and which of several arms that are ready wins is drawn.
     /// ```
     /// use std::time::Duration;
     /// use gopark::{chan, go, sim::Config, time};

@@ -27,7 +27,7 @@ pub(super) struct Plan<'a> {
     pub(super) seed: u64,
     pub(super) chooser: Chooser,
     pub(super) step_limit: usize,
-    /// In so many of a million choices the time moves though goroutines can run.
+    /// In so many of a million cases the time moves though goroutines can run, or a goroutine outruns its abort.
     pub(super) cancel: u32,
     pub(super) leaks: bool,
     pub(super) allowed: &'a [Outside],
@@ -187,21 +187,22 @@ impl State {
         true
     }
 
-    /// The time moves, at random, though goroutines can run.
-    fn may_move_time(&mut self) -> bool {
+    /// Whether that happens here, at the rate of [`Config::cancel`](super::Config::cancel).
+    fn deviates(&mut self, target: Target) -> bool {
         if self.cancel == 0 {
             return false;
         }
         let key = self.key();
-        let moves = self.chooser.moves_time(self.cancel, key);
-        if moves {
-            self.deviations.push(Deviation { key, target: Target::Time });
+        let deviates = self.chooser.deviates(self.cancel, key, target);
+        if deviates {
+            self.deviations.push(Deviation { key, target });
         }
-        moves
+        deviates
     }
 
-    /// The goroutine at that place is about to be polled.
-    fn begin_poll(&mut self, place: usize) {
+    /// The goroutine at that place is about to be polled. True if it outruns its abort: elsewhere it would not have been suspended
+    /// where it gave way, and would have gone on.
+    fn begin_poll(&mut self, place: usize) -> bool {
         let (id, spawned_at) = self.simulation.peek(place);
         (self.current, self.gives_way) = (id, false);
         self.taken += 1;
@@ -211,6 +212,11 @@ impl State {
         if is_new {
             self.step(id, Does::Starts, Some(spawned_at));
         }
+        let outruns = self.is_chosen && self.simulation.is_aborted(place) && self.deviates(Target::Outrun);
+        if outruns {
+            self.step(id, Does::Outruns, None);
+        }
+        outruns
     }
 
     fn end_poll(&mut self, polled: Polled) {
@@ -259,7 +265,7 @@ fn drive(simulation: Simulation, is_over: impl Fn() -> bool) -> Result<(), Failu
                     }
                     return Err(Kind::Deadlock.with(inspect::report_of(simulation.executor)));
                 }
-                if in_run(State::may_move_time) && advance(simulation) {
+                if in_run(|state| state.deviates(Target::Time)) && advance(simulation) {
                     continue;
                 }
                 match in_run(|state| state.choose(false, ready)) {
@@ -268,8 +274,8 @@ fn drive(simulation: Simulation, is_over: impl Fn() -> bool) -> Result<(), Failu
                 }
             }
         };
-        in_run(|state| state.begin_poll(place));
-        let polled = simulation.poll(place);
+        let outruns_abort = in_run(|state| state.begin_poll(place));
+        let polled = simulation.poll(place, outruns_abort.then_some(goroutine::abort));
         in_run(|state| state.end_poll(polled));
         if in_run(|state| state.taken > state.step_limit) {
             let limit = in_run(|state| state.step_limit);

@@ -102,6 +102,9 @@ impl Seed {
 const DRAWN: usize = 1 << 31;
 /// Every so many yields of a run make a goroutine the lowest.
 const YIELDS: u32 = 4;
+/// After so many choices all priorities are drawn anew: so one that is the lowest gets on though others never wait for anything else
+/// than each other.
+const REDRAWN: u64 = 2_000;
 
 /// A strategy at work.
 #[derive(Debug)]
@@ -166,6 +169,9 @@ impl Pct {
         let places = ids.iter().copied().enumerate().map(|(place, id)| (Choice::Place(place), id));
         let candidates = can_go_on.then_some((Choice::GoesOn, current)).into_iter().chain(places);
         // The first one, if two have drawn the same.
+        if self.asked % REDRAWN == REDRAWN - 1 {
+            self.priorities.fill(0);
+        }
         let highest =
             |pct: &mut Self| candidates.clone().rev().max_by_key(|(_, id)| pct.priority(*id)).expect("one can run");
         let (mut choice, mut chosen) = highest(self);
@@ -215,10 +221,10 @@ impl Chooser {
         }
     }
 
-    /// True if the time moves though goroutines can run.
-    pub(super) fn moves_time(&mut self, per_million: u32, key: Key) -> bool {
+    /// True if the run deviates to that, which happens so often.
+    pub(super) fn deviates(&mut self, per_million: u32, key: Key, target: Target) -> bool {
         match self {
-            Chooser::Replay(replay) => replay.get(key) == Some(Target::Time),
+            Chooser::Replay(replay) => replay.get(key) == Some(target),
             Chooser::Random(rng) | Chooser::RoundRobin(rng) | Chooser::Pct(Pct { rng, .. }) => rng.happens(per_million),
         }
     }
@@ -242,7 +248,10 @@ pub(super) struct Key {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Target {
     Goroutine(u64),
+    /// The time moves though goroutines can run.
     Time,
+    /// The goroutine goes on though it was aborted.
+    Outrun,
 }
 
 /// A choice other than the usual one: to go on, or else to take the goroutine that has waited longest.

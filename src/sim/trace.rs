@@ -28,6 +28,8 @@ pub(super) enum Does {
     Parks(WaitReason),
     /// It lets others run, or waits for a future of another crate.
     Yields,
+    /// It goes on though it was aborted.
+    Outruns,
     Ends,
 }
 
@@ -50,6 +52,7 @@ impl fmt::Display for Step {
             Does::GivesWayBefore(reason) => write!(f, "gives way before {reason}")?,
             Does::Parks(reason) => write!(f, "waits: {reason}")?,
             Does::Yields => f.write_str("yields")?,
+            Does::Outruns => f.write_str("goes on: its abort comes a moment too late")?,
             Does::Ends => f.write_str("ends")?,
         }
         match site {

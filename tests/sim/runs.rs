@@ -1,5 +1,6 @@
 //! What a run is: its choices, its time, its numbers, its end.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
@@ -489,4 +490,58 @@ fn an_executor_inside_of_a_goroutine_gets_on() {
 
 fn noop() -> std::task::Context<'static> {
     std::task::Context::from_waker(std::task::Waker::noop())
+}
+
+/// Whether a goroutine has sent something after it was aborted. It ends in any case.
+async fn outruns_its_abort() -> bool {
+    let (tx, rx) = chan::bounded(2);
+    let sender = go(async move {
+        tx.send(1).await.ok();
+        tx.send(2).await.ok();
+        std::future::pending::<()>().await;
+    });
+    gosched().await;
+    let sent = rx.len();
+    sender.abort();
+    assert!(sender.await.unwrap_err().is_aborted());
+    rx.len() > sent
+}
+
+#[test]
+fn a_goroutine_outruns_its_abort_at_the_rate_of_cancel_alone() {
+    let times = |rate| {
+        let times = Cell::new(0);
+        Config::new().runs(200).cancel(rate).check(|| async {
+            times.set(times.get() + usize::from(outruns_its_abort().await));
+        });
+        times.get()
+    };
+    assert_eq!(times(0.0), 0);
+    assert!((1..200).contains(&times(0.3)));
+}
+
+#[test]
+fn a_goroutine_that_outran_its_abort_is_replayed_and_shrunk() {
+    let text = panic_of(|| {
+        Config::new().cancel(0.3).check(|| async { assert!(!outruns_its_abort().await, "it was aborted") });
+    });
+    assert!(text.contains("it was aborted") && text.contains("its abort comes a moment too late"), "{text}");
+}
+
+#[test]
+fn by_pct_the_lowest_gets_on_though_others_go_on_for_ever() {
+    Config::new().runs(20).strategy(Strategy::Pct { depth: 3 }).step_limit(200_000).check(|| async {
+        let (there, back) = (chan::unbuffered(), chan::unbuffered());
+        for (take, give) in [(there.clone(), back.clone()), (back, there.clone())] {
+            go(async move {
+                while let Some(ball) = take.1.recv().await {
+                    give.0.send(ball).await.ok();
+                }
+            });
+        }
+        there.0.send(()).await.ok();
+        for _ in 0..20 {
+            gosched().await;
+        }
+    });
 }
