@@ -40,23 +40,25 @@ fn pages(text: &'static [&'static str]) -> Receiver<Receiver<&'static str>> {
 }
 
 fn main() {
-    const BOOK: &[&str] = &["do not communicate", "by sharing memory", "share memory", "by communicating"];
-    block_on(async {
-        let words = bridge(pages(BOOK));
-        let mut text = Vec::new();
-        while let Some(word) = words.recv().await {
-            text.push(word);
-        }
-        println!("{}", text.join(" "));
-        assert_eq!(text.join(" "), BOOK.join(" "));
+    block_on(example());
+}
 
-        // Leaving in the middle ends them all.
-        let words = bridge(pages(BOOK));
-        assert_eq!(words.recv().await, Some("do"));
-        drop(words);
-        while num_goroutine() > 1 {
-            gosched().await;
-        }
-        println!("and nobody is left");
-    });
+pub(crate) async fn example() {
+    const BOOK: &[&str] = &["do not communicate", "by sharing memory", "share memory", "by communicating"];
+    let words = bridge(pages(BOOK));
+    let mut text = Vec::new();
+    while let Some(word) = words.recv().await {
+        text.push(word);
+    }
+    println!("{}", text.join(" "));
+    assert_eq!(text.join(" "), BOOK.join(" "));
+
+    // Leaving in the middle ends them all.
+    let words = bridge(pages(BOOK));
+    assert_eq!(words.recv().await, Some("do"));
+    drop(words);
+    while num_goroutine() > 1 {
+        gosched().await;
+    }
+    println!("and nobody is left");
 }

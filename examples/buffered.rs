@@ -4,24 +4,26 @@ use gopark::chan::{self, TrySendError};
 use gopark::{block_on, go};
 
 fn main() {
-    block_on(async {
-        let (tx, rx) = chan::bounded(2);
-        tx.send(1).await.unwrap();
-        tx.send(2).await.unwrap();
-        println!("{} of {} places taken", tx.len(), tx.capacity());
-        assert!(tx.is_full());
+    block_on(example());
+}
 
-        // What cannot be sent comes back.
-        assert_eq!(tx.try_send(3), Err(TrySendError::Full(3)));
+pub(crate) async fn example() {
+    let (tx, rx) = chan::bounded(2);
+    tx.send(1).await.unwrap();
+    tx.send(2).await.unwrap();
+    println!("{} of {} places taken", tx.len(), tx.capacity());
+    assert!(tx.is_full());
 
-        // This one waits. A receive takes the oldest value and moves the waiting one in, in one step.
-        let sender = go(async move { tx.send(4).await });
-        let mut received = Vec::new();
-        while let Some(value) = rx.recv().await {
-            received.push(value);
-        }
-        sender.await.unwrap().unwrap();
-        println!("received {received:?}");
-        assert_eq!(received, [1, 2, 4]);
-    });
+    // What cannot be sent comes back.
+    assert_eq!(tx.try_send(3), Err(TrySendError::Full(3)));
+
+    // This one waits. A receive takes the oldest value and moves the waiting one in, in one step.
+    let sender = go(async move { tx.send(4).await });
+    let mut received = Vec::new();
+    while let Some(value) = rx.recv().await {
+        received.push(value);
+    }
+    sender.await.unwrap().unwrap();
+    println!("received {received:?}");
+    assert_eq!(received, [1, 2, 4]);
 }

@@ -56,24 +56,25 @@ async fn host(joins: Receiver<(Name, Sender<String>)>, leaves: Receiver<Name>, w
 }
 
 fn main() {
-    block_on(async {
-        let room = Room::open();
-        let ann = room.enter("Ann", 4).await;
-        let joe = room.enter("Joe", 4).await;
-        let asleep = room.enter("Sue", 2).await; // does not read
-        room.say("Ann", "hello").await;
-        room.say("Joe", "hi Ann").await;
-        room.leave.send("Joe").await.unwrap();
-        drop(room); // the last handle, so the room closes
-        let mut heard = Vec::new();
-        while let Some(line) = ann.recv().await {
-            println!("Ann hears {line}");
-            heard.push(line);
-        }
-        assert_eq!(heard, ["* Joe is here", "* Sue is here", "Joe: hi Ann", "* Joe has gone"]);
-        assert_eq!((joe.recv().await, joe.recv().await), (Some("* Sue is here".into()), Some("Ann: hello".into())));
-        assert_eq!(joe.recv().await, None);
-        assert_eq!(asleep.recv().await, Some("Ann: hello".into()));
-        assert_eq!((asleep.len(), asleep.is_closed()), (1, true), "there was no room for the third line");
-    });
+    block_on(example());
+}
+
+pub(crate) async fn example() {
+    let room = Room::open();
+    let ann = room.enter("Ann", 4).await;
+    let joe = room.enter("Joe", 4).await;
+    let asleep = room.enter("Sue", 2).await; // does not read
+    room.say("Ann", "hello").await;
+    room.say("Joe", "hi Ann").await;
+    room.leave.send("Joe").await.unwrap();
+    drop(room); // the last handle, so the room closes
+    let mut heard = Vec::new();
+    while let Some(line) = ann.recv().await {
+        println!("Ann hears {line}");
+        heard.push(line);
+    }
+    assert_eq!(heard, ["* Joe is here", "* Sue is here", "Joe: hi Ann", "* Joe has gone"]);
+    assert_eq!((joe.recv().await, joe.recv().await), (Some("* Sue is here".into()), Some("Ann: hello".into())));
+    assert_eq!((joe.recv().await, asleep.recv().await), (None, Some("Ann: hello".into())));
+    assert_eq!((asleep.len(), asleep.is_closed()), (1, true), "there was no room for the third line");
 }

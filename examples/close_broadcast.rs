@@ -3,33 +3,35 @@
 use gopark::{block_on, chan, go};
 
 fn main() {
-    block_on(async {
-        let (gun, ready) = chan::unbuffered::<()>();
-        let runners: Vec<_> = (1..=5)
-            .map(|number| {
-                let ready = ready.clone();
-                go(async move {
-                    let start = ready.recv().await; // nothing is ever sent: it returns when the channel is closed
-                    (number, start)
-                })
+    block_on(example());
+}
+
+pub(crate) async fn example() {
+    let (gun, ready) = chan::unbuffered::<()>();
+    let runners: Vec<_> = (1..=5)
+        .map(|number| {
+            let ready = ready.clone();
+            go(async move {
+                let start = ready.recv().await; // nothing is ever sent: it returns when the channel is closed
+                (number, start)
             })
-            .collect();
+        })
+        .collect();
 
-        println!("ready, steady …");
-        assert!(gun.close());
+    println!("ready, steady …");
+    assert!(gun.close());
 
-        let mut finished = 0;
-        for runner in runners {
-            let (number, start) = runner.await.unwrap();
-            println!("runner {number} is off");
-            assert_eq!(start, None);
-            finished += 1;
-        }
-        assert_eq!(finished, 5);
+    let mut finished = 0;
+    for runner in runners {
+        let (number, start) = runner.await.unwrap();
+        println!("runner {number} is off");
+        assert_eq!(start, None);
+        finished += 1;
+    }
+    assert_eq!(finished, 5);
 
-        // It stays closed: who comes late does not wait, a second close says so, a send gives its value back.
-        assert_eq!(ready.recv().await, None);
-        assert!(!gun.close());
-        assert_eq!(gun.send(()).await.unwrap_err().into_inner(), ());
-    });
+    // It stays closed: who comes late does not wait, a second close says so, a send gives its value back.
+    assert_eq!(ready.recv().await, None);
+    assert!(!gun.close());
+    assert_eq!(gun.send(()).await.unwrap_err().into_inner(), ());
 }

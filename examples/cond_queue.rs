@@ -32,26 +32,28 @@ impl SmallestFirst {
 }
 
 fn main() {
-    block_on(async {
-        let queue =
-            Arc::new(SmallestFirst { items: Mutex::default(), room: 8, not_full: Cond::new(), not_empty: Cond::new() });
-        let (wg, sum) = (WaitGroup::new(), Arc::new(Mutex::new(0)));
-        for worker in 0..4 {
-            let (puts, takes, sum) = (queue.clone(), queue.clone(), sum.clone());
-            wg.go(async move {
-                for i in 0..250 {
-                    puts.put(i * 4 + worker).await;
-                }
-            });
-            wg.go(async move {
-                for _ in 0..250 {
-                    *sum.lock().await += takes.take().await;
-                }
-            });
-        }
-        wg.wait().await;
-        let sum = *sum.lock().await;
-        println!("1000 numbers came through, their sum is {sum}");
-        assert_eq!(sum, 999 * 1000 / 2);
-    });
+    block_on(example());
+}
+
+pub(crate) async fn example() {
+    let queue =
+        Arc::new(SmallestFirst { items: Mutex::default(), room: 8, not_full: Cond::new(), not_empty: Cond::new() });
+    let (wg, sum) = (WaitGroup::new(), Arc::new(Mutex::new(0)));
+    for worker in 0..4 {
+        let (puts, takes, sum) = (queue.clone(), queue.clone(), sum.clone());
+        wg.go(async move {
+            for i in 0..250 {
+                puts.put(i * 4 + worker).await;
+            }
+        });
+        wg.go(async move {
+            for _ in 0..250 {
+                *sum.lock().await += takes.take().await;
+            }
+        });
+    }
+    wg.wait().await;
+    let sum = *sum.lock().await;
+    println!("1000 numbers came through, their sum is {sum}");
+    assert_eq!(sum, 999 * 1000 / 2);
 }

@@ -12,42 +12,44 @@ async fn work(name: &'static str, ctx: Context, log: chan::Sender<String>) {
 }
 
 fn main() {
-    block_on(async {
-        // server ─┬─ request a ─┬─ query 1
-        //         │             └─ query 2
-        //         └─ request b ─── query 3
-        let (server, shut_down) = Context::background().with_cancel_cause();
-        let (a, hang_up) = server.with_cancel_cause();
-        let (b, _) = server.with_cancel();
+    block_on(example());
+}
 
-        let (log, reports) = chan::bounded(10);
-        let workers = WaitGroup::new();
-        for (name, parent) in [("query 1", &a), ("query 2", &a), ("query 3", &b)] {
-            let (query, _) = parent.with_cancel();
-            workers.go(work(name, query, log.clone()));
-        }
-        gosched().await;
-        assert!(reports.is_empty());
+pub(crate) async fn example() {
+    // server ─┬─ request a ─┬─ query 1
+    //         │             └─ query 2
+    //         └─ request b ─── query 3
+    let (server, shut_down) = Context::background().with_cancel_cause();
+    let (a, hang_up) = server.with_cancel_cause();
+    let (b, _) = server.with_cancel();
 
-        // One client goes away: its queries end, with its reason.
-        hang_up.cancel("the client hung up");
-        assert!(a.err().is_some() && b.err().is_none() && server.err().is_none());
-        let mut ended = [reports.recv().await.unwrap(), reports.recv().await.unwrap()];
-        ended.sort();
-        assert_eq!(ended, ["query 1: the client hung up", "query 2: the client hung up"]);
-        println!("{ended:?}");
+    let (log, reports) = chan::bounded(10);
+    let workers = WaitGroup::new();
+    for (name, parent) in [("query 1", &a), ("query 2", &a), ("query 3", &b)] {
+        let (query, _) = parent.with_cancel();
+        workers.go(work(name, query, log.clone()));
+    }
+    gosched().await;
+    assert!(reports.is_empty());
 
-        // Then the whole server: who has ended stays as it was.
-        shut_down.cancel("time for an update");
-        workers.wait().await;
-        let last = reports.recv().await.unwrap();
-        assert_eq!(last, "query 3: time for an update");
-        println!("{last}");
-        assert_eq!(a.cause().unwrap().to_string(), "the client hung up");
-        assert_eq!((a.err(), b.err()), (Some(ContextError::Canceled), Some(ContextError::Canceled)));
+    // One client goes away: its queries end, with its reason.
+    hang_up.cancel("the client hung up");
+    assert!(a.err().is_some() && b.err().is_none() && server.err().is_none());
+    let mut ended = [reports.recv().await.unwrap(), reports.recv().await.unwrap()];
+    ended.sort();
+    assert_eq!(ended, ["query 1: the client hung up", "query 2: the client hung up"]);
+    println!("{ended:?}");
 
-        // What is derived from it now has ended before it began: nothing runs.
-        let late = server.run(async { unreachable!("not even polled") }).await;
-        assert_eq!(late, Err::<(), _>(ContextError::Canceled));
-    });
+    // Then the whole server: who has ended stays as it was.
+    shut_down.cancel("time for an update");
+    workers.wait().await;
+    let last = reports.recv().await.unwrap();
+    assert_eq!(last, "query 3: time for an update");
+    println!("{last}");
+    assert_eq!(a.cause().unwrap().to_string(), "the client hung up");
+    assert_eq!((a.err(), b.err()), (Some(ContextError::Canceled), Some(ContextError::Canceled)));
+
+    // What is derived from it now has ended before it began: nothing runs.
+    let late = server.run(async { unreachable!("not even polled") }).await;
+    assert_eq!(late, Err::<(), _>(ContextError::Canceled));
 }

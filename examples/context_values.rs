@@ -23,25 +23,27 @@ async fn handle(ctx: Context) -> String {
 }
 
 fn main() {
-    block_on(async {
-        let server = Context::background();
-        assert_eq!(log(&server, "listening"), "[0 nobody] listening");
+    block_on(example());
+}
 
-        let request = server.with_value(RequestId(7)).with_value(User("ana"));
-        let (request, cancel) = request.with_cancel();
-        let line = go(handle(request.clone())).await.unwrap();
-        println!("{line}");
-        assert_eq!(line, "[7 ana] done");
+pub(crate) async fn example() {
+    let server = Context::background();
+    assert_eq!(log(&server, "listening"), "[0 nobody] listening");
 
-        // The audit outlives the request: its values without its end.
-        cancel.cancel();
-        let audit = request.without_cancel();
-        assert!(request.err().is_some() && audit.err().is_none());
-        let line = go(async move { log(&audit, "audited") }).await.unwrap();
-        println!("{line}");
-        assert_eq!(line, "[7 ana] audited");
+    let request = server.with_value(RequestId(7)).with_value(User("ana"));
+    let (request, cancel) = request.with_cancel();
+    let line = go(handle(request.clone())).await.unwrap();
+    println!("{line}");
+    assert_eq!(line, "[7 ana] done");
 
-        assert_eq!(request.value::<User>().as_deref(), Some(&User("ana")));
-        assert!(request.value::<&str>().is_none());
-    });
+    // The audit outlives the request: its values without its end.
+    cancel.cancel();
+    let audit = request.without_cancel();
+    assert!(request.err().is_some() && audit.err().is_none());
+    let line = go(async move { log(&audit, "audited") }).await.unwrap();
+    println!("{line}");
+    assert_eq!(line, "[7 ana] audited");
+
+    assert_eq!(request.value::<User>().as_deref(), Some(&User("ana")));
+    assert!(request.value::<&str>().is_none());
 }

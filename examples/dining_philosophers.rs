@@ -25,17 +25,19 @@ async fn dine(seat: usize, forks: Arc<Forks>) {
 }
 
 fn main() {
-    block_on(async {
-        let forks: Arc<Forks> = Arc::default();
-        let table = WaitGroup::new();
-        for seat in 0..SEATS {
-            table.go(dine(seat, forks.clone()));
-        }
-        table.wait().await;
-        for (number, fork) in forks.iter().enumerate() {
-            let used = *fork.lock().await;
-            println!("fork {number} was used {used} times");
-            assert_eq!(used, 2 * MEALS);
-        }
-    });
+    block_on(example());
+}
+
+pub(crate) async fn example() {
+    let forks: Arc<Forks> = Arc::default();
+    let table = WaitGroup::new();
+    for seat in 0..SEATS {
+        table.go(dine(seat, forks.clone()));
+    }
+    table.wait().await;
+    for (number, fork) in forks.iter().enumerate() {
+        let used = *fork.lock().await;
+        println!("fork {number} was used {used} times");
+        assert_eq!(used, 2 * MEALS);
+    }
 }

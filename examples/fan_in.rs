@@ -33,16 +33,18 @@ fn fan_in(inputs: Vec<Receiver<String>>) -> Receiver<String> {
 }
 
 fn main() {
-    block_on(async {
-        let all = fan_in(vec![says("Ann", 3), says("Joe", 2)]);
-        let mut heard = Vec::new();
-        while let Some(text) = all.recv().await {
-            println!("{text}");
-            heard.push(text);
-        }
-        // Each speaker's words come in order; how the two mix is open.
-        let ann: Vec<_> = heard.iter().filter(|text| text.starts_with("Ann")).collect();
-        assert_eq!(ann, ["Ann 1", "Ann 2", "Ann 3"]);
-        assert_eq!(heard.len(), 5);
-    });
+    block_on(example());
+}
+
+pub(crate) async fn example() {
+    let all = fan_in(vec![says("Ann", 3), says("Joe", 2)]);
+    let mut heard = Vec::new();
+    while let Some(text) = all.recv().await {
+        println!("{text}");
+        heard.push(text);
+    }
+    // Each speaker's words come in order; how the two mix is open.
+    let ann: Vec<_> = heard.iter().filter(|text| text.starts_with("Ann")).collect();
+    assert_eq!(ann, ["Ann 1", "Ann 2", "Ann 3"]);
+    assert_eq!(heard.len(), 5);
 }

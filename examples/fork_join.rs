@@ -7,17 +7,18 @@ async fn square(n: u64) -> u64 {
 }
 
 fn main() {
-    let sum = block_on(async {
-        // Fork: all of them run from here on. (Collecting is what makes the lazy iterator start them.)
-        let squares: Vec<_> = (1..=10).map(|n| go(square(n))).collect();
+    block_on(example());
+}
 
-        // Join: each handle gives its goroutine's result.
-        let mut sum = 0;
-        for handle in squares {
-            sum += handle.await.unwrap();
-        }
-        sum
-    });
+pub(crate) async fn example() {
+    // Fork: all of them run from here on. (Collecting is what makes the lazy iterator start them.)
+    let squares: Vec<_> = (1..=10).map(|n| go(square(n))).collect();
+
+    // Join: each handle gives its goroutine's result.
+    let mut sum = 0;
+    for handle in squares {
+        sum += handle.await.unwrap();
+    }
     println!("1² + 2² + … + 10² = {sum}");
     assert_eq!(sum, 385);
 }

@@ -36,34 +36,36 @@ fn worker(ill: bool, jobs: Receiver<u32>, done: Sender<u32>) -> (JoinHandle<()>,
 }
 
 fn main() {
-    block_on(async {
-        let mut left: BTreeSet<u32> = (1..=10).collect();
-        let (submit, jobs) = chan::bounded(left.len());
-        let (done, results) = chan::bounded(left.len());
-        left.iter().for_each(|job| submit.try_send(*job).unwrap());
+    block_on(example());
+}
 
-        // The watchdog: as long as there are pulses or results, all is well.
-        let (mut work, mut pulses) = worker(true, jobs.clone(), done.clone());
-        let (mut beats, mut replaced) = (0, 0);
-        while !left.is_empty() {
-            select! {
-                job = results.recv() => { left.remove(&job.unwrap()); }
-                beat = pulses.recv() => beats += u32::from(beat.is_some()),
-                _ = time::sleep(PATIENCE) => {
-                    println!("no sign of life for {PATIENCE:?}: a new worker, left are {left:?}");
-                    work.abort();
-                    assert!(work.await.unwrap_err().is_aborted());
-                    replaced += 1;
-                    // It may have had one in hand: submit all that are left anew.
-                    while jobs.try_recv().is_ok() {}
-                    left.iter().for_each(|job| submit.try_send(*job).unwrap());
-                    (work, pulses) = worker(false, jobs.clone(), done.clone());
-                }
+pub(crate) async fn example() {
+    let mut left: BTreeSet<u32> = (1..=10).collect();
+    let (submit, jobs) = chan::bounded(left.len());
+    let (done, results) = chan::bounded(left.len());
+    left.iter().for_each(|job| submit.try_send(*job).unwrap());
+
+    // The watchdog: as long as there are pulses or results, all is well.
+    let (mut work, mut pulses) = worker(true, jobs.clone(), done.clone());
+    let (mut beats, mut replaced) = (0, 0);
+    while !left.is_empty() {
+        select! {
+            job = results.recv() => { left.remove(&job.unwrap()); }
+            beat = pulses.recv() => beats += u32::from(beat.is_some()),
+            _ = time::sleep(PATIENCE) => {
+                println!("no sign of life for {PATIENCE:?}: a new worker, left are {left:?}");
+                work.abort();
+                assert!(work.await.unwrap_err().is_aborted());
+                replaced += 1;
+                // It may have had one in hand: submit all that are left anew.
+                while jobs.try_recv().is_ok() {}
+                left.iter().for_each(|job| submit.try_send(*job).unwrap());
+                (work, pulses) = worker(false, jobs.clone(), done.clone());
             }
         }
-        println!("all done, {beats} pulses, {replaced} replaced");
-        assert!(beats > 0 && replaced > 0);
-        drop(submit);
-        work.await.unwrap();
-    });
+    }
+    println!("all done, {beats} pulses, {replaced} replaced");
+    assert!(beats > 0 && replaced > 0);
+    drop(submit);
+    work.await.unwrap();
 }

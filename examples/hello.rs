@@ -1,9 +1,11 @@
 //! Hello from a goroutine.
 
 fn main() {
-    gopark::block_on(async {
-        let greeting = gopark::go(async { "hello" }).await.unwrap();
-        println!("{greeting}");
-        assert_eq!(greeting, "hello");
-    });
+    gopark::block_on(example());
+}
+
+pub(crate) async fn example() {
+    let greeting = gopark::go(async { "hello" }).await.unwrap();
+    println!("{greeting}");
+    assert_eq!(greeting, "hello");
 }

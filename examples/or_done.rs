@@ -36,40 +36,42 @@ fn naturals() -> Receiver<u64> {
 }
 
 fn main() {
-    block_on(async {
-        let (stop, done) = chan::unbuffered::<()>();
-        let numbers = or_done(done.clone(), naturals());
-        let mut sum = 0;
-        while let Some(n) = numbers.recv().await {
-            sum += n;
-            if n == 100 {
-                stop.close();
-                break;
-            }
-        }
-        println!("0 + 1 + … + 100 = {sum}");
-        assert_eq!(sum, 5050);
+    block_on(example());
+}
 
-        // The loop over what is left ends soon: `done` wins against a number within a few rounds.
-        let mut more = 0;
-        while numbers.recv().await.is_some() {
-            more += 1;
+pub(crate) async fn example() {
+    let (stop, done) = chan::unbuffered::<()>();
+    let numbers = or_done(done.clone(), naturals());
+    let mut sum = 0;
+    while let Some(n) = numbers.recv().await {
+        sum += n;
+        if n == 100 {
+            stop.close();
+            break;
         }
-        println!("{more} more came before it saw that it was done");
-        assert!(more < 200);
+    }
+    println!("0 + 1 + … + 100 = {sum}");
+    assert_eq!(sum, 5050);
 
-        // It has gone, and so the source has lost its last receiver: nobody is left.
-        while num_goroutine() > 1 {
-            gosched().await;
-        }
+    // The loop over what is left ends soon: `done` wins against a number within a few rounds.
+    let mut more = 0;
+    while numbers.recv().await.is_some() {
+        more += 1;
+    }
+    println!("{more} more came before it saw that it was done");
+    assert!(more < 200);
 
-        // An input that ends first.
-        let (tx, rx) = chan::bounded(3);
-        (1..=3).for_each(|n| tx.try_send(n).unwrap());
-        drop(tx);
-        let (_stop, done) = chan::unbuffered();
-        let all = or_done(done, rx);
-        assert_eq!((all.recv().await, all.recv().await, all.recv().await), (Some(1), Some(2), Some(3)));
-        assert_eq!(all.recv().await, None);
-    });
+    // It has gone, and so the source has lost its last receiver: nobody is left.
+    while num_goroutine() > 1 {
+        gosched().await;
+    }
+
+    // An input that ends first.
+    let (tx, rx) = chan::bounded(3);
+    (1..=3).for_each(|n| tx.try_send(n).unwrap());
+    drop(tx);
+    let (_stop, done) = chan::unbuffered();
+    let all = or_done(done, rx);
+    assert_eq!((all.recv().await, all.recv().await, all.recv().await), (Some(1), Some(2), Some(3)));
+    assert_eq!(all.recv().await, None);
 }

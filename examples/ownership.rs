@@ -29,20 +29,22 @@ async fn count(rx: &Receiver<u32>, most: usize) -> Vec<u32> {
 }
 
 fn main() {
-    block_on(async {
-        let rx = countdown(5);
-        let seen = count(&rx, usize::MAX).await;
-        println!("{seen:?} and that is all: {:?}", rx.recv().await);
-        assert_eq!(seen, [5, 4, 3, 2, 1, 0]);
-        assert!(rx.is_closed());
+    block_on(example());
+}
 
-        // A reader that leaves is noticed as well, at the next send.
-        let rx = countdown(1000);
-        assert_eq!(count(&rx, 3).await, [1000, 999, 998]);
-        drop(rx);
-        // Only to see that it leaves: who waits for a goroutine has its handle.
-        while gopark::num_goroutine() > 1 {
-            gopark::gosched().await;
-        }
-    });
+pub(crate) async fn example() {
+    let rx = countdown(5);
+    let seen = count(&rx, usize::MAX).await;
+    println!("{seen:?} and that is all: {:?}", rx.recv().await);
+    assert_eq!(seen, [5, 4, 3, 2, 1, 0]);
+    assert!(rx.is_closed());
+
+    // A reader that leaves is noticed as well, at the next send.
+    let rx = countdown(1000);
+    assert_eq!(count(&rx, 3).await, [1000, 999, 998]);
+    drop(rx);
+    // Only to see that it leaves: who waits for a goroutine has its handle.
+    while gopark::num_goroutine() > 1 {
+        gopark::gosched().await;
+    }
 }

@@ -33,30 +33,32 @@ async fn player(name: &'static str, (hit, comes): Table, whistle: Receiver<()>, 
 }
 
 fn main() {
-    block_on(async {
-        let table = chan::unbuffered();
-        let (blow, whistle) = chan::unbuffered();
-        let (report, reports) = chan::unbuffered();
-        let ping = go(player("ping", table.clone(), whistle.clone(), report.clone()));
-        let pong = go(player("pong", table.clone(), whistle, report));
+    block_on(example());
+}
 
-        table.0.send(Ball { hits: 0 }).await.unwrap(); // the game is on
-        let mut first = Vec::new();
-        for _ in 0..4 {
-            let line = reports.recv().await.unwrap();
-            println!("{line}");
-            first.push(line);
-        }
-        // They take turns, whoever began.
-        let who: Vec<_> = first.iter().map(|line| line.split(' ').next_back().unwrap()).collect();
-        assert!(who == ["ping", "pong", "ping", "pong"] || who == ["pong", "ping", "pong", "ping"]);
+pub(crate) async fn example() {
+    let table = chan::unbuffered();
+    let (blow, whistle) = chan::unbuffered();
+    let (report, reports) = chan::unbuffered();
+    let ping = go(player("ping", table.clone(), whistle.clone(), report.clone()));
+    let pong = go(player("pong", table.clone(), whistle, report));
 
-        for _ in 0..100 {
-            gopark::gosched().await;
-        }
-        blow.close();
-        let (ping, pong) = (ping.await.unwrap(), pong.await.unwrap());
-        println!("game over: {ping} and {pong} hits");
-        assert!(ping.abs_diff(pong) <= 1);
-    });
+    table.0.send(Ball { hits: 0 }).await.unwrap(); // the game is on
+    let mut first = Vec::new();
+    for _ in 0..4 {
+        let line = reports.recv().await.unwrap();
+        println!("{line}");
+        first.push(line);
+    }
+    // They take turns, whoever began.
+    let who: Vec<_> = first.iter().map(|line| line.split(' ').next_back().unwrap()).collect();
+    assert!(who == ["ping", "pong", "ping", "pong"] || who == ["pong", "ping", "pong", "ping"]);
+
+    for _ in 0..100 {
+        gopark::gosched().await;
+    }
+    blow.close();
+    let (ping, pong) = (ping.await.unwrap(), pong.await.unwrap());
+    println!("game over: {ping} and {pong} hits");
+    assert!(ping.abs_diff(pong) <= 1);
 }

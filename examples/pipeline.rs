@@ -30,23 +30,25 @@ fn square(input: Receiver<u64>) -> Receiver<u64> {
 }
 
 fn main() {
-    block_on(async {
-        let squares = square(generate(100));
-        let mut sum = 0;
-        while let Some(n) = squares.recv().await {
-            sum += n;
-        }
-        println!("sum of the first 100 squares: {sum}");
-        assert_eq!(sum, 100 * 101 * 201 / 6);
+    block_on(example());
+}
 
-        // Leaving early: dropping the last receiver ends the stages one after the other, back to the source.
-        let squares = square(square(generate(u64::MAX)));
-        assert_eq!(squares.recv().await, Some(1));
-        assert_eq!(squares.recv().await, Some(16));
-        drop(squares);
-        while gopark::num_goroutine() > 1 {
-            gopark::gosched().await;
-        }
-        println!("all stages have ended");
-    });
+pub(crate) async fn example() {
+    let squares = square(generate(100));
+    let mut sum = 0;
+    while let Some(n) = squares.recv().await {
+        sum += n;
+    }
+    println!("sum of the first 100 squares: {sum}");
+    assert_eq!(sum, 100 * 101 * 201 / 6);
+
+    // Leaving early: dropping the last receiver ends the stages one after the other, back to the source.
+    let squares = square(square(generate(u64::MAX)));
+    assert_eq!(squares.recv().await, Some(1));
+    assert_eq!(squares.recv().await, Some(16));
+    drop(squares);
+    while gopark::num_goroutine() > 1 {
+        gopark::gosched().await;
+    }
+    println!("all stages have ended");
 }

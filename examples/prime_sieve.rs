@@ -30,16 +30,18 @@ fn filter(input: Receiver<u32>, prime: u32) -> Receiver<u32> {
 }
 
 fn main() {
-    let primes = block_on(async {
-        let mut numbers = generate();
-        let mut primes = Vec::new();
-        for _ in 0..25 {
-            let prime = numbers.recv().await.unwrap();
-            primes.push(prime);
-            numbers = filter(numbers, prime);
-        }
-        primes
-    }); // `numbers` is dropped: the chain ends, filter by filter
+    block_on(example());
+}
+
+pub(crate) async fn example() {
+    let mut numbers = generate();
+    let mut primes = Vec::new();
+    for _ in 0..25 {
+        let prime = numbers.recv().await.unwrap();
+        primes.push(prime);
+        numbers = filter(numbers, prime);
+    }
+    drop(numbers); // the chain ends, filter by filter
     println!("{primes:?}");
     assert_eq!((primes[0], primes[24]), (2, 97));
     assert_eq!(primes.iter().sum::<u32>(), 1060);

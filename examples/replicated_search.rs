@@ -1,6 +1,6 @@
 //! Several replicas are asked, the first answer counts, and all together have a deadline. After Rob Pike's "Google search 3.0".
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use gopark::sync::WaitGroup;
 use gopark::{block_on, chan, go, num_goroutine, select, time};
@@ -29,41 +29,43 @@ async fn first(kind: &'static str, quickest: Duration) -> String {
 }
 
 fn main() {
-    block_on(async {
-        let before = num_goroutine();
-        let start = Instant::now();
-        let hour = Duration::from_secs(3600);
-        let (tx, results) = chan::bounded(3);
-        let searches = WaitGroup::new();
-        let kinds = [("web", Duration::ZERO), ("image", Duration::from_millis(5)), ("video", hour)];
-        for (kind, quickest) in kinds {
-            let tx = tx.clone();
-            searches.go(async move {
-                // Dropped when it is too late: what waits in it ends there and then.
-                if let Ok(answer) = time::timeout(DEADLINE - start.elapsed().min(DEADLINE), first(kind, quickest)).await
-                {
-                    let _ = tx.send(answer).await;
-                }
-            });
-        }
-        drop(tx);
+    block_on(example());
+}
 
-        let mut found = Vec::new();
-        let deadline = time::sleep_until(start + DEADLINE);
-        let mut deadline = std::pin::pin!(deadline);
-        while found.len() < kinds.len() {
-            select! {
-                answer = results.recv() => match answer {
-                    Some(answer) => found.push(answer),
-                    None => break,
-                },
-                _ = deadline.as_mut() => break,
+pub(crate) async fn example() {
+    let before = num_goroutine();
+    let start = time::now();
+    let hour = Duration::from_secs(3600);
+    let (tx, results) = chan::bounded(3);
+    let searches = WaitGroup::new();
+    let kinds = [("web", Duration::ZERO), ("image", Duration::from_millis(5)), ("video", hour)];
+    for (kind, quickest) in kinds {
+        let tx = tx.clone();
+        searches.go(async move {
+            // Dropped when it is too late: what waits in it ends there and then.
+            if let Ok(answer) = time::timeout(DEADLINE.saturating_sub(time::now() - start), first(kind, quickest)).await
+            {
+                let _ = tx.send(answer).await;
             }
+        });
+    }
+    drop(tx);
+
+    let mut found = Vec::new();
+    let deadline = time::sleep_until(start + DEADLINE);
+    let mut deadline = std::pin::pin!(deadline);
+    while found.len() < kinds.len() {
+        select! {
+            answer = results.recv() => match answer {
+                Some(answer) => found.push(answer),
+                None => break,
+            },
+            _ = deadline.as_mut() => break,
         }
-        println!("{found:?} in {:?}", start.elapsed());
-        assert!(found.len() <= 2 && !found.iter().any(|answer| answer.starts_with("video")));
-        searches.wait().await;
-        // The replicas that lost have gone; only the dead ones still sleep.
-        assert!(num_goroutine() <= before + 9);
-    });
+    }
+    println!("{found:?} in {:?}", time::now() - start);
+    assert!(found.len() <= 2 && !found.iter().any(|answer| answer.starts_with("video")));
+    searches.wait().await;
+    // The replicas that lost have gone; only the dead ones still sleep.
+    assert!(num_goroutine() <= before + 9);
 }

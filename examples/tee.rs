@@ -29,29 +29,31 @@ fn tee<T: Clone + Send + 'static>(input: Receiver<T>) -> (Receiver<T>, Receiver<
 }
 
 fn main() {
-    block_on(async {
-        let (tx, rx) = chan::unbuffered();
-        go(async move {
-            for n in 1..=5 {
-                tx.send(n).await.unwrap();
-            }
-        });
+    block_on(example());
+}
 
-        let (left, right) = tee(rx);
-        // One reader adds up, the other multiplies.
-        let sum = go(async move {
-            let mut sum = 0;
-            while let Some(n) = left.recv().await {
-                sum += n;
-            }
-            sum
-        });
-        let mut product = 1;
-        while let Some(n) = right.recv().await {
-            product *= n;
+pub(crate) async fn example() {
+    let (tx, rx) = chan::unbuffered();
+    go(async move {
+        for n in 1..=5 {
+            tx.send(n).await.unwrap();
         }
-        let sum: i32 = sum.await.unwrap();
-        println!("1 to 5: the sum is {sum}, the product is {product}");
-        assert_eq!((sum, product), (15, 120));
     });
+
+    let (left, right) = tee(rx);
+    // One reader adds up, the other multiplies.
+    let sum = go(async move {
+        let mut sum = 0;
+        while let Some(n) = left.recv().await {
+            sum += n;
+        }
+        sum
+    });
+    let mut product = 1;
+    while let Some(n) = right.recv().await {
+        product *= n;
+    }
+    let sum: i32 = sum.await.unwrap();
+    println!("1 to 5: the sum is {sum}, the product is {product}");
+    assert_eq!((sum, product), (15, 120));
 }

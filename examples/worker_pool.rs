@@ -7,35 +7,37 @@ const WORKERS: usize = 4;
 const JOBS: u64 = 1000;
 
 fn main() {
-    block_on(async {
-        let (jobs, queue) = chan::bounded(16);
-        let (results, output) = chan::unbuffered();
+    block_on(example());
+}
 
-        // Each job goes to exactly one worker, whichever is free.
-        let workers = WaitGroup::new();
-        for _ in 0..WORKERS {
-            let (queue, results) = (queue.clone(), results.clone());
-            workers.go(async move {
-                while let Some(job) = queue.recv().await {
-                    results.send(job * 2).await.unwrap();
-                }
-            });
-        }
-        drop(results); // the workers have theirs; when the last one ends, the results are complete
+pub(crate) async fn example() {
+    let (jobs, queue) = chan::bounded(16);
+    let (results, output) = chan::unbuffered();
 
-        go(async move {
-            for job in 1..=JOBS {
-                jobs.send(job).await.unwrap();
+    // Each job goes to exactly one worker, whichever is free.
+    let workers = WaitGroup::new();
+    for _ in 0..WORKERS {
+        let (queue, results) = (queue.clone(), results.clone());
+        workers.go(async move {
+            while let Some(job) = queue.recv().await {
+                results.send(job * 2).await.unwrap();
             }
-        }); // `jobs` is dropped: the queue closes
+        });
+    }
+    drop(results); // the workers have theirs; when the last one ends, the results are complete
 
-        let (mut count, mut sum) = (0, 0);
-        while let Some(result) = output.recv().await {
-            count += 1;
-            sum += result;
+    go(async move {
+        for job in 1..=JOBS {
+            jobs.send(job).await.unwrap();
         }
-        workers.wait().await;
-        println!("{count} results, sum {sum}");
-        assert_eq!((count, sum), (JOBS, JOBS * (JOBS + 1)));
-    });
+    }); // `jobs` is dropped: the queue closes
+
+    let (mut count, mut sum) = (0, 0);
+    while let Some(result) = output.recv().await {
+        count += 1;
+        sum += result;
+    }
+    workers.wait().await;
+    println!("{count} results, sum {sum}");
+    assert_eq!((count, sum), (JOBS, JOBS * (JOBS + 1)));
 }

@@ -4,7 +4,7 @@ use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-use crate::hand::Dice;
+use crate::dice::Dice;
 use crate::interpreter::{run, run_with};
 use crate::model::Tally;
 use crate::util::no_hang;

@@ -12,7 +12,7 @@ use futures_lite::future::or;
 use gopark::chan::{self, Receiver, Sender};
 use gopark::select;
 
-use crate::hand::Dice;
+use crate::dice::Dice;
 use crate::model::{Answer, End, Item, Model, ModelCase, Side, What, ensure, got, list, sent};
 use crate::operation::{Body, Op};
 use crate::task::{FAULTS, Fault};

@@ -4,6 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 
+pub(crate) use crate::dice::Dice;
 use crate::util::{Wakes, no_hang};
 
 /// A future that is polled when the test says so.
@@ -73,23 +74,6 @@ pub(crate) fn on_procs<T: Send + 'static>(n: usize, f: impl Future<Output = T> +
         let runtime = gopark::Runtime::builder().gomaxprocs(n).build().expect("threads");
         runtime.block_on(f)
     })
-}
-
-/// A small generator of random numbers, the same for the same seed.
-pub(crate) struct Dice(u64);
-
-impl Dice {
-    pub(crate) fn new(seed: u64) -> Self {
-        Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
-    }
-
-    /// Below `n`.
-    pub(crate) fn roll(&mut self, n: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) as usize % n
-    }
 }
 
 /// A waker that runs code when it is woken and when its last handle goes.

@@ -13,6 +13,7 @@ mod clocks;
 mod cond;
 mod context;
 mod context_fuzz;
+mod dice;
 mod errgroup;
 mod executor;
 #[cfg(all(target_os = "linux", not(miri)))]

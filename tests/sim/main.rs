@@ -1,9 +1,28 @@
 //! Deterministic simulation: the feature `sim`.
 
+mod examples;
 mod planted;
 mod protocols;
 mod runs;
 mod suite;
+mod util;
+
+// The fuzzers that compare each step with a model, as they are: what they call `no_hang` is a simulation here.
+#[path = "../it/bytes.rs"]
+mod bytes;
+#[path = "../it/dice.rs"]
+mod dice;
+#[path = "../it/fuzz.rs"]
+mod fuzz;
+#[path = "../it/interpreter.rs"]
+mod interpreter;
+#[path = "../it/model.rs"]
+mod model;
+#[path = "../it/operation.rs"]
+mod operation;
+#[allow(dead_code)]
+#[path = "../it/task.rs"]
+mod task;
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
