@@ -142,7 +142,10 @@ const FLOORS: &[(&str, Units)] = &[
         "packages sync, context, time",
         &[
             ("context", &["clock", "loom", "lock", "panics", "coop", "waker", "wait", "chan", "alarm"]),
-            ("time", &["fork", "panics", "clock", "coop", "waker", "wait", "timer", "chan", "alarm", "runtime"]),
+            (
+                "time",
+                &["fork", "panics", "clock", "coop", "waker", "wait", "timer", "chan", "alarm", "runtime", "context"],
+            ),
             (
                 "sync",
                 &[

@@ -81,6 +81,18 @@ impl<T> Sending<'_, T> {
         unsafe { Waiter::fill(&raw const self.op.waiter, value) };
         self
     }
+
+    /// Takes the value out of a send that is given up: one that was never polled, or was pending in a
+    /// [`last_poll`](coop::last_poll). It is complete then.
+    pub(crate) fn give_up(self: Pin<&mut Self>) -> T {
+        let op = self.project().op;
+        assert!(op.state() == state::IDLE, "only a send that is in no queue is given up");
+        // SAFETY: the waiter is not linked, and holds the value as long as the state is IDLE.
+        match unsafe { op.ready_output(state::IDLE) } {
+            Err(SendError(value)) => value,
+            Ok(()) => unreachable!("the waiter of an idle send holds its value"),
+        }
+    }
 }
 
 /// What differs between sends and receives in type; the rest follows from the side.

@@ -1,4 +1,4 @@
-//! Why a context has ended.
+//! Why a context has ended, and what that prevented.
 
 use std::error::Error;
 use std::fmt;
@@ -47,3 +47,61 @@ impl fmt::Display for ContextError {
 }
 
 impl Error for ContextError {}
+
+/// A [`Context::send`](super::Context::send) did not send; it holds the value.
+///
+/// ```
+/// use gopark::chan;
+/// use gopark::context::{Context, ContextError, ContextSendError};
+///
+/// gopark::block_on(async {
+///     let (ctx, cancel) = Context::background().with_cancel();
+///     let (tx, rx) = chan::bounded(1);
+///     cancel.cancel();
+///     assert_eq!(ctx.send(&tx, 7).await, Err(ContextSendError::Context(ContextError::Canceled, 7)));
+///     drop(rx);
+///     let sent = Context::background().send(&tx, 8).await;
+///     assert_eq!(sent.unwrap_err().into_inner(), 8);
+/// });
+/// ```
+#[derive(PartialEq, Eq, Clone, Copy, Hash)]
+#[non_exhaustive]
+pub enum ContextSendError<T> {
+    /// The context ended first.
+    Context(ContextError, T),
+    /// The channel is closed.
+    Closed(T),
+}
+
+impl<T> ContextSendError<T> {
+    /// The value that was not sent.
+    ///
+    /// ```
+    /// assert_eq!(gopark::context::ContextSendError::Closed(7).into_inner(), 7);
+    /// ```
+    pub fn into_inner(self) -> T {
+        match self {
+            Self::Context(_, value) | Self::Closed(value) => value,
+        }
+    }
+}
+
+impl<T> fmt::Debug for ContextSendError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Context(err, _) => write!(f, "Context({err:?}, ..)"),
+            Self::Closed(_) => f.pad("Closed(..)"),
+        }
+    }
+}
+
+impl<T> fmt::Display for ContextSendError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Context(err, _) => err.fmt(f),
+            Self::Closed(_) => f.pad("send on closed channel"),
+        }
+    }
+}
+
+impl<T> Error for ContextSendError<T> {}

@@ -34,6 +34,8 @@
 //! |---|---|
 //! | `select { case <-ctx.Done(): return ctx.Err(); case v := <-ch: … }` | `ctx.run(rx.recv()).await?` |
 //! | the same in a `for`, around a channel | `while let Some(v) = ctx.recv(&rx).await` |
+//! | `select { case <-ctx.Done(): return ctx.Err(); case ch <- v: }` | `ctx.send(&tx, v).await?` |
+//! | `select { case <-ctx.Done(): return ctx.Err(); case <-time.After(d): }` | `ctx.sleep(d).await?` |
 //! | the same with more cases | [`select!`](crate::select!) with `_ = ctx.done() => …` |
 //! | `if ctx.Err() != nil` | `if ctx.err().is_some()` |
 //! | `defer cancel()` | `let _cancel = cancel.defer();` |
@@ -84,12 +86,12 @@ use std::time::{Duration, Instant};
 
 use self::tree::{Cause, Node};
 use self::values::Values;
-use crate::chan::Receiver;
+use crate::chan::{Receiver, Sender};
 use crate::clock::Time;
 use crate::runtime::Later;
 
-pub use error::ContextError;
-pub use wait::{Done, Recv, Run};
+pub use error::{ContextError, ContextSendError};
+pub use wait::{Done, Recv, Run, Sending};
 
 /// Tells when a task is over, and carries what belongs to it. Go: `context.Context`.
 ///
@@ -522,6 +524,47 @@ impl Context {
     #[track_caller]
     pub fn recv<'a, T>(&'a self, rx: &'a Receiver<T>) -> Recv<'a, T> {
         Recv { run: self.run(rx.recv()) }
+    }
+
+    /// Sends a value, waiting until it is taken or the context has ended: Go's
+    /// `select { case <-ctx.Done(): return ctx.Err(); case ch <- v: }`.
+    ///
+    /// A context that has ended wins over room that is there: nothing is sent. (Go's `select` chooses at random.) A value that is
+    /// taken while this waits counts as sent, though the context may end before it is polled again. It is a case of a
+    /// [`select!`](crate::select!).
+    ///
+    /// # Errors
+    ///
+    /// [`ContextSendError`], with the value: the context has ended first, or the channel is closed.
+    ///
+    /// # Panics
+    ///
+    /// The future panics when it is polled again after it has completed.
+    ///
+    /// # Cancellation
+    ///
+    /// As of [`Sender::send`]: dropped before its value was taken, the future drops the value, and nothing was sent.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::chan;
+    /// use gopark::context::{Context, ContextError, ContextSendError};
+    ///
+    /// gopark::block_on(async {
+    ///     let (ctx, cancel) = Context::background().with_cancel();
+    ///     let (tx, rx) = chan::bounded(1);
+    ///     ctx.send(&tx, 1).await.unwrap();
+    ///     gopark::go(async move { cancel.cancel() });
+    ///     let sent = ctx.send(&tx, 2).await; // there is no room
+    ///     assert_eq!(sent, Err(ContextSendError::Context(ContextError::Canceled, 2)));
+    ///     assert_eq!(rx.len(), 1);
+    /// });
+    /// ```
+    #[inline]
+    #[track_caller]
+    pub fn send<'a, T>(&'a self, tx: &'a Sender<T>, value: T) -> Sending<'a, T> {
+        Sending { run: self.run(tx.send(value)) }
     }
 
     fn node(&self) -> Option<&Node> {

@@ -7,9 +7,9 @@ use std::task::{Context as Cx, Poll};
 
 use pin_project_lite::pin_project;
 
-use super::error::ContextError;
+use super::error::{ContextError, ContextSendError};
 use super::tree::Node;
-use crate::chan::Receiving;
+use crate::chan::{self, Receiving, SendError};
 use crate::coop::{self, Reason};
 use crate::wait::acquire::{Acquisition, Request, acquisition};
 use crate::wait::case::future_case;
@@ -144,5 +144,39 @@ impl<T> Future for Recv<'_, T> {
 impl<T> fmt::Debug for Recv<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Recv").field("progress", &self.run.progress).finish_non_exhaustive()
+    }
+}
+
+pin_project! {
+    /// The future of [`Context::send`](super::Context::send).
+    ///
+    /// # Cancellation
+    ///
+    /// Dropped before its value was taken it drops the value, as [`Sender::send`](crate::chan::Sender::send) does.
+    #[must_use = "futures do nothing unless awaited"]
+    pub struct Sending<'a, T> {
+        #[pin]
+        pub(super) run: Run<'a, chan::Sending<'a, T>>,
+    }
+}
+
+future_case!(Sending<'a, T>, 'a, T);
+
+impl<T> Future for Sending<'_, T> {
+    type Output = Result<(), ContextSendError<T>>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Cx<'_>) -> Poll<Self::Output> {
+        let mut run = self.project().run;
+        run.as_mut().poll(cx).map(|ran| match ran {
+            Ok(sent) => sent.map_err(|SendError(value)| ContextSendError::Closed(value)),
+            // In no queue: never polled, or polled for the last time.
+            Err(err) => Err(ContextSendError::Context(err, run.project().future.give_up())),
+        })
+    }
+}
+
+impl<T> fmt::Debug for Sending<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sending").field("progress", &self.run.progress).finish_non_exhaustive()
     }
 }

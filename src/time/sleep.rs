@@ -12,6 +12,7 @@ use pin_project_lite::pin_project;
 
 use crate::alarm::register;
 use crate::clock::{self, Time};
+use crate::context;
 use crate::coop::{self, Reason};
 use crate::timer::shard::{Node, state};
 use crate::wait::case::future_case;
@@ -176,6 +177,47 @@ impl fmt::Debug for Sleep {
             .field("deadline", &self.node.due().instant())
             .field("over", &(self.node.state() == state::OVER))
             .finish()
+    }
+}
+
+/// Here because contexts know nothing of sleeps.
+impl context::Context {
+    /// Waits until `duration` has passed since this call or the context has ended. Go:
+    /// `select { case <-ctx.Done(): return ctx.Err(); case <-time.After(d): }`.
+    ///
+    /// A context that has ended before the first poll wins, whatever the duration. It is a case of a
+    /// [`select!`](crate::select!), and short for `self.run(time::sleep(duration))`.
+    ///
+    /// # Errors
+    ///
+    /// [`ContextError`](context::ContextError), if the context has ended first.
+    ///
+    /// # Panics
+    ///
+    /// The future panics when it is polled again after it has completed.
+    ///
+    /// # Cancellation
+    ///
+    /// Dropping it takes the timer out, at once.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use gopark::context::{Context, ContextError};
+    ///
+    /// gopark::block_on(async {
+    ///     let (ctx, cancel) = Context::background().with_cancel();
+    ///     ctx.sleep(Duration::from_millis(1)).await.unwrap();
+    ///     gopark::go(async move { cancel.cancel() });
+    ///     assert_eq!(ctx.sleep(Duration::from_secs(3600)).await, Err(ContextError::Canceled));
+    /// });
+    /// ```
+    #[inline]
+    #[track_caller]
+    pub fn sleep(&self, duration: Duration) -> context::Run<'_, Sleep> {
+        self.run(sleep(duration))
     }
 }
 

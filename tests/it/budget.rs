@@ -125,6 +125,10 @@ fn every_await_spends_sch03() {
             "run" => { ctx.run(ready()).await.unwrap() };
             "run" => { ended.run(ready()).await.unwrap_err() };
             "recv" => { ctx.recv(&closed).await };
+            "send" => { ctx.send(&tx, 1).await.unwrap(); rx.try_recv().unwrap() };
+            "send" => { ended.send(&tx, 1).await.unwrap_err() };
+            "sleep" => { ctx.sleep(soon).await.unwrap() }; // asleep: its own test
+            "sleep" => { ended.sleep(soon).await.unwrap_err() }; // asleep: its own test
             "sleep" => { time::sleep(soon).await };
             "sleep_until" => { time::sleep_until(past).await };
             "timeout" => { time::timeout(Duration::from_secs(60), ready()).await.unwrap() };

@@ -10,7 +10,9 @@ use std::task::{Context as Cx, Poll, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use gopark::context::{CancelCauseFunc, CancelFunc, Context, ContextError, DeferredCancel, Done, Recv, Run, Stop};
+use gopark::context::{
+    CancelCauseFunc, CancelFunc, Context, ContextError, ContextSendError, DeferredCancel, Done, Recv, Run, Stop,
+};
 use gopark::sync::{Semaphore, WaitGroup};
 use gopark::{chan, go, gosched, num_goroutine, select};
 
@@ -1511,6 +1513,111 @@ fn done_is_a_case_that_loses_without_a_trace_ca05() {
             v = ctx.recv(&rx) => assert_eq!(v, None),
             default => unreachable!(),
         }
+    });
+}
+
+#[test]
+fn send_under_an_ended_context_gives_the_value_back_though_there_is_room() {
+    let (ctx, cancel) = Context::background().with_cancel();
+    let (tx, rx) = chan::bounded(2);
+    assert_eq!(Hand::new(ctx.send(&tx, 1)).ready(), Ok(()));
+    cancel.cancel();
+    let sent = Hand::new(ctx.send(&tx, 2)).ready();
+    assert_eq!(sent, Err(ContextSendError::Context(ContextError::Canceled, 2)));
+    assert_eq!(rx.len(), 1);
+}
+
+#[test]
+fn send_that_waits_gives_the_value_back_when_the_context_ends() {
+    for (tx, _rx) in [chan::unbuffered::<String>(), (chan::Sender::nil(), chan::Receiver::nil())] {
+        let (ctx, cancel) = Context::background().with_cancel();
+        let mut send = Hand::parked(ctx.send(&tx, "kept".to_owned()));
+        let background = Context::background();
+        let mut behind = Hand::parked(background.send(&tx, "behind".to_owned()));
+        cancel.cancel();
+        assert_eq!(send.wakes(), 1);
+        let err = send.ready().unwrap_err();
+        assert!(matches!(&err, ContextSendError::Context(ContextError::Canceled, v) if v == "kept"));
+        assert_eq!((format!("{err:?}"), err.to_string()), ("Context(Canceled, ..)".into(), "context canceled".into()));
+        assert!(behind.is_pending());
+    }
+}
+
+#[test]
+fn send_that_was_taken_before_the_context_ended_is_sent() {
+    let (ctx, cancel) = Context::background().with_cancel();
+    let (tx, rx) = chan::unbuffered();
+    let mut send = Hand::parked(ctx.send(&tx, 1));
+    cancel.cancel();
+    assert_eq!(rx.try_recv(), Ok(1));
+    assert_eq!(send.ready(), Ok(()));
+    // And one that is told otherwise was not.
+    let (ctx, cancel) = Context::background().with_cancel();
+    let mut send = Hand::parked(ctx.send(&tx, 2));
+    cancel.cancel();
+    assert!(send.ready().is_err() && rx.try_recv().is_err());
+}
+
+#[test]
+fn send_on_a_closed_channel_says_closed() {
+    let ctx = Context::background();
+    let (tx, rx) = chan::unbuffered();
+    let mut send = Hand::parked(ctx.send(&tx, 1));
+    drop(rx);
+    assert_eq!(send.ready(), Err(ContextSendError::Closed(1)));
+    let err = Hand::new(ctx.send(&tx, 2)).ready().unwrap_err();
+    assert_eq!((err.to_string(), err.into_inner()), ("send on closed channel".into(), 2));
+}
+
+#[test]
+fn send_drops_its_value_once_however_it_ends() {
+    let drops = Drops::new();
+    let (tx, _rx) = chan::unbuffered();
+    let (ctx, cancel) = Context::background().with_cancel();
+    drop(ctx.send(&tx, drops.one()));
+    drop(Hand::parked(ctx.send(&tx, drops.one())));
+    assert_eq!(drops.count(), 2);
+    let mut send = Hand::parked(ctx.send(&tx, drops.one()));
+    cancel.cancel();
+    let given_back = send.ready();
+    drop(send);
+    assert_eq!(drops.count(), 2);
+    drop(given_back);
+    assert_eq!(drops.count(), 3);
+}
+
+#[test]
+fn send_and_sleep_are_cases_of_a_select() {
+    on_procs(1, async {
+        let (ctx, cancel) = Context::background().with_cancel();
+        let (tx, rx) = chan::bounded(1);
+        select! {
+            sent = ctx.send(&tx, 1) => sent.unwrap(),
+            _ = ctx.sleep(long()) => unreachable!(), // asleep: its own test
+        }
+        assert_eq!(rx.try_recv(), Ok(1));
+        go(async move { cancel.cancel() });
+        select! {
+            slept = ctx.sleep(long()) => assert_eq!(slept.err(), CANCELED), // asleep: its own test
+            _ = rx.recv() => unreachable!(),
+        }
+        select! {
+            sent = ctx.send(&tx, 2) => assert_eq!(sent.unwrap_err().into_inner(), 2),
+            default => unreachable!(),
+        }
+    });
+}
+
+#[test]
+fn sleep_ends_with_its_time_or_with_the_context() {
+    on_procs(1, async {
+        let (ctx, _cancel) = Context::background().with_cancel();
+        let start = gopark::time::now();
+        assert_eq!(ctx.sleep(Duration::from_millis(2)).await, Ok(())); // asleep: its own test
+        assert!(gopark::time::now() >= start + Duration::from_millis(2));
+        let (short, _) = ctx.with_timeout(Duration::from_millis(1));
+        assert_eq!(short.sleep(long()).await.err(), EXPIRED); // asleep: its own test
+        assert_eq!(short.sleep(Duration::ZERO).await.err(), EXPIRED); // asleep: its own test
     });
 }
 
