@@ -810,7 +810,11 @@ impl Executor {
                 return executor.push_global(task);
             }
             coop::note_unwinding();
-            let Some(held) = w.hold() else { return executor.push_global(task) };
+            let Some(held) = w.hold() else {
+                // What yields is behind all others then, and what this thread polls next has not yielded.
+                w.yielding.set(false);
+                return executor.push_global(task);
+            };
             if info.woken_while_running {
                 debug_assert!(w.running.get().is_null(), "another worker may end it, and free it");
                 return executor.schedule_behind(held, task);

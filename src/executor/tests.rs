@@ -99,6 +99,20 @@ fn settled(executor: &Executor) -> MutexGuard<'_, Sched> {
 }
 
 #[test]
+fn a_yield_on_a_processor_that_may_be_lost_is_not_the_next_goroutines() {
+    let (rt, executor) = runtime(1);
+    rt.block_on(async {
+        {
+            // As a thief does it that takes the run-next goroutine alone.
+            let _sched = lock(&executor.sched);
+            Worker::with(|w| w.run_next.abandon());
+        }
+        gosched().await;
+        assert!(!Worker::with(|w| w.yielding.get()));
+    });
+}
+
+#[test]
 fn a_processor_in_use_is_idle_or_has_one_holder_whatever_gomaxprocs_does() {
     let (rt, executor) = runtime(1);
     for round in 0..2000 {
