@@ -404,8 +404,8 @@ enum Claim {
 /// | value | meaning | left by |
 /// |---|---|---|
 /// | `WAITING` | any case may win | a claimer's compare-exchange: `claimed(w)`; the owner: `BUSY`, `DONE` |
-/// | `BUSY` | the owner polls cases that are no channels | owner: `WAITING`, `DONE`; a claimer: `OFFER_MISSED` |
-/// | `OFFER_MISSED` | as `BUSY`, and an offer was missed | owner: `WAITING`, with all locks held, and tries again; `DONE` |
+/// | `BUSY` | the owner polls cases that are no channels, or takes its cases out of the queues | owner: `WAITING`, `DONE`; a claimer: `OFFER_MISSED` |
+/// | `OFFER_MISSED` | as `BUSY`, and an offer was missed | owner: `WAITING`, with all locks held or no case queued, and tries again; `DONE` |
 /// | `DONE` | the owner committed a case itself, or was dropped | – |
 /// | `claimed(w)` | the case of waiter w won; it is complete when its own state says so | the owner, if it is dropped: `DONE` |
 ///
@@ -453,7 +453,8 @@ impl Token {
         Some(self.state.load(Ordering::Acquire)).filter(|&state| state > DONE)
     }
 
-    /// Called by the owner before it polls cases that are no channels. Returns false if a channel case has won.
+    /// Called by the owner before it polls cases that are no channels, or takes its cases out. Returns false if a channel case
+    /// has won.
     pub(crate) fn begin_poll(&self) -> bool {
         match self.state.compare_exchange(WAITING, BUSY, Ordering::AcqRel, Ordering::Acquire) {
             Ok(_) => true,
@@ -468,8 +469,8 @@ impl Token {
         self.state.compare_exchange(BUSY, WAITING, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
-    /// Lets claimers in again. The owner tries its channels next and holds all their locks, so that no later offer
-    /// overtakes the one that was missed.
+    /// Lets claimers in again. The owner has tried its channels and still holds all their locks, or none of its cases is queued:
+    /// so no later offer overtakes one that was missed.
     pub(crate) fn resume(&self) {
         // Release: pairs with the claimer's Acquire; the locks order the rest.
         self.state.store(WAITING, Ordering::Release);
