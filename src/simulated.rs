@@ -142,7 +142,8 @@ pub(crate) fn world() -> u64 {
 
 /// What names a goroutine of this thread in the whole process, where its id is only one of its simulation's.
 pub(crate) fn in_process(id: u64) -> u64 {
-    world() * Header::IDS + id
+    // The names of a world come again after so many others that nothing is left of it.
+    world().wrapping_mul(Header::IDS).wrapping_add(id)
 }
 
 /// True on a thread that runs a simulation.
@@ -231,3 +232,6 @@ pub(crate) fn set_quiet(is_quiet: bool) -> bool {
 pub(crate) fn is_quiet() -> bool {
     LOCAL.with(|l| l.is_quiet.get())
 }
+
+#[cfg(all(test, not(gopark_loom)))]
+mod tests;

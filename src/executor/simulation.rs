@@ -256,7 +256,11 @@ impl Simulation {
             }
             let mut parked: Vec<_> = self.executor.processors.shards().flat_map(|shard| shard.registry.all()).collect();
             if parked.is_empty() {
-                return;
+                if self.executor.live() == 0 {
+                    return;
+                }
+                // Another thread has begun to start one here, and is about to enqueue it.
+                thread::yield_now();
             }
             // SAFETY: the wakers of the registry are those of goroutines.
             parked.sort_by_key(|waker| unsafe { Header::of_waker(waker) }.id());

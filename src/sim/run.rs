@@ -1,5 +1,6 @@
 //! One run of a program: the loop that polls goroutines, one after the other, as the strategy chooses.
 
+use std::any::Any;
 use std::cell::RefCell;
 use std::mem::{replace, take};
 use std::panic::{AssertUnwindSafe, Location, catch_unwind};
@@ -12,7 +13,7 @@ use crate::executor::simulation::{Polled, Ready, Simulation};
 use crate::fork;
 use crate::goroutine;
 use crate::inspect;
-use crate::panics::panic_text;
+use crate::panics::{contain, panic_text};
 use crate::random::Seeded;
 use crate::runtime::assert_may_block;
 use crate::simulated::{self, Operation, Outside};
@@ -338,6 +339,13 @@ pub(super) fn is_waiting(number: u64) -> bool {
     with_state(|state| state.waits.iter().any(|(other, _)| *other == number)).unwrap_or(false)
 }
 
+/// A panic has ended the run. The payload's destructor may panic as well.
+fn panicked(payload: Box<dyn Any + Send>) -> Failure {
+    let failure = Kind::Panic.with(panic_text(&*payload));
+    contain(|| drop(payload));
+    failure
+}
+
 /// Runs a program.
 #[track_caller]
 pub(super) fn run<F: Future>(plan: Plan<'_>, main: impl FnOnce() -> F) -> Run<F::Output> {
@@ -368,7 +376,8 @@ pub(super) fn run<F: Future>(plan: Plan<'_>, main: impl FnOnce() -> F) -> Run<F:
             next: None,
             goroutines: Vec::new(),
             waits: Vec::new(),
-            last_wait: 0,
+            // What is left of another run has other numbers.
+            last_wait: simulated::in_process(0),
         }));
         let call = simulation.executor.block_on_calls().enter(None);
         let main = call.until_crash(async move { main().await }, None);
@@ -389,13 +398,19 @@ pub(super) fn run<F: Future>(plan: Plan<'_>, main: impl FnOnce() -> F) -> Run<F:
         draws.exchange();
         simulation.end(outer);
         let result = match (block_on(handle).into_inner(), crash, ended) {
-            (_, Some(payload), _) => Err(Kind::Panic.with(panic_text(&*payload))),
+            (outcome, Some(payload), _) => {
+                contain(|| drop(outcome));
+                Err(panicked(payload))
+            }
             (Err(exit), None, ended) => match exit.observe() {
-                Some(payload) => Err(Kind::Panic.with(panic_text(&*payload))),
+                Some(payload) => Err(panicked(payload)),
                 None => Err(ended.err().unwrap_or_else(|| Kind::Panic.with("the main goroutine was aborted"))),
             },
             (Ok(output), None, Ok(())) => Ok(output.expect("only a crash ends a main early")),
-            (Ok(_), None, Err(failure)) => Err(failure),
+            (Ok(output), None, Err(failure)) => {
+                contain(|| drop(output));
+                Err(failure)
+            }
         };
         Run { result, steps: state.steps, deviations: state.deviations, choices: state.choices }
     };

@@ -394,6 +394,56 @@ fn time_outs_are_over_at_any_point_if_that_is_asked_for() {
     assert!((1..200).contains(&late.load(Relaxed)), "{late:?}");
 }
 
+struct PanicsWhenDropped;
+
+impl Drop for PanicsWhenDropped {
+    fn drop(&mut self) {
+        panic!("in a destructor");
+    }
+}
+
+#[test]
+fn a_destructor_that_panics_is_no_end_of_the_process() {
+    // Of a panic's payload.
+    let text = panic_of(|| sim::run(0, || async { std::panic::panic_any(PanicsWhenDropped) }));
+    assert!(text.contains("Box<dyn Any>"), "{text}");
+    // Of what a main returns whose run fails.
+    let text = panic_of(|| {
+        Config::new().runs(1).leaks(true).check(|| async {
+            go(std::future::pending::<()>());
+            PanicsWhenDropped
+        });
+    });
+    assert!(text.contains("1 goroutine still there"), "{text}");
+}
+
+#[test]
+fn a_wait_of_another_run_ends_no_wait_of_this_one() {
+    let old = sim::run(0, || async {
+        let mut wait = Box::pin(sim::wait());
+        assert!(futures_lite::FutureExt::poll(&mut wait, &mut noop()).is_pending());
+        Some(wait)
+    });
+    sim::run(0, || async {
+        let begun = Arc::new(AtomicUsize::new(0));
+        let begins = begun.clone();
+        let waiter = go(async move {
+            let mut wait = Box::pin(sim::wait());
+            std::future::poll_fn(|cx| {
+                let polled = wait.as_mut().poll(cx);
+                begins.store(1, Relaxed);
+                polled
+            })
+            .await;
+        });
+        while begun.load(Relaxed) == 0 {
+            gosched().await;
+        }
+        drop(old);
+        waiter.await.unwrap();
+    });
+}
+
 #[test]
 fn what_another_run_has_used_panics_where_it_is_used() {
     static LOCK: sync::Mutex<u8> = sync::Mutex::new(0);
