@@ -18,7 +18,8 @@ use crate::random::Seeded;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Strategy {
-    /// Each goroutine that can run is equally likely, before every operation.
+    /// Each goroutine that can run is equally likely, before every operation; but the one that is about to begin it is half as
+    /// likely to go on as each other one is to come before it, since most bugs want that.
     #[default]
     Random,
     /// The goroutine of the highest priority runs, and goes on until it waits. Priorities are drawn; at `depth - 1` points of a run,
@@ -98,12 +99,13 @@ impl Seed {
     }
 }
 
+/// By chance a goroutine gives way to each other one so many times as often as it goes on.
+const GIVES_WAY: usize = 2;
 /// So many priorities can be drawn.
 const DRAWN: usize = 1 << 31;
 /// Every so many yields of a run make a goroutine the lowest.
 const YIELDS: u32 = 4;
-/// After so many choices all priorities are drawn anew: so one that is the lowest gets on though others never wait for anything else
-/// than each other.
+/// After so many choices all priorities are drawn anew: so the lowest gets on though others never wait but for each other.
 const REDRAWN: u64 = 2_000;
 
 /// A strategy at work.
@@ -206,10 +208,11 @@ impl Chooser {
     pub(super) fn choose(&mut self, question: Question, key: Key) -> Choice {
         let Question { can_go_on, ready, simulation, .. } = question;
         match self {
-            Chooser::Random(rng) => match rng.below_or_only(ready + usize::from(can_go_on)) {
+            Chooser::Random(rng) if can_go_on => match rng.below_or_only(ready * GIVES_WAY + 1) / GIVES_WAY {
                 drawn if drawn == ready => Choice::GoesOn,
                 drawn => Choice::Place(drawn),
             },
+            Chooser::Random(rng) => Choice::Place(rng.below_or_only(ready)),
             Chooser::Pct(pct) => pct.choose(question),
             Chooser::RoundRobin(_) if ready == 0 => Choice::GoesOn,
             Chooser::RoundRobin(_) => Choice::Place(0),
