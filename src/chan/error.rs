@@ -129,3 +129,88 @@ impl fmt::Display for TryRecvError {
 }
 
 impl Error for TryRecvError {}
+
+/// A send with a limit of time did not send; it holds the value.
+///
+/// ```
+/// use std::time::Duration;
+/// use gopark::chan::{self, SendTimeoutError};
+///
+/// let (tx, rx) = chan::unbuffered();
+/// let late = tx.send_timeout_blocking(1, Duration::from_millis(1));
+/// assert_eq!(late, Err(SendTimeoutError::Timeout(1)));
+/// drop(rx);
+/// assert_eq!(tx.send_timeout_blocking(2, Duration::MAX), Err(SendTimeoutError::Closed(2)));
+/// ```
+#[derive(PartialEq, Eq, Clone, Copy, Hash)]
+#[non_exhaustive]
+pub enum SendTimeoutError<T> {
+    /// The time was over before the value was taken.
+    Timeout(T),
+    /// The channel is closed.
+    Closed(T),
+}
+
+impl<T> SendTimeoutError<T> {
+    /// The value that was not sent.
+    ///
+    /// ```
+    /// assert_eq!(gopark::chan::SendTimeoutError::Timeout(7).into_inner(), 7);
+    /// ```
+    pub fn into_inner(self) -> T {
+        match self {
+            Self::Timeout(value) | Self::Closed(value) => value,
+        }
+    }
+}
+
+impl<T> fmt::Debug for SendTimeoutError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Timeout(_) => f.pad("Timeout(..)"),
+            Self::Closed(_) => f.pad("Closed(..)"),
+        }
+    }
+}
+
+impl<T> fmt::Display for SendTimeoutError<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Timeout(_) => f.pad("send timed out"),
+            Self::Closed(_) => f.pad("send on closed channel"),
+        }
+    }
+}
+
+impl<T> Error for SendTimeoutError<T> {}
+
+/// A receive with a limit of time received nothing.
+///
+/// ```
+/// use std::time::Duration;
+/// use gopark::chan::{self, RecvTimeoutError};
+///
+/// let (tx, rx) = chan::unbuffered::<()>();
+/// assert_eq!(rx.recv_timeout_blocking(Duration::from_millis(1)), Err(RecvTimeoutError::Timeout));
+/// drop(tx);
+/// assert_eq!(rx.recv_timeout_blocking(Duration::MAX), Err(RecvTimeoutError::Closed));
+/// ```
+#[derive(Debug, PartialEq, Eq, Clone, Copy, Hash)]
+#[non_exhaustive]
+pub enum RecvTimeoutError {
+    /// The time was over before there was a value.
+    Timeout,
+    /// The channel is closed and drained, as [`TryRecvError::Closed`] says.
+    Closed,
+}
+
+impl fmt::Display for RecvTimeoutError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Timeout => f.pad("receive timed out"),
+            Self::Closed => f.pad("receive on closed channel"),
+        }
+    }
+}
+
+impl Error for RecvTimeoutError {}

@@ -40,6 +40,11 @@ impl<T> Handle<T> {
         self.core.map_or(0, |core| core.addr().get())
     }
 
+    /// The live handles of a side.
+    pub(super) fn count(&self, side: Side) -> usize {
+        self.core().map_or(0, |core| core.count(side).load(Ordering::Relaxed))
+    }
+
     #[inline]
     pub(super) fn clone_on(&self, side: Side) -> Self {
         if let Some(core) = self.core() {

@@ -51,11 +51,13 @@ mod core;
 mod error;
 mod failed;
 mod handle;
+mod iter;
 mod op;
 pub(crate) mod record;
 mod source;
 mod stream;
 mod timed;
+mod timeout;
 mod unclaimed;
 
 use std::fmt;
@@ -65,8 +67,9 @@ use std::ptr;
 
 use self::core::{Attempt, Core, Side};
 use self::handle::Handle;
-pub use error::{SendError, TryRecvError, TrySendError};
+pub use error::{RecvTimeoutError, SendError, SendTimeoutError, TryRecvError, TrySendError};
 pub(crate) use failed::FailedSends;
+pub use iter::{IntoIterBlocking, IterBlocking, TryIter};
 pub use op::{Receiving, Sending};
 pub(crate) use source::Source;
 pub use stream::IntoStream;
@@ -371,22 +374,31 @@ impl<T> Receiver<T> {
         }
     }
 
-    /// Iterates over the values until the channel is closed and drained, blocking the thread for each as
-    /// [`recv_blocking`](Self::recv_blocking) does. Go: `for v := range ch`, for plain threads.
+    /// Closes the channel from this end: sends fail, also those that wait, giving their values back, and what it holds can still be
+    /// received. tokio: `close`. In Go only the sending side may.
+    ///
+    /// True if this call closed it, false if it was closed before.
+    ///
+    /// # Panics
+    ///
+    /// On a [`nil`](Self::nil) receiver: "close of nil channel".
     ///
     /// ```
-    /// use gopark::chan;
+    /// use gopark::chan::{self, TryRecvError, TrySendError};
     ///
     /// let (tx, rx) = chan::bounded(1);
-    /// gopark::go(async move {
-    ///     for i in 0..4 {
-    ///         tx.send(i).await.unwrap();
-    ///     }
-    /// });
-    /// assert_eq!(rx.iter_blocking().sum::<i32>(), 6);
+    /// tx.try_send(1).unwrap();
+    /// assert!(rx.close());
+    /// assert_eq!(tx.try_send(2), Err(TrySendError::Closed(2)));
+    /// assert_eq!(rx.try_recv(), Ok(1));
+    /// assert_eq!(rx.try_recv(), Err(TryRecvError::Closed));
     /// ```
-    pub fn iter_blocking(&self) -> IterBlocking<'_, T> {
-        IterBlocking { rx: self }
+    #[track_caller]
+    pub fn close(&self) -> bool {
+        match self.handle.core() {
+            Some(core) => core.close(),
+            None => panic!("close of nil channel"),
+        }
     }
 
     /// Makes a stream that waits in line as [`recv`](Self::recv) does: a value is handed to the stream or receive that has waited
@@ -436,6 +448,34 @@ macro_rules! end {
             /// ```
             pub fn is_closed(&self) -> bool {
                 self.handle.core().is_some_and(Core::is_closed)
+            }
+
+            /// The senders of the channel that there are now, clones and all; 0 if it is nil. Others may come and go meanwhile.
+            /// tokio: `sender_strong_count`.
+            ///
+            /// ```
+            /// let (tx, rx) = gopark::chan::unbuffered::<()>();
+            /// let other = tx.clone();
+            /// assert_eq!((tx.sender_count(), rx.sender_count()), (2, 2));
+            /// drop((tx, other));
+            /// assert_eq!(rx.sender_count(), 0);
+            /// ```
+            pub fn sender_count(&self) -> usize {
+                self.handle.count(Side::Send)
+            }
+
+            /// The receivers of the channel that there are now, clones, streams and all; 0 if it is nil. Others may come and go
+            /// meanwhile.
+            ///
+            /// ```
+            /// let (tx, rx) = gopark::chan::unbuffered::<()>();
+            /// let stream = rx.clone().into_stream();
+            /// assert_eq!((tx.receiver_count(), rx.receiver_count()), (2, 2));
+            /// drop((rx, stream));
+            /// assert_eq!(tx.receiver_count(), 0);
+            /// ```
+            pub fn receiver_count(&self) -> usize {
+                self.handle.count(Side::Receive)
             }
 
             /// The number of values in the channel now; never those of waiting senders. A value whose receiver was
@@ -528,17 +568,3 @@ macro_rules! end {
 
 end!(Sender, Side::Send);
 end!(Receiver, Side::Receive, watch);
-
-/// The values of a channel for a plain thread, made by [`Receiver::iter_blocking`].
-#[derive(Debug)]
-pub struct IterBlocking<'a, T> {
-    rx: &'a Receiver<T>,
-}
-
-impl<T> Iterator for IterBlocking<'_, T> {
-    type Item = T;
-
-    fn next(&mut self) -> Option<T> {
-        self.rx.recv_blocking()
-    }
-}

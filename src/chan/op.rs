@@ -95,6 +95,20 @@ impl<T> Sending<'_, T> {
     }
 }
 
+impl<T> Sending<'_, T> {
+    /// The value of a send that its last poll has taken out of the queue.
+    pub(crate) fn reclaim(self: Pin<&mut Self>) -> T {
+        let op = self.project().op;
+        assert!(op.state() == state::IDLE, "only a send that is not queued can be given up");
+        let waiter = op.waiter_ptr();
+        // SAFETY: the waiter is not linked, and one that is idle holds its value.
+        unsafe {
+            Waiter::set_state(waiter, state::FINISHED);
+            Waiter::take(waiter)
+        }
+    }
+}
+
 /// What differs between sends and receives in type; the rest follows from the side.
 trait Direction<T> {
     type Output;

@@ -36,6 +36,7 @@
 
 #[forbid(unsafe_code)]
 pub mod rate;
+mod send;
 mod sleep;
 mod timer;
 
@@ -43,6 +44,7 @@ use std::time::Instant;
 
 use crate::clock;
 
+pub use send::SendTimeout;
 pub use sleep::{Elapsed, Sleep, Timeout, sleep, sleep_until, timeout};
 pub use timer::{Tick, Ticker, Timer, after};
 

@@ -101,6 +101,11 @@ impl Sleep {
         Self { node: Node::new(due), site, _pin: PhantomPinned }
     }
 
+    #[inline]
+    pub(super) fn site(&self) -> &'static Location<'static> {
+        self.site
+    }
+
     /// Ready if the time has come. It has an eye on the clock only when nobody would be woken, as in a `select!` with a
     /// `default`: else the timer will say.
     #[inline]

@@ -4,7 +4,7 @@
 //! call runs. So it keeps nothing in a thread-local. Each call allocates a parker, which its waker and the clones of that
 //! share, because a clone may outlive the call. The blocking forms try without waiting first, and allocate only to wait.
 
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 
@@ -21,19 +21,30 @@ impl Wake for Parker {
 /// Polls `future` on this thread until it is ready, and blocks the thread in between.
 #[cfg_attr(feature = "sim", track_caller)]
 pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
+    block_until(pin!(future), Time::NEVER).expect("that time does not come")
+}
+
+/// As [`block_on`], but until that moment at most. `None` if the future is not ready then, after a last poll.
+#[cfg_attr(feature = "sim", track_caller)]
+pub(crate) fn block_until<F: Future>(mut future: Pin<&mut F>, until: Time) -> Option<F::Output> {
     #[cfg(feature = "sim")]
     crate::simulated::leaves(crate::simulated::Outside::Blocking);
-    let mut future = pin!(future);
     let parker = Arc::new(Parker::new());
     let waker = Waker::from(Arc::clone(&parker));
     let mut cx = Context::from_waker(&waker);
     // In a goroutine it notes what blocks the thread, until it returns.
     coop::without_note(|| {
         loop {
-            match future.as_mut().poll(&mut cx) {
-                Poll::Ready(output) => return output,
-                Poll::Pending => parker.park(Time::NEVER),
+            if let Poll::Ready(output) = future.as_mut().poll(&mut cx) {
+                return Some(output);
             }
+            if until != Time::NEVER && Time::now() >= until {
+                return match coop::last_poll(future) {
+                    Poll::Ready(output) => Some(output),
+                    Poll::Pending => None,
+                };
+            }
+            parker.park(until);
         }
     })
 }

@@ -57,6 +57,7 @@ fn every_await_spends_sch03() {
         let (tx, rx) = chan::bounded(1);
         let mut stream = rx.clone();
         let closed = chan::bounded::<u8>(1).1;
+        let (full, _open) = chan::unbuffered();
         let (m, rw, cond) = (Mutex::new(()), RwMutex::new(()), Cond::new());
         let (once, value) = (Once::new(), OnceValue::new(|| 1));
         once.call_once(|| ());
@@ -77,6 +78,8 @@ fn every_await_spends_sch03() {
         let ready: fn() -> Ready<()> = || ready(());
         each_lets_a_sibling_run! {
             "send" => { tx.send(1).await.unwrap(); rx.try_recv().unwrap() };
+            "send_timeout" => { tx.send_timeout(1, soon).await.unwrap(); rx.try_recv().unwrap() };
+            "send_timeout" => { full.send_timeout(1, soon).await.unwrap_err() };
             "recv" => { tx.try_send(1).unwrap(); rx.recv().await };
             "recv" => { closed.recv().await };
             "next" => { tx.try_send(1).unwrap(); stream.next().await };

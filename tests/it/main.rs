@@ -8,6 +8,8 @@ mod budget;
 mod bytes;
 mod cancel;
 mod chan;
+mod chan_ends;
+mod chan_timeout;
 #[cfg(all(unix, not(miri)))]
 mod clocks;
 mod cond;
