@@ -226,6 +226,7 @@ const UNSAFE: &[&str] = &[
     "sim/run",
     "chan/buffer",
     "chan/core",
+    "chan/force",
     "chan/handle",
     "chan/stream",
     "chan/timed",

@@ -56,12 +56,12 @@ const CLOSED: u8 = 4;
 pub(super) struct State<T> {
     /// Anything that most channels are not: closed, with extras or unclaimed values. Set by those that make it so, reset when
     /// the last unclaimed value is taken.
-    rare: bool,
-    buffer: Buffer<T>,
+    pub(super) rare: bool,
+    pub(super) buffer: Buffer<T>,
     /// The number of values handed to receivers so far, which orders those that are returned unclaimed.
     pub(super) handoff_seq: usize,
     /// Values whose receives were dropped after the hand-off. They are older than those in the buffer.
-    unclaimed: Unclaimed<T>,
+    pub(super) unclaimed: Unclaimed<T>,
     pub(super) extras: Option<Box<Extras<T>>>,
 }
 

@@ -50,6 +50,7 @@ mod buffer;
 mod core;
 mod error;
 mod failed;
+mod force;
 mod handle;
 mod iter;
 mod op;
@@ -112,6 +113,24 @@ pub fn unbuffered<T>() -> (Sender<T>, Receiver<T>) {
 pub fn bounded<T>(cap: usize) -> (Sender<T>, Receiver<T>) {
     let (tx, rx) = Handle::pair(Core::new(cap, false));
     (Sender { handle: tx }, Receiver { handle: rx, watch: Watch::NONE })
+}
+
+/// A channel with room for any number of values: a send never waits. Go has none; tokio: `mpsc::unbounded_channel`.
+///
+/// Its buffer grows by blocks, and gives them back as it drains; its [`capacity`](Sender::capacity) is `usize::MAX`. Nothing slows
+/// a sender down that is faster than its receivers: where that may happen, choose a [`bounded`] one.
+///
+/// ```
+/// use gopark::chan;
+///
+/// let (tx, rx) = chan::unbounded();
+/// assert!((0..10_000).all(|v| tx.try_send(v).is_ok()));
+/// assert_eq!((rx.len(), rx.try_recv()), (10_000, Ok(0)));
+/// ```
+#[doc(alias = "make")]
+#[doc(alias = "chan")]
+pub fn unbounded<T>() -> (Sender<T>, Receiver<T>) {
+    bounded(usize::MAX)
 }
 
 /// The sending end of a channel. Go: `chan<- T`.

@@ -71,6 +71,17 @@ impl<T> Unclaimed<T> {
         value
     }
 
+    /// Takes out the oldest value, and adds one in its node.
+    pub(super) fn replace_oldest(&mut self, value: T, number: usize) -> Option<T> {
+        let mut node = self.root.take()?;
+        self.root = merge(node.left.take(), node.right.take());
+        self.len -= 1;
+        let oldest = node.value.take();
+        node.rank = 1;
+        self.insert(node, value, number);
+        oldest
+    }
+
     /// True if empty nodes must be taken out before a value is.
     pub(super) fn is_crowded(&self) -> bool {
         self.empty_len >= MOST_EMPTY

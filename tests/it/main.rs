@@ -9,6 +9,7 @@ mod bytes;
 mod cancel;
 mod chan;
 mod chan_ends;
+mod chan_force;
 mod chan_timeout;
 #[cfg(all(unix, not(miri)))]
 mod clocks;

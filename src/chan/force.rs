@@ -1,0 +1,99 @@
+//! A send that makes room for its value.
+
+use std::ptr;
+
+use super::core::{Attempt, Core};
+use super::{SendError, Sender};
+use crate::coop;
+use crate::loom::atomic::Ordering;
+use crate::wait::waiter::Woken;
+
+impl<T> Sender<T> {
+    /// Sends `value` at once, in place of the oldest value if the channel is full: that comes back, as `Ok(Some(oldest))`. For
+    /// receivers that need the latest values, not all. Go: a `select` that sends, and where it cannot, receives and tries again.
+    ///
+    /// Its value overtakes those of senders that wait, which go on waiting. The oldest may be one that came back from a receive
+    /// that was dropped.
+    ///
+    /// An unbuffered channel has no value to replace: without a receiver that waits, `value` itself comes back, as `Ok(Some(value))`.
+    /// So it does from a [`nil`](Self::nil) one.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError`] with the value if the channel is closed.
+    ///
+    /// ```
+    /// use gopark::chan;
+    ///
+    /// let (tx, rx) = chan::bounded(2);
+    /// assert_eq!(tx.force_send(1), Ok(None));
+    /// assert_eq!(tx.force_send(2), Ok(None));
+    /// assert_eq!(tx.force_send(3), Ok(Some(1)));
+    /// assert_eq!(rx.try_iter().collect::<Vec<_>>(), [2, 3]);
+    /// ```
+    pub fn force_send(&self, value: T) -> Result<Option<T>, SendError<T>> {
+        let Some(core) = self.handle.core() else { return Ok(Some(value)) };
+        // Another thread may take it without being woken.
+        coop::note_unwinding();
+        let mut value = Some(value);
+        let held = core.lock.guard();
+        // SAFETY: the lock is held; one of the two takes the value, once.
+        let attempt = unsafe {
+            core.until_ready(|| match core.put(ptr::null(), || value.take().unwrap_unchecked()) {
+                Attempt::Blocked => core.replace_oldest(|| value.take().unwrap_unchecked()),
+                attempt => attempt,
+            })
+        };
+        drop(held);
+        match (attempt, value) {
+            (Attempt::Complete(oldest, woken), _) => {
+                woken.wake();
+                Ok(oldest)
+            }
+            (Attempt::Closed, Some(value)) => Err(SendError(value)),
+            (_, value) => Ok(value),
+        }
+    }
+}
+
+impl<T> Core<T> {
+    /// Puts a value into the full channel, and completes with the oldest one, which it takes out.
+    ///
+    /// # Safety
+    ///
+    /// The lock is held, and a send would have to wait; `value` is called at most once.
+    #[cold]
+    #[inline(never)]
+    unsafe fn replace_oldest(&self, value: impl FnOnce() -> T) -> Attempt<T> {
+        if self.capacity == 0 {
+            return Attempt::Blocked;
+        }
+        // SAFETY: the lock is held. Of a full buffer a value is taken out before one is added.
+        unsafe {
+            let st = self.state();
+            let in_buffer = self.len.load(Ordering::Relaxed) - st.unclaimed.len();
+            if st.buffer.make_room().is_err() {
+                return Attempt::Unready;
+            }
+            let oldest = if in_buffer < self.capacity {
+                if st.unclaimed.is_crowded() {
+                    return Attempt::Unready;
+                }
+                st.unclaimed.pop()
+            } else {
+                let Ok(first) = st.buffer.pop(in_buffer) else { return Attempt::Unready };
+                if st.unclaimed.len() == 0 {
+                    Some(first)
+                } else {
+                    // Older than the buffer, and younger than all that were handed over.
+                    st.handoff_seq = st.handoff_seq.wrapping_add(1);
+                    st.unclaimed.replace_oldest(first, st.handoff_seq)
+                }
+            };
+            let added = st.buffer.push(value);
+            debug_assert!(added.is_ok(), "there is room");
+            st.rare = st.extras.is_some() || st.unclaimed.len() != 0;
+            Attempt::Complete(oldest, Woken::NONE)
+        }
+    }
+}
