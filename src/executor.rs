@@ -62,7 +62,7 @@ use crate::header::{Header, Task};
 use crate::idle::Idle;
 use crate::ids::Ids;
 use crate::loom::const_fn;
-use crate::panics::lock;
+use crate::panics::{contain, lock};
 use crate::parker::Parker;
 use crate::platform::{Room, ThreadClock};
 use crate::processor::{EXTERNAL, LOCAL_QUEUE, MAX_PROCESSORS, Place, Processor, Processors, Shard};
@@ -292,6 +292,7 @@ struct Sched {
     /// Hand-overs from computing workers since there was none of these.
     handed_over: u32,
     thread_name: String,
+    hooks: threads::Hooks,
 }
 
 // SAFETY: a listed worker lives, and is used under the lock, which it takes itself to leave the list.
@@ -313,6 +314,7 @@ pub(crate) struct Settings {
     pub(crate) procs: usize,
     pub(crate) max_threads: usize,
     pub(crate) thread_name: String,
+    pub(crate) hooks: threads::Hooks,
     pub(crate) on_panic: OnPanic,
     pub(crate) crash_grace: Duration,
     pub(crate) on_deadlock: OnDeadlock,
@@ -341,6 +343,7 @@ impl Executor {
         {
             let mut sched = lock(&this.sched);
             (sched.thread_name, sched.observer) = (settings.thread_name, Some(settings.observer));
+            sched.hooks = settings.hooks;
         }
         // The first worker starts here, before the monitor: it has the same attributes, and no goroutine waits for two starts.
         this.idle.begin_search();
@@ -436,8 +439,13 @@ impl Executor {
             w.clock.set(&raw const clock);
             w.run_next.begin_exclusive();
             coop::set_executor(HOOKS);
-            lock(&self.sched).workers.push(NonNull::from(w));
+            let hooks = {
+                let mut sched = lock(&self.sched);
+                sched.workers.push(NonNull::from(w));
+                sched.hooks.clone()
+            };
             self.spares.arrive();
+            hooks.started();
             let (mut searching, mut for_jobs) = (false, true);
             while let Some(held) = self.acquire_processor(w, &parker, &mut searching, for_jobs) {
                 for_jobs = false;
@@ -448,6 +456,7 @@ impl Executor {
                 w.processor.set(ptr::null());
                 coop::set_worker(None);
             }
+            hooks.stopped();
             w.executor.set(ptr::null());
             lock(&self.sched).workers.retain(|other| *other != NonNull::from(w));
         });
@@ -1013,10 +1022,15 @@ impl Executor {
     }
 
     /// The same in the runtime of that generation. `None` if that is over, or shutting down.
-    pub(crate) fn start_in(&self, generation: usize, spawned_at: &'static Location<'static>) -> Option<Header> {
+    pub(crate) fn start_in(
+        &self,
+        generation: usize,
+        spawned_at: &'static Location<'static>,
+        is_main: bool,
+    ) -> Option<Header> {
         // A shutdown begins under the lock. It waits for a goroutine that counts.
         let _sched = lock(&self.sched);
-        (!self.is_over(generation)).then(|| self.start_outside(spawned_at, false))
+        (!self.is_over(generation)).then(|| self.start_outside(spawned_at, is_main))
     }
 
     /// Enqueues a goroutine that [`start_outside`](Self::start_outside) has counted; a job, which blocks its thread, for a
@@ -1070,6 +1084,12 @@ impl Executor {
     /// The number of live goroutines.
     pub(crate) fn live(&self) -> usize {
         self.processors.live()
+    }
+
+    /// The same of the runtime of that generation; 0 if that has ended.
+    pub(crate) fn live_in(&self, generation: usize) -> usize {
+        let _sched = lock(&self.sched);
+        if self.generation() == generation { self.live() } else { 0 }
     }
 
     // -------------------------------------------------------------------------------- timers
@@ -1238,8 +1258,19 @@ impl Executor {
         if procs == 0 {
             return self.procs.load(Ordering::Relaxed);
         }
-        let procs = procs.min(MAX_PROCESSORS);
+        self.set_gomaxprocs_in(self.generation(), procs)
+    }
+
+    /// As [`set_gomaxprocs`](Self::set_gomaxprocs), in the runtime of that generation; 0 if that has ended.
+    pub(crate) fn set_gomaxprocs_in(&'static self, generation: usize, procs: usize) -> usize {
         let mut sched = lock(&self.sched);
+        if self.generation() != generation {
+            return 0;
+        }
+        if procs == 0 {
+            return self.procs.load(Ordering::Relaxed);
+        }
+        let procs = procs.min(MAX_PROCESSORS);
         let before = self.procs.load(Ordering::Relaxed);
         self.processors.open(procs);
         self.procs.store(procs, Ordering::SeqCst);
@@ -1370,12 +1401,14 @@ impl Executor {
     /// is as in a new one. False if a wake is under way, whose goroutine has ended already. A later waker does no harm: to
     /// read whether a worker is idle is harmless at any time.
     fn retire(&'static self) -> bool {
+        // Dropped after the lock.
+        let hooks;
         {
             let mut sched = lock(&self.sched);
             if !self.idle.try_reset() {
                 return false;
             }
-            *sched = Sched::default();
+            hooks = std::mem::take(&mut *sched).hooks;
             self.spares.reset();
             self.procs.store(0, Ordering::SeqCst);
             self.generation.fetch_add(1, Ordering::SeqCst);
@@ -1385,11 +1418,12 @@ impl Executor {
         assert_eq!(self.leftovers(), "", "a retired executor differs from a new one");
         EXECUTORS.put_back(self);
         self.ended.notify_all();
+        contain(|| drop(hooks));
         true
     }
 
     /// Ends a goroutine without polling it again: its future is dropped here.
-    fn discard(&'static self, task: Task) {
+    pub(crate) fn discard(&'static self, task: Task) {
         let _entered = self.make_current();
         task.metadata().set_aborted();
         let polling = Self::set_polling(true);

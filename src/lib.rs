@@ -17,7 +17,7 @@
 //!
 //! | | |
 //! |---|---|
-//! | [`go`], [`JoinHandle`], [`JoinSet`] | start a goroutine, a stackless future; join or abort it, or several |
+//! | [`go`](crate::go()), [`go!`], [`go_named`], [`JoinHandle`], [`JoinSet`] | start a goroutine, a stackless future; join or abort it, or several |
 //! | [`block_on`], [`block_on_local`] | run a main, and wait for it |
 //! | [`chan`] | channels with or without a buffer, [`Sender`](chan::Sender) and [`Receiver`](chan::Receiver) |
 //! | [`select!`], [`select::Select`] | wait for several operations, take exactly one |
@@ -28,7 +28,7 @@
 //! | [`unconstrained`] | leaves a future out of the budget |
 //! | [`unblock`], [`block_in_place`] | code that blocks its thread |
 #![cfg_attr(feature = "sim", doc = "| [`sim`] | deterministic simulation, for tests |")]
-//! | [`Runtime`], [`Builder`], [`OnPanic`] | schedulers of one's own, and what becomes of panics |
+//! | [`Runtime`], [`Handle`], [`Builder`], [`OnPanic`] | schedulers of one's own, and what becomes of panics |
 //!
 //! Channels, [`select!`], locks and contexts work on any executor; channels and locks have blocking forms for threads. What
 //! starts a goroutine starts it on the runtime of the goroutine that does so, elsewhere on a global one, which begins with
@@ -114,8 +114,8 @@ pub use crash::{OnDeadlock, OnPanic};
 pub use ids::GoroutineId;
 pub use join::{AbortHandle, AbortOnDrop, JoinError, JoinHandle};
 pub use runtime::{
-    Builder, Runtime, block_in_place, block_on, block_on_local, go, gomaxprocs, gosched, num_cpu, num_goroutine,
-    unblock,
+    Builder, Handle, Runtime, TryCurrentError, block_in_place, block_on, block_on_local, go, go_named, gomaxprocs,
+    gosched, num_cpu, num_goroutine, unblock,
 };
 pub use sync::join_set::JoinSet;
 pub use unconstrained::{Unconstrained, unconstrained};

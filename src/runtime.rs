@@ -1,5 +1,8 @@
 //! Runtimes, and the functions that start goroutines and mains on one.
 
+mod handle;
+mod macros;
+
 use std::cell::Cell;
 use std::fmt;
 use std::future::{Future, poll_fn};
@@ -7,7 +10,7 @@ use std::mem::ManuallyDrop;
 use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 use std::pin::{Pin, pin};
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::task::Poll;
 use std::time::Duration;
 use std::{env, io, process, ptr, thread};
@@ -17,6 +20,7 @@ use crate::crash::{CRASH_GRACE, Ended, OnDeadlock, OnPanic, Payload};
 use crate::executor::{Executor, SHUTDOWN_GRACE, Settings};
 use crate::fork;
 use crate::goroutine;
+use crate::header::Header;
 use crate::inspect;
 use crate::join::JoinHandle;
 use crate::panics::{contain, lock};
@@ -24,6 +28,8 @@ use crate::panics::{contain, lock};
 use crate::simulated::{self, Outside};
 use crate::threads;
 use crate::wait::block_on::block_on as block_thread_on;
+
+pub use handle::{Handle, TryCurrentError};
 
 // ------------------------------------------------------------------------------------------------ free functions
 
@@ -57,7 +63,35 @@ where
     spawn_on(current(), future, Location::caller())
 }
 
-/// [`go`] on behalf of `site`.
+/// As [`go`](crate::go()), with a name for the goroutine that reports show, from its first poll on. tokio: `task::Builder::name`.
+///
+/// It is short for [`go`](crate::go()) of an [`inspect::named`](crate::inspect::named) future. Go names none, but labels them for profiles.
+///
+/// # Panics
+///
+/// As [`go`](crate::go()).
+///
+/// # Examples
+///
+/// ```
+/// use gopark::inspect;
+///
+/// gopark::block_on(async {
+///     let acceptor = gopark::go_named("acceptor", async { inspect::goroutines() });
+///     let all = acceptor.await.unwrap();
+///     assert!(all.iter().any(|goroutine| goroutine.to_string().contains("acceptor")));
+/// });
+/// ```
+#[track_caller]
+pub fn go_named<F>(name: impl Into<Arc<str>>, future: F) -> JoinHandle<F::Output>
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    spawn_on(current(), inspect::named(name, future), Location::caller())
+}
+
+/// [`go`](crate::go()) on behalf of `site`.
 #[track_caller]
 pub(crate) fn go_at<F>(future: F, site: &'static Location<'static>) -> JoinHandle<F::Output>
 where
@@ -69,7 +103,7 @@ where
 
 /// Runs `main` as a goroutine of the global runtime and waits for it. Go: `func main`.
 ///
-/// Unlike [`go`], it may borrow from the caller: it returns only once `main` is gone. `main` runs on the workers, so
+/// Unlike [`go`](crate::go()), it may borrow from the caller: it returns only once `main` is gone. `main` runs on the workers, so
 /// that switching between it and the goroutines costs no more than between any two of them. Other goroutines go on in
 /// the background when `main` has returned, until the process ends.
 ///
@@ -91,7 +125,9 @@ where
     F: Future + Send,
     F::Output: Send,
 {
-    run_main(current(), main, Location::caller())
+    assert_may_block();
+    let executor = current();
+    run_main(executor, executor.start_outside(Location::caller(), true), main)
 }
 
 /// Like [`block_on`] for a `main` that is not [`Send`]: it is polled on the calling thread, beside the workers.
@@ -377,6 +413,18 @@ where
     JoinHandle::new(executor.spawn_with(site, |header| unsafe { goroutine::allocate(header, future) }))
 }
 
+/// A goroutine that has ended before it began, aborted: the future is dropped here.
+fn go_aborted<F>(executor: &'static Executor, future: F, site: &'static Location<'static>) -> JoinHandle<F::Output>
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    // SAFETY: the future and its output are `'static`.
+    let (task, handle) = unsafe { goroutine::allocate(executor.start_outside(site, false), future) };
+    executor.discard(task);
+    JoinHandle::new(handle)
+}
+
 /// The runtime that is current now, for a goroutine that starts later.
 #[derive(Clone, Copy)]
 pub(crate) struct Later {
@@ -388,8 +436,34 @@ impl Later {
     /// Starts the global runtime if it is the current one, because a timer must not fail for want of a thread.
     #[track_caller]
     pub(crate) fn here() -> Self {
-        let executor = current();
+        Self::on(current())
+    }
+
+    /// Of the runtime that the executor is now, which must live.
+    fn on(executor: &'static Executor) -> Self {
         Self { executor, generation: executor.generation() }
+    }
+
+    /// True on a thread whose current runtime it is.
+    fn is_here(self) -> bool {
+        Executor::current().is_some_and(|here| ptr::eq(here, self.executor))
+            && self.executor.generation() == self.generation
+    }
+
+    /// Starts the goroutine. If the runtime is gone, or shuts down, the future comes back.
+    fn try_go<F>(self, future: F, site: &'static Location<'static>) -> Result<JoinHandle<F::Output>, F>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        if self.is_here() {
+            return Ok(spawn_on(self.executor, future, site));
+        }
+        let Some(header) = self.executor.start_in(self.generation, site, false) else { return Err(future) };
+        // SAFETY: the future and its output are `'static`.
+        let (task, handle) = unsafe { goroutine::allocate(header, future) };
+        self.executor.submit_outside(task, false);
+        Ok(JoinHandle::new(handle))
     }
 
     /// Starts the goroutine. If the runtime is gone, or shuts down, the future is dropped.
@@ -398,16 +472,7 @@ impl Later {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        let Self { executor, generation } = self;
-        if Executor::current().is_some_and(|here| ptr::eq(here, executor)) && executor.generation() == generation {
-            return drop(spawn_on(executor, future, site));
-        }
-        if let Some(header) = executor.start_in(generation, site) {
-            // SAFETY: the future and its output are `'static`.
-            let (task, handle) = unsafe { goroutine::allocate(header, future) };
-            executor.submit_outside(task, false);
-            return handle.detach();
-        }
+        let Err(future) = self.try_go(future, site) else { return };
         // No destructor of a user's runs on a service thread: a goroutine of the global runtime has time for it.
         match if threads::is_service() { try_global().ok() } else { None } {
             Some(global) => drop(spawn_on(global, async move { drop(future) }, site)),
@@ -435,16 +500,16 @@ pub(crate) fn assert_may_block() {
     );
 }
 
+/// Runs a main, which counts already.
 #[track_caller]
-fn run_main<F>(executor: &'static Executor, main: F, site: &'static Location<'static>) -> F::Output
+fn run_main<F>(executor: &'static Executor, header: Header, main: F) -> F::Output
 where
     F: Future + Send,
     F::Output: Send,
 {
-    assert_may_block();
     let run = || {
         let call = executor.block_on_calls().enter(None);
-        let (header, main) = (executor.start_outside(site, true), call.until_crash(main, inspect::of_mains()));
+        let main = call.until_crash(main, inspect::of_mains());
         call.set_main(&header);
         // SAFETY: the task resolves once the future is dropped, and this waits for it, come what may.
         let (task, main) = unsafe { goroutine::allocate(header, main) };
@@ -505,7 +570,7 @@ fn finish_main<T>(
 
 /// A scheduler of its own: processors, threads, goroutines.
 ///
-/// Most programs need none: [`go`] and [`block_on`] use the global one. A runtime of one's own isolates: it has its own
+/// Most programs need none: [`go`](crate::go()) and [`block_on`] use the global one. A runtime of one's own isolates: it has its own
 /// `gomaxprocs` and panic policy, and dropping it ends all its goroutines.
 ///
 /// # Dropping
@@ -518,7 +583,7 @@ fn finish_main<T>(
 /// # Forking
 ///
 /// `fork(2)` copies one thread. A process that was forked from one in which the crate had started threads has none of them: there
-/// [`go`], [`block_on`], the methods of a runtime and new timers panic, [`Builder::build`] returns an error, and the drop of a
+/// [`go`](crate::go()), [`block_on`], the methods of a runtime and new timers panic, [`Builder::build`] returns an error, and the drop of a
 /// runtime does not wait. Channels and locks work as far as nobody waits. A goroutine that forks must end the process, or `exec`,
 /// before it waits: it aborts the process otherwise. Fork before the first runtime, or `exec` in the child, as
 /// [`Command`](std::process::Command) does. (On Linux, macOS and FreeBSD; elsewhere the child is not told, and hangs.)
@@ -559,6 +624,7 @@ impl Runtime {
             procs: 0,
             max_threads: MAX_THREADS,
             thread_name: "gopark".into(),
+            hooks: threads::Hooks::default(),
             on_panic: OnPanic::Crash,
             crash_grace: CRASH_GRACE,
             on_deadlock: OnDeadlock::Default,
@@ -566,7 +632,7 @@ impl Runtime {
         })
     }
 
-    /// As [`go`], on this runtime. If it is shutting down, the future is dropped and the handle gives the
+    /// As [`go`](crate::go()), on this runtime. If it is shutting down, the future is dropped and the handle gives the
     /// aborted error.
     ///
     /// ```
@@ -599,7 +665,9 @@ impl Runtime {
         F: Future + Send,
         F::Output: Send,
     {
-        run_main(self.executor(), main, Location::caller())
+        assert_may_block();
+        let executor = self.executor();
+        run_main(executor, executor.start_outside(Location::caller(), true), main)
     }
 
     /// As [`block_on_local`], on this runtime.
@@ -719,6 +787,48 @@ impl Builder {
     /// ```
     pub fn thread_name(mut self, name: impl Into<String>) -> Self {
         self.0.thread_name = name.into();
+        self
+    }
+
+    /// What each thread calls that may poll goroutines or run the closure of an [`unblock`], before it does. tokio:
+    /// `on_thread_start`; Go has no such thing.
+    ///
+    /// Threads come and go with what there is to do. For what a thread has to have: a library that wants a context of its own in
+    /// thread-locals, a name, an affinity. The thread of a [`block_on_local`], which polls its main alone, does not call it, nor
+    /// does the runtime's monitor. It must not wait for a goroutine. A panic in it changes nothing.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use std::sync::atomic::{AtomicUsize, Ordering};
+    ///
+    /// let threads = Arc::new(AtomicUsize::new(0));
+    /// let started = threads.clone();
+    /// let count = move || _ = started.fetch_add(1, Ordering::SeqCst);
+    /// let rt = gopark::Runtime::builder().on_thread_start(count).build().unwrap();
+    /// rt.block_on(async { assert_ne!(threads.load(Ordering::SeqCst), 0) });
+    /// ```
+    pub fn on_thread_start(mut self, f: impl Fn() + Send + Sync + 'static) -> Self {
+        self.0.hooks.on_start = Some(Arc::new(f));
+        self
+    }
+
+    /// What each of these threads calls before it ends, when it polls and runs nothing any more. tokio: `on_thread_stop`.
+    ///
+    /// What is said of [`on_thread_start`](Self::on_thread_start) holds for it. The thread's own thread-locals are there still. A
+    /// runtime that is dropped waits for it, for as long as for the rest.
+    ///
+    /// ```
+    /// use std::sync::mpsc;
+    ///
+    /// let (tx, rx) = mpsc::channel();
+    /// let stops = move || _ = tx.send(std::thread::current().id());
+    /// let rt = gopark::Runtime::builder().on_thread_stop(stops).build().unwrap();
+    /// let id = rt.block_on(async { std::thread::current().id() });
+    /// drop(rt);
+    /// assert!(rx.iter().any(|stopped| stopped == id));
+    /// ```
+    pub fn on_thread_stop(mut self, f: impl Fn() + Send + Sync + 'static) -> Self {
+        self.0.hooks.on_stop = Some(Arc::new(f));
         self
     }
 

@@ -1,13 +1,14 @@
 //! The one function that starts threads, and which threads must not wait for a runtime's end.
 
 use std::cell::{Cell, OnceCell};
+use std::fmt;
 use std::io;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::{self, Builder, JoinHandle, ThreadId};
 
 use crate::fork;
-use crate::panics::lock;
+use crate::panics::{contain, lock};
 
 thread_local! {
     static SERVICE: Cell<bool> = const { Cell::new(false) };
@@ -27,6 +28,34 @@ pub(crate) fn start(name: String, main: impl FnOnce() + Send + 'static) -> io::R
         main();
         drop(counted);
     })
+}
+
+/// What a runtime's worker calls when it begins, and before it ends. A panic is contained.
+#[derive(Clone, Default)]
+pub(crate) struct Hooks {
+    pub(crate) on_start: Option<Hook>,
+    pub(crate) on_stop: Option<Hook>,
+}
+
+type Hook = Arc<dyn Fn() + Send + Sync>;
+
+impl Hooks {
+    pub(crate) fn started(&self) {
+        self.on_start.iter().for_each(|hook| contain(|| hook()));
+    }
+
+    /// It drops them as well, because a destructor may be in them that a service thread must not run.
+    pub(crate) fn stopped(self) {
+        self.on_stop.iter().for_each(|hook| contain(|| hook()));
+        contain(|| drop(self));
+    }
+}
+
+impl fmt::Debug for Hooks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { on_start, on_stop } = self;
+        f.debug_struct("Hooks").field("on_start", &on_start.is_some()).field("on_stop", &on_stop.is_some()).finish()
+    }
 }
 
 /// True on a thread that this crate has started.

@@ -126,6 +126,7 @@ const FLOORS: &[(&str, Units)] = &[
                     "fork",
                     "panics",
                     "threads",
+                    "header",
                     "coop",
                     "wait",
                     "crash",

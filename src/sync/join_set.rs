@@ -95,7 +95,7 @@ impl<T> JoinSet<T> {
         }
     }
 
-    /// Starts a goroutine, as [`go`](crate::go) does.
+    /// Starts a goroutine, as [`go`](crate::go()) does.
     ///
     /// # Examples
     ///

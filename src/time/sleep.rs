@@ -106,6 +106,46 @@ impl Sleep {
         self.site
     }
 
+    /// Sets it anew, to end at `deadline`, whatever was before; also after it has completed. Go: `Reset` of a `time.Timer`; tokio:
+    /// `Sleep::reset`.
+    ///
+    /// A task that waits for it goes on waiting, until the new time. To put off what several wait for, take a
+    /// [`Timer`](super::Timer).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::pin::pin;
+    /// use std::time::Duration;
+    ///
+    /// use gopark::time;
+    ///
+    /// gopark::block_on(async {
+    ///     let mut idle = pin!(time::sleep(Duration::from_secs(3600)));
+    ///     let deadline = time::now() + Duration::from_millis(2);
+    ///     idle.as_mut().reset(deadline);
+    ///     idle.await;
+    ///     assert!(time::now() >= deadline);
+    /// });
+    /// ```
+    #[doc(alias = "Reset")]
+    #[track_caller]
+    pub fn reset(self: Pin<&mut Self>, deadline: Instant) {
+        // SAFETY: nothing is moved out of the pinned sleep but a node that is not queued.
+        let this = unsafe { self.get_unchecked_mut() };
+        let waker = this.node.cancel();
+        let due = Time::at(deadline);
+        let due = if due <= Time::now() { Time::PAST } else { due };
+        this.node = Node::new(due);
+        let Some(waker) = waker else { return };
+        if due == Time::PAST || due == Time::NEVER {
+            return waker.wake();
+        }
+        // SAFETY: the node is pinned with `this`, not queued, and taken out in drop (T3).
+        let driver = unsafe { register(&this.node, due, waker) };
+        driver.into_iter().for_each(TaskWaker::wake);
+    }
+
     /// Ready if the time has come. It has an eye on the clock only when nobody would be woken, as in a `select!` with a
     /// `default`: else the timer will say.
     #[inline]

@@ -192,7 +192,7 @@ impl Timer {
     ///
     /// It starts at most once, for a future can be run but once (where Go's `f` can be called again): a
     /// [`reset`](Self::reset) after that does nothing. It belongs to the runtime that is current at this call; if that is
-    /// gone when the time comes, the future is dropped. Dropping the timer does not stop it.
+    /// gone when the time comes, the future is dropped. Dropping the timer does not stop it. What the future returns is dropped.
     ///
     /// ```
     /// use std::time::Duration;
@@ -209,10 +209,12 @@ impl Timer {
     #[track_caller]
     pub fn after_func<F>(duration: Duration, future: F) -> Self
     where
-        F: Future<Output = ()> + Send + 'static,
+        F: Future + Send + 'static,
     {
         let due = Time::now().after(duration);
-        let state = AfterFuncState { future: Some(Box::pin(future)), due: Some(due) };
+        // What it returns is dropped in its goroutine.
+        let future = Box::pin(async move { drop(future.await) });
+        let state = AfterFuncState { future: Some(future), due: Some(due) };
         let (runtime, site) = (Later::here(), Location::caller());
         let func = Arc::new(AfterFunc { state: Mutex::new(state), runtime, site, node: Node::new(due) });
         func.arm(lock(&func.state), due);

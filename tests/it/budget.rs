@@ -90,6 +90,7 @@ fn every_await_spends_sch03() {
             "abort_on_drop" => { go(async {}).abort_on_drop().await.unwrap() };
             "join_next" => { set_of_none.join_next().await };
             "join_all" => { JoinSet::<()>::new().join_all().await };
+            "go_named" => { gopark::go_named("ready", async {}).await.unwrap() };
             "gosched" => { gosched().await };
             "unblock" => { unblock(|| ()).await };
             "lock" => { m.lock().await };

@@ -1047,3 +1047,170 @@ fn a_join_polled_after_completion_panics() {
     assert!(block_thread_on(&mut handle).is_ok());
     let _ = block_thread_on(&mut handle);
 }
+
+// ------------------------------------------------------------------------------------------------ handles, names, go!
+
+#[test]
+fn a_handle_starts_goroutines_and_mains_of_its_runtime_from_anywhere() {
+    no_hang(|| {
+        let runtime = Runtime::builder().gomaxprocs(1).thread_name("handled").build().unwrap();
+        let handle = runtime.handle();
+        let name = async || thread::current().name().unwrap_or_default().to_owned();
+        let (on_go, on_main) = thread::spawn({
+            let handle = handle.clone();
+            move || {
+                let joined = handle.go(async move { name().await });
+                (gopark::block_on(joined).unwrap(), handle.block_on(name()))
+            }
+        })
+        .join()
+        .unwrap();
+        assert!(on_go.starts_with("handled") && on_main.starts_with("handled"), "{on_go} {on_main}");
+        assert_eq!((handle.gomaxprocs(2), runtime.gomaxprocs(0), handle.gomaxprocs(0)), (1, 2, 2));
+        let waits = handle.go(pending::<()>());
+        assert_eq!((handle.num_goroutine(), runtime.num_goroutine()), (1, 1));
+        waits.abort();
+        assert!(runtime.block_on(waits).unwrap_err().is_aborted());
+    });
+}
+
+#[test]
+fn the_current_handle_is_that_of_the_goroutine() {
+    no_hang(|| {
+        assert!(gopark::Handle::try_current().is_err());
+        let runtime = rt(1);
+        let (current, tried) = runtime.block_on(async { (gopark::Handle::current(), gopark::Handle::try_current()) });
+        for handle in [current, tried.unwrap()] {
+            let waits = handle.go(pending::<()>());
+            assert_eq!(runtime.num_goroutine(), 1);
+            waits.abort();
+            runtime.block_on(waits).unwrap_err();
+        }
+        // Elsewhere it is the global one.
+        assert_eq!(gopark::Handle::current().gomaxprocs(0), gopark::gomaxprocs(0));
+    });
+}
+
+#[test]
+fn a_handle_whose_runtime_has_ended_reaches_no_other() {
+    no_hang(|| {
+        let drops = Drops::new();
+        let runtime = rt(1);
+        let handle = runtime.handle();
+        assert_eq!(runtime.shutdown_timeout(Duration::from_secs(60)), 0);
+        // One of these has the place of the first.
+        let others: Vec<_> = (0..3).map(|_| rt(1)).collect();
+        let counted = drops.one();
+        let late = handle.go(async move {
+            let _counted = counted;
+            unreachable!("its runtime has ended")
+        });
+        assert_eq!(drops.count(), 1);
+        assert!(late.is_finished());
+        assert!(others[0].block_on(late).unwrap_err().is_aborted());
+        // In a goroutine too, of whichever runtime.
+        for other in &others {
+            let handle = handle.clone();
+            other.block_on(async move {
+                assert!(handle.go(async {}).await.unwrap_err().is_aborted());
+                assert_eq!(num_goroutine(), 1);
+            });
+        }
+        assert_eq!((handle.num_goroutine(), handle.gomaxprocs(7), handle.gomaxprocs(0)), (0, 0, 0));
+        assert!(others.iter().all(|other| other.gomaxprocs(0) == 1));
+        let panics = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| handle.block_on(async {})));
+        let text = *panics
+            .unwrap_err()
+            .downcast::<String>()
+            .unwrap_or_else(|text| Box::new(text.downcast::<&str>().map(|text| text.to_string()).unwrap_or_default()));
+        assert_eq!(text, "gopark: block_on of a handle whose runtime has ended");
+    });
+}
+
+#[test]
+fn go_named_gives_a_name_that_reports_show() {
+    no_hang(|| {
+        rt(1).block_on(async {
+            let named = gopark::go_named("the namesake", async { gopark::inspect::goroutines() });
+            let all = named.await.unwrap();
+            assert!(all.iter().any(|goroutine| goroutine.to_string().contains("\"the namesake\"")), "{all:?}");
+        });
+    });
+}
+
+#[test]
+fn the_go_macro_clones_what_it_names_and_moves_the_rest() {
+    no_hang(|| {
+        rt(1).block_on(async {
+            let (tx, rx) = chan::bounded(10);
+            let (wg, moved) = (WaitGroup::new(), String::from("moved"));
+            let joined = go!([tx, wg,] async {
+                tx.send(1).await.unwrap();
+                drop(wg);
+                moved.len()
+            });
+            assert_eq!(joined.await.unwrap(), 5);
+            go!(wg, [tx, wg] async move {
+                tx.send(2).await.unwrap();
+                drop(wg);
+            });
+            go!(wg, async {});
+            wg.wait().await;
+            let group = gopark::sync::ErrGroup::<i32>::new();
+            go!(group, [tx] async { tx.send(3).await.map_err(|_| 3) }).await;
+            group.wait().await.unwrap();
+            let mut set = gopark::JoinSet::new();
+            go!(set, [tx] async { tx.send(4).await });
+            set.join_next().await.unwrap().unwrap().unwrap();
+            go!(async { 5 }).await.unwrap();
+            drop(tx);
+            let mut all = vec![];
+            while let Some(v) = rx.recv().await {
+                all.push(v);
+            }
+            assert_eq!(all, [1, 2, 3, 4]);
+        });
+    });
+}
+
+#[test]
+fn each_thread_that_polls_or_runs_blocking_code_calls_its_hooks() {
+    no_hang(|| {
+        type Ids = Arc<Mutex<HashSet<thread::ThreadId>>>;
+        let (started, stopped) = (Ids::default(), Ids::default());
+        let (on_start, on_stop) = (started.clone(), stopped.clone());
+        let runtime = Runtime::builder()
+            .gomaxprocs(2)
+            .on_thread_start(move || assert!(on_start.lock().unwrap().insert(thread::current().id())))
+            .on_thread_stop(move || _ = on_stop.lock().unwrap().insert(thread::current().id()))
+            .build()
+            .unwrap();
+        let seen = Ids::default();
+        let note = |seen: &Ids| _ = seen.lock().unwrap().insert(thread::current().id());
+        runtime.block_on(async {
+            note(&seen);
+            let wg = WaitGroup::new();
+            for _ in 0..100 {
+                go!(wg, [seen] async {
+                    note(&seen);
+                    let blocking = seen.clone();
+                    unblock(move || note(&blocking)).await;
+                });
+            }
+            wg.wait().await;
+        });
+        assert!(seen.lock().unwrap().is_subset(&started.lock().unwrap()));
+        assert_eq!(runtime.shutdown_timeout(Duration::from_secs(60)), 0);
+        assert_eq!(*started.lock().unwrap(), *stopped.lock().unwrap());
+    });
+}
+
+#[test]
+fn a_hook_that_panics_keeps_no_thread_from_its_work() {
+    no_hang(|| {
+        let hook = || std::panic::resume_unwind(Box::new("in a hook"));
+        let builder = Runtime::builder().gomaxprocs(1).on_thread_start(hook).on_thread_stop(hook);
+        let runtime = builder.build().unwrap();
+        assert_eq!(runtime.block_on(async { unblock(|| 5).await }), 5);
+    });
+}

@@ -1182,3 +1182,27 @@ fn what_a_timeout_gives_up_is_out_of_reach_though_it_is_a_future_in_a_select_ca1
     assert!(Hand::new(timeout(Duration::ZERO, operation)).ready().is_err());
     assert_eq!(polls.into_inner(), 2);
 }
+
+#[test]
+fn a_sleep_that_is_reset_ends_at_the_new_time_though_it_is_not_polled_again() {
+    let later = || time::now() + Duration::from_secs(1000);
+    let sleeps = |deadline| Box::pin(time::sleep_until(deadline)); // asleep: its own test
+    let (wakes, waker) = Wakes::new();
+    let cx = &mut Context::from_waker(&waker);
+    // Earlier.
+    let mut sleep = sleeps(later());
+    assert!(sleep.as_mut().poll(cx).is_pending());
+    let soon = time::now() + Duration::from_millis(3);
+    sleep.as_mut().reset(soon);
+    no_hang(move || spin_until(|| wakes.count() > 0));
+    assert!(time::now() >= soon);
+    assert!(sleep.as_mut().poll(cx).is_ready());
+    // Anew, after it was over; and later.
+    sleep.as_mut().reset(time::now() + Duration::from_millis(1));
+    assert!(sleep.as_mut().poll(cx).is_pending());
+    sleep.as_mut().reset(later());
+    assert!(sleep.as_mut().poll(cx).is_pending());
+    // In the past.
+    sleep.as_mut().reset(time::now());
+    assert!(sleep.as_mut().poll(cx).is_ready());
+}

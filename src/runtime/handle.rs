@@ -1,0 +1,194 @@
+//! Handles to a runtime, for those who do not own it.
+
+use std::error::Error;
+use std::fmt;
+use std::panic::Location;
+
+use super::{Later, Runtime, assert_may_block, current, go_aborted, run_main};
+use crate::executor::Executor;
+use crate::fork;
+use crate::join::JoinHandle;
+#[cfg(feature = "sim")]
+use crate::simulated;
+
+/// Starts goroutines on a runtime from anywhere, and does not keep it alive. tokio: `runtime::Handle`.
+///
+/// Go needs none: a program has one scheduler. Clones are handles to the same runtime. When that has ended, a handle to it reaches
+/// no other: [`go`](Self::go) gives the aborted error, [`num_goroutine`](Self::num_goroutine) is 0.
+///
+/// ```
+/// use gopark::Runtime;
+///
+/// let rt = Runtime::new();
+/// let handle = rt.handle();
+/// let answer = std::thread::spawn(move || handle.block_on(async { 6 * 7 })).join();
+/// assert_eq!(answer.unwrap(), 42);
+/// ```
+#[derive(Clone)]
+pub struct Handle {
+    runtime: Later,
+}
+
+impl Runtime {
+    /// A handle to this runtime. tokio: `Runtime::handle`.
+    ///
+    /// ```
+    /// let rt = gopark::Runtime::new();
+    /// let handle = rt.handle();
+    /// let joined = handle.go(async { 5 });
+    /// assert_eq!(rt.block_on(joined).unwrap(), 5);
+    /// ```
+    #[track_caller]
+    pub fn handle(&self) -> Handle {
+        Handle { runtime: Later::on(self.executor()) }
+    }
+}
+
+impl Handle {
+    /// A handle to the current runtime, on which [`go`](crate::go()) would start a goroutine: that of this goroutine, elsewhere the
+    /// global one, which starts if it has not yet. tokio's panics elsewhere.
+    ///
+    /// # Panics
+    ///
+    /// As [`go`](crate::go()).
+    ///
+    /// ```
+    /// use gopark::Handle;
+    ///
+    /// let rt = gopark::Runtime::new();
+    /// let handle = rt.block_on(async { Handle::current() });
+    /// let joined = handle.go(async { gopark::num_goroutine() });
+    /// assert_eq!(rt.block_on(joined).unwrap(), 2);
+    /// ```
+    #[track_caller]
+    pub fn current() -> Self {
+        Self { runtime: Later::on(current()) }
+    }
+
+    /// A handle to the runtime of this goroutine.
+    ///
+    /// # Errors
+    ///
+    /// [`TryCurrentError`] elsewhere. It does not start the global runtime.
+    ///
+    /// ```
+    /// use gopark::Handle;
+    ///
+    /// assert!(Handle::try_current().is_err());
+    /// assert!(gopark::block_on(async { Handle::try_current() }).is_ok());
+    /// ```
+    pub fn try_current() -> Result<Self, TryCurrentError> {
+        match Executor::current() {
+            Some(executor) => Ok(Self { runtime: Later::on(executor) }),
+            None => Err(TryCurrentError {}),
+        }
+    }
+
+    /// As [`go`](crate::go()), on the handle's runtime. If that has ended, or is shutting down, the future is dropped before this
+    /// returns, and the [`JoinHandle`] gives the aborted error, as tokio's gives the cancelled one.
+    ///
+    /// # Panics
+    ///
+    /// As [`go`](crate::go()).
+    ///
+    /// ```
+    /// let rt = gopark::Runtime::new();
+    /// let handle = rt.handle();
+    /// drop(rt);
+    /// let late = handle.go(async {});
+    /// assert!(gopark::block_on(late).unwrap_err().is_aborted());
+    /// ```
+    #[doc(alias = "spawn")]
+    #[track_caller]
+    pub fn go<F>(&self, future: F) -> JoinHandle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        fork::refuse();
+        let site = Location::caller();
+        self.runtime.try_go(future, site).unwrap_or_else(|future| go_aborted(current(), future, site))
+    }
+
+    /// As [`block_on`](crate::block_on), on the handle's runtime.
+    ///
+    /// # Panics
+    ///
+    /// As [`block_on`](crate::block_on); and if the runtime has ended, or is shutting down.
+    ///
+    /// ```
+    /// let rt = gopark::Runtime::new();
+    /// let name = String::from("borrowed");
+    /// assert_eq!(rt.handle().block_on(async { name.len() }), 8);
+    /// ```
+    #[track_caller]
+    pub fn block_on<F>(&self, main: F) -> F::Output
+    where
+        F: Future + Send,
+        F::Output: Send,
+    {
+        fork::refuse();
+        assert_may_block();
+        let Later { executor, generation } = self.runtime;
+        let header = executor.start_in(generation, Location::caller(), true);
+        run_main(executor, header.expect("gopark: block_on of a handle whose runtime has ended"), main)
+    }
+
+    /// As [`gomaxprocs`](crate::gomaxprocs), of the handle's runtime; 0 if that has ended.
+    ///
+    /// ```
+    /// let rt = gopark::Runtime::builder().gomaxprocs(2).build().unwrap();
+    /// assert_eq!(rt.handle().gomaxprocs(3), 2);
+    /// assert_eq!(rt.gomaxprocs(0), 3);
+    /// ```
+    #[doc(alias = "GOMAXPROCS")]
+    #[track_caller]
+    pub fn gomaxprocs(&self, n: usize) -> usize {
+        fork::refuse();
+        #[cfg(feature = "sim")]
+        if self.runtime.is_here() {
+            if let Some(before) = simulated::gomaxprocs(n) {
+                return before;
+            }
+        }
+        self.runtime.executor.set_gomaxprocs_in(self.runtime.generation, n)
+    }
+
+    /// As [`num_goroutine`](crate::num_goroutine), of the handle's runtime; 0 if that has ended.
+    ///
+    /// ```
+    /// let rt = gopark::Runtime::new();
+    /// assert_eq!(rt.handle().num_goroutine(), 0);
+    /// ```
+    #[doc(alias = "NumGoroutine")]
+    #[track_caller]
+    pub fn num_goroutine(&self) -> usize {
+        fork::refuse();
+        self.runtime.executor.live_in(self.runtime.generation)
+    }
+}
+
+impl fmt::Debug for Handle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Later { executor, generation } = self.runtime;
+        f.debug_struct("Handle").field("is_over", &executor.is_over(generation)).finish_non_exhaustive()
+    }
+}
+
+/// [`Handle::try_current`] was called outside of every goroutine. tokio: `TryCurrentError`.
+///
+/// ```
+/// let err = gopark::Handle::try_current().unwrap_err();
+/// assert_eq!(err.to_string(), "there is no runtime here: not in a goroutine");
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TryCurrentError {}
+
+impl fmt::Display for TryCurrentError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("there is no runtime here: not in a goroutine")
+    }
+}
+
+impl Error for TryCurrentError {}
