@@ -72,6 +72,8 @@ reasons! {
     ChanSend = "chan send",
     /// A send to no channel: it never ends.
     ChanSendNil = "chan send (nil chan)",
+    /// [`Sender::closed`](crate::chan::Sender::closed).
+    ChanClose = "chan close",
     /// A `select!`, or a [`Select`](crate::select::Select).
     Select = "select",
     /// A select of which no case can be ready: it never ends.

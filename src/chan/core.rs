@@ -11,6 +11,7 @@ use std::ptr;
 use std::sync::Arc;
 
 use super::buffer::{Blocks, Buffer, Values};
+use super::link::Link;
 use super::source::Source;
 use super::unclaimed::{Node, Unclaimed};
 use crate::coop::{self, Object};
@@ -72,6 +73,10 @@ pub(super) struct Extras<T> {
     pub(super) voided_through: usize,
     /// Streams to wake when there is a value to take.
     pub(super) watchers: Option<Arc<Watchers>>,
+    /// Tasks to wake when the channel is closed.
+    pub(super) closers: Option<Arc<Watchers>>,
+    /// What weak references share.
+    pub(super) link: Option<Arc<Link<Core<T>>>>,
 }
 
 /// The result of an attempt to send or to receive.
@@ -483,10 +488,11 @@ impl<T> Core<T> {
                     waiter.map(|waiter| Waiter::complete(waiter.as_ptr(), state::CLOSED))
                 };
                 let Some(failed) = failed else {
-                    let watchers = st.watchers();
+                    let (watchers, closers) = (st.watchers(), st.closers());
                     drop(st);
                     wakes.wake_all();
                     watchers.wake();
+                    closers.wake();
                     return true;
                 };
                 wakes.push(failed.into_task());
@@ -585,6 +591,12 @@ impl<T> State<T> {
         }
     }
 
+    /// The tasks that wait for the close, to be woken once the lock is released.
+    fn closers(&self) -> Woken {
+        let closers = self.extras.as_ref().and_then(|extras| extras.closers.as_ref());
+        closers.map_or(Woken::NONE, Woken::watchers)
+    }
+
     pub(super) fn extras(&mut self) -> &mut Extras<T> {
         self.extras_or(Extras::boxed)
     }
@@ -598,7 +610,7 @@ impl<T> State<T> {
 
 impl<T> Extras<T> {
     pub(super) fn boxed() -> Box<Self> {
-        Box::new(Self { source: None, voided_through: 0, watchers: None })
+        Box::new(Self { source: None, voided_through: 0, watchers: None, closers: None, link: None })
     }
 
     /// The streams, if any is registered. Exact: a stream registers, and then looks for a value under the channel's lock.

@@ -40,6 +40,24 @@ impl<T> Handle<T> {
         self.core.map_or(0, |core| core.addr().get())
     }
 
+    pub(super) fn raw(&self) -> Option<NonNull<Core<T>>> {
+        self.core
+    }
+
+    /// One more handle of a side, if that has one.
+    ///
+    /// # Safety
+    ///
+    /// The channel came from [`pair`](Self::pair), and is not freed meanwhile.
+    pub(super) unsafe fn one_more(core: NonNull<Core<T>>, side: Side) -> Option<Self> {
+        // SAFETY: the caller's promise.
+        let count = unsafe { core.as_ref() }.count(side);
+        let one_more = |n: usize| (n != 0).then(|| n + 1);
+        // Acquire, as the upgrade of a `std::sync::Weak`.
+        count.fetch_update(Ordering::Acquire, Ordering::Relaxed, one_more).ok()?;
+        Some(Self { core: Some(core) })
+    }
+
     /// The live handles of a side.
     pub(super) fn count(&self, side: Side) -> usize {
         self.core().map_or(0, |core| core.count(side).load(Ordering::Relaxed))
@@ -83,6 +101,10 @@ impl<T> Handle<T> {
         // AcqRel: the second side sees all that the first one did.
         if shared.one_side_dropped.swap(true, Ordering::AcqRel) {
             record::leave(core.addr().get());
+            // SAFETY: no handle is left, and weak references look at the counts alone.
+            if let Some(extras) = unsafe { &shared.state().extras } {
+                extras.link.iter().for_each(|link| link.cut());
+            }
             // SAFETY: both sides have no handles left, and the channel came from a `Box`.
             drop(unsafe { Box::from_raw(core.as_ptr()) });
         }

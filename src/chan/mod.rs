@@ -47,12 +47,15 @@
 //! (The Go Memory Model, "Channel communication".)
 
 mod buffer;
+mod closed;
 mod core;
 mod error;
 mod failed;
 mod force;
 mod handle;
 mod iter;
+mod link;
+mod many;
 mod op;
 pub(crate) mod record;
 mod source;
@@ -60,6 +63,7 @@ mod stream;
 mod timed;
 mod timeout;
 mod unclaimed;
+mod weak;
 
 use std::fmt;
 use std::hash::{Hash, Hasher};
@@ -68,13 +72,16 @@ use std::ptr;
 
 use self::core::{Attempt, Core, Side};
 use self::handle::Handle;
+pub use closed::Closed;
 pub use error::{RecvTimeoutError, SendError, SendTimeoutError, TryRecvError, TrySendError};
 pub(crate) use failed::FailedSends;
 pub use iter::{IntoIterBlocking, IterBlocking, TryIter};
+pub use many::RecvMany;
 pub use op::{Receiving, Sending};
 pub(crate) use source::Source;
 pub use stream::IntoStream;
 pub(crate) use timed::timed;
+pub use weak::{WeakReceiver, WeakSender};
 
 use crate::coop;
 use crate::wait::block_on::block_on;

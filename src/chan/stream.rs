@@ -46,7 +46,7 @@ impl<T> Stream for Receiver<T> {
             if coop::is_passing(cx) {
                 return Poll::Pending;
             }
-            this.watch.register(|| core.watchers(), cx);
+            this.watch.register(|| core.watchers_of(|extras| &mut extras.watchers), cx);
             // A send that came before the stream was registered has not woken it.
             received = core.take_or_arm();
         }
@@ -61,15 +61,15 @@ impl<T> Stream for Receiver<T> {
 }
 
 impl<T> Core<T> {
-    /// The streams of the channel.
-    fn watchers(&self) -> Arc<Watchers> {
-        let known = self.held().extras.as_ref().and_then(|extras| extras.watchers.clone());
+    /// The tasks that watch the channel for something, which have their place in the extras.
+    pub(super) fn watchers_of(&self, place: fn(&mut Extras<T>) -> &mut Option<Arc<Watchers>>) -> Arc<Watchers> {
+        let known = self.held().extras.as_deref_mut().and_then(|extras| place(extras).clone());
         known.unwrap_or_else(|| {
             // Allocated, and freed if another stream comes first, outside the lock.
             let (fresh, mut extras) = (Arc::new(Watchers::new()), Some(Extras::boxed()));
             let mut st = self.held();
             let extras = st.extras_or(|| extras.take().expect("asked for once"));
-            extras.watchers.get_or_insert_with(|| fresh.clone()).clone()
+            place(extras).get_or_insert_with(|| fresh.clone()).clone()
         })
     }
 

@@ -255,6 +255,10 @@ fn every_wait_notes_its_reason_and_its_call_site() {
                 drop(rx);
             })
         }),
+        ("tx.closed().await, rx))", Reason::ChanClose, {
+            let (tx, rx) = unbuffered::<u8>();
+            parked(async move { drop((tx.closed().await, rx)) })
+        }),
         ("rx.changed()", Reason::Watch, {
             let (tx, mut rx) = watch::channel(1);
             parked(async move { drop((rx.changed().await, tx)) })

@@ -58,6 +58,8 @@ fn every_await_spends_sch03() {
         let mut stream = rx.clone();
         let closed = chan::bounded::<u8>(1).1;
         let (full, _open) = chan::unbuffered();
+        let mut many = Vec::new();
+        let shut = chan::bounded::<u8>(1).0;
         let (m, rw, cond) = (Mutex::new(()), RwMutex::new(()), Cond::new());
         let (once, value) = (Once::new(), OnceValue::new(|| 1));
         once.call_once(|| ());
@@ -82,6 +84,8 @@ fn every_await_spends_sch03() {
             "send_timeout" => { full.send_timeout(1, soon).await.unwrap_err() };
             "recv" => { tx.try_send(1).unwrap(); rx.recv().await };
             "recv" => { closed.recv().await };
+            "recv_many" => { tx.try_send(1).unwrap(); rx.recv_many(&mut many, 9).await };
+            "recv_many" => { rx.recv_many(&mut many, 0).await };
             "next" => { tx.try_send(1).unwrap(); stream.next().await };
             "select!" => { tx.try_send(1).unwrap(); select! { _ = rx.recv() => {} } };
             "fut" => { select! { _ = gopark::select::fut(ready()) => {} } };
@@ -116,6 +120,7 @@ fn every_await_spends_sch03() {
             "wait" => { let wait = monitor.lock().await.wait(); monitor.signal(); wait.await };
             "wait_while" => { monitor.lock().await.wait_while(|()| false).await };
             "oneshot" => { let (tx, rx) = oneshot::channel(); tx.send(1).unwrap(); rx.await };
+            "closed" => { shut.closed().await };
             "closed" => { let (mut tx, _) = oneshot::channel::<u8>(); tx.closed().await };
             "changed" => { set.send(1).unwrap(); seen.changed().await };
             "wait_for" => { seen.wait_for(|_| true).await.unwrap() };

@@ -10,6 +10,7 @@ mod cancel;
 mod chan;
 mod chan_ends;
 mod chan_force;
+mod chan_many;
 mod chan_timeout;
 #[cfg(all(unix, not(miri)))]
 mod clocks;

@@ -1,0 +1,172 @@
+//! A receive of many values at once.
+
+use std::fmt;
+use std::pin::Pin;
+use std::ptr;
+use std::task::{Context, Poll};
+
+use pin_project_lite::pin_project;
+
+use super::Receiver;
+use super::core::{Attempt, Core};
+use super::op::Receiving;
+use crate::coop::{self, Reason};
+use crate::wait::case::{Case, ChannelCase, Sealed};
+use crate::waker::WakeList;
+
+/// Values that are taken in one locking of the channel.
+const MOST: usize = 64;
+
+impl<T> Receiver<T> {
+    /// Receives up to `max` values into `values`, at its end: waits for the first one, and takes with it what is there then. Returns
+    /// how many, which is 0 when the channel is closed and drained, or if `max` is 0. Go: a receive, and a loop around a `select`
+    /// with `default`; tokio: `recv_many`.
+    ///
+    /// # Panics
+    ///
+    /// The future panics when it is polled again after it has completed.
+    ///
+    /// # Cancellation
+    ///
+    /// As of [`recv`](Self::recv): dropping the future loses no value. `values` is as it was, unless the future has completed.
+    ///
+    /// ```
+    /// use gopark::chan;
+    ///
+    /// gopark::block_on(async {
+    ///     let (tx, rx) = chan::bounded(8);
+    ///     (0..5).for_each(|v| tx.try_send(v).unwrap());
+    ///     let mut values = Vec::new();
+    ///     assert_eq!(rx.recv_many(&mut values, 3).await, 3);
+    ///     assert_eq!(rx.recv_many(&mut values, 3).await, 2);
+    ///     assert_eq!(values, [0, 1, 2, 3, 4]);
+    ///     drop(tx);
+    ///     assert_eq!(rx.recv_many(&mut values, 3).await, 0);
+    /// });
+    /// ```
+    #[track_caller]
+    pub fn recv_many<'a>(&'a self, values: &'a mut Vec<T>, max: usize) -> RecvMany<'a, T> {
+        RecvMany { first: self.recv(), core: self.handle.core(), values, max }
+    }
+}
+
+pin_project! {
+    /// A pending receive of many values, made by [`Receiver::recv_many`].
+    ///
+    /// # Cancellation
+    ///
+    /// Dropping it loses no value, as with [`Receiver::recv`].
+    #[must_use = "a receive does nothing unless awaited"]
+    pub struct RecvMany<'a, T> {
+        #[pin]
+        first: Receiving<'a, T>,
+        core: Option<&'a Core<T>>,
+        values: &'a mut Vec<T>,
+        max: usize,
+    }
+}
+
+impl<T> RecvMany<'_, T> {
+    /// The first value is there; or none, at the end.
+    fn complete(self: Pin<&mut Self>, first: Option<T>) -> usize {
+        let this = self.project();
+        let (Some(first), Some(core)) = (first, *this.core) else { return 0 };
+        this.values.push(first);
+        1 + core.take_many(this.values, *this.max - 1)
+    }
+}
+
+impl<T> Future for RecvMany<'_, T> {
+    type Output = usize;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<usize> {
+        if self.max == 0 {
+            if !coop::poll_ready(cx, None, Reason::ChanReceive, self.core.map(|core| &core.object)) {
+                return Poll::Pending;
+            }
+            coop::spend();
+            return Poll::Ready(0);
+        }
+        match self.as_mut().project().first.poll(cx) {
+            Poll::Ready(first) => Poll::Ready(self.complete(first)),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+impl<T> Case for RecvMany<'_, T> {
+    type Output = usize;
+
+    fn poll_case(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<usize> {
+        if self.max == 0 {
+            return Poll::Ready(0);
+        }
+        match self.as_mut().project().first.poll_case(cx) {
+            Poll::Ready(first) => Poll::Ready(self.complete(first)),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    /// Of no values it is ready, whatever the channel is.
+    fn raw(&self, private: Sealed) -> Option<&dyn ChannelCase> {
+        if self.max == 0 { None } else { self.first.raw(private) }
+    }
+
+    fn drop_is_noop(&self, private: Sealed) -> bool {
+        self.first.drop_is_noop(private)
+    }
+
+    fn won(mut self: Pin<&mut Self>) -> usize {
+        let first = self.as_mut().project().first.won();
+        self.complete(first)
+    }
+}
+
+impl<T> Core<T> {
+    /// Takes up to `max` values that are there.
+    fn take_many(&self, values: &mut Vec<T>, max: usize) -> usize {
+        let before = values.len();
+        let mut left = max;
+        let mut wakes = WakeList::new();
+        while left > 0 && self.seems_ready_to_recv() {
+            // Before the channel is locked.
+            values.reserve(left.min(MOST));
+            let (mut batch, mut is_ready, mut is_drained) = (left.min(MOST), true, false);
+            let held = self.lock.guard();
+            while batch > 0 && !wakes.is_full() {
+                // SAFETY: the lock is held.
+                match unsafe { self.take(ptr::null()) } {
+                    Attempt::Complete(Some(value), woken) => {
+                        values.push(value);
+                        // A receive wakes one sender at most, and no stream.
+                        wakes.push(woken.into_task());
+                        (batch, left) = (batch - 1, left - 1);
+                    }
+                    Attempt::Unready => {
+                        is_ready = false;
+                        break;
+                    }
+                    Attempt::Complete(None, _) | Attempt::Closed | Attempt::Blocked => {
+                        is_drained = true;
+                        break;
+                    }
+                }
+            }
+            drop(held);
+            wakes.wake_all();
+            if is_drained {
+                break;
+            }
+            if !is_ready {
+                self.maintain();
+            }
+        }
+        values.len() - before
+    }
+}
+
+impl<T> fmt::Debug for RecvMany<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RecvMany").field("channel", &self.core).field("max", &self.max).finish_non_exhaustive()
+    }
+}
