@@ -276,6 +276,13 @@ fn nothing_is_allocated_or_freed_under_a_channels_lock() {
             for value in 0..1000 {
                 let _ = tx.try_send(value);
             }
+            for value in 0..1000 {
+                tx.force_send(value).unwrap();
+            }
+            assert!(poll_once(tx.closed()).is_pending());
+            drop((tx.downgrade(), rx.downgrade()));
+            let mut values = Vec::new();
+            assert_eq!(poll_once(rx.recv_many(&mut values, 700)).is_ready(), capacity != 0);
             assert!(tx.close());
             while rx.try_recv().is_ok() {}
             ASKED.set(None);
