@@ -125,8 +125,8 @@ where
     F: Future + Send,
     F::Output: Send,
 {
-    assert_may_block();
     let executor = current();
+    assert_may_block();
     run_main(executor, executor.start_outside(Location::caller(), true), main)
 }
 
@@ -665,8 +665,8 @@ impl Runtime {
         F: Future + Send,
         F::Output: Send,
     {
-        assert_may_block();
         let executor = self.executor();
+        assert_may_block();
         run_main(executor, executor.start_outside(Location::caller(), true), main)
     }
 
