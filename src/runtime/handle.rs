@@ -57,8 +57,8 @@ impl Handle {
     ///
     /// let rt = gopark::Runtime::new();
     /// let handle = rt.block_on(async { Handle::current() });
-    /// let joined = handle.go(async { gopark::num_goroutine() });
-    /// assert_eq!(rt.block_on(joined).unwrap(), 2);
+    /// let joined = handle.go(async { 6 * 7 });
+    /// assert_eq!(rt.block_on(joined).unwrap(), 42);
     /// ```
     #[track_caller]
     pub fn current() -> Self {
