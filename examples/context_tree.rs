@@ -40,7 +40,7 @@ pub(crate) async fn example() {
     assert_eq!(ended, ["query 1: the client hung up", "query 2: the client hung up"]);
     println!("{ended:?}");
 
-    // Then the whole server: who has ended stays as it was.
+    // Then the whole server is cancelled: a request that has ended keeps its error.
     shut_down.cancel("time for an update");
     workers.wait().await;
     let last = reports.recv().await.unwrap();

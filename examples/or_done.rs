@@ -61,7 +61,7 @@ pub(crate) async fn example() {
     println!("{more} more came before it saw that it was done");
     assert!(more < 200);
 
-    // It has gone, and so the source has lost its last receiver: nobody is left.
+    // The stage has ended and dropped the last receiver of the source, which ends too: no goroutine is left.
     while num_goroutine() > 1 {
         gosched().await;
     }

@@ -43,7 +43,7 @@ pub(crate) async fn example() {
     let rx = countdown(1000);
     assert_eq!(count(&rx, 3).await, [1000, 999, 998]);
     drop(rx);
-    // Only to see that it leaves: who waits for a goroutine has its handle.
+    // Only to see the goroutine end: a program that waits for one keeps its handle.
     while gopark::num_goroutine() > 1 {
         gopark::gosched().await;
     }

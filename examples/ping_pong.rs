@@ -50,7 +50,7 @@ pub(crate) async fn example() {
         println!("{line}");
         first.push(line);
     }
-    // They take turns, whoever began.
+    // The players take turns, whichever began.
     let who: Vec<_> = first.iter().map(|line| line.split(' ').next_back().unwrap()).collect();
     assert!(who == ["ping", "pong", "ping", "pong"] || who == ["pong", "ping", "pong", "ping"]);
 

@@ -48,7 +48,7 @@ pub(crate) async fn example() {
     (0..3).for_each(|_| save.try_send(start).expect("room for three"));
     let ticker = Ticker::new(PERIOD);
     let refill = go(async move {
-        // Ends when nobody takes tokens any more.
+        // Ends when the last receiver of tokens is dropped.
         while save.send(ticker.tick().await).await.is_ok() {}
     });
     let requests = five_requests();

@@ -36,7 +36,7 @@ pub(crate) async fn example() {
     assert_eq!(outcome, "too late");
     assert!((2 * PATIENCE..SLOW).contains(&(time::now() - start)));
 
-    // What was dropped in time leaves nothing; a goroutine is told to end.
+    // A future that `timeout` has dropped leaves nothing behind; a goroutine must be aborted.
     fetcher.abort();
     assert!(fetcher.await.unwrap_err().is_aborted());
 }

@@ -59,24 +59,7 @@ macro_rules! guard {
         $guard:ident<$a:lifetime, $t:ident>($lock:ty) of $raw:ty, $mode:ty, $reason:ident, $future:ident, $unlock:ident
         $(, $deref_mut:ident)?
     ) => {
-        impl<$a, $t: ?Sized> $crate::wait::acquire::Request<$mode> for $lock {
-            type Resource = $raw;
-            type Output = $guard<$a, $t>;
-
-            #[inline]
-            fn resource(&self) -> Option<&$raw> {
-                Some(&self.raw)
-            }
-
-            fn reason(&self) -> $crate::coop::Reason {
-                $crate::coop::Reason::$reason
-            }
-
-            #[inline]
-            fn output(&self) -> $guard<$a, $t> {
-                $guard(*self)
-            }
-        }
+        $crate::sync::typed_lock::request!([$a, $t: ?Sized] $lock => $guard<$a, $t>, $raw, $mode, $reason, |lock| *lock);
 
         impl<$a, $t: ?Sized> $crate::sync::typed_lock::Relock for $guard<$a, $t> {
             type Lock = $lock;
@@ -95,6 +78,32 @@ macro_rules! guard {
     };
 }
 pub(super) use guard;
+
+/// A request for the raw lock of `$lock`, whose guard is made of what `$own` makes of a reference to `$lock`.
+macro_rules! request {
+    ([$($generics:tt)*] $lock:ty => $guard:ident<$($arguments:tt),+>, $raw:ty, $mode:ty, $reason:ident, |$by:ident| $own:expr) => {
+        impl<$($generics)*> $crate::wait::acquire::Request<$mode> for $lock {
+            type Resource = $raw;
+            type Output = $guard<$($arguments),+>;
+
+            #[inline]
+            fn resource(&self) -> Option<&$raw> {
+                Some(&self.raw)
+            }
+
+            fn reason(&self) -> $crate::coop::Reason {
+                $crate::coop::Reason::$reason
+            }
+
+            #[inline]
+            fn output(&self) -> Self::Output {
+                let $by = self;
+                $guard($own)
+            }
+        }
+    };
+}
+pub(super) use request;
 
 /// What a guard is to its owner: the way to the value, and its drop unlocks. With `DerefMut` it is exclusive.
 macro_rules! access {
@@ -142,24 +151,9 @@ pub(super) use access;
 /// An owned guard, and how the future of `$mode` makes one of a reference to the [`Arc`](std::sync::Arc).
 macro_rules! owned_guard {
     ($guard:ident of $lock:ident, $raw:ty, $mode:ty, $reason:ident, $unlock:ident $(, $deref_mut:ident)?) => {
-        impl<'a, T: ?Sized> $crate::wait::acquire::Request<$mode> for &'a ::std::sync::Arc<$lock<T>> {
-            type Resource = $raw;
-            type Output = $guard<T>;
-
-            #[inline]
-            fn resource(&self) -> Option<&$raw> {
-                Some(&self.raw)
-            }
-
-            fn reason(&self) -> $crate::coop::Reason {
-                $crate::coop::Reason::$reason
-            }
-
-            #[inline]
-            fn output(&self) -> $guard<T> {
-                $guard(::std::sync::Arc::clone(self))
-            }
-        }
+        $crate::sync::typed_lock::request!(
+            [T: ?Sized] &::std::sync::Arc<$lock<T>> => $guard<T>, $raw, $mode, $reason, |lock| ::std::sync::Arc::clone(lock)
+        );
 
         $crate::sync::typed_lock::access!($guard<T>, $unlock $(, $deref_mut)?);
     };
