@@ -12,7 +12,7 @@ use std::task::{Context, Poll, RawWaker, RawWakerVTable, Waker};
 
 use crate::clock;
 pub(crate) use crate::header::Reason;
-use crate::header::{Header, Note};
+use crate::header::{Header, Keeper, Note};
 use crate::panics::contain;
 #[cfg(feature = "sim")]
 use crate::simulated;
@@ -457,6 +457,11 @@ fn local_main<'a>() -> Option<&'a Header> {
     LOCAL.with(|l| unsafe { l.local_main.get().as_ref() })
 }
 
+/// Whether a future of another crate has cloned the running goroutine's waker, as far as that is known.
+fn keeper() -> Keeper {
+    with_header(|header| header.flags().keeper()).unwrap_or(Keeper::Unknown)
+}
+
 /// What the running goroutine, or main, has noted in its poll.
 fn note() -> Option<Note> {
     with_noting(Header::note)
@@ -527,9 +532,15 @@ pub(crate) fn poll_limited<F: Future>(
         spend();
         return Poll::Ready(Some(output));
     }
+    let is_foreign = note() == noted;
+    let keeper = if is_foreign { keeper() } else { Keeper::Unknown };
     if limit(cx).is_pending() {
-        if note() == noted {
+        if is_foreign {
             park_at(cx, site, Reason::Foreign);
+            // The limit has cloned the waker, but the operation has not.
+            if keeper == Keeper::None {
+                with_header(|header| header.set_keeper(keeper));
+            }
         }
         return Poll::Pending;
     }

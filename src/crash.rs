@@ -55,12 +55,14 @@ pub enum OnPanic {
 /// timer is armed that would wake one, and no blocking call runs, for a second. Go: "all goroutines are asleep - deadlock!".
 ///
 /// It is judged over all runtimes of the process. It is *proved* if every thread of the process is one of this crate's or waits in
-/// a `block_on`, and every goroutine waits in an operation of this crate: then nothing can wake them. Where other threads
-/// exist, one of them may. Threads can be counted on Linux; elsewhere nothing is proved.
+/// a `block_on`, and every goroutine waits in an operation of this crate, or for a future of another crate that has not cloned
+/// its waker: then nothing can wake them. Where other threads exist, one of them may. Threads can be counted on Linux;
+/// elsewhere nothing is proved.
 ///
-/// A goroutine that awaits nothing but a future of another crate leaves it unproved, also if that future has kept no waker, as
-/// [`std::future::pending`]: who has a clone of a waker is not recorded. A `select!`, a time-out or a join is an operation of this
-/// crate if one of the waits in it is.
+/// Whether a future of another crate has cloned the waker is not recorded in each poll. When all else would prove a deadlock,
+/// the goroutines that wait for such futures are polled once more to find out. A `select!` or a join is an operation of this
+/// crate if one of the waits in it is. The main of a [`block_on_local`](crate::block_on_local) is not asked, and leaves it
+/// unproved.
 ///
 /// ```
 /// use gopark::{OnDeadlock, Runtime};

@@ -281,6 +281,8 @@ struct Sched {
     idle: Vec<&'static Processor>,
     /// The monitor sleeps.
     rest: Option<Rest>,
+    /// The rest that goes on if it is found again by then.
+    asked: Option<(Rest, Time)>,
     /// Judges whether a runtime at rest can go on.
     observer: Option<fn()>,
     /// Looks of the monitor that follow each other fast.

@@ -6,14 +6,14 @@ use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 use std::pin::Pin;
 use std::ptr;
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, RawWaker, RawWakerVTable, Waker};
 
 use async_task::{Builder, WithInfo};
 
 use crate::coop;
 use crate::crash::Payload;
 use crate::executor::Executor;
-use crate::header::{Header, Task};
+use crate::header::{Flags, Header, Keeper, Task};
 use crate::panics::{contain, lock};
 use crate::platform::light_fence;
 
@@ -99,8 +99,71 @@ fn is_aborted(state: &Mutex<RemoteState>) -> bool {
     matches!(*lock(state), RemoteState::Unparked { is_aborted: true })
 }
 
-/// A goroutine that has not parked, and has a remote, is to be polled. True if it has been aborted.
+/// How the poll of a goroutine begins that has more to do than to poll its future.
+enum Begin {
+    Polls,
+    /// It has been aborted.
+    Ends,
+    /// It says whether something keeps the goroutine's waker.
+    Answers,
+}
+
 #[cold]
+#[inline(never)]
+fn begin_special(header: &Header, flags: Flags) -> Begin {
+    if flags.is_aborted() || !flags.is_registered() && flags.has_remote() && look_for_remote(header) {
+        return Begin::Ends;
+    }
+    match flags.keeper() {
+        Keeper::Unknown => Begin::Polls,
+        Keeper::Asked => Begin::Answers,
+        Keeper::None | Keeper::Some => {
+            header.set_keeper(Keeper::Unknown);
+            Begin::Polls
+        }
+    }
+}
+
+/// A goroutine's waker, lent to one poll. The goroutine's header learns whether it is cloned.
+pub(crate) struct Witness<'a> {
+    waker: &'a Waker,
+    header: &'a Header,
+}
+
+/// The data is a [`Witness`]. A clone is one of its waker.
+static WITNESS: RawWakerVTable = RawWakerVTable::new(
+    |data| {
+        // SAFETY: the data of a `Waker` that `waker` has returned, whose witness is still borrowed.
+        let Witness { waker, header } = unsafe { &*data.cast() };
+        header.set_keeper(Keeper::Some);
+        let clone = ManuallyDrop::new(Waker::clone(waker));
+        RawWaker::new(clone.data(), clone.vtable())
+    },
+    |_| unreachable!("it is lent, not given"),
+    // SAFETY: as above.
+    |data| unsafe { (*data.cast::<Witness<'_>>()).waker.wake_by_ref() },
+    |_| (),
+);
+
+impl<'a> Witness<'a> {
+    /// For the poll that begins: so far nothing has cloned the waker.
+    pub(crate) fn new(waker: &'a Waker, header: &'a Header) -> Self {
+        header.set_keeper(Keeper::None);
+        Self { waker, header }
+    }
+
+    /// The waker for the poll.
+    ///
+    /// # Safety
+    ///
+    /// `self` stays where it is for as long as the result is used. Only clones of that may be given away.
+    pub(crate) unsafe fn waker(&self) -> ManuallyDrop<Waker> {
+        // SAFETY: the caller answers for the data; both fields can be used by any thread.
+        ManuallyDrop::new(unsafe { Waker::new(ptr::from_ref(self).cast(), &WITNESS) })
+    }
+}
+
+/// A goroutine that has not parked, and has a remote, is to be polled. True if it has been aborted.
 fn look_for_remote(header: &Header) -> bool {
     lock(&REMOTES).get(&ptr::from_ref(header).addr()).is_some_and(|state| is_aborted(state))
 }
@@ -229,14 +292,27 @@ impl<F: Future> Future for Goroutine<F> {
         // SAFETY: in the poll of a goroutine.
         let header = unsafe { Executor::running() };
         let flags = header.flags();
-        if flags.is_aborted_or_has_remote() && (flags.is_aborted() || !flags.is_registered() && look_for_remote(header))
-        {
-            return Poll::Ready(self.end(header, exit(header, None)));
+        let (witness, lent, mut witnessed);
+        let mut polled_with = ptr::from_mut(cx);
+        if flags.is_special() {
+            match begin_special(header, flags) {
+                Begin::Ends => return Poll::Ready(self.end(header, exit(header, None))),
+                Begin::Polls => {}
+                Begin::Answers => {
+                    witness = Witness::new(cx.waker(), header);
+                    // SAFETY: both are locals of this poll.
+                    lent = unsafe { witness.waker() };
+                    witnessed = Context::from_waker(&lent);
+                    polled_with = ptr::from_mut(&mut witnessed).cast();
+                }
+            }
         }
-        coop::polled_with(cx.waker());
+        // SAFETY: this context or that of the witness, which outlives the poll; neither is used otherwise meanwhile.
+        let polled_with = unsafe { &mut *polled_with };
+        coop::polled_with(polled_with.waker());
         // SAFETY: `future` is pinned with `self`, and dropped in place.
         let future = unsafe { self.as_mut().map_unchecked_mut(|this| &mut *this.0) };
-        let outcome = match catch_unwind(AssertUnwindSafe(|| future.poll(cx))) {
+        let outcome = match catch_unwind(AssertUnwindSafe(|| future.poll(polled_with))) {
             Ok(Poll::Pending) if !flags.is_registered() && park_first(header, cx.waker()) => exit(header, None),
             Ok(Poll::Pending) => {
                 Executor::parks();
@@ -300,6 +376,5 @@ fn park_first(header: &Header, waker: &Waker) -> bool {
     // The registry's waker is a counted reference. A detached goroutine whose wakers are all gone has no other.
     header.locate(waker);
     let before = header.set_registered(Executor::shard_of(header).registry.insert(waker.clone()));
-    before.is_aborted_or_has_remote()
-        && (before.has_remote() && meet_remote(header, Some(waker)) || before.is_aborted())
+    before.is_special() && (before.has_remote() && meet_remote(header, Some(waker)) || before.is_aborted())
 }

@@ -227,6 +227,7 @@ pub(crate) type Task = Runnable<Header>;
 /// | `ABORTED` | when the goroutine must end: at its next suspension, or without another poll | never |
 /// | `UNWINDING` | when the goroutine, whose panic nothing may recover, has woken others while it unwinds | never |
 /// | `HAS_REMOTE` | when a [`Remote`](crate::goroutine::Remote) of it is made | never |
+/// | `KEEPER`, two bits | when a deadlock report asks, and by the poll that answers: see [`Keeper`] | when the poll after that begins |
 ///
 /// The goroutine sets `REGISTERED`, any thread sets `ABORTED` or `HAS_REMOTE`. All use one read-modify-write, and the later one
 /// sees the other's flag: so either the goroutine sees that it is aborted, or the aborting thread finds it in the registry
@@ -234,12 +235,31 @@ pub(crate) type Task = Runnable<Header>;
 #[derive(Clone, Copy)]
 pub(crate) struct Flags(u32);
 
+/// Whether a future of another crate keeps a waker of the goroutine, so that something outside may wake it.
+///
+/// To know it of each poll would cost each poll. So the deadlock report asks, before it reports a deadlock: it wakes the
+/// goroutine, and the poll that follows answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u32)]
+pub(crate) enum Keeper {
+    /// Not asked for.
+    Unknown = 0,
+    /// The next poll answers.
+    Asked = 1,
+    /// In the last poll no future of another crate has cloned the waker: nothing can wake the goroutine.
+    None = 2,
+    /// In the last poll one has.
+    Some = 3,
+}
+
 const REGISTERED: u32 = 1;
 const ABORTED: u32 = 2;
 const UNWINDING: u32 = 4;
 const HAS_REMOTE: u32 = 8;
+const KEEPER: u32 = 0x30;
+const KEEPER_SHIFT: u32 = KEEPER.trailing_zeros();
 /// Bits below the key of the registry entry, which is there from when `REGISTERED` is set.
-const KEY_SHIFT: u32 = 4;
+const KEY_SHIFT: u32 = 6;
 /// In `spawned_at`, which points to something aligned.
 const DETACHED: usize = 1;
 const _: () = assert!(align_of::<Location<'_>>() > DETACHED);
@@ -260,10 +280,19 @@ impl Flags {
         self.0 & HAS_REMOTE != 0
     }
 
-    /// Whether a goroutine that parks for the first time has more to do than that.
+    /// Whether a goroutine that is polled, or parks for the first time, has more to do than that.
     #[inline(always)]
-    pub(crate) fn is_aborted_or_has_remote(self) -> bool {
-        self.0 & (ABORTED | HAS_REMOTE) != 0
+    pub(crate) fn is_special(self) -> bool {
+        self.0 & (ABORTED | HAS_REMOTE | KEEPER) != 0
+    }
+
+    pub(crate) fn keeper(self) -> Keeper {
+        match (self.0 & KEEPER) >> KEEPER_SHIFT {
+            0 => Keeper::Unknown,
+            1 => Keeper::Asked,
+            2 => Keeper::None,
+            _ => Keeper::Some,
+        }
     }
 
     #[inline(always)]
@@ -442,7 +471,7 @@ impl Header {
 
     /// The goroutine has entered its registry under `key`. Returns the flags that were set before.
     pub(crate) fn set_registered(&self, key: u32) -> Flags {
-        assert!(key < 1 << (u32::BITS - KEY_SHIFT), "gopark: 2^28 parked goroutines");
+        assert!(key < 1 << (u32::BITS - KEY_SHIFT), "gopark: 2^26 parked goroutines");
         // AcqRel: pairs with `set_aborted`, and publishes the key.
         Flags(self.flags.fetch_or(key << KEY_SHIFT | REGISTERED, Ordering::AcqRel))
     }
@@ -457,6 +486,24 @@ impl Header {
     pub(crate) fn set_has_remote(&self) -> Flags {
         // AcqRel: pairs with `set_registered`.
         Flags(self.flags.fetch_or(HAS_REMOTE, Ordering::AcqRel))
+    }
+
+    /// Asks whether something keeps a waker of the goroutine. True if that is not known and has not been asked yet: then the
+    /// caller wakes the goroutine.
+    pub(crate) fn ask_for_keeper(&self) -> bool {
+        self.replace_keeper(Keeper::Asked, |before| before == Keeper::Unknown)
+    }
+
+    /// For the goroutine's own poll.
+    pub(crate) fn set_keeper(&self, keeper: Keeper) {
+        self.replace_keeper(keeper, |_| true);
+    }
+
+    /// Relaxed: the goroutine reads it in the poll that a wake has asked for, a report while the runtime is at rest.
+    fn replace_keeper(&self, keeper: Keeper, replaces: impl Fn(Keeper) -> bool) -> bool {
+        let replaced = |flags| flags & !KEEPER | (keeper as u32) << KEEPER_SHIFT;
+        let update = |flags| replaces(Flags(flags).keeper()).then(|| replaced(flags));
+        self.flags.fetch_update(Ordering::Relaxed, Ordering::Relaxed, update).is_ok()
     }
 
     /// The goroutine is as if it was not aborted.

@@ -29,6 +29,12 @@ impl Rest {
         Self { since: now, judge_at: now.after(PATIENCE), next_wait: SOON, polls }
     }
 
+    /// The same rest, from now on: what has run in between was to tell whether anything can go on.
+    pub(crate) fn resumed(self, now: Time, polls: u32) -> Self {
+        // A later one than before, for those who compare.
+        Self { since: self.since.after(Duration::from_nanos(1)), judge_at: now, polls, ..self }
+    }
+
     pub(crate) fn judge_at(&self) -> Time {
         self.judge_at
     }

@@ -2,12 +2,15 @@
 //!
 //! `cargo test --test stuck NAME` runs those whose name contains NAME.
 
+use std::future::{pending, poll_fn};
 use std::io::Read;
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::Arc;
+use std::task::{Poll, Waker};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use gopark::context::Context;
 use gopark::inspect::{self, GoroutineInfo, GoroutineState, named};
 use gopark::sync::{Cond, Mutex, Once, RwMutex, Semaphore, WaitGroup};
 use gopark::time::{Ticker, sleep};
@@ -258,9 +261,34 @@ fn a_local_main_computes() {
     });
 }
 
-/// Nobody knows whether the other crate's future will wake the goroutine.
+static KEPT: std::sync::Mutex<Option<Waker>> = std::sync::Mutex::new(None);
+
+/// Whatever has a clone of the waker may wake the goroutine.
 fn a_foreign_future() {
-    block_on(std::future::pending::<()>());
+    block_on(poll_fn::<(), _>(|cx| {
+        *KEPT.lock().unwrap() = Some(cx.waker().clone());
+        Poll::Pending
+    }));
+}
+
+/// Nothing has a clone of their wakers: each future forgets to keep one.
+fn wakers_that_are_not_kept() {
+    block_on(async {
+        let forgets = go(named("forgets", pending::<()>())); // go: forgets
+        let in_context = go(async {
+            // Its own limit keeps the waker, but does not come.
+            Context::background().with_cancel().0.run(pending::<()>()).await // run: forgets
+        });
+        // The first poll keeps it, the second gives it back.
+        let gives_back = go(poll_fn::<(), _>(|cx| {
+            let mut kept = KEPT.lock().unwrap();
+            *kept = kept.is_none().then(|| cx.waker().clone());
+            Poll::Pending
+        }));
+        forgets.await.unwrap();
+        in_context.await.unwrap().unwrap();
+        gives_back.await.unwrap();
+    });
 }
 
 fn nobody_waits() {
@@ -433,7 +461,14 @@ const SCENARIOS: &[Scenario] = &[
     scenario("a_blocking_call_is_no_deadlock", "deadlock=report", a_blocking_call_will_wake_it, Ended::is_silent),
     scenario("a_goroutine_that_computes_is_no_deadlock", "deadlock=report", a_goroutine_computes, Ended::is_silent),
     scenario("a_local_main_that_computes_is_no_deadlock", "deadlock=report", a_local_main_computes, Ended::is_silent),
-    scenario("a_foreign_future_is_not_proved", "", a_foreign_future, Ended::is_silent),
+    scenario("a_foreign_future_that_keeps_the_waker_is_not_proved", "", a_foreign_future, Ended::is_silent),
+    scenario("a_goroutine_whose_waker_is_not_kept_is_stuck", "", wakers_that_are_not_kept, |ended| {
+        ended.has_once(ASLEEP);
+        ended.has_once("[join, 1.");
+        ended.has_once(" \"forgets\" [foreign future, 1.");
+        ended.has_once(&format!("s], spawned at {}", site("go: forgets")));
+        ended.has_once(&format!("s] at {}, spawned at ", site("run: forgets")));
+    }),
     scenario("without_block_on_there_is_no_deadlock", "deadlock=report", nobody_waits, Ended::is_silent),
     scenario("goroutines_that_main_leaves_are_listed", "leaks=report", three_are_left, three_are_listed),
     scenario("goroutines_that_main_leaves_are_a_panic", "leaks=crash", three_are_left, |ended| {

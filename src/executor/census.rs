@@ -15,7 +15,7 @@ use std::sync::atomic::Ordering;
 use std::task::Waker;
 
 use super::{EXECUTORS, Executor, Worker, fork, from_slot, lock};
-use crate::header::{Activity, Header, Task, WaitNote};
+use crate::header::{Activity, Header, Keeper, Reason, Task, WaitNote};
 use crate::holders;
 use crate::registry::BLOCK;
 use crate::run_queue::prefetch;
@@ -29,6 +29,8 @@ pub(crate) struct Seen {
     pub(crate) does: Does,
     /// Where it waits, or where it waited before it was woken.
     pub(crate) note: Option<WaitNote>,
+    /// Whether a future of another crate keeps its waker.
+    pub(crate) keeper: Keeper,
     /// Of one that waits for a channel, where channels are recorded.
     pub(crate) task: Option<Kept>,
 }
@@ -80,6 +82,7 @@ impl Seen {
             executor: Executor::of(header),
             does,
             note,
+            keeper: header.flags().keeper(),
             task: None,
         }
     }
@@ -227,6 +230,39 @@ impl Executor {
                 unnoted.drain(..).filter_map(|waker| self.look_again(&waker)).for_each(&mut *f);
             }
         }
+    }
+
+    /// Asks the goroutines that wait for futures of other crates whether those keep their wakers: see [`Keeper`]. False
+    /// if there is none that has not been asked.
+    pub(crate) fn ask_for_keepers(&'static self) -> bool {
+        let mut asked = Vec::new();
+        let is_foreign = |activity| match activity {
+            Activity::Waits(note) => note.reason == Reason::Foreign,
+            Activity::Unnoted { .. } => true,
+            Activity::Ended => false,
+        };
+        for shard in self.processors.shards() {
+            for at in 0.. {
+                // Nothing is allocated under the lock.
+                asked.reserve(BLOCK);
+                let is_there = shard.registry.each_of_block(at, |waker| {
+                    // SAFETY: it comes out of the registry.
+                    let header = unsafe { Header::of_waker(waker) };
+                    if is_foreign(header.activity()) && header.ask_for_keeper() {
+                        asked.push(waker.clone());
+                    }
+                });
+                if !is_there {
+                    break;
+                }
+            }
+        }
+        if asked.is_empty() {
+            return false;
+        }
+        self.rest_goes_on();
+        asked.into_iter().for_each(Waker::wake);
+        true
     }
 
     /// A goroutine that has parked once and notes no wait: it runs, or waits for a future of another crate.

@@ -1,20 +1,34 @@
 //! When a runtime is at rest, and nothing inside of it will make anything run.
 
 use std::panic::Location;
+use std::time::Duration;
 
 use super::{Executor, Sched, lock};
 use crate::clock::Time;
 use crate::rest::Rest;
 use crate::timer::shard;
 
+/// How long goroutines may take that answer a report.
+const ANSWER: Duration = Duration::from_millis(500);
+
 impl Executor {
     /// The monitor has found nothing that runs.
     pub(super) fn rest(&self, sched: &mut Sched, now: Time) {
         let polls = self.block_on_calls.polls();
-        let rest = sched.rest.get_or_insert_with(|| Rest::new(now, polls));
+        let asked = &mut sched.asked;
+        let rest = sched.rest.get_or_insert_with(|| match asked.take() {
+            Some((before, until)) if now <= until => before.resumed(now, polls),
+            _ => Rest::new(now, polls),
+        });
         if !rest.goes_on(polls) {
             *rest = Rest::new(now, polls);
         }
+    }
+
+    /// The observer asks goroutines, and wakes them to answer. That does not end the rest, if they park at once.
+    pub(super) fn rest_goes_on(&self) {
+        let mut sched = lock(&self.sched);
+        sched.asked = sched.rest.map(|rest| (rest, Time::now().after(ANSWER)));
     }
 
     /// Asks the observer whether the runtime can go on, if it has been at rest for long enough. Returns when it must look again.

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use futures_lite::StreamExt;
 
-use super::{Activity, Header, Reason, WaitNote};
+use super::{Activity, Header, Keeper, Reason, WaitNote};
 use crate::chan::{Receiver, Sender, bounded, unbuffered};
 use crate::context::Context;
 use crate::runtime::{Runtime, block_in_place, go, gosched, unblock};
@@ -573,9 +573,15 @@ fn a_header_keeps_its_parts_apart() {
     let header = Header::new(5, Header::SHARDS - 1, 4095, site);
     assert_eq!((header.id(), header.shard(), header.executor_index()), (5, Header::SHARDS - 1, Header::EXECUTORS - 1));
 
-    assert!(!header.set_registered((1 << 28) - 1).is_registered());
+    assert!(!header.set_registered((1 << 26) - 1).is_registered());
     assert!(header.set_aborted().is_registered() && header.flags().is_aborted());
-    assert_eq!(header.registry_key(), (1 << 28) - 1);
+    assert_eq!(header.registry_key(), (1 << 26) - 1);
+    assert!(header.ask_for_keeper() && !header.ask_for_keeper() && header.flags().keeper() == Keeper::Asked);
+    for keeper in [Keeper::None, Keeper::Some] {
+        header.set_keeper(keeper);
+        assert!(!header.ask_for_keeper() && header.flags().keeper() == keeper);
+    }
+    assert_eq!(header.registry_key(), (1 << 26) - 1);
     header.clear_registered();
     assert!(!header.flags().is_registered() && header.flags().is_aborted() && !header.flags().is_unwinding());
     assert!(!header.flags().has_remote() && !header.set_has_remote().has_remote() && header.flags().has_remote());

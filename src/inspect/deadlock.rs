@@ -4,15 +4,17 @@ use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{LazyLock, Mutex};
 
 use super::info::{self, GoroutineInfo, GoroutineState};
 use crate::clock::Time;
 use crate::crash::OnDeadlock;
 use crate::debug::{Action, settings};
 use crate::executor::Executor;
-use crate::header::WaitReason;
+use crate::header::{Keeper, WaitReason};
 use crate::holders;
 use crate::ids::GoroutineId;
+use crate::panics::lock;
 use crate::platform;
 use crate::threads;
 use crate::timer::driver;
@@ -33,9 +35,21 @@ pub(crate) fn judge() {
     if is_known || !is_closed && !asks || policies.iter().all(|policy| *policy == OnDeadlock::Ignore) {
         return;
     }
-    let goroutines = info::collect(Executor::all());
+    let mut goroutines = info::collect(Executor::all());
     // A main that is not there is on its way into its runtime, or its thread is about to return from `block_on`.
     let mains = goroutines.iter().filter(|goroutine| goroutine.is_main).count();
+    if is_closed && goroutines.iter().all(|goroutine| waits_for_us(goroutine) || is_asked(goroutine)) {
+        let asked = goroutines.iter().filter(|goroutine| is_asked(goroutine));
+        let before = asked.map(|goroutine| (goroutine.id, goroutine.state)).collect();
+        if Executor::all().filter(|executor| executor.ask_for_keepers()).count() != 0 {
+            *lock(&ANSWERS) = before;
+            // They are judged again as soon as all is at rest again.
+            return;
+        }
+    }
+    for goroutine in &mut goroutines {
+        goroutine.state = before_answer(goroutine.state, lock(&ANSWERS).get(&goroutine.id));
+    }
     let is_proved = is_closed && goroutines.iter().all(waits_for_us);
     if mains < rest.mains
         || !is_proved && !asks
@@ -102,9 +116,33 @@ impl Rest {
     }
 }
 
-/// True if the goroutine waits in an operation of this crate.
+/// The goroutines that have been asked last whether something keeps their wakers, and what they waited for by then: the answer is a
+/// poll.
+static ANSWERS: LazyLock<Mutex<HashMap<GoroutineId, GoroutineState>>> = LazyLock::new(Mutex::default);
+
+/// True if the goroutine is to be asked whether something keeps its waker.
+fn is_asked(goroutine: &GoroutineInfo) -> bool {
+    let is_foreign = |reason| reason == WaitReason::Foreign && goroutine.keeper == Keeper::Unknown;
+    matches!(goroutine.state, GoroutineState::Waiting { reason, .. } if is_foreign(reason))
+}
+
+/// What the goroutine does: it waits as before it was asked, if it waits for the same.
+fn before_answer(now: GoroutineState, before: Option<&GoroutineState>) -> GoroutineState {
+    match (now, before) {
+        (
+            GoroutineState::Waiting { reason, at, also_elsewhere, .. },
+            Some(GoroutineState::Waiting { reason: reason_before, at: at_before, since, .. }),
+        ) if (reason, at) == (*reason_before, *at_before) => {
+            GoroutineState::Waiting { reason, at, since: *since, also_elsewhere }
+        }
+        _ => now,
+    }
+}
+
+/// True if the goroutine waits in an operation of this crate, or for a future of another one that does not keep its waker.
 fn waits_for_us(goroutine: &GoroutineInfo) -> bool {
-    matches!(goroutine.state, GoroutineState::Waiting { reason, .. } if reason != WaitReason::Foreign)
+    let is_ours = |reason| reason != WaitReason::Foreign || goroutine.keeper == Keeper::None;
+    matches!(goroutine.state, GoroutineState::Waiting { reason, .. } if is_ours(reason))
 }
 
 /// The report of a runtime whose goroutines are all asleep.

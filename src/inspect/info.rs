@@ -11,7 +11,7 @@ use crate::chan::record::{self, ChannelInfo};
 use crate::clock;
 use crate::executor::Executor;
 use crate::executor::census::{Does, Kept, Seen};
-use crate::header::{SINCE_BITS, WaitReason};
+use crate::header::{Keeper, SINCE_BITS, WaitReason};
 use crate::holders::{self, Holder};
 use crate::ids::GoroutineId;
 
@@ -53,6 +53,7 @@ pub struct GoroutineInfo {
     /// The channel that it waits for, as it was at one moment, if channels are [recorded](super#gopark_debug). `None` in a
     /// `select!`, of a main of [`block_on_local`](crate::block_on_local), and behind 64 others that wait for the same.
     pub channel: Option<ChannelInfo>,
+    pub(super) keeper: Keeper,
 }
 
 /// A holder of a lock.
@@ -118,6 +119,7 @@ impl GoroutineInfo {
             state: state_of(seen),
             held_by: if holders::is_on() { held_by(seen) } else { Vec::new() },
             channel: None,
+            keeper: seen.keeper,
         }
     }
 

@@ -40,6 +40,10 @@ impl<F: Future> Hand<F> {
         polled
     }
 
+    pub(crate) fn future(&mut self) -> Pin<&mut F> {
+        self.future.as_mut()
+    }
+
     #[track_caller]
     pub(crate) fn ready(&mut self) -> F::Output {
         match self.poll() {

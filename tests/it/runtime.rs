@@ -758,15 +758,15 @@ fn block_on_in_a_waker_of_a_timer_is_refused() {
         let (tx, texts) = mpsc::channel();
         let waker = Waker::from(Arc::new(Blocks(tx)));
         // On the thread for timers of no processor.
-        let mut sleep = pin!(gopark::time::sleep(Duration::from_millis(5)));
+        let mut sleep = pin!(gopark::time::sleep(Duration::from_millis(400)));
         assert!(sleep.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
         let text = texts.recv().unwrap();
         assert!(text.starts_with("gopark: block_on called in a waker"), "{text}");
         // On a worker, or its monitor.
         rt.block_on(async {
-            let mut sleep = pin!(gopark::time::sleep(Duration::from_millis(5)));
+            let mut sleep = pin!(gopark::time::sleep(Duration::from_millis(400)));
             assert!(sleep.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
-            gopark::time::sleep(Duration::from_millis(20)).await;
+            gopark::time::sleep(Duration::from_millis(420)).await;
         });
         let text = texts.recv().unwrap();
         assert!(text.starts_with("gopark: block_on called in a waker"), "{text}");
