@@ -19,6 +19,10 @@
 //! |---|---|
 //! | [`go`](crate::go()), [`go!`], [`go_named`], [`JoinHandle`], [`JoinSet`] | start a goroutine, a stackless future; join or abort it, or several |
 //! | [`block_on`], [`block_on_local`] | run a main, and wait for it |
+#![cfg_attr(
+    feature = "macros",
+    doc = "| [`#[gopark::main]`](macro@main), [`#[gopark::test]`](macro@test) | a main, a test that are `async` |"
+)]
 //! | [`chan`] | channels with or without a buffer, [`Sender`](chan::Sender) and [`Receiver`](chan::Receiver) |
 //! | [`select!`], [`select::Select`] | wait for several operations, take exactly one |
 //! | [`sync`] | `WaitGroup`, `Mutex`, `RwMutex`, `Cond`, `Monitor`, `Once`, `OnceValue`, `OnceCell`, `Pool`, `Semaphore`, `ErrGroup`, `SingleFlight`, `Notify`, `Barrier`, `oneshot`, `watch`, `broadcast` |
@@ -119,6 +123,89 @@ pub use runtime::{
 };
 pub use sync::join_set::JoinSet;
 pub use unconstrained::{Unconstrained, unconstrained};
+
+/// Makes an `async fn main` the program's main: it runs by [`block_on`]. tokio: `#[tokio::main]`.
+///
+/// It is short for a `fn main` that calls [`block_on`]. Where something comes before the runtime, or
+/// after it, write that. The function has no arguments, and returns what a main may return.
+///
+/// * `gomaxprocs = n` calls [`gomaxprocs`] first. 0 leaves the default.
+/// * `local` is for a main that is not [`Send`]: it runs by [`block_on_local`].
+/// * `crate = path` is where gopark is, if not at `::gopark`: `crate = my_crate::gopark`.
+///
+/// With the feature `macros`, which is on by default.
+///
+/// # Panics
+///
+/// As [`block_on`].
+///
+/// ```
+/// use gopark::{chan, go};
+///
+/// #[gopark::main(gomaxprocs = 2)]
+/// async fn main() -> Result<(), std::num::ParseIntError> {
+///     let (tx, rx) = chan::unbuffered();
+///     go(async move { tx.send("42").await });
+///     let answer: i32 = rx.recv().await.unwrap_or_default().parse()?;
+///     assert_eq!(answer, 42);
+///     Ok(())
+/// }
+/// ```
+#[cfg(feature = "macros")]
+#[doc(inline)]
+pub use gopark_macros::main;
+/// Makes an `async fn` a test. tokio: `#[tokio::test]`. Go: `func TestX(t *testing.T)`.
+///
+/// Each test has a [`Runtime`] of its own, whose goroutines end with it, or is simulated. The function
+/// has no arguments, and returns what a test may return. Other attributes, as `#[should_panic]` and
+/// `#[ignore]`, mean what they mean at any test.
+///
+/// * `gomaxprocs = n` is how many goroutines may run at once: [`Builder::gomaxprocs`].
+/// * `local` is for a test that is not [`Send`]: it runs by [`Runtime::block_on_local`].
+/// * `sim` simulates it, a thousand times or `runs = n` times, each with another seed: it is the main
+///   of `sim::Config::check`. Go: `synctest.Test`. With the feature `sim`.
+/// * `crate = path` is where gopark is, if not at `::gopark`.
+///
+/// With the feature `macros`, which is on by default.
+///
+/// ```
+/// use gopark::sync::Mutex;
+/// use std::sync::Arc;
+///
+/// #[gopark::test]
+/// async fn none_is_lost() {
+///     let total = Arc::new(Mutex::new(0));
+///     let adders = [1, 2].map(|n| gopark::go!([total] async { *total.lock().await += n }));
+///     for adder in adders {
+///         adder.await.unwrap();
+///     }
+///     assert_eq!(*total.lock().await, 3);
+/// }
+///
+/// #[gopark::test(gomaxprocs = 1)]
+/// async fn what_fails_may_return() -> Result<(), std::num::ParseIntError> {
+///     let one: i32 = "1".parse()?;
+///     assert_eq!(one, 1);
+///     Ok(())
+/// }
+/// ```
+///
+/// One that is simulated looks the same:
+///
+/// ```
+/// # #[cfg(feature = "sim")]
+/// #[gopark::test(sim, runs = 100)]
+/// async fn in_any_order() {
+///     let (tx, rx) = gopark::chan::bounded(2);
+///     for name in ["a", "b"] {
+///         gopark::go!([tx] async { tx.send(name).await });
+///     }
+///     assert_ne!(rx.recv().await, rx.recv().await);
+/// }
+/// ```
+#[cfg(feature = "macros")]
+#[doc(inline)]
+pub use gopark_macros::test;
 
 /// What the README shows is tested, too.
 #[cfg(doctest)]

@@ -24,6 +24,7 @@
 //! [The guide](crate::guide::test_it) finds a bug with it, and compares it with what other crates have.
 
 mod config;
+mod output;
 mod run;
 mod strategy;
 mod trace;
@@ -34,6 +35,8 @@ use std::task::Poll;
 use std::time::Duration;
 
 pub use self::config::{Config, run};
+#[doc(hidden)]
+pub use self::output::assert_passed;
 pub use self::strategy::Strategy;
 use crate::coop::{self, Reason};
 use crate::simulated;

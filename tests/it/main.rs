@@ -1,5 +1,7 @@
 //! One binary, one link: a file a subject.
 
+#[cfg(feature = "macros")]
+mod attributes;
 mod bad_wakers;
 mod barrier;
 mod blocking;

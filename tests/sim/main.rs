@@ -1,5 +1,7 @@
 //! Deterministic simulation: the feature `sim`.
 
+#[cfg(feature = "macros")]
+mod attributes;
 mod examples;
 mod planted;
 mod protocols;
