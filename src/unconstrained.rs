@@ -7,7 +7,7 @@ use std::task::{Context, Poll};
 use pin_project_lite::pin_project;
 
 use crate::coop;
-use crate::wait::case::future_case;
+use crate::wait::case::{future_case, option_case};
 
 /// Polls `future` outside of the budget: its operations complete whenever they can, and never give way. tokio:
 /// `task::unconstrained`.
@@ -79,6 +79,7 @@ impl<F: Future> Future for Unconstrained<F> {
 }
 
 future_case!(Unconstrained<F>, F: Future);
+option_case!([F: Future<Output = Option<T>>, T] Unconstrained<F> => T);
 
 impl<F> fmt::Debug for Unconstrained<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -96,7 +96,7 @@ const FLOORS: &[(&str, Units)] = &[
             ("alarm", &["clock", "waker", "timer", "executor"]),
             ("goroutine", &["panics", "platform", "header", "coop", "crash", "executor"]),
             ("join", &["panics", "ids", "coop", "waker", "wait", "goroutine"]),
-            ("select", &["loom", "lock", "random", "coop", "waker", "wait", "chan"]),
+            ("select", &["clock", "loom", "lock", "random", "coop", "waker", "wait", "chan"]),
             (
                 "inspect",
                 &[

@@ -484,7 +484,7 @@ impl<T> Core<T> {
             while !wakes.is_full() {
                 // SAFETY: the lock is held. The slot stays as it was, which is what `CLOSED` says.
                 let failed = unsafe {
-                    let waiter = self.recvq.claim(ptr::null()).or_else(|| self.sendq.claim(ptr::null()));
+                    let waiter = self.recvq.claim_closed().or_else(|| self.sendq.claim(ptr::null()));
                     waiter.map(|waiter| Waiter::complete(waiter.as_ptr(), state::CLOSED))
                 };
                 let Some(failed) = failed else {

@@ -79,7 +79,7 @@ pub use iter::{IntoIterBlocking, IterBlocking, TryIter};
 pub use many::RecvMany;
 pub use op::{Receiving, Sending};
 pub(crate) use source::Source;
-pub use stream::IntoStream;
+pub use stream::{IntoStream, Next};
 pub(crate) use timed::timed;
 pub use weak::{WeakReceiver, WeakSender};
 

@@ -19,7 +19,7 @@ use super::failed;
 use crate::coop::{self, Reason};
 use crate::lock::RawLock;
 use crate::loom::atomic::Ordering;
-use crate::wait::case::{Case, ChannelCase, Queued, Sealed, Unready, operation_case};
+use crate::wait::case::{Case, ChannelCase, OptionCase, Queued, Sealed, Unready, operation_case};
 use crate::wait::waiter::{Owner, Token, Waiter, Woken, state};
 use crate::waker::TaskWaker;
 
@@ -326,6 +326,29 @@ impl<'a, T, D: Direction<T>> Op<'a, T, D> {
         unsafe { woken.unlock(&core.lock) }.wake();
     }
 
+    /// As [`ChannelCase::queue`]. `queued` is called under the lock.
+    ///
+    /// # Safety
+    ///
+    /// As `queue`.
+    #[inline(always)]
+    unsafe fn queue_and(&self, token: NonNull<Token>, queued: impl FnOnce()) -> Queued {
+        let (core, waiter) = (self.channel(), self.waiter_ptr());
+        core.lock.lock();
+        if core.seems_ready(D::SIDE) {
+            // SAFETY: the lock is held.
+            unsafe { core.lock.unlock() };
+            return Queued::No;
+        }
+        // SAFETY: the lock is held; the rest is passed on to the caller, as in `enqueue`.
+        let woken = unsafe { core.enqueue(waiter, Owner::Select(token), D::SIDE) };
+        queued();
+        let first = core.is_first(waiter, D::SIDE);
+        // SAFETY: the lock is held.
+        unsafe { woken.unlock(&core.lock) }.wake();
+        if first { Queued::First } else { Queued::Behind }
+    }
+
     /// The output of a complete operation.
     ///
     /// # Safety
@@ -352,7 +375,7 @@ impl<'a, T, D: Direction<T>> Op<'a, T, D> {
             let known = match self.state() {
                 state::IDLE => None,
                 // SAFETY: the lock is held.
-                state::QUEUED => unsafe {
+                state if state::is_queued(state) => unsafe {
                     Waiter::with_owner(waiter, |owner| match owner {
                         Owner::Lone(waker) => Some(waker.will_wake(cx.waker())),
                         Owner::Select(_) => None,
@@ -546,19 +569,8 @@ impl<T, D: Direction<T>> ChannelCase for Op<'_, T, D> {
 
     #[inline(never)]
     unsafe fn queue(&self, token: NonNull<Token>) -> Queued {
-        let (core, waiter) = (self.channel(), self.waiter_ptr());
-        core.lock.lock();
-        if core.seems_ready(D::SIDE) {
-            // SAFETY: the lock is held.
-            unsafe { core.lock.unlock() };
-            return Queued::No;
-        }
-        // SAFETY: the lock is held; the rest is passed on to the caller, as in `enqueue`.
-        let woken = unsafe { core.enqueue(waiter, Owner::Select(token), D::SIDE) };
-        let first = core.is_first(waiter, D::SIDE);
-        // SAFETY: the lock is held.
-        unsafe { woken.unlock(&core.lock) }.wake();
-        if first { Queued::First } else { Queued::Behind }
+        // SAFETY: passed on to the caller.
+        unsafe { self.queue_and(token, || ()) }
     }
 
     fn renotify(&self, cx: &Context<'_>) {
@@ -573,5 +585,91 @@ impl<T, D: Direction<T>> ChannelCase for Op<'_, T, D> {
         let _held = core.lock.guard();
         // SAFETY: the lock is held. A case notifies its `select!`, so nothing is dropped under the lock.
         unsafe { core.dequeue(self.waiter_ptr(), D::SIDE) };
+    }
+}
+
+/// A receive as the case of an arm `Some(..)`: at the channel's end it loses, and is off.
+#[repr(transparent)]
+struct SomeOp<'a, T>(Op<'a, T, Receives>);
+
+impl<'a, T> SomeOp<'a, T> {
+    fn of<'b>(op: &'b Op<'a, T, Receives>) -> &'b Self {
+        // SAFETY: it is the same type under another name.
+        unsafe { &*ptr::from_ref(op).cast() }
+    }
+}
+
+impl<T> ChannelCase for SomeOp<'_, T> {
+    fn state(&self) -> u8 {
+        self.0.state()
+    }
+
+    fn lock(&self) -> &RawLock {
+        self.0.lock()
+    }
+
+    fn waiter(&self) -> usize {
+        self.0.waiter()
+    }
+
+    fn seems_ready(&self) -> bool {
+        self.0.seems_ready()
+    }
+
+    fn is_off(&self) -> bool {
+        self.state() == state::CLOSED
+    }
+
+    unsafe fn attempt(&self, own: *const Token) -> Result<Option<Woken>, Unready> {
+        if self.is_off() {
+            return Ok(None);
+        }
+        // SAFETY: passed on to the caller; it is not complete.
+        let woken = unsafe { self.0.attempt(own) }?;
+        Ok(woken.filter(|_| !self.is_off()))
+    }
+
+    fn maintain(&self) {
+        self.0.maintain();
+    }
+
+    unsafe fn enqueue(&self, token: NonNull<Token>) -> Woken {
+        // SAFETY: passed on to the caller; the waiter is queued, and the lock is held.
+        unsafe {
+            let woken = self.0.enqueue(token);
+            Waiter::queued_some(self.0.waiter_ptr());
+            woken
+        }
+    }
+
+    #[inline(never)]
+    unsafe fn queue(&self, token: NonNull<Token>) -> Queued {
+        // SAFETY: passed on to the caller; the waiter is queued, and the lock is held, when the closure is called.
+        unsafe { self.0.queue_and(token, || Waiter::queued_some(self.0.waiter_ptr())) }
+    }
+
+    fn renotify(&self, _: &Context<'_>) {}
+
+    fn dequeue(&self) {
+        self.0.dequeue();
+    }
+}
+
+impl<T> OptionCase for Receiving<'_, T> {
+    type Value = T;
+
+    fn raw_some(&self, _: Sealed) -> Option<&dyn ChannelCase> {
+        if self.op.core.is_some() { Some(SomeOp::of(&self.op)) } else { None }
+    }
+
+    fn poll_some(self: Pin<&mut Self>, cx: &mut Context<'_>, _: Sealed) -> Poll<Option<T>> {
+        let mut op = self.project().op;
+        let polled = op.as_mut().poll_case(cx);
+        if let Poll::Ready(None) = polled {
+            // For a later select over the same receive, in which it is off as well.
+            // SAFETY: a finished operation is not linked, and the slot of a receive at the channel's end is empty.
+            unsafe { Waiter::set_state(op.waiter_ptr(), state::CLOSED) };
+        }
+        polled
     }
 }

@@ -11,6 +11,7 @@ use futures_lite::Stream;
 use super::core::{Attempt, Core, Extras, Side};
 use super::{Receiver, TryRecvError};
 use crate::coop::{self, Reason};
+use crate::wait::case::{future_case, option_case};
 use crate::wait::waiter::{Owner, Waiter, Woken, state};
 use crate::wait::watch::Watchers;
 use crate::waker::TaskWaker;
@@ -122,6 +123,33 @@ impl<T> IntoStream<T> {
         rx.watch.end();
         let waiter = Box::new(Waiter::new());
         Self { rx, waiter: NonNull::from(Box::leak(waiter)) }
+    }
+
+    /// Waits for the next value; `None` when the channel is closed and drained. It is a case of a
+    /// [`select!`](crate::select!), also with the pattern `Some(..)`.
+    ///
+    /// # Cancellation
+    ///
+    /// As said [above](Self#cancellation): dropping the future loses nothing, and the stream keeps its place in line.
+    ///
+    /// ```
+    /// use gopark::{chan, select};
+    ///
+    /// gopark::block_on(async {
+    ///     let (tx, rx) = chan::bounded(1);
+    ///     let mut values = rx.into_stream();
+    ///     tx.send(1).await.unwrap();
+    ///     assert_eq!(values.next().await, Some(1));
+    ///     drop(tx);
+    ///     select! {
+    ///         Some(_) = values.next() => unreachable!("it is closed"),
+    ///         else => {}
+    ///     }
+    /// });
+    /// ```
+    #[expect(clippy::should_implement_trait, reason = "an iterator's `next` is no future")]
+    pub fn next(&mut self) -> Next<'_, T> {
+        Next { stream: self }
     }
 
     fn state(&self) -> u8 {
@@ -258,5 +286,32 @@ impl<T> Drop for IntoStream<T> {
 impl<T> fmt::Debug for IntoStream<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("IntoStream").field("channel", &self.rx.handle.core()).finish_non_exhaustive()
+    }
+}
+
+/// The future of [`IntoStream::next`].
+///
+/// # Cancellation
+///
+/// Dropping it has no effect: the stream keeps its place in line, and what was handed to it.
+#[must_use = "futures do nothing unless awaited"]
+pub struct Next<'a, T> {
+    stream: &'a mut IntoStream<T>,
+}
+
+impl<T> Future for Next<'_, T> {
+    type Output = Option<T>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<T>> {
+        Pin::new(&mut *self.get_mut().stream).poll_next(cx)
+    }
+}
+
+future_case!(Next<'a, T>, 'a, T);
+option_case!(['a, T] Next<'a, T> => T);
+
+impl<T> fmt::Debug for Next<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Next").field("stream", &self.stream).finish()
     }
 }

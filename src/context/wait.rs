@@ -12,7 +12,7 @@ use super::tree::Node;
 use crate::chan::{self, Receiving, SendError};
 use crate::coop::{self, Reason};
 use crate::wait::acquire::{Acquisition, Request, acquisition};
-use crate::wait::case::future_case;
+use crate::wait::case::{future_case, option_case};
 
 acquisition! {
     /// The future of [`Context::done`](super::Context::done).
@@ -132,6 +132,7 @@ pin_project! {
 }
 
 future_case!(Recv<'a, T>, 'a, T);
+option_case!(['a, T] Recv<'a, T> => T);
 
 impl<T> Future for Recv<'_, T> {
     type Output = Option<T>;

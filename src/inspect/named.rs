@@ -13,7 +13,7 @@ use crate::coop::{self, Reason};
 use crate::panics::lock;
 #[cfg(feature = "sim")]
 use crate::simulated;
-use crate::wait::case::future_case;
+use crate::wait::case::{future_case, option_case};
 
 /// The names of goroutines that have one, the one that holds last. It is small, and locked when a goroutine begins or ends, or
 /// for a report.
@@ -118,6 +118,7 @@ impl<F: Future> Future for Named<F> {
 }
 
 future_case!(Named<F>, F: Future);
+option_case!([F: Future<Output = Option<T>>, T] Named<F> => T);
 
 impl<F> fmt::Debug for Named<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

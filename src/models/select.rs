@@ -171,3 +171,82 @@ fn an_offer_that_meets_a_select_with_two_cases_on_one_channel_is_taken_once() {
         assert_eq!(sender.join().unwrap(), (Ok(()), Ok(())));
     });
 }
+
+#[test]
+fn the_last_of_two_closes_ends_a_select_whose_arms_go_off() {
+    explore(2, || {
+        let (a_tx, a) = chan::unbuffered::<i32>();
+        let (b_tx, b) = chan::unbuffered::<i32>();
+        let first = thread::spawn(move || drop(a_tx));
+        let second = thread::spawn(move || drop(b_tx));
+        let over = block_on(async {
+            select! { Some(_) = a.recv() => false, Some(_) = b.recv() => false, else => true }
+        });
+        assert!(over);
+        first.join().unwrap();
+        second.join().unwrap();
+    });
+}
+
+#[test]
+fn a_close_takes_its_arm_out_and_leaves_the_other_to_a_send() {
+    explore(2, || {
+        let (a_tx, a) = chan::unbuffered::<i32>();
+        let (b_tx, b) = chan::unbuffered();
+        let closer = thread::spawn(move || drop(a_tx));
+        let sender = thread::spawn(move || block_on(b_tx.send(7)));
+        let got = block_on(async {
+            select! { Some(_) = a.recv() => None, Some(v) = b.recv() => Some(v), else => None }
+        });
+        assert_eq!(got, Some(7));
+        closer.join().unwrap();
+        assert_eq!(sender.join().unwrap(), Ok(()));
+    });
+}
+
+#[test]
+fn a_close_and_a_future_that_comes_to_none_agree_on_the_last_one() {
+    explore(3, || {
+        let (tx, rx) = chan::unbuffered::<i32>();
+        let closer = thread::spawn(move || drop(tx));
+        let mut polls = 0;
+        let over = block_on(async {
+            select! {
+                Some(_) = rx.recv() => false,
+                // Woken at once, so that the select polls this while the close comes.
+                Some(()) = select::fut(std::future::poll_fn(|cx| {
+                    polls += 1;
+                    cx.waker().wake_by_ref();
+                    if polls < 3 { Poll::Pending } else { Poll::Ready(None) }
+                })) => false,
+                else => true,
+            }
+        });
+        assert!(over);
+        closer.join().unwrap();
+    });
+}
+
+#[test]
+fn a_select_that_is_dropped_or_polled_again_agrees_with_the_closes() {
+    for drops in [false, true] {
+        explore(2, move || {
+            let (a_tx, a) = chan::unbuffered::<i32>();
+            let (b_tx, b) = chan::unbuffered::<i32>();
+            let first = thread::spawn(move || drop(a_tx));
+            let second = thread::spawn(move || drop(b_tx));
+            {
+                let mut selecting = pin!(async {
+                    select! { Some(_) = a.recv() => false, Some(_) = b.recv() => false, else => true }
+                });
+                let polled = poll_once(selecting.as_mut());
+                if polled.is_pending() && !drops {
+                    assert!(block_on(selecting));
+                }
+            }
+            first.join().unwrap();
+            second.join().unwrap();
+            assert_eq!(a.try_recv(), Err(chan::TryRecvError::Closed));
+        });
+    }
+}

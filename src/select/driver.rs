@@ -30,9 +30,9 @@ pub struct Selecting<C: Cases> {
     cases: ManuallyDrop<C>,
     token: Token,
     site: &'static Location<'static>,
-    /// How many cases are channel operations, and how many are others, of those that are not switched off.
+    /// How many cases are channel operations, and whether there are others, of those that are on.
     channel_cases: u32,
-    other_cases: u32,
+    has_others: bool,
     stage: Stage,
     biased: bool,
     _pin: PhantomPinned,
@@ -135,7 +135,7 @@ impl<C: Cases> Selecting<C> {
             token: Token::new(),
             site: Location::caller(),
             channel_cases: 0,
-            other_cases: 0,
+            has_others: false,
             stage: Stage::First,
             biased,
             _pin: PhantomPinned,
@@ -152,14 +152,18 @@ impl<C: Cases> Selecting<C> {
             if let Poll::Ready(output) = this.try_each(cx) {
                 return Some(output);
             }
+            if this.recount() {
+                return this.end_with_all_off();
+            }
             if this.channel_cases < 2 && !loom::MODELLED {
                 // One channel has been checked, at one instant.
                 return None;
             }
-            this.with_locks(Self::attempt).map(|(index, woken)| {
+            if let Some((index, woken)) = this.with_locks(Self::attempt) {
                 woken.wake();
-                this.won(index)
-            })
+                return Some(this.won(index));
+            }
+            if this.recount() { this.end_with_all_off() } else { None }
         })
     }
 
@@ -200,7 +204,7 @@ impl<C: Cases> Selecting<C> {
             tried = Some(index);
         }
         let mut candidates = Candidates::new(self.biased, self.cases.count());
-        let (mut channel_cases, mut other_cases) = (0, 0);
+        let (mut channel_cases, mut has_others) = (0, false);
         self.cases().each(0, &mut |index, role, raw| {
             if *role == Role::Off {
                 return;
@@ -215,14 +219,14 @@ impl<C: Cases> Selecting<C> {
                 }
                 None => {
                     *role = Role::Other;
-                    other_cases += 1;
+                    has_others = true;
                     if tried != Some(index) {
                         candidates.push(index);
                     }
                 }
             }
         });
-        (self.channel_cases, self.other_cases) = (channel_cases, other_cases);
+        (self.channel_cases, self.has_others) = (channel_cases, has_others);
         while let Some(index) = candidates.draw() {
             let polled = self.cases().poll_case(index, cx);
             if polled.is_ready() {
@@ -231,6 +235,62 @@ impl<C: Cases> Selecting<C> {
             }
         }
         Poll::Pending
+    }
+
+    /// Counts the cases that are on, if some may have gone off: true if none is. No case is queued, or all locks are held, and
+    /// none has won.
+    #[inline(always)]
+    fn recount(&mut self) -> bool {
+        self.cases.may_go_off() && self.count_on() == 0
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn count_on(&mut self) -> u32 {
+        let (mut channel_cases, mut other_cases) = (0, 0);
+        self.cases().each(0, &mut |_, role, raw| match *role {
+            Role::Channel if raw.is_some_and(ChannelCase::is_off) => *role = Role::Off,
+            Role::Channel => channel_cases += 1,
+            Role::Other => other_cases += 1,
+            Role::Off => {}
+        });
+        (self.channel_cases, self.has_others) = (channel_cases, other_cases > 0);
+        let on = channel_cases + other_cases;
+        self.token.set_on(on);
+        on
+    }
+
+    /// Ends a select whose cases are all off, if something is to be done then.
+    #[cold]
+    #[inline(never)]
+    fn end_with_all_off(&mut self) -> Option<C::Output> {
+        let output = self.cases().all_off();
+        if output.is_some() {
+            self.finish();
+        }
+        output
+    }
+
+    /// A select whose cases are all off ends, or waits for ever. No case is queued.
+    #[cold]
+    #[inline(never)]
+    fn poll_all_off(&mut self, cx: &mut Context<'_>) -> Poll<C::Output> {
+        match self.end_with_all_off() {
+            Some(output) => Poll::Ready(output),
+            None => self.park(cx),
+        }
+    }
+
+    /// As [`poll_all_off`](Self::poll_all_off), after the last case went off while they were queued.
+    #[cold]
+    #[inline(never)]
+    fn resume_all_off(&mut self, cx: &mut Context<'_>) -> Poll<C::Output> {
+        // A close that has counted its case out may still have it in hand: until its lock is free.
+        self.dequeue_all(None);
+        self.count_on();
+        self.token.resume();
+        self.stage = Stage::First;
+        self.poll_all_off(cx)
     }
 
     /// Calls `f` with the channels locked, each once, in the order of the locks' addresses. It gets an empty list with room
@@ -322,7 +382,7 @@ impl<C: Cases> Selecting<C> {
         self.each_channel(|index, raw| {
             if winner == Some(raw.waiter()) {
                 number = Some(index);
-                if raw.state() != state::QUEUED {
+                if !state::is_queued(raw.state()) {
                     return;
                 }
             }
@@ -368,6 +428,10 @@ impl<C: Cases> Selecting<C> {
         if polled.is_ready() {
             coop::spend();
             return polled;
+        }
+        if self.recount() {
+            coop::spend();
+            return self.poll_all_off(cx);
         }
         if coop::is_last(cx.waker()) {
             return Poll::Pending;
@@ -428,7 +492,7 @@ impl<C: Cases> Selecting<C> {
         let mut watchers = Vec::new();
         let found = self.with_locks(|this, candidates| {
             let found = this.attempt(candidates)?;
-            if found.is_none() {
+            if found.is_none() && !this.recount() {
                 let token = NonNull::from(&this.token);
                 // SAFETY: all locks are held; as in `queue_each`.
                 this.each_drawn(candidates, &mut |raw| add(&mut watchers, unsafe { raw.enqueue(token) }));
@@ -442,12 +506,16 @@ impl<C: Cases> Selecting<C> {
             coop::spend();
             return Poll::Ready(self.won(index));
         }
+        if self.cases.may_go_off() && self.stage == Stage::First {
+            coop::spend();
+            return self.poll_all_off(cx);
+        }
         self.park(cx)
     }
 
     fn park(&self, cx: &Context<'_>) -> Poll<C::Output> {
-        let cases = self.channel_cases + self.other_cases;
-        coop::park_at(cx, self.site, if cases == 0 { Reason::SelectNoCases } else { Reason::Select });
+        let has_cases = self.channel_cases > 0 || self.has_others;
+        coop::park_at(cx, self.site, if has_cases { Reason::Select } else { Reason::SelectNoCases });
         Poll::Pending
     }
 
@@ -457,12 +525,22 @@ impl<C: Cases> Selecting<C> {
         loop {
             if let Some(waiter) = self.token.winner() {
                 let winner = self.dequeue_all(Some(waiter)).expect("a winner is one of the cases");
+                if self.cases.may_go_off() && self.is_off(winner) {
+                    return self.resume_all_off(cx);
+                }
                 return Poll::Ready(self.won(winner));
             }
             if let Some(poll) = self.keep_waiting(cx) {
                 return poll;
             }
         }
+    }
+
+    /// True if a channel operation has gone off. One that has done so and has won the token is the last one.
+    #[cold]
+    #[inline(never)]
+    fn is_off(&mut self, index: usize) -> bool {
+        self.cases().raw(index).is_some_and(ChannelCase::is_off)
     }
 
     /// Polls the other cases, after a wake-up that no channel caused. Returns `None` if a channel operation won
@@ -493,6 +571,10 @@ impl<C: Cases> Selecting<C> {
                 self.finish();
                 return Some(polled);
             }
+            // Before the next poll, which may panic.
+            if self.cases.may_go_off() && self.went_off(index) {
+                return Some(self.resume_all_off(cx));
+            }
         }
         if last {
             // Nobody wins meanwhile: the token is busy. Offers that are missed are queued at their own channels.
@@ -505,15 +587,20 @@ impl<C: Cases> Selecting<C> {
             return Some(self.park(cx));
         }
         // An offer went by.
+        let mut all_off = false;
         let found = self.with_locks(|this, candidates| {
             let found = this.attempt(candidates)?;
             if found.is_some() {
                 this.token.end();
             } else {
+                all_off = this.recount();
                 this.token.resume();
             }
             Ok(found)
         });
+        if all_off {
+            return Some(self.resume_all_off(cx));
+        }
         let Some((index, woken)) = found else {
             // The offer was withdrawn or taken by another receiver. A stream does not queue, so one that passed by while this
             // select was busy waits for a send to wake it: its wake was missed. Later ones find the select.
@@ -523,6 +610,13 @@ impl<C: Cases> Selecting<C> {
         woken.wake();
         self.leave();
         Some(Poll::Ready(self.won(index)))
+    }
+
+    /// Counts a case out if it went off when it was polled. True if it was the last one.
+    #[cold]
+    #[inline(never)]
+    fn went_off(&mut self, index: usize) -> bool {
+        self.cases().is_off(index) && self.token.count_out()
     }
 
     /// Lets no channel operation win any more, and removes them from their queues. One that has won is handled by its own

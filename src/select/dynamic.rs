@@ -1,20 +1,24 @@
 //! A select whose cases are known only at run time.
 
 use std::fmt;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use pin_project_lite::pin_project;
 
 use super::driver::Selecting;
-use super::list::{Cases, One, Role};
+use super::list::{Cases, Else, One, OneSome, Role};
 use crate::chan::{Receiver, SendError, Sender};
-use crate::wait::case::{Case, ChannelCase};
+use crate::clock::Time;
+use crate::wait::block_on::{block_on, block_until};
+use crate::wait::case::{Case, ChannelCase, OptionCase};
 
 /// A select over cases that are known only at run time. Go: `reflect.Select`.
 ///
 /// As in [`select!`](crate::select!), the choice is uniform among the ready cases, exactly one case takes effect, and
-/// the closure of that one runs. Without cases, [`wait`](Self::wait) waits for ever.
+/// the closure of that one runs. Without cases, [`wait`](Self::wait) waits for ever. A thread waits with
+/// [`wait_blocking`](Self::wait_blocking).
 ///
 /// ```
 /// use gopark::chan;
@@ -34,6 +38,10 @@ use crate::wait::case::{Case, ChannelCase};
 #[must_use = "a select does nothing unless waited for"]
 pub struct Select<'a, R> {
     cases: Vec<BoxedArm<'a, R>>,
+    /// A case may go off, or something is to be done when all are off.
+    may_go_off: bool,
+    /// What is done then.
+    or_else: Option<BoxedArm<'a, R>>,
 }
 
 type BoxedArm<'a, R> = Pin<Box<dyn Arm<R> + Send + 'a>>;
@@ -53,15 +61,16 @@ pub trait Arm<R> {
 }
 
 pin_project! {
-    struct ArmOf<C: Case, F> {
+    struct ArmOf<L: Cases, F> {
+        // A list of one case, or of none.
         #[pin]
-        case: One<C>,
-        output: Option<C::Output>,
+        case: L,
+        output: Option<L::Output>,
         then: Option<F>,
     }
 }
 
-impl<C: Case, F: FnOnce(C::Output) -> R, R> Arm<R> for ArmOf<C, F> {
+impl<L: Cases, F: FnOnce(L::Output) -> R, R> Arm<R> for ArmOf<L, F> {
     fn look(self: Pin<&mut Self>, f: &mut dyn FnMut(&mut Role, Option<&dyn ChannelCase>)) {
         self.project().case.each(0, &mut |_, role, raw| f(role, raw));
     }
@@ -89,7 +98,16 @@ impl<'a, R> Select<'a, R> {
     /// assert_eq!(gopark::select::Select::<()>::new().try_now(), None);
     /// ```
     pub fn new() -> Self {
-        Self { cases: Vec::new() }
+        Self { cases: Vec::new(), may_go_off: false, or_else: None }
+    }
+
+    fn boxed<L, F>(case: L, then: F) -> BoxedArm<'a, R>
+    where
+        L: Cases + Send + 'a,
+        L::Output: Send,
+        F: FnOnce(L::Output) -> R + Send + 'a,
+    {
+        Box::pin(ArmOf { case, output: None, then: Some(then) })
     }
 
     /// Adds a receive; `then` gets its value, or `None` if the channel is closed and drained.
@@ -140,7 +158,85 @@ impl<'a, R> Select<'a, R> {
         C::Output: Send,
         F: FnOnce(C::Output) -> R + Send + 'a,
     {
-        self.cases.push(Box::pin(ArmOf { case: One::new(true, case), output: None, then: Some(then) }));
+        self.cases.push(Self::boxed(One::new(true, case), then));
+        self
+    }
+
+    /// Adds a receive that goes off when the channel is closed and drained; `then` gets its value. In
+    /// [`select!`](crate::select!) it is `Some(value) = rx.recv() => …`. Go: in a `reflect.SelectCase` the channel is set to
+    /// nil when it is closed.
+    ///
+    /// The close does not end the select, which goes on with the other cases in their places. When all are off the
+    /// value is that of [`or_else`](Self::or_else); without that the select waits for ever.
+    ///
+    /// ```
+    /// use gopark::chan;
+    /// use gopark::select::Select;
+    ///
+    /// let (tx, rx) = chan::bounded(1);
+    /// let (_, closed) = chan::unbuffered();
+    /// tx.try_send(3).unwrap();
+    /// let select = Select::new().recv_some(&closed, |v: i32| v).recv_some(&rx, |v| v * 2);
+    /// assert_eq!(select.try_now(), Some(6));
+    /// ```
+    #[track_caller]
+    pub fn recv_some<T, F>(self, rx: &'a Receiver<T>, then: F) -> Self
+    where
+        T: Send + 'a,
+        F: FnOnce(T) -> R + Send + 'a,
+    {
+        self.case_some(rx.recv(), then)
+    }
+
+    /// Adds any other case that goes off when it comes to `None`; `then` gets what is in its `Some`.
+    ///
+    /// ```
+    /// use gopark::select::{Select, fut};
+    ///
+    /// let none = fut(async { None::<i32> });
+    /// let answer = Select::new().case_some(none, |v| v).case_some(fut(async { Some(42) }), |v| v);
+    /// assert_eq!(gopark::block_on(answer.wait()), 42);
+    /// ```
+    pub fn case_some<C, F>(mut self, case: C, then: F) -> Self
+    where
+        C: OptionCase + Send + 'a,
+        C::Value: Send,
+        F: FnOnce(C::Value) -> R + Send + 'a,
+    {
+        self.cases.push(Self::boxed(OneSome::new(true, case), then));
+        self.may_go_off = true;
+        self
+    }
+
+    /// What the select gives when all its cases are off: those of [`recv_some`](Self::recv_some) and of
+    /// [`case_some`](Self::case_some) have come to `None`, and there is no other. Of several calls the last one counts. In
+    /// [`select!`](crate::select!) it is `else => …`.
+    ///
+    /// ```
+    /// use gopark::chan;
+    /// use gopark::select::Select;
+    ///
+    /// gopark::block_on(async {
+    ///     let (tx, rx) = chan::bounded(1);
+    ///     tx.send(1).await.unwrap();
+    ///     drop(tx);
+    ///     let (mut sum, mut open) = (0, true);
+    ///     while open {
+    ///         let select = Select::new().recv_some(&rx, |v: i32| Some(v)).or_else(|| None);
+    ///         match select.wait().await {
+    ///             Some(v) => sum += v,
+    ///             None => open = false,
+    ///         }
+    ///     }
+    ///     assert_eq!(sum, 1);
+    /// });
+    /// ```
+    pub fn or_else<F>(mut self, then: F) -> Self
+    where
+        F: FnOnce() -> R + Send + 'a,
+    {
+        self.or_else = Some(Self::boxed(Else, |()| then()));
+        self.may_go_off = true;
         self
     }
 
@@ -163,7 +259,47 @@ impl<'a, R> Select<'a, R> {
         Waiting { selecting: Selecting::new(false, self) }
     }
 
-    /// Takes one of the cases that are ready now, if any: a `select!` with `default`.
+    /// As [`wait`](Self::wait), blocking the thread. In a goroutine await `wait` instead: this keeps its thread from the others
+    /// until the scheduler notices. Go: `reflect.Select`; crossbeam: `Select::select`.
+    ///
+    /// ```
+    /// use gopark::chan;
+    /// use gopark::select::Select;
+    ///
+    /// let (tx, rx) = chan::unbuffered();
+    /// gopark::go(async move { tx.send(3).await });
+    /// assert_eq!(Select::new().recv(&rx, |v| v).wait_blocking(), Some(3));
+    /// ```
+    #[track_caller]
+    pub fn wait_blocking(self) -> R {
+        block_on(Waiting { selecting: Selecting::new(false, self) })
+    }
+
+    /// As [`wait_blocking`](Self::wait_blocking), for no longer than `limit`: `None` if no case was ready by then, and none has
+    /// taken place. Go: a further case of `time.After`; crossbeam: `Select::select_timeout`.
+    ///
+    /// Too long a time is for ever. With no time it looks once, as [`try_now`](Self::try_now) does, and at futures as well.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use gopark::chan;
+    /// use gopark::select::Select;
+    ///
+    /// let (tx, rx) = chan::bounded(1);
+    /// let limit = Duration::from_millis(1);
+    /// assert_eq!(Select::new().recv(&rx, |v| v).wait_timeout_blocking(limit), None);
+    /// tx.try_send(3).unwrap();
+    /// assert_eq!(Select::new().recv(&rx, |v| v).wait_timeout_blocking(limit), Some(Some(3)));
+    /// ```
+    #[track_caller]
+    pub fn wait_timeout_blocking(self, limit: Duration) -> Option<R> {
+        let until = Time::now().after(limit);
+        block_until(pin!(Waiting { selecting: Selecting::new(false, self) }), until)
+    }
+
+    /// Takes one of the cases that are ready now, if any: a `select!` with `default`. If all are off it is the value of
+    /// [`or_else`](Self::or_else), if there is one.
     ///
     /// ```
     /// let (_tx, rx) = gopark::chan::unbuffered::<()>();
@@ -214,6 +350,20 @@ impl<'a, R> Cases for Select<'a, R> {
 
     fn won(mut self: Pin<&mut Self>, index: usize) -> Self::Output {
         self.cases.swap_remove(index)
+    }
+
+    fn is_off(mut self: Pin<&mut Self>, index: usize) -> bool {
+        let mut is_off = false;
+        self.cases[index].as_mut().look(&mut |role, _| is_off = *role == Role::Off);
+        is_off
+    }
+
+    fn may_go_off(&self) -> bool {
+        self.may_go_off
+    }
+
+    fn all_off(mut self: Pin<&mut Self>) -> Option<Self::Output> {
+        self.or_else.take()
     }
 
     fn drop_is_noop(&self) -> bool {

@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
 
-use crate::wait::case::{Case, ChannelCase, Sealed};
+use crate::wait::case::{Case, ChannelCase, OptionCase, Sealed};
 
 /// The cases of one select, by number.
 #[doc(hidden)]
@@ -29,6 +29,22 @@ pub trait Cases {
 
     /// True if nothing would happen if they were dropped.
     fn drop_is_noop(&self) -> bool;
+
+    /// True if a case may go off after the beginning, or if something is to be done when all are off. A constant of
+    /// most lists: what only such a select does costs the others nothing.
+    #[inline(always)]
+    fn may_go_off(&self) -> bool {
+        false
+    }
+
+    /// True if case `index` is off.
+    fn is_off(self: Pin<&mut Self>, index: usize) -> bool;
+
+    /// The result of a select whose cases are all off, if it has one.
+    #[inline(always)]
+    fn all_off(self: Pin<&mut Self>) -> Option<Self::Output> {
+        None
+    }
 }
 
 /// What a pass does to each case: to its number, its role, and the channel operation that it is, if it is one.
@@ -38,7 +54,7 @@ type Visitor<'a> = dyn FnMut(usize, &mut Role, Option<&dyn ChannelCase>) + 'a;
 #[doc(hidden)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// Switched off.
+    /// Switched off, or gone off.
     Off,
     /// Anything that is polled; until the select has begun, all that are not switched off.
     Other,
@@ -56,6 +72,22 @@ pin_project! {
         role: Role,
     }
 }
+
+pin_project! {
+    /// As [`One`], of an arm `Some(..)`: its case goes off when it comes to `None`.
+    #[doc(hidden)]
+    #[derive(Debug)]
+    pub struct OneSome<C> {
+        #[pin]
+        case: C,
+        role: Role,
+    }
+}
+
+/// A list without cases, for the arm that runs when all are off.
+#[doc(hidden)]
+#[derive(Debug)]
+pub struct Else;
 
 pin_project! {
     /// Two lists in one. A `select!` is a nest of these, so that each case keeps its type.
@@ -136,8 +168,76 @@ impl<C: Case> Cases for One<C> {
     }
 
     #[inline(always)]
+    fn is_off(self: Pin<&mut Self>, _: usize) -> bool {
+        *self.project().role == Role::Off
+    }
+
+    #[inline(always)]
     fn drop_is_noop(&self) -> bool {
         self.case.drop_is_noop(Sealed::TOKEN)
+    }
+}
+
+impl<C: OptionCase> OneSome<C> {
+    #[inline(always)]
+    pub fn new(enabled: bool, case: C) -> Self {
+        Self { case, role: if enabled { Role::Other } else { Role::Off } }
+    }
+}
+
+impl<C: OptionCase> Cases for OneSome<C> {
+    type Output = C::Value;
+
+    #[inline(always)]
+    fn count(&self) -> usize {
+        1
+    }
+
+    #[inline(always)]
+    fn each(self: Pin<&mut Self>, first: usize, f: &mut impl FnMut(usize, &mut Role, Option<&dyn ChannelCase>)) {
+        let this = self.project();
+        f(first, this.role, this.case.raw_some(Sealed::TOKEN));
+    }
+
+    #[inline(always)]
+    fn poll_case(self: Pin<&mut Self>, _: usize, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let this = self.project();
+        if *this.role == Role::Off {
+            return Poll::Pending;
+        }
+        match this.case.poll_some(cx, Sealed::TOKEN) {
+            Poll::Ready(Some(value)) => Poll::Ready(value),
+            Poll::Ready(None) => {
+                *this.role = Role::Off;
+                Poll::Pending
+            }
+            Poll::Pending => Poll::Pending,
+        }
+    }
+
+    #[inline(always)]
+    fn raw(self: Pin<&mut Self>, _: usize) -> Option<&dyn ChannelCase> {
+        self.project().case.into_ref().get_ref().raw_some(Sealed::TOKEN)
+    }
+
+    #[inline(always)]
+    fn won(self: Pin<&mut Self>, _: usize) -> Self::Output {
+        self.project().case.won().expect("a case that is off does not win")
+    }
+
+    #[inline(always)]
+    fn is_off(self: Pin<&mut Self>, _: usize) -> bool {
+        *self.project().role == Role::Off
+    }
+
+    #[inline(always)]
+    fn drop_is_noop(&self) -> bool {
+        self.case.drop_is_noop(Sealed::TOKEN)
+    }
+
+    #[inline(always)]
+    fn may_go_off(&self) -> bool {
+        true
     }
 }
 
@@ -197,8 +297,29 @@ impl<A: Cases, B: Cases> Cases for Both<A, B> {
     }
 
     #[inline(always)]
+    fn is_off(self: Pin<&mut Self>, index: usize) -> bool {
+        let this = self.project();
+        let count = this.first.count();
+        if index < count { this.first.is_off(index) } else { this.rest.is_off(index - count) }
+    }
+
+    #[inline(always)]
     fn drop_is_noop(&self) -> bool {
         self.first.drop_is_noop() && self.rest.drop_is_noop()
+    }
+
+    #[inline(always)]
+    fn may_go_off(&self) -> bool {
+        self.first.may_go_off() || self.rest.may_go_off()
+    }
+
+    #[inline(always)]
+    fn all_off(self: Pin<&mut Self>) -> Option<Self::Output> {
+        let this = self.project();
+        match this.first.all_off() {
+            Some(output) => Some(Which::First(output)),
+            None => this.rest.all_off().map(Which::Rest),
+        }
     }
 }
 
@@ -242,8 +363,58 @@ impl<C: Cases> Cases for Group<C> {
         self.project().cases.won(index)
     }
 
+    fn is_off(self: Pin<&mut Self>, index: usize) -> bool {
+        self.project().cases.is_off(index)
+    }
+
     fn drop_is_noop(&self) -> bool {
         false
+    }
+
+    #[inline(always)]
+    fn may_go_off(&self) -> bool {
+        self.cases.may_go_off()
+    }
+}
+
+impl Cases for Else {
+    type Output = ();
+
+    #[inline(always)]
+    fn count(&self) -> usize {
+        0
+    }
+
+    #[inline(always)]
+    fn each(self: Pin<&mut Self>, _: usize, _: &mut impl FnMut(usize, &mut Role, Option<&dyn ChannelCase>)) {}
+
+    fn poll_case(self: Pin<&mut Self>, _: usize, _: &mut Context<'_>) -> Poll<()> {
+        unreachable!("no case")
+    }
+
+    fn raw(self: Pin<&mut Self>, _: usize) -> Option<&dyn ChannelCase> {
+        unreachable!("no case")
+    }
+
+    fn won(self: Pin<&mut Self>, _: usize) {}
+
+    fn is_off(self: Pin<&mut Self>, _: usize) -> bool {
+        unreachable!("no case")
+    }
+
+    #[inline(always)]
+    fn drop_is_noop(&self) -> bool {
+        true
+    }
+
+    #[inline(always)]
+    fn may_go_off(&self) -> bool {
+        true
+    }
+
+    #[inline(always)]
+    fn all_off(self: Pin<&mut Self>) -> Option<()> {
+        Some(())
     }
 }
 
@@ -267,6 +438,10 @@ impl Cases for Nil {
     }
 
     fn won(self: Pin<&mut Self>, _: usize) -> Never {
+        unreachable!("no case")
+    }
+
+    fn is_off(self: Pin<&mut Self>, _: usize) -> bool {
         unreachable!("no case")
     }
 

@@ -14,6 +14,10 @@
 //! 3. Whoever serves one of the waiters wins the select's token, which the others then find taken. The woken select takes
 //!    its other waiters out before it returns.
 //!
+//! The case of an arm `Some(..)` goes off at the channel's end. Step 1 and 2 find it so; while it waits, the close takes it out
+//! of its queue without winning the token, which counts those that are left. Who counts the last one out, the close or the
+//! select itself, ends the select.
+//!
 //! Cases that are no channel operations (locks, timers, joins, any future) are polled without any lock, when their turn
 //! comes. While a parked select polls them its token is marked; an offer that passes by meanwhile leaves a note, upon
 //! which the select looks at its channels again.
@@ -28,11 +32,11 @@ mod macros;
 
 #[doc(hidden)]
 pub use crate::wait::case::ChannelCase;
-pub use crate::wait::case::{Case, Fut, fut};
+pub use crate::wait::case::{Case, Fut, OptionCase, fut};
 #[doc(hidden)]
 pub use crate::wait::waiter::Woken;
 #[doc(hidden)]
 pub use driver::Selecting;
 pub use dynamic::Select;
 #[doc(hidden)]
-pub use list::{Both, Cases, Group, Never, Nil, One, Which};
+pub use list::{Both, Cases, Else, Group, Never, Nil, One, OneSome, Which};

@@ -17,7 +17,7 @@ use super::raw_notify::{RawNotify, Until};
 use crate::coop::Reason;
 use crate::join::{AbortHandle, JoinError, JoinHandle};
 use crate::runtime;
-use crate::wait::case::future_case;
+use crate::wait::case::{future_case, option_case};
 
 /// A set of goroutines, whose results are taken as they end. Dropped, it aborts those that are left.
 ///
@@ -302,6 +302,7 @@ pin_project! {
 }
 
 future_case!(JoinNext<'a, T>, 'a, T);
+option_case!(['a, T] JoinNext<'a, T> => Result<T, JoinError>);
 
 impl<T> Future for JoinNext<'_, T> {
     type Output = Option<Result<T, JoinError>>;

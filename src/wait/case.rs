@@ -58,6 +58,73 @@ pub trait Case {
     }
 }
 
+/// A case that comes to an `Option`, of which `None` is the end: in a [`select!`](crate::select!) it may have the pattern
+/// `Some(..)`.
+///
+/// These are a [receive](crate::chan::Receiver::recv), [`IntoStream::next`](crate::chan::IntoStream::next),
+/// [`Context::recv`](crate::context::Context::recv), [`JoinSet::join_next`](crate::JoinSet::join_next), and [`fut`] of any future of
+/// an `Option`. Also such a case by reference: `&mut C`, `Pin<&mut C>`, `Pin<Box<C>>`.
+///
+/// A case that comes to `None` goes off: it is out of the select, which goes on with the others. One that was given by reference
+/// is complete then. A receive comes to `None` again in a later select; what else a future does that is polled after
+/// completion is its own affair.
+///
+/// ```
+/// use gopark::chan::{self, Receiver};
+/// use gopark::select;
+/// use gopark::select::OptionCase;
+///
+/// /// The next value of either source.
+/// async fn either<T>(a: impl OptionCase<Value = T>, b: &Receiver<T>) -> Option<T> {
+///     select! {
+///         Some(value) = a => Some(value),
+///         Some(value) = b.recv() => Some(value),
+///         else => None,
+///     }
+/// }
+///
+/// gopark::block_on(async {
+///     let (tx, rx) = chan::bounded(1);
+///     let (_, closed) = chan::unbuffered::<i32>();
+///     tx.send(1).await.unwrap();
+///     assert_eq!(either(closed.recv(), &rx).await, Some(1));
+///     drop(tx);
+///     assert_eq!(either(closed.recv(), &rx).await, None);
+/// });
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot have the pattern `Some(..)` in a `select!`",
+    note = "the pattern is for operations that come to an `Option`, as a receive does; give any other a name: `v = operation`"
+)]
+pub trait OptionCase: Case<Output = Option<Self::Value>> {
+    /// What is in the `Some`.
+    type Value;
+
+    /// As [`Case::raw`]: the same operation, but one that goes off.
+    #[doc(hidden)]
+    fn raw_some(&self, _: Sealed) -> Option<&dyn ChannelCase>;
+
+    /// As [`Case::poll_case`].
+    #[doc(hidden)]
+    fn poll_some(self: Pin<&mut Self>, cx: &mut Context<'_>, _: Sealed) -> Poll<Option<Self::Value>> {
+        self.poll_case(cx)
+    }
+}
+
+/// Makes an [`OptionCase`] of a case that is no channel operation.
+macro_rules! option_case {
+    ([$($generics:tt)+] $future:ty => $value:ty) => {
+        impl<$($generics)+> $crate::wait::case::OptionCase for $future {
+            type Value = $value;
+
+            fn raw_some(&self, _: $crate::wait::case::Sealed) -> Option<&dyn $crate::wait::case::ChannelCase> {
+                None
+            }
+        }
+    };
+}
+pub(crate) use option_case;
+
 /// Only this crate can make one. So no foreign `Case` can claim to be a channel operation, which is trusted with locks.
 #[derive(Clone, Copy, Debug)]
 pub struct Sealed(());
@@ -85,7 +152,13 @@ pub trait ChannelCase {
     /// May be wrong without the lock.
     fn seems_ready(&self) -> bool;
 
-    /// Completes the operation, if that is possible now.
+    /// True if it is the case of an arm `Some(..)` and has come to the channel's end: it is in no queue then.
+    fn is_off(&self) -> bool {
+        false
+    }
+
+    /// Completes the operation, if that is possible now. The case of an arm `Some(..)` is off afterwards, and not complete, if
+    /// the channel is at its end.
     ///
     /// # Errors
     ///
@@ -241,6 +314,8 @@ impl<F: Future> Case for Fut<F> {
     }
 }
 
+option_case!([F: Future<Output = Option<T>>, T] Fut<F> => T);
+
 impl<C: Case + Unpin + ?Sized> Case for &mut C {
     type Output = C::Output;
 
@@ -258,6 +333,18 @@ impl<C: Case + Unpin + ?Sized> Case for &mut C {
 
     fn won(mut self: Pin<&mut Self>) -> C::Output {
         Pin::new(&mut **self).won()
+    }
+}
+
+impl<C: OptionCase + Unpin + ?Sized> OptionCase for &mut C {
+    type Value = C::Value;
+
+    fn raw_some(&self, private: Sealed) -> Option<&dyn ChannelCase> {
+        (**self).raw_some(private)
+    }
+
+    fn poll_some(mut self: Pin<&mut Self>, cx: &mut Context<'_>, private: Sealed) -> Poll<Option<C::Value>> {
+        Pin::new(&mut **self).poll_some(cx, private)
     }
 }
 
@@ -282,6 +369,18 @@ macro_rules! pinned_case {
 
             fn won(mut self: Pin<&mut Self>) -> C::Output {
                 (*self).as_mut().won()
+            }
+        }
+
+        impl<C: OptionCase + ?Sized> OptionCase for Pin<$pointer> {
+            type Value = C::Value;
+
+            fn raw_some(&self, private: Sealed) -> Option<&dyn ChannelCase> {
+                (**self).raw_some(private)
+            }
+
+            fn poll_some(mut self: Pin<&mut Self>, cx: &mut Context<'_>, private: Sealed) -> Poll<Option<C::Value>> {
+                (*self).as_mut().poll_some(cx, private)
             }
         }
     };

@@ -26,7 +26,7 @@ use super::list::{Links, List, Node};
 use super::watch::Watchers;
 use crate::lock::RawLock;
 use crate::loom::UnsafeCell;
-use crate::loom::atomic::{AtomicU8, AtomicUsize, Ordering};
+use crate::loom::atomic::{AtomicU8, AtomicU32, AtomicUsize, Ordering};
 use crate::waker::TaskWaker;
 
 /// Tasks to wake once every lock is released: that of one operation, and the streams that watch a channel.
@@ -107,15 +107,23 @@ impl Woken {
 /// |---|---|---|
 /// | `IDLE` | not queued | owner, under the lock: `QUEUED`; or `FINISHED` when done at once |
 /// | `QUEUED` | linked into a queue | claimer, under the lock: `DONE`, `CLOSED`, or `IDLE` for a stale case (Release); owner, under the lock: `IDLE`, or as `IDLE` |
+/// | `QUEUED_SOME` | as `QUEUED`, for an arm `Some(..)` of a select: a close counts it out | as `QUEUED`; a close, under the lock: `CLOSED`, unclaimed (Release) |
 /// | `DONE` | the value has moved: out of a send's slot, into a receive's | owner: `FINISHED` |
 /// | `CLOSED` | the channel was closed; a send's slot still holds its value | owner: `FINISHED` |
 /// | `FINISHED` | the result was given out, the slot is empty | – |
 pub(crate) mod state {
     pub(crate) const IDLE: u8 = 0;
     pub(crate) const QUEUED: u8 = 1;
+    pub(crate) const QUEUED_SOME: u8 = 3;
     pub(crate) const DONE: u8 = 2;
-    pub(crate) const CLOSED: u8 = 3;
-    pub(crate) const FINISHED: u8 = 4;
+    pub(crate) const CLOSED: u8 = 4;
+    pub(crate) const FINISHED: u8 = 6;
+
+    /// True for both states of a linked waiter.
+    #[inline(always)]
+    pub(crate) const fn is_queued(state: u8) -> bool {
+        state & QUEUED != 0
+    }
 }
 
 /// What is notified when a queued waiter completes.
@@ -143,7 +151,7 @@ union Place<T> {
 pub(crate) struct Waiter<T> {
     /// Touched by others under the channel's lock (I1), as `owner` is.
     place: UnsafeCell<Place<T>>,
-    /// Initialized while the state is `QUEUED`.
+    /// Initialized while the state is `QUEUED` or `QUEUED_SOME`.
     owner: UnsafeCell<MaybeUninit<Owner>>,
     /// The value: of a send until it is taken, of a receive once it is given.
     slot: UnsafeCell<MaybeUninit<T>>,
@@ -176,8 +184,8 @@ impl<T> Waiter<T> {
     ///
     /// # Safety
     ///
-    /// The waiter is alive, and its state is `QUEUED`. The caller holds the channel's lock, or the waiter is unlinked and the
-    /// caller is its owner.
+    /// The waiter is alive, and its state says that it is queued. The caller holds the channel's lock, or the waiter is
+    /// unlinked and the caller is its owner.
     #[inline(always)]
     pub(crate) unsafe fn with_owner<R>(this: *const Self, f: impl FnOnce(&mut Owner) -> R) -> R {
         // SAFETY: by the caller's promise it is initialized, and nothing else touches the cell now.
@@ -191,7 +199,7 @@ impl<T> Waiter<T> {
     /// As [`with_owner`](Self::with_owner); and the caller changes the state next.
     #[inline(always)]
     unsafe fn take_owner(this: *const Self) -> Owner {
-        // SAFETY: initialized, as the caller promises, and read once, because the state is no longer `QUEUED` afterwards.
+        // SAFETY: initialized, as the caller promises, and read once, because it is no longer queued afterwards.
         unsafe { (*this).owner.with_mut(|owner| (*owner).assume_init_read()) }
     }
 
@@ -216,6 +224,17 @@ impl<T> Waiter<T> {
     pub(crate) unsafe fn set_state(this: *const Self, state: u8) {
         // SAFETY: passed on to the caller; the state is atomic.
         unsafe { (*this).state.store(state, Ordering::Relaxed) }
+    }
+
+    /// Lets a close count the waiter out of its select, whose token has the number of its cases.
+    ///
+    /// # Safety
+    ///
+    /// The caller holds the channel's lock, and has just queued the waiter, a receive, for a select.
+    #[inline(always)]
+    pub(crate) unsafe fn queued_some(this: *const Self) {
+        // SAFETY: passed on to the caller; the state is atomic.
+        unsafe { (*this).state.store(state::QUEUED_SOME, Ordering::Relaxed) }
     }
 
     /// Where the value is. No value goes through the closure, which would copy it in a debug build; a model sees the access here,
@@ -321,11 +340,49 @@ impl<T> WaitQueue<T> {
     /// The caller holds the channel's lock, and goes on to fill or empty the slot and [`Waiter::complete`] it.
     #[inline(always)]
     pub(crate) unsafe fn claim(&self, own: *const Token) -> Option<NonNull<Waiter<T>>> {
+        // SAFETY: passed on to the caller.
+        unsafe { self.claim_for::<false>(own) }
+    }
+
+    /// As [`claim`](Self::claim), for a close. A case that is `QUEUED_SOME` is unlinked, `CLOSED`, and its select goes on
+    /// without it, unless it was the last one of that.
+    ///
+    /// # Safety
+    ///
+    /// As `claim`; the waiter is completed as `CLOSED`.
+    pub(crate) unsafe fn claim_closed(&self) -> Option<NonNull<Waiter<T>>> {
+        // SAFETY: passed on to the caller.
+        unsafe { self.claim_for::<true>(ptr::null()) }
+    }
+
+    /// # Safety
+    ///
+    /// As [`claim`](Self::claim); with `CLOSES` as [`claim_closed`](Self::claim_closed).
+    #[inline(always)]
+    unsafe fn claim_for<const CLOSES: bool>(&self, own: *const Token) -> Option<NonNull<Waiter<T>>> {
         let mut at = self.front();
         while let Some(waiter) = at {
             // SAFETY: I1: a linked waiter is alive, and its links and owner are ours to read under the lock.
             unsafe {
                 let next = self.next(waiter);
+                if CLOSES && Waiter::state(waiter.as_ptr()) == state::QUEUED_SOME {
+                    let is_last = Waiter::with_owner(waiter.as_ptr(), |owner| match owner {
+                        Owner::Lone(_) => true,
+                        Owner::Select(token) => {
+                            let (token, waiter) = (token.as_ref(), waiter.addr().get());
+                            // Counted out before it is claimed: a token that is busy is looked at by its owner.
+                            token.count_out() && token.claim(waiter) == Claim::Won
+                        }
+                    });
+                    self.remove(waiter.as_ptr());
+                    if is_last {
+                        return Some(waiter);
+                    }
+                    // Last (I3).
+                    waiter.as_ref().state.store(state::CLOSED, Ordering::Release);
+                    at = next;
+                    continue;
+                }
                 let claim = Waiter::with_owner(waiter.as_ptr(), |owner| match owner {
                     Owner::Lone(_) => Claim::Won,
                     Owner::Select(token) if ptr::eq(token.as_ptr(), own) => Claim::Busy,
@@ -376,9 +433,9 @@ impl<T> WaitQueue<T> {
     ///
     /// The caller holds the channel's lock and owns `waiter`, which was queued here or nowhere.
     pub(crate) unsafe fn withdraw(&self, waiter: *const Waiter<T>) -> Option<Owner> {
-        // SAFETY: I1; under the lock a waiter is linked while it is `QUEUED`.
+        // SAFETY: I1; under the lock a waiter is linked while its state says so.
         unsafe {
-            if Waiter::state(waiter) != state::QUEUED {
+            if !state::is_queued(Waiter::state(waiter)) {
                 return None;
             }
             self.remove(waiter.cast_mut());
@@ -407,13 +464,21 @@ enum Claim {
 /// | `BUSY` | the owner polls cases that are no channels, or takes its cases out of the queues | owner: `WAITING`, `DONE`; a claimer: `OFFER_MISSED` |
 /// | `OFFER_MISSED` | as `BUSY`, and an offer was missed | owner: `WAITING`, with all locks held or no case queued, and tries again; `DONE` |
 /// | `DONE` | the owner committed a case itself, or was dropped | – |
-/// | `claimed(w)` | the case of waiter w won; it is complete when its own state says so | the owner, if it is dropped: `DONE` |
+/// | `claimed(w)` | the case of waiter w won; it is complete when its own state says so | the owner, if it is dropped: `DONE`; if w was the last case and is off: `WAITING` |
 ///
 /// `claimed(w)` is the waiter's address; the others are no addresses.
+///
+/// Of a select with arms `Some(..)` the token has the number of the cases that are on. One that comes to `None` is counted out
+/// once: by the close that unlinks it, under its channel's lock, whatever the token's state is; by the owner, with all locks
+/// held or no case queued; or, if it is no channel operation, by the owner while the token is `BUSY`. A close that counts the
+/// last one out claims the token for it, as `CLOSED`. If the token is `BUSY` then, the claim leaves `OFFER_MISSED`, and the
+/// owner, which looks at its channels again, finds that no case is on. An owner that counts the last one out ends by itself.
 #[derive(Debug)]
 pub struct Token {
     state: AtomicUsize,
     waker: UnsafeCell<Option<TaskWaker>>,
+    /// How many cases are on, where some may go off; else 0, and nothing asks.
+    on: AtomicU32,
     _pin: PhantomPinned,
 }
 
@@ -424,7 +489,20 @@ const DONE: usize = 3;
 
 impl Token {
     pub(crate) fn new() -> Self {
-        Self { state: AtomicUsize::new(WAITING), waker: UnsafeCell::new(None), _pin: PhantomPinned }
+        let state = AtomicUsize::new(WAITING);
+        Self { state, waker: UnsafeCell::new(None), on: AtomicU32::new(0), _pin: PhantomPinned }
+    }
+
+    /// Sets the number of the cases that are on. The owner calls it while no case is queued, or with all locks held.
+    pub(crate) fn set_on(&self, cases: u32) {
+        // The locks order it: a close looks at it under one of them.
+        self.on.store(cases, Ordering::Relaxed);
+    }
+
+    /// Counts out a case that is on. True if it was the last one.
+    pub(crate) fn count_out(&self) -> bool {
+        // AcqRel: what was done to the others comes before what is done because of the last one.
+        self.on.fetch_sub(1, Ordering::AcqRel) == 1
     }
 
     #[inline(always)]

@@ -56,6 +56,7 @@ fn every_await_spends_sch03() {
     on_procs(1, async {
         let (tx, rx) = chan::bounded(1);
         let mut stream = rx.clone();
+        let mut in_line = rx.clone().into_stream();
         let closed = chan::bounded::<u8>(1).1;
         let (full, _open) = chan::unbuffered();
         let mut many = Vec::new();
@@ -87,6 +88,8 @@ fn every_await_spends_sch03() {
             "recv_many" => { tx.try_send(1).unwrap(); rx.recv_many(&mut many, 9).await };
             "recv_many" => { rx.recv_many(&mut many, 0).await };
             "next" => { tx.try_send(1).unwrap(); stream.next().await };
+            "next" => { tx.try_send(1).unwrap(); in_line.next().await };
+            "select!" => { select! { Some(_) = closed.recv() => {}, else => {} } };
             "select!" => { tx.try_send(1).unwrap(); select! { _ = rx.recv() => {} } };
             "fut" => { select! { _ = gopark::select::fut(ready()) => {} } };
             "wait" => { Select::new().recv(&closed, |_| ()).wait().await };

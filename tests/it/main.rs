@@ -45,6 +45,7 @@ mod rate;
 mod runtime;
 mod rwmutex;
 mod select;
+mod select_off;
 mod semaphore;
 mod singleflight;
 mod streams;

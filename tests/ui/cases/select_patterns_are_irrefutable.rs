@@ -1,6 +1,13 @@
-async fn f(rx: gopark::chan::Receiver<i32>) {
+use std::ops::Bound;
+
+use gopark::select::fut;
+
+async fn f() {
     gopark::select! {
-        Some(_) = rx.recv() => {}
+        Bound::Included(_) = fut(async { Bound::Included(1) }) => {}
+    }
+    gopark::select! {
+        Some(Bound::Included(_)) = fut(async { Some(Bound::Included(1)) }) => {}
     }
 }
 
