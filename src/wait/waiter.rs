@@ -112,12 +112,13 @@ impl Woken {
 /// | `CLOSED` | the channel was closed; a send's slot still holds its value | owner: `FINISHED` |
 /// | `FINISHED` | the result was given out, the slot is empty | – |
 pub(crate) mod state {
+    // So that `IDLE` or `FINISHED`, `DONE` or `CLOSED`, and either of the queued are one comparison each.
     pub(crate) const IDLE: u8 = 0;
     pub(crate) const QUEUED: u8 = 1;
     pub(crate) const QUEUED_SOME: u8 = 3;
     pub(crate) const DONE: u8 = 2;
-    pub(crate) const CLOSED: u8 = 4;
-    pub(crate) const FINISHED: u8 = 6;
+    pub(crate) const CLOSED: u8 = 6;
+    pub(crate) const FINISHED: u8 = 4;
 
     /// True for both states of a linked waiter.
     #[inline(always)]
