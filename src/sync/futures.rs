@@ -7,5 +7,5 @@ pub use super::monitor::{MonitorLock, MonitorWait};
 pub use super::mutex::{Lock, LockOwned};
 pub use super::notify::Notified;
 pub use super::rwmutex::{RLock, RLockOwned, WLock, WLockOwned};
-pub use super::semaphore::{Acquire, AcquireOwned};
+pub use super::semaphore::{Acquire, AcquireOwned, ContextAcquire};
 pub use super::waitgroup::Wait;

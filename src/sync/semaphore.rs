@@ -17,9 +17,12 @@
 use std::fmt;
 use std::mem;
 use std::panic::{Location, RefUnwindSafe, UnwindSafe};
+use std::pin::Pin;
 use std::ptr;
 use std::sync::Arc;
-use std::task::Context;
+use std::task::{Context, Poll};
+
+use pin_project_lite::pin_project;
 
 use crate::context::{self, ContextError};
 use crate::coop::{Object, Reason};
@@ -27,6 +30,7 @@ use crate::lock::Lock;
 use crate::loom::atomic::{AtomicUsize, Ordering};
 use crate::loom::const_fn;
 use crate::wait::acquire::{Acquisition, Request, Resource, acquisition};
+use crate::wait::case::future_case;
 use crate::wait::queue::{self, Queue, Waiter};
 use crate::waker::WakeList;
 
@@ -371,11 +375,16 @@ impl context::Context {
     /// Waits for `n` permits until the context has ended. Go: `sem.Acquire(ctx, n)`.
     ///
     /// A context that has ended wins, whatever is free: over permits that are there, and over those that were granted between its
-    /// end and the next poll, which go to the next in line. With [`run`](Self::run) those would be kept.
+    /// end and the next poll, which go to the next in line. With [`run`](Self::run) those would be kept. It is a case of a
+    /// [`select!`](crate::select!).
     ///
     /// # Errors
     ///
     /// [`ContextError`], if the context has ended. No permit has been taken then.
+    ///
+    /// # Panics
+    ///
+    /// The future panics when it is polled again after it has completed.
     ///
     /// # Cancellation
     ///
@@ -398,16 +407,44 @@ impl context::Context {
     /// ```
     #[track_caller]
     #[doc(alias = "Acquire")]
-    pub fn acquire<'a>(
-        &'a self,
-        semaphore: &'a Semaphore,
-        n: usize,
-    ) -> impl Future<Output = Result<Permit<'a>, ContextError>> + use<'a> {
-        let acquired = self.run(semaphore.acquire(n));
-        async move {
-            let permit = acquired.await?;
-            self.err().map_or(Ok(permit), Err)
-        }
+    pub fn acquire<'a>(&'a self, semaphore: &'a Semaphore, n: usize) -> ContextAcquire<'a> {
+        ContextAcquire { ctx: self, run: Some(self.run(semaphore.acquire(n))) }
+    }
+}
+
+pin_project! {
+    /// The future of [`Context::acquire`](crate::context::Context::acquire).
+    ///
+    /// # Cancellation
+    ///
+    /// Dropping it gives up the place in line, and permits that it had got go back.
+    #[must_use = "futures do nothing unless awaited"]
+    pub struct ContextAcquire<'a> {
+        ctx: &'a context::Context,
+        // Gone when it has completed: it has no place in line then.
+        #[pin]
+        run: Option<context::Run<'a, Acquire<'a>>>,
+    }
+}
+
+future_case!(ContextAcquire<'a>, 'a);
+
+impl<'a> Future for ContextAcquire<'a> {
+    type Output = Result<Permit<'a>, ContextError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let mut this = self.project();
+        let run = this.run.as_mut().as_pin_mut().expect("gopark: future polled after completion");
+        let Poll::Ready(acquired) = run.poll(cx) else { return Poll::Pending };
+        this.run.set(None);
+        // A permit that is dropped here goes to the next in line.
+        Poll::Ready(acquired.and_then(|permit| this.ctx.err().map_or(Ok(permit), Err)))
+    }
+}
+
+impl fmt::Debug for ContextAcquire<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ContextAcquire").field("run", &self.run).finish_non_exhaustive()
     }
 }
 

@@ -7,8 +7,8 @@ use std::task::{Poll, Waker};
 
 use futures_lite::future::{block_on, poll_once};
 use gopark::context::{Context, ContextError};
-use gopark::gosched;
 use gopark::sync::{Permit, Semaphore, WaitGroup};
+use gopark::{chan, gosched, select};
 
 use crate::hand::{Acts, Dice, Hand, on_procs};
 use crate::util::no_hang;
@@ -69,6 +69,42 @@ fn cancelled_head_lets_those_that_fit_proceed_xs05() {
     drop(Hand::parked(Context::background().acquire(&s, 1)));
     drop(held);
     assert_eq!(s.available(), 2);
+}
+
+#[test]
+fn acquire_with_a_context_is_a_case_that_loses_without_a_trace_ca05() {
+    let s = Semaphore::new(1);
+    let (ctx, cancel) = Context::background().with_cancel();
+    let (tx, rx) = chan::bounded(1);
+    block_on(async {
+        select! {
+            permit = ctx.acquire(&s, 1) => assert_eq!(permit.unwrap().count(), 1),
+            _ = rx.recv() => unreachable!(),
+        }
+    });
+    let held = s.try_acquire(1).unwrap();
+    let mut selecting = Hand::parked(async {
+        select! { permit = ctx.acquire(&s, 1) => permit.map(|_| 0), v = rx.recv() => Ok(v.unwrap()) }
+    });
+    let mut behind = Hand::parked(s.acquire(1));
+    tx.try_send(7).unwrap();
+    assert_eq!(selecting.ready(), Ok(7));
+    drop(held);
+    drop(behind.ready());
+    assert_eq!(s.available(), 1);
+
+    // One that was granted before the context ended, and is polled after it, takes nothing.
+    let held = s.try_acquire(1).unwrap();
+    let mut selecting = Hand::parked(async {
+        select! { permit = ctx.acquire(&s, 1) => permit.map(|_| 0), v = rx.recv() => Ok(v.unwrap()) }
+    });
+    drop(held);
+    cancel.cancel();
+    assert_eq!(selecting.ready(), Err(ContextError::Canceled));
+    assert_eq!(s.available(), 1);
+
+    let future = ctx.acquire(&s, 1);
+    assert_eq!(format!("{future:?}"), "ContextAcquire { run: Some(Run { progress: New, .. }), .. }");
 }
 
 #[test]

@@ -7,11 +7,12 @@ use std::sync::atomic::{AtomicIsize, AtomicUsize, Ordering};
 use std::task::Poll;
 
 use futures_lite::future::{block_on, poll_fn, poll_once};
-use gopark::gosched;
+use gopark::context::Context;
 use gopark::sync::{
     Cond, Mutex, MutexGuard, OwnedMutexGuard, OwnedPermit, OwnedRwMutexReadGuard, OwnedRwMutexWriteGuard, Permit,
     RwMutex, RwMutexReadGuard, RwMutexWriteGuard, Semaphore, WaitGroup,
 };
+use gopark::{gosched, select};
 
 use crate::hand::{Dice, Hand, on_procs};
 use crate::util::no_hang;
@@ -24,6 +25,8 @@ struct World {
     rw: Arc<RwMutex<()>>,
     s: Arc<Semaphore>,
     c: Cond,
+    /// It does not end.
+    ctx: Context,
     owners: AtomicIsize,
     /// Readers count 1, writers 1000.
     inside: AtomicIsize,
@@ -37,6 +40,7 @@ impl World {
             rw: Arc::default(),
             s: Arc::new(Semaphore::new(PERMITS)),
             c: Cond::new(),
+            ctx: Context::background().with_cancel().0,
             owners: AtomicIsize::new(0),
             inside: AtomicIsize::new(0),
             drawn: AtomicUsize::new(0),
@@ -153,9 +157,12 @@ fn any<'a>(world: &'a World, dice: &mut Dice) -> Op<'a> {
             Held::Write(guard, Inside::enter(&world.inside, 1000))
         }),
         _ => {
-            let n = dice.roll(PERMITS + 1);
+            let (n, with_context) = (dice.roll(PERMITS + 1), dice.roll(2) == 0);
             Box::pin(async move {
-                let permit = world.s.acquire(n).await;
+                let permit = select! {
+                    permit = world.ctx.acquire(&world.s, n), if with_context => permit.expect("it does not end"),
+                    permit = world.s.acquire(n), if !with_context => permit,
+                };
                 assert!(world.drawn.fetch_add(n, Ordering::SeqCst) + n <= PERMITS);
                 Held::Permit(permit, Drawn(&world.drawn, n))
             })
