@@ -1132,12 +1132,10 @@ impl Executor {
             if self.closing.load(Ordering::Acquire) && self.end() {
                 return;
             }
-            let polls = self.processors.in_use().fold(0u32, |sum, p| sum.wrapping_add(p.polls.load(Ordering::Relaxed)));
-            let moved = std::mem::replace(&mut seen, polls) != polls;
             let now = Time::now();
             let passed = now.since(std::mem::replace(&mut last, now)).min(MONITOR_PERIOD);
             let waits = self.block_on_calls.check_grace(passed);
-            let until = self.look(moved || waits, passed, &mut idle_looks);
+            let until = self.look(waits, passed, &mut seen, &mut idle_looks);
             self.monitor.park(until.min(self.judge_rest()));
             while self.fire_late(OVERDUE) {}
         }
@@ -1159,9 +1157,12 @@ impl Executor {
         }
     }
 
-    /// One look at the workers, so long after the last one. Returns until when the monitor sleeps.
-    fn look(&'static self, moved: bool, passed: Duration, idle_looks: &mut u32) -> Time {
+    /// One look at the workers, so long after the last one, which has `seen` so many polls. Returns until when the monitor sleeps.
+    fn look(&'static self, waits: bool, passed: Duration, seen: &mut u32, idle_looks: &mut u32) -> Time {
         let mut sched = lock(&self.sched);
+        // Under the lock: a worker that has left `idle` since the last look, and is back, has polled.
+        let polls = self.processors.in_use().fold(0u32, |sum, p| sum.wrapping_add(p.polls.load(Ordering::Relaxed)));
+        let moved = std::mem::replace(seen, polls) != polls || waits;
         // In every period, because it also advances the clock's epoch.
         let now = Time::now();
         let is_busy = self.processors.in_use().any(|p| p.owner().is_some()) || self.spares.has_wish();

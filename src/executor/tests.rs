@@ -15,8 +15,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::{
-    EXECUTORS, Executor, GLOBAL_BATCH, Held, KEEP_PARKED, OVERDUE, Place, Processor, Sched, Task, Time, Worker, lock,
-    shard,
+    EXECUTORS, Executor, GLOBAL_BATCH, Held, KEEP_PARKED, MONITOR_IDLE_LOOKS, OVERDUE, Place, Processor, Sched, Task,
+    Time, Worker, lock, shard,
 };
 use crate::crash::OnPanic;
 use crate::goroutine;
@@ -505,6 +505,28 @@ fn whoever_has_nothing_to_do_fires_what_is_due_anywhere_and_the_monitor_what_is_
     }
     still.timers(1, Time::now(), 1);
     assert!(!executor.fire_late(Duration::from_secs(3600)));
+}
+
+/// The monitor counted the polls, a worker left `idle`, polled, and came back, and then the monitor looked: it took the runtime for
+/// one at rest, found the poll a second later, and began anew. A deadlock was reported after two seconds.
+#[test]
+fn a_poll_before_a_look_is_found_by_that_look() {
+    let still = Still::new(1);
+    let (executor, processor) = (still.executor, still.processors[0]);
+    let set_place = |place| executor.set_place(&mut lock(&executor.sched), processor, place);
+    set_place(Place::Idle);
+    let (mut seen, mut idle_looks) = (0, 0);
+    let mut look = || {
+        executor.look(false, Duration::ZERO, &mut seen, &mut idle_looks);
+        lock(&executor.sched).rest.is_some()
+    };
+    assert!((0..MONITOR_IDLE_LOOKS).map(|_| look()).is_sorted() && look(), "at rest after some looks");
+    set_place(Worker::with(Worker::place));
+    processor.polls.store(1, Relaxed);
+    set_place(Place::Idle);
+    assert!(!look());
+    lock(&executor.sched).rest = None;
+    set_place(Worker::with(Worker::place));
 }
 
 #[test]
