@@ -5,6 +5,7 @@
 
 use std::cell::Cell;
 use std::future::poll_fn;
+use std::mem::ManuallyDrop;
 use std::panic::Location;
 use std::pin::Pin;
 use std::ptr;
@@ -390,6 +391,55 @@ pub(crate) fn spent(site: &'static Location<'static>, reason: Reason) -> impl Fu
     })
 }
 
+/// A goroutine's waker, lent to one poll. The goroutine's header learns whether it is cloned.
+pub(crate) struct Witness<'a> {
+    waker: &'a Waker,
+    header: &'a Header,
+}
+
+/// The data is a [`Witness`]. A clone is one of its waker.
+static WITNESS: RawWakerVTable = RawWakerVTable::new(
+    |data| {
+        // SAFETY: the data of a `Waker` that `waker` has returned, whose witness is still borrowed.
+        let Witness { waker, header } = unsafe { &*data.cast() };
+        header.set_keeper(Keeper::Some);
+        let clone = ManuallyDrop::new(Waker::clone(waker));
+        RawWaker::new(clone.data(), clone.vtable())
+    },
+    |_| unreachable!("it is lent, not given"),
+    // SAFETY: as above.
+    |data| unsafe { (*data.cast::<Witness<'_>>()).waker.wake_by_ref() },
+    |_| (),
+);
+
+impl<'a> Witness<'a> {
+    /// For the poll that begins: so far nothing has cloned the waker.
+    pub(crate) fn new(waker: &'a Waker, header: &'a Header) -> Self {
+        header.set_keeper(Keeper::None);
+        Self { waker, header }
+    }
+
+    /// The waker for the poll.
+    ///
+    /// # Safety
+    ///
+    /// `self` stays where it is for as long as the result is used. Only clones of that may be given away.
+    pub(crate) unsafe fn waker(&self) -> ManuallyDrop<Waker> {
+        // SAFETY: the caller answers for the data; both fields can be used by any thread.
+        ManuallyDrop::new(unsafe { Waker::new(ptr::from_ref(self).cast(), &WITNESS) })
+    }
+}
+
+/// True if this is the waker of a [`Witness`] of which there has been no clone.
+#[inline(always)]
+fn is_uncloned_witness(waker: &Waker) -> bool {
+    #[cold]
+    fn is_uncloned() -> bool {
+        with_header(|header| header.flags().keeper() == Keeper::None) == Some(true)
+    }
+    ptr::eq(waker.vtable(), &raw const WITNESS) && is_uncloned()
+}
+
 /// True if this is the waker that the running goroutine is polled with. Its clone and drop run no foreign code and may therefore
 /// happen under a lock. A wrapper may pass the data on with functions of its own, so neither that nor a clone is trusted.
 #[inline(always)]
@@ -455,11 +505,6 @@ fn with_noting<R>(f: impl Fn(&Header) -> R) -> Option<R> {
 fn local_main<'a>() -> Option<&'a Header> {
     // SAFETY: `on_behalf_of` has it until its poll ends, and this thread is within that.
     LOCAL.with(|l| unsafe { l.local_main.get().as_ref() })
-}
-
-/// Whether a future of another crate has cloned the running goroutine's waker, as far as that is known.
-fn keeper() -> Keeper {
-    with_header(|header| header.flags().keeper()).unwrap_or(Keeper::Unknown)
 }
 
 /// What the running goroutine, or main, has noted in its poll.
@@ -532,14 +577,13 @@ pub(crate) fn poll_limited<F: Future>(
         spend();
         return Poll::Ready(Some(output));
     }
-    let is_foreign = note() == noted;
-    let keeper = if is_foreign { keeper() } else { Keeper::Unknown };
+    let is_uncloned = is_uncloned_witness(cx.waker());
     if limit(cx).is_pending() {
-        if is_foreign {
+        if note() == noted {
             park_at(cx, site, Reason::Foreign);
             // The limit has cloned the waker, but the operation has not.
-            if keeper == Keeper::None {
-                with_header(|header| header.set_keeper(keeper));
+            if is_uncloned {
+                with_header(|header| header.set_keeper(Keeper::None));
             }
         }
         return Poll::Pending;

@@ -6,11 +6,11 @@ use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 use std::pin::Pin;
 use std::ptr;
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll, RawWaker, RawWakerVTable, Waker};
+use std::task::{Context, Poll, Waker};
 
 use async_task::{Builder, WithInfo};
 
-use crate::coop;
+use crate::coop::{self, Witness};
 use crate::crash::Payload;
 use crate::executor::Executor;
 use crate::header::{Flags, Header, Keeper, Task};
@@ -121,45 +121,6 @@ fn begin_special(header: &Header, flags: Flags) -> Begin {
             header.set_keeper(Keeper::Unknown);
             Begin::Polls
         }
-    }
-}
-
-/// A goroutine's waker, lent to one poll. The goroutine's header learns whether it is cloned.
-pub(crate) struct Witness<'a> {
-    waker: &'a Waker,
-    header: &'a Header,
-}
-
-/// The data is a [`Witness`]. A clone is one of its waker.
-static WITNESS: RawWakerVTable = RawWakerVTable::new(
-    |data| {
-        // SAFETY: the data of a `Waker` that `waker` has returned, whose witness is still borrowed.
-        let Witness { waker, header } = unsafe { &*data.cast() };
-        header.set_keeper(Keeper::Some);
-        let clone = ManuallyDrop::new(Waker::clone(waker));
-        RawWaker::new(clone.data(), clone.vtable())
-    },
-    |_| unreachable!("it is lent, not given"),
-    // SAFETY: as above.
-    |data| unsafe { (*data.cast::<Witness<'_>>()).waker.wake_by_ref() },
-    |_| (),
-);
-
-impl<'a> Witness<'a> {
-    /// For the poll that begins: so far nothing has cloned the waker.
-    pub(crate) fn new(waker: &'a Waker, header: &'a Header) -> Self {
-        header.set_keeper(Keeper::None);
-        Self { waker, header }
-    }
-
-    /// The waker for the poll.
-    ///
-    /// # Safety
-    ///
-    /// `self` stays where it is for as long as the result is used. Only clones of that may be given away.
-    pub(crate) unsafe fn waker(&self) -> ManuallyDrop<Waker> {
-        // SAFETY: the caller answers for the data; both fields can be used by any thread.
-        ManuallyDrop::new(unsafe { Waker::new(ptr::from_ref(self).cast(), &WITNESS) })
     }
 }
 
