@@ -44,6 +44,8 @@ struct Local {
     caller: Cell<usize>,
     /// The header of the main that this thread polls outside of a worker, or null.
     local_main: Cell<*const Header>,
+    /// Goroutines run beside that main, on its thread: it has a budget.
+    main_gives_way: Cell<bool>,
     /// The executor, on a worker; and how often `is_alone` may be asked before the goroutine gives way in any case.
     hooks: Cell<Option<&'static Hooks>>,
     extensions: Cell<u32>,
@@ -62,6 +64,7 @@ thread_local! {
             worker: Cell::new(None),
             caller: Cell::new(0),
             local_main: Cell::new(ptr::null()),
+            main_gives_way: Cell::new(false),
             hooks: Cell::new(None),
             extensions: Cell::new(EXTENSIONS),
         }
@@ -211,9 +214,14 @@ pub(crate) fn worker_index() -> Option<usize> {
     LOCAL.with(|l| l.worker.get())
 }
 
+/// A number, not 0, of this thread: no other has it as long as this one lives.
+pub(crate) fn thread() -> usize {
+    LOCAL.with(|l| ptr::from_ref(l).addr())
+}
+
 /// A number, not 0, of the thread for which this one runs: its own, or in the poll of a main that of the call of `block_on`.
 pub(crate) fn caller() -> usize {
-    LOCAL.with(|l| if l.caller.get() == 0 { ptr::from_ref(l).addr() } else { l.caller.get() })
+    LOCAL.with(|l| if l.caller.get() == 0 { thread() } else { l.caller.get() })
 }
 
 /// Runs `poll` for a thread that waits for it. If that thread is this one, the main is no goroutine, and `local` is its header.
@@ -228,9 +236,28 @@ pub(crate) fn on_behalf_of<R>(caller: usize, local: Option<&Header>, poll: impl 
         }
     }
     let header = local.map_or(ptr::null(), ptr::from_ref);
-    let _restore = LOCAL.with(|l| Restore(l.caller.replace(caller), l.local_main.replace(header)));
+    let _restore = LOCAL.with(|l| {
+        if local.is_some() && l.main_gives_way.get() {
+            l.budget.set(BUDGET);
+        }
+        Restore(l.caller.replace(caller), l.local_main.replace(header))
+    });
     local.into_iter().for_each(|header| header.begin_poll(clock::coarse_epoch()));
     poll()
+}
+
+/// From here on a goroutine runs beside the main that this thread polls.
+pub(crate) fn let_main_give_way() {
+    LOCAL.with(|l| {
+        if !l.main_gives_way.replace(true) && l.header.get().is_null() {
+            l.budget.set(l.budget.get().min(BUDGET));
+        }
+    });
+}
+
+/// Sets whether the main that this thread polls, or is about to poll, has a budget. Returns what was before.
+pub(crate) fn set_main_gives_way(gives_way: bool) -> bool {
+    LOCAL.with(|l| l.main_gives_way.replace(gives_way))
 }
 
 /// An operation that was called at `site` asks whether it may begin. False when the budget is spent: the task has been woken, and the
@@ -278,7 +305,8 @@ fn out_of_budget(
 ) -> bool {
     note_caught();
     LOCAL.with(|l| {
-        if l.header.get().is_null() {
+        let gives_way = l.main_gives_way.get() && !l.local_main.get().is_null();
+        if l.header.get().is_null() && !gives_way {
             // Not a goroutine: there is nobody to be fair to.
             l.budget.set(UNLIMITED);
             return true;

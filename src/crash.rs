@@ -15,6 +15,7 @@ use pin_project_lite::pin_project;
 
 use crate::coop;
 use crate::header::Header;
+use crate::local_queue::{LocalQueue, Polled};
 use crate::panics::{contain, lock, panic_text};
 use crate::platform::heavy_fence;
 #[cfg(feature = "sim")]
@@ -137,14 +138,23 @@ struct Call {
     is_own: bool,
     /// The id of the main.
     main: AtomicU64,
-    /// What a main notes that its own thread polls.
-    local: Option<Header>,
+    /// Of a main that its own thread polls.
+    local: Option<LocalMain>,
     /// Counts the begins and the ends of the main's polls: odd while it is being polled.
     polls: AtomicU32,
     /// There is, or was, a crash in `end`. Lets a main's poll do without the lock.
     crashed: AtomicBool,
     /// Locked under the list's lock, or alone.
     end: Mutex<End>,
+}
+
+/// A main that its own thread polls.
+#[derive(Debug)]
+pub(crate) struct LocalMain {
+    /// What it notes.
+    pub(crate) header: Header,
+    /// The goroutines beside it.
+    pub(crate) queue: Arc<LocalQueue>,
 }
 
 /// How a call ends early.
@@ -202,8 +212,22 @@ impl BlockOnCalls {
     pub(crate) fn each_local(&self, mut f: impl FnMut(&Header, bool)) {
         let list = lock(&self.list);
         for call in &list.calls {
-            call.local.iter().for_each(|header| f(header, call.is_polled()));
+            call.local.iter().for_each(|local| f(&local.header, call.is_polled()));
         }
+    }
+
+    /// Calls `queued` with each goroutine that waits for the poll of such a thread, and `polled` with each that is in one.
+    pub(crate) fn each_local_goroutine(&self, mut queued: impl FnMut(&Header), mut polled: impl FnMut(Polled)) {
+        let list = lock(&self.list);
+        let locals = list.calls.iter().filter_map(|call| call.local.as_ref());
+        locals.for_each(|local| local.queue.inspect(&mut queued).into_iter().for_each(&mut polled));
+    }
+
+    /// The goroutines of the innermost call on this thread, if that polls its main.
+    pub(crate) fn local_queue(&self) -> Option<Arc<LocalQueue>> {
+        let list = lock(&self.list);
+        let mut queues = list.calls.iter().rev().filter_map(|call| Some(&call.local.as_ref()?.queue));
+        queues.find(|queue| queue.is_here()).cloned()
     }
 
     /// Changes with each poll of a main.
@@ -213,9 +237,10 @@ impl BlockOnCalls {
         list.calls.iter().fold(begun, |sum, call| sum.wrapping_add(call.polls.load(Ordering::Relaxed)))
     }
 
-    /// True if a main is being polled.
+    /// True if a main is being polled, or its thread has goroutines to poll.
     pub(crate) fn is_polled(&self) -> bool {
-        lock(&self.list).calls.iter().any(|call| call.is_polled())
+        let has_work = |local: &LocalMain| local.queue.has_work();
+        lock(&self.list).calls.iter().any(|call| call.is_polled() || call.local.as_ref().is_some_and(has_work))
     }
 
     /// True if an unrecovered panic ends the calls.
@@ -255,13 +280,13 @@ impl BlockOnCalls {
 
     /// Enters a call, before its main can run: what the main spawns may crash at once.
     ///
-    /// `local` is the header of a main that its own thread polls.
-    pub(crate) fn enter(&'static self, local: Option<Header>) -> BlockOnCall {
+    /// `local` is of a main that its own thread polls.
+    pub(crate) fn enter(&'static self, local: Option<LocalMain>) -> BlockOnCall {
         let mut list = lock(&self.list);
         list.last_key += 1;
         let (polls, crashed, end) = Default::default();
         let (key, caller, is_own) = (list.last_key, coop::caller(), threads::is_own());
-        let main = AtomicU64::new(local.as_ref().map_or(0, Header::id));
+        let main = AtomicU64::new(local.as_ref().map_or(0, |local| local.header.id()));
         let call = Arc::new(Call { key, caller, is_own, main, local, polls, crashed, end });
         list.calls.push(call.clone());
         BlockOnCall { calls: self, call }
@@ -350,6 +375,13 @@ impl BlockOnCall {
     /// The call's main, which a crash ends.
     pub(crate) fn until_crash<F>(&self, main: F, observer: Option<&'static Observer>) -> UntilCrash<F> {
         UntilCrash { main, call: self.call.clone(), observer, registered: false }
+    }
+
+    /// Runs `poll`, of a goroutine beside the main, as a poll of the main.
+    pub(crate) fn count_poll(&self, poll: impl FnOnce()) {
+        self.call.count_poll();
+        poll();
+        self.call.count_poll();
     }
 
     /// True if a crash ends the call.
@@ -460,11 +492,12 @@ impl<F: Future> Future for UntilCrash<F> {
         }
         this.call.count_poll();
         let observed = this.observer.map(Observed::begin);
-        let polled = coop::on_behalf_of(this.call.caller, this.call.local.as_ref(), || this.main.poll(cx));
+        let local = this.call.local.as_ref().map(|local| &local.header);
+        let polled = coop::on_behalf_of(this.call.caller, local, || this.main.poll(cx));
         this.call.count_poll();
         if polled.is_ready() {
             // A goroutine says so itself.
-            this.call.local.iter().for_each(Header::set_ended);
+            local.into_iter().for_each(Header::set_ended);
             observed.iter().for_each(Observed::returns);
         }
         polled.map(Some)

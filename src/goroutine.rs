@@ -10,10 +10,12 @@ use std::task::{Context, Poll, Waker};
 
 use async_task::{Builder, WithInfo};
 
+use crate::clock;
 use crate::coop::{self, Witness};
 use crate::crash::Payload;
 use crate::executor::Executor;
 use crate::header::{Flags, Header, Keeper, Task};
+use crate::local_queue::LocalQueue;
 use crate::panics::{contain, lock};
 use crate::platform::light_fence;
 
@@ -171,6 +173,43 @@ pub(crate) unsafe fn allocate<F: Future>(header: Header, future: F) -> (Task, Ha
     let builder = Builder::new().metadata(header);
     // SAFETY: the caller answers for borrows; `Send` is the public functions' bound; `schedule` is a function.
     unsafe { builder.spawn_unchecked(|_| Goroutine(ManuallyDrop::new(future)), WithInfo(Executor::schedule)) }
+}
+
+/// As [`allocate`], of a future that only this thread polls and drops. Its task goes to `queue` when it
+/// is woken.
+pub(crate) fn allocate_local<F>(header: Header, future: F, queue: Arc<LocalQueue>) -> (Task, Handle<F::Output>)
+where
+    F: Future + 'static,
+    F::Output: 'static,
+{
+    let builder = Builder::new().metadata(header);
+    let schedule = move |task| {
+        coop::note_unwinding();
+        queue.push(task);
+    };
+    builder.spawn_local(|_| Goroutine(ManuallyDrop::new(future)), schedule)
+}
+
+/// As [`allocate_local`], in a runtime that has one thread, this one.
+#[cfg(feature = "sim")]
+pub(crate) fn allocate_here<F>(header: Header, future: F) -> (Task, Handle<F::Output>)
+where
+    F: Future + 'static,
+    F::Output: 'static,
+{
+    let builder = Builder::new().metadata(header);
+    builder.spawn_local(|_| Goroutine(ManuallyDrop::new(future)), WithInfo(Executor::schedule))
+}
+
+/// Polls a goroutine on this thread, outside of every other poll.
+pub(crate) fn poll_here(task: Task) {
+    let header = ptr::from_ref(task.metadata());
+    coop::keep_waker(|| {
+        // SAFETY: the metadata is used only while the task is being polled.
+        unsafe { coop::enter(header, clock::coarse_epoch()) };
+        Executor::run_here(task);
+        coop::leave();
+    });
 }
 
 /// The result of a goroutine. Dropping an unobserved panic reports it. A value whose destructor panics unwinds where its handle

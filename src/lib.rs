@@ -17,7 +17,7 @@
 //!
 //! | | |
 //! |---|---|
-//! | [`go`](crate::go()), [`go!`], [`go_named`], [`JoinHandle`], [`JoinSet`] | start a goroutine, a stackless future; join or abort it, or several |
+//! | [`go`](crate::go()), [`go!`], [`go_named`], [`go_local`], [`JoinHandle`], [`JoinSet`] | start a goroutine, a stackless future; join or abort it, or several |
 //! | [`block_on`], [`block_on_local`] | run a main, and wait for it |
 #![cfg_attr(
     feature = "macros",
@@ -75,6 +75,7 @@ mod waker;
 mod crash;
 mod idle;
 mod ids;
+mod local_queue;
 mod processor;
 mod registry;
 mod rest;
@@ -118,8 +119,8 @@ pub use crash::{OnDeadlock, OnPanic};
 pub use ids::GoroutineId;
 pub use join::{AbortHandle, AbortOnDrop, JoinError, JoinHandle};
 pub use runtime::{
-    Builder, Handle, Runtime, TryCurrentError, block_in_place, block_on, block_on_local, go, go_named, gomaxprocs,
-    gosched, num_cpu, num_goroutine, unblock,
+    Builder, Handle, Runtime, TryCurrentError, block_in_place, block_on, block_on_local, go, go_local, go_named,
+    gomaxprocs, gosched, num_cpu, num_goroutine, unblock,
 };
 pub use sync::join_set::JoinSet;
 pub use unconstrained::{Unconstrained, unconstrained};

@@ -1,6 +1,7 @@
 //! Runtimes, and the functions that start goroutines and mains on one.
 
 mod handle;
+mod local;
 mod macros;
 
 use std::cell::Cell;
@@ -16,13 +17,14 @@ use std::time::Duration;
 use std::{env, io, process, ptr, thread};
 
 use crate::coop::{self, Reason};
-use crate::crash::{CRASH_GRACE, Ended, OnDeadlock, OnPanic, Payload};
+use crate::crash::{CRASH_GRACE, Ended, LocalMain, OnDeadlock, OnPanic, Payload};
 use crate::executor::{Executor, SHUTDOWN_GRACE, Settings};
 use crate::fork;
 use crate::goroutine;
 use crate::header::Header;
 use crate::inspect;
 use crate::join::JoinHandle;
+use crate::local_queue::LocalQueue;
 use crate::panics::{contain, lock};
 #[cfg(feature = "sim")]
 use crate::simulated::{self, Outside};
@@ -30,6 +32,7 @@ use crate::threads;
 use crate::wait::block_on::block_on as block_thread_on;
 
 pub use handle::{Handle, TryCurrentError};
+pub use local::go_local;
 
 // ------------------------------------------------------------------------------------------------ free functions
 
@@ -39,7 +42,7 @@ pub use handle::{Handle, TryCurrentError};
 /// goroutine's, elsewhere the global one, which starts with its first use. The new goroutine runs next on this
 /// processor, once the current one gives way.
 ///
-/// Dropping the [`JoinHandle`] detaches the goroutine, as Go does.
+/// Dropping the [`JoinHandle`] detaches the goroutine, as Go does. A future that is not [`Send`] is for [`go_local`].
 ///
 /// # Panics
 ///
@@ -55,9 +58,10 @@ pub use handle::{Handle, TryCurrentError};
 #[doc(alias = "goroutine")]
 #[inline]
 #[track_caller]
+// The comment on a bound stands in what the compiler says of a future that is not `Send`.
 pub fn go<F>(future: F) -> JoinHandle<F::Output>
 where
-    F: Future + Send + 'static,
+    F: Future + Send + 'static, // else: `go_local`
     F::Output: Send + 'static,
 {
     spawn_on(current(), future, Location::caller())
@@ -131,6 +135,7 @@ where
 }
 
 /// Like [`block_on`] for a `main` that is not [`Send`]: it is polled on the calling thread, beside the workers.
+/// [`go_local`] starts goroutines that are not, beside it.
 ///
 /// # Panics
 ///
@@ -528,16 +533,22 @@ where
 fn run_main_locally<F: Future>(executor: &'static Executor, main: F, site: &'static Location<'static>) -> F::Output {
     assert_may_block();
     let _current = executor.make_current();
-    let call = executor.block_on_calls().enter(Some(executor.start_outside(site, true)));
+    let queue = Arc::new(LocalQueue::new());
+    let local = LocalMain { header: executor.start_outside(site, true), queue: queue.clone() };
+    let call = executor.block_on_calls().enter(Some(local));
+    let local = local::Local { executor, call: &call, queue };
+    let gave_way = coop::set_main_gives_way(false);
     let lent = Executor::lend_thread();
     // Catches a panic of the main's destructor, which may call `block_on`.
     let result = catch_unwind(AssertUnwindSafe(|| {
         let main = pin!(call.until_crash(main, inspect::of_mains()));
         let (polling, _in_place) = (Executor::set_polling(true), InPlace::set(false));
-        let polled = catch_unwind(AssertUnwindSafe(|| block_thread_on(main)));
+        let polled = catch_unwind(AssertUnwindSafe(|| local.run(main)));
         Executor::set_polling(polling);
         polled
     }));
+    local.end();
+    coop::set_main_gives_way(gave_way);
     drop(lent);
     let ended = call.end();
     executor.finished();

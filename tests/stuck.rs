@@ -14,7 +14,7 @@ use gopark::context::Context;
 use gopark::inspect::{self, GoroutineInfo, GoroutineState, named};
 use gopark::sync::{Cond, Mutex, Once, RwMutex, Semaphore, WaitGroup};
 use gopark::time::{Ticker, sleep};
-use gopark::{OnDeadlock, Runtime, block_on, block_on_local, chan, go, gosched, select, unblock};
+use gopark::{OnDeadlock, Runtime, block_on, block_on_local, chan, go, go_local, gosched, select, unblock};
 
 const SECOND: Duration = Duration::from_secs(1);
 const ASLEEP: &str = "gopark: all goroutines are asleep\n";
@@ -177,6 +177,39 @@ fn a_thread_that_ends() {
     block_on(async {
         thread::spawn(|| thread::sleep(SECOND * 6 / 5)); // asleep: for longer than a rest
         drop(Semaphore::new(1).acquire(2).await);
+    });
+}
+
+fn local_goroutines_that_wait() {
+    block_on_local(async {
+        let (_tx, rx) = chan::unbuffered::<u8>();
+        let waits = go_local(async move { rx.recv().await }); // go: local
+        drop(waits.await); // local: joins
+    });
+}
+
+/// Nothing but the local goroutine moves, for longer than a rest.
+fn a_local_goroutine_computes() {
+    block_on_local(async {
+        let computes = go_local(async {
+            for _ in 0..3 {
+                let begin = Instant::now();
+                while begin.elapsed() < SECOND {
+                    std::hint::spin_loop();
+                }
+                gosched().await;
+            }
+        });
+        computes.await.unwrap();
+    });
+}
+
+/// It can run, but its thread is in the poll of main.
+fn a_local_goroutine_waits_for_its_thread() {
+    block_on_local(async {
+        let runs = go_local(async {});
+        thread::sleep(3 * SECOND); // asleep: for longer than a rest
+        runs.await.unwrap();
     });
 }
 
@@ -442,6 +475,23 @@ const SCENARIOS: &[Scenario] = &[
         ended.has_once("goroutine 1 (main) [chan receive, ");
         ended.has_once(&format!("s] at {}, spawned at ", site("local: run")));
     }),
+    scenario("a_local_goroutine_is_found_stuck", "", local_goroutines_that_wait, |ended| {
+        ended.has_once(ASLEEP);
+        ended.has_line(" [chan receive, ", "go: local", "go: local");
+        ended.has_once(&format!("s] at {}, spawned at ", site("local: joins")));
+    }),
+    scenario(
+        "a_local_goroutine_that_computes_is_no_deadlock",
+        "deadlock=report",
+        a_local_goroutine_computes,
+        Ended::is_silent,
+    ),
+    scenario(
+        "a_local_goroutine_that_can_run_is_no_deadlock",
+        "deadlock=report",
+        a_local_goroutine_waits_for_its_thread,
+        Ended::is_silent,
+    ),
     scenario("a_deadlock_crashes_if_the_builder_says_so", "", a_crash_on_deadlock, ends_well_after_the_report),
     scenario("a_deadlock_crashes_if_the_environment_says_so", "deadlock=crash", philosophers, |ended| {
         philosophers_are_listed(ended);

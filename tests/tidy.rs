@@ -46,8 +46,9 @@ const FLOORS: &[(&str, Units)] = &[
             ("running", &["loom", "platform", "header"]),
             ("idle", &["loom", "platform"]),
             ("rest", &["clock"]),
-            ("crash", &["header", "simulated", "panics", "platform", "threads", "coop", "waker"]),
             ("registry", &["panics"]),
+            ("local_queue", &["clock", "header", "coop", "panics", "parker", "registry"]),
+            ("crash", &["header", "simulated", "panics", "platform", "threads", "coop", "waker", "local_queue"]),
             ("spares", &["clock", "loom", "parker"]),
             ("processor", &["clock", "header", "registry", "run_queue", "timer"]),
             ("watched", &["clock", "platform", "processor"]),
@@ -85,6 +86,7 @@ const FLOORS: &[(&str, Units)] = &[
                     "parker",
                     "timer",
                     "threads",
+                    "local_queue",
                 ],
             ),
             ("chan", &["simulated", "panics", "fork", "clock", "loom", "lock", "coop", "waker", "holders", "wait"]),
@@ -94,7 +96,7 @@ const FLOORS: &[(&str, Units)] = &[
         "goroutines, select",
         &[
             ("alarm", &["clock", "waker", "timer", "executor"]),
-            ("goroutine", &["panics", "platform", "header", "coop", "crash", "executor"]),
+            ("goroutine", &["panics", "platform", "clock", "header", "coop", "crash", "local_queue", "executor"]),
             ("join", &["panics", "ids", "coop", "waker", "wait", "goroutine"]),
             ("select", &["clock", "loom", "lock", "random", "coop", "waker", "wait", "chan"]),
             (
@@ -130,6 +132,7 @@ const FLOORS: &[(&str, Units)] = &[
                     "coop",
                     "wait",
                     "crash",
+                    "local_queue",
                     "executor",
                     "goroutine",
                     "join",
@@ -262,6 +265,7 @@ const WAKERS: &[(&str, &str)] = &[
     ("header", "finds the header of a goroutine by its own waker"),
     ("goroutine", "registers its own waker"),
     ("wait/block_on", "makes a waker of its parker"),
+    ("runtime/local", "makes a waker of its queue, and registers the goroutines' own"),
     ("wait/event", "makes the proxies that event-listener gets in place of wakers"),
 ];
 
@@ -281,8 +285,9 @@ const CAP_PROGRAM: usize = 150;
 /// Lines above an `unsafe` in which its reason must begin.
 const REASON_WITHIN: usize = 10;
 
-/// What returns a future and has no row in the table of `tests/it/budget.rs`: it is outside of the budget, or of real time.
-const NO_BUDGET: &[&str] = &["unconstrained", "advance"];
+/// What returns a future and has no row in the table of `tests/it/budget.rs`: it is outside of the budget, or of real time, or of no
+/// worker.
+const NO_BUDGET: &[&str] = &["unconstrained", "advance", "go_local"];
 
 #[test]
 fn every_await_is_in_the_table_of_the_budget() {

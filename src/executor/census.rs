@@ -17,6 +17,7 @@ use std::task::Waker;
 use super::{EXECUTORS, Executor, Worker, fork, from_slot, lock};
 use crate::header::{Activity, Header, Keeper, Reason, Task, WaitNote};
 use crate::holders;
+use crate::local_queue::Polled;
 use crate::registry::BLOCK;
 use crate::run_queue::prefetch;
 use crate::running::Running;
@@ -158,7 +159,7 @@ impl Executor {
     }
 
     /// Goroutines in polls and in queues, and whether they are registered.
-    fn in_queues(&self) -> Vec<(Seen, bool)> {
+    fn in_queues(&'static self) -> Vec<(Seen, bool)> {
         // Nothing is allocated under the locks. What does not fit is found by the next attempt.
         let mut found = Vec::with_capacity(self.live() + BLOCK);
         let mut add = |header: &Header, does| {
@@ -171,6 +172,21 @@ impl Executor {
         self.global.each(BLOCK, |task| add(task.metadata(), Does::CanRun));
         self.each_in_processors(|task| add(task.metadata(), Does::CanRun));
         self.each_running(|header| add(header, Does::Runs));
+        let mut polled = Vec::with_capacity(BLOCK);
+        self.block_on_calls.each_local_goroutine(
+            |header| add(header, Does::CanRun),
+            |one| {
+                if polled.len() < BLOCK {
+                    polled.push(one);
+                }
+            },
+        );
+        let runs = |Polled { id, spawned_at }| {
+            let (does, note, keeper, task) = (Does::Runs, None, Keeper::Unknown, None);
+            // As if it was not registered: what is running is found here alone.
+            (Seen { id, spawned_at, executor: self, does, note, keeper, task }, false)
+        };
+        found.extend(polled.into_iter().map(runs));
         found
     }
 

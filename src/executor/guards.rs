@@ -4,9 +4,10 @@ use std::marker::PhantomData;
 use std::ptr;
 use std::sync::atomic::Ordering;
 
-use super::{Executor, Worker, lock, shard};
+use super::{Executor, HOOKS, Worker, lock, shard};
 use crate::clock::Time;
 use crate::coop;
+use crate::header::Task;
 use crate::processor::{Place, Processor};
 
 impl Executor {
@@ -14,6 +15,21 @@ impl Executor {
     /// processor is not used: it may be another runtime's.
     pub(crate) fn make_current(&'static self) -> Entered {
         Worker::with(|w| Entered { executor: w.executor.replace(self), processor: w.processor.replace(ptr::null()) })
+    }
+
+    /// Polls a goroutine on this thread, which holds no processor.
+    pub(crate) fn run_here(task: Task) {
+        coop::set_executor(HOOKS);
+        Worker::with(|w| {
+            w.run_task(task);
+            // It was enqueued behind all others of this thread.
+            w.yielding.set(false);
+        });
+    }
+
+    /// True if the runtime is shutting down.
+    pub(crate) fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Relaxed)
     }
 
     /// If this thread runs a job, another one may take its place until the guard is dropped: it waits for the runtime.

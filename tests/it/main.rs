@@ -30,6 +30,7 @@ mod hostile;
 mod inspect;
 mod interpreter;
 mod join_set;
+mod local;
 mod locks_in_select;
 mod model;
 mod monitor;
@@ -48,6 +49,8 @@ mod select;
 mod select_off;
 mod semaphore;
 mod singleflight;
+#[cfg(all(target_pointer_width = "64", not(feature = "sim")))]
+mod sizes;
 mod streams;
 mod sync_fuzz;
 mod task;

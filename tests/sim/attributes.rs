@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::process::ExitCode;
 use std::rc::Rc;
 
-use gopark::{chan, go};
+use gopark::{chan, go, go_local};
 
 thread_local! {
     static RUNS: Cell<usize> = const { Cell::new(0) };
@@ -57,4 +57,32 @@ async fn a_simulated_test_may_return_and_need_not_be_send() -> Result<(), std::n
     gopark::gosched().await;
     assert_eq!(one.parse::<i32>()?, 1);
     Ok(())
+}
+
+#[gopark::test(sim, runs = 50)]
+async fn a_local_goroutine_is_simulated_as_any_other() {
+    let (tx, rx) = chan::unbuffered();
+    let total = Rc::new(Cell::new(0));
+    let adders = [(); 2].map(|()| {
+        let (rx, total) = (rx.clone(), total.clone());
+        go_local(async move {
+            while let Some(n) = rx.recv().await {
+                total.set(total.get() + n);
+            }
+        })
+    });
+    let left = total.clone();
+    drop(go_local(async move {
+        std::future::pending::<()>().await;
+        drop(left);
+    }));
+    go(async move {
+        for n in 0..5 {
+            tx.send(n).await.unwrap();
+        }
+    });
+    for adder in adders {
+        adder.await.unwrap();
+    }
+    assert_eq!(total.get(), 10);
 }
