@@ -38,9 +38,11 @@ examples! {
     "../../examples/close_broadcast.rs" close_broadcast 100
     "../../examples/closures.rs" closures 100
     "../../examples/cond_queue.rs" cond_queue 10
+    "../../examples/connection_limit.rs" connection_limit 50
     "../../examples/context_tree.rs" context_tree 100
     "../../examples/context_values.rs" context_values 100
     "../../examples/dining_philosophers.rs" dining_philosophers 10
+    "../../examples/drop_oldest.rs" drop_oldest 100
     "../../examples/errgroup_limit.rs" errgroup_limit 100
     "../../examples/fan_in.rs" fan_in 100
     "../../examples/fork_join.rs" fork_join 100
@@ -50,8 +52,10 @@ examples! {
     "../../examples/ownership.rs" ownership 100
     "../../examples/ping_pong.rs" ping_pong 5
     "../../examples/pipeline.rs" pipeline 10
+    "../../examples/pipeline_context.rs" pipeline_context 10
     "../../examples/prime_sieve.rs" prime_sieve 10
     "../../examples/rate_limiter.rs" rate_limiter 100
+    "../../examples/recursion.rs" recursion 5
     "../../examples/replicated_search.rs" replicated_search 100
     "../../examples/semaphore.rs" semaphore 100
     "../../examples/singleflight_cache.rs" singleflight_cache 100
