@@ -15,6 +15,7 @@ use event_listener::Event;
 // The cases that more than one bench runs, each by the name of the bench where it is at home.
 pub(crate) mod bystander;
 pub(crate) mod channels;
+pub(crate) mod everyday;
 pub(crate) mod executor;
 pub(crate) mod memory;
 pub(crate) mod select;

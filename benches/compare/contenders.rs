@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use crate::answer::{Answer, cpu_time, per};
 use crate::common::bystander::{Beside, By, lateness};
 use crate::common::channels::{close_wakes, crowd, fan_in, ping_pong, ring, sieve, skynet, streams};
+use crate::common::everyday::Everyday;
 use crate::common::executor::{spawn_join, yields};
 use crate::common::memory::pending;
 use crate::common::select::{Choosing, select_among};
@@ -32,7 +33,7 @@ pub(crate) fn measure(contender: &str, case: &str, procs: usize, n: u64) -> Answ
             .or_else(|| match case {
                 "cond" => Some(each(&Gopark::at_best(procs), n, |on, n| cond_broadcast(on, n, n.div_ceil(5)))),
                 "pool_8" => Some(each(&Gopark::at_best(procs), n, pool)),
-                _ => None,
+                _ => everyday::<Gopark>(case, procs, n),
             }),
         "tokio" => (goroutines::<Tokio>(case, procs, n))
             .or_else(|| channels::<TokioMpsc, TokioMpsc>(case, procs, n))
@@ -41,7 +42,7 @@ pub(crate) fn measure(contender: &str, case: &str, procs: usize, n: u64) -> Answ
                 "cond" => Some(each(&Tokio::at_best(procs), n, |on, n| notify_waiters(on, n, n.div_ceil(5)))),
                 "close" => Some(Err("its channel has one receiver; `Notify` is in the row of cond")),
                 _ if case.starts_with("mpmc") => Some(Err("its channel has one receiver")),
-                _ => None,
+                _ => everyday::<Tokio>(case, procs, n),
             }),
         "async-executor" => (goroutines::<Smol>(case, procs, n))
             .or_else(|| channels::<AsyncChannel, AsyncChannel>(case, procs, n))
@@ -103,6 +104,20 @@ fn goroutines<E: Locks + Timers>(case: &str, procs: usize, n: u64) -> Found {
         "rwmutex_8" => each(on, n, rwmutex::<E>),
         "sleepers" => each(on, n, |on, n| sleepers(on, n, n)),
         _ if case.starts_with("parked_") => Ok(vec![pending::<E, 0>(on.clone(), n as usize) as f64]),
+        _ => return None,
+    })
+}
+
+fn everyday<E: Everyday>(case: &str, procs: usize, n: u64) -> Found {
+    let on = &E::at_best(procs);
+    Some(match case {
+        "watch" => each(on, n, E::watch),
+        "broadcast" => each(on, n, E::broadcast),
+        "oneshot" => each(on, n, E::oneshot),
+        "notify" => each(on, n, E::notify),
+        "join_set" => each(on, n, E::join_set),
+        "once_cell" => each(on, n, E::once_cell),
+        "recv_many" => each(on, n, E::recv_many),
         _ => return None,
     })
 }

@@ -48,6 +48,7 @@ pub(crate) fn measure(case: &str, procs: usize, n: u64) -> Answer {
         "idle" => Ok(vec![idle(n)]),
         "sieve" => Err("its channels have no bound: the first goroutine would count on for ever"),
         "pool_8" => Err("has no pool"),
+        "watch" | "broadcast" | "oneshot" | "notify" | "join_set" | "once_cell" => Err("has no such thing"),
         _ if case.starts_with("select") => Err("its select starts a coroutine for each arm"),
         _ => Err("its channels have no bound"),
     }
