@@ -216,7 +216,10 @@ impl Limiter {
     /// ```
     #[doc(alias = "ReserveN")]
     pub fn reserve(&self, n: usize) -> Reservation<'_> {
-        let now = clock::now();
+        self.reserve_from(clock::now(), n)
+    }
+
+    fn reserve_from(&self, now: Instant, n: usize) -> Reservation<'_> {
         let mut state = lock(&self.state);
         Reservation { limiter: self, n, at: state.reserve(now, n, Duration::MAX), limit: state.limit }
     }
@@ -451,14 +454,17 @@ impl Future for Wait<'_> {
                 if !coop::poll_ready(cx, *this.site, Reason::RateLimit, &this.limiter.object) {
                     return Poll::Pending;
                 }
-                let reservation = this.limiter.reserve(*this.n);
-                let Some(at) = reservation.at.filter(|_| !reservation.delay().is_zero()) else {
-                    this.stage.set(Stage::Over);
-                    coop::spend();
-                    let error = LimitError { n: *this.n, burst: this.limiter.burst() };
-                    return Poll::Ready(if reservation.is_ok() { Ok(()) } else { Err(error) });
-                };
-                this.stage.set(Stage::Waiting { sleep: sleep_until(at), reservation });
+                let now = clock::now();
+                let reservation = this.limiter.reserve_from(now, *this.n);
+                match reservation.at {
+                    Some(at) if at > now => this.stage.set(Stage::Waiting { sleep: sleep_until(at), reservation }),
+                    at => {
+                        this.stage.set(Stage::Over);
+                        coop::spend();
+                        let error = || LimitError { n: *this.n, burst: this.limiter.burst() };
+                        return Poll::Ready(at.map(drop).ok_or_else(error));
+                    }
+                }
             }
         }
         let StageProjection::Waiting { sleep, .. } = this.stage.as_mut().project() else { unreachable!() };
