@@ -114,9 +114,9 @@ impl LocalQueue {
         state.polled
     }
 
-    /// True if a goroutine can run.
+    /// True if the main or a goroutine can run, or a goroutine runs.
     pub(crate) fn has_work(&self) -> bool {
         let state = lock(&self.state);
-        !state.ready.is_empty() || state.polled.is_some()
+        self.main_woken.load(Ordering::Acquire) || !state.ready.is_empty() || state.polled.is_some()
     }
 }

@@ -20,6 +20,7 @@ use super::{
 };
 use crate::crash::OnPanic;
 use crate::goroutine;
+use crate::local_queue::LocalQueue;
 use crate::processor::FIRE_LEAST;
 use crate::runtime::{Runtime, block_in_place, gosched, unblock};
 use crate::threads::refusal::refuse;
@@ -527,6 +528,15 @@ fn a_poll_before_a_look_is_found_by_that_look() {
     assert!(!look());
     lock(&executor.sched).rest = None;
     set_place(Worker::with(Worker::place));
+}
+
+/// The system may run the thread of a main only some time after the wake.
+#[test]
+fn a_local_main_that_was_woken_is_work() {
+    let queue = LocalQueue::new();
+    assert!(queue.has_work() && queue.take_main_wake() && !queue.has_work());
+    queue.wake_main();
+    assert!(queue.has_work());
 }
 
 #[test]
