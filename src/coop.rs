@@ -609,10 +609,11 @@ pub(crate) fn poll_limited<F: Future>(
     if limit(cx).is_pending() {
         if note() == noted {
             park_at(cx, site, Reason::Foreign);
-            // The limit has cloned the waker, but the operation has not.
-            if is_uncloned {
-                with_header(|header| header.set_keeper(Keeper::None));
-            }
+        }
+        // The limit has cloned the waker, but the operation has not. That may be another one with a
+        // limit, which has noted its own site.
+        if is_uncloned {
+            with_header(|header| header.set_keeper(Keeper::None));
         }
         return Poll::Pending;
     }

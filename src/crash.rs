@@ -61,7 +61,8 @@ pub enum OnPanic {
 /// elsewhere nothing is proved.
 ///
 /// Whether a future of another crate has cloned the waker is not recorded in each poll. When all else would prove a deadlock,
-/// the goroutines that wait for such futures are polled once more to find out. A `select!` or a join is an operation of this
+/// the goroutines that wait for such futures are polled once more to find out; one that wakes itself
+/// in that poll is asked three times at most, and leaves it unproved. A `select!` or a join is an operation of this
 /// crate if one of the waits in it is. The main of a [`block_on_local`](crate::block_on_local) is not asked, and leaves it
 /// unproved.
 ///

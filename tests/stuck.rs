@@ -324,6 +324,68 @@ fn wakers_that_are_not_kept() {
     });
 }
 
+/// Its answer is a poll on the thread of main.
+fn a_local_goroutine_forgets() {
+    block_on_local(async { go_local(pending::<()>()).await }).unwrap();
+}
+
+/// A limit around a limit: neither keeps the waker for the operation.
+fn a_context_in_a_context() {
+    block_on(async {
+        let ctx = Context::background().with_cancel().0;
+        ctx.run(ctx.run(pending::<()>())).await.unwrap().unwrap(); // run: twice
+    });
+}
+
+/// It takes another waker for another task's, and wakes what it replaces. It complains if that does not end.
+fn a_waker_that_is_replaced() {
+    let (mut last, mut polls) = (None::<Waker>, 0);
+    block_on(poll_fn::<(), _>(|cx| {
+        polls += 1;
+        if polls > 20 {
+            eprintln!("it is polled without end");
+        }
+        if last.as_ref().is_none_or(|last| !last.will_wake(cx.waker())) {
+            last.replace(cx.waker().clone()).into_iter().for_each(Waker::wake);
+        }
+        Poll::Pending
+    }));
+}
+
+/// What the first goroutine answers makes main wait for one that has not been asked yet.
+fn answers_one_after_the_other() {
+    block_on(async {
+        let first = go(named("first", pending::<()>()));
+        let mut polls = 0;
+        let second = go(poll_fn(move |_| {
+            polls += 1;
+            if polls == 2 { Poll::Ready(()) } else { Poll::Pending }
+        }));
+        second.await.unwrap();
+        pending::<()>().await;
+        first.await.unwrap();
+    });
+}
+
+/// It is ready once it is asked. Then main waits for a thread, for less than a rest.
+fn an_answer_that_goes_on() {
+    block_on(async {
+        let mut polls = 0;
+        poll_fn(|_| {
+            polls += 1;
+            if polls == 2 { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+        let (tx, rx) = chan::unbuffered::<u8>();
+        let thread = thread::spawn(move || {
+            thread::sleep(SECOND * 6 / 10); // asleep: for less than a rest
+            tx.send_blocking(1).unwrap();
+        });
+        assert_eq!(rx.recv().await, Some(1));
+        unblock(move || thread.join().unwrap()).await;
+    });
+}
+
 fn nobody_waits() {
     let rt = Runtime::new();
     rt.go(async { drop(Semaphore::new(1).acquire(2).await) });
@@ -519,6 +581,30 @@ const SCENARIOS: &[Scenario] = &[
         ended.has_once(&format!("s], spawned at {}", site("go: forgets")));
         ended.has_once(&format!("s] at {}, spawned at ", site("run: forgets")));
     }),
+    scenario("the_answer_of_a_local_goroutine_does_not_end_the_rest", "", a_local_goroutine_forgets, |ended| {
+        ended.has_once(ASLEEP);
+        ended.has_once("goroutine 1 (main) [join, 1.");
+    }),
+    scenario("a_limit_inside_a_limit_keeps_no_waker", "", a_context_in_a_context, |ended| {
+        ended.has_once(ASLEEP);
+        ended.has_once("[foreign future, 1.");
+        ended.has_once(&format!("s] at {}, spawned at ", site("run: twice")));
+    }),
+    scenario(
+        "a_goroutine_that_does_not_answer_is_not_asked_without_end",
+        "",
+        a_waker_that_is_replaced,
+        Ended::is_silent,
+    ),
+    scenario("one_that_does_not_answer_is_reported", "deadlock=report", a_waker_that_is_replaced, |ended| {
+        ended.has_once(PERHAPS);
+        assert!(!ended.stderr.contains("without end"), "{}", ended.stderr);
+    }),
+    scenario("what_has_answered_before_keeps_its_age", "", answers_one_after_the_other, |ended| {
+        ended.has_once(ASLEEP);
+        ended.has_once(" \"first\" [foreign future, 1.");
+    }),
+    scenario("a_rest_begins_anew_if_an_answer_goes_on", "deadlock=report", an_answer_that_goes_on, Ended::is_silent),
     scenario("without_block_on_there_is_no_deadlock", "deadlock=report", nobody_waits, Ended::is_silent),
     scenario("goroutines_that_main_leaves_are_listed", "leaks=report", three_are_left, three_are_listed),
     scenario("goroutines_that_main_leaves_are_a_panic", "leaks=crash", three_are_left, |ended| {

@@ -249,8 +249,11 @@ impl Executor {
     }
 
     /// Asks the goroutines that wait for futures of other crates whether those keep their wakers: see [`Keeper`]. False
-    /// if there is none that has not been asked.
+    /// if there is none that has not been asked, or if they have been asked too often in this rest.
     pub(crate) fn ask_for_keepers(&'static self) -> bool {
+        if !self.may_ask() {
+            return false;
+        }
         let mut asked = Vec::new();
         let is_foreign = |activity| match activity {
             Activity::Waits(note) => note.reason == Reason::Foreign,

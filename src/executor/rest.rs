@@ -15,20 +15,32 @@ impl Executor {
     /// The monitor has found nothing that runs.
     pub(super) fn rest(&self, sched: &mut Sched, now: Time) {
         let polls = self.block_on_calls.polls();
-        let asked = &mut sched.asked;
-        let rest = sched.rest.get_or_insert_with(|| match asked.take() {
-            Some((before, until)) if now <= until => before.resumed(now, polls),
-            _ => Rest::new(now, polls),
-        });
-        if !rest.goes_on(polls) {
-            *rest = Rest::new(now, polls);
+        // What the thread of a `block_on_local` polls ends the rest, but does not wake the monitor.
+        if !sched.rest.is_some_and(|rest| rest.goes_on(polls)) {
+            sched.rest = Some(match sched.asked.take() {
+                Some((before, until)) if now <= until => before.resumed(now, polls),
+                _ => Rest::new(now, polls),
+            });
         }
+    }
+
+    /// True if the observer may ask goroutines, which wakes them.
+    pub(super) fn may_ask(&self) -> bool {
+        lock(&self.sched).rest.is_some_and(|rest| rest.may_ask())
     }
 
     /// The observer asks goroutines, and wakes them to answer. That does not end the rest, if they park at once.
     pub(super) fn rest_goes_on(&self) {
         let mut sched = lock(&self.sched);
-        sched.asked = sched.rest.map(|rest| (rest, Time::now().after(ANSWER)));
+        if let Some(rest) = sched.rest {
+            sched.asked = Some((rest.asked(), Time::now().after(ANSWER)));
+        }
+    }
+
+    /// Goroutines have done more than to answer: a rest that was resumed began only then. True if
+    /// it was.
+    pub(crate) fn rest_begins_anew(&self) -> bool {
+        lock(&self.sched).rest.as_mut().is_some_and(Rest::begin_anew)
     }
 
     /// Asks the observer whether the runtime can go on, if it has been at rest for long enough. Returns when it must look again.
@@ -37,10 +49,10 @@ impl Executor {
         let observer = sched.observer;
         let Some(rest) = &mut sched.rest else { return Time::NEVER };
         let is_due = rest.begin_judgement(Time::now());
-        let judge_at = rest.judge_at();
         drop(sched);
         observer.filter(|_| is_due).into_iter().for_each(|judge| judge());
-        judge_at
+        // Something may have run meanwhile: that has woken the monitor.
+        lock(&self.sched).rest.map_or(Time::NEVER, |rest| rest.judge_at())
     }
 
     /// Since when this runtime has been at rest. `None` if something runs or can run, or a timer or a job will make it.

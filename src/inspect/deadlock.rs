@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 use std::io::{self, Write as _};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{LazyLock, Mutex};
 
 use super::info::{self, GoroutineInfo, GoroutineState};
@@ -27,6 +27,15 @@ const LINES: usize = 1000;
 /// A runtime has been at rest for a second: is it because all goroutines of the process wait for each other? If so, this is
 /// reported, once.
 pub(crate) fn judge() {
+    // Another runtime's monitor may judge, and ask: its question would seem to have no answer here.
+    static IS_JUDGING: AtomicBool = AtomicBool::new(false);
+    if !IS_JUDGING.swap(true, Ordering::Acquire) {
+        judge_alone();
+        IS_JUDGING.store(false, Ordering::Release);
+    }
+}
+
+fn judge_alone() {
     let Some(rest) = Rest::of_all() else { return };
     let policies: Vec<_> = rest.calling.iter().map(|(_, policy)| from_environment().unwrap_or(*policy)).collect();
     let asks = policies.contains(&OnDeadlock::Report);
@@ -36,10 +45,16 @@ pub(crate) fn judge() {
         return;
     }
     let mut goroutines = info::collect(Executor::all());
+    {
+        let answers = lock(&ANSWERS);
+        for goroutine in goroutines.iter_mut().filter(|goroutine| has_answered(goroutine)) {
+            goroutine.state = before_answer(goroutine.state, answers.get(&goroutine.id));
+        }
+    }
     // A main that is not there is on its way into its runtime, or its thread is about to return from `block_on`.
     let mains = goroutines.iter().filter(|goroutine| goroutine.is_main).count();
     if is_closed && goroutines.iter().all(|goroutine| waits_for_us(goroutine) || is_asked(goroutine)) {
-        let asked = goroutines.iter().filter(|goroutine| is_asked(goroutine));
+        let asked = goroutines.iter().filter(|goroutine| is_asked(goroutine) || has_answered(goroutine));
         let before = asked.map(|goroutine| (goroutine.id, goroutine.state)).collect();
         if Executor::all().filter(|executor| executor.ask_for_keepers()).count() != 0 {
             *lock(&ANSWERS) = before;
@@ -47,10 +62,11 @@ pub(crate) fn judge() {
             return;
         }
     }
-    for goroutine in &mut goroutines {
-        goroutine.state = before_answer(goroutine.state, lock(&ANSWERS).get(&goroutine.id));
-    }
     let is_proved = is_closed && goroutines.iter().all(waits_for_us);
+    // There was no other thread when goroutines were asked: an answer has started one.
+    if !is_closed && Executor::all().filter(|executor| executor.rest_begins_anew()).count() != 0 {
+        return;
+    }
     if mains < rest.mains
         || !is_proved && !asks
         || Rest::of_all().is_none_or(|now| now.since != rest.since)
@@ -116,14 +132,19 @@ impl Rest {
     }
 }
 
-/// The goroutines that have been asked last whether something keeps their wakers, and what they waited for by then: the answer is a
-/// poll.
+/// The goroutines that have been asked whether something keeps their wakers, and what they waited for
+/// by then: the answer is a poll.
 static ANSWERS: LazyLock<Mutex<HashMap<GoroutineId, GoroutineState>>> = LazyLock::new(Mutex::default);
 
 /// True if the goroutine is to be asked whether something keeps its waker.
 fn is_asked(goroutine: &GoroutineInfo) -> bool {
     let is_foreign = |reason| reason == WaitReason::Foreign && goroutine.keeper == Keeper::Unknown;
     matches!(goroutine.state, GoroutineState::Waiting { reason, .. } if is_foreign(reason))
+}
+
+/// True if its last poll was its answer.
+fn has_answered(goroutine: &GoroutineInfo) -> bool {
+    matches!(goroutine.keeper, Keeper::None | Keeper::Some)
 }
 
 /// What the goroutine does: it waits as before it was asked, if it waits for the same.
