@@ -657,6 +657,8 @@ impl Runtime {
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
+        #[cfg(feature = "sim")]
+        self.executor().refuse_outside(Location::caller());
         spawn_on(self.executor(), future, Location::caller())
     }
 

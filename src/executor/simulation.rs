@@ -42,6 +42,13 @@ impl Executor {
         if simulated::is_on() { Self::current().is_some_and(|own| ptr::eq(own, self)) } else { !self.is_simulated() }
     }
 
+    /// A goroutine is about to be started here: in a simulation of another executor it would be outside.
+    pub(crate) fn refuse_outside(&self, site: &Location<'_>) {
+        if simulated::is_on() && !self.is_in_this_world() {
+            simulated::leaves_at(Outside::Runtime, site);
+        }
+    }
+
     /// A worker is called: if another thread does, it has woken a goroutine.
     pub(super) fn woken_from_outside(&self) {
         self.idle.end_search();
@@ -159,6 +166,11 @@ impl Simulation {
     /// True if the goroutine at that place has been aborted.
     pub(crate) fn is_aborted(&self, place: usize) -> bool {
         self.inspect(|tasks| tasks[place].metadata().flags().is_aborted())
+    }
+
+    /// True if the goroutine at that place has waited, and was woken; false of one that starts or has given way.
+    pub(crate) fn was_woken(&self, place: usize) -> bool {
+        self.inspect(|tasks| matches!(tasks[place].metadata().activity(), Activity::Waits(_)))
     }
 
     /// The ids of the goroutines that can run, by their places.

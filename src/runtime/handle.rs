@@ -107,6 +107,8 @@ impl Handle {
     {
         fork::refuse();
         let site = Location::caller();
+        #[cfg(feature = "sim")]
+        self.runtime.executor.refuse_outside(site);
         self.runtime.try_go(future, site).unwrap_or_else(|future| go_aborted(current(), future, site))
     }
 

@@ -6,14 +6,15 @@ use std::sync::Once;
 use std::thread;
 
 use super::run::{self, Failure, Kind, Plan, Run};
-use super::strategy::{Chooser, Deviation, Replay, Seed, Strategy};
+use super::strategy::{Choices, Chooser, Deviation, Lengths, Replay, Seed, Strategy};
 use super::trace::{self, Step};
 use crate::simulated::{self, Outside};
 
 /// Runs a program once, on this thread, in virtual time: every choice follows from the seed.
 ///
-/// The choices are those of [`Strategy::Random`], unless the seed is one that [`Config::check`] has printed for another strategy. The future need not be [`Send`], and may borrow from the caller. When it returns,
-/// all goroutines that are left are dropped.
+/// The choices are those of [`Strategy::Random`], unless the seed is one that [`Config::check`] has printed for another
+/// strategy. The future need not be [`Send`], and may borrow from the caller. When it returns, all goroutines that are
+/// left are dropped.
 ///
 /// # Panics
 ///
@@ -253,16 +254,16 @@ impl Config {
             self.check_seed(seed, &main);
             return;
         }
-        let mut longest = 0;
+        let mut lengths = Lengths::default();
         for number in 0..self.runs {
-            let seed = Seed::new(self.seed.wrapping_add(number), self.strategy, longest);
-            longest = longest.max(self.check_seed(seed.0, &main));
+            let seed = Seed::new(self.seed.wrapping_add(number), self.strategy, &lengths);
+            lengths.add(self.check_seed(seed.0, &main));
         }
     }
 
-    /// Runs the program with that seed. Returns the number of choices.
+    /// Runs the program with that seed. Returns its choices.
     #[track_caller]
-    fn check_seed<F, Fut>(&self, seed: u64, main: &F) -> usize
+    fn check_seed<F, Fut>(&self, seed: u64, main: &F) -> Choices
     where
         F: Fn() -> Fut,
         Fut: Future,

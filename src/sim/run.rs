@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, Location, catch_unwind};
 use std::process;
 use std::time::Duration;
 
-use super::strategy::{Choice, Chooser, Deviation, Key, Question, Target};
+use super::strategy::{Choice, Choices, Chooser, Deviation, Key, Question, Target};
 use super::trace::{Does, Step};
 use crate::executor::simulation::{Polled, Ready, Simulation};
 use crate::fork;
@@ -39,7 +39,7 @@ pub(super) struct Run<T> {
     pub(super) result: Result<T, Failure>,
     pub(super) steps: Vec<Step>,
     pub(super) deviations: Vec<Deviation>,
-    pub(super) choices: usize,
+    pub(super) choices: Choices,
 }
 
 /// Why a run failed.
@@ -80,7 +80,7 @@ struct State {
     is_ending: bool,
     steps: Vec<Step>,
     deviations: Vec<Deviation>,
-    choices: usize,
+    choices: Choices,
     /// Operations and polls.
     taken: usize,
     step_limit: usize,
@@ -144,7 +144,11 @@ impl State {
     /// Chooses between the running goroutine, if it can go on, and the `ready` others.
     fn choose(&mut self, can_go_on: bool, ready: usize) -> Choice {
         let key = self.key();
-        self.choices += 1;
+        if usize::from(can_go_on) + ready == 1 {
+            return if can_go_on { Choice::GoesOn } else { Choice::Place(0) };
+        }
+        self.choices.all += 1;
+        self.choices.operations += usize::from(can_go_on);
         let question = Question { current: self.current, can_go_on, ready, simulation: self.simulation };
         let choice = self.chooser.choose(question, key);
         match choice {
@@ -366,7 +370,7 @@ pub(super) fn run<F: Future>(plan: Plan<'_>, main: impl FnOnce() -> F) -> Run<F:
             is_ending: false,
             steps: Vec::new(),
             deviations: Vec::new(),
-            choices: 0,
+            choices: Choices::default(),
             taken: 0,
             step_limit,
             current: 0,

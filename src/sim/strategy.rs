@@ -18,8 +18,9 @@ use crate::random::Seeded;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Strategy {
-    /// Each goroutine that can run is equally likely, before every operation; but the one that is about to begin it is half as
-    /// likely to go on as each other one is to come before it, since most bugs want that.
+    /// Any goroutine that can run may be next, before every operation. How likely that is each run draws for itself:
+    /// in some goroutines take turns, in some one may stay behind while another does many steps, in some each is
+    /// equally likely.
     #[default]
     Random,
     /// The goroutine of the highest priority runs, and goes on until it waits. Priorities are drawn; at `depth - 1` points of a run,
@@ -56,11 +57,49 @@ pub(super) struct Question {
     pub(super) simulation: Simulation,
 }
 
+/// The choices of a run in which there was more than one goroutine to choose.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Choices {
+    pub(super) all: usize,
+    /// Those before an operation.
+    pub(super) operations: usize,
+}
+
+impl Choices {
+    fn max(self, other: Self) -> Self {
+        Self { all: self.all.max(other.all), operations: self.operations.max(other.operations) }
+    }
+}
+
+/// The most choices of the runs of a check so far: of all, and of the last few. Where runs are of different length, a point is
+/// met more often if it is drawn from those of a usual run, and met at all if it is drawn from those of the longest one.
+#[derive(Debug, Default)]
+pub(super) struct Lengths {
+    recent: Choices,
+    longest: Choices,
+}
+
+impl Lengths {
+    pub(super) fn add(&mut self, run: Choices) {
+        let decayed = |most: usize| most - most.div_ceil(16);
+        self.recent = run.max(Choices { all: decayed(self.recent.all), operations: decayed(self.recent.operations) });
+        self.longest = run.max(self.longest);
+    }
+}
+
+/// At which choices the points of a run lie. Most bugs want one before an operation; but what goes on after a wait may have to be
+/// late as well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Points {
+    All,
+    Operations,
+}
+
 /// A seed as the strategy reads it, so that it stands for a run by itself.
 ///
 /// | bits | field |
 /// |---|---|
-/// | 0-47 | the number of the run, from which the draws follow |
+/// | 0-47 | the number of the run, from which the draws follow, and where the points of [`Strategy::Pct`] lie |
 /// | 48-55 | of [`Strategy::Pct`]: how many choices are expected, by [`scale`](Self::scale); 0 if nothing is known |
 /// | 56-61 | its depth |
 /// | 62-63 | the strategy: 1 for `Pct`, 2 for `RoundRobin`, else `Random` |
@@ -74,18 +113,26 @@ const STRATEGY: u32 = 62;
 const USUAL_LENGTH: u64 = 64;
 
 impl Seed {
-    /// The seed of a run by that strategy, where runs have had up to `longest` choices. A number that is a seed of another strategy
-    /// stays what it is.
-    pub(super) fn new(number: u64, strategy: Strategy, longest: usize) -> Self {
+    /// The seed of a run by that strategy, where runs have had so many choices. A number that is a seed of another strategy stays what
+    /// it is.
+    pub(super) fn new(number: u64, strategy: Strategy, lengths: &Lengths) -> Self {
         if number >> LENGTH != 0 {
             return Self(number);
         }
-        let length = (0..=u64::from(u8::MAX)).find(|code| Self::scale(*code) >= longest as u64).unwrap_or(0);
+        let points = Self(number).points();
+        let choices = if number / 4 % 4 == 3 { lengths.longest } else { lengths.recent };
+        let choices = if points == Points::All { choices.all } else { choices.operations };
+        let length = (0..=u64::from(u8::MAX)).find(|code| Self::scale(*code) >= choices as u64).unwrap_or(0);
         Self(match strategy {
             Strategy::Random => number,
             Strategy::Pct { depth } => number | length << LENGTH | (depth.min(63) as u64) << DEPTH | 1 << STRATEGY,
             Strategy::RoundRobin => number | 2 << STRATEGY,
         })
+    }
+
+    /// Where the points of a run by [`Strategy::Pct`] lie.
+    fn points(self) -> Points {
+        if self.0 % 4 == 3 { Points::All } else { Points::Operations }
     }
 
     /// Eight steps for each doubling.
@@ -99,8 +146,6 @@ impl Seed {
     }
 }
 
-/// By chance a goroutine gives way to each other one so many times as often as it goes on.
-const GIVES_WAY: usize = 2;
 /// So many priorities can be drawn.
 const DRAWN: usize = 1 << 31;
 /// Every so many yields of a run make a goroutine the lowest.
@@ -111,10 +156,94 @@ const REDRAWN: u64 = 2_000;
 /// A strategy at work.
 #[derive(Debug)]
 pub(super) enum Chooser {
-    Random(Seeded),
+    Random(Chance),
     Pct(Pct),
     RoundRobin(Seeded),
     Replay(Replay),
+}
+
+/// How goroutines are chosen by chance in a run. Its seed draws one of [`WAYS`]: what finds a bug that wants goroutines to
+/// take turns misses one that wants a goroutine to stay behind while another does many steps.
+#[derive(Clone, Copy, Debug)]
+struct Way {
+    /// In so many of 16 cases the running goroutine goes on; if none, it is as likely to as each other one is to come before.
+    goes_on: Option<usize>,
+    /// In so many of 16 cases one that gives way stays behind: it runs in the next choices only if no other one can.
+    stays: usize,
+    /// The number of those choices is drawn up to a power of two, which is drawn up to two to this.
+    doublings: usize,
+    /// In so many of 16 cases the one that can run for longest comes next; else any.
+    turns: usize,
+    /// In so many of 16 cases one that was woken does not come before the running one, if it is drawn.
+    later: usize,
+}
+
+/// One for each eighth of the runs. `benches/README.md` has what they find, beside shuttle.
+const WAYS: [Way; 8] = [TURNS, TURNS, TURNS, LONG, LONG, LONG, EVEN, EVEN];
+const TURNS: Way = Way { goes_on: Some(0), stays: 12, doublings: 1, turns: 12, later: 8 };
+const LONG: Way = Way { goes_on: Some(1), stays: 8, doublings: 3, turns: 14, later: 4 };
+const EVEN: Way = Way { goes_on: None, stays: 16, doublings: 4, turns: 0, later: 0 };
+
+#[derive(Debug)]
+pub(super) struct Chance {
+    rng: Seeded,
+    way: Way,
+    asked: u64,
+    /// By id: up to which choice the goroutine stays behind.
+    behind_until: Vec<u64>,
+}
+
+impl Chance {
+    fn new(mut rng: Seeded) -> Self {
+        let way = WAYS[rng.below(WAYS.len())];
+        Self { rng, way, asked: 0, behind_until: Vec::new() }
+    }
+
+    fn choose(&mut self, question: Question) -> Choice {
+        let Question { current, can_go_on, ready, simulation } = question;
+        let Way { goes_on, stays, doublings, turns, later } = self.way;
+        self.asked += 1;
+        let goes_on = can_go_on
+            && match goes_on {
+                Some(goes_on) => self.happens(goes_on),
+                None => self.rng.below(ready + 1) == 0,
+            };
+        if goes_on {
+            return Choice::GoesOn;
+        }
+        let is_later = can_go_on && self.happens(later);
+        let first = if self.happens(turns) { 0 } else { self.rng.below_or_only(ready) };
+        let is_behind = |place: &usize| {
+            let until = self.behind_until.get(simulation.peek(*place).0 as usize);
+            until.is_some_and(|until| *until > self.asked)
+        };
+        match (first..ready).chain(0..first).find(|place| !is_behind(place)) {
+            // One that was woken may as well come later, which some bugs want; else it would always come at once.
+            Some(place) if is_later && simulation.was_woken(place) => Choice::GoesOn,
+            Some(place) => {
+                if can_go_on && self.happens(stays) {
+                    let most = 1 << (1 + self.rng.below(doublings));
+                    let choices = 1 + self.rng.below(most);
+                    self.stay_behind(current, choices);
+                }
+                Choice::Place(place)
+            }
+            None if can_go_on => Choice::GoesOn,
+            None => Choice::Place(first),
+        }
+    }
+
+    fn happens(&mut self, of_16: usize) -> bool {
+        self.rng.below(16) < of_16
+    }
+
+    fn stay_behind(&mut self, id: u64, choices: usize) {
+        let at = id as usize;
+        if self.behind_until.len() <= at {
+            self.behind_until.resize(at + 1, 0);
+        }
+        self.behind_until[at] = self.asked + choices as u64;
+    }
 }
 
 #[derive(Debug)]
@@ -122,8 +251,14 @@ pub(super) struct Pct {
     rng: Seeded,
     /// By id; 0 for one that has none yet.
     priorities: Vec<i64>,
-    /// The questions at which the priority of the running goroutine is lowered, in order, the first one last.
+    /// The choices of that kind at which the priority of the running goroutine is lowered, in order, the first one last.
     points: Vec<u64>,
+    kind: Points,
+    counted: u64,
+    /// At each point the goroutine gets the lowest priority: another one runs there for certain. Else those of all points are drawn, and
+    /// any order of them is found.
+    descends: bool,
+    lowered: i64,
     asked: u64,
     yields: u32,
     /// Of the goroutines that can run.
@@ -131,10 +266,28 @@ pub(super) struct Pct {
 }
 
 impl Pct {
-    fn new(mut rng: Seeded, depth: u64, length: u64) -> Self {
-        let mut points: Vec<_> = (1..depth).map(|_| 1 + rng.below(length as usize) as u64).collect();
+    fn new(mut rng: Seeded, depth: u64, length: u64, kind: Points) -> Self {
+        let mut points = Vec::new();
+        while points.len() as u64 + 1 < depth.min(length + 1) {
+            let point = 1 + rng.below(length as usize) as u64;
+            if !points.contains(&point) {
+                points.push(point);
+            }
+        }
         points.sort_unstable_by(|a, b| b.cmp(a));
-        Self { rng, priorities: Vec::new(), points, asked: 0, yields: 0, ids: Vec::new() }
+        let descends = rng.below(4) > 0;
+        Self {
+            rng,
+            priorities: Vec::new(),
+            points,
+            kind,
+            counted: 0,
+            descends,
+            lowered: 0,
+            asked: 0,
+            yields: 0,
+            ids: Vec::new(),
+        }
     }
 
     /// The priority of a goroutine: drawn when it is first seen.
@@ -151,7 +304,8 @@ impl Pct {
 
     /// At a point of the run the goroutine gets a lower priority than all that had no such point.
     fn lower(&mut self, id: u64) {
-        self.priorities[id as usize] = -1 - self.rng.below(DRAWN) as i64;
+        self.lowered += 1;
+        self.priorities[id as usize] = if self.descends { -self.lowered } else { -1 - self.rng.below(DRAWN) as i64 };
     }
 
     /// The goroutine has given way: its priority is drawn anew, if that makes it lower, and after some times it is the lowest. One that
@@ -178,7 +332,8 @@ impl Pct {
             |pct: &mut Self| candidates.clone().rev().max_by_key(|(_, id)| pct.priority(*id)).expect("one can run");
         let (mut choice, mut chosen) = highest(self);
         self.asked += 1;
-        while self.points.last().is_some_and(|point| *point <= self.asked) {
+        self.counted += u64::from(can_go_on || self.kind == Points::All);
+        while self.points.last().is_some_and(|point| *point <= self.counted) {
             self.points.pop();
             self.lower(chosen);
             (choice, chosen) = highest(self);
@@ -196,10 +351,10 @@ impl Chooser {
             1 => {
                 let length = Seed::scale(seed.bits(LENGTH, DEPTH));
                 let length = if length == 0 { USUAL_LENGTH } else { length };
-                Chooser::Pct(Pct::new(rng, seed.bits(DEPTH, STRATEGY), length))
+                Chooser::Pct(Pct::new(rng, seed.bits(DEPTH, STRATEGY), length, seed.points()))
             }
             2 => Chooser::RoundRobin(rng),
-            _ => Chooser::Random(rng),
+            _ => Chooser::Random(Chance::new(rng)),
         }
     }
 
@@ -208,11 +363,7 @@ impl Chooser {
     pub(super) fn choose(&mut self, question: Question, key: Key) -> Choice {
         let Question { can_go_on, ready, simulation, .. } = question;
         match self {
-            Chooser::Random(rng) if can_go_on => match rng.below_or_only(ready * GIVES_WAY + 1) / GIVES_WAY {
-                drawn if drawn == ready => Choice::GoesOn,
-                drawn => Choice::Place(drawn),
-            },
-            Chooser::Random(rng) => Choice::Place(rng.below_or_only(ready)),
+            Chooser::Random(chance) => chance.choose(question),
             Chooser::Pct(pct) => pct.choose(question),
             Chooser::RoundRobin(_) if ready == 0 => Choice::GoesOn,
             Chooser::RoundRobin(_) => Choice::Place(0),
@@ -228,7 +379,9 @@ impl Chooser {
     pub(super) fn deviates(&mut self, per_million: u32, key: Key, target: Target) -> bool {
         match self {
             Chooser::Replay(replay) => replay.get(key) == Some(target),
-            Chooser::Random(rng) | Chooser::RoundRobin(rng) | Chooser::Pct(Pct { rng, .. }) => rng.happens(per_million),
+            Chooser::Random(Chance { rng, .. }) | Chooser::RoundRobin(rng) | Chooser::Pct(Pct { rng, .. }) => {
+                rng.happens(per_million)
+            }
         }
     }
 

@@ -3,6 +3,7 @@
 #[cfg(feature = "macros")]
 mod attributes;
 mod examples;
+mod newer;
 mod planted;
 mod protocols;
 mod runs;

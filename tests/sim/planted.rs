@@ -21,7 +21,7 @@ fn failure(check: impl FnOnce()) -> Option<(String, u64)> {
 }
 
 /// Looks for the failure by each strategy, and replays what one found a hundred times, with all that a check does.
-fn is_found<F: Future<Output = ()>>(config: &Config, text: &str, program: impl Fn() -> F) {
+pub(crate) fn is_found<F: Future<Output = ()>>(config: &Config, text: &str, program: impl Fn() -> F) {
     let strategies = [Strategy::Random, Strategy::Pct { depth: 3 }];
     let check = |config: &Config| failure(|| config.check(&program));
     let seeds = strategies.map(|strategy| {

@@ -12,10 +12,10 @@ use gopark::sim::{Config, Strategy};
 use gopark::sync::{Cond, ErrGroup, Mutex, Once, OnceValue, RwMutex, Semaphore, SingleFlight};
 use gopark::{chan, go, gosched, select, sim, time};
 
-const MS: Duration = Duration::from_millis(1);
+pub(crate) const MS: Duration = Duration::from_millis(1);
 
 /// Runs the program with each strategy, with time-outs that are over in time, and at any point.
-fn check<F: Future<Output = ()>>(program: impl Fn() -> F) {
+pub(crate) fn check<F: Future<Output = ()>>(program: impl Fn() -> F) {
     for strategy in [Strategy::Random, Strategy::Pct { depth: 2 }, Strategy::Pct { depth: 4 }, Strategy::RoundRobin] {
         for cancel in [0.0, 0.1] {
             Config::new().runs(RUNS).strategy(strategy).cancel(cancel).leaks(true).check(&program);
