@@ -292,6 +292,14 @@ impl Object {
             user: simulated::User::new(),
         }
     }
+
+    /// It is used at that place, without a wait.
+    #[cfg(feature = "sim")]
+    pub(crate) fn tried(&self, site: &Location<'_>) {
+        if simulated::is_on() {
+            self.user.set(Some(site), None);
+        }
+    }
 }
 
 #[cold]
@@ -356,7 +364,7 @@ fn goes_on_simulated(
     let operation = simulated::Operation { site, reason, is_own: trusts(cx.waker()) };
     let goes_on = is_passing(cx) || simulated::goes_on(operation);
     if goes_on {
-        object.into_iter().for_each(|object| object.user.set(operation));
+        object.into_iter().for_each(|object| object.user.set(site, Some(reason)));
         LOCAL.with(|l| l.budget.set(1));
     } else {
         wake_current(cx);

@@ -33,11 +33,13 @@ pub enum Outside {
     /// The forms that block a thread: `send_blocking`, `lock_blocking` and their like. If they are allowed they may block the
     /// simulation for ever.
     Blocking,
-    /// The start of a [`Runtime`](crate::Runtime). If it is allowed, its goroutines are outside.
+    /// The start of a [`Runtime`](crate::Runtime), or of a goroutine on one that was started before, by itself or its
+    /// [`Handle`](crate::Handle). If it is allowed, its goroutines are outside.
     Runtime,
-    /// A wait on a channel, a lock, a semaphore, a context or a `WaitGroup` on which another run has waited before: a static, or one
-    /// that was made outside of the program's closure. What the other run has left in it decides what happens. What is tried
-    /// without a wait, and the cases of a `select!`, are not looked at.
+    /// The use of a channel, a lock, a semaphore, a context, a `WaitGroup` or the like that another run has used
+    /// before: a static, or one that was made outside of the program's closure. What the other run has left in it
+    /// decides what happens. Each wait is a use, each channel of a `select!`, and what is tried without a wait on a
+    /// channel, a lock or a semaphore.
     OtherRun,
 }
 
@@ -54,7 +56,7 @@ impl fmt::Display for Outside {
             Outside::Unblock => "unblock",
             Outside::BlockInPlace => "block_in_place",
             Outside::Blocking => "a blocking form",
-            Outside::Runtime => "the start of a runtime",
+            Outside::Runtime => "the use of another runtime",
             Outside::OtherRun => "the use of what another run has used",
         })
     }
@@ -196,12 +198,15 @@ impl User {
         Self(AtomicU64::new(0))
     }
 
-    /// This simulation uses the object.
-    pub(crate) fn set(&self, operation: Operation) {
+    /// This simulation uses the object at that place, for that if it waits.
+    pub(crate) fn set(&self, site: Option<&Location<'_>>, reason: Option<Reason>) {
         let user = self.0.swap(world(), Ordering::Relaxed);
         if user != 0 && user != world() && !allows(Outside::OtherRun) {
-            let leaving = Leaving(Outside::OtherRun, operation.site);
-            panic!("{leaving} ({})", operation.reason);
+            let leaving = Leaving(Outside::OtherRun, site);
+            match reason {
+                Some(reason) => panic!("{leaving} ({reason})"),
+                None => panic!("{leaving}"),
+            }
         }
     }
 }

@@ -31,8 +31,11 @@ impl<T> Sender<T> {
     /// assert_eq!(tx.force_send(3), Ok(Some(1)));
     /// assert_eq!(rx.try_iter().collect::<Vec<_>>(), [2, 3]);
     /// ```
+    #[cfg_attr(feature = "sim", track_caller)]
     pub fn force_send(&self, value: T) -> Result<Option<T>, SendError<T>> {
         let Some(core) = self.handle.core() else { return Ok(Some(value)) };
+        #[cfg(feature = "sim")]
+        core.object.tried(std::panic::Location::caller());
         // Another thread may take it without being woken.
         coop::note_unwinding();
         let mut value = Some(value);

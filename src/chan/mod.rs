@@ -217,8 +217,11 @@ impl<T> Sender<T> {
     /// let (tx, _rx) = chan::unbuffered();
     /// assert_eq!(tx.try_send(1), Err(TrySendError::Full(1)));
     /// ```
+    #[cfg_attr(feature = "sim", track_caller)]
     pub fn try_send(&self, value: T) -> Result<(), TrySendError<T>> {
         let Some(core) = self.handle.core() else { return Err(TrySendError::Full(value)) };
+        #[cfg(feature = "sim")]
+        core.object.tried(Location::caller());
         if !core.seems_ready_to_send() {
             return Err(TrySendError::Full(value));
         }
@@ -356,8 +359,11 @@ impl<T> Receiver<T> {
     /// tx.try_send(1).unwrap();
     /// assert_eq!(rx.try_recv(), Ok(1));
     /// ```
+    #[cfg_attr(feature = "sim", track_caller)]
     pub fn try_recv(&self) -> Result<T, TryRecvError> {
         let Some(core) = self.handle.core() else { return Err(TryRecvError::Empty) };
+        #[cfg(feature = "sim")]
+        core.object.tried(Location::caller());
         if !core.seems_ready_to_recv() {
             return Err(TryRecvError::Empty);
         }

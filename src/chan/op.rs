@@ -530,6 +530,11 @@ impl<T, D: Direction<T>> ChannelCase for Op<'_, T, D> {
         self.waiter_ptr().addr()
     }
 
+    #[cfg(feature = "sim")]
+    fn used(&self, site: &'static Location<'static>) {
+        self.channel().object.tried(site);
+    }
+
     fn seems_ready(&self) -> bool {
         self.core.is_some_and(|core| core.seems_ready(D::SIDE))
     }
@@ -612,6 +617,11 @@ impl<T> ChannelCase for SomeOp<'_, T> {
         self.0.waiter()
     }
 
+    #[cfg(feature = "sim")]
+    fn used(&self, site: &'static Location<'static>) {
+        self.0.used(site);
+    }
+
     fn seems_ready(&self) -> bool {
         self.0.seems_ready()
     }
@@ -620,6 +630,9 @@ impl<T> ChannelCase for SomeOp<'_, T> {
         self.state() == state::CLOSED
     }
 
+    /// # Safety
+    ///
+    /// As the trait says.
     unsafe fn attempt(&self, own: *const Token) -> Result<Option<Woken>, Unready> {
         if self.is_off() {
             return Ok(None);

@@ -149,6 +149,8 @@ impl<C: Cases> Selecting<C> {
         // SAFETY: nothing is moved out of the pinned select.
         let this = unsafe { this.get_unchecked_mut() };
         coop::try_once(|cx| {
+            #[cfg(feature = "sim")]
+            this.note_use();
             if let Poll::Ready(output) = this.try_each(cx) {
                 return Some(output);
             }
@@ -180,6 +182,15 @@ impl<C: Cases> Selecting<C> {
             if let (Role::Channel, Some(raw)) = (*role, raw) {
                 f(index, raw);
             }
+        });
+    }
+
+    /// The simulation knows which channels it has used.
+    #[cfg(feature = "sim")]
+    fn note_use(&mut self) {
+        let site = self.site;
+        self.cases().each(0, &mut |_, role, raw| {
+            raw.filter(|_| *role != Role::Off).into_iter().for_each(|raw| raw.used(site));
         });
     }
 
@@ -424,6 +435,8 @@ impl<C: Cases> Selecting<C> {
         if !coop::poll_ready(cx, self.site, Reason::Select, None) {
             return Poll::Pending;
         }
+        #[cfg(feature = "sim")]
+        self.note_use();
         let polled = self.try_each(cx);
         if polled.is_ready() {
             coop::spend();

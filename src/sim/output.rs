@@ -35,6 +35,10 @@ impl<T: TestOutput, E: fmt::Debug> TestOutput for Result<T, E> {
 }
 
 /// Of what `#[gopark::test(sim)]` expands to: a run whose test returns a failure fails.
+///
+/// # Panics
+///
+/// With the failure, if it is one.
 pub fn assert_passed(output: impl TestOutput) {
     if let Some(failure) = output.failure() {
         panic!("the test returned {failure}");

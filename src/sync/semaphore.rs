@@ -187,7 +187,10 @@ impl Semaphore {
     /// ```
     #[inline]
     #[doc(alias = "TryAcquire")]
+    #[cfg_attr(feature = "sim", track_caller)]
     pub fn try_acquire(&self, n: usize) -> Option<Permit<'_>> {
+        #[cfg(feature = "sim")]
+        self.object.tried(Location::caller());
         // Not `then_some`: a permit that is made is a permit that is dropped.
         self.take(n).then(|| Permit { semaphore: self, n })
     }

@@ -79,6 +79,8 @@ pub(crate) trait Resource<X> {
 #[inline]
 #[track_caller]
 pub(crate) fn acquire_now<R: Resource<X>, X>(resource: &R) -> bool {
+    #[cfg(feature = "sim")]
+    resource.object().tried(Location::caller());
     if !holders::is_on() {
         return resource.try_acquire();
     }

@@ -149,6 +149,10 @@ pub trait ChannelCase {
     /// The address of the waiter, by which the token names a winner.
     fn waiter(&self) -> usize;
 
+    /// The channel is used by a select of that place.
+    #[cfg(feature = "sim")]
+    fn used(&self, site: &'static std::panic::Location<'static>);
+
     /// May be wrong without the lock.
     fn seems_ready(&self) -> bool;
 

@@ -341,7 +341,13 @@ fn what_leaves_the_simulation_panics_at_its_place() {
         "a blocking form",
     );
     of(panic_of(|| sim::run(0, || async { drop(sync::Mutex::new(1).lock_blocking()) })), "a blocking form");
-    of(panic_of(|| sim::run(0, || async { drop(gopark::Runtime::new()) })), "the start of a runtime");
+    of(panic_of(|| sim::run(0, || async { drop(gopark::Runtime::new()) })), "the use of another runtime");
+    let runtime = gopark::Runtime::new();
+    let handle = runtime.handle();
+    of(panic_of(|| sim::run(0, || async { drop(runtime.go(async {})) })), "the use of another runtime");
+    of(panic_of(|| sim::run(0, || async { drop(handle.go(async {})) })), "the use of another runtime");
+    // That of the simulation itself is none.
+    sim::run(0, || async { gopark::Handle::current().go(async {}).await.unwrap() });
     of(
         panic_of(|| {
             sim::run(0, || async {
@@ -477,6 +483,38 @@ fn what_another_run_has_used_panics_where_it_is_used() {
         uses();
         let text = panic_of(uses);
         assert!(text.contains(&format!("({name})")), "{text}");
+    }
+}
+
+#[test]
+fn what_is_tried_and_what_a_select_has_is_of_one_run_as_well() {
+    let (tx, rx) = chan::bounded(9);
+    let (lock, rw, permits) = (sync::Mutex::new(0), sync::RwMutex::new(0), sync::Semaphore::new(1));
+    let also = chan::bounded::<u8>(1);
+    let uses: [&dyn Fn(); 7] = [
+        &|| _ = sim::run(0, || async { tx.try_send(1) }),
+        &|| _ = sim::run(0, || async { tx.force_send(1) }),
+        &|| _ = sim::run(0, || async { rx.try_recv() }),
+        &|| sim::run(0, || async { drop(lock.try_lock()) }),
+        &|| sim::run(0, || async { drop(rw.try_rlock()) }),
+        &|| sim::run(0, || async { drop(permits.try_acquire(1)) }),
+        &|| {
+            sim::run(0, || async {
+                gopark::select! {
+                    _ = also.1.recv() => {}
+                    default => {}
+                }
+            })
+        },
+    ];
+    for (n, uses) in uses.iter().enumerate() {
+        // The channel of the first three is used by the first run.
+        if n == 0 || n > 2 {
+            uses();
+        }
+        let text = panic_of(uses);
+        let leaves = "the use of what another run has used leaves the simulation, at tests/sim/runs.rs:";
+        assert!(text.contains(leaves), "{n}: {text}");
     }
 }
 
