@@ -34,11 +34,13 @@ use crate::waker::WakeList;
 pub(super) struct Core<T> {
     pub(super) lock: RawLock,
     pub(super) capacity: usize,
+    /// The capacity, without the places that are reserved. Under the lock, but for a look at whether there is room.
+    pub(super) room: AtomicUsize,
     handles: [AtomicUsize; 2],
     pub(super) one_side_dropped: AtomicBool,
     /// Values in the buffer, and unclaimed ones. Written under the lock; read without it as a hint by `seems_ready_*`.
     pub(super) len: AtomicUsize,
-    /// Of `TIMED`, `RETURNED` and `CLOSED` those that hold. Set under the lock, never reset.
+    /// Of `TIMED`, `RETURNED`, `CLOSED` and `RESERVED` those that hold. Set under the lock, never reset.
     flags: AtomicU8,
     /// Under the lock, but for a look at whether they are empty.
     pub(super) recvq: WaitQueue<T>,
@@ -52,6 +54,8 @@ const TIMED: u8 = 1;
 /// A value came back to a channel without a buffer.
 const RETURNED: u8 = 2;
 const CLOSED: u8 = 4;
+/// Places have been reserved: an operation may be ready though the buffer is empty, or full. Such a channel is always rare.
+const RESERVED: u8 = 8;
 
 /// What the lock guards.
 pub(super) struct State<T> {
@@ -109,6 +113,7 @@ impl<T> Core<T> {
         Self {
             lock: RawLock::new(),
             capacity,
+            room: AtomicUsize::new(capacity),
             handles: [AtomicUsize::new(1), AtomicUsize::new(1)],
             one_side_dropped: AtomicBool::new(false),
             len: AtomicUsize::new(0),
@@ -131,7 +136,7 @@ impl<T> Core<T> {
         self.has(CLOSED)
     }
 
-    /// Exact under the lock.
+    /// Whether one of these flags is set. Exact under the lock.
     #[inline(always)]
     fn has(&self, flag: u8) -> bool {
         self.flags.load(Ordering::Relaxed) & flag != 0
@@ -178,9 +183,9 @@ impl<T> Core<T> {
         let has_room = if self.capacity == 0 {
             !self.recvq.seems_empty()
         } else {
-            self.len.load(Ordering::Acquire) < self.capacity
+            self.len.load(Ordering::Acquire) < self.room.load(Ordering::Relaxed)
         };
-        has_room || self.has(CLOSED)
+        has_room || self.has(CLOSED | RESERVED)
     }
 
     /// May be wrong without the lock: whether an operation of that side would not have to wait.
@@ -246,7 +251,7 @@ impl<T> Core<T> {
                 return self.take_from_sender(own);
             }
             if !self.sendq.seems_empty() {
-                return self.take_and_refill(len, own);
+                return self.take_and_refill::<false>(len, own);
             }
             let Ok(value) = st.buffer.pop(len) else { return Attempt::Unready };
             self.len.store(len - 1, Ordering::Relaxed);
@@ -267,13 +272,27 @@ impl<T> Core<T> {
         }
     }
 
+    /// As [`take_from_sender`](Self::take_from_sender), where operations may wait for a place.
+    ///
+    /// # Safety
+    ///
+    /// As `take_from_sender`.
+    unsafe fn take_from_one_with_value(&self, own: *const Token) -> Attempt<T> {
+        // SAFETY: the lock is held, for the claim and what follows from it.
+        unsafe {
+            let Some(sender) = self.sendq.claim_value(own) else { return Attempt::Blocked };
+            let value = Waiter::take(sender.as_ptr());
+            Attempt::Complete(Some(value), Waiter::complete(sender.as_ptr(), state::DONE))
+        }
+    }
+
     /// One out of the full buffer, one in: the length stays as it is.
     ///
     /// # Safety
     ///
-    /// As [`take`](Self::take); the buffer holds `len` values.
+    /// As [`take`](Self::take); the buffer holds `len` values; the channel is not rare, unless `RARE`.
     #[inline(never)]
-    unsafe fn take_and_refill(&self, len: usize, own: *const Token) -> Attempt<T> {
+    unsafe fn take_and_refill<const RARE: bool>(&self, len: usize, own: *const Token) -> Attempt<T> {
         // SAFETY: the lock is held, for the claim and what follows from it.
         unsafe {
             let st = self.state();
@@ -281,7 +300,7 @@ impl<T> Core<T> {
                 return Attempt::Unready;
             }
             let Ok(value) = st.buffer.pop(len) else { return Attempt::Unready };
-            self.complete_take(value, true, own)
+            self.complete_take::<RARE>(value, true, own)
         }
     }
 
@@ -290,14 +309,19 @@ impl<T> Core<T> {
     ///
     /// # Safety
     ///
-    /// As [`take`](Self::take); with `refill` the buffer has been made ready for a value.
-    unsafe fn complete_take(&self, value: T, refill: bool, own: *const Token) -> Attempt<T> {
+    /// As [`take`](Self::take); with `refill` the buffer has been made ready for a value; the channel is not rare, unless `RARE`.
+    unsafe fn complete_take<const RARE: bool>(&self, value: T, refill: bool, own: *const Token) -> Attempt<T> {
         // SAFETY: the lock is held, for the claim and what follows from it.
         unsafe {
             let Some(sender) = (if refill { self.sendq.claim(own) } else { None }) else {
                 self.add_len(-1);
                 return Attempt::Complete(Some(value), Woken::NONE);
             };
+            if RARE && Waiter::state(sender.as_ptr()) == state::QUEUED_RESERVE {
+                self.add_len(-1);
+                self.add_room(-1);
+                return Attempt::Complete(Some(value), Waiter::complete(sender.as_ptr(), state::DONE));
+            }
             let refilled = self.state().buffer.push(|| Waiter::take(sender.as_ptr()));
             debug_assert!(refilled.is_ok(), "there is room");
             Attempt::Complete(Some(value), Waiter::complete(sender.as_ptr(), state::DONE))
@@ -322,23 +346,23 @@ impl<T> Core<T> {
             let closed = self.has(CLOSED);
             if st.unclaimed.len() != 0 {
                 // It was not in the buffer, which may be full.
-                let refill = !closed && len <= self.capacity && !self.sendq.seems_empty();
+                let refill = !closed && len <= self.room.load(Ordering::Relaxed) && !self.sendq.seems_empty();
                 if st.unclaimed.is_crowded() || refill && st.buffer.make_room().is_err() {
                     return Attempt::Unready;
                 }
                 let value = st.unclaimed.pop().expect("there is one");
                 st.rare = closed || st.extras.is_some() || st.unclaimed.len() != 0;
-                return self.complete_take(value, refill, own);
+                return self.complete_take::<true>(value, refill, own);
             }
             if len == 0 {
                 // The senders that a close found parked have failed, even if it has not completed them yet.
-                return if closed { Attempt::Closed } else { self.take_from_sender(own) };
+                return if closed { Attempt::Closed } else { self.take_from_one_with_value(own) };
             }
             if !closed && !self.sendq.seems_empty() {
-                return self.take_and_refill(len, own);
+                return self.take_and_refill::<true>(len, own);
             }
             let Ok(value) = st.buffer.pop(len) else { return Attempt::Unready };
-            self.complete_take(value, false, own)
+            self.complete_take::<true>(value, false, own)
         }
     }
 
@@ -361,7 +385,7 @@ impl<T> Core<T> {
                 return Attempt::Complete(None, Waiter::complete(receiver.as_ptr(), state::DONE));
             }
             let len = self.len.load(Ordering::Relaxed);
-            if len >= self.capacity {
+            if len >= self.room.load(Ordering::Relaxed) {
                 return Attempt::Blocked;
             }
             if st.buffer.push(value).is_err() {
@@ -369,6 +393,119 @@ impl<T> Core<T> {
             }
             self.len.store(len + 1, Ordering::Relaxed);
             Attempt::Complete(None, if st.rare { st.watchers() } else { Woken::NONE })
+        }
+    }
+
+    /// Makes the channel one of which places may be reserved. Without the lock.
+    pub(super) fn prepare_reserve(&self) {
+        if !self.has(RESERVED) {
+            // Allocated, and freed if there are some, outside the lock.
+            let mut extras = Some(Extras::boxed());
+            let mut st = self.held();
+            st.extras_or(|| extras.take().expect("asked for once"));
+            self.set(RESERVED);
+        }
+    }
+
+    /// Reserves a place of the buffer, if there is one and no sender waits for it. The channel has been prepared.
+    ///
+    /// # Safety
+    ///
+    /// The lock is held.
+    pub(super) unsafe fn reserve(&self) -> Attempt<T> {
+        if self.has(CLOSED) {
+            return Attempt::Closed;
+        }
+        if self.len.load(Ordering::Relaxed) >= self.room.load(Ordering::Relaxed) {
+            return Attempt::Blocked;
+        }
+        self.add_room(-1);
+        Attempt::Complete(None, Woken::NONE)
+    }
+
+    /// As [`reserve`](Self::reserve), without the lock.
+    pub(super) fn try_reserve(&self) -> Attempt<T> {
+        let _held = self.lock.guard();
+        // SAFETY: the lock is held.
+        unsafe { self.reserve() }
+    }
+
+    /// Gives a reserved place to the sender that has waited longest, or back to the channel. Without the lock.
+    pub(super) fn unreserve(&self) {
+        coop::note_unwinding();
+        let held = self.lock.guard();
+        // SAFETY: the lock is held.
+        let attempt = unsafe { self.until_ready(|| self.add_place()) };
+        drop(held);
+        if let Attempt::Complete(_, woken) = attempt {
+            woken.wake();
+        }
+    }
+
+    /// # Safety
+    ///
+    /// The lock is held, and a place was reserved.
+    unsafe fn add_place(&self) -> Attempt<T> {
+        // SAFETY: the lock is held, for the claim and what follows from it. The place is free, so the buffer takes a value.
+        unsafe {
+            let st = self.state();
+            let has_room = self.len.load(Ordering::Relaxed) <= self.room.load(Ordering::Relaxed);
+            let serves = has_room && !self.has(CLOSED) && !self.sendq.seems_empty();
+            if serves && st.buffer.make_room().is_err() {
+                return Attempt::Unready;
+            }
+            self.add_room(1);
+            let Some(sender) = (if serves { self.sendq.claim(ptr::null()) } else { None }) else {
+                return Attempt::Complete(None, Woken::NONE);
+            };
+            if Waiter::state(sender.as_ptr()) == state::QUEUED_RESERVE {
+                self.add_room(-1);
+            } else {
+                let added = st.buffer.push(|| Waiter::take(sender.as_ptr()));
+                debug_assert!(added.is_ok(), "there is room");
+                self.add_len(1);
+            }
+            Attempt::Complete(None, Waiter::complete(sender.as_ptr(), state::DONE))
+        }
+    }
+
+    /// Sends a value by means of a reserved place, which is used up if the value goes into the buffer: then `is_used` is set. Without
+    /// the lock. `None` if it was sent.
+    pub(super) fn send_reserved(&self, value: T, is_used: &mut bool) -> Option<T> {
+        coop::note_unwinding();
+        let mut value = Some(value);
+        let held = self.lock.guard();
+        // SAFETY: the lock is held; the value is taken once at most.
+        let attempt = unsafe { self.until_ready(|| self.put_reserved(|| value.take().unwrap_unchecked(), is_used)) };
+        drop(held);
+        if let Attempt::Complete(_, woken) = attempt {
+            woken.wake();
+        }
+        value
+    }
+
+    /// # Safety
+    ///
+    /// The lock is held, and a place was reserved; `value` is called at most once.
+    unsafe fn put_reserved(&self, value: impl FnOnce() -> T, is_used: &mut bool) -> Attempt<T> {
+        if self.has(CLOSED) {
+            return Attempt::Closed;
+        }
+        // SAFETY: the lock is held, for the claim and what follows from it.
+        unsafe {
+            let st = self.state();
+            if let Some(receiver) = self.recvq.claim(ptr::null()) {
+                st.handoff_seq = st.handoff_seq.wrapping_add(1);
+                Waiter::give(receiver.as_ptr(), value(), st.handoff_seq);
+                return Attempt::Complete(None, Waiter::complete(receiver.as_ptr(), state::DONE));
+            }
+            if st.buffer.push(value).is_err() {
+                return Attempt::Unready;
+            }
+            *is_used = true;
+            self.add_room(1);
+            self.add_len(1);
+            Attempt::Complete(None, st.watchers())
         }
     }
 
@@ -410,6 +547,12 @@ impl<T> Core<T> {
         // Only the holder of the lock writes, so this need not be one atomic operation.
         let len = self.len.load(Ordering::Relaxed);
         self.len.store(len.wrapping_add_signed(by), Ordering::Relaxed);
+    }
+
+    #[inline(always)]
+    fn add_room(&self, by: isize) {
+        let room = self.room.load(Ordering::Relaxed);
+        self.room.store(room.wrapping_add_signed(by), Ordering::Relaxed);
     }
 
     /// Returns a value that was handed to a receive which then was dropped. Without the lock.

@@ -15,7 +15,7 @@ impl<T> Sender<T> {
     /// Its value overtakes those of senders that wait, which go on waiting. The oldest may be one that came back from a receive
     /// that was dropped.
     ///
-    /// An unbuffered channel has no value to replace: without a receiver that waits, `value` itself comes back, as `Ok(Some(value))`.
+    /// An unbuffered channel has no value to replace, nor has one whose places are all [reserved](Self::reserve): without a receiver that waits, `value` itself comes back, as `Ok(Some(value))`.
     /// So it does from a [`nil`](Self::nil) one.
     ///
     /// # Errors
@@ -68,7 +68,8 @@ impl<T> Core<T> {
     #[cold]
     #[inline(never)]
     unsafe fn replace_oldest(&self, value: impl FnOnce() -> T) -> Attempt<T> {
-        if self.capacity == 0 {
+        let room = self.room.load(Ordering::Relaxed);
+        if room == 0 {
             return Attempt::Blocked;
         }
         // SAFETY: the lock is held. Of a full buffer a value is taken out before one is added.
@@ -78,7 +79,7 @@ impl<T> Core<T> {
             if st.buffer.make_room().is_err() {
                 return Attempt::Unready;
             }
-            let oldest = if in_buffer < self.capacity {
+            let oldest = if in_buffer < room {
                 if st.unclaimed.is_crowded() {
                     return Attempt::Unready;
                 }

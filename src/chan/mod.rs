@@ -58,6 +58,8 @@ mod link;
 mod many;
 mod op;
 pub(crate) mod record;
+#[forbid(unsafe_code)]
+mod reserve;
 mod source;
 mod stream;
 mod timed;
@@ -78,6 +80,7 @@ pub(crate) use failed::FailedSends;
 pub use iter::{IntoIterBlocking, IterBlocking, TryIter};
 pub use many::RecvMany;
 pub use op::{Receiving, Sending};
+pub use reserve::{Reserved, Reserving};
 pub(crate) use source::Source;
 pub use stream::{IntoStream, Next};
 pub(crate) use timed::timed;
@@ -184,7 +187,8 @@ impl<T> Sender<T> {
     /// # Cancellation
     ///
     /// Dropping the future before the value was taken sends nothing and drops the value. Use
-    /// [`try_send`](Self::try_send) where the value must come back.
+    /// [`try_send`](Self::try_send) where the value must come back, or [`reserve`](Self::reserve) where it is to be made when there is a
+    /// place for it.
     ///
     /// ```
     /// use gopark::chan;

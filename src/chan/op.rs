@@ -37,7 +37,7 @@ macro_rules! operation {
         impl<'a, T> $name<'a, T> {
             #[inline(always)]
             pub(super) fn new(core: Option<&'a Core<T>>, site: &'static Location<'static>) -> Self {
-                Self { op: Op { core, site, waiter: Waiter::new(), direction: PhantomData } }
+                Self { op: Op::new(core, site) }
             }
         }
 
@@ -110,15 +110,18 @@ impl<T> Sending<'_, T> {
 }
 
 /// What differs between sends and receives in type; the rest follows from the side.
-trait Direction<T> {
+pub(super) trait Direction<T> {
     type Output;
 
     const SIDE: Side;
     const PARKED: Reason;
     const PARKED_ON_NIL: Reason;
+    /// It is a place for a value, of the side of sends, and no value.
+    const RESERVES: bool = false;
 
-    /// What the operation results in, given the value that its waiter holds when it is complete.
-    fn output(value: Option<T>) -> Self::Output;
+    /// What the operation results in, given the value that its waiter holds when it is complete, and whether that was because of
+    /// the channel's end.
+    fn output(value: Option<T>, is_closed: bool) -> Self::Output;
 }
 
 /// The waiter holds the value until it is sent. A send that fails still holds it.
@@ -132,7 +135,7 @@ impl<T> Direction<T> for Sends {
     const PARKED_ON_NIL: Reason = Reason::ChanSendNil;
 
     #[inline(always)]
-    fn output(value: Option<T>) -> Self::Output {
+    fn output(value: Option<T>, _: bool) -> Self::Output {
         // No `map_or`, which would copy the value once more in a debug build.
         match value {
             None => Ok(()),
@@ -152,13 +155,30 @@ impl<T> Direction<T> for Receives {
     const PARKED_ON_NIL: Reason = Reason::ChanReceiveNil;
 
     #[inline(always)]
-    fn output(value: Option<T>) -> Self::Output {
+    fn output(value: Option<T>, _: bool) -> Self::Output {
         value
     }
 }
 
-/// A send or a receive.
-struct Op<'a, T, D: Direction<T>> {
+/// The waiter holds no value. Complete, it has a place, which its drop gives back.
+pub(super) struct Reserves;
+
+impl<T> Direction<T> for Reserves {
+    /// False if the channel is closed.
+    type Output = bool;
+
+    const SIDE: Side = Side::Send;
+    const PARKED: Reason = Reason::ChanSend;
+    const PARKED_ON_NIL: Reason = Reason::ChanSendNil;
+    const RESERVES: bool = true;
+
+    fn output(_: Option<T>, is_closed: bool) -> bool {
+        !is_closed
+    }
+}
+
+/// A send or a receive, or a reservation.
+pub(super) struct Op<'a, T, D: Direction<T>> {
     /// None for a nil channel.
     core: Option<&'a Core<T>>,
     /// Where the operation was called.
@@ -174,6 +194,15 @@ unsafe impl<T: Send, D: Direction<T>> Send for Op<'_, T, D> {}
 unsafe impl<T: Send, D: Direction<T>> Sync for Op<'_, T, D> {}
 
 impl<'a, T, D: Direction<T>> Op<'a, T, D> {
+    #[inline(always)]
+    pub(super) fn new(core: Option<&'a Core<T>>, site: &'static Location<'static>) -> Self {
+        Self { core, site, waiter: Waiter::new(), direction: PhantomData }
+    }
+
+    pub(super) fn core(&self) -> Option<&'a Core<T>> {
+        self.core
+    }
+
     /// The waiter, which its claimer and this operation touch through raw pointers only.
     #[inline(always)]
     fn waiter_ptr(&self) -> *const Waiter<T> {
@@ -188,7 +217,7 @@ impl<'a, T, D: Direction<T>> Op<'a, T, D> {
     #[inline(always)]
     fn holds_value(state: u8) -> bool {
         match D::SIDE {
-            Side::Send => state != state::DONE,
+            Side::Send => !D::RESERVES && state != state::DONE,
             Side::Receive => state == state::DONE,
         }
     }
@@ -202,6 +231,8 @@ impl<'a, T, D: Direction<T>> Op<'a, T, D> {
     #[inline(always)]
     unsafe fn attempt_now(&self, core: &Core<T>, own: *const Token) -> Attempt<T> {
         match D::SIDE {
+            // SAFETY: the lock is held.
+            Side::Send if D::RESERVES => unsafe { core.reserve() },
             // SAFETY: the lock is held; the waiter is not complete, so it holds a value. That it may be queued does not
             // matter: `put` looks at no senders.
             Side::Send => unsafe { core.put(own, || Waiter::take(self.waiter_ptr())) },
@@ -270,7 +301,7 @@ impl<'a, T, D: Direction<T>> Op<'a, T, D> {
                     Waiter::set_state(waiter, state::FINISHED);
                     spend();
                     core.lock.unlock();
-                    return Poll::Ready(D::output(value));
+                    return Poll::Ready(D::output(value, false));
                 }
                 core.take_of(len, ptr::null())
             },
@@ -283,7 +314,7 @@ impl<'a, T, D: Direction<T>> Op<'a, T, D> {
                 spend();
                 // SAFETY: the lock is held.
                 unsafe { woken.unlock(&core.lock) }.wake();
-                Poll::Ready(D::output(value))
+                Poll::Ready(D::output(value, false))
             }
             Attempt::Closed => {
                 // SAFETY: the lock is held.
@@ -322,8 +353,23 @@ impl<'a, T, D: Direction<T>> Op<'a, T, D> {
     unsafe fn enqueue_and_unlock(&self, core: &Core<T>, waker: TaskWaker) {
         // SAFETY: passed on to the caller; this operation's drop takes it out (I5).
         let woken = unsafe { core.enqueue(self.waiter_ptr(), Owner::Lone(waker), D::SIDE) };
+        // SAFETY: as above, it has just been queued.
+        unsafe { self.queued() };
         // SAFETY: the lock is held.
         unsafe { woken.unlock(&core.lock) }.wake();
+    }
+
+    /// Says of a reservation that was queued that it is one.
+    ///
+    /// # Safety
+    ///
+    /// The lock is held, and the waiter has just been queued.
+    #[inline(always)]
+    unsafe fn queued(&self) {
+        if D::RESERVES {
+            // SAFETY: passed on to the caller.
+            unsafe { Waiter::queued_as(self.waiter_ptr(), state::QUEUED_RESERVE) };
+        }
     }
 
     /// As [`ChannelCase::queue`]. `queued` is called under the lock.
@@ -342,6 +388,8 @@ impl<'a, T, D: Direction<T>> Op<'a, T, D> {
         }
         // SAFETY: the lock is held; the rest is passed on to the caller, as in `enqueue`.
         let woken = unsafe { core.enqueue(waiter, Owner::Select(token), D::SIDE) };
+        // SAFETY: as above, it has just been queued.
+        unsafe { self.queued() };
         queued();
         let first = core.is_first(waiter, D::SIDE);
         // SAFETY: the lock is held.
@@ -360,7 +408,8 @@ impl<'a, T, D: Direction<T>> Op<'a, T, D> {
         // SAFETY: passed on to the caller.
         unsafe { Waiter::set_state(waiter, state::FINISHED) };
         // SAFETY: passed on to the caller.
-        D::output(if Self::holds_value(state) { Some(unsafe { Waiter::take(waiter) }) } else { None })
+        let value = if Self::holds_value(state) { Some(unsafe { Waiter::take(waiter) }) } else { None };
+        D::output(value, state == state::CLOSED)
     }
 
     /// A later poll. An operation that is queued was not notified: from now on it wakes the task that polls it.
@@ -383,7 +432,7 @@ impl<'a, T, D: Direction<T>> Op<'a, T, D> {
                 },
                 state => {
                     drop(held);
-                    if state == state::CLOSED && D::SIDE == Side::Send {
+                    if state == state::CLOSED && D::SIDE == Side::Send && !D::RESERVES {
                         failed::failed();
                     }
                     // SAFETY: it was completed meanwhile.
@@ -436,6 +485,9 @@ impl<'a, T, D: Direction<T>> Op<'a, T, D> {
         // SAFETY: as above.
         unsafe { Waiter::set_state(waiter, state::FINISHED) };
         drop(withdrawn);
+        if D::RESERVES && state == state::DONE {
+            self.channel().unreserve();
+        }
         match (D::SIDE, value) {
             // SAFETY: the value came from the channel by `Waiter::give`.
             (Side::Receive, Some(value)) => self.channel().give_back(value, unsafe { Waiter::number(waiter) }),
@@ -569,7 +621,11 @@ impl<T, D: Direction<T>> ChannelCase for Op<'_, T, D> {
 
     unsafe fn enqueue(&self, token: NonNull<Token>) -> Woken {
         // SAFETY: passed on to the caller; I5 by `Selecting`'s drop and this operation's own.
-        unsafe { self.channel().enqueue(self.waiter_ptr(), Owner::Select(token), D::SIDE) }
+        unsafe {
+            let woken = self.channel().enqueue(self.waiter_ptr(), Owner::Select(token), D::SIDE);
+            self.queued();
+            woken
+        }
     }
 
     #[inline(never)]
@@ -650,7 +706,7 @@ impl<T> ChannelCase for SomeOp<'_, T> {
         // SAFETY: passed on to the caller; the waiter is queued, and the lock is held.
         unsafe {
             let woken = self.0.enqueue(token);
-            Waiter::queued_some(self.0.waiter_ptr());
+            Waiter::queued_as(self.0.waiter_ptr(), state::QUEUED_SOME);
             woken
         }
     }
@@ -658,7 +714,7 @@ impl<T> ChannelCase for SomeOp<'_, T> {
     #[inline(never)]
     unsafe fn queue(&self, token: NonNull<Token>) -> Queued {
         // SAFETY: passed on to the caller; the waiter is queued, and the lock is held, when the closure is called.
-        unsafe { self.0.queue_and(token, || Waiter::queued_some(self.0.waiter_ptr())) }
+        unsafe { self.0.queue_and(token, || Waiter::queued_as(self.0.waiter_ptr(), state::QUEUED_SOME)) }
     }
 
     fn renotify(&self, _: &Context<'_>) {}

@@ -392,3 +392,32 @@ fn a_look_without_the_lock_finds_who_waits_or_the_close_that_ends_it_sel04() {
         assert!(matches!(found, Ok(()) | Err(TrySendError::Closed(7))), "{found:?}");
     });
 }
+
+#[test]
+fn a_place_and_a_reservation_that_are_dropped_leave_the_channel_its_place() {
+    explore(3, || {
+        let (tx, rx) = chan::bounded::<i32>(1);
+        let other = tx.clone();
+        let holder = thread::spawn(move || other.try_reserve().is_ok());
+        let polled = {
+            let mut reserve = pin!(tx.reserve());
+            poll_once(reserve.as_mut()).is_ready()
+        };
+        let held = holder.join().unwrap();
+        assert!(held || polled, "one of them had it");
+        assert!(tx.try_reserve().is_ok());
+        drop(rx);
+    });
+}
+
+#[test]
+fn a_place_goes_from_one_reservation_to_the_next() {
+    explore(2, || {
+        let (tx, rx) = chan::bounded(1);
+        let other = tx.clone();
+        let sender = thread::spawn(move || block_on(other.reserve()).unwrap().send(7));
+        block_on(tx.reserve()).map(drop).unwrap();
+        assert_eq!(block_on(rx.recv()), Some(7));
+        assert_eq!(sender.join().unwrap(), Ok(()));
+    });
+}

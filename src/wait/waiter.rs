@@ -108,6 +108,7 @@ impl Woken {
 /// | `IDLE` | not queued | owner, under the lock: `QUEUED`; or `FINISHED` when done at once |
 /// | `QUEUED` | linked into a queue | claimer, under the lock: `DONE`, `CLOSED`, or `IDLE` for a stale case (Release); owner, under the lock: `IDLE`, or as `IDLE` |
 /// | `QUEUED_SOME` | as `QUEUED`, for an arm `Some(..)` of a select: a close counts it out | as `QUEUED`; a close, under the lock: `CLOSED`, unclaimed (Release) |
+/// | `QUEUED_RESERVE` | as `QUEUED`, for a place in the buffer: there is no value in the slot | as `QUEUED` |
 /// | `DONE` | the value has moved: out of a send's slot, into a receive's | owner: `FINISHED` |
 /// | `CLOSED` | the channel was closed; a send's slot still holds its value | owner: `FINISHED` |
 /// | `FINISHED` | the result was given out, the slot is empty | – |
@@ -116,11 +117,12 @@ pub(crate) mod state {
     pub(crate) const IDLE: u8 = 0;
     pub(crate) const QUEUED: u8 = 1;
     pub(crate) const QUEUED_SOME: u8 = 3;
+    pub(crate) const QUEUED_RESERVE: u8 = 9;
     pub(crate) const DONE: u8 = 2;
     pub(crate) const CLOSED: u8 = 6;
     pub(crate) const FINISHED: u8 = 4;
 
-    /// True for both states of a linked waiter.
+    /// True for the states of a linked waiter.
     #[inline(always)]
     pub(crate) const fn is_queued(state: u8) -> bool {
         state & QUEUED != 0
@@ -152,7 +154,7 @@ union Place<T> {
 pub(crate) struct Waiter<T> {
     /// Touched by others under the channel's lock (I1), as `owner` is.
     place: UnsafeCell<Place<T>>,
-    /// Initialized while the state is `QUEUED` or `QUEUED_SOME`.
+    /// Initialized while the state says that it is queued.
     owner: UnsafeCell<MaybeUninit<Owner>>,
     /// The value: of a send until it is taken, of a receive once it is given.
     slot: UnsafeCell<MaybeUninit<T>>,
@@ -227,15 +229,16 @@ impl<T> Waiter<T> {
         unsafe { (*this).state.store(state, Ordering::Relaxed) }
     }
 
-    /// Lets a close count the waiter out of its select, whose token has the number of its cases.
+    /// Says of a queued waiter that it is `QUEUED_SOME` or `QUEUED_RESERVE`. A close counts the first out of its select,
+    /// whose token has the number of its cases.
     ///
     /// # Safety
     ///
-    /// The caller holds the channel's lock, and has just queued the waiter, a receive, for a select.
+    /// The caller holds the channel's lock, and has just queued the waiter: a receive for a select, or one that reserves.
     #[inline(always)]
-    pub(crate) unsafe fn queued_some(this: *const Self) {
+    pub(crate) unsafe fn queued_as(this: *const Self, state: u8) {
         // SAFETY: passed on to the caller; the state is atomic.
-        unsafe { (*this).state.store(state::QUEUED_SOME, Ordering::Relaxed) }
+        unsafe { (*this).state.store(state, Ordering::Relaxed) }
     }
 
     /// Where the value is. No value goes through the closure, which would copy it in a debug build; a model sees the access here,
@@ -311,6 +314,11 @@ impl<T> Waiter<T> {
     }
 }
 
+/// What [`WaitQueue::claim_for`] is for.
+const ANY: u8 = 0;
+const CLOSE: u8 = 1;
+const VALUE: u8 = 2;
+
 /// A first-in first-out queue of waiters. All functions but [`seems_empty`](List::seems_empty) demand the channel's lock (I1).
 pub(crate) type WaitQueue<T> = List<Waiter<T>>;
 
@@ -342,7 +350,7 @@ impl<T> WaitQueue<T> {
     #[inline(always)]
     pub(crate) unsafe fn claim(&self, own: *const Token) -> Option<NonNull<Waiter<T>>> {
         // SAFETY: passed on to the caller.
-        unsafe { self.claim_for::<false>(own) }
+        unsafe { self.claim_for::<ANY>(own) }
     }
 
     /// As [`claim`](Self::claim), for a close. A case that is `QUEUED_SOME` is unlinked, `CLOSED`, and its select goes on
@@ -353,20 +361,34 @@ impl<T> WaitQueue<T> {
     /// As `claim`; the waiter is completed as `CLOSED`.
     pub(crate) unsafe fn claim_closed(&self) -> Option<NonNull<Waiter<T>>> {
         // SAFETY: passed on to the caller.
-        unsafe { self.claim_for::<true>(ptr::null()) }
+        unsafe { self.claim_for::<CLOSE>(ptr::null()) }
+    }
+
+    /// As [`claim`](Self::claim), but passes by those that wait for a place and have no value.
+    ///
+    /// # Safety
+    ///
+    /// As `claim`.
+    pub(crate) unsafe fn claim_value(&self, own: *const Token) -> Option<NonNull<Waiter<T>>> {
+        // SAFETY: passed on to the caller.
+        unsafe { self.claim_for::<VALUE>(own) }
     }
 
     /// # Safety
     ///
-    /// As [`claim`](Self::claim); with `CLOSES` as [`claim_closed`](Self::claim_closed).
+    /// As the function that it stands for.
     #[inline(always)]
-    unsafe fn claim_for<const CLOSES: bool>(&self, own: *const Token) -> Option<NonNull<Waiter<T>>> {
+    unsafe fn claim_for<const WHAT: u8>(&self, own: *const Token) -> Option<NonNull<Waiter<T>>> {
         let mut at = self.front();
         while let Some(waiter) = at {
             // SAFETY: I1: a linked waiter is alive, and its links and owner are ours to read under the lock.
             unsafe {
                 let next = self.next(waiter);
-                if CLOSES && Waiter::state(waiter.as_ptr()) == state::QUEUED_SOME {
+                if WHAT == VALUE && Waiter::state(waiter.as_ptr()) == state::QUEUED_RESERVE {
+                    at = next;
+                    continue;
+                }
+                if WHAT == CLOSE && Waiter::state(waiter.as_ptr()) == state::QUEUED_SOME {
                     let is_last = Waiter::with_owner(waiter.as_ptr(), |owner| match owner {
                         Owner::Lone(_) => true,
                         Owner::Select(token) => {

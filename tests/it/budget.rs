@@ -83,6 +83,7 @@ fn every_await_spends_sch03() {
             "send" => { tx.send(1).await.unwrap(); rx.try_recv().unwrap() };
             "send_timeout" => { tx.send_timeout(1, soon).await.unwrap(); rx.try_recv().unwrap() };
             "send_timeout" => { full.send_timeout(1, soon).await.unwrap_err() };
+            "reserve" => { tx.reserve().await.unwrap() };
             "recv" => { tx.try_send(1).unwrap(); rx.recv().await };
             "recv" => { closed.recv().await };
             "recv_many" => { tx.try_send(1).unwrap(); rx.recv_many(&mut many, 9).await };

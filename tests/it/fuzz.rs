@@ -13,7 +13,7 @@ use gopark::chan::{self, Receiver, Sender};
 use gopark::select;
 
 use crate::dice::Dice;
-use crate::model::{Answer, End, Item, Model, ModelCase, Side, What, ensure, got, list, sent};
+use crate::model::{Answer, End, Item, Model, ModelCase, Side, What, ensure, got, list, list_off, sent};
 use crate::operation::{Body, Op};
 use crate::task::{FAULTS, Fault};
 use crate::util::no_hang;
@@ -36,6 +36,8 @@ enum Step {
     Macro([Option<usize>; 4]),
     /// `Select`: any cases, and whether each one sends.
     List(Vec<(usize, bool)>),
+    /// As `List`, whose receives go off at the end of their channels.
+    ListOff(Vec<(usize, bool)>),
     TryRecv(usize),
     TrySend(usize),
     Close(usize),
@@ -69,6 +71,8 @@ fn script(seed: u64, len: usize) -> Script {
             31..37 => Step::Macro(std::array::from_fn(|_| (dice.roll(3) > 0).then(|| dice.roll(CHANNELS)))),
             37..44 => Step::List((0..1 + dice.roll(4)).map(|_| (dice.roll(CHANNELS), dice.roll(2) == 0)).collect()),
             44..48 => Step::TryRecv(ch),
+            // Receives for the most part, because one send keeps it from its end.
+            76..81 => Step::ListOff((0..1 + dice.roll(4)).map(|_| (dice.roll(CHANNELS), dice.roll(5) == 0)).collect()),
             48..52 => Step::TrySend(ch),
             52 if dice.roll(3) == 0 => Step::Close(ch),
             53 if dice.roll(2) == 0 => Step::Leave(ch, dice.roll(2) == 0),
@@ -85,6 +89,7 @@ fn script(seed: u64, len: usize) -> Script {
                 | Step::Race(..)
                 | Step::Macro(_)
                 | Step::List(_)
+                | Step::ListOff(_)
         ) {
             made.push(number);
         }
@@ -180,6 +185,12 @@ impl World {
             Step::List(ref cases) => {
                 let (cases, ends) = cases.iter().filter_map(|&(ch, sends)| self.end(ch, sends)).unzip();
                 self.future(async move { list(&mut Vec::new(), &mut Vec::new(), ends).wait().await }, cases);
+            }
+            Step::ListOff(ref cases) => {
+                let (cases, ends) = cases.iter().filter_map(|&(ch, sends)| self.end(ch, sends)).unzip();
+                let future = async move { list_off(&mut Vec::new(), &mut Vec::new(), ends).wait().await };
+                let op = Op::future_off(self.now, &mut self.model, cases, future);
+                self.add(op);
             }
             Step::TryRecv(ch) => {
                 let Some(rx) = &self.rxs[ch] else { return Ok(()) };
@@ -351,6 +362,18 @@ fn the_fuzzer_sees_a_mistake() {
     }
     world.model.gone[0] += 1;
     assert_eq!(world.check().unwrap_err(), "value 0 was dropped 1 times, not 2");
+}
+
+#[test]
+fn the_fuzzer_takes_arms_out_and_counts_them() {
+    let mut world = World::new([0, 1, 3]);
+    let receives = vec![(0, false), (1, false), (1, false)];
+    let steps = [Step::ListOff(receives), Step::Poll(0), Step::Close(0), Step::Poll(0), Step::Close(1), Step::Poll(0)];
+    for (at, step) in steps.into_iter().enumerate() {
+        world.step(at, &step).unwrap();
+        world.check().unwrap();
+    }
+    assert_eq!((world.model.tally.went_off, world.ops.len()), (3, 0));
 }
 
 #[test]

@@ -13,6 +13,7 @@ mod chan;
 mod chan_ends;
 mod chan_force;
 mod chan_many;
+mod chan_reserve;
 mod chan_timeout;
 #[cfg(all(unix, not(miri)))]
 mod clocks;

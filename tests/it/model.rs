@@ -2,7 +2,7 @@
 //! and which values are gone. And what whoever holds real channels beside it needs: values that count their drops, and the
 //! comparison of each answer. It uses nothing of its neighbours, for `fuzz/` compiles it as well.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -33,10 +33,15 @@ pub(crate) enum What {
     Got(Option<usize>),
     Sent,
     Back(usize),
+    /// All cases were off.
+    Off,
 }
 
 /// The winning case of an operation, and what it came to.
 pub(crate) type Answer = (usize, What);
+
+/// What a select answers whose cases are all off. No case has such a number.
+pub(crate) const ALL_OFF: Answer = (usize::MAX, What::Off);
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ModelCase {
@@ -100,12 +105,16 @@ pub(crate) struct Tally {
     pub(crate) retasked: usize,
     /// One of several values that a select waited to send into one channel was seen.
     pub(crate) drawn: usize,
+    /// A close took a case out of a select that waited.
+    pub(crate) went_off: usize,
 }
 
 #[derive(Debug, Default)]
 pub(crate) struct Model {
     chans: Vec<ModelChan>,
     ops: Vec<(Vec<ModelCase>, State)>,
+    /// Operations whose receives go off at the end of their channels, and of those the cases that are off.
+    go_off: BTreeMap<usize, BTreeSet<usize>>,
     /// How often each value should be dropped by now.
     pub(crate) gone: Vec<u8>,
     /// How often each item really was, by its number.
@@ -158,13 +167,16 @@ impl Model {
         match what {
             What::Got(Some(item)) => What::Got(Some(self.value(item))),
             What::Back(item) => What::Back(self.value(item)),
-            What::Got(None) | What::Sent => what,
+            What::Got(None) | What::Sent | What::Off => what,
         }
     }
 
     /// What an operation that has waited was told. Of cases on one side of a channel any may have been in front, unless the select is
     /// biased: to the model it is the first, or what sends the value that is the item that was sent.
     fn told(&mut self, op: usize, (case, what): Answer, biased: bool) -> Answer {
+        if what == What::Off {
+            return (case, what);
+        }
         let ModelCase { ch, value: item } = self.ops[op].0[case];
         let front = match item {
             Some(item) => {
@@ -183,6 +195,31 @@ impl Model {
         holds.iter().for_each(|&(ch, side)| *self.handles(ch, side) += 1);
         self.ops.push((cases, State::Fresh));
         (self.ops.len() - 1, holds)
+    }
+
+    /// As `begin`, of a select whose receives go off at the end of their channels.
+    pub(crate) fn begin_off(&mut self, cases: Vec<ModelCase>) -> (usize, Vec<(usize, Side)>) {
+        self.go_off.insert(self.ops.len(), BTreeSet::new());
+        self.begin(cases)
+    }
+
+    /// Notes which cases are off by now. True if all of them are.
+    fn note_off(&mut self, op: usize) -> bool {
+        let Some(mut off) = self.go_off.remove(&op) else { return false };
+        for (index, case) in self.ops[op].0.iter().enumerate() {
+            if let (Some(ch), None) = (case.ch, case.value) {
+                if self.chans[ch].closed && self.len(ch) == 0 {
+                    off.insert(index);
+                }
+            }
+        }
+        let all_off = off.len() == self.ops[op].0.len();
+        self.go_off.insert(op, off);
+        all_off
+    }
+
+    fn is_off(&self, op: usize, case: usize) -> bool {
+        self.go_off.get(&op).is_some_and(|off| off.contains(&case))
     }
 
     pub(crate) fn state(&self, op: usize) -> State {
@@ -286,7 +323,8 @@ impl Model {
 
     fn ready(&self, op: usize) -> Vec<usize> {
         let cases = self.ops[op].0.iter().enumerate();
-        cases.filter(|(_, case)| self.is_ready(**case, op)).map(|(index, _)| index).collect()
+        let cases = cases.filter(|&(index, case)| !self.is_off(op, index) && self.is_ready(*case, op));
+        cases.map(|(index, _)| index).collect()
     }
 
     /// Takes a case that is ready.
@@ -309,7 +347,8 @@ impl Model {
             with_value.for_each(|(ch, value)| sends.entry(ch).or_default().push(value));
             self.drawn.extend(sends.into_values().filter(|values| values.len() > 1));
         }
-        for (index, case) in cases.iter().enumerate() {
+        let off = self.go_off.get(&op);
+        for (index, case) in cases.iter().enumerate().filter(|(index, _)| off.is_none_or(|off| !off.contains(index))) {
             let Some(ch) = case.ch else { continue };
             let chan = &mut self.chans[ch];
             if case.value.is_some() { &mut chan.sendq } else { &mut chan.recvq }.push_back((op, index));
@@ -346,7 +385,7 @@ impl Model {
                         self.put_back(ch, value, number);
                     }
                     What::Back(value) => self.gone[value] += 1,
-                    What::Got(None) | What::Sent => {}
+                    What::Got(None) | What::Sent | What::Off => {}
                 }
             }
             State::Over => {}
@@ -369,8 +408,19 @@ impl Model {
             return false;
         }
         while let Some(receiver) = self.first(ch, Side::Recv, usize::MAX) {
-            self.tally.closed_under += 1;
-            self.serve(receiver, What::Got(None), 0);
+            let (op, case) = receiver;
+            let Some(off) = self.go_off.get_mut(&op) else {
+                self.tally.closed_under += 1;
+                self.serve(receiver, What::Got(None), 0);
+                continue;
+            };
+            self.tally.went_off += 1;
+            off.insert(case);
+            if off.len() == self.ops[op].0.len() {
+                self.serve((op, ALL_OFF.0), ALL_OFF.1, 0);
+            } else {
+                self.chans[ch].recvq.retain(|waits| *waits != receiver);
+            }
         }
         while let Some((op, case)) = self.first(ch, Side::Send, usize::MAX) {
             self.tally.closed_under += 1;
@@ -419,6 +469,11 @@ impl Model {
 
     /// A fresh operation looked at all its cases at one instant: whether it took one, which must be what the model would take.
     pub(crate) fn settle(&mut self, op: usize, real: Option<Answer>, biased: bool) -> Result<bool, String> {
+        if self.note_off(op) {
+            ensure!(real == Some(ALL_OFF), "gave {real:?}, and all its cases are off");
+            self.finish(op, ALL_OFF);
+            return Ok(true);
+        }
         let ready = self.ready(op);
         let Some((case, what)) = real else {
             ensure!(ready.is_empty(), "took nothing, though {ready:?} were ready");
@@ -543,6 +598,24 @@ pub(crate) fn list<'a>(
     txs: &'a mut Vec<Sender<Item>>,
     ends: Vec<End>,
 ) -> Select<'a, Answer> {
+    list_of(rxs, txs, ends, false)
+}
+
+/// As `list`, whose receives go off at the end of their channels.
+pub(crate) fn list_off<'a>(
+    rxs: &'a mut Vec<Receiver<Item>>,
+    txs: &'a mut Vec<Sender<Item>>,
+    ends: Vec<End>,
+) -> Select<'a, Answer> {
+    list_of(rxs, txs, ends, true).or_else(|| ALL_OFF)
+}
+
+fn list_of<'a>(
+    rxs: &'a mut Vec<Receiver<Item>>,
+    txs: &'a mut Vec<Sender<Item>>,
+    ends: Vec<End>,
+    go_off: bool,
+) -> Select<'a, Answer> {
     let mut plan = Vec::new();
     for end in ends {
         match end {
@@ -561,6 +634,7 @@ pub(crate) fn list<'a>(
     for (case, item) in plan.into_iter().enumerate() {
         select = match item {
             Some(item) => select.send(txs.next().expect("one each"), item, move |result| sent(case, result)),
+            None if go_off => select.recv_some(rxs.next().expect("one each"), move |value| got(case, Some(value))),
             None => select.recv(rxs.next().expect("one each"), move |value| got(case, value)),
         };
     }

@@ -56,6 +56,17 @@ impl Op {
         Self::new(name, Body::Future(Box::pin(async move { (0, future.await) })), vec![part], handles)
     }
 
+    /// As `future`, of a select whose receives go off at the end of their channels.
+    pub(crate) fn future_off(
+        name: usize,
+        model: &mut Model,
+        cases: Vec<ModelCase>,
+        future: impl Future<Output = Answer> + 'static,
+    ) -> Self {
+        let (part, handles) = model.begin_off(cases);
+        Self::new(name, Body::Future(Box::pin(async move { (0, future.await) })), vec![part], handles)
+    }
+
     /// A receiver of that channel, as a stream.
     pub(crate) fn stream(name: usize, model: &mut Model, ch: usize, rx: Receiver<Item>) -> Self {
         *model.handles(ch, Side::Recv) += 1;

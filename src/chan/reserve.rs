@@ -1,0 +1,203 @@
+//! Places in a channel's buffer, to be filled later.
+
+use std::fmt;
+use std::mem;
+use std::panic::Location;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use pin_project_lite::pin_project;
+
+use super::core::{Attempt, Core};
+use super::op::{Op, Reserves};
+use super::{SendError, Sender, TrySendError};
+use crate::wait::case::{Case, ChannelCase, Sealed};
+
+impl<T> Sender<T> {
+    /// Waits for a place in the buffer, for a value that is made afterwards: it is sent without a wait, and costs nothing if there
+    /// is no place. It waits in line with the sends. Go has none; tokio: `reserve`.
+    ///
+    /// The place belongs to the [`Reserved`], which gives it to the next in line if it is dropped. Until then it is taken: as many
+    /// values fewer fit into the channel, though [`len`](Self::len), [`capacity`](Self::capacity) and [`is_full`](Self::is_full) do
+    /// not count it. A receive that finds the buffer empty, and a send that waits because all places are reserved, meet as on an
+    /// unbuffered channel.
+    ///
+    /// It is a case of a [`select!`](crate::select!). A [`nil`](Self::nil) sender waits for ever.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError`] if the channel is closed, or is closed while this waits.
+    ///
+    /// # Panics
+    ///
+    /// If the channel is unbuffered: "gopark: reserve on an unbuffered channel". It has no places. The future panics when it is polled
+    /// again after it has completed.
+    ///
+    /// # Cancellation
+    ///
+    /// Dropping the future gives up the place in line. One in the buffer that it had got goes to the next.
+    ///
+    /// ```
+    /// use gopark::chan;
+    ///
+    /// gopark::block_on(async {
+    ///     let (tx, rx) = chan::bounded(1);
+    ///     let place = tx.reserve().await.unwrap();
+    ///     assert!(tx.try_send(1).is_err()); // there is no other
+    ///     place.send(2).unwrap();
+    ///     assert_eq!(rx.recv().await, Some(2));
+    /// });
+    /// ```
+    #[track_caller]
+    pub fn reserve(&self) -> Reserving<'_, T> {
+        let core = self.handle.core();
+        if let Some(core) = core {
+            prepare(core);
+        }
+        Reserving { op: Op::new(core, Location::caller()) }
+    }
+
+    /// Reserves a place in the buffer if that is possible at once. tokio: `try_reserve`.
+    ///
+    /// # Errors
+    ///
+    /// [`TrySendError::Full`] if it would have to wait, [`TrySendError::Closed`] if the channel is closed.
+    ///
+    /// # Panics
+    ///
+    /// As [`reserve`](Self::reserve).
+    ///
+    /// ```
+    /// use gopark::chan::{self, TrySendError};
+    ///
+    /// let (tx, rx) = chan::bounded(1);
+    /// let place = tx.try_reserve().unwrap();
+    /// assert_eq!(tx.try_reserve().unwrap_err(), TrySendError::Full(()));
+    /// place.send(1).unwrap();
+    /// assert_eq!(rx.try_recv(), Ok(1));
+    /// ```
+    #[track_caller]
+    pub fn try_reserve(&self) -> Result<Reserved<'_, T>, TrySendError<()>> {
+        let Some(core) = self.handle.core() else { return Err(TrySendError::Full(())) };
+        prepare(core);
+        match core.try_reserve() {
+            Attempt::Complete(..) => Ok(Reserved { core }),
+            Attempt::Closed => Err(TrySendError::Closed(())),
+            Attempt::Blocked | Attempt::Unready => Err(TrySendError::Full(())),
+        }
+    }
+}
+
+#[track_caller]
+fn prepare<T>(core: &Core<T>) {
+    assert!(core.capacity > 0, "gopark: reserve on an unbuffered channel");
+    core.prepare_reserve();
+}
+
+/// A place in a channel's buffer, made by [`Sender::reserve`]. Dropped, it goes to the send or the reservation that has waited
+/// longest, or back to the channel. tokio: `Permit`.
+#[must_use = "dropping it gives the place back at once"]
+pub struct Reserved<'a, T> {
+    core: &'a Core<T>,
+}
+
+impl<T> Reserved<'_, T> {
+    /// Sends `value`, and never waits: to a receiver that waits, which leaves the place to the next in line, else into the
+    /// buffer.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError`] with the value if the channel is closed: its receivers may have seen the end. (In tokio it can still be
+    /// received.)
+    ///
+    /// ```
+    /// use gopark::chan::{self, SendError};
+    ///
+    /// let (tx, rx) = chan::bounded(2);
+    /// let (first, second) = (tx.try_reserve().unwrap(), tx.try_reserve().unwrap());
+    /// assert_eq!(second.send(2), Ok(()));
+    /// tx.close();
+    /// assert_eq!(first.send(1), Err(SendError(1)));
+    /// assert_eq!(rx.try_iter().collect::<Vec<_>>(), [2]);
+    /// ```
+    pub fn send(self, value: T) -> Result<(), SendError<T>> {
+        let mut is_used = false;
+        let unsent = self.core.send_reserved(value, &mut is_used);
+        if is_used {
+            mem::forget(self);
+        }
+        match unsent {
+            None => Ok(()),
+            Some(value) => Err(SendError(value)),
+        }
+    }
+}
+
+impl<T> Drop for Reserved<'_, T> {
+    fn drop(&mut self) {
+        self.core.unreserve();
+    }
+}
+
+impl<T> fmt::Debug for Reserved<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reserved").field("channel", &self.core).finish()
+    }
+}
+
+pin_project! {
+    /// A pending reservation, made by [`Sender::reserve`].
+    ///
+    /// # Cancellation
+    ///
+    /// Dropping it gives up the place in line. One in the buffer that it had got goes to the next.
+    #[must_use = "a reservation does nothing unless awaited"]
+    pub struct Reserving<'a, T> {
+        #[pin]
+        op: Op<'a, T, Reserves>,
+    }
+}
+
+impl<'a, T> Reserving<'a, T> {
+    fn output(&self, is_reserved: bool) -> Result<Reserved<'a, T>, SendError<()>> {
+        let core = self.op.core().filter(|_| is_reserved);
+        core.map(|core| Reserved { core }).ok_or(SendError(()))
+    }
+}
+
+impl<'a, T> Future for Reserving<'a, T> {
+    type Output = Result<Reserved<'a, T>, SendError<()>>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let polled = self.as_mut().project().op.poll(cx);
+        polled.map(|is_reserved| self.output(is_reserved))
+    }
+}
+
+impl<'a, T> Case for Reserving<'a, T> {
+    type Output = Result<Reserved<'a, T>, SendError<()>>;
+
+    fn poll_case(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let polled = self.as_mut().project().op.poll_case(cx);
+        polled.map(|is_reserved| self.output(is_reserved))
+    }
+
+    fn raw(&self, private: Sealed) -> Option<&dyn ChannelCase> {
+        self.op.raw(private)
+    }
+
+    fn drop_is_noop(&self, private: Sealed) -> bool {
+        self.op.drop_is_noop(private)
+    }
+
+    fn won(mut self: Pin<&mut Self>) -> Self::Output {
+        let is_reserved = self.as_mut().project().op.won();
+        self.output(is_reserved)
+    }
+}
+
+impl<T> fmt::Debug for Reserving<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Reserving").field("channel", &self.op.core()).finish_non_exhaustive()
+    }
+}
