@@ -1,7 +1,8 @@
-//! What differs on a thread that runs a simulation: the clock, where a goroutine gives way, and what leaves it.
+//! What differs on a thread that runs a simulation: the clock, where a goroutine gives way, and
+//! what leaves it.
 //!
-//! Each hook in the rest of the crate is a line that calls a function of this file, on a path that is slow anyway. Without the
-//! feature `sim` there is neither the file nor a hook.
+//! Each hook in the rest of the crate is a line that calls a function of this file, on a path that
+//! is slow anyway. Without the feature `sim` there is neither the file nor a hook.
 
 use std::cell::Cell;
 use std::fmt;
@@ -23,23 +24,25 @@ use crate::header::{Header, Reason};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Outside {
-    /// A wake by another thread: a plain one, that of a reactor (a socket, a file, a timer of another crate), a runtime's. If it
-    /// is allowed, a simulation in which nothing else can go on waits for it.
+    /// A wake by another thread: a plain one, that of a reactor (a socket, a file, a timer of
+    /// another crate), a runtime's. If it is allowed, a simulation in which nothing else can go on
+    /// waits for it.
     Wake,
     /// [`unblock`](crate::unblock). If it is allowed, its closure runs at once.
     Unblock,
     /// [`block_in_place`](crate::block_in_place). If it is allowed, its closure runs as it would elsewhere.
     BlockInPlace,
-    /// The forms that block a thread: `send_blocking`, `lock_blocking` and their like. If they are allowed they may block the
-    /// simulation for ever.
+    /// The forms that block a thread: `send_blocking`, `lock_blocking` and their like. If they are
+    /// allowed they may block the simulation for ever.
     Blocking,
-    /// The start of a [`Runtime`](crate::Runtime), or of a goroutine on one that was started before, by itself or its
-    /// [`Handle`](crate::Handle). If it is allowed, its goroutines are outside.
+    /// The start of a [`Runtime`](crate::Runtime), or of a goroutine on one that was started
+    /// before, by itself or its [`Handle`](crate::Handle). If it is allowed, its goroutines are
+    /// outside.
     Runtime,
-    /// The use of a channel, a lock, a semaphore, a context, a `WaitGroup` or the like that another run has used
-    /// before: a static, or one that was made outside of the program's closure. What the other run has left in it
-    /// decides what happens. Each wait is a use, each channel of a `select!`, and what is tried without a wait on a
-    /// channel, a lock or a semaphore.
+    /// The use of a channel, a lock, a semaphore, a context, a `WaitGroup` or the like that another
+    /// run has used before: a static, or one that was made outside of the program's closure. What
+    /// the other run has left in it decides what happens. Each wait is a use, each channel of a
+    /// `select!`, and what is tried without a wait on a channel, a lock or a semaphore.
     OtherRun,
 }
 
@@ -142,7 +145,8 @@ pub(crate) fn world() -> u64 {
     LOCAL.with(|l| l.world.get())
 }
 
-/// What names a goroutine of this thread in the whole process, where its id is only one of its simulation's.
+/// What names a goroutine of this thread in the whole process, where its id is only one of its
+/// simulation's.
 pub(crate) fn in_process(id: u64) -> u64 {
     // The names of a world come again after so many others that nothing is left of it.
     world().wrapping_mul(Header::IDS).wrapping_add(id)
@@ -175,7 +179,8 @@ pub(crate) fn allows(outside: Outside) -> bool {
     LOCAL.with(|l| l.allowed.get()) & outside.bit() != 0
 }
 
-/// Something is about to leave the simulation. True in a simulation that allows it, false outside of one.
+/// Something is about to leave the simulation. True in a simulation that allows it, false outside
+/// of one.
 #[track_caller]
 pub(crate) fn leaves(outside: Outside) -> bool {
     leaves_at(outside, Location::caller())

@@ -1,7 +1,9 @@
-//! A runtime without threads: its one worker is the thread that simulates, which chooses among all goroutines that can run.
+//! A runtime without threads: its one worker is the thread that simulates, which chooses among all
+//! goroutines that can run.
 //!
-//! Wakes and spawns go where they always go, into the run-next slot and the queues. The simulation gathers them in the own queue of
-//! its one processor, out of which it takes any. So a census finds each where it looks for it.
+//! Wakes and spawns go where they always go, into the run-next slot and the queues. The simulation
+//! gathers them in the own queue of its one processor, out of which it takes any. So a census finds
+//! each where it looks for it.
 
 use std::collections::VecDeque;
 use std::marker::PhantomData;
@@ -37,12 +39,14 @@ impl Executor {
         self.simulated.is_on.load(Ordering::Relaxed)
     }
 
-    /// True if reports on this thread are about this executor too: a simulation is a world of its own.
+    /// True if reports on this thread are about this executor too: a simulation is a world of its
+    /// own.
     pub(super) fn is_in_this_world(&self) -> bool {
         if simulated::is_on() { Self::current().is_some_and(|own| ptr::eq(own, self)) } else { !self.is_simulated() }
     }
 
-    /// A goroutine is about to be started here: in a simulation of another executor it would be outside.
+    /// A goroutine is about to be started here: in a simulation of another executor it would be
+    /// outside.
     pub(crate) fn refuse_outside(&self, site: &Location<'_>) {
         if simulated::is_on() && !self.is_in_this_world() {
             simulated::leaves_at(Outside::Runtime, site);
@@ -99,7 +103,8 @@ pub(crate) struct Ready {
 }
 
 impl Simulation {
-    /// Begins a simulation: until [`end`](Self::end) this thread is the one worker of a new runtime.
+    /// Begins a simulation: until [`end`](Self::end) this thread is the one worker of a new
+    /// runtime.
     pub(crate) fn begin(goes_on: fn(Operation) -> bool, allowed: &[Outside]) -> (Self, Outer) {
         crate::lock::prepare();
         Executor::watch_forks();
@@ -118,7 +123,8 @@ impl Simulation {
                 executor.set_place(&mut sched, processor, w.place());
                 sched.workers.push(w.into());
             }
-            // It counts as idle all the same, so that who enqueues a goroutine from outside calls a worker.
+            // It counts as idle all the same, so that who enqueues a goroutine from outside calls a
+            // worker.
             executor.idle.transition_to_idle();
             Outer {
                 entered,
@@ -133,8 +139,8 @@ impl Simulation {
         (Self { executor, processor, _of_this_thread: PhantomData }, outer)
     }
 
-    /// The number of goroutines that can run, the running one left out. Their places stay as they are until one is polled; what is
-    /// woken meanwhile comes behind them.
+    /// The number of goroutines that can run, the running one left out. Their places stay as they
+    /// are until one is polled; what is woken meanwhile comes behind them.
     #[inline]
     pub(crate) fn gather(&self) -> usize {
         let queue = &self.processor.queue;
@@ -168,7 +174,8 @@ impl Simulation {
         self.inspect(|tasks| tasks[place].metadata().flags().is_aborted())
     }
 
-    /// True if the goroutine at that place has waited, and was woken; false of one that starts or has given way.
+    /// True if the goroutine at that place has waited, and was woken; false of one that starts or
+    /// has given way.
     pub(crate) fn was_woken(&self, place: usize) -> bool {
         self.inspect(|tasks| matches!(tasks[place].metadata().activity(), Activity::Waits(_)))
     }
@@ -199,8 +206,9 @@ impl Simulation {
         self.executor.monitor.park(Time::NEVER);
     }
 
-    /// Polls the goroutine at that place of those that can run. As [`Executor::poll`], with a look at how the poll ends. A goroutine that
-    /// outruns its abort is polled as if there was none, and then aborted by `abort`.
+    /// Polls the goroutine at that place of those that can run. As [`Executor::poll`], with a look
+    /// at how the poll ends. A goroutine that outruns its abort is polled as if there was none, and
+    /// then aborted by `abort`.
     pub(crate) fn poll(&self, place: usize, abort: Option<fn(&Header)>) -> Polled {
         Worker::with(|w| {
             // SAFETY: this thread holds the processor.
@@ -259,7 +267,8 @@ impl Simulation {
         self.processor.timers.next_due().as_nanos()
     }
 
-    /// Ends every goroutine: each is polled once more, to drop its future, in the order of their ids.
+    /// Ends every goroutine: each is polled once more, to drop its future, in the order of their
+    /// ids.
     pub(crate) fn drop_goroutines(&self) {
         self.executor.closing.store(true, Ordering::SeqCst);
         loop {
@@ -280,7 +289,8 @@ impl Simulation {
         }
     }
 
-    /// Ends the simulation, after every goroutine has ended. The thread is again what it was before.
+    /// Ends the simulation, after every goroutine has ended. The thread is again what it was
+    /// before.
     pub(crate) fn end(self, outer: Outer) {
         let Self { executor, processor, .. } = self;
         // What a timer starts that is left is dropped at once.

@@ -12,9 +12,9 @@ use crate::simulated::{self, Outside};
 
 /// Runs a program once, on this thread, in virtual time: every choice follows from the seed.
 ///
-/// The choices are those of [`Strategy::Random`], unless the seed is one that [`Config::check`] has printed for another
-/// strategy. The future need not be [`Send`], and may borrow from the caller. When it returns, all goroutines that are
-/// left are dropped.
+/// The choices are those of [`Strategy::Random`], unless the seed is one that [`Config::check`] has
+/// printed for another strategy. The future need not be [`Send`], and may borrow from the caller.
+/// When it returns, all goroutines that are left are dropped.
 ///
 /// # Panics
 ///
@@ -121,8 +121,8 @@ impl Config {
         self
     }
 
-    /// The seed of the first run; 0 by default, so that a test does the same each time. Seeds are numbers below 2^48; above, they
-    /// also say the strategy, which they stand for alone.
+    /// The seed of the first run; 0 by default, so that a test does the same each time. Seeds are
+    /// numbers below 2^48; above, they also say the strategy, which they stand for alone.
     /// ```
     /// use gopark::sim::Config;
     ///
@@ -144,8 +144,8 @@ impl Config {
         self
     }
 
-    /// A run that takes more steps has no end: goroutines run, and nothing comes of it. A step is an operation of this crate, or a
-    /// poll.
+    /// A run that takes more steps has no end: goroutines run, and nothing comes of it. A step is
+    /// an operation of this crate, or a poll.
     /// ```
     /// use gopark::sim::Config;
     ///
@@ -162,18 +162,23 @@ impl Config {
         self
     }
 
-    /// How often, between 0 and 1, what is pending is cancelled at another point than it usually is.
+    /// How often, between 0 and 1, what is pending is cancelled at another point than it usually
+    /// is.
     ///
-    /// * Before each poll, at that rate, the time moves to the next timer though goroutines can run, as on a machine that is slow. So a
-    ///   `timeout`, the deadline of a context or a timer in a `select!` is over at any point, and what is pending in it, or in the arms
-    ///   that lose, is dropped there. Without a rate the time moves only when all are blocked. It passes no timer by: a `timeout` of an
-    ///   hour is over only after all timers before it.
-    /// * A goroutine that is aborted where it has given way, before an operation, is dropped there; at that rate it outruns its abort,
-    ///   as one on another thread does, goes on, and is dropped where it next waits or, at the same odds, gives way. One that waits is
-    ///   dropped where it waits, with or without a rate: it is the choice of who runs that makes that any point.
+    /// * Before each poll, at that rate, the time moves to the next timer though goroutines can
+    ///   run, as on a machine that is slow. So a `timeout`, the deadline of a context or a timer in
+    ///   a `select!` is over at any point, and what is pending in it, or in the arms that lose, is
+    ///   dropped there. Without a rate the time moves only when all are blocked. It passes no timer
+    ///   by: a `timeout` of an hour is over only after all timers before it.
+    /// * A goroutine that is aborted where it has given way, before an operation, is dropped
+    ///   there; at that rate it outruns its abort, as one on another thread does, goes on, and is
+    ///   dropped where it next waits or, at the same odds, gives way. One that waits is dropped
+    ///   where it waits, with or without a rate: it is the choice of who runs that makes that any
+    ///   point.
     ///
-    /// What a context's cancel function, another goroutine or a channel does to a `select!` comes at any point without a rate: it
-    /// follows from who runs, and which of several arms that are ready wins is drawn.
+    /// What a context's cancel function, another goroutine or a channel does to a `select!` comes
+    /// at any point without a rate: it follows from who runs, and which of several arms that are
+    /// ready wins is drawn.
     /// ```
     /// use std::time::Duration;
     /// use gopark::{chan, go, sim::Config, time};
@@ -192,7 +197,8 @@ impl Config {
         self
     }
 
-    /// Whether it is a failure if goroutines are left a second, of virtual time, after main has returned.
+    /// Whether it is a failure if goroutines are left a second, of virtual time, after main has
+    /// returned.
     /// ```
     /// use gopark::sim::Config;
     ///
@@ -207,7 +213,8 @@ impl Config {
         self
     }
 
-    /// Lets something leave the simulation. What a seed stands for may then depend on more than the seed.
+    /// Lets something leave the simulation. What a seed stands for may then depend on more than the
+    /// seed.
     /// ```
     /// use gopark::sim::{Config, Outside};
     ///
@@ -220,10 +227,12 @@ impl Config {
         self
     }
 
-    /// Runs the program with one seed after the other. If the environment has `GOPARK_SIM_SEED=…`, with that one alone.
+    /// Runs the program with one seed after the other. If the environment has `GOPARK_SIM_SEED=…`,
+    /// with that one alone.
     ///
-    /// One that fails is run once more: if it does something else then, the program is not deterministic, and the panic says where.
-    /// Else it is run with fewer and fewer deviations from the usual order, as long as it fails.
+    /// One that fails is run once more: if it does something else then, the program is not
+    /// deterministic, and the panic says where. Else it is run with fewer and fewer deviations from
+    /// the usual order, as long as it fails.
     ///
     /// # Panics
     ///
@@ -293,8 +302,8 @@ impl Config {
     }
 }
 
-/// Leaves out deviations, in halves, quarters and so on, and then one by one, as long as the run fails in the same way. Returns the
-/// steps of what is left.
+/// Leaves out deviations, in halves, quarters and so on, and then one by one, as long as the run
+/// fails in the same way. Returns the steps of what is left.
 fn shrink<T>(kind: Kind, first: &Run<T>, run: impl Fn(Option<Replay>) -> Run<T>) -> Vec<Step> {
     let (mut kept, mut best) = (first.deviations.clone(), first.steps.clone());
     let (mut runs, mut steps) = (SHRINKING_RUNS, SHRINKING_STEPS);

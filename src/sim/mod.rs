@@ -7,19 +7,20 @@
 //! | [`wait`] | until all others are blocked |
 //! | [`advance`] | lets virtual time pass |
 //!
-//! A run has one thread and its own runtime, virtual time, and numbers of goroutines that begin anew. *Choices* are made where a
-//! goroutine waits, and before each awaited operation of this crate has done anything: there the goroutine may give way, as it does
-//! elsewhere when its budget is spent. What stands between is one step. What polls others (a `timeout`, a `named`, a `select!` that was
-//! asked once) adds no choice of its own; what is [`unconstrained`](crate::unconstrained), and a poll with a waker that wakes nothing,
-//! has none.
+//! A run has one thread and its own runtime, virtual time, and numbers of goroutines that begin
+//! anew. *Choices* are made where a goroutine waits, and before each awaited operation of this
+//! crate has done anything: there the goroutine may give way, as it does elsewhere when its budget
+//! is spent. What stands between is one step. What polls others (a `timeout`, a `named`, a
+//! `select!` that was asked once) adds no choice of its own; what is
+//! [`unconstrained`](crate::unconstrained), and a poll with a waker that wakes nothing, has none.
 //!
-//! The same seed gives the same run on every machine: no choice depends on an address, a hash, or a clock. What depends on them in the
-//! program itself is found, if a run fails: it is run twice. What would let something else decide [leaves the simulation](Outside),
-//! and panics.
+//! The same seed gives the same run on every machine: no choice depends on an address, a hash, or a
+//! clock. What depends on them in the program itself is found, if a run fails: it is run twice.
+//! What would let something else decide [leaves the simulation](Outside), and panics.
 //!
-//! A run fails by a panic that no handle returns, by a deadlock, by taking too many steps, and if that is asked for by a leak. The
-//! panic's text has the seed, what `GOPARK_SIM_SEED` does with it, and the steps of the shrunk run, a line each: goroutine, operation,
-//! site.
+//! A run fails by a panic that no handle returns, by a deadlock, by taking too many steps, and if
+//! that is asked for by a leak. The panic's text has the seed, what `GOPARK_SIM_SEED` does with it,
+//! and the steps of the shrunk run, a line each: goroutine, operation, site.
 //!
 //! [The guide](crate::guide::test_it) finds a bug with it, and compares it with what other crates have.
 
@@ -44,8 +45,9 @@ pub use crate::simulated::Outside;
 use crate::time::Sleep;
 use crate::waker::TaskWaker;
 
-/// Waits until every other goroutine of the simulation is blocked: none of them can run, and only the time can wake one, or what this
-/// goroutine does next. Go: `synctest.Wait`; goroutines that wait for a lock are blocked as well.
+/// Waits until every other goroutine of the simulation is blocked: none of them can run, and only
+/// the time can wake one, or what this goroutine does next. Go: `synctest.Wait`; goroutines that
+/// wait for a lock are blocked as well.
 ///
 /// # Panics
 ///
@@ -99,7 +101,8 @@ async fn wait_at(site: &'static Location<'static>) {
     .await;
 }
 
-/// Lets `duration` of the virtual time pass, and waits until all that comes of it is blocked again. It is [`time::sleep`] and then
+/// Lets `duration` of the virtual time pass, and waits until all that comes of it is blocked again.
+/// It is [`time::sleep`] and then
 /// [`wait`]: the time moves when everything is blocked, from timer to timer.
 ///
 /// [`time::sleep`]: crate::time::sleep

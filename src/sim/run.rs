@@ -1,4 +1,5 @@
-//! One run of a program: the loop that polls goroutines, one after the other, as the strategy chooses.
+//! One run of a program: the loop that polls goroutines, one after the other, as the strategy
+//! chooses.
 
 use std::any::Any;
 use std::cell::RefCell;
@@ -28,7 +29,8 @@ pub(super) struct Plan<'a> {
     pub(super) seed: u64,
     pub(super) chooser: Chooser,
     pub(super) step_limit: usize,
-    /// In so many of a million cases the time moves though goroutines can run, or a goroutine outruns its abort.
+    /// In so many of a million cases the time moves though goroutines can run, or a goroutine
+    /// outruns its abort.
     pub(super) cancel: u32,
     pub(super) leaks: bool,
     pub(super) allowed: &'a [Outside],
@@ -106,7 +108,8 @@ struct Goroutine {
     choices: u32,
 }
 
-/// An executor inside of a goroutine that goes on polling, though it was told to give way, is one that never does.
+/// An executor inside of a goroutine that goes on polling, though it was told to give way, is one
+/// that never does.
 const MOST_REFUSALS: u32 = 16;
 /// How long, in virtual time, goroutines may take to end after main has returned.
 const GRACE: Duration = Duration::from_secs(1);
@@ -205,8 +208,8 @@ impl State {
         deviates
     }
 
-    /// The goroutine at that place is about to be polled. True if it outruns its abort: elsewhere it would not have been suspended
-    /// where it gave way, and would have gone on.
+    /// The goroutine at that place is about to be polled. True if it outruns its abort: elsewhere
+    /// it would not have been suspended where it gave way, and would have gone on.
     fn begin_poll(&mut self, place: usize) -> bool {
         let (id, spawned_at) = self.simulation.peek(place);
         (self.current, self.gives_way) = (id, false);
@@ -387,7 +390,8 @@ pub(super) fn run<F: Future>(plan: Plan<'_>, main: impl FnOnce() -> F) -> Run<F:
         let main = call.until_crash(async move { main().await }, None);
         let handle = simulation.executor.spawn_with(site, |header| {
             call.set_main(&header);
-            // SAFETY: the goroutine has ended before this returns; until then, and only here, it is polled by this thread.
+            // SAFETY: the goroutine has ended before this returns; until then, and only here, it is
+            // polled by this thread.
             unsafe { goroutine::allocate(header, main) }
         });
         let mut ended = drive(simulation, || handle.is_finished() || call.has_crashed());

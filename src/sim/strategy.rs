@@ -18,20 +18,22 @@ use crate::random::Seeded;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Strategy {
-    /// Any goroutine that can run may be next, before every operation. How likely that is each run draws for itself:
-    /// in some goroutines take turns, in some one may stay behind while another does many steps, in some each is
-    /// equally likely.
+    /// Any goroutine that can run may be next, before every operation. How likely that is each run
+    /// draws for itself: in some goroutines take turns, in some one may stay behind while another
+    /// does many steps, in some each is equally likely.
     #[default]
     Random,
-    /// The goroutine of the highest priority runs, and goes on until it waits. Priorities are drawn; at `depth - 1` points of a run,
-    /// drawn too, the running goroutine gets the lowest one. A bug that wants few ordered events in many steps is found sooner
-    /// than by [`Random`](Self::Random). (Burckhardt, Kothari, Musuvathi and Nagarakatte: "A Randomized Scheduler with
-    /// Probabilistic Guarantees of Finding Bugs", 2010.)
+    /// The goroutine of the highest priority runs, and goes on until it waits. Priorities are
+    /// drawn; at `depth - 1` points of a run, drawn too, the running goroutine gets the lowest one.
+    /// A bug that wants few ordered events in many steps is found sooner than by
+    /// [`Random`](Self::Random). (Burckhardt, Kothari, Musuvathi and Nagarakatte: "A Randomized
+    /// Scheduler with Probabilistic Guarantees of Finding Bugs", 2010.)
     Pct {
         /// The number of events of a bug whose order matters: 2 or 3 find most.
         depth: usize,
     },
-    /// They take turns, in the order in which they were woken: an operation each. `select!` still draws from the seed.
+    /// They take turns, in the order in which they were woken: an operation each. `select!` still
+    /// draws from the seed.
     RoundRobin,
 }
 
@@ -71,8 +73,9 @@ impl Choices {
     }
 }
 
-/// The most choices of the runs of a check so far: of all, and of the last few. Where runs are of different length, a point is
-/// met more often if it is drawn from those of a usual run, and met at all if it is drawn from those of the longest one.
+/// The most choices of the runs of a check so far: of all, and of the last few. Where runs are of
+/// different length, a point is met more often if it is drawn from those of a usual run, and met at
+/// all if it is drawn from those of the longest one.
 #[derive(Debug, Default)]
 pub(super) struct Lengths {
     recent: Choices,
@@ -87,8 +90,8 @@ impl Lengths {
     }
 }
 
-/// At which choices the points of a run lie. Most bugs want one before an operation; but what goes on after a wait may have to be
-/// late as well.
+/// At which choices the points of a run lie. Most bugs want one before an operation; but what goes
+/// on after a wait may have to be late as well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Points {
     All,
@@ -113,8 +116,8 @@ const STRATEGY: u32 = 62;
 const USUAL_LENGTH: u64 = 64;
 
 impl Seed {
-    /// The seed of a run by that strategy, where runs have had so many choices. A number that is a seed of another strategy stays what
-    /// it is.
+    /// The seed of a run by that strategy, where runs have had so many choices. A number that is a
+    /// seed of another strategy stays what it is.
     pub(super) fn new(number: u64, strategy: Strategy, lengths: &Lengths) -> Self {
         if number >> LENGTH != 0 {
             return Self(number);
@@ -150,7 +153,8 @@ impl Seed {
 const DRAWN: usize = 1 << 31;
 /// Every so many yields of a run make a goroutine the lowest.
 const YIELDS: u32 = 4;
-/// After so many choices all priorities are drawn anew: so the lowest gets on though others never wait but for each other.
+/// After so many choices all priorities are drawn anew: so the lowest gets on though others never
+/// wait but for each other.
 const REDRAWN: u64 = 2_000;
 
 /// A strategy at work.
@@ -162,19 +166,23 @@ pub(super) enum Chooser {
     Replay(Replay),
 }
 
-/// How goroutines are chosen by chance in a run. Its seed draws one of [`WAYS`]: what finds a bug that wants goroutines to
-/// take turns misses one that wants a goroutine to stay behind while another does many steps.
+/// How goroutines are chosen by chance in a run. Its seed draws one of [`WAYS`]: what finds a bug
+/// that wants goroutines to take turns misses one that wants a goroutine to stay behind while
+/// another does many steps.
 #[derive(Clone, Copy, Debug)]
 struct Way {
-    /// In so many of 16 cases the running goroutine goes on; if none, it is as likely to as each other one is to come before.
+    /// In so many of 16 cases the running goroutine goes on; if none, it is as likely to as each
+    /// other one is to come before.
     goes_on: Option<usize>,
-    /// In so many of 16 cases one that gives way stays behind: it runs in the next choices only if no other one can.
+    /// In so many of 16 cases one that gives way stays behind: it runs in the next choices only if
+    /// no other one can.
     stays: usize,
     /// The number of those choices is drawn up to a power of two, which is drawn up to two to this.
     doublings: usize,
     /// In so many of 16 cases the one that can run for longest comes next; else any.
     turns: usize,
-    /// In so many of 16 cases one that was woken does not come before the running one, if it is drawn.
+    /// In so many of 16 cases one that was woken does not come before the running one, if it is
+    /// drawn.
     later: usize,
 }
 
@@ -218,7 +226,8 @@ impl Chance {
             until.is_some_and(|until| *until > self.asked)
         };
         match (first..ready).chain(0..first).find(|place| !is_behind(place)) {
-            // One that was woken may as well come later, which some bugs want; else it would always come at once.
+            // One that was woken may as well come later, which some bugs want; else it would always
+            // come at once.
             Some(place) if is_later && simulation.was_woken(place) => Choice::GoesOn,
             Some(place) => {
                 if can_go_on && self.happens(stays) {
@@ -251,12 +260,13 @@ pub(super) struct Pct {
     rng: Seeded,
     /// By id; 0 for one that has none yet.
     priorities: Vec<i64>,
-    /// The choices of that kind at which the priority of the running goroutine is lowered, in order, the first one last.
+    /// The choices of that kind at which the priority of the running goroutine is lowered, in
+    /// order, the first one last.
     points: Vec<u64>,
     kind: Points,
     counted: u64,
-    /// At each point the goroutine gets the lowest priority: another one runs there for certain. Else those of all points are drawn, and
-    /// any order of them is found.
+    /// At each point the goroutine gets the lowest priority: another one runs there for certain.
+    /// Else those of all points are drawn, and any order of them is found.
     descends: bool,
     lowered: i64,
     asked: u64,
@@ -308,8 +318,8 @@ impl Pct {
         self.priorities[id as usize] = if self.descends { -self.lowered } else { -1 - self.rng.below(DRAWN) as i64 };
     }
 
-    /// The goroutine has given way: its priority is drawn anew, if that makes it lower, and after some times it is the lowest. One that
-    /// waits for others in a loop lets them run in the end.
+    /// The goroutine has given way: its priority is drawn anew, if that makes it lower, and after
+    /// some times it is the lowest. One that waits for others in a loop lets them run in the end.
     fn yielded(&mut self, id: u64) {
         self.yields += 1;
         let drawn = 1 + self.rng.below(DRAWN) as i64;
@@ -410,7 +420,8 @@ pub(super) enum Target {
     Outrun,
 }
 
-/// A choice other than the usual one: to go on, or else to take the goroutine that has waited longest.
+/// A choice other than the usual one: to go on, or else to take the goroutine that has waited
+/// longest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Deviation {
     pub(super) key: Key,
