@@ -22,9 +22,17 @@ use crate::platform::light_fence;
 /// The task handle of a goroutine that returns a `T`.
 pub(crate) type Handle<T> = async_task::Task<Outcome<T>, Header>;
 
-/// A way to a goroutine that does not depend on its handle. What leads there is the goroutine's waker, which is cloned when it
-/// first parks, or from its registry if it has parked already. So goroutines without a remote pay nothing.
-pub(crate) struct Remote {
+/// A way to a goroutine that does not depend on its handle.
+#[derive(Clone)]
+pub(crate) enum Remote {
+    /// A clone of the goroutine's waker, made with the goroutine.
+    Direct(Waker),
+    Late(LateRemote),
+}
+
+/// A remote that was made later. What leads to the goroutine is its waker, which is cloned when it first parks, or from its
+/// registry if it has parked already. So goroutines without a remote pay nothing.
+pub(crate) struct LateRemote {
     /// The address of the header, by which the goroutine finds the remote when it first parks.
     header: usize,
     state: Arc<Mutex<RemoteState>>,
@@ -43,8 +51,30 @@ enum RemoteState {
 static REMOTES: Mutex<BTreeMap<usize, Arc<Mutex<RemoteState>>>> = Mutex::new(BTreeMap::new());
 
 impl Remote {
+    /// A remote of a goroutine that is about to be enqueued for the first time.
+    pub(crate) fn direct(task: &Task) -> Self {
+        let waker = task.waker();
+        task.metadata().locate(&waker);
+        Self::Direct(waker)
+    }
+
     /// A remote of a goroutine, whose handle the caller has.
-    pub(crate) fn new(header: &Header) -> Self {
+    pub(crate) fn late(header: &Header) -> Self {
+        Self::Late(LateRemote::new(header))
+    }
+
+    /// As the function [`abort`].
+    pub(crate) fn abort(&self) {
+        match self {
+            // SAFETY: its header was located by this waker.
+            Self::Direct(waker) => abort(unsafe { Header::of_waker(waker) }),
+            Self::Late(remote) => remote.abort(),
+        }
+    }
+}
+
+impl LateRemote {
+    fn new(header: &Header) -> Self {
         let address = ptr::from_ref(header).addr();
         let mut remotes = lock(&REMOTES);
         let flags = header.set_has_remote();
@@ -65,8 +95,7 @@ impl Remote {
         Self { header: address, state }
     }
 
-    /// As the function [`abort`].
-    pub(crate) fn abort(&self) {
+    fn abort(&self) {
         let waker = match &mut *lock(&self.state) {
             RemoteState::Unparked { is_aborted } => {
                 *is_aborted = true;
@@ -80,13 +109,13 @@ impl Remote {
     }
 }
 
-impl Clone for Remote {
+impl Clone for LateRemote {
     fn clone(&self) -> Self {
         Self { header: self.header, state: self.state.clone() }
     }
 }
 
-impl Drop for Remote {
+impl Drop for LateRemote {
     fn drop(&mut self) {
         let mut remotes = lock(&REMOTES);
         // The last one but that of the table, which must stay if it is the one that says so.

@@ -83,7 +83,7 @@ impl<T> JoinHandle<T> {
     #[must_use]
     pub fn abort_handle(&self) -> AbortHandle {
         let header = self.task().metadata();
-        AbortHandle { id: GoroutineId(header.id()), remote: Remote::new(header) }
+        AbortHandle { id: GoroutineId(header.id()), remote: Remote::late(header) }
     }
 
     /// A handle that aborts the goroutine when it is dropped. tokio-util: `AbortOnDropHandle`.
@@ -200,6 +200,10 @@ pub struct AbortHandle {
 }
 
 impl AbortHandle {
+    pub(crate) fn new(id: u64, remote: Remote) -> Self {
+        Self { id: GoroutineId(id), remote }
+    }
+
     /// Ends the goroutine: its future is dropped at its next suspension, on a worker. After it has completed this does nothing.
     ///
     /// ```

@@ -20,10 +20,10 @@ use crate::coop::{self, Reason};
 use crate::crash::{CRASH_GRACE, Ended, LocalMain, OnDeadlock, OnPanic, Payload};
 use crate::executor::{Executor, SHUTDOWN_GRACE, Settings};
 use crate::fork;
-use crate::goroutine;
+use crate::goroutine::{self, Remote};
 use crate::header::Header;
 use crate::inspect;
-use crate::join::JoinHandle;
+use crate::join::{AbortHandle, JoinHandle};
 use crate::local_queue::LocalQueue;
 use crate::panics::{contain, lock};
 #[cfg(feature = "sim")]
@@ -103,6 +103,23 @@ where
     F::Output: Send + 'static,
 {
     spawn_on(current(), future, site)
+}
+
+/// As [`go_at`], with a handle that aborts the goroutine.
+#[track_caller]
+pub(crate) fn go_abortable<F>(future: F, site: &'static Location<'static>) -> (JoinHandle<F::Output>, AbortHandle)
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    let (handle, abort) = current().spawn_with(site, |header| {
+        let id = header.id();
+        // SAFETY: the future and its output are `'static`.
+        let (task, handle) = unsafe { goroutine::allocate(header, future) };
+        let abort = AbortHandle::new(id, Remote::direct(&task));
+        (task, (handle, abort))
+    });
+    (JoinHandle::new(handle), abort)
 }
 
 /// Runs `main` as a goroutine of the global runtime and waits for it. Go: `func main`.

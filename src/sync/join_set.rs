@@ -120,8 +120,9 @@ impl<T> JoinSet<T> {
             handles.len() - 1
         });
         let end = End { ended: self.ended.clone(), key };
-        let handle = handles[key].insert(runtime::go_at(Member { future, _end: end }, Location::caller()));
-        handle.abort_handle()
+        let (handle, abort) = runtime::go_abortable(Member { future, _end: end }, Location::caller());
+        handles[key] = Some(handle);
+        abort
     }
 
     /// Waits for the next goroutine to end, and takes its result. `None` if there is none in the set.

@@ -5,8 +5,10 @@
 
 use std::convert::Infallible;
 use std::fmt;
+use std::future::poll_fn;
 use std::panic::Location;
 use std::sync::OnceLock;
+use std::task::Poll;
 
 use super::semaphore::Semaphore;
 use crate::coop::{self, Reason};
@@ -130,9 +132,12 @@ impl<T> OnceCell<T> {
         F: FnOnce() -> Fut,
         Fut: Future<Output = T>,
     {
-        let made = self.get_or_init_at(async || Ok::<T, Infallible>(f().await), Location::caller());
+        let site = Location::caller();
         async move {
-            let Ok(value) = made.await;
+            if let Some(value) = self.get_now(site).await {
+                return value;
+            }
+            let Ok(value) = self.init(async || Ok::<T, Infallible>(f().await), site).await;
             value
         }
     }
@@ -169,18 +174,34 @@ impl<T> OnceCell<T> {
         F: FnOnce() -> Fut,
         Fut: Future<Output = Result<T, E>>,
     {
-        self.get_or_init_at(f, Location::caller())
+        let site = Location::caller();
+        async move {
+            match self.get_now(site).await {
+                Some(value) => Ok(value),
+                None => self.init(f, site).await,
+            }
+        }
     }
 
-    async fn get_or_init_at<F, Fut, E>(&self, f: F, site: &'static Location<'static>) -> Result<&T, E>
+    /// The value, if there is one.
+    #[inline]
+    fn get_now(&self, site: &'static Location<'static>) -> impl Future<Output = Option<&T>> {
+        poll_fn(move |cx| match self.get() {
+            Some(_) if !coop::poll_ready(cx, site, Reason::Once, None) => Poll::Pending,
+            Some(value) => {
+                coop::spend();
+                Poll::Ready(Some(value))
+            }
+            None => Poll::Ready(None),
+        })
+    }
+
+    /// The value, which is made if there is none by the time when it is this call's turn.
+    async fn init<F, Fut, E>(&self, f: F, site: &'static Location<'static>) -> Result<&T, E>
     where
         F: FnOnce() -> Fut,
         Fut: Future<Output = Result<T, E>>,
     {
-        if let Some(value) = self.get() {
-            coop::spent(site, Reason::Once).await;
-            return Ok(value);
-        }
         let _turn = self.turn.acquire_at(1, site, Reason::Once).await;
         match self.get() {
             Some(value) => Ok(value),

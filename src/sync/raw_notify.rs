@@ -77,7 +77,7 @@ impl RawNotify {
         }
     }
 
-    #[cold]
+    #[inline(never)]
     fn grant_one(&self) {
         let waker = {
             let mut queue = self.queue.lock();
@@ -177,9 +177,17 @@ impl Request<Call> for Wait<'_> {
 }
 
 impl Resource<Call> for Wait<'_> {
+    const GRANT_IS_ALL: bool = true;
+
     #[inline]
     fn try_acquire(&self) -> bool {
         self.try_end(false)
+    }
+
+    /// It is tried once more under the lock.
+    #[inline]
+    fn try_again(&self) -> bool {
+        false
     }
 
     fn extra(&self) -> Call {

@@ -623,6 +623,8 @@ impl<'a> Request<usize> for OwnedPermits<'a> {
 }
 
 impl Resource<usize> for Permits<'_> {
+    const GRANT_IS_ALL: bool = true;
+
     #[inline]
     fn try_acquire(&self) -> bool {
         self.semaphore.take(self.n)
