@@ -6,7 +6,7 @@
 use std::collections::VecDeque;
 use std::panic::Location;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use crate::clock::Time;
 use crate::coop;
@@ -15,13 +15,23 @@ use crate::panics::lock;
 use crate::parker::Parker;
 use crate::registry::Registry;
 
+/// What the main does.
+///
+/// | state | meaning | left by |
+/// |---|---|---|
+/// | `WAITS` | it waits for a wake | its waker |
+/// | `WOKEN` | it must be polled | its thread, which polls it |
+/// | `POLLED` | its thread polls it | its thread, when the poll is over; its waker |
+const WAITS: u8 = 0;
+const WOKEN: u8 = 1;
+const POLLED: u8 = 2;
+
 #[derive(Debug)]
 pub(crate) struct LocalQueue {
     /// As [`coop::thread`] has it.
     thread: usize,
     parker: Parker,
-    /// The main must be polled. Set by its waker, cleared before the poll.
-    main_woken: AtomicBool,
+    main: AtomicU8,
     state: Mutex<State>,
     /// Those that have parked, so that the end of the call finds them.
     pub(crate) parked: Registry,
@@ -47,7 +57,7 @@ impl LocalQueue {
         Self {
             thread: coop::thread(),
             parker: Parker::new(),
-            main_woken: AtomicBool::new(true),
+            main: AtomicU8::new(WOKEN),
             state: Mutex::default(),
             parked: Registry::default(),
         }
@@ -60,13 +70,19 @@ impl LocalQueue {
     /// Wakes the main.
     pub(crate) fn wake_main(&self) {
         // Release: its poll sees what came before the wake.
-        self.main_woken.store(true, Ordering::Release);
+        self.main.store(WOKEN, Ordering::Release);
         self.parker.unpark();
     }
 
-    /// True once for each wake of the main, or several.
-    pub(crate) fn take_main_wake(&self) -> bool {
-        self.main_woken.swap(false, Ordering::Acquire)
+    /// True if the main was woken: then its poll begins.
+    pub(crate) fn begin_main_poll(&self) -> bool {
+        self.main.compare_exchange(WOKEN, POLLED, Ordering::Acquire, Ordering::Relaxed).is_ok()
+    }
+
+    /// The main is pending. It waits, unless it was woken meanwhile.
+    pub(crate) fn end_main_poll(&self) {
+        // Release: a report that finds it waiting finds what it has done.
+        let _ = self.main.compare_exchange(POLLED, WAITS, Ordering::Release, Ordering::Relaxed);
     }
 
     /// Enqueues a goroutine that was woken.
@@ -114,9 +130,9 @@ impl LocalQueue {
         state.polled
     }
 
-    /// True if the main or a goroutine can run, or a goroutine runs.
+    /// True if the main or a goroutine can run, or runs.
     pub(crate) fn has_work(&self) -> bool {
         let state = lock(&self.state);
-        self.main_woken.load(Ordering::Acquire) || !state.ready.is_empty() || state.polled.is_some()
+        self.main.load(Ordering::Acquire) != WAITS || !state.ready.is_empty() || state.polled.is_some()
     }
 }

@@ -534,7 +534,10 @@ fn a_poll_before_a_look_is_found_by_that_look() {
 #[test]
 fn a_local_main_that_was_woken_is_work() {
     let queue = LocalQueue::new();
-    assert!(queue.has_work() && queue.take_main_wake() && !queue.has_work());
+    // Woken, polled, then it waits.
+    assert!(queue.has_work() && queue.begin_main_poll() && queue.has_work());
+    queue.end_main_poll();
+    assert!(!queue.has_work() && !queue.begin_main_poll());
     queue.wake_main();
     assert!(queue.has_work());
 }

@@ -140,10 +140,11 @@ impl Local<'_> {
         // In a goroutine it notes what blocks the thread, until it returns.
         coop::without_note(|| {
             loop {
-                if self.queue.take_main_wake() {
+                if self.queue.begin_main_poll() {
                     if let Poll::Ready(output) = main.as_mut().poll(&mut cx) {
                         return output;
                     }
+                    self.queue.end_main_poll();
                 }
                 let round = self.queue.len();
                 (0..round).for_each(|_| _ = self.poll_next());
