@@ -10,7 +10,7 @@
 //
 // A wait belongs to the round of its call, and is over when that is. So it is queued only in its own round, which the
 // compare-exchange that sets `QUEUED` finds, and `notify_all` grants those from the front whose round is over: who comes while it
-// wakes the others waits for the next one.
+// wakes the others waits for the next one. `notify_one`, which may come in between, grants them too, and then the one it is for.
 
 use std::panic::Location;
 use std::pin::Pin;
@@ -79,16 +79,21 @@ impl RawNotify {
 
     #[inline(never)]
     fn grant_one(&self) {
-        let waker = {
+        let waker = loop {
             let mut queue = self.queue.lock();
-            if let Some(front) = queue.front() {
-                front.extra.by_one.store(true, Ordering::Relaxed);
-                self.leaves(&queue, front);
-                queue.grant_front().flatten()
-            } else {
+            let Some(front) = queue.front() else {
                 self.word.fetch_or(KEPT, Ordering::Release);
-                None
+                break None;
+            };
+            if self.is_over(front.extra.round) {
+                // It has been notified with all, and is about to be granted. This is for one that came after.
+                drop(queue);
+                self.grant_all();
+                continue;
             }
+            front.extra.by_one.store(true, Ordering::Relaxed);
+            self.leaves(&queue, front);
+            break queue.grant_front().flatten();
         };
         waker.into_iter().for_each(TaskWaker::wake);
     }

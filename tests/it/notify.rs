@@ -1,12 +1,14 @@
 //! `sync::Notify`.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::task::Waker;
 
+use gopark::sync::futures::Notified;
 use gopark::sync::{Notify, WaitGroup};
 use gopark::{go, gosched, select};
 
-use crate::hand::{Dice, Hand, on_procs};
+use crate::hand::{Acts, Dice, Hand, on_procs};
 use crate::util::no_hang;
 
 #[test]
@@ -81,6 +83,26 @@ fn a_dropped_wait_passes_on_what_it_was_notified_of() {
     n.notify_all();
     drop(both);
     Hand::new(n.notified()).ready();
+}
+
+#[test]
+fn one_that_comes_while_all_are_woken_gets_the_next_notification() {
+    static NOTIFY: Notify = Notify::new();
+    static LATE: Mutex<Option<Hand<Notified<'static>>>> = Mutex::new(None);
+    // Called while some that waited before it, and are notified with all, are still in line.
+    let on_wake = Box::new(|| {
+        *LATE.lock().unwrap() = Some(Hand::parked(NOTIFY.notified()));
+        NOTIFY.notify_one();
+    });
+    let calls_back = Waker::from(Arc::new(Acts { on_wake, on_drop: Box::new(|| ()) }));
+    let mut first = Hand::new(NOTIFY.notified());
+    assert!(first.poll_with(&calls_back).is_pending());
+    let mut others: Vec<_> = (0..40).map(|_| Hand::parked(NOTIFY.notified())).collect();
+    NOTIFY.notify_all();
+    first.ready();
+    others.iter_mut().for_each(Hand::ready);
+    LATE.lock().unwrap().take().expect("woken").ready();
+    assert!(Hand::new(NOTIFY.notified()).is_pending());
 }
 
 #[test]
