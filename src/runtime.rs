@@ -105,14 +105,17 @@ where
     spawn_on(current(), future, site)
 }
 
-/// As [`go_at`], with a handle that aborts the goroutine.
-#[track_caller]
-pub(crate) fn go_abortable<F>(future: F, site: &'static Location<'static>) -> (JoinHandle<F::Output>, AbortHandle)
+/// As [`go_at`] of a runtime, with a handle that aborts the goroutine.
+pub(crate) fn go_abortable<F>(
+    executor: &'static Executor,
+    future: F,
+    site: &'static Location<'static>,
+) -> (JoinHandle<F::Output>, AbortHandle)
 where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
 {
-    let (handle, abort) = current().spawn_with(site, |header| {
+    let (handle, abort) = executor.spawn_with(site, |header| {
         let id = header.id();
         // SAFETY: the future and its output are `'static`.
         let (task, handle) = unsafe { goroutine::allocate(header, future) };
@@ -380,7 +383,7 @@ const MAX_THREADS: usize = 512;
 /// The runtime of the goroutine that runs on this thread, else the global one.
 #[inline(always)]
 #[track_caller]
-fn current() -> &'static Executor {
+pub(crate) fn current() -> &'static Executor {
     match Executor::current() {
         Some(executor) => executor,
         None => global(),

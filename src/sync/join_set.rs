@@ -114,13 +114,16 @@ impl<T> JoinSet<T> {
         F: Future<Output = T> + Send + 'static,
         T: Send + 'static,
     {
+        // First, for it panics where no goroutine can start.
+        let executor = runtime::current();
         let Members { handles, free, .. } = &mut self.members;
         let key = free.pop().unwrap_or_else(|| {
             handles.push(None);
             handles.len() - 1
         });
         let end = End { ended: self.ended.clone(), key };
-        let (handle, abort) = runtime::go_abortable(Member { future, _end: end }, Location::caller());
+        let member = Member { future, _end: end };
+        let (handle, abort) = runtime::go_abortable(executor, member, Location::caller());
         handles[key] = Some(handle);
         abort
     }

@@ -10,7 +10,7 @@ use futures_lite::future::block_on as block_thread_on;
 use gopark::context::Context;
 use gopark::sync::WaitGroup;
 use gopark::time::{self, Ticker, Timer};
-use gopark::{Runtime, block_on, block_on_local, chan, go, gomaxprocs, gosched, num_goroutine, select, sync};
+use gopark::{JoinSet, Runtime, block_on, block_on_local, chan, go, gomaxprocs, gosched, num_goroutine, select, sync};
 
 use crate::util::{in_child, isolated, rt};
 
@@ -135,6 +135,21 @@ fn the_child_of_a_process_with_runtimes_is_refused_another_life() {
         assert_eq!(status, 0);
         // The parent goes on.
         assert_eq!(rt.block_on(async { go(async { 7 }).await.unwrap() }), 7);
+    });
+}
+
+#[test]
+fn a_set_that_was_refused_a_goroutine_does_not_count_it() {
+    isolated(|| {
+        note_panics();
+        block_thread_on(time::sleep(Duration::from_millis(1)));
+        let status = forked(|| {
+            let mut set = JoinSet::new();
+            is_refused_here("JoinSet::go", || set.go(async {}));
+            assert!(set.is_empty(), "{set:?}");
+            assert!(block_thread_on(set.join_next()).is_none());
+        });
+        assert_eq!(status, 0);
     });
 }
 
