@@ -236,14 +236,16 @@ impl<T: Clone> Receiver<T> {
 
 impl<T> Drop for Receiver<T> {
     fn drop(&mut self) {
-        // Values that no one else is to have are freed, each outside of the lock.
-        let end = {
+        let (end, due) = {
             let mut ring = self.shared.ring.lock();
             ring.receivers -= 1;
-            ring.end()
+            (ring.end(), ring.end() - self.next.max(ring.first))
         };
+        // Values that no other one is to have are freed, outside of the lock, and once all are out: one may panic.
+        let mut values = Vec::with_capacity(due as usize);
         while self.next < end {
-            let _value = self.shared.ring.lock().take(&mut self.next);
+            let taken = self.shared.ring.lock().take(&mut self.next);
+            values.extend(taken.and_then(Result::ok));
         }
     }
 }

@@ -124,6 +124,28 @@ fn whoever_gives_up_whenever_receivers_agree_with_a_list_and_values_go_once_all_
     }
 }
 
+/// A value that panics when it is dropped, if it says so.
+#[derive(Clone)]
+struct Bomb(bool, #[allow(dead_code)] std::sync::Arc<crate::util::Counted>);
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        assert!(!self.0 || std::thread::panicking(), "the test's own");
+    }
+}
+
+#[test]
+fn the_last_receiver_drops_all_that_it_has_not_had_though_one_panics() {
+    let drops = Drops::new();
+    let (tx, rx) = bounded(3);
+    for i in 0..3 {
+        assert!(tx.send(Bomb(i == 1, std::sync::Arc::new(drops.one()))).is_ok());
+    }
+    let gone = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| drop(rx)));
+    assert!(gone.is_err());
+    assert_eq!(drops.count(), 3);
+}
+
 #[test]
 fn goroutines_all_get_the_same() {
     on_procs(2, async {
