@@ -31,6 +31,8 @@ use crate::wait::case::future_case;
 
 /// How many events there may be in a second. Go: `rate.Limit`. Made of a number, or of the time between two.
 ///
+/// Of a number that is not greater than 0, or is none (NaN), no tokens come.
+///
 /// ```
 /// use gopark::time::rate::Limit;
 /// use std::time::Duration;
@@ -74,16 +76,12 @@ impl Limit {
 
     /// How long it takes for so many tokens to come; none at all never come.
     fn duration_of(self, tokens: f64) -> Duration {
-        if self.0 <= 0.0 {
-            Duration::MAX
-        } else {
-            Duration::try_from_secs_f64(tokens / self.0).unwrap_or(Duration::MAX)
-        }
+        if self.0 > 0.0 { Duration::try_from_secs_f64(tokens / self.0).unwrap_or(Duration::MAX) } else { Duration::MAX }
     }
 
     /// How many tokens come in that time.
     fn tokens_in(self, duration: Duration) -> f64 {
-        if self.0 <= 0.0 { 0.0 } else { duration.as_secs_f64() * self.0 }
+        if self.0 > 0.0 { duration.as_secs_f64() * self.0 } else { 0.0 }
     }
 }
 

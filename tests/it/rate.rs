@@ -73,6 +73,10 @@ fn without_a_limit_all_is_allowed_and_without_tokens_nothing_after_the_burst() {
     let limiter = Limiter::new(0, 2);
     assert!(limiter.allow(2));
     assert!(!limiter.reserve(1).is_ok() && Hand::new(limiter.wait(1)).ready().is_err());
+    for none in [-1.0, f64::NAN] {
+        let limiter = Limiter::new(none, 1);
+        assert!(limiter.allow(1) && !limiter.allow(1) && !limiter.reserve(1).is_ok(), "{none}");
+    }
     limiter.set_limit(Limit::INF);
     limiter.set_burst(5);
     assert!(limiter.allow(6));
