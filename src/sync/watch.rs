@@ -123,6 +123,10 @@ impl<T> Sender<T> {
 
     /// Changes the value in place, and tells all receivers. `change` runs under the lock of the value.
     ///
+    /// # Panics
+    ///
+    /// If `change` does. What it has changed by then stays, and receivers are not told.
+    ///
     /// ```
     /// let (tx, rx) = gopark::sync::watch::channel(vec![1]);
     /// tx.send_modify(|list| list.push(2));
@@ -133,6 +137,10 @@ impl<T> Sender<T> {
     }
 
     /// As [`send_modify`](Self::send_modify); receivers are told if `change` returns true, which this returns.
+    ///
+    /// # Panics
+    ///
+    /// As [`send_modify`](Self::send_modify).
     ///
     /// ```
     /// let (tx, _rx) = gopark::sync::watch::channel(1);
@@ -211,6 +219,8 @@ impl<T> Receiver<T> {
     /// The value, which does not count as seen by that. As long as the result lives, no one changes it: a [`Sender::send`] blocks
     /// its thread. So it is not `Send`, and cannot be kept over an `.await` of a goroutine.
     ///
+    /// A thread should have one such result at a time: if a `send` waits for the first one, a second one may wait for that.
+    ///
     /// ```
     /// let (_tx, rx) = gopark::sync::watch::channel(1);
     /// assert_eq!(*rx.borrow(), 1);
@@ -286,6 +296,10 @@ impl<T> Receiver<T> {
     /// # Cancellation
     ///
     /// Dropping the future has no effect, but that values for which `condition` was false count as seen.
+    ///
+    /// # Panics
+    ///
+    /// If `condition` does; the value counts as seen then.
     ///
     /// ```
     /// gopark::block_on(async {

@@ -90,6 +90,23 @@ fn a_panic_in_a_change_leaves_the_channel_whole() {
     tx.send(2).unwrap();
     Hand::new(rx.changed()).ready().unwrap();
     assert_eq!(*rx.borrow(), 2);
+    // What was changed before the panic stays, and is not told.
+    let change = std::panic::AssertUnwindSafe(|| {
+        tx.send_modify(|value| {
+            *value = 3;
+            panic!("the test's own");
+        });
+    });
+    assert!(std::panic::catch_unwind(change).is_err());
+    assert_eq!((*rx.borrow(), rx.has_changed()), (3, Ok(false)));
+    // The value that a condition panics at has been seen.
+    tx.send(4).unwrap();
+    let mut wait = Hand::new(rx.wait_for(|_| panic!("the test's own")));
+    assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| wait.poll().is_ready())).is_err());
+    drop(wait);
+    assert_eq!((*rx.borrow(), rx.has_changed()), (4, Ok(false)));
+    tx.send(5).unwrap();
+    assert_eq!(*Hand::new(rx.wait_for(|value| *value == 5)).ready().unwrap(), 5);
 }
 
 #[test]
