@@ -372,6 +372,14 @@ fn goes_on_simulated(
     Some(goes_on)
 }
 
+/// An operation waits. In a simulation one that begins beside it in the same poll, in a join, asks as well.
+#[cfg(feature = "sim")]
+fn let_next_ask() {
+    if simulated::is_on() {
+        LOCAL.with(|l| l.budget.set(if l.budget.get() == 1 { 0 } else { l.budget.get() }));
+    }
+}
+
 /// Wakes the task that is being polled, so that it is polled again.
 pub(crate) fn wake_current(cx: &Context<'_>) {
     // A foreign waker may panic, which is no reason to end this poll.
@@ -490,6 +498,8 @@ pub(crate) fn trusts(waker: &Waker) -> bool {
 /// In this poll [`trusts`] was true of the operation's waker.
 #[inline(always)]
 pub(crate) unsafe fn park_running(site: &'static Location<'static>, reason: Reason) {
+    #[cfg(feature = "sim")]
+    let_next_ask();
     // SAFETY: a waker is trusted within the poll of a goroutine, which is between `enter` and `leave`: so there is a header, and
     // it is valid.
     unsafe { (*LOCAL.with(|l| l.header.get())).note_park(Some(site), reason) }
@@ -501,6 +511,8 @@ pub(crate) unsafe fn park_running(site: &'static Location<'static>, reason: Reas
 /// the note does not know: so the goroutine may wait elsewhere as well.
 #[inline(always)]
 pub(crate) fn park_at(cx: &Context<'_>, site: impl Into<Option<&'static Location<'static>>>, reason: Reason) {
+    #[cfg(feature = "sim")]
+    let_next_ask();
     if trusts(cx.waker()) {
         // SAFETY: as in `park_running`.
         unsafe { (*LOCAL.with(|l| l.header.get())).note_park(site.into(), reason) }

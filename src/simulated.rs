@@ -39,10 +39,11 @@ pub enum Outside {
     /// before, by itself or its [`Handle`](crate::Handle). If it is allowed, its goroutines are
     /// outside.
     Runtime,
-    /// The use of a channel, a lock, a semaphore, a context, a `WaitGroup` or the like that another
-    /// run has used before: a static, or one that was made outside of the program's closure. What
-    /// the other run has left in it decides what happens. Each wait is a use, each channel of a
-    /// `select!`, and what is tried without a wait on a channel, a lock or a semaphore.
+    /// The use of a channel, a lock, a semaphore, a context, a `WaitGroup`, a `Pool` or the like
+    /// that another run has used before: a static, or one that was made outside of the program's
+    /// closure. What the other run has left in it decides what happens. Each wait is a use, each
+    /// channel of a `select!`, and what is tried without a wait on a channel, a lock or a
+    /// semaphore. A `Sleep`, a `Timer` and a `Ticker` are of the run in which they are made.
     OtherRun,
 }
 

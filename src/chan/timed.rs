@@ -49,9 +49,18 @@ impl<T> Sender<T> {
 }
 
 impl<T> Receiver<T> {
+    /// The timer is of the simulation that made it, as the time is of which it was told.
+    #[cfg(feature = "sim")]
+    pub(crate) fn used(&self, site: &std::panic::Location<'_>) {
+        self.handle.core().expect("a channel with a source").object.tried(site);
+    }
+
     /// Replaces the schedule of the source, under the channel's lock. A value handed to a receive that has not returned it yet
     /// is void if it is returned unclaimed. Returns true if there was to be another value.
+    #[cfg_attr(feature = "sim", track_caller)]
     pub(crate) fn reschedule(&self, due: Option<Time>, period: Duration) -> bool {
+        #[cfg(feature = "sim")]
+        self.used(std::panic::Location::caller());
         let core = self.handle.core().expect("a channel with a source");
         let mut st = core.held();
         let handed_over = st.handoff_seq;

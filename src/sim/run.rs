@@ -13,6 +13,7 @@ use super::trace::{Does, Step};
 use crate::executor::simulation::{Polled, Ready, Simulation};
 use crate::fork;
 use crate::goroutine;
+use crate::header::WaitReason;
 use crate::inspect;
 use crate::panics::{contain, panic_text};
 use crate::random::Seeded;
@@ -89,8 +90,10 @@ struct State {
     /// The goroutine that runs, or ran last; and whether it must give way in this poll.
     current: u64,
     gives_way: bool,
-    /// It was chosen to go on with the operation before which it gave way.
-    is_chosen: bool,
+    /// It was chosen to go on up to the operation before which it gave way.
+    pass: Option<Pass>,
+    /// The number of steps when its poll began.
+    polled_at: usize,
     /// How often in this poll an executor inside of the goroutine was refused an operation.
     refused: u32,
     /// What runs next, if that is chosen.
@@ -104,8 +107,22 @@ struct State {
 #[derive(Clone, Copy, Debug, Default)]
 struct Goroutine {
     has_started: bool,
-    gave_way: bool,
+    gave_way: Option<Pass>,
     choices: u32,
+}
+
+/// What a goroutine that gave way begins without a choice when it is polled again. A join may ask
+/// for others first, of which each would have another choice: it has to get beyond them.
+#[derive(Clone, Copy, Debug)]
+struct Pass {
+    /// The operation before which it gave way.
+    reason: WaitReason,
+    site: Option<&'static Location<'static>>,
+    /// Which one it was of those alike, from 1.
+    nth: usize,
+    /// Most operations that pass: as many as were asked for, in case that one is not asked for any
+    /// more.
+    most: usize,
 }
 
 /// An executor inside of a goroutine that goes on polling, though it was told to give way, is one
@@ -181,10 +198,12 @@ impl State {
             self.gives_way = true;
             return false;
         }
-        if !take(&mut self.is_chosen) {
+        if !self.is_passed(operation) {
             let ready = self.simulation.gather();
             if ready > 0 {
                 if let Choice::Place(place) = self.choose(true, ready) {
+                    let pass = self.pass_to(operation);
+                    self.goroutine(self.current).gave_way = Some(pass);
                     self.step(self.current, Does::GivesWayBefore(operation.reason), operation.site);
                     (self.next, self.gives_way, self.refused) = (Some(place), true, 0);
                     return false;
@@ -193,6 +212,29 @@ impl State {
         }
         self.step(self.current, Does::Begins(operation.reason), operation.site);
         true
+    }
+
+    /// Whether it was chosen already, by the choice before which the goroutine gave way.
+    fn is_passed(&mut self, operation: Operation) -> bool {
+        let Some(pass) = &mut self.pass else { return false };
+        pass.most -= 1;
+        pass.nth -= usize::from((pass.reason, pass.site) == (operation.reason, operation.site));
+        if pass.most == 0 || pass.nth == 0 {
+            self.pass = None;
+        }
+        true
+    }
+
+    /// With which it will get to that operation, in a poll that has begun some others.
+    fn pass_to(&self, Operation { reason, site, .. }: Operation) -> Pass {
+        let mut pass = Pass { reason, site, nth: 1, most: 1 };
+        for step in &self.steps[self.polled_at..] {
+            if let Step::Goroutine { does: Does::Begins(other), site: at, .. } = *step {
+                pass.most += 1;
+                pass.nth += usize::from((other, at) == (reason, site));
+            }
+        }
+        pass
     }
 
     /// Whether that happens here, at the rate of [`Config::cancel`](super::Config::cancel).
@@ -216,11 +258,12 @@ impl State {
         self.taken += 1;
         let known = self.goroutine(id);
         let is_new = !replace(&mut known.has_started, true);
-        self.is_chosen = take(&mut known.gave_way);
+        self.pass = known.gave_way.take();
+        self.polled_at = self.steps.len();
         if is_new {
             self.step(id, Does::Starts, Some(spawned_at));
         }
-        let outruns = self.is_chosen && self.simulation.is_aborted(place) && self.deviates(Target::Outrun);
+        let outruns = self.pass.is_some() && self.simulation.is_aborted(place) && self.deviates(Target::Outrun);
         if outruns {
             self.step(id, Does::Outruns, None);
         }
@@ -232,7 +275,7 @@ impl State {
         match polled {
             Polled::Ended => self.step(id, Does::Ends, None),
             // Whatever polls its operation may have noted a wait.
-            _ if self.gives_way => self.goroutine(id).gave_way = true,
+            _ if self.gives_way => {}
             Polled::Parked(note) => self.step(id, Does::Parks(note.reason), note.site),
             Polled::Unnoted => {
                 self.step(id, Does::Yields, None);
@@ -378,7 +421,8 @@ pub(super) fn run<F: Future>(plan: Plan<'_>, main: impl FnOnce() -> F) -> Run<F:
             step_limit,
             current: 0,
             gives_way: false,
-            is_chosen: false,
+            pass: None,
+            polled_at: 0,
             refused: 0,
             next: None,
             goroutines: Vec::new(),

@@ -25,7 +25,7 @@ use std::thread::available_parallelism;
 use std::time::Duration;
 
 use crate::clock::Time;
-use crate::coop;
+use crate::coop::{self, Object};
 use crate::lock::Lock;
 use crate::loom::atomic::{AtomicUsize, Ordering};
 
@@ -70,6 +70,8 @@ pub struct Pool<T> {
     shards: Box<[OnceLock<Shard<T>>]>,
     /// When this generation began.
     since: Mutex<Time>,
+    #[cfg_attr(not(feature = "sim"), expect(dead_code, reason = "a simulation asks it"))]
+    object: Object,
 }
 
 // Nothing unwinds under its locks; an object that is in it was given back.
@@ -89,7 +91,7 @@ impl<T> Pool<T> {
         // With more processors than cores some share a shard; that is slower, no more.
         let shards = available_parallelism().map_or(1, usize::from) + 1;
         let shards = (0..shards).map(|_| OnceLock::new()).collect();
-        Pool { new: Box::new(new), shards, since: Mutex::new(Time::now()) }
+        Pool { new: Box::new(new), shards, since: Mutex::new(Time::now()), object: Object::new() }
     }
 
     /// A spare object, or a new one. Go: `Get`.
@@ -109,7 +111,10 @@ impl<T> Pool<T> {
     /// assert_eq!(pool.get(), 0);
     /// ```
     #[inline]
+    #[cfg_attr(feature = "sim", track_caller)]
     pub fn get(&self) -> T {
+        #[cfg(feature = "sim")]
+        self.object.tried(std::panic::Location::caller());
         self.shard().take().unwrap_or_else(|| self.get_elsewhere())
     }
 
@@ -132,7 +137,16 @@ impl<T> Pool<T> {
     /// assert_eq!(pool.get().capacity(), 100);
     /// ```
     #[inline]
+    #[cfg_attr(feature = "sim", track_caller)]
     pub fn put(&self, object: T) {
+        #[cfg(feature = "sim")]
+        self.object.tried(std::panic::Location::caller());
+        self.put_back(object);
+    }
+
+    /// As [`put`](Self::put), also by a destructor, which must not panic.
+    #[inline]
+    fn put_back(&self, object: T) {
         let shard = self.shard();
         let (no_room, uses) = shard.put(object);
         if uses % USES == 0 {
@@ -155,6 +169,7 @@ impl<T> Pool<T> {
     /// pool.get_guard().push(1);
     /// assert_eq!(pool.get(), [1]);
     /// ```
+    #[cfg_attr(feature = "sim", track_caller)]
     pub fn get_guard(&self) -> PoolGuard<'_, T> {
         PoolGuard { pool: self, object: Some(self.get()) }
     }
@@ -244,7 +259,7 @@ impl<T> PoolGuard<'_, T> {
 impl<T> Drop for PoolGuard<'_, T> {
     fn drop(&mut self) {
         if let Some(object) = self.object.take() {
-            self.pool.put(object);
+            self.pool.put_back(object);
         }
     }
 }

@@ -13,7 +13,7 @@ use pin_project_lite::pin_project;
 use crate::alarm::register;
 use crate::clock::{self, Time};
 use crate::context;
-use crate::coop::{self, Reason};
+use crate::coop::{self, Object, Reason};
 use crate::timer::shard::{Node, state};
 use crate::wait::case::future_case;
 use crate::waker::TaskWaker;
@@ -92,13 +92,17 @@ pub fn sleep_until(deadline: Instant) -> Sleep {
 pub struct Sleep {
     node: Node,
     site: &'static Location<'static>,
+    object: Object,
     _pin: PhantomPinned,
 }
 
 impl Sleep {
     #[inline]
     pub(crate) fn new(due: Time, site: &'static Location<'static>) -> Self {
-        Self { node: Node::new(due), site, _pin: PhantomPinned }
+        let sleep = Self { node: Node::new(due), site, object: Object::new(), _pin: PhantomPinned };
+        #[cfg(feature = "sim")]
+        sleep.object.tried(site);
+        sleep
     }
 
     #[inline]
@@ -133,6 +137,8 @@ impl Sleep {
     pub fn reset(self: Pin<&mut Self>, deadline: Instant) {
         // SAFETY: nothing is moved out of the pinned sleep but a node that is not queued.
         let this = unsafe { self.get_unchecked_mut() };
+        #[cfg(feature = "sim")]
+        this.object.tried(Location::caller());
         let waker = this.node.cancel();
         let due = Time::at(deadline);
         let due = if due <= Time::now() { Time::PAST } else { due };
@@ -152,6 +158,8 @@ impl Sleep {
     pub(crate) fn poll_elapsed(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         // SAFETY: nothing is moved out of the pinned sleep.
         let this = unsafe { self.get_unchecked_mut() };
+        #[cfg(feature = "sim")]
+        this.object.tried(this.site);
         let state = this.node.state();
         assert!(state != state::OVER, "gopark: sleep polled after completion");
         let due = this.node.due();
@@ -189,7 +197,7 @@ impl Future for Sleep {
 
     #[inline]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        if !coop::poll_ready(cx, self.site, Reason::Sleep, None) {
+        if !coop::poll_ready(cx, self.site, Reason::Sleep, &self.object) {
             return Poll::Pending;
         }
         let site = self.site;

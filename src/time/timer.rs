@@ -17,6 +17,7 @@ use pin_project_lite::pin_project;
 use crate::alarm::register;
 use crate::chan::{self, Receiver, Receiving, Sender, Source};
 use crate::clock::Time;
+use crate::coop::Object;
 use crate::fork;
 use crate::panics::lock;
 use crate::runtime::Later;
@@ -97,10 +98,13 @@ impl Drop for TimerSource {
 fn channel(wait: Duration, period: Duration) -> Receiver<Instant> {
     fork::refuse();
     let due = Time::now().after(wait);
-    chan::timed(|tx| {
+    let channel = chan::timed(|tx| {
         let shared = Arc::new(TimerShared { tx, node: Node::new(due) });
         Box::new(TimerSource { shared, due: Some(due), period })
-    })
+    });
+    #[cfg(feature = "sim")]
+    channel.used(Location::caller());
+    channel
 }
 
 // ------------------------------------------------------------------------------------------------ after
@@ -216,7 +220,10 @@ impl Timer {
         let future = Box::pin(async move { drop(future.await) });
         let state = AfterFuncState { future: Some(future), due: Some(due) };
         let (runtime, site) = (Later::here(), Location::caller());
-        let func = Arc::new(AfterFunc { state: Mutex::new(state), runtime, site, node: Node::new(due) });
+        let (node, object) = (Node::new(due), Object::new());
+        #[cfg(feature = "sim")]
+        object.tried(site);
+        let func = Arc::new(AfterFunc { state: Mutex::new(state), runtime, site, node, object });
         func.arm(lock(&func.state), due);
         Self { channel: Receiver::nil(), func: Some(func) }
     }
@@ -252,6 +259,7 @@ impl Timer {
     /// assert!(!timer.stop());
     /// ```
     #[doc(alias = "Stop")]
+    #[cfg_attr(feature = "sim", track_caller)]
     pub fn stop(&self) -> bool {
         self.change(None)
     }
@@ -269,12 +277,14 @@ impl Timer {
     /// assert!(timer.channel().try_recv().is_err(), "the value that was due is gone");
     /// ```
     #[doc(alias = "Reset")]
+    #[cfg_attr(feature = "sim", track_caller)]
     pub fn reset(&self, duration: Duration) -> bool {
         self.change(Some(Time::now().after(duration)))
     }
 
     /// True if it was active.
     #[inline]
+    #[cfg_attr(feature = "sim", track_caller)]
     fn change(&self, due: Option<Time>) -> bool {
         match &self.func {
             None => self.channel.reschedule(due, Duration::ZERO),
@@ -296,6 +306,8 @@ struct AfterFunc {
     site: &'static Location<'static>,
     /// Queued while it is armed; perhaps a while longer.
     node: Node,
+    #[cfg_attr(not(feature = "sim"), expect(dead_code, reason = "a simulation asks it"))]
+    object: Object,
 }
 
 struct AfterFuncState {
@@ -317,7 +329,10 @@ impl AfterFunc {
         }
     }
 
+    #[cfg_attr(feature = "sim", track_caller)]
     fn change(self: &Arc<Self>, due: Option<Time>) -> bool {
+        #[cfg(feature = "sim")]
+        self.object.tried(Location::caller());
         let mut state = lock(&self.state);
         // Dropped last of all, outside of the lock.
         let _waker = self.node.cancel();
@@ -444,6 +459,7 @@ impl Ticker {
     /// assert!(ticker.channel().try_recv().is_err() && !ticker.channel().is_closed());
     /// ```
     #[doc(alias = "Stop")]
+    #[cfg_attr(feature = "sim", track_caller)]
     pub fn stop(&self) {
         self.channel.reschedule(None, Duration::ZERO);
     }

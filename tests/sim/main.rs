@@ -3,6 +3,7 @@
 #[cfg(feature = "macros")]
 mod attributes;
 mod examples;
+mod guide;
 mod newer;
 mod planted;
 mod protocols;

@@ -1,4 +1,4 @@
-//! Bugs of ten kinds, each with an await between what it checks and what it does. Each is found within a thousand runs, and
+//! Bugs of eleven kinds, each with an await between what it checks and what it does. Each is found within a thousand runs, and
 //! fails again with its seed.
 
 use std::future::Future;
@@ -196,6 +196,19 @@ fn a_goroutine_leaked_on_cancel() {
         // The receiver outlives the time-out, so that the send waits for ever.
         let rx = Box::leak(Box::new(rx));
         time::timeout(Duration::from_millis(1), rx.recv()).await.ok();
+    });
+}
+
+#[test]
+fn two_operations_of_a_join_as_if_they_were_one() {
+    is_found(&Config::new(), "both are offered", || async {
+        let ((one, first), (two, second)) = (chan::unbuffered(), chan::unbuffered());
+        let sender = go(futures_lite::future::zip(async move { one.send(1).await }, async move { two.send(2).await }));
+        while first.try_recv().is_err() {
+            gosched().await;
+        }
+        assert_eq!(second.try_recv(), Ok(2), "both are offered");
+        assert_eq!(sender.await.unwrap(), (Ok(()), Ok(())));
     });
 }
 

@@ -519,6 +519,114 @@ fn what_is_tried_and_what_a_select_has_is_of_one_run_as_well() {
 }
 
 #[test]
+fn a_timer_is_of_the_run_that_made_it_and_a_pool_of_the_first_that_used_it() {
+    let soon = Duration::from_secs(1);
+    fn made<T: 'static>(make: impl Fn() -> T) -> T {
+        sim::run(0, || async { make() })
+    }
+    let new_timer = || time::Timer::new(soon);
+    let after_func = || time::Timer::after_func(soon, async {});
+    let pool = sync::Pool::new(|| 0);
+    sim::run(0, || async { drop(pool.get_guard()) });
+    let guard = sim::run(0, || async {
+        let pool = Box::leak(Box::new(sync::Pool::new(|| 0)));
+        pool.get_guard()
+    });
+    let uses: [(&str, &dyn Fn()); 14] = [
+        ("sleep", &|| {
+            let sleep = made(|| time::sleep(soon));
+            sim::run(1, || sleep);
+        }),
+        ("sleep reset", &|| {
+            let mut sleep = Box::pin(made(|| time::sleep(soon)));
+            sim::run(1, || async { sleep.as_mut().reset(time::now() + soon) });
+        }),
+        ("sleep in a select", &|| {
+            let mut sleep = Box::pin(made(|| time::sleep(soon)));
+            sim::run(1, || async {
+                gopark::select! { _ = sleep.as_mut() => {} }
+            });
+        }),
+        ("timeout", &|| {
+            let timeout = made(|| time::timeout(soon, std::future::pending::<()>()));
+            _ = sim::run(1, || timeout);
+        }),
+        ("timer", &|| {
+            let timer = made(new_timer);
+            sim::run(1, || async { timer.channel().recv().await });
+        }),
+        ("timer stop", &|| {
+            let timer = made(new_timer);
+            sim::run(1, || async { timer.stop() });
+        }),
+        ("timer reset", &|| {
+            let timer = made(new_timer);
+            sim::run(1, || async { timer.reset(soon) });
+        }),
+        ("func stop", &|| {
+            let timer = made(after_func);
+            sim::run(1, || async { timer.stop() });
+        }),
+        ("func reset", &|| {
+            let timer = made(after_func);
+            sim::run(1, || async { timer.reset(soon) });
+        }),
+        ("after", &|| {
+            let after = made(|| time::after(soon));
+            sim::run(1, || async { after.recv().await });
+        }),
+        ("tick", &|| {
+            let ticker = made(|| time::Ticker::new(soon));
+            sim::run(1, || async { ticker.tick().await });
+        }),
+        ("ticker stop", &|| {
+            let ticker = made(|| time::Ticker::new(soon));
+            sim::run(1, || async { ticker.stop() });
+        }),
+        ("pool get", &|| _ = sim::run(1, || async { pool.get() })),
+        ("pool put", &|| sim::run(1, || async { pool.put(1) })),
+    ];
+    for (name, uses) in uses {
+        let text = panic_of(uses);
+        let leaves = "the use of what another run has used leaves the simulation, at tests/sim/runs.rs:";
+        assert!(text.contains(leaves), "{name}: {text}");
+    }
+    // A destructor does not panic.
+    sim::run(1, || async { drop(guard) });
+    let allowed = Config::new().runs(1).allow(Outside::OtherRun);
+    allowed.check(|| async { assert_eq!(pool.get(), 0) });
+}
+
+#[test]
+fn a_join_of_operations_gets_on() {
+    use futures_lite::future::zip;
+    for strategy in [Strategy::Random, Strategy::Pct { depth: 3 }, Strategy::RoundRobin] {
+        Config::new().runs(300).strategy(strategy).leaks(true).check(|| async {
+            let lock = Arc::new(sync::Mutex::new(0));
+            let (tx, rx) = chan::bounded(1);
+            let joins = [(); 3].map(|()| {
+                let (lock, tx, rx) = (lock.clone(), tx.clone(), rx.clone());
+                go(async move {
+                    let adds = async || {
+                        for _ in 0..3 {
+                            *lock.lock().await += 1;
+                        }
+                    };
+                    let messages = zip(tx.send(1), rx.recv());
+                    let slept = time::sleep(Duration::from_secs(1));
+                    let (_, ((sent, got), _)) = zip(zip(slept, adds()), zip(messages, zip(adds(), adds()))).await;
+                    assert_eq!((sent, got), (Ok(()), Some(1)));
+                })
+            });
+            for join in joins {
+                join.await.unwrap();
+            }
+            assert_eq!(*lock.lock().await, 27);
+        });
+    }
+}
+
+#[test]
 fn a_future_that_nobody_wakes_is_told_when_all_else_is_blocked() {
     let text = panic_of(|| {
         sim::run(0, || async {
