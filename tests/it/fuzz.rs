@@ -5,11 +5,13 @@
 //! panic. A failure prints the shortest script it could
 //! find; `replay` runs one.
 
+use std::cell::RefCell;
 use std::fmt::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::rc::Rc;
 
 use futures_lite::future::or;
-use gopark::chan::{self, Receiver, Sender};
+use gopark::chan::{self, Receiver, Sender, WeakReceiver, WeakSender};
 use gopark::select;
 
 use crate::dice::Dice;
@@ -26,6 +28,8 @@ use crate::util::no_hang;
 enum Step {
     Recv(usize),
     Send(usize),
+    /// A receive of so many at most.
+    RecvMany(usize, usize),
     /// A receiver that is polled as a stream.
     Stream(usize),
     /// One that waits in line.
@@ -43,6 +47,10 @@ enum Step {
     Close(usize),
     /// The script's own handle of that side goes; operations have their own.
     Leave(usize, bool),
+    /// Makes a weak reference of it.
+    Weaken(usize, bool),
+    /// Makes a handle of the last weak reference. It is the script's own if that has left.
+    Upgrade(usize, bool),
     Poll(usize),
     /// Polled by another task.
     Retask(usize),
@@ -78,12 +86,16 @@ fn script(seed: u64, len: usize) -> Script {
             53 if dice.roll(2) == 0 => Step::Leave(ch, dice.roll(2) == 0),
             52..58 => Step::Retask(op),
             58..76 => Step::Drop(op),
+            96 if dice.roll(3) == 0 => Step::Weaken(ch, dice.roll(2) == 0),
+            96 => Step::Upgrade(ch, dice.roll(2) == 0),
+            97..99 => Step::RecvMany(ch, 1 + dice.roll(4)),
             _ => Step::Poll(op),
         };
         if matches!(
             step,
             Step::Recv(_)
                 | Step::Send(_)
+                | Step::RecvMany(..)
                 | Step::Stream(_)
                 | Step::IntoStream(_)
                 | Step::Race(..)
@@ -98,6 +110,17 @@ fn script(seed: u64, len: usize) -> Script {
     (0..len).map(&mut step).collect()
 }
 
+/// Its answer is the first one; the others are told beside it.
+async fn recv_many(rx: Receiver<Item>, most: usize, more: Rc<RefCell<Vec<usize>>>) -> Answer {
+    let mut items = Vec::new();
+    let received = rx.recv_many(&mut items, most).await;
+    assert_eq!(received, items.len());
+    let mut items = items.into_iter();
+    let first = items.next();
+    more.borrow_mut().extend(items.map(|item| item.id));
+    got(0, first)
+}
+
 /// How the wakers of the task panic that first polls what a step makes or moves: the odd ones do.
 fn fault(number: usize) -> Option<Fault> {
     FAULTS.get(number / 2 % FAULTS.len()).copied().filter(|_| number % 2 == 1)
@@ -110,6 +133,8 @@ struct World {
     ops: Vec<Op>,
     txs: Vec<Option<Sender<Item>>>,
     rxs: Vec<Option<Receiver<Item>>>,
+    weak_txs: [Option<WeakSender<Item>>; CHANNELS],
+    weak_rxs: [Option<WeakReceiver<Item>>; CHANNELS],
     /// The number of the step.
     now: usize,
 }
@@ -121,7 +146,8 @@ impl World {
         for (ch, capacity) in capacities.into_iter().enumerate() {
             assert_eq!(model.make(capacity), ch);
         }
-        Self { model, ops: Vec::new(), txs, rxs, now: 0 }
+        let (weak_txs, weak_rxs) = Default::default();
+        Self { model, ops: Vec::new(), txs, rxs, weak_txs, weak_rxs, now: 0 }
     }
 
     fn add(&mut self, op: Op) {
@@ -159,6 +185,13 @@ impl World {
                 }
                 None => {}
             },
+            Step::RecvMany(ch, most) => {
+                let Some(rx) = self.rxs[ch].clone() else { return Ok(()) };
+                let more = Rc::default();
+                let future = recv_many(rx, most, Rc::clone(&more));
+                let op = Op::future(self.now, &mut self.model, vec![ModelCase { ch: Some(ch), value: None }], future);
+                self.add(op.with_more(ch, most, more));
+            }
             Step::Stream(ch) => {
                 let Some(rx) = self.rxs[ch].clone() else { return Ok(()) };
                 let op = Op::stream(self.now, &mut self.model, ch, rx);
@@ -213,6 +246,14 @@ impl World {
                     self.model.release(ch, Side::Recv);
                 }
             }
+            Step::Weaken(ch, sends) => {
+                if sends {
+                    self.weak_txs[ch] = self.txs[ch].as_ref().map(Sender::downgrade);
+                } else {
+                    self.weak_rxs[ch] = self.rxs[ch].as_ref().map(Receiver::downgrade);
+                }
+            }
+            Step::Upgrade(ch, sends) => return self.upgrade(ch, sends),
             Step::Poll(op) | Step::Retask(op) => {
                 let Some(at) = self.find(op) else { return Ok(()) };
                 if matches!(step, Step::Retask(_)) {
@@ -225,6 +266,27 @@ impl World {
                 return self.drop_op(at);
             }
         }
+        Ok(())
+    }
+
+    fn upgrade(&mut self, ch: usize, sends: bool) -> Result<(), String> {
+        let side = if sends { Side::Send } else { Side::Recv };
+        let handles = self.model.handles(ch, side);
+        let (found, is_own) = if sends {
+            let Some(weak) = &self.weak_txs[ch] else { return Ok(()) };
+            let tx = weak.upgrade();
+            let found = (tx.is_some(), self.txs[ch].is_none());
+            self.txs[ch] = self.txs[ch].take().or(tx);
+            found
+        } else {
+            let Some(weak) = &self.weak_rxs[ch] else { return Ok(()) };
+            let rx = weak.upgrade();
+            let found = (rx.is_some(), self.rxs[ch].is_none());
+            self.rxs[ch] = self.rxs[ch].take().or(rx);
+            found
+        };
+        ensure!(found == (*handles > 0), "{handles} handles, and the upgrade found {found}");
+        *handles += usize::from(found && is_own);
         Ok(())
     }
 

@@ -1,14 +1,16 @@
 //! `JoinSet`, `AbortHandle`, `AbortOnDrop`.
 
 use std::future::pending;
+use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Poll;
 
 use gopark::sync::Notify;
-use gopark::{JoinSet, OnPanic, Runtime, chan, go, gosched, select};
+use gopark::{JoinError, JoinSet, OnPanic, Runtime, chan, go, gosched, select};
 
 use crate::hand::{Dice, Hand, on_procs};
-use crate::util::Drops;
+use crate::util::{Drops, no_hang};
 
 #[test]
 fn results_come_in_the_order_of_their_ends() {
@@ -49,6 +51,76 @@ fn a_dropped_join_loses_no_result() {
             }
         }
         assert_eq!(sum, 499 * 500 / 2);
+    });
+}
+
+/// Goroutines end, are aborted or panic while joins are polled by hand and dropped: each has one result, and nothing is left.
+#[test]
+fn each_goroutine_has_one_result_whichever_are_aborted_and_joins_dropped() {
+    let runtime = Runtime::builder().gomaxprocs(2).on_panic(OnPanic::Isolate).build().unwrap();
+    no_hang(move || {
+        runtime.block_on(async {
+            for seed in 0..60 {
+                let (mut dice, drops, gate) = (Dice::new(seed), Drops::new(), Arc::new(Notify::new()));
+                let (mut set, mut aborts) = (JoinSet::new(), Vec::new());
+                let (mut spawned, mut results) = (0, 0);
+                let take = |result: Result<usize, JoinError>, results: &mut usize| {
+                    *results += 1;
+                    if let Err(error) = result {
+                        assert!(error.is_panic() || error.is_aborted(), "seed {seed}");
+                    }
+                };
+                for number in 0..150 {
+                    match dice.roll(8) {
+                        0..3 => {
+                            let (value, gate, way) = (drops.one(), gate.clone(), dice.roll(4));
+                            spawned += 1;
+                            let abort = set.go(async move {
+                                let _value = value;
+                                match way {
+                                    0 => gate.notified().await,
+                                    1 => gosched().await,
+                                    2 => resume_unwind(Box::new(())),
+                                    _ => {}
+                                }
+                                number
+                            });
+                            if dice.roll(2) == 0 {
+                                aborts.push(abort);
+                            }
+                        }
+                        3 if !aborts.is_empty() => aborts.swap_remove(dice.roll(aborts.len())).abort(),
+                        4 => gate.notify_one(),
+                        5 => gosched().await,
+                        6 if !set.is_empty() => {
+                            let mut join = Hand::new(set.join_next());
+                            for _ in 0..=dice.roll(2) {
+                                if let Poll::Ready(result) = join.poll() {
+                                    take(result.expect("it is not empty"), &mut results);
+                                    break;
+                                }
+                                std::thread::yield_now();
+                            }
+                        }
+                        _ => {}
+                    }
+                    assert_eq!(set.len(), spawned - results, "seed {seed}");
+                }
+                if dice.roll(2) == 0 {
+                    set.abort_all();
+                }
+                while !set.is_empty() {
+                    // One that has not begun comes to the gate only now.
+                    gate.notify_all();
+                    select! {
+                        result = set.join_next() => take(result.expect("it is not empty"), &mut results),
+                        default => gosched().await,
+                    }
+                }
+                assert_eq!((results, drops.count()), (spawned, spawned), "seed {seed}");
+                assert!(set.join_next().await.is_none());
+            }
+        });
     });
 }
 

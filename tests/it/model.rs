@@ -240,6 +240,11 @@ impl Model {
         self.chans[ch].returned.len() + self.chans[ch].buffer.len()
     }
 
+    /// Whether a receive would get a value.
+    pub(crate) fn has_value(&self, ch: usize) -> bool {
+        self.len(ch) > 0 || self.first(ch, Side::Send, usize::MAX).is_some()
+    }
+
     /// Who has waited longest. One that waits twice on a channel does not meet itself, but then it would not wait.
     fn first(&self, ch: usize, side: Side, own: usize) -> Option<(usize, usize)> {
         let queue = if side == Side::Send { &self.chans[ch].sendq } else { &self.chans[ch].recvq };

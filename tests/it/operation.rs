@@ -1,7 +1,9 @@
 //! An operation on channels that is polled by hand, beside what the model says of it: what it answers, how often which task is
 //! woken, and how many wakers are kept. `fuzz/` compiles it as well.
 
+use std::cell::RefCell;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll};
 
 use futures_lite::Stream;
@@ -21,6 +23,9 @@ pub(crate) enum Body {
     IntoStream(IntoStream<Item>),
 }
 
+/// What a receive of many took after its first value: from which channel, how many at most, and which.
+type More = (usize, usize, Rc<RefCell<Vec<usize>>>);
+
 pub(crate) struct Op {
     pub(crate) name: usize,
     body: Body,
@@ -30,6 +35,7 @@ pub(crate) struct Op {
     handles: Vec<(usize, Side)>,
     /// It always takes the first case that is ready.
     biased: bool,
+    more: Option<More>,
     task: Task,
     /// Tasks that polled it before, and how often they were woken until then.
     stale: Vec<(Task, usize)>,
@@ -42,7 +48,7 @@ pub(crate) struct Op {
 impl Op {
     pub(crate) fn new(name: usize, body: Body, parts: Vec<usize>, handles: Vec<(usize, Side)>) -> Self {
         let task = Task::new(None);
-        Self { name, body, parts, handles, biased: false, task, stale: Vec::new(), watching: None, told: 0 }
+        Self { name, body, parts, handles, biased: false, more: None, task, stale: Vec::new(), watching: None, told: 0 }
     }
 
     /// An operation of one part.
@@ -83,6 +89,11 @@ impl Op {
         Self { biased: true, ..self }
     }
 
+    /// A receive of so many at most, which tells all but the first in `more`.
+    pub(crate) fn with_more(self, ch: usize, most: usize, more: Rc<RefCell<Vec<usize>>>) -> Self {
+        Self { more: Some((ch, most - 1, more)), ..self }
+    }
+
     /// The wakers of its first task panic so.
     pub(crate) fn spoiled(self, fault: Option<Fault>) -> Self {
         Self { task: Task::new(fault), ..self }
@@ -118,6 +129,14 @@ impl Op {
                     if real.is_some() {
                         break;
                     }
+                }
+                if let (Some((ch, most, more)), Some((_, (_, What::Got(Some(_)))))) = (&self.more, real) {
+                    let more = more.borrow();
+                    let mut looked = more.iter().map(|&id| model.looked(*ch, Some(What::Got(Some(id)))));
+                    looked
+                        .try_for_each(|looked| looked.map_err(|error| format!("operation {name}, later, {error}")))?;
+                    ensure!(more.len() <= *most, "operation {name} took {} more than its first", more.len());
+                    ensure!(more.len() == *most || !model.has_value(*ch), "operation {name} left a value");
                 }
                 Ok(real.is_some())
             }
