@@ -9,8 +9,8 @@ use std::task::Poll;
 use futures_lite::future::{block_on, poll_fn, poll_once};
 use gopark::context::Context;
 use gopark::sync::{
-    Cond, Mutex, MutexGuard, OwnedMutexGuard, OwnedPermit, OwnedRwMutexReadGuard, OwnedRwMutexWriteGuard, Permit,
-    RwMutex, RwMutexReadGuard, RwMutexWriteGuard, Semaphore, WaitGroup,
+    Cond, Monitor, MonitorGuard, Mutex, MutexGuard, OwnedMutexGuard, OwnedPermit, OwnedRwMutexReadGuard,
+    OwnedRwMutexWriteGuard, Permit, RwMutex, RwMutexReadGuard, RwMutexWriteGuard, Semaphore, WaitGroup,
 };
 use gopark::{gosched, select};
 
@@ -25,11 +25,13 @@ struct World {
     rw: Arc<RwMutex<()>>,
     s: Arc<Semaphore>,
     c: Cond,
+    monitor: Monitor<()>,
     /// It does not end.
     ctx: Context,
     owners: AtomicIsize,
     /// Readers count 1, writers 1000.
     inside: AtomicIsize,
+    monitored: AtomicIsize,
     drawn: AtomicUsize,
 }
 
@@ -40,9 +42,11 @@ impl World {
             rw: Arc::default(),
             s: Arc::new(Semaphore::new(PERMITS)),
             c: Cond::new(),
+            monitor: Monitor::new(()),
             ctx: Context::background().with_cancel().0,
             owners: AtomicIsize::new(0),
             inside: AtomicIsize::new(0),
+            monitored: AtomicIsize::new(0),
             drawn: AtomicUsize::new(0),
         }
     }
@@ -62,6 +66,7 @@ enum Held<'a> {
     Read(#[allow(dead_code)] RwMutexReadGuard<'a, ()>, Inside<'a>),
     Write(#[allow(dead_code)] RwMutexWriteGuard<'a, ()>, Inside<'a>),
     Permit(#[allow(dead_code)] Permit<'a>, Drawn<'a>),
+    Monitor(#[allow(dead_code)] MonitorGuard<'a, ()>, Inside<'a>),
     OwnedMutex(#[allow(dead_code)] OwnedMutexGuard<()>, Inside<'a>),
     OwnedRead(#[allow(dead_code)] OwnedRwMutexReadGuard<()>, Inside<'a>),
     OwnedWrite(#[allow(dead_code)] OwnedRwMutexWriteGuard<()>, Inside<'a>),
@@ -86,6 +91,7 @@ impl Held<'_> {
             Held::Mutex(_, Inside(count, by))
             | Held::Read(_, Inside(count, by))
             | Held::Write(_, Inside(count, by))
+            | Held::Monitor(_, Inside(count, by))
             | Held::OwnedMutex(_, Inside(count, by))
             | Held::OwnedRead(_, Inside(count, by))
             | Held::OwnedWrite(_, Inside(count, by)) => {
@@ -142,6 +148,15 @@ fn owned<'a>(world: &'a World, dice: &mut Dice) -> Op<'a> {
     }
 }
 
+/// Some wait in it, for a signal or a broadcast.
+fn monitor(world: &World, waits: bool) -> Op<'_> {
+    Box::pin(async move {
+        let guard = world.monitor.lock().await;
+        let guard = if waits { guard.wait().await } else { guard };
+        Held::Monitor(guard, Inside::enter(&world.monitored, 1000))
+    })
+}
+
 fn any<'a>(world: &'a World, dice: &mut Dice) -> Op<'a> {
     if dice.roll(4) == 0 {
         return owned(world, dice);
@@ -178,8 +193,11 @@ fn hold_and_drop(seed: u64) {
     let mut waits: Vec<(Hand<Op<'_>>, usize)> = Vec::new();
     let mut held: Vec<Held<'_>> = Vec::new();
     for _ in 0..400 {
-        match dice.roll(6) {
+        match dice.roll(8) {
             0..3 => waits.push((Hand::new(any(&world, &mut dice)), usize::MAX)),
+            6 => waits.push((Hand::new(monitor(&world, dice.roll(2) == 0)), usize::MAX)),
+            7 if dice.roll(4) == 0 => world.monitor.broadcast(),
+            7 => world.monitor.signal(),
             3 if !waits.is_empty() => drop(waits.swap_remove(dice.roll(waits.len()))),
             4 if !held.is_empty() => drop(held.swap_remove(dice.roll(held.len()))),
             _ => {
@@ -192,7 +210,11 @@ fn hold_and_drop(seed: u64) {
     }
     while !held.is_empty() || !waits.is_empty() {
         let before = waits.len();
-        while settle(&mut waits, &mut held) {}
+        // Who waits in the monitor comes back, however late it has begun.
+        while {
+            world.monitor.broadcast();
+            settle(&mut waits, &mut held)
+        } {}
         assert!(before == 0 || !held.is_empty(), "seed {seed}: {before} wait for what nobody has");
         held.clear();
     }
@@ -235,7 +257,7 @@ fn nobody_is_forgotten_whoever_gives_up_on_a_processor() {
 async fn live(world: &World, seed: u64, rounds: usize) {
     let mut dice = Dice::new(seed);
     for round in 0..rounds {
-        let mut op = any(world, &mut dice);
+        let mut op = if dice.roll(8) == 0 { monitor(world, false) } else { any(world, &mut dice) };
         if dice.roll(3) == 0 {
             let polls = dice.roll(3);
             for _ in 0..polls {
@@ -260,6 +282,16 @@ async fn live(world: &World, seed: u64, rounds: usize) {
                 let mut wait = Box::pin(world.c.wait(guard));
                 let _ = poll_once(wait.as_mut()).await;
                 world.c.signal();
+            }
+            // Waits until it is told, which it is once for each time that one waits; or gives up.
+            Held::Monitor(..) if dice.roll(2) == 0 => {
+                drop(got);
+                let mut wait = Box::pin(world.monitor.lock().await.wait());
+                let is_back = poll_once(wait.as_mut()).await.is_some();
+                world.monitor.signal();
+                if !is_back && dice.roll(2) == 0 {
+                    drop(wait.await);
+                }
             }
             got => drop(got),
         }
