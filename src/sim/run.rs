@@ -118,8 +118,6 @@ struct Pass {
     /// The operation before which it gave way.
     reason: WaitReason,
     site: Option<&'static Location<'static>>,
-    /// Which one it was of those alike, from 1.
-    nth: usize,
     /// Most operations that pass: as many as were asked for, in case that one is not asked for any
     /// more.
     most: usize,
@@ -218,8 +216,7 @@ impl State {
     fn is_passed(&mut self, operation: Operation) -> bool {
         let Some(pass) = &mut self.pass else { return false };
         pass.most -= 1;
-        pass.nth -= usize::from((pass.reason, pass.site) == (operation.reason, operation.site));
-        if pass.most == 0 || pass.nth == 0 {
+        if pass.most == 0 || (pass.reason, pass.site) == (operation.reason, operation.site) {
             self.pass = None;
         }
         true
@@ -227,11 +224,10 @@ impl State {
 
     /// With which it will get to that operation, in a poll that has begun some others.
     fn pass_to(&self, Operation { reason, site, .. }: Operation) -> Pass {
-        let mut pass = Pass { reason, site, nth: 1, most: 1 };
+        let mut pass = Pass { reason, site, most: 1 };
         for step in &self.steps[self.polled_at..] {
-            if let Step::Goroutine { does: Does::Begins(other), site: at, .. } = *step {
+            if let Step::Goroutine { does: Does::Begins(_), .. } = *step {
                 pass.most += 1;
-                pass.nth += usize::from((other, at) == (reason, site));
             }
         }
         pass
