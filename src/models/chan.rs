@@ -415,9 +415,9 @@ fn a_place_goes_from_one_reservation_to_the_next() {
     explore(2, || {
         let (tx, rx) = chan::bounded(1);
         let other = tx.clone();
-        let sender = thread::spawn(move || block_on(other.reserve()).unwrap().send(7));
-        block_on(tx.reserve()).map(drop).unwrap();
+        let holder = thread::spawn(move || block_on(other.reserve()).map(drop));
+        assert_eq!(block_on(tx.reserve()).unwrap().send(7), Ok(()));
         assert_eq!(block_on(rx.recv()), Some(7));
-        assert_eq!(sender.join().unwrap(), Ok(()));
+        assert_eq!(holder.join().unwrap(), Ok(()));
     });
 }
