@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::task::Poll;
 use std::time::Duration;
 
 use gopark::sim::{self, Config, Outside, Strategy};
@@ -622,6 +623,42 @@ fn a_join_of_operations_gets_on() {
                 join.await.unwrap();
             }
             assert_eq!(*lock.lock().await, 27);
+        });
+    }
+}
+
+/// All are begun by one call, and ask in the same poll.
+#[test]
+fn operations_of_one_site_in_a_join_get_on() {
+    async fn all<F: Future<Output = ()>>(operations: Vec<F>) {
+        let mut operations: Vec<_> = operations.into_iter().map(Box::pin).collect();
+        std::future::poll_fn(|cx| {
+            operations.retain_mut(|operation| operation.as_mut().poll(cx).is_pending());
+            if operations.is_empty() { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+    }
+    for strategy in [Strategy::Random, Strategy::Pct { depth: 3 }, Strategy::RoundRobin] {
+        Config::new().runs(300).strategy(strategy).step_limit(100_000).leaks(true).check(|| async {
+            let places = Arc::new(sync::Semaphore::new(2));
+            let (tx, rx) = chan::bounded(1);
+            let sends = go(all((0..4)
+                .map(|i| {
+                    let tx = tx.clone();
+                    async move { tx.send(i).await.unwrap() }
+                })
+                .collect()));
+            let sleeps = go(all((0..4).map(|i| time::sleep(Duration::from_millis(i))).collect()));
+            let acquires = go(all((0..4)
+                .map(|_| {
+                    let places = places.clone();
+                    async move { drop(places.acquire(1).await) }
+                })
+                .collect()));
+            all((0..4).map(|_| async { assert!(rx.recv().await.is_some()) }).collect()).await;
+            for join in [sends, sleeps, acquires] {
+                join.await.unwrap();
+            }
         });
     }
 }
