@@ -376,7 +376,11 @@ fn goes_on_simulated(
 #[cfg(feature = "sim")]
 fn let_next_ask() {
     if simulated::is_on() {
-        LOCAL.with(|l| l.budget.set(if l.budget.get() == 1 { 0 } else { l.budget.get() }));
+        LOCAL.with(|l| {
+            if l.budget.get() == 1 {
+                l.budget.set(0);
+            }
+        });
     }
 }
 

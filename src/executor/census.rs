@@ -254,28 +254,18 @@ impl Executor {
         if !self.may_ask() {
             return false;
         }
-        let mut asked = Vec::new();
         let is_foreign = |activity| match activity {
             Activity::Waits(note) => note.reason == Reason::Foreign,
             Activity::Unnoted { .. } => true,
             Activity::Ended => false,
         };
-        for shard in self.processors.shards() {
-            for at in 0.. {
-                // Nothing is allocated under the lock.
-                asked.reserve(BLOCK);
-                let is_there = shard.registry.each_of_block(at, |waker| {
-                    // SAFETY: it comes out of the registry.
-                    let header = unsafe { Header::of_waker(waker) };
-                    if is_foreign(header.activity()) && header.ask_for_keeper() {
-                        asked.push(waker.clone());
-                    }
-                });
-                if !is_there {
-                    break;
-                }
-            }
-        }
+        let asks = |waker: &Waker| {
+            // SAFETY: it comes out of the registry.
+            let header = unsafe { Header::of_waker(waker) };
+            is_foreign(header.activity()) && header.ask_for_keeper()
+        };
+        let parked = self.processors.shards().flat_map(|shard| shard.registry.all());
+        let asked: Vec<_> = parked.filter(asks).collect();
         if asked.is_empty() {
             return false;
         }
