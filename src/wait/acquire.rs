@@ -180,9 +180,7 @@ impl<R: Request<X>, X> Acquisition<R, X> {
             (_, None) => false,
             (Stage::New, Some(resource)) => {
                 resource.try_again() || {
-                    let own = coop::trusts(cx.waker());
-                    let waker = if own { TaskWaker::of_current(cx.waker()) } else { TaskWaker::new(cx.waker()) };
-                    this.stage = Stage::Waiting(Waiter::new(waker, resource.extra()));
+                    this.stage = Stage::Waiting(Waiter::new(TaskWaker::new(cx.waker()), resource.extra()));
                     let Stage::Waiting(waiter) = &this.stage else { unreachable!() };
                     // SAFETY: new, and pinned with `self`, whose drop cancels it.
                     unsafe { resource.enqueue(waiter) }
