@@ -12,12 +12,14 @@ use std::time::{Duration, Instant};
 use async_executor::StaticExecutor;
 use event_listener::Event;
 
-// The cases that more than one bench runs, each by the name of the bench where it is at home.
+// The cases that more than one bench runs, each by the name of the bench where it is at home; and what runs and judges them.
 pub(crate) mod bystander;
 pub(crate) mod channels;
 pub(crate) mod everyday;
 pub(crate) mod executor;
+pub(crate) mod figures;
 pub(crate) mod memory;
+pub(crate) mod peers;
 pub(crate) mod select;
 pub(crate) mod sync;
 pub(crate) mod time;
@@ -183,6 +185,18 @@ impl Executor for Tokio {
     #[inline(always)]
     fn yield_now() -> impl Future<Output = ()> + Send {
         tokio::task::yield_now()
+    }
+}
+
+impl Tokio {
+    /// [`Executor::at_best`], with sockets.
+    pub(crate) fn with_sockets(procs: usize) -> Self {
+        let mut builder = if procs > 1 {
+            tokio::runtime::Builder::new_multi_thread()
+        } else {
+            tokio::runtime::Builder::new_current_thread()
+        };
+        Self(Arc::new(builder.worker_threads(procs).enable_all().build().expect("threads")))
     }
 }
 

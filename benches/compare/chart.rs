@@ -2,7 +2,8 @@
 
 use std::fmt::Write as _;
 
-use crate::report::{Row, Run, short, spread};
+use crate::common::figures::spread;
+use crate::report::{Row, Run, short};
 use crate::spec::CONTENDERS;
 
 /// Ours is the one that stands out; the others are in the order of the columns. All can be told apart on black and on white.

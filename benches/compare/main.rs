@@ -55,7 +55,7 @@ fn options(args: &[String]) -> Result<Options, String> {
             "--build" => options.build = true,
             "--rounds" => options.rounds = value()?.parse().map_err(|_| "--rounds needs a number".to_owned())?,
             // cargo starts a bench in the directory of its package.
-            "--out" => options.out = spec::root().join(value()?),
+            "--out" => options.out = common::peers::root().join(value()?),
             _ if arg.starts_with('-') => return Err(format!("{arg} is unknown\n\n{HELP}")),
             _ => options.words.push(arg.clone()),
         }

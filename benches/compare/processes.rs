@@ -9,8 +9,10 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::report::{Outcome, median};
-use crate::spec::{Case, How, root};
+use crate::common::figures::median;
+use crate::common::peers::{self, root};
+use crate::report::Outcome;
+use crate::spec::{Case, How};
 
 /// After so long a measurement is given up; a quick one sooner, and a build later.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -31,23 +33,18 @@ pub(crate) struct Bench {
     patience: Duration,
 }
 
-fn me() -> PathBuf {
-    std::env::current_exe().expect("a path")
-}
-
-/// A place in the target directory for what a run leaves behind.
+/// Where the results go, and what is built.
 pub(crate) fn scratch() -> PathBuf {
-    // This program is target/release/deps/compare-…
-    me().ancestors().nth(3).expect("cargo's layout").join("compare")
+    peers::scratch("compare")
 }
 
 impl Bench {
     pub(crate) fn new(builds: bool, quick: bool) -> Self {
         let dir = scratch();
         fs::create_dir_all(&dir).expect("the target directory can be written");
-        let go = build_go(&root().join("benches/go"), "./compare", &dir.join("go-cases"));
+        let go = peers::build_go("./compare", &dir.join("go-cases"));
         let patience = if quick { QUICK_PATIENCE } else { PATIENCE };
-        Self { me: me(), go, dir, builds, built: RefCell::default(), patience }
+        Self { me: peers::me(), go, dir, builds, built: RefCell::default(), patience }
     }
 
     pub(crate) fn measure(&self, case: &Case, contender: &str, procs: usize, n: u64) -> Outcome {
@@ -190,18 +187,6 @@ fn listen(mut to: impl Read + Send + 'static) -> thread::JoinHandle<String> {
 
 fn ended(listener: thread::JoinHandle<String>) -> String {
     listener.join().expect("does not panic")
-}
-
-fn build_go(module: &Path, package: &str, to: &Path) -> Result<PathBuf, String> {
-    let mut command = Command::new("go");
-    match command.args(["build", "-o"]).arg(to).arg(package).current_dir(module).output() {
-        Ok(output) if output.status.success() => Ok(to.to_owned()),
-        Ok(output) => {
-            let said = String::from_utf8_lossy(&output.stderr);
-            Err(format!("go build failed: {}", said.lines().next().unwrap_or_default()))
-        }
-        Err(_) => Err("no `go` on the PATH".to_owned()),
-    }
 }
 
 fn cargo(dir: &Path) -> Command {

@@ -6,7 +6,9 @@ use std::io;
 use std::path::Path;
 use std::process::Command;
 
-use crate::spec::{CONTENDERS, Case, How, Unit, root};
+use crate::common::figures::spread;
+use crate::common::peers::root;
+use crate::spec::{CONTENDERS, Case, How, Unit};
 
 /// The figures of one measurement, one for each part of the case; or why there are none.
 pub(crate) type Outcome = Result<Vec<f64>, String>;
@@ -62,21 +64,6 @@ pub(crate) fn cell(outcomes: &[Outcome], part: usize) -> Cell {
         figures.sort_unstable_by(f64::total_cmp);
         figures
     })
-}
-
-pub(crate) fn median(figures: &mut [f64]) -> f64 {
-    figures.sort_unstable_by(f64::total_cmp);
-    middle(figures)
-}
-
-/// The least, the median and the most.
-pub(crate) fn spread(sorted: &[f64]) -> [f64; 3] {
-    [sorted[0], middle(sorted), sorted[sorted.len() - 1]]
-}
-
-fn middle(sorted: &[f64]) -> f64 {
-    let half = sorted.len() / 2;
-    if sorted.len() % 2 == 1 { sorted[half] } else { (sorted[half - 1] + sorted[half]) / 2.0 }
 }
 
 /// Three digits that count; thousands in groups.

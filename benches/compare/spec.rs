@@ -1,16 +1,10 @@
 //! What is measured: the contenders and the cases. Everything else is told by name.
 
 use std::fmt;
-use std::path::Path;
 
 /// The columns, ours first. Those after it are peers; what `kanal`, `flume` and `crossfire` are not, tokio is for them.
 pub(crate) const CONTENDERS: [&str; 8] =
     ["gopark", "tokio", "async-executor", "flume", "kanal", "crossfire", "may", "go"];
-
-/// The root of the repository, and of the workspace.
-pub(crate) fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("`benches/` is in it")
-}
 
 /// What a figure counts. Less is always better.
 #[derive(Clone, Copy, Debug, PartialEq)]
