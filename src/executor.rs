@@ -271,6 +271,7 @@ pub(crate) struct Executor {
     /// Signalled when the runtime has ended.
     ended: Condvar,
     block_on_calls: BlockOnCalls,
+    io: events::Io,
     #[cfg(feature = "sim")]
     simulated: simulation::State,
 }
@@ -390,6 +391,7 @@ impl Executor {
             monitor: Parker::new(),
             ended: Condvar::new(),
             block_on_calls: BlockOnCalls::default(),
+            io: events::Io::default(),
             #[cfg(feature = "sim")]
             simulated: simulation::State::default(),
         }
@@ -400,21 +402,6 @@ impl Executor {
     pub(crate) fn current() -> Option<&'static Self> {
         // SAFETY: executors are never freed.
         Worker::with(|w| unsafe { w.executor.get().as_ref() })
-    }
-
-    /// True inside a goroutine's poll.
-    pub(crate) fn is_polling() -> bool {
-        coop::is_polling() || Worker::with(|w| w.polling.get())
-    }
-
-    /// True if goroutines wait for this thread: it is a worker with a processor, in a poll or between two.
-    pub(crate) fn holds_processor() -> bool {
-        Worker::with(|w| w.hold().is_some())
-    }
-
-    /// Sets whether this thread polls a main, or drops a goroutine. Returns the previous value.
-    pub(crate) fn set_polling(polling: bool) -> bool {
-        Worker::with(|w| w.polling.replace(polling))
     }
 
     /// Number of the runtime that it is now.
@@ -469,6 +456,7 @@ impl Executor {
         if self.fire_late(Duration::ZERO) {
             self.requeue_next(processor);
         }
+        self.take_events(processor);
         let mut streak = 0;
         while let Some(task) = self.next(w, processor, &mut streak, searching) {
             self.stop_searching(searching);
@@ -509,7 +497,7 @@ impl Executor {
             // After a full slice the global queue comes first.
             let (global_first, look) = processor.begin_tick();
             let (global_first, look) = (global_first || limit_reached, look || limit_reached);
-            let fired = processor.fire_due(look);
+            let fired = processor.fire_due(look) | (look && self.look_for_events(processor));
             if limit_reached || fired || closing {
                 self.requeue_next(processor);
             }
@@ -523,6 +511,8 @@ impl Executor {
             }
             if self.fire_late(Duration::ZERO) {
                 self.requeue_next(processor);
+            } else if self.wait_for_events(processor) {
+                // They come next.
             } else if !(*searching && self.spin_for_work()) && self.park_processor(processor, searching) {
                 return None;
             }
@@ -717,12 +707,13 @@ impl Executor {
         loop {
             *searching = *searching || self.spares.take_wish();
             let (now, mut earliest) = (Time::now(), shard::earliest(self.all_timers()));
-            {
+            let poller = {
                 let mut sched = lock(&self.sched);
                 w.run_next.reinstate();
                 sched.displaced.retain(|other| *other != NonNull::from(w));
                 // If others search, they find what was pushed, or look once more themselves.
-                let is_needed = || *searching || earliest <= now || !self.idle.is_searched() && self.has_work();
+                let is_late = earliest <= now || self.has_events();
+                let is_needed = || *searching || is_late || !self.idle.is_searched() && self.has_work();
                 if let Some(processor) = sched.idle.last().copied().filter(|_| is_needed()) {
                     self.set_place(&mut sched, processor, w.place());
                     return Some(processor);
@@ -731,22 +722,26 @@ impl Executor {
                     // Workers that hold the processors run the goroutines and check the timers, until they come here.
                     earliest = Time::NEVER;
                 }
-            }
+                self.claim_poller(&sched)
+            };
             self.stop_searching(searching);
             if self.closing.load(Ordering::Relaxed) {
                 self.hasten_end();
             }
-            let is_surplus = self.spares.parked() >= self.procs.load(Ordering::Relaxed);
+            let is_surplus = self.spares.parked() >= self.procs.load(Ordering::Relaxed) && !poller.is_held();
             if is_surplus && leave_at <= now && self.spares.sleeps_until() <= earliest {
                 return None;
             }
             let until = if is_surplus { leave_at } else { Time::NEVER };
-            for_jobs = match self.spares.park(parker, earliest, until, for_jobs) {
+            let sleep = |parker: &Parker, until| poller.park(parker, until);
+            let roused = self.spares.park_by(parker, (earliest, until), for_jobs, poller.is_held(), sleep);
+            for_jobs = match roused {
                 Roused::Called => {
                     *searching = true;
                     false
                 }
                 Roused::Job(job) => {
+                    self.replace_poller(poller);
                     self.run_job(w, job);
                     leave_at = Time::now().after(KEEP_PARKED);
                     true
@@ -1132,6 +1127,7 @@ impl Executor {
             if self.closing.load(Ordering::Acquire) && self.end() {
                 return;
             }
+            self.look_from_monitor();
             let now = Time::now();
             let passed = now.since(std::mem::replace(&mut last, now)).min(MONITOR_PERIOD);
             let waits = self.block_on_calls.check_grace(passed);
@@ -1350,6 +1346,7 @@ impl Executor {
             self.closing.store(true, Ordering::SeqCst);
             self.hasten_end();
         }
+        self.end_io();
         let goes_on = |_: &mut Sched| self.generation() == generation && !self.has_stopped();
         let waited = self.ended.wait_timeout_while(lock(&self.sched), patience, goes_on);
         // The lock is held still: afterwards the executor may be another runtime's.
@@ -1417,6 +1414,7 @@ impl Executor {
             self.generation.fetch_add(1, Ordering::SeqCst);
             self.processors.reset();
         }
+        self.retire_io();
         #[cfg(all(test, not(gopark_loom)))]
         assert_eq!(self.leftovers(), "", "a retired executor differs from a new one");
         EXECUTORS.put_back(self);
@@ -1436,6 +1434,8 @@ impl Executor {
 }
 
 pub(crate) mod census;
+#[cfg_attr(not(feature = "net"), path = "executor/no_events.rs")]
+mod events;
 mod guards;
 mod rest;
 #[cfg(feature = "sim")]

@@ -114,6 +114,8 @@ reasons! {
     Sleep = "sleep",
     /// The end of a [`Context`](crate::context::Context).
     ContextDone = "context.Done",
+    /// A socket, or another descriptor.
+    Io = "IO wait",
     /// The end of a closure in [`unblock`](crate::unblock).
     Blocking = "blocking",
     /// A future of another crate, inside a wait of this one whose call site is known.

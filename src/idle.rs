@@ -111,6 +111,12 @@ impl Idle {
         self.word.fetch_sub(1, Ordering::SeqCst);
     }
 
+    /// True if all of so many processors but one are idle.
+    #[cfg(feature = "net")]
+    pub(crate) fn is_all_but_one(&self, procs: usize) -> bool {
+        Self::parts(self.word.load(Ordering::Relaxed)).1 + 1 >= procs
+    }
+
     /// True if a worker searches, or has been called.
     pub(crate) fn is_searched(&self) -> bool {
         self.word.load(Ordering::SeqCst) >= SEARCHING

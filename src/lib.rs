@@ -60,6 +60,8 @@ mod header;
 mod holders;
 mod lock;
 mod loom;
+#[cfg(feature = "net")]
+mod netpoll;
 mod panics;
 mod parker;
 mod platform;
@@ -77,11 +79,15 @@ mod idle;
 mod ids;
 mod local_queue;
 mod processor;
+#[cfg(feature = "net")]
+mod readiness;
 mod registry;
 mod rest;
 mod run_next;
 mod run_queue;
 mod running;
+#[cfg(feature = "net")]
+mod sources;
 mod spares;
 mod table;
 mod timer;
@@ -100,6 +106,10 @@ mod unconstrained;
 pub mod chan;
 pub mod context;
 pub mod inspect;
+#[cfg(feature = "net")]
+pub mod io;
+#[cfg(feature = "net")]
+pub mod net;
 pub mod select;
 #[cfg(feature = "sim")]
 pub mod sim;

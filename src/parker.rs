@@ -2,9 +2,13 @@
 
 use std::mem::replace;
 use std::sync::PoisonError;
+#[cfg(feature = "net")]
+use std::sync::{Arc, OnceLock};
 
 use crate::clock::Time;
 use crate::loom::sync::{Condvar, Mutex, MutexGuard};
+#[cfg(feature = "net")]
+use crate::netpoll::Netpoll;
 
 /// What the thread of a parker does. Changed under the parker's lock.
 ///
@@ -12,11 +16,14 @@ use crate::loom::sync::{Condvar, Mutex, MutexGuard};
 /// |---|---|---|
 /// | `Running` | has not been woken since it last parked | a wake, or the thread, which parks |
 /// | `Parked` | waits for the condition variable, or is on its way there | a wake, or the thread, whose time is over |
+/// | `Polling` | the same, in the poller | the same |
 /// | `Woken` | must look again | the thread |
 #[derive(Debug, PartialEq)]
 enum State {
     Running,
     Parked,
+    #[cfg(feature = "net")]
+    Polling,
     Woken,
 }
 
@@ -25,11 +32,19 @@ enum State {
 pub(crate) struct Parker {
     state: Mutex<State>,
     woken: Condvar,
+    /// Where the thread waits when it is `Polling`.
+    #[cfg(feature = "net")]
+    netpoll: OnceLock<Arc<Netpoll>>,
 }
 
 impl Parker {
     pub(crate) fn new() -> Self {
-        Self { state: Mutex::new(State::Running), woken: Condvar::new() }
+        Self {
+            state: Mutex::new(State::Running),
+            woken: Condvar::new(),
+            #[cfg(feature = "net")]
+            netpoll: OnceLock::new(),
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -54,11 +69,27 @@ impl Parker {
         *state = State::Running;
     }
 
-    /// Wakes the thread, or lets its next call of [`park`](Self::park) return at once.
+    /// As [`park`](Self::park), in the poller, which is always the same; or until there is an event.
+    #[cfg(feature = "net")]
+    pub(crate) fn park_in(&self, netpoll: &Arc<Netpoll>, until: Time) {
+        self.netpoll.get_or_init(|| netpoll.clone());
+        netpoll.sleep(until, || {
+            let mut state = self.state();
+            let is_woken = *state == State::Woken;
+            *state = State::Polling;
+            !is_woken
+        });
+        *self.state() = State::Running;
+    }
+
+    /// Wakes the thread, or lets its next wait return at once.
     pub(crate) fn unpark(&self) {
         let was = replace(&mut *self.state(), State::Woken);
-        if was == State::Parked {
-            self.woken.notify_one();
+        match was {
+            State::Parked => self.woken.notify_one(),
+            #[cfg(feature = "net")]
+            State::Polling => self.netpoll.get().into_iter().for_each(|netpoll| netpoll.interrupt()),
+            State::Running | State::Woken => {}
         }
     }
 }

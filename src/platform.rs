@@ -197,6 +197,18 @@ impl Drop for QuitSignal {
     }
 }
 
+/// Waits until the descriptor is readable, no longer than that. It is exact where `epoll_wait` counts milliseconds.
+#[cfg(all(feature = "net", target_os = "linux"))]
+pub(crate) fn wait_readable(fd: libc::c_int, limit: Duration) {
+    let mut poll = libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
+    let limit = libc::timespec {
+        tv_sec: libc::time_t::try_from(limit.as_secs()).unwrap_or(libc::time_t::MAX),
+        tv_nsec: limit.subsec_nanos().into(),
+    };
+    // SAFETY: one descriptor, and a time of this frame.
+    unsafe { libc::ppoll(&raw mut poll, 1, &raw const limit, std::ptr::null()) };
+}
+
 /// How many threads the process has, if the system says so.
 pub(crate) fn count_threads() -> Option<usize> {
     if cfg!(target_os = "linux") { Some(std::fs::read_dir("/proc/self/task").ok()?.count()) } else { None }

@@ -390,6 +390,17 @@ pub(crate) fn current() -> &'static Executor {
     }
 }
 
+/// The runtime of sockets that are made here. In a simulation that allows them it is the global one, which has threads.
+#[cfg(feature = "net")]
+#[track_caller]
+pub(crate) fn current_for_sockets() -> &'static Executor {
+    #[cfg(feature = "sim")]
+    if simulated::leaves(Outside::Socket) {
+        return global();
+    }
+    current()
+}
+
 #[cold]
 #[track_caller]
 fn global() -> &'static Executor {

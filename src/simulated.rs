@@ -39,6 +39,9 @@ pub enum Outside {
     /// before, by itself or its [`Handle`](crate::Handle). If it is allowed, its goroutines are
     /// outside.
     Runtime,
+    /// A socket, or another descriptor. If it is allowed it belongs to the global runtime, and its readiness is a
+    /// [`Wake`](Self::Wake).
+    Socket,
     /// The use of a channel, a lock, a semaphore, a context, a `WaitGroup`, a `Pool` or the like
     /// that another run has used before: a static, or one that was made outside of the program's
     /// closure. What the other run has left in it decides what happens. Each wait is a use, each
@@ -61,6 +64,7 @@ impl fmt::Display for Outside {
             Outside::BlockInPlace => "block_in_place",
             Outside::Blocking => "a blocking form",
             Outside::Runtime => "the use of another runtime",
+            Outside::Socket => "a socket",
             Outside::OtherRun => "the use of what another run has used",
         })
     }

@@ -199,10 +199,17 @@ impl<J> Spares<J> {
     }
 
     /// Parks the worker `me` until it is called or has a job, or until that moment. If no other one does, it sleeps until
-    /// the next timer, at `earliest`.
+    /// the next timer, at `earliest`. It sleeps by `sleep`. One that `is_last` is called if there is no other one.
     ///
     /// Without `for_jobs` it leaves jobs to others, if threads can be started for them: the worker has just run goroutines.
-    pub(crate) fn park(&self, me: &Arc<Parker>, earliest: Time, until: Time, for_jobs: bool) -> Roused<J> {
+    pub(crate) fn park_by(
+        &self,
+        me: &Arc<Parker>,
+        (earliest, until): (Time, Time),
+        for_jobs: bool,
+        is_last: bool,
+        sleep: impl FnOnce(&Parker, Time),
+    ) -> Roused<J> {
         let mut state = self.lock();
         if state.ending {
             return Roused::End;
@@ -216,17 +223,15 @@ impl<J> Spares<J> {
                 return Roused::Job(job);
             }
         }
-        let mut until = until;
+        let (mut until, mut is_last) = (until, is_last);
         if earliest != Time::NEVER && state.sleeper.as_ref().is_none_or(|(_, at)| earliest < *at) {
             state.sleeper = Some((me.clone(), earliest));
-            until = earliest;
-            // At the bottom: others are called first.
-            state.parked.insert(0, me.clone());
-        } else {
-            state.parked.push(me.clone());
+            (until, is_last) = (earliest, true);
         }
+        let at = if is_last { 0 } else { state.parked.len() };
+        state.parked.insert(at, me.clone());
         drop(state);
-        me.park(until);
+        sleep(me, until);
         let mut state = self.lock();
         // Who calls a worker takes it out.
         if let Some(at) = state.parked.iter().position(|other| Arc::ptr_eq(other, me)) {
@@ -395,6 +400,14 @@ impl<J> Spares<J> {
     /// Back to the state of new ones.
     pub(crate) fn reset(&self) {
         *self.lock() = State::new();
+    }
+}
+
+#[cfg(test)]
+impl<J> Spares<J> {
+    /// As [`park_by`](Self::park_by), by [`Parker::park`].
+    pub(crate) fn park(&self, me: &Arc<Parker>, earliest: Time, until: Time, for_jobs: bool) -> Roused<J> {
+        self.park_by(me, (earliest, until), for_jobs, false, Parker::park)
     }
 }
 

@@ -23,11 +23,12 @@ const FLOORS: &[(&str, Units)] = &[
             ("clock", &["simulated"]),
             ("fork", &[]),
             ("platform", &["loom"]),
-            ("lock", &["loom", "platform"]),
             ("panics", &[]),
+            ("netpoll", &["clock", "fork", "panics", "platform"]),
+            ("lock", &["loom", "platform"]),
             ("random", &["loom"]),
             ("threads", &["fork", "panics"]),
-            ("parker", &["clock", "loom"]),
+            ("parker", &["clock", "loom", "netpoll"]),
             ("table", &["panics"]),
             ("ids", &["header"]),
             ("coop", &["panics", "clock", "header", "simulated"]),
@@ -40,6 +41,8 @@ const FLOORS: &[(&str, Units)] = &[
         "waiting, timers, queues",
         &[
             ("wait", &["simulated", "clock", "loom", "lock", "parker", "coop", "waker", "holders"]),
+            ("readiness", &["loom", "lock", "netpoll", "coop", "waker", "wait"]),
+            ("sources", &["netpoll", "panics", "readiness"]),
             ("timer", &["fork", "panics", "parker", "clock", "loom", "lock", "platform", "waker", "threads", "wait"]),
             ("run_next", &["loom", "platform"]),
             ("run_queue", &["panics", "loom", "platform", "header"]),
@@ -87,6 +90,8 @@ const FLOORS: &[(&str, Units)] = &[
                     "timer",
                     "threads",
                     "local_queue",
+                    "netpoll",
+                    "sources",
                 ],
             ),
             ("chan", &["simulated", "panics", "fork", "clock", "loom", "lock", "coop", "waker", "holders", "wait"]),
@@ -173,6 +178,13 @@ const FLOORS: &[(&str, Units)] = &[
         ],
     ),
     (
+        "the network",
+        &[
+            ("io", &["panics", "coop", "wait", "readiness", "sources", "runtime"]),
+            ("net", &["coop", "wait", "readiness", "sources", "runtime", "time", "io"]),
+        ],
+    ),
+    (
         "simulation",
         &[(
             "sim",
@@ -215,6 +227,8 @@ const UNSAFE: &[&str] = &[
     "wait/event",
     "wait/case",
     "wait/acquire",
+    "readiness",
+    "net/hyper",
     "timer/wheel",
     "timer/shard",
     "timer/driver",
@@ -266,6 +280,7 @@ const WAKERS: &[(&str, &str)] = &[
     ("goroutine", "registers its own waker"),
     ("wait/block_on", "makes a waker of its parker"),
     ("runtime/local", "makes a waker of its queue, and registers the goroutines' own"),
+    ("netpoll", "has an interruption of mio's, which has that name"),
     ("wait/event", "makes the proxies that event-listener gets in place of wakers"),
 ];
 

@@ -27,6 +27,21 @@ impl Executor {
         });
     }
 
+    /// True inside a goroutine's poll.
+    pub(crate) fn is_polling() -> bool {
+        coop::is_polling() || Worker::with(|w| w.polling.get())
+    }
+
+    /// True if goroutines wait for this thread: it is a worker with a processor, in a poll or between two.
+    pub(crate) fn holds_processor() -> bool {
+        Worker::with(|w| w.hold().is_some())
+    }
+
+    /// Sets whether this thread polls a main, or drops a goroutine. Returns the previous value.
+    pub(crate) fn set_polling(polling: bool) -> bool {
+        Worker::with(|w| w.polling.replace(polling))
+    }
+
     /// True if the runtime is shutting down.
     pub(crate) fn is_closing(&self) -> bool {
         self.closing.load(Ordering::Relaxed)

@@ -637,6 +637,7 @@ impl Executor {
         check("idle processors", sched.idle.is_empty());
         check("workers", self.spares.counts() == (0, 0) && !self.spares.has_wish());
         check("monitor", sched.rest.is_none() && (sched.alert, sched.displaced.len(), sched.handed_over) == (0, 0, 0));
+        check("poller", self.has_no_poller());
         check("sleeper", self.spares.sleeper().is_none());
         check("calls of block_on", self.block_on_calls.is_empty());
         for processor in self.processors.all() {

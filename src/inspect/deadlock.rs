@@ -162,7 +162,11 @@ fn before_answer(now: GoroutineState, before: Option<&GoroutineState>) -> Gorout
 
 /// True if the goroutine waits in an operation of this crate, or for a future of another one that does not keep its waker.
 fn waits_for_us(goroutine: &GoroutineInfo) -> bool {
-    let is_ours = |reason| reason != WaitReason::Foreign || goroutine.keeper == Keeper::None;
+    let is_ours = |reason| match reason {
+        WaitReason::Foreign => goroutine.keeper == Keeper::None,
+        WaitReason::Io => false,
+        _ => true,
+    };
     matches!(goroutine.state, GoroutineState::Waiting { reason, .. } if is_ours(reason))
 }
 

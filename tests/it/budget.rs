@@ -250,3 +250,39 @@ fn outside_of_goroutines_there_is_no_budget() {
     });
     drop(runtime);
 }
+
+#[cfg(all(feature = "net", unix))]
+#[test]
+fn every_await_of_a_socket_spends_sch03() {
+    use gopark::io::{Async, copy, copy_bidirectional};
+    use gopark::net::{TcpListener, TcpSocket, TcpStream, UdpSocket, UnixStream, lookup_host};
+
+    on_procs(1, async {
+        let (a, b) = UnixStream::pair().unwrap();
+        let (ended, other) = UnixStream::pair().unwrap();
+        for stream in [&ended, &other] {
+            stream.shutdown(std::net::Shutdown::Write).unwrap();
+        }
+        let descriptor = Async::new(std::os::unix::net::UnixStream::pair().unwrap().0).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let udp = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        each_lets_a_sibling_run! {
+            "read" => { a.write_all(b"x").await.unwrap(); b.read(&mut [0]).await.unwrap() };
+            "write" => { a.write(b"x").await.unwrap(); b.read(&mut [0]).await.unwrap() };
+            "read_exact" => { a.write_all(b"xy").await.unwrap(); b.read_exact(&mut [0; 2]).await.unwrap() };
+            "write_all" => { a.write_all(b"x").await.unwrap(); b.try_read(&mut [0]).unwrap() };
+            "writable" => a.writable().await.unwrap();
+            "copy" => copy(&mut &ended, &mut &a).await.unwrap();
+            "copy_bidirectional" => copy_bidirectional(&mut &ended, &mut &other).await.unwrap();
+            "read_with" => descriptor.read_with(|_| Ok(())).await.unwrap();
+            "write_with" => descriptor.write_with(|_| Ok(())).await.unwrap();
+            "lookup_host" => lookup_host(address).await.unwrap();
+            "bind" => UdpSocket::bind("127.0.0.1:0").await.unwrap();
+            "bind" => TcpListener::bind("127.0.0.1:0").await.unwrap();
+            "connect" => udp.connect(address).await.unwrap();
+            "connect" => TcpStream::connect(address).await.unwrap();
+            "connect" => TcpSocket::new_v4().unwrap().connect(address).await.unwrap();
+        }
+    });
+}

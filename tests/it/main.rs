@@ -36,6 +36,8 @@ mod locks_in_select;
 mod model;
 mod monitor;
 mod mutex;
+#[cfg(feature = "net")]
+mod net;
 mod notify;
 mod once;
 mod once_cell;

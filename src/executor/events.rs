@@ -1,0 +1,179 @@
+//! The poller in the scheduler: who looks for events, and who sleeps there.
+//!
+//! * A busy worker looks when its timers are due for a look, if the last look is [`AGE`] old. It takes no more than its local queue
+//!   has room for: what is left in the kernel is served in turn, what overflows into the global queue starves.
+//! * A worker that has found nothing to run looks before it parks, and some times more if that is likely to pay.
+//! * The last idle worker sleeps in the poller, the others elsewhere: they are cheaper to wake, and are woken first. It claims
+//!   the poller before it is listed as parked.
+//! * The monitor looks as well. So an event is seen if all workers are in long polls.
+//!
+//! Go: `netpoll.go`, `findRunnable`, `sysmon`.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Executor, Ordering, Processor, Sched};
+use crate::clock::Time;
+use crate::netpoll::{Netpoll, SPINS};
+use crate::parker::Parker;
+use crate::sources::{Slot, Sources};
+
+/// A busy worker looks if the last look is so long ago.
+const AGE: Duration = Duration::from_micros(50);
+
+#[derive(Debug, Default)]
+pub(super) struct Io(Slot);
+
+/// The right to sleep in the poller.
+pub(super) struct Claim(Option<Arc<Netpoll>>);
+
+impl Claim {
+    /// True if the worker must not leave: no other one sleeps in the poller.
+    pub(super) fn is_held(&self) -> bool {
+        self.0.is_some()
+    }
+
+    pub(super) fn park(&self, parker: &Parker, until: Time) {
+        match &self.0 {
+            Some(netpoll) => parker.park_in(netpoll, until),
+            None => parker.park(until),
+        }
+    }
+}
+
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.0.iter().for_each(|netpoll| netpoll.release());
+    }
+}
+
+impl Executor {
+    /// The descriptors of the runtime. The first call starts its poller.
+    ///
+    /// # Errors
+    ///
+    /// The system refuses a poller, or the runtime is shutting down.
+    pub(crate) fn sources(&self) -> io::Result<Arc<Sources>> {
+        let (sources, is_new) = self.io.0.open(|| self.is_closing())?;
+        if is_new {
+            // If all workers are parked, none sleeps in the poller.
+            self.idle.begin_search();
+            self.call_worker();
+        }
+        Ok(sources)
+    }
+
+    /// A busy worker looks for events, if that is due. True if it has found some.
+    #[inline]
+    pub(super) fn look_for_events(&'static self, processor: &'static Processor) -> bool {
+        self.io.0.is_due(AGE) && self.io.0.get().is_some_and(|sources| self.harvest(&sources, processor))
+    }
+
+    /// A worker that has nothing to run looks for events. True if it has found some, or there is work now.
+    #[inline]
+    pub(super) fn wait_for_events(&'static self, processor: &'static Processor) -> bool {
+        self.io
+            .0
+            .get()
+            .is_some_and(|sources| self.harvest(&sources, processor) || self.spin_for_events(&sources, processor))
+    }
+
+    #[inline(never)]
+    fn spin_for_events(&'static self, sources: &Sources, processor: &'static Processor) -> bool {
+        let netpoll = sources.netpoll();
+        // A worker that is busy looks as well.
+        if !self.idle.is_all_but_one(self.procs.load(Ordering::Relaxed)) || netpoll.is_claimed() || !netpoll.may_spin()
+        {
+            return false;
+        }
+        for _ in 0..SPINS {
+            if self.has_work() {
+                return true;
+            }
+            if self.harvest(sources, processor) {
+                netpoll.spun(true);
+                return true;
+            }
+        }
+        netpoll.spun(false);
+        false
+    }
+
+    fn harvest(&'static self, sources: &Sources, processor: &'static Processor) -> bool {
+        let events = sources.netpoll().look(!processor.queue.is_empty());
+        if events.is_empty() {
+            return false;
+        }
+        // As one that searches: so a batch wakes one worker, not one for each goroutine.
+        self.idle.begin_search();
+        sources.deliver(&events);
+        if events.len() > 1 {
+            self.requeue_next(processor);
+        }
+        self.end_delivery();
+        true
+    }
+
+    fn end_delivery(&self) {
+        if self.idle.end_search() && self.has_work() {
+            self.notify();
+        }
+    }
+
+    /// Delivers what a sleep has found.
+    pub(super) fn take_events(&'static self, processor: &'static Processor) -> bool {
+        self.io.0.get().is_some_and(|sources| sources.netpoll().has_found() && self.harvest(&sources, processor))
+    }
+
+    /// True if a sleep has found events, which wait for a processor.
+    pub(super) fn has_events(&self) -> bool {
+        self.io.0.get().is_some_and(|sources| sources.netpoll().has_found())
+    }
+
+    /// The monitor looks, unless a worker sleeps in the poller.
+    pub(super) fn look_from_monitor(&self) {
+        if let Some(sources) = self.io.0.get() {
+            let events = sources.netpoll().look(false);
+            if !events.is_empty() {
+                self.idle.begin_search();
+                sources.deliver(&events);
+                self.end_delivery();
+            }
+        }
+    }
+
+    /// For a worker that is about to park: the poller, if all processors are idle.
+    pub(super) fn claim_poller(&self, sched: &Sched) -> Claim {
+        let is_last = sched.idle.len() >= self.procs.load(Ordering::Relaxed);
+        let netpoll = if is_last { self.io.0.get() } else { None }.map(|sources| sources.netpoll().clone());
+        Claim(netpoll.filter(|netpoll| netpoll.claim()))
+    }
+
+    /// A worker that slept in the poller does a job: another one must sleep there.
+    pub(super) fn replace_poller(&self, claim: Claim) {
+        let was_held = claim.is_held();
+        drop(claim);
+        if was_held {
+            self.idle.begin_search();
+            self.call_worker();
+        }
+    }
+
+    /// The runtime shuts down: operations on its descriptors fail.
+    pub(super) fn end_io(&self) {
+        if let Some(sources) = self.io.0.get() {
+            sources.end();
+        }
+    }
+
+    #[cfg(all(test, not(gopark_loom)))]
+    pub(super) fn has_no_poller(&self) -> bool {
+        !self.io.0.is_open()
+    }
+
+    /// The runtime has ended.
+    pub(super) fn retire_io(&self) {
+        self.io.0.close();
+    }
+}

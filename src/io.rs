@@ -1,0 +1,15 @@
+//! What sockets and other descriptors have in common: [`Async`], [`copy`], [`copy_bidirectional`].
+//!
+//! The sockets are in [`net`](crate::net). Traits are those of `futures-io`, re-exported here; the features `hyper` and `tokio-io`
+//! add those of hyper and tokio. Go: package `io`.
+
+pub(crate) mod attempt;
+mod copy;
+#[cfg(unix)]
+mod descriptor;
+
+pub use attempt::Ready;
+pub use copy::{copy, copy_bidirectional};
+#[cfg(unix)]
+pub use descriptor::Async;
+pub use futures_io::{AsyncBufRead, AsyncRead, AsyncSeek, AsyncWrite};

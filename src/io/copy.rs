@@ -1,0 +1,159 @@
+//! Copying from a reader to a writer.
+
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use futures_io::{AsyncRead, AsyncWrite};
+
+/// The size of a buffer. Go's `io.Copy` has one of 32 KiB as well.
+const BUFFER: usize = 32 * 1024;
+
+/// Copies until the reader ends. Returns the number of bytes. Go: `io.Copy`.
+///
+/// A shared reference to a stream is a reader and a writer: `copy(&mut &stream, &mut &other)`.
+///
+/// # Errors
+///
+/// Those of the reader and the writer; [`WriteZero`](io::ErrorKind::WriteZero) if the writer takes no more.
+///
+/// # Cancellation
+///
+/// What was read and not written yet is lost.
+///
+/// ```
+/// use gopark::net::UnixStream;
+/// use std::net::Shutdown;
+///
+/// # fn main() -> std::io::Result<()> {
+/// gopark::block_on(async {
+///     let (client, server) = UnixStream::pair()?;
+///     client.write_all(b"echo").await?;
+///     client.shutdown(Shutdown::Write)?;
+///     let copied = gopark::io::copy(&mut &server, &mut &server).await?;
+///     assert_eq!(copied, 4);
+///     client.read_exact(&mut [0; 4]).await
+/// })
+/// # }
+/// ```
+pub async fn copy<R, W>(reader: &mut R, writer: &mut W) -> io::Result<u64>
+where
+    R: AsyncRead + Unpin + ?Sized,
+    W: AsyncWrite + Unpin + ?Sized,
+{
+    let mut copying = Copying::new();
+    std::future::poll_fn(|cx| copying.poll(cx, reader, writer, false)).await
+}
+
+/// Copies in both directions until both have ended. Where one ends, the writing direction of the other stream is closed, and the
+/// other direction goes on. Returns how many bytes went from `a` to `b`, and from `b` to `a`. tokio: `copy_bidirectional`.
+///
+/// # Errors
+///
+/// As [`copy`]. The first error ends both directions.
+///
+/// # Cancellation
+///
+/// What was read and not written yet is lost.
+///
+/// ```
+/// use gopark::io::copy_bidirectional;
+/// use gopark::net::UnixStream;
+/// use std::net::Shutdown;
+///
+/// # fn main() -> std::io::Result<()> {
+/// gopark::block_on(async {
+///     let (client, front) = UnixStream::pair()?;
+///     let (back, server) = UnixStream::pair()?;
+///     let proxy = gopark::go(async move { copy_bidirectional(&mut &front, &mut &back).await });
+///     client.write_all(b"question").await?;
+///     client.shutdown(Shutdown::Write)?;
+///     server.read_exact(&mut [0; 8]).await?;
+///     server.write_all(b"answer").await?;
+///     drop(server);
+///     client.read_exact(&mut [0; 6]).await?;
+///     assert_eq!(proxy.await.unwrap()?, (8, 6));
+///     Ok(())
+/// })
+/// # }
+/// ```
+pub async fn copy_bidirectional<A, B>(a: &mut A, b: &mut B) -> io::Result<(u64, u64)>
+where
+    A: AsyncRead + AsyncWrite + Unpin + ?Sized,
+    B: AsyncRead + AsyncWrite + Unpin + ?Sized,
+{
+    let (mut there, mut back) = (Copying::new(), Copying::new());
+    std::future::poll_fn(|cx| {
+        let sent = there.poll(cx, a, b, true)?;
+        let received = back.poll(cx, b, a, true)?;
+        Poll::Ready(Ok((ready!(sent), ready!(received))))
+    })
+    .await
+}
+
+/// One direction.
+struct Copying {
+    buffer: Box<[u8]>,
+    /// What is in the buffer and not written.
+    start: usize,
+    end: usize,
+    copied: u64,
+    needs_flush: bool,
+    stage: Stage,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Copies,
+    /// The reader has ended.
+    Ends,
+    Done,
+}
+
+impl Copying {
+    fn new() -> Self {
+        let buffer = vec![0; BUFFER].into_boxed_slice();
+        Self { buffer, start: 0, end: 0, copied: 0, needs_flush: false, stage: Stage::Copies }
+    }
+
+    /// Copies as far as it goes without a wait. At the end it flushes the writer or, if told to, closes it.
+    fn poll<R, W>(
+        &mut self,
+        cx: &mut Context<'_>,
+        reader: &mut R,
+        writer: &mut W,
+        closes: bool,
+    ) -> Poll<io::Result<u64>>
+    where
+        R: AsyncRead + Unpin + ?Sized,
+        W: AsyncWrite + Unpin + ?Sized,
+    {
+        while self.stage == Stage::Copies {
+            if self.start == self.end {
+                let read = Pin::new(&mut *reader).poll_read(cx, &mut self.buffer);
+                if read.is_pending() && self.needs_flush {
+                    ready!(Pin::new(&mut *writer).poll_flush(cx))?;
+                    self.needs_flush = false;
+                }
+                (self.start, self.end) = (0, ready!(read)?);
+                if self.end == 0 {
+                    self.stage = Stage::Ends;
+                    break;
+                }
+            }
+            let written = ready!(Pin::new(&mut *writer).poll_write(cx, &self.buffer[self.start..self.end]))?;
+            if written == 0 {
+                return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
+            }
+            self.start += written;
+            self.copied += written as u64;
+            self.needs_flush = true;
+        }
+        if self.stage == Stage::Ends {
+            let mut writer = Pin::new(writer);
+            ready!(if closes { writer.as_mut().poll_close(cx) } else { writer.as_mut().poll_flush(cx) })?;
+            self.stage = Stage::Done;
+        }
+        Poll::Ready(Ok(self.copied))
+    }
+}

@@ -1,0 +1,172 @@
+//! Any descriptor.
+
+use std::fmt;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
+use std::panic::Location;
+
+use mio::event::Source;
+use mio::unix::SourceFd;
+use mio::{Interest, Registry, Token};
+
+use crate::io::attempt::{Attempts, BeReady, Called, Operation, Ready};
+use crate::readiness::Direction;
+use crate::runtime;
+use crate::sources::Registered;
+
+/// A descriptor of another crate, or of the system, for which a goroutine can wait: a pipe, a timer, a device. tokio: `AsyncFd`.
+///
+/// It must not block: set `O_NONBLOCK` before. A file that the poller refuses, as a regular one, is an error of
+/// [`new`](Self::new).
+///
+/// ```
+/// use std::io::{self, Read, Write};
+///
+/// use gopark::io::Async;
+/// use std::os::unix::net::UnixStream;
+///
+/// # fn main() -> io::Result<()> {
+/// gopark::block_on(async {
+///     let (reader, mut writer) = UnixStream::pair()?;
+///     reader.set_nonblocking(true)?;
+///     let reader = Async::new(reader)?;
+///     writer.write_all(b"hello")?;
+///     let mut buffer = [0; 16];
+///     let n = reader.read_with(|mut stream| stream.read(&mut buffer)).await?;
+///     assert_eq!(&buffer[..n], b"hello");
+///     Ok(())
+/// })
+/// # }
+/// ```
+pub struct Async<T: AsFd> {
+    source: Registered<Descriptor<T>>,
+}
+
+struct Descriptor<T>(T);
+
+impl<T: AsFd> Descriptor<T> {
+    fn fd(&self) -> RawFd {
+        self.0.as_fd().as_raw_fd()
+    }
+}
+
+impl<T: AsFd> Source for Descriptor<T> {
+    fn register(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
+        SourceFd(&self.fd()).register(registry, token, interests)
+    }
+
+    fn reregister(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
+        SourceFd(&self.fd()).reregister(registry, token, interests)
+    }
+
+    fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
+        SourceFd(&self.fd()).deregister(registry)
+    }
+}
+
+impl<T: AsFd> Async<T> {
+    /// Registers the descriptor with the poller of the current runtime, elsewhere of the global one.
+    ///
+    /// # Errors
+    ///
+    /// The system's poller does not support the descriptor. The runtime is shutting down.
+    #[track_caller]
+    pub fn new(descriptor: T) -> io::Result<Self> {
+        let sources = runtime::current_for_sockets().sources()?;
+        Ok(Self { source: Registered::new(sources, Descriptor(descriptor))? })
+    }
+
+    /// The descriptor.
+    pub fn get_ref(&self) -> &T {
+        &self.source.io().0
+    }
+
+    /// Waits until something may be read.
+    ///
+    /// # Errors
+    ///
+    /// The runtime has ended.
+    ///
+    /// # Cancellation
+    ///
+    /// Nothing is lost.
+    #[track_caller]
+    pub fn readable(&self) -> Ready<'_> {
+        Ready::new(BeReady(&self.source.readiness().read), Location::caller())
+    }
+
+    /// Waits until something may be written.
+    ///
+    /// # Errors
+    ///
+    /// The runtime has ended.
+    ///
+    /// # Cancellation
+    ///
+    /// Nothing is lost.
+    #[track_caller]
+    pub fn writable(&self) -> Ready<'_> {
+        Ready::new(BeReady(&self.source.readiness().write), Location::caller())
+    }
+
+    /// Calls `read` as soon as something may be read, and again as often as it says
+    /// [`WouldBlock`](io::ErrorKind::WouldBlock).
+    ///
+    /// # Errors
+    ///
+    /// Those of `read`. The runtime has ended.
+    ///
+    /// # Cancellation
+    ///
+    /// `read` is not called any more; nothing is lost that it has not taken.
+    #[track_caller]
+    pub fn read_with<R>(&self, read: impl FnMut(&T) -> io::Result<R>) -> impl Future<Output = io::Result<R>> {
+        let call = Call { descriptor: self.get_ref(), direction: &self.source.readiness().read, call: read };
+        Attempts::new(call, Location::caller())
+    }
+
+    /// As [`read_with`](Self::read_with), for writing.
+    ///
+    /// # Errors
+    ///
+    /// Those of `write`. The runtime has ended.
+    ///
+    /// # Cancellation
+    ///
+    /// `write` is not called any more.
+    #[track_caller]
+    pub fn write_with<R>(&self, write: impl FnMut(&T) -> io::Result<R>) -> impl Future<Output = io::Result<R>> {
+        let call = Call { descriptor: self.get_ref(), direction: &self.source.readiness().write, call: write };
+        Attempts::new(call, Location::caller())
+    }
+}
+
+impl<T: AsFd> AsFd for Async<T> {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.get_ref().as_fd()
+    }
+}
+
+impl<T: AsFd + fmt::Debug> fmt::Debug for Async<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Async").field("descriptor", self.get_ref()).finish_non_exhaustive()
+    }
+}
+
+struct Call<'a, T, F> {
+    descriptor: &'a T,
+    direction: &'a Direction,
+    call: F,
+}
+
+impl<'a, T, R, F: FnMut(&T) -> io::Result<R>> Operation<'a> for Call<'a, T, F> {
+    type Output = R;
+
+    fn direction(&self) -> &'a Direction {
+        self.direction
+    }
+
+    fn call(&mut self) -> io::Result<Called<R>> {
+        (self.call)(self.descriptor).map(Called::once)
+    }
+}

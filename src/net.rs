@@ -1,0 +1,127 @@
+//! Sockets: TCP, UDP, and Unix domain sockets. Go: package `net`.
+//!
+//! A goroutine that waits for a socket is parked, and its worker runs others: the poller (epoll, kqueue, IOCP) is part of the
+//! scheduler, and has no thread of its own. tokio: `tokio::net`.
+//!
+//! | Go | gopark | tokio |
+//! |---|---|---|
+//! | `net.Listen("tcp", addr)`, `l.Accept()` | [`TcpListener::bind`], [`TcpListener::accept`] | `TcpListener` |
+//! | `net.Dial("tcp", addr)`, `c.Read(b)`, `c.Write(b)` | [`TcpStream::connect`], [`TcpStream::read`], [`TcpStream::write`] | `TcpStream` |
+//! | `io.ReadFull(c, b)` | [`TcpStream::read_exact`] | `read_exact` |
+//! | `c.SetDeadline(t)` | [`timeout`](crate::time::timeout()), or a `select!` | `timeout` |
+//! | `c.CloseWrite()` | [`TcpStream::shutdown`] | `shutdown` |
+//! | `net.ListenConfig`, `net.Dialer` | [`TcpSocket`] | `TcpSocket` |
+//! | `net.ListenPacket("udp", addr)` | [`UdpSocket`] | `UdpSocket` |
+//! | `net.LookupHost(name)` | [`lookup_host`] | `lookup_host` |
+//!
+//! ```
+//! use gopark::go;
+//! use gopark::net::{TcpListener, TcpStream};
+//!
+//! # fn main() -> std::io::Result<()> {
+//! gopark::block_on(async {
+//!     let listener = TcpListener::bind("127.0.0.1:0").await?;
+//!     let address = listener.local_addr()?;
+//!     go(async move {
+//!         let (stream, _peer) = listener.accept().await?;
+//!         let mut buffer = [0; 64];
+//!         let n = stream.read(&mut buffer).await?;
+//!         stream.write_all(&buffer[..n]).await
+//!     });
+//!     let stream = TcpStream::connect(address).await?;
+//!     stream.write_all(b"hello").await?;
+//!     let mut echo = [0; 5];
+//!     stream.read_exact(&mut echo).await?;
+//!     assert_eq!(&echo, b"hello");
+//!     Ok(())
+//! })
+//! # }
+//! ```
+//!
+//! # Which runtime
+//!
+//! A socket belongs to the runtime of the goroutine that makes it; elsewhere to the global runtime. It can be
+//! used from any goroutine, any executor and any thread that polls. After the end of its runtime its
+//! operations fail.
+//!
+//! # Waits
+//!
+//! Operations take `&self`, so one goroutine may read while another one writes. Each is a case of a
+//! [`select!`](crate::select!), but for [`read_exact`](TcpStream::read_exact) and
+//! [`write_all`](TcpStream::write_all), of which a drop would lose how far they came. Beside a `default` an
+//! operation makes its system call. What is said under *Cancellation* holds for a select that takes
+//! another case as well.
+//!
+//! # Fairness
+//!
+//! Each operation spends one unit of the goroutine's budget, so that a socket which is always ready does
+//! not starve others.
+
+/// The descriptor of a socket, for other crates.
+macro_rules! descriptor {
+    ($type:ty, $socket:ident) => {
+        #[cfg(unix)]
+        impl ::std::os::fd::AsFd for $type {
+            fn as_fd(&self) -> ::std::os::fd::BorrowedFd<'_> {
+                ::std::os::fd::AsFd::as_fd(self.$socket.io())
+            }
+        }
+
+        #[cfg(unix)]
+        impl ::std::os::fd::AsRawFd for $type {
+            fn as_raw_fd(&self) -> ::std::os::fd::RawFd {
+                ::std::os::fd::AsRawFd::as_raw_fd(self.$socket.io())
+            }
+        }
+
+        #[cfg(windows)]
+        impl ::std::os::windows::io::AsSocket for $type {
+            fn as_socket(&self) -> ::std::os::windows::io::BorrowedSocket<'_> {
+                ::std::os::windows::io::AsSocket::as_socket(self.$socket.io())
+            }
+        }
+
+        #[cfg(windows)]
+        impl ::std::os::windows::io::AsRawSocket for $type {
+            fn as_raw_socket(&self) -> ::std::os::windows::io::RawSocket {
+                ::std::os::windows::io::AsRawSocket::as_raw_socket(self.$socket.io())
+            }
+        }
+    };
+}
+use descriptor;
+
+mod addr;
+#[cfg(feature = "hyper")]
+mod hyper;
+mod listener;
+mod setup;
+mod socket;
+mod stream;
+#[cfg(feature = "tokio-io")]
+mod tokio;
+mod udp;
+#[cfg(unix)]
+mod unix;
+
+pub use addr::{LookupHost, ToSocketAddrs, lookup_host};
+pub use listener::{Accept, TcpListener};
+pub use socket::TcpSocket;
+pub use stream::{Connect, Peek, Read, ReadHalf, ReadVectored, TcpStream, Write, WriteHalf, WriteVectored};
+pub use udp::{Recv, RecvFrom, Send, SendTo, UdpSocket};
+#[cfg(unix)]
+pub use unix::{
+    UnixAccept, UnixDatagram, UnixListener, UnixReadHalf, UnixRecv, UnixRecvFrom, UnixSend, UnixStream, UnixWriteHalf,
+};
+
+use std::io;
+use std::sync::Arc;
+
+use crate::runtime;
+use crate::sources::Sources;
+
+/// The descriptors of the current runtime.
+#[track_caller]
+fn current() -> io::Result<Arc<Sources>> {
+    runtime::current_for_sockets().sources()
+}

@@ -1,0 +1,183 @@
+//! Addresses, and the names of hosts.
+
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::panic::Location;
+use std::vec;
+
+use crate::coop::{self, Reason};
+use crate::runtime::unblock;
+
+/// What can be an address of a socket: an address, a port with an IP address, or the name of a host.
+///
+/// A name is looked up by [`lookup_host`]. tokio: `ToSocketAddrs`.
+///
+/// ```
+/// use gopark::net::{TcpListener, ToSocketAddrs};
+///
+/// async fn serve(address: impl ToSocketAddrs) -> std::io::Result<TcpListener> {
+///     TcpListener::bind(address).await
+/// }
+///
+/// gopark::block_on(async {
+///     serve("127.0.0.1:0").await.unwrap();
+///     serve(([127, 0, 0, 1], 0)).await.unwrap();
+///     serve(("localhost", 0)).await.unwrap();
+/// });
+/// ```
+pub trait ToSocketAddrs: sealed::Sealed {}
+
+pub(super) mod sealed {
+    use super::Addrs;
+
+    /// Only types of this crate and of `std` are addresses.
+    pub trait Sealed {
+        #[doc(hidden)]
+        fn addrs(&self) -> Addrs;
+    }
+}
+
+/// Addresses, or what is to be looked up.
+#[doc(hidden)]
+#[derive(Debug)]
+pub enum Addrs {
+    Known(Vec<SocketAddr>),
+    Host(String, u16),
+    HostAndPort(String),
+}
+
+impl Addrs {
+    /// Looks a name up. The error says so if there are none.
+    pub(super) async fn resolve(self, site: &'static Location<'static>) -> io::Result<vec::IntoIter<SocketAddr>> {
+        use std::net::ToSocketAddrs as _;
+
+        Ok(match self {
+            Addrs::Known(addrs) => {
+                coop::spent(site, Reason::Io).await;
+                addrs.into_iter()
+            }
+            Addrs::Host(host, port) => unblock(move || (host.as_str(), port).to_socket_addrs()).await?,
+            Addrs::HostAndPort(text) => unblock(move || text.to_socket_addrs()).await?,
+        })
+    }
+}
+
+/// The error if a list of addresses is empty.
+pub(super) fn no_address() -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidInput, "gopark: no address")
+}
+
+/// Does `f` with each of the addresses, until it succeeds.
+pub(super) async fn each_addr<T, F: Future<Output = io::Result<T>>>(
+    addrs: Addrs,
+    site: &'static Location<'static>,
+    mut f: impl FnMut(SocketAddr) -> F,
+) -> io::Result<T> {
+    let mut error = no_address();
+    for addr in addrs.resolve(site).await? {
+        match f(addr).await {
+            Ok(done) => return Ok(done),
+            Err(failed) => error = failed,
+        }
+    }
+    Err(error)
+}
+
+/// Looks up the addresses of a host, with a port: `"example.org:80"`, or `("example.org", 80)`. Go: `net.LookupHost`.
+///
+/// The system's resolver blocks its thread, so a name is looked up by [`unblock`](crate::unblock). An
+/// address needs no look-up.
+///
+/// # Errors
+///
+/// The name has no address, the resolver fails, or the text has no port.
+///
+/// # Cancellation
+///
+/// Nothing is lost. A look-up that has begun goes on, and its result is dropped.
+///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// gopark::block_on(async {
+///     let addresses: Vec<_> = gopark::net::lookup_host("localhost:80").await?.collect();
+///     assert!(addresses.iter().all(|address| address.ip().is_loopback()));
+///     Ok(())
+/// })
+/// # }
+/// ```
+#[track_caller]
+pub fn lookup_host<A: ToSocketAddrs>(host: A) -> impl Future<Output = io::Result<LookupHost>> + use<A> {
+    let (addrs, site) = (host.addrs(), Location::caller());
+    drop(host);
+    async move { Ok(LookupHost(addrs.resolve(site).await?)) }
+}
+
+/// The addresses of a host: what [`lookup_host`] returns.
+#[derive(Debug)]
+pub struct LookupHost(vec::IntoIter<SocketAddr>);
+
+impl Iterator for LookupHost {
+    type Item = SocketAddr;
+
+    fn next(&mut self) -> Option<SocketAddr> {
+        self.0.next()
+    }
+
+    fn size_hint(&self) -> (usize, Option<usize>) {
+        self.0.size_hint()
+    }
+}
+
+macro_rules! addresses {
+    ($($type:ty, $this:ident => $addrs:expr;)*) => {
+        $(
+            impl ToSocketAddrs for $type {}
+
+            impl sealed::Sealed for $type {
+                fn addrs(&self) -> Addrs {
+                    let $this = self;
+                    $addrs
+                }
+            }
+        )*
+    };
+}
+
+addresses! {
+    SocketAddr, this => Addrs::Known(vec![*this]);
+    SocketAddrV4, this => Addrs::Known(vec![(*this).into()]);
+    SocketAddrV6, this => Addrs::Known(vec![(*this).into()]);
+    (IpAddr, u16), this => Addrs::Known(vec![(*this).into()]);
+    (Ipv4Addr, u16), this => Addrs::Known(vec![(*this).into()]);
+    (Ipv6Addr, u16), this => Addrs::Known(vec![(*this).into()]);
+    ([u8; 4], u16), this => Addrs::Known(vec![(*this).into()]);
+    ([u16; 8], u16), this => Addrs::Known(vec![(*this).into()]);
+    [SocketAddr], this => Addrs::Known(this.to_vec());
+    Vec<SocketAddr>, this => Addrs::Known(this.clone());
+    (&str, u16), this => host(this.0, this.1);
+    (String, u16), this => host(&this.0, this.1);
+    str, this => host_and_port(this);
+    String, this => host_and_port(this);
+}
+
+impl<T: ToSocketAddrs + ?Sized> ToSocketAddrs for &T {}
+
+impl<T: ToSocketAddrs + ?Sized> sealed::Sealed for &T {
+    fn addrs(&self) -> Addrs {
+        (**self).addrs()
+    }
+}
+
+fn host(host: &str, port: u16) -> Addrs {
+    match host.parse::<IpAddr>() {
+        Ok(ip) => Addrs::Known(vec![(ip, port).into()]),
+        Err(_) => Addrs::Host(host.to_owned(), port),
+    }
+}
+
+fn host_and_port(text: &str) -> Addrs {
+    match text.parse::<SocketAddr>() {
+        Ok(addr) => Addrs::Known(vec![addr]),
+        Err(_) => Addrs::HostAndPort(text.to_owned()),
+    }
+}

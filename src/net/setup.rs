@@ -1,0 +1,40 @@
+//! TCP sockets before they are connected, or listen.
+
+use std::io;
+use std::net::SocketAddr;
+
+use socket2::{Domain, Protocol, SockRef, Socket, Type};
+
+/// One that does not block.
+pub(super) fn tcp(domain: Domain) -> io::Result<Socket> {
+    let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_nonblocking(true)?;
+    Ok(socket)
+}
+
+/// Begins to listen.
+pub(super) fn listen(socket: Socket, backlog: u32) -> io::Result<mio::net::TcpListener> {
+    socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
+    Ok(mio::net::TcpListener::from_std(socket.into()))
+}
+
+/// Begins to connect.
+pub(super) fn connect(socket: Socket, addr: SocketAddr) -> io::Result<mio::net::TcpStream> {
+    match socket.connect(&addr.into()) {
+        #[cfg(unix)]
+        Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => {}
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+        begun => begun?,
+    }
+    Ok(mio::net::TcpStream::from_std(socket.into()))
+}
+
+/// The options of a socket.
+pub(super) fn options(socket: &impl AsSocket) -> SockRef<'_> {
+    SockRef::from(socket)
+}
+
+#[cfg(unix)]
+use std::os::fd::AsFd as AsSocket;
+#[cfg(windows)]
+use std::os::windows::io::AsSocket;

@@ -1,0 +1,759 @@
+//! A TCP connection, and what it has in common with a Unix one.
+
+use std::fmt;
+use std::future::Future;
+use std::io::{self, IoSlice, IoSliceMut, Read as _, Write as _};
+use std::net::{Shutdown, SocketAddr};
+use std::panic::Location;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use socket2::{Domain, Socket};
+
+use super::addr::{ToSocketAddrs, each_addr};
+use super::setup;
+use crate::io::attempt::{Attempts, BeReady, Called, Operation, Ready, attempt, operation, poll_attempt};
+use crate::readiness::{Direction, Readiness};
+use crate::sources::{Registered, Sources};
+use crate::wait::watch::Watch;
+
+/// The stream of bytes behind an operation.
+pub(crate) trait Bytes: Sync {
+    fn readiness(&self) -> &Readiness;
+    fn read(&self, buffer: &mut [u8]) -> io::Result<usize>;
+    fn read_vectored(&self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize>;
+    fn write(&self, bytes: &[u8]) -> io::Result<usize>;
+    fn write_vectored(&self, bytes: &[IoSlice<'_>]) -> io::Result<usize>;
+}
+
+macro_rules! bytes {
+    ($socket:ty) => {
+        impl $crate::net::stream::Bytes for $crate::sources::Registered<$socket> {
+            fn readiness(&self) -> &$crate::readiness::Readiness {
+                self.readiness()
+            }
+
+            #[inline]
+            fn read(&self, buffer: &mut [u8]) -> ::std::io::Result<usize> {
+                self.io().read(buffer)
+            }
+
+            fn read_vectored(&self, buffers: &mut [::std::io::IoSliceMut<'_>]) -> ::std::io::Result<usize> {
+                self.io().read_vectored(buffers)
+            }
+
+            #[inline]
+            fn write(&self, bytes: &[u8]) -> ::std::io::Result<usize> {
+                self.io().write(bytes)
+            }
+
+            fn write_vectored(&self, bytes: &[::std::io::IoSlice<'_>]) -> ::std::io::Result<usize> {
+                self.io().write_vectored(bytes)
+            }
+        }
+    };
+}
+#[cfg(unix)]
+pub(super) use bytes;
+
+bytes!(mio::net::TcpStream);
+
+// ------------------------------------------------------------------------------------------- operations
+
+pub(crate) struct ReadInto<'a> {
+    pub(super) socket: &'a dyn Bytes,
+    pub(super) buffer: &'a mut [u8],
+}
+
+impl<'a> Operation<'a> for ReadInto<'a> {
+    type Output = usize;
+
+    fn direction(&self) -> &'a Direction {
+        &self.socket.readiness().read
+    }
+
+    fn call(&mut self) -> io::Result<Called<usize>> {
+        let bytes = self.socket.read(self.buffer)?;
+        Ok(Called::transfer(bytes, self.buffer.len()))
+    }
+}
+
+pub(crate) struct PeekInto<'a> {
+    socket: &'a Registered<mio::net::TcpStream>,
+    buffer: &'a mut [u8],
+}
+
+impl<'a> Operation<'a> for PeekInto<'a> {
+    type Output = usize;
+
+    fn direction(&self) -> &'a Direction {
+        &self.socket.readiness().read
+    }
+
+    fn call(&mut self) -> io::Result<Called<usize>> {
+        self.socket.io().peek(self.buffer).map(Called::once)
+    }
+}
+
+pub(crate) struct ReadIntoAll<'a> {
+    pub(super) socket: &'a dyn Bytes,
+    pub(super) buffers: &'a mut [IoSliceMut<'a>],
+}
+
+impl<'a> Operation<'a> for ReadIntoAll<'a> {
+    type Output = usize;
+
+    fn direction(&self) -> &'a Direction {
+        &self.socket.readiness().read
+    }
+
+    fn call(&mut self) -> io::Result<Called<usize>> {
+        let bytes = self.socket.read_vectored(self.buffers)?;
+        Ok(Called::transfer(bytes, self.buffers.iter().map(|buffer| buffer.len()).sum()))
+    }
+}
+
+pub(crate) struct WriteFrom<'a> {
+    pub(super) socket: &'a dyn Bytes,
+    pub(super) bytes: &'a [u8],
+}
+
+impl<'a> Operation<'a> for WriteFrom<'a> {
+    type Output = usize;
+
+    fn direction(&self) -> &'a Direction {
+        &self.socket.readiness().write
+    }
+
+    fn call(&mut self) -> io::Result<Called<usize>> {
+        let written = self.socket.write(self.bytes)?;
+        Ok(Called::transfer(written, self.bytes.len()))
+    }
+}
+
+pub(crate) struct WriteFromAll<'a> {
+    pub(super) socket: &'a dyn Bytes,
+    pub(super) bytes: &'a [IoSlice<'a>],
+}
+
+impl<'a> Operation<'a> for WriteFromAll<'a> {
+    type Output = usize;
+
+    fn direction(&self) -> &'a Direction {
+        &self.socket.readiness().write
+    }
+
+    fn call(&mut self) -> io::Result<Called<usize>> {
+        let written = self.socket.write_vectored(self.bytes)?;
+        Ok(Called::transfer(written, self.bytes.iter().map(|bytes| bytes.len()).sum()))
+    }
+}
+
+/// A connect that has begun.
+struct Connected<'a> {
+    socket: &'a Registered<mio::net::TcpStream>,
+}
+
+impl<'a> Operation<'a> for Connected<'a> {
+    type Output = ();
+
+    fn direction(&self) -> &'a Direction {
+        &self.socket.readiness().write
+    }
+
+    fn call(&mut self) -> io::Result<Called<()>> {
+        let socket = self.socket.io();
+        if let Some(error) = socket.take_error()? {
+            return Err(error);
+        }
+        match socket.peer_addr() {
+            Ok(_) => Ok(Called::once(())),
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => Err(io::ErrorKind::WouldBlock.into()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+operation! {
+    /// Waits for bytes: the `read` of a stream.
+    Read<'a> = ReadInto<'a> => io::Result<usize>
+}
+operation! {
+    /// Waits for bytes, and leaves them: [`TcpStream::peek`].
+    Peek<'a> = PeekInto<'a> => io::Result<usize>
+}
+operation! {
+    /// Waits for bytes: the `read_vectored` of a stream.
+    ReadVectored<'a> = ReadIntoAll<'a> => io::Result<usize>
+}
+operation! {
+    /// Waits until bytes can be written: the `write` of a stream.
+    Write<'a> = WriteFrom<'a> => io::Result<usize>
+}
+operation! {
+    /// Waits until bytes can be written: the `write_vectored` of a stream.
+    WriteVectored<'a> = WriteFromAll<'a> => io::Result<usize>
+}
+// ---------------------------------------------------------------------------------------------- streams
+
+/// The methods of a stream of bytes, and the traits of `futures-io`.
+macro_rules! stream {
+    ($stream:ident, $read_half:ident, $write_half:ident, $doc:literal) => {
+        impl $stream {
+            /// Reads what there is, at least one byte; waits until there is something. Returns how many bytes it has read: 0 at
+            /// the end of the stream, or if the buffer has no room. Go: `c.Read`.
+            ///
+            /// # Errors
+            ///
+            /// Those of the system: the connection was reset, for example. The runtime has ended.
+            ///
+            /// # Cancellation
+            ///
+            /// No byte is lost.
+            #[track_caller]
+            #[inline]
+            pub fn read<'a>(&'a self, buffer: &'a mut [u8]) -> Read<'a> {
+                Read::new(ReadInto { socket: &*self.socket, buffer }, Location::caller())
+            }
+
+            /// As [`read`](Self::read), into several buffers, one after the other.
+            ///
+            /// # Errors
+            ///
+            /// As [`read`](Self::read).
+            ///
+            /// # Cancellation
+            ///
+            /// No byte is lost.
+            #[track_caller]
+            pub fn read_vectored<'a>(&'a self, buffers: &'a mut [IoSliceMut<'a>]) -> ReadVectored<'a> {
+                ReadVectored::new(ReadIntoAll { socket: &*self.socket, buffers }, Location::caller())
+            }
+
+            /// Fills the buffer. Go: `io.ReadFull`.
+            ///
+            /// # Errors
+            ///
+            /// As [`read`](Self::read), and [`UnexpectedEof`](io::ErrorKind::UnexpectedEof) if the stream ends before.
+            ///
+            /// # Cancellation
+            ///
+            /// The bytes that it has read are in the buffer, and the caller does not know how many there are. So it is no case
+            /// of a `select!`.
+            #[track_caller]
+            pub fn read_exact(&self, buffer: &mut [u8]) -> impl Future<Output = io::Result<()>> {
+                let site = Location::caller();
+                async move {
+                    let mut filled = 0;
+                    while filled < buffer.len() {
+                        let read = ReadInto { socket: &*self.socket, buffer: &mut buffer[filled..] };
+                        match Read::new(read, site).await? {
+                            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
+                            bytes => filled += bytes,
+                        }
+                    }
+                    Ok(())
+                }
+            }
+
+            /// Reads what there is, without a wait.
+            ///
+            /// # Errors
+            ///
+            /// [`WouldBlock`](io::ErrorKind::WouldBlock) if there is nothing; else as [`read`](Self::read).
+            pub fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+                let direction = &self.socket.readiness().read;
+                let result = attempt(direction, true, || ReadInto { socket: &*self.socket, buffer }.call());
+                result.unwrap_or_else(|| Err(io::ErrorKind::WouldBlock.into()))
+            }
+
+            /// Writes some of the bytes, at least one; waits until there is room in the socket's buffer. Returns how many it has
+            /// written. Go's `c.Write` is [`write_all`](Self::write_all).
+            ///
+            /// # Errors
+            ///
+            /// Those of the system: the peer reads no more, for example. The runtime has ended.
+            ///
+            /// # Cancellation
+            ///
+            /// Nothing has been written.
+            #[track_caller]
+            #[inline]
+            pub fn write<'a>(&'a self, bytes: &'a [u8]) -> Write<'a> {
+                Write::new(WriteFrom { socket: &*self.socket, bytes }, Location::caller())
+            }
+
+            /// As [`write`](Self::write), of several buffers, one after the other.
+            ///
+            /// # Errors
+            ///
+            /// As [`write`](Self::write).
+            ///
+            /// # Cancellation
+            ///
+            /// Nothing has been written.
+            #[track_caller]
+            pub fn write_vectored<'a>(&'a self, bytes: &'a [IoSlice<'a>]) -> WriteVectored<'a> {
+                WriteVectored::new(WriteFromAll { socket: &*self.socket, bytes }, Location::caller())
+            }
+
+            /// Writes all of the bytes. Go: `c.Write`.
+            ///
+            /// # Errors
+            ///
+            /// As [`write`](Self::write).
+            ///
+            /// # Cancellation
+            ///
+            /// Some of the bytes may have been written, and the caller does not know how many. So it is no case of a `select!`.
+            #[track_caller]
+            pub fn write_all(&self, bytes: &[u8]) -> impl Future<Output = io::Result<()>> {
+                let site = Location::caller();
+                async move {
+                    let mut left = bytes;
+                    while !left.is_empty() {
+                        let write = WriteFrom { socket: &*self.socket, bytes: left };
+                        match Write::new(write, site).await? {
+                            0 => return Err(io::ErrorKind::WriteZero.into()),
+                            written => left = &left[written..],
+                        }
+                    }
+                    Ok(())
+                }
+            }
+
+            /// Writes some of the bytes, without a wait.
+            ///
+            /// # Errors
+            ///
+            /// [`WouldBlock`](io::ErrorKind::WouldBlock) if there is no room; else as [`write`](Self::write).
+            pub fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
+                let direction = &self.socket.readiness().write;
+                let result = attempt(direction, true, || WriteFrom { socket: &*self.socket, bytes }.call());
+                result.unwrap_or_else(|| Err(io::ErrorKind::WouldBlock.into()))
+            }
+
+            /// Waits until a [`try_read`](Self::try_read) may succeed: there are bytes, or the end of the stream, or an error.
+            ///
+            /// # Errors
+            ///
+            /// The runtime has ended.
+            ///
+            /// # Cancellation
+            ///
+            /// Nothing is lost.
+            #[track_caller]
+            pub fn readable(&self) -> Ready<'_> {
+                Ready::new(BeReady(&self.socket.readiness().read), Location::caller())
+            }
+
+            /// Waits until a [`try_write`](Self::try_write) may succeed.
+            ///
+            /// # Errors
+            ///
+            /// The runtime has ended.
+            ///
+            /// # Cancellation
+            ///
+            /// Nothing is lost.
+            #[track_caller]
+            pub fn writable(&self) -> Ready<'_> {
+                Ready::new(BeReady(&self.socket.readiness().write), Location::caller())
+            }
+
+            /// Ends a direction, or both. The peer reads what was written before, and then the end of the stream. Go:
+            /// `c.CloseWrite`, `c.CloseRead`.
+            ///
+            /// # Errors
+            ///
+            /// Those of the system: it is not connected any more.
+            pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
+                self.socket.io().shutdown(how)
+            }
+
+            /// The error that is pending at the socket, which this takes.
+            ///
+            /// # Errors
+            ///
+            /// Those of the system.
+            pub fn take_error(&self) -> io::Result<Option<io::Error>> {
+                self.socket.io().take_error()
+            }
+
+            /// Its two halves, for two futures of one goroutine. They cost nothing, and their drop shuts nothing down. For two
+            /// goroutines clone the stream.
+            pub fn split(&self) -> ($read_half<'_>, $write_half<'_>) {
+                ($read_half(self), $write_half(self))
+            }
+
+            pub(super) fn poll_read_bytes(&self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+                poll_attempt(&self.socket.readiness().read, &self.reader, cx, || {
+                    ReadInto { socket: &*self.socket, buffer }.call()
+                })
+            }
+
+            pub(super) fn poll_write_bytes(&self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+                poll_attempt(&self.socket.readiness().write, &self.writer, cx, || {
+                    WriteFrom { socket: &*self.socket, bytes }.call()
+                })
+            }
+
+            pub(super) fn poll_write_buffers(
+                &self,
+                cx: &mut Context<'_>,
+                bytes: &[IoSlice<'_>],
+            ) -> Poll<io::Result<usize>> {
+                poll_attempt(&self.socket.readiness().write, &self.writer, cx, || {
+                    WriteFromAll { socket: &*self.socket, bytes }.call()
+                })
+            }
+
+            /// Ends the writing direction. That the peer has closed the connection already is no error.
+            pub(super) fn end_write(&self) -> io::Result<()> {
+                match self.shutdown(Shutdown::Write) {
+                    Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(()),
+                    ended => ended,
+                }
+            }
+        }
+
+        /// Shares the socket. Each clone may wait by the poll functions of the traits for itself.
+        impl Clone for $stream {
+            fn clone(&self) -> Self {
+                Self { socket: self.socket.clone(), reader: Mutex::new(Watch::NONE), writer: Mutex::new(Watch::NONE) }
+            }
+        }
+
+        #[doc = concat!("The reading half of a [`", $doc, "`].")]
+        #[derive(Clone, Copy, Debug)]
+        pub struct $read_half<'a>(&'a $stream);
+
+        #[doc = concat!("The writing half of a [`", $doc, "`].")]
+        #[derive(Clone, Copy, Debug)]
+        pub struct $write_half<'a>(&'a $stream);
+
+        impl<'a> $read_half<'a> {
+            #[doc = concat!("As [`", $doc, "::read`].")]
+            ///
+            /// # Errors
+            ///
+            /// As there.
+            ///
+            /// # Cancellation
+            ///
+            /// No byte is lost.
+            #[track_caller]
+            pub fn read<'b>(&'b self, buffer: &'b mut [u8]) -> Read<'b>
+            where
+                'a: 'b,
+            {
+                self.0.read(buffer)
+            }
+
+            #[doc = concat!("As [`", $doc, "::read_exact`].")]
+            ///
+            /// # Errors
+            ///
+            /// As there.
+            ///
+            /// # Cancellation
+            ///
+            /// As there.
+            #[track_caller]
+            pub fn read_exact(&self, buffer: &mut [u8]) -> impl Future<Output = io::Result<()>> {
+                self.0.read_exact(buffer)
+            }
+
+            /// The stream.
+            pub fn stream(&self) -> &'a $stream {
+                self.0
+            }
+        }
+
+        impl<'a> $write_half<'a> {
+            #[doc = concat!("As [`", $doc, "::write`].")]
+            ///
+            /// # Errors
+            ///
+            /// As there.
+            ///
+            /// # Cancellation
+            ///
+            /// Nothing has been written.
+            #[track_caller]
+            pub fn write<'b>(&'b self, bytes: &'b [u8]) -> Write<'b>
+            where
+                'a: 'b,
+            {
+                self.0.write(bytes)
+            }
+
+            #[doc = concat!("As [`", $doc, "::write_all`].")]
+            ///
+            /// # Errors
+            ///
+            /// As there.
+            ///
+            /// # Cancellation
+            ///
+            /// As there.
+            #[track_caller]
+            pub fn write_all(&self, bytes: &[u8]) -> impl Future<Output = io::Result<()>> {
+                self.0.write_all(bytes)
+            }
+
+            /// The stream.
+            pub fn stream(&self) -> &'a $stream {
+                self.0
+            }
+        }
+
+        $crate::net::stream::futures_io!(read: $stream, this => this);
+        $crate::net::stream::futures_io!(read: &$stream, this => **this);
+        $crate::net::stream::futures_io!(read: $read_half<'_>, this => this.0);
+        $crate::net::stream::futures_io!(write: $stream, this => this);
+        $crate::net::stream::futures_io!(write: &$stream, this => **this);
+        $crate::net::stream::futures_io!(write: $write_half<'_>, this => this.0);
+    };
+}
+pub(super) use stream;
+
+macro_rules! futures_io {
+    (read: $type:ty, $this:ident => $stream:expr) => {
+        impl ::futures_io::AsyncRead for $type {
+            fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+                let $this = &*self;
+                $stream.poll_read_bytes(cx, buffer)
+            }
+        }
+    };
+    (write: $type:ty, $this:ident => $stream:expr) => {
+        impl ::futures_io::AsyncWrite for $type {
+            fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+                let $this = &*self;
+                $stream.poll_write_bytes(cx, bytes)
+            }
+
+            fn poll_write_vectored(
+                self: Pin<&mut Self>,
+                cx: &mut Context<'_>,
+                bytes: &[IoSlice<'_>],
+            ) -> Poll<io::Result<usize>> {
+                let $this = &*self;
+                $stream.poll_write_buffers(cx, bytes)
+            }
+
+            fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+                Poll::Ready(Ok(()))
+            }
+
+            fn poll_close(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+                let $this = &*self;
+                Poll::Ready($stream.end_write())
+            }
+        }
+    };
+}
+pub(super) use futures_io;
+
+// -------------------------------------------------------------------------------------------------- TCP
+
+/// A TCP connection. Go: `net.TCPConn`. tokio: `TcpStream`.
+///
+/// Clones share the socket, which is closed when the last one is dropped. All operations take `&self`, so
+/// one goroutine may read while another one writes. It implements `AsyncRead` and `AsyncWrite`
+/// of `futures-io`; by these, one task at a time waits for each direction of one clone.
+///
+/// Unlike Go's, a connection sends small writes together with later ones as long as some are
+/// underway: see [`set_nodelay`](Self::set_nodelay).
+///
+/// ```
+/// use gopark::net::{TcpListener, TcpStream};
+/// use std::net::Shutdown;
+///
+/// # fn main() -> std::io::Result<()> {
+/// gopark::block_on(async {
+///     let listener = TcpListener::bind("127.0.0.1:0").await?;
+///     let stream = TcpStream::connect(listener.local_addr()?).await?;
+///     let (served, _peer) = listener.accept().await?;
+///
+///     stream.write_all(b"the last words").await?;
+///     stream.shutdown(Shutdown::Write)?;
+///     let mut words = [0; 14];
+///     served.read_exact(&mut words).await?;
+///     assert_eq!(served.read(&mut [0]).await?, 0);
+///     Ok(())
+/// })
+/// # }
+/// ```
+pub struct TcpStream {
+    socket: Arc<Registered<mio::net::TcpStream>>,
+    reader: Mutex<Watch>,
+    writer: Mutex<Watch>,
+}
+
+impl TcpStream {
+    pub(super) fn new(sources: Arc<Sources>, socket: mio::net::TcpStream) -> io::Result<Self> {
+        let socket = Arc::new(Registered::new(sources, socket)?);
+        Ok(Self { socket, reader: Mutex::new(Watch::NONE), writer: Mutex::new(Watch::NONE) })
+    }
+
+    /// Connects to the address, or the first of several that works. Go: `net.Dial("tcp", address)`.
+    ///
+    /// # Errors
+    ///
+    /// Those of the system: the connection is refused, or times out. The name has no address. The runtime
+    /// is shutting down.
+    ///
+    /// # Cancellation
+    ///
+    /// The connection is given up.
+    #[track_caller]
+    pub fn connect<A: ToSocketAddrs>(address: A) -> Connect {
+        let addrs = address.addrs();
+        drop(address);
+        let connect = each_addr(addrs, Location::caller(), |addr| async move {
+            Self::connect_by(setup::tcp(Domain::for_address(addr))?, addr).await
+        });
+        Connect { future: Box::pin(connect) }
+    }
+
+    /// Connects that socket.
+    pub(super) async fn connect_by(socket: Socket, addr: SocketAddr) -> io::Result<Self> {
+        let stream = Self::new(super::current()?, setup::connect(socket, addr)?)?;
+        Attempts::new(Connected { socket: &stream.socket }, Location::caller()).await?;
+        Ok(stream)
+    }
+
+    /// Makes one of a stream of `std`. It becomes one that does not block.
+    ///
+    /// # Errors
+    ///
+    /// Those of the system; and the runtime is shutting down.
+    #[track_caller]
+    pub fn from_std(stream: std::net::TcpStream) -> io::Result<Self> {
+        stream.set_nonblocking(true)?;
+        Self::new(super::current()?, mio::net::TcpStream::from_std(stream))
+    }
+
+    /// As [`read`](Self::read), and leaves the bytes to the next read.
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](Self::read).
+    ///
+    /// # Cancellation
+    ///
+    /// No byte is lost.
+    #[track_caller]
+    pub fn peek<'a>(&'a self, buffer: &'a mut [u8]) -> Peek<'a> {
+        Peek::new(PeekInto { socket: &self.socket, buffer }, Location::caller())
+    }
+
+    /// The address of this end.
+    ///
+    /// # Errors
+    ///
+    /// Those of the system.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.socket.io().local_addr()
+    }
+
+    /// The address of the other end.
+    ///
+    /// # Errors
+    ///
+    /// Those of the system: it is not connected any more.
+    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
+        self.socket.io().peer_addr()
+    }
+
+    /// True if small writes are sent at once.
+    ///
+    /// # Errors
+    ///
+    /// Those of the system.
+    pub fn nodelay(&self) -> io::Result<bool> {
+        self.socket.io().nodelay()
+    }
+
+    /// Sets whether small writes are sent at once. Go does so unless told otherwise; Rust's crates, and this one,
+    /// do not.
+    ///
+    /// # Errors
+    ///
+    /// Those of the system.
+    pub fn set_nodelay(&self, nodelay: bool) -> io::Result<()> {
+        self.socket.io().set_nodelay(nodelay)
+    }
+
+    /// How many hops its packets may take.
+    ///
+    /// # Errors
+    ///
+    /// Those of the system.
+    pub fn ttl(&self) -> io::Result<u32> {
+        self.socket.io().ttl()
+    }
+
+    /// Sets [`ttl`](Self::ttl).
+    ///
+    /// # Errors
+    ///
+    /// Those of the system.
+    pub fn set_ttl(&self, ttl: u32) -> io::Result<()> {
+        self.socket.io().set_ttl(ttl)
+    }
+
+    /// How long a close waits for what is not sent yet: `SO_LINGER`.
+    ///
+    /// # Errors
+    ///
+    /// Those of the system.
+    pub fn linger(&self) -> io::Result<Option<Duration>> {
+        setup::options(self).linger()
+    }
+
+    /// Sets [`linger`](Self::linger). A close after none, `Some(Duration::ZERO)`, resets the connection.
+    ///
+    /// # Errors
+    ///
+    /// Those of the system.
+    pub fn set_linger(&self, linger: Option<Duration>) -> io::Result<()> {
+        setup::options(self).set_linger(linger)
+    }
+}
+
+stream!(TcpStream, ReadHalf, WriteHalf, "TcpStream");
+super::descriptor!(TcpStream, socket);
+
+impl fmt::Debug for TcpStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (local, peer) = (self.local_addr().ok(), self.peer_addr().ok());
+        f.debug_struct("TcpStream").field("local_addr", &local).field("peer_addr", &peer).finish_non_exhaustive()
+    }
+}
+
+/// Waits for a connection: [`TcpStream::connect`].
+#[must_use = "futures do nothing unless awaited"]
+pub struct Connect {
+    future: Pin<Box<dyn Future<Output = io::Result<TcpStream>> + Send>>,
+}
+
+impl Future for Connect {
+    type Output = io::Result<TcpStream>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.future.as_mut().poll(cx)
+    }
+}
+
+crate::wait::case::future_case!(Connect);
+
+impl fmt::Debug for Connect {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connect").finish_non_exhaustive()
+    }
+}

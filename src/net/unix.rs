@@ -1,0 +1,521 @@
+//! Unix domain sockets.
+
+use std::fmt;
+use std::future::Future;
+use std::io::{self, IoSlice, IoSliceMut, Read as _, Write as _};
+use std::net::Shutdown;
+use std::os::unix::net::{self as std_net, SocketAddr};
+use std::panic::Location;
+use std::path::Path;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
+
+use super::listener::{Accepting, accept, accepted};
+use super::stream::{
+    Read, ReadInto, ReadIntoAll, ReadVectored, Write, WriteFrom, WriteFromAll, WriteVectored, bytes, stream,
+};
+use crate::io::attempt::{Attempts, BeReady, Called, Operation, Ready, attempt, operation, poll_attempt};
+use crate::readiness::Direction;
+use crate::sources::{Registered, Sources};
+use crate::wait::watch::Watch;
+
+bytes!(mio::net::UnixStream);
+
+/// A connection by a Unix domain socket. Go: `net.UnixConn`. tokio: `UnixStream`.
+///
+/// Clones share the socket, which is closed when the last one is dropped.
+///
+/// ```
+/// use gopark::net::UnixStream;
+///
+/// # fn main() -> std::io::Result<()> {
+/// gopark::block_on(async {
+///     let (a, b) = UnixStream::pair()?;
+///     a.write_all(b"hello").await?;
+///     let mut hello = [0; 5];
+///     b.read_exact(&mut hello).await?;
+///     assert_eq!(&hello, b"hello");
+///     Ok(())
+/// })
+/// # }
+/// ```
+pub struct UnixStream {
+    socket: Arc<Registered<mio::net::UnixStream>>,
+    reader: Mutex<Watch>,
+    writer: Mutex<Watch>,
+}
+
+impl UnixStream {
+    fn new(sources: Arc<Sources>, socket: mio::net::UnixStream) -> io::Result<Self> {
+        let socket = Arc::new(Registered::new(sources, socket)?);
+        Ok(Self { socket, reader: Mutex::new(Watch::NONE), writer: Mutex::new(Watch::NONE) })
+    }
+
+    /// Connects to the socket of that name.
+    ///
+    /// # Errors
+    ///
+    /// Those of the system: there is no such socket, nothing listens at it, or its queue is full.
+    /// The runtime is shutting down.
+    ///
+    /// # Cancellation
+    ///
+    /// The connection is given up.
+    pub async fn connect(path: impl AsRef<Path>) -> io::Result<Self> {
+        let socket = mio::net::UnixStream::connect(path)?;
+        let stream = Self::new(super::current()?, socket)?;
+        Attempts::new(Connected { socket: &stream.socket }, Location::caller()).await?;
+        Ok(stream)
+    }
+
+    /// Two that are connected with each other.
+    ///
+    /// # Errors
+    ///
+    /// Those of the system; and the runtime is shutting down.
+    #[track_caller]
+    pub fn pair() -> io::Result<(Self, Self)> {
+        let (a, b) = mio::net::UnixStream::pair()?;
+        let sources = super::current()?;
+        Ok((Self::new(sources.clone(), a)?, Self::new(sources, b)?))
+    }
+
+    /// Makes one of a stream of `std`. It becomes one that does not block.
+    ///
+    /// # Errors
+    ///
+    /// Those of the system; and the runtime is shutting down.
+    #[track_caller]
+    pub fn from_std(stream: std_net::UnixStream) -> io::Result<Self> {
+        stream.set_nonblocking(true)?;
+        Self::new(super::current()?, mio::net::UnixStream::from_std(stream))
+    }
+
+    /// The address of this end.
+    ///
+    /// # Errors
+    ///
+    /// Those of the system.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.socket.io().local_addr()
+    }
+
+    /// The address of the other end.
+    ///
+    /// # Errors
+    ///
+    /// Those of the system.
+    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
+        self.socket.io().peer_addr()
+    }
+}
+
+stream!(UnixStream, UnixReadHalf, UnixWriteHalf, "UnixStream");
+super::descriptor!(UnixStream, socket);
+
+impl fmt::Debug for UnixStream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UnixStream").finish_non_exhaustive()
+    }
+}
+
+struct Connected<'a> {
+    socket: &'a Registered<mio::net::UnixStream>,
+}
+
+impl<'a> Operation<'a> for Connected<'a> {
+    type Output = ();
+
+    fn direction(&self) -> &'a Direction {
+        &self.socket.readiness().write
+    }
+
+    fn call(&mut self) -> io::Result<Called<()>> {
+        let socket = self.socket.io();
+        if let Some(error) = socket.take_error()? {
+            return Err(error);
+        }
+        match socket.peer_addr() {
+            Ok(_) => Ok(Called::once(())),
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => Err(io::ErrorKind::WouldBlock.into()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+/// Accepts connections by a Unix domain socket. Go: `net.UnixListener`. tokio: `UnixListener`.
+///
+/// Its drop closes the socket, and leaves the file of that name. Clones share the socket.
+///
+/// ```
+/// use gopark::net::{UnixListener, UnixStream};
+///
+/// # fn main() -> std::io::Result<()> {
+/// # let path = std::env::temp_dir().join(format!("gopark-doc-{}", std::process::id()));
+/// gopark::block_on(async {
+///     let listener = UnixListener::bind(&path)?;
+///     let client = UnixStream::connect(&path).await?;
+///     let (served, _) = listener.accept().await?;
+///     client.write_all(b"hello").await?;
+///     served.read_exact(&mut [0; 5]).await?;
+///     std::fs::remove_file(&path)
+/// })
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct UnixListener {
+    socket: Arc<Registered<mio::net::UnixListener>>,
+}
+
+impl UnixListener {
+    /// Binds a socket to a new file of that name, and listens.
+    ///
+    /// # Errors
+    ///
+    /// Those of the system: the file exists, for example. The runtime is shutting down.
+    #[track_caller]
+    pub fn bind(path: impl AsRef<Path>) -> io::Result<Self> {
+        let socket = mio::net::UnixListener::bind(path)?;
+        Ok(Self { socket: Arc::new(Registered::new(super::current()?, socket)?) })
+    }
+
+    /// Makes one of a socket of `std` that listens. It becomes one that does not block.
+    ///
+    /// # Errors
+    ///
+    /// Those of the system; and the runtime is shutting down.
+    #[track_caller]
+    pub fn from_std(listener: std_net::UnixListener) -> io::Result<Self> {
+        listener.set_nonblocking(true)?;
+        let socket = mio::net::UnixListener::from_std(listener);
+        Ok(Self { socket: Arc::new(Registered::new(super::current()?, socket)?) })
+    }
+
+    /// Waits for a connection. As [`TcpListener::accept`](super::TcpListener::accept).
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    ///
+    /// # Cancellation
+    ///
+    /// No connection is lost.
+    #[track_caller]
+    pub fn accept(&self) -> UnixAccept<'_> {
+        UnixAccept { accepting: Accepting::new(AcceptOne { socket: &self.socket }, Location::caller()) }
+    }
+
+    /// The address that it is bound to.
+    ///
+    /// # Errors
+    ///
+    /// Those of the system.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.socket.io().local_addr()
+    }
+}
+
+super::descriptor!(UnixListener, socket);
+
+impl fmt::Debug for UnixListener {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UnixListener").finish_non_exhaustive()
+    }
+}
+
+#[derive(Clone, Copy)]
+struct AcceptOne<'a> {
+    socket: &'a Registered<mio::net::UnixListener>,
+}
+
+impl<'a> Operation<'a> for AcceptOne<'a> {
+    type Output = (UnixStream, SocketAddr);
+
+    fn direction(&self) -> &'a Direction {
+        &self.socket.readiness().read
+    }
+
+    fn call(&mut self) -> io::Result<Called<Self::Output>> {
+        let (stream, peer) = accepted(|| self.socket.io().accept())?;
+        Ok(Called::once((UnixStream::new(self.socket.sources().clone(), stream)?, peer)))
+    }
+}
+
+accept! {
+    /// Waits for a connection: [`UnixListener::accept`].
+    UnixAccept<'a> = AcceptOne<'a> => (UnixStream, SocketAddr)
+}
+
+type Datagrams = Registered<mio::net::UnixDatagram>;
+
+/// A Unix domain socket for datagrams. Go: `net.UnixConn` of `"unixgram"`. tokio: `UnixDatagram`.
+///
+/// Clones share the socket, which is closed when the last one is dropped; a file of its name is left.
+///
+/// ```
+/// use gopark::net::UnixDatagram;
+///
+/// # fn main() -> std::io::Result<()> {
+/// gopark::block_on(async {
+///     let (a, b) = UnixDatagram::pair()?;
+///     a.send(b"ping").await?;
+///     let mut buffer = [0; 16];
+///     let n = b.recv(&mut buffer).await?;
+///     assert_eq!(&buffer[..n], b"ping");
+///     Ok(())
+/// })
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct UnixDatagram {
+    socket: Arc<Datagrams>,
+}
+
+impl UnixDatagram {
+    fn new(sources: Arc<Sources>, socket: mio::net::UnixDatagram) -> io::Result<Self> {
+        Ok(Self { socket: Arc::new(Registered::new(sources, socket)?) })
+    }
+
+    /// Binds a socket to a new file of that name.
+    ///
+    /// # Errors
+    ///
+    /// Those of the system: the file exists, for example. The runtime is shutting down.
+    #[track_caller]
+    pub fn bind(path: impl AsRef<Path>) -> io::Result<Self> {
+        Self::new(super::current()?, mio::net::UnixDatagram::bind(path)?)
+    }
+
+    /// One without a name.
+    ///
+    /// # Errors
+    ///
+    /// Those of the system; and the runtime is shutting down.
+    #[track_caller]
+    pub fn unbound() -> io::Result<Self> {
+        Self::new(super::current()?, mio::net::UnixDatagram::unbound()?)
+    }
+
+    /// Two that are connected with each other.
+    ///
+    /// # Errors
+    ///
+    /// Those of the system; and the runtime is shutting down.
+    #[track_caller]
+    pub fn pair() -> io::Result<(Self, Self)> {
+        let (a, b) = mio::net::UnixDatagram::pair()?;
+        let sources = super::current()?;
+        Ok((Self::new(sources.clone(), a)?, Self::new(sources, b)?))
+    }
+
+    /// Makes one of a socket of `std`. It becomes one that does not block.
+    ///
+    /// # Errors
+    ///
+    /// Those of the system; and the runtime is shutting down.
+    #[track_caller]
+    pub fn from_std(socket: std_net::UnixDatagram) -> io::Result<Self> {
+        socket.set_nonblocking(true)?;
+        Self::new(super::current()?, mio::net::UnixDatagram::from_std(socket))
+    }
+
+    /// Lets it send to that socket, and receive from it alone.
+    ///
+    /// # Errors
+    ///
+    /// Those of the system: there is no such socket.
+    pub fn connect(&self, path: impl AsRef<Path>) -> io::Result<()> {
+        self.socket.io().connect(path)
+    }
+
+    /// Waits for a datagram. Returns its length, and where it comes from. What does not fit into the buffer is lost.
+    ///
+    /// # Errors
+    ///
+    /// Those of the system. The runtime has ended.
+    ///
+    /// # Cancellation
+    ///
+    /// No datagram is lost.
+    #[track_caller]
+    pub fn recv_from<'a>(&'a self, buffer: &'a mut [u8]) -> UnixRecvFrom<'a> {
+        UnixRecvFrom::new(ReceiveFrom { socket: &self.socket, buffer }, Location::caller())
+    }
+
+    /// Waits for a datagram. Returns its length.
+    ///
+    /// # Errors
+    ///
+    /// As [`recv_from`](Self::recv_from).
+    ///
+    /// # Cancellation
+    ///
+    /// No datagram is lost.
+    #[track_caller]
+    pub fn recv<'a>(&'a self, buffer: &'a mut [u8]) -> UnixRecv<'a> {
+        UnixRecv::new(Receive { socket: &self.socket, buffer }, Location::caller())
+    }
+
+    /// Sends a datagram to the socket of that name. Returns its length.
+    ///
+    /// # Errors
+    ///
+    /// Those of the system: there is no such socket, or the datagram is too long. The runtime has ended.
+    ///
+    /// # Cancellation
+    ///
+    /// It has not been sent.
+    #[track_caller]
+    pub fn send_to<'a>(&'a self, bytes: &'a [u8], path: &'a Path) -> UnixSend<'a> {
+        UnixSend::new(Transmit { socket: &self.socket, bytes, target: Some(path) }, Location::caller())
+    }
+
+    /// Sends a datagram to the socket that it is [connected](Self::connect) to.
+    ///
+    /// # Errors
+    ///
+    /// As [`send_to`](Self::send_to), and it is not connected.
+    ///
+    /// # Cancellation
+    ///
+    /// It has not been sent.
+    #[track_caller]
+    pub fn send<'a>(&'a self, bytes: &'a [u8]) -> UnixSend<'a> {
+        UnixSend::new(Transmit { socket: &self.socket, bytes, target: None }, Location::caller())
+    }
+
+    /// Waits until something may be received.
+    ///
+    /// # Errors
+    ///
+    /// The runtime has ended.
+    ///
+    /// # Cancellation
+    ///
+    /// Nothing is lost.
+    #[track_caller]
+    pub fn readable(&self) -> Ready<'_> {
+        Ready::new(BeReady(&self.socket.readiness().read), Location::caller())
+    }
+
+    /// Waits until something may be sent.
+    ///
+    /// # Errors
+    ///
+    /// The runtime has ended.
+    ///
+    /// # Cancellation
+    ///
+    /// Nothing is lost.
+    #[track_caller]
+    pub fn writable(&self) -> Ready<'_> {
+        Ready::new(BeReady(&self.socket.readiness().write), Location::caller())
+    }
+
+    /// The address that it is bound to.
+    ///
+    /// # Errors
+    ///
+    /// Those of the system.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.socket.io().local_addr()
+    }
+
+    /// The address that it is connected to.
+    ///
+    /// # Errors
+    ///
+    /// Those of the system: it is not connected.
+    pub fn peer_addr(&self) -> io::Result<SocketAddr> {
+        self.socket.io().peer_addr()
+    }
+
+    /// The error that is pending at the socket, which this takes.
+    ///
+    /// # Errors
+    ///
+    /// Those of the system.
+    pub fn take_error(&self) -> io::Result<Option<io::Error>> {
+        self.socket.io().take_error()
+    }
+}
+
+super::descriptor!(UnixDatagram, socket);
+
+impl fmt::Debug for UnixDatagram {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UnixDatagram").finish_non_exhaustive()
+    }
+}
+
+pub(crate) struct ReceiveFrom<'a> {
+    socket: &'a Datagrams,
+    buffer: &'a mut [u8],
+}
+
+impl<'a> Operation<'a> for ReceiveFrom<'a> {
+    type Output = (usize, SocketAddr);
+
+    fn direction(&self) -> &'a Direction {
+        &self.socket.readiness().read
+    }
+
+    fn call(&mut self) -> io::Result<Called<(usize, SocketAddr)>> {
+        self.socket.io().recv_from(self.buffer).map(Called::once)
+    }
+}
+
+pub(crate) struct Receive<'a> {
+    socket: &'a Datagrams,
+    buffer: &'a mut [u8],
+}
+
+impl<'a> Operation<'a> for Receive<'a> {
+    type Output = usize;
+
+    fn direction(&self) -> &'a Direction {
+        &self.socket.readiness().read
+    }
+
+    fn call(&mut self) -> io::Result<Called<usize>> {
+        self.socket.io().recv(self.buffer).map(Called::once)
+    }
+}
+
+pub(crate) struct Transmit<'a> {
+    socket: &'a Datagrams,
+    bytes: &'a [u8],
+    /// `None` if it is connected.
+    target: Option<&'a Path>,
+}
+
+impl<'a> Operation<'a> for Transmit<'a> {
+    type Output = usize;
+
+    fn direction(&self) -> &'a Direction {
+        &self.socket.readiness().write
+    }
+
+    fn call(&mut self) -> io::Result<Called<usize>> {
+        let socket = self.socket.io();
+        let sent = match self.target {
+            Some(path) => socket.send_to(self.bytes, path),
+            None => socket.send(self.bytes),
+        };
+        sent.map(Called::once)
+    }
+}
+
+operation! {
+    /// Waits for a datagram: [`UnixDatagram::recv_from`].
+    UnixRecvFrom<'a> = ReceiveFrom<'a> => io::Result<(usize, SocketAddr)>
+}
+operation! {
+    /// Waits for a datagram: [`UnixDatagram::recv`].
+    UnixRecv<'a> = Receive<'a> => io::Result<usize>
+}
+operation! {
+    /// Waits until a datagram can be sent: [`UnixDatagram::send`], [`UnixDatagram::send_to`].
+    UnixSend<'a> = Transmit<'a> => io::Result<usize>
+}

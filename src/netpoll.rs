@@ -1,0 +1,236 @@
+//! The poller of a runtime: the system's readiness events (epoll, kqueue, IOCP), by `mio`.
+//!
+//! It has no thread. One idle worker sleeps in it, busy workers look from time to time. A thread that
+//! looks or sleeps holds [`Looker`]'s lock until the events are its own: so a look never takes an
+//! interruption that is meant for the worker that is about to sleep.
+//!
+//! Descriptors are registered once, edge-triggered, for both directions. Go: `netpoll.go`.
+
+use std::io::{self, ErrorKind};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Mutex, TryLockError};
+use std::time::Duration;
+
+use mio::event::Source;
+use mio::{Events, Interest, Poll, Registry, Token, Waker};
+
+use crate::clock::Time;
+use crate::fork;
+use crate::panics::lock;
+
+/// Most events of one look, if the local queue has room for them.
+const MANY: usize = 256;
+/// Most events of one look beside goroutines that wait in the local queue: what overflows it would starve in the global one.
+const FEW: usize = 32;
+/// The token of an interruption.
+const INTERRUPTION: Token = Token(usize::MAX);
+/// Looks before a sleep that may be short: 20 to 40 microseconds.
+pub(crate) const SPINS: u32 = 128;
+/// After spins in vain, most sleeps without one.
+const MOST_UNSPUN: u32 = 63;
+/// A shorter wait is exact, a longer one is cut to whole milliseconds.
+#[cfg(target_os = "linux")]
+const EXACT: Duration = Duration::from_millis(10);
+
+/// A direction may be ready.
+pub(crate) const READY: u8 = 1;
+/// A direction never blocks again: the end of a stream, a hang-up, an error.
+pub(crate) const ENDED: u8 = 2;
+
+/// What the system says of one descriptor: for each direction [`READY`] and [`ENDED`], or neither.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Event {
+    pub(crate) token: usize,
+    pub(crate) read: u8,
+    pub(crate) write: u8,
+}
+
+impl Event {
+    fn new(event: &mio::event::Event) -> Self {
+        // Without the bits of an end a reader would wait after the last data for an edge that never comes.
+        let bits = |is_ready: bool, has_ended: bool| {
+            if has_ended {
+                READY | ENDED
+            } else if is_ready {
+                READY
+            } else {
+                0
+            }
+        };
+        let is_over = event.is_error() || event.is_write_closed();
+        Self {
+            token: event.token().0,
+            read: bits(event.is_readable(), event.is_read_closed() || is_over),
+            write: bits(event.is_writable(), is_over),
+        }
+    }
+}
+
+/// See the top of the file.
+///
+/// | word | meaning | written by |
+/// |---|---|---|
+/// | `is_claimed` | a worker sleeps here, or is on its way in or out | the worker |
+/// | `looked` | when a worker last looked, in nanoseconds | who looks |
+/// | `unspun`, `penalty` | sleeps without a spin that are left, and after the next spin in vain | the worker that is about to sleep |
+#[derive(Debug)]
+pub(crate) struct Netpoll {
+    registry: Registry,
+    looker: Mutex<Looker>,
+    interruption: Waker,
+    is_claimed: AtomicBool,
+    looked: AtomicU64,
+    unspun: AtomicU32,
+    penalty: AtomicU32,
+}
+
+#[derive(Debug)]
+struct Looker {
+    poll: Poll,
+    many: Events,
+    few: Events,
+    /// What the last sleep found, until a worker takes it.
+    found: Vec<Event>,
+}
+
+impl Netpoll {
+    pub(crate) fn new() -> io::Result<Self> {
+        let poll = Poll::new()?;
+        let registry = poll.registry().try_clone()?;
+        let interruption = Waker::new(&registry, INTERRUPTION)?;
+        let (many, few) = (Events::with_capacity(MANY), Events::with_capacity(FEW));
+        Ok(Self {
+            registry,
+            looker: Mutex::new(Looker { poll, many, few, found: Vec::new() }),
+            interruption,
+            is_claimed: AtomicBool::new(false),
+            looked: AtomicU64::new(0),
+            unspun: AtomicU32::new(0),
+            penalty: AtomicU32::new(0),
+        })
+    }
+
+    /// From now on events of `source` have this token.
+    pub(crate) fn register(&self, source: &mut impl Source, token: usize) -> io::Result<()> {
+        self.registry.register(source, Token(token), Interest::READABLE | Interest::WRITABLE)
+    }
+
+    /// No look finds an event of `source` any more, but one may be under way.
+    pub(crate) fn deregister(&self, source: &mut impl Source) {
+        // A forked child shares the poller with its parent, whose registration it would end.
+        if !fork::is_child() {
+            // It fails if the descriptor is closed already: then there is nothing to end.
+            let _ = self.registry.deregister(source);
+        }
+    }
+
+    /// The events there are, without a wait: `few` if goroutines wait in the local queue. None if another thread looks.
+    pub(crate) fn look(&self, few: bool) -> Vec<Event> {
+        let mut looker = match self.looker.try_lock() {
+            Ok(looker) => looker,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return Vec::new(),
+        };
+        let found = std::mem::take(&mut looker.found);
+        if !found.is_empty() {
+            return found;
+        }
+        let Looker { poll, many, few: buffer, .. } = &mut *looker;
+        collect(poll, if few { buffer } else { many }, Some(Duration::ZERO))
+    }
+
+    /// True if the last look is at least so long ago. Then the caller looks.
+    pub(crate) fn is_due(&self, age: Duration) -> bool {
+        let now = crate::clock::coarse_now();
+        let is_due = now.since(Time::from_nanos(self.looked.load(Ordering::Relaxed))) >= age;
+        if is_due {
+            self.looked.store(now.as_nanos(), Ordering::Relaxed);
+        }
+        is_due
+    }
+
+    /// Lets the calling worker sleep here, if no other one does.
+    pub(crate) fn claim(&self) -> bool {
+        !self.is_claimed.load(Ordering::Relaxed) && !self.is_claimed.swap(true, Ordering::Acquire)
+    }
+
+    /// The worker that has [claimed](Self::claim) it sleeps elsewhere, or not at all.
+    pub(crate) fn release(&self) {
+        self.is_claimed.store(false, Ordering::Release);
+    }
+
+    /// True if a worker sleeps here.
+    pub(crate) fn is_claimed(&self) -> bool {
+        self.is_claimed.load(Ordering::Relaxed)
+    }
+
+    /// Sleeps until there is an event, an interruption, or that moment, or for some milliseconds less. `begin` is called once nobody
+    /// else can take an interruption; if it says false the thread does not sleep.
+    pub(crate) fn sleep(&self, until: Time, begin: impl FnOnce() -> bool) {
+        let mut looker = lock(&self.looker);
+        if !begin() {
+            return;
+        }
+        let Looker { poll, many, found, .. } = &mut *looker;
+        if found.is_empty() {
+            *found = wait(poll, many, until);
+        }
+    }
+
+    /// Ends the sleep of the worker, now or as soon as it begins.
+    pub(crate) fn interrupt(&self) {
+        // If it fails the system is out of memory. The monitor looks then.
+        let _ = self.interruption.wake();
+    }
+
+    /// True if the last sleep found events that no worker has taken.
+    pub(crate) fn has_found(&self) -> bool {
+        // A thread that looks takes them.
+        self.looker.try_lock().is_ok_and(|looker| !looker.found.is_empty())
+    }
+
+    /// True if it pays to look some more times before the sleep.
+    pub(crate) fn may_spin(&self) -> bool {
+        let unspun = self.unspun.load(Ordering::Relaxed);
+        self.unspun.store(unspun.saturating_sub(1), Ordering::Relaxed);
+        unspun == 0
+    }
+
+    /// A spin has found an event, or none. After each in vain twice as many sleeps come without.
+    pub(crate) fn spun(&self, found: bool) {
+        let penalty = if found { 0 } else { (2 * self.penalty.load(Ordering::Relaxed) + 1).min(MOST_UNSPUN) };
+        self.penalty.store(penalty, Ordering::Relaxed);
+        self.unspun.store(penalty, Ordering::Relaxed);
+    }
+}
+
+fn collect(poll: &mut Poll, events: &mut Events, limit: Option<Duration>) -> Vec<Event> {
+    match poll.poll(events, limit) {
+        Ok(()) => events.iter().filter(|event| event.token() != INTERRUPTION).map(Event::new).collect(),
+        Err(error) => {
+            debug_assert_eq!(error.kind(), ErrorKind::Interrupted, "{error}");
+            Vec::new()
+        }
+    }
+}
+
+fn wait(poll: &mut Poll, events: &mut Events, until: Time) -> Vec<Event> {
+    if until == Time::NEVER {
+        return collect(poll, events, None);
+    }
+    let limit = until.since(Time::now());
+    #[cfg(target_os = "linux")]
+    {
+        use std::os::fd::AsRawFd;
+
+        // epoll counts milliseconds, and rounding them up would make timers late.
+        if limit < EXACT {
+            crate::platform::wait_readable(poll.as_raw_fd(), limit);
+            return collect(poll, events, Some(Duration::ZERO));
+        }
+        let millis = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
+        collect(poll, events, Some(Duration::from_millis(millis)))
+    }
+    #[cfg(not(target_os = "linux"))]
+    collect(poll, events, Some(limit))
+}

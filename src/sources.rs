@@ -1,0 +1,239 @@
+//! The descriptors that a runtime waits for: the poller's tokens, and what becomes of its events.
+//!
+//! A token is a place in a table and its generation. Generations are never used twice, so the late event of a descriptor that was
+//! closed reaches no other one.
+
+use std::fmt;
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use mio::event::Source;
+
+use crate::netpoll::{Event, Netpoll};
+use crate::panics::{contain, lock};
+use crate::readiness::Readiness;
+
+/// The bits of a token that are its place; the others are its generation.
+const PLACE_BITS: u32 = usize::BITS / 2;
+const MOST: usize = 1 << PLACE_BITS;
+
+/// The descriptors of one runtime.
+#[derive(Debug)]
+pub(crate) struct Sources {
+    netpoll: Arc<Netpoll>,
+    table: Mutex<Places>,
+}
+
+#[derive(Default)]
+struct Places {
+    places: Vec<Place>,
+    free: Vec<usize>,
+    generations: usize,
+    /// The runtime has ended.
+    is_over: bool,
+}
+
+struct Place {
+    token: usize,
+    readiness: Option<Arc<Readiness>>,
+}
+
+impl Places {
+    fn get(&self, token: usize) -> Option<&Arc<Readiness>> {
+        let place = self.places.get(token % MOST).filter(|place| place.token == token)?;
+        place.readiness.as_ref()
+    }
+
+    fn insert(&mut self, readiness: Arc<Readiness>) -> io::Result<usize> {
+        if self.is_over {
+            return Err(over());
+        }
+        let at = self.free.pop().unwrap_or(self.places.len());
+        if at == MOST {
+            return Err(io::Error::other("gopark: too many sockets"));
+        }
+        self.generations = self.generations.wrapping_add(1);
+        // The place of an interruption is not given out.
+        let token = (self.generations << PLACE_BITS) | at;
+        let place = Place { token, readiness: Some(readiness) };
+        if at == self.places.len() {
+            self.places.push(place)
+        } else {
+            self.places[at] = place
+        }
+        Ok(token)
+    }
+
+    fn remove(&mut self, token: usize) -> Option<Arc<Readiness>> {
+        let place = self.places.get_mut(token % MOST).filter(|place| place.token == token)?;
+        let readiness = place.readiness.take()?;
+        self.free.push(token % MOST);
+        if self.free.len() == self.places.len() {
+            // The crowd has gone.
+            (self.places, self.free) = (Vec::new(), Vec::new());
+        }
+        Some(readiness)
+    }
+}
+
+/// The error of each operation after the end of the runtime.
+pub(crate) fn over() -> io::Error {
+    io::Error::other("gopark: the runtime of this socket has ended")
+}
+
+impl Sources {
+    fn new() -> io::Result<Self> {
+        Ok(Self { netpoll: Arc::new(Netpoll::new()?), table: Mutex::default() })
+    }
+
+    pub(crate) fn netpoll(&self) -> &Arc<Netpoll> {
+        &self.netpoll
+    }
+
+    fn register(&self, source: &mut impl Source) -> io::Result<(usize, Arc<Readiness>)> {
+        let readiness = Arc::new(Readiness::new());
+        let token = lock(&self.table).insert(readiness.clone())?;
+        let registered = self.netpoll.register(source, token);
+        if let Err(error) = registered {
+            drop(lock(&self.table).remove(token));
+            return Err(error);
+        }
+        Ok((token, readiness))
+    }
+
+    fn deregister(&self, source: &mut impl Source, token: usize) {
+        self.netpoll.deregister(source);
+        let readiness = lock(&self.table).remove(token);
+        drop(readiness);
+    }
+
+    /// Wakes what waits for these events.
+    pub(crate) fn deliver(&self, events: &[Event]) {
+        for batch in events.chunks(BATCH) {
+            let mut ready = [const { None }; BATCH];
+            {
+                let table = lock(&self.table);
+                for (ready, event) in ready.iter_mut().zip(batch) {
+                    *ready = table.get(event.token).cloned();
+                }
+            }
+            for (ready, event) in ready.iter().zip(batch) {
+                if let Some(ready) = ready {
+                    ready.read.event(event.read);
+                    ready.write.event(event.write);
+                }
+            }
+        }
+    }
+
+    /// The runtime has ended: operations fail, now and later.
+    pub(crate) fn end(&self) {
+        let sources = {
+            let mut table = lock(&self.table);
+            table.is_over = true;
+            table.places.iter().filter_map(|place| place.readiness.clone()).collect::<Vec<_>>()
+        };
+        for readiness in sources {
+            readiness.read.end();
+            readiness.write.end();
+        }
+    }
+}
+
+/// So many descriptors are found under one lock.
+const BATCH: usize = 16;
+
+impl fmt::Debug for Places {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Places").field("used", &(self.places.len() - self.free.len())).finish_non_exhaustive()
+    }
+}
+
+/// A descriptor that is registered until it is dropped.
+#[derive(Debug)]
+pub(crate) struct Registered<S: Source> {
+    io: S,
+    token: usize,
+    readiness: Arc<Readiness>,
+    sources: Arc<Sources>,
+}
+
+impl<S: Source> Registered<S> {
+    pub(crate) fn new(sources: Arc<Sources>, mut io: S) -> io::Result<Self> {
+        let (token, readiness) = sources.register(&mut io)?;
+        Ok(Self { io, token, readiness, sources })
+    }
+
+    pub(crate) fn io(&self) -> &S {
+        &self.io
+    }
+
+    pub(crate) fn readiness(&self) -> &Readiness {
+        &self.readiness
+    }
+
+    /// The descriptors of its runtime.
+    pub(crate) fn sources(&self) -> &Arc<Sources> {
+        &self.sources
+    }
+}
+
+impl<S: Source> Drop for Registered<S> {
+    fn drop(&mut self) {
+        self.sources.deregister(&mut self.io, self.token);
+    }
+}
+
+/// The descriptors of the runtime that an executor is now, from the first one on.
+///
+/// | word | meaning | written by |
+/// |---|---|---|
+/// | `is_open` | there is a poller | who makes the first descriptor, under the lock; the end |
+#[derive(Debug, Default)]
+pub(crate) struct Slot {
+    is_open: AtomicBool,
+    sources: Mutex<Option<Arc<Sources>>>,
+}
+
+impl Slot {
+    /// `None` if there is no descriptor yet.
+    #[inline]
+    pub(crate) fn get(&self) -> Option<Arc<Sources>> {
+        if self.is_open.load(Ordering::Relaxed) { lock(&self.sources).clone() } else { None }
+    }
+
+    /// Starts the poller if there is none, and says so. Fails if the runtime `is_over`.
+    pub(crate) fn open(&self, is_over: impl FnOnce() -> bool) -> io::Result<(Arc<Sources>, bool)> {
+        let mut slot = lock(&self.sources);
+        if is_over() {
+            return Err(over());
+        }
+        if let Some(sources) = &*slot {
+            return Ok((sources.clone(), false));
+        }
+        let sources = Arc::new(Sources::new()?);
+        *slot = Some(sources.clone());
+        self.is_open.store(true, Ordering::SeqCst);
+        Ok((sources, true))
+    }
+
+    /// True if a look is due: there is a poller, and the last look is at least so long ago.
+    #[inline]
+    pub(crate) fn is_due(&self, age: Duration) -> bool {
+        self.is_open.load(Ordering::Relaxed) && self.get().is_some_and(|sources| sources.netpoll.is_due(age))
+    }
+
+    /// The runtime has ended.
+    pub(crate) fn close(&self) {
+        self.is_open.store(false, Ordering::Relaxed);
+        let sources = lock(&self.sources).take();
+        contain(|| drop(sources));
+    }
+
+    #[cfg(all(test, not(gopark_loom)))]
+    pub(crate) fn is_open(&self) -> bool {
+        self.is_open.load(Ordering::Relaxed)
+    }
+}
