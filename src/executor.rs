@@ -271,6 +271,7 @@ pub(crate) struct Executor {
     /// Signalled when the runtime has ended.
     ended: Condvar,
     block_on_calls: BlockOnCalls,
+    #[cfg(feature = "net")]
     io: events::Io,
     #[cfg(feature = "sim")]
     simulated: simulation::State,
@@ -391,6 +392,7 @@ impl Executor {
             monitor: Parker::new(),
             ended: Condvar::new(),
             block_on_calls: BlockOnCalls::default(),
+            #[cfg(feature = "net")]
             io: events::Io::default(),
             #[cfg(feature = "sim")]
             simulated: simulation::State::default(),

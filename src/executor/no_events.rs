@@ -4,9 +4,6 @@ use super::{Executor, Processor, Sched};
 use crate::clock::Time;
 use crate::parker::Parker;
 
-#[derive(Debug, Default)]
-pub(super) struct Io;
-
 pub(super) struct Claim;
 
 impl Claim {
