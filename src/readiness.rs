@@ -14,6 +14,10 @@
 //! Proof that no wake is lost. An operation waits only after it has set `WAITED` by a read-modify-write that saw neither
 //! `READY` nor `OVER`, under the lock of its list. An event that comes later in the order of the word clears `WAITED`, and
 //! then takes the lock: it finds the operation. One that comes earlier was seen.
+//!
+//! An event that finds `READY` set, by a plain load, changes nothing. Had an operation cleared the bit before the data came, its
+//! system call would have been before them as well: the kernel's lock on the socket orders the two, and so the load would see the
+//! cleared bit. If it clears the bit later, its call finds the data.
 
 use std::fmt;
 use std::panic::Location;

@@ -7,6 +7,7 @@
 //! `chan/core/models.rs`, because they use what is private there.
 
 mod chan;
+mod net;
 mod scheduler;
 mod select;
 mod sync;

@@ -1,0 +1,160 @@
+//! Models of the readiness of a descriptor. The kernel's buffer is a number of bytes, and an event follows each that comes. A lock
+//! guards it, as the kernel's does: see the proof in `readiness.rs`.
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::Poll;
+
+use loom::sync::Mutex;
+use loom::thread;
+
+use super::{explore, poll_once};
+use crate::readiness::{Next, Readiness};
+use crate::wait::block_on::block_on;
+
+/// The reading direction of a socket.
+struct Socket {
+    readiness: Readiness,
+    kernel: Mutex<usize>,
+}
+
+impl Socket {
+    /// As every socket, but for the first try: the kernel's buffer is known to be empty.
+    fn drained() -> Arc<Self> {
+        let socket = Arc::new(Self { readiness: Readiness::new(), kernel: Mutex::new(0) });
+        assert_eq!(socket.readiness.read.next(), Next::Try);
+        socket
+    }
+
+    /// A byte comes.
+    fn arrive(&self, bits: u8) {
+        *self.kernel.lock().unwrap() += 1;
+        self.readiness.read.event(bits);
+    }
+
+    /// Reads at most `room` bytes, as [`attempt`](crate::io::attempt::attempt) does. `None` if it must wait.
+    fn attempt(&self, room: usize) -> Option<usize> {
+        match self.readiness.read.next() {
+            Next::Wait => return None,
+            Next::Fail => return Some(0),
+            Next::Try => {}
+        }
+        let taken = {
+            let mut kernel = self.kernel.lock().unwrap();
+            let taken = room.min(*kernel);
+            *kernel -= taken;
+            taken
+        };
+        if taken == room {
+            self.readiness.read.give_back();
+        }
+        Some(taken).filter(|taken| *taken > 0)
+    }
+
+    /// Reads at least one byte.
+    fn read(&self, room: usize) -> usize {
+        loop {
+            if let Some(bytes) = self.attempt(room) {
+                return bytes;
+            }
+            let waiting = self.readiness.read.wait(std::panic::Location::caller());
+            block_on(async {
+                let mut waiting = std::pin::pin!(waiting);
+                std::future::poll_fn(|cx| waiting.as_mut().poll(cx)).await;
+            });
+        }
+    }
+}
+
+const READY: u8 = crate::netpoll::READY;
+const ENDED: u8 = crate::netpoll::ENDED;
+
+/// Bytes that come at any moment are read: no event is lost between a drained read and the wait.
+#[test]
+fn an_event_between_a_system_call_and_the_wait_is_not_lost() {
+    explore(3, || {
+        let socket = Socket::drained();
+        let other = socket.clone();
+        let kernel = thread::spawn(move || {
+            other.arrive(READY);
+            other.arrive(READY);
+        });
+        let mut total = 0;
+        while total < 2 {
+            total += socket.read(64);
+        }
+        kernel.join().unwrap();
+    });
+}
+
+/// What a full buffer has left in the kernel is read without another event, by another waiter.
+#[test]
+fn what_is_left_is_handed_to_another_reader() {
+    explore(2, || {
+        let socket = Socket::drained();
+        *socket.kernel.lock().unwrap() = 2;
+        let others: Vec<_> = (0..2)
+            .map(|_| {
+                let socket = socket.clone();
+                thread::spawn(move || assert_eq!(socket.read(1), 1))
+            })
+            .collect();
+        // One event for both bytes.
+        socket.readiness.read.event(READY);
+        for other in others {
+            other.join().unwrap();
+        }
+    });
+}
+
+/// A wait that is dropped, woken or not, takes nothing from the one behind it.
+#[test]
+fn a_wait_that_is_given_up_costs_no_other_its_wake() {
+    explore(2, || {
+        let socket = Socket::drained();
+        let site = std::panic::Location::caller();
+        let first = socket.clone();
+        // It is in the queue.
+        let mut waiting = Box::pin(first.readiness.read.wait(site));
+        assert!(poll_once_acquisition(waiting.as_mut()).is_pending());
+        let reader = socket.clone();
+        let reader = thread::spawn(move || assert_eq!(reader.read(64), 1));
+        let kernel = socket.clone();
+        let kernel = thread::spawn(move || kernel.arrive(READY));
+        drop(waiting);
+        kernel.join().unwrap();
+        reader.join().unwrap();
+    });
+}
+
+/// The end of the runtime reaches a wait at any moment.
+#[test]
+fn the_end_of_the_runtime_wakes_a_wait() {
+    explore(3, || {
+        let socket = Socket::drained();
+        let other = socket.clone();
+        let end = thread::spawn(move || other.readiness.read.end());
+        assert_eq!(socket.read(64), 0);
+        end.join().unwrap();
+    });
+}
+
+/// The end of a stream is seen, though no other event follows it.
+#[test]
+fn the_end_of_the_stream_stays() {
+    explore(3, || {
+        let socket = Socket::drained();
+        let other = socket.clone();
+        let kernel = thread::spawn(move || other.arrive(READY | ENDED));
+        assert_eq!(socket.read(64), 1);
+        kernel.join().unwrap();
+        assert_eq!(socket.readiness.read.next(), Next::Try);
+    });
+}
+
+fn poll_once_acquisition(
+    waiting: Pin<&mut crate::wait::acquire::Acquisition<crate::readiness::Wait<'_>, ()>>,
+) -> Poll<()> {
+    let mut waiting = waiting;
+    poll_once(std::pin::pin!(std::future::poll_fn(|cx| waiting.as_mut().poll(cx))))
+}
