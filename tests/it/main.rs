@@ -38,6 +38,8 @@ mod monitor;
 mod mutex;
 #[cfg(feature = "net")]
 mod net;
+#[cfg(all(feature = "net", target_os = "linux"))]
+mod net_bad_days;
 mod notify;
 mod once;
 mod once_cell;

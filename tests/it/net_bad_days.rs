@@ -1,0 +1,323 @@
+//! What goes wrong with sockets.
+
+use std::io::{self, Read as _};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use gopark::net::{TcpListener, TcpStream, UdpSocket, UnixStream};
+use gopark::{Runtime, go, gomaxprocs, time};
+
+use crate::util::{isolated, no_hang};
+
+/// Takes all descriptors that the process may have. They are free again when this is dropped.
+fn exhaust() -> Vec<std::fs::File> {
+    // SAFETY: a plain value.
+    let mut limit: libc::rlimit = unsafe { std::mem::zeroed() };
+    // SAFETY: `limit` is a place for the answer, and then the value.
+    unsafe {
+        libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit);
+        limit.rlim_cur = 256;
+        assert_eq!(libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit), 0);
+    }
+    std::iter::from_fn(|| std::fs::File::open("/dev/null").ok()).collect()
+}
+
+#[test]
+fn accept_waits_for_a_free_descriptor_and_goes_on() {
+    isolated(|| {
+        gopark::block_on(async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let client = TcpStream::connect(address).await.unwrap();
+            let all = exhaust();
+            // The connection is there, and no descriptor for it.
+            let limit = Duration::from_millis(30);
+            assert!(time::timeout(limit, listener.accept()).await.is_err());
+            drop(all);
+            let (served, _) = listener.accept().await.unwrap();
+            client.write_all(b"x").await.unwrap();
+            served.read_exact(&mut [0]).await.unwrap();
+        });
+    });
+}
+
+#[test]
+fn accept_without_descriptors_uses_little_time() {
+    isolated(|| {
+        let rt = Runtime::new();
+        rt.block_on(async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+            let all = exhaust();
+            let before = cpu_time();
+            assert!(time::timeout(Duration::from_millis(300), listener.accept()).await.is_err());
+            let used = cpu_time() - before;
+            assert!(used < Duration::from_millis(100), "{used:?}");
+            drop((all, client));
+        });
+    });
+}
+
+/// The CPU time of the process.
+fn cpu_time() -> Duration {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: `time` is a place for the answer.
+    unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &raw mut time) };
+    Duration::new(time.tv_sec.try_into().unwrap(), time.tv_nsec.try_into().unwrap())
+}
+
+#[test]
+fn a_poller_that_cannot_be_made_is_an_error_and_is_made_later() {
+    isolated(|| {
+        let rt = Runtime::new();
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let all = exhaust();
+        let another = socket.try_clone();
+        assert!(another.is_err(), "no descriptor is left");
+        rt.block_on(async {
+            let error = UdpSocket::from_std(socket).unwrap_err();
+            assert_eq!(error.raw_os_error(), Some(libc::EMFILE), "{error}");
+            drop(all);
+            let (a, b) = UnixStream::pair().unwrap();
+            a.write_all(b"x").await.unwrap();
+            b.read_exact(&mut [0]).await.unwrap();
+        });
+    });
+}
+
+#[test]
+fn a_descriptor_that_others_close_harms_no_other_socket() {
+    isolated(|| {
+        use std::os::fd::AsRawFd;
+
+        gopark::block_on(async {
+            for _ in 0..100 {
+                let (a, b) = UnixStream::pair().unwrap();
+                let fd = b.as_raw_fd();
+                // SAFETY: it is what is tested: the number becomes another socket's.
+                unsafe { libc::close(fd) };
+                let (c, d) = UnixStream::pair().unwrap();
+                assert!(c.as_raw_fd() == fd || d.as_raw_fd() == fd);
+                assert_eq!(a.read(&mut [0]).await.unwrap(), 0);
+                // The next one with that number takes no harm from the first one's leave.
+                let waits = go(async move {
+                    let mut byte = [0];
+                    d.read_exact(&mut byte).await.map(|()| (byte, d))
+                });
+                gopark::gosched().await;
+                // SAFETY: so that the drop closes another one than the socket that is in use now.
+                let spare = unsafe { libc::dup(fd) };
+                c.write_all(b"y").await.unwrap();
+                let (byte, d) = waits.await.unwrap().unwrap();
+                assert_eq!(&byte, b"y");
+                drop((c, d));
+                // SAFETY: the number is free again: it is `b`'s to close.
+                unsafe { libc::dup2(spare, fd) };
+                drop(b);
+                // SAFETY: it is this test's.
+                unsafe { libc::close(spare) };
+            }
+        });
+    });
+}
+
+#[test]
+fn a_forked_child_leaves_its_parents_registrations_alone() {
+    isolated(|| {
+        let rt = Runtime::new();
+        rt.block_on(async {
+            let (a, b) = UnixStream::pair().unwrap();
+            // SAFETY: the child drops its copy of a socket, and ends.
+            match unsafe { libc::fork() } {
+                0 => {
+                    drop(b);
+                    // SAFETY: as above.
+                    unsafe { libc::_exit(0) }
+                }
+                child => {
+                    let mut status = 0;
+                    // SAFETY: `status` is a place for the answer.
+                    assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
+                    assert_eq!(status, 0);
+                }
+            }
+            let reads = go(async move { b.read_exact(&mut [0]).await });
+            gopark::gosched().await;
+            a.write_all(b"x").await.unwrap();
+            reads.await.unwrap().unwrap();
+        });
+    });
+}
+
+#[test]
+fn runtimes_with_sockets_come_and_go() {
+    isolated(|| {
+        let open = || std::fs::read_dir("/proc/self/fd").map(Iterator::count).unwrap_or(0);
+        let mut before = 0;
+        for i in 0..300 {
+            let rt = Runtime::builder().gomaxprocs(1 + i % 3).build().unwrap();
+            rt.block_on(async {
+                let (a, b) = UnixStream::pair().unwrap();
+                go(async move { b.read(&mut [0; 2]).await });
+                gopark::gosched().await;
+                a.write_all(b"x").await.unwrap();
+            });
+            drop(rt);
+            if i == 10 {
+                before = open();
+            }
+        }
+        assert!(open() <= before + 3, "{before} descriptors are {} now", open());
+    });
+}
+
+#[test]
+fn the_peers_of_many_parked_connections_vanish() {
+    no_hang(|| {
+        let rt = Runtime::builder().gomaxprocs(2).build().unwrap();
+        rt.block_on(async {
+            let ended = Arc::new(AtomicUsize::new(0));
+            let mut peers = Vec::new();
+            let mut readers = Vec::new();
+            for i in 0..2_000 {
+                let (a, b) = UnixStream::pair().unwrap();
+                peers.push(a);
+                let ended = ended.clone();
+                readers.push(go(async move {
+                    let mut buffer = [0; 16];
+                    if i % 2 == 0 {
+                        assert_eq!(b.read(&mut buffer).await.unwrap(), 0);
+                    } else {
+                        // By the poll functions of the traits.
+                        let mut b = b;
+                        let n = std::future::poll_fn(|cx| {
+                            gopark::io::AsyncRead::poll_read(std::pin::Pin::new(&mut b), cx, &mut buffer)
+                        });
+                        assert_eq!(n.await.unwrap(), 0);
+                    }
+                    ended.fetch_add(1, Ordering::Relaxed);
+                }));
+            }
+            drop(peers);
+            for reader in readers {
+                reader.await.unwrap();
+            }
+            assert_eq!(ended.load(Ordering::Relaxed), 2_000);
+        });
+    });
+}
+
+#[test]
+fn connects_and_closes_go_on_while_gomaxprocs_changes() {
+    no_hang(|| {
+        let rt = Runtime::builder().gomaxprocs(2).build().unwrap();
+        rt.block_on(async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            for _ in 0..4 {
+                let listener = listener.clone();
+                go(async move {
+                    loop {
+                        let (stream, _) = listener.accept().await.unwrap();
+                        go(async move {
+                            let mut byte = [0];
+                            if stream.read_exact(&mut byte).await.is_ok() {
+                                let _ = stream.write_all(&byte).await;
+                            }
+                        });
+                    }
+                });
+            }
+            let clients: Vec<_> = (0..8u8).map(|i| go(connects(address, i))).collect();
+            let changes = go(async {
+                loop {
+                    gomaxprocs(fastrand::usize(1..=4));
+                    time::sleep(Duration::from_micros(300)).await;
+                }
+            });
+            for client in clients {
+                client.await.unwrap();
+            }
+            changes.abort();
+        });
+    });
+}
+
+/// Three hundred connections, of which some are reset and some given up.
+async fn connects(address: SocketAddr, name: u8) {
+    for i in 0..300 {
+        let stream = match TcpStream::connect(address).await {
+            Ok(stream) => stream,
+            // The ports of closed connections are in use for a minute.
+            Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => return,
+            Err(error) => panic!("{error}"),
+        };
+        match i % 4 {
+            0 => continue,
+            1 => stream.set_linger(Some(Duration::ZERO)).unwrap(),
+            _ => {}
+        }
+        stream.write_all(&[name]).await.unwrap();
+        if i % 4 != 1 {
+            let mut byte = [0];
+            stream.read_exact(&mut byte).await.unwrap();
+            assert_eq!(byte, [name]);
+        }
+    }
+}
+
+#[test]
+fn events_are_seen_beside_a_goroutine_that_blocks_its_thread() {
+    no_hang(|| {
+        let rt = Runtime::builder().gomaxprocs(1).build().unwrap();
+        rt.block_on(async {
+            let (a, b) = UnixStream::pair().unwrap();
+            let answers = go(async move {
+                b.read_exact(&mut [0]).await.unwrap();
+                b.write_all(b"y").await.unwrap();
+            });
+            gopark::gosched().await;
+            let asks = std::thread::spawn(move || {
+                futures_lite::future::block_on(async move {
+                    let start = Instant::now();
+                    a.write_all(b"x").await.unwrap();
+                    a.read_exact(&mut [0]).await.unwrap();
+                    start.elapsed()
+                })
+            });
+            // It blocks the only worker; the monitor finds the event.
+            std::thread::sleep(Duration::from_millis(300)); // asleep: it is what is tested
+            answers.await.unwrap();
+            let took = asks.join().unwrap();
+            assert!(took < Duration::from_millis(200), "{took:?}");
+        });
+    });
+}
+
+#[test]
+fn idle_sockets_wake_no_thread() {
+    isolated(|| {
+        let rt = Runtime::builder().gomaxprocs(2).build().unwrap();
+        let sockets = rt.block_on(async { (0..100).map(|_| UnixStream::pair().unwrap()).collect::<Vec<_>>() });
+        std::thread::sleep(Duration::from_millis(1_500)); // asleep: until the runtime is at rest
+        let before = (cpu_time(), switches());
+        std::thread::sleep(Duration::from_millis(2_000)); // asleep: it is what is tested
+        let after = (cpu_time(), switches());
+        assert!(after.1 - before.1 <= 10, "{} switches", after.1 - before.1);
+        drop((sockets, rt));
+    });
+}
+
+/// How often the threads of the process went to sleep.
+fn switches() -> u64 {
+    let tasks = std::fs::read_dir("/proc/self/task").unwrap();
+    let of = |task: io::Result<std::fs::DirEntry>| {
+        let mut text = String::new();
+        std::fs::File::open(task.unwrap().path().join("status")).unwrap().read_to_string(&mut text).unwrap();
+        let line = text.lines().find(|line| line.starts_with("voluntary_ctxt_switches")).unwrap().to_owned();
+        line.split_whitespace().last().unwrap().parse::<u64>().unwrap()
+    };
+    tasks.map(of).sum()
+}
