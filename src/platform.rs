@@ -3,6 +3,8 @@
 //! Miri, which knows neither `membarrier(2)` nor a thread's clock, gets what other systems get.
 
 use std::ffi::c_long;
+#[cfg(all(feature = "net", unix))]
+use std::net::SocketAddr;
 use std::sync::Once;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
@@ -207,6 +209,16 @@ pub(crate) fn wait_readable(fd: libc::c_int, limit: Duration) {
     };
     // SAFETY: one descriptor, and a time of this frame.
     unsafe { libc::ppoll(&raw mut poll, 1, &raw const limit, std::ptr::null()) };
+}
+
+/// The addresses of a socket of the internet: of this end, and of the other one.
+#[cfg(all(feature = "net", unix))]
+pub(crate) fn socket_addrs(fd: libc::c_int) -> (Option<SocketAddr>, Option<SocketAddr>) {
+    // SAFETY: the caller says that it is open. A number that others have closed makes an error.
+    let fd = unsafe { std::os::fd::BorrowedFd::borrow_raw(fd) };
+    let socket = socket2::SockRef::from(&fd);
+    let address = |address: std::io::Result<socket2::SockAddr>| address.ok()?.as_socket();
+    (address(socket.local_addr()), address(socket.peer_addr()))
 }
 
 /// How many threads the process has, if the system says so.

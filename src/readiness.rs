@@ -38,6 +38,9 @@ const ENDED: u8 = crate::netpoll::ENDED;
 const OVER: u8 = 4;
 const WAITED: u8 = 8;
 
+/// Most tasks of which a look finds that they wait for one direction.
+const MOST_TASKS: usize = 64;
+
 /// Both directions of a descriptor.
 #[derive(Debug)]
 pub(crate) struct Readiness {
@@ -48,6 +51,12 @@ pub(crate) struct Readiness {
 impl Readiness {
     pub(crate) fn new() -> Self {
         Self { read: Direction::new(), write: Direction::new() }
+    }
+
+    /// Calls `f` with the address of each task that waits, for a few of them.
+    pub(crate) fn each_task(&self, mut f: impl FnMut(usize)) {
+        self.read.each_task(&mut f);
+        self.write.each_task(&mut f);
     }
 }
 
@@ -141,6 +150,14 @@ impl Direction {
         }
         if let Some(watchers) = self.watchers.get() {
             watchers.wake(None);
+        }
+    }
+
+    /// Calls `f` with the address of each task that waits, for a few of them.
+    fn each_task(&self, mut f: impl FnMut(usize)) {
+        if self.word.load(Ordering::Relaxed) & WAITED != 0 {
+            self.queue.lock().each_task(MOST_TASKS, &mut f);
+            self.watchers.get().into_iter().for_each(|watchers| watchers.each_task(MOST_TASKS, &mut f));
         }
     }
 

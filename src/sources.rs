@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -37,7 +38,43 @@ struct Places {
 
 struct Place {
     token: usize,
+    #[cfg_attr(not(unix), expect(dead_code, reason = "its addresses are not known"))]
+    fd: Fd,
     readiness: Option<Arc<Readiness>>,
+}
+
+/// The number of a descriptor, where there are such numbers.
+#[cfg(unix)]
+type Fd = std::os::fd::RawFd;
+#[cfg(not(unix))]
+type Fd = ();
+
+/// What can be registered.
+#[cfg(unix)]
+pub(crate) trait Registrable: Source + std::os::fd::AsRawFd {
+    fn fd(&self) -> Fd {
+        self.as_raw_fd()
+    }
+}
+#[cfg(unix)]
+impl<S: Source + std::os::fd::AsRawFd> Registrable for S {}
+
+/// What can be registered.
+#[cfg(not(unix))]
+pub(crate) trait Registrable: Source {
+    fn fd(&self) -> Fd {}
+}
+#[cfg(not(unix))]
+impl<S: Source> Registrable for S {}
+
+/// The addresses of a socket that a goroutine waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SocketInfo {
+    /// That of this end.
+    pub local: Option<SocketAddr>,
+    /// That of the other end: a listener has none.
+    pub peer: Option<SocketAddr>,
 }
 
 impl Places {
@@ -46,7 +83,7 @@ impl Places {
         place.readiness.as_ref()
     }
 
-    fn insert(&mut self, readiness: Arc<Readiness>) -> io::Result<usize> {
+    fn insert(&mut self, fd: Fd, readiness: Arc<Readiness>) -> io::Result<usize> {
         if self.is_over {
             return Err(over());
         }
@@ -57,7 +94,7 @@ impl Places {
         self.generations = self.generations.wrapping_add(1);
         // The place of an interruption is not given out.
         let token = (self.generations << PLACE_BITS) | at;
-        let place = Place { token, readiness: Some(readiness) };
+        let place = Place { token, fd, readiness: Some(readiness) };
         if at == self.places.len() {
             self.places.push(place)
         } else {
@@ -92,9 +129,9 @@ impl Sources {
         &self.netpoll
     }
 
-    fn register(&self, source: &mut impl Source) -> io::Result<(usize, Arc<Readiness>)> {
+    fn register(&self, source: &mut impl Registrable) -> io::Result<(usize, Arc<Readiness>)> {
         let readiness = Arc::new(Readiness::new());
-        let token = lock(&self.table).insert(readiness.clone())?;
+        let token = lock(&self.table).insert(source.fd(), readiness.clone())?;
         let registered = self.netpoll.register(source, token);
         if let Err(error) = registered {
             drop(lock(&self.table).remove(token));
@@ -128,6 +165,30 @@ impl Sources {
         }
     }
 
+    /// Calls `f` with each socket of the internet for which tasks wait, and their addresses.
+    #[cfg(unix)]
+    pub(crate) fn each_waited_for(&self, mut f: impl FnMut(SocketInfo, &[usize])) {
+        for at in (0..).step_by(BLOCK) {
+            let mut found = Vec::new();
+            {
+                let table = lock(&self.table);
+                if at >= table.places.len() {
+                    return;
+                }
+                for place in table.places.iter().skip(at).take(BLOCK) {
+                    let mut tasks = Vec::new();
+                    place.readiness.iter().for_each(|readiness| readiness.each_task(|task| tasks.push(task)));
+                    if !tasks.is_empty() {
+                        // Under the lock: it is closed only after it has left the table.
+                        let (local, peer) = crate::platform::socket_addrs(place.fd);
+                        found.push((SocketInfo { local, peer }, tasks));
+                    }
+                }
+            }
+            found.iter().for_each(|(socket, tasks)| f(*socket, tasks));
+        }
+    }
+
     /// The runtime has ended: operations fail, now and later.
     pub(crate) fn end(&self) {
         let sources = {
@@ -144,6 +205,9 @@ impl Sources {
 
 /// So many descriptors are found under one lock.
 const BATCH: usize = 16;
+/// Of so many is known under one lock who waits for them.
+#[cfg(unix)]
+const BLOCK: usize = 64;
 
 impl fmt::Debug for Places {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -153,14 +217,14 @@ impl fmt::Debug for Places {
 
 /// A descriptor that is registered until it is dropped.
 #[derive(Debug)]
-pub(crate) struct Registered<S: Source> {
+pub(crate) struct Registered<S: Registrable> {
     io: S,
     token: usize,
     readiness: Arc<Readiness>,
     sources: Arc<Sources>,
 }
 
-impl<S: Source> Registered<S> {
+impl<S: Registrable> Registered<S> {
     pub(crate) fn new(sources: Arc<Sources>, mut io: S) -> io::Result<Self> {
         let (token, readiness) = sources.register(&mut io)?;
         Ok(Self { io, token, readiness, sources })
@@ -180,7 +244,7 @@ impl<S: Source> Registered<S> {
     }
 }
 
-impl<S: Source> Drop for Registered<S> {
+impl<S: Registrable> Drop for Registered<S> {
     fn drop(&mut self) {
         self.sources.deregister(&mut self.io, self.token);
     }

@@ -42,7 +42,7 @@ const FLOORS: &[(&str, Units)] = &[
         &[
             ("wait", &["simulated", "clock", "loom", "lock", "parker", "coop", "waker", "holders"]),
             ("readiness", &["loom", "lock", "netpoll", "coop", "waker", "wait"]),
-            ("sources", &["netpoll", "panics", "readiness"]),
+            ("sources", &["netpoll", "panics", "platform", "readiness"]),
             ("timer", &["fork", "panics", "parker", "clock", "loom", "lock", "platform", "waker", "threads", "wait"]),
             ("run_next", &["loom", "platform"]),
             ("run_queue", &["panics", "loom", "platform", "header"]),
@@ -123,6 +123,7 @@ const FLOORS: &[(&str, Units)] = &[
                     "crash",
                     "executor",
                     "chan",
+                    "sources",
                     "alarm",
                 ],
             ),

@@ -232,7 +232,8 @@ impl Executor {
                     match header.activity() {
                         // A clone of a goroutine's own waker runs no foreign code.
                         Activity::Waits(note) => found.push(Seen {
-                            task: (note.reason.is_channel() && holders::is_on()).then(|| Kept(waker.clone())),
+                            task: (note.reason == Reason::Io || note.reason.is_channel() && holders::is_on())
+                                .then(|| Kept(waker.clone())),
                             ..Seen::new(header, Does::Waits)
                         }),
                         Activity::Unnoted { .. } => unnoted.push(waker.clone()),

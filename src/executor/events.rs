@@ -17,7 +17,7 @@ use super::{Executor, Ordering, Processor, Sched};
 use crate::clock::Time;
 use crate::netpoll::{Netpoll, SPINS};
 use crate::parker::Parker;
-use crate::sources::{Slot, Sources};
+use crate::sources::{Slot, SocketInfo, Sources};
 
 /// A busy worker looks if the last look is so long ago.
 const AGE: Duration = Duration::from_micros(50);
@@ -158,6 +158,16 @@ impl Executor {
             self.idle.begin_search();
             self.call_worker();
         }
+    }
+
+    /// Calls `f` with each socket for which goroutines wait, and the addresses of their tasks.
+    pub(crate) fn each_socket(&self, f: impl FnMut(SocketInfo, &[usize])) {
+        #[cfg(unix)]
+        if let Some(sources) = self.io.0.get() {
+            sources.each_waited_for(f);
+        }
+        #[cfg(not(unix))]
+        let _ = f;
     }
 
     /// The runtime shuts down: operations on its descriptors fail.

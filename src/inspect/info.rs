@@ -14,6 +14,8 @@ use crate::executor::census::{Does, Kept, Seen};
 use crate::header::{Keeper, SINCE_BITS, WaitReason};
 use crate::holders::{self, Holder};
 use crate::ids::GoroutineId;
+#[cfg(feature = "net")]
+use crate::sources::SocketInfo;
 
 /// A goroutine, as [`goroutines`](super::goroutines) has found it. It prints as its line in a report.
 ///
@@ -53,6 +55,10 @@ pub struct GoroutineInfo {
     /// The channel that it waits for, as it was at one moment, if channels are [recorded](super#gopark_debug). `None` in a
     /// `select!`, of a main of [`block_on_local`](crate::block_on_local), and behind 64 others that wait for the same.
     pub channel: Option<ChannelInfo>,
+    /// The socket that it waits for, if that is one of the internet. `None` in a `select!` with other cases that wait, and behind 64
+    /// others that wait for the same.
+    #[cfg(feature = "net")]
+    pub socket: Option<SocketInfo>,
     pub(super) keeper: Keeper,
 }
 
@@ -119,6 +125,8 @@ impl GoroutineInfo {
             state: state_of(seen),
             held_by: if holders::is_on() { held_by(seen) } else { Vec::new() },
             channel: None,
+            #[cfg(feature = "net")]
+            socket: None,
             keeper: seen.keeper,
         }
     }
@@ -213,6 +221,12 @@ impl fmt::Display for GoroutineInfo {
                 }
             }
         }
+        #[cfg(feature = "net")]
+        match self.socket {
+            Some(SocketInfo { peer: Some(peer), .. }) => write!(f, ", peer {peer}")?,
+            Some(SocketInfo { local: Some(local), .. }) => write!(f, ", local {local}")?,
+            _ => {}
+        }
         write!(f, ", spawned at {}", Site(self.spawned_at))
     }
 }
@@ -220,7 +234,11 @@ impl fmt::Display for GoroutineInfo {
 /// The goroutines of all runtimes, in the order of their ids.
 pub(super) fn collect(executors: impl Iterator<Item = &'static Executor>) -> Vec<GoroutineInfo> {
     let (mut all, mut tasks) = (Vec::new(), HashMap::new());
+    #[cfg(feature = "net")]
+    let mut sockets = Vec::new();
     for executor in executors {
+        #[cfg(feature = "net")]
+        executor.each_socket(|socket, tasks| sockets.extend(tasks.iter().map(|task| (*task, socket))));
         let mains = mains(executor);
         executor.census(|seen| {
             all.push(GoroutineInfo::new(&seen, &mains));
@@ -231,6 +249,8 @@ pub(super) fn collect(executors: impl Iterator<Item = &'static Executor>) -> Vec
     }
     if !tasks.is_empty() {
         add_channels(&mut all, &tasks);
+        #[cfg(feature = "net")]
+        add_sockets(&mut all, &tasks, sockets);
     }
     all.sort_unstable_by_key(|goroutine| goroutine.id);
     all
@@ -253,6 +273,17 @@ fn add_channels(all: &mut [GoroutineInfo], tasks: &HashMap<usize, (usize, Kept)>
         }
     });
     in_several.into_iter().for_each(|at| all[at].channel = None);
+}
+
+/// Adds the sockets that the goroutines wait for.
+#[cfg(feature = "net")]
+fn add_sockets(all: &mut [GoroutineInfo], tasks: &HashMap<usize, (usize, Kept)>, sockets: Vec<(usize, SocketInfo)>) {
+    for (task, socket) in sockets {
+        let Some((at, _)) = tasks.get(&task) else { continue };
+        if matches!(all[*at].state, GoroutineState::Waiting { reason: WaitReason::Io, also_elsewhere: false, .. }) {
+            all[*at].socket = Some(socket);
+        }
+    }
 }
 
 /// Those of the runtime of that number, if it is there still.

@@ -43,6 +43,8 @@ use std::fmt::Write;
 
 pub use crate::chan::record::ChannelInfo;
 pub use crate::header::WaitReason;
+#[cfg(feature = "net")]
+pub use crate::sources::SocketInfo;
 pub(crate) use deadlock::judge;
 #[cfg(feature = "sim")]
 pub(crate) use deadlock::report_of;

@@ -109,6 +109,19 @@ impl<X> Queue<X> {
         self.list.front().map(|front| unsafe { front.as_ref() })
     }
 
+    /// Calls `f` with the address of each waiter's task, for `most` of them.
+    #[cfg(feature = "net")]
+    pub(crate) fn each_task(&self, most: usize, mut f: impl FnMut(usize)) {
+        let mut next = self.list.front();
+        for _ in 0..most {
+            let Some(waiter) = next else { return };
+            // SAFETY: linked here.
+            unsafe { waiter.as_ref().waker(|waker| waker.iter().for_each(|waker| f(waker.data().addr()))) };
+            // SAFETY: the lock is held.
+            next = unsafe { self.list.next(waiter) };
+        }
+    }
+
     /// Whether `waiter` is the only one.
     pub(crate) fn is_only(&self, waiter: &Waiter<X>) -> bool {
         // SAFETY: the lock is held.

@@ -386,3 +386,44 @@ fn a_thousand_parked_connections_are_all_woken() {
         });
     });
 }
+
+#[cfg(unix)]
+#[test]
+fn inspect_shows_the_peer_of_a_socket_that_is_waited_for() {
+    use gopark::inspect::{self, GoroutineState, WaitReason};
+
+    no_hang(|| {
+        let rt = Runtime::new();
+        rt.block_on(async {
+            let (client, server) = pair().await.unwrap();
+            let peer = client.local_addr().unwrap();
+            let by_future = gopark::go_named("future", async move { server.read(&mut [0]).await });
+            let (other, mut server) = pair().await.unwrap();
+            let other_peer = other.local_addr().unwrap();
+            let by_poll = gopark::go_named("poll", async move {
+                let mut byte = [0];
+                std::future::poll_fn(|cx| {
+                    gopark::io::AsyncRead::poll_read(std::pin::Pin::new(&mut server), cx, &mut byte)
+                })
+                .await
+            });
+            for (name, peer) in [("future", peer), ("poll", other_peer)] {
+                let found = loop {
+                    let mut all = inspect::goroutines().into_iter();
+                    // It has its name once it has run.
+                    let waits = |state| matches!(state, GoroutineState::Waiting { reason: WaitReason::Io, .. });
+                    let is_it = |goroutine: &inspect::GoroutineInfo| goroutine.name.as_deref() == Some(name);
+                    if let Some(found) = all.find(|goroutine| is_it(goroutine) && waits(goroutine.state)) {
+                        break found;
+                    }
+                    gopark::gosched().await;
+                };
+                assert_eq!(found.socket.and_then(|socket| socket.peer), Some(peer));
+                let line = found.to_string();
+                assert!(line.contains("[IO wait, ") && line.contains(&format!(", peer {peer}")), "{line}");
+            }
+            drop((client, other));
+            assert_eq!((by_future.await.unwrap().unwrap(), by_poll.await.unwrap().unwrap()), (0, 0));
+        });
+    });
+}
