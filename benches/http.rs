@@ -1,14 +1,14 @@
 //! An HTTP server on hyper: the one of the example `http`, the same on async-executor, and on tokio. `README.md` beside this file says
 //! what each case is.
 
-#[path = "../examples/integrations/http/hyper_io.rs"]
-mod hyper_io;
+#[path = "../examples/integrations/http/limits.rs"]
+mod limits;
 #[path = "../examples/integrations/http/server.rs"]
 #[allow(dead_code)] // nothing here ends gracefully
 mod server;
 
 use std::convert::Infallible;
-use std::io::{Read, Write};
+use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::pin::Pin;
 use std::task::{self, Poll, ready};
@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use async_executor::StaticExecutor;
 use async_io::Async;
 use criterion::{BenchmarkId, Criterion, SamplingMode, criterion_group, criterion_main};
+use futures_lite::{AsyncRead, AsyncWrite};
 use gopark::context::Context;
 use hyper::Response;
 use hyper::rt;
@@ -27,6 +28,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 
 const CONNECTIONS: usize = 64;
 const PROCS: [usize; 2] = [1, 2];
+const PATIENCE: Duration = Duration::from_secs(10);
 
 fn anywhere() -> SocketAddr {
     ([127, 0, 0, 1], 0).into()
@@ -39,8 +41,61 @@ fn hello() -> Response<String> {
 /// The server lives as long as what is returned.
 fn on_gopark(procs: usize) -> (SocketAddr, gopark::Runtime) {
     let rt = gopark::Runtime::builder().gomaxprocs(procs).build().expect("threads");
-    let start = async { server::Server::start(Context::background(), anywhere(), |_| async { hello() }) };
+    let start = server::Server::start(Context::background(), anywhere(), PATIENCE, |_| async { hello() });
     (rt.block_on(start).expect("a port").addr, rt)
+}
+
+/// A socket of async-io for hyper.
+struct Socket {
+    stream: Async<TcpStream>,
+    /// hyper's buffers are uninitialized, and async-io reads into initialized ones: a copy needs no `unsafe`.
+    chunk: Box<[u8; 4096]>,
+}
+
+impl Socket {
+    fn new(stream: Async<TcpStream>) -> Self {
+        Self { stream, chunk: Box::new([0; 4096]) }
+    }
+}
+
+impl rt::Read for Socket {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut task::Context<'_>,
+        mut into: rt::ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
+        let Self { stream, chunk } = &mut *self;
+        let room = into.remaining().min(chunk.len());
+        let read = ready!(Pin::new(stream).poll_read(cx, &mut chunk[..room]))?;
+        into.put_slice(&chunk[..read]);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl rt::Write for Socket {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>, from: &[u8]) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write(cx, from)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut task::Context<'_>,
+        from: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        Pin::new(&mut self.stream).poll_write_vectored(cx, from)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_close(cx)
+    }
 }
 
 /// async-io's timers for hyper.
@@ -83,7 +138,7 @@ fn on_async_executor(procs: usize) -> SocketAddr {
             stream.get_ref().set_nodelay(true).expect("a socket");
             let connection = executor.spawn(async move {
                 let service = service_fn(|_| async { Ok::<_, Infallible>(hello()) });
-                let socket = hyper_io::Socket::new(stream);
+                let socket = Socket::new(stream);
                 _ = http1::Builder::new().timer(AsyncIoTimer).serve_connection(socket, service).await;
             });
             connection.detach();

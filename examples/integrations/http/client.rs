@@ -1,26 +1,26 @@
 //! The least of an HTTP client: one connection, one request at a time.
 
 use std::io;
-use std::net::{SocketAddr, TcpStream};
+use std::net::SocketAddr;
 
-use async_io::Async;
 use futures_lite::io::BufReader;
-use futures_lite::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt};
+use futures_lite::{AsyncBufReadExt, AsyncReadExt};
+use gopark::net::TcpStream;
 
 pub(crate) struct Client {
-    stream: BufReader<Async<TcpStream>>,
+    stream: BufReader<TcpStream>,
 }
 
 impl Client {
     pub(crate) async fn connect(addr: SocketAddr) -> io::Result<Self> {
-        Ok(Self { stream: BufReader::new(Async::<TcpStream>::connect(addr).await?) })
+        Ok(Self { stream: BufReader::new(TcpStream::connect(addr).await?) })
     }
 
     /// The body of the answer; `None` if the server has closed the connection instead of answering. An answer that ends in
     /// the middle is an error.
     pub(crate) async fn get(&mut self, path: &str) -> io::Result<Option<String>> {
         let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n");
-        let status = match self.stream.get_mut().write_all(request.as_bytes()).await {
+        let status = match self.stream.get_ref().write_all(request.as_bytes()).await {
             Ok(()) => self.line().await,
             Err(error) => Err(error),
         };

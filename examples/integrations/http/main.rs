@@ -1,10 +1,11 @@
-//! An HTTP service on hyper: sockets of async-io, a goroutine for each connection, and a graceful end by a context.
+//! An HTTP service on hyper: a goroutine for each connection, slow clients time out, and a graceful end by a context.
 //!
 //! By itself it is its own client, and ends. `… --example http -- --serve 127.0.0.1:8080` serves until Ctrl-C.
 
 mod client;
-mod hyper_io;
+mod limits;
 mod server;
+mod slow;
 
 use std::io;
 use std::net::SocketAddr;
@@ -49,7 +50,10 @@ fn main() -> io::Result<()> {
     // Go's server recovers from a handler's panic; here the runtime does.
     let rt = Runtime::builder().on_panic(OnPanic::Isolate).build()?;
     match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
-        [] => rt.block_on(demo()),
+        [] => rt.block_on(async {
+            demo().await?;
+            slow::demo().await
+        }),
         ["--serve", addr] => rt.block_on(serve_until_ctrl_c(addr.parse().map_err(io::Error::other)?)),
         _ => Err(io::Error::other("usage: [--serve ADDR]")),
     }
@@ -58,7 +62,7 @@ fn main() -> io::Result<()> {
 async fn serve_until_ctrl_c(addr: SocketAddr) -> io::Result<()> {
     let (ctx, shut_down) = Context::background().with_cancel();
     ctrlc::set_handler(move || shut_down.cancel()).map_err(io::Error::other)?;
-    let server = Server::start(ctx, addr, |_| async { Response::new("hello, world".to_owned()) })?;
+    let server = Server::start(ctx, addr, PATIENCE, |_| async { Response::new("hello, world".to_owned()) }).await?;
     println!("http://{}/", server.addr);
     let draining = server.closed().await;
     println!("finishing what has begun");
@@ -72,7 +76,8 @@ async fn demo() -> io::Result<()> {
     let (ctx, shut_down) = Context::background().with_cancel();
     let accepted = Arc::new(AtomicUsize::new(0));
     let service = Service { accepted: accepted.clone(), begun, may_end };
-    let server = Server::start(ctx, ([127, 0, 0, 1], 0).into(), move |request| service.clone().handle(request))?;
+    let handler = move |request| service.clone().handle(request);
+    let server = Server::start(ctx, ([127, 0, 0, 1], 0).into(), PATIENCE, handler).await?;
     let addr = server.addr;
 
     // Some hundred requests, on connections that stay open.

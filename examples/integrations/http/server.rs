@@ -4,22 +4,22 @@
 //! `OnPanic::Isolate`.
 
 use std::future::Future;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::pin::pin;
 use std::time::Duration;
 use std::{convert::Infallible, io};
 
-use async_io::Async;
 use gopark::context::Context;
+use gopark::net::{TcpListener, TcpStream};
 use gopark::select::fut;
 use gopark::sync::WaitGroup;
-use gopark::{JoinHandle, go, select, time};
+use gopark::{JoinHandle, go, select};
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 
-use super::hyper_io::{Socket, Timer};
+use super::limits::{Limited, Timer};
 
 /// A server that runs until its context ends.
 pub(crate) struct Server {
@@ -36,15 +36,17 @@ pub(crate) struct Draining {
 }
 
 impl Server {
-    pub(crate) fn start<H, F>(ctx: Context, addr: SocketAddr, handler: H) -> io::Result<Self>
+    /// A client has so much time, `patience`, for the head of a request, the idle time before it included; and as much for each
+    /// piece of an answer.
+    pub(crate) async fn start<H, F>(ctx: Context, addr: SocketAddr, patience: Duration, handler: H) -> io::Result<Self>
     where
         H: Fn(Request<Incoming>) -> F + Clone + Send + 'static,
         F: Future<Output = Response<String>> + Send + 'static,
     {
-        let listener = Async::<TcpListener>::bind(addr)?;
-        let addr = listener.get_ref().local_addr()?;
+        let listener = TcpListener::bind(addr).await?;
+        let addr = listener.local_addr()?;
         let connections = WaitGroup::new();
-        let accepting = go(accept(ctx.clone(), listener, connections.clone(), handler));
+        let accepting = go(accept(ctx.clone(), listener, patience, connections.clone(), handler));
         Ok(Self { addr, ctx, accepting, connections })
     }
 
@@ -64,7 +66,7 @@ impl Draining {
 }
 
 /// The listener is closed when this ends.
-async fn accept<H, F>(ctx: Context, listener: Async<TcpListener>, connections: WaitGroup, handler: H)
+async fn accept<H, F>(ctx: Context, listener: TcpListener, patience: Duration, connections: WaitGroup, handler: H)
 where
     H: Fn(Request<Incoming>) -> F + Clone + Send + 'static,
     F: Future<Output = Response<String>> + Send + 'static,
@@ -73,20 +75,16 @@ where
         match accepted {
             Ok((stream, _)) => {
                 // Small answers go out at once. A failure costs time only.
-                _ = stream.get_ref().set_nodelay(true);
-                connections.go(serve(ctx.clone(), Socket::new(stream), handler.clone()));
+                _ = stream.set_nodelay(true);
+                connections.go(serve(ctx.clone(), stream, patience, handler.clone()));
             }
-            // Too many open files, perhaps: some connections may end meanwhile.
-            Err(error) => {
-                eprintln!("accept: {error}");
-                time::sleep(Duration::from_millis(10)).await;
-            }
+            Err(error) => eprintln!("accept: {error}"),
         }
     }
 }
 
 /// Serves one connection, to its end; once the context has ended, up to the end of the request that is being answered.
-async fn serve<H, F>(ctx: Context, socket: Socket, handler: H)
+async fn serve<H, F>(ctx: Context, stream: TcpStream, patience: Duration, handler: H)
 where
     H: Fn(Request<Incoming>) -> F,
     F: Future<Output = Response<String>>,
@@ -95,9 +93,11 @@ where
         let answer = handler(request);
         async { Ok::<_, Infallible>(answer.await) }
     });
-    let mut connection = pin!(http1::Builder::new().timer(Timer).serve_connection(socket, service));
+    let mut http = http1::Builder::new();
+    http.timer(Timer).header_read_timeout(patience);
+    let mut connection = pin!(http.serve_connection(Limited::new(stream, patience), service));
     select! {
-        // That a client has gone is no news.
+        // That a client has gone, or was too slow, is no news.
         _ = fut(connection.as_mut()) => return,
         _ = ctx.done() => connection.as_mut().graceful_shutdown(),
     }
