@@ -89,6 +89,45 @@ impl Sockets for OnTokio {
     }
 }
 
+pub(crate) struct OnGopark;
+
+impl Sockets for OnGopark {
+    type On = Gopark;
+    type Channel = Ours;
+    type Listener = gopark::net::TcpListener;
+    type Stream = gopark::net::TcpStream;
+
+    fn start(procs: usize) -> Gopark {
+        Gopark::at_best(procs)
+    }
+
+    async fn listen() -> io::Result<Self::Listener> {
+        gopark::net::TcpListener::bind(anywhere()).await
+    }
+
+    fn port(listener: &Self::Listener) -> io::Result<u16> {
+        Ok(listener.local_addr()?.port())
+    }
+
+    async fn accept(listener: &Self::Listener) -> io::Result<Self::Stream> {
+        let (stream, _) = listener.accept().await?;
+        stream.set_nodelay(true)?;
+        Ok(stream)
+    }
+
+    fn read<'a>(stream: &'a mut Self::Stream, into: &'a mut [u8]) -> impl Future<Output = io::Result<usize>> + Send {
+        (*stream).read(into)
+    }
+
+    fn write_all<'a>(stream: &'a mut Self::Stream, from: &'a [u8]) -> impl Future<Output = io::Result<()>> + Send {
+        (*stream).write_all(from)
+    }
+
+    fn http(stream: Self::Stream) -> impl rt::Read + rt::Write + Send + Unpin + 'static {
+        stream
+    }
+}
+
 /// gopark's goroutines with async-io's sockets, for which a thread of its own waits.
 pub(crate) struct OnAsyncIo;
 

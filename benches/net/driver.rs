@@ -15,7 +15,7 @@ use crate::report::{self, Figures, Outcome, QUIET, Row};
 use crate::serve::{self, Kind};
 
 /// tokio is the one that the others are compared with.
-const CONTENDERS: [&str; 3] = ["tokio", "async-io", "go"];
+const CONTENDERS: [&str; 4] = ["tokio", "gopark", "async-io", "go"];
 
 /// The client's core, which the server shares if it has two processors.
 const CLIENT: [usize; 1] = [1];

@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::common::{Channel, Executor, Received, Sent, compute};
-use crate::contenders::{OnAsyncIo, OnTokio, Sockets, answer};
+use crate::contenders::{OnAsyncIo, OnGopark, OnTokio, Sockets, answer};
 
 /// What a server does.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -66,6 +66,7 @@ const HOG: Duration = Duration::from_micros(100);
 pub(crate) fn serve(kind: Kind, contender: &str, procs: usize) -> Result<(), String> {
     match contender {
         "tokio" => serve_on::<OnTokio>(kind, procs),
+        "gopark" => serve_on::<OnGopark>(kind, procs),
         "async-io" => serve_on::<OnAsyncIo>(kind, procs),
         _ => return Err(format!("{contender} is no contender")),
     }
