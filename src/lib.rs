@@ -31,6 +31,10 @@
 //! | [`gosched`], [`gomaxprocs`], [`num_goroutine`], [`num_cpu`] | package runtime |
 //! | [`unconstrained`] | leaves a future out of the budget |
 //! | [`unblock`], [`block_in_place`] | code that blocks its thread |
+#![cfg_attr(
+    feature = "net",
+    doc = "| [`signal`] | the operating system's signals: `notify`, `ctrl_c`, `notify_context` |"
+)]
 #![cfg_attr(feature = "sim", doc = "| [`sim`] | deterministic simulation, for tests |")]
 //! | [`Runtime`], [`Handle`], [`Builder`], [`OnPanic`] | schedulers of one's own, and what becomes of panics |
 //!
@@ -54,6 +58,7 @@
 //! [beside tokio](guide::beside_tokio), [tuning](guide::tuning).
 
 // Floor by floor, from below; a file uses only what stands on a lower floor.
+mod caught;
 mod clock;
 mod fork;
 mod header;
@@ -111,6 +116,8 @@ pub mod io;
 #[cfg(feature = "net")]
 pub mod net;
 pub mod select;
+#[cfg(feature = "net")]
+pub mod signal;
 #[cfg(feature = "sim")]
 pub mod sim;
 pub mod sync;

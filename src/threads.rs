@@ -17,12 +17,26 @@ thread_local! {
 
 /// Starts a thread. The system may refuse one for a moment, so every caller must have a way to try again.
 pub(crate) fn start(name: String, main: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
+    start_as(name, Some(Counted::new()), main)
+}
+
+/// As [`start`], for a thread that wakes goroutines for what happens outside of the process: it is not counted, so no goroutine is
+/// proved to wait for ever.
+#[cfg(all(feature = "net", unix, not(any(miri, gopark_loom))))]
+pub(crate) fn start_for_outside(name: String, main: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
+    start_as(name, None, main)
+}
+
+fn start_as(
+    name: String,
+    counted: Option<Counted>,
+    main: impl FnOnce() + Send + 'static,
+) -> io::Result<JoinHandle<()>> {
     #[cfg(all(test, not(gopark_loom)))]
     if refusal::applies_to(&name) {
         return Err(io::ErrorKind::WouldBlock.into());
     }
     fork::watch();
-    let counted = Counted::new();
     Builder::new().name(name).spawn(move || {
         OWN.set(true);
         main();

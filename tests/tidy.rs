@@ -26,6 +26,7 @@ const FLOORS: &[(&str, Units)] = &[
             ("panics", &[]),
             ("netpoll", &["clock", "fork", "panics", "platform"]),
             ("lock", &["loom", "platform"]),
+            ("caught", &["panics"]),
             ("random", &["loom"]),
             ("threads", &["fork", "panics"]),
             ("parker", &["clock", "loom", "netpoll"]),
@@ -108,6 +109,7 @@ const FLOORS: &[(&str, Units)] = &[
                 "inspect",
                 &[
                     "simulated",
+                    "caught",
                     "clock",
                     "platform",
                     "panics",
@@ -183,6 +185,7 @@ const FLOORS: &[(&str, Units)] = &[
         &[
             ("io", &["panics", "coop", "wait", "readiness", "sources", "runtime"]),
             ("net", &["coop", "wait", "readiness", "sources", "runtime", "time", "io"]),
+            ("signal", &["caught", "panics", "fork", "threads", "wait", "chan", "context", "sync"]),
         ],
     ),
     (
@@ -212,6 +215,7 @@ const FLOORS: &[(&str, Units)] = &[
 
 /// The only files with `unsafe` in them; each has some. Tests and models may have it too.
 const UNSAFE: &[&str] = &[
+    "caught/posix",
     "clock/cycles",
     "fork",
     "lock",
@@ -266,6 +270,7 @@ const UNSAFE: &[&str] = &[
     "sync/raw_rwmutex",
     "sync/semaphore",
     "context/tree",
+    "signal/windows",
 ];
 
 /// The only modules that name the `Waker` of std, which may be another executor's and panic in each of its functions. All others
@@ -303,7 +308,7 @@ const REASON_WITHIN: usize = 10;
 
 /// What returns a future and has no row in the table of `tests/it/budget.rs`: it is outside of the budget, or of real time, or of no
 /// worker.
-const NO_BUDGET: &[&str] = &["unconstrained", "advance", "go_local"];
+const NO_BUDGET: &[&str] = &["unconstrained", "advance", "go_local", "ctrl_c"];
 
 #[test]
 fn every_await_is_in_the_table_of_the_budget() {

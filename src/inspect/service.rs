@@ -7,10 +7,10 @@ use std::thread;
 use std::time::Duration;
 
 use super::dump::dump;
+use crate::caught::{self, Catcher};
 use crate::clock;
 use crate::debug;
 use crate::executor::Executor;
-use crate::platform::QuitSignal;
 use crate::threads;
 
 /// A runtime starts: starts the thread with the first one. One that the system refuses is missed, and no more.
@@ -20,13 +20,20 @@ pub(crate) fn start() {
     if settings.dump || settings.sched.is_some() {
         STARTED.call_once(|| {
             // Here: a signal that comes before the thread runs must not end the process.
-            let quit = if settings.dump { QuitSignal::catch() } else { None };
+            let quit = if settings.dump { catch_quit() } else { None };
             let _ = threads::start("gopark-debug".into(), move || run(quit, settings.sched));
         });
     }
 }
 
-fn run(quit: Option<QuitSignal>, period: Option<Duration>) {
+/// `None` if the system has no such signal, or refuses.
+fn catch_quit() -> Option<Catcher> {
+    let catcher = Catcher::open(&caught::DUMP).ok()?;
+    catcher.catch(caught::QUIT).ok()?;
+    Some(catcher)
+}
+
+fn run(quit: Option<Catcher>, period: Option<Duration>) {
     threads::serve();
     let began = clock::now();
     // A time that no clock shows is never.
@@ -34,7 +41,7 @@ fn run(quit: Option<QuitSignal>, period: Option<Duration>) {
     loop {
         let limit = next.map(|next| next.saturating_duration_since(clock::now()));
         let dumps = match (&quit, limit) {
-            (Some(quit), limit) => quit.wait(limit),
+            (Some(quit), limit) => !quit.wait(limit).is_empty(),
             (None, Some(limit)) => {
                 thread::sleep(limit);
                 false

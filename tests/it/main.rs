@@ -53,6 +53,8 @@ mod rwmutex;
 mod select;
 mod select_off;
 mod semaphore;
+#[cfg(all(feature = "net", unix, not(miri)))]
+mod signal;
 mod singleflight;
 #[cfg(all(target_pointer_width = "64", not(feature = "sim")))]
 mod sizes;

@@ -1,0 +1,75 @@
+//! The handler of the console. Windows calls it on a thread of its own.
+
+use std::io;
+use std::sync::OnceLock;
+use std::thread;
+
+use crate::caught::Signals;
+
+type Handler = extern "system" fn(u32) -> i32;
+
+#[link(name = "kernel32")]
+// SAFETY: the Windows API declares it so.
+unsafe extern "system" {
+    fn SetConsoleCtrlHandler(handler: Option<Handler>, add: i32) -> i32;
+}
+
+const INT: i32 = 2;
+const TERM: i32 = 15;
+
+static DELIVER: OnceLock<fn(i32) -> bool> = OnceLock::new();
+
+/// Returns whether it has handled the event. If not, the next handler is asked, and the last one ends the process.
+extern "system" fn handler(event: u32) -> i32 {
+    let signal = match event {
+        // CTRL_C_EVENT, CTRL_BREAK_EVENT
+        0 | 1 => INT,
+        // CTRL_CLOSE_EVENT, CTRL_LOGOFF_EVENT, CTRL_SHUTDOWN_EVENT
+        2 | 5 | 6 => TERM,
+        _ => return 0,
+    };
+    let is_taken = DELIVER.get().is_some_and(|deliver| deliver(signal));
+    while is_taken && signal == TERM {
+        // The process ends when this returns: it is given the time that the system allows.
+        thread::park();
+    }
+    i32::from(is_taken)
+}
+
+/// Where the signals come from.
+pub(super) struct Source {
+    deliver: fn(i32) -> bool,
+    caught: Signals,
+}
+
+impl Source {
+    /// `deliver` says whether anything waits for the signal.
+    pub(super) const fn new(deliver: fn(i32) -> bool) -> Self {
+        Self { deliver, caught: Signals::NONE }
+    }
+
+    pub(super) fn catch(&mut self, signal: i32) -> io::Result<()> {
+        DELIVER.get_or_init(|| self.deliver);
+        if self.caught.is_empty() {
+            set(true)?;
+        }
+        self.caught = self.caught.with(Signals::of(signal));
+        Ok(())
+    }
+
+    pub(super) fn release(&mut self, signal: i32) {
+        self.caught = self.caught.without(Signals::of(signal));
+        if self.caught.is_empty() {
+            // One that stays takes nothing any more.
+            _ = set(false);
+        }
+    }
+}
+
+fn set(is_caught: bool) -> io::Result<()> {
+    // SAFETY: the handler can be called at any time, on any thread.
+    if unsafe { SetConsoleCtrlHandler(Some(handler), i32::from(is_caught)) } != 0 {
+        return Ok(());
+    }
+    Err(io::Error::last_os_error())
+}
