@@ -1,11 +1,10 @@
 //! The life of a goroutine: its allocation, the wrapper of its future, and how it ends.
 
-use std::collections::BTreeMap;
 use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 use std::pin::Pin;
 use std::ptr;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 
 use async_task::{Builder, WithInfo};
@@ -16,119 +15,16 @@ use crate::crash::Payload;
 use crate::executor::Executor;
 use crate::header::{Flags, Header, Keeper, Task};
 use crate::local_queue::LocalQueue;
-use crate::panics::{contain, lock};
+use crate::panics::contain;
 use crate::platform::light_fence;
+
+mod remote;
+
+use remote::{REMOTES, Remotes};
+pub(crate) use remote::{Remote, abort};
 
 /// The task handle of a goroutine that returns a `T`.
 pub(crate) type Handle<T> = async_task::Task<Outcome<T>, Header>;
-
-/// A way to a goroutine that does not depend on its handle.
-#[derive(Clone)]
-pub(crate) enum Remote {
-    /// A clone of the goroutine's waker, made with the goroutine.
-    Direct(Waker),
-    Late(LateRemote),
-}
-
-/// A remote that was made later. What leads to the goroutine is its waker, which is cloned when it first parks, or from its
-/// registry if it has parked already. So goroutines without a remote pay nothing.
-pub(crate) struct LateRemote {
-    /// The address of the header, by which the goroutine finds the remote when it first parks.
-    header: usize,
-    state: Arc<Mutex<RemoteState>>,
-}
-
-enum RemoteState {
-    /// The goroutine has not parked yet. It may have ended without, so nothing leads there.
-    Unparked {
-        is_aborted: bool,
-    },
-    Parked(Waker),
-    Ended,
-}
-
-/// Remotes of goroutines that have not parked yet, or have ended without.
-static REMOTES: Mutex<BTreeMap<usize, Arc<Mutex<RemoteState>>>> = Mutex::new(BTreeMap::new());
-
-impl Remote {
-    /// A remote of a goroutine that is about to be enqueued for the first time.
-    pub(crate) fn direct(task: &Task) -> Self {
-        let waker = task.waker();
-        task.metadata().locate(&waker);
-        Self::Direct(waker)
-    }
-
-    /// A remote of a goroutine, whose handle the caller has.
-    pub(crate) fn late(header: &Header) -> Self {
-        Self::Late(LateRemote::new(header))
-    }
-
-    /// As the function [`abort`].
-    pub(crate) fn abort(&self) {
-        match self {
-            // SAFETY: its header was located by this waker.
-            Self::Direct(waker) => abort(unsafe { Header::of_waker(waker) }),
-            Self::Late(remote) => remote.abort(),
-        }
-    }
-}
-
-impl LateRemote {
-    fn new(header: &Header) -> Self {
-        let address = ptr::from_ref(header).addr();
-        let mut remotes = lock(&REMOTES);
-        let flags = header.set_has_remote();
-        let state = if flags.is_registered() {
-            let waker =
-                Executor::shard_of(header).registry.get(header.registry_key(), || header.flags().is_registered());
-            Arc::new(Mutex::new(waker.map_or(RemoteState::Ended, RemoteState::Parked)))
-        } else if header.has_ended() {
-            Arc::new(Mutex::new(RemoteState::Ended))
-        } else {
-            let new = || Arc::new(Mutex::new(RemoteState::Unparked { is_aborted: false }));
-            if !flags.has_remote() {
-                // Of a goroutine that is gone.
-                remotes.remove(&address);
-            }
-            remotes.entry(address).or_insert_with(new).clone()
-        };
-        Self { header: address, state }
-    }
-
-    fn abort(&self) {
-        let waker = match &mut *lock(&self.state) {
-            RemoteState::Unparked { is_aborted } => {
-                *is_aborted = true;
-                return;
-            }
-            RemoteState::Parked(waker) => waker.clone(),
-            RemoteState::Ended => return,
-        };
-        // SAFETY: a clone of the waker with which the goroutine first parked, and which its header was located by.
-        abort(unsafe { Header::of_waker(&waker) });
-    }
-}
-
-impl Clone for LateRemote {
-    fn clone(&self) -> Self {
-        Self { header: self.header, state: self.state.clone() }
-    }
-}
-
-impl Drop for LateRemote {
-    fn drop(&mut self) {
-        let mut remotes = lock(&REMOTES);
-        // The last one but that of the table, which must stay if it is the one that says so.
-        let is_last = Arc::strong_count(&self.state) == 2 && !is_aborted(&self.state);
-        if is_last && remotes.get(&self.header).is_some_and(|state| Arc::ptr_eq(state, &self.state)) {
-            remotes.remove(&self.header);
-        }
-    }
-}
-
-fn is_aborted(state: &Mutex<RemoteState>) -> bool {
-    matches!(*lock(state), RemoteState::Unparked { is_aborted: true })
-}
 
 /// How the poll of a goroutine begins that has more to do than to poll its future.
 enum Begin {
@@ -142,7 +38,7 @@ enum Begin {
 #[cold]
 #[inline(never)]
 fn begin_special(header: &Header, flags: Flags) -> Begin {
-    if flags.is_aborted() || !flags.is_registered() && flags.has_remote() && look_for_remote(header) {
+    if flags.is_aborted() {
         return Begin::Ends;
     }
     match flags.keeper() {
@@ -155,39 +51,28 @@ fn begin_special(header: &Header, flags: Flags) -> Begin {
     }
 }
 
-/// A goroutine that has not parked, and has a remote, is to be polled. True if it has been aborted.
-fn look_for_remote(header: &Header) -> bool {
-    lock(&REMOTES).get(&ptr::from_ref(header).addr()).is_some_and(|state| is_aborted(state))
-}
-
-/// It parks for the first time, with this waker, or has ended. True if it has been aborted.
-#[cold]
-fn meet_remote(header: &Header, waker: Option<&Waker>) -> bool {
-    let Some(state) = lock(&REMOTES).remove(&ptr::from_ref(header).addr()) else { return false };
-    let now = waker.map_or(RemoteState::Ended, |waker| RemoteState::Parked(waker.clone()));
-    let before = std::mem::replace(&mut *lock(&state), now);
-    matches!(before, RemoteState::Unparked { is_aborted: true })
-}
-
-/// Asks a goroutine to end: its future is dropped on a worker, at its next suspension.
-pub(crate) fn abort(header: &Header) {
-    if header.set_aborted().is_registered() {
-        // Under the registry's lock: the entry is this goroutine's as long as the flag is set.
-        let is_there = || header.flags().is_registered();
-        if let Some(waker) = Executor::shard_of(header).registry.get(header.registry_key(), is_there) {
-            waker.wake();
-        }
+/// The goroutine's handle is being dropped. If that has not `joined` it, nothing will recover a panic of it.
+#[inline(always)]
+pub(crate) fn detach(header: &Header, joined: bool) {
+    if !joined {
+        header.set_detached();
+        // Pairs with the heavy fence of `BlockOnCalls::begin_unwinding`.
+        light_fence();
+    }
+    let flags = header.flags();
+    if flags.is_special_to_handle() {
+        detach_special(header, flags, joined);
     }
 }
 
-/// The goroutine's handle is being dropped: nothing will recover a panic of it.
-#[inline(always)]
-pub(crate) fn detach(header: &Header) {
-    header.set_detached();
-    // Pairs with the heavy fence of `BlockOnCalls::begin_unwinding`.
-    light_fence();
-    if header.flags().is_unwinding() {
+#[cold]
+#[inline(never)]
+fn detach_special(header: &Header, flags: Flags, joined: bool) {
+    if flags.is_unwinding() && !joined {
         Executor::of(header).block_on_calls().detached(header.id());
+    }
+    if flags.has_remote() {
+        REMOTES.detached(header);
     }
 }
 
@@ -377,13 +262,13 @@ impl<F> Drop for Goroutine<F> {
         // SAFETY: in the drop of a goroutine's future.
         let header = unsafe { Executor::running() };
         debug_assert!(header.has_ended(), "the executor polls each goroutine to its end");
-        let flags = header.flags();
+        let flags = Remotes::flags_at_end(header);
         if flags.is_registered() {
             // Not the last reference: the `Runnable` that drops the future has one.
             let registry = &Executor::shard_of(header).registry;
             drop(registry.remove(header.registry_key(), || header.clear_registered()));
         } else if flags.has_remote() {
-            meet_remote(header, None);
+            REMOTES.ended(header);
         }
         Executor::of(header).finished_running();
     }
@@ -405,5 +290,8 @@ fn park_first(header: &Header, waker: &Waker) -> bool {
     // The registry's waker is a counted reference. A detached goroutine whose wakers are all gone has no other.
     header.locate(waker);
     let before = header.set_registered(Executor::shard_of(header).registry.insert(waker.clone()));
-    before.is_special() && (before.has_remote() && meet_remote(header, Some(waker)) || before.is_aborted())
+    if before.has_remote() {
+        REMOTES.parked(header, waker);
+    }
+    before.is_aborted()
 }

@@ -3,10 +3,13 @@
 use std::fmt;
 use std::panic::Location;
 use std::ptr;
-use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::AtomicUsize;
 use std::task::Waker;
 
 use async_task::Runnable;
+
+use crate::loom::atomic::{AtomicPtr, AtomicU32, Ordering};
+use crate::loom::const_fn;
 
 /// Declares [`Reason`]: each wait once, with its word in a dump.
 macro_rules! reasons {
@@ -216,6 +219,7 @@ pub(crate) struct Header {
     flags: AtomicU32,
 }
 
+#[cfg(not(gopark_loom))]
 const _: () = assert!(size_of::<Header>() == 32 || size_of::<usize>() != 8);
 
 /// A goroutine that can run: it is in exactly one queue, or run-next slot, until it is polled.
@@ -282,10 +286,10 @@ impl Flags {
         self.0 & HAS_REMOTE != 0
     }
 
-    /// Whether a goroutine that is polled, or parks for the first time, has more to do than that.
+    /// Whether a goroutine that is polled has more to do than that.
     #[inline(always)]
     pub(crate) fn is_special(self) -> bool {
-        self.0 & (ABORTED | HAS_REMOTE | KEEPER) != 0
+        self.0 & (ABORTED | KEEPER) != 0
     }
 
     pub(crate) fn keeper(self) -> Keeper {
@@ -295,6 +299,12 @@ impl Flags {
             2 => Keeper::None,
             _ => Keeper::Some,
         }
+    }
+
+    /// Whether a handle that is dropped has more to do than that.
+    #[inline(always)]
+    pub(crate) fn is_special_to_handle(self) -> bool {
+        self.0 & (UNWINDING | HAS_REMOTE) != 0
     }
 
     #[inline(always)]
@@ -318,15 +328,17 @@ impl Header {
     /// Executors that can be told apart.
     pub(crate) const EXECUTORS: usize = 1 << (u64::BITS - ID_BITS - SHARD_BITS);
 
-    #[inline(always)]
-    pub(crate) const fn new(id: u64, shard: usize, executor: u16, spawned_at: &'static Location<'static>) -> Self {
-        debug_assert!(id < Self::IDS && shard < Self::SHARDS && (executor as usize) < Self::EXECUTORS);
-        Self {
-            ids: (executor as u64) << (ID_BITS + SHARD_BITS) | id << SHARD_BITS | shard as u64,
-            spawned_at: AtomicPtr::new(ptr::from_ref(spawned_at).cast_mut()),
-            site: AtomicPtr::new(ptr::null_mut()),
-            note: AtomicU32::new(0),
-            flags: AtomicU32::new(0),
+    const_fn! {
+        #[inline(always)]
+        pub(crate) const fn new(id: u64, shard: usize, executor: u16, spawned_at: &'static Location<'static>) -> Self {
+            debug_assert!(id < Self::IDS && shard < Self::SHARDS && (executor as usize) < Self::EXECUTORS);
+            Self {
+                ids: (executor as u64) << (ID_BITS + SHARD_BITS) | id << SHARD_BITS | shard as u64,
+                spawned_at: AtomicPtr::new(ptr::from_ref(spawned_at).cast_mut()),
+                site: AtomicPtr::new(ptr::null_mut()),
+                note: AtomicU32::new(0),
+                flags: AtomicU32::new(0),
+            }
         }
     }
 

@@ -167,9 +167,7 @@ impl<T> Drop for JoinHandle<T> {
     #[inline]
     fn drop(&mut self) {
         if let Some(mut task) = self.task.take() {
-            if !self.joined {
-                goroutine::detach(task.metadata());
-            }
+            goroutine::detach(task.metadata(), self.joined);
             if self.proxy.is_registered() {
                 // Else the goroutine would keep the joiner's waker until it ends.
                 drop(coop::last_poll(Pin::new(&mut task)));

@@ -49,6 +49,13 @@ pub(crate) fn heavy_fence() -> bool {
     true
 }
 
+/// As [`heavy_fence`]. Where the kernel refuses it, this sleeps until every store has left its core.
+pub(crate) fn heavy_fence_or_sleep() {
+    if !heavy_fence() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
 /// Issues a full fence on every running thread of the process, at a [point](process_fence_point) of each. False if the kernel
 /// does not offer that, or the process is not registered for it.
 #[must_use = "without the fence nothing is ordered"]

@@ -18,7 +18,7 @@ const FLOORS: &[(&str, Units)] = &[
         "the platform",
         &[
             ("loom", &[]),
-            ("header", &[]),
+            ("header", &["loom"]),
             ("simulated", &["header"]),
             ("clock", &["simulated"]),
             ("fork", &[]),
@@ -102,7 +102,10 @@ const FLOORS: &[(&str, Units)] = &[
         "goroutines, select",
         &[
             ("alarm", &["clock", "waker", "timer", "executor"]),
-            ("goroutine", &["panics", "platform", "clock", "header", "coop", "crash", "local_queue", "executor"]),
+            (
+                "goroutine",
+                &["loom", "panics", "platform", "clock", "header", "coop", "crash", "local_queue", "executor"],
+            ),
             ("join", &["panics", "ids", "coop", "waker", "wait", "goroutine"]),
             ("select", &["clock", "loom", "lock", "random", "coop", "waker", "wait", "chan"]),
             (
@@ -245,6 +248,7 @@ const UNSAFE: &[&str] = &[
     "executor/simulation",
     "alarm",
     "goroutine",
+    "goroutine/remote",
     "runtime",
     "sim/run",
     "chan/buffer",
@@ -284,6 +288,7 @@ const WAKERS: &[(&str, &str)] = &[
     ("executor/simulation", "wakes goroutines with what the registry keeps"),
     ("header", "finds the header of a goroutine by its own waker"),
     ("goroutine", "registers its own waker"),
+    ("goroutine/remote", "wakes a goroutine that it aborts with what the registry keeps, or a clone of that"),
     ("wait/block_on", "makes a waker of its parker"),
     ("runtime/local", "makes a waker of its queue, and registers the goroutines' own"),
     ("netpoll", "has an interruption of mio's, which has that name"),

@@ -11,16 +11,20 @@ use super::Receiver;
 use super::core::{Attempt, Core};
 use super::op::Receiving;
 use crate::coop::{self, Reason};
+use crate::loom::atomic::Ordering;
 use crate::wait::case::{Case, ChannelCase, Sealed};
 use crate::waker::WakeList;
 
-/// Values that are taken in one locking of the channel.
+/// Values that are taken in one locking of the channel; and in one receive, beside those that it found in the buffer.
 const MOST: usize = 64;
 
 impl<T> Receiver<T> {
     /// Receives up to `max` values into `values`, at its end: waits for the first one, and takes with it what is there then. Returns
     /// how many, which is 0 when the channel is closed and drained, or if `max` is 0. Go: a receive, and a loop around a `select`
     /// with `default`; tokio: `recv_many`.
+    ///
+    /// It ends though senders keep up, whatever `max` is: beside the first value it takes as many as the buffer holds then, and 64
+    /// at most of those that are sent meanwhile or whose senders wait.
     ///
     /// # Panics
     ///
@@ -123,10 +127,10 @@ impl<T> Case for RecvMany<'_, T> {
 }
 
 impl<T> Core<T> {
-    /// Takes up to `max` values that are there.
+    /// Takes up to `max` values that are there, and no more than [`MOST`] that were not in the buffer when it began.
     fn take_many(&self, values: &mut Vec<T>, max: usize) -> usize {
         let before = values.len();
-        let mut left = max;
+        let mut left = max.min(self.len.load(Ordering::Acquire).saturating_add(MOST));
         let mut wakes = WakeList::new();
         while left > 0 && self.seems_ready_to_recv() {
             // Before the channel is locked.

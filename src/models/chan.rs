@@ -421,3 +421,52 @@ fn a_place_goes_from_one_reservation_to_the_next() {
         assert_eq!(holder.join().unwrap(), Ok(()));
     });
 }
+
+#[test]
+fn an_upgrade_finds_the_last_sender_before_it_goes_or_the_channel_closed() {
+    explore(3, || {
+        let (tx, rx) = chan::bounded(1);
+        let weak = tx.downgrade();
+        let last = thread::spawn(move || drop(tx));
+        let upgraded = weak.upgrade();
+        last.join().unwrap();
+        match upgraded {
+            Some(tx) => {
+                assert_eq!((tx.try_send(7), rx.try_recv()), (Ok(()), Ok(7)), "the channel is open");
+                drop(tx);
+            }
+            None => assert!(weak.upgrade().is_none(), "no end of this side comes back"),
+        }
+        assert_eq!(rx.try_recv(), Err(TryRecvError::Closed));
+    });
+}
+
+#[test]
+fn an_upgrade_is_over_before_the_channel_is_freed_or_comes_too_late() {
+    explore(3, || {
+        let (tx, rx) = chan::bounded(1);
+        let value = Arc::new(());
+        let (weak, weak_rx) = (tx.downgrade(), rx.downgrade());
+        tx.try_send(value.clone()).unwrap();
+        let sender = thread::spawn(move || drop(tx));
+        let receiver = thread::spawn(move || drop(rx));
+        drop((weak.upgrade(), weak_rx.upgrade()));
+        sender.join().unwrap();
+        receiver.join().unwrap();
+        assert_eq!(Arc::strong_count(&value), 1, "dropped with the channel");
+        assert!(weak.upgrade().is_none() && weak_rx.upgrade().is_none());
+    });
+}
+
+#[test]
+fn two_that_downgrade_at_once_share_what_leads_to_the_channel() {
+    explore(3, || {
+        let (tx, rx) = chan::bounded::<i32>(1);
+        let other = tx.clone();
+        let downgrades = thread::spawn(move || other.downgrade());
+        let weak = tx.downgrade();
+        let other = downgrades.join().unwrap();
+        drop((tx, rx));
+        assert!(weak.upgrade().is_none() && other.upgrade().is_none(), "the link was cut");
+    });
+}

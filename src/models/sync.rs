@@ -12,7 +12,7 @@ use loom::thread;
 
 use super::{explore, poll_once};
 use crate::coop;
-use crate::sync::{Mutex, Notify, RwMutex, Semaphore, fairness};
+use crate::sync::{Mutex, Notify, RwMutex, Semaphore, fairness, watch};
 use crate::wait::block_on::block_on;
 
 /// A future that this thread has polled once, and another one will end: so a waiter is in the queue without costing the
@@ -454,5 +454,107 @@ fn notify_all_reaches_all_that_came_before() {
         });
         block_on(waits);
         called.join().unwrap();
+    });
+}
+
+/// One is notified while all are being woken, by a thread that has seen that they are: it is for the one that came after.
+#[test]
+fn notify_one_in_the_midst_of_notify_all_is_for_one_that_came_later() {
+    explore_on(On::Foreign, 3, || {
+        let n = Arc::new(Notify::new());
+        let n2 = n.clone();
+        let waits = parked(async move { n2.notified().await });
+        let mut before = pin!(n.notified());
+        let n2 = n.clone();
+        let all = thread::spawn(move || n2.notify_all());
+        let gone = thread::spawn(move || give_up(waits));
+        if poll_once(before.as_mut()).is_ready() {
+            let mut later = pin!(n.notified());
+            assert!(poll_once(later.as_mut()).is_pending());
+            n.notify_one();
+            assert!(poll_once(later.as_mut()).is_ready(), "the others have been notified with all");
+        } else {
+            block_on(before);
+        }
+        all.join().unwrap();
+        gone.join().unwrap();
+    });
+}
+
+/// The one that waits leaves while it is notified, alone and with all: what was for one alone is kept.
+#[test]
+fn notify_one_beside_notify_all_is_passed_on_by_one_that_leaves() {
+    explore_on(On::Foreign, 3, || {
+        let n = Arc::new(Notify::new());
+        let n2 = n.clone();
+        let waits = parked(async move { n2.notified().await });
+        let n2 = n.clone();
+        let one = thread::spawn(move || n2.notify_one());
+        let gone = thread::spawn(move || drop(waits));
+        n.notify_all();
+        one.join().unwrap();
+        gone.join().unwrap();
+        let kept = [n.notified(), n.notified()].map(|wait| poll_once(pin!(wait)).is_ready());
+        assert_eq!(kept, [true, false]);
+    });
+}
+
+#[test]
+fn watch_receiver_that_waits_sees_the_change_and_then_the_end() {
+    explore_on(On::Foreign, 3, || {
+        let (tx, mut rx) = watch::channel(0);
+        let sender = thread::spawn(move || tx.send(1));
+        assert_eq!(block_on(rx.changed()), Ok(()));
+        assert_eq!(*rx.borrow(), 1);
+        assert!(block_on(rx.changed()).is_err());
+        assert_eq!(sender.join().unwrap(), Ok(()));
+    });
+}
+
+#[test]
+fn watch_receiver_that_waits_sees_the_last_of_the_changes() {
+    explore_on(On::Foreign, 2, || {
+        let (tx, mut rx) = watch::channel(0);
+        let senders = [tx.clone(), tx].map(|tx| thread::spawn(move || tx.send_modify(|value| *value += 1)));
+        let mut seen = 0;
+        while block_on(rx.changed()).is_ok() {
+            let value = *rx.borrow();
+            assert!((seen..=2).contains(&value));
+            seen = value;
+        }
+        assert_eq!(seen, 2);
+        senders.into_iter().for_each(|sender| sender.join().unwrap());
+    });
+}
+
+/// A wait is dropped while the value changes: what has changed counts as not seen.
+#[test]
+fn watch_wait_that_is_dropped_loses_no_change() {
+    explore_on(On::Foreign, 3, || {
+        let (tx, mut rx) = watch::channel(0);
+        let sender = thread::spawn(move || {
+            tx.send_modify(|value| *value += 1);
+            tx
+        });
+        let saw = {
+            let mut changed = pin!(rx.changed());
+            poll_once(changed.as_mut()).is_ready()
+        };
+        let _open = sender.join().unwrap();
+        assert_eq!(rx.has_changed(), Ok(!saw));
+        assert_eq!(*rx.borrow(), 1);
+    });
+}
+
+#[test]
+fn watch_condition_is_asked_of_the_value_that_makes_it_true() {
+    explore_on(On::Foreign, 2, || {
+        let (tx, mut rx) = watch::channel(0);
+        let sender = thread::spawn(move || {
+            let _ = tx.send(1);
+            tx.send(2)
+        });
+        assert_eq!(block_on(rx.wait_for(|value| *value == 2)).map(|value| *value).ok(), Some(2));
+        assert_eq!(sender.join().unwrap(), Ok(()));
     });
 }

@@ -3,7 +3,8 @@
 /// Starts a goroutine that has its own clones of what it names. Go: `go func() { .. }()`, whose closure shares what it uses.
 ///
 /// `go!([tx, done] async { .. })` clones `tx` and `done`, and starts the block with [`go`](crate::go()), which moves the clones in. What the
-/// block uses and the list does not name is moved in itself. The result is the [`JoinHandle`](crate::JoinHandle).
+/// block uses and the list does not name is moved in itself. The result is the [`JoinHandle`](crate::JoinHandle). What is named is
+/// cloned as by `tx.clone()`: of a reference it is what that refers to, so a function may name its parameter `ctx: &Context`.
 ///
 /// `go!(wg, [tx] async { .. })` starts it with `wg.go(..)`: of a [`WaitGroup`](crate::sync::WaitGroup), an
 /// [`ErrGroup`](crate::sync::ErrGroup), whose `go` is awaited, a [`JoinSet`](crate::JoinSet), a
@@ -35,7 +36,7 @@
 macro_rules! go {
     ($([$($name:ident),* $(,)?])? async $(move)? $body:block) => {
         $crate::go({
-            $($(let $name = ::std::clone::Clone::clone(&$name);)*)?
+            $($(let $name = $name.clone();)*)?
             async move $body
         })
     };
@@ -50,7 +51,7 @@ macro_rules! go {
     };
     ($group:expr, $([$($name:ident),* $(,)?])? async $(move)? $body:block) => {
         $group.go({
-            $($(let $name = ::std::clone::Clone::clone(&$name);)*)?
+            $($(let $name = $name.clone();)*)?
             async move $body
         })
     };

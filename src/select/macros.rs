@@ -286,14 +286,7 @@ macro_rules! __select {
         [$({ $kind:tt $place:tt ($pattern:pat) $operand:tt $guard:tt ($body:expr) })*]) => {
         match {
             $($crate::__select!(@goes_off $kind $guard);)*
-            let won = $crate::select::Selecting::new(
-                $biased,
-                $crate::select::Both::new(
-                    $crate::select::Else,
-                    $crate::__select!(@list $depth $($kind $operand $guard)*),
-                ),
-            )
-            .await;
+            let won = $crate::__select!(@with_else $biased $depth $($kind $operand $guard)*).await;
             won
         } {
             $crate::select::Which::First(()) => $else,
@@ -307,14 +300,7 @@ macro_rules! __select {
         [$({ $kind:tt $place:tt ($pattern:pat) $operand:tt $guard:tt ($body:expr) })*]) => {
         match {
             $($crate::__select!(@goes_off $kind $guard);)*
-            let won = $crate::select::Selecting::new(
-                $biased,
-                $crate::select::Both::new(
-                    $crate::select::Else,
-                    $crate::__select!(@list $depth $($kind $operand $guard)*),
-                ),
-            )
-            .try_now();
+            let won = $crate::__select!(@with_else $biased $depth $($kind $operand $guard)*).try_now();
             won
         } {
             ::core::option::Option::Some($crate::select::Which::First(())) => $else,
@@ -326,6 +312,13 @@ macro_rules! __select {
             )*
             ::core::option::Option::None => $default,
         }
+    };
+
+    (@with_else $biased:tt $depth:tt $($cases:tt)*) => {
+        $crate::select::Selecting::new(
+            $biased,
+            $crate::select::Both::new($crate::select::Else, $crate::__select!(@list $depth $($cases)*)),
+        )
     };
 
     // ---- goes_off: kind guard

@@ -60,6 +60,17 @@ struct Ended {
     notify: RawNotify,
 }
 
+impl Ended {
+    fn new() -> Self {
+        Ended { keys: ConcurrentQueue::unbounded(), notify: RawNotify::new() }
+    }
+
+    /// The key of the next goroutine that has ended; `None` if there is none to wait for.
+    fn poll_next(&self, until: Pin<&mut Until<'_>>, cx: &mut Context<'_>, is_empty: bool) -> Poll<Option<usize>> {
+        until.poll(cx, || if is_empty { Some(None) } else { self.keys.pop().ok().map(Some) })
+    }
+}
+
 /// Goroutines by their keys.
 struct Members<T> {
     handles: Vec<Option<JoinHandle<T>>>,
@@ -90,7 +101,7 @@ impl<T> JoinSet<T> {
     #[must_use]
     pub fn new() -> Self {
         JoinSet {
-            ended: Arc::new(Ended { keys: ConcurrentQueue::unbounded(), notify: RawNotify::new() }),
+            ended: Arc::new(Ended::new()),
             members: Members { handles: Vec::new(), free: Vec::new(), joining: None },
         }
     }
@@ -316,16 +327,11 @@ impl<T> Future for JoinNext<'_, T> {
         let (ended, members) = (*this.ended, this.members);
         let key = match members.joining {
             Some(key) => key,
-            None => {
-                let is_empty = members.len() == 0;
-                // `Some(None)`: there is none to wait for.
-                let next = || if is_empty { Some(None) } else { ended.keys.pop().ok().map(Some) };
-                match this.until.poll(cx, next) {
-                    Poll::Ready(Some(key)) => *members.joining.insert(key),
-                    Poll::Ready(None) => return Poll::Ready(None),
-                    Poll::Pending => return Poll::Pending,
-                }
-            }
+            None => match ended.poll_next(this.until, cx, members.len() == 0) {
+                Poll::Ready(Some(key)) => *members.joining.insert(key),
+                Poll::Ready(None) => return Poll::Ready(None),
+                Poll::Pending => return Poll::Pending,
+            },
         };
         let handle = members.handles[key].as_mut().expect("it has not been joined");
         let Poll::Ready(result) = Pin::new(handle).poll(cx) else { return Poll::Pending };
@@ -341,3 +347,6 @@ impl<T> fmt::Debug for JoinNext<'_, T> {
         f.debug_struct("JoinNext").field("len", &self.members.len()).finish_non_exhaustive()
     }
 }
+
+#[cfg(all(test, gopark_loom))]
+mod models;

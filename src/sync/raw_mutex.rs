@@ -53,7 +53,6 @@
 
 use std::ptr;
 use std::task::Context;
-use std::time::Duration;
 
 use crate::clock::{self, Time};
 use crate::coop::{self, Object};
@@ -272,10 +271,7 @@ impl RawMutex {
         self.unlocks_until_bias.store(BIAS_AFTER, Ordering::Relaxed);
         self.set_bits(queue, UNBIASED);
         // Pairs with the light fence in `unlock`.
-        if !platform::heavy_fence() {
-            // The kernel refuses the fence from now on. After this sleep every store of an unlock has left its core.
-            std::thread::sleep(Duration::from_millis(1));
-        }
+        platform::heavy_fence_or_sleep();
     }
 
     /// Whether the waiter is granted, or is notified and acquires the lock. If it is notified and lost, `last` makes it

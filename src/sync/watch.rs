@@ -24,8 +24,7 @@ use std::mem;
 use std::ops::Deref;
 use std::panic::Location;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
@@ -33,6 +32,8 @@ use pin_project_lite::pin_project;
 use super::raw_notify::{RawNotify, Until};
 use crate::chan::SendError;
 use crate::coop::{self, Reason};
+use crate::loom::atomic::{AtomicUsize, Ordering};
+use crate::loom::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use crate::wait::case::future_case;
 
 /// A value to watch, which its first receiver has seen.

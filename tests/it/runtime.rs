@@ -12,8 +12,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use futures_lite::future::block_on as block_thread_on;
+use gopark::chan::Sender;
+use gopark::context::Context as GoContext;
 use gopark::sync::WaitGroup;
-use gopark::{Runtime, block_in_place, chan, go, gomaxprocs, gosched, num_goroutine, unblock};
+use gopark::{JoinHandle, Runtime, block_in_place, chan, go, gomaxprocs, gosched, num_goroutine, unblock};
 
 use crate::util::{Drops, OnDrop, in_child, isolated, no_hang, rt, spin_until};
 
@@ -1169,6 +1171,30 @@ fn the_go_macro_clones_what_it_names_and_moves_the_rest() {
                 all.push(v);
             }
             assert_eq!(all, [1, 2, 3, 4]);
+        });
+    });
+}
+
+/// Its parameters are references, as those of most functions are; what it starts outlives them.
+fn starts_with_clones(ctx: &GoContext, tx: &mut Sender<usize>, names: &&[String]) -> JoinHandle<usize> {
+    let (number, text) = (7, "text");
+    let names = names.to_vec();
+    go!([ctx, tx, names, number, text] async {
+        ctx.done().await;
+        tx.send(number + names.len() + text.len()).await.unwrap();
+        number
+    })
+}
+
+#[test]
+fn the_go_macro_clones_what_a_reference_refers_to() {
+    no_hang(|| {
+        rt(1).block_on(async {
+            let ((ctx, cancel), (mut tx, rx)) = (GoContext::background().with_cancel(), chan::bounded(1));
+            let started = starts_with_clones(&ctx, &mut tx, &&["one".to_owned()][..]);
+            drop((ctx, tx));
+            cancel.cancel();
+            assert_eq!((rx.recv().await, started.await.unwrap()), (Some(7 + 1 + 4), 7));
         });
     });
 }

@@ -1,0 +1,196 @@
+//! Models of late remotes: an abort against the goroutine's first park, and its end.
+
+use std::panic::Location;
+use std::sync::Arc;
+use std::task::{RawWaker, RawWakerVTable, Waker};
+
+use loom::thread;
+
+use super::{Late, Remotes, lock};
+use crate::header::Header;
+use crate::loom::UnsafeCell;
+use crate::loom::atomic::{AtomicUsize, Ordering};
+use crate::models::explore;
+
+/// A goroutine whose memory loom watches in place of the allocator's.
+struct Modelled {
+    remotes: Remotes,
+    header: Header,
+    memory: UnsafeCell<bool>,
+    /// The goroutine's, the handle's, and its wakers'.
+    references: AtomicUsize,
+}
+
+// SAFETY: this is what the models check.
+unsafe impl Sync for Modelled {}
+// SAFETY: as above.
+unsafe impl Send for Modelled {}
+
+/// Of a waker as `async_task` has it: a counted reference, from which the header is found.
+const VTABLE: RawWakerVTable = {
+    // SAFETY: of all four: a model keeps what is modelled to its end.
+    unsafe fn modelled<'a>(data: *const ()) -> &'a Modelled {
+        unsafe { &*data.cast() }
+    }
+    unsafe fn clone(data: *const ()) -> RawWaker {
+        // SAFETY: as above.
+        unsafe { modelled(data) }.references.fetch_add(1, Ordering::Relaxed);
+        RawWaker::new(data, &VTABLE)
+    }
+    unsafe fn leave(data: *const ()) {
+        // SAFETY: as above.
+        unsafe { modelled(data) }.leave();
+    }
+    unsafe fn nothing(_: *const ()) {}
+    RawWakerVTable::new(clone, leave, nothing, leave)
+};
+
+impl Modelled {
+    fn new() -> Arc<Self> {
+        Arc::new(Self {
+            remotes: Remotes::new(),
+            header: Header::new(1, 0, 0, Location::caller()),
+            memory: UnsafeCell::new(true),
+            references: AtomicUsize::new(2),
+        })
+    }
+
+    fn touch(&self) {
+        // SAFETY: checked by loom.
+        self.memory.with(|memory| assert!(unsafe { *memory }, "it was freed"));
+    }
+
+    fn leave(&self) {
+        if self.references.fetch_sub(1, Ordering::AcqRel) == 1 {
+            // SAFETY: checked by loom.
+            self.memory.with_mut(|memory| unsafe { *memory = false });
+        }
+    }
+
+    fn waker(&self) -> Waker {
+        self.references.fetch_add(1, Ordering::Relaxed);
+        // SAFETY: the functions of the table are as the contract says.
+        let waker = unsafe { Waker::new(std::ptr::from_ref(self).cast(), &VTABLE) };
+        self.header.locate(&waker);
+        waker
+    }
+
+    /// For the one with the handle.
+    fn remote(&self) -> Late {
+        self.remotes.late(&self.header, || Some(self.waker()))
+    }
+
+    /// True if the goroutine has parked and so is woken.
+    fn abort(&self, remote: &Late) -> bool {
+        let mark = |header: &Header| {
+            self.touch();
+            header.set_aborted().is_registered()
+        };
+        remote.with(mark).unwrap_or(false)
+    }
+
+    /// The handle goes.
+    fn detach(&self) {
+        if self.header.flags().has_remote() {
+            self.remotes.detached(&self.header);
+        }
+        self.leave();
+    }
+
+    /// The goroutine ends, which has not parked.
+    fn end(&self) {
+        self.header.set_ended();
+        if Remotes::flags_at_end(&self.header).has_remote() {
+            self.remotes.ended(&self.header);
+        }
+        self.leave();
+    }
+
+    /// The goroutine parks for the first time. True if it sees that it was aborted.
+    fn park(&self) -> bool {
+        let before = self.header.set_registered(0);
+        if before.has_remote() {
+            self.remotes.parked(&self.header, &self.waker());
+        }
+        before.is_aborted()
+    }
+
+    fn has_entry(&self) -> bool {
+        !lock(&self.remotes.0).is_empty()
+    }
+}
+
+/// Runs the goroutine's side on a thread of its own, beside `handle`'s. Returns what they do.
+fn beside<G: Send + 'static, H>(
+    goroutine: fn(&Modelled) -> G,
+    handle: impl FnOnce(&Modelled) -> H,
+) -> (Arc<Modelled>, G, H) {
+    let modelled = Modelled::new();
+    let other = modelled.clone();
+    let thread = thread::spawn(move || goroutine(&other));
+    let handle = handle(&modelled);
+    (modelled, thread.join().unwrap(), handle)
+}
+
+#[test]
+fn a_late_remote_of_a_goroutine_that_ends_has_no_entry_left() {
+    explore(3, || {
+        let (goroutine, (), remote) = beside(Modelled::end, |goroutine| {
+            let remote = goroutine.remote();
+            goroutine.abort(&remote);
+            goroutine.detach();
+            // The goroutine's memory is there or not.
+            goroutine.abort(&remote);
+            remote
+        });
+        assert!(!goroutine.has_entry());
+        assert!(remote.with(|_| ()).is_none());
+    });
+}
+
+#[test]
+fn two_late_remotes_are_made_and_used_while_the_goroutine_ends() {
+    explore(2, || {
+        let (goroutine, (), ()) = beside(Modelled::end, |goroutine| {
+            let (one, two) = (goroutine.remote(), goroutine.remote());
+            let keeper = goroutine.waker();
+            // SAFETY: the waker keeps what is modelled.
+            let other: &'static Modelled = unsafe { &*std::ptr::from_ref(goroutine) };
+            let aborts = thread::spawn(move || {
+                other.abort(&one);
+            });
+            goroutine.detach();
+            drop(keeper);
+            goroutine.abort(&two);
+            aborts.join().unwrap();
+        });
+        assert!(!goroutine.has_entry());
+    });
+}
+
+#[test]
+fn an_abort_by_a_late_remote_is_seen_by_the_goroutine_that_parks_or_wakes_it() {
+    explore(3, || {
+        let (goroutine, seen, woken) = beside(Modelled::park, |goroutine| {
+            let remote = goroutine.remote();
+            let woken = goroutine.abort(&remote);
+            goroutine.detach();
+            woken
+        });
+        assert!(seen || woken, "it parks, and is aborted");
+        assert!(!goroutine.has_entry());
+    });
+}
+
+#[test]
+fn an_abort_after_the_handle_is_gone_reaches_the_goroutine_as_well() {
+    explore(3, || {
+        let (goroutine, seen, woken) = beside(Modelled::park, |goroutine| {
+            let remote = goroutine.remote();
+            goroutine.detach();
+            goroutine.abort(&remote)
+        });
+        assert!(seen || woken, "it parks, and is aborted");
+        assert!(!goroutine.has_entry());
+    });
+}
