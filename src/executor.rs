@@ -1173,6 +1173,13 @@ impl Executor {
             sched.alert = sched.alert.saturating_sub(1);
             return now.after(if sched.alert > 0 { MONITOR_ALERT } else { MONITOR_PERIOD });
         }
+        if self.is_unwatched() {
+            // A worker must sleep in the poller.
+            if self.idle.try_begin_notify() {
+                self.call_worker();
+            }
+            return now.after(MONITOR_PERIOD);
+        }
         self.rest(&mut sched, now);
         let earliest = shard::earliest(self.all_timers());
         if self.spares.sleeps_until() <= earliest { Time::NEVER } else { earliest.after(OVERDUE) }
@@ -1317,16 +1324,6 @@ impl Executor {
         })
     }
 
-    /// When the running goroutine is enqueued next, it goes behind every goroutine that can run.
-    pub(crate) fn yield_now() {
-        Worker::with(|w| w.yielding.set(true));
-    }
-
-    /// The calls of `block_on` in progress.
-    pub(crate) fn block_on_calls(&self) -> &BlockOnCalls {
-        &self.block_on_calls
-    }
-
     // -------------------------------------------------------------------------------- the end
 
     /// True if the runtime of that generation has ended, or is shutting down.
@@ -1342,13 +1339,15 @@ impl Executor {
         let waiting = threads::Waiting::begin(home, self.index);
         let patience = waiting.as_ref().map_or(Duration::ZERO, |_| patience);
         let generation = self.generation();
-        {
+        let sockets = {
             // Held until the step is done, because after the end the executor is another runtime's.
             let _sched = lock(&self.sched);
             self.closing.store(true, Ordering::SeqCst);
+            let sockets = self.end_io();
             self.hasten_end();
-        }
-        self.end_io();
+            sockets
+        };
+        sockets.end();
         let goes_on = |_: &mut Sched| self.generation() == generation && !self.has_stopped();
         let waited = self.ended.wait_timeout_while(lock(&self.sched), patience, goes_on);
         // The lock is held still: afterwards the executor may be another runtime's.

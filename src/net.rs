@@ -46,16 +46,16 @@
 //!
 //! # Waits
 //!
-//! Operations take `&self`, so one goroutine may read while another one writes. Each is a case of a
-//! [`select!`](crate::select!), but for [`read_exact`](TcpStream::read_exact) and
-//! [`write_all`](TcpStream::write_all), of which a drop would lose how far they came. Beside a `default` an
+//! Operations take `&self`, so one goroutine may read while another one writes. Those that have a name in
+//! [`futures`] are cases of a [`select!`](crate::select!). [`read_exact`](TcpStream::read_exact) and
+//! [`write_all`](TcpStream::write_all) are not, because a drop would lose how far they came. Beside a `default` an
 //! operation makes its system call. What is said under *Cancellation* holds for a select that takes
 //! another case as well.
 //!
 //! # Fairness
 //!
-//! Each operation spends one unit of the goroutine's budget, so that a socket which is always ready does
-//! not starve others.
+//! Operations spend from the goroutine's budget, so that a socket which is always ready does not starve
+//! others.
 
 /// The descriptor of a socket, for other crates.
 macro_rules! descriptor {
@@ -92,6 +92,8 @@ macro_rules! descriptor {
 use descriptor;
 
 mod addr;
+mod connect;
+pub mod futures;
 #[cfg(feature = "hyper")]
 mod hyper;
 mod listener;
@@ -105,14 +107,12 @@ mod udp;
 mod unix;
 
 pub use addr::{LookupHost, ToSocketAddrs, lookup_host};
-pub use listener::{Accept, TcpListener};
+pub use listener::TcpListener;
 pub use socket::TcpSocket;
-pub use stream::{Connect, Peek, Read, ReadHalf, ReadVectored, TcpStream, Write, WriteHalf, WriteVectored};
-pub use udp::{Recv, RecvFrom, Send, SendTo, UdpSocket};
+pub use stream::{ReadHalf, TcpStream, WriteHalf};
+pub use udp::UdpSocket;
 #[cfg(unix)]
-pub use unix::{
-    UnixAccept, UnixDatagram, UnixListener, UnixReadHalf, UnixRecv, UnixRecvFrom, UnixSend, UnixStream, UnixWriteHalf,
-};
+pub use unix::{UnixDatagram, UnixListener, UnixReadHalf, UnixStream, UnixWriteHalf};
 
 use std::io;
 use std::sync::Arc;

@@ -7,7 +7,7 @@
 //! Descriptors are registered once, edge-triggered, for both directions. Go: `netpoll.go`.
 
 use std::io::{self, ErrorKind};
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Mutex, TryLockError};
 use std::time::Duration;
 
@@ -15,7 +15,6 @@ use mio::event::Source;
 use mio::{Events, Interest, Poll, Registry, Token, Waker};
 
 use crate::clock::Time;
-use crate::fork;
 use crate::panics::lock;
 
 /// Most events of one look, if the local queue has room for them.
@@ -29,15 +28,17 @@ pub(crate) const SPINS: u32 = 128;
 /// After spins in vain, most sleeps without one.
 const MOST_UNSPUN: u32 = 63;
 /// A shorter wait is exact, a longer one is cut to whole milliseconds.
-#[cfg(target_os = "linux")]
+#[cfg(any(target_os = "linux", target_os = "android"))]
 const EXACT: Duration = Duration::from_millis(10);
 
 /// A direction may be ready.
 pub(crate) const READY: u8 = 1;
-/// A direction never blocks again: the end of a stream, a hang-up, an error.
+/// The reading direction has ended, or the other end has hung up.
 pub(crate) const ENDED: u8 = 2;
+/// There is urgent data, at which a read stops.
+pub(crate) const URGENT: u8 = 4;
 
-/// What the system says of one descriptor: for each direction [`READY`] and [`ENDED`], or neither.
+/// What the system says of one descriptor: the bits of each direction.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Event {
     pub(crate) token: usize,
@@ -47,21 +48,15 @@ pub(crate) struct Event {
 
 impl Event {
     fn new(event: &mio::event::Event) -> Self {
-        // Without the bits of an end a reader would wait after the last data for an edge that never comes.
-        let bits = |is_ready: bool, has_ended: bool| {
-            if has_ended {
-                READY | ENDED
-            } else if is_ready {
-                READY
-            } else {
-                0
-            }
-        };
-        let is_over = event.is_error() || event.is_write_closed();
+        let bits = |is_set: bool, bit: u8| if is_set { bit } else { 0 };
+        let (ended, failed) = (event.is_read_closed(), event.is_error());
+        let urgent = bits(event.is_priority(), READY | URGENT);
+        // Without the bit of the end a reader would wait after the last data for an edge that never comes. A writer needs none: its
+        // error leaves it ready.
         Self {
             token: event.token().0,
-            read: bits(event.is_readable(), event.is_read_closed() || is_over),
-            write: bits(event.is_writable(), is_over),
+            read: bits(event.is_readable() || failed, READY) | bits(ended, READY | ENDED) | urgent,
+            write: bits(event.is_writable() || event.is_write_closed() || failed, READY),
         }
     }
 }
@@ -71,7 +66,6 @@ impl Event {
 /// | word | meaning | written by |
 /// |---|---|---|
 /// | `is_claimed` | a worker sleeps here, or is on its way in or out | the worker |
-/// | `looked` | when a worker last looked, in nanoseconds | who looks |
 /// | `unspun`, `penalty` | sleeps without a spin that are left, and after the next spin in vain | the worker that is about to sleep |
 #[derive(Debug)]
 pub(crate) struct Netpoll {
@@ -79,7 +73,6 @@ pub(crate) struct Netpoll {
     looker: Mutex<Looker>,
     interruption: Waker,
     is_claimed: AtomicBool,
-    looked: AtomicU64,
     unspun: AtomicU32,
     penalty: AtomicU32,
 }
@@ -104,7 +97,6 @@ impl Netpoll {
             looker: Mutex::new(Looker { poll, many, few, found: Vec::new() }),
             interruption,
             is_claimed: AtomicBool::new(false),
-            looked: AtomicU64::new(0),
             unspun: AtomicU32::new(0),
             penalty: AtomicU32::new(0),
         })
@@ -112,16 +104,16 @@ impl Netpoll {
 
     /// From now on events of `source` have this token.
     pub(crate) fn register(&self, source: &mut impl Source, token: usize) -> io::Result<()> {
-        self.registry.register(source, Token(token), Interest::READABLE | Interest::WRITABLE)
+        let both = Interest::READABLE | Interest::WRITABLE;
+        #[cfg(any(target_os = "linux", target_os = "android"))]
+        let both = both | Interest::PRIORITY;
+        self.registry.register(source, Token(token), both)
     }
 
     /// No look finds an event of `source` any more, but one may be under way.
     pub(crate) fn deregister(&self, source: &mut impl Source) {
-        // A forked child shares the poller with its parent, whose registration it would end.
-        if !fork::is_child() {
-            // It fails if the descriptor is closed already: then there is nothing to end.
-            let _ = self.registry.deregister(source);
-        }
+        // It fails if the descriptor is closed already: then there is nothing to end.
+        let _ = self.registry.deregister(source);
     }
 
     /// The events there are, without a wait: `few` if goroutines wait in the local queue. None if another thread looks.
@@ -137,16 +129,6 @@ impl Netpoll {
         }
         let Looker { poll, many, few: buffer, .. } = &mut *looker;
         collect(poll, if few { buffer } else { many }, Some(Duration::ZERO))
-    }
-
-    /// True if the last look is at least so long ago. Then the caller looks.
-    pub(crate) fn is_due(&self, age: Duration) -> bool {
-        let now = crate::clock::coarse_now();
-        let is_due = now.since(Time::from_nanos(self.looked.load(Ordering::Relaxed))) >= age;
-        if is_due {
-            self.looked.store(now.as_nanos(), Ordering::Relaxed);
-        }
-        is_due
     }
 
     /// Lets the calling worker sleep here, if no other one does.
@@ -179,14 +161,18 @@ impl Netpoll {
 
     /// Ends the sleep of the worker, now or as soon as it begins.
     pub(crate) fn interrupt(&self) {
-        // If it fails the system is out of memory. The monitor looks then.
+        // It fails only if the system is out of memory.
         let _ = self.interruption.wake();
     }
 
     /// True if the last sleep found events that no worker has taken.
     pub(crate) fn has_found(&self) -> bool {
-        // A thread that looks takes them.
-        self.looker.try_lock().is_ok_and(|looker| !looker.found.is_empty())
+        match self.looker.try_lock() {
+            Ok(looker) => !looker.found.is_empty(),
+            Err(TryLockError::Poisoned(poisoned)) => !poisoned.into_inner().found.is_empty(),
+            // A thread that looks takes them.
+            Err(TryLockError::WouldBlock) => false,
+        }
     }
 
     /// True if it pays to look some more times before the sleep.
@@ -219,7 +205,7 @@ fn wait(poll: &mut Poll, events: &mut Events, until: Time) -> Vec<Event> {
         return collect(poll, events, None);
     }
     let limit = until.since(Time::now());
-    #[cfg(target_os = "linux")]
+    #[cfg(any(target_os = "linux", target_os = "android"))]
     {
         use std::os::fd::AsRawFd;
 
@@ -231,6 +217,6 @@ fn wait(poll: &mut Poll, events: &mut Events, until: Time) -> Vec<Event> {
         let millis = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
         collect(poll, events, Some(Duration::from_millis(millis)))
     }
-    #[cfg(not(target_os = "linux"))]
+    #[cfg(not(any(target_os = "linux", target_os = "android")))]
     collect(poll, events, Some(limit))
 }

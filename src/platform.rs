@@ -111,7 +111,7 @@ fn membarrier(command: c_long) -> bool {
 }
 
 /// Waits until the descriptor is readable, no longer than that. It is exact where `epoll_wait` counts milliseconds.
-#[cfg(all(feature = "net", target_os = "linux"))]
+#[cfg(all(feature = "net", any(target_os = "linux", target_os = "android")))]
 pub(crate) fn wait_readable(fd: libc::c_int, limit: Duration) {
     let mut poll = libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
     let limit = libc::timespec {
@@ -120,6 +120,15 @@ pub(crate) fn wait_readable(fd: libc::c_int, limit: Duration) {
     };
     // SAFETY: one descriptor, and a time of this frame.
     unsafe { libc::ppoll(&raw mut poll, 1, &raw const limit, std::ptr::null()) };
+}
+
+/// True if the descriptor can be read, or written, now.
+#[cfg(all(feature = "net", unix))]
+pub(crate) fn is_ready(fd: libc::c_int, writes: bool) -> bool {
+    let events = if writes { libc::POLLOUT } else { libc::POLLIN };
+    let mut poll = libc::pollfd { fd, events, revents: 0 };
+    // SAFETY: one descriptor, and no wait.
+    unsafe { libc::poll(&raw mut poll, 1, 0) > 0 }
 }
 
 /// The addresses of a socket of the internet: of this end, and of the other one.

@@ -3,16 +3,19 @@
 //! | bit | meaning | set by | cleared by |
 //! |---|---|---|---|
 //! | `READY` | a system call may succeed | an event; an operation that has left something | an operation, before its system call |
-//! | `ENDED` | no system call blocks any more | an event | – |
-//! | `OVER` | the runtime has ended: every operation fails | the end | – |
+//! | `ENDED` | the same, as long as no system call says that it would block | an event of an end; an operation that did not find otherwise | the same |
+//! | `URGENT` | a transfer that was cut short says nothing: a read stops at urgent data | an event | – |
+//! | `OVER` | every operation fails: the runtime has ended | the end | – |
+//! | `CLOSED` | every operation fails: the listener was closed | the close | – |
 //! | `WAITED` | an operation may be in the queue, or a task among the watchers | it, under the lock of its list | an event, which wakes them all |
 //!
-//! An operation clears `READY` *before* its system call. So an event that comes during the call is not lost: it sets the bit again.
-//! A call that has filled its buffer gives the bit back, because there may be more; one that was cut short has drained the
-//! direction, and the next operation waits without a system call.
+//! An operation clears `READY` and `ENDED` *before* its system call. So an event that comes during the call is not lost: it sets
+//! them again. A call that has filled its buffer gives `READY` back, because there may be more; one that was cut short has drained
+//! the direction, and the next operation waits without a system call. `ENDED` is given back unless the call would have blocked: a
+//! pipe may have a new writer.
 //!
-//! Proof that no wake is lost. An operation waits only after it has set `WAITED` by a read-modify-write that saw neither
-//! `READY` nor `OVER`, under the lock of its list. An event that comes later in the order of the word clears `WAITED`, and
+//! Proof that no wake is lost. An operation waits only after it has set `WAITED` by a read-modify-write that saw none
+//! of the other bits but `URGENT`, under the lock of its list. An event that comes later in the order of the word clears `WAITED`, and
 //! then takes the lock: it finds the operation. One that comes earlier was seen.
 //!
 //! An event that finds `READY` set, by a plain load, changes nothing. Had an operation cleared the bit before the data came, its
@@ -35,8 +38,12 @@ use crate::waker::WakeList;
 /// The bits that an event sets are those of the poller.
 const READY: u8 = crate::netpoll::READY;
 const ENDED: u8 = crate::netpoll::ENDED;
-const OVER: u8 = 4;
-const WAITED: u8 = 8;
+const URGENT: u8 = crate::netpoll::URGENT;
+const OVER: u8 = 8;
+const CLOSED: u8 = 16;
+const WAITED: u8 = 32;
+/// With one of these an operation does not wait.
+const NO_WAIT: u8 = READY | ENDED | OVER | CLOSED;
 
 /// Most tasks of which a look finds that they wait for one direction.
 const MOST_TASKS: usize = 64;
@@ -73,11 +80,21 @@ pub(crate) struct Direction {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Next {
     /// The system call.
-    Try,
+    Try(Taken),
     /// It waits.
     Wait,
-    /// It fails.
-    Fail,
+    /// It fails: the runtime has ended.
+    Over,
+    /// It fails: the listener was closed.
+    Closed,
+}
+
+/// What an operation has cleared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Taken(u8);
+
+impl Taken {
+    pub(crate) const NOTHING: Self = Self(0);
 }
 
 impl Direction {
@@ -98,25 +115,43 @@ impl Direction {
     /// An operation begins, or has been woken.
     #[inline]
     pub(crate) fn next(&self) -> Next {
-        match self.word.load(Ordering::Acquire) {
-            word if word & OVER != 0 => Next::Fail,
-            word if word & READY != 0 => {
-                self.word.fetch_and(!READY, Ordering::AcqRel);
-                Next::Try
+        match self.peek() {
+            Next::Try(Taken(bits)) => {
+                self.word.fetch_and(!bits, Ordering::AcqRel);
+                Next::Try(Taken(bits))
             }
-            word if word & ENDED != 0 => Next::Try,
+            next => next,
+        }
+    }
+
+    /// What an operation would do next. It takes nothing.
+    #[inline]
+    pub(crate) fn peek(&self) -> Next {
+        match self.word.load(Ordering::Acquire) {
+            word if word & (OVER | CLOSED) != 0 => {
+                if word & OVER != 0 {
+                    Next::Over
+                } else {
+                    Next::Closed
+                }
+            }
+            word if word & (READY | ENDED) != 0 => Next::Try(Taken(word & (READY | ENDED))),
             _ => Next::Wait,
         }
     }
 
-    /// The operation has left something, or has found out nothing.
+    /// The system call of an operation is done, and did not say that it would block. `more` if the next one may succeed as well.
     #[inline]
-    pub(crate) fn give_back(&self) {
-        self.event(READY);
+    pub(crate) fn give_back(&self, taken: Taken, more: bool) {
+        let more = more || self.word.load(Ordering::Relaxed) & URGENT != 0;
+        self.event(if more { READY } else { 0 } | taken.0 & ENDED);
     }
 
     /// The direction may be ready: wakes all that wait.
     pub(crate) fn event(&self, bits: u8) {
+        if bits == 0 {
+            return;
+        }
         // Each event reports both directions. Most often nothing is new of the other one, nor waited for.
         let word = self.word.load(Ordering::Acquire);
         if word & bits == bits && word & WAITED == 0 {
@@ -133,6 +168,16 @@ impl Direction {
     /// The runtime has ended.
     pub(crate) fn end(&self) {
         self.event(OVER);
+    }
+
+    /// The listener is closed.
+    pub(crate) fn close(&self) {
+        self.event(CLOSED);
+    }
+
+    /// True if the other end has hung up, as far as is known.
+    pub(crate) fn has_ended(&self) -> bool {
+        self.word.load(Ordering::Acquire) & ENDED != 0
     }
 
     fn wake_all(&self) {
@@ -180,7 +225,7 @@ impl Direction {
 
     /// Sets `WAITED`. False if there is nothing to wait for.
     fn begin_wait(&self) -> bool {
-        self.word.fetch_or(WAITED, Ordering::AcqRel) & (READY | OVER) == 0
+        self.word.fetch_or(WAITED, Ordering::AcqRel) & NO_WAIT == 0
     }
 }
 
@@ -210,7 +255,7 @@ impl Resource<()> for Wait<'_> {
 
     #[inline]
     fn try_acquire(&self) -> bool {
-        self.direction.word.load(Ordering::Acquire) & (READY | OVER) != 0
+        self.direction.word.load(Ordering::Acquire) & NO_WAIT != 0
     }
 
     /// It is tried once more under the lock.

@@ -1,19 +1,21 @@
 //! The descriptors that a runtime waits for: the poller's tokens, and what becomes of its events.
 //!
-//! A token is a place in a table and its generation. Generations are never used twice, so the late event of a descriptor that was
-//! closed reaches no other one.
+//! A token is a place in a table and its generation, of which there are 2^32, on a system of 32 bits 2^16. So the late event of a
+//! descriptor that was closed reaches no other one.
 
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use mio::event::Source;
 
+use crate::clock::{self, Time};
+use crate::fork;
 use crate::netpoll::{Event, Netpoll};
-use crate::panics::{contain, lock};
+use crate::panics::lock;
 use crate::readiness::Readiness;
 
 /// The bits of a token that are its place; the others are its generation.
@@ -45,9 +47,9 @@ struct Place {
 
 /// The number of a descriptor, where there are such numbers.
 #[cfg(unix)]
-type Fd = std::os::fd::RawFd;
+pub(crate) type Fd = std::os::fd::RawFd;
 #[cfg(not(unix))]
-type Fd = ();
+pub(crate) type Fd = ();
 
 /// What can be registered.
 #[cfg(unix)]
@@ -88,11 +90,11 @@ impl Places {
             return Err(over());
         }
         let at = self.free.pop().unwrap_or(self.places.len());
-        if at == MOST {
+        // The last place is left out: its token could be that of an interruption.
+        if at >= MOST - 1 {
             return Err(io::Error::other("gopark: too many sockets"));
         }
         self.generations = self.generations.wrapping_add(1);
-        // The place of an interruption is not given out.
         let token = (self.generations << PLACE_BITS) | at;
         let place = Place { token, fd, readiness: Some(readiness) };
         if at == self.places.len() {
@@ -141,6 +143,11 @@ impl Sources {
     }
 
     fn deregister(&self, source: &mut impl Source, token: usize) {
+        if fork::is_child() {
+            // The child shares the poller with its parent, whose registration it would end, and a thread that it has not may
+            // hold the lock.
+            return;
+        }
         self.netpoll.deregister(source);
         let readiness = lock(&self.table).remove(token);
         drop(readiness);
@@ -255,9 +262,11 @@ impl<S: Registrable> Drop for Registered<S> {
 /// | word | meaning | written by |
 /// |---|---|---|
 /// | `is_open` | there is a poller | who makes the first descriptor, under the lock; the end |
+/// | `looked` | when a worker last looked, in nanoseconds | the worker |
 #[derive(Debug, Default)]
 pub(crate) struct Slot {
     is_open: AtomicBool,
+    looked: AtomicU64,
     sources: Mutex<Option<Arc<Sources>>>,
 }
 
@@ -265,7 +274,12 @@ impl Slot {
     /// `None` if there is no descriptor yet.
     #[inline]
     pub(crate) fn get(&self) -> Option<Arc<Sources>> {
-        if self.is_open.load(Ordering::Relaxed) { lock(&self.sources).clone() } else { None }
+        if self.is_open.load(Ordering::Relaxed) { self.get_exact() } else { None }
+    }
+
+    /// As [`get`](Self::get), and finds what is being made.
+    pub(crate) fn get_exact(&self) -> Option<Arc<Sources>> {
+        lock(&self.sources).clone()
     }
 
     /// Starts the poller if there is none, and says so. Fails if the runtime `is_over`.
@@ -283,17 +297,28 @@ impl Slot {
         Ok((sources, true))
     }
 
-    /// True if a look is due: there is a poller, and the last look is at least so long ago.
+    /// True if there is a poller, and the last look is at least so long ago. Then the caller looks.
     #[inline]
     pub(crate) fn is_due(&self, age: Duration) -> bool {
-        self.is_open.load(Ordering::Relaxed) && self.get().is_some_and(|sources| sources.netpoll.is_due(age))
+        if !self.is_open.load(Ordering::Relaxed) {
+            return false;
+        }
+        let now = clock::coarse_now();
+        let is_due = now.since(Time::from_nanos(self.looked.load(Ordering::Relaxed))) >= age;
+        if is_due {
+            self.looked.store(now.as_nanos(), Ordering::Relaxed);
+        }
+        is_due
     }
 
     /// The runtime has ended.
     pub(crate) fn close(&self) {
         self.is_open.store(false, Ordering::Relaxed);
         let sources = lock(&self.sources).take();
-        contain(|| drop(sources));
+        if let Some(sources) = sources {
+            // One that was made while the shutdown began.
+            sources.end();
+        }
     }
 
     #[cfg(all(test, not(gopark_loom)))]

@@ -24,7 +24,7 @@ const FLOORS: &[(&str, Units)] = &[
             ("fork", &[]),
             ("platform", &["loom"]),
             ("panics", &[]),
-            ("netpoll", &["clock", "fork", "panics", "platform"]),
+            ("netpoll", &["clock", "panics", "platform"]),
             ("lock", &["loom", "platform"]),
             ("caught", &["panics"]),
             ("random", &["loom"]),
@@ -43,7 +43,7 @@ const FLOORS: &[(&str, Units)] = &[
         &[
             ("wait", &["simulated", "clock", "loom", "lock", "parker", "coop", "waker", "holders"]),
             ("readiness", &["loom", "lock", "netpoll", "coop", "waker", "wait"]),
-            ("sources", &["netpoll", "panics", "platform", "readiness"]),
+            ("sources", &["clock", "fork", "netpoll", "panics", "platform", "readiness"]),
             ("timer", &["fork", "panics", "parker", "clock", "loom", "lock", "platform", "waker", "threads", "wait"]),
             ("run_next", &["loom", "platform"]),
             ("run_queue", &["panics", "loom", "platform", "header"]),
@@ -186,7 +186,7 @@ const FLOORS: &[(&str, Units)] = &[
     (
         "the network",
         &[
-            ("io", &["panics", "coop", "wait", "readiness", "sources", "runtime"]),
+            ("io", &["fork", "panics", "platform", "coop", "wait", "readiness", "sources", "runtime"]),
             ("net", &["coop", "wait", "readiness", "sources", "runtime", "time", "io"]),
             ("signal", &["caught", "panics", "fork", "threads", "wait", "chan", "context", "sync"]),
         ],

@@ -1,7 +1,7 @@
 //! The poller in the scheduler: who looks for events, and who sleeps there.
 //!
-//! * A busy worker looks when its timers are due for a look, if the last look is [`AGE`] old. It takes no more than its local queue
-//!   has room for: what is left in the kernel is served in turn, what overflows into the global queue starves.
+//! * A busy worker looks when its timers are due for a look, if the last look is [`AGE`] old. If goroutines wait in its local queue
+//!   it takes a few events only: what is left in the kernel is served in turn, what overflows into the global queue starves.
 //! * A worker that has found nothing to run looks before it parks, and some times more if that is likely to pay.
 //! * The last idle worker sleeps in the poller, the others elsewhere: they are cheaper to wake, and are woken first. It claims
 //!   the poller before it is listed as parked.
@@ -24,6 +24,16 @@ const AGE: Duration = Duration::from_micros(50);
 
 #[derive(Debug, Default)]
 pub(super) struct Io(Slot);
+
+/// The descriptors of a runtime that shuts down.
+pub(super) struct Ending(Option<Arc<Sources>>);
+
+impl Ending {
+    /// Operations fail from here on.
+    pub(super) fn end(self) {
+        self.0.iter().for_each(|sources| sources.end());
+    }
+}
 
 /// The right to sleep in the poller.
 pub(super) struct Claim(Option<Arc<Netpoll>>);
@@ -170,11 +180,14 @@ impl Executor {
         let _ = f;
     }
 
-    /// The runtime shuts down: operations on its descriptors fail.
-    pub(super) fn end_io(&self) {
-        if let Some(sources) = self.io.0.get() {
-            sources.end();
-        }
+    /// True if there is a poller, and no worker sleeps there or is about to.
+    pub(super) fn is_unwatched(&self) -> bool {
+        self.io.0.get().is_some_and(|sources| !sources.netpoll().is_claimed())
+    }
+
+    /// The descriptors of the runtime, which shuts down. Under the scheduler's lock: later they may be another runtime's.
+    pub(super) fn end_io(&self) -> Ending {
+        Ending(self.io.0.get_exact())
     }
 
     #[cfg(all(test, not(gopark_loom)))]

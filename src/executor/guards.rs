@@ -7,6 +7,7 @@ use std::sync::atomic::Ordering;
 use super::{Executor, HOOKS, Worker, lock, shard};
 use crate::clock::Time;
 use crate::coop;
+use crate::crash::BlockOnCalls;
 use crate::header::Task;
 use crate::processor::{Place, Processor};
 
@@ -40,6 +41,16 @@ impl Executor {
     /// Sets whether this thread polls a main, or drops a goroutine. Returns the previous value.
     pub(crate) fn set_polling(polling: bool) -> bool {
         Worker::with(|w| w.polling.replace(polling))
+    }
+
+    /// When the running goroutine is enqueued next, it goes behind every goroutine that can run.
+    pub(crate) fn yield_now() {
+        Worker::with(|w| w.yielding.set(true));
+    }
+
+    /// The calls of `block_on` in progress.
+    pub(crate) fn block_on_calls(&self) -> &BlockOnCalls {
+        &self.block_on_calls
     }
 
     /// True if the runtime is shutting down.
@@ -90,6 +101,7 @@ impl Executor {
         }
         w.run_next.abandon();
         let is_wanted = next.is_some() || shard::earliest(this.all_timers()) != Time::NEVER || this.has_work();
+        let is_wanted = is_wanted || this.is_unwatched();
         this.drain(processor, next);
         if is_wanted || processor.id >= this.procs.load(Ordering::Relaxed) {
             this.hand_over(&mut sched, processor);

@@ -6,6 +6,12 @@ use crate::parker::Parker;
 
 pub(super) struct Claim;
 
+pub(super) struct Ending;
+
+impl Ending {
+    pub(super) fn end(self) {}
+}
+
 impl Claim {
     pub(super) fn is_held(&self) -> bool {
         false
@@ -44,7 +50,13 @@ impl Executor {
 
     pub(super) fn replace_poller(&self, _: Claim) {}
 
-    pub(super) fn end_io(&self) {}
+    pub(super) fn is_unwatched(&self) -> bool {
+        false
+    }
+
+    pub(super) fn end_io(&self) -> Ending {
+        Ending
+    }
 
     #[cfg(all(test, not(gopark_loom)))]
     pub(super) fn has_no_poller(&self) -> bool {

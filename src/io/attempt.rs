@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::io::{self, ErrorKind};
+use std::mem;
 use std::panic::Location;
 use std::pin::Pin;
 use std::sync::Mutex;
@@ -10,9 +11,10 @@ use std::task::{Context, Poll};
 use pin_project_lite::pin_project;
 
 use crate::coop::{self, Reason};
+use crate::fork;
 use crate::panics::lock;
-use crate::readiness::{Direction, Next, Wait};
-use crate::sources::over;
+use crate::readiness::{Direction, Next, Taken, Wait};
+use crate::sources::{Fd, Registered, Registrable, over};
 use crate::wait::acquire::Acquisition;
 use crate::wait::watch::Watch;
 
@@ -30,11 +32,26 @@ impl<T> Called<T> {
     }
 }
 
+/// Fewer bytes than there was room for have drained the direction, where readiness comes from epoll or kqueue; elsewhere, and if
+/// mio is built to use `poll`, only an error that it would block tells.
+const CUT_SHORT_IS_DRAINED: bool = cfg!(all(
+    any(
+        target_os = "linux",
+        target_os = "android",
+        target_os = "illumos",
+        target_vendor = "apple",
+        target_os = "freebsd",
+        target_os = "netbsd",
+        target_os = "openbsd",
+        target_os = "dragonfly",
+    ),
+    not(mio_unsupported_force_poll_poll)
+));
+
 impl Called<usize> {
-    /// So many bytes of `room` were transferred. Fewer than there was room for have drained the direction, where readiness comes
-    /// from epoll or kqueue; else only an error that it would block tells.
+    /// So many bytes of `room` were transferred.
     pub(crate) fn transfer(bytes: usize, room: usize) -> Self {
-        Self { value: bytes, more: bytes == room || bytes == 0 || cfg!(not(unix)) }
+        Self { value: bytes, more: bytes == room || bytes == 0 || !CUT_SHORT_IS_DRAINED }
     }
 }
 
@@ -45,32 +62,79 @@ pub(crate) trait Operation<'a> {
     fn direction(&self) -> &'a Direction;
 
     fn call(&mut self) -> io::Result<Called<Self::Output>>;
+
+    /// Makes the system call if the direction may be ready, or if `forced`. `None` if it would block.
+    #[inline]
+    fn attempt(&mut self, forced: bool) -> Option<io::Result<Self::Output>> {
+        attempt(self.direction(), forced, || self.call())
+    }
 }
 
-/// Waits for readiness, and gives it back.
-pub(crate) struct BeReady<'a>(pub(crate) &'a Direction);
+/// Waits for readiness, and leaves it.
+pub(crate) struct BeReady<'a> {
+    direction: &'a Direction,
+    fd: Fd,
+    writes: bool,
+}
+
+impl<'a> BeReady<'a> {
+    pub(crate) fn reads<S: Registrable>(socket: &'a Registered<S>) -> Self {
+        Self { direction: &socket.readiness().read, fd: socket.io().fd(), writes: false }
+    }
+
+    pub(crate) fn writes<S: Registrable>(socket: &'a Registered<S>) -> Self {
+        Self { direction: &socket.readiness().write, fd: socket.io().fd(), writes: true }
+    }
+}
 
 impl<'a> Operation<'a> for BeReady<'a> {
     type Output = ();
 
     fn direction(&self) -> &'a Direction {
-        self.0
+        self.direction
     }
 
     fn call(&mut self) -> io::Result<Called<()>> {
-        Ok(Called::once(()))
+        if is_ready(self.fd, self.writes) { Ok(Called::once(())) } else { Err(ErrorKind::WouldBlock.into()) }
+    }
+
+    fn attempt(&mut self, forced: bool) -> Option<io::Result<()>> {
+        match self.direction.peek() {
+            Next::Over => Some(Err(over())),
+            Next::Closed => Some(Err(closed())),
+            Next::Try(_) => Some(Ok(())),
+            // No task waits for the poller: only the system can tell.
+            Next::Wait => {
+                if forced {
+                    self.call().ok().map(|_| Ok(()))
+                } else {
+                    None
+                }
+            }
+        }
     }
 }
 
-/// Gives readiness back that was taken: also if the call unwinds.
-struct Taken<'a>(Option<&'a Direction>);
+#[cfg(unix)]
+use crate::platform::is_ready;
+/// The system does not tell.
+#[cfg(not(unix))]
+fn is_ready((): Fd, _: bool) -> bool {
+    false
+}
 
-impl Drop for Taken<'_> {
+/// What a system call that unwinds gives back.
+struct Unwinds<'a>(&'a Direction, Taken);
+
+impl Drop for Unwinds<'_> {
     fn drop(&mut self) {
-        if let Some(direction) = self.0 {
-            direction.give_back();
-        }
+        self.0.give_back(self.1, true);
     }
+}
+
+/// The error of an operation on a listener that was closed.
+fn closed() -> io::Error {
+    io::Error::new(ErrorKind::NotConnected, "gopark: use of a closed listener")
 }
 
 /// Makes the system call if the direction may be ready, or if `forced`. `None` if it would block.
@@ -81,27 +145,29 @@ pub(crate) fn attempt<T>(
     mut call: impl FnMut() -> io::Result<Called<T>>,
 ) -> Option<io::Result<T>> {
     loop {
-        match direction.next() {
-            Next::Fail => return Some(Err(over())),
+        let taken = match direction.next() {
+            Next::Over => return Some(Err(over())),
+            Next::Closed => return Some(Err(closed())),
             Next::Wait if !forced => return None,
-            Next::Wait | Next::Try => {}
-        }
-        let mut taken = Taken(Some(direction));
-        match call() {
+            Next::Wait => Taken::NOTHING,
+            Next::Try(taken) => taken,
+        };
+        let unwinds = Unwinds(direction, taken);
+        let called = call();
+        mem::forget(unwinds);
+        match called {
             Ok(called) => {
-                if !called.more {
-                    taken.0 = None;
-                }
+                direction.give_back(taken, called.more);
                 return Some(Ok(called.value));
             }
             Err(error) => match error.kind() {
-                ErrorKind::WouldBlock => {
-                    taken.0 = None;
-                    return None;
+                ErrorKind::WouldBlock => return None,
+                ErrorKind::Interrupted => direction.give_back(taken, true),
+                _ => {
+                    // Not drained: connections that no descriptor is free for, for example, make no new edge.
+                    direction.give_back(taken, true);
+                    return Some(Err(error));
                 }
-                ErrorKind::Interrupted => {}
-                // Not drained: connections that no descriptor is free for, for example, make no new edge.
-                _ => return Some(Err(error)),
             },
         }
     }
@@ -143,13 +209,16 @@ impl<'a, O: Operation<'a>> Future for Attempts<'a, O> {
             if !coop::poll_ready(cx, *this.site, Reason::Io, direction.object()) {
                 return Poll::Pending;
             }
-            if let Some(result) = attempt(direction, forced, || this.operation.call()) {
+            if let Some(result) = this.operation.attempt(forced) {
                 *this.is_done = true;
                 coop::spend();
                 return Poll::Ready(result);
             }
             if forced {
                 return Poll::Pending;
+            }
+            if fork::is_child() {
+                return Poll::Ready(Err(io::Error::new(ErrorKind::Unsupported, fork::REFUSAL)));
             }
             this.waiting.set(Some(direction.wait(this.site)));
         }

@@ -6,6 +6,8 @@ use std::task::{Context, Poll, ready};
 
 use futures_io::{AsyncRead, AsyncWrite};
 
+use crate::coop::{self, Reason};
+
 /// The size of a buffer. Go's `io.Copy` has one of 32 KiB as well.
 const BUFFER: usize = 32 * 1024;
 
@@ -83,9 +85,16 @@ where
     B: AsyncRead + AsyncWrite + Unpin + ?Sized,
 {
     let (mut there, mut back) = (Copying::new(), Copying::new());
+    let mut back_first = false;
     std::future::poll_fn(|cx| {
+        // By turns, because the first may spend the budget.
+        back_first = !back_first;
+        let early = if back_first { Some(back.poll(cx, b, a, true)?) } else { None };
         let sent = there.poll(cx, a, b, true)?;
-        let received = back.poll(cx, b, a, true)?;
+        let received = match early {
+            Some(received) => received,
+            None => back.poll(cx, b, a, true)?,
+        };
         Poll::Ready(Ok((ready!(sent), ready!(received))))
     })
     .await
@@ -129,6 +138,11 @@ impl Copying {
         W: AsyncWrite + Unpin + ?Sized,
     {
         while self.stage == Stage::Copies {
+            // For streams of other crates, which spend nothing.
+            if !coop::poll_ready(cx, None, Reason::Io, None) {
+                return Poll::Pending;
+            }
+            coop::spend();
             if self.start == self.end {
                 let read = Pin::new(&mut *reader).poll_read(cx, &mut self.buffer);
                 if read.is_pending() && self.needs_flush {

@@ -9,7 +9,7 @@ use mio::event::Source;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 
-use crate::io::attempt::{Attempts, BeReady, Called, Operation, Ready};
+use crate::io::attempt::{Attempts, BeReady, Called, Operation, Ready, attempt};
 use crate::readiness::Direction;
 use crate::runtime;
 use crate::sources::Registered;
@@ -42,15 +42,19 @@ pub struct Async<T: AsFd> {
     source: Registered<Descriptor<T>>,
 }
 
-struct Descriptor<T>(T);
+struct Descriptor<T> {
+    inner: T,
+    /// As it was registered, whatever `inner` says later.
+    fd: RawFd,
+}
 
-impl<T: AsFd> AsRawFd for Descriptor<T> {
+impl<T> AsRawFd for Descriptor<T> {
     fn as_raw_fd(&self) -> RawFd {
-        self.0.as_fd().as_raw_fd()
+        self.fd
     }
 }
 
-impl<T: AsFd> Source for Descriptor<T> {
+impl<T> Source for Descriptor<T> {
     fn register(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
         SourceFd(&self.as_raw_fd()).register(registry, token, interests)
     }
@@ -73,15 +77,18 @@ impl<T: AsFd> Async<T> {
     #[track_caller]
     pub fn new(descriptor: T) -> io::Result<Self> {
         let sources = runtime::current_for_sockets().sources()?;
-        Ok(Self { source: Registered::new(sources, Descriptor(descriptor))? })
+        Ok(Self {
+            source: Registered::new(sources, Descriptor { fd: descriptor.as_fd().as_raw_fd(), inner: descriptor })?,
+        })
     }
 
     /// The descriptor.
     pub fn get_ref(&self) -> &T {
-        &self.source.io().0
+        &self.source.io().inner
     }
 
-    /// Waits until something may be read.
+    /// Waits until something may be read. Then read by [`try_read_with`](Self::try_read_with): what bypasses this cannot say that the
+    /// descriptor is drained, and the next wait returns at once.
     ///
     /// # Errors
     ///
@@ -92,7 +99,7 @@ impl<T: AsFd> Async<T> {
     /// Nothing is lost.
     #[track_caller]
     pub fn readable(&self) -> Ready<'_> {
-        Ready::new(BeReady(&self.source.readiness().read), Location::caller())
+        Ready::new(BeReady::reads(&self.source), Location::caller())
     }
 
     /// Waits until something may be written.
@@ -106,11 +113,31 @@ impl<T: AsFd> Async<T> {
     /// Nothing is lost.
     #[track_caller]
     pub fn writable(&self) -> Ready<'_> {
-        Ready::new(BeReady(&self.source.readiness().write), Location::caller())
+        Ready::new(BeReady::writes(&self.source), Location::caller())
+    }
+
+    /// Calls `read` once, whether or not something may be read.
+    ///
+    /// # Errors
+    ///
+    /// Those of `read`; [`WouldBlock`](io::ErrorKind::WouldBlock) if there is nothing. The runtime has ended.
+    pub fn try_read_with<R>(&self, mut read: impl FnMut(&T) -> io::Result<R>) -> io::Result<R> {
+        let result = attempt(&self.source.readiness().read, true, || read(self.get_ref()).map(Called::once));
+        result.unwrap_or_else(|| Err(io::ErrorKind::WouldBlock.into()))
+    }
+
+    /// As [`try_read_with`](Self::try_read_with), for writing.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub fn try_write_with<R>(&self, mut write: impl FnMut(&T) -> io::Result<R>) -> io::Result<R> {
+        let result = attempt(&self.source.readiness().write, true, || write(self.get_ref()).map(Called::once));
+        result.unwrap_or_else(|| Err(io::ErrorKind::WouldBlock.into()))
     }
 
     /// Calls `read` as soon as something may be read, and again as often as it says
-    /// [`WouldBlock`](io::ErrorKind::WouldBlock).
+    /// [`WouldBlock`](io::ErrorKind::WouldBlock): it must say so only if the system did, because the next event is awaited then.
     ///
     /// # Errors
     ///

@@ -22,7 +22,7 @@ impl Socket {
     /// As every socket, but for the first try: the kernel's buffer is known to be empty.
     fn drained() -> Arc<Self> {
         let socket = Arc::new(Self { readiness: Readiness::new(), kernel: Mutex::new(0) });
-        assert_eq!(socket.readiness.read.next(), Next::Try);
+        assert!(matches!(socket.readiness.read.next(), Next::Try(_)));
         socket
     }
 
@@ -34,21 +34,22 @@ impl Socket {
 
     /// Reads at most `room` bytes, as [`attempt`](crate::io::attempt::attempt) does. `None` if it must wait.
     fn attempt(&self, room: usize) -> Option<usize> {
-        match self.readiness.read.next() {
+        let ready = match self.readiness.read.next() {
             Next::Wait => return None,
-            Next::Fail => return Some(0),
-            Next::Try => {}
-        }
+            Next::Over | Next::Closed => return Some(0),
+            Next::Try(ready) => ready,
+        };
         let taken = {
             let mut kernel = self.kernel.lock().unwrap();
             let taken = room.min(*kernel);
             *kernel -= taken;
             taken
         };
-        if taken == room {
-            self.readiness.read.give_back();
+        if taken == 0 {
+            return None;
         }
-        Some(taken).filter(|taken| *taken > 0)
+        self.readiness.read.give_back(ready, taken == room);
+        Some(taken)
     }
 
     /// Reads at least one byte.
@@ -148,7 +149,7 @@ fn the_end_of_the_stream_stays() {
         let kernel = thread::spawn(move || other.arrive(READY | ENDED));
         assert_eq!(socket.read(64), 1);
         kernel.join().unwrap();
-        assert_eq!(socket.readiness.read.next(), Next::Try);
+        assert!(matches!(socket.readiness.read.next(), Next::Try(_)));
     });
 }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::future::Future;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Shutdown, SocketAddr};
 use std::panic::Location;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -14,11 +14,11 @@ use pin_project_lite::pin_project;
 use socket2::Domain;
 
 use super::addr::{ToSocketAddrs, each_addr};
-use super::setup;
+use super::setup::{self, AsSocket};
 use super::stream::TcpStream;
 use crate::io::attempt::{Attempts, Called, Operation};
 use crate::readiness::Direction;
-use crate::sources::{Registered, Sources};
+use crate::sources::{Registered, Registrable, Sources};
 use crate::time::{Sleep, sleep};
 
 /// Connections that wait to be accepted, at most: [`TcpListener::bind`].
@@ -52,7 +52,7 @@ impl TcpListener {
         Ok(Self { socket: Arc::new(Registered::new(sources, socket)?) })
     }
 
-    /// Binds a socket to the address, or the first of several that works, and listens. Port 0 is any free
+    /// Binds a socket to the address, or the first of several that work, and listens. Port 0 is any free
     /// port. Go: `net.Listen("tcp", address)`.
     ///
     /// On Unix `SO_REUSEADDR` is set, so that a server can be restarted at once. [`TcpSocket`](super::TcpSocket) has more options.
@@ -78,7 +78,7 @@ impl TcpListener {
         })
     }
 
-    /// Makes one of a socket of `std` that listens. It becomes one that does not block.
+    /// Wraps a listener of `std`, and sets it non-blocking.
     ///
     /// # Errors
     ///
@@ -93,7 +93,7 @@ impl TcpListener {
     ///
     /// A connection that its peer has given up is passed over. If the process or the system has no
     /// descriptors or no memory for it, this waits for some time, up to a second, and tries again; so a
-    /// server goes on when others have closed theirs. The new stream belongs to the listener's runtime.
+    /// server goes on when others have closed theirs. (A connection that the poller has no room for is closed.) The new stream belongs to the listener's runtime.
     ///
     /// # Errors
     ///
@@ -105,6 +105,13 @@ impl TcpListener {
     #[track_caller]
     pub fn accept(&self) -> Accept<'_> {
         Accept { accepting: Accepting::new(AcceptOne { socket: &self.socket }, Location::caller()) }
+    }
+
+    /// Closes the socket, whatever clones there are: whoever waits in [`accept`](Self::accept) has an error of kind
+    /// [`NotConnected`](io::ErrorKind::NotConnected), as has every later one, and clients are refused. The port is free once the last
+    /// clone is dropped. Go: `l.Close()`.
+    pub fn close(&self) {
+        close(&self.socket);
     }
 
     /// The address that it is bound to: of interest if the port was 0.
@@ -170,6 +177,13 @@ impl<'a> Operation<'a> for AcceptOne<'a> {
     }
 }
 
+/// Ends the accepts, and what the system does for them.
+pub(super) fn close<S: Registrable + AsSocket>(socket: &Registered<S>) {
+    socket.readiness().read.close();
+    // Not every system lets a socket that listens be shut down: there the drop does it.
+    let _ = setup::options(socket.io()).shutdown(Shutdown::Both);
+}
+
 /// Accepts, and passes over connections that their peers have given up.
 pub(super) fn accepted<T>(mut accept: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     loop {
@@ -183,7 +197,9 @@ pub(super) fn accepted<T>(mut accept: impl FnMut() -> io::Result<T>) -> io::Resu
 /// True if there is no descriptor, or no memory, for a connection.
 fn is_exhausted(error: &io::Error) -> bool {
     #[cfg(unix)]
-    let is_known = [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM].map(Some).contains(&error.raw_os_error());
+    let is_known = [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM, libc::ENOSPC]
+        .map(Some)
+        .contains(&error.raw_os_error());
     // WSAEMFILE, WSAENOBUFS.
     #[cfg(windows)]
     let is_known = [10024, 10055].map(Some).contains(&error.raw_os_error());

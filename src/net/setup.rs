@@ -23,6 +23,7 @@ pub(super) fn connect(socket: Socket, addr: SocketAddr) -> io::Result<mio::net::
     match socket.connect(&addr.into()) {
         #[cfg(unix)]
         Err(error) if error.raw_os_error() == Some(libc::EINPROGRESS) => {}
+        #[cfg(not(unix))]
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
         begun => begun?,
     }
@@ -35,6 +36,6 @@ pub(super) fn options(socket: &impl AsSocket) -> SockRef<'_> {
 }
 
 #[cfg(unix)]
-use std::os::fd::AsFd as AsSocket;
+pub(super) use std::os::fd::AsFd as AsSocket;
 #[cfg(windows)]
-use std::os::windows::io::AsSocket;
+pub(super) use std::os::windows::io::AsSocket;

@@ -2,10 +2,12 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::panic::Location;
 use std::time::Duration;
 
 use socket2::{Domain, Socket};
 
+use super::connect::Connect;
 use super::listener::TcpListener;
 use super::setup;
 use super::stream::TcpStream;
@@ -177,7 +179,8 @@ impl TcpSocket {
     /// # Cancellation
     ///
     /// The socket is closed.
-    pub async fn connect(self, addr: SocketAddr) -> io::Result<TcpStream> {
-        TcpStream::connect_by(self.socket, addr).await
+    #[track_caller]
+    pub fn connect(self, addr: SocketAddr) -> Connect<'static, TcpStream> {
+        Connect::new(TcpStream::connect_by(self.socket, addr, Location::caller()))
     }
 }

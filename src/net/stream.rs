@@ -13,6 +13,7 @@ use std::time::Duration;
 use socket2::{Domain, Socket};
 
 use super::addr::{ToSocketAddrs, each_addr};
+use super::connect::Connect;
 use super::setup;
 use crate::io::attempt::{Attempts, BeReady, Called, Operation, Ready, attempt, operation, poll_attempt};
 use crate::readiness::{Direction, Readiness};
@@ -22,6 +23,8 @@ use crate::wait::watch::Watch;
 /// The stream of bytes behind an operation.
 pub(crate) trait Bytes: Sync {
     fn readiness(&self) -> &Readiness;
+    /// True if a read may stop before the end of what there is: at a message that carries descriptors.
+    fn has_messages(&self) -> bool;
     fn read(&self, buffer: &mut [u8]) -> io::Result<usize>;
     fn read_vectored(&self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize>;
     fn write(&self, bytes: &[u8]) -> io::Result<usize>;
@@ -29,10 +32,15 @@ pub(crate) trait Bytes: Sync {
 }
 
 macro_rules! bytes {
-    ($socket:ty) => {
+    ($socket:ty, $has_messages:literal) => {
         impl $crate::net::stream::Bytes for $crate::sources::Registered<$socket> {
             fn readiness(&self) -> &$crate::readiness::Readiness {
                 self.readiness()
+            }
+
+            #[inline]
+            fn has_messages(&self) -> bool {
+                $has_messages
             }
 
             #[inline]
@@ -58,7 +66,7 @@ macro_rules! bytes {
 #[cfg(unix)]
 pub(super) use bytes;
 
-bytes!(mio::net::TcpStream);
+bytes!(mio::net::TcpStream, false);
 
 // ------------------------------------------------------------------------------------------- operations
 
@@ -76,7 +84,7 @@ impl<'a> Operation<'a> for ReadInto<'a> {
 
     fn call(&mut self) -> io::Result<Called<usize>> {
         let bytes = self.socket.read(self.buffer)?;
-        Ok(Called::transfer(bytes, self.buffer.len()))
+        Ok(if self.socket.has_messages() { Called::once(bytes) } else { Called::transfer(bytes, self.buffer.len()) })
     }
 }
 
@@ -97,12 +105,12 @@ impl<'a> Operation<'a> for PeekInto<'a> {
     }
 }
 
-pub(crate) struct ReadIntoAll<'a> {
+pub(crate) struct ReadIntoAll<'a, 'b> {
     pub(super) socket: &'a dyn Bytes,
-    pub(super) buffers: &'a mut [IoSliceMut<'a>],
+    pub(super) buffers: &'a mut [IoSliceMut<'b>],
 }
 
-impl<'a> Operation<'a> for ReadIntoAll<'a> {
+impl<'a> Operation<'a> for ReadIntoAll<'a, '_> {
     type Output = usize;
 
     fn direction(&self) -> &'a Direction {
@@ -110,8 +118,8 @@ impl<'a> Operation<'a> for ReadIntoAll<'a> {
     }
 
     fn call(&mut self) -> io::Result<Called<usize>> {
-        let bytes = self.socket.read_vectored(self.buffers)?;
-        Ok(Called::transfer(bytes, self.buffers.iter().map(|buffer| buffer.len()).sum()))
+        // The system may take fewer buffers than there are.
+        self.socket.read_vectored(self.buffers).map(Called::once)
     }
 }
 
@@ -133,6 +141,9 @@ impl<'a> Operation<'a> for WriteFrom<'a> {
     }
 }
 
+/// So many buffers every system takes in one call.
+const FEW_BUFFERS: usize = 16;
+
 pub(crate) struct WriteFromAll<'a> {
     pub(super) socket: &'a dyn Bytes,
     pub(super) bytes: &'a [IoSlice<'a>],
@@ -147,7 +158,10 @@ impl<'a> Operation<'a> for WriteFromAll<'a> {
 
     fn call(&mut self) -> io::Result<Called<usize>> {
         let written = self.socket.write_vectored(self.bytes)?;
-        Ok(Called::transfer(written, self.bytes.iter().map(|bytes| bytes.len()).sum()))
+        // The system may take fewer buffers than there are.
+        let few = self.bytes.len() <= FEW_BUFFERS;
+        let room = || self.bytes.iter().map(|bytes| bytes.len()).sum();
+        Ok(if few { Called::transfer(written, room()) } else { Called::once(written) })
     }
 }
 
@@ -165,14 +179,22 @@ impl<'a> Operation<'a> for Connected<'a> {
 
     fn call(&mut self) -> io::Result<Called<()>> {
         let socket = self.socket.io();
-        if let Some(error) = socket.take_error()? {
-            return Err(error);
+        connected(self.socket.readiness(), socket.take_error()?, socket.peer_addr().err())
+    }
+}
+
+/// Whether a connect has succeeded, at whose socket are these errors: the pending one, and that of a question for its peer.
+pub(super) fn connected(
+    readiness: &Readiness,
+    pending: Option<io::Error>,
+    no_peer: Option<io::Error>,
+) -> io::Result<Called<()>> {
+    match pending.or(no_peer) {
+        None => Ok(Called::once(())),
+        Some(error) if error.kind() == io::ErrorKind::NotConnected && !readiness.read.has_ended() => {
+            Err(io::ErrorKind::WouldBlock.into())
         }
-        match socket.peer_addr() {
-            Ok(_) => Ok(Called::once(())),
-            Err(error) if error.kind() == io::ErrorKind::NotConnected => Err(io::ErrorKind::WouldBlock.into()),
-            Err(error) => Err(error),
-        }
+        Some(error) => Err(error),
     }
 }
 
@@ -185,16 +207,8 @@ operation! {
     Peek<'a> = PeekInto<'a> => io::Result<usize>
 }
 operation! {
-    /// Waits for bytes: the `read_vectored` of a stream.
-    ReadVectored<'a> = ReadIntoAll<'a> => io::Result<usize>
-}
-operation! {
     /// Waits until bytes can be written: the `write` of a stream.
     Write<'a> = WriteFrom<'a> => io::Result<usize>
-}
-operation! {
-    /// Waits until bytes can be written: the `write_vectored` of a stream.
-    WriteVectored<'a> = WriteFromAll<'a> => io::Result<usize>
 }
 // ---------------------------------------------------------------------------------------------- streams
 
@@ -228,8 +242,11 @@ macro_rules! stream {
             ///
             /// No byte is lost.
             #[track_caller]
-            pub fn read_vectored<'a>(&'a self, buffers: &'a mut [IoSliceMut<'a>]) -> ReadVectored<'a> {
-                ReadVectored::new(ReadIntoAll { socket: &*self.socket, buffers }, Location::caller())
+            pub fn read_vectored<'a, 'b: 'a>(
+                &'a self,
+                buffers: &'a mut [IoSliceMut<'b>],
+            ) -> impl Future<Output = io::Result<usize>> + use<'a, 'b> {
+                Attempts::new(ReadIntoAll { socket: &*self.socket, buffers }, Location::caller())
             }
 
             /// Fills the buffer. Go: `io.ReadFull`.
@@ -295,8 +312,11 @@ macro_rules! stream {
             ///
             /// Nothing has been written.
             #[track_caller]
-            pub fn write_vectored<'a>(&'a self, bytes: &'a [IoSlice<'a>]) -> WriteVectored<'a> {
-                WriteVectored::new(WriteFromAll { socket: &*self.socket, bytes }, Location::caller())
+            pub fn write_vectored<'a>(
+                &'a self,
+                bytes: &'a [IoSlice<'a>],
+            ) -> impl Future<Output = io::Result<usize>> + use<'a> {
+                Attempts::new(WriteFromAll { socket: &*self.socket, bytes }, Location::caller())
             }
 
             /// Writes all of the bytes. Go: `c.Write`.
@@ -346,7 +366,7 @@ macro_rules! stream {
             /// Nothing is lost.
             #[track_caller]
             pub fn readable(&self) -> Ready<'_> {
-                Ready::new(BeReady(&self.socket.readiness().read), Location::caller())
+                Ready::new(BeReady::reads(&self.socket), Location::caller())
             }
 
             /// Waits until a [`try_write`](Self::try_write) may succeed.
@@ -360,7 +380,7 @@ macro_rules! stream {
             /// Nothing is lost.
             #[track_caller]
             pub fn writable(&self) -> Ready<'_> {
-                Ready::new(BeReady(&self.socket.readiness().write), Location::caller())
+                Ready::new(BeReady::writes(&self.socket), Location::caller())
             }
 
             /// Ends a direction, or both. The peer reads what was written before, and then the end of the stream. Go:
@@ -567,7 +587,7 @@ pub(super) use futures_io;
 /// of `futures-io`; by these, one task at a time waits for each direction of one clone.
 ///
 /// Unlike Go's, a connection sends small writes together with later ones as long as some are
-/// underway: see [`set_nodelay`](Self::set_nodelay).
+/// under way: see [`set_nodelay`](Self::set_nodelay).
 ///
 /// ```
 /// use gopark::net::{TcpListener, TcpStream};
@@ -600,7 +620,7 @@ impl TcpStream {
         Ok(Self { socket, reader: Mutex::new(Watch::NONE), writer: Mutex::new(Watch::NONE) })
     }
 
-    /// Connects to the address, or the first of several that works. Go: `net.Dial("tcp", address)`.
+    /// Connects to the address, or the first of several that work. Go: `net.Dial("tcp", address)`.
     ///
     /// # Errors
     ///
@@ -611,23 +631,26 @@ impl TcpStream {
     ///
     /// The connection is given up.
     #[track_caller]
-    pub fn connect<A: ToSocketAddrs>(address: A) -> Connect {
-        let addrs = address.addrs();
+    pub fn connect<A: ToSocketAddrs>(address: A) -> Connect<'static, Self> {
+        let (addrs, site) = (address.addrs(), Location::caller());
         drop(address);
-        let connect = each_addr(addrs, Location::caller(), |addr| async move {
-            Self::connect_by(setup::tcp(Domain::for_address(addr))?, addr).await
-        });
-        Connect { future: Box::pin(connect) }
+        Connect::new(each_addr(addrs, site, move |addr| async move {
+            Self::connect_by(setup::tcp(Domain::for_address(addr))?, addr, site).await
+        }))
     }
 
     /// Connects that socket.
-    pub(super) async fn connect_by(socket: Socket, addr: SocketAddr) -> io::Result<Self> {
+    pub(super) async fn connect_by(
+        socket: Socket,
+        addr: SocketAddr,
+        site: &'static Location<'static>,
+    ) -> io::Result<Self> {
         let stream = Self::new(super::current()?, setup::connect(socket, addr)?)?;
-        Attempts::new(Connected { socket: &stream.socket }, Location::caller()).await?;
+        Attempts::new(Connected { socket: &stream.socket }, site).await?;
         Ok(stream)
     }
 
-    /// Makes one of a stream of `std`. It becomes one that does not block.
+    /// Wraps a stream of `std`, and sets it non-blocking.
     ///
     /// # Errors
     ///
@@ -733,27 +756,5 @@ impl fmt::Debug for TcpStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (local, peer) = (self.local_addr().ok(), self.peer_addr().ok());
         f.debug_struct("TcpStream").field("local_addr", &local).field("peer_addr", &peer).finish_non_exhaustive()
-    }
-}
-
-/// Waits for a connection: [`TcpStream::connect`].
-#[must_use = "futures do nothing unless awaited"]
-pub struct Connect {
-    future: Pin<Box<dyn Future<Output = io::Result<TcpStream>> + Send>>,
-}
-
-impl Future for Connect {
-    type Output = io::Result<TcpStream>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.future.as_mut().poll(cx)
-    }
-}
-
-crate::wait::case::future_case!(Connect);
-
-impl fmt::Debug for Connect {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Connect").finish_non_exhaustive()
     }
 }

@@ -7,6 +7,7 @@ use std::panic::Location;
 use std::sync::Arc;
 
 use super::addr::{ToSocketAddrs, each_addr};
+use super::connect::Connect;
 use crate::io::attempt::{BeReady, Called, Operation, Ready, attempt, operation};
 use crate::readiness::Direction;
 use crate::sources::Registered;
@@ -38,7 +39,7 @@ pub struct UdpSocket {
 }
 
 impl UdpSocket {
-    /// Binds a socket to the address, or the first of several that works. Go: `net.ListenPacket("udp", address)`.
+    /// Binds a socket to the address, or the first of several that work. Go: `net.ListenPacket("udp", address)`.
     ///
     /// # Errors
     ///
@@ -55,7 +56,7 @@ impl UdpSocket {
         each_addr(addrs, Location::caller(), bind)
     }
 
-    /// Makes one of a socket of `std`. It becomes one that does not block.
+    /// Wraps a socket of `std`, and sets it non-blocking.
     ///
     /// # Errors
     ///
@@ -77,10 +78,10 @@ impl UdpSocket {
     ///
     /// Nothing has been done.
     #[track_caller]
-    pub fn connect<A: ToSocketAddrs>(&self, address: A) -> impl Future<Output = io::Result<()>> + use<'_, A> {
-        let addrs = address.addrs();
+    pub fn connect<A: ToSocketAddrs>(&self, address: A) -> Connect<'_, ()> {
+        let (addrs, site) = (address.addrs(), Location::caller());
         drop(address);
-        each_addr(addrs, Location::caller(), move |addr| async move { self.socket.io().connect(addr) })
+        Connect::new(each_addr(addrs, site, move |addr| async move { self.socket.io().connect(addr) }))
     }
 
     /// Waits for a datagram. Returns its length, and where it comes from. What does not fit into the buffer is lost. Go:
@@ -173,7 +174,7 @@ impl UdpSocket {
     /// Nothing is lost.
     #[track_caller]
     pub fn readable(&self) -> Ready<'_> {
-        Ready::new(BeReady(&self.socket.readiness().read), Location::caller())
+        Ready::new(BeReady::reads(&self.socket), Location::caller())
     }
 
     /// Waits until something may be sent.
@@ -187,7 +188,7 @@ impl UdpSocket {
     /// Nothing is lost.
     #[track_caller]
     pub fn writable(&self) -> Ready<'_> {
-        Ready::new(BeReady(&self.socket.readiness().write), Location::caller())
+        Ready::new(BeReady::writes(&self.socket), Location::caller())
     }
 
     /// The address that it is bound to.

@@ -11,16 +11,15 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
-use super::listener::{Accepting, accept, accepted};
-use super::stream::{
-    Read, ReadInto, ReadIntoAll, ReadVectored, Write, WriteFrom, WriteFromAll, WriteVectored, bytes, stream,
-};
+use super::connect::Connect;
+use super::listener::{Accepting, accept, accepted, close};
+use super::stream::{Read, ReadInto, ReadIntoAll, Write, WriteFrom, WriteFromAll, bytes, connected, stream};
 use crate::io::attempt::{Attempts, BeReady, Called, Operation, Ready, attempt, operation, poll_attempt};
 use crate::readiness::Direction;
 use crate::sources::{Registered, Sources};
 use crate::wait::watch::Watch;
 
-bytes!(mio::net::UnixStream);
+bytes!(mio::net::UnixStream, true);
 
 /// A connection by a Unix domain socket. Go: `net.UnixConn`. tokio: `UnixStream`.
 ///
@@ -62,11 +61,14 @@ impl UnixStream {
     /// # Cancellation
     ///
     /// The connection is given up.
-    pub async fn connect(path: impl AsRef<Path>) -> io::Result<Self> {
-        let socket = mio::net::UnixStream::connect(path)?;
-        let stream = Self::new(super::current()?, socket)?;
-        Attempts::new(Connected { socket: &stream.socket }, Location::caller()).await?;
-        Ok(stream)
+    #[track_caller]
+    pub fn connect(path: impl AsRef<Path>) -> Connect<'static, Self> {
+        let (site, socket) = (Location::caller(), mio::net::UnixStream::connect(path));
+        Connect::new(async move {
+            let stream = Self::new(super::current()?, socket?)?;
+            Attempts::new(Connected { socket: &stream.socket }, site).await?;
+            Ok(stream)
+        })
     }
 
     /// Two that are connected with each other.
@@ -81,7 +83,7 @@ impl UnixStream {
         Ok((Self::new(sources.clone(), a)?, Self::new(sources, b)?))
     }
 
-    /// Makes one of a stream of `std`. It becomes one that does not block.
+    /// Wraps a stream of `std`, and sets it non-blocking.
     ///
     /// # Errors
     ///
@@ -133,14 +135,7 @@ impl<'a> Operation<'a> for Connected<'a> {
 
     fn call(&mut self) -> io::Result<Called<()>> {
         let socket = self.socket.io();
-        if let Some(error) = socket.take_error()? {
-            return Err(error);
-        }
-        match socket.peer_addr() {
-            Ok(_) => Ok(Called::once(())),
-            Err(error) if error.kind() == io::ErrorKind::NotConnected => Err(io::ErrorKind::WouldBlock.into()),
-            Err(error) => Err(error),
-        }
+        connected(self.socket.readiness(), socket.take_error()?, socket.peer_addr().err())
     }
 }
 
@@ -180,7 +175,7 @@ impl UnixListener {
         Ok(Self { socket: Arc::new(Registered::new(super::current()?, socket)?) })
     }
 
-    /// Makes one of a socket of `std` that listens. It becomes one that does not block.
+    /// Wraps a listener of `std`, and sets it non-blocking.
     ///
     /// # Errors
     ///
@@ -204,6 +199,11 @@ impl UnixListener {
     #[track_caller]
     pub fn accept(&self) -> UnixAccept<'_> {
         UnixAccept { accepting: Accepting::new(AcceptOne { socket: &self.socket }, Location::caller()) }
+    }
+
+    /// Closes the socket, whatever clones there are. As [`TcpListener::close`](super::TcpListener::close).
+    pub fn close(&self) {
+        close(&self.socket);
     }
 
     /// The address that it is bound to.
@@ -309,7 +309,7 @@ impl UnixDatagram {
         Ok((Self::new(sources.clone(), a)?, Self::new(sources, b)?))
     }
 
-    /// Makes one of a socket of `std`. It becomes one that does not block.
+    /// Wraps a socket of `std`, and sets it non-blocking.
     ///
     /// # Errors
     ///
@@ -396,7 +396,7 @@ impl UnixDatagram {
     /// Nothing is lost.
     #[track_caller]
     pub fn readable(&self) -> Ready<'_> {
-        Ready::new(BeReady(&self.socket.readiness().read), Location::caller())
+        Ready::new(BeReady::reads(&self.socket), Location::caller())
     }
 
     /// Waits until something may be sent.
@@ -410,7 +410,7 @@ impl UnixDatagram {
     /// Nothing is lost.
     #[track_caller]
     pub fn writable(&self) -> Ready<'_> {
-        Ready::new(BeReady(&self.socket.readiness().write), Location::caller())
+        Ready::new(BeReady::writes(&self.socket), Location::caller())
     }
 
     /// The address that it is bound to.

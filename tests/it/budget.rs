@@ -272,6 +272,14 @@ fn every_await_of_a_socket_spends_sch03() {
             "write" => { a.write(b"x").await.unwrap(); b.read(&mut [0]).await.unwrap() };
             "read_exact" => { a.write_all(b"xy").await.unwrap(); b.read_exact(&mut [0; 2]).await.unwrap() };
             "write_all" => { a.write_all(b"x").await.unwrap(); b.try_read(&mut [0]).unwrap() };
+            "write_vectored" => {
+                a.write_vectored(&[std::io::IoSlice::new(b"x")]).await.unwrap();
+                b.try_read(&mut [0]).unwrap()
+            };
+            "read_vectored" => {
+                a.write_all(b"x").await.unwrap();
+                b.read_vectored(&mut [std::io::IoSliceMut::new(&mut [0])]).await.unwrap()
+            };
             "writable" => a.writable().await.unwrap();
             "copy" => copy(&mut &ended, &mut &a).await.unwrap();
             "copy_bidirectional" => copy_bidirectional(&mut &ended, &mut &other).await.unwrap();

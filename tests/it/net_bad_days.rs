@@ -321,3 +321,211 @@ fn switches() -> u64 {
     };
     tasks.map(of).sum()
 }
+
+#[test]
+fn sockets_are_served_while_all_processors_are_lent() {
+    no_hang(|| {
+        for procs in [1, 2] {
+            let rt = Runtime::builder().gomaxprocs(procs).build().unwrap();
+            rt.block_on(async {
+                let (a, b) = UnixStream::pair().unwrap();
+                let (tx, rx) = std::sync::mpsc::channel();
+                go(async move {
+                    b.read_exact(&mut [0]).await.unwrap();
+                    tx.send(Instant::now()).unwrap();
+                });
+                gopark::gosched().await;
+                let writer = std::thread::spawn(move || {
+                    std::thread::sleep(Duration::from_millis(150)); // asleep: until the monitor is at rest
+                    let now = Instant::now();
+                    futures_lite::future::block_on(a.write_all(b"x")).unwrap();
+                    (a, now)
+                });
+                let seen = gopark::block_in_place(|| rx.recv().unwrap());
+                let (_a, written) = writer.join().unwrap();
+                let took = seen.duration_since(written);
+                assert!(took < Duration::from_millis(100), "{took:?} at {procs}");
+            });
+        }
+    });
+}
+
+#[test]
+fn a_forced_question_whether_a_stream_is_readable_is_the_systems() {
+    no_hang(|| {
+        gopark::block_on(async {
+            let (a, b) = UnixStream::pair().unwrap();
+            // The first look of a new socket says nothing yet.
+            assert_eq!(b.try_read(&mut [0]).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+            gopark::select! {
+                _ = b.readable() => panic!("nothing is there"),
+                default => {}
+            }
+            assert!(time::timeout(Duration::from_millis(2), b.readable()).await.is_err());
+            a.write_all(b"x").await.unwrap();
+            gopark::select! {
+                ready = b.readable() => ready.unwrap(),
+                default => panic!("a byte is there"),
+            }
+        });
+    });
+}
+
+#[test]
+fn many_buffers_at_once_are_no_sign_of_a_full_socket() {
+    no_hang(|| {
+        gopark::block_on(async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+            let (server, _) = listener.accept().await.unwrap();
+            go(async move { while let Ok(1..) = server.read(&mut [0; 4096]).await {} });
+            time::sleep(Duration::from_millis(5)).await; // asleep: until the first event has been seen
+            let buffers: Vec<_> = (0..1_100).map(|_| io::IoSlice::new(b"abcd")).collect();
+            let written = client.write_vectored(&buffers).await.unwrap();
+            assert!(written > 0);
+            client.write_all(b"more").await.unwrap();
+        });
+    });
+}
+
+#[test]
+fn urgent_data_does_not_stop_a_reader() {
+    use std::os::fd::AsRawFd;
+
+    no_hang(|| {
+        gopark::block_on(async {
+            for _ in 0..50 {
+                let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+                let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+                let (server, _) = listener.accept().await.unwrap();
+                let reader = go(async move {
+                    let (mut all, mut buffer) = (Vec::new(), [0; 64]);
+                    while let n @ 1.. = server.read(&mut buffer).await.unwrap() {
+                        all.extend_from_slice(&buffer[..n]);
+                        if all.ends_with(b"efg") {
+                            break;
+                        }
+                    }
+                    all
+                });
+                client.write_all(b"abc").await.unwrap();
+                // SAFETY: one byte of a literal.
+                let sent = unsafe { libc::send(client.as_raw_fd(), b"d".as_ptr().cast(), 1, libc::MSG_OOB) };
+                assert_eq!(sent, 1);
+                client.write_all(b"efg").await.unwrap();
+                assert_eq!(reader.await.unwrap(), b"abcefg");
+            }
+        });
+    });
+}
+
+#[test]
+fn an_error_that_is_over_leaves_no_socket_ready() {
+    no_hang(|| {
+        gopark::block_on(async {
+            let closed = UdpSocket::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
+            let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+            socket.connect(closed).await.unwrap();
+            socket.send(b"x").await.unwrap();
+            // The host says that the port is closed.
+            let error = socket.recv(&mut [0; 4]).await.unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+            assert_turns(
+                || async { socket.readable().await.unwrap() },
+                || socket.try_recv_from(&mut [0; 4]).map(|_| ()),
+            )
+            .await;
+        });
+    });
+}
+
+#[test]
+fn a_pipe_whose_writer_has_gone_waits_for_the_next_one() {
+    use std::fs::OpenOptions;
+    use std::os::unix::fs::OpenOptionsExt;
+
+    no_hang(|| {
+        let path = std::env::temp_dir().join(format!("gopark-fifo-{}", std::process::id()));
+        let name = std::ffi::CString::new(path.to_str().unwrap()).unwrap();
+        // SAFETY: a name with a zero byte at its end.
+        assert_eq!(unsafe { libc::mkfifo(name.as_ptr(), 0o600) }, 0);
+        gopark::block_on(async {
+            let reader = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(&path).unwrap();
+            let reader = gopark::io::Async::new(reader).unwrap();
+            drop(OpenOptions::new().write(true).open(&path).unwrap());
+            let read = |mut file: &std::fs::File| file.read(&mut [0; 8]);
+            assert_eq!(reader.read_with(read).await.unwrap(), 0);
+            let _writer = OpenOptions::new().write(true).open(&path).unwrap();
+            let look = || reader.try_read_with(read).map(|n| assert_ne!(n, 0));
+            assert_turns(|| async { reader.readable().await.unwrap() }, look).await;
+        });
+        std::fs::remove_file(path).unwrap();
+    });
+}
+
+/// Waits and looks, in turns: there is nothing, so that a few turns must be enough.
+async fn assert_turns<F: Future<Output = ()>>(wait: impl Fn() -> F, look: impl Fn() -> io::Result<()>) {
+    let turns = AtomicUsize::new(0);
+    let spin = async {
+        loop {
+            wait().await;
+            assert_eq!(look().unwrap_err().kind(), io::ErrorKind::WouldBlock);
+            turns.fetch_add(1, Ordering::Relaxed);
+        }
+    };
+    let _ = time::timeout(Duration::from_millis(50), spin).await;
+    assert!(turns.load(Ordering::Relaxed) < 10, "{turns:?} turns");
+}
+
+#[test]
+fn an_event_of_one_direction_wakes_no_waiter_of_the_other() {
+    no_hang(|| {
+        let rt = Runtime::builder().gomaxprocs(1).build().unwrap();
+        rt.block_on(async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+            let (server, _) = listener.accept().await.unwrap();
+            let polls = Arc::new(AtomicUsize::new(0));
+            let (reading, counts) = (client.clone(), polls.clone());
+            let reader = go(async move {
+                let mut buffer = [0];
+                let mut read = std::pin::pin!(reading.read(&mut buffer));
+                std::future::poll_fn(|cx| {
+                    counts.fetch_add(1, Ordering::Relaxed);
+                    read.as_mut().poll(cx)
+                })
+                .await
+            });
+            let drains = go(async move {
+                let mut buffer = vec![0; 1 << 16];
+                let mut left = 8 << 20;
+                while left > 0 {
+                    left -= server.read(&mut buffer).await.unwrap();
+                }
+                server.write_all(b"!").await.unwrap();
+            });
+            client.write_all(&vec![0; 8 << 20]).await.unwrap();
+            drains.await.unwrap();
+            assert_eq!(reader.await.unwrap().unwrap(), 1);
+            let polls = polls.load(Ordering::Relaxed);
+            assert!(polls <= 4, "{polls} polls");
+        });
+    });
+}
+
+#[test]
+fn a_listener_that_is_closed_ends_its_accepts() {
+    no_hang(|| {
+        gopark::block_on(async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let accepting = listener.clone();
+            let accepts = go(async move { accepting.accept().await.map(|_| ()) });
+            gopark::gosched().await;
+            listener.close();
+            assert_eq!(accepts.await.unwrap().unwrap_err().kind(), io::ErrorKind::NotConnected);
+            assert!(listener.accept().await.is_err());
+            assert!(TcpStream::connect(address).await.is_err());
+        });
+    });
+}

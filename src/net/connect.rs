@@ -1,0 +1,35 @@
+//! The future of every connect.
+
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+/// Waits for a connection: [`TcpStream::connect`](super::TcpStream::connect) and its like.
+#[must_use = "futures do nothing unless awaited"]
+pub struct Connect<'a, T> {
+    future: Pin<Box<dyn Future<Output = io::Result<T>> + Send + 'a>>,
+}
+
+impl<'a, T> Connect<'a, T> {
+    pub(super) fn new(future: impl Future<Output = io::Result<T>> + Send + 'a) -> Self {
+        Self { future: Box::pin(future) }
+    }
+}
+
+impl<T> Future for Connect<'_, T> {
+    type Output = io::Result<T>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.future.as_mut().poll(cx)
+    }
+}
+
+crate::wait::case::future_case!(Connect<'a, T>, 'a, T);
+
+impl<T> fmt::Debug for Connect<'_, T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connect").finish_non_exhaustive()
+    }
+}

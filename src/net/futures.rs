@@ -1,0 +1,8 @@
+//! The futures that the operations return, by name. Each is a case of a [`select!`](crate::select!).
+
+pub use super::connect::Connect;
+pub use super::listener::Accept;
+pub use super::stream::{Peek, Read, Write};
+pub use super::udp::{Recv, RecvFrom, Send, SendTo};
+#[cfg(unix)]
+pub use super::unix::{UnixAccept, UnixRecv, UnixRecvFrom, UnixSend};
