@@ -14,6 +14,11 @@ pub(crate) type Outcome = Result<Figures, String>;
 /// A sample is disturbed if other processes used more than this of a processor meanwhile.
 pub(crate) const QUIET: f64 = 0.1;
 
+/// What others used meanwhile. It is not known where nothing was timed.
+pub(crate) fn others(figures: &Figures) -> f64 {
+    figures.get("others").copied().unwrap_or_default()
+}
+
 pub(crate) struct Row<'a> {
     pub(crate) contender: &'a str,
     pub(crate) outcomes: &'a [Outcome],
@@ -43,7 +48,6 @@ pub(crate) fn rows(case: &str, procs: usize, rows: &[Row<'_>]) -> String {
 /// The samples that no other process disturbed, but at least the quieter half.
 fn quiet(outcomes: &[Outcome]) -> Result<Vec<&Figures>, &String> {
     let mut figures = outcomes.iter().map(Result::as_ref).collect::<Result<Vec<_>, _>>()?;
-    let others = |figures: &Figures| figures.get("others").copied().unwrap_or_default();
     figures.sort_by(|a, b| others(a).total_cmp(&others(b)));
     let undisturbed = figures.iter().filter(|figures| others(figures) <= QUIET).count();
     figures.truncate(undisturbed.max(figures.len().div_ceil(2)));
