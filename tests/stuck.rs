@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 
 use gopark::context::Context;
 use gopark::inspect::{self, GoroutineInfo, GoroutineState, named};
+#[cfg(target_os = "linux")]
+use gopark::signal::{self, Signal};
 use gopark::sync::{Cond, Mutex, Once, RwMutex, Semaphore, WaitGroup};
 use gopark::time::{Ticker, sleep};
 use gopark::{OnDeadlock, Runtime, block_on, block_on_local, chan, go, go_local, gosched, select, unblock};
@@ -642,6 +644,18 @@ const SCENARIOS: &[Scenario] = &[
         ended.has_line(" [chan receive, ", "go: dumped", "go: dumped");
         assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     }),
+    #[cfg(target_os = "linux")]
+    scenario("the_dump_and_a_receiver_have_the_same_signal", "dump=on", dump_and_receive, |ended| {
+        ended.has_once("gopark: goroutines: 1, runtimes: 1\n");
+        // Its receiver is gone, and the dump goes on to want it.
+        ended.has_once("gopark: goroutines: 2, runtimes: 1\n");
+        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+    }),
+    #[cfg(target_os = "linux")]
+    scenario("a_wait_for_a_signal_is_no_deadlock", "", wait_for_alarm, |ended| {
+        ended.is_silent();
+        assert_eq!(ended.code, Some(0));
+    }),
     scenario(
         "the_trace_has_lines",
         "sched=50",
@@ -662,6 +676,35 @@ fn dump_on_signal() {
         // SAFETY: it sends a signal to this process, which handles it.
         unsafe { libc::kill(libc::getpid(), libc::SIGQUIT) };
         sleep(2 * SECOND).await; // asleep: until the dump is written
+    });
+}
+
+#[cfg(target_os = "linux")]
+fn dump_and_receive() {
+    block_on(async {
+        let quits = signal::notify(&[Signal::QUIT]);
+        // SAFETY: it sends a signal to this process, which handles it.
+        unsafe { libc::kill(libc::getpid(), libc::SIGQUIT) };
+        assert_eq!(quits.recv().await, Some(Signal::QUIT));
+        sleep(SECOND).await; // asleep: until the dump is written
+        drop(quits);
+        let (_tx, rx) = chan::unbuffered::<u8>();
+        go(async move { rx.recv().await });
+        until_parked(1).await;
+        // SAFETY: as above.
+        unsafe { libc::kill(libc::getpid(), libc::SIGQUIT) };
+        sleep(2 * SECOND).await; // asleep: until the dump is written
+    });
+}
+
+/// No thread of the process but gopark's own is there meanwhile.
+#[cfg(target_os = "linux")]
+fn wait_for_alarm() {
+    block_on(async {
+        let alarms = signal::notify(&[Signal::ALRM]);
+        // SAFETY: the system sends the signal, which is caught.
+        unsafe { libc::alarm(3) };
+        assert_eq!(alarms.recv().await, Some(Signal::ALRM));
     });
 }
 
