@@ -20,7 +20,7 @@ use crate::panics::lock;
 /// Most events of one look, if the local queue has room for them.
 const MANY: usize = 256;
 /// Most events of one look beside goroutines that wait in the local queue: what overflows it would starve in the global one.
-const FEW: usize = 32;
+pub(crate) const FEW: usize = 32;
 /// The token of an interruption.
 const INTERRUPTION: Token = Token(usize::MAX);
 /// Looks before a sleep that may be short: 20 to 40 microseconds.

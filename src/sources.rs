@@ -311,6 +311,12 @@ impl Slot {
         is_due
     }
 
+    /// A worker has looked.
+    #[inline]
+    pub(crate) fn looked(&self) {
+        self.looked.store(clock::coarse_now().as_nanos(), Ordering::Relaxed);
+    }
+
     /// The runtime has ended.
     pub(crate) fn close(&self) {
         self.is_open.store(false, Ordering::Relaxed);

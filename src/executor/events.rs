@@ -15,12 +15,15 @@ use std::time::Duration;
 
 use super::{Executor, Ordering, Processor, Sched};
 use crate::clock::Time;
-use crate::netpoll::{Netpoll, SPINS};
+use crate::netpoll::{FEW, Netpoll, SPINS};
 use crate::parker::Parker;
+use crate::processor::LOCAL_QUEUE;
 use crate::sources::{Slot, SocketInfo, Sources};
 
 /// A busy worker looks if the last look is so long ago.
-const AGE: Duration = Duration::from_micros(50);
+const AGE: Duration = Duration::from_micros(400);
+/// The monitor looks if no worker has looked for so long.
+const MONITOR_AGE: Duration = Duration::from_millis(1);
 
 #[derive(Debug, Default)]
 pub(super) struct Io(Slot);
@@ -74,40 +77,40 @@ impl Executor {
         Ok(sources)
     }
 
-    /// A busy worker looks for events, if that is due. True if it has found some.
+    /// A busy worker looks for events, if that is due and its queue has room for them. True if it has found some.
     #[inline]
     pub(super) fn look_for_events(&'static self, processor: &'static Processor) -> bool {
-        self.io.0.is_due(AGE) && self.io.0.get().is_some_and(|sources| self.harvest(&sources, processor))
+        // If there never is any room the monitor looks.
+        self.io.0.is_due(AGE)
+            && processor.queue.len() + FEW <= LOCAL_QUEUE
+            && self.io.0.get().is_some_and(|sources| self.harvest(&sources, processor))
     }
 
     /// A worker that has nothing to run looks for events. True if it has found some, or there is work now.
     #[inline]
     pub(super) fn wait_for_events(&'static self, processor: &'static Processor) -> bool {
-        self.io
-            .0
-            .get()
-            .is_some_and(|sources| self.harvest(&sources, processor) || self.spin_for_events(&sources, processor))
+        self.io.0.get().is_some_and(|sources| self.wait_briefly(&sources, processor))
     }
 
     #[inline(never)]
-    fn spin_for_events(&'static self, sources: &Sources, processor: &'static Processor) -> bool {
+    fn wait_briefly(&'static self, sources: &Sources, processor: &'static Processor) -> bool {
         let netpoll = sources.netpoll();
-        // A worker that is busy looks as well.
-        if !self.idle.is_all_but_one(self.procs.load(Ordering::Relaxed)) || netpoll.is_claimed() || !netpoll.may_spin()
-        {
+        if netpoll.is_claimed() {
             return false;
         }
-        for _ in 0..SPINS {
-            if self.has_work() {
-                return true;
-            }
-            if self.harvest(sources, processor) {
-                netpoll.spun(true);
-                return true;
-            }
+        if !self.idle.is_all_but_one(self.procs.load(Ordering::Relaxed)) {
+            // Other workers are busy, and look as well.
+            self.io.0.looked();
+            return self.harvest(sources, processor);
         }
-        netpoll.spun(false);
-        false
+        // The sleep is a look.
+        if !netpoll.may_spin() {
+            return false;
+        }
+        let found = (0..SPINS).any(|_| self.has_work() || self.harvest(sources, processor));
+        netpoll.spun(found);
+        self.io.0.looked();
+        found
     }
 
     fn harvest(&'static self, sources: &Sources, processor: &'static Processor) -> bool {
@@ -141,9 +144,9 @@ impl Executor {
         self.io.0.get().is_some_and(|sources| sources.netpoll().has_found())
     }
 
-    /// The monitor looks, unless a worker sleeps in the poller.
+    /// The monitor looks, if no worker has for some time, nor sleeps in the poller. What it finds goes into the global queue.
     pub(super) fn look_from_monitor(&self) {
-        if let Some(sources) = self.io.0.get() {
+        if let Some(sources) = self.io.0.get().filter(|_| self.io.0.is_due(MONITOR_AGE)) {
             let events = sources.netpoll().look(false);
             if !events.is_empty() {
                 self.idle.begin_search();
