@@ -78,7 +78,8 @@ impl Executor {
     }
 
     /// A busy worker looks for events, if that is due and its queue has room for them. True if it has found some.
-    #[inline]
+    // A call, because the loop of a worker keeps all its state in registers.
+    #[inline(never)]
     pub(super) fn look_for_events(&'static self, processor: &'static Processor) -> bool {
         // If there never is any room the monitor looks.
         self.io.0.is_due(AGE)
@@ -87,12 +88,11 @@ impl Executor {
     }
 
     /// A worker that has nothing to run looks for events. True if it has found some, or there is work now.
-    #[inline]
+    #[inline(never)]
     pub(super) fn wait_for_events(&'static self, processor: &'static Processor) -> bool {
         self.io.0.get().is_some_and(|sources| self.wait_briefly(&sources, processor))
     }
 
-    #[inline(never)]
     fn wait_briefly(&'static self, sources: &Sources, processor: &'static Processor) -> bool {
         let netpoll = sources.netpoll();
         if netpoll.is_claimed() {
@@ -135,6 +135,7 @@ impl Executor {
     }
 
     /// Delivers what a sleep has found.
+    #[inline(never)]
     pub(super) fn take_events(&'static self, processor: &'static Processor) -> bool {
         self.io.0.get().is_some_and(|sources| sources.netpoll().has_found() && self.harvest(&sources, processor))
     }
