@@ -34,6 +34,22 @@ async fn messages(n: usize) {
     while rx.recv().await.is_some() {}
 }
 
+/// Two hand a number to and fro: four operations a round.
+async fn ping_pong(n: usize) {
+    let ((ping, pinged), (pong, ponged)) = (chan::unbuffered(), chan::unbuffered());
+    let answers = go(async move {
+        while let Some(i) = pinged.recv().await {
+            pong.send(i).await.expect("a receiver");
+        }
+    });
+    for i in 0..n / 4 {
+        ping.send(i).await.expect("a receiver");
+        ponged.recv().await;
+    }
+    drop(ping);
+    answers.await.expect("does not panic");
+}
+
 const RUNS: u64 = 20;
 const OPERATIONS: usize = 20_000;
 const EMPTY_RUNS: u64 = 20_000;
@@ -51,8 +67,13 @@ fn main() {
         config.clone().runs(runs).check(|| messages(OPERATIONS));
         let message = per_operation(begin);
         let begin = Instant::now();
+        config.clone().runs(runs).check(|| ping_pong(OPERATIONS));
+        let turn = per_operation(begin);
+        let begin = Instant::now();
         config.runs(empty_runs).check(|| async {});
         let empty = begin.elapsed().as_nanos() / u128::from(empty_runs);
-        println!("{strategy:?}: a lock {lock} ns, a send or receive {message} ns, an empty run {empty} ns");
+        println!(
+            "{strategy:?}: a lock {lock} ns, a send or receive {message} ns, one of a ping-pong {turn} ns, an empty run {empty} ns"
+        );
     }
 }

@@ -30,23 +30,25 @@ pub enum Outside {
     Wake,
     /// [`unblock`](crate::unblock). If it is allowed, its closure runs at once.
     Unblock,
-    /// [`block_in_place`](crate::block_in_place). If it is allowed, its closure runs as it would elsewhere.
+    /// [`block_in_place`](crate::block_in_place). If it is allowed, its closure runs as it would
+    /// elsewhere.
     BlockInPlace,
     /// The forms that block a thread: `send_blocking`, `lock_blocking` and their like. If they are
-    /// allowed they may block the simulation for ever.
+    /// allowed, they may block the simulation without end.
     Blocking,
-    /// The start of a [`Runtime`](crate::Runtime), or of a goroutine on one that was started
-    /// before, by itself or its [`Handle`](crate::Handle). If it is allowed, its goroutines are
-    /// outside.
+    /// The start of a [`Runtime`](crate::Runtime), or of a goroutine on a runtime that was started
+    /// before, through the `Runtime` or its [`Handle`](crate::Handle). If it is allowed, the
+    /// goroutines of that runtime run outside of the simulation.
     Runtime,
-    /// A socket, or another descriptor. If it is allowed it belongs to the global runtime, and its readiness is a
-    /// [`Wake`](Self::Wake).
+    /// A socket, or another descriptor. If it is allowed, it belongs to the global runtime, and its
+    /// readiness is a [`Wake`](Self::Wake).
     Socket,
     /// The use of a channel, a lock, a semaphore, a context, a `WaitGroup`, a `Pool` or the like
-    /// that another run has used before: a static, or one that was made outside of the program's
-    /// closure. What the other run has left in it decides what happens. Each wait is a use, each
-    /// channel of a `select!`, and what is tried without a wait on a channel, a lock or a
-    /// semaphore. A `Sleep`, a `Timer` and a `Ticker` are of the run in which they are made.
+    /// that another run has used before: a static, or an object that was made outside of the
+    /// program's closure. What the other run has left in it would decide what happens. A use is a
+    /// wait, a channel in a `select!`, or an attempt without a wait (`try_recv`, `try_lock`) on a
+    /// channel, a lock or a semaphore. A `Sleep`, a `Timer` and a `Ticker` belong to the run in
+    /// which they are made.
     OtherRun,
 }
 

@@ -44,7 +44,7 @@ where
     Fut: Future,
 {
     let config = Config::new();
-    let run = run::run(config.plan(Location::caller(), seed, None), main);
+    let run = run::run(config.plan(Location::caller(), seed, Chooser::new(Seed(seed))), main);
     match run.result {
         Ok(output) => output,
         Err(failure) => panic!("{}", report(seed, &failure, &run.steps, None)),
@@ -107,7 +107,7 @@ impl Config {
         }
     }
 
-    /// How many runs: with the seeds from [`seed`](Self::seed) on.
+    /// The number of runs, with consecutive seeds from [`seed`](Self::seed) on.
     /// ```
     /// use std::cell::Cell;
     /// use gopark::sim::Config;
@@ -122,7 +122,8 @@ impl Config {
     }
 
     /// The seed of the first run; 0 by default, so that a test does the same each time. Seeds are
-    /// numbers below 2^48; above, they also say the strategy, which they stand for alone.
+    /// numbers below 2^48. A larger number is one that a failure has printed: it names the strategy
+    /// as well, and replays that run whatever the strategy of this configuration is.
     /// ```
     /// use gopark::sim::Config;
     ///
@@ -133,19 +134,20 @@ impl Config {
         self
     }
 
-    /// How goroutines are chosen.
+    /// How the next goroutine is chosen.
     /// ```
     /// use gopark::sim::{Config, Strategy};
     ///
-    /// Config::new().strategy(Strategy::RoundRobin).runs(10).check(|| async { gopark::gosched().await });
+    /// let config = Config::new().strategy(Strategy::RoundRobin).runs(10);
+    /// config.check(|| async { gopark::gosched().await });
     /// ```
     pub fn strategy(mut self, strategy: Strategy) -> Self {
         self.strategy = strategy;
         self
     }
 
-    /// A run that takes more steps has no end: goroutines run, and nothing comes of it. A step is
-    /// an operation of this crate, or a poll.
+    /// The most steps of a run. A run that takes more fails, as a livelock: goroutines run without
+    /// end. A step is an operation of this crate, or a poll.
     /// ```
     /// use gopark::sim::Config;
     ///
@@ -162,28 +164,26 @@ impl Config {
         self
     }
 
-    /// How often, between 0 and 1, what is pending is cancelled at another point than it usually
-    /// is.
+    /// The rate, between 0 and 1, at which pending operations are cancelled at unusual points.
     ///
-    /// * Before each poll, at that rate, the time moves to the next timer though goroutines can
-    ///   run, as on a machine that is slow. So a `timeout`, the deadline of a context or a timer in
-    ///   a `select!` is over at any point, and what is pending in it, or in the arms that lose, is
-    ///   dropped there. Without a rate the time moves only when all are blocked. It passes no timer
-    ///   by: a `timeout` of an hour is over only after all timers before it.
+    /// * Before each poll, at that rate, the time moves to the next timer although goroutines can
+    ///   run, as on a slow machine. So a `timeout`, the deadline of a context or a timer in a
+    ///   `select!` expires at any point, and the futures inside it, or in the losing arms, are
+    ///   dropped there. At a rate of 0 the time moves only when all goroutines are blocked. Timers
+    ///   fire in order at any rate: a `timeout` of an hour expires after all earlier timers.
     /// * A goroutine that is aborted where it has given way, before an operation, is dropped
-    ///   there; at that rate it outruns its abort, as one on another thread does, goes on, and is
-    ///   dropped where it next waits or, at the same odds, gives way. One that waits is dropped
-    ///   where it waits, with or without a rate: it is the choice of who runs that makes that any
-    ///   point.
+    ///   there. At that rate it outruns its abort, as a goroutine on another thread does: it goes
+    ///   on, and is dropped where it next waits or gives way. A goroutine that waits is dropped
+    ///   where it waits, at any rate; the choice of which goroutine runs makes that any point.
     ///
-    /// What a context's cancel function, another goroutine or a channel does to a `select!` comes
-    /// at any point without a rate: it follows from who runs, and which of several arms that are
-    /// ready wins is drawn.
+    /// The end of a context, another goroutine or a channel interrupts a `select!` at any point
+    /// without a rate: that follows from the order in which goroutines run. Which of several ready
+    /// arms wins is drawn.
     /// ```
     /// use std::time::Duration;
     /// use gopark::{chan, go, sim::Config, time};
     ///
-    /// // What is given up is not received, whenever that is.
+    /// // A value whose send timed out is not received, whenever that is.
     /// Config::new().cancel(0.1).check(|| async {
     ///     let (tx, rx) = chan::unbuffered();
     ///     let receiver = go(async move { rx.recv().await });
@@ -197,7 +197,7 @@ impl Config {
         self
     }
 
-    /// Whether it is a failure if goroutines are left a second, of virtual time, after main has
+    /// Whether a run fails if goroutines are left one second of virtual time after main has
     /// returned.
     /// ```
     /// use gopark::sim::Config;
@@ -227,16 +227,16 @@ impl Config {
         self
     }
 
-    /// Runs the program with one seed after the other. If the environment has `GOPARK_SIM_SEED=…`,
-    /// with that one alone.
+    /// Runs the program with one seed after the other. If the environment variable
+    /// `GOPARK_SIM_SEED` is set, it runs the program with that seed only.
     ///
-    /// One that fails is run once more: if it does something else then, the program is not
-    /// deterministic, and the panic says where. Else it is run with fewer and fewer deviations from
-    /// the usual order, as long as it fails.
+    /// A run that fails is repeated. If the second run differs, the program is not deterministic,
+    /// and the panic says where. Otherwise it is shrunk: run again with fewer and fewer deviations
+    /// from the usual order, as long as it fails.
     ///
     /// # Panics
     ///
-    /// If a run fails: with the seed, and what is left of the run.
+    /// If a run fails: with the seed, and the steps of the shrunk run.
     /// ```
     /// use gopark::{chan, go, sim::Config};
     ///
@@ -278,7 +278,10 @@ impl Config {
         Fut: Future,
     {
         let site = Location::caller();
-        let run = |replay| run::run(self.plan(site, seed, replay), main);
+        let run = |replay: Option<Replay>| {
+            let chooser = replay.map_or_else(|| Chooser::new(Seed(seed)), Chooser::Replay);
+            run::run(self.plan(site, seed, chooser), main)
+        };
         let first = run(None);
         if let Err(failure) = &first.result {
             let quiet = Quiet::begin();
@@ -295,8 +298,7 @@ impl Config {
         first.choices
     }
 
-    fn plan(&self, site: &'static Location<'static>, seed: u64, replay: Option<Replay>) -> Plan<'_> {
-        let chooser = replay.map_or_else(|| Chooser::new(Seed(seed)), Chooser::Replay);
+    fn plan(&self, site: &'static Location<'static>, seed: u64, chooser: Chooser) -> Plan<'_> {
         let Self { step_limit, cancel, leaks, .. } = *self;
         Plan { site, seed, chooser, step_limit, cancel, leaks, allowed: &self.allowed }
     }
@@ -333,12 +335,14 @@ fn shrink<T>(kind: Kind, first: &Run<T>, run: impl Fn(Option<Replay>) -> Run<T>)
 
 /// The report of a failure, with what it was shrunk to.
 fn report(seed: u64, failure: &Failure, steps: &[Step], shrunk: Option<&[Step]>) -> String {
-    let mut text = format!("gopark: the simulation of seed {seed} failed: {}\n", failure.text.trim_end());
+    let reason = failure.text.trim_end();
+    let mut text = format!("gopark: the simulation of seed {seed} failed: {reason}\n");
     if let Some(shrunk) = shrunk {
         // Writing to a string does not fail.
         let _ = writeln!(
             text,
-            "GOPARK_SIM_SEED={seed} replays it: {} steps, {} switches; shrunk to {} steps, {} switches:",
+            "GOPARK_SIM_SEED={seed} replays it: {} steps, {} switches; \
+             shrunk to {} steps, {} switches:",
             steps.len(),
             trace::switches(steps),
             shrunk.len(),
@@ -354,9 +358,10 @@ fn differs(seed: u64, failure: &Failure, first: &[Step], again: &[Step]) -> Stri
     let at = first.iter().zip(again).take_while(|(a, b)| a == b).count();
     let show = |steps: &[Step]| steps.get(at).map_or_else(|| "the end".into(), ToString::to_string);
     format!(
-        "gopark: the program is not deterministic: two runs of seed {seed} differ at step {at}: first {}, then {}\n\
-         The usual causes: the random state of a `HashMap`, another clock than `gopark::time::now`, statics and objects that outlive a \
-         run, addresses, other threads.\n\
+        "gopark: the program is not deterministic: \
+         two runs of seed {seed} differ at step {at}: first {}, then {}\n\
+         The usual causes: the random state of a `HashMap`, another clock than \
+         `gopark::time::now`, statics and objects that outlive a run, addresses, other threads.\n\
          The first run failed: {}\n{}",
         show(first),
         show(again),
@@ -367,7 +372,8 @@ fn differs(seed: u64, failure: &Failure, first: &[Step], again: &[Step]) -> Stri
 
 fn seed_of_environment() -> Option<u64> {
     let text = std::env::var("GOPARK_SIM_SEED").ok().filter(|text| !text.is_empty())?;
-    Some(text.trim().parse().unwrap_or_else(|_| panic!("gopark: GOPARK_SIM_SEED={text:?} is no seed")))
+    let seed = text.trim().parse();
+    Some(seed.unwrap_or_else(|_| panic!("gopark: GOPARK_SIM_SEED={text:?} is no seed")))
 }
 
 /// Panics of this thread are not printed until this is dropped: the failure has been.

@@ -3,26 +3,28 @@
 //! | | |
 //! |---|---|
 //! | [`run`] | runs a program once, as a seed says |
-//! | [`Config::check`] | runs it with many seeds; replays and shrinks what fails |
-//! | [`wait`] | until all others are blocked |
+//! | [`Config::check`] | runs it with many seeds; replays and shrinks a failure |
+//! | [`wait`] | waits until all other goroutines are blocked |
 //! | [`advance`] | lets virtual time pass |
 //!
-//! A run has one thread and its own runtime, virtual time, and numbers of goroutines that begin
-//! anew. *Choices* are made where a goroutine waits, and before each awaited operation of this
-//! crate has done anything: there the goroutine may give way, as it does elsewhere when its budget
-//! is spent. What stands between is one step. What polls others (a `timeout`, a `named`, a
-//! `select!` that was asked once) adds no choice of its own; what is
-//! [`unconstrained`](crate::unconstrained), and a poll with a waker that wakes nothing, has none.
+//! A run has one thread, a runtime of its own, virtual time, and ids of goroutines that begin anew.
+//! A *choice* is made where a goroutine waits, and before each awaited operation of this crate has
+//! any effect: there the goroutine may give way, as it does elsewhere when its budget is spent. The
+//! code between two choices is one step. A future that polls others (`timeout`, `named`) adds no
+//! choice of its own; a `select!` adds one for all its cases. There are no choices inside of
+//! [`unconstrained`](crate::unconstrained), and in a poll with a waker that wakes nothing.
 //!
 //! The same seed gives the same run on every machine: no choice depends on an address, a hash, or a
-//! clock. What depends on them in the program itself is found, if a run fails: it is run twice.
-//! What would let something else decide [leaves the simulation](Outside), and panics.
+//! clock. If the program itself depends on one, the report of a failure says so, because a failing
+//! run is repeated. An operation that would let something else decide
+//! [leaves the simulation](Outside), and panics.
 //!
-//! A run fails by a panic that no handle returns, by a deadlock, by taking too many steps, and if
-//! that is asked for by a leak. The panic's text has the seed, what `GOPARK_SIM_SEED` does with it,
-//! and the steps of the shrunk run, a line each: goroutine, operation, site.
+//! A run fails by a panic that no handle returns, by a deadlock, by taking too many steps, and,
+//! with [`Config::leaks`], by a leak. The panic's text has the seed, how `GOPARK_SIM_SEED` replays
+//! it, and the steps of the shrunk run, one a line: goroutine, operation, call site.
 //!
-//! [The guide](crate::guide::test_it) finds a bug with it, and compares it with what other crates have.
+//! [The guide](crate::guide::test_it) finds a bug with it, and compares it with what other crates
+//! have.
 
 mod config;
 mod output;
@@ -69,9 +71,11 @@ use crate::waker::TaskWaker;
 /// ```
 #[track_caller]
 pub fn wait() -> impl Future<Output = ()> + Send {
-    assert!(simulated::is_on(), "gopark: sim::wait called outside of a simulation");
+    assert!(simulated::is_on(), "{OUTSIDE}");
     wait_at(Location::caller())
 }
+
+const OUTSIDE: &str = "gopark: sim::wait called outside of a simulation";
 
 async fn wait_at(site: &'static Location<'static>) {
     /// The wait is taken out when this is dropped.
@@ -87,8 +91,8 @@ async fn wait_at(site: &'static Location<'static>) {
         let waits = match &wait {
             Some(Wait(number)) => run::is_waiting(*number),
             None => {
-                let number = run::add_wait(TaskWaker::new(cx.waker()));
-                wait = Some(Wait(number.expect("gopark: sim::wait called outside of a simulation")));
+                let number = run::add_wait(TaskWaker::new(cx.waker())).expect(OUTSIDE);
+                wait = Some(Wait(number));
                 true
             }
         };
@@ -101,9 +105,9 @@ async fn wait_at(site: &'static Location<'static>) {
     .await;
 }
 
-/// Lets `duration` of the virtual time pass, and waits until all that comes of it is blocked again.
-/// It is [`time::sleep`] and then
-/// [`wait`]: the time moves when everything is blocked, from timer to timer.
+/// Lets `duration` of virtual time pass, and waits until all goroutines that it has woken are
+/// blocked again. It is [`time::sleep`] and then [`wait`]: the time moves from timer to timer, when
+/// all goroutines are blocked.
 ///
 /// [`time::sleep`]: crate::time::sleep
 ///

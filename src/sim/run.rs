@@ -159,15 +159,17 @@ impl State {
         self.steps.push(Step::Goroutine { id, does, site });
     }
 
-    /// Chooses between the running goroutine, if it can go on, and the `ready` others.
-    fn choose(&mut self, can_go_on: bool, ready: usize) -> Choice {
+    /// Chooses between the running goroutine, if it can go on with the operation that it is
+    /// `before`, and the `ready` others.
+    fn choose(&mut self, before: Option<WaitReason>, ready: usize) -> Choice {
         let key = self.key();
+        let can_go_on = before.is_some();
         if usize::from(can_go_on) + ready == 1 {
             return if can_go_on { Choice::GoesOn } else { Choice::Place(0) };
         }
-        self.choices.all += 1;
-        self.choices.operations += usize::from(can_go_on);
-        let question = Question { current: self.current, can_go_on, ready, simulation: self.simulation };
+        let Self { current, simulation, .. } = *self;
+        let question = Question { current, before, ready, simulation };
+        self.choices.add(&question);
         let choice = self.chooser.choose(question, key);
         match choice {
             Choice::Place(place) if can_go_on || place > 0 => {
@@ -199,7 +201,7 @@ impl State {
         if !self.is_passed(operation) {
             let ready = self.simulation.gather();
             if ready > 0 {
-                if let Choice::Place(place) = self.choose(true, ready) {
+                if let Choice::Place(place) = self.choose(Some(operation.reason), ready) {
                     let pass = self.pass_to(operation);
                     self.goroutine(self.current).gave_way = Some(pass);
                     self.step(self.current, Does::GivesWayBefore(operation.reason), operation.site);
@@ -259,7 +261,8 @@ impl State {
         if is_new {
             self.step(id, Does::Starts, Some(spawned_at));
         }
-        let outruns = self.pass.is_some() && self.simulation.is_aborted(place) && self.deviates(Target::Outrun);
+        let may_outrun = self.pass.is_some() && self.simulation.is_aborted(place);
+        let outruns = may_outrun && self.deviates(Target::Outrun);
         if outruns {
             self.step(id, Does::Outruns, None);
         }
@@ -315,7 +318,7 @@ fn drive(simulation: Simulation, is_over: impl Fn() -> bool) -> Result<(), Failu
                 if in_run(|state| state.deviates(Target::Time)) && advance(simulation) {
                     continue;
                 }
-                match in_run(|state| state.choose(false, ready)) {
+                match in_run(|state| state.choose(None, ready)) {
                     Choice::Place(place) => place,
                     Choice::GoesOn => 0,
                 }
@@ -335,7 +338,8 @@ fn drive(simulation: Simulation, is_over: impl Fn() -> bool) -> Result<(), Failu
 
 fn woken_outside(woken: Option<Ready>) -> String {
     // It may have run already.
-    let Some(Ready { id, waits_at, spawned_at }) = woken else { return format!("gopark: {}", Outside::Wake) };
+    let Some(ready) = woken else { return format!("gopark: {}", Outside::Wake) };
+    let Ready { id, waits_at, spawned_at } = ready;
     let leaving = simulated::Leaving(Outside::Wake, Some(waits_at.unwrap_or(spawned_at)));
     format!("{leaving}: it has woken goroutine {id}, spawned at {spawned_at}")
 }
@@ -347,10 +351,11 @@ fn find_leaks(simulation: Simulation) -> Result<(), Failure> {
         let is_idle = simulation.gather() == 0 && in_run(|state| state.waits.is_empty());
         simulation.executor.live() == 0 || is_idle && simulation.next_due() > until
     };
+    let head = "still there when main had returned";
     match drive(simulation, is_over) {
         Ok(()) if simulation.executor.live() == 0 => Ok(()),
         Err(failure) if failure.kind != Kind::Deadlock => Err(failure),
-        _ => Err(Kind::Leak.with(inspect::left_in(simulation.executor, "still there when main had returned"))),
+        _ => Err(Kind::Leak.with(inspect::left_in(simulation.executor, head))),
     }
 }
 
@@ -452,7 +457,10 @@ pub(super) fn run<F: Future>(plan: Plan<'_>, main: impl FnOnce() -> F) -> Run<F:
             }
             (Err(exit), None, ended) => match exit.observe() {
                 Some(payload) => Err(panicked(payload)),
-                None => Err(ended.err().unwrap_or_else(|| Kind::Panic.with("the main goroutine was aborted"))),
+                None => {
+                    let aborted = || Kind::Panic.with("the main goroutine was aborted");
+                    Err(ended.err().unwrap_or_else(aborted))
+                }
             },
             (Ok(output), None, Ok(())) => Ok(output.expect("only a crash ends a main early")),
             (Ok(output), None, Err(failure)) => {

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::mem::take;
 
 use crate::executor::simulation::Simulation;
+use crate::header::WaitReason;
 use crate::random::Seeded;
 
 /// How a simulation chooses among the goroutines that can run.
@@ -18,22 +19,23 @@ use crate::random::Seeded;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Strategy {
-    /// Any goroutine that can run may be next, before every operation. How likely that is each run
-    /// draws for itself: in some goroutines take turns, in some one may stay behind while another
-    /// does many steps, in some each is equally likely.
+    /// Any goroutine that can run may be next, before every operation. Each run draws its odds: in
+    /// some runs goroutines take turns, in some a goroutine may stay behind while another one does
+    /// many steps, in some each goroutine is equally likely.
     #[default]
     Random,
     /// The goroutine of the highest priority runs, and goes on until it waits. Priorities are
     /// drawn; at `depth - 1` points of a run, drawn too, the running goroutine gets the lowest one.
-    /// A bug that wants few ordered events in many steps is found sooner than by
-    /// [`Random`](Self::Random). (Burckhardt, Kothari, Musuvathi and Nagarakatte: "A Randomized
-    /// Scheduler with Probabilistic Guarantees of Finding Bugs", 2010.)
+    /// Half of the runs have twice as many points. It finds a bug that needs few events in one
+    /// order, among many steps, sooner than [`Random`](Self::Random). (Burckhardt, Kothari,
+    /// Musuvathi and Nagarakatte: "A Randomized Scheduler with Probabilistic Guarantees of Finding
+    /// Bugs", 2010.)
     Pct {
         /// The number of events of a bug whose order matters: 2 or 3 find most.
         depth: usize,
     },
-    /// They take turns, in the order in which they were woken: an operation each. `select!` still
-    /// draws from the seed.
+    /// Goroutines take turns, one operation each, in the order in which they were woken. `select!`
+    /// still draws from the seed.
     RoundRobin,
 }
 
@@ -51,23 +53,41 @@ pub(super) enum Choice {
 pub(super) struct Question {
     /// The running goroutine, or the one that ran last.
     pub(super) current: u64,
-    /// It is about to begin an operation, and can go on.
-    pub(super) can_go_on: bool,
+    /// The operation that it is about to begin, if it can go on.
+    pub(super) before: Option<WaitReason>,
     /// How many others can run.
     pub(super) ready: usize,
     /// Where they are.
     pub(super) simulation: Simulation,
 }
 
+impl Question {
+    fn can_go_on(&self) -> bool {
+        self.before.is_some()
+    }
+
+    /// It is asked before an operation, other than one that only waits for goroutines to end: a
+    /// goroutine that gives way before that could as well have waited.
+    fn is_before_operation(&self) -> bool {
+        !matches!(self.before, None | Some(WaitReason::Join | WaitReason::WaitGroupWait))
+    }
+}
+
 /// The choices of a run in which there was more than one goroutine to choose.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Choices {
-    pub(super) all: usize,
+    all: usize,
     /// Those before an operation.
-    pub(super) operations: usize,
+    operations: usize,
 }
 
 impl Choices {
+    /// One more.
+    pub(super) fn add(&mut self, question: &Question) {
+        self.all += 1;
+        self.operations += usize::from(question.is_before_operation());
+    }
+
     fn max(self, other: Self) -> Self {
         Self { all: self.all.max(other.all), operations: self.operations.max(other.operations) }
     }
@@ -78,15 +98,26 @@ impl Choices {
 /// all if it is drawn from those of the longest one.
 #[derive(Debug, Default)]
 pub(super) struct Lengths {
-    recent: Choices,
+    runs: usize,
     longest: Choices,
+    /// Of the runs since the last multiple of [`RECENT`](Self::RECENT), and of those before them.
+    recent: [Choices; 2],
 }
 
 impl Lengths {
+    const RECENT: usize = 16;
+
     pub(super) fn add(&mut self, run: Choices) {
-        let decayed = |most: usize| most - most.div_ceil(16);
-        self.recent = run.max(Choices { all: decayed(self.recent.all), operations: decayed(self.recent.operations) });
+        if self.runs % Self::RECENT == 0 {
+            self.recent = [Choices::default(), self.recent[0]];
+        }
+        self.runs += 1;
+        self.recent[0] = run.max(self.recent[0]);
         self.longest = run.max(self.longest);
+    }
+
+    fn recent(&self) -> Choices {
+        self.recent[0].max(self.recent[1])
     }
 }
 
@@ -102,9 +133,9 @@ enum Points {
 ///
 /// | bits | field |
 /// |---|---|
-/// | 0-47 | the number of the run, from which the draws follow, and where the points of [`Strategy::Pct`] lie |
-/// | 48-55 | of [`Strategy::Pct`]: how many choices are expected, by [`scale`](Self::scale); 0 if nothing is known |
-/// | 56-61 | its depth |
+/// | 0-47 | the number of the run: from it follow the draws, and [`points`](Self::points) |
+/// | 48-55 | of `Pct`: how many choices are expected, by [`scale`](Self::scale); 0 if unknown |
+/// | 56-61 | of `Pct`: its depth |
 /// | 62-63 | the strategy: 1 for `Pct`, 2 for `RoundRobin`, else `Random` |
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Seed(pub(super) u64);
@@ -123,19 +154,23 @@ impl Seed {
             return Self(number);
         }
         let points = Self(number).points();
-        let choices = if number / 4 % 4 == 3 { lengths.longest } else { lengths.recent };
+        let choices = if number / 8 % 2 == 0 { lengths.longest } else { lengths.recent() };
         let choices = if points == Points::All { choices.all } else { choices.operations };
-        let length = (0..=u64::from(u8::MAX)).find(|code| Self::scale(*code) >= choices as u64).unwrap_or(0);
+        let mut codes = 0..=u64::from(u8::MAX);
+        let length = codes.find(|code| Self::scale(*code) >= choices as u64).unwrap_or(0);
         Self(match strategy {
             Strategy::Random => number,
-            Strategy::Pct { depth } => number | length << LENGTH | (depth.min(63) as u64) << DEPTH | 1 << STRATEGY,
+            Strategy::Pct { depth } => {
+                let depth = depth.min(63) as u64;
+                number | length << LENGTH | depth << DEPTH | 1 << STRATEGY
+            }
             Strategy::RoundRobin => number | 2 << STRATEGY,
         })
     }
 
     /// Where the points of a run by [`Strategy::Pct`] lie.
     fn points(self) -> Points {
-        if self.0 % 4 == 3 { Points::All } else { Points::Operations }
+        if self.0 % 8 == 7 { Points::All } else { Points::Operations }
     }
 
     /// Eight steps for each doubling.
@@ -208,7 +243,8 @@ impl Chance {
     }
 
     fn choose(&mut self, question: Question) -> Choice {
-        let Question { current, can_go_on, ready, simulation } = question;
+        let Question { current, ready, simulation, .. } = question;
+        let can_go_on = question.can_go_on();
         let Way { goes_on, stays, doublings, turns, later } = self.way;
         self.asked += 1;
         let goes_on = can_go_on
@@ -277,9 +313,14 @@ pub(super) struct Pct {
 
 impl Pct {
     fn new(mut rng: Seeded, depth: u64, length: u64, kind: Points) -> Self {
+        let usual = depth.saturating_sub(1);
+        // Twice as many find more, but fewer bugs after a stretch that must not be interrupted.
+        let count = if rng.below(2) == 0 { usual } else { 2 * usual };
+        // One place is after the end, so that not every choice of a short run is a point.
+        let places = length + 1;
         let mut points = Vec::new();
-        while points.len() as u64 + 1 < depth.min(length + 1) {
-            let point = 1 + rng.below(length as usize) as u64;
+        while (points.len() as u64) < count.min(places) {
+            let point = 1 + rng.below(places as usize) as u64;
             if !points.contains(&point) {
                 points.push(point);
             }
@@ -307,43 +348,73 @@ impl Pct {
             self.priorities.resize(at + 1, 0);
         }
         if self.priorities[at] == 0 {
-            self.priorities[at] = 1 + self.rng.below(DRAWN) as i64;
+            self.priorities[at] = self.draw();
         }
         self.priorities[at]
+    }
+
+    fn draw(&mut self) -> i64 {
+        1 + self.rng.below(DRAWN) as i64
+    }
+
+    /// Draws the priorities of goroutines that were started together. Those above the one that
+    /// started them would have run at once, had there been a choice: each before the next one.
+    fn admit(&mut self, starter: u64, ids: &[u64]) {
+        let known = &self.priorities;
+        let is_new = |id: &u64| known.get(*id as usize).is_none_or(|priority| *priority == 0);
+        if ids.iter().filter(|id| is_new(id)).count() < 2 {
+            return;
+        }
+        let mut new: Vec<_> = ids.iter().copied().filter(is_new).collect();
+        new.sort_unstable();
+        let least = self.priority(starter);
+        new.retain(|id| self.priority(*id) > least);
+        let mut drawn: Vec<_> = new.iter().map(|id| self.priority(*id)).collect();
+        drawn.sort_unstable_by(|a, b| b.cmp(a));
+        for (id, priority) in new.into_iter().zip(drawn) {
+            self.priorities[id as usize] = priority;
+        }
     }
 
     /// At a point of the run the goroutine gets a lower priority than all that had no such point.
     fn lower(&mut self, id: u64) {
         self.lowered += 1;
-        self.priorities[id as usize] = if self.descends { -self.lowered } else { -1 - self.rng.below(DRAWN) as i64 };
+        self.priorities[id as usize] = if self.descends { -self.lowered } else { -self.draw() };
     }
 
     /// The goroutine has given way: its priority is drawn anew, if that makes it lower, and after
     /// some times it is the lowest. One that waits for others in a loop lets them run in the end.
     fn yielded(&mut self, id: u64) {
         self.yields += 1;
-        let drawn = 1 + self.rng.below(DRAWN) as i64;
+        let drawn = self.draw();
         let lowest = -i64::from(self.yields) - DRAWN as i64;
         let next = if self.yields % YIELDS == 0 { lowest } else { drawn };
         self.priorities[id as usize] = self.priority(id).min(next);
     }
 
     fn choose(&mut self, question: Question) -> Choice {
-        let Question { current, can_go_on, simulation, .. } = question;
+        let Question { current, simulation, .. } = question;
         let mut ids = take(&mut self.ids);
         simulation.ready(&mut ids);
+        self.admit(current, &ids);
         let places = ids.iter().copied().enumerate().map(|(place, id)| (Choice::Place(place), id));
-        let candidates = can_go_on.then_some((Choice::GoesOn, current)).into_iter().chain(places);
-        // The first one, if two have drawn the same.
+        let running = question.can_go_on().then_some((Choice::GoesOn, current));
+        let candidates = running.into_iter().chain(places);
         if self.asked % REDRAWN == REDRAWN - 1 {
-            self.priorities.fill(0);
+            for at in 0..self.priorities.len() {
+                self.priorities[at] = self.draw();
+            }
         }
-        let highest =
-            |pct: &mut Self| candidates.clone().rev().max_by_key(|(_, id)| pct.priority(*id)).expect("one can run");
+        // The first one, if two have drawn the same.
+        let highest = |pct: &mut Self| {
+            let highest = candidates.clone().rev().max_by_key(|(_, id)| pct.priority(*id));
+            highest.expect("one can run")
+        };
         let (mut choice, mut chosen) = highest(self);
         self.asked += 1;
-        self.counted += u64::from(can_go_on || self.kind == Points::All);
-        while self.points.last().is_some_and(|point| *point <= self.counted) {
+        let counts = self.kind == Points::All || question.is_before_operation();
+        self.counted += u64::from(counts);
+        while counts && self.points.last().is_some_and(|point| *point <= self.counted) {
             self.points.pop();
             self.lower(chosen);
             (choice, chosen) = highest(self);
@@ -371,16 +442,18 @@ impl Chooser {
     /// Chooses. There is a goroutine that can run.
     #[inline]
     pub(super) fn choose(&mut self, question: Question, key: Key) -> Choice {
-        let Question { can_go_on, ready, simulation, .. } = question;
+        let Question { ready, simulation, .. } = question;
         match self {
             Chooser::Random(chance) => chance.choose(question),
             Chooser::Pct(pct) => pct.choose(question),
             Chooser::RoundRobin(_) if ready == 0 => Choice::GoesOn,
             Chooser::RoundRobin(_) => Choice::Place(0),
             Chooser::Replay(replay) => {
-                let usual = if can_go_on { Choice::GoesOn } else { Choice::Place(0) };
+                let usual = if question.can_go_on() { Choice::GoesOn } else { Choice::Place(0) };
                 let Some(Target::Goroutine(wanted)) = replay.get(key) else { return usual };
-                (0..ready).find(|place| simulation.peek(*place).0 == wanted).map_or(usual, Choice::Place)
+                let mut places = 0..ready;
+                let place = places.find(|place| simulation.peek(*place).0 == wanted);
+                place.map_or(usual, Choice::Place)
             }
         }
     }
@@ -389,9 +462,9 @@ impl Chooser {
     pub(super) fn deviates(&mut self, per_million: u32, key: Key, target: Target) -> bool {
         match self {
             Chooser::Replay(replay) => replay.get(key) == Some(target),
-            Chooser::Random(Chance { rng, .. }) | Chooser::RoundRobin(rng) | Chooser::Pct(Pct { rng, .. }) => {
-                rng.happens(per_million)
-            }
+            Chooser::Random(chance) => chance.rng.happens(per_million),
+            Chooser::Pct(pct) => pct.rng.happens(per_million),
+            Chooser::RoundRobin(rng) => rng.happens(per_million),
         }
     }
 

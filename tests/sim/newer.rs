@@ -1,5 +1,5 @@
 //! The protocols of `Notify`, `Barrier`, `OnceCell`, `Monitor`, `oneshot`, `watch`, `broadcast`, `JoinSet`, `AbortHandle`, `ErrGroup`,
-//! `Limiter`, of what is owned, `recv_many`, weak ends, and a context's `send` and `sleep`: each with goroutines that give up in the
+//! `Limiter`, of what is owned, `recv_many`, `reserve`, weak ends, and a context's `send` and `sleep`: each with goroutines that give up in the
 //! midst of it, and each with a bug in its use that is found.
 
 use std::collections::VecDeque;
@@ -575,6 +575,32 @@ fn a_limiter_lets_no_more_through_than_its_limit() {
 }
 
 #[test]
+fn a_reservation_of_tokens_is_waited_for_or_given_back() {
+    check(|| async {
+        let (limiter, begin) = (Arc::new(Limiter::new(Limit::every(MS), 1)), time::now());
+        let users = [0, 1, 2].map(|n| {
+            let limiter = limiter.clone();
+            go(async move {
+                let reservation = limiter.reserve(1);
+                assert!(reservation.is_ok());
+                gosched().await;
+                if n == 0 {
+                    return reservation.cancel();
+                }
+                time::sleep(reservation.delay()).await;
+            })
+        });
+        for user in users {
+            user.await.unwrap();
+        }
+        let waited = time::now() - begin;
+        assert!(waited <= MS * 2, "{waited:?} for three tokens, one of them at once");
+        time::sleep(MS * 2).await;
+        assert!(limiter.allow(1) && !limiter.allow(1), "the burst is there again, and no more");
+    });
+}
+
+#[test]
 fn a_look_at_a_limiters_tokens_before_they_are_taken_is_found() {
     is_found(&Config::new(), "there were tokens", || async {
         let limiter = Arc::new(Limiter::new(Limit::every(MS), 1));
@@ -698,6 +724,64 @@ fn a_receive_of_many_that_is_taken_for_one_of_all_is_found() {
         gosched().await;
         rx.recv_many(&mut values, 3).await;
         assert_eq!(values, [0, 1, 2], "all of them");
+    });
+}
+
+#[test]
+fn a_reserved_place_is_filled_or_goes_to_the_next() {
+    check(|| async {
+        let (tx, rx) = chan::bounded(2);
+        let senders: Vec<_> = (0..4)
+            .map(|n| {
+                let tx = tx.clone();
+                go(async move {
+                    let place =
+                        if n == 0 { time::timeout(MS, tx.reserve()).await.ok() } else { Some(tx.reserve().await) };
+                    let Some(place) = place else { return 0 };
+                    gosched().await;
+                    match (n, place) {
+                        // It has a place, and gives it back.
+                        (1, _) => 0,
+                        (_, place) => place.unwrap().send(n).map_or(0, |()| 1),
+                    }
+                })
+            })
+            .collect();
+        let receiver = go(async move {
+            let mut received = Vec::new();
+            while let Some(n) = rx.recv().await {
+                received.push(n);
+            }
+            received
+        });
+        gosched().await;
+        senders[3].abort();
+        drop(tx);
+        let mut sent = 0;
+        for sender in senders {
+            // What an aborted one has sent is received, or not sent.
+            sent += sender.await.unwrap_or(0);
+        }
+        let received = receiver.await.unwrap();
+        let others = received.iter().filter(|n| **n != 3).count();
+        assert!(others <= sent && sent <= received.len(), "{sent} of {received:?}");
+        assert!(received.contains(&2) && !received.contains(&1));
+    });
+}
+
+#[test]
+fn a_place_that_is_kept_by_one_that_waits_for_another_is_found() {
+    is_found(&Config::new(), "all goroutines are asleep", || async {
+        let (tx, rx) = chan::bounded(2);
+        let both = |tx: chan::Sender<u8>| async move {
+            let (first, second) = (tx.reserve().await, tx.reserve().await);
+            drop((first, second));
+        };
+        let holders = [(); 2].map(|()| go(both(tx.clone())));
+        for holder in holders {
+            holder.await.unwrap();
+        }
+        drop((tx, rx));
     });
 }
 

@@ -1,4 +1,4 @@
-//! Bugs of eleven kinds, each with an await between what it checks and what it does. Each is found within a thousand runs, and
+//! Bugs of thirteen kinds, each with an await between what it checks and what it does. Each is found within a thousand runs, and
 //! fails again with its seed.
 
 use std::future::Future;
@@ -221,5 +221,52 @@ fn the_order_of_two_sends() {
             go(async move { tx.send(n).await });
         }
         assert_eq!([rx.recv().await, rx.recv().await], [Some(0), Some(1)], "in order");
+    });
+}
+
+#[test]
+fn four_changes_of_turns_of_two_loops() {
+    is_found(&Config::new(), "fewer turns", || async {
+        let turns = Arc::new(Mutex::new((None, 0)));
+        let loops = [0, 1].map(|own| {
+            let turns = turns.clone();
+            go(async move {
+                for _ in 0..6 {
+                    let mut turns = turns.lock().await;
+                    let (last, changes) = *turns;
+                    let changes = if last.is_some_and(|last| last != own) { changes + 1 } else { 0 };
+                    assert!(changes < 4, "fewer turns");
+                    *turns = (Some(own), changes);
+                }
+            })
+        });
+        for one in loops {
+            one.await.map_err(|error| resume_unwind(error.into_panic())).unwrap();
+        }
+    });
+}
+
+#[test]
+fn a_queue_of_two_loops_that_overflows_after_four_handoffs() {
+    is_found(&Config::new(), "room for it", || async {
+        let (requests, requested) = chan::bounded(1);
+        let (replies, replied) = chan::bounded(1);
+        let server = go(async move {
+            while let Some(n) = requested.recv().await {
+                // It takes for granted that the last reply has been taken.
+                assert!(n < 4 || replies.is_empty(), "room for it");
+                replies.send(n).await.ok();
+            }
+        });
+        let client = go(async move {
+            for n in 0..6 {
+                requests.send(n).await.ok();
+                if n > 0 {
+                    replied.recv().await;
+                }
+            }
+        });
+        client.await.unwrap();
+        server.await.map_err(|error| resume_unwind(error.into_panic())).unwrap();
     });
 }
