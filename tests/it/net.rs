@@ -427,3 +427,132 @@ fn inspect_shows_the_peer_of_a_socket_that_is_waited_for() {
         });
     });
 }
+
+/// Polls `future` so many times at most, each time when it is woken, and drops it then.
+async fn limited<F: Future>(polls: usize, future: F) -> Option<F::Output> {
+    let mut future = std::pin::pin!(future);
+    let mut left = polls;
+    std::future::poll_fn(|cx| {
+        left -= 1;
+        match future.as_mut().poll(cx) {
+            std::task::Poll::Ready(output) => std::task::Poll::Ready(Some(output)),
+            std::task::Poll::Pending if left == 0 => std::task::Poll::Ready(None),
+            std::task::Poll::Pending => std::task::Poll::Pending,
+        }
+    })
+    .await
+}
+
+/// Sends the numbers of bytes through a stream; each operation on either side is dropped after one to three polls. They arrive, each
+/// once and in order.
+macro_rules! drops_at_every_poll {
+    ($client:expr, $server:expr) => {{
+        const TOTAL: usize = 60_000;
+        let (client, server) = ($client, $server);
+        let writer = go(async move {
+            let mut next = 0usize;
+            while next < TOTAL {
+                let bytes: Vec<u8> =
+                    (next..TOTAL.min(next + fastrand::usize(1..3_000))).map(|n| (n % 251) as u8).collect();
+                let written = if fastrand::bool() {
+                    limited(fastrand::usize(1..=3), client.write(&bytes)).await.map(Result::unwrap)
+                } else {
+                    let mut stream = &client;
+                    let write = std::future::poll_fn(|cx| {
+                        gopark::io::AsyncWrite::poll_write(std::pin::Pin::new(&mut stream), cx, &bytes)
+                    });
+                    limited(fastrand::usize(1..=3), write).await.map(Result::unwrap)
+                };
+                match written {
+                    Some(n) => next += n,
+                    None => gopark::gosched().await,
+                }
+            }
+            client.shutdown(Shutdown::Write).unwrap();
+            client
+        });
+        let mut all = 0usize;
+        let mut buffer = vec![0; 4_000];
+        loop {
+            let room = fastrand::usize(1..buffer.len());
+            let read = if fastrand::bool() {
+                limited(fastrand::usize(1..=3), server.read(&mut buffer[..room])).await.map(Result::unwrap)
+            } else {
+                let mut stream = &server;
+                let read = std::future::poll_fn(|cx| {
+                    gopark::io::AsyncRead::poll_read(std::pin::Pin::new(&mut stream), cx, &mut buffer[..room])
+                });
+                limited(fastrand::usize(1..=3), read).await.map(Result::unwrap)
+            };
+            match read {
+                Some(0) => break,
+                Some(n) => {
+                    for byte in &buffer[..n] {
+                        assert_eq!(*byte, (all % 251) as u8, "byte {all}");
+                        all += 1;
+                    }
+                }
+                None => gopark::gosched().await,
+            }
+        }
+        assert_eq!(all, TOTAL);
+        writer.await.unwrap();
+    }};
+}
+
+#[test]
+fn operations_that_are_dropped_at_every_poll_lose_no_byte() {
+    no_hang(|| {
+        for procs in [1, 2, 4] {
+            let rt = Runtime::builder().gomaxprocs(procs).build().unwrap();
+            rt.block_on(async {
+                for _ in 0..5 {
+                    let (client, server) = pair().await.unwrap();
+                    drops_at_every_poll!(client, server);
+                    #[cfg(unix)]
+                    {
+                        let (client, server) = UnixStream::pair().unwrap();
+                        drops_at_every_poll!(client, server);
+                    }
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn accepts_that_are_dropped_at_every_poll_lose_no_connection() {
+    no_hang(|| {
+        let rt = Runtime::builder().gomaxprocs(2).build().unwrap();
+        rt.block_on(async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let address = listener.local_addr().unwrap();
+            let clients = go(async move {
+                let mut connected = 0;
+                for i in 0..400u32 {
+                    // One in four may be given up.
+                    let polls = if i % 4 == 0 { 1 } else { 100 };
+                    if let Some(stream) = limited(polls, TcpStream::connect(address)).await {
+                        stream.unwrap().write_all(b"!").await.unwrap();
+                        connected += 1;
+                    }
+                }
+                connected
+            });
+            let mut clients = std::pin::pin!(clients);
+            let (mut greeted, mut connected) = (0, None);
+            while connected != Some(greeted) {
+                if connected.is_none() && clients.is_finished() {
+                    connected = Some(clients.as_mut().await.unwrap());
+                }
+                match limited(fastrand::usize(1..=2), listener.accept()).await {
+                    None => gopark::gosched().await,
+                    Some(accepted) => {
+                        let mut byte = [0];
+                        greeted += accepted.unwrap().0.read(&mut byte).await.unwrap_or(0);
+                    }
+                }
+            }
+        });
+    });
+}
