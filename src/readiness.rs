@@ -46,6 +46,7 @@ const WAITED: u8 = 32;
 const NO_WAIT: u8 = READY | ENDED | OVER | CLOSED;
 
 /// Most tasks of which a look finds that they wait for one direction.
+#[cfg(unix)]
 const MOST_TASKS: usize = 64;
 
 /// Both directions of a descriptor.
@@ -61,6 +62,7 @@ impl Readiness {
     }
 
     /// Calls `f` with the address of each task that waits, for a few of them.
+    #[cfg(unix)]
     pub(crate) fn each_task(&self, mut f: impl FnMut(usize)) {
         self.read.each_task(&mut f);
         self.write.each_task(&mut f);
@@ -199,6 +201,7 @@ impl Direction {
     }
 
     /// Calls `f` with the address of each task that waits, for a few of them.
+    #[cfg(unix)]
     fn each_task(&self, mut f: impl FnMut(usize)) {
         if self.word.load(Ordering::Relaxed) & WAITED != 0 {
             self.queue.lock().each_task(MOST_TASKS, &mut f);

@@ -538,6 +538,7 @@ macro_rules! stream {
         $crate::net::stream::futures_io!(write: $write_half<'_>, this => this.0);
     };
 }
+#[cfg(unix)]
 pub(super) use stream;
 
 macro_rules! futures_io {

@@ -110,7 +110,7 @@ impl<X> Queue<X> {
     }
 
     /// Calls `f` with the address of each waiter's task, for `most` of them.
-    #[cfg(feature = "net")]
+    #[cfg(all(feature = "net", unix))]
     pub(crate) fn each_task(&self, most: usize, mut f: impl FnMut(usize)) {
         let mut next = self.list.front();
         for _ in 0..most {

@@ -115,7 +115,7 @@ impl Watchers {
     }
 
     /// Calls `f` with the address of each watcher's task, for `most` of them.
-    #[cfg(feature = "net")]
+    #[cfg(all(feature = "net", unix))]
     pub(crate) fn each_task(&self, most: usize, mut f: impl FnMut(usize)) {
         let _held = self.registered.lock();
         let mut next = self.list.front();
