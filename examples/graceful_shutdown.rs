@@ -1,7 +1,7 @@
 //! A small service that is told to stop, finishes what it has begun, and cleans up.
 //!
-//! The signal comes from a thread, as Ctrl-C does with a signal crate: a handler needs nothing but the cancel function,
-//! `ctrlc::set_handler(move || shut_down.cancel())`, for that may be called from any thread.
+//! What tells it comes from a thread: the cancel function may be called from any. With the feature `net`, a context that ends with
+//! Ctrl-C is `signal::notify_context(&Context::background(), &[Signal::INT])`: see the example `http`.
 
 use std::thread;
 use std::time::Duration;

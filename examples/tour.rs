@@ -14,6 +14,8 @@ mod context;
 mod goroutines;
 #[path = "tour/inspect.rs"]
 mod inspect;
+#[path = "tour/net.rs"]
+mod net;
 #[path = "tour/select.rs"]
 mod select;
 #[path = "tour/sync.rs"]
@@ -25,6 +27,7 @@ const CHAPTERS: &[(&str, fn())] = &[
     ("channels", channels::chapter),
     ("select", select::chapter),
     ("context", context::chapter),
+    ("net", net::chapter),
     ("inspect", inspect::chapter),
 ];
 

@@ -33,6 +33,11 @@
 //! | [`unblock`], [`block_in_place`] | code that blocks its thread |
 #![cfg_attr(
     feature = "net",
+    doc = "| [`net`] | sockets: `TcpListener`, `TcpStream`, `TcpSocket`, `UdpSocket`, `Unix…`, `lookup_host` |"
+)]
+#![cfg_attr(feature = "net", doc = "| [`io`] | any other descriptor, `copy`, `copy_bidirectional` |")]
+#![cfg_attr(
+    feature = "net",
     doc = "| [`signal`] | the operating system's signals: `notify`, `ctrl_c`, `notify_context` |"
 )]
 #![cfg_attr(feature = "sim", doc = "| [`sim`] | deterministic simulation, for tests |")]
@@ -56,6 +61,7 @@
 //! The guide: [from Go](guide::from_go), [from tokio](guide::from_tokio), [cancellation](guide::cancellation),
 //! [blocking](guide::blocking), [panics](guide::panics), [choosing a primitive](guide::choosing),
 //! [beside tokio](guide::beside_tokio), [tuning](guide::tuning).
+#![cfg_attr(feature = "net", doc = "Sockets: [the network](guide::network).")]
 
 // Floor by floor, from below; a file uses only what stands on a lower floor.
 mod caught;

@@ -8,6 +8,10 @@
 //! | [`blocking`] | you call code that blocks its thread |
 //! | [`panics`] | you want to know where a panic goes |
 //! | [`when_it_hangs`] | nothing goes on, or goroutines are left behind |
+#![cfg_attr(
+    feature = "net",
+    doc = "| [`network`] | you write servers and clients: sockets, hyper, processes and files |"
+)]
 #![cfg_attr(feature = "sim", doc = "| [`test_it`] | a bug shows once a week, and must show in each test |")]
 //! | [`choosing`] | channel, lock or atomic? And what for Go's `sync.Map`? |
 //! | [`beside_tokio`] | you need tokio's sockets, or a library that does; or you have a tokio program already |
@@ -35,6 +39,10 @@ pub mod panics {}
 
 #[doc = include_str!("when_it_hangs.md")]
 pub mod when_it_hangs {}
+
+#[cfg(feature = "net")]
+#[doc = include_str!("network.md")]
+pub mod network {}
 
 #[cfg(feature = "sim")]
 #[doc = include_str!("test_it.md")]

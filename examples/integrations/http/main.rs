@@ -1,4 +1,4 @@
-//! An HTTP service on hyper: a goroutine for each connection, slow clients time out, and a graceful end by a context.
+//! An HTTP service on hyper: a goroutine for each connection, slow clients time out, and a graceful end by a signal.
 //!
 //! By itself it is its own client, and ends. `… --example http -- --serve 127.0.0.1:8080` serves until Ctrl-C.
 
@@ -7,16 +7,17 @@ mod limits;
 mod server;
 mod slow;
 
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
+use std::{io, process};
 
 use client::Client;
 use gopark::chan::{self, Receiver, Sender};
-use gopark::context::Context;
-use gopark::{OnPanic, Runtime, go};
+use gopark::context::{CancelFunc, Context};
+use gopark::signal::{Signal, notify_context};
+use gopark::{OnPanic, Runtime, go, unblock};
 use hyper::body::Incoming;
 use hyper::{Request, Response};
 use server::Server;
@@ -60,8 +61,7 @@ fn main() -> io::Result<()> {
 }
 
 async fn serve_until_ctrl_c(addr: SocketAddr) -> io::Result<()> {
-    let (ctx, shut_down) = Context::background().with_cancel();
-    ctrlc::set_handler(move || shut_down.cancel()).map_err(io::Error::other)?;
+    let (ctx, _stop) = notify_context(&Context::background(), &[Signal::INT, Signal::TERM]);
     let server = Server::start(ctx, addr, PATIENCE, |_| async { Response::new("hello, world".to_owned()) }).await?;
     println!("http://{}/", server.addr);
     let draining = server.closed().await;
@@ -73,7 +73,7 @@ async fn serve_until_ctrl_c(addr: SocketAddr) -> io::Result<()> {
 
 async fn demo() -> io::Result<()> {
     let ((begun, begins), (end, may_end)) = (chan::unbuffered(), chan::unbuffered());
-    let (ctx, shut_down) = Context::background().with_cancel();
+    let (ctx, stop) = notify_context(&Context::background(), &[Signal::INT]);
     let accepted = Arc::new(AtomicUsize::new(0));
     let service = Service { accepted: accepted.clone(), begun, may_end };
     let handler = move |request| service.clone().handle(request);
@@ -114,7 +114,7 @@ async fn demo() -> io::Result<()> {
     for _ in &slow {
         begins.recv().await.expect("they begin");
     }
-    shut_down.cancel();
+    interrupt(&stop).await;
     let draining = server.closed().await;
     assert!(Client::connect(addr).await.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused));
     // Who asks just now may be answered or not, but never in part.
@@ -129,6 +129,14 @@ async fn demo() -> io::Result<()> {
     println!("shut down: {answered} requests accepted and answered, new connections are refused");
     assert_eq!(answered, accepted.load(Ordering::Relaxed));
     Ok(())
+}
+
+/// As Ctrl-C does, or else by hand.
+async fn interrupt(stop: &CancelFunc) {
+    let kill = || process::Command::new("kill").args(["-INT", &process::id().to_string()]).status();
+    if !unblock(kill).await.is_ok_and(|status| status.success()) {
+        stop.cancel();
+    }
 }
 
 /// How many whole answers come: one, or none if the connection is closed.
