@@ -5,10 +5,12 @@
 
 use std::convert::Infallible;
 use std::fmt;
-use std::future::poll_fn;
 use std::panic::Location;
+use std::pin::Pin;
 use std::sync::OnceLock;
-use std::task::Poll;
+use std::task::{Context, Poll};
+
+use pin_project_lite::pin_project;
 
 use super::semaphore::Semaphore;
 use crate::coop::{self, Reason};
@@ -132,14 +134,11 @@ impl<T> OnceCell<T> {
         F: FnOnce() -> Fut,
         Fut: Future<Output = T>,
     {
-        let site = Location::caller();
-        async move {
-            if let Some(value) = self.get_now(site).await {
-                return value;
-            }
+        let slow = async move |site| {
             let Ok(value) = self.init(async || Ok::<T, Infallible>(f().await), site).await;
             value
-        }
+        };
+        FirstLook::New { cell: self, site: Location::caller(), slow, found: |value| value }
     }
 
     /// As [`get_or_init`](Self::get_or_init), with a function that may fail. Then the next in line tries.
@@ -174,26 +173,7 @@ impl<T> OnceCell<T> {
         F: FnOnce() -> Fut,
         Fut: Future<Output = Result<T, E>>,
     {
-        let site = Location::caller();
-        async move {
-            match self.get_now(site).await {
-                Some(value) => Ok(value),
-                None => self.init(f, site).await,
-            }
-        }
-    }
-
-    /// The value, if there is one.
-    #[inline]
-    fn get_now(&self, site: &'static Location<'static>) -> impl Future<Output = Option<&T>> {
-        poll_fn(move |cx| match self.get() {
-            Some(_) if !coop::poll_ready(cx, site, Reason::Once, None) => Poll::Pending,
-            Some(value) => {
-                coop::spend();
-                Poll::Ready(Some(value))
-            }
-            None => Poll::Ready(None),
-        })
+        FirstLook::New { cell: self, site: Location::caller(), slow: move |site| self.init(f, site), found: Ok }
     }
 
     /// The value, which is made if there is none by the time when it is this call's turn.
@@ -231,6 +211,52 @@ impl<T> OnceCell<T> {
     /// ```
     pub fn into_inner(self) -> Option<T> {
         self.value.into_inner()
+    }
+}
+
+pin_project! {
+    /// Looks for the value, and goes the slow way if there is none. The state of an `async` block would cost more than the look.
+    #[project = FirstLookProjection]
+    #[project_replace = FirstLookOwned]
+    enum FirstLook<'a, T, Slow, Found, F> {
+        New { cell: &'a OnceCell<T>, site: &'static Location<'static>, slow: Slow, found: Found },
+        Slow { #[pin] future: F },
+        Over,
+    }
+}
+
+impl<'a, T, Slow, Found, F> Future for FirstLook<'a, T, Slow, Found, F>
+where
+    Slow: FnOnce(&'static Location<'static>) -> F,
+    Found: Fn(&'a T) -> F::Output,
+    F: Future,
+{
+    type Output = F::Output;
+
+    #[inline]
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        if let FirstLookProjection::New { cell, site, found, .. } = self.as_mut().project() {
+            if let Some(value) = cell.get() {
+                if !coop::poll_ready(cx, *site, Reason::Once, None) {
+                    return Poll::Pending;
+                }
+                coop::spend_one();
+                let found = found(value);
+                self.set(Self::Over);
+                return Poll::Ready(found);
+            }
+            if let FirstLookOwned::New { site, slow, .. } = self.as_mut().project_replace(Self::Over) {
+                self.set(Self::Slow { future: slow(site) });
+            }
+        }
+        let FirstLookProjection::Slow { future } = self.as_mut().project() else {
+            panic!("gopark: future polled after completion")
+        };
+        let polled = future.poll(cx);
+        if polled.is_ready() {
+            self.set(Self::Over);
+        }
+        polled
     }
 }
 

@@ -12,7 +12,9 @@ use std::thread;
 use futures_lite::future::or;
 use futures_lite::{Stream, StreamExt};
 use gopark::chan::{self, Receiver, SendError, Sender, TryRecvError, TrySendError};
+use gopark::context::{Context as GoContext, ContextSendError};
 use gopark::select::{Select, fut};
+use gopark::time::rate::Limiter;
 use gopark::{JoinHandle, go, gosched, select};
 
 use crate::hand::{Acts, Dice, Hand, on_procs};
@@ -110,10 +112,38 @@ async fn with_bad_wakers<F: Future>(in_drop: bool, future: F) -> F::Output {
 
 async fn produce([(a, ra), (b, _)]: Ends, books: Arc<Books>, seed: u64, count: usize) {
     let mut dice = Dice::new(seed);
+    let limiter = Limiter::new(1e6, 2);
     for _ in 0..count {
         let (value, other) = (books.one(), books.one());
         let (id, other_id) = (value.id, other.id);
-        let open = match dice.roll(8) {
+        let open = match dice.roll(11) {
+            8 if a.capacity() > 0 => match a.reserve().await {
+                Ok(place) => {
+                    if dice.roll(2) == 0 {
+                        gosched().await;
+                    }
+                    books.sent(id, place.send(value))
+                }
+                Err(_) => books.sent(id, Err(SendError(value))),
+            },
+            9 => {
+                let (ctx, cancel) = GoContext::background().with_cancel();
+                let cancels = go(async move {
+                    gosched().await;
+                    cancel.cancel();
+                });
+                let result = match ctx.send(&b, value).await {
+                    Ok(()) => books.sent(id, Ok(())),
+                    Err(ContextSendError::Context(_, value)) => !books.sent(id, Err(SendError(value))),
+                    Err(error) => books.sent(id, Err(SendError(error.into_inner()))),
+                };
+                cancels.await.expect("it cancels");
+                result
+            }
+            10 => {
+                limiter.wait(1 + dice.roll(2)).await.expect("no more than the burst");
+                books.sent(id, a.send(value).await)
+            }
             0 => books.sent(id, a.send(value).await),
             1 => select! {
                 r = a.send(value) => books.sent(id, r),

@@ -7,8 +7,10 @@
 
 use std::cell::RefCell;
 use std::fmt::Write as _;
+use std::future::poll_fn;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::rc::Rc;
+use std::task::Poll;
 
 use futures_lite::future::or;
 use gopark::chan::{self, Receiver, Sender, WeakReceiver, WeakSender};
@@ -28,6 +30,8 @@ use crate::util::no_hang;
 enum Step {
     Recv(usize),
     Send(usize),
+    /// A reservation, whose value is sent by a poll after it has its place.
+    Reserve(usize),
     /// A receive of so many at most.
     RecvMany(usize, usize),
     /// A receiver that is polled as a stream.
@@ -88,6 +92,7 @@ fn script(seed: u64, len: usize) -> Script {
             58..76 => Step::Drop(op),
             96 if dice.roll(3) == 0 => Step::Weaken(ch, dice.roll(2) == 0),
             96 => Step::Upgrade(ch, dice.roll(2) == 0),
+            94..96 => Step::Reserve(ch),
             97..99 => Step::RecvMany(ch, 1 + dice.roll(4)),
             _ => Step::Poll(op),
         };
@@ -95,6 +100,7 @@ fn script(seed: u64, len: usize) -> Script {
             step,
             Step::Recv(_)
                 | Step::Send(_)
+                | Step::Reserve(_)
                 | Step::RecvMany(..)
                 | Step::Stream(_)
                 | Step::IntoStream(_)
@@ -108,6 +114,13 @@ fn script(seed: u64, len: usize) -> Script {
         (number, step)
     };
     (0..len).map(&mut step).collect()
+}
+
+async fn reserve(tx: Sender<Item>, item: Item) -> Answer {
+    let Ok(place) = tx.reserve().await else { return (0, What::Back(item.id)) };
+    let mut holds = true;
+    poll_fn(|_| if std::mem::take(&mut holds) { Poll::Pending } else { Poll::Ready(()) }).await;
+    sent(0, place.send(item))
 }
 
 /// Its answer is the first one; the others are told beside it.
@@ -129,6 +142,7 @@ fn fault(number: usize) -> Option<Fault> {
 // ------------------------------------------------------------------------------------------------ both, side by side
 
 struct World {
+    capacities: [usize; CHANNELS],
     model: Model,
     ops: Vec<Op>,
     txs: Vec<Option<Sender<Item>>>,
@@ -147,7 +161,7 @@ impl World {
             assert_eq!(model.make(capacity), ch);
         }
         let (weak_txs, weak_rxs) = Default::default();
-        Self { model, ops: Vec::new(), txs, rxs, weak_txs, weak_rxs, now: 0 }
+        Self { capacities, model, ops: Vec::new(), txs, rxs, weak_txs, weak_rxs, now: 0 }
     }
 
     fn add(&mut self, op: Op) {
@@ -185,6 +199,13 @@ impl World {
                 }
                 None => {}
             },
+            // What has no buffer has no places.
+            Step::Reserve(ch) if self.capacities[ch] == 0 => {}
+            Step::Reserve(ch) => {
+                let Some((case, End::Send(tx, item))) = self.end(ch, true) else { return Ok(()) };
+                let op = Op::reservation(self.now, &mut self.model, case, reserve(tx, item));
+                self.add(op);
+            }
             Step::RecvMany(ch, most) => {
                 let Some(rx) = self.rxs[ch].clone() else { return Ok(()) };
                 let more = Rc::default();
@@ -436,6 +457,30 @@ fn the_fuzzer_takes_arms_out_and_counts_them() {
         world.check().unwrap();
     }
     assert_eq!((world.model.tally.went_off, world.ops.len()), (3, 0));
+}
+
+#[test]
+fn the_fuzzer_gives_places_and_takes_them_back() {
+    let mut world = World::new([1; CHANNELS]);
+    let steps = [
+        // The first one has the place, the second waits, the third meets a receive that finds nothing.
+        (0, Step::Reserve(0)),
+        (1, Step::Reserve(0)),
+        (2, Step::Send(0)),
+        (3, Step::Poll(0)),
+        (4, Step::Poll(1)),
+        (5, Step::Poll(2)),
+        (6, Step::TryRecv(0)),
+        (7, Step::Drop(0)),
+        (8, Step::Poll(1)),
+        (9, Step::Poll(1)),
+        (10, Step::TryRecv(0)),
+    ];
+    for (at, step) in steps {
+        world.step(at, &step).unwrap();
+        world.check().unwrap();
+    }
+    assert_eq!((world.model.tally.placed, world.model.tally.unplaced), (1, 1));
 }
 
 #[test]

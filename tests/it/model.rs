@@ -33,6 +33,8 @@ pub(crate) enum What {
     Got(Option<usize>),
     Sent,
     Back(usize),
+    /// A place in the buffer, for a value that is sent by a later poll.
+    Place,
     /// All cases were off.
     Off,
 }
@@ -64,6 +66,8 @@ pub(crate) enum State {
     Waiting,
     /// Served, and with a value the number of its hand-over.
     Won(Answer, usize),
+    /// It has its place.
+    Holding,
     Over,
 }
 
@@ -71,6 +75,8 @@ pub(crate) enum State {
 struct ModelChan {
     capacity: usize,
     closed: bool,
+    /// Places that are held, or were given to operations that do not know it yet.
+    reserved: usize,
     senders: usize,
     receivers: usize,
     handed: usize,
@@ -107,6 +113,9 @@ pub(crate) struct Tally {
     pub(crate) drawn: usize,
     /// A close took a case out of a select that waited.
     pub(crate) went_off: usize,
+    /// A reservation that waited got a place; a place was given up.
+    pub(crate) placed: usize,
+    pub(crate) unplaced: usize,
 }
 
 #[derive(Debug, Default)]
@@ -115,6 +124,8 @@ pub(crate) struct Model {
     ops: Vec<(Vec<ModelCase>, State)>,
     /// Operations whose receives go off at the end of their channels, and of those the cases that are off.
     go_off: BTreeMap<usize, BTreeSet<usize>>,
+    /// Operations that reserve a place, and send their value by a poll after that.
+    reserving: BTreeSet<usize>,
     /// How often each value should be dropped by now.
     pub(crate) gone: Vec<u8>,
     /// How often each item really was, by its number.
@@ -132,6 +143,7 @@ impl Model {
         self.chans.push(ModelChan {
             capacity,
             closed: false,
+            reserved: 0,
             senders: 1,
             receivers: 1,
             handed: 0,
@@ -167,7 +179,7 @@ impl Model {
         match what {
             What::Got(Some(item)) => What::Got(Some(self.value(item))),
             What::Back(item) => What::Back(self.value(item)),
-            What::Got(None) | What::Sent | What::Off => what,
+            What::Got(None) | What::Sent | What::Place | What::Off => what,
         }
     }
 
@@ -201,6 +213,12 @@ impl Model {
     pub(crate) fn begin_off(&mut self, cases: Vec<ModelCase>) -> (usize, Vec<(usize, Side)>) {
         self.go_off.insert(self.ops.len(), BTreeSet::new());
         self.begin(cases)
+    }
+
+    /// As `begin`, of a reservation, whose one case is that of a send.
+    pub(crate) fn begin_reserve(&mut self, case: ModelCase) -> (usize, Vec<(usize, Side)>) {
+        self.reserving.insert(self.ops.len());
+        self.begin(vec![case])
     }
 
     /// Notes which cases are off by now. True if all of them are.
@@ -242,13 +260,23 @@ impl Model {
 
     /// Whether a receive would get a value.
     pub(crate) fn has_value(&self, ch: usize) -> bool {
-        self.len(ch) > 0 || self.first(ch, Side::Send, usize::MAX).is_some()
+        self.len(ch) > 0 || self.first_with_value(ch, usize::MAX).is_some()
+    }
+
+    fn has_room(&self, ch: usize) -> bool {
+        self.len(ch) + self.chans[ch].reserved < self.chans[ch].capacity
     }
 
     /// Who has waited longest. One that waits twice on a channel does not meet itself, but then it would not wait.
     fn first(&self, ch: usize, side: Side, own: usize) -> Option<(usize, usize)> {
         let queue = if side == Side::Send { &self.chans[ch].sendq } else { &self.chans[ch].recvq };
         queue.iter().copied().find(|(op, _)| *op != own)
+    }
+
+    /// The sender that has waited longest: a reservation has no value yet.
+    fn first_with_value(&self, ch: usize, own: usize) -> Option<(usize, usize)> {
+        let sends = |(op, _): &(usize, usize)| *op != own && !self.reserving.contains(op);
+        self.chans[ch].sendq.iter().copied().find(sends)
     }
 
     fn serve(&mut self, (op, case): (usize, usize), what: What, number: usize) {
@@ -268,10 +296,52 @@ impl Model {
 
     /// The value of the sender that has waited longest; it is served.
     fn pull(&mut self, ch: usize, own: usize) -> Option<usize> {
-        let (op, case) = self.first(ch, Side::Send, own)?;
+        let (op, case) = self.first_with_value(ch, own)?;
         let value = self.ops[op].0[case].value.expect("a send has a value");
         self.serve((op, case), What::Sent, 0);
         Some(value)
+    }
+
+    /// There may be room: it is for the one that has waited longest.
+    fn refill(&mut self, ch: usize, own: usize) {
+        if self.chans[ch].closed || !self.has_room(ch) {
+            return;
+        }
+        let Some((op, case)) = self.first(ch, Side::Send, own) else { return };
+        if self.reserving.contains(&op) {
+            self.chans[ch].reserved += 1;
+            self.tally.placed += 1;
+            self.serve((op, case), What::Place, 0);
+        } else {
+            let value = self.ops[op].0[case].value.expect("a send has a value");
+            self.serve((op, case), What::Sent, 0);
+            self.chans[ch].buffer.push_back(value);
+            self.tally.refilled += 1;
+        }
+    }
+
+    /// A place is given back.
+    fn unreserve(&mut self, ch: usize) {
+        self.chans[ch].reserved -= 1;
+        self.refill(ch, usize::MAX);
+    }
+
+    /// The value goes by means of its place.
+    fn send_placed(&mut self, op: usize) -> Answer {
+        let ModelCase { ch, value } = self.ops[op].0[0];
+        let (ch, value) = (ch.expect("nil has no places"), value.expect("a send has a value"));
+        if self.chans[ch].closed {
+            self.unreserve(ch);
+            return (0, What::Back(value));
+        }
+        if self.first(ch, Side::Recv, usize::MAX).is_some() {
+            let sent = self.put(ch, op, value).expect("one waits");
+            self.unreserve(ch);
+            return (0, sent);
+        }
+        self.chans[ch].reserved -= 1;
+        self.chans[ch].buffer.push_back(value);
+        (0, What::Sent)
     }
 
     /// A receive by `own`, if one is possible.
@@ -281,12 +351,7 @@ impl Model {
         let found = if chan.returned.is_empty() { chan.buffer.pop_front() } else { Some(chan.returned.remove(0).1) };
         match found {
             Some(value) => {
-                if !closed && self.len(ch) < self.chans[ch].capacity {
-                    if let Some(next) = self.pull(ch, own) {
-                        self.chans[ch].buffer.push_back(next);
-                        self.tally.refilled += 1;
-                    }
-                }
+                self.refill(ch, own);
                 Some(What::Got(Some(value)))
             }
             None if closed => Some(What::Got(None)),
@@ -309,7 +374,7 @@ impl Model {
             self.serve(receiver, What::Got(Some(value)), self.chans[ch].handed);
             return Some(What::Sent);
         }
-        if self.len(ch) < self.chans[ch].capacity {
+        if self.has_room(ch) {
             self.chans[ch].buffer.push_back(value);
             return Some(What::Sent);
         }
@@ -318,11 +383,10 @@ impl Model {
 
     pub(crate) fn is_ready(&self, case: ModelCase, own: usize) -> bool {
         let Some(ch) = case.ch else { return false };
-        let (chan, len) = (&self.chans[ch], self.len(ch));
-        chan.closed
+        self.chans[ch].closed
             || match case.value {
-                Some(_) => len < chan.capacity || self.first(ch, Side::Recv, own).is_some(),
-                None => len > 0 || self.first(ch, Side::Send, own).is_some(),
+                Some(_) => self.has_room(ch) || self.first(ch, Side::Recv, own).is_some(),
+                None => self.len(ch) > 0 || self.first_with_value(ch, own).is_some(),
             }
     }
 
@@ -390,11 +454,20 @@ impl Model {
                         self.put_back(ch, value, number);
                     }
                     What::Back(value) => self.gone[value] += 1,
+                    What::Place => self.give_up_place(op),
                     What::Got(None) | What::Sent | What::Off => {}
                 }
             }
+            State::Holding => self.give_up_place(op),
             State::Over => {}
         }
+    }
+
+    fn give_up_place(&mut self, op: usize) {
+        let ModelCase { ch, value } = self.ops[op].0[0];
+        self.tally.unplaced += 1;
+        self.unreserve(ch.expect("nil has no places"));
+        self.gone[value.expect("a send has a value")] += 1;
     }
 
     fn put_back(&mut self, ch: usize, value: usize, number: usize) {
@@ -456,6 +529,16 @@ impl Model {
     /// The operation was polled, and gave that.
     pub(crate) fn polled(&mut self, op: usize, real: Option<Answer>, biased: bool) -> Result<(), String> {
         match self.ops[op].1 {
+            State::Fresh if self.reserving.contains(&op) => return self.reserves(op, real),
+            State::Won((_, What::Place), _) => {
+                ensure!(real.is_none(), "gave {real:?}, and has only got its place");
+                self.ops[op].1 = State::Holding;
+            }
+            State::Holding => {
+                let expected = self.send_placed(op);
+                ensure!(real == Some(expected), "gave {real:?}, not {expected:?}");
+                self.finish(op, expected);
+            }
             State::Fresh => {
                 if !self.settle(op, real, biased)? {
                     self.park(op, biased);
@@ -468,6 +551,26 @@ impl Model {
                 self.finish(op, expected);
             }
             State::Over => return Err("is over".to_owned()),
+        }
+        Ok(())
+    }
+
+    /// A reservation was polled for the first time.
+    fn reserves(&mut self, op: usize, real: Option<Answer>) -> Result<(), String> {
+        let ModelCase { ch, value } = self.ops[op].0[0];
+        let (ch, value) = (ch.expect("nil has no places"), value.expect("a send has a value"));
+        if self.chans[ch].closed {
+            let expected = (0, What::Back(value));
+            ensure!(real == Some(expected), "gave {real:?}, not {expected:?}");
+            self.finish(op, expected);
+            return Ok(());
+        }
+        ensure!(real.is_none(), "gave {real:?}, and sends later");
+        if self.has_room(ch) {
+            self.chans[ch].reserved += 1;
+            self.ops[op].1 = State::Holding;
+        } else {
+            self.park(op, false);
         }
         Ok(())
     }

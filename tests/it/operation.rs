@@ -41,7 +41,8 @@ pub(crate) struct Op {
     stale: Vec<(Task, usize)>,
     /// Of a stream that watches: the wakes seen when it was last found pending, and its channel.
     watching: Option<(usize, usize)>,
-    /// Of a stream: how often its task may have been woken, or if it waits in line, was.
+    /// Of a stream: how often its task may have been woken, or if it waits in line, was. Of any other: how often it was, when it
+    /// went on.
     told: usize,
 }
 
@@ -70,6 +71,17 @@ impl Op {
         future: impl Future<Output = Answer> + 'static,
     ) -> Self {
         let (part, handles) = model.begin_off(cases);
+        Self::new(name, Body::Future(Box::pin(async move { (0, future.await) })), vec![part], handles)
+    }
+
+    /// As `future`, of a reservation that sends its value by a poll after it has its place.
+    pub(crate) fn reservation(
+        name: usize,
+        model: &mut Model,
+        case: ModelCase,
+        future: impl Future<Output = Answer> + 'static,
+    ) -> Self {
+        let (part, handles) = model.begin_reserve(case);
         Self::new(name, Body::Future(Box::pin(async move { (0, future.await) })), vec![part], handles)
     }
 
@@ -121,6 +133,10 @@ impl Op {
                     Poll::Ready(told) => Some(told),
                     Poll::Pending => None,
                 };
+                if real.is_none() {
+                    // One that goes on after it was served.
+                    self.told += self.parts.iter().filter(|&&part| model.is_won(part)).count();
+                }
                 // The parts are polled in turn, until one answers.
                 for (part, &number) in self.parts.iter().enumerate() {
                     let real = real.and_then(|(from, answer)| (from == part).then_some(answer));

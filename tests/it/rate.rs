@@ -6,7 +6,7 @@ use gopark::sync::WaitGroup;
 use gopark::time::rate::{Limit, Limiter};
 use gopark::{select, time};
 
-use crate::hand::{Hand, on_procs};
+use crate::hand::{Dice, Hand, on_procs};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -104,4 +104,65 @@ fn goroutines_are_never_faster_than_the_limit() {
             _ = time::sleep(HOUR) => unreachable!("a token comes before"),
         }
     });
+}
+
+/// What `Reservation::cancel` gives back, in tokens. A token takes so long that none comes.
+struct Tokens {
+    left: i64,
+    burst: i64,
+    /// When the last event happens, in the time that a token takes; and which it is, unless that was given up.
+    last_event: (i64, Option<usize>),
+}
+
+impl Tokens {
+    /// When `n` may happen.
+    fn take(&mut self, n: i64, event: usize) -> i64 {
+        self.left -= n;
+        let at = (-self.left).max(0);
+        self.last_event = (at, Some(event));
+        at
+    }
+
+    fn give_back(&mut self, n: i64, at: i64, event: usize) {
+        // Go would give back more than was taken where the last event comes before this one, which giving up others can bring about.
+        let back = n - (self.last_event.0 - at).max(0);
+        if back > 0 {
+            self.left = (self.left + back).min(self.burst);
+            if self.last_event.1 == Some(event) && at > n {
+                self.last_event = (at - n, None);
+            }
+        }
+    }
+}
+
+#[test]
+fn waits_that_are_given_up_in_any_order_give_back_what_no_later_one_counts_on() {
+    for seed in 0..200 {
+        let mut dice = Dice::new(seed);
+        let burst = 1 + dice.roll(8);
+        let limiter = Limiter::new(2f64.powi(-52), burst);
+        let mut expected = Tokens { left: burst as i64, burst: burst as i64, last_event: (0, None) };
+        let mut waits = Vec::new();
+        for step in 0..100 {
+            if dice.roll(2) == 0 {
+                let n = 1 + dice.roll(burst);
+                let mut wait = Hand::new(limiter.wait(n));
+                let at = expected.take(n as i64, step);
+                assert_eq!(wait.is_pending(), at > 0, "seed {seed}, step {step}");
+                if at > 0 {
+                    waits.push((wait, n as i64, at, step));
+                }
+            } else if !waits.is_empty() {
+                let (wait, n, at, event) = waits.swap_remove(dice.roll(waits.len()));
+                drop(wait);
+                expected.give_back(n, at, event);
+            }
+            let left = limiter.tokens();
+            assert!(
+                (left - expected.left as f64).abs() < 1e-3,
+                "seed {seed}, step {step}: {left}, not {}",
+                expected.left
+            );
+        }
+    }
 }
