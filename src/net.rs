@@ -115,13 +115,13 @@ pub use udp::UdpSocket;
 pub use unix::{UnixDatagram, UnixListener, UnixReadHalf, UnixStream, UnixWriteHalf};
 
 use std::io;
+use std::panic::Location;
 use std::sync::Arc;
 
 use crate::runtime;
 use crate::sources::Sources;
 
-/// The descriptors of the current runtime.
-#[track_caller]
-fn current() -> io::Result<Arc<Sources>> {
-    runtime::current_for_sockets().sources()
+/// The descriptors of the current runtime, for a socket that is made at that place.
+fn current(site: &'static Location<'static>) -> io::Result<Arc<Sources>> {
+    runtime::current_for_sockets(site).sources()
 }

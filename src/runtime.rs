@@ -392,10 +392,10 @@ pub(crate) fn current() -> &'static Executor {
 
 /// The runtime of sockets that are made here. In a simulation that allows them it is the global one, which has threads.
 #[cfg(feature = "net")]
-#[track_caller]
-pub(crate) fn current_for_sockets() -> &'static Executor {
+#[cfg_attr(not(feature = "sim"), expect(unused_variables, reason = "a simulation shows it"))]
+pub(crate) fn current_for_sockets(site: &'static Location<'static>) -> &'static Executor {
     #[cfg(feature = "sim")]
-    if simulated::leaves(Outside::Socket) {
+    if simulated::leaves_at(Outside::Socket, site) {
         return global();
     }
     current()

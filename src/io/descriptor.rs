@@ -76,7 +76,7 @@ impl<T: AsFd> Async<T> {
     /// The system's poller does not support the descriptor. The runtime is shutting down.
     #[track_caller]
     pub fn new(descriptor: T) -> io::Result<Self> {
-        let sources = runtime::current_for_sockets().sources()?;
+        let sources = runtime::current_for_sockets(Location::caller()).sources()?;
         Ok(Self {
             source: Registered::new(sources, Descriptor { fd: descriptor.as_fd().as_raw_fd(), inner: descriptor })?,
         })

@@ -67,14 +67,14 @@ impl TcpListener {
     /// Nothing is bound.
     #[track_caller]
     pub fn bind<A: ToSocketAddrs>(address: A) -> impl Future<Output = io::Result<Self>> + use<A> {
-        let addrs = address.addrs();
+        let (addrs, site) = (address.addrs(), Location::caller());
         drop(address);
-        each_addr(addrs, Location::caller(), |addr| async move {
+        each_addr(addrs, site, move |addr| async move {
             let socket = setup::tcp(Domain::for_address(addr))?;
             #[cfg(unix)]
             socket.set_reuse_address(true)?;
             socket.bind(&addr.into())?;
-            Self::new(super::current()?, setup::listen(socket, BACKLOG)?)
+            Self::new(super::current(site)?, setup::listen(socket, BACKLOG)?)
         })
     }
 
@@ -86,7 +86,7 @@ impl TcpListener {
     #[track_caller]
     pub fn from_std(listener: std::net::TcpListener) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
-        Self::new(super::current()?, mio::net::TcpListener::from_std(listener))
+        Self::new(super::current(Location::caller())?, mio::net::TcpListener::from_std(listener))
     }
 
     /// Waits for a connection. Go: `l.Accept()`.

@@ -167,7 +167,7 @@ impl TcpSocket {
     /// Those of the system; and the runtime is shutting down.
     #[track_caller]
     pub fn listen(self, backlog: u32) -> io::Result<TcpListener> {
-        TcpListener::new(super::current()?, setup::listen(self.socket, backlog)?)
+        TcpListener::new(super::current(Location::caller())?, setup::listen(self.socket, backlog)?)
     }
 
     /// Connects it. Go: `net.Dial`.

@@ -646,7 +646,7 @@ impl TcpStream {
         addr: SocketAddr,
         site: &'static Location<'static>,
     ) -> io::Result<Self> {
-        let stream = Self::new(super::current()?, setup::connect(socket, addr)?)?;
+        let stream = Self::new(super::current(site)?, setup::connect(socket, addr)?)?;
         Attempts::new(Connected { socket: &stream.socket }, site).await?;
         Ok(stream)
     }
@@ -659,7 +659,7 @@ impl TcpStream {
     #[track_caller]
     pub fn from_std(stream: std::net::TcpStream) -> io::Result<Self> {
         stream.set_nonblocking(true)?;
-        Self::new(super::current()?, mio::net::TcpStream::from_std(stream))
+        Self::new(super::current(Location::caller())?, mio::net::TcpStream::from_std(stream))
     }
 
     /// As [`read`](Self::read), and leaves the bytes to the next read.

@@ -50,10 +50,9 @@ impl UdpSocket {
     /// Nothing is bound.
     #[track_caller]
     pub fn bind<A: ToSocketAddrs>(address: A) -> impl Future<Output = io::Result<Self>> + use<A> {
-        let addrs = address.addrs();
+        let (addrs, site) = (address.addrs(), Location::caller());
         drop(address);
-        let bind = |addr| async move { Self::from_std(std::net::UdpSocket::bind(addr)?) };
-        each_addr(addrs, Location::caller(), bind)
+        each_addr(addrs, site, move |addr| async move { Self::wrap(std::net::UdpSocket::bind(addr)?, site) })
     }
 
     /// Wraps a socket of `std`, and sets it non-blocking.
@@ -63,8 +62,12 @@ impl UdpSocket {
     /// Those of the system; and the runtime is shutting down.
     #[track_caller]
     pub fn from_std(socket: std::net::UdpSocket) -> io::Result<Self> {
+        Self::wrap(socket, Location::caller())
+    }
+
+    fn wrap(socket: std::net::UdpSocket, site: &'static Location<'static>) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
-        let socket = Registered::new(super::current()?, mio::net::UdpSocket::from_std(socket))?;
+        let socket = Registered::new(super::current(site)?, mio::net::UdpSocket::from_std(socket))?;
         Ok(Self { socket: Arc::new(socket) })
     }
 

@@ -65,7 +65,7 @@ impl UnixStream {
     pub fn connect(path: impl AsRef<Path>) -> Connect<'static, Self> {
         let (site, socket) = (Location::caller(), mio::net::UnixStream::connect(path));
         Connect::new(async move {
-            let stream = Self::new(super::current()?, socket?)?;
+            let stream = Self::new(super::current(site)?, socket?)?;
             Attempts::new(Connected { socket: &stream.socket }, site).await?;
             Ok(stream)
         })
@@ -79,7 +79,7 @@ impl UnixStream {
     #[track_caller]
     pub fn pair() -> io::Result<(Self, Self)> {
         let (a, b) = mio::net::UnixStream::pair()?;
-        let sources = super::current()?;
+        let sources = super::current(Location::caller())?;
         Ok((Self::new(sources.clone(), a)?, Self::new(sources, b)?))
     }
 
@@ -91,7 +91,7 @@ impl UnixStream {
     #[track_caller]
     pub fn from_std(stream: std_net::UnixStream) -> io::Result<Self> {
         stream.set_nonblocking(true)?;
-        Self::new(super::current()?, mio::net::UnixStream::from_std(stream))
+        Self::new(super::current(Location::caller())?, mio::net::UnixStream::from_std(stream))
     }
 
     /// The address of this end.
@@ -172,7 +172,7 @@ impl UnixListener {
     #[track_caller]
     pub fn bind(path: impl AsRef<Path>) -> io::Result<Self> {
         let socket = mio::net::UnixListener::bind(path)?;
-        Ok(Self { socket: Arc::new(Registered::new(super::current()?, socket)?) })
+        Ok(Self { socket: Arc::new(Registered::new(super::current(Location::caller())?, socket)?) })
     }
 
     /// Wraps a listener of `std`, and sets it non-blocking.
@@ -184,7 +184,7 @@ impl UnixListener {
     pub fn from_std(listener: std_net::UnixListener) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
         let socket = mio::net::UnixListener::from_std(listener);
-        Ok(Self { socket: Arc::new(Registered::new(super::current()?, socket)?) })
+        Ok(Self { socket: Arc::new(Registered::new(super::current(Location::caller())?, socket)?) })
     }
 
     /// Waits for a connection. As [`TcpListener::accept`](super::TcpListener::accept).
@@ -284,7 +284,7 @@ impl UnixDatagram {
     /// Those of the system: the file exists, for example. The runtime is shutting down.
     #[track_caller]
     pub fn bind(path: impl AsRef<Path>) -> io::Result<Self> {
-        Self::new(super::current()?, mio::net::UnixDatagram::bind(path)?)
+        Self::new(super::current(Location::caller())?, mio::net::UnixDatagram::bind(path)?)
     }
 
     /// One without a name.
@@ -294,7 +294,7 @@ impl UnixDatagram {
     /// Those of the system; and the runtime is shutting down.
     #[track_caller]
     pub fn unbound() -> io::Result<Self> {
-        Self::new(super::current()?, mio::net::UnixDatagram::unbound()?)
+        Self::new(super::current(Location::caller())?, mio::net::UnixDatagram::unbound()?)
     }
 
     /// Two that are connected with each other.
@@ -305,7 +305,7 @@ impl UnixDatagram {
     #[track_caller]
     pub fn pair() -> io::Result<(Self, Self)> {
         let (a, b) = mio::net::UnixDatagram::pair()?;
-        let sources = super::current()?;
+        let sources = super::current(Location::caller())?;
         Ok((Self::new(sources.clone(), a)?, Self::new(sources, b)?))
     }
 
@@ -317,7 +317,7 @@ impl UnixDatagram {
     #[track_caller]
     pub fn from_std(socket: std_net::UnixDatagram) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
-        Self::new(super::current()?, mio::net::UnixDatagram::from_std(socket))
+        Self::new(super::current(Location::caller())?, mio::net::UnixDatagram::from_std(socket))
     }
 
     /// Lets it send to that socket, and receive from it alone.

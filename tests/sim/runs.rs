@@ -347,6 +347,15 @@ fn what_leaves_the_simulation_panics_at_its_place() {
     let handle = runtime.handle();
     of(panic_of(|| sim::run(0, || async { drop(runtime.go(async {})) })), "the use of another runtime");
     of(panic_of(|| sim::run(0, || async { drop(handle.go(async {})) })), "the use of another runtime");
+    #[cfg(feature = "net")]
+    {
+        use gopark::net::{TcpListener, TcpStream, UdpSocket};
+
+        let address = "127.0.0.1:9";
+        of(panic_of(|| sim::run(0, || async { drop(TcpListener::bind("127.0.0.1:0").await) })), "a socket");
+        of(panic_of(|| sim::run(0, || async { drop(TcpStream::connect(address).await) })), "a socket");
+        of(panic_of(|| sim::run(0, || async { drop(UdpSocket::bind("127.0.0.1:0").await) })), "a socket");
+    }
     // That of the simulation itself is none.
     sim::run(0, || async { gopark::Handle::current().go(async {}).await.unwrap() });
     of(
@@ -371,6 +380,21 @@ fn what_is_allowed_may_leave_it() {
         let (tx, rx) = chan::unbuffered();
         std::thread::spawn(move || tx.send_blocking(1));
         assert_eq!(rx.recv().await, Some(1));
+    });
+}
+
+#[cfg(all(feature = "net", unix))]
+#[test]
+fn sockets_that_are_allowed_work() {
+    Config::new().runs(5).allow(Outside::Socket).allow(Outside::Wake).check(|| async {
+        let (a, b) = gopark::net::UnixStream::pair().unwrap();
+        let reader = go(async move {
+            let mut bytes = [0; 3];
+            b.read_exact(&mut bytes).await.map(|()| bytes)
+        });
+        gosched().await;
+        a.write_all(b"abc").await.unwrap();
+        assert_eq!(&reader.await.unwrap().unwrap(), b"abc");
     });
 }
 
