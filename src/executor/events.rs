@@ -5,7 +5,7 @@
 //! * A worker that has found nothing to run looks before it parks, and some times more if that is likely to pay.
 //! * The last idle worker sleeps in the poller, the others elsewhere: they are cheaper to wake, and are woken first. It claims
 //!   the poller before it is listed as parked.
-//! * The monitor looks as well. So an event is seen if all workers are in long polls.
+//! * The monitor looks if no worker has for a while: all are in long polls, or their queues are full.
 //!
 //! Go: `netpoll.go`, `findRunnable`, `sysmon`.
 
@@ -81,9 +81,9 @@ impl Executor {
     // A call, because the loop of a worker keeps all its state in registers.
     #[inline(never)]
     pub(super) fn look_for_events(&'static self, processor: &'static Processor) -> bool {
-        // If there never is any room the monitor looks.
-        self.io.0.is_due(AGE)
-            && processor.queue.len() + FEW <= LOCAL_QUEUE
+        // Without room it does not count as a look: then the monitor looks.
+        processor.queue.len() + FEW <= LOCAL_QUEUE
+            && self.io.0.is_due(AGE)
             && self.io.0.get().is_some_and(|sources| self.harvest(&sources, processor))
     }
 

@@ -529,3 +529,41 @@ fn a_listener_that_is_closed_ends_its_accepts() {
         });
     });
 }
+
+/// A worker whose queue is always full never takes an event: the monitor does.
+#[test]
+fn events_are_seen_beside_a_full_queue() {
+    no_hang(|| {
+        for procs in [1, 2] {
+            let rt = Runtime::builder().gomaxprocs(procs).build().unwrap();
+            rt.block_on(async {
+                let (a, b) = UnixStream::pair().unwrap();
+                let stop = Arc::new(AtomicUsize::new(0));
+                for _ in 0..600 {
+                    let stop = stop.clone();
+                    go(async move {
+                        while stop.load(Ordering::Relaxed) == 0 {
+                            gopark::gosched().await;
+                        }
+                    });
+                }
+                let answers = go(async move {
+                    b.read_exact(&mut [0]).await.unwrap();
+                    b.write_all(b"y").await.unwrap();
+                });
+                let asks = std::thread::spawn(move || {
+                    futures_lite::future::block_on(async move {
+                        let start = Instant::now();
+                        a.write_all(b"x").await.unwrap();
+                        a.read_exact(&mut [0]).await.unwrap();
+                        start.elapsed()
+                    })
+                });
+                answers.await.unwrap();
+                stop.store(1, Ordering::Relaxed);
+                let took = asks.join().unwrap();
+                assert!(took < Duration::from_millis(500), "{took:?} at {procs}");
+            });
+        }
+    });
+}
