@@ -21,7 +21,7 @@ use crate::processor::LOCAL_QUEUE;
 use crate::sources::{Slot, SocketInfo, Sources};
 
 /// A busy worker looks if the last look is so long ago.
-const AGE: Duration = Duration::from_micros(400);
+const AGE: Duration = Duration::from_micros(200);
 /// The monitor looks if no worker has looked for so long.
 const MONITOR_AGE: Duration = Duration::from_millis(1);
 
