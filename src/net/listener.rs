@@ -107,8 +107,8 @@ impl TcpListener {
         Accept { accepting: Accepting::new(AcceptOne { socket: &self.socket }, Location::caller()) }
     }
 
-    /// Closes the socket, whatever clones there are: whoever waits in [`accept`](Self::accept) has an error of kind
-    /// [`NotConnected`](io::ErrorKind::NotConnected), as has every later one, and clients are refused. The port is free once the last
+    /// Closes the socket, whatever clones there are. An [`accept`](Self::accept) that waits fails with an error of kind
+    /// [`NotConnected`](io::ErrorKind::NotConnected), and so does every later one; clients are refused. The port is free once the last
     /// clone is dropped. Go: `l.Close()`.
     pub fn close(&self) {
         close(&self.socket);
