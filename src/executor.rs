@@ -71,6 +71,8 @@ use crate::rest::Rest;
 use crate::run_next::RunNext;
 use crate::run_queue::{GlobalQueue, prefetch};
 use crate::running::Running;
+#[cfg(feature = "net")]
+use crate::sources::Slot;
 use crate::spares::{Job, Roused, Spares};
 use crate::table::Table;
 use crate::threads;
@@ -272,7 +274,7 @@ pub(crate) struct Executor {
     ended: Condvar,
     block_on_calls: BlockOnCalls,
     #[cfg(feature = "net")]
-    io: events::Io,
+    io: Slot,
     #[cfg(feature = "sim")]
     simulated: simulation::State,
 }
@@ -393,7 +395,7 @@ impl Executor {
             ended: Condvar::new(),
             block_on_calls: BlockOnCalls::default(),
             #[cfg(feature = "net")]
-            io: events::Io::default(),
+            io: Slot::default(),
             #[cfg(feature = "sim")]
             simulated: simulation::State::default(),
         }

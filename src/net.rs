@@ -91,8 +91,45 @@ macro_rules! descriptor {
 }
 use descriptor;
 
+/// The waits of a socket, without an operation. The literals say for what.
+macro_rules! waits {
+    ($to_read:literal, $to_write:literal) => {
+        #[doc = concat!("Waits until ", $to_read, ".")]
+        ///
+        /// # Errors
+        ///
+        /// The runtime has ended.
+        ///
+        /// # Cancellation
+        ///
+        /// Nothing is lost.
+        #[track_caller]
+        pub fn readable(&self) -> $crate::io::Ready<'_> {
+            let ready = $crate::io::attempt::BeReady::reads(&self.socket);
+            $crate::io::Ready::new(ready, ::std::panic::Location::caller())
+        }
+
+        #[doc = concat!("Waits until ", $to_write, ".")]
+        ///
+        /// # Errors
+        ///
+        /// The runtime has ended.
+        ///
+        /// # Cancellation
+        ///
+        /// Nothing is lost.
+        #[track_caller]
+        pub fn writable(&self) -> $crate::io::Ready<'_> {
+            let ready = $crate::io::attempt::BeReady::writes(&self.socket);
+            $crate::io::Ready::new(ready, ::std::panic::Location::caller())
+        }
+    };
+}
+use waits;
+
 mod addr;
 mod connect;
+mod datagram;
 pub mod futures;
 #[cfg(feature = "hyper")]
 mod hyper;

@@ -146,8 +146,8 @@ impl Netpoll {
         self.is_claimed.load(Ordering::Relaxed)
     }
 
-    /// Sleeps until there is an event, an interruption, or that moment, or for some milliseconds less. `begin` is called once nobody
-    /// else can take an interruption; if it says false the thread does not sleep.
+    /// Sleeps until there is an event, an interruption, or that moment, or for some milliseconds less. `begin` is called once no
+    /// other thread can take an interruption; if it returns false the thread does not sleep.
     pub(crate) fn sleep(&self, until: Time, begin: impl FnOnce() -> bool) {
         let mut looker = lock(&self.looker);
         if !begin() {

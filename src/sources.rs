@@ -212,7 +212,7 @@ impl Sources {
 
 /// So many descriptors are found under one lock.
 const BATCH: usize = 16;
-/// Of so many is known under one lock who waits for them.
+/// So many descriptors are asked under one lock for the tasks that wait.
 #[cfg(unix)]
 const BLOCK: usize = 64;
 

@@ -20,8 +20,8 @@ pub(crate) fn start(name: String, main: impl FnOnce() + Send + 'static) -> io::R
     start_as(name, Some(Counted::new()), main)
 }
 
-/// As [`start`], for a thread that wakes goroutines for what happens outside of the process: it is not counted, so no goroutine is
-/// proved to wait for ever.
+/// As [`start`], for a thread that wakes goroutines for what happens outside of the process: it is not counted, so no
+/// deadlock is proved while it runs.
 #[cfg(all(feature = "net", unix, not(any(miri, gopark_loom))))]
 pub(crate) fn start_for_outside(name: String, main: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
     start_as(name, None, main)

@@ -16,7 +16,7 @@ use crate::panics::lock;
 #[derive(Debug)]
 pub(crate) struct Post {
     wanted: AtomicU64,
-    /// Those that came and were not yet read. Whoever makes it more than none writes a byte.
+    /// Those that came and were not yet read. The handler that raises it from zero writes a byte.
     noted: AtomicU64,
     /// The end of the pipe that is written to. It stays open.
     bell: AtomicI32,

@@ -15,18 +15,15 @@ use std::time::Duration;
 
 use super::{Executor, Ordering, Processor, Sched};
 use crate::clock::Time;
-use crate::netpoll::{FEW, Netpoll, SPINS};
+use crate::netpoll::{Event, FEW, Netpoll, SPINS};
 use crate::parker::Parker;
 use crate::processor::LOCAL_QUEUE;
-use crate::sources::{Slot, SocketInfo, Sources};
+use crate::sources::{SocketInfo, Sources};
 
 /// A busy worker looks if the last look is so long ago.
 const AGE: Duration = Duration::from_micros(200);
 /// The monitor looks if no worker has looked for so long.
 const MONITOR_AGE: Duration = Duration::from_millis(1);
-
-#[derive(Debug, Default)]
-pub(super) struct Io(Slot);
 
 /// The descriptors of a runtime that shuts down.
 pub(super) struct Ending(Option<Arc<Sources>>);
@@ -68,7 +65,7 @@ impl Executor {
     ///
     /// The system refuses a poller, or the runtime is shutting down.
     pub(crate) fn sources(&self) -> io::Result<Arc<Sources>> {
-        let (sources, is_new) = self.io.0.open(|| self.is_closing())?;
+        let (sources, is_new) = self.io.open(|| self.is_closing())?;
         if is_new {
             // If all workers are parked, none sleeps in the poller.
             self.idle.begin_search();
@@ -83,14 +80,14 @@ impl Executor {
     pub(super) fn look_for_events(&'static self, processor: &'static Processor) -> bool {
         // Without room it does not count as a look: then the monitor looks.
         processor.queue.len() + FEW <= LOCAL_QUEUE
-            && self.io.0.is_due(AGE)
-            && self.io.0.get().is_some_and(|sources| self.harvest(&sources, processor))
+            && self.io.is_due(AGE)
+            && self.io.get().is_some_and(|sources| self.harvest(&sources, processor))
     }
 
     /// A worker that has nothing to run looks for events. True if it has found some, or there is work now.
     #[inline(never)]
     pub(super) fn wait_for_events(&'static self, processor: &'static Processor) -> bool {
-        self.io.0.get().is_some_and(|sources| self.wait_briefly(&sources, processor))
+        self.io.get().is_some_and(|sources| self.wait_briefly(&sources, processor))
     }
 
     fn wait_briefly(&'static self, sources: &Sources, processor: &'static Processor) -> bool {
@@ -100,7 +97,7 @@ impl Executor {
         }
         if !self.idle.is_all_but_one(self.procs.load(Ordering::Relaxed)) {
             // Other workers are busy, and look as well.
-            self.io.0.looked();
+            self.io.looked();
             return self.harvest(sources, processor);
         }
         // The sleep is a look.
@@ -109,7 +106,7 @@ impl Executor {
         }
         let found = (0..SPINS).any(|_| self.has_work() || self.harvest(sources, processor));
         netpoll.spun(found);
-        self.io.0.looked();
+        self.io.looked();
         found
     }
 
@@ -118,17 +115,20 @@ impl Executor {
         if events.is_empty() {
             return false;
         }
-        // As one that searches: so a batch wakes one worker, not one for each goroutine.
-        self.idle.begin_search();
-        sources.deliver(&events);
-        if events.len() > 1 {
-            self.requeue_next(processor);
-        }
-        self.end_delivery();
+        self.deliver(sources, &events, || {
+            if events.len() > 1 {
+                self.requeue_next(processor);
+            }
+        });
         true
     }
 
-    fn end_delivery(&self) {
+    /// Wakes the goroutines of these events, and then at most one worker for all of them: until `done`, this thread counts as one
+    /// that searches.
+    fn deliver(&self, sources: &Sources, events: &[Event], done: impl FnOnce()) {
+        self.idle.begin_search();
+        sources.deliver(events);
+        done();
         if self.idle.end_search() && self.has_work() {
             self.notify();
         }
@@ -137,22 +137,20 @@ impl Executor {
     /// Delivers what a sleep has found.
     #[inline(never)]
     pub(super) fn take_events(&'static self, processor: &'static Processor) -> bool {
-        self.io.0.get().is_some_and(|sources| sources.netpoll().has_found() && self.harvest(&sources, processor))
+        self.io.get().is_some_and(|sources| sources.netpoll().has_found() && self.harvest(&sources, processor))
     }
 
     /// True if a sleep has found events, which wait for a processor.
     pub(super) fn has_events(&self) -> bool {
-        self.io.0.get().is_some_and(|sources| sources.netpoll().has_found())
+        self.io.get().is_some_and(|sources| sources.netpoll().has_found())
     }
 
     /// The monitor looks, if no worker has for some time, nor sleeps in the poller. What it finds goes into the global queue.
     pub(super) fn look_from_monitor(&self) {
-        if let Some(sources) = self.io.0.get().filter(|_| self.io.0.is_due(MONITOR_AGE)) {
+        if let Some(sources) = self.io.get().filter(|_| self.io.is_due(MONITOR_AGE)) {
             let events = sources.netpoll().look(false);
             if !events.is_empty() {
-                self.idle.begin_search();
-                sources.deliver(&events);
-                self.end_delivery();
+                self.deliver(&sources, &events, || ());
             }
         }
     }
@@ -160,7 +158,7 @@ impl Executor {
     /// For a worker that is about to park: the poller, if all processors are idle.
     pub(super) fn claim_poller(&self, sched: &Sched) -> Claim {
         let is_last = sched.idle.len() >= self.procs.load(Ordering::Relaxed);
-        let netpoll = if is_last { self.io.0.get() } else { None }.map(|sources| sources.netpoll().clone());
+        let netpoll = if is_last { self.io.get() } else { None }.map(|sources| sources.netpoll().clone());
         Claim(netpoll.filter(|netpoll| netpoll.claim()))
     }
 
@@ -177,7 +175,7 @@ impl Executor {
     /// Calls `f` with each socket for which goroutines wait, and the addresses of their tasks.
     pub(crate) fn each_socket(&self, f: impl FnMut(SocketInfo, &[usize])) {
         #[cfg(unix)]
-        if let Some(sources) = self.io.0.get() {
+        if let Some(sources) = self.io.get() {
             sources.each_waited_for(f);
         }
         #[cfg(not(unix))]
@@ -186,21 +184,21 @@ impl Executor {
 
     /// True if there is a poller, and no worker sleeps there or is about to.
     pub(super) fn is_unwatched(&self) -> bool {
-        self.io.0.get().is_some_and(|sources| !sources.netpoll().is_claimed())
+        self.io.get().is_some_and(|sources| !sources.netpoll().is_claimed())
     }
 
     /// The descriptors of the runtime, which shuts down. Under the scheduler's lock: later they may be another runtime's.
     pub(super) fn end_io(&self) -> Ending {
-        Ending(self.io.0.get_exact())
+        Ending(self.io.get_exact())
     }
 
     #[cfg(all(test, not(gopark_loom)))]
     pub(super) fn has_no_poller(&self) -> bool {
-        !self.io.0.is_open()
+        !self.io.is_open()
     }
 
     /// The runtime has ended.
     pub(super) fn retire_io(&self) {
-        self.io.0.close();
+        self.io.close();
     }
 }

@@ -104,13 +104,8 @@ impl<'a> Operation<'a> for BeReady<'a> {
             Next::Closed => Some(Err(closed())),
             Next::Try(_) => Some(Ok(())),
             // No task waits for the poller: only the system can tell.
-            Next::Wait => {
-                if forced {
-                    self.call().ok().map(|_| Ok(()))
-                } else {
-                    None
-                }
-            }
+            Next::Wait if forced => self.call().ok().map(|_| Ok(())),
+            Next::Wait => wait(),
         }
     }
 }
@@ -137,6 +132,11 @@ fn closed() -> io::Error {
     io::Error::new(ErrorKind::NotConnected, "gopark: use of a closed listener")
 }
 
+/// An operation must wait, which it cannot in a forked process: no thread polls there.
+fn wait<T>() -> Option<io::Result<T>> {
+    fork::is_child().then(|| Err(io::Error::new(ErrorKind::Unsupported, fork::REFUSAL)))
+}
+
 /// Makes the system call if the direction may be ready, or if `forced`. `None` if it would block.
 #[inline]
 pub(crate) fn attempt<T>(
@@ -148,7 +148,7 @@ pub(crate) fn attempt<T>(
         let taken = match direction.next() {
             Next::Over => return Some(Err(over())),
             Next::Closed => return Some(Err(closed())),
-            Next::Wait if !forced => return None,
+            Next::Wait if !forced => return wait(),
             Next::Wait => Taken::NOTHING,
             Next::Try(taken) => taken,
         };
@@ -161,7 +161,7 @@ pub(crate) fn attempt<T>(
                 return Some(Ok(called.value));
             }
             Err(error) => match error.kind() {
-                ErrorKind::WouldBlock => return None,
+                ErrorKind::WouldBlock => return if forced { None } else { wait() },
                 ErrorKind::Interrupted => direction.give_back(taken, true),
                 _ => {
                     // Not drained: connections that no descriptor is free for, for example, make no new edge.
@@ -171,6 +171,11 @@ pub(crate) fn attempt<T>(
             },
         }
     }
+}
+
+/// Makes the system call once, without a wait.
+pub(crate) fn attempt_now<'a, O: Operation<'a>>(operation: &mut O) -> io::Result<O::Output> {
+    operation.attempt(true).unwrap_or_else(|| Err(ErrorKind::WouldBlock.into()))
 }
 
 pin_project! {
@@ -217,9 +222,6 @@ impl<'a, O: Operation<'a>> Future for Attempts<'a, O> {
             if forced {
                 return Poll::Pending;
             }
-            if fork::is_child() {
-                return Poll::Ready(Err(io::Error::new(ErrorKind::Unsupported, fork::REFUSAL)));
-            }
             this.waiting.set(Some(direction.wait(this.site)));
         }
     }
@@ -248,22 +250,15 @@ pub(crate) fn poll_attempt<T>(
     }
 }
 
-/// Defines the public future of an [`Operation`], which is a case of a `select!` as well.
-macro_rules! operation {
-    ($(#[$meta:meta])* $name:ident<$a:lifetime> = $operation:ty => $output:ty) => {
+/// Defines a public future, which is a case of a `select!` as well, of one that this crate has.
+macro_rules! future {
+    ($(#[$meta:meta])* $name:ident<$a:lifetime>: $future:ty => $output:ty) => {
         ::pin_project_lite::pin_project! {
             $(#[$meta])*
             #[must_use = "futures do nothing unless awaited"]
             pub struct $name<$a> {
                 #[pin]
-                attempts: $crate::io::attempt::Attempts<$a, $operation>,
-            }
-        }
-
-        impl<$a> $name<$a> {
-            #[inline]
-            pub(crate) fn new(operation: $operation, site: &'static ::std::panic::Location<'static>) -> Self {
-                Self { attempts: $crate::io::attempt::Attempts::new(operation, site) }
+                future: $future,
             }
         }
 
@@ -275,7 +270,7 @@ macro_rules! operation {
                 self: ::std::pin::Pin<&mut Self>,
                 cx: &mut ::std::task::Context<'_>,
             ) -> ::std::task::Poll<Self::Output> {
-                self.project().attempts.poll(cx)
+                self.project().future.poll(cx)
             }
         }
 
@@ -284,6 +279,24 @@ macro_rules! operation {
         impl ::std::fmt::Debug for $name<'_> {
             fn fmt(&self, f: &mut ::std::fmt::Formatter<'_>) -> ::std::fmt::Result {
                 f.debug_struct(stringify!($name)).finish_non_exhaustive()
+            }
+        }
+    };
+}
+pub(crate) use future;
+
+/// Defines the public [`future`](future!) of an [`Operation`].
+macro_rules! operation {
+    ($(#[$meta:meta])* $name:ident<$a:lifetime> = $operation:ty => $output:ty) => {
+        $crate::io::attempt::future! {
+            $(#[$meta])*
+            $name<$a>: $crate::io::attempt::Attempts<$a, $operation> => $output
+        }
+
+        impl<$a> $name<$a> {
+            #[inline]
+            pub(crate) fn new(operation: $operation, site: &'static ::std::panic::Location<'static>) -> Self {
+                Self { future: $crate::io::attempt::Attempts::new(operation, site) }
             }
         }
     };

@@ -9,7 +9,7 @@ use mio::event::Source;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 
-use crate::io::attempt::{Attempts, BeReady, Called, Operation, Ready, attempt};
+use crate::io::attempt::{Attempts, BeReady, Called, Operation, Ready, attempt_now};
 use crate::readiness::Direction;
 use crate::runtime;
 use crate::sources::Registered;
@@ -121,9 +121,8 @@ impl<T: AsFd> Async<T> {
     /// # Errors
     ///
     /// Those of `read`; [`WouldBlock`](io::ErrorKind::WouldBlock) if there is nothing. The runtime has ended.
-    pub fn try_read_with<R>(&self, mut read: impl FnMut(&T) -> io::Result<R>) -> io::Result<R> {
-        let result = attempt(&self.source.readiness().read, true, || read(self.get_ref()).map(Called::once));
-        result.unwrap_or_else(|| Err(io::ErrorKind::WouldBlock.into()))
+    pub fn try_read_with<R>(&self, read: impl FnMut(&T) -> io::Result<R>) -> io::Result<R> {
+        attempt_now(&mut self.reads(read))
     }
 
     /// As [`try_read_with`](Self::try_read_with), for writing.
@@ -131,9 +130,8 @@ impl<T: AsFd> Async<T> {
     /// # Errors
     ///
     /// As there.
-    pub fn try_write_with<R>(&self, mut write: impl FnMut(&T) -> io::Result<R>) -> io::Result<R> {
-        let result = attempt(&self.source.readiness().write, true, || write(self.get_ref()).map(Called::once));
-        result.unwrap_or_else(|| Err(io::ErrorKind::WouldBlock.into()))
+    pub fn try_write_with<R>(&self, write: impl FnMut(&T) -> io::Result<R>) -> io::Result<R> {
+        attempt_now(&mut self.writes(write))
     }
 
     /// Calls `read` as soon as something may be read, and again as often as it says
@@ -148,8 +146,7 @@ impl<T: AsFd> Async<T> {
     /// `read` is not called any more; nothing is lost that it has not taken.
     #[track_caller]
     pub fn read_with<R>(&self, read: impl FnMut(&T) -> io::Result<R>) -> impl Future<Output = io::Result<R>> {
-        let call = Call { descriptor: self.get_ref(), direction: &self.source.readiness().read, call: read };
-        Attempts::new(call, Location::caller())
+        Attempts::new(self.reads(read), Location::caller())
     }
 
     /// As [`read_with`](Self::read_with), for writing.
@@ -163,8 +160,15 @@ impl<T: AsFd> Async<T> {
     /// `write` is not called any more.
     #[track_caller]
     pub fn write_with<R>(&self, write: impl FnMut(&T) -> io::Result<R>) -> impl Future<Output = io::Result<R>> {
-        let call = Call { descriptor: self.get_ref(), direction: &self.source.readiness().write, call: write };
-        Attempts::new(call, Location::caller())
+        Attempts::new(self.writes(write), Location::caller())
+    }
+
+    fn reads<R, F: FnMut(&T) -> io::Result<R>>(&self, call: F) -> Call<'_, T, F> {
+        Call { descriptor: self.get_ref(), direction: &self.source.readiness().read, call }
+    }
+
+    fn writes<R, F: FnMut(&T) -> io::Result<R>>(&self, call: F) -> Call<'_, T, F> {
+        Call { descriptor: self.get_ref(), direction: &self.source.readiness().write, call }
     }
 }
 

@@ -16,7 +16,7 @@ use socket2::Domain;
 use super::addr::{ToSocketAddrs, each_addr};
 use super::setup::{self, AsSocket};
 use super::stream::TcpStream;
-use crate::io::attempt::{Attempts, Called, Operation};
+use crate::io::attempt::{Attempts, Called, Operation, future};
 use crate::readiness::Direction;
 use crate::sources::{Registered, Registrable, Sources};
 use crate::time::{Sleep, sleep};
@@ -104,7 +104,7 @@ impl TcpListener {
     /// No connection is lost.
     #[track_caller]
     pub fn accept(&self) -> Accept<'_> {
-        Accept { accepting: Accepting::new(AcceptOne { socket: &self.socket }, Location::caller()) }
+        Accept { future: Accepting::new(AcceptOne { socket: &self.socket }, Location::caller()) }
     }
 
     /// Closes the socket, whatever clones there are. An [`accept`](Self::accept) that waits fails with an error of kind
@@ -254,42 +254,7 @@ impl<'a, O: Operation<'a> + Copy> Future for Accepting<'a, O> {
     }
 }
 
-/// Defines the public future of a listener's `accept`.
-macro_rules! accept {
-    ($(#[$meta:meta])* $name:ident<$a:lifetime> = $operation:ty => $output:ty) => {
-        ::pin_project_lite::pin_project! {
-            $(#[$meta])*
-            #[must_use = "futures do nothing unless awaited"]
-            pub struct $name<$a> {
-                #[pin]
-                accepting: $crate::net::listener::Accepting<$a, $operation>,
-            }
-        }
-
-        impl Future for $name<'_> {
-            type Output = io::Result<$output>;
-
-            fn poll(
-                self: ::std::pin::Pin<&mut Self>,
-                cx: &mut ::std::task::Context<'_>,
-            ) -> ::std::task::Poll<Self::Output> {
-                self.project().accepting.poll(cx)
-            }
-        }
-
-        $crate::wait::case::future_case!($name<$a>, $a);
-
-        impl fmt::Debug for $name<'_> {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.debug_struct(stringify!($name)).finish_non_exhaustive()
-            }
-        }
-    };
-}
-#[cfg(unix)]
-pub(super) use accept;
-
-accept! {
+future! {
     /// Waits for a connection: [`TcpListener::accept`].
-    Accept<'a> = AcceptOne<'a> => (TcpStream, SocketAddr)
+    Accept<'a>: Accepting<'a, AcceptOne<'a>> => io::Result<(TcpStream, SocketAddr)>
 }

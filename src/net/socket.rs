@@ -94,42 +94,10 @@ impl TcpSocket {
         nodelay, set_nodelay(bool) = tcp_nodelay, set_tcp_nodelay;
         /// `SO_LINGER`: how long a close waits for what is not sent yet.
         linger, set_linger(Option<Duration>) = linger, set_linger;
-    }
-
-    /// `SO_SNDBUF`, in bytes. Linux doubles what is set.
-    ///
-    /// # Errors
-    ///
-    /// Those of the system.
-    pub fn send_buffer_size(&self) -> io::Result<usize> {
-        self.socket.send_buffer_size()
-    }
-
-    /// Sets [`send_buffer_size`](Self::send_buffer_size).
-    ///
-    /// # Errors
-    ///
-    /// Those of the system.
-    pub fn set_send_buffer_size(&self, bytes: usize) -> io::Result<()> {
-        self.socket.set_send_buffer_size(bytes)
-    }
-
-    /// `SO_RCVBUF`, in bytes. Linux doubles what is set.
-    ///
-    /// # Errors
-    ///
-    /// Those of the system.
-    pub fn recv_buffer_size(&self) -> io::Result<usize> {
-        self.socket.recv_buffer_size()
-    }
-
-    /// Sets [`recv_buffer_size`](Self::recv_buffer_size).
-    ///
-    /// # Errors
-    ///
-    /// Those of the system.
-    pub fn set_recv_buffer_size(&self, bytes: usize) -> io::Result<()> {
-        self.socket.set_recv_buffer_size(bytes)
+        /// `SO_SNDBUF`, in bytes. Linux doubles what is set.
+        send_buffer_size, set_send_buffer_size(usize) = send_buffer_size, set_send_buffer_size;
+        /// `SO_RCVBUF`, in bytes. Linux doubles what is set.
+        recv_buffer_size, set_recv_buffer_size(usize) = recv_buffer_size, set_recv_buffer_size;
     }
 
     /// `SO_REUSEPORT`: several sockets listen at one address.

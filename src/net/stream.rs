@@ -15,7 +15,7 @@ use socket2::{Domain, Socket};
 use super::addr::{ToSocketAddrs, each_addr};
 use super::connect::Connect;
 use super::setup;
-use crate::io::attempt::{Attempts, BeReady, Called, Operation, Ready, attempt, operation, poll_attempt};
+use crate::io::attempt::{Attempts, Called, Operation, attempt_now, operation, poll_attempt};
 use crate::readiness::{Direction, Readiness};
 use crate::sources::{Registered, Sources};
 use crate::wait::watch::Watch;
@@ -281,9 +281,7 @@ macro_rules! stream {
             ///
             /// [`WouldBlock`](io::ErrorKind::WouldBlock) if there is nothing; else as [`read`](Self::read).
             pub fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
-                let direction = &self.socket.readiness().read;
-                let result = attempt(direction, true, || ReadInto { socket: &*self.socket, buffer }.call());
-                result.unwrap_or_else(|| Err(io::ErrorKind::WouldBlock.into()))
+                attempt_now(&mut ReadInto { socket: &*self.socket, buffer })
             }
 
             /// Writes some of the bytes, at least one; waits until there is room in the socket's buffer. Returns how many it has
@@ -350,38 +348,13 @@ macro_rules! stream {
             ///
             /// [`WouldBlock`](io::ErrorKind::WouldBlock) if there is no room; else as [`write`](Self::write).
             pub fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
-                let direction = &self.socket.readiness().write;
-                let result = attempt(direction, true, || WriteFrom { socket: &*self.socket, bytes }.call());
-                result.unwrap_or_else(|| Err(io::ErrorKind::WouldBlock.into()))
+                attempt_now(&mut WriteFrom { socket: &*self.socket, bytes })
             }
 
-            /// Waits until a [`try_read`](Self::try_read) may succeed: there are bytes, or the end of the stream, or an error.
-            ///
-            /// # Errors
-            ///
-            /// The runtime has ended.
-            ///
-            /// # Cancellation
-            ///
-            /// Nothing is lost.
-            #[track_caller]
-            pub fn readable(&self) -> Ready<'_> {
-                Ready::new(BeReady::reads(&self.socket), Location::caller())
-            }
-
-            /// Waits until a [`try_write`](Self::try_write) may succeed.
-            ///
-            /// # Errors
-            ///
-            /// The runtime has ended.
-            ///
-            /// # Cancellation
-            ///
-            /// Nothing is lost.
-            #[track_caller]
-            pub fn writable(&self) -> Ready<'_> {
-                Ready::new(BeReady::writes(&self.socket), Location::caller())
-            }
+    $crate::net::waits!(
+                "a [`try_read`](Self::try_read) may succeed: there are bytes, or the end of the stream, or an error",
+                "a [`try_write`](Self::try_write) may succeed"
+            );
 
             /// Ends a direction, or both. The peer reads what was written before, and then the end of the stream. Go:
             /// `c.CloseWrite`, `c.CloseRead`.
@@ -578,6 +551,40 @@ macro_rules! futures_io {
     };
 }
 pub(super) use futures_io;
+
+/// The writing trait of hyper and that of tokio, which have the same functions.
+#[cfg(any(feature = "hyper", feature = "tokio-io"))]
+macro_rules! writer {
+    ($trait:ident, $stream:ty) => {
+        impl $trait for $stream {
+            fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+                self.poll_write_bytes(cx, bytes)
+            }
+
+            fn is_write_vectored(&self) -> bool {
+                true
+            }
+
+            fn poll_write_vectored(
+                self: Pin<&mut Self>,
+                cx: &mut Context<'_>,
+                bytes: &[io::IoSlice<'_>],
+            ) -> Poll<io::Result<usize>> {
+                self.poll_write_buffers(cx, bytes)
+            }
+
+            fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+                Poll::Ready(Ok(()))
+            }
+
+            fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+                Poll::Ready(self.end_write())
+            }
+        }
+    };
+}
+#[cfg(any(feature = "hyper", feature = "tokio-io"))]
+pub(super) use writer;
 
 // -------------------------------------------------------------------------------------------------- TCP
 

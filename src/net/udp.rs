@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use super::addr::{ToSocketAddrs, each_addr};
 use super::connect::Connect;
-use crate::io::attempt::{BeReady, Called, Operation, Ready, attempt, operation};
-use crate::readiness::Direction;
+use super::datagram::{Receive, ReceiveFrom, Transmit, datagrams};
+use crate::io::attempt::{attempt_now, operation};
 use crate::sources::Registered;
 
 type Socket = Registered<mio::net::UdpSocket>;
@@ -150,9 +150,7 @@ impl UdpSocket {
     ///
     /// [`WouldBlock`](io::ErrorKind::WouldBlock) if there is none; else as [`recv_from`](Self::recv_from).
     pub fn try_recv_from(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
-        let mut receive = ReceiveFrom { socket: &self.socket, buffer };
-        let result = attempt(receive.direction(), true, || receive.call());
-        result.unwrap_or_else(|| Err(io::ErrorKind::WouldBlock.into()))
+        attempt_now(&mut ReceiveFrom { socket: &self.socket, buffer })
     }
 
     /// Sends a datagram, without a wait.
@@ -161,38 +159,10 @@ impl UdpSocket {
     ///
     /// [`WouldBlock`](io::ErrorKind::WouldBlock) if there is no room; else as [`send_to`](Self::send_to).
     pub fn try_send_to(&self, bytes: &[u8], target: SocketAddr) -> io::Result<usize> {
-        let mut send = Transmit { socket: &self.socket, bytes, target: Some(target) };
-        let result = attempt(send.direction(), true, || send.call());
-        result.unwrap_or_else(|| Err(io::ErrorKind::WouldBlock.into()))
+        attempt_now(&mut Transmit { socket: &self.socket, bytes, target: Some(target) })
     }
 
-    /// Waits until something may be received.
-    ///
-    /// # Errors
-    ///
-    /// The runtime has ended.
-    ///
-    /// # Cancellation
-    ///
-    /// Nothing is lost.
-    #[track_caller]
-    pub fn readable(&self) -> Ready<'_> {
-        Ready::new(BeReady::reads(&self.socket), Location::caller())
-    }
-
-    /// Waits until something may be sent.
-    ///
-    /// # Errors
-    ///
-    /// The runtime has ended.
-    ///
-    /// # Cancellation
-    ///
-    /// Nothing is lost.
-    #[track_caller]
-    pub fn writable(&self) -> Ready<'_> {
-        Ready::new(BeReady::writes(&self.socket), Location::caller())
-    }
+    super::waits!("something may be received", "something may be sent");
 
     /// The address that it is bound to.
     ///
@@ -302,77 +272,21 @@ impl fmt::Debug for UdpSocket {
     }
 }
 
-pub(crate) struct ReceiveFrom<'a> {
-    socket: &'a Socket,
-    buffer: &'a mut [u8],
-}
-
-impl<'a> Operation<'a> for ReceiveFrom<'a> {
-    type Output = (usize, SocketAddr);
-
-    fn direction(&self) -> &'a Direction {
-        &self.socket.readiness().read
-    }
-
-    fn call(&mut self) -> io::Result<Called<(usize, SocketAddr)>> {
-        self.socket.io().recv_from(self.buffer).map(Called::once)
-    }
-}
-
-pub(crate) struct Receive<'a> {
-    socket: &'a Socket,
-    buffer: &'a mut [u8],
-}
-
-impl<'a> Operation<'a> for Receive<'a> {
-    type Output = usize;
-
-    fn direction(&self) -> &'a Direction {
-        &self.socket.readiness().read
-    }
-
-    fn call(&mut self) -> io::Result<Called<usize>> {
-        self.socket.io().recv(self.buffer).map(Called::once)
-    }
-}
-
-pub(crate) struct Transmit<'a> {
-    socket: &'a Socket,
-    bytes: &'a [u8],
-    /// `None` if it is connected.
-    target: Option<SocketAddr>,
-}
-
-impl<'a> Operation<'a> for Transmit<'a> {
-    type Output = usize;
-
-    fn direction(&self) -> &'a Direction {
-        &self.socket.readiness().write
-    }
-
-    fn call(&mut self) -> io::Result<Called<usize>> {
-        let socket = self.socket.io();
-        let sent = match self.target {
-            Some(target) => socket.send_to(self.bytes, target),
-            None => socket.send(self.bytes),
-        };
-        sent.map(Called::once)
-    }
-}
+datagrams!(mio::net::UdpSocket, SocketAddr, SocketAddr);
 
 operation! {
     /// Waits for a datagram: [`UdpSocket::recv_from`].
-    RecvFrom<'a> = ReceiveFrom<'a> => io::Result<(usize, SocketAddr)>
+    RecvFrom<'a> = ReceiveFrom<'a, mio::net::UdpSocket> => io::Result<(usize, SocketAddr)>
 }
 operation! {
     /// Waits for a datagram: the `recv` of a socket that is connected.
-    Recv<'a> = Receive<'a> => io::Result<usize>
+    Recv<'a> = Receive<'a, mio::net::UdpSocket> => io::Result<usize>
 }
 operation! {
     /// Waits until a datagram can be sent: [`UdpSocket::send_to`].
-    SendTo<'a> = Transmit<'a> => io::Result<usize>
+    SendTo<'a> = Transmit<'a, mio::net::UdpSocket> => io::Result<usize>
 }
 operation! {
     /// Waits until a datagram can be sent: the `send` of a socket that is connected.
-    Send<'a> = Transmit<'a> => io::Result<usize>
+    Send<'a> = Transmit<'a, mio::net::UdpSocket> => io::Result<usize>
 }

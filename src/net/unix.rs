@@ -12,9 +12,10 @@ use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
 use super::connect::Connect;
-use super::listener::{Accepting, accept, accepted, close};
+use super::datagram::{Receive, ReceiveFrom, Transmit, datagrams};
+use super::listener::{Accepting, accepted, close};
 use super::stream::{Read, ReadInto, ReadIntoAll, Write, WriteFrom, WriteFromAll, bytes, connected, stream};
-use crate::io::attempt::{Attempts, BeReady, Called, Operation, Ready, attempt, operation, poll_attempt};
+use crate::io::attempt::{Attempts, Called, Operation, attempt_now, future, operation, poll_attempt};
 use crate::readiness::Direction;
 use crate::sources::{Registered, Sources};
 use crate::wait::watch::Watch;
@@ -198,7 +199,7 @@ impl UnixListener {
     /// No connection is lost.
     #[track_caller]
     pub fn accept(&self) -> UnixAccept<'_> {
-        UnixAccept { accepting: Accepting::new(AcceptOne { socket: &self.socket }, Location::caller()) }
+        UnixAccept { future: Accepting::new(AcceptOne { socket: &self.socket }, Location::caller()) }
     }
 
     /// Closes the socket, whatever clones there are. As [`TcpListener::close`](super::TcpListener::close).
@@ -242,9 +243,9 @@ impl<'a> Operation<'a> for AcceptOne<'a> {
     }
 }
 
-accept! {
+future! {
     /// Waits for a connection: [`UnixListener::accept`].
-    UnixAccept<'a> = AcceptOne<'a> => (UnixStream, SocketAddr)
+    UnixAccept<'a>: Accepting<'a, AcceptOne<'a>> => io::Result<(UnixStream, SocketAddr)>
 }
 
 type Datagrams = Registered<mio::net::UnixDatagram>;
@@ -385,33 +386,7 @@ impl UnixDatagram {
         UnixSend::new(Transmit { socket: &self.socket, bytes, target: None }, Location::caller())
     }
 
-    /// Waits until something may be received.
-    ///
-    /// # Errors
-    ///
-    /// The runtime has ended.
-    ///
-    /// # Cancellation
-    ///
-    /// Nothing is lost.
-    #[track_caller]
-    pub fn readable(&self) -> Ready<'_> {
-        Ready::new(BeReady::reads(&self.socket), Location::caller())
-    }
-
-    /// Waits until something may be sent.
-    ///
-    /// # Errors
-    ///
-    /// The runtime has ended.
-    ///
-    /// # Cancellation
-    ///
-    /// Nothing is lost.
-    #[track_caller]
-    pub fn writable(&self) -> Ready<'_> {
-        Ready::new(BeReady::writes(&self.socket), Location::caller())
-    }
+    super::waits!("something may be received", "something may be sent");
 
     /// The address that it is bound to.
     ///
@@ -449,73 +424,17 @@ impl fmt::Debug for UnixDatagram {
     }
 }
 
-pub(crate) struct ReceiveFrom<'a> {
-    socket: &'a Datagrams,
-    buffer: &'a mut [u8],
-}
-
-impl<'a> Operation<'a> for ReceiveFrom<'a> {
-    type Output = (usize, SocketAddr);
-
-    fn direction(&self) -> &'a Direction {
-        &self.socket.readiness().read
-    }
-
-    fn call(&mut self) -> io::Result<Called<(usize, SocketAddr)>> {
-        self.socket.io().recv_from(self.buffer).map(Called::once)
-    }
-}
-
-pub(crate) struct Receive<'a> {
-    socket: &'a Datagrams,
-    buffer: &'a mut [u8],
-}
-
-impl<'a> Operation<'a> for Receive<'a> {
-    type Output = usize;
-
-    fn direction(&self) -> &'a Direction {
-        &self.socket.readiness().read
-    }
-
-    fn call(&mut self) -> io::Result<Called<usize>> {
-        self.socket.io().recv(self.buffer).map(Called::once)
-    }
-}
-
-pub(crate) struct Transmit<'a> {
-    socket: &'a Datagrams,
-    bytes: &'a [u8],
-    /// `None` if it is connected.
-    target: Option<&'a Path>,
-}
-
-impl<'a> Operation<'a> for Transmit<'a> {
-    type Output = usize;
-
-    fn direction(&self) -> &'a Direction {
-        &self.socket.readiness().write
-    }
-
-    fn call(&mut self) -> io::Result<Called<usize>> {
-        let socket = self.socket.io();
-        let sent = match self.target {
-            Some(path) => socket.send_to(self.bytes, path),
-            None => socket.send(self.bytes),
-        };
-        sent.map(Called::once)
-    }
-}
+datagrams!(mio::net::UnixDatagram, SocketAddr, &'a Path);
 
 operation! {
     /// Waits for a datagram: [`UnixDatagram::recv_from`].
-    UnixRecvFrom<'a> = ReceiveFrom<'a> => io::Result<(usize, SocketAddr)>
+    UnixRecvFrom<'a> = ReceiveFrom<'a, mio::net::UnixDatagram> => io::Result<(usize, SocketAddr)>
 }
 operation! {
     /// Waits for a datagram: [`UnixDatagram::recv`].
-    UnixRecv<'a> = Receive<'a> => io::Result<usize>
+    UnixRecv<'a> = Receive<'a, mio::net::UnixDatagram> => io::Result<usize>
 }
 operation! {
     /// Waits until a datagram can be sent: [`UnixDatagram::send`], [`UnixDatagram::send_to`].
-    UnixSend<'a> = Transmit<'a> => io::Result<usize>
+    UnixSend<'a> = Transmit<'a, mio::net::UnixDatagram> => io::Result<usize>
 }

@@ -123,7 +123,7 @@ async fn reserve(tx: Sender<Item>, item: Item) -> Answer {
     sent(0, place.send(item))
 }
 
-/// Its answer is the first one; the others are told beside it.
+/// Its answer is the first one; the others stand beside it.
 async fn recv_many(rx: Receiver<Item>, most: usize, more: Rc<RefCell<Vec<usize>>>) -> Answer {
     let mut items = Vec::new();
     let received = rx.recv_many(&mut items, most).await;

@@ -48,7 +48,7 @@ fn one_that_fails_or_is_dropped_lets_the_next_try() {
     assert_eq!(format!("{cell:?} {:?}", OnceCell::<u8>::default()), "OnceCell(3) OnceCell(<empty>)");
 }
 
-/// Whoever gives up whenever: one makes the value at a time, in line, and it is made once.
+/// Calls are dropped at any time: one at a time makes the value, in the order of arrival, and it is made once.
 #[test]
 fn one_at_a_time_makes_the_value_whichever_are_dropped() {
     for seed in 0..400 {

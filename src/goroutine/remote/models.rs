@@ -28,8 +28,8 @@ unsafe impl Send for Modelled {}
 
 /// Of a waker as `async_task` has it: a counted reference, from which the header is found.
 const VTABLE: RawWakerVTable = {
-    // SAFETY: of all four: a model keeps what is modelled to its end.
     unsafe fn modelled<'a>(data: *const ()) -> &'a Modelled {
+        // SAFETY: a model keeps what is modelled to its end.
         unsafe { &*data.cast() }
     }
     unsafe fn clone(data: *const ()) -> RawWaker {

@@ -1,0 +1,107 @@
+//! The operations of sockets for datagrams, whatever their addresses are.
+
+use std::io;
+
+use crate::io::attempt::{Called, Operation};
+use crate::readiness::Direction;
+use crate::sources::{Registered, Registrable};
+
+/// A socket for datagrams that does not block.
+pub(crate) trait Datagrams: Registrable {
+    /// Where a datagram comes from, and where it goes.
+    type Source;
+    type Target<'a>: Copy;
+
+    fn recv_from(&self, buffer: &mut [u8]) -> io::Result<(usize, Self::Source)>;
+    fn recv(&self, buffer: &mut [u8]) -> io::Result<usize>;
+    fn send_to(&self, bytes: &[u8], target: Self::Target<'_>) -> io::Result<usize>;
+    fn send(&self, bytes: &[u8]) -> io::Result<usize>;
+}
+
+/// A receive by `recv_from`.
+pub(crate) struct ReceiveFrom<'a, S: Datagrams> {
+    pub(super) socket: &'a Registered<S>,
+    pub(super) buffer: &'a mut [u8],
+}
+
+impl<'a, S: Datagrams> Operation<'a> for ReceiveFrom<'a, S> {
+    type Output = (usize, S::Source);
+
+    fn direction(&self) -> &'a Direction {
+        &self.socket.readiness().read
+    }
+
+    fn call(&mut self) -> io::Result<Called<Self::Output>> {
+        self.socket.io().recv_from(self.buffer).map(Called::once)
+    }
+}
+
+/// A receive by `recv`.
+pub(crate) struct Receive<'a, S: Datagrams> {
+    pub(super) socket: &'a Registered<S>,
+    pub(super) buffer: &'a mut [u8],
+}
+
+impl<'a, S: Datagrams> Operation<'a> for Receive<'a, S> {
+    type Output = usize;
+
+    fn direction(&self) -> &'a Direction {
+        &self.socket.readiness().read
+    }
+
+    fn call(&mut self) -> io::Result<Called<usize>> {
+        self.socket.io().recv(self.buffer).map(Called::once)
+    }
+}
+
+/// A send.
+pub(crate) struct Transmit<'a, S: Datagrams> {
+    pub(super) socket: &'a Registered<S>,
+    pub(super) bytes: &'a [u8],
+    /// `None` if the socket is connected.
+    pub(super) target: Option<S::Target<'a>>,
+}
+
+impl<'a, S: Datagrams> Operation<'a> for Transmit<'a, S> {
+    type Output = usize;
+
+    fn direction(&self) -> &'a Direction {
+        &self.socket.readiness().write
+    }
+
+    fn call(&mut self) -> io::Result<Called<usize>> {
+        let socket = self.socket.io();
+        let sent = match self.target {
+            Some(target) => socket.send_to(self.bytes, target),
+            None => socket.send(self.bytes),
+        };
+        sent.map(Called::once)
+    }
+}
+
+/// Makes [`Datagrams`] of a socket of mio's, which has the functions under the same names.
+macro_rules! datagrams {
+    ($socket:ty, $source:ty, $target:ty) => {
+        impl $crate::net::datagram::Datagrams for $socket {
+            type Source = $source;
+            type Target<'a> = $target;
+
+            fn recv_from(&self, buffer: &mut [u8]) -> ::std::io::Result<(usize, $source)> {
+                self.recv_from(buffer)
+            }
+
+            fn recv(&self, buffer: &mut [u8]) -> ::std::io::Result<usize> {
+                self.recv(buffer)
+            }
+
+            fn send_to(&self, bytes: &[u8], target: Self::Target<'_>) -> ::std::io::Result<usize> {
+                self.send_to(bytes, target)
+            }
+
+            fn send(&self, bytes: &[u8]) -> ::std::io::Result<usize> {
+                self.send(bytes)
+            }
+        }
+    };
+}
+pub(super) use datagrams;
