@@ -15,7 +15,10 @@ fn main() {
     let n = if measures() { 2000 } else { 20 };
     let wanted = std::env::args().skip(1).find(|arg| !arg.starts_with("--"));
     println!("lateness in microseconds: p50, p99, p99.9 of {n} messages, one every millisecond");
-    println!("{:<34}{:>27}{:>27}{:>12}", "beside, woken by, workers", "gopark", "tokio", "p99 ratio");
+    println!(
+        "{:<34}{:>27}{:>27}{:>12}",
+        "beside, woken by, workers", "gopark", "tokio", "p99 ratio"
+    );
     for beside in [Beside::Nothing, Beside::PingPong, Beside::Hogs, Beside::Blocked] {
         for by in [By::Thread, By::Goroutine] {
             for procs in PROCS {
@@ -25,9 +28,12 @@ fn main() {
                 }
                 let ours = lateness::<Ours>(Gopark::at_best(procs), beside, by, n);
                 let theirs = lateness::<TokioMpsc>(Tokio::at_best(procs), beside, by, n);
-                let at = |late: &[Duration], share: f64| late[((n - 1) as f64 * share) as usize].as_secs_f64() * 1e6;
-                let three =
-                    |late: &[Duration]| [0.5, 0.99, 0.999].map(|share| format!("{:>9.0}", at(late, share))).concat();
+                let at = |late: &[Duration], share: f64| {
+                    late[((n - 1) as f64 * share) as usize].as_secs_f64() * 1e6
+                };
+                let three = |late: &[Duration]| {
+                    [0.5, 0.99, 0.999].map(|share| format!("{:>9.0}", at(late, share))).concat()
+                };
                 let ratio = at(&ours, 0.99) / at(&theirs, 0.99);
                 println!("{case:<34}{}{}{ratio:>12.2}", three(&ours), three(&theirs));
             }

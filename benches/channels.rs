@@ -8,11 +8,14 @@ use std::time::{Duration, Instant};
 
 use common::channels::{self, crowd, ping_pong, ring, streams};
 use common::{
-    AsyncChannel, Channel, Executor, FlumeOnTokio, Group, KanalOnTokio, Ours, OursOnTokio, PROCS, Received, Shared,
-    Tokio, TokioMpsc, time_of,
+    AsyncChannel, Channel, Executor, FlumeOnTokio, Group, KanalOnTokio, Ours, OursOnTokio, PROCS,
+    Received, Shared, Tokio, TokioMpsc, time_of,
 };
 use criterion::measurement::WallTime;
-use criterion::{BenchmarkGroup, BenchmarkId, Criterion, SamplingMode, Throughput, criterion_group, criterion_main};
+use criterion::{
+    BenchmarkGroup, BenchmarkId, Criterion, SamplingMode, Throughput, criterion_group,
+    criterion_main,
+};
 
 /// One goroutine sends, one receives, no buffer: each message is a switch.
 async fn ctx_switch<C: Channel>(on: C::On, n: u64) -> (u64, Duration) {
@@ -118,13 +121,18 @@ async fn notify_wakes(on: Tokio, n: u64) -> (u64, Duration) {
     (rounds * each, took)
 }
 
-fn contender<C: Channel, F>(group: &mut BenchmarkGroup<'_, WallTime>, procs: &[usize], case: fn(C::On, u64) -> F)
-where
+fn contender<C: Channel, F>(
+    group: &mut BenchmarkGroup<'_, WallTime>,
+    procs: &[usize],
+    case: fn(C::On, u64) -> F,
+) where
     F: Future<Output = (u64, Duration)> + Send + 'static,
 {
     for &procs in procs {
         let on = C::On::start(procs);
-        group.bench_function(BenchmarkId::new(C::NAME, procs), |b| b.iter_custom(|n| time_of(&on, n, case)));
+        group.bench_function(BenchmarkId::new(C::NAME, procs), |b| {
+            b.iter_custom(|n| time_of(&on, n, case))
+        });
     }
 }
 
@@ -134,7 +142,9 @@ fn threads(group: &mut BenchmarkGroup<'_, WallTime>, capacity: usize) {
         b.iter_custom(|n| {
             let (sender, receiver) = crossbeam_channel::bounded::<usize>(capacity);
             let start = Instant::now();
-            let thread = std::thread::spawn(move || (0..n as usize).for_each(|i| sender.send(i).expect("receiver")));
+            let thread = std::thread::spawn(move || {
+                (0..n as usize).for_each(|i| sender.send(i).expect("receiver"))
+            });
             assert_eq!(receiver.iter().count() as u64, n);
             thread.join().expect("does not panic");
             start.elapsed()
@@ -157,9 +167,21 @@ fn benches(c: &mut Criterion) {
             let mut group = c.benchmark_group($name);
             group.sampling_mode(SamplingMode::Flat);
             contender::<Ours, _>(&mut group, &PROCS, chan_prod_cons::<Ours, $capacity>);
-            contender::<KanalOnTokio, _>(&mut group, &PROCS, chan_prod_cons::<KanalOnTokio, $capacity>);
-            contender::<FlumeOnTokio, _>(&mut group, &PROCS, chan_prod_cons::<FlumeOnTokio, $capacity>);
-            contender::<AsyncChannel, _>(&mut group, &PROCS, chan_prod_cons::<AsyncChannel, $capacity>);
+            contender::<KanalOnTokio, _>(
+                &mut group,
+                &PROCS,
+                chan_prod_cons::<KanalOnTokio, $capacity>,
+            );
+            contender::<FlumeOnTokio, _>(
+                &mut group,
+                &PROCS,
+                chan_prod_cons::<FlumeOnTokio, $capacity>,
+            );
+            contender::<AsyncChannel, _>(
+                &mut group,
+                &PROCS,
+                chan_prod_cons::<AsyncChannel, $capacity>,
+            );
             group.finish();
         };
     }
@@ -172,8 +194,18 @@ fn benches(c: &mut Criterion) {
     );
     case!("ping_pong", &PROCS, ping_pong, [Ours, TokioMpsc, KanalOnTokio, AsyncChannel]);
     case!("ring", &PROCS, ring, [Ours, TokioMpsc, KanalOnTokio, AsyncChannel]);
-    case!("ChanNonblocking", &[1], chan_nonblocking, [Ours, TokioMpsc, KanalOnTokio, FlumeOnTokio, AsyncChannel]);
-    case!("ChanUncontended", &[1], chan_uncontended, [Ours, TokioMpsc, KanalOnTokio, FlumeOnTokio, AsyncChannel]);
+    case!(
+        "ChanNonblocking",
+        &[1],
+        chan_nonblocking,
+        [Ours, TokioMpsc, KanalOnTokio, FlumeOnTokio, AsyncChannel]
+    );
+    case!(
+        "ChanUncontended",
+        &[1],
+        chan_uncontended,
+        [Ours, TokioMpsc, KanalOnTokio, FlumeOnTokio, AsyncChannel]
+    );
     case!("ChanSync", &[2], chan_sync, [Ours, TokioMpsc, KanalOnTokio, AsyncChannel]);
     prod_cons!("ChanProdCons0", 0);
     prod_cons!("ChanProdCons10", 10);

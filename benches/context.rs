@@ -13,7 +13,8 @@ use gopark::context::Context;
 /// One goroutine waits for each of `children` contexts; the parent ends, until all have.
 async fn cancel_children(gopark: Gopark, children: usize) -> Duration {
     let (root, cancel) = Context::background().with_cancel();
-    let (parked, ended) = (<Gopark as Executor>::Group::of(children), <Gopark as Executor>::Group::of(children));
+    let (parked, ended) =
+        (<Gopark as Executor>::Group::of(children), <Gopark as Executor>::Group::of(children));
     for _ in 0..children {
         let (ctx, _) = root.with_cancel();
         let (parked, ended) = (parked.clone(), ended.clone());

@@ -13,7 +13,9 @@ use std::time::{Duration, Instant};
 use common::executor::{spawn_join, yields};
 use common::{Executor, Gopark, Group, PROCS, Smol, Tokio, time_of};
 use criterion::measurement::WallTime;
-use criterion::{BenchmarkGroup, BenchmarkId, Criterion, SamplingMode, criterion_group, criterion_main};
+use criterion::{
+    BenchmarkGroup, BenchmarkId, Criterion, SamplingMode, criterion_group, criterion_main,
+};
 
 /// The same by join handles, a hundred at a time.
 async fn join_handles<E: Executor>(executor: E, n: u64) -> (u64, Duration) {
@@ -109,10 +111,15 @@ macro_rules! inside {
     };
 }
 
-fn contender<E: Executor>(group: &mut BenchmarkGroup<'_, WallTime>, case: impl Fn(&E, u64) -> Duration) {
+fn contender<E: Executor>(
+    group: &mut BenchmarkGroup<'_, WallTime>,
+    case: impl Fn(&E, u64) -> Duration,
+) {
     for procs in PROCS {
         let executor = E::start(procs);
-        group.bench_function(BenchmarkId::new(E::NAME, procs), |b| b.iter_custom(|n| case(&executor, n)));
+        group.bench_function(BenchmarkId::new(E::NAME, procs), |b| {
+            b.iter_custom(|n| case(&executor, n))
+        });
     }
 }
 

@@ -41,7 +41,8 @@ fn hello() -> Response<String> {
 /// The server lives as long as what is returned.
 fn on_gopark(procs: usize) -> (SocketAddr, gopark::Runtime) {
     let rt = gopark::Runtime::builder().gomaxprocs(procs).build().expect("threads");
-    let start = server::Server::start(Context::background(), anywhere(), PATIENCE, |_| async { hello() });
+    let start =
+        server::Server::start(Context::background(), anywhere(), PATIENCE, |_| async { hello() });
     (rt.block_on(start).expect("a port").addr, rt)
 }
 
@@ -73,7 +74,11 @@ impl rt::Read for Socket {
 }
 
 impl rt::Write for Socket {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>, from: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut task::Context<'_>,
+        from: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(cx, from)
     }
 
@@ -139,7 +144,10 @@ fn on_async_executor(procs: usize) -> SocketAddr {
             let connection = executor.spawn(async move {
                 let service = service_fn(|_| async { Ok::<_, Infallible>(hello()) });
                 let socket = Socket::new(stream);
-                _ = http1::Builder::new().timer(AsyncIoTimer).serve_connection(socket, service).await;
+                _ = http1::Builder::new()
+                    .timer(AsyncIoTimer)
+                    .serve_connection(socket, service)
+                    .await;
             });
             connection.detach();
         }
@@ -149,7 +157,11 @@ fn on_async_executor(procs: usize) -> SocketAddr {
 }
 
 fn on_tokio(procs: usize) -> (SocketAddr, tokio::runtime::Runtime) {
-    let rt = tokio::runtime::Builder::new_multi_thread().worker_threads(procs).enable_all().build().expect("threads");
+    let rt = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(procs)
+        .enable_all()
+        .build()
+        .expect("threads");
     let listener = rt.block_on(tokio::net::TcpListener::bind(anywhere())).expect("a port");
     let addr = listener.local_addr().expect("bound");
     rt.spawn(async move {
@@ -158,7 +170,10 @@ fn on_tokio(procs: usize) -> (SocketAddr, tokio::runtime::Runtime) {
             tokio::spawn(async move {
                 let service = service_fn(|_| async { Ok::<_, Infallible>(hello()) });
                 let socket = TokioIo::new(stream);
-                _ = http1::Builder::new().timer(TokioTimer::new()).serve_connection(socket, service).await;
+                _ = http1::Builder::new()
+                    .timer(TokioTimer::new())
+                    .serve_connection(socket, service)
+                    .await;
             });
         }
     });
@@ -178,7 +193,8 @@ impl Load {
             stream.set_nodelay(true).expect("a socket");
             stream
         };
-        let mut load = Self { streams: (0..CONNECTIONS).map(connect).collect(), answer: Vec::new() };
+        let mut load =
+            Self { streams: (0..CONNECTIONS).map(connect).collect(), answer: Vec::new() };
         // All answers are as long as the first.
         let first = &mut load.streams[0];
         Self::ask(first);
@@ -218,7 +234,9 @@ fn http(c: &mut Criterion) {
         let load = &mut Load::new(addr);
         group.bench_function(BenchmarkId::new("gopark", procs), |b| b.iter_custom(|n| load.run(n)));
         let load = &mut Load::new(on_async_executor(procs));
-        group.bench_function(BenchmarkId::new("async-executor", procs), |b| b.iter_custom(|n| load.run(n)));
+        group.bench_function(BenchmarkId::new("async-executor", procs), |b| {
+            b.iter_custom(|n| load.run(n))
+        });
         let (addr, _rt) = on_tokio(procs);
         let load = &mut Load::new(addr);
         group.bench_function(BenchmarkId::new("tokio", procs), |b| b.iter_custom(|n| load.run(n)));

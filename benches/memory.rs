@@ -38,8 +38,15 @@ fn measure(case: &str, contender: &str, n: usize) -> usize {
 
 fn in_its_own_process(case: &str, contender: &str, n: usize) -> String {
     let me = std::env::current_exe().expect("a path");
-    let answer = Command::new(me).args(["measure", case, contender, &n.to_string()]).output().expect("starts");
-    assert!(answer.status.success(), "{case} of {contender}: {}", String::from_utf8_lossy(&answer.stderr));
+    let answer = Command::new(me)
+        .args(["measure", case, contender, &n.to_string()])
+        .output()
+        .expect("starts");
+    assert!(
+        answer.status.success(),
+        "{case} of {contender}: {}",
+        String::from_utf8_lossy(&answer.stderr)
+    );
     String::from_utf8(answer.stdout).expect("a number").trim().to_owned()
 }
 
@@ -54,11 +61,16 @@ fn main() {
     }
     let n = if measures() { 200_000 } else { 1000 };
     println!("resident bytes a parked goroutine ({n} of them)");
-    let row = |title: &str, [ours, tokio, smol]: [String; 3]| println!("{title:<34}{ours:>8}{tokio:>8}{smol:>16}");
+    let row = |title: &str, [ours, tokio, smol]: [String; 3]| {
+        println!("{title:<34}{ours:>8}{tokio:>8}{smol:>16}")
+    };
     row("", CONTENDERS.map(str::to_owned));
     for state in STATES {
         let state = state.to_string();
-        row(&format!("pending, {state} bytes of its own"), CONTENDERS.map(|who| in_its_own_process(&state, who, n)));
+        row(
+            &format!("pending, {state} bytes of its own"),
+            CONTENDERS.map(|who| in_its_own_process(&state, who, n)),
+        );
     }
     row("receiving (async-channel)", CONTENDERS.map(|who| in_its_own_process("receiving", who, n)));
 }

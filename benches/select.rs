@@ -12,10 +12,13 @@ use std::time::{Duration, Instant};
 
 use common::select::{Choosing, select_among};
 use common::{
-    AsyncChannel, Channel, Executor, FlumeOnTokio, Group, Ours, OursOnTokio, PROCS, Shared, TokioMpsc, time_of,
+    AsyncChannel, Channel, Executor, FlumeOnTokio, Group, Ours, OursOnTokio, PROCS, Shared,
+    TokioMpsc, time_of,
 };
 use criterion::measurement::WallTime;
-use criterion::{BenchmarkGroup, BenchmarkId, Criterion, SamplingMode, criterion_group, criterion_main};
+use criterion::{
+    BenchmarkGroup, BenchmarkId, Criterion, SamplingMode, criterion_group, criterion_main,
+};
 use gopark::chan;
 
 type GroupOf<C> = <<C as Channel>::On as Executor>::Group;
@@ -56,7 +59,8 @@ async fn select_async_contended<C: Choosing + Shared>(on: C::On, n: u64) -> (u64
     let each = n.div_ceil(PLAYERS);
     let start = Instant::now();
     for _ in 0..PLAYERS {
-        let mut own: Two<C> = [(two[0].0.clone(), C::share(&two[0].1)), (two[1].0.clone(), C::share(&two[1].1))];
+        let mut own: Two<C> =
+            [(two[0].0.clone(), C::share(&two[0].1)), (two[1].0.clone(), C::share(&two[1].1))];
         let group = group.clone();
         on.go(async move {
             C::send(&mut own[0].0, 0).await;
@@ -132,7 +136,8 @@ async fn select_sync_contended(on: <Ours as Channel>::On, n: u64) -> (u64, Durat
 
 /// crossbeam's select, which blocks threads: the same work where no thread has to wait.
 fn crossbeam_uncontended(n: u64) -> Duration {
-    let ((tx_a, rx_a), (tx_b, rx_b)) = (crossbeam_channel::bounded(1), crossbeam_channel::bounded(1));
+    let ((tx_a, rx_a), (tx_b, rx_b)) =
+        (crossbeam_channel::bounded(1), crossbeam_channel::bounded(1));
     tx_a.send(0).expect("room");
     let start = Instant::now();
     for _ in 0..n {
@@ -159,13 +164,18 @@ fn crossbeam_nonblock(n: u64) -> Duration {
     start.elapsed()
 }
 
-fn contender<C: Channel, F>(group: &mut BenchmarkGroup<'_, WallTime>, procs: &[usize], case: fn(C::On, u64) -> F)
-where
+fn contender<C: Channel, F>(
+    group: &mut BenchmarkGroup<'_, WallTime>,
+    procs: &[usize],
+    case: fn(C::On, u64) -> F,
+) where
     F: Future<Output = (u64, Duration)> + Send + 'static,
 {
     for &procs in procs {
         let on = C::On::start(procs);
-        group.bench_function(BenchmarkId::new(C::NAME, procs), |b| b.iter_custom(|n| time_of(&on, n, case)));
+        group.bench_function(BenchmarkId::new(C::NAME, procs), |b| {
+            b.iter_custom(|n| time_of(&on, n, case))
+        });
     }
 }
 

@@ -59,7 +59,8 @@ fn main() {
     let (runs, empty_runs) = if cfg!(debug_assertions) { (1, 1) } else { (RUNS, EMPTY_RUNS) };
     for strategy in [Strategy::Random, Strategy::Pct { depth: 3 }, Strategy::RoundRobin] {
         let config = Config::new().strategy(strategy);
-        let per_operation = |begin: Instant| begin.elapsed().as_nanos() / (runs as usize * OPERATIONS) as u128;
+        let per_operation =
+            |begin: Instant| begin.elapsed().as_nanos() / (runs as usize * OPERATIONS) as u128;
         let begin = Instant::now();
         config.clone().runs(runs).check(|| locks(OPERATIONS));
         let lock = per_operation(begin);

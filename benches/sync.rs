@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 use common::sync::{Locks, among, leak, mutex, pool, rwmutex};
 use common::{Executor, Gopark, PROCS, Smol, Tokio, time_of};
 use criterion::measurement::WallTime;
-use criterion::{BenchmarkGroup, BenchmarkId, Criterion, SamplingMode, criterion_group, criterion_main};
+use criterion::{
+    BenchmarkGroup, BenchmarkId, Criterion, SamplingMode, criterion_group, criterion_main,
+};
 
 async fn uncontended<E: Locks>(executor: E, n: u64) -> (u64, Duration) {
     mutex(executor, n, 1).await
@@ -87,7 +89,9 @@ fn contender<E: Executor, F: Future<Output = (u64, Duration)> + Send + 'static>(
 ) {
     for procs in PROCS {
         let executor = E::start(procs);
-        group.bench_function(BenchmarkId::new(name, procs), |b| b.iter_custom(|n| time_of(&executor, n, case)));
+        group.bench_function(BenchmarkId::new(name, procs), |b| {
+            b.iter_custom(|n| time_of(&executor, n, case))
+        });
     }
 }
 

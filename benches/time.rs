@@ -10,7 +10,9 @@ use std::time::{Duration, Instant};
 use common::time::Timers;
 use common::{Gopark, PROCS, Tokio, time_of};
 use criterion::measurement::WallTime;
-use criterion::{BenchmarkGroup, BenchmarkId, Criterion, SamplingMode, criterion_group, criterion_main};
+use criterion::{
+    BenchmarkGroup, BenchmarkId, Criterion, SamplingMode, criterion_group, criterion_main,
+};
 
 /// A hundred thousand of them.
 async fn sleepers<E: Timers>(executor: E, n: u64) -> (u64, Duration) {
@@ -50,10 +52,15 @@ async fn short_sleep<E: Timers>(_: E, n: u64) -> (u64, Duration) {
     (n, start.elapsed())
 }
 
-fn contender<E: Timers>(group: &mut BenchmarkGroup<'_, WallTime>, case: impl Fn(&E, u64) -> Duration) {
+fn contender<E: Timers>(
+    group: &mut BenchmarkGroup<'_, WallTime>,
+    case: impl Fn(&E, u64) -> Duration,
+) {
     for procs in PROCS {
         let executor = E::start(procs);
-        group.bench_function(BenchmarkId::new(E::NAME, procs), |b| b.iter_custom(|n| case(&executor, n)));
+        group.bench_function(BenchmarkId::new(E::NAME, procs), |b| {
+            b.iter_custom(|n| case(&executor, n))
+        });
     }
 }
 

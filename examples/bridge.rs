@@ -44,7 +44,8 @@ fn main() {
 }
 
 pub(crate) async fn example() {
-    const BOOK: &[&str] = &["do not communicate", "by sharing memory", "share memory", "by communicating"];
+    const BOOK: &[&str] =
+        &["do not communicate", "by sharing memory", "share memory", "by communicating"];
     let words = bridge(pages(BOOK));
     let mut text = Vec::new();
     while let Some(word) = words.recv().await {

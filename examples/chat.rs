@@ -32,7 +32,11 @@ impl Room {
     }
 }
 
-async fn host(joins: Receiver<(Name, Sender<String>)>, leaves: Receiver<Name>, words: Receiver<(Name, String)>) {
+async fn host(
+    joins: Receiver<(Name, Sender<String>)>,
+    leaves: Receiver<Name>,
+    words: Receiver<(Name, String)>,
+) {
     let mut members = BTreeMap::<Name, Sender<String>>::new();
     loop {
         let (who, line) = select! {
@@ -74,7 +78,14 @@ pub(crate) async fn example() {
         heard.push(line);
     }
     assert_eq!(heard, ["* Joe is here", "* Sue is here", "Joe: hi Ann", "* Joe has gone"]);
-    assert_eq!((joe.recv().await, joe.recv().await), (Some("* Sue is here".into()), Some("Ann: hello".into())));
+    assert_eq!(
+        (joe.recv().await, joe.recv().await),
+        (Some("* Sue is here".into()), Some("Ann: hello".into()))
+    );
     assert_eq!((joe.recv().await, asleep.recv().await), (None, Some("Ann: hello".into())));
-    assert_eq!((asleep.len(), asleep.is_closed()), (1, true), "there was no room for the third line");
+    assert_eq!(
+        (asleep.len(), asleep.is_closed()),
+        (1, true),
+        "there was no room for the third line"
+    );
 }

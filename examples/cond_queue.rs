@@ -36,8 +36,12 @@ fn main() {
 }
 
 pub(crate) async fn example() {
-    let queue =
-        Arc::new(SmallestFirst { items: Mutex::default(), room: 8, not_full: Cond::new(), not_empty: Cond::new() });
+    let queue = Arc::new(SmallestFirst {
+        items: Mutex::default(),
+        room: 8,
+        not_full: Cond::new(),
+        not_empty: Cond::new(),
+    });
     let (wg, sum) = (WaitGroup::new(), Arc::new(Mutex::new(0)));
     for worker in 0..4 {
         let (puts, takes, sum) = (queue.clone(), queue.clone(), sum.clone());

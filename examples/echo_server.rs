@@ -73,7 +73,10 @@ fn main() -> io::Result<()> {
         server.await.expect("does not panic");
         println!("{CLIENTS} clients, {} requests, {bytes} bytes came back", CLIENTS * ROUNDS);
         // The ids and the rounds have one digit or two.
-        assert_eq!(bytes, CLIENTS * ROUNDS * "client 00, round 00".len() - 10 * ROUNDS - 10 * CLIENTS);
+        assert_eq!(
+            bytes,
+            CLIENTS * ROUNDS * "client 00, round 00".len() - 10 * ROUNDS - 10 * CLIENTS
+        );
         Ok(())
     })
 }

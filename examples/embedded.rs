@@ -19,7 +19,8 @@ struct WordCounter {
 impl WordCounter {
     fn new() -> Self {
         // A bug in here is to panic in the next call, in its caller's thread: it is not for a library to end the process.
-        let builder = Runtime::builder().gomaxprocs(1).thread_name("words").on_panic(OnPanic::Isolate);
+        let builder =
+            Runtime::builder().gomaxprocs(1).thread_name("words").on_panic(OnPanic::Isolate);
         let runtime = builder.build().expect("a thread");
         let ((lines, to_count), (questions, asked)) = (chan::bounded(16), chan::unbuffered());
         let (results, totals) = chan::bounded(1);
@@ -45,7 +46,11 @@ impl WordCounter {
 }
 
 /// The goroutine that owns the counts.
-async fn count(lines: Receiver<String>, asked: Receiver<Question>, results: Sender<BTreeMap<String, usize>>) {
+async fn count(
+    lines: Receiver<String>,
+    asked: Receiver<Question>,
+    results: Sender<BTreeMap<String, usize>>,
+) {
     let mut counts = BTreeMap::<String, usize>::new();
     loop {
         select! {

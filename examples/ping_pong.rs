@@ -12,7 +12,12 @@ struct Ball {
 type Table = (Sender<Ball>, Receiver<Ball>);
 
 /// Plays until the whistle; returns how often this player hit.
-async fn player(name: &'static str, (hit, comes): Table, whistle: Receiver<()>, report: Sender<String>) -> usize {
+async fn player(
+    name: &'static str,
+    (hit, comes): Table,
+    whistle: Receiver<()>,
+    report: Sender<String>,
+) -> usize {
     let mut own = 0;
     loop {
         let mut ball = select! {

@@ -43,7 +43,9 @@ pub(crate) async fn example() {
         let tx = tx.clone();
         searches.go(async move {
             // Dropped when it is too late: what waits in it ends there and then.
-            if let Ok(answer) = time::timeout(DEADLINE.saturating_sub(time::now() - start), first(kind, quickest)).await
+            if let Ok(answer) =
+                time::timeout(DEADLINE.saturating_sub(time::now() - start), first(kind, quickest))
+                    .await
             {
                 let _ = tx.send(answer).await;
             }

@@ -45,7 +45,8 @@ pub(crate) async fn example() {
         wg.go(async move { assert_eq!(cache.get(i % 4).await, format!("value {}", i % 4)) });
     }
     wg.wait().await;
-    let (keys, lookups) = (cache.known.rlock().await.len(), cache.looked_up.load(Ordering::Relaxed));
+    let (keys, lookups) =
+        (cache.known.rlock().await.len(), cache.looked_up.load(Ordering::Relaxed));
     println!("100 requests for {keys} keys took {lookups} lookups");
     // Who finds nothing known while the lookup before ends may look once more; a hundred do not.
     assert!(keys == 4 && (4..50).contains(&lookups));

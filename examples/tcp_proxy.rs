@@ -12,13 +12,21 @@ use gopark::sync::WaitGroup;
 use gopark::{block_on, go};
 
 /// Accepts until `accepts` ends. The connections go on, until `lives` ends.
-async fn proxy(accepts: Context, lives: Context, listener: TcpListener, server: SocketAddr, connections: WaitGroup) {
+async fn proxy(
+    accepts: Context,
+    lives: Context,
+    listener: TcpListener,
+    server: SocketAddr,
+    connections: WaitGroup,
+) {
     while let Ok(accepted) = accepts.run(listener.accept()).await {
         let Ok((client, _peer)) = accepted else { continue };
         let lives = lives.clone();
         connections.go(async move {
             // Where one side ends its direction, the other side sees that, and may still answer.
-            let forward = async { copy_bidirectional(&mut &client, &mut &TcpStream::connect(server).await?).await };
+            let forward = async {
+                copy_bidirectional(&mut &client, &mut &TcpStream::connect(server).await?).await
+            };
             if let Ok(Err(error)) = lives.run(forward).await {
                 eprintln!("a connection failed: {error}");
             }
@@ -51,7 +59,8 @@ async fn upload(stream: &TcpStream, bytes: &[u8]) -> io::Result<String> {
 
 fn main() -> io::Result<()> {
     block_on(async {
-        let (server, listener) = (TcpListener::bind("127.0.0.1:0").await?, TcpListener::bind("127.0.0.1:0").await?);
+        let (server, listener) =
+            (TcpListener::bind("127.0.0.1:0").await?, TcpListener::bind("127.0.0.1:0").await?);
         let (behind, addr) = (server.local_addr()?, listener.local_addr()?);
         go(async move {
             while let Ok((stream, _peer)) = server.accept().await {

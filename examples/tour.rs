@@ -33,7 +33,9 @@ const CHAPTERS: &[(&str, fn())] = &[
 
 fn main() -> ExitCode {
     let wanted: Vec<String> = std::env::args().skip(1).collect();
-    if let Some(unknown) = wanted.iter().find(|name| !CHAPTERS.iter().any(|(chapter, _)| chapter == name)) {
+    if let Some(unknown) =
+        wanted.iter().find(|name| !CHAPTERS.iter().any(|(chapter, _)| chapter == name))
+    {
         let names: Vec<_> = CHAPTERS.iter().map(|(name, _)| *name).collect();
         eprintln!("no chapter {unknown:?}; there are: {}", names.join(", "));
         return ExitCode::FAILURE;

@@ -64,7 +64,8 @@ async fn connected(server: SocketAddr) -> io::Result<UdpSocket> {
 
 fn main() -> io::Result<()> {
     block_on(async {
-        let (server, silent) = (UdpSocket::bind("127.0.0.1:0").await?, UdpSocket::bind("127.0.0.1:0").await?);
+        let (server, silent) =
+            (UdpSocket::bind("127.0.0.1:0").await?, UdpSocket::bind("127.0.0.1:0").await?);
         let socket = connected(server.local_addr()?).await?;
         go(serve(server));
         for number in 1..=5 {

@@ -8,8 +8,8 @@ use crate::timer::driver;
 use crate::timer::shard::Node;
 use crate::waker::TaskWaker;
 
-/// Queues a node at this thread's processor, or at the driver if the thread has none. Returns what wakes the driver, if that
-/// must be.
+/// Queues a node at this thread's processor, or at the driver if the thread has none. Returns what
+/// wakes the driver, if that must be.
 ///
 /// # Safety
 ///
@@ -35,11 +35,12 @@ pub(crate) struct Alarm {
     node: Pin<Box<Node>>,
 }
 
-/// Arranges for `waker` to be called when `due` has come, never before, outside of every lock, on whichever thread runs
-/// due timers. What it does must be short. If `due` is [`Time::NEVER`] nothing will happen.
+/// Arranges for `waker` to be called when `due` has come, never before, outside of every lock, on
+/// whichever thread runs due timers. What it does must be short. If `due` is [`Time::NEVER`]
+/// nothing will happen.
 ///
-/// The alarm keeps the waker until it is called or cancelled. An alarm that is kept in what its waker keeps is a
-/// circle.
+/// The alarm keeps the waker until it is called or cancelled. An alarm that is kept in what its
+/// waker keeps is a circle.
 #[track_caller]
 pub(crate) fn alarm(due: Time, waker: TaskWaker) -> Alarm {
     let alarm = Alarm { node: Box::pin(Node::new(due)) };
@@ -52,8 +53,8 @@ pub(crate) fn alarm(due: Time, waker: TaskWaker) -> Alarm {
 }
 
 impl Alarm {
-    /// True if the waker will never be called because of this. False if it is being called, was, or was cancelled
-    /// before.
+    /// True if the waker will never be called because of this. False if it is being called, was, or
+    /// was cancelled before.
     pub(crate) fn cancel(&self) -> bool {
         self.node.cancel().is_some()
     }

@@ -1,8 +1,9 @@
 //! The signals that the crate catches, for those of its threads that wait for some.
 //!
-//! There are few such threads, each with a [`Post`] that its [`Catcher`] holds. A signal has one handler for all of them, which
-//! notes it at each post that wants it, and then does what was done before: so other code of the process that catches the same
-//! signal goes on to do so, whichever came first.
+//! There are few such threads, each with a [`Post`] that its [`Catcher`] holds. A signal has one
+//! handler for all of them, which notes it at each post that wants it, and then does what was done
+//! before: so other code of the process that catches the same signal goes on to do so, whichever
+//! came first.
 //!
 //! | handler | from | by | to |
 //! |---|---|---|---|

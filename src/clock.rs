@@ -1,7 +1,8 @@
 //! The crate's clock: the one place that reads the time.
 //!
-//! Inside the crate a moment is a number of nanoseconds since the clock was first read. What lies beyond its end, in 584 years, is
-//! never. [`Time::now`] is exact, [`coarse_now`] cheaper and a few microseconds late, [`coarse_epoch`] a relaxed load.
+//! Inside the crate a moment is a number of nanoseconds since the clock was first read. What lies
+//! beyond its end, in 584 years, is never. [`Time::now`] is exact, [`coarse_now`] cheaper and a few
+//! microseconds late, [`coarse_epoch`] a relaxed load.
 
 mod cycles;
 
@@ -29,7 +30,9 @@ fn start() -> Instant {
 fn nanos(duration: Duration) -> u64 {
     // `as_nanos` calculates with 128 bits.
     let seconds = duration.as_secs().checked_mul(1_000_000_000);
-    seconds.and_then(|nanos| nanos.checked_add(u64::from(duration.subsec_nanos()))).unwrap_or(u64::MAX)
+    seconds
+        .and_then(|nanos| nanos.checked_add(u64::from(duration.subsec_nanos())))
+        .unwrap_or(u64::MAX)
 }
 
 impl Time {
@@ -79,10 +82,16 @@ impl Time {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
 
-    /// The tick after `self` of a clock that ticks every `period` and is first looked at `now`: those in between are skipped.
+    /// The tick after `self` of a clock that ticks every `period` and is first looked at `now`:
+    /// those in between are skipped.
     pub(crate) fn next_tick(self, period: Duration, now: Self) -> Self {
         let (period, late) = (nanos(period), now.0.saturating_sub(self.0));
-        Self(period.checked_mul(1 + late / period).and_then(|step| self.0.checked_add(step)).unwrap_or(u64::MAX))
+        Self(
+            period
+                .checked_mul(1 + late / period)
+                .and_then(|step| self.0.checked_add(step))
+                .unwrap_or(u64::MAX),
+        )
     }
 
     /// The same moment for users; `None` is never.
@@ -100,13 +109,16 @@ pub(crate) fn now() -> Instant {
 
 /// The epoch of the latest reading of the clock, by any thread: a time that costs one relaxed load.
 ///
-/// An epoch lasts [`EPOCH_LENGTH`], and the numbers wrap around at 2^32. It lags behind by as long as no thread has read the clock. While goroutines run, the monitor of their executor reads it every 5 ms.
+/// An epoch lasts [`EPOCH_LENGTH`], and the numbers wrap around at 2^32. It lags behind by as long
+/// as no thread has read the clock. While goroutines run, the monitor of their executor reads it
+/// every 5 ms.
 #[inline(always)]
 pub(crate) fn coarse_epoch() -> u32 {
     EPOCH.latest.load(Ordering::Relaxed) as u32
 }
 
-/// Reads the clock for the sake of [`coarse_epoch`] alone, where no thread may have read it for long.
+/// Reads the clock for the sake of [`coarse_epoch`] alone, where no thread may have read it for
+/// long.
 pub(crate) fn advance_epoch() {
     Time::now();
 }
@@ -135,10 +147,11 @@ const EPOCH_SHIFT: u32 = 26;
 
 static EPOCH: Epoch = Epoch { latest: AtomicU64::new(0) };
 
-/// The latest epoch, on a cache line of its own: it is read at each poll and written 15 times a second.
+/// The latest epoch, on a cache line of its own: it is read at each poll and written 15 times a
+/// second.
 ///
-/// It never decreases: a thread that was preempted between its reading and its store must not set it back. So the word holds the
-/// whole number, which does not wrap around.
+/// It never decreases: a thread that was preempted between its reading and its store must not set
+/// it back. So the word holds the whole number, which does not wrap around.
 #[repr(align(128))]
 struct Epoch {
     latest: AtomicU64,

@@ -1,7 +1,7 @@
 //! The few words by which an operation and the goroutine that runs it know of each other.
 //!
-//! Channels and locks speak to any executor; on a gopark worker they also spend from a budget and leave word of
-//! where they wait. Outside a worker everything here is a no-op.
+//! Channels and locks speak to any executor; on a gopark worker they also spend from a budget and
+//! leave word of where they wait. Outside a worker everything here is a no-op.
 
 use std::cell::Cell;
 use std::future::poll_fn;
@@ -24,15 +24,15 @@ pub(crate) const BUDGET: u32 = 128;
 /// The budget of what is outside of it.
 const UNLIMITED: u32 = u32::MAX;
 
-/// How often in a row a goroutine gets another budget because there is nobody to give way to. Not for ever: an abort, a
-/// shutdown, a processor that is to be retired wait for the end of its poll.
+/// How often in a row a goroutine gets another budget because there is nobody to give way to. Not
+/// for ever: an abort, a shutdown, a processor that is to be retired wait for the end of its poll.
 const EXTENSIONS: u32 = 15;
 
 struct Local {
     /// Completions left in this poll.
     budget: Cell<u32>,
-    /// The waker that the running goroutine is polled with, null outside its poll. Its address identifies it: another waker may
-    /// have the same data.
+    /// The waker that the running goroutine is polled with, null outside its poll. Its address
+    /// identifies it: another waker may have the same data.
     waker: Cell<*const Waker>,
     /// The running goroutine's header; null outside a worker.
     header: Cell<*const Header>,
@@ -46,12 +46,14 @@ struct Local {
     local_main: Cell<*const Header>,
     /// Goroutines run beside that main, on its thread: it has a budget.
     main_gives_way: Cell<bool>,
-    /// The executor, on a worker; and how often `is_alone` may be asked before the goroutine gives way in any case.
+    /// The executor, on a worker; and how often `is_alone` may be asked before the goroutine gives
+    /// way in any case.
     hooks: Cell<Option<&'static Hooks>>,
     extensions: Cell<u32>,
 }
 
-// Blocking forms work in destructors of thread-locals, where a thread-local with a destructor may be gone.
+// Blocking forms work in destructors of thread-locals, where a thread-local with a destructor may
+// be gone.
 const _: () = assert!(!std::mem::needs_drop::<Local>());
 
 thread_local! {
@@ -86,10 +88,13 @@ pub(crate) fn set_executor(hooks: &'static Hooks) {
     LOCAL.with(|l| l.hooks.set(Some(hooks)));
 }
 
-/// This thread is for a while a worker of an executor with these hooks, and holds the processor of that slot. Returns what is to be
-/// given to [`restore_executor`].
+/// This thread is for a while a worker of an executor with these hooks, and holds the processor of
+/// that slot. Returns what is to be given to [`restore_executor`].
 #[cfg(feature = "sim")]
-pub(crate) fn replace_executor(hooks: &'static Hooks, slot: usize) -> (Option<&'static Hooks>, Option<usize>) {
+pub(crate) fn replace_executor(
+    hooks: &'static Hooks,
+    slot: usize,
+) -> (Option<&'static Hooks>, Option<usize>) {
     LOCAL.with(|l| (l.hooks.replace(Some(hooks)), l.worker.replace(Some(slot))))
 }
 
@@ -101,7 +106,8 @@ pub(crate) fn restore_executor((hooks, slot): (Option<&'static Hooks>, Option<us
     });
 }
 
-/// A goroutine is about to be polled on this thread, which is a worker, in that [epoch](crate::clock::coarse_epoch).
+/// A goroutine is about to be polled on this thread, which is a worker, in that
+/// [epoch](crate::clock::coarse_epoch).
 ///
 /// # Safety
 ///
@@ -129,13 +135,15 @@ pub(crate) unsafe fn enter_simulated(header: *const Header, epoch: u32) {
     LOCAL.with(|l| l.budget.set(0));
 }
 
-/// The goroutine's future is being polled with this waker, which stays where it is until [`leave`] or [`forget_waker`].
+/// The goroutine's future is being polled with this waker, which stays where it is until [`leave`]
+/// or [`forget_waker`].
 #[inline(always)]
 pub(crate) fn polled_with(waker: &Waker) {
     LOCAL.with(|l| l.waker.set(waker));
 }
 
-/// The goroutine's future is about to be dropped. Its waker may be gone, and a waker in a destructor may have its address.
+/// The goroutine's future is about to be dropped. Its waker may be gone, and a waker in a
+/// destructor may have its address.
 #[inline(always)]
 pub(crate) fn forget_waker() {
     LOCAL.with(|l| l.waker.set(ptr::null()));
@@ -161,8 +169,9 @@ pub(crate) fn leave() {
     });
 }
 
-/// The running goroutine is about to wake somebody, or to do what somebody may see without being woken. If it unwinds, a
-/// crash may be on its way, which must win against a main that returns because of this.
+/// The running goroutine is about to wake somebody, or to do what somebody may see without being
+/// woken. If it unwinds, a crash may be on its way, which must win against a main that returns
+/// because of this.
 #[inline(always)]
 pub(crate) fn note_unwinding() {
     if std::thread::panicking() {
@@ -170,7 +179,8 @@ pub(crate) fn note_unwinding() {
     }
 }
 
-// Not of the Rust ABI: it does not unwind, so a wake needs no landing pad, which would keep its task in memory.
+// Not of the Rust ABI: it does not unwind, so a wake needs no landing pad, which would keep its
+// task in memory.
 #[cold]
 extern "C" fn note_unwinding_slow() {
     LOCAL.with(|l| {
@@ -184,8 +194,8 @@ extern "C" fn note_unwinding_slow() {
     });
 }
 
-/// If the running goroutine has woken others while it unwound, and does not unwind any more, it has caught the panic: no crash
-/// is on its way.
+/// If the running goroutine has woken others while it unwound, and does not unwind any more, it has
+/// caught the panic: no crash is on its way.
 pub(crate) fn note_caught() {
     if LOCAL.with(|l| l.unwinding.get() != 0) && !std::thread::panicking() {
         end_unwinding();
@@ -219,13 +229,19 @@ pub(crate) fn thread() -> usize {
     LOCAL.with(|l| ptr::from_ref(l).addr())
 }
 
-/// A number, not 0, of the thread for which this one runs: its own, or in the poll of a main that of the call of `block_on`.
+/// A number, not 0, of the thread for which this one runs: its own, or in the poll of a main that
+/// of the call of `block_on`.
 pub(crate) fn caller() -> usize {
     LOCAL.with(|l| if l.caller.get() == 0 { thread() } else { l.caller.get() })
 }
 
-/// Runs `poll` for a thread that waits for it. If that thread is this one, the main is no goroutine, and `local` is its header.
-pub(crate) fn on_behalf_of<R>(caller: usize, local: Option<&Header>, poll: impl FnOnce() -> R) -> R {
+/// Runs `poll` for a thread that waits for it. If that thread is this one, the main is no
+/// goroutine, and `local` is its header.
+pub(crate) fn on_behalf_of<R>(
+    caller: usize,
+    local: Option<&Header>,
+    poll: impl FnOnce() -> R,
+) -> R {
     struct Restore(usize, *const Header);
     impl Drop for Restore {
         fn drop(&mut self) {
@@ -255,13 +271,15 @@ pub(crate) fn let_main_give_way() {
     });
 }
 
-/// Sets whether the main that this thread polls, or is about to poll, has a budget. Returns what was before.
+/// Sets whether the main that this thread polls, or is about to poll, has a budget. Returns what
+/// was before.
 pub(crate) fn set_main_gives_way(gives_way: bool) -> bool {
     LOCAL.with(|l| l.main_gives_way.replace(gives_way))
 }
 
-/// An operation that was called at `site` asks whether it may begin. False when the budget is spent: the task has been woken, and the
-/// caller returns `Pending` without having registered anything.
+/// An operation that was called at `site` asks whether it may begin. False when the budget is
+/// spent: the task has been woken, and the caller returns `Pending` without having registered
+/// anything.
 #[inline(always)]
 pub(crate) fn poll_ready<'a>(
     cx: &mut Context<'_>,
@@ -278,7 +296,8 @@ pub(crate) fn has_budget() -> bool {
     LOCAL.with(|l| l.budget.get() != 0)
 }
 
-/// What an operation is on: a channel, a lock. It is nothing but in a build for simulations, where it knows the first that used it.
+/// What an operation is on: a channel, a lock. It is nothing but in a build for simulations, where
+/// it knows the first that used it.
 #[derive(Debug)]
 pub(crate) struct Object {
     #[cfg(feature = "sim")]
@@ -320,8 +339,9 @@ fn out_of_budget(
             return true;
         }
         if cx.waker().data().is_null() {
-            // A waker without a task: this poll is a question (`now_or_never`), and is not asked again. What its answer spends
-            // is all there is, so that the goroutine gives way afterwards.
+            // A waker without a task: this poll is a question (`now_or_never`), and is not asked
+            // again. What its answer spends is all there is, so that the goroutine gives way
+            // afterwards.
             l.budget.set(1);
             return true;
         }
@@ -330,8 +350,9 @@ fn out_of_budget(
             return goes_on;
         }
         if !ptr::eq(l.waker.get(), cx.waker()) {
-            // An executor inside the goroutine (a nested `block_on`, a `FuturesUnordered`) asks. It gets its turn
-            // to yield, once a budget, and then may go on: only the goroutine itself ends this poll.
+            // An executor inside the goroutine (a nested `block_on`, a `FuturesUnordered`) asks. It
+            // gets its turn to yield, once a budget, and then may go on: only the goroutine itself
+            // ends this poll.
             l.budget.set(BUDGET);
         } else if l.extensions.get() > 0 && l.hooks.get().is_some_and(|hooks| (hooks.is_alone)()) {
             l.extensions.set(l.extensions.get() - 1);
@@ -372,7 +393,8 @@ fn goes_on_simulated(
     Some(goes_on)
 }
 
-/// An operation waits. In a simulation one that begins beside it in the same poll, in a join, asks as well.
+/// An operation waits. In a simulation one that begins beside it in the same poll, in a join, asks
+/// as well.
 #[cfg(feature = "sim")]
 fn let_next_ask() {
     if simulated::is_on() {
@@ -390,8 +412,8 @@ pub(crate) fn wake_current(cx: &Context<'_>) {
     contain(|| cx.waker().wake_by_ref());
 }
 
-/// An operation completed without waiting. Since [`poll_ready`] said yes to it, no foreign code has run: so there is something
-/// left to spend.
+/// An operation completed without waiting. Since [`poll_ready`] said yes to it, no foreign code has
+/// run: so there is something left to spend.
 #[inline(always)]
 pub(crate) fn spend_one() {
     LOCAL.with(|l| l.budget.set(l.budget.get().wrapping_sub(1)));
@@ -471,7 +493,8 @@ impl<'a> Witness<'a> {
     ///
     /// # Safety
     ///
-    /// `self` stays where it is for as long as the result is used. Only clones of that may be given away.
+    /// `self` stays where it is for as long as the result is used. Only clones of that may be given
+    /// away.
     pub(crate) unsafe fn waker(&self) -> ManuallyDrop<Waker> {
         // SAFETY: the caller answers for the data; both fields can be used by any thread.
         ManuallyDrop::new(unsafe { Waker::new(ptr::from_ref(self).cast(), &WITNESS) })
@@ -488,8 +511,9 @@ fn is_uncloned_witness(waker: &Waker) -> bool {
     ptr::eq(waker.vtable(), &raw const WITNESS) && is_uncloned()
 }
 
-/// True if this is the waker that the running goroutine is polled with. Its clone and drop run no foreign code and may therefore
-/// happen under a lock. A wrapper may pass the data on with functions of its own, so neither that nor a clone is trusted.
+/// True if this is the waker that the running goroutine is polled with. Its clone and drop run no
+/// foreign code and may therefore happen under a lock. A wrapper may pass the data on with
+/// functions of its own, so neither that nor a clone is trusted.
 #[inline(always)]
 pub(crate) fn trusts(waker: &Waker) -> bool {
     LOCAL.with(|l| ptr::eq(l.waker.get(), waker))
@@ -504,17 +528,23 @@ pub(crate) fn trusts(waker: &Waker) -> bool {
 pub(crate) unsafe fn park_running(site: &'static Location<'static>, reason: Reason) {
     #[cfg(feature = "sim")]
     let_next_ask();
-    // SAFETY: a waker is trusted within the poll of a goroutine, which is between `enter` and `leave`: so there is a header, and
-    // it is valid.
+    // SAFETY: a waker is trusted within the poll of a goroutine, which is between `enter` and
+    // `leave`: so there is a header, and it is valid.
     unsafe { (*LOCAL.with(|l| l.header.get())).note_park(Some(site), reason) }
 }
 
-/// Notes that the running goroutine parks in the operation that was called at `site`, if that is known, and polled with `cx`.
+/// Notes that the running goroutine parks in the operation that was called at `site`, if that is
+/// known, and polled with `cx`.
 ///
-/// If the waker is not the goroutine's own, an executor inside the goroutine polls the operation, and others perhaps, of which
-/// the note does not know: so the goroutine may wait elsewhere as well.
+/// If the waker is not the goroutine's own, an executor inside the goroutine polls the operation,
+/// and others perhaps, of which the note does not know: so the goroutine may wait elsewhere as
+/// well.
 #[inline(always)]
-pub(crate) fn park_at(cx: &Context<'_>, site: impl Into<Option<&'static Location<'static>>>, reason: Reason) {
+pub(crate) fn park_at(
+    cx: &Context<'_>,
+    site: impl Into<Option<&'static Location<'static>>>,
+    reason: Reason,
+) {
     #[cfg(feature = "sim")]
     let_next_ask();
     if trusts(cx.waker()) {
@@ -549,7 +579,8 @@ pub(crate) fn goroutine() -> Option<u64> {
     with_noting(Header::id)
 }
 
-/// Calls `f` with the header in which this thread's waits are noted: the running goroutine's, else that of the main it polls.
+/// Calls `f` with the header in which this thread's waits are noted: the running goroutine's, else
+/// that of the main it polls.
 fn with_noting<R>(f: impl Fn(&Header) -> R) -> Option<R> {
     with_header(&f).or_else(|| local_main().map(&f))
 }
@@ -569,8 +600,8 @@ fn restore(note: Option<Note>) {
     note.into_iter().for_each(|note| _ = with_noting(|header| header.set_note(note)));
 }
 
-/// Runs `poll`, and forgets what it noted: because it polls a part of a wait that has a note of its own, as a `select!` has, or
-/// because the future does not go on waiting.
+/// Runs `poll`, and forgets what it noted: because it polls a part of a wait that has a note of its
+/// own, as a `select!` has, or because the future does not go on waiting.
 #[inline(never)]
 pub(crate) fn without_note<R>(poll: impl FnOnce() -> R) -> R {
     let noted = note();
@@ -580,7 +611,8 @@ pub(crate) fn without_note<R>(poll: impl FnOnce() -> R) -> R {
 }
 
 /// The functions of wakers that wake no task. Their data tells them apart.
-static NO_TASK: RawWakerVTable = RawWakerVTable::new(|data| RawWaker::new(data, &NO_TASK), |_| (), |_| (), |_| ());
+static NO_TASK: RawWakerVTable =
+    RawWakerVTable::new(|data| RawWaker::new(data, &NO_TASK), |_| (), |_| (), |_| ());
 
 const fn no_task(data: usize) -> Waker {
     // SAFETY: none of the functions looks at the data.
@@ -591,8 +623,8 @@ const fn no_task(data: usize) -> Waker {
 static LAST: Waker = no_task(1);
 static ONCE: Waker = no_task(2);
 
-/// Runs `poll` with the context of a `select!` that has a `default`: it tries its cases once, and waits for none. What must not wait
-/// must not give way either, so this is outside the budget.
+/// Runs `poll` with the context of a `select!` that has a `default`: it tries its cases once, and
+/// waits for none. What must not wait must not give way either, so this is outside the budget.
 pub(crate) fn try_once<R>(poll: impl FnOnce(&mut Context<'_>) -> R) -> R {
     let _unlimited = Unlimited::new();
     poll(&mut Context::from_waker(&ONCE))
@@ -603,15 +635,17 @@ pub(crate) fn tries_once(cx: &Context<'_>) -> bool {
     cx.waker().will_wake(&ONCE) || cx.waker().will_wake(Waker::noop())
 }
 
-/// Polls a future that will be dropped if it is not ready. A channel operation in it that is not complete takes itself out of
-/// the queue, and one that would have to wait does not come in: what happens between this poll and the drop finds nothing.
-/// So a send is either told as sent or not received.
+/// Polls a future that will be dropped if it is not ready. A channel operation in it that is not
+/// complete takes itself out of the queue, and one that would have to wait does not come in: what
+/// happens between this poll and the drop finds nothing. So a send is either told as sent or not
+/// received.
 pub(crate) fn last_poll<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
     without_note(|| future.poll(&mut Context::from_waker(&LAST)))
 }
 
-/// Polls `operation`, and `limit` if it is pending. Once that is ready as well, `operation` is polled for the last time: it may
-/// have become ready in between, and must not do so afterwards. `None` if it has not.
+/// Polls `operation`, and `limit` if it is pending. Once that is ready as well, `operation` is
+/// polled for the last time: it may have become ready in between, and must not do so afterwards.
+/// `None` if it has not.
 ///
 /// Notes what the operation waits for, or if it notes nothing, a foreign future at `site`.
 // A join inside takes its call site from here.
@@ -648,7 +682,8 @@ pub(crate) fn poll_limited<F: Future>(
     })
 }
 
-/// True of a poll after which the polled future is dropped unless it is ready: a [`last_poll`], or one of [`try_once`].
+/// True of a poll after which the polled future is dropped unless it is ready: a [`last_poll`], or
+/// one of [`try_once`].
 pub(crate) fn is_passing(cx: &Context<'_>) -> bool {
     is_last(cx.waker()) || cx.waker().will_wake(&ONCE)
 }

@@ -1,4 +1,5 @@
-//! Panics that no join handle returns: the policy, the report, and how a crash ends the calls of `block_on`.
+//! Panics that no join handle returns: the policy, the report, and how a crash ends the calls of
+//! `block_on`.
 
 use std::any::Any;
 use std::io::{self, Write};
@@ -25,9 +26,9 @@ use crate::waker::TaskWaker;
 
 /// What to do about a panic that nobody will see.
 ///
-/// A panic in a goroutine whose [`JoinHandle`](crate::JoinHandle) is alive is the handle's result. Every other panic is
-/// unrecovered: the panic hook has printed it, one more line names the goroutine and where it was spawned, and then
-/// this decides.
+/// A panic in a goroutine whose [`JoinHandle`](crate::JoinHandle) is alive is the handle's result.
+/// Every other panic is unrecovered: the panic hook has printed it, one more line names the
+/// goroutine and where it was spawned, and then this decides.
 ///
 /// ```
 /// use gopark::{OnPanic, Runtime};
@@ -40,31 +41,35 @@ use crate::waker::TaskWaker;
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnPanic {
-    /// Go's rule: every [`block_on`](crate::block_on) of the runtime cancels its main and resumes the panic on its
-    /// caller; if none is in progress, the process aborts. It also aborts if that takes longer than
-    /// [`Builder::crash_grace`](crate::Builder::crash_grace) because a main blocks its thread.
+    /// Go's rule: every [`block_on`](crate::block_on) of the runtime cancels its main and resumes
+    /// the panic on its caller; if none is in progress, the process aborts. It also aborts if that
+    /// takes longer than [`Builder::crash_grace`](crate::Builder::crash_grace) because a main
+    /// blocks its thread.
     ///
-    /// A main that returns meanwhile waits for a goroutine without a handle that has woken others while it unwinds, but for at
-    /// most half a second. While the panic hook still prints, nothing has been woken yet, and main wins.
+    /// A main that returns meanwhile waits for a goroutine without a handle that has woken others
+    /// while it unwinds, but for at most half a second. While the panic hook still prints, nothing
+    /// has been woken yet, and main wins.
     #[default]
     Crash,
     /// The goroutine ends, the rest goes on.
     Isolate,
 }
 
-/// What to do when all goroutines are asleep: every [`block_on`](crate::block_on) in progress waits, no goroutine can run, no
-/// timer is armed that would wake one, and no blocking call runs, for a second. Go: "all goroutines are asleep - deadlock!".
+/// What to do when all goroutines are asleep: every [`block_on`](crate::block_on) in progress
+/// waits, no goroutine can run, no timer is armed that would wake one, and no blocking call runs,
+/// for a second. Go: "all goroutines are asleep - deadlock!".
 ///
-/// It is judged over all runtimes of the process. It is *proved* if every thread of the process is one of this crate's or waits in
-/// a `block_on`, and every goroutine waits in an operation of this crate, or for a future of another crate that has not cloned
-/// its waker: then nothing can wake them. Where other threads exist, one of them may. Threads can be counted on Linux;
-/// elsewhere nothing is proved.
+/// It is judged over all runtimes of the process. It is *proved* if every thread of the process is
+/// one of this crate's or waits in a `block_on`, and every goroutine waits in an operation of this
+/// crate, or for a future of another crate that has not cloned its waker: then nothing can wake
+/// them. Where other threads exist, one of them may. Threads can be counted on Linux; elsewhere
+/// nothing is proved.
 ///
-/// Whether a future of another crate has cloned the waker is not recorded in each poll. When all else would prove a deadlock,
-/// the goroutines that wait for such futures are polled once more to find out; one that wakes itself
-/// in that poll is asked three times at most, and leaves it unproved. A `select!` or a join is an operation of this
-/// crate if one of the waits in it is. The main of a [`block_on_local`](crate::block_on_local) is not asked, and leaves it
-/// unproved.
+/// Whether a future of another crate has cloned the waker is not recorded in each poll. When all
+/// else would prove a deadlock, the goroutines that wait for such futures are polled once more to
+/// find out; one that wakes itself in that poll is asked three times at most, and leaves it
+/// unproved. A `select!` or a join is an operation of this crate if one of the waits in it is. The
+/// main of a [`block_on_local`](crate::block_on_local) is not asked, and leaves it unproved.
 ///
 /// ```
 /// use gopark::{OnDeadlock, Runtime};
@@ -77,10 +82,11 @@ pub enum OnDeadlock {
     /// A proved deadlock is reported on stderr, once, until something moves.
     #[default]
     Default,
-    /// One that is not proved is reported as well: then the report says "nothing inside the runtime can wake them".
+    /// One that is not proved is reported as well: then the report says "nothing inside the runtime
+    /// can wake them".
     Report,
-    /// A proved deadlock is an unrecovered panic of the runtime, whose text is the report: under [`OnPanic::Crash`] each
-    /// `block_on` raises it. Others are not reported.
+    /// A proved deadlock is an unrecovered panic of the runtime, whose text is the report: under
+    /// [`OnPanic::Crash`] each `block_on` raises it. Others are not reported.
     Crash,
     /// Nothing is reported.
     Ignore,
@@ -89,10 +95,11 @@ pub enum OnDeadlock {
 /// The payload of a panic.
 pub(crate) type Payload = Box<dyn Any + Send>;
 
-/// The calls of `block_on` in progress, and the policy that decides whether an unrecovered panic ends them.
+/// The calls of `block_on` in progress, and the policy that decides whether an unrecovered panic
+/// ends them.
 ///
-/// A call ends early in one way, whichever thread polls its main: the crash is noted in the [`Call`], the main's waker is called,
-/// and the main's next poll sees the note ([`UntilCrash`]).
+/// A call ends early in one way, whichever thread polls its main: the crash is noted in the
+/// [`Call`], the main's waker is called, and the main's next poll sees the note ([`UntilCrash`]).
 #[derive(Debug, Default)]
 pub(crate) struct BlockOnCalls {
     list: Mutex<List>,
@@ -103,7 +110,8 @@ pub(crate) struct BlockOnCalls {
 /// The default of [`Builder::crash_grace`](crate::Builder::crash_grace).
 pub(crate) const CRASH_GRACE: Duration = Duration::from_secs(1);
 
-/// How long the end of a main waits for goroutines that unwind: a destructor in there may compute, or block, for ever.
+/// How long the end of a main waits for goroutines that unwind: a destructor in there may compute,
+/// or block, for ever.
 const UNWINDING_GRACE: Duration = Duration::from_millis(500);
 
 #[derive(Debug, Default)]
@@ -121,7 +129,8 @@ struct List {
     unwinding: Vec<Unwinding>,
 }
 
-/// A goroutine that has woken others while it unwinds. If it has no handle, it may be about to crash the runtime.
+/// A goroutine that has woken others while it unwinds. If it has no handle, it may be about to
+/// crash the runtime.
 #[derive(Debug)]
 struct Unwinding {
     goroutine: u64,
@@ -201,7 +210,8 @@ impl BlockOnCalls {
         (!list.calls.is_empty()).then_some(list.on_deadlock)
     }
 
-    /// Calls `f` with the id of each call's main, and with which thread calls, unless it is one of this crate's.
+    /// Calls `f` with the id of each call's main, and with which thread calls, unless it is one of
+    /// this crate's.
     pub(crate) fn each(&self, mut f: impl FnMut(u64, Option<usize>)) {
         let list = lock(&self.list);
         list.calls.iter().for_each(|call| {
@@ -217,8 +227,13 @@ impl BlockOnCalls {
         }
     }
 
-    /// Calls `queued` with each goroutine that waits for the poll of such a thread, and `polled` with each that is in one.
-    pub(crate) fn each_local_goroutine(&self, mut queued: impl FnMut(&Header), mut polled: impl FnMut(Polled)) {
+    /// Calls `queued` with each goroutine that waits for the poll of such a thread, and `polled`
+    /// with each that is in one.
+    pub(crate) fn each_local_goroutine(
+        &self,
+        mut queued: impl FnMut(&Header),
+        mut polled: impl FnMut(Polled),
+    ) {
         let list = lock(&self.list);
         let locals = list.calls.iter().filter_map(|call| call.local.as_ref());
         locals.for_each(|local| local.queue.inspect(&mut queued).into_iter().for_each(&mut polled));
@@ -227,7 +242,8 @@ impl BlockOnCalls {
     /// The goroutines of the innermost call on this thread, if that polls its main.
     pub(crate) fn local_queue(&self) -> Option<Arc<LocalQueue>> {
         let list = lock(&self.list);
-        let mut queues = list.calls.iter().rev().filter_map(|call| Some(&call.local.as_ref()?.queue));
+        let mut queues =
+            list.calls.iter().rev().filter_map(|call| Some(&call.local.as_ref()?.queue));
         queues.find(|queue| queue.is_here()).cloned()
     }
 
@@ -235,13 +251,18 @@ impl BlockOnCalls {
     pub(crate) fn polls(&self) -> u32 {
         let list = lock(&self.list);
         let begun = list.polls_of_ended.wrapping_add(list.last_key as u32);
-        list.calls.iter().fold(begun, |sum, call| sum.wrapping_add(call.polls.load(Ordering::Relaxed)))
+        list.calls
+            .iter()
+            .fold(begun, |sum, call| sum.wrapping_add(call.polls.load(Ordering::Relaxed)))
     }
 
     /// True if a main is being polled, or its thread has goroutines to poll.
     pub(crate) fn is_polled(&self) -> bool {
         let has_work = |local: &LocalMain| local.queue.has_work();
-        lock(&self.list).calls.iter().any(|call| call.is_polled() || call.local.as_ref().is_some_and(has_work))
+        lock(&self.list)
+            .calls
+            .iter()
+            .any(|call| call.is_polled() || call.local.as_ref().is_some_and(has_work))
     }
 
     /// True if an unrecovered panic ends the calls.
@@ -260,7 +281,8 @@ impl BlockOnCalls {
     pub(crate) fn begin_unwinding(&self, header: &Header) {
         let mut list = lock(&self.list);
         header.set_unwinding();
-        // Either this sees that the handle is gone, or the handle that goes sees the flag, and calls `detached` after this.
+        // Either this sees that the handle is gone, or the handle that goes sees the flag, and
+        // calls `detached` after this.
         let detached = !heavy_fence() || header.is_detached();
         let last_key = list.last_key;
         list.unwinding.push(Unwinding { goroutine: header.id(), detached, last_key });
@@ -270,7 +292,10 @@ impl BlockOnCalls {
     #[cold]
     pub(crate) fn detached(&self, goroutine: u64) {
         let mut list = lock(&self.list);
-        list.unwinding.iter_mut().filter(|one| one.goroutine == goroutine).for_each(|one| one.detached = true);
+        list.unwinding
+            .iter_mut()
+            .filter(|one| one.goroutine == goroutine)
+            .for_each(|one| one.detached = true);
     }
 
     /// The goroutine does not unwind any more: it has crashed the runtime, or will not.
@@ -293,8 +318,9 @@ impl BlockOnCalls {
         BlockOnCall { calls: self, call }
     }
 
-    /// The monitor has waited for so long: a crash waits for calls of `block_on`. Aborts the process if none has ended with it in
-    /// time, and the poll of a main has not ended: the main blocks its thread, or computes. True while a crash waits.
+    /// The monitor has waited for so long: a crash waits for calls of `block_on`. Aborts the
+    /// process if none has ended with it in time, and the poll of a main has not ended: the main
+    /// blocks its thread, or computes. True while a crash waits.
     pub(crate) fn check_grace(&self, period: Duration) -> bool {
         let mut list = lock(&self.list);
         let grace = list.grace;
@@ -314,8 +340,8 @@ impl BlockOnCalls {
         true
     }
 
-    /// Reports a panic that no join handle returns, and acts on it. If the goroutine's runtime is shut down
-    /// (`is_over`), the report is all.
+    /// Reports a panic that no join handle returns, and acts on it. If the goroutine's runtime is
+    /// shut down (`is_over`), the report is all.
     #[cold]
     pub(crate) fn unrecovered(
         &self,
@@ -367,14 +393,20 @@ fn report(goroutine: u64, spawned_at: &Location<'_>) {
         return;
     }
     let (file, line, column) = (spawned_at.file(), spawned_at.line(), spawned_at.column());
-    let text = format!("gopark: unrecovered panic in goroutine {goroutine}, spawned at {file}:{line}:{column}");
+    let text = format!(
+        "gopark: unrecovered panic in goroutine {goroutine}, spawned at {file}:{line}:{column}"
+    );
     // If stderr is closed, that is no reason for a second panic.
     let _ = writeln!(io::stderr(), "{text}");
 }
 
 impl BlockOnCall {
     /// The call's main, which a crash ends.
-    pub(crate) fn until_crash<F>(&self, main: F, observer: Option<&'static Observer>) -> UntilCrash<F> {
+    pub(crate) fn until_crash<F>(
+        &self,
+        main: F,
+        observer: Option<&'static Observer>,
+    ) -> UntilCrash<F> {
         UntilCrash { main, call: self.call.clone(), observer, registered: false }
     }
 
@@ -396,15 +428,19 @@ impl BlockOnCall {
         self.call.main.store(header.id(), Ordering::Relaxed);
     }
 
-    /// Ends the call. A crash that comes before this returns wins against main's own result, and one that may be on its way is
-    /// waited for, but not for long.
+    /// Ends the call. A crash that comes before this returns wins against main's own result, and
+    /// one that may be on its way is waited for, but not for long.
     pub(crate) fn end(self) -> Ended {
         let may_crash = |list: &mut List| {
             list.on_panic == OnPanic::Crash
                 && list.unwinding.iter().any(|one| one.detached && one.last_key >= self.call.key)
                 && !self.call.has_crashed()
         };
-        drop(self.calls.unwound.wait_timeout_while(lock(&self.calls.list), UNWINDING_GRACE, may_crash));
+        drop(self.calls.unwound.wait_timeout_while(
+            lock(&self.calls.list),
+            UNWINDING_GRACE,
+            may_crash,
+        ));
         self.leave()
     }
 
@@ -414,7 +450,8 @@ impl BlockOnCall {
         let calls = list.calls.len();
         list.calls.retain(|call| !Arc::ptr_eq(call, &self.call));
         if list.calls.len() < calls {
-            list.polls_of_ended = list.polls_of_ended.wrapping_add(self.call.polls.load(Ordering::Relaxed));
+            list.polls_of_ended =
+                list.polls_of_ended.wrapping_add(self.call.polls.load(Ordering::Relaxed));
         }
         let crash = lock(&self.call.end).crash.take();
         if crash.is_some() {
@@ -439,7 +476,8 @@ pub(crate) struct Ended {
     pub(crate) is_last: bool,
 }
 
-/// What is called at each poll of a main: when it begins, when the main returns in it, and when it ends.
+/// What is called at each poll of a main: when it begins, when the main returns in it, and when it
+/// ends.
 #[derive(Debug)]
 pub(crate) struct Observer {
     pub(crate) begins: fn(),
@@ -468,7 +506,8 @@ impl Drop for Observed {
 }
 
 pin_project! {
-    /// A main that ends with `None` when a crash has ended its call of `block_on`. It must be polled with the main's own waker.
+    /// A main that ends with `None` when a crash has ended its call of `block_on`. It must be
+    /// polled with the main's own waker.
     pub(crate) struct UntilCrash<F> {
         #[pin]
         main: F,
@@ -487,7 +526,8 @@ impl<F: Future> Future for UntilCrash<F> {
         if !mem::replace(this.registered, true) {
             this.call.register(cx);
         }
-        // Relaxed: the lock in `register`, or the wake, orders it after the crash that this must see.
+        // Relaxed: the lock in `register`, or the wake, orders it after the crash that this must
+        // see.
         if this.call.has_crashed() {
             return Poll::Ready(None);
         }

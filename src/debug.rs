@@ -40,14 +40,14 @@ pub(crate) fn settings() -> &'static Settings {
     })
 }
 
-const WORDS: &str =
-    "the settings are deadlock=report|crash|off, leaks=report|crash|off, locks=on|off, dump=on|off, sched=MILLISECONDS";
+const WORDS: &str = "the settings are deadlock=report|crash|off, leaks=report|crash|off, locks=on|off, dump=on|off, sched=MILLISECONDS";
 
 /// The settings, and the words that are none.
 fn parse(text: &str) -> (Settings, Vec<&str>) {
     let mut settings = Settings::default();
     let is_wrong = |word: &&str| !apply(&mut settings, word);
-    let wrong = text.split(',').map(str::trim).filter(|word| !word.is_empty()).filter(is_wrong).collect();
+    let wrong =
+        text.split(',').map(str::trim).filter(|word| !word.is_empty()).filter(is_wrong).collect();
     (settings, wrong)
 }
 

@@ -1,45 +1,53 @@
 //! The scheduler: every decision about which goroutine runs where, and when.
 //!
-//! Go's three letters: **G**, a goroutine, is an `async_task` allocation with a [`Header`]; while it can run, its [`Task`] is
-//! in exactly one queue. **M** is a [`Worker`], a thread that runs goroutines. **P** is a [`Processor`], the right to run them,
-//! of which there are `gomaxprocs`. A worker must hold a processor; the run-next slot is the worker's.
+//! Go's three letters: **G**, a goroutine, is an `async_task` allocation with a [`Header`]; while
+//! it can run, its [`Task`] is in exactly one queue. **M** is a [`Worker`], a thread that runs
+//! goroutines. **P** is a [`Processor`], the right to run them, of which there are `gomaxprocs`. A
+//! worker must hold a processor; the run-next slot is the worker's.
 //!
 //! # Finding work (Go's order)
 //!
-//! [`Executor::next`] takes, in this order: the run-next goroutine; at every 61st tick one from the global queue; the
-//! local queue; a batch from the global queue; half of a random victim's queue; a victim's run-next goroutine. A goroutine
-//! that is woken by another one goes into the run-next slot, and runs in the same slice: no tick begins. After
-//! [`RUN_NEXT_LIMIT`] of them in a row the next one goes to the end of the local queue, and the global queue comes first.
-//! Where ticks are long the global queue comes first more often, see [`Processor::adapt`].
+//! [`Executor::next`] takes, in this order: the run-next goroutine; at every 61st tick one from the
+//! global queue; the local queue; a batch from the global queue; half of a random victim's queue; a
+//! victim's run-next goroutine. A goroutine that is woken by another one goes into the run-next
+//! slot, and runs in the same slice: no tick begins. After [`RUN_NEXT_LIMIT`] of them in a row the
+//! next one goes to the end of the local queue, and the global queue comes first. Where ticks are
+//! long the global queue comes first more often, see [`Processor::adapt`].
 //!
 //! # Waking
 //!
-//! A push that other workers must hear of ends with [`Executor::notify`]; [`Idle`] has the protocol and its proof. Two
-//! functions push: [`push_global`](Executor::push_global), which always notifies, and [`enqueue`](Executor::enqueue), which
-//! notifies unless its goroutine is the only one that waits at the processor. So at most one goroutine per running worker
-//! is unannounced: the one that it runs next.
+//! A push that other workers must hear of ends with [`Executor::notify`]; [`Idle`] has the protocol
+//! and its proof. Two functions push: [`push_global`](Executor::push_global), which always
+//! notifies, and [`enqueue`](Executor::enqueue), which notifies unless its goroutine is the only
+//! one that waits at the processor. So at most one goroutine per running worker is unannounced: the
+//! one that it runs next.
 //!
-//! Proof. Two events leave a goroutine with a worker. (1) The run-next slot is filled. What was there is enqueued, and
-//! announced because the slot is full. If it was empty, the new one is unannounced; whatever the queue holds was announced,
-//! or was enqueued alone by its own yield: then the worker runs it next, or announces it if the global queue comes first.
-//! (2) A goroutine is enqueued. If the slot or the queue has another one it is announced, else it is the only one. What a
-//! worker moves into its queue was announced where it came from, and if it searched, it announces that it found work.
+//! Proof. Two events leave a goroutine with a worker. (1) The run-next slot is filled. What was
+//! there is enqueued, and announced because the slot is full. If it was empty, the new one is
+//! unannounced; whatever the queue holds was announced, or was enqueued alone by its own yield:
+//! then the worker runs it next, or announces it if the global queue comes first. (2) A goroutine
+//! is enqueued. If the slot or the queue has another one it is announced, else it is the only one.
+//! What a worker moves into its queue was announced where it came from, and if it searched, it
+//! announces that it found work.
 //!
-//! No worker is woken for the unannounced one while polls are short, because waking a thread costs more than it brings (tokio
-//! shipped that and reverted it). If a poll is long, a thief or the monitor takes it.
+//! No worker is woken for the unannounced one while polls are short, because waking a thread costs
+//! more than it brings (tokio shipped that and reverted it). If a poll is long, a thief or the
+//! monitor takes it.
 //!
 //! # Leaving a queue alone
 //!
-//! Goroutines that share state run faster on one core than on two. A thief watches a short queue for a moment: if its owner
-//! takes so many ticks that it will [drain](Processor::is_draining) the queue in less time than a theft takes to pay, the
-//! thief sleeps for a moment and looks again. It counts as searching meanwhile, so pushes wake no other.
+//! Goroutines that share state run faster on one core than on two. A thief watches a short queue
+//! for a moment: if its owner takes so many ticks that it will [drain](Processor::is_draining) the
+//! queue in less time than a theft takes to pay, the thief sleeps for a moment and looks again. It
+//! counts as searching meanwhile, so pushes wake no other.
 //!
 //! # Threads
 //!
-//! The monitor (Go's sysmon) is the one thread that starts, joins and ends the others. It looks every [`MONITOR_PERIOD`]
-//! while something runs, and takes the processor from a worker that has slept in one poll, or computed in it for more than
-//! [`STUCK`], while work waits, as [`RunNext`] describes. The worker then has no processor: it submits to the global queue,
-//! and becomes a spare when its poll ends.
+//! The monitor (Go's sysmon) is the one thread that starts, joins and ends the others. It looks
+//! every [`MONITOR_PERIOD`] while something runs, and takes the processor from a worker that has
+//! slept in one poll, or computed in it for more than [`STUCK`], while work waits, as [`RunNext`]
+//! describes. The worker then has no processor: it submits to the global queue, and becomes a spare
+//! when its poll ends.
 
 use std::cell::Cell;
 use std::io;
@@ -47,8 +55,7 @@ use std::marker::PhantomData;
 use std::panic::Location;
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, Once, PoisonError};
-use std::task::Waker;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, Once};
 use std::thread;
 use std::time::Duration;
 
@@ -62,10 +69,12 @@ use crate::header::{Header, Task};
 use crate::idle::Idle;
 use crate::ids::Ids;
 use crate::loom::const_fn;
-use crate::panics::{contain, lock};
+use crate::panics::lock;
 use crate::parker::Parker;
 use crate::platform::{Room, ThreadClock};
-use crate::processor::{EXTERNAL, LOCAL_QUEUE, MAX_PROCESSORS, Place, Processor, Processors, Shard};
+use crate::processor::{
+    EXTERNAL, LOCAL_QUEUE, MAX_PROCESSORS, Place, Processor, Processors, Shard,
+};
 use crate::random;
 use crate::rest::Rest;
 use crate::run_next::RunNext;
@@ -80,16 +89,18 @@ use crate::timer::driver;
 use crate::timer::shard::{self, Shard as Timers};
 use crate::watched::{Doing, STUCK, Watched};
 
-/// Most goroutines taken from the global queue at once: the local queue needs room for those that they spawn.
+/// Most goroutines taken from the global queue at once: the local queue needs room for those that
+/// they spawn.
 const GLOBAL_BATCH: usize = LOCAL_QUEUE / 16;
 /// Most goroutines out of the run-next slot in a row.
 const RUN_NEXT_LIMIT: u32 = 32;
 /// How long a thief sleeps that has left a queue alone.
 const NAP: Duration = Duration::from_micros(50);
-/// Most goroutines that go on computing after they have lost their processor. Each hand-over doubles [`STUCK`].
+/// Most goroutines that go on computing after they have lost their processor. Each hand-over
+/// doubles [`STUCK`].
 const MOST_DISPLACED: usize = 2;
-/// How often the monitor looks while something runs; and for how many looks it does so more often, once it has found that
-/// a goroutine waits for the end of another one's poll.
+/// How often the monitor looks while something runs; and for how many looks it does so more often,
+/// once it has found that a goroutine waits for the end of another one's poll.
 const MONITOR_PERIOD: Duration = Duration::from_millis(5);
 const MONITOR_ALERT: Duration = Duration::from_millis(1);
 const ALERT_LOOKS: u32 = 200;
@@ -99,7 +110,8 @@ const MONITOR_IDLE_LOOKS: u32 = 10;
 const MAX_RUNTIMES: usize = Header::EXECUTORS;
 /// How long the start of a runtime waits for the end of another one if there are that many.
 const START_PATIENCE: Duration = Duration::from_secs(1);
-/// How long a parked worker is kept for the next blocked one, if there are more of them than processors.
+/// How long a parked worker is kept for the next blocked one, if there are more of them than
+/// processors.
 const KEEP_PARKED: Duration = Duration::from_secs(1);
 /// Looks at all queues before an idle worker parks: a few microseconds.
 const SPINS: usize = 100;
@@ -108,7 +120,8 @@ const OVERDUE: Duration = Duration::from_millis(2);
 /// How long the drop of a runtime waits for goroutines that block their thread.
 pub(crate) const SHUTDOWN_GRACE: Duration = Duration::from_secs(1);
 
-// ------------------------------------------------------------------------------------------------ workers
+// ------------------------------------------------------------------------------------------------
+// workers
 
 /// The scheduler's state of one thread. On a thread that is no worker, `processor` is always null.
 ///
@@ -191,7 +204,8 @@ impl Worker {
     ///
     /// # Safety
     ///
-    /// The scheduler's lock is held for `'a`: a worker gives its processor up under the lock before its thread ends.
+    /// The scheduler's lock is held for `'a`: a worker gives its processor up under the lock before
+    /// its thread ends.
     unsafe fn holder_of<'a>(processor: &Processor) -> Option<&'a Self> {
         // SAFETY: as promised. What is not atomic in it is the owner's, or under the lock.
         processor.owner().map(|worker| unsafe { worker.cast().as_ref() })
@@ -218,8 +232,8 @@ impl Worker {
     }
 }
 
-/// The right to touch what belongs to the processor. It is this thread's worker that holds it: without a pointer to that it fits into
-/// two registers.
+/// The right to touch what belongs to the processor. It is this thread's worker that holds it:
+/// without a pointer to that it fits into two registers.
 struct Held<'a> {
     worker: PhantomData<&'a Worker>,
     was: bool,
@@ -253,9 +267,11 @@ unsafe fn from_slot(next: *mut ()) -> Option<Task> {
     NonNull::new(next).map(|next| unsafe { Task::from_raw(next) })
 }
 
-// ------------------------------------------------------------------------------------------------ the executor
+// ------------------------------------------------------------------------------------------------
+// the executor
 
-/// The scheduler of one runtime. It is reused, and never freed, because a waker may reach it at any time.
+/// The scheduler of one runtime. It is reused, and never freed, because a waker may reach it at any
+/// time.
 pub(crate) struct Executor {
     /// Its place in [`EXECUTORS`].
     index: u16,
@@ -301,7 +317,8 @@ struct Sched {
     hooks: threads::Hooks,
 }
 
-// SAFETY: a listed worker lives, and is used under the lock, which it takes itself to leave the list.
+// SAFETY: a listed worker lives, and is used under the lock, which it takes itself to leave the
+// list.
 unsafe impl Send for Sched {}
 
 /// All executors. A goroutine stores the two bytes of an index instead of a pointer.
@@ -311,7 +328,11 @@ static EXECUTORS: Table<Executor, MAX_RUNTIMES> = Table::new();
 const HOOKS: &coop::Hooks = &coop::Hooks {
     is_alone: Executor::is_alone,
     unwinding: |header| Executor::of(header).block_on_calls.begin_unwinding(header),
-    unwound: |id| Executor::current().into_iter().for_each(|executor| executor.block_on_calls.end_unwinding(id)),
+    unwound: |id| {
+        Executor::current()
+            .into_iter()
+            .for_each(|executor| executor.block_on_calls.end_unwinding(id))
+    },
 };
 
 /// The settings of a runtime.
@@ -341,7 +362,11 @@ impl Executor {
         let Some(this) = EXECUTORS.take(START_PATIENCE, Self::new) else {
             return Err(io::Error::other("gopark: too many runtimes"));
         };
-        this.block_on_calls.set_policy(settings.on_panic, settings.crash_grace, settings.on_deadlock);
+        this.block_on_calls.set_policy(
+            settings.on_panic,
+            settings.crash_grace,
+            settings.on_deadlock,
+        );
         this.spares.set_most_threads(settings.max_threads);
         this.closing.store(false, Ordering::SeqCst);
         this.set_gomaxprocs(settings.procs);
@@ -351,7 +376,8 @@ impl Executor {
             (sched.thread_name, sched.observer) = (settings.thread_name, Some(settings.observer));
             sched.hooks = settings.hooks;
         }
-        // The first worker starts here, before the monitor: it has the same attributes, and no goroutine waits for two starts.
+        // The first worker starts here, before the monitor: it has the same attributes, and no
+        // goroutine waits for two starts.
         this.idle.begin_search();
         this.call_worker();
         this.start_threads();
@@ -366,7 +392,8 @@ impl Executor {
         }
     }
 
-    /// In each process that is forked from here on the thread has no runtime, and if it is a worker, no processor.
+    /// In each process that is forked from here on the thread has no runtime, and if it is a
+    /// worker, no processor.
     fn watch_forks() {
         extern "C" fn forget() {
             Worker::with(|w| {
@@ -471,11 +498,12 @@ impl Executor {
         }
     }
 
-    /// Decides which goroutine runs next: every goroutine that runs was chosen here. `None` if the processor was given
-    /// up.
+    /// Decides which goroutine runs next: every goroutine that runs was chosen here. `None` if the
+    /// processor was given up.
     ///
-    /// `streak` counts the goroutines in a row that came out of the run-next slot: they share a slice, in which no tick begins.
-    /// The task is in raw form, which the compiler keeps in a register.
+    /// `streak` counts the goroutines in a row that came out of the run-next slot: they share a
+    /// slice, in which no tick begins. The task is in raw form, which the compiler keeps in a
+    /// register.
     #[inline(always)]
     fn next(
         &'static self,
@@ -507,7 +535,8 @@ impl Executor {
             }
             if let Some(task) = self.find(processor, global_first, searching) {
                 if closing {
-                    // Its future is dropped instead of polled. The run-next goroutine, which it may wake, must come this way too.
+                    // Its future is dropped instead of polled. The run-next goroutine, which it may
+                    // wake, must come this way too.
                     task.metadata().set_aborted();
                     *streak = RUN_NEXT_LIMIT;
                 }
@@ -517,7 +546,9 @@ impl Executor {
                 self.requeue_next(processor);
             } else if self.wait_for_events(processor) {
                 // They come next.
-            } else if !(*searching && self.spin_for_work()) && self.park_processor(processor, searching) {
+            } else if !(*searching && self.spin_for_work())
+                && self.park_processor(processor, searching)
+            {
                 return None;
             }
         }
@@ -530,8 +561,8 @@ impl Executor {
         let header = ptr::from_ref(task.metadata());
         // SAFETY: the metadata is used only while the task is being polled.
         unsafe { coop::enter(header, clock::coarse_epoch()) };
-        // A worker polls one goroutine at a time: there is none to restore, as in `run_task`. Before the processor can be
-        // revoked: who does that finds the goroutine.
+        // A worker polls one goroutine at a time: there is none to restore, as in `run_task`.
+        // Before the processor can be revoked: who does that finds the goroutine.
         w.running.begin(header);
         w.run_next.end_exclusive();
         task.run();
@@ -541,8 +572,8 @@ impl Executor {
         mine || self.owns_processor(w, processor)
     }
 
-    /// The worker has seen `revoked`: returns whether it lost only the run-next goroutine, and still owns the
-    /// processor.
+    /// The worker has seen `revoked`: returns whether it lost only the run-next goroutine, and
+    /// still owns the processor.
     #[cold]
     #[inline(never)]
     fn owns_processor(&self, w: &Worker, processor: &Processor) -> bool {
@@ -556,7 +587,12 @@ impl Executor {
 
     /// Go's `findRunnable`.
     #[inline(always)]
-    fn find(&self, processor: &Processor, global_first: bool, searching: &mut bool) -> Option<Task> {
+    fn find(
+        &self,
+        processor: &Processor,
+        global_first: bool,
+        searching: &mut bool,
+    ) -> Option<Task> {
         if global_first {
             if let Some(task) = self.global.pop() {
                 processor.took_from_global();
@@ -582,7 +618,8 @@ impl Executor {
         if *searching { self.steal(processor) } else { None }
     }
 
-    /// Takes one goroutine from the global queue, and this processor's fair share of the others into its own queue.
+    /// Takes one goroutine from the global queue, and this processor's fair share of the others
+    /// into its own queue.
     #[inline(never)]
     fn take_global(&self, processor: &Processor, procs: usize) -> Option<Task> {
         if procs == 1 {
@@ -645,8 +682,8 @@ impl Executor {
         Some(first)
     }
 
-    /// Steals the run-next goroutine of a worker that is in a long poll. A worker that is about to run it itself keeps
-    /// it.
+    /// Steals the run-next goroutine of a worker that is in a long poll. A worker that is about to
+    /// run it itself keeps it.
     fn steal_next(&self, victim: &Processor) -> Option<Task> {
         let has_next = |_: &MutexGuard<'_, Sched>| {
             // SAFETY: under the lock, as the guard shows.
@@ -662,7 +699,8 @@ impl Executor {
         let next = worker.run_next.revoke()?;
         // The poll of a main has begun meanwhile: it stays. The slot was empty.
         let next = if victim.is_kept() { worker.run_next.swap(next) } else { next };
-        // Only the goroutine is taken. If the owner saw `revoked` meanwhile, it checks under the lock, and continues.
+        // Only the goroutine is taken. If the owner saw `revoked` meanwhile, it checks under the
+        // lock, and continues.
         worker.run_next.reinstate();
         // SAFETY: revoked, the slot was this thread's.
         unsafe { from_slot(next) }
@@ -678,7 +716,8 @@ impl Executor {
     }
 
     fn has_work(&self) -> bool {
-        !self.global.is_empty() || self.processors.in_use().any(|processor| !processor.queue.is_empty())
+        !self.global.is_empty()
+            || self.processors.in_use().any(|processor| !processor.queue.is_empty())
     }
 
     // -------------------------------------------------------------------------------- parking
@@ -698,8 +737,8 @@ impl Executor {
         in_use
     }
 
-    /// Parks a worker without a processor until it gets one, or does jobs. `None` if the thread must end. A worker that was
-    /// called searches.
+    /// Parks a worker without a processor until it gets one, or does jobs. `None` if the thread
+    /// must end. A worker that was called searches.
     fn acquire_processor(
         &'static self,
         w: &Worker,
@@ -717,13 +756,15 @@ impl Executor {
                 sched.displaced.retain(|other| *other != NonNull::from(w));
                 // If others search, they find what was pushed, or look once more themselves.
                 let is_late = earliest <= now || self.has_events();
-                let is_needed = || *searching || is_late || !self.idle.is_searched() && self.has_work();
+                let is_needed =
+                    || *searching || is_late || !self.idle.is_searched() && self.has_work();
                 if let Some(processor) = sched.idle.last().copied().filter(|_| is_needed()) {
                     self.set_place(&mut sched, processor, w.place());
                     return Some(processor);
                 }
                 if sched.idle.is_empty() {
-                    // Workers that hold the processors run the goroutines and check the timers, until they come here.
+                    // Workers that hold the processors run the goroutines and check the timers,
+                    // until they come here.
                     earliest = Time::NEVER;
                 }
                 self.claim_poller(&sched)
@@ -732,13 +773,15 @@ impl Executor {
             if self.closing.load(Ordering::Relaxed) {
                 self.hasten_end();
             }
-            let is_surplus = self.spares.parked() >= self.procs.load(Ordering::Relaxed) && !poller.is_held();
+            let is_surplus =
+                self.spares.parked() >= self.procs.load(Ordering::Relaxed) && !poller.is_held();
             if is_surplus && leave_at <= now && self.spares.sleeps_until() <= earliest {
                 return None;
             }
             let until = if is_surplus { leave_at } else { Time::NEVER };
             let sleep = |parker: &Parker, until| poller.park(parker, until);
-            let roused = self.spares.park_by(parker, (earliest, until), for_jobs, poller.is_held(), sleep);
+            let roused =
+                self.spares.park_by(parker, (earliest, until), for_jobs, poller.is_held(), sleep);
             for_jobs = match roused {
                 Roused::Called => {
                     *searching = true;
@@ -756,7 +799,8 @@ impl Executor {
         }
     }
 
-    /// Runs a goroutine that blocks its thread. Outside of every poll, so that it may call `block_on`.
+    /// Runs a goroutine that blocks its thread. Outside of every poll, so that it may call
+    /// `block_on`.
     fn run_job(&self, w: &Worker, job: Job<Task>) {
         if self.closing.load(Ordering::Relaxed) {
             job.work.metadata().set_aborted();
@@ -779,7 +823,8 @@ impl Executor {
         }
     }
 
-    /// Moves a processor to another place: the only function that does, so that the list and the idle word agree.
+    /// Moves a processor to another place: the only function that does, so that the list and the
+    /// idle word agree.
     fn set_place(&self, sched: &mut Sched, processor: &'static Processor, place: Place) {
         processor.set_kept(false);
         if processor.place.replace(place) == Place::Idle {
@@ -787,7 +832,8 @@ impl Executor {
             sched.idle.remove(at.expect("an idle processor is in the list"));
             self.idle.acquire_processor();
             if sched.rest.take().is_some() {
-                // No reading may have advanced the epoch meanwhile, and what runs now may park before the monitor is awake.
+                // No reading may have advanced the epoch meanwhile, and what runs now may park
+                // before the monitor is awake.
                 clock::advance_epoch();
                 self.monitor.unpark();
             }
@@ -809,9 +855,11 @@ impl Executor {
         }
     }
 
-    // -------------------------------------------------------------------------------- pushing and waking
+    // -------------------------------------------------------------------------------- pushing and
+    // waking
 
-    /// Enqueues a goroutine that was woken. After the push this uses only the executor, which is never freed.
+    /// Enqueues a goroutine that was woken. After the push this uses only the executor, which is
+    /// never freed.
     #[inline(always)]
     pub(crate) fn schedule(task: Task, info: ScheduleInfo) {
         let executor = Self::of(task.metadata());
@@ -821,7 +869,8 @@ impl Executor {
             }
             coop::note_unwinding();
             let Some(held) = w.hold() else {
-                // What yields is behind all others then, and what this thread polls next has not yielded.
+                // What yields is behind all others then, and what this thread polls next has not
+                // yielded.
                 w.yielding.set(false);
                 return executor.push_global(task);
             };
@@ -840,18 +889,22 @@ impl Executor {
         });
     }
 
-    /// The running goroutine goes on later. If it yields, behind all goroutines; if it is out of budget, behind those of its
-    /// processor.
+    /// The running goroutine goes on later. If it yields, behind all goroutines; if it is out of
+    /// budget, behind those of its processor.
     #[inline(never)]
     fn schedule_behind(&self, held: Held<'_>, task: Task) {
-        if Worker::with(|w| w.yielding.take()) && !self.global.is_empty() && !held.processor.has_long_ticks() {
+        if Worker::with(|w| w.yielding.take())
+            && !self.global.is_empty()
+            && !held.processor.has_long_ticks()
+        {
             drop(held);
             return self.push_global(task);
         }
         self.enqueue(held, task);
     }
 
-    /// Moves the run-next goroutine to the local queue. Called between polls, when the processor cannot be revoked.
+    /// Moves the run-next goroutine to the local queue. Called between polls, when the processor
+    /// cannot be revoked.
     #[inline(never)]
     fn requeue_next(&self, processor: &'static Processor) {
         let held = Held { worker: PhantomData, was: true, processor };
@@ -866,8 +919,8 @@ impl Executor {
         self.enqueue(held, task);
     }
 
-    /// Enqueues at the processor. Push, unless no other goroutine waits there: then the worker runs it next. With one
-    /// processor there is no worker to wake, and no need for the fence.
+    /// Enqueues at the processor. Push, unless no other goroutine waits there: then the worker runs
+    /// it next. With one processor there is no worker to wake, and no need for the fence.
     #[inline(always)]
     fn enqueue(&self, held: Held<'_>, task: Task) {
         let queue = &held.processor.queue;
@@ -890,23 +943,24 @@ impl Executor {
         }
     }
 
-    /// Enqueues for every worker. If the runtime shuts down, workers drain the queue; it is never drained here, because a
-    /// waker must not run destructors of futures.
+    /// Enqueues for every worker. If the runtime shuts down, workers drain the queue; it is never
+    /// drained here, because a waker must not run destructors of futures.
     #[inline]
     pub(crate) fn push_global(&self, task: Task) {
         self.global.push(task);
         self.notify();
     }
 
-    /// Moves a processor's goroutines to the global queue: the `next` one, and those of its queue. The processor is the
-    /// caller's. Wakes no worker.
+    /// Moves a processor's goroutines to the global queue: the `next` one, and those of its queue.
+    /// The processor is the caller's. Wakes no worker.
     fn drain(&self, processor: &Processor, next: Option<Task>) {
         // SAFETY: the processor is the caller's.
         let own = unsafe { processor.queue.take_own() };
         self.global.append(next.into_iter().chain(own).chain(processor.queue.shared().try_iter()));
     }
 
-    /// Moves a processor's own queue, out of which no thief can take, to the global one. For the holder alone.
+    /// Moves a processor's own queue, out of which no thief can take, to the global one. For the
+    /// holder alone.
     #[cold]
     fn publish_private_queue(&self, processor: &Processor) {
         // SAFETY: as demanded.
@@ -961,21 +1015,24 @@ impl Executor {
     ///
     /// # Safety
     ///
-    /// Called in the poll or the drop of a goroutine's future, and the header is used no longer than that takes.
+    /// Called in the poll or the drop of a goroutine's future, and the header is used no longer
+    /// than that takes.
     #[inline(always)]
     pub(crate) unsafe fn running<'a>() -> &'a Header {
-        // SAFETY: a goroutine's future is polled and dropped by `Runnable::run`, which keeps the header alive, and before
-        // which each caller stores it.
+        // SAFETY: a goroutine's future is polled and dropped by `Runnable::run`, which keeps the
+        // header alive, and before which each caller stores it.
         Worker::with(|w| unsafe { &*w.running.get() })
     }
 
-    /// The goroutine whose `Runnable` this thread runs, if it has ended: the thread is about to drop its result.
+    /// The goroutine whose `Runnable` this thread runs, if it has ended: the thread is about to
+    /// drop its result.
     pub(crate) fn ending<'a>() -> Option<&'a Header> {
         // SAFETY: as `running`.
         Worker::with(|w| unsafe { w.running.get().as_ref() }).filter(|header| header.has_ended())
     }
 
-    // -------------------------------------------------------------------------------- spawning and waking
+    // -------------------------------------------------------------------------------- spawning and
+    // waking
 
     /// Starts the goroutine that `allocate` creates with the header.
     #[inline(always)]
@@ -1016,7 +1073,11 @@ impl Executor {
     }
 
     /// The header of a goroutine that starts without a processor. It counts from here on.
-    pub(crate) fn start_outside(&self, spawned_at: &'static Location<'static>, is_main: bool) -> Header {
+    pub(crate) fn start_outside(
+        &self,
+        spawned_at: &'static Location<'static>,
+        is_main: bool,
+    ) -> Header {
         self.started_external();
         let id = Worker::with(|w| if is_main { w.ids.next_main() } else { w.ids.next() });
         Header::new(id, EXTERNAL, self.index, spawned_at)
@@ -1034,26 +1095,32 @@ impl Executor {
         (!self.is_over(generation)).then(|| self.start_outside(spawned_at, is_main))
     }
 
-    /// Enqueues a goroutine that [`start_outside`](Self::start_outside) has counted; a job, which blocks its thread, for a
-    /// worker without a processor. If the runtime shuts down it is dropped here, because no worker need come.
+    /// Enqueues a goroutine that [`start_outside`](Self::start_outside) has counted; a job, which
+    /// blocks its thread, for a worker without a processor. If the runtime shuts down it is dropped
+    /// here, because no worker need come.
     pub(crate) fn submit_outside(&'static self, task: Task, is_job: bool) {
         if self.closing.load(Ordering::SeqCst) {
             self.discard(task);
         } else if !is_job {
             self.push_global(task);
-        } else if !self.spares.submit(task, Worker::with(|w| w.in_job.get() && ptr::eq(w.home.get(), self))) {
+        } else if !self
+            .spares
+            .submit(task, Worker::with(|w| w.in_job.get() && ptr::eq(w.home.get(), self)))
+        {
             self.monitor.unpark();
         }
     }
 
-    /// Counts a goroutine that starts on a thread without a processor, or a main that is polled by its own thread.
+    /// Counts a goroutine that starts on a thread without a processor, or a main that is polled by
+    /// its own thread.
     #[cold]
     pub(crate) fn started_external(&self) {
         // SeqCst: either the shutdown counts it, or it sees the shutdown.
         self.processors.external.started.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// The running goroutine parks: from here on another thread may poll it to its end, so it is not found here any more.
+    /// The running goroutine parks: from here on another thread may poll it to its end, so it is
+    /// not found here any more.
     #[inline(always)]
     pub(crate) fn parks() {
         Worker::with(|w| w.running.end());
@@ -1095,7 +1162,8 @@ impl Executor {
 
     // -------------------------------------------------------------------------------- timers
 
-    /// Runs `f` with the timers of the processor that this thread holds. The worker checks them when the poll ends.
+    /// Runs `f` with the timers of the processor that this thread holds. The worker checks them
+    /// when the poll ends.
     #[inline]
     pub(crate) fn with_timers<R>(f: impl FnOnce(Option<&'static Timers>) -> R) -> R {
         Worker::with(|w| {
@@ -1120,7 +1188,8 @@ impl Executor {
 
     // -------------------------------------------------------------------------------- the monitor
 
-    /// Go's `sysmon`. It is also the one thread that starts, joins and ends the others, and ends the runtime.
+    /// Go's `sysmon`. It is also the one thread that starts, joins and ends the others, and ends
+    /// the runtime.
     fn run_monitor(&'static self) {
         threads::serve();
         Worker::with(|w| w.home.set(self));
@@ -1157,15 +1226,27 @@ impl Executor {
         }
     }
 
-    /// One look at the workers, so long after the last one, which has `seen` so many polls. Returns until when the monitor sleeps.
-    fn look(&'static self, waits: bool, passed: Duration, seen: &mut u32, idle_looks: &mut u32) -> Time {
+    /// One look at the workers, so long after the last one, which has `seen` so many polls. Returns
+    /// until when the monitor sleeps.
+    fn look(
+        &'static self,
+        waits: bool,
+        passed: Duration,
+        seen: &mut u32,
+        idle_looks: &mut u32,
+    ) -> Time {
         let mut sched = lock(&self.sched);
-        // Under the lock: a worker that has left `idle` since the last look, and is back, has polled.
-        let polls = self.processors.in_use().fold(0u32, |sum, p| sum.wrapping_add(p.polls.load(Ordering::Relaxed)));
+        // Under the lock: a worker that has left `idle` since the last look, and is back, has
+        // polled.
+        let polls = self
+            .processors
+            .in_use()
+            .fold(0u32, |sum, p| sum.wrapping_add(p.polls.load(Ordering::Relaxed)));
         let moved = std::mem::replace(seen, polls) != polls || waits;
         // In every period, because it also advances the clock's epoch.
         let now = Time::now();
-        let is_busy = self.processors.in_use().any(|p| p.owner().is_some()) || self.spares.has_wish();
+        let is_busy =
+            self.processors.in_use().any(|p| p.owner().is_some()) || self.spares.has_wish();
         *idle_looks = if is_busy || moved { 0 } else { MONITOR_IDLE_LOOKS.min(*idle_looks + 1) };
         if is_busy {
             self.retake(&mut sched, now, passed);
@@ -1187,15 +1268,18 @@ impl Executor {
         if self.spares.sleeps_until() <= earliest { Time::NEVER } else { earliest.after(OVERDUE) }
     }
 
-    /// Retakes processors from workers that have been in one poll for too long, if there is work for them.
+    /// Retakes processors from workers that have been in one poll for too long, if there is work
+    /// for them.
     ///
-    /// A worker that sleeps in a system call loses its processor. A worker that computes loses it later, and only if no
-    /// other makes progress; else one more would only compete for the same cores, and the others get the goroutines that
-    /// wait at it.
+    /// A worker that sleeps in a system call loses its processor. A worker that computes loses it
+    /// later, and only if no other makes progress; else one more would only compete for the same
+    /// cores, and the others get the goroutines that wait at it.
     fn retake(&'static self, sched: &mut Sched, now: Time, passed: Duration) {
-        // One that has begun to sleep computes no longer.
-        // SAFETY: a worker leaves the list, under the lock, before its thread ends. Its clock stands on its stack.
-        sched.displaced.retain(|worker| unsafe { &*worker.as_ref().clock.get() }.is_asleep() != Some(true));
+        // One that has begun to sleep computes no longer. SAFETY: a worker leaves the list, under
+        // the lock, before its thread ends. Its clock stands on its stack.
+        sched
+            .displaced
+            .retain(|worker| unsafe { &*worker.as_ref().clock.get() }.is_asleep() != Some(true));
         sched.handed_over = if sched.displaced.is_empty() { 0 } else { sched.handed_over };
         let (mut progress, mut wants_thief) = (!sched.idle.is_empty(), false);
         let mut stuck = Vec::new();
@@ -1207,7 +1291,8 @@ impl Executor {
             let has_next = !worker.run_next.seems_empty();
             let work_waits = has_next || !processor.queue.is_empty() || !self.global.is_empty();
             let is_polling = !worker.running.get().is_null();
-            let doing = worker.watched.look(processor, clock, (now, passed), is_polling, work_waits);
+            let doing =
+                worker.watched.look(processor, clock, (now, passed), is_polling, work_waits);
             match doing {
                 Doing::Progress => progress = true,
                 _ if !work_waits || processor.stays_kept() => {}
@@ -1220,12 +1305,17 @@ impl Executor {
             }
         }
         for (processor, worker, computes) in stuck {
-            if computes.is_some() && progress && worker.run_next.seems_empty() && processor.queue.is_empty() {
+            if computes.is_some()
+                && progress
+                && worker.run_next.seems_empty()
+                && processor.queue.is_empty()
+            {
                 continue;
             }
             let hands_over = computes.is_none() || !progress;
             let too_early = |waited| waited < STUCK * (1 << sched.handed_over.min(10));
-            let too_many = computes.is_some_and(|waited| sched.displaced.len() == MOST_DISPLACED || too_early(waited));
+            let too_many = computes
+                .is_some_and(|waited| sched.displaced.len() == MOST_DISPLACED || too_early(waited));
             if hands_over && (too_many || !self.spares.can_call()) {
                 continue;
             }
@@ -1243,8 +1333,8 @@ impl Executor {
             }
             (progress, wants_thief) = (true, true);
         }
-        // A run-next goroutine waits for the end of a long poll; or work was enqueued and, against the protocol, no
-        // worker woken.
+        // A run-next goroutine waits for the end of a long poll; or work was enqueued and, against
+        // the protocol, no worker woken.
         if (wants_thief || self.has_work()) && self.idle.try_begin_notify() {
             self.call_worker();
         }
@@ -1261,7 +1351,8 @@ impl Executor {
         }
     }
 
-    // -------------------------------------------------------------------------------- for `runtime`
+    // -------------------------------------------------------------------------------- for
+    // `runtime`
 
     /// Sets the number of processors, unless `procs` is 0. Returns the previous number.
     pub(crate) fn set_gomaxprocs(&'static self, procs: usize) -> usize {
@@ -1271,7 +1362,8 @@ impl Executor {
         self.set_gomaxprocs_in(self.generation(), procs)
     }
 
-    /// As [`set_gomaxprocs`](Self::set_gomaxprocs), in the runtime of that generation; 0 if that has ended.
+    /// As [`set_gomaxprocs`](Self::set_gomaxprocs), in the runtime of that generation; 0 if that
+    /// has ended.
     pub(crate) fn set_gomaxprocs_in(&'static self, generation: usize, procs: usize) -> usize {
         let mut sched = lock(&self.sched);
         if self.generation() != generation {
@@ -1285,18 +1377,27 @@ impl Executor {
         self.processors.open(procs);
         self.procs.store(procs, Ordering::SeqCst);
         self.spares.set_procs(procs);
-        for processor in (before.min(procs)..before.max(procs)).filter_map(|id| self.processors.get(id)) {
+        for processor in
+            (before.min(procs)..before.max(procs)).filter_map(|id| self.processors.get(id))
+        {
             match processor.place.get() {
-                Place::Retired if processor.id < procs => self.set_place(&mut sched, processor, Place::Idle),
-                Place::Idle if processor.id >= procs => self.set_place(&mut sched, processor, Place::Retired),
-                // It is retired by its worker, or by the monitor; one that is in use again continues.
+                Place::Retired if processor.id < procs => {
+                    self.set_place(&mut sched, processor, Place::Idle)
+                }
+                Place::Idle if processor.id >= procs => {
+                    self.set_place(&mut sched, processor, Place::Retired)
+                }
+                // It is retired by its worker, or by the monitor; one that is in use again
+                // continues.
                 _ => {}
             }
         }
         drop(sched);
         Worker::with(|w| match w.hold() {
             // At once, not when this poll ends.
-            Some(held) if procs > 1 && ptr::eq(w.executor.get(), self) => self.publish_private_queue(held.processor),
+            Some(held) if procs > 1 && ptr::eq(w.executor.get(), self) => {
+                self.publish_private_queue(held.processor)
+            }
             _ => {}
         });
         for _ in before..procs {
@@ -1326,106 +1427,6 @@ impl Executor {
         })
     }
 
-    // -------------------------------------------------------------------------------- the end
-
-    /// True if the runtime of that generation has ended, or is shutting down.
-    pub(crate) fn is_over(&self, generation: usize) -> bool {
-        self.closing.load(Ordering::Relaxed) || self.generation() != generation
-    }
-
-    /// Shuts the runtime down: its workers drop every goroutine, and its threads end. Waits for that for no longer than
-    /// `patience`, and not at all if the end may depend on this thread. Returns how many goroutines are left; the
-    /// monitor completes the shutdown when they have ended.
-    pub(crate) fn shutdown(&'static self, patience: Duration) -> usize {
-        let home = Worker::with(|w| w.home()).map(|home| home.index);
-        let waiting = threads::Waiting::begin(home, self.index);
-        let patience = waiting.as_ref().map_or(Duration::ZERO, |_| patience);
-        let generation = self.generation();
-        let sockets = {
-            // Held until the step is done, because after the end the executor is another runtime's.
-            let _sched = lock(&self.sched);
-            self.closing.store(true, Ordering::SeqCst);
-            let sockets = self.end_io();
-            self.hasten_end();
-            sockets
-        };
-        sockets.end();
-        let goes_on = |_: &mut Sched| self.generation() == generation && !self.has_stopped();
-        let waited = self.ended.wait_timeout_while(lock(&self.sched), patience, goes_on);
-        // The lock is held still: afterwards the executor may be another runtime's.
-        let (_sched, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
-        if timeout.timed_out() && self.generation() == generation { self.live() } else { 0 }
-    }
-
-    /// The next step of a shutdown is the workers' or, as long as goroutines live or if no worker does, the monitor's.
-    fn hasten_end(&self) {
-        let is_last_step = self.live() == 0;
-        if is_last_step {
-            self.end_workers();
-        }
-        if !is_last_step || self.spares.all_left() {
-            self.monitor.unpark();
-        }
-    }
-
-    /// True once no goroutine is left after a shutdown, and every thread has left.
-    fn has_stopped(&self) -> bool {
-        self.closing.load(Ordering::Relaxed) && self.live() == 0 && self.spares.all_left()
-    }
-
-    /// A step of the shutdown. True if the runtime has ended: no goroutine is left, and no thread but this one.
-    ///
-    /// The goroutines are woken, and workers drop their futures, see [`next`](Self::next). If one blocks its thread,
-    /// [`retake`](Self::retake) calls another.
-    fn end(&'static self) -> bool {
-        // Timers of tasks that are not the runtime's goroutines move to the driver.
-        let have_moved = self.processors.all().all(|processor| driver::take_over(&processor.timers));
-        if self.live() != 0 {
-            for job in self.spares.take_jobs() {
-                job.work.metadata().set_aborted();
-                self.push_global(job.work);
-            }
-            if !self.has_work() {
-                // Also those that parked in a poll that had begun before the shutdown.
-                self.processors.shards().flat_map(|shard| shard.registry.all()).for_each(Waker::wake);
-            }
-            return false;
-        }
-        self.end_workers();
-        have_moved && self.spares.is_empty() && self.retire()
-    }
-
-    /// Tells every worker to end. No thread will be started any more for those that were called.
-    fn end_workers(&self) {
-        (0..self.spares.end()).for_each(|_| _ = self.idle.end_search());
-    }
-
-    /// Makes the executor available to the next runtime, after every goroutine and every thread has ended: every word
-    /// is as in a new one. False if a wake is under way, whose goroutine has ended already. A later waker does no harm: to
-    /// read whether a worker is idle is harmless at any time.
-    fn retire(&'static self) -> bool {
-        // Dropped after the lock.
-        let hooks;
-        {
-            let mut sched = lock(&self.sched);
-            if !self.idle.try_reset() {
-                return false;
-            }
-            hooks = std::mem::take(&mut *sched).hooks;
-            self.spares.reset();
-            self.procs.store(0, Ordering::SeqCst);
-            self.generation.fetch_add(1, Ordering::SeqCst);
-            self.processors.reset();
-        }
-        self.retire_io();
-        #[cfg(all(test, not(gopark_loom)))]
-        assert_eq!(self.leftovers(), "", "a retired executor differs from a new one");
-        EXECUTORS.put_back(self);
-        self.ended.notify_all();
-        contain(|| drop(hooks));
-        true
-    }
-
     /// Ends a goroutine without polling it again: its future is dropped here.
     pub(crate) fn discard(&'static self, task: Task) {
         let _entered = self.make_current();
@@ -1441,6 +1442,7 @@ pub(crate) mod census;
 mod events;
 mod guards;
 mod rest;
+mod shutdown;
 #[cfg(feature = "sim")]
 pub(crate) mod simulation;
 #[cfg(all(test, not(gopark_loom)))]

@@ -51,7 +51,8 @@ fn begin_special(header: &Header, flags: Flags) -> Begin {
     }
 }
 
-/// The goroutine's handle is being dropped. If that has not `joined` it, nothing will recover a panic of it.
+/// The goroutine's handle is being dropped. If that has not `joined` it, nothing will recover a
+/// panic of it.
 #[inline(always)]
 pub(crate) fn detach(header: &Header, joined: bool) {
     if !joined {
@@ -80,18 +81,26 @@ fn detach_special(header: &Header, flags: Flags, joined: bool) {
 ///
 /// # Safety
 ///
-/// The future and its output may borrow only if the caller ensures that the goroutine has ended (its task resolved)
-/// before the borrows do.
+/// The future and its output may borrow only if the caller ensures that the goroutine has ended
+/// (its task resolved) before the borrows do.
 #[inline(always)]
 pub(crate) unsafe fn allocate<F: Future>(header: Header, future: F) -> (Task, Handle<F::Output>) {
     let builder = Builder::new().metadata(header);
-    // SAFETY: the caller answers for borrows; `Send` is the public functions' bound; `schedule` is a function.
-    unsafe { builder.spawn_unchecked(|_| Goroutine(ManuallyDrop::new(future)), WithInfo(Executor::schedule)) }
+    // SAFETY: the caller answers for borrows; `Send` is the public functions' bound; `schedule` is
+    // a function.
+    unsafe {
+        builder
+            .spawn_unchecked(|_| Goroutine(ManuallyDrop::new(future)), WithInfo(Executor::schedule))
+    }
 }
 
-/// As [`allocate`], of a future that only this thread polls and drops. Its task goes to `queue` when it
-/// is woken.
-pub(crate) fn allocate_local<F>(header: Header, future: F, queue: Arc<LocalQueue>) -> (Task, Handle<F::Output>)
+/// As [`allocate`], of a future that only this thread polls and drops. Its task goes to `queue`
+/// when it is woken.
+pub(crate) fn allocate_local<F>(
+    header: Header,
+    future: F,
+    queue: Arc<LocalQueue>,
+) -> (Task, Handle<F::Output>)
 where
     F: Future + 'static,
     F::Output: 'static,
@@ -126,10 +135,12 @@ pub(crate) fn poll_here(task: Task) {
     });
 }
 
-/// The result of a goroutine. Dropping an unobserved panic reports it. A value whose destructor panics unwinds where its handle
-/// is dropped; if there is no handle any more, the panic is the goroutine's.
+/// The result of a goroutine. Dropping an unobserved panic reports it. A value whose destructor
+/// panics unwinds where its handle is dropped; if there is no handle any more, the panic is the
+/// goroutine's.
 ///
-/// One word when there is nothing to return: the output must not make the allocation of a small goroutine larger.
+/// One word when there is nothing to return: the output must not make the allocation of a small
+/// goroutine larger.
 pub(crate) struct Outcome<T>(ManuallyDrop<Result<T, Box<Exit>>>);
 
 impl<T> Outcome<T> {
@@ -153,7 +164,9 @@ impl<T> Outcome<T> {
 impl<T> Drop for Outcome<T> {
     fn drop(&mut self) {
         // SAFETY: dropped once, here.
-        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| unsafe { ManuallyDrop::drop(&mut self.0) })) {
+        if let Err(payload) =
+            catch_unwind(AssertUnwindSafe(|| unsafe { ManuallyDrop::drop(&mut self.0) }))
+        {
             match Executor::ending() {
                 // A detached result, at the end of its goroutine.
                 Some(header) => drop(exit::<()>(header, Some(payload))),
@@ -163,7 +176,8 @@ impl<T> Drop for Outcome<T> {
     }
 }
 
-/// Why a goroutine produced no output: it was aborted, or it panicked and the payload has not been observed.
+/// Why a goroutine produced no output: it was aborted, or it panicked and the payload has not been
+/// observed.
 pub(crate) struct Exit {
     executor: &'static Executor,
     /// The goroutine's runtime, among those that the executor has been.
@@ -191,11 +205,13 @@ impl Drop for Exit {
     }
 }
 
-/// Wraps the user's future: catches its panics, registers the goroutine when it first parks, and counts its end.
+/// Wraps the user's future: catches its panics, registers the goroutine when it first parks, and
+/// counts its end.
 ///
-/// It is polled and dropped by `Runnable::run` alone, around which the executor stores the goroutine's header; so it
-/// need not hold a pointer to it. The poll that ends the goroutine drops the future, so that a panic in its destructor is
-/// part of the result; the header says then that it has ended.
+/// It is polled and dropped by `Runnable::run` alone, around which the executor stores the
+/// goroutine's header; so it need not hold a pointer to it. The poll that ends the goroutine drops
+/// the future, so that a panic in its destructor is part of the result; the header says then that
+/// it has ended.
 struct Goroutine<F>(ManuallyDrop<F>);
 
 impl<F: Future> Future for Goroutine<F> {
@@ -221,13 +237,16 @@ impl<F: Future> Future for Goroutine<F> {
                 }
             }
         }
-        // SAFETY: this context or that of the witness, which outlives the poll; neither is used otherwise meanwhile.
+        // SAFETY: this context or that of the witness, which outlives the poll; neither is used
+        // otherwise meanwhile.
         let polled_with = unsafe { &mut *polled_with };
         coop::polled_with(polled_with.waker());
         // SAFETY: `future` is pinned with `self`, and dropped in place.
         let future = unsafe { self.as_mut().map_unchecked_mut(|this| &mut *this.0) };
         let outcome = match catch_unwind(AssertUnwindSafe(|| future.poll(polled_with))) {
-            Ok(Poll::Pending) if !flags.is_registered() && park_first(header, cx.waker()) => exit(header, None),
+            Ok(Poll::Pending) if !flags.is_registered() && park_first(header, cx.waker()) => {
+                exit(header, None)
+            }
             Ok(Poll::Pending) => {
                 Executor::parks();
                 return Poll::Pending;
@@ -242,9 +261,14 @@ impl<F: Future> Future for Goroutine<F> {
 impl<F: Future> Goroutine<F> {
     /// Drops the future. If that panics, and nothing else has, the panic is the goroutine's.
     #[inline(always)]
-    fn end(self: Pin<&mut Self>, header: &Header, outcome: Outcome<F::Output>) -> Outcome<F::Output> {
+    fn end(
+        self: Pin<&mut Self>,
+        header: &Header,
+        outcome: Outcome<F::Output>,
+    ) -> Outcome<F::Output> {
         coop::forget_waker();
-        // SAFETY: the future is dropped in place, and not again: the header says that the goroutine has ended.
+        // SAFETY: the future is dropped in place, and not again: the header says that the goroutine
+        // has ended.
         let future = unsafe { &mut self.get_unchecked_mut().0 };
         // SAFETY: as above.
         let dropped = catch_unwind(AssertUnwindSafe(|| unsafe { ManuallyDrop::drop(future) }));
@@ -283,11 +307,12 @@ fn exit<T>(header: &Header, payload: Option<Payload>) -> Outcome<T> {
     Outcome(ManuallyDrop::new(Err(Box::new(exit))))
 }
 
-/// The goroutine parks for the first time: it is registered, so that an abort or a shutdown can wake it. True if it was aborted
-/// before.
+/// The goroutine parks for the first time: it is registered, so that an abort or a shutdown can
+/// wake it. True if it was aborted before.
 #[inline(never)]
 fn park_first(header: &Header, waker: &Waker) -> bool {
-    // The registry's waker is a counted reference. A detached goroutine whose wakers are all gone has no other.
+    // The registry's waker is a counted reference. A detached goroutine whose wakers are all gone
+    // has no other.
     header.locate(waker);
     let before = header.set_registered(Executor::shard_of(header).registry.insert(waker.clone()));
     if before.has_remote() {

@@ -131,7 +131,8 @@ pub(crate) struct WaitNote {
     pub(crate) reason: Reason,
     /// The call of the operation, if that is known.
     pub(crate) site: Option<&'static Location<'static>>,
-    /// It may wait elsewhere as well: several operations parked in that poll, or one that another executor polled within it.
+    /// It may wait elsewhere as well: several operations parked in that poll, or one that another
+    /// executor polled within it.
     pub(crate) elsewhere: bool,
     /// The [epoch](crate::clock::coarse_epoch) in which its last poll began, modulo 2^26: 52 days.
     pub(crate) since: u32,
@@ -149,7 +150,8 @@ pub(crate) enum Activity {
     Ended,
 }
 
-/// A [`WaitNote`] as the header has it: the site, and a word with the rest. The thread that polls the goroutine writes it.
+/// A [`WaitNote`] as the header has it: the site, and a word with the rest. The thread that polls
+/// the goroutine writes it.
 ///
 /// | bits | field | meaning | written |
 /// |---|---|---|---|
@@ -176,8 +178,8 @@ pub(crate) enum Activity {
 /// | `Ticker::tick` and all timers' channels | chan receive |
 /// | a blocking form | that of the operation, until it returns |
 ///
-/// A poll that returns because its budget is spent parks nowhere. A wake leaves the note as it is, until the next poll. Once the
-/// goroutine has ended, all bits are set.
+/// A poll that returns because its budget is spent parks nowhere. A wake leaves the note as it is,
+/// until the next poll. Once the goroutine has ended, all bits are set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Note {
     /// Null, or of a `'static` reference.
@@ -235,16 +237,18 @@ pub(crate) type Task = Runnable<Header>;
 /// | `HAS_REMOTE` | when a [`Remote`](crate::goroutine::Remote) of it is made | never |
 /// | `KEEPER`, two bits | when a deadlock report asks, and by the poll that answers: see [`Keeper`] | when the poll after that begins |
 ///
-/// The goroutine sets `REGISTERED`, any thread sets `ABORTED` or `HAS_REMOTE`. All use one read-modify-write, and the later one
-/// sees the other's flag: so either the goroutine sees that it is aborted, or the aborting thread finds it in the registry
-/// and wakes it; and either the goroutine sees that it has a remote, or that finds its waker there.
+/// The goroutine sets `REGISTERED`, any thread sets `ABORTED` or `HAS_REMOTE`. All use one
+/// read-modify-write, and the later one sees the other's flag: so either the goroutine sees that it
+/// is aborted, or the aborting thread finds it in the registry and wakes it; and either the
+/// goroutine sees that it has a remote, or that finds its waker there.
 #[derive(Clone, Copy)]
 pub(crate) struct Flags(u32);
 
-/// Whether a future of another crate keeps a waker of the goroutine, so that something outside may wake it.
+/// Whether a future of another crate keeps a waker of the goroutine, so that something outside may
+/// wake it.
 ///
-/// To know it of each poll would cost each poll. So the deadlock report asks, before it reports a deadlock: it wakes the
-/// goroutine, and the poll that follows answers.
+/// To know it of each poll would cost each poll. So the deadlock report asks, before it reports a
+/// deadlock: it wakes the goroutine, and the poll that follows answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub(crate) enum Keeper {
@@ -252,7 +256,8 @@ pub(crate) enum Keeper {
     Unknown = 0,
     /// The next poll answers.
     Asked = 1,
-    /// In the last poll no future of another crate has cloned the waker: nothing can wake the goroutine.
+    /// In the last poll no future of another crate has cloned the waker: nothing can wake the
+    /// goroutine.
     None = 2,
     /// In the last poll one has.
     Some = 3,
@@ -359,7 +364,8 @@ impl Header {
     ///
     /// It is, or is a clone of, a waker that [`locate`](Self::locate) was given.
     pub(crate) unsafe fn of_waker(waker: &Waker) -> &Self {
-        // SAFETY: `locate` has found the header at this place in the waker's allocation, which the waker keeps.
+        // SAFETY: `locate` has found the header at this place in the waker's allocation, which the
+        // waker keeps.
         unsafe { &*waker.data().wrapping_byte_add(OFFSET.load(Ordering::Relaxed)).cast() }
     }
 
@@ -416,10 +422,15 @@ impl Header {
         self.set_note(Note::new(site, word | (reason as u32 + 1)));
     }
 
-    /// Notes that an operation parks that is not the only one in this poll, or may be not the only one.
+    /// Notes that an operation parks that is not the only one in this poll, or may be not the only
+    /// one.
     #[cold]
     #[inline(never)]
-    pub(crate) fn note_park_elsewhere(&self, site: Option<&'static Location<'static>>, reason: Reason) {
+    pub(crate) fn note_park_elsewhere(
+        &self,
+        site: Option<&'static Location<'static>>,
+        reason: Reason,
+    ) {
         let word = self.note.load(Ordering::Relaxed);
         // Else a destructor of the result waits.
         if word != ENDED {
@@ -434,7 +445,8 @@ impl Header {
 
     #[inline(always)]
     pub(crate) fn set_note(&self, Note { site, word }: Note) {
-        // Release: a thread that finds this site finds that the last poll has begun, if it looks at the word again.
+        // Release: a thread that finds this site finds that the last poll has begun, if it looks at
+        // the word again.
         self.site.store(site, Ordering::Release);
         // Release: a thread that reads this word finds the site.
         self.note.store(word, Ordering::Release);
@@ -442,7 +454,8 @@ impl Header {
 
     /// What the goroutine does, for any thread.
     pub(crate) fn activity(&self) -> Activity {
-        // Acquire: the site is read after the word, and is that of this word or a later one. Then the word has changed.
+        // Acquire: the site is read after the word, and is that of this word or a later one. Then
+        // the word has changed.
         let mut word = self.note.load(Ordering::Acquire);
         let site = loop {
             let site = self.site.load(Ordering::Acquire);
@@ -476,8 +489,8 @@ impl Header {
         self.note.load(Ordering::Relaxed) == ENDED
     }
 
-    /// Relaxed: the thread that aborts the goroutine also wakes it, or the goroutine sees the flag in
-    /// [`set_registered`](Self::set_registered).
+    /// Relaxed: the thread that aborts the goroutine also wakes it, or the goroutine sees the flag
+    /// in [`set_registered`](Self::set_registered).
     #[inline(always)]
     pub(crate) fn flags(&self) -> Flags {
         Flags(self.flags.load(Ordering::Relaxed))
@@ -502,8 +515,8 @@ impl Header {
         Flags(self.flags.fetch_or(HAS_REMOTE, Ordering::AcqRel))
     }
 
-    /// Asks whether something keeps a waker of the goroutine. True if that is not known and has not been asked yet: then the
-    /// caller wakes the goroutine.
+    /// Asks whether something keeps a waker of the goroutine. True if that is not known and has not
+    /// been asked yet: then the caller wakes the goroutine.
     pub(crate) fn ask_for_keeper(&self) -> bool {
         self.replace_keeper(Keeper::Asked, |before| before == Keeper::Unknown)
     }
@@ -513,7 +526,8 @@ impl Header {
         self.replace_keeper(keeper, |_| true);
     }
 
-    /// Relaxed: the goroutine reads it in the poll that a wake has asked for, a report while the runtime is at rest.
+    /// Relaxed: the goroutine reads it in the poll that a wake has asked for, a report while the
+    /// runtime is at rest.
     fn replace_keeper(&self, keeper: Keeper, replaces: impl Fn(Keeper) -> bool) -> bool {
         let replaced = |flags| flags & !KEEPER | (keeper as u32) << KEEPER_SHIFT;
         let update = |flags| replaces(Flags(flags).keeper()).then(|| replaced(flags));

@@ -1,9 +1,11 @@
-//! Which goroutine holds which lock, and which waits for one: `GOPARK_DEBUG=locks=on`, or a build with debug assertions. Then
-//! channels are recorded as well, see [`chan::record`](crate::chan::record).
+//! Which goroutine holds which lock, and which waits for one: `GOPARK_DEBUG=locks=on`, or a build
+//! with debug assertions. Then channels are recorded as well, see
+//! [`chan::record`](crate::chan::record).
 //!
-//! To record costs more than a lock. Where nothing is recorded it costs nothing: the fast paths of the locks compare with words of
-//! this file where they would compare with constants. While locks are recorded these have values that no lock has, so that each
-//! operation takes its slow path, which records it.
+//! To record costs more than a lock. Where nothing is recorded it costs nothing: the fast paths of
+//! the locks compare with words of this file where they would compare with constants. While locks
+//! are recorded these have values that no lock has, so that each operation takes its slow path,
+//! which records it.
 
 use std::panic::Location;
 use std::ptr;
@@ -132,8 +134,8 @@ pub(crate) fn acquired(address: usize, locked_at: &'static Location<'static>) {
     lock(shard(&HELD, address)).push((address, Holder { goroutine, locked_at }));
 }
 
-/// The running goroutine releases the lock. If locks are recorded, the holder is removed: the goroutine, or the one that has passed
-/// its guard on. For slow paths.
+/// The running goroutine releases the lock. If locks are recorded, the holder is removed: the
+/// goroutine, or the one that has passed its guard on. For slow paths.
 #[inline]
 pub(crate) fn released<L>(lock: &L) {
     if is_on() {
@@ -145,7 +147,8 @@ pub(crate) fn released<L>(lock: &L) {
 fn remove(address: usize) {
     let goroutine = me();
     let mut held = lock(shard(&HELD, address));
-    let own = held.iter().rposition(|(other, holder)| *other == address && holder.goroutine == goroutine);
+    let own =
+        held.iter().rposition(|(other, holder)| *other == address && holder.goroutine == goroutine);
     if let Some(at) = own.or_else(|| held.iter().rposition(|(other, _)| *other == address)) {
         held.swap_remove(at);
     }
@@ -173,11 +176,15 @@ pub(crate) fn waits_no_more() {
 pub(crate) fn before(goroutine: u64) -> Vec<Holder> {
     #[cfg(feature = "sim")]
     let goroutine = simulated::in_process(goroutine);
-    let waiting = lock(shard(&WAITING, goroutine as usize)).iter().find(|(other, _)| *other == goroutine).copied();
+    let waiting = lock(shard(&WAITING, goroutine as usize))
+        .iter()
+        .find(|(other, _)| *other == goroutine)
+        .copied();
     let Some((_, address)) = waiting else { return Vec::new() };
     let held = lock(shard(&HELD, address));
     let held = held.iter().filter(|(other, _)| *other == address).map(|(_, holder)| *holder);
     #[cfg(feature = "sim")]
-    let held = held.map(|holder| Holder { goroutine: simulated::in_run(holder.goroutine), ..holder });
+    let held =
+        held.map(|holder| Holder { goroutine: simulated::in_run(holder.goroutine), ..holder });
     held.collect()
 }

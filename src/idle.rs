@@ -1,5 +1,5 @@
-//! The word that counts idle processors and searching workers, and the protocol that keeps a queued goroutine from
-//! being missed.
+//! The word that counts idle processors and searching workers, and the protocol that keeps a queued
+//! goroutine from being missed.
 //!
 //! | event | thread | what it must do |
 //! |---|---|---|
@@ -7,9 +7,10 @@
 //! | Announce | a worker found nothing: its processor becomes idle, it no longer searches | full fence; look at every queue once more; if one has a goroutine, take a processor back |
 //! | LastFinds | the last searching worker found work | wake one more worker before running it |
 //!
-//! Proof. Take a Push and the Announce of the last worker that could have run the goroutine. If the fence of Push comes
-//! first, the second look of Announce sees the goroutine. If the fence of Announce comes first, Push sees the processor
-//! idle and no searching worker, so it wakes one. Either way the goroutine is found.
+//! Proof. Take a Push and the Announce of the last worker that could have run the goroutine. If the
+//! fence of Push comes first, the second look of Announce sees the goroutine. If the fence of
+//! Announce comes first, Push sees the processor idle and no searching worker, so it wakes one.
+//! Either way the goroutine is found.
 
 use crate::loom::atomic::{AtomicUsize, Ordering};
 use crate::platform;
@@ -61,12 +62,17 @@ impl Idle {
         word != 0 && word < SEARCHING
     }
 
-    /// Counts the worker that is about to be woken as searching. False if one searches already, or no processor is
-    /// idle.
+    /// Counts the worker that is about to be woken as searching. False if one searches already, or
+    /// no processor is idle.
     pub(crate) fn try_begin_notify(&self) -> bool {
         let mut word = self.word.load(Ordering::Relaxed);
         while word != 0 && word < SEARCHING {
-            match self.word.compare_exchange_weak(word, word + SEARCHING, Ordering::SeqCst, Ordering::Relaxed) {
+            match self.word.compare_exchange_weak(
+                word,
+                word + SEARCHING,
+                Ordering::SeqCst,
+                Ordering::Relaxed,
+            ) {
                 Ok(_) => return true,
                 Err(now) => word = now,
             }
@@ -74,7 +80,8 @@ impl Idle {
         false
     }
 
-    /// Counts a running worker as searching, unless half of the busy ones among `procs` processors search already.
+    /// Counts a running worker as searching, unless half of the busy ones among `procs` processors
+    /// search already.
     pub(crate) fn try_begin_search(&self, procs: usize) -> bool {
         let mut word = self.word.load(Ordering::Relaxed);
         loop {
@@ -82,14 +89,20 @@ impl Idle {
             if 2 * searching >= procs.saturating_sub(idle) {
                 return false;
             }
-            match self.word.compare_exchange_weak(word, word + SEARCHING, Ordering::SeqCst, Ordering::Relaxed) {
+            match self.word.compare_exchange_weak(
+                word,
+                word + SEARCHING,
+                Ordering::SeqCst,
+                Ordering::Relaxed,
+            ) {
                 Ok(_) => return true,
                 Err(now) => word = now,
             }
         }
     }
 
-    /// A searching worker found work. True if it was the last one: it must wake one more (LastFinds).
+    /// A searching worker found work. True if it was the last one: it must wake one more
+    /// (LastFinds).
     pub(crate) fn end_search(&self) -> bool {
         self.word.fetch_sub(SEARCHING, Ordering::SeqCst) / SEARCHING == 1
     }
@@ -122,7 +135,8 @@ impl Idle {
         self.word.load(Ordering::SeqCst) >= SEARCHING
     }
 
-    /// Back to the state of a new word. The executor has no worker. False if a call of one is under way.
+    /// Back to the state of a new word. The executor has no worker. False if a call of one is under
+    /// way.
     pub(crate) fn try_reset(&self) -> bool {
         let mut word = self.word.load(Ordering::Relaxed);
         while word < SEARCHING {

@@ -52,8 +52,8 @@ impl Ids {
     }
 }
 
-/// Names a goroutine. Ids start at 1, the first `block_on`'s main, and the first 2^41 of a process (two million million) are
-/// distinct.
+/// Names a goroutine. Ids start at 1, the first `block_on`'s main, and the first 2^41 of a process
+/// (two million million) are distinct.
 ///
 /// ```
 /// let handle = gopark::go(async {});

@@ -16,10 +16,12 @@ use crate::panics::{lock, panic_text};
 use crate::wait::case::future_case;
 use crate::waker::Proxy;
 
-/// A running goroutine. Awaiting it joins: the result is what the goroutine returned, or how else it ended.
+/// A running goroutine. Awaiting it joins: the result is what the goroutine returned, or how else
+/// it ended.
 ///
 /// It resolves after the goroutine's future has been dropped and it does not count in
-/// [`num_goroutine`](crate::num_goroutine) any more. Dropping the handle detaches the goroutine, as in Go.
+/// [`num_goroutine`](crate::num_goroutine) any more. Dropping the handle detaches the goroutine, as
+/// in Go.
 ///
 /// # Panics
 ///
@@ -56,8 +58,8 @@ impl<T> JoinHandle<T> {
         self.task.as_ref().expect("taken by drop alone")
     }
 
-    /// Ends the goroutine: its future is dropped at its next suspension, on a worker. After it has completed this does
-    /// nothing.
+    /// Ends the goroutine: its future is dropped at its next suspension, on a worker. After it has
+    /// completed this does nothing.
     ///
     /// ```
     /// gopark::block_on(async {
@@ -179,11 +181,15 @@ impl<T> Drop for JoinHandle<T> {
 
 impl<T> fmt::Debug for JoinHandle<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("JoinHandle").field("id", &self.id()).field("finished", &self.is_finished()).finish()
+        f.debug_struct("JoinHandle")
+            .field("id", &self.id())
+            .field("finished", &self.is_finished())
+            .finish()
     }
 }
 
-/// Aborts a goroutine, and does not join it. It keeps the goroutine's memory, without its future. tokio: `AbortHandle`.
+/// Aborts a goroutine, and does not join it. It keeps the goroutine's memory, without its future.
+/// tokio: `AbortHandle`.
 ///
 /// ```
 /// let handle = gopark::go(std::future::pending::<()>());
@@ -202,7 +208,8 @@ impl AbortHandle {
         Self { id: GoroutineId(id), remote }
     }
 
-    /// Ends the goroutine: its future is dropped at its next suspension, on a worker. After it has completed this does nothing.
+    /// Ends the goroutine: its future is dropped at its next suspension, on a worker. After it has
+    /// completed this does nothing.
     ///
     /// ```
     /// gopark::block_on(async {
@@ -233,8 +240,8 @@ impl fmt::Debug for AbortHandle {
     }
 }
 
-/// A [`JoinHandle`] that aborts its goroutine when it is dropped, made by [`JoinHandle::abort_on_drop`]. tokio-util:
-/// `AbortOnDropHandle`.
+/// A [`JoinHandle`] that aborts its goroutine when it is dropped, made by
+/// [`JoinHandle::abort_on_drop`]. tokio-util: `AbortOnDropHandle`.
 ///
 /// # Cancellation
 ///

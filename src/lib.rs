@@ -1,5 +1,5 @@
-//! Go's concurrency for async Rust: goroutines on a small work-stealing scheduler, channels as await points, and a
-//! [`select!`] that chooses as Go's does.
+//! Go's concurrency for async Rust: goroutines on a small work-stealing scheduler, channels as
+//! await points, and a [`select!`] that chooses as Go's does.
 //!
 //! ```
 //! use gopark::{chan, go, select};
@@ -35,7 +35,10 @@
     feature = "net",
     doc = "| [`net`] | sockets: `TcpListener`, `TcpStream`, `TcpSocket`, `UdpSocket`, `Unix…`, `lookup_host` |"
 )]
-#![cfg_attr(feature = "net", doc = "| [`io`] | any other descriptor, `copy`, `copy_bidirectional` |")]
+#![cfg_attr(
+    feature = "net",
+    doc = "| [`io`] | any other descriptor, `copy`, `copy_bidirectional` |"
+)]
 #![cfg_attr(
     feature = "net",
     doc = "| [`signal`] | the operating system's signals: `notify`, `ctrl_c`, `notify_context` |"
@@ -43,24 +46,28 @@
 #![cfg_attr(feature = "sim", doc = "| [`sim`] | deterministic simulation, for tests |")]
 //! | [`Runtime`], [`Handle`], [`Builder`], [`OnPanic`] | schedulers of one's own, and what becomes of panics |
 //!
-//! Channels, [`select!`], locks and contexts work on any executor; channels and locks have blocking forms for threads. What
-//! starts a goroutine starts it on the runtime of the goroutine that does so, elsewhere on a global one, which begins with
-//! its first use. A process that was [forked](Runtime#forking) from one with a runtime has none.
+//! Channels, [`select!`], locks and contexts work on any executor; channels and locks have blocking
+//! forms for threads. What starts a goroutine starts it on the runtime of the goroutine that does
+//! so, elsewhere on a global one, which begins with its first use. A process that was
+//! [forked](Runtime#forking) from one with a runtime has none.
 //!
 //! # What you can rely on
 //!
-//! A `select!` commits exactly one case. Dropping a pending operation loses no value and no wake-up; every wait says under
-//! *Cancellation* what its drop means. A value that is handed to a receive which is dropped after the channel was closed comes back to
-//! the channel, after others may have seen its end: what must have every value keeps a receiver until the last receive has
-//! settled, and [`try_recv`](chan::Receiver::try_recv) finds the value. What waits on a channel is served in the order of arrival. A goroutine that blocks
-//! its thread keeps nobody else waiting for long. A panic is the [`JoinError`] of whoever joins, else [`OnPanic`]
-//! decides. Wakers, destructors and your code run outside every lock.
+//! A `select!` commits exactly one case. Dropping a pending operation loses no value and no
+//! wake-up; every wait says under *Cancellation* what its drop means. A value that is handed to a
+//! receive which is dropped after the channel was closed comes back to the channel, after others
+//! may have seen its end: what must have every value keeps a receiver until the last receive has
+//! settled, and [`try_recv`](chan::Receiver::try_recv) finds the value. What waits on a channel is
+//! served in the order of arrival. A goroutine that blocks its thread keeps nobody else waiting for
+//! long. A panic is the [`JoinError`] of whoever joins, else [`OnPanic`] decides. Wakers,
+//! destructors and your code run outside every lock.
 //!
 //! # Where to go on
 //!
-//! The guide: [from Go](guide::from_go), [from tokio](guide::from_tokio), [cancellation](guide::cancellation),
-//! [blocking](guide::blocking), [panics](guide::panics), [choosing a primitive](guide::choosing),
-//! [beside tokio](guide::beside_tokio), [tuning](guide::tuning).
+//! The guide: [from Go](guide::from_go), [from tokio](guide::from_tokio),
+//! [cancellation](guide::cancellation), [blocking](guide::blocking), [panics](guide::panics),
+//! [choosing a primitive](guide::choosing), [beside tokio](guide::beside_tokio),
+//! [tuning](guide::tuning).
 #![cfg_attr(feature = "net", doc = "Sockets: [the network](guide::network).")]
 
 // Floor by floor, from below; a file uses only what stands on a lower floor.
@@ -129,12 +136,15 @@ pub mod sim;
 pub mod sync;
 pub mod time;
 
-// For the documentation alone. The package in `tests/guide` runs its examples, which use other crates as well.
+// For the documentation alone. The package in `tests/guide` runs its examples, which use other
+// crates as well.
 #[cfg(all(doc, not(doctest)))]
 pub mod guide;
 
 #[cfg(all(gopark_loom, not(feature = "_loom")))]
-compile_error!("`--cfg gopark_loom` needs `--features _loom` as well: CONTRIBUTING.md has the command");
+compile_error!(
+    "`--cfg gopark_loom` needs `--features _loom` as well: CONTRIBUTING.md has the command"
+);
 #[cfg(all(test, gopark_loom))]
 mod models;
 
@@ -142,16 +152,16 @@ pub use crash::{OnDeadlock, OnPanic};
 pub use ids::GoroutineId;
 pub use join::{AbortHandle, AbortOnDrop, JoinError, JoinHandle};
 pub use runtime::{
-    Builder, Handle, Runtime, TryCurrentError, block_in_place, block_on, block_on_local, go, go_local, go_named,
-    gomaxprocs, gosched, num_cpu, num_goroutine, unblock,
+    Builder, Handle, Runtime, TryCurrentError, block_in_place, block_on, block_on_local, go,
+    go_local, go_named, gomaxprocs, gosched, num_cpu, num_goroutine, unblock,
 };
 pub use sync::join_set::JoinSet;
 pub use unconstrained::{Unconstrained, unconstrained};
 
 /// Makes an `async fn main` the program's main: it runs by [`block_on`]. tokio: `#[tokio::main]`.
 ///
-/// It is short for a `fn main` that calls [`block_on`]. Where something comes before the runtime, or
-/// after it, write that. The function has no arguments, and returns what a main may return.
+/// It is short for a `fn main` that calls [`block_on`]. Where something comes before the runtime,
+/// or after it, write that. The function has no arguments, and returns what a main may return.
 ///
 /// * `gomaxprocs = n` calls [`gomaxprocs`] first. 0 leaves the default.
 /// * `local` is for a main that is not [`Send`]: it runs by [`block_on_local`].
@@ -180,14 +190,14 @@ pub use unconstrained::{Unconstrained, unconstrained};
 pub use gopark_macros::main;
 /// Makes an `async fn` a test. tokio: `#[tokio::test]`. Go: `func TestX(t *testing.T)`.
 ///
-/// Each test has a [`Runtime`] of its own, whose goroutines end with it, or is simulated. The function
-/// has no arguments, and returns what a test may return. Other attributes, as `#[should_panic]` and
-/// `#[ignore]`, mean what they mean at any test.
+/// Each test has a [`Runtime`] of its own, whose goroutines end with it, or is simulated. The
+/// function has no arguments, and returns what a test may return. Other attributes, as
+/// `#[should_panic]` and `#[ignore]`, mean what they mean at any test.
 ///
 /// * `gomaxprocs = n` is how many goroutines may run at once: [`Builder::gomaxprocs`].
 /// * `local` is for a test that is not [`Send`]: it runs by [`Runtime::block_on_local`].
-/// * `sim` simulates it, a thousand times or `runs = n` times, each with another seed: it is the main
-///   of `sim::Config::check`. Go: `synctest.Test`. With the feature `sim`.
+/// * `sim` simulates it, a thousand times or `runs = n` times, each with another seed: it is the
+///   main of `sim::Config::check`. Go: `synctest.Test`. With the feature `sim`.
 /// * `crate = path` is where gopark is, if not at `::gopark`.
 ///
 /// With the feature `macros`, which is on by default.

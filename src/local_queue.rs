@@ -1,7 +1,7 @@
 //! The goroutines that stay on one thread: those of a call of `block_on_local`.
 //!
-//! Any thread wakes one, and so enqueues it; only the thread of the call polls it, and drops it. The
-//! main of the call is not in the queue: it has a flag.
+//! Any thread wakes one, and so enqueues it; only the thread of the call polls it, and drops it.
+//! The main of the call is not in the queue: it has a flag.
 
 use std::collections::VecDeque;
 use std::panic::Location;
@@ -133,6 +133,8 @@ impl LocalQueue {
     /// True if the main or a goroutine can run, or runs.
     pub(crate) fn has_work(&self) -> bool {
         let state = lock(&self.state);
-        self.main.load(Ordering::Acquire) != WAITS || !state.ready.is_empty() || state.polled.is_some()
+        self.main.load(Ordering::Acquire) != WAITS
+            || !state.ready.is_empty()
+            || state.polled.is_some()
     }
 }

@@ -1,11 +1,14 @@
-//! Locks that are held for a few pointer moves: [`RawLock`], and [`Lock`], which owns the value it protects.
+//! Locks that are held for a few pointer moves: [`RawLock`], and [`Lock`], which owns the value it
+//! protects.
 //!
-//! `std`'s mutex pays a second locked instruction to unlock, about 15 ns a pair instead of 10: a fifth of a whole context
-//! switch. A spin lock does not, but if its holder loses its core, every other thread spins until the holder is scheduled
-//! again. A [`RawLock`] unlocks with a plain store and then looks whether a thread sleeps; the thread that goes to sleep pays
-//! for the order of the two. The protocol is in [`sleep_lock`].
+//! `std`'s mutex pays a second locked instruction to unlock, about 15 ns a pair instead of 10: a
+//! fifth of a whole context switch. A spin lock does not, but if its holder loses its core, every
+//! other thread spins until the holder is scheduled again. A [`RawLock`] unlocks with a plain store
+//! and then looks whether a thread sleeps; the thread that goes to sleep pays for the order of the
+//! two. The protocol is in [`sleep_lock`].
 //!
-//! The holder moves pointers and values, no more: it never allocates, wakes, drops a `T` or runs user code.
+//! The holder moves pointers and values, no more: it never allocates, wakes, drops a `T` or runs
+//! user code.
 
 #[cfg(all(test, gopark_loom))]
 mod models;
@@ -25,8 +28,8 @@ pub(crate) use sleep_lock::prepare;
 
 /// A lock without a value. A contended one spins for a moment, then its thread sleeps.
 ///
-/// `unlock` still reads the lock after another thread may have acquired it. So whoever unlocks owns a reference to what
-/// contains the lock, and the next holder must not free it.
+/// `unlock` still reads the lock after another thread may have acquired it. So whoever unlocks owns
+/// a reference to what contains the lock, and the next holder must not free it.
 #[derive(Debug)]
 pub struct RawLock(Inner);
 

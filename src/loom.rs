@@ -1,6 +1,8 @@
-//! The atomics, cells, mutexes, condition variables and constant constructors of `std` or, under `--cfg gopark_loom`, of loom.
+//! The atomics, cells, mutexes, condition variables and constant constructors of `std` or, under
+//! `--cfg gopark_loom`, of loom.
 //!
-//! No file but this one and [`lock`](crate::lock) names the crate `loom`, so that a model runs the code that ships.
+//! No file but this one and [`lock`](crate::lock) names the crate `loom`, so that a model runs the
+//! code that ships.
 
 #[cfg(gopark_loom)]
 pub(crate) use loom::sync::{self, atomic};
@@ -69,8 +71,8 @@ impl<T> UnsafeCell<MaybeUninit<T>> {
     }
 }
 
-/// One round of waiting for another thread to leave a few instructions: every hundredth gives the thread away,
-/// for the other one may have lost its core.
+/// One round of waiting for another thread to leave a few instructions: every hundredth gives the
+/// thread away, for the other one may have lost its core.
 #[inline]
 pub(crate) fn relax(round: u32) {
     #[cfg(gopark_loom)]

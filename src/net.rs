@@ -1,7 +1,7 @@
 //! Sockets: TCP, UDP, and Unix domain sockets. Go: package `net`.
 //!
-//! A goroutine that waits for a socket is parked, and its worker runs others: the poller (epoll, kqueue, IOCP) is part of the
-//! scheduler, and has no thread of its own. tokio: `tokio::net`.
+//! A goroutine that waits for a socket is parked, and its worker runs others: the poller (epoll,
+//! kqueue, IOCP) is part of the scheduler, and has no thread of its own. tokio: `tokio::net`.
 //!
 //! | Go | gopark | tokio |
 //! |---|---|---|
@@ -40,22 +40,22 @@
 //!
 //! # Which runtime
 //!
-//! A socket belongs to the runtime of the goroutine that makes it; elsewhere to the global runtime. It can be
-//! used from any goroutine, any executor and any thread that polls. After the end of its runtime its
-//! operations fail.
+//! A socket belongs to the runtime of the goroutine that makes it; elsewhere to the global runtime.
+//! It can be used from any goroutine, any executor and any thread that polls. After the end of its
+//! runtime its operations fail.
 //!
 //! # Waits
 //!
-//! Operations take `&self`, so one goroutine may read while another one writes. Those that have a name in
-//! [`futures`] are cases of a [`select!`](crate::select!). [`read_exact`](TcpStream::read_exact) and
-//! [`write_all`](TcpStream::write_all) are not, because a drop would lose how far they came. Beside a `default` an
-//! operation makes its system call. What is said under *Cancellation* holds for a select that takes
-//! another case as well.
+//! Operations take `&self`, so one goroutine may read while another one writes. Those that have a
+//! name in [`futures`] are cases of a [`select!`](crate::select!).
+//! [`read_exact`](TcpStream::read_exact) and [`write_all`](TcpStream::write_all) are not, because a
+//! drop would lose how far they came. Beside a `default` an operation makes its system call. What
+//! is said under *Cancellation* holds for a select that takes another case as well.
 //!
 //! # Fairness
 //!
-//! Operations spend from the goroutine's budget, so that a socket which is always ready does not starve
-//! others.
+//! Operations spend from the goroutine's budget, so that a socket which is always ready does not
+//! starve others.
 
 /// The descriptor of a socket, for other crates.
 macro_rules! descriptor {

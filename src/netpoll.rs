@@ -1,8 +1,8 @@
 //! The poller of a runtime: the system's readiness events (epoll, kqueue, IOCP), by `mio`.
 //!
-//! It has no thread. One idle worker sleeps in it, busy workers look from time to time. A thread that
-//! looks or sleeps holds [`Looker`]'s lock until the events are its own: so a look never takes an
-//! interruption that is meant for the worker that is about to sleep.
+//! It has no thread. One idle worker sleeps in it, busy workers look from time to time. A thread
+//! that looks or sleeps holds [`Looker`]'s lock until the events are its own: so a look never takes
+//! an interruption that is meant for the worker that is about to sleep.
 //!
 //! Descriptors are registered once, edge-triggered, for both directions. Go: `netpoll.go`.
 
@@ -19,7 +19,8 @@ use crate::panics::lock;
 
 /// Most events of one look, if the local queue has room for them.
 const MANY: usize = 256;
-/// Most events of one look beside goroutines that wait in the local queue: what overflows it would starve in the global one.
+/// Most events of one look beside goroutines that wait in the local queue: what overflows it would
+/// starve in the global one.
 pub(crate) const FEW: usize = 32;
 /// The token of an interruption.
 const INTERRUPTION: Token = Token(usize::MAX);
@@ -51,8 +52,8 @@ impl Event {
         let bits = |is_set: bool, bit: u8| if is_set { bit } else { 0 };
         let (ended, failed) = (event.is_read_closed(), event.is_error());
         let urgent = bits(event.is_priority(), READY | URGENT);
-        // Without the bit of the end a reader would wait after the last data for an edge that never comes. A writer needs none: its
-        // error leaves it ready.
+        // Without the bit of the end a reader would wait after the last data for an edge that never
+        // comes. A writer needs none: its error leaves it ready.
         Self {
             token: event.token().0,
             read: bits(event.is_readable() || failed, READY) | bits(ended, READY | ENDED) | urgent,
@@ -116,7 +117,8 @@ impl Netpoll {
         let _ = self.registry.deregister(source);
     }
 
-    /// The events there are, without a wait: `few` if goroutines wait in the local queue. None if another thread looks.
+    /// The events there are, without a wait: `few` if goroutines wait in the local queue. None if
+    /// another thread looks.
     pub(crate) fn look(&self, few: bool) -> Vec<Event> {
         let mut looker = match self.looker.try_lock() {
             Ok(looker) => looker,
@@ -146,8 +148,9 @@ impl Netpoll {
         self.is_claimed.load(Ordering::Relaxed)
     }
 
-    /// Sleeps until there is an event, an interruption, or that moment, or for some milliseconds less. `begin` is called once no
-    /// other thread can take an interruption; if it returns false the thread does not sleep.
+    /// Sleeps until there is an event, an interruption, or that moment, or for some milliseconds
+    /// less. `begin` is called once no other thread can take an interruption; if it returns false
+    /// the thread does not sleep.
     pub(crate) fn sleep(&self, until: Time, begin: impl FnOnce() -> bool) {
         let mut looker = lock(&self.looker);
         if !begin() {
@@ -184,7 +187,8 @@ impl Netpoll {
 
     /// A spin has found an event, or none. After each in vain twice as many sleeps come without.
     pub(crate) fn spun(&self, found: bool) {
-        let penalty = if found { 0 } else { (2 * self.penalty.load(Ordering::Relaxed) + 1).min(MOST_UNSPUN) };
+        let penalty =
+            if found { 0 } else { (2 * self.penalty.load(Ordering::Relaxed) + 1).min(MOST_UNSPUN) };
         self.penalty.store(penalty, Ordering::Relaxed);
         self.unspun.store(penalty, Ordering::Relaxed);
     }
@@ -192,7 +196,9 @@ impl Netpoll {
 
 fn collect(poll: &mut Poll, events: &mut Events, limit: Option<Duration>) -> Vec<Event> {
     match poll.poll(events, limit) {
-        Ok(()) => events.iter().filter(|event| event.token() != INTERRUPTION).map(Event::new).collect(),
+        Ok(()) => {
+            events.iter().filter(|event| event.token() != INTERRUPTION).map(Event::new).collect()
+        }
         Err(error) => {
             debug_assert_eq!(error.kind(), ErrorKind::Interrupted, "{error}");
             Vec::new()

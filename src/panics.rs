@@ -1,11 +1,13 @@
-//! Panics of code that is not this crate's: contained, described, raised again for others than the one who suffered them.
+//! Panics of code that is not this crate's: contained, described, raised again for others than the
+//! one who suffered them.
 
 use std::any::Any;
 use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Runs what must not unwind here: somebody's destructor, waker or the like. Its panic has been printed by the hook.
+/// Runs what must not unwind here: somebody's destructor, waker or the like. Its panic has been
+/// printed by the hook.
 pub(crate) fn contain(f: impl FnOnce()) {
     if let Err(payload) = catch_unwind(AssertUnwindSafe(f)) {
         // A payload whose own destructor panics is not worth a process.
@@ -44,7 +46,8 @@ impl Payload {
     }
 }
 
-/// Locks a mutex, and ignores poison: what it guards is whole between any two statements, because no user code runs under it.
+/// Locks a mutex, and ignores poison: what it guards is whole between any two statements, because
+/// no user code runs under it.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

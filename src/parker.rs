@@ -27,7 +27,8 @@ enum State {
     Woken,
 }
 
-/// It works wherever the lock and the condition variable of `std` work: in the destructor of a thread-local too.
+/// It works wherever the lock and the condition variable of `std` work: in the destructor of a
+/// thread-local too.
 #[derive(Debug)]
 pub(crate) struct Parker {
     state: Mutex<State>,
@@ -51,7 +52,8 @@ impl Parker {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for a wake, if there has been none since the last call, or until that moment. Only for the parker's thread.
+    /// Waits for a wake, if there has been none since the last call, or until that moment. Only for
+    /// the parker's thread.
     pub(crate) fn park(&self, until: Time) {
         let mut state = self.state();
         while *state != State::Woken {
@@ -69,7 +71,8 @@ impl Parker {
         *state = State::Running;
     }
 
-    /// As [`park`](Self::park), in the poller, which is always the same; or until there is an event.
+    /// As [`park`](Self::park), in the poller, which is always the same; or until there is an
+    /// event.
     #[cfg(feature = "net")]
     pub(crate) fn park_in(&self, netpoll: &Arc<Netpoll>, until: Time) {
         self.netpoll.get_or_init(|| netpoll.clone());
@@ -88,7 +91,9 @@ impl Parker {
         match was {
             State::Parked => self.woken.notify_one(),
             #[cfg(feature = "net")]
-            State::Polling => self.netpoll.get().into_iter().for_each(|netpoll| netpoll.interrupt()),
+            State::Polling => {
+                self.netpoll.get().into_iter().for_each(|netpoll| netpoll.interrupt())
+            }
             State::Running | State::Woken => {}
         }
     }

@@ -1,4 +1,5 @@
-//! What depends on the platform: fences, a thread's CPU clock, prefetching, the allocator's reserve.
+//! What depends on the platform: fences, a thread's CPU clock, prefetching, the allocator's
+//! reserve.
 //!
 //! Miri, which knows neither `membarrier(2)` nor a thread's clock, gets what other systems get.
 
@@ -11,7 +12,8 @@ use std::time::Duration;
 
 use crate::loom::atomic::{Ordering, fence};
 
-/// A full fence. On x86 a locked instruction on the stack does the same as `mfence` in half the time.
+/// A full fence. On x86 a locked instruction on the stack does the same as `mfence` in half the
+/// time.
 #[inline(always)]
 pub(crate) fn full_fence() {
     #[cfg(all(any(target_arch = "x86", target_arch = "x86_64"), not(gopark_loom)))]
@@ -26,10 +28,11 @@ pub(crate) fn full_fence() {
     fence(Ordering::SeqCst);
 }
 
-/// The light half of an asymmetric fence: orders this thread's store before its next load, if the other side calls
-/// [`heavy_fence`].
+/// The light half of an asymmetric fence: orders this thread's store before its next load, if the
+/// other side calls [`heavy_fence`].
 ///
-/// Where the kernel offers `membarrier(2)` this only stops the compiler; elsewhere it is a full fence.
+/// Where the kernel offers `membarrier(2)` this only stops the compiler; elsewhere it is a full
+/// fence.
 #[inline(always)]
 pub(crate) fn light_fence() {
     if is_light() {
@@ -38,8 +41,8 @@ pub(crate) fn light_fence() {
     fence(Ordering::SeqCst);
 }
 
-/// The heavy half of an asymmetric fence: a full fence on every running thread of the process. False if the kernel stopped
-/// offering it, for example after the process entered a sandbox.
+/// The heavy half of an asymmetric fence: a full fence on every running thread of the process.
+/// False if the kernel stopped offering it, for example after the process entered a sandbox.
 #[must_use = "without the fence nothing is ordered"]
 pub(crate) fn heavy_fence() -> bool {
     if is_light() {
@@ -49,22 +52,23 @@ pub(crate) fn heavy_fence() -> bool {
     true
 }
 
-/// As [`heavy_fence`]. Where the kernel refuses it, this sleeps until every store has left its core.
+/// As [`heavy_fence`]. Where the kernel refuses it, this sleeps until every store has left its
+/// core.
 pub(crate) fn heavy_fence_or_sleep() {
     if !heavy_fence() {
         std::thread::sleep(Duration::from_millis(1));
     }
 }
 
-/// Issues a full fence on every running thread of the process, at a [point](process_fence_point) of each. False if the kernel
-/// does not offer that, or the process is not registered for it.
+/// Issues a full fence on every running thread of the process, at a [point](process_fence_point) of
+/// each. False if the kernel does not offer that, or the process is not registered for it.
 #[must_use = "without the fence nothing is ordered"]
 pub(crate) fn process_fence() -> bool {
     is_light() && membarrier(PRIVATE_EXPEDITED)
 }
 
-/// Keeps the compiler from moving this thread's accesses across; the processor may do so unless another thread issues a
-/// [`process_fence`].
+/// Keeps the compiler from moving this thread's accesses across; the processor may do so unless
+/// another thread issues a [`process_fence`].
 #[inline(always)]
 pub(crate) fn process_fence_point() {
     #[cfg(not(gopark_loom))]
@@ -110,7 +114,8 @@ fn membarrier(command: c_long) -> bool {
     }
 }
 
-/// Waits until the descriptor is readable, no longer than that. It is exact where `epoll_wait` counts milliseconds.
+/// Waits until the descriptor is readable, no longer than that. It is exact where `epoll_wait`
+/// counts milliseconds.
 #[cfg(all(feature = "net", any(target_os = "linux", target_os = "android")))]
 pub(crate) fn wait_readable(fd: libc::c_int, limit: Duration) {
     let mut poll = libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
@@ -143,14 +148,19 @@ pub(crate) fn socket_addrs(fd: libc::c_int) -> (Option<SocketAddr>, Option<Socke
 
 /// How many threads the process has, if the system says so.
 pub(crate) fn count_threads() -> Option<usize> {
-    if cfg!(target_os = "linux") { Some(std::fs::read_dir("/proc/self/task").ok()?.count()) } else { None }
+    if cfg!(target_os = "linux") {
+        Some(std::fs::read_dir("/proc/self/task").ok()?.count())
+    } else {
+        None
+    }
 }
 
-/// Tells a thread that sleeps from one that runs, or would run if a core were free; for one other thread, while its own
-/// lives.
+/// Tells a thread that sleeps from one that runs, or would run if a core were free; for one other
+/// thread, while its own lives.
 ///
-/// A thread's CPU clock stands still both while it sleeps and while it waits for a core. On Linux its state in `/proc` tells
-/// the two apart. (`schedstat` does not: the time that a thread has waited for a core is booked when it gets one.)
+/// A thread's CPU clock stands still both while it sleeps and while it waits for a core. On Linux
+/// its state in `/proc` tells the two apart. (`schedstat` does not: the time that a thread has
+/// waited for a core is booked when it gets one.)
 #[derive(Debug)]
 pub(crate) struct ThreadClock {
     #[cfg(all(target_os = "linux", not(miri)))]
@@ -167,7 +177,8 @@ impl ThreadClock {
             let mut id = 0;
             // SAFETY: the calling thread's handle is valid, and `id` is a place for the answer.
             let error = unsafe { libc::pthread_getcpuclockid(libc::pthread_self(), &raw mut id) };
-            // SAFETY: it has no arguments, and always succeeds. glibc has a function for it since 2.30 only.
+            // SAFETY: it has no arguments, and always succeeds. glibc has a function for it since
+            // 2.30 only.
             let tid = unsafe { libc::syscall(libc::SYS_gettid) };
             Self { thread: (tid, (error == 0).then_some(id)), stat: std::cell::OnceCell::new() }
         }
@@ -195,10 +206,12 @@ impl ThreadClock {
         {
             use std::os::unix::fs::FileExt;
 
-            let open = || std::fs::File::open(format!("/proc/self/task/{}/stat", self.thread.0)).ok();
+            let open =
+                || std::fs::File::open(format!("/proc/self/task/{}/stat", self.thread.0)).ok();
             let mut text = [0; 64];
             let length = self.stat.get_or_init(open).as_ref()?.read_at(&mut text, 0).ok()?;
-            // The state is a letter behind the name, which is in parentheses and may have some itself.
+            // The state is a letter behind the name, which is in parentheses and may have some
+            // itself.
             let name_end = text[..length].iter().rposition(|byte| *byte == b')')?;
             text.get(name_end + 2).map(|state| *state != b'R')
         }
@@ -207,7 +220,8 @@ impl ThreadClock {
     }
 }
 
-/// Asks the core to fetch the cache line at `address` to write to it, and goes on meanwhile. Any address will do.
+/// Asks the core to fetch the cache line at `address` to write to it, and goes on meanwhile. Any
+/// address will do.
 #[inline(always)]
 pub(crate) fn prefetch_write(address: *const u8) {
     #[cfg(all(target_arch = "x86_64", not(any(gopark_loom, miri))))]
@@ -225,9 +239,10 @@ pub(crate) fn prefetch_write(address: *const u8) {
 
 /// Room in this thread's heap, for a thread that allocates many small things.
 ///
-/// glibc makes the heap of any thread but the first usable page by page, with a system call each: a fifth of what it costs to
-/// spawn a goroutine. To ask it for many pages now and then, and give them back untouched, saves most of these calls. It asks
-/// glibc itself, so a program with another allocator sees nothing of it, and pays a few nanoseconds a page.
+/// glibc makes the heap of any thread but the first usable page by page, with a system call each: a
+/// fifth of what it costs to spawn a goroutine. To ask it for many pages now and then, and give
+/// them back untouched, saves most of these calls. It asks glibc itself, so a program with another
+/// allocator sees nothing of it, and pays a few nanoseconds a page.
 #[derive(Debug)]
 pub(crate) struct Room {
     /// Up to which address there is room.
@@ -258,7 +273,8 @@ impl Room {
     #[inline(never)]
     fn make(&self, address: usize) {
         self.end.set(address + Self::STEP / 8 * 7);
-        // SAFETY: what is allocated, if it is, is freed; the compiler must not know that it is not used.
+        // SAFETY: what is allocated, if it is, is freed; the compiler must not know that it is not
+        // used.
         unsafe { libc::free(std::hint::black_box(libc::malloc(Self::STEP))) };
     }
 }

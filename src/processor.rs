@@ -15,21 +15,25 @@ use crate::timer::shard::Shard as Timers;
 pub(crate) const MAX_PROCESSORS: usize = 1024;
 /// Capacity of a processor's queue (Go: 256).
 pub(crate) const LOCAL_QUEUE: usize = 256;
-/// Ticks between two looks at the global queue before the local one (Go: 61), while ticks are short.
+/// Ticks between two looks at the global queue before the local one (Go: 61), while ticks are
+/// short.
 const GLOBAL_INTERVAL: u32 = 61;
 /// The same if ticks are as long as they get.
 const LONG_TICKS: u32 = 2;
 /// The monitor shortens the interval so that there is one look in this time.
 const GLOBAL_LOOK: Duration = Duration::from_micros(80);
-/// Polls that take so long at the average are worth a wake-up of another worker for the goroutine that waits for their end.
+/// Polls that take so long at the average are worth a wake-up of another worker for the goroutine
+/// that waits for their end.
 const LONG_POLL: Duration = Duration::from_micros(35);
 
 /// How long a thief watches a processor.
 const WATCH: Duration = Duration::from_micros(5);
-/// It watches a queue that has no more goroutines, and leaves it alone if that will be drained in so many times the time.
+/// It watches a queue that has no more goroutines, and leaves it alone if that will be drained in
+/// so many times the time.
 const SHORT_QUEUE: usize = 16;
 const DRAINED_IN: usize = 10;
-/// Looks of the monitor for which goroutines stay at a processor that keeps them: a tenth of a second or more.
+/// Looks of the monitor for which goroutines stay at a processor that keeps them: a tenth of a
+/// second or more.
 const KEPT_LOOKS: u32 = 100;
 /// Minimum number of due timers fired per check, even if the local queue is almost full.
 pub(crate) const FIRE_LEAST: usize = 16;
@@ -73,8 +77,8 @@ pub(crate) enum Place {
     Held(NonNull<()>),
 }
 
-// SAFETY: `place` is under the scheduler's lock; `ticks_since_global` and `ticks_since_timers` are the holder's; the rest is
-// `Sync`.
+// SAFETY: `place` is under the scheduler's lock; `ticks_since_global` and `ticks_since_timers` are
+// the holder's; the rest is `Sync`.
 unsafe impl Sync for Processor {}
 // SAFETY: as above.
 unsafe impl Send for Processor {}
@@ -113,8 +117,8 @@ impl Processor {
         self.has_long_polls.store(false, Ordering::Relaxed);
     }
 
-    /// Begins a tick: one choice of a goroutine that is not the run-next one. Returns whether the global queue comes
-    /// first, and whether timers must be checked.
+    /// Begins a tick: one choice of a goroutine that is not the run-next one. Returns whether the
+    /// global queue comes first, and whether timers must be checked.
     #[inline(always)]
     pub(crate) fn begin_tick(&self) -> (bool, bool) {
         let interval = self.global_interval.load(Ordering::Relaxed);
@@ -147,7 +151,11 @@ impl Processor {
     pub(crate) fn stays_kept(&self) -> bool {
         let left = self.kept.load(Ordering::Relaxed);
         // If that fails, the holder has set it.
-        left != 0 && self.kept.compare_exchange(left, left - 1, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+        left != 0
+            && self
+                .kept
+                .compare_exchange(left, left - 1, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok()
     }
 
     #[inline(always)]
@@ -157,13 +165,15 @@ impl Processor {
 
     /// Adapts to what was begun in the time that `passed`, of which the worker computed for `cpu`.
     pub(crate) fn adapt(&self, ticks: u32, polls: u32, passed: Duration, cpu: Duration) {
-        let looks = u32::try_from(passed.as_micros() / GLOBAL_LOOK.as_micros()).unwrap_or(u32::MAX).max(1);
-        self.global_interval.store((ticks / looks).clamp(LONG_TICKS, GLOBAL_INTERVAL), Ordering::Relaxed);
+        let looks =
+            u32::try_from(passed.as_micros() / GLOBAL_LOOK.as_micros()).unwrap_or(u32::MAX).max(1);
+        self.global_interval
+            .store((ticks / looks).clamp(LONG_TICKS, GLOBAL_INTERVAL), Ordering::Relaxed);
         self.has_long_polls.store(cpu > LONG_POLL.saturating_mul(polls), Ordering::Relaxed);
     }
 
-    /// True if goroutines compute for long. Then a goroutine that yields stays in the local queue, so that goroutines
-    /// in the global one need not wait for all of the others.
+    /// True if goroutines compute for long. Then a goroutine that yields stays in the local queue,
+    /// so that goroutines in the global one need not wait for all of the others.
     pub(crate) fn has_long_ticks(&self) -> bool {
         self.global_interval.load(Ordering::Relaxed) == LONG_TICKS
     }
@@ -188,7 +198,8 @@ impl Processor {
         self.timers.next_due() <= now && self.timers.fire(now, room) > 0
     }
 
-    /// True if the holder takes ticks so fast that it will soon have drained the queue, in which there is something.
+    /// True if the holder takes ticks so fast that it will soon have drained the queue, in which
+    /// there is something.
     pub(crate) fn is_draining(&self) -> bool {
         let waiting = self.queue.shared().len();
         if waiting == 0 || waiting > SHORT_QUEUE {
@@ -221,7 +232,8 @@ fn watch(happens: impl Fn() -> bool) -> bool {
     false
 }
 
-/// The shard of goroutines that started on a thread without a processor; the others are the processors'.
+/// The shard of goroutines that started on a thread without a processor; the others are the
+/// processors'.
 pub(crate) const EXTERNAL: usize = MAX_PROCESSORS;
 const _: () = assert!(EXTERNAL < Header::SHARDS);
 
@@ -244,7 +256,8 @@ impl Shard {
 
     #[inline(always)]
     pub(crate) fn count_finished(&self) {
-        self.finished.store(self.finished.load(Ordering::Relaxed).wrapping_add(1), Ordering::Release);
+        self.finished
+            .store(self.finished.load(Ordering::Relaxed).wrapping_add(1), Ordering::Release);
     }
 }
 
@@ -266,7 +279,12 @@ pub(crate) struct Processors {
 impl Processors {
     pub(crate) fn new() -> Self {
         let slots = [const { AtomicPtr::new(ptr::null_mut()) }; MAX_PROCESSORS];
-        Self { slots, created: AtomicUsize::new(0), bound: AtomicUsize::new(0), external: Shard::default() }
+        Self {
+            slots,
+            created: AtomicUsize::new(0),
+            bound: AtomicUsize::new(0),
+            external: Shard::default(),
+        }
     }
 
     pub(crate) fn get(&self, id: usize) -> Option<&'static Processor> {
@@ -292,7 +310,11 @@ impl Processors {
 
     /// The shard of that number.
     pub(crate) fn shard(&'static self, number: usize) -> &'static Shard {
-        if number == EXTERNAL { &self.external } else { &self.get(number).expect("it started there").shard }
+        if number == EXTERNAL {
+            &self.external
+        } else {
+            &self.get(number).expect("it started there").shard
+        }
     }
 
     pub(crate) fn shards(&self) -> impl Iterator<Item = &Shard> {
@@ -303,9 +325,12 @@ impl Processors {
     pub(crate) fn live(&self) -> usize {
         // SeqCst: a shutdown that does not count a goroutine is seen where it starts.
         let sum = |count: fn(&Shard) -> &AtomicUsize| {
-            self.shards().map(|shard| count(shard).load(Ordering::SeqCst)).fold(0, usize::wrapping_add)
+            self.shards()
+                .map(|shard| count(shard).load(Ordering::SeqCst))
+                .fold(0, usize::wrapping_add)
         };
-        // `finished` first: a goroutine that starts and ends in between must not count as minus one.
+        // `finished` first: a goroutine that starts and ends in between must not count as minus
+        // one.
         let finished = sum(|shard| &shard.finished);
         sum(|shard| &shard.started).wrapping_sub(finished)
     }
@@ -321,7 +346,8 @@ impl Processors {
 
     /// One has been retired. Under the scheduler's lock.
     pub(crate) fn close(&self) {
-        let is_retired = |id| self.get(id).is_none_or(|processor| processor.place.get() == Place::Retired);
+        let is_retired =
+            |id| self.get(id).is_none_or(|processor| processor.place.get() == Place::Retired);
         let bound = (0..self.bound()).rfind(|id| !is_retired(*id)).map_or(0, |last| last + 1);
         self.bound.store(bound, Ordering::Release);
     }

@@ -1,6 +1,7 @@
 //! The one source of random numbers: a small generator for each thread.
 //!
-//! Thieves draw their victims from it, and selects their cases. The thread of a worker has one as any other thread has.
+//! Thieves draw their victims from it, and selects their cases. The thread of a worker has one as
+//! any other thread has.
 
 use std::cell::RefCell;
 

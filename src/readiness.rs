@@ -9,18 +9,21 @@
 //! | `CLOSED` | every operation fails: the listener was closed | the close | – |
 //! | `WAITED` | an operation may be in the queue, or a task among the watchers | it, under the lock of its list | an event, which wakes them all |
 //!
-//! An operation clears `READY` and `ENDED` *before* its system call. So an event that comes during the call is not lost: it sets
-//! them again. A call that has filled its buffer gives `READY` back, because there may be more; one that was cut short has drained
-//! the direction, and the next operation waits without a system call. `ENDED` is given back unless the call would have blocked: a
-//! pipe may have a new writer.
+//! An operation clears `READY` and `ENDED` *before* its system call. So an event that comes during
+//! the call is not lost: it sets them again. A call that has filled its buffer gives `READY` back,
+//! because there may be more; one that was cut short has drained the direction, and the next
+//! operation waits without a system call. `ENDED` is given back unless the call would have blocked:
+//! a pipe may have a new writer.
 //!
-//! Proof that no wake is lost. An operation waits only after it has set `WAITED` by a read-modify-write that saw none
-//! of the other bits but `URGENT`, under the lock of its list. An event that comes later in the order of the word clears `WAITED`, and
-//! then takes the lock: it finds the operation. One that comes earlier was seen.
+//! Proof that no wake is lost. An operation waits only after it has set `WAITED` by a
+//! read-modify-write that saw none of the other bits but `URGENT`, under the lock of its list. An
+//! event that comes later in the order of the word clears `WAITED`, and then takes the lock: it
+//! finds the operation. One that comes earlier was seen.
 //!
-//! An event that finds `READY` set, by a plain load, changes nothing. Had an operation cleared the bit before the data came, its
-//! system call would have been before them as well: the kernel's lock on the socket orders the two, and so the load would see the
-//! cleared bit. If it clears the bit later, its call finds the data.
+//! An event that finds `READY` set, by a plain load, changes nothing. Had an operation cleared the
+//! bit before the data came, its system call would have been before them as well: the kernel's lock
+//! on the socket orders the two, and so the load would see the cleared bit. If it clears the bit
+//! later, its call finds the data.
 
 use std::fmt;
 use std::panic::Location;
@@ -142,7 +145,8 @@ impl Direction {
         }
     }
 
-    /// The system call of an operation is done, and did not say that it would block. `more` if the next one may succeed as well.
+    /// The system call of an operation is done, and did not say that it would block. `more` if the
+    /// next one may succeed as well.
     #[inline]
     pub(crate) fn give_back(&self, taken: Taken, more: bool) {
         let more = more || self.word.load(Ordering::Relaxed) & URGENT != 0;
@@ -154,14 +158,18 @@ impl Direction {
         if bits == 0 {
             return;
         }
-        // Each event reports both directions. Most often nothing is new of the other one, nor waited for.
+        // Each event reports both directions. Most often nothing is new of the other one, nor
+        // waited for.
         let word = self.word.load(Ordering::Acquire);
         if word & bits == bits && word & WAITED == 0 {
             return;
         }
         let set = |word| Some((word | bits) & !WAITED);
         // It always succeeds.
-        let before = self.word.fetch_update(Ordering::AcqRel, Ordering::Acquire, set).unwrap_or_else(|word| word);
+        let before = self
+            .word
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, set)
+            .unwrap_or_else(|word| word);
         if before & WAITED != 0 {
             self.wake_all();
         }
@@ -205,7 +213,10 @@ impl Direction {
     fn each_task(&self, mut f: impl FnMut(usize)) {
         if self.word.load(Ordering::Relaxed) & WAITED != 0 {
             self.queue.lock().each_task(MOST_TASKS, &mut f);
-            self.watchers.get().into_iter().for_each(|watchers| watchers.each_task(MOST_TASKS, &mut f));
+            self.watchers
+                .get()
+                .into_iter()
+                .for_each(|watchers| watchers.each_task(MOST_TASKS, &mut f));
         }
     }
 
@@ -214,7 +225,8 @@ impl Direction {
         Acquisition::new(Wait { direction: self }, site)
     }
 
-    /// Lets the next event wake the task of `cx`. False if that would wait for nothing: the operation goes on.
+    /// Lets the next event wake the task of `cx`. False if that would wait for nothing: the
+    /// operation goes on.
     pub(crate) fn watch(&self, watch: &mut Watch, cx: &Context<'_>) -> bool {
         let watchers = self.watchers.get_or_init(|| Arc::new(Watchers::new()));
         watch.register(|| watchers.clone(), cx);

@@ -1,11 +1,12 @@
 //! Who is parked, so that a shutdown, or an abort, can wake it.
 //!
-//! A goroutine is entered when it parks for the first time: one that runs through costs nothing here. It keeps the
-//! index of its entry, four bytes, where a list through the goroutines themselves would take twenty-four of each, and
-//! touch two strangers' memory to leave.
+//! A goroutine is entered when it parks for the first time: one that runs through costs nothing
+//! here. It keeps the index of its entry, four bytes, where a list through the goroutines
+//! themselves would take twenty-four of each, and touch two strangers' memory to leave.
 //!
-//! An entry cannot move, so the entries are in blocks, and a block gives its room back when it is empty: one goroutine of a crowd
-//! that lives on keeps the room of one block. The room of a few blocks is kept for the goroutines that come next.
+//! An entry cannot move, so the entries are in blocks, and a block gives its room back when it is
+//! empty: one goroutine of a crowd that lives on keeps the room of one block. The room of a few
+//! blocks is kept for the goroutines that come next.
 
 use std::sync::Mutex;
 use std::task::Waker;
@@ -63,7 +64,8 @@ impl Registry {
             blocks.push(None);
         }
         let at = open[open.len() - 1];
-        let block = blocks[at as usize].get_or_insert_with(|| spare.pop().unwrap_or_else(Block::new));
+        let block =
+            blocks[at as usize].get_or_insert_with(|| spare.pop().unwrap_or_else(Block::new));
         let slot = block.used.trailing_ones();
         block.used |= 1 << slot;
         block.wakers[slot as usize] = Some(waker);
@@ -73,7 +75,8 @@ impl Registry {
         at * u64::BITS + slot
     }
 
-    /// Removes an entry, and calls `removed` before any other thread can look for it. Returns the waker.
+    /// Removes an entry, and calls `removed` before any other thread can look for it. Returns the
+    /// waker.
     pub(crate) fn remove(&self, index: u32, removed: impl FnOnce()) -> Option<Waker> {
         // Freed after the lock.
         let _surplus;
@@ -102,8 +105,8 @@ impl Registry {
         blocks.get(at)?.as_ref()?.wakers[slot].as_ref().filter(|_| is_there()).cloned()
     }
 
-    /// Calls `f` with the waker of each entry of block number `at`, under the lock. False if there is no such block, nor a
-    /// later one.
+    /// Calls `f` with the waker of each entry of block number `at`, under the lock. False if there
+    /// is no such block, nor a later one.
     pub(crate) fn each_of_block(&self, at: usize, f: impl FnMut(&Waker)) -> bool {
         let blocks = &lock(&self.entries).blocks;
         let Some(block) = blocks.get(at) else { return false };

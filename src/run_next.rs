@@ -1,8 +1,9 @@
 //! The run-next slot of a worker, and the right to touch what belongs to its processor.
 //!
-//! The owner accesses the slot on every context switch, so its side uses only plain loads and stores and a compiler
-//! fence. A thread that takes the slot from an owner in a long poll pays for both sides, with a fence in every thread.
-//! An atomic swap would cost the owner a quarter of a context switch.
+//! The owner accesses the slot on every context switch, so its side uses only plain loads and
+//! stores and a compiler fence. A thread that takes the slot from an owner in a long poll pays for
+//! both sides, with a fence in every thread. An atomic swap would cost the owner a quarter of a
+//! context switch.
 
 use std::ptr;
 
@@ -16,10 +17,10 @@ use crate::platform;
 /// | `revoked` | the owner may have lost the processor: it checks under the scheduler's lock | the thread that takes it, and the owner, under that lock |
 /// | `next` | the run-next goroutine | owner while `busy`; the revoking thread, once `busy` is false |
 ///
-/// Proof. `try_hold` stores `busy` and then loads `revoked`, `revoke` stores `revoked` and then loads `busy`, each with
-/// its half of the asymmetric fence in between. So either the owner's `busy` is seen, and waited for; or the owner sees
-/// `revoked`, and keeps off; or it sees the `reinstate` that came after, and with it (Release, Acquire) what was taken
-/// meanwhile.
+/// Proof. `try_hold` stores `busy` and then loads `revoked`, `revoke` stores `revoked` and then
+/// loads `busy`, each with its half of the asymmetric fence in between. So either the owner's
+/// `busy` is seen, and waited for; or the owner sees `revoked`, and keeps off; or it sees the
+/// `reinstate` that came after, and with it (Release, Acquire) what was taken meanwhile.
 #[derive(Debug)]
 pub(crate) struct RunNext {
     busy: AtomicBool,
@@ -38,7 +39,8 @@ impl RunNext {
         }
     }
 
-    /// A poll begins: the processor can be revoked. Release: the revoking thread sees it as it is now.
+    /// A poll begins: the processor can be revoked. Release: the revoking thread sees it as it is
+    /// now.
     #[inline(always)]
     pub(crate) fn end_exclusive(&self) {
         self.busy.store(false, Ordering::Release);
@@ -54,8 +56,8 @@ impl RunNext {
         !self.revoked.load(Ordering::Acquire)
     }
 
-    /// Keeps the processor from being revoked until [`release`](Self::release) with the value that this returned.
-    /// `None` if the owner may have lost it.
+    /// Keeps the processor from being revoked until [`release`](Self::release) with the value that
+    /// this returned. `None` if the owner may have lost it.
     #[inline(always)]
     pub(crate) fn try_hold(&self) -> Option<bool> {
         let was = self.busy.load(Ordering::Relaxed);
@@ -72,7 +74,8 @@ impl RunNext {
         self.busy.store(was, Ordering::Release);
     }
 
-    /// Exchanges the run-next goroutine. Only for the holder, and for the thread that revoked the slot.
+    /// Exchanges the run-next goroutine. Only for the holder, and for the thread that revoked the
+    /// slot.
     #[inline(always)]
     pub(crate) fn swap(&self, next: *mut ()) -> *mut () {
         let old = self.next.load(Ordering::Relaxed);
@@ -85,16 +88,18 @@ impl RunNext {
         self.next.load(Ordering::Relaxed).is_null()
     }
 
-    /// Takes the run-next goroutine, and with it everything that belongs to the processor, from an owner that is in a
-    /// poll.
-    /// `None` if it is not: then all is as it was. Else it stays revoked until somebody calls [`reinstate`](Self::reinstate).
+    /// Takes the run-next goroutine, and with it everything that belongs to the processor, from an
+    /// owner that is in a poll. `None` if it is not: then all is as it was. Else it stays revoked
+    /// until somebody calls [`reinstate`](Self::reinstate).
     ///
     /// To be called under the scheduler's lock.
     pub(crate) fn revoke(&self) -> Option<*mut ()> {
         self.revoked.store(true, Ordering::Relaxed);
-        // Pairs with the light fences: from here on an owner that is not `busy` will see `revoked` before it is again.
+        // Pairs with the light fences: from here on an owner that is not `busy` will see `revoked`
+        // before it is again.
         let fenced = platform::heavy_fence();
-        // A goroutine's submission keeps `busy` for a few instructions, the worker's loop for any time.
+        // A goroutine's submission keeps `busy` for a few instructions, the worker's loop for any
+        // time.
         for round in 1..if fenced { PATIENCE } else { 0 } {
             if !self.busy.load(Ordering::Acquire) {
                 return Some(self.swap(ptr::null_mut()));
@@ -112,7 +117,8 @@ impl RunNext {
 
     /// The owner may go on, with its processor or the next one. Under the scheduler's lock.
     pub(crate) fn reinstate(&self) {
-        // Release: an owner that sees this sees the slot as it was left. It need not have seen `revoked` in between.
+        // Release: an owner that sees this sees the slot as it was left. It need not have seen
+        // `revoked` in between.
         self.revoked.store(false, Ordering::Release);
     }
 }

@@ -14,9 +14,9 @@ use crate::platform;
 
 /// Two queues, of which one is in use.
 ///
-/// Where there are several processors it is the `shared` one: bounded, and any thread may take from it. Where there is
-/// one, it has no thief, and pays for none: its `own` queue is a plain one. When the number of processors changes, the
-/// holder empties the queue that is out of use.
+/// Where there are several processors it is the `shared` one: bounded, and any thread may take from
+/// it. Where there is one, it has no thief, and pays for none: its `own` queue is a plain one. When
+/// the number of processors changes, the holder empties the queue that is out of use.
 #[derive(Debug)]
 pub(crate) struct RunQueue<T> {
     shared: ConcurrentQueue<T>,
@@ -26,7 +26,8 @@ pub(crate) struct RunQueue<T> {
     own_len: AtomicUsize,
 }
 
-// SAFETY: `own` is touched by the processor's holder alone, as its functions demand; the rest is `Sync` for `T: Send`.
+// SAFETY: `own` is touched by the processor's holder alone, as its functions demand; the rest is
+// `Sync` for `T: Send`.
 unsafe impl<T: Send> Sync for RunQueue<T> {}
 
 impl<T> RunQueue<T> {
@@ -115,8 +116,8 @@ impl<T> RunQueue<T> {
         })
     }
 
-    /// Calls `soon` and then `f` with each one. Those of the `shared` queue go to its end, one after the other; a thread that looks
-    /// for work meanwhile may miss some.
+    /// Calls `soon` and then `f` with each one. Those of the `shared` queue go to its end, one
+    /// after the other; a thread that looks for work meanwhile may miss some.
     ///
     /// # Safety
     ///
@@ -198,11 +199,11 @@ impl<T> RunQueue<T> {
     }
 }
 
-/// The queue of the whole runtime, without a bound: for goroutines that are enqueued by threads without a processor,
-/// and those that do not fit into a processor's queue.
+/// The queue of the whole runtime, without a bound: for goroutines that are enqueued by threads
+/// without a processor, and those that do not fit into a processor's queue.
 ///
-/// Pushing and taking threads use a side each, so that they do not contend for one lock. When the output is empty, the
-/// input takes its place.
+/// Pushing and taking threads use a side each, so that they do not contend for one lock. When the
+/// output is empty, the input takes its place.
 #[derive(Debug, Default)]
 pub(crate) struct GlobalQueue {
     input: Side,
@@ -252,8 +253,9 @@ impl GlobalQueue {
         self.take(1, Err)
     }
 
-    /// Calls `f` with each one, under a lock that is held for no more than `most` of them. One that is taken meanwhile may be
-    /// missed, and one that moves from the input to the output be seen twice.
+    /// Calls `f` with each one, under a lock that is held for no more than `most` of them. One that
+    /// is taken meanwhile may be missed, and one that moves from the input to the output be seen
+    /// twice.
     pub(crate) fn each(&self, most: usize, mut f: impl FnMut(&Task)) {
         // The input first, from where they move to the output. It grows at its end.
         let (mut at, mut more) = (0, true);
@@ -274,8 +276,13 @@ impl GlobalQueue {
         }
     }
 
-    /// Takes up to `n`: returns the first, and offers the others to `keep`, until it gives one back.
-    pub(crate) fn take(&self, n: usize, mut keep: impl FnMut(Task) -> Result<(), Task>) -> Option<Task> {
+    /// Takes up to `n`: returns the first, and offers the others to `keep`, until it gives one
+    /// back.
+    pub(crate) fn take(
+        &self,
+        n: usize,
+        mut keep: impl FnMut(Task) -> Result<(), Task>,
+    ) -> Option<Task> {
         if self.is_empty() {
             return None;
         }
@@ -297,7 +304,8 @@ impl GlobalQueue {
             prefetch(ahead);
         }
         self.output.len.store(tasks.len(), Ordering::Relaxed);
-        let spent = (tasks.is_empty() && tasks.capacity() > GLOBAL_KEPT).then(|| std::mem::take(&mut *tasks));
+        let spent = (tasks.is_empty() && tasks.capacity() > GLOBAL_KEPT)
+            .then(|| std::mem::take(&mut *tasks));
         drop(tasks);
         drop(spent);
         first

@@ -1,11 +1,11 @@
 //! The goroutine that a worker polls, and how another thread looks at it.
 //!
-//! The goroutine's memory may be freed at the end of the poll. So a thread that looks at it says so before, with a fence in
-//! every thread, and a worker that is about to free a goroutine waits until no thread looks. The worker pays a store and a
-//! load for each goroutine that ends.
+//! The goroutine's memory may be freed at the end of the poll. So a thread that looks at it says so
+//! before, with a fence in every thread, and a worker that is about to free a goroutine waits until
+//! no thread looks. The worker pays a store and a load for each goroutine that ends.
 //!
-//! A goroutine that parks may be polled to its end, and freed, by another worker before this one has left the poll. So it is
-//! taken out before the other worker can have it.
+//! A goroutine that parks may be polled to its end, and freed, by another worker before this one
+//! has left the poll. So it is taken out before the other worker can have it.
 
 use std::ptr;
 
@@ -19,11 +19,12 @@ use crate::platform;
 /// | `header` | the goroutine that the thread polls or drops, or null; its lowest bit is set once the goroutine may be freed | owner |
 /// | `inspected` | another thread looks at the goroutine | that thread; one at a time, under the scheduler's lock |
 ///
-/// Proof. [`release`](Self::release) stores the bit and then loads `inspected`, [`inspect`](Self::inspect) stores the
-/// `inspected` of all workers and then loads each `header`, each with its half of the asymmetric fence in between. So either the
-/// bit is seen, and the goroutine left alone; or the worker sees `inspected`, and waits. With the bit all is seen that happened
-/// before the release: also the null of each worker that polled the goroutine before, which called [`end`](Self::end) before it
-/// let the goroutine go.
+/// Proof. [`release`](Self::release) stores the bit and then loads `inspected`,
+/// [`inspect`](Self::inspect) stores the `inspected` of all workers and then loads each `header`,
+/// each with its half of the asymmetric fence in between. So either the bit is seen, and the
+/// goroutine left alone; or the worker sees `inspected`, and waits. With the bit all is seen that
+/// happened before the release: also the null of each worker that polled the goroutine before,
+/// which called [`end`](Self::end) before it let the goroutine go.
 #[derive(Debug)]
 pub(crate) struct Running {
     header: AtomicPtr<Header>,
@@ -46,8 +47,8 @@ impl Running {
         self.header.load(Ordering::Relaxed).map_addr(|address| address & !RELEASED)
     }
 
-    /// The thread begins to poll or to drop a goroutine; null if it has done so. Returns what was before, for
-    /// [`restore`](Self::restore).
+    /// The thread begins to poll or to drop a goroutine; null if it has done so. Returns what was
+    /// before, for [`restore`](Self::restore).
     #[inline(always)]
     pub(crate) fn begin(&self, header: *const Header) {
         // Release: a thread that sees the goroutine sees its header.
@@ -66,7 +67,8 @@ impl Running {
         self.header.store(outer.0, Ordering::Release);
     }
 
-    /// The goroutine is about to park, or has ended. A store that is not ordered: what hands the goroutine on does that.
+    /// The goroutine is about to park, or has ended. A store that is not ordered: what hands the
+    /// goroutine on does that.
     #[inline(always)]
     pub(crate) fn end(&self) {
         self.header.store(ptr::null_mut(), Ordering::Relaxed);
@@ -99,16 +101,21 @@ impl Running {
         }
     }
 
-    /// Calls `f` with the goroutine of each of `all`, unless it may be freed. `f` blocks nothing and frees nothing.
+    /// Calls `f` with the goroutine of each of `all`, unless it may be freed. `f` blocks nothing
+    /// and frees nothing.
     ///
     /// To be called under the scheduler's lock.
-    pub(crate) fn inspect<'a>(all: impl Iterator<Item = &'a Self> + Clone, mut f: impl FnMut(&Header)) {
+    pub(crate) fn inspect<'a>(
+        all: impl Iterator<Item = &'a Self> + Clone,
+        mut f: impl FnMut(&Header),
+    ) {
         all.clone().for_each(|one| one.inspected.store(true, Ordering::Relaxed));
         if platform::heavy_fence() {
             for one in all.clone() {
                 let header = one.header.load(Ordering::Acquire);
                 if header.addr() & RELEASED == 0 {
-                    // SAFETY: null, or a goroutine that is freed only after `release`, which waits, see above.
+                    // SAFETY: null, or a goroutine that is freed only after `release`, which waits,
+                    // see above.
                     unsafe { header.as_ref() }.into_iter().for_each(&mut f);
                 }
             }

@@ -1,5 +1,6 @@
 //! Runtimes, and the functions that start goroutines and mains on one.
 
+mod builder;
 mod handle;
 mod local;
 mod macros;
@@ -31,18 +32,21 @@ use crate::simulated::{self, Outside};
 use crate::threads;
 use crate::wait::block_on::block_on as block_thread_on;
 
+pub use builder::Builder;
 pub use handle::{Handle, TryCurrentError};
 pub use local::go_local;
 
-// ------------------------------------------------------------------------------------------------ free functions
+// ------------------------------------------------------------------------------------------------
+// free functions
 
 /// Starts a goroutine. Go: `go f()`.
 ///
-/// The future runs on the workers of the current runtime: inside a goroutine (or a [`Runtime::block_on_local`]) that
-/// goroutine's, elsewhere the global one, which starts with its first use. The new goroutine runs next on this
-/// processor, once the current one gives way.
+/// The future runs on the workers of the current runtime: inside a goroutine (or a
+/// [`Runtime::block_on_local`]) that goroutine's, elsewhere the global one, which starts with its
+/// first use. The new goroutine runs next on this processor, once the current one gives way.
 ///
-/// Dropping the [`JoinHandle`] detaches the goroutine, as Go does. A future that is not [`Send`] is for [`go_local`].
+/// Dropping the [`JoinHandle`] detaches the goroutine, as Go does. A future that is not [`Send`] is
+/// for [`go_local`].
 ///
 /// # Panics
 ///
@@ -67,9 +71,11 @@ where
     spawn_on(current(), future, Location::caller())
 }
 
-/// As [`go`](crate::go()), with a name for the goroutine that reports show, from its first poll on. tokio: `task::Builder::name`.
+/// As [`go`](crate::go()), with a name for the goroutine that reports show, from its first poll on.
+/// tokio: `task::Builder::name`.
 ///
-/// It is short for [`go`](crate::go()) of an [`inspect::named`](crate::inspect::named) future. Go names none, but labels them for profiles.
+/// It is short for [`go`](crate::go()) of an [`inspect::named`](crate::inspect::named) future. Go
+/// names none, but labels them for profiles.
 ///
 /// # Panics
 ///
@@ -127,15 +133,17 @@ where
 
 /// Runs `main` as a goroutine of the global runtime and waits for it. Go: `func main`.
 ///
-/// Unlike [`go`](crate::go()), it may borrow from the caller: it returns only once `main` is gone. `main` runs on the workers, so
-/// that switching between it and the goroutines costs no more than between any two of them. Other goroutines go on in
-/// the background when `main` has returned, until the process ends.
+/// Unlike [`go`](crate::go()), it may borrow from the caller: it returns only once `main` is gone.
+/// `main` runs on the workers, so that switching between it and the goroutines costs no more than
+/// between any two of them. Other goroutines go on in the background when `main` has returned,
+/// until the process ends.
 ///
 /// # Panics
 ///
-/// With the panic of `main`; under [`OnPanic::Crash`] also with that of any goroutine that nobody joins. Inside a
-/// goroutine, in [`block_in_place`] too: await there, or use [`unblock`], whose closure may call it. In a waker that a timer wakes. If the
-/// global runtime starts with it, and the operating system gives no thread.
+/// With the panic of `main`; under [`OnPanic::Crash`] also with that of any goroutine that nobody
+/// joins. Inside a goroutine, in [`block_in_place`] too: await there, or use [`unblock`], whose
+/// closure may call it. In a waker that a timer wakes. If the global runtime starts with it, and
+/// the operating system gives no thread.
 ///
 /// ```
 /// let mut list = vec![1, 2, 3];
@@ -154,8 +162,8 @@ where
     run_main(executor, executor.start_outside(Location::caller(), true), main)
 }
 
-/// Like [`block_on`] for a `main` that is not [`Send`]: it is polled on the calling thread, beside the workers.
-/// [`go_local`] starts goroutines that are not, beside it.
+/// Like [`block_on`] for a `main` that is not [`Send`]: it is polled on the calling thread, beside
+/// the workers. [`go_local`] starts goroutines that are not, beside it.
 ///
 /// # Panics
 ///
@@ -207,11 +215,12 @@ pub async fn gosched() {
     .await;
 }
 
-/// Sets how many goroutines of the current runtime may run at once, and returns the previous setting; 0 only asks.
-/// Go: `runtime.GOMAXPROCS`.
+/// Sets how many goroutines of the current runtime may run at once, and returns the previous
+/// setting; 0 only asks. Go: `runtime.GOMAXPROCS`.
 ///
-/// It takes effect while goroutines run: processors are added or retired, and what those had goes to the others. The
-/// default is the environment's `GOMAXPROCS`, else [`num_cpu`]. More than 1024 are taken for 1024.
+/// It takes effect while goroutines run: processors are added or retired, and what those had goes
+/// to the others. The default is the environment's `GOMAXPROCS`, else [`num_cpu`]. More than 1024
+/// are taken for 1024.
 ///
 /// ```
 /// let before = gopark::gomaxprocs(3);
@@ -228,7 +237,8 @@ pub fn gomaxprocs(n: usize) -> usize {
     current().set_gomaxprocs(n)
 }
 
-/// How many goroutines of the current runtime live, mains and blocked ones included. Go: `runtime.NumGoroutine`.
+/// How many goroutines of the current runtime live, mains and blocked ones included. Go:
+/// `runtime.NumGoroutine`.
 ///
 /// ```
 /// let rt = gopark::Runtime::new();
@@ -240,7 +250,8 @@ pub fn num_goroutine() -> usize {
     current().live()
 }
 
-/// How many goroutines this process can run in parallel, by its CPUs, affinity and quota. Go: `runtime.NumCPU`.
+/// How many goroutines this process can run in parallel, by its CPUs, affinity and quota. Go:
+/// `runtime.NumCPU`.
 ///
 /// ```
 /// assert!(gopark::num_cpu() >= 1);
@@ -256,13 +267,15 @@ pub fn num_cpu() -> usize {
 
 /// Runs blocking code on a thread of the runtime that holds no processor, and waits for its result.
 ///
-/// There are up to [`Builder::max_threads`] threads, of which `gomaxprocs` are left to the goroutines; what is more waits for
-/// its turn. Inside `f` [`block_on`] works, and so does another `unblock`. While `f` waits for one of these, another thread
-/// may take the place of its own, so closures that wait for closures get on.
+/// There are up to [`Builder::max_threads`] threads, of which `gomaxprocs` are left to the
+/// goroutines; what is more waits for its turn. Inside `f` [`block_on`] works, and so does another
+/// `unblock`. While `f` waits for one of these, another thread may take the place of its own, so
+/// closures that wait for closures get on.
 ///
 /// # Panics
 ///
-/// With the panic of `f`; or if the runtime shuts down before `f` has started, and this is awaited elsewhere.
+/// With the panic of `f`; or if the runtime shuts down before `f` has started, and this is awaited
+/// elsewhere.
 ///
 /// # Cancellation
 ///
@@ -275,8 +288,11 @@ pub fn num_cpu() -> usize {
 /// });
 /// ```
 #[track_caller]
-pub fn unblock<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> impl Future<Output = T> {
-    /// What is dropped on the job's thread if nobody waits for it any more. That is no reason for a crash.
+pub fn unblock<T: Send + 'static>(
+    f: impl FnOnce() -> T + Send + 'static,
+) -> impl Future<Output = T> {
+    /// What is dropped on the job's thread if nobody waits for it any more. That is no reason for a
+    /// crash.
     struct Contained<V>(Option<V>);
     impl<V> Contained<V> {
         fn take(mut self) -> V {
@@ -308,7 +324,8 @@ pub fn unblock<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> imp
         let run = async move { Contained(Some(catch_unwind(AssertUnwindSafe(|| f.take()())))) };
         let executor = current();
         // SAFETY: the future is `'static`, and so is its output.
-        let (job, handle) = unsafe { goroutine::allocate(executor.start_outside(site, false), run) };
+        let (job, handle) =
+            unsafe { goroutine::allocate(executor.start_outside(site, false), run) };
         executor.submit_outside(job, true);
         let mut job = Job(JoinHandle::new(handle));
         let mut is_over = false;
@@ -331,15 +348,18 @@ pub fn unblock<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> imp
         match result.await.map(Contained::take) {
             Ok(Ok(value)) => value,
             Ok(Err(payload)) => resume_unwind(payload),
-            Err(_) => panic!("gopark: the runtime was shut down before the closure of `unblock` started"),
+            Err(_) => {
+                panic!("gopark: the runtime was shut down before the closure of `unblock` started")
+            }
         }
     }
 }
 
-/// Runs blocking code here, after handing this thread's processor to another one, so that no goroutine waits for it.
+/// Runs blocking code here, after handing this thread's processor to another one, so that no
+/// goroutine waits for it.
 ///
-/// Cheaper than [`unblock`] when `f` borrows or is short; but this goroutine's other futures (of a `select!`, of a join)
-/// stand still meanwhile. Outside a goroutine it just runs `f`.
+/// Cheaper than [`unblock`] when `f` borrows or is short; but this goroutine's other futures (of a
+/// `select!`, of a join) stand still meanwhile. Outside a goroutine it just runs `f`.
 ///
 /// ```
 /// gopark::block_on(async {
@@ -390,7 +410,8 @@ pub(crate) fn current() -> &'static Executor {
     }
 }
 
-/// The runtime of sockets that are made here. In a simulation that allows them it is the global one, which has threads.
+/// The runtime of sockets that are made here. In a simulation that allows them it is the global
+/// one, which has threads.
 #[cfg(feature = "net")]
 #[cfg_attr(not(feature = "sim"), expect(unused_variables, reason = "a simulation shows it"))]
 pub(crate) fn current_for_sockets(site: &'static Location<'static>) -> &'static Executor {
@@ -431,7 +452,10 @@ fn default_procs() -> usize {
             _ => {
                 use io::Write;
                 // A closed stderr is no reason to panic.
-                let _ = writeln!(io::stderr(), "gopark: GOMAXPROCS={value:?} ignored: not a positive number");
+                let _ = writeln!(
+                    io::stderr(),
+                    "gopark: GOMAXPROCS={value:?} ignored: not a positive number"
+                );
                 None
             }
         }
@@ -440,23 +464,34 @@ fn default_procs() -> usize {
 }
 
 #[inline(always)]
-fn spawn_on<F>(executor: &'static Executor, future: F, site: &'static Location<'static>) -> JoinHandle<F::Output>
+fn spawn_on<F>(
+    executor: &'static Executor,
+    future: F,
+    site: &'static Location<'static>,
+) -> JoinHandle<F::Output>
 where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
 {
     // SAFETY: the future and its output are `'static`.
-    JoinHandle::new(executor.spawn_with(site, |header| unsafe { goroutine::allocate(header, future) }))
+    JoinHandle::new(
+        executor.spawn_with(site, |header| unsafe { goroutine::allocate(header, future) }),
+    )
 }
 
 /// A goroutine that has ended before it began, aborted: the future is dropped here.
-fn go_aborted<F>(executor: &'static Executor, future: F, site: &'static Location<'static>) -> JoinHandle<F::Output>
+fn go_aborted<F>(
+    executor: &'static Executor,
+    future: F,
+    site: &'static Location<'static>,
+) -> JoinHandle<F::Output>
 where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
 {
     // SAFETY: the future and its output are `'static`.
-    let (task, handle) = unsafe { goroutine::allocate(executor.start_outside(site, false), future) };
+    let (task, handle) =
+        unsafe { goroutine::allocate(executor.start_outside(site, false), future) };
     executor.discard(task);
     JoinHandle::new(handle)
 }
@@ -469,7 +504,8 @@ pub(crate) struct Later {
 }
 
 impl Later {
-    /// Starts the global runtime if it is the current one, because a timer must not fail for want of a thread.
+    /// Starts the global runtime if it is the current one, because a timer must not fail for want
+    /// of a thread.
     #[track_caller]
     pub(crate) fn here() -> Self {
         Self::on(current())
@@ -487,7 +523,11 @@ impl Later {
     }
 
     /// Starts the goroutine. If the runtime is gone, or shuts down, the future comes back.
-    fn try_go<F>(self, future: F, site: &'static Location<'static>) -> Result<JoinHandle<F::Output>, F>
+    fn try_go<F>(
+        self,
+        future: F,
+        site: &'static Location<'static>,
+    ) -> Result<JoinHandle<F::Output>, F>
     where
         F: Future + Send + 'static,
         F::Output: Send + 'static,
@@ -495,7 +535,9 @@ impl Later {
         if self.is_here() {
             return Ok(spawn_on(self.executor, future, site));
         }
-        let Some(header) = self.executor.start_in(self.generation, site, false) else { return Err(future) };
+        let Some(header) = self.executor.start_in(self.generation, site, false) else {
+            return Err(future);
+        };
         // SAFETY: the future and its output are `'static`.
         let (task, handle) = unsafe { goroutine::allocate(header, future) };
         self.executor.submit_outside(task, false);
@@ -509,7 +551,8 @@ impl Later {
         F::Output: Send + 'static,
     {
         let Err(future) = self.try_go(future, site) else { return };
-        // No destructor of a user's runs on a service thread: a goroutine of the global runtime has time for it.
+        // No destructor of a user's runs on a service thread: a goroutine of the global runtime has
+        // time for it.
         match if threads::is_service() { try_global().ok() } else { None } {
             Some(global) => drop(spawn_on(global, async move { drop(future) }, site)),
             None => contain(|| drop(future)),
@@ -517,7 +560,8 @@ impl Later {
     }
 }
 
-/// Panics if a goroutine, or whoever else depends on this thread, would wait for what the thread waits for.
+/// Panics if a goroutine, or whoever else depends on this thread, would wait for what the thread
+/// waits for.
 #[track_caller]
 pub(crate) fn assert_may_block() {
     let in_goroutine = Executor::is_polling();
@@ -547,7 +591,8 @@ where
         let call = executor.block_on_calls().enter(None);
         let main = call.until_crash(main, inspect::of_mains());
         call.set_main(&header);
-        // SAFETY: the task resolves once the future is dropped, and this waits for it, come what may.
+        // SAFETY: the task resolves once the future is dropped, and this waits for it, come what
+        // may.
         let (task, main) = unsafe { goroutine::allocate(header, main) };
         executor.submit_outside(task, false);
         let lent = Executor::lend_thread();
@@ -561,7 +606,11 @@ where
 }
 
 #[track_caller]
-fn run_main_locally<F: Future>(executor: &'static Executor, main: F, site: &'static Location<'static>) -> F::Output {
+fn run_main_locally<F: Future>(
+    executor: &'static Executor,
+    main: F,
+    site: &'static Location<'static>,
+) -> F::Output {
     assert_may_block();
     let _current = executor.make_current();
     let queue = Arc::new(LocalQueue::new());
@@ -586,7 +635,8 @@ fn run_main_locally<F: Future>(executor: &'static Executor, main: F, site: &'sta
     finish_main(executor, result.and_then(|polled| polled).map_err(Some), ended)
 }
 
-/// Ends a call of `block_on`, whose main has returned, or ended by a panic or an abort, or was ended by a crash.
+/// Ends a call of `block_on`, whose main has returned, or ended by a panic or an abort, or was
+/// ended by a crash.
 #[track_caller]
 fn finish_main<T>(
     executor: &'static Executor,
@@ -608,27 +658,32 @@ fn finish_main<T>(
     }
 }
 
-// ------------------------------------------------------------------------------------------------ Runtime, Builder
+// ------------------------------------------------------------------------------------------------
+// Runtime, Builder
 
 /// A scheduler of its own: processors, threads, goroutines.
 ///
-/// Most programs need none: [`go`](crate::go()) and [`block_on`] use the global one. A runtime of one's own isolates: it has its own
-/// `gomaxprocs` and panic policy, and dropping it ends all its goroutines.
+/// Most programs need none: [`go`](crate::go()) and [`block_on`] use the global one. A runtime of
+/// one's own isolates: it has its own `gomaxprocs` and panic policy, and dropping it ends all its
+/// goroutines.
 ///
 /// # Dropping
 ///
-/// The runtime's workers drop every remaining goroutine exactly once, and its threads end, thread-locals included. The
-/// drop waits for that for at most a second; [`shutdown_timeout`](Self::shutdown_timeout) says how many goroutines are
-/// left. What blocks for longer ends in the background. A runtime that is dropped on one of its own threads does not
+/// The runtime's workers drop every remaining goroutine exactly once, and its threads end,
+/// thread-locals included. The drop waits for that for at most a second;
+/// [`shutdown_timeout`](Self::shutdown_timeout) says how many goroutines are left. What blocks for
+/// longer ends in the background. A runtime that is dropped on one of its own threads does not
 /// wait, nor does one whose goroutines wait for this thread in the drop of another runtime.
 ///
 /// # Forking
 ///
-/// `fork(2)` copies one thread. A process that was forked from one in which the crate had started threads has none of them: there
-/// [`go`](crate::go()), [`block_on`], the methods of a runtime and new timers panic, [`Builder::build`] returns an error, and the drop of a
-/// runtime does not wait. Channels and locks work as far as nobody waits. A goroutine that forks must end the process, or `exec`,
-/// before it waits: it aborts the process otherwise. Fork before the first runtime, or `exec` in the child, as
-/// [`Command`](std::process::Command) does. (On Linux, macOS and FreeBSD; elsewhere the child is not told, and hangs.)
+/// `fork(2)` copies one thread. A process that was forked from one in which the crate had started
+/// threads has none of them: there [`go`](crate::go()), [`block_on`], the methods of a runtime and
+/// new timers panic, [`Builder::build`] returns an error, and the drop of a runtime does not wait.
+/// Channels and locks work as far as nobody waits. A goroutine that forks must end the process, or
+/// `exec`, before it waits: it aborts the process otherwise. Fork before the first runtime, or
+/// `exec` in the child, as [`Command`](std::process::Command) does. (On Linux, macOS and FreeBSD;
+/// elsewhere the child is not told, and hangs.)
 ///
 /// ```
 /// let rt = gopark::Runtime::builder().gomaxprocs(2).build().unwrap();
@@ -649,7 +704,10 @@ impl Runtime {
     /// let rt = gopark::Runtime::new();
     /// rt.block_on(async {});
     /// ```
-    #[expect(clippy::new_without_default, reason = "starting threads is not what `default()` promises")]
+    #[expect(
+        clippy::new_without_default,
+        reason = "starting threads is not what `default()` promises"
+    )]
     #[track_caller]
     pub fn new() -> Self {
         fork::refuse();
@@ -674,8 +732,8 @@ impl Runtime {
         })
     }
 
-    /// As [`go`](crate::go()), on this runtime. If it is shutting down, the future is dropped and the handle gives the
-    /// aborted error.
+    /// As [`go`](crate::go()), on this runtime. If it is shutting down, the future is dropped and
+    /// the handle gives the aborted error.
     ///
     /// ```
     /// let rt = gopark::Runtime::new();
@@ -755,8 +813,9 @@ impl Runtime {
         self.executor().live()
     }
 
-    /// Drops the runtime, and waits for its end for no longer than `patience`. Returns how many goroutines are left,
-    /// because they, or destructors, block their threads: they end in the background.
+    /// Drops the runtime, and waits for its end for no longer than `patience`. Returns how many
+    /// goroutines are left, because they, or destructors, block their threads: they end in the
+    /// background.
     ///
     /// ```
     /// use std::time::Duration;
@@ -793,162 +852,5 @@ impl fmt::Debug for Runtime {
             .field("goroutines", &self.executor.live())
             .field("idle", &self.executor.idle)
             .finish_non_exhaustive()
-    }
-}
-
-/// Settings of a [`Runtime`] to be.
-///
-/// ```
-/// use gopark::{OnPanic, Runtime};
-///
-/// let rt = Runtime::builder().gomaxprocs(1).thread_name("io").on_panic(OnPanic::Isolate).build().unwrap();
-/// assert_eq!(rt.gomaxprocs(0), 1);
-/// ```
-#[derive(Clone, Debug)]
-#[must_use = "a builder does nothing unless built"]
-pub struct Builder(Settings);
-
-impl Builder {
-    /// How many goroutines may run at once, up to 1024; 0 is the default: the environment's `GOMAXPROCS`, else
-    /// [`num_cpu`].
-    ///
-    /// ```
-    /// let rt = gopark::Runtime::builder().gomaxprocs(4).build().unwrap();
-    /// assert_eq!(rt.gomaxprocs(0), 4);
-    /// ```
-    #[doc(alias = "GOMAXPROCS")]
-    pub fn gomaxprocs(mut self, n: usize) -> Self {
-        self.0.procs = n;
-        self
-    }
-
-    /// What the threads' names begin with; "gopark" by default.
-    ///
-    /// ```
-    /// let rt = gopark::Runtime::builder().thread_name("crunch").build().unwrap();
-    /// let name = rt.block_on(async { std::thread::current().name().map(str::to_owned) });
-    /// assert!(name.unwrap().starts_with("crunch"));
-    /// ```
-    pub fn thread_name(mut self, name: impl Into<String>) -> Self {
-        self.0.thread_name = name.into();
-        self
-    }
-
-    /// What each thread calls that may poll goroutines or run the closure of an [`unblock`], before it does. tokio:
-    /// `on_thread_start`; Go has no such thing.
-    ///
-    /// Threads come and go with what there is to do. For what a thread has to have: a library that wants a context of its own in
-    /// thread-locals, a name, an affinity. The thread of a [`block_on_local`], which polls its main alone, does not call it, nor
-    /// does the runtime's monitor. It must not wait for a goroutine. A panic in it changes nothing.
-    ///
-    /// ```
-    /// use std::sync::Arc;
-    /// use std::sync::atomic::{AtomicUsize, Ordering};
-    ///
-    /// let threads = Arc::new(AtomicUsize::new(0));
-    /// let started = threads.clone();
-    /// let count = move || _ = started.fetch_add(1, Ordering::SeqCst);
-    /// let rt = gopark::Runtime::builder().on_thread_start(count).build().unwrap();
-    /// rt.block_on(async { assert_ne!(threads.load(Ordering::SeqCst), 0) });
-    /// ```
-    pub fn on_thread_start(mut self, f: impl Fn() + Send + Sync + 'static) -> Self {
-        self.0.hooks.on_start = Some(Arc::new(f));
-        self
-    }
-
-    /// What each of these threads calls before it ends, when it polls and runs nothing any more. tokio: `on_thread_stop`.
-    ///
-    /// What is said of [`on_thread_start`](Self::on_thread_start) holds for it. The thread's own thread-locals are there still. A
-    /// runtime that is dropped waits for it, for as long as for the rest.
-    ///
-    /// ```
-    /// use std::sync::mpsc;
-    ///
-    /// let (tx, rx) = mpsc::channel();
-    /// let stops = move || _ = tx.send(std::thread::current().id());
-    /// let rt = gopark::Runtime::builder().on_thread_stop(stops).build().unwrap();
-    /// let id = rt.block_on(async { std::thread::current().id() });
-    /// drop(rt);
-    /// assert!(rx.iter().any(|stopped| stopped == id));
-    /// ```
-    pub fn on_thread_stop(mut self, f: impl Fn() + Send + Sync + 'static) -> Self {
-        self.0.hooks.on_stop = Some(Arc::new(f));
-        self
-    }
-
-    /// What to do about a panic that nobody will see; [`OnPanic::Crash`] by default.
-    ///
-    /// ```
-    /// let rt = gopark::Runtime::builder().on_panic(gopark::OnPanic::Isolate).build().unwrap();
-    /// ```
-    pub fn on_panic(mut self, policy: OnPanic) -> Self {
-        self.0.on_panic = policy;
-        self
-    }
-
-    /// What to do when all goroutines are asleep; [`OnDeadlock::Default`] by default.
-    ///
-    /// ```
-    /// let rt = gopark::Runtime::builder().on_deadlock(gopark::OnDeadlock::Report).build().unwrap();
-    /// ```
-    pub fn on_deadlock(mut self, policy: OnDeadlock) -> Self {
-        self.0.on_deadlock = policy;
-        self
-    }
-
-    /// How long an unrecovered panic waits for a main that blocks its thread; a second by default.
-    ///
-    /// Under [`OnPanic::Crash`] the panic ends each `block_on` at the end of its main's current poll. If no call of `block_on` has
-    /// raised it after this time, and a main is still in that poll, the process aborts. The time is that of the runtime's own
-    /// monitor: while the process is stopped it does not pass. With [`Duration::MAX`] the panic waits without end.
-    ///
-    /// ```
-    /// use std::time::Duration;
-    ///
-    /// let rt = gopark::Runtime::builder().crash_grace(Duration::from_secs(10)).build().unwrap();
-    /// ```
-    pub fn crash_grace(mut self, grace: Duration) -> Self {
-        self.0.crash_grace = grace;
-        self
-    }
-
-    /// Most threads of the runtime, the monitor not counted; 512 by default, at least 1.
-    ///
-    /// A goroutine that blocks its thread, in a system call or in [`block_in_place`], costs a thread until it returns: another
-    /// one takes its processor over. At the limit it keeps its processor, and goroutines wait.
-    ///
-    /// ```
-    /// let rt = gopark::Runtime::builder().max_threads(16).build().unwrap();
-    /// ```
-    pub fn max_threads(mut self, n: usize) -> Self {
-        self.0.max_threads = n;
-        self
-    }
-
-    /// Starts the runtime.
-    ///
-    /// # Errors
-    ///
-    /// The operating system's, if it gives no thread. [`InvalidInput`](io::ErrorKind::InvalidInput) if the threads' name
-    /// contains a zero byte. [`Other`](io::ErrorKind::Other) if there are 4096 runtimes; one that was dropped does not count.
-    /// [`Unsupported`](io::ErrorKind::Unsupported) in a [forked process](Runtime#forking).
-    ///
-    /// ```
-    /// let rt = gopark::Runtime::builder().build().unwrap();
-    /// ```
-    #[cfg_attr(feature = "sim", track_caller)]
-    pub fn build(self) -> io::Result<Runtime> {
-        #[cfg(feature = "sim")]
-        simulated::leaves(Outside::Runtime);
-        if fork::is_child() {
-            return Err(io::Error::new(io::ErrorKind::Unsupported, fork::REFUSAL));
-        }
-        Ok(Runtime { executor: Executor::start(self.settings())? })
-    }
-
-    fn settings(self) -> Settings {
-        inspect::serve();
-        let procs = if self.0.procs == 0 { default_procs() } else { self.0.procs };
-        Settings { procs, ..self.0 }
     }
 }

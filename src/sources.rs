@@ -1,7 +1,7 @@
 //! The descriptors that a runtime waits for: the poller's tokens, and what becomes of its events.
 //!
-//! A token is a place in a table and its generation, of which there are 2^32, on a system of 32 bits 2^16. So the late event of a
-//! descriptor that was closed reaches no other one.
+//! A token is a place in a table and its generation, of which there are 2^32, on a system of 32
+//! bits 2^16. So the late event of a descriptor that was closed reaches no other one.
 
 use std::fmt;
 use std::io;
@@ -144,8 +144,8 @@ impl Sources {
 
     fn deregister(&self, source: &mut impl Source, token: usize) {
         if fork::is_child() {
-            // The child shares the poller with its parent, whose registration it would end, and a thread that it has not may
-            // hold the lock.
+            // The child shares the poller with its parent, whose registration it would end, and a
+            // thread that it has not may hold the lock.
             return;
         }
         self.netpoll.deregister(source);
@@ -184,7 +184,10 @@ impl Sources {
                 }
                 for place in table.places.iter().skip(at).take(BLOCK) {
                     let mut tasks = Vec::new();
-                    place.readiness.iter().for_each(|readiness| readiness.each_task(|task| tasks.push(task)));
+                    place
+                        .readiness
+                        .iter()
+                        .for_each(|readiness| readiness.each_task(|task| tasks.push(task)));
                     if !tasks.is_empty() {
                         // Under the lock: it is closed only after it has left the table.
                         let (local, peer) = crate::platform::socket_addrs(place.fd);
@@ -218,7 +221,9 @@ const BLOCK: usize = 64;
 
 impl fmt::Debug for Places {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Places").field("used", &(self.places.len() - self.free.len())).finish_non_exhaustive()
+        f.debug_struct("Places")
+            .field("used", &(self.places.len() - self.free.len()))
+            .finish_non_exhaustive()
     }
 }
 

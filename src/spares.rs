@@ -1,13 +1,16 @@
-//! The workers that have no processor, what they may do without one, and the wishes for more of them.
+//! The workers that have no processor, what they may do without one, and the wishes for more of
+//! them.
 //!
-//! A wake that needs a worker calls one. If none is parked, it records a wish, which the next worker that is about to park
-//! fulfils, or the monitor, by a new thread. One lock is held for a few moves of pointers, so a wake never waits for a thread
-//! that is started, or for the scheduler's lock.
+//! A wake that needs a worker calls one. If none is parked, it records a wish, which the next
+//! worker that is about to park fulfils, or the monitor, by a new thread. One lock is held for a
+//! few moves of pointers, so a wake never waits for a thread that is started, or for the
+//! scheduler's lock.
 //!
-//! A job is code that blocks its thread. It is handed to a parked worker; if there is none, the monitor starts a thread, and
-//! at the limit it is queued. As many threads as there are processors are left to the goroutines, but one job may always run.
-//! A job that waits for the runtime, by `block_on` or for a job of its own, does not count: another one may run meanwhile. Else
-//! jobs that wait for jobs could fill all threads.
+//! A job is code that blocks its thread. It is handed to a parked worker; if there is none, the
+//! monitor starts a thread, and at the limit it is queued. As many threads as there are processors
+//! are left to the goroutines, but one job may always run. A job that waits for the runtime, by
+//! `block_on` or for a job of its own, does not count: another one may run meanwhile. Else jobs
+//! that wait for jobs could fill all threads.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -102,7 +105,12 @@ impl<J> State<J> {
     }
 
     fn room_for_jobs(&self) -> usize {
-        let most = self.limits.threads.saturating_sub(self.limits.procs).max(1).saturating_add(self.limits.lent);
+        let most = self
+            .limits
+            .threads
+            .saturating_sub(self.limits.procs)
+            .max(1)
+            .saturating_add(self.limits.lent);
         most.saturating_sub(self.running)
     }
 
@@ -151,9 +159,11 @@ impl<J> Spares<J> {
         state.parked.iter().for_each(|worker| worker.unpark());
     }
 
-    // ---------------------------------------------------------------------------- for those that need a worker
+    // ---------------------------------------------------------------------------- for those that
+    // need a worker
 
-    /// Wakes a parked worker, or records a wish for one. False if the monitor must look at the wishes.
+    /// Wakes a parked worker, or records a wish for one. False if the monitor must look at the
+    /// wishes.
     #[must_use = "wake the monitor if no worker was"]
     pub(crate) fn call(&self) -> bool {
         let mut state = self.lock();
@@ -172,7 +182,8 @@ impl<J> Spares<J> {
         state.parked.len() + state.starting + state.room_for_threads() > state.wishes
     }
 
-    /// Hands a job to a parked worker, or queues it. False if the monitor must look at the jobs, or the timers.
+    /// Hands a job to a parked worker, or queues it. False if the monitor must look at the jobs, or
+    /// the timers.
     #[must_use = "wake the monitor if no worker was"]
     pub(crate) fn submit(&self, work: J, is_nested: bool) -> bool {
         let mut state = self.lock();
@@ -198,10 +209,12 @@ impl<J> Spares<J> {
         is_open
     }
 
-    /// Parks the worker `me` until it is called or has a job, or until that moment. If no other one does, it sleeps until
-    /// the next timer, at `earliest`. It sleeps by `sleep`. One that `is_last` is called if there is no other one.
+    /// Parks the worker `me` until it is called or has a job, or until that moment. If no other one
+    /// does, it sleeps until the next timer, at `earliest`. It sleeps by `sleep`. One that
+    /// `is_last` is called if there is no other one.
     ///
-    /// Without `for_jobs` it leaves jobs to others, if threads can be started for them: the worker has just run goroutines.
+    /// Without `for_jobs` it leaves jobs to others, if threads can be started for them: the worker
+    /// has just run goroutines.
     pub(crate) fn park_by(
         &self,
         me: &Arc<Parker>,
@@ -286,8 +299,9 @@ impl<J> Spares<J> {
 
     // ---------------------------------------------------------------------------- for the monitor
 
-    /// The numbers of the threads that must be started, as far as the limit allows. They count from here on. At the limit
-    /// parked workers do the jobs: a thread that was started for one may have become a goroutine's.
+    /// The numbers of the threads that must be started, as far as the limit allows. They count from
+    /// here on. At the limit parked workers do the jobs: a thread that was started for one may have
+    /// become a goroutine's.
     pub(crate) fn begin_starts(&self) -> Range<usize> {
         let mut state = self.lock();
         if state.room_for_threads() + state.starting == 0 {
@@ -302,7 +316,8 @@ impl<J> Spares<J> {
         state.threads - count..state.threads
     }
 
-    /// The system has refused a thread: its wish is open still. A job that was left to it is a parked worker's.
+    /// The system has refused a thread: its wish is open still. A job that was left to it is a
+    /// parked worker's.
     pub(crate) fn refused(&self) {
         let mut state = self.lock();
         state.refuses = true;
@@ -322,7 +337,10 @@ impl<J> Spares<J> {
             let thread = {
                 let mut state = self.lock();
                 let Some(id) = state.left.last() else { return };
-                let Some(at) = state.handles.iter().position(|thread| thread.thread().id() == *id) else { return };
+                let Some(at) = state.handles.iter().position(|thread| thread.thread().id() == *id)
+                else {
+                    return;
+                };
                 state.left.pop();
                 state.handles.swap_remove(at)
             };
@@ -359,8 +377,8 @@ impl<J> Spares<J> {
         state.wishes > 0 || !state.jobs.is_empty()
     }
 
-    /// Calls `f` with each job that waits, under the lock, which is held for no more than `most` of them. One may be seen twice, and
-    /// one that begins meanwhile be missed.
+    /// Calls `f` with each job that waits, under the lock, which is held for no more than `most` of
+    /// them. One may be seen twice, and one that begins meanwhile be missed.
     pub(crate) fn each_job(&self, most: usize, mut f: impl FnMut(&J)) {
         let (mut seen, mut more) = (0, true);
         while more {
@@ -406,7 +424,13 @@ impl<J> Spares<J> {
 #[cfg(test)]
 impl<J> Spares<J> {
     /// As [`park_by`](Self::park_by), by [`Parker::park`].
-    pub(crate) fn park(&self, me: &Arc<Parker>, earliest: Time, until: Time, for_jobs: bool) -> Roused<J> {
+    pub(crate) fn park(
+        &self,
+        me: &Arc<Parker>,
+        earliest: Time,
+        until: Time,
+        for_jobs: bool,
+    ) -> Roused<J> {
         self.park_by(me, (earliest, until), for_jobs, false, Parker::park)
     }
 }
@@ -417,7 +441,8 @@ impl<J> Spares<J> {
         self.lock().ending
     }
 
-    /// Tells the parked worker that sleeps until the next timer from others, and until when it sleeps.
+    /// Tells the parked worker that sleeps until the next timer from others, and until when it
+    /// sleeps.
     pub(crate) fn sleeper(&self) -> Option<(*const Parker, Time)> {
         self.lock().sleeper.as_ref().map(|(sleeper, until)| (Arc::as_ptr(sleeper), *until))
     }
@@ -425,10 +450,16 @@ impl<J> Spares<J> {
     /// Checks what holds at any time.
     pub(crate) fn check(&self) {
         let state = self.lock();
-        assert!(state.parked.is_empty() || state.wishes == 0, "a worker stays parked while one is wanted");
+        assert!(
+            state.parked.is_empty() || state.wishes == 0,
+            "a worker stays parked while one is wanted"
+        );
         assert!(state.parked.len() + state.handed.len() + state.starting <= state.threads);
         if let Some((sleeper, _)) = &state.sleeper {
-            assert!(state.parked.iter().any(|worker| Arc::ptr_eq(worker, sleeper)), "who sleeps is parked");
+            assert!(
+                state.parked.iter().any(|worker| Arc::ptr_eq(worker, sleeper)),
+                "who sleeps is parked"
+            );
         }
     }
 }

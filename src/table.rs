@@ -43,15 +43,20 @@ impl<T, const N: usize> Table<T, N> {
         unsafe { &*self.entries[number].load(Ordering::Relaxed) }
     }
 
-    /// One that is out of use, else one that `make` makes. If there are `N`, waits `patience` for one to be out of use;
-    /// `None` if none is then.
-    pub(crate) fn take(&self, patience: Duration, make: impl FnOnce(u16) -> T) -> Option<&'static T> {
+    /// One that is out of use, else one that `make` makes. If there are `N`, waits `patience` for
+    /// one to be out of use; `None` if none is then.
+    pub(crate) fn take(
+        &self,
+        patience: Duration,
+        make: impl FnOnce(u16) -> T,
+    ) -> Option<&'static T> {
         if let Some(free) = lock(&self.free).pop() {
             return Some(free);
         }
         let more = |made| (made < N).then_some(made + 1);
         if let Ok(number) = self.made.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more) {
-            let made: &'static T = Box::leak(Box::new(make(u16::try_from(number).expect("N is less than 2^16"))));
+            let made: &'static T =
+                Box::leak(Box::new(make(u16::try_from(number).expect("N is less than 2^16"))));
             self.entries[number].store(ptr::from_ref(made).cast_mut(), Ordering::Release);
             return Some(made);
         }
@@ -64,7 +69,9 @@ impl<T, const N: usize> Table<T, N> {
     pub(crate) fn all(&self) -> impl Iterator<Item = &'static T> {
         let made = self.made.load(Ordering::Acquire);
         // SAFETY: null, or never freed.
-        self.entries[..made].iter().filter_map(|entry| unsafe { entry.load(Ordering::Acquire).as_ref() })
+        self.entries[..made]
+            .iter()
+            .filter_map(|entry| unsafe { entry.load(Ordering::Acquire).as_ref() })
     }
 
     /// It is out of use.

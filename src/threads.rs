@@ -15,15 +15,22 @@ thread_local! {
     static OWN: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Starts a thread. The system may refuse one for a moment, so every caller must have a way to try again.
-pub(crate) fn start(name: String, main: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
+/// Starts a thread. The system may refuse one for a moment, so every caller must have a way to try
+/// again.
+pub(crate) fn start(
+    name: String,
+    main: impl FnOnce() + Send + 'static,
+) -> io::Result<JoinHandle<()>> {
     start_as(name, Some(Counted::new()), main)
 }
 
-/// As [`start`], for a thread that wakes goroutines for what happens outside of the process: it is not counted, so no
-/// deadlock is proved while it runs.
+/// As [`start`], for a thread that wakes goroutines for what happens outside of the process: it is
+/// not counted, so no deadlock is proved while it runs.
 #[cfg(all(feature = "net", unix, not(any(miri, gopark_loom))))]
-pub(crate) fn start_for_outside(name: String, main: impl FnOnce() + Send + 'static) -> io::Result<JoinHandle<()>> {
+pub(crate) fn start_for_outside(
+    name: String,
+    main: impl FnOnce() + Send + 'static,
+) -> io::Result<JoinHandle<()>> {
     start_as(name, None, main)
 }
 
@@ -58,7 +65,8 @@ impl Hooks {
         self.on_start.iter().for_each(|hook| contain(|| hook()));
     }
 
-    /// It drops them as well, because a destructor may be in them that a service thread must not run.
+    /// It drops them as well, because a destructor may be in them that a service thread must not
+    /// run.
     pub(crate) fn stopped(self) {
         self.on_stop.iter().for_each(|hook| contain(|| hook()));
         contain(|| drop(self));
@@ -68,7 +76,10 @@ impl Hooks {
 impl fmt::Debug for Hooks {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { on_start, on_stop } = self;
-        f.debug_struct("Hooks").field("on_start", &on_start.is_some()).field("on_stop", &on_stop.is_some()).finish()
+        f.debug_struct("Hooks")
+            .field("on_start", &on_start.is_some())
+            .field("on_stop", &on_stop.is_some())
+            .finish()
     }
 }
 
@@ -99,8 +110,8 @@ impl Drop for Counted {
     }
 }
 
-/// Marks this thread as a service thread: a monitor, or the one that fires timers. Many depend on it, so it waits for
-/// no runtime and drops no user's future.
+/// Marks this thread as a service thread: a monitor, or the one that fires timers. Many depend on
+/// it, so it waits for no runtime and drops no user's future.
 pub(crate) fn serve() {
     SERVICE.set(true);
 }
@@ -123,8 +134,9 @@ impl Drop for Leaving {
     }
 }
 
-/// Calls `left` when every other thread-local of this thread has been dropped: then a join does not wait. The thread must
-/// not have used one with a destructor before, because they are dropped in the opposite order of their first uses.
+/// Calls `left` when every other thread-local of this thread has been dropped: then a join does not
+/// wait. The thread must not have used one with a destructor before, because they are dropped in
+/// the opposite order of their first uses.
 pub(crate) fn when_left(left: impl Fn(ThreadId) + 'static) {
     LEAVING.with(|leaving| {
         let thread = thread::current().id();
@@ -132,15 +144,16 @@ pub(crate) fn when_left(left: impl Fn(ThreadId) + 'static) {
     });
 }
 
-/// Runtimes that wait for the end of others, by their indices: a thread of the first is in `shutdown` of the second.
+/// Runtimes that wait for the end of others, by their indices: a thread of the first is in
+/// `shutdown` of the second.
 static WAITING: Mutex<Vec<(u16, u16)>> = Mutex::new(Vec::new());
 
 /// This thread, of the first runtime if it is one's, waits for the end of the second.
 pub(crate) struct Waiting(Option<u16>, u16);
 
 impl Waiting {
-    /// `None` if the target's end may depend on this thread, because it is the target's, or through runtimes that wait, or
-    /// because it is a service thread.
+    /// `None` if the target's end may depend on this thread, because it is the target's, or through
+    /// runtimes that wait, or because it is a service thread.
     pub(crate) fn begin(home: Option<u16>, target: u16) -> Option<Self> {
         if is_service() {
             return None;
@@ -164,7 +177,8 @@ impl Waiting {
 impl Drop for Waiting {
     fn drop(&mut self) {
         let mut waiting = lock(&WAITING);
-        if let Some(at) = waiting.iter().position(|wait| (Some(wait.0), wait.1) == (self.0, self.1)) {
+        if let Some(at) = waiting.iter().position(|wait| (Some(wait.0), wait.1) == (self.0, self.1))
+        {
             waiting.swap_remove(at);
         }
     }
@@ -210,7 +224,9 @@ pub(crate) mod refusal {
 
     pub(super) fn applies_to(name: &str) -> bool {
         let mut rules = rules();
-        let Some(rule) = rules.iter_mut().find(|rule| name.starts_with(rule.prefix)) else { return false };
+        let Some(rule) = rules.iter_mut().find(|rule| name.starts_with(rule.prefix)) else {
+            return false;
+        };
         let refused = crate::random::below(100) < rule.percent;
         rule.count += usize::from(refused);
         refused

@@ -9,18 +9,20 @@ use pin_project_lite::pin_project;
 use crate::coop;
 use crate::wait::case::{future_case, option_case};
 
-/// Polls `future` outside of the budget: its operations complete whenever they can, and never give way. tokio:
-/// `task::unconstrained`.
+/// Polls `future` outside of the budget: its operations complete whenever they can, and never give
+/// way. tokio: `task::unconstrained`.
 ///
-/// An operation of this crate that is ready gives way every 128th time, so that a loop over ready ones lets others run. Where
-/// that is in the way, because the goroutine counts on what is ready or yields by itself, this leaves it out. While the future
-/// does not wait, the other goroutines of its processor wait for it, until the monitor lets another thread take them, some 10 ms
-/// later.
+/// An operation of this crate that is ready gives way every 128th time, so that a loop over ready
+/// ones lets others run. Where that is in the way, because the goroutine counts on what is ready or
+/// yields by itself, this leaves it out. While the future does not wait, the other goroutines of
+/// its processor wait for it, until the monitor lets another thread take them, some 10 ms later.
 ///
-/// To ask whether something is there, use [`try_recv`](crate::chan::Receiver::try_recv) and its kin, which have no budget; so has
-/// a poll with a waker of no task (`now_or_never`). `poll_once` passes the task's waker, and may be told to give way.
+/// To ask whether something is there, use [`try_recv`](crate::chan::Receiver::try_recv) and its
+/// kin, which have no budget; so has a poll with a waker of no task (`now_or_never`). `poll_once`
+/// passes the task's waker, and may be told to give way.
 ///
-/// Outside of goroutines there is no budget, and this changes nothing. It is a case of a [`select!`](crate::select!).
+/// Outside of goroutines there is no budget, and this changes nothing. It is a case of a
+/// [`select!`](crate::select!).
 ///
 /// # Cancellation
 ///

@@ -1,7 +1,8 @@
 //! The one place where the wakers of waiting tasks are cloned, woken and dropped.
 //!
-//! A waker runs the code of whichever executor made it, and that code may panic. The panic hook has reported the panic by
-//! then; it ends here. So it costs no other waiter its wake, its value or its lock, and no caller has to clean up.
+//! A waker runs the code of whichever executor made it, and that code may panic. The panic hook has
+//! reported the panic by then; it ends here. So it costs no other waiter its wake, its value or its
+//! lock, and no caller has to clean up.
 
 use std::mem::{ManuallyDrop, MaybeUninit};
 use std::pin::Pin;
@@ -13,15 +14,15 @@ use crate::panics::contain;
 
 /// A clone of a task's waker. None of its operations unwinds.
 ///
-/// Cloning, waking and dropping it may run foreign code: never under a lock. The exception is the running goroutine's own
-/// waker, see [`of_current`](Self::of_current).
+/// Cloning, waking and dropping it may run foreign code: never under a lock. The exception is the
+/// running goroutine's own waker, see [`of_current`](Self::of_current).
 #[derive(Debug)]
 #[must_use = "wake it, or drop it, once every lock is released"]
 pub(crate) struct TaskWaker(ManuallyDrop<Waker>);
 
 impl TaskWaker {
-    /// Clones `waker`. If that panics, the result wakes nothing: the operation keeps its place in the queue, and is
-    /// found complete at its next poll.
+    /// Clones `waker`. If that panics, the result wakes nothing: the operation keeps its place in
+    /// the queue, and is found complete at its next poll.
     pub(crate) fn new(waker: &Waker) -> Self {
         if coop::trusts(waker) {
             return Self::of_current(waker);
@@ -36,8 +37,8 @@ impl TaskWaker {
         Self::from(Waker::noop().clone())
     }
 
-    /// Clones the waker of the running goroutine, for which [`coop::trusts`] holds: it runs no foreign code, so a lock
-    /// may be held.
+    /// Clones the waker of the running goroutine, for which [`coop::trusts`] holds: it runs no
+    /// foreign code, so a lock may be held.
     #[inline(always)]
     pub(crate) fn of_current(waker: &Waker) -> Self {
         Self::from(waker.clone())
@@ -87,10 +88,11 @@ impl Drop for TaskWaker {
     }
 }
 
-/// Polls a future of another crate, to which no waker's panic may come: async-task, for one, aborts the process.
+/// Polls a future of another crate, to which no waker's panic may come: async-task, for one, aborts
+/// the process.
 ///
-/// The future gets a waker that shares one [`TaskWaker`] with this, so that later polls by the same task allocate nothing. The
-/// running goroutine's own waker needs none of this.
+/// The future gets a waker that shares one [`TaskWaker`] with this, so that later polls by the same
+/// task allocate nothing. The running goroutine's own waker needs none of this.
 #[derive(Debug, Default)]
 pub(crate) struct Proxy(Option<Arc<TaskWaker>>);
 
@@ -109,7 +111,11 @@ impl Wake for TaskWaker {
 impl Proxy {
     /// Polls `future` on behalf of the task of `cx`.
     #[inline]
-    pub(crate) fn poll<F: Future>(&mut self, future: Pin<&mut F>, cx: &mut Context<'_>) -> Poll<F::Output> {
+    pub(crate) fn poll<F: Future>(
+        &mut self,
+        future: Pin<&mut F>,
+        cx: &mut Context<'_>,
+    ) -> Poll<F::Output> {
         if coop::trusts(cx.waker()) || coop::is_last(cx.waker()) {
             let polled = future.poll(cx);
             if polled.is_ready() {
@@ -142,10 +148,11 @@ impl Proxy {
     }
 }
 
-/// Wakers collected under a lock, to be woken once it is released. Dropping the list wakes what is left in it.
+/// Wakers collected under a lock, to be woken once it is released. Dropping the list wakes what is
+/// left in it.
 ///
-/// The list has room for [`ROOM`](Self::ROOM) wakers. A caller that may have more wakes them in rounds, so that no round
-/// holds the lock for long and none allocates.
+/// The list has room for [`ROOM`](Self::ROOM) wakers. A caller that may have more wakes them in
+/// rounds, so that no round holds the lock for long and none allocates.
 #[must_use = "wake the list once the lock is released"]
 pub(crate) struct WakeList {
     /// Those below `len` are initialized.
@@ -190,7 +197,8 @@ impl WakeList {
     pub(crate) fn wake_all(&mut self) {
         let len = std::mem::take(&mut self.len);
         for waker in &mut self.wakers[..len] {
-            // SAFETY: initialized, for it was below `len`, which is zero now: nothing reads it again.
+            // SAFETY: initialized, for it was below `len`, which is zero now: nothing reads it
+            // again.
             unsafe { waker.assume_init_read() }.wake();
         }
     }

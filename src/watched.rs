@@ -45,8 +45,8 @@ impl Watched {
 
     /// A look at the worker that holds `processor`, so long after the last one.
     ///
-    /// A thread that waits for a core computes, if the system tells it from one that sleeps; else it counts as one that
-    /// sleeps, after some time.
+    /// A thread that waits for a core computes, if the system tells it from one that sleeps; else
+    /// it counts as one that sleeps, after some time.
     pub(crate) fn look(
         &self,
         processor: &Processor,
@@ -55,11 +55,17 @@ impl Watched {
         is_polling: bool,
         work_waits: bool,
     ) -> Doing {
-        let (polls, ticks) = (processor.polls.load(Ordering::Relaxed), processor.ticks.load(Ordering::Relaxed));
+        let (polls, ticks) =
+            (processor.polls.load(Ordering::Relaxed), processor.ticks.load(Ordering::Relaxed));
         let cpu = clock.cpu_time();
         let (last_polls, last_ticks, last_cpu) = self.last.replace((polls, ticks, cpu));
         let begun = polls.wrapping_sub(last_polls);
-        processor.adapt(ticks.wrapping_sub(last_ticks), begun, passed, cpu.saturating_sub(last_cpu));
+        processor.adapt(
+            ticks.wrapping_sub(last_ticks),
+            begun,
+            passed,
+            cpu.saturating_sub(last_cpu),
+        );
         let moved = begun != 0 || !is_polling;
         let since = self.since.replace(work_waits.then_some((now, cpu)));
         let Some((since, then)) = since.filter(|_| work_waits && !moved) else {
@@ -67,7 +73,8 @@ impl Watched {
         };
         self.since.set(Some((since, then)));
         let waited = now.since(since);
-        let is_asleep = if cpu.saturating_sub(then) < waited / 8 { clock.is_asleep() } else { Some(false) };
+        let is_asleep =
+            if cpu.saturating_sub(then) < waited / 8 { clock.is_asleep() } else { Some(false) };
         match is_asleep {
             Some(true) => Doing::Sleeps,
             _ if waited < STUCK => Doing::Busy,

@@ -43,8 +43,14 @@ fn what_is_due_is_taken_beside_a_default() {
             }
             spin_past(2 * MS);
             assert!(select! { _ = slept.as_mut() => true, default => false }, "the sleep was due");
-            assert!(select! { over = limited.as_mut() => over.is_err(), default => false }, "the time-out was due");
-            assert!(select! { over = receives.as_mut() => over.is_err(), default => false }, "the receive was");
+            assert!(
+                select! { over = limited.as_mut() => over.is_err(), default => false },
+                "the time-out was due"
+            );
+            assert!(
+                select! { over = receives.as_mut() => over.is_err(), default => false },
+                "the receive was"
+            );
         }
     });
 }

@@ -64,7 +64,11 @@ fn poll_once<F: Future>(future: F) -> Poll<F::Output> {
 fn background_allocates_nothing_cx01() {
     let (allocations, ..) = cost(|| {
         let ctx = black_box(Context::background()).clone();
-        assert!(ctx.err().is_none() && ctx.value::<i32>().is_none() && poll_once(ctx.done()).is_pending());
+        assert!(
+            ctx.err().is_none()
+                && ctx.value::<i32>().is_none()
+                && poll_once(ctx.done()).is_pending()
+        );
         black_box(Context::todo().without_cancel());
     });
     assert_eq!(allocations, 0);
@@ -128,7 +132,10 @@ fn a_join_allocates_once_for_a_task_of_another_executor() {
     let waker = Waker::from(Arc::new(Task));
     let mut handle = gopark::go(std::future::pending::<()>());
     let mut poll = || cost(|| pin!(&mut handle).poll(&mut Cx::from_waker(&waker)).is_pending());
-    assert_eq!([poll(), poll()].map(|(allocations, _, pending)| (allocations, pending)), [(1, true), (0, true)]);
+    assert_eq!(
+        [poll(), poll()].map(|(allocations, _, pending)| (allocations, pending)),
+        [(1, true), (0, true)]
+    );
     handle.abort();
 }
 
@@ -265,7 +272,8 @@ fn nothing_is_allocated_or_freed_under_a_channels_lock() {
                 for step in 0..300 {
                     drop(receives.swap_remove(step * 7 % receives.len()));
                 }
-                let mut sends: Vec<_> = (0..1000).map(|value| Box::pin(tx.send(300 + value))).collect();
+                let mut sends: Vec<_> =
+                    (0..1000).map(|value| Box::pin(tx.send(300 + value))).collect();
                 for send in &mut sends {
                     let _ = send.as_mut().poll(&mut Cx::from_waker(Waker::noop()));
                 }
@@ -289,7 +297,9 @@ fn nothing_is_allocated_or_freed_under_a_channels_lock() {
         }
         done.send(()).unwrap();
     });
-    is_done.recv_timeout(std::time::Duration::from_secs(60)).expect("a channel's lock is taken within itself");
+    is_done
+        .recv_timeout(std::time::Duration::from_secs(60))
+        .expect("a channel's lock is taken within itself");
 }
 
 #[test]

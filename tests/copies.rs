@@ -24,7 +24,9 @@ unsafe extern "C" fn memcpy(to: *mut c_void, from: *const c_void, len: usize) ->
         COPIED.set(COPIED.get() + len);
     }
     // SAFETY: the caller's promise; not written in Rust, for which the compiler might call `memcpy`.
-    unsafe { asm!("rep movsb", inout("rcx") len => _, inout("rdi") to => _, inout("rsi") from => _, options(nostack)) };
+    unsafe {
+        asm!("rep movsb", inout("rcx") len => _, inout("rdi") to => _, inout("rsi") from => _, options(nostack))
+    };
     to
 }
 

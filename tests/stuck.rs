@@ -16,11 +16,14 @@ use gopark::inspect::{self, GoroutineInfo, GoroutineState, named};
 use gopark::signal::{self, Signal};
 use gopark::sync::{Cond, Mutex, Once, RwMutex, Semaphore, WaitGroup};
 use gopark::time::{Ticker, sleep};
-use gopark::{OnDeadlock, Runtime, block_on, block_on_local, chan, go, go_local, gosched, select, unblock};
+use gopark::{
+    OnDeadlock, Runtime, block_on, block_on_local, chan, go, go_local, gosched, select, unblock,
+};
 
 const SECOND: Duration = Duration::from_secs(1);
 const ASLEEP: &str = "gopark: all goroutines are asleep\n";
-const PERHAPS: &str = "gopark: all goroutines are asleep: nothing inside the runtime can wake them\n";
+const PERHAPS: &str =
+    "gopark: all goroutines are asleep: nothing inside the runtime can wake them\n";
 
 // ------------------------------------------------------------------------------------------------ deadlocks
 
@@ -46,10 +49,20 @@ fn philosophers() {
 
 fn philosophers_are_listed(ended: &Ended) {
     ended.has_once(ASLEEP);
-    ended.has_line("goroutine 1 (main) [sync.WaitGroup.Wait, ", "wait: philosophers", "main: philosophers");
-    let line = format!("at {}, spawned at {}\n", site("lock: philosophers"), site("go: philosophers"));
+    ended.has_line(
+        "goroutine 1 (main) [sync.WaitGroup.Wait, ",
+        "wait: philosophers",
+        "main: philosophers",
+    );
+    let line =
+        format!("at {}, spawned at {}\n", site("lock: philosophers"), site("go: philosophers"));
     assert_eq!(ended.stderr.matches(&line).count(), 2, "{}", ended.stderr);
-    assert_eq!(ended.stderr.matches("\"philosopher\" [sync.Mutex.Lock, ").count(), 2, "{}", ended.stderr);
+    assert_eq!(
+        ended.stderr.matches("\"philosopher\" [sync.Mutex.Lock, ").count(),
+        2,
+        "{}",
+        ended.stderr
+    );
 }
 
 fn reads_twice() {
@@ -226,7 +239,9 @@ fn a_local_main_in_a_context() {
 
 fn a_crash_on_deadlock() {
     let rt = Runtime::builder().on_deadlock(OnDeadlock::Crash).build().unwrap();
-    let caught = std::panic::catch_unwind(|| rt.block_on(async { drop(Semaphore::new(1).acquire(2).await) }));
+    let caught = std::panic::catch_unwind(|| {
+        rt.block_on(async { drop(Semaphore::new(1).acquire(2).await) })
+    });
     let text = caught.unwrap_err().downcast::<String>().unwrap();
     assert!(text.starts_with(ASLEEP) && text.contains("goroutine 1 (main) [semaphore, "), "{text}");
 }
@@ -397,7 +412,8 @@ fn nobody_waits() {
 // ------------------------------------------------------------------------------------------------ leaks
 
 async fn until_parked(goroutines: usize) {
-    let is_parked = |goroutine: &&GoroutineInfo| matches!(goroutine.state, GoroutineState::Waiting { .. });
+    let is_parked =
+        |goroutine: &&GoroutineInfo| matches!(goroutine.state, GoroutineState::Waiting { .. });
     while inspect::goroutines().iter().filter(is_parked).count() < goroutines {
         sleep(Duration::from_millis(1)).await; // asleep: between two looks
     }
@@ -499,12 +515,22 @@ struct Scenario {
     check: fn(&Ended),
 }
 
-const fn scenario(name: &'static str, debug: &'static str, run: fn(), check: fn(&Ended)) -> Scenario {
+const fn scenario(
+    name: &'static str,
+    debug: &'static str,
+    run: fn(),
+    check: fn(&Ended),
+) -> Scenario {
     Scenario { name, debug, run, check }
 }
 
 const SCENARIOS: &[Scenario] = &[
-    scenario("a_deadlock_is_reported_with_each_goroutine_once", "", philosophers, philosophers_are_listed),
+    scenario(
+        "a_deadlock_is_reported_with_each_goroutine_once",
+        "",
+        philosophers,
+        philosophers_are_listed,
+    ),
     scenario("holders_of_locks_and_cycles_are_named", "locks=on", philosophers, |ended| {
         philosophers_are_listed(ended);
         let held = format!(", locked at {}\n", site("first lock: philosophers"));
@@ -517,28 +543,55 @@ const SCENARIOS: &[Scenario] = &[
         assert_eq!(ended.stderr.matches(&held).count(), 2, "{}", ended.stderr);
         ended.has_once("cycle: goroutine 1 waits for goroutine 1\n");
     }),
-    scenario("without_records_the_report_says_how_to_have_them", "locks=off", philosophers, |ended| {
-        philosophers_are_listed(ended);
-        ended.has_once("GOPARK_DEBUG=locks=on shows who holds the locks\n");
-        assert!(!ended.stderr.contains("held by"), "{}", ended.stderr);
-    }),
+    scenario(
+        "without_records_the_report_says_how_to_have_them",
+        "locks=off",
+        philosophers,
+        |ended| {
+            philosophers_are_listed(ended);
+            ended.has_once("GOPARK_DEBUG=locks=on shows who holds the locks\n");
+            assert!(!ended.stderr.contains("held by"), "{}", ended.stderr);
+        },
+    ),
     scenario("each_kind_of_wait_has_its_word_and_its_lines", "", all_words, all_words_are_there),
     scenario("a_wait_for_a_once_is_named", "", a_once_that_waits_for_itself, a_once_is_named),
-    scenario("goroutines_of_all_runtimes_and_local_mains_are_listed", "", two_runtimes, two_runtimes_are_listed),
-    scenario("a_ticker_that_nobody_receives_from_is_no_hope", "", a_ticker_without_a_receiver, |ended| {
-        ended.has_once(ASLEEP);
+    scenario(
+        "goroutines_of_all_runtimes_and_local_mains_are_listed",
+        "",
+        two_runtimes,
+        two_runtimes_are_listed,
+    ),
+    scenario(
+        "a_ticker_that_nobody_receives_from_is_no_hope",
+        "",
+        a_ticker_without_a_receiver,
+        |ended| {
+            ended.has_once(ASLEEP);
+        },
+    ),
+    scenario(
+        "a_local_main_is_found_stuck_after_it_has_moved",
+        "",
+        a_local_main_that_slept,
+        |ended| {
+            ended.has_once(ASLEEP);
+            ended.has_once("goroutine 1 (main) [semaphore, ");
+            ended.has_once(&format!(" at {}, spawned at ", site("local: slept")));
+        },
+    ),
+    scenario("the_end_of_a_thread_may_prove_a_deadlock", "", a_thread_that_ends, |ended| {
+        ended.has_once(ASLEEP)
     }),
-    scenario("a_local_main_is_found_stuck_after_it_has_moved", "", a_local_main_that_slept, |ended| {
-        ended.has_once(ASLEEP);
-        ended.has_once("goroutine 1 (main) [semaphore, ");
-        ended.has_once(&format!(" at {}, spawned at ", site("local: slept")));
-    }),
-    scenario("the_end_of_a_thread_may_prove_a_deadlock", "", a_thread_that_ends, |ended| ended.has_once(ASLEEP)),
-    scenario("a_local_main_notes_what_the_operation_inside_waits_for", "", a_local_main_in_a_context, |ended| {
-        ended.has_once(ASLEEP);
-        ended.has_once("goroutine 1 (main) [chan receive, ");
-        ended.has_once(&format!("s] at {}, spawned at ", site("local: run")));
-    }),
+    scenario(
+        "a_local_main_notes_what_the_operation_inside_waits_for",
+        "",
+        a_local_main_in_a_context,
+        |ended| {
+            ended.has_once(ASLEEP);
+            ended.has_once("goroutine 1 (main) [chan receive, ");
+            ended.has_once(&format!("s] at {}, spawned at ", site("local: run")));
+        },
+    ),
     scenario("a_local_goroutine_is_found_stuck", "", local_goroutines_that_wait, |ended| {
         ended.has_once(ASLEEP);
         ended.has_line(" [chan receive, ", "go: local", "go: local");
@@ -556,14 +609,30 @@ const SCENARIOS: &[Scenario] = &[
         a_local_goroutine_waits_for_its_thread,
         Ended::is_silent,
     ),
-    scenario("a_deadlock_crashes_if_the_builder_says_so", "", a_crash_on_deadlock, ends_well_after_the_report),
-    scenario("a_deadlock_crashes_if_the_environment_says_so", "deadlock=crash", philosophers, |ended| {
-        philosophers_are_listed(ended);
-        let main = site("main: philosophers");
-        ended.has_once(&format!("gopark: unrecovered panic in goroutine 1, spawned at {main}:"));
-        assert_eq!(ended.code, Some(101), "{}", ended.stderr);
-    }),
-    scenario("the_environment_wins_over_the_builder", "deadlock=off", a_crash_on_deadlock, Ended::is_silent),
+    scenario(
+        "a_deadlock_crashes_if_the_builder_says_so",
+        "",
+        a_crash_on_deadlock,
+        ends_well_after_the_report,
+    ),
+    scenario(
+        "a_deadlock_crashes_if_the_environment_says_so",
+        "deadlock=crash",
+        philosophers,
+        |ended| {
+            philosophers_are_listed(ended);
+            let main = site("main: philosophers");
+            ended
+                .has_once(&format!("gopark: unrecovered panic in goroutine 1, spawned at {main}:"));
+            assert_eq!(ended.code, Some(101), "{}", ended.stderr);
+        },
+    ),
+    scenario(
+        "the_environment_wins_over_the_builder",
+        "deadlock=off",
+        a_crash_on_deadlock,
+        Ended::is_silent,
+    ),
     scenario("a_thread_outside_may_wake_it", "", a_thread_outside, Ended::is_silent),
     scenario(
         "what_is_not_proved_is_reported_on_demand_at_each_rest",
@@ -572,21 +641,51 @@ const SCENARIOS: &[Scenario] = &[
         is_reported_twice,
     ),
     scenario("a_timer_is_no_deadlock", "deadlock=report", a_timer_will_wake_it, Ended::is_silent),
-    scenario("a_blocking_call_is_no_deadlock", "deadlock=report", a_blocking_call_will_wake_it, Ended::is_silent),
-    scenario("a_goroutine_that_computes_is_no_deadlock", "deadlock=report", a_goroutine_computes, Ended::is_silent),
-    scenario("a_local_main_that_computes_is_no_deadlock", "deadlock=report", a_local_main_computes, Ended::is_silent),
-    scenario("a_foreign_future_that_keeps_the_waker_is_not_proved", "", a_foreign_future, Ended::is_silent),
-    scenario("a_goroutine_whose_waker_is_not_kept_is_stuck", "", wakers_that_are_not_kept, |ended| {
-        ended.has_once(ASLEEP);
-        ended.has_once("[join, 1.");
-        ended.has_once(" \"forgets\" [foreign future, 1.");
-        ended.has_once(&format!("s], spawned at {}", site("go: forgets")));
-        ended.has_once(&format!("s] at {}, spawned at ", site("run: forgets")));
-    }),
-    scenario("the_answer_of_a_local_goroutine_does_not_end_the_rest", "", a_local_goroutine_forgets, |ended| {
-        ended.has_once(ASLEEP);
-        ended.has_once("goroutine 1 (main) [join, 1.");
-    }),
+    scenario(
+        "a_blocking_call_is_no_deadlock",
+        "deadlock=report",
+        a_blocking_call_will_wake_it,
+        Ended::is_silent,
+    ),
+    scenario(
+        "a_goroutine_that_computes_is_no_deadlock",
+        "deadlock=report",
+        a_goroutine_computes,
+        Ended::is_silent,
+    ),
+    scenario(
+        "a_local_main_that_computes_is_no_deadlock",
+        "deadlock=report",
+        a_local_main_computes,
+        Ended::is_silent,
+    ),
+    scenario(
+        "a_foreign_future_that_keeps_the_waker_is_not_proved",
+        "",
+        a_foreign_future,
+        Ended::is_silent,
+    ),
+    scenario(
+        "a_goroutine_whose_waker_is_not_kept_is_stuck",
+        "",
+        wakers_that_are_not_kept,
+        |ended| {
+            ended.has_once(ASLEEP);
+            ended.has_once("[join, 1.");
+            ended.has_once(" \"forgets\" [foreign future, 1.");
+            ended.has_once(&format!("s], spawned at {}", site("go: forgets")));
+            ended.has_once(&format!("s] at {}, spawned at ", site("run: forgets")));
+        },
+    ),
+    scenario(
+        "the_answer_of_a_local_goroutine_does_not_end_the_rest",
+        "",
+        a_local_goroutine_forgets,
+        |ended| {
+            ended.has_once(ASLEEP);
+            ended.has_once("goroutine 1 (main) [join, 1.");
+        },
+    ),
     scenario("a_limit_inside_a_limit_keeps_no_waker", "", a_context_in_a_context, |ended| {
         ended.has_once(ASLEEP);
         ended.has_once("[foreign future, 1.");
@@ -598,17 +697,37 @@ const SCENARIOS: &[Scenario] = &[
         a_waker_that_is_replaced,
         Ended::is_silent,
     ),
-    scenario("one_that_does_not_answer_is_reported", "deadlock=report", a_waker_that_is_replaced, |ended| {
-        ended.has_once(PERHAPS);
-        assert!(!ended.stderr.contains("without end"), "{}", ended.stderr);
-    }),
+    scenario(
+        "one_that_does_not_answer_is_reported",
+        "deadlock=report",
+        a_waker_that_is_replaced,
+        |ended| {
+            ended.has_once(PERHAPS);
+            assert!(!ended.stderr.contains("without end"), "{}", ended.stderr);
+        },
+    ),
     scenario("what_has_answered_before_keeps_its_age", "", answers_one_after_the_other, |ended| {
         ended.has_once(ASLEEP);
         ended.has_once(" \"first\" [foreign future, 1.");
     }),
-    scenario("a_rest_begins_anew_if_an_answer_goes_on", "deadlock=report", an_answer_that_goes_on, Ended::is_silent),
-    scenario("without_block_on_there_is_no_deadlock", "deadlock=report", nobody_waits, Ended::is_silent),
-    scenario("goroutines_that_main_leaves_are_listed", "leaks=report", three_are_left, three_are_listed),
+    scenario(
+        "a_rest_begins_anew_if_an_answer_goes_on",
+        "deadlock=report",
+        an_answer_that_goes_on,
+        Ended::is_silent,
+    ),
+    scenario(
+        "without_block_on_there_is_no_deadlock",
+        "deadlock=report",
+        nobody_waits,
+        Ended::is_silent,
+    ),
+    scenario(
+        "goroutines_that_main_leaves_are_listed",
+        "leaks=report",
+        three_are_left,
+        three_are_listed,
+    ),
     scenario("goroutines_that_main_leaves_are_a_panic", "leaks=crash", three_are_left, |ended| {
         three_are_listed(ended);
         assert_eq!(ended.code, Some(101), "{}", ended.stderr);
@@ -617,8 +736,18 @@ const SCENARIOS: &[Scenario] = &[
         ended.has_once("gopark: 1 goroutine still parked when main returned\n");
         assert_eq!(ended.code, Some(0), "{}", ended.stderr);
     }),
-    scenario("a_program_without_leaks_prints_nothing", "leaks=report", all_have_ended, Ended::is_silent),
-    scenario("a_local_main_is_no_leak", "leaks=report", || block_on_local(async {}), Ended::is_silent),
+    scenario(
+        "a_program_without_leaks_prints_nothing",
+        "leaks=report",
+        all_have_ended,
+        Ended::is_silent,
+    ),
+    scenario(
+        "a_local_main_is_no_leak",
+        "leaks=report",
+        || block_on_local(async {}),
+        Ended::is_silent,
+    ),
     scenario(
         "a_sender_whose_value_main_has_received_is_no_leak",
         "leaks=report",
@@ -631,26 +760,42 @@ const SCENARIOS: &[Scenario] = &[
         two_send_to_nobody,
         two_senders_are_listed,
     ),
-    scenario("a_leak_of_several_mains_is_listed_once", "leaks=report", two_mains_leave_one, |ended| {
-        ended.has_once("gopark: 1 goroutine still parked when main returned\n");
-        ended.has_once(" [semaphore, ");
-    }),
+    scenario(
+        "a_leak_of_several_mains_is_listed_once",
+        "leaks=report",
+        two_mains_leave_one,
+        |ended| {
+            ended.has_once("gopark: 1 goroutine still parked when main returned\n");
+            ended.has_once(" [semaphore, ");
+        },
+    ),
     scenario("a_wrong_setting_gets_a_line", "leeks=report", all_have_ended, |ended| {
-        ended.has_once("gopark: GOPARK_DEBUG: \"leeks=report\" ignored: the settings are deadlock=");
+        ended
+            .has_once("gopark: GOPARK_DEBUG: \"leeks=report\" ignored: the settings are deadlock=");
     }),
     #[cfg(target_os = "linux")]
-    scenario("a_signal_writes_a_dump_and_the_process_goes_on", "dump=on", dump_on_signal, |ended| {
-        ended.has_once("gopark: goroutines: 2, runtimes: 1\n");
-        ended.has_line(" [chan receive, ", "go: dumped", "go: dumped");
-        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-    }),
+    scenario(
+        "a_signal_writes_a_dump_and_the_process_goes_on",
+        "dump=on",
+        dump_on_signal,
+        |ended| {
+            ended.has_once("gopark: goroutines: 2, runtimes: 1\n");
+            ended.has_line(" [chan receive, ", "go: dumped", "go: dumped");
+            assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        },
+    ),
     #[cfg(target_os = "linux")]
-    scenario("the_dump_and_a_receiver_have_the_same_signal", "dump=on", dump_and_receive, |ended| {
-        ended.has_once("gopark: goroutines: 1, runtimes: 1\n");
-        // Its receiver is gone, and the dump goes on to want it.
-        ended.has_once("gopark: goroutines: 2, runtimes: 1\n");
-        assert_eq!(ended.code, Some(0), "{}", ended.stderr);
-    }),
+    scenario(
+        "the_dump_and_a_receiver_have_the_same_signal",
+        "dump=on",
+        dump_and_receive,
+        |ended| {
+            ended.has_once("gopark: goroutines: 1, runtimes: 1\n");
+            // Its receiver is gone, and the dump goes on to want it.
+            ended.has_once("gopark: goroutines: 2, runtimes: 1\n");
+            assert_eq!(ended.code, Some(0), "{}", ended.stderr);
+        },
+    ),
     #[cfg(target_os = "linux")]
     scenario("a_wait_for_a_signal_is_no_deadlock", "", wait_for_alarm, |ended| {
         ended.is_silent();
@@ -732,7 +877,8 @@ impl Ended {
     /// A line has that text, and the sites of the marks in this file.
     fn has_line(&self, text: &str, at: &str, spawned_at: &str) {
         let end = format!(" at {}, spawned at {}", site(at), site(spawned_at));
-        let found = self.stderr.lines().filter(|line| line.contains(text) && line.ends_with(&end)).count();
+        let found =
+            self.stderr.lines().filter(|line| line.contains(text) && line.ends_with(&end)).count();
         assert_eq!(found, 1, "a line with {text:?} that ends with {end:?} in:\n{}", self.stderr);
     }
 
@@ -745,14 +891,19 @@ impl Ended {
 fn site(mark: &str) -> String {
     let comment = format!("// {mark}");
     let mut lines = include_str!("stuck.rs").lines().zip(1..);
-    let (line, number) = lines.find(|(line, _)| line.ends_with(&comment)).unwrap_or_else(|| panic!("no mark {mark:?}"));
+    let (line, number) = lines
+        .find(|(line, _)| line.ends_with(&comment))
+        .unwrap_or_else(|| panic!("no mark {mark:?}"));
     let number = if line.trim() == comment { number - 1 } else { number };
     format!("{}:{number}", file!())
 }
 
 fn run_in_process(scenario: &Scenario) -> Ended {
     let mut command = Command::new(std::env::current_exe().expect("this program"));
-    command.env(SCENARIO, scenario.name).env("GOPARK_DEBUG", scenario.debug).env_remove("RUST_BACKTRACE");
+    command
+        .env(SCENARIO, scenario.name)
+        .env("GOPARK_DEBUG", scenario.debug)
+        .env_remove("RUST_BACKTRACE");
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     let mut child = command.spawn().expect("a process");
     let begin = Instant::now();
@@ -788,9 +939,11 @@ fn main() -> ExitCode {
         (scenario.run)();
         return ExitCode::SUCCESS;
     }
-    let filters: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
-    let is_wanted =
-        |scenario: &&Scenario| filters.is_empty() || filters.iter().any(|f| scenario.name.contains(f.as_str()));
+    let filters: Vec<String> =
+        std::env::args().skip(1).filter(|arg| !arg.starts_with('-')).collect();
+    let is_wanted = |scenario: &&Scenario| {
+        filters.is_empty() || filters.iter().any(|f| scenario.name.contains(f.as_str()))
+    };
     let wanted: Vec<&Scenario> = SCENARIOS.iter().filter(is_wanted).collect();
     let threads: Vec<_> = wanted
         .iter()
@@ -799,7 +952,11 @@ fn main() -> ExitCode {
             thread::Builder::new().name(scenario.name.into()).spawn(move || try_scenario(scenario))
         })
         .collect();
-    let failed = threads.into_iter().map(|thread| thread.expect("a thread").join()).filter(Result::is_err).count();
+    let failed = threads
+        .into_iter()
+        .map(|thread| thread.expect("a thread").join())
+        .filter(Result::is_err)
+        .count();
     println!("{} of {} scenarios passed", wanted.len() - failed, wanted.len());
     if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -44,7 +44,13 @@ const FLOORS: &[(&str, Units)] = &[
             ("wait", &["simulated", "clock", "loom", "lock", "parker", "coop", "waker", "holders"]),
             ("readiness", &["loom", "lock", "netpoll", "coop", "waker", "wait"]),
             ("sources", &["clock", "fork", "netpoll", "panics", "platform", "readiness"]),
-            ("timer", &["fork", "panics", "parker", "clock", "loom", "lock", "platform", "waker", "threads", "wait"]),
+            (
+                "timer",
+                &[
+                    "fork", "panics", "parker", "clock", "loom", "lock", "platform", "waker",
+                    "threads", "wait",
+                ],
+            ),
             ("run_next", &["loom", "platform"]),
             ("run_queue", &["panics", "loom", "platform", "header"]),
             ("running", &["loom", "platform", "header"]),
@@ -52,7 +58,19 @@ const FLOORS: &[(&str, Units)] = &[
             ("rest", &["clock"]),
             ("registry", &["panics"]),
             ("local_queue", &["clock", "header", "coop", "panics", "parker", "registry"]),
-            ("crash", &["header", "simulated", "panics", "platform", "threads", "coop", "waker", "local_queue"]),
+            (
+                "crash",
+                &[
+                    "header",
+                    "simulated",
+                    "panics",
+                    "platform",
+                    "threads",
+                    "coop",
+                    "waker",
+                    "local_queue",
+                ],
+            ),
             ("spares", &["clock", "loom", "parker"]),
             ("processor", &["clock", "header", "registry", "run_queue", "timer"]),
             ("watched", &["clock", "platform", "processor"]),
@@ -95,7 +113,21 @@ const FLOORS: &[(&str, Units)] = &[
                     "sources",
                 ],
             ),
-            ("chan", &["simulated", "panics", "fork", "clock", "loom", "lock", "coop", "waker", "holders", "wait"]),
+            (
+                "chan",
+                &[
+                    "simulated",
+                    "panics",
+                    "fork",
+                    "clock",
+                    "loom",
+                    "lock",
+                    "coop",
+                    "waker",
+                    "holders",
+                    "wait",
+                ],
+            ),
         ],
     ),
     (
@@ -104,7 +136,17 @@ const FLOORS: &[(&str, Units)] = &[
             ("alarm", &["clock", "waker", "timer", "executor"]),
             (
                 "goroutine",
-                &["loom", "panics", "platform", "clock", "header", "coop", "crash", "local_queue", "executor"],
+                &[
+                    "loom",
+                    "panics",
+                    "platform",
+                    "clock",
+                    "header",
+                    "coop",
+                    "crash",
+                    "local_queue",
+                    "executor",
+                ],
             ),
             ("join", &["panics", "ids", "coop", "waker", "wait", "goroutine"]),
             ("select", &["clock", "loom", "lock", "random", "coop", "waker", "wait", "chan"]),
@@ -156,10 +198,16 @@ const FLOORS: &[(&str, Units)] = &[
     (
         "packages sync, context, time",
         &[
-            ("context", &["clock", "loom", "lock", "panics", "coop", "waker", "wait", "chan", "alarm"]),
+            (
+                "context",
+                &["clock", "loom", "lock", "panics", "coop", "waker", "wait", "chan", "alarm"],
+            ),
             (
                 "time",
-                &["fork", "panics", "clock", "coop", "waker", "wait", "timer", "chan", "alarm", "runtime", "context"],
+                &[
+                    "fork", "panics", "clock", "coop", "waker", "wait", "timer", "chan", "alarm",
+                    "runtime", "context",
+                ],
             ),
             (
                 "sync",
@@ -186,7 +234,10 @@ const FLOORS: &[(&str, Units)] = &[
     (
         "the network",
         &[
-            ("io", &["fork", "panics", "platform", "coop", "wait", "readiness", "sources", "runtime"]),
+            (
+                "io",
+                &["fork", "panics", "platform", "coop", "wait", "readiness", "sources", "runtime"],
+            ),
             ("net", &["coop", "wait", "readiness", "sources", "runtime", "time", "io"]),
             ("signal", &["caught", "panics", "fork", "threads", "wait", "chan", "context", "sync"]),
         ],
@@ -283,12 +334,18 @@ const WAKERS: &[(&str, &str)] = &[
     ("waker", "contains the panics of all others"),
     ("coop", "compares wakers, and wakes the running task with its panic contained"),
     ("registry", "keeps the wakers of goroutines, which are the executor's own"),
-    ("executor", "wakes goroutines with what the registry keeps"),
     ("executor/census", "finds the goroutines of what the registry keeps"),
     ("executor/simulation", "wakes goroutines with what the registry keeps"),
+    (
+        "executor/shutdown",
+        "wakes the goroutines of a runtime that ends with what the registry keeps",
+    ),
     ("header", "finds the header of a goroutine by its own waker"),
     ("goroutine", "registers its own waker"),
-    ("goroutine/remote", "wakes a goroutine that it aborts with what the registry keeps, or a clone of that"),
+    (
+        "goroutine/remote",
+        "wakes a goroutine that it aborts with what the registry keeps, or a clone of that",
+    ),
     ("wait/block_on", "makes a waker of its parker"),
     ("runtime/local", "makes a waker of its queue, and registers the goroutines' own"),
     ("netpoll", "has an interruption of mio's, which has that name"),
@@ -304,7 +361,7 @@ const POLLED: &[(&str, &[&str])] =
 const CAP: usize = 1000;
 const CAP_EXECUTOR: usize = 1450;
 /// An example shows one idea. (The tour shows many.)
-const CAP_EXAMPLE: usize = 80;
+const CAP_EXAMPLE: usize = 95;
 /// One with a directory of its own is a program, and this is a file of it.
 const CAP_PROGRAM: usize = 150;
 
@@ -319,27 +376,47 @@ const NO_BUDGET: &[&str] = &["unconstrained", "advance", "go_local", "ctrl_c"];
 fn every_await_is_in_the_table_of_the_budget() {
     let table = fs::read_to_string(root().join("tests/it/budget.rs")).unwrap();
     let sources = sources();
-    let sources: Vec<_> = sources.iter().filter(|(module, _)| !is_proof(module)).map(|(_, text)| text).collect();
-    let word = |text: &str| text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>();
+    let sources: Vec<_> =
+        sources.iter().filter(|(module, _)| !is_proof(module)).map(|(_, text)| text).collect();
+    let word = |text: &str| {
+        text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>()
+    };
     let mut futures: BTreeSet<_> =
         sources.iter().flat_map(|text| text.split(" Future for ").skip(1)).map(word).collect();
     futures.remove("");
     // That of `oneshot` is one; functions return those of channels, which are none.
     futures.remove("Receiver");
     futures.insert("impl".into());
-    let named =
-        ["Sending", "Receiving", "Acquire", "AcquireOwned", "Lock", "LockOwned", "RLock", "RLockOwned", "WLock"];
+    let named = [
+        "Sending",
+        "Receiving",
+        "Acquire",
+        "AcquireOwned",
+        "Lock",
+        "LockOwned",
+        "RLock",
+        "RLockOwned",
+        "WLock",
+    ];
     let named: Vec<_> = named.into_iter().chain(["WLockOwned", "Done"]).map(String::from).collect();
     let mut complaints = String::new();
     for text in sources {
         for (start, is_async) in [("pub fn ", false), ("pub async fn ", true)] {
             for function in text.split(start).skip(1) {
-                let (name, signature) = (word(function), function.split([';', '{']).next().unwrap());
+                let (name, signature) =
+                    (word(function), function.split([';', '{']).next().unwrap());
                 let output = signature.split("->").last().unwrap().trim();
                 let is_future = futures.contains(&word(output)) || named.contains(&word(output));
-                let is_await = is_async || is_future && (!output.starts_with("impl") || output.contains("Future<"));
-                if is_await && !NO_BUDGET.contains(&&*name) && !table.contains(&format!("\"{name}\" =>")) {
-                    let _ = writeln!(complaints, "{name} has no row in the table of tests/it/budget.rs");
+                let is_await = is_async
+                    || is_future && (!output.starts_with("impl") || output.contains("Future<"));
+                if is_await
+                    && !NO_BUDGET.contains(&&*name)
+                    && !table.contains(&format!("\"{name}\" =>"))
+                {
+                    let _ = writeln!(
+                        complaints,
+                        "{name} has no row in the table of tests/it/budget.rs"
+                    );
                 }
             }
         }
@@ -354,7 +431,10 @@ fn modules_use_only_lower_floors() {
     for (row, (unit, uses)) in rows.iter().enumerate() {
         for used in *uses {
             if !rows[..row].iter().any(|(above, _)| above == used) {
-                let _ = writeln!(complaints, "FLOORS: {unit} may not use {used}, which has no row above it");
+                let _ = writeln!(
+                    complaints,
+                    "FLOORS: {unit} may not use {used}, which has no row above it"
+                );
             }
         }
     }
@@ -369,7 +449,10 @@ fn modules_use_only_lower_floors() {
         let used = uses(module, text, &modules);
         for used in &used {
             if used == "lib" {
-                let _ = writeln!(complaints, "{module} uses the crate's root: name the module that has the item");
+                let _ = writeln!(
+                    complaints,
+                    "{module} uses the crate's root: name the module that has the item"
+                );
             } else if unit(used) != unit(module) {
                 units.entry(unit(module)).or_default().insert(unit(used).to_owned());
             }
@@ -403,16 +486,24 @@ fn the_files_of_a_bench_use_each_other_in_no_circle() {
     let mut found = BTreeMap::new();
     for bench in ["compare", "net"] {
         let mut sources = modules(&format!("benches/{bench}"));
-        sources.extend(modules("benches/common").into_iter().map(|(module, text)| match module.as_str() {
-            "mod" => ("common".to_owned(), text),
-            _ => (format!("common/{module}"), text),
+        sources.extend(modules("benches/common").into_iter().map(|(module, text)| {
+            match module.as_str() {
+                "mod" => ("common".to_owned(), text),
+                _ => (format!("common/{module}"), text),
+            }
         }));
         let modules: BTreeSet<String> = sources.keys().cloned().collect();
-        let graph = sources.iter().map(|(module, text)| (module.as_str(), uses(module, text, &modules))).collect();
+        let graph = sources
+            .iter()
+            .map(|(module, text)| (module.as_str(), uses(module, text, &modules)))
+            .collect();
         assert_eq!(any_circle(&graph), None, "of the bench {bench}");
         found.extend(graph.into_iter().map(|(module, used)| (module.to_owned(), used)));
     }
-    assert!(found["chart"].contains("report") && found["common/memory"].contains("common/channels"), "{found:?}");
+    assert!(
+        found["chart"].contains("report") && found["common/memory"].contains("common/channels"),
+        "{found:?}"
+    );
 }
 
 #[test]
@@ -422,7 +513,8 @@ fn the_architecture_page_shows_the_floors() {
         let start = format!("| {} | ", number + 1);
         let row = page.lines().find_map(|line| line.strip_prefix(&start));
         let names = row.and_then(|row| row.split(" | ").next()).unwrap_or_default();
-        let names: Vec<&str> = names.split(", ").map(|name| name.trim_matches(['`', '/'])).collect();
+        let names: Vec<&str> =
+            names.split(", ").map(|name| name.trim_matches(['`', '/'])).collect();
         let wanted: Vec<&str> = units.iter().map(|(unit, _)| *unit).collect();
         assert_eq!(names, wanted, "floor {} of ARCHITECTURE.md", number + 1);
     }
@@ -430,18 +522,33 @@ fn the_architecture_page_shows_the_floors() {
 
 #[test]
 fn the_floors_are_read_as_rust_reads_them() {
-    let modules = ["chan", "chan/core", "chan/op", "sync", "sync/event", "prim", "coop"].map(str::to_owned).into();
-    let read = |module: &str, text: &str| uses(module, text, &modules).into_iter().collect::<Vec<_>>();
-    assert_eq!(read("chan/op", "use crate::coop::{self, Reason};\nuse super::core::Core;"), ["chan/core", "coop"]);
-    assert_eq!(read("chan", "use self::core::{Core, Handle}; // use crate::sync\npub use op::X;"), ["chan/core"]);
+    let modules = ["chan", "chan/core", "chan/op", "sync", "sync/event", "prim", "coop"]
+        .map(str::to_owned)
+        .into();
+    let read =
+        |module: &str, text: &str| uses(module, text, &modules).into_iter().collect::<Vec<_>>();
+    assert_eq!(
+        read("chan/op", "use crate::coop::{self, Reason};\nuse super::core::Core;"),
+        ["chan/core", "coop"]
+    );
+    assert_eq!(
+        read("chan", "use self::core::{Core, Handle}; // use crate::sync\npub use op::X;"),
+        ["chan/core"]
+    );
     assert_eq!(
         read("coop", "use crate::{prim::{self, Lock}, chan::{core, op::Op}};"),
         ["chan/core", "chan/op", "prim"]
     );
     assert_eq!(read("coop", "fn f() -> crate::prim::Lock { crate::go() }"), ["lib", "prim"]);
-    assert_eq!(read("sync/event", "use super::Event;\n#[cfg(test)]\nmod tests { use crate::chan; }"), ["sync"]);
     assert_eq!(
-        read("coop", "macro_rules! m { () => { $crate::chan::go() }; }\npub(in crate::chan) fn f() {}"),
+        read("sync/event", "use super::Event;\n#[cfg(test)]\nmod tests { use crate::chan; }"),
+        ["sync"]
+    );
+    assert_eq!(
+        read(
+            "coop",
+            "macro_rules! m { () => { $crate::chan::go() }; }\npub(in crate::chan) fn f() {}"
+        ),
         [""; 0]
     );
 }
@@ -453,14 +560,24 @@ fn no_source_outgrows_its_cap() {
         let lines = text.lines().count();
         assert!(lines <= cap, "src/{module}: {lines} lines, at most {cap} are wanted: divide it");
     }
-    for path in examples().iter().filter(|path| !path.ends_with("tour.rs") && !path.ends_with("main.rs")) {
+    for path in
+        examples().iter().filter(|path| !path.ends_with("tour.rs") && !path.ends_with("main.rs"))
+    {
         let lines = read(path).lines().count();
-        assert!(lines <= CAP_EXAMPLE, "{}: {lines} lines, one idea fits in {CAP_EXAMPLE}", path.display());
+        assert!(
+            lines <= CAP_EXAMPLE,
+            "{}: {lines} lines, one idea fits in {CAP_EXAMPLE}",
+            path.display()
+        );
     }
     for main in examples().iter().filter(|path| path.ends_with("main.rs")) {
         for path in files(main.parent().unwrap().to_str().unwrap(), "rs") {
             let lines = read(&path).lines().count();
-            assert!(lines <= CAP_PROGRAM, "{}: {lines} lines, at most {CAP_PROGRAM} are wanted", path.display());
+            assert!(
+                lines <= CAP_PROGRAM,
+                "{}: {lines} lines, at most {CAP_PROGRAM} are wanted",
+                path.display()
+            );
         }
     }
 }
@@ -492,7 +609,11 @@ fn unsafe_stands_in_few_files_and_gives_its_reason() {
                 continue;
             }
             // A function says what its caller owes, in its docs; a trait's method is told by the trait.
-            let (reason, reach) = if code.contains("unsafe fn ") { ("Safety", 30) } else { ("SAFETY:", REASON_WITHIN) };
+            let (reason, reach) = if code.contains("unsafe fn ") {
+                ("Safety", 30)
+            } else {
+                ("SAFETY:", REASON_WITHIN)
+            };
             let above = &lines[at.saturating_sub(reach)..=at];
             assert!(
                 above.iter().any(|line| line.contains(reason) || line.contains("SAFETY:")),
@@ -505,12 +626,21 @@ fn unsafe_stands_in_few_files_and_gives_its_reason() {
 
 #[test]
 fn one_file_reads_the_clock_and_one_draws() {
-    let places = [("Instant::now", "clock"), ("SystemTime", "clock"), (".elapsed()", "clock"), ("fastrand", "random")];
+    let places = [
+        ("Instant::now", "clock"),
+        ("SystemTime", "clock"),
+        (".elapsed()", "clock"),
+        ("fastrand", "random"),
+    ];
     for (module, text) in sources().iter().filter(|(module, _)| !is_proof(module)) {
         for (at, line) in text.lines().enumerate() {
             for (what, place) in places {
                 let found = code(line).contains(what) && module != place;
-                assert!(!found, "src/{module}, line {}: {what}; use what src/{place}.rs has", at + 1);
+                assert!(
+                    !found,
+                    "src/{module}, line {}: {what}; use what src/{place}.rs has",
+                    at + 1
+                );
             }
         }
     }
@@ -522,17 +652,23 @@ fn wakers_are_called_in_few_files() {
     for (module, text) in sources().into_iter().filter(|(module, _)| !is_proof(module)) {
         for (at, line) in text.lines().enumerate() {
             let (code, place) = (code(line), format!("src/{module}, line {}", at + 1));
-            let mut names = words(code).filter(|word| ["Waker", "wake_by_ref"].contains(word)).peekable();
-            if names.peek().is_some() || code.contains("waker().") && !code.contains("waker().will_wake(") {
+            let mut names =
+                words(code).filter(|word| ["Waker", "wake_by_ref"].contains(word)).peekable();
+            if names.peek().is_some()
+                || code.contains("waker().") && !code.contains("waker().will_wake(")
+            {
                 listed.remove(module.as_str());
                 let may = WAKERS.iter().any(|(listed, _)| *listed == module);
-                assert!(may, "{place}: make a TaskWaker of the waker, or pass its context on; see WAKERS");
+                assert!(
+                    may,
+                    "{place}: make a TaskWaker of the waker, or pass its context on; see WAKERS"
+                );
             }
             for (dependency, modules) in POLLED {
                 let path = format!("{dependency}::");
-                let used = code
-                    .match_indices(&path)
-                    .any(|(at, _)| !code[..at].ends_with(|c: char| c.is_alphanumeric() || "_:".contains(c)));
+                let used = code.match_indices(&path).any(|(at, _)| {
+                    !code[..at].ends_with(|c: char| c.is_alphanumeric() || "_:".contains(c))
+                });
                 assert!(
                     !used || modules.contains(&module.as_str()),
                     "{place}: {dependency} polls with wakers; see POLLED"
@@ -575,7 +711,11 @@ fn no_test_is_left_out() {
     }
     let ignored = concat!("#[ign", "ore");
     for path in files("tests", "rs") {
-        assert!(!read(&path).contains(ignored), "{}: a test that does not run proves nothing", path.display());
+        assert!(
+            !read(&path).contains(ignored),
+            "{}: a test that does not run proves nothing",
+            path.display()
+        );
     }
 }
 
@@ -584,7 +724,9 @@ fn no_package_is_left_out() {
     let manifest = read(&root().join("Cargo.toml"));
     let list = |key: &str| {
         let line = manifest.lines().find_map(|line| line.strip_prefix(&format!("{key} = ")));
-        line.unwrap_or_else(|| panic!("Cargo.toml has no {key}")).trim_matches(['[', ']']).to_owned()
+        line.unwrap_or_else(|| panic!("Cargo.toml has no {key}"))
+            .trim_matches(['[', ']'])
+            .to_owned()
     };
     let (members, default) = (list("members"), list("default-members"));
     assert_eq!(
@@ -593,18 +735,34 @@ fn no_package_is_left_out() {
         "a package that is no default member is not tested by `cargo test`"
     );
     for path in files("", "toml").iter().filter(|path| path.ends_with("Cargo.toml")) {
-        let package = path.parent().unwrap().strip_prefix(root()).unwrap().to_str().unwrap().replace('\\', "/");
-        let known = package.is_empty() || package == "fuzz" || members.contains(&format!("{package:?}"));
+        let package = path
+            .parent()
+            .unwrap()
+            .strip_prefix(root())
+            .unwrap()
+            .to_str()
+            .unwrap()
+            .replace('\\', "/");
+        let known =
+            package.is_empty() || package == "fuzz" || members.contains(&format!("{package:?}"));
         assert!(known, "{package} is no member of the workspace");
     }
     // What is listed by hand in the manifests.
     for (package, kind) in [("benches", "bench"), ("examples/integrations", "example")] {
         let manifest = read(&root().join(package).join("Cargo.toml"));
         for path in files(package, "rs") {
-            let path = path.strip_prefix(root().join(package)).unwrap().to_str().unwrap().replace('\\', "/");
+            let path = path
+                .strip_prefix(root().join(package))
+                .unwrap()
+                .to_str()
+                .unwrap()
+                .replace('\\', "/");
             let is_root = !path.contains('/') || path.ends_with("/main.rs");
             let listed = manifest.contains(&format!("path = {path:?}"));
-            assert!(!is_root || listed, "{package}/{path} is never built: its package lists no such {kind}");
+            assert!(
+                !is_root || listed,
+                "{package}/{path} is never built: its package lists no such {kind}"
+            );
         }
     }
 }
@@ -617,7 +775,9 @@ fn every_example_is_listed_and_every_link_leads_somewhere() {
         let name = path.strip_prefix(&dir).unwrap().to_str().unwrap().replace('\\', "/");
         assert!(list.contains(&format!("({name})")), "examples/README.md does not list {name}");
     }
-    for text in ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "examples/README.md"] {
+    for text in
+        ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "examples/README.md"]
+    {
         let text = root().join(text);
         for target in links(&read(&text)) {
             let found = text.with_file_name(&target).exists();
@@ -642,8 +802,13 @@ const COSTS: &[(&str, &str, &str, &str)] = &[
 fn the_readme_says_what_was_measured() {
     let results = read(&root().join("benches/results/compare.csv"));
     let median = |case: &str, procs: &str, contender: &str| -> Option<f64> {
-        let is = |cells: &Vec<&str>| (cells[1], cells[2], cells[4], cells[5]) == (case, "", procs, contender);
-        let mut lines = results.lines().filter(|line| !line.starts_with('#')).map(|line| line.split(',').collect());
+        let is = |cells: &Vec<&str>| {
+            (cells[1], cells[2], cells[4], cells[5]) == (case, "", procs, contender)
+        };
+        let mut lines = results
+            .lines()
+            .filter(|line| !line.starts_with('#'))
+            .map(|line| line.split(',').collect());
         lines.find(is).and_then(|cells: Vec<&str>| cells[7].parse().ok())
     };
     let readme = read(&root().join("README.md"));
@@ -651,7 +816,8 @@ fn the_readme_says_what_was_measured() {
         let ours = median(case, procs, "gopark").unwrap();
         let mut row = format!("| {words} | {ours:.0}{unit} |");
         for peer in ["go", "tokio", "kanal", "async-executor"] {
-            let ratio = median(case, procs, peer).map_or("–".to_owned(), |theirs| format!("{:.2}", ours / theirs));
+            let ratio = median(case, procs, peer)
+                .map_or("–".to_owned(), |theirs| format!("{:.2}", ours / theirs));
             let _ = write!(row, " {ratio} |");
         }
         assert!(readme.contains(&row), "README.md has no row\n{row}");
@@ -660,7 +826,8 @@ fn the_readme_says_what_was_measured() {
 
 #[test]
 fn the_tree_speaks_of_no_machine() {
-    let paths = [concat!("/wo", "rk/"), concat!("/tm", "p/"), concat!("/ro", "ot/"), concat!("/ho", "me/")];
+    let paths =
+        [concat!("/wo", "rk/"), concat!("/tm", "p/"), concat!("/ro", "ot/"), concat!("/ho", "me/")];
     for path in files("", "") {
         // What is not text has no paths to speak of.
         let Ok(text) = fs::read_to_string(&path) else { continue };
@@ -687,7 +854,8 @@ fn files(dir: &str, ext: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut dirs = vec![root().join(dir)];
     while let Some(dir) = dirs.pop() {
-        for entry in fs::read_dir(&dir).unwrap_or_else(|error| panic!("{}: {error}", dir.display())) {
+        for entry in fs::read_dir(&dir).unwrap_or_else(|error| panic!("{}: {error}", dir.display()))
+        {
             let entry = entry.unwrap();
             let (path, name) = (entry.path(), entry.file_name());
             if name == "target" || name == ".git" || name == "Cargo.lock" {
@@ -708,7 +876,9 @@ fn files(dir: &str, ext: &str) -> Vec<PathBuf> {
 fn examples() -> Vec<PathBuf> {
     let dir = root().join("examples");
     let dirs = [dir.join("integrations"), dir];
-    let is_program = |path: &PathBuf| dirs.iter().any(|dir| path.parent() == Some(dir)) || path.ends_with("main.rs");
+    let is_program = |path: &PathBuf| {
+        dirs.iter().any(|dir| path.parent() == Some(dir)) || path.ends_with("main.rs")
+    };
     files("examples", "rs").into_iter().filter(is_program).collect()
 }
 
@@ -763,7 +933,8 @@ fn uses(module: &str, text: &str, modules: &BTreeSet<String>) -> BTreeSet<String
     for start in ["crate::", "super::", "self::"] {
         for (at, _) in shipped.match_indices(start) {
             let before = &shipped[..at];
-            let inside_a_word = before.ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == '$');
+            let inside_a_word =
+                before.ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == '$');
             if inside_a_word || before.ends_with("in ") || before.ends_with("super::") {
                 continue;
             }

@@ -7,7 +7,12 @@ use super::{Channel, Executor, Group, Received, Sent, Shared};
 pub(crate) type GroupOf<C> = <<C as Channel>::On as Executor>::Group;
 
 /// So many pairs of one that sends and one that receives.
-pub(crate) async fn streams<C: Channel>(on: C::On, n: u64, capacity: usize, pairs: u64) -> (u64, Duration) {
+pub(crate) async fn streams<C: Channel>(
+    on: C::On,
+    n: u64,
+    capacity: usize,
+    pairs: u64,
+) -> (u64, Duration) {
     let group = GroupOf::<C>::of(pairs as usize);
     let each = n.div_ceil(pairs);
     let start = Instant::now();
@@ -100,7 +105,11 @@ pub(crate) async fn crowd<C: Shared>(
 }
 
 /// A hundred send to one.
-pub(crate) async fn fan_in<C: Channel<Sender: Clone>>(on: C::On, n: u64, capacity: usize) -> (u64, Duration) {
+pub(crate) async fn fan_in<C: Channel<Sender: Clone>>(
+    on: C::On,
+    n: u64,
+    capacity: usize,
+) -> (u64, Duration) {
     let (sender, mut receiver) = C::new(capacity);
     let start = Instant::now();
     let sent = senders::<C>(&on, sender, n, 100);
@@ -116,7 +125,12 @@ pub(crate) async fn fan_in<C: Channel<Sender: Clone>>(on: C::On, n: u64, capacit
 }
 
 /// Starts so many that send, by clones of one sender. Returns how many messages there will be.
-fn senders<C: Channel<Sender: Clone>>(on: &C::On, sender: C::Sender, n: u64, producers: u64) -> u64 {
+fn senders<C: Channel<Sender: Clone>>(
+    on: &C::On,
+    sender: C::Sender,
+    n: u64,
+    producers: u64,
+) -> u64 {
     let each = n.div_ceil(producers);
     for _ in 0..producers {
         let mut sender = sender.clone();
@@ -130,7 +144,11 @@ fn senders<C: Channel<Sender: Clone>>(on: &C::On, sender: C::Sender, n: u64, pro
 }
 
 /// A tree of goroutines, ten children each, adds up its leaves. One operation is one tree.
-pub(crate) async fn skynet<C: Channel<Sender: Clone>>(on: C::On, n: u64, leaves: usize) -> (u64, Duration) {
+pub(crate) async fn skynet<C: Channel<Sender: Clone>>(
+    on: C::On,
+    n: u64,
+    leaves: usize,
+) -> (u64, Duration) {
     fn node<C: Channel<Sender: Clone>>(on: C::On, mut up: C::Sender, number: usize, leaves: usize) {
         if leaves == 1 {
             on.go(async move {

@@ -4,7 +4,10 @@ use std::time::{Duration, Instant};
 
 use gopark::chan;
 
-use super::{AsyncChannel, Channel, CrossfireSpsc, Executor, FlumeOnTokio, Ours, OursOnTokio, Sent, TokioMpsc};
+use super::{
+    AsyncChannel, Channel, CrossfireSpsc, Executor, FlumeOnTokio, Ours, OursOnTokio, Sent,
+    TokioMpsc,
+};
 
 /// Channels with a way to wait for several.
 pub(crate) trait Choosing: Channel {
@@ -12,13 +15,25 @@ pub(crate) trait Choosing: Channel {
     const SENDS_IN_SELECT: bool;
 
     /// Which one gave a value.
-    fn of_two(one: &mut Self::Receiver, two: &mut Self::Receiver) -> impl Future<Output = usize> + Send;
+    fn of_two(
+        one: &mut Self::Receiver,
+        two: &mut Self::Receiver,
+    ) -> impl Future<Output = usize> + Send;
     /// Receives from any; there are 2, 4 or 16.
     fn any(of: &mut [Self::Receiver]) -> impl Future<Output = ()> + Send;
     /// Sends, as one case of a select beside a stop where that is possible without loss.
-    fn feed(to: &mut Self::Sender, stop: &chan::Receiver<()>, value: usize) -> impl Future<Output = bool> + Send;
+    fn feed(
+        to: &mut Self::Sender,
+        stop: &chan::Receiver<()>,
+        value: usize,
+    ) -> impl Future<Output = bool> + Send;
     /// The four selects of one case and a default: of an empty channel, a full one, one with a value, one with room.
-    fn looks(empty: &mut Self::Receiver, full: &Self::Sender, ready: &mut Self::Receiver, room: &Self::Sender);
+    fn looks(
+        empty: &mut Self::Receiver,
+        full: &Self::Sender,
+        ready: &mut Self::Receiver,
+        room: &Self::Sender,
+    );
     fn try_send(to: &Self::Sender, value: usize) -> bool;
 }
 

@@ -60,11 +60,33 @@ macro_rules! locks {
     };
 }
 
-locks!(Gopark, gopark::sync::Mutex<usize>, gopark::sync::RwMutex<usize>, gopark::sync::Semaphore, rlock, lock, 1);
+locks!(
+    Gopark,
+    gopark::sync::Mutex<usize>,
+    gopark::sync::RwMutex<usize>,
+    gopark::sync::Semaphore,
+    rlock,
+    lock,
+    1
+);
 
-locks!(Tokio, tokio::sync::Mutex<usize>, tokio::sync::RwLock<usize>, tokio::sync::Semaphore, read, write);
+locks!(
+    Tokio,
+    tokio::sync::Mutex<usize>,
+    tokio::sync::RwLock<usize>,
+    tokio::sync::Semaphore,
+    read,
+    write
+);
 
-locks!(Smol, async_lock::Mutex<usize>, async_lock::RwLock<usize>, async_lock::Semaphore, read, write);
+locks!(
+    Smol,
+    async_lock::Mutex<usize>,
+    async_lock::RwLock<usize>,
+    async_lock::Semaphore,
+    read,
+    write
+);
 
 /// So many goroutines share the operations among them.
 pub(crate) async fn among<E: Executor, F>(

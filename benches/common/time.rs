@@ -8,7 +8,10 @@ use super::{Executor, Gopark, Group, Smol, Tokio};
 /// The two words in which the contenders differ.
 pub(crate) trait Timers: Executor {
     fn sleep(duration: Duration) -> impl Future<Output = ()> + Send;
-    fn timeout<F: Future + Send>(duration: Duration, operation: F) -> impl Future<Output = bool> + Send;
+    fn timeout<F: Future + Send>(
+        duration: Duration,
+        operation: F,
+    ) -> impl Future<Output = bool> + Send;
 }
 
 impl Timers for Gopark {

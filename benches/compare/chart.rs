@@ -7,7 +7,8 @@ use crate::report::{Row, Run, short};
 use crate::spec::CONTENDERS;
 
 /// Ours is the one that stands out; the others are in the order of the columns. All can be told apart on black and on white.
-const COLOURS: [&str; 8] = ["#e8590c", "#4c7fb8", "#5f9e6e", "#a07cc5", "#c9a227", "#4aa5a5", "#c06c9b", "#8a8f98"];
+const COLOURS: [&str; 8] =
+    ["#e8590c", "#4c7fb8", "#5f9e6e", "#a07cc5", "#c9a227", "#4aa5a5", "#c06c9b", "#8a8f98"];
 
 const WIDTH: f64 = 760.0;
 /// Where bars start: names are left of it.
@@ -27,7 +28,9 @@ pub(crate) fn all(run: &Run) -> Vec<(String, String)> {
     }
     let mut charts = Vec::new();
     for (group, procs) in groups {
-        let of_it = |row: &&Row| row.case.group == group && row.procs == procs && row.found().next().is_some();
+        let of_it = |row: &&Row| {
+            row.case.group == group && row.procs == procs && row.found().next().is_some()
+        };
         let rows: Vec<&Row> = run.rows.iter().filter(of_it).collect();
         if rows.is_empty() {
             continue;
@@ -82,9 +85,13 @@ fn chart(title: &str, rows: &[&Row], origin: &str) -> String {
         y += 8.0;
         for (at, sorted) in row.found() {
             let (contender, colour, figures) = (CONTENDERS[at], COLOURS[at], spread(sorted));
-            let ([least, length, most], base) = (figures.map(|figure| scale.length(figure)), y + BAR - 3.0);
+            let ([least, length, most], base) =
+                (figures.map(|figure| scale.length(figure)), y + BAR - 3.0);
             let name = LEFT - 8.0;
-            let _ = writeln!(body, r#"<text class="name" x="{name:.0}" y="{base:.0}">{contender}</text>"#);
+            let _ = writeln!(
+                body,
+                r#"<text class="name" x="{name:.0}" y="{base:.0}">{contender}</text>"#
+            );
             let height = BAR - 2.0;
             let _ = writeln!(
                 body,
@@ -95,7 +102,8 @@ fn chart(title: &str, rows: &[&Row], origin: &str) -> String {
                 let _ = writeln!(body, r#"<path d="M{from:.1} {middle:.0}H{to:.1}"/>"#);
             }
             let end = LEFT + most + 6.0;
-            let _ = writeln!(body, r#"<text x="{end:.1}" y="{base:.0}">{}</text>"#, short(figures[1]));
+            let _ =
+                writeln!(body, r#"<text x="{end:.1}" y="{base:.0}">{}</text>"#, short(figures[1]));
             y += BAR + 2.0;
         }
     }

@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 
 use crate::answer::{Answer, cpu_time, per};
 use crate::common::bystander::{Beside, By, lateness};
-use crate::common::channels::{close_wakes, crowd, fan_in, ping_pong, ring, sieve, skynet, streams};
+use crate::common::channels::{
+    close_wakes, crowd, fan_in, ping_pong, ring, sieve, skynet, streams,
+};
 use crate::common::everyday::Everyday;
 use crate::common::executor::{spawn_join, yields};
 use crate::common::memory::pending;
@@ -16,8 +18,8 @@ use crate::common::select::{Choosing, select_among};
 use crate::common::sync::{Locks, cond_broadcast, mutex, notify_waiters, pool, rwmutex};
 use crate::common::time::{Timers, sleepers};
 use crate::common::{
-    AsyncChannel, Channel, CrossfireMpmc, CrossfireMpsc, CrossfireSpsc, Executor, FlumeOnTokio, Gopark, KanalOnTokio,
-    Ours, Received, Shared, Smol, Tokio, TokioMpsc,
+    AsyncChannel, Channel, CrossfireMpmc, CrossfireMpsc, CrossfireSpsc, Executor, FlumeOnTokio,
+    Gopark, KanalOnTokio, Ours, Received, Shared, Smol, Tokio, TokioMpsc,
 };
 use crate::coroutines;
 
@@ -31,7 +33,9 @@ pub(crate) fn measure(contender: &str, case: &str, procs: usize, n: u64) -> Answ
             .or_else(|| crowds::<Ours>(case, procs, n))
             .or_else(|| selects::<Ours>(case, procs, n, 0))
             .or_else(|| match case {
-                "cond" => Some(each(&Gopark::at_best(procs), n, |on, n| cond_broadcast(on, n, n.div_ceil(5)))),
+                "cond" => Some(each(&Gopark::at_best(procs), n, |on, n| {
+                    cond_broadcast(on, n, n.div_ceil(5))
+                })),
                 "pool_8" => Some(each(&Gopark::at_best(procs), n, pool)),
                 _ => everyday::<Gopark>(case, procs, n),
             }),
@@ -39,8 +43,12 @@ pub(crate) fn measure(contender: &str, case: &str, procs: usize, n: u64) -> Answ
             .or_else(|| channels::<TokioMpsc, TokioMpsc>(case, procs, n))
             .or_else(|| selects::<TokioMpsc>(case, procs, n, 0))
             .or_else(|| match case {
-                "cond" => Some(each(&Tokio::at_best(procs), n, |on, n| notify_waiters(on, n, n.div_ceil(5)))),
-                "close" => Some(Err("its channel has one receiver; `Notify` is in the row of cond")),
+                "cond" => Some(each(&Tokio::at_best(procs), n, |on, n| {
+                    notify_waiters(on, n, n.div_ceil(5))
+                })),
+                "close" => {
+                    Some(Err("its channel has one receiver; `Notify` is in the row of cond"))
+                }
                 _ if case.starts_with("mpmc") => Some(Err("its channel has one receiver")),
                 _ => everyday::<Tokio>(case, procs, n),
             }),
@@ -55,7 +63,8 @@ pub(crate) fn measure(contender: &str, case: &str, procs: usize, n: u64) -> Answ
         "kanal" => (channels::<KanalOnTokio, KanalOnTokio>(case, procs, n))
             .or_else(|| crowds::<KanalOnTokio>(case, procs, n))
             .or_else(|| {
-                (case.starts_with("select")).then_some(Err("a receive that is dropped loses the value it was given"))
+                (case.starts_with("select"))
+                    .then_some(Err("a receive that is dropped loses the value it was given"))
             }),
         "crossfire" => {
             crossfire::detect_backoff_cfg();
@@ -103,7 +112,9 @@ fn goroutines<E: Locks + Timers>(case: &str, procs: usize, n: u64) -> Found {
         "mutex_8" => each(on, n, |on, n| mutex(on, n, 8)),
         "rwmutex_8" => each(on, n, rwmutex::<E>),
         "sleepers" => each(on, n, |on, n| sleepers(on, n, n)),
-        _ if case.starts_with("parked_") => Ok(vec![pending::<E, 0>(on.clone(), n as usize) as f64]),
+        _ if case.starts_with("parked_") => {
+            Ok(vec![pending::<E, 0>(on.clone(), n as usize) as f64])
+        }
         _ => return None,
     })
 }
@@ -123,7 +134,11 @@ fn everyday<E: Everyday>(case: &str, procs: usize, n: u64) -> Found {
 }
 
 /// By channels to which one sends, and by such to which several do.
-fn channels<C: Channel, Many: Channel<On = C::On, Sender: Clone>>(case: &str, procs: usize, n: u64) -> Found {
+fn channels<C: Channel, Many: Channel<On = C::On, Sender: Clone>>(
+    case: &str,
+    procs: usize,
+    n: u64,
+) -> Found {
     let on = &C::On::at_best(procs);
     let late = |beside| {
         let late = lateness::<C>(on.clone(), beside, By::Thread, n as usize);
@@ -165,7 +180,8 @@ fn crowds<C: Shared>(case: &str, procs: usize, n: u64) -> Found {
 /// `least` is the smallest capacity with which its select does not fail.
 fn selects<C: Choosing>(case: &str, procs: usize, n: u64, least: usize) -> Found {
     let on = &C::On::at_best(procs);
-    let (channels, rest) = case.strip_prefix("select_").map(|name| name.split_once('_').unwrap_or((name, "")))?;
+    let (channels, rest) =
+        case.strip_prefix("select_").map(|name| name.split_once('_').unwrap_or((name, "")))?;
     let stoppable = rest == "stop";
     if stoppable && !C::SENDS_IN_SELECT {
         return Some(Err("not written: its senders just send, as in the rows above"));

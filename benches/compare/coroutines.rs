@@ -48,7 +48,9 @@ pub(crate) fn measure(case: &str, procs: usize, n: u64) -> Answer {
         "idle" => Ok(vec![idle(n)]),
         "sieve" => Err("its channels have no bound: the first goroutine would count on for ever"),
         "pool_8" => Err("has no pool"),
-        "watch" | "broadcast" | "oneshot" | "notify" | "join_set" | "once_cell" => Err("has no such thing"),
+        "watch" | "broadcast" | "oneshot" | "notify" | "join_set" | "once_cell" => {
+            Err("has no such thing")
+        }
         _ if case.starts_with("select") => Err("its select starts a coroutine for each arm"),
         _ => Err("its channels have no bound"),
     }
@@ -60,7 +62,11 @@ pub(crate) fn start(procs: usize) {
 }
 
 /// So many coroutines share the operations; until all are done.
-fn among<F: FnMut() + Send + 'static>(coroutines: u64, n: u64, operation: impl Fn() -> F) -> Duration {
+fn among<F: FnMut() + Send + 'static>(
+    coroutines: u64,
+    n: u64,
+    operation: impl Fn() -> F,
+) -> Duration {
     let each = n.div_ceil(coroutines);
     let start = Instant::now();
     let body = |_| {
@@ -302,7 +308,10 @@ fn lateness(beside: Beside, n: usize) -> Vec<f64> {
             sender.send(Instant::now()).expect("it receives");
         }
     });
-    let bystander = go!(move || receiver.iter().map(|sent| sent.elapsed().as_secs_f64() * 1e6).collect::<Vec<_>>());
+    let bystander = go!(move || receiver
+        .iter()
+        .map(|sent| sent.elapsed().as_secs_f64() * 1e6)
+        .collect::<Vec<_>>());
     clock.join().expect("does not panic");
     let mut late = bystander.join().expect("does not panic");
     late.sort_unstable_by(f64::total_cmp);

@@ -53,14 +53,19 @@ fn options(args: &[String]) -> Result<Options, String> {
             "--bench" => {}
             "--quick" => options.quick = true,
             "--build" => options.build = true,
-            "--rounds" => options.rounds = value()?.parse().map_err(|_| "--rounds needs a number".to_owned())?,
+            "--rounds" => {
+                options.rounds =
+                    value()?.parse().map_err(|_| "--rounds needs a number".to_owned())?
+            }
             // cargo starts a bench in the directory of its package.
             "--out" => options.out = common::peers::root().join(value()?),
             _ if arg.starts_with('-') => return Err(format!("{arg} is unknown\n\n{HELP}")),
             _ => options.words.push(arg.clone()),
         }
     }
-    if let Some(word) = options.words.iter().find(|word| spec::wanted(std::slice::from_ref(word)).is_empty()) {
+    if let Some(word) =
+        options.words.iter().find(|word| spec::wanted(std::slice::from_ref(word)).is_empty())
+    {
         return Err(format!("no case has {word} in its name: --list gives the names"));
     }
     if options.rounds == 0 {
@@ -74,10 +79,17 @@ fn main() {
     let has = |word: &str| args.iter().any(|arg| arg == word);
     match &args[..] {
         [word, contender, procs, case, n] if word == "measure" => {
-            return answer(contender, case, procs.parse().expect("a number"), n.parse().expect("a number"));
+            return answer(
+                contender,
+                case,
+                procs.parse().expect("a number"),
+                n.parse().expect("a number"),
+            );
         }
         _ if has("--help") => return print!("{HELP}"),
-        _ if has("--list") => return CASES.iter().for_each(|case| println!("{}: benchmark", case.name)),
+        _ if has("--list") => {
+            return CASES.iter().for_each(|case| println!("{}: benchmark", case.name));
+        }
         // `cargo test` only wants to see that it starts.
         _ if !common::measures() => return,
         _ => {}
@@ -100,7 +112,9 @@ fn answer(contender: &str, case: &str, procs: usize, n: u64) {
         return;
     }
     match contenders::measure(contender, case, procs, n) {
-        Ok(figures) => println!("{}", figures.iter().map(f64::to_string).collect::<Vec<_>>().join(" ")),
+        Ok(figures) => {
+            println!("{}", figures.iter().map(f64::to_string).collect::<Vec<_>>().join(" "))
+        }
         Err(reason) => println!("none: {reason}"),
     }
     // What still waits need not be stopped and freed.
@@ -148,10 +162,14 @@ fn compare(options: &Options) {
         case: cases[place.0],
         part,
         procs: place.1,
-        cells: (0..CONTENDERS.len()).map(|column| report::cell(&found[&(*place, column)], part)).collect(),
+        cells: (0..CONTENDERS.len())
+            .map(|column| report::cell(&found[&(*place, column)], part))
+            .collect(),
     };
-    let rows: Vec<Row> =
-        places.iter().flat_map(|place| (0..cases[place.0].parts.len()).map(move |part| row(place, part))).collect();
+    let rows: Vec<Row> = places
+        .iter()
+        .flat_map(|place| (0..cases[place.0].parts.len()).map(move |part| row(place, part)))
+        .collect();
     let run = Run { rows, quick: options.quick, cores, origin };
     report::write(&run, &chart::all(&run), &options.out).unwrap_or_else(|error| {
         eprintln!("{}: {error}", options.out.display());
@@ -177,7 +195,11 @@ impl Progress {
         let (done, all) = (self.done, self.all);
         self.done += 1;
         let left = self.start.elapsed().as_secs_f64() / done.max(1) as f64 * (all - done) as f64;
-        let left = if done < 10 { "…".to_owned() } else { format!("{}:{:02}", left as u64 / 60, left as u64 % 60) };
+        let left = if done < 10 {
+            "…".to_owned()
+        } else {
+            format!("{}:{:02}", left as u64 / 60, left as u64 % 60)
+        };
         let now = format!("{done}/{all}, {left} left: {case}, {contender}, {procs}");
         if self.terminal {
             const WIDTH: usize = 30;

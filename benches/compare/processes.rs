@@ -77,7 +77,10 @@ impl Bench {
             return Err(reason.trim().to_owned());
         }
         let figures: Result<Vec<f64>, _> = said.split_whitespace().map(str::parse).collect();
-        figures.ok().filter(|figures| figures.len() == case.parts.len()).ok_or_else(|| format!("said {said:?}"))
+        figures
+            .ok()
+            .filter(|figures| figures.len() == case.parts.len())
+            .ok_or_else(|| format!("said {said:?}"))
     }
 
     /// The median of so many starts of a program that does nothing, in milliseconds.
@@ -99,22 +102,34 @@ impl Bench {
     fn smallest(&self, what: &str, contender: &str) -> Outcome {
         let dir = self.dir.join(contender);
         let mut built = self.built.borrow_mut();
-        let seconds = built.entry(contender.to_owned()).or_insert_with(|| self.build(&dir, contender)).clone()?;
+        let seconds = built
+            .entry(contender.to_owned())
+            .or_insert_with(|| self.build(&dir, contender))
+            .clone()?;
         let figure = match (what, contender) {
             ("compile", _) => seconds,
             ("crates", "go") => 0.0,
             ("crates", _) => {
                 let tree = say(
-                    cargo(&dir).args(["tree", "--offline", "--edges", "normal", "--prefix", "none"]),
+                    cargo(&dir).args([
+                        "tree",
+                        "--offline",
+                        "--edges",
+                        "normal",
+                        "--prefix",
+                        "none",
+                    ]),
                     BUILD_PATIENCE,
                 )?;
-                let mut crates: Vec<&str> = tree.lines().map(|line| line.trim_end_matches(" (*)")).collect();
+                let mut crates: Vec<&str> =
+                    tree.lines().map(|line| line.trim_end_matches(" (*)")).collect();
                 crates.sort_unstable();
                 crates.dedup();
                 (crates.len() - 1) as f64
             }
             _ => {
-                let program = if contender == "go" { "smallest" } else { "target/release/smallest" };
+                let program =
+                    if contender == "go" { "smallest" } else { "target/release/smallest" };
                 fs::metadata(dir.join(program)).map_err(|error| error.to_string())?.len() as f64
             }
         };
@@ -131,7 +146,9 @@ impl Bench {
             write(&dir.join("main.go"), "package main\n\nfunc main() {}\n")?;
             let mut go = Command::new("go");
             // A cache of its own: its standard library is built as well.
-            go.args(["build", "-o", "smallest", "."]).current_dir(dir).env("GOCACHE", dir.join("cache"));
+            go.args(["build", "-o", "smallest", "."])
+                .current_dir(dir)
+                .env("GOCACHE", dir.join("cache"));
             go
         } else {
             write_smallest(dir, contender)?;
@@ -147,7 +164,11 @@ impl Bench {
 
 /// Runs a command to its end, and gives what it said. It is killed when it takes too long.
 fn say(command: &mut Command, patience: Duration) -> Result<String, String> {
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().map_err(|error| error.to_string())?;
+    let mut child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(|error| error.to_string())?;
     let said = listen(child.stdout.take().expect("it is piped"));
     let complained = listen(child.stderr.take().expect("it is piped"));
     // What is read ends when the process does.
@@ -157,11 +178,16 @@ fn say(command: &mut Command, patience: Duration) -> Result<String, String> {
             child.kill().map_err(|error| error.to_string())?;
             child.wait().map_err(|error| error.to_string())?;
             // Who waits for what has panicked elsewhere does not end either.
-            let reason = gist(&ended(complained)).map(|gist| format!(": {gist}")).unwrap_or_default();
+            let reason =
+                gist(&ended(complained)).map(|gist| format!(": {gist}")).unwrap_or_default();
             return Err(format!("did not end in {} s{reason}", patience.as_secs()));
         }
         // Asking often would disturb it, asking late would make a start look long.
-        thread::sleep(Duration::from_micros(if start.elapsed().as_millis() < 20 { 50 } else { 5000 }));
+        thread::sleep(Duration::from_micros(if start.elapsed().as_millis() < 20 {
+            50
+        } else {
+            5000
+        }));
     }
     let status = child.wait().map_err(|error| error.to_string())?;
     let said = ended(said);
@@ -205,14 +231,22 @@ fn write_smallest(dir: &Path, contender: &str) -> Result<(), String> {
     let tokio = "tokio = { version = \"1\", features = [\"macros\", \"rt-multi-thread\", \"sync\", \"time\"] }\n";
     let on_tokio = "#[tokio::main]\nasync fn main() {}\n";
     let (needs, program) = match contender {
-        "gopark" => (format!("gopark = {{ path = {root:?} }}\n"), "fn main() {\n    gopark::block_on(async {});\n}\n"),
+        "gopark" => (
+            format!("gopark = {{ path = {root:?} }}\n"),
+            "fn main() {\n    gopark::block_on(async {});\n}\n",
+        ),
         "async-executor" => (
-            "async-executor = \"1\"\nasync-channel = \"2\"\nasync-lock = \"3\"\nasync-io = \"2\"\n".to_owned(),
+            "async-executor = \"1\"\nasync-channel = \"2\"\nasync-lock = \"3\"\nasync-io = \"2\"\n"
+                .to_owned(),
             "fn main() {\n    async_io::block_on(async_executor::Executor::new().run(async {}));\n}\n",
         ),
-        "may" => ("may = \"0.3\"\n".to_owned(), "fn main() {\n    may::go!(|| {}).join().unwrap();\n}\n"),
+        "may" => {
+            ("may = \"0.3\"\n".to_owned(), "fn main() {\n    may::go!(|| {}).join().unwrap();\n}\n")
+        }
         "flume" => (
-            format!("{tokio}flume = {{ version = \"0.12\", default-features = false, features = [\"async\"] }}\n"),
+            format!(
+                "{tokio}flume = {{ version = \"0.12\", default-features = false, features = [\"async\"] }}\n"
+            ),
             on_tokio,
         ),
         "kanal" => (format!("{tokio}kanal = \"0.1\"\n"), on_tokio),

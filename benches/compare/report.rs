@@ -43,7 +43,9 @@ impl Row {
     fn wins(&self, at: usize) -> bool {
         let others = self.found().filter(|(other, _)| *other != at).map(|(_, sorted)| sorted[0]);
         let second = others.min_by(f64::total_cmp);
-        self.cells[at].as_ref().is_ok_and(|sorted| second.is_some_and(|second| sorted[sorted.len() - 1] < second))
+        self.cells[at]
+            .as_ref()
+            .is_ok_and(|sorted| second.is_some_and(|second| sorted[sorted.len() - 1] < second))
     }
 }
 
@@ -58,8 +60,10 @@ pub(crate) struct Run {
 
 /// What the rounds found for a part of a case. A contender that failed in one of them has no figure.
 pub(crate) fn cell(outcomes: &[Outcome], part: usize) -> Cell {
-    let figures: Result<Vec<f64>, String> =
-        outcomes.iter().map(|outcome| outcome.as_ref().map(|parts| parts[part]).map_err(Clone::clone)).collect();
+    let figures: Result<Vec<f64>, String> = outcomes
+        .iter()
+        .map(|outcome| outcome.as_ref().map(|parts| parts[part]).map_err(Clone::clone))
+        .collect();
     figures.map(|mut figures| {
         figures.sort_unstable_by(f64::total_cmp);
         figures
@@ -105,7 +109,11 @@ fn csv(run: &Run) -> String {
     for row in &run.rows {
         for (contender, cell) in CONTENDERS.iter().zip(&row.cells) {
             let (case, part) = (row.case, row.case.parts[row.part]);
-            let _ = write!(text, "{},{},{part},{},{},{contender},", case.group, case.name, case.unit, row.procs);
+            let _ = write!(
+                text,
+                "{},{},{part},{},{},{contender},",
+                case.group, case.name, case.unit, row.procs
+            );
             let _ = match cell {
                 Ok(sorted) => {
                     let [least, median, most] = spread(sorted);
@@ -120,7 +128,10 @@ fn csv(run: &Run) -> String {
 
 fn markdown(run: &Run, charts: &[&str]) -> String {
     let mut text = "# gopark beside its peers\n\n".to_owned();
-    let _ = writeln!(text, "Written by `cargo bench --bench compare`; `../README.md` says how to read it.\n");
+    let _ = writeln!(
+        text,
+        "Written by `cargo bench --bench compare`; `../README.md` says how to read it.\n"
+    );
     if run.quick {
         text.push_str(
             "**A quick run, with small numbers instead of those in the titles: it shows that the bench works, not who is quick.**\n\n",
@@ -160,7 +171,9 @@ fn table(text: &mut String, title: &str, rows: &[&Row], notes: &mut Notes) {
         let _ = write!(text, "| {} | {} |", row.title(), row.case.unit);
         for (at, cell) in row.cells.iter().enumerate() {
             let _ = match cell {
-                Ok(sorted) if row.wins(at) => write!(text, " **{}** |", show(row.case.unit, sorted)),
+                Ok(sorted) if row.wins(at) => {
+                    write!(text, " **{}** |", show(row.case.unit, sorted))
+                }
                 Ok(sorted) => write!(text, " {} |", show(row.case.unit, sorted)),
                 Err(reason) => write!(text, " –{} |", notes.mark(CONTENDERS[at], reason)),
             };
@@ -231,14 +244,26 @@ fn said(program: &str, args: &[&str]) -> Option<String> {
 
 /// What was measured, when, and how often: it stands on whatever a run writes.
 pub(crate) fn origin(rounds: usize, quick: bool) -> String {
-    const MEASURED: [&str; 6] =
-        ["Cargo.toml", "src", "benches/Cargo.toml", "benches/common", "benches/compare", "benches/go"];
-    let changed = said("git", &[&["status", "--porcelain", "--untracked-files=no"], &MEASURED[..]].concat());
-    let changes = if changed.is_some_and(|changed| !changed.is_empty()) { " and changes" } else { "" };
-    let commit = said("git", &["rev-parse", "--short", "HEAD"]).unwrap_or_else(|| "unknown".to_owned());
+    const MEASURED: [&str; 6] = [
+        "Cargo.toml",
+        "src",
+        "benches/Cargo.toml",
+        "benches/common",
+        "benches/compare",
+        "benches/go",
+    ];
+    let changed =
+        said("git", &[&["status", "--porcelain", "--untracked-files=no"], &MEASURED[..]].concat());
+    let changes =
+        if changed.is_some_and(|changed| !changed.is_empty()) { " and changes" } else { "" };
+    let commit =
+        said("git", &["rev-parse", "--short", "HEAD"]).unwrap_or_else(|| "unknown".to_owned());
     let date = said("date", &["-u", "+%Y-%m-%d %H:%M UTC"]).unwrap_or_else(|| "no date".to_owned());
     let kind = if quick { "quick " } else { "" };
-    format!("gopark {} at {commit}{changes}, {date}, {kind}rounds: {rounds}", env!("CARGO_PKG_VERSION"))
+    format!(
+        "gopark {} at {commit}{changes}, {date}, {kind}rounds: {rounds}",
+        env!("CARGO_PKG_VERSION")
+    )
 }
 
 /// The machine and the versions.
@@ -251,7 +276,16 @@ fn surroundings(run: &Run) -> String {
         let after = lock.split(&format!("name = \"{name}\"\nversion = \"")).nth(1);
         format!("{name} {}", after.and_then(|rest| rest.split('"').next()).unwrap_or("?"))
     };
-    let peers = ["tokio", "async-executor", "async-channel", "async-lock", "flume", "kanal", "crossfire", "may"];
+    let peers = [
+        "tokio",
+        "async-executor",
+        "async-channel",
+        "async-lock",
+        "flume",
+        "kanal",
+        "crossfire",
+        "may",
+    ];
     let or_none = |what: Option<String>| what.unwrap_or_else(|| "none".to_owned());
     let mut text = String::new();
     let _ = writeln!(text, "* {}; each measurement a process of its own", run.origin);

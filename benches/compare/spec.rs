@@ -61,7 +61,13 @@ pub(crate) struct Case {
 const ONE: &[&str] = &[""];
 const LATENESS: &[&str] = &["p50", "p99", "p99.9"];
 
-const fn case(group: &'static str, name: &'static str, title: &'static str, n: u64, quick: u64) -> Case {
+const fn case(
+    group: &'static str,
+    name: &'static str,
+    title: &'static str,
+    n: u64,
+    quick: u64,
+) -> Case {
     Case { group, name, title, unit: Unit::Nanoseconds, parts: ONE, how: How::Run, n, quick }
 }
 
@@ -137,7 +143,8 @@ pub(crate) const CASES: &[Case] = &[
 
 /// Those that have one of the words in their name or are of such a group; all, if there are no words.
 pub(crate) fn wanted(words: &[String]) -> Vec<&'static Case> {
-    let fits =
-        |case: &&Case| words.is_empty() || words.iter().any(|word| case.name.contains(word) || case.group == *word);
+    let fits = |case: &&Case| {
+        words.is_empty() || words.iter().any(|word| case.name.contains(word) || case.group == *word)
+    };
     CASES.iter().filter(fits).collect()
 }

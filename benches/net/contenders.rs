@@ -32,8 +32,14 @@ pub(crate) trait Sockets: Send + Sync + 'static {
     fn port(listener: &Self::Listener) -> io::Result<u16>;
     /// The stream sends small messages at once.
     fn accept(listener: &Self::Listener) -> impl Future<Output = io::Result<Self::Stream>> + Send;
-    fn read<'a>(stream: &'a mut Self::Stream, into: &'a mut [u8]) -> impl Future<Output = io::Result<usize>> + Send;
-    fn write_all<'a>(stream: &'a mut Self::Stream, from: &'a [u8]) -> impl Future<Output = io::Result<()>> + Send;
+    fn read<'a>(
+        stream: &'a mut Self::Stream,
+        into: &'a mut [u8],
+    ) -> impl Future<Output = io::Result<usize>> + Send;
+    fn write_all<'a>(
+        stream: &'a mut Self::Stream,
+        from: &'a [u8],
+    ) -> impl Future<Output = io::Result<()>> + Send;
     /// The stream for hyper.
     fn http(stream: Self::Stream) -> impl rt::Read + rt::Write + Send + Unpin + 'static;
 }
@@ -41,7 +47,8 @@ pub(crate) trait Sockets: Send + Sync + 'static {
 /// hyper's answer of a line to each request, until the connection ends. Without hyper's timer: it is the sockets that are
 /// compared.
 pub(crate) async fn answer<S: Sockets>(stream: S::Stream) {
-    let hello = service_fn(|_| async { Ok::<_, Infallible>(Response::new("hello, world".to_owned())) });
+    let hello =
+        service_fn(|_| async { Ok::<_, Infallible>(Response::new("hello, world".to_owned())) });
     // A client that is gone is how each of them ends.
     _ = http1::Builder::new().serve_connection(S::http(stream), hello).await;
 }
@@ -76,11 +83,17 @@ impl Sockets for OnTokio {
         Ok(stream)
     }
 
-    fn read<'a>(stream: &'a mut Self::Stream, into: &'a mut [u8]) -> impl Future<Output = io::Result<usize>> + Send {
+    fn read<'a>(
+        stream: &'a mut Self::Stream,
+        into: &'a mut [u8],
+    ) -> impl Future<Output = io::Result<usize>> + Send {
         stream.read(into)
     }
 
-    fn write_all<'a>(stream: &'a mut Self::Stream, from: &'a [u8]) -> impl Future<Output = io::Result<()>> + Send {
+    fn write_all<'a>(
+        stream: &'a mut Self::Stream,
+        from: &'a [u8],
+    ) -> impl Future<Output = io::Result<()>> + Send {
         stream.write_all(from)
     }
 
@@ -115,11 +128,17 @@ impl Sockets for OnGopark {
         Ok(stream)
     }
 
-    fn read<'a>(stream: &'a mut Self::Stream, into: &'a mut [u8]) -> impl Future<Output = io::Result<usize>> + Send {
+    fn read<'a>(
+        stream: &'a mut Self::Stream,
+        into: &'a mut [u8],
+    ) -> impl Future<Output = io::Result<usize>> + Send {
         (*stream).read(into)
     }
 
-    fn write_all<'a>(stream: &'a mut Self::Stream, from: &'a [u8]) -> impl Future<Output = io::Result<()>> + Send {
+    fn write_all<'a>(
+        stream: &'a mut Self::Stream,
+        from: &'a [u8],
+    ) -> impl Future<Output = io::Result<()>> + Send {
         (*stream).write_all(from)
     }
 
@@ -155,11 +174,17 @@ impl Sockets for OnAsyncIo {
         Ok(stream)
     }
 
-    fn read<'a>(stream: &'a mut Self::Stream, into: &'a mut [u8]) -> impl Future<Output = io::Result<usize>> + Send {
+    fn read<'a>(
+        stream: &'a mut Self::Stream,
+        into: &'a mut [u8],
+    ) -> impl Future<Output = io::Result<usize>> + Send {
         stream.read(into)
     }
 
-    fn write_all<'a>(stream: &'a mut Self::Stream, from: &'a [u8]) -> impl Future<Output = io::Result<()>> + Send {
+    fn write_all<'a>(
+        stream: &'a mut Self::Stream,
+        from: &'a [u8],
+    ) -> impl Future<Output = io::Result<()>> + Send {
         stream.write_all(from)
     }
 
@@ -175,7 +200,11 @@ struct ForHyper {
 }
 
 impl rt::Read for ForHyper {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, mut into: ReadBufCursor<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        mut into: ReadBufCursor<'_>,
+    ) -> Poll<io::Result<()>> {
         let Self { stream, chunk } = &mut *self;
         let room = chunk.len().min(into.remaining());
         let read = ready!(Pin::new(stream).poll_read(cx, &mut chunk[..room]))?;
@@ -185,7 +214,11 @@ impl rt::Read for ForHyper {
 }
 
 impl rt::Write for ForHyper {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, from: &[u8]) -> Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        from: &[u8],
+    ) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(cx, from)
     }
 

@@ -71,7 +71,8 @@ struct Options {
 
 fn options(args: &[String]) -> Result<Options, String> {
     let run = Duration::from_millis(600);
-    let mut options = Options { words: Vec::new(), procs: vec![1, 2], rounds: 5, run, quick: !measures() };
+    let mut options =
+        Options { words: Vec::new(), procs: vec![1, 2], rounds: 5, run, quick: !measures() };
     let mut args = args.iter();
     while let Some(arg) = args.next() {
         let mut number = || {
@@ -98,8 +99,13 @@ fn options(args: &[String]) -> Result<Options, String> {
 pub(crate) fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let result = match &args[..] {
-        [word, kind, contender, procs] if word == "serve" => (kind.parse())
-            .and_then(|kind| serve::serve(kind, contender, procs.parse().map_err(|_| format!("{procs} processors?"))?)),
+        [word, kind, contender, procs] if word == "serve" => (kind.parse()).and_then(|kind| {
+            serve::serve(
+                kind,
+                contender,
+                procs.parse().map_err(|_| format!("{procs} processors?"))?,
+            )
+        }),
         [word, rest @ ..] if word == "load" => Load::read(rest).and_then(|load| load.run()),
         _ if args.iter().any(|arg| arg == "--help") => {
             print!("{HELP}");
@@ -120,8 +126,10 @@ fn compare(options: &Options) -> Result<(), String> {
     let named = |name: &str| options.words.iter().any(|word| name.contains(word.as_str()));
     // Words that name no case, or no contender, leave none out.
     let wanted = |name: &str, among: &[&str]| named(name) || !among.iter().any(|name| named(name));
-    let cases: Vec<&Case> = CASES.iter().filter(|case| wanted(case.name, &CASES.each_ref().map(|c| c.name))).collect();
-    let contenders: Vec<&str> = CONTENDERS.into_iter().filter(|name| wanted(name, &CONTENDERS)).collect();
+    let cases: Vec<&Case> =
+        CASES.iter().filter(|case| wanted(case.name, &CASES.each_ref().map(|c| c.name))).collect();
+    let contenders: Vec<&str> =
+        CONTENDERS.into_iter().filter(|name| wanted(name, &CONTENDERS)).collect();
     machine::many_files().map_err(|error| error.to_string())?;
     let bench = Bench::new().map_err(|error| error.to_string())?;
     println!("{}", report::HEAD);
@@ -135,10 +143,14 @@ fn compare(options: &Options) -> Result<(), String> {
                     turn.reverse();
                 }
                 for contender in turn {
-                    outcomes.entry(contender).or_default().push(bench.quiet_sample(case, contender, procs, options));
+                    outcomes
+                        .entry(contender)
+                        .or_default()
+                        .push(bench.quiet_sample(case, contender, procs, options));
                 }
             }
-            let rows = contenders.iter().map(|name| Row { contender: name, outcomes: &outcomes[name] });
+            let rows =
+                contenders.iter().map(|name| Row { contender: name, outcomes: &outcomes[name] });
             println!("{}", report::rows(case.name, procs, &rows.collect::<Vec<_>>()));
         }
     }
@@ -159,7 +171,13 @@ impl Bench {
     }
 
     /// The least disturbed of some samples.
-    fn quiet_sample(&self, case: &Case, contender: &str, procs: usize, options: &Options) -> Outcome {
+    fn quiet_sample(
+        &self,
+        case: &Case,
+        contender: &str,
+        procs: usize,
+        options: &Options,
+    ) -> Outcome {
         let mut quietest = self.sample(case, contender, procs, options)?;
         for _ in 1..ATTEMPTS {
             if options.quick || report::others(&quietest) <= QUIET {
@@ -186,7 +204,9 @@ impl Bench {
         };
         let mut command = Command::new(&self.me);
         command.arg("load").args(load.words());
-        let answer = machine::on_cores(&CLIENT, || command.output()).and_then(|result| result).map_err(said)?;
+        let answer = machine::on_cores(&CLIENT, || command.output())
+            .and_then(|result| result)
+            .map_err(said)?;
         if !answer.status.success() {
             return Err(String::from_utf8_lossy(&answer.stderr).trim().to_owned());
         }
@@ -196,7 +216,8 @@ impl Bench {
     }
 
     fn server(&self, kind: Kind, contender: &str, procs: usize) -> Result<Command, String> {
-        let mut command = Command::new(if contender == "go" { self.go.as_ref()? } else { &self.me });
+        let mut command =
+            Command::new(if contender == "go" { self.go.as_ref()? } else { &self.me });
         match contender {
             "go" => command.env("GOMAXPROCS", procs.to_string()).arg(kind.to_string()),
             _ => command.args(["serve", &kind.to_string(), contender, &procs.to_string()]),
@@ -212,7 +233,10 @@ fn said(error: std::io::Error) -> String {
 /// What stands there as `name number name number`.
 fn figures(text: &str) -> Figures {
     let words: Vec<&str> = text.split_whitespace().collect();
-    words.chunks(2).filter_map(|pair| Some((pair[0].to_owned(), pair.get(1)?.parse().ok()?))).collect()
+    words
+        .chunks(2)
+        .filter_map(|pair| Some((pair[0].to_owned(), pair.get(1)?.parse().ok()?)))
+        .collect()
 }
 
 /// A server that runs. It is killed when it is dropped.
@@ -227,7 +251,9 @@ impl Server {
     fn start(mut command: Command, procs: usize) -> Result<Self, String> {
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let cores: Vec<usize> = (0..procs).collect();
-        let mut child = machine::on_cores(&cores, || command.spawn()).and_then(|result| result).map_err(said)?;
+        let mut child = machine::on_cores(&cores, || command.spawn())
+            .and_then(|result| result)
+            .map_err(said)?;
         let mut says = BufReader::new(child.stdout.take().expect("it is piped"));
         let (sender, receiver) = mpsc::channel();
         thread::spawn(move || {

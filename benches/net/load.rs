@@ -289,11 +289,16 @@ impl Window {
             return Err(io::Error::new(ErrorKind::TimedOut, "no answer in the time that counts"));
         }
         self.latencies.sort_unstable();
-        let quantile = |share: f64| f64::from(self.latencies[((n - 1) as f64 * share) as usize]) / 1e3;
+        let quantile =
+            |share: f64| f64::from(self.latencies[((n - 1) as f64 * share) as usize]) / 1e3;
         let each = |nanos: f64| nanos / n as f64 / 1e3;
         let Used { wall, cpu, others } = self.used;
         let (p50, p99) = (quantile(0.5), quantile(0.99));
-        println!("time {:.3} p50 {p50} p99 {p99} cpu {:.3} others {others:.2}", each(wall), each(cpu));
+        println!(
+            "time {:.3} p50 {p50} p99 {p99} cpu {:.3} others {others:.2}",
+            each(wall),
+            each(cpu)
+        );
         Ok(())
     }
 }

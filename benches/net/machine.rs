@@ -8,7 +8,8 @@ use std::mem;
 pub(crate) fn on_cores<T>(cores: &[usize], f: impl FnOnce() -> T) -> io::Result<T> {
     let size = mem::size_of::<libc::cpu_set_t>();
     // SAFETY: zeros are an empty set.
-    let (mut before, mut wanted): (libc::cpu_set_t, libc::cpu_set_t) = unsafe { (mem::zeroed(), mem::zeroed()) };
+    let (mut before, mut wanted): (libc::cpu_set_t, libc::cpu_set_t) =
+        unsafe { (mem::zeroed(), mem::zeroed()) };
     for core in cores {
         // SAFETY: the call checks the number against the size of the set.
         unsafe { libc::CPU_SET(*core, &mut wanted) };
@@ -63,7 +64,8 @@ pub(crate) fn busy() -> io::Result<u64> {
     const IDLE: [usize; 2] = [3, 4];
     let text = fs::read_to_string("/proc/stat")?;
     let all = text.lines().next().unwrap_or_default().split_whitespace().skip(1).take(8);
-    let busy = all.enumerate().filter(|(at, _)| !IDLE.contains(at)).map(|(_, ticks)| first_number(ticks));
+    let busy =
+        all.enumerate().filter(|(at, _)| !IDLE.contains(at)).map(|(_, ticks)| first_number(ticks));
     Ok(busy.sum::<u64>() * 10_000_000)
 }
 

@@ -57,7 +57,9 @@ fn quiet(outcomes: &[Outcome]) -> Result<Vec<&Figures>, &String> {
 fn show(ours: &[&Figures], first: Option<&[&Figures]>) -> String {
     let mut text = String::new();
     for name in SHOWN {
-        let of = |figures: &[&Figures]| figures.iter().filter_map(|figures| figures.get(name).copied()).collect();
+        let of = |figures: &[&Figures]| {
+            figures.iter().filter_map(|figures| figures.get(name).copied()).collect()
+        };
         let mut found: Vec<f64> = of(ours);
         if found.is_empty() {
             continue;

@@ -97,7 +97,9 @@ fn serve_on<S: Sockets>(kind: Kind, procs: usize) -> io::Result<()> {
                 Kind::Http => spawner.go(answer::<S>(stream)),
                 Kind::Accept => spawner.go(greet::<S>(stream)),
                 Kind::Mem => spawner.go(echo::<S, LITTLE_ROOM>(stream)),
-                Kind::Echo | Kind::Hogs | Kind::Yields | Kind::PingPong => spawner.go(echo::<S, ROOM>(stream)),
+                Kind::Echo | Kind::Hogs | Kind::Yields | Kind::PingPong => {
+                    spawner.go(echo::<S, ROOM>(stream))
+                }
             }
         }
     })
@@ -120,7 +122,10 @@ async fn greet<S: Sockets>(mut stream: S::Stream) {
     }
 }
 
-fn hogs<E: Executor, F: Future<Output = ()> + Send>(on: &E, give_way: impl Fn() -> F + Copy + Send + 'static) {
+fn hogs<E: Executor, F: Future<Output = ()> + Send>(
+    on: &E,
+    give_way: impl Fn() -> F + Copy + Send + 'static,
+) {
     for _ in 0..HOGS {
         on.go(async move {
             loop {
@@ -197,7 +202,8 @@ impl Histogram {
 
     /// The microseconds that the share of all did not exceed.
     fn quantile(&self, share: f64) -> Option<f64> {
-        let counts: Vec<u64> = self.counts.iter().map(|count| count.load(Ordering::Relaxed)).collect();
+        let counts: Vec<u64> =
+            self.counts.iter().map(|count| count.load(Ordering::Relaxed)).collect();
         let mut left = (counts.iter().sum::<u64>() as f64 * share) as u64;
         let at = counts.iter().position(|count| {
             let found = left < *count;

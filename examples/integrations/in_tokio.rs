@@ -23,7 +23,8 @@ async fn sensor(ctx: Context, number: u64, readings: Sender<u64>) -> usize {
 /// A batch goes out when it is full, when its first reading has waited for long enough by tokio's clock, and at the end.
 async fn collector(ctx: Context, readings: Receiver<u64>, batches: Sender<Vec<u64>>) {
     while let Some(first) = ctx.recv(&readings).await {
-        let (mut batch, mut late) = (vec![first], pin!(tokio::time::sleep(Duration::from_millis(20))));
+        let (mut batch, mut late) =
+            (vec![first], pin!(tokio::time::sleep(Duration::from_millis(20))));
         while batch.len() < BATCH {
             select! {
                 reading = ctx.recv(&readings) => match reading { Some(reading) => batch.push(reading), None => break },
@@ -50,7 +51,8 @@ async fn main() {
     let (sensing, stop_sensing) = service.with_cancel();
     let ((readings, collect), (batches, analyse)) = (chan::unbuffered(), chan::bounded(2));
     let (counts, analysed) = chan::unbuffered();
-    let sensors: Vec<_> = (1..=SENSORS).map(|n| tokio::spawn(sensor(sensing.clone(), n, readings.clone()))).collect();
+    let sensors: Vec<_> =
+        (1..=SENSORS).map(|n| tokio::spawn(sensor(sensing.clone(), n, readings.clone()))).collect();
     let collecting = tokio::spawn(collector(service, collect, batches));
     let analysts: Vec<_> = (0..2).map(|_| go(analyst(analyse.clone(), counts.clone()))).collect();
     let (mut given, mut done, mut sum) = (0, 0, 0);

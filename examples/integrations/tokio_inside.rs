@@ -11,7 +11,8 @@ use tokio::net::{TcpListener, TcpStream};
 /// A runtime whose goroutines are inside of tokio. The tokio runtime is there as long as the process.
 fn runtime() -> Runtime {
     let tokio = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
-    let tokio: &'static tokio::runtime::Runtime = Box::leak(Box::new(tokio.expect("a thread for tokio")));
+    let tokio: &'static tokio::runtime::Runtime =
+        Box::leak(Box::new(tokio.expect("a thread for tokio")));
     // The thread stays inside until it ends.
     let enter = || std::mem::forget(tokio.enter());
     Runtime::builder().thread_name("inside").on_thread_start(enter).build().expect("a thread")

@@ -20,7 +20,9 @@ const CLIENTS: u32 = 10;
 
 /// Sends a client each new count. A slow client misses some, but not the last one.
 async fn serve(stream: TcpStream, count: Arc<watch::Sender<u32>>) -> Result<()> {
-    let Ok(socket) = timeout(Duration::from_secs(10), accept_async(stream)).await else { return Ok(()) };
+    let Ok(socket) = timeout(Duration::from_secs(10), accept_async(stream)).await else {
+        return Ok(());
+    };
     let (mut socket, mut seen) = (socket?, count.subscribe());
     loop {
         select! {

@@ -32,7 +32,8 @@ impl Server {
         loop {
             let (stream, _peer) = listener.accept().await?;
             self.accepted.fetch_add(1, Ordering::Relaxed);
-            self.most_open.fetch_max(self.open.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
+            self.most_open
+                .fetch_max(self.open.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
             let server = self.clone();
             go(async move {
                 // That a client has closed is no error.
@@ -57,7 +58,8 @@ async fn answer(stream: &TcpStream) -> io::Result<()> {
 fn main() -> io::Result<()> {
     block_on(async {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
-        let (client, server) = (Arc::new(Client::new(listener.local_addr()?, CONNECTIONS)), Server::default());
+        let (client, server) =
+            (Arc::new(Client::new(listener.local_addr()?, CONNECTIONS)), Server::default());
         go(server.clone().serve(listener));
 
         let group = ErrGroup::new();

@@ -254,7 +254,8 @@ fn table() {
         let (tx2, _rx2) = make();
         let sent = once(tx2.send(9));
         let (tx3, _rx3) = make();
-        let closed = if tx3 == Sender::nil() { "panics".to_owned() } else { tx3.close().to_string() };
+        let closed =
+            if tx3 == Sender::nil() { "panics".to_owned() } else { tx3.close().to_string() };
         println!("{state:<18} {received:<10} {sent:<20} {closed}");
         drop(tx);
     }

@@ -153,7 +153,8 @@ fn cause() {
     block_on(async {
         let (server, stop) = Context::background().with_cancel_cause();
         let (request, hang_up) = server.with_cancel_cause();
-        let (query, _) = request.with_timeout_cause(Duration::from_secs(60), "the database is slow");
+        let (query, _) =
+            request.with_timeout_cause(Duration::from_secs(60), "the database is slow");
         hang_up.cancel("the client hung up");
         stop.cancel("time for an update");
         for (name, ctx) in [("server", &server), ("request", &request), ("query", &query)] {
@@ -189,8 +190,15 @@ fn value() {
 
         // One below may have another value; above, nothing changes.
         let other = ctx.with_value(User("bob"));
-        println!("below: {:?}, above: {:?}", other.value::<User>().unwrap(), ctx.value::<User>().unwrap());
-        assert_eq!((other.value(), ctx.value()), (Some(Arc::new(User("bob"))), Some(Arc::new(User("ann")))));
+        println!(
+            "below: {:?}, above: {:?}",
+            other.value::<User>().unwrap(),
+            ctx.value::<User>().unwrap()
+        );
+        assert_eq!(
+            (other.value(), ctx.value()),
+            (Some(Arc::new(User("bob"))), Some(Arc::new(User("ann"))))
+        );
         assert!(ctx.value::<String>().is_none());
     });
 }
@@ -210,7 +218,8 @@ fn after_func() {
         let rest = ctx.without_cancel();
         let (first, second) = (log.clone(), log);
         ctx.after_func(async move {
-            let line = rest.run(async { format!("{} has left", rest.value::<User>().unwrap().0) }).await;
+            let line =
+                rest.run(async { format!("{} has left", rest.value::<User>().unwrap().0) }).await;
             first.send(line.unwrap()).await.unwrap();
         });
         let stop = ctx.after_func(async move { second.send("never said".into()).await.unwrap() });
@@ -286,7 +295,8 @@ fn many() {
     const MANY: usize = 100_000;
     block_on(async {
         let (ctx, cancel) = Context::background().with_cancel();
-        let (wg, waiting, ended) = (WaitGroup::new(), Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let (wg, waiting, ended) =
+            (WaitGroup::new(), Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         for _ in 0..MANY {
             let ((child, _), waiting, ended) = (ctx.with_cancel(), waiting.clone(), ended.clone());
             wg.go(async move {
@@ -303,7 +313,11 @@ fn many() {
         let cancelled = start.elapsed();
         wg.wait().await;
         let ended = ended.load(Ordering::Relaxed);
-        println!("{} have ended; cancel took {:.1} ms", grouped(ended), cancelled.as_secs_f64() * 1e3);
+        println!(
+            "{} have ended; cancel took {:.1} ms",
+            grouped(ended),
+            cancelled.as_secs_f64() * 1e3
+        );
         assert_eq!(ended, MANY);
     });
 }

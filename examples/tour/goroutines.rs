@@ -219,7 +219,8 @@ fn blocked_for_ever() {
 }
 
 /// Kilobytes that the chapter saw Go take, by the number of goroutines, its main included.
-const GO_KB: [(usize, usize); 5] = [(11, 65), (101, 327), (1001, 4784), (10_001, 30_474), (100_001, 262_300)];
+const GO_KB: [(usize, usize); 5] =
+    [(11, 65), (101, 327), (1001, 4784), (10_001, 30_474), (100_001, 262_300)];
 
 fn memory() {
     heading(
@@ -230,12 +231,17 @@ fn memory() {
     );
 
     if resident().is_none() {
-        println!("(skipped: resident memory is read from /proc/self/statm, which this system does not have)");
+        println!(
+            "(skipped: resident memory is read from /proc/self/statm, which this system does not have)"
+        );
         return;
     }
     let progress = Progress::new();
     let rt = Runtime::new();
-    println!("{:>11} {:>11} {:>9}   {:>11} {:>9}", "goroutines", "gopark, KB", "B each", "Go, KB", "B each");
+    println!(
+        "{:>11} {:>11} {:>9}   {:>11} {:>9}",
+        "goroutines", "gopark, KB", "B each", "Go, KB", "B each"
+    );
     let ended = rt.block_on(async {
         let (tx, rx) = chan::unbuffered::<()>();
         let (parked, ended) = (WaitGroup::new(), Arc::new(AtomicUsize::new(0)));

@@ -35,7 +35,8 @@ fn dump() {
             let lock = lock.clone();
             wg.go(named(format!("writer {i}"), async move { *lock.lock().await += i }));
         }
-        while inspect::goroutines().iter().filter(|goroutine| goroutine.is_waiting()).count() < 1002 {
+        while inspect::goroutines().iter().filter(|goroutine| goroutine.is_waiting()).count() < 1002
+        {
             gosched().await;
         }
         inspect::dump(&mut stdout()).unwrap();
@@ -63,7 +64,10 @@ fn leak_check() {
         let (kept, forgotten) = (tx.clone(), named("forgotten", async move { tx.send(1).await }));
         let handle = go(forgotten);
         let found = go(async move { check.finish().await });
-        println!("{}", found.await.unwrap_err().into_panic().downcast::<String>().unwrap().trim_end());
+        println!(
+            "{}",
+            found.await.unwrap_err().into_panic().downcast::<String>().unwrap().trim_end()
+        );
         assert_eq!(rx.recv().await, Some(1));
         handle.await.unwrap().unwrap();
         drop(kept);

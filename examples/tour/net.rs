@@ -23,10 +23,19 @@ pub(crate) fn chapter() {
 
     let mut latencies = block_on(serve_itself()).expect("sockets");
     latencies.sort();
-    println!("{} requests on {CLIENTS} connections, both ends in this program", grouped(latencies.len()));
+    println!(
+        "{} requests on {CLIENTS} connections, both ends in this program",
+        grouped(latencies.len())
+    );
     histogram(&latencies);
-    let within = |percent: usize| grouped(latencies[REQUESTS * percent / 100 - 1].as_micros() as usize);
-    println!("half of them within {} µs, 99 % within {} µs, all within {} µs", within(50), within(99), within(100));
+    let within =
+        |percent: usize| grouped(latencies[REQUESTS * percent / 100 - 1].as_micros() as usize);
+    println!(
+        "half of them within {} µs, 99 % within {} µs, all within {} µs",
+        within(50),
+        within(99),
+        within(100)
+    );
     println!();
     text(
         "The workers always have something to do here, so most of a latency is the time that the other requests take.",

@@ -270,7 +270,11 @@ fn for_ever() {
             }
         }
     });
-    println!("after a while: goroutines {}, its guard dropped: {}", rt.num_goroutine(), gone.load(Ordering::SeqCst));
+    println!(
+        "after a while: goroutines {}, its guard dropped: {}",
+        rt.num_goroutine(),
+        gone.load(Ordering::SeqCst)
+    );
     drop(rt);
     println!("the runtime gone: its guard dropped: {}", gone.load(Ordering::SeqCst));
 }

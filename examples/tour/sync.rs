@@ -232,13 +232,17 @@ fn once() {
     );
 
     block_on(async {
-        let (once, count, wg) = (Arc::new(Once::new()), Arc::new(AtomicUsize::new(0)), WaitGroup::new());
+        let (once, count, wg) =
+            (Arc::new(Once::new()), Arc::new(AtomicUsize::new(0)), WaitGroup::new());
         for _ in 0..100 {
             let (once, count) = (once.clone(), count.clone());
             wg.go(async move { once.call_once(|| _ = count.fetch_add(1, Ordering::Relaxed)) });
         }
         wg.wait().await;
-        println!("a hundred goroutines asked for an increment; the count is {}", count.load(Ordering::Relaxed));
+        println!(
+            "a hundred goroutines asked for an increment; the count is {}",
+            count.load(Ordering::Relaxed)
+        );
         once.call_once(|| _ = count.fetch_sub(1, Ordering::Relaxed));
         println!("one asked for a decrement; the count is {}", count.load(Ordering::Relaxed));
     });
@@ -254,7 +258,9 @@ fn done() {
     let once = Once::new();
     let hook = std::panic::take_hook();
     std::panic::set_hook(Box::new(|_| ())); // the panic is part of the programme
-    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| once.call_once(|| panic!("no luck"))));
+    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+        once.call_once(|| panic!("no luck"))
+    }));
     std::panic::set_hook(hook);
     println!("panicked: {}, done: {}", panicked.is_err(), once.is_done());
 
@@ -358,5 +364,7 @@ fn warm_cache() {
     progress.clear();
     println!("each connects: {:>12} ns/op", grouped(cold.as_nanos() as usize));
     println!("a warm pool:   {:>12} ns/op", grouped(warm.as_nanos() as usize));
-    text("\nA pool is for things that are dear to make and alike when they come back: who puts one clears it.");
+    text(
+        "\nA pool is for things that are dear to make and alike when they come back: who puts one clears it.",
+    );
 }

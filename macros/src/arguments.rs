@@ -18,16 +18,25 @@ struct Argument {
 
 impl Arguments {
     /// Reads `word`s and `word = value`s with commas in between. Each is known, and is there once.
-    pub(crate) fn parse(attribute: &str, tokens: TokenStream, known: &[Known]) -> Result<Self, Error> {
+    pub(crate) fn parse(
+        attribute: &str,
+        tokens: TokenStream,
+        known: &[Known],
+    ) -> Result<Self, Error> {
         let mut found: Vec<Argument> = Vec::new();
         let tokens: Vec<TokenTree> = tokens.into_iter().collect();
-        for argument in tokens.split(|token| is_punct(token, ',')).filter(|argument| !argument.is_empty()) {
+        for argument in
+            tokens.split(|token| is_punct(token, ',')).filter(|argument| !argument.is_empty())
+        {
             let (first, rest) = argument.split_first().expect("not empty");
             let (at, name) = (first.span(), first.to_string());
             let Some((word, example)) = known.iter().find(|(word, _)| *word == name) else {
-                let all: Vec<String> =
-                    known.iter().map(|(word, example)| format!("`{}`", example.unwrap_or(word))).collect();
-                let text = format!("{attribute} has no argument `{name}`; it has {}", all.join(", "));
+                let all: Vec<String> = known
+                    .iter()
+                    .map(|(word, example)| format!("`{}`", example.unwrap_or(word)))
+                    .collect();
+                let text =
+                    format!("{attribute} has no argument `{name}`; it has {}", all.join(", "));
                 return Err(Error::new(at, text));
             };
             if found.iter().any(|other| other.word == *word) {
@@ -39,7 +48,9 @@ impl Arguments {
                 (Some(_), [equals, value @ ..]) if is_punct(equals, '=') && !value.is_empty() => {
                     value.iter().cloned().collect()
                 }
-                (Some(example), _) => return Err(Error::new(at, format!("`{word}` has a value: `{example}`"))),
+                (Some(example), _) => {
+                    return Err(Error::new(at, format!("`{word}` has a value: `{example}`")));
+                }
             };
             found.push(Argument { word, at, value });
         }

@@ -21,7 +21,9 @@ pub(crate) fn of_main(arguments: TokenStream, item: TokenStream) -> Result<Token
     let arguments = Arguments::parse(attribute, arguments, &[GOMAXPROCS, LOCAL, CRATE])?;
     let function = Function::parse(attribute, item)?;
     let gopark = path_of_crate(&arguments);
-    let procs = arguments.value("gomaxprocs").map(|n| [gopark.clone(), code("::gomaxprocs"), parens(n), code(";")]);
+    let procs = arguments
+        .value("gomaxprocs")
+        .map(|n| [gopark.clone(), code("::gomaxprocs"), parens(n), code(";")]);
     let set_procs = join(procs.into_iter().flatten());
     let run = join([set_procs, gopark, code("::"), block_on(&arguments, &function)]);
     Ok(function.wrap(TokenStream::new(), true, run))
@@ -33,10 +35,17 @@ pub(crate) fn of_test(arguments: TokenStream, item: TokenStream) -> Result<Token
     let arguments = Arguments::parse(attribute, arguments, &[GOMAXPROCS, LOCAL, SIM, RUNS, CRATE])?;
     let function = Function::parse(attribute, item)?;
     if let Some(test) = function.attributes.iter().find(|token| is_test(token)) {
-        return Err(Error::new(test.span(), format!("{attribute} makes a test of it: leave `#[test]` out")));
+        return Err(Error::new(
+            test.span(),
+            format!("{attribute} makes a test of it: leave `#[test]` out"),
+        ));
     }
     let is_simulated = arguments.at("sim").is_some();
-    let run = if is_simulated { simulation(&arguments, &function)? } else { runtime(&arguments, &function)? };
+    let run = if is_simulated {
+        simulation(&arguments, &function)?
+    } else {
+        runtime(&arguments, &function)?
+    };
     Ok(function.wrap(code("#[::core::prelude::v1::test]"), !is_simulated, run))
 }
 
@@ -53,8 +62,10 @@ fn simulation(arguments: &Arguments, function: &Function) -> Result<TokenStream,
         arguments.refuse("sim", "`sim` needs the feature `sim` of gopark")?;
     }
     arguments.refuse("gomaxprocs", "a simulation has one thread: leave `gomaxprocs` out")?;
-    arguments
-        .refuse("local", "a simulation polls its main on the thread of the test in any case: leave `local` out")?;
+    arguments.refuse(
+        "local",
+        "a simulation polls its main on the thread of the test in any case: leave `local` out",
+    )?;
     let gopark = path_of_crate(arguments);
     let output = join([call(function), code(".await")]);
     let main = braces(join([gopark.clone(), code("::sim::assert_passed"), parens(output)]));

@@ -34,7 +34,8 @@ pub fn main(arguments: TokenStream, item: TokenStream) -> TokenStream {
 
 /// True if there is `fn main` in it.
 fn is_main(item: TokenStream) -> bool {
-    let is_word = |token: &TokenTree, word| matches!(token, TokenTree::Ident(it) if it.to_string() == word);
+    let is_word =
+        |token: &TokenTree, word| matches!(token, TokenTree::Ident(it) if it.to_string() == word);
     let tokens: Vec<TokenTree> = item.into_iter().collect();
     tokens.windows(2).any(|pair| is_word(&pair[0], "fn") && is_word(&pair[1], "main"))
 }

@@ -27,12 +27,14 @@ impl Post {
         Self { wanted: AtomicU64::new(0), noted: AtomicU64::new(0), bell: AtomicI32::new(-1) }
     }
 
-    /// Async-signal-safe. A write that does not fail leaves the interrupted thread its `errno`: the pipe has room, for there
-    /// are no more bytes in it than signals.
+    /// Async-signal-safe. A write that does not fail leaves the interrupted thread its `errno`: the
+    /// pipe has room, for there are no more bytes in it than signals.
     fn note(&self, signal: c_int) {
         let bit = Signals::of(signal).0;
         // Acquire, with the Release of `catch`: the bell is there.
-        if self.wanted.load(Ordering::Acquire) & bit != 0 && self.noted.fetch_or(bit, Ordering::Relaxed) == 0 {
+        if self.wanted.load(Ordering::Acquire) & bit != 0
+            && self.noted.fetch_or(bit, Ordering::Relaxed) == 0
+        {
             // SAFETY: `write` is async-signal-safe; the byte is on the stack.
             unsafe { libc::write(self.bell.load(Ordering::Relaxed), [0u8].as_ptr().cast(), 1) };
         }
@@ -57,7 +59,8 @@ fn posts() -> impl Iterator<Item = &'static Post> {
 const NUMBERS: usize = Signals::MAX as usize + 1;
 
 /// What each signal did before. Never freed: a handler may be about to do it.
-static BEFORE: [AtomicPtr<libc::sigaction>; NUMBERS] = [const { AtomicPtr::new(ptr::null_mut()) }; NUMBERS];
+static BEFORE: [AtomicPtr<libc::sigaction>; NUMBERS] =
+    [const { AtomicPtr::new(ptr::null_mut()) }; NUMBERS];
 
 /// For which signals the handler is installed. Installed and removed under its lock.
 static INSTALLED: Mutex<Signals> = Mutex::new(Signals::NONE);
@@ -65,12 +68,15 @@ static INSTALLED: Mutex<Signals> = Mutex::new(Signals::NONE);
 extern "C" fn handler(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
     posts().for_each(|post| post.note(signal));
     // SAFETY: it is null or an action that is never freed. Acquire, with the Release of `install`.
-    let Some(before) = (unsafe { BEFORE[signal as usize].load(Ordering::Acquire).as_ref() }) else { return };
+    let Some(before) = (unsafe { BEFORE[signal as usize].load(Ordering::Acquire).as_ref() }) else {
+        return;
+    };
     match before.sa_sigaction {
         libc::SIG_DFL | libc::SIG_IGN => {}
         function if before.sa_flags & libc::SA_SIGINFO != 0 => {
             // SAFETY: that is the type of such a handler, which was installed for this signal.
-            let function: extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void) = unsafe { mem::transmute(function) };
+            let function: extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void) =
+                unsafe { mem::transmute(function) };
             function(signal, info, context);
         }
         function => {
@@ -113,10 +119,13 @@ fn before(signal: c_int) -> Option<&'static libc::sigaction> {
 }
 
 fn install(signal: c_int, installed: &mut Signals) -> io::Result<()> {
-    // If it is installed and not the process's, it is called by the one that is: once more, and both would call each other.
+    // If it is installed and not the process's, it is called by the one that is: once more, and
+    // both would call each other.
     if !installed.has(signal) {
         let now = action_of(signal)?;
-        let same = |known: &libc::sigaction| known.sa_sigaction == now.sa_sigaction && known.sa_flags == now.sa_flags;
+        let same = |known: &libc::sigaction| {
+            known.sa_sigaction == now.sa_sigaction && known.sa_flags == now.sa_flags
+        };
         if !before(signal).is_some_and(same) {
             BEFORE[signal as usize].store(Box::into_raw(Box::new(now)), Ordering::Release);
         }
@@ -128,7 +137,8 @@ fn install(signal: c_int, installed: &mut Signals) -> io::Result<()> {
 
 fn remove(signal: c_int, installed: &mut Signals) {
     let is_ours = action_of(signal).is_ok_and(|now| now.sa_sigaction == our_action().sa_sigaction);
-    let removed = is_ours && before(signal).is_some_and(|before| set_action(signal, before).is_ok());
+    let removed =
+        is_ours && before(signal).is_some_and(|before| set_action(signal, before).is_ok());
     if removed {
         *installed = installed.without(Signals::of(signal));
     }
@@ -147,7 +157,8 @@ impl Catcher {
         let mut ends = [0; 2];
         // SAFETY: there is room for both ends.
         check(unsafe { libc::pipe(ends.as_mut_ptr()) })?;
-        // SAFETY: the read end is this one's alone from here on; the other one is the handler's, and stays open.
+        // SAFETY: the read end is this one's alone from here on; the other one is the handler's,
+        // and stays open.
         let bell = unsafe { OwnedFd::from_raw_fd(ends[0]) };
         for end in ends {
             // SAFETY: they were just opened.
@@ -175,7 +186,8 @@ impl Catcher {
     pub(crate) fn release(&self, signal: i32) {
         let mut installed = lock(&INSTALLED);
         self.post.wanted.fetch_and(!Signals::of(signal).0, Ordering::Relaxed);
-        let is_wanted = posts().any(|post| Signals(post.wanted.load(Ordering::Relaxed)).has(signal));
+        let is_wanted =
+            posts().any(|post| Signals(post.wanted.load(Ordering::Relaxed)).has(signal));
         if !is_wanted {
             remove(signal, &mut installed);
         }
@@ -202,7 +214,9 @@ impl Catcher {
 /// No thread waits for them any more.
 impl Drop for Catcher {
     fn drop(&mut self) {
-        Signals(self.post.wanted.load(Ordering::Relaxed)).each().for_each(|signal| self.release(signal));
+        Signals(self.post.wanted.load(Ordering::Relaxed))
+            .each()
+            .for_each(|signal| self.release(signal));
     }
 }
 

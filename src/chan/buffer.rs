@@ -1,11 +1,11 @@
 //! The buffer of a channel: blocks of values in a circle.
 //!
-//! A small buffer is one block, whose successor is itself: a ring. A large one starts with a small block, grows by blocks,
-//! and gives them back as it drains. A block that has been read to its end is kept for the writer while there is much to
-//! read.
+//! A small buffer is one block, whose successor is itself: a ring. A large one starts with a small
+//! block, grows by blocks, and gives them back as it drains. A block that has been read to its end
+//! is kept for the writer while there is much to read.
 //!
-//! Blocks are allocated and freed by [`maintain`](Buffer::maintain)'s caller, outside the channel's lock: a step that would
-//! need it refuses, and is tried again after that.
+//! Blocks are allocated and freed by [`maintain`](Buffer::maintain)'s caller, outside the channel's
+//! lock: a step that would need it refuses, and is tried again after that.
 //!
 //! The buffer does not know how many values it holds, because the channel does.
 
@@ -13,17 +13,19 @@ use std::alloc::{self, Layout};
 use std::mem::MaybeUninit;
 use std::ptr::NonNull;
 
-/// A buffer of up to this many bytes is allocated with the channel; a larger one grows as it is used. Few under loom, so that the
-/// buffers of models grow.
+/// A buffer of up to this many bytes is allocated with the channel; a larger one grows as it is
+/// used. Few under loom, so that the buffers of models grow.
 const UP_FRONT: usize = if cfg!(gopark_loom) { 16 } else { 4096 };
 /// A block of a larger one has this many bytes, or one value.
 const BLOCK: usize = if cfg!(gopark_loom) { 8 } else { 1024 };
 
-/// Blocks that are linked in a circle: `head` is read, `tail` is written, those behind the tail and before the head are spare.
+/// Blocks that are linked in a circle: `head` is read, `tail` is written, those behind the tail and
+/// before the head are spare.
 pub(super) struct Buffer<T> {
     head: NonNull<Block<T>>,
     tail: NonNull<Block<T>>,
-    /// The next place to read in the head, and to write in the tail. At `size` the block is done with.
+    /// The next place to read in the head, and to write in the tail. At `size` the block is done
+    /// with.
     first: usize,
     last: usize,
     /// Values in a block. Zero if the channel has no buffer.
@@ -74,15 +76,16 @@ impl<T> Block<T> {
 
     /// # Safety
     ///
-    /// The block came from `new` with that size, is not used afterwards, and its values have been moved out.
+    /// The block came from `new` with that size, is not used afterwards, and its values have been
+    /// moved out.
     unsafe fn free(this: NonNull<Self>, size: usize) {
         // SAFETY: passed on to the caller.
         unsafe { alloc::dealloc(this.as_ptr().cast(), Self::layout(size)) };
     }
 }
 
-/// Blocks without values, which are freed when this is dropped: one for a step that needs it, and those that are needed no
-/// longer.
+/// Blocks without values, which are freed when this is dropped: one for a step that needs it, and
+/// those that are needed no longer.
 pub(super) struct Blocks<T> {
     size: usize,
     fresh: Option<NonNull<Block<T>>>,
@@ -133,7 +136,8 @@ impl<T> Buffer<T> {
             // SAFETY: the tail is done with.
             unsafe { self.turn_tail()? };
         }
-        // SAFETY: a place of the tail that holds no value: a ring is not full, and another tail is not read from here on.
+        // SAFETY: a place of the tail that holds no value: a ring is not full, and another tail is
+        // not read from here on.
         unsafe { Block::place(self.tail, self.last).write(value()) };
         self.last += 1;
         Ok(())
@@ -213,21 +217,24 @@ impl<T> Buffer<T> {
         usize::from(len > self.size)
     }
 
-    /// Values in a block of a buffer that grows; 0 of one that does not, and needs no [`maintain`](Self::maintain).
+    /// Values in a block of a buffer that grows; 0 of one that does not, and needs no
+    /// [`maintain`](Self::maintain).
     pub(super) fn block_size(&self) -> usize {
         if self.grows { self.size } else { 0 }
     }
 
-    /// Makes the buffer, which grows, ready for the step that was not: adds the fresh block where the tail needs one, and takes
-    /// out those that have been read and are not needed. `blocks` must be dropped after the channel's lock has been released.
+    /// Makes the buffer, which grows, ready for the step that was not: adds the fresh block where
+    /// the tail needs one, and takes out those that have been read and are not needed. `blocks`
+    /// must be dropped after the channel's lock has been released.
     pub(super) fn maintain(&mut self, blocks: &mut Blocks<T>, len: usize) {
-        // SAFETY: the blocks of the circle live as long as the buffer, which is the caller's alone; those taken out as long
-        // as `blocks`.
+        // SAFETY: the blocks of the circle live as long as the buffer, which is the caller's alone;
+        // those taken out as long as `blocks`.
         unsafe {
             if self.first == self.size && self.head != self.tail {
                 self.leave_head();
             }
-            let needs_block = self.last == self.size && (self.first != self.size || self.head != self.tail);
+            let needs_block =
+                self.last == self.size && (self.first != self.size || self.head != self.tail);
             while self.spares > self.most_spares(len).max(usize::from(needs_block)) {
                 self.spares -= 1;
                 let mut spare = self.tail.as_ref().next;

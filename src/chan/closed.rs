@@ -12,8 +12,9 @@ use crate::wait::case::future_case;
 use crate::wait::watch::Watch;
 
 impl<T> Sender<T> {
-    /// Waits until the channel is closed: by [`close`](Self::close), or because all receivers were dropped. For a producer that stops
-    /// its work when there is no use for it. Go: a second channel, often called `done`; tokio: `mpsc::Sender::closed`.
+    /// Waits until the channel is closed: by [`close`](Self::close), or because all receivers were
+    /// dropped. For a producer that stops its work when there is no use for it. Go: a second
+    /// channel, often called `done`; tokio: `mpsc::Sender::closed`.
     ///
     /// A [`nil`](Self::nil) sender waits for ever.
     ///
@@ -43,7 +44,12 @@ impl<T> Sender<T> {
     /// ```
     #[track_caller]
     pub fn closed(&self) -> Closed<'_, T> {
-        Closed { core: self.handle.core(), site: Location::caller(), watch: Watch::NONE, is_over: false }
+        Closed {
+            core: self.handle.core(),
+            site: Location::caller(),
+            watch: Watch::NONE,
+            is_over: false,
+        }
     }
 }
 
@@ -73,7 +79,10 @@ impl<T> Future for Closed<'_, T> {
         let is_closed = this.core.is_some_and(|core| {
             core.is_closed()
                 || !coop::is_passing(cx) && {
-                    this.watch.register(|| core.watchers_of(|extras: &mut Extras<T>| &mut extras.closers), cx);
+                    this.watch.register(
+                        || core.watchers_of(|extras: &mut Extras<T>| &mut extras.closers),
+                        cx,
+                    );
                     // A close that came before the registration has not woken it.
                     core.is_closed()
                 }

@@ -1,10 +1,11 @@
 //! One channel: a lock, a buffer, two queues of waiters.
 //!
-//! Go's three invariants hold whenever the lock is free, but for a `select!` that waits on both sides of one channel:
-//! not both queues hold waiters; a non-empty buffer means that no receiver waits; a buffer with room means that no
-//! sender waits.
+//! Go's three invariants hold whenever the lock is free, but for a `select!` that waits on both
+//! sides of one channel: not both queues hold waiters; a non-empty buffer means that no receiver
+//! waits; a buffer with room means that no sender waits.
 //!
-//! Every `unsafe fn` here must be called with the lock held, as Go's comments say "c must be locked".
+//! Every `unsafe fn` here must be called with the lock held, as Go's comments say "c must be
+//! locked".
 
 use std::fmt;
 use std::ptr;
@@ -34,13 +35,16 @@ use crate::waker::WakeList;
 pub(super) struct Core<T> {
     pub(super) lock: RawLock,
     pub(super) capacity: usize,
-    /// The capacity, without the places that are reserved. Under the lock, but for a look at whether there is room.
+    /// The capacity, without the places that are reserved. Under the lock, but for a look at
+    /// whether there is room.
     pub(super) room: AtomicUsize,
     handles: [AtomicUsize; 2],
     pub(super) one_side_dropped: AtomicBool,
-    /// Values in the buffer, and unclaimed ones. Written under the lock; read without it as a hint by `seems_ready_*`.
+    /// Values in the buffer, and unclaimed ones. Written under the lock; read without it as a hint
+    /// by `seems_ready_*`.
     pub(super) len: AtomicUsize,
-    /// Of `TIMED`, `RETURNED`, `CLOSED` and `RESERVED` those that hold. Set under the lock, never reset.
+    /// Of `TIMED`, `RETURNED`, `CLOSED` and `RESERVED` those that hold. Set under the lock, never
+    /// reset.
     flags: AtomicU8,
     /// Under the lock, but for a look at whether they are empty.
     pub(super) recvq: WaitQueue<T>,
@@ -54,18 +58,21 @@ const TIMED: u8 = 1;
 /// A value came back to a channel without a buffer.
 const RETURNED: u8 = 2;
 const CLOSED: u8 = 4;
-/// Places have been reserved: an operation may be ready though the buffer is empty, or full. Such a channel is always rare.
+/// Places have been reserved: an operation may be ready though the buffer is empty, or full. Such a
+/// channel is always rare.
 const RESERVED: u8 = 8;
 
 /// What the lock guards.
 pub(super) struct State<T> {
-    /// Anything that most channels are not: closed, with extras or unclaimed values. Set by those that make it so, reset when
-    /// the last unclaimed value is taken.
+    /// Anything that most channels are not: closed, with extras or unclaimed values. Set by those
+    /// that make it so, reset when the last unclaimed value is taken.
     pub(super) rare: bool,
     pub(super) buffer: Buffer<T>,
-    /// The number of values handed to receivers so far, which orders those that are returned unclaimed.
+    /// The number of values handed to receivers so far, which orders those that are returned
+    /// unclaimed.
     pub(super) handoff_seq: usize,
-    /// Values whose receives were dropped after the hand-off. They are older than those in the buffer.
+    /// Values whose receives were dropped after the hand-off. They are older than those in the
+    /// buffer.
     pub(super) unclaimed: Unclaimed<T>,
     pub(super) extras: Option<Box<Extras<T>>>,
 }
@@ -73,7 +80,8 @@ pub(super) struct State<T> {
 /// The state that few channels need: of timers and streams.
 pub(super) struct Extras<T> {
     pub(super) source: Option<Box<dyn Source<T>>>,
-    /// Values of the source handed out up to this number are void: they are dropped if they are returned unclaimed.
+    /// Values of the source handed out up to this number are void: they are dropped if they are
+    /// returned unclaimed.
     pub(super) voided_through: usize,
     /// Streams to wake when there is a value to take.
     pub(super) watchers: Option<Arc<Watchers>>,
@@ -95,7 +103,8 @@ pub(super) enum Attempt<T> {
     Unready,
 }
 
-// SAFETY: values move from thread to thread, never shared; everything else is guarded by the lock or atomic.
+// SAFETY: values move from thread to thread, never shared; everything else is guarded by the lock
+// or atomic.
 unsafe impl<T: Send> Send for Core<T> {}
 // SAFETY: as above.
 unsafe impl<T: Send> Sync for Core<T> {}
@@ -148,7 +157,8 @@ impl<T> Core<T> {
         self.flags.store(self.flags.load(Ordering::Relaxed) | flag, Ordering::Release);
     }
 
-    /// The state. The lock is held until the guard is dropped; the caller runs no foreign code meanwhile.
+    /// The state. The lock is held until the guard is dropped; the caller runs no foreign code
+    /// meanwhile.
     #[inline]
     pub(super) fn held(&self) -> LockGuard<'_, State<T>> {
         // SAFETY: the state is reached through such a guard, or by `state`.
@@ -167,18 +177,22 @@ impl<T> Core<T> {
         self.state.with_mut(|state| unsafe { &mut *state })
     }
 
-    /// May be wrong at once: whether a receive would find something. If not, there was a moment during the call when it
-    /// would not have: each channel has one word that says whether it is empty, as Go's `chanrecv` has, and what is read after
-    /// it is never reset.
+    /// May be wrong at once: whether a receive would find something. If not, there was a moment
+    /// during the call when it would not have: each channel has one word that says whether it is
+    /// empty, as Go's `chanrecv` has, and what is read after it is never reset.
     pub(super) fn seems_ready_to_recv(&self) -> bool {
         // While the buffer is empty no sender waits.
-        let has_value =
-            if self.capacity == 0 { !self.sendq.seems_empty() } else { self.len.load(Ordering::Acquire) != 0 };
+        let has_value = if self.capacity == 0 {
+            !self.sendq.seems_empty()
+        } else {
+            self.len.load(Ordering::Acquire) != 0
+        };
         // Acquire: pairs with `set`.
         has_value || self.flags.load(Ordering::Acquire) != 0
     }
 
-    /// May be wrong at once, as `seems_ready_to_recv`: whether a send would find a place, or the channel closed.
+    /// May be wrong at once, as `seems_ready_to_recv`: whether a send would find a place, or the
+    /// channel closed.
     pub(super) fn seems_ready_to_send(&self) -> bool {
         let has_room = if self.capacity == 0 {
             !self.recvq.seems_empty()
@@ -197,8 +211,8 @@ impl<T> Core<T> {
         }
     }
 
-    /// Go's `chanrecv`, up to where it would park. Takes an unclaimed value, then the buffer's head (moving the oldest
-    /// parked sender's value into the free place), then a parked sender's value.
+    /// Go's `chanrecv`, up to where it would park. Takes an unclaimed value, then the buffer's head
+    /// (moving the oldest parked sender's value into the free place), then a parked sender's value.
     ///
     /// # Safety
     ///
@@ -209,9 +223,9 @@ impl<T> Core<T> {
         unsafe { self.take_of(self.len.load(Ordering::Relaxed), own) }
     }
 
-    /// The short way of [`take`](Self::take) out of a channel that holds `len` values: the buffer's head, if there is one and
-    /// nothing else is to be done. It saves an eighth of the instructions of a buffered receive, because the compiler keeps
-    /// an [`Attempt`] in memory.
+    /// The short way of [`take`](Self::take) out of a channel that holds `len` values: the buffer's
+    /// head, if there is one and nothing else is to be done. It saves an eighth of the instructions
+    /// of a buffered receive, because the compiler keeps an [`Attempt`] in memory.
     ///
     /// # Safety
     ///
@@ -290,9 +304,14 @@ impl<T> Core<T> {
     ///
     /// # Safety
     ///
-    /// As [`take`](Self::take); the buffer holds `len` values; the channel is not rare, unless `RARE`.
+    /// As [`take`](Self::take); the buffer holds `len` values; the channel is not rare, unless
+    /// `RARE`.
     #[inline(never)]
-    unsafe fn take_and_refill<const RARE: bool>(&self, len: usize, own: *const Token) -> Attempt<T> {
+    unsafe fn take_and_refill<const RARE: bool>(
+        &self,
+        len: usize,
+        own: *const Token,
+    ) -> Attempt<T> {
         // SAFETY: the lock is held, for the claim and what follows from it.
         unsafe {
             let st = self.state();
@@ -304,13 +323,19 @@ impl<T> Core<T> {
         }
     }
 
-    /// Completes a receive of `value`, which has been taken out. With `refill` the oldest parked sender's value moves into the
-    /// buffer.
+    /// Completes a receive of `value`, which has been taken out. With `refill` the oldest parked
+    /// sender's value moves into the buffer.
     ///
     /// # Safety
     ///
-    /// As [`take`](Self::take); with `refill` the buffer has been made ready for a value; the channel is not rare, unless `RARE`.
-    unsafe fn complete_take<const RARE: bool>(&self, value: T, refill: bool, own: *const Token) -> Attempt<T> {
+    /// As [`take`](Self::take); with `refill` the buffer has been made ready for a value; the
+    /// channel is not rare, unless `RARE`.
+    unsafe fn complete_take<const RARE: bool>(
+        &self,
+        value: T,
+        refill: bool,
+        own: *const Token,
+    ) -> Attempt<T> {
         // SAFETY: the lock is held, for the claim and what follows from it.
         unsafe {
             let Some(sender) = (if refill { self.sendq.claim(own) } else { None }) else {
@@ -320,7 +345,10 @@ impl<T> Core<T> {
             if RARE && Waiter::state(sender.as_ptr()) == state::QUEUED_RESERVE {
                 self.add_len(-1);
                 self.add_room(-1);
-                return Attempt::Complete(Some(value), Waiter::complete(sender.as_ptr(), state::DONE));
+                return Attempt::Complete(
+                    Some(value),
+                    Waiter::complete(sender.as_ptr(), state::DONE),
+                );
             }
             let refilled = self.state().buffer.push(|| Waiter::take(sender.as_ptr()));
             debug_assert!(refilled.is_ok(), "there is room");
@@ -346,7 +374,9 @@ impl<T> Core<T> {
             let closed = self.has(CLOSED);
             if st.unclaimed.len() != 0 {
                 // It was not in the buffer, which may be full.
-                let refill = !closed && len <= self.room.load(Ordering::Relaxed) && !self.sendq.seems_empty();
+                let refill = !closed
+                    && len <= self.room.load(Ordering::Relaxed)
+                    && !self.sendq.seems_empty();
                 if st.unclaimed.is_crowded() || refill && st.buffer.make_room().is_err() {
                     return Attempt::Unready;
                 }
@@ -355,7 +385,8 @@ impl<T> Core<T> {
                 return self.complete_take::<true>(value, refill, own);
             }
             if len == 0 {
-                // The senders that a close found parked have failed, even if it has not completed them yet.
+                // The senders that a close found parked have failed, even if it has not completed
+                // them yet.
                 return if closed { Attempt::Closed } else { self.take_from_one_with_value(own) };
             }
             if !closed && !self.sendq.seems_empty() {
@@ -366,7 +397,8 @@ impl<T> Core<T> {
         }
     }
 
-    /// Go's `chansend`, up to where it would park. Moves the value out of `value` only if it is sent.
+    /// Go's `chansend`, up to where it would park. Moves the value out of `value` only if it is
+    /// sent.
     ///
     /// # Safety
     ///
@@ -407,7 +439,8 @@ impl<T> Core<T> {
         }
     }
 
-    /// Reserves a place of the buffer, if there is one and no sender waits for it. The channel has been prepared.
+    /// Reserves a place of the buffer, if there is one and no sender waits for it. The channel has
+    /// been prepared.
     ///
     /// # Safety
     ///
@@ -430,7 +463,8 @@ impl<T> Core<T> {
         unsafe { self.reserve() }
     }
 
-    /// Gives a reserved place to the sender that has waited longest, or back to the channel. Without the lock.
+    /// Gives a reserved place to the sender that has waited longest, or back to the channel.
+    /// Without the lock.
     pub(super) fn unreserve(&self) {
         coop::note_unwinding();
         let held = self.lock.guard();
@@ -446,7 +480,8 @@ impl<T> Core<T> {
     ///
     /// The lock is held, and a place was reserved.
     unsafe fn add_place(&self) -> Attempt<T> {
-        // SAFETY: the lock is held, for the claim and what follows from it. The place is free, so the buffer takes a value.
+        // SAFETY: the lock is held, for the claim and what follows from it. The place is free, so
+        // the buffer takes a value.
         unsafe {
             let st = self.state();
             let has_room = self.len.load(Ordering::Relaxed) <= self.room.load(Ordering::Relaxed);
@@ -469,14 +504,16 @@ impl<T> Core<T> {
         }
     }
 
-    /// Sends a value by means of a reserved place, which is used up if the value goes into the buffer: then `is_used` is set. Without
-    /// the lock. `None` if it was sent.
+    /// Sends a value by means of a reserved place, which is used up if the value goes into the
+    /// buffer: then `is_used` is set. Without the lock. `None` if it was sent.
     pub(super) fn send_reserved(&self, value: T, is_used: &mut bool) -> Option<T> {
         coop::note_unwinding();
         let mut value = Some(value);
         let held = self.lock.guard();
         // SAFETY: the lock is held; the value is taken once at most.
-        let attempt = unsafe { self.until_ready(|| self.put_reserved(|| value.take().unwrap_unchecked(), is_used)) };
+        let attempt = unsafe {
+            self.until_ready(|| self.put_reserved(|| value.take().unwrap_unchecked(), is_used))
+        };
         drop(held);
         if let Attempt::Complete(_, woken) = attempt {
             woken.wake();
@@ -527,7 +564,8 @@ impl<T> Core<T> {
         }
     }
 
-    /// Allocates and frees what the channel needs and needs no longer. Without the lock, which is held for a few steps only.
+    /// Allocates and frees what the channel needs and needs no longer. Without the lock, which is
+    /// held for a few steps only.
     #[cold]
     pub(super) fn maintain(&self) {
         let size = self.held().buffer.block_size();
@@ -566,8 +604,9 @@ impl<T> Core<T> {
         drop((value, node));
     }
 
-    /// Returns a value that was handed to a receive which then was dropped: to the next receiver, else to its place in
-    /// the order of sending. If no receiver is left, the caller gets the value and must drop it outside the lock.
+    /// Returns a value that was handed to a receive which then was dropped: to the next receiver,
+    /// else to its place in the order of sending. If no receiver is left, the caller gets the value
+    /// and must drop it outside the lock.
     ///
     /// # Safety
     ///
@@ -582,7 +621,8 @@ impl<T> Core<T> {
         unsafe {
             let st = self.state();
             let is_void = |extras: &Extras<T>| {
-                extras.source.is_some() && (number.wrapping_sub(extras.voided_through) as isize) <= 0
+                extras.source.is_some()
+                    && (number.wrapping_sub(extras.voided_through) as isize) <= 0
             };
             if st.extras.as_deref().is_some_and(is_void) {
                 return (Some(value), Woken::NONE);
@@ -627,7 +667,8 @@ impl<T> Core<T> {
             while !wakes.is_full() {
                 // SAFETY: the lock is held. The slot stays as it was, which is what `CLOSED` says.
                 let failed = unsafe {
-                    let waiter = self.recvq.claim_closed().or_else(|| self.sendq.claim(ptr::null()));
+                    let waiter =
+                        self.recvq.claim_closed().or_else(|| self.sendq.claim(ptr::null()));
                     waiter.map(|waiter| Waiter::complete(waiter.as_ptr(), state::CLOSED))
                 };
                 let Some(failed) = failed else {
@@ -661,14 +702,19 @@ impl<T> Core<T> {
         }
     }
 
-    /// Queues an operation. A send notifies the streams that watch the channel, because they may take its value; a receive
-    /// arms the source.
+    /// Queues an operation. A send notifies the streams that watch the channel, because they may
+    /// take its value; a receive arms the source.
     ///
     /// # Safety
     ///
     /// The lock is held; as [`WaitQueue::push`].
     #[inline(always)]
-    pub(super) unsafe fn enqueue(&self, waiter: *const Waiter<T>, owner: Owner, side: Side) -> Woken {
+    pub(super) unsafe fn enqueue(
+        &self,
+        waiter: *const Waiter<T>,
+        owner: Owner,
+        side: Side,
+    ) -> Woken {
         // SAFETY: passed on to the caller.
         unsafe { self.queue(side).push(waiter, owner) };
         // SAFETY: as above.
@@ -696,7 +742,8 @@ impl<T> Core<T> {
         unsafe { self.queue(side).withdraw(waiter) }
     }
 
-    /// Arms the source, if there is one and a receive or a stream waits. Called under the lock, as `st` says.
+    /// Arms the source, if there is one and a receive or a stream waits. Called under the lock, as
+    /// `st` says.
     pub(super) fn arm_source(&self, st: &mut State<T>) -> Woken {
         let Some(extras) = &mut st.extras else { return Woken::NONE };
         let waits = !self.recvq.seems_empty() || extras.watching().is_some();
@@ -753,10 +800,17 @@ impl<T> State<T> {
 
 impl<T> Extras<T> {
     pub(super) fn boxed() -> Box<Self> {
-        Box::new(Self { source: None, voided_through: 0, watchers: None, closers: None, link: None })
+        Box::new(Self {
+            source: None,
+            voided_through: 0,
+            watchers: None,
+            closers: None,
+            link: None,
+        })
     }
 
-    /// The streams, if any is registered. Exact: a stream registers, and then looks for a value under the channel's lock.
+    /// The streams, if any is registered. Exact: a stream registers, and then looks for a value
+    /// under the channel's lock.
     fn watching(&self) -> Option<&Arc<Watchers>> {
         self.watchers.as_ref().filter(|watchers| !watchers.is_empty())
     }

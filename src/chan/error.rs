@@ -114,8 +114,9 @@ pub enum TryRecvError {
     Empty,
     /// The channel is closed and drained: nothing will be sent any more.
     ///
-    /// A value may still come back: one that was handed to a receive before the close, if that receive is dropped. Once the last
-    /// receive has settled, which is complete or dropped, this is final.
+    /// A value may still come back: one that was handed to a receive before the close, if that
+    /// receive is dropped. Once the last receive has settled, which is complete or dropped, this is
+    /// final.
     Closed,
 }
 

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use crate::coop;
 use crate::panics::lock;
 
-/// How many [`FailedSends`] there are, and the goroutines whose sends have failed since the first of them.
+/// How many [`FailedSends`] there are, and the goroutines whose sends have failed since the first
+/// of them.
 static RECORDS: AtomicUsize = AtomicUsize::new(0);
 static FAILED: Mutex<Vec<u64>> = Mutex::new(Vec::new());
 

@@ -9,14 +9,16 @@ use crate::loom::atomic::Ordering;
 use crate::wait::waiter::Woken;
 
 impl<T> Sender<T> {
-    /// Sends `value` at once, in place of the oldest value if the channel is full: that comes back, as `Ok(Some(oldest))`. For
-    /// receivers that need the latest values, not all. Go: a `select` that sends, and where it cannot, receives and tries again.
+    /// Sends `value` at once, in place of the oldest value if the channel is full: that comes back,
+    /// as `Ok(Some(oldest))`. For receivers that need the latest values, not all. Go: a `select`
+    /// that sends, and where it cannot, receives and tries again.
     ///
-    /// Its value overtakes those of senders that wait, which go on waiting. The oldest may be one that came back from a receive
-    /// that was dropped.
+    /// Its value overtakes those of senders that wait, which go on waiting. The oldest may be one
+    /// that came back from a receive that was dropped.
     ///
-    /// An unbuffered channel has no value to replace, nor has one whose places are all [reserved](Self::reserve): without a receiver that waits, `value` itself comes back, as `Ok(Some(value))`.
-    /// So it does from a [`nil`](Self::nil) one.
+    /// An unbuffered channel has no value to replace, nor has one whose places are all
+    /// [reserved](Self::reserve): without a receiver that waits, `value` itself comes back, as
+    /// `Ok(Some(value))`. So it does from a [`nil`](Self::nil) one.
     ///
     /// # Errors
     ///

@@ -1,7 +1,7 @@
 //! The handles of a channel, counted by side.
 //!
-//! Two counts instead of one decide a channel's life, so that a handle costs one locked instruction to clone and one to
-//! drop.
+//! Two counts instead of one decide a channel's life, so that a handle costs one locked instruction
+//! to clone and one to drop.
 
 use std::ptr::NonNull;
 
@@ -67,7 +67,8 @@ impl<T> Handle<T> {
     pub(super) fn clone_on(&self, side: Side) -> Self {
         if let Some(core) = self.core() {
             let before = core.count(side).fetch_add(1, Ordering::Relaxed);
-            // As `Arc`: a count that wraps would free a channel in use, and only leaking handles gets there.
+            // As `Arc`: a count that wraps would free a channel in use, and only leaking handles
+            // gets there.
             if before > isize::MAX as usize {
                 std::process::abort();
             }
@@ -85,7 +86,8 @@ impl<T> Handle<T> {
         if count.fetch_sub(1, Ordering::Release) == 1 {
             // A load where a fence would do as well, for ThreadSanitizer does not know fences.
             count.load(Ordering::Acquire);
-            // SAFETY: this side's count has just become zero by this call, and no handle of it is left.
+            // SAFETY: this side's count has just become zero by this call, and no handle of it is
+            // left.
             unsafe { Self::release_last(core, side) };
         }
     }

@@ -3,8 +3,9 @@
 use super::Receiver;
 
 impl<T> Receiver<T> {
-    /// Iterates over the values until the channel is closed and drained, blocking the thread for each as
-    /// [`recv_blocking`](Self::recv_blocking) does. Go: `for v := range ch`, for plain threads.
+    /// Iterates over the values until the channel is closed and drained, blocking the thread for
+    /// each as [`recv_blocking`](Self::recv_blocking) does. Go: `for v := range ch`, for plain
+    /// threads.
     ///
     /// ```
     /// use gopark::chan;
@@ -21,8 +22,8 @@ impl<T> Receiver<T> {
         IterBlocking { rx: self }
     }
 
-    /// As [`iter_blocking`](Self::iter_blocking), by an iterator that owns the receiver: for a thread that returns it, or keeps it in
-    /// a struct.
+    /// As [`iter_blocking`](Self::iter_blocking), by an iterator that owns the receiver: for a
+    /// thread that returns it, or keeps it in a struct.
     ///
     /// ```
     /// use gopark::chan;
@@ -39,8 +40,9 @@ impl<T> Receiver<T> {
         IntoIterBlocking { rx: self }
     }
 
-    /// Iterates over the values that are there, without waiting: it ends where [`try_recv`](Self::try_recv) receives nothing. A
-    /// later call of `next` may find a value again. Go: a `for` around a `select` with `default`.
+    /// Iterates over the values that are there, without waiting: it ends where
+    /// [`try_recv`](Self::try_recv) receives nothing. A later call of `next` may find a value
+    /// again. Go: a `for` around a `select` with `default`.
     ///
     /// ```
     /// use gopark::chan;

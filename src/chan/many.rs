@@ -15,16 +15,19 @@ use crate::loom::atomic::Ordering;
 use crate::wait::case::{Case, ChannelCase, Sealed};
 use crate::waker::WakeList;
 
-/// Values that are taken in one locking of the channel; and in one receive, beside those that it found in the buffer.
+/// Values that are taken in one locking of the channel; and in one receive, beside those that it
+/// found in the buffer.
 const MOST: usize = 64;
 
 impl<T> Receiver<T> {
-    /// Receives up to `max` values into `values`, at its end: waits for the first one, and takes with it what is there then. Returns
-    /// how many, which is 0 when the channel is closed and drained, or if `max` is 0. Go: a receive, and a loop around a `select`
-    /// with `default`; tokio: `recv_many`.
+    /// Receives up to `max` values into `values`, at its end: waits for the first one, and takes
+    /// with it what is there then. Returns how many, which is 0 when the channel is closed and
+    /// drained, or if `max` is 0. Go: a receive, and a loop around a `select` with `default`;
+    /// tokio: `recv_many`.
     ///
-    /// It ends though senders keep up, whatever `max` is: beside the first value it takes as many as the buffer holds then, and 64
-    /// at most of those that are sent meanwhile or whose senders wait.
+    /// It ends though senders keep up, whatever `max` is: beside the first value it takes as many
+    /// as the buffer holds then, and 64 at most of those that are sent meanwhile or whose senders
+    /// wait.
     ///
     /// # Panics
     ///
@@ -32,7 +35,8 @@ impl<T> Receiver<T> {
     ///
     /// # Cancellation
     ///
-    /// As of [`recv`](Self::recv): dropping the future loses no value. `values` is as it was, unless the future has completed.
+    /// As of [`recv`](Self::recv): dropping the future loses no value. `values` is as it was,
+    /// unless the future has completed.
     ///
     /// ```
     /// use gopark::chan;
@@ -85,7 +89,8 @@ impl<T> Future for RecvMany<'_, T> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<usize> {
         if self.max == 0 {
-            if !coop::poll_ready(cx, None, Reason::ChanReceive, self.core.map(|core| &core.object)) {
+            if !coop::poll_ready(cx, None, Reason::ChanReceive, self.core.map(|core| &core.object))
+            {
                 return Poll::Pending;
             }
             coop::spend();
@@ -127,7 +132,8 @@ impl<T> Case for RecvMany<'_, T> {
 }
 
 impl<T> Core<T> {
-    /// Takes up to `max` values that are there, and no more than [`MOST`] that were not in the buffer when it began.
+    /// Takes up to `max` values that are there, and no more than [`MOST`] that were not in the
+    /// buffer when it began.
     fn take_many(&self, values: &mut Vec<T>, max: usize) -> usize {
         let before = values.len();
         let mut left = max.min(self.len.load(Ordering::Acquire).saturating_add(MOST));
@@ -171,6 +177,9 @@ impl<T> Core<T> {
 
 impl<T> fmt::Debug for RecvMany<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RecvMany").field("channel", &self.core).field("max", &self.max).finish_non_exhaustive()
+        f.debug_struct("RecvMany")
+            .field("channel", &self.core)
+            .field("max", &self.max)
+            .finish_non_exhaustive()
     }
 }

@@ -1,8 +1,9 @@
 //! Channels: the pipes that connect goroutines.
 //!
-//! [`unbuffered`] is Go's `make(chan T)`: a send completes when a receiver takes the value. [`bounded`] is
-//! `make(chan T, n)`: n values fit in between. Both ends can be cloned, and any number of goroutines, tasks of other
-//! executors and plain threads may use them at once; each value reaches exactly one receiver.
+//! [`unbuffered`] is Go's `make(chan T)`: a send completes when a receiver takes the value.
+//! [`bounded`] is `make(chan T, n)`: n values fit in between. Both ends can be cloned, and any
+//! number of goroutines, tasks of other executors and plain threads may use them at once; each
+//! value reaches exactly one receiver.
 //!
 //! ```
 //! use gopark::chan;
@@ -24,27 +25,31 @@
 //!
 //! # What to rely on
 //!
-//! * **Hand-off.** A send that finds a receiver waiting gives the value to it, and a receive from a full buffer moves
-//!   the oldest waiting sender's value in, in the same step. Nobody slips in between, and a waiting operation is
-//!   woken once, when it is complete.
+//! * **Hand-off.** A send that finds a receiver waiting gives the value to it, and a receive from a
+//!   full buffer moves the oldest waiting sender's value in, in the same step. Nobody slips in
+//!   between, and a waiting operation is woken once, when it is complete.
 //! * **First come, first served** among waiting receivers, and among waiting senders.
-//! * **Nothing lost.** Dropping any pending operation loses no value and no wake-up. A value that was handed to a receive comes
-//!   back when that is dropped, also after a close, when other receivers have seen the end. What must have every value keeps a
-//!   receiver until the last receive has settled, which is complete or dropped; [`try_recv`](Receiver::try_recv) finds the value.
-//! * **Streams are guests.** A [`Receiver`] used as a `Stream` is woken when there is something to take, it is never
-//!   handed a value; so a stream that is left idle delays no other receiver. The price is one more hop, and that a send which
-//!   finds no receive waiting wakes every such stream. [`Receiver::into_stream`] makes a stream that waits in line.
+//! * **Nothing lost.** Dropping any pending operation loses no value and no wake-up. A value that
+//!   was handed to a receive comes back when that is dropped, also after a close, when other
+//!   receivers have seen the end. What must have every value keeps a receiver until the last
+//!   receive has settled, which is complete or dropped; [`try_recv`](Receiver::try_recv) finds the
+//!   value.
+//! * **Streams are guests.** A [`Receiver`] used as a `Stream` is woken when there is something to
+//!   take, it is never handed a value; so a stream that is left idle delays no other receiver. The
+//!   price is one more hop, and that a send which finds no receive waiting wakes every such stream.
+//!   [`Receiver::into_stream`] makes a stream that waits in line.
 //!
-//! A [`Sender`] is no `Sink`: that trait accepts a value before there is a place for it, and a channel without a buffer
-//! has none, so the value would lie in the sink, lost when that is dropped. `futures::sink::unfold` over
-//! [`send`](Sender::send) makes one where a library wants it, and says where the value is.
+//! A [`Sender`] is no `Sink`: that trait accepts a value before there is a place for it, and a
+//! channel without a buffer has none, so the value would lie in the sink, lost when that is
+//! dropped. `futures::sink::unfold` over [`send`](Sender::send) makes one where a library wants it,
+//! and says where the value is.
 //!
 //! # Memory ordering
 //!
-//! A send synchronizes before the completion of its receive. Closing a channel synchronizes before a receive that
-//! returns because of it. On an unbuffered channel a receive synchronizes before the completion of its send; on one
-//! of capacity C, the k-th receive synchronizes before the completion of the k+C-th send.
-//! (The Go Memory Model, "Channel communication".)
+//! A send synchronizes before the completion of its receive. Closing a channel synchronizes before
+//! a receive that returns because of it. On an unbuffered channel a receive synchronizes before the
+//! completion of its send; on one of capacity C, the k-th receive synchronizes before the
+//! completion of the k+C-th send. (The Go Memory Model, "Channel communication".)
 
 mod buffer;
 mod closed;
@@ -125,10 +130,12 @@ pub fn bounded<T>(cap: usize) -> (Sender<T>, Receiver<T>) {
     (Sender { handle: tx }, Receiver { handle: rx, watch: Watch::NONE })
 }
 
-/// A channel with room for any number of values: a send never waits. Go has none; tokio: `mpsc::unbounded_channel`.
+/// A channel with room for any number of values: a send never waits. Go has none; tokio:
+/// `mpsc::unbounded_channel`.
 ///
-/// Its buffer grows by blocks, and gives them back as it drains; its [`capacity`](Sender::capacity) is `usize::MAX`. Nothing slows
-/// a sender down that is faster than its receivers: where that may happen, choose a [`bounded`] one.
+/// Its buffer grows by blocks, and gives them back as it drains; its [`capacity`](Sender::capacity)
+/// is `usize::MAX`. Nothing slows a sender down that is faster than its receivers: where that may
+/// happen, choose a [`bounded`] one.
 ///
 /// ```
 /// use gopark::chan;
@@ -145,15 +152,17 @@ pub fn unbounded<T>() -> (Sender<T>, Receiver<T>) {
 
 /// The sending end of a channel. Go: `chan<- T`.
 ///
-/// Clones send into the same channel; they are equal, and hash alike. When the last one is dropped, the channel closes.
+/// Clones send into the same channel; they are equal, and hash alike. When the last one is dropped,
+/// the channel closes.
 pub struct Sender<T> {
     handle: Handle<T>,
 }
 
 /// The receiving end of a channel. Go: `<-chan T`.
 ///
-/// Clones receive from the same channel, each value reaching one of them; they are equal, and hash alike. When the last
-/// one is dropped, the channel closes, what it holds is dropped, and sends fail, giving their value back.
+/// Clones receive from the same channel, each value reaching one of them; they are equal, and hash
+/// alike. When the last one is dropped, the channel closes, what it holds is dropped, and sends
+/// fail, giving their value back.
 pub struct Receiver<T> {
     handle: Handle<T>,
     /// Where it is registered as a stream.
@@ -161,8 +170,9 @@ pub struct Receiver<T> {
 }
 
 impl<T> Sender<T> {
-    /// A sender of no channel, as Go's nil channel: a send waits for ever, [`try_send`](Self::try_send) finds it full,
-    /// [`close`](Self::close) panics. In a `select!` it switches a case off.
+    /// A sender of no channel, as Go's nil channel: a send waits for ever,
+    /// [`try_send`](Self::try_send) finds it full, [`close`](Self::close) panics. In a `select!` it
+    /// switches a case off.
     ///
     /// ```
     /// use gopark::chan::{Sender, TrySendError};
@@ -187,8 +197,8 @@ impl<T> Sender<T> {
     /// # Cancellation
     ///
     /// Dropping the future before the value was taken sends nothing and drops the value. Use
-    /// [`try_send`](Self::try_send) where the value must come back, or [`reserve`](Self::reserve) where it is to be made when there is a
-    /// place for it.
+    /// [`try_send`](Self::try_send) where the value must come back, or [`reserve`](Self::reserve)
+    /// where it is to be made when there is a place for it.
     ///
     /// ```
     /// use gopark::chan;
@@ -210,10 +220,11 @@ impl<T> Sender<T> {
     ///
     /// # Errors
     ///
-    /// [`TrySendError::Full`] if it would have to wait, [`TrySendError::Closed`] if the channel is closed; both give
-    /// the value back. A receiver that is used as a stream is not waiting: into an unbuffered channel that only streams
-    /// watch nothing can be sent at once. Nor is a `select!` while it polls a case that is no channel operation, as
-    /// [`fut`](crate::select::fut) of a future: what happens meanwhile finds its channels as if it had left their queues.
+    /// [`TrySendError::Full`] if it would have to wait, [`TrySendError::Closed`] if the channel is
+    /// closed; both give the value back. A receiver that is used as a stream is not waiting: into
+    /// an unbuffered channel that only streams watch nothing can be sent at once. Nor is a
+    /// `select!` while it polls a case that is no channel operation, as [`fut`](crate::select::fut)
+    /// of a future: what happens meanwhile finds its channels as if it had left their queues.
     ///
     /// ```
     /// use gopark::chan::{self, TrySendError};
@@ -234,7 +245,9 @@ impl<T> Sender<T> {
         let mut value = Some(value);
         let held = core.lock.guard();
         // SAFETY: the lock is held; `put` takes the value once at most.
-        let attempt = unsafe { core.until_ready(|| core.put(ptr::null(), || value.take().unwrap_unchecked())) };
+        let attempt = unsafe {
+            core.until_ready(|| core.put(ptr::null(), || value.take().unwrap_unchecked()))
+        };
         drop(held);
         let error = match attempt {
             Attempt::Complete(_, woken) => {
@@ -250,8 +263,9 @@ impl<T> Sender<T> {
 
     /// Sends `value`, blocking the thread: for plain threads that talk to goroutines.
     ///
-    /// In a goroutine await [`send`](Self::send) instead: this keeps its thread from the others until the scheduler notices,
-    /// some 10 ms later. If it cannot be awaited there, wrap it in [`block_in_place`](crate::block_in_place).
+    /// In a goroutine await [`send`](Self::send) instead: this keeps its thread from the others
+    /// until the scheduler notices, some 10 ms later. If it cannot be awaited there, wrap it in
+    /// [`block_in_place`](crate::block_in_place).
     ///
     /// # Errors
     ///
@@ -276,10 +290,11 @@ impl<T> Sender<T> {
         }
     }
 
-    /// Closes the channel: what it holds can still be received, and then receivers are told the end. Go: `close(ch)`.
+    /// Closes the channel: what it holds can still be received, and then receivers are told the
+    /// end. Go: `close(ch)`.
     ///
-    /// Sends that wait fail, giving their values back. True if this call closed it, false if it was closed before (where
-    /// Go panics).
+    /// Sends that wait fail, giving their values back. True if this call closed it, false if it was
+    /// closed before (where Go panics).
     ///
     /// # Panics
     ///
@@ -303,8 +318,8 @@ impl<T> Sender<T> {
 }
 
 impl<T> Receiver<T> {
-    /// A receiver of no channel, as Go's nil channel: a receive waits for ever, [`try_recv`](Self::try_recv) finds
-    /// nothing. In a `select!` it switches a case off.
+    /// A receiver of no channel, as Go's nil channel: a receive waits for ever,
+    /// [`try_recv`](Self::try_recv) finds nothing. In a `select!` it switches a case off.
     ///
     /// ```
     /// use gopark::chan::{Receiver, TryRecvError};
@@ -315,7 +330,8 @@ impl<T> Receiver<T> {
         Self { handle: Handle::NIL, watch: Watch::NONE }
     }
 
-    /// Receives a value, waiting for one; `None` when the channel is closed and drained. Go: `v, ok := <-ch`.
+    /// Receives a value, waiting for one; `None` when the channel is closed and drained. Go: `v, ok
+    /// := <-ch`.
     ///
     /// # Panics
     ///
@@ -323,12 +339,13 @@ impl<T> Receiver<T> {
     ///
     /// # Cancellation
     ///
-    /// Dropping the future loses no value: one that was handed to it already goes to the next receiver, else back to
-    /// its place in the channel.
+    /// Dropping the future loses no value: one that was handed to it already goes to the next
+    /// receiver, else back to its place in the channel.
     ///
-    /// If the channel is closed between the hand-over and the drop, the value comes back after other receivers were given `None`.
-    /// Keep a receiver until the last receive has settled, which is complete or dropped, if every value counts:
-    /// [`try_recv`](Self::try_recv) finds those that came back. With the last receiver they are dropped.
+    /// If the channel is closed between the hand-over and the drop, the value comes back after
+    /// other receivers were given `None`. Keep a receiver until the last receive has settled, which
+    /// is complete or dropped, if every value counts: [`try_recv`](Self::try_recv) finds those that
+    /// came back. With the last receiver they are dropped.
     ///
     /// ```
     /// use gopark::chan;
@@ -352,8 +369,9 @@ impl<T> Receiver<T> {
     ///
     /// # Errors
     ///
-    /// [`TryRecvError::Empty`] if it would have to wait, [`TryRecvError::Closed`] if the channel is closed and drained. Nothing will be
-    /// sent any more then; but a value that was handed to a receive which has not settled may come back, see [`recv`](Self::recv).
+    /// [`TryRecvError::Empty`] if it would have to wait, [`TryRecvError::Closed`] if the channel is
+    /// closed and drained. Nothing will be sent any more then; but a value that was handed to a
+    /// receive which has not settled may come back, see [`recv`](Self::recv).
     ///
     /// ```
     /// use gopark::chan::{self, TryRecvError};
@@ -385,11 +403,12 @@ impl<T> Receiver<T> {
         }
     }
 
-    /// Receives a value, blocking the thread: for plain threads that talk to goroutines. `None` when the channel is
-    /// closed and drained.
+    /// Receives a value, blocking the thread: for plain threads that talk to goroutines. `None`
+    /// when the channel is closed and drained.
     ///
-    /// In a goroutine await [`recv`](Self::recv) instead: this keeps its thread from the others until the scheduler notices,
-    /// some 10 ms later. If it cannot be awaited there, wrap it in [`block_in_place`](crate::block_in_place).
+    /// In a goroutine await [`recv`](Self::recv) instead: this keeps its thread from the others
+    /// until the scheduler notices, some 10 ms later. If it cannot be awaited there, wrap it in
+    /// [`block_in_place`](crate::block_in_place).
     ///
     /// ```
     /// use gopark::chan;
@@ -410,8 +429,9 @@ impl<T> Receiver<T> {
         }
     }
 
-    /// Closes the channel from this end: sends fail, also those that wait, giving their values back, and what it holds can still be
-    /// received. tokio: `close`. In Go only the sending side may.
+    /// Closes the channel from this end: sends fail, also those that wait, giving their values
+    /// back, and what it holds can still be received. tokio: `close`. In Go only the sending side
+    /// may.
     ///
     /// True if this call closed it, false if it was closed before.
     ///
@@ -437,17 +457,18 @@ impl<T> Receiver<T> {
         }
     }
 
-    /// Makes a stream that waits in line as [`recv`](Self::recv) does: a value is handed to the stream or receive that has waited
-    /// longest, which alone is woken. The stream ends when the channel is closed and drained.
+    /// Makes a stream that waits in line as [`recv`](Self::recv) does: a value is handed to the
+    /// stream or receive that has waited longest, which alone is woken. The stream ends when the
+    /// channel is closed and drained.
     ///
-    /// A receiver is a stream as it is, at the price of a wake for each of them at each value. This one owns a place in line,
-    /// which is allocated here, and works in any executor.
+    /// A receiver is a stream as it is, at the price of a wake for each of them at each value. This
+    /// one owns a place in line, which is allocated here, and works in any executor.
     ///
     /// # Cancellation
     ///
-    /// A `next()` that is dropped leaves the stream in line, and a value that is handed to the stream stays with it until it is
-    /// polled again. Dropping the stream loses no value: one that was handed to it goes to the next receiver, else back to
-    /// its place in the channel.
+    /// A `next()` that is dropped leaves the stream in line, and a value that is handed to the
+    /// stream stays with it until it is polled again. Dropping the stream loses no value: one that
+    /// was handed to it goes to the next receiver, else back to its place in the channel.
     ///
     /// ```
     /// use futures_lite::StreamExt;
@@ -473,8 +494,8 @@ impl<T> Receiver<T> {
 macro_rules! end {
     ($end:ident, $side:expr $(, $watch:ident)?) => {
         impl<T> $end<T> {
-            /// True once the channel is closed, by [`close`](Sender::close) or because one side has no handles left. It
-            /// may still hold values.
+            /// True once the channel is closed, by [`close`](Sender::close) or because one side has
+            /// no handles left. It may still hold values.
             ///
             /// ```
             /// let (tx, rx) = gopark::chan::unbuffered::<()>();
@@ -486,8 +507,8 @@ macro_rules! end {
                 self.handle.core().is_some_and(Core::is_closed)
             }
 
-            /// The senders of the channel that there are now, clones and all; 0 if it is nil. Others may come and go meanwhile.
-            /// tokio: `sender_strong_count`.
+            /// The senders of the channel that there are now, clones and all; 0 if it is nil.
+            /// Others may come and go meanwhile. tokio: `sender_strong_count`.
             ///
             /// ```
             /// let (tx, rx) = gopark::chan::unbuffered::<()>();
@@ -500,8 +521,8 @@ macro_rules! end {
                 self.handle.count(Side::Send)
             }
 
-            /// The receivers of the channel that there are now, clones, streams and all; 0 if it is nil. Others may come and go
-            /// meanwhile.
+            /// The receivers of the channel that there are now, clones, streams and all; 0 if it is
+            /// nil. Others may come and go meanwhile.
             ///
             /// ```
             /// let (tx, rx) = gopark::chan::unbuffered::<()>();
@@ -514,8 +535,9 @@ macro_rules! end {
                 self.handle.count(Side::Receive)
             }
 
-            /// The number of values in the channel now; never those of waiting senders. A value whose receiver was
-            /// dropped after the hand-over counts, so this can exceed the capacity. Go: `len(ch)`.
+            /// The number of values in the channel now; never those of waiting senders. A value
+            /// whose receiver was dropped after the hand-over counts, so this can exceed the
+            /// capacity. Go: `len(ch)`.
             ///
             /// ```
             /// let (tx, rx) = gopark::chan::bounded(3);
@@ -547,7 +569,8 @@ macro_rules! end {
                 self.len() == 0
             }
 
-            /// True if the channel holds as much as it has room for: always so for an unbuffered one.
+            /// True if the channel holds as much as it has room for: always so for an unbuffered
+            /// one.
             ///
             /// ```
             /// let (tx, rx) = gopark::chan::bounded(1);
@@ -590,7 +613,8 @@ macro_rules! end {
             }
         }
 
-        // Whatever panics where, a channel is whole: no code of others runs while its state changes.
+        // Whatever panics where, a channel is whole: no code of others runs while its state
+        // changes.
         impl<T> UnwindSafe for $end<T> {}
         impl<T> RefUnwindSafe for $end<T> {}
 

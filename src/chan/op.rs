@@ -1,7 +1,8 @@
 //! Sends and receives, as futures and as cases of a `select!`.
 //!
-//! Both are an [`Op`], and their [`Direction`] says what differs. A lone operation takes its channel's lock once: it
-//! completes at once, or it parks and is polled again when it is complete, without the lock.
+//! Both are an [`Op`], and their [`Direction`] says what differs. A lone operation takes its
+//! channel's lock once: it completes at once, or it parks and is polled again when it is complete,
+//! without the lock.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -56,8 +57,8 @@ operation! {
     ///
     /// # Cancellation
     ///
-    /// Dropped before its value was taken, it leaves the queue and drops the value: nothing was sent. Dropped after
-    /// that, the value stays delivered.
+    /// Dropped before its value was taken, it leaves the queue and drops the value: nothing was
+    /// sent. Dropped after that, the value stays delivered.
     #[must_use = "a send does nothing unless awaited"]
     Sending: Sends -> Result<(), SendError<T>>
 }
@@ -67,8 +68,8 @@ operation! {
     ///
     /// # Cancellation
     ///
-    /// Dropped before a value came, it leaves the queue. Dropped after a value was handed to it, the value goes to the
-    /// next receiver, else back to its place in the channel: nothing is lost.
+    /// Dropped before a value came, it leaves the queue. Dropped after a value was handed to it,
+    /// the value goes to the next receiver, else back to its place in the channel: nothing is lost.
     #[must_use = "a receive does nothing unless awaited"]
     Receiving: Receives -> Option<T>
 }
@@ -82,8 +83,8 @@ impl<T> Sending<'_, T> {
         self
     }
 
-    /// Takes the value out of a send that is given up: one that was never polled, or was pending in a
-    /// [`last_poll`](coop::last_poll). It is complete then.
+    /// Takes the value out of a send that is given up: one that was never polled, or was pending in
+    /// a [`last_poll`](coop::last_poll). It is complete then.
     pub(crate) fn give_up(self: Pin<&mut Self>) -> T {
         let op = self.project().op;
         assert!(op.state() == state::IDLE, "only a send that is in no queue is given up");
@@ -119,8 +120,8 @@ pub(super) trait Direction<T> {
     /// It is a place for a value, of the side of sends, and no value.
     const RESERVES: bool = false;
 
-    /// What the operation results in, given the value that its waiter holds when it is complete, and whether that was because of
-    /// the channel's end.
+    /// What the operation results in, given the value that its waiter holds when it is complete,
+    /// and whether that was because of the channel's end.
     fn output(value: Option<T>, is_closed: bool) -> Self::Output;
 }
 
@@ -187,8 +188,8 @@ pub(super) struct Op<'a, T, D: Direction<T>> {
     direction: PhantomData<D>,
 }
 
-// SAFETY: the waiter is reached by other threads only under its channel's lock (I1, I3); it carries a `T` and a waker
-// from thread to thread.
+// SAFETY: the waiter is reached by other threads only under its channel's lock (I1, I3); it carries
+// a `T` and a waker from thread to thread.
 unsafe impl<T: Send, D: Direction<T>> Send for Op<'_, T, D> {}
 // SAFETY: `&Op` gives access to nothing.
 unsafe impl<T: Send, D: Direction<T>> Sync for Op<'_, T, D> {}
@@ -222,19 +223,20 @@ impl<'a, T, D: Direction<T>> Op<'a, T, D> {
         }
     }
 
-    /// Attempts the operation. Its waiter may still be queued; its slot is as `DONE` or `CLOSED` says, but for the value
-    /// that a receive returns.
+    /// Attempts the operation. Its waiter may still be queued; its slot is as `DONE` or `CLOSED`
+    /// says, but for the value that a receive returns.
     ///
     /// # Safety
     ///
-    /// The lock is held, and the waiter is not complete. `own` is as in [`WaitQueue::claim`](crate::wait::waiter::WaitQueue::claim).
+    /// The lock is held, and the waiter is not complete. `own` is as in
+    /// [`WaitQueue::claim`](crate::wait::waiter::WaitQueue::claim).
     #[inline(always)]
     unsafe fn attempt_now(&self, core: &Core<T>, own: *const Token) -> Attempt<T> {
         match D::SIDE {
             // SAFETY: the lock is held.
             Side::Send if D::RESERVES => unsafe { core.reserve() },
-            // SAFETY: the lock is held; the waiter is not complete, so it holds a value. That it may be queued does not
-            // matter: `put` looks at no senders.
+            // SAFETY: the lock is held; the waiter is not complete, so it holds a value. That it
+            // may be queued does not matter: `put` looks at no senders.
             Side::Send => unsafe { core.put(own, || Waiter::take(self.waiter_ptr())) },
             // SAFETY: the lock is held.
             Side::Receive => unsafe { core.take(own) },
@@ -268,14 +270,19 @@ impl<'a, T, D: Direction<T>> Op<'a, T, D> {
         Poll::Pending
     }
 
-    /// Parks with no waker at first: the clone of a foreign one may run any code, and is therefore made outside the lock.
+    /// Parks with no waker at first: the clone of a foreign one may run any code, and is therefore
+    /// made outside the lock.
     ///
     /// # Safety
     ///
     /// The lock is held, and the state is `IDLE`.
     #[cold]
     #[inline(never)]
-    unsafe fn park_foreign(self: Pin<&mut Self>, core: &Core<T>, cx: &mut Context<'_>) -> Poll<D::Output> {
+    unsafe fn park_foreign(
+        self: Pin<&mut Self>,
+        core: &Core<T>,
+        cx: &mut Context<'_>,
+    ) -> Poll<D::Output> {
         // SAFETY: passed on to the caller; `self` is pinned.
         unsafe { self.enqueue_and_unlock(core, TaskWaker::noop()) };
         self.poll_again(cx)
@@ -310,7 +317,8 @@ impl<'a, T, D: Direction<T>> Op<'a, T, D> {
             Attempt::Complete(value, woken) => {
                 // SAFETY: the waiter was never queued.
                 unsafe { Waiter::set_state(waiter, state::FINISHED) };
-                // Before any waker runs, which may complete operations of its own and leave nothing to spend.
+                // Before any waker runs, which may complete operations of its own and leave nothing
+                // to spend.
                 spend();
                 // SAFETY: the lock is held.
                 unsafe { woken.unlock(&core.lock) }.wake();
@@ -336,7 +344,11 @@ impl<'a, T, D: Direction<T>> Op<'a, T, D> {
     /// The lock is held, and the state is `IDLE`.
     #[cold]
     #[inline(never)]
-    unsafe fn maintain_and_complete(&self, core: &Core<T>, spend: impl FnOnce()) -> Poll<D::Output> {
+    unsafe fn maintain_and_complete(
+        &self,
+        core: &Core<T>,
+        spend: impl FnOnce(),
+    ) -> Poll<D::Output> {
         // SAFETY: the lock is held.
         unsafe { core.lock.unlock() };
         core.maintain();
@@ -408,15 +420,20 @@ impl<'a, T, D: Direction<T>> Op<'a, T, D> {
         // SAFETY: passed on to the caller.
         unsafe { Waiter::set_state(waiter, state::FINISHED) };
         // SAFETY: passed on to the caller.
-        let value = if Self::holds_value(state) { Some(unsafe { Waiter::take(waiter) }) } else { None };
+        let value =
+            if Self::holds_value(state) { Some(unsafe { Waiter::take(waiter) }) } else { None };
         D::output(value, state == state::CLOSED)
     }
 
-    /// A later poll. An operation that is queued was not notified: from now on it wakes the task that polls it.
+    /// A later poll. An operation that is queued was not notified: from now on it wakes the task
+    /// that polls it.
     #[cold]
     #[inline(never)]
     fn poll_again(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<D::Output> {
-        assert!(self.state() != state::FINISHED, "gopark: channel operation polled after completion");
+        assert!(
+            self.state() != state::FINISHED,
+            "gopark: channel operation polled after completion"
+        );
         let (core, waiter) = (self.channel(), self.waiter_ptr());
         let mut fresh = None;
         loop {
@@ -454,7 +471,9 @@ impl<'a, T, D: Direction<T>> Op<'a, T, D> {
             }
             if let Some(waker) = fresh.take() {
                 // SAFETY: the lock is held, and a queued waiter that is no case was queued alone.
-                let old = unsafe { Waiter::with_owner(waiter, |owner| std::mem::replace(owner, Owner::Lone(waker))) };
+                let old = unsafe {
+                    Waiter::with_owner(waiter, |owner| std::mem::replace(owner, Owner::Lone(waker)))
+                };
                 drop(held);
                 drop(old);
                 coop::park_at(cx, self.site, D::PARKED);
@@ -490,7 +509,9 @@ impl<'a, T, D: Direction<T>> Op<'a, T, D> {
         }
         match (D::SIDE, value) {
             // SAFETY: the value came from the channel by `Waiter::give`.
-            (Side::Receive, Some(value)) => self.channel().give_back(value, unsafe { Waiter::number(waiter) }),
+            (Side::Receive, Some(value)) => {
+                self.channel().give_back(value, unsafe { Waiter::number(waiter) })
+            }
             (_, value) => drop(value),
         }
     }
@@ -503,9 +524,14 @@ impl<T, D: Direction<T>> Future for Op<'_, T, D> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<D::Output> {
         match self.state() {
             // SAFETY: the state is IDLE.
-            state::IDLE if coop::poll_ready(cx, self.site, D::PARKED, self.core.map(|core| &core.object)) => unsafe {
-                self.first_poll(cx)
-            },
+            state::IDLE
+                if coop::poll_ready(
+                    cx,
+                    self.site,
+                    D::PARKED,
+                    self.core.map(|core| &core.object),
+                ) =>
+            unsafe { self.first_poll(cx) },
             state::IDLE => Poll::Pending,
             // SAFETY: the state is DONE.
             state::DONE => Poll::Ready(unsafe { self.ready_output(state::DONE) }),
@@ -550,7 +576,8 @@ impl<T, D: Direction<T>> Case for Op<'_, T, D> {
     #[inline(always)]
     fn won(self: Pin<&mut Self>) -> D::Output {
         let state = self.state();
-        // The trait is public, so this must panic if the result is taken twice, or out of a queued operation.
+        // The trait is public, so this must panic if the result is taken twice, or out of a queued
+        // operation.
         assert!(matches!(state, state::DONE | state::CLOSED), "only a case that won has a result");
         // SAFETY: complete, as just seen.
         unsafe { self.ready_output(state) }
@@ -558,7 +585,8 @@ impl<T, D: Direction<T>> Case for Op<'_, T, D> {
 }
 
 impl<T, D: Direction<T>> Drop for Op<'_, T, D> {
-    // Not `always`: of n operands in an async block there are n² / 2 drops, all but n of them for a panic.
+    // Not `always`: of n operands in an async block there are n² / 2 drops, all but n of them for a
+    // panic.
     #[inline]
     fn drop(&mut self) {
         if !self.drop_is_noop(Sealed::TOKEN) {
@@ -644,7 +672,8 @@ impl<T, D: Direction<T>> ChannelCase for Op<'_, T, D> {
     fn dequeue(&self) {
         let core = self.channel();
         let _held = core.lock.guard();
-        // SAFETY: the lock is held. A case notifies its `select!`, so nothing is dropped under the lock.
+        // SAFETY: the lock is held. A case notifies its `select!`, so nothing is dropped under the
+        // lock.
         unsafe { core.dequeue(self.waiter_ptr(), D::SIDE) };
     }
 }
@@ -713,8 +742,11 @@ impl<T> ChannelCase for SomeOp<'_, T> {
 
     #[inline(never)]
     unsafe fn queue(&self, token: NonNull<Token>) -> Queued {
-        // SAFETY: passed on to the caller; the waiter is queued, and the lock is held, when the closure is called.
-        unsafe { self.0.queue_and(token, || Waiter::queued_as(self.0.waiter_ptr(), state::QUEUED_SOME)) }
+        // SAFETY: passed on to the caller; the waiter is queued, and the lock is held, when the
+        // closure is called.
+        unsafe {
+            self.0.queue_and(token, || Waiter::queued_as(self.0.waiter_ptr(), state::QUEUED_SOME))
+        }
     }
 
     fn renotify(&self, _: &Context<'_>) {}
@@ -735,8 +767,9 @@ impl<T> OptionCase for Receiving<'_, T> {
         let mut op = self.project().op;
         let polled = op.as_mut().poll_case(cx);
         if let Poll::Ready(None) = polled {
-            // For a later select over the same receive, in which it is off as well.
-            // SAFETY: a finished operation is not linked, and the slot of a receive at the channel's end is empty.
+            // For a later select over the same receive, in which it is off as well. SAFETY: a
+            // finished operation is not linked, and the slot of a receive at the channel's end is
+            // empty.
             unsafe { Waiter::set_state(op.waiter_ptr(), state::CLOSED) };
         }
         polled

@@ -1,7 +1,8 @@
 //! All channels, where they are recorded: what is known of the channel that a goroutine waits for.
 //!
-//! A channel knows the tasks that wait for it, and a goroutine does not know for which channel it waits. So a look goes through
-//! the channels, and compares their waiters with the goroutines by address.
+//! A channel knows the tasks that wait for it, and a goroutine does not know for which channel it
+//! waits. So a look goes through the channels, and compares their waiters with the goroutines by
+//! address.
 
 use std::collections::BTreeMap;
 use std::ptr::NonNull;
@@ -27,7 +28,8 @@ pub struct ChannelInfo {
     pub capacity: usize,
 }
 
-/// Waiters of each side that a look finds: those that have waited longest. The channel is locked meanwhile.
+/// Waiters of each side that a look finds: those that have waited longest. The channel is locked
+/// meanwhile.
 const MOST: usize = 64;
 
 /// What waits for a channel: the addresses of the tasks of lone operations.

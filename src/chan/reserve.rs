@@ -14,13 +14,15 @@ use super::{SendError, Sender, TrySendError};
 use crate::wait::case::{Case, ChannelCase, Sealed};
 
 impl<T> Sender<T> {
-    /// Waits for a place in the buffer, for a value that is made afterwards: it is sent without a wait, and costs nothing if there
-    /// is no place. It waits in line with the sends. Go has none; tokio: `reserve`.
+    /// Waits for a place in the buffer, for a value that is made afterwards: it is sent without a
+    /// wait, and costs nothing if there is no place. It waits in line with the sends. Go has none;
+    /// tokio: `reserve`.
     ///
-    /// The place belongs to the [`Reserved`], which gives it to the next in line if it is dropped. Until then it is taken: as many
-    /// values fewer fit into the channel, though [`len`](Self::len), [`capacity`](Self::capacity) and [`is_full`](Self::is_full) do
-    /// not count it. A receive that finds the buffer empty, and a send that waits because all places are reserved, meet as on an
-    /// unbuffered channel.
+    /// The place belongs to the [`Reserved`], which gives it to the next in line if it is dropped.
+    /// Until then it is taken: as many values fewer fit into the channel, though
+    /// [`len`](Self::len), [`capacity`](Self::capacity) and [`is_full`](Self::is_full) do not count
+    /// it. A receive that finds the buffer empty, and a send that waits because all places are
+    /// reserved, meet as on an unbuffered channel.
     ///
     /// It is a case of a [`select!`](crate::select!). A [`nil`](Self::nil) sender waits for ever.
     ///
@@ -30,12 +32,13 @@ impl<T> Sender<T> {
     ///
     /// # Panics
     ///
-    /// If the channel is unbuffered: "gopark: reserve on an unbuffered channel". It has no places. The future panics when it is polled
-    /// again after it has completed.
+    /// If the channel is unbuffered: "gopark: reserve on an unbuffered channel". It has no places.
+    /// The future panics when it is polled again after it has completed.
     ///
     /// # Cancellation
     ///
-    /// Dropping the future gives up the place in line. One in the buffer that it had got goes to the next.
+    /// Dropping the future gives up the place in line. One in the buffer that it had got goes to
+    /// the next.
     ///
     /// ```
     /// use gopark::chan;
@@ -61,7 +64,8 @@ impl<T> Sender<T> {
     ///
     /// # Errors
     ///
-    /// [`TrySendError::Full`] if it would have to wait, [`TrySendError::Closed`] if the channel is closed.
+    /// [`TrySendError::Full`] if it would have to wait, [`TrySendError::Closed`] if the channel is
+    /// closed.
     ///
     /// # Panics
     ///
@@ -94,21 +98,21 @@ fn prepare<T>(core: &Core<T>) {
     core.prepare_reserve();
 }
 
-/// A place in a channel's buffer, made by [`Sender::reserve`]. Dropped, it goes to the send or the reservation that has waited
-/// longest, or back to the channel. tokio: `Permit`.
+/// A place in a channel's buffer, made by [`Sender::reserve`]. Dropped, it goes to the send or the
+/// reservation that has waited longest, or back to the channel. tokio: `Permit`.
 #[must_use = "dropping it gives the place back at once"]
 pub struct Reserved<'a, T> {
     core: &'a Core<T>,
 }
 
 impl<T> Reserved<'_, T> {
-    /// Sends `value`, and never waits: to a receiver that waits, which leaves the place to the next in line, else into the
-    /// buffer.
+    /// Sends `value`, and never waits: to a receiver that waits, which leaves the place to the next
+    /// in line, else into the buffer.
     ///
     /// # Errors
     ///
-    /// [`SendError`] with the value if the channel is closed: its receivers may have seen the end. (In tokio it can still be
-    /// received.)
+    /// [`SendError`] with the value if the channel is closed: its receivers may have seen the end.
+    /// (In tokio it can still be received.)
     ///
     /// ```
     /// use gopark::chan::{self, SendError};

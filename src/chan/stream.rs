@@ -18,23 +18,28 @@ use crate::waker::TaskWaker;
 
 /// A stream of the values, until the channel is closed and drained.
 ///
-/// A receiver has one registration at most: of the task that polled it last. The next poll replaces it, the wake removes it, and so
-/// does the drop of the receiver.
+/// A receiver has one registration at most: of the task that polled it last. The next poll replaces
+/// it, the wake removes it, and so does the drop of the receiver.
 ///
-/// A send that finds no receive waiting wakes all that are registered, and each of them tries to take the value. So the price of one
-/// value is a wake for each receiver that is used so. Where many of them share a channel, use
-/// [`into_stream`](Receiver::into_stream).
+/// A send that finds no receive waiting wakes all that are registered, and each of them tries to
+/// take the value. So the price of one value is a wake for each receiver that is used so. Where
+/// many of them share a channel, use [`into_stream`](Receiver::into_stream).
 ///
 /// # Cancellation
 ///
-/// A stream is woken when there is something to take and then takes it as a newcomer would; it is never handed a value.
-/// So dropping a `next()` or leaving the stream idle strands nothing.
+/// A stream is woken when there is something to take and then takes it as a newcomer would; it is
+/// never handed a value. So dropping a `next()` or leaving the stream idle strands nothing.
 impl<T> Stream for Receiver<T> {
     type Item = T;
 
     fn poll_next(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<T>> {
         let this = self.get_mut();
-        if !coop::poll_ready(cx, None, Reason::ChanReceive, this.handle.core().map(|core| &core.object)) {
+        if !coop::poll_ready(
+            cx,
+            None,
+            Reason::ChanReceive,
+            this.handle.core().map(|core| &core.object),
+        ) {
             return Poll::Pending;
         }
         // Which call of `next` waits is not known: that is a future of another crate.
@@ -63,7 +68,10 @@ impl<T> Stream for Receiver<T> {
 
 impl<T> Core<T> {
     /// The tasks that watch the channel for something, which have their place in the extras.
-    pub(super) fn watchers_of(&self, place: fn(&mut Extras<T>) -> &mut Option<Arc<Watchers>>) -> Arc<Watchers> {
+    pub(super) fn watchers_of(
+        &self,
+        place: fn(&mut Extras<T>) -> &mut Option<Arc<Watchers>>,
+    ) -> Arc<Watchers> {
         let known = self.held().extras.as_deref_mut().and_then(|extras| place(extras).clone());
         known.unwrap_or_else(|| {
             // Allocated, and freed if another stream comes first, outside the lock.
@@ -88,7 +96,9 @@ impl<T> Core<T> {
             Attempt::Complete(value, woken) => (value.ok_or(TryRecvError::Closed), woken),
             Attempt::Closed => (Err(TryRecvError::Closed), Woken::NONE),
             // SAFETY: the lock is held.
-            Attempt::Blocked | Attempt::Unready => (Err(TryRecvError::Empty), self.arm_source(unsafe { self.state() })),
+            Attempt::Blocked | Attempt::Unready => {
+                (Err(TryRecvError::Empty), self.arm_source(unsafe { self.state() }))
+            }
         };
         drop(held);
         woken.wake();
@@ -96,24 +106,27 @@ impl<T> Core<T> {
     }
 }
 
-/// A stream of the values of a channel that waits in line for each, made by [`Receiver::into_stream`].
+/// A stream of the values of a channel that waits in line for each, made by
+/// [`Receiver::into_stream`].
 ///
 /// It ends when the channel is closed and drained, and then stays so.
 ///
 /// # Cancellation
 ///
-/// A stream that was polled and found nothing keeps its place in line, also if the `next()` that polled it is dropped. A value
-/// that is handed to it stays with it until it is polled again. Dropping the stream loses nothing: it leaves the line, and
-/// a value that was handed to it goes to the next receiver, else back to its place in the channel.
+/// A stream that was polled and found nothing keeps its place in line, also if the `next()` that
+/// polled it is dropped. A value that is handed to it stays with it until it is polled again.
+/// Dropping the stream loses nothing: it leaves the line, and a value that was handed to it goes to
+/// the next receiver, else back to its place in the channel.
 #[must_use = "a stream does nothing unless polled"]
 pub struct IntoStream<T> {
     rx: Receiver<T>,
-    /// Came from a `Box`. Not one, because others point there. It is `FINISHED` when the stream has ended.
+    /// Came from a `Box`. Not one, because others point there. It is `FINISHED` when the stream has
+    /// ended.
     waiter: NonNull<Waiter<T>>,
 }
 
-// SAFETY: the waiter is reached by other threads only under its channel's lock (I1, I3); it carries a `T` and a waker
-// from thread to thread.
+// SAFETY: the waiter is reached by other threads only under its channel's lock (I1, I3); it carries
+// a `T` and a waker from thread to thread.
 unsafe impl<T: Send> Send for IntoStream<T> {}
 // SAFETY: `&IntoStream` gives access to the channel and the waiter's atomic state.
 unsafe impl<T: Send> Sync for IntoStream<T> {}
@@ -130,7 +143,8 @@ impl<T> IntoStream<T> {
     ///
     /// # Cancellation
     ///
-    /// As said [above](Self#cancellation): dropping the future loses nothing, and the stream keeps its place in line.
+    /// As said [above](Self#cancellation): dropping the future loses nothing, and the stream keeps
+    /// its place in line.
     ///
     /// ```
     /// use gopark::{chan, select};
@@ -181,7 +195,8 @@ impl<T> IntoStream<T> {
         let (mut old, mut woken) = (None, Woken::NONE);
         let held = core.lock.guard();
         let received = match self.state() {
-            // SAFETY: the lock is held; an idle waiter is not queued, does not move, and is dequeued by the drop (I5).
+            // SAFETY: the lock is held; an idle waiter is not queued, does not move, and is
+            // dequeued by the drop (I5).
             state::IDLE => match unsafe { core.until_ready(|| core.take(ptr::null())) } {
                 Attempt::Complete(value, sender) => {
                     woken = sender;
@@ -200,7 +215,9 @@ impl<T> IntoStream<T> {
                 // SAFETY: the lock is held, and the waiter is this stream's.
                 old = unsafe {
                     if stays {
-                        Some(Waiter::with_owner(waiter, |owner| std::mem::replace(owner, Owner::Lone(waker))))
+                        Some(Waiter::with_owner(waiter, |owner| {
+                            std::mem::replace(owner, Owner::Lone(waker))
+                        }))
                     } else {
                         core.dequeue(waiter, Side::Receive)
                     }
@@ -226,7 +243,12 @@ impl<T> Stream for IntoStream<T> {
             return Poll::Ready(None);
         }
         if state == state::IDLE
-            && !coop::poll_ready(cx, None, Reason::ChanReceive, this.rx.handle.core().map(|core| &core.object))
+            && !coop::poll_ready(
+                cx,
+                None,
+                Reason::ChanReceive,
+                this.rx.handle.core().map(|core| &core.object),
+            )
         {
             return Poll::Pending;
         }
@@ -244,7 +266,9 @@ impl<T> Stream for IntoStream<T> {
                 return Poll::Pending;
             }
             // SAFETY: not queued, and the slot is empty.
-            Err(TryRecvError::Closed) => unsafe { Waiter::set_state(this.waiter.as_ptr(), state::FINISHED) },
+            Err(TryRecvError::Closed) => unsafe {
+                Waiter::set_state(this.waiter.as_ptr(), state::FINISHED)
+            },
             Ok(_) => {}
         }
         if state == state::IDLE {
@@ -274,7 +298,8 @@ impl<T> Drop for IntoStream<T> {
         }));
         let done = core.filter(|_| self.state() == state::DONE);
         // SAFETY: a done waiter is its owner's, and holds a value that came from the channel.
-        let handed = done.map(|core| unsafe { (core, Waiter::take(waiter), Waiter::number(waiter)) });
+        let handed =
+            done.map(|core| unsafe { (core, Waiter::take(waiter), Waiter::number(waiter)) });
         // SAFETY: not queued any more, its slot is empty, and it came from a `Box`.
         drop(unsafe { Box::from_raw(waiter) });
         if let Some((core, value, number)) = handed {
@@ -285,7 +310,9 @@ impl<T> Drop for IntoStream<T> {
 
 impl<T> fmt::Debug for IntoStream<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("IntoStream").field("channel", &self.rx.handle.core()).finish_non_exhaustive()
+        f.debug_struct("IntoStream")
+            .field("channel", &self.rx.handle.core())
+            .finish_non_exhaustive()
     }
 }
 

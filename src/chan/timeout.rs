@@ -1,4 +1,5 @@
-//! Sends and receives of threads with a limit of time. The awaited ones use timers, which stand above channels: `time/send.rs`.
+//! Sends and receives of threads with a limit of time. The awaited ones use timers, which stand
+//! above channels: `time/send.rs`.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -8,15 +9,16 @@ use crate::clock::Time;
 use crate::wait::block_on::block_until;
 
 impl<T> Sender<T> {
-    /// Sends `value`, blocking the thread for no longer than `limit`. Go: a `select` with `time.After`; tokio: `send_timeout` in a
-    /// `Handle::block_on`.
+    /// Sends `value`, blocking the thread for no longer than `limit`. Go: a `select` with
+    /// `time.After`; tokio: `send_timeout` in a `Handle::block_on`.
     ///
     /// It is as [`send_blocking`](Self::send_blocking) in all else. In a goroutine await
     /// [`send_timeout`](Self::send_timeout) instead.
     ///
     /// # Errors
     ///
-    /// [`SendTimeoutError`] with the value: the time was over, or the channel is closed. The value was not sent then.
+    /// [`SendTimeoutError`] with the value: the time was over, or the channel is closed. The value
+    /// was not sent then.
     ///
     /// ```
     /// use std::time::Duration;
@@ -28,7 +30,11 @@ impl<T> Sender<T> {
     /// assert_eq!(rx.try_recv(), Ok(1));
     /// ```
     #[track_caller]
-    pub fn send_timeout_blocking(&self, value: T, limit: Duration) -> Result<(), SendTimeoutError<T>> {
+    pub fn send_timeout_blocking(
+        &self,
+        value: T,
+        limit: Duration,
+    ) -> Result<(), SendTimeoutError<T>> {
         #[cfg(feature = "sim")]
         crate::simulated::leaves(crate::simulated::Outside::Blocking);
         let value = match self.try_send(value) {
@@ -46,14 +52,16 @@ impl<T> Sender<T> {
 }
 
 impl<T> Receiver<T> {
-    /// Receives a value, blocking the thread for no longer than `limit`. Go: a `select` with `time.After`.
+    /// Receives a value, blocking the thread for no longer than `limit`. Go: a `select` with
+    /// `time.After`.
     ///
     /// It is as [`recv_blocking`](Self::recv_blocking) in all else. In a goroutine await a
     /// [`timeout`](crate::time::timeout()) of [`recv`](Self::recv) instead.
     ///
     /// # Errors
     ///
-    /// [`RecvTimeoutError::Timeout`] if the time was over, [`RecvTimeoutError::Closed`] if the channel is closed and drained.
+    /// [`RecvTimeoutError::Timeout`] if the time was over, [`RecvTimeoutError::Closed`] if the
+    /// channel is closed and drained.
     ///
     /// ```
     /// use std::time::Duration;

@@ -1,7 +1,8 @@
 //! Values that came back: their receives were dropped after the hand-off.
 //!
-//! A leftist heap by number: [`insert`](Unclaimed::insert) and [`pop`](Unclaimed::pop) take O(log n) steps and allocate nothing,
-//! because both run under the channel's lock. C. A. Crane, "Linear lists and priority queues as balanced binary trees", 1972.
+//! A leftist heap by number: [`insert`](Unclaimed::insert) and [`pop`](Unclaimed::pop) take O(log
+//! n) steps and allocate nothing, because both run under the channel's lock. C. A. Crane, "Linear
+//! lists and priority queues as balanced binary trees", 1972.
 
 use super::buffer::drop_each;
 

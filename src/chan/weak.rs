@@ -1,7 +1,8 @@
 //! References to a channel that do not keep it open.
 //!
-//! The ends of a channel are counted, and weak references are not: the channel is freed with its last end. So they share a
-//! link to it, allocated by the first of them, which is cut before the channel is freed.
+//! The ends of a channel are counted, and weak references are not: the channel is freed with its
+//! last end. So they share a link to it, allocated by the first of them, which is cut before the
+//! channel is freed.
 
 use std::fmt;
 use std::sync::Arc;
@@ -41,8 +42,8 @@ macro_rules! weak {
         }
 
         impl<T> $end<T> {
-            /// A reference to this end that does not count as one: the channel closes as if it were not there.
-            /// Go has none; tokio: `downgrade`.
+            /// A reference to this end that does not count as one: the channel closes as if it were
+            /// not there. Go has none; tokio: `downgrade`.
             ///
             /// ```
             /// let (tx, rx) = gopark::chan::bounded::<u8>(1);
@@ -56,7 +57,8 @@ macro_rules! weak {
         }
 
         impl<T> $weak<T> {
-            /// The end, if the channel has one of this side still; a closed channel has too. From a nil one a nil one.
+            /// The end, if the channel has one of this side still; a closed channel has too. From a
+            /// nil one a nil one.
             ///
             /// ```
             /// let (tx, rx) = gopark::chan::bounded::<u8>(1);
@@ -94,7 +96,8 @@ macro_rules! weak {
 weak! {
     /// A sender that does not keep the channel open, made by [`Sender::downgrade`].
     ///
-    /// For what may send if others still do, as a timer of a service that ends with its last client.
+    /// For what may send if others still do, as a timer of a service that ends with its last
+    /// client.
     WeakSender, Sender, Side::Send
 }
 

@@ -1,38 +1,48 @@
 //! A moment that is not before now, for half of what the clock costs.
 //!
-//! A time-out that starts and is dropped costs two locks and a reading of the clock, and the clock is the greater half. But its
-//! deadline need not be exact: it must not be early, and some microseconds late do no harm. So the CPU's cycle counter measures
-//! how long ago this thread read the clock. If the reading is recent, the result is that reading plus no less than the time since.
+//! A time-out that starts and is dropped costs two locks and a reading of the clock, and the clock
+//! is the greater half. But its deadline need not be exact: it must not be early, and some
+//! microseconds late do no harm. So the CPU's cycle counter measures how long ago this thread read
+//! the clock. If the reading is recent, the result is that reading plus no less than the time
+//! since.
 //!
-//! This is done on x86-64 Linux, if the CPU says that its counter is invariant (it counts at one pace, whatever the CPU does), and
-//! if it has `rdpid`, which tells for half a nanosecond on which CPU a thread runs. Elsewhere the clock is read. No file is opened.
+//! This is done on x86-64 Linux, if the CPU says that its counter is invariant (it counts at one
+//! pace, whatever the CPU does), and if it has `rdpid`, which tells for half a nanosecond on which
+//! CPU a thread runs. Elsewhere the clock is read. No file is opened.
 //!
 //! # Why it is never early
 //!
-//! The clock here is `CLOCK_MONOTONIC`. Say that a thread reads the counter ([`Count`]), then the clock, and later the counter again.
-//! The result is early only if between the two counts the clock advanced by more than their difference times [`PACE`].
+//! The clock here is `CLOCK_MONOTONIC`. Say that a thread reads the counter ([`Count`]), then the
+//! clock, and later the counter again. The result is early only if between the two counts the clock
+//! advanced by more than their difference times [`PACE`].
 //!
-//! * *Of which CPU is a count?* `rdpid` before and after says the same: to be wrong, the thread would have to be moved away between
-//!   two instructions, and moved back before the next but one. A difference is taken only between counts of one CPU, so it does not
-//!   matter whether the counters of several agree.
-//! * *The pace is not too small.* It is measured between two looks at the clock, from the count after the first to the count before
-//!   the second, so that it is rounded up, and the more so if the thread is interrupted in a look. While the system or its virtual
-//!   machine is suspended the clock stands still, and the counter may go on: a pace measured across that is too small, and no clock
-//!   tells reliably (`CLOCK_BOOTTIME` may know of whole seconds only, and a guest of no pause of its machine). A counter that goes
-//!   on makes a pace smaller only, so a thread takes the largest of [`INTERVALS`] in a row. To spoil all of them takes a suspension
-//!   in each, within less than half a second.
-//! * *The pace stays large enough.* The kernel slews the clock by up to 11 % of the counter's own pace in either direction: by no more
-//!   than 1.11 / 0.89 < 5 / 4 of what was measured.
-//! * *A suspension between the two counts.* If the counter goes on, the age is larger: late, or no longer fresh. If the counter stops,
-//!   so does the clock. If it begins anew, the age wraps around and is not fresh. (It would be again when the counter comes by the
-//!   old count, for [`FRESH`] cycles, unless this thread has looked in between. That is after as long as the first count took since
-//!   the machine was turned on.)
-//! * *The order of instructions.* The CPU may read the counter before earlier instructions have finished: by less than
-//!   [`OUT_OF_ORDER`], in which it waits for several loads from memory, one after the other.
+//! * *Of which CPU is a count?* `rdpid` before and after says the same: to be wrong, the thread
+//!   would have to be moved away between two instructions, and moved back before the next but one.
+//!   A difference is taken only between counts of one CPU, so it does not matter whether the
+//!   counters of several agree.
+//! * *The pace is not too small.* It is measured between two looks at the clock, from the count
+//!   after the first to the count before the second, so that it is rounded up, and the more so if
+//!   the thread is interrupted in a look. While the system or its virtual machine is suspended the
+//!   clock stands still, and the counter may go on: a pace measured across that is too small, and
+//!   no clock tells reliably (`CLOCK_BOOTTIME` may know of whole seconds only, and a guest of no
+//!   pause of its machine). A counter that goes on makes a pace smaller only, so a thread takes the
+//!   largest of [`INTERVALS`] in a row. To spoil all of them takes a suspension in each, within
+//!   less than half a second.
+//! * *The pace stays large enough.* The kernel slews the clock by up to 11 % of the counter's own
+//!   pace in either direction: by no more than 1.11 / 0.89 < 5 / 4 of what was measured.
+//! * *A suspension between the two counts.* If the counter goes on, the age is larger: late, or no
+//!   longer fresh. If the counter stops, so does the clock. If it begins anew, the age wraps around
+//!   and is not fresh. (It would be again when the counter comes by the old count, for [`FRESH`]
+//!   cycles, unless this thread has looked in between. That is after as long as the first count
+//!   took since the machine was turned on.)
+//! * *The order of instructions.* The CPU may read the counter before earlier instructions have
+//!   finished: by less than [`OUT_OF_ORDER`], in which it waits for several loads from memory, one
+//!   after the other.
 //!
-//! How late can it be? By a quarter of [`FRESH`] and [`OUT_OF_ORDER`], about 3 microseconds; and once by [`FRESH`] more, if the
-//! thread was interrupted between the count and the clock. If it was interrupted in a look while the pace was measured, in proportion
-//! to [`SHORTEST`], and at the pace of [`SLOWEST`] by less than 100 microseconds.
+//! How late can it be? By a quarter of [`FRESH`] and [`OUT_OF_ORDER`], about 3 microseconds; and
+//! once by [`FRESH`] more, if the thread was interrupted between the count and the clock. If it was
+//! interrupted in a look while the pace was measured, in proportion to [`SHORTEST`], and at the
+//! pace of [`SLOWEST`] by less than 100 microseconds.
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux", not(miri)))]
 pub(crate) use counter::coarse_now;
@@ -96,8 +106,8 @@ mod counter {
         #[inline(always)]
         unsafe fn read() -> Option<Self> {
             let (before, low, high, after): (u64, u64, u64, u64);
-            // SAFETY: the instructions exist, and write registers only. That they may touch memory, for all the compiler knows,
-            // keeps it from moving them.
+            // SAFETY: the instructions exist, and write registers only. That they may touch memory,
+            // for all the compiler knows, keeps it from moving them.
             unsafe {
                 asm!(
                     "rdpid {}", "rdtsc", "rdpid {}",
@@ -135,7 +145,9 @@ mod counter {
         fn at(self, now: Count, pace: u64) -> Option<Time> {
             let age = now.since(self.before)?;
             // The product fits: no pace is above 5/4 of `SLOWEST`.
-            (age < FRESH).then(|| Time::from_nanos(self.time.as_nanos() + ((age * pace) >> 32) + OUT_OF_ORDER))
+            (age < FRESH).then(|| {
+                Time::from_nanos(self.time.as_nanos() + ((age * pace) >> 32) + OUT_OF_ORDER)
+            })
         }
 
         /// The pace between two looks, if these are good for a measurement.
@@ -152,7 +164,9 @@ mod counter {
         match PACE.load(Ordering::Relaxed) {
             0 => look(),
             // SAFETY: the pace is known, so there is a counter.
-            pace => unsafe { Count::read() }.and_then(|now| LAST.get().at(now, pace)).unwrap_or_else(look),
+            pace => unsafe { Count::read() }
+                .and_then(|now| LAST.get().at(now, pace))
+                .unwrap_or_else(look),
         }
     }
 

@@ -1,7 +1,8 @@
 //! Contexts: telling everybody who works on something that it is over.
 //!
-//! A [`Context`] is passed along with a task, to whomever has a part in it. It ends when its [`CancelFunc`] is called, when
-//! its deadline passes, or when the context that it was derived from ends; and it can carry values. Go: package `context`.
+//! A [`Context`] is passed along with a task, to whomever has a part in it. It ends when its
+//! [`CancelFunc`] is called, when its deadline passes, or when the context that it was derived from
+//! ends; and it can carry values. Go: package `context`.
 //!
 //! ```
 //! use gopark::context::{Context, ContextError};
@@ -42,31 +43,37 @@
 //! | `sem.Acquire(ctx, n)` | `ctx.acquire(&sem, n).await?` |
 //! | every other call that takes a `ctx` to wait with | `ctx.run(m.lock()).await?` |
 //!
-//! In a `select!` the choice among ready cases is uniform, as in Go: a loop over a channel that is never empty may go round
-//! a few more times when the context has ended. Say `biased;`, with `ctx.done()` first, where it must not.
-//! [`Context::run`] and [`Context::recv`] look at the context first.
+//! In a `select!` the choice among ready cases is uniform, as in Go: a loop over a channel that is
+//! never empty may go round a few more times when the context has ended. Say `biased;`, with
+//! `ctx.done()` first, where it must not. [`Context::run`] and [`Context::recv`] look at the
+//! context first.
 //!
 //! # What to rely on
 //!
-//! * **All at once.** When [`CancelFunc::cancel`] returns, the context and everything derived from it has ended.
+//! * **All at once.** When [`CancelFunc::cancel`] returns, the context and everything derived from
+//!   it has ended.
 //! * **The first counts.** What ended a context stays: its error and its cause do not change.
-//! * **Upwards nothing happens.** A child's end does not touch its parent, except that the parent forgets it at once.
-//! * **No goroutines.** Deriving a context, or waiting for one, starts none. [`Context::background`] and a wait allocate
-//!   nothing, a derived context is one allocation.
-//! * **What nobody refers to any more goes**, without waiting for its parent's end. (In Go a context that is never cancelled
-//!   stays with its parent, and `go vet` warns of it.)
-//! * **Any executor.** Contexts speak only `Waker`, and can be cancelled from any thread, signal handlers' threads included.
+//! * **Upwards nothing happens.** A child's end does not touch its parent, except that the parent
+//!   forgets it at once.
+//! * **No goroutines.** Deriving a context, or waiting for one, starts none.
+//!   [`Context::background`] and a wait allocate nothing, a derived context is one allocation.
+//! * **What nobody refers to any more goes**, without waiting for its parent's end. (In Go a
+//!   context that is never cancelled stays with its parent, and `go vet` warns of it.)
+//! * **Any executor.** Contexts speak only `Waker`, and can be cancelled from any thread, signal
+//!   handlers' threads included.
 //!
 //! # tokio's `CancellationToken`
 //!
-//! It is the first half of this: `child_token` is [`Context::with_cancel`], `cancelled` is [`Context::done`],
-//! `run_until_cancelled` is [`Context::run`], `drop_guard` is [`CancelFunc::defer`]. A token is both halves in one: whoever
-//! can wait can cancel. It has no deadlines, causes, values or functions that run afterwards.
+//! It is the first half of this: `child_token` is [`Context::with_cancel`], `cancelled` is
+//! [`Context::done`], `run_until_cancelled` is [`Context::run`], `drop_guard` is
+//! [`CancelFunc::defer`]. A token is both halves in one: whoever can wait can cancel. It has no
+//! deadlines, causes, values or functions that run afterwards.
 //!
 //! # Memory ordering
 //!
-//! The call that ends a context synchronizes before whatever learns of the end: the return of `done`, of `run`, of an
-//! [`err`](Context::err) that is not `None`, the start of a function given to [`after_func`](Context::after_func).
+//! The call that ends a context synchronizes before whatever learns of the end: the return of
+//! `done`, of `run`, of an [`err`](Context::err) that is not `None`, the start of a function given
+//! to [`after_func`](Context::after_func).
 
 #[forbid(unsafe_code)]
 mod error;
@@ -95,8 +102,8 @@ pub use wait::{Done, Recv, Run, Sending};
 
 /// Tells when a task is over, and carries what belongs to it. Go: `context.Context`.
 ///
-/// Clones are the same context. Pass it as the first argument, `ctx: &Context`; do not keep it in a struct that outlives
-/// the task. See the [module](self) for what can be relied on.
+/// Clones are the same context. Pass it as the first argument, `ctx: &Context`; do not keep it in a
+/// struct that outlives the task. See the [module](self) for what can be relied on.
 ///
 /// ```
 /// use gopark::context::Context;
@@ -120,8 +127,8 @@ pub struct Context {
 }
 
 impl Context {
-    /// The context that everything starts from: it never ends, has no deadline and carries nothing. It costs nothing.
-    /// Go: `context.Background()`.
+    /// The context that everything starts from: it never ends, has no deadline and carries nothing.
+    /// It costs nothing. Go: `context.Background()`.
     ///
     /// ```
     /// let ctx = gopark::context::Context::background();
@@ -132,8 +139,8 @@ impl Context {
         Context { node: None, values: None }
     }
 
-    /// As [`background`](Self::background), for where it is not clear yet which context to use: a word to search for.
-    /// Go: `context.TODO()`.
+    /// As [`background`](Self::background), for where it is not clear yet which context to use: a
+    /// word to search for. Go: `context.TODO()`.
     ///
     /// ```
     /// assert!(gopark::context::Context::todo().err().is_none());
@@ -143,7 +150,8 @@ impl Context {
         Self::background()
     }
 
-    /// A context that ends when its function is called, or with this one. Go: `context.WithCancel`. tokio: `child_token`.
+    /// A context that ends when its function is called, or with this one. Go: `context.WithCancel`.
+    /// tokio: `child_token`.
     ///
     /// ```
     /// use gopark::context::Context;
@@ -162,7 +170,8 @@ impl Context {
         self.cancelled_by(Node::new(self.node.as_ref()))
     }
 
-    /// As [`with_cancel`](Self::with_cancel), with a function that says why. Go: `context.WithCancelCause`.
+    /// As [`with_cancel`](Self::with_cancel), with a function that says why. Go:
+    /// `context.WithCancelCause`.
     ///
     /// ```
     /// use gopark::context::{Context, ContextError};
@@ -197,8 +206,8 @@ impl Context {
         self.until(Time::now().after(timeout).instant(), None)
     }
 
-    /// As [`with_timeout`](Self::with_timeout), with the cause that the context has when time is up. Its function gives no
-    /// cause. Go: `context.WithTimeoutCause`.
+    /// As [`with_timeout`](Self::with_timeout), with the cause that the context has when time is
+    /// up. Its function gives no cause. Go: `context.WithTimeoutCause`.
     ///
     /// ```
     /// use std::time::Duration;
@@ -218,9 +227,9 @@ impl Context {
 
     /// A context that also ends at `deadline`. Go: `context.WithDeadline`.
     ///
-    /// If this context has an earlier deadline, that one counts. A deadline that has passed ends the new context at once,
-    /// with [`ContextError::DeadlineExceeded`]. The timer is stopped when the context ends otherwise, and when nobody refers to
-    /// it any more.
+    /// If this context has an earlier deadline, that one counts. A deadline that has passed ends
+    /// the new context at once, with [`ContextError::DeadlineExceeded`]. The timer is stopped when
+    /// the context ends otherwise, and when nobody refers to it any more.
     ///
     /// ```
     /// use gopark::context::{Context, ContextError};
@@ -234,8 +243,8 @@ impl Context {
         self.until(Some(deadline), None)
     }
 
-    /// As [`with_deadline`](Self::with_deadline), with the cause that the context has when time is up. Its function gives no
-    /// cause. Go: `context.WithDeadlineCause`.
+    /// As [`with_deadline`](Self::with_deadline), with the cause that the context has when time is
+    /// up. Its function gives no cause. Go: `context.WithDeadlineCause`.
     ///
     /// ```
     /// let background = gopark::context::Context::background();
@@ -269,11 +278,12 @@ impl Context {
         (Context { node: Some(node), values: self.values.clone() }, cancel)
     }
 
-    /// This context with a value of type `T`, in place of the one it may have had. Go: `context.WithValue`, with the type
-    /// as the key.
+    /// This context with a value of type `T`, in place of the one it may have had. Go:
+    /// `context.WithValue`, with the type as the key.
     ///
-    /// Use types of your own, not `String` or `u64`: so nobody else's value is taken for yours. Values are for what
-    /// accompanies a request through many layers, such as its number or its user, not for arguments.
+    /// Use types of your own, not `String` or `u64`: so nobody else's value is taken for yours.
+    /// Values are for what accompanies a request through many layers, such as its number or its
+    /// user, not for arguments.
     ///
     /// ```
     /// use gopark::context::Context;
@@ -289,7 +299,8 @@ impl Context {
         Context { node: self.node.clone(), values: Some(Values::with(self.values.clone(), value)) }
     }
 
-    /// The value of type `T`: the one that was set last on the way to this context. Go: `ctx.Value(key)`.
+    /// The value of type `T`: the one that was set last on the way to this context. Go:
+    /// `ctx.Value(key)`.
     ///
     /// It takes a step for each value that was set since.
     ///
@@ -305,7 +316,8 @@ impl Context {
         Values::find(self.values.as_ref())
     }
 
-    /// The values of this context without its end: it never ends and has no deadline. Go: `context.WithoutCancel`.
+    /// The values of this context without its end: it never ends and has no deadline. Go:
+    /// `context.WithoutCancel`.
     ///
     /// For what must still be done when a request is over, such as writing a log.
     ///
@@ -326,8 +338,9 @@ impl Context {
 
     /// Waits for the end. Go: `<-ctx.Done()`. tokio: `cancelled`.
     ///
-    /// It is a case of a [`select!`](crate::select!). It allocates nothing, and of a context that never ends it never
-    /// completes. When [`err`](Self::err) says that the context has ended, it is ready.
+    /// It is a case of a [`select!`](crate::select!). It allocates nothing, and of a context that
+    /// never ends it never completes. When [`err`](Self::err) says that the context has ended, it
+    /// is ready.
     ///
     /// # Panics
     ///
@@ -378,8 +391,8 @@ impl Context {
 
     /// What led to its end, `None` as long as it has not ended. Go: `context.Cause(ctx)`.
     ///
-    /// That is what the first to end it gave, be it this context or one of its parents; who gave nothing gave the
-    /// [`ContextError`] of [`err`](Self::err).
+    /// That is what the first to end it gave, be it this context or one of its parents; who gave
+    /// nothing gave the [`ContextError`] of [`err`](Self::err).
     ///
     /// ```
     /// use gopark::context::{Context, ContextError};
@@ -395,7 +408,8 @@ impl Context {
         self.node()?.cause()
     }
 
-    /// When it will end at the latest, if it has a deadline; also after it has ended. Go: `ctx.Deadline()`.
+    /// When it will end at the latest, if it has a deadline; also after it has ended. Go:
+    /// `ctx.Deadline()`.
     ///
     /// ```
     /// use std::time::Duration;
@@ -412,14 +426,15 @@ impl Context {
         self.node()?.deadline
     }
 
-    /// Starts a goroutine with `future` when the context ends; at once if it has ended. Go: `context.AfterFunc`.
+    /// Starts a goroutine with `future` when the context ends; at once if it has ended. Go:
+    /// `context.AfterFunc`.
     ///
-    /// The goroutine belongs to the runtime where this is called, or else to the global one. The cancel that starts it does
-    /// not wait for it. Each registration is for itself.
+    /// The goroutine belongs to the runtime where this is called, or else to the global one. The
+    /// cancel that starts it does not wait for it. Each registration is for itself.
     ///
-    /// The returned [`Stop`] takes the registration back; dropping it does nothing. If it becomes certain that the context
-    /// never ends, since it, its cancel functions and all that it was derived from are gone, `future` is dropped without
-    /// having run.
+    /// The returned [`Stop`] takes the registration back; dropping it does nothing. If it becomes
+    /// certain that the context never ends, since it, its cancel functions and all that it was
+    /// derived from are gone, `future` is dropped without having run.
     ///
     /// ```
     /// use gopark::chan;
@@ -447,10 +462,12 @@ impl Context {
 
     /// Runs `future` until it is ready or the context has ended. tokio: `run_until_cancelled`.
     ///
-    /// If the context has ended before the first poll, `future` is not polled at all. From then on `future` is polled first:
-    /// if both are ready, its result is not lost, whichever came first. (So what was granted after the end, before the next poll,
-    /// counts as granted; [`acquire`](Self::acquire) is stricter.) Losing, `future` is dropped, so it should be one that can be dropped without
-    /// harm, as all of this crate can. It is a case of a [`select!`](crate::select!).
+    /// If the context has ended before the first poll, `future` is not polled at all. From then on
+    /// `future` is polled first: if both are ready, its result is not lost, whichever came first.
+    /// (So what was granted after the end, before the next poll, counts as granted;
+    /// [`acquire`](Self::acquire) is stricter.) Losing, `future` is dropped, so it should be one
+    /// that can be dropped without harm, as all of this crate can. It is a case of a
+    /// [`select!`](crate::select!).
     ///
     /// # Errors
     ///
@@ -483,12 +500,14 @@ impl Context {
         Run::new(self.done(), future)
     }
 
-    /// Receives a value, waiting for one; `None` when the channel is closed and drained, or the context has ended. So a loop
-    /// over a channel ends with the context: Go's `for { select { case <-ctx.Done(): return; case v, ok := <-ch: … } }`.
+    /// Receives a value, waiting for one; `None` when the channel is closed and drained, or the
+    /// context has ended. So a loop over a channel ends with the context: Go's `for { select { case
+    /// <-ctx.Done(): return; case v, ok := <-ch: … } }`.
     ///
-    /// A context that has ended wins over a value that is there: the loop stops where it is, and the value stays in the
-    /// channel. (Go's `select` chooses at random.) A value that arrives while this waits wins over an end that comes before
-    /// it is polled again. Ask [`err`](Self::err) which of the two ends it was.
+    /// A context that has ended wins over a value that is there: the loop stops where it is, and
+    /// the value stays in the channel. (Go's `select` chooses at random.) A value that arrives
+    /// while this waits wins over an end that comes before it is polled again. Ask
+    /// [`err`](Self::err) which of the two ends it was.
     ///
     /// It is a case of a [`select!`](crate::select!), and short for `self.run(rx.recv())`.
     ///
@@ -529,9 +548,9 @@ impl Context {
     /// Sends a value, waiting until it is taken or the context has ended: Go's
     /// `select { case <-ctx.Done(): return ctx.Err(); case ch <- v: }`.
     ///
-    /// A context that has ended wins over room that is there: nothing is sent. (Go's `select` chooses at random.) A value that is
-    /// taken while this waits counts as sent, though the context may end before it is polled again. It is a case of a
-    /// [`select!`](crate::select!).
+    /// A context that has ended wins over room that is there: nothing is sent. (Go's `select`
+    /// chooses at random.) A value that is taken while this waits counts as sent, though the
+    /// context may end before it is polled again. It is a case of a [`select!`](crate::select!).
     ///
     /// # Errors
     ///
@@ -543,7 +562,8 @@ impl Context {
     ///
     /// # Cancellation
     ///
-    /// As of [`Sender::send`]: dropped before its value was taken, the future drops the value, and nothing was sent.
+    /// As of [`Sender::send`]: dropped before its value was taken, the future drops the value, and
+    /// nothing was sent.
     ///
     /// # Examples
     ///
@@ -588,15 +608,17 @@ impl fmt::Debug for Context {
 
 /// Ends a context: made by [`Context::with_cancel`] and its kin. Go: `context.CancelFunc`.
 ///
-/// Clones end the same context. Dropping it does nothing; to cancel at the end of a scope, see [`defer`](Self::defer).
+/// Clones end the same context. Dropping it does nothing; to cancel at the end of a scope, see
+/// [`defer`](Self::defer).
 #[derive(Clone)]
 pub struct CancelFunc {
     node: Arc<Node>,
 }
 
 impl CancelFunc {
-    /// Ends the context, and everything derived from it, before it returns, and wakes all who wait for that. If it has ended
-    /// already, it stays as it is. May be called from any thread, also by those who are woken. tokio: `cancel`.
+    /// Ends the context, and everything derived from it, before it returns, and wakes all who wait
+    /// for that. If it has ended already, it stays as it is. May be called from any thread, also by
+    /// those who are woken. tokio: `cancel`.
     ///
     /// It takes time in proportion to what has to be ended.
     ///
@@ -613,7 +635,8 @@ impl CancelFunc {
         self.node.cancel(ContextError::Canceled, None);
     }
 
-    /// A guard that calls [`cancel`](Self::cancel) when it is dropped. Go: `defer cancel()`. tokio: `drop_guard`.
+    /// A guard that calls [`cancel`](Self::cancel) when it is dropped. Go: `defer cancel()`. tokio:
+    /// `drop_guard`.
     ///
     /// ```
     /// use gopark::context::Context;
@@ -650,7 +673,8 @@ impl Drop for DeferredCancel {
     }
 }
 
-/// Ends a context and says why: made by [`Context::with_cancel_cause`]. Go: `context.CancelCauseFunc`.
+/// Ends a context and says why: made by [`Context::with_cancel_cause`]. Go:
+/// `context.CancelCauseFunc`.
 ///
 /// Clones end the same context. Dropping it does nothing.
 #[derive(Clone)]
@@ -659,10 +683,11 @@ pub struct CancelCauseFunc {
 }
 
 impl CancelCauseFunc {
-    /// As [`CancelFunc::cancel`], with the cause that [`Context::cause`] gives from then on, here and in what is derived.
+    /// As [`CancelFunc::cancel`], with the cause that [`Context::cause`] gives from then on, here
+    /// and in what is derived.
     ///
-    /// Any error will do, or a text. For Go's `cancel(nil)`, give [`ContextError::Canceled`]. The cause of another context, passed
-    /// on, stays the error that it is.
+    /// Any error will do, or a text. For Go's `cancel(nil)`, give [`ContextError::Canceled`]. The
+    /// cause of another context, passed on, stays the error that it is.
     ///
     /// ```
     /// use gopark::context::{Context, ContextError};
@@ -703,8 +728,9 @@ pub struct Stop {
 }
 
 impl Stop {
-    /// Takes the registration back; the future is dropped. True if it will not run because of this call, false if it has been
-    /// started or was stopped before. It does not wait for one that runs.
+    /// Takes the registration back; the future is dropped. True if it will not run because of this
+    /// call, false if it has been started or was stopped before. It does not wait for one that
+    /// runs.
     ///
     /// ```
     /// use gopark::context::Context;

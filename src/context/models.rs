@@ -1,7 +1,8 @@
-//! Loom's models of the tree of cancellations: every interleaving of two or three threads, up to a bound of preemptions.
+//! Loom's models of the tree of cancellations: every interleaving of two or three threads, up to a
+//! bound of preemptions.
 //!
-//! A lost wake-up shows as a deadlock; an access to a list or a waiter that nothing orders is reported by loom's cells. The
-//! nodes are counted: none may be left at the end.
+//! A lost wake-up shows as a deadlock; an access to a list or a waiter that nothing orders is
+//! reported by loom's cells. The nodes are counted: none may be left at the end.
 
 use std::cell::Cell;
 use std::pin::pin;
@@ -47,8 +48,8 @@ fn explore(model: impl Fn() + Send + Sync + 'static) {
     });
 }
 
-/// Drops a reference. Loom sees nothing of an `Arc`'s counts. So that it tries this drop between all the steps of the other
-/// threads, the locks that those take are taken before.
+/// Drops a reference. Loom sees nothing of an `Arc`'s counts. So that it tries this drop between
+/// all the steps of the other threads, the locks that those take are taken before.
 fn drop_between(node: Arc<Node>) {
     node.children();
     if let Some(parent) = &node.parent {
@@ -103,7 +104,10 @@ fn cancel_meets_a_wait_that_is_being_registered_cx05() {
         let child = ctx.with_cancel().0;
         let cancels = thread::spawn(move || cancel.cancel());
         block_on(child.done());
-        assert_eq!((child.err(), ctx.err()), (Some(ContextError::Canceled), Some(ContextError::Canceled)));
+        assert_eq!(
+            (child.err(), ctx.err()),
+            (Some(ContextError::Canceled), Some(ContextError::Canceled))
+        );
         cancels.join().unwrap();
         assert_eq!(ctx.node().unwrap().children(), 0);
     });
@@ -185,7 +189,8 @@ fn of_stop_and_cancel_one_has_the_function_cx08() {
     });
 }
 
-/// Two at the top: the second finds it marked, and perhaps the middle, while the first is on its way down.
+/// Two at the top: the second finds it marked, and perhaps the middle, while the first is on its
+/// way down.
 #[test]
 fn second_cancel_of_a_tree_helps_the_first_cx02() {
     explore(|| {
@@ -222,7 +227,8 @@ fn cancel_meets_a_function_that_moves_up_cx08() {
     });
 }
 
-/// All references of a tree go at once, from both ends: what waits is dropped, or started by the one cancel.
+/// All references of a tree go at once, from both ends: what waits is dropped, or started by the
+/// one cancel.
 #[test]
 fn tree_goes_from_both_ends_cx08() {
     for cancelled in [false, true] {

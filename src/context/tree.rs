@@ -1,7 +1,8 @@
 //! The tree of cancellations under the contexts.
 //!
-//! A [`Node`] is what ends as one: a context with a cancel function or a deadline of its own, or a function that waits for
-//! the end of one (`after_func`). A cancel finds everything below a node through the lists of children.
+//! A [`Node`] is what ends as one: a context with a cancel function or a deadline of its own, or a
+//! function that waits for the end of one (`after_func`). A cancel finds everything below a node
+//! through the lists of children.
 //!
 //! | | invariant |
 //! |---|---|
@@ -13,26 +14,30 @@
 //!
 //! # Ownership
 //!
-//! A node is an `Arc`. Contexts, cancel functions and child contexts own it; its parent's list does not. So a subtree that
-//! nothing refers to is freed at once, without the end of its parent, and a node whose last reference is gone has no child
-//! contexts. Two kinds of nodes own themselves for a while, by [`Inner::hold`]:
+//! A node is an `Arc`. Contexts, cancel functions and child contexts own it; its parent's list does
+//! not. So a subtree that nothing refers to is freed at once, without the end of its parent, and a
+//! node whose last reference is gone has no child contexts. Two kinds of nodes own themselves for a
+//! while, by [`Inner::hold`]:
 //!
-//! * a function, from its registration until it is started or stopped, because it must run although nothing refers to it.
-//!   It has no parent that it would own. When the context is dropped that it waits for, it moves up to that context's
-//!   parent, which is the next that can end it; if there is none, it is dropped.
-//! * a node with an alarm, as long as it has children: the alarm, which has only a `Weak`, must end them.
+//! * a function, from its registration until it is started or stopped, because it must run although
+//!   nothing refers to it. It has no parent that it would own. When the context is dropped that it
+//!   waits for, it moves up to that context's parent, which is the next that can end it; if there
+//!   is none, it is dropped.
+//! * a node with an alarm, as long as it has children: the alarm, which has only a `Weak`, must end
+//!   them.
 //!
 //! # Cancelling
 //!
-//! [`Node::cancel`] ends the node, then again and again takes the first child of an ended node and ends that: goes down if
-//! it has children, takes it out of the list if not, and goes up by the parent pointer. No stack is needed, whatever the
-//! depth, and no lock is held from one step to the next. Because of C3 a second cancel that finds a node ended, with
-//! children left, helps: when it sees the list empty, the subtree has ended. So *every* cancel returns with its whole subtree
+//! [`Node::cancel`] ends the node, then again and again takes the first child of an ended node and
+//! ends that: goes down if it has children, takes it out of the list if not, and goes up by the
+//! parent pointer. No stack is needed, whatever the depth, and no lock is held from one step to the
+//! next. Because of C3 a second cancel that finds a node ended, with children left, helps: when it
+//! sees the list empty, the subtree has ended. So *every* cancel returns with its whole subtree
 //! ended, also the one that came too late.
 //!
-//! Rejected: one lock for a whole tree (every request of a server would meet there); a lock held down the recursion, as in
-//! Go (it overflows a thread's stack, and blocks everything that looks at the top); lists of children as `Vec`s (they
-//! grow under the lock).
+//! Rejected: one lock for a whole tree (every request of a server would meet there); a lock held
+//! down the recursion, as in Go (it overflows a thread's stack, and blocks everything that looks at
+//! the top); lists of children as `Vec`s (they grow under the lock).
 
 use std::cell::Cell;
 use std::error::Error;
@@ -71,7 +76,8 @@ struct End {
 
 pub(super) struct Node {
     end: OnceLock<End>,
-    /// Whether it is in its parent's list. Cleared once, Release: what sees that needs the parent's lock no more.
+    /// Whether it is in its parent's list. Cleared once, Release: what sees that needs the parent's
+    /// lock no more.
     linked: AtomicBool,
     /// Whether it ever had children. Set under its lock.
     had_children: AtomicBool,
@@ -95,7 +101,8 @@ struct Inner {
     count: usize,
     /// `None` when the node has ended.
     task: Option<Task>,
-    /// The node itself, as long as it must not be dropped. Never its last reference: who takes it out has one.
+    /// The node itself, as long as it must not be dropped. Never its last reference: who takes it
+    /// out has one.
     hold: Option<Arc<Node>>,
 }
 
@@ -110,8 +117,8 @@ enum Task {
 // Nothing unwinds while a node's parts disagree: user code runs without its lock.
 impl RefUnwindSafe for Node {}
 
-// SAFETY: `links` and the lists are reached under the locks that C1 names, from whatever thread; causes, functions, alarms
-// and wakers may go to any.
+// SAFETY: `links` and the lists are reached under the locks that C1 names, from whatever thread;
+// causes, functions, alarms and wakers may go to any.
 unsafe impl Send for Node {}
 // SAFETY: as above.
 unsafe impl Sync for Node {}
@@ -126,8 +133,8 @@ unsafe impl list::Node for Node {
 }
 
 impl Inner {
-    /// Takes a child out, unless that is done. It is being dropped, or has ended: the functions that wait for its end wait for
-    /// this one's.
+    /// Takes a child out, unless that is done. It is being dropped, or has ended: the functions
+    /// that wait for its end wait for this one's.
     fn remove(&mut self, child: &Node) {
         if !child.linked.load(Ordering::Relaxed) {
             return;
@@ -135,14 +142,16 @@ impl Inner {
         // Exact, because it gets no more: saves a lock.
         if child.had_children.load(Ordering::Relaxed) {
             let mut below = child.inner.lock();
-            // SAFETY: both locks are held. The nodes below are functions, for which no list is looked up by a parent pointer.
+            // SAFETY: both locks are held. The nodes below are functions, for which no list is
+            // looked up by a parent pointer.
             unsafe { self.children.append(&below.children) };
             self.count += std::mem::take(&mut below.count);
         }
         // SAFETY: the lock is held, and the child is linked in this list, its parent's.
         unsafe { self.children.remove(ptr::from_ref(child).cast_mut()) };
         self.count -= 1;
-        // Last of all, because a child that is being dropped may be freed after this. Release: pairs with the load in `leave`.
+        // Last of all, because a child that is being dropped may be freed after this. Release:
+        // pairs with the load in `leave`.
         child.linked.store(false, Ordering::Release);
     }
 
@@ -150,8 +159,8 @@ impl Inner {
     fn first_child(&mut self) -> Option<Arc<Node>> {
         loop {
             let first = self.children.front()?.as_ptr();
-            // SAFETY: listed, so its memory is valid (C2); made of an `Arc`. The `Weak` that it owns together with the other
-            // references is not given away.
+            // SAFETY: listed, so its memory is valid (C2); made of an `Arc`. The `Weak` that it
+            // owns together with the other references is not given away.
             let weak = unsafe { ManuallyDrop::new(Weak::from_raw(first.cast_const())) };
             if let Some(child) = weak.upgrade() {
                 return Some(child);
@@ -179,8 +188,13 @@ impl Node {
         node
     }
 
-    /// A node below `parent` that ends at `deadline`, with `cause`; `parent` ends later, if it does.
-    pub(super) fn with_deadline(parent: Option<&Arc<Node>>, deadline: Instant, cause: Option<Cause>) -> Arc<Self> {
+    /// A node below `parent` that ends at `deadline`, with `cause`; `parent` ends later, if it
+    /// does.
+    pub(super) fn with_deadline(
+        parent: Option<&Arc<Node>>,
+        deadline: Instant,
+        cause: Option<Cause>,
+    ) -> Arc<Self> {
         let node = Self::unlinked(parent, Some(deadline));
         node.link_below(parent);
         let due = Time::at(deadline);
@@ -210,7 +224,13 @@ impl Node {
             parent: parent.cloned(),
             deadline,
             links: UnsafeCell::new(Links::UNLINKED),
-            inner: Lock::new(Inner { waiters: Queue::new(), children: List::new(), count: 0, task: None, hold: None }),
+            inner: Lock::new(Inner {
+                waiters: Queue::new(),
+                children: List::new(),
+                count: 0,
+                task: None,
+                hold: None,
+            }),
             object: Object::new(),
             #[cfg(all(test, gopark_loom))]
             _counted: super::models::Counted::new(),
@@ -227,7 +247,8 @@ impl Node {
             self.end(end, &mut WakeList::new());
             return;
         }
-        // SAFETY: the lock is held. The node is in no list, and leaves this one before it is freed (C2).
+        // SAFETY: the lock is held. The node is in no list, and leaves this one before it is freed
+        // (C2).
         unsafe { above.children.push_back(Arc::as_ptr(self).cast_mut()) };
         above.count += 1;
         parent.had_children.store(true, Ordering::Relaxed);
@@ -264,8 +285,8 @@ impl Node {
         self.leave(self.parent.as_deref());
     }
 
-    /// Ends this one node, unless it has ended; says whether it has children. Never unwinds: a cancel goes on to the other
-    /// nodes.
+    /// Ends this one node, unless it has ended; says whether it has children. Never unwinds: a
+    /// cancel goes on to the other nodes.
     fn end(&self, end: End, wakes: &mut WakeList) -> bool {
         let mut inner = self.inner.lock();
         let late = self.end.set(end).err();
@@ -273,7 +294,8 @@ impl Node {
         let task = inner.task.take();
         if late.is_some() || task.is_some() {
             drop(inner);
-            // A cause that comes too late, or that of an alarm that is cancelled, has the user's destructor.
+            // A cause that comes too late, or that of an alarm that is cancelled, has the user's
+            // destructor.
             contain(|| drop(late));
             contain(|| match task {
                 Some(Task::Start(start)) => start(),
@@ -337,7 +359,8 @@ impl Node {
         }
     }
 
-    /// Stops a function that waits for the end of `parent`, unless it was started or stopped; says whether it did.
+    /// Stops a function that waits for the end of `parent`, unless it was started or stopped; says
+    /// whether it did.
     pub(super) fn disarm(&self, parent: Option<&Node>) -> bool {
         let task = self.inner.lock().task.take();
         if task.is_some() {
@@ -347,7 +370,8 @@ impl Node {
         task.is_some()
     }
 
-    /// Takes the first function that waits for the end of this node, which is being dropped and has no parent.
+    /// Takes the first function that waits for the end of this node, which is being dropped and has
+    /// no parent.
     fn take_function(&self) -> Option<Arc<Node>> {
         let mut inner = self.inner.lock();
         let function = inner.first_child()?;
@@ -418,11 +442,13 @@ impl Drop for Node {
     }
 }
 
-/// Drops a reference during the drop of a node. A drop within that only queues what it releases, so the stack stays flat: for
-/// a chain of parents, and for a chain of functions of which each owns the context that the next one waits for.
+/// Drops a reference during the drop of a node. A drop within that only queues what it releases, so
+/// the stack stays flat: for a chain of parents, and for a chain of functions of which each owns
+/// the context that the next one waits for.
 fn release(node: Arc<Node>) {
     thread_local! {
-        /// The queue, during a drop. Without a destructor, so it is there for those of other thread-locals.
+        /// The queue, during a drop. Without a destructor, so it is there for those of other
+        /// thread-locals.
         static RELEASED: Cell<Option<ManuallyDrop<Vec<Arc<Node>>>>> = const { Cell::new(None) };
     }
     if cfg!(gopark_loom) {

@@ -15,11 +15,16 @@ pub(super) struct Values {
 impl RefUnwindSafe for Values {}
 
 impl Values {
-    pub(super) fn with<T: Send + Sync + 'static>(outer: Option<Arc<Values>>, value: T) -> Arc<Self> {
+    pub(super) fn with<T: Send + Sync + 'static>(
+        outer: Option<Arc<Values>>,
+        value: T,
+    ) -> Arc<Self> {
         Arc::new(Values { key: TypeId::of::<T>(), value: Arc::new(value), outer })
     }
 
-    pub(super) fn find<T: Send + Sync + 'static>(mut values: Option<&Arc<Values>>) -> Option<Arc<T>> {
+    pub(super) fn find<T: Send + Sync + 'static>(
+        mut values: Option<&Arc<Values>>,
+    ) -> Option<Arc<T>> {
         let key = TypeId::of::<T>();
         while let Some(at) = values {
             if at.key == key {

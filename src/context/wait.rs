@@ -153,7 +153,8 @@ pin_project! {
     ///
     /// # Cancellation
     ///
-    /// Dropped before its value was taken it drops the value, as [`Sender::send`](crate::chan::Sender::send) does.
+    /// Dropped before its value was taken it drops the value, as
+    /// [`Sender::send`](crate::chan::Sender::send) does.
     #[must_use = "futures do nothing unless awaited"]
     pub struct Sending<'a, T> {
         #[pin]

@@ -56,7 +56,11 @@ fn a_crash_ends_every_call_whether_its_main_has_been_polled_or_not() {
         1,
         "the payload itself"
     );
-    assert_eq!(payloads.iter().filter(|payload| payload.is::<String>()).count(), 1, "a copy of its text");
+    assert_eq!(
+        payloads.iter().filter(|payload| payload.is::<String>()).count(),
+        1,
+        "a copy of its text"
+    );
     drop((main, late, waker));
     assert!(calls.is_empty() && Arc::strong_count(&woken) == 1);
     // The next call begins without a crash.
@@ -91,7 +95,8 @@ fn a_main_whose_waker_panics_costs_no_other_main_its_crash_ca19() {
     let calls = calls();
     let mains = [calls.enter(None), calls.enter(None), calls.enter(None)];
     let woken = Arc::new(Count::default());
-    let wakers = [Waker::from(Arc::new(Bad)), Waker::from(woken.clone()), Waker::from(Arc::new(Bad))];
+    let wakers =
+        [Waker::from(Arc::new(Bad)), Waker::from(woken.clone()), Waker::from(Arc::new(Bad))];
     for (main, waker) in mains.iter().zip(&wakers) {
         assert!(!ends(&mut main_of(main), waker));
     }
@@ -123,6 +128,10 @@ fn a_crash_that_waits_aborts_nothing_while_no_main_is_polled_or_when_one_took_it
     // A second crash, while the first main is still in its poll: it was told already.
     parked = calls.enter(None);
     crash(calls, false);
-    assert!(calls.check_grace(Duration::ZERO) && parked.end().crash.is_some() && blocked.end().crash.is_some());
+    assert!(
+        calls.check_grace(Duration::ZERO)
+            && parked.end().crash.is_some()
+            && blocked.end().crash.is_some()
+    );
     assert!(!calls.check_grace(long) && calls.is_empty());
 }

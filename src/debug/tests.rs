@@ -12,7 +12,10 @@ fn each_setting_is_read_and_a_wrong_one_is_named() {
     };
     assert_eq!((settings, wrong), (expected, Vec::new()));
     let (settings, wrong) = parse("leeks=report,sched=0,dump=yes,locks=off,locks=1,deadlock=off");
-    assert_eq!(settings, Settings { deadlock: Some(Action::Off), locks: Some(false), ..Settings::default() });
+    assert_eq!(
+        settings,
+        Settings { deadlock: Some(Action::Off), locks: Some(false), ..Settings::default() }
+    );
     assert_eq!(wrong, ["leeks=report", "sched=0", "dump=yes", "locks=1"]);
     assert_eq!(parse(""), (Settings::default(), Vec::new()));
 }

@@ -1,12 +1,14 @@
 //! Which goroutines there are, and what they do.
 //!
-//! A goroutine that has parked once is in its shard's registry. Others are in a queue, or in their first poll. Nothing is
-//! stopped: locks are held for one queue or for one block of a registry at a time, and each goroutine is seen as it is at that
-//! moment. One that moves from queue to queue meanwhile may be missed there, so a census with too few goroutines is repeated.
+//! A goroutine that has parked once is in its shard's registry. Others are in a queue, or in their
+//! first poll. Nothing is stopped: locks are held for one queue or for one block of a registry at a
+//! time, and each goroutine is seen as it is at that moment. One that moves from queue to queue
+//! meanwhile may be missed there, so a census with too few goroutines is repeated.
 //!
-//! A wake leaves no mark at its goroutine, because that would cost each context switch two stores. So the queues are looked at
-//! first: a goroutine that waits according to its note, and that no queue had, was parked at some moment of the census; unless
-//! it moved from queue to queue, or its worker was between two polls whenever this looked. While a runtime is at rest none does.
+//! A wake leaves no mark at its goroutine, because that would cost each context switch two stores.
+//! So the queues are looked at first: a goroutine that waits according to its note, and that no
+//! queue had, was parked at some moment of the census; unless it moved from queue to queue, or its
+//! worker was between two polls whenever this looked. While a runtime is at rest none does.
 
 use std::collections::{HashMap, HashSet};
 use std::panic::Location;
@@ -117,7 +119,9 @@ impl Executor {
 
     /// The executors of all runtimes. None in a forked process, where a lock may never be released.
     pub(crate) fn all() -> impl Iterator<Item = &'static Self> {
-        let all = EXECUTORS.all().filter(|executor| executor.procs.load(Ordering::Acquire) != 0 && !fork::is_child());
+        let all = EXECUTORS
+            .all()
+            .filter(|executor| executor.procs.load(Ordering::Acquire) != 0 && !fork::is_child());
         #[cfg(feature = "sim")]
         let all = all.filter(|executor| executor.is_in_this_world());
         all
@@ -128,8 +132,8 @@ impl Executor {
         self.generation() as u64 * Header::EXECUTORS as u64 + u64::from(self.index)
     }
 
-    /// Calls `f` with each goroutine that lives during the whole call, once; and with some that begin or end meanwhile.
-    /// No lock is held when `f` is called.
+    /// Calls `f` with each goroutine that lives during the whole call, once; and with some that
+    /// begin or end meanwhile. No lock is held when `f` is called.
     pub(crate) fn census(&'static self, mut f: impl FnMut(Seen)) {
         let mut known = HashSet::new();
         for _ in 0..ATTEMPTS {
@@ -144,7 +148,9 @@ impl Executor {
             let mut local = Vec::new();
             self.block_on_calls.each_local(|header, is_polled| {
                 // `None`: its thread is about to return.
-                local.extend(Does::of(header.activity(), || is_polled).map(|does| Seen::new(header, does)));
+                local.extend(
+                    Does::of(header.activity(), || is_polled).map(|does| Seen::new(header, does)),
+                );
             });
             local.into_iter().filter(|seen| known.insert(seen.id)).for_each(&mut f);
             self.each_registered(&mut |seen| {
@@ -197,7 +203,8 @@ impl Executor {
         Running::inspect(sched.workers.iter().map(|worker| unsafe { &worker.as_ref().running }), f);
     }
 
-    /// The goroutines at processors whose worker is in a poll. One that is not takes the next one at once.
+    /// The goroutines at processors whose worker is in a poll. One that is not takes the next one
+    /// at once.
     fn each_in_processors(&self, mut f: impl FnMut(&Task)) {
         for processor in self.processors.in_use() {
             let sched = lock(&self.sched);
@@ -227,13 +234,15 @@ impl Executor {
         for shard in self.processors.shards() {
             for at in 0.. {
                 let is_there = shard.registry.each_of_block(at, |waker| {
-                    // SAFETY: `park_first` has located the header of each waker before it was registered.
+                    // SAFETY: `park_first` has located the header of each waker before it was
+                    // registered.
                     let header = unsafe { Header::of_waker(waker) };
                     match header.activity() {
                         // A clone of a goroutine's own waker runs no foreign code.
                         Activity::Waits(note) => found.push(Seen {
-                            task: (note.reason == Reason::Io || note.reason.is_channel() && holders::is_on())
-                                .then(|| Kept(waker.clone())),
+                            task: (note.reason == Reason::Io
+                                || note.reason.is_channel() && holders::is_on())
+                            .then(|| Kept(waker.clone())),
                             ..Seen::new(header, Does::Waits)
                         }),
                         Activity::Unnoted { .. } => unnoted.push(waker.clone()),
@@ -249,8 +258,9 @@ impl Executor {
         }
     }
 
-    /// Asks the goroutines that wait for futures of other crates whether those keep their wakers: see [`Keeper`]. False
-    /// if there is none that has not been asked, or if they have been asked too often in this rest.
+    /// Asks the goroutines that wait for futures of other crates whether those keep their wakers:
+    /// see [`Keeper`]. False if there is none that has not been asked, or if they have been asked
+    /// too often in this rest.
     pub(crate) fn ask_for_keepers(&'static self) -> bool {
         if !self.may_ask() {
             return false;
@@ -275,7 +285,8 @@ impl Executor {
         true
     }
 
-    /// A goroutine that has parked once and notes no wait: it runs, or waits for a future of another crate.
+    /// A goroutine that has parked once and notes no wait: it runs, or waits for a future of
+    /// another crate.
     fn look_again(&self, waker: &Waker) -> Option<Seen> {
         // SAFETY: it comes out of the registry.
         let header = unsafe { Header::of_waker(waker) };
@@ -290,6 +301,9 @@ impl Executor {
 
     fn is_running(&self, header: &Header) -> bool {
         // SAFETY: a worker leaves the list, under the lock, before its thread ends.
-        lock(&self.sched).workers.iter().any(|worker| ptr::eq(unsafe { worker.as_ref() }.running.get(), header))
+        lock(&self.sched)
+            .workers
+            .iter()
+            .any(|worker| ptr::eq(unsafe { worker.as_ref() }.running.get(), header))
     }
 }

@@ -1,11 +1,14 @@
 //! The poller in the scheduler: who looks for events, and who sleeps there.
 //!
-//! * A busy worker looks when its timers are due for a look, if the last look is [`AGE`] old. If goroutines wait in its local queue
-//!   it takes a few events only: what is left in the kernel is served in turn, what overflows into the global queue starves.
-//! * A worker that has found nothing to run looks before it parks, and some times more if that is likely to pay.
-//! * The last idle worker sleeps in the poller, the others elsewhere: they are cheaper to wake, and are woken first. It claims
-//!   the poller before it is listed as parked.
-//! * The monitor looks if no worker has for a while: all are in long polls, or their queues are full.
+//! * A busy worker looks when its timers are due for a look, if the last look is [`AGE`] old. If
+//!   goroutines wait in its local queue it takes a few events only: what is left in the kernel is
+//!   served in turn, what overflows into the global queue starves.
+//! * A worker that has found nothing to run looks before it parks, and some times more if that is
+//!   likely to pay.
+//! * The last idle worker sleeps in the poller, the others elsewhere: they are cheaper to wake, and
+//!   are woken first. It claims the poller before it is listed as parked.
+//! * The monitor looks if no worker has for a while: all are in long polls, or their queues are
+//!   full.
 //!
 //! Go: `netpoll.go`, `findRunnable`, `sysmon`.
 
@@ -74,7 +77,8 @@ impl Executor {
         Ok(sources)
     }
 
-    /// A busy worker looks for events, if that is due and its queue has room for them. True if it has found some.
+    /// A busy worker looks for events, if that is due and its queue has room for them. True if it
+    /// has found some.
     // A call, because the loop of a worker keeps all its state in registers.
     #[inline(never)]
     pub(super) fn look_for_events(&'static self, processor: &'static Processor) -> bool {
@@ -84,7 +88,8 @@ impl Executor {
             && self.io.get().is_some_and(|sources| self.harvest(&sources, processor))
     }
 
-    /// A worker that has nothing to run looks for events. True if it has found some, or there is work now.
+    /// A worker that has nothing to run looks for events. True if it has found some, or there is
+    /// work now.
     #[inline(never)]
     pub(super) fn wait_for_events(&'static self, processor: &'static Processor) -> bool {
         self.io.get().is_some_and(|sources| self.wait_briefly(&sources, processor))
@@ -123,8 +128,8 @@ impl Executor {
         true
     }
 
-    /// Wakes the goroutines of these events, and then at most one worker for all of them: until `done`, this thread counts as one
-    /// that searches.
+    /// Wakes the goroutines of these events, and then at most one worker for all of them: until
+    /// `done`, this thread counts as one that searches.
     fn deliver(&self, sources: &Sources, events: &[Event], done: impl FnOnce()) {
         self.idle.begin_search();
         sources.deliver(events);
@@ -137,7 +142,9 @@ impl Executor {
     /// Delivers what a sleep has found.
     #[inline(never)]
     pub(super) fn take_events(&'static self, processor: &'static Processor) -> bool {
-        self.io.get().is_some_and(|sources| sources.netpoll().has_found() && self.harvest(&sources, processor))
+        self.io.get().is_some_and(|sources| {
+            sources.netpoll().has_found() && self.harvest(&sources, processor)
+        })
     }
 
     /// True if a sleep has found events, which wait for a processor.
@@ -145,7 +152,8 @@ impl Executor {
         self.io.get().is_some_and(|sources| sources.netpoll().has_found())
     }
 
-    /// The monitor looks, if no worker has for some time, nor sleeps in the poller. What it finds goes into the global queue.
+    /// The monitor looks, if no worker has for some time, nor sleeps in the poller. What it finds
+    /// goes into the global queue.
     pub(super) fn look_from_monitor(&self) {
         if let Some(sources) = self.io.get().filter(|_| self.io.is_due(MONITOR_AGE)) {
             let events = sources.netpoll().look(false);
@@ -158,7 +166,8 @@ impl Executor {
     /// For a worker that is about to park: the poller, if all processors are idle.
     pub(super) fn claim_poller(&self, sched: &Sched) -> Claim {
         let is_last = sched.idle.len() >= self.procs.load(Ordering::Relaxed);
-        let netpoll = if is_last { self.io.get() } else { None }.map(|sources| sources.netpoll().clone());
+        let netpoll =
+            if is_last { self.io.get() } else { None }.map(|sources| sources.netpoll().clone());
         Claim(netpoll.filter(|netpoll| netpoll.claim()))
     }
 
@@ -187,7 +196,8 @@ impl Executor {
         self.io.get().is_some_and(|sources| !sources.netpoll().is_claimed())
     }
 
-    /// The descriptors of the runtime, which shuts down. Under the scheduler's lock: later they may be another runtime's.
+    /// The descriptors of the runtime, which shuts down. Under the scheduler's lock: later they may
+    /// be another runtime's.
     pub(super) fn end_io(&self) -> Ending {
         Ending(self.io.get_exact())
     }

@@ -1,4 +1,5 @@
-//! What a thread is for a while: another runtime's, one that blocks or waits, or one whose processor keeps its goroutines.
+//! What a thread is for a while: another runtime's, one that blocks or waits, or one whose
+//! processor keeps its goroutines.
 
 use std::marker::PhantomData;
 use std::ptr;
@@ -12,10 +13,13 @@ use crate::header::Task;
 use crate::processor::{Place, Processor};
 
 impl Executor {
-    /// Makes `self` this thread's [`current`](Self::current) until the guard is dropped. Until then the thread's own
-    /// processor is not used: it may be another runtime's.
+    /// Makes `self` this thread's [`current`](Self::current) until the guard is dropped. Until then
+    /// the thread's own processor is not used: it may be another runtime's.
     pub(crate) fn make_current(&'static self) -> Entered {
-        Worker::with(|w| Entered { executor: w.executor.replace(self), processor: w.processor.replace(ptr::null()) })
+        Worker::with(|w| Entered {
+            executor: w.executor.replace(self),
+            processor: w.processor.replace(ptr::null()),
+        })
     }
 
     /// Polls a goroutine on this thread, which holds no processor.
@@ -33,7 +37,8 @@ impl Executor {
         coop::is_polling() || Worker::with(|w| w.polling.get())
     }
 
-    /// True if goroutines wait for this thread: it is a worker with a processor, in a poll or between two.
+    /// True if goroutines wait for this thread: it is a worker with a processor, in a poll or
+    /// between two.
     pub(crate) fn holds_processor() -> bool {
         Worker::with(|w| w.hold().is_some())
     }
@@ -58,7 +63,8 @@ impl Executor {
         self.closing.load(Ordering::Relaxed)
     }
 
-    /// If this thread runs a job, another one may take its place until the guard is dropped: it waits for the runtime.
+    /// If this thread runs a job, another one may take its place until the guard is dropped: it
+    /// waits for the runtime.
     pub(crate) fn lend_thread() -> Option<Lent> {
         Worker::with(|w| {
             let home = w.home().filter(|_| w.in_job.get())?;
@@ -81,8 +87,8 @@ impl Executor {
         result
     }
 
-    /// Gives this thread's processor to another worker, if there is work and a worker for it. `None` if it has none, or
-    /// keeps it.
+    /// Gives this thread's processor to another worker, if there is work and a worker for it.
+    /// `None` if it has none, or keeps it.
     fn lend_processor(w: &Worker) -> Option<(&'static Self, &'static Processor)> {
         let this = Self::current()?;
         let held = w.hold()?;
@@ -100,7 +106,8 @@ impl Executor {
             return None;
         }
         w.run_next.abandon();
-        let is_wanted = next.is_some() || shard::earliest(this.all_timers()) != Time::NEVER || this.has_work();
+        let is_wanted =
+            next.is_some() || shard::earliest(this.all_timers()) != Time::NEVER || this.has_work();
         let is_wanted = is_wanted || this.is_unwatched();
         this.drain(processor, next);
         if is_wanted || processor.id >= this.procs.load(Ordering::Relaxed) {
@@ -125,14 +132,16 @@ impl Executor {
         }
     }
 
-    /// Sets whether thieves leave the goroutines of this thread's processor alone. Reset when the processor gets another worker.
+    /// Sets whether thieves leave the goroutines of this thread's processor alone. Reset when the
+    /// processor gets another worker.
     pub(crate) fn keep_queue(keep: bool) {
         Worker::with(|w| {
             let Some(held) = w.hold() else { return };
             let was_kept = held.processor.set_kept(keep);
             let has_more = !held.processor.queue.is_empty();
             drop(held);
-            if let (true, false, true, Some(executor)) = (was_kept, keep, has_more, Self::current()) {
+            if let (true, false, true, Some(executor)) = (was_kept, keep, has_more, Self::current())
+            {
                 executor.notify();
             }
         });
@@ -146,7 +155,10 @@ impl Drop for Lent {
     fn drop(&mut self) {
         Worker::with(|w| {
             w.waits.set(w.waits.get() - 1);
-            w.home().filter(|_| w.waits.get() == 0).into_iter().for_each(|home| home.spares.lend_thread(false));
+            w.home()
+                .filter(|_| w.waits.get() == 0)
+                .into_iter()
+                .for_each(|home| home.spares.lend_thread(false));
         });
     }
 }

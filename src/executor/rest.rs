@@ -29,7 +29,8 @@ impl Executor {
         lock(&self.sched).rest.is_some_and(|rest| rest.may_ask())
     }
 
-    /// The observer asks goroutines, and wakes them to answer. That does not end the rest, if they park at once.
+    /// The observer asks goroutines, and wakes them to answer. That does not end the rest, if they
+    /// park at once.
     pub(super) fn rest_goes_on(&self) {
         let mut sched = lock(&self.sched);
         if let Some(rest) = sched.rest {
@@ -43,7 +44,8 @@ impl Executor {
         lock(&self.sched).rest.as_mut().is_some_and(Rest::begin_anew)
     }
 
-    /// Asks the observer whether the runtime can go on, if it has been at rest for long enough. Returns when it must look again.
+    /// Asks the observer whether the runtime can go on, if it has been at rest for long enough.
+    /// Returns when it must look again.
     pub(super) fn judge_rest(&self) -> Time {
         let mut sched = lock(&self.sched);
         let observer = sched.observer;
@@ -55,7 +57,8 @@ impl Executor {
         lock(&self.sched).rest.map_or(Time::NEVER, |rest| rest.judge_at())
     }
 
-    /// Since when this runtime has been at rest. `None` if something runs or can run, or a timer or a job will make it.
+    /// Since when this runtime has been at rest. `None` if something runs or can run, or a timer or
+    /// a job will make it.
     pub(crate) fn at_rest_since(&self) -> Option<Time> {
         let sched = lock(&self.sched);
         let rest = sched.rest.as_ref()?;
@@ -71,7 +74,8 @@ impl Executor {
     /// The runtime is stuck, as the report says: an unrecovered panic of this main.
     pub(crate) fn deadlocked(&self, main: u64, spawned_at: &Location<'_>, report: String) {
         let generation = self.generation();
-        self.block_on_calls.unrecovered(main, spawned_at, Box::new(report), || self.is_over(generation));
+        self.block_on_calls
+            .unrecovered(main, spawned_at, Box::new(report), || self.is_over(generation));
         self.wake_monitor();
     }
 }

@@ -14,7 +14,9 @@ use std::task::Waker;
 use std::thread;
 use std::time::Duration;
 
-use super::{EXECUTORS, Executor, HOOKS, Ids, Place, Processor, START_PATIENCE, Worker, coop, driver, lock};
+use super::{
+    EXECUTORS, Executor, HOOKS, Ids, Place, Processor, START_PATIENCE, Worker, coop, driver, lock,
+};
 use crate::clock::{self, Time};
 use crate::crash::{OnDeadlock, OnPanic};
 use crate::header::{Activity, Header, Task, WaitNote};
@@ -42,7 +44,11 @@ impl Executor {
     /// True if reports on this thread are about this executor too: a simulation is a world of its
     /// own.
     pub(super) fn is_in_this_world(&self) -> bool {
-        if simulated::is_on() { Self::current().is_some_and(|own| ptr::eq(own, self)) } else { !self.is_simulated() }
+        if simulated::is_on() {
+            Self::current().is_some_and(|own| ptr::eq(own, self))
+        } else {
+            !self.is_simulated()
+        }
     }
 
     /// A goroutine is about to be started here: in a simulation of another executor it would be
@@ -108,7 +114,8 @@ impl Simulation {
     pub(crate) fn begin(goes_on: fn(Operation) -> bool, allowed: &[Outside]) -> (Self, Outer) {
         crate::lock::prepare();
         Executor::watch_forks();
-        let executor = EXECUTORS.take(START_PATIENCE, Executor::new).expect("gopark: too many runtimes");
+        let executor =
+            EXECUTORS.take(START_PATIENCE, Executor::new).expect("gopark: too many runtimes");
         executor.simulated.is_on.store(true, Ordering::Relaxed);
         executor.simulated.woken.store(false, Ordering::Relaxed);
         executor.block_on_calls.set_policy(OnPanic::Crash, Duration::MAX, OnDeadlock::Ignore);
@@ -196,7 +203,8 @@ impl Simulation {
     pub(crate) fn last_ready(&self) -> Option<Ready> {
         self.inspect(|tasks| {
             let header = tasks.back()?.metadata();
-            let waits_at = if let Activity::Waits(note) = header.activity() { note.site } else { None };
+            let waits_at =
+                if let Activity::Waits(note) = header.activity() { note.site } else { None };
             Some(Ready { id: header.id(), waits_at, spawned_at: header.spawned_at() })
         })
     }
@@ -212,7 +220,8 @@ impl Simulation {
     pub(crate) fn poll(&self, place: usize, abort: Option<fn(&Header)>) -> Polled {
         Worker::with(|w| {
             // SAFETY: this thread holds the processor.
-            let task = unsafe { self.processor.queue.remove_own(place) }.expect("a place of those gathered");
+            let task = unsafe { self.processor.queue.remove_own(place) }
+                .expect("a place of those gathered");
             if self.executor.closing.load(Ordering::Relaxed) {
                 task.metadata().set_aborted();
             }
@@ -275,7 +284,8 @@ impl Simulation {
             while self.gather() > 0 {
                 self.poll(0, None);
             }
-            let mut parked: Vec<_> = self.executor.processors.shards().flat_map(|shard| shard.registry.all()).collect();
+            let mut parked: Vec<_> =
+                self.executor.processors.shards().flat_map(|shard| shard.registry.all()).collect();
             if parked.is_empty() {
                 if self.executor.live() == 0 {
                     return;

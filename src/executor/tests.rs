@@ -1,4 +1,5 @@
-//! What can be said of the scheduler's parts without a thread, and what its lists look like from inside.
+//! What can be said of the scheduler's parts without a thread, and what its lists look like from
+//! inside.
 
 mod edges;
 
@@ -15,8 +16,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::{
-    EXECUTORS, Executor, GLOBAL_BATCH, Held, KEEP_PARKED, MONITOR_IDLE_LOOKS, OVERDUE, Place, Processor, Sched, Task,
-    Time, Worker, lock, shard,
+    EXECUTORS, Executor, GLOBAL_BATCH, Held, KEEP_PARKED, MONITOR_IDLE_LOOKS, OVERDUE, Place,
+    Processor, Sched, Task, Time, Worker, lock, shard,
 };
 use crate::crash::OnPanic;
 use crate::goroutine;
@@ -56,23 +57,32 @@ fn checked(executor: &Executor) -> MutexGuard<'_, Sched> {
     let sched = lock(&executor.sched);
     let procs = executor.procs.load(Relaxed);
     for processor in executor.processors.all() {
-        let listed = |list: &[&Processor]| list.iter().filter(|other| ptr::eq(**other, processor)).count();
+        let listed =
+            |list: &[&Processor]| list.iter().filter(|other| ptr::eq(**other, processor)).count();
         let place = processor.place.get();
         assert_eq!(listed(&sched.idle), usize::from(place == Place::Idle), "{place:?}");
         let id = processor.id;
         match place {
-            Place::Retired => assert!(id >= procs && processor.queue.is_empty(), "processor {id} of {procs}"),
-            Place::Idle => assert!(id < procs && processor.queue.is_empty(), "processor {id} of {procs}"),
+            Place::Retired => {
+                assert!(id >= procs && processor.queue.is_empty(), "processor {id} of {procs}")
+            }
+            Place::Idle => {
+                assert!(id < procs && processor.queue.is_empty(), "processor {id} of {procs}")
+            }
             Place::Held(_) => {}
         }
-        assert!(place == Place::Retired || id < executor.processors.bound(), "processor {id} is out of bounds");
+        assert!(
+            place == Place::Retired || id < executor.processors.bound(),
+            "processor {id} is out of bounds"
+        );
     }
     assert_eq!(executor.idle.idle(), sched.idle.len());
     executor.spares.check();
     sched
 }
 
-/// Between two looks at what takes its time. A thread that yields instead would keep a core busy, and the scheduler's lock.
+/// Between two looks at what takes its time. A thread that yields instead would keep a core busy,
+/// and the scheduler's lock.
 fn pause() {
     thread::sleep(Duration::from_micros(200));
 }
@@ -187,7 +197,10 @@ fn a_thread_that_is_refused_is_tried_again() {
         while refusal.count() < first + 3 {
             pause();
         }
-        assert!(start.elapsed() < Duration::from_secs(10), "it is tried again every few milliseconds");
+        assert!(
+            start.elapsed() < Duration::from_secs(10),
+            "it is tried again every few milliseconds"
+        );
         assert!(!waits.is_finished());
         drop(checked(executor));
         drop(refusal);
@@ -255,8 +268,9 @@ impl<const N: usize> Watched<N> {
     }
 }
 
-/// Runtimes that come and go while threads are refused, goroutines compute, block, wait, panic, and are aborted, and `gomaxprocs`
-/// changes. Each `retire` asserts that the executor is as a new one; and none is kept for ever.
+/// Runtimes that come and go while threads are refused, goroutines compute, block, wait, panic, and
+/// are aborted, and `gomaxprocs` changes. Each `retire` asserts that the executor is as a new one;
+/// and none is kept for ever.
 #[test]
 fn whatever_a_runtime_went_through_its_executor_is_as_new_afterwards() {
     const ROUNDS: usize = if cfg!(miri) { 4 } else { 20_000 };
@@ -266,7 +280,10 @@ fn whatever_a_runtime_went_through_its_executor_is_as_new_afterwards() {
     Watched::<4>::run(ROUNDS, Duration::from_secs(60), |round| {
         let name = if round % 32 == 0 { "stress-refused" } else { "stress" };
         let most = if fastrand::bool() { fastrand::usize(1..=5) } else { 512 };
-        let builder = Runtime::builder().gomaxprocs(fastrand::usize(1..=4)).max_threads(most).thread_name(name);
+        let builder = Runtime::builder()
+            .gomaxprocs(fastrand::usize(1..=4))
+            .max_threads(most)
+            .thread_name(name);
         let Ok(rt) = builder.on_panic(OnPanic::Isolate).build() else { return };
         // The others may be dropped before they have come up.
         if fastrand::bool() {
@@ -291,8 +308,9 @@ fn whatever_a_runtime_went_through_its_executor_is_as_new_afterwards() {
             way => {
                 let own = Arc::new(rt);
                 let theirs = own.clone();
-                let dropped =
-                    own.go(async move { if way == 3 { drop(theirs) } else { unblock(move || drop(theirs)).await } });
+                let dropped = own.go(async move {
+                    if way == 3 { drop(theirs) } else { unblock(move || drop(theirs)).await }
+                });
                 drop(own);
                 let _ = futures_lite::future::block_on(dropped);
             }
@@ -320,7 +338,9 @@ async fn live(choice: u32) {
         46..48 => unblock(|| thread::sleep(Duration::from_millis(1))).await,
         48..50 => _ = crate::gomaxprocs(fastrand::usize(1..=6)),
         50 => resume_unwind(Box::new("on purpose")),
-        51..54 => _ = futures_lite::future::zip(unblock(|| ()), sleep(Duration::from_micros(20))).await,
+        51..54 => {
+            _ = futures_lite::future::zip(unblock(|| ()), sleep(Duration::from_micros(20))).await
+        }
         54..56 => {
             let start = Instant::now();
             while start.elapsed() < Duration::from_micros(300) {
@@ -360,7 +380,8 @@ fn whoever_wakes_for_a_timer_that_is_gone_sleeps_until_the_next_one() {
     let short = rt.go(sleep(Duration::from_millis(20)));
     drop(settled(executor));
     short.abort();
-    let (late, end) = (Time::now().after(Duration::from_secs(1800)), Instant::now() + Duration::from_secs(60));
+    let (late, end) =
+        (Time::now().after(Duration::from_secs(1800)), Instant::now() + Duration::from_secs(60));
     while parked(executor) == 0 || executor.spares.sleeper().is_none_or(|(_, until)| until < late) {
         assert!(Instant::now() < end, "nobody wakes for the other one");
         pause();
@@ -401,7 +422,8 @@ impl Still {
 
     fn timers(&mut self, slot: usize, due: Time, count: usize) {
         for _ in 0..count {
-            let (node, waker) = (Box::pin(Node::new(due)), Arc::new(Noted(slot, self.fired.clone())));
+            let (node, waker) =
+                (Box::pin(Node::new(due)), Arc::new(Noted(slot, self.fired.clone())));
             // SAFETY: the node is boxed and new, and has fired or is cancelled before it goes.
             let inserted = unsafe { self.processors[slot].timers.insert(&node, due, waker.into()) };
             assert!(inserted.is_ok());
@@ -418,13 +440,18 @@ impl Still {
     fn goroutine(&self) {
         // SAFETY: it borrows nothing.
         self.executor
-            .spawn_with(Location::caller(), |header| unsafe { goroutine::allocate(header, async {}) })
+            .spawn_with(Location::caller(), |header| unsafe {
+                goroutine::allocate(header, async {})
+            })
             .detach();
     }
 
     /// How many are queued for everybody, and at each processor.
     fn queued(&self) -> (usize, Vec<usize>) {
-        (self.executor.global.len(), self.processors.iter().map(|processor| processor.queue.len()).collect())
+        (
+            self.executor.global.len(),
+            self.processors.iter().map(|processor| processor.queue.len()).collect(),
+        )
     }
 
     /// What somebody found, if anything, is run.
@@ -444,7 +471,8 @@ impl Still {
 
 /// Discards the goroutines in the queues.
 fn drain(executor: &'static Executor) {
-    let local = || executor.processors.all().find_map(|processor| processor.queue.shared().pop().ok());
+    let local =
+        || executor.processors.all().find_map(|processor| processor.queue.shared().pop().ok());
     while let Some(task) = executor.global.pop().or_else(local) {
         executor.discard(task);
     }
@@ -508,8 +536,9 @@ fn whoever_has_nothing_to_do_fires_what_is_due_anywhere_and_the_monitor_what_is_
     assert!(!executor.fire_late(Duration::from_secs(3600)));
 }
 
-/// The monitor counted the polls, a worker left `idle`, polled, and came back, and then the monitor looked: it took the runtime for
-/// one at rest, found the poll a second later, and began anew. A deadlock was reported after two seconds.
+/// The monitor counted the polls, a worker left `idle`, polled, and came back, and then the monitor
+/// looked: it took the runtime for one at rest, found the poll a second later, and began anew. A
+/// deadlock was reported after two seconds.
 #[test]
 fn a_poll_before_a_look_is_found_by_that_look() {
     let still = Still::new(1);
@@ -521,7 +550,10 @@ fn a_poll_before_a_look_is_found_by_that_look() {
         executor.look(false, Duration::ZERO, &mut seen, &mut idle_looks);
         lock(&executor.sched).rest.is_some()
     };
-    assert!((0..MONITOR_IDLE_LOOKS).map(|_| look()).is_sorted() && look(), "at rest after some looks");
+    assert!(
+        (0..MONITOR_IDLE_LOOKS).map(|_| look()).is_sorted() && look(),
+        "at rest after some looks"
+    );
     set_place(Worker::with(Worker::place));
     processor.polls.store(1, Relaxed);
     set_place(Place::Idle);
@@ -551,7 +583,8 @@ fn a_goroutine_that_does_not_wait_alone_wakes_an_idle_processor() {
     let mut sched = lock(&executor.sched);
     executor.set_place(&mut sched, other, Place::Idle);
     drop(sched);
-    let enqueue = |task| executor.enqueue(Held { worker: PhantomData, was: true, processor: own }, task);
+    let enqueue =
+        |task| executor.enqueue(Held { worker: PhantomData, was: true, processor: own }, task);
     enqueue(first);
     assert!(!executor.spares.has_wish(), "the only one runs next");
     enqueue(second);
@@ -636,7 +669,11 @@ impl Executor {
         check("goroutines", self.live() == 0);
         check("idle processors", sched.idle.is_empty());
         check("workers", self.spares.counts() == (0, 0) && !self.spares.has_wish());
-        check("monitor", sched.rest.is_none() && (sched.alert, sched.displaced.len(), sched.handed_over) == (0, 0, 0));
+        check(
+            "monitor",
+            sched.rest.is_none()
+                && (sched.alert, sched.displaced.len(), sched.handed_over) == (0, 0, 0),
+        );
         check("poller", self.has_no_poller());
         check("sleeper", self.spares.sleeper().is_none());
         check("calls of block_on", self.block_on_calls.is_empty());
@@ -661,7 +698,8 @@ fn a_retired_executor_is_as_a_new_one() {
     for left in ["idle word", "gomaxprocs", "idle processors", "processor"] {
         assert!(leftovers.contains(left), "{left} is missing in: {leftovers}");
     }
-    // A search that never ends would stop the next runtime from waking a second worker. `retire` asserts that nothing is left.
+    // A search that never ends would stop the next runtime from waking a second worker. `retire`
+    // asserts that nothing is left.
     assert!(!executor.retire());
     executor.idle.end_search();
     assert!(executor.retire());

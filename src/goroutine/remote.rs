@@ -15,8 +15,8 @@ use crate::platform::{heavy_fence_or_sleep, light_fence};
 pub(crate) enum Remote {
     /// A clone of the goroutine's waker, made with the goroutine.
     Direct(Waker),
-    /// One that was made later. What keeps the goroutine's memory is its waker, which there is when it has parked. So goroutines
-    /// without a remote pay nothing.
+    /// One that was made later. What keeps the goroutine's memory is its waker, which there is when
+    /// it has parked. So goroutines without a remote pay nothing.
     Late(Late),
 }
 
@@ -57,7 +57,9 @@ fn mark_aborted(header: &Header) -> Option<Waker> {
 /// The waker of a goroutine that has parked, unless it has ended.
 fn registered_waker(header: &Header) -> Option<Waker> {
     // Under the registry's lock: the entry is this goroutine's as long as the flag is set.
-    Executor::shard_of(header).registry.get(header.registry_key(), || header.flags().is_registered())
+    Executor::shard_of(header)
+        .registry
+        .get(header.registry_key(), || header.flags().is_registered())
 }
 
 /// The late remotes of goroutines that have not parked.
@@ -65,11 +67,13 @@ pub(super) static REMOTES: LazyLock<Remotes> = LazyLock::new(Remotes::new);
 
 /// Finds what the late remotes of a goroutine share.
 ///
-/// A goroutine has an entry from its first late remote on, until it parks or is gone. An entry never outlives the goroutine's
-/// memory, to which it leads. Proof: as long as the goroutine has a handle, that keeps the memory. When the handle goes, it removes
-/// the entry if the goroutine has [ended](Header::set_ended); otherwise the goroutine does so, before it lets the memory go.
-/// One of them does: the goroutine stores that it has ended, and then loads whether it has a remote; the handle, of which the remote was
-/// made, loads whether the goroutine has ended after that; with a half of the asymmetric fence each in between.
+/// A goroutine has an entry from its first late remote on, until it parks or is gone. An entry
+/// never outlives the goroutine's memory, to which it leads. Proof: as long as the goroutine has a
+/// handle, that keeps the memory. When the handle goes, it removes the entry if the goroutine has
+/// [ended](Header::set_ended); otherwise the goroutine does so, before it lets the memory go. One
+/// of them does: the goroutine stores that it has ended, and then loads whether it has a remote;
+/// the handle, of which the remote was made, loads whether the goroutine has ended after that; with
+/// a half of the asymmetric fence each in between.
 pub(super) struct Remotes(Mutex<BTreeMap<usize, Late>>);
 
 /// A late remote, and what all of one goroutine share.
@@ -101,7 +105,8 @@ impl Remotes {
     fn late(&self, header: &Header, waker: impl FnOnce() -> Option<Waker>) -> Late {
         let mut entries = lock(&self.0);
         if header.set_has_remote().is_registered() {
-            // Looked for under the lock, so that all know the goroutine as parked once it has met one of them.
+            // Looked for under the lock, so that all know the goroutine as parked once it has met
+            // one of them.
             return Late::new(waker().map_or(Way::Ended, Way::Parked));
         }
         if header.has_ended() {
@@ -117,7 +122,8 @@ impl Remotes {
         self.remove(header, Way::Parked(waker.clone()));
     }
 
-    /// The flags of a goroutine that has ended: if it has a remote and has not parked, [`ended`](Self::ended) is called.
+    /// The flags of a goroutine that has ended: if it has a remote and has not parked,
+    /// [`ended`](Self::ended) is called.
     #[inline(always)]
     pub(super) fn flags_at_end(header: &Header) -> Flags {
         // Pairs with the fence of `detached`.
@@ -162,7 +168,8 @@ impl Late {
         Self(Arc::new(Mutex::new(way)))
     }
 
-    /// Calls `f` with the goroutine, if it has not ended. Under the lock of the remotes, unless it has parked.
+    /// Calls `f` with the goroutine, if it has not ended. Under the lock of the remotes, unless it
+    /// has parked.
     fn with<R>(&self, f: impl FnOnce(&Header) -> R) -> Option<R> {
         let way = lock(&self.0);
         let waker = match &*way {

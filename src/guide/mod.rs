@@ -12,15 +12,20 @@
     feature = "net",
     doc = "| [`network`] | you write servers and clients: sockets, hyper, processes and files |"
 )]
-#![cfg_attr(feature = "sim", doc = "| [`test_it`] | a bug shows once a week, and must show in each test |")]
+#![cfg_attr(
+    feature = "sim",
+    doc = "| [`test_it`] | a bug shows once a week, and must show in each test |"
+)]
 //! | [`choosing`] | channel, lock or atomic? And what for Go's `sync.Map`? |
 //! | [`beside_tokio`] | you need tokio's sockets, or a library that does; or you have a tokio program already |
 //! | [`tuning`] | it works, and is to be faster, or smaller |
 //!
-//! All Rust code in here is compiled and run with the tests. (The Go code is there to be compared with.)
+//! All Rust code in here is compiled and run with the tests. (The Go code is there to be compared
+//! with.)
 //!
-//! This module is there in the documentation alone: a program that uses gopark has nothing of it. Its pages are the Markdown
-//! files beside this one, below `src/`, so they are part of the package and can be read there as well.
+//! This module is there in the documentation alone: a program that uses gopark has nothing of it.
+//! Its pages are the Markdown files beside this one, below `src/`, so they are part of the package
+//! and can be read there as well.
 
 #[doc = include_str!("from_go.md")]
 pub mod from_go {}

@@ -19,8 +19,8 @@ use crate::select;
 use crate::select::{Select, fut};
 use crate::sync::join_set::JoinSet;
 use crate::sync::{
-    Barrier, Cond, ErrGroup, Mutex, Notify, Once, OnceValue, RwMutex, Semaphore, SingleFlight, WaitGroup, broadcast,
-    oneshot, watch,
+    Barrier, Cond, ErrGroup, Mutex, Notify, Once, OnceValue, RwMutex, Semaphore, SingleFlight,
+    WaitGroup, broadcast, oneshot, watch,
 };
 use crate::time::rate::{Limit, Limiter};
 use crate::time::{Ticker, Timer, after, sleep, sleep_until, timeout};
@@ -35,7 +35,8 @@ const HOUR: Duration = Duration::from_secs(3600);
 
 type Parked = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// Runs `future` as a goroutine until `is_there` says of its header that it is where it should be; returns what it notes then.
+/// Runs `future` as a goroutine until `is_there` says of its header that it is where it should be;
+/// returns what it notes then.
 fn note_when(future: Parked, is_there: impl Fn(&Header) -> bool + Send) -> Option<WaitNote> {
     let rt = Runtime::builder().gomaxprocs(1).build().unwrap();
     rt.block_on(async move {
@@ -49,7 +50,8 @@ fn note_when(future: Parked, is_there: impl Fn(&Header) -> bool + Send) -> Optio
     })
 }
 
-/// The note of a goroutine that has parked for the first time. There is one processor, so it is not running.
+/// The note of a goroutine that has parked for the first time. There is one processor, so it is not
+/// running.
 fn note(future: Parked) -> Option<WaitNote> {
     note_when(future, |header| header.flags().is_registered())
 }
@@ -329,7 +331,11 @@ fn every_wait_notes_its_reason_and_its_call_site() {
             let later = Instant::now() + HOUR;
             parked(async move { sleep_until(later).await })
         }),
-        ("after(HOUR).recv()", Reason::ChanReceive, parked(async { drop(after(HOUR).recv().await) })),
+        (
+            "after(HOUR).recv()",
+            Reason::ChanReceive,
+            parked(async { drop(after(HOUR).recv().await) }),
+        ),
         ("channel().recv()", Reason::ChanReceive, {
             let timer = Timer::new(HOUR);
             parked(async move { drop(timer.channel().recv().await) })
@@ -345,7 +351,9 @@ fn every_wait_notes_its_reason_and_its_call_site() {
                 drop(cancel);
             })
         }),
-        ("Context::background().done()", Reason::ContextDone, { parked(async { Context::background().done().await }) }),
+        ("Context::background().done()", Reason::ContextDone, {
+            parked(async { Context::background().done().await })
+        }),
         ("unblock(move ||", Reason::Blocking, {
             let (release, released) = mpsc::channel::<()>();
             parked(async move {
@@ -374,7 +382,11 @@ fn every_wait_notes_its_reason_and_its_call_site() {
                 drop((ctx.run(handle).await, cancel));
             })
         }),
-        ("timeout(HOUR, pending", Reason::Foreign, parked(async { drop(timeout(HOUR, pending::<()>()).await) })),
+        (
+            "timeout(HOUR, pending",
+            Reason::Foreign,
+            parked(async { drop(timeout(HOUR, pending::<()>()).await) }),
+        ),
         ("timeout(HOUR, rx.recv())", Reason::ChanReceive, {
             let (tx, rx) = chan();
             parked(async move { drop((timeout(2 * HOUR, timeout(HOUR, rx.recv())).await, tx)) })
@@ -399,7 +411,9 @@ fn every_wait_notes_its_reason_and_its_call_site() {
     ];
     for (call, reason, future) in channels.into_iter().chain(selects).chain(sync).chain(others) {
         // Some park on other things before; what they park on for good is noted some turns later.
-        let note = note_when(future, |header| header.wait_note().is_some_and(|note| note.reason == reason));
+        let note = note_when(future, |header| {
+            header.wait_note().is_some_and(|note| note.reason == reason)
+        });
         let WaitNote { site, elsewhere, .. } = note.unwrap();
         assert!(!elsewhere, "{call}: one wait");
         match site {
@@ -498,7 +512,8 @@ impl std::task::Wake for Wrapped {
     }
 }
 
-/// Each of these polls operations that park, and is over in the same poll; the wait after it is then the only one.
+/// Each of these polls operations that park, and is over in the same poll; the wait after it is
+/// then the only one.
 #[test]
 fn a_wait_that_is_over_leaves_no_note() {
     let over: Vec<(&str, Parked)> = vec![
@@ -554,15 +569,18 @@ fn a_wait_that_is_over_leaves_no_note() {
 fn a_blocking_form_is_noted_while_it_blocks() {
     let (tx, rx) = chan();
     let release = tx.clone();
-    let _ = note_when(parked(async move { drop((block_in_place(|| rx.recv_blocking()), tx)) }), move |header| {
-        let blocks = header.wait_note().is_some();
-        if blocks {
-            // Read before the thread goes on.
-            assert_eq!(header.wait_note().unwrap().reason, Reason::ChanReceive);
-            release.send_blocking(1).unwrap();
-        }
-        blocks
-    });
+    let _ = note_when(
+        parked(async move { drop((block_in_place(|| rx.recv_blocking()), tx)) }),
+        move |header| {
+            let blocks = header.wait_note().is_some();
+            if blocks {
+                // Read before the thread goes on.
+                assert_eq!(header.wait_note().unwrap().reason, Reason::ChanReceive);
+                release.send_blocking(1).unwrap();
+            }
+            blocks
+        },
+    );
 }
 
 #[test]
@@ -571,20 +589,35 @@ fn a_header_keeps_its_parts_apart() {
     let header = Header::new(Header::IDS - 1, 0, 0, site);
     assert_eq!((header.id(), header.shard(), header.executor_index()), (Header::IDS - 1, 0, 0));
     let header = Header::new(5, Header::SHARDS - 1, 4095, site);
-    assert_eq!((header.id(), header.shard(), header.executor_index()), (5, Header::SHARDS - 1, Header::EXECUTORS - 1));
+    assert_eq!(
+        (header.id(), header.shard(), header.executor_index()),
+        (5, Header::SHARDS - 1, Header::EXECUTORS - 1)
+    );
 
     assert!(!header.set_registered((1 << 26) - 1).is_registered());
     assert!(header.set_aborted().is_registered() && header.flags().is_aborted());
     assert_eq!(header.registry_key(), (1 << 26) - 1);
-    assert!(header.ask_for_keeper() && !header.ask_for_keeper() && header.flags().keeper() == Keeper::Asked);
+    assert!(
+        header.ask_for_keeper()
+            && !header.ask_for_keeper()
+            && header.flags().keeper() == Keeper::Asked
+    );
     for keeper in [Keeper::None, Keeper::Some] {
         header.set_keeper(keeper);
         assert!(!header.ask_for_keeper() && header.flags().keeper() == keeper);
     }
     assert_eq!(header.registry_key(), (1 << 26) - 1);
     header.clear_registered();
-    assert!(!header.flags().is_registered() && header.flags().is_aborted() && !header.flags().is_unwinding());
-    assert!(!header.flags().has_remote() && !header.set_has_remote().has_remote() && header.flags().has_remote());
+    assert!(
+        !header.flags().is_registered()
+            && header.flags().is_aborted()
+            && !header.flags().is_unwinding()
+    );
+    assert!(
+        !header.flags().has_remote()
+            && !header.set_has_remote().has_remote()
+            && header.flags().has_remote()
+    );
     header.set_unwinding();
     assert!(header.flags().is_unwinding() && !header.is_detached());
     header.set_detached();

@@ -3,11 +3,17 @@ use super::Idle;
 #[test]
 fn a_worker_is_woken_if_a_processor_is_idle_and_no_worker_searches() {
     let idle = Idle::new();
-    assert!((idle.idle(), idle.should_notify(), idle.try_begin_notify()) == (0, false, false), "all are busy");
+    assert!(
+        (idle.idle(), idle.should_notify(), idle.try_begin_notify()) == (0, false, false),
+        "all are busy"
+    );
     idle.transition_to_idle();
     assert_eq!((idle.idle(), idle.should_notify()), (1, true));
     assert!(idle.try_begin_notify());
-    assert!((idle.idle(), idle.should_notify(), idle.try_begin_notify()) == (1, false, false), "one searches");
+    assert!(
+        (idle.idle(), idle.should_notify(), idle.try_begin_notify()) == (1, false, false),
+        "one searches"
+    );
     idle.acquire_processor();
     assert_eq!((idle.idle(), idle.should_notify(), idle.try_begin_notify()), (0, false, false));
     // It found nothing.

@@ -24,8 +24,8 @@ const HEAD: &str = "gopark: all goroutines are asleep";
 /// Most goroutines of which a report has a line.
 const LINES: usize = 1000;
 
-/// A runtime has been at rest for a second: is it because all goroutines of the process wait for each other? If so, this is
-/// reported, once.
+/// A runtime has been at rest for a second: is it because all goroutines of the process wait for
+/// each other? If so, this is reported, once.
 pub(crate) fn judge() {
     // Another runtime's monitor may judge, and ask: its question would seem to have no answer here.
     static IS_JUDGING: AtomicBool = AtomicBool::new(false);
@@ -37,11 +37,15 @@ pub(crate) fn judge() {
 
 fn judge_alone() {
     let Some(rest) = Rest::of_all() else { return };
-    let policies: Vec<_> = rest.calling.iter().map(|(_, policy)| from_environment().unwrap_or(*policy)).collect();
+    let policies: Vec<_> =
+        rest.calling.iter().map(|(_, policy)| from_environment().unwrap_or(*policy)).collect();
     let asks = policies.contains(&OnDeadlock::Report);
     let is_closed = platform::count_threads() == Some(threads::count() + rest.callers);
     let is_known = LAST.load(Ordering::Relaxed) >= rest.since.as_nanos();
-    if is_known || !is_closed && !asks || policies.iter().all(|policy| *policy == OnDeadlock::Ignore) {
+    if is_known
+        || !is_closed && !asks
+        || policies.iter().all(|policy| *policy == OnDeadlock::Ignore)
+    {
         return;
     }
     let mut goroutines = info::collect(Executor::all());
@@ -51,10 +55,14 @@ fn judge_alone() {
             goroutine.state = before_answer(goroutine.state, answers.get(&goroutine.id));
         }
     }
-    // A main that is not there is on its way into its runtime, or its thread is about to return from `block_on`.
+    // A main that is not there is on its way into its runtime, or its thread is about to return
+    // from `block_on`.
     let mains = goroutines.iter().filter(|goroutine| goroutine.is_main).count();
-    if is_closed && goroutines.iter().all(|goroutine| waits_for_us(goroutine) || is_asked(goroutine)) {
-        let asked = goroutines.iter().filter(|goroutine| is_asked(goroutine) || has_answered(goroutine));
+    if is_closed
+        && goroutines.iter().all(|goroutine| waits_for_us(goroutine) || is_asked(goroutine))
+    {
+        let asked =
+            goroutines.iter().filter(|goroutine| is_asked(goroutine) || has_answered(goroutine));
         let before = asked.map(|goroutine| (goroutine.id, goroutine.state)).collect();
         if Executor::all().filter(|executor| executor.ask_for_keepers()).count() != 0 {
             *lock(&ANSWERS) = before;
@@ -79,10 +87,12 @@ fn judge_alone() {
     // A closed stderr is no reason to panic.
     let _ = io::stderr().write_all(text.as_bytes());
     if is_proved {
-        for ((executor, _), _) in rest.calling.iter().zip(&policies).filter(|(_, policy)| **policy == OnDeadlock::Crash)
+        for ((executor, _), _) in
+            rest.calling.iter().zip(&policies).filter(|(_, policy)| **policy == OnDeadlock::Crash)
         {
             let mains = info::mains(executor);
-            if let Some(main) = goroutines.iter().find(|goroutine| mains.contains(&goroutine.id.0)) {
+            if let Some(main) = goroutines.iter().find(|goroutine| mains.contains(&goroutine.id.0))
+            {
                 executor.deadlocked(main.id.0, main.spawned_at, text.clone());
             }
         }
@@ -122,7 +132,8 @@ impl Rest {
         }
         for executor in Executor::all() {
             since = since.max(executor.at_rest_since()?);
-            calling.extend(executor.block_on_calls().on_deadlock().map(|policy| (executor, policy)));
+            calling
+                .extend(executor.block_on_calls().on_deadlock().map(|policy| (executor, policy)));
             executor.block_on_calls().each(|_, caller| {
                 mains += 1;
                 callers.extend(caller);
@@ -132,9 +143,10 @@ impl Rest {
     }
 }
 
-/// The goroutines that have been asked whether something keeps their wakers, and what they waited for
-/// by then: the answer is a poll.
-static ANSWERS: LazyLock<Mutex<HashMap<GoroutineId, GoroutineState>>> = LazyLock::new(Mutex::default);
+/// The goroutines that have been asked whether something keeps their wakers, and what they waited
+/// for by then: the answer is a poll.
+static ANSWERS: LazyLock<Mutex<HashMap<GoroutineId, GoroutineState>>> =
+    LazyLock::new(Mutex::default);
 
 /// True if the goroutine is to be asked whether something keeps its waker.
 fn is_asked(goroutine: &GoroutineInfo) -> bool {
@@ -160,7 +172,8 @@ fn before_answer(now: GoroutineState, before: Option<&GoroutineState>) -> Gorout
     }
 }
 
-/// True if the goroutine waits in an operation of this crate, or for a future of another one that does not keep its waker.
+/// True if the goroutine waits in an operation of this crate, or for a future of another one that
+/// does not keep its waker.
 fn waits_for_us(goroutine: &GoroutineInfo) -> bool {
     let is_ours = |reason| match reason {
         WaitReason::Foreign => goroutine.keeper == Keeper::None,
@@ -199,15 +212,18 @@ fn waits_for_lock(goroutine: &GoroutineInfo) -> bool {
     matches!(goroutine.state, GoroutineState::Waiting { reason, .. } if reason.is_lock())
 }
 
-/// Goroutines of which each waits for a lock that the next one holds; the last is the first again. Each goroutine is in no more than
-/// one of them.
+/// Goroutines of which each waits for a lock that the next one holds; the last is the first again.
+/// Each goroutine is in no more than one of them.
 fn cycles(goroutines: &[GoroutineInfo]) -> Vec<Vec<GoroutineId>> {
-    let holders: HashMap<_, _> = goroutines.iter().map(|goroutine| (goroutine.id, &goroutine.held_by)).collect();
+    let holders: HashMap<_, _> =
+        goroutines.iter().map(|goroutine| (goroutine.id, &goroutine.held_by)).collect();
     let (mut done, mut cycles) = (HashSet::new(), Vec::new());
     for goroutine in goroutines {
         // The first holder leads on: of several readers each is in the writer's way.
         let mut path = vec![goroutine.id];
-        while let Some(next) = holders.get(&path[path.len() - 1]).and_then(|by| by.first()?.goroutine) {
+        while let Some(next) =
+            holders.get(&path[path.len() - 1]).and_then(|by| by.first()?.goroutine)
+        {
             if let Some(at) = path.iter().position(|id| *id == next) {
                 path.push(next);
                 if path[at..].iter().all(|id| !done.contains(id)) {

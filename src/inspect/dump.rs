@@ -9,14 +9,17 @@ use super::info::{self, Age, GoroutineInfo, GoroutineState, Site};
 use crate::executor::Executor;
 use crate::header::WaitReason;
 
-/// All goroutines of all runtimes, in the order of their ids. Go: `runtime.Stack(buf, true)`, as data.
+/// All goroutines of all runtimes, in the order of their ids. Go: `runtime.Stack(buf, true)`, as
+/// data.
 ///
-/// Each goroutine that lives during the whole call is there, once, whether it runs, can run or waits; and perhaps some that begin
-/// or end meanwhile. It is as it was at some moment of the call, but one that has just been woken, and is moved from queue to
-/// queue meanwhile, may be said to wait. Nothing is stopped: the call may be made on any thread, inside and outside of
-/// goroutines, and in a panic hook. A forked process has none.
+/// Each goroutine that lives during the whole call is there, once, whether it runs, can run or
+/// waits; and perhaps some that begin or end meanwhile. It is as it was at some moment of the call,
+/// but one that has just been woken, and is moved from queue to queue meanwhile, may be said to
+/// wait. Nothing is stopped: the call may be made on any thread, inside and outside of goroutines,
+/// and in a panic hook. A forked process has none.
 ///
-/// It takes about a microsecond a goroutine. For a million goroutines there is [`dump`], which keeps groups only.
+/// It takes about a microsecond a goroutine. For a million goroutines there is [`dump`], which
+/// keeps groups only.
 ///
 /// ```
 /// use gopark::inspect::{self, GoroutineState, WaitReason};
@@ -69,10 +72,13 @@ impl Groups {
         let (does, at, since) = match goroutine.state {
             GoroutineState::Running => (Doing::Runs, None, None),
             GoroutineState::Runnable => (Doing::CanRun, None, None),
-            GoroutineState::Waiting { reason, at, since, .. } => (Doing::Waits(reason), at, Some((since, since))),
+            GoroutineState::Waiting { reason, at, since, .. } => {
+                (Doing::Waits(reason), at, Some((since, since)))
+            }
         };
         let key = Key { spawned_at: goroutine.spawned_at, at, does };
-        let group = self.0.entry(key).or_insert_with(|| Group { count: 0, first: goroutine, since });
+        let group =
+            self.0.entry(key).or_insert_with(|| Group { count: 0, first: goroutine, since });
         group.count += 1;
         if let (Some((first, last)), Some((since, _))) = (&mut group.since, since) {
             (*first, *last) = (since.min(*first), since.max(*last));
@@ -89,8 +95,9 @@ impl Groups {
 /// Most groups that a dump has a line for.
 const LINES: usize = 96;
 
-/// Writes all goroutines of all runtimes, in groups of those that were started at one place and do the same at one place: the
-/// largest first, in no more than a hundred lines. Go: SIGQUIT, or the goroutine profile.
+/// Writes all goroutines of all runtimes, in groups of those that were started at one place and do
+/// the same at one place: the largest first, in no more than a hundred lines. Go: SIGQUIT, or the
+/// goroutine profile.
 ///
 /// The text is for people, and may change.
 ///
@@ -131,7 +138,12 @@ pub fn dump(out: &mut dyn io::Write) -> io::Result<()> {
     }
     let rest = groups.iter().skip(LINES).map(|(_, group)| group.count);
     if rest.len() > 0 {
-        writeln!(out, "and {} more goroutines in {} groups", rest.clone().sum::<usize>(), rest.len())?;
+        writeln!(
+            out,
+            "and {} more goroutines in {} groups",
+            rest.clone().sum::<usize>(),
+            rest.len()
+        )?;
     }
     out.flush()
 }

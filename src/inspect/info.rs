@@ -17,7 +17,8 @@ use crate::ids::GoroutineId;
 #[cfg(feature = "net")]
 use crate::sources::SocketInfo;
 
-/// A goroutine, as [`goroutines`](super::goroutines) has found it. It prints as its line in a report.
+/// A goroutine, as [`goroutines`](super::goroutines) has found it. It prints as its line in a
+/// report.
 ///
 /// ```
 /// use gopark::inspect;
@@ -52,11 +53,12 @@ pub struct GoroutineInfo {
     pub state: GoroutineState,
     /// The holders of the lock that it waits for, if locks are [recorded](super#gopark_debug).
     pub held_by: Vec<LockHolder>,
-    /// The channel that it waits for, as it was at one moment, if channels are [recorded](super#gopark_debug). `None` in a
-    /// `select!`, of a main of [`block_on_local`](crate::block_on_local), and behind 64 others that wait for the same.
+    /// The channel that it waits for, as it was at one moment, if channels are
+    /// [recorded](super#gopark_debug). `None` in a `select!`, of a main of
+    /// [`block_on_local`](crate::block_on_local), and behind 64 others that wait for the same.
     pub channel: Option<ChannelInfo>,
-    /// The socket that it waits for, if that is one of the internet. `None` in a `select!` with other cases that wait, and behind 64
-    /// others that wait for the same.
+    /// The socket that it waits for, if that is one of the internet. `None` in a `select!` with
+    /// other cases that wait, and behind 64 others that wait for the same.
     #[cfg(feature = "net")]
     pub socket: Option<SocketInfo>,
     pub(super) keeper: Keeper,
@@ -95,7 +97,8 @@ pub enum GoroutineState {
     Waiting {
         /// What for.
         reason: WaitReason,
-        /// The call of the operation. `None` for a future of another crate, of which nothing is known.
+        /// The call of the operation. `None` for a future of another crate, of which nothing is
+        /// known.
         at: Option<&'static Location<'static>>,
         /// Since when, in steps of 67 ms.
         since: Instant,
@@ -238,7 +241,8 @@ pub(super) fn collect(executors: impl Iterator<Item = &'static Executor>) -> Vec
     let mut sockets = Vec::new();
     for executor in executors {
         #[cfg(feature = "net")]
-        executor.each_socket(|socket, tasks| sockets.extend(tasks.iter().map(|task| (*task, socket))));
+        executor
+            .each_socket(|socket, tasks| sockets.extend(tasks.iter().map(|task| (*task, socket))));
         let mains = mains(executor);
         executor.census(|seen| {
             all.push(GoroutineInfo::new(&seen, &mains));
@@ -256,7 +260,8 @@ pub(super) fn collect(executors: impl Iterator<Item = &'static Executor>) -> Vec
     all
 }
 
-/// Adds the channels that the goroutines wait for, whose tasks are these, with their places, by address.
+/// Adds the channels that the goroutines wait for, whose tasks are these, with their places, by
+/// address.
 fn add_channels(all: &mut [GoroutineInfo], tasks: &HashMap<usize, (usize, Kept)>) {
     // They have operations that they do not poll now.
     let mut in_several = Vec::new();
@@ -265,8 +270,7 @@ fn add_channels(all: &mut [GoroutineInfo], tasks: &HashMap<usize, (usize, Kept)>
         let senders = waiters.senders().iter().map(|task| (task, WaitReason::ChanSend));
         for (task, its) in receivers.chain(senders) {
             let Some((at, _)) = tasks.get(task) else { continue };
-            let waits =
-                |state| matches!(state, GoroutineState::Waiting { reason, also_elsewhere: false, .. } if reason == its);
+            let waits = |state| matches!(state, GoroutineState::Waiting { reason, also_elsewhere: false, .. } if reason == its);
             if waits(all[*at].state) && all[*at].channel.replace(channel).is_some() {
                 in_several.push(*at);
             }
@@ -277,10 +281,17 @@ fn add_channels(all: &mut [GoroutineInfo], tasks: &HashMap<usize, (usize, Kept)>
 
 /// Adds the sockets that the goroutines wait for.
 #[cfg(feature = "net")]
-fn add_sockets(all: &mut [GoroutineInfo], tasks: &HashMap<usize, (usize, Kept)>, sockets: Vec<(usize, SocketInfo)>) {
+fn add_sockets(
+    all: &mut [GoroutineInfo],
+    tasks: &HashMap<usize, (usize, Kept)>,
+    sockets: Vec<(usize, SocketInfo)>,
+) {
     for (task, socket) in sockets {
         let Some((at, _)) = tasks.get(&task) else { continue };
-        if matches!(all[*at].state, GoroutineState::Waiting { reason: WaitReason::Io, also_elsewhere: false, .. }) {
+        if matches!(
+            all[*at].state,
+            GoroutineState::Waiting { reason: WaitReason::Io, also_elsewhere: false, .. }
+        ) {
             all[*at].socket = Some(socket);
         }
     }

@@ -34,7 +34,8 @@ const LOOK: Duration = Duration::from_millis(5);
 const LINES: usize = 100;
 
 fn report(goroutines: &[GoroutineInfo], what: &str) -> String {
-    let (count, noun) = (goroutines.len(), if goroutines.len() == 1 { "goroutine" } else { "goroutines" });
+    let (count, noun) =
+        (goroutines.len(), if goroutines.len() == 1 { "goroutine" } else { "goroutines" });
     let mut text = format!("gopark: {count} {noun} {what}\n");
     super::lines(&mut text, goroutines, LINES);
     text
@@ -46,8 +47,8 @@ pub(crate) fn left_in(executor: &'static Executor, what: &str) -> String {
     report(&info::collect(std::iter::once(executor)), what)
 }
 
-/// The goroutines that were parked at the end of the last poll of a runtime's last main; or before, if they were woken by it: then
-/// main has not waited for them. By the runtimes' numbers.
+/// The goroutines that were parked at the end of the last poll of a runtime's last main; or before,
+/// if they were woken by it: then main has not waited for them. By the runtimes' numbers.
 static AT_RETURN: Mutex<Vec<AtReturn>> = Mutex::new(Vec::new());
 
 struct AtReturn {
@@ -70,7 +71,8 @@ impl AtReturn {
     }
 }
 
-/// What `GOPARK_DEBUG=leaks` wants to know of mains: goroutines that one wakes stay at its processor for the rest of its poll.
+/// What `GOPARK_DEBUG=leaks` wants to know of mains: goroutines that one wakes stay at its
+/// processor for the rest of its poll.
 pub(crate) fn of_mains() -> Option<&'static Observer> {
     const OBSERVER: &Observer = &Observer {
         begins: || Executor::keep_queue(true),
@@ -80,7 +82,8 @@ pub(crate) fn of_mains() -> Option<&'static Observer> {
     (settings().leaks != Action::Off).then_some(OBSERVER)
 }
 
-/// A main returns, in the poll of its goroutine. The ends of channels that it owned are gone already, and have woken others.
+/// A main returns, in the poll of its goroutine. The ends of channels that it owned are gone
+/// already, and have woken others.
 fn main_returns() {
     let Some(executor) = Executor::current() else { return };
     // Of a main that was not the last one to end.
@@ -102,8 +105,8 @@ fn take_at_return(executor: &Executor) -> Option<AtReturn> {
     Some(all.swap_remove(at))
 }
 
-/// The last `block_on` of the runtime has returned: with `GOPARK_DEBUG=leaks`, reports goroutines that are still parked. If main has
-/// no value, because it panicked, that panic goes on.
+/// The last `block_on` of the runtime has returned: with `GOPARK_DEBUG=leaks`, reports goroutines
+/// that are still parked. If main has no value, because it panicked, that panic goes on.
 #[track_caller]
 pub(crate) fn main_has_returned(executor: &'static Executor, has_value: bool) {
     let leaks = settings().leaks;
@@ -123,7 +126,10 @@ pub(crate) fn main_has_returned(executor: &'static Executor, has_value: bool) {
     }
     let mut parked = at_return.map_or_else(Vec::new, |at_return| at_return.without_served(&now));
     let known: HashSet<_> = parked.iter().map(|goroutine| goroutine.id).collect();
-    parked.extend(now.into_iter().filter(|goroutine| goroutine.is_waiting() && !known.contains(&goroutine.id)));
+    parked.extend(
+        now.into_iter()
+            .filter(|goroutine| goroutine.is_waiting() && !known.contains(&goroutine.id)),
+    );
     if parked.is_empty() {
         return;
     }
@@ -135,11 +141,11 @@ pub(crate) fn main_has_returned(executor: &'static Executor, has_value: bool) {
 
 /// Finds goroutines that a test leaves behind. Go: uber-go/goleak.
 ///
-/// It knows the goroutines that the current runtime had when it was made: inside a goroutine that goroutine's runtime.
-/// [`finish`](Self::finish) panics if others are still there.
+/// It knows the goroutines that the current runtime had when it was made: inside a goroutine that
+/// goroutine's runtime. [`finish`](Self::finish) panics if others are still there.
 ///
-/// Dropped without `finish` it looks once, waits for nothing, and panics if goroutines are parked that were not there before; while
-/// the thread panics already, it does nothing.
+/// Dropped without `finish` it looks once, waits for nothing, and panics if goroutines are parked
+/// that were not there before; while the thread panics already, it does nothing.
 ///
 /// ```
 /// use gopark::inspect::LeakCheck;
@@ -176,10 +182,17 @@ impl LeakCheck {
     #[track_caller]
     #[expect(clippy::new_without_default, reason = "it depends on where it is called")]
     pub fn new() -> Self {
-        let executor = Executor::current().expect("gopark: LeakCheck::new called outside of a runtime");
+        let executor =
+            Executor::current().expect("gopark: LeakCheck::new called outside of a runtime");
         let runtime = executor.number();
         let before = info::collect_of(runtime).iter().map(|goroutine| goroutine.id).collect();
-        Self { runtime: Some(runtime), made_at: Location::caller(), before, grace: GRACE, ignored: Vec::new() }
+        Self {
+            runtime: Some(runtime),
+            made_at: Location::caller(),
+            before,
+            grace: GRACE,
+            ignored: Vec::new(),
+        }
     }
 
     /// How long [`finish`](Self::finish) waits for goroutines to end; a second by default.
@@ -205,12 +218,16 @@ impl LeakCheck {
     ///     check.finish().await;
     /// });
     /// ```
-    pub fn ignore(mut self, filter: impl Fn(&GoroutineInfo) -> bool + Send + Sync + 'static) -> Self {
+    pub fn ignore(
+        mut self,
+        filter: impl Fn(&GoroutineInfo) -> bool + Send + Sync + 'static,
+    ) -> Self {
         self.ignored.push(Box::new(filter));
         self
     }
 
-    /// Goroutines that were started at a place that contains `site` are no leaks. A place is `FILE:LINE`.
+    /// Goroutines that were started at a place that contains `site` are no leaks. A place is
+    /// `FILE:LINE`.
     ///
     /// ```
     /// use gopark::inspect::LeakCheck;
@@ -230,7 +247,8 @@ impl LeakCheck {
     ///
     /// # Panics
     ///
-    /// If some are still there after the [grace](Self::grace): with the place of this call, and a line for each.
+    /// If some are still there after the [grace](Self::grace): with the place of this call, and a
+    /// line for each.
     ///
     /// # Cancellation
     ///
@@ -308,8 +326,9 @@ pub struct LeakGroup {
     pub since: Instant,
 }
 
-/// Groups of goroutines, of all runtimes, that have waited for longer than `older_than`, the one that has grown most since the last
-/// call first. A group that grows from call to call is a leak. Go: the goroutine leak profile.
+/// Groups of goroutines, of all runtimes, that have waited for longer than `older_than`, the one
+/// that has grown most since the last call first. A group that grows from call to call is a leak.
+/// Go: the goroutine leak profile.
 ///
 /// ```
 /// use std::time::Duration;
@@ -349,9 +368,18 @@ pub fn leaks(older_than: Duration) -> Vec<LeakGroup> {
         .into_iter()
         .filter_map(|(key, group)| {
             now.insert(key, group.count);
-            let (Doing::Waits(reason), Some((since, _))) = (key.does, group.since) else { return None };
+            let (Doing::Waits(reason), Some((since, _))) = (key.does, group.since) else {
+                return None;
+            };
             let grown = group.count.saturating_sub(before.get(&key).copied().unwrap_or(0));
-            Some(LeakGroup { spawned_at: key.spawned_at, reason, at: key.at, count: group.count, grown, since })
+            Some(LeakGroup {
+                spawned_at: key.spawned_at,
+                reason,
+                at: key.at,
+                count: group.count,
+                grown,
+                since,
+            })
         })
         .collect();
     leaks.sort_by_key(|group| std::cmp::Reverse(group.grown));

@@ -1,4 +1,5 @@
-//! What goroutines do: a dump, a report when they are stuck, a search for those that were forgotten.
+//! What goroutines do: a dump, a report when they are stuck, a search for those that were
+//! forgotten.
 //!
 //! | question | answer |
 //! |---|---|
@@ -8,15 +9,17 @@
 //! | Which ones were left when main returned? | `GOPARK_DEBUG=leaks=report` |
 //! | Which ones become more and more? | [`leaks`] |
 //!
-//! Every operation of this crate notes where it was called and what it waits for, in its goroutine's header. To look costs the
-//! goroutines nothing, and never polls them or stops the world. A line of a report is true at the moment at which it was read.
+//! Every operation of this crate notes where it was called and what it waits for, in its
+//! goroutine's header. To look costs the goroutines nothing, and never polls them or stops the
+//! world. A line of a report is true at the moment at which it was read.
 //!
-//! A goroutine that waits for a future of another crate is said to wait for a "foreign future": where, is not known. One that
-//! joined several operations in one poll waits "and more".
+//! A goroutine that waits for a future of another crate is said to wait for a "foreign future":
+//! where, is not known. One that joined several operations in one poll waits "and more".
 //!
 //! # `GOPARK_DEBUG`
 //!
-//! Settings of the environment, separated by commas, that win over the [`Builder`](crate::Builder)'s. Go: `GODEBUG`.
+//! Settings of the environment, separated by commas, that win over the
+//! [`Builder`](crate::Builder)'s. Go: `GODEBUG`.
 //!
 //! | setting | what happens |
 //! |---|---|

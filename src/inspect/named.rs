@@ -15,8 +15,8 @@ use crate::panics::lock;
 use crate::simulated;
 use crate::wait::case::{future_case, option_case};
 
-/// The names of goroutines that have one, the one that holds last. It is small, and locked when a goroutine begins or ends, or
-/// for a report.
+/// The names of goroutines that have one, the one that holds last. It is small, and locked when a
+/// goroutine begins or ends, or for a report.
 static NAMES: Mutex<Option<HashMap<u64, Vec<Arc<str>>>>> = Mutex::new(None);
 
 pub(super) fn name_of(id: u64) -> Option<Arc<str>> {
@@ -27,8 +27,8 @@ pub(super) fn name_of(id: u64) -> Option<Arc<str>> {
 
 /// Gives the goroutine that runs `future` a name, which reports show. tokio: `task::Builder::name`.
 ///
-/// The name holds from the first poll of the future until that is dropped. If several do, the one that began last is shown.
-/// Outside of goroutines it does nothing.
+/// The name holds from the first poll of the future until that is dropped. If several do, the one
+/// that began last is shown. Outside of goroutines it does nothing.
 ///
 /// # Cancellation
 ///
@@ -40,7 +40,10 @@ pub(super) fn name_of(id: u64) -> Option<Arc<str>> {
 /// gopark::go(inspect::named("acceptor", async { /* .. */ }));
 /// ```
 pub fn named<F: IntoFuture>(name: impl Into<Arc<str>>, future: F) -> Named<F::IntoFuture> {
-    Named { future: future.into_future(), tag: Tag { name: name.into(), is_polled: false, goroutine: None } }
+    Named {
+        future: future.into_future(),
+        tag: Tag { name: name.into(), is_polled: false, goroutine: None },
+    }
 }
 
 pin_project! {
@@ -75,7 +78,11 @@ impl Tag {
             self.goroutine = self.goroutine.map(simulated::in_process);
         }
         if let Some(goroutine) = self.goroutine {
-            lock(&NAMES).get_or_insert_default().entry(goroutine).or_default().push(self.name.clone());
+            lock(&NAMES)
+                .get_or_insert_default()
+                .entry(goroutine)
+                .or_default()
+                .push(self.name.clone());
         }
     }
 }

@@ -13,7 +13,8 @@ use crate::debug;
 use crate::executor::Executor;
 use crate::threads;
 
-/// A runtime starts: starts the thread with the first one. One that the system refuses is missed, and no more.
+/// A runtime starts: starts the thread with the first one. One that the system refuses is missed,
+/// and no more.
 pub(crate) fn start() {
     static STARTED: Once = Once::new();
     let settings = debug::settings();

@@ -32,8 +32,9 @@ impl<T> Called<T> {
     }
 }
 
-/// Fewer bytes than there was room for have drained the direction, where readiness comes from epoll or kqueue; elsewhere, and if
-/// mio is built to use `poll`, only an error that it would block tells.
+/// Fewer bytes than there was room for have drained the direction, where readiness comes from epoll
+/// or kqueue; elsewhere, and if mio is built to use `poll`, only an error that it would block
+/// tells.
 const CUT_SHORT_IS_DRAINED: bool = cfg!(all(
     any(
         target_os = "linux",
@@ -63,7 +64,8 @@ pub(crate) trait Operation<'a> {
 
     fn call(&mut self) -> io::Result<Called<Self::Output>>;
 
-    /// Makes the system call if the direction may be ready, or if `forced`. `None` if it would block.
+    /// Makes the system call if the direction may be ready, or if `forced`. `None` if it would
+    /// block.
     #[inline]
     fn attempt(&mut self, forced: bool) -> Option<io::Result<Self::Output>> {
         attempt(self.direction(), forced, || self.call())
@@ -95,7 +97,11 @@ impl<'a> Operation<'a> for BeReady<'a> {
     }
 
     fn call(&mut self) -> io::Result<Called<()>> {
-        if is_ready(self.fd, self.writes) { Ok(Called::once(())) } else { Err(ErrorKind::WouldBlock.into()) }
+        if is_ready(self.fd, self.writes) {
+            Ok(Called::once(()))
+        } else {
+            Err(ErrorKind::WouldBlock.into())
+        }
     }
 
     fn attempt(&mut self, forced: bool) -> Option<io::Result<()>> {
@@ -164,7 +170,8 @@ pub(crate) fn attempt<T>(
                 ErrorKind::WouldBlock => return if forced { None } else { wait() },
                 ErrorKind::Interrupted => direction.give_back(taken, true),
                 _ => {
-                    // Not drained: connections that no descriptor is free for, for example, make no new edge.
+                    // Not drained: connections that no descriptor is free for, for example, make no
+                    // new edge.
                     direction.give_back(taken, true);
                     return Some(Err(error));
                 }
@@ -304,6 +311,7 @@ macro_rules! operation {
 pub(crate) use operation;
 
 operation! {
-    /// Waits until something may be read, or written: the `readable` and the `writable` of a socket.
+    /// Waits until something may be read, or written: the `readable` and the `writable` of a
+    /// socket.
     Ready<'a> = BeReady<'a> => io::Result<()>
 }

@@ -17,7 +17,8 @@ const BUFFER: usize = 32 * 1024;
 ///
 /// # Errors
 ///
-/// Those of the reader and the writer; [`WriteZero`](io::ErrorKind::WriteZero) if the writer takes no more.
+/// Those of the reader and the writer; [`WriteZero`](io::ErrorKind::WriteZero) if the writer takes
+/// no more.
 ///
 /// # Cancellation
 ///
@@ -47,8 +48,9 @@ where
     std::future::poll_fn(|cx| copying.poll(cx, reader, writer, false)).await
 }
 
-/// Copies in both directions until both have ended. Where one ends, the writing direction of the other stream is closed, and the
-/// other direction goes on. Returns how many bytes went from `a` to `b`, and from `b` to `a`. tokio: `copy_bidirectional`.
+/// Copies in both directions until both have ended. Where one ends, the writing direction of the
+/// other stream is closed, and the other direction goes on. Returns how many bytes went from `a` to
+/// `b`, and from `b` to `a`. tokio: `copy_bidirectional`.
 ///
 /// # Errors
 ///
@@ -125,7 +127,8 @@ impl Copying {
         Self { buffer, start: 0, end: 0, copied: 0, needs_flush: false, stage: Stage::Copies }
     }
 
-    /// Copies as far as it goes without a wait. At the end it flushes the writer or, if told to, closes it.
+    /// Copies as far as it goes without a wait. At the end it flushes the writer or, if told to,
+    /// closes it.
     fn poll<R, W>(
         &mut self,
         cx: &mut Context<'_>,
@@ -155,7 +158,8 @@ impl Copying {
                     break;
                 }
             }
-            let written = ready!(Pin::new(&mut *writer).poll_write(cx, &self.buffer[self.start..self.end]))?;
+            let written =
+                ready!(Pin::new(&mut *writer).poll_write(cx, &self.buffer[self.start..self.end]))?;
             if written == 0 {
                 return Poll::Ready(Err(io::ErrorKind::WriteZero.into()));
             }
@@ -165,7 +169,11 @@ impl Copying {
         }
         if self.stage == Stage::Ends {
             let mut writer = Pin::new(writer);
-            ready!(if closes { writer.as_mut().poll_close(cx) } else { writer.as_mut().poll_flush(cx) })?;
+            ready!(if closes {
+                writer.as_mut().poll_close(cx)
+            } else {
+                writer.as_mut().poll_flush(cx)
+            })?;
             self.stage = Stage::Done;
         }
         Poll::Ready(Ok(self.copied))

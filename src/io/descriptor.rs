@@ -14,10 +14,11 @@ use crate::readiness::Direction;
 use crate::runtime;
 use crate::sources::Registered;
 
-/// A descriptor of another crate, or of the system, for which a goroutine can wait: a pipe, a timer, a device. tokio: `AsyncFd`.
+/// A descriptor of another crate, or of the system, for which a goroutine can wait: a pipe, a
+/// timer, a device. tokio: `AsyncFd`.
 ///
-/// It must not block: set `O_NONBLOCK` before. A file that the poller refuses, as a regular one, is an error of
-/// [`new`](Self::new).
+/// It must not block: set `O_NONBLOCK` before. A file that the poller refuses, as a regular one, is
+/// an error of [`new`](Self::new).
 ///
 /// ```
 /// use std::io::{self, Read, Write};
@@ -55,11 +56,21 @@ impl<T> AsRawFd for Descriptor<T> {
 }
 
 impl<T> Source for Descriptor<T> {
-    fn register(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
+    fn register(
+        &mut self,
+        registry: &Registry,
+        token: Token,
+        interests: Interest,
+    ) -> io::Result<()> {
         SourceFd(&self.as_raw_fd()).register(registry, token, interests)
     }
 
-    fn reregister(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
+    fn reregister(
+        &mut self,
+        registry: &Registry,
+        token: Token,
+        interests: Interest,
+    ) -> io::Result<()> {
         SourceFd(&self.as_raw_fd()).reregister(registry, token, interests)
     }
 
@@ -69,7 +80,8 @@ impl<T> Source for Descriptor<T> {
 }
 
 impl<T: AsFd> Async<T> {
-    /// Registers the descriptor with the poller of the current runtime, elsewhere of the global one.
+    /// Registers the descriptor with the poller of the current runtime, elsewhere of the global
+    /// one.
     ///
     /// # Errors
     ///
@@ -78,7 +90,10 @@ impl<T: AsFd> Async<T> {
     pub fn new(descriptor: T) -> io::Result<Self> {
         let sources = runtime::current_for_sockets(Location::caller()).sources()?;
         Ok(Self {
-            source: Registered::new(sources, Descriptor { fd: descriptor.as_fd().as_raw_fd(), inner: descriptor })?,
+            source: Registered::new(
+                sources,
+                Descriptor { fd: descriptor.as_fd().as_raw_fd(), inner: descriptor },
+            )?,
         })
     }
 
@@ -87,8 +102,8 @@ impl<T: AsFd> Async<T> {
         &self.source.io().inner
     }
 
-    /// Waits until something may be read. Then read by [`try_read_with`](Self::try_read_with): what bypasses this cannot say that the
-    /// descriptor is drained, and the next wait returns at once.
+    /// Waits until something may be read. Then read by [`try_read_with`](Self::try_read_with): what
+    /// bypasses this cannot say that the descriptor is drained, and the next wait returns at once.
     ///
     /// # Errors
     ///
@@ -120,7 +135,8 @@ impl<T: AsFd> Async<T> {
     ///
     /// # Errors
     ///
-    /// Those of `read`; [`WouldBlock`](io::ErrorKind::WouldBlock) if there is nothing. The runtime has ended.
+    /// Those of `read`; [`WouldBlock`](io::ErrorKind::WouldBlock) if there is nothing. The runtime
+    /// has ended.
     pub fn try_read_with<R>(&self, read: impl FnMut(&T) -> io::Result<R>) -> io::Result<R> {
         attempt_now(&mut self.reads(read))
     }
@@ -135,7 +151,8 @@ impl<T: AsFd> Async<T> {
     }
 
     /// Calls `read` as soon as something may be read, and again as often as it says
-    /// [`WouldBlock`](io::ErrorKind::WouldBlock): it must say so only if the system did, because the next event is awaited then.
+    /// [`WouldBlock`](io::ErrorKind::WouldBlock): it must say so only if the system did, because
+    /// the next event is awaited then.
     ///
     /// # Errors
     ///
@@ -145,7 +162,10 @@ impl<T: AsFd> Async<T> {
     ///
     /// `read` is not called any more; nothing is lost that it has not taken.
     #[track_caller]
-    pub fn read_with<R>(&self, read: impl FnMut(&T) -> io::Result<R>) -> impl Future<Output = io::Result<R>> {
+    pub fn read_with<R>(
+        &self,
+        read: impl FnMut(&T) -> io::Result<R>,
+    ) -> impl Future<Output = io::Result<R>> {
         Attempts::new(self.reads(read), Location::caller())
     }
 
@@ -159,7 +179,10 @@ impl<T: AsFd> Async<T> {
     ///
     /// `write` is not called any more.
     #[track_caller]
-    pub fn write_with<R>(&self, write: impl FnMut(&T) -> io::Result<R>) -> impl Future<Output = io::Result<R>> {
+    pub fn write_with<R>(
+        &self,
+        write: impl FnMut(&T) -> io::Result<R>,
+    ) -> impl Future<Output = io::Result<R>> {
         Attempts::new(self.writes(write), Location::caller())
     }
 

@@ -1,7 +1,8 @@
-//! Loom's models of the protocol itself: an unlock against a thread that goes to sleep, and the hand-over.
+//! Loom's models of the protocol itself: an unlock against a thread that goes to sleep, and the
+//! hand-over.
 //!
-//! Threads do not spin here, so a wake-up that is lost shows as a deadlock. Two threads that hold the lock at once are reported
-//! by the cell.
+//! Threads do not spin here, so a wake-up that is lost shows as a deadlock. Two threads that hold
+//! the lock at once are reported by the cell.
 
 use std::sync::Arc;
 
@@ -31,11 +32,15 @@ impl ModelLock {
     pub(super) fn lock(&self) {
         let guard = self.mutex.lock().expect("no model unwinds with the lock held");
         // SAFETY: this thread holds the mutex, and the guard is dropped before it, by `unlock`.
-        unsafe { *self.held.get() = Some(std::mem::transmute::<MutexGuard<'_, ()>, MutexGuard<'static, ()>>(guard)) };
+        unsafe {
+            *self.held.get() =
+                Some(std::mem::transmute::<MutexGuard<'_, ()>, MutexGuard<'static, ()>>(guard))
+        };
     }
 
     pub(super) fn unlock(&self) {
-        // SAFETY: the caller holds the lock. The guard is moved out first: dropping it lets others in.
+        // SAFETY: the caller holds the lock. The guard is moved out first: dropping it lets others
+        // in.
         let guard = unsafe { (*self.held.get()).take() };
         drop(guard);
     }

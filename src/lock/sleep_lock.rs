@@ -1,5 +1,5 @@
-//! The protocol of [`RawLock`](super::RawLock): a lock that is released by a store, a load and a branch, and whose waiters
-//! sleep.
+//! The protocol of [`RawLock`](super::RawLock): a lock that is released by a store, a load and a
+//! branch, and whose waiters sleep.
 //!
 //! # No wake-up is lost
 //!
@@ -10,26 +10,28 @@
 //! | W3 | tries to acquire the lock | | |
 //! | W4 | sleeps until it is removed from the bucket | | |
 //!
-//! The fence falls between two instructions of each running thread. If U2 comes before it, so does U1, and W3 finds the lock
-//! free or acquired by a later holder. If U2 comes after it, U2 sees `asleep`. That holds for the unlock of each later holder
-//! too. So the holder that W3 finds will see `asleep` when it unlocks, and remove a sleeper from the bucket, which W4 sees
-//! under the bucket's mutex. Each sleeper issues a fence of its own, because a flag that was set already says nothing about
-//! the fence of the thread that set it.
+//! The fence falls between two instructions of each running thread. If U2 comes before it, so does
+//! U1, and W3 finds the lock free or acquired by a later holder. If U2 comes after it, U2 sees
+//! `asleep`. That holds for the unlock of each later holder too. So the holder that W3 finds will
+//! see `asleep` when it unlocks, and remove a sleeper from the bucket, which W4 sees under the
+//! bucket's mutex. Each sleeper issues a fence of its own, because a flag that was set already says
+//! nothing about the fence of the thread that set it.
 //!
-//! `asleep` is cleared under the bucket's mutex, when the last sleeper of the lock is removed. It may be set without need, in
-//! which case an unlock takes its slow path for nothing.
+//! `asleep` is cleared under the bucket's mutex, when the last sleeper of the lock is removed. It
+//! may be set without need, in which case an unlock takes its slow path for nothing.
 //!
-//! Where the kernel does not offer the fence, or stops offering it, W4 lasts at most [`RETRY`], and then begins at W1 again.
-//! So no unlock pays for a full fence on any platform.
+//! Where the kernel does not offer the fence, or stops offering it, W4 lasts at most [`RETRY`], and
+//! then begins at W1 again. So no unlock pays for a full fence on any platform.
 //!
 //! # Fairness
 //!
-//! A removed sleeper competes with the threads that run, so that the lock is not idle while the sleeper is scheduled. If it
-//! loses, it is starving: it enters its bucket at the front, and the next unlock acquires the lock on its behalf. To hand
-//! over always would make all threads run at the pace of wake-ups, hundreds of times as slow.
+//! A removed sleeper competes with the threads that run, so that the lock is not idle while the
+//! sleeper is scheduled. If it loses, it is starving: it enters its bucket at the front, and the
+//! next unlock acquires the lock on its behalf. To hand over always would make all threads run at
+//! the pace of wake-ups, hundreds of times as slow.
 //!
-//! A thread that wakes a sleeper then yields its core: the sleeper often waited because the holder had lost that very core,
-//! and would wait for the rest of the time slice.
+//! A thread that wakes a sleeper then yields its core: the sleeper often waited because the holder
+//! had lost that very core, and would wait for the rest of the time slice.
 
 use std::cell::Cell;
 use std::sync::atomic::AtomicU32 as Knob;
@@ -50,18 +52,22 @@ const RETRY: Duration = Duration::from_millis(1);
 
 /// Pauses before a contended lock is tried again, at first and at most: about a microsecond.
 ///
-/// A critical section takes ten nanoseconds, and a transfer of its cache line to another core a hundred. A thread that finds
-/// the lock held keeps away from the line for a while, so that the other core does many operations at the price of a few.
+/// A critical section takes ten nanoseconds, and a transfer of its cache line to another core a
+/// hundred. A thread that finds the lock held keeps away from the line for a while, so that the
+/// other core does many operations at the price of a few.
 const PAUSE: (u32, u32) = (32, 256);
-/// Pauses in all before a thread sleeps; with a single CPU, on which the holder cannot run meanwhile, and with several.
+/// Pauses in all before a thread sleeps; with a single CPU, on which the holder cannot run
+/// meanwhile, and with several.
 const SPIN_ALONE: u32 = 32;
 const SPIN: u32 = 2000;
 static SPIN_LIMIT: Knob = Knob::new(SPIN);
 
-/// Prepares the process for locks that sleep, once; a runtime and a channel do so when they are created.
+/// Prepares the process for locks that sleep, once; a runtime and a channel do so when they are
+/// created.
 ///
-/// To register for the fence takes microseconds in a process with one thread, milliseconds later. To ask for the number of
-/// CPUs takes 0.1 ms, because it reads files. Neither can be done by a thread that waits.
+/// To register for the fence takes microseconds in a process with one thread, milliseconds later.
+/// To ask for the number of CPUs takes 0.1 ms, because it reads files. Neither can be done by a
+/// thread that waits.
 #[inline]
 pub(crate) fn prepare() {
     static PREPARED: Once = Once::new();
@@ -86,8 +92,9 @@ pub(crate) fn prepare() {
 /// | false | no thread sleeps, or a removed one is about to try again | a thread that enters the bucket |
 /// | true | the bucket may have sleepers of this lock | the removal of the last one |
 ///
-/// `lock` decrements, because x86 answers that with a flag (`lock dec; jne`), which a swap has to be tested for. The word does not
-/// wrap, because each thread decrements it at most once while the lock is held.
+/// `lock` decrements, because x86 answers that with a flag (`lock dec; jne`), which a swap has to
+/// be tested for. The word does not wrap, because each thread decrements it at most once while the
+/// lock is held.
 #[derive(Debug)]
 pub(super) struct SleepLock {
     state: AtomicU32,
@@ -103,8 +110,13 @@ impl SleepLock {
 
     #[inline(always)]
     pub(super) fn lock(&self) {
-        // Loom does not know that the holder's store of `FREE` comes after a decrement that saw the lock held.
-        let acquired = if MODELLED { self.try_lock() } else { self.state.fetch_sub(1, Ordering::Acquire) == FREE };
+        // Loom does not know that the holder's store of `FREE` comes after a decrement that saw the
+        // lock held.
+        let acquired = if MODELLED {
+            self.try_lock()
+        } else {
+            self.state.fetch_sub(1, Ordering::Acquire) == FREE
+        };
         if !acquired {
             self.lock_slow();
         }
@@ -150,13 +162,15 @@ impl SleepLock {
     /// Acquires the lock, asleep while it is held. `fence` says whether it was issued.
     pub(super) fn sleep(&self, fence: impl Fn() -> bool) {
         let shard = self.shard();
-        let sleeper = Sleeper { lock: self, next: Cell::new(ptr::null()), state: Cell::new(State::Notified) };
+        let sleeper =
+            Sleeper { lock: self, next: Cell::new(ptr::null()), state: Cell::new(State::Notified) };
         let wakeup = shard.wakeup(&sleeper);
         let mut place = State::Waiting;
         loop {
             {
                 let bucket = shard.bucket();
-                // SAFETY: S1. Both ways out of this turn leave the sleeper removed: `remove`, and the loop that waits for it.
+                // SAFETY: S1. Both ways out of this turn leave the sleeper removed: `remove`, and
+                // the loop that waits for it.
                 unsafe { bucket.insert(&sleeper, place) };
                 self.asleep.store(true, Ordering::Relaxed);
             }
@@ -169,7 +183,10 @@ impl SleepLock {
                 if fenced {
                     bucket = wakeup.wait(bucket).unwrap_or_else(PoisonError::into_inner);
                 } else {
-                    bucket = wakeup.wait_timeout(bucket, RETRY).unwrap_or_else(PoisonError::into_inner).0;
+                    bucket = wakeup
+                        .wait_timeout(bucket, RETRY)
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .0;
                     self.remove(&bucket, &sleeper, State::Notified);
                 }
             }
@@ -232,7 +249,8 @@ enum State {
     Granted,
 }
 
-/// A thread that sleeps. It is on that thread's stack, so that nothing is allocated: the thread may hold other locks.
+/// A thread that sleeps. It is on that thread's stack, so that nothing is allocated: the thread may
+/// hold other locks.
 struct Sleeper<'a> {
     lock: &'a SleepLock,
     next: Cell<*const Sleeper<'static>>,
@@ -247,8 +265,8 @@ impl Sleeper<'_> {
 
 /// A list of sleepers, of all the locks that share the bucket, under the bucket's mutex.
 ///
-/// S1: an inserted sleeper is alive, and stays in its place until it is removed. S2: the cells of a sleeper are accessed
-/// under its bucket's mutex, or by its own thread while it is not inserted.
+/// S1: an inserted sleeper is alive, and stays in its place until it is removed. S2: the cells of a
+/// sleeper are accessed under its bucket's mutex, or by its own thread while it is not inserted.
 struct Bucket {
     first: Cell<*const Sleeper<'static>>,
 }
@@ -300,7 +318,8 @@ impl Bucket {
 #[repr(align(128))]
 struct Shard {
     bucket: Mutex<Bucket>,
-    /// A sleeper waits for one of them. They are not in the sleeper, which may be gone when it is notified.
+    /// A sleeper waits for one of them. They are not in the sleeper, which may be gone when it is
+    /// notified.
     wakeups: [Condvar; WAKEUPS],
 }
 

@@ -42,7 +42,9 @@ fn no_hang<T: Send + 'static>(body: impl FnOnce() -> T + Send + 'static) -> T {
     match result.recv_timeout(Duration::from_secs(60)) {
         Ok(result) => result,
         Err(RecvTimeoutError::Timeout) => panic!("a thread sleeps, and is not woken"),
-        Err(RecvTimeoutError::Disconnected) => std::panic::resume_unwind(thread.join().expect_err("it has panicked")),
+        Err(RecvTimeoutError::Disconnected) => {
+            std::panic::resume_unwind(thread.join().expect_err("it has panicked"))
+        }
     }
 }
 
@@ -120,7 +122,10 @@ fn a_sleeper_that_loses_again_keeps_its_place() {
         lock.wake_one();
         assert_eq!(lock.sleepers(), (2, 1));
         lock.unlock();
-        assert!(starving.join().unwrap() < waiting.join().unwrap(), "the newcomer was served first");
+        assert!(
+            starving.join().unwrap() < waiting.join().unwrap(),
+            "the newcomer was served first"
+        );
         assert!(lock.is_idle());
     });
 }
@@ -166,7 +171,8 @@ fn a_thread_that_sleeps_or_wakes_another_allocates_nothing() {
     });
 }
 
-/// Eight threads on three locks; each lock guards a number that is read, left for a moment and written.
+/// Eight threads on three locks; each lock guards a number that is read, left for a moment and
+/// written.
 fn contend(rounds: usize, prepare_thread: fn()) {
     const THREADS: usize = 8;
     let locks = Arc::new([0, 1, 2].map(|_| Lock::new(0)));
@@ -180,7 +186,11 @@ fn contend(rounds: usize, prepare_thread: fn()) {
                     let which = (thread + round) % 3;
                     let mut value = locks[which].lock();
                     let read = *value;
-                    assert_eq!(inside.fetch_add(1 << (16 * which), Ordering::Relaxed) >> (16 * which) & 0xFFFF, 0);
+                    assert_eq!(
+                        inside.fetch_add(1 << (16 * which), Ordering::Relaxed) >> (16 * which)
+                            & 0xFFFF,
+                        0
+                    );
                     if round % 64 == 0 {
                         // The holder loses its core, so that the others sleep.
                         thread::yield_now();
@@ -216,7 +226,10 @@ fn threads_exclude_each_other_on_one_cpu() {
                 let first = (0..1024).find(|cpu| libc::CPU_ISSET(*cpu, &set)).expect("a CPU");
                 set = std::mem::zeroed();
                 libc::CPU_SET(first, &mut set);
-                assert_eq!(libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const set), 0);
+                assert_eq!(
+                    libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const set),
+                    0
+                );
             }
         });
     });

@@ -116,7 +116,11 @@ fn a_full_buffer_takes_the_parked_sender_before_a_newcomer() {
             thread::spawn(move || tx.try_send(3))
         };
         assert_eq!(rx.try_recv(), Ok(1));
-        assert_eq!(newcomer.join().unwrap(), Err(TrySendError::Full(3)), "there was no moment with room");
+        assert_eq!(
+            newcomer.join().unwrap(),
+            Err(TrySendError::Full(3)),
+            "there was no moment with room"
+        );
         assert_eq!(rx.try_recv(), Ok(2));
         assert_eq!(poll_once(parked.as_mut()), Poll::Ready(Ok(())));
     });
@@ -219,7 +223,10 @@ fn a_stream_in_line_is_handed_each_value() {
             block_on(tx.send(2)).unwrap();
         });
         let mut stream = rx.into_stream();
-        assert_eq!([next(&mut stream), next(&mut stream), next(&mut stream)], [Some(1), Some(2), None]);
+        assert_eq!(
+            [next(&mut stream), next(&mut stream), next(&mut stream)],
+            [Some(1), Some(2), None]
+        );
         sender.join().unwrap();
     });
 }
@@ -344,7 +351,9 @@ fn a_look_without_the_lock_finds_the_close_before_it_sel04() {
             let (_closed, ()) = look_beside(
                 move || other.close(),
                 |over| match rx.try_recv() {
-                    Err(TryRecvError::Closed) => assert!(matches!(tx.try_send(7), Err(TrySendError::Closed(7)))),
+                    Err(TryRecvError::Closed) => {
+                        assert!(matches!(tx.try_send(7), Err(TrySendError::Closed(7))))
+                    }
                     other => assert!(!over && other == Err(TryRecvError::Empty), "{other:?}"),
                 },
             );

@@ -1,10 +1,13 @@
-//! Loom's models of the crate's protocols: every interleaving of two or three threads, up to a bound of preemptions.
+//! Loom's models of the crate's protocols: every interleaving of two or three threads, up to a
+//! bound of preemptions.
 //!
-//! `RUSTFLAGS="--cfg gopark_loom" CARGO_TARGET_DIR=target/loom cargo test -p gopark --release --features _loom --lib models`
+//! `RUSTFLAGS="--cfg gopark_loom" CARGO_TARGET_DIR=target/loom cargo test -p gopark --release
+//! --features _loom --lib models`
 //!
-//! A lost wake-up shows as a deadlock, a value that is lost or doubled as a failed assertion, and an access that nothing
-//! orders is reported by loom's cells. The models of the tree of contexts are in `context/models.rs`, those of a channel's buffer in
-//! `chan/core/models.rs`, because they use what is private there.
+//! A lost wake-up shows as a deadlock, a value that is lost or doubled as a failed assertion, and
+//! an access that nothing orders is reported by loom's cells. The models of the tree of contexts
+//! are in `context/models.rs`, those of a channel's buffer in `chan/core/models.rs`, because they
+//! use what is private there.
 
 mod chan;
 mod net;

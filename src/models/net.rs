@@ -1,5 +1,6 @@
-//! Models of the readiness of a descriptor. The kernel's buffer is a number of bytes, and an event follows each that comes. A lock
-//! guards it, as the kernel's does: see the proof in `readiness.rs`.
+//! Models of the readiness of a descriptor. The kernel's buffer is a number of bytes, and an event
+//! follows each that comes. A lock guards it, as the kernel's does: see the proof in
+//! `readiness.rs`.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -32,7 +33,8 @@ impl Socket {
         self.readiness.read.event(bits);
     }
 
-    /// Reads at most `room` bytes, as [`attempt`](crate::io::attempt::attempt) does. `None` if it must wait.
+    /// Reads at most `room` bytes, as [`attempt`](crate::io::attempt::attempt) does. `None` if it
+    /// must wait.
     fn attempt(&self, room: usize) -> Option<usize> {
         let ready = match self.readiness.read.next() {
             Next::Wait => return None,

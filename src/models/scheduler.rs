@@ -1,4 +1,5 @@
-//! Models of the idle word, of the wishes for workers, of jobs, of the end of a runtime, and of the run-next slot.
+//! Models of the idle word, of the wishes for workers, of jobs, of the end of a runtime, and of the
+//! run-next slot.
 
 use std::panic::Location;
 use std::sync::Arc;
@@ -37,7 +38,8 @@ fn a_push_is_seen_by_the_second_look_or_wakes_somebody() {
         idle.end_search();
         idle.transition_to_idle();
         let seen = queue.load(Ordering::Relaxed) > 0;
-        let woken = pushers.into_iter().map(|pusher| pusher.join().unwrap()).filter(|woken| *woken).count();
+        let woken =
+            pushers.into_iter().map(|pusher| pusher.join().unwrap()).filter(|woken| *woken).count();
         assert!(seen || woken > 0, "a goroutine is queued, and everybody sleeps");
         assert!(woken <= 1, "two were woken for one idle processor");
     });
@@ -58,8 +60,9 @@ fn the_last_searcher_knows_that_it_is_the_last() {
     });
 }
 
-/// Whoever pushes calls a worker that parks, or leaves a wish that the worker fulfils instead of parking, or that the monitor
-/// starts a thread for: the worker is counted once, and the goroutine is found.
+/// Whoever pushes calls a worker that parks, or leaves a wish that the worker fulfils instead of
+/// parking, or that the monitor starts a thread for: the worker is counted once, and the goroutine
+/// is found.
 #[test]
 fn a_wish_for_a_worker_is_fulfilled_by_the_one_that_parks_or_by_a_thread() {
     explore(3, || {
@@ -68,7 +71,8 @@ fn a_wish_for_a_worker_is_fulfilled_by_the_one_that_parks_or_by_a_thread() {
         idle.transition_to_idle();
         let (queue, started) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
         let pusher = {
-            let (idle, spares, queue, started) = (idle.clone(), spares.clone(), queue.clone(), started.clone());
+            let (idle, spares, queue, started) =
+                (idle.clone(), spares.clone(), queue.clone(), started.clone());
             thread::spawn(move || {
                 queue.fetch_add(1, Ordering::Relaxed);
                 if idle.should_notify() && idle.try_begin_notify() && !spares.call() {
@@ -81,7 +85,8 @@ fn a_wish_for_a_worker_is_fulfilled_by_the_one_that_parks_or_by_a_thread() {
         };
         let parker = Arc::new(Parker::new());
         let roused = spares.park(&parker, Time::NEVER, Time::NEVER, false);
-        // A thread that was started would have fulfilled the wish as it came, unless the worker had done so.
+        // A thread that was started would have fulfilled the wish as it came, unless the worker had
+        // done so.
         let come = usize::from(matches!(roused, Roused::Called)) + pusher.join().unwrap();
         let started = started.load(Ordering::Relaxed);
         assert_eq!(come, 1, "{roused:?}, {started} started");
@@ -90,7 +95,8 @@ fn a_wish_for_a_worker_is_fulfilled_by_the_one_that_parks_or_by_a_thread() {
     });
 }
 
-/// A worker is called while all are told to end: it has come, or has ended, and the count of searching workers says which.
+/// A worker is called while all are told to end: it has come, or has ended, and the count of
+/// searching workers says which.
 #[test]
 fn a_worker_that_is_called_as_the_runtime_ends_is_not_counted_for_ever() {
     explore(3, || {
@@ -123,7 +129,8 @@ enum Place {
     Held,
 }
 
-/// A runtime with one processor and a queue, and what its workers and submitters do about the two: the steps of `Executor`.
+/// A runtime with one processor and a queue, and what its workers and submitters do about the two:
+/// the steps of `Executor`.
 struct Machine {
     place: Mutex<Place>,
     /// What belongs to the processor: loom reports two holders.
@@ -263,8 +270,8 @@ fn a_processor_has_one_holder_and_no_goroutine_is_lost_whoever_gives_it_up_or_ta
     }
 }
 
-/// A goroutine that is spawned while the runtime ends has come to its end before the executor is another runtime's; and so has
-/// the wake for it.
+/// A goroutine that is spawned while the runtime ends has come to its end before the executor is
+/// another runtime's; and so has the wake for it.
 #[test]
 fn a_spawn_during_a_shutdown_is_refused_or_the_runtime_ends_after_it() {
     explore(3, || {
@@ -310,12 +317,15 @@ fn a_spawn_during_a_shutdown_is_refused_or_the_runtime_ends_after_it() {
         // Its wake may come only now.
         let spawned = spawner.join().unwrap();
         assert_eq!(finished, usize::from(spawned));
-        assert!(!machine.idle.is_searched() && machine.spares.end() == 0, "the next runtime has a call too many");
+        assert!(
+            !machine.idle.is_searched() && machine.spares.end() == 0,
+            "the next runtime has a call too many"
+        );
     });
 }
 
-/// A job is submitted while a worker, which may be called for a goroutine, parks, and the monitor starts a thread or is refused
-/// one. A lost job is a deadlock.
+/// A job is submitted while a worker, which may be called for a goroutine, parks, and the monitor
+/// starts a thread or is refused one. A lost job is a deadlock.
 #[test]
 fn a_job_is_done_once_by_a_worker_that_parks_or_by_a_thread_that_is_started_for_it() {
     /// A worker, until the job is done.
@@ -371,7 +381,8 @@ fn a_job_is_done_once_by_a_worker_that_parks_or_by_a_thread_that_is_started_for_
     }
 }
 
-/// A worker whose goroutine submits others while somebody takes its slot; each submission is a number, as an address.
+/// A worker whose goroutine submits others while somebody takes its slot; each submission is a
+/// number, as an address.
 struct Stuck {
     slot: RunNext,
     /// What belongs to the processor and is not atomic: loom reports two who touch it at once.
@@ -389,7 +400,11 @@ impl Stuck {
     fn new() -> Arc<Self> {
         let slot = RunNext::new();
         assert!(slot.begin_exclusive());
-        Arc::new(Self { slot, processor: UnsafeCell::new(0), found: std::array::from_fn(|_| AtomicUsize::new(0)) })
+        Arc::new(Self {
+            slot,
+            processor: UnsafeCell::new(0),
+            found: std::array::from_fn(|_| AtomicUsize::new(0)),
+        })
     }
 
     fn find(&self, next: *mut ()) {
@@ -404,7 +419,8 @@ impl Stuck {
         self.processor.with_mut(|touched| unsafe { *touched += 1 });
     }
 
-    /// In a poll: into the slot, the one before into the queue; without a processor into the global queue.
+    /// In a poll: into the slot, the one before into the queue; without a processor into the global
+    /// queue.
     fn submit(&self, task: usize) {
         let task = std::ptr::without_provenance_mut(task);
         match self.slot.try_hold() {
@@ -442,7 +458,8 @@ fn a_thief_of_the_run_next_slot_and_its_owner_take_each_goroutine_once() {
             })
         };
         stuck.submit(2);
-        // The poll ends. `revoked` may be seen, but the processor is still the owner's, as the lock would tell.
+        // The poll ends. `revoked` may be seen, but the processor is still the owner's, as the lock
+        // would tell.
         let asks = !stuck.slot.begin_exclusive();
         let mut thief = Some(thief);
         if asks {
@@ -502,7 +519,8 @@ unsafe impl Sync for Looked {}
 // SAFETY: as above.
 unsafe impl Send for Looked {}
 
-/// A goroutine is freed at the end of its poll while another thread looks at it: the look comes before, or leaves it alone.
+/// A goroutine is freed at the end of its poll while another thread looks at it: the look comes
+/// before, or leaves it alone.
 #[test]
 fn a_look_at_a_running_goroutine_is_over_before_it_is_freed() {
     explore(3, || {
@@ -527,7 +545,8 @@ fn a_look_at_a_running_goroutine_is_over_before_it_is_freed() {
     });
 }
 
-/// A goroutine parks, and another worker polls it to its end and frees it, while the first one has not left its poll.
+/// A goroutine parks, and another worker polls it to its end and frees it, while the first one has
+/// not left its poll.
 #[test]
 fn a_look_at_a_goroutine_that_parks_is_over_before_another_worker_frees_it() {
     explore(3, || {

@@ -161,7 +161,8 @@ fn what_passes_a_polling_select_arrives_in_the_order_of_sending() {
 fn an_offer_that_meets_a_select_with_two_cases_on_one_channel_is_taken_once() {
     explore(2, || {
         let (tx, rx) = chan::unbuffered();
-        let sender = thread::spawn(move || block_on(async { (tx.send(7).await, tx.send(8).await) }));
+        let sender =
+            thread::spawn(move || block_on(async { (tx.send(7).await, tx.send(8).await) }));
         for value in [7, 8] {
             let got = block_on(async {
                 select! { v = rx.recv() => v, v = rx.recv() => v }

@@ -1,7 +1,7 @@
 //! Models of the locks.
 //!
-//! The protected value is loom's cell. Thread-locals are those of the one thread that loom runs on, so a model is either all
-//! on a gopark processor or all outside.
+//! The protected value is loom's cell. Thread-locals are those of the one thread that loom runs on,
+//! so a model is either all on a gopark processor or all outside.
 
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -15,8 +15,8 @@ use crate::coop;
 use crate::sync::{Mutex, Notify, RwMutex, Semaphore, fairness, watch};
 use crate::wait::block_on::block_on;
 
-/// A future that this thread has polled once, and another one will end: so a waiter is in the queue without costing the
-/// model a preemption.
+/// A future that this thread has polled once, and another one will end: so a waiter is in the queue
+/// without costing the model a preemption.
 fn parked<F: Future + 'static>(future: F) -> Pin<Box<F>> {
     let mut future = Box::pin(future);
     assert!(poll_once(future.as_mut()).is_pending());
@@ -123,7 +123,8 @@ fn one_gives_up() {
             let m = m.clone();
             move || {
                 let mut lock = pin!(m.lock());
-                let _ = poll_once(lock.as_mut()).is_pending() && poll_once(lock.as_mut()).is_pending();
+                let _ =
+                    poll_once(lock.as_mut()).is_pending() && poll_once(lock.as_mut()).is_pending();
             }
         }),
         thread::spawn({
@@ -154,7 +155,8 @@ fn front_gives_up() {
     assert!((3..=4).contains(&get(&m.try_lock().unwrap())));
 }
 
-/// A processor's unlock tells the front, a barger's unlock elsewhere hands the lock to it, its own tells the next.
+/// A processor's unlock tells the front, a barger's unlock elsewhere hands the lock to it, its own
+/// tells the next.
 #[test]
 fn mutex_told_waiter_is_handed_the_lock_and_the_next_one_is_told() {
     explore_on(On::Worker, 3, || {
@@ -174,8 +176,8 @@ fn mutex_told_waiter_is_handed_the_lock_and_the_next_one_is_told() {
     });
 }
 
-/// One that is polled again without having been woken sees a grant by the waiter alone, and with it all that was done
-/// before.
+/// One that is polled again without having been woken sees a grant by the waiter alone, and with it
+/// all that was done before.
 #[test]
 fn mutex_grant_needs_no_wake_to_be_ordered() {
     explore_on(On::Foreign, 2, || {
@@ -223,8 +225,8 @@ fn rwmutex_two_writers_and_a_reader() {
     });
 }
 
-/// The end of a writer's phase lets in two queued readers and announces a writer, while the readers are polled and
-/// leave.
+/// The end of a writer's phase lets in two queued readers and announces a writer, while the readers
+/// are polled and leave.
 #[test]
 fn rwmutex_phase_change_with_a_batch_of_two_and_a_next_writer() {
     explore_on(On::Foreign, 3, || {
@@ -266,7 +268,8 @@ fn rwmutex_announced_writer_leaves_while_the_last_reader_does_ca10() {
     });
 }
 
-/// A writer that has announced itself gives up: the reader it kept out gets in, and so does the writer behind it.
+/// A writer that has announced itself gives up: the reader it kept out gets in, and so does the
+/// writer behind it.
 #[test]
 fn rwmutex_cancelled_writer_readmits_readers_ca10() {
     explore_on(On::Foreign, 2, || {
@@ -277,7 +280,8 @@ fn rwmutex_cancelled_writer_readmits_readers_ca10() {
                 let m = m.clone();
                 move || {
                     let mut lock = pin!(m.lock());
-                    let _ = poll_once(lock.as_mut()).is_pending() && poll_once(lock.as_mut()).is_pending();
+                    let _ = poll_once(lock.as_mut()).is_pending()
+                        && poll_once(lock.as_mut()).is_pending();
                 }
             }),
             thread::spawn({
@@ -304,8 +308,10 @@ fn rwmutex_reader_leaves_while_writers_come() {
                 assert!(get(&guard) <= 2);
                 // Goes on in the other thread.
                 let mut first = true;
-                std::future::poll_fn(|_| if std::mem::take(&mut first) { Poll::Pending } else { Poll::Ready(()) })
-                    .await;
+                std::future::poll_fn(|_| {
+                    if std::mem::take(&mut first) { Poll::Pending } else { Poll::Ready(()) }
+                })
+                .await;
             })
         };
         let tries = {
@@ -334,7 +340,8 @@ fn semaphore_grant_against_cancel_ca13() {
                 let s = s.clone();
                 move || {
                     let mut acquire = pin!(s.acquire(2));
-                    let _ = poll_once(acquire.as_mut()).is_pending() && poll_once(acquire.as_mut()).is_pending();
+                    let _ = poll_once(acquire.as_mut()).is_pending()
+                        && poll_once(acquire.as_mut()).is_pending();
                 }
             }),
             thread::spawn({
@@ -348,7 +355,8 @@ fn semaphore_grant_against_cancel_ca13() {
     });
 }
 
-/// The one at the front leaves: what is there does for the one behind it, and nobody gives anything back.
+/// The one at the front leaves: what is there does for the one behind it, and nobody gives anything
+/// back.
 #[test]
 fn semaphore_front_leaves_and_those_behind_it_go_ca13() {
     explore_on(On::Foreign, 3, || {
@@ -404,7 +412,8 @@ fn semaphore_grows_while_one_waits_for_more_than_there_is() {
     });
 }
 
-/// Two waits and two notifications of one, the first of which may come too early for either, or to one that gives up.
+/// Two waits and two notifications of one, the first of which may come too early for either, or to
+/// one that gives up.
 #[test]
 fn notify_one_is_kept_or_passed_on() {
     explore_on(On::Foreign, 3, || {
@@ -457,7 +466,8 @@ fn notify_all_reaches_all_that_came_before() {
     });
 }
 
-/// One is notified while all are being woken, by a thread that has seen that they are: it is for the one that came after.
+/// One is notified while all are being woken, by a thread that has seen that they are: it is for
+/// the one that came after.
 #[test]
 fn notify_one_in_the_midst_of_notify_all_is_for_one_that_came_later() {
     explore_on(On::Foreign, 3, || {
@@ -481,7 +491,8 @@ fn notify_one_in_the_midst_of_notify_all_is_for_one_that_came_later() {
     });
 }
 
-/// The one that waits leaves while it is notified, alone and with all: what was for one alone is kept.
+/// The one that waits leaves while it is notified, alone and with all: what was for one alone is
+/// kept.
 #[test]
 fn notify_one_beside_notify_all_is_passed_on_by_one_that_leaves() {
     explore_on(On::Foreign, 3, || {
@@ -515,7 +526,8 @@ fn watch_receiver_that_waits_sees_the_change_and_then_the_end() {
 fn watch_receiver_that_waits_sees_the_last_of_the_changes() {
     explore_on(On::Foreign, 2, || {
         let (tx, mut rx) = watch::channel(0);
-        let senders = [tx.clone(), tx].map(|tx| thread::spawn(move || tx.send_modify(|value| *value += 1)));
+        let senders =
+            [tx.clone(), tx].map(|tx| thread::spawn(move || tx.send_modify(|value| *value += 1)));
         let mut seen = 0;
         while block_on(rx.changed()).is_ok() {
             let value = *rx.borrow();

@@ -25,7 +25,8 @@ fn node() -> (Arc<Node>, Arc<AtomicUsize>) {
 
 fn queue(shard: &Shard, node: &Node, due: u64, count: &Arc<AtomicUsize>) {
     let waker = Waker::from(Arc::new(Count(count.clone())));
-    // SAFETY: the models' nodes are in an `Arc`, queued by one thread at a time, and cancelled or fired before they go.
+    // SAFETY: the models' nodes are in an `Arc`, queued by one thread at a time, and cancelled or
+    // fired before they go.
     assert!(unsafe { shard.insert(node, Time::from_nanos(due), waker.into()) }.is_ok());
 }
 
@@ -48,7 +49,10 @@ fn an_earlier_timer_is_seen_before_the_sleep_or_wakes_the_sleeper_tm11() {
             }
         };
         let woken = inserter.join().unwrap();
-        assert!(woken || until <= Time::from_nanos(1000), "it sleeps too long, and nobody wakes it");
+        assert!(
+            woken || until <= Time::from_nanos(1000),
+            "it sleeps too long, and nobody wakes it"
+        );
         drop((early.cancel(), late.cancel()));
         assert_eq!(shard.next_due(), Time::NEVER);
     });
@@ -65,7 +69,8 @@ fn a_node_is_fired_or_cancelled_ca14() {
             thread::spawn(move || shard.fire(Time::from_nanos(5), usize::MAX))
         };
         let cancelled = node.cancel().is_some();
-        // The owner is through with it: it may go, or be used again, while the other thread is not done yet.
+        // The owner is through with it: it may go, or be used again, while the other thread is not
+        // done yet.
         queue(&shard, &node, 9, &count);
         assert!(node.cancel().is_some());
         drop(node);

@@ -8,7 +8,8 @@ use std::vec;
 use crate::coop::{self, Reason};
 use crate::runtime::unblock;
 
-/// What can be an address of a socket: an address, a port with an IP address, or the name of a host.
+/// What can be an address of a socket: an address, a port with an IP address, or the name of a
+/// host.
 ///
 /// A name is looked up by [`lookup_host`]. tokio: `ToSocketAddrs`.
 ///
@@ -48,7 +49,10 @@ pub enum Addrs {
 
 impl Addrs {
     /// Looks a name up. The error says so if there are none.
-    pub(super) async fn resolve(self, site: &'static Location<'static>) -> io::Result<vec::IntoIter<SocketAddr>> {
+    pub(super) async fn resolve(
+        self,
+        site: &'static Location<'static>,
+    ) -> io::Result<vec::IntoIter<SocketAddr>> {
         use std::net::ToSocketAddrs as _;
 
         Ok(match self {
@@ -56,7 +60,9 @@ impl Addrs {
                 coop::spent(site, Reason::Io).await;
                 addrs.into_iter()
             }
-            Addrs::Host(host, port) => unblock(move || (host.as_str(), port).to_socket_addrs()).await?,
+            Addrs::Host(host, port) => {
+                unblock(move || (host.as_str(), port).to_socket_addrs()).await?
+            }
             Addrs::HostAndPort(text) => unblock(move || text.to_socket_addrs()).await?,
         })
     }
@@ -83,10 +89,11 @@ pub(super) async fn each_addr<T, F: Future<Output = io::Result<T>>>(
     Err(error)
 }
 
-/// Looks up the addresses of a host, with a port: `"example.org:80"`, or `("example.org", 80)`. Go: `net.LookupHost`.
+/// Looks up the addresses of a host, with a port: `"example.org:80"`, or `("example.org", 80)`. Go:
+/// `net.LookupHost`.
 ///
-/// The system's resolver blocks its thread, so a name is looked up by [`unblock`](crate::unblock). An
-/// address needs no look-up.
+/// The system's resolver blocks its thread, so a name is looked up by [`unblock`](crate::unblock).
+/// An address needs no look-up.
 ///
 /// # Errors
 ///
@@ -106,7 +113,9 @@ pub(super) async fn each_addr<T, F: Future<Output = io::Result<T>>>(
 /// # }
 /// ```
 #[track_caller]
-pub fn lookup_host<A: ToSocketAddrs>(host: A) -> impl Future<Output = io::Result<LookupHost>> + use<A> {
+pub fn lookup_host<A: ToSocketAddrs>(
+    host: A,
+) -> impl Future<Output = io::Result<LookupHost>> + use<A> {
     let (addrs, site) = (host.addrs(), Location::caller());
     drop(host);
     async move { Ok(LookupHost(addrs.resolve(site).await?)) }

@@ -1,4 +1,5 @@
-//! The futures that the operations return, by name. Each is a case of a [`select!`](crate::select!).
+//! The futures that the operations return, by name. Each is a case of a
+//! [`select!`](crate::select!).
 
 pub use super::connect::Connect;
 pub use super::listener::Accept;

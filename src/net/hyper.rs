@@ -21,7 +21,8 @@ macro_rules! traits {
                 mut cursor: ReadBufCursor<'_>,
             ) -> Poll<io::Result<()>> {
                 // SAFETY: `poll_read_bytes` writes initialized bytes only, and reads none.
-                let room = unsafe { &mut *(cursor.as_mut() as *mut [MaybeUninit<u8>] as *mut [u8]) };
+                let room =
+                    unsafe { &mut *(cursor.as_mut() as *mut [MaybeUninit<u8>] as *mut [u8]) };
                 let bytes = ready!(self.poll_read_bytes(cx, room))?;
                 // SAFETY: so many bytes have been written.
                 unsafe { cursor.advance(bytes) };

@@ -26,8 +26,8 @@ const BACKLOG: u32 = 1024;
 
 /// Accepts TCP connections. Go: `net.TCPListener`. tokio: `TcpListener`.
 ///
-/// Clones share the socket, which is closed when the last one is dropped. A connection goes to one of
-/// the goroutines that accept.
+/// Clones share the socket, which is closed when the last one is dropped. A connection goes to one
+/// of the goroutines that accept.
 ///
 /// ```
 /// use gopark::net::{TcpListener, TcpStream};
@@ -52,10 +52,11 @@ impl TcpListener {
         Ok(Self { socket: Arc::new(Registered::new(sources, socket)?) })
     }
 
-    /// Binds a socket to the address, or the first of several that work, and listens. Port 0 is any free
-    /// port. Go: `net.Listen("tcp", address)`.
+    /// Binds a socket to the address, or the first of several that work, and listens. Port 0 is any
+    /// free port. Go: `net.Listen("tcp", address)`.
     ///
-    /// On Unix `SO_REUSEADDR` is set, so that a server can be restarted at once. [`TcpSocket`](super::TcpSocket) has more options.
+    /// On Unix `SO_REUSEADDR` is set, so that a server can be restarted at once.
+    /// [`TcpSocket`](super::TcpSocket) has more options.
     ///
     /// # Errors
     ///
@@ -92,8 +93,9 @@ impl TcpListener {
     /// Waits for a connection. Go: `l.Accept()`.
     ///
     /// A connection that its peer has given up is passed over. If the process or the system has no
-    /// descriptors or no memory for it, this waits for some time, up to a second, and tries again; so a
-    /// server goes on when others have closed theirs. (A connection that the poller has no room for is closed.) The new stream belongs to the listener's runtime.
+    /// descriptors or no memory for it, this waits for some time, up to a second, and tries again;
+    /// so a server goes on when others have closed theirs. (A connection that the poller has no
+    /// room for is closed.) The new stream belongs to the listener's runtime.
     ///
     /// # Errors
     ///
@@ -107,9 +109,9 @@ impl TcpListener {
         Accept { future: Accepting::new(AcceptOne { socket: &self.socket }, Location::caller()) }
     }
 
-    /// Closes the socket, whatever clones there are. An [`accept`](Self::accept) that waits fails with an error of kind
-    /// [`NotConnected`](io::ErrorKind::NotConnected), and so does every later one; clients are refused. The port is free once the last
-    /// clone is dropped. Go: `l.Close()`.
+    /// Closes the socket, whatever clones there are. An [`accept`](Self::accept) that waits fails
+    /// with an error of kind [`NotConnected`](io::ErrorKind::NotConnected), and so does every later
+    /// one; clients are refused. The port is free once the last clone is dropped. Go: `l.Close()`.
     pub fn close(&self) {
         close(&self.socket);
     }
@@ -155,7 +157,9 @@ super::descriptor!(TcpListener, socket);
 
 impl fmt::Debug for TcpListener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("TcpListener").field("local_addr", &self.local_addr().ok()).finish_non_exhaustive()
+        f.debug_struct("TcpListener")
+            .field("local_addr", &self.local_addr().ok())
+            .finish_non_exhaustive()
     }
 }
 
@@ -208,7 +212,8 @@ fn is_exhausted(error: &io::Error) -> bool {
     is_known
 }
 
-/// How long an accept waits that finds no descriptor: first, and at most. Go's `http.Server` waits as long.
+/// How long an accept waits that finds no descriptor: first, and at most. Go's `http.Server` waits
+/// as long.
 const FIRST_DELAY: Duration = Duration::from_millis(5);
 const LONGEST_DELAY: Duration = Duration::from_secs(1);
 

@@ -12,8 +12,8 @@ use super::listener::TcpListener;
 use super::setup;
 use super::stream::TcpStream;
 
-/// A TCP socket whose options are set before it is connected, or listens. Go: `net.Dialer` and `net.ListenConfig` with `Control`.
-/// tokio: `TcpSocket`.
+/// A TCP socket whose options are set before it is connected, or listens. Go: `net.Dialer` and
+/// `net.ListenConfig` with `Control`. tokio: `TcpSocket`.
 ///
 /// ```
 /// use gopark::net::{TcpSocket, TcpStream};
@@ -116,7 +116,10 @@ impl TcpSocket {
     ///
     /// Those of the system.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.socket.local_addr()?.as_socket().ok_or_else(|| io::Error::other("gopark: no address of the internet"))
+        self.socket
+            .local_addr()?
+            .as_socket()
+            .ok_or_else(|| io::Error::other("gopark: no address of the internet"))
     }
 
     /// Binds it to an address.

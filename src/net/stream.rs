@@ -23,7 +23,8 @@ use crate::wait::watch::Watch;
 /// The stream of bytes behind an operation.
 pub(crate) trait Bytes: Sync {
     fn readiness(&self) -> &Readiness;
-    /// True if a read may stop before the end of what there is: at a message that carries descriptors.
+    /// True if a read may stop before the end of what there is: at a message that carries
+    /// descriptors.
     fn has_messages(&self) -> bool;
     fn read(&self, buffer: &mut [u8]) -> io::Result<usize>;
     fn read_vectored(&self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize>;
@@ -48,7 +49,10 @@ macro_rules! bytes {
                 self.io().read(buffer)
             }
 
-            fn read_vectored(&self, buffers: &mut [::std::io::IoSliceMut<'_>]) -> ::std::io::Result<usize> {
+            fn read_vectored(
+                &self,
+                buffers: &mut [::std::io::IoSliceMut<'_>],
+            ) -> ::std::io::Result<usize> {
                 self.io().read_vectored(buffers)
             }
 
@@ -68,7 +72,8 @@ pub(super) use bytes;
 
 bytes!(mio::net::TcpStream, false);
 
-// ------------------------------------------------------------------------------------------- operations
+// -------------------------------------------------------------------------------------------
+// operations
 
 pub(crate) struct ReadInto<'a> {
     pub(super) socket: &'a dyn Bytes,
@@ -84,7 +89,11 @@ impl<'a> Operation<'a> for ReadInto<'a> {
 
     fn call(&mut self) -> io::Result<Called<usize>> {
         let bytes = self.socket.read(self.buffer)?;
-        Ok(if self.socket.has_messages() { Called::once(bytes) } else { Called::transfer(bytes, self.buffer.len()) })
+        Ok(if self.socket.has_messages() {
+            Called::once(bytes)
+        } else {
+            Called::transfer(bytes, self.buffer.len())
+        })
     }
 }
 
@@ -183,7 +192,8 @@ impl<'a> Operation<'a> for Connected<'a> {
     }
 }
 
-/// Whether a connect has succeeded, at whose socket are these errors: the pending one, and that of a question for its peer.
+/// Whether a connect has succeeded, at whose socket are these errors: the pending one, and that of
+/// a question for its peer.
 pub(super) fn connected(
     readiness: &Readiness,
     pending: Option<io::Error>,
@@ -191,7 +201,9 @@ pub(super) fn connected(
 ) -> io::Result<Called<()>> {
     match pending.or(no_peer) {
         None => Ok(Called::once(())),
-        Some(error) if error.kind() == io::ErrorKind::NotConnected && !readiness.read.has_ended() => {
+        Some(error)
+            if error.kind() == io::ErrorKind::NotConnected && !readiness.read.has_ended() =>
+        {
             Err(io::ErrorKind::WouldBlock.into())
         }
         Some(error) => Err(error),
@@ -210,14 +222,16 @@ operation! {
     /// Waits until bytes can be written: the `write` of a stream.
     Write<'a> = WriteFrom<'a> => io::Result<usize>
 }
-// ---------------------------------------------------------------------------------------------- streams
+// ----------------------------------------------------------------------------------------------
+// streams
 
 /// The methods of a stream of bytes, and the traits of `futures-io`.
 macro_rules! stream {
     ($stream:ident, $read_half:ident, $write_half:ident, $doc:literal) => {
         impl $stream {
-            /// Reads what there is, at least one byte; waits until there is something. Returns how many bytes it has read: 0 at
-            /// the end of the stream, or if the buffer has no room. Go: `c.Read`.
+            /// Reads what there is, at least one byte; waits until there is something. Returns how
+            /// many bytes it has read: 0 at the end of the stream, or if the buffer has no room.
+            /// Go: `c.Read`.
             ///
             /// # Errors
             ///
@@ -253,12 +267,13 @@ macro_rules! stream {
             ///
             /// # Errors
             ///
-            /// As [`read`](Self::read), and [`UnexpectedEof`](io::ErrorKind::UnexpectedEof) if the stream ends before.
+            /// As [`read`](Self::read), and [`UnexpectedEof`](io::ErrorKind::UnexpectedEof) if the
+            /// stream ends before.
             ///
             /// # Cancellation
             ///
-            /// The bytes that it has read are in the buffer, and the caller does not know how many there are. So it is no case
-            /// of a `select!`.
+            /// The bytes that it has read are in the buffer, and the caller does not know how many
+            /// there are. So it is no case of a `select!`.
             #[track_caller]
             pub fn read_exact(&self, buffer: &mut [u8]) -> impl Future<Output = io::Result<()>> {
                 let site = Location::caller();
@@ -279,13 +294,15 @@ macro_rules! stream {
             ///
             /// # Errors
             ///
-            /// [`WouldBlock`](io::ErrorKind::WouldBlock) if there is nothing; else as [`read`](Self::read).
+            /// [`WouldBlock`](io::ErrorKind::WouldBlock) if there is nothing; else as
+            /// [`read`](Self::read).
             pub fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
                 attempt_now(&mut ReadInto { socket: &*self.socket, buffer })
             }
 
-            /// Writes some of the bytes, at least one; waits until there is room in the socket's buffer. Returns how many it has
-            /// written. Go's `c.Write` is [`write_all`](Self::write_all).
+            /// Writes some of the bytes, at least one; waits until there is room in the socket's
+            /// buffer. Returns how many it has written. Go's `c.Write` is
+            /// [`write_all`](Self::write_all).
             ///
             /// # Errors
             ///
@@ -325,7 +342,8 @@ macro_rules! stream {
             ///
             /// # Cancellation
             ///
-            /// Some of the bytes may have been written, and the caller does not know how many. So it is no case of a `select!`.
+            /// Some of the bytes may have been written, and the caller does not know how many. So
+            /// it is no case of a `select!`.
             #[track_caller]
             pub fn write_all(&self, bytes: &[u8]) -> impl Future<Output = io::Result<()>> {
                 let site = Location::caller();
@@ -346,7 +364,8 @@ macro_rules! stream {
             ///
             /// # Errors
             ///
-            /// [`WouldBlock`](io::ErrorKind::WouldBlock) if there is no room; else as [`write`](Self::write).
+            /// [`WouldBlock`](io::ErrorKind::WouldBlock) if there is no room; else as
+            /// [`write`](Self::write).
             pub fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
                 attempt_now(&mut WriteFrom { socket: &*self.socket, bytes })
             }
@@ -356,8 +375,8 @@ macro_rules! stream {
                 "a [`try_write`](Self::try_write) may succeed"
             );
 
-            /// Ends a direction, or both. The peer reads what was written before, and then the end of the stream. Go:
-            /// `c.CloseWrite`, `c.CloseRead`.
+            /// Ends a direction, or both. The peer reads what was written before, and then the end
+            /// of the stream. Go: `c.CloseWrite`, `c.CloseRead`.
             ///
             /// # Errors
             ///
@@ -375,8 +394,8 @@ macro_rules! stream {
                 self.socket.io().take_error()
             }
 
-            /// Its two halves, for two futures of one goroutine. They cost nothing, and their drop shuts nothing down. For two
-            /// goroutines clone the stream.
+            /// Its two halves, for two futures of one goroutine. They cost nothing, and their drop
+            /// shuts nothing down. For two goroutines clone the stream.
             pub fn split(&self) -> ($read_half<'_>, $write_half<'_>) {
                 ($read_half(self), $write_half(self))
             }
@@ -403,7 +422,8 @@ macro_rules! stream {
                 })
             }
 
-            /// Ends the writing direction. That the peer has closed the connection already is no error.
+            /// Ends the writing direction. That the peer has closed the connection already is no
+            /// error.
             pub(super) fn end_write(&self) -> io::Result<()> {
                 match self.shutdown(Shutdown::Write) {
                     Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(()),
@@ -517,7 +537,11 @@ pub(super) use stream;
 macro_rules! futures_io {
     (read: $type:ty, $this:ident => $stream:expr) => {
         impl ::futures_io::AsyncRead for $type {
-            fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+            fn poll_read(
+                self: Pin<&mut Self>,
+                cx: &mut Context<'_>,
+                buffer: &mut [u8],
+            ) -> Poll<io::Result<usize>> {
                 let $this = &*self;
                 $stream.poll_read_bytes(cx, buffer)
             }
@@ -525,7 +549,11 @@ macro_rules! futures_io {
     };
     (write: $type:ty, $this:ident => $stream:expr) => {
         impl ::futures_io::AsyncWrite for $type {
-            fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+            fn poll_write(
+                self: Pin<&mut Self>,
+                cx: &mut Context<'_>,
+                bytes: &[u8],
+            ) -> Poll<io::Result<usize>> {
                 let $this = &*self;
                 $stream.poll_write_bytes(cx, bytes)
             }
@@ -557,7 +585,11 @@ pub(super) use futures_io;
 macro_rules! writer {
     ($trait:ident, $stream:ty) => {
         impl $trait for $stream {
-            fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+            fn poll_write(
+                self: Pin<&mut Self>,
+                cx: &mut Context<'_>,
+                bytes: &[u8],
+            ) -> Poll<io::Result<usize>> {
                 self.poll_write_bytes(cx, bytes)
             }
 
@@ -586,13 +618,15 @@ macro_rules! writer {
 #[cfg(any(feature = "hyper", feature = "tokio-io"))]
 pub(super) use writer;
 
-// -------------------------------------------------------------------------------------------------- TCP
+// --------------------------------------------------------------------------------------------------
+// TCP
 
 /// A TCP connection. Go: `net.TCPConn`. tokio: `TcpStream`.
 ///
-/// Clones share the socket, which is closed when the last one is dropped. All operations take `&self`, so
-/// one goroutine may read while another one writes. It implements `AsyncRead` and `AsyncWrite`
-/// of `futures-io`; by these, one task at a time waits for each direction of one clone.
+/// Clones share the socket, which is closed when the last one is dropped. All operations take
+/// `&self`, so one goroutine may read while another one writes. It implements `AsyncRead` and
+/// `AsyncWrite` of `futures-io`; by these, one task at a time waits for each direction of one
+/// clone.
 ///
 /// Unlike Go's, a connection sends small writes together with later ones as long as some are
 /// under way: see [`set_nodelay`](Self::set_nodelay).
@@ -632,8 +666,8 @@ impl TcpStream {
     ///
     /// # Errors
     ///
-    /// Those of the system: the connection is refused, or times out. The name has no address. The runtime
-    /// is shutting down.
+    /// Those of the system: the connection is refused, or times out. The name has no address. The
+    /// runtime is shutting down.
     ///
     /// # Cancellation
     ///
@@ -710,8 +744,8 @@ impl TcpStream {
         self.socket.io().nodelay()
     }
 
-    /// Sets whether small writes are sent at once. Go does so unless told otherwise; Rust's crates, and this one,
-    /// do not.
+    /// Sets whether small writes are sent at once. Go does so unless told otherwise; Rust's crates,
+    /// and this one, do not.
     ///
     /// # Errors
     ///
@@ -747,7 +781,8 @@ impl TcpStream {
         setup::options(self).linger()
     }
 
-    /// Sets [`linger`](Self::linger). A close after none, `Some(Duration::ZERO)`, resets the connection.
+    /// Sets [`linger`](Self::linger). A close after none, `Some(Duration::ZERO)`, resets the
+    /// connection.
     ///
     /// # Errors
     ///
@@ -763,6 +798,9 @@ super::descriptor!(TcpStream, socket);
 impl fmt::Debug for TcpStream {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (local, peer) = (self.local_addr().ok(), self.peer_addr().ok());
-        f.debug_struct("TcpStream").field("local_addr", &local).field("peer_addr", &peer).finish_non_exhaustive()
+        f.debug_struct("TcpStream")
+            .field("local_addr", &local)
+            .field("peer_addr", &peer)
+            .finish_non_exhaustive()
     }
 }

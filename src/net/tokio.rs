@@ -14,7 +14,11 @@ use super::stream::writer;
 macro_rules! traits {
     ($stream:ty) => {
         impl AsyncRead for $stream {
-            fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+            fn poll_read(
+                self: Pin<&mut Self>,
+                cx: &mut Context<'_>,
+                buffer: &mut ReadBuf<'_>,
+            ) -> Poll<io::Result<()>> {
                 let bytes = ready!(self.poll_read_bytes(cx, buffer.initialize_unfilled()))?;
                 buffer.advance(bytes);
                 Poll::Ready(Ok(()))

@@ -39,11 +39,13 @@ pub struct UdpSocket {
 }
 
 impl UdpSocket {
-    /// Binds a socket to the address, or the first of several that work. Go: `net.ListenPacket("udp", address)`.
+    /// Binds a socket to the address, or the first of several that work. Go:
+    /// `net.ListenPacket("udp", address)`.
     ///
     /// # Errors
     ///
-    /// Those of the system: the address is in use, not of this host, or reserved. The runtime is shutting down.
+    /// Those of the system: the address is in use, not of this host, or reserved. The runtime is
+    /// shutting down.
     ///
     /// # Cancellation
     ///
@@ -52,7 +54,9 @@ impl UdpSocket {
     pub fn bind<A: ToSocketAddrs>(address: A) -> impl Future<Output = io::Result<Self>> + use<A> {
         let (addrs, site) = (address.addrs(), Location::caller());
         drop(address);
-        each_addr(addrs, site, move |addr| async move { Self::wrap(std::net::UdpSocket::bind(addr)?, site) })
+        each_addr(addrs, site, move |addr| async move {
+            Self::wrap(std::net::UdpSocket::bind(addr)?, site)
+        })
     }
 
     /// Wraps a socket of `std`, and sets it non-blocking.
@@ -71,7 +75,8 @@ impl UdpSocket {
         Ok(Self { socket: Arc::new(socket) })
     }
 
-    /// Lets it send to that address, and receive from it alone: by [`send`](Self::send) and [`recv`](Self::recv).
+    /// Lets it send to that address, and receive from it alone: by [`send`](Self::send) and
+    /// [`recv`](Self::recv).
     ///
     /// # Errors
     ///
@@ -84,11 +89,15 @@ impl UdpSocket {
     pub fn connect<A: ToSocketAddrs>(&self, address: A) -> Connect<'_, ()> {
         let (addrs, site) = (address.addrs(), Location::caller());
         drop(address);
-        Connect::new(each_addr(addrs, site, move |addr| async move { self.socket.io().connect(addr) }))
+        Connect::new(each_addr(
+            addrs,
+            site,
+            move |addr| async move { self.socket.io().connect(addr) },
+        ))
     }
 
-    /// Waits for a datagram. Returns its length, and where it comes from. What does not fit into the buffer is lost. Go:
-    /// `c.ReadFrom`.
+    /// Waits for a datagram. Returns its length, and where it comes from. What does not fit into
+    /// the buffer is lost. Go: `c.ReadFrom`.
     ///
     /// # Errors
     ///
@@ -113,14 +122,18 @@ impl UdpSocket {
     /// It has not been sent.
     #[track_caller]
     pub fn send_to<'a>(&'a self, bytes: &'a [u8], target: SocketAddr) -> SendTo<'a> {
-        SendTo::new(Transmit { socket: &self.socket, bytes, target: Some(target) }, Location::caller())
+        SendTo::new(
+            Transmit { socket: &self.socket, bytes, target: Some(target) },
+            Location::caller(),
+        )
     }
 
     /// Waits for a datagram of the address that it is [connected](Self::connect) to.
     ///
     /// # Errors
     ///
-    /// Those of the system: it is not connected, or the peer's host says that its port is closed. The runtime has ended.
+    /// Those of the system: it is not connected, or the peer's host says that its port is closed.
+    /// The runtime has ended.
     ///
     /// # Cancellation
     ///
@@ -148,7 +161,8 @@ impl UdpSocket {
     ///
     /// # Errors
     ///
-    /// [`WouldBlock`](io::ErrorKind::WouldBlock) if there is none; else as [`recv_from`](Self::recv_from).
+    /// [`WouldBlock`](io::ErrorKind::WouldBlock) if there is none; else as
+    /// [`recv_from`](Self::recv_from).
     pub fn try_recv_from(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
         attempt_now(&mut ReceiveFrom { socket: &self.socket, buffer })
     }
@@ -157,7 +171,8 @@ impl UdpSocket {
     ///
     /// # Errors
     ///
-    /// [`WouldBlock`](io::ErrorKind::WouldBlock) if there is no room; else as [`send_to`](Self::send_to).
+    /// [`WouldBlock`](io::ErrorKind::WouldBlock) if there is no room; else as
+    /// [`send_to`](Self::send_to).
     pub fn try_send_to(&self, bytes: &[u8], target: SocketAddr) -> io::Result<usize> {
         attempt_now(&mut Transmit { socket: &self.socket, bytes, target: Some(target) })
     }
@@ -268,7 +283,9 @@ super::descriptor!(UdpSocket, socket);
 
 impl fmt::Debug for UdpSocket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("UdpSocket").field("local_addr", &self.local_addr().ok()).finish_non_exhaustive()
+        f.debug_struct("UdpSocket")
+            .field("local_addr", &self.local_addr().ok())
+            .finish_non_exhaustive()
     }
 }
 

@@ -14,8 +14,12 @@ use std::task::{Context, Poll};
 use super::connect::Connect;
 use super::datagram::{Receive, ReceiveFrom, Transmit, datagrams};
 use super::listener::{Accepting, accepted, close};
-use super::stream::{Read, ReadInto, ReadIntoAll, Write, WriteFrom, WriteFromAll, bytes, connected, stream};
-use crate::io::attempt::{Attempts, Called, Operation, attempt_now, future, operation, poll_attempt};
+use super::stream::{
+    Read, ReadInto, ReadIntoAll, Write, WriteFrom, WriteFromAll, bytes, connected, stream,
+};
+use crate::io::attempt::{
+    Attempts, Called, Operation, attempt_now, future, operation, poll_attempt,
+};
 use crate::readiness::Direction;
 use crate::sources::{Registered, Sources};
 use crate::wait::watch::Watch;
@@ -199,10 +203,13 @@ impl UnixListener {
     /// No connection is lost.
     #[track_caller]
     pub fn accept(&self) -> UnixAccept<'_> {
-        UnixAccept { future: Accepting::new(AcceptOne { socket: &self.socket }, Location::caller()) }
+        UnixAccept {
+            future: Accepting::new(AcceptOne { socket: &self.socket }, Location::caller()),
+        }
     }
 
-    /// Closes the socket, whatever clones there are. As [`TcpListener::close`](super::TcpListener::close).
+    /// Closes the socket, whatever clones there are. As
+    /// [`TcpListener::close`](super::TcpListener::close).
     pub fn close(&self) {
         close(&self.socket);
     }
@@ -252,7 +259,8 @@ type Datagrams = Registered<mio::net::UnixDatagram>;
 
 /// A Unix domain socket for datagrams. Go: `net.UnixConn` of `"unixgram"`. tokio: `UnixDatagram`.
 ///
-/// Clones share the socket, which is closed when the last one is dropped; a file of its name is left.
+/// Clones share the socket, which is closed when the last one is dropped; a file of its name is
+/// left.
 ///
 /// ```
 /// use gopark::net::UnixDatagram;
@@ -330,7 +338,8 @@ impl UnixDatagram {
         self.socket.io().connect(path)
     }
 
-    /// Waits for a datagram. Returns its length, and where it comes from. What does not fit into the buffer is lost.
+    /// Waits for a datagram. Returns its length, and where it comes from. What does not fit into
+    /// the buffer is lost.
     ///
     /// # Errors
     ///
@@ -362,14 +371,18 @@ impl UnixDatagram {
     ///
     /// # Errors
     ///
-    /// Those of the system: there is no such socket, or the datagram is too long. The runtime has ended.
+    /// Those of the system: there is no such socket, or the datagram is too long. The runtime has
+    /// ended.
     ///
     /// # Cancellation
     ///
     /// It has not been sent.
     #[track_caller]
     pub fn send_to<'a>(&'a self, bytes: &'a [u8], path: &'a Path) -> UnixSend<'a> {
-        UnixSend::new(Transmit { socket: &self.socket, bytes, target: Some(path) }, Location::caller())
+        UnixSend::new(
+            Transmit { socket: &self.socket, bytes, target: Some(path) },
+            Location::caller(),
+        )
     }
 
     /// Sends a datagram to the socket that it is [connected](Self::connect) to.

@@ -29,5 +29,8 @@ fn the_global_queue_and_the_timers_have_their_turn_every_so_many_rounds() {
     processor.took_from_global();
     processor.global_interval.store(LONG_TICKS, Relaxed);
     assert!(processor.has_long_ticks());
-    assert_eq!([(); 4].map(|()| processor.begin_tick()), [(false, true), (true, true), (true, true), (true, true)]);
+    assert_eq!(
+        [(); 4].map(|()| processor.begin_tick()),
+        [(false, true), (true, true), (true, true), (true, true)]
+    );
 }

@@ -117,7 +117,11 @@ fn each_waker_is_found_under_its_index_and_nowhere_else() {
         let grows = round / 3000 % 2 == 0;
         if !outside.is_empty() && (grows || inside.is_empty()) {
             let one = outside.swap_remove(random.usize(..outside.len()));
-            assert_eq!(inside.insert(registry.insert(wakers[one].clone()), one), None, "given twice");
+            assert_eq!(
+                inside.insert(registry.insert(wakers[one].clone()), one),
+                None,
+                "given twice"
+            );
         } else if !inside.is_empty() {
             let index = *inside.keys().nth(random.usize(..inside.len())).unwrap();
             let one = inside.remove(&index).unwrap();

@@ -8,10 +8,16 @@ fn drain(queue: &RunQueue<usize>) -> Vec<usize> {
 #[test]
 fn what_a_change_left_in_the_shared_queue_comes_before_the_own_ones() {
     let queue = RunQueue::new(2);
-    assert_eq!((queue.push_shared(1), queue.push_shared(2), queue.push_shared(9)), (Ok(()), Ok(()), Err(9)));
+    assert_eq!(
+        (queue.push_shared(1), queue.push_shared(2), queue.push_shared(9)),
+        (Ok(()), Ok(()), Err(9))
+    );
     // SAFETY: this thread alone knows the queue.
     unsafe {
-        assert_eq!((queue.push_own(3), queue.push_own(4), queue.push_own(9)), (Ok(()), Ok(()), Err(9)));
+        assert_eq!(
+            (queue.push_own(3), queue.push_own(4), queue.push_own(9)),
+            (Ok(()), Ok(()), Err(9))
+        );
     }
     assert_eq!((queue.len(), queue.own_len(), queue.is_empty()), (4, 2, false));
     assert_eq!(drain(&queue), [1, 2, 3, 4]);

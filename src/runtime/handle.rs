@@ -11,10 +11,12 @@ use crate::join::JoinHandle;
 #[cfg(feature = "sim")]
 use crate::simulated;
 
-/// Starts goroutines on a runtime from anywhere, and does not keep it alive. tokio: `runtime::Handle`.
+/// Starts goroutines on a runtime from anywhere, and does not keep it alive. tokio:
+/// `runtime::Handle`.
 ///
-/// Go needs none: a program has one scheduler. Clones are handles to the same runtime. When that has ended, a handle to it reaches
-/// no other: [`go`](Self::go) gives the aborted error, [`num_goroutine`](Self::num_goroutine) is 0.
+/// Go needs none: a program has one scheduler. Clones are handles to the same runtime. When that
+/// has ended, a handle to it reaches no other: [`go`](Self::go) gives the aborted error,
+/// [`num_goroutine`](Self::num_goroutine) is 0.
 ///
 /// ```
 /// use gopark::Runtime;
@@ -45,8 +47,9 @@ impl Runtime {
 }
 
 impl Handle {
-    /// A handle to the current runtime, on which [`go`](crate::go()) would start a goroutine: that of this goroutine, elsewhere the
-    /// global one, which starts if it has not yet. tokio's panics elsewhere.
+    /// A handle to the current runtime, on which [`go`](crate::go()) would start a goroutine: that
+    /// of this goroutine, elsewhere the global one, which starts if it has not yet. tokio's panics
+    /// elsewhere.
     ///
     /// # Panics
     ///
@@ -84,8 +87,9 @@ impl Handle {
         }
     }
 
-    /// As [`go`](crate::go()), on the handle's runtime. If that has ended, or is shutting down, the future is dropped before this
-    /// returns, and the [`JoinHandle`] gives the aborted error, as tokio's gives the cancelled one.
+    /// As [`go`](crate::go()), on the handle's runtime. If that has ended, or is shutting down, the
+    /// future is dropped before this returns, and the [`JoinHandle`] gives the aborted error, as
+    /// tokio's gives the cancelled one.
     ///
     /// # Panics
     ///
@@ -109,7 +113,9 @@ impl Handle {
         let site = Location::caller();
         #[cfg(feature = "sim")]
         self.runtime.executor.refuse_outside(site);
-        self.runtime.try_go(future, site).unwrap_or_else(|future| go_aborted(current(), future, site))
+        self.runtime
+            .try_go(future, site)
+            .unwrap_or_else(|future| go_aborted(current(), future, site))
     }
 
     /// As [`block_on`](crate::block_on), on the handle's runtime.
@@ -133,7 +139,11 @@ impl Handle {
         assert_may_block();
         let Later { executor, generation } = self.runtime;
         let header = executor.start_in(generation, Location::caller(), true);
-        run_main(executor, header.expect("gopark: block_on of a handle whose runtime has ended"), main)
+        run_main(
+            executor,
+            header.expect("gopark: block_on of a handle whose runtime has ended"),
+            main,
+        )
     }
 
     /// As [`gomaxprocs`](crate::gomaxprocs), of the handle's runtime; 0 if that has ended.
@@ -173,7 +183,9 @@ impl Handle {
 impl fmt::Debug for Handle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Later { executor, generation } = self.runtime;
-        f.debug_struct("Handle").field("is_over", &executor.is_over(generation)).finish_non_exhaustive()
+        f.debug_struct("Handle")
+            .field("is_over", &executor.is_over(generation))
+            .finish_non_exhaustive()
     }
 }
 

@@ -20,10 +20,10 @@ use crate::simulated::{self, Outside};
 /// Starts a goroutine that need not be [`Send`]: it runs on this thread, beside the main of the
 /// [`block_on_local`](crate::block_on_local) that it is in. tokio: `spawn_local`. Go needs none.
 ///
-/// The main and its local goroutines run in turns, each until it waits, first come first served; those
-/// that [`go`](crate::go()) starts run on the workers meanwhile. What blocks this thread blocks
-/// them all. What is left of them when the main has returned is dropped on this thread, before
-/// `block_on_local` returns.
+/// The main and its local goroutines run in turns, each until it waits, first come first served;
+/// those that [`go`](crate::go()) starts run on the workers meanwhile. What blocks this thread
+/// blocks them all. What is left of them when the main has returned is dropped on this thread,
+/// before `block_on_local` returns.
 ///
 /// Otherwise it is a goroutine as any other: it has a budget, its panic is that of its handle or is
 /// unrecovered ([`OnPanic`](crate::OnPanic)), it counts in
@@ -61,11 +61,15 @@ where
     let (site, executor) = (Location::caller(), Executor::current());
     #[cfg(feature = "sim")]
     if let Some(executor) = executor.filter(|_| simulated::is_on()) {
-        return JoinHandle::new(executor.spawn_with(site, |header| goroutine::allocate_here(header, future)));
+        return JoinHandle::new(
+            executor.spawn_with(site, |header| goroutine::allocate_here(header, future)),
+        );
     }
     let queue = executor.and_then(|executor| executor.block_on_calls().local_queue());
     let (Some(executor), Some(queue)) = (executor, queue) else {
-        panic!("gopark: go_local called outside of a block_on_local, on whose thread it starts its goroutine")
+        panic!(
+            "gopark: go_local called outside of a block_on_local, on whose thread it starts its goroutine"
+        )
     };
     let header = executor.start_outside(site, false);
     let member = Member { future, queue: queue.clone(), entry: None };
@@ -129,8 +133,8 @@ pub(super) struct Local<'a> {
 }
 
 impl Local<'_> {
-    /// Polls the main until it returns, and the goroutines beside it. In each round the main comes once,
-    /// and each goroutine that could run when the round began.
+    /// Polls the main until it returns, and the goroutines beside it. In each round the main comes
+    /// once, and each goroutine that could run when the round began.
     #[cfg_attr(feature = "sim", track_caller)]
     pub(super) fn run<F: Future>(&self, mut main: Pin<&mut F>) -> F::Output {
         #[cfg(feature = "sim")]

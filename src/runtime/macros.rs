@@ -1,14 +1,18 @@
 //! The syntax of `go!`.
 
-/// Starts a goroutine that has its own clones of what it names. Go: `go func() { .. }()`, whose closure shares what it uses.
+/// Starts a goroutine that has its own clones of what it names. Go: `go func() { .. }()`, whose
+/// closure shares what it uses.
 ///
-/// `go!([tx, done] async { .. })` clones `tx` and `done`, and starts the block with [`go`](crate::go()), which moves the clones in. What the
-/// block uses and the list does not name is moved in itself. The result is the [`JoinHandle`](crate::JoinHandle). What is named is
-/// cloned as by `tx.clone()`: of a reference it is what that refers to, so a function may name its parameter `ctx: &Context`.
+/// `go!([tx, done] async { .. })` clones `tx` and `done`, and starts the block with
+/// [`go`](crate::go()), which moves the clones in. What the block uses and the list does not name
+/// is moved in itself. The result is the [`JoinHandle`](crate::JoinHandle). What is named is cloned
+/// as by `tx.clone()`: of a reference it is what that refers to, so a function may name its
+/// parameter `ctx: &Context`.
 ///
-/// `go!(wg, [tx] async { .. })` starts it with `wg.go(..)`: of a [`WaitGroup`](crate::sync::WaitGroup), an
-/// [`ErrGroup`](crate::sync::ErrGroup), whose `go` is awaited, a [`JoinSet`](crate::JoinSet), a
-/// [`Runtime`](crate::Runtime), a [`Handle`](crate::Handle), or whatever else has a method `go`. The list may be left out.
+/// `go!(wg, [tx] async { .. })` starts it with `wg.go(..)`: of a
+/// [`WaitGroup`](crate::sync::WaitGroup), an [`ErrGroup`](crate::sync::ErrGroup), whose `go` is
+/// awaited, a [`JoinSet`](crate::JoinSet), a [`Runtime`](crate::Runtime), a
+/// [`Handle`](crate::Handle), or whatever else has a method `go`. The list may be left out.
 ///
 /// ```
 /// use gopark::sync::WaitGroup;

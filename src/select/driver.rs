@@ -20,8 +20,8 @@ use crate::waker::TaskWaker;
 ///
 /// # Cancellation
 ///
-/// Dropping it removes every case from its queue. A receive that won meanwhile passes its value on, as a dropped
-/// receive does; a send that was taken stands.
+/// Dropping it removes every case from its queue. A receive that won meanwhile passes its value on,
+/// as a dropped receive does; a send that was taken stands.
 #[doc(hidden)]
 #[derive(Debug)]
 #[must_use = "a select does nothing unless awaited"]
@@ -80,7 +80,8 @@ impl Candidates {
     #[inline(always)]
     fn draw(&mut self) -> Option<usize> {
         self.count = self.count.checked_sub(1)?;
-        let mut before = if self.biased || self.count == 0 { 0 } else { random::below(self.count + 1) };
+        let mut before =
+            if self.biased || self.count == 0 { 0 } else { random::below(self.count + 1) };
         let mut rest = self.first;
         while rest != 0 {
             if before == 0 {
@@ -91,7 +92,8 @@ impl Candidates {
             before -= 1;
             rest &= rest - 1;
         }
-        let index = if self.biased { self.others.remove(0) } else { self.others.swap_remove(before) };
+        let index =
+            if self.biased { self.others.remove(0) } else { self.others.swap_remove(before) };
         Some(index as usize)
     }
 }
@@ -142,7 +144,8 @@ impl<C: Cases> Selecting<C> {
         }
     }
 
-    /// Commits a case that is ready, or none if there was one instant when none was: a select with a `default`.
+    /// Commits a case that is ready, or none if there was one instant when none was: a select with
+    /// a `default`.
     #[inline]
     pub fn try_now(self) -> Option<C::Output> {
         let this = pin!(self);
@@ -171,7 +174,8 @@ impl<C: Cases> Selecting<C> {
 
     #[inline(always)]
     fn cases(&mut self) -> Pin<&mut C> {
-        // SAFETY: `cases` is pinned with `self`, whose owner is pinned wherever this is called from.
+        // SAFETY: `cases` is pinned with `self`, whose owner is pinned wherever this is called
+        // from.
         unsafe { Pin::new_unchecked(&mut *self.cases) }
     }
 
@@ -196,8 +200,8 @@ impl<C: Cases> Selecting<C> {
 
     /// Step 1.
     ///
-    /// If there are many cases, a random one is tried before all are checked: it is likely to be ready if most are.
-    /// That favours no case.
+    /// If there are many cases, a random one is tried before all are checked: it is likely to be
+    /// ready if most are. That favours no case.
     #[inline(always)]
     fn try_each(&mut self, cx: &mut Context<'_>) -> Poll<C::Output> {
         let count = self.cases.count();
@@ -248,8 +252,8 @@ impl<C: Cases> Selecting<C> {
         Poll::Pending
     }
 
-    /// Counts the cases that are on, if some may have gone off: true if none is. No case is queued, or all locks are held, and
-    /// none has won.
+    /// Counts the cases that are on, if some may have gone off: true if none is. No case is queued,
+    /// or all locks are held, and none has won.
     #[inline(always)]
     fn recount(&mut self) -> bool {
         self.cases.may_go_off() && self.count_on() == 0
@@ -292,7 +296,8 @@ impl<C: Cases> Selecting<C> {
         }
     }
 
-    /// As [`poll_all_off`](Self::poll_all_off), after the last case went off while they were queued.
+    /// As [`poll_all_off`](Self::poll_all_off), after the last case went off while they were
+    /// queued.
     #[cold]
     #[inline(never)]
     fn resume_all_off(&mut self, cx: &mut Context<'_>) -> Poll<C::Output> {
@@ -304,14 +309,20 @@ impl<C: Cases> Selecting<C> {
         self.poll_all_off(cx)
     }
 
-    /// Calls `f` with the channels locked, each once, in the order of the locks' addresses. It gets an empty list with room
-    /// for the cases, because nothing may be allocated under locks. If a channel is not ready, `f` is called again once it is.
+    /// Calls `f` with the channels locked, each once, in the order of the locks' addresses. It gets
+    /// an empty list with room for the cases, because nothing may be allocated under locks. If a
+    /// channel is not ready, `f` is called again once it is.
     #[inline(always)]
-    fn with_locks<R>(&mut self, mut f: impl FnMut(&mut Self, &mut Candidates) -> Result<R, UnreadyCase>) -> R {
+    fn with_locks<R>(
+        &mut self,
+        mut f: impl FnMut(&mut Self, &mut Candidates) -> Result<R, UnreadyCase>,
+    ) -> R {
         loop {
             match self.with_locks_once(&mut f) {
                 Ok(result) => return result,
-                Err(UnreadyCase(index)) => self.cases().raw(index).into_iter().for_each(ChannelCase::maintain),
+                Err(UnreadyCase(index)) => {
+                    self.cases().raw(index).into_iter().for_each(ChannelCase::maintain)
+                }
             }
         }
     }
@@ -321,7 +332,8 @@ impl<C: Cases> Selecting<C> {
         let mut candidates = Candidates::new(self.biased, self.cases.count());
         let (mut few, mut many) = ([ptr::null(); FEW], Vec::new());
         let locks = self.sorted_locks(&mut few, &mut many);
-        // SAFETY: a channel lives as long as an operation on it, which lives as long as this call's caller does.
+        // SAFETY: a channel lives as long as an operation on it, which lives as long as this call's
+        // caller does.
         let held = unsafe { lock_each_once(locks) };
         let result = f(self, &mut candidates);
         for &lock in held {
@@ -350,10 +362,13 @@ impl<C: Cases> Selecting<C> {
         locks
     }
 
-    /// Tries the channel operations, with all their locks held. `candidates` must be empty; if nothing is ready it is so
-    /// afterwards.
+    /// Tries the channel operations, with all their locks held. `candidates` must be empty; if
+    /// nothing is ready it is so afterwards.
     #[inline(always)]
-    fn attempt(&mut self, candidates: &mut Candidates) -> Result<Option<(usize, Woken)>, UnreadyCase> {
+    fn attempt(
+        &mut self,
+        candidates: &mut Candidates,
+    ) -> Result<Option<(usize, Woken)>, UnreadyCase> {
         self.each_channel(|index, raw| {
             if raw.seems_ready() {
                 candidates.push(index);
@@ -372,8 +387,8 @@ impl<C: Cases> Selecting<C> {
         Ok(None)
     }
 
-    /// Calls `f` for each channel operation, in a drawn order, or in that of the source if the select is biased.
-    /// `candidates` must be empty.
+    /// Calls `f` for each channel operation, in a drawn order, or in that of the source if the
+    /// select is biased. `candidates` must be empty.
     ///
     /// Of several operations on one channel the first in the queue will win, whatever happens.
     #[cold]
@@ -385,8 +400,8 @@ impl<C: Cases> Selecting<C> {
         }
     }
 
-    /// Removes the channel operations from their queues, but for one that is complete, and returns the number of the one
-    /// whose waiter is at address `winner`. That one is complete by then.
+    /// Removes the channel operations from their queues, but for one that is complete, and returns
+    /// the number of the one whose waiter is at address `winner`. That one is complete by then.
     #[inline(always)]
     fn dequeue_all(&mut self, winner: Option<usize>) -> Option<usize> {
         let mut number = None;
@@ -411,15 +426,16 @@ impl<C: Cases> Selecting<C> {
         output
     }
 
-    /// Ends the select by dropping the losers. A loser's destructor may panic, so the output must be in a variable by then:
-    /// what is in the return slot the compiler would leak.
+    /// Ends the select by dropping the losers. A loser's destructor may panic, so the output must
+    /// be in a variable by then: what is in the return slot the compiler would leak.
     #[inline(always)]
     fn finish(&mut self) {
         self.stage = Stage::Over;
         self.drop_cases();
     }
 
-    /// Called once, when the stage is `Over`, or the select is dropped before; nothing touches the cases afterwards.
+    /// Called once, when the stage is `Over`, or the select is dropped before; nothing touches the
+    /// cases afterwards.
     #[inline(always)]
     fn drop_cases(&mut self) {
         // True only if no case has a place in a queue (I5), a waker or a value.
@@ -462,8 +478,8 @@ impl<C: Cases> Selecting<C> {
         if self.queue_each() { self.park(cx) } else { self.look_and_park_locked(cx) }
     }
 
-    /// Queues the channel operations, one channel after the other: each may win at once. False if one may be ready, or if two
-    /// are on one channel, of which the first would always win.
+    /// Queues the channel operations, one channel after the other: each may win at once. False if
+    /// one may be ready, or if two are on one channel, of which the first would always win.
     #[inline(always)]
     fn queue_each(&mut self) -> bool {
         self.stage = Stage::Parked;
@@ -471,7 +487,8 @@ impl<C: Cases> Selecting<C> {
         let (mut ready, mut crowded) = (false, false);
         self.each_channel(|_, raw| {
             if !ready {
-                // SAFETY: the case was unpolled in `try_each`, and is pinned with `self`, as the token is; `drop` takes it out.
+                // SAFETY: the case was unpolled in `try_each`, and is pinned with `self`, as the
+                // token is; `drop` takes it out.
                 match unsafe { raw.queue(token) } {
                     Queued::First => {}
                     Queued::Behind => crowded = true,
@@ -508,7 +525,9 @@ impl<C: Cases> Selecting<C> {
             if found.is_none() && !this.recount() {
                 let token = NonNull::from(&this.token);
                 // SAFETY: all locks are held; as in `queue_each`.
-                this.each_drawn(candidates, &mut |raw| add(&mut watchers, unsafe { raw.enqueue(token) }));
+                this.each_drawn(candidates, &mut |raw| {
+                    add(&mut watchers, unsafe { raw.enqueue(token) })
+                });
                 this.stage = Stage::Parked;
             }
             Ok(found)
@@ -528,7 +547,11 @@ impl<C: Cases> Selecting<C> {
 
     fn park(&self, cx: &Context<'_>) -> Poll<C::Output> {
         let has_cases = self.channel_cases > 0 || self.has_others;
-        coop::park_at(cx, self.site, if has_cases { Reason::Select } else { Reason::SelectNoCases });
+        coop::park_at(
+            cx,
+            self.site,
+            if has_cases { Reason::Select } else { Reason::SelectNoCases },
+        );
         Poll::Pending
     }
 
@@ -549,15 +572,16 @@ impl<C: Cases> Selecting<C> {
         }
     }
 
-    /// True if a channel operation has gone off. One that has done so and has won the token is the last one.
+    /// True if a channel operation has gone off. One that has done so and has won the token is the
+    /// last one.
     #[cold]
     #[inline(never)]
     fn is_off(&mut self, index: usize) -> bool {
         self.cases().raw(index).is_some_and(ChannelCase::is_off)
     }
 
-    /// Polls the other cases, after a wake-up that no channel caused. Returns `None` if a channel operation won
-    /// meanwhile.
+    /// Polls the other cases, after a wake-up that no channel caused. Returns `None` if a channel
+    /// operation won meanwhile.
     #[cold]
     #[inline(never)]
     fn keep_waiting(&mut self, cx: &mut Context<'_>) -> Option<Poll<C::Output>> {
@@ -590,7 +614,8 @@ impl<C: Cases> Selecting<C> {
             }
         }
         if last {
-            // Nobody wins meanwhile: the token is busy. Offers that are missed are queued at their own channels.
+            // Nobody wins meanwhile: the token is busy. Offers that are missed are queued at their
+            // own channels.
             self.dequeue_all(None);
             self.token.resume();
             self.stage = Stage::First;
@@ -615,8 +640,9 @@ impl<C: Cases> Selecting<C> {
             return Some(self.resume_all_off(cx));
         }
         let Some((index, woken)) = found else {
-            // The offer was withdrawn or taken by another receiver. A stream does not queue, so one that passed by while this
-            // select was busy waits for a send to wake it: its wake was missed. Later ones find the select.
+            // The offer was withdrawn or taken by another receiver. A stream does not queue, so one
+            // that passed by while this select was busy waits for a send to wake it: its wake was
+            // missed. Later ones find the select.
             self.each_channel(|_, raw| raw.renotify(cx));
             return Some(self.park(cx));
         };
@@ -632,8 +658,8 @@ impl<C: Cases> Selecting<C> {
         self.cases().is_off(index) && self.token.count_out()
     }
 
-    /// Lets no channel operation win any more, and removes them from their queues. One that has won is handled by its own
-    /// drop.
+    /// Lets no channel operation win any more, and removes them from their queues. One that has won
+    /// is handled by its own drop.
     #[cold]
     #[inline(never)]
     fn leave(&mut self) {
@@ -677,8 +703,8 @@ impl<C: Cases> Drop for Selecting<C> {
     }
 }
 
-// SAFETY: the token is atomic, and its waker is the owner's or the claimer's alone (I4); the cases answer for
-// themselves.
+// SAFETY: the token is atomic, and its waker is the owner's or the claimer's alone (I4); the cases
+// answer for themselves.
 unsafe impl<C: Cases + Send> Send for Selecting<C> {}
 // SAFETY: a shared `Selecting` gives access to nothing.
 unsafe impl<C: Cases + Sync> Sync for Selecting<C> {}

@@ -16,9 +16,9 @@ use crate::wait::case::{Case, ChannelCase, OptionCase};
 
 /// A select over cases that are known only at run time. Go: `reflect.Select`.
 ///
-/// As in [`select!`](crate::select!), the choice is uniform among the ready cases, exactly one case takes effect, and
-/// the closure of that one runs. Without cases, [`wait`](Self::wait) waits for ever. A thread waits with
-/// [`wait_blocking`](Self::wait_blocking).
+/// As in [`select!`](crate::select!), the choice is uniform among the ready cases, exactly one case
+/// takes effect, and the closure of that one runs. Without cases, [`wait`](Self::wait) waits for
+/// ever. A thread waits with [`wait_blocking`](Self::wait_blocking).
 ///
 /// ```
 /// use gopark::chan;
@@ -162,12 +162,13 @@ impl<'a, R> Select<'a, R> {
         self
     }
 
-    /// Adds a receive that goes off when the channel is closed and drained; `then` gets its value. In
-    /// [`select!`](crate::select!) it is `Some(value) = rx.recv() => …`. Go: in a `reflect.SelectCase` the channel is set to
-    /// nil when it is closed.
+    /// Adds a receive that goes off when the channel is closed and drained; `then` gets its value.
+    /// In [`select!`](crate::select!) it is `Some(value) = rx.recv() => …`. Go: in a
+    /// `reflect.SelectCase` the channel is set to nil when it is closed.
     ///
-    /// The close does not end the select, which goes on with the other cases in their places. When all are off the
-    /// value is that of [`or_else`](Self::or_else); without that the select waits for ever.
+    /// The close does not end the select, which goes on with the other cases in their places. When
+    /// all are off the value is that of [`or_else`](Self::or_else); without that the select waits
+    /// for ever.
     ///
     /// ```
     /// use gopark::chan;
@@ -188,7 +189,8 @@ impl<'a, R> Select<'a, R> {
         self.case_some(rx.recv(), then)
     }
 
-    /// Adds any other case that goes off when it comes to `None`; `then` gets what is in its `Some`.
+    /// Adds any other case that goes off when it comes to `None`; `then` gets what is in its
+    /// `Some`.
     ///
     /// ```
     /// use gopark::select::{Select, fut};
@@ -208,9 +210,9 @@ impl<'a, R> Select<'a, R> {
         self
     }
 
-    /// What the select gives when all its cases are off: those of [`recv_some`](Self::recv_some) and of
-    /// [`case_some`](Self::case_some) have come to `None`, and there is no other. Of several calls the last one counts. In
-    /// [`select!`](crate::select!) it is `else => …`.
+    /// What the select gives when all its cases are off: those of [`recv_some`](Self::recv_some)
+    /// and of [`case_some`](Self::case_some) have come to `None`, and there is no other. Of several
+    /// calls the last one counts. In [`select!`](crate::select!) it is `else => …`.
     ///
     /// ```
     /// use gopark::chan;
@@ -259,8 +261,9 @@ impl<'a, R> Select<'a, R> {
         Waiting { selecting: Selecting::new(false, self) }
     }
 
-    /// As [`wait`](Self::wait), blocking the thread. In a goroutine await `wait` instead: this keeps its thread from the others
-    /// until the scheduler notices. Go: `reflect.Select`; crossbeam: `Select::select`.
+    /// As [`wait`](Self::wait), blocking the thread. In a goroutine await `wait` instead: this
+    /// keeps its thread from the others until the scheduler notices. Go: `reflect.Select`;
+    /// crossbeam: `Select::select`.
     ///
     /// ```
     /// use gopark::chan;
@@ -275,10 +278,12 @@ impl<'a, R> Select<'a, R> {
         block_on(Waiting { selecting: Selecting::new(false, self) })
     }
 
-    /// As [`wait_blocking`](Self::wait_blocking), for no longer than `limit`: `None` if no case was ready by then, and none has
-    /// taken place. Go: a further case of `time.After`; crossbeam: `Select::select_timeout`.
+    /// As [`wait_blocking`](Self::wait_blocking), for no longer than `limit`: `None` if no case was
+    /// ready by then, and none has taken place. Go: a further case of `time.After`; crossbeam:
+    /// `Select::select_timeout`.
     ///
-    /// Too long a time is for ever. With no time it looks once, as [`try_now`](Self::try_now) does, and at futures as well.
+    /// Too long a time is for ever. With no time it looks once, as [`try_now`](Self::try_now) does,
+    /// and at futures as well.
     ///
     /// ```
     /// use std::time::Duration;
@@ -298,8 +303,8 @@ impl<'a, R> Select<'a, R> {
         block_until(pin!(Waiting { selecting: Selecting::new(false, self) }), until)
     }
 
-    /// Takes one of the cases that are ready now, if any: a `select!` with `default`. If all are off it is the value of
-    /// [`or_else`](Self::or_else), if there is one.
+    /// Takes one of the cases that are ready now, if any: a `select!` with `default`. If all are
+    /// off it is the value of [`or_else`](Self::or_else), if there is one.
     ///
     /// ```
     /// let (_tx, rx) = gopark::chan::unbuffered::<()>();
@@ -334,13 +339,21 @@ impl<'a, R> Cases for Select<'a, R> {
         self.cases.len()
     }
 
-    fn each(mut self: Pin<&mut Self>, first: usize, f: &mut impl FnMut(usize, &mut Role, Option<&dyn ChannelCase>)) {
+    fn each(
+        mut self: Pin<&mut Self>,
+        first: usize,
+        f: &mut impl FnMut(usize, &mut Role, Option<&dyn ChannelCase>),
+    ) {
         for (index, arm) in self.cases.iter_mut().enumerate() {
             arm.as_mut().look(&mut |role, raw| f(first + index, role, raw));
         }
     }
 
-    fn poll_case(mut self: Pin<&mut Self>, index: usize, cx: &mut Context<'_>) -> Poll<Self::Output> {
+    fn poll_case(
+        mut self: Pin<&mut Self>,
+        index: usize,
+        cx: &mut Context<'_>,
+    ) -> Poll<Self::Output> {
         self.cases[index].as_mut().poll_arm(cx).map(|()| self.cases.swap_remove(index))
     }
 

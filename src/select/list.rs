@@ -15,9 +15,13 @@ pub trait Cases {
 
     fn count(&self) -> usize;
 
-    /// Calls `f` for each case in turn, the first of which has number `first`: with its number, its role, which `f` may
-    /// change, and the channel operation that it is, if it is one.
-    fn each(self: Pin<&mut Self>, first: usize, f: &mut impl FnMut(usize, &mut Role, Option<&dyn ChannelCase>));
+    /// Calls `f` for each case in turn, the first of which has number `first`: with its number, its
+    /// role, which `f` may change, and the channel operation that it is, if it is one.
+    fn each(
+        self: Pin<&mut Self>,
+        first: usize,
+        f: &mut impl FnMut(usize, &mut Role, Option<&dyn ChannelCase>),
+    );
 
     /// Tries case `index`, unless it is switched off.
     fn poll_case(self: Pin<&mut Self>, index: usize, cx: &mut Context<'_>) -> Poll<Self::Output>;
@@ -30,8 +34,8 @@ pub trait Cases {
     /// True if nothing would happen if they were dropped.
     fn drop_is_noop(&self) -> bool;
 
-    /// True if a case may go off after the beginning, or if something is to be done when all are off. A constant of
-    /// most lists: what only such a select does costs the others nothing.
+    /// True if a case may go off after the beginning, or if something is to be done when all are
+    /// off. A constant of most lists: what only such a select does costs the others nothing.
     #[inline(always)]
     fn may_go_off(&self) -> bool {
         false
@@ -47,7 +51,8 @@ pub trait Cases {
     }
 }
 
-/// What a pass does to each case: to its number, its role, and the channel operation that it is, if it is one.
+/// What a pass does to each case: to its number, its role, and the channel operation that it is, if
+/// it is one.
 type Visitor<'a> = dyn FnMut(usize, &mut Role, Option<&dyn ChannelCase>) + 'a;
 
 /// What a case is in its select.
@@ -102,8 +107,9 @@ pin_project! {
 }
 
 pin_project! {
-    /// Eight cases of a select that has more than sixteen. What is done to them is compiled once for all groups of the same
-    /// type, not wherever the select does it: that costs an indirect call a case.
+    /// Eight cases of a select that has more than sixteen. What is done to them is compiled once
+    /// for all groups of the same type, not wherever the select does it: that costs an indirect
+    /// call a case.
     #[doc(hidden)]
     #[derive(Debug)]
     pub struct Group<C> {
@@ -146,7 +152,11 @@ impl<C: Case> Cases for One<C> {
     }
 
     #[inline(always)]
-    fn each(self: Pin<&mut Self>, first: usize, f: &mut impl FnMut(usize, &mut Role, Option<&dyn ChannelCase>)) {
+    fn each(
+        self: Pin<&mut Self>,
+        first: usize,
+        f: &mut impl FnMut(usize, &mut Role, Option<&dyn ChannelCase>),
+    ) {
         let this = self.project();
         f(first, this.role, this.case.raw(Sealed::TOKEN));
     }
@@ -194,7 +204,11 @@ impl<C: OptionCase> Cases for OneSome<C> {
     }
 
     #[inline(always)]
-    fn each(self: Pin<&mut Self>, first: usize, f: &mut impl FnMut(usize, &mut Role, Option<&dyn ChannelCase>)) {
+    fn each(
+        self: Pin<&mut Self>,
+        first: usize,
+        f: &mut impl FnMut(usize, &mut Role, Option<&dyn ChannelCase>),
+    ) {
         let this = self.project();
         f(first, this.role, this.case.raw_some(Sealed::TOKEN));
     }
@@ -257,7 +271,11 @@ impl<A: Cases, B: Cases> Cases for Both<A, B> {
     }
 
     #[inline(always)]
-    fn each(self: Pin<&mut Self>, first: usize, f: &mut impl FnMut(usize, &mut Role, Option<&dyn ChannelCase>)) {
+    fn each(
+        self: Pin<&mut Self>,
+        first: usize,
+        f: &mut impl FnMut(usize, &mut Role, Option<&dyn ChannelCase>),
+    ) {
         let this = self.project();
         let rest = first + this.first.count();
         this.first.each(first, f);
@@ -293,7 +311,11 @@ impl<A: Cases, B: Cases> Cases for Both<A, B> {
     fn won(self: Pin<&mut Self>, index: usize) -> Self::Output {
         let this = self.project();
         let count = this.first.count();
-        if index < count { Which::First(this.first.won(index)) } else { Which::Rest(this.rest.won(index - count)) }
+        if index < count {
+            Which::First(this.first.won(index))
+        } else {
+            Which::Rest(this.rest.won(index - count))
+        }
     }
 
     #[inline(always)]
@@ -344,7 +366,11 @@ impl<C: Cases> Cases for Group<C> {
     }
 
     #[inline(always)]
-    fn each(self: Pin<&mut Self>, first: usize, f: &mut impl FnMut(usize, &mut Role, Option<&dyn ChannelCase>)) {
+    fn each(
+        self: Pin<&mut Self>,
+        first: usize,
+        f: &mut impl FnMut(usize, &mut Role, Option<&dyn ChannelCase>),
+    ) {
         self.each_by_call(first, f);
     }
 
@@ -386,7 +412,12 @@ impl Cases for Else {
     }
 
     #[inline(always)]
-    fn each(self: Pin<&mut Self>, _: usize, _: &mut impl FnMut(usize, &mut Role, Option<&dyn ChannelCase>)) {}
+    fn each(
+        self: Pin<&mut Self>,
+        _: usize,
+        _: &mut impl FnMut(usize, &mut Role, Option<&dyn ChannelCase>),
+    ) {
+    }
 
     fn poll_case(self: Pin<&mut Self>, _: usize, _: &mut Context<'_>) -> Poll<()> {
         unreachable!("no case")
@@ -427,7 +458,12 @@ impl Cases for Nil {
     }
 
     #[inline(always)]
-    fn each(self: Pin<&mut Self>, _: usize, _: &mut impl FnMut(usize, &mut Role, Option<&dyn ChannelCase>)) {}
+    fn each(
+        self: Pin<&mut Self>,
+        _: usize,
+        _: &mut impl FnMut(usize, &mut Role, Option<&dyn ChannelCase>),
+    ) {
+    }
 
     fn poll_case(self: Pin<&mut Self>, _: usize, _: &mut Context<'_>) -> Poll<Never> {
         unreachable!("no case")

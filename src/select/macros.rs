@@ -1,9 +1,10 @@
 //! The syntax of `select!`.
 //!
-//! Stages: *parse* munches the arms one by one into
-//! `{ kind [depth] (pattern) (operand) (guard) (body) }`, where the kind is the type of its list of one case, and the depth, a
-//! number in strokes, the arm's place; *emit* builds the list of cases, runs it, and matches on which case won. Bodies
-//! stand in a `match` in the caller's own code, so `break`, `return`, `?` and `.await` do what they do elsewhere.
+//! Stages: *parse* munches the arms one by one into `{ kind [depth] (pattern) (operand) (guard)
+//! (body) }`, where the kind is the type of its list of one case, and the depth, a number in
+//! strokes, the arm's place; *emit* builds the list of cases, runs it, and matches on which case
+//! won. Bodies stand in a `match` in the caller's own code, so `break`, `return`, `?` and `.await`
+//! do what they do elsewhere.
 
 /// Waits for one of several operations, and runs the arm of the one that took place. Go: `select`.
 ///
@@ -24,9 +25,10 @@
 /// });
 /// ```
 ///
-/// Each arm is `pattern = operand => body`, with an irrefutable pattern, or `Some(..)` of one. The operand is any
-/// [`Case`](crate::select::Case): a send, a receive, every other wait of this crate, or [`select::fut`](crate::select::fut) of any
-/// future. A body is a block, or an expression followed by a comma.
+/// Each arm is `pattern = operand => body`, with an irrefutable pattern, or `Some(..)` of one. The
+/// operand is any [`Case`](crate::select::Case): a send, a receive, every other wait of this crate,
+/// or [`select::fut`](crate::select::fut) of any future. A body is a block, or an expression
+/// followed by a comma.
 ///
 /// A merge of two channels, until both are closed:
 ///
@@ -50,32 +52,40 @@
 /// ```
 ///
 /// * **Exactly one** operation takes place; the others have no effect at all.
-/// * **The choice is uniform** among those that are ready at that moment, freshly drawn each time; arms on one channel have equal
-///   shares also if they had to wait. With `biased;` as the first word it is the first ready one in the order of the source.
-/// * **Operands are evaluated once**, from top to bottom, on entry; also those that are switched off.
-/// * **`operand, if condition`** switches an arm off, as a nil channel does in Go. The condition is evaluated just before
-///   its operand.
-/// * **`Some(pattern) = operand`**, of an operation that comes to an [`Option`](crate::select::OptionCase), goes off at `None`: a
-///   receive when its channel is closed and drained. The select goes on with the others, which keep their places in line, and the
-///   arm has no share in the draw. It is what setting a channel to nil is in Go.
-/// * **`else => body`**, anywhere, once, runs when all arms are off, by `None` or by their conditions. What could never run does
-///   not compile: each other arm has the pattern `Some(..)`, or a condition.
-/// * **`default => body`**, anywhere, once, runs if nothing is ready, judged at one instant. Then the select waits for
-///   nothing and may stand outside of async code.
-/// * **A case that is no channel operation**, as `fut(future)`, is polled again when a wake comes that was not for a channel. While
-///   that poll runs the select does not count as a waiting receiver or sender: a `try_send` to it answers Full, a `try_recv` Empty,
-///   another select takes its `default`, and a send or a receive waits in line. Then the select looks at its channels again, so
-///   what waits in line meets it, but what came and went in between has missed it.
-/// * **Bodies are part of the surrounding code**: `break`, `continue`, `return`, `?` and `.await` work. The losers are gone
-///   by then, with what they borrowed.
-/// * **`select! {}`** waits for ever, and so does one whose arms are all off, if it has neither `else` nor `default`.
-/// * Each arm is compiled for itself: for more than some dozens there is [`Select`](crate::select::Select). From 17 arms on the
-///   code is smaller, and costs an indirect call an arm.
+/// * **The choice is uniform** among those that are ready at that moment, freshly drawn each time;
+///   arms on one channel have equal shares also if they had to wait. With `biased;` as the first
+///   word it is the first ready one in the order of the source.
+/// * **Operands are evaluated once**, from top to bottom, on entry; also those that are switched
+///   off.
+/// * **`operand, if condition`** switches an arm off, as a nil channel does in Go. The condition is
+///   evaluated just before its operand.
+/// * **`Some(pattern) = operand`**, of an operation that comes to an
+///   [`Option`](crate::select::OptionCase), goes off at `None`: a receive when its channel is
+///   closed and drained. The select goes on with the others, which keep their places in line, and
+///   the arm has no share in the draw. It is what setting a channel to nil is in Go.
+/// * **`else => body`**, anywhere, once, runs when all arms are off, by `None` or by their
+///   conditions. What could never run does not compile: each other arm has the pattern `Some(..)`,
+///   or a condition.
+/// * **`default => body`**, anywhere, once, runs if nothing is ready, judged at one instant. Then
+///   the select waits for nothing and may stand outside of async code.
+/// * **A case that is no channel operation**, as `fut(future)`, is polled again when a wake comes
+///   that was not for a channel. While that poll runs the select does not count as a waiting
+///   receiver or sender: a `try_send` to it answers Full, a `try_recv` Empty, another select takes
+///   its `default`, and a send or a receive waits in line. Then the select looks at its channels
+///   again, so what waits in line meets it, but what came and went in between has missed it.
+/// * **Bodies are part of the surrounding code**: `break`, `continue`, `return`, `?` and `.await`
+///   work. The losers are gone by then, with what they borrowed.
+/// * **`select! {}`** waits for ever, and so does one whose arms are all off, if it has neither
+///   `else` nor `default`.
+/// * Each arm is compiled for itself: for more than some dozens there is
+///   [`Select`](crate::select::Select). From 17 arms on the code is smaller, and costs an indirect
+///   call an arm.
 ///
 /// # Cancellation
 ///
-/// Dropping the surrounding future while it waits here loses nothing: every operation is taken out of its queue, a value
-/// that was received already goes on to the next receiver, a send that was taken stands.
+/// Dropping the surrounding future while it waits here loses nothing: every operation is taken out
+/// of its queue, a value that was received already goes on to the next receiver, a send that was
+/// taken stands.
 ///
 /// # Differences from Go
 ///
@@ -106,7 +116,8 @@ macro_rules! __select {
     (@parse $biased:tt $depth:tt [$($first:tt)+] $else:tt $arms:tt default => $($rest:tt)*) => {
         ::core::compile_error!("select! has two `default` arms; one is enough, for at most one can run")
     };
-    // Braces first: a `$body:expr` of a caller's macro is no `block`, and would be an error there instead of the next rule's.
+    // Braces first: a `$body:expr` of a caller's macro is no `block`, and would be an error there
+    // instead of the next rule's.
     (@parse $biased:tt $depth:tt [] $else:tt $arms:tt default => { $($body:tt)* }, $($rest:tt)*) => {
         $crate::__select!(@parse $biased $depth [({ $($body)* })] $else $arms $($rest)*)
     };
@@ -390,7 +401,8 @@ macro_rules! __select {
     };
 }
 
-/// What an arm of [`select!`] is. Given anything else, the compiler points at the word that is wrong, which no `compile_error!` can.
+/// What an arm of [`select!`] is. Given anything else, the compiler points at the word that is
+/// wrong, which no `compile_error!` can.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __select_arm {

@@ -68,9 +68,10 @@ signals! {
 }
 
 impl Signal {
-    /// The signal with the system's number, for those without a constant. `None` if there is none from 1 to 64, or if it cannot be
-    /// waited for: SIGKILL and SIGSTOP, which no process catches, and those that say that the program itself went wrong
-    /// (SIGILL, SIGTRAP, SIGABRT, SIGBUS, SIGFPE, SIGSEGV, SIGSYS), which return to where it did. On Unix.
+    /// The signal with the system's number, for those without a constant. `None` if there is none
+    /// from 1 to 64, or if it cannot be waited for: SIGKILL and SIGSTOP, which no process catches,
+    /// and those that say that the program itself went wrong (SIGILL, SIGTRAP, SIGABRT, SIGBUS,
+    /// SIGFPE, SIGSEGV, SIGSYS), which return to where it did. On Unix.
     ///
     /// ```
     /// use gopark::signal::Signal;

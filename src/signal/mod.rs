@@ -1,4 +1,5 @@
-//! The signals of the operating system, as messages. Go: package `os/signal`; tokio: `tokio::signal`.
+//! The signals of the operating system, as messages. Go: package `os/signal`; tokio:
+//! `tokio::signal`.
 //!
 //! With the feature `net`.
 //!
@@ -11,22 +12,25 @@
 //!
 //! # When a signal is caught
 //!
-//! As long as something here waits for it: then it does not do what it does by default, which for most is to end the process. When
-//! the receiver is dropped, when the context has ended, when a [`ctrl_c`] has completed, and nothing else waits for that signal, it
-//! does again what it did before. So a second Ctrl-C ends a program that hangs in its shutdown. (Go's `NotifyContext` goes on to
-//! catch until its `stop` is called; tokio never stops.)
+//! As long as something here waits for it: then it does not do what it does by default, which for
+//! most is to end the process. When the receiver is dropped, when the context has ended, when a
+//! [`ctrl_c`] has completed, and nothing else waits for that signal, it does again what it did
+//! before. So a second Ctrl-C ends a program that hangs in its shutdown. (Go's `NotifyContext` goes
+//! on to catch until its `stop` is called; tokio never stops.)
 //!
-//! What other code of the process has installed for the signal is called as well, whether before or after: tokio's handlers, and
-//! those of the crate `signal-hook`, live beside this. So does `GOPARK_DEBUG=dump=on`, which writes a dump on SIGQUIT: such a
-//! process writes it, and a `notify` for it receives it too.
+//! What other code of the process has installed for the signal is called as well, whether before or
+//! after: tokio's handlers, and those of the crate `signal-hook`, live beside this. So does
+//! `GOPARK_DEBUG=dump=on`, which writes a dump on SIGQUIT: such a process writes it, and a `notify`
+//! for it receives it too.
 //!
 //! Signals of the same kind that come in quick succession may arrive as one, as everywhere.
 //!
 //! # Platforms
 //!
-//! On Unix a thread that starts with the first use of this module receives all signals. On Windows [`INT`](Signal::INT) is Ctrl-C and
-//! Ctrl-Break, and [`TERM`](Signal::TERM) that the console is closed, the user logs off or the system shuts down; those wait
-//! for a few seconds before the process is ended anyway.
+//! On Unix a thread that starts with the first use of this module receives all signals. On Windows
+//! [`INT`](Signal::INT) is Ctrl-C and Ctrl-Break, and [`TERM`](Signal::TERM) that the console is
+//! closed, the user logs off or the system shuts down; those wait for a few seconds before the
+//! process is ended anyway.
 
 #[forbid(unsafe_code)]
 mod kinds;
@@ -60,16 +64,17 @@ pub use kinds::Signal;
 /// So many signals wait in the channel of a [`notify`]. What comes then is dropped.
 const ROOM: usize = 16;
 
-/// The signals as messages on a channel, from now on. Go: `signal.Notify`, with a channel of capacity 16.
+/// The signals as messages on a channel, from now on. Go: `signal.Notify`, with a channel of
+/// capacity 16.
 ///
-/// A signal that finds the channel full is dropped. The subscription ends when the last receiver is dropped (Go: `signal.Stop`), or
-/// [closes](Receiver::close) the channel. A list without signals stands for none, and its channel is closed from the start.
-/// (Go: all.)
+/// A signal that finds the channel full is dropped. The subscription ends when the last receiver is
+/// dropped (Go: `signal.Stop`), or [closes](Receiver::close) the channel. A list without signals
+/// stands for none, and its channel is closed from the start. (Go: all.)
 ///
 /// # Panics
 ///
-/// If the system refuses the pipe, the thread or the handler that the first subscription needs; in a process that was
-/// [forked](crate::Runtime#forking) from one with a runtime.
+/// If the system refuses the pipe, the thread or the handler that the first subscription needs; in
+/// a process that was [forked](crate::Runtime#forking) from one with a runtime.
 ///
 /// # Memory ordering
 ///
@@ -97,8 +102,9 @@ pub fn notify(signals: &[Signal]) -> Receiver<Signal> {
 
 /// A context that also ends when one of the signals arrives. Go: `signal.NotifyContext`.
 ///
-/// It then has the error [`Canceled`](crate::context::ContextError::Canceled), and a [`SignalError`] for its cause. From there on, and
-/// when it has ended otherwise, the signals do again what they did before.
+/// It then has the error [`Canceled`](crate::context::ContextError::Canceled), and a
+/// [`SignalError`] for its cause. From there on, and when it has ended otherwise, the signals do
+/// again what they did before.
 ///
 /// # Panics
 ///
@@ -164,8 +170,9 @@ impl Error for SignalError {}
 
 /// Waits for a Ctrl-C, or another [`Signal::INT`]. tokio: `signal::ctrl_c`.
 ///
-/// It counts from the call on, polled or not. One signal completes all that wait. When one has completed and no other waits, the next
-/// Ctrl-C does again what it did before: it ends the process.
+/// It counts from the call on, polled or not. One signal completes all that wait. When one has
+/// completed and no other waits, the next Ctrl-C does again what it did before: it ends the
+/// process.
 ///
 /// It is a case of a [`select!`](crate::select!), also of one in a loop.
 ///
@@ -175,8 +182,8 @@ impl Error for SignalError {}
 ///
 /// # Cancellation
 ///
-/// Dropping the future loses no signal: one that it did not report, or that comes later, completes the next [`ctrl_c`].
-/// Until then Ctrl-C does not end the process.
+/// Dropping the future loses no signal: one that it did not report, or that comes later, completes
+/// the next [`ctrl_c`]. Until then Ctrl-C does not end the process.
 ///
 /// ```
 /// # #[cfg(unix)]
@@ -294,8 +301,13 @@ impl State {
 
     /// Gives back the signals that nothing waits for.
     fn settle(&mut self) {
-        let interrupt = if self.interrupt.is_caught { Signals::of(Signal::INT.number()) } else { Signals::NONE };
-        let wanted = self.subscriptions.iter().fold(interrupt, |wanted, other| wanted.with(other.signals));
+        let interrupt = if self.interrupt.is_caught {
+            Signals::of(Signal::INT.number())
+        } else {
+            Signals::NONE
+        };
+        let wanted =
+            self.subscriptions.iter().fold(interrupt, |wanted, other| wanted.with(other.signals));
         for signal in self.caught.without(wanted).each() {
             self.source.release(signal);
             self.caught = self.caught.without(Signals::of(signal));
@@ -306,7 +318,8 @@ impl State {
 #[track_caller]
 fn subscribe(signals: &[Signal], to: To) {
     fork::refuse();
-    let signals = signals.iter().fold(Signals::NONE, |all, signal| all.with(Signals::of(signal.number())));
+    let signals =
+        signals.iter().fold(Signals::NONE, |all, signal| all.with(Signals::of(signal.number())));
     let subscription = Arc::new(Subscription { signals, to });
     let mut state = lock(&STATE);
     let caught = state.catch(signals);
@@ -356,9 +369,11 @@ impl To {
 fn deliver(number: i32) -> bool {
     let signal = Signal::of_number(number);
     let mut state = lock(&STATE);
-    let subscriptions: Vec<_> = state.subscriptions.iter().filter(|other| other.signals.has(number)).cloned().collect();
+    let subscriptions: Vec<_> =
+        state.subscriptions.iter().filter(|other| other.signals.has(number)).cloned().collect();
     let interrupts = signal == Signal::INT && state.interrupt.is_caught;
-    let waiting = if interrupts { std::mem::take(&mut state.interrupt.waiting) } else { Vec::new() };
+    let waiting =
+        if interrupts { std::mem::take(&mut state.interrupt.waiting) } else { Vec::new() };
     state.interrupt.is_unreported |= interrupts;
     drop(state);
 

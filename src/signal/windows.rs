@@ -19,7 +19,8 @@ const TERM: i32 = 15;
 
 static DELIVER: OnceLock<fn(i32) -> bool> = OnceLock::new();
 
-/// Returns whether it has handled the event. If not, the next handler is asked, and the last one ends the process.
+/// Returns whether it has handled the event. If not, the next handler is asked, and the last one
+/// ends the process.
 extern "system" fn handler(event: u32) -> i32 {
     let signal = match event {
         // CTRL_C_EVENT, CTRL_BREAK_EVENT

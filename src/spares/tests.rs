@@ -8,7 +8,8 @@ use crate::parker::Parker;
 
 const LONG: Duration = Duration::from_secs(60);
 
-/// Spares of a runtime with so many processors, and so many threads at most, of which some are there.
+/// Spares of a runtime with so many processors, and so many threads at most, of which some are
+/// there.
 fn spares(procs: usize, most: usize, threads: usize) -> Arc<Spares<u32>> {
     let spares = Arc::new(Spares::new());
     spares.set_procs(procs);
@@ -28,11 +29,13 @@ fn at_once(spares: &Spares<u32>, for_jobs: bool) -> Roused<u32> {
     spares.park(&Arc::new(Parker::new()), Time::NEVER, Time::now(), for_jobs)
 }
 
-/// A worker that is parked, until the next timer if that is given; joined, it says what it was to do.
+/// A worker that is parked, until the next timer if that is given; joined, it says what it was to
+/// do.
 fn parked(spares: &Arc<Spares<u32>>, earliest: Time) -> thread::JoinHandle<Roused<u32>> {
     let before = spares.parked();
     let theirs = spares.clone();
-    let worker = thread::spawn(move || theirs.park(&Arc::new(Parker::new()), earliest, Time::NEVER, false));
+    let worker =
+        thread::spawn(move || theirs.park(&Arc::new(Parker::new()), earliest, Time::NEVER, false));
     while spares.parked() == before {
         thread::yield_now();
     }
@@ -60,7 +63,10 @@ fn the_worker_that_parked_last_is_called_first_and_who_sleeps_until_a_timer_last
     }
     assert!(spares.sleeps_until() == Time::NEVER);
     assert!(!spares.call(), "none is parked: the monitor must look");
-    assert!(matches!(at_once(&spares, false), Roused::Called), "whoever is about to park fulfils the wish");
+    assert!(
+        matches!(at_once(&spares, false), Roused::Called),
+        "whoever is about to park fulfils the wish"
+    );
     assert!(matches!(at_once(&spares, false), Roused::Timeout));
 }
 
@@ -134,7 +140,8 @@ fn a_job_whose_thread_is_refused_is_a_parked_workers() {
     assert_eq!(spares.counts(), (0, 1));
 }
 
-/// Thread B leaves a job to thread C, which is started for it; C finds a goroutine as it comes, and there is room for no more.
+/// Thread B leaves a job to thread C, which is started for it; C finds a goroutine as it comes, and
+/// there is room for no more.
 #[test]
 fn a_job_whose_thread_has_become_a_goroutines_is_a_parked_workers_at_the_limit() {
     let spares = spares(1, 2, 1);

@@ -15,11 +15,13 @@ use crate::wait::case::future_case;
 
 /// Lets a number of goroutines wait for each other, again and again.
 ///
-/// tokio: `sync::Barrier`. Go has none; there a [`WaitGroup`](crate::sync::WaitGroup) and a channel do it once.
+/// tokio: `sync::Barrier`. Go has none; there a [`WaitGroup`](crate::sync::WaitGroup) and a channel
+/// do it once.
 ///
 /// # When to use something else
 ///
-/// A [`WaitGroup`](crate::sync::WaitGroup) where some wait and others arrive. `std::sync::Barrier` on plain threads.
+/// A [`WaitGroup`](crate::sync::WaitGroup) where some wait and others arrive. `std::sync::Barrier`
+/// on plain threads.
 ///
 /// # Memory ordering
 ///
@@ -78,11 +80,13 @@ impl Barrier {
         }
     }
 
-    /// Waits until as many wait as the barrier is for. One of them is told that it is the leader: the last.
+    /// Waits until as many wait as the barrier is for. One of them is told that it is the leader:
+    /// the last.
     ///
     /// # Cancellation
     ///
-    /// Dropping the future before all have arrived takes the arrival back: another one is needed then. (tokio's stays counted.)
+    /// Dropping the future before all have arrived takes the arrival back: another one is needed
+    /// then. (tokio's stays counted.)
     ///
     /// # Panics
     ///
@@ -107,8 +111,13 @@ impl Barrier {
     /// One more is there. Returns the round it waits for the end of, or none if that was the last.
     fn arrive(&self) -> Option<u64> {
         let is_last = |word: u64| word % ROUND + 1 >= self.n;
-        let arrive = |word: u64| Some(if is_last(word) { (word / ROUND + 1).wrapping_mul(ROUND) } else { word + 1 });
-        let before = self.word.fetch_update(Ordering::AcqRel, Ordering::Relaxed, arrive).expect("always some");
+        let arrive = |word: u64| {
+            Some(if is_last(word) { (word / ROUND + 1).wrapping_mul(ROUND) } else { word + 1 })
+        };
+        let before = self
+            .word
+            .fetch_update(Ordering::AcqRel, Ordering::Relaxed, arrive)
+            .expect("always some");
         if is_last(before) {
             self.notify.notify_all();
             return None;

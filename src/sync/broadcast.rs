@@ -1,7 +1,8 @@
 //! A channel of which each receiver gets each value. tokio: `sync::broadcast`; Go has none.
 //!
-//! A send never waits: the buffer keeps the last values, and a receiver that is further behind learns how many it has missed. Where
-//! only the latest value counts, use [`watch`](crate::sync::watch); where a slow receiver is to be waited for, a
+//! A send never waits: the buffer keeps the last values, and a receiver that is further behind
+//! learns how many it has missed. Where only the latest value counts, use
+//! [`watch`](crate::sync::watch); where a slow receiver is to be waited for, a
 //! [channel](crate::chan) for each.
 //!
 //! # Memory ordering
@@ -50,7 +51,8 @@ use crate::wait::case::future_case;
 #[track_caller]
 pub fn bounded<T: Clone>(n: usize) -> (Sender<T>, Receiver<T>) {
     assert!(n > 0, "gopark: a broadcast channel keeps one value at least");
-    let ring = Ring { values: VecDeque::with_capacity(n), room: n, first: 0, senders: 1, receivers: 1 };
+    let ring =
+        Ring { values: VecDeque::with_capacity(n), room: n, first: 0, senders: 1, receivers: 1 };
     let shared = Arc::new(Shared { ring: Lock::new(ring), sent: RawNotify::new() });
     (Sender(shared.clone()), Receiver { shared, next: 0 })
 }
@@ -84,7 +86,8 @@ impl<T> Ring<T> {
         self.first + self.values.len() as u64
     }
 
-    /// What a receiver gets whose next value is that of this number. The last one gets the value itself.
+    /// What a receiver gets whose next value is that of this number. The last one gets the value
+    /// itself.
     fn take(&mut self, next: &mut u64) -> Option<Result<Arc<T>, RecvError>> {
         if *next < self.first {
             let missed = self.first - *next;
@@ -101,12 +104,13 @@ impl<T> Ring<T> {
     }
 }
 
-/// The sending half of a channel. Clones are as good; when the last one is dropped, receivers come to its end.
+/// The sending half of a channel. Clones are as good; when the last one is dropped, receivers come
+/// to its end.
 pub struct Sender<T>(Arc<Shared<T>>);
 
 impl<T> Sender<T> {
-    /// Sends a value to all receivers there are, without waiting, and returns their number. The oldest value goes if there is no
-    /// room.
+    /// Sends a value to all receivers there are, without waiting, and returns their number. The
+    /// oldest value goes if there is no room.
     ///
     /// # Errors
     ///
@@ -128,7 +132,8 @@ impl<T> Sender<T> {
                 let Some(value) = Arc::into_inner(value) else { unreachable!("no one has it") };
                 return Err(SendError(value));
             }
-            let oldest = if ring.values.len() == ring.room { ring.values.pop_front() } else { None };
+            let oldest =
+                if ring.values.len() == ring.room { ring.values.pop_front() } else { None };
             ring.first += u64::from(oldest.is_some());
             let kept = Kept { value: Some(value), missing: ring.receivers };
             ring.values.push_back(kept);
@@ -204,8 +209,8 @@ impl<T: Clone> Receiver<T> {
     ///
     /// # Errors
     ///
-    /// [`RecvError::Lagged`], if values have gone that it had not had: the next receive gets the oldest that is left.
-    /// [`RecvError::Closed`], if there is none, and no sender either.
+    /// [`RecvError::Lagged`], if values have gone that it had not had: the next receive gets the
+    /// oldest that is left. [`RecvError::Closed`], if there is none, and no sender either.
     ///
     /// # Cancellation
     ///
@@ -230,7 +235,11 @@ impl<T: Clone> Receiver<T> {
     #[track_caller]
     pub fn recv(&mut self) -> Recv<'_, T> {
         let shared = &*self.shared;
-        Recv { shared, next: &mut self.next, until: Until::new(&shared.sent, Location::caller(), Reason::Broadcast) }
+        Recv {
+            shared,
+            next: &mut self.next,
+            until: Until::new(&shared.sent, Location::caller(), Reason::Broadcast),
+        }
     }
 }
 
@@ -241,7 +250,8 @@ impl<T> Drop for Receiver<T> {
             ring.receivers -= 1;
             (ring.end(), ring.end() - self.next.max(ring.first))
         };
-        // Values that no other one is to have are freed, outside of the lock, and once all are out: one may panic.
+        // Values that no other one is to have are freed, outside of the lock, and once all are out:
+        // one may panic.
         let mut values = Vec::with_capacity(due as usize);
         while self.next < end {
             let taken = self.shared.ring.lock().take(&mut self.next);
@@ -276,7 +286,9 @@ impl<T: Clone> Future for Recv<'_, T> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
         let (shared, next) = (this.shared, this.next);
-        this.until.poll(cx, || shared.ring.lock().take(next)).map(|taken| taken.map(Arc::unwrap_or_clone))
+        this.until
+            .poll(cx, || shared.ring.lock().take(next))
+            .map(|taken| taken.map(Arc::unwrap_or_clone))
     }
 }
 
@@ -290,7 +302,8 @@ impl<T> fmt::Debug for Recv<'_, T> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum RecvError {
-    /// So many values have gone that the receiver had not had. It goes on with the oldest that is left.
+    /// So many values have gone that the receiver had not had. It goes on with the oldest that is
+    /// left.
     Lagged(u64),
     /// There is no sender any more, and no value that the receiver has not had.
     Closed,

@@ -1,8 +1,8 @@
 //! Condition variables.
 
-// A wait joins the event before it gives up the lock (CO-02), then takes the lock again for its caller. What it was
-// notified of it keeps until it has returned the guard: if it is dropped before, a signal goes to the next waiter
-// (CA-11).
+// A wait joins the event before it gives up the lock (CO-02), then takes the lock again for its
+// caller. What it was notified of it keeps until it has returned the guard: if it is dropped
+// before, a signal goes to the next waiter (CA-11).
 
 use std::fmt;
 use std::ops::DerefMut;
@@ -22,18 +22,19 @@ use crate::wait::event::{Event, Listener, Notified};
 
 /// Waits for, or announces, that something has happened to what a lock protects.
 ///
-/// Go: `sync.Cond`. The lock is not part of it: [`wait`](Self::wait) takes the guard of a [`Mutex`](super::Mutex) or of a
-/// [`RwMutex`](super::RwMutex), gives up the lock while it waits, and returns the guard of the same lock. A condition is tested under
-/// the lock, in a loop, since somebody else may have been there between the signal and the lock;
+/// Go: `sync.Cond`. The lock is not part of it: [`wait`](Self::wait) takes the guard of a
+/// [`Mutex`](super::Mutex) or of a [`RwMutex`](super::RwMutex), gives up the lock while it waits,
+/// and returns the guard of the same lock. A condition is tested under the lock, in a loop, since
+/// somebody else may have been there between the signal and the lock;
 /// [`wait_while`](Self::wait_while) is that loop.
 ///
 /// A signal that finds nobody waiting is forgotten.
 ///
 /// # When to use something else
 ///
-/// A channel, mostly: closing one is a broadcast, sending a value is a signal that is not forgotten, and both can be
-/// waited for in a `select!`. A `Cond` is for conditions over shared state that change many times. `std::sync::Condvar`
-/// is for threads.
+/// A channel, mostly: closing one is a broadcast, sending a value is a signal that is not
+/// forgotten, and both can be waited for in a `select!`. A `Cond` is for conditions over shared
+/// state that change many times. `std::sync::Condvar` is for threads.
 ///
 /// # Memory ordering
 ///
@@ -80,15 +81,16 @@ impl Cond {
         }
     }
 
-    /// Gives up the lock of `guard`, waits for a signal or a broadcast, and takes the lock again. Go: `Wait`.
+    /// Gives up the lock of `guard`, waits for a signal or a broadcast, and takes the lock again.
+    /// Go: `Wait`.
     ///
-    /// The call itself, not the first poll of the future, joins the waiters and gives up the lock: no signal after it
-    /// is missed.
+    /// The call itself, not the first poll of the future, joins the waiters and gives up the lock:
+    /// no signal after it is missed.
     ///
     /// # Cancellation
     ///
-    /// Dropping the future leaves the lock alone. If it had been signalled already, the signal goes to the next waiter;
-    /// a broadcast has reached that one anyway.
+    /// Dropping the future leaves the lock alone. If it had been signalled already, the signal goes
+    /// to the next waiter; a broadcast has reached that one anyway.
     ///
     /// # Panics
     ///
@@ -125,12 +127,13 @@ impl Cond {
     ///
     /// # Cancellation
     ///
-    /// As [`wait`](Self::wait): dropping the future passes a signal on. The lock is not held afterwards, not even if
-    /// the future was never polled, for `guard` is dropped with it.
+    /// As [`wait`](Self::wait): dropping the future passes a signal on. The lock is not held
+    /// afterwards, not even if the future was never polled, for `guard` is dropped with it.
     ///
     /// # Panics
     ///
-    /// If `condition` does, and then the lock is given up; or if the future is polled after it has completed.
+    /// If `condition` does, and then the lock is given up; or if the future is polled after it has
+    /// completed.
     ///
     /// # Examples
     ///
@@ -151,7 +154,11 @@ impl Cond {
     /// });
     /// ```
     #[track_caller]
-    pub fn wait_while<'a, G, F>(&'a self, mut guard: G, mut condition: F) -> impl Future<Output = G> + use<'a, G, F>
+    pub fn wait_while<'a, G, F>(
+        &'a self,
+        mut guard: G,
+        mut condition: F,
+    ) -> impl Future<Output = G> + use<'a, G, F>
     where
         G: CondGuard + DerefMut,
         F: FnMut(&mut G::Target) -> bool,
@@ -173,8 +180,8 @@ impl Cond {
 
     /// Wakes the one who has waited longest, if somebody waits. Go: `Signal`.
     ///
-    /// The lock need not be held, but if the condition is changed without it, a wait that has just tested it misses the
-    /// signal.
+    /// The lock need not be held, but if the condition is changed without it, a wait that has just
+    /// tested it misses the signal.
     ///
     /// # Examples
     ///
@@ -250,7 +257,8 @@ pin_project! {
             let mut this = this.project();
             // A notified listener passes its notification on in its own drop.
             if let Stage::Locking { how, .. } = *this.stage {
-                // The claim to the lock goes first, out of the way of the waiter that gets the signal.
+                // The claim to the lock goes first, out of the way of the waiter that gets the
+                // signal.
                 this.stage.set(Stage::Done);
                 if how == Notified::One {
                     this.event.notify_one();

@@ -15,22 +15,24 @@ use crate::context::{CancelFunc, Context};
 use crate::coop::{self, Reason};
 use crate::panics::lock;
 
-/// A group of goroutines that work on parts of one task, of which the first error counts. Clones are handles of the same group.
+/// A group of goroutines that work on parts of one task, of which the first error counts. Clones
+/// are handles of the same group.
 ///
-/// Go: `golang.org/x/sync/errgroup`. [`go`](Self::go) starts a goroutine, [`wait`](Self::wait) waits for all of them
-/// and returns the error that came first. With a context ([`with_context`](Self::with_context)) the others can learn that
-/// one has failed.
+/// Go: `golang.org/x/sync/errgroup`. [`go`](Self::go) starts a goroutine, [`wait`](Self::wait)
+/// waits for all of them and returns the error that came first. With a context
+/// ([`with_context`](Self::with_context)) the others can learn that one has failed.
 ///
 /// # Panics in the goroutines
 ///
-/// A panic goes the way of all unrecovered panics of the runtime ([`OnPanic`](crate::OnPanic)): under `Crash` main raises it.
-/// Under `Isolate` [`wait`](Self::wait) does, with the same payload: the first one, and rather than returning an error. It ends
-/// the group's context, as an error does.
+/// A panic goes the way of all unrecovered panics of the runtime ([`OnPanic`](crate::OnPanic)):
+/// under `Crash` main raises it. Under `Isolate` [`wait`](Self::wait) does, with the same payload:
+/// the first one, and rather than returning an error. It ends the group's context, as an error
+/// does.
 ///
 /// # When to use something else
 ///
-/// A [`WaitGroup`] where nothing can fail. [`JoinHandle`](crate::JoinHandle)s, or a channel, where results are wanted.
-/// `std::thread::scope` on plain threads.
+/// A [`WaitGroup`] where nothing can fail. [`JoinHandle`](crate::JoinHandle)s, or a channel, where
+/// results are wanted. `std::thread::scope` on plain threads.
 ///
 /// # Memory ordering
 ///
@@ -113,12 +115,13 @@ impl<E: Send + 'static> ErrGroup<E> {
         Self::with(None)
     }
 
-    /// A group without a limit, and a context below `parent` for its goroutines, which ends when the first of them fails,
-    /// or when a [`wait`](Self::wait) has returned. Go: `errgroup.WithContext`.
+    /// A group without a limit, and a context below `parent` for its goroutines, which ends when
+    /// the first of them fails, or when a [`wait`](Self::wait) has returned. Go:
+    /// `errgroup.WithContext`.
     ///
-    /// The goroutines have to look at the context by themselves: the group ends nobody. Its cause is plain
-    /// [`Canceled`](crate::context::ContextError::Canceled), where newer versions of Go's give the error; here that is
-    /// `wait`'s to give.
+    /// The goroutines have to look at the context by themselves: the group ends nobody. Its cause
+    /// is plain [`Canceled`](crate::context::ContextError::Canceled), where newer versions of Go's
+    /// give the error; here that is `wait`'s to give.
     ///
     /// tokio's closest kin is a `JoinSet`, which aborts its tasks when it is dropped.
     ///
@@ -157,13 +160,13 @@ impl<E: Send + 'static> ErrGroup<E> {
 
     /// Lets at most `n` goroutines of the group run at a time. Go: `SetLimit`.
     ///
-    /// With 0, none may start; with more than `usize::MAX / 4` there is no limit. A [`go`](Self::go) that waits for
-    /// a limit of 0 never completes, as in Go.
+    /// With 0, none may start; with more than `usize::MAX / 4` there is no limit. A
+    /// [`go`](Self::go) that waits for a limit of 0 never completes, as in Go.
     ///
     /// # Panics
     ///
-    /// While goroutines of the group run, or have their place: "errgroup: modify limit while N goroutines in the group are
-    /// still active".
+    /// While goroutines of the group run, or have their place: "errgroup: modify limit while N
+    /// goroutines in the group are still active".
     ///
     /// # Examples
     ///
@@ -190,7 +193,10 @@ impl<E: Send + 'static> ErrGroup<E> {
             }
             active
         };
-        assert!(active == 0, "errgroup: modify limit while {active} goroutines in the group are still active");
+        assert!(
+            active == 0,
+            "errgroup: modify limit while {active} goroutines in the group are still active"
+        );
     }
 
     fn limit(&self) -> Option<Arc<Semaphore>> {
@@ -201,7 +207,8 @@ impl<E: Send + 'static> ErrGroup<E> {
     ///
     /// # Cancellation
     ///
-    /// Dropping the future before it has completed drops `future` as well; nothing has been started.
+    /// Dropping the future before it has completed drops `future` as well; nothing has been
+    /// started.
     ///
     /// # Examples
     ///
@@ -273,7 +280,8 @@ impl<E: Send + 'static> ErrGroup<E> {
         }
     }
 
-    /// Counts a goroutine that has its place, unless the limit is another one by now: from here on `set_limit` sees it.
+    /// Counts a goroutine that has its place, unless the limit is another one by now: from here on
+    /// `set_limit` sees it.
     fn admit(&self, slot: Option<&Slot>) -> bool {
         let limit = lock(&self.shared.limit);
         let admits = limit.as_ref().map(Arc::as_ptr) == slot.map(|Slot(limit)| Arc::as_ptr(limit));
@@ -304,16 +312,17 @@ impl<E: Send + 'static> ErrGroup<E> {
         self.running.go_added(work, site);
     }
 
-    /// Waits until no goroutine of the group is running, ends the group's context, and takes the first error. Go: `Wait`.
+    /// Waits until no goroutine of the group is running, ends the group's context, and takes the
+    /// first error. Go: `Wait`.
     ///
     /// # Panics
     ///
-    /// If a goroutine of the group has panicked, in a runtime with [`OnPanic::Isolate`](crate::OnPanic::Isolate): with its payload.
-    /// The next `wait` does not.
+    /// If a goroutine of the group has panicked, in a runtime with
+    /// [`OnPanic::Isolate`](crate::OnPanic::Isolate): with its payload. The next `wait` does not.
     ///
-    /// If another `wait` has returned since this was called: "errgroup: a second wait in one round". That one has the error, if there
-    /// was one, so this must not say that there was none. A `wait` that is called after another one has returned waits for the next
-    /// round.
+    /// If another `wait` has returned since this was called: "errgroup: a second wait in one
+    /// round". That one has the error, if there was one, so this must not say that there was none.
+    /// A `wait` that is called after another one has returned waits for the next round.
     ///
     /// # Cancellation
     ///
@@ -336,7 +345,12 @@ impl<E: Send + 'static> ErrGroup<E> {
         let round = self.shared.rounds.load(Ordering::Relaxed);
         async move {
             running.await;
-            let ended = self.shared.rounds.compare_exchange(round, round + 1, Ordering::Relaxed, Ordering::Relaxed);
+            let ended = self.shared.rounds.compare_exchange(
+                round,
+                round + 1,
+                Ordering::Relaxed,
+                Ordering::Relaxed,
+            );
             assert!(ended.is_ok(), "errgroup: a second wait in one round");
             self.shared.cancel();
             let first = lock(&self.shared.error).take();

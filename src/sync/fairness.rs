@@ -1,4 +1,5 @@
-//! When the unlock of a `Mutex` hands the lock over: on which threads always, elsewhere after how long a wait.
+//! When the unlock of a `Mutex` hands the lock over: on which threads always, elsewhere after how
+//! long a wait.
 //!
 //! A model has neither processors nor time; it decides both by `model`.
 
@@ -8,8 +9,8 @@ use std::time::Duration;
 use crate::clock::Time;
 use crate::coop;
 
-/// How long a waiter may lose against newcomers before the lock is handed to it: Go's figure, long enough for the
-/// lock's owner to go on for thousands of rounds, short enough that nobody notices.
+/// How long a waiter may lose against newcomers before the lock is handed to it: Go's figure, long
+/// enough for the lock's owner to go on for thousands of rounds, short enough that nobody notices.
 #[cfg(not(gopark_loom))]
 const STARVE: Duration = Duration::from_millis(1);
 

@@ -1,7 +1,7 @@
 //! Goroutines whose results are taken as they end.
 
-// A goroutine of a set tells the set its key when its future is gone. What joins it is its handle, which by then is ready, or is
-// in a moment.
+// A goroutine of a set tells the set its key when its future is gone. What joins it is its handle,
+// which by then is ready, or is in a moment.
 
 use std::fmt;
 use std::mem;
@@ -19,14 +19,16 @@ use crate::join::{AbortHandle, JoinError, JoinHandle};
 use crate::runtime;
 use crate::wait::case::{future_case, option_case};
 
-/// A set of goroutines, whose results are taken as they end. Dropped, it aborts those that are left.
+/// A set of goroutines, whose results are taken as they end. Dropped, it aborts those that are
+/// left.
 ///
 /// tokio: `task::JoinSet`. In Go it is a channel of results, and a context.
 ///
 /// # When to use something else
 ///
-/// A [`WaitGroup`](crate::sync::WaitGroup) where there are no results, an [`ErrGroup`](crate::sync::ErrGroup) where they are errors.
-/// [`JoinHandle`](crate::JoinHandle)s where the results are wanted in the order of the start.
+/// A [`WaitGroup`](crate::sync::WaitGroup) where there are no results, an
+/// [`ErrGroup`](crate::sync::ErrGroup) where they are errors. [`JoinHandle`](crate::JoinHandle)s
+/// where the results are wanted in the order of the start.
 ///
 /// # Memory ordering
 ///
@@ -66,7 +68,12 @@ impl Ended {
     }
 
     /// The key of the next goroutine that has ended; `None` if there is none to wait for.
-    fn poll_next(&self, until: Pin<&mut Until<'_>>, cx: &mut Context<'_>, is_empty: bool) -> Poll<Option<usize>> {
+    fn poll_next(
+        &self,
+        until: Pin<&mut Until<'_>>,
+        cx: &mut Context<'_>,
+        is_empty: bool,
+    ) -> Poll<Option<usize>> {
         until.poll(cx, || if is_empty { Some(None) } else { self.keys.pop().ok().map(Some) })
     }
 }
@@ -139,7 +146,8 @@ impl<T> JoinSet<T> {
         abort
     }
 
-    /// Waits for the next goroutine to end, and takes its result. `None` if there is none in the set.
+    /// Waits for the next goroutine to end, and takes its result. `None` if there is none in the
+    /// set.
     ///
     /// # Cancellation
     ///

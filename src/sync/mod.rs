@@ -48,7 +48,9 @@ pub use notify::Notify;
 pub use once::{Once, OnceValue};
 pub use once_cell::OnceCell;
 pub use pool::{Pool, PoolGuard};
-pub use rwmutex::{OwnedRwMutexReadGuard, OwnedRwMutexWriteGuard, RwMutex, RwMutexReadGuard, RwMutexWriteGuard};
+pub use rwmutex::{
+    OwnedRwMutexReadGuard, OwnedRwMutexWriteGuard, RwMutex, RwMutexReadGuard, RwMutexWriteGuard,
+};
 pub use semaphore::{OwnedPermit, Permit, Semaphore};
 pub use singleflight::SingleFlight;
 pub use waitgroup::WaitGroup;

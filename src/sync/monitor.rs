@@ -12,14 +12,16 @@ use super::mutex::{self, Mutex, MutexGuard};
 use crate::loom::const_fn;
 use crate::wait::case::future_case;
 
-/// A [`Mutex`] with its [`Cond`]: a value that one goroutine at a time has, and a way to wait until it has changed.
+/// A [`Mutex`] with its [`Cond`]: a value that one goroutine at a time has, and a way to wait until
+/// it has changed.
 ///
-/// Go: a struct with a `sync.Mutex` and a `sync.Cond`; tokio has none. Where several conditions are waited for, use the two apart.
+/// Go: a struct with a `sync.Mutex` and a `sync.Cond`; tokio has none. Where several conditions are
+/// waited for, use the two apart.
 ///
 /// # Memory ordering
 ///
-/// As of the two: the n'th unlock synchronizes before the return of every later lock, a signal before that of the wait that it
-/// ends.
+/// As of the two: the n'th unlock synchronizes before the return of every later lock, a signal
+/// before that of the wait that it ends.
 ///
 /// # Examples
 ///
@@ -173,7 +175,8 @@ impl<'a, T: ?Sized> MonitorGuard<'a, T> {
     ///
     /// # Panics
     ///
-    /// If `condition` does, and then the lock is given up; or if the future is polled after it has completed.
+    /// If `condition` does, and then the lock is given up; or if the future is polled after it has
+    /// completed.
     ///
     /// # Examples
     ///

@@ -11,25 +11,28 @@ use crate::wait::acquire::{Acquisition, acquire_now, acquisition};
 
 /// A lock that protects a value: one goroutine at a time has it.
 ///
-/// Go: `sync.Mutex`. Unlike there, the value is inside, and unlocking is dropping the [`MutexGuard`]. As there, there
-/// is no owner: a guard may be sent to another goroutine and dropped there; a goroutine that locks again what it has
-/// locked waits for ever; and a panic while the lock is held just unlocks it (no poisoning).
+/// Go: `sync.Mutex`. Unlike there, the value is inside, and unlocking is dropping the
+/// [`MutexGuard`]. As there, there is no owner: a guard may be sent to another goroutine and
+/// dropped there; a goroutine that locks again what it has locked waits for ever; and a panic while
+/// the lock is held just unlocks it (no poisoning).
 ///
 /// # Fairness
 ///
-/// Waiters are first come, first served. A goroutine that unlocks and locks again may overtake a waiter that is not
-/// awake yet, for that is what makes a fought-over lock fast; but a waiter that has lost for a millisecond gets the
-/// lock handed over at the next unlock. One waiter at a time is awake to take the lock; one that has been waiting for
-/// longer than a millisecond and has not been polled since it was woken does not hold up the others: the next unlock
-/// wakes the one behind it as well. Outside of gopark's processors (in another executor, on a plain thread) the
-/// lock is always handed over.
+/// Waiters are first come, first served. A goroutine that unlocks and locks again may overtake a
+/// waiter that is not awake yet, for that is what makes a fought-over lock fast; but a waiter that
+/// has lost for a millisecond gets the lock handed over at the next unlock. One waiter at a time is
+/// awake to take the lock; one that has been waiting for longer than a millisecond and has not been
+/// polled since it was woken does not hold up the others: the next unlock wakes the one behind it
+/// as well. Outside of gopark's processors (in another executor, on a plain thread) the lock is
+/// always handed over.
 ///
 /// # When to use something else
 ///
-/// `std::sync::Mutex` where no lock is held across an `.await`: it is smaller and, being blocking, needs no async
-/// function. Holding it over an `.await`, though, stops a whole thread, or deadlocks. A channel where the point is to
-/// hand a value *on* rather than to share it: "Do not communicate by sharing memory; instead, share memory by
-/// communicating." A [`RwMutex`] where almost everyone only reads and holds the lock for long.
+/// `std::sync::Mutex` where no lock is held across an `.await`: it is smaller and, being blocking,
+/// needs no async function. Holding it over an `.await`, though, stops a whole thread, or
+/// deadlocks. A channel where the point is to hand a value *on* rather than to share it: "Do not
+/// communicate by sharing memory; instead, share memory by communicating." A [`RwMutex`] where
+/// almost everyone only reads and holds the lock for long.
 ///
 /// # Memory ordering
 ///
@@ -61,7 +64,8 @@ pub struct Mutex<T: ?Sized> {
 
 // SAFETY: a mutex owns its value.
 unsafe impl<T: ?Sized + Send> Send for Mutex<T> {}
-// SAFETY: `raw` lets one at a time to the value, from any thread: that takes `T: Send`, and no `T: Sync`.
+// SAFETY: `raw` lets one at a time to the value, from any thread: that takes `T: Send`, and no `T:
+// Sync`.
 unsafe impl<T: ?Sized + Send> Sync for Mutex<T> {}
 typed_lock!(Mutex, try_lock);
 
@@ -97,12 +101,13 @@ impl<T: ?Sized> Mutex<T> {
     ///
     /// # Cancellation
     ///
-    /// Dropping the future gives up the place in line. If the lock had been handed to it already, the next waiter gets
-    /// it.
+    /// Dropping the future gives up the place in line. If the lock had been handed to it already,
+    /// the next waiter gets it.
     ///
-    /// One that is neither polled nor dropped after it was woken, because its task is busy elsewhere, keeps those behind it
-    /// waiting until the next unlock after its first millisecond, which wakes one of them. No timer does: without another
-    /// unlock they wait beside a free lock. If the lock was handed to it, it has the lock until then.
+    /// One that is neither polled nor dropped after it was woken, because its task is busy
+    /// elsewhere, keeps those behind it waiting until the next unlock after its first millisecond,
+    /// which wakes one of them. No timer does: without another unlock they wait beside a free lock.
+    /// If the lock was handed to it, it has the lock until then.
     ///
     /// # Panics
     ///
@@ -125,8 +130,8 @@ impl<T: ?Sized> Mutex<T> {
 
     /// Takes the lock if it is free at this instant. Go: `TryLock`.
     ///
-    /// A free lock may be taken although others have been waiting for it and are about to wake, unless one of them is
-    /// starving.
+    /// A free lock may be taken although others have been waiting for it and are about to wake,
+    /// unless one of them is starving.
     ///
     /// # Examples
     ///
@@ -143,8 +148,8 @@ impl<T: ?Sized> Mutex<T> {
         acquire_now(&self.raw).then(|| MutexGuard(self))
     }
 
-    /// As [`lock`](Self::lock), with a guard that owns a reference to the mutex: so it may go into a goroutine, or into a struct
-    /// beside other things. tokio: `lock_owned`.
+    /// As [`lock`](Self::lock), with a guard that owns a reference to the mutex: so it may go into
+    /// a goroutine, or into a struct beside other things. tokio: `lock_owned`.
     ///
     /// # Cancellation
     ///
@@ -194,8 +199,9 @@ impl<T: ?Sized> Mutex<T> {
 
     /// Blocks this thread until the lock is free, and takes it: for threads that run no goroutines.
     ///
-    /// In a goroutine await [`lock`](Self::lock) instead: this keeps its thread from the others until the scheduler notices,
-    /// some 10 ms later. If it cannot be awaited there, wrap it in [`block_in_place`](crate::block_in_place).
+    /// In a goroutine await [`lock`](Self::lock) instead: this keeps its thread from the others
+    /// until the scheduler notices, some 10 ms later. If it cannot be awaited there, wrap it in
+    /// [`block_in_place`](crate::block_in_place).
     ///
     /// # Examples
     ///
@@ -228,7 +234,8 @@ impl<T: ?Sized> Mutex<T> {
 
 /// The lock of a [`Mutex`], and the way to its value. Dropping it unlocks.
 ///
-/// It is `Send`: another goroutine may unlock. What is not locked cannot be unlocked (in Go that ends the process):
+/// It is `Send`: another goroutine may unlock. What is not locked cannot be unlocked (in Go that
+/// ends the process):
 ///
 /// ```compile_fail,E0382
 /// let m = gopark::sync::Mutex::new(1);
@@ -261,8 +268,8 @@ impl<'a, T: ?Sized> MutexGuard<'a, T> {
 
 guard!(MutexGuard<'a, T>(&'a Mutex<T>) of RawMutex, Since, MutexLock, Lock, unlock, DerefMut);
 
-/// The lock of a [`Mutex`], with a reference to the mutex: what [`MutexGuard`] is, without its lifetime. tokio:
-/// `OwnedMutexGuard`.
+/// The lock of a [`Mutex`], with a reference to the mutex: what [`MutexGuard`] is, without its
+/// lifetime. tokio: `OwnedMutexGuard`.
 ///
 /// A [`Cond`](super::Cond) does not wait with it.
 #[must_use = "dropping the guard unlocks the mutex at once"]

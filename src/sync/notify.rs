@@ -10,8 +10,9 @@ use crate::wait::acquire::acquisition;
 
 /// Notifies one waiter, or all.
 ///
-/// tokio: `sync::Notify`. In Go it is a channel with a buffer of one and a send that does not wait, or one that is closed.
-/// [`notify_one`](Self::notify_one) is kept if there is none who waits, once; [`notify_all`](Self::notify_all) is not.
+/// tokio: `sync::Notify`. In Go it is a channel with a buffer of one and a send that does not wait,
+/// or one that is closed. [`notify_one`](Self::notify_one) is kept if there is none who waits,
+/// once; [`notify_all`](Self::notify_all) is not.
 ///
 /// # Fairness
 ///
@@ -19,8 +20,9 @@ use crate::wait::acquire::acquisition;
 ///
 /// # When to use something else
 ///
-/// A channel where there is something to say. A [`Cond`](crate::sync::Cond) or a [`Monitor`](crate::sync::Monitor) where what is
-/// waited for is a condition of a locked value. [`watch`](crate::sync::watch) where it is the change of one.
+/// A channel where there is something to say. A [`Cond`](crate::sync::Cond) or a
+/// [`Monitor`](crate::sync::Monitor) where what is waited for is a condition of a locked value.
+/// [`watch`](crate::sync::watch) where it is the change of one.
 ///
 /// # Memory ordering
 ///
@@ -62,8 +64,8 @@ impl Notify {
         }
     }
 
-    /// Notifies the one who has waited longest. If there is none, the next wait ends at once; it is kept once, however often
-    /// it is called. tokio: `notify_one`.
+    /// Notifies the one who has waited longest. If there is none, the next wait ends at once; it is
+    /// kept once, however often it is called. tokio: `notify_one`.
     ///
     /// # Examples
     ///
@@ -77,8 +79,8 @@ impl Notify {
         self.raw.notify_one();
     }
 
-    /// Notifies all whose [`notified`](Self::notified) has been called, and none who comes later. A notification that is kept stays.
-    /// tokio: `notify_waiters`; Go: `close` of a channel, once.
+    /// Notifies all whose [`notified`](Self::notified) has been called, and none who comes later. A
+    /// notification that is kept stays. tokio: `notify_waiters`; Go: `close` of a channel, once.
     ///
     /// # Examples
     ///
@@ -94,14 +96,16 @@ impl Notify {
         self.raw.notify_all();
     }
 
-    /// Waits for a notification: for [`notify_all`](Self::notify_all) from this call on, for [`notify_one`](Self::notify_one) from
-    /// the first poll on.
+    /// Waits for a notification: for [`notify_all`](Self::notify_all) from this call on, for
+    /// [`notify_one`](Self::notify_one) from the first poll on.
     ///
-    /// So to wait for a condition without a lock: call this, test the condition, await this if it does not hold.
+    /// So to wait for a condition without a lock: call this, test the condition, await this if it
+    /// does not hold.
     ///
     /// # Cancellation
     ///
-    /// Dropping the future gives up the place in line. If `notify_one` had reached it already, that goes to the next, or is kept.
+    /// Dropping the future gives up the place in line. If `notify_one` had reached it already, that
+    /// goes to the next, or is kept.
     ///
     /// # Panics
     ///

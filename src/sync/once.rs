@@ -1,8 +1,8 @@
 //! Things that are done once.
 
-// A [`Semaphore`] of one permit says whose turn it is: who has the permit and finds nothing done, does it. An
-// initialisation that is dropped midway gives its permit back, and so the next in line does its own. When it is done,
-// there are permits for all.
+// A [`Semaphore`] of one permit says whose turn it is: who has the permit and finds nothing done,
+// does it. An initialisation that is dropped midway gives its permit back, and so the next in line
+// does its own. When it is done, there are permits for all.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
@@ -22,13 +22,15 @@ use crate::runtime::block_in_place;
 
 /// Does something once, however many ask for it.
 ///
-/// Go: `sync.Once`. Whoever comes while it is being done waits until it is. Only the function of the one who does it
-/// runs; the others' are dropped. A function that panics counts as done, as in Go: nobody tries again.
+/// Go: `sync.Once`. Whoever comes while it is being done waits until it is. Only the function of
+/// the one who does it runs; the others' are dropped. A function that panics counts as done, as in
+/// Go: nobody tries again.
 ///
 /// # When to use something else
 ///
-/// An [`OnceValue`] where the point is a value. `std::sync::Once`, `OnceLock` and `LazyLock` where the function does not
-/// block. A channel that is closed where others only wait until it has happened, and none of them would do it.
+/// An [`OnceValue`] where the point is a value. `std::sync::Once`, `OnceLock` and `LazyLock` where
+/// the function does not block. A channel that is closed where others only wait until it has
+/// happened, and none of them would do it.
 ///
 /// # Memory ordering
 ///
@@ -56,7 +58,8 @@ pub struct Once {
     done: AtomicBool,
     /// One permit: the turn.
     turn: Semaphore,
-    /// Which thread is inside the function of a `call_once` or an `OnceValue`, by [`coop::caller`]; 0 for none.
+    /// Which thread is inside the function of a `call_once` or an `OnceValue`, by [`coop::caller`];
+    /// 0 for none.
     inside: AtomicUsize,
 }
 
@@ -76,13 +79,14 @@ impl Once {
 
     /// Runs `f` unless something has been done already; waits for it if it is being done. Go: `Do`.
     ///
-    /// This call blocks its thread while another one's function runs. On a goroutine that costs its processor, which
-    /// goes on with the others meanwhile; [`call_once_async`](Self::call_once_async) costs nothing.
+    /// This call blocks its thread while another one's function runs. On a goroutine that costs its
+    /// processor, which goes on with the others meanwhile;
+    /// [`call_once_async`](Self::call_once_async) costs nothing.
     ///
     /// # Panics
     ///
-    /// If `f` does, and then it counts as done. Also if `f` itself calls `call_once` of the same `Once`: "gopark:
-    /// Once::call_once called by its own function" (Go deadlocks).
+    /// If `f` does, and then it counts as done. Also if `f` itself calls `call_once` of the same
+    /// `Once`: "gopark: Once::call_once called by its own function" (Go deadlocks).
     ///
     /// # Examples
     ///
@@ -129,16 +133,19 @@ impl Once {
         self.inside.load(Ordering::Relaxed) == coop::caller()
     }
 
-    /// Runs `f` and its future unless something has been done already; waits for it if it is being done.
+    /// Runs `f` and its future unless something has been done already; waits for it if it is being
+    /// done.
     ///
     /// # Cancellation
     ///
-    /// Dropping the future while it waits gives up the place in line. Dropping it while its own function runs leaves
-    /// the thing undone, and the next in line does its own. (Go's cannot be interrupted there.)
+    /// Dropping the future while it waits gives up the place in line. Dropping it while its own
+    /// function runs leaves the thing undone, and the next in line does its own. (Go's cannot be
+    /// interrupted there.)
     ///
     /// # Panics
     ///
-    /// If `f` or its future does, and then it counts as done. If the future calls the same `Once`, it waits for ever.
+    /// If `f` or its future does, and then it counts as done. If the future calls the same `Once`,
+    /// it waits for ever.
     ///
     /// # Examples
     ///
@@ -219,13 +226,15 @@ impl Drop for Finish<'_> {
 
 /// A value that is computed at the first request, once.
 ///
-/// Go: `sync.OnceValue`. The function and what it has captured are dropped as soon as it has run. If it panics, every
-/// `get` panics: the first with the panic itself, the others with a copy of its text.
+/// Go: `sync.OnceValue`. The function and what it has captured are dropped as soon as it has run.
+/// If it panics, every `get` panics: the first with the panic itself, the others with a copy of its
+/// text.
 ///
 /// # When to use something else
 ///
-/// `std::sync::LazyLock` where blocking the others' threads meanwhile does no harm. A [`Once`] where computing is
-/// asynchronous. A channel where somebody else computes, and the value is for one.
+/// `std::sync::LazyLock` where blocking the others' threads meanwhile does no harm. A [`Once`]
+/// where computing is asynchronous. A channel where somebody else computes, and the value is for
+/// one.
 ///
 /// # Memory ordering
 ///
@@ -266,12 +275,14 @@ impl<T> OnceValue<T> {
     ///
     /// # Cancellation
     ///
-    /// Dropping the future while it waits has no effect. The function is not asynchronous, and so never interrupted.
+    /// Dropping the future while it waits has no effect. The function is not asynchronous, and so
+    /// never interrupted.
     ///
     /// # Panics
     ///
-    /// If the function has panicked. Also if the function itself waits for the value, in a [`block_on`](crate::block_on) for
-    /// example: "gopark: OnceValue::get called by its own function" (Go deadlocks).
+    /// If the function has panicked. Also if the function itself waits for the value, in a
+    /// [`block_on`](crate::block_on) for example: "gopark: OnceValue::get called by its own
+    /// function" (Go deadlocks).
     ///
     /// # Examples
     ///
@@ -320,7 +331,12 @@ impl<'a, T, F: Future<Output = ()>> Future for Getting<'a, T, F> {
         assert!(!this.of.once.is_inside(), "gopark: OnceValue::get called by its own function");
         this.computed.poll(cx).map(|()| {
             // `compute` ends with a value or unwinds.
-            this.of.value.get().expect("computed").as_ref().unwrap_or_else(|payload| payload.raise())
+            this.of
+                .value
+                .get()
+                .expect("computed")
+                .as_ref()
+                .unwrap_or_else(|payload| payload.raise())
         })
     }
 }

@@ -1,7 +1,7 @@
 //! A value that is written once.
 
-// As a `Once`: a [`Semaphore`] of one permit says whose turn it is to initialise; when there is a value, there are permits for
-// all.
+// As a `Once`: a [`Semaphore`] of one permit says whose turn it is to initialise; when there is a
+// value, there are permits for all.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -18,13 +18,14 @@ use crate::loom::const_fn;
 
 /// A cell that is written once, by an asynchronous function for example.
 ///
-/// tokio: `sync::OnceCell`. In Go it is a `sync.Once` beside a variable. An initialisation that fails, panics or is dropped lets the
-/// next one try.
+/// tokio: `sync::OnceCell`. In Go it is a `sync.Once` beside a variable. An initialisation that
+/// fails, panics or is dropped lets the next one try.
 ///
 /// # When to use something else
 ///
-/// An [`OnceValue`](crate::sync::OnceValue) where the function is known beforehand and need not await anything;
-/// `std::sync::OnceLock` where it does not block. A [`Once`](crate::sync::Once) where there is no value.
+/// An [`OnceValue`](crate::sync::OnceValue) where the function is known beforehand and need not
+/// await anything; `std::sync::OnceLock` where it does not block. A [`Once`](crate::sync::Once)
+/// where there is no value.
 ///
 /// # Memory ordering
 ///
@@ -108,16 +109,18 @@ impl<T> OnceCell<T> {
         value
     }
 
-    /// The value. If there is none, runs `f` and its future to make it; if another one does, waits for it.
+    /// The value. If there is none, runs `f` and its future to make it; if another one does, waits
+    /// for it.
     ///
     /// # Cancellation
     ///
-    /// Dropping the future while it waits gives up the place in line. Dropping it while its own function runs leaves the cell
-    /// empty, and the next in line runs its own.
+    /// Dropping the future while it waits gives up the place in line. Dropping it while its own
+    /// function runs leaves the cell empty, and the next in line runs its own.
     ///
     /// # Panics
     ///
-    /// If `f` or its future does; the next in line tries then. If the future asks the same cell, it waits for ever.
+    /// If `f` or its future does; the next in line tries then. If the future asks the same cell, it
+    /// waits for ever.
     ///
     /// # Examples
     ///
@@ -129,7 +132,10 @@ impl<T> OnceCell<T> {
     /// });
     /// ```
     #[track_caller]
-    pub fn get_or_init<'a, F, Fut>(&'a self, f: F) -> impl Future<Output = &'a T> + use<'a, T, F, Fut>
+    pub fn get_or_init<'a, F, Fut>(
+        &'a self,
+        f: F,
+    ) -> impl Future<Output = &'a T> + use<'a, T, F, Fut>
     where
         F: FnOnce() -> Fut,
         Fut: Future<Output = T>,
@@ -141,7 +147,8 @@ impl<T> OnceCell<T> {
         FirstLook::New { cell: self, site: Location::caller(), slow, found: |value| value }
     }
 
-    /// As [`get_or_init`](Self::get_or_init), with a function that may fail. Then the next in line tries.
+    /// As [`get_or_init`](Self::get_or_init), with a function that may fail. Then the next in line
+    /// tries.
     ///
     /// # Errors
     ///
@@ -173,7 +180,12 @@ impl<T> OnceCell<T> {
         F: FnOnce() -> Fut,
         Fut: Future<Output = Result<T, E>>,
     {
-        FirstLook::New { cell: self, site: Location::caller(), slow: move |site| self.init(f, site), found: Ok }
+        FirstLook::New {
+            cell: self,
+            site: Location::caller(),
+            slow: move |site| self.init(f, site),
+            found: Ok,
+        }
     }
 
     /// The value, which is made if there is none by the time when it is this call's turn.
@@ -215,7 +227,8 @@ impl<T> OnceCell<T> {
 }
 
 pin_project! {
-    /// Looks for the value, and goes the slow way if there is none. The state of an `async` block would cost more than the look.
+    /// Looks for the value, and goes the slow way if there is none. The state of an `async` block
+    /// would cost more than the look.
     #[project = FirstLookProjection]
     #[project_replace = FirstLookOwned]
     enum FirstLook<'a, T, Slow, Found, F> {
@@ -245,7 +258,9 @@ where
                 self.set(Self::Over);
                 return Poll::Ready(found);
             }
-            if let FirstLookOwned::New { site, slow, .. } = self.as_mut().project_replace(Self::Over) {
+            if let FirstLookOwned::New { site, slow, .. } =
+                self.as_mut().project_replace(Self::Over)
+            {
                 self.set(Self::Slow { future: slow(site) });
             }
         }

@@ -1,12 +1,13 @@
 //! A channel for one value. tokio: `sync::oneshot`; Go: a channel with a buffer of one.
 //!
-//! It is one allocation. Where the value may be one of several, or comes from a goroutine that is joined, a
-//! [`bounded(1)`](crate::chan::bounded) channel or a [`JoinHandle`](crate::JoinHandle) does as well.
+//! It is one allocation. Where the value may be one of several, or comes from a goroutine that is
+//! joined, a [`bounded(1)`](crate::chan::bounded) channel or a [`JoinHandle`](crate::JoinHandle)
+//! does as well.
 //!
 //! # Memory ordering
 //!
-//! A send synchronizes before the completion of the receive; the drop of the receiver before that of
-//! [`closed`](Sender::closed).
+//! A send synchronizes before the completion of the receive; the drop of the receiver before that
+//! of [`closed`](Sender::closed).
 //!
 //! ```
 //! use gopark::sync::oneshot;
@@ -41,7 +42,13 @@ use crate::waker::TaskWaker;
 /// assert_eq!(gopark::block_on(rx), Ok(7));
 /// ```
 pub fn channel<T>() -> (Sender<T>, Receiver<T>) {
-    let state = State { value: None, sender_gone: false, receiver_gone: false, sender: None, receiver: None };
+    let state = State {
+        value: None,
+        sender_gone: false,
+        receiver_gone: false,
+        sender: None,
+        receiver: None,
+    };
     let shared = Arc::new(Shared { state: Lock::new(state), object: Object::new() });
     (Sender(Some(shared.clone())), Receiver(Some(shared)))
 }
@@ -208,7 +215,8 @@ pub struct Receiver<T>(Option<Arc<Shared<T>>>);
 impl<T> Receiver<T> {
     /// Blocks this thread until the value comes: for threads that run no goroutines.
     ///
-    /// In a goroutine await the receiver instead: this keeps its thread from the others until the scheduler notices, some 10 ms later.
+    /// In a goroutine await the receiver instead: this keeps its thread from the others until the
+    /// scheduler notices, some 10 ms later.
     ///
     /// # Errors
     ///
@@ -279,7 +287,12 @@ impl<T> Future for Closed<'_, T> {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        self.shared.poll(cx, self.site, |state| &mut state.sender, |state| state.receiver_gone.then_some(()))
+        self.shared.poll(
+            cx,
+            self.site,
+            |state| &mut state.sender,
+            |state| state.receiver_gone.then_some(()),
+        )
     }
 }
 

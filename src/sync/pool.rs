@@ -2,18 +2,20 @@
 
 // How it works.
 //
-// Each processor has a shard, and foreign threads share one more. A shard is a small ring under a lock that
-// is almost never fought over, with one *private* place before it, as in Go: an object that is put and got again is in
-// nobody's way. `get` looks at the private place, then takes the newest of the own shard, then the oldest of
-// another's, then what has aged, then makes a new one. No shard grows: what finds no room is dropped.
+// Each processor has a shard, and foreign threads share one more. A shard is a small ring under a
+// lock that is almost never fought over, with one *private* place before it, as in Go: an object
+// that is put and got again is in nobody's way. `get` looks at the private place, then takes the
+// newest of the own shard, then the oldest of another's, then what has aged, then makes a new one.
+// No shard grows: what finds no room is dropped.
 //
-// Go drops spare objects at its garbage collections: what lies there at one becomes the *victim cache*, what is still
-// there at the next goes. We have none, so the pool counts its uses and looks at the clock every now and then; ageing
-// comes with use, and `Pool::age` is there for a pool that is not used.
+// Go drops spare objects at its garbage collections: what lies there at one becomes the *victim
+// cache*, what is still there at the next goes. We have none, so the pool counts its uses and looks
+// at the clock every now and then; ageing comes with use, and `Pool::age` is there for a pool that
+// is not used.
 //
-// Objects are made and dropped outside of every lock. A shard is found by the number of the processor, taken modulo
-// the number of shards: `gomaxprocs` may change at any time, and what a processor that is gone has left is found by
-// the others.
+// Objects are made and dropped outside of every lock. A shard is found by the number of the
+// processor, taken modulo the number of shards: `gomaxprocs` may change at any time, and what a
+// processor that is gone has left is found by the others.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -39,15 +41,15 @@ const GENERATION: Duration = Duration::from_secs(10);
 
 /// A set of objects that are spared from being made again and again.
 ///
-/// Go: `sync.Pool`. [`get`](Self::get) takes an object, spare or new; [`put`](Self::put) makes it spare. Nobody may
-/// count on an object staying there: there is little room, and what is not used for a while goes. An object is given to
-/// one at a time.
+/// Go: `sync.Pool`. [`get`](Self::get) takes an object, spare or new; [`put`](Self::put) makes it
+/// spare. Nobody may count on an object staying there: there is little room, and what is not used
+/// for a while goes. An object is given to one at a time.
 ///
 /// # When to use something else
 ///
-/// A `Vec` that its owner keeps where one goroutine needs it. `std` has no pool; a `thread_local!` is one for code that does
-/// not await between taking and putting back. A channel filled with the objects where their number is
-/// to be bounded, so that who comes too late waits.
+/// A `Vec` that its owner keeps where one goroutine needs it. `std` has no pool; a `thread_local!`
+/// is one for code that does not await between taking and putting back. A channel filled with the
+/// objects where their number is to be bounded, so that who comes too late waits.
 ///
 /// # Memory ordering
 ///
@@ -121,7 +123,10 @@ impl<T> Pool<T> {
     #[cold]
     fn get_elsewhere(&self) -> T {
         let own = self.index();
-        let all = || (0..self.shards.len()).filter_map(|i| self.shards[(own + 1 + i) % self.shards.len()].get());
+        let all = || {
+            (0..self.shards.len())
+                .filter_map(|i| self.shards[(own + 1 + i) % self.shards.len()].get())
+        };
         // The own one comes last: it has no spare objects left, but maybe aged ones.
         let spare = all().find_map(Shard::steal).or_else(|| all().find_map(Shard::take_aged));
         spare.unwrap_or_else(|| (self.new)())
@@ -176,8 +181,8 @@ impl<T> Pool<T> {
 
     /// Drops the objects that have been spare since the last time, and lets the others age.
     ///
-    /// It happens by itself, every ten seconds or so that the pool is used. A spare object survives one such turn, not
-    /// two.
+    /// It happens by itself, every ten seconds or so that the pool is used. A spare object survives
+    /// one such turn, not two.
     ///
     /// # Examples
     ///
@@ -283,7 +288,8 @@ impl<T: fmt::Debug> fmt::Debug for PoolGuard<'_, T> {
     }
 }
 
-/// The spare objects of one processor. On cache lines of its own: two, since they are fetched in pairs.
+/// The spare objects of one processor. On cache lines of its own: two, since they are fetched in
+/// pairs.
 #[repr(align(128))]
 struct Shard<T> {
     /// How many it has that have not aged; a hint that spares those who look elsewhere the lock.

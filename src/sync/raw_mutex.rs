@@ -19,37 +19,42 @@
 // `WOKEN` and `STARVING` imply `QUEUED`, which implies `UNBIASED`.
 //
 // An unlock that finds waiters does one of two things.
-// - *Normal mode*: it frees the lock and notifies the waiter at the front, unless one is notified already (MX-08). The
-//   notified waiter competes with newcomers; if it loses, it waits again, at its place (MX-02). Eight goroutines that
-//   contend for one lock so run at the speed of one that has it alone: the loser's turn costs a switch, not every turn.
-//   But the notified one's task may be busy elsewhere, and all behind it would wait beside a free lock. So if it has waited
-//   for longer than `STARVE`, the unlock *passes it over*: it leaves the queue, and the next is notified as well. When it is
-//   polled, it tries; if it loses, it goes back to the front. Reading the clock costs more than the unlock, so only the first
-//   few unlocks after a notification look, and then one in eight.
-// - *Hand-off*: the lock stays locked and the waiter at the front owns it; newcomers queue. That is the rule when a waiter
-//   has starved for a millisecond (MX-03), and always outside of gopark's processors: there no budget makes a
-//   lock/unlock loop yield, so a waiter that has to compete might never even be polled. (If a waiter queues in the
-//   middle of an unlock, and another thread acquires the lock before the hand-off, `STARVING` makes the next unlock
-//   hand over.)
+// - *Normal mode*: it frees the lock and notifies the waiter at the front, unless one is notified
+//   already (MX-08). The notified waiter competes with newcomers; if it loses, it waits again, at
+//   its place (MX-02). Eight goroutines that contend for one lock so run at the speed of one that
+//   has it alone: the loser's turn costs a switch, not every turn. But the notified one's task may
+//   be busy elsewhere, and all behind it would wait beside a free lock. So if it has waited for
+//   longer than `STARVE`, the unlock *passes it over*: it leaves the queue, and the next is
+//   notified as well. When it is polled, it tries; if it loses, it goes back to the front. Reading
+//   the clock costs more than the unlock, so only the first few unlocks after a notification look,
+//   and then one in eight.
+// - *Hand-off*: the lock stays locked and the waiter at the front owns it; newcomers queue. That is
+//   the rule when a waiter has starved for a millisecond (MX-03), and always outside of gopark's
+//   processors: there no budget makes a lock/unlock loop yield, so a waiter that has to compete
+//   might never even be polled. (If a waiter queues in the middle of an unlock, and another thread
+//   acquires the lock before the hand-off, `STARVING` makes the next unlock hand over.)
 //
 // No wake is lost, which is Dekker's argument twice.
-// - A waiter sets `QUEUED`, fence, tries the lock; an unlock frees the lock, fence, reads `QUEUED`. So the waiter gets the
-//   lock, or the unlock sees the waiter. A later waiter that finds `QUEUED` set needs no fence: if it finds the lock
-//   taken, the owner's unlock will come after the fence of the waiter that set the bit.
-// - A notified waiter that lost, or is dropped, clears `WOKEN`, fence, tries again; an unlock reads `WOKEN` after its
-//   fence. So the waiter gets the lock, or the unlock notifies a waiter.
+// - A waiter sets `QUEUED`, fence, tries the lock; an unlock frees the lock, fence, reads `QUEUED`.
+//   So the waiter gets the lock, or the unlock sees the waiter. A later waiter that finds `QUEUED`
+//   set needs no fence: if it finds the lock taken, the owner's unlock will come after the fence of
+//   the waiter that set the bit.
+// - A notified waiter that lost, or is dropped, clears `WOKEN`, fence, tries again; an unlock reads
+//   `WOKEN` after its fence. So the waiter gets the lock, or the unlock notifies a waiter.
 // - One that was passed over has left `WOKEN` to the next. It queues as a new one does.
 //
-// *Biased* locks. An unlock's fence is half of what an uncontended lock costs. A lock without contention for `BIAS_AFTER`
-// unlocks has none of the bits, and then unlocks with a store and a load, and nothing between the two but the light
-// half of an asymmetric fence, which only stops the compiler. The first waiter revokes the bias: under the queue's lock it
-// sets `UNBIASED` and executes the heavy half, a fence in every running thread of the process; only then it queues. After the
-// heavy fence, an unlock that saw no bit has freed the lock visibly, and one that sees `UNBIASED` executes the full fence. A
-// heavy fence costs as much as a thousand unlocks, so `BIAS_AFTER` is a multiple of that.
+// *Biased* locks. An unlock's fence is half of what an uncontended lock costs. A lock without
+// contention for `BIAS_AFTER` unlocks has none of the bits, and then unlocks with a store and a
+// load, and nothing between the two but the light half of an asymmetric fence, which only stops the
+// compiler. The first waiter revokes the bias: under the queue's lock it sets `UNBIASED` and
+// executes the heavy half, a fence in every running thread of the process; only then it queues.
+// After the heavy fence, an unlock that saw no bit has freed the lock visibly, and one that sees
+// `UNBIASED` executes the full fence. A heavy fence costs as much as a thousand unlocks, so
+// `BIAS_AFTER` is a multiple of that.
 //
-// Rejected: handing over at every unlock. Fair, but once two wait, every lock costs a switch from then on: the queue
-// never empties, since each owner comes back to its end (the *convoy*). Rejected too: one word for all, unlocked by
-// subtraction. It is simpler, and takes two locked instructions.
+// Rejected: handing over at every unlock. Fair, but once two wait, every lock costs a switch from
+// then on: the queue never empties, since each owner comes back to its end (the *convoy*). Rejected
+// too: one word for all, unlocked by subtraction. It is simpler, and takes two locked instructions.
 
 use std::ptr;
 use std::task::Context;
@@ -85,12 +90,13 @@ pub(super) type Since = Time;
 
 /// The lock, without the value.
 pub(crate) struct RawMutex {
-    /// This and `bits` are the tables at the top of the file. Acquire and Release pair with each other; what is Relaxed
-    /// is ordered by fences, which pair as the text there says, or by the queue's lock.
+    /// This and `bits` are the tables at the top of the file. Acquire and Release pair with each
+    /// other; what is Relaxed is ordered by fences, which pair as the text there says, or by the
+    /// queue's lock.
     locked: AtomicU8,
     bits: AtomicU8,
-    /// How many more uncontended unlocks there must be before the lock is biased; while a waiter is notified, it counts the
-    /// unlocks from there. A hint.
+    /// How many more uncontended unlocks there must be before the lock is biased; while a waiter is
+    /// notified, it counts the unlocks from there. A hint.
     unlocks_until_bias: AtomicU16,
     queue: Lock<Queue<Since>>,
     object: Object,
@@ -173,14 +179,16 @@ impl RawMutex {
             self.notify_next();
         } else {
             let left = self.unlocks_until_bias.load(Ordering::Relaxed);
-            self.unlocks_until_bias.store(left.checked_sub(1).unwrap_or(BIAS_AFTER), Ordering::Relaxed);
+            self.unlocks_until_bias
+                .store(left.checked_sub(1).unwrap_or(BIAS_AFTER), Ordering::Relaxed);
             if left % LOOKS == 0 || left > BIAS_AFTER.saturating_sub(LOOKS) {
                 self.notify_another();
             }
         }
     }
 
-    /// Makes the waiter at the front the owner of the lock, which this thread owns, or has `freed` and finds still free.
+    /// Makes the waiter at the front the owner of the lock, which this thread owns, or has `freed`
+    /// and finds still free.
     #[cold]
     fn hand_off(&self, freed: bool) {
         let waker = {
@@ -199,7 +207,8 @@ impl RawMutex {
             }
         };
         waker.into_iter().for_each(TaskWaker::wake);
-        // On a processor the new owner is next in its queue, and this goroutine must let it run soon (MX-04).
+        // On a processor the new owner is next in its queue, and this goroutine must let it run
+        // soon (MX-04).
         coop::spend_all();
     }
 
@@ -207,7 +216,8 @@ impl RawMutex {
     #[must_use]
     fn grant(&self, queue: &mut Queue<Since>) -> Option<TaskWaker> {
         let bits = queue.front().map_or(0, |front| bits_to_clear(front, queue.is_only(front)));
-        // Before the grant: the new owner's unlock must not find the `WOKEN` of a waiter that has left.
+        // Before the grant: the new owner's unlock must not find the `WOKEN` of a waiter that has
+        // left.
         self.set_bits(queue, self.bits() & !bits);
         queue.grant_front().flatten()
     }
@@ -217,21 +227,24 @@ impl RawMutex {
     fn notify_next(&self) {
         let waker = {
             let mut queue = self.queue.lock();
-            // If the lock is taken, its unlock notifies; if `WOKEN` is set, a notified waiter is about to try.
+            // If the lock is taken, its unlock notifies; if `WOKEN` is set, a notified waiter is
+            // about to try.
             let unneeded = self.bits() & WOKEN != 0 || self.is_locked();
             if unneeded { None } else { self.notify_front(&mut queue) }
         };
         waker.into_iter().for_each(TaskWaker::wake);
     }
 
-    /// Notifies one more waiter that the lock is free, if it still is and the front has waited for long.
+    /// Notifies one more waiter that the lock is free, if it still is and the front has waited for
+    /// long.
     #[cold]
     fn notify_another(&self) {
         // Not under the lock.
         let now = clock::coarse_now();
         let waker = {
             let mut queue = self.queue.lock();
-            let is_late = |front: &Waiter<Since>| !queue.is_only(front) && starves_at(front.extra, now);
+            let is_late =
+                |front: &Waiter<Since>| !queue.is_only(front) && starves_at(front.extra, now);
             if !self.is_locked() && queue.front().is_some_and(is_late) {
                 queue.pass_over();
                 self.notify_front(&mut queue)
@@ -274,13 +287,20 @@ impl RawMutex {
         platform::heavy_fence_or_sleep();
     }
 
-    /// Whether the waiter is granted, or is notified and acquires the lock. If it is notified and lost, `last` makes it
-    /// wait again.
+    /// Whether the waiter is granted, or is notified and acquires the lock. If it is notified and
+    /// lost, `last` makes it wait again.
     ///
     /// # Safety
     ///
-    /// `waiter` is pinned and linked in the queue, or in none; if this returns false, `cancel` comes before it is dropped.
-    unsafe fn settle(&self, queue: &mut Queue<Since>, waiter: &Waiter<Since>, starving: bool, last: bool) -> bool {
+    /// `waiter` is pinned and linked in the queue, or in none; if this returns false, `cancel`
+    /// comes before it is dropped.
+    unsafe fn settle(
+        &self,
+        queue: &mut Queue<Since>,
+        waiter: &Waiter<Since>,
+        starving: bool,
+        last: bool,
+    ) -> bool {
         match waiter.state() {
             queue::GRANTED => return true,
             queue::NOTIFIED => {}
@@ -356,8 +376,8 @@ impl Resource<Since> for RawMutex {
         !self.is_locked() && self.swap(FREE)
     }
 
-    /// Tries without loading first: a load that waits for an earlier locked instruction costs a fifth of lock and
-    /// unlock.
+    /// Tries without loading first: a load that waits for an earlier locked instruction costs a
+    /// fifth of lock and unlock.
     #[inline]
     fn try_first(&self) -> bool {
         self.swap(holders::free_mutex())
@@ -385,11 +405,13 @@ impl Resource<Since> for RawMutex {
     #[cold]
     unsafe fn look(&self, waiter: &Waiter<Since>, cx: &mut Context<'_>) -> bool {
         let notified = matches!(waiter.state(), queue::NOTIFIED | queue::PASSED);
-        // The clock is read outside of the lock. A waiter that is not notified now has not lost yet.
+        // The clock is read outside of the lock. A waiter that is not notified now has not lost
+        // yet.
         let starving = notified && starves(waiter.extra);
         // SAFETY: the caller's promise, for `settle`.
         let settle = |queue: &mut _, last| unsafe { self.settle(queue, waiter, starving, last) };
-        // SAFETY: a waiter that is not granted, which `settle` sees under the lock, is linked in the queue, or was passed over.
+        // SAFETY: a waiter that is not granted, which `settle` sees under the lock, is linked in
+        // the queue, or was passed over.
         let there = unsafe { queue::look(&self.queue, waiter, cx, settle) };
         if there && waiter.state() == queue::GRANTED {
             self.granted(waiter);
@@ -416,8 +438,8 @@ impl Resource<Since> for RawMutex {
             if state != queue::NOTIFIED {
                 return;
             }
-            // Pairs with the fence in `unlocked`. The next waiter is notified instead; if the lock is taken, its unlock does
-            // that.
+            // Pairs with the fence in `unlocked`. The next waiter is notified instead; if the lock
+            // is taken, its unlock does that.
             platform::full_fence();
             if self.is_locked() { None } else { self.notify_front(&mut queue) }
         };

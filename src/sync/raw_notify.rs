@@ -1,4 +1,5 @@
-//! Notifications, of one waiter or of all: what a `Notify`, a `Barrier`, and the channels of `watch` and `broadcast` wait with.
+//! Notifications, of one waiter or of all: what a `Notify`, a `Barrier`, and the channels of
+//! `watch` and `broadcast` wait with.
 
 // How it works.
 //
@@ -8,9 +9,10 @@
 // | `KEPT` | a notification of one is kept for the next who waits | set by `notify_one`, with `QUEUED` clear; cleared by who takes it |
 // | the rest | the round, in units of `ROUND` | `notify_all` begins the next one |
 //
-// A wait belongs to the round of its call, and is over when that is. So it is queued only in its own round, which the
-// compare-exchange that sets `QUEUED` finds, and `notify_all` grants those from the front whose round is over: who comes while it
-// wakes the others waits for the next one. `notify_one`, which may come in between, grants them too, and then the one it is for.
+// A wait belongs to the round of its call, and is over when that is. So it is queued only in its
+// own round, which the compare-exchange that sets `QUEUED` finds, and `notify_all` grants those
+// from the front whose round is over: who comes while it wakes the others waits for the next one.
+// `notify_one`, which may come in between, grants them too, and then the one it is for.
 
 use std::panic::Location;
 use std::pin::Pin;
@@ -41,7 +43,8 @@ pub(super) struct RawNotify {
 /// What the queue knows of a waiter.
 pub(super) struct Call {
     round: usize,
-    /// Granted by `notify_one`: if the waiter can make no use of it, another must have it. Ordered by the grant.
+    /// Granted by `notify_one`: if the waiter can make no use of it, another must have it. Ordered
+    /// by the grant.
     by_one: AtomicBool,
 }
 
@@ -58,7 +61,11 @@ impl RawNotify {
 
     /// A wait for the next notification: of all, from now on; of one, from the first poll on.
     #[inline]
-    pub(super) fn notified(&self, site: &'static Location<'static>, reason: Reason) -> Acquisition<Wait<'_>, Call> {
+    pub(super) fn notified(
+        &self,
+        site: &'static Location<'static>,
+        reason: Reason,
+    ) -> Acquisition<Wait<'_>, Call> {
         let round = self.word.load(Ordering::Acquire) / ROUND;
         Acquisition::new(Wait { notify: self, round, reason }, site)
     }
@@ -86,7 +93,8 @@ impl RawNotify {
                 break None;
             };
             if self.is_over(front.extra.round) {
-                // It has been notified with all, and is about to be granted. This is for one that came after.
+                // It has been notified with all, and is about to be granted. This is for one that
+                // came after.
                 drop(queue);
                 self.grant_all();
                 continue;
@@ -113,7 +121,10 @@ impl RawNotify {
             {
                 let mut queue = self.queue.lock();
                 while !wakes.is_full() {
-                    let Some(front) = queue.front().filter(|front| self.is_over(front.extra.round)) else { break };
+                    let Some(front) = queue.front().filter(|front| self.is_over(front.extra.round))
+                    else {
+                        break;
+                    };
                     self.leaves(&queue, front);
                     queue.grant_front_into(&mut wakes);
                 }
@@ -237,7 +248,8 @@ impl Resource<Call> for Wait<'_> {
 }
 
 pin_project! {
-    /// Waits until a question has an answer. It is asked first, and then after each notification of all.
+    /// Waits until a question has an answer. It is asked first, and then after each notification of
+    /// all.
     pub(super) struct Until<'a> {
         notify: &'a RawNotify,
         site: &'static Location<'static>,
@@ -248,12 +260,20 @@ pin_project! {
 }
 
 impl<'a> Until<'a> {
-    pub(super) fn new(notify: &'a RawNotify, site: &'static Location<'static>, reason: Reason) -> Self {
+    pub(super) fn new(
+        notify: &'a RawNotify,
+        site: &'static Location<'static>,
+        reason: Reason,
+    ) -> Self {
         Until { notify, site, reason, waiting: None }
     }
 
     /// Who changes the answer notifies all afterwards.
-    pub(super) fn poll<R>(self: Pin<&mut Self>, cx: &mut Context<'_>, mut ask: impl FnMut() -> Option<R>) -> Poll<R> {
+    pub(super) fn poll<R>(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        mut ask: impl FnMut() -> Option<R>,
+    ) -> Poll<R> {
         let mut this = self.project();
         loop {
             if let Some(waiting) = this.waiting.as_mut().as_pin_mut() {

@@ -10,27 +10,31 @@
 // | `QUEUED` | a queue is not empty | under the queues' lock |
 // | the rest | the number of readers that have the lock, or have tried and are about to leave | adding or subtracting `READER` |
 //
-// `QUEUED` implies `WRITER`. Without readers and waiters, `WRITER` is set by a compare-exchange from 0 and cleared by one
-// to 0; otherwise it is changed under the queues' lock.
+// `QUEUED` implies `WRITER`. Without readers and waiters, `WRITER` is set by a compare-exchange
+// from 0 and cleared by one to 0; otherwise it is changed under the queues' lock.
 //
-// A reader adds itself first and checks afterwards. If it finds `WRITER`, it leaves again as any reader does, and
-// enqueues. It does not touch the value meanwhile, so it does no harm to the writer that has the lock.
+// A reader adds itself first and checks afterwards. If it finds `WRITER`, it leaves again as any
+// reader does, and enqueues. It does not touch the value meanwhile, so it does no harm to the
+// writer that has the lock.
 //
-// Phases alternate. A writer that unlocks admits all readers enqueued so far, as one *batch*, and announces the next
-// writer; the last reader of the batch to leave grants that writer the lock. So a writer waits for at most one batch, and
-// a reader for at most one writer (RW-03). A batch is admitted in one step, whatever its size: its length is added to the
-// word, and to `admitted`. Its readers, the first ones in their queue, are then granted and woken, sixteen at a time, by the
-// thread that admitted them; one that is dropped meanwhile helps, to learn whether it was among them.
+// Phases alternate. A writer that unlocks admits all readers enqueued so far, as one *batch*, and
+// announces the next writer; the last reader of the batch to leave grants that writer the lock. So
+// a writer waits for at most one batch, and a reader for at most one writer (RW-03). A batch is
+// admitted in one step, whatever its size: its length is added to the word, and to `admitted`. Its
+// readers, the first ones in their queue, are then granted and woken, sixteen at a time, by the
+// thread that admitted them; one that is dropped meanwhile helps, to learn whether it was among
+// them.
 //
-// Until they have run, the readers of a batch hold the lock without using it. A writer that comes meanwhile has to wait,
-// and then every operation behind it: a convoy that does not dissolve. So the goroutine that unlocks for a batch, and
-// each reader of it, yields at its next operation, which lets the batch through.
+// Until they have run, the readers of a batch hold the lock without using it. A writer that comes
+// meanwhile has to wait, and then every operation behind it: a convoy that does not dissolve. So
+// the goroutine that unlocks for a batch, and each reader of it, yields at its next operation,
+// which lets the batch through.
 //
 // An announced writer that is dropped ends its phase as one that unlocks (CA-10).
 //
-// Rejected: a table in which readers on different processors count apart from the word (BRAVO). Two processors that only
-// read were three times as fast with it, because the word's cache line did not move; but each write had to find those
-// readers, and every read lock took 33 instructions more.
+// Rejected: a table in which readers on different processors count apart from the word (BRAVO). Two
+// processors that only read were three times as fast with it, because the word's cache line did not
+// move; but each write had to find those readers, and every read lock took 33 instructions more.
 
 use std::ptr;
 use std::task::Context;
@@ -55,19 +59,22 @@ pub(super) struct Writer;
 
 struct Queues {
     readers: Queue<Reader>,
-    /// How many readers, from the front, have the lock, are counted in the word, and have not been granted yet.
+    /// How many readers, from the front, have the lock, are counted in the word, and have not been
+    /// granted yet.
     admitted: usize,
     /// How many behind them wait for the writer: the next batch.
     waiting: usize,
     writers: Queue<Writer>,
-    /// Whether `WRITER` is set for the writer at the front of the queue, which waits for the readers to leave.
+    /// Whether `WRITER` is set for the writer at the front of the queue, which waits for the
+    /// readers to leave.
     announced: bool,
 }
 
 /// The lock, without the value.
 pub(crate) struct RawRwMutex {
-    /// The table is at the top of the file. Acquire where a lock is acquired and where a writer is let in; Release where
-    /// one is released: each pairs with the others. Other changes of the word are ordered by the queues' lock.
+    /// The table is at the top of the file. Acquire where a lock is acquired and where a writer is
+    /// let in; Release where one is released: each pairs with the others. Other changes of the word
+    /// are ordered by the queues' lock.
     state: AtomicUsize,
     queues: Lock<Queues>,
     object: Object,
@@ -152,7 +159,8 @@ impl RawRwMutex {
         waker.into_iter().for_each(TaskWaker::wake);
     }
 
-    /// Gives the lock to the announced writer, if there is one and all readers have left. Returns its waker.
+    /// Gives the lock to the announced writer, if there is one and all readers have left. Returns
+    /// its waker.
     #[must_use]
     fn let_writer_in(&self, queues: &mut Queues) -> Option<TaskWaker> {
         // Acquire: what all the readers did before they left, not only the last.
@@ -165,8 +173,8 @@ impl RawRwMutex {
         waker
     }
 
-    /// Ends the phase of a writer that leaves, while `WRITER` is still set: lets in the readers queued so far, announces the
-    /// next writer, and wakes those that have the lock now.
+    /// Ends the phase of a writer that leaves, while `WRITER` is still set: lets in the readers
+    /// queued so far, announces the next writer, and wakes those that have the lock now.
     #[cold]
     fn end_phase<'a>(&'a self, mut queues: LockGuard<'a, Queues>) {
         let batch = std::mem::take(&mut queues.waiting);
@@ -259,7 +267,9 @@ impl Resource<Reader> for RawRwMutex {
     #[cold]
     unsafe fn look(&self, waiter: &Waiter<Reader>, cx: &mut Context<'_>) -> bool {
         // SAFETY: a waiter that is not granted is linked in `readers`.
-        let granted = unsafe { queue::look(&self.queues, waiter, cx, |_, _| waiter.state() == queue::GRANTED) };
+        let granted = unsafe {
+            queue::look(&self.queues, waiter, cx, |_, _| waiter.state() == queue::GRANTED)
+        };
         if granted {
             // The rest of the batch comes first.
             coop::spend_all();
@@ -339,7 +349,8 @@ impl Resource<Writer> for RawRwMutex {
             drop(queues);
             return self.unlock();
         }
-        let announced = queues.announced && queues.writers.front().is_some_and(|front| ptr::eq(front, waiter));
+        let announced =
+            queues.announced && queues.writers.front().is_some_and(|front| ptr::eq(front, waiter));
         // SAFETY: not granted, seen under the lock, so linked in `writers`.
         unsafe { queues.writers.remove(waiter) };
         if announced {

@@ -11,26 +11,27 @@ use crate::wait::acquire::{Acquisition, acquire_now, acquisition};
 
 /// A lock that lets many goroutines read its value, or one change it.
 ///
-/// Go: `sync.RWMutex`; its `RLock` is [`rlock`](Self::rlock), its `Lock` is [`lock`](Self::lock). As there, a goroutine
-/// that has a read lock and asks for another waits for ever if a writer has come between the two; a read lock cannot
-/// become a write lock nor the other way round; guards may be dropped by another goroutine; a panic just unlocks.
+/// Go: `sync.RWMutex`; its `RLock` is [`rlock`](Self::rlock), its `Lock` is [`lock`](Self::lock).
+/// As there, a goroutine that has a read lock and asks for another waits for ever if a writer has
+/// come between the two; a read lock cannot become a write lock nor the other way round; guards may
+/// be dropped by another goroutine; a panic just unlocks.
 ///
 /// # Fairness
 ///
-/// Phases alternate: a waiting writer keeps new readers out, and when it unlocks, every reader that has queued by then
-/// goes before the next writer. Behind a reader, `W1 W2 R1 R2` are served as `W1`, `R1` and `R2`, `W2`. So nobody waits
-/// for ever.
+/// Phases alternate: a waiting writer keeps new readers out, and when it unlocks, every reader that
+/// has queued by then goes before the next writer. Behind a reader, `W1 W2 R1 R2` are served as
+/// `W1`, `R1` and `R2`, `W2`. So nobody waits for ever.
 ///
 /// # When to use something else
 ///
-/// A [`Mutex`](crate::sync::Mutex) where the lock is held for moments and changed often: a read lock costs as much.
-/// `std::sync::RwLock` where no lock is held across an `.await`. A channel where the value is handed on rather than
-/// shared.
+/// A [`Mutex`](crate::sync::Mutex) where the lock is held for moments and changed often: a read
+/// lock costs as much. `std::sync::RwLock` where no lock is held across an `.await`. A channel
+/// where the value is handed on rather than shared.
 ///
 /// # Memory ordering
 ///
-/// The n'th unlock of a writer synchronizes before every later lock of either kind; each unlock of a reader
-/// synchronizes before the next lock of a writer.
+/// The n'th unlock of a writer synchronizes before every later lock of either kind; each unlock of
+/// a reader synchronizes before the next lock of a writer.
 ///
 /// # Examples
 ///
@@ -92,8 +93,8 @@ impl<T: ?Sized> RwMutex<T> {
     ///
     /// # Cancellation
     ///
-    /// Dropping the future gives up the place in line; if it had been let in already, it leaves as a reader does. One that has been
-    /// let in and is neither polled nor dropped has the lock.
+    /// Dropping the future gives up the place in line; if it had been let in already, it leaves as
+    /// a reader does. One that has been let in and is neither polled nor dropped has the lock.
     ///
     /// # Panics
     ///
@@ -121,8 +122,9 @@ impl<T: ?Sized> RwMutex<T> {
     ///
     /// # Cancellation
     ///
-    /// Dropping the future gives up the place in line, and lets in the readers that waited for it. If the lock had been
-    /// handed to it already, it is unlocked. One that has been handed the lock and is neither polled nor dropped has it.
+    /// Dropping the future gives up the place in line, and lets in the readers that waited for it.
+    /// If the lock had been handed to it already, it is unlocked. One that has been handed the lock
+    /// and is neither polled nor dropped has it.
     ///
     /// # Panics
     ///
@@ -144,7 +146,8 @@ impl<T: ?Sized> RwMutex<T> {
         WLock(Acquisition::new(self, Location::caller()))
     }
 
-    /// As [`rlock`](Self::rlock), with a guard that owns a reference to the lock. tokio: `read_owned`.
+    /// As [`rlock`](Self::rlock), with a guard that owns a reference to the lock. tokio:
+    /// `read_owned`.
     ///
     /// # Cancellation
     ///
@@ -173,7 +176,8 @@ impl<T: ?Sized> RwMutex<T> {
         RLockOwned(Acquisition::new(self, Location::caller()))
     }
 
-    /// As [`lock`](Self::lock), with a guard that owns a reference to the lock. tokio: `write_owned`.
+    /// As [`lock`](Self::lock), with a guard that owns a reference to the lock. tokio:
+    /// `write_owned`.
     ///
     /// # Cancellation
     ///
@@ -203,8 +207,8 @@ impl<T: ?Sized> RwMutex<T> {
         WLockOwned(Acquisition::new(self, Location::caller()))
     }
 
-    /// Takes the lock for reading, if that is possible at this instant: no writer has it or waits for it. Go:
-    /// `TryRLock`.
+    /// Takes the lock for reading, if that is possible at this instant: no writer has it or waits
+    /// for it. Go: `TryRLock`.
     ///
     /// # Examples
     ///
@@ -240,8 +244,9 @@ impl<T: ?Sized> RwMutex<T> {
 
     /// Blocks this thread until it has the lock for reading: for threads that run no goroutines.
     ///
-    /// In a goroutine await [`rlock`](Self::rlock) instead: this keeps its thread from the others until the scheduler notices,
-    /// some 10 ms later. If it cannot be awaited there, wrap it in [`block_in_place`](crate::block_in_place).
+    /// In a goroutine await [`rlock`](Self::rlock) instead: this keeps its thread from the others
+    /// until the scheduler notices, some 10 ms later. If it cannot be awaited there, wrap it in
+    /// [`block_in_place`](crate::block_in_place).
     ///
     /// # Examples
     ///
@@ -258,8 +263,9 @@ impl<T: ?Sized> RwMutex<T> {
 
     /// Blocks this thread until it has the lock for writing: for threads that run no goroutines.
     ///
-    /// In a goroutine await [`lock`](Self::lock) instead: this keeps its thread from the others until the scheduler notices,
-    /// some 10 ms later. If it cannot be awaited there, wrap it in [`block_in_place`](crate::block_in_place).
+    /// In a goroutine await [`lock`](Self::lock) instead: this keeps its thread from the others
+    /// until the scheduler notices, some 10 ms later. If it cannot be awaited there, wrap it in
+    /// [`block_in_place`](crate::block_in_place).
     ///
     /// # Examples
     ///
@@ -295,12 +301,13 @@ impl<T: ?Sized> RwMutex<T> {
     }
 }
 
-/// A [`RwMutex`] as its readers see it. Covariant in `T`, as a reference to the value is, and as a reference to the `RwMutex`,
-/// through which the value may change, is not.
+/// A [`RwMutex`] as its readers see it. Covariant in `T`, as a reference to the value is, and as a
+/// reference to the `RwMutex`, through which the value may change, is not.
 #[expect(missing_debug_implementations, reason = "it has no name outside")]
 pub struct Shared<'a, T: ?Sized> {
     raw: &'a RawRwMutex,
-    /// Not a reference: that would have to be true of the whole drop of a guard, in the middle of which a writer comes.
+    /// Not a reference: that would have to be true of the whole drop of a guard, in the middle of
+    /// which a writer comes.
     value: *const T,
 }
 
@@ -358,15 +365,15 @@ impl<'a, T: ?Sized> RwMutexWriteGuard<'a, T> {
 
 guard!(RwMutexWriteGuard<'a, T>(&'a RwMutex<T>) of RawRwMutex, Writer, RwMutexLock, WLock, unlock, DerefMut);
 
-/// A read lock of a [`RwMutex`], with a reference to the lock: what [`RwMutexReadGuard`] is, without its lifetime. tokio:
-/// `OwnedRwLockReadGuard`.
+/// A read lock of a [`RwMutex`], with a reference to the lock: what [`RwMutexReadGuard`] is,
+/// without its lifetime. tokio: `OwnedRwLockReadGuard`.
 #[must_use = "dropping the guard unlocks at once"]
 pub struct OwnedRwMutexReadGuard<T: ?Sized>(Arc<RwMutex<T>>);
 
 owned_guard!(OwnedRwMutexReadGuard of RwMutex, RawRwMutex, Reader, RwMutexRLock, runlock);
 
-/// The write lock of a [`RwMutex`], with a reference to the lock: what [`RwMutexWriteGuard`] is, without its lifetime. tokio:
-/// `OwnedRwLockWriteGuard`.
+/// The write lock of a [`RwMutex`], with a reference to the lock: what [`RwMutexWriteGuard`] is,
+/// without its lifetime. tokio: `OwnedRwLockWriteGuard`.
 #[must_use = "dropping the guard unlocks at once"]
 pub struct OwnedRwMutexWriteGuard<T: ?Sized>(Arc<RwMutex<T>>);
 

@@ -7,12 +7,14 @@
 // | `QUEUED` | the queue is not empty | under the queue's lock |
 // | the rest | free permits, in units of `PERMIT` | added by anyone; taken by compare-exchange, with `QUEUED` set under the lock only |
 //
-// Whoever gives permits back while `QUEUED` is set serves the queue from its front, as far as the permits go; nobody
-// else takes permits then. `QUEUED` is set by the compare-exchange that finds too few permits, so those who add some
-// afterwards see it. A waiter that leaves the front serves those behind it as well (CA-13).
+// Whoever gives permits back while `QUEUED` is set serves the queue from its front, as far as the
+// permits go; nobody else takes permits then. `QUEUED` is set by the compare-exchange that finds
+// too few permits, so those who add some afterwards see it. A waiter that leaves the front serves
+// those behind it as well (CA-13).
 //
-// A waiter for more permits than the semaphore has stands in a line of its own, where it holds up no other. Which of the two it
-// stands in follows from its number and the size, under the lock. Each change of the size divides the waiters again.
+// A waiter for more permits than the semaphore has stands in a line of its own, where it holds up
+// no other. Which of the two it stands in follows from its number and the size, under the lock.
+// Each change of the size divides the waiters again.
 
 use std::fmt;
 use std::mem;
@@ -46,14 +48,14 @@ pub(super) const MAX_PERMITS: usize = usize::MAX / 4;
 ///
 /// # Fairness
 ///
-/// Strictly first come, first served: a small request never overtakes a large one that came before it, and nobody takes
-/// a permit past a waiter.
+/// Strictly first come, first served: a small request never overtakes a large one that came before
+/// it, and nobody takes a permit past a waiter.
 ///
 /// # When to use something else
 ///
 /// A channel with a buffer of n does for "at most n at a time" where each takes one permit; an
-/// [`ErrGroup`](crate::sync::ErrGroup) with a limit where it is about goroutines. For one permit that guards a value, a
-/// [`Mutex`](crate::sync::Mutex). `std::sync` has no semaphore.
+/// [`ErrGroup`](crate::sync::ErrGroup) with a limit where it is about goroutines. For one permit
+/// that guards a value, a [`Mutex`](crate::sync::Mutex). `std::sync` has no semaphore.
 ///
 /// # Memory ordering
 ///
@@ -75,8 +77,8 @@ pub(super) const MAX_PERMITS: usize = usize::MAX / 4;
 #[doc(alias = "Weighted")]
 #[doc(alias = "NewWeighted")]
 pub struct Semaphore {
-    /// The table is at the top of the file. Acquire where permits are taken, Release where they are added: each pairs
-    /// with the other.
+    /// The table is at the top of the file. Acquire where permits are taken, Release where they are
+    /// added: each pairs with the other.
     state: AtomicUsize,
     lines: Lock<Lines>,
     object: Object,
@@ -140,13 +142,14 @@ impl Semaphore {
 
     /// Waits for `n` permits. Go: `Acquire`.
     ///
-    /// More than the semaphore has will not be there before [`add_permits`](Self::add_permits) has added some: the future stays
-    /// pending, and holds up no other. With a context, see [`Context::acquire`](crate::context::Context::acquire).
+    /// More than the semaphore has will not be there before [`add_permits`](Self::add_permits) has
+    /// added some: the future stays pending, and holds up no other. With a context, see
+    /// [`Context::acquire`](crate::context::Context::acquire).
     ///
     /// # Cancellation
     ///
-    /// Dropping the future gives up the place in line. If it had got its permits already, they go back. One that has got them and
-    /// is neither polled nor dropped has them.
+    /// Dropping the future gives up the place in line. If it had got its permits already, they go
+    /// back. One that has got them and is neither polled nor dropped has them.
     ///
     /// # Panics
     ///
@@ -171,7 +174,12 @@ impl Semaphore {
 
     /// [`acquire`](Self::acquire) on behalf of another operation.
     #[inline]
-    pub(super) fn acquire_at(&self, n: usize, site: &'static Location<'static>, reason: Reason) -> Acquire<'_> {
+    pub(super) fn acquire_at(
+        &self,
+        n: usize,
+        site: &'static Location<'static>,
+        reason: Reason,
+    ) -> Acquire<'_> {
         Acquire(Acquisition::new(Permits { semaphore: self, n, reason }, site))
     }
 
@@ -195,8 +203,9 @@ impl Semaphore {
         self.take(n).then(|| Permit { semaphore: self, n })
     }
 
-    /// As [`acquire`](Self::acquire), with permits that own a reference to the semaphore: so they may go into a goroutine, or into
-    /// a struct beside what they stand for. tokio: `acquire_many_owned`.
+    /// As [`acquire`](Self::acquire), with permits that own a reference to the semaphore: so they
+    /// may go into a goroutine, or into a struct beside what they stand for. tokio:
+    /// `acquire_many_owned`.
     ///
     /// # Cancellation
     ///
@@ -225,10 +234,14 @@ impl Semaphore {
     #[track_caller]
     pub fn acquire_owned(self: &Arc<Self>, n: usize) -> AcquireOwned<'_> {
         let permits = Permits { semaphore: self, n, reason: Reason::Semaphore };
-        AcquireOwned(Acquisition::new(OwnedPermits { permits, semaphore: self }, Location::caller()))
+        AcquireOwned(Acquisition::new(
+            OwnedPermits { permits, semaphore: self },
+            Location::caller(),
+        ))
     }
 
-    /// As [`try_acquire`](Self::try_acquire), with permits that own a reference to the semaphore. tokio: `try_acquire_many_owned`.
+    /// As [`try_acquire`](Self::try_acquire), with permits that own a reference to the semaphore.
+    /// tokio: `try_acquire_many_owned`.
     ///
     /// # Examples
     ///
@@ -248,8 +261,9 @@ impl Semaphore {
 
     /// Blocks this thread until it has `n` permits: for threads that run no goroutines.
     ///
-    /// In a goroutine await [`acquire`](Self::acquire) instead: this keeps its thread from the others until the scheduler notices,
-    /// some 10 ms later. If it cannot be awaited there, wrap it in [`block_in_place`](crate::block_in_place).
+    /// In a goroutine await [`acquire`](Self::acquire) instead: this keeps its thread from the
+    /// others until the scheduler notices, some 10 ms later. If it cannot be awaited there, wrap it
+    /// in [`block_in_place`](crate::block_in_place).
     ///
     /// # Examples
     ///
@@ -264,9 +278,11 @@ impl Semaphore {
         self.acquire(n).0.block()
     }
 
-    /// Makes the semaphore larger by `n` permits, which are free. tokio: `add_permits`; Go has none.
+    /// Makes the semaphore larger by `n` permits, which are free. tokio: `add_permits`; Go has
+    /// none.
     ///
-    /// Those that wait for more than there were, and not for more than there are now, join the end of the line, in their order.
+    /// Those that wait for more than there were, and not for more than there are now, join the end
+    /// of the line, in their order.
     ///
     /// # Panics
     ///
@@ -368,7 +384,8 @@ impl Semaphore {
     fn take_for_front(&self, queue: &Queue<usize>) -> bool {
         let Some(front) = queue.front() else { return false };
         let rest = if queue.is_only(front) { 0 } else { QUEUED };
-        let take = |s| (s / PERMIT >= front.extra).then(|| ((s & !QUEUED) - front.extra * PERMIT) | rest);
+        let take =
+            |s| (s / PERMIT >= front.extra).then(|| ((s & !QUEUED) - front.extra * PERMIT) | rest);
         self.state.fetch_update(Ordering::Acquire, Ordering::Relaxed, take).is_ok()
     }
 }
@@ -377,9 +394,9 @@ impl Semaphore {
 impl context::Context {
     /// Waits for `n` permits until the context has ended. Go: `sem.Acquire(ctx, n)`.
     ///
-    /// A context that has ended wins, whatever is free: over permits that are there, and over those that were granted between its
-    /// end and the next poll, which go to the next in line. With [`run`](Self::run) those would be kept. It is a case of a
-    /// [`select!`](crate::select!).
+    /// A context that has ended wins, whatever is free: over permits that are there, and over those
+    /// that were granted between its end and the next poll, which go to the next in line. With
+    /// [`run`](Self::run) those would be kept. It is a case of a [`select!`](crate::select!).
     ///
     /// # Errors
     ///
@@ -391,7 +408,8 @@ impl context::Context {
     ///
     /// # Cancellation
     ///
-    /// As of [`Semaphore::acquire`]: dropping the future gives up the place in line, and permits that it had got go back.
+    /// As of [`Semaphore::acquire`]: dropping the future gives up the place in line, and permits
+    /// that it had got go back.
     ///
     /// # Examples
     ///
@@ -453,7 +471,10 @@ impl fmt::Debug for ContextAcquire<'_> {
 
 impl fmt::Debug for Semaphore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Semaphore").field("size", &self.size()).field("available", &self.available()).finish()
+        f.debug_struct("Semaphore")
+            .field("size", &self.size())
+            .field("available", &self.available())
+            .finish()
     }
 }
 
@@ -466,8 +487,8 @@ pub struct Permit<'a> {
     n: usize,
 }
 
-/// Permits of a [`Semaphore`], with a reference to it: what [`Permit`] is, without its lifetime. tokio:
-/// `OwnedSemaphorePermit`.
+/// Permits of a [`Semaphore`], with a reference to it: what [`Permit`] is, without its lifetime.
+/// tokio: `OwnedSemaphorePermit`.
 #[must_use = "dropping the permit gives it back at once"]
 #[derive(Debug)]
 pub struct OwnedPermit {
@@ -491,8 +512,8 @@ macro_rules! permit {
                 self.n
             }
 
-            /// Does not give the permits back: the semaphore is smaller by as many. [`Semaphore::add_permits`] is the opposite.
-            /// tokio: `forget`.
+            /// Does not give the permits back: the semaphore is smaller by as many.
+            /// [`Semaphore::add_permits`] is the opposite. tokio: `forget`.
             ///
             /// # Examples
             ///
@@ -647,7 +668,10 @@ impl Resource<usize> for Permits<'_> {
             if n > lines.size
                 || s & QUEUED != 0
                 || s / PERMIT < n
-                    && semaphore.state.compare_exchange(s, s | QUEUED, Ordering::Relaxed, Ordering::Relaxed).is_ok()
+                    && semaphore
+                        .state
+                        .compare_exchange(s, s | QUEUED, Ordering::Relaxed, Ordering::Relaxed)
+                        .is_ok()
             {
                 // SAFETY: passed on to the caller.
                 unsafe { lines.of(n).push_back(waiter) };

@@ -1,11 +1,12 @@
 //! One call for all who ask for the same at the same time.
 
-// A [`Call`] has one permit, the turn to do the work. The first comer takes it and leads; the others queue for it. A
-// leader that is dropped gives it back, and so the next in line leads with its own future. A leader that is done
-// leaves a result for each of the others and opens the turn to all.
+// A [`Call`] has one permit, the turn to do the work. The first comer takes it and leads; the
+// others queue for it. A leader that is dropped gives it back, and so the next in line leads with
+// its own future. A leader that is done leaves a result for each of the others and opens the turn
+// to all.
 //
-// Keys are compared outside of the lock, for that is code of the user's: a bucket of the map is copied, searched, and
-// then changed only if it is still the same.
+// Keys are compared outside of the lock, for that is code of the user's: a bucket of the map is
+// copied, searched, and then changed only if it is still the same.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -23,13 +24,14 @@ use crate::panics::{Payload, lock};
 
 /// Does the same work once for all who ask for it at the same time.
 ///
-/// Go: `golang.org/x/sync/singleflight`. Calls with the same key that overlap share one execution and its result.
-/// Nothing is kept: a call that begins after the end of that execution works again.
+/// Go: `golang.org/x/sync/singleflight`. Calls with the same key that overlap share one execution
+/// and its result. Nothing is kept: a call that begins after the end of that execution works again.
 ///
 /// # When to use something else
 ///
-/// An [`OnceValue`](crate::sync::OnceValue), or `std::sync::OnceLock`, where the value is to stay. A goroutine that owns what is
-/// asked for, and a channel of requests, where the work must not overlap for different keys either.
+/// An [`OnceValue`](crate::sync::OnceValue), or `std::sync::OnceLock`, where the value is to stay.
+/// A goroutine that owns what is asked for, and a channel of requests, where the work must not
+/// overlap for different keys either.
 ///
 /// # Memory ordering
 ///
@@ -61,10 +63,11 @@ struct Call<K, V> {
     key: K,
     hash: u64,
     turn: Semaphore,
-    /// How many take part: the leader and those who wait. Changed under the lock of the map; when it falls to 0 the
-    /// call is off the map.
+    /// How many take part: the leader and those who wait. Changed under the lock of the map; when
+    /// it falls to 0 the call is off the map.
     participants: AtomicUsize,
-    /// None until it is done: the call that has the turn leads. Then a value for each call that waited, or a panic for all.
+    /// None until it is done: the call that has the turn leads. Then a value for each call that
+    /// waited, or a panic for all.
     outcome: Mutex<Option<Result<Vec<V>, Payload>>>,
 }
 
@@ -81,20 +84,21 @@ impl<K: Eq + Hash, V: Clone> SingleFlight<K, V> {
         SingleFlight { hasher: RandomState::new(), calls: Mutex::new(HashMap::new()) }
     }
 
-    /// The result of `future`, or of the one that is already being run for `key`; and whether others got the same
-    /// result. Go: `Do`.
+    /// The result of `future`, or of the one that is already being run for `key`; and whether
+    /// others got the same result. Go: `Do`.
     ///
-    /// The future runs inside this call. If it is another one's that runs, `future` is dropped unpolled in the end.
+    /// The future runs inside this call. If it is another one's that runs, `future` is dropped
+    /// unpolled in the end.
     ///
     /// # Cancellation
     ///
-    /// A call that is dropped while its own future runs stops it; the next in line runs its own. A call that is dropped
-    /// while it waits just leaves.
+    /// A call that is dropped while its own future runs stops it; the next in line runs its own. A
+    /// call that is dropped while it waits just leaves.
     ///
     /// # Panics
     ///
-    /// If the future that is run for `key` does: in this call with the panic itself if it is its own, else with a copy
-    /// of its text.
+    /// If the future that is run for `key` does: in this call with the panic itself if it is its
+    /// own, else with a copy of its text.
     ///
     /// # Examples
     ///
@@ -113,7 +117,11 @@ impl<K: Eq + Hash, V: Clone> SingleFlight<K, V> {
     #[track_caller]
     #[doc(alias = "Do")]
     #[doc(alias = "DoChan")]
-    pub fn work<'a, F>(&'a self, key: K, future: F) -> impl Future<Output = (V, bool)> + use<'a, F, K, V>
+    pub fn work<'a, F>(
+        &'a self,
+        key: K,
+        future: F,
+    ) -> impl Future<Output = (V, bool)> + use<'a, F, K, V>
     where
         F: Future<Output = V>,
     {
@@ -123,7 +131,8 @@ impl<K: Eq + Hash, V: Clone> SingleFlight<K, V> {
             let call = &*joined.call.clone();
             let acquire = pin!(call.turn.acquire_at(1, site, Reason::SingleFlight));
             let _turn;
-            // Declared after the turn, so dropped before it: who gets the turn must not count one that has left.
+            // Declared after the turn, so dropped before it: who gets the turn must not count one
+            // that has left.
             let _member = joined;
             _turn = acquire.await;
             if let Some(outcome) = call.outcome() {
@@ -154,7 +163,8 @@ impl<K: Eq + Hash, V: Clone> SingleFlight<K, V> {
         }
     }
 
-    /// Lets the next call of [`work`](Self::work) with `key` begin afresh, whatever is in flight. Go: `Forget`.
+    /// Lets the next call of [`work`](Self::work) with `key` begin afresh, whatever is in flight.
+    /// Go: `Forget`.
     ///
     /// Those who wait for what is in flight get its result.
     ///
@@ -202,8 +212,13 @@ impl<K: Eq + Hash, V: Clone> SingleFlight<K, V> {
 }
 
 impl<K, V> SingleFlight<K, V> {
-    /// Takes the call off the map, if it is there. What is returned is to be dropped outside of the lock.
-    fn remove_call(&self, calls: &mut HashMap<u64, Bucket<K, V>>, call: &Call<K, V>) -> Option<Arc<Call<K, V>>> {
+    /// Takes the call off the map, if it is there. What is returned is to be dropped outside of the
+    /// lock.
+    fn remove_call(
+        &self,
+        calls: &mut HashMap<u64, Bucket<K, V>>,
+        call: &Call<K, V>,
+    ) -> Option<Arc<Call<K, V>>> {
         let bucket = calls.get_mut(&call.hash)?;
         let at = bucket.iter().position(|other| std::ptr::eq(&**other, call))?;
         let off = bucket.swap_remove(at);

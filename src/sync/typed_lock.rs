@@ -1,4 +1,5 @@
-//! What a `Mutex` and a `RwMutex` have in common: a value beside a raw lock, and guards that lead to the value.
+//! What a `Mutex` and a `RwMutex` have in common: a value beside a raw lock, and guards that lead
+//! to the value.
 
 use std::panic::Location;
 
@@ -53,7 +54,8 @@ macro_rules! typed_lock {
 }
 pub(super) use typed_lock;
 
-/// The traits of a guard, which has `$lock`, and how the future of `$mode` makes one. With `DerefMut` it is exclusive.
+/// The traits of a guard, which has `$lock`, and how the future of `$mode` makes one. With
+/// `DerefMut` it is exclusive.
 macro_rules! guard {
     (
         $guard:ident<$a:lifetime, $t:ident>($lock:ty) of $raw:ty, $mode:ty, $reason:ident, $future:ident, $unlock:ident
@@ -79,7 +81,8 @@ macro_rules! guard {
 }
 pub(super) use guard;
 
-/// A request for the raw lock of `$lock`, whose guard is made of what `$own` makes of a reference to `$lock`.
+/// A request for the raw lock of `$lock`, whose guard is made of what `$own` makes of a reference
+/// to `$lock`.
 macro_rules! request {
     ([$($generics:tt)*] $lock:ty => $guard:ident<$($arguments:tt),+>, $raw:ty, $mode:ty, $reason:ident, |$by:ident| $own:expr) => {
         impl<$($generics)*> $crate::wait::acquire::Request<$mode> for $lock {
@@ -105,7 +108,8 @@ macro_rules! request {
 }
 pub(super) use request;
 
-/// What a guard is to its owner: the way to the value, and its drop unlocks. With `DerefMut` it is exclusive.
+/// What a guard is to its owner: the way to the value, and its drop unlocks. With `DerefMut` it is
+/// exclusive.
 macro_rules! access {
     ($guard:ty, $unlock:ident $(, $deref_mut:ident)?) => {
         impl<T: ?Sized> Drop for $guard {
@@ -148,7 +152,8 @@ macro_rules! access {
 }
 pub(super) use access;
 
-/// An owned guard, and how the future of `$mode` makes one of a reference to the [`Arc`](std::sync::Arc).
+/// An owned guard, and how the future of `$mode` makes one of a reference to the
+/// [`Arc`](std::sync::Arc).
 macro_rules! owned_guard {
     ($guard:ident of $lock:ident, $raw:ty, $mode:ty, $reason:ident, $unlock:ident $(, $deref_mut:ident)?) => {
         $crate::sync::typed_lock::request!(

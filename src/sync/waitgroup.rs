@@ -17,18 +17,20 @@ use crate::wait::event::{Event, Listener};
 
 /// Waits for a collection of goroutines to be done. Go: `sync.WaitGroup`.
 ///
-/// A `WaitGroup` is a handle: clones count together. [`go`](Self::go) does the counting by itself; [`add`](Self::add)
-/// and [`done`](Self::done) are for other arrangements.
+/// A `WaitGroup` is a handle: clones count together. [`go`](Self::go) does the counting by itself;
+/// [`add`](Self::add) and [`done`](Self::done) are for other arrangements.
 ///
 /// # When to use something else
 ///
-/// A channel, or the goroutines' [`JoinHandle`](crate::JoinHandle)s, where their results are to be collected; an
-/// [`ErrGroup`](crate::sync::ErrGroup) where they may fail. On plain threads `std::thread::scope` does this job.
+/// A channel, or the goroutines' [`JoinHandle`](crate::JoinHandle)s, where their results are to be
+/// collected; an [`ErrGroup`](crate::sync::ErrGroup) where they may fail. On plain threads
+/// `std::thread::scope` does this job.
 ///
 /// # Reuse
 ///
-/// A wait belongs to the round in which it began: it ends when the counter next reaches zero, whatever is added
-/// afterwards. (Go forbids to add to a counter of zero while somebody still waits, and detects it at best.)
+/// A wait belongs to the round in which it began: it ends when the counter next reaches zero,
+/// whatever is added afterwards. (Go forbids to add to a counter of zero while somebody still
+/// waits, and detects it at best.)
 ///
 /// # Memory ordering
 ///
@@ -50,8 +52,9 @@ pub struct WaitGroup {
     shared: Arc<Shared>,
 }
 
-/// One word, so that a round ends in the same instant as its counter reaches zero; a wait that begins after that belongs
-/// to the next round, though the notification of this one may still be on its way.
+/// One word, so that a round ends in the same instant as its counter reaches zero; a wait that
+/// begins after that belongs to the next round, though the notification of this one may still be on
+/// its way.
 ///
 /// | `word` | meaning | left by |
 /// |---|---|---|
@@ -107,7 +110,8 @@ impl WaitGroup {
     #[inline]
     #[track_caller]
     pub fn add(&self, n: usize) {
-        // Not checked first and added then: others' additions in between would carry into the round.
+        // Not checked first and added then: others' additions in between would carry into the
+        // round.
         let add = |word| (count(word) as u64 + (n as u64) < ROUND / 2).then(|| word + n as u64);
         let added = self.shared.word.fetch_update(Ordering::SeqCst, Ordering::Relaxed, add);
         assert!(added.is_ok(), "sync: WaitGroup counter overflow");
@@ -180,14 +184,21 @@ impl WaitGroup {
     #[doc(alias = "Wait")]
     #[track_caller]
     pub fn wait(&self) -> Wait<'_> {
-        Wait { shared: &self.shared, site: Location::caller(), round: 0, over: false, listener: None }
+        Wait {
+            shared: &self.shared,
+            site: Location::caller(),
+            round: 0,
+            over: false,
+            listener: None,
+        }
     }
 
-    /// Adds one, starts a goroutine, and counts it done when it has ended and its future is dropped. Go: `wg.Go(f)`.
+    /// Adds one, starts a goroutine, and counts it done when it has ended and its future is
+    /// dropped. Go: `wg.Go(f)`.
     ///
     /// A goroutine that is aborted is done as well. One that panics is done under
-    /// [`OnPanic::Isolate`](crate::OnPanic::Isolate); under `Crash` it is not, so that nobody who waits can go on while the
-    /// crash is on its way.
+    /// [`OnPanic::Isolate`](crate::OnPanic::Isolate); under `Crash` it is not, so that nobody who
+    /// waits can go on while the crash is on its way.
     ///
     /// ```
     /// use gopark::sync::WaitGroup;
@@ -222,7 +233,10 @@ impl WaitGroup {
     where
         F: Future + Send + 'static,
     {
-        drop(runtime::go_at(Counted { future, group: Membership { group: self.clone(), in_poll: false } }, site));
+        drop(runtime::go_at(
+            Counted { future, group: Membership { group: self.clone(), in_poll: false } },
+            site,
+        ));
     }
 }
 
@@ -314,14 +328,20 @@ impl Future for Wait<'_> {
             this.listener.set(Some(this.shared.zero.listen()));
         }
         loop {
-            // After `listen`, or after a notification: is the round over? SeqCst, as `Event::listen` says.
+            // After `listen`, or after a notification: is the round over? SeqCst, as
+            // `Event::listen` says.
             if round(this.shared.word.load(Ordering::SeqCst)) != *this.round {
                 *this.over = true;
                 this.listener.set(None);
                 coop::spend();
                 return Poll::Ready(());
             }
-            match this.listener.as_mut().as_pin_mut().map_or(Poll::Pending, |listener| listener.poll(cx)) {
+            match this
+                .listener
+                .as_mut()
+                .as_pin_mut()
+                .map_or(Poll::Pending, |listener| listener.poll(cx))
+            {
                 // Perhaps of the round before this one.
                 Poll::Ready(_) => this.listener.set(Some(this.shared.zero.listen())),
                 Poll::Pending => {

@@ -1,11 +1,13 @@
 //! A value that many look at, and are told of when it changes. tokio: `sync::watch`.
 //!
-//! A receiver sees the latest value; those in between it may miss. In Go it is a value under a mutex beside a channel that is closed
-//! and replaced at each change. Where each value counts, use [`broadcast`](crate::sync::broadcast).
+//! A receiver sees the latest value; those in between it may miss. In Go it is a value under a
+//! mutex beside a channel that is closed and replaced at each change. Where each value counts, use
+//! [`broadcast`](crate::sync::broadcast).
 //!
 //! # Memory ordering
 //!
-//! A change synchronizes before the return of each [`borrow`](Receiver::borrow) that sees it, and of the wait that it ends.
+//! A change synchronizes before the return of each [`borrow`](Receiver::borrow) that sees it, and
+//! of the wait that it ends.
 //!
 //! ```
 //! use gopark::sync::watch;
@@ -56,7 +58,8 @@ pub fn channel<T>(value: T) -> (Sender<T>, Receiver<T>) {
 }
 
 struct Shared<T> {
-    /// Poisoned by a panic of the user's code under it, which is ignored: as with the crate's own locks.
+    /// Poisoned by a panic of the user's code under it, which is ignored: as with the crate's own
+    /// locks.
     value: RwLock<T>,
     /// In units of `VERSION`, raised under the write lock; and `CLOSED`, set by the last sender.
     version: AtomicUsize,
@@ -98,7 +101,8 @@ impl<T> Shared<T> {
     }
 }
 
-/// Changes the value of a [`channel`]. Clones are as good; when the last one is dropped, receivers learn of it.
+/// Changes the value of a [`channel`]. Clones are as good; when the last one is dropped, receivers
+/// learn of it.
 pub struct Sender<T>(Arc<Shared<T>>);
 
 impl<T> Sender<T> {
@@ -106,7 +110,8 @@ impl<T> Sender<T> {
     ///
     /// # Errors
     ///
-    /// [`SendError`] with the value, if there is no receiver; [`send_modify`](Self::send_modify) changes it nevertheless.
+    /// [`SendError`] with the value, if there is no receiver; [`send_modify`](Self::send_modify)
+    /// changes it nevertheless.
     ///
     /// ```
     /// let (tx, rx) = gopark::sync::watch::channel(1);
@@ -122,7 +127,8 @@ impl<T> Sender<T> {
         Ok(())
     }
 
-    /// Changes the value in place, and tells all receivers. `change` runs under the lock of the value.
+    /// Changes the value in place, and tells all receivers. `change` runs under the lock of the
+    /// value.
     ///
     /// # Panics
     ///
@@ -137,7 +143,8 @@ impl<T> Sender<T> {
         self.0.modify(|value| (true, change(value)));
     }
 
-    /// As [`send_modify`](Self::send_modify); receivers are told if `change` returns true, which this returns.
+    /// As [`send_modify`](Self::send_modify); receivers are told if `change` returns true, which
+    /// this returns.
     ///
     /// # Panics
     ///
@@ -151,7 +158,8 @@ impl<T> Sender<T> {
         self.0.modify(|value| (change(value), ())).0
     }
 
-    /// The value. As long as the result lives, no one changes it: a [`send`](Self::send) blocks its thread.
+    /// The value. As long as the result lives, no one changes it: a [`send`](Self::send) blocks its
+    /// thread.
     ///
     /// ```
     /// let (tx, _rx) = gopark::sync::watch::channel(1);
@@ -217,10 +225,12 @@ pub struct Receiver<T> {
 }
 
 impl<T> Receiver<T> {
-    /// The value, which does not count as seen by that. As long as the result lives, no one changes it: a [`Sender::send`] blocks
-    /// its thread. So it is not `Send`, and cannot be kept over an `.await` of a goroutine.
+    /// The value, which does not count as seen by that. As long as the result lives, no one changes
+    /// it: a [`Sender::send`] blocks its thread. So it is not `Send`, and cannot be kept over an
+    /// `.await` of a goroutine.
     ///
-    /// A thread should have one such result at a time: if a `send` waits for the first one, a second one may wait for that.
+    /// A thread should have one such result at a time: if a `send` waits for the first one, a
+    /// second one may wait for that.
     ///
     /// ```
     /// let (_tx, rx) = gopark::sync::watch::channel(1);
@@ -230,7 +240,8 @@ impl<T> Receiver<T> {
         Ref(self.shared.read())
     }
 
-    /// As [`borrow`](Self::borrow), and the value counts as seen: [`changed`](Self::changed) waits for the next one.
+    /// As [`borrow`](Self::borrow), and the value counts as seen: [`changed`](Self::changed) waits
+    /// for the next one.
     ///
     /// ```
     /// let (tx, mut rx) = gopark::sync::watch::channel(1);
@@ -288,7 +299,8 @@ impl<T> Receiver<T> {
         Changed::new(&self.shared, &mut self.seen, Location::caller())
     }
 
-    /// Waits until `condition` is true of the value, which counts as seen then. `condition` runs under the lock of the value.
+    /// Waits until `condition` is true of the value, which counts as seen then. `condition` runs
+    /// under the lock of the value.
     ///
     /// # Errors
     ///
@@ -296,7 +308,8 @@ impl<T> Receiver<T> {
     ///
     /// # Cancellation
     ///
-    /// Dropping the future has no effect, but that values for which `condition` was false count as seen.
+    /// Dropping the future has no effect, but that values for which `condition` was false count as
+    /// seen.
     ///
     /// # Panics
     ///

@@ -22,9 +22,11 @@ fn numbers_are_used_again() {
 fn at_the_limit_one_that_is_put_back_is_waited_for_until_the_patience_ends() {
     let table: &Table<u16, 2> = Box::leak(Box::new(Table::new()));
     let things = [(); 2].map(|()| table.take(Duration::ZERO, |number| number).unwrap());
-    let take = |patience| table.take(patience, |_| unreachable!("there are as many as there may be"));
+    let take =
+        |patience| table.take(patience, |_| unreachable!("there are as many as there may be"));
     assert_eq!((take(Duration::ZERO), take(Duration::from_millis(20))), (None, None));
-    let waits: Vec<_> = (0..2).map(|_| thread::spawn(move || take(Duration::from_secs(60)))).collect();
+    let waits: Vec<_> =
+        (0..2).map(|_| thread::spawn(move || take(Duration::from_secs(60)))).collect();
     things.into_iter().for_each(|thing| table.put_back(thing));
     let mut taken: Vec<_> = waits.into_iter().map(|wait| wait.join().unwrap()).collect();
     taken.sort();

@@ -1,4 +1,5 @@
-//! Waiting for a time: [`sleep`](sleep()), [`timeout`](timeout()), [`Timer`], [`Ticker`]. Go: package `time`.
+//! Waiting for a time: [`sleep`](sleep()), [`timeout`](timeout()), [`Timer`], [`Ticker`]. Go:
+//! package `time`.
 //!
 //! | Go | gopark | tokio |
 //! |---|---|---|
@@ -11,15 +12,17 @@
 //! | `x/time/rate` | [`rate::Limiter`] | – |
 //! | `time.NewTicker(d)` | [`Ticker::new(d)`](Ticker::new) | `interval`, with `MissedTickBehavior::Skip` |
 //!
-//! Timers work wherever a future is polled. A goroutine's are looked after by its runtime, beside its other work and however
-//! busy it is; in other executors and on plain threads a small thread starts with the first of them. Starting and dropping
-//! one costs a few dozen nanoseconds, whatever the number of others; a pending [`Sleep`] allocates nothing.
+//! Timers work wherever a future is polled. A goroutine's are looked after by its runtime, beside
+//! its other work and however busy it is; in other executors and on plain threads a small thread
+//! starts with the first of them. Starting and dropping one costs a few dozen nanoseconds, whatever
+//! the number of others; a pending [`Sleep`] allocates nothing.
 //!
 //! # Precision
 //!
-//! Times are kept in nanoseconds, and nothing is ever early. How late it is depends on how soon a thread comes to it: an idle
-//! runtime sleeps until the very moment (Linux adds about 0.06 ms); a busy one looks every few microseconds, between two
-//! polls; if all processors are in a long poll, within about 5 ms. Go is as precise, tokio rounds up to whole milliseconds.
+//! Times are kept in nanoseconds, and nothing is ever early. How late it is depends on how soon a
+//! thread comes to it: an idle runtime sleeps until the very moment (Linux adds about 0.06 ms); a
+//! busy one looks every few microseconds, between two polls; if all processors are in a long poll,
+//! within about 5 ms. Go is as precise, tokio rounds up to whole milliseconds.
 //!
 //! ```
 //! use std::time::Duration;
@@ -50,9 +53,9 @@ pub use timer::{Tick, Ticker, Timer, after};
 
 /// Reads the crate's clock. Go: `time.Now`; tokio: `time::Instant::now`.
 ///
-/// It is the clock by which this crate measures all time: sleeps, timers, tickers and time-outs, the deadlines of contexts, and how
-/// long a [`Mutex`](crate::sync::Mutex) lets a waiter starve. It never goes back, on whichever thread it is read, and it agrees with
-/// [`Instant::now`].
+/// It is the clock by which this crate measures all time: sleeps, timers, tickers and time-outs,
+/// the deadlines of contexts, and how long a [`Mutex`](crate::sync::Mutex) lets a waiter starve. It
+/// never goes back, on whichever thread it is read, and it agrees with [`Instant::now`].
 ///
 /// ```
 /// use std::time::Duration;

@@ -1,6 +1,7 @@
 //! How often something may happen. Go: `golang.org/x/time/rate`; tokio has none.
 //!
-//! A [`Limiter`] is a bucket of tokens: an event takes some, and so many come back each second, up to a burst.
+//! A [`Limiter`] is a bucket of tokens: an event takes some, and so many come back each second, up
+//! to a burst.
 //!
 //! ```
 //! use gopark::time::rate::Limiter;
@@ -29,7 +30,8 @@ use crate::coop::{self, Object, Reason};
 use crate::panics::lock;
 use crate::wait::case::future_case;
 
-/// How many events there may be in a second. Go: `rate.Limit`. Made of a number, or of the time between two.
+/// How many events there may be in a second. Go: `rate.Limit`. Made of a number, or of the time
+/// between two.
 ///
 /// Of a number that is not greater than 0, or is none (NaN), no tokens come.
 ///
@@ -76,7 +78,11 @@ impl Limit {
 
     /// How long it takes for so many tokens to come; none at all never come.
     fn duration_of(self, tokens: f64) -> Duration {
-        if self.0 > 0.0 { Duration::try_from_secs_f64(tokens / self.0).unwrap_or(Duration::MAX) } else { Duration::MAX }
+        if self.0 > 0.0 {
+            Duration::try_from_secs_f64(tokens / self.0).unwrap_or(Duration::MAX)
+        } else {
+            Duration::MAX
+        }
     }
 
     /// How many tokens come in that time.
@@ -97,7 +103,8 @@ impl From<u32> for Limit {
     }
 }
 
-/// Limits how often something happens: on the long run so often a second, and so many at once. Go: `rate.Limiter`.
+/// Limits how often something happens: on the long run so often a second, and so many at once. Go:
+/// `rate.Limiter`.
 ///
 /// # Fairness
 ///
@@ -140,7 +147,8 @@ impl State {
         self.last = self.last.max(now);
     }
 
-    /// Takes `n` tokens for an event that need not wait for longer than that; returns when it may happen.
+    /// Takes `n` tokens for an event that need not wait for longer than that; returns when it may
+    /// happen.
     fn reserve(&mut self, now: Instant, n: usize, longest: Duration) -> Option<Instant> {
         if self.limit.is_infinite() {
             return Some(now);
@@ -148,7 +156,8 @@ impl State {
         let mut taken = *self;
         taken.advance(now);
         taken.tokens -= n as f64;
-        let wait = if taken.tokens < 0.0 { self.limit.duration_of(-taken.tokens) } else { Duration::ZERO };
+        let wait =
+            if taken.tokens < 0.0 { self.limit.duration_of(-taken.tokens) } else { Duration::ZERO };
         if n > self.burst || wait > longest {
             return None;
         }
@@ -157,7 +166,8 @@ impl State {
         Some(self.last_event)
     }
 
-    /// Gives back the tokens of an event that would have happened at `at`, but for those that later events count on.
+    /// Gives back the tokens of an event that would have happened at `at`, but for those that later
+    /// events count on.
     fn give_back(&mut self, now: Instant, n: usize, at: Instant, limit: Limit) {
         if self.limit.is_infinite() || n == 0 || at < now {
             return;
@@ -169,7 +179,9 @@ impl State {
         self.advance(now);
         self.tokens = (self.tokens + back).min(self.burst as f64);
         if at == self.last_event {
-            if let Some(before) = at.checked_sub(limit.duration_of(n as f64)).filter(|before| *before >= now) {
+            if let Some(before) =
+                at.checked_sub(limit.duration_of(n as f64)).filter(|before| *before >= now)
+            {
                 self.last_event = before;
             }
         }
@@ -186,7 +198,8 @@ impl Limiter {
     #[must_use]
     pub fn new(limit: impl Into<Limit>, burst: usize) -> Self {
         let now = clock::now();
-        let state = State { limit: limit.into(), burst, tokens: burst as f64, last: now, last_event: now };
+        let state =
+            State { limit: limit.into(), burst, tokens: burst as f64, last: now, last_event: now };
         Limiter { state: Mutex::new(state), object: Object::new() }
     }
 
@@ -219,7 +232,12 @@ impl Limiter {
 
     fn reserve_from(&self, now: Instant, n: usize) -> Reservation<'_> {
         let mut state = lock(&self.state);
-        Reservation { limiter: self, n, at: state.reserve(now, n, Duration::MAX), limit: state.limit }
+        Reservation {
+            limiter: self,
+            n,
+            at: state.reserve(now, n, Duration::MAX),
+            limit: state.limit,
+        }
     }
 
     /// Waits until `n` events may happen. Go: `WaitN`.
@@ -317,11 +335,15 @@ impl Limiter {
 impl fmt::Debug for Limiter {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let State { limit, burst, .. } = *lock(&self.state);
-        f.debug_struct("Limiter").field("limit", &limit).field("burst", &burst).finish_non_exhaustive()
+        f.debug_struct("Limiter")
+            .field("limit", &limit)
+            .field("burst", &burst)
+            .finish_non_exhaustive()
     }
 }
 
-/// Events that have been counted, and may happen later. Go: `rate.Reservation`. Dropping it gives nothing back.
+/// Events that have been counted, and may happen later. Go: `rate.Reservation`. Dropping it gives
+/// nothing back.
 #[must_use = "the events are counted: wait for the delay, or cancel them"]
 pub struct Reservation<'a> {
     limiter: &'a Limiter,
@@ -355,7 +377,8 @@ impl Reservation<'_> {
         self.at.map_or(Duration::MAX, |at| at.saturating_duration_since(clock::now()))
     }
 
-    /// They will not happen: gives the tokens back, but for those that later events count on. Go: `Cancel`.
+    /// They will not happen: gives the tokens back, but for those that later events count on. Go:
+    /// `Cancel`.
     ///
     /// ```
     /// let limiter = gopark::time::rate::Limiter::new(0.001, 1);
@@ -379,7 +402,10 @@ impl Reservation<'_> {
 
 impl fmt::Debug for Reservation<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Reservation").field("n", &self.n).field("delay", &self.delay()).finish_non_exhaustive()
+        f.debug_struct("Reservation")
+            .field("n", &self.n)
+            .field("delay", &self.delay())
+            .finish_non_exhaustive()
     }
 }
 
@@ -455,7 +481,9 @@ impl Future for Wait<'_> {
                 let now = clock::now();
                 let reservation = this.limiter.reserve_from(now, *this.n);
                 match reservation.at {
-                    Some(at) if at > now => this.stage.set(Stage::Waiting { sleep: sleep_until(at), reservation }),
+                    Some(at) if at > now => {
+                        this.stage.set(Stage::Waiting { sleep: sleep_until(at), reservation })
+                    }
                     at => {
                         this.stage.set(Stage::Over);
                         coop::spend();
@@ -465,7 +493,9 @@ impl Future for Wait<'_> {
                 }
             }
         }
-        let StageProjection::Waiting { sleep, .. } = this.stage.as_mut().project() else { unreachable!() };
+        let StageProjection::Waiting { sleep, .. } = this.stage.as_mut().project() else {
+            unreachable!()
+        };
         if coop::without_note(|| sleep.poll(cx)).is_pending() {
             coop::park_at(cx, *this.site, Reason::RateLimit);
             return Poll::Pending;

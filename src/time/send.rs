@@ -13,14 +13,16 @@ use crate::coop::{self, Reason};
 use crate::wait::case::future_case;
 
 impl<T> Sender<T> {
-    /// Sends `value`, but waits no longer than `limit` from this call. Go: a `select` with `time.After`; tokio: `send_timeout`.
+    /// Sends `value`, but waits no longer than `limit` from this call. Go: a `select` with
+    /// `time.After`; tokio: `send_timeout`.
     ///
-    /// The send is tried first, so it wins if the time is over as well. It differs from a [`timeout`](crate::time::timeout()) of
-    /// [`send`](Self::send) in that the value comes back.
+    /// The send is tried first, so it wins if the time is over as well. It differs from a
+    /// [`timeout`](crate::time::timeout()) of [`send`](Self::send) in that the value comes back.
     ///
     /// # Errors
     ///
-    /// [`SendTimeoutError`] with the value: the time was over, or the channel is closed. The value was not sent then.
+    /// [`SendTimeoutError`] with the value: the time was over, or the channel is closed. The value
+    /// was not sent then.
     ///
     /// # Panics
     ///
@@ -28,8 +30,8 @@ impl<T> Sender<T> {
     ///
     /// # Cancellation
     ///
-    /// As of [`send`](Self::send): dropping the future before the value was taken sends nothing and drops the value. The timer
-    /// is taken out at once.
+    /// As of [`send`](Self::send): dropping the future before the value was taken sends nothing and
+    /// drops the value. The timer is taken out at once.
     ///
     /// ```
     /// use std::time::Duration;
@@ -58,7 +60,8 @@ pin_project! {
     ///
     /// # Cancellation
     ///
-    /// Dropped before its value was taken, it leaves the queue and drops the value: nothing was sent.
+    /// Dropped before its value was taken, it leaves the queue and drops the value: nothing was
+    /// sent.
     #[must_use = "a send does nothing unless awaited"]
     pub struct SendTimeout<'a, T> {
         #[pin]
@@ -79,13 +82,15 @@ impl<T> Future for SendTimeout<'_, T> {
             return Poll::Pending;
         }
         let sleep = this.sleep;
-        coop::poll_limited(this.sending.as_mut(), cx, site, |cx| sleep.poll_elapsed(cx)).map(|sent| match sent {
-            Some(sent) => sent.map_err(|error| SendTimeoutError::Closed(error.0)),
-            None => {
-                coop::spend();
-                Err(SendTimeoutError::Timeout(this.sending.reclaim()))
-            }
-        })
+        coop::poll_limited(this.sending.as_mut(), cx, site, |cx| sleep.poll_elapsed(cx)).map(
+            |sent| match sent {
+                Some(sent) => sent.map_err(|error| SendTimeoutError::Closed(error.0)),
+                None => {
+                    coop::spend();
+                    Err(SendTimeoutError::Timeout(this.sending.reclaim()))
+                }
+            },
+        )
     }
 }
 
@@ -93,6 +98,9 @@ future_case!(SendTimeout<'a, T>, 'a, T);
 
 impl<T> fmt::Debug for SendTimeout<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("SendTimeout").field("sending", &self.sending).field("sleep", &self.sleep).finish()
+        f.debug_struct("SendTimeout")
+            .field("sending", &self.sending)
+            .field("sleep", &self.sleep)
+            .finish()
     }
 }

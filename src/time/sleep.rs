@@ -20,15 +20,16 @@ use crate::waker::TaskWaker;
 
 /// Waits until `duration` has passed since this call. Go: `time.Sleep`; tokio: `time::sleep`.
 ///
-/// It never ends early. No duration ends at once, without a wait; too long a one (584 years) never ends. The timer starts
-/// when the future is first polled, but the time counts from the call.
+/// It never ends early. No duration ends at once, without a wait; too long a one (584 years) never
+/// ends. The timer starts when the future is first polled, but the time counts from the call.
 ///
 /// # Precision
 ///
-/// Timers have a resolution of one nanosecond, as Go's, and a deadline may be a few microseconds late, because the clock is not
-/// always read; tokio rounds up to milliseconds. How late it ends is up to the operating system (on Linux about 0.06 ms, if the
-/// processor was idle) and to how long other goroutines keep the processor: a due timer is looked after before any goroutine is
-/// run a second time, and by other processors if this one is busy.
+/// Timers have a resolution of one nanosecond, as Go's, and a deadline may be a few microseconds
+/// late, because the clock is not always read; tokio rounds up to milliseconds. How late it ends is
+/// up to the operating system (on Linux about 0.06 ms, if the processor was idle) and to how long
+/// other goroutines keep the processor: a due timer is looked after before any goroutine is run a
+/// second time, and by other processors if this one is busy.
 ///
 /// # Cancellation
 ///
@@ -52,8 +53,8 @@ pub fn sleep(duration: Duration) -> Sleep {
     Sleep::new(due, Location::caller())
 }
 
-/// Waits until `deadline`. A deadline in the past ends at once. Go: `time.Sleep(time.Until(deadline))`; tokio:
-/// `time::sleep_until`.
+/// Waits until `deadline`. A deadline in the past ends at once. Go:
+/// `time.Sleep(time.Until(deadline))`; tokio: `time::sleep_until`.
 ///
 /// In all else it is as [`sleep`].
 ///
@@ -110,11 +111,11 @@ impl Sleep {
         self.site
     }
 
-    /// Sets it anew, to end at `deadline`, whatever was before; also after it has completed. Go: `Reset` of a `time.Timer`; tokio:
-    /// `Sleep::reset`.
+    /// Sets it anew, to end at `deadline`, whatever was before; also after it has completed. Go:
+    /// `Reset` of a `time.Timer`; tokio: `Sleep::reset`.
     ///
-    /// A task that waits for it goes on waiting, until the new time. To put off what several wait for, take a
-    /// [`Timer`](super::Timer).
+    /// A task that waits for it goes on waiting, until the new time. To put off what several wait
+    /// for, take a [`Timer`](super::Timer).
     ///
     /// # Examples
     ///
@@ -152,8 +153,8 @@ impl Sleep {
         driver.into_iter().for_each(TaskWaker::wake);
     }
 
-    /// Ready if the time has come. It has an eye on the clock only when nobody would be woken, as in a `select!` with a
-    /// `default`: else the timer will say.
+    /// Ready if the time has come. It has an eye on the clock only when nobody would be woken, as
+    /// in a `select!` with a `default`: else the timer will say.
     #[inline]
     pub(crate) fn poll_elapsed(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         // SAFETY: nothing is moved out of the pinned sleep.
@@ -238,8 +239,8 @@ impl context::Context {
     /// Waits until `duration` has passed since this call or the context has ended. Go:
     /// `select { case <-ctx.Done(): return ctx.Err(); case <-time.After(d): }`.
     ///
-    /// A context that has ended before the first poll wins, whatever the duration. It is a case of a
-    /// [`select!`](crate::select!), and short for `self.run(time::sleep(duration))`.
+    /// A context that has ended before the first poll wins, whatever the duration. It is a case of
+    /// a [`select!`](crate::select!), and short for `self.run(time::sleep(duration))`.
     ///
     /// # Errors
     ///
@@ -274,11 +275,11 @@ impl context::Context {
     }
 }
 
-/// Waits for `operation`, but no longer than `duration` from this call. Go: a `select` with `time.After`; tokio:
-/// `time::timeout`.
+/// Waits for `operation`, but no longer than `duration` from this call. Go: a `select` with
+/// `time.After`; tokio: `time::timeout`.
 ///
-/// The operation is polled first, so if both are ready it wins. It is dropped as soon as the time is over: an operation of
-/// this crate that timed out leaves no trace.
+/// The operation is polled first, so if both are ready it wins. It is dropped as soon as the time
+/// is over: an operation of this crate that timed out leaves no trace.
 ///
 /// # Errors
 ///
@@ -341,8 +342,8 @@ impl<F: Future> Future for Timeout<F> {
         let Some(operation) = this.operation.as_mut().as_pin_mut() else {
             panic!("gopark: timeout polled after completion")
         };
-        // Asked once: an operation that never runs out of ready parts uses up every budget, and must not keep the timer from
-        // being looked at.
+        // Asked once: an operation that never runs out of ready parts uses up every budget, and
+        // must not keep the timer from being looked at.
         if !coop::poll_ready(cx, this.sleep.site, Reason::Foreign, None) {
             return Poll::Pending;
         }

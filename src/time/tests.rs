@@ -40,7 +40,11 @@ fn dropped_timers_leave_no_nodes_ca14_tm09() {
     rt().block_on(async {
         let mut kept = Vec::new();
         for i in 0..100_000 {
-            let limited = polled(timeout(Duration::from_nanos(HOUR.as_nanos() as u64 - i * i), pending::<()>())).await;
+            let limited = polled(timeout(
+                Duration::from_nanos(HOUR.as_nanos() as u64 - i * i),
+                pending::<()>(),
+            ))
+            .await;
             kept.push(limited);
             if kept.len() > 1000 {
                 drop(kept.swap_remove(fastrand::usize(..kept.len())));
@@ -57,7 +61,11 @@ fn dropped_timers_leave_no_nodes_ca14_tm09() {
         ticker.reset(HOUR / 2);
         assert!(channel.try_recv().is_err());
         assert_eq!(pending_here(), 0);
-        let waits = (polled(timer.channel().recv()).await, polled(ticker.tick()).await, polled(channel.recv()).await);
+        let waits = (
+            polled(timer.channel().recv()).await,
+            polled(ticker.tick()).await,
+            polled(channel.recv()).await,
+        );
         assert_eq!(pending_here(), 3);
         drop(waits);
         drop((timer, ticker, channel));
@@ -69,7 +77,8 @@ fn dropped_timers_leave_no_nodes_ca14_tm09() {
         assert_eq!(pending_here(), 1);
         timer.stop();
         assert_eq!(pending_here(), 0);
-        let never = (polled(sleep(Duration::MAX)).await, Timer::after_func(Duration::MAX, async {}));
+        let never =
+            (polled(sleep(Duration::MAX)).await, Timer::after_func(Duration::MAX, async {}));
         assert_eq!(pending_here(), 0);
         drop(never);
     });
@@ -118,7 +127,8 @@ fn an_alarm_is_fired_or_cancelled() {
     let fired = Arc::new(Mutex::new(Vec::new()));
     let noted = |n| Arc::new(Noted(n, fired.clone())).into();
     // What is cancelled is not due for an hour, however late this thread comes to it.
-    let (soon, later) = (Time::now().after(Duration::from_millis(2)), Time::now().after(Duration::from_secs(3600)));
+    let (soon, later) =
+        (Time::now().after(Duration::from_millis(2)), Time::now().after(Duration::from_secs(3600)));
     let (kept, cancelled) = (alarm(soon, noted(1)), alarm(later, noted(2)));
     let never = alarm(Time::NEVER, noted(3));
     drop(alarm(later, noted(4)));
@@ -156,7 +166,8 @@ fn an_alarm_may_be_dropped_by_what_it_fires() {
 #[test]
 fn what_waits_in_a_runtime_that_ends_moves_to_the_driver() {
     let runtime = rt();
-    let (fired, sleeps) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(Vec::<Pin<Box<Sleep>>>::new())));
+    let (fired, sleeps) =
+        (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(Vec::<Pin<Box<Sleep>>>::new())));
     let (f, s) = (fired.clone(), sleeps.clone());
     let alarms = runtime.block_on(async move {
         for _ in 0..100 {
@@ -164,7 +175,8 @@ fn what_waits_in_a_runtime_that_ends_moves_to_the_driver() {
             s.lock().unwrap().push(sleep);
         }
         let soon = Time::now().after(Duration::from_millis(30));
-        let alarms: Vec<_> = (0..100).map(|i| alarm(soon, Arc::new(Noted(i, f.clone())).into())).collect();
+        let alarms: Vec<_> =
+            (0..100).map(|i| alarm(soon, Arc::new(Noted(i, f.clone())).into())).collect();
         assert!(pending_here() >= 100);
         alarms
     });
@@ -179,5 +191,7 @@ fn what_waits_in_a_runtime_that_ends_moves_to_the_driver() {
     }
     assert!(alarms.iter().all(|alarm| !alarm.cancel()));
     let mut cx = Context::from_waker(Waker::noop());
-    assert!(sleeps.lock().unwrap().iter_mut().all(|sleep| sleep.as_mut().poll(&mut cx).is_pending()));
+    assert!(
+        sleeps.lock().unwrap().iter_mut().all(|sleep| sleep.as_mut().poll(&mut cx).is_pending())
+    );
 }

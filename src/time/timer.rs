@@ -1,8 +1,9 @@
 //! Timers with a channel, and timers that start a goroutine.
 //!
-//! No value is sent into a timer's channel: a receive asks the clock, under the channel's lock, whether there is one.
-//! So a stopped timer leaves no stale value, a due value needs no thread to deliver it, and a timer without a waiting
-//! receive is in no wheel. A node that will serve the channel is queued only while a receive waits.
+//! No value is sent into a timer's channel: a receive asks the clock, under the channel's lock,
+//! whether there is one. So a stopped timer leaves no stale value, a due value needs no thread to
+//! deliver it, and a timer without a waiting receive is in no wheel. A node that will serve the
+//! channel is queued only while a receive waits.
 
 use std::fmt;
 use std::mem;
@@ -25,7 +26,8 @@ use crate::timer::shard::{Node, state};
 use crate::wait::case::operation_case;
 use crate::waker::TaskWaker;
 
-// ------------------------------------------------------------------------------------------------ timers with a channel
+// ------------------------------------------------------------------------------------------------
+// timers with a channel
 
 /// What a timer's channel and the wheel share.
 struct TimerShared {
@@ -43,7 +45,8 @@ impl Wake for TimerShared {
 /// The source of a timer's channel. Called under the channel's lock.
 struct TimerSource {
     shared: Arc<TimerShared>,
-    /// The time of the next value, which may be past. `None` once the timer was stopped, or its only value was received.
+    /// The time of the next value, which may be past. `None` once the timer was stopped, or its
+    /// only value was received.
     due: Option<Time>,
     /// The time between two values, or zero if there is only one.
     period: Duration,
@@ -60,17 +63,19 @@ impl Source<Instant> for TimerSource {
     }
 
     fn arm(&mut self) -> Option<TaskWaker> {
-        // A timer of the parent does not fire in a forked process. A panic here would leave the channel in the middle of things.
+        // A timer of the parent does not fire in a forked process. A panic here would leave the
+        // channel in the middle of things.
         let due = self.due.filter(|&due| due != Time::NEVER && !fork::is_child())?;
         let node = &self.shared.node;
-        // A node that is just being fired counts as queued: it will come to the channel and be armed again.
+        // A node that is just being fired counts as queued: it will come to the channel and be
+        // armed again.
         if node.state() == state::QUEUED && node.due() == due {
             return None;
         }
         // What it kept is kept by `self` as well: no destructor runs here.
         drop(node.cancel());
-        // SAFETY: the node does not move in its `Arc`, which it keeps while it is queued (T3). It was taken out, or has
-        // fired, and only this function queues it, under the channel's lock.
+        // SAFETY: the node does not move in its `Arc`, which it keeps while it is queued (T3). It
+        // was taken out, or has fired, and only this function queues it, under the channel's lock.
         unsafe { register(node, due, TaskWaker::from(self.shared.clone())) }
     }
 
@@ -107,15 +112,19 @@ fn channel(wait: Duration, period: Duration) -> Receiver<Instant> {
     channel
 }
 
-// ------------------------------------------------------------------------------------------------ after
+// ------------------------------------------------------------------------------------------------
+// after
 
-/// A channel that gives one value, the time, when `duration` has passed. Go: `time.After`; tokio has no such thing.
+/// A channel that gives one value, the time, when `duration` has passed. Go: `time.After`; tokio
+/// has no such thing.
 ///
-/// Like every timer's channel it looks unbuffered and is never closed. The value is the moment when it was due, however
-/// late it is received; and it is there from that moment on, whether or not anybody ran meanwhile. Too long a duration
-/// is for ever. To wait, [`sleep`](super::sleep()) is cheaper; this is for a value that goes through channels.
+/// Like every timer's channel it looks unbuffered and is never closed. The value is the moment when
+/// it was due, however late it is received; and it is there from that moment on, whether or not
+/// anybody ran meanwhile. Too long a duration is for ever. To wait, [`sleep`](super::sleep()) is
+/// cheaper; this is for a value that goes through channels.
 ///
-/// A channel that is dropped takes its timer with it, at once (in Go, since 1.23, the collector does).
+/// A channel that is dropped takes its timer with it, at once (in Go, since 1.23, the collector
+/// does).
 ///
 /// # Precision
 ///
@@ -139,16 +148,17 @@ pub fn after(duration: Duration) -> Receiver<Instant> {
     channel(duration, Duration::ZERO)
 }
 
-// ------------------------------------------------------------------------------------------------ Timer
+// ------------------------------------------------------------------------------------------------
+// Timer
 
 /// One event in the future, which can be put off and called off. Go: `time.Timer`.
 ///
-/// [`Timer::new`] makes one that gives the time through its [`channel`](Self::channel); [`Timer::after_func`] one that starts
-/// a goroutine. In tokio one resets a pinned `Sleep`; here that is a timer, which several can wait for and anybody can
-/// reset.
+/// [`Timer::new`] makes one that gives the time through its [`channel`](Self::channel);
+/// [`Timer::after_func`] one that starts a goroutine. In tokio one resets a pinned `Sleep`; here
+/// that is a timer, which several can wait for and anybody can reset.
 ///
-/// After [`stop`](Self::stop) or [`reset`](Self::reset) no value of the earlier schedule can be received: there is
-/// nothing to drain, as in Go since 1.23.
+/// After [`stop`](Self::stop) or [`reset`](Self::reset) no value of the earlier schedule can be
+/// received: there is nothing to drain, as in Go since 1.23.
 ///
 /// # Precision
 ///
@@ -178,7 +188,8 @@ impl UnwindSafe for Timer {}
 impl RefUnwindSafe for Timer {}
 
 impl Timer {
-    /// A timer that gives the time through its channel when `duration` has passed. Go: `time.NewTimer`.
+    /// A timer that gives the time through its channel when `duration` has passed. Go:
+    /// `time.NewTimer`.
     ///
     /// ```
     /// use std::time::Duration;
@@ -194,9 +205,10 @@ impl Timer {
 
     /// Starts a goroutine with `future` when `duration` has passed. Go: `time.AfterFunc`.
     ///
-    /// It starts at most once, for a future can be run but once (where Go's `f` can be called again): a
-    /// [`reset`](Self::reset) after that does nothing. It belongs to the runtime that is current at this call; if that is
-    /// gone when the time comes, the future is dropped. Dropping the timer does not stop it. What the future returns is dropped.
+    /// It starts at most once, for a future can be run but once (where Go's `f` can be called
+    /// again): a [`reset`](Self::reset) after that does nothing. It belongs to the runtime that is
+    /// current at this call; if that is gone when the time comes, the future is dropped. Dropping
+    /// the timer does not stop it. What the future returns is dropped.
     ///
     /// ```
     /// use std::time::Duration;
@@ -228,10 +240,11 @@ impl Timer {
         Self { channel: Receiver::nil(), func: Some(func) }
     }
 
-    /// The channel. That of a timer made by [`after_func`](Self::after_func) is [`nil`](Receiver::nil). Go: `t.C`.
+    /// The channel. That of a timer made by [`after_func`](Self::after_func) is
+    /// [`nil`](Receiver::nil). Go: `t.C`.
     ///
-    /// It looks unbuffered (length and capacity are 0) even when a value is there, and is never closed. Several may
-    /// wait; one gets the value.
+    /// It looks unbuffered (length and capacity are 0) even when a value is there, and is never
+    /// closed. Several may wait; one gets the value.
     ///
     /// ```
     /// use std::time::Duration;
@@ -245,8 +258,9 @@ impl Timer {
         &self.channel
     }
 
-    /// Calls it off. True if that prevented something: the goroutine, or that somebody received the value, which may
-    /// have been due already. False if it was received, started, or stopped before. Go: `t.Stop`.
+    /// Calls it off. True if that prevented something: the goroutine, or that somebody received the
+    /// value, which may have been due already. False if it was received, started, or stopped
+    /// before. Go: `t.Stop`.
     ///
     /// It does not wait for a goroutine that was started.
     ///
@@ -264,8 +278,8 @@ impl Timer {
         self.change(None)
     }
 
-    /// Sets it anew, to when `duration` has passed from now, whatever was before. True if it was active, as
-    /// [`stop`](Self::stop) would say. Go: `t.Reset`.
+    /// Sets it anew, to when `duration` has passed from now, whatever was before. True if it was
+    /// active, as [`stop`](Self::stop) would say. Go: `t.Reset`.
     ///
     /// A timer of [`after_func`](Self::after_func) that has started its goroutine stays as it is.
     ///
@@ -321,8 +335,8 @@ impl AfterFunc {
     /// Queues the node, which must not be queued, and releases the lock.
     fn arm(self: &Arc<Self>, state: MutexGuard<'_, AfterFuncState>, due: Time) {
         if due != Time::NEVER {
-            // SAFETY: the node does not move in its `Arc`, which it keeps while it is queued (T3). Only the holder of
-            // the lock queues it.
+            // SAFETY: the node does not move in its `Arc`, which it keeps while it is queued (T3).
+            // Only the holder of the lock queues it.
             let driver = unsafe { register(&self.node, due, TaskWaker::from(self.clone())) };
             drop(state);
             driver.into_iter().for_each(TaskWaker::wake);
@@ -362,13 +376,16 @@ impl Wake for AfterFunc {
     }
 }
 
-// ------------------------------------------------------------------------------------------------ Ticker
+// ------------------------------------------------------------------------------------------------
+// Ticker
 
-/// The time, again and again. Go: `time.Ticker`; tokio: `time::interval`, but that one's first tick is at once.
+/// The time, again and again. Go: `time.Ticker`; tokio: `time::interval`, but that one's first tick
+/// is at once.
 ///
 /// A ticker keeps to its grid: a tick is due a whole number of periods after the start (or the last
-/// [`reset`](Self::reset)). A receiver that is late gets one tick, with the time when it was due; those that were missed
-/// are gone, and the next is that of the grid (tokio's `MissedTickBehavior::Skip`).
+/// [`reset`](Self::reset)). A receiver that is late gets one tick, with the time when it was due;
+/// those that were missed are gone, and the next is that of the grid (tokio's
+/// `MissedTickBehavior::Skip`).
 ///
 /// It never ends by itself. Dropping it, and its channel's clones, ends it.
 ///
@@ -417,7 +434,8 @@ impl Ticker {
     ///
     /// # Cancellation
     ///
-    /// Dropping the future loses no tick: one that was handed to it already is there for the next receiver.
+    /// Dropping the future loses no tick: one that was handed to it already is there for the next
+    /// receiver.
     ///
     /// ```
     /// use std::time::Duration;
@@ -449,7 +467,8 @@ impl Ticker {
         &self.channel
     }
 
-    /// No more ticks, not even one that is due already. The channel stays open: receivers wait. Go: `t.Stop`.
+    /// No more ticks, not even one that is due already. The channel stays open: receivers wait. Go:
+    /// `t.Stop`.
     ///
     /// ```
     /// use std::time::Duration;
@@ -464,7 +483,8 @@ impl Ticker {
         self.channel.reschedule(None, Duration::ZERO);
     }
 
-    /// Starts anew, stopped or not: the next tick is due when `period` has passed from now. Go: `t.Reset`.
+    /// Starts anew, stopped or not: the next tick is due when `period` has passed from now. Go:
+    /// `t.Reset`.
     ///
     /// # Panics
     ///

@@ -35,8 +35,8 @@ static DRIVER: LazyLock<Driver> = LazyLock::new(|| Driver {
 /// How often a refused thread is tried again.
 const RETRY: Duration = Duration::from_millis(1);
 
-/// Wakes the driver's thread, or starts it. If the operating system gives no thread it waits for one, because nothing else would
-/// fire the timer.
+/// Wakes the driver's thread, or starts it. If the operating system gives no thread it waits for
+/// one, because nothing else would fire the timer.
 struct Kick;
 
 impl Wake for Kick {
@@ -49,7 +49,8 @@ impl Wake for Kick {
 }
 
 impl Driver {
-    /// Starts the thread, if it has not been started. False if the system refuses it: the caller must try again.
+    /// Starts the thread, if it has not been started. False if the system refuses it: the caller
+    /// must try again.
     fn start(&'static self) -> bool {
         let mut started = lock(&self.started);
         *started = *started || threads::start("gopark-timers".into(), || self.run()).is_ok();
@@ -71,7 +72,8 @@ impl Driver {
     }
 }
 
-/// Queues a node of a thread without a processor. Returns what wakes the driver's thread, if that must be.
+/// Queues a node of a thread without a processor. Returns what wakes the driver's thread, if that
+/// must be.
 ///
 /// # Safety
 ///
@@ -87,8 +89,8 @@ pub(crate) unsafe fn insert(node: &Node, due: Time, waker: TaskWaker) -> Option<
     driver.sleep.wants_wake(due).then(|| TaskWaker::from(driver.kick.clone()))
 }
 
-/// Takes over the timers of a processor that will not fire them any more. False if the system refuses the thread that is to
-/// fire them: the caller must try again.
+/// Takes over the timers of a processor that will not fire them any more. False if the system
+/// refuses the thread that is to fire them: the caller must try again.
 pub(crate) fn take_over(shard: &Shard) -> bool {
     if shard.close_if_empty() {
         // The thread need not start.

@@ -1,17 +1,18 @@
 //! A wheel with a lock, and the nodes that stand in it.
 //!
-//! There is one shard a processor and one for everybody else. A [`Node`] lives, pinned, inside what waits for it; it
-//! carries the waker to call when its time comes: a task's, or one that does something of its own, on whichever thread
-//! is at hand, outside of every lock. That must be short. Its panic has been printed by the hook, and is nobody's here.
+//! There is one shard a processor and one for everybody else. A [`Node`] lives, pinned, inside what
+//! waits for it; it carries the waker to call when its time comes: a task's, or one that does
+//! something of its own, on whichever thread is at hand, outside of every lock. That must be short.
+//! Its panic has been printed by the hook, and is nobody's here.
 //!
 //! Invariants, named by the `SAFETY` comments of `time`:
 //!
-//! - **T1** Links, waker and home of a queued node are touched only under the lock of its home. A node changes its home
-//!   under the locks of both.
-//! - **T2** Whoever takes a node out because it is due takes its waker and stores `FIRED` last: after that store the
-//!   owner may free the node, or queue it again.
-//! - **T3** A node is taken out before its memory goes, by [`Node::cancel`] in its owner's drop. An owner that is leaked
-//!   keeps its memory for ever.
+//! - **T1** Links, waker and home of a queued node are touched only under the lock of its home. A
+//!   node changes its home under the locks of both.
+//! - **T2** Whoever takes a node out because it is due takes its waker and stores `FIRED` last:
+//!   after that store the owner may free the node, or queue it again.
+//! - **T3** A node is taken out before its memory goes, by [`Node::cancel`] in its owner's drop. An
+//!   owner that is leaked keeps its memory for ever.
 
 use std::marker::PhantomPinned;
 use std::ptr::{self, NonNull};
@@ -53,7 +54,8 @@ pub(crate) struct Node {
     _pin: PhantomPinned,
 }
 
-// SAFETY: entry and waker are touched by the owner before the node is queued, and then under a lock (T1).
+// SAFETY: entry and waker are touched by the owner before the node is queued, and then under a lock
+// (T1).
 unsafe impl Send for Node {}
 // SAFETY: as above.
 unsafe impl Sync for Node {}
@@ -84,7 +86,8 @@ impl Node {
     /// Its [`state`], for the owner. A poll reads it once: it may fire at any moment.
     #[inline]
     pub(crate) fn state(&self) -> u8 {
-        // Acquire: pairs with the Release store in `Shard::take_due`; a node that has fired is the owner's again.
+        // Acquire: pairs with the Release store in `Shard::take_due`; a node that has fired is the
+        // owner's again.
         self.state.load(Ordering::Acquire)
     }
 
@@ -111,8 +114,9 @@ impl Node {
         None
     }
 
-    /// Takes the node out. Returns its waker, to be dropped outside of every lock; `None` if it is not queued, because
-    /// it never was, was cancelled, or its time has come: then its waker is being called, or has been.
+    /// Takes the node out. Returns its waker, to be dropped outside of every lock; `None` if it is
+    /// not queued, because it never was, was cancelled, or its time has come: then its waker is
+    /// being called, or has been.
     #[inline]
     pub(crate) fn cancel(&self) -> Option<TaskWaker> {
         if self.state() == state::QUEUED { self.take_out() } else { None }
@@ -135,24 +139,27 @@ impl Node {
 
     /// If the node is queued, its timer wakes `waker` from now on. Returns what is to be dropped.
     pub(crate) fn set_waker(&self, cx: &Context<'_>) -> Option<TaskWaker> {
-        let known = |own: &Option<TaskWaker>| own.as_ref().is_some_and(|own| own.will_wake(cx.waker()));
+        let known =
+            |own: &Option<TaskWaker>| own.as_ref().is_some_and(|own| own.will_wake(cx.waker()));
         // SAFETY: `with_home` holds the lock (T1).
-        if self.with_home(|_, _| self.waker.with_mut(|own| known(unsafe { &*own }))) != Some(false) {
+        if self.with_home(|_, _| self.waker.with_mut(|own| known(unsafe { &*own }))) != Some(false)
+        {
             return None;
         }
         // A clone may run foreign code: outside the lock.
         let mut fresh = Some(TaskWaker::new(cx.waker()));
         // SAFETY: as above.
-        let old =
-            self.with_home(|_, _| self.waker.with_mut(|own| std::mem::replace(unsafe { &mut *own }, fresh.take())));
+        let old = self.with_home(|_, _| {
+            self.waker.with_mut(|own| std::mem::replace(unsafe { &mut *own }, fresh.take()))
+        });
         old.flatten().or(fresh)
     }
 }
 
 /// A wheel and its lock.
 ///
-/// `next_due` is written under the lock: no node is due before it. Whoever looks at it without the lock may see an older
-/// value; who answers for the shard says how that is made good.
+/// `next_due` is written under the lock: no node is due before it. Whoever looks at it without the
+/// lock may see an older value; who answers for the shard says how that is made good.
 pub(crate) struct Shard {
     next_due: AtomicU64,
     timers: Lock<Timers>,
@@ -193,7 +200,12 @@ impl Shard {
     ///
     /// The node is pinned, obeys T3, and is not queued; nobody else queues it.
     #[inline]
-    pub(crate) unsafe fn insert(&self, node: &Node, due: Time, waker: TaskWaker) -> Result<(), TaskWaker> {
+    pub(crate) unsafe fn insert(
+        &self,
+        node: &Node,
+        due: Time,
+        waker: TaskWaker,
+    ) -> Result<(), TaskWaker> {
         let mut timers = self.timers.lock();
         if timers.closed {
             return Err(waker);
@@ -213,7 +225,8 @@ impl Shard {
         Ok(())
     }
 
-    /// Wakes for what is due, in the order of time, but no more than `most`. Returns how many it was.
+    /// Wakes for what is due, in the order of time, but no more than `most`. Returns how many it
+    /// was.
     #[cold]
     #[inline(never)]
     pub(crate) fn fire(&self, now: Time, most: usize) -> usize {
@@ -233,7 +246,8 @@ impl Shard {
     /// Takes up to `most` nodes out that are due, and their wakers. Returns how many nodes it was.
     fn take_due(&self, now: Time, most: usize, wakes: &mut WakeList) -> usize {
         let mut timers = self.timers.lock();
-        // SAFETY: the lock is held. A node that comes out of the wheel is this thread's until `FIRED` is stored (T2).
+        // SAFETY: the lock is held. A node that comes out of the wheel is this thread's until
+        // `FIRED` is stored (T2).
         unsafe {
             timers.wheel.advance(now);
             let mut count = 0;
@@ -305,9 +319,14 @@ pub(crate) fn earliest(shards: impl Iterator<Item = &'static Shard>) -> Time {
     shards.map(Shard::next_due).min().unwrap_or(Time::NEVER)
 }
 
-/// Wakes for what is due `now` in those shards that have something that was due at `since`, but no more than `most` in
-/// each. True if there was something.
-pub(crate) fn fire_due<'a>(shards: impl IntoIterator<Item = &'a Shard>, since: Time, now: Time, most: usize) -> bool {
+/// Wakes for what is due `now` in those shards that have something that was due at `since`, but no
+/// more than `most` in each. True if there was something.
+pub(crate) fn fire_due<'a>(
+    shards: impl IntoIterator<Item = &'a Shard>,
+    since: Time,
+    now: Time,
+    most: usize,
+) -> bool {
     let mut fired = 0;
     for shard in shards {
         if shard.next_due() <= since {
@@ -317,16 +336,18 @@ pub(crate) fn fire_due<'a>(shards: impl IntoIterator<Item = &'a Shard>, since: T
     fired > 0
 }
 
-/// The time until which the thread that fires a shard's timers sleeps, so that an earlier insertion knows to wake it.
+/// The time until which the thread that fires a shard's timers sleeps, so that an earlier insertion
+/// knows to wake it.
 ///
 /// | value | meaning | written by |
 /// |---|---|---|
 /// | 0 | awake: it will check the shard before it sleeps | the thread that fires |
 /// | t | it sleeps until t, or is about to | the same, before a last check |
 ///
-/// Proof. Of an insertion (writes `next_due`, fence, reads this) and a going to sleep (writes this, fence, reads
-/// `next_due`) one fence comes first. If it is the insertion's, the sleeper sees the new `next_due` and does not sleep. If it
-/// is the sleeper's, the insertion sees until when it sleeps, and wakes it.
+/// Proof. Of an insertion (writes `next_due`, fence, reads this) and a going to sleep (writes this,
+/// fence, reads `next_due`) one fence comes first. If it is the insertion's, the sleeper sees the
+/// new `next_due` and does not sleep. If it is the sleeper's, the insertion sees until when it
+/// sleeps, and wakes it.
 pub(crate) struct SleepState {
     until: AtomicU64,
 }
@@ -337,8 +358,8 @@ impl SleepState {
         Self { until: AtomicU64::new(u64::MAX) }
     }
 
-    /// Announces a sleep until the shard's next node is due. Returns `None` if an earlier one has been inserted
-    /// meanwhile.
+    /// Announces a sleep until the shard's next node is due. Returns `None` if an earlier one has
+    /// been inserted meanwhile.
     pub(crate) fn fall_asleep(&self, shard: &Shard) -> Option<Time> {
         let until = shard.next_due();
         self.until.store(until.as_nanos(), Ordering::Relaxed);

@@ -1,11 +1,12 @@
 //! What is to happen when, in a hierarchical wheel of intrusive entries.
 //!
-//! Each level has 16 slots; a slot of level n is 16^n nanoseconds. An entry stands at the level of the highest group of four bits
-//! in which its time differs from the wheel's. It moves down when the wheel comes to its slot, at most once a level; one that is
-//! alone in its slot skips levels. Most are gone before. Insertion and removal take a few steps, whatever the number of entries.
+//! Each level has 16 slots; a slot of level n is 16^n nanoseconds. An entry stands at the level of
+//! the highest group of four bits in which its time differs from the wheel's. It moves down when
+//! the wheel comes to its slot, at most once a level; one that is alone in its slot skips levels.
+//! Most are gone before. Insertion and removal take a few steps, whatever the number of entries.
 //!
-//! A slot of level 0 is one nanosecond, so entries become ready in the order of their times, none before its time, and those of
-//! the same time in the order of their insertion.
+//! A slot of level 0 is one nanosecond, so entries become ready in the order of their times, none
+//! before its time, and those of the same time in the order of their insertion.
 //!
 //! Nothing here is locked: the owner of the wheel sees to that.
 
@@ -22,7 +23,8 @@ const BITS: u32 = if cfg!(gopark_loom) { 1 } else { 4 };
 const SLOTS: usize = 1 << BITS;
 /// Together they cover every [`Time`].
 const LEVELS: usize = 64_u32.div_ceil(BITS) as usize;
-/// A slot with more entries is not searched for the first of them: to look at its beginning costs less.
+/// A slot with more entries is not searched for the first of them: to look at its beginning costs
+/// less.
 const SEARCH: usize = 32;
 
 /// What stands in a wheel.
@@ -57,7 +59,8 @@ unsafe impl list::Node for Entry {
 /// Every `unsafe fn` wants them alive, and the wheel its caller's alone.
 #[derive(Debug)]
 pub(crate) struct Wheel {
-    /// The time in nanoseconds that the wheel has been turned to. The entries whose time has come are in `ready`.
+    /// The time in nanoseconds that the wheel has been turned to. The entries whose time has come
+    /// are in `ready`.
     now: u64,
     ready: List<Entry>,
     /// How many are in the slots.
@@ -88,7 +91,8 @@ impl Wheel {
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         // SAFETY: the wheel is the caller's alone.
-        let ready = std::iter::successors(self.ready.front(), |&entry| unsafe { self.ready.next(entry) });
+        let ready =
+            std::iter::successors(self.ready.front(), |&entry| unsafe { self.ready.next(entry) });
         self.slotted + ready.count()
     }
 
@@ -100,7 +104,8 @@ impl Wheel {
 
     /// # Safety
     ///
-    /// As said at [`Wheel`]; the entry stays alive and in its place until it is removed or popped, and is in no wheel.
+    /// As said at [`Wheel`]; the entry stays alive and in its place until it is removed or popped,
+    /// and is in no wheel.
     pub(crate) unsafe fn insert(&mut self, entry: NonNull<Entry>) {
         // SAFETY: passed on to the caller.
         unsafe {
@@ -119,8 +124,8 @@ impl Wheel {
     ///
     /// As said at [`Wheel`]; the entry is in this wheel.
     pub(crate) unsafe fn remove(&mut self, entry: NonNull<Entry>) {
-        // SAFETY: passed on to the caller. As the wheel turns, an entry's place stays the one that `place` gives: the wheel's
-        // time comes into the entry's slot only when that is emptied.
+        // SAFETY: passed on to the caller. As the wheel turns, an entry's place stays the one that
+        // `place` gives: the wheel's time comes into the entry's slot only when that is emptied.
         unsafe {
             let nanos = entry.as_ref().nanos();
             if nanos <= self.now {
@@ -136,8 +141,8 @@ impl Wheel {
         }
     }
 
-    /// The first slot that is not empty, and when it begins. Lower levels come first, and so do lower slots: all that are
-    /// occupied are ahead of the wheel's own.
+    /// The first slot that is not empty, and when it begins. Lower levels come first, and so do
+    /// lower slots: all that are occupied are ahead of the wheel's own.
     fn first_slot(&self) -> Option<(usize, usize, u64)> {
         if self.slotted == 0 {
             return None;
@@ -162,7 +167,8 @@ impl Wheel {
             }
             self.occupied[level] &= !(1 << slot);
             let list = &self.slots[level][slot];
-            // SAFETY: passed on to the caller. `insert` finds a place at a lower level, so the slot is emptied.
+            // SAFETY: passed on to the caller. `insert` finds a place at a lower level, so the slot
+            // is emptied.
             unsafe {
                 self.now = match list.front() {
                     // All others come after it.
@@ -194,7 +200,8 @@ impl Wheel {
     ///
     /// As said at [`Wheel`].
     pub(crate) unsafe fn pop_any(&mut self) -> Option<NonNull<Entry>> {
-        let slotted = || self.first_slot().and_then(|(level, slot, _)| self.slots[level][slot].front());
+        let slotted =
+            || self.first_slot().and_then(|(level, slot, _)| self.slots[level][slot].front());
         let entry = self.ready.front().or_else(slotted)?;
         // SAFETY: passed on to the caller.
         unsafe { self.remove(entry) };

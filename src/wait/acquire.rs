@@ -1,5 +1,5 @@
-//! Acquiring what may have to be waited for in a queue: the future behind those of the locks, of a semaphore, and of the end
-//! of a context.
+//! Acquiring what may have to be waited for in a queue: the future behind those of the locks, of a
+//! semaphore, and of the end of a context.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -13,8 +13,9 @@ use crate::wait::block_on::block_on;
 use crate::wait::queue::{GRANTED, Waiter};
 use crate::waker::TaskWaker;
 
-/// What an [`Acquisition`] acquires, and what comes of that. `X` is what the queue stores for each waiter: a parameter, because
-/// there may be several ways to acquire one thing, and because a projection would make the futures invariant.
+/// What an [`Acquisition`] acquires, and what comes of that. `X` is what the queue stores for each
+/// waiter: a parameter, because there may be several ways to acquire one thing, and because a
+/// projection would make the futures invariant.
 pub(crate) trait Request<X>: Copy {
     type Resource: Resource<X>;
 
@@ -33,7 +34,8 @@ pub(crate) trait Request<X>: Copy {
 
 /// What can be acquired, and is waited for in a queue.
 pub(crate) trait Resource<X> {
-    /// True if a waiter that is granted has nothing more to do: then [`look`](Self::look) is not asked.
+    /// True if a waiter that is granted has nothing more to do: then [`look`](Self::look) is not
+    /// asked.
     const GRANT_IS_ALL: bool = false;
 
     /// Acquires it if that is possible at once.
@@ -64,16 +66,17 @@ pub(crate) trait Resource<X> {
     ///
     /// # Safety
     ///
-    /// `waiter` is new and pinned. If this returns false, [`cancel`](Self::cancel) comes before the waiter is dropped,
-    /// unless [`look`](Self::look) returns true.
+    /// `waiter` is new and pinned. If this returns false, [`cancel`](Self::cancel) comes before the
+    /// waiter is dropped, unless [`look`](Self::look) returns true.
     unsafe fn enqueue(&self, waiter: &Waiter<X>) -> bool;
 
-    /// Returns true if the waiter has acquired the resource, and is unlinked then. If not, it keeps its place, and the
-    /// task of `cx` is woken when that changes.
+    /// Returns true if the waiter has acquired the resource, and is unlinked then. If not, it keeps
+    /// its place, and the task of `cx` is woken when that changes.
     ///
     /// # Safety
     ///
-    /// `waiter` was linked by [`enqueue`](Self::enqueue), and none of these calls has returned true for it.
+    /// `waiter` was linked by [`enqueue`](Self::enqueue), and none of these calls has returned true
+    /// for it.
     unsafe fn look(&self, waiter: &Waiter<X>, cx: &mut Context<'_>) -> bool;
 
     /// Unlinks the waiter, or passes on what it was granted.
@@ -141,7 +144,8 @@ impl<R: Request<X>, X> Acquisition<R, X> {
             }
             let request = self.request;
             if request.resource().is_some_and(Resource::try_first) {
-                // SAFETY: nothing is moved out but the stage, which is `New`: there is no waiter that would have to stay.
+                // SAFETY: nothing is moved out but the stage, which is `New`: there is no waiter
+                // that would have to stay.
                 let this = unsafe { self.get_unchecked_mut() };
                 // Without a look at what there would be to drop otherwise.
                 std::mem::forget(std::mem::replace(&mut this.stage, Stage::Done));
@@ -150,7 +154,8 @@ impl<R: Request<X>, X> Acquisition<R, X> {
             }
         } else if R::Resource::GRANT_IS_ALL && self.is_granted() && !holders::is_on() {
             let request = self.request;
-            // SAFETY: as above; a waiter that is granted is linked nowhere (Q3), and has no waker that would have to be dropped.
+            // SAFETY: as above; a waiter that is granted is linked nowhere (Q3), and has no waker
+            // that would have to be dropped.
             unsafe { std::ptr::write(&raw mut self.get_unchecked_mut().stage, Stage::Done) };
             coop::spend();
             return Poll::Ready(request.output());
@@ -167,7 +172,12 @@ impl<R: Request<X>, X> Acquisition<R, X> {
     #[cold]
     #[inline(never)]
     fn may_begin(&self, cx: &mut Context<'_>) -> bool {
-        coop::poll_ready(cx, self.site, self.request.reason(), self.request.resource().map(Resource::object))
+        coop::poll_ready(
+            cx,
+            self.site,
+            self.request.reason(),
+            self.request.resource().map(Resource::object),
+        )
     }
 
     /// A poll with all its cases, and without asking for the budget.
@@ -180,18 +190,24 @@ impl<R: Request<X>, X> Acquisition<R, X> {
             (_, None) => false,
             (Stage::New, Some(resource)) => {
                 resource.try_again() || {
-                    this.stage = Stage::Waiting(Waiter::new(TaskWaker::new(cx.waker()), resource.extra()));
+                    this.stage =
+                        Stage::Waiting(Waiter::new(TaskWaker::new(cx.waker()), resource.extra()));
                     let Stage::Waiting(waiter) = &this.stage else { unreachable!() };
                     // SAFETY: new, and pinned with `self`, whose drop cancels it.
                     unsafe { resource.enqueue(waiter) }
                 }
             }
-            // SAFETY: linked when the stage became `Waiting`, which is left as soon as this returns true.
+            // SAFETY: linked when the stage became `Waiting`, which is left as soon as this returns
+            // true.
             (Stage::Waiting(waiter), Some(resource)) => unsafe { resource.look(waiter, cx) },
         };
         if holders::is_on() {
             if let Some(address) = this.request.resource().and_then(Resource::recorded) {
-                if acquired { holders::acquired(address, this.site) } else { holders::waits(address) }
+                if acquired {
+                    holders::acquired(address, this.site)
+                } else {
+                    holders::waits(address)
+                }
             }
         }
         if !acquired {
@@ -218,7 +234,8 @@ impl<R: Request<X>, X> Drop for Acquisition<R, X> {
     #[inline]
     fn drop(&mut self) {
         if let (Stage::Waiting(waiter), Some(resource)) = (&self.stage, self.request.resource()) {
-            // SAFETY: linked when the stage became `Waiting`, which is left when the resource is acquired.
+            // SAFETY: linked when the stage became `Waiting`, which is left when the resource is
+            // acquired.
             unsafe { leave(resource, waiter) };
         }
     }

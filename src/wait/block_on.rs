@@ -1,8 +1,9 @@
 //! Blocks a thread until a future is ready: the one way in which the blocking forms wait.
 //!
-//! It works in the destructor of a thread-local, in an `atexit` handler, and inside itself, in a poll or a waker that another
-//! call runs. So it keeps nothing in a thread-local. Each call allocates a parker, which its waker and the clones of that
-//! share, because a clone may outlive the call. The blocking forms try without waiting first, and allocate only to wait.
+//! It works in the destructor of a thread-local, in an `atexit` handler, and inside itself, in a
+//! poll or a waker that another call runs. So it keeps nothing in a thread-local. Each call
+//! allocates a parker, which its waker and the clones of that share, because a clone may outlive
+//! the call. The blocking forms try without waiting first, and allocate only to wait.
 
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -24,7 +25,8 @@ pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
     block_until(pin!(future), Time::NEVER).expect("that time does not come")
 }
 
-/// As [`block_on`], but until that moment at most. `None` if the future is not ready then, after a last poll.
+/// As [`block_on`], but until that moment at most. `None` if the future is not ready then, after a
+/// last poll.
 #[cfg_attr(feature = "sim", track_caller)]
 pub(crate) fn block_until<F: Future>(mut future: Pin<&mut F>, until: Time) -> Option<F::Output> {
     #[cfg(feature = "sim")]

@@ -8,10 +8,11 @@ use crate::coop;
 use crate::lock::RawLock;
 use crate::wait::waiter::{Token, Woken};
 
-/// What can stand in a [`select!`](crate::select!): every wait of this crate as it is, and any other future through
-/// [`fut`].
+/// What can stand in a [`select!`](crate::select!): every wait of this crate as it is, and any
+/// other future through [`fut`].
 ///
-/// Also a case by reference, to go on with it in a later select: `&mut C`, `Pin<&mut C>`, `Pin<Box<C>>`.
+/// Also a case by reference, to go on with it in a later select: `&mut C`, `Pin<&mut C>`,
+/// `Pin<Box<C>>`.
 ///
 /// ```
 /// use gopark::{chan, select};
@@ -33,7 +34,8 @@ pub trait Case {
     /// What the operation results in.
     type Output;
 
-    /// Tries the case once. A channel operation registers nothing, any other future does what its `poll` does.
+    /// Tries the case once. A channel operation registers nothing, any other future does what its
+    /// `poll` does.
     #[doc(hidden)]
     fn poll_case(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output>;
 
@@ -58,16 +60,18 @@ pub trait Case {
     }
 }
 
-/// A case that comes to an `Option`, of which `None` is the end: in a [`select!`](crate::select!) it may have the pattern
-/// `Some(..)`.
+/// A case that comes to an `Option`, of which `None` is the end: in a [`select!`](crate::select!)
+/// it may have the pattern `Some(..)`.
 ///
-/// These are a [receive](crate::chan::Receiver::recv), [`IntoStream::next`](crate::chan::IntoStream::next),
-/// [`Context::recv`](crate::context::Context::recv), [`JoinSet::join_next`](crate::JoinSet::join_next), and [`fut`] of any future of
-/// an `Option`. Also such a case by reference: `&mut C`, `Pin<&mut C>`, `Pin<Box<C>>`.
+/// These are a [receive](crate::chan::Receiver::recv),
+/// [`IntoStream::next`](crate::chan::IntoStream::next),
+/// [`Context::recv`](crate::context::Context::recv),
+/// [`JoinSet::join_next`](crate::JoinSet::join_next), and [`fut`] of any future of an `Option`.
+/// Also such a case by reference: `&mut C`, `Pin<&mut C>`, `Pin<Box<C>>`.
 ///
-/// A case that comes to `None` goes off: it is out of the select, which goes on with the others. One that was given by reference
-/// is complete then. A receive comes to `None` again in a later select; what else a future does that is polled after
-/// completion is its own affair.
+/// A case that comes to `None` goes off: it is out of the select, which goes on with the others.
+/// One that was given by reference is complete then. A receive comes to `None` again in a later
+/// select; what else a future does that is polled after completion is its own affair.
 ///
 /// ```
 /// use gopark::chan::{self, Receiver};
@@ -106,7 +110,11 @@ pub trait OptionCase: Case<Output = Option<Self::Value>> {
 
     /// As [`Case::poll_case`].
     #[doc(hidden)]
-    fn poll_some(self: Pin<&mut Self>, cx: &mut Context<'_>, _: Sealed) -> Poll<Option<Self::Value>> {
+    fn poll_some(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        _: Sealed,
+    ) -> Poll<Option<Self::Value>> {
         self.poll_case(cx)
     }
 }
@@ -125,7 +133,8 @@ macro_rules! option_case {
 }
 pub(crate) use option_case;
 
-/// Only this crate can make one. So no foreign `Case` can claim to be a channel operation, which is trusted with locks.
+/// Only this crate can make one. So no foreign `Case` can claim to be a channel operation, which is
+/// trusted with locks.
 #[derive(Clone, Copy, Debug)]
 pub struct Sealed(());
 
@@ -156,13 +165,14 @@ pub trait ChannelCase {
     /// May be wrong without the lock.
     fn seems_ready(&self) -> bool;
 
-    /// True if it is the case of an arm `Some(..)` and has come to the channel's end: it is in no queue then.
+    /// True if it is the case of an arm `Some(..)` and has come to the channel's end: it is in no
+    /// queue then.
     fn is_off(&self) -> bool {
         false
     }
 
-    /// Completes the operation, if that is possible now. The case of an arm `Some(..)` is off afterwards, and not complete, if
-    /// the channel is at its end.
+    /// Completes the operation, if that is possible now. The case of an arm `Some(..)` is off
+    /// afterwards, and not complete, if the channel is at its end.
     ///
     /// # Errors
     ///
@@ -180,7 +190,8 @@ pub trait ChannelCase {
     ///
     /// # Safety
     ///
-    /// The lock is held, the operation is unpolled and pinned, and `token` outlives its time in the queue.
+    /// The lock is held, the operation is unpolled and pinned, and `token` outlives its time in the
+    /// queue.
     unsafe fn enqueue(&self, token: NonNull<Token>) -> Woken;
 
     /// Queues the operation, unless it may be ready. No lock is held.
@@ -190,11 +201,13 @@ pub trait ChannelCase {
     /// As [`enqueue`](Self::enqueue), but for the lock.
     unsafe fn queue(&self, token: NonNull<Token>) -> Queued;
 
-    /// Wakes the streams once more because of a queued operation: when it was queued they may have found its select busy. Those
-    /// of the task of `cx`, which was busy, are left alone. No lock is held.
+    /// Wakes the streams once more because of a queued operation: when it was queued they may have
+    /// found its select busy. Those of the task of `cx`, which was busy, are left alone. No lock is
+    /// held.
     fn renotify(&self, cx: &Context<'_>);
 
-    /// Removes the operation from its queue, if it is linked; it is unpolled again unless it is complete. No lock is held.
+    /// Removes the operation from its queue, if it is linked; it is unpolled again unless it is
+    /// complete. No lock is held.
     fn dequeue(&self);
 }
 
@@ -210,7 +223,8 @@ pub enum Queued {
     No,
 }
 
-/// Makes a wait future of this crate a case: it may be dropped at any time without loss, so polling it is enough.
+/// Makes a wait future of this crate a case: it may be dropped at any time without loss, so polling
+/// it is enough.
 macro_rules! future_case {
     ($future:ty $(, $($generics:tt)+)?) => {
         impl $(<$($generics)+>)? $crate::wait::case::Case for $future {
@@ -228,8 +242,9 @@ macro_rules! future_case {
 }
 pub(crate) use future_case;
 
-/// Makes a future, and the same case, of a channel operation in its pinned field `$op`, whose output it may map. No
-/// `Poll::map`, and no map that maps nothing: either would copy the output twice more in a debug build.
+/// Makes a future, and the same case, of a channel operation in its pinned field `$op`, whose
+/// output it may map. No `Poll::map`, and no map that maps nothing: either would copy the output
+/// twice more in a debug build.
 macro_rules! operation_case {
     ($future:ty, $($generics:tt),+; $op:ident -> $output:ty $(, $value:ident => $map:expr)?) => {
         impl<$($generics),+> ::std::future::Future for $future {
@@ -286,7 +301,8 @@ pub(crate) use operation_case;
 
 /// Any future as a case of a [`select!`](crate::select!).
 ///
-/// It is polled when its turn comes and, if it loses, dropped: whether dropping it loses data depends on that future.
+/// It is polled when its turn comes and, if it loses, dropped: whether dropping it loses data
+/// depends on that future.
 ///
 /// ```
 /// use gopark::select::{self, fut};
@@ -347,13 +363,17 @@ impl<C: OptionCase + Unpin + ?Sized> OptionCase for &mut C {
         (**self).raw_some(private)
     }
 
-    fn poll_some(mut self: Pin<&mut Self>, cx: &mut Context<'_>, private: Sealed) -> Poll<Option<C::Value>> {
+    fn poll_some(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        private: Sealed,
+    ) -> Poll<Option<C::Value>> {
         Pin::new(&mut **self).poll_some(cx, private)
     }
 }
 
-/// The two kinds of pinned pointer; one leaves its case, the other frees it. Not any kind: one that leads to another case each
-/// time would break what [`Case::raw`] promises.
+/// The two kinds of pinned pointer; one leaves its case, the other frees it. Not any kind: one that
+/// leads to another case each time would break what [`Case::raw`] promises.
 macro_rules! pinned_case {
     ($pointer:ty, $drop_is_noop:literal) => {
         impl<C: Case + ?Sized> Case for Pin<$pointer> {
@@ -383,7 +403,11 @@ macro_rules! pinned_case {
                 (**self).raw_some(private)
             }
 
-            fn poll_some(mut self: Pin<&mut Self>, cx: &mut Context<'_>, private: Sealed) -> Poll<Option<C::Value>> {
+            fn poll_some(
+                mut self: Pin<&mut Self>,
+                cx: &mut Context<'_>,
+                private: Sealed,
+            ) -> Poll<Option<C::Value>> {
                 (*self).as_mut().poll_some(cx, private)
             }
         }

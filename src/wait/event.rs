@@ -1,21 +1,23 @@
 //! An event to wait for: `event-listener` with every waker outside its lock.
 //!
-//! `event-listener` clones, drops and wakes the wakers it was given while it holds the lock of its list. A waker may run
-//! foreign code, which may come back to the same event, so the list is never given one. What it gets is a *proxy* that
-//! points at the [`WakerCell`] in the listening future: cloning and dropping a proxy does nothing, and waking one only moves
-//! the task's waker out of the cell into the [`Batch`] of the `notify` in progress, which performs the wakes after the list
-//! has been unlocked.
+//! `event-listener` clones, drops and wakes the wakers it was given while it holds the lock of its
+//! list. A waker may run foreign code, which may come back to the same event, so the list is never
+//! given one. What it gets is a *proxy* that points at the [`WakerCell`] in the listening future:
+//! cloning and dropping a proxy does nothing, and waking one only moves the task's waker out of the
+//! cell into the [`Batch`] of the `notify` in progress, which performs the wakes after the list has
+//! been unlocked.
 //!
 //! | the cell's waker | is touched by |
 //! |---|---|
 //! | while *armed*: the list holds a proxy to the cell | the holder of the list's lock (that is: a `notify`) |
 //! | otherwise | the listener alone |
 //!
-//! A listener is armed and disarmed by polling the inner listener, which takes the lock: so the two columns never meet,
-//! and a cell needs no lock or atomic of its own.
+//! A listener is armed and disarmed by polling the inner listener, which takes the lock: so the two
+//! columns never meet, and a cell needs no lock or atomic of its own.
 //!
-//! Rejected: waking in batches of 32 from the stack. A newcomer could then be notified by a broadcast that began
-//! before it (CO-04), since the list cannot be cut. Hence one vector, reserved before the lock is taken.
+//! Rejected: waking in batches of 32 from the stack. A newcomer could then be notified by a
+//! broadcast that began before it (CO-04), since the list cannot be cut. Hence one vector, reserved
+//! before the lock is taken.
 
 use std::cell::{Cell, UnsafeCell};
 use std::collections::VecDeque;
@@ -44,8 +46,8 @@ pub(crate) enum Notified {
 #[derive(Debug)]
 pub(crate) struct Event {
     list: event_listener::Event<Notified>,
-    /// Listeners that may be in the list: raised before one enters, lowered after it left. Lets a `notify` that finds
-    /// nobody cost a load.
+    /// Listeners that may be in the list: raised before one enters, lowered after it left. Lets a
+    /// `notify` that finds nobody cost a load.
     listeners: AtomicUsize,
 }
 
@@ -57,11 +59,13 @@ impl Event {
         }
     }
 
-    /// Joins the end of the list, now: a `notify` that begins after this has returned counts the listener in.
+    /// Joins the end of the list, now: a `notify` that begins after this has returned counts the
+    /// listener in.
     ///
-    /// To wait for a condition that is an atomic word: test it, `listen`, test it again, poll. Tests and changes of the
-    /// word must be `SeqCst`, as the accesses to `listeners` are: then either the second test sees the change or the
-    /// `notify` that follows the change sees the listener.
+    /// To wait for a condition that is an atomic word: test it, `listen`, test it again, poll.
+    /// Tests and changes of the word must be `SeqCst`, as the accesses to `listeners` are: then
+    /// either the second test sees the change or the `notify` that follows the change sees the
+    /// listener.
     pub(crate) fn listen(&self) -> Listener<'_> {
         self.listeners.fetch_add(1, Ordering::SeqCst);
         Listener {
@@ -113,7 +117,8 @@ impl Event {
 
 /// One place in the list of an [`Event`].
 ///
-/// Dropped with a notification of [`Notified::One`] that its owner has not seen, it passes that on to the next.
+/// Dropped with a notification of [`Notified::One`] that its owner has not seen, it passes that on
+/// to the next.
 #[derive(Debug)]
 #[must_use = "a listener does nothing unless polled"]
 pub(crate) struct Listener<'a> {
@@ -127,8 +132,9 @@ pub(crate) struct Listener<'a> {
     _pin: PhantomPinned,
 }
 
-// SAFETY: the one field that is not `Send` by itself is the cell with the waker. Its table at the top of the file says
-// who may touch it; the lock of the list orders these accesses, and a waker may be used from any thread.
+// SAFETY: the one field that is not `Send` by itself is the cell with the waker. Its table at the
+// top of the file says who may touch it; the lock of the list orders these accesses, and a waker
+// may be used from any thread.
 unsafe impl Send for Listener<'_> {}
 // SAFETY: a shared reference to a listener reaches nothing but `Debug`.
 unsafe impl Sync for Listener<'_> {}
@@ -142,7 +148,8 @@ impl Listener<'_> {
 
         let mut polled = Poll::Pending;
         if this.armed {
-            // Replaces the proxy by a waker that does nothing. A notification from here on is seen by the poll below.
+            // Replaces the proxy by a waker that does nothing. A notification from here on is seen
+            // by the poll below.
             polled = Pin::new(&mut *inner).poll(&mut Context::from_waker(Waker::noop()));
         }
         if polled.is_pending() {
@@ -151,9 +158,11 @@ impl Listener<'_> {
             if !own.as_ref().is_some_and(|own| own.will_wake(cx.waker())) {
                 *own = Some(TaskWaker::new(cx.waker()));
             }
-            // SAFETY: the functions of `PROXY` keep the contract of a waker for a pointer to a cell, which lives as long as
-            // the list may hold the proxy: the listener leaves the list before it is dropped, and does not move until then.
-            let proxy = unsafe { Waker::from_raw(RawWaker::new(ptr::from_ref(&this.cell).cast(), &PROXY)) };
+            // SAFETY: the functions of `PROXY` keep the contract of a waker for a pointer to a
+            // cell, which lives as long as the list may hold the proxy: the listener leaves the
+            // list before it is dropped, and does not move until then.
+            let proxy =
+                unsafe { Waker::from_raw(RawWaker::new(ptr::from_ref(&this.cell).cast(), &PROXY)) };
             polled = Pin::new(inner).poll(&mut Context::from_waker(&proxy));
         }
         this.armed = polled.is_pending();
@@ -168,8 +177,9 @@ impl Listener<'_> {
 impl Drop for Listener<'_> {
     fn drop(&mut self) {
         let Some(inner) = self.inner.take() else { return };
-        // Waiting for no time at all is the one way to leave the list and learn, in the same breath, of a notification and
-        // its kind. Dropping the inner listener would pass on a broadcast as well, and would do it under the lock.
+        // Waiting for no time at all is the one way to leave the list and learn, in the same
+        // breath, of a notification and its kind. Dropping the inner listener would pass on a
+        // broadcast as well, and would do it under the lock.
         let missed = inner.wait_timeout(Duration::ZERO);
         self.event.listeners.fetch_sub(1, Ordering::SeqCst);
         if missed == Some(Notified::One) {
@@ -183,9 +193,11 @@ impl Drop for Listener<'_> {
 struct WakerCell(UnsafeCell<Option<TaskWaker>>);
 
 /// The functions of a proxy: a borrowed pointer to a cell, so that there is nothing to count.
-static PROXY: RawWakerVTable = RawWakerVTable::new(|cell| RawWaker::new(cell, &PROXY), collect, collect, |_| ());
+static PROXY: RawWakerVTable =
+    RawWakerVTable::new(|cell| RawWaker::new(cell, &PROXY), collect, collect, |_| ());
 
-/// Wakes a proxy, called by `event-listener` with its list locked: moves the waker out of the cell, no more.
+/// Wakes a proxy, called by `event-listener` with its list locked: moves the waker out of the cell,
+/// no more.
 ///
 /// # Safety
 ///
@@ -196,7 +208,8 @@ unsafe fn collect(cell: *const ()) {
     let batch = BATCH.get();
     debug_assert!(!batch.is_null(), "woken outside of Event::notify");
     match waker {
-        // SAFETY: set and reset by `Event::notify`, which calls this in between and does not touch its batch.
+        // SAFETY: set and reset by `Event::notify`, which calls this in between and does not touch
+        // its batch.
         Some(waker) if !batch.is_null() => unsafe { (*batch).push(waker) },
         Some(waker) => waker.wake(),
         None => {}

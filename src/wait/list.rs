@@ -6,7 +6,8 @@
 //! | L2 | The links of a node, and the list's tail, are touched only under the lock of the list |
 //! | L3 | A node is in one list at most |
 //!
-//! Nodes are reached through raw pointers only: no reference to a node exists while another thread may write its links.
+//! Nodes are reached through raw pointers only: no reference to a node exists while another thread
+//! may write its links.
 
 use std::ptr::{self, NonNull};
 
@@ -38,7 +39,8 @@ impl<N> Copy for Links<N> {}
 ///
 /// # Safety
 ///
-/// `with_links` runs `f` on the links of this very node, which nothing else touches while the node is linked.
+/// `with_links` runs `f` on the links of this very node, which nothing else touches while the node
+/// is linked.
 // SAFETY: what an implementation promises stands under "Safety" above.
 pub(crate) unsafe trait Node: Sized {
     /// Runs `f` on the links.
@@ -51,8 +53,9 @@ pub(crate) unsafe trait Node: Sized {
 
 /// A list of nodes, in the order of arrival. It owns none of them.
 ///
-/// Nothing here takes `&mut self`, because `head` is read without the lock by [`seems_empty`](Self::seems_empty). All
-/// other functions demand that the caller holds the lock of the list.
+/// Nothing here takes `&mut self`, because `head` is read without the lock by
+/// [`seems_empty`](Self::seems_empty). All other functions demand that the caller holds the lock of
+/// the list.
 #[derive(Debug)]
 pub(crate) struct List<N> {
     head: AtomicPtr<N>,
@@ -194,7 +197,8 @@ impl<N: Node> List<N> {
         }
         // SAFETY: L2, of the first node there and the last one here.
         unsafe {
-            let other_tail = other.tail.with_mut(|tail| std::mem::replace(&mut *tail, ptr::null_mut()));
+            let other_tail =
+                other.tail.with_mut(|tail| std::mem::replace(&mut *tail, ptr::null_mut()));
             let tail = self.tail.with_mut(|tail| std::mem::replace(&mut *tail, other_tail));
             if tail.is_null() {
                 self.head.store(head, Ordering::Release);

@@ -15,8 +15,8 @@
 //! | `PASSED` | unlinked, woken to try for itself; others are before it now | its own future (back to `QUEUED`, at the front) |
 //! | `GRANTED` | unlinked, owns what it waited for | nothing: its future alone has it now |
 //!
-//! Under the lock there are pointer moves only. Wakers are cloned before it is taken, and woken and dropped after it
-//! has been released: what comes out of here is a [`TaskWaker`] or a list of them.
+//! Under the lock there are pointer moves only. Wakers are cloned before it is taken, and woken and
+//! dropped after it has been released: what comes out of here is a [`TaskWaker`] or a list of them.
 
 use std::marker::PhantomPinned;
 use std::task::Context;
@@ -33,7 +33,8 @@ pub(crate) const NOTIFIED: u8 = 1;
 pub(crate) const GRANTED: u8 = 2;
 pub(crate) const PASSED: u8 = 3;
 
-/// One place in a [`Queue`]. `X` is what the primitive wants to know of it; fixed once it is linked.
+/// One place in a [`Queue`]. `X` is what the primitive wants to know of it; fixed once it is
+/// linked.
 pub(crate) struct Waiter<X> {
     state: AtomicU8,
     pub(crate) extra: X,
@@ -47,7 +48,8 @@ struct Place<X> {
     waker: Option<TaskWaker>,
 }
 
-// SAFETY: the pointers are followed only under the queue's lock (Q2) to waiters that are alive (Q1).
+// SAFETY: the pointers are followed only under the queue's lock (Q2) to waiters that are alive
+// (Q1).
 unsafe impl<X: Send> Send for Waiter<X> {}
 // SAFETY: as above; a shared reference alone gives access to the state and to `extra`, no more.
 unsafe impl<X: Sync> Sync for Waiter<X> {}
@@ -65,26 +67,33 @@ impl<X> Waiter<X> {
     /// A waiter to be linked, with its task's waker.
     pub(crate) fn new(waker: TaskWaker, extra: X) -> Self {
         let place = Place { links: Links::UNLINKED, waker: Some(waker) };
-        Waiter { state: AtomicU8::new(QUEUED), extra, place: UnsafeCell::new(place), _pin: PhantomPinned }
+        Waiter {
+            state: AtomicU8::new(QUEUED),
+            extra,
+            place: UnsafeCell::new(place),
+            _pin: PhantomPinned,
+        }
     }
 
-    /// Without the lock only `GRANTED` is certain to last. Acquire: pairs with the store in [`Queue::grant_front`], so
-    /// that a granted waiter sees what the granter did before.
+    /// Without the lock only `GRANTED` is certain to last. Acquire: pairs with the store in
+    /// [`Queue::grant_front`], so that a granted waiter sees what the granter did before.
     pub(crate) fn state(&self) -> u8 {
         self.state.load(Ordering::Acquire)
     }
 
     /// # Safety
     ///
-    /// The waiter is not linked, or the caller holds the lock of its queue (Q2). `f` touches the waker only.
+    /// The waiter is not linked, or the caller holds the lock of its queue (Q2). `f` touches the
+    /// waker only.
     unsafe fn waker<R>(&self, f: impl FnOnce(&mut Option<TaskWaker>) -> R) -> R {
         // SAFETY: by the caller's promise nothing else touches the place now.
         self.place.with_mut(|place| f(unsafe { &mut (*place).waker }))
     }
 }
 
-/// A first-in first-out queue. All methods are called with the lock of the queue held, which `&mut self` stands for: so
-/// "linked here" in the comments below means alive (Q1) and the caller's to touch (Q2).
+/// A first-in first-out queue. All methods are called with the lock of the queue held, which `&mut
+/// self` stands for: so "linked here" in the comments below means alive (Q1) and the caller's to
+/// touch (Q2).
 pub(crate) struct Queue<X> {
     list: List<Waiter<X>>,
 }
@@ -116,7 +125,9 @@ impl<X> Queue<X> {
         for _ in 0..most {
             let Some(waiter) = next else { return };
             // SAFETY: linked here.
-            unsafe { waiter.as_ref().waker(|waker| waker.iter().for_each(|waker| f(waker.data().addr()))) };
+            unsafe {
+                waiter.as_ref().waker(|waker| waker.iter().for_each(|waker| f(waker.data().addr())))
+            };
             // SAFETY: the lock is held.
             next = unsafe { self.list.next(waiter) };
         }
@@ -132,7 +143,8 @@ impl<X> Queue<X> {
     ///
     /// `waiter` is linked nowhere, is pinned, and is unlinked before it is dropped.
     pub(crate) unsafe fn push_back(&mut self, waiter: &Waiter<X>) {
-        // SAFETY: the lock is held; the rest is the caller's promise. All that is written through the pointer is in cells.
+        // SAFETY: the lock is held; the rest is the caller's promise. All that is written through
+        // the pointer is in cells.
         unsafe { self.list.push_back(std::ptr::from_ref(waiter).cast_mut()) }
     }
 
@@ -166,8 +178,9 @@ impl<X> Queue<X> {
         }
     }
 
-    /// Unlinks the waiter at the front and makes it the owner of what it waits for. `None` if the queue is empty, else the
-    /// waker, unless the waiter was notified before: then its wake is on its way.
+    /// Unlinks the waiter at the front and makes it the owner of what it waits for. `None` if the
+    /// queue is empty, else the waker, unless the waiter was notified before: then its wake is on
+    /// its way.
     #[must_use = "the waker is to be woken after the lock has been released"]
     pub(crate) fn grant_front(&mut self) -> Option<Option<TaskWaker>> {
         // SAFETY: the lock is held.
@@ -176,12 +189,14 @@ impl<X> Queue<X> {
         let waiter = unsafe { waiter.as_ref() };
         // SAFETY: unlinked within this hold of the lock, and not granted yet.
         let waker = unsafe { waiter.waker(Option::take) };
-        // Last of all, because its future may free it once it reads this (Q3). Release: pairs with `Waiter::state`.
+        // Last of all, because its future may free it once it reads this (Q3). Release: pairs with
+        // `Waiter::state`.
         waiter.state.store(GRANTED, Ordering::Release);
         Some(waker)
     }
 
-    /// Grants the waiter at the front and adds its waker to `wakes`, which must have room. False if the queue is empty.
+    /// Grants the waiter at the front and adds its waker to `wakes`, which must have room. False if
+    /// the queue is empty.
     pub(crate) fn grant_front_into(&mut self, wakes: &mut WakeList) -> bool {
         self.grant_front().map(|waker| wakes.push(waker)).is_some()
     }
@@ -195,7 +210,8 @@ impl<X> Queue<X> {
         unsafe { waiter.waker(Option::take) }
     }
 
-    /// Unlinks the waiter at the front, if it is notified and has not tried yet: it comes back by itself.
+    /// Unlinks the waiter at the front, if it is notified and has not tried yet: it comes back by
+    /// itself.
     pub(crate) fn pass_over(&mut self) {
         if self.front().is_some_and(|front| front.state() == NOTIFIED) {
             // SAFETY: the lock is held.
@@ -206,16 +222,17 @@ impl<X> Queue<X> {
     }
 }
 
-/// A later poll of a waiting future: whether `waiter` has got what it waits for. If not, it keeps its place, and the task
-/// of `cx` is woken when that changes.
+/// A later poll of a waiting future: whether `waiter` has got what it waits for. If not, it keeps
+/// its place, and the task of `cx` is woken when that changes.
 ///
-/// `settle` is asked under the lock, at most twice, since the waker of `cx` has to be cloned outside of it. Its `bool`
-/// says that this is the last time: on `false` the waiter will wait again.
+/// `settle` is asked under the lock, at most twice, since the waker of `cx` has to be cloned
+/// outside of it. Its `bool` says that this is the last time: on `false` the waiter will wait
+/// again.
 ///
 /// # Safety
 ///
-/// `waiter` is linked in a queue under the lock of `queues` whenever `settle` has said `false`; after the first `false` it may be
-/// `PASSED` instead.
+/// `waiter` is linked in a queue under the lock of `queues` whenever `settle` has said `false`;
+/// after the first `false` it may be `PASSED` instead.
 pub(crate) unsafe fn look<Q, X>(
     queues: &Lock<Q>,
     waiter: &Waiter<X>,
@@ -231,7 +248,8 @@ pub(crate) unsafe fn look<Q, X>(
             return true;
         }
         // SAFETY: the lock is held. `will_wake` compares pointers; it runs no foreign code.
-        if unsafe { waiter.waker(|own| own.as_ref().is_some_and(|own| own.will_wake(cx.waker()))) } {
+        if unsafe { waiter.waker(|own| own.as_ref().is_some_and(|own| own.will_wake(cx.waker()))) }
+        {
             return false;
         }
     }

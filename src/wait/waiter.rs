@@ -1,20 +1,22 @@
 //! Waiters on a channel, and the token by which a `select!` takes exactly one of several offers.
 //!
-//! A [`Waiter`] is not the goroutine: one goroutine waits on many channels in a `select!`, and many goroutines wait
-//! on one channel (Go's `sudog`). It lives, pinned, inside the future of the operation; a channel links it into a
-//! [`WaitQueue`]. A [`Token`] is shared by the waiters of one `select!` and says which of them won.
+//! A [`Waiter`] is not the goroutine: one goroutine waits on many channels in a `select!`, and many
+//! goroutines wait on one channel (Go's `sudog`). It lives, pinned, inside the future of the
+//! operation; a channel links it into a [`WaitQueue`]. A [`Token`] is shared by the waiters of one
+//! `select!` and says which of them won.
 //!
 //! Invariants, named by the `SAFETY` comments of this crate:
 //!
 //! - **I1** Links, owner and slot of a queued waiter are touched only under its channel's lock.
-//! - **I2** A token goes from `WAITING` to `claimed(w)` once, by compare-exchange, by a thread that holds the lock of
-//!   the channel where waiter w is queued.
-//! - **I3** Whoever takes a waiter out of a queue moves the value and takes the waker, and stores the waiter's state
-//!   last: after that store the owner may free the waiter.
-//! - **I4** The owner touches the token's waker only before any case is queued, or while the token is `BUSY`: then nobody can
-//!   claim it, and only who claimed it takes the waker.
-//! - **I5** A waiter is unlinked before its memory goes: it is done when its future is ready, else on drop. A future
-//!   that is leaked keeps its memory for ever, and the waiter owns its waker, so nothing dangles then either.
+//! - **I2** A token goes from `WAITING` to `claimed(w)` once, by compare-exchange, by a thread that
+//!   holds the lock of the channel where waiter w is queued.
+//! - **I3** Whoever takes a waiter out of a queue moves the value and takes the waker, and stores
+//!   the waiter's state last: after that store the owner may free the waiter.
+//! - **I4** The owner touches the token's waker only before any case is queued, or while the token
+//!   is `BUSY`: then nobody can claim it, and only who claimed it takes the waker.
+//! - **I5** A waiter is unlinked before its memory goes: it is done when its future is ready, else
+//!   on drop. A future that is leaked keeps its memory for ever, and the waiter owns its waker, so
+//!   nothing dangles then either.
 
 use std::marker::PhantomPinned;
 use std::mem::MaybeUninit;
@@ -29,10 +31,11 @@ use crate::loom::UnsafeCell;
 use crate::loom::atomic::{AtomicU8, AtomicU32, AtomicUsize, Ordering};
 use crate::waker::TaskWaker;
 
-/// Tasks to wake once every lock is released: that of one operation, and the streams that watch a channel.
+/// Tasks to wake once every lock is released: that of one operation, and the streams that watch a
+/// channel.
 ///
-/// It is plain data, because a `Drop` that wakes would cost each operation 2 % of its instructions: it is made under the lock,
-/// where nothing unwinds, and consumed when the lock is released.
+/// It is plain data, because a `Drop` that wakes would cost each operation 2 % of its instructions:
+/// it is made under the lock, where nothing unwinds, and consumed when the lock is released.
 #[doc(hidden)]
 #[must_use = "wake them once every lock is released"]
 #[derive(Debug)]
@@ -74,8 +77,8 @@ impl Woken {
         }
     }
 
-    /// Releases `lock` and wakes the watchers; the task is left to the caller. If there are no watchers, as on most
-    /// channels, nothing but the task must be kept while the lock is released.
+    /// Releases `lock` and wakes the watchers; the task is left to the caller. If there are no
+    /// watchers, as on most channels, nothing but the task must be kept while the lock is released.
     ///
     /// # Safety
     ///
@@ -113,7 +116,8 @@ impl Woken {
 /// | `CLOSED` | the channel was closed; a send's slot still holds its value | owner: `FINISHED` |
 /// | `FINISHED` | the result was given out, the slot is empty | – |
 pub(crate) mod state {
-    // So that `IDLE` or `FINISHED`, `DONE` or `CLOSED`, and either of the queued are one comparison each.
+    // So that `IDLE` or `FINISHED`, `DONE` or `CLOSED`, and either of the queued are one comparison
+    // each.
     pub(crate) const IDLE: u8 = 0;
     pub(crate) const QUEUED: u8 = 1;
     pub(crate) const QUEUED_SOME: u8 = 3;
@@ -134,7 +138,8 @@ pub(crate) mod state {
 pub(crate) enum Owner {
     /// The task of a lone operation.
     Lone(TaskWaker),
-    /// The `select!` of which it is a case; the token is pinned, and outlives the waiter's time in the queue.
+    /// The `select!` of which it is a case; the token is pinned, and outlives the waiter's time in
+    /// the queue.
     Select(NonNull<Token>),
 }
 
@@ -149,8 +154,9 @@ union Place<T> {
     number: usize,
 }
 
-/// One operation's place in the queue of one channel. It is reached through raw pointers, because its claimer and its
-/// owner are two threads: only its cells and its atomic state are ever borrowed.
+/// One operation's place in the queue of one channel. It is reached through raw pointers, because
+/// its claimer and its owner are two threads: only its cells and its atomic state are ever
+/// borrowed.
 pub(crate) struct Waiter<T> {
     /// Touched by others under the channel's lock (I1), as `owner` is.
     place: UnsafeCell<Place<T>>,
@@ -166,7 +172,8 @@ pub(crate) struct Waiter<T> {
 unsafe impl<T> Node for Waiter<T> {
     #[inline(always)]
     unsafe fn with_links<R>(this: *mut Self, f: impl FnOnce(&mut Links<Self>) -> R) -> R {
-        // SAFETY: passed on to the caller; a linked waiter, or one that is being linked, has links in its place.
+        // SAFETY: passed on to the caller; a linked waiter, or one that is being linked, has links
+        // in its place.
         unsafe { (*this).place.with_mut(|place| f(&mut (*place).links)) }
     }
 }
@@ -187,8 +194,8 @@ impl<T> Waiter<T> {
     ///
     /// # Safety
     ///
-    /// The waiter is alive, and its state says that it is queued. The caller holds the channel's lock, or the waiter is
-    /// unlinked and the caller is its owner.
+    /// The waiter is alive, and its state says that it is queued. The caller holds the channel's
+    /// lock, or the waiter is unlinked and the caller is its owner.
     #[inline(always)]
     pub(crate) unsafe fn with_owner<R>(this: *const Self, f: impl FnOnce(&mut Owner) -> R) -> R {
         // SAFETY: by the caller's promise it is initialized, and nothing else touches the cell now.
@@ -202,7 +209,8 @@ impl<T> Waiter<T> {
     /// As [`with_owner`](Self::with_owner); and the caller changes the state next.
     #[inline(always)]
     unsafe fn take_owner(this: *const Self) -> Owner {
-        // SAFETY: initialized, as the caller promises, and read once, because it is no longer queued afterwards.
+        // SAFETY: initialized, as the caller promises, and read once, because it is no longer
+        // queued afterwards.
         unsafe { (*this).owner.with_mut(|owner| (*owner).assume_init_read()) }
     }
 
@@ -211,38 +219,40 @@ impl<T> Waiter<T> {
     /// The waiter is alive.
     #[inline(always)]
     pub(crate) unsafe fn state(this: *const Self) -> u8 {
-        // Acquire: pairs with the Release store in `complete`, so that the slot is seen as the claimer left it.
-        // SAFETY: passed on to the caller; the state is atomic.
+        // Acquire: pairs with the Release store in `complete`, so that the slot is seen as the
+        // claimer left it. SAFETY: passed on to the caller; the state is atomic.
         unsafe { (*this).state.load(Ordering::Acquire) }
     }
 
-    /// A step of the owner: `FINISHED` when it has given the result out, `DONE` or `CLOSED` for a case that completes without
-    /// being claimed.
+    /// A step of the owner: `FINISHED` when it has given the result out, `DONE` or `CLOSED` for a
+    /// case that completes without being claimed.
     ///
     /// # Safety
     ///
-    /// The caller is the owner, and holds the channel's lock if the waiter was ever queued and is not complete. The waiter is
-    /// not linked, and has no waker; the slot is as `state` says.
+    /// The caller is the owner, and holds the channel's lock if the waiter was ever queued and is
+    /// not complete. The waiter is not linked, and has no waker; the slot is as `state` says.
     #[inline(always)]
     pub(crate) unsafe fn set_state(this: *const Self, state: u8) {
         // SAFETY: passed on to the caller; the state is atomic.
         unsafe { (*this).state.store(state, Ordering::Relaxed) }
     }
 
-    /// Says of a queued waiter that it is `QUEUED_SOME` or `QUEUED_RESERVE`. A close counts the first out of its select,
-    /// whose token has the number of its cases.
+    /// Says of a queued waiter that it is `QUEUED_SOME` or `QUEUED_RESERVE`. A close counts the
+    /// first out of its select, whose token has the number of its cases.
     ///
     /// # Safety
     ///
-    /// The caller holds the channel's lock, and has just queued the waiter: a receive for a select, or one that reserves.
+    /// The caller holds the channel's lock, and has just queued the waiter: a receive for a select,
+    /// or one that reserves.
     #[inline(always)]
     pub(crate) unsafe fn queued_as(this: *const Self, state: u8) {
         // SAFETY: passed on to the caller; the state is atomic.
         unsafe { (*this).state.store(state, Ordering::Relaxed) }
     }
 
-    /// Where the value is. No value goes through the closure, which would copy it in a debug build; a model sees the access here,
-    /// since no step of another thread falls between this and what the caller does.
+    /// Where the value is. No value goes through the closure, which would copy it in a debug build;
+    /// a model sees the access here, since no step of another thread falls between this and what
+    /// the caller does.
     ///
     /// # Safety
     ///
@@ -273,7 +283,8 @@ impl<T> Waiter<T> {
 
     /// # Safety
     ///
-    /// The slot is empty, and the caller is the waiter's claimer (I3), or its owner while it is not queued.
+    /// The slot is empty, and the caller is the waiter's claimer (I3), or its owner while it is not
+    /// queued.
     #[inline(always)]
     pub(crate) unsafe fn give(this: *const Self, value: T, number: usize) {
         // SAFETY: passed on to the caller, who alone may touch the waiter.
@@ -297,7 +308,8 @@ impl<T> Waiter<T> {
     ///
     /// # Safety
     ///
-    /// The caller holds the channel's lock and got the waiter from [`WaitQueue::claim`]; the slot is as `state` says.
+    /// The caller holds the channel's lock and got the waiter from [`WaitQueue::claim`]; the slot
+    /// is as `state` says.
     #[inline(always)]
     pub(crate) unsafe fn complete(this: *const Self, state: u8) -> Woken {
         // SAFETY: a claimed waiter is the claimer's alone until the store below (I3).
@@ -319,7 +331,8 @@ const ANY: u8 = 0;
 const CLOSE: u8 = 1;
 const VALUE: u8 = 2;
 
-/// A first-in first-out queue of waiters. All functions but [`seems_empty`](List::seems_empty) demand the channel's lock (I1).
+/// A first-in first-out queue of waiters. All functions but [`seems_empty`](List::seems_empty)
+/// demand the channel's lock (I1).
 pub(crate) type WaitQueue<T> = List<Waiter<T>>;
 
 impl<T> WaitQueue<T> {
@@ -330,7 +343,8 @@ impl<T> WaitQueue<T> {
     /// The caller holds the channel's lock; `waiter` is pinned, not queued, and obeys I5.
     #[inline(always)]
     pub(crate) unsafe fn push(&self, waiter: *const Waiter<T>, owner: Owner) {
-        // SAFETY: I1, and the caller's promise that `waiter` is not queued, so it has no owner that this would overwrite.
+        // SAFETY: I1, and the caller's promise that `waiter` is not queued, so it has no owner that
+        // this would overwrite.
         unsafe {
             (*waiter).owner.with_mut(|place| (*place).write(owner));
             (*waiter).state.store(state::QUEUED, Ordering::Relaxed);
@@ -340,21 +354,22 @@ impl<T> WaitQueue<T> {
 
     /// Claims and unlinks the waiter that has waited longest and can still be served.
     ///
-    /// Stale cases of a `select!` that was won elsewhere are unlinked on the way. A case whose owner is polling its
-    /// other cases keeps its place, and its token records the missed offer. A case of `own`, if any, is never taken: a
-    /// `select!` does not meet itself.
+    /// Stale cases of a `select!` that was won elsewhere are unlinked on the way. A case whose
+    /// owner is polling its other cases keeps its place, and its token records the missed offer. A
+    /// case of `own`, if any, is never taken: a `select!` does not meet itself.
     ///
     /// # Safety
     ///
-    /// The caller holds the channel's lock, and goes on to fill or empty the slot and [`Waiter::complete`] it.
+    /// The caller holds the channel's lock, and goes on to fill or empty the slot and
+    /// [`Waiter::complete`] it.
     #[inline(always)]
     pub(crate) unsafe fn claim(&self, own: *const Token) -> Option<NonNull<Waiter<T>>> {
         // SAFETY: passed on to the caller.
         unsafe { self.claim_for::<ANY>(own) }
     }
 
-    /// As [`claim`](Self::claim), for a close. A case that is `QUEUED_SOME` is unlinked, `CLOSED`, and its select goes on
-    /// without it, unless it was the last one of that.
+    /// As [`claim`](Self::claim), for a close. A case that is `QUEUED_SOME` is unlinked, `CLOSED`,
+    /// and its select goes on without it, unless it was the last one of that.
     ///
     /// # Safety
     ///
@@ -381,7 +396,8 @@ impl<T> WaitQueue<T> {
     unsafe fn claim_for<const WHAT: u8>(&self, own: *const Token) -> Option<NonNull<Waiter<T>>> {
         let mut at = self.front();
         while let Some(waiter) = at {
-            // SAFETY: I1: a linked waiter is alive, and its links and owner are ours to read under the lock.
+            // SAFETY: I1: a linked waiter is alive, and its links and owner are ours to read under
+            // the lock.
             unsafe {
                 let next = self.next(waiter);
                 if WHAT == VALUE && Waiter::state(waiter.as_ptr()) == state::QUEUED_RESERVE {
@@ -393,7 +409,8 @@ impl<T> WaitQueue<T> {
                         Owner::Lone(_) => true,
                         Owner::Select(token) => {
                             let (token, waiter) = (token.as_ref(), waiter.addr().get());
-                            // Counted out before it is claimed: a token that is busy is looked at by its owner.
+                            // Counted out before it is claimed: a token that is busy is looked at
+                            // by its owner.
                             token.count_out() && token.claim(waiter) == Claim::Won
                         }
                     });
@@ -449,8 +466,8 @@ impl<T> WaitQueue<T> {
         }
     }
 
-    /// Removes a waiter that is still queued, wherever it stands: it is `IDLE` then. Returns what it would have notified, to be
-    /// dropped outside the lock.
+    /// Removes a waiter that is still queued, wherever it stands: it is `IDLE` then. Returns what
+    /// it would have notified, to be dropped outside the lock.
     ///
     /// # Safety
     ///
@@ -491,11 +508,13 @@ enum Claim {
 ///
 /// `claimed(w)` is the waiter's address; the others are no addresses.
 ///
-/// Of a select with arms `Some(..)` the token has the number of the cases that are on. One that comes to `None` is counted out
-/// once: by the close that unlinks it, under its channel's lock, whatever the token's state is; by the owner, with all locks
-/// held or no case queued; or, if it is no channel operation, by the owner while the token is `BUSY`. A close that counts the
-/// last one out claims the token for it, as `CLOSED`. If the token is `BUSY` then, the claim leaves `OFFER_MISSED`, and the
-/// owner, which looks at its channels again, finds that no case is on. An owner that counts the last one out ends by itself.
+/// Of a select with arms `Some(..)` the token has the number of the cases that are on. One that
+/// comes to `None` is counted out once: by the close that unlinks it, under its channel's lock,
+/// whatever the token's state is; by the owner, with all locks held or no case queued; or, if it is
+/// no channel operation, by the owner while the token is `BUSY`. A close that counts the last one
+/// out claims the token for it, as `CLOSED`. If the token is `BUSY` then, the claim leaves
+/// `OFFER_MISSED`, and the owner, which looks at its channels again, finds that no case is on. An
+/// owner that counts the last one out ends by itself.
 #[derive(Debug)]
 pub struct Token {
     state: AtomicUsize,
@@ -516,7 +535,8 @@ impl Token {
         Self { state, waker: UnsafeCell::new(None), on: AtomicU32::new(0), _pin: PhantomPinned }
     }
 
-    /// Sets the number of the cases that are on. The owner calls it while no case is queued, or with all locks held.
+    /// Sets the number of the cases that are on. The owner calls it while no case is queued, or
+    /// with all locks held.
     pub(crate) fn set_on(&self, cases: u32) {
         // The locks order it: a close looks at it under one of them.
         self.on.store(cases, Ordering::Relaxed);
@@ -538,7 +558,8 @@ impl Token {
                 OFFER_MISSED => return Claim::Busy,
                 _ => return Claim::Stale,
             };
-            // AcqRel: a claim comes after the owner's enqueueing, and the owner's later steps after the claim.
+            // AcqRel: a claim comes after the owner's enqueueing, and the owner's later steps after
+            // the claim.
             match self.state.compare_exchange(seen, to, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(WAITING) => return Claim::Won,
                 Ok(_) => return Claim::Busy,
@@ -554,8 +575,8 @@ impl Token {
         Some(self.state.load(Ordering::Acquire)).filter(|&state| state > DONE)
     }
 
-    /// Called by the owner before it polls cases that are no channels, or takes its cases out. Returns false if a channel case
-    /// has won.
+    /// Called by the owner before it polls cases that are no channels, or takes its cases out.
+    /// Returns false if a channel case has won.
     pub(crate) fn begin_poll(&self) -> bool {
         match self.state.compare_exchange(WAITING, BUSY, Ordering::AcqRel, Ordering::Acquire) {
             Ok(_) => true,
@@ -564,21 +585,22 @@ impl Token {
         }
     }
 
-    /// Called by the owner after it has polled them, and none was ready. Returns false if an offer was missed
-    /// meanwhile: the owner must try its channels again, and further offers are missed until [`resume`](Self::resume).
+    /// Called by the owner after it has polled them, and none was ready. Returns false if an offer
+    /// was missed meanwhile: the owner must try its channels again, and further offers are missed
+    /// until [`resume`](Self::resume).
     pub(crate) fn end_poll(&self) -> bool {
         self.state.compare_exchange(BUSY, WAITING, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
-    /// Lets claimers in again. The owner has tried its channels and still holds all their locks, or none of its cases is queued:
-    /// so no later offer overtakes one that was missed.
+    /// Lets claimers in again. The owner has tried its channels and still holds all their locks, or
+    /// none of its cases is queued: so no later offer overtakes one that was missed.
     pub(crate) fn resume(&self) {
         // Release: pairs with the claimer's Acquire; the locks order the rest.
         self.state.store(WAITING, Ordering::Release);
     }
 
-    /// Called by the owner when it commits a case itself, or is dropped. A case that has won by then is completed under its
-    /// channel's lock.
+    /// Called by the owner when it commits a case itself, or is dropped. A case that has won by
+    /// then is completed under its channel's lock.
     pub(crate) fn end(&self) {
         self.state.store(DONE, Ordering::Release);
     }
@@ -590,7 +612,8 @@ impl Token {
     /// The caller is the owner, and the token is `BUSY` (I4), or no case is queued.
     pub(crate) unsafe fn will_wake(&self, cx: &Context<'_>) -> bool {
         // SAFETY: I4: no claimer can be at the waker.
-        self.waker.with_mut(|own| matches!(unsafe { &*own }, Some(own) if own.will_wake(cx.waker())))
+        self.waker
+            .with_mut(|own| matches!(unsafe { &*own }, Some(own) if own.will_wake(cx.waker())))
     }
 
     /// Sets the waker, giving the old one back to be dropped outside the locks.

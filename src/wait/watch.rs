@@ -1,5 +1,5 @@
-//! Watchers: tasks that are woken when there may be something for them, and then try for themselves. A receiver that is used as
-//! a stream is one.
+//! Watchers: tasks that are woken when there may be something for them, and then try for
+//! themselves. A receiver that is used as a stream is one.
 //!
 //! | | invariant |
 //! |---|---|
@@ -7,8 +7,8 @@
 //! | W2 | Links, number and waker of a watcher are touched only under the lock of its [`Watchers`] |
 //! | W3 | A thread that wakes a watcher unlinks it, takes its waker, and clears `linked` last |
 //!
-//! A watcher costs the same to register, to replace and to remove, however many there are. Under the lock there are pointer moves
-//! only: a waker is cloned before, and woken or dropped after.
+//! A watcher costs the same to register, to replace and to remove, however many there are. Under
+//! the lock there are pointer moves only: a waker is cloned before, and woken or dropped after.
 
 use std::fmt;
 use std::ptr::NonNull;
@@ -37,7 +37,8 @@ unsafe impl Sync for Watchers {}
 struct Watcher {
     watchers: Arc<Watchers>,
     place: UnsafeCell<Place>,
-    /// Written under the lock. The owner reads a false without it (Acquire): it was woken, or never registered.
+    /// Written under the lock. The owner reads a false without it (Acquire): it was woken, or never
+    /// registered.
     linked: AtomicBool,
 }
 
@@ -95,7 +96,8 @@ impl Watchers {
                     if Watcher::with_place(front, |place| place.number > last) {
                         break;
                     }
-                    let stays = |waker: &TaskWaker| but.is_some_and(|cx| waker.will_wake(cx.waker()));
+                    let stays =
+                        |waker: &TaskWaker| but.is_some_and(|cx| waker.will_wake(cx.waker()));
                     if Watcher::with_place(front, |place| place.waker.as_ref().is_some_and(stays)) {
                         self.list.remove(front.as_ptr());
                         self.link(front, &mut held);
@@ -123,7 +125,9 @@ impl Watchers {
             let Some(watcher) = next else { return };
             // SAFETY: the lock is held, and a linked watcher is alive (W1).
             next = unsafe {
-                Watcher::with_place(watcher, |place| place.waker.iter().for_each(|waker| f(waker.data().addr())));
+                Watcher::with_place(watcher, |place| {
+                    place.waker.iter().for_each(|waker| f(waker.data().addr()))
+                });
                 self.list.next(watcher)
             };
         }
@@ -160,7 +164,8 @@ impl Watchers {
     }
 }
 
-/// One place among the [`Watchers`] of an object, allocated with the first registration. Its drop removes it.
+/// One place among the [`Watchers`] of an object, allocated with the first registration. Its drop
+/// removes it.
 ///
 /// The watcher came from a `Box`. It is not one, because others point there.
 pub(crate) struct Watch(Option<NonNull<Watcher>>);
@@ -173,8 +178,8 @@ unsafe impl Sync for Watch {}
 impl Watch {
     pub(crate) const NONE: Self = Self(None);
 
-    /// From now on the task of `cx` is woken by [`Watchers::wake`], once; another one that was registered here no more.
-    /// `watchers` are the object's, asked for the first time only.
+    /// From now on the task of `cx` is woken by [`Watchers::wake`], once; another one that was
+    /// registered here no more. `watchers` are the object's, asked for the first time only.
     pub(crate) fn register(&mut self, watchers: impl FnOnce() -> Arc<Watchers>, cx: &Context<'_>) {
         let watcher = *self.0.get_or_insert_with(|| {
             let place = UnsafeCell::new(Place { links: Links::UNLINKED, number: 0, waker: None });

@@ -22,7 +22,8 @@ fn timers_work_in_tokio() {
         let tokio = tokio::runtime::Builder::new_multi_thread().worker_threads(2).build().unwrap();
         tokio.block_on(async {
             let start = Instant::now();
-            let tasks: Vec<_> = (0..200u32).map(|i| tokio::spawn(time::sleep(MS * (i % 10)))).collect();
+            let tasks: Vec<_> =
+                (0..200u32).map(|i| tokio::spawn(time::sleep(MS * (i % 10)))).collect();
             for task in tasks {
                 task.await.unwrap();
             }

@@ -16,7 +16,9 @@ use futures_lite::{Stream, future};
 use gopark::chan::{self, Receiver, Sender};
 use gopark::context::Context;
 use gopark::select::Select;
-use gopark::sync::{Cond, ErrGroup, Mutex, Once, OnceValue, RwMutex, Semaphore, SingleFlight, WaitGroup};
+use gopark::sync::{
+    Cond, ErrGroup, Mutex, Once, OnceValue, RwMutex, Semaphore, SingleFlight, WaitGroup,
+};
 use gopark::time::{self, Ticker, after, timeout};
 use gopark::{JoinHandle, Runtime, select};
 
@@ -53,9 +55,18 @@ enum Kind {
 const CROWD: usize = 39;
 
 impl Scene {
-    fn new<F: Future<Output = ()> + 'static>(op: impl FnMut(usize) -> F, fire: impl FnMut() + 'static) -> Self {
+    fn new<F: Future<Output = ()> + 'static>(
+        op: impl FnMut(usize) -> F,
+        fire: impl FnMut() + 'static,
+    ) -> Self {
         let ops = (0..CROWD).map(op).map(|op| Box::pin(op) as Op).collect();
-        Scene { ops, fire: Box::new(fire), end: Box::new(|| ()), r#use: None, kind: Kind::Broadcast }
+        Scene {
+            ops,
+            fire: Box::new(fire),
+            end: Box::new(|| ()),
+            r#use: None,
+            kind: Kind::Broadcast,
+        }
     }
 
     fn end(self, end: impl FnOnce() + 'static) -> Self {
@@ -64,7 +75,8 @@ impl Scene {
 
     /// Operations like this one come and go.
     fn used_by<F: Future>(self, op: impl Fn() -> F + 'static) -> Self {
-        let come_and_go = move || _ = Box::pin(op()).as_mut().poll(&mut Cx::from_waker(Waker::noop()));
+        let come_and_go =
+            move || _ = Box::pin(op()).as_mut().poll(&mut Cx::from_waker(Waker::noop()));
         Scene { r#use: Some(Box::new(come_and_go)), ..self }
     }
 
@@ -127,7 +139,8 @@ struct Play {
 
 impl fmt::Display for Play {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let bad: Vec<_> = self.faults.iter().enumerate().filter_map(|(i, fault)| Some((i, (*fault)?))).collect();
+        let bad: Vec<_> =
+            self.faults.iter().enumerate().filter_map(|(i, fault)| Some((i, (*fault)?))).collect();
         write!(f, "{}, {:?}, {:?}, bad: {bad:?}", self.name, self.mode, self.twist)
     }
 }
@@ -235,7 +248,9 @@ fn play_with(scenes: Scenes, fault: impl Fn(usize) -> Option<Fault>) {
                     let scene = scene();
                     let suitable = match scene.kind {
                         Kind::Broadcast | Kind::Chain => true,
-                        Kind::Background => mode != Mode::Goroutine && matches!(twist, Twist::None | Twist::Dropped),
+                        Kind::Background => {
+                            mode != Mode::Goroutine && matches!(twist, Twist::None | Twist::Dropped)
+                        }
                     };
                     if suitable {
                         play.run(scene);
@@ -258,7 +273,8 @@ thread_local! {
 /// An operation that is dropped when it has completed, instead of the poll that would show it.
 async fn given_up<F: Future>(op: F) {
     let mut op = Box::pin(op);
-    poll_fn(|cx| if PARKING.get() { op.as_mut().poll(cx).map(drop) } else { Poll::Ready(()) }).await;
+    poll_fn(|cx| if PARKING.get() { op.as_mut().poll(cx).map(drop) } else { Poll::Ready(()) })
+        .await;
 }
 
 fn once<T: 'static>(value: T, mut f: impl FnMut(T) + 'static) -> impl FnMut() + 'static {
@@ -361,7 +377,9 @@ fn closed(op: fn(Sender<usize>, Receiver<usize>) -> Op) -> Scene {
     let (tx, rx) = chan::unbuffered();
     let (op_tx, end, used) = (tx.clone(), rx.clone(), rx.clone());
     Scene::new(move |_| op(op_tx.clone(), rx.clone()), move || assert!(tx.close()))
-        .end(move || assert!(end.try_recv().is_err_and(|error| error == chan::TryRecvError::Closed)))
+        .end(move || {
+            assert!(end.try_recv().is_err_and(|error| error == chan::TryRecvError::Closed))
+        })
         .used_by(look_at(used))
 }
 
@@ -374,17 +392,23 @@ fn value_handed_back() -> Scene {
         async move { given_up(rx.recv()).await }
     };
     let fire = move || sent.set(tx.try_send(7).is_ok());
-    Scene::new(op, fire).of(Kind::Chain).end(move || assert_eq!(end.try_recv().ok(), all.get().then_some(7)))
+    Scene::new(op, fire)
+        .of(Kind::Chain)
+        .end(move || assert_eq!(end.try_recv().ok(), all.get().then_some(7)))
 }
 
 #[test]
 fn channels_hand_over_and_close_whatever_wakers_do_ca19() {
     play(&[
         ("receives, no buffer", || {
-            received(0, |_, rx, values| Box::pin(async move { values.arrived(rx.recv().await.unwrap()) }))
+            received(0, |_, rx, values| {
+                Box::pin(async move { values.arrived(rx.recv().await.unwrap()) })
+            })
         }),
         ("receives, a buffer", || {
-            received(5, |_, rx, values| Box::pin(async move { values.arrived(rx.recv().await.unwrap()) }))
+            received(5, |_, rx, values| {
+                Box::pin(async move { values.arrived(rx.recv().await.unwrap()) })
+            })
         }),
         ("selects that receive", || {
             received(0, |_, rx, values| {
@@ -413,8 +437,12 @@ fn channels_hand_over_and_close_whatever_wakers_do_ca19() {
             })
         }),
         ("a value handed back", value_handed_back),
-        ("closed receives", || closed(|_, rx| Box::pin(async move { assert_eq!(rx.recv().await, None) }))),
-        ("closed sends", || closed(|tx, _| Box::pin(async move { assert_eq!(tx.send(5).await.unwrap_err().0, 5) }))),
+        ("closed receives", || {
+            closed(|_, rx| Box::pin(async move { assert_eq!(rx.recv().await, None) }))
+        }),
+        ("closed sends", || {
+            closed(|tx, _| Box::pin(async move { assert_eq!(tx.send(5).await.unwrap_err().0, 5) }))
+        }),
         ("closed selects", || {
             closed(|tx, rx| {
                 let (_tx, never) = chan::unbuffered::<()>();
@@ -462,7 +490,9 @@ async fn next_in_line<T>(rx: Receiver<T>) -> Option<T> {
 #[test]
 fn streams_are_notified_whatever_wakers_do_ca19() {
     play(&[
-        ("closed streams", || closed(|_, rx| Box::pin(async move { assert_eq!(next(rx).await, None) }))),
+        ("closed streams", || {
+            closed(|_, rx| Box::pin(async move { assert_eq!(next(rx).await, None) }))
+        }),
         ("streams and receives, closed", || {
             let (tx, rx) = chan::unbuffered::<usize>();
             let used = rx.clone();
@@ -496,12 +526,14 @@ fn streams_are_notified_whatever_wakers_do_ca19() {
             Scene::new(op, move || while tx.try_send(1).is_ok() {})
         }),
         ("one select on many channels", || {
-            let (senders, streams): (Vec<_>, Vec<_>) = (0..CROWD).map(|_| chan::unbuffered()).unzip();
+            let (senders, streams): (Vec<_>, Vec<_>) =
+                (0..CROWD).map(|_| chan::unbuffered()).unzip();
             let open = streams.clone();
             let op = move |i: usize| given_up(next(streams[i].clone()));
             let fire = move || {
                 assert_eq!(open.len(), CROWD);
-                let sends = senders.iter().fold(Select::new(), |select, tx| select.send(tx, 1, |_| ()));
+                let sends =
+                    senders.iter().fold(Select::new(), |select, tx| select.send(tx, 1, |_| ()));
                 let mut sends = Box::pin(sends.wait());
                 assert!(sends.as_mut().poll(&mut Cx::from_waker(Waker::noop())).is_pending());
             };
@@ -515,12 +547,12 @@ fn streams_are_notified_whatever_wakers_do_ca19() {
 fn cancelled(op: fn(Context) -> Op) -> Scene {
     let (ctx, cancel) = Context::background().with_cancel();
     let (end, used) = (ctx.clone(), ctx.clone());
-    Scene::new(|_| op(ctx.clone()), move || cancel.cancel()).end(move || assert!(end.err().is_some())).used_by(
-        move || {
+    Scene::new(|_| op(ctx.clone()), move || cancel.cancel())
+        .end(move || assert!(end.err().is_some()))
+        .used_by(move || {
             let ctx = used.clone();
             async move { ctx.done().await }
-        },
-    )
+        })
 }
 
 #[test]
@@ -528,7 +560,11 @@ fn contexts_end_whatever_wakers_do_ca19() {
     play(&[
         ("done", || cancelled(|ctx| Box::pin(async move { ctx.done().await }))),
         ("done, given up", || cancelled(|ctx| Box::pin(async move { given_up(ctx.done()).await }))),
-        ("run", || cancelled(|ctx| Box::pin(async move { assert!(ctx.run(pending::<()>()).await.is_err()) }))),
+        ("run", || {
+            cancelled(|ctx| {
+                Box::pin(async move { assert!(ctx.run(pending::<()>()).await.is_err()) })
+            })
+        }),
         ("recv", || {
             cancelled(|ctx| {
                 let (_tx, rx) = chan::unbuffered::<()>();
@@ -578,7 +614,10 @@ fn contexts_end_whatever_wakers_do_ca19() {
 // ------------------------------------------------------------------------------------------------ locks
 
 /// Shared by the operations of a scene, whose futures borrow from it.
-fn with<T: 'static, F: Future<Output = ()>>(shared: T, op: impl Fn(Rc<T>) -> F) -> (Rc<T>, impl Fn(usize) -> F) {
+fn with<T: 'static, F: Future<Output = ()>>(
+    shared: T,
+    op: impl Fn(Rc<T>) -> F,
+) -> (Rc<T>, impl Fn(usize) -> F) {
     let shared = Rc::new(shared);
     (shared.clone(), move |_| op(shared.clone()))
 }
@@ -601,7 +640,10 @@ fn rwmutex(writer: bool, kind: Kind, op: fn(&'static RwMutex<()>, usize) -> Op) 
     let m: &'static RwMutex<()> = leak(RwMutex::new(()));
     let (write, read) = if writer { (m.try_lock(), None) } else { (None, m.try_rlock()) };
     let free = move || assert!(m.try_lock().is_some());
-    Scene::new(move |i| op(m, i), once((write, read), drop)).of(kind).end(free).used_by(|| m.rlock())
+    Scene::new(move |i| op(m, i), once((write, read), drop))
+        .of(kind)
+        .end(free)
+        .used_by(|| m.rlock())
 }
 
 fn semaphore(op: fn(&'static Semaphore) -> Op) -> Scene {
@@ -614,13 +656,14 @@ fn semaphore(op: fn(&'static Semaphore) -> Op) -> Scene {
 
 fn cond(kind: Kind, fire: fn(&Cond), op: fn(&'static (Mutex<()>, Cond)) -> Op) -> Scene {
     let c = leak((Mutex::new(()), Cond::new()));
-    Scene::new(move |_| op(c), move || fire(&c.1)).of(kind).end(|| assert!(c.0.try_lock().is_some())).used_by(
-        || async {
+    Scene::new(move |_| op(c), move || fire(&c.1))
+        .of(kind)
+        .end(|| assert!(c.0.try_lock().is_some()))
+        .used_by(|| async {
             if let Some(guard) = c.0.try_lock() {
                 drop(c.1.wait(guard).await);
             }
-        },
-    )
+        })
 }
 
 #[test]
@@ -628,8 +671,12 @@ fn locks_are_handed_over_whatever_wakers_do_ca19() {
     play(&[
         ("mutex", || mutex(|m| Box::pin(async { drop(m.lock().await) }))),
         ("mutex, given up", || mutex(|m| Box::pin(given_up(m.lock())))),
-        ("readers", || rwmutex(true, Kind::Broadcast, |m, _| Box::pin(async { drop(m.rlock().await) }))),
-        ("readers, given up", || rwmutex(true, Kind::Broadcast, |m, _| Box::pin(given_up(m.rlock())))),
+        ("readers", || {
+            rwmutex(true, Kind::Broadcast, |m, _| Box::pin(async { drop(m.rlock().await) }))
+        }),
+        ("readers, given up", || {
+            rwmutex(true, Kind::Broadcast, |m, _| Box::pin(given_up(m.rlock())))
+        }),
         ("writers", || rwmutex(true, Kind::Chain, |m, _| Box::pin(async { drop(m.lock().await) }))),
         ("writers, given up", || rwmutex(false, Kind::Chain, |m, _| Box::pin(given_up(m.lock())))),
         ("a writer, then readers", || {
@@ -644,20 +691,28 @@ fn locks_are_handed_over_whatever_wakers_do_ca19() {
             let s: &'static Semaphore = leak(Semaphore::new(CROWD + 1));
             let one = s.try_acquire(1).unwrap();
             let front = parked(async move { drop(s.acquire(CROWD + 1).await) });
-            Scene::new(move |_| async { drop(s.acquire(1).await) }, once(front, drop)).end(move || {
-                drop(one);
-                assert_eq!(s.available(), CROWD + 1);
-            })
+            Scene::new(move |_| async { drop(s.acquire(1).await) }, once(front, drop)).end(
+                move || {
+                    drop(one);
+                    assert_eq!(s.available(), CROWD + 1);
+                },
+            )
         }),
         ("broadcast", || {
-            cond(Kind::Broadcast, Cond::broadcast, |c| Box::pin(async { drop(c.1.wait(c.0.lock().await).await) }))
+            cond(Kind::Broadcast, Cond::broadcast, |c| {
+                Box::pin(async { drop(c.1.wait(c.0.lock().await).await) })
+            })
         }),
         ("signals", || {
             let signals = |c: &Cond| (0..CROWD).for_each(|_| c.signal());
-            cond(Kind::Broadcast, signals, |c| Box::pin(async { drop(c.1.wait(c.0.lock().await).await) }))
+            cond(Kind::Broadcast, signals, |c| {
+                Box::pin(async { drop(c.1.wait(c.0.lock().await).await) })
+            })
         }),
         ("a signal, given up", || {
-            cond(Kind::Chain, Cond::signal, |c| Box::pin(async { given_up(c.1.wait(c.0.lock().await)).await }))
+            cond(Kind::Chain, Cond::signal, |c| {
+                Box::pin(async { given_up(c.1.wait(c.0.lock().await)).await })
+            })
         }),
     ]);
 }
@@ -669,10 +724,12 @@ fn groups_and_single_runs_end_whatever_wakers_do_ca19() {
             let (group, op) = with(WaitGroup::new(), |group| async move { group.wait().await });
             group.add(1);
             let (end, used) = (group.clone(), group.clone());
-            Scene::new(op, move || group.done()).end(move || assert_eq!(end.count(), 0)).used_by(move || {
-                let group = used.clone();
-                async move { group.wait().await }
-            })
+            Scene::new(op, move || group.done()).end(move || assert_eq!(end.count(), 0)).used_by(
+                move || {
+                    let group = used.clone();
+                    async move { group.wait().await }
+                },
+            )
         }),
         ("once", || {
             let once: &'static Once = leak(Once::new());
@@ -684,14 +741,20 @@ fn groups_and_single_runs_end_whatever_wakers_do_ca19() {
                 let _ = tx.try_send(());
                 assert!(poll_unwoken(&mut first).is_ready());
             };
-            Scene::new(move |_| once.call_once_async(async || unreachable!()), fire).end(|| assert!(once.is_done()))
+            Scene::new(move |_| once.call_once_async(async || unreachable!()), fire)
+                .end(|| assert!(once.is_done()))
         }),
         ("once, left undone", || {
             let once_: &'static Once = leak(Once::new());
             let first = parked(once_.call_once_async(async || pending().await));
             Scene::new(move |_| once_.call_once_async(async || ()), once(first, drop))
                 .of(Kind::Chain)
-                .end(|| assert!(poll_unwoken(&mut (Box::pin(once_.call_once_async(async || ())) as Op)).is_ready()))
+                .end(|| {
+                    assert!(
+                        poll_unwoken(&mut (Box::pin(once_.call_once_async(async || ())) as Op))
+                            .is_ready()
+                    )
+                })
         }),
         ("once value", || {
             let (go, gate) = mpsc::channel::<()>();
@@ -701,7 +764,8 @@ fn groups_and_single_runs_end_whatever_wakers_do_ca19() {
                 let _ = gate.recv();
                 7
             }));
-            let computes = std::thread::spawn(|| assert_eq!(futures_lite::future::block_on(value.get()), &7));
+            let computes =
+                std::thread::spawn(|| assert_eq!(futures_lite::future::block_on(value.get()), &7));
             entered.recv().unwrap();
             Scene::new(move |_| async { assert_eq!(value.get().await, &7) }, once(go, drop))
                 .of(Kind::Background)
@@ -713,7 +777,9 @@ fn groups_and_single_runs_end_whatever_wakers_do_ca19() {
             let mut leader = parked(async move {
                 assert_eq!(flights.work(1, async { rx.recv().await.map_or(0, |()| 7) }).await.0, 7);
             });
-            let op = move |_| async { assert_eq!(flights.work(1, async { unreachable!() }).await, (7, true)) };
+            let op = move |_| async {
+                assert_eq!(flights.work(1, async { unreachable!() }).await, (7, true))
+            };
             let fire = move || {
                 let _ = tx.try_send(());
                 assert!(poll_unwoken(&mut leader).is_ready());
@@ -752,7 +818,8 @@ fn timers_fire_whatever_wakers_do_ca19() {
                 .of(Kind::Background)
         }),
         ("after", || {
-            Scene::new(|_| async { assert!(after(SHORT).recv().await.is_some()) }, || ()).of(Kind::Background)
+            Scene::new(|_| async { assert!(after(SHORT).recv().await.is_some()) }, || ())
+                .of(Kind::Background)
         }),
         ("ticker", || {
             let op = |_| async {
@@ -771,7 +838,10 @@ fn joined(rt: Runtime, fire: fn(&[JoinHandle<()>], Runtime) -> Option<Runtime>) 
     let op = move |i| {
         let handles = handles.clone();
         async move {
-            let end = poll_fn(|cx| Pin::<&mut JoinHandle<()>>::new(&mut handles.borrow_mut()[i]).poll(cx)).await;
+            let end = poll_fn(|cx| {
+                Pin::<&mut JoinHandle<()>>::new(&mut handles.borrow_mut()[i]).poll(cx)
+            })
+            .await;
             assert!(end.unwrap_err().is_aborted());
         }
     };

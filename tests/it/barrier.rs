@@ -78,7 +78,8 @@ fn whoever_gives_up_whenever_rounds_have_as_many_as_the_barrier_is_for() {
 #[test]
 fn goroutines_go_through_it_round_by_round() {
     on_procs(2, async {
-        let (barrier, inside, wg) = (Arc::new(Barrier::new(4)), Arc::new(AtomicUsize::new(0)), WaitGroup::new());
+        let (barrier, inside, wg) =
+            (Arc::new(Barrier::new(4)), Arc::new(AtomicUsize::new(0)), WaitGroup::new());
         let leaders = Arc::new(AtomicUsize::new(0));
         for _ in 0..4 {
             let (barrier, inside, leaders) = (barrier.clone(), inside.clone(), leaders.clone());

@@ -108,7 +108,9 @@ fn runs_a_main() {
 /// machine each yield lasts for a turn of all others, and one is enough.
 fn give_way() {
     let start = Instant::now();
-    (0..100).take_while(|_| start.elapsed() < Duration::from_millis(1)).for_each(|_| thread::yield_now());
+    (0..100)
+        .take_while(|_| start.elapsed() < Duration::from_millis(1))
+        .for_each(|_| thread::yield_now());
 }
 
 /// A thread acquires a lock, and releases it a little after this has returned.
@@ -171,7 +173,10 @@ fn blocking_forms_wait_in_atexit_handlers() {
             std::process::exit(0);
         }
         Some(ended) => {
-            assert!(ended.code == Some(0) && ended.stderr.contains("the handler has waited"), "{ended:#?}");
+            assert!(
+                ended.code == Some(0) && ended.stderr.contains("the handler has waited"),
+                "{ended:#?}"
+            );
         }
     }
 }

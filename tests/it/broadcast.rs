@@ -69,7 +69,12 @@ fn room_for_none_is_refused() {
 
 /// A value that counts its clones and its drops.
 #[derive(Debug)]
-struct Counts(usize, #[allow(dead_code)] crate::util::Counted, Drops, std::sync::Arc<std::sync::atomic::AtomicUsize>);
+struct Counts(
+    usize,
+    #[allow(dead_code)] crate::util::Counted,
+    Drops,
+    std::sync::Arc<std::sync::atomic::AtomicUsize>,
+);
 
 impl Clone for Counts {
     fn clone(&self) -> Self {
@@ -92,7 +97,8 @@ fn whoever_gives_up_whenever_receivers_agree_with_a_list_and_values_go_once_all_
             match dice.roll(6) {
                 0 | 1 => {
                     sent += 1;
-                    let value = Counts(sent, drops.one(), drops.clone(), std::sync::Arc::clone(&clones));
+                    let value =
+                        Counts(sent, drops.one(), drops.clone(), std::sync::Arc::clone(&clones));
                     assert_eq!(tx.send(value).unwrap(), receivers.len());
                     for (_, due, missed) in &mut receivers {
                         due.push_back(sent);
@@ -110,16 +116,26 @@ fn whoever_gives_up_whenever_receivers_agree_with_a_list_and_values_go_once_all_
                     let mut recv = Hand::new(rx.recv());
                     match std::mem::take(missed) {
                         0 => match due.pop_front() {
-                            Some(value) => assert_eq!(recv.ready().unwrap().0, value, "seed {seed}"),
+                            Some(value) => {
+                                assert_eq!(recv.ready().unwrap().0, value, "seed {seed}")
+                            }
                             None => assert!(recv.is_pending(), "seed {seed}"),
                         },
-                        lost => assert_eq!(recv.ready().unwrap_err(), RecvError::Lagged(lost), "seed {seed}"),
+                        lost => assert_eq!(
+                            recv.ready().unwrap_err(),
+                            RecvError::Lagged(lost),
+                            "seed {seed}"
+                        ),
                     }
                 }
             }
             let kept = receivers.iter().map(|(_, due, _)| due.len()).max().unwrap();
             let clones = clones.load(std::sync::atomic::Ordering::SeqCst);
-            assert_eq!(drops.count(), sent + clones - kept, "seed {seed}: a value that all have is kept");
+            assert_eq!(
+                drops.count(),
+                sent + clones - kept,
+                "seed {seed}: a value that all have is kept"
+            );
         }
     }
 }

@@ -11,8 +11,8 @@ use futures_lite::StreamExt;
 use gopark::context::Context;
 use gopark::select::Select;
 use gopark::sync::{
-    Barrier, Cond, ErrGroup, Monitor, Mutex, Notify, Once, OnceCell, OnceValue, RwMutex, Semaphore, SingleFlight,
-    WaitGroup, broadcast, oneshot, watch,
+    Barrier, Cond, ErrGroup, Monitor, Mutex, Notify, Once, OnceCell, OnceValue, RwMutex, Semaphore,
+    SingleFlight, WaitGroup, broadcast, oneshot, watch,
 };
 use gopark::{JoinSet, Runtime, chan, go, gosched, inspect, select, time, unblock, unconstrained};
 
@@ -66,11 +66,13 @@ fn every_await_spends_sch03() {
         once.call_once(|| ());
         let (owned, owned_rw, permits) =
             (Arc::new(Mutex::new(())), Arc::new(RwMutex::new(())), Arc::new(Semaphore::new(1)));
-        let (notify, barrier, cell, monitor) = (Notify::new(), Barrier::new(1), OnceCell::from(1), Monitor::new(()));
+        let (notify, barrier, cell, monitor) =
+            (Notify::new(), Barrier::new(1), OnceCell::from(1), Monitor::new(()));
         let ((set, mut seen), (cast, mut heard)) = (watch::channel(0), broadcast::bounded(1));
         let mut set_of_none = JoinSet::<()>::new();
         let limiter = time::rate::Limiter::new(time::rate::Limit::INF, 1);
-        let (semaphore, wg, flights) = (Semaphore::new(1), WaitGroup::new(), SingleFlight::<u8, u8>::new());
+        let (semaphore, wg, flights) =
+            (Semaphore::new(1), WaitGroup::new(), SingleFlight::<u8, u8>::new());
         let (group, limited) = (ErrGroup::<()>::new(), ErrGroup::<()>::new());
         limited.set_limit(1000);
         let ctx = Context::background();
@@ -230,7 +232,10 @@ fn unconstrained_is_a_case_and_its_drop_loses_nothing() {
             sent = tx.send(7) => sent.unwrap(),
         }
         let mut dropped = Box::pin(unconstrained(rx.recv()));
-        assert_eq!(poll_fn(|cx| Poll::Ready(dropped.as_mut().poll(cx))).await, Poll::Ready(Some(7)));
+        assert_eq!(
+            poll_fn(|cx| Poll::Ready(dropped.as_mut().poll(cx))).await,
+            Poll::Ready(Some(7))
+        );
         let mut dropped = Box::pin(unconstrained(rx.recv()));
         assert!(poll_fn(|cx| Poll::Ready(dropped.as_mut().poll(cx))).await.is_pending());
         tx.send(8).await.unwrap();
@@ -245,7 +250,10 @@ fn outside_of_goroutines_there_is_no_budget() {
     futures_lite::future::block_on(async {
         let (tx, rx) = chan::bounded(1000);
         (0..1000).for_each(|i| tx.try_send(i).unwrap());
-        unconstrained(async { (0..500).for_each(|i| assert_eq!(now_or_never(rx.recv()), Some(Some(i)))) }).await;
+        unconstrained(async {
+            (0..500).for_each(|i| assert_eq!(now_or_never(rx.recv()), Some(Some(i))))
+        })
+        .await;
         (500..1000).for_each(|i| assert_eq!(now_or_never(rx.recv()), Some(Some(i))));
     });
     drop(runtime);

@@ -11,7 +11,8 @@ use crate::util::no_hang;
 
 /// Runs a program; a panic is an error as well.
 fn tried(program: &[u8]) -> Result<Tally, String> {
-    catch_unwind(AssertUnwindSafe(|| run(program))).unwrap_or_else(|_| Err("it panicked, see above".into()))
+    catch_unwind(AssertUnwindSafe(|| run(program)))
+        .unwrap_or_else(|_| Err("it panicked, see above".into()))
 }
 
 /// A program of random length.
@@ -45,9 +46,17 @@ fn any_bytes_do_to_channels_what_they_do_to_gos() {
             match tried(&program) {
                 Ok(tally) => {
                     let Tally { handed, refilled, selected, passed_on, returned, .. } = tally;
-                    let Tally { closed_under, defaults, taken_now, left, retasked, drawn, .. } = tally;
+                    let Tally { closed_under, defaults, taken_now, left, retasked, drawn, .. } =
+                        tally;
                     let counts = [handed, refilled, selected, passed_on, returned];
-                    let counts = counts.into_iter().chain([closed_under, defaults, taken_now, left, retasked, drawn]);
+                    let counts = counts.into_iter().chain([
+                        closed_under,
+                        defaults,
+                        taken_now,
+                        left,
+                        retasked,
+                        drawn,
+                    ]);
                     sum.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
                 }
                 Err(_) => {
@@ -68,7 +77,9 @@ fn the_committed_bytes_do_so_too() {
     for entry in fs::read_dir(dir).expect("the corpus") {
         let path = entry.expect("a file").path();
         let program = fs::read(&path).expect("a program");
-        no_hang(move || tried(&program).unwrap_or_else(|error| panic!("{}: {error}", path.display())));
+        no_hang(move || {
+            tried(&program).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+        });
         programs += 1;
     }
     assert!(programs >= 12, "only {programs} programs");
@@ -88,7 +99,8 @@ fn a_program_that_differs_from_the_model_is_told_step_by_step() {
     };
     let error = run_with(&program, meddle).expect_err("it differs");
     assert_eq!(
-        error, "value 0 was dropped 1 times, not 2, after\n  try_send 0x01\n  try_recv 0x01\n  poll 0x00\n",
+        error,
+        "value 0 was dropped 1 times, not 2, after\n  try_send 0x01\n  try_recv 0x01\n  poll 0x00\n",
         "the steps are told"
     );
 }

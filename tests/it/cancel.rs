@@ -50,7 +50,12 @@ impl Drop for Booked {
 impl Books {
     fn new(most: usize) -> Arc<Self> {
         let zeroes = || (0..most).map(|_| AtomicU8::new(0)).collect();
-        Arc::new(Self { values: zeroes(), drops: zeroes(), next: AtomicUsize::new(0), faults: AtomicUsize::new(0) })
+        Arc::new(Self {
+            values: zeroes(),
+            drops: zeroes(),
+            next: AtomicUsize::new(0),
+            faults: AtomicUsize::new(0),
+        })
     }
 
     fn one(self: &Arc<Self>) -> Booked {
@@ -74,13 +79,24 @@ impl Books {
 
     #[track_caller]
     fn balance(&self, seed: u64) {
-        assert_eq!(self.faults.load(Ordering::Relaxed), 0, "seed {seed}: something happened twice to a value");
+        assert_eq!(
+            self.faults.load(Ordering::Relaxed),
+            0,
+            "seed {seed}: something happened twice to a value"
+        );
         for id in 0..self.next.load(Ordering::Relaxed) {
-            let (what, drops) = (self.values[id].load(Ordering::Relaxed), self.drops[id].load(Ordering::Relaxed));
-            assert_eq!(drops, 1, "seed {seed}: value {id} was dropped {drops} times, what = {what:b}");
+            let (what, drops) =
+                (self.values[id].load(Ordering::Relaxed), self.drops[id].load(Ordering::Relaxed));
+            assert_eq!(
+                drops, 1,
+                "seed {seed}: value {id} was dropped {drops} times, what = {what:b}"
+            );
             // Nothing is noted when the sender was aborted: then it was received, or dropped with the operation.
             let right = matches!(what, 0 | BACK | RECEIVED) || what == SENT | RECEIVED;
-            assert!(right, "seed {seed}: value {id} came to {what:b} (sent 1, back 10, received 100)");
+            assert!(
+                right,
+                "seed {seed}: value {id} came to {what:b} (sent 1, back 10, received 100)"
+            );
         }
     }
 }
@@ -101,7 +117,8 @@ async fn with_bad_wakers<F: Future>(in_drop: bool, future: F) -> F::Output {
             goroutine.wake_by_ref();
             panic_if(!in_drop);
         });
-        let waker = Waker::from(Arc::new(Acts { on_wake, on_drop: Box::new(move || panic_if(in_drop)) }));
+        let waker =
+            Waker::from(Arc::new(Acts { on_wake, on_drop: Box::new(move || panic_if(in_drop)) }));
         let polled = future.as_mut().poll(&mut Context::from_waker(&waker));
         // It may be the last one.
         let _ = catch_unwind(AssertUnwindSafe(|| drop(waker)));
@@ -134,7 +151,9 @@ async fn produce([(a, ra), (b, _)]: Ends, books: Arc<Books>, seed: u64, count: u
                 });
                 let result = match ctx.send(&b, value).await {
                     Ok(()) => books.sent(id, Ok(())),
-                    Err(ContextSendError::Context(_, value)) => !books.sent(id, Err(SendError(value))),
+                    Err(ContextSendError::Context(_, value)) => {
+                        !books.sent(id, Err(SendError(value)))
+                    }
                     Err(error) => books.sent(id, Err(SendError(error.into_inner()))),
                 };
                 cancels.await.expect("it cancels");
@@ -207,7 +226,8 @@ async fn consume(a: Receiver<Booked>, b: Receiver<Booked>, books: Arc<Books>, se
             },
             4 if open_a && open_b => {
                 let first = async { (true, books.received(a.recv().await)) };
-                let (of_a, open) = or(first, async { (false, books.received(stream_b.next().await)) }).await;
+                let (of_a, open) =
+                    or(first, async { (false, books.received(stream_b.next().await)) }).await;
                 *(if of_a { &mut open_a } else { &mut open_b }) = open;
             }
             5 => select! {
@@ -217,12 +237,14 @@ async fn consume(a: Receiver<Booked>, b: Receiver<Booked>, books: Arc<Books>, se
             },
             6 if open_a => {
                 let mut in_line = a.clone().into_stream();
-                open_a = books.received(in_line.next().await) && books.received(in_line.next().await);
+                open_a =
+                    books.received(in_line.next().await) && books.received(in_line.next().await);
             }
             7 if open_a && open_b => {
                 // One channel twice.
-                let list =
-                    Select::new().recv(&a, |v| (true, books.received(v))).recv(&a, |v| (true, books.received(v)));
+                let list = Select::new()
+                    .recv(&a, |v| (true, books.received(v)))
+                    .recv(&a, |v| (true, books.received(v)));
                 let (of_a, open) = list.recv(&b, |v| (false, books.received(v))).wait().await;
                 *(if of_a { &mut open_a } else { &mut open_b }) = open;
             }
@@ -231,7 +253,8 @@ async fn consume(a: Receiver<Booked>, b: Receiver<Booked>, books: Arc<Books>, se
                 open_b = match dice.roll(3) {
                     0 => books.received(with_bad_wakers(in_drop, b.recv()).await),
                     1 => books.received(with_bad_wakers(in_drop, stream_b.next()).await),
-                    _ => books.received(with_bad_wakers(in_drop, b.clone().into_stream().next()).await),
+                    _ => books
+                        .received(with_bad_wakers(in_drop, b.clone().into_stream().next()).await),
                 };
             }
             9 => {
@@ -294,17 +317,22 @@ fn aborts(seed: u64, cap: usize) {
             };
             let [a, b] = [ends[0].1.clone(), ends[1].1.clone()];
             let consumer = |seed| go(consume(a.clone(), b.clone(), books.clone(), seed));
-            let mut consumers: Vec<JoinHandle<()>> = (0..WORKERS).map(|_| consumer(seed_of_next())).collect();
+            let mut consumers: Vec<JoinHandle<()>> =
+                (0..WORKERS).map(|_| consumer(seed_of_next())).collect();
             let producer = |seed| go(produce(ends.clone(), books.clone(), seed, 40));
-            let mut producers: Vec<JoinHandle<()>> = (0..WORKERS).map(|_| producer(seed_of_next())).collect();
+            let mut producers: Vec<JoinHandle<()>> =
+                (0..WORKERS).map(|_| producer(seed_of_next())).collect();
             let mut aborted = Vec::new();
             for _ in 0..ABORTS {
                 for _ in 0..dice.roll(4) {
                     gosched().await;
                 }
                 let victim = dice.roll(WORKERS);
-                let (group, fresh): (_, &dyn Fn(u64) -> JoinHandle<()>) =
-                    if dice.roll(2) == 0 { (&mut consumers, &consumer) } else { (&mut producers, &producer) };
+                let (group, fresh): (_, &dyn Fn(u64) -> JoinHandle<()>) = if dice.roll(2) == 0 {
+                    (&mut consumers, &consumer)
+                } else {
+                    (&mut producers, &producer)
+                };
                 group[victim].abort();
                 let old = std::mem::replace(&mut group[victim], fresh(seed_of_next()));
                 if dice.roll(2) == 0 {
@@ -468,7 +496,11 @@ fn a_dropped_send_sends_nothing_and_a_taken_one_stands_ca04() {
     assert_eq!((drops.count(), rx.len()), (1, 1));
     drop(rx.try_recv().unwrap());
     drop(first);
-    assert_eq!((drops.count(), rx.len()), (2, 1), "the first one was moved into the buffer: it stands");
+    assert_eq!(
+        (drops.count(), rx.len()),
+        (2, 1),
+        "the first one was moved into the buffer: it stands"
+    );
     drop(tx.send(drops.one())); // never polled
     assert_eq!(drops.count(), 3);
     drop(rx.try_recv().unwrap());
@@ -556,7 +588,8 @@ fn while_the_winners_partner_is_woken_nobody_meets_a_case_that_lost() {
     let (recv_tx, recv_rx) = chan::unbuffered();
     let (met_tx, met) = chan::bounded(1);
     let (other_rx, other_tx) = (send_rx.clone(), recv_tx.clone());
-    let on_wake = Box::new(move || met_tx.try_send((other_rx.try_recv(), other_tx.try_send(3))).unwrap());
+    let on_wake =
+        Box::new(move || met_tx.try_send((other_rx.try_recv(), other_tx.try_send(3))).unwrap());
     let partner_waker = Waker::from(Arc::new(Acts { on_wake, on_drop: Box::new(|| ()) }));
     let mut partner = pin!(tx.send(1));
     let mut polls = 0;

@@ -361,7 +361,8 @@ fn a_channel_orders_plain_memory_ch19() {
             let (acquire, release) = chan::bounded::<()>(1);
             let wg = WaitGroup::new();
             for _ in 0..8 {
-                let (counter, acquire, release) = (counter.clone(), acquire.clone(), release.clone());
+                let (counter, acquire, release) =
+                    (counter.clone(), acquire.clone(), release.clone());
                 wg.go(async move {
                     for _ in 0..500 {
                         acquire.send(()).await.unwrap();
@@ -565,7 +566,10 @@ fn a_stream_whose_waker_panics_costs_no_other_stream_its_wake() {
     assert!(Pin::new(&mut second).poll_next(&mut Context::from_waker(&good)).is_pending());
     tx.try_send(1).unwrap();
     assert_eq!(wakes.count(), 1);
-    assert_eq!(Pin::new(&mut second).poll_next(&mut Context::from_waker(&good)), Poll::Ready(Some(1)));
+    assert_eq!(
+        Pin::new(&mut second).poll_next(&mut Context::from_waker(&good)),
+        Poll::Ready(Some(1))
+    );
 }
 
 /// Values that came back need upkeep once sixty-four of them have been received. It took a small buffer for one that grows: its

@@ -14,7 +14,10 @@ use crate::util::{Wakes, no_hang};
 fn both_ends_count_both_ends() {
     let (tx, rx) = chan::bounded::<u8>(1);
     let counts = |tx: &Sender<u8>, rx: &Receiver<u8>| {
-        assert_eq!((tx.sender_count(), tx.receiver_count()), (rx.sender_count(), rx.receiver_count()));
+        assert_eq!(
+            (tx.sender_count(), tx.receiver_count()),
+            (rx.sender_count(), rx.receiver_count())
+        );
         (tx.sender_count(), tx.receiver_count())
     };
     assert_eq!(counts(&tx, &rx), (1, 1));
@@ -26,7 +29,10 @@ fn both_ends_count_both_ends() {
     assert_eq!(counts(&tx, &rx), (1, 1));
     drop(tx);
     assert_eq!((rx.sender_count(), rx.receiver_count()), (0, 1));
-    assert_eq!((Sender::<u8>::nil().sender_count(), Receiver::<u8>::nil().receiver_count()), (0, 0));
+    assert_eq!(
+        (Sender::<u8>::nil().sender_count(), Receiver::<u8>::nil().receiver_count()),
+        (0, 0)
+    );
 }
 
 #[test]
@@ -43,7 +49,10 @@ fn a_close_by_a_receiver_fails_the_sends_and_keeps_the_values_ch11() {
     assert_eq!(waiting.as_mut().poll(&mut cx), Poll::Ready(Err(SendError(3))));
     assert_eq!(tx.try_send(4), Err(TrySendError::Closed(4)));
     assert!(tx.is_closed() && !rx.close() && !tx.close());
-    assert_eq!((rx.try_recv(), rx.try_recv(), rx.try_recv()), (Ok(1), Ok(2), Err(TryRecvError::Closed)));
+    assert_eq!(
+        (rx.try_recv(), rx.try_recv(), rx.try_recv()),
+        (Ok(1), Ok(2), Err(TryRecvError::Closed))
+    );
 }
 
 #[test]
@@ -113,7 +122,8 @@ fn an_owned_iterator_that_is_dropped_closes_the_channel() {
 #[test]
 fn senders_wait_for_the_close_by_either_end() {
     type Close = fn(&Sender<u8>, Receiver<u8>);
-    let ways: [Close; 3] = [|tx, _rx| assert!(tx.close()), |_tx, rx| assert!(rx.close()), |_tx, rx| drop(rx)];
+    let ways: [Close; 3] =
+        [|tx, _rx| assert!(tx.close()), |_tx, rx| assert!(rx.close()), |_tx, rx| drop(rx)];
     for close in ways {
         for cap in [0, 1] {
             let (tx, rx) = chan::bounded(cap);

@@ -80,7 +80,10 @@ fn a_forced_send_takes_the_oldest_that_came_back_first() {
             for v in 0..more {
                 assert_eq!(tx.force_send(returned + 3 + v), Ok(Some(v)));
             }
-            assert_eq!(rx.try_iter().collect::<Vec<_>>(), (more..returned + 3 + more).collect::<Vec<_>>());
+            assert_eq!(
+                rx.try_iter().collect::<Vec<_>>(),
+                (more..returned + 3 + more).collect::<Vec<_>>()
+            );
         }
     }
 }

@@ -68,7 +68,8 @@ fn a_receive_of_any_number_ends_though_senders_keep_up() {
     }
     no_hang(|| {
         let (tx, rx) = chan::unbounded();
-        let sender = std::thread::spawn(move || (0..).take_while(|v| tx.try_send(*v).is_ok()).count());
+        let sender =
+            std::thread::spawn(move || (0..).take_while(|v| tx.try_send(*v).is_ok()).count());
         let mut values = Vec::new();
         for _ in 0..100 {
             assert_ne!(gopark::block_on(rx.recv_many(&mut values, usize::MAX)), 0);

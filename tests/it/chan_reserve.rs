@@ -24,7 +24,10 @@ fn a_reserved_place_is_taken_and_its_send_does_not_wait() {
     assert_eq!(tx.try_reserve().unwrap_err(), TrySendError::Full(()));
     assert_eq!((tx.len(), tx.capacity(), tx.is_full()), (1, 2, false));
     assert_eq!(place.send(3), Ok(()));
-    assert_eq!((rx.try_recv(), rx.try_recv(), rx.try_recv()), (Ok(1), Ok(3), Err(TryRecvError::Empty)));
+    assert_eq!(
+        (rx.try_recv(), rx.try_recv(), rx.try_recv()),
+        (Ok(1), Ok(3), Err(TryRecvError::Empty))
+    );
     assert_eq!((tx.try_send(4), tx.try_send(5)), (Ok(()), Ok(())));
 }
 
@@ -348,7 +351,8 @@ fn whatever_is_given_up_every_value_arrives_and_every_place_comes_back() {
                 // What is left is received, and all places are there.
                 loop {
                     gopark::gosched().await;
-                    let places: Vec<_> = (0..capacity).filter_map(|_| tx.try_reserve().ok()).collect();
+                    let places: Vec<_> =
+                        (0..capacity).filter_map(|_| tx.try_reserve().ok()).collect();
                     if places.len() == capacity {
                         assert!(tx.try_reserve().is_err());
                         break;
@@ -357,7 +361,10 @@ fn whatever_is_given_up_every_value_arrives_and_every_place_comes_back() {
                 tx.close();
                 let [first, second] = consumers;
                 let left: usize = rx.try_iter().sum();
-                let received = first.await.unwrap() + second.await.unwrap() + left + rx.try_iter().sum::<usize>();
+                let received = first.await.unwrap()
+                    + second.await.unwrap()
+                    + left
+                    + rx.try_iter().sum::<usize>();
                 assert_eq!(received, sent.load(Ordering::Relaxed), "round {round}");
             }
         });

@@ -26,7 +26,10 @@ fn a_send_that_times_out_gives_its_value_back_and_leaves_the_queue() {
                 let late = tx.send_timeout("late".into(), SHORT).await;
                 assert!(start.elapsed() >= SHORT);
                 assert_eq!(late, Err(SendTimeoutError::Timeout("late".into())));
-                assert_eq!(rx.try_iter().collect::<Vec<_>>(), (0..cap).map(|v| v.to_string()).collect::<Vec<_>>());
+                assert_eq!(
+                    rx.try_iter().collect::<Vec<_>>(),
+                    (0..cap).map(|v| v.to_string()).collect::<Vec<_>>()
+                );
             }
         });
     });
@@ -49,7 +52,9 @@ fn a_limited_send_waits_for_a_receiver_and_fails_at_a_close() {
         gopark::block_on(async {
             let (tx, rx) = chan::unbuffered();
             let sender = tx.clone();
-            let sent = go(async move { (sender.send_timeout(1, LONG).await, sender.send_timeout(2, LONG).await) });
+            let sent = go(async move {
+                (sender.send_timeout(1, LONG).await, sender.send_timeout(2, LONG).await)
+            });
             assert_eq!(rx.recv().await, Some(1));
             gosched().await;
             assert!(tx.close());
@@ -65,7 +70,9 @@ fn a_limited_send_keeps_its_place_in_line() {
     let (_, waker) = Wakes::new();
     let mut cx = Context::from_waker(&waker);
     let (mut first, mut second) = (pin!(tx.send_timeout(1, LONG)), pin!(tx.send(2)));
-    assert!(first.as_mut().poll(&mut cx).is_pending() && second.as_mut().poll(&mut cx).is_pending());
+    assert!(
+        first.as_mut().poll(&mut cx).is_pending() && second.as_mut().poll(&mut cx).is_pending()
+    );
     assert!(first.as_mut().poll(&mut cx).is_pending());
     assert_eq!((rx.try_recv(), rx.try_recv()), (Ok(1), Ok(2)));
     assert_eq!(first.as_mut().poll(&mut cx), Poll::Ready(Ok(())));
@@ -159,7 +166,9 @@ fn a_thread_receives_within_its_time() {
         let start = Instant::now();
         assert_eq!(rx.recv_timeout_blocking(SHORT), Err(RecvTimeoutError::Timeout));
         assert!(start.elapsed() >= SHORT);
-        let thread = thread::spawn(move || (rx.recv_timeout_blocking(LONG), rx.recv_timeout_blocking(Duration::MAX)));
+        let thread = thread::spawn(move || {
+            (rx.recv_timeout_blocking(LONG), rx.recv_timeout_blocking(Duration::MAX))
+        });
         tx.send_blocking(1).unwrap();
         drop(tx);
         assert_eq!(thread.join().unwrap(), (Ok(1), Err(RecvTimeoutError::Closed)));

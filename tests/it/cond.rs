@@ -148,7 +148,10 @@ fn dropped_wait_passes_its_signal_on_though_a_waker_panics_ca11() {
     let held = m.try_lock().unwrap();
     c.signal();
     assert!(first.is_pending());
-    let waker = Waker::from(Arc::new(Acts { on_wake: Box::new(|| panic!("bad waker")), on_drop: Box::new(|| ()) }));
+    let waker = Waker::from(Arc::new(Acts {
+        on_wake: Box::new(|| panic!("bad waker")),
+        on_drop: Box::new(|| ()),
+    }));
     let mut behind = Hand::new(m.lock());
     assert!(behind.poll_with(&waker).is_pending());
     drop(held);
@@ -249,7 +252,8 @@ fn wakers_may_use_the_cond_ca06() {
         }
     };
     let waker = || Waker::from(Arc::new(Acts { on_wake: Box::new(acts), on_drop: Box::new(acts) }));
-    let mut waits: Vec<_> = (0..10).map(|_| Hand::new(state.1.wait(state.0.try_lock().unwrap()))).collect();
+    let mut waits: Vec<_> =
+        (0..10).map(|_| Hand::new(state.1.wait(state.0.try_lock().unwrap()))).collect();
     for wait in &mut waits {
         assert!(wait.poll_with(&waker()).is_pending());
         assert!(wait.poll_with(&waker()).is_pending());

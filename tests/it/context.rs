@@ -11,7 +11,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use gopark::context::{
-    CancelCauseFunc, CancelFunc, Context, ContextError, ContextSendError, DeferredCancel, Done, Recv, Run, Stop,
+    CancelCauseFunc, CancelFunc, Context, ContextError, ContextSendError, DeferredCancel, Done,
+    Recv, Run, Stop,
 };
 use gopark::sync::{Semaphore, WaitGroup};
 use gopark::{chan, go, gosched, num_goroutine, select};
@@ -25,7 +26,8 @@ const EXPIRED: Option<ContextError> = Some(ContextError::DeadlineExceeded);
 /// How many are in the context's list of those that end with it.
 fn children(ctx: &Context) -> usize {
     let text = format!("{ctx:?}");
-    let (_, count) = text.split_once("children: ").unwrap_or_else(|| panic!("no children in {text}"));
+    let (_, count) =
+        text.split_once("children: ").unwrap_or_else(|| panic!("no children in {text}"));
     count.trim_end_matches(" }").parse().unwrap()
 }
 
@@ -159,13 +161,17 @@ fn wakers_run_outside_every_lock_and_may_cancel_again_cx11() {
         let woken = Arc::new(AtomicUsize::new(0));
         let waker = Waker::from(Arc::new(Acts {
             on_wake: Box::new({
-                let (ctx, child, cancel, woken) = (ctx.clone(), child.clone(), cancel.clone(), woken.clone());
+                let (ctx, child, cancel, woken) =
+                    (ctx.clone(), child.clone(), cancel.clone(), woken.clone());
                 move || {
                     // All of this takes locks of the very scopes.
                     cancel.cancel();
                     cancel_child.cancel();
                     assert!(ctx.err().is_some() && Hand::new(ctx.done()).poll().is_ready());
-                    assert!(ctx.with_cancel().0.err().is_some() && child.with_timeout(long()).0.err().is_some());
+                    assert!(
+                        ctx.with_cancel().0.err().is_some()
+                            && child.with_timeout(long()).0.err().is_some()
+                    );
                     let _ = format!("{ctx:?} {child:?}");
                     woken.fetch_add(1, Ordering::SeqCst);
                 }
@@ -187,7 +193,10 @@ fn wakers_run_outside_every_lock_and_may_cancel_again_cx11() {
 fn waker_that_panics_costs_nobody_the_end_cx11() {
     let (root, cancel) = Context::background().with_cancel();
     let all: Vec<_> = (0..100).map(|_| root.with_cancel().0).collect();
-    let bad = Waker::from(Arc::new(Acts { on_wake: Box::new(|| panic!("bad waker")), on_drop: Box::new(|| ()) }));
+    let bad = Waker::from(Arc::new(Acts {
+        on_wake: Box::new(|| panic!("bad waker")),
+        on_drop: Box::new(|| ()),
+    }));
     let mut first = Hand::new(all[99].done());
     assert!(first.poll_with(&bad).is_pending());
     let mut waits: Vec<_> = all.iter().map(|ctx| Hand::parked(ctx.done())).collect();
@@ -202,7 +211,8 @@ fn waker_that_panics_costs_nobody_the_end_cx11() {
 fn interlocked_cancels_end_cx11() {
     no_hang(|| {
         for _ in 0..60 {
-            let mut layers: Vec<Vec<(Context, CancelFunc)>> = vec![vec![Context::background().with_cancel()]];
+            let mut layers: Vec<Vec<(Context, CancelFunc)>> =
+                vec![vec![Context::background().with_cancel()]];
             for depth in 1..6 {
                 let above = &layers[depth - 1];
                 layers.push((0..6).map(|i| above[i % above.len()].0.with_cancel()).collect());
@@ -266,7 +276,10 @@ fn child_that_nobody_refers_to_is_gone_at_once_cx04() {
     assert_eq!(bottom.err(), CANCELED);
     // And the bottom does not need its parents.
     drop((parent, cancel));
-    assert_eq!((bottom.err(), bottom.cause().unwrap().to_string().as_str()), (CANCELED, "context canceled"));
+    assert_eq!(
+        (bottom.err(), bottom.cause().unwrap().to_string().as_str()),
+        (CANCELED, "context canceled")
+    );
 }
 
 #[test]
@@ -306,7 +319,9 @@ fn child_of_a_parent_that_is_just_ending_ends_cx04() {
             let (parent, cancel) = Context::background().with_cancel();
             let born = {
                 let parent = parent.clone();
-                thread::spawn(move || (0..20).map(|_| parent.with_cancel().0.with_value(()).with_cancel().0).collect())
+                thread::spawn(move || {
+                    (0..20).map(|_| parent.with_cancel().0.with_value(()).with_cancel().0).collect()
+                })
             };
             cancel.cancel();
             let born: Vec<_> = born.join().unwrap();
@@ -352,7 +367,8 @@ fn long_chains_end_and_go_without_deep_recursion_cx11() {
             }
             spin_until(|| drops.count() == 2);
             // Values.
-            let rich = (0..DEPTH).fold(Context::background().with_value('x'), |ctx, i| ctx.with_value(i));
+            let rich =
+                (0..DEPTH).fold(Context::background().with_value('x'), |ctx, i| ctx.with_value(i));
             assert_eq!(rich.value::<char>().as_deref(), Some(&'x'));
             drop(rich);
         });
@@ -852,7 +868,10 @@ fn cause_keeps_its_type_cx06() {
     assert!(Arc::ptr_eq(&own, &childs), "one cause for all");
     let (plain, cancel) = Context::background().with_cancel();
     cancel.cancel();
-    assert_eq!(plain.cause().unwrap().downcast_ref::<ContextError>(), Some(&ContextError::Canceled));
+    assert_eq!(
+        plain.cause().unwrap().downcast_ref::<ContextError>(),
+        Some(&ContextError::Canceled)
+    );
 }
 
 /// Whatever the order of a parent's and a child's cancel, the child's cause is one of the two, and stays.
@@ -921,7 +940,10 @@ fn deadline_is_the_earlier_one_of_both_cx07() {
     let (b, _) = a.with_deadline(near);
     let (c, _) = b.with_deadline(far);
     let (d, cancel) = c.with_cancel();
-    assert_eq!([&a, &b, &c, &d].map(Context::deadline), [Some(far), Some(near), Some(near), Some(near)]);
+    assert_eq!(
+        [&a, &b, &c, &d].map(Context::deadline),
+        [Some(far), Some(near), Some(near), Some(near)]
+    );
     cancel.cancel();
     assert_eq!(d.deadline(), Some(near), "also after the end");
     assert_eq!(d.with_value(1).deadline(), Some(near));
@@ -931,14 +953,19 @@ fn deadline_is_the_earlier_one_of_both_cx07() {
 #[test]
 fn past_deadline_is_done_at_once_cx07() {
     let passed = Instant::now();
-    let contexts =
-        [Context::background().with_deadline(passed).0, Context::background().with_timeout(Duration::ZERO).0];
+    let contexts = [
+        Context::background().with_deadline(passed).0,
+        Context::background().with_timeout(Duration::ZERO).0,
+    ];
     for ctx in contexts {
         assert_eq!(ctx.err(), EXPIRED);
         assert!(ctx.err().unwrap().is_timeout());
         Hand::new(ctx.done()).ready();
         assert_eq!(ctx.with_cancel().0.err(), EXPIRED);
-        assert_eq!(Hand::new(ctx.run(pending::<()>())).ready(), Err(ContextError::DeadlineExceeded));
+        assert_eq!(
+            Hand::new(ctx.run(pending::<()>())).ready(),
+            Err(ContextError::DeadlineExceeded)
+        );
     }
     // Not below one that ended otherwise.
     let (parent, cancel) = Context::background().with_cancel();
@@ -1231,11 +1258,14 @@ fn of_stop_and_cancel_exactly_one_has_the_function_cx08() {
 #[test]
 fn function_started_by_a_thread_runs_where_it_was_registered_cx08() {
     no_hang(|| {
-        let runtime = gopark::Runtime::builder().gomaxprocs(1).thread_name("registered").build().unwrap();
+        let runtime =
+            gopark::Runtime::builder().gomaxprocs(1).thread_name("registered").build().unwrap();
         runtime.block_on(async {
             let (ctx, cancel) = Context::background().with_cancel();
             let (tx, rx) = chan::bounded(1);
-            ctx.after_func(async move { tx.send(thread::current().name().unwrap_or("").to_owned()).await });
+            ctx.after_func(async move {
+                tx.send(thread::current().name().unwrap_or("").to_owned()).await
+            });
             thread::spawn(move || cancel.cancel()).join().unwrap();
             assert!(rx.recv().await.unwrap().starts_with("registered"));
         });
@@ -1276,7 +1306,10 @@ fn nearest_value_of_a_type_counts_cx10() {
     assert_eq!(outer.value().as_deref(), Some(&Id(1)));
     assert!(outer.value::<Other>().is_none());
     assert_eq!((ctx.value().as_deref(), ctx.value().as_deref()), (Some(&Id(1)), Some(&Other(2))));
-    assert_eq!((inner.value().as_deref(), inner.value().as_deref()), (Some(&Id(3)), Some(&Other(2))));
+    assert_eq!(
+        (inner.value().as_deref(), inner.value().as_deref()),
+        (Some(&Id(3)), Some(&Other(2)))
+    );
     // Equal shapes and equal values are not equal types.
     assert!(inner.value::<u32>().is_none());
     // "Nothing" is a value too, and hides what is behind it.
@@ -1537,8 +1570,13 @@ fn send_that_waits_gives_the_value_back_when_the_context_ends() {
         cancel.cancel();
         assert_eq!(send.wakes(), 1);
         let err = send.ready().unwrap_err();
-        assert!(matches!(&err, ContextSendError::Context(ContextError::Canceled, v) if v == "kept"));
-        assert_eq!((format!("{err:?}"), err.to_string()), ("Context(Canceled, ..)".into(), "context canceled".into()));
+        assert!(
+            matches!(&err, ContextSendError::Context(ContextError::Canceled, v) if v == "kept")
+        );
+        assert_eq!(
+            (format!("{err:?}"), err.to_string()),
+            ("Context(Canceled, ..)".into(), "context canceled".into())
+        );
         assert!(behind.is_pending());
     }
 }
@@ -1678,7 +1716,10 @@ fn errors_speak_go() {
 
 #[test]
 fn contexts_fit_everywhere() {
-    fn all<T: Send + Sync + Clone + std::panic::UnwindSafe + std::panic::RefUnwindSafe + 'static>() {}
+    fn all<
+        T: Send + Sync + Clone + std::panic::UnwindSafe + std::panic::RefUnwindSafe + 'static,
+    >() {
+    }
     fn send_sync<T: Send + Sync>() {}
     all::<Context>();
     all::<CancelFunc>();

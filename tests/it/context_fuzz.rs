@@ -21,7 +21,9 @@ struct Waiting {
 impl Waiting {
     fn new(ctx: Context) -> Self {
         let own = ctx.clone();
-        let mut hand = Hand::new(Box::pin(async move { own.done().await }) as Pin<Box<dyn Future<Output = ()> + Send>>);
+        let mut hand =
+            Hand::new(Box::pin(async move { own.done().await })
+                as Pin<Box<dyn Future<Output = ()> + Send>>);
         let parked = hand.poll().is_pending();
         assert!(parked || ctx.err().is_some(), "done, and no error");
         Waiting { ctx, hand, parked }
@@ -85,7 +87,13 @@ fn pick<T>(list: &mut Vec<T>, dice: &mut Dice) -> Option<T> {
     Some(list.swap_remove(at))
 }
 
-fn live(root: Context, seed: u64, long: Duration, market: &Mutex<Vec<Context>>, books: &Arc<Books>) -> World {
+fn live(
+    root: Context,
+    seed: u64,
+    long: Duration,
+    market: &Mutex<Vec<Context>>,
+    books: &Arc<Books>,
+) -> World {
     let mut dice = Dice::new(seed);
     let mut world = World { contexts: vec![root], ..World::default() };
     for step in 0..400 {

@@ -137,7 +137,10 @@ fn changing_the_limit_while_some_run_panics_xs02() {
         }
         let caught = catch_unwind(AssertUnwindSafe(|| group.set_limit(4)));
         let text = caught.unwrap_err().downcast::<String>().unwrap();
-        assert_eq!(*text, "errgroup: modify limit while 2 goroutines in the group are still active");
+        assert_eq!(
+            *text,
+            "errgroup: modify limit while 2 goroutines in the group are still active"
+        );
         drop(open);
         group.wait().await.unwrap();
         group.set_limit(4);
@@ -175,7 +178,10 @@ fn changing_the_limit_beside_one_that_has_its_place_panics_xs02() {
         group.wait().await.unwrap();
         let caught = catch_unwind(AssertUnwindSafe(|| group.set_limit(1)));
         let text = caught.unwrap_err().downcast::<String>().unwrap();
-        assert_eq!(*text, "errgroup: modify limit while 1 goroutines in the group are still active");
+        assert_eq!(
+            *text,
+            "errgroup: modify limit while 1 goroutines in the group are still active"
+        );
         assert!(!group.try_go(async { Ok(()) }), "the limit is the old one");
         second.ready();
         group.wait().await.unwrap();
@@ -189,7 +195,9 @@ fn changing_the_limit_beside_one_that_has_its_place_panics_xs02() {
 fn large_limit_is_none_xs02() {
     on_procs(1, async {
         let group = ErrGroup::<()>::new();
-        for limit in [usize::MAX, usize::MAX - 1, usize::MAX / 2, usize::MAX / 4 + 1, usize::MAX / 4, 1] {
+        for limit in
+            [usize::MAX, usize::MAX - 1, usize::MAX / 2, usize::MAX / 4 + 1, usize::MAX / 4, 1]
+        {
             group.set_limit(limit);
             assert!(group.try_go(async { Ok(()) }));
             group.wait().await.unwrap();
@@ -231,7 +239,9 @@ fn no_more_run_than_the_limit_says_while_it_changes_xs02() {
 
 /// In a runtime whose panics are isolated.
 fn isolated<T: Send + 'static>(main: impl Future<Output = T> + Send + 'static) -> T {
-    no_hang(|| Runtime::builder().gomaxprocs(1).on_panic(OnPanic::Isolate).build().unwrap().block_on(main))
+    no_hang(|| {
+        Runtime::builder().gomaxprocs(1).on_panic(OnPanic::Isolate).build().unwrap().block_on(main)
+    })
 }
 
 #[test]

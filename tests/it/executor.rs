@@ -280,7 +280,13 @@ fn a_panic_at_the_very_start_of_main_is_raised_on_its_caller() {
         }
         return;
     };
-    assert_eq!(ended.code, Some(0), "{} crashes in {:?}", ended.stderr.lines().count(), ended.signal);
+    assert_eq!(
+        ended.code,
+        Some(0),
+        "{} crashes in {:?}",
+        ended.stderr.lines().count(),
+        ended.signal
+    );
 }
 
 #[test]
@@ -377,7 +383,9 @@ fn a_retired_processor_that_is_handed_over_by_block_in_place_wakes_somebody_sch1
                     thread::sleep(Duration::from_millis(10)); // asleep: a thread that blocks is the subject
                     let (tx, rx) = std::sync::mpsc::channel();
                     go(async move { tx.send(()).unwrap() });
-                    gopark::block_in_place(|| rx.recv_timeout(Duration::from_secs(2)).expect("the other one to run"));
+                    gopark::block_in_place(|| {
+                        rx.recv_timeout(Duration::from_secs(2)).expect("the other one to run")
+                    });
                 })
             });
             for handle in handles {
@@ -585,7 +593,11 @@ fn a_dropped_runtime_has_joined_its_threads() {
             rt.block_on(async move { SLOW.with(|slow| slow.0.set(Some(theirs))) });
             // As a drop does, but for longer than a second.
             rt.shutdown_timeout(Duration::from_secs(60));
-            assert_eq!(gone.load(SeqCst), 1, "a destructor of a worker's thread-local ran after the runtime's end");
+            assert_eq!(
+                gone.load(SeqCst),
+                1,
+                "a destructor of a worker's thread-local ran after the runtime's end"
+            );
         }
     });
 }
@@ -600,7 +612,8 @@ fn a_thread_name_that_no_system_takes_is_an_error() {
 fn under_isolate_main_returns_while_a_goroutine_unwinds() {
     no_hang(|| {
         let rt = Runtime::builder().gomaxprocs(2).on_panic(OnPanic::Isolate).build().unwrap();
-        let (returned, has_returned) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        let (returned, has_returned) =
+            (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
         let seen = has_returned.clone();
         let theirs = returned.clone();
         let got = rt.block_on(async move {
@@ -682,8 +695,9 @@ fn a_goroutine_that_resizes_another_runtime_sends_nobody_there_sch14() {
         let a = Runtime::builder().gomaxprocs(1).thread_name("a").build().unwrap();
         let b = Runtime::builder().gomaxprocs(1).thread_name("b").build().unwrap();
         a.block_on(async {
-            let handles: Vec<_> =
-                (0..100).map(|_| go(async { thread::current().name().expect("a name").to_owned() })).collect();
+            let handles: Vec<_> = (0..100)
+                .map(|_| go(async { thread::current().name().expect("a name").to_owned() }))
+                .collect();
             b.gomaxprocs(2);
             for handle in handles {
                 let name = handle.await.unwrap();

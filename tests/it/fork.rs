@@ -10,7 +10,10 @@ use futures_lite::future::block_on as block_thread_on;
 use gopark::context::Context;
 use gopark::sync::WaitGroup;
 use gopark::time::{self, Ticker, Timer};
-use gopark::{JoinSet, Runtime, block_on, block_on_local, chan, go, gomaxprocs, gosched, num_goroutine, select, sync};
+use gopark::{
+    JoinSet, Runtime, block_on, block_on_local, chan, go, gomaxprocs, gosched, num_goroutine,
+    select, sync,
+};
 
 use crate::util::{in_child, isolated, rt};
 
@@ -54,7 +57,8 @@ fn forked(body: impl FnOnce()) -> libc::c_int {
 
 fn text(payload: &(dyn std::any::Any + Send)) -> String {
     let text = payload.downcast_ref::<String>().cloned();
-    text.or_else(|| payload.downcast_ref::<&str>().map(|text| (*text).to_owned())).unwrap_or_default()
+    text.or_else(|| payload.downcast_ref::<&str>().map(|text| (*text).to_owned()))
+        .unwrap_or_default()
 }
 
 /// `f` panics with the text.
@@ -184,8 +188,14 @@ fn the_child_of_a_process_without_threads_of_ours_has_runtimes_of_its_own() {
         let (tx, rx) = chan::bounded(1);
         tx.try_send(1).unwrap();
         let status = forked(|| {
-            assert_eq!(block_on(async { go(async move { rx.recv().await }).await.unwrap() }), Some(1));
-            assert_eq!(rt(2).block_on(async { time::timeout(HOUR, async { 5 }).await.unwrap() }), 5);
+            assert_eq!(
+                block_on(async { go(async move { rx.recv().await }).await.unwrap() }),
+                Some(1)
+            );
+            assert_eq!(
+                rt(2).block_on(async { time::timeout(HOUR, async { 5 }).await.unwrap() }),
+                5
+            );
             block_thread_on(time::sleep(Duration::from_millis(1)));
         });
         assert_eq!(status, 0);
@@ -215,7 +225,10 @@ fn a_goroutine_that_forked_may_not_give_way_in_the_child() {
             assert_eq!(unsafe { libc::waitpid(pid, &raw mut status, 0) }, pid);
             status
         });
-        assert!(libc::WIFSIGNALED(status) && libc::WTERMSIG(status) == libc::SIGABRT, "{status:#x}");
+        assert!(
+            libc::WIFSIGNALED(status) && libc::WTERMSIG(status) == libc::SIGABRT,
+            "{status:#x}"
+        );
         return;
     };
     assert_eq!(ended.code, Some(0), "{ended:#?}");

@@ -17,7 +17,9 @@ use gopark::chan::{self, Receiver, Sender, WeakReceiver, WeakSender};
 use gopark::select;
 
 use crate::dice::Dice;
-use crate::model::{Answer, End, Item, Model, ModelCase, Side, What, ensure, got, list, list_off, sent};
+use crate::model::{
+    Answer, End, Item, Model, ModelCase, Side, What, ensure, got, list, list_off, sent,
+};
 use crate::operation::{Body, Op};
 use crate::task::{FAULTS, Fault};
 use crate::util::no_hang;
@@ -80,11 +82,17 @@ fn script(seed: u64, len: usize) -> Script {
             24..26 => Step::Stream(ch),
             26..28 => Step::IntoStream(ch),
             28..31 => Step::Race(ch, dice.roll(CHANNELS)),
-            31..37 => Step::Macro(std::array::from_fn(|_| (dice.roll(3) > 0).then(|| dice.roll(CHANNELS)))),
-            37..44 => Step::List((0..1 + dice.roll(4)).map(|_| (dice.roll(CHANNELS), dice.roll(2) == 0)).collect()),
+            31..37 => Step::Macro(std::array::from_fn(|_| {
+                (dice.roll(3) > 0).then(|| dice.roll(CHANNELS))
+            })),
+            37..44 => Step::List(
+                (0..1 + dice.roll(4)).map(|_| (dice.roll(CHANNELS), dice.roll(2) == 0)).collect(),
+            ),
             44..48 => Step::TryRecv(ch),
             // Receives for the most part, because one send keeps it from its end.
-            76..81 => Step::ListOff((0..1 + dice.roll(4)).map(|_| (dice.roll(CHANNELS), dice.roll(5) == 0)).collect()),
+            76..81 => Step::ListOff(
+                (0..1 + dice.roll(4)).map(|_| (dice.roll(CHANNELS), dice.roll(5) == 0)).collect(),
+            ),
             48..52 => Step::TrySend(ch),
             52 if dice.roll(3) == 0 => Step::Close(ch),
             53 if dice.roll(2) == 0 => Step::Leave(ch, dice.roll(2) == 0),
@@ -155,7 +163,8 @@ struct World {
 
 impl World {
     fn new(capacities: [usize; CHANNELS]) -> Self {
-        let (txs, rxs) = capacities.map(chan::bounded).into_iter().map(|(tx, rx)| (Some(tx), Some(rx))).unzip();
+        let (txs, rxs) =
+            capacities.map(chan::bounded).into_iter().map(|(tx, rx)| (Some(tx), Some(rx))).unzip();
         let mut model = Model::default();
         for (ch, capacity) in capacities.into_iter().enumerate() {
             assert_eq!(model.make(capacity), ch);
@@ -193,7 +202,9 @@ impl World {
         self.now = now;
         match *step {
             Step::Recv(ch) | Step::Send(ch) => match self.end(ch, matches!(step, Step::Send(_))) {
-                Some((case, End::Recv(rx))) => self.future(async move { got(0, rx.recv().await) }, vec![case]),
+                Some((case, End::Recv(rx))) => {
+                    self.future(async move { got(0, rx.recv().await) }, vec![case])
+                }
                 Some((case, End::Send(tx, item))) => {
                     self.future(async move { sent(0, tx.send(item).await) }, vec![case]);
                 }
@@ -210,7 +221,12 @@ impl World {
                 let Some(rx) = self.rxs[ch].clone() else { return Ok(()) };
                 let more = Rc::default();
                 let future = recv_many(rx, most, Rc::clone(&more));
-                let op = Op::future(self.now, &mut self.model, vec![ModelCase { ch: Some(ch), value: None }], future);
+                let op = Op::future(
+                    self.now,
+                    &mut self.model,
+                    vec![ModelCase { ch: Some(ch), value: None }],
+                    future,
+                );
                 self.add(op.with_more(ch, most, more));
             }
             Step::Stream(ch) => {
@@ -224,25 +240,33 @@ impl World {
                 self.add(op);
             }
             Step::Race(a, b) => {
-                let (Some(rx_a), Some(rx_b)) = (self.rxs[a].clone(), self.rxs[b].clone()) else { return Ok(()) };
+                let (Some(rx_a), Some(rx_b)) = (self.rxs[a].clone(), self.rxs[b].clone()) else {
+                    return Ok(());
+                };
                 let race = async move {
                     let first = async { (0, got(0, rx_a.recv().await)) };
                     let second = async { (1, got(0, rx_b.recv().await)) };
                     or(first, second).await
                 };
-                let [(first, holds_a), (second, holds_b)] =
-                    [a, b].map(|ch| self.model.begin(vec![ModelCase { ch: Some(ch), value: None }]));
+                let [(first, holds_a), (second, holds_b)] = [a, b]
+                    .map(|ch| self.model.begin(vec![ModelCase { ch: Some(ch), value: None }]));
                 let (parts, handles) = (vec![first, second], [holds_a, holds_b].concat());
                 self.add(Op::new(self.now, Body::Future(Box::pin(race)), parts, handles));
             }
             Step::Macro(arms) => self.select_macro(arms),
             Step::List(ref cases) => {
-                let (cases, ends) = cases.iter().filter_map(|&(ch, sends)| self.end(ch, sends)).unzip();
-                self.future(async move { list(&mut Vec::new(), &mut Vec::new(), ends).wait().await }, cases);
+                let (cases, ends) =
+                    cases.iter().filter_map(|&(ch, sends)| self.end(ch, sends)).unzip();
+                self.future(
+                    async move { list(&mut Vec::new(), &mut Vec::new(), ends).wait().await },
+                    cases,
+                );
             }
             Step::ListOff(ref cases) => {
-                let (cases, ends) = cases.iter().filter_map(|&(ch, sends)| self.end(ch, sends)).unzip();
-                let future = async move { list_off(&mut Vec::new(), &mut Vec::new(), ends).wait().await };
+                let (cases, ends) =
+                    cases.iter().filter_map(|&(ch, sends)| self.end(ch, sends)).unzip();
+                let future =
+                    async move { list_off(&mut Vec::new(), &mut Vec::new(), ends).wait().await };
                 let op = Op::future_off(self.now, &mut self.model, cases, future);
                 self.add(op);
             }
@@ -320,14 +344,21 @@ impl World {
                     // Switched off: its value goes when the select does, whatever wins.
                     let item = sends.then(|| self.model.item());
                     let case = ModelCase { ch: None, value: item.as_ref().map(|item| item.id) };
-                    (case, item.map_or(End::Recv(Receiver::nil()), |item| End::Send(Sender::nil(), item)))
+                    (
+                        case,
+                        item.map_or(End::Recv(Receiver::nil()), |item| {
+                            End::Send(Sender::nil(), item)
+                        }),
+                    )
                 });
                 sends = !sends;
                 end
             })
             .into_iter()
             .unzip();
-        let Ok([End::Recv(a), End::Send(b, one), End::Recv(c), End::Send(d, two)]) = <[End; 4]>::try_from(ends) else {
+        let Ok([End::Recv(a), End::Send(b, one), End::Recv(c), End::Send(d, two)]) =
+            <[End; 4]>::try_from(ends)
+        else {
             unreachable!("every second one sends")
         };
         let future = async move {
@@ -372,7 +403,8 @@ fn replay(seed: u64, capacities: [usize; CHANNELS], steps: &[(usize, Step)]) -> 
         let mut world = World::new(capacities);
         let run = |world: &mut World, at: usize, step: &Step| {
             world.step(at, step).and_then(|()| world.check()).map_err(|error| {
-                let place = if at == usize::MAX { "at the end".to_owned() } else { format!("step {at}") };
+                let place =
+                    if at == usize::MAX { "at the end".to_owned() } else { format!("step {at}") };
                 format!("{place}, {step:?}: {error}")
             })
         };
@@ -431,8 +463,15 @@ fn dropping_anything_at_any_moment_loses_nothing_with_room_for_three_ca01_ca04_c
 }
 
 #[test]
-fn dropping_anything_at_any_moment_loses_nothing_with_all_sorts_of_channels_ca01_ca04_ca05_ca07_ca08() {
-    no_hang(|| fuzz(|seed| [0, 1, 3].map(|c: usize| [0, 1, 3, 2][(c + seed as usize) % 4]), 30_000..30_750, 200));
+fn dropping_anything_at_any_moment_loses_nothing_with_all_sorts_of_channels_ca01_ca04_ca05_ca07_ca08()
+ {
+    no_hang(|| {
+        fuzz(
+            |seed| [0, 1, 3].map(|c: usize| [0, 1, 3, 2][(c + seed as usize) % 4]),
+            30_000..30_750,
+            200,
+        )
+    });
 }
 
 #[test]
@@ -451,7 +490,14 @@ fn the_fuzzer_sees_a_mistake() {
 fn the_fuzzer_takes_arms_out_and_counts_them() {
     let mut world = World::new([0, 1, 3]);
     let receives = vec![(0, false), (1, false), (1, false)];
-    let steps = [Step::ListOff(receives), Step::Poll(0), Step::Close(0), Step::Poll(0), Step::Close(1), Step::Poll(0)];
+    let steps = [
+        Step::ListOff(receives),
+        Step::Poll(0),
+        Step::Close(0),
+        Step::Poll(0),
+        Step::Close(1),
+        Step::Poll(0),
+    ];
     for (at, step) in steps.into_iter().enumerate() {
         world.step(at, &step).unwrap();
         world.check().unwrap();

@@ -73,7 +73,10 @@ impl<F: Future> Hand<F> {
 }
 
 /// `f` as main of a runtime of its own with so many processors. It must not hang.
-pub(crate) fn on_procs<T: Send + 'static>(n: usize, f: impl Future<Output = T> + Send + 'static) -> T {
+pub(crate) fn on_procs<T: Send + 'static>(
+    n: usize,
+    f: impl Future<Output = T> + Send + 'static,
+) -> T {
     no_hang(move || {
         let runtime = gopark::Runtime::builder().gomaxprocs(n).build().expect("threads");
         runtime.block_on(f)

@@ -194,7 +194,9 @@ impl Scene {
             Deed::TrySend => drop(self.tx.try_send(self.one())),
             Deed::TryRecv => drop(self.rx.try_recv()),
             Deed::Close => _ = self.tx.close(),
-            Deed::Look => assert!(self.rx.len() < 100 && self.rx.is_closed() == self.tx.is_closed()),
+            Deed::Look => {
+                assert!(self.rx.len() < 100 && self.rx.is_closed() == self.tx.is_closed())
+            }
             Deed::RecvAndDrop => _ = poll_once(self.recv().as_mut(), noop),
             Deed::SendAndDrop => _ = poll_once(self.send().as_mut(), noop),
             Deed::SelectAndDrop => _ = poll_once(self.select().as_mut(), noop),
@@ -253,7 +255,8 @@ fn wakers_may_use_the_channel_when_cloned_woken_or_dropped_ca06() {
             for moment in [Moment::Clone, Moment::Wake, Moment::Drop] {
                 for deed in DEEDS {
                     let scene = Scene::new(cap);
-                    let (drops, made, called) = (scene.drops.clone(), scene.made.clone(), scene.called.clone());
+                    let (drops, made, called) =
+                        (scene.drops.clone(), scene.made.clone(), scene.called.clone());
                     let for_callbacks = Arc::new(Mutex::new(Some(scene.clone())));
                     let act: Act = Arc::new({
                         let scene = for_callbacks.clone();
@@ -290,9 +293,11 @@ impl<F: Future> Future for Wrapped<F> {
             /// The functions of the task's own waker, and the callback, of the poll in progress.
             static INNER: RefCell<Option<(&'static RawWakerVTable, Act)>> = const { RefCell::new(None) };
         }
-        static TABLE: RawWakerVTable = RawWakerVTable::new(clone, |_| unreachable!("never owned"), wake_by_ref, |_| ());
+        static TABLE: RawWakerVTable =
+            RawWakerVTable::new(clone, |_| unreachable!("never owned"), wake_by_ref, |_| ());
         fn inner(data: *const ()) -> (ManuallyDrop<Waker>, Act) {
-            let (functions, act) = INNER.with_borrow(|inner| inner.clone()).expect("within the poll");
+            let (functions, act) =
+                INNER.with_borrow(|inner| inner.clone()).expect("within the poll");
             // SAFETY: both parts are the task's waker's, which outlives the poll; it is not dropped.
             (ManuallyDrop::new(unsafe { Waker::new(data, functions) }), act)
         }
@@ -337,7 +342,9 @@ fn a_waker_with_the_data_of_the_goroutines_own_may_use_the_channel_when_cloned_c
                     go(async move { Wrapped { future: Box::pin(tx.send(2)), act }.await.unwrap() })
                 } else {
                     let rx = rx.clone();
-                    go(async move { assert_eq!(Wrapped { future: Box::pin(rx.recv()), act }.await, Some(1)) })
+                    go(async move {
+                        assert_eq!(Wrapped { future: Box::pin(rx.recv()), act }.await, Some(1))
+                    })
                 };
                 // It runs, and waits.
                 gosched().await;
@@ -382,11 +389,15 @@ fn a_waker_that_spends_the_rest_of_the_budget_gives_the_goroutine_no_endless_one
             let (own_tx, own_rx) = chan::bounded(1);
             let act = move || {
                 for _ in 0..64 {
-                    block_on(async { (own_tx.send(()).await.unwrap(), own_rx.recv().await.unwrap()) });
+                    block_on(async {
+                        (own_tx.send(()).await.unwrap(), own_rx.recv().await.unwrap())
+                    });
                 }
             };
             let waker = hooked(Moment::Wake, Arc::new(act));
-            assert!(Pin::new(&mut watched).poll_next(&mut Context::from_waker(&waker)).is_pending());
+            assert!(
+                Pin::new(&mut watched).poll_next(&mut Context::from_waker(&waker)).is_pending()
+            );
             let sender = go(async move {
                 let other = go(async {});
                 let mut sends = 0;
@@ -437,7 +448,10 @@ fn values_may_use_the_channel_when_dropped_ca06() {
                 *ends.lock().unwrap() = Some((tx.clone(), rx.clone()));
                 drop(tx.send(new())); // never polled
                 (0..cap).for_each(|_| drop(tx.try_send(new())));
-                drop([Hand::new(tx.send(new())), Hand::new(tx.send(new()))].map(|mut op| (op.poll(), op)));
+                drop(
+                    [Hand::new(tx.send(new())), Hand::new(tx.send(new()))]
+                        .map(|mut op| (op.poll(), op)),
+                );
                 drop(rx.try_recv());
                 // The losers of a select.
                 let (quiet, _quiet_rx) = chan::unbuffered();
@@ -556,7 +570,10 @@ fn still_works(tx: &Sender<Bomb>, rx: &Receiver<Bomb>, arsenal: &Arsenal) {
     for id in 0..tx.capacity() {
         assert!(tx.try_send(arsenal.dud(id)).is_ok());
     }
-    assert!(matches!(tx.try_send(arsenal.dud(9)), Err(TrySendError::Full(_))), "a receiver is left in the queue");
+    assert!(
+        matches!(tx.try_send(arsenal.dud(9)), Err(TrySendError::Full(_))),
+        "a receiver is left in the queue"
+    );
     for id in 0..tx.capacity() {
         assert_eq!(rx.try_recv().unwrap().id, id);
     }
@@ -605,11 +622,29 @@ fn what_is_shared_is_unwind_safe() {
     use gopark::{context, sync, time};
 
     fn safe<T: UnwindSafe + RefUnwindSafe>() {}
-    safe::<(chan::Sender<Cell<u8>>, chan::Receiver<Cell<u8>>, gopark::JoinHandle<Cell<u8>>, gopark::Runtime)>();
-    safe::<(sync::Mutex<Cell<u8>>, sync::RwMutex<Cell<u8>>, sync::Cond, sync::Once, sync::Semaphore, sync::WaitGroup)>(
+    safe::<(
+        chan::Sender<Cell<u8>>,
+        chan::Receiver<Cell<u8>>,
+        gopark::JoinHandle<Cell<u8>>,
+        gopark::Runtime,
+    )>();
+    safe::<(
+        sync::Mutex<Cell<u8>>,
+        sync::RwMutex<Cell<u8>>,
+        sync::Cond,
+        sync::Once,
+        sync::Semaphore,
+        sync::WaitGroup,
+    )>();
+    safe::<(sync::Pool<Cell<u8>>, sync::ErrGroup<Cell<u8>>, sync::SingleFlight<Cell<u8>, Cell<u8>>)>(
     );
-    safe::<(sync::Pool<Cell<u8>>, sync::ErrGroup<Cell<u8>>, sync::SingleFlight<Cell<u8>, Cell<u8>>)>();
-    safe::<(sync::OnceValue<u8>, context::Context, context::CancelFunc, context::CancelCauseFunc, context::Stop)>();
+    safe::<(
+        sync::OnceValue<u8>,
+        context::Context,
+        context::CancelFunc,
+        context::CancelCauseFunc,
+        context::Stop,
+    )>();
     safe::<(time::Timer, time::Ticker)>();
 }
 
@@ -700,12 +735,17 @@ fn a_losing_send_that_panics_leaves_no_registration() {
             }
             drop(sender);
             assert_eq!(arsenal.left(), 0, "capacity {cap}, moment {moment}");
-            assert!(matches!(quiet.try_recv(), Err(TryRecvError::Empty)), "a sender is left in the queue");
+            assert!(
+                matches!(quiet.try_recv(), Err(TryRecvError::Empty)),
+                "a sender is left in the queue"
+            );
             still_works(&tx, &rx, &arsenal);
         }
         // The same as a list made at run time, and with a default.
         tx.try_send(arsenal.dud(0)).map_or_else(drop, drop);
-        let list = || Select::new().recv(&rx, |v| v.map(|v| v.id)).send(&quiet_tx, arsenal.live(2), |_| None);
+        let list = || {
+            Select::new().recv(&rx, |v| v.map(|v| v.id)).send(&quiet_tx, arsenal.live(2), |_| None)
+        };
         if cap == 1 {
             blast(2, || list().try_now());
             assert_eq!(arsenal.left(), 0, "capacity {cap}, a list with a default");
@@ -725,7 +765,10 @@ fn a_losing_send_that_panics_leaves_no_registration() {
         blast(2, || {
             select! { r = quiet_tx.send(arsenal.live(2)) => drop(r), default => {} }
         });
-        assert!(matches!(quiet.try_recv(), Err(TryRecvError::Empty)), "a sender is left in the queue");
+        assert!(
+            matches!(quiet.try_recv(), Err(TryRecvError::Empty)),
+            "a sender is left in the queue"
+        );
         still_works(&tx, &rx, &arsenal);
         assert_eq!(arsenal.left(), 0, "capacity {cap}");
     }

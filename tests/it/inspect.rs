@@ -20,7 +20,8 @@ fn runtime(procs: usize) -> Runtime {
 
 /// What is found of the handle's goroutine.
 fn find<T>(handle: &JoinHandle<T>) -> Option<GoroutineInfo> {
-    let mut found: Vec<_> = inspect::goroutines().into_iter().filter(|goroutine| goroutine.id == handle.id()).collect();
+    let mut found: Vec<_> =
+        inspect::goroutines().into_iter().filter(|goroutine| goroutine.id == handle.id()).collect();
     assert!(found.len() <= 1, "it is found twice: {found:?}");
     found.pop()
 }
@@ -41,21 +42,27 @@ fn a_goroutine_is_found_in_each_state() {
                     gosched().await;
                 }
                 let found = find(&waits).unwrap();
-                let GoroutineState::Waiting { reason, at: Some(at), since, also_elsewhere, .. } = found.state else {
+                let GoroutineState::Waiting { reason, at: Some(at), since, also_elsewhere, .. } =
+                    found.state
+                else {
                     panic!("{found:?}")
                 };
                 assert_eq!((reason, also_elsewhere), (WaitReason::ChanReceive, false));
                 assert_eq!((at.file(), at.line(), found.spawned_at.line()), (file!(), line, line));
                 assert!(since <= Instant::now() && !found.is_main && found.name.is_none());
 
-                let me = inspect::goroutines().into_iter().find(|one| one.is_main && one.runtime == found.runtime);
+                let me = inspect::goroutines()
+                    .into_iter()
+                    .find(|one| one.is_main && one.runtime == found.runtime);
                 assert_eq!(me.unwrap().state, GoroutineState::Running);
 
                 // Woken, and behind this goroutine. With two processors the other one may take it; with one it has ended only if
                 // the kernel has kept this thread from its core so long that another worker was given the processor.
                 tx.try_send(1).unwrap();
                 let woken = find(&waits);
-                assert!(procs > 1 || woken.is_none_or(|woken| woken.state == GoroutineState::Runnable));
+                assert!(
+                    procs > 1 || woken.is_none_or(|woken| woken.state == GoroutineState::Runnable)
+                );
                 assert_eq!(waits.await.unwrap(), Some(1));
             });
         });
@@ -79,7 +86,11 @@ fn goroutines_that_have_never_parked_are_found_and_keep_their_order() {
                 assert_eq!(ids.len(), all.len(), "one is found twice");
                 for handle in &handles {
                     // One that the monitor has given to another worker, because this poll takes long, may have ended.
-                    assert!(ids.contains(&handle.id()) || handle.is_finished(), "{} is missing", handle.id());
+                    assert!(
+                        ids.contains(&handle.id()) || handle.is_finished(),
+                        "{} is missing",
+                        handle.id()
+                    );
                 }
             }
             for handle in handles {
@@ -199,7 +210,9 @@ fn a_wait_for_a_channel_says_what_is_known_of_it() {
     no_hang(|| {
         runtime(2).block_on(async {
             let channel = |handle: &JoinHandle<_>| find(handle).and_then(|found| found.channel);
-            let facts = |found: inspect::ChannelInfo| (found.senders, found.receivers, found.buffered, found.capacity);
+            let facts = |found: inspect::ChannelInfo| {
+                (found.senders, found.receivers, found.buffered, found.capacity)
+            };
             let (tx, rx) = chan::bounded::<u8>(2);
             let other = rx.clone();
             let receives = go(async move { other.recv().await.is_some() });
@@ -257,7 +270,8 @@ fn channels_that_come_and_go_are_looked_at() {
                 })
                 .collect();
             while !busy.iter().all(JoinHandle::is_finished) {
-                let one = |channel: inspect::ChannelInfo| channel.senders <= 1 && channel.receivers <= 1;
+                let one =
+                    |channel: inspect::ChannelInfo| channel.senders <= 1 && channel.receivers <= 1;
                 let all = inspect::goroutines();
                 let receives = all.iter().filter(|found| found.spawned_at.line() == line);
                 assert!(receives.filter_map(|found| found.channel).all(one));
@@ -279,7 +293,9 @@ fn a_dump_has_a_line_for_each_group_and_few_lines_for_many_groups() {
                 go(async move { drop(mutex.lock().await) });
             }
             go(named("one", pending::<()>()));
-            while inspect::goroutines().iter().filter(|goroutine| goroutine.is_waiting()).count() < 501 {
+            while inspect::goroutines().iter().filter(|goroutine| goroutine.is_waiting()).count()
+                < 501
+            {
                 gosched().await;
             }
             let mut text = Vec::new();
@@ -287,7 +303,9 @@ fn a_dump_has_a_line_for_each_group_and_few_lines_for_many_groups() {
             let text = String::from_utf8(text).unwrap();
             let site = format!("{}:{line}", file!());
             assert!(
-                text.starts_with("gopark: goroutines: 502, runtimes: 1\n500 goroutines [sync.Mutex.Lock, "),
+                text.starts_with(
+                    "gopark: goroutines: 502, runtimes: 1\n500 goroutines [sync.Mutex.Lock, "
+                ),
                 "{text}"
             );
             assert!(text.contains(&format!("s] at {site}, spawned at {site}\n")), "{text}");
@@ -306,11 +324,17 @@ fn a_panic_hook_and_a_destructor_may_look() {
         struct Looks;
         impl Drop for Looks {
             fn drop(&mut self) {
-                assert!(inspect::goroutines().iter().any(|goroutine| goroutine.state == GoroutineState::Running));
+                assert!(
+                    inspect::goroutines()
+                        .iter()
+                        .any(|goroutine| goroutine.state == GoroutineState::Running)
+                );
             }
         }
         std::panic::set_hook(Box::new(|_| {
-            let found = inspect::goroutines().iter().any(|one| reason(one) == Some(WaitReason::WaitGroupWait));
+            let found = inspect::goroutines()
+                .iter()
+                .any(|one| reason(one) == Some(WaitReason::WaitGroupWait));
             FOUND.store(found, Ordering::Relaxed);
         }));
         runtime(2).block_on(async {
@@ -345,7 +369,12 @@ fn a_name_ends_with_its_future() {
             gosched().await;
             let found = find(&handle).unwrap();
             assert_eq!(found.name.as_deref(), Some("first"));
-            assert!(found.to_string().starts_with(&format!("{} \"first\" [chan receive, 0.", handle.id())), "{found}");
+            assert!(
+                found
+                    .to_string()
+                    .starts_with(&format!("{} \"first\" [chan receive, 0.", handle.id())),
+                "{found}"
+            );
             tx.send(()).await.unwrap();
             gosched().await;
             assert_eq!(find(&handle).unwrap().name, None);
@@ -416,7 +445,8 @@ fn a_leak_check_that_is_dropped_looks_once_unless_its_thread_panics() {
             gosched().await;
             let caught = catch_unwind(AssertUnwindSafe(|| drop(check)));
             let text = caught.unwrap_err().downcast::<String>().unwrap();
-            let head = format!("gopark: 1 goroutine started since {}:{line}, and parked\n", file!());
+            let head =
+                format!("gopark: 1 goroutine started since {}:{line}, and parked\n", file!());
             assert!(text.starts_with(&head), "{text}");
 
             let check = LeakCheck::new();
@@ -443,7 +473,10 @@ fn groups_that_grow_come_first() {
             steady();
             grows();
             gosched().await;
-            assert_eq!(inspect::leaks(Duration::ZERO).iter().map(|group| group.count).sum::<usize>(), 3);
+            assert_eq!(
+                inspect::leaks(Duration::ZERO).iter().map(|group| group.count).sum::<usize>(),
+                3
+            );
             for _ in 0..3 {
                 grows();
             }

@@ -89,7 +89,11 @@ impl World {
     }
 
     /// A new operation; polled at once if `byte` does not say otherwise.
-    fn start(&mut self, op: impl FnOnce(usize, &mut Model) -> Op, byte: usize) -> Result<(), String> {
+    fn start(
+        &mut self,
+        op: impl FnOnce(usize, &mut Model) -> Op,
+        byte: usize,
+    ) -> Result<(), String> {
         let op = op(self.made, &mut self.model).spoiled(self.fault);
         self.made += 1;
         self.ops.push(op);
@@ -151,7 +155,11 @@ impl World {
             }
             "select" if self.ops.len() < MOST_OPS => {
                 let (cases, ends) = self.cases(byte, bytes);
-                self.future(cases, async move { list(&mut Vec::new(), &mut Vec::new(), ends).wait().await }, byte)?;
+                self.future(
+                    cases,
+                    async move { list(&mut Vec::new(), &mut Vec::new(), ends).wait().await },
+                    byte,
+                )?;
             }
             "select default" => {
                 let (cases, ends) = self.cases(byte, bytes);
@@ -162,7 +170,9 @@ impl World {
             }
             "select!" if self.ops.len() < MOST_OPS => {
                 let (cases, ends) = self.three(bytes);
-                let [End::Recv(a), End::Send(b, item), End::Recv(c)] = ends else { unreachable!("as `three` says") };
+                let [End::Recv(a), End::Send(b, item), End::Recv(c)] = ends else {
+                    unreachable!("as `three` says")
+                };
                 let future = async move {
                     select! {
                         biased;
@@ -171,11 +181,16 @@ impl World {
                         value = c.recv() => got(2, value),
                     }
                 };
-                self.start(|name, model| Op::future(name, model, cases.into(), future).biased(), byte)?;
+                self.start(
+                    |name, model| Op::future(name, model, cases.into(), future).biased(),
+                    byte,
+                )?;
             }
             "select! default" => {
                 let (cases, ends) = self.three(bytes);
-                let [End::Recv(a), End::Send(b, item), End::Recv(c)] = ends else { unreachable!("as `three` says") };
+                let [End::Recv(a), End::Send(b, item), End::Recv(c)] = ends else {
+                    unreachable!("as `three` says")
+                };
                 let (name, holds) = self.model.begin(cases.into());
                 let real = select! {
                     biased;
@@ -199,8 +214,12 @@ impl World {
                 let Slot { ch, txs, rxs } = &mut self.slots[slot];
                 let side = if byte & 0x10 != 0 { Side::Send } else { Side::Recv };
                 let cloned = match side {
-                    Side::Send if txs.len() < MOST_ENDS => txs.first().cloned().map(|tx| txs.push(tx)),
-                    Side::Recv if rxs.len() < MOST_ENDS => rxs.first().cloned().map(|rx| rxs.push(rx)),
+                    Side::Send if txs.len() < MOST_ENDS => {
+                        txs.first().cloned().map(|tx| txs.push(tx))
+                    }
+                    Side::Recv if rxs.len() < MOST_ENDS => {
+                        rxs.first().cloned().map(|rx| rxs.push(rx))
+                    }
                     Side::Send | Side::Recv => None,
                 };
                 if cloned.is_some() {
@@ -208,7 +227,11 @@ impl World {
                 }
             }
             "stream" | "into_stream" if self.ops.len() < MOST_OPS => {
-                let make = if NAMES[code % NAMES.len()] == "stream" { Op::stream } else { Op::into_stream };
+                let make = if NAMES[code % NAMES.len()] == "stream" {
+                    Op::stream
+                } else {
+                    Op::into_stream
+                };
                 if let Some(rx) = self.slots[slot].rxs.last().cloned() {
                     self.start(|name, model| make(name, model, ch, rx), byte)?;
                 }
@@ -268,7 +291,11 @@ impl World {
 
     /// An operation with a `default` looked at its cases once.
     fn default(&mut self, name: usize, real: Option<Answer>, biased: bool) -> Result<(), String> {
-        if !self.model.settle(name, real, biased).map_err(|error| format!("operation {name} {error}"))? {
+        if !self
+            .model
+            .settle(name, real, biased)
+            .map_err(|error| format!("operation {name} {error}"))?
+        {
             self.model.abandon(name);
             self.model.tally.defaults += 1;
         }
@@ -289,7 +316,8 @@ impl World {
         self.ops.iter().try_for_each(|op| op.check(&self.model))?;
         for Slot { ch, txs, rxs } in &self.slots {
             let sides = txs.iter().map(|tx| (tx.len(), tx.capacity(), tx.is_closed()));
-            for real in sides.chain(rxs.iter().map(|rx| (rx.len(), rx.capacity(), rx.is_closed()))) {
+            for real in sides.chain(rxs.iter().map(|rx| (rx.len(), rx.capacity(), rx.is_closed())))
+            {
                 self.model.check_chan(*ch, real)?;
             }
         }
@@ -350,9 +378,14 @@ pub(crate) fn run(program: &[u8]) -> Result<Tally, String> {
 }
 
 /// As `run`; `meddle` is called with the drops that the model counts, before each look at them.
-pub(crate) fn run_with(program: &[u8], mut meddle: impl FnMut(&mut Vec<u8>)) -> Result<Tally, String> {
+pub(crate) fn run_with(
+    program: &[u8],
+    mut meddle: impl FnMut(&mut Vec<u8>),
+) -> Result<Tally, String> {
     // What a select draws comes from the program as well.
-    fastrand::seed(program.iter().fold(7, |seed: u64, &byte| seed.wrapping_mul(31).wrapping_add(byte.into())));
+    fastrand::seed(
+        program.iter().fold(7, |seed: u64, &byte| seed.wrapping_mul(31).wrapping_add(byte.into())),
+    );
     let mut world = World::new();
     let mut bytes = Bytes(program.iter());
     let told = |world: &World, error| format!("{error}, after\n{}", world.trace);

@@ -230,7 +230,8 @@ fn an_abort_handle_ends_its_goroutine_whatever_that_has_done_by_then() {
 #[test]
 fn abort_handles_of_goroutines_that_come_and_go_reach_no_other() {
     on_procs(2, async {
-        let (mut dice, mut aborts, ended) = (Dice::new(3), Vec::new(), Arc::new(AtomicUsize::new(0)));
+        let (mut dice, mut aborts, ended) =
+            (Dice::new(3), Vec::new(), Arc::new(AtomicUsize::new(0)));
         for _ in 0..3_000 {
             let (ended, parks) = (ended.clone(), dice.roll(2));
             let handle = go(async move {

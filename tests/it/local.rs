@@ -13,13 +13,14 @@ use std::time::Duration;
 use gopark::inspect::{self, GoroutineState, WaitReason};
 use gopark::sync::Semaphore;
 use gopark::{
-    JoinHandle, OnPanic, Runtime, block_on, block_on_local, chan, go, go_local, gosched, num_goroutine, select, time,
-    unblock,
+    JoinHandle, OnPanic, Runtime, block_on, block_on_local, chan, go, go_local, gosched,
+    num_goroutine, select, time, unblock,
 };
 
 use crate::util::no_hang;
 
-const OUTSIDE: &str = "gopark: go_local called outside of a block_on_local, on whose thread it starts its goroutine";
+const OUTSIDE: &str =
+    "gopark: go_local called outside of a block_on_local, on whose thread it starts its goroutine";
 
 fn runtime(on_panic: OnPanic) -> Runtime {
     Runtime::builder().gomaxprocs(1).on_panic(on_panic).build().unwrap()
@@ -82,7 +83,10 @@ fn a_local_goroutine_shares_with_its_main_what_is_not_send() {
         found.sort_unstable();
         assert_eq!(found, Vec::from_iter(0..100));
         assert_eq!(
-            Runtime::new().block_on_local(async { go_local(async { Rc::new(5) }).await }).map(|n| *n).unwrap(),
+            Runtime::new()
+                .block_on_local(async { go_local(async { Rc::new(5) }).await })
+                .map(|n| *n)
+                .unwrap(),
             5
         );
     });
@@ -183,8 +187,11 @@ fn what_is_left_is_dropped_on_the_thread_before_block_on_local_returns() {
     no_hang(|| {
         let rt = Runtime::new();
         let notes = Rc::new(RefCell::new(Vec::new()));
-        let (main, parked, queued) =
-            (Dropped::new(&notes, "main"), Dropped::new(&notes, "parked"), Dropped::new(&notes, "queued"));
+        let (main, parked, queued) = (
+            Dropped::new(&notes, "main"),
+            Dropped::new(&notes, "parked"),
+            Dropped::new(&notes, "queued"),
+        );
         let [held]: [JoinHandle<()>; 1] = rt.block_on_local(async move {
             let _main = main;
             let held = go_local(async move {
@@ -398,7 +405,9 @@ fn many_threads_wake_many_local_goroutines() {
                 .collect();
             let threads = [(); 4].map(|()| {
                 let tx = tx.clone();
-                thread::spawn(move || (0..GOROUTINES * EACH / 4).for_each(|_| tx.send_blocking(1).unwrap()))
+                thread::spawn(move || {
+                    (0..GOROUTINES * EACH / 4).for_each(|_| tx.send_blocking(1).unwrap())
+                })
             });
             for receiver in receivers {
                 receiver.await.unwrap();
@@ -424,7 +433,8 @@ fn inspect_lists_local_goroutines_in_each_state() {
             let (_tx, rx) = chan::unbuffered::<u8>();
             let waits = go_local(async move { rx.recv().await });
             gosched().await;
-            let GoroutineState::Waiting { reason: WaitReason::ChanReceive, at: Some(at), .. } = find(waits.id()).state
+            let GoroutineState::Waiting { reason: WaitReason::ChanReceive, at: Some(at), .. } =
+                find(waits.id()).state
             else {
                 panic!("{:?}", find(waits.id()));
             };
@@ -449,7 +459,10 @@ fn a_destructor_of_main_may_call_block_on_local_again() {
     struct Again;
     impl Drop for Again {
         fn drop(&mut self) {
-            assert_eq!(block_on_local(async { go_local(async { Rc::new(7) }).await }).map(|n| *n).unwrap(), 7);
+            assert_eq!(
+                block_on_local(async { go_local(async { Rc::new(7) }).await }).map(|n| *n).unwrap(),
+                7
+            );
         }
     }
     no_hang(|| {

@@ -348,7 +348,11 @@ impl Model {
     fn take(&mut self, ch: usize, own: usize) -> Option<What> {
         let chan = &mut self.chans[ch];
         let closed = chan.closed;
-        let found = if chan.returned.is_empty() { chan.buffer.pop_front() } else { Some(chan.returned.remove(0).1) };
+        let found = if chan.returned.is_empty() {
+            chan.buffer.pop_front()
+        } else {
+            Some(chan.returned.remove(0).1)
+        };
         match found {
             Some(value) => {
                 self.refill(ch, own);
@@ -392,7 +396,8 @@ impl Model {
 
     fn ready(&self, op: usize) -> Vec<usize> {
         let cases = self.ops[op].0.iter().enumerate();
-        let cases = cases.filter(|&(index, case)| !self.is_off(op, index) && self.is_ready(*case, op));
+        let cases =
+            cases.filter(|&(index, case)| !self.is_off(op, index) && self.is_ready(*case, op));
         cases.map(|(index, _)| index).collect()
     }
 
@@ -417,10 +422,13 @@ impl Model {
             self.drawn.extend(sends.into_values().filter(|values| values.len() > 1));
         }
         let off = self.go_off.get(&op);
-        for (index, case) in cases.iter().enumerate().filter(|(index, _)| off.is_none_or(|off| !off.contains(index))) {
+        for (index, case) in
+            cases.iter().enumerate().filter(|(index, _)| off.is_none_or(|off| !off.contains(index)))
+        {
             let Some(ch) = case.ch else { continue };
             let chan = &mut self.chans[ch];
-            if case.value.is_some() { &mut chan.sendq } else { &mut chan.recvq }.push_back((op, index));
+            if case.value.is_some() { &mut chan.sendq } else { &mut chan.recvq }
+                .push_back((op, index));
         }
     }
 
@@ -527,7 +535,12 @@ impl Model {
     // -------------------------------------------------------------------------------------------- beside what is
 
     /// The operation was polled, and gave that.
-    pub(crate) fn polled(&mut self, op: usize, real: Option<Answer>, biased: bool) -> Result<(), String> {
+    pub(crate) fn polled(
+        &mut self,
+        op: usize,
+        real: Option<Answer>,
+        biased: bool,
+    ) -> Result<(), String> {
         match self.ops[op].1 {
             State::Fresh if self.reserving.contains(&op) => return self.reserves(op, real),
             State::Won((_, What::Place), _) => {
@@ -547,7 +560,10 @@ impl Model {
             State::Waiting => ensure!(real.is_none(), "gave {real:?}, and nobody served it"),
             State::Won(expected, _) => {
                 let told = real.map(|real| self.told(op, real, biased));
-                ensure!(told == Some(expected), "gave {real:?}, which is {told:?}, not {expected:?}");
+                ensure!(
+                    told == Some(expected),
+                    "gave {real:?}, which is {told:?}, not {expected:?}"
+                );
                 self.finish(op, expected);
             }
             State::Over => return Err("is over".to_owned()),
@@ -576,7 +592,12 @@ impl Model {
     }
 
     /// A fresh operation looked at all its cases at one instant: whether it took one, which must be what the model would take.
-    pub(crate) fn settle(&mut self, op: usize, real: Option<Answer>, biased: bool) -> Result<bool, String> {
+    pub(crate) fn settle(
+        &mut self,
+        op: usize,
+        real: Option<Answer>,
+        biased: bool,
+    ) -> Result<bool, String> {
         if self.note_off(op) {
             ensure!(real == Some(ALL_OFF), "gave {real:?}, and all its cases are off");
             self.finish(op, ALL_OFF);
@@ -603,7 +624,9 @@ impl Model {
             Ok(()) => Some(What::Sent),
             Err(TrySendError::Closed(item)) => Some(What::Back(item.id)),
             Err(TrySendError::Full(item)) if item.id == id => None,
-            Err(TrySendError::Full(item)) => return Err(format!("try_send gave back {}, not {id}", item.id)),
+            Err(TrySendError::Full(item)) => {
+                return Err(format!("try_send gave back {}, not {id}", item.id));
+            }
         };
         let expected = self.put(ch, usize::MAX, id);
         self.gone[id] += u8::from(expected != Some(What::Sent));
@@ -636,7 +659,10 @@ impl Model {
         for (value, &expected) in self.gone.iter().enumerate() {
             let (item, real) = (self.items[value], real(value));
             let drawn = || self.drawn.iter().any(|twins| twins.contains(&value));
-            ensure!(real == expected || drawn(), "value {item} was dropped {real} times, not {expected}");
+            ensure!(
+                real == expected || drawn(),
+                "value {item} was dropped {real} times, not {expected}"
+            );
         }
         for twins in &self.drawn {
             let sorted = |drops: &dyn Fn(usize) -> u8| {
@@ -645,7 +671,10 @@ impl Model {
                 drops
             };
             let (real, expected) = (sorted(&real), sorted(&|value| self.gone[value]));
-            ensure!(real == expected, "values {twins:?} were dropped {real:?} times, not {expected:?}");
+            ensure!(
+                real == expected,
+                "values {twins:?} were dropped {real:?} times, not {expected:?}"
+            );
         }
         Ok(())
     }
@@ -663,7 +692,10 @@ impl Model {
     pub(crate) fn check_chan(&self, ch: usize, real: (usize, usize, bool)) -> Result<(), String> {
         let chan = &self.chans[ch];
         let expected = (self.len(ch), chan.capacity, chan.closed);
-        ensure!(real == expected, "channel {ch} has (len, capacity, closed) {real:?}, not {expected:?}");
+        ensure!(
+            real == expected,
+            "channel {ch} has (len, capacity, closed) {real:?}, not {expected:?}"
+        );
         Ok(())
     }
 }
@@ -740,11 +772,14 @@ fn list_of<'a>(
     let (mut rxs, mut txs) = (rxs.iter(), txs.iter());
     let mut select = Select::new();
     for (case, item) in plan.into_iter().enumerate() {
-        select = match item {
-            Some(item) => select.send(txs.next().expect("one each"), item, move |result| sent(case, result)),
-            None if go_off => select.recv_some(rxs.next().expect("one each"), move |value| got(case, Some(value))),
-            None => select.recv(rxs.next().expect("one each"), move |value| got(case, value)),
-        };
+        select =
+            match item {
+                Some(item) => select
+                    .send(txs.next().expect("one each"), item, move |result| sent(case, result)),
+                None if go_off => select
+                    .recv_some(rxs.next().expect("one each"), move |value| got(case, Some(value))),
+                None => select.recv(rxs.next().expect("one each"), move |value| got(case, value)),
+            };
     }
     select
 }

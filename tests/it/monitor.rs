@@ -41,7 +41,12 @@ fn a_bounded_queue_of_monitors_loses_nothing() {
             let queue = queue.clone();
             wg.go(async move {
                 for i in 0..500 {
-                    queue.lock().await.wait_while(|queue| queue.len() >= 3).await.push(producer * 500 + i);
+                    queue
+                        .lock()
+                        .await
+                        .wait_while(|queue| queue.len() >= 3)
+                        .await
+                        .push(producer * 500 + i);
                     queue.broadcast();
                 }
             });

@@ -244,7 +244,10 @@ fn starving_waiter_gets_the_lock_mx03() {
 }
 
 /// A waiter that has lost for more than a millisecond. (It is the clock that is waited for, there is no other event.)
-fn starve<'a>(m: &'a Mutex<()>, waiter: &mut Hand<gopark::sync::futures::Lock<'a, ()>>) -> MutexGuard<'a, ()> {
+fn starve<'a>(
+    m: &'a Mutex<()>,
+    waiter: &mut Hand<gopark::sync::futures::Lock<'a, ()>>,
+) -> MutexGuard<'a, ()> {
     let guard = m.try_lock().expect("in normal mode a newcomer may barge");
     let since = std::time::Instant::now();
     while since.elapsed().as_micros() < 1_200 {
@@ -626,7 +629,8 @@ fn random_cancellation_never_loses_the_word_on_a_processor() {
                         let start = Instant::now();
                         let mut hand = Hand::new(m.lock());
                         // The budget is not what this is about.
-                        while hand.poll().map(|g| guard = Some(g)).is_pending() && hand.wakes() > 0 {
+                        while hand.poll().map(|g| guard = Some(g)).is_pending() && hand.wakes() > 0
+                        {
                             hand = Hand::new(m.lock());
                             gosched().await;
                         }
@@ -650,7 +654,8 @@ fn random_cancellation_never_loses_the_word_on_a_processor() {
                 }
                 waiting.retain(|(hand, ..)| !hand.is_done());
                 let told = || waiting.iter().filter(|(hand, seen, _)| hand.wakes() > *seen);
-                let young = told().filter(|(.., start)| start.elapsed() < Duration::from_millis(1)).count();
+                let young =
+                    told().filter(|(.., start)| start.elapsed() < Duration::from_millis(1)).count();
                 assert!(young <= 1, "a herd");
                 if guard.is_none() && !waiting.is_empty() {
                     assert!(told().count() >= 1, "nobody knows that the lock is free");
@@ -737,7 +742,10 @@ fn goroutines_and_threads_share_a_mutex() {
 fn a_waker_that_panics_leaves_the_mutex_in_order() {
     let m = Mutex::new(());
     let guard = m.try_lock().unwrap();
-    let waker = Waker::from(Arc::new(Acts { on_wake: Box::new(|| panic!("bad waker")), on_drop: Box::new(|| ()) }));
+    let waker = Waker::from(Arc::new(Acts {
+        on_wake: Box::new(|| panic!("bad waker")),
+        on_drop: Box::new(|| ()),
+    }));
     let mut a = Hand::new(m.lock());
     assert!(a.poll_with(&waker).is_pending());
     drop(guard);

@@ -194,7 +194,8 @@ fn a_read_that_loses_a_select_loses_no_byte() {
                 }
             }
             writer.await.unwrap();
-            let numbers: Vec<u16> = all.chunks(2).map(|bytes| u16::from_le_bytes([bytes[0], bytes[1]])).collect();
+            let numbers: Vec<u16> =
+                all.chunks(2).map(|bytes| u16::from_le_bytes([bytes[0], bytes[1]])).collect();
             assert_eq!(numbers, (0..2_000).collect::<Vec<_>>());
         });
     });
@@ -411,19 +412,31 @@ fn inspect_shows_the_peer_of_a_socket_that_is_waited_for() {
                 let found = loop {
                     let mut all = inspect::goroutines().into_iter();
                     // It has its name once it has run.
-                    let waits = |state| matches!(state, GoroutineState::Waiting { reason: WaitReason::Io, .. });
-                    let is_it = |goroutine: &inspect::GoroutineInfo| goroutine.name.as_deref() == Some(name);
-                    if let Some(found) = all.find(|goroutine| is_it(goroutine) && waits(goroutine.state)) {
+                    let waits = |state| {
+                        matches!(state, GoroutineState::Waiting { reason: WaitReason::Io, .. })
+                    };
+                    let is_it = |goroutine: &inspect::GoroutineInfo| {
+                        goroutine.name.as_deref() == Some(name)
+                    };
+                    if let Some(found) =
+                        all.find(|goroutine| is_it(goroutine) && waits(goroutine.state))
+                    {
                         break found;
                     }
                     gopark::gosched().await;
                 };
                 assert_eq!(found.socket.and_then(|socket| socket.peer), Some(peer));
                 let line = found.to_string();
-                assert!(line.contains("[IO wait, ") && line.contains(&format!(", peer {peer}")), "{line}");
+                assert!(
+                    line.contains("[IO wait, ") && line.contains(&format!(", peer {peer}")),
+                    "{line}"
+                );
             }
             drop((client, other));
-            assert_eq!((by_future.await.unwrap().unwrap(), by_poll.await.unwrap().unwrap()), (0, 0));
+            assert_eq!(
+                (by_future.await.unwrap().unwrap(), by_poll.await.unwrap().unwrap()),
+                (0, 0)
+            );
         });
     });
 }
@@ -452,14 +465,19 @@ macro_rules! drops_at_every_poll {
         let writer = go(async move {
             let mut next = 0usize;
             while next < TOTAL {
-                let bytes: Vec<u8> =
-                    (next..TOTAL.min(next + fastrand::usize(1..3_000))).map(|n| (n % 251) as u8).collect();
+                let bytes: Vec<u8> = (next..TOTAL.min(next + fastrand::usize(1..3_000)))
+                    .map(|n| (n % 251) as u8)
+                    .collect();
                 let written = if fastrand::bool() {
                     limited(fastrand::usize(1..=3), client.write(&bytes)).await.map(Result::unwrap)
                 } else {
                     let mut stream = &client;
                     let write = std::future::poll_fn(|cx| {
-                        gopark::io::AsyncWrite::poll_write(std::pin::Pin::new(&mut stream), cx, &bytes)
+                        gopark::io::AsyncWrite::poll_write(
+                            std::pin::Pin::new(&mut stream),
+                            cx,
+                            &bytes,
+                        )
                     });
                     limited(fastrand::usize(1..=3), write).await.map(Result::unwrap)
                 };
@@ -476,11 +494,17 @@ macro_rules! drops_at_every_poll {
         loop {
             let room = fastrand::usize(1..buffer.len());
             let read = if fastrand::bool() {
-                limited(fastrand::usize(1..=3), server.read(&mut buffer[..room])).await.map(Result::unwrap)
+                limited(fastrand::usize(1..=3), server.read(&mut buffer[..room]))
+                    .await
+                    .map(Result::unwrap)
             } else {
                 let mut stream = &server;
                 let read = std::future::poll_fn(|cx| {
-                    gopark::io::AsyncRead::poll_read(std::pin::Pin::new(&mut stream), cx, &mut buffer[..room])
+                    gopark::io::AsyncRead::poll_read(
+                        std::pin::Pin::new(&mut stream),
+                        cx,
+                        &mut buffer[..room],
+                    )
                 });
                 limited(fastrand::usize(1..=3), read).await.map(Result::unwrap)
             };

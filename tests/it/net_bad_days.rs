@@ -193,7 +193,11 @@ fn the_peers_of_many_parked_connections_vanish() {
                         // By the poll functions of the traits.
                         let mut b = b;
                         let n = std::future::poll_fn(|cx| {
-                            gopark::io::AsyncRead::poll_read(std::pin::Pin::new(&mut b), cx, &mut buffer)
+                            gopark::io::AsyncRead::poll_read(
+                                std::pin::Pin::new(&mut b),
+                                cx,
+                                &mut buffer,
+                            )
                         });
                         assert_eq!(n.await.unwrap(), 0);
                     }
@@ -300,7 +304,8 @@ fn events_are_seen_beside_a_goroutine_that_blocks_its_thread() {
 fn idle_sockets_wake_no_thread() {
     isolated(|| {
         let rt = Runtime::builder().gomaxprocs(2).build().unwrap();
-        let sockets = rt.block_on(async { (0..100).map(|_| UnixStream::pair().unwrap()).collect::<Vec<_>>() });
+        let sockets = rt
+            .block_on(async { (0..100).map(|_| UnixStream::pair().unwrap()).collect::<Vec<_>>() });
         std::thread::sleep(Duration::from_millis(1_500)); // asleep: until the runtime is at rest
         let before = (cpu_time(), switches());
         std::thread::sleep(Duration::from_millis(2_000)); // asleep: it is what is tested
@@ -315,8 +320,15 @@ fn switches() -> u64 {
     let tasks = std::fs::read_dir("/proc/self/task").unwrap();
     let of = |task: io::Result<std::fs::DirEntry>| {
         let mut text = String::new();
-        std::fs::File::open(task.unwrap().path().join("status")).unwrap().read_to_string(&mut text).unwrap();
-        let line = text.lines().find(|line| line.starts_with("voluntary_ctxt_switches")).unwrap().to_owned();
+        std::fs::File::open(task.unwrap().path().join("status"))
+            .unwrap()
+            .read_to_string(&mut text)
+            .unwrap();
+        let line = text
+            .lines()
+            .find(|line| line.starts_with("voluntary_ctxt_switches"))
+            .unwrap()
+            .to_owned();
         line.split_whitespace().last().unwrap().parse::<u64>().unwrap()
     };
     tasks.map(of).sum()
@@ -410,7 +422,9 @@ fn urgent_data_does_not_stop_a_reader() {
                 });
                 client.write_all(b"abc").await.unwrap();
                 // SAFETY: one byte of a literal.
-                let sent = unsafe { libc::send(client.as_raw_fd(), b"d".as_ptr().cast(), 1, libc::MSG_OOB) };
+                let sent = unsafe {
+                    libc::send(client.as_raw_fd(), b"d".as_ptr().cast(), 1, libc::MSG_OOB)
+                };
                 assert_eq!(sent, 1);
                 client.write_all(b"efg").await.unwrap();
                 assert_eq!(reader.await.unwrap(), b"abcefg");
@@ -450,7 +464,8 @@ fn a_pipe_whose_writer_has_gone_waits_for_the_next_one() {
         // SAFETY: a name with a zero byte at its end.
         assert_eq!(unsafe { libc::mkfifo(name.as_ptr(), 0o600) }, 0);
         gopark::block_on(async {
-            let reader = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(&path).unwrap();
+            let reader =
+                OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(&path).unwrap();
             let reader = gopark::io::Async::new(reader).unwrap();
             drop(OpenOptions::new().write(true).open(&path).unwrap());
             let read = |mut file: &std::fs::File| file.read(&mut [0; 8]);
@@ -464,7 +479,10 @@ fn a_pipe_whose_writer_has_gone_waits_for_the_next_one() {
 }
 
 /// Waits and looks, in turns: there is nothing, so that a few turns must be enough.
-async fn assert_turns<F: Future<Output = ()>>(wait: impl Fn() -> F, look: impl Fn() -> io::Result<()>) {
+async fn assert_turns<F: Future<Output = ()>>(
+    wait: impl Fn() -> F,
+    look: impl Fn() -> io::Result<()>,
+) {
     let turns = AtomicUsize::new(0);
     let spin = async {
         loop {

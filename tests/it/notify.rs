@@ -139,7 +139,10 @@ fn no_notification_is_lost_or_doubled_whoever_gives_up() {
                     kept |= waits.iter().all(|wait: &Hand<_>| wait.wakes() > 0);
                     n.notify_one();
                     let notified = waits.iter().filter(|wait| wait.wakes() > 0).count();
-                    assert!(waits[..notified].iter().all(|wait| wait.wakes() == 1), "seed {seed}: out of order");
+                    assert!(
+                        waits[..notified].iter().all(|wait| wait.wakes() == 1),
+                        "seed {seed}: out of order"
+                    );
                 }
                 3 if !waits.is_empty() => {
                     let at = dice.roll(waits.len());

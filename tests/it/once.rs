@@ -39,7 +39,8 @@ fn concurrent_callers_return_after_it_finished_on01() {
         shut.recv().await;
         done.set(true);
     }));
-    let mut others: Vec<_> = (0..20).map(|_| Hand::parked(once.call_once_async(async || panic!("twice")))).collect();
+    let mut others: Vec<_> =
+        (0..20).map(|_| Hand::parked(once.call_once_async(async || panic!("twice")))).collect();
     assert!(!once.is_done());
     drop(open);
     first.ready();
@@ -141,7 +142,9 @@ fn panic_lets_those_who_wait_go_on02() {
 #[test]
 fn asking_inside_waits_for_ever_on03() {
     let once = Once::new();
-    let mut outer = Hand::parked(once.call_once_async(async || once.call_once_async(async || panic!("twice")).await));
+    let mut outer = Hand::parked(
+        once.call_once_async(async || once.call_once_async(async || panic!("twice")).await),
+    );
     assert!(outer.is_pending());
     assert_eq!(outer.wakes(), 0);
 }
@@ -164,10 +167,16 @@ fn value_that_asks_for_itself_panics_on03() {
         assert_eq!(ended.code, Some(0), "{}", ended.stderr);
         // At the `await`.
         let (at, _) = ended.stderr.split_once(TEXT).expect("the panic's text");
-        assert!(at.trim_end().lines().last().unwrap().contains("tests/it/once.rs"), "{}", ended.stderr);
+        assert!(
+            at.trim_end().lines().last().unwrap().contains("tests/it/once.rs"),
+            "{}",
+            ended.stderr
+        );
         return;
     }
-    let text = |asked: std::thread::Result<i32>| (*asked.unwrap_err().downcast::<&str>().unwrap()).to_owned();
+    let text = |asked: std::thread::Result<i32>| {
+        (*asked.unwrap_err().downcast::<&str>().unwrap()).to_owned()
+    };
     for _ in 0..2 {
         assert_eq!(text(catch_unwind(|| block_on(async { *VALUE.get().await }))), TEXT);
     }
@@ -214,7 +223,8 @@ fn dropped_midway_the_next_one_does_its_own_ca12() {
 fn dropped_while_waiting_nothing_happens_ca12() {
     let once = Once::new();
     let (open, shut) = gate();
-    let mut first = Hand::parked(once.call_once_async(async || assert!(shut.recv().await.is_none())));
+    let mut first =
+        Hand::parked(once.call_once_async(async || assert!(shut.recv().await.is_none())));
     drop(Hand::parked(once.call_once_async(async || panic!("twice"))));
     drop(open);
     first.ready();
@@ -291,7 +301,10 @@ fn function_never_called_is_dropped_with_the_value_on05() {
 fn once_fits_everywhere() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| ());
-    assert_eq!(format!("{ONCE:?} {:?}", Once::default()), "Once { done: true } Once { done: false }");
+    assert_eq!(
+        format!("{ONCE:?} {:?}", Once::default()),
+        "Once { done: true } Once { done: false }"
+    );
     let value = OnceValue::new(|| 1);
     assert_eq!(format!("{value:?}"), "OnceValue { value: <not computed> }");
     block_on(value.get());

@@ -45,7 +45,10 @@ fn one_that_fails_or_is_dropped_lets_the_next_try() {
     assert_eq!(second.ready(), Err("no"));
     assert_eq!(*third.ready(), 3);
     assert_eq!((cell.set(4), cell.get()), (Err(4), Some(&3)));
-    assert_eq!(format!("{cell:?} {:?}", OnceCell::<u8>::default()), "OnceCell(3) OnceCell(<empty>)");
+    assert_eq!(
+        format!("{cell:?} {:?}", OnceCell::<u8>::default()),
+        "OnceCell(3) OnceCell(<empty>)"
+    );
 }
 
 /// Calls are dropped at any time: one at a time makes the value, in the order of arrival, and it is made once.
@@ -83,9 +86,15 @@ fn one_at_a_time_makes_the_value_whichever_are_dropped() {
                     *seen = init.wakes();
                     let is_made = cell.get().is_some();
                     let polled = init.poll();
-                    assert!(polled.is_ready() || !is_made, "seed {seed}: it waits for what is there");
+                    assert!(
+                        polled.is_ready() || !is_made,
+                        "seed {seed}: it waits for what is there"
+                    );
                     if let Poll::Ready(result) = polled {
-                        assert_eq!(result.ok(), cell.get().map(|(number, _)| *number).filter(|_| result.is_ok()));
+                        assert_eq!(
+                            result.ok(),
+                            cell.get().map(|(number, _)| *number).filter(|_| result.is_ok())
+                        );
                         drop(inits.remove(at));
                     } else {
                         at += 1 + dice.roll(2);
@@ -116,7 +125,8 @@ fn a_panic_lets_the_next_try() {
     runtime.block_on(async {
         let cell = Arc::new(OnceCell::new());
         let other = cell.clone();
-        let failed = go(async move { *other.get_or_init(async || panic!("the test's own")).await }).await;
+        let failed =
+            go(async move { *other.get_or_init(async || panic!("the test's own")).await }).await;
         assert!(failed.unwrap_err().is_panic());
         assert_eq!(*cell.get_or_init(async || 7).await, 7);
     });

@@ -47,9 +47,25 @@ pub(crate) struct Op {
 }
 
 impl Op {
-    pub(crate) fn new(name: usize, body: Body, parts: Vec<usize>, handles: Vec<(usize, Side)>) -> Self {
+    pub(crate) fn new(
+        name: usize,
+        body: Body,
+        parts: Vec<usize>,
+        handles: Vec<(usize, Side)>,
+    ) -> Self {
         let task = Task::new(None);
-        Self { name, body, parts, handles, biased: false, more: None, task, stale: Vec::new(), watching: None, told: 0 }
+        Self {
+            name,
+            body,
+            parts,
+            handles,
+            biased: false,
+            more: None,
+            task,
+            stale: Vec::new(),
+            watching: None,
+            told: 0,
+        }
     }
 
     /// An operation of one part.
@@ -60,7 +76,12 @@ impl Op {
         future: impl Future<Output = Answer> + 'static,
     ) -> Self {
         let (part, handles) = model.begin(cases);
-        Self::new(name, Body::Future(Box::pin(async move { (0, future.await) })), vec![part], handles)
+        Self::new(
+            name,
+            Body::Future(Box::pin(async move { (0, future.await) })),
+            vec![part],
+            handles,
+        )
     }
 
     /// As `future`, of a select whose receives go off at the end of their channels.
@@ -71,7 +92,12 @@ impl Op {
         future: impl Future<Output = Answer> + 'static,
     ) -> Self {
         let (part, handles) = model.begin_off(cases);
-        Self::new(name, Body::Future(Box::pin(async move { (0, future.await) })), vec![part], handles)
+        Self::new(
+            name,
+            Body::Future(Box::pin(async move { (0, future.await) })),
+            vec![part],
+            handles,
+        )
     }
 
     /// As `future`, of a reservation that sends its value by a poll after it has its place.
@@ -82,7 +108,12 @@ impl Op {
         future: impl Future<Output = Answer> + 'static,
     ) -> Self {
         let (part, handles) = model.begin_reserve(case);
-        Self::new(name, Body::Future(Box::pin(async move { (0, future.await) })), vec![part], handles)
+        Self::new(
+            name,
+            Body::Future(Box::pin(async move { (0, future.await) })),
+            vec![part],
+            handles,
+        )
     }
 
     /// A receiver of that channel, as a stream.
@@ -92,7 +123,12 @@ impl Op {
     }
 
     /// A stream that waits in line.
-    pub(crate) fn into_stream(name: usize, model: &mut Model, ch: usize, rx: Receiver<Item>) -> Self {
+    pub(crate) fn into_stream(
+        name: usize,
+        model: &mut Model,
+        ch: usize,
+        rx: Receiver<Item>,
+    ) -> Self {
         let (part, handles) = model.begin(vec![ModelCase { ch: Some(ch), value: None }]);
         Self::new(name, Body::IntoStream(rx.into_stream()), vec![part], handles)
     }
@@ -146,13 +182,24 @@ impl Op {
                         break;
                     }
                 }
-                if let (Some((ch, most, more)), Some((_, (_, What::Got(Some(_)))))) = (&self.more, real) {
+                if let (Some((ch, most, more)), Some((_, (_, What::Got(Some(_)))))) =
+                    (&self.more, real)
+                {
                     let more = more.borrow();
-                    let mut looked = more.iter().map(|&id| model.looked(*ch, Some(What::Got(Some(id)))));
-                    looked
-                        .try_for_each(|looked| looked.map_err(|error| format!("operation {name}, later, {error}")))?;
-                    ensure!(more.len() <= *most, "operation {name} took {} more than its first", more.len());
-                    ensure!(more.len() == *most || !model.has_value(*ch), "operation {name} left a value");
+                    let mut looked =
+                        more.iter().map(|&id| model.looked(*ch, Some(What::Got(Some(id)))));
+                    looked.try_for_each(|looked| {
+                        looked.map_err(|error| format!("operation {name}, later, {error}"))
+                    })?;
+                    ensure!(
+                        more.len() <= *most,
+                        "operation {name} took {} more than its first",
+                        more.len()
+                    );
+                    ensure!(
+                        more.len() == *most || !model.has_value(*ch),
+                        "operation {name} left a value"
+                    );
                 }
                 Ok(real.is_some())
             }
@@ -174,16 +221,22 @@ impl Op {
                     Poll::Pending => None,
                 };
                 let Some(part) = self.parts.pop() else {
-                    ensure!(real == Some((0, What::Got(None))), "stream {name} gave {real:?} after its end");
+                    ensure!(
+                        real == Some((0, What::Got(None))),
+                        "stream {name} gave {real:?} after its end"
+                    );
                     return Ok(false);
                 };
                 self.told += usize::from(model.is_won(part));
-                model.polled(part, real, false).map_err(|error| format!("stream {name} {error}"))?;
+                model
+                    .polled(part, real, false)
+                    .map_err(|error| format!("stream {name} {error}"))?;
                 match real {
                     None => self.parts.push(part),
                     // The next one. It holds no handle of its own.
                     Some((_, What::Got(Some(_)))) => {
-                        let (part, holds) = model.begin(vec![ModelCase { ch: Some(self.handles[0].0), value: None }]);
+                        let (part, holds) = model
+                            .begin(vec![ModelCase { ch: Some(self.handles[0].0), value: None }]);
                         holds.into_iter().for_each(|(ch, side)| *model.handles(ch, side) -= 1);
                         self.parts.push(part);
                     }
@@ -216,7 +269,10 @@ impl Op {
         let (woken, kept) = (task.wakes(), task.wakers());
         // Woken once for each part that is served, before that never, and never the task that polled it before.
         let expected_kept = if let Body::Stream(_) = self.body {
-            ensure!(woken <= *told, "stream {name} was woken {woken} times, and registered {told} times");
+            ensure!(
+                woken <= *told,
+                "stream {name} was woken {woken} times, and registered {told} times"
+            );
             usize::from(self.watching.is_some_and(|(_, seen)| seen == woken))
         } else {
             let served = self.parts.iter().filter(|&&part| model.is_won(part)).count();
@@ -224,10 +280,16 @@ impl Op {
             ensure!(woken == expected, "operation {name} was woken {woken} times, not {expected}");
             self.waiting(model)
         } * task.expected();
-        ensure!(kept == expected_kept, "operation {name}: {kept} wakers are kept, not {expected_kept}");
+        ensure!(
+            kept == expected_kept,
+            "operation {name}: {kept} wakers are kept, not {expected_kept}"
+        );
         for (stale, seen) in &self.stale {
             ensure!(stale.wakes() == *seen, "operation {name} woke a task that it had left");
-            ensure!(stale.wakers() == 0, "operation {name} keeps the waker of a task that it had left");
+            ensure!(
+                stale.wakers() == 0,
+                "operation {name} keeps the waker of a task that it had left"
+            );
         }
         // A stream that is not woken has nothing to take.
         if let Some((ch, seen)) = self.watching.filter(|_| task.expected() > 0) {

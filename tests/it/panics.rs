@@ -27,7 +27,9 @@ fn raised<T>(f: impl FnOnce() -> T) -> String {
     };
     match payload.downcast::<String>() {
         Ok(text) => *text,
-        Err(payload) => payload.downcast::<&str>().map_or("no text".into(), |text| text.to_string()),
+        Err(payload) => {
+            payload.downcast::<&str>().map_or("no text".into(), |text| text.to_string())
+        }
     }
 }
 
@@ -65,8 +67,9 @@ fn an_unrecovered_panic_is_raised_on_every_block_on_sch18() {
         ready.add(3);
         let payload: &'static str = "the payload itself";
         let texts: Vec<String> = thread::scope(|scope| {
-            let mains: Vec<_> =
-                (0..2).map(|_| scope.spawn(|| raised(|| rt.block_on(main_without_end(&ready))))).collect();
+            let mains: Vec<_> = (0..2)
+                .map(|_| scope.spawn(|| raised(|| rt.block_on(main_without_end(&ready)))))
+                .collect();
             let local = scope.spawn(|| raised(|| rt.block_on_local(main_without_end(&ready))));
             spin_until(|| ready.count() == 0);
             rt.go(async move { std::panic::panic_any(payload) });
@@ -152,7 +155,8 @@ fn a_crash_without_a_main_aborts_the_process_and_names_the_goroutine() {
 
 /// A child that ends because a crash did not reach a main.
 fn assert_aborted(ended: &Ended, grace: &str) {
-    let line = format!("gopark: no `block_on` took the panic within {grace}: its main blocks its thread");
+    let line =
+        format!("gopark: no `block_on` took the panic within {grace}: its main blocks its thread");
     assert!(ended.code.is_none() && ended.signal.is_some(), "{ended:#?}");
     assert!(ended.stderr.contains("gopark: unrecovered panic in goroutine "), "{ended:#?}");
     assert!(ended.stderr.lines().any(|text| text == line), "{ended:#?}");
@@ -161,7 +165,11 @@ fn assert_aborted(ended: &Ended, grace: &str) {
 #[test]
 fn a_crash_aborts_the_process_if_main_blocks_its_thread() {
     let Some(ended) = in_child(&[]) else {
-        let rt = Runtime::builder().gomaxprocs(2).crash_grace(Duration::from_millis(20)).build().unwrap();
+        let rt = Runtime::builder()
+            .gomaxprocs(2)
+            .crash_grace(Duration::from_millis(20))
+            .build()
+            .unwrap();
         rt.block_on(async {
             go(async { panic!("main does not look") });
             thread::park();
@@ -264,7 +272,10 @@ fn a_group_member_that_panics_is_done_only_under_isolate_wg05() {
                 w.store(true, Ordering::SeqCst);
             })
         });
-        assert_eq!((text.as_str(), went_on.load(Ordering::SeqCst), wg.count()), ("member", false, 1));
+        assert_eq!(
+            (text.as_str(), went_on.load(Ordering::SeqCst), wg.count()),
+            ("member", false, 1)
+        );
         isolating(1).block_on(async {
             let wg = WaitGroup::new();
             wg.go(async { panic!("member") });
@@ -511,7 +522,11 @@ fn a_crash_aborts_the_process_if_main_blocks_its_thread_while_others_run() {
     in_time(Duration::from_secs(3), || {
         let start = Instant::now();
         let Some(ended) = in_child(&[]) else {
-            let rt = Runtime::builder().gomaxprocs(8).crash_grace(Duration::from_millis(100)).build().unwrap();
+            let rt = Runtime::builder()
+                .gomaxprocs(8)
+                .crash_grace(Duration::from_millis(100))
+                .build()
+                .unwrap();
             rt.block_on(async {
                 for _ in 0..7 {
                     go(async {

@@ -141,7 +141,8 @@ fn waits_that_are_given_up_in_any_order_give_back_what_no_later_one_counts_on() 
         let mut dice = Dice::new(seed);
         let burst = 1 + dice.roll(8);
         let limiter = Limiter::new(2f64.powi(-52), burst);
-        let mut expected = Tokens { left: burst as i64, burst: burst as i64, last_event: (0, None) };
+        let mut expected =
+            Tokens { left: burst as i64, burst: burst as i64, last_event: (0, None) };
         let mut waits = Vec::new();
         for step in 0..100 {
             if dice.roll(2) == 0 {

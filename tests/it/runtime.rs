@@ -15,7 +15,9 @@ use futures_lite::future::block_on as block_thread_on;
 use gopark::chan::Sender;
 use gopark::context::Context as GoContext;
 use gopark::sync::WaitGroup;
-use gopark::{JoinHandle, Runtime, block_in_place, chan, go, gomaxprocs, gosched, num_goroutine, unblock};
+use gopark::{
+    JoinHandle, Runtime, block_in_place, chan, go, gomaxprocs, gosched, num_goroutine, unblock,
+};
 
 use crate::util::{Drops, OnDrop, in_child, isolated, no_hang, rt, spin_until};
 
@@ -431,7 +433,10 @@ fn what_is_alone_in_the_run_next_slot_runs_during_block_in_place_sch12() {
                 soonest = soonest.min(ran - start);
                 gosched().await;
             }
-            assert!(soonest < Duration::from_millis(5), "not before the monitor saw to it: {soonest:?}");
+            assert!(
+                soonest < Duration::from_millis(5),
+                "not before the monitor saw to it: {soonest:?}"
+            );
         });
     });
 }
@@ -658,7 +663,9 @@ fn ids_are_never_used_again_sch17() {
                 assert!(ids.insert(rt.go(async {}).id()), "from a thread outside");
             }
         }
-        assert!(ids.iter().all(|id| id.to_string() != "goroutine 1" && id.to_string() != "goroutine 0"));
+        assert!(
+            ids.iter().all(|id| id.to_string() != "goroutine 1" && id.to_string() != "goroutine 0")
+        );
     });
 }
 
@@ -733,13 +740,22 @@ fn block_on_inside_a_goroutine_says_what_to_do() {
 fn block_on_inside_block_in_place_says_what_else_to_do() {
     no_hang(|| {
         let rt = rt(1);
-        let text = rt.block_on(async { panic_text(|| block_in_place(|| gopark::block_on(async {}))) });
-        assert!(text.starts_with("gopark: block_on called inside a goroutine") && text.contains("unblock"), "{text}");
-        let local = rt.block_on_local(async { panic_text(|| block_in_place(|| gopark::block_on(async {}))) });
+        let text =
+            rt.block_on(async { panic_text(|| block_in_place(|| gopark::block_on(async {}))) });
+        assert!(
+            text.starts_with("gopark: block_on called inside a goroutine")
+                && text.contains("unblock"),
+            "{text}"
+        );
+        let local = rt
+            .block_on_local(async { panic_text(|| block_in_place(|| gopark::block_on(async {}))) });
         assert_eq!(local, text);
         // Outside of it, the advice is another one; after a panic in there too.
         let outside = rt.block_on(async { panic_text(|| gopark::block_on(async {})) });
-        assert!(outside.starts_with("gopark: block_on called inside a goroutine") && outside != text, "{outside}");
+        assert!(
+            outside.starts_with("gopark: block_on called inside a goroutine") && outside != text,
+            "{outside}"
+        );
         assert_eq!(rt.block_on(async { unblock(|| gopark::block_on(async { 3 })).await }), 3);
     });
 }
@@ -750,7 +766,8 @@ fn block_on_in_a_waker_of_a_timer_is_refused() {
     struct Blocks(mpsc::Sender<String>);
     impl Wake for Blocks {
         fn wake(self: Arc<Self>) {
-            let text = panic_text(|| gopark::block_on(gopark::time::sleep(Duration::from_millis(1))));
+            let text =
+                panic_text(|| gopark::block_on(gopark::time::sleep(Duration::from_millis(1))));
             self.0.send(text).unwrap();
         }
     }
@@ -897,7 +914,9 @@ fn go_during_a_shutdown_gives_an_aborted_handle() {
         let result = Arc::new(Mutex::new(None));
         let r = result.clone();
         rt.go(async move {
-            let _last = OnDrop(move || *r.lock().unwrap() = Some(go(async { unreachable!("nobody runs any more") })));
+            let _last = OnDrop(move || {
+                *r.lock().unwrap() = Some(go(async { unreachable!("nobody runs any more") }))
+            });
             pending::<()>().await;
         });
         rt.block_on(gosched());
@@ -1019,8 +1038,10 @@ fn what_an_abandoned_unblock_drops_may_panic() {
                 std::process::exit(3);
             }
         }));
-        let (started, release, dropped) = (Arc::default(), Arc::<AtomicBool>::default(), Arc::default());
-        let (s, r, bomb) = (Arc::<AtomicBool>::clone(&started), release.clone(), Bomb(Arc::clone(&dropped)));
+        let (started, release, dropped) =
+            (Arc::default(), Arc::<AtomicBool>::default(), Arc::default());
+        let (s, r, bomb) =
+            (Arc::<AtomicBool>::clone(&started), release.clone(), Bomb(Arc::clone(&dropped)));
         let handle = go(async {
             unblock(move || {
                 s.store(true, Ordering::SeqCst);
@@ -1067,7 +1088,10 @@ fn a_handle_starts_goroutines_and_mains_of_its_runtime_from_anywhere() {
         })
         .join()
         .unwrap();
-        assert!(on_go.starts_with("handled") && on_main.starts_with("handled"), "{on_go} {on_main}");
+        assert!(
+            on_go.starts_with("handled") && on_main.starts_with("handled"),
+            "{on_go} {on_main}"
+        );
         assert_eq!((handle.gomaxprocs(2), runtime.gomaxprocs(0), handle.gomaxprocs(0)), (1, 2, 2));
         let waits = handle.go(pending::<()>());
         assert_eq!((handle.num_goroutine(), runtime.num_goroutine()), (1, 1));
@@ -1081,7 +1105,8 @@ fn the_current_handle_is_that_of_the_goroutine() {
     no_hang(|| {
         assert!(gopark::Handle::try_current().is_err());
         let runtime = rt(1);
-        let (current, tried) = runtime.block_on(async { (gopark::Handle::current(), gopark::Handle::try_current()) });
+        let (current, tried) =
+            runtime.block_on(async { (gopark::Handle::current(), gopark::Handle::try_current()) });
         for handle in [current, tried.unwrap()] {
             let waits = handle.go(pending::<()>());
             assert_eq!(runtime.num_goroutine(), 1);
@@ -1120,11 +1145,11 @@ fn a_handle_whose_runtime_has_ended_reaches_no_other() {
         }
         assert_eq!((handle.num_goroutine(), handle.gomaxprocs(7), handle.gomaxprocs(0)), (0, 0, 0));
         assert!(others.iter().all(|other| other.gomaxprocs(0) == 1));
-        let panics = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| handle.block_on(async {})));
-        let text = *panics
-            .unwrap_err()
-            .downcast::<String>()
-            .unwrap_or_else(|text| Box::new(text.downcast::<&str>().map(|text| text.to_string()).unwrap_or_default()));
+        let panics =
+            std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| handle.block_on(async {})));
+        let text = *panics.unwrap_err().downcast::<String>().unwrap_or_else(|text| {
+            Box::new(text.downcast::<&str>().map(|text| text.to_string()).unwrap_or_default())
+        });
         assert_eq!(text, "gopark: block_on of a handle whose runtime has ended");
     });
 }
@@ -1135,7 +1160,10 @@ fn go_named_gives_a_name_that_reports_show() {
         rt(1).block_on(async {
             let named = gopark::go_named("the namesake", async { gopark::inspect::goroutines() });
             let all = named.await.unwrap();
-            assert!(all.iter().any(|goroutine| goroutine.to_string().contains("\"the namesake\"")), "{all:?}");
+            assert!(
+                all.iter().any(|goroutine| goroutine.to_string().contains("\"the namesake\"")),
+                "{all:?}"
+            );
         });
     });
 }
@@ -1176,7 +1204,11 @@ fn the_go_macro_clones_what_it_names_and_moves_the_rest() {
 }
 
 /// Its parameters are references, as those of most functions are; what it starts outlives them.
-fn starts_with_clones(ctx: &GoContext, tx: &mut Sender<usize>, names: &&[String]) -> JoinHandle<usize> {
+fn starts_with_clones(
+    ctx: &GoContext,
+    tx: &mut Sender<usize>,
+    names: &&[String],
+) -> JoinHandle<usize> {
     let (number, text) = (7, "text");
     let names = names.to_vec();
     go!([ctx, tx, names, number, text] async {
@@ -1190,7 +1222,8 @@ fn starts_with_clones(ctx: &GoContext, tx: &mut Sender<usize>, names: &&[String]
 fn the_go_macro_clones_what_a_reference_refers_to() {
     no_hang(|| {
         rt(1).block_on(async {
-            let ((ctx, cancel), (mut tx, rx)) = (GoContext::background().with_cancel(), chan::bounded(1));
+            let ((ctx, cancel), (mut tx, rx)) =
+                (GoContext::background().with_cancel(), chan::bounded(1));
             let started = starts_with_clones(&ctx, &mut tx, &&["one".to_owned()][..]);
             drop((ctx, tx));
             cancel.cancel();
@@ -1207,7 +1240,9 @@ fn each_thread_that_polls_or_runs_blocking_code_calls_its_hooks() {
         let (on_start, on_stop) = (started.clone(), stopped.clone());
         let runtime = Runtime::builder()
             .gomaxprocs(2)
-            .on_thread_start(move || assert!(on_start.lock().unwrap().insert(thread::current().id())))
+            .on_thread_start(move || {
+                assert!(on_start.lock().unwrap().insert(thread::current().id()))
+            })
             .on_thread_stop(move || _ = on_stop.lock().unwrap().insert(thread::current().id()))
             .build()
             .unwrap();

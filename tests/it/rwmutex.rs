@@ -544,7 +544,9 @@ fn hammer_rw01() {
                 while !stop.load(Ordering::Relaxed) {
                     match dice.roll(8) {
                         0 => inside(m.lock_blocking(), &activity, 10_000),
-                        1 => drop(block_on(poll_once(m.lock())).map(|g| inside(g, &activity, 10_000))),
+                        1 => drop(
+                            block_on(poll_once(m.lock())).map(|g| inside(g, &activity, 10_000)),
+                        ),
                         2 => drop(block_on(poll_once(m.rlock())).map(|g| inside(g, &activity, 1))),
                         3 => drop(m.try_lock().map(|g| inside(g, &activity, 10_000))),
                         4 => drop(m.try_rlock().map(|g| inside(g, &activity, 1))),

@@ -274,7 +274,8 @@ fn default_runs_only_if_at_no_moment_a_case_was_ready_sel04() {
 
 #[test]
 fn a_value_that_moves_while_a_case_is_polled_is_found_sel04() {
-    let ((a_tx, a), (b_tx, b), (_never_tx, never)) = (chan::bounded(1), chan::bounded(1), chan::unbuffered::<()>());
+    let ((a_tx, a), (b_tx, b), (_never_tx, never)) =
+        (chan::bounded(1), chan::bounded(1), chan::unbuffered::<()>());
     // After the look at both, and before either is tried; at every moment one of the two holds the value.
     let moves = |from: &Receiver<i32>, to: &Sender<i32>| {
         to.try_send(1).unwrap();
@@ -306,7 +307,9 @@ fn small_and_large_selects_lock_in_one_order() {
         let channels: Vec<_> = (0..17).map(|_| chan::unbuffered::<()>()).collect();
         let look = |count: usize| {
             for _ in 0..5_000 {
-                let select = channels[..count].iter().fold(Select::new(), |select, (_, rx)| select.recv(rx, |_| ()));
+                let select = channels[..count]
+                    .iter()
+                    .fold(Select::new(), |select, (_, rx)| select.recv(rx, |_| ()));
                 assert!(select.try_now().is_none(), "nobody sends");
             }
         };
@@ -466,7 +469,9 @@ fn wins_when_parked<const CASES: usize>(
 #[test]
 fn parked_arms_of_one_channel_have_equal_shares_sel19() {
     let (_quiet_tx, quiet) = chan::unbuffered::<()>();
-    let all_even = |counts: &[usize]| counts.iter().for_each(|&count| even(count, PARKED_ROUNDS, counts.len()));
+    let all_even = |counts: &[usize]| {
+        counts.iter().for_each(|&count| even(count, PARKED_ROUNDS, counts.len()))
+    };
     let send = |tx: &Sender<usize>, _: &Receiver<usize>| {
         tx.try_send(7).unwrap();
         None
@@ -502,7 +507,12 @@ fn parked_arms_of_one_channel_have_equal_shares_sel19() {
     all_even(&wins_when_parked::<100>(receives, send));
     all_even(&wins_when_parked::<100>(receives, close));
     let sends = async |tx: &Sender<usize>, _: &Receiver<usize>| {
-        Select::new().send(tx, 0, |_| 0).recv(&quiet, |_| unreachable!()).send(tx, 1, |_| 1).wait().await
+        Select::new()
+            .send(tx, 0, |_| 0)
+            .recv(&quiet, |_| unreachable!())
+            .send(tx, 1, |_| 1)
+            .wait()
+            .await
     };
     all_even(&wins_when_parked::<2>(sends, receive));
     all_even(&wins_when_parked::<2>(sends, close));
@@ -665,7 +675,10 @@ fn a_thousand_cases_each_win_sel16() {
         let (_, waker) = Wakes::new();
         let mut cx = Context::from_waker(&waker);
         for i in (0..1_000).step_by(111) {
-            let select = channels.iter().enumerate().fold(Select::new(), |s, (j, (_, rx))| s.recv(rx, move |v| (j, v)));
+            let select = channels
+                .iter()
+                .enumerate()
+                .fold(Select::new(), |s, (j, (_, rx))| s.recv(rx, move |v| (j, v)));
             let mut wait = pin!(select.wait());
             assert!(wait.as_mut().poll(&mut cx).is_pending());
             channels[i].0.try_send(i).unwrap();
@@ -752,7 +765,10 @@ fn the_last_poller_is_woken_ca08() {
     assert!(selecting.as_mut().poll(&mut Context::from_waker(&fresh_waker)).is_pending());
     tx.try_send(1).unwrap();
     assert_eq!((stale.count(), fresh.count()), (0, 1));
-    assert_eq!(selecting.as_mut().poll(&mut Context::from_waker(&fresh_waker)), Poll::Ready(Some(1)));
+    assert_eq!(
+        selecting.as_mut().poll(&mut Context::from_waker(&fresh_waker)),
+        Poll::Ready(Some(1))
+    );
 }
 
 #[test]
@@ -954,7 +970,8 @@ fn panics_once() -> gopark::select::Fut<impl Future<Output = ()> + Send> {
 fn a_select_whose_case_panicked_may_be_polled_again() {
     no_hang(|| {
         let (tx, rx) = chan::unbuffered();
-        let mut selecting = pin!(Select::new().recv(&rx, |v| v).case(panics_once(), |()| None).wait());
+        let mut selecting =
+            pin!(Select::new().recv(&rx, |v| v).case(panics_once(), |()| None).wait());
         let mut cx = Context::from_waker(Waker::noop());
         assert!(selecting.as_mut().poll(&mut cx).is_pending());
         let panicked = catch_unwind(AssertUnwindSafe(|| selecting.as_mut().poll(&mut cx)));
@@ -969,11 +986,13 @@ fn a_select_whose_case_panicked_may_be_polled_again() {
 fn a_select_whose_case_panicked_before_the_last_poll_may_be_polled_again() {
     no_hang(|| {
         let (tx, rx) = chan::unbuffered();
-        let mut selecting = pin!(Select::new().recv(&rx, |v| v).case(panics_once(), |()| None).wait());
+        let mut selecting =
+            pin!(Select::new().recv(&rx, |v| v).case(panics_once(), |()| None).wait());
         let mut cx = Context::from_waker(Waker::noop());
         {
             let caught = std::future::poll_fn(|cx| {
-                catch_unwind(AssertUnwindSafe(|| selecting.as_mut().poll(cx))).unwrap_or(Poll::Pending)
+                catch_unwind(AssertUnwindSafe(|| selecting.as_mut().poll(cx)))
+                    .unwrap_or(Poll::Pending)
             });
             let (ctx, cancel) = gopark::context::Context::background().with_cancel();
             let mut limited = pin!(ctx.run(caught));
@@ -1109,7 +1128,10 @@ fn each_of_fifty_arms_wins_at_once_and_after_a_wait() {
             let mut selecting = pin!(among(&rx));
             assert!(selecting.as_mut().poll(&mut cx).is_pending());
             send(i);
-            assert_eq!((wakes.count(), selecting.poll(&mut cx)), (i + 1, Poll::Ready((i, Some(i)))));
+            assert_eq!(
+                (wakes.count(), selecting.poll(&mut cx)),
+                (i + 1, Poll::Ready((i, Some(i))))
+            );
         }
     });
 }

@@ -269,7 +269,8 @@ fn everything_that_comes_to_an_option_goes_off_at_none() {
             };
             count += 1;
         }
-        let sums = [303, 200 + 201 + 202 + 203, 300 + 301 + 302 + 303, 400 + 401 + 402, 500 + 501 + 502];
+        let sums =
+            [303, 200 + 201 + 202 + 203, 300 + 301 + 302 + 303, 400 + 401 + 402, 500 + 501 + 502];
         assert_eq!((count, sum), (17, sums.into_iter().sum()));
     });
 }
@@ -583,7 +584,8 @@ fn closes_from_several_threads_end_it_once() {
         let runtime = crate::util::rt(2);
         runtime.block_on(async {
             for round in 0..2000 {
-                let (txs, rxs): (Vec<_>, Vec<_>) = (0..3).map(|_| chan::unbuffered::<usize>()).unzip();
+                let (txs, rxs): (Vec<_>, Vec<_>) =
+                    (0..3).map(|_| chan::unbuffered::<usize>()).unzip();
                 for (i, tx) in txs.into_iter().enumerate() {
                     if (round >> i) & 1 == 0 {
                         go(async move { drop(tx) });
@@ -626,7 +628,8 @@ fn the_list_of_run_time_has_cases_that_go_off() {
     b_tx.try_send(1).unwrap();
     assert_eq!(selecting.ready(), Some(1));
     let mut selecting = Hand::parked(list().wait());
-    let mut without = Hand::parked(Select::new().recv_some(&a, |_| ()).recv_some(&b, |_| ()).wait());
+    let mut without =
+        Hand::parked(Select::new().recv_some(&a, |_| ()).recv_some(&b, |_| ()).wait());
     drop(b_tx);
     assert_eq!((selecting.wakes(), selecting.ready()), (1, None));
     assert!(without.is_pending() && without.is_pending());
@@ -640,7 +643,8 @@ fn the_list_of_run_time_has_cases_that_go_off() {
 fn a_list_with_another_case_never_comes_to_its_or_else() {
     let (tx, rx) = chan::unbuffered::<u8>();
     let none = fut(pending::<()>());
-    let mut selecting = Hand::parked(Select::new().recv_some(&rx, |_| 0).case(none, |()| 1).or_else(|| 2).wait());
+    let mut selecting =
+        Hand::parked(Select::new().recv_some(&rx, |_| 0).case(none, |()| 1).or_else(|| 2).wait());
     drop(tx);
     assert!(selecting.is_pending());
     assert_eq!(selecting.wakes(), 0);
@@ -667,7 +671,8 @@ fn the_cases_of_a_list_that_went_off_have_no_share_sel02() {
 #[test]
 fn a_thousand_cases_of_a_list_go_off() {
     no_hang(|| {
-        let (mut txs, rxs): (Vec<_>, Vec<_>) = (0..1000).map(|_| chan::unbuffered::<usize>()).unzip();
+        let (mut txs, rxs): (Vec<_>, Vec<_>) =
+            (0..1000).map(|_| chan::unbuffered::<usize>()).unzip();
         let mut select = Select::new();
         for rx in &rxs {
             select = select.recv_some(rx, Some);

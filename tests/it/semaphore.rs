@@ -104,7 +104,10 @@ fn acquire_with_a_context_is_a_case_that_loses_without_a_trace_ca05() {
     assert_eq!(s.available(), 1);
 
     let future = ctx.acquire(&s, 1);
-    assert_eq!(format!("{future:?}"), "ContextAcquire { run: Some(Run { progress: New, .. }), .. }");
+    assert_eq!(
+        format!("{future:?}"),
+        "ContextAcquire { run: Some(Run { progress: New, .. }), .. }"
+    );
 }
 
 #[test]

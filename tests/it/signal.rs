@@ -132,7 +132,11 @@ fn a_handler_that_came_later_and_calls_the_one_before_hides_no_signal() {
 
     static BEFORE: AtomicUsize = AtomicUsize::new(0);
     static CALLS: AtomicUsize = AtomicUsize::new(0);
-    extern "C" fn forward(signal: libc::c_int, info: *mut libc::siginfo_t, context: *mut libc::c_void) {
+    extern "C" fn forward(
+        signal: libc::c_int,
+        info: *mut libc::siginfo_t,
+        context: *mut libc::c_void,
+    ) {
         CALLS.fetch_add(1, Ordering::SeqCst);
         // SAFETY: it is gopark's handler, which takes three arguments.
         let before: extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void) =
@@ -144,7 +148,8 @@ fn a_handler_that_came_later_and_calls_the_one_before_hides_no_signal() {
         let handler: extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void) = forward;
         // SAFETY: the handler is async-signal-safe, and the actions are whole.
         unsafe {
-            let (mut before, mut mine): (libc::sigaction, libc::sigaction) = (std::mem::zeroed(), std::mem::zeroed());
+            let (mut before, mut mine): (libc::sigaction, libc::sigaction) =
+                (std::mem::zeroed(), std::mem::zeroed());
             libc::sigaction(libc::SIGUSR1, std::ptr::null(), &raw mut before);
             BEFORE.store(before.sa_sigaction, Ordering::SeqCst);
             (mine.sa_sigaction, mine.sa_flags) = (handler as libc::sighandler_t, libc::SA_SIGINFO);
@@ -276,7 +281,10 @@ fn raise_and_wait() {
 
 #[test]
 fn signals_have_the_names_and_texts_of_go() {
-    assert_eq!((Signal::HUP.to_string(), format!("{:?}", Signal::HUP)), ("hangup".into(), "SIGHUP".into()));
+    assert_eq!(
+        (Signal::HUP.to_string(), format!("{:?}", Signal::HUP)),
+        ("hangup".into(), "SIGHUP".into())
+    );
     let unnamed = Signal::from_raw(libc::SIGURG).unwrap();
     assert_eq!(format!("{unnamed} {unnamed:?}"), format!("signal {0} Signal({0})", libc::SIGURG));
     for never in [0, -1, 65, libc::SIGKILL, libc::SIGSTOP, libc::SIGSEGV] {

@@ -22,7 +22,8 @@ fn overlapping_calls_run_once_and_share_xs07() {
         String::from("result")
     };
     let mut leader = Hand::parked(flights.work(1, work()));
-    let mut others: Vec<_> = (0..20).map(|_| Hand::parked(flights.work(1, async { panic!("twice") }))).collect();
+    let mut others: Vec<_> =
+        (0..20).map(|_| Hand::parked(flights.work(1, async { panic!("twice") }))).collect();
     let mut elsewhere = Hand::new(flights.work(2, async { String::from("other key") }));
     assert_eq!(elsewhere.ready(), (String::from("other key"), false));
     assert_eq!(format!("{flights:?}"), "SingleFlight { in_flight: 1, .. }");
@@ -86,7 +87,8 @@ fn panic_is_raised_in_every_waiter_xs09() {
         shut.recv().await;
         panic!("the work failed")
     }));
-    let mut others: Vec<_> = (0..3).map(|_| Hand::parked(flights.work("key", async { panic!("twice") }))).collect();
+    let mut others: Vec<_> =
+        (0..3).map(|_| Hand::parked(flights.work("key", async { panic!("twice") }))).collect();
     drop(open);
     let payload = catch_unwind(AssertUnwindSafe(|| leader.poll().is_ready())).unwrap_err();
     assert_eq!(*payload.downcast_ref::<&str>().unwrap(), "the work failed");
@@ -132,7 +134,8 @@ fn one_who_has_left_does_not_count_as_shared() {
             let mut hand: Hand<_> = next2.lock().unwrap().take().unwrap();
             *result2.lock().unwrap() = Some(hand.ready());
         };
-        let waker = Waker::from(Arc::new(Acts { on_wake: Box::new(on_wake), on_drop: Box::new(|| ()) }));
+        let waker =
+            Waker::from(Arc::new(Acts { on_wake: Box::new(on_wake), on_drop: Box::new(|| ()) }));
         let mut hand = Hand::new(boxed(flights.work("key", async { 2 })));
         assert!(hand.poll_with(&waker).is_pending());
         *next.lock().unwrap() = Some(hand);
@@ -143,7 +146,9 @@ fn one_who_has_left_does_not_count_as_shared() {
     }
 }
 
-fn boxed<'a, T>(future: impl Future<Output = T> + Send + 'a) -> std::pin::Pin<Box<dyn Future<Output = T> + Send + 'a>> {
+fn boxed<'a, T>(
+    future: impl Future<Output = T> + Send + 'a,
+) -> std::pin::Pin<Box<dyn Future<Output = T> + Send + 'a>> {
     Box::pin(future)
 }
 

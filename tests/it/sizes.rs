@@ -9,7 +9,8 @@ use gopark::{JoinHandle, chan, select};
 /// here. A goroutine's own header is asserted where it is declared.
 #[test]
 fn what_waits_has_the_size_that_it_is_known_to_have() {
-    let ((tx, rx), (mutex, semaphore)) = (chan::bounded::<u64>(1), (Mutex::new(0_u64), Arc::new(Semaphore::new(1))));
+    let ((tx, rx), (mutex, semaphore)) =
+        (chan::bounded::<u64>(1), (Mutex::new(0_u64), Arc::new(Semaphore::new(1))));
     let selects = async {
         select! {
             got = rx.recv() => assert_eq!(got, None),

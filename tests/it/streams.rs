@@ -58,8 +58,16 @@ fn a_receiver_has_one_registration_that_of_the_task_that_polled_it_last_ca08() {
         assert!(poll(&mut rx, &waker).is_pending());
         tasks.push(wakes);
     }
-    assert_eq!(tasks.iter().filter(|wakes| Arc::strong_count(wakes) > 1).count(), 1, "the others were let go");
-    assert_eq!(tasks.iter().map(|wakes| wakes.count()).sum::<usize>(), 0, "nothing was there to be told");
+    assert_eq!(
+        tasks.iter().filter(|wakes| Arc::strong_count(wakes) > 1).count(),
+        1,
+        "the others were let go"
+    );
+    assert_eq!(
+        tasks.iter().map(|wakes| wakes.count()).sum::<usize>(),
+        0,
+        "nothing was there to be told"
+    );
     tx.try_send(1).unwrap();
     let last = tasks.pop().unwrap();
     assert_eq!((last.count(), Arc::strong_count(&last)), (1, 1));
@@ -84,7 +92,11 @@ fn a_stream_that_has_found_its_value_is_registered_no_more() {
     assert_eq!(poll(&mut stream, &waker), Poll::Ready(Some(2)));
     tx.try_send(3).unwrap();
     assert_eq!((wakes.count(), other.count()), (1, 0));
-    assert_eq!((Arc::strong_count(&wakes), Arc::strong_count(&other)), (1, 2), "the waker of this test is left");
+    assert_eq!(
+        (Arc::strong_count(&wakes), Arc::strong_count(&other)),
+        (1, 2),
+        "the waker of this test is left"
+    );
 }
 
 /// Polls with a waker of its own each time, as instrumented executors do.
@@ -160,7 +172,11 @@ fn a_value_wakes_each_watching_stream_once_and_those_that_come_meanwhile_not() {
     // None of them has looked: nothing is left to be woken.
     tx.try_send(1).unwrap();
     assert!(streams.iter().all(|(_, wakes)| wakes.count() == 1));
-    let woken = streams.iter_mut().map(|(stream, _)| poll(stream, Waker::noop())).filter(Poll::is_ready).count();
+    let woken = streams
+        .iter_mut()
+        .map(|(stream, _)| poll(stream, Waker::noop()))
+        .filter(Poll::is_ready)
+        .count();
     assert_eq!(woken, 2);
 
     // Each wake polls its stream again, which registers while the others are being woken.
@@ -401,7 +417,8 @@ fn streams_in_line_work_in_any_executor_and_share_the_values_ch15_ch18() {
                     thread::spawn(move || futures_lite::future::block_on(all))
                 })
                 .collect();
-            let goroutines: Vec<_> = (0..2).map(|_| runtime.go(note(rx.clone().into_stream()))).collect();
+            let goroutines: Vec<_> =
+                (0..2).map(|_| runtime.go(note(rx.clone().into_stream()))).collect();
             drop(rx);
             (0..VALUES).for_each(|value| tx.send_blocking(value).unwrap());
             drop(tx);
@@ -463,6 +480,10 @@ fn a_stream_of_a_ticker_waits_in_line() {
         while poll(&mut stream, &waker).is_ready() {}
         ticker.reset(Duration::from_secs(3600));
         drop(stream);
-        assert_eq!(ticker.channel().try_recv(), Err(TryRecvError::Empty), "no tick of before the reset");
+        assert_eq!(
+            ticker.channel().try_recv(),
+            Err(TryRecvError::Empty),
+            "no tick of before the reset"
+        );
     });
 }

@@ -9,8 +9,9 @@ use std::task::Poll;
 use futures_lite::future::{block_on, poll_fn, poll_once};
 use gopark::context::Context;
 use gopark::sync::{
-    Cond, Monitor, MonitorGuard, Mutex, MutexGuard, OwnedMutexGuard, OwnedPermit, OwnedRwMutexReadGuard,
-    OwnedRwMutexWriteGuard, Permit, RwMutex, RwMutexReadGuard, RwMutexWriteGuard, Semaphore, WaitGroup,
+    Cond, Monitor, MonitorGuard, Mutex, MutexGuard, OwnedMutexGuard, OwnedPermit,
+    OwnedRwMutexReadGuard, OwnedRwMutexWriteGuard, Permit, RwMutex, RwMutexReadGuard,
+    RwMutexWriteGuard, Semaphore, WaitGroup,
 };
 use gopark::{gosched, select};
 

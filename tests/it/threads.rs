@@ -35,7 +35,11 @@ fn a_shutdown_returns_in_time_though_a_destructor_blocks() {
         });
         rt.block_on(gosched());
         let start = Instant::now();
-        assert_eq!(rt.shutdown_timeout(Duration::from_millis(100)), 1, "the one whose destructor blocks");
+        assert_eq!(
+            rt.shutdown_timeout(Duration::from_millis(100)),
+            1,
+            "the one whose destructor blocks"
+        );
         assert!(start.elapsed() < BOUND);
         assert_ne!(ran.recv().unwrap(), caller, "a destructor ran on the thread that shuts down");
         drop(release);
@@ -92,7 +96,11 @@ fn a_shutdown_returns_in_time_though_a_thread_local_blocks() {
             if drops {
                 drop(rt);
             } else {
-                assert_eq!(rt.shutdown_timeout(Duration::from_millis(100)), 0, "no goroutine is left");
+                assert_eq!(
+                    rt.shutdown_timeout(Duration::from_millis(100)),
+                    0,
+                    "no goroutine is left"
+                );
             }
             assert!(start.elapsed() < BOUND);
             drop(release);
@@ -167,7 +175,8 @@ fn two_runtimes_that_drop_each_other_do_not_wait_in_a_circle() {
         in_time(WAITED, || {
             let (a, b) = (Arc::new(rt(1)), rt(1));
             let (owns, took) = Owns::new(a.clone());
-            let (ready, go_on) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+            let (ready, go_on) =
+                (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
             let is_ready = ready.clone();
             b.go(async move {
                 let _owns = owns;
@@ -344,7 +353,8 @@ mod linux {
     fn a_runtime_is_dropped_though_no_thread_can_be_started() {
         isolated(|| {
             let rt = rt(1);
-            let _timer = rt.block_on(async { Timer::after_func(Duration::from_secs(3600), async {}) });
+            let _timer =
+                rt.block_on(async { Timer::after_func(Duration::from_secs(3600), async {}) });
             forbid(libc::SYS_clone, libc::SECCOMP_FILTER_FLAG_TSYNC);
             forbid(libc::SYS_clone3, libc::SECCOMP_FILTER_FLAG_TSYNC);
             drop(rt);
@@ -392,7 +402,10 @@ mod linux {
                     .collect();
                 computes.into_iter().for_each(|computes| block_thread_on(computes).unwrap());
                 let most = most.load(SeqCst);
-                assert!((procs..=procs + 2).contains(&most), "{most} in a poll at once, {procs} processors");
+                assert!(
+                    (procs..=procs + 2).contains(&most),
+                    "{most} in a poll at once, {procs} processors"
+                );
             }
         });
     }

@@ -37,7 +37,9 @@ fn spin_to(moment: Instant) {
 fn a_sleep_lasts_as_long_as_it_should_tm01() {
     for procs in [1, 2] {
         on_procs(procs, async {
-            for d in [Duration::ZERO, Duration::from_nanos(1), Duration::from_micros(30), MS, 7 * MS] {
+            for d in
+                [Duration::ZERO, Duration::from_nanos(1), Duration::from_micros(30), MS, 7 * MS]
+            {
                 let start = Instant::now();
                 time::sleep(d).await;
                 assert!(start.elapsed() >= d);
@@ -145,9 +147,11 @@ fn many_sleeps_are_all_long_enough_and_all_end_tm01() {
 
 #[test]
 fn no_time_and_time_past_are_over_at_once_and_too_much_is_for_ever_tm01() {
-    for at_once in
-        [time::sleep(Duration::ZERO), time::sleep_until(Instant::now() - MS), time::sleep_until(Instant::now())]
-    {
+    for at_once in [
+        time::sleep(Duration::ZERO),
+        time::sleep_until(Instant::now() - MS),
+        time::sleep_until(Instant::now()),
+    ] {
         Hand::new(at_once).ready();
     }
     let mut for_ever = Hand::parked(time::sleep(Duration::MAX));
@@ -231,7 +235,8 @@ fn sleeps_end_in_the_order_of_their_times_tm06() {
             let ahead = 5_000_000 << try_number.min(6);
             let count = (600 >> (try_number / 2)).max(20);
             for _ in 0..count {
-                let deadline = start + Duration::from_nanos(ahead + dice.roll(count * 33_000) as u64);
+                let deadline =
+                    start + Duration::from_nanos(ahead + dice.roll(count * 33_000) as u64);
                 let ended = ended.clone();
                 wg.go(async move {
                     time::sleep_until(deadline).await;
@@ -257,8 +262,13 @@ fn timers_run_beside_goroutines_that_are_always_ready_sch08() {
             let (b, from_b) = chan::unbuffered::<()>();
             let wg = WaitGroup::new();
             let s = stop.clone();
-            wg.go(async move { while !s.load(SeqCst) && a.send(()).await.is_ok() && from_b.recv().await.is_some() {} });
-            wg.go(async move { while from_a.recv().await.is_some() && b.send(()).await.is_ok() {} });
+            wg.go(async move {
+                while !s.load(SeqCst) && a.send(()).await.is_ok() && from_b.recv().await.is_some() {
+                }
+            });
+            wg.go(
+                async move { while from_a.recv().await.is_some() && b.send(()).await.is_ok() {} },
+            );
             let s = stop.clone();
             wg.go(async move {
                 while !s.load(SeqCst) {
@@ -393,7 +403,10 @@ fn a_sleep_that_leaves_its_runtime_ends_elsewhere() {
         let (mut sleep, mut long) = rt.block_on(async {
             let mut sleeps = (Box::pin(time::sleep(400 * MS)), Box::pin(time::sleep(HOUR)));
             poll_fn(|cx| {
-                assert!(sleeps.0.as_mut().poll(cx).is_pending() && sleeps.1.as_mut().poll(cx).is_pending());
+                assert!(
+                    sleeps.0.as_mut().poll(cx).is_pending()
+                        && sleeps.1.as_mut().poll(cx).is_pending()
+                );
                 Poll::Ready(())
             })
             .await;
@@ -467,7 +480,8 @@ fn timers_work_on_plain_threads_and_in_a_local_main() {
             .map(|i| {
                 thread::spawn(move || {
                     for j in 0..20 {
-                        let (start, d) = (Instant::now(), Duration::from_micros(u64::from(200 * i + 37 * j)));
+                        let (start, d) =
+                            (Instant::now(), Duration::from_micros(u64::from(200 * i + 37 * j)));
                         block_on(time::sleep(d));
                         assert!(start.elapsed() >= d);
                     }
@@ -536,7 +550,10 @@ fn a_timed_out_operation_leaves_no_trace_ca17() {
         spin_until(|| late.wakes() > 0);
         assert!(late.ready().is_err());
         assert_eq!(Arc::strong_count(&value), 1, "dropped with the operation");
-        assert_eq!((rx.len(), rx.try_recv().map(|v| *v), rx.try_recv()), (1, Ok(1), Err(TryRecvError::Empty)));
+        assert_eq!(
+            (rx.len(), rx.try_recv().map(|v| *v), rx.try_recv()),
+            (1, Ok(1), Err(TryRecvError::Empty))
+        );
     });
     let error: Elapsed = Hand::new(timeout(Duration::ZERO, pending::<()>())).ready().unwrap_err();
     assert_eq!(error.to_string(), "deadline has elapsed");
@@ -587,7 +604,8 @@ fn dropped_timeouts_leave_nothing_behind_ca14() {
         let mut dice = Dice::new(count as u64);
         let mut kept = Vec::new();
         for _ in 0..count {
-            let mut one = Box::pin(timeout(MS * (5_000 + dice.roll(3_600_000) as u32), pending::<()>()));
+            let mut one =
+                Box::pin(timeout(MS * (5_000 + dice.roll(3_600_000) as u32), pending::<()>()));
             assert!(one.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
             kept.push(one);
             while kept.len() > dice.roll(100) {
@@ -614,7 +632,8 @@ fn sleeps_are_dropped_at_any_moment_and_on_any_thread_ca14() {
         let (wakes, waker) = Wakes::new();
         let rt = rt(2);
         let (tx, rx) = chan::bounded::<Vec<Pin<Box<time::Sleep>>>>(8);
-        let dropper = thread::spawn(move || rx.iter_blocking().map(|sleeps| sleeps.len()).sum::<usize>());
+        let dropper =
+            thread::spawn(move || rx.iter_blocking().map(|sleeps| sleeps.len()).sum::<usize>());
         let handles: Vec<_> = (0..4u64)
             .map(|seed| {
                 let (waker, tx) = (waker.clone(), tx.clone());
@@ -622,7 +641,11 @@ fn sleeps_are_dropped_at_any_moment_and_on_any_thread_ca14() {
                     let mut dice = Dice::new(seed);
                     for _ in 0..200 {
                         let mut sleeps: Vec<_> = (0..20)
-                            .map(|_| Box::pin(time::sleep(Duration::from_nanos(dice.roll(400_000) as u64))))
+                            .map(|_| {
+                                Box::pin(time::sleep(Duration::from_nanos(
+                                    dice.roll(400_000) as u64
+                                )))
+                            })
                             .collect();
                         for sleep in &mut sleeps {
                             let _ = sleep.as_mut().poll(&mut Context::from_waker(&waker));
@@ -656,7 +679,8 @@ fn a_sleep_may_be_dropped_from_inside_its_own_wake_ca14() {
             let waker = Waker::from(Arc::new(Acts {
                 on_wake: Box::new(move || {
                     // This one, which has fired, and others, which may fire just now.
-                    let sleeps: Vec<Pin<Box<time::Sleep>>> = std::mem::take(&mut *s.lock().unwrap());
+                    let sleeps: Vec<Pin<Box<time::Sleep>>> =
+                        std::mem::take(&mut *s.lock().unwrap());
                     d.fetch_add(sleeps.len(), SeqCst);
                     drop(sleeps);
                 }),
@@ -664,8 +688,9 @@ fn a_sleep_may_be_dropped_from_inside_its_own_wake_ca14() {
             }));
             let (s, w) = (slot.clone(), waker.clone());
             let start = move || {
-                let mut sleeps: Vec<_> =
-                    (0..50).map(|i| Box::pin(time::sleep(MS + Duration::from_micros(i / 5)))).collect();
+                let mut sleeps: Vec<_> = (0..50)
+                    .map(|i| Box::pin(time::sleep(MS + Duration::from_micros(i / 5))))
+                    .collect();
                 let mut held = s.lock().unwrap();
                 for sleep in &mut sleeps {
                     assert!(sleep.as_mut().poll(&mut Context::from_waker(&w)).is_pending());
@@ -704,7 +729,9 @@ fn the_value_is_the_due_time_however_late_it_is_read_tm02() {
 fn a_timer_channel_looks_unbuffered_and_needs_nobody_to_run_it_tm03() {
     let timer = Timer::new(HOUR);
     let rx = timer.channel().clone();
-    let look = |rx: &Receiver<Instant>| (rx.len(), rx.capacity(), rx.is_empty(), rx.is_full(), rx.is_closed());
+    let look = |rx: &Receiver<Instant>| {
+        (rx.len(), rx.capacity(), rx.is_empty(), rx.is_full(), rx.is_closed())
+    };
     assert_eq!(look(&rx), (0, 0, true, true, false));
     assert_eq!(rx.try_recv(), Err(TryRecvError::Empty));
     timer.reset(MS);
@@ -736,8 +763,12 @@ fn stop_and_reset_leave_no_stale_value_and_answer_as_go_does_tm04() {
         assert!(timer.stop());
         timer
     };
-    let cases: [(&str, &dyn Fn() -> Timer, bool); 4] =
-        [("pending", &pending, true), ("unread", &unread, true), ("read", &read, false), ("stopped", &stopped, false)];
+    let cases: [(&str, &dyn Fn() -> Timer, bool); 4] = [
+        ("pending", &pending, true),
+        ("unread", &unread, true),
+        ("read", &read, false),
+        ("stopped", &stopped, false),
+    ];
     for (name, make, active) in cases {
         let timer = make();
         assert_eq!(timer.stop(), active, "{name}");
@@ -773,7 +804,8 @@ fn a_value_that_was_handed_to_a_dropped_receive_is_there_again_unless_it_is_stal
         }
         // To the next one who waits, if there is one.
         let timer = Timer::new(HOUR);
-        let (mut first, mut second) = (Hand::parked(timer.channel().recv()), Hand::parked(timer.channel().recv()));
+        let (mut first, mut second) =
+            (Hand::parked(timer.channel().recv()), Hand::parked(timer.channel().recv()));
         timer.reset(MS);
         spin_until(|| first.wakes() == 1);
         assert!(second.is_pending());
@@ -810,7 +842,9 @@ fn if_not_stopped_then_received_never_hangs_tm04() {
                     }
                     let prevented = if i % 7 == 0 { timer.reset(HOUR) } else { timer.stop() };
                     match receiver {
-                        Some(receiver) => assert_ne!(receiver.await.unwrap(), prevented, "received or prevented"),
+                        Some(receiver) => {
+                            assert_ne!(receiver.await.unwrap(), prevented, "received or prevented")
+                        }
                         None => assert!(prevented, "nobody else received"),
                     }
                     assert!(timer.channel().try_recv().is_err());
@@ -1099,7 +1133,9 @@ fn moving_timers_earlier_is_never_lost_under_churn_tm11() {
                     }
                     // Perhaps somebody else moves it, on another processor.
                     let mover = timer.clone();
-                    go(async move { mover.reset(Duration::from_micros(dice.roll(3000) as u64)) }).await.unwrap();
+                    go(async move { mover.reset(Duration::from_micros(dice.roll(3000) as u64)) })
+                        .await
+                        .unwrap();
                     assert!(waiter.await.unwrap());
                 });
             }

@@ -95,7 +95,8 @@ fn one_thread_runs_goroutines_and_closures() {
         let rt = limited(1);
         for i in 0..50 {
             assert_eq!(rt.block_on(async move { unblock(move || i).await }), i);
-            let (a, b) = rt.block_on(async { zip(unblock(|| 1), go(async { unblock(|| 2).await })).await });
+            let (a, b) =
+                rt.block_on(async { zip(unblock(|| 1), go(async { unblock(|| 2).await })).await });
             assert_eq!((a, b.unwrap()), (1, 2));
             assert_eq!(rt.block_on(async { block_in_place(|| 3) }), 3);
         }
@@ -150,7 +151,11 @@ fn closures_that_wait_for_closures_get_on_at_the_limit() {
                     }))
                 });
                 let closures = closures.collect();
-                assert_eq!(rt.block_on(async { in_order(closures).await }), [1, 1], "form {i}, round {round}");
+                assert_eq!(
+                    rt.block_on(async { in_order(closures).await }),
+                    [1, 1],
+                    "form {i}, round {round}"
+                );
             }
             // The limit is as it was.
             let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
@@ -260,7 +265,10 @@ fn a_wait_elsewhere_for_a_closure_that_never_began_panics_ca16() {
         is_submitted.recv().unwrap();
         assert_eq!(rt.shutdown_timeout(Duration::from_millis(300)), 1);
         let error = block_thread_on(joined).unwrap_err();
-        assert!(error.to_string().contains("shut down before the closure of `unblock` started"), "{error}");
+        assert!(
+            error.to_string().contains("shut down before the closure of `unblock` started"),
+            "{error}"
+        );
         drop(release);
     });
 }
@@ -289,7 +297,10 @@ fn closures_and_goroutines_get_on_while_both_fill_the_threads() {
                     match i % 4 {
                         0 => unblock(thread::yield_now).await,
                         1 => block_in_place(thread::yield_now),
-                        2 => unblock(|| gopark::block_on(async { go(gosched()).await.unwrap() })).await,
+                        2 => {
+                            unblock(|| gopark::block_on(async { go(gosched()).await.unwrap() }))
+                                .await
+                        }
                         _ => gosched().await,
                     }
                     done.fetch_add(1, SeqCst);
@@ -322,7 +333,8 @@ mod linux {
     fn workers() -> usize {
         let tasks = fs::read_dir("/proc/self/task").unwrap();
         // One that has just ended has no name.
-        let names = tasks.filter_map(|task| fs::read_to_string(task.ok()?.path().join("comm")).ok());
+        let names =
+            tasks.filter_map(|task| fs::read_to_string(task.ok()?.path().join("comm")).ok());
         names.filter(|name| name.starts_with("limited-") && !name.starts_with("limited-m")).count()
     }
 

@@ -13,7 +13,10 @@ fn patience() -> u32 {
 }
 
 /// Runs `body` on a thread of its own and fails, with the test's name, if it takes longer than `limit`, times `patience`.
-pub(crate) fn within<T: Send + 'static>(limit: Duration, body: impl FnOnce() -> T + Send + 'static) -> T {
+pub(crate) fn within<T: Send + 'static>(
+    limit: Duration,
+    body: impl FnOnce() -> T + Send + 'static,
+) -> T {
     let name = thread::current().name().unwrap_or("a test").to_owned();
     let limit = limit * patience();
     let (done, result) = mpsc::channel();
@@ -101,8 +104,15 @@ pub(crate) fn in_child(env: &[(&str, &str)]) -> Option<Ended> {
     }
     let name = test_name();
     let mut command = Command::new(std::env::current_exe().expect("the test binary"));
-    command.args([&name, "--exact", "--nocapture", "--test-threads=1"]).env(CHILD, "1").env_remove("RUST_BACKTRACE");
-    command.envs(env.iter().copied()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+    command
+        .args([&name, "--exact", "--nocapture", "--test-threads=1"])
+        .env(CHILD, "1")
+        .env_remove("RUST_BACKTRACE");
+    command
+        .envs(env.iter().copied())
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
     let mut child = command.spawn().expect("a child process");
     let mut pipe = child.stderr.take().expect("piped");
     let reader = thread::spawn(move || {
@@ -118,7 +128,10 @@ pub(crate) fn in_child(env: &[(&str, &str)]) -> Option<Ended> {
         if Instant::now() > deadline {
             let _ = child.kill();
             let _ = child.wait();
-            panic!("{name} hangs in its child process; it had printed:\n{}", reader.join().unwrap_or_default());
+            panic!(
+                "{name} hangs in its child process; it had printed:\n{}",
+                reader.join().unwrap_or_default()
+            );
         }
         thread::sleep(Duration::from_millis(2)); // asleep: between two looks at another process
     };

@@ -121,7 +121,10 @@ fn too_large_a_counter_panics_and_leaves_the_round_alone() {
                         start.wait();
                         let added = catch_unwind(AssertUnwindSafe(|| wg.add(MOST - 1)));
                         if let Err(text) = &added {
-                            assert_eq!(text.downcast_ref::<&str>(), Some(&"sync: WaitGroup counter overflow"));
+                            assert_eq!(
+                                text.downcast_ref::<&str>(),
+                                Some(&"sync: WaitGroup counter overflow")
+                            );
                         }
                         usize::from(added.is_ok())
                     })

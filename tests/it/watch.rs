@@ -102,7 +102,9 @@ fn a_panic_in_a_change_leaves_the_channel_whole() {
     // The value that a condition panics at has been seen.
     tx.send(4).unwrap();
     let mut wait = Hand::new(rx.wait_for(|_| panic!("the test's own")));
-    assert!(std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| wait.poll().is_ready())).is_err());
+    assert!(
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| wait.poll().is_ready())).is_err()
+    );
     drop(wait);
     assert_eq!((*rx.borrow(), rx.has_changed()), (4, Ok(false)));
     tx.send(5).unwrap();

@@ -33,9 +33,14 @@ fn example() -> String {
 #[test]
 fn the_guide_shows_the_report_of_its_program() {
     let guide = include_str!("../../src/guide/test_it.md");
-    let block = |fence: &str| guide.split(fence).nth(1).and_then(|rest| rest.split("\n```").next()).expect("a block");
+    let block = |fence: &str| {
+        guide.split(fence).nth(1).and_then(|rest| rest.split("\n```").next()).expect("a block")
+    };
     let lines = |text: &str| text.lines().map(|line| line.trim().to_owned()).collect::<Vec<_>>();
-    let before = lines(include_str!("guide.rs")).iter().position(|line| line.starts_with("use ")).expect("its imports");
+    let before = lines(include_str!("guide.rs"))
+        .iter()
+        .position(|line| line.starts_with("use "))
+        .expect("its imports");
     // In the guide its body is not in a function, which the report says is `main`.
     let mut program = lines(include_str!("guide.rs")).split_off(before);
     program.truncate(program.iter().position(|line| line == "report").expect("its end"));

@@ -192,8 +192,15 @@ fn a_monitors_queue_hands_on_each_item_once_though_a_consumer_gives_up() {
             let (queue, taken) = (queue.clone(), taken.clone());
             go(async move {
                 loop {
-                    let wait = async { queue.lock().await.wait_while(|(items, end)| items.is_empty() && !*end).await };
-                    let waited = if n == 0 { time::timeout(MS, wait).await.ok() } else { Some(wait.await) };
+                    let wait = async {
+                        queue
+                            .lock()
+                            .await
+                            .wait_while(|(items, end)| items.is_empty() && !*end)
+                            .await
+                    };
+                    let waited =
+                        if n == 0 { time::timeout(MS, wait).await.ok() } else { Some(wait.await) };
                     let Some(mut guard) = waited else { break };
                     let Some(item) = guard.0.pop_front() else { break };
                     taken.lock().unwrap().push(item);
@@ -354,7 +361,11 @@ fn each_receiver_of_a_broadcast_gets_what_it_does_not_miss_in_order() {
             go(async move {
                 let mut next = 0;
                 loop {
-                    let received = if n == 0 { time::timeout(MS, rx.recv()).await } else { Ok(rx.recv().await) };
+                    let received = if n == 0 {
+                        time::timeout(MS, rx.recv()).await
+                    } else {
+                        Ok(rx.recv().await)
+                    };
                     match received {
                         Err(_) => {}
                         Ok(Ok(value)) => {
@@ -622,7 +633,8 @@ fn a_look_at_a_limiters_tokens_before_they_are_taken_is_found() {
 #[test]
 fn what_is_owned_is_given_back_by_whoever_gives_up() {
     check(|| async {
-        let (lock, rw, permits) = (Arc::new(Mutex::new(0)), Arc::new(RwMutex::new(0)), Arc::new(Semaphore::new(3)));
+        let (lock, rw, permits) =
+            (Arc::new(Mutex::new(0)), Arc::new(RwMutex::new(0)), Arc::new(Semaphore::new(3)));
         let goroutines: Vec<_> = (0..4)
             .map(|n| {
                 let (lock, rw, permits) = (lock.clone(), rw.clone(), permits.clone());
@@ -686,7 +698,8 @@ fn receives_of_many_lose_nothing_and_keep_the_order() {
                 let mut values = Vec::new();
                 loop {
                     let many = rx.recv_many(&mut values, 2);
-                    let received = if n == 0 { time::timeout(MS, many).await } else { Ok(many.await) };
+                    let received =
+                        if n == 0 { time::timeout(MS, many).await } else { Ok(many.await) };
                     match received {
                         Ok(0) => return values,
                         Ok(count) => assert!(count <= 2),
@@ -735,8 +748,11 @@ fn a_reserved_place_is_filled_or_goes_to_the_next() {
             .map(|n| {
                 let tx = tx.clone();
                 go(async move {
-                    let place =
-                        if n == 0 { time::timeout(MS, tx.reserve()).await.ok() } else { Some(tx.reserve().await) };
+                    let place = if n == 0 {
+                        time::timeout(MS, tx.reserve()).await.ok()
+                    } else {
+                        Some(tx.reserve().await)
+                    };
                     let Some(place) = place else { return 0 };
                     gosched().await;
                     match (n, place) {
@@ -845,7 +861,9 @@ fn a_contexts_send_sends_or_gives_the_value_back() {
                     ctx.sleep(MS * (n % 2)).await.ok(); // asleep: its end may come meanwhile
                     match ctx.send(&tx, n).await {
                         Ok(()) => true,
-                        Err(ContextSendError::Context(_, value) | ContextSendError::Closed(value)) => {
+                        Err(
+                            ContextSendError::Context(_, value) | ContextSendError::Closed(value),
+                        ) => {
                             assert_eq!(value, n);
                             false
                         }

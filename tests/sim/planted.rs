@@ -15,13 +15,21 @@ use gopark::{chan, go, gosched, select, time};
 fn failure(check: impl FnOnce()) -> Option<(String, u64)> {
     let payload = catch_unwind(AssertUnwindSafe(check)).err()?;
     let text = *payload.downcast::<String>().expect("a report");
-    let seed = text.split("simulation of seed ").nth(1).and_then(|rest| rest.split(' ').next()).expect("a seed");
+    let seed = text
+        .split("simulation of seed ")
+        .nth(1)
+        .and_then(|rest| rest.split(' ').next())
+        .expect("a seed");
     let seed = seed.parse().expect("a number");
     Some((text, seed))
 }
 
 /// Looks for the failure by each strategy, and replays what one found a hundred times, with all that a check does.
-pub(crate) fn is_found<F: Future<Output = ()>>(config: &Config, text: &str, program: impl Fn() -> F) {
+pub(crate) fn is_found<F: Future<Output = ()>>(
+    config: &Config,
+    text: &str,
+    program: impl Fn() -> F,
+) {
     let strategies = [Strategy::Random, Strategy::Pct { depth: 3 }];
     let check = |config: &Config| failure(|| config.check(&program));
     let seeds = strategies.map(|strategy| {
@@ -177,7 +185,11 @@ fn a_timer_against_stop() {
     is_found(&Config::new(), "stopped in time", || async {
         let fired = Arc::new(AtomicBool::new(false));
         let sets = fired.clone();
-        let timer = time::Timer::after_func(Duration::from_millis(5), async move { sets.store(true, Relaxed) });
+        let timer =
+            time::Timer::after_func(
+                Duration::from_millis(5),
+                async move { sets.store(true, Relaxed) },
+            );
         time::sleep(Duration::from_millis(5)).await;
         timer.stop();
         assert!(!fired.load(Relaxed), "stopped in time");
@@ -203,7 +215,9 @@ fn a_goroutine_leaked_on_cancel() {
 fn two_operations_of_a_join_as_if_they_were_one() {
     is_found(&Config::new(), "both are offered", || async {
         let ((one, first), (two, second)) = (chan::unbuffered(), chan::unbuffered());
-        let sender = go(futures_lite::future::zip(async move { one.send(1).await }, async move { two.send(2).await }));
+        let sender = go(futures_lite::future::zip(async move { one.send(1).await }, async move {
+            two.send(2).await
+        }));
         while first.try_recv().is_err() {
             gosched().await;
         }
@@ -234,7 +248,8 @@ fn four_changes_of_turns_of_two_loops() {
                 for _ in 0..6 {
                     let mut turns = turns.lock().await;
                     let (last, changes) = *turns;
-                    let changes = if last.is_some_and(|last| last != own) { changes + 1 } else { 0 };
+                    let changes =
+                        if last.is_some_and(|last| last != own) { changes + 1 } else { 0 };
                     assert!(changes < 4, "fewer turns");
                     *turns = (Some(own), changes);
                 }

@@ -16,7 +16,12 @@ pub(crate) const MS: Duration = Duration::from_millis(1);
 
 /// Runs the program with each strategy, with time-outs that are over in time, and at any point.
 pub(crate) fn check<F: Future<Output = ()>>(program: impl Fn() -> F) {
-    for strategy in [Strategy::Random, Strategy::Pct { depth: 2 }, Strategy::Pct { depth: 4 }, Strategy::RoundRobin] {
+    for strategy in [
+        Strategy::Random,
+        Strategy::Pct { depth: 2 },
+        Strategy::Pct { depth: 4 },
+        Strategy::RoundRobin,
+    ] {
         for cancel in [0.0, 0.1] {
             Config::new().runs(RUNS).strategy(strategy).cancel(cancel).leaks(true).check(&program);
         }
@@ -250,7 +255,11 @@ fn a_queue_of_cond_and_mutex_hands_on_each_item_once() {
                 loop {
                     let guard = shared.0.lock().await;
                     let wait = shared.1.wait_while(guard, |queue| queue.is_empty());
-                    let waited = if consumer == 0 { time::timeout(MS * 3, wait).await.ok() } else { Some(wait.await) };
+                    let waited = if consumer == 0 {
+                        time::timeout(MS * 3, wait).await.ok()
+                    } else {
+                        Some(wait.await)
+                    };
                     let Some(mut queue) = waited else { break };
                     let item: usize = queue.remove(0);
                     drop(queue);
@@ -415,7 +424,10 @@ fn a_context_ends_with_all_that_are_below_it() {
             go(async move {
                 let (leaf, _cancel) = child.with_cancel();
                 let result = leaf.run(std::future::pending::<()>()).await;
-                assert!(leaf.err().is_some() && child.err().is_some(), "a parent ends before its child says so");
+                assert!(
+                    leaf.err().is_some() && child.err().is_some(),
+                    "a parent ends before its child says so"
+                );
                 tx.send((n, result.unwrap_err())).await.ok();
             });
             if n == 0 {

@@ -164,7 +164,10 @@ fn a_deadlock_is_reported_with_its_goroutines() {
         });
     });
     assert!(text.contains("all goroutines are asleep"), "{text}");
-    assert!(text.contains("goroutine 1 (main) [chan receive, 0.0 s] at tests/sim/runs.rs:"), "{text}");
+    assert!(
+        text.contains("goroutine 1 (main) [chan receive, 0.0 s] at tests/sim/runs.rs:"),
+        "{text}"
+    );
     assert!(text.contains("goroutine 2 [chan receive, 0.0 s] at tests/sim/runs.rs:"), "{text}");
 }
 
@@ -306,14 +309,20 @@ fn a_failure_is_shrunk_to_the_switches_that_it_needs() {
             assert_eq!(count.load(Relaxed), 4);
         });
     });
-    let shrunk = text.split("shrunk to ").nth(1).and_then(|rest| rest.split(" steps, ").nth(1)).unwrap();
+    let shrunk =
+        text.split("shrunk to ").nth(1).and_then(|rest| rest.split(" steps, ").nth(1)).unwrap();
     let switches: usize = shrunk.split(' ').next().unwrap().parse().unwrap();
     assert!(switches <= 8, "{text}");
 }
 
 #[test]
 fn every_strategy_runs_what_yields_in_a_loop() {
-    for strategy in [Strategy::Random, Strategy::Pct { depth: 1 }, Strategy::Pct { depth: 5 }, Strategy::RoundRobin] {
+    for strategy in [
+        Strategy::Random,
+        Strategy::Pct { depth: 1 },
+        Strategy::Pct { depth: 5 },
+        Strategy::RoundRobin,
+    ] {
         Config::new().runs(50).step_limit(10_000).strategy(strategy).check(|| async {
             let done = Arc::new(AtomicUsize::new(0));
             let sets = done.clone();
@@ -331,7 +340,10 @@ fn every_strategy_runs_what_yields_in_a_loop() {
 #[test]
 fn what_leaves_the_simulation_panics_at_its_place() {
     let of = |text: String, what: &str| {
-        assert!(text.contains(&format!("{what} leaves the simulation, at tests/sim/runs.rs:")), "{text}");
+        assert!(
+            text.contains(&format!("{what} leaves the simulation, at tests/sim/runs.rs:")),
+            "{text}"
+        );
     };
     of(panic_of(|| sim::run(0, || async { gopark::unblock(|| ()).await })), "unblock");
     of(panic_of(|| sim::run(0, || async { gopark::block_in_place(|| ()) })), "block_in_place");
@@ -341,20 +353,41 @@ fn what_leaves_the_simulation_panics_at_its_place() {
         }),
         "a blocking form",
     );
-    of(panic_of(|| sim::run(0, || async { drop(sync::Mutex::new(1).lock_blocking()) })), "a blocking form");
-    of(panic_of(|| sim::run(0, || async { drop(gopark::Runtime::new()) })), "the use of another runtime");
+    of(
+        panic_of(|| sim::run(0, || async { drop(sync::Mutex::new(1).lock_blocking()) })),
+        "a blocking form",
+    );
+    of(
+        panic_of(|| sim::run(0, || async { drop(gopark::Runtime::new()) })),
+        "the use of another runtime",
+    );
     let runtime = gopark::Runtime::new();
     let handle = runtime.handle();
-    of(panic_of(|| sim::run(0, || async { drop(runtime.go(async {})) })), "the use of another runtime");
-    of(panic_of(|| sim::run(0, || async { drop(handle.go(async {})) })), "the use of another runtime");
+    of(
+        panic_of(|| sim::run(0, || async { drop(runtime.go(async {})) })),
+        "the use of another runtime",
+    );
+    of(
+        panic_of(|| sim::run(0, || async { drop(handle.go(async {})) })),
+        "the use of another runtime",
+    );
     #[cfg(feature = "net")]
     {
         use gopark::net::{TcpListener, TcpStream, UdpSocket};
 
         let address = "127.0.0.1:9";
-        of(panic_of(|| sim::run(0, || async { drop(TcpListener::bind("127.0.0.1:0").await) })), "a socket");
-        of(panic_of(|| sim::run(0, || async { drop(TcpStream::connect(address).await) })), "a socket");
-        of(panic_of(|| sim::run(0, || async { drop(UdpSocket::bind("127.0.0.1:0").await) })), "a socket");
+        of(
+            panic_of(|| sim::run(0, || async { drop(TcpListener::bind("127.0.0.1:0").await) })),
+            "a socket",
+        );
+        of(
+            panic_of(|| sim::run(0, || async { drop(TcpStream::connect(address).await) })),
+            "a socket",
+        );
+        of(
+            panic_of(|| sim::run(0, || async { drop(UdpSocket::bind("127.0.0.1:0").await) })),
+            "a socket",
+        );
     }
     // That of the simulation itself is none.
     sim::run(0, || async { gopark::Handle::current().go(async {}).await.unwrap() });
@@ -482,7 +515,9 @@ fn what_another_run_has_used_panics_where_it_is_used() {
     sim::run(0, locks);
     let text = panic_of(|| sim::run(1, locks));
     assert!(
-        text.contains("the use of what another run has used leaves the simulation, at tests/sim/runs.rs:"),
+        text.contains(
+            "the use of what another run has used leaves the simulation, at tests/sim/runs.rs:"
+        ),
         "{text}"
     );
     assert!(text.contains("(sync.Mutex.Lock)"), "{text}");
@@ -495,7 +530,8 @@ fn what_another_run_has_used_panics_where_it_is_used() {
     let text = panic_of(|| sim::run(1, || async { assert_eq!(rx.recv().await, Some(0)) }));
     assert!(text.contains("(chan receive)"), "{text}");
 
-    let (group, permits, rw) = (sync::WaitGroup::new(), sync::Semaphore::new(1), sync::RwMutex::new(0));
+    let (group, permits, rw) =
+        (sync::WaitGroup::new(), sync::Semaphore::new(1), sync::RwMutex::new(0));
     let (ctx, cancel) = gopark::context::Context::background().with_cancel();
     cancel.cancel();
     let uses: [(&str, &dyn Fn()); 4] = [
@@ -538,7 +574,8 @@ fn what_is_tried_and_what_a_select_has_is_of_one_run_as_well() {
             uses();
         }
         let text = panic_of(uses);
-        let leaves = "the use of what another run has used leaves the simulation, at tests/sim/runs.rs:";
+        let leaves =
+            "the use of what another run has used leaves the simulation, at tests/sim/runs.rs:";
         assert!(text.contains(leaves), "{n}: {text}");
     }
 }
@@ -613,7 +650,8 @@ fn a_timer_is_of_the_run_that_made_it_and_a_pool_of_the_first_that_used_it() {
     ];
     for (name, uses) in uses {
         let text = panic_of(uses);
-        let leaves = "the use of what another run has used leaves the simulation, at tests/sim/runs.rs:";
+        let leaves =
+            "the use of what another run has used leaves the simulation, at tests/sim/runs.rs:";
         assert!(text.contains(leaves), "{name}: {text}");
     }
     // A destructor does not panic.
@@ -639,7 +677,8 @@ fn a_join_of_operations_gets_on() {
                     };
                     let messages = zip(tx.send(1), rx.recv());
                     let slept = time::sleep(Duration::from_secs(1));
-                    let (_, ((sent, got), _)) = zip(zip(slept, adds()), zip(messages, zip(adds(), adds()))).await;
+                    let (_, ((sent, got), _)) =
+                        zip(zip(slept, adds()), zip(messages, zip(adds(), adds()))).await;
                     assert_eq!((sent, got), (Ok(()), Some(1)));
                 })
             });
@@ -663,27 +702,30 @@ fn operations_of_one_site_in_a_join_get_on() {
         .await;
     }
     for strategy in [Strategy::Random, Strategy::Pct { depth: 3 }, Strategy::RoundRobin] {
-        Config::new().runs(300).strategy(strategy).step_limit(100_000).leaks(true).check(|| async {
-            let places = Arc::new(sync::Semaphore::new(2));
-            let (tx, rx) = chan::bounded(1);
-            let sends = go(all((0..4)
-                .map(|i| {
-                    let tx = tx.clone();
-                    async move { tx.send(i).await.unwrap() }
-                })
-                .collect()));
-            let sleeps = go(all((0..4).map(|i| time::sleep(Duration::from_millis(i))).collect()));
-            let acquires = go(all((0..4)
-                .map(|_| {
-                    let places = places.clone();
-                    async move { drop(places.acquire(1).await) }
-                })
-                .collect()));
-            all((0..4).map(|_| async { assert!(rx.recv().await.is_some()) }).collect()).await;
-            for join in [sends, sleeps, acquires] {
-                join.await.unwrap();
-            }
-        });
+        Config::new().runs(300).strategy(strategy).step_limit(100_000).leaks(true).check(
+            || async {
+                let places = Arc::new(sync::Semaphore::new(2));
+                let (tx, rx) = chan::bounded(1);
+                let sends = go(all((0..4)
+                    .map(|i| {
+                        let tx = tx.clone();
+                        async move { tx.send(i).await.unwrap() }
+                    })
+                    .collect()));
+                let sleeps =
+                    go(all((0..4).map(|i| time::sleep(Duration::from_millis(i))).collect()));
+                let acquires = go(all((0..4)
+                    .map(|_| {
+                        let places = places.clone();
+                        async move { drop(places.acquire(1).await) }
+                    })
+                    .collect()));
+                all((0..4).map(|_| async { assert!(rx.recv().await.is_some()) }).collect()).await;
+                for join in [sends, sleeps, acquires] {
+                    join.await.unwrap();
+                }
+            },
+        );
     }
 }
 
@@ -780,25 +822,32 @@ fn a_goroutine_outruns_its_abort_at_the_rate_of_cancel_alone() {
 #[test]
 fn a_goroutine_that_outran_its_abort_is_replayed_and_shrunk() {
     let text = panic_of(|| {
-        Config::new().cancel(0.3).check(|| async { assert!(!outruns_its_abort().await, "it was aborted") });
+        Config::new()
+            .cancel(0.3)
+            .check(|| async { assert!(!outruns_its_abort().await, "it was aborted") });
     });
-    assert!(text.contains("it was aborted") && text.contains("its abort comes a moment too late"), "{text}");
+    assert!(
+        text.contains("it was aborted") && text.contains("its abort comes a moment too late"),
+        "{text}"
+    );
 }
 
 #[test]
 fn by_pct_the_lowest_gets_on_though_others_go_on_for_ever() {
-    Config::new().runs(20).strategy(Strategy::Pct { depth: 3 }).step_limit(200_000).check(|| async {
-        let (there, back) = (chan::unbuffered(), chan::unbuffered());
-        for (take, give) in [(there.clone(), back.clone()), (back, there.clone())] {
-            go(async move {
-                while let Some(ball) = take.1.recv().await {
-                    give.0.send(ball).await.ok();
-                }
-            });
-        }
-        there.0.send(()).await.ok();
-        for _ in 0..20 {
-            gosched().await;
-        }
-    });
+    Config::new().runs(20).strategy(Strategy::Pct { depth: 3 }).step_limit(200_000).check(
+        || async {
+            let (there, back) = (chan::unbuffered(), chan::unbuffered());
+            for (take, give) in [(there.clone(), back.clone()), (back, there.clone())] {
+                go(async move {
+                    while let Some(ball) = take.1.recv().await {
+                        give.0.send(ball).await.ok();
+                    }
+                });
+            }
+            there.0.send(()).await.ok();
+            for _ in 0..20 {
+                gosched().await;
+            }
+        },
+    );
 }

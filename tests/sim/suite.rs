@@ -105,8 +105,10 @@ impl World {
     /// One thing that a goroutine of that number does.
     async fn act(&self, me: usize, dice: &mut Dice) {
         let (ch, other) = (dice.roll(3), dice.roll(3));
-        let (wait, short) =
-            (Duration::from_millis(1 + dice.roll(4) as u64), Duration::from_millis(dice.roll(2) as u64));
+        let (wait, short) = (
+            Duration::from_millis(1 + dice.roll(4) as u64),
+            Duration::from_millis(dice.roll(2) as u64),
+        );
         let (tx, rx) = &self.channels[ch];
         match dice.roll(14) {
             0 | 1 => {
@@ -190,7 +192,10 @@ impl World {
                 let (ctx, cancel) = Context::background().with_timeout(wait);
                 let value = self.value();
                 let sent = ctx.run(tx.send(value)).await;
-                self.fate(value, if matches!(sent, Ok(Ok(()))) { Fate::Sent } else { Fate::GivenUp });
+                self.fate(
+                    value,
+                    if matches!(sent, Ok(Ok(()))) { Fate::Sent } else { Fate::GivenUp },
+                );
                 if dice.roll(2) == 0 {
                     cancel.cancel();
                 }
@@ -285,7 +290,8 @@ async fn lossless(seed: u64) {
     let mut values: Vec<_> = received.iter().map(|(.., value)| *value).collect();
     values.sort_unstable();
     let fates = world.fates.lock().unwrap();
-    let sent: Vec<_> = fates.iter().filter(|(_, fate)| **fate == Fate::Sent).map(|(value, _)| *value).collect();
+    let sent: Vec<_> =
+        fates.iter().filter(|(_, fate)| **fate == Fate::Sent).map(|(value, _)| *value).collect();
     assert_eq!(values, sent);
 }
 
@@ -298,7 +304,8 @@ fn whatever_is_given_up_leaves_no_trace() {
         (Strategy::RoundRobin, 0.0),
     ] {
         for number in 0..RUNS {
-            let config = Config::new().runs(1).seed(number).strategy(strategy).cancel(cancel).leaks(true);
+            let config =
+                Config::new().runs(1).seed(number).strategy(strategy).cancel(cancel).leaks(true);
             config.check(|| program(number));
             config.check(|| lossless(number));
         }

@@ -15,7 +15,9 @@ fn these_do_not_compile() {
     if rustc_version().starts_with(RECORDED_WITH) {
         return trybuild::TestCases::new().compile_fail("cases/*.rs");
     }
-    println!("not {RECORDED_WITH}: only that no case compiles is tested, not what the compiler says");
+    println!(
+        "not {RECORDED_WITH}: only that no case compiles is tested, not what the compiler says"
+    );
     let copies = Path::new(env!("CARGO_TARGET_TMPDIR")).join("ui-cases");
     let _ = fs::remove_dir_all(&copies);
     fs::create_dir_all(&copies).expect("cargo's directory for tests");

@@ -26,7 +26,12 @@ impl Client {
         };
         let status = match status {
             Ok(line) if line.is_empty() => return Ok(None),
-            Err(error) if matches!(error.kind(), io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe) => {
+            Err(error)
+                if matches!(
+                    error.kind(),
+                    io::ErrorKind::ConnectionReset | io::ErrorKind::BrokenPipe
+                ) =>
+            {
                 return Ok(None);
             }
             status => status?,

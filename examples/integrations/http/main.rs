@@ -55,14 +55,18 @@ fn main() -> io::Result<()> {
             demo().await?;
             slow::demo().await
         }),
-        ["--serve", addr] => rt.block_on(serve_until_ctrl_c(addr.parse().map_err(io::Error::other)?)),
+        ["--serve", addr] => {
+            rt.block_on(serve_until_ctrl_c(addr.parse().map_err(io::Error::other)?))
+        }
         _ => Err(io::Error::other("usage: [--serve ADDR]")),
     }
 }
 
 async fn serve_until_ctrl_c(addr: SocketAddr) -> io::Result<()> {
     let (ctx, _stop) = notify_context(&Context::background(), &[Signal::INT, Signal::TERM]);
-    let server = Server::start(ctx, addr, PATIENCE, |_| async { Response::new("hello, world".to_owned()) }).await?;
+    let server =
+        Server::start(ctx, addr, PATIENCE, |_| async { Response::new("hello, world".to_owned()) })
+            .await?;
     println!("http://{}/", server.addr);
     let draining = server.closed().await;
     println!("finishing what has begun");
@@ -116,7 +120,11 @@ async fn demo() -> io::Result<()> {
     }
     interrupt(&stop).await;
     let draining = server.closed().await;
-    assert!(Client::connect(addr).await.is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused));
+    assert!(
+        Client::connect(addr)
+            .await
+            .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+    );
     // Who asks just now may be answered or not, but never in part.
     for client in &mut idle {
         answered += ask(client, "/late").await?;

@@ -38,7 +38,12 @@ pub(crate) struct Draining {
 impl Server {
     /// A client has so much time, `patience`, for the head of a request, the idle time before it included; and as much for each
     /// piece of an answer.
-    pub(crate) async fn start<H, F>(ctx: Context, addr: SocketAddr, patience: Duration, handler: H) -> io::Result<Self>
+    pub(crate) async fn start<H, F>(
+        ctx: Context,
+        addr: SocketAddr,
+        patience: Duration,
+        handler: H,
+    ) -> io::Result<Self>
     where
         H: Fn(Request<Incoming>) -> F + Clone + Send + 'static,
         F: Future<Output = Response<String>> + Send + 'static,
@@ -66,8 +71,13 @@ impl Draining {
 }
 
 /// The listener is closed when this ends.
-async fn accept<H, F>(ctx: Context, listener: TcpListener, patience: Duration, connections: WaitGroup, handler: H)
-where
+async fn accept<H, F>(
+    ctx: Context,
+    listener: TcpListener,
+    patience: Duration,
+    connections: WaitGroup,
+    handler: H,
+) where
     H: Fn(Request<Incoming>) -> F + Clone + Send + 'static,
     F: Future<Output = Response<String>> + Send + 'static,
 {

@@ -17,7 +17,8 @@ const LARGE: usize = 32 << 20;
 pub(crate) async fn demo() -> io::Result<()> {
     let (ctx, shut_down) = Context::background().with_cancel();
     let large = |_| async { Response::new("x".repeat(LARGE)) };
-    let server = Server::start(ctx, ([127, 0, 0, 1], 0).into(), Duration::from_millis(100), large).await?;
+    let server =
+        Server::start(ctx, ([127, 0, 0, 1], 0).into(), Duration::from_millis(100), large).await?;
 
     // This client does not end its request.
     let mut stuck = TcpStream::connect(server.addr).await?;

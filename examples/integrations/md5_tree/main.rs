@@ -65,7 +65,10 @@ async fn sums(ctx: &Context, mut dirs: Vec<PathBuf>) -> (Receiver<Sum>, ErrGroup
     (sums, group)
 }
 
-async fn all_sums(ctx: &Context, dirs: Vec<PathBuf>) -> Result<BTreeMap<PathBuf, [u8; 16]>, AnyError> {
+async fn all_sums(
+    ctx: &Context,
+    dirs: Vec<PathBuf>,
+) -> Result<BTreeMap<PathBuf, [u8; 16]>, AnyError> {
     let (sums, group) = sums(ctx, dirs).await;
     let mut all = BTreeMap::new();
     while let Some((path, sum)) = sums.recv().await {
@@ -90,14 +93,20 @@ fn main() -> io::Result<()> {
     block_on(async {
         let background = Context::background();
         let all = all_sums(&background, vec![src.clone()]).await.expect("readable");
-        all.iter().take(3).for_each(|(path, sum)| println!("{:032x}  {}", u128::from_be_bytes(*sum), path.display()));
+        all.iter().take(3).for_each(|(path, sum)| {
+            println!("{:032x}  {}", u128::from_be_bytes(*sum), path.display())
+        });
         println!("and {} more", all.len() - 3);
         assert_eq!(all, expected);
 
         // One error, here that of the walker after `src`, is the end of the others as well, and the result.
-        let error = all_sums(&background, vec![src.join("nowhere"), src.clone()]).await.unwrap_err();
+        let error =
+            all_sums(&background, vec![src.join("nowhere"), src.clone()]).await.unwrap_err();
         println!("{error}");
-        assert_eq!(error.downcast_ref::<io::Error>().map(io::Error::kind), Some(io::ErrorKind::NotFound));
+        assert_eq!(
+            error.downcast_ref::<io::Error>().map(io::Error::kind),
+            Some(io::ErrorKind::NotFound)
+        );
 
         // Cancelled in the middle.
         let (ctx, cancel) = background.with_cancel();

@@ -1,4 +1,5 @@
-//! Models of a buffer that grows: its blocks are allocated and freed between two looks at the channel, in which anything may happen.
+//! Models of a buffer that grows: its blocks are allocated and freed between two looks at the
+//! channel, in which anything may happen.
 
 use std::task::Poll;
 
@@ -46,12 +47,16 @@ fn two_senders_add_blocks_while_a_receiver_gives_them_back() {
         tx.try_send(0).unwrap();
         let sends = |numbers: &'static [usize]| {
             let tx = tx.clone();
-            thread::spawn(move || numbers.iter().for_each(|&number| block_on(tx.send(number)).unwrap()))
+            thread::spawn(move || {
+                numbers.iter().for_each(|&number| block_on(tx.send(number)).unwrap())
+            })
         };
         let senders = [sends(&[1, 2]), sends(&[3])];
         let received = [(); 4].map(|()| block_on(rx.recv()).expect("a value"));
         assert_eq!(received[0], 0);
-        let place = |number| received.iter().position(|&received| received == number).expect("nothing is lost");
+        let place = |number| {
+            received.iter().position(|&received| received == number).expect("nothing is lost")
+        };
         assert!(place(1) < place(2) && place(3) > 0, "{received:?}");
         senders.into_iter().for_each(|sender| sender.join().unwrap());
         assert!(blocks(&rx) <= 2, "at most one is spare");

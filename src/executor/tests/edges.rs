@@ -1,4 +1,5 @@
-//! Corners: jobs inside of jobs, timers while every processor is held, what begins as a runtime ends.
+//! Corners: jobs inside of jobs, timers while every processor is held, what begins as a runtime
+//! ends.
 
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, mpsc};
@@ -41,7 +42,8 @@ fn a_job_waits_for_two_jobs_at_once() {
         let rt = Runtime::builder().gomaxprocs(1).build().unwrap();
         let got = rt.block_on(unblock(|| {
             use futures_lite::future::{block_on, zip};
-            let ((a, b), (c, d)) = block_on(zip(zip(unblock(|| 7), unblock(|| 8)), zip(unblock(|| 7), unblock(|| 8))));
+            let ((a, b), (c, d)) =
+                block_on(zip(zip(unblock(|| 7), unblock(|| 8)), zip(unblock(|| 7), unblock(|| 8))));
             assert_eq!((a, b), (c, d));
             (a, b)
         }));
@@ -125,7 +127,8 @@ fn a_job_does_not_take_the_thread_that_sleeps_for_the_timers() {
     while settled(executor).rest.is_none() {
         pause();
     }
-    let in_time = rt.block_on_local(unblock(move || is_woken.recv_timeout(Duration::from_secs(5)).is_ok()));
+    let in_time =
+        rt.block_on_local(unblock(move || is_woken.recv_timeout(Duration::from_secs(5)).is_ok()));
     assert!(in_time, "the timer waits for the end of the job");
 }
 
@@ -138,7 +141,8 @@ fn the_timers_of_a_processor_retired_by_a_blocked_goroutine_fire() {
     assert!(parked(executor) >= 3);
     let in_time = rt.block_on(async move {
         let (fired, has_fired) = mpsc::channel();
-        let timer = Timer::after_func(Duration::from_millis(500), async move { fired.send(()).unwrap() });
+        let timer =
+            Timer::after_func(Duration::from_millis(500), async move { fired.send(()).unwrap() });
         gomaxprocs(1);
         let in_time = block_in_place(|| has_fired.recv_timeout(Duration::from_secs(5)).is_ok());
         drop(timer);
@@ -192,10 +196,14 @@ fn a_parked_worker_sleeps_while_the_others_fire_the_timers() {
     });
     let all = cpu_of("spins") - before;
     drop(timers);
-    assert!(all < used + Duration::from_millis(60), "the threads computed for {all:?}, the goroutine for {used:?}");
+    assert!(
+        all < used + Duration::from_millis(60),
+        "the threads computed for {all:?}, the goroutine for {used:?}"
+    );
 }
 
-/// Two goroutines compute until each has lost its processor, then block their threads: they must not count as computing.
+/// Two goroutines compute until each has lost its processor, then block their threads: they must
+/// not count as computing.
 #[test]
 fn goroutines_that_block_after_they_computed_do_not_count_as_computing() {
     let (rt, executor) = runtime(1);

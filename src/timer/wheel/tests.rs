@@ -23,7 +23,8 @@ fn pop_all(wheel: &mut Wheel, now: u64) -> Vec<u64> {
 #[test]
 fn nodes_come_in_the_order_of_their_times_and_never_early() {
     let far = 1u64 << 60;
-    let dues = [far, 3, 70_000, 65_535, 65_536, 5_000_000, 4_999_999, 1 << 40, 17_000_000_000, 70_000, 0];
+    let dues =
+        [far, 3, 70_000, 65_535, 65_536, 5_000_000, 4_999_999, 1 << 40, 17_000_000_000, 70_000, 0];
     let nodes = nodes(dues);
     let mut wheel = Wheel::new();
     for node in &nodes[..] {
@@ -61,7 +62,11 @@ fn the_wheel_agrees_with_a_sorted_map_whatever_is_done_to_it() {
             match rng.u32(0..10) {
                 0..5 => {
                     let Some(index) = free.pop() else { continue };
-                    let due = if rng.u32(0..20) == 0 { now } else { now.saturating_add(rng.u64(0..spread)) };
+                    let due = if rng.u32(0..20) == 0 {
+                        now
+                    } else {
+                        now.saturating_add(rng.u64(0..spread))
+                    };
                     nodes[index].due.set(Time::from_nanos(due));
                     // SAFETY: as above.
                     unsafe { wheel.insert((&nodes[index]).into()) };
@@ -99,7 +104,10 @@ fn the_wheel_agrees_with_a_sorted_map_whatever_is_done_to_it() {
         }
         // SAFETY: as above.
         while unsafe { wheel.pop_any() }.is_some() {}
-        assert_eq!((wheel.len(), wheel.ready.front().is_none(), wheel.occupied), (0, true, [0; LEVELS]));
+        assert_eq!(
+            (wheel.len(), wheel.ready.front().is_none(), wheel.occupied),
+            (0, true, [0; LEVELS])
+        );
     }
 }
 
@@ -108,7 +116,8 @@ fn nodes_of_the_same_time_come_in_the_order_of_their_insertion() {
     let mut rng = fastrand::Rng::with_seed(1);
     for len in [0, 1, 2, 3, 10, 1000] {
         let nodes = nodes((0..len).map(|_| 10_000 * rng.u64(0..1 + len / 4)));
-        let mut expected: Vec<_> = nodes.iter().map(|node| (node.due.get(), NonNull::from(node))).collect();
+        let mut expected: Vec<_> =
+            nodes.iter().map(|node| (node.due.get(), NonNull::from(node))).collect();
         expected.sort_by_key(|(due, _)| *due);
         let mut wheel = Wheel::new();
         let mut now = Time::PAST;

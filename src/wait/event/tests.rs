@@ -15,7 +15,10 @@ impl Probe {
     fn new() -> Arc<Self> {
         Self::with(|| (), || ())
     }
-    fn with(wake: impl Fn() + Send + Sync + 'static, drop: impl Fn() + Send + Sync + 'static) -> Arc<Self> {
+    fn with(
+        wake: impl Fn() + Send + Sync + 'static,
+        drop: impl Fn() + Send + Sync + 'static,
+    ) -> Arc<Self> {
         Arc::new(Probe { wakes: AtomicUsize::new(0), wake: Box::new(wake), drop: Box::new(drop) })
     }
     fn wakes(&self) -> usize {
@@ -227,8 +230,8 @@ fn a_waker_that_panics_costs_nobody_else_the_wake() {
     assert!(BATCH.get().is_null());
 }
 
-/// Threads that listen, are polled with changing wakers and leave at any moment, against one that notifies. Each
-/// single notification is received exactly once, or found nobody.
+/// Threads that listen, are polled with changing wakers and leave at any moment, against one that
+/// notifies. Each single notification is received exactly once, or found nobody.
 #[test]
 fn no_notification_is_lost_or_doubled_when_listeners_leave_at_random() {
     const THREADS: usize = 3;
@@ -263,7 +266,8 @@ fn no_notification_is_lost_or_doubled_when_listeners_leave_at_random() {
         stop.store(true, Ordering::SeqCst);
         sent
     });
-    // A notification passed on may find nobody, so fewer may be received than were sent, never more.
+    // A notification passed on may find nobody, so fewer may be received than were sent, never
+    // more.
     assert!(received.load(Ordering::SeqCst) <= sent);
     assert_eq!(event.listeners(), 0);
 }

@@ -36,7 +36,12 @@ fn numbers(list: &List<Item>) -> VecDeque<usize> {
 fn the_list_agrees_with_a_deque_whatever_is_done_to_it() {
     const ITEMS: usize = 16;
     let items: Vec<NonNull<Item>> = (0..ITEMS)
-        .map(|number| NonNull::from(Box::leak(Box::new(Item { links: UnsafeCell::new(Links::UNLINKED), number }))))
+        .map(|number| {
+            NonNull::from(Box::leak(Box::new(Item {
+                links: UnsafeCell::new(Links::UNLINKED),
+                number,
+            })))
+        })
         .collect();
     let mut rng = fastrand::Rng::with_seed(1);
     let (list, other): (List<Item>, List<Item>) = (List::new(), List::new());
@@ -52,7 +57,10 @@ fn the_list_agrees_with_a_deque_whatever_is_done_to_it() {
                     let moved = std::mem::take(&mut models[1]);
                     models[0].extend(moved);
                 }
-                1 => assert_eq!(list.pop_front().map(|node| node.as_ref().number), models[0].pop_front()),
+                1 => assert_eq!(
+                    list.pop_front().map(|node| node.as_ref().number),
+                    models[0].pop_front()
+                ),
                 way => {
                     let (at, into) = if way < 8 { (1, &other) } else { (0, &list) };
                     if let Some(place) = models[0].iter().position(|&held| held == number) {

@@ -25,7 +25,9 @@ fn what_was_taken_to_be_woken_is_woken_once() {
     let (all, waker) = (Arc::new(Watchers::new()), Waker::from(count.clone()));
     let mut places = [Watch::NONE, Watch::NONE];
     let mut watchers = || {
-        places.iter_mut().for_each(|place| place.register(|| all.clone(), &Context::from_waker(&waker)));
+        places
+            .iter_mut()
+            .for_each(|place| place.register(|| all.clone(), &Context::from_waker(&waker)));
         Woken::watchers(&all)
     };
     task().wake();

@@ -67,7 +67,8 @@ fn the_pace_is_rounded_up() {
     assert_exact(measured(&mut Machine::new(), |machine, _| machine.run(99)));
 }
 
-/// The counter went on while the machine was suspended between the first two sleeps: all deadlines of the process were early.
+/// The counter went on while the machine was suspended between the first two sleeps: all deadlines
+/// of the process were early.
 #[test]
 fn a_suspension_while_the_pace_is_measured_makes_no_deadline_early() {
     for suspended in 0..6 {
@@ -145,7 +146,8 @@ fn a_counter_that_is_set_back_or_stops_measures_nothing() {
 
 #[test]
 fn a_moment_is_not_before_now_though_the_clock_is_slewed() {
-    // The pace was measured while the clock was slowed down as far as the kernel does, and now it is as fast as that.
+    // The pace was measured while the clock was slowed down as far as the kernel does, and now it
+    // is as fast as that.
     let pace = TRUE_PACE / 100 * 89 / 4 * 5;
     let count = Count { cpu: 1, cycles: u64::MAX - 5 };
     let look = Look { before: count, time: Time::from_nanos(MS), after: count };
@@ -154,7 +156,10 @@ fn a_moment_is_not_before_now_though_the_clock_is_slewed() {
         let time = look.at(now, pace).unwrap().as_nanos();
         let passed = age as f64 * 0.4;
         assert!(time as f64 >= MS as f64 + passed * 1.11, "after {age} cycles it is early");
-        assert!(time as f64 <= MS as f64 + passed * 1.25 + OUT_OF_ORDER as f64, "after {age} cycles it is late");
+        assert!(
+            time as f64 <= MS as f64 + passed * 1.25 + OUT_OF_ORDER as f64,
+            "after {age} cycles it is late"
+        );
     }
 }
 

@@ -1,0 +1,120 @@
+//! The end of a runtime: its workers drop every goroutine, its threads leave, and its executor is
+//! made available to the next one.
+
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
+use std::task::Waker;
+use std::time::Duration;
+
+use super::{EXECUTORS, Executor, Sched, Worker};
+use crate::panics::{contain, lock};
+use crate::threads;
+use crate::timer::driver;
+
+impl Executor {
+    /// True if the runtime of that generation has ended, or is shutting down.
+    pub(crate) fn is_over(&self, generation: usize) -> bool {
+        self.closing.load(Ordering::Relaxed) || self.generation() != generation
+    }
+
+    /// Shuts the runtime down: its workers drop every goroutine, and its threads end. Waits for
+    /// that for no longer than `patience`, and not at all if the end may depend on this thread.
+    /// Returns how many goroutines are left; the monitor completes the shutdown when they have
+    /// ended.
+    pub(crate) fn shutdown(&'static self, patience: Duration) -> usize {
+        let home = Worker::with(|w| w.home()).map(|home| home.index);
+        let waiting = threads::Waiting::begin(home, self.index);
+        let patience = waiting.as_ref().map_or(Duration::ZERO, |_| patience);
+        let generation = self.generation();
+        let sockets = {
+            // Held until the step is done, because after the end the executor is another runtime's.
+            let _sched = lock(&self.sched);
+            self.closing.store(true, Ordering::SeqCst);
+            let sockets = self.end_io();
+            self.hasten_end();
+            sockets
+        };
+        sockets.end();
+        let goes_on = |_: &mut Sched| self.generation() == generation && !self.has_stopped();
+        let waited = self.ended.wait_timeout_while(lock(&self.sched), patience, goes_on);
+        // The lock is held still: afterwards the executor may be another runtime's.
+        let (_sched, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
+        if timeout.timed_out() && self.generation() == generation { self.live() } else { 0 }
+    }
+
+    /// The next step of a shutdown is the workers' or, as long as goroutines live or if no worker
+    /// does, the monitor's.
+    pub(super) fn hasten_end(&self) {
+        let is_last_step = self.live() == 0;
+        if is_last_step {
+            self.end_workers();
+        }
+        if !is_last_step || self.spares.all_left() {
+            self.monitor.unpark();
+        }
+    }
+
+    /// True once no goroutine is left after a shutdown, and every thread has left.
+    pub(super) fn has_stopped(&self) -> bool {
+        self.closing.load(Ordering::Relaxed) && self.live() == 0 && self.spares.all_left()
+    }
+
+    /// A step of the shutdown. True if the runtime has ended: no goroutine is left, and no thread
+    /// but this one.
+    ///
+    /// The goroutines are woken, and workers drop their futures, see [`next`](Self::next). If one
+    /// blocks its thread, [`retake`](Self::retake) calls another.
+    pub(super) fn end(&'static self) -> bool {
+        // Timers of tasks that are not the runtime's goroutines move to the driver.
+        let have_moved =
+            self.processors.all().all(|processor| driver::take_over(&processor.timers));
+        if self.live() != 0 {
+            for job in self.spares.take_jobs() {
+                job.work.metadata().set_aborted();
+                self.push_global(job.work);
+            }
+            if !self.has_work() {
+                // Also those that parked in a poll that had begun before the shutdown.
+                self.processors
+                    .shards()
+                    .flat_map(|shard| shard.registry.all())
+                    .for_each(Waker::wake);
+            }
+            return false;
+        }
+        self.end_workers();
+        have_moved && self.spares.is_empty() && self.retire()
+    }
+
+    /// Tells every worker to end. No thread will be started any more for those that were called.
+    pub(super) fn end_workers(&self) {
+        (0..self.spares.end()).for_each(|_| _ = self.idle.end_search());
+    }
+
+    /// Makes the executor available to the next runtime, after every goroutine and every thread has
+    /// ended: every word is as in a new one. False if a wake is under way, whose goroutine has
+    /// ended already. A later waker does no harm: to read whether a worker is idle is harmless at
+    /// any time.
+    pub(super) fn retire(&'static self) -> bool {
+        // Dropped after the lock.
+        let hooks;
+        {
+            let mut sched = lock(&self.sched);
+            if !self.idle.try_reset() {
+                return false;
+            }
+            hooks = std::mem::take(&mut *sched).hooks;
+            self.spares.reset();
+            self.procs.store(0, Ordering::SeqCst);
+            self.generation.fetch_add(1, Ordering::SeqCst);
+            self.processors.reset();
+        }
+        self.retire_io();
+        #[cfg(all(test, not(gopark_loom)))]
+        assert_eq!(self.leftovers(), "", "a retired executor differs from a new one");
+        EXECUTORS.put_back(self);
+        self.ended.notify_all();
+        contain(|| drop(hooks));
+        true
+    }
+}

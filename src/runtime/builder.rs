@@ -1,0 +1,176 @@
+//! [`Builder`]: the settings of a runtime before it starts.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Runtime, default_procs};
+use crate::crash::{OnDeadlock, OnPanic};
+use crate::executor::{Executor, Settings};
+use crate::fork;
+use crate::inspect;
+#[cfg(feature = "sim")]
+use crate::simulated::{self, Outside};
+
+/// Settings of a [`Runtime`] to be.
+///
+/// ```
+/// use gopark::{OnPanic, Runtime};
+///
+/// let rt = Runtime::builder().gomaxprocs(1).thread_name("io").on_panic(OnPanic::Isolate).build().unwrap();
+/// assert_eq!(rt.gomaxprocs(0), 1);
+/// ```
+#[derive(Clone, Debug)]
+#[must_use = "a builder does nothing unless built"]
+pub struct Builder(pub(super) Settings);
+
+impl Builder {
+    /// How many goroutines may run at once, up to 1024; 0 is the default: the environment's
+    /// `GOMAXPROCS`, else [`num_cpu`].
+    ///
+    /// ```
+    /// let rt = gopark::Runtime::builder().gomaxprocs(4).build().unwrap();
+    /// assert_eq!(rt.gomaxprocs(0), 4);
+    /// ```
+    #[doc(alias = "GOMAXPROCS")]
+    pub fn gomaxprocs(mut self, n: usize) -> Self {
+        self.0.procs = n;
+        self
+    }
+
+    /// What the threads' names begin with; "gopark" by default.
+    ///
+    /// ```
+    /// let rt = gopark::Runtime::builder().thread_name("crunch").build().unwrap();
+    /// let name = rt.block_on(async { std::thread::current().name().map(str::to_owned) });
+    /// assert!(name.unwrap().starts_with("crunch"));
+    /// ```
+    pub fn thread_name(mut self, name: impl Into<String>) -> Self {
+        self.0.thread_name = name.into();
+        self
+    }
+
+    /// What each thread calls that may poll goroutines or run the closure of an [`unblock`], before
+    /// it does. tokio: `on_thread_start`; Go has no such thing.
+    ///
+    /// Threads come and go with what there is to do. For what a thread has to have: a library that
+    /// wants a context of its own in thread-locals, a name, an affinity. The thread of a
+    /// [`block_on_local`], which polls its main alone, does not call it, nor does the runtime's
+    /// monitor. It must not wait for a goroutine. A panic in it changes nothing.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use std::sync::atomic::{AtomicUsize, Ordering};
+    ///
+    /// let threads = Arc::new(AtomicUsize::new(0));
+    /// let started = threads.clone();
+    /// let count = move || _ = started.fetch_add(1, Ordering::SeqCst);
+    /// let rt = gopark::Runtime::builder().on_thread_start(count).build().unwrap();
+    /// rt.block_on(async { assert_ne!(threads.load(Ordering::SeqCst), 0) });
+    /// ```
+    pub fn on_thread_start(mut self, f: impl Fn() + Send + Sync + 'static) -> Self {
+        self.0.hooks.on_start = Some(Arc::new(f));
+        self
+    }
+
+    /// What each of these threads calls before it ends, when it polls and runs nothing any more.
+    /// tokio: `on_thread_stop`.
+    ///
+    /// What is said of [`on_thread_start`](Self::on_thread_start) holds for it. The thread's own
+    /// thread-locals are there still. A runtime that is dropped waits for it, for as long as for
+    /// the rest.
+    ///
+    /// ```
+    /// use std::sync::mpsc;
+    ///
+    /// let (tx, rx) = mpsc::channel();
+    /// let stops = move || _ = tx.send(std::thread::current().id());
+    /// let rt = gopark::Runtime::builder().on_thread_stop(stops).build().unwrap();
+    /// let id = rt.block_on(async { std::thread::current().id() });
+    /// drop(rt);
+    /// assert!(rx.iter().any(|stopped| stopped == id));
+    /// ```
+    pub fn on_thread_stop(mut self, f: impl Fn() + Send + Sync + 'static) -> Self {
+        self.0.hooks.on_stop = Some(Arc::new(f));
+        self
+    }
+
+    /// What to do about a panic that nobody will see; [`OnPanic::Crash`] by default.
+    ///
+    /// ```
+    /// let rt = gopark::Runtime::builder().on_panic(gopark::OnPanic::Isolate).build().unwrap();
+    /// ```
+    pub fn on_panic(mut self, policy: OnPanic) -> Self {
+        self.0.on_panic = policy;
+        self
+    }
+
+    /// What to do when all goroutines are asleep; [`OnDeadlock::Default`] by default.
+    ///
+    /// ```
+    /// let rt = gopark::Runtime::builder().on_deadlock(gopark::OnDeadlock::Report).build().unwrap();
+    /// ```
+    pub fn on_deadlock(mut self, policy: OnDeadlock) -> Self {
+        self.0.on_deadlock = policy;
+        self
+    }
+
+    /// How long an unrecovered panic waits for a main that blocks its thread; a second by default.
+    ///
+    /// Under [`OnPanic::Crash`] the panic ends each `block_on` at the end of its main's current
+    /// poll. If no call of `block_on` has raised it after this time, and a main is still in that
+    /// poll, the process aborts. The time is that of the runtime's own monitor: while the process
+    /// is stopped it does not pass. With [`Duration::MAX`] the panic waits without end.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// let rt = gopark::Runtime::builder().crash_grace(Duration::from_secs(10)).build().unwrap();
+    /// ```
+    pub fn crash_grace(mut self, grace: Duration) -> Self {
+        self.0.crash_grace = grace;
+        self
+    }
+
+    /// Most threads of the runtime, the monitor not counted; 512 by default, at least 1.
+    ///
+    /// A goroutine that blocks its thread, in a system call or in [`block_in_place`], costs a
+    /// thread until it returns: another one takes its processor over. At the limit it keeps its
+    /// processor, and goroutines wait.
+    ///
+    /// ```
+    /// let rt = gopark::Runtime::builder().max_threads(16).build().unwrap();
+    /// ```
+    pub fn max_threads(mut self, n: usize) -> Self {
+        self.0.max_threads = n;
+        self
+    }
+
+    /// Starts the runtime.
+    ///
+    /// # Errors
+    ///
+    /// The operating system's, if it gives no thread. [`InvalidInput`](io::ErrorKind::InvalidInput)
+    /// if the threads' name contains a zero byte. [`Other`](io::ErrorKind::Other) if there are 4096
+    /// runtimes; one that was dropped does not count. [`Unsupported`](io::ErrorKind::Unsupported)
+    /// in a [forked process](Runtime#forking).
+    ///
+    /// ```
+    /// let rt = gopark::Runtime::builder().build().unwrap();
+    /// ```
+    #[cfg_attr(feature = "sim", track_caller)]
+    pub fn build(self) -> io::Result<Runtime> {
+        #[cfg(feature = "sim")]
+        simulated::leaves(Outside::Runtime);
+        if fork::is_child() {
+            return Err(io::Error::new(io::ErrorKind::Unsupported, fork::REFUSAL));
+        }
+        Ok(Runtime { executor: Executor::start(self.settings())? })
+    }
+
+    pub(super) fn settings(self) -> Settings {
+        inspect::serve();
+        let procs = if self.0.procs == 0 { default_procs() } else { self.0.procs };
+        Settings { procs, ..self.0 }
+    }
+}
