@@ -39,12 +39,12 @@ pub(crate) fn no_hang<T: Send + 'static>(body: impl FnOnce() -> T + Send + 'stat
     within(Duration::from_secs(120), body)
 }
 
-/// Fails if `attempt` takes `limit` each time of three. What waits where it must not does so whenever it is tried; a machine that
-/// is busy delays one attempt, and rarely three.
+/// Fails if `attempt` takes `limit` each time of ten. What waits where it must not does so whenever
+/// it is tried; a busy machine delays some attempts, and rarely all.
 #[track_caller]
 pub(crate) fn in_time(limit: Duration, mut attempt: impl FnMut() -> Duration) {
     let mut attempts = Vec::new();
-    while attempts.len() < 3 {
+    while attempts.len() < 10 {
         let took = attempt();
         if took < limit {
             return;
