@@ -35,6 +35,8 @@ use crate::waker::Proxy;
 ///
 /// All that the goroutine did synchronizes before the completion of its join.
 ///
+/// # Examples
+///
 /// ```
 /// gopark::block_on(async {
 ///     let handle = gopark::go(async { "done" });
@@ -61,6 +63,8 @@ impl<T> JoinHandle<T> {
     /// Ends the goroutine: its future is dropped at its next suspension, on a worker. After it has
     /// completed this does nothing.
     ///
+    /// # Examples
+    ///
     /// ```
     /// gopark::block_on(async {
     ///     let handle = gopark::go(std::future::pending::<()>());
@@ -73,6 +77,8 @@ impl<T> JoinHandle<T> {
     }
 
     /// A handle that aborts, and does not join. tokio: `abort_handle`.
+    ///
+    /// # Examples
     ///
     /// ```
     /// gopark::block_on(async {
@@ -89,6 +95,8 @@ impl<T> JoinHandle<T> {
     }
 
     /// A handle that aborts the goroutine when it is dropped. tokio-util: `AbortOnDropHandle`.
+    ///
+    /// # Examples
     ///
     /// ```
     /// gopark::block_on(async {
@@ -107,6 +115,8 @@ impl<T> JoinHandle<T> {
 
     /// True once the goroutine has ended.
     ///
+    /// # Examples
+    ///
     /// ```
     /// gopark::block_on(async {
     ///     let handle = gopark::go(async {});
@@ -120,6 +130,8 @@ impl<T> JoinHandle<T> {
     }
 
     /// The goroutine's id.
+    ///
+    /// # Examples
     ///
     /// ```
     /// gopark::block_on(async {
@@ -191,6 +203,8 @@ impl<T> fmt::Debug for JoinHandle<T> {
 /// Aborts a goroutine, and does not join it. It keeps the goroutine's memory, without its future.
 /// tokio: `AbortHandle`.
 ///
+/// # Examples
+///
 /// ```
 /// let handle = gopark::go(std::future::pending::<()>());
 /// let abort = handle.abort_handle();
@@ -211,6 +225,8 @@ impl AbortHandle {
     /// Ends the goroutine: its future is dropped at its next suspension, on a worker. After it has
     /// completed this does nothing.
     ///
+    /// # Examples
+    ///
     /// ```
     /// gopark::block_on(async {
     ///     let handle = gopark::go(std::future::pending::<()>());
@@ -223,6 +239,8 @@ impl AbortHandle {
     }
 
     /// The goroutine's id.
+    ///
+    /// # Examples
     ///
     /// ```
     /// let handle = gopark::go(async {});
@@ -246,6 +264,8 @@ impl fmt::Debug for AbortHandle {
 /// # Cancellation
 ///
 /// Dropping it aborts the goroutine; await `&mut handle` to go on with it later.
+///
+/// # Examples
 ///
 /// ```
 /// gopark::block_on(async {
@@ -284,6 +304,8 @@ impl<T> Drop for AbortOnDrop<T> {
 
 /// How a goroutine ended that returned nothing: by a panic, or aborted.
 ///
+/// # Examples
+///
 /// ```
 /// use gopark::{OnPanic, Runtime};
 ///
@@ -302,6 +324,8 @@ pub struct JoinError {
 impl JoinError {
     /// True if the goroutine panicked.
     ///
+    /// # Examples
+    ///
     /// ```
     /// let error = gopark::block_on(async { gopark::go(async { panic!() }).await }).unwrap_err();
     /// assert!(error.is_panic());
@@ -311,6 +335,8 @@ impl JoinError {
     }
 
     /// True if the goroutine was aborted, or dropped with its runtime.
+    ///
+    /// # Examples
     ///
     /// ```
     /// let handle = gopark::go(std::future::pending::<()>());
@@ -326,6 +352,8 @@ impl JoinError {
     /// # Panics
     ///
     /// If the goroutine was aborted.
+    ///
+    /// # Examples
     ///
     /// ```
     /// let error = gopark::block_on(async { gopark::go(async { panic!("oh") }).await }).unwrap_err();

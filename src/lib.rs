@@ -1,76 +1,100 @@
 //! Go's concurrency for async Rust: goroutines on a small work-stealing scheduler, channels as
 //! await points, and a [`select!`] that chooses as Go's does.
 //!
+//! # Start
+//!
+//! Add `gopark = "0.1"` to the dependencies in `Cargo.toml`, and run this:
+//!
 //! ```
-//! use gopark::{chan, go, select};
+//! use std::time::Duration;
+//!
+//! use gopark::{chan, go, select, time};
 //!
 //! gopark::block_on(async {
 //!     let (tx, rx) = chan::unbuffered();
 //!     go(async move { tx.send("hello").await });
 //!     select! {
 //!         greeting = rx.recv() => assert_eq!(greeting, Some("hello")),
+//!         _ = time::sleep(Duration::from_secs(60)) => unreachable!("the send does not wait"),
 //!     }
 //! });
 //! ```
 //!
+//! [`block_on`] runs a future as the program's main goroutine. [`go`](crate::go()) starts another
+//! one, which runs concurrently. The two meet at the channel. The runtime starts with the first
+//! use; there is nothing to set up.
+//!
 //! # What there is
 //!
-//! | | |
-//! |---|---|
-//! | [`go`](crate::go()), [`go!`], [`go_named`], [`go_local`], [`JoinHandle`], [`JoinSet`] | start a goroutine, a stackless future; join or abort it, or several |
-//! | [`block_on`], [`block_on_local`] | run a main, and wait for it |
+//! * [`go`](crate::go()), [`go!`], [`go_named`], [`go_local`]: start a goroutine, a stackless
+//!   future. A [`JoinHandle`] joins or aborts it, a [`JoinSet`] several.
+//! * [`block_on`], [`block_on_local`]: run a main, and wait for it.
 #![cfg_attr(
     feature = "macros",
-    doc = "| [`#[gopark::main]`](macro@main), [`#[gopark::test]`](macro@test) | a main, a test that are `async` |"
+    doc = "* [`#[gopark::main]`](macro@main), [`#[gopark::test]`](macro@test): \
+           a main or a test that is an `async fn`."
 )]
-//! | [`chan`] | channels with or without a buffer, [`Sender`](chan::Sender) and [`Receiver`](chan::Receiver) |
-//! | [`select!`], [`select::Select`] | wait for several operations, take exactly one |
-//! | [`sync`] | `WaitGroup`, `Mutex`, `RwMutex`, `Cond`, `Monitor`, `Once`, `OnceValue`, `OnceCell`, `Pool`, `Semaphore`, `ErrGroup`, `SingleFlight`, `Notify`, `Barrier`, `oneshot`, `watch`, `broadcast` |
-//! | [`time`] | `now`, `sleep`, `timeout`, `Timer`, `Ticker`, `rate::Limiter` |
-//! | [`context`] | deadlines, cancellation and values for a tree of goroutines |
-//! | [`gosched`], [`gomaxprocs`], [`num_goroutine`], [`num_cpu`] | package runtime |
-//! | [`unconstrained`] | leaves a future out of the budget |
-//! | [`unblock`], [`block_in_place`] | code that blocks its thread |
+//! * [`chan`]: channels with or without a buffer, [`Sender`](chan::Sender) and
+//!   [`Receiver`](chan::Receiver).
+//! * [`select!`], [`select::Select`]: wait for several operations, and complete exactly one.
+//! * [`sync`]: Go's `WaitGroup`, `Mutex`, `RwMutex`, `Cond`, `Once`, `OnceValue`, `Pool`; of
+//!   `x/sync` `Semaphore`, `ErrGroup`, `SingleFlight`; and `OnceCell`, `Monitor`, `Notify`,
+//!   `Barrier`, `oneshot`, `watch`, `broadcast`.
+//! * [`time`]: `now`, `sleep`, `timeout`, `Timer`, `Ticker`, `rate::Limiter`.
+//! * [`context`]: cancellation, deadlines and values for a tree of goroutines.
+//! * [`unblock`], [`block_in_place`]: run code that blocks its thread.
+//! * [`gosched`], [`gomaxprocs`], [`num_goroutine`], [`num_cpu`]: Go's package `runtime`.
+//!   [`unconstrained`] exempts a future from the budget.
 #![cfg_attr(
     feature = "net",
-    doc = "| [`net`] | sockets: `TcpListener`, `TcpStream`, `TcpSocket`, `UdpSocket`, `Unix…`, `lookup_host` |"
+    doc = "* [`net`]: sockets, as `TcpListener`, `TcpStream`, `UdpSocket`, `UnixStream`."
 )]
+#![cfg_attr(feature = "net", doc = "* [`io`]: any other descriptor, `copy`, `copy_bidirectional`.")]
 #![cfg_attr(
     feature = "net",
-    doc = "| [`io`] | any other descriptor, `copy`, `copy_bidirectional` |"
+    doc = "* [`signal`]: the operating system's signals: `notify`, `ctrl_c`, `notify_context`."
 )]
-#![cfg_attr(
-    feature = "net",
-    doc = "| [`signal`] | the operating system's signals: `notify`, `ctrl_c`, `notify_context` |"
-)]
-#![cfg_attr(feature = "sim", doc = "| [`sim`] | deterministic simulation, for tests |")]
-//! | [`Runtime`], [`Handle`], [`Builder`], [`OnPanic`] | schedulers of one's own, and what becomes of panics |
+#![cfg_attr(feature = "sim", doc = "* [`sim`]: deterministic simulation, for tests.")]
+//! * [`inspect`]: lists goroutines and finds leaked ones. [`OnDeadlock`] says what a deadlock does.
+//! * [`Runtime`], [`Builder`], [`Handle`]: a scheduler of your own. [`OnPanic`] says what an
+//!   unrecovered panic does.
 //!
-//! Channels, [`select!`], locks and contexts work on any executor; channels and locks have blocking
-//! forms for threads. What starts a goroutine starts it on the runtime of the goroutine that does
-//! so, elsewhere on a global one, which begins with its first use. A process that was
-//! [forked](Runtime#forking) from one with a runtime has none.
+//! Features: `macros` (on by default) has the two attributes, `net` sockets and signals, `hyper`
+//! and `tokio-io` the traits of those crates for sockets, `sim` deterministic simulation.
+//!
+//! # Which runtime
+//!
+//! Inside a goroutine, [`go`](crate::go()) starts goroutines on that goroutine's runtime;
+//! elsewhere on a global one, which starts on first use. So does every function that starts a
+//! goroutine. Channels, [`select!`], locks and contexts work on any executor; channels and locks
+//! also have blocking forms for threads. A process that was [forked](Runtime#forking) from one with
+//! a runtime has none.
 //!
 //! # What you can rely on
 //!
-//! A `select!` commits exactly one case. Dropping a pending operation loses no value and no
-//! wake-up; every wait says under *Cancellation* what its drop means. A value that is handed to a
-//! receive which is dropped after the channel was closed comes back to the channel, after others
-//! may have seen its end: what must have every value keeps a receiver until the last receive has
-//! settled, and [`try_recv`](chan::Receiver::try_recv) finds the value. What waits on a channel is
-//! served in the order of arrival. A goroutine that blocks its thread keeps nobody else waiting for
-//! long. A panic is the [`JoinError`] of whoever joins, else [`OnPanic`] decides. Wakers,
-//! destructors and your code run outside every lock.
+//! * A `select!` commits exactly one case.
+//! * Dropping a pending operation loses no value and no wake-up. Every wait says under
+//!   *Cancellation* what dropping it means.
+//! * A value that was handed to a receive returns to the channel if the receive is dropped. If the
+//!   channel was closed meanwhile, other receivers may have seen its end before. To receive every
+//!   value, keep a receiver until the last receive has completed or was dropped:
+//!   [`try_recv`](chan::Receiver::try_recv) then finds the value.
+//! * Channels serve their waiters in the order of arrival.
+//! * If a goroutine blocks its thread, the goroutines queued behind it soon run on another.
+//! * A panic is returned as a [`JoinError`] to the holder of the [`JoinHandle`]; otherwise
+//!   [`OnPanic`] decides.
+//! * Wakers, destructors and your code run outside every lock.
 //!
 //! # Where to go on
 //!
 //! The guide: [from Go](guide::from_go), [from tokio](guide::from_tokio),
 //! [cancellation](guide::cancellation), [blocking](guide::blocking), [panics](guide::panics),
-//! [choosing a primitive](guide::choosing), [beside tokio](guide::beside_tokio),
-//! [tuning](guide::tuning).
+//! [when it hangs](guide::when_it_hangs), [choosing a primitive](guide::choosing),
+//! [with tokio](guide::beside_tokio), [tuning](guide::tuning).
 #![cfg_attr(feature = "net", doc = "Sockets: [the network](guide::network).")]
+#![cfg_attr(feature = "sim", doc = "Simulation: [test it](guide::test_it).")]
 
-// Floor by floor, from below; a file uses only what stands on a lower floor.
+// Floor by floor, lowest first: a file uses only files of lower floors.
 mod caught;
 mod clock;
 mod fork;
@@ -136,8 +160,8 @@ pub mod sim;
 pub mod sync;
 pub mod time;
 
-// For the documentation alone. The package in `tests/guide` runs its examples, which use other
-// crates as well.
+// In the documentation only. The package in `tests/guide` runs its examples, which use other crates
+// as well.
 #[cfg(all(doc, not(doctest)))]
 pub mod guide;
 
@@ -158,20 +182,24 @@ pub use runtime::{
 pub use sync::join_set::JoinSet;
 pub use unconstrained::{Unconstrained, unconstrained};
 
-/// Makes an `async fn main` the program's main: it runs by [`block_on`]. tokio: `#[tokio::main]`.
+/// Turns an `async fn main` into the program's main, which [`block_on`] runs. tokio:
+/// `#[tokio::main]`.
 ///
-/// It is short for a `fn main` that calls [`block_on`]. Where something comes before the runtime,
-/// or after it, write that. The function has no arguments, and returns what a main may return.
+/// It is short for a `fn main` that calls [`block_on`]. If something must happen before the runtime
+/// starts or after main returns, write that `fn main` instead. The function takes no arguments and
+/// returns what a main may return.
 ///
-/// * `gomaxprocs = n` calls [`gomaxprocs`] first. 0 leaves the default.
-/// * `local` is for a main that is not [`Send`]: it runs by [`block_on_local`].
-/// * `crate = path` is where gopark is, if not at `::gopark`: `crate = my_crate::gopark`.
+/// * `gomaxprocs = n` calls [`gomaxprocs`] first. 0 keeps the default.
+/// * `local` is for a main that is not [`Send`]: [`block_on_local`] runs it.
+/// * `crate = path` names the crate gopark if it is not `::gopark`: `crate = my_crate::gopark`.
 ///
-/// With the feature `macros`, which is on by default.
+/// Requires the feature `macros`, which is on by default.
 ///
 /// # Panics
 ///
 /// As [`block_on`].
+///
+/// # Examples
 ///
 /// ```
 /// use gopark::{chan, go};
@@ -188,19 +216,21 @@ pub use unconstrained::{Unconstrained, unconstrained};
 #[cfg(feature = "macros")]
 #[doc(inline)]
 pub use gopark_macros::main;
-/// Makes an `async fn` a test. tokio: `#[tokio::test]`. Go: `func TestX(t *testing.T)`.
+/// Turns an `async fn` into a test. tokio: `#[tokio::test]`. Go: `func TestX(t *testing.T)`.
 ///
-/// Each test has a [`Runtime`] of its own, whose goroutines end with it, or is simulated. The
-/// function has no arguments, and returns what a test may return. Other attributes, as
-/// `#[should_panic]` and `#[ignore]`, mean what they mean at any test.
+/// Each test runs on a [`Runtime`] of its own, whose goroutines end with it, or in a simulation.
+/// The function takes no arguments and returns what a test may return. Other attributes, such as
+/// `#[should_panic]` and `#[ignore]`, mean what they mean on any test.
 ///
-/// * `gomaxprocs = n` is how many goroutines may run at once: [`Builder::gomaxprocs`].
-/// * `local` is for a test that is not [`Send`]: it runs by [`Runtime::block_on_local`].
-/// * `sim` simulates it, a thousand times or `runs = n` times, each with another seed: it is the
-///   main of `sim::Config::check`. Go: `synctest.Test`. With the feature `sim`.
-/// * `crate = path` is where gopark is, if not at `::gopark`.
+/// * `gomaxprocs = n` sets how many goroutines may run at once: [`Builder::gomaxprocs`].
+/// * `local` is for a test that is not [`Send`]: [`Runtime::block_on_local`] runs it.
+/// * `sim` simulates the test a thousand times, or `runs = n` times, each with another seed: it is
+///   the main of `sim::Config::check`. Go: `synctest.Test`. Requires the feature `sim`.
+/// * `crate = path` names the crate gopark if it is not `::gopark`.
 ///
-/// With the feature `macros`, which is on by default.
+/// Requires the feature `macros`, which is on by default.
+///
+/// # Examples
 ///
 /// ```
 /// use gopark::sync::Mutex;
@@ -224,7 +254,7 @@ pub use gopark_macros::main;
 /// }
 /// ```
 ///
-/// One that is simulated looks the same:
+/// A simulated test looks the same:
 ///
 /// ```
 /// # #[cfg(feature = "sim")]
@@ -241,7 +271,7 @@ pub use gopark_macros::main;
 #[doc(inline)]
 pub use gopark_macros::test;
 
-/// What the README shows is tested, too.
+/// Runs the README's examples as doctests.
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]
 struct Readme;

@@ -52,6 +52,8 @@ pub use local::go_local;
 ///
 /// If it is what starts the global runtime, and the operating system gives no thread.
 ///
+/// # Examples
+///
 /// ```
 /// gopark::block_on(async {
 ///     let answer = gopark::go(async { 6 * 7 }).await;
@@ -145,6 +147,8 @@ where
 /// closure may call it. In a waker that a timer wakes. If the global runtime starts with it, and
 /// the operating system gives no thread.
 ///
+/// # Examples
+///
 /// ```
 /// let mut list = vec![1, 2, 3];
 /// gopark::block_on(async { list.push(4) });
@@ -169,6 +173,8 @@ where
 ///
 /// As [`block_on`].
 ///
+/// # Examples
+///
 /// ```
 /// use std::rc::Rc;
 ///
@@ -189,6 +195,8 @@ pub fn block_on_local<F: Future>(main: F) -> F::Output {
 /// # Cancellation
 ///
 /// Nothing is lost by dropping it.
+///
+/// # Examples
 ///
 /// ```
 /// gopark::block_on(async {
@@ -222,6 +230,8 @@ pub async fn gosched() {
 /// to the others. The default is the environment's `GOMAXPROCS`, else [`num_cpu`]. More than 1024
 /// are taken for 1024.
 ///
+/// # Examples
+///
 /// ```
 /// let before = gopark::gomaxprocs(3);
 /// assert_eq!(gopark::gomaxprocs(0), 3);
@@ -240,6 +250,8 @@ pub fn gomaxprocs(n: usize) -> usize {
 /// How many goroutines of the current runtime live, mains and blocked ones included. Go:
 /// `runtime.NumGoroutine`.
 ///
+/// # Examples
+///
 /// ```
 /// let rt = gopark::Runtime::new();
 /// assert_eq!(rt.block_on(async { gopark::num_goroutine() }), 1);
@@ -252,6 +264,8 @@ pub fn num_goroutine() -> usize {
 
 /// How many goroutines this process can run in parallel, by its CPUs, affinity and quota. Go:
 /// `runtime.NumCPU`.
+///
+/// # Examples
 ///
 /// ```
 /// assert!(gopark::num_cpu() >= 1);
@@ -280,6 +294,8 @@ pub fn num_cpu() -> usize {
 /// # Cancellation
 ///
 /// Dropping the future before `f` has started may cancel it; once it runs it runs to its end.
+///
+/// # Examples
 ///
 /// ```
 /// gopark::block_on(async {
@@ -360,6 +376,8 @@ pub fn unblock<T: Send + 'static>(
 ///
 /// Cheaper than [`unblock`] when `f` borrows or is short; but this goroutine's other futures (of a
 /// `select!`, of a join) stand still meanwhile. Outside a goroutine it just runs `f`.
+///
+/// # Examples
 ///
 /// ```
 /// gopark::block_on(async {
@@ -685,6 +703,8 @@ fn finish_main<T>(
 /// `exec` in the child, as [`Command`](std::process::Command) does. (On Linux, macOS and FreeBSD;
 /// elsewhere the child is not told, and hangs.)
 ///
+/// # Examples
+///
 /// ```
 /// let rt = gopark::Runtime::builder().gomaxprocs(2).build().unwrap();
 /// assert_eq!(rt.block_on(async { 1 + 1 }), 2);
@@ -699,6 +719,8 @@ impl Runtime {
     /// # Panics
     ///
     /// If the operating system gives no thread; [`Builder::build`] returns the error instead.
+    ///
+    /// # Examples
     ///
     /// ```
     /// let rt = gopark::Runtime::new();
@@ -715,6 +737,8 @@ impl Runtime {
     }
 
     /// For other settings.
+    ///
+    /// # Examples
     ///
     /// ```
     /// let rt = gopark::Runtime::builder().thread_name("worker").build().unwrap();
@@ -734,6 +758,8 @@ impl Runtime {
 
     /// As [`go`](crate::go()), on this runtime. If it is shutting down, the future is dropped and
     /// the handle gives the aborted error.
+    ///
+    /// # Examples
     ///
     /// ```
     /// let rt = gopark::Runtime::new();
@@ -757,6 +783,8 @@ impl Runtime {
     ///
     /// As [`block_on`].
     ///
+    /// # Examples
+    ///
     /// ```
     /// let name = String::from("borrowed");
     /// assert_eq!(gopark::Runtime::new().block_on(async { name.len() }), 8);
@@ -778,6 +806,8 @@ impl Runtime {
     ///
     /// As [`block_on`].
     ///
+    /// # Examples
+    ///
     /// ```
     /// let cell = std::cell::Cell::new(1);
     /// gopark::Runtime::new().block_on_local(async { cell.set(2) });
@@ -789,6 +819,8 @@ impl Runtime {
     }
 
     /// As [`gomaxprocs`], of this runtime.
+    ///
+    /// # Examples
     ///
     /// ```
     /// let rt = gopark::Runtime::new();
@@ -803,6 +835,8 @@ impl Runtime {
 
     /// As [`num_goroutine`], of this runtime.
     ///
+    /// # Examples
+    ///
     /// ```
     /// let rt = gopark::Runtime::new();
     /// assert_eq!(rt.num_goroutine(), 0);
@@ -816,6 +850,8 @@ impl Runtime {
     /// Drops the runtime, and waits for its end for no longer than `patience`. Returns how many
     /// goroutines are left, because they, or destructors, block their threads: they end in the
     /// background.
+    ///
+    /// # Examples
     ///
     /// ```
     /// use std::time::Duration;

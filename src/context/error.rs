@@ -5,6 +5,8 @@ use std::fmt;
 
 /// Why a context has ended. Go: `context.Canceled` and `context.DeadlineExceeded`.
 ///
+/// # Examples
+///
 /// ```
 /// use gopark::context::{Context, ContextError};
 ///
@@ -24,6 +26,8 @@ pub enum ContextError {
 
 impl ContextError {
     /// Whether it is about time. Go: `Timeout()` of a `net.Error`.
+    ///
+    /// # Examples
     ///
     /// ```
     /// use gopark::context::ContextError;
@@ -50,6 +54,8 @@ impl Error for ContextError {}
 
 /// A [`Context::send`](super::Context::send) did not send; it holds the value.
 ///
+/// # Examples
+///
 /// ```
 /// use gopark::chan;
 /// use gopark::context::{Context, ContextError, ContextSendError};
@@ -75,6 +81,8 @@ pub enum ContextSendError<T> {
 
 impl<T> ContextSendError<T> {
     /// The value that was not sent.
+    ///
+    /// # Examples
     ///
     /// ```
     /// assert_eq!(gopark::context::ContextSendError::Closed(7).into_inner(), 7);

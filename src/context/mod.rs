@@ -105,6 +105,8 @@ pub use wait::{Done, Recv, Run, Sending};
 /// Clones are the same context. Pass it as the first argument, `ctx: &Context`; do not keep it in a
 /// struct that outlives the task. See the [module](self) for what can be relied on.
 ///
+/// # Examples
+///
 /// ```
 /// use gopark::context::Context;
 ///
@@ -130,6 +132,8 @@ impl Context {
     /// The context that everything starts from: it never ends, has no deadline and carries nothing.
     /// It costs nothing. Go: `context.Background()`.
     ///
+    /// # Examples
+    ///
     /// ```
     /// let ctx = gopark::context::Context::background();
     /// assert!(ctx.err().is_none() && ctx.deadline().is_none());
@@ -142,6 +146,8 @@ impl Context {
     /// As [`background`](Self::background), for where it is not clear yet which context to use: a
     /// word to search for. Go: `context.TODO()`.
     ///
+    /// # Examples
+    ///
     /// ```
     /// assert!(gopark::context::Context::todo().err().is_none());
     /// ```
@@ -152,6 +158,8 @@ impl Context {
 
     /// A context that ends when its function is called, or with this one. Go: `context.WithCancel`.
     /// tokio: `child_token`.
+    ///
+    /// # Examples
     ///
     /// ```
     /// use gopark::context::Context;
@@ -173,6 +181,8 @@ impl Context {
     /// As [`with_cancel`](Self::with_cancel), with a function that says why. Go:
     /// `context.WithCancelCause`.
     ///
+    /// # Examples
+    ///
     /// ```
     /// use gopark::context::{Context, ContextError};
     ///
@@ -191,6 +201,8 @@ impl Context {
     ///
     /// It is [`with_deadline`](Self::with_deadline) from now on. Too long a time means for ever.
     ///
+    /// # Examples
+    ///
     /// ```
     /// use std::time::Duration;
     ///
@@ -208,6 +220,8 @@ impl Context {
 
     /// As [`with_timeout`](Self::with_timeout), with the cause that the context has when time is
     /// up. Its function gives no cause. Go: `context.WithTimeoutCause`.
+    ///
+    /// # Examples
     ///
     /// ```
     /// use std::time::Duration;
@@ -231,6 +245,8 @@ impl Context {
     /// the new context at once, with [`ContextError::DeadlineExceeded`]. The timer is stopped when
     /// the context ends otherwise, and when nobody refers to it any more.
     ///
+    /// # Examples
+    ///
     /// ```
     /// use gopark::context::{Context, ContextError};
     /// use gopark::time;
@@ -245,6 +261,8 @@ impl Context {
 
     /// As [`with_deadline`](Self::with_deadline), with the cause that the context has when time is
     /// up. Its function gives no cause. Go: `context.WithDeadlineCause`.
+    ///
+    /// # Examples
     ///
     /// ```
     /// let background = gopark::context::Context::background();
@@ -285,6 +303,8 @@ impl Context {
     /// Values are for what accompanies a request through many layers, such as its number or its
     /// user, not for arguments.
     ///
+    /// # Examples
+    ///
     /// ```
     /// use gopark::context::Context;
     ///
@@ -304,6 +324,8 @@ impl Context {
     ///
     /// It takes a step for each value that was set since.
     ///
+    /// # Examples
+    ///
     /// ```
     /// use gopark::context::Context;
     ///
@@ -320,6 +342,8 @@ impl Context {
     /// `context.WithoutCancel`.
     ///
     /// For what must still be done when a request is over, such as writing a log.
+    ///
+    /// # Examples
     ///
     /// ```
     /// use gopark::context::Context;
@@ -350,6 +374,8 @@ impl Context {
     ///
     /// Dropping the future has no effect.
     ///
+    /// # Examples
+    ///
     /// ```
     /// use gopark::context::Context;
     /// use gopark::{chan, select};
@@ -374,6 +400,8 @@ impl Context {
 
     /// Why it has ended, `None` as long as it has not. Go: `ctx.Err()`. tokio: `is_cancelled`.
     ///
+    /// # Examples
+    ///
     /// ```
     /// use gopark::context::{Context, ContextError};
     ///
@@ -394,6 +422,8 @@ impl Context {
     /// That is what the first to end it gave, be it this context or one of its parents; who gave
     /// nothing gave the [`ContextError`] of [`err`](Self::err).
     ///
+    /// # Examples
+    ///
     /// ```
     /// use gopark::context::{Context, ContextError};
     ///
@@ -410,6 +440,8 @@ impl Context {
 
     /// When it will end at the latest, if it has a deadline; also after it has ended. Go:
     /// `ctx.Deadline()`.
+    ///
+    /// # Examples
     ///
     /// ```
     /// use std::time::Duration;
@@ -435,6 +467,8 @@ impl Context {
     /// The returned [`Stop`] takes the registration back; dropping it does nothing. If it becomes
     /// certain that the context never ends, since it, its cancel functions and all that it was
     /// derived from are gone, `future` is dropped without having run.
+    ///
+    /// # Examples
     ///
     /// ```
     /// use gopark::chan;
@@ -481,6 +515,8 @@ impl Context {
     ///
     /// Dropping it drops `future`.
     ///
+    /// # Examples
+    ///
     /// ```
     /// use gopark::chan;
     /// use gopark::context::{Context, ContextError};
@@ -518,6 +554,8 @@ impl Context {
     /// # Cancellation
     ///
     /// Dropping the future loses no value, as with [`Receiver::recv`].
+    ///
+    /// # Examples
     ///
     /// ```
     /// use gopark::chan;
@@ -622,6 +660,8 @@ impl CancelFunc {
     ///
     /// It takes time in proportion to what has to be ended.
     ///
+    /// # Examples
+    ///
     /// ```
     /// use gopark::context::Context;
     ///
@@ -637,6 +677,8 @@ impl CancelFunc {
 
     /// A guard that calls [`cancel`](Self::cancel) when it is dropped. Go: `defer cancel()`. tokio:
     /// `drop_guard`.
+    ///
+    /// # Examples
     ///
     /// ```
     /// use gopark::context::Context;
@@ -689,6 +731,8 @@ impl CancelCauseFunc {
     /// Any error will do, or a text. For Go's `cancel(nil)`, give [`ContextError::Canceled`]. The
     /// cause of another context, passed on, stays the error that it is.
     ///
+    /// # Examples
+    ///
     /// ```
     /// use gopark::context::{Context, ContextError};
     ///
@@ -731,6 +775,8 @@ impl Stop {
     /// Takes the registration back; the future is dropped. True if it will not run because of this
     /// call, false if it has been started or was stopped before. It does not wait for one that
     /// runs.
+    ///
+    /// # Examples
     ///
     /// ```
     /// use gopark::context::Context;

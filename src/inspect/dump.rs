@@ -21,6 +21,8 @@ use crate::header::WaitReason;
 /// It takes about a microsecond a goroutine. For a million goroutines there is [`dump`], which
 /// keeps groups only.
 ///
+/// # Examples
+///
 /// ```
 /// use gopark::inspect::{self, GoroutineState, WaitReason};
 ///
@@ -104,6 +106,8 @@ const LINES: usize = 96;
 /// # Errors
 ///
 /// Those of `out`.
+///
+/// # Examples
 ///
 /// ```
 /// gopark::block_on(async {

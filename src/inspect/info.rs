@@ -20,6 +20,8 @@ use crate::sources::SocketInfo;
 /// A goroutine, as [`goroutines`](super::goroutines) has found it. It prints as its line in a
 /// report.
 ///
+/// # Examples
+///
 /// ```
 /// use gopark::inspect;
 ///
@@ -143,6 +145,8 @@ impl GoroutineInfo {
     }
 
     /// True if it waits.
+    ///
+    /// # Examples
     ///
     /// ```
     /// gopark::block_on(async {

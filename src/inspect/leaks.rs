@@ -147,6 +147,8 @@ pub(crate) fn main_has_returned(executor: &'static Executor, has_value: bool) {
 /// Dropped without `finish` it looks once, waits for nothing, and panics if goroutines are parked
 /// that were not there before; while the thread panics already, it does nothing.
 ///
+/// # Examples
+///
 /// ```
 /// use gopark::inspect::LeakCheck;
 ///
@@ -176,6 +178,8 @@ impl LeakCheck {
     ///
     /// Outside of a runtime.
     ///
+    /// # Examples
+    ///
     /// ```
     /// gopark::block_on(async { gopark::inspect::LeakCheck::new().finish().await });
     /// ```
@@ -197,6 +201,8 @@ impl LeakCheck {
 
     /// How long [`finish`](Self::finish) waits for goroutines to end; a second by default.
     ///
+    /// # Examples
+    ///
     /// ```
     /// use std::time::Duration;
     ///
@@ -208,6 +214,8 @@ impl LeakCheck {
     }
 
     /// Goroutines for which `filter` is true are no leaks.
+    ///
+    /// # Examples
     ///
     /// ```
     /// use gopark::inspect::LeakCheck;
@@ -228,6 +236,8 @@ impl LeakCheck {
 
     /// Goroutines that were started at a place that contains `site` are no leaks. A place is
     /// `FILE:LINE`.
+    ///
+    /// # Examples
     ///
     /// ```
     /// use gopark::inspect::LeakCheck;
@@ -329,6 +339,8 @@ pub struct LeakGroup {
 /// Groups of goroutines, of all runtimes, that have waited for longer than `older_than`, the one
 /// that has grown most since the last call first. A group that grows from call to call is a leak.
 /// Go: the goroutine leak profile.
+///
+/// # Examples
 ///
 /// ```
 /// use std::time::Duration;

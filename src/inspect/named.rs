@@ -34,6 +34,8 @@ pub(super) fn name_of(id: u64) -> Option<Arc<str>> {
 ///
 /// Dropping it drops `future`.
 ///
+/// # Examples
+///
 /// ```
 /// use gopark::inspect;
 ///

@@ -14,6 +14,8 @@ use crate::simulated::{self, Outside};
 
 /// Settings of a [`Runtime`] to be.
 ///
+/// # Examples
+///
 /// ```
 /// use gopark::{OnPanic, Runtime};
 ///
@@ -28,6 +30,8 @@ impl Builder {
     /// How many goroutines may run at once, up to 1024; 0 is the default: the environment's
     /// `GOMAXPROCS`, else [`num_cpu`].
     ///
+    /// # Examples
+    ///
     /// ```
     /// let rt = gopark::Runtime::builder().gomaxprocs(4).build().unwrap();
     /// assert_eq!(rt.gomaxprocs(0), 4);
@@ -39,6 +43,8 @@ impl Builder {
     }
 
     /// What the threads' names begin with; "gopark" by default.
+    ///
+    /// # Examples
     ///
     /// ```
     /// let rt = gopark::Runtime::builder().thread_name("crunch").build().unwrap();
@@ -57,6 +63,8 @@ impl Builder {
     /// wants a context of its own in thread-locals, a name, an affinity. The thread of a
     /// [`block_on_local`], which polls its main alone, does not call it, nor does the runtime's
     /// monitor. It must not wait for a goroutine. A panic in it changes nothing.
+    ///
+    /// # Examples
     ///
     /// ```
     /// use std::sync::Arc;
@@ -80,6 +88,8 @@ impl Builder {
     /// thread-locals are there still. A runtime that is dropped waits for it, for as long as for
     /// the rest.
     ///
+    /// # Examples
+    ///
     /// ```
     /// use std::sync::mpsc;
     ///
@@ -97,6 +107,8 @@ impl Builder {
 
     /// What to do about a panic that nobody will see; [`OnPanic::Crash`] by default.
     ///
+    /// # Examples
+    ///
     /// ```
     /// let rt = gopark::Runtime::builder().on_panic(gopark::OnPanic::Isolate).build().unwrap();
     /// ```
@@ -106,6 +118,8 @@ impl Builder {
     }
 
     /// What to do when all goroutines are asleep; [`OnDeadlock::Default`] by default.
+    ///
+    /// # Examples
     ///
     /// ```
     /// let rt = gopark::Runtime::builder().on_deadlock(gopark::OnDeadlock::Report).build().unwrap();
@@ -121,6 +135,8 @@ impl Builder {
     /// poll. If no call of `block_on` has raised it after this time, and a main is still in that
     /// poll, the process aborts. The time is that of the runtime's own monitor: while the process
     /// is stopped it does not pass. With [`Duration::MAX`] the panic waits without end.
+    ///
+    /// # Examples
     ///
     /// ```
     /// use std::time::Duration;
@@ -138,6 +154,8 @@ impl Builder {
     /// thread until it returns: another one takes its processor over. At the limit it keeps its
     /// processor, and goroutines wait.
     ///
+    /// # Examples
+    ///
     /// ```
     /// let rt = gopark::Runtime::builder().max_threads(16).build().unwrap();
     /// ```
@@ -154,6 +172,8 @@ impl Builder {
     /// if the threads' name contains a zero byte. [`Other`](io::ErrorKind::Other) if there are 4096
     /// runtimes; one that was dropped does not count. [`Unsupported`](io::ErrorKind::Unsupported)
     /// in a [forked process](Runtime#forking).
+    ///
+    /// # Examples
     ///
     /// ```
     /// let rt = gopark::Runtime::builder().build().unwrap();

@@ -18,6 +18,8 @@ use crate::simulated;
 /// has ended, a handle to it reaches no other: [`go`](Self::go) gives the aborted error,
 /// [`num_goroutine`](Self::num_goroutine) is 0.
 ///
+/// # Examples
+///
 /// ```
 /// use gopark::Runtime;
 ///
@@ -33,6 +35,8 @@ pub struct Handle {
 
 impl Runtime {
     /// A handle to this runtime. tokio: `Runtime::handle`.
+    ///
+    /// # Examples
     ///
     /// ```
     /// let rt = gopark::Runtime::new();
@@ -55,6 +59,8 @@ impl Handle {
     ///
     /// As [`go`](crate::go()).
     ///
+    /// # Examples
+    ///
     /// ```
     /// use gopark::Handle;
     ///
@@ -73,6 +79,8 @@ impl Handle {
     /// # Errors
     ///
     /// [`TryCurrentError`] elsewhere. It does not start the global runtime.
+    ///
+    /// # Examples
     ///
     /// ```
     /// use gopark::Handle;
@@ -94,6 +102,8 @@ impl Handle {
     /// # Panics
     ///
     /// As [`go`](crate::go()).
+    ///
+    /// # Examples
     ///
     /// ```
     /// let rt = gopark::Runtime::new();
@@ -124,6 +134,8 @@ impl Handle {
     ///
     /// As [`block_on`](crate::block_on); and if the runtime has ended, or is shutting down.
     ///
+    /// # Examples
+    ///
     /// ```
     /// let rt = gopark::Runtime::new();
     /// let name = String::from("borrowed");
@@ -148,6 +160,8 @@ impl Handle {
 
     /// As [`gomaxprocs`](crate::gomaxprocs), of the handle's runtime; 0 if that has ended.
     ///
+    /// # Examples
+    ///
     /// ```
     /// let rt = gopark::Runtime::builder().gomaxprocs(2).build().unwrap();
     /// assert_eq!(rt.handle().gomaxprocs(3), 2);
@@ -167,6 +181,8 @@ impl Handle {
     }
 
     /// As [`num_goroutine`](crate::num_goroutine), of the handle's runtime; 0 if that has ended.
+    ///
+    /// # Examples
     ///
     /// ```
     /// let rt = gopark::Runtime::new();
@@ -190,6 +206,8 @@ impl fmt::Debug for Handle {
 }
 
 /// [`Handle::try_current`] was called outside of every goroutine. tokio: `TryCurrentError`.
+///
+/// # Examples
 ///
 /// ```
 /// let err = gopark::Handle::try_current().unwrap_err();

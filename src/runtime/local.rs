@@ -36,6 +36,8 @@ use crate::simulated::{self, Outside};
 ///
 /// Outside of a `block_on_local`, as in what [`go`](crate::go()) has started.
 ///
+/// # Examples
+///
 /// ```
 /// use std::cell::RefCell;
 /// use std::rc::Rc;

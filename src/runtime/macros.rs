@@ -14,6 +14,8 @@
 /// awaited, a [`JoinSet`](crate::JoinSet), a [`Runtime`](crate::Runtime), a
 /// [`Handle`](crate::Handle), or whatever else has a method `go`. The list may be left out.
 ///
+/// # Examples
+///
 /// ```
 /// use gopark::sync::WaitGroup;
 /// use gopark::{chan, go};

@@ -20,6 +20,8 @@ use crate::simulated::{self, Outside};
 ///
 /// If the program panics or its goroutines are deadlocked, with the seed and the last steps.
 ///
+/// # Examples
+///
 /// ```
 /// use gopark::{chan, sim};
 ///
@@ -52,6 +54,8 @@ where
 }
 
 /// How often a program is simulated, and how.
+///
+/// # Examples
 ///
 /// ```
 /// use gopark::sim::{Config, Strategy};
@@ -89,6 +93,8 @@ const SHRINKING_STEPS: usize = 5_000_000;
 impl Config {
     /// 1000 runs of at most a million steps, by [`Strategy::Random`].
     ///
+    /// # Examples
+    ///
     /// ```
     /// use gopark::sim::Config;
     ///
@@ -108,6 +114,9 @@ impl Config {
     }
 
     /// The number of runs, with consecutive seeds from [`seed`](Self::seed) on.
+    ///
+    /// # Examples
+    ///
     /// ```
     /// use std::cell::Cell;
     /// use gopark::sim::Config;
@@ -124,6 +133,9 @@ impl Config {
     /// The seed of the first run; 0 by default, so that a test does the same each time. Seeds are
     /// numbers below 2^48. A larger number is one that a failure has printed: it names the strategy
     /// as well, and replays that run whatever the strategy of this configuration is.
+    ///
+    /// # Examples
+    ///
     /// ```
     /// use gopark::sim::Config;
     ///
@@ -135,6 +147,9 @@ impl Config {
     }
 
     /// How the next goroutine is chosen.
+    ///
+    /// # Examples
+    ///
     /// ```
     /// use gopark::sim::{Config, Strategy};
     ///
@@ -148,6 +163,9 @@ impl Config {
 
     /// The most steps of a run. A run that takes more fails, as a livelock: goroutines run without
     /// end. A step is an operation of this crate, or a poll.
+    ///
+    /// # Examples
+    ///
     /// ```
     /// use gopark::sim::Config;
     ///
@@ -179,6 +197,9 @@ impl Config {
     /// The end of a context, another goroutine or a channel interrupts a `select!` at any point
     /// without a rate: that follows from the order in which goroutines run. Which of several ready
     /// arms wins is drawn.
+    ///
+    /// # Examples
+    ///
     /// ```
     /// use std::time::Duration;
     /// use gopark::{chan, go, sim::Config, time};
@@ -199,6 +220,9 @@ impl Config {
 
     /// Whether a run fails if goroutines are left one second of virtual time after main has
     /// returned.
+    ///
+    /// # Examples
+    ///
     /// ```
     /// use gopark::sim::Config;
     ///
@@ -215,6 +239,9 @@ impl Config {
 
     /// Lets something leave the simulation. What a seed stands for may then depend on more than the
     /// seed.
+    ///
+    /// # Examples
+    ///
     /// ```
     /// use gopark::sim::{Config, Outside};
     ///
@@ -237,6 +264,9 @@ impl Config {
     /// # Panics
     ///
     /// If a run fails: with the seed, and the steps of the shrunk run.
+    ///
+    /// # Examples
+    ///
     /// ```
     /// use gopark::{chan, go, sim::Config};
     ///

@@ -59,6 +59,8 @@ use crate::waker::TaskWaker;
 ///
 /// Nothing is lost by dropping it.
 ///
+/// # Examples
+///
 /// ```
 /// use gopark::{chan, sim};
 ///
@@ -118,6 +120,8 @@ async fn wait_at(site: &'static Location<'static>) {
 /// # Cancellation
 ///
 /// Nothing is lost by dropping it.
+///
+/// # Examples
 ///
 /// ```
 /// use std::time::Duration;

@@ -9,6 +9,8 @@ use crate::random::Seeded;
 
 /// How a simulation chooses among the goroutines that can run.
 ///
+/// # Examples
+///
 /// ```
 /// use gopark::sim::{Config, Strategy};
 ///

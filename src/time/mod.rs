@@ -57,6 +57,8 @@ pub use timer::{Tick, Ticker, Timer, after};
 /// the deadlines of contexts, and how long a [`Mutex`](crate::sync::Mutex) lets a waiter starve. It
 /// never goes back, on whichever thread it is read, and it agrees with [`Instant::now`].
 ///
+/// # Examples
+///
 /// ```
 /// use std::time::Duration;
 /// use gopark::time;

@@ -35,6 +35,8 @@ use crate::wait::case::future_case;
 ///
 /// Of a number that is not greater than 0, or is none (NaN), no tokens come.
 ///
+/// # Examples
+///
 /// ```
 /// use gopark::time::rate::Limit;
 /// use std::time::Duration;
@@ -50,6 +52,8 @@ impl Limit {
 
     /// One event in each `interval`; in none, no limit. Go: `rate.Every`.
     ///
+    /// # Examples
+    ///
     /// ```
     /// use gopark::time::rate::Limit;
     /// use std::time::Duration;
@@ -63,6 +67,8 @@ impl Limit {
     }
 
     /// The events in a second.
+    ///
+    /// # Examples
     ///
     /// ```
     /// assert_eq!(gopark::time::rate::Limit::from(3).per_second(), 3.0);
@@ -113,6 +119,8 @@ impl From<u32> for Limit {
 /// # Memory ordering
 ///
 /// None: it orders times, not memory.
+///
+/// # Examples
 ///
 /// ```
 /// use gopark::time::rate::{Limit, Limiter};
@@ -191,6 +199,8 @@ impl State {
 impl Limiter {
     /// A limiter with a full bucket of `burst` tokens. Go: `rate.NewLimiter`.
     ///
+    /// # Examples
+    ///
     /// ```
     /// let limiter = gopark::time::rate::Limiter::new(10.0, 3);
     /// assert!(limiter.allow(3));
@@ -205,6 +215,8 @@ impl Limiter {
 
     /// Whether `n` events may happen at this instant; if so, they are counted. Go: `AllowN`.
     ///
+    /// # Examples
+    ///
     /// ```
     /// let limiter = gopark::time::rate::Limiter::new(0.001, 1);
     /// assert!(limiter.allow(1));
@@ -217,6 +229,8 @@ impl Limiter {
     }
 
     /// Counts `n` events, and says when they may happen. Go: `ReserveN`.
+    ///
+    /// # Examples
     ///
     /// ```
     /// let limiter = gopark::time::rate::Limiter::new(0.001, 1);
@@ -256,6 +270,8 @@ impl Limiter {
     ///
     /// If the future is polled after it has completed.
     ///
+    /// # Examples
+    ///
     /// ```
     /// gopark::block_on(async {
     ///     let limiter = gopark::time::rate::Limiter::new(1000.0, 1);
@@ -272,6 +288,8 @@ impl Limiter {
 
     /// Sets the limit, from now on. Events that have their time keep it. Go: `SetLimit`.
     ///
+    /// # Examples
+    ///
     /// ```
     /// let limiter = gopark::time::rate::Limiter::new(1.0, 1);
     /// limiter.set_limit(gopark::time::rate::Limit::INF);
@@ -286,6 +304,8 @@ impl Limiter {
     }
 
     /// Sets the burst, from now on. Go: `SetBurst`.
+    ///
+    /// # Examples
     ///
     /// ```
     /// let limiter = gopark::time::rate::Limiter::new(1.0, 1);
@@ -302,6 +322,8 @@ impl Limiter {
 
     /// The limit.
     ///
+    /// # Examples
+    ///
     /// ```
     /// assert_eq!(gopark::time::rate::Limiter::new(3, 1).limit(), 3.0.into());
     /// ```
@@ -311,6 +333,8 @@ impl Limiter {
 
     /// The burst: how many events may happen at once.
     ///
+    /// # Examples
+    ///
     /// ```
     /// assert_eq!(gopark::time::rate::Limiter::new(3, 1).burst(), 1);
     /// ```
@@ -319,6 +343,8 @@ impl Limiter {
     }
 
     /// How many tokens there are at this instant; less than none if events wait. Go: `Tokens`.
+    ///
+    /// # Examples
     ///
     /// ```
     /// assert_eq!(gopark::time::rate::Limiter::new(3, 1).tokens(), 1.0);
@@ -357,6 +383,8 @@ pub struct Reservation<'a> {
 impl Reservation<'_> {
     /// Whether they may happen at all: not if they are more than the burst. Go: `OK`.
     ///
+    /// # Examples
+    ///
     /// ```
     /// assert!(!gopark::time::rate::Limiter::new(1.0, 1).reserve(2).is_ok());
     /// ```
@@ -367,6 +395,8 @@ impl Reservation<'_> {
     }
 
     /// How long to wait before they may happen; [`Duration::MAX`] if they never may. Go: `Delay`.
+    ///
+    /// # Examples
     ///
     /// ```
     /// assert!(gopark::time::rate::Limiter::new(1.0, 1).reserve(1).delay().is_zero());
@@ -379,6 +409,8 @@ impl Reservation<'_> {
 
     /// They will not happen: gives the tokens back, but for those that later events count on. Go:
     /// `Cancel`.
+    ///
+    /// # Examples
     ///
     /// ```
     /// let limiter = gopark::time::rate::Limiter::new(0.001, 1);
@@ -410,6 +442,8 @@ impl fmt::Debug for Reservation<'_> {
 }
 
 /// More events than may happen at once, or some that never may.
+///
+/// # Examples
 ///
 /// ```
 /// let limiter = gopark::time::rate::Limiter::new(1.0, 1);

@@ -33,6 +33,8 @@ impl<T> Sender<T> {
     /// As of [`send`](Self::send): dropping the future before the value was taken sends nothing and
     /// drops the value. The timer is taken out at once.
     ///
+    /// # Examples
+    ///
     /// ```
     /// use std::time::Duration;
     /// use gopark::chan::{self, SendTimeoutError};

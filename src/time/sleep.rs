@@ -35,6 +35,8 @@ use crate::waker::TaskWaker;
 ///
 /// Dropping it takes the timer out, at once. Nothing is left of it.
 ///
+/// # Examples
+///
 /// ```
 /// use std::time::Duration;
 /// use gopark::time;
@@ -61,6 +63,8 @@ pub fn sleep(duration: Duration) -> Sleep {
 /// # Cancellation
 ///
 /// As of [`sleep`].
+///
+/// # Examples
 ///
 /// ```
 /// use std::time::Duration;
@@ -293,6 +297,8 @@ impl context::Context {
 ///
 /// Dropping it drops the operation and takes the timer out, at once.
 ///
+/// # Examples
+///
 /// ```
 /// use std::time::Duration;
 /// use gopark::{chan, time};
@@ -367,6 +373,8 @@ impl<F> fmt::Debug for Timeout<F> {
 }
 
 /// The time was over before the operation was.
+///
+/// # Examples
 ///
 /// ```
 /// use std::time::Duration;

@@ -130,6 +130,8 @@ fn channel(wait: Duration, period: Duration) -> Receiver<Instant> {
 ///
 /// As of [`sleep`](super::sleep()).
 ///
+/// # Examples
+///
 /// ```
 /// use std::time::Duration;
 /// use gopark::{chan, select, time};
@@ -164,6 +166,8 @@ pub fn after(duration: Duration) -> Receiver<Instant> {
 ///
 /// As of [`sleep`](super::sleep()).
 ///
+/// # Examples
+///
 /// ```
 /// use std::time::Duration;
 /// use gopark::time::{self, Timer};
@@ -191,6 +195,8 @@ impl Timer {
     /// A timer that gives the time through its channel when `duration` has passed. Go:
     /// `time.NewTimer`.
     ///
+    /// # Examples
+    ///
     /// ```
     /// use std::time::Duration;
     ///
@@ -209,6 +215,8 @@ impl Timer {
     /// again): a [`reset`](Self::reset) after that does nothing. It belongs to the runtime that is
     /// current at this call; if that is gone when the time comes, the future is dropped. Dropping
     /// the timer does not stop it. What the future returns is dropped.
+    ///
+    /// # Examples
     ///
     /// ```
     /// use std::time::Duration;
@@ -246,6 +254,8 @@ impl Timer {
     /// It looks unbuffered (length and capacity are 0) even when a value is there, and is never
     /// closed. Several may wait; one gets the value.
     ///
+    /// # Examples
+    ///
     /// ```
     /// use std::time::Duration;
     ///
@@ -263,6 +273,8 @@ impl Timer {
     /// before. Go: `t.Stop`.
     ///
     /// It does not wait for a goroutine that was started.
+    ///
+    /// # Examples
     ///
     /// ```
     /// use std::time::Duration;
@@ -282,6 +294,8 @@ impl Timer {
     /// active, as [`stop`](Self::stop) would say. Go: `t.Reset`.
     ///
     /// A timer of [`after_func`](Self::after_func) that has started its goroutine stays as it is.
+    ///
+    /// # Examples
     ///
     /// ```
     /// use std::time::Duration;
@@ -393,6 +407,8 @@ impl Wake for AfterFunc {
 ///
 /// As of [`sleep`](super::sleep()); that a tick is late does not move the next one.
 ///
+/// # Examples
+///
 /// ```
 /// use std::time::{Duration, Instant};
 /// use gopark::time::Ticker;
@@ -416,6 +432,8 @@ impl Ticker {
     ///
     /// "non-positive interval for NewTicker", if the period is zero.
     ///
+    /// # Examples
+    ///
     /// ```
     /// use std::time::Duration;
     ///
@@ -437,6 +455,8 @@ impl Ticker {
     /// Dropping the future loses no tick: one that was handed to it already is there for the next
     /// receiver.
     ///
+    /// # Examples
+    ///
     /// ```
     /// use std::time::Duration;
     /// use gopark::{select, time};
@@ -457,6 +477,8 @@ impl Ticker {
 
     /// The channel of the ticks. Go: `t.C`. As [`Timer::channel`].
     ///
+    /// # Examples
+    ///
     /// ```
     /// use std::time::Duration;
     ///
@@ -469,6 +491,8 @@ impl Ticker {
 
     /// No more ticks, not even one that is due already. The channel stays open: receivers wait. Go:
     /// `t.Stop`.
+    ///
+    /// # Examples
     ///
     /// ```
     /// use std::time::Duration;
@@ -489,6 +513,8 @@ impl Ticker {
     /// # Panics
     ///
     /// "non-positive interval for Ticker.Reset", if the period is zero.
+    ///
+    /// # Examples
     ///
     /// ```
     /// use std::time::Duration;
