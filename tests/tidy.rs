@@ -786,6 +786,14 @@ fn every_example_is_listed_and_every_link_leads_somewhere() {
     }
 }
 
+/// A package registry shows README.md without the tree around it.
+#[test]
+fn the_readme_has_no_relative_links() {
+    for target in targets(&read(&root().join("README.md"))) {
+        assert!(target.starts_with("https://"), "README.md links to {target}");
+    }
+}
+
 /// The rows of README's table of costs: the words, the case of `benches/compare`, the processors, the unit.
 const COSTS: &[(&str, &str, &str, &str)] = &[
     ("a message on an unbuffered channel: a context switch", "ctx_switch", "1", " ns"),
@@ -795,7 +803,7 @@ const COSTS: &[(&str, &str, &str, &str)] = &[
     ("the same, two processors", "spawn_join", "2", " ns"),
     ("a message to a select over four channels", "select_4", "1", " ns"),
     ("a goroutine's turn, when it yields", "yield", "1", " ns"),
-    ("a parked goroutine, one of 100 000", "parked_100000", "1", " B"),
+    ("a parked goroutine that holds nothing, one of 100 000", "parked_100000", "1", " B"),
 ];
 
 #[test]
@@ -813,12 +821,11 @@ fn the_readme_says_what_was_measured() {
     };
     let readme = read(&root().join("README.md"));
     for (words, case, procs, unit) in COSTS {
-        let ours = median(case, procs, "gopark").unwrap();
-        let mut row = format!("| {words} | {ours:.0}{unit} |");
-        for peer in ["go", "tokio", "kanal", "async-executor"] {
-            let ratio = median(case, procs, peer)
-                .map_or("–".to_owned(), |theirs| format!("{:.2}", ours / theirs));
-            let _ = write!(row, " {ratio} |");
+        let mut row = format!("| {words} |");
+        for contender in ["gopark", "go", "tokio", "kanal", "async-executor"] {
+            let figure = median(case, procs, contender);
+            let cell = figure.map_or("–".to_owned(), |median| grouped(median) + unit);
+            let _ = write!(row, " {cell} |");
         }
         assert!(readme.contains(&row), "README.md has no row\n{row}");
     }
@@ -906,11 +913,46 @@ fn words(code: &str) -> impl Iterator<Item = &str> {
     code.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|word| !word.is_empty())
 }
 
-/// The targets of a text's links into the tree.
+/// A figure as a whole number, with a space between thousands: "1 272".
+fn grouped(figure: f64) -> String {
+    let (digits, mut out) = (format!("{figure:.0}"), String::new());
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at) % 3 == 0 {
+            out.push(' ');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+/// The placeholder for the repository's address, which a release replaces in README.md.
+const REPOSITORY: &str = "https://example.invalid/gopark/";
+
+/// The address of the guide's pages.
+const GUIDE: &str = "https://docs.rs/gopark/latest/gopark/guide/";
+
+/// The targets of a text's links: `[text](target)`, and `[label]: target` at the start of a line.
+fn targets(text: &str) -> impl Iterator<Item = &str> {
+    let inline = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+    let lines = text.lines().filter(|line| line.starts_with('['));
+    inline.chain(lines.filter_map(|line| line.split_once("]: ")).map(|(_label, target)| target))
+}
+
+/// The files to which a text links: relative links, those into the repository, and the guide's pages.
 fn links(text: &str) -> Vec<String> {
-    let targets = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
-    let inside = targets.filter(|target| !target.contains("://") && !target.starts_with('#'));
-    inside.map(|target| target.split('#').next().unwrap_or(target).to_owned()).collect()
+    let file = |target: &str| {
+        if let Some(page) = target.strip_prefix(GUIDE) {
+            let page = page.split('/').next().unwrap_or(page);
+            return Some(format!("src/guide/{page}.md"));
+        }
+        let path = target.strip_prefix(REPOSITORY).map_or(target, |rest| {
+            let path = ["blob/main/", "raw/main/"].iter().find_map(|kind| rest.strip_prefix(kind));
+            path.unwrap_or(rest)
+        });
+        let path = path.split('#').next().unwrap_or(path);
+        (!path.is_empty() && !path.contains("://")).then(|| path.to_owned())
+    };
+    targets(text).filter_map(file).collect()
 }
 
 /// The unit of a module: its folder, or itself if it has none.
