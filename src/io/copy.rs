@@ -15,14 +15,16 @@ const BUFFER: usize = 32 * 1024;
 ///
 /// A shared reference to a stream is a reader and a writer: `copy(&mut &stream, &mut &other)`.
 ///
+/// # Cancellation
+///
+/// What was read and not written yet is lost.
+///
 /// # Errors
 ///
 /// Those of the reader and the writer; [`WriteZero`](io::ErrorKind::WriteZero) if the writer takes
 /// no more.
 ///
-/// # Cancellation
-///
-/// What was read and not written yet is lost.
+/// # Examples
 ///
 /// ```
 /// use gopark::net::UnixStream;
@@ -52,13 +54,15 @@ where
 /// other stream is closed, and the other direction goes on. Returns how many bytes went from `a` to
 /// `b`, and from `b` to `a`. tokio: `copy_bidirectional`.
 ///
+/// # Cancellation
+///
+/// What was read and not written yet is lost.
+///
 /// # Errors
 ///
 /// As [`copy`]. The first error ends both directions.
 ///
-/// # Cancellation
-///
-/// What was read and not written yet is lost.
+/// # Examples
 ///
 /// ```
 /// use gopark::io::copy_bidirectional;

@@ -20,6 +20,8 @@ use crate::sources::Registered;
 /// It must not block: set `O_NONBLOCK` before. A file that the poller refuses, as a regular one, is
 /// an error of [`new`](Self::new).
 ///
+/// # Examples
+///
 /// ```
 /// use std::io::{self, Read, Write};
 ///
@@ -105,13 +107,13 @@ impl<T: AsFd> Async<T> {
     /// Waits until something may be read. Then read by [`try_read_with`](Self::try_read_with): what
     /// bypasses this cannot say that the descriptor is drained, and the next wait returns at once.
     ///
-    /// # Errors
-    ///
-    /// The runtime has ended.
-    ///
     /// # Cancellation
     ///
     /// Nothing is lost.
+    ///
+    /// # Errors
+    ///
+    /// The runtime has ended.
     #[track_caller]
     pub fn readable(&self) -> Ready<'_> {
         Ready::new(BeReady::reads(&self.source), Location::caller())
@@ -119,13 +121,13 @@ impl<T: AsFd> Async<T> {
 
     /// Waits until something may be written.
     ///
-    /// # Errors
-    ///
-    /// The runtime has ended.
-    ///
     /// # Cancellation
     ///
     /// Nothing is lost.
+    ///
+    /// # Errors
+    ///
+    /// The runtime has ended.
     #[track_caller]
     pub fn writable(&self) -> Ready<'_> {
         Ready::new(BeReady::writes(&self.source), Location::caller())
@@ -154,13 +156,13 @@ impl<T: AsFd> Async<T> {
     /// [`WouldBlock`](io::ErrorKind::WouldBlock): it must say so only if the system did, because
     /// the next event is awaited then.
     ///
-    /// # Errors
-    ///
-    /// Those of `read`. The runtime has ended.
-    ///
     /// # Cancellation
     ///
     /// `read` is not called any more; nothing is lost that it has not taken.
+    ///
+    /// # Errors
+    ///
+    /// Those of `read`. The runtime has ended.
     #[track_caller]
     pub fn read_with<R>(
         &self,
@@ -171,13 +173,13 @@ impl<T: AsFd> Async<T> {
 
     /// As [`read_with`](Self::read_with), for writing.
     ///
-    /// # Errors
-    ///
-    /// Those of `write`. The runtime has ended.
-    ///
     /// # Cancellation
     ///
     /// `write` is not called any more.
+    ///
+    /// # Errors
+    ///
+    /// Those of `write`. The runtime has ended.
     #[track_caller]
     pub fn write_with<R>(
         &self,

@@ -13,6 +13,8 @@ use crate::runtime::unblock;
 ///
 /// A name is looked up by [`lookup_host`]. tokio: `ToSocketAddrs`.
 ///
+/// # Examples
+///
 /// ```
 /// use gopark::net::{TcpListener, ToSocketAddrs};
 ///
@@ -95,13 +97,15 @@ pub(super) async fn each_addr<T, F: Future<Output = io::Result<T>>>(
 /// The system's resolver blocks its thread, so a name is looked up by [`unblock`](crate::unblock).
 /// An address needs no look-up.
 ///
+/// # Cancellation
+///
+/// Nothing is lost. A look-up that has begun goes on, and its result is dropped.
+///
 /// # Errors
 ///
 /// The name has no address, the resolver fails, or the text has no port.
 ///
-/// # Cancellation
-///
-/// Nothing is lost. A look-up that has begun goes on, and its result is dropped.
+/// # Examples
 ///
 /// ```
 /// # fn main() -> std::io::Result<()> {

@@ -29,6 +29,8 @@ const BACKLOG: u32 = 1024;
 /// Clones share the socket, which is closed when the last one is dropped. A connection goes to one
 /// of the goroutines that accept.
 ///
+/// # Examples
+///
 /// ```
 /// use gopark::net::{TcpListener, TcpStream};
 ///
@@ -58,14 +60,14 @@ impl TcpListener {
     /// On Unix `SO_REUSEADDR` is set, so that a server can be restarted at once.
     /// [`TcpSocket`](super::TcpSocket) has more options.
     ///
+    /// # Cancellation
+    ///
+    /// Nothing is bound.
+    ///
     /// # Errors
     ///
     /// Those of the system: the address is in use, not of this host, or reserved. The runtime is
     /// shutting down, or the system refuses a poller.
-    ///
-    /// # Cancellation
-    ///
-    /// Nothing is bound.
     #[track_caller]
     pub fn bind<A: ToSocketAddrs>(address: A) -> impl Future<Output = io::Result<Self>> + use<A> {
         let (addrs, site) = (address.addrs(), Location::caller());
@@ -97,13 +99,13 @@ impl TcpListener {
     /// so a server goes on when others have closed theirs. (A connection that the poller has no
     /// room for is closed.) The new stream belongs to the listener's runtime.
     ///
-    /// # Errors
-    ///
-    /// Others of the system, which are rare; and the runtime has ended.
-    ///
     /// # Cancellation
     ///
     /// No connection is lost.
+    ///
+    /// # Errors
+    ///
+    /// Others of the system, which are rare; and the runtime has ended.
     #[track_caller]
     pub fn accept(&self) -> Accept<'_> {
         Accept { future: Accepting::new(AcceptOne { socket: &self.socket }, Location::caller()) }

@@ -15,6 +15,8 @@ use super::stream::TcpStream;
 /// A TCP socket whose options are set before it is connected, or listens. Go: `net.Dialer` and
 /// `net.ListenConfig` with `Control`. tokio: `TcpSocket`.
 ///
+/// # Examples
+///
 /// ```
 /// use gopark::net::{TcpSocket, TcpStream};
 ///
@@ -143,13 +145,13 @@ impl TcpSocket {
 
     /// Connects it. Go: `net.Dial`.
     ///
-    /// # Errors
-    ///
-    /// Those of the system: the connection is refused, or times out. The runtime is shutting down.
-    ///
     /// # Cancellation
     ///
     /// The socket is closed.
+    ///
+    /// # Errors
+    ///
+    /// Those of the system: the connection is refused, or times out. The runtime is shutting down.
     #[track_caller]
     pub fn connect(self, addr: SocketAddr) -> Connect<'static, TcpStream> {
         Connect::new(TcpStream::connect_by(self.socket, addr, Location::caller()))

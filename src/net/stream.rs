@@ -233,13 +233,13 @@ macro_rules! stream {
             /// many bytes it has read: 0 at the end of the stream, or if the buffer has no room.
             /// Go: `c.Read`.
             ///
-            /// # Errors
-            ///
-            /// Those of the system: the connection was reset, for example. The runtime has ended.
-            ///
             /// # Cancellation
             ///
             /// No byte is lost.
+            ///
+            /// # Errors
+            ///
+            /// Those of the system: the connection was reset, for example. The runtime has ended.
             #[track_caller]
             #[inline]
             pub fn read<'a>(&'a self, buffer: &'a mut [u8]) -> Read<'a> {
@@ -248,13 +248,13 @@ macro_rules! stream {
 
             /// As [`read`](Self::read), into several buffers, one after the other.
             ///
-            /// # Errors
-            ///
-            /// As [`read`](Self::read).
-            ///
             /// # Cancellation
             ///
             /// No byte is lost.
+            ///
+            /// # Errors
+            ///
+            /// As [`read`](Self::read).
             #[track_caller]
             pub fn read_vectored<'a, 'b: 'a>(
                 &'a self,
@@ -265,15 +265,15 @@ macro_rules! stream {
 
             /// Fills the buffer. Go: `io.ReadFull`.
             ///
-            /// # Errors
-            ///
-            /// As [`read`](Self::read), and [`UnexpectedEof`](io::ErrorKind::UnexpectedEof) if the
-            /// stream ends before.
-            ///
             /// # Cancellation
             ///
             /// The bytes that it has read are in the buffer, and the caller does not know how many
             /// there are. So it is no case of a `select!`.
+            ///
+            /// # Errors
+            ///
+            /// As [`read`](Self::read), and [`UnexpectedEof`](io::ErrorKind::UnexpectedEof) if the
+            /// stream ends before.
             #[track_caller]
             pub fn read_exact(&self, buffer: &mut [u8]) -> impl Future<Output = io::Result<()>> {
                 let site = Location::caller();
@@ -304,13 +304,13 @@ macro_rules! stream {
             /// buffer. Returns how many it has written. Go's `c.Write` is
             /// [`write_all`](Self::write_all).
             ///
-            /// # Errors
-            ///
-            /// Those of the system: the peer reads no more, for example. The runtime has ended.
-            ///
             /// # Cancellation
             ///
             /// Nothing has been written.
+            ///
+            /// # Errors
+            ///
+            /// Those of the system: the peer reads no more, for example. The runtime has ended.
             #[track_caller]
             #[inline]
             pub fn write<'a>(&'a self, bytes: &'a [u8]) -> Write<'a> {
@@ -319,13 +319,13 @@ macro_rules! stream {
 
             /// As [`write`](Self::write), of several buffers, one after the other.
             ///
-            /// # Errors
-            ///
-            /// As [`write`](Self::write).
-            ///
             /// # Cancellation
             ///
             /// Nothing has been written.
+            ///
+            /// # Errors
+            ///
+            /// As [`write`](Self::write).
             #[track_caller]
             pub fn write_vectored<'a>(
                 &'a self,
@@ -336,14 +336,14 @@ macro_rules! stream {
 
             /// Writes all of the bytes. Go: `c.Write`.
             ///
-            /// # Errors
-            ///
-            /// As [`write`](Self::write).
-            ///
             /// # Cancellation
             ///
             /// Some of the bytes may have been written, and the caller does not know how many. So
             /// it is no case of a `select!`.
+            ///
+            /// # Errors
+            ///
+            /// As [`write`](Self::write).
             #[track_caller]
             pub fn write_all(&self, bytes: &[u8]) -> impl Future<Output = io::Result<()>> {
                 let site = Location::caller();
@@ -449,14 +449,13 @@ macro_rules! stream {
 
         impl<'a> $read_half<'a> {
             #[doc = concat!("As [`", $doc, "::read`].")]
+            /// # Cancellation
+            ///
+            /// No byte is lost.
             ///
             /// # Errors
             ///
             /// As there.
-            ///
-            /// # Cancellation
-            ///
-            /// No byte is lost.
             #[track_caller]
             pub fn read<'b>(&'b self, buffer: &'b mut [u8]) -> Read<'b>
             where
@@ -466,12 +465,11 @@ macro_rules! stream {
             }
 
             #[doc = concat!("As [`", $doc, "::read_exact`].")]
-            ///
-            /// # Errors
+            /// # Cancellation
             ///
             /// As there.
             ///
-            /// # Cancellation
+            /// # Errors
             ///
             /// As there.
             #[track_caller]
@@ -487,14 +485,13 @@ macro_rules! stream {
 
         impl<'a> $write_half<'a> {
             #[doc = concat!("As [`", $doc, "::write`].")]
+            /// # Cancellation
+            ///
+            /// Nothing has been written.
             ///
             /// # Errors
             ///
             /// As there.
-            ///
-            /// # Cancellation
-            ///
-            /// Nothing has been written.
             #[track_caller]
             pub fn write<'b>(&'b self, bytes: &'b [u8]) -> Write<'b>
             where
@@ -504,12 +501,11 @@ macro_rules! stream {
             }
 
             #[doc = concat!("As [`", $doc, "::write_all`].")]
-            ///
-            /// # Errors
+            /// # Cancellation
             ///
             /// As there.
             ///
-            /// # Cancellation
+            /// # Errors
             ///
             /// As there.
             #[track_caller]
@@ -631,6 +627,8 @@ pub(super) use writer;
 /// Unlike Go's, a connection sends small writes together with later ones as long as some are
 /// under way: see [`set_nodelay`](Self::set_nodelay).
 ///
+/// # Examples
+///
 /// ```
 /// use gopark::net::{TcpListener, TcpStream};
 /// use std::net::Shutdown;
@@ -664,14 +662,14 @@ impl TcpStream {
 
     /// Connects to the address, or the first of several that work. Go: `net.Dial("tcp", address)`.
     ///
+    /// # Cancellation
+    ///
+    /// The connection is given up.
+    ///
     /// # Errors
     ///
     /// Those of the system: the connection is refused, or times out. The name has no address. The
     /// runtime is shutting down.
-    ///
-    /// # Cancellation
-    ///
-    /// The connection is given up.
     #[track_caller]
     pub fn connect<A: ToSocketAddrs>(address: A) -> Connect<'static, Self> {
         let (addrs, site) = (address.addrs(), Location::caller());
@@ -705,13 +703,13 @@ impl TcpStream {
 
     /// As [`read`](Self::read), and leaves the bytes to the next read.
     ///
-    /// # Errors
-    ///
-    /// As [`read`](Self::read).
-    ///
     /// # Cancellation
     ///
     /// No byte is lost.
+    ///
+    /// # Errors
+    ///
+    /// As [`read`](Self::read).
     #[track_caller]
     pub fn peek<'a>(&'a self, buffer: &'a mut [u8]) -> Peek<'a> {
         Peek::new(PeekInto { socket: &self.socket, buffer }, Location::caller())

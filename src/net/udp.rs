@@ -18,6 +18,8 @@ type Socket = Registered<mio::net::UdpSocket>;
 ///
 /// Clones share the socket, which is closed when the last one is dropped.
 ///
+/// # Examples
+///
 /// ```
 /// use gopark::net::UdpSocket;
 ///
@@ -42,14 +44,14 @@ impl UdpSocket {
     /// Binds a socket to the address, or the first of several that work. Go:
     /// `net.ListenPacket("udp", address)`.
     ///
+    /// # Cancellation
+    ///
+    /// Nothing is bound.
+    ///
     /// # Errors
     ///
     /// Those of the system: the address is in use, not of this host, or reserved. The runtime is
     /// shutting down.
-    ///
-    /// # Cancellation
-    ///
-    /// Nothing is bound.
     #[track_caller]
     pub fn bind<A: ToSocketAddrs>(address: A) -> impl Future<Output = io::Result<Self>> + use<A> {
         let (addrs, site) = (address.addrs(), Location::caller());
@@ -78,13 +80,13 @@ impl UdpSocket {
     /// Lets it send to that address, and receive from it alone: by [`send`](Self::send) and
     /// [`recv`](Self::recv).
     ///
-    /// # Errors
-    ///
-    /// Those of the system.
-    ///
     /// # Cancellation
     ///
     /// Nothing has been done.
+    ///
+    /// # Errors
+    ///
+    /// Those of the system.
     #[track_caller]
     pub fn connect<A: ToSocketAddrs>(&self, address: A) -> Connect<'_, ()> {
         let (addrs, site) = (address.addrs(), Location::caller());
@@ -99,13 +101,13 @@ impl UdpSocket {
     /// Waits for a datagram. Returns its length, and where it comes from. What does not fit into
     /// the buffer is lost. Go: `c.ReadFrom`.
     ///
-    /// # Errors
-    ///
-    /// Those of the system. The runtime has ended.
-    ///
     /// # Cancellation
     ///
     /// No datagram is lost.
+    ///
+    /// # Errors
+    ///
+    /// Those of the system. The runtime has ended.
     #[track_caller]
     pub fn recv_from<'a>(&'a self, buffer: &'a mut [u8]) -> RecvFrom<'a> {
         RecvFrom::new(ReceiveFrom { socket: &self.socket, buffer }, Location::caller())
@@ -113,13 +115,13 @@ impl UdpSocket {
 
     /// Sends a datagram. Returns its length. Go: `c.WriteTo`.
     ///
-    /// # Errors
-    ///
-    /// Those of the system: it is too long, for example. The runtime has ended.
-    ///
     /// # Cancellation
     ///
     /// It has not been sent.
+    ///
+    /// # Errors
+    ///
+    /// Those of the system: it is too long, for example. The runtime has ended.
     #[track_caller]
     pub fn send_to<'a>(&'a self, bytes: &'a [u8], target: SocketAddr) -> SendTo<'a> {
         SendTo::new(
@@ -130,14 +132,14 @@ impl UdpSocket {
 
     /// Waits for a datagram of the address that it is [connected](Self::connect) to.
     ///
+    /// # Cancellation
+    ///
+    /// No datagram is lost.
+    ///
     /// # Errors
     ///
     /// Those of the system: it is not connected, or the peer's host says that its port is closed.
     /// The runtime has ended.
-    ///
-    /// # Cancellation
-    ///
-    /// No datagram is lost.
     #[track_caller]
     pub fn recv<'a>(&'a self, buffer: &'a mut [u8]) -> Recv<'a> {
         Recv::new(Receive { socket: &self.socket, buffer }, Location::caller())
@@ -145,13 +147,13 @@ impl UdpSocket {
 
     /// Sends a datagram to the address that it is [connected](Self::connect) to.
     ///
-    /// # Errors
-    ///
-    /// As [`recv`](Self::recv), and it is too long.
-    ///
     /// # Cancellation
     ///
     /// It has not been sent.
+    ///
+    /// # Errors
+    ///
+    /// As [`recv`](Self::recv), and it is too long.
     #[track_caller]
     pub fn send<'a>(&'a self, bytes: &'a [u8]) -> Send<'a> {
         Send::new(Transmit { socket: &self.socket, bytes, target: None }, Location::caller())

@@ -30,6 +30,8 @@ bytes!(mio::net::UnixStream, true);
 ///
 /// Clones share the socket, which is closed when the last one is dropped.
 ///
+/// # Examples
+///
 /// ```
 /// use gopark::net::UnixStream;
 ///
@@ -58,14 +60,14 @@ impl UnixStream {
 
     /// Connects to the socket of that name.
     ///
+    /// # Cancellation
+    ///
+    /// The connection is given up.
+    ///
     /// # Errors
     ///
     /// Those of the system: there is no such socket, nothing listens at it, or its queue is full.
     /// The runtime is shutting down.
-    ///
-    /// # Cancellation
-    ///
-    /// The connection is given up.
     #[track_caller]
     pub fn connect(path: impl AsRef<Path>) -> Connect<'static, Self> {
         let (site, socket) = (Location::caller(), mio::net::UnixStream::connect(path));
@@ -148,6 +150,8 @@ impl<'a> Operation<'a> for Connected<'a> {
 ///
 /// Its drop closes the socket, and leaves the file of that name. Clones share the socket.
 ///
+/// # Examples
+///
 /// ```
 /// use gopark::net::{UnixListener, UnixStream};
 ///
@@ -194,13 +198,13 @@ impl UnixListener {
 
     /// Waits for a connection. As [`TcpListener::accept`](super::TcpListener::accept).
     ///
-    /// # Errors
-    ///
-    /// As there.
-    ///
     /// # Cancellation
     ///
     /// No connection is lost.
+    ///
+    /// # Errors
+    ///
+    /// As there.
     #[track_caller]
     pub fn accept(&self) -> UnixAccept<'_> {
         UnixAccept {
@@ -261,6 +265,8 @@ type Datagrams = Registered<mio::net::UnixDatagram>;
 ///
 /// Clones share the socket, which is closed when the last one is dropped; a file of its name is
 /// left.
+///
+/// # Examples
 ///
 /// ```
 /// use gopark::net::UnixDatagram;
@@ -341,13 +347,13 @@ impl UnixDatagram {
     /// Waits for a datagram. Returns its length, and where it comes from. What does not fit into
     /// the buffer is lost.
     ///
-    /// # Errors
-    ///
-    /// Those of the system. The runtime has ended.
-    ///
     /// # Cancellation
     ///
     /// No datagram is lost.
+    ///
+    /// # Errors
+    ///
+    /// Those of the system. The runtime has ended.
     #[track_caller]
     pub fn recv_from<'a>(&'a self, buffer: &'a mut [u8]) -> UnixRecvFrom<'a> {
         UnixRecvFrom::new(ReceiveFrom { socket: &self.socket, buffer }, Location::caller())
@@ -355,13 +361,13 @@ impl UnixDatagram {
 
     /// Waits for a datagram. Returns its length.
     ///
-    /// # Errors
-    ///
-    /// As [`recv_from`](Self::recv_from).
-    ///
     /// # Cancellation
     ///
     /// No datagram is lost.
+    ///
+    /// # Errors
+    ///
+    /// As [`recv_from`](Self::recv_from).
     #[track_caller]
     pub fn recv<'a>(&'a self, buffer: &'a mut [u8]) -> UnixRecv<'a> {
         UnixRecv::new(Receive { socket: &self.socket, buffer }, Location::caller())
@@ -369,14 +375,14 @@ impl UnixDatagram {
 
     /// Sends a datagram to the socket of that name. Returns its length.
     ///
+    /// # Cancellation
+    ///
+    /// It has not been sent.
+    ///
     /// # Errors
     ///
     /// Those of the system: there is no such socket, or the datagram is too long. The runtime has
     /// ended.
-    ///
-    /// # Cancellation
-    ///
-    /// It has not been sent.
     #[track_caller]
     pub fn send_to<'a>(&'a self, bytes: &'a [u8], path: &'a Path) -> UnixSend<'a> {
         UnixSend::new(
@@ -387,13 +393,13 @@ impl UnixDatagram {
 
     /// Sends a datagram to the socket that it is [connected](Self::connect) to.
     ///
-    /// # Errors
-    ///
-    /// As [`send_to`](Self::send_to), and it is not connected.
-    ///
     /// # Cancellation
     ///
     /// It has not been sent.
+    ///
+    /// # Errors
+    ///
+    /// As [`send_to`](Self::send_to), and it is not connected.
     #[track_caller]
     pub fn send<'a>(&'a self, bytes: &'a [u8]) -> UnixSend<'a> {
         UnixSend::new(Transmit { socket: &self.socket, bytes, target: None }, Location::caller())

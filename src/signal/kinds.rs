@@ -8,6 +8,8 @@ use crate::caught::Signals;
 ///
 /// It is shown as Go shows it, and in `Debug` by its name.
 ///
+/// # Examples
+///
 /// ```
 /// use gopark::signal::Signal;
 ///
@@ -73,6 +75,8 @@ impl Signal {
     /// and those that say that the program itself went wrong (SIGILL, SIGTRAP, SIGABRT, SIGBUS,
     /// SIGFPE, SIGSEGV, SIGSYS), which return to where it did. On Unix.
     ///
+    /// # Examples
+    ///
     /// ```
     /// use gopark::signal::Signal;
     ///
@@ -96,6 +100,8 @@ impl Signal {
     }
 
     /// The system's number. On Unix.
+    ///
+    /// # Examples
     ///
     /// ```
     /// assert_eq!(gopark::signal::Signal::HUP.as_raw(), libc::SIGHUP);

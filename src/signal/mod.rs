@@ -71,14 +71,16 @@ const ROOM: usize = 16;
 /// dropped (Go: `signal.Stop`), or [closes](Receiver::close) the channel. A list without signals
 /// stands for none, and its channel is closed from the start. (Go: all.)
 ///
+/// # Memory ordering
+///
+/// As of the channel.
+///
 /// # Panics
 ///
 /// If the system refuses the pipe, the thread or the handler that the first subscription needs; in
 /// a process that was [forked](crate::Runtime#forking) from one with a runtime.
 ///
-/// # Memory ordering
-///
-/// As of the channel.
+/// # Examples
 ///
 /// ```
 /// # #[cfg(unix)]
@@ -110,6 +112,8 @@ pub fn notify(signals: &[Signal]) -> Receiver<Signal> {
 ///
 /// As [`notify`].
 ///
+/// # Examples
+///
 /// ```
 /// # #[cfg(unix)]
 /// gopark::block_on(async {
@@ -134,6 +138,8 @@ pub fn notify_context(parent: &Context, signals: &[Signal]) -> (Context, CancelF
 }
 
 /// The cause of a context that a signal has ended. Go says the same text.
+///
+/// # Examples
 ///
 /// ```
 /// # #[cfg(unix)]
@@ -176,14 +182,16 @@ impl Error for SignalError {}
 ///
 /// It is a case of a [`select!`](crate::select!), also of one in a loop.
 ///
-/// # Panics
-///
-/// As [`notify`]. The future panics when it is polled again after it has completed.
-///
 /// # Cancellation
 ///
 /// Dropping the future loses no signal: one that it did not report, or that comes later, completes
 /// the next [`ctrl_c`]. Until then Ctrl-C does not end the process.
+///
+/// # Panics
+///
+/// As [`notify`]. The future panics when it is polled again after it has completed.
+///
+/// # Examples
 ///
 /// ```
 /// # #[cfg(unix)]

@@ -9,6 +9,8 @@
 //!
 //! A send synchronizes before the return of each receive of its value.
 //!
+//! # Examples
+//!
 //! ```
 //! use gopark::sync::broadcast;
 //!
@@ -41,6 +43,8 @@ use crate::wait::case::future_case;
 /// # Panics
 ///
 /// If `n` is 0.
+///
+/// # Examples
 ///
 /// ```
 /// let (tx, mut rx) = gopark::sync::broadcast::bounded(1);
@@ -116,6 +120,8 @@ impl<T> Sender<T> {
     ///
     /// [`SendError`] with the value, if there is no receiver.
     ///
+    /// # Examples
+    ///
     /// ```
     /// let (tx, rx) = gopark::sync::broadcast::bounded(1);
     /// assert_eq!(tx.send(1), Ok(1));
@@ -146,6 +152,8 @@ impl<T> Sender<T> {
 
     /// One more receiver, for the values that are sent from now on.
     ///
+    /// # Examples
+    ///
     /// ```
     /// let (tx, _) = gopark::sync::broadcast::bounded(1);
     /// let mut rx = tx.subscribe();
@@ -161,6 +169,8 @@ impl<T> Sender<T> {
     }
 
     /// How many receivers there are.
+    ///
+    /// # Examples
     ///
     /// ```
     /// let (tx, _rx) = gopark::sync::broadcast::bounded::<u32>(1);
@@ -207,18 +217,20 @@ pub struct Receiver<T> {
 impl<T: Clone> Receiver<T> {
     /// Waits for the next value. It is cloned, but for the last receiver that gets it.
     ///
+    /// # Cancellation
+    ///
+    /// Dropping the future has no effect.
+    ///
     /// # Errors
     ///
     /// [`RecvError::Lagged`], if values have gone that it had not had: the next receive gets the
     /// oldest that is left. [`RecvError::Closed`], if there is none, and no sender either.
     ///
-    /// # Cancellation
-    ///
-    /// Dropping the future has no effect.
-    ///
     /// # Panics
     ///
     /// If the clone does; the value is lost to this receiver then.
+    ///
+    /// # Examples
     ///
     /// ```
     /// use gopark::sync::broadcast::{self, RecvError};

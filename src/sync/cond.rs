@@ -1,8 +1,8 @@
 //! Condition variables.
 
-// A wait joins the event before it gives up the lock (CO-02), then takes the lock again for its
-// caller. What it was notified of it keeps until it has returned the guard: if it is dropped
-// before, a signal goes to the next waiter (CA-11).
+// A wait registers its listener before it releases the lock (CO-02), then acquires the lock again.
+// It keeps its notification until it has returned the guard: if it is dropped earlier, a signal
+// goes to the next waiter (CA-11).
 
 use std::fmt;
 use std::ops::DerefMut;
@@ -20,21 +20,21 @@ use crate::loom::const_fn;
 use crate::wait::case::future_case;
 use crate::wait::event::{Event, Listener, Notified};
 
-/// Waits for, or announces, that something has happened to what a lock protects.
+/// A condition variable: waits for a change of the value that a lock protects, or announces one.
 ///
-/// Go: `sync.Cond`. The lock is not part of it: [`wait`](Self::wait) takes the guard of a
-/// [`Mutex`](super::Mutex) or of a [`RwMutex`](super::RwMutex), gives up the lock while it waits,
-/// and returns the guard of the same lock. A condition is tested under the lock, in a loop, since
-/// somebody else may have been there between the signal and the lock;
+/// Go: `sync.Cond`. Unlike in Go, the lock is not part of it: [`wait`](Self::wait) takes the guard
+/// of a [`Mutex`](super::Mutex) or of a [`RwMutex`](super::RwMutex), releases the lock while it
+/// waits, and returns a guard of the same lock. Test the condition under the lock, in a loop,
+/// because another goroutine may change it between the signal and the return of the guard.
 /// [`wait_while`](Self::wait_while) is that loop.
 ///
-/// A signal that finds nobody waiting is forgotten.
+/// A signal is lost if no task waits.
 ///
 /// # When to use something else
 ///
-/// A channel, mostly: closing one is a broadcast, sending a value is a signal that is not
-/// forgotten, and both can be waited for in a `select!`. A `Cond` is for conditions over shared
-/// state that change many times. `std::sync::Condvar` is for threads.
+/// In most cases, use a channel: closing it is a broadcast, sending a value is a signal that is not
+/// lost, and a `select!` can wait for both. Use a `Cond` for conditions over shared state that
+/// changes many times. `std::sync::Condvar` is for threads.
 ///
 /// # Memory ordering
 ///
@@ -68,7 +68,7 @@ pub struct Cond {
 
 impl Cond {
     const_fn! {
-        /// A condition nobody waits for.
+        /// Creates a condition variable without waiters.
         ///
         /// # Examples
         ///
@@ -81,16 +81,16 @@ impl Cond {
         }
     }
 
-    /// Gives up the lock of `guard`, waits for a signal or a broadcast, and takes the lock again.
-    /// Go: `Wait`.
+    /// Releases the lock of `guard`, waits for a signal or a broadcast, and acquires the lock
+    /// again. Go: `Wait`.
     ///
-    /// The call itself, not the first poll of the future, joins the waiters and gives up the lock:
-    /// no signal after it is missed.
+    /// The call itself, not the first poll of the future, registers the waiter and releases the
+    /// lock: no later signal is missed.
     ///
     /// # Cancellation
     ///
-    /// Dropping the future leaves the lock alone. If it had been signalled already, the signal goes
-    /// to the next waiter; a broadcast has reached that one anyway.
+    /// Dropping the future leaves the lock released. If the future had been signalled already, the
+    /// signal goes to the next waiter; a broadcast has reached that waiter anyway.
     ///
     /// # Panics
     ///
@@ -116,23 +116,24 @@ impl Cond {
     }
 
     fn wait_at<G: CondGuard>(&self, guard: G, site: &'static Location<'static>) -> CondWait<'_, G> {
-        // In this order: whoever changes the condition under the lock finds the listener.
+        // In this order, so that a task that changes the condition under the lock notifies the
+        // listener.
         let listener = self.event.listen();
         let lock = G::lock(&guard);
         drop(guard);
         CondWait { event: &self.event, site, stage: Stage::Listening { listener, lock } }
     }
 
-    /// Waits as long as `condition` is true of the locked value, and returns with the lock.
+    /// Waits while `condition` returns true for the locked value, and returns the guard.
     ///
     /// # Cancellation
     ///
-    /// As [`wait`](Self::wait): dropping the future passes a signal on. The lock is not held
-    /// afterwards, not even if the future was never polled, for `guard` is dropped with it.
+    /// As for [`wait`](Self::wait): dropping the future passes a signal on. The lock is released,
+    /// even if the future was never polled, because `guard` is dropped with it.
     ///
     /// # Panics
     ///
-    /// If `condition` does, and then the lock is given up; or if the future is polled after it has
+    /// If `condition` panics: the lock is released then. Also if the future is polled after it has
     /// completed.
     ///
     /// # Examples
@@ -178,15 +179,15 @@ impl Cond {
         }
     }
 
-    /// Wakes the one who has waited longest, if somebody waits. Go: `Signal`.
+    /// Wakes the waiter that has waited longest, if there is one. Go: `Signal`.
     ///
-    /// The lock need not be held, but if the condition is changed without it, a wait that has just
-    /// tested it misses the signal.
+    /// The lock need not be held. But if the condition is changed without the lock, a task that has
+    /// just tested the condition and is about to wait misses the signal.
     ///
     /// # Examples
     ///
     /// ```
-    /// gopark::sync::Cond::new().signal(); // nobody waits: forgotten
+    /// gopark::sync::Cond::new().signal(); // no waiter: the signal is lost
     /// ```
     #[doc(alias = "Signal")]
     #[doc(alias = "notify_one")]
@@ -194,7 +195,7 @@ impl Cond {
         self.event.notify_one();
     }
 
-    /// Wakes everyone who waits now. Go: `Broadcast`.
+    /// Wakes all current waiters. Go: `Broadcast`.
     ///
     /// # Examples
     ///
@@ -230,7 +231,7 @@ impl fmt::Debug for Cond {
 
 /// A guard that a [`Cond`] can wait with: of a [`Mutex`], or of a [`RwMutex`] (Go: `sync.Locker`).
 ///
-/// It is sealed; a wait with a read guard is what Go writes as `NewCond(rw.RLocker())`.
+/// The trait is sealed. A wait with a read guard is Go's `NewCond(rw.RLocker())`.
 ///
 /// [`Mutex`]: crate::sync::Mutex
 /// [`RwMutex`]: crate::sync::RwMutex
@@ -255,10 +256,9 @@ pin_project! {
     impl<G: CondGuard> PinnedDrop for CondWait<'_, G> {
         fn drop(this: Pin<&mut Self>) {
             let mut this = this.project();
-            // A notified listener passes its notification on in its own drop.
+            // A listener that was notified passes its notification on when it is dropped.
             if let Stage::Locking { how, .. } = *this.stage {
-                // The claim to the lock goes first, out of the way of the waiter that gets the
-                // signal.
+                // Drop `relock` first, so that it does not delay the waiter that gets the signal.
                 this.stage.set(Stage::Done);
                 if how == Notified::One {
                     this.event.notify_one();

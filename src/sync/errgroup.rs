@@ -315,6 +315,10 @@ impl<E: Send + 'static> ErrGroup<E> {
     /// Waits until no goroutine of the group is running, ends the group's context, and takes the
     /// first error. Go: `Wait`.
     ///
+    /// # Cancellation
+    ///
+    /// Dropping the future has no effect; the error stays, and the context goes on.
+    ///
     /// # Panics
     ///
     /// If a goroutine of the group has panicked, in a runtime with
@@ -323,10 +327,6 @@ impl<E: Send + 'static> ErrGroup<E> {
     /// If another `wait` has returned since this was called: "errgroup: a second wait in one
     /// round". That one has the error, if there was one, so this must not say that there was none.
     /// A `wait` that is called after another one has returned waits for the next round.
-    ///
-    /// # Cancellation
-    ///
-    /// Dropping the future has no effect; the error stays, and the context goes on.
     ///
     /// # Examples
     ///

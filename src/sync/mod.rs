@@ -1,4 +1,4 @@
-//! Package sync: what goroutines share memory with.
+//! Synchronization primitives, after Go's package `sync`.
 
 #[forbid(unsafe_code)]
 mod barrier;

@@ -1,4 +1,4 @@
-//! Mutual exclusion, in Go's two modes.
+//! A mutex with Go's two modes: normal and starving.
 
 use std::cell::UnsafeCell;
 use std::panic::Location;
@@ -9,30 +9,31 @@ use super::typed_lock::{guard, owned_guard, typed_lock};
 use crate::loom::const_fn;
 use crate::wait::acquire::{Acquisition, acquire_now, acquisition};
 
-/// A lock that protects a value: one goroutine at a time has it.
+/// A mutual exclusion lock that protects a value: one goroutine at a time holds it.
 ///
-/// Go: `sync.Mutex`. Unlike there, the value is inside, and unlocking is dropping the
-/// [`MutexGuard`]. As there, there is no owner: a guard may be sent to another goroutine and
-/// dropped there; a goroutine that locks again what it has locked waits for ever; and a panic while
-/// the lock is held just unlocks it (no poisoning).
+/// Go: `sync.Mutex`. Unlike in Go, the value is inside the mutex, and dropping the [`MutexGuard`]
+/// unlocks it. As in Go, the lock has no owner: a guard may be sent to another goroutine and
+/// dropped there. A goroutine that locks a mutex it already holds deadlocks. A panic while the lock
+/// is held only unlocks it (no poisoning).
 ///
 /// # Fairness
 ///
-/// Waiters are first come, first served. A goroutine that unlocks and locks again may overtake a
-/// waiter that is not awake yet, for that is what makes a fought-over lock fast; but a waiter that
-/// has lost for a millisecond gets the lock handed over at the next unlock. One waiter at a time is
-/// awake to take the lock; one that has been waiting for longer than a millisecond and has not been
-/// polled since it was woken does not hold up the others: the next unlock wakes the one behind it
-/// as well. Outside of gopark's processors (in another executor, on a plain thread) the lock is
-/// always handed over.
+/// Waiters are served in the order of arrival. A goroutine that unlocks and locks again may barge
+/// past a waiter that is not awake yet, because that keeps a contended lock fast. A waiter that has
+/// failed to acquire the lock for a millisecond gets it handed over at the next unlock.
+///
+/// At most one woken waiter at a time competes for the lock. There is one exception: if it has
+/// waited for longer than a millisecond and has not been polled since it was woken, the next unlock
+/// also wakes the waiter behind it. Outside gopark's processors (in another executor, or on a plain
+/// thread) the lock is always handed over.
 ///
 /// # When to use something else
 ///
-/// `std::sync::Mutex` where no lock is held across an `.await`: it is smaller and, being blocking,
-/// needs no async function. Holding it over an `.await`, though, stops a whole thread, or
-/// deadlocks. A channel where the point is to hand a value *on* rather than to share it: "Do not
-/// communicate by sharing memory; instead, share memory by communicating." A [`RwMutex`] where
-/// almost everyone only reads and holds the lock for long.
+/// Use `std::sync::Mutex` if the lock is never held across an `.await`: it is smaller, and it
+/// blocks, so it needs no async function. Holding it across an `.await`, however, blocks a whole
+/// thread, or deadlocks. Use a channel to hand a value *on* rather than to share it: "Do not
+/// communicate by sharing memory; instead, share memory by communicating." Use a [`RwMutex`] if
+/// almost all accesses only read and hold the lock for long.
 ///
 /// # Memory ordering
 ///
@@ -62,16 +63,16 @@ pub struct Mutex<T: ?Sized> {
     value: UnsafeCell<T>,
 }
 
-// SAFETY: a mutex owns its value.
+// SAFETY: a mutex owns its value, so sending the mutex sends the value.
 unsafe impl<T: ?Sized + Send> Send for Mutex<T> {}
-// SAFETY: `raw` lets one at a time to the value, from any thread: that takes `T: Send`, and no `T:
-// Sync`.
+// SAFETY: `raw` lets one thread at a time access the value, from any thread: that requires
+// `T: Send`, but not `T: Sync`.
 unsafe impl<T: ?Sized + Send> Sync for Mutex<T> {}
 typed_lock!(Mutex, try_lock);
 
 impl<T> Mutex<T> {
     const_fn! {
-        /// An unlocked mutex.
+        /// Creates an unlocked mutex.
         ///
         /// # Examples
         ///
@@ -84,7 +85,7 @@ impl<T> Mutex<T> {
         }
     }
 
-    /// The value, without the lock.
+    /// Consumes the mutex and returns the value.
     ///
     /// # Examples
     ///
@@ -97,17 +98,17 @@ impl<T> Mutex<T> {
 }
 
 impl<T: ?Sized> Mutex<T> {
-    /// Waits until the lock is free, and takes it. Go: `Lock`.
+    /// Waits until the lock is free and acquires it. Go: `Lock`.
     ///
     /// # Cancellation
     ///
-    /// Dropping the future gives up the place in line. If the lock had been handed to it already,
-    /// the next waiter gets it.
+    /// Dropping the future removes it from the queue. If the lock had been handed to it already,
+    /// the lock goes to the next waiter.
     ///
-    /// One that is neither polled nor dropped after it was woken, because its task is busy
-    /// elsewhere, keeps those behind it waiting until the next unlock after its first millisecond,
-    /// which wakes one of them. No timer does: without another unlock they wait beside a free lock.
-    /// If the lock was handed to it, it has the lock until then.
+    /// A woken future that is neither polled nor dropped, because its task is busy elsewhere, holds
+    /// up the waiters behind it. After its first millisecond, the next unlock wakes one of them as
+    /// well. No timer does that: without another unlock they keep waiting although the lock is
+    /// free. If the lock was handed to the future, it holds the lock until it is polled or dropped.
     ///
     /// # Panics
     ///
@@ -128,9 +129,9 @@ impl<T: ?Sized> Mutex<T> {
         Lock(Acquisition::new(self, Location::caller()))
     }
 
-    /// Takes the lock if it is free at this instant. Go: `TryLock`.
+    /// Acquires the lock if it is free now. Returns `None` otherwise. Go: `TryLock`.
     ///
-    /// A free lock may be taken although others have been waiting for it and are about to wake,
+    /// It may acquire a free lock ahead of waiters that have been notified but have not run yet,
     /// unless one of them is starving.
     ///
     /// # Examples
@@ -148,12 +149,12 @@ impl<T: ?Sized> Mutex<T> {
         acquire_now(&self.raw).then(|| MutexGuard(self))
     }
 
-    /// As [`lock`](Self::lock), with a guard that owns a reference to the mutex: so it may go into
-    /// a goroutine, or into a struct beside other things. tokio: `lock_owned`.
+    /// Acquires the lock as [`lock`](Self::lock) does, but returns a guard that owns a reference to
+    /// the mutex. That guard can move into a goroutine, or into a struct. tokio: `lock_owned`.
     ///
     /// # Cancellation
     ///
-    /// As of [`lock`](Self::lock).
+    /// Same as [`lock`](Self::lock).
     ///
     /// # Panics
     ///
@@ -178,7 +179,8 @@ impl<T: ?Sized> Mutex<T> {
         LockOwned(Acquisition::new(self, Location::caller()))
     }
 
-    /// As [`try_lock`](Self::try_lock), with a guard that owns a reference to the mutex.
+    /// Acquires the lock as [`try_lock`](Self::try_lock) does, but returns a guard that owns a
+    /// reference to the mutex.
     ///
     /// # Examples
     ///
@@ -197,11 +199,12 @@ impl<T: ?Sized> Mutex<T> {
         acquire_now(&self.raw).then(|| OwnedMutexGuard(Arc::clone(self)))
     }
 
-    /// Blocks this thread until the lock is free, and takes it: for threads that run no goroutines.
+    /// Blocks the current thread until the lock is free and acquires it. For threads that run no
+    /// goroutines.
     ///
-    /// In a goroutine await [`lock`](Self::lock) instead: this keeps its thread from the others
-    /// until the scheduler notices, some 10 ms later. If it cannot be awaited there, wrap it in
-    /// [`block_in_place`](crate::block_in_place).
+    /// Do not call this in a goroutine: await [`lock`](Self::lock) instead. This call blocks the
+    /// worker thread until the monitor takes its processor away, after about 10 ms. In code that
+    /// cannot await, wrap the call in [`block_in_place`](crate::block_in_place).
     ///
     /// # Examples
     ///
@@ -217,7 +220,8 @@ impl<T: ?Sized> Mutex<T> {
         self.lock().0.block()
     }
 
-    /// The value, without locking: `&mut` says that nobody else has the mutex.
+    /// Returns a mutable reference to the value, without locking: `&mut self` proves that there is
+    /// no guard.
     ///
     /// # Examples
     ///
@@ -227,15 +231,15 @@ impl<T: ?Sized> Mutex<T> {
     /// assert_eq!(m.into_inner(), 2);
     /// ```
     pub fn get_mut(&mut self) -> &mut T {
-        // SAFETY: the reference is unique, so there is no guard.
+        // SAFETY: `&mut self` is unique, so there is no guard and no other access to the value.
         unsafe { &mut *self.value.get() }
     }
 }
 
-/// The lock of a [`Mutex`], and the way to its value. Dropping it unlocks.
+/// Holds the lock of a [`Mutex`] and gives access to its value. Dropping it unlocks the mutex.
 ///
-/// It is `Send`: another goroutine may unlock. What is not locked cannot be unlocked (in Go that
-/// ends the process):
+/// It is `Send`: another goroutine may unlock the mutex. A mutex that is not locked cannot be
+/// unlocked (in Go that ends the process):
 ///
 /// ```compile_fail,E0382
 /// let m = gopark::sync::Mutex::new(1);
@@ -246,11 +250,11 @@ impl<T: ?Sized> Mutex<T> {
 #[must_use = "dropping the guard unlocks the mutex at once"]
 pub struct MutexGuard<'a, T: ?Sized>(&'a Mutex<T>);
 
-// SAFETY: a shared guard gives shared access to the value.
+// SAFETY: a shared guard gives only shared access to the value, which requires `T: Sync`.
 unsafe impl<T: ?Sized + Send + Sync> Sync for MutexGuard<'_, T> {}
 
 impl<'a, T: ?Sized> MutexGuard<'a, T> {
-    /// The mutex this is the lock of.
+    /// Returns the mutex that this guard has locked.
     ///
     /// # Examples
     ///
@@ -268,18 +272,18 @@ impl<'a, T: ?Sized> MutexGuard<'a, T> {
 
 guard!(MutexGuard<'a, T>(&'a Mutex<T>) of RawMutex, Since, MutexLock, Lock, unlock, DerefMut);
 
-/// The lock of a [`Mutex`], with a reference to the mutex: what [`MutexGuard`] is, without its
+/// Holds the lock of a [`Mutex`], and a reference to the mutex: a [`MutexGuard`] without a
 /// lifetime. tokio: `OwnedMutexGuard`.
 ///
-/// A [`Cond`](super::Cond) does not wait with it.
+/// A [`Cond`](super::Cond) cannot wait with it.
 #[must_use = "dropping the guard unlocks the mutex at once"]
 pub struct OwnedMutexGuard<T: ?Sized>(Arc<Mutex<T>>);
 
-// SAFETY: a shared guard gives shared access to the value.
+// SAFETY: a shared guard gives only shared access to the value, which requires `T: Sync`.
 unsafe impl<T: ?Sized + Send + Sync> Sync for OwnedMutexGuard<T> {}
 
 impl<T: ?Sized> OwnedMutexGuard<T> {
-    /// The mutex this is the lock of.
+    /// Returns the mutex that this guard has locked.
     ///
     /// # Examples
     ///

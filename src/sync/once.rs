@@ -1,8 +1,9 @@
-//! Things that are done once.
+//! One-time actions and lazily computed values.
 
-// A [`Semaphore`] of one permit says whose turn it is: who has the permit and finds nothing done,
-// does it. An initialisation that is dropped midway gives its permit back, and so the next in line
-// does its own. When it is done, there are permits for all.
+// A [`Semaphore`] of one permit, the turn, serializes the callers: a caller that has the permit and
+// finds `done` false runs its function. An initialisation that is dropped midway gives its permit
+// back, so the next waiter runs its own function. After completion the semaphore is opened: every
+// acquire succeeds.
 
 use std::fmt;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
@@ -20,17 +21,17 @@ use crate::loom::const_fn;
 use crate::panics::{Payload, lock};
 use crate::runtime::block_in_place;
 
-/// Does something once, however many ask for it.
+/// Runs a function exactly once, however many callers there are.
 ///
-/// Go: `sync.Once`. Whoever comes while it is being done waits until it is. Only the function of
-/// the one who does it runs; the others' are dropped. A function that panics counts as done, as in
-/// Go: nobody tries again.
+/// Go: `sync.Once`. A caller that arrives while the function runs waits until it has returned. Only
+/// the function of the first caller runs; those of the other callers are dropped. A function that
+/// panics counts as done, as in Go: it is not retried.
 ///
 /// # When to use something else
 ///
-/// An [`OnceValue`] where the point is a value. `std::sync::Once`, `OnceLock` and `LazyLock` where
-/// the function does not block. A channel that is closed where others only wait until it has
-/// happened, and none of them would do it.
+/// Use an [`OnceValue`] to compute a value. Use `std::sync::Once`, `OnceLock` or `LazyLock` if the
+/// function does not block. Close a channel if other tasks only wait until something has happened
+/// and none of them would do it.
 ///
 /// # Memory ordering
 ///
@@ -53,19 +54,19 @@ use crate::runtime::block_in_place;
 pub struct Once {
     /// | value | meaning | left by |
     /// |---|---|---|
-    /// | false | not done, or being done | `Finish`: store, Release |
-    /// | true | done | nobody; read with Acquire |
+    /// | false | not done, or running | `Finish`: store, Release |
+    /// | true | done | never; read with Acquire |
     done: AtomicBool,
     /// One permit: the turn.
     turn: Semaphore,
-    /// Which thread is inside the function of a `call_once` or an `OnceValue`, by [`coop::caller`];
-    /// 0 for none.
+    /// The thread, by [`coop::caller`], that runs the function of a `call_once` or an `OnceValue`;
+    /// 0 if none does.
     inside: AtomicUsize,
 }
 
 impl Once {
     const_fn! {
-        /// Nothing done yet.
+        /// Creates a `Once` whose function has not run.
         ///
         /// # Examples
         ///
@@ -73,19 +74,21 @@ impl Once {
         /// assert!(!gopark::sync::Once::new().is_done());
         /// ```
         pub const fn new() -> Self {
-            Once { done: AtomicBool::new(false), turn: Semaphore::new(1), inside: AtomicUsize::new(0) }
+            let (done, inside) = (AtomicBool::new(false), AtomicUsize::new(0));
+            Once { done, turn: Semaphore::new(1), inside }
         }
     }
 
-    /// Runs `f` unless something has been done already; waits for it if it is being done. Go: `Do`.
+    /// Runs `f` if no function has run yet. If one is running, waits until it has returned. Go:
+    /// `Do`.
     ///
-    /// This call blocks its thread while another one's function runs. On a goroutine that costs its
-    /// processor, which goes on with the others meanwhile;
-    /// [`call_once_async`](Self::call_once_async) costs nothing.
+    /// This call blocks its thread while the function of another caller runs. In a goroutine it
+    /// gives its processor away meanwhile, so that other goroutines continue;
+    /// [`call_once_async`](Self::call_once_async) blocks nothing.
     ///
     /// # Panics
     ///
-    /// If `f` does, and then it counts as done. Also if `f` itself calls `call_once` of the same
+    /// If `f` panics: it counts as done then. Also if `f` itself calls `call_once` of the same
     /// `Once`: "gopark: Once::call_once called by its own function" (Go deadlocks).
     ///
     /// # Examples
@@ -123,29 +126,29 @@ impl Once {
         f();
     }
 
-    /// This thread runs the function, until it is done.
+    /// Records that this thread runs the function, until it is done.
     fn enter(&self) {
         self.inside.store(coop::caller(), Ordering::Relaxed);
     }
 
-    /// Whether this thread is in the function: what waits here for its end waits for itself.
+    /// Returns true if this thread runs the function: a wait here for its end would deadlock.
     fn is_inside(&self) -> bool {
         self.inside.load(Ordering::Relaxed) == coop::caller()
     }
 
-    /// Runs `f` and its future unless something has been done already; waits for it if it is being
-    /// done.
+    /// Runs `f` and its future if no function has run yet. If one is running, waits until it has
+    /// completed.
     ///
     /// # Cancellation
     ///
-    /// Dropping the future while it waits gives up the place in line. Dropping it while its own
-    /// function runs leaves the thing undone, and the next in line does its own. (Go's cannot be
-    /// interrupted there.)
+    /// Dropping the future while it waits removes it from the queue. Dropping it while its own
+    /// function runs leaves the `Once` not done, and the next waiter runs its own function. (In Go
+    /// the function cannot be interrupted.)
     ///
     /// # Panics
     ///
-    /// If `f` or its future does, and then it counts as done. If the future calls the same `Once`,
-    /// it waits for ever.
+    /// If `f` or its future panics: it counts as done then. If the future calls the same `Once`, it
+    /// deadlocks.
     ///
     /// # Examples
     ///
@@ -173,7 +176,8 @@ impl Once {
             if self.is_done() {
                 return;
             }
-            // Dropped here, it is not done: that takes an end, good or bad.
+            // If the future is dropped here, it does not count as done: only a return or a panic
+            // does.
             let end = AssertUnwindSafe(async { f().await }).catch_unwind().await;
             drop(Finish { once: self, _turn: turn });
             if let Err(payload) = end {
@@ -182,7 +186,7 @@ impl Once {
         }
     }
 
-    /// Whether it has been done.
+    /// Returns true if the function has run.
     ///
     /// # Examples
     ///
@@ -209,7 +213,7 @@ impl fmt::Debug for Once {
     }
 }
 
-/// Whoever drops this has done it.
+/// Marks the `Once` as done when it is dropped.
 struct Finish<'a> {
     once: &'a Once,
     _turn: Permit<'a>,
@@ -219,22 +223,22 @@ impl Drop for Finish<'_> {
     fn drop(&mut self) {
         self.once.inside.store(0, Ordering::Relaxed);
         self.once.done.store(true, Ordering::Release);
-        // All who wait may look at once, not one after the other.
+        // All waiters may check `done` at once, not one after the other.
         self.once.turn.open();
     }
 }
 
-/// A value that is computed at the first request, once.
+/// A value that is computed once, by the first `get`.
 ///
-/// Go: `sync.OnceValue`. The function and what it has captured are dropped as soon as it has run.
-/// If it panics, every `get` panics: the first with the panic itself, the others with a copy of its
-/// text.
+/// Go: `sync.OnceValue`. The function and its captures are dropped as soon as it has run. If it
+/// panics, every `get` panics: the first one with the panic itself, the others with a copy of its
+/// message.
 ///
 /// # When to use something else
 ///
-/// `std::sync::LazyLock` where blocking the others' threads meanwhile does no harm. A [`Once`]
-/// where computing is asynchronous. A channel where somebody else computes, and the value is for
-/// one.
+/// Use `std::sync::LazyLock` if it does no harm to block other threads meanwhile. Use a [`Once`] if
+/// the computation is asynchronous. Use a channel if another task computes the value and only one
+/// task receives it.
 ///
 /// # Memory ordering
 ///
@@ -259,7 +263,7 @@ pub struct OnceValue<T> {
 }
 
 impl<T> OnceValue<T> {
-    /// A value that `f` will compute.
+    /// Creates a value that `f` will compute.
     ///
     /// # Examples
     ///
@@ -271,11 +275,11 @@ impl<T> OnceValue<T> {
         OnceValue { once: Once::new(), init: Mutex::new(Some(Box::new(f))), value: OnceLock::new() }
     }
 
-    /// The value. The first call computes it; who comes meanwhile waits.
+    /// Returns the value. The first call computes it; concurrent calls wait for it.
     ///
     /// # Cancellation
     ///
-    /// Dropping the future while it waits has no effect. The function is not asynchronous, and so
+    /// Dropping the future while it waits has no effect. The function is not asynchronous, so it is
     /// never interrupted.
     ///
     /// # Panics
@@ -301,7 +305,7 @@ impl<T> OnceValue<T> {
 
     fn compute(&self) {
         self.once.enter();
-        // Taken out under the lock, run outside of it.
+        // Taken under the lock, run after the lock was released.
         let init = lock(&self.init).take().expect("called once");
         match catch_unwind(AssertUnwindSafe(init)) {
             Ok(value) => drop(self.value.set(Ok(value))),
@@ -324,13 +328,13 @@ pin_project! {
 impl<'a, T, F: Future<Output = ()>> Future for Getting<'a, T, F> {
     type Output = &'a T;
 
-    // The panic is the fault of the code that awaits it.
+    // `track_caller`: the panic is reported at the `await`.
     #[track_caller]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<&'a T> {
         let this = self.project();
         assert!(!this.of.once.is_inside(), "gopark: OnceValue::get called by its own function");
         this.computed.poll(cx).map(|()| {
-            // `compute` ends with a value or unwinds.
+            // `compute` has stored a value or a panic.
             this.of
                 .value
                 .get()

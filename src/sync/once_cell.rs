@@ -1,7 +1,7 @@
-//! A value that is written once.
+//! A cell that is written once, possibly by an async function.
 
-// As a `Once`: a [`Semaphore`] of one permit says whose turn it is to initialise; when there is a
-// value, there are permits for all.
+// Like a `Once`: a [`Semaphore`] of one permit, the turn, serializes the initialisations. After the
+// write the semaphore is opened: every acquire succeeds.
 
 use std::convert::Infallible;
 use std::fmt;
@@ -16,16 +16,16 @@ use super::semaphore::Semaphore;
 use crate::coop::{self, Reason};
 use crate::loom::const_fn;
 
-/// A cell that is written once, by an asynchronous function for example.
+/// A cell that is written once, possibly by an async function.
 ///
-/// tokio: `sync::OnceCell`. In Go it is a `sync.Once` beside a variable. An initialisation that
-/// fails, panics or is dropped lets the next one try.
+/// tokio: `sync::OnceCell`. In Go it is a `sync.Once` and a variable. If an initialisation fails,
+/// panics or is dropped, the next one may try.
 ///
 /// # When to use something else
 ///
-/// An [`OnceValue`](crate::sync::OnceValue) where the function is known beforehand and need not
-/// await anything; `std::sync::OnceLock` where it does not block. A [`Once`](crate::sync::Once)
-/// where there is no value.
+/// Use an [`OnceValue`](crate::sync::OnceValue) if the function is known beforehand and awaits
+/// nothing, `std::sync::OnceLock` if it does not block, or a [`Once`](crate::sync::Once) if there
+/// is no value.
 ///
 /// # Memory ordering
 ///
@@ -52,7 +52,7 @@ pub struct OnceCell<T> {
 
 impl<T> OnceCell<T> {
     const_fn! {
-        /// An empty cell.
+        /// Creates an empty cell.
         ///
         /// # Examples
         ///
@@ -65,7 +65,7 @@ impl<T> OnceCell<T> {
         }
     }
 
-    /// The value, if there is one.
+    /// Returns the value, or `None` if the cell is empty.
     ///
     /// # Examples
     ///
@@ -77,11 +77,11 @@ impl<T> OnceCell<T> {
         self.value.get()
     }
 
-    /// Writes the value, unless there is one, or one is being made.
+    /// Writes the value, unless the cell is full or being initialised.
     ///
     /// # Errors
     ///
-    /// The value, if it was not written.
+    /// Returns `value` if it was not written.
     ///
     /// # Examples
     ///
@@ -101,26 +101,26 @@ impl<T> OnceCell<T> {
         Ok(())
     }
 
-    /// Writes the value. The caller has the turn, and has found none.
+    /// Writes the value. The caller holds the turn and has found the cell empty.
     fn write(&self, value: T) -> &T {
         let value = self.value.get_or_init(|| value);
-        // All who wait may look at once, not one after the other.
+        // All waiters may check the value at once, not one after the other.
         self.turn.open();
         value
     }
 
-    /// The value. If there is none, runs `f` and its future to make it; if another one does, waits
-    /// for it.
+    /// Returns the value. If the cell is empty, initialises it with the future of `f`; if another
+    /// call is doing that, waits for it.
     ///
     /// # Cancellation
     ///
-    /// Dropping the future while it waits gives up the place in line. Dropping it while its own
-    /// function runs leaves the cell empty, and the next in line runs its own.
+    /// Dropping the future while it waits removes it from the queue. Dropping it while its own
+    /// function runs leaves the cell empty, and the next waiter runs its own function.
     ///
     /// # Panics
     ///
-    /// If `f` or its future does; the next in line tries then. If the future asks the same cell, it
-    /// waits for ever.
+    /// If `f` or its future panics: the next waiter tries then. If the future initialises the same
+    /// cell, it deadlocks.
     ///
     /// # Examples
     ///
@@ -147,20 +147,20 @@ impl<T> OnceCell<T> {
         FirstLook::New { cell: self, site: Location::caller(), slow, found: |value| value }
     }
 
-    /// As [`get_or_init`](Self::get_or_init), with a function that may fail. Then the next in line
-    /// tries.
-    ///
-    /// # Errors
-    ///
-    /// What `f` has returned. The cell is empty then.
+    /// Returns the value as [`get_or_init`](Self::get_or_init) does, with a function that may fail.
+    /// If it fails, the next waiter tries.
     ///
     /// # Cancellation
     ///
-    /// As of [`get_or_init`](Self::get_or_init).
+    /// Same as [`get_or_init`](Self::get_or_init).
+    ///
+    /// # Errors
+    ///
+    /// Returns the error of `f`. The cell is empty then.
     ///
     /// # Panics
     ///
-    /// As of [`get_or_init`](Self::get_or_init).
+    /// Same as [`get_or_init`](Self::get_or_init).
     ///
     /// # Examples
     ///
@@ -188,7 +188,7 @@ impl<T> OnceCell<T> {
         }
     }
 
-    /// The value, which is made if there is none by the time when it is this call's turn.
+    /// Waits for the turn, then returns the value. Makes it if there is none.
     async fn init<F, Fut, E>(&self, f: F, site: &'static Location<'static>) -> Result<&T, E>
     where
         F: FnOnce() -> Fut,
@@ -201,7 +201,8 @@ impl<T> OnceCell<T> {
         }
     }
 
-    /// The value, if there is one; `&mut` says that no one else has the cell.
+    /// Returns a mutable reference to the value, or `None` if the cell is empty. `&mut self` proves
+    /// that no other task uses the cell.
     ///
     /// # Examples
     ///
@@ -214,7 +215,7 @@ impl<T> OnceCell<T> {
         self.value.get_mut()
     }
 
-    /// The value, if there is one.
+    /// Consumes the cell and returns the value, or `None` if the cell is empty.
     ///
     /// # Examples
     ///
@@ -227,8 +228,8 @@ impl<T> OnceCell<T> {
 }
 
 pin_project! {
-    /// Looks for the value, and goes the slow way if there is none. The state of an `async` block
-    /// would cost more than the look.
+    /// Checks for the value, and runs the slow path if there is none. The state of an `async` block
+    /// would cost more than the check.
     #[project = FirstLookProjection]
     #[project_replace = FirstLookOwned]
     enum FirstLook<'a, T, Slow, Found, F> {

@@ -9,6 +9,8 @@
 //! A send synchronizes before the completion of the receive; the drop of the receiver before that
 //! of [`closed`](Sender::closed).
 //!
+//! # Examples
+//!
 //! ```
 //! use gopark::sync::oneshot;
 //!
@@ -33,6 +35,8 @@ use crate::wait::case::future_case;
 use crate::waker::TaskWaker;
 
 /// A channel for one value.
+///
+/// # Examples
 ///
 /// ```
 /// use gopark::sync::oneshot;
@@ -121,6 +125,8 @@ impl<T> Sender<T> {
     ///
     /// The value, if the receiver has been dropped.
     ///
+    /// # Examples
+    ///
     /// ```
     /// use gopark::sync::oneshot;
     ///
@@ -150,6 +156,8 @@ impl<T> Sender<T> {
     ///
     /// Dropping the future has no effect.
     ///
+    /// # Examples
+    ///
     /// ```
     /// use gopark::sync::oneshot;
     ///
@@ -166,6 +174,8 @@ impl<T> Sender<T> {
     }
 
     /// Whether the receiver has been dropped.
+    ///
+    /// # Examples
     ///
     /// ```
     /// let (tx, rx) = gopark::sync::oneshot::channel::<u32>();
@@ -221,6 +231,8 @@ impl<T> Receiver<T> {
     /// # Errors
     ///
     /// [`RecvError`], if the sender has been dropped.
+    ///
+    /// # Examples
     ///
     /// ```
     /// let (tx, rx) = gopark::sync::oneshot::channel();
@@ -310,6 +322,8 @@ impl<T> fmt::Debug for Closed<'_, T> {
 }
 
 /// The sender was dropped, and had not sent.
+///
+/// # Examples
 ///
 /// ```
 /// use gopark::sync::oneshot;

@@ -1,4 +1,4 @@
-//! Many readers or one writer, phase-fair as Go's.
+//! A readers-writer lock, phase-fair like Go's.
 
 use std::cell::UnsafeCell;
 use std::panic::{Location, RefUnwindSafe, UnwindSafe};
@@ -9,28 +9,33 @@ use super::typed_lock::{guard, owned_guard, typed_lock};
 use crate::loom::const_fn;
 use crate::wait::acquire::{Acquisition, acquire_now, acquisition};
 
-/// A lock that lets many goroutines read its value, or one change it.
+/// A readers-writer lock: many goroutines may read its value at the same time, or one may change
+/// it.
 ///
 /// Go: `sync.RWMutex`; its `RLock` is [`rlock`](Self::rlock), its `Lock` is [`lock`](Self::lock).
-/// As there, a goroutine that has a read lock and asks for another waits for ever if a writer has
-/// come between the two; a read lock cannot become a write lock nor the other way round; guards may
-/// be dropped by another goroutine; a panic just unlocks.
+/// As in Go:
+///
+/// - A goroutine that holds a read lock and requests another one deadlocks if a writer has arrived
+///   in between.
+/// - A read lock cannot be upgraded to a write lock, and a write lock cannot be downgraded.
+/// - Another goroutine may drop a guard.
+/// - A panic only unlocks (no poisoning).
 ///
 /// # Fairness
 ///
-/// Phases alternate: a waiting writer keeps new readers out, and when it unlocks, every reader that
-/// has queued by then goes before the next writer. Behind a reader, `W1 W2 R1 R2` are served as
-/// `W1`, `R1` and `R2`, `W2`. So nobody waits for ever.
+/// Phases alternate. A waiting writer keeps new readers out; when it unlocks, every reader that has
+/// queued by then goes before the next writer. Behind a reader, `W1 W2 R1 R2` are served as `W1`,
+/// then `R1` and `R2`, then `W2`. No waiter starves.
 ///
 /// # When to use something else
 ///
-/// A [`Mutex`](crate::sync::Mutex) where the lock is held for moments and changed often: a read
-/// lock costs as much. `std::sync::RwLock` where no lock is held across an `.await`. A channel
-/// where the value is handed on rather than shared.
+/// Use a [`Mutex`](crate::sync::Mutex) if the lock is held only briefly and the value changes
+/// often: a read lock costs as much. Use `std::sync::RwLock` if no lock is held across an `.await`.
+/// Use a channel if the value is handed on rather than shared.
 ///
 /// # Memory ordering
 ///
-/// The n'th unlock of a writer synchronizes before every later lock of either kind; each unlock of
+/// The n'th unlock of a writer synchronizes before every later lock of either kind. Each unlock of
 /// a reader synchronizes before the next lock of a writer.
 ///
 /// # Examples
@@ -55,20 +60,22 @@ pub struct RwMutex<T: ?Sized> {
     value: UnsafeCell<T>,
 }
 
-// SAFETY: the lock owns its value.
+// SAFETY: the lock owns its value, so sending the lock sends the value.
 unsafe impl<T: ?Sized + Send> Send for RwMutex<T> {}
-// SAFETY: `raw` lets one writer (`T: Send`) or many readers (`T: Sync`) to the value.
+// SAFETY: `raw` lets one writer (`T: Send`) or many readers (`T: Sync`) access the value.
 unsafe impl<T: ?Sized + Send + Sync> Sync for RwMutex<T> {}
 typed_lock!(RwMutex, try_rlock);
 
 impl<T> RwMutex<T> {
     const_fn! {
-        /// An unlocked lock.
+        /// Creates an unlocked lock.
         ///
         /// # Examples
         ///
         /// ```
-        /// static NAMES: gopark::sync::RwMutex<Vec<String>> = gopark::sync::RwMutex::new(Vec::new());
+        /// use gopark::sync::RwMutex;
+
+        /// static NAMES: RwMutex<Vec<String>> = RwMutex::new(Vec::new());
         /// gopark::block_on(async { assert!(NAMES.rlock().await.is_empty()) });
         /// ```
         pub const fn new(value: T) -> Self {
@@ -76,7 +83,7 @@ impl<T> RwMutex<T> {
         }
     }
 
-    /// The value, without the lock.
+    /// Consumes the lock and returns the value.
     ///
     /// # Examples
     ///
@@ -89,12 +96,14 @@ impl<T> RwMutex<T> {
 }
 
 impl<T: ?Sized> RwMutex<T> {
-    /// Waits until no writer has the lock or waits for it, and takes it for reading. Go: `RLock`.
+    /// Waits until no writer holds the lock or waits for it, and acquires it for reading. Go:
+    /// `RLock`.
     ///
     /// # Cancellation
     ///
-    /// Dropping the future gives up the place in line; if it had been let in already, it leaves as
-    /// a reader does. One that has been let in and is neither polled nor dropped has the lock.
+    /// Dropping the future removes it from the queue. If it had been granted a read lock already,
+    /// that lock is released. A future that has been granted a read lock and is neither polled nor
+    /// dropped keeps holding it.
     ///
     /// # Panics
     ///
@@ -116,15 +125,16 @@ impl<T: ?Sized> RwMutex<T> {
         RLock(Acquisition::new(self.shared(), Location::caller()))
     }
 
-    /// Waits until nobody has the lock, and takes it for writing. Go: `Lock`.
+    /// Waits until no reader and no other writer holds the lock, and acquires it for writing. Go:
+    /// `Lock`.
     ///
     /// From the first poll on, new readers wait behind this writer.
     ///
     /// # Cancellation
     ///
-    /// Dropping the future gives up the place in line, and lets in the readers that waited for it.
-    /// If the lock had been handed to it already, it is unlocked. One that has been handed the lock
-    /// and is neither polled nor dropped has it.
+    /// Dropping the future removes it from the queue and lets in the readers that waited behind it.
+    /// If the lock had been handed to it already, the lock is released. A future that has been
+    /// handed the lock and is neither polled nor dropped keeps holding it.
     ///
     /// # Panics
     ///
@@ -146,12 +156,12 @@ impl<T: ?Sized> RwMutex<T> {
         WLock(Acquisition::new(self, Location::caller()))
     }
 
-    /// As [`rlock`](Self::rlock), with a guard that owns a reference to the lock. tokio:
-    /// `read_owned`.
+    /// Acquires a read lock as [`rlock`](Self::rlock) does, but returns a guard that owns a
+    /// reference to the lock. tokio: `read_owned`.
     ///
     /// # Cancellation
     ///
-    /// As of [`rlock`](Self::rlock).
+    /// Same as [`rlock`](Self::rlock).
     ///
     /// # Panics
     ///
@@ -176,12 +186,12 @@ impl<T: ?Sized> RwMutex<T> {
         RLockOwned(Acquisition::new(self, Location::caller()))
     }
 
-    /// As [`lock`](Self::lock), with a guard that owns a reference to the lock. tokio:
-    /// `write_owned`.
+    /// Acquires the write lock as [`lock`](Self::lock) does, but returns a guard that owns a
+    /// reference to the lock. tokio: `write_owned`.
     ///
     /// # Cancellation
     ///
-    /// As of [`lock`](Self::lock).
+    /// Same as [`lock`](Self::lock).
     ///
     /// # Panics
     ///
@@ -207,8 +217,8 @@ impl<T: ?Sized> RwMutex<T> {
         WLockOwned(Acquisition::new(self, Location::caller()))
     }
 
-    /// Takes the lock for reading, if that is possible at this instant: no writer has it or waits
-    /// for it. Go: `TryRLock`.
+    /// Acquires the lock for reading if no writer holds it or waits for it now. Returns `None`
+    /// otherwise. Go: `TryRLock`.
     ///
     /// # Examples
     ///
@@ -225,7 +235,7 @@ impl<T: ?Sized> RwMutex<T> {
         acquire_now::<_, Reader>(&self.raw).then(|| RwMutexReadGuard(self.shared()))
     }
 
-    /// Takes the lock for writing, if nobody has it at this instant. Go: `TryLock`.
+    /// Acquires the lock for writing if it is free now. Returns `None` otherwise. Go: `TryLock`.
     ///
     /// # Examples
     ///
@@ -242,11 +252,12 @@ impl<T: ?Sized> RwMutex<T> {
         acquire_now::<_, Writer>(&self.raw).then(|| RwMutexWriteGuard(self))
     }
 
-    /// Blocks this thread until it has the lock for reading: for threads that run no goroutines.
+    /// Blocks the current thread until it has acquired the lock for reading. For threads that run
+    /// no goroutines.
     ///
-    /// In a goroutine await [`rlock`](Self::rlock) instead: this keeps its thread from the others
-    /// until the scheduler notices, some 10 ms later. If it cannot be awaited there, wrap it in
-    /// [`block_in_place`](crate::block_in_place).
+    /// Do not call this in a goroutine: await [`rlock`](Self::rlock) instead. This call blocks the
+    /// worker thread until the monitor takes its processor away, after about 10 ms. In code that
+    /// cannot await, wrap the call in [`block_in_place`](crate::block_in_place).
     ///
     /// # Examples
     ///
@@ -261,11 +272,12 @@ impl<T: ?Sized> RwMutex<T> {
         self.rlock().0.block()
     }
 
-    /// Blocks this thread until it has the lock for writing: for threads that run no goroutines.
+    /// Blocks the current thread until it has acquired the lock for writing. For threads that run
+    /// no goroutines.
     ///
-    /// In a goroutine await [`lock`](Self::lock) instead: this keeps its thread from the others
-    /// until the scheduler notices, some 10 ms later. If it cannot be awaited there, wrap it in
-    /// [`block_in_place`](crate::block_in_place).
+    /// Do not call this in a goroutine: await [`lock`](Self::lock) instead. This call blocks the
+    /// worker thread until the monitor takes its processor away, after about 10 ms. In code that
+    /// cannot await, wrap the call in [`block_in_place`](crate::block_in_place).
     ///
     /// # Examples
     ///
@@ -281,7 +293,8 @@ impl<T: ?Sized> RwMutex<T> {
         self.lock().0.block()
     }
 
-    /// The value, without locking: `&mut` says that nobody else has the lock.
+    /// Returns a mutable reference to the value, without locking: `&mut self` proves that there is
+    /// no guard.
     ///
     /// # Examples
     ///
@@ -291,7 +304,7 @@ impl<T: ?Sized> RwMutex<T> {
     /// assert_eq!(m.into_inner(), 2);
     /// ```
     pub fn get_mut(&mut self) -> &mut T {
-        // SAFETY: the reference is unique, so there is no guard.
+        // SAFETY: `&mut self` is unique, so there is no guard and no other access to the value.
         unsafe { &mut *self.value.get() }
     }
 
@@ -301,21 +314,21 @@ impl<T: ?Sized> RwMutex<T> {
     }
 }
 
-/// A [`RwMutex`] as its readers see it. Covariant in `T`, as a reference to the value is, and as a
-/// reference to the `RwMutex`, through which the value may change, is not.
-#[expect(missing_debug_implementations, reason = "it has no name outside")]
+/// A [`RwMutex`] as its readers use it. It is covariant in `T`, like `&T`. A `&RwMutex<T>` is not,
+/// because the value can be changed through it.
+#[expect(missing_debug_implementations, reason = "not nameable outside the crate")]
 pub struct Shared<'a, T: ?Sized> {
     raw: &'a RawRwMutex,
-    /// Not a reference: that would have to be true of the whole drop of a guard, in the middle of
-    /// which a writer comes.
+    /// Not a reference: a reference would have to stay valid until the end of a guard's drop, but a
+    /// writer may acquire the lock in the middle of that drop.
     value: *const T,
 }
 
-// SAFETY: it gives shared access to the value.
+// SAFETY: it gives only shared access to the value, which requires `T: Sync`.
 unsafe impl<T: ?Sized + Sync> Send for Shared<'_, T> {}
 // SAFETY: as above.
 unsafe impl<T: ?Sized + Sync> Sync for Shared<'_, T> {}
-// As a reference to the `RwMutex`.
+// Like a reference to the `RwMutex`.
 impl<T: ?Sized> UnwindSafe for Shared<'_, T> {}
 impl<T: ?Sized> RefUnwindSafe for Shared<'_, T> {}
 
@@ -333,21 +346,23 @@ impl<T: ?Sized> Shared<'_, T> {
     }
 }
 
-/// A read lock of a [`RwMutex`], and the way to its value. Dropping it unlocks. Go: `RUnlock`.
+/// Holds a read lock of a [`RwMutex`] and gives access to its value. Dropping it unlocks. Go:
+/// `RUnlock`.
 ///
-/// It is covariant in `T`, as `&T` is.
+/// It is covariant in `T`, like `&T`.
 #[must_use = "dropping the guard unlocks at once"]
 #[doc(alias = "RUnlock")]
 pub struct RwMutexReadGuard<'a, T: ?Sized>(Shared<'a, T>);
 
 guard!(RwMutexReadGuard<'a, T>(Shared<'a, T>) of RawRwMutex, Reader, RwMutexRLock, RLock, runlock);
 
-/// The write lock of a [`RwMutex`], and the way to its value. Dropping it unlocks. Go: `Unlock`.
+/// Holds the write lock of a [`RwMutex`] and gives access to its value. Dropping it unlocks. Go:
+/// `Unlock`.
 #[must_use = "dropping the guard unlocks at once"]
 pub struct RwMutexWriteGuard<'a, T: ?Sized>(&'a RwMutex<T>);
 
 impl<'a, T: ?Sized> RwMutexWriteGuard<'a, T> {
-    /// The lock this is the write lock of.
+    /// Returns the lock that this guard has locked.
     ///
     /// # Examples
     ///
@@ -363,17 +378,20 @@ impl<'a, T: ?Sized> RwMutexWriteGuard<'a, T> {
     }
 }
 
-guard!(RwMutexWriteGuard<'a, T>(&'a RwMutex<T>) of RawRwMutex, Writer, RwMutexLock, WLock, unlock, DerefMut);
+guard!(
+    RwMutexWriteGuard<'a, T>(&'a RwMutex<T>) of
+        RawRwMutex, Writer, RwMutexLock, WLock, unlock, DerefMut
+);
 
-/// A read lock of a [`RwMutex`], with a reference to the lock: what [`RwMutexReadGuard`] is,
-/// without its lifetime. tokio: `OwnedRwLockReadGuard`.
+/// Holds a read lock of a [`RwMutex`], and a reference to the lock: a [`RwMutexReadGuard`] without
+/// a lifetime. tokio: `OwnedRwLockReadGuard`.
 #[must_use = "dropping the guard unlocks at once"]
 pub struct OwnedRwMutexReadGuard<T: ?Sized>(Arc<RwMutex<T>>);
 
 owned_guard!(OwnedRwMutexReadGuard of RwMutex, RawRwMutex, Reader, RwMutexRLock, runlock);
 
-/// The write lock of a [`RwMutex`], with a reference to the lock: what [`RwMutexWriteGuard`] is,
-/// without its lifetime. tokio: `OwnedRwLockWriteGuard`.
+/// Holds the write lock of a [`RwMutex`], and a reference to the lock: a [`RwMutexWriteGuard`]
+/// without a lifetime. tokio: `OwnedRwLockWriteGuard`.
 #[must_use = "dropping the guard unlocks at once"]
 pub struct OwnedRwMutexWriteGuard<T: ?Sized>(Arc<RwMutex<T>>);
 

@@ -5,16 +5,17 @@
 // | bits | meaning | changed by |
 // |---|---|---|
 // | `QUEUED` | the queue is not empty | under the queue's lock |
-// | the rest | free permits, in units of `PERMIT` | added by anyone; taken by compare-exchange, with `QUEUED` set under the lock only |
+// | the rest | free permits, in units of `PERMIT` | any thread adds; see below for taking |
 //
-// Whoever gives permits back while `QUEUED` is set serves the queue from its front, as far as the
-// permits go; nobody else takes permits then. `QUEUED` is set by the compare-exchange that finds
-// too few permits, so those who add some afterwards see it. A waiter that leaves the front serves
-// those behind it as well (CA-13).
+// Permits are taken by a compare-exchange, and while `QUEUED` is set only under the queue's lock. A
+// thread that releases permits while `QUEUED` is set serves the queue from its front as far as the
+// permits go; no other thread takes permits then. `QUEUED` is set by the compare-exchange that
+// finds too few permits, so a thread that adds permits afterwards sees it. A waiter that leaves the
+// front also serves the waiters behind it (CA-13).
 //
-// A waiter for more permits than the semaphore has stands in a line of its own, where it holds up
-// no other. Which of the two it stands in follows from its number and the size, under the lock.
-// Each change of the size divides the waiters again.
+// A waiter for more permits than the semaphore has is kept in a separate queue, where it holds up
+// no other waiter. The number of permits it waits for and the size, read under the lock, determine
+// its queue. Each change of the size redistributes the waiters.
 
 use std::fmt;
 use std::mem;
@@ -39,27 +40,27 @@ use crate::waker::WakeList;
 const QUEUED: usize = 1;
 const PERMIT: usize = 2;
 
-/// As many again may be added.
+/// Half of what the word can count: as many permits again can be added without overflow.
 pub(super) const MAX_PERMITS: usize = usize::MAX / 4;
 
-/// A number of permits, to be acquired several at a time and given back.
+/// A counting semaphore whose permits are acquired several at a time and given back.
 ///
 /// Go: `golang.org/x/sync/semaphore.Weighted`.
 ///
 /// # Fairness
 ///
 /// Strictly first come, first served: a small request never overtakes a large one that came before
-/// it, and nobody takes a permit past a waiter.
+/// it, and no task takes a permit ahead of a waiter.
 ///
 /// # When to use something else
 ///
-/// A channel with a buffer of n does for "at most n at a time" where each takes one permit; an
-/// [`ErrGroup`](crate::sync::ErrGroup) with a limit where it is about goroutines. For one permit
-/// that guards a value, a [`Mutex`](crate::sync::Mutex). `std::sync` has no semaphore.
+/// Use a channel with a buffer of n for "at most n at a time" if each task takes one permit, or an
+/// [`ErrGroup`](crate::sync::ErrGroup) with a limit to bound the number of goroutines. Use a
+/// [`Mutex`](crate::sync::Mutex) if one permit guards a value. `std::sync` has no semaphore.
 ///
 /// # Memory ordering
 ///
-/// Giving permits back synchronizes before the return of an acquire that gets them.
+/// Giving permits back synchronizes before the return of an acquire that takes them.
 ///
 /// # Examples
 ///
@@ -77,19 +78,19 @@ pub(super) const MAX_PERMITS: usize = usize::MAX / 4;
 #[doc(alias = "Weighted")]
 #[doc(alias = "NewWeighted")]
 pub struct Semaphore {
-    /// The table is at the top of the file. Acquire where permits are taken, Release where they are
-    /// added: each pairs with the other.
+    /// See the table at the top of the file. Permits are taken with Acquire and added with Release;
+    /// the two pair with each other.
     state: AtomicUsize,
     lines: Lock<Lines>,
     object: Object,
 }
 
-/// The waiters, and how many permits each waits for.
+/// The waiters, each with the number of permits it waits for.
 struct Lines {
-    /// How many permits there are, those that are held included.
+    /// The total number of permits, including those that are held.
     size: usize,
     queue: Queue<usize>,
-    /// Those that wait for more than `size`.
+    /// The waiters for more than `size` permits.
     oversized: Queue<usize>,
 }
 
@@ -104,13 +105,13 @@ impl Lines {
         if n > self.size { &mut self.oversized } else { &mut self.queue }
     }
 
-    /// Sets the size. Those that change the line come to the end of the other one, in their order.
+    /// Sets the size. Waiters that change queues are appended to the other queue, in their order.
     fn resize(&mut self, size: usize) {
         let unsure = if size > self.size { &mut self.oversized } else { &mut self.queue };
         let mut unsure = mem::replace(unsure, Queue::new());
         self.size = size;
         while let Some(n) = unsure.front().map(|front| front.extra) {
-            // SAFETY: both are under the lock.
+            // SAFETY: both queues are in `Lines`, which is borrowed under the lock.
             unsafe { unsure.move_front(self.of(n)) };
         }
     }
@@ -121,11 +122,11 @@ impl RefUnwindSafe for Semaphore {}
 
 impl Semaphore {
     const_fn! {
-        /// A semaphore of that many permits, all free.
+        /// Creates a semaphore with `permits` permits, all free.
         ///
         /// # Panics
         ///
-        /// If there are more than `usize::MAX / 4`.
+        /// If `permits` is more than `usize::MAX / 4`.
         ///
         /// # Examples
         ///
@@ -135,21 +136,22 @@ impl Semaphore {
         /// ```
         pub const fn new(permits: usize) -> Self {
             assert!(permits <= MAX_PERMITS, "gopark: too many permits of a Semaphore");
-            let (state, lines) = (AtomicUsize::new(permits * PERMIT), Lock::new(Lines::new(permits)));
-            Semaphore { state, lines, object: Object::new() }
+            let state = AtomicUsize::new(permits * PERMIT);
+            Semaphore { state, lines: Lock::new(Lines::new(permits)), object: Object::new() }
         }
     }
 
-    /// Waits for `n` permits. Go: `Acquire`.
+    /// Waits for `n` permits and acquires them. Go: `Acquire`.
     ///
-    /// More than the semaphore has will not be there before [`add_permits`](Self::add_permits) has
-    /// added some: the future stays pending, and holds up no other. With a context, see
-    /// [`Context::acquire`](crate::context::Context::acquire).
+    /// If `n` is more than the semaphore has, the future stays pending until
+    /// [`add_permits`](Self::add_permits) adds enough; it holds up no other waiter. To wait with a
+    /// context, use [`Context::acquire`](crate::context::Context::acquire).
     ///
     /// # Cancellation
     ///
-    /// Dropping the future gives up the place in line. If it had got its permits already, they go
-    /// back. One that has got them and is neither polled nor dropped has them.
+    /// Dropping the future removes it from the queue. If its permits had been granted already, they
+    /// are given back. A future that has been granted its permits and is neither polled nor dropped
+    /// keeps holding them.
     ///
     /// # Panics
     ///
@@ -183,7 +185,8 @@ impl Semaphore {
         Acquire(Acquisition::new(Permits { semaphore: self, n, reason }, site))
     }
 
-    /// Takes `n` permits if they are free at this instant and nobody waits. Go: `TryAcquire`.
+    /// Acquires `n` permits if they are free now and no task waits. Returns `None` otherwise. Go:
+    /// `TryAcquire`.
     ///
     /// # Examples
     ///
@@ -199,17 +202,17 @@ impl Semaphore {
     pub fn try_acquire(&self, n: usize) -> Option<Permit<'_>> {
         #[cfg(feature = "sim")]
         self.object.tried(Location::caller());
-        // Not `then_some`: a permit that is made is a permit that is dropped.
+        // Not `then_some`: it would create the permit even if `take` failed, and drop it.
         self.take(n).then(|| Permit { semaphore: self, n })
     }
 
-    /// As [`acquire`](Self::acquire), with permits that own a reference to the semaphore: so they
-    /// may go into a goroutine, or into a struct beside what they stand for. tokio:
-    /// `acquire_many_owned`.
+    /// Acquires `n` permits as [`acquire`](Self::acquire) does, but the permits own a reference to
+    /// the semaphore. They can move into a goroutine, or into a struct with what they stand for.
+    /// tokio: `acquire_many_owned`.
     ///
     /// # Cancellation
     ///
-    /// As of [`acquire`](Self::acquire).
+    /// Same as [`acquire`](Self::acquire).
     ///
     /// # Panics
     ///
@@ -240,8 +243,8 @@ impl Semaphore {
         ))
     }
 
-    /// As [`try_acquire`](Self::try_acquire), with permits that own a reference to the semaphore.
-    /// tokio: `try_acquire_many_owned`.
+    /// Acquires `n` permits as [`try_acquire`](Self::try_acquire) does, but the permits own a
+    /// reference to the semaphore. tokio: `try_acquire_many_owned`.
     ///
     /// # Examples
     ///
@@ -259,11 +262,12 @@ impl Semaphore {
         self.take(n).then(|| OwnedPermit { semaphore: Arc::clone(self), n })
     }
 
-    /// Blocks this thread until it has `n` permits: for threads that run no goroutines.
+    /// Blocks the current thread until it has acquired `n` permits. For threads that run no
+    /// goroutines.
     ///
-    /// In a goroutine await [`acquire`](Self::acquire) instead: this keeps its thread from the
-    /// others until the scheduler notices, some 10 ms later. If it cannot be awaited there, wrap it
-    /// in [`block_in_place`](crate::block_in_place).
+    /// Do not call this in a goroutine: await [`acquire`](Self::acquire) instead. This call blocks
+    /// the worker thread until the monitor takes its processor away, after about 10 ms. In code
+    /// that cannot await, wrap the call in [`block_in_place`](crate::block_in_place).
     ///
     /// # Examples
     ///
@@ -278,15 +282,14 @@ impl Semaphore {
         self.acquire(n).0.block()
     }
 
-    /// Makes the semaphore larger by `n` permits, which are free. tokio: `add_permits`; Go has
-    /// none.
+    /// Adds `n` free permits to the semaphore. tokio: `add_permits`; Go has no equivalent.
     ///
-    /// Those that wait for more than there were, and not for more than there are now, join the end
-    /// of the line, in their order.
+    /// Waiters that needed more permits than the semaphore had, and no longer do, are appended to
+    /// the queue in their order.
     ///
     /// # Panics
     ///
-    /// If there are more than `usize::MAX / 4` then.
+    /// If the semaphore would have more than `usize::MAX / 4` permits.
     ///
     /// # Examples
     ///
@@ -302,14 +305,14 @@ impl Semaphore {
         self.release(n);
     }
 
-    /// Makes the semaphore smaller by `n` permits, which are held and will not be given back.
+    /// Removes `n` permits, which the caller holds and will not give back.
     fn remove_permits(&self, n: usize) {
         self.resize(|size| Some(size.saturating_sub(n)));
-        // Who was at the front may have left it.
+        // The waiter that was at the front may have moved to the other queue.
         self.serve();
     }
 
-    /// Changes the size, unless `resize` returns none.
+    /// Sets the size to what `resize` returns. Returns false, without a change, if that is `None`.
     fn resize(&self, resize: impl FnOnce(usize) -> Option<usize>) -> bool {
         let mut lines = self.lines.lock();
         let Some(size) = resize(lines.size) else { return false };
@@ -322,7 +325,7 @@ impl Semaphore {
         true
     }
 
-    /// How many permits are free at this instant. Some may be meant for those who wait.
+    /// Returns the number of permits that are free now. Some may be about to be granted to waiters.
     ///
     /// # Examples
     ///
@@ -333,7 +336,7 @@ impl Semaphore {
         self.state.load(Ordering::Relaxed) / PERMIT
     }
 
-    /// How many permits are held, at least.
+    /// Returns the number of permits that are held, at least.
     pub(super) fn held(&self) -> usize {
         self.size().saturating_sub(self.available())
     }
@@ -348,7 +351,7 @@ impl Semaphore {
         self.state.fetch_update(Ordering::Acquire, Ordering::Relaxed, take).is_ok()
     }
 
-    /// Adds permits: those of a dropped [`Permit`], or of one that was forgotten.
+    /// Adds permits that a dropped [`Permit`] held, or that were held without one.
     #[inline]
     pub(super) fn release(&self, n: usize) {
         if self.state.fetch_add(n * PERMIT, Ordering::Release) & QUEUED != 0 {
@@ -356,12 +359,12 @@ impl Semaphore {
         }
     }
 
-    /// There are permits for everyone from now on. To be called once.
+    /// Adds enough permits for every acquire from now on. Must be called at most once.
     pub(super) fn open(&self) {
         self.release(usize::MAX / PERMIT / 4);
     }
 
-    /// Gives permits to the waiters, from the front, as far as they go.
+    /// Grants permits to the waiters, from the front, as far as the permits go.
     #[cold]
     fn serve(&self) {
         let mut wakes = WakeList::new();
@@ -380,7 +383,7 @@ impl Semaphore {
         }
     }
 
-    /// Takes the permits that the one at the front waits for, and with the last waiter `QUEUED`.
+    /// Takes the permits for the waiter at the front. Clears `QUEUED` if it is the last waiter.
     fn take_for_front(&self, queue: &Queue<usize>) -> bool {
         let Some(front) = queue.front() else { return false };
         let rest = if queue.is_only(front) { 0 } else { QUEUED };
@@ -390,26 +393,26 @@ impl Semaphore {
     }
 }
 
-/// Here because contexts know nothing of locks.
+/// Defined here because `context` does not depend on the locks.
 impl context::Context {
     /// Waits for `n` permits until the context has ended. Go: `sem.Acquire(ctx, n)`.
     ///
-    /// A context that has ended wins, whatever is free: over permits that are there, and over those
-    /// that were granted between its end and the next poll, which go to the next in line. With
-    /// [`run`](Self::run) those would be kept. It is a case of a [`select!`](crate::select!).
+    /// A context that has ended takes precedence over free permits, and over permits that were
+    /// granted between its end and the next poll: those go to the next waiter. [`run`](Self::run)
+    /// would return them instead. The future can be a case of a [`select!`](crate::select!).
+    ///
+    /// # Cancellation
+    ///
+    /// Same as [`Semaphore::acquire`]: dropping the future removes it from the queue and gives back
+    /// permits that it had been granted.
     ///
     /// # Errors
     ///
-    /// [`ContextError`], if the context has ended. No permit has been taken then.
+    /// [`ContextError`], if the context has ended. No permit is held then.
     ///
     /// # Panics
     ///
     /// The future panics when it is polled again after it has completed.
-    ///
-    /// # Cancellation
-    ///
-    /// As of [`Semaphore::acquire`]: dropping the future gives up the place in line, and permits
-    /// that it had got go back.
     ///
     /// # Examples
     ///
@@ -438,11 +441,11 @@ pin_project! {
     ///
     /// # Cancellation
     ///
-    /// Dropping it gives up the place in line, and permits that it had got go back.
+    /// Dropping it removes it from the queue and gives back permits that it had been granted.
     #[must_use = "futures do nothing unless awaited"]
     pub struct ContextAcquire<'a> {
         ctx: &'a context::Context,
-        // Gone when it has completed: it has no place in line then.
+        // `None` after completion.
         #[pin]
         run: Option<context::Run<'a, Acquire<'a>>>,
     }
@@ -458,7 +461,7 @@ impl<'a> Future for ContextAcquire<'a> {
         let run = this.run.as_mut().as_pin_mut().expect("gopark: future polled after completion");
         let Poll::Ready(acquired) = run.poll(cx) else { return Poll::Pending };
         this.run.set(None);
-        // A permit that is dropped here goes to the next in line.
+        // A permit that is dropped here goes to the next waiter.
         Poll::Ready(acquired.and_then(|permit| this.ctx.err().map_or(Ok(permit), Err)))
     }
 }
@@ -478,7 +481,7 @@ impl fmt::Debug for Semaphore {
     }
 }
 
-/// Permits of a [`Semaphore`]. Dropping it gives them back. Go: `Release`.
+/// Permits of a [`Semaphore`]. Dropping a `Permit` gives them back. Go: `Release`.
 #[must_use = "dropping the permit gives it back at once"]
 #[derive(Debug)]
 #[doc(alias = "Release")]
@@ -487,8 +490,8 @@ pub struct Permit<'a> {
     n: usize,
 }
 
-/// Permits of a [`Semaphore`], with a reference to it: what [`Permit`] is, without its lifetime.
-/// tokio: `OwnedSemaphorePermit`.
+/// Permits of a [`Semaphore`], with a reference to it: a [`Permit`] without a lifetime. tokio:
+/// `OwnedSemaphorePermit`.
 #[must_use = "dropping the permit gives it back at once"]
 #[derive(Debug)]
 pub struct OwnedPermit {
@@ -496,11 +499,12 @@ pub struct OwnedPermit {
     n: usize,
 }
 
-/// What one does with permits. `$acquire` is how an example of `s` gets some.
+/// Implements the methods of a permit type. `$s` creates the semaphore of an example, `$acquire` is
+/// the method that acquires permits of it.
 macro_rules! permit {
     ($permit:ty, $s:literal, $acquire:literal) => {
         impl $permit {
-            /// How many permits these are.
+            /// Returns the number of permits.
             ///
             /// # Examples
             ///
@@ -512,8 +516,8 @@ macro_rules! permit {
                 self.n
             }
 
-            /// Does not give the permits back: the semaphore is smaller by as many.
-            /// [`Semaphore::add_permits`] is the opposite. tokio: `forget`.
+            /// Consumes the permits without giving them back: the semaphore shrinks by their
+            /// number. [`Semaphore::add_permits`] is the opposite. tokio: `forget`.
             ///
             /// # Examples
             ///
@@ -526,7 +530,8 @@ macro_rules! permit {
                 self.semaphore.remove_permits(mem::take(&mut self.n));
             }
 
-            /// Parts with `n` of the permits; `None` if these are fewer. tokio: `split`.
+            /// Splits off `n` of the permits. Returns `None` if there are fewer than `n`.
+            /// tokio: `split`.
             ///
             /// # Examples
             ///
@@ -541,11 +546,12 @@ macro_rules! permit {
                 Some(Self { semaphore: Clone::clone(&self.semaphore), n })
             }
 
-            /// Makes these permits and `other` one. tokio: `merge`.
+            /// Moves the permits of `other` into this permit. tokio: `merge`.
             ///
             /// # Panics
             ///
-            /// If they are permits of two semaphores. Both are given back then.
+            /// If they are permits of different semaphores. The panic drops `other`, which gives its
+            /// permits back.
             ///
             /// # Examples
             ///
@@ -592,7 +598,7 @@ acquisition! {
     AcquireOwned<'a>(OwnedPermits<'a>, usize) -> OwnedPermit
 }
 
-/// Permits to be acquired.
+/// A request for permits.
 #[derive(Clone, Copy)]
 struct Permits<'a> {
     semaphore: &'a Semaphore,
@@ -618,7 +624,7 @@ impl<'a> Request<usize> for Permits<'a> {
     }
 }
 
-/// Permits to be acquired, and owned then.
+/// A request for permits that own a reference to the semaphore.
 #[derive(Clone, Copy)]
 struct OwnedPermits<'a> {
     permits: Permits<'a>,
@@ -659,7 +665,7 @@ impl Resource<usize> for Permits<'_> {
         &self.semaphore.object
     }
 
-    // Safety, of this and the next two: as the trait says.
+    // The safety contract of this function and the next two is that of the trait.
     unsafe fn enqueue(&self, waiter: &Waiter<usize>) -> bool {
         let (semaphore, n) = (self.semaphore, self.n);
         let mut lines = semaphore.lines.lock();
@@ -673,7 +679,7 @@ impl Resource<usize> for Permits<'_> {
                         .compare_exchange(s, s | QUEUED, Ordering::Relaxed, Ordering::Relaxed)
                         .is_ok()
             {
-                // SAFETY: passed on to the caller.
+                // SAFETY: the lock is held; the caller guarantees the rest, as the trait demands.
                 unsafe { lines.of(n).push_back(waiter) };
                 return false;
             }
@@ -683,7 +689,7 @@ impl Resource<usize> for Permits<'_> {
 
     unsafe fn look(&self, waiter: &Waiter<usize>, cx: &mut Context<'_>) -> bool {
         let granted = |_: &mut _, _| waiter.state() == queue::GRANTED;
-        // SAFETY: a waiter that is not granted is linked in one of the lines.
+        // SAFETY: a waiter that is not granted is linked in one of the two queues.
         unsafe { queue::look(&self.semaphore.lines, waiter, cx, granted) }
     }
 
@@ -696,14 +702,14 @@ impl Resource<usize> for Permits<'_> {
                 drop(lines);
                 return semaphore.release(waiter.extra);
             }
-            // SAFETY: not granted, seen under the lock, so linked in the queue.
+            // SAFETY: under the lock the waiter is not granted, so it is linked in that queue.
             unsafe { lines.of(waiter.extra).remove(waiter) };
             if lines.queue.is_empty() {
                 semaphore.state.fetch_and(!QUEUED, Ordering::Relaxed);
                 return;
             }
         }
-        // If it was at the front, the permits may do for those behind it.
+        // If it was at the front, the free permits may suffice for the waiters behind it.
         semaphore.serve();
     }
 }

@@ -1,4 +1,4 @@
-//! Waits for a number of goroutines to be done.
+//! A counter of goroutines, and a wait until all of them are done.
 
 use std::fmt;
 use std::panic::Location;
@@ -15,26 +15,28 @@ use crate::runtime;
 use crate::wait::case::future_case;
 use crate::wait::event::{Event, Listener};
 
-/// Waits for a collection of goroutines to be done. Go: `sync.WaitGroup`.
+/// Waits until a group of goroutines is done. Go: `sync.WaitGroup`.
 ///
-/// A `WaitGroup` is a handle: clones count together. [`go`](Self::go) does the counting by itself;
-/// [`add`](Self::add) and [`done`](Self::done) are for other arrangements.
+/// A `WaitGroup` is a handle: its clones share one counter. [`go`](Self::go) counts its goroutine
+/// itself; [`add`](Self::add) and [`done`](Self::done) are for everything else.
 ///
 /// # When to use something else
 ///
-/// A channel, or the goroutines' [`JoinHandle`](crate::JoinHandle)s, where their results are to be
-/// collected; an [`ErrGroup`](crate::sync::ErrGroup) where they may fail. On plain threads
-/// `std::thread::scope` does this job.
+/// Use a channel, or the goroutines' [`JoinHandle`](crate::JoinHandle)s, to collect results. Use an
+/// [`ErrGroup`](crate::sync::ErrGroup) if the goroutines can fail. On plain threads, use
+/// `std::thread::scope`.
 ///
 /// # Reuse
 ///
 /// A wait belongs to the round in which it began: it ends when the counter next reaches zero,
-/// whatever is added afterwards. (Go forbids to add to a counter of zero while somebody still
-/// waits, and detects it at best.)
+/// whatever is added afterwards. (Go forbids adding to a counter of zero while a wait is pending,
+/// and does not always detect it.)
 ///
 /// # Memory ordering
 ///
 /// A call of `done` synchronizes before the return of every wait that it ends.
+///
+/// # Examples
 ///
 /// ```
 /// use gopark::sync::WaitGroup;
@@ -52,14 +54,14 @@ pub struct WaitGroup {
     shared: Arc<Shared>,
 }
 
-/// One word, so that a round ends in the same instant as its counter reaches zero; a wait that
-/// begins after that belongs to the next round, though the notification of this one may still be on
-/// its way.
+/// One word, so that a round ends in the same instant as its counter reaches zero. A wait that
+/// begins after that belongs to the next round, although the notification of the ended round may
+/// still be on its way.
 ///
 /// | `word` | meaning | left by |
 /// |---|---|---|
-/// | (round, n) | n goroutines of this round are not done | `add`: (round, n + k); `done`: (round, n − 1) |
-/// | (round, 1) | the last one | `done`: (round + 1, 0), and then it notifies all who listen |
+/// | (round, n) | n goroutines of this round run | `add`: (round, n + k); `done`: (round, n − 1) |
+/// | (round, 1) | the last one runs | `done`: (round + 1, 0); then it notifies all listeners |
 #[derive(Debug)]
 struct Shared {
     word: AtomicU64,
@@ -84,7 +86,9 @@ impl Default for Shared {
 }
 
 impl WaitGroup {
-    /// A group with a counter of zero.
+    /// Creates a group whose counter is zero.
+    ///
+    /// # Examples
     ///
     /// ```
     /// assert_eq!(gopark::sync::WaitGroup::new().count(), 0);
@@ -99,6 +103,8 @@ impl WaitGroup {
     ///
     /// If the counter exceeds 2^31 − 1: "sync: WaitGroup counter overflow".
     ///
+    /// # Examples
+    ///
     /// ```
     /// let wg = gopark::sync::WaitGroup::new();
     /// wg.add(2);
@@ -110,18 +116,21 @@ impl WaitGroup {
     #[inline]
     #[track_caller]
     pub fn add(&self, n: usize) {
-        // Not checked first and added then: others' additions in between would carry into the
-        // round.
+        // One atomic update, not a check and then an addition: concurrent additions in between
+        // would carry into the round.
         let add = |word| (count(word) as u64 + (n as u64) < ROUND / 2).then(|| word + n as u64);
         let added = self.shared.word.fetch_update(Ordering::SeqCst, Ordering::Relaxed, add);
         assert!(added.is_ok(), "sync: WaitGroup counter overflow");
     }
 
-    /// Takes one from the counter; at zero every wait ends. Go: `wg.Done()`.
+    /// Subtracts one from the counter. When it reaches zero, every pending wait ends. Go:
+    /// `wg.Done()`.
     ///
     /// # Panics
     ///
     /// If the counter is zero: "sync: negative WaitGroup counter".
+    ///
+    /// # Examples
     ///
     /// ```
     /// let wg = gopark::sync::WaitGroup::new();
@@ -133,14 +142,14 @@ impl WaitGroup {
     #[inline]
     #[track_caller]
     pub fn done(&self) {
-        // Somebody may see it without being woken.
+        // Another task may read the counter without being woken.
         coop::note_unwinding();
         let lower = |word| match count(word) {
             0 => None,
             1 => Some(word.wrapping_add(ROUND - 1)),
             _ => Some(word - 1),
         };
-        // SeqCst: pairs with `Event::listen`; also Release for the waits that this ends.
+        // SeqCst: pairs with `Event::listen`; it is also the Release for the waits that this ends.
         match self.shared.word.fetch_update(Ordering::SeqCst, Ordering::Relaxed, lower) {
             Ok(before) if count(before) == 1 => drop(self.shared.zero.notify_all()),
             Ok(_) => {}
@@ -148,7 +157,9 @@ impl WaitGroup {
         }
     }
 
-    /// The counter, at this moment.
+    /// Returns the current value of the counter.
+    ///
+    /// # Examples
     ///
     /// ```
     /// let wg = gopark::sync::WaitGroup::new();
@@ -162,13 +173,15 @@ impl WaitGroup {
 
     /// Waits until the counter is zero. Go: `wg.Wait()`.
     ///
-    /// # Panics
-    ///
-    /// The future panics when it is polled again after it has completed.
-    ///
     /// # Cancellation
     ///
-    /// Dropping the future changes no counter.
+    /// Dropping the future does not change the counter.
+    ///
+    /// # Panics
+    ///
+    /// If the future is polled after it has completed.
+    ///
+    /// # Examples
     ///
     /// ```
     /// use gopark::sync::WaitGroup;
@@ -193,12 +206,14 @@ impl WaitGroup {
         }
     }
 
-    /// Adds one, starts a goroutine, and counts it done when it has ended and its future is
+    /// Adds one to the counter and starts a goroutine, which is done when its future has been
     /// dropped. Go: `wg.Go(f)`.
     ///
-    /// A goroutine that is aborted is done as well. One that panics is done under
-    /// [`OnPanic::Isolate`](crate::OnPanic::Isolate); under `Crash` it is not, so that nobody who
-    /// waits can go on while the crash is on its way.
+    /// An aborted goroutine is done as well. A goroutine that panics is done under
+    /// [`OnPanic::Isolate`](crate::OnPanic::Isolate). Under `Crash` it is not, so that no waiter
+    /// continues while the crash is on its way.
+    ///
+    /// # Examples
     ///
     /// ```
     /// use gopark::sync::WaitGroup;
@@ -227,7 +242,7 @@ impl WaitGroup {
         self.go_added(future, site);
     }
 
-    /// As [`go_at`](Self::go_at), after one was added.
+    /// As [`go_at`](Self::go_at), but the caller has already added one to the counter.
     #[track_caller]
     pub(super) fn go_added<F>(&self, future: F, site: &'static Location<'static>)
     where
@@ -247,7 +262,7 @@ impl fmt::Debug for WaitGroup {
 }
 
 pin_project! {
-    /// A goroutine of a group. The future goes first, then it is done.
+    /// A goroutine of a group. The future is dropped before `group`, which then counts it done.
     struct Counted<F> {
         #[pin]
         future: F,
@@ -257,7 +272,7 @@ pin_project! {
 
 struct Membership {
     group: WaitGroup,
-    /// Still true on drop if the poll unwound.
+    /// True during a poll; so still true on drop if the poll unwound.
     in_poll: bool,
 }
 
@@ -282,23 +297,23 @@ impl Drop for Membership {
     }
 }
 
-/// Whether an unrecovered panic of this goroutine ends the runtime's mains.
+/// Returns true if an unrecovered panic of this goroutine ends the runtime's `block_on` calls.
 pub(super) fn panic_crashes() -> bool {
     Executor::current().is_some_and(|executor| executor.block_on_calls().crashes())
 }
 
 pin_project! {
-    /// A pending [`WaitGroup::wait`].
+    /// The future of [`WaitGroup::wait`].
     ///
     /// # Cancellation
     ///
-    /// Dropping it changes no counter.
+    /// Dropping it does not change the counter.
     #[derive(Debug)]
     #[must_use = "a wait does nothing unless awaited"]
     pub struct Wait<'a> {
         shared: &'a Shared,
         site: &'static Location<'static>,
-        // The round that this waits for the end of.
+        // The round whose end this waits for.
         round: u64,
         over: bool,
         #[pin]
@@ -328,8 +343,7 @@ impl Future for Wait<'_> {
             this.listener.set(Some(this.shared.zero.listen()));
         }
         loop {
-            // After `listen`, or after a notification: is the round over? SeqCst, as
-            // `Event::listen` says.
+            // Checked after `listen` and after each notification. SeqCst: `Event::listen` says why.
             if round(this.shared.word.load(Ordering::SeqCst)) != *this.round {
                 *this.over = true;
                 this.listener.set(None);
@@ -342,7 +356,7 @@ impl Future for Wait<'_> {
                 .as_pin_mut()
                 .map_or(Poll::Pending, |listener| listener.poll(cx))
             {
-                // Perhaps of the round before this one.
+                // The notification may be that of the round before this one.
                 Poll::Ready(_) => this.listener.set(Some(this.shared.zero.listen())),
                 Poll::Pending => {
                     coop::park_at(cx, *this.site, Reason::WaitGroupWait);

@@ -9,6 +9,8 @@
 //! A change synchronizes before the return of each [`borrow`](Receiver::borrow) that sees it, and
 //! of the wait that it ends.
 //!
+//! # Examples
+//!
 //! ```
 //! use gopark::sync::watch;
 //!
@@ -39,6 +41,8 @@ use crate::loom::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use crate::wait::case::future_case;
 
 /// A value to watch, which its first receiver has seen.
+///
+/// # Examples
 ///
 /// ```
 /// let (tx, rx) = gopark::sync::watch::channel(1);
@@ -113,6 +117,8 @@ impl<T> Sender<T> {
     /// [`SendError`] with the value, if there is no receiver; [`send_modify`](Self::send_modify)
     /// changes it nevertheless.
     ///
+    /// # Examples
+    ///
     /// ```
     /// let (tx, rx) = gopark::sync::watch::channel(1);
     /// drop(rx);
@@ -134,6 +140,8 @@ impl<T> Sender<T> {
     ///
     /// If `change` does. What it has changed by then stays, and receivers are not told.
     ///
+    /// # Examples
+    ///
     /// ```
     /// let (tx, rx) = gopark::sync::watch::channel(vec![1]);
     /// tx.send_modify(|list| list.push(2));
@@ -150,6 +158,8 @@ impl<T> Sender<T> {
     ///
     /// As [`send_modify`](Self::send_modify).
     ///
+    /// # Examples
+    ///
     /// ```
     /// let (tx, _rx) = gopark::sync::watch::channel(1);
     /// assert!(!tx.send_if_modified(|value| *value > 1));
@@ -161,6 +171,8 @@ impl<T> Sender<T> {
     /// The value. As long as the result lives, no one changes it: a [`send`](Self::send) blocks its
     /// thread.
     ///
+    /// # Examples
+    ///
     /// ```
     /// let (tx, _rx) = gopark::sync::watch::channel(1);
     /// assert_eq!(*tx.borrow(), 1);
@@ -170,6 +182,8 @@ impl<T> Sender<T> {
     }
 
     /// One more receiver, which has seen the value as it is now.
+    ///
+    /// # Examples
     ///
     /// ```
     /// let (tx, rx) = gopark::sync::watch::channel(1);
@@ -184,6 +198,8 @@ impl<T> Sender<T> {
     }
 
     /// How many receivers there are.
+    ///
+    /// # Examples
     ///
     /// ```
     /// let (tx, _rx) = gopark::sync::watch::channel(1);
@@ -232,6 +248,8 @@ impl<T> Receiver<T> {
     /// A thread should have one such result at a time: if a `send` waits for the first one, a
     /// second one may wait for that.
     ///
+    /// # Examples
+    ///
     /// ```
     /// let (_tx, rx) = gopark::sync::watch::channel(1);
     /// assert_eq!(*rx.borrow(), 1);
@@ -242,6 +260,8 @@ impl<T> Receiver<T> {
 
     /// As [`borrow`](Self::borrow), and the value counts as seen: [`changed`](Self::changed) waits
     /// for the next one.
+    ///
+    /// # Examples
     ///
     /// ```
     /// let (tx, mut rx) = gopark::sync::watch::channel(1);
@@ -261,6 +281,8 @@ impl<T> Receiver<T> {
     ///
     /// [`RecvError`], if there is none, and no sender either.
     ///
+    /// # Examples
+    ///
     /// ```
     /// let (tx, rx) = gopark::sync::watch::channel(1);
     /// assert_eq!(rx.has_changed(), Ok(false));
@@ -277,13 +299,15 @@ impl<T> Receiver<T> {
 
     /// Waits until there is a value that it has not seen, which counts as seen then.
     ///
+    /// # Cancellation
+    ///
+    /// Dropping the future has no effect: what has changed counts as not seen.
+    ///
     /// # Errors
     ///
     /// [`RecvError`], if there is none, and no sender either.
     ///
-    /// # Cancellation
-    ///
-    /// Dropping the future has no effect: what has changed counts as not seen.
+    /// # Examples
     ///
     /// ```
     /// gopark::block_on(async {
@@ -302,18 +326,20 @@ impl<T> Receiver<T> {
     /// Waits until `condition` is true of the value, which counts as seen then. `condition` runs
     /// under the lock of the value.
     ///
-    /// # Errors
-    ///
-    /// [`RecvError`], if it is not, and there is no sender any more.
-    ///
     /// # Cancellation
     ///
     /// Dropping the future has no effect, but that values for which `condition` was false count as
     /// seen.
     ///
+    /// # Errors
+    ///
+    /// [`RecvError`], if it is not, and there is no sender any more.
+    ///
     /// # Panics
     ///
     /// If `condition` does; the value counts as seen then.
+    ///
+    /// # Examples
     ///
     /// ```
     /// gopark::block_on(async {
@@ -423,6 +449,8 @@ impl<T> Deref for Ref<'_, T> {
 }
 
 /// There is no sender any more, and no value that was not seen.
+///
+/// # Examples
 ///
 /// ```
 /// let (tx, mut rx) = gopark::sync::watch::channel(1);
