@@ -1,4 +1,4 @@
-//! The wait of a sender for the close of its channel.
+//! A sender's wait for the close of its channel.
 
 use std::fmt;
 use std::panic::Location;
@@ -12,19 +12,21 @@ use crate::wait::case::future_case;
 use crate::wait::watch::Watch;
 
 impl<T> Sender<T> {
-    /// Waits until the channel is closed: by [`close`](Self::close), or because all receivers were
-    /// dropped. For a producer that stops its work when there is no use for it. Go: a second
-    /// channel, often called `done`; tokio: `mpsc::Sender::closed`.
+    /// Waits until the channel is closed, by [`close`](Self::close) or because all receivers were
+    /// dropped. Go: a second channel, often called `done`; tokio: `mpsc::Sender::closed`.
     ///
-    /// A [`nil`](Self::nil) sender waits for ever.
+    /// A producer can use it to stop when its values are no longer needed. A [`nil`](Self::nil)
+    /// sender waits forever.
+    ///
+    /// # Cancellation
+    ///
+    /// Dropping the future has no effect.
     ///
     /// # Panics
     ///
     /// The future panics when it is polled again after it has completed.
     ///
-    /// # Cancellation
-    ///
-    /// Dropping the future has no effect.
+    /// # Examples
     ///
     /// ```
     /// use gopark::{chan, select};

@@ -1,11 +1,13 @@
-//! What can go wrong on a channel. A failed send gives the value back.
+//! The errors of channel operations. A failed send returns the value.
 
 use std::error::Error;
 use std::fmt;
 
-/// A send failed because the channel is closed; it holds the value.
+/// The error of a send on a closed channel. It holds the value.
 ///
 /// Go panics here ("send on closed channel"); gopark returns the value.
+///
+/// # Examples
 ///
 /// ```
 /// use gopark::chan::{self, SendError};
@@ -20,7 +22,9 @@ use std::fmt;
 pub struct SendError<T>(pub T);
 
 impl<T> SendError<T> {
-    /// The value that was not sent.
+    /// Returns the value that was not sent.
+    ///
+    /// # Examples
     ///
     /// ```
     /// assert_eq!(gopark::chan::SendError(7).into_inner(), 7);
@@ -44,7 +48,9 @@ impl<T> fmt::Display for SendError<T> {
 
 impl<T> Error for SendError<T> {}
 
-/// A `try_send` did not send; it holds the value.
+/// The error of a `try_send`. It holds the value, which was not sent.
+///
+/// # Examples
 ///
 /// ```
 /// use gopark::chan::{self, TrySendError};
@@ -57,14 +63,16 @@ impl<T> Error for SendError<T> {}
 /// ```
 #[derive(PartialEq, Eq, Clone, Copy, Hash)]
 pub enum TrySendError<T> {
-    /// Nobody receives and the buffer, if any, is full: a `send` would wait.
+    /// No receiver is waiting and the buffer, if any, is full: a `send` would wait.
     Full(T),
     /// The channel is closed.
     Closed(T),
 }
 
 impl<T> TrySendError<T> {
-    /// The value that was not sent.
+    /// Returns the value that was not sent.
+    ///
+    /// # Examples
     ///
     /// ```
     /// assert_eq!(gopark::chan::TrySendError::Full(7).into_inner(), 7);
@@ -96,7 +104,9 @@ impl<T> fmt::Display for TrySendError<T> {
 
 impl<T> Error for TrySendError<T> {}
 
-/// A `try_recv` received nothing.
+/// The error of a `try_recv` that received no value.
+///
+/// # Examples
 ///
 /// ```
 /// use gopark::chan::{self, TryRecvError};
@@ -110,13 +120,12 @@ impl<T> Error for TrySendError<T> {}
 /// ```
 #[derive(Debug, PartialEq, Eq, Clone, Copy, Hash)]
 pub enum TryRecvError {
-    /// Nothing is there now: a `recv` would wait.
+    /// There is no value now: a `recv` would wait.
     Empty,
-    /// The channel is closed and drained: nothing will be sent any more.
+    /// The channel is closed and drained: nothing can be sent any longer.
     ///
-    /// A value may still come back: one that was handed to a receive before the close, if that
-    /// receive is dropped. Once the last receive has settled, which is complete or dropped, this is
-    /// final.
+    /// A value can still return, if it was handed to a receive before the close and that receive is
+    /// dropped. Once the last receive has completed or was dropped, `Closed` is final.
     Closed,
 }
 
@@ -131,7 +140,9 @@ impl fmt::Display for TryRecvError {
 
 impl Error for TryRecvError {}
 
-/// A send with a limit of time did not send; it holds the value.
+/// The error of a send with a time limit. It holds the value, which was not sent.
+///
+/// # Examples
 ///
 /// ```
 /// use std::time::Duration;
@@ -146,14 +157,16 @@ impl Error for TryRecvError {}
 #[derive(PartialEq, Eq, Clone, Copy, Hash)]
 #[non_exhaustive]
 pub enum SendTimeoutError<T> {
-    /// The time was over before the value was taken.
+    /// The limit expired before the value was taken.
     Timeout(T),
     /// The channel is closed.
     Closed(T),
 }
 
 impl<T> SendTimeoutError<T> {
-    /// The value that was not sent.
+    /// Returns the value that was not sent.
+    ///
+    /// # Examples
     ///
     /// ```
     /// assert_eq!(gopark::chan::SendTimeoutError::Timeout(7).into_inner(), 7);
@@ -185,7 +198,9 @@ impl<T> fmt::Display for SendTimeoutError<T> {
 
 impl<T> Error for SendTimeoutError<T> {}
 
-/// A receive with a limit of time received nothing.
+/// The error of a receive with a time limit that received no value.
+///
+/// # Examples
 ///
 /// ```
 /// use std::time::Duration;
@@ -199,9 +214,9 @@ impl<T> Error for SendTimeoutError<T> {}
 #[derive(Debug, PartialEq, Eq, Clone, Copy, Hash)]
 #[non_exhaustive]
 pub enum RecvTimeoutError {
-    /// The time was over before there was a value.
+    /// The limit expired before there was a value.
     Timeout,
-    /// The channel is closed and drained, as [`TryRecvError::Closed`] says.
+    /// The channel is closed and drained, see [`TryRecvError::Closed`].
     Closed,
 }
 

@@ -1,4 +1,4 @@
-//! A send that makes room for its value.
+//! A send that replaces the oldest value of a full channel.
 
 use std::ptr;
 
@@ -9,20 +9,24 @@ use crate::loom::atomic::Ordering;
 use crate::wait::waiter::Woken;
 
 impl<T> Sender<T> {
-    /// Sends `value` at once, in place of the oldest value if the channel is full: that comes back,
-    /// as `Ok(Some(oldest))`. For receivers that need the latest values, not all. Go: a `select`
-    /// that sends, and where it cannot, receives and tries again.
+    /// Sends `value` without waiting, replacing the oldest value if the channel is full.
     ///
-    /// Its value overtakes those of senders that wait, which go on waiting. The oldest may be one
-    /// that came back from a receive that was dropped.
+    /// The replaced value is returned as `Ok(Some(oldest))`. This is for receivers that need the
+    /// latest values, not all of them. Go: a `select` that sends, and where it cannot, receives and
+    /// tries again.
     ///
-    /// An unbuffered channel has no value to replace, nor has one whose places are all
-    /// [reserved](Self::reserve): without a receiver that waits, `value` itself comes back, as
-    /// `Ok(Some(value))`. So it does from a [`nil`](Self::nil) one.
+    /// The value overtakes those of waiting senders, which go on waiting. The oldest value may be
+    /// one that returned from a dropped receive.
+    ///
+    /// A channel that is unbuffered, or whose places are all [reserved](Self::reserve), has no
+    /// value to replace: if no receiver is waiting, `value` itself is returned as
+    /// `Ok(Some(value))`. A [`nil`](Self::nil) sender returns it too.
     ///
     /// # Errors
     ///
     /// [`SendError`] with the value if the channel is closed.
+    ///
+    /// # Examples
     ///
     /// ```
     /// use gopark::chan;
@@ -38,7 +42,7 @@ impl<T> Sender<T> {
         let Some(core) = self.handle.core() else { return Ok(Some(value)) };
         #[cfg(feature = "sim")]
         core.object.tried(std::panic::Location::caller());
-        // Another thread may take it without being woken.
+        // Another thread may take the value without being woken.
         coop::note_unwinding();
         let mut value = Some(value);
         let held = core.lock.guard();
@@ -62,11 +66,11 @@ impl<T> Sender<T> {
 }
 
 impl<T> Core<T> {
-    /// Puts a value into the full channel, and completes with the oldest one, which it takes out.
+    /// Puts a value into the full channel, and completes with the oldest value, which it takes out.
     ///
     /// # Safety
     ///
-    /// The lock is held, and a send would have to wait; `value` is called at most once.
+    /// The lock is held, and a send would have to wait. `value` is called at most once.
     #[cold]
     #[inline(never)]
     unsafe fn replace_oldest(&self, value: impl FnOnce() -> T) -> Attempt<T> {
@@ -74,7 +78,8 @@ impl<T> Core<T> {
         if room == 0 {
             return Attempt::Blocked;
         }
-        // SAFETY: the lock is held. Of a full buffer a value is taken out before one is added.
+        // SAFETY: the lock is held. If the buffer is full, a value is taken out before one is
+        // added.
         unsafe {
             let st = self.state();
             let in_buffer = self.len.load(Ordering::Relaxed) - st.unclaimed.len();
@@ -91,7 +96,8 @@ impl<T> Core<T> {
                 if st.unclaimed.len() == 0 {
                     Some(first)
                 } else {
-                    // Older than the buffer, and younger than all that were handed over.
+                    // `first` is older than the values in the buffer, and younger than all values
+                    // that were handed over.
                     st.handoff_seq = st.handoff_seq.wrapping_add(1);
                     st.unclaimed.replace_oldest(first, st.handoff_seq)
                 }

@@ -1,11 +1,15 @@
-//! The values of a channel as iterators: for plain threads, and for what is there now.
+//! Iterators over the values of a channel: blocking ones for plain threads, and one that never
+//! waits.
 
 use super::Receiver;
 
 impl<T> Receiver<T> {
-    /// Iterates over the values until the channel is closed and drained, blocking the thread for
-    /// each as [`recv_blocking`](Self::recv_blocking) does. Go: `for v := range ch`, for plain
-    /// threads.
+    /// Iterates over the values until the channel is closed and drained, blocking the thread. Go:
+    /// `for v := range ch`.
+    ///
+    /// It is for plain threads: each step is a [`recv_blocking`](Self::recv_blocking).
+    ///
+    /// # Examples
     ///
     /// ```
     /// use gopark::chan;
@@ -22,8 +26,11 @@ impl<T> Receiver<T> {
         IterBlocking { rx: self }
     }
 
-    /// As [`iter_blocking`](Self::iter_blocking), by an iterator that owns the receiver: for a
-    /// thread that returns it, or keeps it in a struct.
+    /// Like [`iter_blocking`](Self::iter_blocking), but the iterator owns the receiver.
+    ///
+    /// So a thread can return the iterator, or keep it in a struct.
+    ///
+    /// # Examples
     ///
     /// ```
     /// use gopark::chan;
@@ -40,9 +47,13 @@ impl<T> Receiver<T> {
         IntoIterBlocking { rx: self }
     }
 
-    /// Iterates over the values that are there, without waiting: it ends where
-    /// [`try_recv`](Self::try_recv) receives nothing. A later call of `next` may find a value
-    /// again. Go: a `for` around a `select` with `default`.
+    /// Iterates over the values that are in the channel, without waiting. Go: a `for` around a
+    /// `select` with `default`.
+    ///
+    /// The iterator ends when [`try_recv`](Self::try_recv) returns an error. A later call of `next`
+    /// may find a value again.
+    ///
+    /// # Examples
     ///
     /// ```
     /// use gopark::chan;
@@ -58,7 +69,7 @@ impl<T> Receiver<T> {
     }
 }
 
-/// The values of a channel for a plain thread, made by [`Receiver::iter_blocking`].
+/// A blocking iterator over the values of a channel, made by [`Receiver::iter_blocking`].
 #[derive(Debug)]
 pub struct IterBlocking<'a, T> {
     rx: &'a Receiver<T>,
@@ -72,7 +83,7 @@ impl<T> Iterator for IterBlocking<'_, T> {
     }
 }
 
-/// The values of a channel for a plain thread, made by [`Receiver::into_iter_blocking`].
+/// A blocking iterator that owns the receiver, made by [`Receiver::into_iter_blocking`].
 #[derive(Debug)]
 pub struct IntoIterBlocking<T> {
     rx: Receiver<T>,
@@ -86,7 +97,7 @@ impl<T> Iterator for IntoIterBlocking<T> {
     }
 }
 
-/// The values that are in a channel, made by [`Receiver::try_iter`].
+/// An iterator over the values that are in a channel, made by [`Receiver::try_iter`].
 #[derive(Debug)]
 pub struct TryIter<'a, T> {
     rx: &'a Receiver<T>,

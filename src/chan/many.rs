@@ -1,4 +1,4 @@
-//! A receive of many values at once.
+//! The receive of many values at once.
 
 use std::fmt;
 use std::pin::Pin;
@@ -15,28 +15,31 @@ use crate::loom::atomic::Ordering;
 use crate::wait::case::{Case, ChannelCase, Sealed};
 use crate::waker::WakeList;
 
-/// Values that are taken in one locking of the channel; and in one receive, beside those that it
-/// found in the buffer.
+/// The maximum number of values taken under one lock of the channel. Also the maximum number that
+/// one receive takes in addition to those it found in the buffer.
 const MOST: usize = 64;
 
 impl<T> Receiver<T> {
-    /// Receives up to `max` values into `values`, at its end: waits for the first one, and takes
-    /// with it what is there then. Returns how many, which is 0 when the channel is closed and
-    /// drained, or if `max` is 0. Go: a receive, and a loop around a `select` with `default`;
-    /// tokio: `recv_many`.
+    /// Waits for a value, and appends it and further available values to `values`, up to `max` in
+    /// total. Go: a receive, then a loop around a `select` with `default`; tokio: `recv_many`.
     ///
-    /// It ends though senders keep up, whatever `max` is: beside the first value it takes as many
-    /// as the buffer holds then, and 64 at most of those that are sent meanwhile or whose senders
-    /// wait.
+    /// Returns the number of values received. It is 0 when the channel is closed and drained, or if
+    /// `max` is 0.
+    ///
+    /// The receive ends even if senders keep up with it and `max` is large. After the first value
+    /// it takes as many as the buffer holds at that moment, and at most 64 more: values that are
+    /// sent meanwhile, or those of waiting senders.
+    ///
+    /// # Cancellation
+    ///
+    /// Dropping the future loses no value, see [`recv`](Self::recv). `values` is unchanged unless
+    /// the future has completed.
     ///
     /// # Panics
     ///
     /// The future panics when it is polled again after it has completed.
     ///
-    /// # Cancellation
-    ///
-    /// As of [`recv`](Self::recv): dropping the future loses no value. `values` is as it was,
-    /// unless the future has completed.
+    /// # Examples
     ///
     /// ```
     /// use gopark::chan;
@@ -63,7 +66,7 @@ pin_project! {
     ///
     /// # Cancellation
     ///
-    /// Dropping it loses no value, as with [`Receiver::recv`].
+    /// Dropping it loses no value, see [`Receiver::recv`].
     #[must_use = "a receive does nothing unless awaited"]
     pub struct RecvMany<'a, T> {
         #[pin]
@@ -75,7 +78,7 @@ pin_project! {
 }
 
 impl<T> RecvMany<'_, T> {
-    /// The first value is there; or none, at the end.
+    /// Takes further values after the first one. `first` is `None` at the channel's end.
     fn complete(self: Pin<&mut Self>, first: Option<T>) -> usize {
         let this = self.project();
         let (Some(first), Some(core)) = (first, *this.core) else { return 0 };
@@ -116,7 +119,8 @@ impl<T> Case for RecvMany<'_, T> {
         }
     }
 
-    /// Of no values it is ready, whatever the channel is.
+    /// With `max` 0 the receive is ready whatever the state of the channel, so it is not treated as
+    /// a channel operation.
     fn raw(&self, private: Sealed) -> Option<&dyn ChannelCase> {
         if self.max == 0 { None } else { self.first.raw(private) }
     }
@@ -132,14 +136,14 @@ impl<T> Case for RecvMany<'_, T> {
 }
 
 impl<T> Core<T> {
-    /// Takes up to `max` values that are there, and no more than [`MOST`] that were not in the
-    /// buffer when it began.
+    /// Takes up to `max` available values, at most [`MOST`] of which were not in the buffer when
+    /// the call began.
     fn take_many(&self, values: &mut Vec<T>, max: usize) -> usize {
         let before = values.len();
         let mut left = max.min(self.len.load(Ordering::Acquire).saturating_add(MOST));
         let mut wakes = WakeList::new();
         while left > 0 && self.seems_ready_to_recv() {
-            // Before the channel is locked.
+            // Allocates before the channel is locked.
             values.reserve(left.min(MOST));
             let (mut batch, mut is_ready, mut is_drained) = (left.min(MOST), true, false);
             let held = self.lock.guard();
@@ -148,7 +152,7 @@ impl<T> Core<T> {
                 match unsafe { self.take(ptr::null()) } {
                     Attempt::Complete(Some(value), woken) => {
                         values.push(value);
-                        // A receive wakes one sender at most, and no stream.
+                        // A receive wakes at most one sender, and no stream.
                         wakes.push(woken.into_task());
                         (batch, left) = (batch - 1, left - 1);
                     }

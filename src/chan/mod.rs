@@ -1,9 +1,40 @@
 //! Channels: the pipes that connect goroutines.
 //!
 //! [`unbuffered`] is Go's `make(chan T)`: a send completes when a receiver takes the value.
-//! [`bounded`] is `make(chan T, n)`: n values fit in between. Both ends can be cloned, and any
+//! [`bounded`] is `make(chan T, n)`: it has a buffer for n values. Both ends can be cloned. Any
 //! number of goroutines, tasks of other executors and plain threads may use them at once; each
 //! value reaches exactly one receiver.
+//!
+//! # What to rely on
+//!
+//! * **Hand-off.** A send that finds a waiting receive gives its value to it. A receive from a full
+//!   buffer moves the oldest waiting sender's value into the free place, in the same step. No other
+//!   operation can come in between, and a waiting operation is woken once, when it is complete.
+//! * **First come, first served** among waiting receivers, and among waiting senders.
+//! * **Nothing lost.** Dropping a pending operation loses no value and no wake-up. If a receive is
+//!   dropped after a value was handed to it, the value returns to the channel. This can happen
+//!   after a close, when other receivers have already got `None`. To receive every value, keep a
+//!   receiver until the last receive has completed or was dropped, and then call
+//!   [`try_recv`](Receiver::try_recv).
+//! * **Streams cannot strand a value.** A [`Receiver`] used as a `Stream` is notified that a value
+//!   is available, and then competes for it; it is never handed one. So an idle stream delays no
+//!   other receiver. The price is one more hop, and a send that finds no waiting receive wakes
+//!   every such stream. [`Receiver::into_stream`] makes a stream that waits in the queue.
+//!
+//! A [`Sender`] does not implement `Sink`. That trait accepts a value before there is a place for
+//! it, so on an unbuffered channel the value would stay in the sink, and be lost if the sink is
+//! dropped. If a library needs a sink, make one with `futures::sink::unfold` over
+//! [`send`](Sender::send), which makes clear where the value is.
+//!
+//! # Memory ordering
+//!
+//! A send synchronizes before the completion of its receive. Closing a channel synchronizes before
+//! a receive that returns because the channel is closed. On an unbuffered channel a receive
+//! synchronizes before the completion of its send. On a channel of capacity C, the k-th receive
+//! synchronizes before the completion of the k+C-th send. (The Go Memory Model, "Channel
+//! communication".)
+//!
+//! # Examples
 //!
 //! ```
 //! use gopark::chan;
@@ -14,7 +45,7 @@
 //!         for i in 0..3 {
 //!             tx.send(i).await.unwrap();
 //!         }
-//!     }); // the last sender is dropped: the channel closes
+//!     }); // The last sender is dropped, which closes the channel.
 //!     let mut sum = 0;
 //!     while let Some(i) = rx.recv().await {
 //!         sum += i;
@@ -22,34 +53,6 @@
 //!     assert_eq!(sum, 3);
 //! });
 //! ```
-//!
-//! # What to rely on
-//!
-//! * **Hand-off.** A send that finds a receiver waiting gives the value to it, and a receive from a
-//!   full buffer moves the oldest waiting sender's value in, in the same step. Nobody slips in
-//!   between, and a waiting operation is woken once, when it is complete.
-//! * **First come, first served** among waiting receivers, and among waiting senders.
-//! * **Nothing lost.** Dropping any pending operation loses no value and no wake-up. A value that
-//!   was handed to a receive comes back when that is dropped, also after a close, when other
-//!   receivers have seen the end. What must have every value keeps a receiver until the last
-//!   receive has settled, which is complete or dropped; [`try_recv`](Receiver::try_recv) finds the
-//!   value.
-//! * **Streams are guests.** A [`Receiver`] used as a `Stream` is woken when there is something to
-//!   take, it is never handed a value; so a stream that is left idle delays no other receiver. The
-//!   price is one more hop, and that a send which finds no receive waiting wakes every such stream.
-//!   [`Receiver::into_stream`] makes a stream that waits in line.
-//!
-//! A [`Sender`] is no `Sink`: that trait accepts a value before there is a place for it, and a
-//! channel without a buffer has none, so the value would lie in the sink, lost when that is
-//! dropped. `futures::sink::unfold` over [`send`](Sender::send) makes one where a library wants it,
-//! and says where the value is.
-//!
-//! # Memory ordering
-//!
-//! A send synchronizes before the completion of its receive. Closing a channel synchronizes before
-//! a receive that returns because of it. On an unbuffered channel a receive synchronizes before the
-//! completion of its send; on one of capacity C, the k-th receive synchronizes before the
-//! completion of the k+C-th send. (The Go Memory Model, "Channel communication".)
 
 mod buffer;
 mod closed;
@@ -95,7 +98,9 @@ use crate::coop;
 use crate::wait::block_on::block_on;
 use crate::wait::watch::Watch;
 
-/// A channel without a buffer. Go: `make(chan T)`.
+/// Creates a channel without a buffer. Go: `make(chan T)`.
+///
+/// # Examples
 ///
 /// ```
 /// use gopark::chan;
@@ -112,9 +117,11 @@ pub fn unbuffered<T>() -> (Sender<T>, Receiver<T>) {
     bounded(0)
 }
 
-/// A channel with room for `cap` values. Go: `make(chan T, cap)`. `bounded(0)` is [`unbuffered`].
+/// Creates a channel with a buffer for `cap` values. Go: `make(chan T, cap)`.
 ///
-/// The room of a small channel is allocated at once, that of a large one as it is used.
+/// `bounded(0)` is [`unbuffered`]. A small buffer is allocated at once, a large one as it fills.
+///
+/// # Examples
 ///
 /// ```
 /// use gopark::chan;
@@ -130,12 +137,14 @@ pub fn bounded<T>(cap: usize) -> (Sender<T>, Receiver<T>) {
     (Sender { handle: tx }, Receiver { handle: rx, watch: Watch::NONE })
 }
 
-/// A channel with room for any number of values: a send never waits. Go has none; tokio:
+/// Creates a channel with room for any number of values: a send never waits. Go has none; tokio:
 /// `mpsc::unbounded_channel`.
 ///
-/// Its buffer grows by blocks, and gives them back as it drains; its [`capacity`](Sender::capacity)
-/// is `usize::MAX`. Nothing slows a sender down that is faster than its receivers: where that may
-/// happen, choose a [`bounded`] one.
+/// The buffer grows by blocks and frees them as it drains. Its [`capacity`](Sender::capacity) is
+/// `usize::MAX`. If senders are faster than receivers the buffer grows without limit; where that
+/// can happen, use a [`bounded`] channel.
+///
+/// # Examples
 ///
 /// ```
 /// use gopark::chan;
@@ -152,27 +161,30 @@ pub fn unbounded<T>() -> (Sender<T>, Receiver<T>) {
 
 /// The sending end of a channel. Go: `chan<- T`.
 ///
-/// Clones send into the same channel; they are equal, and hash alike. When the last one is dropped,
-/// the channel closes.
+/// Clones send into the same channel, compare equal and have the same hash. When the last sender is
+/// dropped, the channel closes.
 pub struct Sender<T> {
     handle: Handle<T>,
 }
 
 /// The receiving end of a channel. Go: `<-chan T`.
 ///
-/// Clones receive from the same channel, each value reaching one of them; they are equal, and hash
-/// alike. When the last one is dropped, the channel closes, what it holds is dropped, and sends
-/// fail, giving their value back.
+/// Clones receive from the same channel, compare equal and have the same hash; each value reaches
+/// one of them. When the last receiver is dropped, the channel closes and its values are dropped.
+/// Sends then fail and return their value.
 pub struct Receiver<T> {
     handle: Handle<T>,
-    /// Where it is registered as a stream.
+    /// The registration as a stream.
     watch: Watch,
 }
 
 impl<T> Sender<T> {
-    /// A sender of no channel, as Go's nil channel: a send waits for ever,
-    /// [`try_send`](Self::try_send) finds it full, [`close`](Self::close) panics. In a `select!` it
-    /// switches a case off.
+    /// Returns a sender without a channel, like Go's nil channel.
+    ///
+    /// A send waits forever, [`try_send`](Self::try_send) returns `Full`, and
+    /// [`close`](Self::close) panics. In a `select!` it switches a case off.
+    ///
+    /// # Examples
     ///
     /// ```
     /// use gopark::chan::{Sender, TrySendError};
@@ -186,19 +198,21 @@ impl<T> Sender<T> {
 
     /// Sends `value`, waiting until a receiver or the buffer takes it. Go: `ch <- v`.
     ///
+    /// # Cancellation
+    ///
+    /// Dropping the future before the value was taken sends nothing and drops the value. To keep
+    /// the value, use [`try_send`](Self::try_send). To make the value only once there is a place
+    /// for it, use [`reserve`](Self::reserve).
+    ///
     /// # Errors
     ///
-    /// [`SendError`] with the value if the channel is closed, or is closed while this waits.
+    /// [`SendError`] with the value if the channel is closed, or is closed while the send waits.
     ///
     /// # Panics
     ///
     /// The future panics when it is polled again after it has completed.
     ///
-    /// # Cancellation
-    ///
-    /// Dropping the future before the value was taken sends nothing and drops the value. Use
-    /// [`try_send`](Self::try_send) where the value must come back, or [`reserve`](Self::reserve)
-    /// where it is to be made when there is a place for it.
+    /// # Examples
     ///
     /// ```
     /// use gopark::chan;
@@ -216,15 +230,19 @@ impl<T> Sender<T> {
         Sending::new(self.handle.core(), Location::caller()).holding(value)
     }
 
-    /// Sends `value` if that is possible at once. Go: `select { case ch <- v: default: }`.
+    /// Sends `value` if that is possible without waiting. Go: `select { case ch <- v: default: }`.
+    ///
+    /// A receiver that is used as a stream does not count as waiting: `try_send` into an unbuffered
+    /// channel that only streams watch returns `Full`. A `select!` does not count as waiting either
+    /// while it polls a case that is not a channel operation, such as [`fut`](crate::select::fut)
+    /// of a future: meanwhile its channels behave as if it had left their queues.
     ///
     /// # Errors
     ///
-    /// [`TrySendError::Full`] if it would have to wait, [`TrySendError::Closed`] if the channel is
-    /// closed; both give the value back. A receiver that is used as a stream is not waiting: into
-    /// an unbuffered channel that only streams watch nothing can be sent at once. Nor is a
-    /// `select!` while it polls a case that is no channel operation, as [`fut`](crate::select::fut)
-    /// of a future: what happens meanwhile finds its channels as if it had left their queues.
+    /// [`TrySendError::Full`] if the send would have to wait, [`TrySendError::Closed`] if the
+    /// channel is closed. Both return the value.
+    ///
+    /// # Examples
     ///
     /// ```
     /// use gopark::chan::{self, TrySendError};
@@ -240,7 +258,7 @@ impl<T> Sender<T> {
         if !core.seems_ready_to_send() {
             return Err(TrySendError::Full(value));
         }
-        // Somebody may take it without being woken.
+        // Another thread may take the value without being woken.
         coop::note_unwinding();
         let mut value = Some(value);
         let held = core.lock.guard();
@@ -263,13 +281,15 @@ impl<T> Sender<T> {
 
     /// Sends `value`, blocking the thread: for plain threads that talk to goroutines.
     ///
-    /// In a goroutine await [`send`](Self::send) instead: this keeps its thread from the others
-    /// until the scheduler notices, some 10 ms later. If it cannot be awaited there, wrap it in
-    /// [`block_in_place`](crate::block_in_place).
+    /// Do not call this in a goroutine: it blocks the worker thread until the monitor takes its
+    /// processor away, after about 10 ms. Await [`send`](Self::send) instead. Where nothing can be
+    /// awaited, wrap the call in [`block_in_place`](crate::block_in_place).
     ///
     /// # Errors
     ///
     /// As [`send`](Self::send).
+    ///
+    /// # Examples
     ///
     /// ```
     /// use gopark::chan;
@@ -290,15 +310,17 @@ impl<T> Sender<T> {
         }
     }
 
-    /// Closes the channel: what it holds can still be received, and then receivers are told the
-    /// end. Go: `close(ch)`.
+    /// Closes the channel: buffered values can still be received, then `recv` returns `None`. Go:
+    /// `close(ch)`.
     ///
-    /// Sends that wait fail, giving their values back. True if this call closed it, false if it was
-    /// closed before (where Go panics).
+    /// Waiting sends fail and return their values. Returns true if this call closed the channel,
+    /// false if it was closed already (where Go panics).
     ///
     /// # Panics
     ///
     /// On a [`nil`](Self::nil) sender: "close of nil channel".
+    ///
+    /// # Examples
     ///
     /// ```
     /// use gopark::chan;
@@ -318,8 +340,12 @@ impl<T> Sender<T> {
 }
 
 impl<T> Receiver<T> {
-    /// A receiver of no channel, as Go's nil channel: a receive waits for ever,
-    /// [`try_recv`](Self::try_recv) finds nothing. In a `select!` it switches a case off.
+    /// Returns a receiver without a channel, like Go's nil channel.
+    ///
+    /// A receive waits forever, and [`try_recv`](Self::try_recv) returns `Empty`. In a `select!` it
+    /// switches a case off.
+    ///
+    /// # Examples
     ///
     /// ```
     /// use gopark::chan::{Receiver, TryRecvError};
@@ -330,22 +356,24 @@ impl<T> Receiver<T> {
         Self { handle: Handle::NIL, watch: Watch::NONE }
     }
 
-    /// Receives a value, waiting for one; `None` when the channel is closed and drained. Go: `v, ok
-    /// := <-ch`.
+    /// Waits for a value and receives it; returns `None` when the channel is closed and drained.
+    /// Go: `v, ok := <-ch`.
+    ///
+    /// # Cancellation
+    ///
+    /// Dropping the future loses no value: a value that was already handed to it goes to the next
+    /// receiver, or else back to its place in the channel.
+    ///
+    /// If the channel is closed between the hand-over and the drop, the value returns after other
+    /// receivers have got `None`. To receive every value, keep a receiver until the last receive
+    /// has completed or was dropped; [`try_recv`](Self::try_recv) finds the returned values. They
+    /// are dropped with the last receiver.
     ///
     /// # Panics
     ///
     /// The future panics when it is polled again after it has completed.
     ///
-    /// # Cancellation
-    ///
-    /// Dropping the future loses no value: one that was handed to it already goes to the next
-    /// receiver, else back to its place in the channel.
-    ///
-    /// If the channel is closed between the hand-over and the drop, the value comes back after
-    /// other receivers were given `None`. Keep a receiver until the last receive has settled, which
-    /// is complete or dropped, if every value counts: [`try_recv`](Self::try_recv) finds those that
-    /// came back. With the last receiver they are dropped.
+    /// # Examples
     ///
     /// ```
     /// use gopark::chan;
@@ -369,9 +397,11 @@ impl<T> Receiver<T> {
     ///
     /// # Errors
     ///
-    /// [`TryRecvError::Empty`] if it would have to wait, [`TryRecvError::Closed`] if the channel is
-    /// closed and drained. Nothing will be sent any more then; but a value that was handed to a
-    /// receive which has not settled may come back, see [`recv`](Self::recv).
+    /// [`TryRecvError::Empty`] if the receive would have to wait, [`TryRecvError::Closed`] if the
+    /// channel is closed and drained. Nothing can be sent after that, but a value that was handed
+    /// to a still pending receive may return, see [`recv`](Self::recv).
+    ///
+    /// # Examples
     ///
     /// ```
     /// use gopark::chan::{self, TryRecvError};
@@ -403,12 +433,15 @@ impl<T> Receiver<T> {
         }
     }
 
-    /// Receives a value, blocking the thread: for plain threads that talk to goroutines. `None`
-    /// when the channel is closed and drained.
+    /// Receives a value, blocking the thread: for plain threads that talk to goroutines.
     ///
-    /// In a goroutine await [`recv`](Self::recv) instead: this keeps its thread from the others
-    /// until the scheduler notices, some 10 ms later. If it cannot be awaited there, wrap it in
-    /// [`block_in_place`](crate::block_in_place).
+    /// Returns `None` when the channel is closed and drained.
+    ///
+    /// Do not call this in a goroutine: it blocks the worker thread until the monitor takes its
+    /// processor away, after about 10 ms. Await [`recv`](Self::recv) instead. Where nothing can be
+    /// awaited, wrap the call in [`block_in_place`](crate::block_in_place).
+    ///
+    /// # Examples
     ///
     /// ```
     /// use gopark::chan;
@@ -429,15 +462,16 @@ impl<T> Receiver<T> {
         }
     }
 
-    /// Closes the channel from this end: sends fail, also those that wait, giving their values
-    /// back, and what it holds can still be received. tokio: `close`. In Go only the sending side
-    /// may.
+    /// Closes the channel from the receiving end: all sends fail and return their values, buffered
+    /// values can still be received. tokio: `close`; in Go only the sending side can.
     ///
-    /// True if this call closed it, false if it was closed before.
+    /// Returns true if this call closed the channel, false if it was closed already.
     ///
     /// # Panics
     ///
     /// On a [`nil`](Self::nil) receiver: "close of nil channel".
+    ///
+    /// # Examples
     ///
     /// ```
     /// use gopark::chan::{self, TryRecvError, TrySendError};
@@ -457,18 +491,22 @@ impl<T> Receiver<T> {
         }
     }
 
-    /// Makes a stream that waits in line as [`recv`](Self::recv) does: a value is handed to the
-    /// stream or receive that has waited longest, which alone is woken. The stream ends when the
-    /// channel is closed and drained.
+    /// Converts the receiver into a stream that waits in the queue, as [`recv`](Self::recv) does.
     ///
-    /// A receiver is a stream as it is, at the price of a wake for each of them at each value. This
-    /// one owns a place in line, which is allocated here, and works in any executor.
+    /// A value is handed to the stream or receive that has waited longest, and only that one is
+    /// woken. The stream ends when the channel is closed and drained.
+    ///
+    /// A receiver itself is also a stream, but then each value wakes every such stream. The stream
+    /// returned here has a waiter of its own, allocated by this call, and works in any executor.
     ///
     /// # Cancellation
     ///
-    /// A `next()` that is dropped leaves the stream in line, and a value that is handed to the
-    /// stream stays with it until it is polled again. Dropping the stream loses no value: one that
-    /// was handed to it goes to the next receiver, else back to its place in the channel.
+    /// If a `next()` is dropped the stream keeps its place in the queue, and a value that is handed
+    /// to the stream stays with it until it is polled again. Dropping the stream loses no value: a
+    /// value that was handed to it goes to the next receiver, or else back to its place in the
+    /// channel.
+    ///
+    /// # Examples
     ///
     /// ```
     /// use futures_lite::StreamExt;
@@ -490,12 +528,14 @@ impl<T> Receiver<T> {
     }
 }
 
-/// What both ends have in common: what they tell of their channel, and that they are counted.
+/// What both ends have in common: the state of their channel, and their reference count.
 macro_rules! end {
     ($end:ident, $side:expr $(, $watch:ident)?) => {
         impl<T> $end<T> {
-            /// True once the channel is closed, by [`close`](Sender::close) or because one side has
-            /// no handles left. It may still hold values.
+            /// Returns true if the channel is closed, by [`close`](Sender::close) or because one
+            /// side has no handles left. The channel may still hold values.
+            ///
+            /// # Examples
             ///
             /// ```
             /// let (tx, rx) = gopark::chan::unbuffered::<()>();
@@ -507,8 +547,12 @@ macro_rules! end {
                 self.handle.core().is_some_and(Core::is_closed)
             }
 
-            /// The senders of the channel that there are now, clones and all; 0 if it is nil.
-            /// Others may come and go meanwhile. tokio: `sender_strong_count`.
+            /// Returns the current number of senders of the channel, including clones; 0 if it is
+            /// nil. tokio: `sender_strong_count`.
+            ///
+            /// Other threads may clone and drop senders meanwhile.
+            ///
+            /// # Examples
             ///
             /// ```
             /// let (tx, rx) = gopark::chan::unbuffered::<()>();
@@ -521,8 +565,12 @@ macro_rules! end {
                 self.handle.count(Side::Send)
             }
 
-            /// The receivers of the channel that there are now, clones, streams and all; 0 if it is
-            /// nil. Others may come and go meanwhile.
+            /// Returns the current number of receivers of the channel, including clones and
+            /// streams; 0 if it is nil.
+            ///
+            /// Other threads may clone and drop receivers meanwhile.
+            ///
+            /// # Examples
             ///
             /// ```
             /// let (tx, rx) = gopark::chan::unbuffered::<()>();
@@ -535,9 +583,12 @@ macro_rules! end {
                 self.handle.count(Side::Receive)
             }
 
-            /// The number of values in the channel now; never those of waiting senders. A value
-            /// whose receiver was dropped after the hand-over counts, so this can exceed the
-            /// capacity. Go: `len(ch)`.
+            /// Returns the current number of values in the channel. Go: `len(ch)`.
+            ///
+            /// The values of waiting senders do not count. A value that returned because its
+            /// receive was dropped counts, so the length can exceed the capacity.
+            ///
+            /// # Examples
             ///
             /// ```
             /// let (tx, rx) = gopark::chan::bounded(3);
@@ -548,7 +599,10 @@ macro_rules! end {
                 self.handle.core().map_or(0, Core::len)
             }
 
-            /// The room of the channel; 0 if it is unbuffered or nil. Go: `cap(ch)`.
+            /// Returns the size of the channel's buffer; 0 if it is unbuffered or nil. Go:
+            /// `cap(ch)`.
+            ///
+            /// # Examples
             ///
             /// ```
             /// let (tx, rx) = gopark::chan::bounded::<()>(3);
@@ -559,7 +613,12 @@ macro_rules! end {
                 self.handle.core().map_or(0, |core| core.capacity)
             }
 
-            /// True if the channel holds no value: always so for an unbuffered one.
+            /// Returns true if the channel holds no value.
+            ///
+            /// An unbuffered channel is always empty, unless a value returned from a dropped
+            /// receive.
+            ///
+            /// # Examples
             ///
             /// ```
             /// let (tx, rx) = gopark::chan::unbuffered::<()>();
@@ -569,8 +628,11 @@ macro_rules! end {
                 self.len() == 0
             }
 
-            /// True if the channel holds as much as it has room for: always so for an unbuffered
-            /// one.
+            /// Returns true if the channel holds at least as many values as its capacity.
+            ///
+            /// An unbuffered channel is always full.
+            ///
+            /// # Examples
             ///
             /// ```
             /// let (tx, rx) = gopark::chan::bounded(1);
@@ -613,7 +675,7 @@ macro_rules! end {
             }
         }
 
-        // Whatever panics where, a channel is whole: no code of others runs while its state
+        // A panic cannot leave a channel inconsistent: no foreign code runs while its state
         // changes.
         impl<T> UnwindSafe for $end<T> {}
         impl<T> RefUnwindSafe for $end<T> {}

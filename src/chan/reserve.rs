@@ -1,4 +1,4 @@
-//! Places in a channel's buffer, to be filled later.
+//! Reserved places in a channel's buffer, to be filled later.
 
 use std::fmt;
 use std::mem;
@@ -14,31 +14,36 @@ use super::{SendError, Sender, TrySendError};
 use crate::wait::case::{Case, ChannelCase, Sealed};
 
 impl<T> Sender<T> {
-    /// Waits for a place in the buffer, for a value that is made afterwards: it is sent without a
-    /// wait, and costs nothing if there is no place. It waits in line with the sends. Go has none;
+    /// Waits for a place in the buffer and reserves it for a value that is made later. Go has none;
     /// tokio: `reserve`.
     ///
-    /// The place belongs to the [`Reserved`], which gives it to the next in line if it is dropped.
-    /// Until then it is taken: as many values fewer fit into the channel, though
-    /// [`len`](Self::len), [`capacity`](Self::capacity) and [`is_full`](Self::is_full) do not count
-    /// it. A receive that finds the buffer empty, and a send that waits because all places are
-    /// reserved, meet as on an unbuffered channel.
+    /// The value can then be sent without waiting, and need not be made if there is no place. The
+    /// future waits in the queue of the sends.
     ///
-    /// It is a case of a [`select!`](crate::select!). A [`nil`](Self::nil) sender waits for ever.
+    /// The place belongs to the returned [`Reserved`]. If that is dropped unused, the place goes to
+    /// the next waiting send or reservation. Until then one value fewer fits into the channel,
+    /// although [`len`](Self::len), [`capacity`](Self::capacity) and [`is_full`](Self::is_full) do
+    /// not count the reserved place. If all places are reserved, a waiting send and a receive that
+    /// finds the buffer empty meet as on an unbuffered channel.
     ///
-    /// # Errors
-    ///
-    /// [`SendError`] if the channel is closed, or is closed while this waits.
-    ///
-    /// # Panics
-    ///
-    /// If the channel is unbuffered: "gopark: reserve on an unbuffered channel". It has no places.
-    /// The future panics when it is polled again after it has completed.
+    /// The future is a case of a [`select!`](crate::select!). A [`nil`](Self::nil) sender waits
+    /// forever.
     ///
     /// # Cancellation
     ///
-    /// Dropping the future gives up the place in line. One in the buffer that it had got goes to
-    /// the next.
+    /// Dropping the future gives up its position in the queue. If it had already been given a place
+    /// in the buffer, the place goes to the next waiting operation.
+    ///
+    /// # Errors
+    ///
+    /// [`SendError`] if the channel is closed, or is closed while the future waits.
+    ///
+    /// # Panics
+    ///
+    /// If the channel is unbuffered, because it has no places: "gopark: reserve on an unbuffered
+    /// channel". The future panics when it is polled again after it has completed.
+    ///
+    /// # Examples
     ///
     /// ```
     /// use gopark::chan;
@@ -46,7 +51,7 @@ impl<T> Sender<T> {
     /// gopark::block_on(async {
     ///     let (tx, rx) = chan::bounded(1);
     ///     let place = tx.reserve().await.unwrap();
-    ///     assert!(tx.try_send(1).is_err()); // there is no other
+    ///     assert!(tx.try_send(1).is_err()); // There is no other place.
     ///     place.send(2).unwrap();
     ///     assert_eq!(rx.recv().await, Some(2));
     /// });
@@ -60,16 +65,18 @@ impl<T> Sender<T> {
         Reserving { op: Op::new(core, Location::caller()) }
     }
 
-    /// Reserves a place in the buffer if that is possible at once. tokio: `try_reserve`.
+    /// Reserves a place in the buffer if that is possible without waiting. tokio: `try_reserve`.
     ///
     /// # Errors
     ///
-    /// [`TrySendError::Full`] if it would have to wait, [`TrySendError::Closed`] if the channel is
+    /// [`TrySendError::Full`] if there is no free place, [`TrySendError::Closed`] if the channel is
     /// closed.
     ///
     /// # Panics
     ///
     /// As [`reserve`](Self::reserve).
+    ///
+    /// # Examples
     ///
     /// ```
     /// use gopark::chan::{self, TrySendError};
@@ -98,21 +105,27 @@ fn prepare<T>(core: &Core<T>) {
     core.prepare_reserve();
 }
 
-/// A place in a channel's buffer, made by [`Sender::reserve`]. Dropped, it goes to the send or the
-/// reservation that has waited longest, or back to the channel. tokio: `Permit`.
+/// A reserved place in a channel's buffer, made by [`Sender::reserve`]. tokio: `Permit`.
+///
+/// If it is dropped unused, the place goes to the send or reservation that has waited longest, or
+/// else back to the channel.
 #[must_use = "dropping it gives the place back at once"]
 pub struct Reserved<'a, T> {
     core: &'a Core<T>,
 }
 
 impl<T> Reserved<'_, T> {
-    /// Sends `value`, and never waits: to a receiver that waits, which leaves the place to the next
-    /// in line, else into the buffer.
+    /// Sends `value` without waiting.
+    ///
+    /// If a receiver is waiting it gets the value, and the place goes to the next waiting send or
+    /// reservation. Otherwise the value goes into the buffer.
     ///
     /// # Errors
     ///
-    /// [`SendError`] with the value if the channel is closed: its receivers may have seen the end.
-    /// (In tokio it can still be received.)
+    /// [`SendError`] with the value if the channel is closed, because receivers may already have
+    /// got `None`. (In tokio the value can still be received.)
+    ///
+    /// # Examples
     ///
     /// ```
     /// use gopark::chan::{self, SendError};
@@ -154,7 +167,8 @@ pin_project! {
     ///
     /// # Cancellation
     ///
-    /// Dropping it gives up the place in line. One in the buffer that it had got goes to the next.
+    /// Dropping it gives up its position in the queue. If it had already been given a place in the
+    /// buffer, the place goes to the next waiting operation.
     #[must_use = "a reservation does nothing unless awaited"]
     pub struct Reserving<'a, T> {
         #[pin]

@@ -5,22 +5,22 @@ use std::time::Duration;
 use crate::clock::Time;
 use crate::waker::TaskWaker;
 
-/// Where the values of a timer's channel come from. They are not sent: a receive asks the source,
-/// under the channel's lock, whether there is a value. So a stopped timer leaves no stale value
-/// behind.
+/// The source of the values of a timer's channel. The values are not sent: a receive asks the
+/// source, under the channel's lock, whether there is a value. So a stopped timer leaves no stale
+/// value behind.
 pub(crate) trait Source<T>: Send {
-    /// The value that there is now.
+    /// Takes the current value, if there is one.
     fn take(&mut self) -> Option<T>;
 
-    /// Arranges for [`Sender::serve`](super::Sender::serve) to be called once there is a value,
-    /// because a receive waits. Returns what must be woken for that once the lock is released.
+    /// Arranges that [`Sender::serve`](super::Sender::serve) is called once there is a value,
+    /// because a receive waits. The returned task must be woken after the lock is released.
     #[must_use]
     fn arm(&mut self) -> Option<TaskWaker>;
 
     /// Returns an unclaimed value to the source.
     fn give_back(&mut self, value: T);
 
-    /// Replaces the schedule: the next value is there at `due`, if any, and then one every
-    /// `period`. Returns true if there was to be another value.
+    /// Replaces the schedule: the next value comes at `due`, if any, then one every `period`.
+    /// Returns true if the old schedule had another value to come.
     fn reschedule(&mut self, due: Option<Time>, period: Duration) -> bool;
 }

@@ -146,6 +146,8 @@ impl<T> IntoStream<T> {
     /// As said [above](Self#cancellation): dropping the future loses nothing, and the stream keeps
     /// its place in line.
     ///
+    /// # Examples
+    ///
     /// ```
     /// use gopark::{chan, select};
     ///

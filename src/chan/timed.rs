@@ -1,4 +1,4 @@
-//! Channels whose values come from a [`Source`]: those of timers.
+//! Timer channels, whose values come from a [`Source`].
 
 use std::time::Duration;
 
@@ -10,9 +10,9 @@ use crate::clock::Time;
 use crate::wait::waiter::Woken;
 use crate::wait::watch::Watch;
 
-/// A channel whose values come from a source, which gets a sender to call [`Sender::serve`] on.
-/// Unbuffered, as it looks. The channel keeps the source, and the source may keep the sender: the
-/// circle ends with the last receiver.
+/// Creates a channel whose values come from a source. The source gets a sender on which to call
+/// [`Sender::serve`]. To its users the channel looks unbuffered. The channel owns the source, and
+/// the source may own the sender; dropping the last receiver breaks this cycle.
 pub(crate) fn timed<T>(source: impl FnOnce(Sender<T>) -> Box<dyn Source<T>>) -> Receiver<T> {
     let (tx, rx) = Handle::pair(Core::new(0, true));
     let rx = Receiver { handle: rx, watch: Watch::NONE };
@@ -25,11 +25,11 @@ pub(crate) fn timed<T>(source: impl FnOnce(Sender<T>) -> Box<dyn Source<T>>) -> 
 
 impl<T> Sender<T> {
     /// Hands the source's value, if there is one now, to the receive that has waited longest, or
-    /// wakes the streams. Called after the source has got a value, outside of every lock.
+    /// else wakes the streams. Must be called after the source has got a value, with no lock held.
     pub(crate) fn serve(&self) {
         let Some(core) = self.handle.core() else { return };
         let held = core.lock.guard();
-        // SAFETY: the lock is held until the end, here and below.
+        // SAFETY: the lock is held until `drop(held)`, here and below.
         let st = unsafe { core.state() };
         let Some(source) = st.extras.as_mut().and_then(|extras| extras.source.as_mut()) else {
             return;
@@ -39,7 +39,8 @@ impl<T> Sender<T> {
         if let Some(value) = source.take() {
             st.handoff_seq = st.handoff_seq.wrapping_add(1);
             let number = st.handoff_seq;
-            // SAFETY: as above. It goes where a value goes that a dropped receive has left.
+            // The value is treated like one that returned from a dropped receive.
+            // SAFETY: as above.
             (unclaimed, woken) = unsafe { core.return_unclaimed(value, number, &mut None) };
         }
         // SAFETY: as above.
@@ -52,15 +53,15 @@ impl<T> Sender<T> {
 }
 
 impl<T> Receiver<T> {
-    /// The timer is of the simulation that made it, as the time is of which it was told.
+    /// Notes the use of the timer for the simulation, to which the timer and its time belong.
     #[cfg(feature = "sim")]
     pub(crate) fn used(&self, site: &std::panic::Location<'_>) {
         self.handle.core().expect("a channel with a source").object.tried(site);
     }
 
-    /// Replaces the schedule of the source, under the channel's lock. A value handed to a receive
-    /// that has not returned it yet is void if it is returned unclaimed. Returns true if there was
-    /// to be another value.
+    /// Replaces the schedule of the source, under the channel's lock. A value that was already
+    /// handed to a pending receive is void: it is discarded if that receive is dropped. Returns
+    /// true if the old schedule had another value to come.
     #[cfg_attr(feature = "sim", track_caller)]
     pub(crate) fn reschedule(&self, due: Option<Time>, period: Duration) -> bool {
         #[cfg(feature = "sim")]

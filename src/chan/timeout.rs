@@ -1,5 +1,5 @@
-//! Sends and receives of threads with a limit of time. The awaited ones use timers, which stand
-//! above channels: `time/send.rs`.
+//! Blocking sends and receives with a time limit. The async forms need timers, a module above this
+//! one: see `time/send.rs`.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -9,24 +9,27 @@ use crate::clock::Time;
 use crate::wait::block_on::block_until;
 
 impl<T> Sender<T> {
-    /// Sends `value`, blocking the thread for no longer than `limit`. Go: a `select` with
-    /// `time.After`; tokio: `send_timeout` in a `Handle::block_on`.
+    /// Sends `value`, blocking the thread for at most `limit`. Go: a `select` with `time.After`;
+    /// tokio: `send_timeout` in a `Handle::block_on`.
     ///
-    /// It is as [`send_blocking`](Self::send_blocking) in all else. In a goroutine await
+    /// Otherwise it behaves like [`send_blocking`](Self::send_blocking). In a goroutine await
     /// [`send_timeout`](Self::send_timeout) instead.
     ///
     /// # Errors
     ///
-    /// [`SendTimeoutError`] with the value: the time was over, or the channel is closed. The value
-    /// was not sent then.
+    /// [`SendTimeoutError`] with the value, which was not sent: the limit expired, or the channel
+    /// is closed.
+    ///
+    /// # Examples
     ///
     /// ```
     /// use std::time::Duration;
     /// use gopark::chan::{self, SendTimeoutError};
     ///
+    /// let limit = Duration::from_millis(1);
     /// let (tx, rx) = chan::bounded(1);
-    /// assert_eq!(tx.send_timeout_blocking(1, Duration::ZERO), Ok(()));
-    /// assert_eq!(tx.send_timeout_blocking(2, Duration::from_millis(1)), Err(SendTimeoutError::Timeout(2)));
+    /// assert_eq!(tx.send_timeout_blocking(1, limit), Ok(()));
+    /// assert_eq!(tx.send_timeout_blocking(2, limit), Err(SendTimeoutError::Timeout(2)));
     /// assert_eq!(rx.try_recv(), Ok(1));
     /// ```
     #[track_caller]
@@ -52,23 +55,25 @@ impl<T> Sender<T> {
 }
 
 impl<T> Receiver<T> {
-    /// Receives a value, blocking the thread for no longer than `limit`. Go: a `select` with
-    /// `time.After`.
+    /// Receives a value, blocking the thread for at most `limit`. Go: a `select` with `time.After`.
     ///
-    /// It is as [`recv_blocking`](Self::recv_blocking) in all else. In a goroutine await a
+    /// Otherwise it behaves like [`recv_blocking`](Self::recv_blocking). In a goroutine await a
     /// [`timeout`](crate::time::timeout()) of [`recv`](Self::recv) instead.
     ///
     /// # Errors
     ///
-    /// [`RecvTimeoutError::Timeout`] if the time was over, [`RecvTimeoutError::Closed`] if the
+    /// [`RecvTimeoutError::Timeout`] if the limit expired, [`RecvTimeoutError::Closed`] if the
     /// channel is closed and drained.
+    ///
+    /// # Examples
     ///
     /// ```
     /// use std::time::Duration;
     /// use gopark::chan::{self, RecvTimeoutError};
     ///
+    /// let limit = Duration::from_millis(1);
     /// let (tx, rx) = chan::unbuffered();
-    /// assert_eq!(rx.recv_timeout_blocking(Duration::from_millis(1)), Err(RecvTimeoutError::Timeout));
+    /// assert_eq!(rx.recv_timeout_blocking(limit), Err(RecvTimeoutError::Timeout));
     /// gopark::go(async move { tx.send(5).await });
     /// assert_eq!(rx.recv_timeout_blocking(Duration::from_secs(60)), Ok(5));
     /// ```

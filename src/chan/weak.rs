@@ -1,7 +1,7 @@
-//! References to a channel that do not keep it open.
+//! Weak references, which do not keep a channel open.
 //!
-//! The ends of a channel are counted, and weak references are not: the channel is freed with its
-//! last end. So they share a link to it, allocated by the first of them, which is cut before the
+//! A channel is freed with its last counted handle, and weak references are not counted. They share
+//! a [`Link`] to the channel, which is allocated for the first weak reference and cut before the
 //! channel is freed.
 
 use std::fmt;
@@ -13,12 +13,12 @@ use super::link::Link;
 use super::{Receiver, Sender};
 use crate::wait::watch::Watch;
 
-/// The link of the handle's channel; none if that is nil.
+/// Returns the link of the handle's channel; `None` for a nil channel.
 fn link_of<T>(handle: &Handle<T>) -> Option<Arc<Link<Core<T>>>> {
     let (core, raw) = (handle.core()?, handle.raw()?);
     let known = core.held().extras.as_ref().and_then(|extras| extras.link.clone());
     Some(known.unwrap_or_else(|| {
-        // Allocated, and freed if another one comes first, outside the lock.
+        // Allocated outside the lock. If another thread is faster, also freed outside it.
         let (fresh, mut extras) = (Arc::new(Link::new(raw)), Some(Extras::boxed()));
         let mut st = core.held();
         let extras = st.extras_or(|| extras.take().expect("asked for once"));
@@ -26,13 +26,14 @@ fn link_of<T>(handle: &Handle<T>) -> Option<Arc<Link<Core<T>>>> {
     }))
 }
 
-/// One more handle of that side, if there is one.
+/// Makes another handle of a side, unless that side has no handles left.
 fn upgrade<T>(link: &Link<Core<T>>, side: Side) -> Option<Handle<T>> {
-    // SAFETY: the channel is freed after the link has been cut, which waits for this look.
+    // SAFETY: the channel is freed only after the link was cut, and `cut` waits until `look`
+    // returns.
     link.look(|core| unsafe { Handle::one_more(core, side) })
 }
 
-/// A weak reference from one side.
+/// Defines the weak reference of one side.
 macro_rules! weak {
     ($(#[$attributes:meta])* $weak:ident, $end:ident, $side:expr $(, $watch:ident)?) => {
         $(#[$attributes])*
@@ -42,8 +43,10 @@ macro_rules! weak {
         }
 
         impl<T> $end<T> {
-            /// A reference to this end that does not count as one: the channel closes as if it were
-            /// not there. Go has none; tokio: `downgrade`.
+            /// Returns a weak reference to this end, which does not keep the channel open. Go has
+            /// none; tokio: `downgrade`.
+            ///
+            /// # Examples
             ///
             /// ```
             /// let (tx, rx) = gopark::chan::bounded::<u8>(1);
@@ -57,8 +60,11 @@ macro_rules! weak {
         }
 
         impl<T> $weak<T> {
-            /// The end, if the channel has one of this side still; a closed channel has too. From a
-            /// nil one a nil one.
+            /// Returns a new handle of this side, or `None` if the side has no handles left.
+            ///
+            /// It also works on a closed channel. The upgrade of a nil reference is nil.
+            ///
+            /// # Examples
             ///
             /// ```
             /// let (tx, rx) = gopark::chan::bounded::<u8>(1);
@@ -96,8 +102,8 @@ macro_rules! weak {
 weak! {
     /// A sender that does not keep the channel open, made by [`Sender::downgrade`].
     ///
-    /// For what may send if others still do, as a timer of a service that ends with its last
-    /// client.
+    /// Use it for code that sends only as long as other senders exist, such as a timer in a service
+    /// that ends with its last client.
     WeakSender, Sender, Side::Send
 }
 

@@ -20,6 +20,8 @@ use crate::wait::case::{Case, ChannelCase, OptionCase};
 /// takes effect, and the closure of that one runs. Without cases, [`wait`](Self::wait) waits for
 /// ever. A thread waits with [`wait_blocking`](Self::wait_blocking).
 ///
+/// # Examples
+///
 /// ```
 /// use gopark::chan;
 /// use gopark::select::Select;
@@ -94,6 +96,8 @@ impl<L: Cases, F: FnOnce(L::Output) -> R, R> Arm<R> for ArmOf<L, F> {
 impl<'a, R> Select<'a, R> {
     /// A select without cases.
     ///
+    /// # Examples
+    ///
     /// ```
     /// assert_eq!(gopark::select::Select::<()>::new().try_now(), None);
     /// ```
@@ -112,6 +116,8 @@ impl<'a, R> Select<'a, R> {
 
     /// Adds a receive; `then` gets its value, or `None` if the channel is closed and drained.
     ///
+    /// # Examples
+    ///
     /// ```
     /// let (tx, rx) = gopark::chan::bounded(1);
     /// tx.try_send(3).unwrap();
@@ -129,6 +135,8 @@ impl<'a, R> Select<'a, R> {
 
     /// Adds a send; `then` gets its result. If another case wins, the value is dropped.
     ///
+    /// # Examples
+    ///
     /// ```
     /// let (tx, rx) = gopark::chan::bounded(1);
     /// let select = gopark::select::Select::new().send(&tx, 3, |sent| sent.is_ok());
@@ -145,6 +153,8 @@ impl<'a, R> Select<'a, R> {
     }
 
     /// Adds any other case.
+    ///
+    /// # Examples
     ///
     /// ```
     /// use gopark::select::{Select, fut};
@@ -170,6 +180,8 @@ impl<'a, R> Select<'a, R> {
     /// all are off the value is that of [`or_else`](Self::or_else); without that the select waits
     /// for ever.
     ///
+    /// # Examples
+    ///
     /// ```
     /// use gopark::chan;
     /// use gopark::select::Select;
@@ -192,6 +204,8 @@ impl<'a, R> Select<'a, R> {
     /// Adds any other case that goes off when it comes to `None`; `then` gets what is in its
     /// `Some`.
     ///
+    /// # Examples
+    ///
     /// ```
     /// use gopark::select::{Select, fut};
     ///
@@ -213,6 +227,8 @@ impl<'a, R> Select<'a, R> {
     /// What the select gives when all its cases are off: those of [`recv_some`](Self::recv_some)
     /// and of [`case_some`](Self::case_some) have come to `None`, and there is no other. Of several
     /// calls the last one counts. In [`select!`](crate::select!) it is `else => …`.
+    ///
+    /// # Examples
     ///
     /// ```
     /// use gopark::chan;
@@ -248,6 +264,8 @@ impl<'a, R> Select<'a, R> {
     ///
     /// As of [`select!`](crate::select!): nothing is lost.
     ///
+    /// # Examples
+    ///
     /// ```
     /// let (tx, rx) = gopark::chan::bounded(1);
     /// tx.try_send(3).unwrap();
@@ -264,6 +282,8 @@ impl<'a, R> Select<'a, R> {
     /// As [`wait`](Self::wait), blocking the thread. In a goroutine await `wait` instead: this
     /// keeps its thread from the others until the scheduler notices. Go: `reflect.Select`;
     /// crossbeam: `Select::select`.
+    ///
+    /// # Examples
     ///
     /// ```
     /// use gopark::chan;
@@ -285,6 +305,8 @@ impl<'a, R> Select<'a, R> {
     /// Too long a time is for ever. With no time it looks once, as [`try_now`](Self::try_now) does,
     /// and at futures as well.
     ///
+    /// # Examples
+    ///
     /// ```
     /// use std::time::Duration;
     ///
@@ -305,6 +327,8 @@ impl<'a, R> Select<'a, R> {
 
     /// Takes one of the cases that are ready now, if any: a `select!` with `default`. If all are
     /// off it is the value of [`or_else`](Self::or_else), if there is one.
+    ///
+    /// # Examples
     ///
     /// ```
     /// let (_tx, rx) = gopark::chan::unbuffered::<()>();

@@ -1,12 +1,24 @@
 //! The syntax of `select!`.
 //!
-//! Stages: *parse* munches the arms one by one into `{ kind [depth] (pattern) (operand) (guard)
-//! (body) }`, where the kind is the type of its list of one case, and the depth, a number in
-//! strokes, the arm's place; *emit* builds the list of cases, runs it, and matches on which case
-//! won. Bodies stand in a `match` in the caller's own code, so `break`, `return`, `?` and `.await`
-//! do what they do elsewhere.
+//! Stages: *parse* munches the arms one by one into
+//! `{ kind [depth] (pattern) (operand) (guard) (body) }`, where the kind is the type of its list of
+//! one case, and the depth, a number in strokes, the arm's place; *emit* builds the list of cases,
+//! runs it, and matches on which case won. Bodies stand in a `match` in the caller's own code, so
+//! `break`, `return`, `?` and `.await` do what they do elsewhere.
 
 /// Waits for one of several operations, and runs the arm of the one that took place. Go: `select`.
+///
+/// # Differences from Go
+///
+/// A send on a closed channel does not panic; its arm gets the value back in an `Err`.
+///
+/// # Cancellation
+///
+/// Dropping the surrounding future while it waits here loses nothing: every operation is taken out
+/// of its queue, a value that was received already goes on to the next receiver, a send that was
+/// taken stands.
+///
+/// # Examples
 ///
 /// ```
 /// use gopark::{chan, select};
@@ -80,16 +92,6 @@
 /// * Each arm is compiled for itself: for more than some dozens there is
 ///   [`Select`](crate::select::Select). From 17 arms on the code is smaller, and costs an indirect
 ///   call an arm.
-///
-/// # Cancellation
-///
-/// Dropping the surrounding future while it waits here loses nothing: every operation is taken out
-/// of its queue, a value that was received already goes on to the next receiver, a send that was
-/// taken stands.
-///
-/// # Differences from Go
-///
-/// A send on a closed channel does not panic; its arm gets the value back in an `Err`.
 #[macro_export]
 macro_rules! select {
     ($(biased;)?) => {

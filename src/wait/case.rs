@@ -14,6 +14,8 @@ use crate::wait::waiter::{Token, Woken};
 /// Also a case by reference, to go on with it in a later select: `&mut C`, `Pin<&mut C>`,
 /// `Pin<Box<C>>`.
 ///
+/// # Examples
+///
 /// ```
 /// use gopark::{chan, select};
 ///
@@ -72,6 +74,8 @@ pub trait Case {
 /// A case that comes to `None` goes off: it is out of the select, which goes on with the others.
 /// One that was given by reference is complete then. A receive comes to `None` again in a later
 /// select; what else a future does that is polled after completion is its own affair.
+///
+/// # Examples
 ///
 /// ```
 /// use gopark::chan::{self, Receiver};
@@ -174,13 +178,13 @@ pub trait ChannelCase {
     /// Completes the operation, if that is possible now. The case of an arm `Some(..)` is off
     /// afterwards, and not complete, if the channel is at its end.
     ///
-    /// # Errors
-    ///
-    /// [`Unready`]: nothing was done, and [`maintain`](Self::maintain) must be called first.
-    ///
     /// # Safety
     ///
     /// The lock is held, and the operation is not complete.
+    ///
+    /// # Errors
+    ///
+    /// [`Unready`]: nothing was done, and [`maintain`](Self::maintain) must be called first.
     unsafe fn attempt(&self, own: *const Token) -> Result<Option<Woken>, Unready>;
 
     /// Makes the channel ready for the operation. No lock is held.
@@ -303,6 +307,8 @@ pub(crate) use operation_case;
 ///
 /// It is polled when its turn comes and, if it loses, dropped: whether dropping it loses data
 /// depends on that future.
+///
+/// # Examples
 ///
 /// ```
 /// use gopark::select::{self, fut};

@@ -91,9 +91,9 @@ impl<X> Waiter<X> {
     }
 }
 
-/// A first-in first-out queue. All methods are called with the lock of the queue held, which `&mut
-/// self` stands for: so "linked here" in the comments below means alive (Q1) and the caller's to
-/// touch (Q2).
+/// A first-in first-out queue. All methods are called with the lock of the queue held, which
+/// `&mut self` stands for: so "linked here" in the comments below means alive (Q1) and the caller's
+/// to touch (Q2).
 pub(crate) struct Queue<X> {
     list: List<Waiter<X>>,
 }
