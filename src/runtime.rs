@@ -1,4 +1,4 @@
-//! Runtimes, and the functions that start goroutines and mains on one.
+//! [`Runtime`], and the free functions that start goroutines and mains.
 
 mod builder;
 mod handle;
@@ -41,16 +41,16 @@ pub use local::go_local;
 
 /// Starts a goroutine. Go: `go f()`.
 ///
-/// The future runs on the workers of the current runtime: inside a goroutine (or a
-/// [`Runtime::block_on_local`]) that goroutine's, elsewhere the global one, which starts with its
-/// first use. The new goroutine runs next on this processor, once the current one gives way.
+/// Inside a goroutine, or in a [`Runtime::block_on_local`], the new goroutine runs on the workers
+/// of the same runtime; elsewhere on those of the global one, which starts on first use. It runs
+/// next on this processor, once the current goroutine gives way.
 ///
-/// Dropping the [`JoinHandle`] detaches the goroutine, as Go does. A future that is not [`Send`] is
-/// for [`go_local`].
+/// Dropping the [`JoinHandle`] detaches the goroutine, as in Go. For a future that is not [`Send`]
+/// use [`go_local`].
 ///
 /// # Panics
 ///
-/// If it is what starts the global runtime, and the operating system gives no thread.
+/// If this call starts the global runtime and the operating system gives no thread.
 ///
 /// # Examples
 ///
@@ -64,7 +64,7 @@ pub use local::go_local;
 #[doc(alias = "goroutine")]
 #[inline]
 #[track_caller]
-// The comment on a bound stands in what the compiler says of a future that is not `Send`.
+// The compiler quotes the comment on the bound in its error for a future that is not `Send`.
 pub fn go<F>(future: F) -> JoinHandle<F::Output>
 where
     F: Future + Send + 'static, // else: `go_local`
@@ -73,11 +73,11 @@ where
     spawn_on(current(), future, Location::caller())
 }
 
-/// As [`go`](crate::go()), with a name for the goroutine that reports show, from its first poll on.
-/// tokio: `task::Builder::name`.
+/// Starts a goroutine with a name that reports show from its first poll on. tokio:
+/// `task::Builder::name`.
 ///
-/// It is short for [`go`](crate::go()) of an [`inspect::named`](crate::inspect::named) future. Go
-/// names none, but labels them for profiles.
+/// It is [`go`](crate::go()) of an [`inspect::named`](crate::inspect::named) future. Go does not
+/// name goroutines, but labels them for profiles.
 ///
 /// # Panics
 ///
@@ -103,7 +103,7 @@ where
     spawn_on(current(), inspect::named(name, future), Location::caller())
 }
 
-/// [`go`](crate::go()) on behalf of `site`.
+/// [`go`](crate::go()), with `site` as the spawn site.
 #[track_caller]
 pub(crate) fn go_at<F>(future: F, site: &'static Location<'static>) -> JoinHandle<F::Output>
 where
@@ -113,7 +113,7 @@ where
     spawn_on(current(), future, site)
 }
 
-/// As [`go_at`] of a runtime, with a handle that aborts the goroutine.
+/// As [`go_at`], on the given runtime, and returns a handle that aborts as well.
 pub(crate) fn go_abortable<F>(
     executor: &'static Executor,
     future: F,
@@ -135,17 +135,19 @@ where
 
 /// Runs `main` as a goroutine of the global runtime and waits for it. Go: `func main`.
 ///
-/// Unlike [`go`](crate::go()), it may borrow from the caller: it returns only once `main` is gone.
-/// `main` runs on the workers, so that switching between it and the goroutines costs no more than
-/// between any two of them. Other goroutines go on in the background when `main` has returned,
-/// until the process ends.
+/// Unlike [`go`](crate::go()), it may borrow from the caller, because it returns only once `main`
+/// has been dropped. `main` runs on the workers, so switching between it and a goroutine costs no
+/// more than switching between two goroutines. Other goroutines go on in the background after
+/// `main` has returned, until the process ends.
 ///
 /// # Panics
 ///
-/// With the panic of `main`; under [`OnPanic::Crash`] also with that of any goroutine that nobody
-/// joins. Inside a goroutine, in [`block_in_place`] too: await there, or use [`unblock`], whose
-/// closure may call it. In a waker that a timer wakes. If the global runtime starts with it, and
-/// the operating system gives no thread.
+/// * With the panic of `main`; under [`OnPanic::Crash`] also with the panic of any goroutine
+///   without a [`JoinHandle`].
+/// * Inside a goroutine, also in [`block_in_place`]: await there, or use [`unblock`], whose closure
+///   may call it.
+/// * In a waker that a timer wakes.
+/// * If this call starts the global runtime and the operating system gives no thread.
 ///
 /// # Examples
 ///
@@ -166,8 +168,10 @@ where
     run_main(executor, executor.start_outside(Location::caller(), true), main)
 }
 
-/// Like [`block_on`] for a `main` that is not [`Send`]: it is polled on the calling thread, beside
-/// the workers. [`go_local`] starts goroutines that are not, beside it.
+/// Runs a `main` that is not [`Send`], on the calling thread, and waits for it.
+///
+/// Otherwise it is as [`block_on`]; goroutines run on the workers meanwhile. In `main`,
+/// [`go_local`] starts goroutines that are not [`Send`], on this thread.
 ///
 /// # Panics
 ///
@@ -190,11 +194,11 @@ pub fn block_on_local<F: Future>(main: F) -> F::Output {
     run_main_locally(current(), main, Location::caller())
 }
 
-/// Lets others run: the goroutine goes behind everything that is runnable. Go: `runtime.Gosched`.
+/// Yields: the goroutine is queued behind all runnable goroutines. Go: `runtime.Gosched`.
 ///
 /// # Cancellation
 ///
-/// Nothing is lost by dropping it.
+/// Dropping it loses nothing.
 ///
 /// # Examples
 ///
@@ -224,11 +228,12 @@ pub async fn gosched() {
 }
 
 /// Sets how many goroutines of the current runtime may run at once, and returns the previous
-/// setting; 0 only asks. Go: `runtime.GOMAXPROCS`.
+/// setting. Go: `runtime.GOMAXPROCS`.
 ///
-/// It takes effect while goroutines run: processors are added or retired, and what those had goes
-/// to the others. The default is the environment's `GOMAXPROCS`, else [`num_cpu`]. More than 1024
-/// are taken for 1024.
+/// 0 changes nothing and returns the setting. A change takes effect while goroutines run:
+/// processors are added or retired, and the queue of a retired one moves to the others. The default
+/// is the environment variable `GOMAXPROCS`, else [`num_cpu`]. The maximum is 1024; a larger value
+/// means 1024.
 ///
 /// # Examples
 ///
@@ -247,8 +252,8 @@ pub fn gomaxprocs(n: usize) -> usize {
     current().set_gomaxprocs(n)
 }
 
-/// How many goroutines of the current runtime live, mains and blocked ones included. Go:
-/// `runtime.NumGoroutine`.
+/// Returns the number of live goroutines of the current runtime, including mains and blocked
+/// goroutines. Go: `runtime.NumGoroutine`.
 ///
 /// # Examples
 ///
@@ -262,7 +267,7 @@ pub fn num_goroutine() -> usize {
     current().live()
 }
 
-/// How many goroutines this process can run in parallel, by its CPUs, affinity and quota. Go:
+/// Returns how many threads this process can run in parallel, by its CPUs, affinity and quota. Go:
 /// `runtime.NumCPU`.
 ///
 /// # Examples
@@ -279,21 +284,21 @@ pub fn num_cpu() -> usize {
     thread::available_parallelism().map_or(1, NonZeroUsize::get)
 }
 
-/// Runs blocking code on a thread of the runtime that holds no processor, and waits for its result.
+/// Runs blocking code on a thread that holds no processor, and waits for its result.
 ///
-/// There are up to [`Builder::max_threads`] threads, of which `gomaxprocs` are left to the
-/// goroutines; what is more waits for its turn. Inside `f` [`block_on`] works, and so does another
-/// `unblock`. While `f` waits for one of these, another thread may take the place of its own, so
-/// closures that wait for closures get on.
-///
-/// # Panics
-///
-/// With the panic of `f`; or if the runtime shuts down before `f` has started, and this is awaited
-/// elsewhere.
+/// The runtime has up to [`Builder::max_threads`] threads. `gomaxprocs` of them are reserved for
+/// goroutines; if all others are busy, `f` waits for one. `f` may call [`block_on`] and start
+/// another `unblock`. While `f` waits for one of these, another thread may take the place of its
+/// thread, so closures that wait for closures make progress.
 ///
 /// # Cancellation
 ///
-/// Dropping the future before `f` has started may cancel it; once it runs it runs to its end.
+/// Dropping the future before `f` has started may cancel `f`. Once started, `f` runs to its end.
+///
+/// # Panics
+///
+/// With the panic of `f`. Also if the runtime shuts down before `f` has started and the future is
+/// awaited elsewhere.
 ///
 /// # Examples
 ///
@@ -307,8 +312,8 @@ pub fn num_cpu() -> usize {
 pub fn unblock<T: Send + 'static>(
     f: impl FnOnce() -> T + Send + 'static,
 ) -> impl Future<Output = T> {
-    /// What is dropped on the job's thread if nobody waits for it any more. That is no reason for a
-    /// crash.
+    /// Drops its value with panics contained. If no task waits for the job any longer, the job's
+    /// thread drops the value, and a panic of its destructor must not crash the runtime.
     struct Contained<V>(Option<V>);
     impl<V> Contained<V> {
         fn take(mut self) -> V {
@@ -322,7 +327,7 @@ pub fn unblock<T: Send + 'static>(
         }
     }
 
-    /// A job that nobody waits for need not begin.
+    /// Aborts the job when it is dropped: a job without a waiting task need not start.
     struct Job<T>(JoinHandle<T>);
     impl<T> Drop for Job<T> {
         fn drop(&mut self) {
@@ -351,7 +356,7 @@ pub fn unblock<T: Send + 'static>(
             }
             let polled = coop::without_note(|| Pin::new(&mut job.0).poll(cx));
             if matches!(polled, Poll::Ready(Err(_))) {
-                // If this runtime shuts down, it is about to drop this goroutine as well.
+                // A shutdown of this runtime is about to drop this goroutine as well.
                 let is_here = Executor::current().is_some_and(|here| ptr::eq(here, executor));
                 is_over = is_here && coop::trusts(cx.waker());
             }
@@ -371,11 +376,12 @@ pub fn unblock<T: Send + 'static>(
     }
 }
 
-/// Runs blocking code here, after handing this thread's processor to another one, so that no
-/// goroutine waits for it.
+/// Runs blocking code here, after handing this thread's processor to another thread, so that no
+/// goroutine waits behind it.
 ///
-/// Cheaper than [`unblock`] when `f` borrows or is short; but this goroutine's other futures (of a
-/// `select!`, of a join) stand still meanwhile. Outside a goroutine it just runs `f`.
+/// Cheaper than [`unblock`] when `f` is short, and `f` may borrow. But the other futures of this
+/// goroutine (those of a `select!` or a join) make no progress meanwhile. Outside a goroutine it
+/// only runs `f`.
 ///
 /// # Examples
 ///
@@ -396,11 +402,11 @@ pub fn block_in_place<T>(f: impl FnOnce() -> T) -> T {
 }
 
 thread_local! {
-    /// This thread runs the closure of a [`block_in_place`].
+        /// True while this thread runs the closure of a [`block_in_place`].
     static IN_PLACE: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Restores what [`IN_PLACE`] was.
+/// Restores the previous value of [`IN_PLACE`] when it is dropped.
 struct InPlace(bool);
 
 impl InPlace {
@@ -418,7 +424,7 @@ impl Drop for InPlace {
 /// The default of [`Builder::max_threads`].
 const MAX_THREADS: usize = 512;
 
-/// The runtime of the goroutine that runs on this thread, else the global one.
+/// Returns the runtime of the goroutine that runs on this thread, else the global one.
 #[inline(always)]
 #[track_caller]
 pub(crate) fn current() -> &'static Executor {
@@ -428,8 +434,8 @@ pub(crate) fn current() -> &'static Executor {
     }
 }
 
-/// The runtime of sockets that are made here. In a simulation that allows them it is the global
-/// one, which has threads.
+/// Returns the runtime for sockets that are made here. In a simulation that allows sockets it is
+/// the global one, which has threads.
 #[cfg(feature = "net")]
 #[cfg_attr(not(feature = "sim"), expect(unused_variables, reason = "a simulation shows it"))]
 pub(crate) fn current_for_sockets(site: &'static Location<'static>) -> &'static Executor {
@@ -460,7 +466,8 @@ fn try_global() -> io::Result<&'static Executor> {
     Ok(GLOBAL.get_or_init(|| global))
 }
 
-/// `GOMAXPROCS` from the environment; a bad value is reported once and ignored.
+/// Returns `GOMAXPROCS` of the environment, else [`num_cpu`]. A bad value is reported once and
+/// ignored.
 fn default_procs() -> usize {
     static DEFAULT: OnceLock<Option<usize>> = OnceLock::new();
     let from_environment = DEFAULT.get_or_init(|| {
@@ -469,7 +476,7 @@ fn default_procs() -> usize {
             Some(n) if n > 0 => Some(n),
             _ => {
                 use io::Write;
-                // A closed stderr is no reason to panic.
+                // Ignored because stderr may be closed.
                 let _ = writeln!(
                     io::stderr(),
                     "gopark: GOMAXPROCS={value:?} ignored: not a positive number"
@@ -497,7 +504,7 @@ where
     )
 }
 
-/// A goroutine that has ended before it began, aborted: the future is dropped here.
+/// Returns the handle of a goroutine that was aborted before its first poll; drops the future here.
 fn go_aborted<F>(
     executor: &'static Executor,
     future: F,
@@ -514,7 +521,8 @@ where
     JoinHandle::new(handle)
 }
 
-/// The runtime that is current now, for a goroutine that starts later.
+/// A runtime on which a goroutine is started later: an executor, and the generation that tells this
+/// runtime from later ones of the same executor.
 #[derive(Clone, Copy)]
 pub(crate) struct Later {
     executor: &'static Executor,
@@ -522,25 +530,25 @@ pub(crate) struct Later {
 }
 
 impl Later {
-    /// Starts the global runtime if it is the current one, because a timer must not fail for want
-    /// of a thread.
+    /// Captures the current runtime. If that is the global one it is started now, because a timer
+    /// that fires later must not fail because no thread can be had.
     #[track_caller]
     pub(crate) fn here() -> Self {
         Self::on(current())
     }
 
-    /// Of the runtime that the executor is now, which must live.
+    /// Captures the runtime that the executor runs now, which must be alive.
     fn on(executor: &'static Executor) -> Self {
         Self { executor, generation: executor.generation() }
     }
 
-    /// True on a thread whose current runtime it is.
+    /// True on a thread whose current runtime is this one.
     fn is_here(self) -> bool {
         Executor::current().is_some_and(|here| ptr::eq(here, self.executor))
             && self.executor.generation() == self.generation
     }
 
-    /// Starts the goroutine. If the runtime is gone, or shuts down, the future comes back.
+    /// Starts the goroutine. If the runtime has ended or is shutting down, returns the future.
     fn try_go<F>(
         self,
         future: F,
@@ -562,15 +570,15 @@ impl Later {
         Ok(JoinHandle::new(handle))
     }
 
-    /// Starts the goroutine. If the runtime is gone, or shuts down, the future is dropped.
+    /// Starts the goroutine. If the runtime has ended or is shutting down, drops the future.
     pub(crate) fn go<F>(self, future: F, site: &'static Location<'static>)
     where
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
         let Err(future) = self.try_go(future, site) else { return };
-        // No destructor of a user's runs on a service thread: a goroutine of the global runtime has
-        // time for it.
+        // A service thread must not run a user's destructor: a goroutine of the global runtime
+        // does.
         match if threads::is_service() { try_global().ok() } else { None } {
             Some(global) => drop(spawn_on(global, async move { drop(future) }, site)),
             None => contain(|| drop(future)),
@@ -578,27 +586,29 @@ impl Later {
     }
 }
 
-/// Panics if a goroutine, or whoever else depends on this thread, would wait for what the thread
-/// waits for.
+/// Panics if this thread must not block: a goroutine, or other work that depends on this thread,
+/// could be what the call would wait for.
 #[track_caller]
 pub(crate) fn assert_may_block() {
     let in_goroutine = Executor::is_polling();
     assert!(
         !(in_goroutine && IN_PLACE.get()),
-        "gopark: block_on called inside a goroutine, in `block_in_place`: await the future outside of it, or use `unblock`, \
-         whose closure may call block_on"
+        "gopark: block_on called inside a goroutine, in `block_in_place`: \
+         await the future outside of it, or use `unblock`, whose closure may call block_on"
     );
     assert!(
         !in_goroutine,
-        "gopark: block_on called inside a goroutine: await the future there instead, or wrap blocking code in `unblock`"
+        "gopark: block_on called inside a goroutine: await the future there instead, \
+         or wrap blocking code in `unblock`"
     );
     assert!(
         !(Executor::holds_processor() || threads::is_service()),
-        "gopark: block_on called in a waker, by a thread that fires timers: wake a task that does it, or start a goroutine"
+        "gopark: block_on called in a waker, on a thread that fires timers: \
+         wake a task that calls it, or start a goroutine"
     );
 }
 
-/// Runs a main, which counts already.
+/// Runs a main that has been counted as started.
 #[track_caller]
 fn run_main<F>(executor: &'static Executor, header: Header, main: F) -> F::Output
 where
@@ -609,8 +619,8 @@ where
         let call = executor.block_on_calls().enter(None);
         let main = call.until_crash(main, inspect::of_mains());
         call.set_main(&header);
-        // SAFETY: the task resolves once the future is dropped, and this waits for it, come what
-        // may.
+        // SAFETY: the task resolves only after the future has been dropped, and this function
+        // returns only after the task has resolved (a panic before that aborts the process, below).
         let (task, main) = unsafe { goroutine::allocate(header, main) };
         executor.submit_outside(task, false);
         let lent = Executor::lend_thread();
@@ -618,7 +628,7 @@ where
         drop(lent);
         (outcome, call.end())
     };
-    // The main may borrow from this frame, which must not unwind while the main lives.
+    // The main may borrow from the caller's frame, which must not unwind while the main is alive.
     let (outcome, ended) = catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| process::abort());
     finish_main(executor, outcome.into_inner().map_err(|exit| exit.observe()), ended)
 }
@@ -637,7 +647,7 @@ fn run_main_locally<F: Future>(
     let local = local::Local { executor, call: &call, queue };
     let gave_way = coop::set_main_gives_way(false);
     let lent = Executor::lend_thread();
-    // Catches a panic of the main's destructor, which may call `block_on`.
+    // Catches a panic of the main's destructor as well, which may call `block_on`.
     let result = catch_unwind(AssertUnwindSafe(|| {
         let main = pin!(call.until_crash(main, inspect::of_mains()));
         let (polling, _in_place) = (Executor::set_polling(true), InPlace::set(false));
@@ -653,8 +663,8 @@ fn run_main_locally<F: Future>(
     finish_main(executor, result.and_then(|polled| polled).map_err(Some), ended)
 }
 
-/// Ends a call of `block_on`, whose main has returned, or ended by a panic or an abort, or was
-/// ended by a crash.
+/// Ends a call of `block_on` whose main has returned, panicked, was aborted, or was ended by a
+/// crash.
 #[track_caller]
 fn finish_main<T>(
     executor: &'static Executor,
@@ -677,31 +687,31 @@ fn finish_main<T>(
 }
 
 // ------------------------------------------------------------------------------------------------
-// Runtime, Builder
+// Runtime
 
-/// A scheduler of its own: processors, threads, goroutines.
+/// A runtime: its own processors, threads and goroutines.
 ///
-/// Most programs need none: [`go`](crate::go()) and [`block_on`] use the global one. A runtime of
-/// one's own isolates: it has its own `gomaxprocs` and panic policy, and dropping it ends all its
-/// goroutines.
+/// Most programs need none: [`go`](crate::go()) and [`block_on`] use the global one. A separate
+/// runtime has its own `gomaxprocs` and panic policy, and dropping it ends all its goroutines.
 ///
 /// # Dropping
 ///
-/// The runtime's workers drop every remaining goroutine exactly once, and its threads end,
-/// thread-locals included. The drop waits for that for at most a second;
-/// [`shutdown_timeout`](Self::shutdown_timeout) says how many goroutines are left. What blocks for
-/// longer ends in the background. A runtime that is dropped on one of its own threads does not
-/// wait, nor does one whose goroutines wait for this thread in the drop of another runtime.
+/// The workers drop every remaining goroutine exactly once; then the threads end and drop their
+/// thread-locals. The drop of the runtime waits for this for at most a second;
+/// [`shutdown_timeout`](Self::shutdown_timeout) waits for another time, and returns how many
+/// goroutines are left. A goroutine that blocks its thread for longer ends in the background. If a
+/// runtime is dropped on one of its own threads, the drop does not wait, because it would wait for
+/// itself; nor does it if its goroutines wait for this thread in the drop of another runtime.
 ///
 /// # Forking
 ///
-/// `fork(2)` copies one thread. A process that was forked from one in which the crate had started
-/// threads has none of them: there [`go`](crate::go()), [`block_on`], the methods of a runtime and
-/// new timers panic, [`Builder::build`] returns an error, and the drop of a runtime does not wait.
-/// Channels and locks work as far as nobody waits. A goroutine that forks must end the process, or
-/// `exec`, before it waits: it aborts the process otherwise. Fork before the first runtime, or
-/// `exec` in the child, as [`Command`](std::process::Command) does. (On Linux, macOS and FreeBSD;
-/// elsewhere the child is not told, and hangs.)
+/// `fork(2)` copies one thread only. If the crate had started threads before the fork, the child
+/// has none of them. In such a child [`go`](crate::go()), [`block_on`], the methods of a runtime
+/// and new timers panic, [`Builder::build`] returns an error, and the drop of a runtime does not
+/// wait. Channels and locks work as long as no operation has to wait. A goroutine that forks must
+/// end the child process, or call `exec`, before it waits; otherwise the child aborts. Fork before
+/// the first runtime starts, or call `exec` in the child, as [`Command`](std::process::Command)
+/// does. This holds on Linux, macOS and FreeBSD; elsewhere the child is not detected, and hangs.
 ///
 /// # Examples
 ///
@@ -714,7 +724,7 @@ pub struct Runtime {
 }
 
 impl Runtime {
-    /// A runtime with the default settings.
+    /// Starts a runtime with the default settings.
     ///
     /// # Panics
     ///
@@ -736,7 +746,7 @@ impl Runtime {
         Self::builder().build().expect("gopark: cannot start a thread")
     }
 
-    /// For other settings.
+    /// Returns a builder for a runtime with other settings.
     ///
     /// # Examples
     ///
@@ -756,8 +766,10 @@ impl Runtime {
         })
     }
 
-    /// As [`go`](crate::go()), on this runtime. If it is shutting down, the future is dropped and
-    /// the handle gives the aborted error.
+    /// Starts a goroutine on this runtime, as [`go`](crate::go()) does on the current one.
+    ///
+    /// If the runtime is shutting down, the future is dropped and the handle gives the aborted
+    /// error.
     ///
     /// # Examples
     ///
@@ -777,7 +789,7 @@ impl Runtime {
         spawn_on(self.executor(), future, Location::caller())
     }
 
-    /// As [`block_on`], on this runtime.
+    /// Runs `main` as a goroutine of this runtime and waits for it, as [`block_on`] does.
     ///
     /// # Panics
     ///
@@ -800,7 +812,8 @@ impl Runtime {
         run_main(executor, executor.start_outside(Location::caller(), true), main)
     }
 
-    /// As [`block_on_local`], on this runtime.
+    /// Runs a `main` that is not [`Send`] on the calling thread, as [`block_on_local`] does, with
+    /// this runtime as the current one.
     ///
     /// # Panics
     ///
@@ -818,7 +831,7 @@ impl Runtime {
         run_main_locally(self.executor(), main, Location::caller())
     }
 
-    /// As [`gomaxprocs`], of this runtime.
+    /// Sets how many goroutines of this runtime may run at once, as [`gomaxprocs`] does.
     ///
     /// # Examples
     ///
@@ -833,7 +846,7 @@ impl Runtime {
         self.executor().set_gomaxprocs(n)
     }
 
-    /// As [`num_goroutine`], of this runtime.
+    /// Returns the number of live goroutines of this runtime, as [`num_goroutine`] does.
     ///
     /// # Examples
     ///
@@ -847,8 +860,10 @@ impl Runtime {
         self.executor().live()
     }
 
-    /// Drops the runtime, and waits for its end for no longer than `patience`. Returns how many
-    /// goroutines are left, because they, or destructors, block their threads: they end in the
+    /// Shuts the runtime down, waits for its end for at most `patience`, and returns how many
+    /// goroutines are left.
+    ///
+    /// Goroutines are left if they, or destructors, block their threads; they end in the
     /// background.
     ///
     /// # Examples
@@ -874,7 +889,7 @@ impl Runtime {
 
 impl Drop for Runtime {
     fn drop(&mut self) {
-        // A forked process has nothing to wait for.
+        // In a forked process no thread of the runtime exists to wait for.
         if !fork::is_child() {
             self.executor.shutdown(SHUTDOWN_GRACE);
         }

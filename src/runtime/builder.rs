@@ -12,14 +12,17 @@ use crate::inspect;
 #[cfg(feature = "sim")]
 use crate::simulated::{self, Outside};
 
-/// Settings of a [`Runtime`] to be.
+/// Builds a [`Runtime`] with settings of your own.
+///
+/// [`Runtime::builder`] returns one.
 ///
 /// # Examples
 ///
 /// ```
 /// use gopark::{OnPanic, Runtime};
 ///
-/// let rt = Runtime::builder().gomaxprocs(1).thread_name("io").on_panic(OnPanic::Isolate).build().unwrap();
+/// let rt = Runtime::builder() .gomaxprocs(1) .thread_name("io") .on_panic(OnPanic::Isolate)
+/// .build() .unwrap();
 /// assert_eq!(rt.gomaxprocs(0), 1);
 /// ```
 #[derive(Clone, Debug)]
@@ -27,8 +30,10 @@ use crate::simulated::{self, Outside};
 pub struct Builder(pub(super) Settings);
 
 impl Builder {
-    /// How many goroutines may run at once, up to 1024; 0 is the default: the environment's
-    /// `GOMAXPROCS`, else [`num_cpu`].
+    /// Sets how many goroutines may run at once, up to 1024.
+    ///
+    /// 0 means the default: the environment variable `GOMAXPROCS`, else
+    /// [`num_cpu`](crate::num_cpu).
     ///
     /// # Examples
     ///
@@ -42,7 +47,7 @@ impl Builder {
         self
     }
 
-    /// What the threads' names begin with; "gopark" by default.
+    /// Sets the prefix of the threads' names; "gopark" by default.
     ///
     /// # Examples
     ///
@@ -56,13 +61,14 @@ impl Builder {
         self
     }
 
-    /// What each thread calls that may poll goroutines or run the closure of an [`unblock`], before
-    /// it does. tokio: `on_thread_start`; Go has no such thing.
+    /// Sets a function that each thread calls before it polls goroutines or runs closures of
+    /// [`unblock`](crate::unblock()). tokio: `on_thread_start`; Go has no such thing.
     ///
-    /// Threads come and go with what there is to do. For what a thread has to have: a library that
-    /// wants a context of its own in thread-locals, a name, an affinity. The thread of a
-    /// [`block_on_local`], which polls its main alone, does not call it, nor does the runtime's
-    /// monitor. It must not wait for a goroutine. A panic in it changes nothing.
+    /// Use it for what each thread needs: a library's context in thread-locals, a name, an
+    /// affinity. The runtime starts and ends threads as its load changes. The thread of a
+    /// [`block_on_local`](crate::block_on_local), which only polls its own main and goroutines,
+    /// does not call it, nor does the runtime's monitor. The function must not wait for a
+    /// goroutine. A panic in it is ignored.
     ///
     /// # Examples
     ///
@@ -81,12 +87,12 @@ impl Builder {
         self
     }
 
-    /// What each of these threads calls before it ends, when it polls and runs nothing any more.
-    /// tokio: `on_thread_stop`.
+    /// Sets a function that each of these threads calls before it ends, after its last poll or
+    /// closure. tokio: `on_thread_stop`.
     ///
-    /// What is said of [`on_thread_start`](Self::on_thread_start) holds for it. The thread's own
-    /// thread-locals are there still. A runtime that is dropped waits for it, for as long as for
-    /// the rest.
+    /// The rules of [`on_thread_start`](Self::on_thread_start) hold for it too. The thread's
+    /// thread-locals are still alive. The drop of the runtime waits for the function, within the
+    /// time that it waits for everything else.
     ///
     /// # Examples
     ///
@@ -105,7 +111,7 @@ impl Builder {
         self
     }
 
-    /// What to do about a panic that nobody will see; [`OnPanic::Crash`] by default.
+    /// Sets what an unrecovered panic does; [`OnPanic::Crash`] by default.
     ///
     /// # Examples
     ///
@@ -117,24 +123,27 @@ impl Builder {
         self
     }
 
-    /// What to do when all goroutines are asleep; [`OnDeadlock::Default`] by default.
+    /// Sets what happens when all goroutines are asleep; [`OnDeadlock::Default`] by default.
     ///
     /// # Examples
     ///
     /// ```
-    /// let rt = gopark::Runtime::builder().on_deadlock(gopark::OnDeadlock::Report).build().unwrap();
+    /// use gopark::{OnDeadlock, Runtime};
+    ///
+    /// let rt = Runtime::builder().on_deadlock(OnDeadlock::Report).build().unwrap();
     /// ```
     pub fn on_deadlock(mut self, policy: OnDeadlock) -> Self {
         self.0.on_deadlock = policy;
         self
     }
 
-    /// How long an unrecovered panic waits for a main that blocks its thread; a second by default.
+    /// Sets how long an unrecovered panic waits for a main that blocks its thread; a second by
+    /// default.
     ///
     /// Under [`OnPanic::Crash`] the panic ends each `block_on` at the end of its main's current
-    /// poll. If no call of `block_on` has raised it after this time, and a main is still in that
-    /// poll, the process aborts. The time is that of the runtime's own monitor: while the process
-    /// is stopped it does not pass. With [`Duration::MAX`] the panic waits without end.
+    /// poll. If after this time no call of `block_on` has raised the panic, and a main is still in
+    /// that poll, the process aborts. The runtime's monitor measures the time, so time during which
+    /// the process is stopped does not count. With [`Duration::MAX`] the panic waits without limit.
     ///
     /// # Examples
     ///
@@ -148,11 +157,12 @@ impl Builder {
         self
     }
 
-    /// Most threads of the runtime, the monitor not counted; 512 by default, at least 1.
+    /// Sets the maximum number of threads, not counting the monitor; 512 by default, at least 1.
     ///
-    /// A goroutine that blocks its thread, in a system call or in [`block_in_place`], costs a
-    /// thread until it returns: another one takes its processor over. At the limit it keeps its
-    /// processor, and goroutines wait.
+    /// A goroutine that blocks its thread, in a system call or in
+    /// [`block_in_place`](crate::block_in_place), costs a thread until it returns, because another
+    /// thread takes over its processor. At the limit the processor stays with it, and the
+    /// goroutines queued there wait.
     ///
     /// # Examples
     ///
@@ -168,10 +178,10 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// The operating system's, if it gives no thread. [`InvalidInput`](io::ErrorKind::InvalidInput)
-    /// if the threads' name contains a zero byte. [`Other`](io::ErrorKind::Other) if there are 4096
-    /// runtimes; one that was dropped does not count. [`Unsupported`](io::ErrorKind::Unsupported)
-    /// in a [forked process](Runtime#forking).
+    /// * The operating system's error, if it gives no thread.
+    /// * [`InvalidInput`](io::ErrorKind::InvalidInput) if the threads' name contains a zero byte.
+    /// * [`Other`](io::ErrorKind::Other) if 4096 runtimes are alive.
+    /// * [`Unsupported`](io::ErrorKind::Unsupported) in a [forked process](Runtime#forking).
     ///
     /// # Examples
     ///

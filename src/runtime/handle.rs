@@ -1,4 +1,4 @@
-//! Handles to a runtime, for those who do not own it.
+//! [`Handle`]: starts goroutines on a runtime without owning it.
 
 use std::error::Error;
 use std::fmt;
@@ -11,12 +11,11 @@ use crate::join::JoinHandle;
 #[cfg(feature = "sim")]
 use crate::simulated;
 
-/// Starts goroutines on a runtime from anywhere, and does not keep it alive. tokio:
-/// `runtime::Handle`.
+/// A handle that starts goroutines on a runtime from any thread. tokio: `runtime::Handle`.
 ///
-/// Go needs none: a program has one scheduler. Clones are handles to the same runtime. When that
-/// has ended, a handle to it reaches no other: [`go`](Self::go) gives the aborted error,
-/// [`num_goroutine`](Self::num_goroutine) is 0.
+/// It does not keep the runtime alive. Once the runtime has ended, the handle reaches no other
+/// runtime: [`go`](Self::go) gives the aborted error, and [`num_goroutine`](Self::num_goroutine) is
+/// 0. A clone is a handle to the same runtime. Go needs none, because a program has one scheduler.
 ///
 /// # Examples
 ///
@@ -34,7 +33,7 @@ pub struct Handle {
 }
 
 impl Runtime {
-    /// A handle to this runtime. tokio: `Runtime::handle`.
+    /// Returns a handle to this runtime. tokio: `Runtime::handle`.
     ///
     /// # Examples
     ///
@@ -51,9 +50,11 @@ impl Runtime {
 }
 
 impl Handle {
-    /// A handle to the current runtime, on which [`go`](crate::go()) would start a goroutine: that
-    /// of this goroutine, elsewhere the global one, which starts if it has not yet. tokio's panics
-    /// elsewhere.
+    /// Returns a handle to the current runtime, on which [`go`](crate::go()) would start a
+    /// goroutine.
+    ///
+    /// Inside a goroutine that is its runtime; elsewhere it is the global one, which is started if
+    /// necessary. (tokio's panics there.)
     ///
     /// # Panics
     ///
@@ -74,11 +75,13 @@ impl Handle {
         Self { runtime: Later::on(current()) }
     }
 
-    /// A handle to the runtime of this goroutine.
+    /// Returns a handle to the runtime of this goroutine.
+    ///
+    /// Outside of goroutines it does not start the global runtime.
     ///
     /// # Errors
     ///
-    /// [`TryCurrentError`] elsewhere. It does not start the global runtime.
+    /// [`TryCurrentError`] outside of goroutines.
     ///
     /// # Examples
     ///
@@ -95,9 +98,10 @@ impl Handle {
         }
     }
 
-    /// As [`go`](crate::go()), on the handle's runtime. If that has ended, or is shutting down, the
-    /// future is dropped before this returns, and the [`JoinHandle`] gives the aborted error, as
-    /// tokio's gives the cancelled one.
+    /// Starts a goroutine on the handle's runtime, as [`go`](crate::go()) does on the current one.
+    ///
+    /// If the runtime has ended or is shutting down, the future is dropped before this returns, and
+    /// the [`JoinHandle`] gives the aborted error, as tokio's gives the cancelled one.
     ///
     /// # Panics
     ///
@@ -128,11 +132,12 @@ impl Handle {
             .unwrap_or_else(|future| go_aborted(current(), future, site))
     }
 
-    /// As [`block_on`](crate::block_on), on the handle's runtime.
+    /// Runs `main` as a goroutine of the handle's runtime and waits for it, as
+    /// [`block_on`](crate::block_on) does.
     ///
     /// # Panics
     ///
-    /// As [`block_on`](crate::block_on); and if the runtime has ended, or is shutting down.
+    /// As [`block_on`](crate::block_on). Also if the runtime has ended or is shutting down.
     ///
     /// # Examples
     ///
@@ -158,7 +163,10 @@ impl Handle {
         )
     }
 
-    /// As [`gomaxprocs`](crate::gomaxprocs), of the handle's runtime; 0 if that has ended.
+    /// Sets how many goroutines of the handle's runtime may run at once, as
+    /// [`gomaxprocs`](crate::gomaxprocs) does.
+    ///
+    /// If the runtime has ended it returns 0.
     ///
     /// # Examples
     ///
@@ -180,7 +188,10 @@ impl Handle {
         self.runtime.executor.set_gomaxprocs_in(self.runtime.generation, n)
     }
 
-    /// As [`num_goroutine`](crate::num_goroutine), of the handle's runtime; 0 if that has ended.
+    /// Returns the number of live goroutines of the handle's runtime, as
+    /// [`num_goroutine`](crate::num_goroutine) does.
+    ///
+    /// If the runtime has ended it returns 0.
     ///
     /// # Examples
     ///
@@ -205,7 +216,7 @@ impl fmt::Debug for Handle {
     }
 }
 
-/// [`Handle::try_current`] was called outside of every goroutine. tokio: `TryCurrentError`.
+/// The error of [`Handle::try_current`] outside of goroutines. tokio: `TryCurrentError`.
 ///
 /// # Examples
 ///

@@ -1,4 +1,4 @@
-//! Goroutines that are not `Send`: they stay on the thread of a `block_on_local`.
+//! [`go_local`]: goroutines that are not `Send`, which stay on the thread of a `block_on_local`.
 
 use std::panic::Location;
 use std::pin::Pin;
@@ -17,16 +17,16 @@ use crate::local_queue::LocalQueue;
 #[cfg(feature = "sim")]
 use crate::simulated::{self, Outside};
 
-/// Starts a goroutine that need not be [`Send`]: it runs on this thread, beside the main of the
-/// [`block_on_local`](crate::block_on_local) that it is in. tokio: `spawn_local`. Go needs none.
+/// Starts a goroutine that need not be [`Send`], on the thread of this
+/// [`block_on_local`](crate::block_on_local). tokio: `spawn_local`. Go needs none.
 ///
-/// The main and its local goroutines run in turns, each until it waits, first come first served;
-/// those that [`go`](crate::go()) starts run on the workers meanwhile. What blocks this thread
-/// blocks them all. What is left of them when the main has returned is dropped on this thread,
-/// before `block_on_local` returns.
+/// The main and its local goroutines run in turns on this thread, each until it waits, in FIFO
+/// order. Goroutines started by [`go`](crate::go()) run on the workers meanwhile. Code that blocks
+/// this thread blocks the main and all its local goroutines. When the main has returned, the
+/// remaining local goroutines are dropped on this thread, before `block_on_local` returns.
 ///
-/// Otherwise it is a goroutine as any other: it has a budget, its panic is that of its handle or is
-/// unrecovered ([`OnPanic`](crate::OnPanic)), it counts in
+/// Otherwise it is a goroutine like any other: it has a budget, its panic is returned to the holder
+/// of its handle or is unrecovered ([`OnPanic`](crate::OnPanic)), it counts in
 /// [`num_goroutine`](crate::num_goroutine), and [`inspect`](crate::inspect) lists it. The handle is
 /// [`Send`] if the output is: any goroutine may join or abort it.
 ///
@@ -34,7 +34,7 @@ use crate::simulated::{self, Outside};
 ///
 /// # Panics
 ///
-/// Outside of a `block_on_local`, as in what [`go`](crate::go()) has started.
+/// Outside of a `block_on_local`, and in a goroutine that [`go`](crate::go()) has started.
 ///
 /// # Examples
 ///
@@ -70,7 +70,8 @@ where
     let queue = executor.and_then(|executor| executor.block_on_calls().local_queue());
     let (Some(executor), Some(queue)) = (executor, queue) else {
         panic!(
-            "gopark: go_local called outside of a block_on_local, on whose thread it starts its goroutine"
+            "gopark: go_local called outside of a block_on_local, \
+             on whose thread it starts its goroutine"
         )
     };
     let header = executor.start_outside(site, false);
@@ -86,7 +87,8 @@ where
 }
 
 pin_project! {
-    /// A goroutine's future, which enters its queue's registry when it parks for the first time.
+    /// The future of a local goroutine. It enters the registry of its queue when it parks for the
+    /// first time.
     struct Member<F> {
         #[pin]
         future: F,
@@ -97,7 +99,7 @@ pin_project! {
     impl<F> PinnedDrop for Member<F> {
         fn drop(this: Pin<&mut Self>) {
             let this = this.project();
-            // Not the last reference: that which drops the future has one.
+            // Not the last reference: the caller that drops the future holds another one.
             drop(this.entry.and_then(|entry| this.queue.parked.remove(entry, || ())));
         }
     }
@@ -127,7 +129,7 @@ impl Wake for LocalQueue {
     }
 }
 
-/// A call of `block_on_local`, on its thread.
+/// A call of `block_on_local` in progress, on its thread.
 pub(super) struct Local<'a> {
     pub(super) executor: &'static Executor,
     pub(super) call: &'a BlockOnCall,
@@ -135,15 +137,15 @@ pub(super) struct Local<'a> {
 }
 
 impl Local<'_> {
-    /// Polls the main until it returns, and the goroutines beside it. In each round the main comes
-    /// once, and each goroutine that could run when the round began.
+    /// Polls the main and its local goroutines until the main returns. Each round polls the main
+    /// once, and once each goroutine that was runnable when the round began.
     #[cfg_attr(feature = "sim", track_caller)]
     pub(super) fn run<F: Future>(&self, mut main: Pin<&mut F>) -> F::Output {
         #[cfg(feature = "sim")]
         simulated::leaves(Outside::Blocking);
         let waker = Waker::from(self.queue.clone());
         let mut cx = Context::from_waker(&waker);
-        // In a goroutine it notes what blocks the thread, until it returns.
+        // In a goroutine the note says what blocks the thread, until this returns.
         coop::without_note(|| {
             loop {
                 if self.queue.begin_main_poll() {
@@ -161,7 +163,7 @@ impl Local<'_> {
         })
     }
 
-    /// Drops the goroutines that are left, after the main.
+    /// Drops the goroutines that are left after the main has returned.
     pub(super) fn end(&self) {
         self.queue.close();
         loop {
@@ -172,13 +174,13 @@ impl Local<'_> {
             }
             parked.into_iter().for_each(Waker::wake);
             if self.queue.len() == 0 {
-                // Another thread is about to enqueue one that it has woken.
+                // Another thread has woken one and is about to enqueue it.
                 self.queue.park();
             }
         }
     }
 
-    /// Polls the next goroutine, or drops it if it must end. False if there is none.
+    /// Polls the next goroutine, or drops it if it must end. Returns false if there is none.
     fn poll_next(&self) -> bool {
         let Some(task) = self.queue.next() else { return false };
         if self.queue.is_closed() || self.executor.is_closing() {

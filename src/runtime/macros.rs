@@ -1,18 +1,17 @@
-//! The syntax of `go!`.
+//! `go!`.
 
-/// Starts a goroutine that has its own clones of what it names. Go: `go func() { .. }()`, whose
-/// closure shares what it uses.
+/// Starts a goroutine that owns clones of the named variables. Go: `go func() { .. }()`, whose
+/// closure shares its variables.
 ///
 /// `go!([tx, done] async { .. })` clones `tx` and `done`, and starts the block with
-/// [`go`](crate::go()), which moves the clones in. What the block uses and the list does not name
-/// is moved in itself. The result is the [`JoinHandle`](crate::JoinHandle). What is named is cloned
-/// as by `tx.clone()`: of a reference it is what that refers to, so a function may name its
-/// parameter `ctx: &Context`.
+/// [`go`](crate::go()). The block moves the clones in, and every other variable that it uses. The
+/// result is the [`JoinHandle`](crate::JoinHandle). A variable is cloned by `tx.clone()`; for a
+/// reference this clones the referent, so a function may name its parameter `ctx: &Context`.
 ///
-/// `go!(wg, [tx] async { .. })` starts it with `wg.go(..)`: of a
-/// [`WaitGroup`](crate::sync::WaitGroup), an [`ErrGroup`](crate::sync::ErrGroup), whose `go` is
-/// awaited, a [`JoinSet`](crate::JoinSet), a [`Runtime`](crate::Runtime), a
-/// [`Handle`](crate::Handle), or whatever else has a method `go`. The list may be left out.
+/// `go!(wg, [tx] async { .. })` starts the block with `wg.go(..)`. `wg` may be a
+/// [`WaitGroup`](crate::sync::WaitGroup), an [`ErrGroup`](crate::sync::ErrGroup) (await the
+/// result), a [`JoinSet`](crate::JoinSet), a [`Runtime`](crate::Runtime), a
+/// [`Handle`](crate::Handle), or any other value with a method `go`. The list may be left out.
 ///
 /// # Examples
 ///
@@ -51,7 +50,8 @@ macro_rules! go {
     };
     (@form) => {
         ::std::compile_error!(
-            "go! takes an `async` block: `go!([tx, done] async { .. })`, or `go!(wg, [tx] async { .. })` with what has a method `go`; \
+            "go! takes an `async` block: `go!([tx, done] async { .. })`, \
+             or `go!(wg, [tx] async { .. })` with what has a method `go`; \
              the names in brackets are cloned"
         )
     };
