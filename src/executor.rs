@@ -3,51 +3,52 @@
 //! Go's three letters: **G**, a goroutine, is an `async_task` allocation with a [`Header`]; while
 //! it can run, its [`Task`] is in exactly one queue. **M** is a [`Worker`], a thread that runs
 //! goroutines. **P** is a [`Processor`], the right to run them, of which there are `gomaxprocs`. A
-//! worker must hold a processor; the run-next slot is the worker's.
+//! worker must hold a processor to run goroutines. The run-next slot belongs to the worker.
 //!
 //! # Finding work (Go's order)
 //!
 //! [`Executor::next`] takes, in this order: the run-next goroutine; at every 61st tick one from the
 //! global queue; the local queue; a batch from the global queue; half of a random victim's queue; a
-//! victim's run-next goroutine. A goroutine that is woken by another one goes into the run-next
-//! slot, and runs in the same slice: no tick begins. After [`RUN_NEXT_LIMIT`] of them in a row the
-//! next one goes to the end of the local queue, and the global queue comes first. Where ticks are
-//! long the global queue comes first more often, see [`Processor::adapt`].
+//! victim's run-next goroutine. A goroutine that another goroutine wakes goes into the run-next
+//! slot and runs in the same slice: no tick begins. After [`RUN_NEXT_LIMIT`] of them in a row, the
+//! next one goes to the end of the local queue, and the global queue is checked first. If ticks are
+//! long, the global queue is checked first more often, see [`Processor::adapt`].
 //!
 //! # Waking
 //!
-//! A push that other workers must hear of ends with [`Executor::notify`]; [`Idle`] has the protocol
-//! and its proof. Two functions push: [`push_global`](Executor::push_global), which always
+//! A push that must be announced to other workers ends with [`Executor::notify`]; [`Idle`] has the
+//! protocol and its proof. Two functions push: [`push_global`](Executor::push_global), which always
 //! notifies, and [`enqueue`](Executor::enqueue), which notifies unless its goroutine is the only
-//! one that waits at the processor. So at most one goroutine per running worker is unannounced: the
-//! one that it runs next.
+//! one queued at the processor. So at most one goroutine per running worker is unannounced: the one
+//! that the worker runs next.
 //!
-//! Proof. Two events leave a goroutine with a worker. (1) The run-next slot is filled. What was
-//! there is enqueued, and announced because the slot is full. If it was empty, the new one is
-//! unannounced; whatever the queue holds was announced, or was enqueued alone by its own yield:
-//! then the worker runs it next, or announces it if the global queue comes first. (2) A goroutine
-//! is enqueued. If the slot or the queue has another one it is announced, else it is the only one.
-//! What a worker moves into its queue was announced where it came from, and if it searched, it
-//! announces that it found work.
+//! Proof. Two events leave a goroutine with a worker. (1) The run-next slot is filled. Its previous
+//! goroutine, if any, is enqueued, and announced because the slot is full. If the slot was empty,
+//! the new goroutine is unannounced. The goroutines in the queue were announced, or there is one
+//! that was enqueued alone when it yielded: the worker runs it next, or announces it if the global
+//! queue comes first. (2) A goroutine is enqueued. If the slot or the queue has another one, it is
+//! announced; otherwise it is the only one. Goroutines that a worker moves into its queue were
+//! announced when they were first queued, and a worker that searched announces that it has found
+//! work.
 //!
-//! No worker is woken for the unannounced one while polls are short, because waking a thread costs
-//! more than it brings (tokio shipped that and reverted it). If a poll is long, a thief or the
+//! While polls are short, no worker is woken for the unannounced goroutine, because waking a thread
+//! costs more than it gains (tokio shipped that and reverted it). If a poll is long, a thief or the
 //! monitor takes it.
 //!
 //! # Leaving a queue alone
 //!
 //! Goroutines that share state run faster on one core than on two. A thief watches a short queue
-//! for a moment: if its owner takes so many ticks that it will [drain](Processor::is_draining) the
-//! queue in less time than a theft takes to pay, the thief sleeps for a moment and looks again. It
-//! counts as searching meanwhile, so pushes wake no other.
+//! for a moment. If its owner runs so many ticks that it will [drain](Processor::is_draining) the
+//! queue before a theft pays off, the thief sleeps for a moment and searches again. Meanwhile it
+//! counts as searching, so a push wakes no other worker.
 //!
 //! # Threads
 //!
-//! The monitor (Go's sysmon) is the one thread that starts, joins and ends the others. It looks
-//! every [`MONITOR_PERIOD`] while something runs, and takes the processor from a worker that has
-//! slept in one poll, or computed in it for more than [`STUCK`], while work waits, as [`RunNext`]
-//! describes. The worker then has no processor: it submits to the global queue, and becomes a spare
-//! when its poll ends.
+//! The monitor (Go's sysmon) is the one thread that starts, joins and ends the others. While
+//! something runs it checks the workers every [`MONITOR_PERIOD`]. If work is queued, it takes the
+//! processor from a worker that has slept in one poll, or computed in it for more than [`STUCK`],
+//! as [`RunNext`] describes. The worker then has no processor: it submits to the global queue, and
+//! becomes a spare when its poll ends.
 
 use std::cell::Cell;
 use std::io;
@@ -89,41 +90,41 @@ use crate::timer::driver;
 use crate::timer::shard::{self, Shard as Timers};
 use crate::watched::{Doing, STUCK, Watched};
 
-/// Most goroutines taken from the global queue at once: the local queue needs room for those that
-/// they spawn.
+/// Maximum number of goroutines taken from the global queue at once: the local queue needs room for
+/// those that they spawn.
 const GLOBAL_BATCH: usize = LOCAL_QUEUE / 16;
-/// Most goroutines out of the run-next slot in a row.
+/// Maximum number of goroutines in a row from the run-next slot.
 const RUN_NEXT_LIMIT: u32 = 32;
-/// How long a thief sleeps that has left a queue alone.
+/// How long a thief sleeps after it has left a queue alone.
 const NAP: Duration = Duration::from_micros(50);
-/// Most goroutines that go on computing after they have lost their processor. Each hand-over
-/// doubles [`STUCK`].
+/// Maximum number of goroutines that continue to compute after they have lost their processor. Each
+/// hand-over doubles [`STUCK`].
 const MOST_DISPLACED: usize = 2;
-/// How often the monitor looks while something runs; and for how many looks it does so more often,
-/// once it has found that a goroutine waits for the end of another one's poll.
+/// The period of the monitor's checks while something runs; the shorter period after it has found a
+/// goroutine that waits for the end of another one's poll, and for how many checks it lasts.
 const MONITOR_PERIOD: Duration = Duration::from_millis(5);
 const MONITOR_ALERT: Duration = Duration::from_millis(1);
 const ALERT_LOOKS: u32 = 200;
-/// Looks in a row at which nothing ran before the monitor sleeps until something does.
+/// Checks in a row that find nothing running before the monitor sleeps until something runs.
 const MONITOR_IDLE_LOOKS: u32 = 10;
-/// Most runtimes at a time.
+/// Maximum number of runtimes at a time.
 const MAX_RUNTIMES: usize = Header::EXECUTORS;
-/// How long the start of a runtime waits for the end of another one if there are that many.
+/// How long the start of a runtime waits for another one to end if there are that many.
 const START_PATIENCE: Duration = Duration::from_secs(1);
-/// How long a parked worker is kept for the next blocked one, if there are more of them than
-/// processors.
+/// How long a parked worker is kept, to replace the next blocked one, if there are more parked
+/// workers than processors.
 const KEEP_PARKED: Duration = Duration::from_secs(1);
-/// Looks at all queues before an idle worker parks: a few microseconds.
+/// Checks of all queues before an idle worker parks: a few microseconds.
 const SPINS: usize = 100;
 /// The monitor fires a timer once it is this late.
 const OVERDUE: Duration = Duration::from_millis(2);
-/// How long the drop of a runtime waits for goroutines that block their thread.
+/// How long dropping a runtime waits for goroutines that block their thread.
 pub(crate) const SHUTDOWN_GRACE: Duration = Duration::from_secs(1);
 
 // ------------------------------------------------------------------------------------------------
 // workers
 
-/// The scheduler's state of one thread. On a thread that is no worker, `processor` is always null.
+/// The scheduler's state of one thread. On threads other than workers, `processor` is always null.
 ///
 /// | word | meaning | written by |
 /// |---|---|---|
@@ -131,27 +132,27 @@ pub(crate) const SHUTDOWN_GRACE: Duration = Duration::from_secs(1);
 /// | `processor` | the processor that the thread holds, unless it was revoked | owner |
 struct Worker {
     run_next: RunNext,
-    /// The runtime whose goroutine this thread polls.
+    /// The runtime whose goroutine this thread is polling.
     executor: Cell<*const Executor>,
-    /// The runtime whose thread this is.
+    /// The runtime to which this thread belongs.
     home: Cell<*const Executor>,
     processor: Cell<*const Processor>,
     running: Running,
-    /// The running goroutine yields: it goes behind every goroutine that can run.
+    /// The running goroutine yields: it must be enqueued behind every runnable goroutine.
     yielding: Cell<bool>,
-    /// A main is polled by its own thread, or a goroutine is dropped.
+    /// This thread polls a main of its own, or drops a goroutine.
     polling: Cell<bool>,
     room: Room,
     ids: Ids,
-    /// The thread's clock; it stands on the thread's stack while the worker holds a processor.
+    /// The thread's clock, which is on the thread's stack while the worker holds a processor.
     clock: Cell<*const ThreadClock>,
-    /// It runs a job, outside of every poll; and how many waits inside of each other the job is in.
+    /// The thread runs a job, outside every poll; and how many nested waits the job is in.
     in_job: Cell<bool>,
     waits: Cell<usize>,
     watched: Watched,
 }
 
-// As in `coop`: blocking forms also run in destructors of thread-locals.
+// As in `coop`: blocking operations also run in destructors of thread-locals.
 #[cfg(not(gopark_loom))]
 const _: () = assert!(!std::mem::needs_drop::<Worker>());
 #[cfg(not(gopark_loom))]
@@ -195,23 +196,24 @@ impl Worker {
         unsafe { self.home.get().as_ref() }
     }
 
-    /// The place of the processor that it holds.
+    /// The place of a processor that this worker holds.
     fn place(&self) -> Place {
         Place::Held(NonNull::from(self).cast())
     }
 
-    /// The worker that holds a processor.
+    /// Returns the worker that holds a processor.
     ///
     /// # Safety
     ///
     /// The scheduler's lock is held for `'a`: a worker gives its processor up under the lock before
     /// its thread ends.
     unsafe fn holder_of<'a>(processor: &Processor) -> Option<&'a Self> {
-        // SAFETY: as promised. What is not atomic in it is the owner's, or under the lock.
+        // SAFETY: the lock is held. Fields that are not atomic belong to the owner or are under the
+        // lock.
         processor.owner().map(|worker| unsafe { worker.cast().as_ref() })
     }
 
-    /// Polls a goroutine on this thread, and drops its future if that is ready.
+    /// Polls a goroutine on this thread, and drops its future if it is ready.
     #[inline(always)]
     fn run_task(&self, task: Task) {
         let outer = self.running.begin_nested(task.metadata());
@@ -219,7 +221,8 @@ impl Worker {
         self.running.end_nested(outer);
     }
 
-    /// Holds the processor for a few steps. `None` if the thread has none, or may have lost it.
+    /// Holds the processor for a few steps. Returns `None` if the thread has no processor, or may
+    /// have lost it.
     #[inline(always)]
     fn hold(&self) -> Option<Held<'_>> {
         let processor = self.processor.get();
@@ -232,8 +235,8 @@ impl Worker {
     }
 }
 
-/// The right to touch what belongs to the processor. It is this thread's worker that holds it:
-/// without a pointer to that it fits into two registers.
+/// The right to access what belongs to the processor. The holder is always this thread's worker, so
+/// the guard has no pointer to it and fits into two registers.
 struct Held<'a> {
     worker: PhantomData<&'a Worker>,
     was: bool,
@@ -241,7 +244,7 @@ struct Held<'a> {
 }
 
 impl Held<'_> {
-    /// Exchanges the run-next goroutine.
+    /// Replaces the run-next goroutine, and returns the previous one.
     #[inline(always)]
     fn swap_next(&self, next: Option<Task>) -> Option<Task> {
         let next = next.map_or(ptr::null_mut(), |next| next.into_raw().as_ptr());
@@ -257,11 +260,11 @@ impl Drop for Held<'_> {
     }
 }
 
-/// The goroutine in a run-next slot, in raw form.
+/// Converts the raw content of a run-next slot to the goroutine.
 ///
 /// # Safety
 ///
-/// The slot's content is the caller's.
+/// The caller owns the slot's content.
 unsafe fn from_slot(next: *mut ()) -> Option<Task> {
     // SAFETY: the slot holds tasks in raw form.
     NonNull::new(next).map(|next| unsafe { Task::from_raw(next) })
@@ -270,19 +273,19 @@ unsafe fn from_slot(next: *mut ()) -> Option<Task> {
 // ------------------------------------------------------------------------------------------------
 // the executor
 
-/// The scheduler of one runtime. It is reused, and never freed, because a waker may reach it at any
+/// The scheduler of one runtime. It is reused and never freed, because a waker may access it at any
 /// time.
 pub(crate) struct Executor {
-    /// Its place in [`EXECUTORS`].
+    /// Its index in [`EXECUTORS`].
     index: u16,
     global: GlobalQueue,
     pub(crate) idle: Idle,
     spares: Spares<Task>,
-    /// Processors in use: those with a lower id.
+    /// The number of processors in use: those with a lower id.
     procs: AtomicUsize,
     processors: Processors,
     closing: AtomicBool,
-    /// Number of the runtime that it is now.
+    /// The number of the runtime that uses it now.
     generation: AtomicUsize,
     sched: Mutex<Sched>,
     monitor: Parker,
@@ -295,36 +298,36 @@ pub(crate) struct Executor {
     simulated: simulation::State,
 }
 
-/// What the scheduler's lock guards.
+/// The state that the scheduler's lock guards.
 #[derive(Default)]
 struct Sched {
     idle: Vec<&'static Processor>,
-    /// The monitor sleeps.
+    /// Set while the runtime is at rest, and the monitor sleeps.
     rest: Option<Rest>,
-    /// The rest that goes on if it is found again by then.
+    /// A rest that continues if the runtime is found at rest again by that time.
     asked: Option<(Rest, Time)>,
     /// Judges whether a runtime at rest can go on.
     observer: Option<fn()>,
-    /// Looks of the monitor that follow each other fast.
+    /// The number of checks for which the monitor keeps the shorter period.
     alert: u32,
     /// Workers that compute without a processor.
     displaced: Vec<NonNull<Worker>>,
     /// All workers.
     workers: Vec<NonNull<Worker>>,
-    /// Hand-overs from computing workers since there was none of these.
+    /// Hand-overs from computing workers since `displaced` was last empty.
     handed_over: u32,
     thread_name: String,
     hooks: threads::Hooks,
 }
 
-// SAFETY: a listed worker lives, and is used under the lock, which it takes itself to leave the
+// SAFETY: a listed worker is alive, and is accessed under the lock, which it acquires to leave the
 // list.
 unsafe impl Send for Sched {}
 
-/// All executors. A goroutine stores the two bytes of an index instead of a pointer.
+/// All executors. A goroutine stores a two-byte index instead of a pointer.
 static EXECUTORS: Table<Executor, MAX_RUNTIMES> = Table::new();
 
-/// What a worker's goroutine tells and asks its executor.
+/// The functions through which `coop` calls the executor of the running goroutine.
 const HOOKS: &coop::Hooks = &coop::Hooks {
     is_alone: Executor::is_alone,
     unwinding: |header| Executor::of(header).block_on_calls.begin_unwinding(header),
@@ -349,7 +352,7 @@ pub(crate) struct Settings {
 }
 
 impl Executor {
-    /// Starts an executor: its monitor, which starts one worker.
+    /// Starts an executor: one worker and the monitor, which starts further workers.
     pub(crate) fn start(settings: Settings) -> io::Result<&'static Self> {
         if settings.thread_name.contains('\0') {
             return Err(io::Error::new(
@@ -377,7 +380,7 @@ impl Executor {
             sched.hooks = settings.hooks;
         }
         // The first worker starts here, before the monitor: it has the same attributes, and no
-        // goroutine waits for two starts.
+        // goroutine waits until two threads have started.
         this.idle.begin_search();
         this.call_worker();
         this.start_threads();
@@ -392,8 +395,8 @@ impl Executor {
         }
     }
 
-    /// In each process that is forked from here on the thread has no runtime, and if it is a
-    /// worker, no processor.
+    /// In each process that is forked from now on, the thread has no runtime, and no processor even
+    /// if it is a worker.
     fn watch_forks() {
         extern "C" fn forget() {
             Worker::with(|w| {
@@ -428,14 +431,14 @@ impl Executor {
         }
     }
 
-    /// The executor whose goroutine, or whose `block_on_local`, this thread runs.
+    /// Returns the executor whose goroutine, or whose `block_on_local`, this thread runs.
     #[inline(always)]
     pub(crate) fn current() -> Option<&'static Self> {
         // SAFETY: executors are never freed.
         Worker::with(|w| unsafe { w.executor.get().as_ref() })
     }
 
-    /// Number of the runtime that it is now.
+    /// The number of the runtime that uses it now.
     pub(crate) fn generation(&self) -> usize {
         self.generation.load(Ordering::Relaxed)
     }
@@ -472,7 +475,7 @@ impl Executor {
                 w.processor.set(held);
                 coop::set_worker(Some(held.id));
                 self.run(w, held, &mut searching);
-                // The processor is idle now, or another worker's.
+                // The processor is idle now, or belongs to another worker.
                 w.processor.set(ptr::null());
                 coop::set_worker(None);
             }
@@ -491,19 +494,18 @@ impl Executor {
         let mut streak = 0;
         while let Some(task) = self.next(w, processor, &mut streak, searching) {
             self.stop_searching(searching);
-            // SAFETY: `next` returned the task in raw form, which is this thread's now.
+            // SAFETY: `next` returned the task in raw form, and passed its ownership on.
             if !self.poll(w, processor, unsafe { Task::from_raw(task) }) {
                 return;
             }
         }
     }
 
-    /// Decides which goroutine runs next: every goroutine that runs was chosen here. `None` if the
-    /// processor was given up.
+    /// Chooses the goroutine that runs next: every goroutine that runs was chosen here. Returns
+    /// `None` if the processor was given up.
     ///
-    /// `streak` counts the goroutines in a row that came out of the run-next slot: they share a
-    /// slice, in which no tick begins. The task is in raw form, which the compiler keeps in a
-    /// register.
+    /// `streak` counts the goroutines in a row from the run-next slot: they share a slice, in which
+    /// no tick begins. The task is returned in raw form, which the compiler keeps in a register.
     #[inline(always)]
     fn next(
         &'static self,
@@ -535,8 +537,8 @@ impl Executor {
             }
             if let Some(task) = self.find(processor, global_first, searching) {
                 if closing {
-                    // Its future is dropped instead of polled. The run-next goroutine, which it may
-                    // wake, must come this way too.
+                    // Its future is dropped instead of polled. The drop may wake a goroutine into
+                    // the run-next slot, which must take this path too.
                     task.metadata().set_aborted();
                     *streak = RUN_NEXT_LIMIT;
                 }
@@ -545,7 +547,7 @@ impl Executor {
             if self.fire_late(Duration::ZERO) {
                 self.requeue_next(processor);
             } else if self.wait_for_events(processor) {
-                // They come next.
+                // The next iteration finds them.
             } else if !(*searching && self.spin_for_work())
                 && self.park_processor(processor, searching)
             {
@@ -554,15 +556,15 @@ impl Executor {
         }
     }
 
-    /// Polls a goroutine once. False if the worker lost its processor meanwhile.
+    /// Polls a goroutine once. Returns false if the worker lost its processor meanwhile.
     #[inline(always)]
     fn poll(&'static self, w: &Worker, processor: &'static Processor, task: Task) -> bool {
         processor.begin_poll();
         let header = ptr::from_ref(task.metadata());
         // SAFETY: the metadata is used only while the task is being polled.
         unsafe { coop::enter(header, clock::coarse_epoch()) };
-        // A worker polls one goroutine at a time: there is none to restore, as in `run_task`.
-        // Before the processor can be revoked: who does that finds the goroutine.
+        // A worker polls one goroutine at a time, so none must be restored as in `run_task`. This
+        // is before the processor can be revoked, so that the revoking thread finds the goroutine.
         w.running.begin(header);
         w.run_next.end_exclusive();
         task.run();
@@ -572,8 +574,8 @@ impl Executor {
         mine || self.owns_processor(w, processor)
     }
 
-    /// The worker has seen `revoked`: returns whether it lost only the run-next goroutine, and
-    /// still owns the processor.
+    /// Called if the worker has seen `revoked`. Returns true if it lost only the run-next
+    /// goroutine, and still owns the processor.
     #[cold]
     #[inline(never)]
     fn owns_processor(&self, w: &Worker, processor: &Processor) -> bool {
@@ -597,7 +599,7 @@ impl Executor {
             if let Some(task) = self.global.pop() {
                 processor.took_from_global();
                 if !processor.queue.is_empty() {
-                    // The first one there may be unannounced.
+                    // The first goroutine there may be unannounced.
                     self.notify();
                 }
                 return Some(task);
@@ -607,7 +609,7 @@ impl Executor {
         if procs != 1 && processor.queue.own_len() != 0 {
             self.publish_private_queue(processor);
         }
-        // SAFETY: called by the holder alone.
+        // SAFETY: only the holder calls this.
         if let Some(task) = unsafe { processor.queue.pop() } {
             return Some(task);
         }
@@ -683,10 +685,10 @@ impl Executor {
     }
 
     /// Steals the run-next goroutine of a worker that is in a long poll. A worker that is about to
-    /// run it itself keeps it.
+    /// run it keeps it.
     fn steal_next(&self, victim: &Processor) -> Option<Task> {
         let has_next = |_: &MutexGuard<'_, Sched>| {
-            // SAFETY: under the lock, as the guard shows.
+            // SAFETY: the lock is held, as the guard shows.
             unsafe { Worker::holder_of(victim) }.filter(|worker| !worker.run_next.seems_empty())
         };
         has_next(&self.sched.try_lock().ok()?)?;
@@ -697,12 +699,12 @@ impl Executor {
         let sched = self.sched.try_lock().ok()?;
         let worker = has_next(&sched)?;
         let next = worker.run_next.revoke()?;
-        // The poll of a main has begun meanwhile: it stays. The slot was empty.
+        // The poll of a main has begun meanwhile: the goroutine stays. The slot was empty.
         let next = if victim.is_kept() { worker.run_next.swap(next) } else { next };
         // Only the goroutine is taken. If the owner saw `revoked` meanwhile, it checks under the
-        // lock, and continues.
+        // lock and continues.
         worker.run_next.reinstate();
-        // SAFETY: revoked, the slot was this thread's.
+        // SAFETY: while revoked, the slot belonged to this thread.
         unsafe { from_slot(next) }
     }
 
@@ -722,8 +724,8 @@ impl Executor {
 
     // -------------------------------------------------------------------------------- parking
 
-    /// Announce: the worker found nothing, its processor becomes idle. The second look is
-    /// [`acquire_processor`](Self::acquire_processor)'s. False if the processor is out of use.
+    /// Announce, of which [`acquire_processor`](Self::acquire_processor) is the second check: the
+    /// processor becomes idle. Returns false if it is no longer in use.
     #[inline(never)]
     fn park_processor(&self, processor: &'static Processor, searching: &mut bool) -> bool {
         let mut sched = lock(&self.sched);
@@ -737,8 +739,8 @@ impl Executor {
         in_use
     }
 
-    /// Parks a worker without a processor until it gets one, or does jobs. `None` if the thread
-    /// must end. A worker that was called searches.
+    /// Parks a worker without a processor until it acquires one; meanwhile it runs jobs. A worker
+    /// that was called searches. Returns `None` if the thread must end.
     fn acquire_processor(
         &'static self,
         w: &Worker,
@@ -754,7 +756,7 @@ impl Executor {
                 let mut sched = lock(&self.sched);
                 w.run_next.reinstate();
                 sched.displaced.retain(|other| *other != NonNull::from(w));
-                // If others search, they find what was pushed, or look once more themselves.
+                // If others search, they find the pushed goroutines, or look once more themselves.
                 let is_late = earliest <= now || self.has_events();
                 let is_needed =
                     || *searching || is_late || !self.idle.is_searched() && self.has_work();
@@ -763,8 +765,8 @@ impl Executor {
                     return Some(processor);
                 }
                 if sched.idle.is_empty() {
-                    // Workers that hold the processors run the goroutines and check the timers,
-                    // until they come here.
+                    // The workers that hold the processors run the goroutines and check the timers
+                    // until they park here.
                     earliest = Time::NEVER;
                 }
                 self.claim_poller(&sched)
@@ -799,7 +801,7 @@ impl Executor {
         }
     }
 
-    /// Runs a goroutine that blocks its thread. Outside of every poll, so that it may call
+    /// Runs a goroutine that blocks its thread. This is outside every poll, so that it may call
     /// `block_on`.
     fn run_job(&self, w: &Worker, job: Job<Task>) {
         if self.closing.load(Ordering::Relaxed) {
@@ -811,10 +813,10 @@ impl Executor {
         self.spares.finish_job(job.is_nested);
     }
 
-    /// The processor is out of use: its goroutines go to the global queue.
+    /// Retires a processor that is no longer in use: its goroutines move to the global queue.
     #[inline(never)]
     fn retire_processor(&'static self, processor: &'static Processor) {
-        // Only the holder pushes to its queue, so that stays empty.
+        // Only the holder pushes to its queue, so the queue stays empty.
         let next = Held { worker: PhantomData, was: true, processor }.swap_next(None);
         self.drain(processor, next);
         self.hand_over(&mut lock(&self.sched), processor);
@@ -823,8 +825,8 @@ impl Executor {
         }
     }
 
-    /// Moves a processor to another place: the only function that does, so that the list and the
-    /// idle word agree.
+    /// Moves a processor to another place. Only this function does, so that the list and the idle
+    /// word agree.
     fn set_place(&self, sched: &mut Sched, processor: &'static Processor, place: Place) {
         processor.set_kept(false);
         if processor.place.replace(place) == Place::Idle {
@@ -832,8 +834,8 @@ impl Executor {
             sched.idle.remove(at.expect("an idle processor is in the list"));
             self.idle.acquire_processor();
             if sched.rest.take().is_some() {
-                // No reading may have advanced the epoch meanwhile, and what runs now may park
-                // before the monitor is awake.
+                // Perhaps no reading of the clock has advanced the epoch meanwhile, and a goroutine
+                // that runs now may park before the monitor is awake.
                 clock::advance_epoch();
                 self.monitor.unpark();
             }
@@ -848,18 +850,17 @@ impl Executor {
                 let first = self.processors.get(0).filter(|first| !ptr::eq(*first, processor));
                 first.into_iter().for_each(|first| processor.timers.close_into(&first.timers));
                 self.processors.close();
-                // The monitor fires the moved timers if no worker does.
+                // The monitor fires the moved timers if no worker does that.
                 self.monitor.unpark();
             }
             Place::Held(_) => {}
         }
     }
 
-    // -------------------------------------------------------------------------------- pushing and
-    // waking
+    // -------------------------------------------------------------------------- pushing and waking
 
-    /// Enqueues a goroutine that was woken. After the push this uses only the executor, which is
-    /// never freed.
+    /// Enqueues a goroutine that was woken. After the push this accesses only the executor, which
+    /// is never freed.
     #[inline(always)]
     pub(crate) fn schedule(task: Task, info: ScheduleInfo) {
         let executor = Self::of(task.metadata());
@@ -869,13 +870,13 @@ impl Executor {
             }
             coop::note_unwinding();
             let Some(held) = w.hold() else {
-                // What yields is behind all others then, and what this thread polls next has not
-                // yielded.
+                // A goroutine that yields is behind all others there. The one that this thread
+                // polls next has not yielded.
                 w.yielding.set(false);
                 return executor.push_global(task);
             };
             if info.woken_while_running {
-                debug_assert!(w.running.get().is_null(), "another worker may end it, and free it");
+                debug_assert!(w.running.get().is_null(), "another worker may end and free it");
                 return executor.schedule_behind(held, task);
             }
             match held.swap_next(Some(task)) {
@@ -889,8 +890,8 @@ impl Executor {
         });
     }
 
-    /// The running goroutine goes on later. If it yields, behind all goroutines; if it is out of
-    /// budget, behind those of its processor.
+    /// Enqueues the running goroutine: behind all goroutines if it yields, behind those of its
+    /// processor if its budget is spent.
     #[inline(never)]
     fn schedule_behind(&self, held: Held<'_>, task: Task) {
         if Worker::with(|w| w.yielding.take())
@@ -913,14 +914,15 @@ impl Executor {
         }
     }
 
-    /// As [`enqueue`](Self::enqueue), where it is not worth its size.
+    /// As [`enqueue`](Self::enqueue), for callers that do not justify inlining it.
     #[inline(never)]
     fn enqueue_outlined(&self, held: Held<'_>, task: Task) {
         self.enqueue(held, task);
     }
 
-    /// Enqueues at the processor. Push, unless no other goroutine waits there: then the worker runs
-    /// it next. With one processor there is no worker to wake, and no need for the fence.
+    /// Enqueues at the processor. This is a Push, unless no other goroutine is queued there: then
+    /// the worker runs it next. With one processor there is no worker to wake, and no fence is
+    /// needed.
     #[inline(always)]
     fn enqueue(&self, held: Held<'_>, task: Task) {
         let queue = &held.processor.queue;
@@ -934,7 +936,7 @@ impl Executor {
         }
         let is_alone = Worker::with(|w| w.run_next.seems_empty()) && queue.is_empty();
         if let Err(task) = queue.push_shared(task) {
-            // While the processor is held: the next holder sees it.
+            // This is while the processor is held, so that the next holder sees it.
             self.global.push(task);
         }
         drop(held);
@@ -943,7 +945,7 @@ impl Executor {
         }
     }
 
-    /// Enqueues for every worker. If the runtime shuts down, workers drain the queue; it is never
+    /// Enqueues for every worker. If the runtime shuts down, workers drain the queue. It is never
     /// drained here, because a waker must not run destructors of futures.
     #[inline]
     pub(crate) fn push_global(&self, task: Task) {
@@ -952,23 +954,23 @@ impl Executor {
     }
 
     /// Moves a processor's goroutines to the global queue: the `next` one, and those of its queue.
-    /// The processor is the caller's. Wakes no worker.
+    /// The caller owns the processor. Wakes no worker.
     fn drain(&self, processor: &Processor, next: Option<Task>) {
-        // SAFETY: the processor is the caller's.
+        // SAFETY: the caller owns the processor.
         let own = unsafe { processor.queue.take_own() };
         self.global.append(next.into_iter().chain(own).chain(processor.queue.shared().try_iter()));
     }
 
-    /// Moves a processor's own queue, out of which no thief can take, to the global one. For the
-    /// holder alone.
+    /// Moves a processor's private queue, from which no thief can steal, to the global one. Only
+    /// the holder may call this.
     #[cold]
     fn publish_private_queue(&self, processor: &Processor) {
-        // SAFETY: as demanded.
+        // SAFETY: the caller is the holder.
         self.global.append(unsafe { processor.queue.take_own() });
         self.notify();
     }
 
-    /// Push: wakes a worker if none searches and a processor is idle.
+    /// Completes a Push: wakes a worker if none searches and a processor is idle.
     #[inline(always)]
     fn notify(&self) {
         if self.idle.should_notify() && self.idle.try_begin_notify() {
@@ -976,7 +978,7 @@ impl Executor {
         }
     }
 
-    /// Calls a worker, which is counted as searching.
+    /// Calls a worker, which is already counted as searching.
     #[cold]
     #[inline(never)]
     fn call_worker(&self) {
@@ -999,40 +1001,39 @@ impl Executor {
 
     // -------------------------------------------------------------------------------- goroutines
 
-    /// The executor of a goroutine.
+    /// Returns the executor of a goroutine.
     #[inline(always)]
     pub(crate) fn of(header: &Header) -> &'static Self {
-        // SAFETY: no goroutine has the index before the executor is made.
+        // SAFETY: no goroutine has the index before the executor is created.
         unsafe { EXECUTORS.get(header.executor_index()) }
     }
 
-    /// The shard in whose registry a goroutine is.
+    /// Returns the shard whose registry has a goroutine.
     pub(crate) fn shard_of(header: &Header) -> &'static Shard {
         Self::of(header).processors.shard(header.shard())
     }
 
-    /// The goroutine whose `Runnable` this thread runs.
+    /// Returns the goroutine whose `Runnable` this thread runs.
     ///
     /// # Safety
     ///
-    /// Called in the poll or the drop of a goroutine's future, and the header is used no longer
-    /// than that takes.
+    /// The caller is in the poll or the drop of a goroutine's future, and does not use the header
+    /// after its end.
     #[inline(always)]
     pub(crate) unsafe fn running<'a>() -> &'a Header {
         // SAFETY: a goroutine's future is polled and dropped by `Runnable::run`, which keeps the
-        // header alive, and before which each caller stores it.
+        // header alive. Each caller of that has stored the header before.
         Worker::with(|w| unsafe { &*w.running.get() })
     }
 
-    /// The goroutine whose `Runnable` this thread runs, if it has ended: the thread is about to
-    /// drop its result.
+    /// Returns the goroutine whose `Runnable` this thread runs, if it has ended: the thread is
+    /// about to drop its result.
     pub(crate) fn ending<'a>() -> Option<&'a Header> {
         // SAFETY: as `running`.
         Worker::with(|w| unsafe { w.running.get().as_ref() }).filter(|header| header.has_ended())
     }
 
-    // -------------------------------------------------------------------------------- spawning and
-    // waking
+    // ---------------------------------------------------------------------- spawning and finishing
 
     /// Starts the goroutine that `allocate` creates with the header.
     #[inline(always)]
@@ -1072,7 +1073,8 @@ impl Executor {
         })
     }
 
-    /// The header of a goroutine that starts without a processor. It counts from here on.
+    /// Creates the header of a goroutine that starts without a processor. The goroutine counts as
+    /// live from now on.
     pub(crate) fn start_outside(
         &self,
         spawned_at: &'static Location<'static>,
@@ -1083,21 +1085,22 @@ impl Executor {
         Header::new(id, EXTERNAL, self.index, spawned_at)
     }
 
-    /// The same in the runtime of that generation. `None` if that is over, or shutting down.
+    /// As [`start_outside`](Self::start_outside), in the runtime of that generation. Returns `None`
+    /// if that has ended, or is shutting down.
     pub(crate) fn start_in(
         &self,
         generation: usize,
         spawned_at: &'static Location<'static>,
         is_main: bool,
     ) -> Option<Header> {
-        // A shutdown begins under the lock. It waits for a goroutine that counts.
+        // A shutdown begins under the lock, and waits for every goroutine that is counted by then.
         let _sched = lock(&self.sched);
         (!self.is_over(generation)).then(|| self.start_outside(spawned_at, is_main))
     }
 
-    /// Enqueues a goroutine that [`start_outside`](Self::start_outside) has counted; a job, which
-    /// blocks its thread, for a worker without a processor. If the runtime shuts down it is dropped
-    /// here, because no worker need come.
+    /// Enqueues a goroutine that [`start_outside`](Self::start_outside) has counted. A job, which
+    /// blocks its thread, is submitted to a worker without a processor. If the runtime shuts down
+    /// the goroutine is dropped here, because there may be no worker to do it.
     pub(crate) fn submit_outside(&'static self, task: Task, is_job: bool) {
         if self.closing.load(Ordering::SeqCst) {
             self.discard(task);
@@ -1111,22 +1114,22 @@ impl Executor {
         }
     }
 
-    /// Counts a goroutine that starts on a thread without a processor, or a main that is polled by
-    /// its own thread.
+    /// Counts a goroutine that starts on a thread without a processor, or a main that its own
+    /// thread polls.
     #[cold]
     pub(crate) fn started_external(&self) {
-        // SeqCst: either the shutdown counts it, or it sees the shutdown.
+        // SeqCst: either the shutdown counts the goroutine, or the goroutine sees the shutdown.
         self.processors.external.started.fetch_add(1, Ordering::SeqCst);
     }
 
-    /// The running goroutine parks: from here on another thread may poll it to its end, so it is
-    /// not found here any more.
+    /// Records that the running goroutine parks. From now on another thread may poll it to its end,
+    /// so this thread no longer refers to it.
     #[inline(always)]
     pub(crate) fn parks() {
         Worker::with(|w| w.running.end());
     }
 
-    /// The running goroutine's future has been dropped.
+    /// Records that the running goroutine's future has been dropped.
     #[inline(always)]
     pub(crate) fn finished_running(&'static self) {
         Worker::with(|w| {
@@ -1149,12 +1152,12 @@ impl Executor {
         });
     }
 
-    /// The number of live goroutines.
+    /// Returns the number of live goroutines.
     pub(crate) fn live(&self) -> usize {
         self.processors.live()
     }
 
-    /// The same of the runtime of that generation; 0 if that has ended.
+    /// As [`live`](Self::live), in the runtime of that generation; 0 if that has ended.
     pub(crate) fn live_in(&self, generation: usize) -> usize {
         let _sched = lock(&self.sched);
         if self.generation() == generation { self.live() } else { 0 }
@@ -1162,8 +1165,8 @@ impl Executor {
 
     // -------------------------------------------------------------------------------- timers
 
-    /// Runs `f` with the timers of the processor that this thread holds. The worker checks them
-    /// when the poll ends.
+    /// Runs `f` with the timers of the processor that this thread holds, if any. The worker checks
+    /// them when the poll ends.
     #[inline]
     pub(crate) fn with_timers<R>(f: impl FnOnce(Option<&'static Timers>) -> R) -> R {
         Worker::with(|w| {
@@ -1176,7 +1179,7 @@ impl Executor {
         self.processors.in_use().map(|processor| &processor.timers)
     }
 
-    /// Fires the timers of all processors that are `late` or more. True if there was one.
+    /// Fires the timers of all processors that are at least `late`. Returns true if there was one.
     #[inline(never)]
     fn fire_late(&self, late: Duration) -> bool {
         if shard::earliest(self.all_timers()) == Time::NEVER {
@@ -1188,8 +1191,8 @@ impl Executor {
 
     // -------------------------------------------------------------------------------- the monitor
 
-    /// Go's `sysmon`. It is also the one thread that starts, joins and ends the others, and ends
-    /// the runtime.
+    /// The main function of the monitor, Go's `sysmon`. It is also the only thread that starts,
+    /// joins and ends the others, and it ends the runtime.
     fn run_monitor(&'static self) {
         threads::serve();
         Worker::with(|w| w.home.set(self));
@@ -1215,7 +1218,7 @@ impl Executor {
         self.monitor.unpark();
     }
 
-    /// Starts a thread for each wish. One that the system refuses is tried again at the next look.
+    /// Starts a thread for each wish. If the system refuses one, the next check tries again.
     fn start_threads(&'static self) {
         for number in self.spares.begin_starts() {
             let name = format!("{}-{number}", lock(&self.sched).thread_name);
@@ -1226,8 +1229,8 @@ impl Executor {
         }
     }
 
-    /// One look at the workers, so long after the last one, which has `seen` so many polls. Returns
-    /// until when the monitor sleeps.
+    /// Checks the workers. The last check was `passed` ago, and had `seen` so many polls. Returns
+    /// the time until which the monitor sleeps.
     fn look(
         &'static self,
         waits: bool,
@@ -1236,7 +1239,7 @@ impl Executor {
         idle_looks: &mut u32,
     ) -> Time {
         let mut sched = lock(&self.sched);
-        // Under the lock: a worker that has left `idle` since the last look, and is back, has
+        // Under the lock: a worker that has left `idle` since the last check, and is back, has
         // polled.
         let polls = self
             .processors
@@ -1269,14 +1272,14 @@ impl Executor {
     }
 
     /// Retakes processors from workers that have been in one poll for too long, if there is work
-    /// for them.
+    /// for the processors.
     ///
     /// A worker that sleeps in a system call loses its processor. A worker that computes loses it
-    /// later, and only if no other makes progress; else one more would only compete for the same
-    /// cores, and the others get the goroutines that wait at it.
+    /// later, and only if no other worker makes progress. Otherwise one more worker would only
+    /// compete for the same cores, and the others get the goroutines queued at the processor.
     fn retake(&'static self, sched: &mut Sched, now: Time, passed: Duration) {
-        // One that has begun to sleep computes no longer. SAFETY: a worker leaves the list, under
-        // the lock, before its thread ends. Its clock stands on its stack.
+        // A worker that has begun to sleep no longer computes. SAFETY: a worker leaves the list,
+        // under the lock, before its thread ends. Its clock is on its stack.
         sched
             .displaced
             .retain(|worker| unsafe { &*worker.as_ref().clock.get() }.is_asleep() != Some(true));
@@ -1284,9 +1287,9 @@ impl Executor {
         let (mut progress, mut wants_thief) = (!sched.idle.is_empty(), false);
         let mut stuck = Vec::new();
         for processor in self.processors.in_use() {
-            // SAFETY: under the lock.
+            // SAFETY: the lock is held.
             let Some(worker) = (unsafe { Worker::holder_of(processor) }) else { continue };
-            // SAFETY: it stands on the worker's stack.
+            // SAFETY: it is on the stack of the worker, which holds a processor.
             let clock = unsafe { &*worker.clock.get() };
             let has_next = !worker.run_next.seems_empty();
             let work_waits = has_next || !processor.queue.is_empty() || !self.global.is_empty();
@@ -1320,7 +1323,7 @@ impl Executor {
                 continue;
             }
             let Some(next) = worker.run_next.revoke() else { continue };
-            // SAFETY: revoked, the slot was this thread's.
+            // SAFETY: while revoked, the slot belonged to this thread.
             self.drain(processor, unsafe { from_slot(next) });
             if hands_over {
                 if computes.is_some() {
@@ -1334,13 +1337,13 @@ impl Executor {
             (progress, wants_thief) = (true, true);
         }
         // A run-next goroutine waits for the end of a long poll; or work was enqueued and, against
-        // the protocol, no worker woken.
+        // the protocol, no worker was woken.
         if (wants_thief || self.has_work()) && self.idle.try_begin_notify() {
             self.call_worker();
         }
     }
 
-    /// Gives a processor that its worker has lost, and that is empty, to another one.
+    /// Gives a processor that its worker has lost, and that is empty, to another worker.
     fn hand_over(&'static self, sched: &mut Sched, processor: &'static Processor) {
         if processor.id < self.procs.load(Ordering::Relaxed) {
             self.set_place(sched, processor, Place::Idle);
@@ -1351,8 +1354,7 @@ impl Executor {
         }
     }
 
-    // -------------------------------------------------------------------------------- for
-    // `runtime`
+    // --------------------------------------------------------------------------- used by `runtime`
 
     /// Sets the number of processors, unless `procs` is 0. Returns the previous number.
     pub(crate) fn set_gomaxprocs(&'static self, procs: usize) -> usize {
@@ -1387,14 +1389,13 @@ impl Executor {
                 Place::Idle if processor.id >= procs => {
                     self.set_place(&mut sched, processor, Place::Retired)
                 }
-                // It is retired by its worker, or by the monitor; one that is in use again
-                // continues.
+                // Its worker or the monitor retires it; if it is in use again, it continues.
                 _ => {}
             }
         }
         drop(sched);
         Worker::with(|w| match w.hold() {
-            // At once, not when this poll ends.
+            // Do this at once, not when this poll ends.
             Some(held) if procs > 1 && ptr::eq(w.executor.get(), self) => {
                 self.publish_private_queue(held.processor)
             }
@@ -1406,7 +1407,7 @@ impl Executor {
             }
         }
         for processor in (procs..before).filter_map(|id| self.processors.get(id)) {
-            // Its worker moves the rest when it notices.
+            // Its worker moves the remaining goroutines when it sees the new number.
             while let Ok(task) = processor.queue.shared().pop() {
                 self.push_global(task);
             }
@@ -1414,7 +1415,7 @@ impl Executor {
         before
     }
 
-    /// True if this thread's processor could run no other goroutine than the running one.
+    /// Returns true if this thread's processor could run no other goroutine than the running one.
     fn is_alone() -> bool {
         Worker::with(|w| {
             let Some(held) = w.hold() else { return false };

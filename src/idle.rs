@@ -1,30 +1,32 @@
 //! The word that counts idle processors and searching workers, and the protocol that keeps a queued
 //! goroutine from being missed.
 //!
-//! | event | thread | what it must do |
-//! |---|---|---|
-//! | Push | the submitter has enqueued a goroutine | full fence; read [`Idle`]; if no worker searches and a processor is idle, start a worker on it, *as searching* |
-//! | Announce | a worker found nothing: its processor becomes idle, it no longer searches | full fence; look at every queue once more; if one has a goroutine, take a processor back |
-//! | LastFinds | the last searching worker found work | wake one more worker before running it |
+//! * **Push**: a thread has enqueued a goroutine. It executes a full fence and reads [`Idle`]. If
+//!   no worker searches and a processor is idle, it starts a worker on that, *as searching*.
+//! * **Announce**: a worker has found nothing. Its processor becomes idle, and it no longer
+//!   searches. It executes a full fence and checks every queue once more. If one has a goroutine,
+//!   it takes a processor back.
+//! * **LastFinds**: the last searching worker has found work. It wakes one more worker before it
+//!   runs that work.
 //!
 //! Proof. Take a Push and the Announce of the last worker that could have run the goroutine. If the
-//! fence of Push comes first, the second look of Announce sees the goroutine. If the fence of
+//! fence of Push comes first, the second check of Announce sees the goroutine. If the fence of
 //! Announce comes first, Push sees the processor idle and no searching worker, so it wakes one.
 //! Either way the goroutine is found.
 
 use crate::loom::atomic::{AtomicUsize, Ordering};
 use crate::platform;
 
-/// How many processors are idle and how many workers search for work, in one word.
+/// Counts the idle processors and the workers that search for work, in one word.
 ///
 /// | change | by | condition |
 /// |---|---|---|
-/// | idle + 1 | a worker that found nothing, after its searching − 1: Announce | holds the scheduler's lock |
+/// | idle + 1 | Announce, after searching − 1 | holds the scheduler's lock |
 /// | idle − 1 | the thread that takes an idle processor | holds the scheduler's lock |
 /// | searching 0 → 1 | Push, to wake a worker | compare-exchange, idle > 0 |
-/// | searching + 1 | a worker that starts to search | compare-exchange, at most half of the busy processors |
-/// | searching + 1 | the thread that calls a worker for a processor that is handed over, or for a new runtime | |
-/// | searching − 1 | a searching worker that found work, or nothing | |
+/// | searching + 1 | a worker that starts to search | compare-exchange, see `try_begin_search` |
+/// | searching + 1 | a call of a worker: for a hand-over, a new runtime, events | – |
+/// | searching − 1 | a searching worker that found work, or nothing | – |
 #[derive(Debug)]
 pub(crate) struct Idle {
     word: AtomicUsize,
@@ -41,19 +43,19 @@ impl Idle {
         (word / SEARCHING, word % SEARCHING)
     }
 
-    /// The number of idle processors.
+    /// Returns the number of idle processors.
     #[cfg(all(test, not(gopark_loom)))]
     pub(crate) fn idle(&self) -> usize {
         Self::parts(self.word.load(Ordering::Relaxed)).1
     }
 
-    /// True if no processor is idle and no worker searches, as in a new word.
+    /// Returns true if no processor is idle and no worker searches, as in a new word.
     #[cfg(all(test, not(gopark_loom)))]
     pub(crate) fn is_reset(&self) -> bool {
         self.word.load(Ordering::Relaxed) == 0
     }
 
-    /// After a Push: true if a worker must be woken.
+    /// Returns true if a worker must be woken after a Push.
     #[inline(always)]
     pub(crate) fn should_notify(&self) -> bool {
         // The fence of Push.
@@ -62,8 +64,8 @@ impl Idle {
         word != 0 && word < SEARCHING
     }
 
-    /// Counts the worker that is about to be woken as searching. False if one searches already, or
-    /// no processor is idle.
+    /// Counts the worker that is about to be woken as searching. Returns false if a worker already
+    /// searches, or no processor is idle.
     pub(crate) fn try_begin_notify(&self) -> bool {
         let mut word = self.word.load(Ordering::Relaxed);
         while word != 0 && word < SEARCHING {
@@ -81,7 +83,7 @@ impl Idle {
     }
 
     /// Counts a running worker as searching, unless half of the busy ones among `procs` processors
-    /// search already.
+    /// already search.
     pub(crate) fn try_begin_search(&self, procs: usize) -> bool {
         let mut word = self.word.load(Ordering::Relaxed);
         loop {
@@ -101,42 +103,42 @@ impl Idle {
         }
     }
 
-    /// A searching worker found work. True if it was the last one: it must wake one more
-    /// (LastFinds).
+    /// Counts a worker as no longer searching. Returns true if it was the last one: if it has found
+    /// work, it must wake one more (LastFinds).
     pub(crate) fn end_search(&self) -> bool {
         self.word.fetch_sub(SEARCHING, Ordering::SeqCst) / SEARCHING == 1
     }
 
-    /// Counts a worker that is being started as searching, whatever the others do.
+    /// Counts a worker that is being called as searching, whatever the others do.
     pub(crate) fn begin_search(&self) {
         self.word.fetch_add(SEARCHING, Ordering::SeqCst);
     }
 
-    /// Announce: one more processor is idle. Its worker searches no longer.
+    /// Announce: counts one more processor as idle. Its worker no longer counts as searching.
     pub(crate) fn transition_to_idle(&self) {
         self.word.fetch_add(1, Ordering::SeqCst);
         // The fence of Announce.
         platform::full_fence();
     }
 
-    /// One idle processor is taken into use.
+    /// Counts one processor as no longer idle.
     pub(crate) fn acquire_processor(&self) {
         self.word.fetch_sub(1, Ordering::SeqCst);
     }
 
-    /// True if all of so many processors but one are idle.
+    /// Returns true if at least all but one of `procs` processors are idle.
     #[cfg(feature = "net")]
     pub(crate) fn is_all_but_one(&self, procs: usize) -> bool {
         Self::parts(self.word.load(Ordering::Relaxed)).1 + 1 >= procs
     }
 
-    /// True if a worker searches, or has been called.
+    /// Returns true if a worker searches, or has been called.
     pub(crate) fn is_searched(&self) -> bool {
         self.word.load(Ordering::SeqCst) >= SEARCHING
     }
 
-    /// Back to the state of a new word. The executor has no worker. False if a call of one is under
-    /// way.
+    /// Resets the word, when the executor has no worker. Returns false if a call of a worker is in
+    /// progress.
     pub(crate) fn try_reset(&self) -> bool {
         let mut word = self.word.load(Ordering::Relaxed);
         while word < SEARCHING {

@@ -1,4 +1,4 @@
-//! A place where one thread waits for a wake.
+//! A parker: one thread waits in it until it is woken.
 
 use std::mem::replace;
 use std::sync::PoisonError;
@@ -10,14 +10,14 @@ use crate::loom::sync::{Condvar, Mutex, MutexGuard};
 #[cfg(feature = "net")]
 use crate::netpoll::Netpoll;
 
-/// What the thread of a parker does. Changed under the parker's lock.
+/// The state of a parker's thread. Changed under the parker's lock.
 ///
 /// | state | meaning | left by |
 /// |---|---|---|
-/// | `Running` | has not been woken since it last parked | a wake, or the thread, which parks |
-/// | `Parked` | waits for the condition variable, or is on its way there | a wake, or the thread, whose time is over |
+/// | `Running` | not woken since it last parked | a wake, or the thread, which parks |
+/// | `Parked` | waits for the condition variable, or is about to | a wake, or a timeout |
 /// | `Polling` | the same, in the poller | the same |
-/// | `Woken` | must look again | the thread |
+/// | `Woken` | must not wait | the thread |
 #[derive(Debug, PartialEq)]
 enum State {
     Running,
@@ -27,8 +27,8 @@ enum State {
     Woken,
 }
 
-/// It works wherever the lock and the condition variable of `std` work: in the destructor of a
-/// thread-local too.
+/// Parks and wakes one thread. It works wherever the lock and the condition variable of `std` work,
+/// even in the destructor of a thread-local.
 #[derive(Debug)]
 pub(crate) struct Parker {
     state: Mutex<State>,
@@ -52,8 +52,8 @@ impl Parker {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits for a wake, if there has been none since the last call, or until that moment. Only for
-    /// the parker's thread.
+    /// Waits until a wake or until the given time. Returns at once if there was a wake since the
+    /// last call. Only for the parker's thread.
     pub(crate) fn park(&self, until: Time) {
         let mut state = self.state();
         while *state != State::Woken {
@@ -71,8 +71,8 @@ impl Parker {
         *state = State::Running;
     }
 
-    /// As [`park`](Self::park), in the poller, which is always the same; or until there is an
-    /// event.
+    /// As [`park`](Self::park), but waits in the poller, and also until there is an event. The
+    /// poller must be the same at each call.
     #[cfg(feature = "net")]
     pub(crate) fn park_in(&self, netpoll: &Arc<Netpoll>, until: Time) {
         self.netpoll.get_or_init(|| netpoll.clone());
@@ -85,7 +85,7 @@ impl Parker {
         *self.state() = State::Running;
     }
 
-    /// Wakes the thread, or lets its next wait return at once.
+    /// Wakes the thread, or makes its next wait return at once.
     pub(crate) fn unpark(&self) {
         let was = replace(&mut *self.state(), State::Woken);
         match was {

@@ -1,4 +1,4 @@
-//! The processors of a runtime: what each has, and where it is.
+//! The processors of a runtime: the state of each one, and its place.
 
 use std::cell::Cell;
 use std::ptr::{self, NonNull};
@@ -11,43 +11,47 @@ use crate::registry::Registry;
 use crate::run_queue::RunQueue;
 use crate::timer::shard::Shard as Timers;
 
-/// Most processors of a runtime.
+/// Maximum number of processors of a runtime.
 pub(crate) const MAX_PROCESSORS: usize = 1024;
 /// Capacity of a processor's queue (Go: 256).
 pub(crate) const LOCAL_QUEUE: usize = 256;
-/// Ticks between two looks at the global queue before the local one (Go: 61), while ticks are
+/// Ticks after which the global queue is checked before the local one (Go: 61), while ticks are
 /// short.
 const GLOBAL_INTERVAL: u32 = 61;
-/// The same if ticks are as long as they get.
+/// The same, for the longest ticks.
 const LONG_TICKS: u32 = 2;
-/// The monitor shortens the interval so that there is one look in this time.
+/// The monitor shortens the interval so that the global queue is checked once in this time.
 const GLOBAL_LOOK: Duration = Duration::from_micros(80);
-/// Polls that take so long at the average are worth a wake-up of another worker for the goroutine
-/// that waits for their end.
+/// If polls compute for longer than this on average, it pays to wake another worker for the
+/// run-next goroutine, which waits until a poll ends.
 const LONG_POLL: Duration = Duration::from_micros(35);
 
 /// How long a thief watches a processor.
 const WATCH: Duration = Duration::from_micros(5);
-/// It watches a queue that has no more goroutines, and leaves it alone if that will be drained in
-/// so many times the time.
+/// A thief watches a queue of at most so many goroutines, and leaves it alone if its owner will
+/// drain it in at most [`DRAINED_IN`] times [`WATCH`].
 const SHORT_QUEUE: usize = 16;
 const DRAINED_IN: usize = 10;
-/// Looks of the monitor for which goroutines stay at a processor that keeps them: a tenth of a
+/// Checks of the monitor for which goroutines stay at a processor that keeps them: a tenth of a
 /// second or more.
 const KEPT_LOOKS: u32 = 100;
 /// Minimum number of due timers fired per check, even if the local queue is almost full.
 pub(crate) const FIRE_LEAST: usize = 16;
 
-/// The right to run goroutines, and what goes with it. Never freed.
+/// The right to run goroutines, and the state that belongs to it. Never freed.
 ///
 /// | word | meaning | written by |
 /// |---|---|---|
 /// | `ticks`, `polls` | ticks and polls begun, for the monitor and thieves | holder |
-/// | `ticks_since_global`, `ticks_since_timers` | since the global queue came first, and since timers were checked | holder |
+/// | `ticks_since_global` | ticks since the global queue came first | holder |
+/// | `ticks_since_timers` | ticks since timers were checked | holder |
 /// | `global_interval` | ticks after which the global queue comes first again | monitor |
 /// | `has_long_polls` | it pays to wake a worker for the run-next goroutine | monitor |
-/// | `kept` | looks of the monitor for which its goroutines stay: a main is in a poll, of which a report wants to know what it wakes | holder, and the monitor, which counts down; 0 when it moves to another place |
+/// | `kept` | checks of the monitor for which its goroutines stay | holder, monitor |
 /// | `place` | see [`Place`] | under the scheduler's lock |
+///
+/// `kept` is set while a main is in a poll, because a report needs to know which goroutines it
+/// wakes. The monitor counts it down, and it is 0 when the processor moves to another place.
 pub(crate) struct Processor {
     pub(crate) id: usize,
     pub(crate) queue: RunQueue<Task>,
@@ -63,13 +67,13 @@ pub(crate) struct Processor {
     pub(crate) place: Cell<Place>,
 }
 
-/// Where a processor is.
+/// The place of a processor.
 ///
-/// | place | meaning | list | idle word |
-/// |---|---|---|---|
-/// | `Retired` | out of use: its id is not below `gomaxprocs`; its queue is empty, its timers are closed | – | – |
-/// | `Idle` | in use, and no worker holds it; its queue is empty | the scheduler's | counts as idle |
-/// | `Held` | a worker holds it. If it is out of use, the worker gives it up after the current poll | – | – |
+/// * `Retired`: not in use, because its id is not below `gomaxprocs`. Its queue is empty, and its
+///   timers are closed.
+/// * `Idle`: in use, but no worker holds it, and its queue is empty. It is in the scheduler's list,
+///   and the idle word counts it.
+/// * `Held`: a worker holds it. If it is not in use, the worker gives it up after the current poll.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
     Retired,
@@ -77,8 +81,8 @@ pub(crate) enum Place {
     Held(NonNull<()>),
 }
 
-// SAFETY: `place` is under the scheduler's lock; `ticks_since_global` and `ticks_since_timers` are
-// the holder's; the rest is `Sync`.
+// SAFETY: `place` is guarded by the scheduler's lock; only the holder accesses `ticks_since_global`
+// and `ticks_since_timers`; the rest is `Sync`.
 unsafe impl Sync for Processor {}
 // SAFETY: as above.
 unsafe impl Send for Processor {}
@@ -101,12 +105,13 @@ impl Processor {
         }
     }
 
-    /// The worker that holds it, as the executor knows it. Under the scheduler's lock.
+    /// Returns the worker that holds it, according to the executor. Must be called under the
+    /// scheduler's lock.
     pub(crate) fn owner(&self) -> Option<NonNull<()>> {
         if let Place::Held(worker) = self.place.get() { Some(worker) } else { None }
     }
 
-    /// Back to the state of a new one. The executor has no worker.
+    /// Resets it to the state of a new processor. The executor has no worker.
     pub(crate) fn reset(&self) {
         self.place.set(Place::Retired);
         self.ticks.store(0, Ordering::Relaxed);
@@ -117,7 +122,7 @@ impl Processor {
         self.has_long_polls.store(false, Ordering::Relaxed);
     }
 
-    /// Begins a tick: one choice of a goroutine that is not the run-next one. Returns whether the
+    /// Begins a tick: one choice of a goroutine other than the run-next one. Returns whether the
     /// global queue comes first, and whether timers must be checked.
     #[inline(always)]
     pub(crate) fn begin_tick(&self) -> (bool, bool) {
@@ -132,25 +137,27 @@ impl Processor {
         (local >= interval, look)
     }
 
-    /// The global queue came first, and had something.
+    /// Records that a goroutine was taken from the global queue when that came first.
     pub(crate) fn took_from_global(&self) {
         self.ticks_since_global.set(0);
     }
 
-    /// Sets whether its goroutines stay at it, unless a poll is very long. Returns what was set.
+    /// Sets whether its goroutines stay at this processor, unless a poll is very long. Returns the
+    /// previous setting.
     pub(crate) fn set_kept(&self, keep: bool) -> bool {
         self.kept.swap(if keep { KEPT_LOOKS } else { 0 }, Ordering::Relaxed) != 0
     }
 
-    /// True if thieves leave its goroutines alone.
+    /// Returns true if thieves must leave its goroutines alone.
     pub(crate) fn is_kept(&self) -> bool {
         self.kept.load(Ordering::Relaxed) != 0
     }
 
-    /// A look of the monitor at a long poll, for whose end others wait. True if they stay at it.
+    /// Called by the monitor if goroutines wait for the end of a long poll. Returns true if they
+    /// stay at this processor.
     pub(crate) fn stays_kept(&self) -> bool {
         let left = self.kept.load(Ordering::Relaxed);
-        // If that fails, the holder has set it.
+        // If the exchange fails, the holder has set `kept` meanwhile.
         left != 0
             && self
                 .kept
@@ -163,7 +170,8 @@ impl Processor {
         self.polls.store(self.polls.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
     }
 
-    /// Adapts to what was begun in the time that `passed`, of which the worker computed for `cpu`.
+    /// Adapts to the ticks and polls that began in the time that `passed`, of which the worker
+    /// computed for `cpu`.
     pub(crate) fn adapt(&self, ticks: u32, polls: u32, passed: Duration, cpu: Duration) {
         let looks =
             u32::try_from(passed.as_micros() / GLOBAL_LOOK.as_micros()).unwrap_or(u32::MAX).max(1);
@@ -172,19 +180,20 @@ impl Processor {
         self.has_long_polls.store(cpu > LONG_POLL.saturating_mul(polls), Ordering::Relaxed);
     }
 
-    /// True if goroutines compute for long. Then a goroutine that yields stays in the local queue,
-    /// so that goroutines in the global one need not wait for all of the others.
+    /// Returns true if goroutines compute for long. Then a goroutine that yields stays in the local
+    /// queue, so that those in the global queue need not wait for all of the others.
     pub(crate) fn has_long_ticks(&self) -> bool {
         self.global_interval.load(Ordering::Relaxed) == LONG_TICKS
     }
 
-    /// True if it pays to wake a worker for the run-next goroutine.
+    /// Returns true if it pays to wake a worker for the run-next goroutine.
     #[inline(always)]
     pub(crate) fn has_long_polls(&self) -> bool {
         self.has_long_polls.load(Ordering::Relaxed)
     }
 
-    /// Fires the due timers, at a `look` or while the queue is empty. True if there was one.
+    /// Fires the due timers, at a `look` or while the queue is empty. Returns true if there was
+    /// one.
     #[inline(always)]
     pub(crate) fn fire_due(&self, look: bool) -> bool {
         self.timers.next_due() != Time::NEVER && (look || self.queue.is_empty()) && self.fire()
@@ -198,8 +207,8 @@ impl Processor {
         self.timers.next_due() <= now && self.timers.fire(now, room) > 0
     }
 
-    /// True if the holder takes ticks so fast that it will soon have drained the queue, in which
-    /// there is something.
+    /// Returns true if the queue is not empty, and the holder begins ticks so fast that it will
+    /// soon have drained it.
     pub(crate) fn is_draining(&self) -> bool {
         let waiting = self.queue.shared().len();
         if waiting == 0 || waiting > SHORT_QUEUE {
@@ -211,14 +220,14 @@ impl Processor {
         taken() * DRAINED_IN >= waiting
     }
 
-    /// True if the holder begins another poll soon.
+    /// Returns true if the holder begins another poll soon.
     pub(crate) fn ends_poll(&self) -> bool {
         let polls = self.polls.load(Ordering::Relaxed);
         watch(|| self.polls.load(Ordering::Relaxed) != polls)
     }
 }
 
-/// Spins for [`WATCH`], or until something `happens`: returns whether it did.
+/// Spins for [`WATCH`], or until something `happens`. Returns whether it did.
 fn watch(happens: impl Fn() -> bool) -> bool {
     let until = Time::now().after(WATCH);
     while Time::now() < until {
@@ -232,23 +241,23 @@ fn watch(happens: impl Fn() -> bool) -> bool {
     false
 }
 
-/// The shard of goroutines that started on a thread without a processor; the others are the
-/// processors'.
+/// The number of the shard of goroutines that started on a thread without a processor. Each lower
+/// number is a processor's.
 pub(crate) const EXTERNAL: usize = MAX_PROCESSORS;
 const _: () = assert!(EXTERNAL < Header::SHARDS);
 
 /// The goroutines that started at one processor.
 #[derive(Default)]
 pub(crate) struct Shard {
-    /// Those that have parked at least once.
+    /// The goroutines that have parked at least once.
     pub(crate) registry: Registry,
-    /// Goroutines spawned and ended here. Only the holder writes a processor's.
+    /// The numbers of goroutines that started and ended here. Only the holder writes a processor's.
     pub(crate) started: AtomicUsize,
     pub(crate) finished: AtomicUsize,
 }
 
 impl Shard {
-    /// For the processor's holder alone, as is [`count_finished`](Self::count_finished).
+    /// Only the processor's holder may call this and [`count_finished`](Self::count_finished).
     #[inline(always)]
     pub(crate) fn count_started(&self) {
         self.started.store(self.started.load(Ordering::Relaxed).wrapping_add(1), Ordering::Release);
@@ -263,16 +272,17 @@ impl Shard {
 
 /// All processors of an executor.
 ///
-/// | word | meaning | written by |
-/// |---|---|---|
-/// | `slots[id]` | the processor of that id; null if it was never needed | once, under the scheduler's lock |
-/// | `created` | processors there are: those with a lower id | under the scheduler's lock |
-/// | `bound` | those with a lower id can have goroutines or timers, or a holder; the others are retired | under the scheduler's lock |
+/// Each word is written under the scheduler's lock.
+///
+/// * `slots[id]`: the processor of that id, or null if it was never needed. Written once.
+/// * `created`: the number of processors that exist: those with a lower id.
+/// * `bound`: processors with a lower id can have goroutines or timers, or a holder. The others are
+///   retired.
 pub(crate) struct Processors {
     slots: [AtomicPtr<Processor>; MAX_PROCESSORS],
     created: AtomicUsize,
     bound: AtomicUsize,
-    /// Goroutines that are spawned, or end, on threads without a processor.
+    /// The goroutines that start, or end, on threads without a processor.
     pub(crate) external: Shard,
 }
 
@@ -293,7 +303,7 @@ impl Processors {
         unsafe { self.slots[id].load(Ordering::Acquire).as_ref() }
     }
 
-    /// Those with a lower id can have goroutines or timers.
+    /// The processors with a lower id can have goroutines or timers.
     pub(crate) fn bound(&self) -> usize {
         self.bound.load(Ordering::Acquire)
     }
@@ -303,7 +313,7 @@ impl Processors {
         (0..self.bound()).filter_map(|id| self.get(id))
     }
 
-    /// All that were ever created: retired ones have a registry and counts.
+    /// All processors that were ever created: retired ones have a registry and counts.
     pub(crate) fn all(&self) -> impl Iterator<Item = &'static Processor> {
         (0..self.created.load(Ordering::Acquire)).filter_map(|id| self.get(id))
     }
@@ -313,7 +323,7 @@ impl Processors {
         if number == EXTERNAL {
             &self.external
         } else {
-            &self.get(number).expect("it started there").shard
+            &self.get(number).expect("a goroutine started there").shard
         }
     }
 
@@ -321,9 +331,10 @@ impl Processors {
         self.all().map(|processor| &processor.shard).chain([&self.external])
     }
 
-    /// The number of live goroutines.
+    /// Returns the number of live goroutines.
     pub(crate) fn live(&self) -> usize {
-        // SeqCst: a shutdown that does not count a goroutine is seen where it starts.
+        // SeqCst: if a shutdown does not count a goroutine, the goroutine's start sees the
+        // shutdown.
         let sum = |count: fn(&Shard) -> &AtomicUsize| {
             self.shards()
                 .map(|shard| count(shard).load(Ordering::SeqCst))
@@ -335,7 +346,8 @@ impl Processors {
         sum(|shard| &shard.started).wrapping_sub(finished)
     }
 
-    /// Those with a lower id than `count` will be in use. Under the scheduler's lock.
+    /// Creates the processors with a lower id than `count`, which will be in use. Must be called
+    /// under the scheduler's lock.
     pub(crate) fn open(&self, count: usize) {
         for id in self.created.load(Ordering::Relaxed)..count {
             self.slots[id].store(Box::leak(Box::new(Processor::new(id))), Ordering::Release);
@@ -344,7 +356,7 @@ impl Processors {
         self.bound.fetch_max(count, Ordering::AcqRel);
     }
 
-    /// One has been retired. Under the scheduler's lock.
+    /// Lowers the bound after a processor was retired. Must be called under the scheduler's lock.
     pub(crate) fn close(&self) {
         let is_retired =
             |id| self.get(id).is_none_or(|processor| processor.place.get() == Place::Retired);
@@ -352,7 +364,7 @@ impl Processors {
         self.bound.store(bound, Ordering::Release);
     }
 
-    /// Back to the state of a new executor's, which has no worker.
+    /// Resets them to the state in a new executor. The executor has no worker.
     pub(crate) fn reset(&self) {
         self.bound.store(0, Ordering::Relaxed);
         self.all().for_each(Processor::reset);

@@ -1,11 +1,11 @@
-//! Turns, and what is as in a new processor.
+//! Ticks, and the state of a new processor.
 
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::{GLOBAL_INTERVAL, LONG_TICKS, Place, Processor};
 
 impl Processor {
-    /// True if it is as a new one, but for its registry and counts.
+    /// Returns true if it is like a new one, except for its registry and counts.
     pub(crate) fn is_reset(&self) -> bool {
         let counts = [&self.ticks, &self.polls].map(|count| count.load(Relaxed));
         let since = [self.ticks_since_global.get(), self.ticks_since_timers.get()];
@@ -21,7 +21,7 @@ fn the_global_queue_and_the_timers_have_their_turn_every_so_many_rounds() {
     let processor = Processor::new(0);
     for round in 1..=200 {
         let (global_first, look) = processor.begin_tick();
-        // It stays so until the global queue had something.
+        // It stays true until a goroutine is taken from the global queue.
         assert_eq!(global_first, round >= GLOBAL_INTERVAL, "round {round}");
         assert_eq!(look, round % (GLOBAL_INTERVAL - 1) == 0, "round {round}");
     }
