@@ -1,14 +1,15 @@
-//! Which goroutines there are, and what they do.
+//! The census: lists the live goroutines and their activities.
 //!
 //! A goroutine that has parked once is in its shard's registry. Others are in a queue, or in their
-//! first poll. Nothing is stopped: locks are held for one queue or for one block of a registry at a
-//! time, and each goroutine is seen as it is at that moment. One that moves from queue to queue
-//! meanwhile may be missed there, so a census with too few goroutines is repeated.
+//! first poll. No goroutine is stopped: the census holds a lock for one queue or one block of a
+//! registry at a time, and sees each goroutine as it is at that moment. It may miss a goroutine
+//! that moves from queue to queue meanwhile, so a census with too few goroutines is repeated.
 //!
-//! A wake leaves no mark at its goroutine, because that would cost each context switch two stores.
-//! So the queues are looked at first: a goroutine that waits according to its note, and that no
-//! queue had, was parked at some moment of the census; unless it moved from queue to queue, or its
-//! worker was between two polls whenever this looked. While a runtime is at rest none does.
+//! A wake does not mark its goroutine, because that would cost each context switch two stores. So
+//! the census inspects the queues first. A goroutine that waits according to its note, and that was
+//! in no queue, was parked at some moment of the census, with two exceptions: it moved from queue
+//! to queue, or its worker was between two polls at each inspection. Neither happens while a
+//! runtime is at rest.
 
 use std::collections::{HashMap, HashSet};
 use std::panic::Location;
@@ -30,15 +31,15 @@ pub(crate) struct Seen {
     pub(crate) spawned_at: &'static Location<'static>,
     pub(crate) executor: &'static Executor,
     pub(crate) does: Does,
-    /// Where it waits, or where it waited before it was woken.
+    /// Its wait, or its last wait if it was woken since.
     pub(crate) note: Option<WaitNote>,
     /// Whether a future of another crate keeps its waker.
     pub(crate) keeper: Keeper,
-    /// Of one that waits for a channel, where channels are recorded.
+    /// The task of a goroutine that waits for a socket, or for a channel if holders are recorded.
     pub(crate) task: Option<Kept>,
 }
 
-/// Keeps a goroutine's memory: as long as it is there, the address means this goroutine.
+/// Keeps a goroutine's memory allocated, so that the address identifies this goroutine.
 pub(crate) struct Kept(Waker);
 
 impl Kept {
@@ -48,12 +49,12 @@ impl Kept {
     }
 }
 
-/// What it does.
+/// The activity of a goroutine, as a census reports it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Does {
     Runs,
     CanRun,
-    /// As its note says.
+    /// It waits, as its note says.
     Waits,
     /// It waits for a future of another crate, since that epoch.
     WaitsElsewhere {
@@ -62,7 +63,7 @@ pub(crate) enum Does {
 }
 
 impl Does {
-    /// What a goroutine does that no queue has. `None` if it has ended.
+    /// The activity of a goroutine that is in no queue. `None` if it has ended.
     fn of(activity: Activity, is_polled: impl FnOnce() -> bool) -> Option<Self> {
         match activity {
             Activity::Ended => None,
@@ -91,20 +92,20 @@ impl Seen {
     }
 }
 
-/// How busy a runtime is.
+/// The load of a runtime.
 pub(crate) struct Load {
     pub(crate) procs: usize,
     pub(crate) idle: usize,
-    /// Workers, and how many of them are parked.
+    /// The number of workers, and of parked ones.
     pub(crate) threads: usize,
     pub(crate) parked: usize,
-    /// Goroutines in the global queue, and in those of the processors.
+    /// The number of goroutines in the global queue, and in each processor's queue.
     pub(crate) global: usize,
     pub(crate) local: Vec<usize>,
 }
 
 impl Executor {
-    /// How busy it is at this moment.
+    /// Returns the load at this moment.
     pub(crate) fn load(&self) -> Load {
         let (parked, threads) = self.spares.counts();
         Load {
@@ -117,7 +118,8 @@ impl Executor {
         }
     }
 
-    /// The executors of all runtimes. None in a forked process, where a lock may never be released.
+    /// Returns the executors of all runtimes; none in a forked process, where a lock may never be
+    /// released.
     pub(crate) fn all() -> impl Iterator<Item = &'static Self> {
         let all = EXECUTORS
             .all()
@@ -127,13 +129,13 @@ impl Executor {
         all
     }
 
-    /// Tells this runtime from every other one of the process.
+    /// Returns a number that identifies this runtime among all of the process.
     pub(crate) fn number(&self) -> u64 {
         self.generation() as u64 * Header::EXECUTORS as u64 + u64::from(self.index)
     }
 
-    /// Calls `f` with each goroutine that lives during the whole call, once; and with some that
-    /// begin or end meanwhile. No lock is held when `f` is called.
+    /// Calls `f` once with each goroutine that is live during the whole call, and with some that
+    /// start or end meanwhile. No lock is held when `f` is called.
     pub(crate) fn census(&'static self, mut f: impl FnMut(Seen)) {
         let mut known = HashSet::new();
         for _ in 0..ATTEMPTS {
@@ -164,16 +166,17 @@ impl Executor {
         }
     }
 
-    /// Goroutines in polls and in queues, and whether they are registered.
+    /// Returns the goroutines in polls and in queues, and whether they are registered.
     fn in_queues(&'static self) -> Vec<(Seen, bool)> {
-        // Nothing is allocated under the locks. What does not fit is found by the next attempt.
+        // Nothing is allocated under the locks. The next attempt finds the goroutines that do not
+        // fit.
         let mut found = Vec::with_capacity(self.live() + BLOCK);
         let mut add = |header: &Header, does| {
             if found.len() < found.capacity() {
                 found.push((Seen::new(header, does), header.flags().is_registered()));
             }
         };
-        // In the order in which they go from the one to the next.
+        // This visits the queues in the order in which goroutines move from one to the next.
         self.spares.each_job(BLOCK, |task| add(task.metadata(), Does::CanRun));
         self.global.each(BLOCK, |task| add(task.metadata(), Does::CanRun));
         self.each_in_processors(|task| add(task.metadata(), Does::CanRun));
@@ -189,56 +192,56 @@ impl Executor {
         );
         let runs = |Polled { id, spawned_at }| {
             let (does, note, keeper, task) = (Does::Runs, None, Keeper::Unknown, None);
-            // As if it was not registered: what is running is found here alone.
+            // Reported as not registered, because a running goroutine is found only here.
             (Seen { id, spawned_at, executor: self, does, note, keeper, task }, false)
         };
         found.extend(polled.into_iter().map(runs));
         found
     }
 
-    /// The goroutines that workers poll.
+    /// Calls `f` with the goroutines that workers poll.
     fn each_running(&self, f: impl FnMut(&Header)) {
         let sched = lock(&self.sched);
         // SAFETY: a worker leaves the list, under the lock, before its thread ends.
         Running::inspect(sched.workers.iter().map(|worker| unsafe { &worker.as_ref().running }), f);
     }
 
-    /// The goroutines at processors whose worker is in a poll. One that is not takes the next one
-    /// at once.
+    /// Calls `f` with the goroutines at processors whose worker is in a poll. A worker that is not
+    /// in a poll takes its next goroutine at once.
     fn each_in_processors(&self, mut f: impl FnMut(&Task)) {
         for processor in self.processors.in_use() {
             let sched = lock(&self.sched);
-            // SAFETY: under the lock.
+            // SAFETY: the lock is held.
             let Some(worker) = (unsafe { Worker::holder_of(processor) }) else { continue };
             let Some(next) = worker.run_next.revoke() else { continue };
-            // SAFETY: revoked, the slot was this thread's.
+            // SAFETY: while revoked, the slot belongs to this thread.
             if let Some(task) = unsafe { from_slot(next) } {
                 f(&task);
                 worker.run_next.swap(task.into_raw().as_ptr());
             }
-            // SAFETY: revoked, the queue is this thread's.
+            // SAFETY: while revoked, the queue belongs to this thread.
             unsafe { processor.queue.each(prefetch, &mut f) };
             worker.run_next.reinstate();
             drop(sched);
-            // A thief that has missed some may be asleep.
+            // A thief that has missed goroutines may be asleep.
             if !processor.queue.is_empty() {
                 self.notify();
             }
         }
     }
 
-    /// Those that have parked once.
+    /// Calls `f` with the goroutines that have parked once.
     fn each_registered(&'static self, f: &mut dyn FnMut(Seen)) {
         let mut found = Vec::with_capacity(BLOCK);
         let mut unnoted = Vec::with_capacity(BLOCK);
         for shard in self.processors.shards() {
             for at in 0.. {
                 let is_there = shard.registry.each_of_block(at, |waker| {
-                    // SAFETY: `park_first` has located the header of each waker before it was
-                    // registered.
+                    // SAFETY: `park_first` located the header of each waker before it registered
+                    // the waker.
                     let header = unsafe { Header::of_waker(waker) };
                     match header.activity() {
-                        // A clone of a goroutine's own waker runs no foreign code.
+                        // Cloning a goroutine's own waker runs no foreign code.
                         Activity::Waits(note) => found.push(Seen {
                             task: (note.reason == Reason::Io
                                 || note.reason.is_channel() && holders::is_on())
@@ -258,9 +261,9 @@ impl Executor {
         }
     }
 
-    /// Asks the goroutines that wait for futures of other crates whether those keep their wakers:
-    /// see [`Keeper`]. False if there is none that has not been asked, or if they have been asked
-    /// too often in this rest.
+    /// Asks the goroutines that wait for futures of other crates whether the futures keep their
+    /// wakers: see [`Keeper`]. Returns false if all have been asked, or if they have been asked too
+    /// often in this rest.
     pub(crate) fn ask_for_keepers(&'static self) -> bool {
         if !self.may_ask() {
             return false;
@@ -271,7 +274,7 @@ impl Executor {
             Activity::Ended => false,
         };
         let asks = |waker: &Waker| {
-            // SAFETY: it comes out of the registry.
+            // SAFETY: the registry has only wakers of goroutines.
             let header = unsafe { Header::of_waker(waker) };
             is_foreign(header.activity()) && header.ask_for_keeper()
         };
@@ -285,10 +288,10 @@ impl Executor {
         true
     }
 
-    /// A goroutine that has parked once and notes no wait: it runs, or waits for a future of
-    /// another crate.
+    /// Determines whether a goroutine that has parked once and notes no wait runs, or waits for a
+    /// future of another crate.
     fn look_again(&self, waker: &Waker) -> Option<Seen> {
-        // SAFETY: it comes out of the registry.
+        // SAFETY: the registry has only wakers of goroutines.
         let header = unsafe { Header::of_waker(waker) };
         loop {
             let activity = header.activity();

@@ -1,14 +1,14 @@
-//! The poller in the scheduler: who looks for events, and who sleeps there.
+//! The poller in the scheduler: which threads check it for events, and which one sleeps there.
 //!
-//! * A busy worker looks when its timers are due for a look, if the last look is [`AGE`] old. If
-//!   goroutines wait in its local queue it takes a few events only: what is left in the kernel is
-//!   served in turn, what overflows into the global queue starves.
-//! * A worker that has found nothing to run looks before it parks, and some times more if that is
-//!   likely to pay.
-//! * The last idle worker sleeps in the poller, the others elsewhere: they are cheaper to wake, and
-//!   are woken first. It claims the poller before it is listed as parked.
-//! * The monitor looks if no worker has for a while: all are in long polls, or their queues are
-//!   full.
+//! * A busy worker checks the poller when it must check its timers, if the last check is [`AGE`]
+//!   old. If goroutines are in its local queue it takes only a few events: events that are left in
+//!   the kernel are served in turn, but goroutines that overflow into the global queue starve.
+//! * A worker that has found nothing to run checks before it parks, and repeats that a few times if
+//!   it is likely to pay.
+//! * The last idle worker sleeps in the poller, the others in their parkers: these are cheaper to
+//!   wake, and are woken first. The worker claims the poller before it is listed as parked.
+//! * The monitor checks if no worker has done so for a while, because all are in long polls, or
+//!   their queues are full.
 //!
 //! Go: `netpoll.go`, `findRunnable`, `sysmon`.
 
@@ -23,16 +23,16 @@ use crate::parker::Parker;
 use crate::processor::LOCAL_QUEUE;
 use crate::sources::{SocketInfo, Sources};
 
-/// A busy worker looks if the last look is so long ago.
+/// A busy worker checks if the last check is so long ago.
 const AGE: Duration = Duration::from_micros(200);
-/// The monitor looks if no worker has looked for so long.
+/// The monitor checks if the last check is so long ago.
 const MONITOR_AGE: Duration = Duration::from_millis(1);
 
 /// The descriptors of a runtime that shuts down.
 pub(super) struct Ending(Option<Arc<Sources>>);
 
 impl Ending {
-    /// Operations fail from here on.
+    /// Ends them: from now on, operations fail.
     pub(super) fn end(self) {
         self.0.iter().for_each(|sources| sources.end());
     }
@@ -42,7 +42,7 @@ impl Ending {
 pub(super) struct Claim(Option<Arc<Netpoll>>);
 
 impl Claim {
-    /// True if the worker must not leave: no other one sleeps in the poller.
+    /// Returns true if the worker must not end, because no other one sleeps in the poller.
     pub(super) fn is_held(&self) -> bool {
         self.0.is_some()
     }
@@ -62,11 +62,11 @@ impl Drop for Claim {
 }
 
 impl Executor {
-    /// The descriptors of the runtime. The first call starts its poller.
+    /// Returns the descriptors of the runtime. The first call creates its poller.
     ///
     /// # Errors
     ///
-    /// The system refuses a poller, or the runtime is shutting down.
+    /// Fails if the system refuses a poller, or if the runtime is shutting down.
     pub(crate) fn sources(&self) -> io::Result<Arc<Sources>> {
         let (sources, is_new) = self.io.open(|| self.is_closing())?;
         if is_new {
@@ -77,19 +77,19 @@ impl Executor {
         Ok(sources)
     }
 
-    /// A busy worker looks for events, if that is due and its queue has room for them. True if it
-    /// has found some.
-    // A call, because the loop of a worker keeps all its state in registers.
+    /// Checks for events in a busy worker, if that is due and its queue has room for them. Returns
+    /// true if there were some.
+    // Not inlined, because the loop of a worker keeps all its state in registers.
     #[inline(never)]
     pub(super) fn look_for_events(&'static self, processor: &'static Processor) -> bool {
-        // Without room it does not count as a look: then the monitor looks.
+        // Without room, this does not count as a check, so that the monitor checks.
         processor.queue.len() + FEW <= LOCAL_QUEUE
             && self.io.is_due(AGE)
             && self.io.get().is_some_and(|sources| self.harvest(&sources, processor))
     }
 
-    /// A worker that has nothing to run looks for events. True if it has found some, or there is
-    /// work now.
+    /// Checks for events in a worker that has nothing to run. Returns true if there were some, or
+    /// if there is work now.
     #[inline(never)]
     pub(super) fn wait_for_events(&'static self, processor: &'static Processor) -> bool {
         self.io.get().is_some_and(|sources| self.wait_briefly(&sources, processor))
@@ -101,11 +101,11 @@ impl Executor {
             return false;
         }
         if !self.idle.is_all_but_one(self.procs.load(Ordering::Relaxed)) {
-            // Other workers are busy, and look as well.
+            // Other workers are busy, and check as well.
             self.io.looked();
             return self.harvest(sources, processor);
         }
-        // The sleep is a look.
+        // The sleep in the poller is a check.
         if !netpoll.may_spin() {
             return false;
         }
@@ -128,8 +128,8 @@ impl Executor {
         true
     }
 
-    /// Wakes the goroutines of these events, and then at most one worker for all of them: until
-    /// `done`, this thread counts as one that searches.
+    /// Wakes the goroutines of these events, then at most one worker for all of them: until `done`
+    /// has returned, this thread counts as searching.
     fn deliver(&self, sources: &Sources, events: &[Event], done: impl FnOnce()) {
         self.idle.begin_search();
         sources.deliver(events);
@@ -139,7 +139,7 @@ impl Executor {
         }
     }
 
-    /// Delivers what a sleep has found.
+    /// Delivers the events that a sleep in the poller has found.
     #[inline(never)]
     pub(super) fn take_events(&'static self, processor: &'static Processor) -> bool {
         self.io.get().is_some_and(|sources| {
@@ -147,13 +147,13 @@ impl Executor {
         })
     }
 
-    /// True if a sleep has found events, which wait for a processor.
+    /// Returns true if a sleep has found events, which wait for a processor.
     pub(super) fn has_events(&self) -> bool {
         self.io.get().is_some_and(|sources| sources.netpoll().has_found())
     }
 
-    /// The monitor looks, if no worker has for some time, nor sleeps in the poller. What it finds
-    /// goes into the global queue.
+    /// Checks for events in the monitor, if no worker has done so for some time and none sleeps in
+    /// the poller. The goroutines that it wakes go into the global queue.
     pub(super) fn look_from_monitor(&self) {
         if let Some(sources) = self.io.get().filter(|_| self.io.is_due(MONITOR_AGE)) {
             let events = sources.netpoll().look(false);
@@ -163,7 +163,7 @@ impl Executor {
         }
     }
 
-    /// For a worker that is about to park: the poller, if all processors are idle.
+    /// Claims the poller for a worker that is about to park, if all processors are idle.
     pub(super) fn claim_poller(&self, sched: &Sched) -> Claim {
         let is_last = sched.idle.len() >= self.procs.load(Ordering::Relaxed);
         let netpoll =
@@ -171,7 +171,7 @@ impl Executor {
         Claim(netpoll.filter(|netpoll| netpoll.claim()))
     }
 
-    /// A worker that slept in the poller does a job: another one must sleep there.
+    /// Calls another worker to sleep in the poller, because the one that slept there runs a job.
     pub(super) fn replace_poller(&self, claim: Claim) {
         let was_held = claim.is_held();
         drop(claim);
@@ -191,13 +191,13 @@ impl Executor {
         let _ = f;
     }
 
-    /// True if there is a poller, and no worker sleeps there or is about to.
+    /// Returns true if there is a poller, and no worker sleeps there or is about to.
     pub(super) fn is_unwatched(&self) -> bool {
         self.io.get().is_some_and(|sources| !sources.netpoll().is_claimed())
     }
 
-    /// The descriptors of the runtime, which shuts down. Under the scheduler's lock: later they may
-    /// be another runtime's.
+    /// Returns the descriptors of the runtime, which is shutting down. Must be called under the
+    /// scheduler's lock: afterwards they may belong to another runtime.
     pub(super) fn end_io(&self) -> Ending {
         Ending(self.io.get_exact())
     }
@@ -207,7 +207,7 @@ impl Executor {
         !self.io.is_open()
     }
 
-    /// The runtime has ended.
+    /// Closes the poller after the runtime has ended.
     pub(super) fn retire_io(&self) {
         self.io.close();
     }

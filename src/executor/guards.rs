@@ -1,4 +1,4 @@
-//! What a thread is for a while: another runtime's, one that blocks or waits, or one whose
+//! Temporary states of a thread: it belongs to another runtime, it blocks or waits, or its
 //! processor keeps its goroutines.
 
 use std::marker::PhantomData;
@@ -14,7 +14,7 @@ use crate::processor::{Place, Processor};
 
 impl Executor {
     /// Makes `self` this thread's [`current`](Self::current) until the guard is dropped. Until then
-    /// the thread's own processor is not used: it may be another runtime's.
+    /// the thread's own processor is not used, because it may belong to another runtime.
     pub(crate) fn make_current(&'static self) -> Entered {
         Worker::with(|w| Entered {
             executor: w.executor.replace(self),
@@ -27,18 +27,18 @@ impl Executor {
         coop::set_executor(HOOKS);
         Worker::with(|w| {
             w.run_task(task);
-            // It was enqueued behind all others of this thread.
+            // If it yielded, it is enqueued behind all others now.
             w.yielding.set(false);
         });
     }
 
-    /// True inside a goroutine's poll.
+    /// Returns true inside a goroutine's poll.
     pub(crate) fn is_polling() -> bool {
         coop::is_polling() || Worker::with(|w| w.polling.get())
     }
 
-    /// True if goroutines wait for this thread: it is a worker with a processor, in a poll or
-    /// between two.
+    /// Returns true if goroutines wait for this thread, because it is a worker with a processor, in
+    /// a poll or between two.
     pub(crate) fn holds_processor() -> bool {
         Worker::with(|w| w.hold().is_some())
     }
@@ -48,23 +48,23 @@ impl Executor {
         Worker::with(|w| w.polling.replace(polling))
     }
 
-    /// When the running goroutine is enqueued next, it goes behind every goroutine that can run.
+    /// Makes the running goroutine go behind every runnable goroutine when it is enqueued next.
     pub(crate) fn yield_now() {
         Worker::with(|w| w.yielding.set(true));
     }
 
-    /// The calls of `block_on` in progress.
+    /// Returns the calls of `block_on` in progress.
     pub(crate) fn block_on_calls(&self) -> &BlockOnCalls {
         &self.block_on_calls
     }
 
-    /// True if the runtime is shutting down.
+    /// Returns true if the runtime is shutting down.
     pub(crate) fn is_closing(&self) -> bool {
         self.closing.load(Ordering::Relaxed)
     }
 
-    /// If this thread runs a job, another one may take its place until the guard is dropped: it
-    /// waits for the runtime.
+    /// Lets another thread take the place of this one until the guard is dropped, if this one runs
+    /// a job, which now waits for the runtime.
     pub(crate) fn lend_thread() -> Option<Lent> {
         Worker::with(|w| {
             let home = w.home().filter(|_| w.in_job.get())?;
@@ -88,7 +88,7 @@ impl Executor {
     }
 
     /// Gives this thread's processor to another worker, if there is work and a worker for it.
-    /// `None` if it has none, or keeps it.
+    /// Returns `None` if the thread has no processor, or keeps it.
     fn lend_processor(w: &Worker) -> Option<(&'static Self, &'static Processor)> {
         let this = Self::current()?;
         let held = w.hold()?;
@@ -100,7 +100,7 @@ impl Executor {
         drop(held);
         let mut sched = lock(&this.sched);
         if processor.place.get() != w.place() {
-            // Lost in between; the run-next goroutine still is this thread's.
+            // The processor was lost in between, but this thread still owns the run-next goroutine.
             drop(sched);
             next.into_iter().for_each(|next| this.push_global(next));
             return None;
@@ -122,7 +122,8 @@ impl Executor {
         Some((this, processor))
     }
 
-    /// The thread blocks no longer: it goes on with its processor, if no other worker has that.
+    /// Lets the thread, which no longer blocks, continue with its processor if no other worker has
+    /// it.
     fn take_back(&self, w: &Worker, processor: &'static Processor) {
         let mut sched = lock(&self.sched);
         if processor.place.get() == Place::Idle {
@@ -132,8 +133,8 @@ impl Executor {
         }
     }
 
-    /// Sets whether thieves leave the goroutines of this thread's processor alone. Reset when the
-    /// processor gets another worker.
+    /// Sets whether thieves leave the goroutines of this thread's processor alone. This is reset
+    /// when the processor moves to another worker.
     pub(crate) fn keep_queue(keep: bool) {
         Worker::with(|w| {
             let Some(held) = w.hold() else { return };
@@ -148,7 +149,7 @@ impl Executor {
     }
 }
 
-/// The job of this thread waits for the runtime.
+/// A guard: this thread's job waits for the runtime.
 pub(crate) struct Lent(PhantomData<*const ()>);
 
 impl Drop for Lent {
@@ -163,7 +164,7 @@ impl Drop for Lent {
     }
 }
 
-/// Restores the thread's current executor, and its processor.
+/// A guard that restores the thread's current executor and its processor.
 pub(crate) struct Entered {
     executor: *const Executor,
     processor: *const Processor,

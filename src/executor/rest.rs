@@ -1,4 +1,4 @@
-//! When a runtime is at rest, and nothing inside of it will make anything run.
+//! Detects that a runtime is at rest: nothing inside it will make a goroutine run.
 
 use std::panic::Location;
 use std::time::Duration;
@@ -8,14 +8,14 @@ use crate::clock::Time;
 use crate::rest::Rest;
 use crate::timer::shard;
 
-/// How long goroutines may take that answer a report.
+/// How long goroutines may take to answer a report.
 const ANSWER: Duration = Duration::from_millis(500);
 
 impl Executor {
-    /// The monitor has found nothing that runs.
+    /// Begins a rest, or continues it: the monitor has found that nothing runs.
     pub(super) fn rest(&self, sched: &mut Sched, now: Time) {
         let polls = self.block_on_calls.polls();
-        // What the thread of a `block_on_local` polls ends the rest, but does not wake the monitor.
+        // A poll by the thread of a `block_on_local` ends the rest, but does not wake the monitor.
         if !sched.rest.is_some_and(|rest| rest.goes_on(polls)) {
             sched.rest = Some(match sched.asked.take() {
                 Some((before, until)) if now <= until => before.resumed(now, polls),
@@ -24,13 +24,13 @@ impl Executor {
         }
     }
 
-    /// True if the observer may ask goroutines, which wakes them.
+    /// Returns true if the observer may ask goroutines, which wakes them.
     pub(super) fn may_ask(&self) -> bool {
         lock(&self.sched).rest.is_some_and(|rest| rest.may_ask())
     }
 
-    /// The observer asks goroutines, and wakes them to answer. That does not end the rest, if they
-    /// park at once.
+    /// Records that the observer asks goroutines, which wakes them to answer. This does not end the
+    /// rest if they park at once.
     pub(super) fn rest_goes_on(&self) {
         let mut sched = lock(&self.sched);
         if let Some(rest) = sched.rest {
@@ -38,14 +38,14 @@ impl Executor {
         }
     }
 
-    /// Goroutines have done more than to answer: a rest that was resumed began only then. True if
-    /// it was.
+    /// Begins the rest anew, because goroutines have done more than answer. Returns true if the
+    /// rest had been resumed.
     pub(crate) fn rest_begins_anew(&self) -> bool {
         lock(&self.sched).rest.as_mut().is_some_and(Rest::begin_anew)
     }
 
     /// Asks the observer whether the runtime can go on, if it has been at rest for long enough.
-    /// Returns when it must look again.
+    /// Returns the time of the next judgement.
     pub(super) fn judge_rest(&self) -> Time {
         let mut sched = lock(&self.sched);
         let observer = sched.observer;
@@ -57,8 +57,8 @@ impl Executor {
         lock(&self.sched).rest.map_or(Time::NEVER, |rest| rest.judge_at())
     }
 
-    /// Since when this runtime has been at rest. `None` if something runs or can run, or a timer or
-    /// a job will make it.
+    /// Returns since when this runtime has been at rest. `None` if something runs or can run, or if
+    /// a timer or a job will make something run.
     pub(crate) fn at_rest_since(&self) -> Option<Time> {
         let sched = lock(&self.sched);
         let rest = sched.rest.as_ref()?;
@@ -71,7 +71,7 @@ impl Executor {
         if is_quiet { rest.since(Time::now()) } else { None }
     }
 
-    /// The runtime is stuck, as the report says: an unrecovered panic of this main.
+    /// Reports a deadlock as an unrecovered panic of this main.
     pub(crate) fn deadlocked(&self, main: u64, spawned_at: &Location<'_>, report: String) {
         let generation = self.generation();
         self.block_on_calls

@@ -1,5 +1,5 @@
-//! The end of a runtime: its workers drop every goroutine, its threads leave, and its executor is
-//! made available to the next one.
+//! The shutdown of a runtime: its workers drop every goroutine, its threads end, and its executor
+//! becomes available to the next runtime.
 
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
@@ -12,22 +12,22 @@ use crate::threads;
 use crate::timer::driver;
 
 impl Executor {
-    /// True if the runtime of that generation has ended, or is shutting down.
+    /// Returns true if the runtime of that generation has ended, or is shutting down.
     pub(crate) fn is_over(&self, generation: usize) -> bool {
         self.closing.load(Ordering::Relaxed) || self.generation() != generation
     }
 
-    /// Shuts the runtime down: its workers drop every goroutine, and its threads end. Waits for
-    /// that for no longer than `patience`, and not at all if the end may depend on this thread.
-    /// Returns how many goroutines are left; the monitor completes the shutdown when they have
-    /// ended.
+    /// Shuts the runtime down: its workers drop every goroutine, and its threads end. Waits for the
+    /// end for at most `patience`, and not at all if the end may depend on this thread. Returns the
+    /// number of goroutines that are left; the monitor completes the shutdown when they have ended.
     pub(crate) fn shutdown(&'static self, patience: Duration) -> usize {
         let home = Worker::with(|w| w.home()).map(|home| home.index);
         let waiting = threads::Waiting::begin(home, self.index);
         let patience = waiting.as_ref().map_or(Duration::ZERO, |_| patience);
         let generation = self.generation();
         let sockets = {
-            // Held until the step is done, because after the end the executor is another runtime's.
+            // Held for the whole step, because after the end the executor belongs to another
+            // runtime.
             let _sched = lock(&self.sched);
             self.closing.store(true, Ordering::SeqCst);
             let sockets = self.end_io();
@@ -37,13 +37,13 @@ impl Executor {
         sockets.end();
         let goes_on = |_: &mut Sched| self.generation() == generation && !self.has_stopped();
         let waited = self.ended.wait_timeout_while(lock(&self.sched), patience, goes_on);
-        // The lock is held still: afterwards the executor may be another runtime's.
+        // The lock is still held: afterwards the executor may belong to another runtime.
         let (_sched, timeout) = waited.unwrap_or_else(PoisonError::into_inner);
         if timeout.timed_out() && self.generation() == generation { self.live() } else { 0 }
     }
 
-    /// The next step of a shutdown is the workers' or, as long as goroutines live or if no worker
-    /// does, the monitor's.
+    /// Makes the workers take the next step of a shutdown; or the monitor, if goroutines or no
+    /// workers are left.
     pub(super) fn hasten_end(&self) {
         let is_last_step = self.live() == 0;
         if is_last_step {
@@ -54,18 +54,18 @@ impl Executor {
         }
     }
 
-    /// True once no goroutine is left after a shutdown, and every thread has left.
+    /// Returns true once no goroutine is left after a shutdown, and every worker has left.
     pub(super) fn has_stopped(&self) -> bool {
         self.closing.load(Ordering::Relaxed) && self.live() == 0 && self.spares.all_left()
     }
 
-    /// A step of the shutdown. True if the runtime has ended: no goroutine is left, and no thread
-    /// but this one.
+    /// Takes a step of the shutdown. Returns true if the runtime has ended: no goroutine is left,
+    /// and no thread but this one.
     ///
-    /// The goroutines are woken, and workers drop their futures, see [`next`](Self::next). If one
-    /// blocks its thread, [`retake`](Self::retake) calls another.
+    /// This wakes the goroutines, and workers drop their futures, see [`next`](Self::next). If a
+    /// goroutine blocks its thread, [`retake`](Self::retake) calls another worker.
     pub(super) fn end(&'static self) -> bool {
-        // Timers of tasks that are not the runtime's goroutines move to the driver.
+        // Timers of tasks that are not goroutines of the runtime move to the driver.
         let have_moved =
             self.processors.all().all(|processor| driver::take_over(&processor.timers));
         if self.live() != 0 {
@@ -74,7 +74,7 @@ impl Executor {
                 self.push_global(job.work);
             }
             if !self.has_work() {
-                // Also those that parked in a poll that had begun before the shutdown.
+                // This also wakes those that parked in a poll that had begun before the shutdown.
                 self.processors
                     .shards()
                     .flat_map(|shard| shard.registry.all())
@@ -86,17 +86,17 @@ impl Executor {
         have_moved && self.spares.is_empty() && self.retire()
     }
 
-    /// Tells every worker to end. No thread will be started any more for those that were called.
+    /// Makes every worker end. No thread is started any more for workers that were called.
     pub(super) fn end_workers(&self) {
         (0..self.spares.end()).for_each(|_| _ = self.idle.end_search());
     }
 
     /// Makes the executor available to the next runtime, after every goroutine and every thread has
-    /// ended: every word is as in a new one. False if a wake is under way, whose goroutine has
-    /// ended already. A later waker does no harm: to read whether a worker is idle is harmless at
-    /// any time.
+    /// ended: every word is as in a new executor. Returns false if a wake is in progress, whose
+    /// goroutine has already ended. A later waker does no harm, because it may read whether a
+    /// worker is idle at any time.
     pub(super) fn retire(&'static self) -> bool {
-        // Dropped after the lock.
+        // Dropped after the lock is released.
         let hooks;
         {
             let mut sched = lock(&self.sched);

@@ -1,9 +1,9 @@
-//! A runtime without threads: its one worker is the thread that simulates, which chooses among all
-//! goroutines that can run.
+//! A simulated runtime, without threads: its only worker is the simulating thread, which chooses
+//! among all runnable goroutines.
 //!
-//! Wakes and spawns go where they always go, into the run-next slot and the queues. The simulation
-//! gathers them in the own queue of its one processor, out of which it takes any. So a census finds
-//! each where it looks for it.
+//! Woken and spawned goroutines go into the run-next slot and the queues, as always. The simulation
+//! gathers them in the private queue of its one processor, from which it can take any. So a census
+//! finds each of them in a place that it inspects.
 
 use std::collections::VecDeque;
 use std::marker::PhantomData;
@@ -23,12 +23,12 @@ use crate::header::{Activity, Header, Task, WaitNote};
 use crate::running;
 use crate::simulated::{self, Entered, Operation, Outside};
 
-/// What an executor knows of its simulation.
+/// An executor's state of its simulation.
 ///
 /// | word | meaning | written by |
 /// |---|---|---|
-/// | `is_on` | the executor has no threads | the thread that simulates |
-/// | `woken` | another thread has enqueued a goroutine | that thread; the one that simulates |
+/// | `is_on` | the executor has no threads | the simulating thread |
+/// | `woken` | another thread has enqueued a goroutine | that thread; the simulating thread |
 #[derive(Debug, Default)]
 pub(super) struct State {
     is_on: AtomicBool,
@@ -36,13 +36,13 @@ pub(super) struct State {
 }
 
 impl Executor {
-    /// True if a simulation has it, and no threads.
+    /// Returns true if the executor is simulated, and has no threads.
     pub(super) fn is_simulated(&self) -> bool {
         self.simulated.is_on.load(Ordering::Relaxed)
     }
 
-    /// True if reports on this thread are about this executor too: a simulation is a world of its
-    /// own.
+    /// Returns true if reports on this thread include this executor. A simulation sees only its own
+    /// executor, and all others do not see it.
     pub(super) fn is_in_this_world(&self) -> bool {
         if simulated::is_on() {
             Self::current().is_some_and(|own| ptr::eq(own, self))
@@ -51,15 +51,15 @@ impl Executor {
         }
     }
 
-    /// A goroutine is about to be started here: in a simulation of another executor it would be
-    /// outside.
+    /// Must be called before a goroutine is started on this executor. In a simulation of another
+    /// executor, the goroutine would be outside it.
     pub(crate) fn refuse_outside(&self, site: &Location<'_>) {
         if simulated::is_on() && !self.is_in_this_world() {
             simulated::leaves_at(Outside::Runtime, site);
         }
     }
 
-    /// A worker is called: if another thread does, it has woken a goroutine.
+    /// Handles a call of a worker. If another thread calls, it has woken a goroutine.
     pub(super) fn woken_from_outside(&self) {
         self.idle.end_search();
         if !Self::current().is_some_and(|own| ptr::eq(own, self)) {
@@ -77,7 +77,7 @@ pub(crate) struct Simulation {
     _of_this_thread: PhantomData<*const ()>,
 }
 
-/// What the thread of a simulation was before.
+/// The state of the simulating thread before the simulation.
 #[must_use = "end the simulation"]
 pub(crate) struct Outer {
     entered: Entered,
@@ -92,9 +92,9 @@ pub(crate) struct Outer {
 /// How a poll ended.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Polled {
-    /// It waits there.
+    /// It waits, as its note says.
     Parked(WaitNote),
-    /// It gave way, or waits for a future of another crate.
+    /// It has yielded, or waits for a future of another crate.
     Unnoted,
     Ended,
 }
@@ -103,13 +103,13 @@ pub(crate) enum Polled {
 #[derive(Debug)]
 pub(crate) struct Ready {
     pub(crate) id: u64,
-    /// Where it has waited.
+    /// Where it waited before it was woken.
     pub(crate) waits_at: Option<&'static Location<'static>>,
     pub(crate) spawned_at: &'static Location<'static>,
 }
 
 impl Simulation {
-    /// Begins a simulation: until [`end`](Self::end) this thread is the one worker of a new
+    /// Begins a simulation: until [`end`](Self::end) this thread is the only worker of a new
     /// runtime.
     pub(crate) fn begin(goes_on: fn(Operation) -> bool, allowed: &[Outside]) -> (Self, Outer) {
         crate::lock::prepare();
@@ -130,7 +130,7 @@ impl Simulation {
                 executor.set_place(&mut sched, processor, w.place());
                 sched.workers.push(w.into());
             }
-            // It counts as idle all the same, so that who enqueues a goroutine from outside calls a
+            // It still counts as idle, so that a thread outside that enqueues a goroutine calls a
             // worker.
             executor.idle.transition_to_idle();
             Outer {
@@ -146,8 +146,8 @@ impl Simulation {
         (Self { executor, processor, _of_this_thread: PhantomData }, outer)
     }
 
-    /// The number of goroutines that can run, the running one left out. Their places stay as they
-    /// are until one is polled; what is woken meanwhile comes behind them.
+    /// Gathers the runnable goroutines, without the running one, and returns their number. Their
+    /// places stay the same until one is polled; those woken meanwhile come behind them.
     #[inline]
     pub(crate) fn gather(&self) -> usize {
         let queue = &self.processor.queue;
@@ -165,41 +165,41 @@ impl Simulation {
         queue.own_len()
     }
 
-    /// Calls `f` with the goroutines that can run.
+    /// Calls `f` with the runnable goroutines.
     fn inspect<R>(&self, f: impl FnOnce(&VecDeque<Task>) -> R) -> R {
         // SAFETY: this thread holds the processor.
         unsafe { self.processor.queue.inspect_own(f) }
     }
 
-    /// The goroutine at that place of those that can run, and where it was started.
+    /// Returns the id of the runnable goroutine at that place, and where it was started.
     pub(crate) fn peek(&self, place: usize) -> (u64, &'static Location<'static>) {
         self.inspect(|tasks| (tasks[place].metadata().id(), tasks[place].metadata().spawned_at()))
     }
 
-    /// True if the goroutine at that place has been aborted.
+    /// Returns true if the goroutine at that place has been aborted.
     pub(crate) fn is_aborted(&self, place: usize) -> bool {
         self.inspect(|tasks| tasks[place].metadata().flags().is_aborted())
     }
 
-    /// True if the goroutine at that place has waited, and was woken; false of one that starts or
-    /// has given way.
+    /// Returns true if the goroutine at that place has waited and was woken; false if it starts or
+    /// has yielded.
     pub(crate) fn was_woken(&self, place: usize) -> bool {
         self.inspect(|tasks| matches!(tasks[place].metadata().activity(), Activity::Waits(_)))
     }
 
-    /// The ids of the goroutines that can run, by their places.
+    /// Fills `ids` with the ids of the runnable goroutines, by their places.
     pub(crate) fn ready(&self, ids: &mut Vec<u64>) {
         ids.clear();
         self.inspect(|tasks| ids.extend(tasks.iter().map(|task| task.metadata().id())));
     }
 
-    /// True if another thread has woken a goroutine since the last call.
+    /// Returns true if another thread has woken a goroutine since the last call.
     pub(crate) fn was_woken_outside(&self) -> bool {
         let woken = &self.executor.simulated.woken;
         woken.load(Ordering::Relaxed) && woken.swap(false, Ordering::SeqCst)
     }
 
-    /// The goroutine that was woken last of those that can run.
+    /// Returns the runnable goroutine that was woken last.
     pub(crate) fn last_ready(&self) -> Option<Ready> {
         self.inspect(|tasks| {
             let header = tasks.back()?.metadata();
@@ -209,14 +209,14 @@ impl Simulation {
         })
     }
 
-    /// Waits for another thread to wake a goroutine.
+    /// Waits until another thread wakes a goroutine.
     pub(crate) fn wait_for_outside(&self) {
         self.executor.monitor.park(Time::NEVER);
     }
 
-    /// Polls the goroutine at that place of those that can run. As [`Executor::poll`], with a look
-    /// at how the poll ends. A goroutine that outruns its abort is polled as if there was none, and
-    /// then aborted by `abort`.
+    /// Polls the runnable goroutine at that place. As [`Executor::poll`], but returns how the poll
+    /// ended. With `abort`, the goroutine is polled as if it were not aborted, and then passed to
+    /// `abort` unless it has ended.
     pub(crate) fn poll(&self, place: usize, abort: Option<fn(&Header)>) -> Polled {
         Worker::with(|w| {
             // SAFETY: this thread holds the processor.
@@ -234,10 +234,10 @@ impl Simulation {
             w.running.begin(header);
             w.run_next.end_exclusive();
             task.run();
-            // One that goes on has taken itself out, see `Executor::parks`.
+            // A goroutine that continues is no longer recorded as running, see `Executor::parks`.
             let goes_on = w.running.get().is_null();
             let polled = if goes_on {
-                // SAFETY: it is registered, and so lives until it is polled again.
+                // SAFETY: it is registered, so it is alive until it is polled again.
                 polled(unsafe { &*header })
             } else {
                 Polled::Ended
@@ -253,13 +253,15 @@ impl Simulation {
         })
     }
 
-    /// Moves the time to the next timer, and fires what is due then. False if there is none.
+    /// Advances the time to the next timer, and fires the timers that are due then. Returns false
+    /// if there is none.
     pub(crate) fn advance(&self) -> bool {
         let timers = &self.processor.timers;
         if timers.next_due() == Time::NEVER {
             return false;
         }
-        // The next one may have been taken out since it was noted. This notes the one after it.
+        // The next timer may have been cancelled since its time was recorded. This call records the
+        // time of the one after it.
         if timers.fire(Time::now(), usize::MAX) > 0 {
             return true;
         }
@@ -271,13 +273,12 @@ impl Simulation {
         due != Time::NEVER
     }
 
-    /// No timer is due before this, nanoseconds of virtual time.
+    /// Returns a lower bound of the time of the next timer, in nanoseconds of virtual time.
     pub(crate) fn next_due(&self) -> u64 {
         self.processor.timers.next_due().as_nanos()
     }
 
-    /// Ends every goroutine: each is polled once more, to drop its future, in the order of their
-    /// ids.
+    /// Ends every goroutine: polls each once more, in the order of their ids, to drop its future.
     pub(crate) fn drop_goroutines(&self) {
         self.executor.closing.store(true, Ordering::SeqCst);
         loop {
@@ -290,20 +291,20 @@ impl Simulation {
                 if self.executor.live() == 0 {
                     return;
                 }
-                // Another thread has begun to start one here, and is about to enqueue it.
+                // Another thread is starting a goroutine here, and is about to enqueue it.
                 thread::yield_now();
             }
-            // SAFETY: the wakers of the registry are those of goroutines.
+            // SAFETY: the registry has only wakers of goroutines.
             parked.sort_by_key(|waker| unsafe { Header::of_waker(waker) }.id());
             parked.into_iter().for_each(Waker::wake);
         }
     }
 
-    /// Ends the simulation, after every goroutine has ended. The thread is again what it was
-    /// before.
+    /// Ends the simulation, after every goroutine has ended, and restores the thread's previous
+    /// state.
     pub(crate) fn end(self, outer: Outer) {
         let Self { executor, processor, .. } = self;
-        // What a timer starts that is left is dropped at once.
+        // A goroutine that a remaining timer starts is dropped at once.
         processor.timers.fire(Time::from_nanos(Time::NEVER.as_nanos() - 1), FIRE_MOST);
         while !driver::take_over(&processor.timers) {
             thread::yield_now();
@@ -323,7 +324,7 @@ impl Simulation {
             drop(sched);
             w.run_next.release(outer.was_busy);
         });
-        // Another thread may just be waking a goroutine that has ended.
+        // Another thread may be in a wake of a goroutine that has ended.
         while !executor.idle.try_reset() {
             thread::yield_now();
         }
@@ -334,7 +335,7 @@ impl Simulation {
     }
 }
 
-/// Most timers that are fired when a simulation ends.
+/// Maximum number of timers that are fired when a simulation ends.
 const FIRE_MOST: usize = 1 << 20;
 
 fn polled(header: &Header) -> Polled {

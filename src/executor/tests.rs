@@ -1,5 +1,4 @@
-//! What can be said of the scheduler's parts without a thread, and what its lists look like from
-//! inside.
+//! Tests of the scheduler's parts without threads, and of its internal lists.
 
 mod edges;
 
@@ -34,7 +33,7 @@ fn runtime(procs: usize) -> (Runtime, &'static Executor) {
     (rt, executor)
 }
 
-/// Makes so many threads necessary.
+/// Blocks `count` goroutines at once, so that the runtime needs as many threads.
 fn block_at_once(rt: &Runtime, count: usize) {
     let barrier = Arc::new(Barrier::new(count));
     for _ in 0..count {
@@ -81,13 +80,13 @@ fn checked(executor: &Executor) -> MutexGuard<'_, Sched> {
     sched
 }
 
-/// Between two looks at what takes its time. A thread that yields instead would keep a core busy,
+/// Waits between two checks of a condition. A thread that yields instead would keep a core busy,
 /// and the scheduler's lock.
 fn pause() {
     thread::sleep(Duration::from_micros(200));
 }
 
-/// How many threads are parked once there is nothing to run.
+/// Returns the number of parked threads once there is nothing to run.
 fn parked(executor: &Executor) -> usize {
     drop(settled(executor));
     executor.spares.parked()
@@ -114,7 +113,7 @@ fn a_yield_on_a_processor_that_may_be_lost_is_not_the_next_goroutines() {
     let (rt, executor) = runtime(1);
     rt.block_on(async {
         {
-            // As a thief does it that takes the run-next goroutine alone.
+            // As a thief does that takes only the run-next goroutine.
             let _sched = lock(&executor.sched);
             Worker::with(|w| w.run_next.abandon());
         }
@@ -149,7 +148,7 @@ fn a_processor_that_is_retired_while_it_is_held_is_not_idle_afterwards() {
     let (running, go_on) = (Arc::new(Barrier::new(3)), Arc::new(Barrier::new(3)));
     for _ in 0..2 {
         let (running, go_on) = (running.clone(), go_on.clone());
-        // Both block their processors, and are not long at it.
+        // Both block their processors for a short time.
         rt.go(async move {
             running.wait();
             go_on.wait();
@@ -206,7 +205,7 @@ fn a_thread_that_is_refused_is_tried_again() {
         drop(refusal);
         futures_lite::future::block_on(waits).unwrap();
         drop(release);
-        // With the parked ones no thread would be wanted in the next round.
+        // With parked threads, the next round would need no new one.
         while parked(executor) > 1 {
             pause();
         }
@@ -230,11 +229,11 @@ fn after_many_processors_the_cost_is_that_of_the_setting_now() {
     drop(rt);
 }
 
-/// What the threads of a stress test are at, each in its round. One that hangs ends the process.
+/// The current round of each thread of a stress test. A thread that hangs ends the process.
 struct Watched<const N: usize>([AtomicUsize; N]);
 
 impl<const N: usize> Watched<N> {
-    /// Runs `round` so often, on so many threads at once.
+    /// Runs `round` `rounds` times in all, on `N` threads at once.
     fn run(rounds: usize, limit: Duration, round: impl Fn(usize) + Sync) {
         let watched = Self([const { AtomicUsize::new(0) }; N]);
         thread::scope(|s| {
@@ -269,13 +268,13 @@ impl<const N: usize> Watched<N> {
 }
 
 /// Runtimes that come and go while threads are refused, goroutines compute, block, wait, panic, and
-/// are aborted, and `gomaxprocs` changes. Each `retire` asserts that the executor is as a new one;
-/// and none is kept for ever.
+/// are aborted, and `gomaxprocs` changes. Each `retire` asserts that the executor is like a new
+/// one, and the test that each is retired in the end.
 #[test]
 fn whatever_a_runtime_went_through_its_executor_is_as_new_afterwards() {
     const ROUNDS: usize = if cfg!(miri) { 4 } else { 20_000 };
     let _refusal = refuse("stress-refused", 30);
-    // Each executor, and the number of the runtime that it was last.
+    // Each executor, and the number of the runtime that used it last.
     let used: Mutex<HashMap<u16, (&'static Executor, usize)>> = Mutex::default();
     Watched::<4>::run(ROUNDS, Duration::from_secs(60), |round| {
         let name = if round % 32 == 0 { "stress-refused" } else { "stress" };
@@ -285,7 +284,7 @@ fn whatever_a_runtime_went_through_its_executor_is_as_new_afterwards() {
             .max_threads(most)
             .thread_name(name);
         let Ok(rt) = builder.on_panic(OnPanic::Isolate).build() else { return };
-        // The others may be dropped before they have come up.
+        // Other runtimes may be dropped before they have started.
         if fastrand::bool() {
             let executor = rt.block_on(async { Executor::current().unwrap() });
             lock(&used).insert(executor.index, (executor, executor.generation()));
@@ -325,7 +324,7 @@ fn whatever_a_runtime_went_through_its_executor_is_as_new_afterwards() {
     }
 }
 
-/// What a goroutine of a stress test does.
+/// The body of a goroutine of a stress test.
 async fn live(choice: u32) {
     match choice {
         0..8 => block_in_place(thread::yield_now),
@@ -369,7 +368,10 @@ fn one_parked_thread_at_the_bottom_wakes_for_the_earliest_timer() {
     rt.go(async {});
     assert_eq!(sleeper(), first, "there is one already");
     rt.go(sleep(HOUR / 2));
-    assert!(sleeper().is_some_and(|sleeper| Some(sleeper) != first), "who brought an earlier one");
+    assert!(
+        sleeper().is_some_and(|sleeper| Some(sleeper) != first),
+        "the thread that added an earlier one"
+    );
 }
 
 #[test]
@@ -383,12 +385,12 @@ fn whoever_wakes_for_a_timer_that_is_gone_sleeps_until_the_next_one() {
     let (late, end) =
         (Time::now().after(Duration::from_secs(1800)), Instant::now() + Duration::from_secs(60));
     while parked(executor) == 0 || executor.spares.sleeper().is_none_or(|(_, until)| until < late) {
-        assert!(Instant::now() < end, "nobody wakes for the other one");
+        assert!(Instant::now() < end, "no thread wakes for the other timer");
         pause();
     }
 }
 
-/// An executor without threads: nobody runs what it has, or fires its timers, but the test.
+/// An executor without threads: only the test runs its goroutines and fires its timers.
 struct Still {
     executor: &'static Executor,
     processors: Vec<&'static Processor>,
@@ -396,7 +398,7 @@ struct Still {
     fired: Arc<Mutex<Vec<usize>>>,
 }
 
-/// Notes whose timer it was.
+/// A waker that records the processor of its timer.
 struct Noted(usize, Arc<Mutex<Vec<usize>>>);
 
 impl Wake for Noted {
@@ -411,7 +413,7 @@ impl Still {
         executor.closing.store(false, Relaxed);
         executor.set_gomaxprocs(procs);
         let mut sched = lock(&executor.sched);
-        // Nobody is to be woken: the test has the processors.
+        // No worker must be woken, because the test holds the processors.
         while let Some(processor) = sched.idle.last().copied() {
             executor.set_place(&mut sched, processor, Worker::with(Worker::place));
         }
@@ -424,19 +426,19 @@ impl Still {
         for _ in 0..count {
             let (node, waker) =
                 (Box::pin(Node::new(due)), Arc::new(Noted(slot, self.fired.clone())));
-            // SAFETY: the node is boxed and new, and has fired or is cancelled before it goes.
+            // SAFETY: the node is boxed and new, and has fired or is cancelled before it is freed.
             let inserted = unsafe { self.processors[slot].timers.insert(&node, due, waker.into()) };
             assert!(inserted.is_ok());
             self.nodes.push(node);
         }
     }
 
-    /// Whose timers have fired since it was asked.
+    /// Returns the processors of the timers that have fired since the last call.
     fn fired(&self) -> Vec<usize> {
         std::mem::take(&mut *self.fired.lock().unwrap())
     }
 
-    /// Queues a goroutine for everybody.
+    /// Enqueues a goroutine in the global queue.
     fn goroutine(&self) {
         // SAFETY: it borrows nothing.
         self.executor
@@ -446,7 +448,7 @@ impl Still {
             .detach();
     }
 
-    /// How many are queued for everybody, and at each processor.
+    /// Returns the numbers of goroutines in the global queue and at each processor.
     fn queued(&self) -> (usize, Vec<usize>) {
         (
             self.executor.global.len(),
@@ -454,12 +456,12 @@ impl Still {
         )
     }
 
-    /// What somebody found, if anything, is run.
+    /// Discards the goroutine that was found. Returns whether there was one.
     fn ran(&self, found: Option<Task>) -> bool {
         found.map(|task| self.executor.discard(task)).is_some()
     }
 
-    /// Queues goroutines at a processor.
+    /// Enqueues goroutines at a processor.
     fn goroutines(&self, slot: usize, count: usize) {
         for _ in 0..count {
             self.goroutine();
@@ -536,8 +538,8 @@ fn whoever_has_nothing_to_do_fires_what_is_due_anywhere_and_the_monitor_what_is_
     assert!(!executor.fire_late(Duration::from_secs(3600)));
 }
 
-/// The monitor counted the polls, a worker left `idle`, polled, and came back, and then the monitor
-/// looked: it took the runtime for one at rest, found the poll a second later, and began anew. A
+/// A bug: the monitor counted the polls; a worker left `idle`, polled, and came back; then the
+/// monitor looked. It found the runtime at rest, saw the poll a second later, and began anew. A
 /// deadlock was reported after two seconds.
 #[test]
 fn a_poll_before_a_look_is_found_by_that_look() {
@@ -562,11 +564,11 @@ fn a_poll_before_a_look_is_found_by_that_look() {
     set_place(Worker::with(Worker::place));
 }
 
-/// The system may run the thread of a main only some time after the wake.
+/// The system may schedule the thread of a main only some time after the wake.
 #[test]
 fn a_local_main_that_was_woken_is_work() {
     let queue = LocalQueue::new();
-    // Woken, polled, then it waits.
+    // It was woken, is polled, and then waits.
     assert!(queue.has_work() && queue.begin_main_poll() && queue.has_work());
     queue.end_main_poll();
     assert!(!queue.has_work() && !queue.begin_main_poll());
@@ -588,7 +590,7 @@ fn a_goroutine_that_does_not_wait_alone_wakes_an_idle_processor() {
     enqueue(first);
     assert!(!executor.spares.has_wish(), "the only one runs next");
     enqueue(second);
-    assert!(executor.spares.has_wish(), "the monitor is to start a worker");
+    assert!(executor.spares.has_wish(), "the monitor must start a worker");
 }
 
 #[test]
@@ -604,7 +606,8 @@ fn a_thief_takes_half_of_what_waits_elsewhere_or_what_waits_for_everybody() {
     assert!(still.ran(steal()));
     assert_eq!(still.queued(), (0, vec![75, 0, 25]));
     drain(still.executor);
-    // Few of them: whoever has them gets time to come to them, and does not.
+    // The queue is short, so the thief gives its owner time to drain it, which the owner does not
+    // do.
     still.goroutines(1, 3);
     assert!(still.ran(steal()));
     assert_eq!(still.queued(), (0, vec![1, 1, 0]));
@@ -622,7 +625,7 @@ fn a_processor_takes_its_share_of_what_waits_for_everybody() {
     (0..40).for_each(|_| still.goroutine());
     assert!(still.ran(take(4)));
     assert_eq!(still.queued(), (29, vec![10, 0, 0, 0]));
-    assert!(still.ran(take(1)), "nobody else would take them from there");
+    assert!(still.ran(take(1)), "no other worker would take them from there");
     assert_eq!(still.queued(), (28, vec![10, 0, 0, 0]));
     (0..1000).for_each(|_| still.goroutine());
     assert!(still.ran(take(4)));
@@ -647,13 +650,14 @@ fn a_goroutine_is_looked_for_where_it_is_likely_first() {
     assert_eq!(find(false), (true, (1, vec![0, 1])));
     assert_eq!(find(false), (true, (0, vec![0, 1])));
     assert_eq!(find(false), (true, (0, vec![0, 0])));
-    // It searched in vain at first. A search that never ends keeps every other worker asleep.
+    // The first search was in vain. A search that never ends keeps every other worker asleep.
     still.executor.stop_searching(&mut searching);
     assert_eq!(still.executor.idle.idle(), 0);
 }
 
 impl Executor {
-    /// Names what differs from a new executor, except the processors and the generation.
+    /// Returns the names of the parts that differ from a new executor, except the processors and
+    /// the generation.
     pub(super) fn leftovers(&self) -> String {
         let sched = lock(&self.sched);
         let mut found = Vec::new();
@@ -698,7 +702,7 @@ fn a_retired_executor_is_as_a_new_one() {
     for left in ["idle word", "gomaxprocs", "idle processors", "processor"] {
         assert!(leftovers.contains(left), "{left} is missing in: {leftovers}");
     }
-    // A search that never ends would stop the next runtime from waking a second worker. `retire`
+    // A search that never ends would prevent the next runtime from waking a second worker. `retire`
     // asserts that nothing is left.
     assert!(!executor.retire());
     executor.idle.end_search();
@@ -712,7 +716,7 @@ fn what_waits_at_a_processor_can_be_given_to_everybody() {
     let (executor, processor) = (still.executor, still.processors[0]);
     let own = || {
         still.goroutine();
-        // SAFETY: nobody holds the processor but the test.
+        // SAFETY: only the test holds the processor.
         assert!(unsafe { processor.queue.push_own(executor.global.pop().unwrap()) }.is_ok());
     };
     still.goroutines(0, 2);

@@ -1,5 +1,5 @@
-//! Corners: jobs inside of jobs, timers while every processor is held, what begins as a runtime
-//! ends.
+//! Edge cases: jobs inside jobs, timers while every processor is held, goroutines that start while
+//! a runtime ends.
 
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, mpsc};
@@ -17,7 +17,7 @@ use crate::threads::refusal::refuse;
 use crate::time::{Timer, sleep};
 use crate::waker::TaskWaker;
 
-/// Runs `body` on another thread, and panics if that takes long.
+/// Runs `body` on another thread, and panics if it takes too long.
 fn ends(body: impl FnOnce() + Send + 'static) {
     let (done, is_done) = mpsc::channel();
     thread::spawn(move || {
@@ -57,7 +57,7 @@ fn a_job_is_taken_when_room_opens_while_workers_are_parked() {
         let rt = Runtime::builder().gomaxprocs(1).max_threads(1).build().unwrap();
         let executor = rt.block_on(async { Executor::current().unwrap() });
         rt.block_on(unblock(move || {
-            // A second thread comes while this one waits, and stays, parked.
+            // A second thread starts while this one waits, and stays parked.
             block_on(async {});
             // Queued: there is no room for another job.
             let queued = go(unblock(|| 5));
@@ -148,7 +148,7 @@ fn the_timers_of_a_processor_retired_by_a_blocked_goroutine_fire() {
         drop(timer);
         in_time
     });
-    assert!(in_time, "nobody fires it");
+    assert!(in_time, "no thread fires it");
 }
 
 /// A waker whose `wake` does nothing.
@@ -158,7 +158,7 @@ impl std::task::Wake for Nothing {
     fn wake(self: Arc<Self>) {}
 }
 
-/// The CPU time of the threads whose names begin so.
+/// Returns the CPU time of the threads whose names begin with `prefix`.
 #[cfg(target_os = "linux")]
 fn cpu_of(prefix: &str) -> Duration {
     let mut ticks = 0;
@@ -180,12 +180,13 @@ fn a_parked_worker_sleeps_while_the_others_fire_the_timers() {
     let executor = rt.block_on(async { Executor::current().unwrap() });
     block_at_once(&rt, 2);
     assert!(parked(executor) >= 2);
-    // Nothing can run because of them.
+    // These timers make nothing runnable.
     let timers = rt.block_on(async {
         let at = |i| Time::now().after(Duration::from_millis(i));
         (300..700).map(|i| alarm(at(i), TaskWaker::from(Arc::new(Nothing)))).collect::<Vec<_>>()
     });
-    // One of the two sleeps until the first timer; the other one is called for the next goroutine.
+    // One of the two threads sleeps until the first timer; the second is called for the next
+    // goroutine.
     assert!(parked(executor) >= 2);
     let before = cpu_of("spins");
     let used = rt.block_on(async {
@@ -219,7 +220,7 @@ fn goroutines_that_block_after_they_computed_do_not_count_as_computing() {
             let _ = released.recv();
         }));
         has_begun.recv().unwrap();
-        // It waits, so the processor is taken.
+        // This one waits, so the processor is taken from the computing goroutine.
         futures_lite::future::block_on(rt.go(async {})).unwrap();
     }
     let flag = Arc::new(AtomicBool::new(false));
@@ -235,7 +236,7 @@ fn goroutines_that_block_after_they_computed_do_not_count_as_computing() {
     rt.go(async move { flag.store(true, SeqCst) });
     let ran = futures_lite::future::block_on(computes).unwrap();
     drop(releases);
-    assert!(ran, "a goroutine waits as long as another one computes");
+    assert!(ran, "a goroutine waits until another one stops computing");
 }
 
 #[test]
@@ -258,7 +259,7 @@ fn a_result_whose_destructor_unblocks_ends_with_the_runtime() {
     let rt = Runtime::builder().gomaxprocs(1).on_panic(OnPanic::Isolate).build().unwrap();
     let (begun, has_begun) = mpsc::channel();
     let (detached, is_detached) = mpsc::channel();
-    // Its result is dropped where it ends, because its handle is gone by then.
+    // Its result is dropped where it ends, because its handle has been dropped by then.
     drop(rt.go(async move {
         is_detached.recv().unwrap();
         begun.send(()).unwrap();
