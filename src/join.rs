@@ -1,4 +1,4 @@
-//! What a goroutine is to others: a handle that joins or aborts it, an id, and how it ended.
+//! [`JoinHandle`], [`AbortHandle`] and [`JoinError`]: joining and aborting a goroutine.
 
 use std::any::Any;
 use std::error::Error;
@@ -16,24 +16,24 @@ use crate::panics::{lock, panic_text};
 use crate::wait::case::future_case;
 use crate::waker::Proxy;
 
-/// A running goroutine. Awaiting it joins: the result is what the goroutine returned, or how else
-/// it ended.
+/// A handle to a goroutine. Awaiting it joins the goroutine.
 ///
-/// It resolves after the goroutine's future has been dropped and it does not count in
-/// [`num_goroutine`](crate::num_goroutine) any more. Dropping the handle detaches the goroutine, as
-/// in Go.
-///
-/// # Panics
-///
-/// When it is polled again after it has completed.
+/// The result is the goroutine's output, or a [`JoinError`] if it panicked or was aborted. The
+/// handle resolves after the goroutine's future has been dropped and the goroutine no longer counts
+/// in [`num_goroutine`](crate::num_goroutine). Dropping the handle detaches the goroutine, as in
+/// Go.
 ///
 /// # Cancellation
 ///
-/// Awaiting `&mut handle` can be dropped and taken up again.
+/// A dropped `&mut handle` loses nothing: await the handle again.
 ///
 /// # Memory ordering
 ///
-/// All that the goroutine did synchronizes before the completion of its join.
+/// Everything that the goroutine did synchronizes before the completion of its join.
+///
+/// # Panics
+///
+/// If it is polled after completion.
 ///
 /// # Examples
 ///
@@ -60,8 +60,9 @@ impl<T> JoinHandle<T> {
         self.task.as_ref().expect("taken by drop alone")
     }
 
-    /// Ends the goroutine: its future is dropped at its next suspension, on a worker. After it has
-    /// completed this does nothing.
+    /// Aborts the goroutine: its future is dropped at its next suspension, on a worker.
+    ///
+    /// After the goroutine has ended this does nothing.
     ///
     /// # Examples
     ///
@@ -76,7 +77,7 @@ impl<T> JoinHandle<T> {
         goroutine::abort(self.task().metadata());
     }
 
-    /// A handle that aborts, and does not join. tokio: `abort_handle`.
+    /// Returns a handle that aborts the goroutine but does not join it. tokio: `abort_handle`.
     ///
     /// # Examples
     ///
@@ -94,7 +95,8 @@ impl<T> JoinHandle<T> {
         AbortHandle { id: GoroutineId(header.id()), remote: Remote::late(header) }
     }
 
-    /// A handle that aborts the goroutine when it is dropped. tokio-util: `AbortOnDropHandle`.
+    /// Turns this into a handle that aborts the goroutine when dropped. tokio-util:
+    /// `AbortOnDropHandle`.
     ///
     /// # Examples
     ///
@@ -113,7 +115,7 @@ impl<T> JoinHandle<T> {
         AbortOnDrop(self)
     }
 
-    /// True once the goroutine has ended.
+    /// Returns true once the goroutine has ended.
     ///
     /// # Examples
     ///
@@ -129,7 +131,7 @@ impl<T> JoinHandle<T> {
         self.task().is_finished()
     }
 
-    /// The goroutine's id.
+    /// Returns the goroutine's id.
     ///
     /// # Examples
     ///
@@ -149,7 +151,7 @@ future_case!(JoinHandle<T>, T);
 impl<T> Future for JoinHandle<T> {
     type Output = Result<T, JoinError>;
 
-    // The caller is the `await`: a site in the handle would cost a word.
+    // The caller is the `await`: a site stored in the handle would cost a word.
     #[inline]
     #[track_caller]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -183,7 +185,7 @@ impl<T> Drop for JoinHandle<T> {
         if let Some(mut task) = self.task.take() {
             goroutine::detach(task.metadata(), self.joined);
             if self.proxy.is_registered() {
-                // Else the goroutine would keep the joiner's waker until it ends.
+                // Otherwise the goroutine would keep the joiner's waker until it ends.
                 drop(coop::last_poll(Pin::new(&mut task)));
             }
             task.detach();
@@ -200,8 +202,9 @@ impl<T> fmt::Debug for JoinHandle<T> {
     }
 }
 
-/// Aborts a goroutine, and does not join it. It keeps the goroutine's memory, without its future.
-/// tokio: `AbortHandle`.
+/// A handle that aborts a goroutine but does not join it. tokio: `AbortHandle`.
+///
+/// It keeps the goroutine's memory alive, but not its future.
 ///
 /// # Examples
 ///
@@ -222,8 +225,9 @@ impl AbortHandle {
         Self { id: GoroutineId(id), remote }
     }
 
-    /// Ends the goroutine: its future is dropped at its next suspension, on a worker. After it has
-    /// completed this does nothing.
+    /// Aborts the goroutine: its future is dropped at its next suspension, on a worker.
+    ///
+    /// After the goroutine has ended this does nothing.
     ///
     /// # Examples
     ///
@@ -238,7 +242,7 @@ impl AbortHandle {
         self.remote.abort();
     }
 
-    /// The goroutine's id.
+    /// Returns the goroutine's id.
     ///
     /// # Examples
     ///
@@ -258,12 +262,13 @@ impl fmt::Debug for AbortHandle {
     }
 }
 
-/// A [`JoinHandle`] that aborts its goroutine when it is dropped, made by
-/// [`JoinHandle::abort_on_drop`]. tokio-util: `AbortOnDropHandle`.
+/// A [`JoinHandle`] that aborts its goroutine when dropped. tokio-util: `AbortOnDropHandle`.
+///
+/// [`JoinHandle::abort_on_drop`] returns one.
 ///
 /// # Cancellation
 ///
-/// Dropping it aborts the goroutine; await `&mut handle` to go on with it later.
+/// Dropping it aborts the goroutine. To wait in several steps, await `&mut handle`.
 ///
 /// # Examples
 ///
@@ -302,7 +307,7 @@ impl<T> Drop for AbortOnDrop<T> {
     }
 }
 
-/// How a goroutine ended that returned nothing: by a panic, or aborted.
+/// The error of a goroutine that returned no value, because it panicked or was aborted.
 ///
 /// # Examples
 ///
@@ -317,12 +322,12 @@ impl<T> Drop for AbortOnDrop<T> {
 /// ```
 pub struct JoinError {
     id: GoroutineId,
-    /// In a lock so that the error is `Sync`, as `?` into a boxed error wants.
+    /// A lock makes the error `Sync`, which `?` into a boxed error needs.
     payload: Option<Mutex<Box<dyn Any + Send>>>,
 }
 
 impl JoinError {
-    /// True if the goroutine panicked.
+    /// Returns true if the goroutine panicked.
     ///
     /// # Examples
     ///
@@ -334,7 +339,7 @@ impl JoinError {
         self.payload.is_some()
     }
 
-    /// True if the goroutine was aborted, or dropped with its runtime.
+    /// Returns true if the goroutine was aborted, or dropped with its runtime.
     ///
     /// # Examples
     ///
@@ -347,7 +352,7 @@ impl JoinError {
         self.payload.is_none()
     }
 
-    /// The panic's payload, for [`resume_unwind`](std::panic::resume_unwind).
+    /// Returns the panic's payload, for [`resume_unwind`](std::panic::resume_unwind).
     ///
     /// # Panics
     ///
@@ -356,7 +361,8 @@ impl JoinError {
     /// # Examples
     ///
     /// ```
-    /// let error = gopark::block_on(async { gopark::go(async { panic!("oh") }).await }).unwrap_err();
+    /// let joined = gopark::block_on(async { gopark::go(async { panic!("oh") }).await });
+    /// let error = joined.unwrap_err();
     /// assert_eq!(error.into_panic().downcast_ref::<&str>(), Some(&"oh"));
     /// ```
     #[track_caller]

@@ -1,4 +1,4 @@
-//! Futures that the budget is not for.
+//! [`unconstrained`]: exempts a future from the cooperative budget.
 
 use std::fmt;
 use std::pin::Pin;
@@ -9,19 +9,19 @@ use pin_project_lite::pin_project;
 use crate::coop;
 use crate::wait::case::{future_case, option_case};
 
-/// Polls `future` outside of the budget: its operations complete whenever they can, and never give
-/// way. tokio: `task::unconstrained`.
+/// Polls `future` outside of the cooperative budget. tokio: `task::unconstrained`.
 ///
-/// An operation of this crate that is ready gives way every 128th time, so that a loop over ready
-/// ones lets others run. Where that is in the way, because the goroutine counts on what is ready or
-/// yields by itself, this leaves it out. While the future does not wait, the other goroutines of
-/// its processor wait for it, until the monitor lets another thread take them, some 10 ms later.
+/// In a goroutine an operation of this crate that is ready nevertheless yields every 128th time, so
+/// that a loop over ready operations lets other goroutines run. Use this where that yield is in the
+/// way, because the goroutine relies on a ready operation to complete at once, or yields by itself.
+/// Until `future` waits, the other goroutines of its processor do not run; after about 10 ms the
+/// monitor moves them to another thread.
 ///
-/// To ask whether something is there, use [`try_recv`](crate::chan::Receiver::try_recv) and its
-/// kin, which have no budget; so has a poll with a waker of no task (`now_or_never`). `poll_once`
-/// passes the task's waker, and may be told to give way.
+/// To test whether a value is there, use [`try_recv`](crate::chan::Receiver::try_recv) or another
+/// `try_` function; these are outside of the budget anyway. So is a poll with a waker of no task
+/// (`now_or_never`). `poll_once` passes the task's waker, so an operation in it may yield.
 ///
-/// Outside of goroutines there is no budget, and this changes nothing. It is a case of a
+/// Outside of goroutines there is no budget, and this changes nothing. The future is a case of a
 /// [`select!`](crate::select!).
 ///
 /// # Cancellation
@@ -54,7 +54,7 @@ pub fn unconstrained<F: IntoFuture>(future: F) -> Unconstrained<F::IntoFuture> {
 }
 
 pin_project! {
-    /// A future outside of the budget, made by [`unconstrained`].
+    /// A future outside of the budget, returned by [`unconstrained`].
     ///
     /// # Cancellation
     ///
@@ -74,7 +74,7 @@ impl<F: Future> Future for Unconstrained<F> {
     #[track_caller]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let future = self.project().future;
-        // Not a closure: it would hide the caller.
+        // Not a closure, because a closure would hide the caller.
         let _unlimited = coop::Unlimited::new();
         future.poll(cx)
     }

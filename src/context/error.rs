@@ -1,9 +1,9 @@
-//! Why a context has ended, and what that prevented.
+//! [`ContextError`] and [`ContextSendError`].
 
 use std::error::Error;
 use std::fmt;
 
-/// Why a context has ended. Go: `context.Canceled` and `context.DeadlineExceeded`.
+/// The reason why a context ended. Go: `context.Canceled` and `context.DeadlineExceeded`.
 ///
 /// # Examples
 ///
@@ -18,14 +18,14 @@ use std::fmt;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[doc(alias = "DeadlineExceeded")]
 pub enum ContextError {
-    /// It was cancelled, by its own cancel function or with one of its parents.
+    /// The context or one of its parents was cancelled.
     Canceled,
-    /// Its deadline, or that of one of its parents, has passed.
+    /// The deadline of the context or of one of its parents has passed.
     DeadlineExceeded,
 }
 
 impl ContextError {
-    /// Whether it is about time. Go: `Timeout()` of a `net.Error`.
+    /// Returns true if the deadline has passed. Go: `Timeout()` of a `net.Error`.
     ///
     /// # Examples
     ///
@@ -52,7 +52,7 @@ impl fmt::Display for ContextError {
 
 impl Error for ContextError {}
 
-/// A [`Context::send`](super::Context::send) did not send; it holds the value.
+/// The error of a [`Context::send`](super::Context::send) that did not send. It holds the value.
 ///
 /// # Examples
 ///
@@ -64,7 +64,8 @@ impl Error for ContextError {}
 ///     let (ctx, cancel) = Context::background().with_cancel();
 ///     let (tx, rx) = chan::bounded(1);
 ///     cancel.cancel();
-///     assert_eq!(ctx.send(&tx, 7).await, Err(ContextSendError::Context(ContextError::Canceled, 7)));
+///     let sent = ctx.send(&tx, 7).await;
+///     assert_eq!(sent, Err(ContextSendError::Context(ContextError::Canceled, 7)));
 ///     drop(rx);
 ///     let sent = Context::background().send(&tx, 8).await;
 ///     assert_eq!(sent.unwrap_err().into_inner(), 8);
@@ -80,7 +81,7 @@ pub enum ContextSendError<T> {
 }
 
 impl<T> ContextSendError<T> {
-    /// The value that was not sent.
+    /// Returns the value that was not sent.
     ///
     /// # Examples
     ///

@@ -1,8 +1,10 @@
-//! Contexts: telling everybody who works on something that it is over.
+//! Cancellation, deadlines and request-scoped values. Go: package `context`.
 //!
-//! A [`Context`] is passed along with a task, to whomever has a part in it. It ends when its
+//! A [`Context`] is passed to every function that has a part in a task. It ends when its
 //! [`CancelFunc`] is called, when its deadline passes, or when the context that it was derived from
-//! ends; and it can carry values. Go: package `context`.
+//! ends. It can also carry values.
+//!
+//! # Examples
 //!
 //! ```
 //! use gopark::context::{Context, ContextError};
@@ -23,7 +25,7 @@
 //!     });
 //!     tx.send(1).await.unwrap();
 //!     tx.send(2).await.unwrap();
-//!     cancel.cancel(); // the channel is open still
+//!     cancel.cancel(); // the channel is still open
 //!     assert_eq!(worker.await.unwrap(), 3);
 //!     assert_eq!(ctx.err(), Some(ContextError::Canceled));
 //! });
@@ -31,49 +33,50 @@
 //!
 //! # How to use one
 //!
-//! | Go | here |
+//! | Go | gopark |
 //! |---|---|
-//! | `select { case <-ctx.Done(): return ctx.Err(); case v := <-ch: … }` | `ctx.run(rx.recv()).await?` |
+//! | `select { case <-ctx.Done(): … case v := <-ch: … }` | `ctx.run(rx.recv()).await?` |
 //! | the same in a `for`, around a channel | `while let Some(v) = ctx.recv(&rx).await` |
-//! | `select { case <-ctx.Done(): return ctx.Err(); case ch <- v: }` | `ctx.send(&tx, v).await?` |
-//! | `select { case <-ctx.Done(): return ctx.Err(); case <-time.After(d): }` | `ctx.sleep(d).await?` |
+//! | `select { case <-ctx.Done(): … case ch <- v: }` | `ctx.send(&tx, v).await?` |
+//! | `select { case <-ctx.Done(): … case <-time.After(d): }` | `ctx.sleep(d).await?` |
 //! | the same with more cases | [`select!`](crate::select!) with `_ = ctx.done() => …` |
 //! | `if ctx.Err() != nil` | `if ctx.err().is_some()` |
 //! | `defer cancel()` | `let _cancel = cancel.defer();` |
 //! | `sem.Acquire(ctx, n)` | `ctx.acquire(&sem, n).await?` |
-//! | every other call that takes a `ctx` to wait with | `ctx.run(m.lock()).await?` |
+//! | any other call that takes a `ctx` and waits | `ctx.run(m.lock()).await?` |
 //!
-//! In a `select!` the choice among ready cases is uniform, as in Go: a loop over a channel that is
-//! never empty may go round a few more times when the context has ended. Say `biased;`, with
-//! `ctx.done()` first, where it must not. [`Context::run`] and [`Context::recv`] look at the
-//! context first.
+//! A `select!` chooses uniformly among the ready cases, as Go's does. So a loop over a channel that
+//! is never empty may run a few more rounds after the context has ended. To prevent that, write
+//! `biased;` and put `ctx.done()` first. [`Context::run`] and [`Context::recv`] check the context
+//! first.
 //!
 //! # What to rely on
 //!
-//! * **All at once.** When [`CancelFunc::cancel`] returns, the context and everything derived from
-//!   it has ended.
-//! * **The first counts.** What ended a context stays: its error and its cause do not change.
-//! * **Upwards nothing happens.** A child's end does not touch its parent, except that the parent
-//!   forgets it at once.
-//! * **No goroutines.** Deriving a context, or waiting for one, starts none.
-//!   [`Context::background`] and a wait allocate nothing, a derived context is one allocation.
-//! * **What nobody refers to any more goes**, without waiting for its parent's end. (In Go a
-//!   context that is never cancelled stays with its parent, and `go vet` warns of it.)
-//! * **Any executor.** Contexts speak only `Waker`, and can be cancelled from any thread, signal
-//!   handlers' threads included.
+//! * **All at once.** When [`CancelFunc::cancel`] returns, the context and every context derived
+//!   from it have ended.
+//! * **The first end counts.** The error and the cause of a context that has ended do not change.
+//! * **Cancellation flows down only.** The end of a child never affects its parent; the parent only
+//!   removes it from its list of children.
+//! * **No goroutines.** Deriving a context or waiting for one starts none. [`Context::background`]
+//!   and a wait allocate nothing; a derived context is one allocation.
+//! * **No leaks.** A context without references is freed at once; it does not wait for the end of
+//!   its parent. (In Go a context that is never cancelled stays with its parent, and `go vet` warns
+//!   of it.)
+//! * **Any executor.** Contexts use only `Waker`, and may be cancelled from any thread, including
+//!   the threads of signal handlers.
 //!
 //! # tokio's `CancellationToken`
 //!
-//! It is the first half of this: `child_token` is [`Context::with_cancel`], `cancelled` is
-//! [`Context::done`], `run_until_cancelled` is [`Context::run`], `drop_guard` is
-//! [`CancelFunc::defer`]. A token is both halves in one: whoever can wait can cancel. It has no
-//! deadlines, causes, values or functions that run afterwards.
+//! A token corresponds to a context and its cancel function in one: any holder that can wait can
+//! also cancel. `child_token` is [`Context::with_cancel`], `cancelled` is [`Context::done`],
+//! `run_until_cancelled` is [`Context::run`], `drop_guard` is [`CancelFunc::defer`]. A token has no
+//! deadline, cause, values or functions that run after cancellation.
 //!
 //! # Memory ordering
 //!
-//! The call that ends a context synchronizes before whatever learns of the end: the return of
-//! `done`, of `run`, of an [`err`](Context::err) that is not `None`, the start of a function given
-//! to [`after_func`](Context::after_func).
+//! The call that ends a context synchronizes before every event that observes the end: the
+//! completion of `done` or `run`, the return of an [`err`](Context::err) that is not `None`, and
+//! the start of a function given to [`after_func`](Context::after_func).
 
 #[forbid(unsafe_code)]
 mod error;
@@ -100,10 +103,10 @@ use crate::runtime::Later;
 pub use error::{ContextError, ContextSendError};
 pub use wait::{Done, Recv, Run, Sending};
 
-/// Tells when a task is over, and carries what belongs to it. Go: `context.Context`.
+/// Carries cancellation, a deadline and values to the functions of a task. Go: `context.Context`.
 ///
-/// Clones are the same context. Pass it as the first argument, `ctx: &Context`; do not keep it in a
-/// struct that outlives the task. See the [module](self) for what can be relied on.
+/// Clones are the same context. Pass it as the first argument, `ctx: &Context`; do not store it in
+/// a struct that outlives the task. The [module](self) lists what you can rely on.
 ///
 /// # Examples
 ///
@@ -123,14 +126,16 @@ pub use wait::{Done, Recv, Run, Sending};
 /// ```
 #[derive(Clone)]
 pub struct Context {
-    /// What it ends with; `None` never ends.
+    /// The node that ends the context; `None` if the context never ends.
     node: Option<Arc<Node>>,
     values: Option<Arc<Values>>,
 }
 
 impl Context {
-    /// The context that everything starts from: it never ends, has no deadline and carries nothing.
-    /// It costs nothing. Go: `context.Background()`.
+    /// Returns the root context: it never ends, has no deadline and carries no values. Go:
+    /// `context.Background()`.
+    ///
+    /// It costs nothing.
     ///
     /// # Examples
     ///
@@ -143,8 +148,8 @@ impl Context {
         Context { node: None, values: None }
     }
 
-    /// As [`background`](Self::background), for where it is not clear yet which context to use: a
-    /// word to search for. Go: `context.TODO()`.
+    /// Returns the same as [`background`](Self::background), as a marker for a context still to be
+    /// chosen. Go: `context.TODO()`.
     ///
     /// # Examples
     ///
@@ -156,8 +161,10 @@ impl Context {
         Self::background()
     }
 
-    /// A context that ends when its function is called, or with this one. Go: `context.WithCancel`.
-    /// tokio: `child_token`.
+    /// Derives a context, and returns a function that cancels it. Go: `context.WithCancel`. tokio:
+    /// `child_token`.
+    ///
+    /// The derived context also ends when this one does.
     ///
     /// # Examples
     ///
@@ -178,7 +185,7 @@ impl Context {
         self.cancelled_by(Node::new(self.node.as_ref()))
     }
 
-    /// As [`with_cancel`](Self::with_cancel), with a function that says why. Go:
+    /// Derives a context, and returns a function that cancels it with a cause. Go:
     /// `context.WithCancelCause`.
     ///
     /// # Examples
@@ -197,9 +204,10 @@ impl Context {
         (ctx, CancelCauseFunc { node: cancel.node })
     }
 
-    /// A context that also ends when so much time has passed from now. Go: `context.WithTimeout`.
+    /// Derives a context that ends after `timeout` at the latest. Go: `context.WithTimeout`.
     ///
-    /// It is [`with_deadline`](Self::with_deadline) from now on. Too long a time means for ever.
+    /// It is [`with_deadline`](Self::with_deadline), counted from now. A timeout too long to
+    /// represent means no deadline of its own.
     ///
     /// # Examples
     ///
@@ -210,7 +218,8 @@ impl Context {
     ///
     /// gopark::block_on(async {
     ///     let (ctx, _) = Context::background().with_timeout(Duration::from_millis(5));
-    ///     assert_eq!(ctx.run(std::future::pending::<()>()).await, Err(ContextError::DeadlineExceeded));
+    ///     let ended = ctx.run(std::future::pending::<()>()).await;
+    ///     assert_eq!(ended, Err(ContextError::DeadlineExceeded));
     /// });
     /// ```
     #[doc(alias = "WithTimeout")]
@@ -218,8 +227,11 @@ impl Context {
         self.until(Time::now().after(timeout).instant(), None)
     }
 
-    /// As [`with_timeout`](Self::with_timeout), with the cause that the context has when time is
-    /// up. Its function gives no cause. Go: `context.WithTimeoutCause`.
+    /// Derives a context that ends after `timeout` with the given cause. Go:
+    /// `context.WithTimeoutCause`.
+    ///
+    /// It is [`with_timeout`](Self::with_timeout) otherwise. The returned function cancels without
+    /// a cause.
     ///
     /// # Examples
     ///
@@ -239,11 +251,11 @@ impl Context {
         self.until(Time::now().after(timeout).instant(), Some(cause_of(cause.into())))
     }
 
-    /// A context that also ends at `deadline`. Go: `context.WithDeadline`.
+    /// Derives a context that ends at `deadline` at the latest. Go: `context.WithDeadline`.
     ///
-    /// If this context has an earlier deadline, that one counts. A deadline that has passed ends
-    /// the new context at once, with [`ContextError::DeadlineExceeded`]. The timer is stopped when
-    /// the context ends otherwise, and when nobody refers to it any more.
+    /// If this context has an earlier deadline, that deadline counts. A deadline that has passed
+    /// ends the new context at once, with [`ContextError::DeadlineExceeded`]. The timer is stopped
+    /// when the context ends otherwise, or has no references left.
     ///
     /// # Examples
     ///
@@ -259,8 +271,11 @@ impl Context {
         self.until(Some(deadline), None)
     }
 
-    /// As [`with_deadline`](Self::with_deadline), with the cause that the context has when time is
-    /// up. Its function gives no cause. Go: `context.WithDeadlineCause`.
+    /// Derives a context that ends at `deadline` with the given cause. Go:
+    /// `context.WithDeadlineCause`.
+    ///
+    /// It is [`with_deadline`](Self::with_deadline) otherwise. The returned function cancels
+    /// without a cause.
     ///
     /// # Examples
     ///
@@ -286,7 +301,7 @@ impl Context {
             Some(deadline) if earlier.is_none_or(|earlier| deadline < earlier) => {
                 Node::with_deadline(parent, deadline, cause)
             }
-            // For ever, or the parent ends before.
+            // There is no deadline, or the parent's is earlier.
             _ => Node::new(parent),
         })
     }
@@ -296,12 +311,12 @@ impl Context {
         (Context { node: Some(node), values: self.values.clone() }, cancel)
     }
 
-    /// This context with a value of type `T`, in place of the one it may have had. Go:
+    /// Returns this context with a value of type `T`, which replaces one that it had. Go:
     /// `context.WithValue`, with the type as the key.
     ///
-    /// Use types of your own, not `String` or `u64`: so nobody else's value is taken for yours.
-    /// Values are for what accompanies a request through many layers, such as its number or its
-    /// user, not for arguments.
+    /// Use types of your own, not `String` or `u64`, so that values of other libraries are not
+    /// mistaken for yours. Values are for data that accompanies a request through many layers, such
+    /// as its number or its user, not for arguments.
     ///
     /// # Examples
     ///
@@ -314,15 +329,15 @@ impl Context {
     /// assert_eq!(ctx.value::<RequestId>().unwrap().0, 7);
     /// ```
     #[doc(alias = "WithValue")]
-    #[must_use = "the new context has the value, this one has not"]
+    #[must_use = "the value is in the returned context, not in this one"]
     pub fn with_value<T: Send + Sync + 'static>(&self, value: T) -> Self {
         Context { node: self.node.clone(), values: Some(Values::with(self.values.clone(), value)) }
     }
 
-    /// The value of type `T`: the one that was set last on the way to this context. Go:
+    /// Returns the value of type `T` that was set last on the way to this context. Go:
     /// `ctx.Value(key)`.
     ///
-    /// It takes a step for each value that was set since.
+    /// It takes one step for each value that was set after it.
     ///
     /// # Examples
     ///
@@ -338,10 +353,10 @@ impl Context {
         Values::find(self.values.as_ref())
     }
 
-    /// The values of this context without its end: it never ends and has no deadline. Go:
-    /// `context.WithoutCancel`.
+    /// Returns a context with the values of this one that never ends. Go: `context.WithoutCancel`.
     ///
-    /// For what must still be done when a request is over, such as writing a log.
+    /// It has no deadline either. Use it for work that must be done after a request is over, such
+    /// as writing a log.
     ///
     /// # Examples
     ///
@@ -355,24 +370,23 @@ impl Context {
     /// assert_eq!(rest.value::<&str>().as_deref(), Some(&"mine"));
     /// ```
     #[doc(alias = "WithoutCancel")]
-    #[must_use = "this context ends as before"]
+    #[must_use = "the returned context never ends; this one still does"]
     pub fn without_cancel(&self) -> Self {
         Context { node: None, values: self.values.clone() }
     }
 
-    /// Waits for the end. Go: `<-ctx.Done()`. tokio: `cancelled`.
+    /// Waits until the context ends. Go: `<-ctx.Done()`. tokio: `cancelled`.
     ///
-    /// It is a case of a [`select!`](crate::select!). It allocates nothing, and of a context that
-    /// never ends it never completes. When [`err`](Self::err) says that the context has ended, it
-    /// is ready.
-    ///
-    /// # Panics
-    ///
-    /// The future panics when it is polled again after it has completed.
+    /// If [`err`](Self::err) returns an error, this is ready. For a context that never ends it
+    /// never completes. It allocates nothing. It is a case of a [`select!`](crate::select!).
     ///
     /// # Cancellation
     ///
     /// Dropping the future has no effect.
+    ///
+    /// # Panics
+    ///
+    /// The future panics if it is polled after completion.
     ///
     /// # Examples
     ///
@@ -386,7 +400,7 @@ impl Context {
     ///     gopark::go(async move { cancel.cancel() });
     ///     select! {
     ///         _ = ctx.done() => {}
-    ///         _ = rx.recv() => unreachable!("nobody sends"),
+    ///         _ = rx.recv() => unreachable!("no value is sent"),
     ///     }
     /// });
     /// ```
@@ -398,7 +412,8 @@ impl Context {
         Done::new(self.node(), Location::caller())
     }
 
-    /// Why it has ended, `None` as long as it has not. Go: `ctx.Err()`. tokio: `is_cancelled`.
+    /// Returns why the context has ended, or `None` if it has not. Go: `ctx.Err()`. tokio:
+    /// `is_cancelled`.
     ///
     /// # Examples
     ///
@@ -417,10 +432,11 @@ impl Context {
         self.node()?.err()
     }
 
-    /// What led to its end, `None` as long as it has not ended. Go: `context.Cause(ctx)`.
+    /// Returns the cause of the context's end, or `None` if it has not ended. Go:
+    /// `context.Cause(ctx)`.
     ///
-    /// That is what the first to end it gave, be it this context or one of its parents; who gave
-    /// nothing gave the [`ContextError`] of [`err`](Self::err).
+    /// The first call or deadline that ended this context or one of its parents determines the
+    /// cause. If it gave none, the cause is the [`ContextError`] that [`err`](Self::err) returns.
     ///
     /// # Examples
     ///
@@ -438,8 +454,9 @@ impl Context {
         self.node()?.cause()
     }
 
-    /// When it will end at the latest, if it has a deadline; also after it has ended. Go:
-    /// `ctx.Deadline()`.
+    /// Returns the deadline, if there is one, also after the end. Go: `ctx.Deadline()`.
+    ///
+    /// It is the earliest deadline of this context and its parents.
     ///
     /// # Examples
     ///
@@ -458,15 +475,15 @@ impl Context {
         self.node()?.deadline
     }
 
-    /// Starts a goroutine with `future` when the context ends; at once if it has ended. Go:
-    /// `context.AfterFunc`.
+    /// Starts a goroutine with `future` when the context ends. Go: `context.AfterFunc`.
     ///
-    /// The goroutine belongs to the runtime where this is called, or else to the global one. The
-    /// cancel that starts it does not wait for it. Each registration is for itself.
+    /// If the context has ended already, the goroutine starts at once. It belongs to the runtime
+    /// that is current in this call. The call that ends the context does not wait for it. Several
+    /// registrations are independent.
     ///
-    /// The returned [`Stop`] takes the registration back; dropping it does nothing. If it becomes
-    /// certain that the context never ends, since it, its cancel functions and all that it was
-    /// derived from are gone, `future` is dropped without having run.
+    /// The returned [`Stop`] revokes the registration; dropping it does nothing. If the context can
+    /// no longer end, because it, its cancel functions and all contexts that it was derived from
+    /// have been dropped, `future` is dropped without having run.
     ///
     /// # Examples
     ///
@@ -494,26 +511,27 @@ impl Context {
         Stop { function: Node::with_start(self.node.as_ref(), start), node: self.node.clone() }
     }
 
-    /// Runs `future` until it is ready or the context has ended. tokio: `run_until_cancelled`.
+    /// Runs `future` until it is ready or the context ends. tokio: `run_until_cancelled`.
     ///
-    /// If the context has ended before the first poll, `future` is not polled at all. From then on
-    /// `future` is polled first: if both are ready, its result is not lost, whichever came first.
-    /// (So what was granted after the end, before the next poll, counts as granted;
-    /// [`acquire`](Self::acquire) is stricter.) Losing, `future` is dropped, so it should be one
-    /// that can be dropped without harm, as all of this crate can. It is a case of a
-    /// [`select!`](crate::select!).
+    /// If the context has ended before the first poll, `future` is not polled at all. After that
+    /// `future` is polled first: if both are ready, its result is returned, whichever was ready
+    /// first. (So a lock that was granted after the end, but before the next poll, counts as
+    /// granted; [`acquire`](Self::acquire) is stricter.)
     ///
-    /// # Errors
-    ///
-    /// [`ContextError`], if the context has ended first.
-    ///
-    /// # Panics
-    ///
-    /// The future panics when it is polled again after it has completed.
+    /// If the context ends first, `future` is dropped. So it must be safe to drop; all futures of
+    /// this crate are. The returned future is a case of a [`select!`](crate::select!).
     ///
     /// # Cancellation
     ///
     /// Dropping it drops `future`.
+    ///
+    /// # Errors
+    ///
+    /// [`ContextError`] if the context ended first.
+    ///
+    /// # Panics
+    ///
+    /// The future panics if it is polled after completion.
     ///
     /// # Examples
     ///
@@ -536,24 +554,25 @@ impl Context {
         Run::new(self.done(), future)
     }
 
-    /// Receives a value, waiting for one; `None` when the channel is closed and drained, or the
-    /// context has ended. So a loop over a channel ends with the context: Go's `for { select { case
-    /// <-ctx.Done(): return; case v, ok := <-ch: … } }`.
+    /// Receives a value, or returns `None` when the channel is closed and drained or the context
+    /// ends.
     ///
-    /// A context that has ended wins over a value that is there: the loop stops where it is, and
-    /// the value stays in the channel. (Go's `select` chooses at random.) A value that arrives
-    /// while this waits wins over an end that comes before it is polled again. Ask
-    /// [`err`](Self::err) which of the two ends it was.
+    /// So a loop over a channel ends with the context, as Go's `for { select { case <-ctx.Done():
+    /// return; case v, ok := <-ch: … } }`. It is short for `self.run(rx.recv())`, and a case of a
+    /// [`select!`](crate::select!).
     ///
-    /// It is a case of a [`select!`](crate::select!), and short for `self.run(rx.recv())`.
-    ///
-    /// # Panics
-    ///
-    /// The future panics when it is polled again after it has completed.
+    /// If the context has ended on entry, it wins over a value in the channel: the loop ends, and
+    /// the value stays there. (Go's `select` chooses at random.) A value that arrives while this
+    /// waits wins over an end that happens before the next poll. If the result is `None`,
+    /// [`err`](Self::err) tells which of the two ended the loop.
     ///
     /// # Cancellation
     ///
     /// Dropping the future loses no value, as with [`Receiver::recv`].
+    ///
+    /// # Panics
+    ///
+    /// The future panics if it is polled after completion.
     ///
     /// # Examples
     ///
@@ -583,25 +602,27 @@ impl Context {
         Recv { run: self.run(rx.recv()) }
     }
 
-    /// Sends a value, waiting until it is taken or the context has ended: Go's
-    /// `select { case <-ctx.Done(): return ctx.Err(); case ch <- v: }`.
+    /// Sends a value, or returns it when the channel is closed or the context ends.
     ///
-    /// A context that has ended wins over room that is there: nothing is sent. (Go's `select`
-    /// chooses at random.) A value that is taken while this waits counts as sent, though the
-    /// context may end before it is polled again. It is a case of a [`select!`](crate::select!).
+    /// Go: `select { case <-ctx.Done(): return ctx.Err(); case ch <- v: }`. It is a case of a
+    /// [`select!`](crate::select!).
     ///
-    /// # Errors
-    ///
-    /// [`ContextSendError`], with the value: the context has ended first, or the channel is closed.
-    ///
-    /// # Panics
-    ///
-    /// The future panics when it is polled again after it has completed.
+    /// If the context has ended on entry, nothing is sent, even if the channel has room. (Go's
+    /// `select` chooses at random.) A value that is taken while this waits counts as sent, even if
+    /// the context ends before the next poll.
     ///
     /// # Cancellation
     ///
-    /// As of [`Sender::send`]: dropped before its value was taken, the future drops the value, and
-    /// nothing was sent.
+    /// As [`Sender::send`]: if the future is dropped before its value was taken, it drops the
+    /// value, and nothing was sent.
+    ///
+    /// # Errors
+    ///
+    /// [`ContextSendError`], with the value, if the context ended first or the channel is closed.
+    ///
+    /// # Panics
+    ///
+    /// The future panics if it is polled after completion.
     ///
     /// # Examples
     ///
@@ -614,7 +635,7 @@ impl Context {
     ///     let (tx, rx) = chan::bounded(1);
     ///     ctx.send(&tx, 1).await.unwrap();
     ///     gopark::go(async move { cancel.cancel() });
-    ///     let sent = ctx.send(&tx, 2).await; // there is no room
+    ///     let sent = ctx.send(&tx, 2).await; // the buffer is full
     ///     assert_eq!(sent, Err(ContextSendError::Context(ContextError::Canceled, 2)));
     ///     assert_eq!(rx.len(), 1);
     /// });
@@ -631,7 +652,7 @@ impl Context {
 }
 
 impl fmt::Debug for Context {
-    /// `children` are the contexts and functions that would end with this one.
+    /// `children` counts the contexts and functions that would end with this context.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.node {
             None => f.write_str("Context::background"),
@@ -644,21 +665,22 @@ impl fmt::Debug for Context {
     }
 }
 
-/// Ends a context: made by [`Context::with_cancel`] and its kin. Go: `context.CancelFunc`.
+/// Ends a context. Go: `context.CancelFunc`.
 ///
-/// Clones end the same context. Dropping it does nothing; to cancel at the end of a scope, see
-/// [`defer`](Self::defer).
+/// [`Context::with_cancel`] and the methods for deadlines return it. Clones end the same context.
+/// Dropping it does nothing; to cancel at the end of a scope, use [`defer`](Self::defer).
 #[derive(Clone)]
 pub struct CancelFunc {
     node: Arc<Node>,
 }
 
 impl CancelFunc {
-    /// Ends the context, and everything derived from it, before it returns, and wakes all who wait
-    /// for that. If it has ended already, it stays as it is. May be called from any thread, also by
-    /// those who are woken. tokio: `cancel`.
+    /// Ends the context and every context derived from it, and wakes all waiting tasks. tokio:
+    /// `cancel`.
     ///
-    /// It takes time in proportion to what has to be ended.
+    /// All of them have ended when this returns. A context that has ended already does not change.
+    /// It may be called from any thread, also by the tasks that it wakes. The time is proportional
+    /// to the number of contexts and waits that it ends.
     ///
     /// # Examples
     ///
@@ -675,8 +697,8 @@ impl CancelFunc {
         self.node.cancel(ContextError::Canceled, None);
     }
 
-    /// A guard that calls [`cancel`](Self::cancel) when it is dropped. Go: `defer cancel()`. tokio:
-    /// `drop_guard`.
+    /// Returns a guard that calls [`cancel`](Self::cancel) when it is dropped. Go: `defer
+    /// cancel()`. tokio: `drop_guard`.
     ///
     /// # Examples
     ///
@@ -702,7 +724,7 @@ impl fmt::Debug for CancelFunc {
     }
 }
 
-/// Ends a context when it is dropped, made by [`CancelFunc::defer`].
+/// A guard that ends a context when it is dropped, returned by [`CancelFunc::defer`].
 #[derive(Debug)]
 #[must_use = "dropping it cancels at once"]
 pub struct DeferredCancel {
@@ -715,21 +737,22 @@ impl Drop for DeferredCancel {
     }
 }
 
-/// Ends a context and says why: made by [`Context::with_cancel_cause`]. Go:
-/// `context.CancelCauseFunc`.
+/// Ends a context with a cause. Go: `context.CancelCauseFunc`.
 ///
-/// Clones end the same context. Dropping it does nothing.
+/// [`Context::with_cancel_cause`] returns it. Clones end the same context. Dropping it does
+/// nothing.
 #[derive(Clone)]
 pub struct CancelCauseFunc {
     node: Arc<Node>,
 }
 
 impl CancelCauseFunc {
-    /// As [`CancelFunc::cancel`], with the cause that [`Context::cause`] gives from then on, here
-    /// and in what is derived.
+    /// Ends the context as [`CancelFunc::cancel`] does, with a cause that [`Context::cause`] then
+    /// returns.
     ///
-    /// Any error will do, or a text. For Go's `cancel(nil)`, give [`ContextError::Canceled`]. The
-    /// cause of another context, passed on, stays the error that it is.
+    /// The cause is that of every context derived from it as well. It may be any error, or a text.
+    /// For Go's `cancel(nil)`, pass [`ContextError::Canceled`]. If it is the cause of another
+    /// context, it stays the same error, not wrapped.
     ///
     /// # Examples
     ///
@@ -756,7 +779,7 @@ impl fmt::Debug for CancelCauseFunc {
     }
 }
 
-/// The error, which may be another context's cause.
+/// Returns `error` as a cause, without wrapping it again if it is the cause of another context.
 fn cause_of(error: Box<dyn Error + Send + Sync>) -> Cause {
     match error.downcast::<Cause>() {
         Ok(cause) => *cause,
@@ -764,17 +787,19 @@ fn cause_of(error: Box<dyn Error + Send + Sync>) -> Cause {
     }
 }
 
-/// Takes a registration of [`Context::after_func`] back. Dropping it does nothing.
+/// Revokes a registration of [`Context::after_func`]. Dropping it does nothing.
 pub struct Stop {
     function: Arc<Node>,
-    /// What it waits for.
+    /// The node whose end starts the function.
     node: Option<Arc<Node>>,
 }
 
 impl Stop {
-    /// Takes the registration back; the future is dropped. True if it will not run because of this
-    /// call, false if it has been started or was stopped before. It does not wait for one that
-    /// runs.
+    /// Revokes the registration and drops its future. Returns true if this call prevented the
+    /// start.
+    ///
+    /// It returns false if the future has been started, or the registration was revoked before. It
+    /// does not wait for a future that runs.
     ///
     /// # Examples
     ///

@@ -1,8 +1,8 @@
-//! Loom's models of the tree of cancellations: every interleaving of two or three threads, up to a
-//! bound of preemptions.
+//! Loom models of the tree of cancellation nodes: every interleaving of two or three threads, up to
+//! a bound on preemptions.
 //!
-//! A lost wake-up shows as a deadlock; an access to a list or a waiter that nothing orders is
-//! reported by loom's cells. The nodes are counted: none may be left at the end.
+//! A lost wake-up shows as a deadlock. Loom's cells report an unsynchronized access to a list or a
+//! waiter. The models count nodes: none may be left at the end.
 
 use std::cell::Cell;
 use std::pin::pin;
@@ -19,11 +19,11 @@ use crate::wait::block_on::block_on;
 use crate::waker::TaskWaker;
 
 thread_local! {
-    /// Nodes of the running model, whose threads are one.
+    /// The nodes of the running model. A model's threads share it.
     static ALIVE: Cell<usize> = const { Cell::new(0) };
 }
 
-/// In each node.
+/// A member of each node, which counts it.
 pub(super) struct Counted;
 
 impl Counted {
@@ -39,7 +39,7 @@ impl Drop for Counted {
     }
 }
 
-/// Explores a model that must leave no node behind.
+/// Explores a model, and checks that no node is left.
 fn explore(model: impl Fn() + Send + Sync + 'static) {
     models::explore(3, move || {
         ALIVE.set(0);
@@ -48,8 +48,8 @@ fn explore(model: impl Fn() + Send + Sync + 'static) {
     });
 }
 
-/// Drops a reference. Loom sees nothing of an `Arc`'s counts. So that it tries this drop between
-/// all the steps of the other threads, the locks that those take are taken before.
+/// Drops a reference. Loom does not see the counts of an `Arc`. Taking the locks that the other
+/// threads take makes loom try this drop between any two of their steps.
 fn drop_between(node: Arc<Node>) {
     node.children();
     if let Some(parent) = &node.parent {
@@ -58,7 +58,7 @@ fn drop_between(node: Arc<Node>) {
     drop(node);
 }
 
-/// A node with an alarm, and what that wakes.
+/// Returns a node with an alarm, and the alarm's waker.
 fn timed() -> (Arc<Node>, TaskWaker) {
     let node = Node::new(None);
     let expiry = || Expiry { node: Arc::downgrade(&node), cause: None };
@@ -67,7 +67,7 @@ fn timed() -> (Arc<Node>, TaskWaker) {
     (node, fire)
 }
 
-/// What is to be started, counted: how often it was, and how often it was dropped without.
+/// How often a function was started, and how often it was dropped without having been started.
 #[derive(Clone, Default)]
 struct Counts {
     started: Arc<Count>,
@@ -189,8 +189,8 @@ fn of_stop_and_cancel_one_has_the_function_cx08() {
     });
 }
 
-/// Two at the top: the second finds it marked, and perhaps the middle, while the first is on its
-/// way down.
+/// Two cancels at the top: the second finds the top ended, and perhaps the middle, while the first
+/// is still on its way down.
 #[test]
 fn second_cancel_of_a_tree_helps_the_first_cx02() {
     explore(|| {
@@ -211,7 +211,8 @@ fn second_cancel_of_a_tree_helps_the_first_cx02() {
     });
 }
 
-/// The last reference of a child with a function goes while its parent is cancelled.
+/// The last reference to a child that has a function is dropped while the child's parent is
+/// cancelled.
 #[test]
 fn cancel_meets_a_function_that_moves_up_cx08() {
     explore(|| {
@@ -227,8 +228,8 @@ fn cancel_meets_a_function_that_moves_up_cx08() {
     });
 }
 
-/// All references of a tree go at once, from both ends: what waits is dropped, or started by the
-/// one cancel.
+/// All references to a tree are dropped at the same time, from both ends. The function is dropped,
+/// or is started by the one cancel.
 #[test]
 fn tree_goes_from_both_ends_cx08() {
     for cancelled in [false, true] {
@@ -249,7 +250,7 @@ fn tree_goes_from_both_ends_cx08() {
     }
 }
 
-/// Two go at once, which are a parent's last children.
+/// The last two children of a parent are dropped at the same time.
 #[test]
 fn siblings_and_their_parent_go_at_once_cx04() {
     explore(|| {
@@ -299,7 +300,7 @@ fn alarm_meets_the_last_reference_and_a_cancel_cx07() {
     }
 }
 
-/// A node with an alarm holds itself for what is below it, and no longer than that.
+/// A node with an alarm holds itself while it has descendants, and no longer.
 #[test]
 fn alarm_meets_the_stop_of_what_it_was_to_start_cx08() {
     explore(|| {
@@ -317,7 +318,7 @@ fn alarm_meets_the_stop_of_what_it_was_to_start_cx08() {
     });
 }
 
-/// The function moves up to the node with the alarm, which so stays.
+/// The function moves up to the node with the alarm, which keeps that node alive.
 #[test]
 fn alarm_meets_a_function_that_moves_up_cx08() {
     explore(|| {

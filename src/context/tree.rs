@@ -1,43 +1,44 @@
-//! The tree of cancellations under the contexts.
+//! The tree of cancellation nodes under the contexts.
 //!
-//! A [`Node`] is what ends as one: a context with a cancel function or a deadline of its own, or a
-//! function that waits for the end of one (`after_func`). A cancel finds everything below a node
-//! through the lists of children.
+//! A [`Node`] is a unit that ends as a whole: a context with a cancel function or a deadline of its
+//! own, or a function that runs when a context ends (`after_func`). A cancel finds the descendants
+//! of a node through the lists of children.
 //!
 //! | | invariant |
 //! |---|---|
-//! | C1 | A node's place in its parent's list (`links`, `linked`) is written only under the *parent's* lock |
-//! | C2 | A listed node's memory is valid: its drop takes it out of the list, under the parent's lock |
+//! | C1 | `links` and `linked` of a node are written only under its *parent's* lock |
+//! | C2 | A listed node is valid memory: its drop unlinks it, under the parent's lock |
 //! | C3 | A node stays in its parent's list until its whole subtree has ended |
-//! | C4 | `end` is set under the node's lock, once. An ended node gets no more children, waiters, task |
-//! | C5 | Two locks at once: only a node's and then its child's. Under a lock there are pointer moves and nothing else |
+//! | C4 | `end` is set once, under the node's lock; then no child, waiter or task is added |
+//! | C5 | At most two locks at once: a node's, then its child's. Only pointers move under a lock |
 //!
 //! # Ownership
 //!
-//! A node is an `Arc`. Contexts, cancel functions and child contexts own it; its parent's list does
-//! not. So a subtree that nothing refers to is freed at once, without the end of its parent, and a
-//! node whose last reference is gone has no child contexts. Two kinds of nodes own themselves for a
-//! while, by [`Inner::hold`]:
+//! A node is in an `Arc`. Contexts, cancel functions and child contexts own it; its parent's list
+//! does not. So a subtree without references is freed at once, before its parent ends, and a node
+//! that is being dropped has no child contexts. Two kinds of nodes own themselves for a while, by
+//! [`Inner::hold`]:
 //!
-//! * a function, from its registration until it is started or stopped, because it must run although
-//!   nothing refers to it. It has no parent that it would own. When the context is dropped that it
-//!   waits for, it moves up to that context's parent, which is the next that can end it; if there
-//!   is none, it is dropped.
-//! * a node with an alarm, as long as it has children: the alarm, which has only a `Weak`, must end
+//! * a function, from its registration until it is started or stopped, because it must run even if
+//!   there is no other reference. It does not own a parent. When the context that it waits for is
+//!   dropped, the function moves up to that context's parent, the next node that can end it; if
+//!   there is none, the function is dropped.
+//! * a node with an alarm, while it has children: the alarm, which holds only a `Weak`, must end
 //!   them.
 //!
 //! # Cancelling
 //!
-//! [`Node::cancel`] ends the node, then again and again takes the first child of an ended node and
-//! ends that: goes down if it has children, takes it out of the list if not, and goes up by the
-//! parent pointer. No stack is needed, whatever the depth, and no lock is held from one step to the
-//! next. Because of C3 a second cancel that finds a node ended, with children left, helps: when it
-//! sees the list empty, the subtree has ended. So *every* cancel returns with its whole subtree
-//! ended, also the one that came too late.
+//! [`Node::cancel`] ends the node, and then walks the subtree. In each step it takes the first
+//! child of a node that has ended and ends the child. If the child has children, the walk goes
+//! down; if not, the child is unlinked, and the walk goes up by the parent pointer. The walk needs
+//! no stack, whatever the depth, and holds no lock between two steps. By C3, a second cancel that
+//! finds a node ended, with children left, takes part in the walk; when the list is empty, the
+//! subtree has ended. So *every* cancel, the first or a later one, returns with its whole subtree
+//! ended.
 //!
-//! Rejected: one lock for a whole tree (every request of a server would meet there); a lock held
-//! down the recursion, as in Go (it overflows a thread's stack, and blocks everything that looks at
-//! the top); lists of children as `Vec`s (they grow under the lock).
+//! Rejected: one lock for a whole tree (every request of a server would contend for it); a lock
+//! held down the recursion, as in Go (it overflows a thread's stack, and blocks every access to the
+//! top); lists of children as `Vec`s (they grow under the lock).
 
 use std::cell::Cell;
 use std::error::Error;
@@ -67,7 +68,7 @@ pub(super) type Cause = Arc<dyn Error + Send + Sync>;
 /// Starts the goroutine of an `after_func`.
 pub(super) type Start = Box<dyn FnOnce() + Send>;
 
-/// Why a node has ended.
+/// The error and the cause of a node that has ended.
 #[derive(Clone)]
 struct End {
     err: ContextError,
@@ -76,54 +77,54 @@ struct End {
 
 pub(super) struct Node {
     end: OnceLock<End>,
-    /// Whether it is in its parent's list. Cleared once, Release: what sees that needs the parent's
-    /// lock no more.
+    /// True while the node is in its parent's list. Cleared once, with Release: a thread that reads
+    /// false need not take the parent's lock.
     linked: AtomicBool,
-    /// Whether it ever had children. Set under its lock.
+    /// True once the node has had a child. Set under its lock.
     had_children: AtomicBool,
-    /// `None` at the top, and of a function.
+    /// `None` for a root, and for a function.
     pub(super) parent: Option<Arc<Node>>,
-    /// Its own or an earlier one of its parent's.
+    /// The node's own deadline, or its parent's if that is earlier.
     pub(super) deadline: Option<Instant>,
     links: UnsafeCell<Links<Node>>,
     inner: Lock<Inner>,
     object: Object,
     #[cfg(all(test, gopark_loom))]
     _counted: super::models::Counted,
-    /// Lists and queues point here.
+    /// Lists and queues hold pointers to the node.
     _pin: PhantomPinned,
 }
 
 struct Inner {
     waiters: Queue<()>,
     children: List<Node>,
-    /// How many there are.
+    /// The length of `children`.
     count: usize,
     /// `None` when the node has ended.
     task: Option<Task>,
-    /// The node itself, as long as it must not be dropped. Never its last reference: who takes it
-    /// out has one.
+    /// A reference to the node itself, while it must not be dropped. It is never the last one: the
+    /// caller that clears it holds another.
     hold: Option<Arc<Node>>,
 }
 
-/// What a node is there for besides its waiters and children, until it ends.
+/// What the end of a node does, other than waking waiters and ending children.
 enum Task {
-    /// A function: at the end, start it.
+    /// The node is a function: start it.
     Start(Start),
-    /// A deadline of its own: at the end, cancel the alarm.
+    /// The node has a deadline: cancel its alarm.
     Cancel(Alarm),
 }
 
-// Nothing unwinds while a node's parts disagree: user code runs without its lock.
+// A panic cannot leave a node inconsistent: user code runs without the node's lock.
 impl RefUnwindSafe for Node {}
 
-// SAFETY: `links` and the lists are reached under the locks that C1 names, from whatever thread;
-// causes, functions, alarms and wakers may go to any.
+// SAFETY: `links` and the lists are accessed only under the locks that C1 names, from any thread;
+// causes, functions, alarms and wakers are `Send`.
 unsafe impl Send for Node {}
 // SAFETY: as above.
 unsafe impl Sync for Node {}
 
-// SAFETY: the links are the node's own, and touched under the lock of the list only (C1).
+// SAFETY: the links are the node's own, and are accessed only under the lock of the list (C1).
 unsafe impl list::Node for Node {
     #[inline(always)]
     unsafe fn with_links<R>(this: *mut Self, f: impl FnOnce(&mut Links<Self>) -> R) -> R {
@@ -133,53 +134,53 @@ unsafe impl list::Node for Node {
 }
 
 impl Inner {
-    /// Takes a child out, unless that is done. It is being dropped, or has ended: the functions
-    /// that wait for its end wait for this one's.
+    /// Unlinks `child`, which has ended or is being dropped, if it is still linked. The functions
+    /// that wait for the end of `child` then wait for the end of this node.
     fn remove(&mut self, child: &Node) {
         if !child.linked.load(Ordering::Relaxed) {
             return;
         }
-        // Exact, because it gets no more: saves a lock.
+        // The value is final, because `child` gets no more children. The check saves a lock.
         if child.had_children.load(Ordering::Relaxed) {
             let mut below = child.inner.lock();
-            // SAFETY: both locks are held. The nodes below are functions, for which no list is
-            // looked up by a parent pointer.
+            // SAFETY: both locks are held. The nodes below are functions; these have no parent
+            // pointer, so none leads to the list that they leave.
             unsafe { self.children.append(&below.children) };
             self.count += std::mem::take(&mut below.count);
         }
-        // SAFETY: the lock is held, and the child is linked in this list, its parent's.
+        // SAFETY: the lock is held, and the child is linked in this list, which is its parent's.
         unsafe { self.children.remove(ptr::from_ref(child).cast_mut()) };
         self.count -= 1;
-        // Last of all, because a child that is being dropped may be freed after this. Release:
-        // pairs with the load in `leave`.
+        // This must come last, because a child that is being dropped may be freed after it.
+        // Release: pairs with the load in `leave`.
         child.linked.store(false, Ordering::Release);
     }
 
-    /// The first child that is not being dropped.
+    /// Returns the first child that is not being dropped.
     fn first_child(&mut self) -> Option<Arc<Node>> {
         loop {
             let first = self.children.front()?.as_ptr();
-            // SAFETY: listed, so its memory is valid (C2); made of an `Arc`. The `Weak` that it
-            // owns together with the other references is not given away.
+            // SAFETY: a listed node is valid memory (C2), and was made by an `Arc`. `ManuallyDrop`
+            // leaves the weak count as it was, because the strong references own it.
             let weak = unsafe { ManuallyDrop::new(Weak::from_raw(first.cast_const())) };
             if let Some(child) = weak.upgrade() {
                 return Some(child);
             }
-            // SAFETY: as above; its drop waits for this lock.
+            // SAFETY: valid as above; the drop of the node waits for this lock.
             self.remove(unsafe { &*first });
         }
     }
 }
 
 impl Node {
-    /// A node below `parent`, ended if that has.
+    /// Returns a node below `parent`. If `parent` has ended, so has the node.
     pub(super) fn new(parent: Option<&Arc<Node>>) -> Arc<Self> {
         let node = Self::unlinked(parent, parent.and_then(|parent| parent.deadline));
         node.link_below(parent);
         node
     }
 
-    /// A function that is started when `parent` ends: at once if it has.
+    /// Returns a function that is started when `parent` ends, or at once if it has ended.
     pub(super) fn with_start(parent: Option<&Arc<Node>>, start: Start) -> Arc<Self> {
         let node = Self::unlinked(None, None);
         node.inner.lock().task = Some(Task::Start(start));
@@ -188,8 +189,8 @@ impl Node {
         node
     }
 
-    /// A node below `parent` that ends at `deadline`, with `cause`; `parent` ends later, if it
-    /// does.
+    /// Returns a node below `parent` that ends at `deadline`, with `cause`. The deadline of
+    /// `parent`, if there is one, is later.
     pub(super) fn with_deadline(
         parent: Option<&Arc<Node>>,
         deadline: Instant,
@@ -206,10 +207,11 @@ impl Node {
         node
     }
 
-    /// Arranges for `expiry` to be woken when `due` has come.
+    /// Sets an alarm that wakes `expiry` at `due`.
     pub(super) fn arm(&self, due: Time, expiry: Expiry) {
         let task = Some(Task::Cancel(alarm(due, TaskWaker::from(Arc::new(expiry)))));
-        // Ended meanwhile, the task is dropped after the lock: locals are dropped in reverse order.
+        // If the node has ended meanwhile, `task` is dropped after the lock is released, because
+        // locals are dropped in reverse order.
         let mut inner = self.inner.lock();
         if self.end.get().is_none() {
             inner.task = task;
@@ -238,7 +240,7 @@ impl Node {
         })
     }
 
-    /// Puts a new node into the list of `parent`; ends it if that has ended.
+    /// Links a new node into the list of `parent`. If `parent` has ended, ends the node instead.
     fn link_below(self: &Arc<Self>, parent: Option<&Arc<Node>>) {
         let Some(parent) = parent else { return };
         let mut above = parent.inner.lock();
@@ -247,7 +249,7 @@ impl Node {
             self.end(end, &mut WakeList::new());
             return;
         }
-        // SAFETY: the lock is held. The node is in no list, and leaves this one before it is freed
+        // SAFETY: the lock is held. The node is in no list, and is unlinked before it is freed
         // (C2).
         unsafe { above.children.push_back(Arc::as_ptr(self).cast_mut()) };
         above.count += 1;
@@ -258,10 +260,10 @@ impl Node {
         }
     }
 
-    /// Why it has ended, if it has.
+    /// Returns why the node has ended, if it has.
     #[inline]
     pub(super) fn err(&self) -> Option<ContextError> {
-        // What led to the end is seen by what sees the end.
+        // The load of `end` acquires: what happened before the end is visible.
         self.end.get().map(|end| end.err)
     }
 
@@ -270,12 +272,12 @@ impl Node {
         Some(cause.unwrap_or_else(|| Arc::new(err)))
     }
 
-    /// How many nodes are in its list.
+    /// Returns the number of children.
     pub(super) fn children(&self) -> usize {
         self.inner.lock().count
     }
 
-    /// Ends the node and everything below it, before it returns.
+    /// Ends the node and its whole subtree before it returns.
     pub(super) fn cancel(&self, err: ContextError, cause: Option<Cause>) {
         coop::note_unwinding();
         let mut wakes = WakeList::new();
@@ -285,8 +287,8 @@ impl Node {
         self.leave(self.parent.as_deref());
     }
 
-    /// Ends this one node, unless it has ended; says whether it has children. Never unwinds: a
-    /// cancel goes on to the other nodes.
+    /// Ends only this node, unless it has ended. Returns true if it has children. Never unwinds,
+    /// because a cancel must go on to the other nodes.
     fn end(&self, end: End, wakes: &mut WakeList) -> bool {
         let mut inner = self.inner.lock();
         let late = self.end.set(end).err();
@@ -294,8 +296,8 @@ impl Node {
         let task = inner.task.take();
         if late.is_some() || task.is_some() {
             drop(inner);
-            // A cause that comes too late, or that of an alarm that is cancelled, has the user's
-            // destructor.
+            // The user's destructor runs here: of a cause that came too late, or of the cause of a
+            // cancelled alarm.
             contain(|| drop(late));
             contain(|| match task {
                 Some(Task::Start(start)) => start(),
@@ -316,11 +318,11 @@ impl Node {
         }
     }
 
-    /// Ends everything below this node, which has ended.
+    /// Ends the subtree below this node, which has ended.
     fn end_below(&self, wakes: &mut WakeList) {
-        // Where the walk is, if not at the top: ended, with children.
+        // The current node of the walk, which has ended and has children; `None` for `self`.
         let mut below: Option<Arc<Node>> = None;
-        // A child of that, whose subtree has ended.
+        // A child of the current node, whose subtree has ended.
         let mut finished: Option<Arc<Node>> = None;
         loop {
             let at = below.as_deref().unwrap_or(self);
@@ -331,9 +333,10 @@ impl Node {
                 }
                 inner.first_child().zip(at.end.get().cloned())
             };
-            // Perhaps the last reference, whose drop runs the user's destructors: after the lock.
+            // May be the last reference, whose drop runs the user's destructors: so not under the
+            // lock.
             contain(|| drop(finished.take()));
-            // A child ends as `at` has ended, which may be by another cancel.
+            // The child gets the end of `at`, which another cancel may have set.
             if let Some((child, end)) = next {
                 if child.end(end, wakes) {
                     below = Some(child);
@@ -348,7 +351,7 @@ impl Node {
         }
     }
 
-    /// Takes a node that has ended or is being dropped out of the list of `parent`.
+    /// Unlinks a node that has ended or is being dropped from `parent`.
     fn leave(&self, parent: Option<&Node>) {
         if let (true, Some(parent)) = (self.linked.load(Ordering::Acquire), parent) {
             let mut above = parent.inner.lock();
@@ -359,8 +362,8 @@ impl Node {
         }
     }
 
-    /// Stops a function that waits for the end of `parent`, unless it was started or stopped; says
-    /// whether it did.
+    /// Stops a function that waits for the end of `parent`. Returns false if it was started or
+    /// stopped before.
     pub(super) fn disarm(&self, parent: Option<&Node>) -> bool {
         let task = self.inner.lock().task.take();
         if task.is_some() {
@@ -380,7 +383,7 @@ impl Node {
     }
 }
 
-/// The end of a node, which all its waiters acquire.
+/// The resource is the end of the node, which all waiters acquire.
 impl Resource<()> for Node {
     fn try_acquire(&self) -> bool {
         self.err().is_some()
@@ -392,7 +395,7 @@ impl Resource<()> for Node {
         &self.object
     }
 
-    // Safety, of this and the next two: as the trait says.
+    // Safety, of this and the next two: see the trait.
     unsafe fn enqueue(&self, waiter: &Waiter<()>) -> bool {
         let mut inner = self.inner.lock();
         if self.end.get().is_some() {
@@ -407,20 +410,20 @@ impl Resource<()> for Node {
         let settle = |inner: &mut Inner, _| {
             let has_ended = self.end.get().is_some();
             if has_ended && waiter.state() != GRANTED {
-                // Its turn to be woken has not come.
-                // SAFETY: not granted, seen under the lock, so linked.
+                // The cancel has not reached this waiter yet. SAFETY: not granted, read under the
+                // lock, so linked.
                 unsafe { inner.waiters.remove(waiter) };
             }
             has_ended
         };
-        // SAFETY: linked unless `settle` said true.
+            // SAFETY: the waiter is linked unless `settle` returned true.
         unsafe { queue::look(&self.inner, waiter, cx, settle) }
     }
 
     unsafe fn cancel(&self, waiter: &Waiter<()>) {
         let mut inner = self.inner.lock();
         if waiter.state() != GRANTED {
-            // SAFETY: not granted, seen under the lock, so linked.
+            // SAFETY: not granted, read under the lock, so linked.
             unsafe { inner.waiters.remove(waiter) };
         }
     }
@@ -428,13 +431,13 @@ impl Resource<()> for Node {
 
 impl Drop for Node {
     fn drop(&mut self) {
-        // Until it has left the list, another thread may refer to it.
+        // Until the node is unlinked, another thread may refer to it.
         self.leave(self.parent.as_deref());
         if let Some(parent) = self.parent.take() {
             release(parent);
         } else {
             while let Some(function) = self.take_function() {
-                // Nothing is left that could start it.
+                // No node is left that could start it.
                 function.inner.lock().hold = None;
                 release(function);
             }
@@ -442,17 +445,17 @@ impl Drop for Node {
     }
 }
 
-/// Drops a reference during the drop of a node. A drop within that only queues what it releases, so
-/// the stack stays flat: for a chain of parents, and for a chain of functions of which each owns
-/// the context that the next one waits for.
+/// Drops a reference during the drop of a node. A nested drop only queues the references that it
+/// releases, so the stack stays flat. This matters for a chain of parents, and for a chain of
+/// functions each of which owns the context that the next one waits for.
 fn release(node: Arc<Node>) {
     thread_local! {
-        /// The queue, during a drop. Without a destructor, so it is there for those of other
-        /// thread-locals.
+        /// The queue, during a drop. It has no destructor, so it is still there when the
+        /// destructors of other thread-locals run.
         static RELEASED: Cell<Option<ManuallyDrop<Vec<Arc<Node>>>>> = const { Cell::new(None) };
     }
     if cfg!(gopark_loom) {
-        // The threads of a model share what is local to a thread.
+        // The threads of a loom model share thread-locals.
         return drop(node);
     }
     if let Some(mut released) = RELEASED.take() {
@@ -469,7 +472,7 @@ fn release(node: Arc<Node>) {
     drop(ManuallyDrop::into_inner(released));
 }
 
-/// What an alarm does.
+/// The waker of an alarm: ends the node.
 pub(super) struct Expiry {
     pub(super) node: Weak<Node>,
     pub(super) cause: Option<Cause>,

@@ -1,17 +1,17 @@
-//! What a context carries: one value of a type, the nearest counts.
+//! [`Values`]: the values that a context carries, at most one visible per type.
 
 use std::any::{Any, TypeId};
 use std::panic::RefUnwindSafe;
 use std::sync::Arc;
 
-/// A value, and those that were there before.
+/// A value, and the list of the values that were set before it.
 pub(super) struct Values {
     key: TypeId,
     value: Arc<dyn Any + Send + Sync>,
     outer: Option<Arc<Values>>,
 }
 
-// A value is never changed through its context.
+// A context gives only shared references to its values.
 impl RefUnwindSafe for Values {}
 
 impl Values {
@@ -37,7 +37,7 @@ impl Values {
 }
 
 impl Drop for Values {
-    /// One after the other: a long chain must not go deep.
+    /// Drops the list in a loop, because recursion over a long list would overflow the stack.
     fn drop(&mut self) {
         let mut next = self.outer.take();
         while let Some(outer) = next {

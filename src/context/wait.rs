@@ -1,4 +1,4 @@
-//! The futures of a context.
+//! The futures of [`Context`](super::Context): [`Done`], [`Run`], [`Recv`], [`Sending`].
 
 use std::fmt;
 use std::panic::Location;
@@ -33,7 +33,7 @@ impl<'a> Done<'a> {
     }
 }
 
-/// A background has no node, and does not end.
+/// The request of [`Done`]. A background context has no node, so this never completes.
 impl Request<()> for Option<&Node> {
     type Resource = Node;
     type Output = ();
@@ -90,7 +90,7 @@ impl<F: Future> Future for Run<'_, F> {
         match *this.progress {
             Progress::Over => panic!("gopark: future polled after completion"),
             Progress::New => {
-                // So that a loop over ended runs lets others in.
+                // Spends from the budget, so that a loop over contexts that have ended yields.
                 if !coop::poll_ready(cx, this.done.0.site(), Reason::Foreign, None) {
                     return Poll::Pending;
                 }
@@ -153,7 +153,7 @@ pin_project! {
     ///
     /// # Cancellation
     ///
-    /// Dropped before its value was taken it drops the value, as
+    /// If it is dropped before its value was taken it drops the value, as
     /// [`Sender::send`](crate::chan::Sender::send) does.
     #[must_use = "futures do nothing unless awaited"]
     pub struct Sending<'a, T> {
@@ -171,7 +171,7 @@ impl<T> Future for Sending<'_, T> {
         let mut run = self.project().run;
         run.as_mut().poll(cx).map(|ran| match ran {
             Ok(sent) => sent.map_err(|SendError(value)| ContextSendError::Closed(value)),
-            // In no queue: never polled, or polled for the last time.
+            // The send is in no queue: it was never polled, or polled for the last time.
             Err(err) => Err(ContextSendError::Context(err, run.project().future.give_up())),
         })
     }
