@@ -86,7 +86,6 @@ use crate::sources::Slot;
 use crate::spares::{Job, Roused, Spares};
 use crate::table::Table;
 use crate::threads;
-use crate::timer::driver;
 use crate::timer::shard::{self, Shard as Timers};
 use crate::watched::{Doing, STUCK, Watched};
 
