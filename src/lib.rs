@@ -93,6 +93,8 @@
 //! [with tokio](guide::beside_tokio), [tuning](guide::tuning).
 #![cfg_attr(feature = "net", doc = "Sockets: [the network](guide::network).")]
 #![cfg_attr(feature = "sim", doc = "Simulation: [test it](guide::test_it).")]
+// On docs.rs an item shows the feature that it needs.
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 // Floor by floor, lowest first: a file uses only files of lower floors.
 mod caught;
