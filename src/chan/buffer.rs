@@ -1,56 +1,57 @@
 //! The buffer of a channel: blocks of values in a circle.
 //!
-//! A small buffer is one block, whose successor is itself: a ring. A large one starts with a small
-//! block, grows by blocks, and gives them back as it drains. A block that has been read to its end
-//! is kept for the writer while there is much to read.
+//! A small buffer is one block, whose successor is itself: a ring. A large buffer starts with a
+//! small block, grows by blocks, and frees them as it drains. A block that has been read to its end
+//! is kept as a spare for the writer while the buffer holds many values.
 //!
-//! Blocks are allocated and freed by [`maintain`](Buffer::maintain)'s caller, outside the channel's
-//! lock: a step that would need it refuses, and is tried again after that.
+//! Blocks are allocated and freed by the caller of [`maintain`](Buffer::maintain), outside the
+//! channel's lock. A step that needs this returns [`Unready`], and is repeated afterwards.
 //!
-//! The buffer does not know how many values it holds, because the channel does.
+//! The number of values is stored in the channel, not in the buffer.
 
 use std::alloc::{self, Layout};
 use std::mem::MaybeUninit;
 use std::ptr::NonNull;
 
-/// A buffer of up to this many bytes is allocated with the channel; a larger one grows as it is
-/// used. Few under loom, so that the buffers of models grow.
+/// A buffer of up to this many bytes is allocated with the channel; a larger one grows as it fills.
+/// Small under loom, so that the buffers of the models grow.
 const UP_FRONT: usize = if cfg!(gopark_loom) { 16 } else { 4096 };
-/// A block of a larger one has this many bytes, or one value.
+/// The size in bytes of a block of a buffer that grows. A block has room for at least one value.
 const BLOCK: usize = if cfg!(gopark_loom) { 8 } else { 1024 };
 
-/// Blocks that are linked in a circle: `head` is read, `tail` is written, those behind the tail and
-/// before the head are spare.
+/// Blocks that are linked in a circle: `head` is read, `tail` is written, and the blocks after the
+/// tail and before the head are spares.
 pub(super) struct Buffer<T> {
     head: NonNull<Block<T>>,
     tail: NonNull<Block<T>>,
-    /// The next place to read in the head, and to write in the tail. At `size` the block is done
-    /// with.
+    /// The next place to read in the head. `size` if the head has been read to its end.
     first: usize,
+    /// The next place to write in the tail. `size` if the tail is full.
     last: usize,
-    /// Values in a block. Zero if the channel has no buffer.
+    /// The number of values in a block. Zero if the channel has no buffer.
     size: usize,
+    /// The number of spare blocks.
     spares: usize,
     grows: bool,
 }
 
-/// A step needs [`Buffer::maintain`] first.
+/// The error of a step that needs [`Buffer::maintain`] first.
 #[derive(Debug)]
 pub(super) struct Unready;
 
 #[repr(C)]
 struct Block<T> {
     next: NonNull<Self>,
-    /// As many as the buffer's `size`.
+    /// The buffer's `size` values follow.
     values: [MaybeUninit<T>; 0],
 }
 
 impl<T> Block<T> {
-    /// Where the value of that number is, which may be one too many.
+    /// Returns a pointer to the place at `index`, which may be one past the end.
     ///
     /// # Safety
     ///
-    /// The block lives and has as many places.
+    /// The block lives, and has at least `index` places.
     #[inline(always)]
     unsafe fn place(this: NonNull<Self>, index: usize) -> *mut T {
         // SAFETY: the values follow the header, and there are enough of them.
@@ -63,10 +64,10 @@ impl<T> Block<T> {
         layout
     }
 
-    /// A block that is a circle of its own.
+    /// Allocates a block, which is its own successor.
     fn new(size: usize) -> NonNull<Self> {
         let layout = Self::layout(size);
-        // SAFETY: the layout has the size of a pointer at least.
+        // SAFETY: the size of the layout is at least that of a pointer.
         let block = unsafe { alloc::alloc(layout) };
         let block = NonNull::new(block).unwrap_or_else(|| alloc::handle_alloc_error(layout)).cast();
         // SAFETY: just allocated.
@@ -74,6 +75,8 @@ impl<T> Block<T> {
         block
     }
 
+    /// Frees a block.
+    ///
     /// # Safety
     ///
     /// The block came from `new` with that size, is not used afterwards, and its values have been
@@ -84,17 +87,17 @@ impl<T> Block<T> {
     }
 }
 
-/// Blocks without values, which are freed when this is dropped: one for a step that needs it, and
-/// those that are needed no longer.
+/// Blocks without values, which are freed when this is dropped.
 pub(super) struct Blocks<T> {
     size: usize,
+    /// A block for a step that needs one.
     fresh: Option<NonNull<Block<T>>>,
-    /// Linked by `next`.
+    /// The blocks that are no longer needed, linked by `next`.
     done: Option<NonNull<Block<T>>>,
 }
 
 impl<T> Blocks<T> {
-    /// One block for a buffer with that [`block_size`](Buffer::block_size).
+    /// Allocates one block for a buffer with that [`block_size`](Buffer::block_size).
     pub(super) fn one(size: usize) -> Self {
         Self { size, fresh: Some(Block::new(size)), done: None }
     }
@@ -102,7 +105,7 @@ impl<T> Blocks<T> {
 
 impl<T> Drop for Blocks<T> {
     fn drop(&mut self) {
-        // SAFETY: they are in no circle.
+        // SAFETY: these blocks are not in the circle of a buffer.
         unsafe {
             if let Some(fresh) = self.fresh {
                 Block::free(fresh, self.size);
@@ -133,17 +136,17 @@ impl<T> Buffer<T> {
     #[inline(always)]
     pub(super) unsafe fn push(&mut self, value: impl FnOnce() -> T) -> Result<(), Unready> {
         if self.last == self.size {
-            // SAFETY: the tail is done with.
+            // SAFETY: the tail is full.
             unsafe { self.turn_tail()? };
         }
-        // SAFETY: a place of the tail that holds no value: a ring is not full, and another tail is
-        // not read from here on.
+        // SAFETY: this place of the tail holds no value: a ring is not full, and in a buffer that
+        // grows no place from `last` on is used.
         unsafe { Block::place(self.tail, self.last).write(value()) };
         self.last += 1;
         Ok(())
     }
 
-    /// Whether a value can be added.
+    /// Makes room for a value, so that the next `push` succeeds.
     ///
     /// # Safety
     ///
@@ -154,25 +157,28 @@ impl<T> Buffer<T> {
         if self.last == self.size { unsafe { self.turn_tail() } } else { Ok(()) }
     }
 
-    /// Takes out the oldest value. `len` values are in the buffer.
+    /// Takes the oldest value out of the buffer, which holds `len` values.
     ///
     /// # Safety
     ///
-    /// There is at least one.
+    /// The buffer holds at least one value.
     #[inline(always)]
     pub(super) unsafe fn pop(&mut self, len: usize) -> Result<T, Unready> {
         if self.first == self.size {
-            // SAFETY: the head is done with, and there is a value, so in the next block.
+            // SAFETY: the head has been read to its end, and there is a value, which is therefore
+            // in the next block.
             unsafe { self.turn_head(len)? };
         }
         self.first += 1;
-        // SAFETY: there is a value, and this is its place.
+        // SAFETY: there is a value, and the oldest one is at this place.
         Ok(unsafe { Block::place(self.head, self.first - 1).read() })
     }
 
+    /// Makes the next block the tail.
+    ///
     /// # Safety
     ///
-    /// The tail is done with; the channel's buffer is not full.
+    /// The tail is full; the channel's buffer is not.
     #[inline(never)]
     unsafe fn turn_tail(&mut self) -> Result<(), Unready> {
         // SAFETY: the blocks live as long as the buffer.
@@ -181,7 +187,7 @@ impl<T> Buffer<T> {
             if self.spares > 0 {
                 self.spares -= 1;
             } else if self.first == self.size && self.head == self.tail {
-                // All has been read.
+                // The only block has been read to its end, and is used again.
                 self.first = 0;
             } else {
                 return Err(Unready);
@@ -191,9 +197,11 @@ impl<T> Buffer<T> {
         Ok(())
     }
 
+    /// Makes the next block the head, unless there would be too many spares.
+    ///
     /// # Safety
     ///
-    /// The head is done with, and there are values.
+    /// The head has been read to its end, and there are values.
     #[inline(never)]
     unsafe fn turn_head(&mut self, len: usize) -> Result<(), Unready> {
         if self.grows && self.spares >= self.most_spares(len) {
@@ -204,31 +212,34 @@ impl<T> Buffer<T> {
         Ok(())
     }
 
+    /// Makes the next block the head. In a buffer that grows, the old head becomes a spare.
+    ///
     /// # Safety
     ///
-    /// The head is done with. If the buffer grows, it is not the tail.
+    /// The head has been read to its end. If the buffer grows, the head is not the tail.
     unsafe fn leave_head(&mut self) {
         // SAFETY: the blocks live as long as the buffer.
         (self.head, self.first) = (unsafe { self.head.as_ref().next }, 0);
         self.spares += usize::from(self.grows);
     }
 
+    /// The maximum number of spares in a buffer that holds `len` values.
     fn most_spares(&self, len: usize) -> usize {
         usize::from(len > self.size)
     }
 
-    /// Values in a block of a buffer that grows; 0 of one that does not, and needs no
-    /// [`maintain`](Self::maintain).
+    /// Returns the number of values in a block of a buffer that grows; 0 for a buffer that does not
+    /// grow, and needs no [`maintain`](Self::maintain).
     pub(super) fn block_size(&self) -> usize {
         if self.grows { self.size } else { 0 }
     }
 
-    /// Makes the buffer, which grows, ready for the step that was not: adds the fresh block where
-    /// the tail needs one, and takes out those that have been read and are not needed. `blocks`
-    /// must be dropped after the channel's lock has been released.
+    /// Prepares a buffer that grows for the step that returned [`Unready`]: adds the fresh block if
+    /// the tail needs one, and takes out superfluous spares. `blocks` must be dropped after the
+    /// channel's lock has been released.
     pub(super) fn maintain(&mut self, blocks: &mut Blocks<T>, len: usize) {
-        // SAFETY: the blocks of the circle live as long as the buffer, which is the caller's alone;
-        // those taken out as long as `blocks`.
+        // SAFETY: the caller has exclusive access to the buffer. The blocks of the circle live as
+        // long as the buffer, and those taken out as long as `blocks`.
         unsafe {
             if self.first == self.size && self.head != self.tail {
                 self.leave_head();
@@ -255,7 +266,7 @@ impl<T> Buffer<T> {
 
 #[cfg(test)]
 impl<T> Buffer<T> {
-    /// Blocks in the circle.
+    /// Returns the number of blocks in the circle.
     pub(super) fn blocks(&self) -> usize {
         let next = |block: &NonNull<Block<T>>| {
             // SAFETY: the blocks live as long as the buffer.
@@ -266,12 +277,12 @@ impl<T> Buffer<T> {
 }
 
 impl<T> Drop for Buffer<T> {
-    /// Frees the blocks. The values have been taken out.
+    /// Frees the blocks. The values must have been taken out.
     fn drop(&mut self) {
         if self.size == 0 {
             return;
         }
-        // SAFETY: the blocks live; each is freed once, and the head last.
+        // SAFETY: the blocks live; each is freed once, the head last.
         unsafe {
             let mut block = self.head.as_ref().next;
             while block != self.head {
@@ -284,7 +295,7 @@ impl<T> Drop for Buffer<T> {
     }
 }
 
-/// All values of a buffer, which are dropped with this.
+/// A buffer with its values, which are dropped with it.
 pub(super) struct Values<T> {
     buffer: Buffer<T>,
     len: usize,
@@ -293,9 +304,9 @@ pub(super) struct Values<T> {
 impl<T> Values<T> {
     /// # Safety
     ///
-    /// The buffer holds so many values.
+    /// The buffer holds `len` values.
     pub(super) unsafe fn new(mut buffer: Buffer<T>, len: usize) -> Self {
-        // So that none of its steps needs upkeep: it is freed as a whole.
+        // Then no step needs `maintain`. The blocks are freed with the buffer.
         buffer.grows = false;
         Self { buffer, len }
     }
@@ -306,13 +317,14 @@ impl<T> Drop for Values<T> {
         drop_each(|| {
             let len = self.len;
             self.len = len.checked_sub(1)?;
-            // SAFETY: there are so many values.
+            // SAFETY: the buffer holds `len` values.
             unsafe { self.buffer.pop(len) }.ok()
         });
     }
 }
 
-/// Drops what `next` returns until that is nothing, also the rest if a destructor panics.
+/// Drops the values that `next` returns, until it returns `None`. If a destructor panics, the rest
+/// is dropped, too.
 pub(super) fn drop_each<T>(next: impl FnMut() -> Option<T>) {
     struct Rest<T, F: FnMut() -> Option<T>>(F);
     impl<T, F: FnMut() -> Option<T>> Drop for Rest<T, F> {

@@ -1,11 +1,13 @@
-//! One channel: a lock, a buffer, two queues of waiters.
+//! The core of a channel: a lock, a buffer, and two queues of waiters.
 //!
-//! Go's three invariants hold whenever the lock is free, but for a `select!` that waits on both
-//! sides of one channel: not both queues hold waiters; a non-empty buffer means that no receiver
-//! waits; a buffer with room means that no sender waits.
+//! Go's three invariants hold whenever the lock is free:
 //!
-//! Every `unsafe fn` here must be called with the lock held, as Go's comments say "c must be
-//! locked".
+//! * at most one of the queues holds waiters, unless a `select!` waits on both sides of the
+//!   channel;
+//! * if the buffer is not empty, no receiver waits;
+//! * if the buffer has room, no sender waits.
+//!
+//! Every `unsafe fn` here must be called with the lock held; Go's comments say "c must be locked".
 
 use std::fmt;
 use std::ptr;
@@ -28,48 +30,48 @@ use crate::waker::WakeList;
 /// | word | meaning | left by |
 /// |---|---|---|
 /// | `handles` | live handles of each side | clone, drop of a handle |
-/// | `one_side_dropped` | one side has no handles left | the other side's last handle, which frees the channel |
+/// | `one_side_dropped` | one side has no handles left | other side's last handle: frees channel |
 ///
 /// The lock comes first, so that its address needs no register of its own.
 #[repr(C)]
 pub(super) struct Core<T> {
     pub(super) lock: RawLock,
     pub(super) capacity: usize,
-    /// The capacity, without the places that are reserved. Under the lock, but for a look at
+    /// The capacity minus the reserved places. Guarded by the lock; read without it as a hint
     /// whether there is room.
     pub(super) room: AtomicUsize,
     handles: [AtomicUsize; 2],
     pub(super) one_side_dropped: AtomicBool,
-    /// Values in the buffer, and unclaimed ones. Written under the lock; read without it as a hint
-    /// by `seems_ready_*`.
+    /// The number of values: those in the buffer, and the unclaimed ones. Written under the lock;
+    /// read without it as a hint by `seems_ready_*`.
     pub(super) len: AtomicUsize,
-    /// Of `TIMED`, `RETURNED`, `CLOSED` and `RESERVED` those that hold. Set under the lock, never
-    /// reset.
+    /// A set of `TIMED`, `RETURNED`, `CLOSED` and `RESERVED`. Set under the lock, never reset.
     flags: AtomicU8,
-    /// Under the lock, but for a look at whether they are empty.
+    /// The queues are guarded by the lock; read without it as a hint whether they are empty.
     pub(super) recvq: WaitQueue<T>,
     sendq: WaitQueue<T>,
     state: UnsafeCell<State<T>>,
     pub(super) object: Object,
 }
 
-/// The values come from a [`Source`].
+/// Set if the values come from a [`Source`].
 const TIMED: u8 = 1;
-/// A value came back to a channel without a buffer.
+/// Set if a value has returned to an unbuffered channel.
 const RETURNED: u8 = 2;
+/// Set if the channel is closed.
 const CLOSED: u8 = 4;
-/// Places have been reserved: an operation may be ready though the buffer is empty, or full. Such a
-/// channel is always rare.
+/// Set if a place was ever reserved: an operation may be ready even if the buffer is empty or full.
+/// Such a channel is always rare.
 const RESERVED: u8 = 8;
 
-/// What the lock guards.
+/// The state guarded by the lock.
 pub(super) struct State<T> {
-    /// Anything that most channels are not: closed, with extras or unclaimed values. Set by those
-    /// that make it so, reset when the last unclaimed value is taken.
+    /// True if the channel is closed, or has extras or unclaimed values, as few channels are. Reset
+    /// when the last unclaimed value is taken, if no other reason remains.
     pub(super) rare: bool,
     pub(super) buffer: Buffer<T>,
-    /// The number of values handed to receivers so far, which orders those that are returned
-    /// unclaimed.
+    /// The number of values handed to receivers so far. It numbers the hand-offs, which orders the
+    /// unclaimed values.
     pub(super) handoff_seq: usize,
     /// Values whose receives were dropped after the hand-off. They are older than those in the
     /// buffer.
@@ -77,29 +79,29 @@ pub(super) struct State<T> {
     pub(super) extras: Option<Box<Extras<T>>>,
 }
 
-/// The state that few channels need: of timers and streams.
+/// The state that few channels need: for timers, streams, waits for a close, and weak references.
 pub(super) struct Extras<T> {
     pub(super) source: Option<Box<dyn Source<T>>>,
-    /// Values of the source handed out up to this number are void: they are dropped if they are
-    /// returned unclaimed.
+    /// Values of the source whose hand-off has this number or a lower one are void: they are
+    /// dropped if they return unclaimed.
     pub(super) voided_through: usize,
-    /// Streams to wake when there is a value to take.
+    /// The streams to wake when a value becomes available.
     pub(super) watchers: Option<Arc<Watchers>>,
-    /// Tasks to wake when the channel is closed.
+    /// The tasks to wake when the channel is closed.
     pub(super) closers: Option<Arc<Watchers>>,
-    /// What weak references share.
+    /// The link shared by the weak references.
     pub(super) link: Option<Arc<Link<Core<T>>>>,
 }
 
 /// The result of an attempt to send or to receive.
 #[repr(u8)]
 pub(super) enum Attempt<T> {
-    /// Sent, or received: this value.
+    /// The operation is complete. A receive gets this value.
     Complete(Option<T>, Woken),
     Closed,
     /// The operation would have to wait.
     Blocked,
-    /// Nothing was done. Try again after [`Core::maintain`].
+    /// Nothing was done. The attempt must be repeated after [`Core::maintain`].
     Unready,
 }
 
@@ -134,7 +136,7 @@ impl<T> Core<T> {
         }
     }
 
-    /// The number of values in the channel at this moment.
+    /// Returns the current number of values in the channel.
     pub(super) fn len(&self) -> usize {
         let _held = self.lock.guard();
         self.len.load(Ordering::Relaxed)
@@ -145,27 +147,28 @@ impl<T> Core<T> {
         self.has(CLOSED)
     }
 
-    /// Whether one of these flags is set. Exact under the lock.
+    /// Returns true if one of these flags is set. Exact under the lock.
     #[inline(always)]
     fn has(&self, flag: u8) -> bool {
         self.flags.load(Ordering::Relaxed) & flag != 0
     }
 
-    /// Under the lock.
+    /// Sets a flag. The lock must be held.
     fn set(&self, flag: u8) {
-        // Release: who sees it sees what was done before. Only the holder of the lock writes.
+        // Release: pairs with the load in `seems_ready_to_recv`. Only the holder of the lock
+        // writes.
         self.flags.store(self.flags.load(Ordering::Relaxed) | flag, Ordering::Release);
     }
 
-    /// The state. The lock is held until the guard is dropped; the caller runs no foreign code
-    /// meanwhile.
+    /// Locks the state. Until the guard is dropped the caller must run no foreign code.
     #[inline]
     pub(super) fn held(&self) -> LockGuard<'_, State<T>> {
-        // SAFETY: the state is reached through such a guard, or by `state`.
+        // SAFETY: the state is accessed only through such a guard, or through `state`, whose caller
+        // holds the lock.
         unsafe { LockGuard::new(&self.lock, &self.state) }
     }
 
-    /// The state, where the caller has locked the channel by itself.
+    /// Returns the state, for a caller that has locked the channel itself.
     ///
     /// # Safety
     ///
@@ -177,11 +180,14 @@ impl<T> Core<T> {
         self.state.with_mut(|state| unsafe { &mut *state })
     }
 
-    /// May be wrong at once: whether a receive would find something. If not, there was a moment
-    /// during the call when it would not have: each channel has one word that says whether it is
-    /// empty, as Go's `chanrecv` has, and what is read after it is never reset.
+    /// Returns true if a receive seems to be ready. The result may be outdated at once.
+    ///
+    /// If it is false, there was a moment during the call when a receive would have had to wait:
+    /// each channel has one word that says whether it is empty, as in Go's `chanrecv`, and the
+    /// flags, which are read after it, are never reset.
     pub(super) fn seems_ready_to_recv(&self) -> bool {
-        // While the buffer is empty no sender waits.
+        // For a buffered channel the buffer's length is enough: no sender waits while the buffer is
+        // empty.
         let has_value = if self.capacity == 0 {
             !self.sendq.seems_empty()
         } else {
@@ -191,8 +197,7 @@ impl<T> Core<T> {
         has_value || self.flags.load(Ordering::Acquire) != 0
     }
 
-    /// May be wrong at once, as `seems_ready_to_recv`: whether a send would find a place, or the
-    /// channel closed.
+    /// Returns true if a send seems to be ready, or to fail. The result may be outdated at once.
     pub(super) fn seems_ready_to_send(&self) -> bool {
         let has_room = if self.capacity == 0 {
             !self.recvq.seems_empty()
@@ -202,7 +207,7 @@ impl<T> Core<T> {
         has_room || self.has(CLOSED | RESERVED)
     }
 
-    /// May be wrong without the lock: whether an operation of that side would not have to wait.
+    /// Returns true if an operation of that side would not have to wait. Exact only under the lock.
     #[inline(always)]
     pub(super) fn seems_ready(&self, side: Side) -> bool {
         match side {
@@ -211,8 +216,9 @@ impl<T> Core<T> {
         }
     }
 
-    /// Go's `chanrecv`, up to where it would park. Takes an unclaimed value, then the buffer's head
-    /// (moving the oldest parked sender's value into the free place), then a parked sender's value.
+    /// Go's `chanrecv`, up to where it would park. Takes an unclaimed value if there is one, else
+    /// the buffer's head (and moves the oldest parked sender's value into the free place), else a
+    /// parked sender's value.
     ///
     /// # Safety
     ///
@@ -223,9 +229,9 @@ impl<T> Core<T> {
         unsafe { self.take_of(self.len.load(Ordering::Relaxed), own) }
     }
 
-    /// The short way of [`take`](Self::take) out of a channel that holds `len` values: the buffer's
-    /// head, if there is one and nothing else is to be done. It saves an eighth of the instructions
-    /// of a buffered receive, because the compiler keeps an [`Attempt`] in memory.
+    /// The fast path of [`take`](Self::take) from a channel that holds `len` values: takes the
+    /// buffer's head, if there is one and nothing else has to be done. It saves an eighth of the
+    /// instructions of a buffered receive, because the compiler keeps an [`Attempt`] in memory.
     ///
     /// # Safety
     ///
@@ -237,8 +243,8 @@ impl<T> Core<T> {
         if st.rare || len == 0 || !self.sendq.seems_empty() {
             return None;
         }
-        // No `ok`, which would copy the value in a debug build.
-        // SAFETY: the buffer holds all values of a channel that is not rare.
+        // Not `Result::ok`, which would copy the value in a debug build.
+        // SAFETY: a channel that is not rare has all its values in the buffer.
         match unsafe { st.buffer.pop(len) } {
             Ok(value) => {
                 self.len.store(len - 1, Ordering::Relaxed);
@@ -248,7 +254,7 @@ impl<T> Core<T> {
         }
     }
 
-    /// As [`take`](Self::take), out of a channel that holds `len` values.
+    /// Like [`take`](Self::take), from a channel that holds `len` values.
     ///
     /// # Safety
     ///
@@ -273,6 +279,8 @@ impl<T> Core<T> {
         }
     }
 
+    /// Takes the value of the oldest parked sender.
+    ///
     /// # Safety
     ///
     /// As [`take`](Self::take); the channel holds no value.
@@ -286,7 +294,8 @@ impl<T> Core<T> {
         }
     }
 
-    /// As [`take_from_sender`](Self::take_from_sender), where operations may wait for a place.
+    /// Like [`take_from_sender`](Self::take_from_sender), but skips reservations, which wait in the
+    /// same queue.
     ///
     /// # Safety
     ///
@@ -300,7 +309,8 @@ impl<T> Core<T> {
         }
     }
 
-    /// One out of the full buffer, one in: the length stays as it is.
+    /// Takes a value out of the full buffer and moves the oldest parked sender's value in. The
+    /// length is unchanged.
     ///
     /// # Safety
     ///
@@ -323,12 +333,12 @@ impl<T> Core<T> {
         }
     }
 
-    /// Completes a receive of `value`, which has been taken out. With `refill` the oldest parked
-    /// sender's value moves into the buffer.
+    /// Completes a receive of `value`, which has been taken out of the channel. If `refill`, the
+    /// oldest parked sender's value moves into the buffer.
     ///
     /// # Safety
     ///
-    /// As [`take`](Self::take); with `refill` the buffer has been made ready for a value; the
+    /// As [`take`](Self::take); if `refill`, the buffer has been made ready for a value; the
     /// channel is not rare, unless `RARE`.
     unsafe fn complete_take<const RARE: bool>(
         &self,
@@ -356,9 +366,11 @@ impl<T> Core<T> {
         }
     }
 
+    /// [`take`](Self::take) from a rare channel.
+    ///
     /// # Safety
     ///
-    /// As [`take`](Self::take).
+    /// As `take`.
     #[cold]
     #[inline(never)]
     unsafe fn take_rare(&self, own: *const Token) -> Attempt<T> {
@@ -367,13 +379,13 @@ impl<T> Core<T> {
             let st = self.state();
             if let Some(source) = st.extras.as_mut().and_then(|extras| extras.source.as_mut()) {
                 let Some(value) = source.take() else { return Attempt::Blocked };
-                // There may be another one later, for the receives that wait.
+                // Waiting receives may need another value later.
                 return Attempt::Complete(Some(value), self.arm_source(st));
             }
             let len = self.len.load(Ordering::Relaxed);
             let closed = self.has(CLOSED);
             if st.unclaimed.len() != 0 {
-                // It was not in the buffer, which may be full.
+                // An unclaimed value is not in the buffer, which may be full nevertheless.
                 let refill = !closed
                     && len <= self.room.load(Ordering::Relaxed)
                     && !self.sendq.seems_empty();
@@ -385,7 +397,7 @@ impl<T> Core<T> {
                 return self.complete_take::<true>(value, refill, own);
             }
             if len == 0 {
-                // The senders that a close found parked have failed, even if it has not completed
+                // After a close all parked senders have failed, even if the close has not completed
                 // them yet.
                 return if closed { Attempt::Closed } else { self.take_from_one_with_value(own) };
             }
@@ -397,12 +409,12 @@ impl<T> Core<T> {
         }
     }
 
-    /// Go's `chansend`, up to where it would park. Moves the value out of `value` only if it is
-    /// sent.
+    /// Go's `chansend`, up to where it would park. Calls `value`, which moves the value out of its
+    /// place, only if the value is sent.
     ///
     /// # Safety
     ///
-    /// The lock is held; `value` reads the value, and is called at most once.
+    /// The lock is held; `value` is called at most once.
     #[inline(always)]
     pub(super) unsafe fn put(&self, own: *const Token, value: impl FnOnce() -> T) -> Attempt<T> {
         // SAFETY: the lock is held, for the claim and what follows from it.
@@ -428,10 +440,10 @@ impl<T> Core<T> {
         }
     }
 
-    /// Makes the channel one of which places may be reserved. Without the lock.
+    /// Prepares the channel for reservations. The lock must not be held.
     pub(super) fn prepare_reserve(&self) {
         if !self.has(RESERVED) {
-            // Allocated, and freed if there are some, outside the lock.
+            // Allocated outside the lock. If there are extras already, also freed outside it.
             let mut extras = Some(Extras::boxed());
             let mut st = self.held();
             st.extras_or(|| extras.take().expect("asked for once"));
@@ -439,8 +451,8 @@ impl<T> Core<T> {
         }
     }
 
-    /// Reserves a place of the buffer, if there is one and no sender waits for it. The channel has
-    /// been prepared.
+    /// Reserves a free place of the buffer, if there is one; then no sender waits for it. The
+    /// channel must have been [prepared](Self::prepare_reserve).
     ///
     /// # Safety
     ///
@@ -456,15 +468,15 @@ impl<T> Core<T> {
         Attempt::Complete(None, Woken::NONE)
     }
 
-    /// As [`reserve`](Self::reserve), without the lock.
+    /// Like [`reserve`](Self::reserve), but takes the lock.
     pub(super) fn try_reserve(&self) -> Attempt<T> {
         let _held = self.lock.guard();
         // SAFETY: the lock is held.
         unsafe { self.reserve() }
     }
 
-    /// Gives a reserved place to the sender that has waited longest, or back to the channel.
-    /// Without the lock.
+    /// Gives a reserved place to the operation that has waited longest, or else back to the
+    /// channel. The lock must not be held.
     pub(super) fn unreserve(&self) {
         coop::note_unwinding();
         let held = self.lock.guard();
@@ -476,12 +488,14 @@ impl<T> Core<T> {
         }
     }
 
+    /// Gives up a reserved place, see [`unreserve`](Self::unreserve).
+    ///
     /// # Safety
     ///
     /// The lock is held, and a place was reserved.
     unsafe fn add_place(&self) -> Attempt<T> {
-        // SAFETY: the lock is held, for the claim and what follows from it. The place is free, so
-        // the buffer takes a value.
+        // SAFETY: the lock is held, for the claim and what follows from it. The reserved place is
+        // free, so the buffer has room for a value.
         unsafe {
             let st = self.state();
             let has_room = self.len.load(Ordering::Relaxed) <= self.room.load(Ordering::Relaxed);
@@ -504,13 +518,14 @@ impl<T> Core<T> {
         }
     }
 
-    /// Sends a value by means of a reserved place, which is used up if the value goes into the
-    /// buffer: then `is_used` is set. Without the lock. `None` if it was sent.
+    /// Sends a value that has a reserved place. Returns `None` if it was sent, else the value. If
+    /// the value goes into the buffer, this uses up the place and sets `is_used`. The lock must not
+    /// be held.
     pub(super) fn send_reserved(&self, value: T, is_used: &mut bool) -> Option<T> {
         coop::note_unwinding();
         let mut value = Some(value);
         let held = self.lock.guard();
-        // SAFETY: the lock is held; the value is taken once at most.
+        // SAFETY: the lock is held; the value is taken at most once.
         let attempt = unsafe {
             self.until_ready(|| self.put_reserved(|| value.take().unwrap_unchecked(), is_used))
         };
@@ -521,6 +536,8 @@ impl<T> Core<T> {
         value
     }
 
+    /// Attempts [`send_reserved`](Self::send_reserved).
+    ///
     /// # Safety
     ///
     /// The lock is held, and a place was reserved; `value` is called at most once.
@@ -546,7 +563,8 @@ impl<T> Core<T> {
         }
     }
 
-    /// Attempts an operation until the channel is ready for it.
+    /// Repeats an attempt, with [`maintain`](Self::maintain) in between, as long as it is
+    /// `Unready`.
     ///
     /// # Safety
     ///
@@ -564,8 +582,8 @@ impl<T> Core<T> {
         }
     }
 
-    /// Allocates and frees what the channel needs and needs no longer. Without the lock, which is
-    /// held for a few steps only.
+    /// Allocates a block if the buffer needs one, and frees blocks and nodes that are no longer
+    /// needed. The lock must not be held: it is taken for a few steps only, not for the allocator.
     #[cold]
     pub(super) fn maintain(&self) {
         let size = self.held().buffer.block_size();
@@ -593,7 +611,7 @@ impl<T> Core<T> {
         self.room.store(room.wrapping_add_signed(by), Ordering::Relaxed);
     }
 
-    /// Returns a value that was handed to a receive which then was dropped. Without the lock.
+    /// Like [`return_unclaimed`](Self::return_unclaimed), but takes the lock.
     pub(super) fn give_back(&self, value: T, number: usize) {
         let mut node = Some(Node::new());
         let held = self.lock.guard();
@@ -604,9 +622,9 @@ impl<T> Core<T> {
         drop((value, node));
     }
 
-    /// Returns a value that was handed to a receive which then was dropped: to the next receiver,
-    /// else to its place in the order of sending. If no receiver is left, the caller gets the value
-    /// and must drop it outside the lock.
+    /// Returns a value that was handed to a receive which then was dropped. The value goes to the
+    /// next waiting receiver, or else back to its place in the order of sending. If no receiver
+    /// handle is left or the value is void, the caller gets it and must drop it outside the lock.
     ///
     /// # Safety
     ///
@@ -642,7 +660,7 @@ impl<T> Core<T> {
                     st.rare = true;
                     self.add_len(1);
                     if self.capacity == 0 {
-                        // After this a look at `sendq` alone is not enough.
+                        // From now on `seems_ready_to_recv` must not rely on `sendq` alone.
                         self.set(RETURNED);
                     }
                 }
@@ -651,9 +669,9 @@ impl<T> Core<T> {
         }
     }
 
-    /// Closes the channel. False if it was closed already.
+    /// Closes the channel. Returns false if it was closed already.
     pub(super) fn close(&self) -> bool {
-        // Another thread may see it without being woken.
+        // Another thread may see the close without being woken.
         coop::note_unwinding();
         let mut wakes = WakeList::new();
         let mut st = self.held();
@@ -662,10 +680,10 @@ impl<T> Core<T> {
         }
         self.set(CLOSED);
         st.rare = true;
-        // From here on no operation queues, and none is served from the queues but here.
+        // From here on no operation is queued, and only this loop completes queued operations.
         loop {
             while !wakes.is_full() {
-                // SAFETY: the lock is held. The slot stays as it was, which is what `CLOSED` says.
+                // SAFETY: the lock is held. The slot is unchanged, as the state `CLOSED` requires.
                 let failed = unsafe {
                     let waiter =
                         self.recvq.claim_closed().or_else(|| self.sendq.claim(ptr::null()));
@@ -687,13 +705,13 @@ impl<T> Core<T> {
         }
     }
 
-    /// The live handles of a side.
+    /// Returns the count of the live handles of a side.
     #[inline(always)]
     pub(super) fn count(&self, side: Side) -> &AtomicUsize {
         &self.handles[side as usize]
     }
 
-    /// The queue of the operations of a side.
+    /// Returns the queue of the operations of a side.
     #[inline(always)]
     pub(super) fn queue(&self, side: Side) -> &WaitQueue<T> {
         match side {
@@ -726,13 +744,13 @@ impl<T> Core<T> {
         }
     }
 
-    /// True if the waiter stands first in the queue of that side. Under the lock.
+    /// Returns true if the waiter is first in the queue of that side. The lock must be held.
     #[inline(always)]
     pub(super) fn is_first(&self, waiter: *const Waiter<T>, side: Side) -> bool {
         self.queue(side).is_front(waiter)
     }
 
-    /// As [`WaitQueue::withdraw`], from the queue of that side.
+    /// Removes the waiter from the queue of that side, see [`WaitQueue::withdraw`].
     ///
     /// # Safety
     ///
@@ -742,8 +760,8 @@ impl<T> Core<T> {
         unsafe { self.queue(side).withdraw(waiter) }
     }
 
-    /// Arms the source, if there is one and a receive or a stream waits. Called under the lock, as
-    /// `st` says.
+    /// Arms the source, if there is one and a receive or a stream waits. The lock is held, because
+    /// the caller has `st`.
     pub(super) fn arm_source(&self, st: &mut State<T>) -> Woken {
         let Some(extras) = &mut st.extras else { return Woken::NONE };
         let waits = !self.recvq.seems_empty() || extras.watching().is_some();
@@ -757,7 +775,7 @@ impl<T> Core<T> {
         let len = self.len.load(Ordering::Relaxed) - st.unclaimed.len();
         self.len.store(0, Ordering::Relaxed);
         let buffer = std::mem::replace(&mut st.buffer, Buffer::new(0));
-        // SAFETY: as counted.
+        // SAFETY: the buffer holds `len` values, as counted.
         let values = unsafe { Values::new(buffer, len) };
         let unclaimed = std::mem::replace(&mut st.unclaimed, Unclaimed::EMPTY);
         (values, unclaimed, st.extras.as_mut().map(|extras| extras.source.take()))
@@ -772,7 +790,7 @@ pub(super) enum Side {
 }
 
 impl<T> State<T> {
-    /// The streams, to be woken once the lock is released.
+    /// Returns the streams, which must be woken after the lock is released.
     #[inline(always)]
     pub(super) fn watchers(&self) -> Woken {
         match &self.extras {
@@ -781,7 +799,7 @@ impl<T> State<T> {
         }
     }
 
-    /// The tasks that wait for the close, to be woken once the lock is released.
+    /// Returns the tasks that wait for the close, which must be woken after the lock is released.
     fn closers(&self) -> Woken {
         let closers = self.extras.as_ref().and_then(|extras| extras.closers.as_ref());
         closers.map_or(Woken::NONE, Woken::watchers)
@@ -791,7 +809,7 @@ impl<T> State<T> {
         self.extras_or(Extras::boxed)
     }
 
-    /// The extras; new ones if there are none.
+    /// Returns the extras, and adds new ones if there are none.
     pub(super) fn extras_or(&mut self, new: impl FnOnce() -> Box<Extras<T>>) -> &mut Extras<T> {
         self.rare = true;
         self.extras.get_or_insert_with(new)
@@ -809,8 +827,8 @@ impl<T> Extras<T> {
         })
     }
 
-    /// The streams, if any is registered. Exact: a stream registers, and then looks for a value
-    /// under the channel's lock.
+    /// Returns the streams, if any is registered. The check is exact, because a stream first
+    /// registers and then looks for a value under the channel's lock.
     fn watching(&self) -> Option<&Arc<Watchers>> {
         self.watchers.as_ref().filter(|watchers| !watchers.is_empty())
     }

@@ -1,4 +1,4 @@
-//! Which sends have failed after they had waited, because their channel was closed.
+//! A record of sends that failed after a wait because their channel was closed.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -6,12 +6,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use crate::coop;
 use crate::panics::lock;
 
-/// How many [`FailedSends`] there are, and the goroutines whose sends have failed since the first
-/// of them.
+/// The number of live [`FailedSends`].
 static RECORDS: AtomicUsize = AtomicUsize::new(0);
+/// The goroutines whose sends have failed since the first of the live records was made.
 static FAILED: Mutex<Vec<u64>> = Mutex::new(Vec::new());
 
-/// Records failed sends as long as it is there.
+/// Records failed sends while it lives.
 #[derive(Debug)]
 pub(crate) struct FailedSends(());
 
@@ -21,7 +21,7 @@ impl FailedSends {
         Self(())
     }
 
-    /// True if a send of the goroutine has failed.
+    /// Returns true if a send of the goroutine has failed.
     pub(crate) fn contains(&self, goroutine: u64) -> bool {
         lock(&FAILED).contains(&goroutine)
     }
@@ -35,7 +35,7 @@ impl Drop for FailedSends {
     }
 }
 
-/// A send of the running goroutine has failed after it had waited.
+/// Records that a send of the running goroutine has failed after a wait.
 #[cold]
 pub(super) fn failed() {
     if RECORDS.load(Ordering::Relaxed) != 0 {

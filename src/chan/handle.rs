@@ -1,7 +1,7 @@
 //! The handles of a channel, counted by side.
 //!
-//! Two counts instead of one decide a channel's life, so that a handle costs one locked instruction
-//! to clone and one to drop.
+//! There is one count for each side and none for both together, so a handle costs one locked
+//! instruction to clone and one to drop.
 
 use std::ptr::NonNull;
 
@@ -9,7 +9,7 @@ use super::core::{Core, Side};
 use super::record;
 use crate::loom::atomic::Ordering;
 
-/// A counted reference to a channel, from one side; none is a nil channel.
+/// A counted reference to a channel, from one side; `None` for a nil channel.
 pub(super) struct Handle<T> {
     core: Option<NonNull<Core<T>>>,
 }
@@ -22,7 +22,7 @@ unsafe impl<T: Send> Sync for Handle<T> {}
 impl<T> Handle<T> {
     pub(super) const NIL: Self = Self { core: None };
 
-    /// Two handles of a new channel, one a side.
+    /// Allocates a channel, and returns one handle for each side.
     pub(super) fn pair(core: Core<T>) -> (Self, Self) {
         let core = NonNull::from(Box::leak(Box::new(core)));
         record::enter(core);
@@ -44,7 +44,7 @@ impl<T> Handle<T> {
         self.core
     }
 
-    /// One more handle of a side, if that has one.
+    /// Makes another handle of a side, unless that side has no handles left.
     ///
     /// # Safety
     ///
@@ -53,12 +53,12 @@ impl<T> Handle<T> {
         // SAFETY: the caller's promise.
         let count = unsafe { core.as_ref() }.count(side);
         let one_more = |n: usize| (n != 0).then(|| n + 1);
-        // Acquire, as the upgrade of a `std::sync::Weak`.
+        // Acquire, like the upgrade of a `std::sync::Weak`.
         count.fetch_update(Ordering::Acquire, Ordering::Relaxed, one_more).ok()?;
         Some(Self { core: Some(core) })
     }
 
-    /// The live handles of a side.
+    /// Returns the number of live handles of a side.
     pub(super) fn count(&self, side: Side) -> usize {
         self.core().map_or(0, |core| core.count(side).load(Ordering::Relaxed))
     }
@@ -67,8 +67,8 @@ impl<T> Handle<T> {
     pub(super) fn clone_on(&self, side: Side) -> Self {
         if let Some(core) = self.core() {
             let before = core.count(side).fetch_add(1, Ordering::Relaxed);
-            // As `Arc`: a count that wraps would free a channel in use, and only leaking handles
-            // gets there.
+            // Like `Arc`: a count that wraps would free a channel in use. Only leaked handles can
+            // make it so large.
             if before > isize::MAX as usize {
                 std::process::abort();
             }
@@ -76,18 +76,19 @@ impl<T> Handle<T> {
         Self { core: self.core }
     }
 
-    /// Ends the handle. The last one of its side closes the channel; the last one of all frees it.
+    /// Releases the handle. The last handle of a side closes the channel, and the last handle of
+    /// both sides frees it.
     #[inline]
     pub(super) fn release(&mut self, side: Side) {
         let Some(core) = self.core.take() else { return };
         // SAFETY: this handle is still counted.
         let count = unsafe { core.as_ref() }.count(side);
-        // Release: what this handle did comes before the last handle's close.
+        // Release: what this handle did happens before the close by the last handle.
         if count.fetch_sub(1, Ordering::Release) == 1 {
-            // A load where a fence would do as well, for ThreadSanitizer does not know fences.
+            // A load instead of a fence, because ThreadSanitizer does not support fences.
             count.load(Ordering::Acquire);
-            // SAFETY: this side's count has just become zero by this call, and no handle of it is
-            // left.
+            // SAFETY: this call has just made the count of the side zero, so no handle of the side
+            // is left.
             unsafe { Self::release_last(core, side) };
         }
     }
@@ -95,15 +96,15 @@ impl<T> Handle<T> {
     #[cold]
     #[inline(never)]
     unsafe fn release_last(core: NonNull<Core<T>>, side: Side) {
-        // SAFETY: until both sides have come by here, the channel lives.
+        // SAFETY: the channel lives until both sides have called this function.
         let shared = unsafe { core.as_ref() };
         shared.close();
-        // Dropped at the end: a destructor may panic.
+        // Dropped at the end of the function, because a destructor may panic.
         let _values = matches!(side, Side::Receive).then(|| shared.discard());
-        // AcqRel: the second side sees all that the first one did.
+        // AcqRel: the second side sees everything that the first side did.
         if shared.one_side_dropped.swap(true, Ordering::AcqRel) {
             record::leave(core.addr().get());
-            // SAFETY: no handle is left, and weak references look at the counts alone.
+            // SAFETY: no handle is left, and weak references access only the counts.
             if let Some(extras) = unsafe { &shared.state().extras } {
                 extras.link.iter().for_each(|link| link.cut());
             }

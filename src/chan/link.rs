@@ -1,13 +1,13 @@
-//! What weak references to a channel share.
+//! The link to a channel that its weak references share.
 
 use std::ptr::NonNull;
 
 use crate::lock::Lock;
 
-/// Leads to a channel until that is freed.
+/// A pointer to a channel, which is cleared before the channel is freed.
 pub(super) struct Link<C>(Lock<Option<NonNull<C>>>);
 
-// SAFETY: it gives shared access to the channel.
+// SAFETY: a link gives only shared access to the channel.
 unsafe impl<C: Sync> Send for Link<C> {}
 // SAFETY: as above.
 unsafe impl<C: Sync> Sync for Link<C> {}
@@ -17,12 +17,13 @@ impl<C> Link<C> {
         Self(Lock::new(Some(core)))
     }
 
-    /// The channel is about to be freed. Returns when nothing looks at it through the link.
+    /// Clears the link before the channel is freed. Waits until no thread uses the channel in
+    /// [`look`](Self::look).
     pub(super) fn cut(&self) {
         *self.0.lock() = None;
     }
 
-    /// Calls `f` with the channel, which is not freed meanwhile, unless it has been.
+    /// Calls `f` with the channel, unless the link was cut. The channel is not freed meanwhile.
     pub(super) fn look<R>(&self, f: impl FnOnce(NonNull<C>) -> Option<R>) -> Option<R> {
         let core = self.0.lock();
         (*core).and_then(f)

@@ -1,8 +1,8 @@
-//! Sends and receives, as futures and as cases of a `select!`.
+//! Sends, receives and reservations, as futures and as cases of a `select!`.
 //!
-//! Both are an [`Op`], and their [`Direction`] says what differs. A lone operation takes its
-//! channel's lock once: it completes at once, or it parks and is polled again when it is complete,
-//! without the lock.
+//! Each of them is an [`Op`], and its [`Direction`] defines what differs. A lone operation takes
+//! its channel's lock once. It completes at once, or it parks; then it is polled again when it is
+//! complete, and needs no lock.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -24,7 +24,7 @@ use crate::wait::case::{Case, ChannelCase, OptionCase, Queued, Sealed, Unready, 
 use crate::wait::waiter::{Owner, Token, Waiter, Woken, state};
 use crate::waker::TaskWaker;
 
-/// A public operation: an [`Op`] of one direction under a name of its own.
+/// Defines a public operation: an [`Op`] of one direction, with a name of its own.
 macro_rules! operation {
     ($(#[$attributes:meta])* $name:ident: $direction:ident -> $output:ty) => {
         pin_project! {
@@ -46,7 +46,8 @@ macro_rules! operation {
 
         impl<T> fmt::Debug for $name<'_, T> {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.debug_struct(stringify!($name)).field("channel", &self.op.core).finish_non_exhaustive()
+                let mut fields = f.debug_struct(stringify!($name));
+                fields.field("channel", &self.op.core).finish_non_exhaustive()
             }
         }
     };
@@ -57,8 +58,8 @@ operation! {
     ///
     /// # Cancellation
     ///
-    /// Dropped before its value was taken, it leaves the queue and drops the value: nothing was
-    /// sent. Dropped after that, the value stays delivered.
+    /// If it is dropped before its value was taken, it leaves the queue, drops the value, and sends
+    /// nothing. If it is dropped later, the value stays delivered.
     #[must_use = "a send does nothing unless awaited"]
     Sending: Sends -> Result<(), SendError<T>>
 }
@@ -68,23 +69,24 @@ operation! {
     ///
     /// # Cancellation
     ///
-    /// Dropped before a value came, it leaves the queue. Dropped after a value was handed to it,
-    /// the value goes to the next receiver, else back to its place in the channel: nothing is lost.
+    /// If it is dropped before a value was handed to it, it leaves the queue. If it is dropped
+    /// later, the value goes to the next receiver, or else back to its place in the channel, so
+    /// nothing is lost.
     #[must_use = "a receive does nothing unless awaited"]
     Receiving: Receives -> Option<T>
 }
 
 impl<T> Sending<'_, T> {
-    /// The operation, which was just made, with the value to send.
+    /// Puts the value to send into the new operation.
     #[inline(always)]
     pub(super) fn holding(self, value: T) -> Self {
-        // SAFETY: the waiter is this operation's alone, and its slot is empty.
+        // SAFETY: only this operation has access to its waiter, whose slot is empty.
         unsafe { Waiter::fill(&raw const self.op.waiter, value) };
         self
     }
 
-    /// Takes the value out of a send that is given up: one that was never polled, or was pending in
-    /// a [`last_poll`](coop::last_poll). It is complete then.
+    /// Takes the value out of a send that is given up: it was never polled, or was pending in a
+    /// [`last_poll`](coop::last_poll). The operation is complete afterwards.
     pub(crate) fn give_up(self: Pin<&mut Self>) -> T {
         let op = self.project().op;
         assert!(op.state() == state::IDLE, "only a send that is in no queue is given up");
@@ -97,12 +99,13 @@ impl<T> Sending<'_, T> {
 }
 
 impl<T> Sending<'_, T> {
-    /// The value of a send that its last poll has taken out of the queue.
+    /// Takes the value out of a send that its last poll has removed from the queue. The operation
+    /// is complete afterwards.
     pub(crate) fn reclaim(self: Pin<&mut Self>) -> T {
         let op = self.project().op;
         assert!(op.state() == state::IDLE, "only a send that is not queued can be given up");
         let waiter = op.waiter_ptr();
-        // SAFETY: the waiter is not linked, and one that is idle holds its value.
+        // SAFETY: the waiter is not linked, and the waiter of an idle send holds its value.
         unsafe {
             Waiter::set_state(waiter, state::FINISHED);
             Waiter::take(waiter)
@@ -110,22 +113,23 @@ impl<T> Sending<'_, T> {
     }
 }
 
-/// What differs between sends and receives in type; the rest follows from the side.
+/// What differs in type between sends, receives and reservations. The rest depends on the side.
 pub(super) trait Direction<T> {
     type Output;
 
     const SIDE: Side;
     const PARKED: Reason;
     const PARKED_ON_NIL: Reason;
-    /// It is a place for a value, of the side of sends, and no value.
+    /// True if the operation reserves a place for a value instead of sending one. Its side is that
+    /// of sends.
     const RESERVES: bool = false;
 
-    /// What the operation results in, given the value that its waiter holds when it is complete,
-    /// and whether that was because of the channel's end.
+    /// Makes the output of a complete operation from the value that its waiter holds, and from
+    /// whether the operation failed because the channel is closed.
     fn output(value: Option<T>, is_closed: bool) -> Self::Output;
 }
 
-/// The waiter holds the value until it is sent. A send that fails still holds it.
+/// A send: the waiter holds the value until it is sent. A failed send still holds it.
 struct Sends;
 
 impl<T> Direction<T> for Sends {
@@ -137,7 +141,7 @@ impl<T> Direction<T> for Sends {
 
     #[inline(always)]
     fn output(value: Option<T>, _: bool) -> Self::Output {
-        // No `map_or`, which would copy the value once more in a debug build.
+        // Not `map_or`, which would copy the value once more in a debug build.
         match value {
             None => Ok(()),
             Some(value) => Err(SendError(value)),
@@ -145,7 +149,7 @@ impl<T> Direction<T> for Sends {
     }
 }
 
-/// The waiter holds a value once it has received one.
+/// A receive: the waiter holds a value once it has received one.
 struct Receives;
 
 impl<T> Direction<T> for Receives {
@@ -161,7 +165,8 @@ impl<T> Direction<T> for Receives {
     }
 }
 
-/// The waiter holds no value. Complete, it has a place, which its drop gives back.
+/// A reservation: the waiter holds no value. Once complete, the operation has a place, which its
+/// drop gives back.
 pub(super) struct Reserves;
 
 impl<T> Direction<T> for Reserves {
@@ -178,7 +183,7 @@ impl<T> Direction<T> for Reserves {
     }
 }
 
-/// A send or a receive, or a reservation.
+/// A send, a receive, or a reservation.
 pub(super) struct Op<'a, T, D: Direction<T>> {
     /// None for a nil channel.
     core: Option<&'a Core<T>>,
@@ -191,7 +196,7 @@ pub(super) struct Op<'a, T, D: Direction<T>> {
 // SAFETY: the waiter is reached by other threads only under its channel's lock (I1, I3); it carries
 // a `T` and a waker from thread to thread.
 unsafe impl<T: Send, D: Direction<T>> Send for Op<'_, T, D> {}
-// SAFETY: `&Op` gives access to nothing.
+// SAFETY: `&Op` gives no access to the value or the waker.
 unsafe impl<T: Send, D: Direction<T>> Sync for Op<'_, T, D> {}
 
 impl<'a, T, D: Direction<T>> Op<'a, T, D> {
@@ -204,7 +209,8 @@ impl<'a, T, D: Direction<T>> Op<'a, T, D> {
         self.core
     }
 
-    /// The waiter, which its claimer and this operation touch through raw pointers only.
+    /// A pointer to the waiter, which this operation and the claimer access through raw pointers
+    /// only.
     #[inline(always)]
     fn waiter_ptr(&self) -> *const Waiter<T> {
         &raw const self.waiter
@@ -214,7 +220,8 @@ impl<'a, T, D: Direction<T>> Op<'a, T, D> {
         self.core.expect("an operation on a nil channel is never queued")
     }
 
-    /// Whether the waiter of an operation in this state, which is not `FINISHED`, holds a value.
+    /// Returns true if the waiter of an operation in this state holds a value. The state must not
+    /// be `FINISHED`.
     #[inline(always)]
     fn holds_value(state: u8) -> bool {
         match D::SIDE {
@@ -223,8 +230,9 @@ impl<'a, T, D: Direction<T>> Op<'a, T, D> {
         }
     }
 
-    /// Attempts the operation. Its waiter may still be queued; its slot is as `DONE` or `CLOSED`
-    /// says, but for the value that a receive returns.
+    /// Attempts the operation. If it completes, the slot of the waiter is as the state `DONE` or
+    /// `CLOSED` requires, except that a receive returns its value instead. The waiter may still be
+    /// queued.
     ///
     /// # Safety
     ///
@@ -235,15 +243,15 @@ impl<'a, T, D: Direction<T>> Op<'a, T, D> {
         match D::SIDE {
             // SAFETY: the lock is held.
             Side::Send if D::RESERVES => unsafe { core.reserve() },
-            // SAFETY: the lock is held; the waiter is not complete, so it holds a value. That it
-            // may be queued does not matter: `put` looks at no senders.
+            // SAFETY: the lock is held; the waiter is not complete, so it holds a value. It may be
+            // queued, because `put` does not access the queue of senders.
             Side::Send => unsafe { core.put(own, || Waiter::take(self.waiter_ptr())) },
             // SAFETY: the lock is held.
             Side::Receive => unsafe { core.take(own) },
         }
     }
 
-    /// The first poll. The caller has asked for the budget.
+    /// The first poll. The caller has checked the budget.
     ///
     /// # Safety
     ///
@@ -265,13 +273,13 @@ impl<'a, T, D: Direction<T>> Op<'a, T, D> {
         }
         // SAFETY: the lock is held, the state is IDLE, and `self` is pinned.
         unsafe { self.enqueue_and_unlock(core, TaskWaker::of_current(cx.waker())) };
-        // SAFETY: the waker is trusted, as just seen.
+        // SAFETY: the waker is trusted, as checked above.
         unsafe { coop::park_running(self.site, D::PARKED) };
         Poll::Pending
     }
 
-    /// Parks with no waker at first: the clone of a foreign one may run any code, and is therefore
-    /// made outside the lock.
+    /// Queues the operation with a no-op waker, and then replaces it. A foreign waker must be
+    /// cloned outside the lock, because its clone may run any code.
     ///
     /// # Safety
     ///
@@ -298,7 +306,7 @@ impl<'a, T, D: Direction<T>> Op<'a, T, D> {
         let waiter = self.waiter_ptr();
         core.lock.lock();
         let attempt = match D::SIDE {
-            // SAFETY: the lock is held, and an unpolled waiter is its owner's alone.
+            // SAFETY: the lock is held, and only its owner has access to an unpolled waiter.
             Side::Send => unsafe { self.attempt_now(core, ptr::null()) },
             // SAFETY: the lock is held; the waiter was never queued.
             Side::Receive => unsafe {
@@ -317,8 +325,7 @@ impl<'a, T, D: Direction<T>> Op<'a, T, D> {
             Attempt::Complete(value, woken) => {
                 // SAFETY: the waiter was never queued.
                 unsafe { Waiter::set_state(waiter, state::FINISHED) };
-                // Before any waker runs, which may complete operations of its own and leave nothing
-                // to spend.
+                // Before the wake: a waker may complete operations itself and use up the budget.
                 spend();
                 // SAFETY: the lock is held.
                 unsafe { woken.unlock(&core.lock) }.wake();
@@ -337,7 +344,7 @@ impl<'a, T, D: Direction<T>> Op<'a, T, D> {
         }
     }
 
-    /// As [`complete_or_lock`](Self::complete_or_lock), which has found the channel unready.
+    /// Continues [`complete_or_lock`](Self::complete_or_lock) after the channel was unready.
     ///
     /// # Safety
     ///
@@ -363,7 +370,7 @@ impl<'a, T, D: Direction<T>> Op<'a, T, D> {
     /// The lock is held, the state is `IDLE`, and `self` is pinned.
     #[inline(always)]
     unsafe fn enqueue_and_unlock(&self, core: &Core<T>, waker: TaskWaker) {
-        // SAFETY: passed on to the caller; this operation's drop takes it out (I5).
+        // SAFETY: passed on to the caller; this operation's drop removes the waiter (I5).
         let woken = unsafe { core.enqueue(self.waiter_ptr(), Owner::Lone(waker), D::SIDE) };
         // SAFETY: as above, it has just been queued.
         unsafe { self.queued() };
@@ -371,7 +378,7 @@ impl<'a, T, D: Direction<T>> Op<'a, T, D> {
         unsafe { woken.unlock(&core.lock) }.wake();
     }
 
-    /// Says of a reservation that was queued that it is one.
+    /// Marks the queued waiter of a reservation as one.
     ///
     /// # Safety
     ///
@@ -384,7 +391,7 @@ impl<'a, T, D: Direction<T>> Op<'a, T, D> {
         }
     }
 
-    /// As [`ChannelCase::queue`]. `queued` is called under the lock.
+    /// [`ChannelCase::queue`], which calls `queued` under the lock if the waiter was queued.
     ///
     /// # Safety
     ///
@@ -409,11 +416,12 @@ impl<'a, T, D: Direction<T>> Op<'a, T, D> {
         if first { Queued::First } else { Queued::Behind }
     }
 
-    /// The output of a complete operation.
+    /// Takes the output of a complete operation, or of a send that is given up.
     ///
     /// # Safety
     ///
-    /// The waiter is not linked, and its slot is as `state`, which is `DONE` or `CLOSED`, says.
+    /// The waiter is not linked, and its slot is as `state` requires, which is `DONE`, `CLOSED` or
+    /// `IDLE`.
     #[inline(always)]
     unsafe fn ready_output(&self, state: u8) -> D::Output {
         let waiter = self.waiter_ptr();
@@ -425,8 +433,8 @@ impl<'a, T, D: Direction<T>> Op<'a, T, D> {
         D::output(value, state == state::CLOSED)
     }
 
-    /// A later poll. An operation that is queued was not notified: from now on it wakes the task
-    /// that polls it.
+    /// A later poll. If the operation is still queued it has not been notified, and its waker is
+    /// replaced by that of the polling task.
     #[cold]
     #[inline(never)]
     fn poll_again(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<D::Output> {
@@ -452,7 +460,7 @@ impl<'a, T, D: Direction<T>> Op<'a, T, D> {
                     if state == state::CLOSED && D::SIDE == Side::Send && !D::RESERVES {
                         failed::failed();
                     }
-                    // SAFETY: it was completed meanwhile.
+                    // SAFETY: the operation was completed meanwhile.
                     return Poll::Ready(unsafe { self.ready_output(state) });
                 }
             };
@@ -461,7 +469,8 @@ impl<'a, T, D: Direction<T>> Op<'a, T, D> {
                 let withdrawn = unsafe { core.dequeue(waiter, D::SIDE) };
                 drop(held);
                 drop(withdrawn);
-                // A leaked `select!` did not take its cases out; the operation starts anew.
+                // `known` is `None` if the operation is idle, or still queued by a leaked
+                // `select!`. Either way it starts again.
                 return if known.is_none() { self.poll(cx) } else { Poll::Pending };
             }
             if known == Some(true) {
@@ -470,7 +479,7 @@ impl<'a, T, D: Direction<T>> Op<'a, T, D> {
                 return Poll::Pending;
             }
             if let Some(waker) = fresh.take() {
-                // SAFETY: the lock is held, and a queued waiter that is no case was queued alone.
+                // SAFETY: the lock is held, and the waiter was queued alone, not by a `select!`.
                 let old = unsafe {
                     Waiter::with_owner(waiter, |owner| std::mem::replace(owner, Owner::Lone(waker)))
                 };
@@ -480,17 +489,17 @@ impl<'a, T, D: Direction<T>> Op<'a, T, D> {
                 return Poll::Pending;
             }
             drop(held);
-            // A clone may run foreign code: outside the lock.
+            // Cloned outside the lock, because a clone may run foreign code.
             fresh = Some(TaskWaker::new(cx.waker()));
         }
     }
 
-    /// What a drop does, unless it is a no-op.
+    /// Drops the operation, where that is not a no-op.
     #[cold]
     #[inline(never)]
     fn abandon(&self) {
         let waiter = self.waiter_ptr();
-        // The lock is released before what would have been notified is dropped.
+        // The lock is released before the dequeued owner, and so its waker, is dropped.
         let withdrawn = self.core.filter(|_| self.state() != state::IDLE).map(|core| {
             let held = core.lock.guard();
             // SAFETY: the lock is held, and the waiter is this operation's.
@@ -508,7 +517,7 @@ impl<'a, T, D: Direction<T>> Op<'a, T, D> {
             self.channel().unreserve();
         }
         match (D::SIDE, value) {
-            // SAFETY: the value came from the channel by `Waiter::give`.
+            // SAFETY: the value came from the channel through `Waiter::give`, which set the number.
             (Side::Receive, Some(value)) => {
                 self.channel().give_back(value, unsafe { Waiter::number(waiter) })
             }
@@ -546,7 +555,8 @@ impl<T, D: Direction<T>> Case for Op<'_, T, D> {
     #[inline(always)]
     fn poll_case(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<D::Output> {
         if self.state() != state::IDLE {
-            // It was polled before it became a case: it has its own place in the queue.
+            // The operation was polled before it became a case, and has a queue position of its
+            // own.
             return coop::without_note(|| self.poll_again(cx));
         }
         let Some(core) = self.core else { return Poll::Pending };
@@ -576,17 +586,17 @@ impl<T, D: Direction<T>> Case for Op<'_, T, D> {
     #[inline(always)]
     fn won(self: Pin<&mut Self>) -> D::Output {
         let state = self.state();
-        // The trait is public, so this must panic if the result is taken twice, or out of a queued
-        // operation.
+        // The trait is public, so this must panic if the result is taken twice, or from an
+        // operation that is still queued.
         assert!(matches!(state, state::DONE | state::CLOSED), "only a case that won has a result");
-        // SAFETY: complete, as just seen.
+        // SAFETY: the operation is complete, as checked above.
         unsafe { self.ready_output(state) }
     }
 }
 
 impl<T, D: Direction<T>> Drop for Op<'_, T, D> {
-    // Not `always`: of n operands in an async block there are n² / 2 drops, all but n of them for a
-    // panic.
+    // Not `inline(always)`: n operands in an async block make n² / 2 drops, all but n of them for
+    // unwinding.
     #[inline]
     fn drop(&mut self) {
         if !self.drop_is_noop(Sealed::TOKEN) {
@@ -621,7 +631,7 @@ impl<T, D: Direction<T>> ChannelCase for Op<'_, T, D> {
 
     /// # Safety
     ///
-    /// As the trait says.
+    /// As of the trait.
     #[inline]
     unsafe fn attempt(&self, own: *const Token) -> Result<Option<Woken>, Unready> {
         let (core, waiter) = (self.channel(), self.waiter_ptr());
@@ -632,7 +642,8 @@ impl<T, D: Direction<T>> ChannelCase for Op<'_, T, D> {
             Attempt::Blocked => return Ok(None),
             Attempt::Unready => return Err(Unready),
         };
-        // SAFETY: the lock is held, and the waiter is ours; after `dequeue` it is not linked.
+        // SAFETY: the lock is held, and the waiter is this operation's; after `dequeue` it is not
+        // linked.
         unsafe {
             core.dequeue(waiter, D::SIDE);
             if let Some(value) = value {
@@ -648,7 +659,8 @@ impl<T, D: Direction<T>> ChannelCase for Op<'_, T, D> {
     }
 
     unsafe fn enqueue(&self, token: NonNull<Token>) -> Woken {
-        // SAFETY: passed on to the caller; I5 by `Selecting`'s drop and this operation's own.
+        // SAFETY: passed on to the caller; I5 holds because of the drops of `Selecting` and of this
+        // operation.
         unsafe {
             let woken = self.channel().enqueue(self.waiter_ptr(), Owner::Select(token), D::SIDE);
             self.queued();
@@ -672,19 +684,20 @@ impl<T, D: Direction<T>> ChannelCase for Op<'_, T, D> {
     fn dequeue(&self) {
         let core = self.channel();
         let _held = core.lock.guard();
-        // SAFETY: the lock is held. A case notifies its `select!`, so nothing is dropped under the
-        // lock.
+        // SAFETY: the lock is held. The owner of a case is its `select!`'s token, so no waker is
+        // dropped under the lock.
         unsafe { core.dequeue(self.waiter_ptr(), D::SIDE) };
     }
 }
 
-/// A receive as the case of an arm `Some(..)`: at the channel's end it loses, and is off.
+/// A receive as the case of an arm `Some(..)`: when the channel is closed and drained it does not
+/// win, but is off.
 #[repr(transparent)]
 struct SomeOp<'a, T>(Op<'a, T, Receives>);
 
 impl<'a, T> SomeOp<'a, T> {
     fn of<'b>(op: &'b Op<'a, T, Receives>) -> &'b Self {
-        // SAFETY: it is the same type under another name.
+        // SAFETY: `SomeOp` is a transparent wrapper.
         unsafe { &*ptr::from_ref(op).cast() }
     }
 }
@@ -717,12 +730,12 @@ impl<T> ChannelCase for SomeOp<'_, T> {
 
     /// # Safety
     ///
-    /// As the trait says.
+    /// As of the trait.
     unsafe fn attempt(&self, own: *const Token) -> Result<Option<Woken>, Unready> {
         if self.is_off() {
             return Ok(None);
         }
-        // SAFETY: passed on to the caller; it is not complete.
+        // SAFETY: passed on to the caller; the operation is not complete.
         let woken = unsafe { self.0.attempt(own) }?;
         Ok(woken.filter(|_| !self.is_off()))
     }
@@ -742,8 +755,8 @@ impl<T> ChannelCase for SomeOp<'_, T> {
 
     #[inline(never)]
     unsafe fn queue(&self, token: NonNull<Token>) -> Queued {
-        // SAFETY: passed on to the caller; the waiter is queued, and the lock is held, when the
-        // closure is called.
+        // SAFETY: passed on to the caller. When the closure is called, the waiter is queued and the
+        // lock is held.
         unsafe {
             self.0.queue_and(token, || Waiter::queued_as(self.0.waiter_ptr(), state::QUEUED_SOME))
         }
@@ -767,9 +780,9 @@ impl<T> OptionCase for Receiving<'_, T> {
         let mut op = self.project().op;
         let polled = op.as_mut().poll_case(cx);
         if let Poll::Ready(None) = polled {
-            // For a later select over the same receive, in which it is off as well. SAFETY: a
-            // finished operation is not linked, and the slot of a receive at the channel's end is
-            // empty.
+            // The receive must be off in a later select, too.
+            // SAFETY: a finished operation is not linked, and the slot of a receive from a closed
+            // and drained channel is empty.
             unsafe { Waiter::set_state(op.waiter_ptr(), state::CLOSED) };
         }
         polled

@@ -1,8 +1,9 @@
-//! All channels, where they are recorded: what is known of the channel that a goroutine waits for.
+//! The table of all channels, if recording is on, for reports about the channels that goroutines
+//! wait for.
 //!
-//! A channel knows the tasks that wait for it, and a goroutine does not know for which channel it
-//! waits. So a look goes through the channels, and compares their waiters with the goroutines by
-//! address.
+//! A channel knows the tasks that wait for it, but a goroutine does not know which channel it waits
+//! for. So a report goes through the channels, and finds the goroutines by the addresses of the
+//! waiting tasks.
 
 use std::collections::BTreeMap;
 use std::ptr::NonNull;
@@ -14,25 +15,25 @@ use crate::holders;
 use crate::loom::atomic::Ordering;
 use crate::panics::lock;
 
-/// A channel, as [`goroutines`](crate::inspect::goroutines) has found it.
+/// The state of a channel, as reported by [`goroutines`](crate::inspect::goroutines).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ChannelInfo {
-    /// Its senders.
+    /// The number of its senders.
     pub senders: usize,
-    /// Its receivers.
+    /// The number of its receivers.
     pub receivers: usize,
-    /// The values that it holds.
+    /// The number of values that it holds.
     pub buffered: usize,
-    /// The values for which it has room.
+    /// The number of values that it has room for.
     pub capacity: usize,
 }
 
-/// Waiters of each side that a look finds: those that have waited longest. The channel is locked
-/// meanwhile.
+/// The maximum number of waiters reported for each side: those that have waited longest. It is
+/// limited because the channel is locked meanwhile.
 const MOST: usize = 64;
 
-/// What waits for a channel: the addresses of the tasks of lone operations.
+/// The tasks that wait for a channel in lone operations, by address.
 pub(crate) struct Waiters {
     tasks: [[usize; MOST]; 2],
     counts: [usize; 2],
@@ -58,19 +59,19 @@ impl Waiters {
     }
 }
 
-/// A channel, and how to look at it.
+/// A channel, and the function that reads its state.
 struct Entry {
     core: NonNull<()>,
     look: unsafe fn(NonNull<()>) -> (ChannelInfo, Waiters),
 }
 
-// SAFETY: `look` takes the channel's lock, and touches no value.
+// SAFETY: `look` takes the channel's lock, and accesses no value.
 unsafe impl Send for Entry {}
 
-/// The channels, by their addresses.
+/// The channels, by address.
 static CHANNELS: Mutex<BTreeMap<usize, Entry>> = Mutex::new(BTreeMap::new());
 
-/// A channel has been made. It [leaves](leave) before it is freed.
+/// Adds a new channel to the table. It must be [removed](leave) before it is freed.
 #[inline]
 pub(super) fn enter<T>(core: NonNull<Core<T>>) {
     if holders::is_on() {
@@ -85,18 +86,18 @@ fn insert(address: usize, entry: Entry) {
     }
 }
 
-/// The channel at this address is about to be freed.
+/// Removes the channel at this address from the table, before it is freed.
 pub(super) fn leave(address: usize) {
     if holders::is_on() && !fork::is_child() {
         lock(&CHANNELS).remove(&address);
     }
 }
 
-/// The channel at this moment.
+/// Reads the current state of a channel.
 ///
 /// # Safety
 ///
-/// It is a `Core<T>`, which is not freed meanwhile.
+/// `core` points to a `Core<T>`, which is not freed meanwhile.
 unsafe fn look<T>(core: NonNull<()>) -> (ChannelInfo, Waiters) {
     let mut waiters = Waiters { tasks: [[0; MOST]; 2], counts: [0; 2] };
     // SAFETY: the caller's promise.
@@ -115,15 +116,15 @@ unsafe fn look<T>(core: NonNull<()>) -> (ChannelInfo, Waiters) {
     (channel, waiters)
 }
 
-/// Calls `f` with each channel that something waits for, without any lock.
+/// Calls `f` with each channel that has waiters. No lock is held during the call.
 pub(crate) fn each_waited_for(mut f: impl FnMut(ChannelInfo, &Waiters)) {
     let mut from = 0;
     loop {
-        // Locked for one channel at a time.
+        // The table is locked for one channel at a time.
         let channels = lock(&CHANNELS);
         let Some((address, entry)) = channels.range(from..).next() else { return };
         from = address + 1;
-        // SAFETY: a channel that is freed has left the table, whose lock is held.
+        // SAFETY: the lock of the table is held, and a channel leaves the table before it is freed.
         let (channel, waiters) = unsafe { (entry.look)(entry.core) };
         drop(channels);
         if waiters.counts != [0, 0] {

@@ -1,4 +1,4 @@
-//! A receiver as a stream: one that watches the channel, and one that waits in its queue.
+//! Receivers as streams: one kind watches the channel, the other waits in its queue.
 
 use std::fmt;
 use std::pin::Pin;
@@ -18,17 +18,17 @@ use crate::waker::TaskWaker;
 
 /// A stream of the values, until the channel is closed and drained.
 ///
-/// A receiver has one registration at most: of the task that polled it last. The next poll replaces
-/// it, the wake removes it, and so does the drop of the receiver.
+/// A receiver has at most one registration: that of the task that polled it last. The next poll
+/// replaces it. A wake removes it, and so does dropping the receiver.
 ///
-/// A send that finds no receive waiting wakes all that are registered, and each of them tries to
-/// take the value. So the price of one value is a wake for each receiver that is used so. Where
-/// many of them share a channel, use [`into_stream`](Receiver::into_stream).
+/// A send that finds no waiting receive wakes all registered streams, and each of them tries to
+/// take the value. So each value costs one wake for each receiver used as a stream. Where many of
+/// them share a channel, use [`into_stream`](Receiver::into_stream).
 ///
 /// # Cancellation
 ///
-/// A stream is woken when there is something to take and then takes it as a newcomer would; it is
-/// never handed a value. So dropping a `next()` or leaving the stream idle strands nothing.
+/// A stream is notified that a value is available and then competes for it; it is never handed a
+/// value. So dropping a `next()` or leaving the stream idle strands nothing.
 impl<T> Stream for Receiver<T> {
     type Item = T;
 
@@ -42,7 +42,7 @@ impl<T> Stream for Receiver<T> {
         ) {
             return Poll::Pending;
         }
-        // Which call of `next` waits is not known: that is a future of another crate.
+        // No wait site: `next` is a future of another crate, so its caller is not known.
         let Some(core) = this.handle.core() else {
             coop::park_at(cx, None, Reason::ChanReceiveNil);
             return Poll::Pending;
@@ -53,7 +53,7 @@ impl<T> Stream for Receiver<T> {
                 return Poll::Pending;
             }
             this.watch.register(|| core.watchers_of(|extras| &mut extras.watchers), cx);
-            // A send that came before the stream was registered has not woken it.
+            // Looks again, because a send before the registration has not woken the stream.
             received = core.take_or_arm();
         }
         if let Err(TryRecvError::Empty) = received {
@@ -67,14 +67,14 @@ impl<T> Stream for Receiver<T> {
 }
 
 impl<T> Core<T> {
-    /// The tasks that watch the channel for something, which have their place in the extras.
+    /// Returns the list of watchers at `place` in the extras, and creates it if necessary.
     pub(super) fn watchers_of(
         &self,
         place: fn(&mut Extras<T>) -> &mut Option<Arc<Watchers>>,
     ) -> Arc<Watchers> {
         let known = self.held().extras.as_deref_mut().and_then(|extras| place(extras).clone());
         known.unwrap_or_else(|| {
-            // Allocated, and freed if another stream comes first, outside the lock.
+            // Allocated outside the lock. If another thread is faster, also freed outside it.
             let (fresh, mut extras) = (Arc::new(Watchers::new()), Some(Extras::boxed()));
             let mut st = self.held();
             let extras = st.extras_or(|| extras.take().expect("asked for once"));
@@ -82,13 +82,14 @@ impl<T> Core<T> {
         })
     }
 
-    /// Wakes the streams, but for those of the task of `cx`, which go on watching.
+    /// Wakes the streams, except those of the task of `cx`, which stay registered.
     pub(super) fn wake_watchers_but(&self, cx: &Context<'_>) {
         let watchers = self.held().extras.as_ref().and_then(|extras| extras.watchers.clone());
         watchers.into_iter().for_each(|watchers| watchers.wake(Some(cx)));
     }
 
-    /// As [`Receiver::try_recv`], but exact, and arms the source for a stream that has registered.
+    /// Like [`Receiver::try_recv`], but always takes the lock, so the result is exact. It also arms
+    /// the source for a stream that has registered.
     fn take_or_arm(&self) -> Result<T, TryRecvError> {
         let held = self.lock.guard();
         // SAFETY: the lock is held.
@@ -106,22 +107,22 @@ impl<T> Core<T> {
     }
 }
 
-/// A stream of the values of a channel that waits in line for each, made by
+/// A stream of the values of a channel that waits in the channel's queue, made by
 /// [`Receiver::into_stream`].
 ///
-/// It ends when the channel is closed and drained, and then stays so.
+/// It ends when the channel is closed and drained; polled again, it returns `None` again.
 ///
 /// # Cancellation
 ///
-/// A stream that was polled and found nothing keeps its place in line, also if the `next()` that
-/// polled it is dropped. A value that is handed to it stays with it until it is polled again.
-/// Dropping the stream loses nothing: it leaves the line, and a value that was handed to it goes to
-/// the next receiver, else back to its place in the channel.
+/// A stream that was polled and found no value keeps its place in the queue, even if the `next()`
+/// that polled it is dropped. A value that is handed to it stays with it until it is polled again.
+/// Dropping the stream loses nothing: it leaves the queue, and a value that was handed to it goes
+/// to the next receiver, or else back to its place in the channel.
 #[must_use = "a stream does nothing unless polled"]
 pub struct IntoStream<T> {
     rx: Receiver<T>,
-    /// Came from a `Box`. Not one, because others point there. It is `FINISHED` when the stream has
-    /// ended.
+    /// Allocated as a `Box`, and kept as a pointer because other threads point to it. Its state is
+    /// `FINISHED` once the stream has ended.
     waiter: NonNull<Waiter<T>>,
 }
 
@@ -138,13 +139,14 @@ impl<T> IntoStream<T> {
         Self { rx, waiter: NonNull::from(Box::leak(waiter)) }
     }
 
-    /// Waits for the next value; `None` when the channel is closed and drained. It is a case of a
-    /// [`select!`](crate::select!), also with the pattern `Some(..)`.
+    /// Waits for the next value; returns `None` when the channel is closed and drained.
+    ///
+    /// The future is a case of a [`select!`](crate::select!), also with the pattern `Some(..)`.
     ///
     /// # Cancellation
     ///
-    /// As said [above](Self#cancellation): dropping the future loses nothing, and the stream keeps
-    /// its place in line.
+    /// Dropping the future loses nothing, and the stream keeps its place in the queue, as described
+    /// [above](Self#cancellation).
     ///
     /// # Examples
     ///
@@ -173,11 +175,12 @@ impl<T> IntoStream<T> {
         unsafe { Waiter::state(self.waiter.as_ptr()) }
     }
 
-    /// What its place in line has come to. It has none afterwards, unless it waits.
+    /// Returns the result if the queued waiter is complete, else `Empty`. After a value was
+    /// returned the waiter is idle.
     fn settle(&self) -> Result<T, TryRecvError> {
         let waiter = self.waiter.as_ptr();
         match self.state() {
-            // SAFETY: a done waiter is its owner's, and holds a value.
+            // SAFETY: a waiter that is DONE belongs to its owner, and holds a value.
             state::DONE => unsafe {
                 Waiter::set_state(waiter, state::IDLE);
                 Ok(Waiter::take(waiter))
@@ -187,17 +190,18 @@ impl<T> IntoStream<T> {
         }
     }
 
-    /// Takes a place in line, or keeps it for the task of `cx`; unless there is a value after all.
+    /// Queues the waiter for the task of `cx`, or updates its waker if it is queued already. If
+    /// there is a value after all, returns that instead.
     fn wait(&self, cx: &Context<'_>) -> Result<T, TryRecvError> {
         let waiter = self.waiter.as_ptr();
         let stays = !coop::is_passing(cx);
-        // The clone may run foreign code, as its drop may: outside the lock.
+        // Cloned outside the lock, because the clone may run foreign code. So may the drop.
         let waker = TaskWaker::new(cx.waker());
         let core = self.rx.handle.core().expect("a stream of a channel");
         let (mut old, mut woken) = (None, Woken::NONE);
         let held = core.lock.guard();
         let received = match self.state() {
-            // SAFETY: the lock is held; an idle waiter is not queued, does not move, and is
+            // SAFETY: the lock is held; an idle waiter is not queued. It does not move, and is
             // dequeued by the drop (I5).
             state::IDLE => match unsafe { core.until_ready(|| core.take(ptr::null())) } {
                 Attempt::Complete(value, sender) => {
@@ -267,7 +271,7 @@ impl<T> Stream for IntoStream<T> {
                 coop::park_at(cx, None, Reason::ChanReceive);
                 return Poll::Pending;
             }
-            // SAFETY: not queued, and the slot is empty.
+            // SAFETY: the waiter is not queued, and its slot is empty.
             Err(TryRecvError::Closed) => unsafe {
                 Waiter::set_state(this.waiter.as_ptr(), state::FINISHED)
             },
@@ -292,17 +296,17 @@ impl<T> Drop for IntoStream<T> {
     fn drop(&mut self) {
         let waiter = self.waiter.as_ptr();
         let core = self.rx.handle.core();
-        // The lock is released before what would have been notified is dropped.
+        // The lock is released before the dequeued owner, and so its waker, is dropped.
         drop(core.filter(|_| self.state() == state::QUEUED).map(|core| {
             let held = core.lock.guard();
             // SAFETY: the lock is held, and the waiter is this stream's.
             (held, unsafe { core.dequeue(waiter, Side::Receive) })
         }));
         let done = core.filter(|_| self.state() == state::DONE);
-        // SAFETY: a done waiter is its owner's, and holds a value that came from the channel.
+        // SAFETY: a waiter that is DONE belongs to its owner, and holds a value from the channel.
         let handed =
             done.map(|core| unsafe { (core, Waiter::take(waiter), Waiter::number(waiter)) });
-        // SAFETY: not queued any more, its slot is empty, and it came from a `Box`.
+        // SAFETY: the waiter is no longer queued, its slot is empty, and it came from a `Box`.
         drop(unsafe { Box::from_raw(waiter) });
         if let Some((core, value, number)) = handed {
             core.give_back(value, number);
@@ -322,7 +326,8 @@ impl<T> fmt::Debug for IntoStream<T> {
 ///
 /// # Cancellation
 ///
-/// Dropping it has no effect: the stream keeps its place in line, and what was handed to it.
+/// Dropping it has no effect: the stream keeps its place in the queue, and a value that was handed
+/// to it.
 #[must_use = "futures do nothing unless awaited"]
 pub struct Next<'a, T> {
     stream: &'a mut IntoStream<T>,

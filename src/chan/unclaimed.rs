@@ -1,41 +1,41 @@
-//! Values that came back: their receives were dropped after the hand-off.
+//! Unclaimed values: their receives were dropped after the hand-off.
 //!
-//! A leftist heap by number: [`insert`](Unclaimed::insert) and [`pop`](Unclaimed::pop) take O(log
-//! n) steps and allocate nothing, because both run under the channel's lock. C. A. Crane, "Linear
-//! lists and priority queues as balanced binary trees", 1972.
+//! They are kept in a leftist heap, ordered by number. [`insert`](Unclaimed::insert) and
+//! [`pop`](Unclaimed::pop) take O(log n) steps and allocate nothing, because both run under the
+//! channel's lock. C. A. Crane, "Linear lists and priority queues as balanced binary trees", 1972.
 
 use super::buffer::drop_each;
 
-/// Nodes without a value that are kept until they can be freed.
+/// The maximum number of empty nodes kept until they can be freed outside the lock.
 const MOST_EMPTY: usize = 64;
 
-/// Values by the order in which they were handed out.
+/// The unclaimed values, in the order in which they were handed out.
 pub(super) struct Unclaimed<T> {
     root: Option<Box<Node<T>>>,
     len: usize,
-    /// Linked by `left`.
+    /// The nodes without a value, linked by `left`.
     empty: Option<Box<Node<T>>>,
     empty_len: usize,
 }
 
-/// A value, and its number.
+/// A value, and its number in the order of hand-offs.
 pub(super) struct Node<T> {
     value: Option<T>,
     number: usize,
-    /// Nodes on the shortest way down to one without two children.
+    /// The number of nodes on the shortest path down to a node without two children.
     rank: usize,
     left: Option<Box<Self>>,
     right: Option<Box<Self>>,
 }
 
 impl<T> Node<T> {
-    /// A node without a value, made before the channel is locked.
+    /// Allocates a node without a value. Called before the channel is locked.
     pub(super) fn new() -> Box<Self> {
         Box::new(Self { value: None, number: 0, rank: 1, left: None, right: None })
     }
 }
 
-/// Nodes to be freed after the channel has been unlocked.
+/// Empty nodes. Must be dropped after the channel has been unlocked.
 pub(super) struct Empty<T>(Option<Box<Node<T>>>);
 
 impl<T> Drop for Empty<T> {
@@ -53,14 +53,14 @@ impl<T> Unclaimed<T> {
         self.len
     }
 
-    /// Adds a value, in a node of its own.
+    /// Adds a value in the given node.
     pub(super) fn insert(&mut self, mut node: Box<Node<T>>, value: T, number: usize) {
         (node.value, node.number) = (Some(value), number);
         self.len += 1;
         self.root = merge(self.root.take(), Some(node));
     }
 
-    /// Takes out the oldest value. The node is kept, see [`take_empty`](Self::take_empty).
+    /// Takes out the oldest value. Its node is kept until [`take_empty`](Self::take_empty).
     pub(super) fn pop(&mut self) -> Option<T> {
         let mut root = self.root.take()?;
         self.len -= 1;
@@ -72,7 +72,7 @@ impl<T> Unclaimed<T> {
         value
     }
 
-    /// Takes out the oldest value, and adds one in its node.
+    /// Takes out the oldest value, and adds another one in its node.
     pub(super) fn replace_oldest(&mut self, value: T, number: usize) -> Option<T> {
         let mut node = self.root.take()?;
         self.root = merge(node.left.take(), node.right.take());
@@ -83,7 +83,7 @@ impl<T> Unclaimed<T> {
         oldest
     }
 
-    /// True if empty nodes must be taken out before a value is.
+    /// Returns true if the empty nodes must be taken out before another value is.
     pub(super) fn is_crowded(&self) -> bool {
         self.empty_len >= MOST_EMPTY
     }
@@ -94,7 +94,8 @@ impl<T> Unclaimed<T> {
     }
 }
 
-/// Recursion is as deep as both ranks together: the logarithms of the sizes.
+/// Merges two heaps. The depth of the recursion is at most the sum of both ranks, which are at most
+/// the logarithms of the sizes.
 fn merge<T>(a: Option<Box<Node<T>>>, b: Option<Box<Node<T>>>) -> Option<Box<Node<T>>> {
     let (mut top, other) = match (a, b) {
         // Numbers may wrap.
@@ -113,7 +114,7 @@ fn merge<T>(a: Option<Box<Node<T>>>, b: Option<Box<Node<T>>>) -> Option<Box<Node
 
 impl<T> Drop for Unclaimed<T> {
     fn drop(&mut self) {
-        // One by one: the left side may be as deep as there are nodes.
+        // One by one, without recursion, because the left side may be as deep as there are nodes.
         drop_each(|| {
             drop(self.take_empty());
             self.pop()

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::{Blocks, Buffer, Values};
 
-/// A buffer that knows how many values it holds, and does its upkeep.
+/// A buffer with the number of its values, which calls `maintain` when necessary.
 struct Tried<T> {
     buffer: Option<Buffer<T>>,
     len: usize,
@@ -55,7 +55,7 @@ impl<T> Tried<T> {
 
 impl<T> Drop for Tried<T> {
     fn drop(&mut self) {
-        // SAFETY: as counted.
+        // SAFETY: the buffer holds `len` values, as counted.
         drop(unsafe { Values::new(self.buffer.take().unwrap(), self.len) });
     }
 }

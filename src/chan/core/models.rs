@@ -1,5 +1,5 @@
-//! Models of a buffer that grows: its blocks are allocated and freed between two looks at the
-//! channel, in which anything may happen.
+//! Models of a buffer that grows: its blocks are allocated and freed while the channel's lock is
+//! released, so other threads may use the channel in between.
 
 use std::task::Poll;
 
@@ -9,10 +9,10 @@ use crate::chan::{self, Receiver, TryRecvError, TrySendError};
 use crate::models::{explore, poll_once};
 use crate::wait::block_on::block_on;
 
-/// With room for so many values of a word, the buffer grows by blocks of one.
+/// With this capacity, the buffer of word-sized values grows, by blocks of one value.
 const CAPACITY: usize = 3;
 
-/// The blocks of the channel's buffer.
+/// Returns the number of blocks of the channel's buffer.
 fn blocks(rx: &Receiver<usize>) -> usize {
     let st = rx.handle.core().expect("a channel").held();
     assert_eq!(st.buffer.block_size(), 1);
@@ -31,7 +31,7 @@ fn two_senders_that_find_no_place_add_a_block_each() {
         };
         assert_eq!(tx.try_send(2), Ok(()));
         assert_eq!(other.join().unwrap(), Ok(()));
-        assert_eq!(blocks(&rx), 3, "what either of them allocated in vain is freed");
+        assert_eq!(blocks(&rx), 3, "an unneeded block of either sender is freed");
         assert_eq!(rx.try_recv().unwrap(), 0);
         let mut rest = [rx.try_recv().unwrap(), rx.try_recv().unwrap()];
         rest.sort_unstable();
@@ -77,7 +77,7 @@ fn two_receivers_make_room_for_the_parked_sender_before_a_newcomer() {
             thread::spawn(move || rx.try_recv().unwrap())
         };
         let mut first = [rx.try_recv().unwrap(), usize::MAX];
-        // The other receiver may be between its looks.
+        // The other receiver may have released the lock for `maintain`.
         let newcomer = tx.try_send(9);
         first[1] = other.join().unwrap();
         first.sort_unstable();
@@ -100,7 +100,7 @@ fn the_last_receiver_frees_what_a_sender_adds() {
         let (tx, rx) = chan::bounded(CAPACITY);
         tx.try_send(0).unwrap();
         let gone = thread::spawn(move || drop(rx));
-        // The buffer may be another one after the sender's allocation.
+        // The buffer may have been replaced during the sender's allocation.
         let sent = tx.try_send(1);
         assert!(matches!(sent, Ok(()) | Err(TrySendError::Closed(1))));
         gone.join().unwrap();

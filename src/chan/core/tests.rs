@@ -5,18 +5,18 @@ use super::Core;
 use crate::chan::{self, Receiver, Sender};
 
 fn core<T>(rx: &Receiver<T>) -> &Core<T> {
-    rx.handle.core().expect("no nil channel")
+    rx.handle.core().expect("not a nil channel")
 }
 
 fn is_rare<T>(rx: &Receiver<T>) -> bool {
     core(rx).held().rare
 }
 
-/// A value is handed to a receive, which then is dropped.
+/// Hands a value to a receive that is then dropped.
 fn return_one(tx: &Sender<usize>, rx: &Receiver<usize>, value: usize) {
     let mut receiving = pin!(rx.recv());
     assert!(receiving.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
-    tx.try_send(value).expect("somebody receives");
+    tx.try_send(value).expect("a receive waits");
 }
 
 #[test]
@@ -27,14 +27,14 @@ fn a_channel_whose_returned_values_have_been_received_is_as_any_other() {
             return_one(&tx, &rx, round);
             assert!(is_rare(&rx));
             assert_eq!(rx.try_recv(), Ok(round));
-            assert!(!is_rare(&rx), "capacity {capacity}: it stays on the slow way");
+            assert!(!is_rare(&rx), "capacity {capacity}: it stays on the slow path");
         }
     }
 }
 
 #[test]
 fn a_channel_stays_rare_for_as_long_as_there_is_a_reason() {
-    // Another value that came back.
+    // Another returned value.
     let (tx, rx) = chan::bounded(4);
     {
         let (mut a, mut b) = (pin!(rx.recv()), pin!(rx.recv()));
@@ -45,7 +45,7 @@ fn a_channel_stays_rare_for_as_long_as_there_is_a_reason() {
     }
     assert_eq!(rx.try_recv(), Ok(1));
     assert!(is_rare(&rx));
-    // A close: a receive must tell of it, and a send as well.
+    // A close: a receive and a send must report it.
     tx.close();
     assert_eq!(rx.try_recv(), Ok(2));
     assert!(is_rare(&rx) && rx.try_recv().is_err() && tx.try_send(3).is_err());
