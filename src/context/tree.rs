@@ -416,7 +416,7 @@ impl Resource<()> for Node {
             }
             has_ended
         };
-            // SAFETY: the waiter is linked unless `settle` returned true.
+        // SAFETY: the waiter is linked unless `settle` returned true.
         unsafe { queue::look(&self.inner, waiter, cx, settle) }
     }
 

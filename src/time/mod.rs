@@ -1,37 +1,37 @@
-//! Waiting for a time: [`sleep`](sleep()), [`timeout`](timeout()), [`Timer`], [`Ticker`]. Go:
-//! package `time`.
+//! Sleeps, timeouts, timers, tickers and rate limits. Go: package `time`.
 //!
 //! | Go | gopark | tokio |
 //! |---|---|---|
 //! | `time.Now()` | [`now()`](now) | `Instant::now` |
-//! | `time.Sleep(d)` | [`sleep(d)`](sleep()), [`sleep_until(t)`](sleep_until) | `sleep`, `sleep_until` |
-//! | `select` with `time.After(d)` | [`timeout(d, op)`](timeout()), or [`sleep(d)`](sleep()) as a case | `timeout` |
+//! | `time.Sleep(d)` | [`sleep(d)`](sleep()), [`sleep_until(t)`](sleep_until) | `sleep` |
+//! | `case <-time.After(d)` | [`timeout(d, op)`](timeout()), or `sleep(d)` as a case | `timeout` |
 //! | `time.After(d)` | [`after(d)`](after) | – |
 //! | `time.NewTimer(d)` | [`Timer::new(d)`](Timer::new) | a pinned `Sleep`, reset |
-//! | `time.AfterFunc(d, f)` | [`Timer::after_func(d, future)`](Timer::after_func) | `spawn` a task that sleeps |
+//! | `time.AfterFunc(d, f)` | [`Timer::after_func(d, f)`](Timer::after_func) | a task that sleeps |
+//! | `time.NewTicker(d)` | [`Ticker::new(d)`](Ticker::new) | `interval` (`Skip`) |
 //! | `x/time/rate` | [`rate::Limiter`] | – |
-//! | `time.NewTicker(d)` | [`Ticker::new(d)`](Ticker::new) | `interval`, with `MissedTickBehavior::Skip` |
 //!
-//! Timers work wherever a future is polled. A goroutine's are looked after by its runtime, beside
-//! its other work and however busy it is; in other executors and on plain threads a small thread
-//! starts with the first of them. Starting and dropping one costs a few dozen nanoseconds, whatever
-//! the number of others; a pending [`Sleep`] allocates nothing.
+//! Timers work wherever a future is polled. The runtime of a goroutine fires its timers, even when
+//! all processors are busy. For other executors and plain threads, a timer thread starts with the
+//! first timer. Starting and dropping a timer costs a few dozen nanoseconds, however many there
+//! are; a pending [`Sleep`] allocates nothing.
 //!
 //! # Precision
 //!
-//! Times are kept in nanoseconds, and nothing is ever early. How late it is depends on how soon a
-//! thread comes to it: an idle runtime sleeps until the very moment (Linux adds about 0.06 ms); a
-//! busy one looks every few microseconds, between two polls; if all processors are in a long poll,
-//! within about 5 ms. Go is as precise, tokio rounds up to whole milliseconds.
+//! Times are kept in nanoseconds, and no timer fires early. How late a timer fires depends on the
+//! load. An idle runtime sleeps until the exact deadline (Linux adds about 0.06 ms). A busy one
+//! checks its timers every few microseconds, between two polls. If all processors are in a long
+//! poll, timers fire within about 5 ms. Go has the same precision; tokio rounds up to milliseconds.
 //!
-//! ```
+//! # Examples
+//!
 //! use std::time::Duration;
 //! use gopark::{chan, select, time};
 //!
 //! gopark::block_on(async {
 //!     let (_tx, rx) = chan::unbuffered::<i32>();
 //!     select! {
-//!         v = rx.recv() => unreachable!("nobody sends, yet {v:?}"),
+//!         v = rx.recv() => unreachable!("no value is sent, but got {v:?}"),
 //!         _ = time::sleep(Duration::from_millis(1)) => {}
 //!     }
 //! });
@@ -51,11 +51,11 @@ pub use send::SendTimeout;
 pub use sleep::{Elapsed, Sleep, Timeout, sleep, sleep_until, timeout};
 pub use timer::{Tick, Ticker, Timer, after};
 
-/// Reads the crate's clock. Go: `time.Now`; tokio: `time::Instant::now`.
+/// Returns the time of the crate's clock. Go: `time.Now`; tokio: `time::Instant::now`.
 ///
-/// It is the clock by which this crate measures all time: sleeps, timers, tickers and time-outs,
-/// the deadlines of contexts, and how long a [`Mutex`](crate::sync::Mutex) lets a waiter starve. It
-/// never goes back, on whichever thread it is read, and it agrees with [`Instant::now`].
+/// This crate measures all time by this clock: sleeps, timers, tickers and timeouts, the deadlines
+/// of contexts, and the time after which a starving waiter of a [`Mutex`](crate::sync::Mutex) gets
+/// the lock. The clock is monotonic across threads, and agrees with [`Instant::now`].
 ///
 /// # Examples
 ///

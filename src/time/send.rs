@@ -1,4 +1,4 @@
-//! A send with a limit of time.
+//! [`Sender::send_timeout`].
 
 use std::fmt;
 use std::pin::Pin;
@@ -13,38 +13,36 @@ use crate::coop::{self, Reason};
 use crate::wait::case::future_case;
 
 impl<T> Sender<T> {
-    /// Sends `value`, but waits no longer than `limit` from this call. Go: a `select` with
-    /// `time.After`; tokio: `send_timeout`.
+    /// Sends `value`, but waits at most `limit` from this call. Go: a `select` with `time.After`;
+    /// tokio: `send_timeout`.
     ///
-    /// The send is tried first, so it wins if the time is over as well. It differs from a
-    /// [`timeout`](crate::time::timeout()) of [`send`](Self::send) in that the value comes back.
-    ///
-    /// # Errors
-    ///
-    /// [`SendTimeoutError`] with the value: the time was over, or the channel is closed. The value
-    /// was not sent then.
-    ///
-    /// # Panics
-    ///
-    /// The future panics when it is polled again after it has completed.
+    /// The send is tried first, so it wins if the time has elapsed as well. Unlike a
+    /// [`timeout`](crate::time::timeout()) of [`send`](Self::send), it returns the value.
     ///
     /// # Cancellation
     ///
-    /// As of [`send`](Self::send): dropping the future before the value was taken sends nothing and
-    /// drops the value. The timer is taken out at once.
+    /// As [`send`](Self::send): if the future is dropped before the value was taken, it drops the
+    /// value, and nothing was sent. The timer is removed at once.
+    ///
+    /// # Errors
+    ///
+    /// [`SendTimeoutError`], with the value, if the time elapsed first or the channel is closed.
+    ///
+    /// # Panics
+    ///
+    /// The future panics if it is polled after completion.
     ///
     /// # Examples
     ///
     /// ```
     /// use std::time::Duration;
+    ///
     /// use gopark::chan::{self, SendTimeoutError};
     ///
-    /// gopark::block_on(async {
-    ///     let (tx, rx) = chan::bounded(1);
-    ///     assert_eq!(tx.send_timeout(1, Duration::from_millis(1)).await, Ok(()));
-    ///     assert_eq!(tx.send_timeout(2, Duration::from_millis(1)).await, Err(SendTimeoutError::Timeout(2)));
-    ///     drop(rx);
-    ///     assert_eq!(tx.send_timeout(3, Duration::from_millis(1)).await, Err(SendTimeoutError::Closed(3)));
+    /// gopark::block_on(async { let limit = Duration::from_millis(1); let (tx, rx) =
+    /// chan::bounded(1); assert_eq!(tx.send_timeout(1, limit).await, Ok(()));
+    /// assert_eq!(tx.send_timeout(2, limit).await, Err(SendTimeoutError::Timeout(2))); drop(rx);
+    /// assert_eq!(tx.send_timeout(3, limit).await, Err(SendTimeoutError::Closed(3)));
     /// });
     /// ```
     #[track_caller]
@@ -54,16 +52,16 @@ impl<T> Sender<T> {
 }
 
 pin_project! {
-    /// A send with a limit of time, made by [`Sender::send_timeout`].
-    ///
-    /// # Panics
-    ///
-    /// When it is polled again after it has completed.
+    /// A send with a time limit, returned by [`Sender::send_timeout`].
     ///
     /// # Cancellation
     ///
-    /// Dropped before its value was taken, it leaves the queue and drops the value: nothing was
-    /// sent.
+    /// If it is dropped before its value was taken, it leaves the queue and drops the value:
+    /// nothing was sent.
+    ///
+    /// # Panics
+    ///
+    /// If it is polled after completion.
     #[must_use = "a send does nothing unless awaited"]
     pub struct SendTimeout<'a, T> {
         #[pin]
@@ -79,7 +77,7 @@ impl<T> Future for SendTimeout<'_, T> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
         let site = this.sleep.site();
-        // Asked once, as by `Timeout`.
+        // Checked once for both futures, as in `Timeout`.
         if !coop::poll_ready(cx, site, Reason::ChanSend, None) {
             return Poll::Pending;
         }

@@ -1,4 +1,4 @@
-//! Waiting for a time, as a future and as a case of a `select!`.
+//! [`sleep`] and [`timeout`], as futures and as cases of a `select!`.
 
 use std::error::Error;
 use std::fmt;
@@ -20,20 +20,17 @@ use crate::waker::TaskWaker;
 
 /// Waits until `duration` has passed since this call. Go: `time.Sleep`; tokio: `time::sleep`.
 ///
-/// It never ends early. No duration ends at once, without a wait; too long a one (584 years) never
-/// ends. The timer starts when the future is first polled, but the time counts from the call.
+/// The timer starts when the future is first polled, but the time counts from the call. A zero
+/// duration completes at once, without waiting; a duration too long to represent (584 years) never
+/// completes.
 ///
-/// # Precision
-///
-/// Timers have a resolution of one nanosecond, as Go's, and a deadline may be a few microseconds
-/// late, because the clock is not always read; tokio rounds up to milliseconds. How late it ends is
-/// up to the operating system (on Linux about 0.06 ms, if the processor was idle) and to how long
-/// other goroutines keep the processor: a due timer is looked after before any goroutine is run a
-/// second time, and by other processors if this one is busy.
+/// It never ends early. It may end a few microseconds late, because the clock is not read between
+/// all polls; see [precision](super#precision). A due timer fires before any goroutine is polled a
+/// second time, and other processors fire it if this processor is busy.
 ///
 /// # Cancellation
 ///
-/// Dropping it takes the timer out, at once. Nothing is left of it.
+/// Dropping the future removes the timer at once.
 ///
 /// # Examples
 ///
@@ -55,14 +52,13 @@ pub fn sleep(duration: Duration) -> Sleep {
     Sleep::new(due, Location::caller())
 }
 
-/// Waits until `deadline`. A deadline in the past ends at once. Go:
-/// `time.Sleep(time.Until(deadline))`; tokio: `time::sleep_until`.
+/// Waits until `deadline`. Go: `time.Sleep(time.Until(deadline))`; tokio: `time::sleep_until`.
 ///
-/// In all else it is as [`sleep`].
+/// A deadline in the past completes at once. Otherwise it is as [`sleep`].
 ///
 /// # Cancellation
 ///
-/// As of [`sleep`].
+/// As [`sleep`].
 ///
 /// # Examples
 ///
@@ -84,15 +80,15 @@ pub fn sleep_until(deadline: Instant) -> Sleep {
     Sleep::new(due, Location::caller())
 }
 
-/// A wait for a time, made by [`sleep`] and [`sleep_until`].
-///
-/// # Panics
-///
-/// When it is polled again after it has completed.
+/// A wait for a point in time, returned by [`sleep`] and [`sleep_until`].
 ///
 /// # Cancellation
 ///
-/// Dropping it takes the timer out, at once.
+/// Dropping it removes the timer at once.
+///
+/// # Panics
+///
+/// If it is polled after completion.
 #[must_use = "a sleep does nothing unless awaited"]
 pub struct Sleep {
     node: Node,
@@ -115,11 +111,11 @@ impl Sleep {
         self.site
     }
 
-    /// Sets it anew, to end at `deadline`, whatever was before; also after it has completed. Go:
-    /// `Reset` of a `time.Timer`; tokio: `Sleep::reset`.
+    /// Sets a new deadline, also after completion. Go: `Reset` of a `time.Timer`; tokio:
+    /// `Sleep::reset`.
     ///
-    /// A task that waits for it goes on waiting, until the new time. To put off what several wait
-    /// for, take a [`Timer`](super::Timer).
+    /// A task that waits for it goes on waiting, until the new deadline. If several tasks wait, use
+    /// a [`Timer`](super::Timer) instead.
     ///
     /// # Examples
     ///
@@ -152,13 +148,13 @@ impl Sleep {
         if due == Time::PAST || due == Time::NEVER {
             return waker.wake();
         }
-        // SAFETY: the node is pinned with `this`, not queued, and taken out in drop (T3).
+        // SAFETY: the node is pinned with `this`, is not queued, and is removed in drop (T3).
         let driver = unsafe { register(&this.node, due, waker) };
         driver.into_iter().for_each(TaskWaker::wake);
     }
 
-    /// Ready if the time has come. It has an eye on the clock only when nobody would be woken, as
-    /// in a `select!` with a `default`: else the timer will say.
+    /// Ready if the time has come. Reads the clock only if the poll wakes no task later, as in a
+    /// `select!` with a `default`; otherwise the timer sets the state.
     #[inline]
     pub(crate) fn poll_elapsed(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         // SAFETY: nothing is moved out of the pinned sleep.
@@ -173,7 +169,7 @@ impl Sleep {
         } else if due == Time::NEVER {
             false
         } else if coop::tries_once(cx) {
-            // The time may have come before the timer noticed.
+            // The time may have come before the timer has fired.
             let elapsed = Time::now() >= due;
             if elapsed {
                 drop(this.node.cancel());
@@ -181,10 +177,10 @@ impl Sleep {
             elapsed
         } else if state == state::QUEUED {
             drop(this.node.set_waker(cx));
-            // Fired meanwhile: its waker may have been another one.
+            // If it has fired meanwhile, it may have woken the previous waker.
             this.node.state() == state::FIRED
         } else {
-            // SAFETY: the node is pinned with `this`, not queued, and taken out in drop (T3).
+            // SAFETY: the node is pinned with `this`, is not queued, and is removed in drop (T3).
             let driver = unsafe { register(&this.node, due, TaskWaker::new(cx.waker())) };
             driver.into_iter().for_each(TaskWaker::wake);
             false
@@ -224,7 +220,7 @@ future_case!(Sleep);
 impl Drop for Sleep {
     #[inline]
     fn drop(&mut self) {
-        // The waker is dropped here, outside of every lock.
+        // Drops the waker here, outside of every lock.
         drop(self.node.cancel());
     }
 }
@@ -238,25 +234,25 @@ impl fmt::Debug for Sleep {
     }
 }
 
-/// Here because contexts know nothing of sleeps.
+// Here, because the module `context` does not use `time`.
 impl context::Context {
-    /// Waits until `duration` has passed since this call or the context has ended. Go:
-    /// `select { case <-ctx.Done(): return ctx.Err(); case <-time.After(d): }`.
+    /// Waits until `duration` has passed since this call or the context ends. Go: `select { case
+    /// <-ctx.Done(): return ctx.Err(); case <-time.After(d): }`.
     ///
-    /// A context that has ended before the first poll wins, whatever the duration. It is a case of
-    /// a [`select!`](crate::select!), and short for `self.run(time::sleep(duration))`.
-    ///
-    /// # Errors
-    ///
-    /// [`ContextError`](context::ContextError), if the context has ended first.
-    ///
-    /// # Panics
-    ///
-    /// The future panics when it is polled again after it has completed.
+    /// A context that has ended before the first poll wins, whatever the duration. It is short for
+    /// `self.run(time::sleep(duration))`, and a case of a [`select!`](crate::select!).
     ///
     /// # Cancellation
     ///
-    /// Dropping it takes the timer out, at once.
+    /// Dropping the future removes the timer at once.
+    ///
+    /// # Errors
+    ///
+    /// [`ContextError`](context::ContextError) if the context ended first.
+    ///
+    /// # Panics
+    ///
+    /// The future panics if it is polled after completion.
     ///
     /// # Examples
     ///
@@ -279,23 +275,20 @@ impl context::Context {
     }
 }
 
-/// Waits for `operation`, but no longer than `duration` from this call. Go: a `select` with
-/// `time.After`; tokio: `time::timeout`.
+/// Waits for `operation`, but at most `duration` from this call. Go: a `select` with `time.After`;
+/// tokio: `time::timeout`.
 ///
-/// The operation is polled first, so if both are ready it wins. It is dropped as soon as the time
-/// is over: an operation of this crate that timed out leaves no trace.
-///
-/// # Errors
-///
-/// [`Elapsed`] if the time was over first.
-///
-/// # Precision
-///
-/// As of [`sleep`].
+/// The operation is polled first, so it wins if both are ready. It is dropped as soon as the time
+/// has elapsed; a dropped operation of this crate leaves no trace. The precision is that of
+/// [`sleep`].
 ///
 /// # Cancellation
 ///
-/// Dropping it drops the operation and takes the timer out, at once.
+/// Dropping the future drops the operation and removes the timer at once.
+///
+/// # Errors
+///
+/// [`Elapsed`] if the time elapsed first.
 ///
 /// # Examples
 ///
@@ -318,18 +311,18 @@ pub fn timeout<F: IntoFuture>(duration: Duration, operation: F) -> Timeout<F::In
 }
 
 pin_project! {
-    /// An operation with a limit of time, made by [`timeout`].
-    ///
-    /// # Panics
-    ///
-    /// When it is polled again after it has completed.
+    /// An operation with a time limit, returned by [`timeout`].
     ///
     /// # Cancellation
     ///
-    /// Dropping it drops the operation and takes the timer out, at once.
+    /// Dropping it drops the operation and removes the timer at once.
+    ///
+    /// # Panics
+    ///
+    /// If it is polled after completion.
     #[must_use = "a timeout does nothing unless awaited"]
     pub struct Timeout<F> {
-        // `None` once it is over.
+        // `None` after completion.
         #[pin]
         operation: Option<F>,
         #[pin]
@@ -348,8 +341,8 @@ impl<F: Future> Future for Timeout<F> {
         let Some(operation) = this.operation.as_mut().as_pin_mut() else {
             panic!("gopark: timeout polled after completion")
         };
-        // Asked once: an operation that never runs out of ready parts uses up every budget, and
-        // must not keep the timer from being looked at.
+        // Checked once for both: an operation with an endless supply of ready parts uses up every
+        // budget, and must not keep the timer from being checked.
         if !coop::poll_ready(cx, this.sleep.site, Reason::Foreign, None) {
             return Poll::Pending;
         }
@@ -372,14 +365,14 @@ impl<F> fmt::Debug for Timeout<F> {
     }
 }
 
-/// The time was over before the operation was.
+/// The error of a [`timeout`] whose time elapsed before the operation completed.
 ///
 /// # Examples
 ///
 /// ```
-/// use std::time::Duration;
+/// use std::future::pending; use std::time::Duration;
 ///
-/// let late = gopark::block_on(gopark::time::timeout(Duration::ZERO, std::future::pending::<()>()));
+/// let late = gopark::block_on(gopark::time::timeout(Duration::ZERO, pending::<()>()));
 /// assert_eq!(late.unwrap_err().to_string(), "deadline has elapsed");
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -1,4 +1,4 @@
-//! What only the inside can see: how many nodes are left, in which order they fire.
+//! Tests of internals: how many nodes are left, and in which order they fire.
 
 use std::future::{pending, poll_fn};
 use std::pin::Pin;
@@ -16,7 +16,7 @@ use crate::timer::shard::{Node, Shard, state};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// How many nodes wait at the current runtime.
+/// Returns the number of nodes that are queued at the current runtime.
 fn pending_here() -> usize {
     Executor::current().map_or(0, |executor| executor.all_timers().map(Shard::len).sum())
 }
@@ -54,7 +54,7 @@ fn dropped_timers_leave_no_nodes_ca14_tm09() {
         kept.clear();
         assert_eq!(pending_here(), 0);
 
-        // A timer that nobody waits for stands nowhere; one whose channel is gone neither.
+        // A timer without a waiting receive is not queued, nor is one whose channel was dropped.
         let (timer, ticker, channel) = (Timer::new(HOUR), Ticker::new(HOUR), after(HOUR));
         assert_eq!(pending_here(), 0);
         timer.reset(HOUR / 2);
@@ -84,7 +84,7 @@ fn dropped_timers_leave_no_nodes_ca14_tm09() {
     });
 }
 
-/// Notes that it was fired.
+/// A waker that notes the due time of its node.
 struct Noted(u64, Arc<Mutex<Vec<u64>>>);
 
 impl Wake for Noted {
@@ -103,7 +103,7 @@ fn a_shard_fires_in_the_order_of_time_and_never_early_tm06_tm01() {
         .map(|&due| {
             let node = Box::pin(Node::new(Time::PAST));
             let noted = Waker::from(Arc::new(Noted(due, fired.clone())));
-            // SAFETY: the node is boxed and new, and has fired before it goes.
+            // SAFETY: the node is boxed and new, and has fired before it is dropped.
             assert!(unsafe { shard.insert(&node, Time::from_nanos(due), noted.into()) }.is_ok());
             node
         })
@@ -126,7 +126,8 @@ fn a_shard_fires_in_the_order_of_time_and_never_early_tm06_tm01() {
 fn an_alarm_is_fired_or_cancelled() {
     let fired = Arc::new(Mutex::new(Vec::new()));
     let noted = |n| Arc::new(Noted(n, fired.clone())).into();
-    // What is cancelled is not due for an hour, however late this thread comes to it.
+    // The cancelled alarms are due in an hour, so they cannot fire first, however slow this thread
+    // is.
     let (soon, later) =
         (Time::now().after(Duration::from_millis(2)), Time::now().after(Duration::from_secs(3600)));
     let (kept, cancelled) = (alarm(soon, noted(1)), alarm(later, noted(2)));

@@ -1,9 +1,9 @@
-//! Timers with a channel, and timers that start a goroutine.
+//! [`Timer`], [`Ticker`] and [`after`]: timers with a channel, and timers that start a goroutine.
 //!
-//! No value is sent into a timer's channel: a receive asks the clock, under the channel's lock,
-//! whether there is one. So a stopped timer leaves no stale value, a due value needs no thread to
-//! deliver it, and a timer without a waiting receive is in no wheel. A node that will serve the
-//! channel is queued only while a receive waits.
+//! No value is sent into a timer's channel. Instead a receive checks the clock, under the channel's
+//! lock. So a stopped timer leaves no stale value, a due value needs no thread to deliver it, and a
+//! timer without a waiting receive is in no wheel: the node that serves the channel is queued only
+//! while a receive waits.
 
 use std::fmt;
 use std::mem;
@@ -29,10 +29,10 @@ use crate::waker::TaskWaker;
 // ------------------------------------------------------------------------------------------------
 // timers with a channel
 
-/// What a timer's channel and the wheel share.
+/// The part of a timer that its channel and the wheel share.
 struct TimerShared {
     tx: Sender<Instant>,
-    /// Queued while a receive waits; perhaps a while longer.
+    /// Queued while a receive waits, and possibly for some time after.
     node: Node,
 }
 
@@ -42,13 +42,13 @@ impl Wake for TimerShared {
     }
 }
 
-/// The source of a timer's channel. Called under the channel's lock.
+/// The source of a timer's channel. Its methods are called under the channel's lock.
 struct TimerSource {
     shared: Arc<TimerShared>,
-    /// The time of the next value, which may be past. `None` once the timer was stopped, or its
+    /// The time of the next value, which may have passed. `None` once the timer was stopped or its
     /// only value was received.
     due: Option<Time>,
-    /// The time between two values, or zero if there is only one.
+    /// The time between two values; zero if there is only one.
     period: Duration,
 }
 
@@ -63,19 +63,20 @@ impl Source<Instant> for TimerSource {
     }
 
     fn arm(&mut self) -> Option<TaskWaker> {
-        // A timer of the parent does not fire in a forked process. A panic here would leave the
-        // channel in the middle of things.
+        // In a forked process the parent's timers do not fire. A panic here would leave the channel
+        // in an inconsistent state.
         let due = self.due.filter(|&due| due != Time::NEVER && !fork::is_child())?;
         let node = &self.shared.node;
-        // A node that is just being fired counts as queued: it will come to the channel and be
-        // armed again.
+        // A node that is being fired counts as queued: it will serve the channel, which arms it
+        // again.
         if node.state() == state::QUEUED && node.due() == due {
             return None;
         }
-        // What it kept is kept by `self` as well: no destructor runs here.
+        // Runs no destructor, because `self` holds another reference to what the waker keeps.
         drop(node.cancel());
-        // SAFETY: the node does not move in its `Arc`, which it keeps while it is queued (T3). It
-        // was taken out, or has fired, and only this function queues it, under the channel's lock.
+        // SAFETY: the node does not move in its `Arc`, and its waker keeps the `Arc` alive while
+        // the node is queued (T3). The node was cancelled or has fired, and only this function
+        // queues it, under the channel's lock.
         unsafe { register(node, due, TaskWaker::from(self.shared.clone())) }
     }
 
@@ -84,7 +85,8 @@ impl Source<Instant> for TimerSource {
     }
 
     fn reschedule(&mut self, due: Option<Time>, period: Duration) -> bool {
-        // As in `arm`, which queues it again if a receive waits, before the lock is released.
+        // Runs no destructor, as in `arm`, which queues the node again if a receive waits, before
+        // the lock is released.
         drop(self.shared.node.cancel());
         self.period = period;
         mem::replace(&mut self.due, due).is_some()
@@ -92,13 +94,13 @@ impl Source<Instant> for TimerSource {
 }
 
 impl Drop for TimerSource {
-    /// The last receiver is gone.
+    /// Runs when the last receiver is dropped.
     fn drop(&mut self) {
         drop(self.shared.node.cancel());
     }
 }
 
-/// A channel that has a value when `wait` has passed, and then one every `period`.
+/// Returns a channel whose first value is due after `wait`, and then one every `period`.
 #[track_caller]
 fn channel(wait: Duration, period: Duration) -> Receiver<Instant> {
     fork::refuse();
@@ -115,20 +117,17 @@ fn channel(wait: Duration, period: Duration) -> Receiver<Instant> {
 // ------------------------------------------------------------------------------------------------
 // after
 
-/// A channel that gives one value, the time, when `duration` has passed. Go: `time.After`; tokio
-/// has no such thing.
+/// Returns a channel that delivers one value, the time, after `duration`. Go: `time.After`; tokio
+/// has no equivalent.
 ///
-/// Like every timer's channel it looks unbuffered and is never closed. The value is the moment when
-/// it was due, however late it is received; and it is there from that moment on, whether or not
-/// anybody ran meanwhile. Too long a duration is for ever. To wait, [`sleep`](super::sleep()) is
-/// cheaper; this is for a value that goes through channels.
+/// To wait in one task, [`sleep`](super::sleep()) is cheaper; this is for a value that goes through
+/// channels. As every timer's channel, it looks unbuffered and is never closed. The value is the
+/// time at which it was due, however late it is received. It is available from that time on,
+/// whether or not any thread ran meanwhile. If `duration` is too long to represent, the channel
+/// never delivers. Dropping the channel removes the timer at once (in Go, since 1.23, the garbage
+/// collector does).
 ///
-/// A channel that is dropped takes its timer with it, at once (in Go, since 1.23, the collector
-/// does).
-///
-/// # Precision
-///
-/// As of [`sleep`](super::sleep()).
+/// The precision is that of [`sleep`](super::sleep()).
 ///
 /// # Examples
 ///
@@ -139,7 +138,7 @@ fn channel(wait: Duration, period: Duration) -> Receiver<Instant> {
 /// gopark::block_on(async {
 ///     let (_tx, rx) = chan::unbuffered::<i32>();
 ///     select! {
-///         _ = rx.recv() => unreachable!("nobody sends"),
+///         _ = rx.recv() => unreachable!("no value is sent"),
 ///         _ = time::after(Duration::from_millis(1)).recv() => {}
 ///     }
 /// });
@@ -153,18 +152,16 @@ pub fn after(duration: Duration) -> Receiver<Instant> {
 // ------------------------------------------------------------------------------------------------
 // Timer
 
-/// One event in the future, which can be put off and called off. Go: `time.Timer`.
+/// A single event in the future that can be stopped or reset. Go: `time.Timer`.
 ///
-/// [`Timer::new`] makes one that gives the time through its [`channel`](Self::channel);
-/// [`Timer::after_func`] one that starts a goroutine. In tokio one resets a pinned `Sleep`; here
-/// that is a timer, which several can wait for and anybody can reset.
+/// A timer of [`Timer::new`] delivers the time through its [`channel`](Self::channel); a timer of
+/// [`Timer::after_func`] starts a goroutine. Several tasks can wait for a timer, and any of them
+/// can reset it. (In tokio the closest is a pinned `Sleep` that is reset.)
 ///
 /// After [`stop`](Self::stop) or [`reset`](Self::reset) no value of the earlier schedule can be
-/// received: there is nothing to drain, as in Go since 1.23.
+/// received, as in Go since 1.23. So there is nothing to drain.
 ///
-/// # Precision
-///
-/// As of [`sleep`](super::sleep()).
+/// The precision is that of [`sleep`](super::sleep()).
 ///
 /// # Examples
 ///
@@ -183,16 +180,16 @@ pub fn after(duration: Duration) -> Receiver<Instant> {
 /// ```
 pub struct Timer {
     channel: Receiver<Instant>,
-    /// If it starts a goroutine: then the channel is nil.
+    /// Present if the timer starts a goroutine; then the channel is nil.
     func: Option<Arc<AfterFunc>>,
 }
 
-// Nothing unwinds while its parts disagree.
+// A panic cannot leave a timer inconsistent: no code of the user runs while it changes.
 impl UnwindSafe for Timer {}
 impl RefUnwindSafe for Timer {}
 
 impl Timer {
-    /// A timer that gives the time through its channel when `duration` has passed. Go:
+    /// Returns a timer that delivers the time through its channel after `duration`. Go:
     /// `time.NewTimer`.
     ///
     /// # Examples
@@ -209,12 +206,12 @@ impl Timer {
         Self { channel: channel(duration, Duration::ZERO), func: None }
     }
 
-    /// Starts a goroutine with `future` when `duration` has passed. Go: `time.AfterFunc`.
+    /// Starts a goroutine with `future` after `duration`. Go: `time.AfterFunc`.
     ///
-    /// It starts at most once, for a future can be run but once (where Go's `f` can be called
-    /// again): a [`reset`](Self::reset) after that does nothing. It belongs to the runtime that is
-    /// current at this call; if that is gone when the time comes, the future is dropped. Dropping
-    /// the timer does not stop it. What the future returns is dropped.
+    /// It starts at most once, because a future runs only once (Go can call `f` again): after that,
+    /// [`reset`](Self::reset) does nothing. The goroutine belongs to the runtime that is current in
+    /// this call; if that runtime has ended when the timer fires, the future is dropped. Dropping
+    /// the timer does not stop it. The future's output is dropped.
     ///
     /// # Examples
     ///
@@ -236,7 +233,7 @@ impl Timer {
         F: Future + Send + 'static,
     {
         let due = Time::now().after(duration);
-        // What it returns is dropped in its goroutine.
+        // The output is dropped in the goroutine.
         let future = Box::pin(async move { drop(future.await) });
         let state = AfterFuncState { future: Some(future), due: Some(due) };
         let (runtime, site) = (Later::here(), Location::caller());
@@ -248,11 +245,11 @@ impl Timer {
         Self { channel: Receiver::nil(), func: Some(func) }
     }
 
-    /// The channel. That of a timer made by [`after_func`](Self::after_func) is
-    /// [`nil`](Receiver::nil). Go: `t.C`.
+    /// Returns the timer's channel. Go: `t.C`.
     ///
-    /// It looks unbuffered (length and capacity are 0) even when a value is there, and is never
-    /// closed. Several may wait; one gets the value.
+    /// It looks unbuffered (length and capacity are 0) even when a value is available, and is never
+    /// closed. If several receives wait, one gets the value. For a timer of
+    /// [`after_func`](Self::after_func) the channel is [`nil`](Receiver::nil).
     ///
     /// # Examples
     ///
@@ -268,11 +265,11 @@ impl Timer {
         &self.channel
     }
 
-    /// Calls it off. True if that prevented something: the goroutine, or that somebody received the
-    /// value, which may have been due already. False if it was received, started, or stopped
-    /// before. Go: `t.Stop`.
+    /// Stops the timer. Returns true if it was active. Go: `t.Stop`.
     ///
-    /// It does not wait for a goroutine that was started.
+    /// A timer is active until its value is received (even if the value is due) or its goroutine is
+    /// started. So true means that this call prevented that; false means that it has happened, or
+    /// that the timer was stopped before. It does not wait for a goroutine that was started.
     ///
     /// # Examples
     ///
@@ -281,7 +278,7 @@ impl Timer {
     ///
     /// let timer = gopark::time::Timer::new(Duration::ZERO);
     /// assert!(timer.stop(), "due, but not received");
-    /// assert!(timer.channel().try_recv().is_err(), "and now it never will");
+    /// assert!(timer.channel().try_recv().is_err(), "stopped");
     /// assert!(!timer.stop());
     /// ```
     #[doc(alias = "Stop")]
@@ -290,10 +287,11 @@ impl Timer {
         self.change(None)
     }
 
-    /// Sets it anew, to when `duration` has passed from now, whatever was before. True if it was
-    /// active, as [`stop`](Self::stop) would say. Go: `t.Reset`.
+    /// Sets the timer to `duration` from now, whatever its state. Returns true if it was active.
+    /// Go: `t.Reset`.
     ///
-    /// A timer of [`after_func`](Self::after_func) that has started its goroutine stays as it is.
+    /// Active has the meaning of [`stop`](Self::stop). A timer of [`after_func`](Self::after_func)
+    /// that has started its goroutine does not change.
     ///
     /// # Examples
     ///
@@ -302,7 +300,7 @@ impl Timer {
     ///
     /// let timer = gopark::time::Timer::new(Duration::ZERO);
     /// assert!(timer.reset(Duration::from_secs(3600)));
-    /// assert!(timer.channel().try_recv().is_err(), "the value that was due is gone");
+    /// assert!(timer.channel().try_recv().is_err(), "the due value was discarded");
     /// ```
     #[doc(alias = "Reset")]
     #[cfg_attr(feature = "sim", track_caller)]
@@ -310,7 +308,7 @@ impl Timer {
         self.change(Some(Time::now().after(duration)))
     }
 
-    /// True if it was active.
+    /// Sets or stops the timer. Returns true if it was active.
     #[inline]
     #[cfg_attr(feature = "sim", track_caller)]
     fn change(&self, due: Option<Time>) -> bool {
@@ -332,7 +330,7 @@ struct AfterFunc {
     state: Mutex<AfterFuncState>,
     runtime: Later,
     site: &'static Location<'static>,
-    /// Queued while it is armed; perhaps a while longer.
+    /// Queued while the timer is armed, and possibly for some time after.
     node: Node,
     #[cfg_attr(not(feature = "sim"), expect(dead_code, reason = "a simulation asks it"))]
     object: Object,
@@ -341,7 +339,7 @@ struct AfterFunc {
 struct AfterFuncState {
     /// `None` once the goroutine was started.
     future: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
-    /// When to start it; `None` once it was stopped or started.
+    /// The time to start it; `None` once it was stopped or started.
     due: Option<Time>,
 }
 
@@ -349,8 +347,8 @@ impl AfterFunc {
     /// Queues the node, which must not be queued, and releases the lock.
     fn arm(self: &Arc<Self>, state: MutexGuard<'_, AfterFuncState>, due: Time) {
         if due != Time::NEVER {
-            // SAFETY: the node does not move in its `Arc`, which it keeps while it is queued (T3).
-            // Only the holder of the lock queues it.
+            // SAFETY: the node does not move in its `Arc`, and its waker keeps the `Arc` alive
+            // while the node is queued (T3). Only the holder of the lock queues it.
             let driver = unsafe { register(&self.node, due, TaskWaker::from(self.clone())) };
             drop(state);
             driver.into_iter().for_each(TaskWaker::wake);
@@ -362,7 +360,7 @@ impl AfterFunc {
         #[cfg(feature = "sim")]
         self.object.tried(Location::caller());
         let mut state = lock(&self.state);
-        // Dropped last of all, outside of the lock.
+        // Dropped when this function returns: after the lock is released.
         let _waker = self.node.cancel();
         let due = due.filter(|_| state.future.is_some());
         let was = mem::replace(&mut state.due, due).is_some();
@@ -377,7 +375,7 @@ impl AfterFunc {
 impl Wake for AfterFunc {
     fn wake(self: Arc<Self>) {
         let mut state = lock(&self.state);
-        // It may have been stopped or reset since its node was taken out of the wheel.
+        // The timer may have been stopped or reset since its node left the wheel.
         if state.due.is_none_or(|due| due > Time::now()) {
             return;
         }
@@ -393,19 +391,17 @@ impl Wake for AfterFunc {
 // ------------------------------------------------------------------------------------------------
 // Ticker
 
-/// The time, again and again. Go: `time.Ticker`; tokio: `time::interval`, but that one's first tick
-/// is at once.
+/// A timer that delivers the time at a fixed interval. Go: `time.Ticker`; tokio: `time::interval`,
+/// whose first tick is immediate.
 ///
-/// A ticker keeps to its grid: a tick is due a whole number of periods after the start (or the last
-/// [`reset`](Self::reset)). A receiver that is late gets one tick, with the time when it was due;
-/// those that were missed are gone, and the next is that of the grid (tokio's
+/// Ticks are due at whole multiples of the period after the start, or after the last
+/// [`reset`](Self::reset). A late receiver gets one tick, with the time at which it was due. The
+/// ticks that it missed are skipped, and the next one is due at the next multiple (tokio's
 /// `MissedTickBehavior::Skip`).
 ///
-/// It never ends by itself. Dropping it, and its channel's clones, ends it.
+/// A ticker never ends by itself. It ends when it and the clones of its channel have been dropped.
 ///
-/// # Precision
-///
-/// As of [`sleep`](super::sleep()); that a tick is late does not move the next one.
+/// The precision is that of [`sleep`](super::sleep()); a late tick does not delay the next one.
 ///
 /// # Examples
 ///
@@ -426,11 +422,11 @@ pub struct Ticker {
 }
 
 impl Ticker {
-    /// A ticker whose first tick is due when `period` has passed. Go: `time.NewTicker`.
+    /// Returns a ticker whose first tick is due after `period`. Go: `time.NewTicker`.
     ///
     /// # Panics
     ///
-    /// "non-positive interval for NewTicker", if the period is zero.
+    /// "non-positive interval for NewTicker" if the period is zero.
     ///
     /// # Examples
     ///
@@ -448,12 +444,17 @@ impl Ticker {
         Self { channel: channel(period, period) }
     }
 
-    /// Waits for the next tick; returns when it was due. Also a case of a `select!`. Go: `<-t.C`.
+    /// Waits for the next tick, and returns the time at which it was due. Go: `<-t.C`.
+    ///
+    /// It is a case of a [`select!`](crate::select!).
     ///
     /// # Cancellation
     ///
-    /// Dropping the future loses no tick: one that was handed to it already is there for the next
-    /// receiver.
+    /// Dropping the future loses no tick: a tick that was handed to it goes to the next receiver.
+    ///
+    /// # Panics
+    ///
+    /// The future panics if it is polled after completion.
     ///
     /// # Examples
     ///
@@ -475,7 +476,7 @@ impl Ticker {
         Tick { receiving: self.channel.recv() }
     }
 
-    /// The channel of the ticks. Go: `t.C`. As [`Timer::channel`].
+    /// Returns the channel of the ticks, as [`Timer::channel`] does. Go: `t.C`.
     ///
     /// # Examples
     ///
@@ -489,8 +490,10 @@ impl Ticker {
         &self.channel
     }
 
-    /// No more ticks, not even one that is due already. The channel stays open: receivers wait. Go:
-    /// `t.Stop`.
+    /// Stops the ticker. Go: `t.Stop`.
+    ///
+    /// No tick can be received afterwards, not even one that is due. The channel stays open:
+    /// receivers wait.
     ///
     /// # Examples
     ///
@@ -507,12 +510,11 @@ impl Ticker {
         self.channel.reschedule(None, Duration::ZERO);
     }
 
-    /// Starts anew, stopped or not: the next tick is due when `period` has passed from now. Go:
-    /// `t.Reset`.
+    /// Restarts the ticker, stopped or not: the next tick is due after `period`. Go: `t.Reset`.
     ///
     /// # Panics
     ///
-    /// "non-positive interval for Ticker.Reset", if the period is zero.
+    /// "non-positive interval for Ticker.Reset" if the period is zero.
     ///
     /// # Examples
     ///
@@ -532,15 +534,15 @@ impl Ticker {
 }
 
 pin_project! {
-    /// A wait for a tick, made by [`Ticker::tick`].
-    ///
-    /// # Panics
-    ///
-    /// When it is polled again after it has completed.
+    /// A wait for a tick, returned by [`Ticker::tick`].
     ///
     /// # Cancellation
     ///
-    /// Dropping it loses no tick: one that was handed to it already is there for the next receiver.
+    /// Dropping it loses no tick: a tick that was handed to it goes to the next receiver.
+    ///
+    /// # Panics
+    ///
+    /// If it is polled after completion.
     #[derive(Debug)]
     #[must_use = "a tick does nothing unless awaited"]
     pub struct Tick<'a> {
