@@ -1,34 +1,35 @@
-//! How long a runtime has been at rest: its monitor sleeps until something runs.
+//! The rest of a runtime: nothing runs in it, and its monitor sleeps until something does.
 
 use std::time::Duration;
 
 use crate::clock::Time;
 
-/// How long a runtime is at rest before it is judged whether it can go on.
+/// How long a runtime is at rest before the observer judges whether it can go on.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// It is judged again after so long, and then after twice as long each time: a thread of others may
-/// have ended by then, a main that its own thread polls may have moved, and neither wakes the
-/// monitor. After the first two seconds it is judged rarely, because a runtime at rest must not
-/// wake threads.
+/// The next judgement comes after `SOON`, and each further one after twice the previous wait. By
+/// then a foreign thread may have ended, or a main that its own thread polls may have made
+/// progress, neither of which wakes the monitor. After about two seconds, when the wait reaches
+/// `SOON_IS_OVER`, it becomes `LATER`, because a runtime at rest must not wake threads often.
 const SOON: Duration = Duration::from_millis(50);
 const SOON_IS_OVER: Duration = Duration::from_millis(400);
 const LATER: Duration = Duration::from_secs(15);
-/// So often goroutines are asked in a row whether something keeps their wakers, if nothing else
-/// makes any run: one that wakes itself in each answer has given none.
+/// Maximum number of times in a row that goroutines are asked whether something keeps their wakers,
+/// while nothing else makes any of them run. A goroutine that wakes itself in each answer has given
+/// none.
 const MOST_ASKS: u32 = 3;
 
-/// Under the scheduler's lock.
+/// A period in which nothing runs. Guarded by the scheduler's lock.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rest {
     since: Time,
-    /// Later than that if it has been resumed.
+    /// Later than `since` if the rest has been resumed.
     begun: Time,
     asks: u32,
-    /// When it is judged next, and how long after that once more.
+    /// When it is judged next, and the wait from then to the judgement after that.
     judge_at: Time,
     next_wait: Duration,
-    /// What the mains that their own threads poll had been polled by then; the processors do not
-    /// count that.
+    /// The number of polls of mains by their own threads when the rest began. The processors do not
+    /// count these.
     polls: u32,
 }
 
@@ -48,14 +49,15 @@ impl Rest {
         self.asks < MOST_ASKS
     }
 
-    /// The rest that is to be resumed: goroutines are asked.
+    /// Returns the rest that may be resumed after goroutines have been asked.
     pub(crate) fn asked(self) -> Self {
         Self { asks: self.asks + 1, ..self }
     }
 
-    /// The same rest, from now on: what has run in between was to tell whether anything can go on.
+    /// Returns the same rest, resumed now: the goroutines that have run meanwhile answered whether
+    /// their wakers are kept.
     pub(crate) fn resumed(self, now: Time, polls: u32) -> Self {
-        // A later one than before, for those who compare.
+        // `since` grows, so that a comparison tells the two rests apart.
         Self {
             since: self.since.after(Duration::from_nanos(1)),
             begun: now,
@@ -65,7 +67,8 @@ impl Rest {
         }
     }
 
-    /// What has run in between was more than that. False if the rest has not been resumed.
+    /// Begins the rest anew if it has been resumed, because goroutines have done more than answer.
+    /// Returns false if it has not been resumed.
     pub(crate) fn begin_anew(&mut self) -> bool {
         let is_resumed = self.begun != self.since;
         *self = if is_resumed {
@@ -80,7 +83,7 @@ impl Rest {
         self.judge_at
     }
 
-    /// True if it is to be judged now.
+    /// Returns true if the rest must be judged now, and schedules the next judgement.
     pub(crate) fn begin_judgement(&mut self, now: Time) -> bool {
         let is_due = self.judge_at <= now;
         if is_due {
@@ -91,12 +94,12 @@ impl Rest {
         is_due
     }
 
-    /// True if no main has been polled since.
+    /// Returns true if no main has been polled by its own thread since the rest began.
     pub(crate) fn goes_on(&self, polls: u32) -> bool {
         self.polls == polls
     }
 
-    /// Since when, if that is long ago.
+    /// Returns since when the runtime is at rest, if that is at least [`PATIENCE`] ago.
     pub(crate) fn since(&self, now: Time) -> Option<Time> {
         (self.since.after(PATIENCE) <= now).then_some(self.since)
     }

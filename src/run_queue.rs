@@ -1,4 +1,4 @@
-//! The queues of goroutines that can run: one for each processor, and one for the whole runtime.
+//! The queues of runnable goroutines: one for each processor, and one for the whole runtime.
 
 use std::collections::VecDeque;
 use std::ptr;
@@ -12,26 +12,27 @@ use crate::loom::atomic::{AtomicUsize, Ordering};
 use crate::panics::lock;
 use crate::platform;
 
-/// Two queues, of which one is in use.
+/// A processor's queue: two queues, of which one is in use.
 ///
-/// Where there are several processors it is the `shared` one: bounded, and any thread may take from
-/// it. Where there is one, it has no thief, and pays for none: its `own` queue is a plain one. When
-/// the number of processors changes, the holder empties the queue that is out of use.
+/// With several processors it is the `shared` one, which is bounded, and from which any thread may
+/// take. With one processor there are no thieves, so the `own` queue is a plain one that costs
+/// less. When the number of processors changes, the holder empties the queue that is no longer in
+/// use.
 #[derive(Debug)]
 pub(crate) struct RunQueue<T> {
     shared: ConcurrentQueue<T>,
     capacity: usize,
     own: UnsafeCell<VecDeque<T>>,
-    /// How many are in `own`; written by the holder, a hint for others.
+    /// The length of `own`: written by the holder, a hint for other threads.
     own_len: AtomicUsize,
 }
 
-// SAFETY: `own` is touched by the processor's holder alone, as its functions demand; the rest is
-// `Sync` for `T: Send`.
+// SAFETY: only the processor's holder accesses `own`, as the contracts of its functions say; the
+// rest is `Sync` for `T: Send`.
 unsafe impl<T: Send> Sync for RunQueue<T> {}
 
 impl<T> RunQueue<T> {
-    /// A queue with room for `capacity`.
+    /// Creates a queue with room for `capacity` items in each of the two.
     pub(crate) fn new(capacity: usize) -> Self {
         Self {
             shared: ConcurrentQueue::bounded(capacity),
@@ -45,7 +46,7 @@ impl<T> RunQueue<T> {
         &self.shared
     }
 
-    /// How many there are in all.
+    /// Returns the number of items in both queues.
     #[inline(always)]
     pub(crate) fn len(&self) -> usize {
         self.own_len() + self.shared.len()
@@ -56,23 +57,23 @@ impl<T> RunQueue<T> {
         self.own_len() == 0 && self.shared.is_empty()
     }
 
-    /// How many are out of the reach of other threads.
+    /// Returns the number of items in the `own` queue, from which other threads cannot take.
     #[inline(always)]
     pub(crate) fn own_len(&self) -> usize {
         self.own_len.load(Ordering::Relaxed)
     }
 
-    /// Queues at the `shared` queue, if it has room.
+    /// Enqueues in the `shared` queue, if it has room.
     #[inline(always)]
     pub(crate) fn push_shared(&self, item: T) -> Result<(), T> {
-        // Two loads, where a push that fails has a full fence.
+        // This costs two loads; a push that fails has a full fence.
         if self.shared.is_full() {
             return Err(item);
         }
         self.shared.push(item).map_err(PushError::into_inner)
     }
 
-    /// Queues at the `own` queue, if it has room.
+    /// Enqueues in the `own` queue, if it has room.
     ///
     /// # Safety
     ///
@@ -91,14 +92,15 @@ impl<T> RunQueue<T> {
         Ok(())
     }
 
-    /// Takes the first one, of what a change left in the `shared` queue before the `own` one's.
+    /// Takes the first item. Items that a change of the number left in the `shared` queue come
+    /// before those of the `own` queue.
     ///
     /// # Safety
     ///
     /// The caller holds the processor.
     #[inline(always)]
     pub(crate) unsafe fn pop(&self) -> Option<T> {
-        // Two loads, where a pop that fails has a full fence.
+        // This costs two loads; a pop that fails has a full fence.
         if !self.shared.is_empty() {
             if let Ok(item) = self.shared.pop() {
                 return Some(item);
@@ -116,8 +118,8 @@ impl<T> RunQueue<T> {
         })
     }
 
-    /// Calls `soon` and then `f` with each one. Those of the `shared` queue go to its end, one
-    /// after the other; a thread that looks for work meanwhile may miss some.
+    /// Calls `soon` and then `f` with each item. The items of the `shared` queue are taken and
+    /// pushed back one after the other, so a thread that looks for work meanwhile may miss some.
     ///
     /// # Safety
     ///
@@ -129,8 +131,8 @@ impl<T> RunQueue<T> {
             let place = &mut in_hand[at % IN_HAND];
             if let Some(item) = place.take() {
                 f(&item);
-                // Others only take from it.
-                assert!(self.shared.push(item).is_ok(), "there is room for what was taken");
+                // Other threads only take from the queue.
+                assert!(self.shared.push(item).is_ok(), "there is room for an item that was taken");
             }
             *place = if at < len { self.shared.pop().ok() } else { None };
             place.iter().for_each(&soon);
@@ -145,7 +147,7 @@ impl<T> RunQueue<T> {
         });
     }
 
-    /// Queues at the `own` queue, whatever its length.
+    /// Enqueues in the `own` queue, whatever its length.
     ///
     /// # Safety
     ///
@@ -171,7 +173,7 @@ impl<T> RunQueue<T> {
         self.own.with_mut(|own| f(unsafe { &*own }))
     }
 
-    /// Takes the one at that place of the `own` queue.
+    /// Takes the item at that place of the `own` queue.
     ///
     /// # Safety
     ///
@@ -187,7 +189,7 @@ impl<T> RunQueue<T> {
         })
     }
 
-    /// Takes the `own` queue.
+    /// Takes all items of the `own` queue.
     ///
     /// # Safety
     ///
@@ -199,11 +201,11 @@ impl<T> RunQueue<T> {
     }
 }
 
-/// The queue of the whole runtime, without a bound: for goroutines that are enqueued by threads
-/// without a processor, and those that do not fit into a processor's queue.
+/// The unbounded queue of the whole runtime: for goroutines that threads without a processor
+/// enqueue, and those that do not fit into a processor's queue.
 ///
-/// Pushing and taking threads use a side each, so that they do not contend for one lock. When the
-/// output is empty, the input takes its place.
+/// Threads that push use the input, threads that take use the output, so that they do not contend
+/// for one lock. When the output is empty, the two are swapped.
 #[derive(Debug, Default)]
 pub(crate) struct GlobalQueue {
     input: Side,
@@ -213,21 +215,22 @@ pub(crate) struct GlobalQueue {
 #[derive(Debug, Default)]
 #[repr(align(64))]
 struct Side {
-    /// The length of `tasks`; written under the lock, a hint for threads without it.
+    /// The length of `tasks`: written under the lock, a hint for threads without it.
     len: atomic::AtomicUsize,
     tasks: Mutex<VecDeque<Task>>,
 }
 
-/// An empty side frees its storage if that has grown beyond this.
+/// An empty side frees its storage if its capacity exceeds this.
 const GLOBAL_KEPT: usize = 4096;
-/// How many goroutines of a queue are on their way into the cache while others of it are looked at.
+/// The number of goroutines of a queue that are being prefetched while `each` visits others.
 const IN_HAND: usize = 8;
-/// How many places before it is taken a goroutine is prefetched.
+/// A goroutine is prefetched when it is this many places from being taken.
 const AHEAD: usize = 4;
 
 impl GlobalQueue {
     pub(crate) fn len(&self) -> usize {
-        // The input first: what has left it is, or was, in the output. Acquire: pairs with `take`.
+        // The input comes first: a goroutine that has left it is, or was, in the output. Acquire:
+        // pairs with the Release store in `take`.
         let input = self.input.len.load(Ordering::Acquire);
         input + self.output.len.load(Ordering::Relaxed)
     }
@@ -253,11 +256,12 @@ impl GlobalQueue {
         self.take(1, Err)
     }
 
-    /// Calls `f` with each one, under a lock that is held for no more than `most` of them. One that
-    /// is taken meanwhile may be missed, and one that moves from the input to the output be seen
-    /// twice.
+    /// Calls `f` with each goroutine, under a lock that is held for at most `most` of them at a
+    /// time. A goroutine that is taken meanwhile may be missed, and one that moves from the input
+    /// to the output may be seen twice.
     pub(crate) fn each(&self, most: usize, mut f: impl FnMut(&Task)) {
-        // The input first, from where they move to the output. It grows at its end.
+        // The input comes first, because goroutines move from it to the output. It grows at its
+        // end.
         let (mut at, mut more) = (0, true);
         while more {
             let input = lock(&self.input.tasks);
@@ -265,7 +269,7 @@ impl GlobalQueue {
             input.range(at.min(end)..end).for_each(&mut f);
             (at, more) = (end, end < input.len());
         }
-        // It shrinks at its front: so places are counted from its end.
+        // The output shrinks at its front, so places are counted from its end.
         let (mut seen, mut more) = (0, true);
         while more {
             let output = lock(&self.output.tasks);
@@ -276,8 +280,8 @@ impl GlobalQueue {
         }
     }
 
-    /// Takes up to `n`: returns the first, and offers the others to `keep`, until it gives one
-    /// back.
+    /// Takes up to `n` goroutines: returns the first, and passes the others to `keep` until that
+    /// returns one.
     pub(crate) fn take(
         &self,
         n: usize,
@@ -291,7 +295,7 @@ impl GlobalQueue {
             let mut input = lock(&self.input.tasks);
             std::mem::swap(&mut *tasks, &mut *input);
             self.output.len.store(tasks.len(), Ordering::Relaxed);
-            // Release: a thread that sees this sees the output's length.
+            // Release: a thread that sees this length sees the output's.
             self.input.len.store(0, Ordering::Release);
         }
         let first = tasks.pop_front();
@@ -312,7 +316,7 @@ impl GlobalQueue {
     }
 }
 
-/// Prefetches a goroutine that will soon run on this core, and may come from another one.
+/// Prefetches a goroutine that will soon run on this core, and may have run on another one.
 #[inline(always)]
 pub(crate) fn prefetch(task: &Task) {
     let header = ptr::from_ref(task.metadata()).cast::<u8>();

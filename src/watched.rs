@@ -1,4 +1,4 @@
-//! What the monitor knows of a worker from one look to the next.
+//! The monitor's observations of a worker.
 
 use std::cell::Cell;
 use std::sync::atomic::Ordering;
@@ -8,24 +8,24 @@ use crate::clock::Time;
 use crate::platform::ThreadClock;
 use crate::processor::Processor;
 
-/// A poll that computes for longer may lose its processor.
+/// A goroutine that computes for longer in one poll may lose its processor.
 pub(crate) const STUCK: Duration = Duration::from_millis(10);
 
-/// Under the scheduler's lock.
+/// The monitor's state for one worker, from one check to the next. Guarded by the scheduler's lock.
 #[derive(Debug)]
 pub(crate) struct Watched {
-    /// The polls and ticks begun at the last look, and the CPU time used.
+    /// The polls and ticks begun by the last check, and the CPU time used.
     last: Cell<(u32, u32, Duration)>,
     /// Since when the worker has been in one poll while work waits, and the CPU time then.
     since: Cell<Option<(Time, Duration)>>,
 }
 
-/// What the worker does.
+/// What the worker does, as a check finds it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Doing {
-    /// It has begun polls since the last look, or is between two.
+    /// It has begun polls since the last check, or is between two.
     Progress,
-    /// It has been in one poll since the last look.
+    /// It has been in one poll since the last check.
     Busy,
     /// It sleeps in a poll, and work waits.
     Sleeps,
@@ -38,15 +38,15 @@ impl Watched {
         Self { last: Cell::new((0, 0, Duration::ZERO)), since: Cell::new(None) }
     }
 
-    /// The worker was elsewhere meanwhile.
+    /// Forgets since when the worker has been in one poll, because it had no processor meanwhile.
     pub(crate) fn forget(&self) {
         self.since.set(None);
     }
 
-    /// A look at the worker that holds `processor`, so long after the last one.
+    /// Checks the worker that holds `processor`. The last check was `passed` ago.
     ///
-    /// A thread that waits for a core computes, if the system tells it from one that sleeps; else
-    /// it counts as one that sleeps, after some time.
+    /// A thread that waits for a core counts as computing if the system distinguishes it from a
+    /// sleeping one; otherwise it counts as sleeping, after some time.
     pub(crate) fn look(
         &self,
         processor: &Processor,
