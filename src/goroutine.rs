@@ -1,4 +1,4 @@
-//! The life of a goroutine: its allocation, the wrapper of its future, and how it ends.
+//! The life cycle of a goroutine: its allocation, the wrapper of its future, and its end.
 
 use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
@@ -26,12 +26,12 @@ pub(crate) use remote::{Remote, abort};
 /// The task handle of a goroutine that returns a `T`.
 pub(crate) type Handle<T> = async_task::Task<Outcome<T>, Header>;
 
-/// How the poll of a goroutine begins that has more to do than to poll its future.
+/// How a poll begins if it must do more than poll the goroutine's future.
 enum Begin {
     Polls,
     /// It has been aborted.
     Ends,
-    /// It says whether something keeps the goroutine's waker.
+    /// It answers whether something keeps the goroutine's waker.
     Answers,
 }
 
@@ -51,8 +51,8 @@ fn begin_special(header: &Header, flags: Flags) -> Begin {
     }
 }
 
-/// The goroutine's handle is being dropped. If that has not `joined` it, nothing will recover a
-/// panic of it.
+/// Records that the goroutine's handle is being dropped. If the handle has not `joined` the
+/// goroutine, nothing will recover a panic of it.
 #[inline(always)]
 pub(crate) fn detach(header: &Header, joined: bool) {
     if !joined {
@@ -77,25 +77,25 @@ fn detach_special(header: &Header, flags: Flags, joined: bool) {
     }
 }
 
-/// A goroutine that runs `future`, once its task is enqueued.
+/// Allocates a goroutine, which runs `future` once its task is enqueued.
 ///
 /// # Safety
 ///
-/// The future and its output may borrow only if the caller ensures that the goroutine has ended
-/// (its task resolved) before the borrows do.
+/// If the future or its output borrows, the caller must ensure that the goroutine has ended (its
+/// task has resolved) before the borrows end.
 #[inline(always)]
 pub(crate) unsafe fn allocate<F: Future>(header: Header, future: F) -> (Task, Handle<F::Output>) {
     let builder = Builder::new().metadata(header);
-    // SAFETY: the caller answers for borrows; `Send` is the public functions' bound; `schedule` is
-    // a function.
+    // SAFETY: the caller is responsible for borrows; the public functions require `Send`;
+    // `schedule` is a function, which borrows nothing.
     unsafe {
         builder
             .spawn_unchecked(|_| Goroutine(ManuallyDrop::new(future)), WithInfo(Executor::schedule))
     }
 }
 
-/// As [`allocate`], of a future that only this thread polls and drops. Its task goes to `queue`
-/// when it is woken.
+/// As [`allocate`], for a future that only this thread polls and drops. When it is woken, its task
+/// is pushed to `queue`.
 pub(crate) fn allocate_local<F>(
     header: Header,
     future: F,
@@ -113,7 +113,7 @@ where
     builder.spawn_local(|_| Goroutine(ManuallyDrop::new(future)), schedule)
 }
 
-/// As [`allocate_local`], in a runtime that has one thread, this one.
+/// As [`allocate_local`], in a runtime whose only thread is this one.
 #[cfg(feature = "sim")]
 pub(crate) fn allocate_here<F>(header: Header, future: F) -> (Task, Handle<F::Output>)
 where
@@ -124,7 +124,7 @@ where
     builder.spawn_local(|_| Goroutine(ManuallyDrop::new(future)), WithInfo(Executor::schedule))
 }
 
-/// Polls a goroutine on this thread, outside of every other poll.
+/// Polls a goroutine on this thread, outside every other poll.
 pub(crate) fn poll_here(task: Task) {
     let header = ptr::from_ref(task.metadata());
     coop::keep_waker(|| {
@@ -135,16 +135,16 @@ pub(crate) fn poll_here(task: Task) {
     });
 }
 
-/// The result of a goroutine. Dropping an unobserved panic reports it. A value whose destructor
-/// panics unwinds where its handle is dropped; if there is no handle any more, the panic is the
-/// goroutine's.
+/// The result of a goroutine. Dropping an unobserved panic reports it. If the destructor of the
+/// value panics, it unwinds where the handle is dropped; if there is no handle any longer, it
+/// counts as a panic of the goroutine.
 ///
-/// One word when there is nothing to return: the output must not make the allocation of a small
-/// goroutine larger.
+/// It is one word if the goroutine returns nothing, because the output must not enlarge the
+/// allocation of a small goroutine.
 pub(crate) struct Outcome<T>(ManuallyDrop<Result<T, Box<Exit>>>);
 
 impl<T> Outcome<T> {
-    /// The goroutine's future panicked in its destructor.
+    /// Adds a panic of the destructor of the goroutine's future.
     #[cold]
     fn or_panic(self, header: &Header, payload: Payload) -> Self {
         match &*self.0 {
@@ -156,7 +156,7 @@ impl<T> Outcome<T> {
 
     pub(crate) fn into_inner(self) -> Result<T, Box<Exit>> {
         let mut this = ManuallyDrop::new(self);
-        // SAFETY: `this` is not dropped, so the result is moved out once.
+        // SAFETY: `this` is not dropped, so the result is moved out only here.
         unsafe { ManuallyDrop::take(&mut this.0) }
     }
 }
@@ -168,7 +168,7 @@ impl<T> Drop for Outcome<T> {
             catch_unwind(AssertUnwindSafe(|| unsafe { ManuallyDrop::drop(&mut self.0) }))
         {
             match Executor::ending() {
-                // A detached result, at the end of its goroutine.
+                // The result is detached, and dropped at the end of its goroutine.
                 Some(header) => drop(exit::<()>(header, Some(payload))),
                 None => resume_unwind(payload),
             }
@@ -180,7 +180,7 @@ impl<T> Drop for Outcome<T> {
 /// observed.
 pub(crate) struct Exit {
     executor: &'static Executor,
-    /// The goroutine's runtime, among those that the executor has been.
+    /// Identifies the goroutine's runtime among those that have used the executor.
     generation: usize,
     id: u64,
     spawned_at: &'static Location<'static>,
@@ -199,7 +199,7 @@ impl Drop for Exit {
         if let Some(payload) = self.payload.take() {
             let is_over = || self.executor.is_over(self.generation);
             self.executor.block_on_calls().unrecovered(self.id, self.spawned_at, payload, is_over);
-            // It aborts the process if no main takes the panic.
+            // The monitor aborts the process if no main takes the panic.
             self.executor.wake_monitor();
         }
     }
@@ -208,10 +208,10 @@ impl Drop for Exit {
 /// Wraps the user's future: catches its panics, registers the goroutine when it first parks, and
 /// counts its end.
 ///
-/// It is polled and dropped by `Runnable::run` alone, around which the executor stores the
-/// goroutine's header; so it need not hold a pointer to it. The poll that ends the goroutine drops
-/// the future, so that a panic in its destructor is part of the result; the header says then that
-/// it has ended.
+/// Only `Runnable::run` polls and drops it, and the executor stores the goroutine's header around
+/// that call, so this needs no pointer to the header. The poll that ends the goroutine drops the
+/// future, so that a panic in the destructor is part of the result. From then on the header says
+/// that the goroutine has ended.
 struct Goroutine<F>(ManuallyDrop<F>);
 
 impl<F: Future> Future for Goroutine<F> {
@@ -219,7 +219,7 @@ impl<F: Future> Future for Goroutine<F> {
 
     #[inline(always)]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Outcome<F::Output>> {
-        // SAFETY: in the poll of a goroutine.
+        // SAFETY: this is in the poll of a goroutine.
         let header = unsafe { Executor::running() };
         let flags = header.flags();
         let (witness, lent, mut witnessed);
@@ -237,8 +237,8 @@ impl<F: Future> Future for Goroutine<F> {
                 }
             }
         }
-        // SAFETY: this context or that of the witness, which outlives the poll; neither is used
-        // otherwise meanwhile.
+        // SAFETY: it points to `cx` or to the witness's context, both of which outlive the poll,
+        // and neither of which is used otherwise meanwhile.
         let polled_with = unsafe { &mut *polled_with };
         coop::polled_with(polled_with.waker());
         // SAFETY: `future` is pinned with `self`, and dropped in place.
@@ -259,7 +259,8 @@ impl<F: Future> Future for Goroutine<F> {
 }
 
 impl<F: Future> Goroutine<F> {
-    /// Drops the future. If that panics, and nothing else has, the panic is the goroutine's.
+    /// Drops the future. If the drop panics, and the goroutine has not panicked before, this is the
+    /// goroutine's panic.
     #[inline(always)]
     fn end(
         self: Pin<&mut Self>,
@@ -267,8 +268,8 @@ impl<F: Future> Goroutine<F> {
         outcome: Outcome<F::Output>,
     ) -> Outcome<F::Output> {
         coop::forget_waker();
-        // SAFETY: the future is dropped in place, and not again: the header says that the goroutine
-        // has ended.
+        // SAFETY: the future is dropped in place, and only once, because the header says afterwards
+        // that the goroutine has ended.
         let future = unsafe { &mut self.get_unchecked_mut().0 };
         // SAFETY: as above.
         let dropped = catch_unwind(AssertUnwindSafe(|| unsafe { ManuallyDrop::drop(future) }));
@@ -283,12 +284,12 @@ impl<F: Future> Goroutine<F> {
 impl<F> Drop for Goroutine<F> {
     #[inline(always)]
     fn drop(&mut self) {
-        // SAFETY: in the drop of a goroutine's future.
+        // SAFETY: this is in the drop of a goroutine's future.
         let header = unsafe { Executor::running() };
         debug_assert!(header.has_ended(), "the executor polls each goroutine to its end");
         let flags = Remotes::flags_at_end(header);
         if flags.is_registered() {
-            // Not the last reference: the `Runnable` that drops the future has one.
+            // This is not the last reference: the `Runnable` that drops the future has one.
             let registry = &Executor::shard_of(header).registry;
             drop(registry.remove(header.registry_key(), || header.clear_registered()));
         } else if flags.has_remote() {
@@ -307,12 +308,12 @@ fn exit<T>(header: &Header, payload: Option<Payload>) -> Outcome<T> {
     Outcome(ManuallyDrop::new(Err(Box::new(exit))))
 }
 
-/// The goroutine parks for the first time: it is registered, so that an abort or a shutdown can
-/// wake it. True if it was aborted before.
+/// Registers a goroutine that parks for the first time, so that an abort or a shutdown can wake it.
+/// Returns true if it was aborted before.
 #[inline(never)]
 fn park_first(header: &Header, waker: &Waker) -> bool {
-    // The registry's waker is a counted reference. A detached goroutine whose wakers are all gone
-    // has no other.
+    // The registry's waker is a counted reference. A detached goroutine whose other wakers have all
+    // been dropped has no other reference.
     header.locate(waker);
     let before = header.set_registered(Executor::shard_of(header).registry.insert(waker.clone()));
     if before.has_remote() {

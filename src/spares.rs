@@ -1,16 +1,15 @@
-//! The workers that have no processor, what they may do without one, and the wishes for more of
-//! them.
+//! The workers without a processor, the jobs that they run, and the wishes for more workers.
 //!
-//! A wake that needs a worker calls one. If none is parked, it records a wish, which the next
-//! worker that is about to park fulfils, or the monitor, by a new thread. One lock is held for a
-//! few moves of pointers, so a wake never waits for a thread that is started, or for the
+//! A wake that needs a worker calls one. If none is parked, the wake records a wish. The next
+//! worker that is about to park fulfils it, or the monitor does so by starting a thread. One lock
+//! is held for a few pointer moves, so a wake never waits for the start of a thread or for the
 //! scheduler's lock.
 //!
 //! A job is code that blocks its thread. It is handed to a parked worker; if there is none, the
-//! monitor starts a thread, and at the limit it is queued. As many threads as there are processors
-//! are left to the goroutines, but one job may always run. A job that waits for the runtime, by
-//! `block_on` or for a job of its own, does not count: another one may run meanwhile. Else jobs
-//! that wait for jobs could fill all threads.
+//! monitor starts a thread; at the limit, the job is queued. As many threads as there are
+//! processors are reserved for goroutines, but one job may always run. A job that waits for the
+//! runtime, in `block_on` or for a nested job, does not count, and another one may run meanwhile.
+//! Otherwise jobs that wait for jobs could occupy all threads.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -21,30 +20,31 @@ use crate::clock::Time;
 use crate::loom::sync::{Mutex, MutexGuard};
 use crate::parker::Parker;
 
+/// The workers without a processor, the queued jobs, and the open wishes of a runtime.
 #[derive(Debug)]
 pub(crate) struct Spares<J> {
     state: Mutex<State<J>>,
 }
 
-/// Either no worker is parked, or no wish is open.
+/// The state of [`Spares`], under its lock. If a worker is parked, no wish is open.
 #[derive(Debug)]
 struct State<J> {
     parked: Vec<Arc<Parker>>,
-    /// The parked worker that sleeps until the next timer only, and that time.
+    /// The parked worker that sleeps only until the next timer, and that time.
     sleeper: Option<(Arc<Parker>, Time)>,
-    /// Workers that were parked, with their jobs.
+    /// Workers that were parked, with the jobs that they were handed.
     handed: Vec<(Arc<Parker>, Job<J>)>,
     wishes: usize,
     jobs: VecDeque<Job<J>>,
-    /// Jobs that run or are handed to a worker.
+    /// The number of jobs that run or were handed to a worker.
     running: usize,
-    /// Threads there are, and how many of them were started and have not come yet.
+    /// The number of threads, and of those among them that are starting and have not arrived.
     threads: usize,
     starting: usize,
     handles: Vec<JoinHandle<()>>,
     /// Threads whose thread-locals have been dropped.
     left: Vec<ThreadId>,
-    /// The system refuses threads.
+    /// The system has refused a thread.
     refuses: bool,
     limits: Limits,
     /// Every worker must end.
@@ -59,23 +59,23 @@ pub(crate) struct Job<J> {
     pub(crate) is_nested: bool,
 }
 
-/// How many threads there may be, and how many of them goroutines need.
+/// The maximum number of threads, and how many of them are reserved for goroutines.
 #[derive(Clone, Copy, Debug, Default)]
 struct Limits {
     threads: usize,
     procs: usize,
-    /// Jobs that wait for the runtime.
+    /// The number of jobs that wait for the runtime.
     lent: usize,
 }
 
-/// What a worker does that was to park.
+/// The result of parking a worker.
 #[derive(Debug)]
 pub(crate) enum Roused<J> {
     /// It was called.
     Called,
-    /// It has a job to do.
+    /// It has a job to run.
     Job(Job<J>),
-    /// It has parked for its time.
+    /// Its time is over.
     Timeout,
     /// The thread must end.
     End,
@@ -126,7 +126,7 @@ impl<J> State<J> {
         job
     }
 
-    /// Hands jobs to parked workers, as far as there are both.
+    /// Hands jobs to parked workers, as long as there are both.
     fn hand_jobs(&mut self) {
         while !self.parked.is_empty() {
             let Some(job) = self.take_job() else { break };
@@ -146,7 +146,7 @@ impl<J> Spares<J> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// At most so many threads, at least one.
+    /// Sets the maximum number of threads, which is at least one.
     pub(crate) fn set_most_threads(&self, threads: usize) {
         self.lock().limits.threads = threads.max(1);
     }
@@ -155,15 +155,14 @@ impl<J> Spares<J> {
         let mut state = self.lock();
         state.limits.procs = procs;
         state.hand_jobs();
-        // There may be too many of them now.
+        // Each worker checks whether there are too many now.
         state.parked.iter().for_each(|worker| worker.unpark());
     }
 
-    // ---------------------------------------------------------------------------- for those that
-    // need a worker
+    // ---------------------------------------------------------- for threads that need a worker
 
-    /// Wakes a parked worker, or records a wish for one. False if the monitor must look at the
-    /// wishes.
+    /// Wakes a parked worker, or records a wish for one. Returns false if the monitor must check
+    /// the wishes.
     #[must_use = "wake the monitor if no worker was"]
     pub(crate) fn call(&self) -> bool {
         let mut state = self.lock();
@@ -176,14 +175,14 @@ impl<J> Spares<J> {
         true
     }
 
-    /// True if a call would find a worker, now or once a thread has started.
+    /// Returns true if a call would find a worker, now or once a thread has started.
     pub(crate) fn can_call(&self) -> bool {
         let state = self.lock();
         state.parked.len() + state.starting + state.room_for_threads() > state.wishes
     }
 
-    /// Hands a job to a parked worker, or queues it. False if the monitor must look at the jobs, or
-    /// the timers.
+    /// Hands a job to a parked worker, or queues it. Returns false if the monitor must check the
+    /// jobs or the timers.
     #[must_use = "wake the monitor if no worker was"]
     pub(crate) fn submit(&self, work: J, is_nested: bool) -> bool {
         let mut state = self.lock();
@@ -196,12 +195,12 @@ impl<J> Spares<J> {
 
     // ---------------------------------------------------------------------------- for workers
 
-    /// A thread that was started has come.
+    /// Records that a started thread has arrived.
     pub(crate) fn arrive(&self) {
         self.lock().starting -= 1;
     }
 
-    /// Fulfils a wish, if one is open.
+    /// Fulfils a wish, if one is open. Returns whether one was.
     pub(crate) fn take_wish(&self) -> bool {
         let mut state = self.lock();
         let is_open = state.wishes > 0;
@@ -209,12 +208,12 @@ impl<J> Spares<J> {
         is_open
     }
 
-    /// Parks the worker `me` until it is called or has a job, or until that moment. If no other one
-    /// does, it sleeps until the next timer, at `earliest`. It sleeps by `sleep`. One that
-    /// `is_last` is called if there is no other one.
+    /// Parks the worker `me`, by `sleep`, until it is called, has a job, or the time `until` has
+    /// come. If no parked worker sleeps until the next timer, which is due at `earliest`, this one
+    /// does. A worker that `is_last` is called only if no other one is parked.
     ///
-    /// Without `for_jobs` it leaves jobs to others, if threads can be started for them: the worker
-    /// has just run goroutines.
+    /// Without `for_jobs` the worker, which has just run goroutines, leaves jobs to others, if
+    /// threads can be started for them.
     pub(crate) fn park_by(
         &self,
         me: &Arc<Parker>,
@@ -246,7 +245,7 @@ impl<J> Spares<J> {
         drop(state);
         sleep(me, until);
         let mut state = self.lock();
-        // Who calls a worker takes it out.
+        // A thread that calls a worker removes it from `parked`.
         if let Some(at) = state.parked.iter().position(|other| Arc::ptr_eq(other, me)) {
             state.parked.remove(at);
             state.sleeper.take_if(|(sleeper, _)| Arc::ptr_eq(sleeper, me));
@@ -258,19 +257,19 @@ impl<J> Spares<J> {
         }
     }
 
-    /// All thread-locals of that thread have been dropped.
+    /// Records that all thread-locals of a thread have been dropped.
     pub(crate) fn leave(&self, thread: ThreadId) {
         self.lock().left.push(thread);
     }
 
-    /// The worker's job is done.
+    /// Records that the worker's job has ended.
     pub(crate) fn finish_job(&self, is_nested: bool) {
         let mut state = self.lock();
         state.running -= 1;
         state.limits.lent -= usize::from(is_nested);
     }
 
-    /// The worker's job begins to wait for the runtime, or does so no longer.
+    /// Records that the worker's job begins to wait for the runtime, or no longer waits.
     pub(crate) fn lend_thread(&self, lend: bool) {
         let mut state = self.lock();
         if lend {
@@ -281,27 +280,27 @@ impl<J> Spares<J> {
         }
     }
 
-    /// How many workers are parked, and how many threads there are.
+    /// Returns the numbers of parked workers and of threads.
     pub(crate) fn counts(&self) -> (usize, usize) {
         let state = self.lock();
         (state.parked.len(), state.threads)
     }
 
-    /// How many workers are parked.
+    /// Returns the number of parked workers.
     pub(crate) fn parked(&self) -> usize {
         self.lock().parked.len()
     }
 
-    /// Until when a parked worker sleeps for the next timer. Never if none does.
+    /// Returns the time until which a parked worker sleeps for the next timer; never if none does.
     pub(crate) fn sleeps_until(&self) -> Time {
         self.lock().sleeper.as_ref().map_or(Time::NEVER, |(_, until)| *until)
     }
 
     // ---------------------------------------------------------------------------- for the monitor
 
-    /// The numbers of the threads that must be started, as far as the limit allows. They count from
-    /// here on. At the limit parked workers do the jobs: a thread that was started for one may have
-    /// become a goroutine's.
+    /// Returns the numbers of the threads that must be started, as far as the limit allows. From
+    /// now on they count as threads. At the limit, parked workers run the jobs, because a thread
+    /// that was started for a job may run goroutines now.
     pub(crate) fn begin_starts(&self) -> Range<usize> {
         let mut state = self.lock();
         if state.room_for_threads() + state.starting == 0 {
@@ -316,8 +315,8 @@ impl<J> Spares<J> {
         state.threads - count..state.threads
     }
 
-    /// The system has refused a thread: its wish is open still. A job that was left to it is a
-    /// parked worker's.
+    /// Records that the system has refused a thread. Its wish remains open. A parked worker runs
+    /// the job that was left to the thread.
     pub(crate) fn refused(&self) {
         let mut state = self.lock();
         state.refuses = true;
@@ -326,12 +325,12 @@ impl<J> Spares<J> {
         state.hand_jobs();
     }
 
-    /// A thread has been started.
+    /// Records that a thread has been started.
     pub(crate) fn started(&self, thread: JoinHandle<()>) {
         self.lock().handles.push(thread);
     }
 
-    /// Joins the threads that have left.
+    /// Joins the threads that have ended.
     pub(crate) fn join_left(&self) {
         loop {
             let thread = {
@@ -348,42 +347,43 @@ impl<J> Spares<J> {
         }
     }
 
-    /// Waits for all threads to end.
+    /// Waits until all threads have ended.
     pub(crate) fn join_all(&self) {
         let threads = std::mem::take(&mut self.lock().handles);
         threads.into_iter().for_each(|thread| self.join(thread));
     }
 
     fn join(&self, thread: JoinHandle<()>) {
-        // A panic is not possible, and would be printed already.
+        // A panic is not possible, and would have been printed already.
         let _ = thread.join();
         self.lock().threads -= 1;
     }
 
-    /// True if every thread has left. The monitor may not have joined them all.
+    /// Returns true if every thread has ended. The monitor may not have joined them all.
     pub(crate) fn all_left(&self) -> bool {
         let state = self.lock();
         state.left.len() == state.threads
     }
 
-    /// True if every thread has been joined.
+    /// Returns true if every thread has been joined.
     pub(crate) fn is_empty(&self) -> bool {
         self.lock().threads == 0
     }
 
-    /// True if a worker has been called, or a job submitted, for which none has come.
+    /// Returns true if a worker was called, or a job submitted, and no worker has taken the wish or
+    /// the job.
     pub(crate) fn has_wish(&self) -> bool {
         let state = self.lock();
         state.wishes > 0 || !state.jobs.is_empty()
     }
 
-    /// Calls `f` with each job that waits, under the lock, which is held for no more than `most` of
-    /// them. One may be seen twice, and one that begins meanwhile be missed.
+    /// Calls `f` with each queued job, under the lock, which is held for at most `most` of them at
+    /// a time. A job may be seen twice, and one that begins meanwhile may be missed.
     pub(crate) fn each_job(&self, most: usize, mut f: impl FnMut(&J)) {
         let (mut seen, mut more) = (0, true);
         while more {
             let state = self.lock();
-            // They leave at the front: so places are counted from the end.
+            // Jobs leave at the front, so places are counted from the end.
             let end = state.jobs.len().saturating_sub(seen);
             let start = end.saturating_sub(most);
             state.jobs.range(start..end).for_each(|job| f(&job.work));
@@ -392,19 +392,20 @@ impl<J> Spares<J> {
         self.lock().handed.iter().for_each(|(_, job)| f(&job.work));
     }
 
-    /// True if every thread is parked, and neither a wish nor a job is open.
+    /// Returns true if every thread is parked, and no wish and no job is open.
     pub(crate) fn is_quiet(&self) -> bool {
         let state = self.lock();
         state.wishes + state.running + state.starting + state.jobs.len() == 0
             && state.parked.len() + state.left.len() == state.threads
     }
 
-    /// Takes all jobs that wait.
+    /// Takes all queued jobs.
     pub(crate) fn take_jobs(&self) -> VecDeque<Job<J>> {
         std::mem::take(&mut self.lock().jobs)
     }
 
-    /// No more work will come: every worker ends. Returns how many were called and will not come.
+    /// Makes every worker end, because no more work will come. Returns the number of workers that
+    /// were called and will not come.
     pub(crate) fn end(&self) -> usize {
         let (parked, wishes) = {
             let mut state = self.lock();
@@ -415,7 +416,7 @@ impl<J> Spares<J> {
         wishes
     }
 
-    /// Back to the state of new ones.
+    /// Resets it to the state of a new one.
     pub(crate) fn reset(&self) {
         *self.lock() = State::new();
     }
@@ -423,7 +424,7 @@ impl<J> Spares<J> {
 
 #[cfg(test)]
 impl<J> Spares<J> {
-    /// As [`park_by`](Self::park_by), by [`Parker::park`].
+    /// As [`park_by`](Self::park_by), with [`Parker::park`].
     pub(crate) fn park(
         &self,
         me: &Arc<Parker>,
@@ -441,13 +442,12 @@ impl<J> Spares<J> {
         self.lock().ending
     }
 
-    /// Tells the parked worker that sleeps until the next timer from others, and until when it
-    /// sleeps.
+    /// Returns an identity of the parked worker that sleeps until the next timer, and that time.
     pub(crate) fn sleeper(&self) -> Option<(*const Parker, Time)> {
         self.lock().sleeper.as_ref().map(|(sleeper, until)| (Arc::as_ptr(sleeper), *until))
     }
 
-    /// Checks what holds at any time.
+    /// Checks the invariants of the state.
     pub(crate) fn check(&self) {
         let state = self.lock();
         assert!(
@@ -458,7 +458,7 @@ impl<J> Spares<J> {
         if let Some((sleeper, _)) = &state.sleeper {
             assert!(
                 state.parked.iter().any(|worker| Arc::ptr_eq(worker, sleeper)),
-                "who sleeps is parked"
+                "the sleeper is parked"
             );
         }
     }

@@ -1,4 +1,4 @@
-//! What aborts a goroutine without its handle.
+//! Remotes, which abort a goroutine without its handle.
 
 use std::collections::BTreeMap;
 use std::ptr::NonNull;
@@ -10,33 +10,33 @@ use crate::header::{Flags, Header, Task};
 use crate::loom::sync::{Mutex, MutexGuard};
 use crate::platform::{heavy_fence_or_sleep, light_fence};
 
-/// A way to a goroutine that does not depend on its handle.
+/// A reference to a goroutine that does not depend on its handle.
 #[derive(Clone)]
 pub(crate) enum Remote {
-    /// A clone of the goroutine's waker, made with the goroutine.
+    /// A clone of the goroutine's waker, created together with the goroutine.
     Direct(Waker),
-    /// One that was made later. What keeps the goroutine's memory is its waker, which there is when
-    /// it has parked. So goroutines without a remote pay nothing.
+    /// A remote that was created later. It keeps the goroutine's memory alive only by a waker,
+    /// which it has once the goroutine has parked. So goroutines without a remote pay nothing.
     Late(Late),
 }
 
 impl Remote {
-    /// A remote of a goroutine that is about to be enqueued for the first time.
+    /// Creates a remote of a goroutine that is about to be enqueued for the first time.
     pub(crate) fn direct(task: &Task) -> Self {
         let waker = task.waker();
         task.metadata().locate(&waker);
         Self::Direct(waker)
     }
 
-    /// A remote of a goroutine, whose handle the caller has.
+    /// Creates a remote of a goroutine whose handle the caller has.
     pub(crate) fn late(header: &Header) -> Self {
         Self::Late(REMOTES.late(header, || registered_waker(header)))
     }
 
-    /// As the function [`abort`].
+    /// Aborts the goroutine, as the function [`abort`] does.
     pub(crate) fn abort(&self) {
         let waker = match self {
-            // SAFETY: its header was located by this waker.
+            // SAFETY: its header was located with this waker.
             Self::Direct(waker) => mark_aborted(unsafe { Header::of_waker(waker) }),
             Self::Late(late) => late.with(mark_aborted).flatten(),
         };
@@ -44,7 +44,7 @@ impl Remote {
     }
 }
 
-/// Asks a goroutine to end: its future is dropped on a worker, at its next suspension.
+/// Aborts a goroutine: its future is dropped on a worker, at its next suspension.
 pub(crate) fn abort(header: &Header) {
     mark_aborted(header).into_iter().for_each(Waker::wake);
 }
@@ -54,9 +54,10 @@ fn mark_aborted(header: &Header) -> Option<Waker> {
     if header.set_aborted().is_registered() { registered_waker(header) } else { None }
 }
 
-/// The waker of a goroutine that has parked, unless it has ended.
+/// Returns the waker of a goroutine that has parked, unless it has ended.
 fn registered_waker(header: &Header) -> Option<Waker> {
-    // Under the registry's lock: the entry is this goroutine's as long as the flag is set.
+    // The flag is read under the registry's lock: as long as it is set, the entry belongs to this
+    // goroutine.
     Executor::shard_of(header)
         .registry
         .get(header.registry_key(), || header.flags().is_registered())
@@ -65,31 +66,31 @@ fn registered_waker(header: &Header) -> Option<Waker> {
 /// The late remotes of goroutines that have not parked.
 pub(super) static REMOTES: LazyLock<Remotes> = LazyLock::new(Remotes::new);
 
-/// Finds what the late remotes of a goroutine share.
+/// Maps goroutines that have not parked to the state that their late remotes share.
 ///
-/// A goroutine has an entry from its first late remote on, until it parks or is gone. An entry
-/// never outlives the goroutine's memory, to which it leads. Proof: as long as the goroutine has a
-/// handle, that keeps the memory. When the handle goes, it removes the entry if the goroutine has
-/// [ended](Header::set_ended); otherwise the goroutine does so, before it lets the memory go. One
-/// of them does: the goroutine stores that it has ended, and then loads whether it has a remote;
-/// the handle, of which the remote was made, loads whether the goroutine has ended after that; with
-/// a half of the asymmetric fence each in between.
+/// A goroutine has an entry from its first late remote until it parks or ends. An entry never
+/// outlives the goroutine's memory, to which it points. Proof: as long as the goroutine has a
+/// handle, the handle keeps the memory alive. When the handle is dropped, it removes the entry if
+/// the goroutine has [ended](Header::set_ended). Otherwise the goroutine removes it, before it
+/// releases the memory. One of them does so: the goroutine stores that it has ended, and then loads
+/// whether it has a remote; the handle's thread stores that it has a remote, and then loads whether
+/// it has ended; each with a half of the asymmetric fence in between.
 pub(super) struct Remotes(Mutex<BTreeMap<usize, Late>>);
 
-/// A late remote, and what all of one goroutine share.
+/// A late remote: the state that all late remotes of one goroutine share.
 #[derive(Clone)]
 pub(crate) struct Late(Arc<Mutex<Way>>);
 
-/// The way to a goroutine.
+/// How a late remote refers to its goroutine.
 enum Way {
-    /// It has an entry, so its memory is there while this is locked.
+    /// It has an entry in [`Remotes`], so its memory is alive while this is locked.
     Unparked(NonNull<Header>),
-    /// The waker with which it first parked, and which its header was located by.
+    /// It has parked. This is the waker of its first park, with which its header was located.
     Parked(Waker),
     Ended,
 }
 
-// SAFETY: a header is for any thread.
+// SAFETY: any thread may access a header.
 unsafe impl Send for Way {}
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -101,12 +102,13 @@ impl Remotes {
         Self(Mutex::new(BTreeMap::new()))
     }
 
-    /// A remote of a goroutine, whose handle the caller has. `waker` is asked if it has parked.
+    /// Creates a late remote of a goroutine whose handle the caller has. Calls `waker` if the
+    /// goroutine has parked.
     fn late(&self, header: &Header, waker: impl FnOnce() -> Option<Waker>) -> Late {
         let mut entries = lock(&self.0);
         if header.set_has_remote().is_registered() {
-            // Looked for under the lock, so that all know the goroutine as parked once it has met
-            // one of them.
+            // The flag is read under the lock. So once one remote has found the goroutine parked,
+            // all later ones do.
             return Late::new(waker().map_or(Way::Ended, Way::Parked));
         }
         if header.has_ended() {
@@ -116,14 +118,14 @@ impl Remotes {
         entries.entry(key(header)).or_insert_with(new).clone()
     }
 
-    /// The goroutine, which has a remote, has parked for the first time: it is registered.
+    /// Updates the remotes of a goroutine that has parked for the first time, and is registered.
     #[cold]
     pub(super) fn parked(&self, header: &Header, waker: &Waker) {
         self.remove(header, Way::Parked(waker.clone()));
     }
 
-    /// The flags of a goroutine that has ended: if it has a remote and has not parked,
-    /// [`ended`](Self::ended) is called.
+    /// Returns the flags of a goroutine that has ended. If it has a remote and has not parked, the
+    /// caller must call [`ended`](Self::ended).
     #[inline(always)]
     pub(super) fn flags_at_end(header: &Header) -> Flags {
         // Pairs with the fence of `detached`.
@@ -131,13 +133,13 @@ impl Remotes {
         header.flags()
     }
 
-    /// The goroutine, which has a remote, has ended without having parked.
+    /// Updates the remotes of a goroutine that has ended without having parked.
     #[cold]
     pub(super) fn ended(&self, header: &Header) {
         self.remove(header, Way::Ended);
     }
 
-    /// The handle of a goroutine that has a remote is about to go.
+    /// Called before the handle of a goroutine that has a remote is dropped.
     pub(super) fn detached(&self, header: &Header) {
         if !lock(&self.0).contains_key(&key(header)) {
             return;
@@ -168,18 +170,18 @@ impl Late {
         Self(Arc::new(Mutex::new(way)))
     }
 
-    /// Calls `f` with the goroutine, if it has not ended. Under the lock of the remotes, unless it
+    /// Calls `f` with the goroutine, if it has not ended: under the lock of its remotes, unless it
     /// has parked.
     fn with<R>(&self, f: impl FnOnce(&Header) -> R) -> Option<R> {
         let way = lock(&self.0);
         let waker = match &*way {
-            // SAFETY: the memory is there, see `Way`.
+            // SAFETY: the memory is alive, see `Way`.
             Way::Unparked(header) => return Some(f(unsafe { header.as_ref() })),
             Way::Parked(waker) => waker.clone(),
             Way::Ended => return None,
         };
         drop(way);
-        // SAFETY: the header was located by this waker.
+        // SAFETY: the header was located with this waker.
         Some(f(unsafe { Header::of_waker(&waker) }))
     }
 }

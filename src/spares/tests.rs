@@ -8,8 +8,8 @@ use crate::parker::Parker;
 
 const LONG: Duration = Duration::from_secs(60);
 
-/// Spares of a runtime with so many processors, and so many threads at most, of which some are
-/// there.
+/// Creates the spares of a runtime with `procs` processors, at most `most` threads, and `threads`
+/// of them.
 fn spares(procs: usize, most: usize, threads: usize) -> Arc<Spares<u32>> {
     let spares = Arc::new(Spares::new());
     spares.set_procs(procs);
@@ -24,13 +24,13 @@ fn spares(procs: usize, most: usize, threads: usize) -> Arc<Spares<u32>> {
     spares
 }
 
-/// What a worker does that does not park.
+/// Returns what a worker does that does not park.
 fn at_once(spares: &Spares<u32>, for_jobs: bool) -> Roused<u32> {
     spares.park(&Arc::new(Parker::new()), Time::NEVER, Time::now(), for_jobs)
 }
 
-/// A worker that is parked, until the next timer if that is given; joined, it says what it was to
-/// do.
+/// Parks a worker on a new thread, until the next timer if that is given. The thread returns the
+/// result of parking.
 fn parked(spares: &Arc<Spares<u32>>, earliest: Time) -> thread::JoinHandle<Roused<u32>> {
     let before = spares.parked();
     let theirs = spares.clone();
@@ -52,7 +52,7 @@ fn the_worker_that_parked_last_is_called_first_and_who_sleeps_until_a_timer_last
     let spares = spares(1, 10, 4);
     let first = parked(&spares, Time::NEVER);
     let sleeper = parked(&spares, Time::now().after(LONG));
-    // There is a sleeper for a timer so late.
+    // There is already a sleeper for an earlier timer.
     let third = parked(&spares, Time::now().after(2 * LONG));
     assert!(spares.sleeps_until() != Time::NEVER);
     for worker in [third, first, sleeper] {
@@ -65,7 +65,7 @@ fn the_worker_that_parked_last_is_called_first_and_who_sleeps_until_a_timer_last
     assert!(!spares.call(), "none is parked: the monitor must look");
     assert!(
         matches!(at_once(&spares, false), Roused::Called),
-        "whoever is about to park fulfils the wish"
+        "a worker that is about to park fulfils the wish"
     );
     assert!(matches!(at_once(&spares, false), Roused::Timeout));
 }
@@ -77,7 +77,7 @@ fn who_sleeps_until_an_earlier_timer_takes_the_sleepers_part() {
     let until = spares.sleeper().unwrap().1;
     let early = parked(&spares, Time::now().after(LONG));
     assert!(spares.sleeper().unwrap().1 < until);
-    // The earlier one is at the bottom now.
+    // The worker that sleeps until the earlier timer is called last now.
     assert!(spares.call());
     assert!(matches!(late.join().unwrap(), Roused::Called));
     assert!(spares.sleeps_until() != Time::NEVER);
@@ -95,14 +95,14 @@ fn a_job_is_handed_to_a_parked_worker_or_left_to_the_thread_that_is_started_for_
     assert_eq!(job(worker.join().unwrap()), 1);
     assert!(!spares.submit(2, false), "none is parked: the monitor must look");
     assert!(spares.has_wish());
-    // It has just run goroutines, and there is room for a thread.
+    // The worker has just run goroutines, and there is room for a thread.
     assert!(matches!(at_once(&spares, false), Roused::Timeout));
     assert_eq!(spares.begin_starts().len(), 1);
     assert_eq!(spares.begin_starts().len(), 0, "it is on its way");
     spares.arrive();
     assert_eq!(job(at_once(&spares, true)), 2);
     assert!(!spares.has_wish());
-    // Two of three threads do jobs: the others wait.
+    // Two of three threads run jobs: the other jobs wait.
     assert!(!spares.submit(3, false) && !spares.submit(4, false));
     assert_eq!(spares.begin_starts().len(), 0);
     assert!(matches!(at_once(&spares, true), Roused::Timeout));
@@ -129,19 +129,19 @@ fn a_job_whose_thread_is_refused_is_a_parked_workers() {
     let spares = spares(1, 3, 1);
     assert!(!spares.submit(1, false));
     assert_eq!(spares.begin_starts().len(), 1);
-    // It leaves the job to the thread, which does not come.
+    // The worker leaves the job to the thread, which does not start.
     let worker = parked(&spares, Time::NEVER);
     spares.refused();
     assert_eq!(job(worker.join().unwrap()), 1);
-    // From now on whoever parks does the jobs, until a thread has been started.
+    // From now on each worker that parks runs jobs, until a thread has been started.
     spares.finish_job(false);
     assert!(!spares.submit(2, false));
     assert_eq!(job(at_once(&spares, false)), 2);
     assert_eq!(spares.counts(), (0, 1));
 }
 
-/// Thread B leaves a job to thread C, which is started for it; C finds a goroutine as it comes, and
-/// there is room for no more.
+/// Thread B leaves a job to thread C, which is started for it. When C starts, it finds a goroutine
+/// instead, and there is no room for another thread.
 #[test]
 fn a_job_whose_thread_has_become_a_goroutines_is_a_parked_workers_at_the_limit() {
     let spares = spares(1, 2, 1);
@@ -186,7 +186,7 @@ fn one_job_runs_though_the_processors_need_every_thread() {
     for most in [0, 1, 4] {
         let spares = spares(4, most, 1);
         assert!(!spares.submit(1, false) && !spares.submit(2, false));
-        // At the limit a worker does the job though it has just run goroutines.
+        // At the limit a worker runs the job although it has just run goroutines.
         if most < 2 {
             assert_eq!(job(at_once(&spares, false)), 1);
         } else {
@@ -217,7 +217,7 @@ fn another_thread_may_take_the_place_of_one_whose_job_waits() {
     spares.arrive();
     assert_eq!(job(at_once(&spares, true)), 2);
     spares.lend_thread(false);
-    // Two run, where one may.
+    // Two jobs run, but the limit is one.
     spares.finish_job(false);
     assert!(!spares.submit(3, false));
     assert!(matches!(at_once(&spares, true), Roused::Timeout));

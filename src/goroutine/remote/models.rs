@@ -1,4 +1,4 @@
-//! Models of late remotes: an abort against the goroutine's first park, and its end.
+//! Models of late remotes: an abort races with the goroutine's first park, and with its end.
 
 use std::panic::Location;
 use std::sync::Arc;
@@ -12,12 +12,12 @@ use crate::loom::UnsafeCell;
 use crate::loom::atomic::{AtomicUsize, Ordering};
 use crate::models::explore;
 
-/// A goroutine whose memory loom watches in place of the allocator's.
+/// A goroutine. Loom tracks accesses to `memory`, which stands for its allocation.
 struct Modelled {
     remotes: Remotes,
     header: Header,
     memory: UnsafeCell<bool>,
-    /// The goroutine's, the handle's, and its wakers'.
+    /// The references of the goroutine, of its handle, and of its wakers.
     references: AtomicUsize,
 }
 
@@ -26,10 +26,11 @@ unsafe impl Sync for Modelled {}
 // SAFETY: as above.
 unsafe impl Send for Modelled {}
 
-/// Of a waker as `async_task` has it: a counted reference, from which the header is found.
+/// The table of a waker like those of `async_task`: a counted reference, from which the header is
+/// found.
 const VTABLE: RawWakerVTable = {
     unsafe fn modelled<'a>(data: *const ()) -> &'a Modelled {
-        // SAFETY: a model keeps what is modelled to its end.
+        // SAFETY: the model keeps the goroutine until its own end.
         unsafe { &*data.cast() }
     }
     unsafe fn clone(data: *const ()) -> RawWaker {
@@ -75,12 +76,12 @@ impl Modelled {
         waker
     }
 
-    /// For the one with the handle.
+    /// Creates a late remote. Only the handle's owner may call this.
     fn remote(&self) -> Late {
         self.remotes.late(&self.header, || Some(self.waker()))
     }
 
-    /// True if the goroutine has parked and so is woken.
+    /// Aborts the goroutine. Returns true if it has parked, and so would be woken.
     fn abort(&self, remote: &Late) -> bool {
         let mark = |header: &Header| {
             self.touch();
@@ -89,7 +90,7 @@ impl Modelled {
         remote.with(mark).unwrap_or(false)
     }
 
-    /// The handle goes.
+    /// Drops the handle.
     fn detach(&self) {
         if self.header.flags().has_remote() {
             self.remotes.detached(&self.header);
@@ -97,7 +98,7 @@ impl Modelled {
         self.leave();
     }
 
-    /// The goroutine ends, which has not parked.
+    /// Ends the goroutine, which has not parked.
     fn end(&self) {
         self.header.set_ended();
         if Remotes::flags_at_end(&self.header).has_remote() {
@@ -106,7 +107,7 @@ impl Modelled {
         self.leave();
     }
 
-    /// The goroutine parks for the first time. True if it sees that it was aborted.
+    /// Parks the goroutine for the first time. Returns true if it sees that it was aborted.
     fn park(&self) -> bool {
         let before = self.header.set_registered(0);
         if before.has_remote() {
@@ -120,7 +121,7 @@ impl Modelled {
     }
 }
 
-/// Runs the goroutine's side on a thread of its own, beside `handle`'s. Returns what they do.
+/// Runs the goroutine's side on a new thread, and `handle` on this one. Returns both results.
 fn beside<G: Send + 'static, H>(
     goroutine: fn(&Modelled) -> G,
     handle: impl FnOnce(&Modelled) -> H,
@@ -139,7 +140,7 @@ fn a_late_remote_of_a_goroutine_that_ends_has_no_entry_left() {
             let remote = goroutine.remote();
             goroutine.abort(&remote);
             goroutine.detach();
-            // The goroutine's memory is there or not.
+            // The goroutine's memory may or may not be freed now.
             goroutine.abort(&remote);
             remote
         });
@@ -154,7 +155,7 @@ fn two_late_remotes_are_made_and_used_while_the_goroutine_ends() {
         let (goroutine, (), ()) = beside(Modelled::end, |goroutine| {
             let (one, two) = (goroutine.remote(), goroutine.remote());
             let keeper = goroutine.waker();
-            // SAFETY: the waker keeps what is modelled.
+            // SAFETY: the waker keeps the goroutine alive.
             let other: &'static Modelled = unsafe { &*std::ptr::from_ref(goroutine) };
             let aborts = thread::spawn(move || {
                 other.abort(&one);
