@@ -1,4 +1,4 @@
-//! A number of goroutines that go on together.
+//! A barrier: a rendezvous of a fixed number of goroutines.
 
 use std::fmt;
 use std::panic::Location;
@@ -13,19 +13,19 @@ use crate::coop::Reason;
 use crate::loom::const_fn;
 use crate::wait::case::future_case;
 
-/// Lets a number of goroutines wait for each other, again and again.
+/// Lets a fixed number of goroutines wait for each other, round after round.
 ///
-/// tokio: `sync::Barrier`. Go has none; there a [`WaitGroup`](crate::sync::WaitGroup) and a channel
-/// do it once.
+/// tokio: `sync::Barrier`. Go has no barrier; there a [`WaitGroup`](crate::sync::WaitGroup) and a
+/// channel do it for one round.
 ///
 /// # When to use something else
 ///
-/// A [`WaitGroup`](crate::sync::WaitGroup) where some wait and others arrive. `std::sync::Barrier`
-/// on plain threads.
+/// Use a [`WaitGroup`](crate::sync::WaitGroup) if some goroutines wait and others arrive. Use
+/// `std::sync::Barrier` on plain threads.
 ///
 /// # Memory ordering
 ///
-/// The arrival of each synchronizes before the return of all in its round.
+/// Each arrival synchronizes before the return of every wait of its round.
 ///
 /// # Examples
 ///
@@ -51,8 +51,8 @@ pub struct Barrier {
     n: u64,
     /// | `word` | meaning | left by |
     /// |---|---|---|
-    /// | (round, k) | k have arrived in this round | one that arrives: (round, k + 1); one that gives up: (round, k − 1) |
-    /// | (round, n − 1) | one is missing | the last: (round + 1, 0), and then it notifies all |
+    /// | (round, k) | k waits have arrived | an arrival: (round, k + 1); a drop: (round, k − 1) |
+    /// | (round, n − 1) | one is missing | the last arrival: (round + 1, 0); then it notifies all |
     word: AtomicU64,
     notify: RawNotify,
 }
@@ -61,7 +61,7 @@ const ROUND: u64 = 1 << 32;
 
 impl Barrier {
     const_fn! {
-        /// A barrier for `n` at a time. None at all is as one: it never waits.
+        /// Creates a barrier for `n` waits. With 0 it acts as with 1: it never waits.
         ///
         /// # Panics
         ///
@@ -80,13 +80,12 @@ impl Barrier {
         }
     }
 
-    /// Waits until as many wait as the barrier is for. One of them is told that it is the leader:
-    /// the last.
+    /// Waits until `n` waits have arrived. Exactly one of them, the last to arrive, is the leader.
     ///
     /// # Cancellation
     ///
-    /// Dropping the future before all have arrived takes the arrival back: another one is needed
-    /// then. (tokio's stays counted.)
+    /// Dropping the future before all have arrived withdraws its arrival: another one is needed
+    /// instead. (In tokio it stays counted.)
     ///
     /// # Panics
     ///
@@ -108,7 +107,8 @@ impl Barrier {
         self.word.load(Ordering::Acquire) / ROUND
     }
 
-    /// One more is there. Returns the round it waits for the end of, or none if that was the last.
+    /// Counts an arrival. Returns the round whose end it must wait for, or `None` if it was the
+    /// last.
     fn arrive(&self) -> Option<u64> {
         let is_last = |word: u64| word % ROUND + 1 >= self.n;
         let arrive = |word: u64| {
@@ -125,7 +125,7 @@ impl Barrier {
         Some(before / ROUND)
     }
 
-    /// One that arrived in that round is not there any more, unless the round is over.
+    /// Withdraws an arrival of `round`, unless that round has ended.
     fn give_up(&self, round: u64) {
         let leave = |word: u64| (word / ROUND == round).then(|| word - 1);
         let _ = self.word.fetch_update(Ordering::AcqRel, Ordering::Relaxed, leave);
@@ -139,7 +139,7 @@ impl fmt::Debug for Barrier {
     }
 }
 
-/// What [`Barrier::wait`] returns.
+/// The result of [`Barrier::wait`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BarrierWaitResult {
@@ -147,7 +147,7 @@ pub struct BarrierWaitResult {
 }
 
 impl BarrierWaitResult {
-    /// True of one in each round.
+    /// Returns true for exactly one wait of each round: the last to arrive.
     ///
     /// # Examples
     ///

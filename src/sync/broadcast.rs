@@ -1,9 +1,10 @@
-//! A channel of which each receiver gets each value. tokio: `sync::broadcast`; Go has none.
+//! A channel that delivers every value to every receiver. tokio: `sync::broadcast`; Go has no
+//! equivalent.
 //!
-//! A send never waits: the buffer keeps the last values, and a receiver that is further behind
-//! learns how many it has missed. Where only the latest value counts, use
-//! [`watch`](crate::sync::watch); where a slow receiver is to be waited for, a
-//! [channel](crate::chan) for each.
+//! A send never waits. The buffer keeps the last values, and a receiver that has fallen further
+//! behind learns how many values it has missed. If only the latest value matters, use
+//! [`watch`](crate::sync::watch). If senders must wait for slow receivers, use a
+//! [channel](crate::chan) for each receiver.
 //!
 //! # Memory ordering
 //!
@@ -38,7 +39,7 @@ use crate::coop::Reason;
 use crate::lock::Lock;
 use crate::wait::case::future_case;
 
-/// A channel that keeps the last `n` values.
+/// Creates a channel that keeps the last `n` values.
 ///
 /// # Panics
 ///
@@ -63,34 +64,35 @@ pub fn bounded<T: Clone>(n: usize) -> (Sender<T>, Receiver<T>) {
 
 struct Shared<T> {
     ring: Lock<Ring<T>>,
-    /// Notified after each send, and when there is no sender any more.
+    /// Notified after each send, and when the last sender is dropped.
     sent: RawNotify,
 }
 
-/// The last values. Each is cloned, and dropped, outside of the lock, which shares it until then.
+/// The last values. Each is cloned and dropped outside of the lock: under it only the `Arc` is
+/// cloned.
 struct Ring<T> {
     values: VecDeque<Kept<T>>,
     room: usize,
-    /// The number of the first of them; the n'th value that was sent has the number n − 1.
+    /// The number of the first of `values`; the n'th value that was sent has the number n − 1.
     first: u64,
     senders: usize,
     receivers: usize,
 }
 
-/// A value, until all have it.
+/// A value that some receivers have not received yet.
 struct Kept<T> {
     value: Option<Arc<T>>,
-    /// How many receivers have not had it.
+    /// The number of receivers that have not received it.
     missing: usize,
 }
 
 impl<T> Ring<T> {
-    /// The number of the next value.
+    /// The number of the next value that is sent.
     fn end(&self) -> u64 {
         self.first + self.values.len() as u64
     }
 
-    /// What a receiver gets whose next value is that of this number. The last one gets the value
+    /// Takes the value with the number `next` for a receiver. The last receiver gets the `Arc`
     /// itself.
     fn take(&mut self, next: &mut u64) -> Option<Result<Arc<T>, RecvError>> {
         if *next < self.first {
@@ -108,13 +110,15 @@ impl<T> Ring<T> {
     }
 }
 
-/// The sending half of a channel. Clones are as good; when the last one is dropped, receivers come
-/// to its end.
+/// The sending half of a channel.
+///
+/// Clones send to the same channel. When the last one is dropped, receivers get
+/// [`RecvError::Closed`] after the buffered values.
 pub struct Sender<T>(Arc<Shared<T>>);
 
 impl<T> Sender<T> {
-    /// Sends a value to all receivers there are, without waiting, and returns their number. The
-    /// oldest value goes if there is no room.
+    /// Sends a value to all current receivers, without waiting, and returns their number. If the
+    /// buffer is full, the oldest value is dropped.
     ///
     /// # Errors
     ///
@@ -129,7 +133,7 @@ impl<T> Sender<T> {
     /// assert_eq!(tx.send(2).unwrap_err().into_inner(), 2);
     /// ```
     pub fn send(&self, value: T) -> Result<usize, SendError<T>> {
-        // Allocated before the lock is taken; what falls out is freed after it has been released.
+        // Allocated before the lock is acquired; the oldest value is freed after its release.
         let value = Arc::new(value);
         let (receivers, oldest) = {
             let mut ring = self.0.ring.lock();
@@ -150,7 +154,7 @@ impl<T> Sender<T> {
         Ok(receivers)
     }
 
-    /// One more receiver, for the values that are sent from now on.
+    /// Creates a receiver for the values that are sent from now on.
     ///
     /// # Examples
     ///
@@ -168,7 +172,7 @@ impl<T> Sender<T> {
         Receiver { shared: self.0.clone(), next }
     }
 
-    /// How many receivers there are.
+    /// Returns the number of receivers.
     ///
     /// # Examples
     ///
@@ -207,15 +211,15 @@ impl<T> fmt::Debug for Sender<T> {
     }
 }
 
-/// A receiving half of a channel, which gets each value that was sent since it was made.
+/// A receiving half of a channel: it receives every value that was sent after its creation.
 pub struct Receiver<T> {
     shared: Arc<Shared<T>>,
-    /// The number of the value that it gets next.
+    /// The number of the next value to receive.
     next: u64,
 }
 
 impl<T: Clone> Receiver<T> {
-    /// Waits for the next value. It is cloned, but for the last receiver that gets it.
+    /// Waits for the next value. The value is cloned, except for the last receiver of it.
     ///
     /// # Cancellation
     ///
@@ -223,12 +227,13 @@ impl<T: Clone> Receiver<T> {
     ///
     /// # Errors
     ///
-    /// [`RecvError::Lagged`], if values have gone that it had not had: the next receive gets the
-    /// oldest that is left. [`RecvError::Closed`], if there is none, and no sender either.
+    /// [`RecvError::Lagged`], if values were dropped before this receiver had received them; the
+    /// next receive returns the oldest value that is left. [`RecvError::Closed`], if no value is
+    /// left and all senders have been dropped.
     ///
     /// # Panics
     ///
-    /// If the clone does; the value is lost to this receiver then.
+    /// If the clone panics; the value is lost for this receiver then.
     ///
     /// # Examples
     ///
@@ -262,8 +267,8 @@ impl<T> Drop for Receiver<T> {
             ring.receivers -= 1;
             (ring.end(), ring.end() - self.next.max(ring.first))
         };
-        // Values that no other one is to have are freed, outside of the lock, and once all are out:
-        // one may panic.
+        // Values that no other receiver waits for are freed, outside of the lock, after all have
+        // been taken: a destructor may panic.
         let mut values = Vec::with_capacity(due as usize);
         while self.next < end {
             let taken = self.shared.ring.lock().take(&mut self.next);
@@ -310,14 +315,14 @@ impl<T> fmt::Debug for Recv<'_, T> {
     }
 }
 
-/// Why a receive has no value.
+/// The error of a receive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum RecvError {
-    /// So many values have gone that the receiver had not had. It goes on with the oldest that is
-    /// left.
+    /// This many values were dropped before the receiver had received them. The next receive
+    /// returns the oldest value that is left.
     Lagged(u64),
-    /// There is no sender any more, and no value that the receiver has not had.
+    /// All senders were dropped, and the receiver has received all values.
     Closed,
 }
 

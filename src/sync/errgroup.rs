@@ -1,4 +1,4 @@
-//! Goroutines that work on one task and may fail.
+//! Groups of goroutines that may fail.
 
 use std::any::Any;
 use std::fmt;
@@ -15,24 +15,23 @@ use crate::context::{CancelFunc, Context};
 use crate::coop::{self, Reason};
 use crate::panics::lock;
 
-/// A group of goroutines that work on parts of one task, of which the first error counts. Clones
-/// are handles of the same group.
+/// A group of goroutines that work on parts of one task and may fail. The first error is returned.
+/// Clones are handles of the same group.
 ///
-/// Go: `golang.org/x/sync/errgroup`. [`go`](Self::go) starts a goroutine, [`wait`](Self::wait)
-/// waits for all of them and returns the error that came first. With a context
-/// ([`with_context`](Self::with_context)) the others can learn that one has failed.
+/// Go: `golang.org/x/sync/errgroup`. [`go`](Self::go) starts a goroutine; [`wait`](Self::wait)
+/// waits for all of them and returns the first error. With [`with_context`](Self::with_context) the
+/// other goroutines can detect that one has failed.
 ///
 /// # Panics in the goroutines
 ///
-/// A panic goes the way of all unrecovered panics of the runtime ([`OnPanic`](crate::OnPanic)):
-/// under `Crash` main raises it. Under `Isolate` [`wait`](Self::wait) does, with the same payload:
-/// the first one, and rather than returning an error. It ends the group's context, as an error
-/// does.
+/// A panic is handled like every unrecovered panic of the runtime ([`OnPanic`](crate::OnPanic)):
+/// under `Crash` main raises it. Under `Isolate` [`wait`](Self::wait) raises the first panic, with
+/// its payload, instead of returning an error. A panic ends the group's context, as an error does.
 ///
 /// # When to use something else
 ///
-/// A [`WaitGroup`] where nothing can fail. [`JoinHandle`](crate::JoinHandle)s, or a channel, where
-/// results are wanted. `std::thread::scope` on plain threads.
+/// Use a [`WaitGroup`] if nothing can fail. Use [`JoinHandle`](crate::JoinHandle)s, or a channel,
+/// to collect results. Use `std::thread::scope` on plain threads.
 ///
 /// # Memory ordering
 ///
@@ -58,9 +57,9 @@ pub struct ErrGroup<E> {
 }
 
 struct Shared<E> {
-    /// One permit for each goroutine that may run, if that is limited.
+    /// One permit for each goroutine that may run at a time; `None` without a limit.
     limit: Mutex<Option<Arc<Semaphore>>>,
-    /// How many rounds are over: a `wait` ends one.
+    /// The number of rounds that have ended. Each `wait` ends one.
     rounds: AtomicUsize,
     /// The first error, until a `wait` takes it.
     error: Mutex<Option<E>>,
@@ -78,7 +77,7 @@ impl<E> Shared<E> {
             drop(first);
             self.cancel();
         }
-        // Here, outside of the lock, an error that comes later is dropped.
+        // A later error is dropped here, outside of the lock.
     }
 
     fn panicked(&self, payload: Box<dyn Any + Send>) {
@@ -91,7 +90,7 @@ impl<E> Shared<E> {
             drop(first);
             self.cancel();
         }
-        // As above.
+        // A later payload is dropped here, outside of the lock.
     }
 
     fn cancel(&self) {
@@ -102,7 +101,7 @@ impl<E> Shared<E> {
 }
 
 impl<E: Send + 'static> ErrGroup<E> {
-    /// A group without a limit.
+    /// Creates a group without a limit.
     ///
     /// # Examples
     ///
@@ -115,15 +114,15 @@ impl<E: Send + 'static> ErrGroup<E> {
         Self::with(None)
     }
 
-    /// A group without a limit, and a context below `parent` for its goroutines, which ends when
-    /// the first of them fails, or when a [`wait`](Self::wait) has returned. Go:
-    /// `errgroup.WithContext`.
+    /// Creates a group without a limit, and a context below `parent` for its goroutines. The
+    /// context ends when the first goroutine fails, or when a [`wait`](Self::wait) has returned.
+    /// Go: `errgroup.WithContext`.
     ///
-    /// The goroutines have to look at the context by themselves: the group ends nobody. Its cause
-    /// is plain [`Canceled`](crate::context::ContextError::Canceled), where newer versions of Go's
-    /// give the error; here that is `wait`'s to give.
+    /// The goroutines must check the context themselves: the group aborts no goroutine. The
+    /// context's cause is plain [`Canceled`](crate::context::ContextError::Canceled). In newer
+    /// versions of Go it is the error; here only `wait` returns the error.
     ///
-    /// tokio's closest kin is a `JoinSet`, which aborts its tasks when it is dropped.
+    /// The closest type in tokio is `JoinSet`, which aborts its tasks when it is dropped.
     ///
     /// # Examples
     ///
@@ -137,7 +136,7 @@ impl<E: Send + 'static> ErrGroup<E> {
     ///     let other = ctx.clone();
     ///     group
     ///         .go(async move {
-    ///             other.done().await; // would go on for ever, but for the failure
+    ///             other.done().await; // waits until the failure cancels it
     ///             Ok(())
     ///         })
     ///         .await;
@@ -158,15 +157,15 @@ impl<E: Send + 'static> ErrGroup<E> {
         ErrGroup { shared, running: WaitGroup::new() }
     }
 
-    /// Lets at most `n` goroutines of the group run at a time. Go: `SetLimit`.
+    /// Limits the group to `n` goroutines at a time. Go: `SetLimit`.
     ///
-    /// With 0, none may start; with more than `usize::MAX / 4` there is no limit. A
+    /// With 0, no goroutine can start. With more than `usize::MAX / 4` there is no limit. A
     /// [`go`](Self::go) that waits for a limit of 0 never completes, as in Go.
     ///
     /// # Panics
     ///
-    /// While goroutines of the group run, or have their place: "errgroup: modify limit while N
-    /// goroutines in the group are still active".
+    /// If goroutines of the group are running, or have been admitted: "errgroup: modify limit while
+    /// N goroutines in the group are still active".
     ///
     /// # Examples
     ///
@@ -186,7 +185,7 @@ impl<E: Send + 'static> ErrGroup<E> {
         let mut new = (n <= MAX_PERMITS).then(|| Arc::new(Semaphore::new(n)));
         let active = {
             let mut limit = lock(&self.shared.limit);
-            // A `go` may have its place and not have been polled since.
+            // A `go` may have been granted its permit without having been polled since.
             let active = self.running.count().max(limit.as_ref().map_or(0, |limit| limit.held()));
             if active == 0 {
                 mem::swap(&mut *limit, &mut new);
@@ -203,12 +202,12 @@ impl<E: Send + 'static> ErrGroup<E> {
         lock(&self.shared.limit).clone()
     }
 
-    /// Starts a goroutine, once the limit allows. Go: `Go`.
+    /// Waits until the limit allows another goroutine, then starts it. Go: `Go`.
     ///
     /// # Cancellation
     ///
-    /// Dropping the future before it has completed drops `future` as well; nothing has been
-    /// started.
+    /// If the future is dropped before it has completed, `future` is dropped as well, and no
+    /// goroutine is started.
     ///
     /// # Examples
     ///
@@ -245,7 +244,7 @@ impl<E: Send + 'static> ErrGroup<E> {
         }
     }
 
-    /// Starts a goroutine if the limit allows it at this instant; says whether it did. Go: `TryGo`.
+    /// Starts a goroutine if the limit allows it now, and returns whether it did. Go: `TryGo`.
     ///
     /// # Examples
     ///
@@ -280,8 +279,8 @@ impl<E: Send + 'static> ErrGroup<E> {
         }
     }
 
-    /// Counts a goroutine that has its place, unless the limit is another one by now: from here on
-    /// `set_limit` sees it.
+    /// Adds a goroutine that has its permit to the counter, so that `set_limit` counts it as
+    /// active. Returns false if the limit has been replaced meanwhile.
     fn admit(&self, slot: Option<&Slot>) -> bool {
         let limit = lock(&self.shared.limit);
         let admits = limit.as_ref().map(Arc::as_ptr) == slot.map(|Slot(limit)| Arc::as_ptr(limit));
@@ -291,7 +290,7 @@ impl<E: Send + 'static> ErrGroup<E> {
         admits
     }
 
-    /// Starts one that has been admitted.
+    /// Starts a goroutine that has been admitted.
     fn start<F>(&self, future: F, slot: Option<Slot>, site: &'static Location<'static>)
     where
         F: Future<Output = Result<(), E>> + Send + 'static,
@@ -299,7 +298,7 @@ impl<E: Send + 'static> ErrGroup<E> {
         let shared = self.shared.clone();
         let work = async move {
             let _slot = slot;
-            // The future is dropped in there as well, whose destructor may panic.
+            // The future is dropped inside `work` as well, because its destructor may panic.
             let work = async {
                 if let Err(error) = future.await {
                     shared.failed(error);
@@ -317,16 +316,17 @@ impl<E: Send + 'static> ErrGroup<E> {
     ///
     /// # Cancellation
     ///
-    /// Dropping the future has no effect; the error stays, and the context goes on.
+    /// Dropping the future has no effect: the error stays, and the context continues.
     ///
     /// # Panics
     ///
     /// If a goroutine of the group has panicked, in a runtime with
-    /// [`OnPanic::Isolate`](crate::OnPanic::Isolate): with its payload. The next `wait` does not.
+    /// [`OnPanic::Isolate`](crate::OnPanic::Isolate): with its payload. The next `wait` does not
+    /// panic.
     ///
-    /// If another `wait` has returned since this was called: "errgroup: a second wait in one
-    /// round". That one has the error, if there was one, so this must not say that there was none.
-    /// A `wait` that is called after another one has returned waits for the next round.
+    /// If another `wait` has returned since this one was called: "errgroup: a second wait in one
+    /// round". The other `wait` took the error, if there was one, so this one cannot report
+    /// success. A `wait` that is called after another one has returned waits for the next round.
     ///
     /// # Examples
     ///
@@ -381,7 +381,7 @@ impl<E> fmt::Debug for ErrGroup<E> {
     }
 }
 
-/// The permit of a goroutine that runs.
+/// The permit of a running goroutine.
 struct Slot(Arc<Semaphore>);
 
 impl Drop for Slot {

@@ -1,7 +1,7 @@
-//! When the unlock of a `Mutex` hands the lock over: on which threads always, elsewhere after how
-//! long a wait.
+//! When a `Mutex` hands the lock over: always on threads that run no goroutines, otherwise after a
+//! waiter has starved.
 //!
-//! A model has neither processors nor time; it decides both by `model`.
+//! A loom model has neither processors nor time; `model` decides both.
 
 #[cfg(not(gopark_loom))]
 use std::time::Duration;
@@ -9,12 +9,12 @@ use std::time::Duration;
 use crate::clock::Time;
 use crate::coop;
 
-/// How long a waiter may lose against newcomers before the lock is handed to it: Go's figure, long
-/// enough for the lock's owner to go on for thousands of rounds, short enough that nobody notices.
+/// How long a waiter may lose against newcomers before the lock is handed to it. Go's value: long
+/// enough for the owner to lock and unlock thousands of times, short enough to go unnoticed.
 #[cfg(not(gopark_loom))]
 const STARVE: Duration = Duration::from_millis(1);
 
-/// Whether this thread hands the lock over at every unlock: it runs no goroutines.
+/// Returns true if this thread hands the lock over at every unlock, because it runs no goroutines.
 pub(super) fn hands_over() -> bool {
     #[cfg(gopark_loom)]
     if let Some(now) = model::ALTERNATES.get() {
@@ -24,12 +24,12 @@ pub(super) fn hands_over() -> bool {
     coop::worker_index().is_none()
 }
 
-/// Whether a waiter that waits since then has waited for long enough to starve.
+/// Returns true if a waiter that has waited since `since` is starving.
 pub(super) fn starves(since: Time) -> bool {
     starves_at(since, Time::now())
 }
 
-/// As [`starves`], at a time that was read before.
+/// As [`starves`], for a time that was read before.
 #[cfg(not(gopark_loom))]
 pub(super) fn starves_at(since: Time, now: Time) -> bool {
     now.since(since) > STARVE
@@ -40,15 +40,15 @@ pub(super) fn starves_at(_: Time, _: Time) -> bool {
     model::STARVES.get()
 }
 
-/// What a model decides. In a model all threads are one.
+/// What a model decides. All of loom's threads are one thread of the system, so these are shared.
 #[cfg(gopark_loom)]
 pub(crate) mod model {
     use std::cell::Cell;
 
     std::thread_local! {
-        /// Whether every wait is a long one.
+        /// Whether every wait counts as starving.
         pub(crate) static STARVES: Cell<bool> = const { Cell::new(false) };
-        /// Whether the next unlock hands over, if every second one does.
+        /// If set, every second unlock hands over; the value says whether the next one does.
         pub(crate) static ALTERNATES: Cell<Option<bool>> = const { Cell::new(None) };
     }
 }

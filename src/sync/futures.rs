@@ -1,4 +1,4 @@
-//! The futures of this package's methods, to name them where one is stored.
+//! The future types of this package's methods, for code that stores them.
 
 pub use super::barrier::BarrierWait;
 pub use super::cond::CondWait;

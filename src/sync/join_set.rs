@@ -1,7 +1,7 @@
-//! Goroutines whose results are taken as they end.
+//! Sets of goroutines whose results are taken in the order of completion.
 
-// A goroutine of a set tells the set its key when its future is gone. What joins it is its handle,
-// which by then is ready, or is in a moment.
+// When the future of a goroutine has been dropped, the goroutine reports its key to the set. The
+// set then joins it through its handle, which is ready by then, or will be in a moment.
 
 use std::fmt;
 use std::mem;
@@ -19,20 +19,21 @@ use crate::join::{AbortHandle, JoinError, JoinHandle};
 use crate::runtime;
 use crate::wait::case::{future_case, option_case};
 
-/// A set of goroutines, whose results are taken as they end. Dropped, it aborts those that are
-/// left.
+/// A set of goroutines whose results are taken in the order of completion.
 ///
-/// tokio: `task::JoinSet`. In Go it is a channel of results, and a context.
+/// Dropping the set aborts the goroutines that are left in it.
+///
+/// tokio: `task::JoinSet`. In Go it is a channel of results and a context.
 ///
 /// # When to use something else
 ///
-/// A [`WaitGroup`](crate::sync::WaitGroup) where there are no results, an
-/// [`ErrGroup`](crate::sync::ErrGroup) where they are errors. [`JoinHandle`](crate::JoinHandle)s
-/// where the results are wanted in the order of the start.
+/// Use a [`WaitGroup`](crate::sync::WaitGroup) if there are no results, an
+/// [`ErrGroup`](crate::sync::ErrGroup) if the results are only errors, or
+/// [`JoinHandle`](crate::JoinHandle)s to take the results in the order of the starts.
 ///
 /// # Memory ordering
 ///
-/// All that a goroutine did synchronizes before the return of its result.
+/// Everything that a goroutine did synchronizes before the return of its result.
 ///
 /// # Examples
 ///
@@ -67,7 +68,7 @@ impl Ended {
         Ended { keys: ConcurrentQueue::unbounded(), notify: RawNotify::new() }
     }
 
-    /// The key of the next goroutine that has ended; `None` if there is none to wait for.
+    /// Waits for the next goroutine to end and returns its key. Returns `None` if `is_empty`.
     fn poll_next(
         &self,
         until: Pin<&mut Until<'_>>,
@@ -81,9 +82,9 @@ impl Ended {
 /// Goroutines by their keys.
 struct Members<T> {
     handles: Vec<Option<JoinHandle<T>>>,
-    /// Keys without a goroutine.
+    /// Keys that no goroutine has.
     free: Vec<usize>,
-    /// The one that is being joined.
+    /// The key of the goroutine that is being joined.
     joining: Option<usize>,
 }
 
@@ -98,7 +99,7 @@ impl<T> Members<T> {
 }
 
 impl<T> JoinSet<T> {
-    /// A set without goroutines.
+    /// Creates an empty set.
     ///
     /// # Examples
     ///
@@ -113,7 +114,7 @@ impl<T> JoinSet<T> {
         }
     }
 
-    /// Starts a goroutine, as [`go`](crate::go()) does.
+    /// Starts a goroutine in the set, as [`go`](crate::go()) does.
     ///
     /// # Examples
     ///
@@ -132,7 +133,7 @@ impl<T> JoinSet<T> {
         F: Future<Output = T> + Send + 'static,
         T: Send + 'static,
     {
-        // First, for it panics where no goroutine can start.
+        // First, because it panics if no goroutine can be started.
         let executor = runtime::current();
         let Members { handles, free, .. } = &mut self.members;
         let key = free.pop().unwrap_or_else(|| {
@@ -146,8 +147,7 @@ impl<T> JoinSet<T> {
         abort
     }
 
-    /// Waits for the next goroutine to end, and takes its result. `None` if there is none in the
-    /// set.
+    /// Waits until a goroutine ends and returns its result. Returns `None` if the set is empty.
     ///
     /// # Cancellation
     ///
@@ -170,15 +170,16 @@ impl<T> JoinSet<T> {
         JoinNext { ended, members, until }
     }
 
-    /// Waits for all goroutines, and returns their results in the order in which they have ended.
+    /// Waits for all goroutines and returns their results in the order of completion.
     ///
     /// # Cancellation
     ///
-    /// Dropping the future drops the set: the goroutines that are left are aborted.
+    /// Dropping the future drops the set, which aborts the remaining goroutines.
     ///
     /// # Panics
     ///
-    /// With the panic of a goroutine, or if one was aborted. Those that are left are aborted then.
+    /// With the panic of a goroutine that panicked, or if a goroutine was aborted. The remaining
+    /// goroutines are aborted then.
     ///
     /// # Examples
     ///
@@ -223,7 +224,7 @@ impl<T> JoinSet<T> {
         self.members.iter().for_each(JoinHandle::abort);
     }
 
-    /// Leaves all goroutines to themselves. The set is empty then.
+    /// Removes all goroutines from the set without aborting them.
     ///
     /// # Examples
     ///
@@ -234,11 +235,12 @@ impl<T> JoinSet<T> {
     /// assert!(set.is_empty());
     /// ```
     pub fn detach_all(&mut self) {
-        // With a new set, for the keys of these will come yet.
+        // A new set replaces this one, because the detached goroutines still report their keys.
         mem::take(self).members.handles.clear();
     }
 
-    /// How many goroutines are in the set, those that have ended and are not joined included.
+    /// Returns the number of goroutines in the set, including those that have ended and have not
+    /// been joined.
     ///
     /// # Examples
     ///
@@ -252,7 +254,7 @@ impl<T> JoinSet<T> {
         self.members.len()
     }
 
-    /// Whether there is none.
+    /// Returns true if the set has no goroutines.
     ///
     /// # Examples
     ///
@@ -284,7 +286,7 @@ impl<T> fmt::Debug for JoinSet<T> {
 }
 
 pin_project! {
-    /// A goroutine of a set. The future goes first, then the set is told.
+    /// A goroutine of a set. The future is dropped first, then `_end` reports the key to the set.
     struct Member<F> {
         #[pin]
         future: F,

@@ -1,4 +1,4 @@
-//! A lock with its condition.
+//! A mutex combined with a condition variable.
 
 use std::fmt;
 use std::ops::{Deref, DerefMut};
@@ -12,16 +12,16 @@ use super::mutex::{self, Mutex, MutexGuard};
 use crate::loom::const_fn;
 use crate::wait::case::future_case;
 
-/// A [`Mutex`] with its [`Cond`]: a value that one goroutine at a time has, and a way to wait until
-/// it has changed.
+/// A [`Mutex`] with its [`Cond`]: one goroutine at a time accesses the value, and others can wait
+/// until it has changed.
 ///
-/// Go: a struct with a `sync.Mutex` and a `sync.Cond`; tokio has none. Where several conditions are
-/// waited for, use the two apart.
+/// Go: a struct with a `sync.Mutex` and a `sync.Cond`; tokio has no equivalent. If tasks wait for
+/// several conditions, use a `Mutex` and several `Cond`s.
 ///
 /// # Memory ordering
 ///
-/// As of the two: the n'th unlock synchronizes before the return of every later lock, a signal
-/// before that of the wait that it ends.
+/// Same as its parts: the n'th unlock synchronizes before the return of every later lock, and a
+/// signal before the return of the wait that it ends.
 ///
 /// # Examples
 ///
@@ -48,7 +48,7 @@ pub struct Monitor<T: ?Sized> {
 
 impl<T> Monitor<T> {
     const_fn! {
-        /// An unlocked monitor.
+        /// Creates an unlocked monitor.
         ///
         /// # Examples
         ///
@@ -61,7 +61,7 @@ impl<T> Monitor<T> {
         }
     }
 
-    /// The value, without the lock.
+    /// Consumes the monitor and returns the value.
     ///
     /// # Examples
     ///
@@ -74,11 +74,11 @@ impl<T> Monitor<T> {
 }
 
 impl<T: ?Sized> Monitor<T> {
-    /// Waits until the lock is free, and takes it. Go: `c.L.Lock`.
+    /// Waits until the lock is free and acquires it. Go: `c.L.Lock`.
     ///
     /// # Cancellation
     ///
-    /// As of [`Mutex::lock`].
+    /// Same as [`Mutex::lock`].
     ///
     /// # Panics
     ///
@@ -99,19 +99,19 @@ impl<T: ?Sized> Monitor<T> {
         MonitorLock { cond: &self.cond, lock: self.value.lock() }
     }
 
-    /// Wakes the one who has waited longest, if there is one. Go: `Signal`.
+    /// Wakes the waiter that has waited longest, if there is one. Go: `Signal`.
     ///
     /// # Examples
     ///
     /// ```
-    /// gopark::sync::Monitor::new(0).signal(); // no one waits: forgotten
+    /// gopark::sync::Monitor::new(0).signal(); // no waiter: the signal is lost
     /// ```
     #[doc(alias = "Signal")]
     pub fn signal(&self) {
         self.cond.signal();
     }
 
-    /// Wakes all who wait now. Go: `Broadcast`.
+    /// Wakes all current waiters. Go: `Broadcast`.
     ///
     /// # Examples
     ///
@@ -130,7 +130,7 @@ impl<T: ?Sized + fmt::Debug> fmt::Debug for Monitor<T> {
     }
 }
 
-/// The lock of a [`Monitor`], and the way to its value. Dropping it unlocks.
+/// Holds the lock of a [`Monitor`] and gives access to its value. Dropping it unlocks the monitor.
 #[must_use = "dropping the guard unlocks the monitor at once"]
 pub struct MonitorGuard<'a, T: ?Sized> {
     cond: &'a Cond,
@@ -138,11 +138,12 @@ pub struct MonitorGuard<'a, T: ?Sized> {
 }
 
 impl<'a, T: ?Sized> MonitorGuard<'a, T> {
-    /// Gives up the lock, waits for a signal or a broadcast, and takes the lock again. Go: `Wait`.
+    /// Releases the lock, waits for a signal or a broadcast, and acquires the lock again. Go:
+    /// `Wait`.
     ///
     /// # Cancellation
     ///
-    /// As of [`Cond::wait`]: a signal goes to the next one.
+    /// Same as [`Cond::wait`]: a signal goes to the next waiter.
     ///
     /// # Panics
     ///
@@ -167,15 +168,15 @@ impl<'a, T: ?Sized> MonitorGuard<'a, T> {
         MonitorWait { cond: self.cond, wait: self.cond.wait(self.guard) }
     }
 
-    /// Waits as long as `condition` is true of the value, and returns with the lock.
+    /// Waits while `condition` returns true for the value, and returns the guard.
     ///
     /// # Cancellation
     ///
-    /// As of [`Cond::wait_while`].
+    /// Same as [`Cond::wait_while`].
     ///
     /// # Panics
     ///
-    /// If `condition` does, and then the lock is given up; or if the future is polled after it has
+    /// If `condition` panics: the lock is released then. Also if the future is polled after it has
     /// completed.
     ///
     /// # Examples

@@ -8,21 +8,22 @@ use crate::coop::Reason;
 use crate::loom::const_fn;
 use crate::wait::acquire::acquisition;
 
-/// Notifies one waiter, or all.
+/// Notifies one waiter, or all waiters.
 ///
-/// tokio: `sync::Notify`. In Go it is a channel with a buffer of one and a send that does not wait,
-/// or one that is closed. [`notify_one`](Self::notify_one) is kept if there is none who waits,
-/// once; [`notify_all`](Self::notify_all) is not.
+/// tokio: `sync::Notify`. In Go, `notify_one` is a non-blocking send on a channel with a buffer of
+/// one, and `notify_all` is the closing of a channel. Without a waiter,
+/// [`notify_one`](Self::notify_one) keeps one notification for the next wait;
+/// [`notify_all`](Self::notify_all) keeps none.
 ///
 /// # Fairness
 ///
-/// `notify_one` takes them in the order of arrival.
+/// `notify_one` notifies the waiters in the order of arrival.
 ///
 /// # When to use something else
 ///
-/// A channel where there is something to say. A [`Cond`](crate::sync::Cond) or a
-/// [`Monitor`](crate::sync::Monitor) where what is waited for is a condition of a locked value.
-/// [`watch`](crate::sync::watch) where it is the change of one.
+/// Use a channel to send a value. Use a [`Cond`](crate::sync::Cond) or a
+/// [`Monitor`](crate::sync::Monitor) to wait for a condition of a locked value, or
+/// [`watch`](crate::sync::watch) to wait for a change of a value.
 ///
 /// # Memory ordering
 ///
@@ -50,7 +51,7 @@ impl RefUnwindSafe for Notify {}
 
 impl Notify {
     const_fn! {
-        /// One that no one waits for, with no notification kept.
+        /// Creates a `Notify` without waiters and without a kept notification.
         ///
         /// # Examples
         ///
@@ -64,8 +65,10 @@ impl Notify {
         }
     }
 
-    /// Notifies the one who has waited longest. If there is none, the next wait ends at once; it is
-    /// kept once, however often it is called. tokio: `notify_one`.
+    /// Notifies the waiter that has waited longest. tokio: `notify_one`.
+    ///
+    /// Without a waiter, it keeps the notification, and the next wait ends at once. At most one
+    /// notification is kept, however often this is called.
     ///
     /// # Examples
     ///
@@ -79,8 +82,10 @@ impl Notify {
         self.raw.notify_one();
     }
 
-    /// Notifies all whose [`notified`](Self::notified) has been called, and none who comes later. A
-    /// notification that is kept stays. tokio: `notify_waiters`; Go: `close` of a channel, once.
+    /// Notifies every [`notified`](Self::notified) future that exists now, and no later one. tokio:
+    /// `notify_waiters`; Go: `close` of a channel.
+    ///
+    /// A kept notification of [`notify_one`](Self::notify_one) stays.
     ///
     /// # Examples
     ///
@@ -96,16 +101,18 @@ impl Notify {
         self.raw.notify_all();
     }
 
-    /// Waits for a notification: for [`notify_all`](Self::notify_all) from this call on, for
+    /// Waits for a notification.
+    ///
+    /// The wait counts for [`notify_all`](Self::notify_all) from this call on, and for
     /// [`notify_one`](Self::notify_one) from the first poll on.
     ///
-    /// So to wait for a condition without a lock: call this, test the condition, await this if it
-    /// does not hold.
+    /// To wait for a condition without a lock: call this, test the condition, and await the future
+    /// if the condition does not hold.
     ///
     /// # Cancellation
     ///
-    /// Dropping the future gives up the place in line. If `notify_one` had reached it already, that
-    /// goes to the next, or is kept.
+    /// Dropping the future removes it from the queue. If `notify_one` had notified it already, that
+    /// notification goes to the next waiter, or is kept.
     ///
     /// # Panics
     ///

@@ -1,13 +1,15 @@
-//! A channel for one value. tokio: `sync::oneshot`; Go: a channel with a buffer of one.
+//! A channel for a single value.
 //!
-//! It is one allocation. Where the value may be one of several, or comes from a goroutine that is
-//! joined, a [`bounded(1)`](crate::chan::bounded) channel or a [`JoinHandle`](crate::JoinHandle)
-//! does as well.
+//! tokio: `sync::oneshot`; Go: a channel with a buffer of one.
+//!
+//! A channel is one allocation. If there may be several values, use a
+//! [`bounded(1)`](crate::chan::bounded) channel; for the result of a goroutine, a
+//! [`JoinHandle`](crate::JoinHandle) suffices.
 //!
 //! # Memory ordering
 //!
-//! A send synchronizes before the completion of the receive; the drop of the receiver before that
-//! of [`closed`](Sender::closed).
+//! A send synchronizes before the completion of the receive. The drop of the receiver synchronizes
+//! before the completion of [`closed`](Sender::closed).
 //!
 //! # Examples
 //!
@@ -34,7 +36,7 @@ use crate::wait::block_on::block_on;
 use crate::wait::case::future_case;
 use crate::waker::TaskWaker;
 
-/// A channel for one value.
+/// Creates a channel for a single value.
 ///
 /// # Examples
 ///
@@ -64,17 +66,17 @@ struct Shared<T> {
 
 struct State<T> {
     value: Option<T>,
-    /// It has sent, or was dropped.
+    /// The sender has sent, or was dropped.
     sender_gone: bool,
     receiver_gone: bool,
-    /// The task that waits for the end of the receiver.
+    /// The task that waits until the receiver is dropped.
     sender: Option<TaskWaker>,
     /// The task that waits for the value.
     receiver: Option<TaskWaker>,
 }
 
 impl<T> Shared<T> {
-    /// Ready with what `ask` finds; if that is nothing, the task of `cx` is stored in `slot`.
+    /// Completes with what `ask` returns. If that is `None`, stores the task of `cx` in `slot`.
     fn poll<R>(
         &self,
         cx: &mut Context<'_>,
@@ -87,7 +89,7 @@ impl<T> Shared<T> {
         }
         let mut own = None;
         loop {
-            // Dropped in reverse order: the lock first.
+            // Dropped in reverse order: the lock is released before `_old` is dropped.
             let _old;
             let mut state = self.state.lock();
             if let Some(answer) = ask(&mut state) {
@@ -107,7 +109,7 @@ impl<T> Shared<T> {
                 break;
             }
             drop(state);
-            // Not under the lock.
+            // Cloned after the lock was released.
             own = Some(TaskWaker::new(cx.waker()));
         }
         coop::park_at(cx, site, Reason::Oneshot);
@@ -115,7 +117,7 @@ impl<T> Shared<T> {
     }
 }
 
-/// The half of a [`channel`] that sends the value.
+/// The sending half of a [`channel`].
 pub struct Sender<T>(Option<Arc<Shared<T>>>);
 
 impl<T> Sender<T> {
@@ -123,7 +125,7 @@ impl<T> Sender<T> {
     ///
     /// # Errors
     ///
-    /// The value, if the receiver has been dropped.
+    /// Returns `value` if the receiver has been dropped.
     ///
     /// # Examples
     ///
@@ -150,7 +152,7 @@ impl<T> Sender<T> {
         Ok(())
     }
 
-    /// Waits until the receiver is dropped: no one wants the value any more.
+    /// Waits until the receiver has been dropped.
     ///
     /// # Cancellation
     ///
@@ -173,7 +175,7 @@ impl<T> Sender<T> {
         Closed { shared: self.shared(), site: Location::caller() }
     }
 
-    /// Whether the receiver has been dropped.
+    /// Returns true if the receiver has been dropped.
     ///
     /// # Examples
     ///
@@ -210,23 +212,24 @@ impl<T> fmt::Debug for Sender<T> {
     }
 }
 
-/// The half of a [`channel`] that receives the value: a future, and a case of a `select!`.
+/// The receiving half of a [`channel`]: a future that completes with the value, and a case of a
+/// `select!`.
 ///
 /// # Cancellation
 ///
-/// Dropping it drops the value, if that has been sent. Await `&mut rx` to go on with it later.
+/// Dropping the receiver drops a value that has been sent. To keep the receiver, await `&mut rx`.
 ///
 /// # Panics
 ///
-/// If it is polled after it has completed.
+/// If the receiver is polled after it has completed.
 #[must_use = "a receiver does nothing unless awaited"]
 pub struct Receiver<T>(Option<Arc<Shared<T>>>);
 
 impl<T> Receiver<T> {
-    /// Blocks this thread until the value comes: for threads that run no goroutines.
+    /// Blocks the current thread until the value arrives. For threads that run no goroutines.
     ///
-    /// In a goroutine await the receiver instead: this keeps its thread from the others until the
-    /// scheduler notices, some 10 ms later.
+    /// Do not call this in a goroutine: await the receiver instead. This call blocks the worker
+    /// thread until the monitor takes its processor away, after about 10 ms.
     ///
     /// # Errors
     ///
@@ -252,7 +255,7 @@ future_case!(Receiver<T>, T);
 impl<T> Future for Receiver<T> {
     type Output = Result<T, RecvError>;
 
-    // The caller is the `await`: a site would cost a word.
+    // `track_caller` gives the location of the `await`: storing it would cost a word.
     #[track_caller]
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let shared = self.0.as_ref().expect("gopark: future polled after completion");
@@ -310,7 +313,7 @@ impl<T> Future for Closed<'_, T> {
 
 impl<T> Drop for Closed<'_, T> {
     fn drop(&mut self) {
-        // Else the channel would keep the task. Dropped after the lock is released.
+        // Otherwise the channel would keep the task. Dropped after the lock was released.
         let _waker = self.shared.state.lock().sender.take();
     }
 }
@@ -321,7 +324,7 @@ impl<T> fmt::Debug for Closed<'_, T> {
     }
 }
 
-/// The sender was dropped, and had not sent.
+/// The error of a receive: the sender was dropped without sending.
 ///
 /// # Examples
 ///

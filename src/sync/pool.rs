@@ -1,21 +1,21 @@
-//! A set of spare objects, sharded by processor.
+//! A pool of reusable objects, sharded by processor.
 
 // How it works.
 //
 // Each processor has a shard, and foreign threads share one more. A shard is a small ring under a
-// lock that is almost never fought over, with one *private* place before it, as in Go: an object
-// that is put and got again is in nobody's way. `get` looks at the private place, then takes the
-// newest of the own shard, then the oldest of another's, then what has aged, then makes a new one.
-// No shard grows: what finds no room is dropped.
+// lock that is almost never contended, with one *private* place in front of it, as in Go: an object
+// that is put and soon got again never reaches the ring. `get` tries the private place, then the
+// newest object of its own shard, then the oldest of another shard, then the aged objects, and
+// finally makes a new one. No shard grows: `put` drops an object that finds no room.
 //
-// Go drops spare objects at its garbage collections: what lies there at one becomes the *victim
-// cache*, what is still there at the next goes. We have none, so the pool counts its uses and looks
-// at the clock every now and then; ageing comes with use, and `Pool::age` is there for a pool that
-// is not used.
+// Go drops spare objects at its garbage collections: the objects that are in the pool at one become
+// the *victim cache*, and those still there at the next are dropped. Here there is no collector.
+// Instead the pool counts its uses and reads the clock now and then: it ages with use, and
+// `Pool::age` is for a pool that is not used.
 //
 // Objects are made and dropped outside of every lock. A shard is found by the number of the
-// processor, taken modulo the number of shards: `gomaxprocs` may change at any time, and what a
-// processor that is gone has left is found by the others.
+// processor modulo the number of shards: `gomaxprocs` may change at any time, and objects left by a
+// removed processor are found by the others.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -31,25 +31,26 @@ use crate::coop::{self, Object};
 use crate::lock::Lock;
 use crate::loom::atomic::{AtomicUsize, Ordering};
 
-/// How much a shard may hold, at most: in objects, and in bytes of the objects themselves.
+/// The capacity of a shard: in objects, and in bytes of the objects themselves.
 const ROOM: usize = 128;
 const ROOM_BYTES: usize = 1 << 16;
 
-/// How often a shard's uses make it look at the clock, and how long a generation lasts.
+/// The number of uses of a shard after which it checks the clock, and how long a generation lasts.
 const USES: u32 = 1024;
 const GENERATION: Duration = Duration::from_secs(10);
 
-/// A set of objects that are spared from being made again and again.
+/// A pool of reusable objects.
 ///
-/// Go: `sync.Pool`. [`get`](Self::get) takes an object, spare or new; [`put`](Self::put) makes it
-/// spare. Nobody may count on an object staying there: there is little room, and what is not used
-/// for a while goes. An object is given to one at a time.
+/// Go: `sync.Pool`. [`get`](Self::get) takes a spare object, or makes one; [`put`](Self::put)
+/// returns an object to the pool. Do not rely on an object staying in the pool: room is limited,
+/// and objects that are not used for a while are dropped. An object is given to one caller at a
+/// time.
 ///
 /// # When to use something else
 ///
-/// A `Vec` that its owner keeps where one goroutine needs it. `std` has no pool; a `thread_local!`
-/// is one for code that does not await between taking and putting back. A channel filled with the
-/// objects where their number is to be bounded, so that who comes too late waits.
+/// If only one goroutine needs the objects, let it keep them in a `Vec`. `std` has no pool; a
+/// `thread_local!` is one for code that does not await between taking and returning an object. To
+/// bound the number of objects, fill a channel with them: a task that finds it empty waits.
 ///
 /// # Memory ordering
 ///
@@ -68,20 +69,20 @@ const GENERATION: Duration = Duration::from_secs(10);
 /// ```
 pub struct Pool<T> {
     new: Box<dyn Fn() -> T + Send + Sync>,
-    /// One each processor, and the last for foreign threads. Made when first used.
+    /// One shard for each processor, and the last for foreign threads. Created on first use.
     shards: Box<[OnceLock<Shard<T>>]>,
     /// When this generation began.
     since: Mutex<Time>,
-    #[cfg_attr(not(feature = "sim"), expect(dead_code, reason = "a simulation asks it"))]
+    #[cfg_attr(not(feature = "sim"), expect(dead_code, reason = "only a simulation uses it"))]
     object: Object,
 }
 
-// Nothing unwinds under its locks; an object that is in it was given back.
+// Nothing unwinds under its locks, and an object in the pool is in use by no task.
 impl<T> UnwindSafe for Pool<T> {}
 impl<T> RefUnwindSafe for Pool<T> {}
 
 impl<T> Pool<T> {
-    /// A pool without spare objects; `new` makes them.
+    /// Creates an empty pool. `new` makes its objects.
     ///
     /// # Examples
     ///
@@ -90,19 +91,19 @@ impl<T> Pool<T> {
     /// assert_eq!(pool.get(), "");
     /// ```
     pub fn new(new: impl Fn() -> T + Send + Sync + 'static) -> Self {
-        // With more processors than cores some share a shard; that is slower, no more.
+        // With more processors than cores, some share a shard: that is only slower.
         let shards = available_parallelism().map_or(1, usize::from) + 1;
         let shards = (0..shards).map(|_| OnceLock::new()).collect();
         Pool { new: Box::new(new), shards, since: Mutex::new(Time::now()), object: Object::new() }
     }
 
-    /// A spare object, or a new one. Go: `Get`.
+    /// Takes a spare object, or makes a new one. Go: `Get`.
     ///
-    /// It is as whoever put it has left it.
+    /// A spare object is in the state in which it was put.
     ///
     /// # Panics
     ///
-    /// If the function that makes new ones does.
+    /// If the function that makes a new object panics.
     ///
     /// # Examples
     ///
@@ -127,12 +128,12 @@ impl<T> Pool<T> {
             (0..self.shards.len())
                 .filter_map(|i| self.shards[(own + 1 + i) % self.shards.len()].get())
         };
-        // The own one comes last: it has no spare objects left, but maybe aged ones.
+        // Its own shard comes last: it has no spare objects left, but maybe aged ones.
         let spare = all().find_map(Shard::steal).or_else(|| all().find_map(Shard::take_aged));
         spare.unwrap_or_else(|| (self.new)())
     }
 
-    /// Makes an object spare, or drops it if there is no room. Go: `Put`.
+    /// Returns an object to the pool, or drops it if there is no room. Go: `Put`.
     ///
     /// # Examples
     ///
@@ -149,7 +150,7 @@ impl<T> Pool<T> {
         self.put_back(object);
     }
 
-    /// As [`put`](Self::put), also by a destructor, which must not panic.
+    /// As [`put`](Self::put), also for destructors, which must not panic.
     #[inline]
     fn put_back(&self, object: T) {
         let shard = self.shard();
@@ -157,15 +158,16 @@ impl<T> Pool<T> {
         if uses % USES == 0 {
             self.age_if_due();
         }
-        // Here, outside of the lock.
+        // Dropped here, outside of the lock.
         drop(no_room);
     }
 
-    /// As [`get`](Self::get), with a guard that puts the object back when it is dropped.
+    /// Takes an object as [`get`](Self::get) does, in a guard that returns it to the pool when
+    /// dropped.
     ///
     /// # Panics
     ///
-    /// If the function that makes new ones does.
+    /// If the function that makes a new object panics.
     ///
     /// # Examples
     ///
@@ -179,10 +181,11 @@ impl<T> Pool<T> {
         PoolGuard { pool: self, object: Some(self.get()) }
     }
 
-    /// Drops the objects that have been spare since the last time, and lets the others age.
+    /// Drops the objects that have been spare since the last call, and marks the other spare
+    /// objects as aged.
     ///
-    /// It happens by itself, every ten seconds or so that the pool is used. A spare object survives
-    /// one such turn, not two.
+    /// A pool in use does this by itself about every ten seconds. A spare object survives one such
+    /// round, but not two.
     ///
     /// # Examples
     ///
@@ -199,7 +202,7 @@ impl<T> Pool<T> {
 
     #[cold]
     fn age_if_due(&self) {
-        // If somebody else is just looking, that will do.
+        // If another thread is checking already, that suffices.
         let Ok(mut since) = self.since.try_lock() else { return };
         let now = Time::now();
         if now.since(*since) >= GENERATION {
@@ -233,9 +236,9 @@ impl<T> fmt::Debug for Pool<T> {
     }
 }
 
-/// An object of a [`Pool`], which goes back when this is dropped.
+/// An object of a [`Pool`]. Dropping the guard returns the object to the pool.
 ///
-/// It goes back as it is, also if that happens because of a panic.
+/// The object returns in its current state, even if the guard is dropped by a panic.
 #[must_use = "dropping the guard puts the object back at once"]
 pub struct PoolGuard<'a, T> {
     pool: &'a Pool<T>,
@@ -244,7 +247,7 @@ pub struct PoolGuard<'a, T> {
 }
 
 impl<T> PoolGuard<'_, T> {
-    /// Keeps the object.
+    /// Takes the object out of the guard and keeps it.
     ///
     /// # Examples
     ///
@@ -288,20 +291,20 @@ impl<T: fmt::Debug> fmt::Debug for PoolGuard<'_, T> {
     }
 }
 
-/// The spare objects of one processor. On cache lines of its own: two, since they are fetched in
+/// The spare objects of one processor. Aligned to two cache lines, because they are fetched in
 /// pairs.
 #[repr(align(128))]
 struct Shard<T> {
-    /// How many it has that have not aged; a hint that spares those who look elsewhere the lock.
+    /// The number of objects that have not aged: a hint that spares other shards the lock.
     spare: AtomicUsize,
     state: Lock<Spare<T>>,
 }
 
 struct Spare<T> {
     private: Option<T>,
-    /// Oldest first. Its room is allocated beforehand.
+    /// Oldest first. Its capacity is allocated in advance.
     ring: VecDeque<T>,
-    /// What was spare when this generation began.
+    /// The objects that were spare when this generation began.
     aged: VecDeque<T>,
     uses: u32,
 }
@@ -313,13 +316,13 @@ impl<T> Spare<T> {
 }
 
 impl<T> Shard<T> {
-    /// How many objects the ring holds.
+    /// The capacity of the ring, in objects.
     const ROOM: usize = {
         let fit = if size_of::<T>() == 0 { ROOM } else { ROOM_BYTES / size_of::<T>() };
         if fit < ROOM { fit } else { ROOM }
     };
 
-    /// Room for the private object as well, which ages with the others.
+    /// With room for the private object as well, which ages with the others.
     fn ring() -> VecDeque<T> {
         VecDeque::with_capacity(Self::ROOM + 1)
     }
@@ -329,7 +332,7 @@ impl<T> Shard<T> {
         Shard { spare: AtomicUsize::new(0), state: Lock::new(spare) }
     }
 
-    /// Changes what is stored, and says how much that is.
+    /// Changes the stored objects, and updates their number.
     #[inline]
     fn with<R>(&self, f: impl FnOnce(&mut Spare<T>) -> R) -> R {
         let mut state = self.state.lock();
@@ -338,13 +341,13 @@ impl<T> Shard<T> {
         result
     }
 
-    /// The private one, or the newest.
+    /// Takes the private object, or the newest.
     #[inline]
     fn take(&self) -> Option<T> {
         self.with(|state| state.private.take().or_else(|| state.ring.pop_back()))
     }
 
-    /// Gives the object back if there is no room; and says how often this has been called.
+    /// Returns the object if there is no room, and the number of calls so far.
     #[inline]
     fn put(&self, object: T) -> (Option<T>, u32) {
         self.with(|state| {
@@ -359,7 +362,7 @@ impl<T> Shard<T> {
         })
     }
 
-    /// The oldest one, for another processor.
+    /// Takes the oldest object, for another processor.
     fn steal(&self) -> Option<T> {
         if self.spare.load(Ordering::Relaxed) == 0 {
             return None;
@@ -372,7 +375,7 @@ impl<T> Shard<T> {
     }
 
     fn age(&self) {
-        // Allocated before, freed after: under the lock there are moves only.
+        // Allocated before and freed after the lock is held: under it there are only moves.
         let ring = Self::ring();
         drop(self.with(|state| {
             if let Some(private) = state.private.take() {

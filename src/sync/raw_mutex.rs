@@ -2,7 +2,7 @@
 
 // How it works.
 //
-// Two words, and a queue of pinned waiters beside them, under a lock of its own.
+// Two words, and a queue of pinned waiters under its own lock.
 //
 // | `locked` | meaning | left by |
 // |---|---|---|
@@ -12,49 +12,52 @@
 // | bit of `bits` | set means (changed under the queue's lock only) |
 // |---|---|
 // | `QUEUED` | the queue is not empty |
-// | `WOKEN` | a waiter has been notified to try, and has not tried yet: the one at the front, unless another came back to there |
+// | `WOKEN` | a waiter has been notified and has not tried yet |
 // | `STARVING` | the waiter at the front has lost for more than `STARVE`: unlock hands over |
-// | `UNBIASED` | an unlock executes a full fence between its store to `locked` and its load of `bits` |
+// | `UNBIASED` | an unlock executes a full fence after its store to `locked` |
 //
-// `WOKEN` and `STARVING` imply `QUEUED`, which implies `UNBIASED`.
+// `WOKEN` and `STARVING` imply `QUEUED`, which implies `UNBIASED`. The waiter that `WOKEN` is set
+// for is at the front, unless a waiter that was passed over has returned in front of it. The fence
+// of `UNBIASED` is between the store to `locked` and the load of `bits`.
 //
 // An unlock that finds waiters does one of two things.
-// - *Normal mode*: it frees the lock and notifies the waiter at the front, unless one is notified
-//   already (MX-08). The notified waiter competes with newcomers; if it loses, it waits again, at
-//   its place (MX-02). Eight goroutines that contend for one lock so run at the speed of one that
-//   has it alone: the loser's turn costs a switch, not every turn. But the notified one's task may
-//   be busy elsewhere, and all behind it would wait beside a free lock. So if it has waited for
-//   longer than `STARVE`, the unlock *passes it over*: it leaves the queue, and the next is
-//   notified as well. When it is polled, it tries; if it loses, it goes back to the front. Reading
-//   the clock costs more than the unlock, so only the first few unlocks after a notification look,
-//   and then one in eight.
-// - *Hand-off*: the lock stays locked and the waiter at the front owns it; newcomers queue. That is
-//   the rule when a waiter has starved for a millisecond (MX-03), and always outside of gopark's
+// - *Normal mode*: it frees the lock and notifies the waiter at the front, unless a waiter is
+//   notified already (MX-08). The notified waiter competes with newcomers; if it loses, it waits
+//   again, at its place (MX-02). So eight goroutines that contend for one lock run almost as fast
+//   as one that has it alone: only a lost attempt costs a switch, not every lock. But the task of
+//   the notified waiter may be busy elsewhere, and all waiters behind it would wait for a free
+//   lock. So if it has waited for longer than `STARVE`, the unlock *passes it over*: the waiter
+//   leaves the queue, and the next one is notified as well. When the passed-over waiter is polled,
+//   it tries; if it loses, it goes back to the front. Reading the clock costs more than the unlock,
+//   so only the first few unlocks after a notification check, and then one in eight.
+// - *Hand-off*: the lock stays locked and the waiter at the front owns it; newcomers queue. Unlock
+//   hands off if a waiter has starved for a millisecond (MX-03), and always outside gopark's
 //   processors: there no budget makes a lock/unlock loop yield, so a waiter that has to compete
 //   might never even be polled. (If a waiter queues in the middle of an unlock, and another thread
 //   acquires the lock before the hand-off, `STARVING` makes the next unlock hand over.)
 //
-// No wake is lost, which is Dekker's argument twice.
+// No wake is lost. The argument is Dekker's, applied twice:
 // - A waiter sets `QUEUED`, fence, tries the lock; an unlock frees the lock, fence, reads `QUEUED`.
-//   So the waiter gets the lock, or the unlock sees the waiter. A later waiter that finds `QUEUED`
-//   set needs no fence: if it finds the lock taken, the owner's unlock will come after the fence of
-//   the waiter that set the bit.
+//   So the waiter acquires the lock, or the unlock sees the waiter. A later waiter that finds
+//   `QUEUED` set needs no fence: if it finds the lock held, the owner's unlock comes after the
+//   fence of the waiter that set the bit.
 // - A notified waiter that lost, or is dropped, clears `WOKEN`, fence, tries again; an unlock reads
-//   `WOKEN` after its fence. So the waiter gets the lock, or the unlock notifies a waiter.
-// - One that was passed over has left `WOKEN` to the next. It queues as a new one does.
+//   `WOKEN` after its fence. So the waiter acquires the lock, or the unlock notifies a waiter.
+// - A waiter that was passed over has left `WOKEN` to the next one. It queues like a new waiter.
 //
-// *Biased* locks. An unlock's fence is half of what an uncontended lock costs. A lock without
-// contention for `BIAS_AFTER` unlocks has none of the bits, and then unlocks with a store and a
-// load, and nothing between the two but the light half of an asymmetric fence, which only stops the
-// compiler. The first waiter revokes the bias: under the queue's lock it sets `UNBIASED` and
-// executes the heavy half, a fence in every running thread of the process; only then it queues.
-// After the heavy fence, an unlock that saw no bit has freed the lock visibly, and one that sees
+// *Biased* locks. An unlock's fence is half of the cost of an uncontended lock. A lock without
+// contention for `BIAS_AFTER` unlocks has none of the bits set. Its unlock is then a store and a
+// load, with only the light half of an asymmetric fence in between, which restricts only the
+// compiler. The first waiter revokes the bias: under the queue's lock it sets `UNBIASED`, executes
+// the heavy half, a fence in every running thread of the process, and only then queues. After the
+// heavy fence, an unlock that saw no bit has freed the lock visibly, and an unlock that sees
 // `UNBIASED` executes the full fence. A heavy fence costs as much as a thousand unlocks, so
 // `BIAS_AFTER` is a multiple of that.
 //
-// Rejected: handing over at every unlock. Fair, but once two wait, every lock costs a switch from
-// then on: the queue never empties, since each owner comes back to its end (the *convoy*). Rejected
-// too: one word for all, unlocked by subtraction. It is simpler, and takes two locked instructions.
+// Rejected: handing over at every unlock. It is fair, but once two tasks wait, every lock costs a
+// switch from then on: the queue never empties, because each owner returns to its end (the
+// *convoy*). Also rejected: one word for all, unlocked by subtraction. It is simpler, but takes two
+// locked instructions.
 
 use std::ptr;
 use std::task::Context;
@@ -79,24 +82,25 @@ const WOKEN: u8 = 2;
 const STARVING: u8 = 4;
 const UNBIASED: u8 = 8;
 
-/// Uncontended unlocks before the lock is biased. None under loom, so that both ways are explored.
+/// Uncontended unlocks before the lock is biased. 0 under loom, so that both paths are explored.
 const BIAS_AFTER: u16 = if cfg!(gopark_loom) { 0 } else { 8192 };
 
-/// So many unlocks look whether the notified waiter is to be passed over, and then one in so many.
+/// After a notification, the first `LOOKS` unlocks check whether to pass the notified waiter over;
+/// later, every `LOOKS`th one.
 const LOOKS: u16 = 8;
 
-/// When a waiter began to wait.
+/// The time at which a waiter began to wait.
 pub(super) type Since = Time;
 
 /// The lock, without the value.
 pub(crate) struct RawMutex {
-    /// This and `bits` are the tables at the top of the file. Acquire and Release pair with each
-    /// other; what is Relaxed is ordered by fences, which pair as the text there says, or by the
+    /// See the tables at the top of the file for `locked` and `bits`. Acquire and Release pair with
+    /// each other. Relaxed accesses are ordered by fences, which pair as described there, or by the
     /// queue's lock.
     locked: AtomicU8,
     bits: AtomicU8,
-    /// How many more uncontended unlocks there must be before the lock is biased; while a waiter is
-    /// notified, it counts the unlocks from there. A hint.
+    /// The number of uncontended unlocks before the lock is biased. While a waiter is notified, it
+    /// counts the unlocks since the notification. A hint.
     unlocks_until_bias: AtomicU16,
     queue: Lock<Queue<Since>>,
     object: Object,
@@ -119,7 +123,7 @@ impl RawMutex {
         self.locked.load(Ordering::Relaxed) != FREE
     }
 
-    /// Acquires the lock if it is in that state.
+    /// Acquires the lock if `locked` is `free`.
     #[inline(always)]
     fn swap(&self, free: u8) -> bool {
         self.locked.compare_exchange(free, LOCKED, Ordering::Acquire, Ordering::Relaxed).is_ok()
@@ -129,7 +133,7 @@ impl RawMutex {
         self.bits.load(Ordering::Relaxed)
     }
 
-    /// Must be called with the queue's lock held, which `_queue` stands for.
+    /// Must be called with the queue's lock held; `_queue` proves that.
     fn set_bits(&self, _queue: &mut Queue<Since>, bits: u8) {
         self.bits.store(bits, Ordering::Relaxed);
     }
@@ -187,14 +191,14 @@ impl RawMutex {
         }
     }
 
-    /// Makes the waiter at the front the owner of the lock, which this thread owns, or has `freed`
-    /// and finds still free.
+    /// Makes the waiter at the front the owner of the lock. Either this thread owns the lock, or it
+    /// has `freed` the lock and hands it off only if it is still free.
     #[cold]
     fn hand_off(&self, freed: bool) {
         let waker = {
             let mut queue = self.queue.lock();
             if queue.is_empty() {
-                // The last waiter has left meanwhile. New ones have to wait for the queue's lock.
+                // The last waiter has left meanwhile. New waiters need the queue's lock.
                 if !freed {
                     self.locked.store(FREE, Ordering::Release);
                 }
@@ -227,7 +231,7 @@ impl RawMutex {
     fn notify_next(&self) {
         let waker = {
             let mut queue = self.queue.lock();
-            // If the lock is taken, its unlock notifies; if `WOKEN` is set, a notified waiter is
+            // If the lock is held, its unlock notifies. If `WOKEN` is set, a notified waiter is
             // about to try.
             let unneeded = self.bits() & WOKEN != 0 || self.is_locked();
             if unneeded { None } else { self.notify_front(&mut queue) }
@@ -235,11 +239,11 @@ impl RawMutex {
         waker.into_iter().for_each(TaskWaker::wake);
     }
 
-    /// Notifies one more waiter that the lock is free, if it still is and the front has waited for
-    /// long.
+    /// Notifies another waiter that the lock is free, if it still is and the waiter at the front
+    /// has starved.
     #[cold]
     fn notify_another(&self) {
-        // Not under the lock.
+        // Read before the lock is acquired.
         let now = clock::coarse_now();
         let waker = {
             let mut queue = self.queue.lock();
@@ -268,7 +272,7 @@ impl RawMutex {
     /// Biases the lock after a long uncontended period.
     #[cold]
     fn bias(&self) {
-        // A biased unlock is not recorded.
+        // A biased unlock would not be recorded in `holders`.
         if !platform::has_light_fence() || holders::is_on() {
             return;
         }
@@ -287,8 +291,8 @@ impl RawMutex {
         platform::heavy_fence_or_sleep();
     }
 
-    /// Whether the waiter is granted, or is notified and acquires the lock. If it is notified and
-    /// lost, `last` makes it wait again.
+    /// Returns true if the waiter is granted, or is notified and acquires the lock. If it is
+    /// notified and fails, `last` makes it wait again.
     ///
     /// # Safety
     ///
@@ -305,7 +309,8 @@ impl RawMutex {
             queue::GRANTED => return true,
             queue::NOTIFIED => {}
             queue::PASSED => {
-                // SAFETY: passed on to the caller; one that was passed over is linked nowhere.
+                // SAFETY: a waiter that was passed over is linked nowhere; the caller guarantees
+                // the rest.
                 let push = |queue: &mut Queue<Since>| unsafe { queue.push_front(waiter) };
                 if self.try_acquire() || last && self.link(queue, push) {
                     return true;
@@ -337,12 +342,12 @@ impl RawMutex {
         }
         let bits = WOKEN | STARVING | if queue.is_only(waiter) { QUEUED } else { 0 };
         self.set_bits(queue, self.bits() & !bits);
-        // SAFETY: notified, so linked in this queue.
+        // SAFETY: the waiter is notified, so it is linked in this queue.
         unsafe { queue.remove(waiter) };
         true
     }
 
-    /// Queues a waiter by `push`, or acquires the lock for it after all and returns true.
+    /// Queues a waiter with `push`. Returns true instead if it acquires the lock for the waiter.
     fn link(&self, queue: &mut Queue<Since>, push: impl FnOnce(&mut Queue<Since>)) -> bool {
         if self.bits() == 0 {
             self.revoke_bias(queue);
@@ -361,7 +366,7 @@ impl RawMutex {
         false
     }
 
-    /// Ends starvation when the new owner has not waited long: then no waiter behind it has.
+    /// Ends starvation if the new owner has not waited long: then no waiter behind it has.
     fn granted(&self, waiter: &Waiter<Since>) {
         if self.bits() & STARVING != 0 && !starves(waiter.extra) {
             let mut queue = self.queue.lock();
@@ -376,8 +381,8 @@ impl Resource<Since> for RawMutex {
         !self.is_locked() && self.swap(FREE)
     }
 
-    /// Tries without loading first: a load that waits for an earlier locked instruction costs a
-    /// fifth of lock and unlock.
+    /// Tries without a prior load: a load that waits for an earlier locked instruction costs a
+    /// fifth of a lock and unlock.
     #[inline]
     fn try_first(&self) -> bool {
         self.swap(holders::free_mutex())
@@ -395,23 +400,23 @@ impl Resource<Since> for RawMutex {
         &self.object
     }
 
-    // Safety, of this and the next two: as the trait says.
+    // The safety contract of this function and the next two is that of the trait.
     #[cold]
     unsafe fn enqueue(&self, waiter: &Waiter<Since>) -> bool {
-        // SAFETY: passed on to the caller.
+        // SAFETY: the lock is held; the caller guarantees the rest, as the trait demands.
         self.link(&mut self.queue.lock(), |queue| unsafe { queue.push_back(waiter) })
     }
 
     #[cold]
     unsafe fn look(&self, waiter: &Waiter<Since>, cx: &mut Context<'_>) -> bool {
         let notified = matches!(waiter.state(), queue::NOTIFIED | queue::PASSED);
-        // The clock is read outside of the lock. A waiter that is not notified now has not lost
-        // yet.
+        // The clock is read outside of the lock. A waiter that is not notified now has not failed
+        // to acquire the lock yet.
         let starving = notified && starves(waiter.extra);
-        // SAFETY: the caller's promise, for `settle`.
+        // SAFETY: the caller guarantees what `settle` requires.
         let settle = |queue: &mut _, last| unsafe { self.settle(queue, waiter, starving, last) };
-        // SAFETY: a waiter that is not granted, which `settle` sees under the lock, is linked in
-        // the queue, or was passed over.
+        // SAFETY: `settle` checks under the lock. A waiter that is not granted is linked in the
+        // queue, or was passed over.
         let there = unsafe { queue::look(&self.queue, waiter, cx, settle) };
         if there && waiter.state() == queue::GRANTED {
             self.granted(waiter);
@@ -432,14 +437,15 @@ impl Resource<Since> for RawMutex {
                 return;
             }
             let bits = bits_to_clear(waiter, queue.is_only(waiter));
-            // SAFETY: not granted nor passed over, seen under the lock, so linked in this queue.
+            // SAFETY: under the lock the waiter is neither granted nor passed over, so it is linked
+            // in this queue.
             unsafe { queue.remove(waiter) };
             self.set_bits(&mut queue, self.bits() & !bits);
             if state != queue::NOTIFIED {
                 return;
             }
             // Pairs with the fence in `unlocked`. The next waiter is notified instead; if the lock
-            // is taken, its unlock does that.
+            // is held, its unlock does that.
             platform::full_fence();
             if self.is_locked() { None } else { self.notify_front(&mut queue) }
         };
@@ -447,7 +453,7 @@ impl Resource<Since> for RawMutex {
     }
 }
 
-/// The bits to clear when a waiter leaves the queue.
+/// Returns the bits to clear when a waiter leaves the queue.
 fn bits_to_clear(waiter: &Waiter<Since>, only: bool) -> u8 {
     let woken = if waiter.state() == queue::NOTIFIED { WOKEN } else { 0 };
     woken | if only { QUEUED | STARVING } else { 0 }

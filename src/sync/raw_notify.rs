@@ -1,18 +1,19 @@
-//! Notifications, of one waiter or of all: what a `Notify`, a `Barrier`, and the channels of
-//! `watch` and `broadcast` wait with.
+//! Notifications of one waiter or of all waiters: the basis of `Notify`, `Barrier`, `JoinSet`,
+//! `watch` and `broadcast`.
 
 // How it works.
 //
 // | bits | meaning | changed by |
 // |---|---|---|
 // | `QUEUED` | the queue is not empty | under the queue's lock |
-// | `KEPT` | a notification of one is kept for the next who waits | set by `notify_one`, with `QUEUED` clear; cleared by who takes it |
+// | `KEPT` | `notify_one` found no waiter | set by it, with `QUEUED` clear; cleared by a wait |
 // | the rest | the round, in units of `ROUND` | `notify_all` begins the next one |
 //
-// A wait belongs to the round of its call, and is over when that is. So it is queued only in its
-// own round, which the compare-exchange that sets `QUEUED` finds, and `notify_all` grants those
-// from the front whose round is over: who comes while it wakes the others waits for the next one.
-// `notify_one`, which may come in between, grants them too, and then the one it is for.
+// A wait belongs to the round of its call and ends with that round. It is queued only during its
+// own round, which the compare-exchange that sets `QUEUED` checks. `notify_all` grants waiters from
+// the front while their round has ended, so a wait that begins while it wakes the others waits for
+// the next round. `notify_one`, which may run in between, first grants those waiters as well, and
+// then the waiter that it notifies.
 
 use std::panic::Location;
 use std::pin::Pin;
@@ -32,26 +33,27 @@ const QUEUED: usize = 1;
 const KEPT: usize = 2;
 const ROUND: usize = 4;
 
-/// The table is at the top of the file.
+/// See the table at the top of the file.
 pub(super) struct RawNotify {
-    /// Release where it notifies, Acquire where a wait ends.
+    /// A notification is a Release, the end of a wait an Acquire.
     word: AtomicUsize,
     queue: Lock<Queue<Call>>,
     object: Object,
 }
 
-/// What the queue knows of a waiter.
+/// What the queue stores for a waiter.
 pub(super) struct Call {
     round: usize,
-    /// Granted by `notify_one`: if the waiter can make no use of it, another must have it. Ordered
-    /// by the grant.
+    /// Set if `notify_one` granted the waiter: a waiter that is dropped passes that grant on.
+    /// Ordered by the grant.
     by_one: AtomicBool,
 }
 
 impl RawNotify {
     const_fn! {
         pub(super) const fn new() -> Self {
-            RawNotify { word: AtomicUsize::new(0), queue: Lock::new(Queue::new()), object: Object::new() }
+            let (word, queue) = (AtomicUsize::new(0), Lock::new(Queue::new()));
+            RawNotify { word, queue, object: Object::new() }
         }
     }
 
@@ -59,7 +61,8 @@ impl RawNotify {
         &self.object
     }
 
-    /// A wait for the next notification: of all, from now on; of one, from the first poll on.
+    /// Returns a wait for the next notification: for `notify_all` from now on, for `notify_one`
+    /// from the first poll on.
     #[inline]
     pub(super) fn notified(
         &self,
@@ -70,12 +73,12 @@ impl RawNotify {
         Acquisition::new(Wait { notify: self, round, reason }, site)
     }
 
-    /// Whether a notification is kept.
+    /// Returns true if a notification is kept.
     pub(super) fn is_kept(&self) -> bool {
         self.word.load(Ordering::Relaxed) & KEPT != 0
     }
 
-    /// Notifies the one who has waited longest, or the next who comes.
+    /// Notifies the waiter that has waited longest, or keeps the notification for the next wait.
     #[inline]
     pub(super) fn notify_one(&self) {
         let keep = |word| (word & QUEUED == 0).then_some(word | KEPT);
@@ -93,8 +96,8 @@ impl RawNotify {
                 break None;
             };
             if self.is_over(front.extra.round) {
-                // It has been notified with all, and is about to be granted. This is for one that
-                // came after.
+                // A `notify_all` has ended its round and is about to grant it. This notification
+                // is for a later waiter.
                 drop(queue);
                 self.grant_all();
                 continue;
@@ -106,7 +109,7 @@ impl RawNotify {
         waker.into_iter().for_each(TaskWaker::wake);
     }
 
-    /// Notifies all who wait now.
+    /// Notifies all current waiters.
     #[inline]
     pub(super) fn notify_all(&self) {
         if self.word.fetch_add(ROUND, Ordering::Release) & QUEUED != 0 {
@@ -141,7 +144,8 @@ impl RawNotify {
         self.word.load(Ordering::Relaxed) / ROUND != round
     }
 
-    /// `waiter` is about to leave the queue, whose lock is held.
+    /// Clears `QUEUED` if `waiter`, which is about to leave the queue, is the last. The queue's
+    /// lock is held.
     fn leaves(&self, queue: &Queue<Call>, waiter: &Waiter<Call>) {
         if queue.is_only(waiter) {
             self.word.fetch_and(!QUEUED, Ordering::Relaxed);
@@ -149,7 +153,7 @@ impl RawNotify {
     }
 }
 
-/// A wait that began in a round.
+/// A wait that began in `round`.
 #[derive(Clone, Copy)]
 pub(super) struct Wait<'a> {
     notify: &'a RawNotify,
@@ -158,7 +162,8 @@ pub(super) struct Wait<'a> {
 }
 
 impl Wait<'_> {
-    /// Ends the wait if it may; if not, and if it is told to, sets `QUEUED`.
+    /// Ends the wait if it was notified, and returns whether it was. If not, sets `QUEUED` if
+    /// `queues`.
     fn try_end(&self, queues: bool) -> bool {
         let word = &self.notify.word;
         let mut seen = word.load(Ordering::Acquire);
@@ -200,7 +205,7 @@ impl Resource<Call> for Wait<'_> {
         self.try_end(false)
     }
 
-    /// It is tried once more under the lock.
+    /// `enqueue` tries once more, under the lock.
     #[inline]
     fn try_again(&self) -> bool {
         false
@@ -214,13 +219,13 @@ impl Resource<Call> for Wait<'_> {
         &self.notify.object
     }
 
-    // Safety, of this and the next two: as the trait says.
+    // The safety contract of this function and the next two is that of the trait.
     unsafe fn enqueue(&self, waiter: &Waiter<Call>) -> bool {
         let mut queue = self.notify.queue.lock();
         if self.try_end(true) {
             return true;
         }
-        // SAFETY: passed on to the caller.
+        // SAFETY: the lock is held; the caller guarantees the rest, as the trait demands.
         unsafe { queue.push_back(waiter) };
         false
     }
@@ -242,14 +247,14 @@ impl Resource<Call> for Wait<'_> {
             return;
         }
         self.notify.leaves(&queue, waiter);
-        // SAFETY: not granted, seen under the lock, so linked in the queue.
+        // SAFETY: under the lock the waiter is not granted, so it is linked in the queue.
         unsafe { queue.remove(waiter) };
     }
 }
 
 pin_project! {
-    /// Waits until a question has an answer. It is asked first, and then after each notification of
-    /// all.
+    /// Waits until a condition holds. The condition is checked first, and then after each
+    /// `notify_all`.
     pub(super) struct Until<'a> {
         notify: &'a RawNotify,
         site: &'static Location<'static>,
@@ -268,7 +273,8 @@ impl<'a> Until<'a> {
         Until { notify, site, reason, waiting: None }
     }
 
-    /// Who changes the answer notifies all afterwards.
+    /// Polls until `ask` returns a value. Code that changes what `ask` returns must call
+    /// `notify_all` afterwards.
     pub(super) fn poll<R>(
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -285,7 +291,7 @@ impl<'a> Until<'a> {
             if !coop::poll_ready(cx, *this.site, *this.reason, this.notify.object()) {
                 return Poll::Pending;
             }
-            // Before the question: what changes the answer later ends the wait.
+            // Created before `ask` is called, so that a later change ends the wait.
             let notified = this.notify.notified(this.site, *this.reason);
             if let Some(answer) = ask() {
                 coop::spend();

@@ -2,39 +2,40 @@
 
 // How it works.
 //
-// One word, with queues of pinned waiters beside it, under a lock of their own.
+// One word, and queues of pinned waiters under their own lock.
 //
 // | bits | set means | changed by |
 // |---|---|---|
-// | `WRITER` | a writer has the lock, or is *announced*: it waits for the readers to leave, and new ones wait for it | below |
+// | `WRITER` | a writer has the lock or is *announced* (see below) | below |
 // | `QUEUED` | a queue is not empty | under the queues' lock |
-// | the rest | the number of readers that have the lock, or have tried and are about to leave | adding or subtracting `READER` |
+// | the rest | the number of readers, failed attempts included | adding or subtracting `READER` |
+//
+// An announced writer waits for the readers to leave; new readers wait for that writer.
 //
 // `QUEUED` implies `WRITER`. Without readers and waiters, `WRITER` is set by a compare-exchange
-// from 0 and cleared by one to 0; otherwise it is changed under the queues' lock.
+// from 0 and cleared by a compare-exchange to 0; otherwise it is changed under the queues' lock.
 //
-// A reader adds itself first and checks afterwards. If it finds `WRITER`, it leaves again as any
-// reader does, and enqueues. It does not touch the value meanwhile, so it does no harm to the
-// writer that has the lock.
+// A reader first adds itself to the word and then checks it. If it finds `WRITER`, it subtracts
+// itself again, as every reader that leaves does, and enqueues. It does not access the value
+// meanwhile, so it does not disturb the writer that has the lock.
 //
 // Phases alternate. A writer that unlocks admits all readers enqueued so far, as one *batch*, and
 // announces the next writer; the last reader of the batch to leave grants that writer the lock. So
 // a writer waits for at most one batch, and a reader for at most one writer (RW-03). A batch is
-// admitted in one step, whatever its size: its length is added to the word, and to `admitted`. Its
-// readers, the first ones in their queue, are then granted and woken, sixteen at a time, by the
-// thread that admitted them; one that is dropped meanwhile helps, to learn whether it was among
-// them.
+// admitted in one step, whatever its size: its length is added to the word and to `admitted`. Then
+// the thread that admitted it grants and wakes its readers, the first ones in their queue, sixteen
+// at a time. A reader that is dropped meanwhile helps, to learn whether it was in the batch.
 //
-// Until they have run, the readers of a batch hold the lock without using it. A writer that comes
-// meanwhile has to wait, and then every operation behind it: a convoy that does not dissolve. So
-// the goroutine that unlocks for a batch, and each reader of it, yields at its next operation,
-// which lets the batch through.
+// Until they have run, the readers of a batch hold the lock without using it. A writer that arrives
+// meanwhile has to wait, and so does every operation behind it: a convoy that does not dissolve. So
+// the goroutine that unlocks for a batch, and each reader of the batch, yields at its next
+// operation, which lets the batch run.
 //
-// An announced writer that is dropped ends its phase as one that unlocks (CA-10).
+// An announced writer that is dropped ends its phase, like a writer that unlocks (CA-10).
 //
-// Rejected: a table in which readers on different processors count apart from the word (BRAVO). Two
-// processors that only read were three times as fast with it, because the word's cache line did not
-// move; but each write had to find those readers, and every read lock took 33 instructions more.
+// Rejected: a table that counts readers on different processors outside of the word (BRAVO). With
+// it, two processors that only read were three times as fast, because the word's cache line did not
+// move. But each write had to find those readers, and every read lock took 33 more instructions.
 
 use std::ptr;
 use std::task::Context;
@@ -59,10 +60,10 @@ pub(super) struct Writer;
 
 struct Queues {
     readers: Queue<Reader>,
-    /// How many readers, from the front, have the lock, are counted in the word, and have not been
-    /// granted yet.
+    /// The number of readers, from the front, that hold the lock and are counted in the word, but
+    /// have not been granted yet.
     admitted: usize,
-    /// How many behind them wait for the writer: the next batch.
+    /// The number of readers behind them, which wait for the writer: the next batch.
     waiting: usize,
     writers: Queue<Writer>,
     /// Whether `WRITER` is set for the writer at the front of the queue, which waits for the
@@ -72,9 +73,9 @@ struct Queues {
 
 /// The lock, without the value.
 pub(crate) struct RawRwMutex {
-    /// The table is at the top of the file. Acquire where a lock is acquired and where a writer is
-    /// let in; Release where one is released: each pairs with the others. Other changes of the word
-    /// are ordered by the queues' lock.
+    /// See the table at the top of the file. Acquire where a lock is acquired and where a writer is
+    /// granted the lock; Release where a lock is released: each Acquire pairs with each Release.
+    /// Other changes of the word are ordered by the queues' lock.
     state: AtomicUsize,
     queues: Lock<Queues>,
     object: Object,
@@ -97,14 +98,14 @@ impl RawRwMutex {
         }
     }
 
-    /// Takes back the reader that `try_first` added.
+    /// Removes the reader that `try_first` added.
     #[cold]
     fn undo_rlock(&self, s: usize) {
         self.left_beside_writer(self.leave());
         assert_room(s);
     }
 
-    /// Acquires a read lock, and is not visible to others if it fails.
+    /// Acquires a read lock. A failed attempt is not visible to other threads.
     pub(super) fn try_rlock(&self) -> bool {
         let add = |s| {
             (s & WRITER == 0).then(|| {
@@ -149,7 +150,8 @@ impl RawRwMutex {
         }
     }
 
-    /// A reader has left. If it was the last one before a writer, that one's turn has come.
+    /// Called after a reader has left. If it was the last one before an announced writer, grants
+    /// that writer the lock.
     #[cold]
     fn left_beside_writer(&self, s: usize) {
         if s & !QUEUED != READER | WRITER {
@@ -159,11 +161,11 @@ impl RawRwMutex {
         waker.into_iter().for_each(TaskWaker::wake);
     }
 
-    /// Gives the lock to the announced writer, if there is one and all readers have left. Returns
+    /// Grants the lock to the announced writer, if there is one and all readers have left. Returns
     /// its waker.
     #[must_use]
     fn let_writer_in(&self, queues: &mut Queues) -> Option<TaskWaker> {
-        // Acquire: what all the readers did before they left, not only the last.
+        // Acquire: synchronizes with all the readers that left, not only with the last.
         if !queues.announced || self.state.load(Ordering::Acquire) >= READER {
             return None;
         }
@@ -173,8 +175,8 @@ impl RawRwMutex {
         waker
     }
 
-    /// Ends the phase of a writer that leaves, while `WRITER` is still set: lets in the readers
-    /// queued so far, announces the next writer, and wakes those that have the lock now.
+    /// Ends the phase of a writer that leaves, while `WRITER` is still set: admits the readers
+    /// queued so far, announces the next writer, and wakes the waiters that hold the lock now.
     #[cold]
     fn end_phase<'a>(&'a self, mut queues: LockGuard<'a, Queues>) {
         let batch = std::mem::take(&mut queues.waiting);
@@ -225,7 +227,7 @@ impl Resource<Reader> for RawRwMutex {
         self.try_rlock()
     }
 
-    /// If it fails, it was visible to others for a moment.
+    /// A failed attempt is visible to other threads for a moment.
     #[inline]
     fn try_first(&self) -> bool {
         let s = self.state.fetch_add(READER, Ordering::Acquire);
@@ -248,14 +250,14 @@ impl Resource<Reader> for RawRwMutex {
         &self.object
     }
 
-    // Safety, of this and the next two: as the trait says.
+    // The safety contract of this function and the next two is that of the trait.
     #[cold]
     unsafe fn enqueue(&self, waiter: &Waiter<Reader>) -> bool {
         let mut queues = self.queues.lock();
         while !self.try_rlock() {
             let s = self.state.load(Ordering::Relaxed);
             if s & QUEUED != 0 || s & WRITER != 0 && self.swap(s, s | QUEUED, Ordering::Relaxed) {
-                // SAFETY: passed on to the caller.
+                // SAFETY: the lock is held; the caller guarantees the rest, as the trait demands.
                 unsafe { queues.readers.push_back(waiter) };
                 queues.waiting += 1;
                 return false;
@@ -271,7 +273,7 @@ impl Resource<Reader> for RawRwMutex {
             queue::look(&self.queues, waiter, cx, |_, _| waiter.state() == queue::GRANTED)
         };
         if granted {
-            // The rest of the batch comes first.
+            // Yield soon, so that the rest of the batch runs.
             coop::spend_all();
         }
         granted
@@ -281,7 +283,7 @@ impl Resource<Reader> for RawRwMutex {
     unsafe fn cancel(&self, waiter: &Waiter<Reader>) {
         let mut queues = self.queues.lock();
         while queues.admitted > 0 {
-            // It may be one of them.
+            // `waiter` may be one of them.
             self.grant_admitted(queues, WakeList::new());
             queues = self.queues.lock();
         }
@@ -289,7 +291,7 @@ impl Resource<Reader> for RawRwMutex {
             drop(queues);
             return self.runlock();
         }
-        // SAFETY: not granted, seen under the lock, so linked in `readers`.
+        // SAFETY: under the lock the waiter is not granted, so it is linked in `readers`.
         unsafe { queues.readers.remove(waiter) };
         queues.waiting -= 1;
         self.clear_queued(&queues);
@@ -319,7 +321,7 @@ impl Resource<Writer> for RawRwMutex {
         &self.object
     }
 
-    // Safety, of this and the next two: as the trait says.
+    // The safety contract of this function and the next two is that of the trait.
     #[cold]
     unsafe fn enqueue(&self, waiter: &Waiter<Writer>) -> bool {
         let mut queues = self.queues.lock();
@@ -328,7 +330,7 @@ impl Resource<Writer> for RawRwMutex {
             if s != 0 && self.swap(s, s | WRITER | QUEUED, Ordering::Relaxed) {
                 // With readers only, this announces the writer.
                 queues.announced |= s & WRITER == 0;
-                // SAFETY: passed on to the caller.
+                // SAFETY: the lock is held; the caller guarantees the rest, as the trait demands.
                 unsafe { queues.writers.push_back(waiter) };
                 return false;
             }
@@ -351,7 +353,7 @@ impl Resource<Writer> for RawRwMutex {
         }
         let announced =
             queues.announced && queues.writers.front().is_some_and(|front| ptr::eq(front, waiter));
-        // SAFETY: not granted, seen under the lock, so linked in `writers`.
+        // SAFETY: under the lock the waiter is not granted, so it is linked in `writers`.
         unsafe { queues.writers.remove(waiter) };
         if announced {
             self.end_phase(queues);

@@ -550,8 +550,7 @@ macro_rules! permit {
             ///
             /// # Panics
             ///
-            /// If they are permits of different semaphores. The panic drops `other`, which gives its
-            /// permits back.
+            /// If they are permits of different semaphores. Both are given back then.
             ///
             /// # Examples
             ///

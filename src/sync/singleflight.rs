@@ -1,12 +1,12 @@
-//! One call for all who ask for the same at the same time.
+//! Duplicate suppression: concurrent calls with the same key share one execution.
 
-// A [`Call`] has one permit, the turn to do the work. The first comer takes it and leads; the
-// others queue for it. A leader that is dropped gives it back, and so the next in line leads with
-// its own future. A leader that is done leaves a result for each of the others and opens the turn
-// to all.
+// A [`Call`] has one permit, the turn to do the work. The first participant acquires it and leads;
+// the others queue for it. A leader that is dropped releases the turn, so the next participant
+// leads with its own future. A leader that completes leaves a result for each of the others and
+// opens the semaphore to all.
 //
-// Keys are compared outside of the lock, for that is code of the user's: a bucket of the map is
-// copied, searched, and then changed only if it is still the same.
+// Keys are compared outside of the lock, because the comparison is user code: a bucket of the map
+// is copied, searched, and then changed only if it is still the same.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -22,16 +22,17 @@ use super::semaphore::Semaphore;
 use crate::coop::Reason;
 use crate::panics::{Payload, lock};
 
-/// Does the same work once for all who ask for it at the same time.
+/// Runs work once for all concurrent calls with the same key.
 ///
-/// Go: `golang.org/x/sync/singleflight`. Calls with the same key that overlap share one execution
-/// and its result. Nothing is kept: a call that begins after the end of that execution works again.
+/// Go: `golang.org/x/sync/singleflight`. Overlapping calls with the same key share one execution
+/// and its result. No result is cached: a call that begins after that execution has ended runs the
+/// work again.
 ///
 /// # When to use something else
 ///
-/// An [`OnceValue`](crate::sync::OnceValue), or `std::sync::OnceLock`, where the value is to stay.
-/// A goroutine that owns what is asked for, and a channel of requests, where the work must not
-/// overlap for different keys either.
+/// Use an [`OnceValue`](crate::sync::OnceValue), or `std::sync::OnceLock`, to keep the value. Use a
+/// goroutine that receives requests from a channel if work for different keys must not overlap
+/// either.
 ///
 /// # Memory ordering
 ///
@@ -63,16 +64,16 @@ struct Call<K, V> {
     key: K,
     hash: u64,
     turn: Semaphore,
-    /// How many take part: the leader and those who wait. Changed under the lock of the map; when
-    /// it falls to 0 the call is off the map.
+    /// The number of participants: the leader and the waiting calls. Changed under the lock of the
+    /// map; when it reaches 0, the call has been removed from the map.
     participants: AtomicUsize,
-    /// None until it is done: the call that has the turn leads. Then a value for each call that
-    /// waited, or a panic for all.
+    /// `None` until the work is done: until then the participant that has the turn leads. Then a
+    /// value for each waiting call, or a panic for all.
     outcome: Mutex<Option<Result<Vec<V>, Payload>>>,
 }
 
 impl<K: Eq + Hash, V: Clone> SingleFlight<K, V> {
-    /// Nothing in flight.
+    /// Creates a `SingleFlight` with no calls in flight.
     ///
     /// # Examples
     ///
@@ -84,21 +85,21 @@ impl<K: Eq + Hash, V: Clone> SingleFlight<K, V> {
         SingleFlight { hasher: RandomState::new(), calls: Mutex::new(HashMap::new()) }
     }
 
-    /// The result of `future`, or of the one that is already being run for `key`; and whether
-    /// others got the same result. Go: `Do`.
+    /// Returns the result of `future`, or of the future that is already running for `key`; and
+    /// whether other calls share that result. Go: `Do`.
     ///
-    /// The future runs inside this call. If it is another one's that runs, `future` is dropped
-    /// unpolled in the end.
+    /// The future runs inside this call. If the future of another call runs instead, `future` is
+    /// dropped unpolled at the end.
     ///
     /// # Cancellation
     ///
-    /// A call that is dropped while its own future runs stops it; the next in line runs its own. A
-    /// call that is dropped while it waits just leaves.
+    /// Dropping a call while its own future runs stops that future, and the next call in the queue
+    /// runs its own. Dropping a call while it waits only removes it from the queue.
     ///
     /// # Panics
     ///
-    /// If the future that is run for `key` does: in this call with the panic itself if it is its
-    /// own, else with a copy of its text.
+    /// If the future that runs for `key` panics. This call panics with the original payload if the
+    /// future is its own, otherwise with a copy of the message.
     ///
     /// # Examples
     ///
@@ -106,11 +107,16 @@ impl<K: Eq + Hash, V: Clone> SingleFlight<K, V> {
     /// use gopark::sync::SingleFlight;
     /// use std::sync::Arc;
     ///
+    /// async fn slow() -> &'static str {
+    ///     gopark::gosched().await;
+    ///     "slow"
+    /// }
+    ///
     /// gopark::block_on(async {
     ///     let flights = Arc::new(SingleFlight::new());
     ///     let other = flights.clone();
-    ///     let handle = gopark::go(async move { other.work(1, async { gopark::gosched().await; "slow" }).await.0 });
-    ///     flights.work(1, async { gopark::gosched().await; "slow" }).await;
+    ///     let handle = gopark::go(async move { other.work(1, slow()).await.0 });
+    ///     flights.work(1, slow()).await;
     ///     assert_eq!(handle.await.unwrap(), "slow");
     /// });
     /// ```
@@ -131,16 +137,16 @@ impl<K: Eq + Hash, V: Clone> SingleFlight<K, V> {
             let call = &*joined.call.clone();
             let acquire = pin!(call.turn.acquire_at(1, site, Reason::SingleFlight));
             let _turn;
-            // Declared after the turn, so dropped before it: who gets the turn must not count one
-            // that has left.
+            // Declared after the turn, so dropped before it: the next leader must not count a
+            // participant that has left.
             let _member = joined;
             _turn = acquire.await;
             if let Some(outcome) = call.outcome() {
                 return (outcome.unwrap_or_else(|payload| payload.raise()), true);
             }
-            // A member that leads. If it is dropped from here on, the turn goes to the next.
+            // This participant leads. If it is dropped from here on, the turn goes to the next.
             let end = AssertUnwindSafe(future).catch_unwind().await;
-            // From here on nobody joins it any more.
+            // After its removal no caller can join the call.
             let (off, others) = {
                 let mut calls = lock(&self.calls);
                 (self.remove_call(&mut calls, call), call.participants.load(Ordering::Relaxed) - 1)
@@ -163,10 +169,10 @@ impl<K: Eq + Hash, V: Clone> SingleFlight<K, V> {
         }
     }
 
-    /// Lets the next call of [`work`](Self::work) with `key` begin afresh, whatever is in flight.
-    /// Go: `Forget`.
+    /// Makes the next [`work`](Self::work) call for `key` start a new execution, even if one is in
+    /// flight. Go: `Forget`.
     ///
-    /// Those who wait for what is in flight get its result.
+    /// Calls that wait for the execution in flight still get its result.
     ///
     /// # Examples
     ///
@@ -183,7 +189,7 @@ impl<K: Eq + Hash, V: Clone> SingleFlight<K, V> {
         }
     }
 
-    /// Joins the call for `key`, which may be a new one.
+    /// Joins the call for `key`, or creates it.
     fn join(&self, key: K) -> Participant<'_, K, V> {
         let hash = self.hasher.hash_one(&key);
         let own = Arc::new(Call {
@@ -212,7 +218,7 @@ impl<K: Eq + Hash, V: Clone> SingleFlight<K, V> {
 }
 
 impl<K, V> SingleFlight<K, V> {
-    /// Takes the call off the map, if it is there. What is returned is to be dropped outside of the
+    /// Removes the call from the map, if it is there. The result must be dropped outside of the
     /// lock.
     fn remove_call(
         &self,
@@ -230,10 +236,10 @@ impl<K, V> SingleFlight<K, V> {
 }
 
 impl<K, V> Call<K, V> {
-    /// Takes one participant's outcome. Called by the one that has the turn.
+    /// Takes the outcome for one participant. The caller has the turn.
     fn outcome(&self) -> Option<Result<V, Payload>> {
         Some(match lock(&self.outcome).as_mut()? {
-            Ok(values) => Ok(values.pop().expect("a value for each who waited")),
+            Ok(values) => Ok(values.pop().expect("a value for each waiting call")),
             Err(payload) => Err(payload.clone()),
         })
     }

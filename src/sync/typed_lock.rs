@@ -1,23 +1,23 @@
-//! What a `Mutex` and a `RwMutex` have in common: a value beside a raw lock, and guards that lead
-//! to the value.
+//! Shared by `Mutex` and `RwMutex`: a value with a raw lock, and guards that give access to the
+//! value.
 
 use std::panic::Location;
 
 /// A guard whose lock a [`Cond`](super::Cond) releases and acquires again.
 pub trait Relock: Sized {
-    /// The lock, as the guard has it.
+    /// The form in which the guard stores its lock.
     type Lock: Copy;
-    /// The future that acquires it again.
+    /// The future that acquires the lock again.
     type Future: Future<Output = Self>;
 
     fn lock(guard: &Self) -> Self::Lock;
     fn relock(lock: Self::Lock, site: &'static Location<'static>) -> Self::Future;
 }
 
-/// The traits of a lock. `$try_lock` lets `Debug` look at the value.
+/// Implements the traits of a lock. `Debug` reads the value with `$try_lock`.
 macro_rules! typed_lock {
     ($lock:ident, $try_lock:ident) => {
-        // A panic leaves the value as any other way out does, as in Go.
+        // A panic only unlocks, as in Go: it leaves the value like any other early exit.
         impl<T: ?Sized> ::std::panic::UnwindSafe for $lock<T> {}
         impl<T: ?Sized> ::std::panic::RefUnwindSafe for $lock<T> {}
 
@@ -54,14 +54,16 @@ macro_rules! typed_lock {
 }
 pub(super) use typed_lock;
 
-/// The traits of a guard, which has `$lock`, and how the future of `$mode` makes one. With
-/// `DerefMut` it is exclusive.
+/// Implements the traits of a guard that contains `$lock`, and the `Request` whose future returns
+/// the guard. With `DerefMut` the guard is exclusive.
 macro_rules! guard {
     (
-        $guard:ident<$a:lifetime, $t:ident>($lock:ty) of $raw:ty, $mode:ty, $reason:ident, $future:ident, $unlock:ident
-        $(, $deref_mut:ident)?
+        $guard:ident<$a:lifetime, $t:ident>($lock:ty) of
+            $raw:ty, $mode:ty, $reason:ident, $future:ident, $unlock:ident $(, $deref_mut:ident)?
     ) => {
-        $crate::sync::typed_lock::request!([$a, $t: ?Sized] $lock => $guard<$a, $t>, $raw, $mode, $reason, |lock| *lock);
+        $crate::sync::typed_lock::request!(
+            [$a, $t: ?Sized] $lock => $guard<$a, $t>, $raw, $mode, $reason, |lock| *lock
+        );
 
         impl<$a, $t: ?Sized> $crate::sync::typed_lock::Relock for $guard<$a, $t> {
             type Lock = $lock;
@@ -81,10 +83,13 @@ macro_rules! guard {
 }
 pub(super) use guard;
 
-/// A request for the raw lock of `$lock`, whose guard is made of what `$own` makes of a reference
-/// to `$lock`.
+/// Implements [`Request`](crate::wait::acquire::Request) for `$lock`: it acquires the raw lock and
+/// builds the guard from what `$own` returns for a reference to `$lock`.
 macro_rules! request {
-    ([$($generics:tt)*] $lock:ty => $guard:ident<$($arguments:tt),+>, $raw:ty, $mode:ty, $reason:ident, |$by:ident| $own:expr) => {
+    (
+        [$($generics:tt)*] $lock:ty => $guard:ident<$($arguments:tt),+>,
+        $raw:ty, $mode:ty, $reason:ident, |$by:ident| $own:expr
+    ) => {
         impl<$($generics)*> $crate::wait::acquire::Request<$mode> for $lock {
             type Resource = $raw;
             type Output = $guard<$($arguments),+>;
@@ -108,8 +113,8 @@ macro_rules! request {
 }
 pub(super) use request;
 
-/// What a guard is to its owner: the way to the value, and its drop unlocks. With `DerefMut` it is
-/// exclusive.
+/// Implements access to the value through a guard, and the unlock in its drop. With `DerefMut` the
+/// guard is exclusive.
 macro_rules! access {
     ($guard:ty, $unlock:ident $(, $deref_mut:ident)?) => {
         impl<T: ?Sized> Drop for $guard {
@@ -124,7 +129,7 @@ macro_rules! access {
 
             #[inline]
             fn deref(&self) -> &T {
-                // SAFETY: the guard has the lock.
+                // SAFETY: the guard holds the lock, so no exclusive reference to the value exists.
                 unsafe { &*self.0.value() }
             }
         }
@@ -132,7 +137,7 @@ macro_rules! access {
         $(impl<T: ?Sized> ::std::ops::$deref_mut for $guard {
             #[inline]
             fn deref_mut(&mut self) -> &mut T {
-                // SAFETY: the guard has the lock, and no other guard has it.
+                // SAFETY: the guard holds the lock exclusively, so no other reference exists.
                 unsafe { &mut *self.0.value() }
             }
         })?
@@ -152,12 +157,16 @@ macro_rules! access {
 }
 pub(super) use access;
 
-/// An owned guard, and how the future of `$mode` makes one of a reference to the
-/// [`Arc`](std::sync::Arc).
+/// Implements the traits of an owned guard, and the `Request` whose future makes it from a
+/// reference to the [`Arc`](std::sync::Arc).
 macro_rules! owned_guard {
-    ($guard:ident of $lock:ident, $raw:ty, $mode:ty, $reason:ident, $unlock:ident $(, $deref_mut:ident)?) => {
+    (
+        $guard:ident of $lock:ident, $raw:ty, $mode:ty, $reason:ident, $unlock:ident
+        $(, $deref_mut:ident)?
+    ) => {
         $crate::sync::typed_lock::request!(
-            [T: ?Sized] &::std::sync::Arc<$lock<T>> => $guard<T>, $raw, $mode, $reason, |lock| ::std::sync::Arc::clone(lock)
+            [T: ?Sized] &::std::sync::Arc<$lock<T>> => $guard<T>,
+            $raw, $mode, $reason, |lock| ::std::sync::Arc::clone(lock)
         );
 
         $crate::sync::typed_lock::access!($guard<T>, $unlock $(, $deref_mut)?);

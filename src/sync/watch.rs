@@ -1,13 +1,13 @@
-//! A value that many look at, and are told of when it changes. tokio: `sync::watch`.
+//! A value whose receivers are notified of each change. tokio: `sync::watch`.
 //!
-//! A receiver sees the latest value; those in between it may miss. In Go it is a value under a
-//! mutex beside a channel that is closed and replaced at each change. Where each value counts, use
+//! A receiver sees the latest value; it may miss earlier ones. In Go it is a value under a mutex,
+//! and a channel that is closed and replaced at each change. If every value matters, use
 //! [`broadcast`](crate::sync::broadcast).
 //!
 //! # Memory ordering
 //!
 //! A change synchronizes before the return of each [`borrow`](Receiver::borrow) that sees it, and
-//! of the wait that it ends.
+//! before the return of the wait that it ends.
 //!
 //! # Examples
 //!
@@ -40,7 +40,7 @@ use crate::loom::atomic::{AtomicUsize, Ordering};
 use crate::loom::sync::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use crate::wait::case::future_case;
 
-/// A value to watch, which its first receiver has seen.
+/// Creates a channel with a first value, which counts as seen by the first receiver.
 ///
 /// # Examples
 ///
@@ -62,10 +62,11 @@ pub fn channel<T>(value: T) -> (Sender<T>, Receiver<T>) {
 }
 
 struct Shared<T> {
-    /// Poisoned by a panic of the user's code under it, which is ignored: as with the crate's own
+    /// A panic of user code under this lock poisons it; that is ignored, as for the crate's own
     /// locks.
     value: RwLock<T>,
-    /// In units of `VERSION`, raised under the write lock; and `CLOSED`, set by the last sender.
+    /// The version, in units of `VERSION`, raised under the write lock; and `CLOSED`, set by the
+    /// last sender.
     version: AtomicUsize,
     changed: RawNotify,
     senders: AtomicUsize,
@@ -84,7 +85,7 @@ impl<T> Shared<T> {
         self.value.write().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes the value, if `change` says so.
+    /// Changes the value. If `change` returns true, raises the version and notifies the receivers.
     fn modify<R>(&self, change: impl FnOnce(&mut T) -> (bool, R)) -> (bool, R) {
         let mut value = self.write();
         let (changed, rest) = change(&mut value);
@@ -98,24 +99,25 @@ impl<T> Shared<T> {
         (changed, rest)
     }
 
-    /// The version; and whether there is no sender any more.
+    /// Returns the version, and whether all senders have been dropped.
     fn version(&self) -> (usize, bool) {
         let version = self.version.load(Ordering::Acquire);
         (version & !CLOSED, version & CLOSED != 0)
     }
 }
 
-/// Changes the value of a [`channel`]. Clones are as good; when the last one is dropped, receivers
-/// learn of it.
+/// The sending half of a [`channel`], which changes the value.
+///
+/// Clones send to the same channel. When the last one is dropped, the receivers are notified.
 pub struct Sender<T>(Arc<Shared<T>>);
 
 impl<T> Sender<T> {
-    /// Replaces the value, and tells all receivers.
+    /// Replaces the value and notifies all receivers.
     ///
     /// # Errors
     ///
-    /// [`SendError`] with the value, if there is no receiver; [`send_modify`](Self::send_modify)
-    /// changes it nevertheless.
+    /// [`SendError`] with the value, if there is no receiver. [`send_modify`](Self::send_modify)
+    /// changes the value even then.
     ///
     /// # Examples
     ///
@@ -128,17 +130,17 @@ impl<T> Sender<T> {
         if self.0.receivers.load(Ordering::Relaxed) == 0 {
             return Err(SendError(value));
         }
-        // The old one is dropped here, outside of the lock.
+        // The old value is dropped here, outside of the lock.
         drop(self.0.modify(|old| (true, mem::replace(old, value))));
         Ok(())
     }
 
-    /// Changes the value in place, and tells all receivers. `change` runs under the lock of the
+    /// Changes the value in place and notifies all receivers. `change` runs under the lock of the
     /// value.
     ///
     /// # Panics
     ///
-    /// If `change` does. What it has changed by then stays, and receivers are not told.
+    /// If `change` panics. Its changes until then stay, and receivers are not notified.
     ///
     /// # Examples
     ///
@@ -151,12 +153,12 @@ impl<T> Sender<T> {
         self.0.modify(|value| (true, change(value)));
     }
 
-    /// As [`send_modify`](Self::send_modify); receivers are told if `change` returns true, which
-    /// this returns.
+    /// Changes the value in place. Notifies all receivers if `change` returns true, and returns
+    /// what `change` returned.
     ///
     /// # Panics
     ///
-    /// As [`send_modify`](Self::send_modify).
+    /// Same as [`send_modify`](Self::send_modify).
     ///
     /// # Examples
     ///
@@ -168,8 +170,8 @@ impl<T> Sender<T> {
         self.0.modify(|value| (change(value), ())).0
     }
 
-    /// The value. As long as the result lives, no one changes it: a [`send`](Self::send) blocks its
-    /// thread.
+    /// Returns a read guard of the value. While the guard lives, the value cannot change: a
+    /// [`send`](Self::send) blocks its thread.
     ///
     /// # Examples
     ///
@@ -181,7 +183,7 @@ impl<T> Sender<T> {
         Ref(self.0.read())
     }
 
-    /// One more receiver, which has seen the value as it is now.
+    /// Creates a receiver that has seen the current value.
     ///
     /// # Examples
     ///
@@ -197,7 +199,7 @@ impl<T> Sender<T> {
         Receiver { shared: self.0.clone(), seen: self.0.version().0 }
     }
 
-    /// How many receivers there are.
+    /// Returns the number of receivers.
     ///
     /// # Examples
     ///
@@ -219,7 +221,7 @@ impl<T> Clone for Sender<T> {
 
 impl<T> Drop for Sender<T> {
     fn drop(&mut self) {
-        // AcqRel: what the other senders did comes before the end.
+        // AcqRel: what the other senders did happens before the close.
         if self.0.senders.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.0.version.fetch_or(CLOSED, Ordering::Release);
             self.0.changed.notify_all();
@@ -233,20 +235,21 @@ impl<T> fmt::Debug for Sender<T> {
     }
 }
 
-/// Looks at the value of a [`channel`]. A clone has seen what this has.
+/// The receiving half of a [`channel`], which reads the value. A clone has seen the same value.
 pub struct Receiver<T> {
     shared: Arc<Shared<T>>,
-    /// The version that it has seen.
+    /// The version that this receiver has seen.
     seen: usize,
 }
 
 impl<T> Receiver<T> {
-    /// The value, which does not count as seen by that. As long as the result lives, no one changes
-    /// it: a [`Sender::send`] blocks its thread. So it is not `Send`, and cannot be kept over an
-    /// `.await` of a goroutine.
+    /// Returns a read guard of the value, without marking the value as seen.
     ///
-    /// A thread should have one such result at a time: if a `send` waits for the first one, a
-    /// second one may wait for that.
+    /// While the guard lives, the value cannot change: a [`Sender::send`] blocks its thread. So the
+    /// guard is not `Send`, and a goroutine cannot hold it across an `.await`.
+    ///
+    /// A thread should hold at most one guard at a time: while a `send` waits for the first one,
+    /// taking a second one may deadlock.
     ///
     /// # Examples
     ///
@@ -258,8 +261,8 @@ impl<T> Receiver<T> {
         Ref(self.shared.read())
     }
 
-    /// As [`borrow`](Self::borrow), and the value counts as seen: [`changed`](Self::changed) waits
-    /// for the next one.
+    /// Returns a read guard as [`borrow`](Self::borrow) does, and marks the value as seen:
+    /// [`changed`](Self::changed) waits for the next one.
     ///
     /// # Examples
     ///
@@ -275,11 +278,11 @@ impl<T> Receiver<T> {
         Ref(value)
     }
 
-    /// Whether there is a value that it has not seen.
+    /// Returns true if there is a value that this receiver has not seen.
     ///
     /// # Errors
     ///
-    /// [`RecvError`], if there is none, and no sender either.
+    /// [`RecvError`], if there is no unseen value and all senders have been dropped.
     ///
     /// # Examples
     ///
@@ -297,15 +300,15 @@ impl<T> Receiver<T> {
         }
     }
 
-    /// Waits until there is a value that it has not seen, which counts as seen then.
+    /// Waits until there is a value that this receiver has not seen, and marks it as seen.
     ///
     /// # Cancellation
     ///
-    /// Dropping the future has no effect: what has changed counts as not seen.
+    /// Dropping the future has no effect: a change stays unseen.
     ///
     /// # Errors
     ///
-    /// [`RecvError`], if there is none, and no sender either.
+    /// [`RecvError`], if there is no unseen value and all senders have been dropped.
     ///
     /// # Examples
     ///
@@ -323,21 +326,21 @@ impl<T> Receiver<T> {
         Changed::new(&self.shared, &mut self.seen, Location::caller())
     }
 
-    /// Waits until `condition` is true of the value, which counts as seen then. `condition` runs
-    /// under the lock of the value.
+    /// Waits until `condition` returns true for the value, and marks that value as seen.
+    /// `condition` runs under the lock of the value.
     ///
     /// # Cancellation
     ///
-    /// Dropping the future has no effect, but that values for which `condition` was false count as
-    /// seen.
+    /// Dropping the future has no effect, except that values for which `condition` returned false
+    /// count as seen.
     ///
     /// # Errors
     ///
-    /// [`RecvError`], if it is not, and there is no sender any more.
+    /// [`RecvError`], if `condition` is false for the last value and all senders have been dropped.
     ///
     /// # Panics
     ///
-    /// If `condition` does; the value counts as seen then.
+    /// If `condition` panics; the value counts as seen then.
     ///
     /// # Examples
     ///
@@ -435,7 +438,7 @@ impl<T> fmt::Debug for Changed<'_, T> {
     }
 }
 
-/// A look at the value of a [`channel`], under its lock.
+/// A read guard of the value of a [`channel`].
 #[derive(Debug)]
 #[must_use]
 pub struct Ref<'a, T>(RwLockReadGuard<'a, T>);
@@ -448,7 +451,7 @@ impl<T> Deref for Ref<'_, T> {
     }
 }
 
-/// There is no sender any more, and no value that was not seen.
+/// The error of a receiver: all senders were dropped, and there is no unseen value.
 ///
 /// # Examples
 ///

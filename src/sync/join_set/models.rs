@@ -1,4 +1,4 @@
-//! Models of the keys of a set: the end of its goroutines against the wait for the next one.
+//! Loom models of the keys of a set: goroutines that end against the wait for the next one.
 
 use std::future::poll_fn;
 use std::panic::Location;
@@ -13,13 +13,13 @@ use crate::models::{explore, poll_once};
 use crate::sync::raw_notify::Until;
 use crate::wait::block_on::block_on;
 
-/// The key of the next goroutine that ends.
+/// Waits for the next goroutine to end and returns its key.
 async fn next(ended: &Ended) -> Option<usize> {
     let mut until = pin!(Until::new(&ended.notify, Location::caller(), Reason::JoinSet));
     poll_fn(|cx| ended.poll_next(until.as_mut(), cx, false)).await
 }
 
-/// A goroutine that ends.
+/// Spawns a thread that ends like a goroutine with `key`.
 fn ends(ended: &Arc<Ended>, key: usize) -> thread::JoinHandle<()> {
     let end = End { ended: ended.clone(), key };
     thread::spawn(move || drop(end))
