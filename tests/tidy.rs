@@ -775,9 +775,8 @@ fn every_example_is_listed_and_every_link_leads_somewhere() {
         let name = path.strip_prefix(&dir).unwrap().to_str().unwrap().replace('\\', "/");
         assert!(list.contains(&format!("({name})")), "examples/README.md does not list {name}");
     }
-    for text in
-        ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "examples/README.md"]
-    {
+    let pages = ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md"];
+    for text in pages.into_iter().chain(["docs/verification.md", "examples/README.md"]) {
         let text = root().join(text);
         for target in links(&read(&text)) {
             let found = text.with_file_name(&target).exists();

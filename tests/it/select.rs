@@ -1105,7 +1105,7 @@ fn arms_of_a_macro_take_expressions_and_blocks_and_default_is_a_name_too() {
     assert_eq!(select! { default = default.recv() => default, default => None }, Some(6));
 }
 
-/// What such a select costs the compiler stands in CONTRIBUTING.md.
+/// docs/verification.md has the time that the compiler needs for such a select.
 #[test]
 fn each_of_fifty_arms_wins_at_once_and_after_a_wait() {
     async fn among(rx: &[Receiver<usize>]) -> (usize, Option<usize>) {
