@@ -1,7 +1,9 @@
-//! How often something may happen. Go: `golang.org/x/time/rate`; tokio has none.
+//! Rate limiting. Go: `golang.org/x/time/rate`; tokio has none.
 //!
-//! A [`Limiter`] is a bucket of tokens: an event takes some, and so many come back each second, up
-//! to a burst.
+//! A [`Limiter`] is a token bucket: an event takes tokens, and tokens are added at a fixed rate, up
+//! to a maximum, the burst.
+//!
+//! # Examples
 //!
 //! ```
 //! use gopark::time::rate::Limiter;
@@ -9,7 +11,7 @@
 //! gopark::block_on(async {
 //!     let limiter = Limiter::new(1000.0, 2);
 //!     for _ in 0..5 {
-//!         limiter.wait(1).await.unwrap(); // two at once, then one each millisecond
+//!         limiter.wait(1).await.unwrap(); // two at once, then one every millisecond
 //!     }
 //! });
 //! ```
@@ -30,10 +32,10 @@ use crate::coop::{self, Object, Reason};
 use crate::panics::lock;
 use crate::wait::case::future_case;
 
-/// How many events there may be in a second. Go: `rate.Limit`. Made of a number, or of the time
-/// between two.
+/// A rate of events per second. Go: `rate.Limit`.
 ///
-/// Of a number that is not greater than 0, or is none (NaN), no tokens come.
+/// It is made from a number, or from the interval between two events. If the number is NaN or not
+/// greater than 0, no tokens are added.
 ///
 /// # Examples
 ///
@@ -47,10 +49,12 @@ use crate::wait::case::future_case;
 pub struct Limit(f64);
 
 impl Limit {
-    /// No limit at all: every event may happen, whatever the burst. Go: `rate.Inf`.
+    /// No limit: every event may happen at once, whatever the burst. Go: `rate.Inf`.
     pub const INF: Self = Self(f64::INFINITY);
 
-    /// One event in each `interval`; in none, no limit. Go: `rate.Every`.
+    /// Returns the rate of one event in each `interval`. Go: `rate.Every`.
+    ///
+    /// A zero interval means [`INF`](Self::INF).
     ///
     /// # Examples
     ///
@@ -66,7 +70,7 @@ impl Limit {
         Self(1.0 / interval.as_secs_f64())
     }
 
-    /// The events in a second.
+    /// Returns the number of events per second.
     ///
     /// # Examples
     ///
@@ -82,7 +86,7 @@ impl Limit {
         self.0 == f64::INFINITY
     }
 
-    /// How long it takes for so many tokens to come; none at all never come.
+    /// Returns the time in which so many tokens are added; [`Duration::MAX`] if none ever is.
     fn duration_of(self, tokens: f64) -> Duration {
         if self.0 > 0.0 {
             Duration::try_from_secs_f64(tokens / self.0).unwrap_or(Duration::MAX)
@@ -91,7 +95,7 @@ impl Limit {
         }
     }
 
-    /// How many tokens come in that time.
+    /// Returns the number of tokens that are added in `duration`.
     fn tokens_in(self, duration: Duration) -> f64 {
         if self.0 > 0.0 { duration.as_secs_f64() * self.0 } else { 0.0 }
     }
@@ -109,16 +113,13 @@ impl From<u32> for Limit {
     }
 }
 
-/// Limits how often something happens: on the long run so often a second, and so many at once. Go:
-/// `rate.Limiter`.
+/// Limits how often events happen: a rate in the long run, and a burst at once. Go: `rate.Limiter`.
 ///
-/// # Fairness
-///
-/// First come, first served: who waits has its time already, and one that comes later a later one.
+/// It is FIFO: a waiting event has a fixed time, and every later event gets a later time.
 ///
 /// # Memory ordering
 ///
-/// None: it orders times, not memory.
+/// None. A limiter schedules events; it does not synchronize memory.
 ///
 /// # Examples
 ///
@@ -140,23 +141,23 @@ pub struct Limiter {
 struct State {
     limit: Limit,
     burst: usize,
-    /// The tokens there were at `last`: less than none if events to come have taken them.
+    /// The tokens at the time `last`. Negative if events that are scheduled have taken them.
     tokens: f64,
     last: Instant,
-    /// The latest time of an event, past or to come.
+    /// The latest time of an event, past or scheduled.
     last_event: Instant,
 }
 
 impl State {
-    /// Adds the tokens that have come by `now`.
+    /// Adds the tokens of the time until `now`.
     fn advance(&mut self, now: Instant) {
         let tokens = self.tokens + self.limit.tokens_in(now.saturating_duration_since(self.last));
         self.tokens = tokens.min(self.burst as f64);
         self.last = self.last.max(now);
     }
 
-    /// Takes `n` tokens for an event that need not wait for longer than that; returns when it may
-    /// happen.
+    /// Takes `n` tokens for an event, and returns the time at which it may happen. Takes none, and
+    /// returns `None`, if the event would wait longer than `longest`.
     fn reserve(&mut self, now: Instant, n: usize, longest: Duration) -> Option<Instant> {
         if self.limit.is_infinite() {
             return Some(now);
@@ -174,8 +175,7 @@ impl State {
         Some(self.last_event)
     }
 
-    /// Gives back the tokens of an event that would have happened at `at`, but for those that later
-    /// events count on.
+    /// Returns the tokens of an event scheduled for `at`, except those that later events rely on.
     fn give_back(&mut self, now: Instant, n: usize, at: Instant, limit: Limit) {
         if self.limit.is_infinite() || n == 0 || at < now {
             return;
@@ -197,7 +197,7 @@ impl State {
 }
 
 impl Limiter {
-    /// A limiter with a full bucket of `burst` tokens. Go: `rate.NewLimiter`.
+    /// Returns a limiter with a full bucket of `burst` tokens. Go: `rate.NewLimiter`.
     ///
     /// # Examples
     ///
@@ -213,7 +213,7 @@ impl Limiter {
         Limiter { state: Mutex::new(state), object: Object::new() }
     }
 
-    /// Whether `n` events may happen at this instant; if so, they are counted. Go: `AllowN`.
+    /// Takes `n` tokens and returns true, if `n` events may happen now. Go: `AllowN`.
     ///
     /// # Examples
     ///
@@ -228,7 +228,7 @@ impl Limiter {
         lock(&self.state).reserve(now, n, Duration::ZERO).is_some()
     }
 
-    /// Counts `n` events, and says when they may happen. Go: `ReserveN`.
+    /// Takes `n` tokens, and returns when the `n` events may happen. Go: `ReserveN`.
     ///
     /// # Examples
     ///
@@ -258,17 +258,17 @@ impl Limiter {
     ///
     /// With a context: [`ctx.run(limiter.wait(n))`](crate::context::Context::run).
     ///
-    /// # Errors
-    ///
-    /// [`LimitError`], if the burst is less than `n`, or if tokens never come.
-    ///
     /// # Cancellation
     ///
-    /// Dropping the future gives the tokens back, but for those that later events count on.
+    /// Dropping the future returns its tokens, except those that later events rely on.
+    ///
+    /// # Errors
+    ///
+    /// [`LimitError`] if `n` exceeds the burst, or if no tokens are ever added.
     ///
     /// # Panics
     ///
-    /// If the future is polled after it has completed.
+    /// The future panics if it is polled after completion.
     ///
     /// # Examples
     ///
@@ -286,7 +286,7 @@ impl Limiter {
         Wait { limiter: self, n, site: Location::caller(), stage: Stage::New }
     }
 
-    /// Sets the limit, from now on. Events that have their time keep it. Go: `SetLimit`.
+    /// Sets the rate from now on. Events that are scheduled keep their time. Go: `SetLimit`.
     ///
     /// # Examples
     ///
@@ -303,7 +303,7 @@ impl Limiter {
         state.limit = limit;
     }
 
-    /// Sets the burst, from now on. Go: `SetBurst`.
+    /// Sets the burst from now on. Go: `SetBurst`.
     ///
     /// # Examples
     ///
@@ -320,7 +320,7 @@ impl Limiter {
         state.burst = burst;
     }
 
-    /// The limit.
+    /// Returns the rate.
     ///
     /// # Examples
     ///
@@ -331,7 +331,7 @@ impl Limiter {
         lock(&self.state).limit
     }
 
-    /// The burst: how many events may happen at once.
+    /// Returns the burst: how many events may happen at once.
     ///
     /// # Examples
     ///
@@ -342,7 +342,7 @@ impl Limiter {
         lock(&self.state).burst
     }
 
-    /// How many tokens there are at this instant; less than none if events wait. Go: `Tokens`.
+    /// Returns the number of tokens now; negative while events wait. Go: `Tokens`.
     ///
     /// # Examples
     ///
@@ -368,20 +368,22 @@ impl fmt::Debug for Limiter {
     }
 }
 
-/// Events that have been counted, and may happen later. Go: `rate.Reservation`. Dropping it gives
-/// nothing back.
-#[must_use = "the events are counted: wait for the delay, or cancel them"]
+/// Events whose tokens have been taken, and the time at which they may happen. Go:
+/// `rate.Reservation`.
+///
+/// Dropping it returns no tokens; [`cancel`](Self::cancel) does.
+#[must_use = "the tokens have been taken: wait for the delay, or cancel the events"]
 pub struct Reservation<'a> {
     limiter: &'a Limiter,
     n: usize,
-    /// `None` if they may never happen.
+    /// `None` if the events may never happen.
     at: Option<Instant>,
-    /// The limit when they were counted.
+    /// The limit when the tokens were taken.
     limit: Limit,
 }
 
 impl Reservation<'_> {
-    /// Whether they may happen at all: not if they are more than the burst. Go: `OK`.
+    /// Returns false if the events may never happen, because they exceed the burst. Go: `OK`.
     ///
     /// # Examples
     ///
@@ -394,7 +396,8 @@ impl Reservation<'_> {
         self.at.is_some()
     }
 
-    /// How long to wait before they may happen; [`Duration::MAX`] if they never may. Go: `Delay`.
+    /// Returns how long to wait before the events; [`Duration::MAX`] if they may never happen. Go:
+    /// `Delay`.
     ///
     /// # Examples
     ///
@@ -407,7 +410,7 @@ impl Reservation<'_> {
         self.at.map_or(Duration::MAX, |at| at.saturating_duration_since(clock::now()))
     }
 
-    /// They will not happen: gives the tokens back, but for those that later events count on. Go:
+    /// Cancels the events and returns their tokens, except those that later events rely on. Go:
     /// `Cancel`.
     ///
     /// # Examples
@@ -441,7 +444,7 @@ impl fmt::Debug for Reservation<'_> {
     }
 }
 
-/// More events than may happen at once, or some that never may.
+/// The error of a [`Limiter::wait`] for events that may never happen.
 ///
 /// # Examples
 ///
@@ -471,6 +474,14 @@ impl Error for LimitError {}
 
 pin_project! {
     /// The future of [`Limiter::wait`].
+    ///
+    /// # Cancellation
+    ///
+    /// Dropping it returns its tokens, except those that later events rely on.
+    ///
+    /// # Panics
+    ///
+    /// If it is polled after completion.
     #[must_use = "futures do nothing unless awaited"]
     pub struct Wait<'a> {
         limiter: &'a Limiter,
