@@ -1,4 +1,4 @@
-//! Judges whether the goroutines of the process can go on.
+//! Decides whether the goroutines of the process are deadlocked, and reports it.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
@@ -19,15 +19,16 @@ use crate::platform;
 use crate::threads;
 use crate::timer::driver;
 
-/// The head line of a proved deadlock. Go: "fatal error: all goroutines are asleep - deadlock!".
+/// The first line of the report. Go: "fatal error: all goroutines are asleep - deadlock!".
 const HEAD: &str = "gopark: all goroutines are asleep";
-/// Most goroutines of which a report has a line.
+/// The maximum number of goroutines that a report has lines for.
 const LINES: usize = 1000;
 
-/// A runtime has been at rest for a second: is it because all goroutines of the process wait for
-/// each other? If so, this is reported, once.
+/// Called when a runtime has been at rest for a second. If all goroutines of the process wait for
+/// each other, reports it, once.
 pub(crate) fn judge() {
-    // Another runtime's monitor may judge, and ask: its question would seem to have no answer here.
+    // Only one monitor judges at a time: it asks goroutines, and another one would not see the
+    // answers.
     static IS_JUDGING: AtomicBool = AtomicBool::new(false);
     if !IS_JUDGING.swap(true, Ordering::Acquire) {
         judge_alone();
@@ -55,8 +56,8 @@ fn judge_alone() {
             goroutine.state = before_answer(goroutine.state, answers.get(&goroutine.id));
         }
     }
-    // A main that is not there is on its way into its runtime, or its thread is about to return
-    // from `block_on`.
+    // A main that is missing is about to enter its runtime, or its thread is about to return from
+    // `block_on`.
     let mains = goroutines.iter().filter(|goroutine| goroutine.is_main).count();
     if is_closed
         && goroutines.iter().all(|goroutine| waits_for_us(goroutine) || is_asked(goroutine))
@@ -66,25 +67,25 @@ fn judge_alone() {
         let before = asked.map(|goroutine| (goroutine.id, goroutine.state)).collect();
         if Executor::all().filter(|executor| executor.ask_for_keepers()).count() != 0 {
             *lock(&ANSWERS) = before;
-            // They are judged again as soon as all is at rest again.
+            // They are judged again when everything is at rest again.
             return;
         }
     }
     let is_proved = is_closed && goroutines.iter().all(waits_for_us);
-    // There was no other thread when goroutines were asked: an answer has started one.
+    // There was no other thread when the goroutines were asked, so an answer has started one.
     if !is_closed && Executor::all().filter(|executor| executor.rest_begins_anew()).count() != 0 {
         return;
     }
     if mains < rest.mains
         || !is_proved && !asks
         || Rest::of_all().is_none_or(|now| now.since != rest.since)
-        // Another runtime's monitor has reported this one.
+        // The monitor of another runtime has reported this rest already.
         || LAST.fetch_max(rest.since.as_nanos(), Ordering::Relaxed) >= rest.since.as_nanos()
     {
         return;
     }
     let text = report(&goroutines, is_proved);
-    // A closed stderr is no reason to panic.
+    // Ignored because stderr may be closed.
     let _ = io::stderr().write_all(text.as_bytes());
     if is_proved {
         for ((executor, _), _) in
@@ -99,7 +100,7 @@ fn judge_alone() {
     }
 }
 
-/// What `GOPARK_DEBUG` says, if it does.
+/// Returns the policy of `GOPARK_DEBUG`, if it sets one.
 fn from_environment() -> Option<OnDeadlock> {
     Some(match settings().deadlock? {
         Action::Off => OnDeadlock::Ignore,
@@ -108,22 +109,22 @@ fn from_environment() -> Option<OnDeadlock> {
     })
 }
 
-/// When the rest began that was reported last.
+/// The time at which the last reported rest began.
 static LAST: AtomicU64 = AtomicU64::new(0);
 
-/// All runtimes are at rest.
+/// The state in which all runtimes are at rest.
 struct Rest {
-    /// When the last one began.
+    /// The time at which the last runtime came to rest.
     since: Time,
-    /// Those with calls of `block_on`, and what they do about a deadlock.
+    /// The runtimes with calls of `block_on`, and their policies.
     calling: Vec<(&'static Executor, OnDeadlock)>,
-    /// Calls of `block_on`, and threads of others that wait in one.
+    /// The number of calls of `block_on`, and of threads outside of the crate that wait in one.
     mains: usize,
     callers: usize,
 }
 
 impl Rest {
-    /// `None` if something runs, or will, or no call of `block_on` waits.
+    /// Returns `None` if anything runs, or is about to, or if no call of `block_on` waits.
     fn of_all() -> Option<Self> {
         let mut since = Time::PAST;
         let (mut calling, mut mains, mut callers) = (Vec::new(), 0, HashSet::new());
@@ -143,23 +144,24 @@ impl Rest {
     }
 }
 
-/// The goroutines that have been asked whether something keeps their wakers, and what they waited
-/// for by then: the answer is a poll.
+/// The goroutines that have been asked whether their wakers were cloned, with their states before
+/// that: the answer is a poll, which changes the state.
 static ANSWERS: LazyLock<Mutex<HashMap<GoroutineId, GoroutineState>>> =
     LazyLock::new(Mutex::default);
 
-/// True if the goroutine is to be asked whether something keeps its waker.
+/// True if the goroutine must be asked whether its waker was cloned.
 fn is_asked(goroutine: &GoroutineInfo) -> bool {
     let is_foreign = |reason| reason == WaitReason::Foreign && goroutine.keeper == Keeper::Unknown;
     matches!(goroutine.state, GoroutineState::Waiting { reason, .. } if is_foreign(reason))
 }
 
-/// True if its last poll was its answer.
+/// True if the last poll of the goroutine was its answer.
 fn has_answered(goroutine: &GoroutineInfo) -> bool {
     matches!(goroutine.keeper, Keeper::None | Keeper::Some)
 }
 
-/// What the goroutine does: it waits as before it was asked, if it waits for the same.
+/// Returns the state of a goroutine that has answered: it waits since the time before the poll, if
+/// it waits for the same.
 fn before_answer(now: GoroutineState, before: Option<&GoroutineState>) -> GoroutineState {
     match (now, before) {
         (
@@ -172,8 +174,8 @@ fn before_answer(now: GoroutineState, before: Option<&GoroutineState>) -> Gorout
     }
 }
 
-/// True if the goroutine waits in an operation of this crate, or for a future of another one that
-/// does not keep its waker.
+/// True if the goroutine waits in an operation of this crate, or for a future of another crate that
+/// has not cloned its waker.
 fn waits_for_us(goroutine: &GoroutineInfo) -> bool {
     let is_ours = |reason| match reason {
         WaitReason::Foreign => goroutine.keeper == Keeper::None,
@@ -183,7 +185,7 @@ fn waits_for_us(goroutine: &GoroutineInfo) -> bool {
     matches!(goroutine.state, GoroutineState::Waiting { reason, .. } if is_ours(reason))
 }
 
-/// The report of a runtime whose goroutines are all asleep.
+/// Returns the report of a runtime whose goroutines are all asleep.
 #[cfg(feature = "sim")]
 pub(crate) fn report_of(executor: &'static Executor) -> String {
     let goroutines = info::collect(std::iter::once(executor));
@@ -212,14 +214,15 @@ fn waits_for_lock(goroutine: &GoroutineInfo) -> bool {
     matches!(goroutine.state, GoroutineState::Waiting { reason, .. } if reason.is_lock())
 }
 
-/// Goroutines of which each waits for a lock that the next one holds; the last is the first again.
-/// Each goroutine is in no more than one of them.
+/// Returns the cycles of goroutines in which each waits for a lock that the next one holds. The
+/// last goroutine of a cycle is the first again. A goroutine is in at most one cycle.
 fn cycles(goroutines: &[GoroutineInfo]) -> Vec<Vec<GoroutineId>> {
     let holders: HashMap<_, _> =
         goroutines.iter().map(|goroutine| (goroutine.id, &goroutine.held_by)).collect();
     let (mut done, mut cycles) = (HashSet::new(), Vec::new());
     for goroutine in goroutines {
-        // The first holder leads on: of several readers each is in the writer's way.
+        // Follows the first holder only: if there are several readers, each of them blocks the
+        // writer.
         let mut path = vec![goroutine.id];
         while let Some(next) =
             holders.get(&path[path.len() - 1]).and_then(|by| by.first()?.goroutine)

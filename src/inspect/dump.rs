@@ -1,4 +1,4 @@
-//! All goroutines, one by one and in groups.
+//! [`goroutines`] and [`dump`]: all goroutines, one by one or in groups.
 
 use std::collections::HashMap;
 use std::io;
@@ -9,17 +9,18 @@ use super::info::{self, Age, GoroutineInfo, GoroutineState, Site};
 use crate::executor::Executor;
 use crate::header::WaitReason;
 
-/// All goroutines of all runtimes, in the order of their ids. Go: `runtime.Stack(buf, true)`, as
-/// data.
+/// Returns all goroutines of all runtimes, in the order of their ids. Go: `runtime.Stack(buf,
+/// true)`, as data.
 ///
-/// Each goroutine that lives during the whole call is there, once, whether it runs, can run or
-/// waits; and perhaps some that begin or end meanwhile. It is as it was at some moment of the call,
-/// but one that has just been woken, and is moved from queue to queue meanwhile, may be said to
-/// wait. Nothing is stopped: the call may be made on any thread, inside and outside of goroutines,
-/// and in a panic hook. A forked process has none.
+/// A goroutine that is alive during the whole call is in the list once, whether it is running,
+/// runnable or waiting. A goroutine that starts or ends during the call may be in it. Each is shown
+/// as it was at some moment of the call; only a goroutine that has just been woken, and is moved
+/// between queues meanwhile, may still be shown as waiting. No goroutine is stopped. The call may
+/// be made on any thread, inside and outside of goroutines, and in a panic hook. A forked process
+/// has no goroutines.
 ///
-/// It takes about a microsecond a goroutine. For a million goroutines there is [`dump`], which
-/// keeps groups only.
+/// It takes about a microsecond per goroutine. For a million goroutines use [`dump`], which stores
+/// groups only.
 ///
 /// # Examples
 ///
@@ -29,7 +30,9 @@ use crate::header::WaitReason;
 /// gopark::block_on(async {
 ///     let (tx, rx) = gopark::chan::unbuffered::<u8>();
 ///     let receiver = gopark::go(async move { rx.recv().await });
-///     let receives = |state| matches!(state, GoroutineState::Waiting { reason: WaitReason::ChanReceive, .. });
+///     let receives = |state| {
+///         matches!(state, GoroutineState::Waiting { reason: WaitReason::ChanReceive, .. })
+///     };
 ///     while !inspect::goroutines().iter().any(|goroutine| receives(goroutine.state)) {
 ///         gopark::gosched().await;
 ///     }
@@ -57,11 +60,11 @@ pub(super) enum Doing {
     Waits(WaitReason),
 }
 
-/// Goroutines that were started at one place, and do the same at one place.
+/// Goroutines that were spawned at one place, and wait for the same at one place.
 pub(super) struct Group {
     pub(super) count: usize,
     pub(super) first: GoroutineInfo,
-    /// When the first of them began to wait, and the last.
+    /// The earliest and the latest time at which one of them began to wait.
     pub(super) since: Option<(Instant, Instant)>,
 }
 
@@ -94,18 +97,18 @@ impl Groups {
     }
 }
 
-/// Most groups that a dump has a line for.
+/// The maximum number of groups that a dump has lines for.
 const LINES: usize = 96;
 
-/// Writes all goroutines of all runtimes, in groups of those that were started at one place and do
-/// the same at one place: the largest first, in no more than a hundred lines. Go: SIGQUIT, or the
-/// goroutine profile.
+/// Writes all goroutines of all runtimes, in groups. Go: SIGQUIT, or the goroutine profile.
 ///
-/// The text is for people, and may change.
+/// The goroutines of a group were spawned at one place, and wait for the same at one place. The
+/// largest group comes first, and there are at most a hundred lines. The text is for people, and
+/// may change.
 ///
 /// # Errors
 ///
-/// Those of `out`.
+/// The errors of `out`.
 ///
 /// # Examples
 ///

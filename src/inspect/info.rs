@@ -1,4 +1,4 @@
-//! What is known of a goroutine, and the one line that says it.
+//! [`GoroutineInfo`]: what is known of a goroutine, and its line in a report.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -17,8 +17,7 @@ use crate::ids::GoroutineId;
 #[cfg(feature = "net")]
 use crate::sources::SocketInfo;
 
-/// A goroutine, as [`goroutines`](super::goroutines) has found it. It prints as its line in a
-/// report.
+/// A goroutine, as [`goroutines`](super::goroutines) found it. It prints as its line in a report.
 ///
 /// # Examples
 ///
@@ -28,39 +27,41 @@ use crate::sources::SocketInfo;
 /// gopark::block_on(async {
 ///     gopark::go(inspect::named("worker", std::future::pending::<()>()));
 ///     let worker = loop {
-///         let mut waiting = inspect::goroutines().into_iter().filter(|goroutine| goroutine.is_waiting());
+///         let all = inspect::goroutines();
+///         let mut waiting = all.into_iter().filter(|goroutine| goroutine.is_waiting());
 ///         match waiting.next() {
 ///             Some(worker) => break worker,
 ///             None => gopark::gosched().await,
 ///         }
 ///     };
 ///     assert_eq!(worker.name.as_deref(), Some("worker"));
-///     println!("{worker}"); // goroutine 2 "worker" [foreign future, 0.0 s], spawned at src/main.rs:4
+///     // goroutine 2 "worker" [foreign future, 0.0 s], spawned at src/main.rs:4
+///     println!("{worker}");
 /// });
 /// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct GoroutineInfo {
-    /// Its id.
+    /// The goroutine's id.
     pub id: GoroutineId,
-    /// What [`named`](super::named) called it.
+    /// The name that [`named`](super::named) gave it.
     pub name: Option<Arc<str>>,
-    /// It is the main of a [`block_on`](crate::block_on).
+    /// True for the main of a [`block_on`](crate::block_on).
     pub is_main: bool,
     /// The call that started it.
     pub spawned_at: &'static Location<'static>,
     /// Its runtime.
     pub runtime: RuntimeId,
-    /// What it does.
+    /// Whether it is running, runnable or waiting.
     pub state: GoroutineState,
     /// The holders of the lock that it waits for, if locks are [recorded](super#gopark_debug).
     pub held_by: Vec<LockHolder>,
     /// The channel that it waits for, as it was at one moment, if channels are
-    /// [recorded](super#gopark_debug). `None` in a `select!`, of a main of
-    /// [`block_on_local`](crate::block_on_local), and behind 64 others that wait for the same.
+    /// [recorded](super#gopark_debug). `None` in a `select!`, for a main of
+    /// [`block_on_local`](crate::block_on_local), and if 64 others wait in front of it.
     pub channel: Option<ChannelInfo>,
-    /// The socket that it waits for, if that is one of the internet. `None` in a `select!` with
-    /// other cases that wait, and behind 64 others that wait for the same.
+    /// The socket that it waits for, if it is an internet socket. `None` in a `select!` with other
+    /// waiting cases, and if 64 others wait in front of it.
     #[cfg(feature = "net")]
     pub socket: Option<SocketInfo>,
     pub(super) keeper: Keeper,
@@ -70,9 +71,9 @@ pub struct GoroutineInfo {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LockHolder {
-    /// The goroutine that has acquired it; `None` for a thread.
+    /// The goroutine that acquired it; `None` for a thread.
     pub goroutine: Option<GoroutineId>,
-    /// Where it has done so.
+    /// The call that acquired it.
     pub locked_at: &'static Location<'static>,
 }
 
@@ -86,7 +87,7 @@ impl fmt::Display for LockHolder {
     }
 }
 
-/// What a goroutine does.
+/// Whether a goroutine is running, runnable or waiting.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum GoroutineState {
@@ -94,22 +95,22 @@ pub enum GoroutineState {
     Running,
     /// It waits for a worker.
     Runnable,
-    /// It waits for something.
+    /// It is parked.
     #[non_exhaustive]
     Waiting {
-        /// What for.
+        /// What it waits for.
         reason: WaitReason,
-        /// The call of the operation. `None` for a future of another crate, of which nothing is
-        /// known.
+        /// The call of the operation. `None` for a future of another crate.
         at: Option<&'static Location<'static>>,
-        /// Since when, in steps of 67 ms.
+        /// When it began to wait, rounded to 67 ms.
         since: Instant,
-        /// It may wait for something else as well: several operations have parked in its last poll.
+        /// True if several operations have parked in its last poll, so it may wait for another one
+        /// too.
         also_elsewhere: bool,
     },
 }
 
-/// Tells runtimes apart.
+/// Identifies a runtime within the process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RuntimeId(u64);
 
@@ -136,7 +137,7 @@ impl GoroutineInfo {
         }
     }
 
-    /// The same goroutine, as it was before it was woken, if it has been.
+    /// As [`new`](Self::new), but shows a goroutine that has been woken as still waiting.
     pub(super) fn before_wake(mut seen: Seen, mains: &HashSet<u64>) -> Self {
         if seen.does == Does::CanRun && seen.note.is_some() {
             seen.does = Does::Waits;
@@ -144,7 +145,7 @@ impl GoroutineInfo {
         Self::new(&seen, mains)
     }
 
-    /// True if it waits.
+    /// Returns true if the goroutine is parked.
     ///
     /// # Examples
     ///
@@ -184,7 +185,7 @@ fn state_of(seen: &Seen) -> GoroutineState {
     GoroutineState::Waiting { reason, at, since: since(epoch), also_elsewhere }
 }
 
-/// A call site as reports print it.
+/// A call site, as reports print it.
 pub(super) struct Site(pub(super) &'static Location<'static>);
 
 impl fmt::Display for Site {
@@ -193,7 +194,7 @@ impl fmt::Display for Site {
     }
 }
 
-/// An age as reports print it.
+/// An age, as reports print it.
 pub(super) struct Age(Duration);
 
 impl Age {
@@ -238,7 +239,7 @@ impl fmt::Display for GoroutineInfo {
     }
 }
 
-/// The goroutines of all runtimes, in the order of their ids.
+/// Returns the goroutines of the given runtimes, in the order of their ids.
 pub(super) fn collect(executors: impl Iterator<Item = &'static Executor>) -> Vec<GoroutineInfo> {
     let (mut all, mut tasks) = (Vec::new(), HashMap::new());
     #[cfg(feature = "net")]
@@ -264,17 +265,22 @@ pub(super) fn collect(executors: impl Iterator<Item = &'static Executor>) -> Vec
     all
 }
 
-/// Adds the channels that the goroutines wait for, whose tasks are these, with their places, by
-/// address.
+/// Adds the channel that each goroutine waits for. `tasks` maps the address of a task to the
+/// goroutine's index.
 fn add_channels(all: &mut [GoroutineInfo], tasks: &HashMap<usize, (usize, Kept)>) {
-    // They have operations that they do not poll now.
+    // The goroutines with operations on several channels, of which the last poll polled only one.
     let mut in_several = Vec::new();
     record::each_waited_for(|channel, waiters| {
         let receivers = waiters.receivers().iter().map(|task| (task, WaitReason::ChanReceive));
         let senders = waiters.senders().iter().map(|task| (task, WaitReason::ChanSend));
         for (task, its) in receivers.chain(senders) {
             let Some((at, _)) = tasks.get(task) else { continue };
-            let waits = |state| matches!(state, GoroutineState::Waiting { reason, also_elsewhere: false, .. } if reason == its);
+            let waits = |state| {
+                matches!(
+                    state,
+                    GoroutineState::Waiting { reason, also_elsewhere: false, .. } if reason == its
+                )
+            };
             if waits(all[*at].state) && all[*at].channel.replace(channel).is_some() {
                 in_several.push(*at);
             }
@@ -283,7 +289,7 @@ fn add_channels(all: &mut [GoroutineInfo], tasks: &HashMap<usize, (usize, Kept)>
     in_several.into_iter().for_each(|at| all[at].channel = None);
 }
 
-/// Adds the sockets that the goroutines wait for.
+/// Adds the socket that each goroutine waits for.
 #[cfg(feature = "net")]
 fn add_sockets(
     all: &mut [GoroutineInfo],

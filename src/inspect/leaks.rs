@@ -1,4 +1,4 @@
-//! Goroutines that were forgotten.
+//! [`LeakCheck`] and [`leaks`]: finds leaked goroutines.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -25,12 +25,13 @@ use crate::ids::GoroutineId;
 use crate::panics::lock;
 use crate::waker::TaskWaker;
 
-/// How long goroutines that can run may take to park or to end when main has returned.
+/// The time that runnable goroutines have to park or to end after main has returned.
 const SETTLE: Duration = Duration::from_millis(100);
-/// How long [`LeakCheck::finish`] waits by default, and how long between two looks.
+/// The default of [`LeakCheck::grace`].
 const GRACE: Duration = Duration::from_secs(1);
+/// The interval at which [`LeakCheck::finish`] checks.
 const LOOK: Duration = Duration::from_millis(5);
-/// Most goroutines of which a report has a line.
+/// The maximum number of goroutines that a report has lines for.
 const LINES: usize = 100;
 
 fn report(goroutines: &[GoroutineInfo], what: &str) -> String {
@@ -41,14 +42,14 @@ fn report(goroutines: &[GoroutineInfo], what: &str) -> String {
     text
 }
 
-/// The report of the goroutines that a runtime has left.
+/// Returns the report of the goroutines that are left in a runtime.
 #[cfg(feature = "sim")]
 pub(crate) fn left_in(executor: &'static Executor, what: &str) -> String {
     report(&info::collect(std::iter::once(executor)), what)
 }
 
-/// The goroutines that were parked at the end of the last poll of a runtime's last main; or before,
-/// if they were woken by it: then main has not waited for them. By the runtimes' numbers.
+/// For each runtime, the goroutines that were parked at the end of its last main's last poll. A
+/// goroutine that this poll has woken counts as parked, because main has not waited for it.
 static AT_RETURN: Mutex<Vec<AtReturn>> = Mutex::new(Vec::new());
 
 struct AtReturn {
@@ -59,7 +60,7 @@ struct AtReturn {
 }
 
 impl AtReturn {
-    /// The goroutines, without those that have ended because main had received what they sent.
+    /// Returns the goroutines, without those that have ended because main received what they sent.
     fn without_served(self, now: &[GoroutineInfo]) -> Vec<GoroutineInfo> {
         let Self { mut parked, failed_sends, .. } = self;
         parked.retain(|one| {
@@ -71,8 +72,8 @@ impl AtReturn {
     }
 }
 
-/// What `GOPARK_DEBUG=leaks` wants to know of mains: goroutines that one wakes stay at its
-/// processor for the rest of its poll.
+/// Returns the observer of mains that `GOPARK_DEBUG=leaks` needs. It makes the goroutines that a
+/// main wakes stay in its processor's queue until the end of the poll.
 pub(crate) fn of_mains() -> Option<&'static Observer> {
     const OBSERVER: &Observer = &Observer {
         begins: || Executor::keep_queue(true),
@@ -82,11 +83,11 @@ pub(crate) fn of_mains() -> Option<&'static Observer> {
     (settings().leaks != Action::Off).then_some(OBSERVER)
 }
 
-/// A main returns, in the poll of its goroutine. The ends of channels that it owned are gone
-/// already, and have woken others.
+/// Called when a main returns, in the poll of its goroutine. The channel handles that main owned
+/// have been dropped already, and have woken goroutines.
 fn main_returns() {
     let Some(executor) = Executor::current() else { return };
-    // Of a main that was not the last one to end.
+    // The record of an earlier main, which was not the last one to end.
     drop(take_at_return(executor));
     let (mains, mut parked) = (info::mains(executor), Vec::new());
     if mains.len() == 1 {
@@ -97,7 +98,7 @@ fn main_returns() {
     }
 }
 
-/// What was noted when the last main of the runtime returned.
+/// Takes the record of the last main of the runtime that returned.
 fn take_at_return(executor: &Executor) -> Option<AtReturn> {
     let number = executor.number();
     let mut all = lock(&AT_RETURN);
@@ -105,8 +106,9 @@ fn take_at_return(executor: &Executor) -> Option<AtReturn> {
     Some(all.swap_remove(at))
 }
 
-/// The last `block_on` of the runtime has returned: with `GOPARK_DEBUG=leaks`, reports goroutines
-/// that are still parked. If main has no value, because it panicked, that panic goes on.
+/// Called when a `block_on` of the runtime returns. With `GOPARK_DEBUG=leaks`, the last one reports
+/// the goroutines that are still parked. If main panicked, it has no value, and its panic is not
+/// replaced.
 #[track_caller]
 pub(crate) fn main_has_returned(executor: &'static Executor, has_value: bool) {
     let leaks = settings().leaks;
@@ -115,7 +117,7 @@ pub(crate) fn main_has_returned(executor: &'static Executor, has_value: bool) {
     }
     let at_return = take_at_return(executor);
     if executor.block_on_calls().on_deadlock().is_some() {
-        // It may be waited for still.
+        // Another call is in progress, whose main may still wait for the goroutines.
         return;
     }
     let until = Time::now().after(SETTLE);
@@ -135,17 +137,17 @@ pub(crate) fn main_has_returned(executor: &'static Executor, has_value: bool) {
     }
     let text = report(&parked, "still parked when main returned");
     assert!(leaks != Action::Crash || !has_value || thread::panicking(), "{text}");
-    // A closed stderr is no reason to panic.
+    // Ignored because stderr may be closed.
     let _ = io::stderr().write_all(text.as_bytes());
 }
 
 /// Finds goroutines that a test leaves behind. Go: uber-go/goleak.
 ///
-/// It knows the goroutines that the current runtime had when it was made: inside a goroutine that
-/// goroutine's runtime. [`finish`](Self::finish) panics if others are still there.
+/// A check records the goroutines of the current runtime when it is made. [`finish`](Self::finish)
+/// panics if others are left.
 ///
-/// Dropped without `finish` it looks once, waits for nothing, and panics if goroutines are parked
-/// that were not there before; while the thread panics already, it does nothing.
+/// A check that is dropped without `finish` looks once, without waiting, and panics if other
+/// goroutines are parked. If the thread is panicking already, it does nothing.
 ///
 /// # Examples
 ///
@@ -172,7 +174,7 @@ pub struct LeakCheck {
 type Filter = Box<dyn Fn(&GoroutineInfo) -> bool + Send + Sync>;
 
 impl LeakCheck {
-    /// Begins a check.
+    /// Starts a check.
     ///
     /// # Panics
     ///
@@ -199,21 +201,23 @@ impl LeakCheck {
         }
     }
 
-    /// How long [`finish`](Self::finish) waits for goroutines to end; a second by default.
+    /// Sets how long [`finish`](Self::finish) waits for goroutines to end; a second by default.
     ///
     /// # Examples
     ///
     /// ```
     /// use std::time::Duration;
     ///
-    /// gopark::block_on(async { gopark::inspect::LeakCheck::new().grace(Duration::ZERO).finish().await });
+    /// use gopark::inspect::LeakCheck;
+    ///
+    /// gopark::block_on(async { LeakCheck::new().grace(Duration::ZERO).finish().await });
     /// ```
     pub fn grace(mut self, grace: Duration) -> Self {
         self.grace = grace;
         self
     }
 
-    /// Goroutines for which `filter` is true are no leaks.
+    /// Ignores the goroutines for which `filter` returns true.
     ///
     /// # Examples
     ///
@@ -221,7 +225,8 @@ impl LeakCheck {
     /// use gopark::inspect::LeakCheck;
     ///
     /// gopark::block_on(async {
-    ///     let check = LeakCheck::new().ignore(|goroutine| goroutine.name.as_deref() == Some("pool"));
+    ///     let check =
+    ///         LeakCheck::new().ignore(|goroutine| goroutine.name.as_deref() == Some("pool"));
     ///     gopark::go(gopark::inspect::named("pool", std::future::pending::<()>()));
     ///     check.finish().await;
     /// });
@@ -234,8 +239,7 @@ impl LeakCheck {
         self
     }
 
-    /// Goroutines that were started at a place that contains `site` are no leaks. A place is
-    /// `FILE:LINE`.
+    /// Ignores the goroutines that were spawned at a place whose `FILE:LINE` contains `site`.
     ///
     /// # Examples
     ///
@@ -253,16 +257,23 @@ impl LeakCheck {
         self.ignore(move |goroutine| info::Site(goroutine.spawned_at).to_string().contains(&site))
     }
 
-    /// Waits until the goroutines that were started since have ended.
-    ///
-    /// # Panics
-    ///
-    /// If some are still there after the [grace](Self::grace): with the place of this call, and a
-    /// line for each.
+    /// Waits until the goroutines that were started after the check have ended.
     ///
     /// # Cancellation
     ///
-    /// Dropped before it is ready, it looks once more, as the check does that is dropped.
+    /// If the future is dropped before it is ready, the check looks once more, as if it was
+    /// dropped.
+    ///
+    /// # Panics
+    ///
+    /// If goroutines are left after the [grace](Self::grace). The text has the place of this call,
+    /// and a line for each goroutine.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// gopark::block_on(async { gopark::inspect::LeakCheck::new().finish().await });
+    /// ```
     #[track_caller]
     pub fn finish(self) -> impl Future<Output = ()> {
         let site = Location::caller();
@@ -281,13 +292,14 @@ impl LeakCheck {
             });
             let left = pin!(left).await;
             check.runtime = None;
-            // The panic itself has no place in the caller's code.
+            // The text needs the site, because the panic happens outside of the caller's code.
             let what = format!("started since, and still there at {}", info::Site(site));
             assert!(left.is_empty(), "{}", report(&left, &what));
         }
     }
 
-    /// The goroutines that were started since and are still there, but for the one that asks.
+    /// Returns the goroutines that were started after the check and are left, without the current
+    /// one.
     fn left(&self) -> Vec<GoroutineInfo> {
         let Some(runtime) = self.runtime else { return Vec::new() };
         let me = coop::goroutine().map(GoroutineId);
@@ -318,7 +330,7 @@ impl fmt::Debug for LeakCheck {
     }
 }
 
-/// Goroutines that were started at one place and wait at one place, as [`leaks`] has found them.
+/// Goroutines that were spawned at one place and wait at one place, returned by [`leaks`].
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct LeakGroup {
@@ -330,15 +342,17 @@ pub struct LeakGroup {
     pub at: Option<&'static Location<'static>>,
     /// How many there are.
     pub count: usize,
-    /// How many more than at the last call of [`leaks`].
+    /// How many more there are than at the last call of [`leaks`].
     pub grown: usize,
-    /// Since when the first of them waits.
+    /// The time since which the first of them waits.
     pub since: Instant,
 }
 
-/// Groups of goroutines, of all runtimes, that have waited for longer than `older_than`, the one
-/// that has grown most since the last call first. A group that grows from call to call is a leak.
-/// Go: the goroutine leak profile.
+/// Returns the groups of goroutines that have waited for longer than `older_than`. Go: the
+/// goroutine leak profile.
+///
+/// It covers all runtimes. The group that has grown most since the last call comes first. A group
+/// that grows from call to call is a leak.
 ///
 /// # Examples
 ///
@@ -350,7 +364,8 @@ pub struct LeakGroup {
 ///     for _ in 0..3 {
 ///         gopark::go(std::future::pending::<()>());
 ///     }
-///     while inspect::goroutines().iter().filter(|goroutine| goroutine.is_waiting()).count() < 3 {
+///     let waiting = || inspect::goroutines().iter().filter(|one| one.is_waiting()).count();
+///     while waiting() < 3 {
 ///         gopark::gosched().await;
 ///     }
 ///     let groups = inspect::leaks(Duration::ZERO);

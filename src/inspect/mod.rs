@@ -1,33 +1,40 @@
-//! What goroutines do: a dump, a report when they are stuck, a search for those that were
-//! forgotten.
+//! Lists goroutines, reports deadlocks, and finds leaked goroutines.
 //!
 //! | question | answer |
 //! |---|---|
-//! | What does each goroutine do now? | [`goroutines`], [`dump`]; on SIGQUIT with `GOPARK_DEBUG=dump=on` |
-//! | Why does nothing go on? | a report on stderr, see [`OnDeadlock`](crate::OnDeadlock) |
+//! | What does each goroutine do now? | [`goroutines`], [`dump`] |
+//! | Why does the program make no progress? | a report, see [`OnDeadlock`](crate::OnDeadlock) |
 //! | Which goroutines did this test leave behind? | [`LeakCheck`] |
-//! | Which ones were left when main returned? | `GOPARK_DEBUG=leaks=report` |
-//! | Which ones become more and more? | [`leaks`] |
+//! | Which were left when main returned? | `GOPARK_DEBUG=leaks=report` |
+//! | Which grow in number? | [`leaks`] |
 //!
-//! Every operation of this crate notes where it was called and what it waits for, in its
-//! goroutine's header. To look costs the goroutines nothing, and never polls them or stops the
-//! world. A line of a report is true at the moment at which it was read.
+//! Every operation of this crate records its call site and what it waits for in the header of its
+//! goroutine. An inspection costs the goroutines nothing: it never polls them and does not stop the
+//! world. Each line of a report was true when it was read.
 //!
-//! A goroutine that waits for a future of another crate is said to wait for a "foreign future":
-//! where, is not known. One that joined several operations in one poll waits "and more".
+//! If a goroutine waits for a future of another crate, the reason is "foreign future", and the site
+//! is unknown. If it joined several operations in one poll, it waits for one of them "and more".
 //!
 //! # `GOPARK_DEBUG`
 //!
-//! Settings of the environment, separated by commas, that win over the
-//! [`Builder`](crate::Builder)'s. Go: `GODEBUG`.
+//! This environment variable holds settings, separated by commas. They override those of the
+//! [`Builder`](crate::Builder). Go: `GODEBUG`.
 //!
-//! | setting | what happens |
-//! |---|---|
-//! | `deadlock=report`, `crash`, `off` | as [`OnDeadlock`](crate::OnDeadlock)`::Report`, `Crash`, `Ignore` |
-//! | `leaks=report`, `crash` | when the last `block_on` of a runtime returns, the goroutines are listed that are still parked, or that only the end of main has woken (unless another worker has taken them meanwhile, as it may where main is polled by [`block_on_local`](crate::block_on_local), or main has received what they sent); `crash` panics with the list |
-//! | `locks=on`, `off` | each `Mutex` and `RwMutex` records its holders and where they locked it, for the reports, and each channel is listed, so that [`goroutines`] finds [its facts](ChannelInfo); on by default in builds with debug assertions |
-//! | `dump=on` | SIGQUIT (`Ctrl-\`) writes a [`dump`] to stderr, and the process goes on; on Unix |
-//! | `sched=MS` | every so many milliseconds a line for each runtime says how busy it is. Go: `schedtrace` |
+//! * `deadlock=report`, `deadlock=crash`, `deadlock=off`: as [`OnDeadlock`](crate::OnDeadlock)
+//!   `::Report`, `Crash`, `Ignore`.
+//! * `leaks=report`: when the last `block_on` of a runtime returns, lists the goroutines that are
+//!   still parked, or that only the end of main has woken. A goroutine of the second kind is not
+//!   listed if another worker has run it meanwhile, as it may if
+//!   [`block_on_local`](crate::block_on_local) polls main, or if main has received what it sent.
+//!   `leaks=crash` panics with the list.
+//! * `locks=on`, `locks=off`: each `Mutex` and `RwMutex` records its holders and where they locked
+//!   it, for the reports; and each channel is listed, so that [`goroutines`] returns [its
+//!   state](ChannelInfo). On by default in builds with debug assertions.
+//! * `dump=on`: SIGQUIT (`Ctrl-\`) writes a [`dump`] to stderr, and the process goes on. On Unix.
+//! * `sched=MS`: every `MS` milliseconds, one line for each runtime says how busy it is. Go:
+//!   `schedtrace`.
+//!
+//! A report looks like this:
 //!
 //! ```text
 //! gopark: all goroutines are asleep
@@ -60,7 +67,7 @@ pub(crate) use leaks::{main_has_returned, of_mains};
 pub use named::{Named, named};
 pub(crate) use service::start as serve;
 
-/// Adds a line for each of the goroutines, but for no more than `most`.
+/// Appends a line for each goroutine, but for at most `most`.
 fn lines(text: &mut String, goroutines: &[GoroutineInfo], most: usize) {
     // Writing to a string does not fail.
     for goroutine in &goroutines[..goroutines.len().min(most)] {

@@ -1,4 +1,4 @@
-//! Names of goroutines.
+//! [`named`]: names of goroutines.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
@@ -15,8 +15,8 @@ use crate::panics::lock;
 use crate::simulated;
 use crate::wait::case::{future_case, option_case};
 
-/// The names of goroutines that have one, the one that holds last. It is small, and locked when a
-/// goroutine begins or ends, or for a report.
+/// The names of the goroutines that have one; the last name of a goroutine is the current one. The
+/// lock is taken when a named future starts or ends, and for a report.
 static NAMES: Mutex<Option<HashMap<u64, Vec<Arc<str>>>>> = Mutex::new(None);
 
 pub(super) fn name_of(id: u64) -> Option<Arc<str>> {
@@ -25,10 +25,11 @@ pub(super) fn name_of(id: u64) -> Option<Arc<str>> {
     lock(&NAMES).as_ref()?.get(&id)?.last().cloned()
 }
 
-/// Gives the goroutine that runs `future` a name, which reports show. tokio: `task::Builder::name`.
+/// Gives the goroutine that polls `future` a name, which reports show. tokio:
+/// `task::Builder::name`.
 ///
-/// The name holds from the first poll of the future until that is dropped. If several do, the one
-/// that began last is shown. Outside of goroutines it does nothing.
+/// The name holds from the first poll of the future until the future is dropped. If several names
+/// hold, reports show the one that was set last. Outside of goroutines this does nothing.
 ///
 /// # Cancellation
 ///
@@ -49,7 +50,7 @@ pub fn named<F: IntoFuture>(name: impl Into<Arc<str>>, future: F) -> Named<F::In
 }
 
 pin_project! {
-    /// A future whose goroutine has a name, made by [`named`].
+    /// A future whose goroutine has a name, returned by [`named`].
     ///
     /// # Cancellation
     ///
@@ -62,7 +63,7 @@ pin_project! {
     }
 }
 
-/// The name's entry. It is removed when this is dropped.
+/// The entry of a name, which is removed when this is dropped.
 struct Tag {
     name: Arc<str>,
     is_polled: bool,
@@ -95,7 +96,7 @@ impl Drop for Tag {
         if let Some(all) = &mut *lock(&NAMES) {
             let Entry::Occupied(mut entry) = all.entry(goroutine) else { return };
             let names = entry.get_mut();
-            // Another one with the same allocation has the same name.
+            // If there are several entries with this allocation, they have the same name.
             if let Some(at) = names.iter().rposition(|name| Arc::ptr_eq(name, &self.name)) {
                 names.remove(at);
             }
@@ -119,7 +120,7 @@ impl<F: Future> Future for Named<F> {
         }
         let polled = this.future.poll(cx);
         if polled.is_ready() {
-            // The future may be foreign, and then has not.
+            // A foreign future does not spend from the budget itself.
             coop::spend();
         }
         polled

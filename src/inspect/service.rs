@@ -13,21 +13,21 @@ use crate::debug;
 use crate::executor::Executor;
 use crate::threads;
 
-/// A runtime starts: starts the thread with the first one. One that the system refuses is missed,
-/// and no more.
+/// Called when a runtime starts: the first call starts the thread. If the system refuses, dumps and
+/// traces are missing, and nothing else.
 pub(crate) fn start() {
     static STARTED: Once = Once::new();
     let settings = debug::settings();
     if settings.dump || settings.sched.is_some() {
         STARTED.call_once(|| {
-            // Here: a signal that comes before the thread runs must not end the process.
+            // Not in the thread: a signal that comes before it runs must not end the process.
             let quit = if settings.dump { catch_quit() } else { None };
             let _ = threads::start("gopark-debug".into(), move || run(quit, settings.sched));
         });
     }
 }
 
-/// `None` if the system has no such signal, or refuses.
+/// Catches SIGQUIT. Returns `None` if the system has no such signal, or refuses.
 fn catch_quit() -> Option<Catcher> {
     let catcher = Catcher::open(&caught::DUMP).ok()?;
     catcher.catch(caught::QUIT).ok()?;
@@ -37,7 +37,7 @@ fn catch_quit() -> Option<Catcher> {
 fn run(quit: Option<Catcher>, period: Option<Duration>) {
     threads::serve();
     let began = clock::now();
-    // A time that no clock shows is never.
+    // An overflow means never.
     let mut next = period.and_then(|period| began.checked_add(period));
     loop {
         let limit = next.map(|next| next.saturating_duration_since(clock::now()));
@@ -49,7 +49,7 @@ fn run(quit: Option<Catcher>, period: Option<Duration>) {
             }
             (None, None) => return,
         };
-        // A closed stderr is no reason to panic.
+        // Errors are ignored because stderr may be closed.
         if dumps {
             let _ = dump(&mut io::stderr());
         }
@@ -61,7 +61,7 @@ fn run(quit: Option<Catcher>, period: Option<Duration>) {
     }
 }
 
-/// A line for each runtime, as Go's `schedtrace` has it.
+/// Returns a line for each runtime, in the form of Go's `schedtrace`.
 fn trace(elapsed: Duration) -> String {
     let mut text = String::new();
     for executor in Executor::all() {
@@ -69,7 +69,8 @@ fn trace(elapsed: Duration) -> String {
         // Writing to a string does not fail.
         let _ = writeln!(
             text,
-            "SCHED {}ms: runtime={} gomaxprocs={} idleprocs={} threads={} idlethreads={} goroutines={} runqueue={} {:?}",
+            "SCHED {}ms: runtime={} gomaxprocs={} idleprocs={} threads={} idlethreads={} \
+             goroutines={} runqueue={} {:?}",
             elapsed.as_millis(),
             executor.number(),
             load.procs,
