@@ -1,31 +1,29 @@
-//! The guide: how to write with gopark what you know how to write with Go, or with tokio.
+//! The guide: how to write Go's or tokio's programs with gopark.
 //!
-//! | page | for whom |
+//! | page | read it if |
 //! |---|---|
 //! | [`from_go`] | you know Go: every construct of its concurrency, and its form here |
-//! | [`from_tokio`] | you know tokio: what stands for what, and what becomes simpler |
-//! | [`cancellation`] | you drop futures, abort goroutines, or give up after some time |
+//! | [`from_tokio`] | you know tokio: the counterpart of each item, and what becomes simpler |
+//! | [`cancellation`] | you drop futures, abort goroutines, or use time-outs |
 //! | [`blocking`] | you call code that blocks its thread |
 //! | [`panics`] | you want to know where a panic goes |
-//! | [`when_it_hangs`] | nothing goes on, or goroutines are left behind |
+//! | [`when_it_hangs`] | the program makes no progress, or leaks goroutines |
 #![cfg_attr(
     feature = "net",
-    doc = "| [`network`] | you write servers and clients: sockets, hyper, processes and files |"
+    doc = "| [`network`] | you write servers and clients with sockets, hyper, processes and files |"
 )]
 #![cfg_attr(
     feature = "sim",
-    doc = "| [`test_it`] | a bug shows once a week, and must show in each test |"
+    doc = "| [`test_it`] | a bug appears once a week, and should fail every test |"
 )]
-//! | [`choosing`] | channel, lock or atomic? And what for Go's `sync.Map`? |
-//! | [`beside_tokio`] | you need tokio's sockets, or a library that does; or you have a tokio program already |
-//! | [`tuning`] | it works, and is to be faster, or smaller |
+//! | [`choosing`] | you must choose between a channel, a lock and an atomic, or look for `sync.Map` |
+//! | [`beside_tokio`] | you need tokio's sockets or a library that does, or have a tokio program |
+//! | [`tuning`] | the program works, and should be faster or smaller |
 //!
-//! All Rust code in here is compiled and run with the tests. (The Go code is there to be compared
-//! with.)
+//! The tests compile and run all Rust code in the guide. The Go code is only for comparison.
 //!
-//! This module is there in the documentation alone: a program that uses gopark has nothing of it.
-//! Its pages are the Markdown files beside this one, below `src/`, so they are part of the package
-//! and can be read there as well.
+//! This module exists in the documentation only. Its pages are the Markdown files in `src/guide/`
+//! of the package.
 
 #[doc = include_str!("from_go.md")]
 pub mod from_go {}
