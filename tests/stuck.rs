@@ -25,7 +25,7 @@ const ASLEEP: &str = "gopark: all goroutines are asleep\n";
 const PERHAPS: &str =
     "gopark: all goroutines are asleep: nothing inside the runtime can wake them\n";
 
-// ------------------------------------------------------------------------------------------------ deadlocks
+// -------------------------------------------------------------------------------------- deadlocks
 
 fn philosophers() {
     block_on(async {
@@ -271,7 +271,7 @@ fn is_reported_twice(ended: &Ended) {
     assert_eq!(ended.code, Some(0), "{}", ended.stderr);
 }
 
-// ------------------------------------------------------------------------------------------------ none
+// ------------------------------------------------------------------------------------------- none
 
 fn a_timer_will_wake_it() {
     block_on(async {
@@ -409,7 +409,7 @@ fn nobody_waits() {
     thread::sleep(3 * SECOND); // asleep: for longer than a rest
 }
 
-// ------------------------------------------------------------------------------------------------ leaks
+// ------------------------------------------------------------------------------------------ leaks
 
 async fn until_parked(goroutines: usize) {
     let is_parked =
@@ -505,7 +505,7 @@ fn all_have_ended() {
     });
 }
 
-// ------------------------------------------------------------------------------------------------ the table
+// -------------------------------------------------------------------------------------- the table
 
 struct Scenario {
     name: &'static str,
@@ -853,7 +853,7 @@ fn wait_for_alarm() {
     });
 }
 
-// ------------------------------------------------------------------------------------------------ the harness
+// ------------------------------------------------------------------------------------ the harness
 
 const SCENARIO: &str = "GOPARK_TEST_SCENARIO";
 /// Whether a program is stuck shows within this time.

@@ -845,7 +845,7 @@ fn the_tree_speaks_of_no_machine() {
     }
 }
 
-// ------------------------------------------------------------------------------------------------ reading the tree
+// ------------------------------------------------------------------------------- reading the tree
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))

@@ -27,7 +27,7 @@ pub(crate) mod time;
 /// The numbers of worker threads that every case is run with.
 pub(crate) const PROCS: [usize; 2] = [1, 2];
 
-// ------------------------------------------------------------------------------------------------ executors
+// -------------------------------------------------------------------------------------- executors
 
 /// Something that runs goroutines, whatever it calls them.
 pub(crate) trait Executor: Clone + Send + Sync + 'static {
@@ -272,7 +272,7 @@ impl Executor for Smol {
     }
 }
 
-// ------------------------------------------------------------------------------------------------ channels
+// --------------------------------------------------------------------------------------- channels
 
 /// A kind of channel, and what it is run on.
 pub(crate) trait Channel: Send + Sync + 'static {
@@ -459,7 +459,7 @@ macro_rules! async_channel_channel {
 async_channel_channel!(AsyncChannel on Smol, "async-channel");
 async_channel_channel!(AsyncChannelOnTokio on Tokio, "async-channel-on-tokio");
 
-// ------------------------------------------------------------------------------------------------ measuring
+// -------------------------------------------------------------------------------------- measuring
 
 /// For criterion: `case` does at least `n` operations and says how many and how long it took; what comes out is the
 /// time of `n`.

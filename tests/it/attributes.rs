@@ -9,7 +9,7 @@ use gopark::Handle;
 
 use crate::util::no_hang;
 
-/// Where gopark is re-exported, and notes what is called.
+/// Re-exports gopark, and records which functions are called.
 mod elsewhere {
     use std::cell::Cell;
 
@@ -99,7 +99,7 @@ async fn a_local_test_need_not_be_send() {
     assert_eq!(*shared, gopark::gomaxprocs(0) as i32);
 }
 
-/// Other attributes stay.
+/// Other attributes are kept.
 #[gopark::test]
 #[should_panic(expected = "as it should")]
 async fn a_test_that_should_panic_does() {
@@ -143,7 +143,7 @@ tests! {
         assert_eq!("1".parse(), Ok(1));
         Ok(())
     }
-    /// Documented.
+    /// This item has documentation.
     #[should_panic(expected = "made by a macro")]
     a_macro_may_make_one_that_panics -> () { panic!("made by a macro") }
 }

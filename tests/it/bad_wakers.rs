@@ -1,5 +1,6 @@
-//! Foreign wakers that panic, in a wake, a clone or a drop. That is no other operation's concern: it costs no wake, no value, no
-//! lock and no permit, and the caller of what woke, cloned or dropped the waker returns (CA-19).
+//! Foreign wakers that panic when they are woken, cloned or dropped. Such a panic must not affect
+//! other operations: no wake, value, lock or permit is lost, and the call that woke, cloned or
+//! dropped the waker returns (CA-19).
 
 use std::cell::{Cell, RefCell};
 use std::fmt;
@@ -25,16 +26,16 @@ use gopark::{JoinHandle, Runtime, select};
 use crate::task::{FAULTS, Fault, Task, USE};
 use crate::util::{OnDrop, isolated, no_hang, rt, spin_until};
 
-// ------------------------------------------------------------------------------------------------ scenes
+// ----------------------------------------------------------------------------------------- scenes
 
 type Op = Pin<Box<dyn Future<Output = ()>>>;
 
-/// Operations that are to be parked in this order, and what completes them.
+/// Operations to park in this order, and what completes them.
 struct Scene {
     ops: Vec<Op>,
-    /// Completes them all; or the first, and the end of each completes the next.
+    /// Completes all operations; or the first one, and the end of each completes the next.
     fire: Box<dyn FnMut()>,
-    /// Whether the object is as good as new.
+    /// Whether the object is as it was at the beginning.
     end: Box<dyn FnOnce()>,
     /// A use of the object that changes nothing, for [`USE`].
     r#use: Option<Box<dyn Fn()>>,
@@ -43,15 +44,15 @@ struct Scene {
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Kind {
-    /// `fire` completes them all.
+    /// `fire` completes all operations.
     Broadcast,
-    /// `fire` completes the first, and the end of each completes the next.
+    /// `fire` completes the first operation, and the end of each completes the next.
     Chain,
-    /// As `Broadcast`, by other threads.
+    /// As `Broadcast`, but other threads complete them.
     Background,
 }
 
-/// Wakers are woken in rounds of 16: this makes three of them.
+/// Wakers are woken in batches of 16: this number makes three batches.
 const CROWD: usize = 39;
 
 impl Scene {
@@ -73,7 +74,7 @@ impl Scene {
         Scene { end: Box::new(end), ..self }
     }
 
-    /// Operations like this one come and go.
+    /// More operations like this one are registered and dropped.
     fn used_by<F: Future>(self, op: impl Fn() -> F + 'static) -> Self {
         let come_and_go =
             move || _ = Box::pin(op()).as_mut().poll(&mut Cx::from_waker(Waker::noop()));
@@ -85,13 +86,13 @@ impl Scene {
     }
 }
 
-/// From where the library is called.
+/// The place from which the library is called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Mode {
     Thread,
-    /// In a destructor, while a panic unwinds the thread: there a panic that gets out aborts the process.
+    /// In a destructor while the thread unwinds: there a panic that escapes aborts the process.
     Unwinding,
-    /// In a goroutine, where a mutex does not hand over at each unlock.
+    /// In a goroutine, where a mutex is not handed over at each unlock.
     Goroutine,
 }
 
@@ -117,16 +118,16 @@ impl Mode {
     }
 }
 
-/// What becomes of the parked operations before they are completed.
+/// What happens to the parked operations before they are completed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Twist {
-    /// Nothing.
+    /// Nothing happens.
     None,
     /// Good tasks poll all of them.
     Replaced,
-    /// They were good tasks', and then the bad ones poll their own.
+    /// Good tasks polled them first, then the bad tasks poll their own.
     Spoiled,
-    /// Those of bad tasks are dropped.
+    /// The operations of bad tasks are dropped.
     Dropped,
 }
 
@@ -206,7 +207,7 @@ impl Play {
         }
     }
 
-    /// The task was woken once, if its operation has not been dropped.
+    /// The task was woken once, unless its operation has been dropped.
     fn woken(&self, i: usize, task: &Task, op: &Option<Op>, background: bool) {
         if op.is_some() {
             if background {
@@ -223,7 +224,7 @@ impl Play {
 
 type Scenes = &'static [(&'static str, fn() -> Scene)];
 
-/// Each scene with bad wakers of every kind, in several places, called from everywhere.
+/// Runs each scene with bad wakers of every kind, in several positions, from every place.
 fn play(scenes: Scenes) {
     isolated(|| {
         no_hang(move || {
@@ -266,11 +267,11 @@ fn play_with(scenes: Scenes, fault: impl Fn(usize) -> Option<Fault>) {
 }
 
 thread_local! {
-    /// The operations are being parked, on this thread.
+    /// Parks the operations, on this thread.
     static PARKING: Cell<bool> = const { Cell::new(false) };
 }
 
-/// An operation that is dropped when it has completed, instead of the poll that would show it.
+/// An operation that is dropped after it has completed, instead of being polled again.
 async fn given_up<F: Future>(op: F) {
     let mut op = Box::pin(op);
     poll_fn(|cx| if PARKING.get() { op.as_mut().poll(cx).map(drop) } else { Poll::Ready(()) })
@@ -293,9 +294,9 @@ fn parked(op: impl Future<Output = ()> + 'static) -> Op {
     op
 }
 
-// ------------------------------------------------------------------------------------------------ channels
+// --------------------------------------------------------------------------------------- channels
 
-/// Values that must arrive in the order of sending, all of them.
+/// Values all of which must arrive, in the order of sending.
 #[derive(Clone, Default)]
 struct Values(Rc<Cell<(usize, usize)>>);
 
@@ -331,7 +332,7 @@ fn send_all(tx: Sender<usize>, values: Values) -> impl FnMut() {
     }
 }
 
-/// Receivers are parked; the channel has room for `buffer` values more.
+/// Parks receivers; the channel has room for `buffer` more values.
 fn received(buffer: usize, op: fn(usize, Receiver<usize>, Values) -> Op) -> Scene {
     let (tx, rx) = chan::bounded(buffer);
     let values = Values::default();
@@ -346,7 +347,7 @@ fn received(buffer: usize, op: fn(usize, Receiver<usize>, Values) -> Op) -> Scen
         .used_by(look_at(used))
 }
 
-/// Senders are parked; `buffer` values are in the channel.
+/// Parks senders; the channel holds `buffer` values.
 fn sent(buffer: usize, op: fn(Sender<usize>) -> Op) -> Scene {
     let (tx, rx) = chan::bounded(buffer);
     (0..buffer).for_each(|_| tx.try_send(0).unwrap());
@@ -542,7 +543,7 @@ fn streams_are_notified_whatever_wakers_do_ca19() {
     ]);
 }
 
-// ------------------------------------------------------------------------------------------------ contexts
+// --------------------------------------------------------------------------------------- contexts
 
 fn cancelled(op: fn(Context) -> Op) -> Scene {
     let (ctx, cancel) = Context::background().with_cancel();
@@ -611,9 +612,9 @@ fn contexts_end_whatever_wakers_do_ca19() {
     ]);
 }
 
-// ------------------------------------------------------------------------------------------------ locks
+// ------------------------------------------------------------------------------------------ locks
 
-/// Shared by the operations of a scene, whose futures borrow from it.
+/// What the operations of a scene share; their futures borrow from it.
 fn with<T: 'static, F: Future<Output = ()>>(
     shared: T,
     op: impl Fn(Rc<T>) -> F,
@@ -622,7 +623,7 @@ fn with<T: 'static, F: Future<Output = ()>>(
     (shared.clone(), move |_| op(shared.clone()))
 }
 
-/// A value kept from `scene` on, until `fire`; it may borrow from what the scene shares.
+/// A value that is kept from `scene` until `fire`; it may borrow from what the scene shares.
 fn leak<T>(value: T) -> &'static T {
     Box::leak(Box::new(value))
 }
@@ -793,7 +794,7 @@ fn groups_and_single_runs_end_whatever_wakers_do_ca19() {
             Scene::new(op, once(leader, drop)).of(Kind::Chain)
         }),
         ("error group", || {
-            // One group each: a second wait in one round is a mistake.
+            // One group for each, because a second wait in the same round is an error.
             let (tx, rx) = chan::unbuffered::<()>();
             let op = move |_| {
                 let (group, rx) = (ErrGroup::<()>::new(), rx.clone());
@@ -805,7 +806,7 @@ fn groups_and_single_runs_end_whatever_wakers_do_ca19() {
     ]);
 }
 
-// ------------------------------------------------------------------------------------------------ time, goroutines
+// ------------------------------------------------------------------------------- time, goroutines
 
 const SHORT: Duration = Duration::from_millis(2);
 
@@ -873,8 +874,9 @@ fn a_dropped_join_handle_leaves_no_waker_behind() {
 
 #[test]
 fn a_join_handle_that_changed_its_task_can_be_dropped_after_it_completed() {
-    // The first poll is another executor's, so the goroutine has a proxy of its waker. The next is that of the joiner's own task,
-    // which replaces the proxy and completes the join. The drop then has nothing to deregister.
+    // Another executor polls first, so the goroutine has a proxy of that executor's waker. The next
+    // poll is by the joiner's own task: it replaces the proxy and completes the join. The drop then
+    // has nothing to deregister.
     let joined = no_hang(|| {
         gopark::block_on(async {
             let (tx, rx) = chan::unbuffered::<()>();
@@ -912,7 +914,7 @@ fn goroutines_are_joined_whatever_wakers_do_ca19() {
                 let rx = rx.clone();
                 async move { assert_eq!(gopark::unblock(move || rx.recv_blocking()).await, None) }
             };
-            // It is closed already if all closures were dropped before they began.
+            // The channel is closed already if all closures were dropped before they started.
             let mut scene = Scene::new(op, move || _ = tx.close()).of(Kind::Background);
             scene.ops.truncate(4);
             scene

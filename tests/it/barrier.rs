@@ -36,7 +36,7 @@ fn one_that_gives_up_is_not_counted() {
     let mut first = Hand::parked(barrier.wait());
     let second = Hand::new(barrier.wait()).ready();
     assert!(second.is_leader());
-    // Once all have come there is nothing to take back.
+    // After the last one has arrived, dropping a wait takes nothing back.
     drop(Hand::parked(barrier.wait()));
     assert!(!first.ready().is_leader());
     let gone = Hand::parked(barrier.wait());
@@ -50,7 +50,7 @@ fn whoever_gives_up_whenever_rounds_have_as_many_as_the_barrier_is_for() {
     for seed in 0..400 {
         let (mut dice, n) = (Dice::new(seed), 1 + seed as usize % 5);
         let barrier = Barrier::new(n);
-        // Those of the round, and those of rounds that are over.
+        // Waits of the current round, and waits of rounds that have ended.
         let (mut waits, mut over) = (Vec::new(), Vec::new());
         for _ in 0..200 {
             match dice.roll(4) {

@@ -1,5 +1,5 @@
-//! The blocking forms where a thread is about to end or does something else already: in destructors of thread-locals, in
-//! `atexit` handlers, inside each other.
+//! The blocking forms on a thread that is about to end, or inside another call: in destructors of
+//! thread-locals, in `atexit` handlers, inside each other.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -14,7 +14,7 @@ use gopark::{block_on, block_on_local, chan, go, time};
 
 use crate::util::{OnDrop, in_child, isolated, no_hang, spin_until};
 
-/// Each is a blocking form that has to wait for another thread.
+/// Each is a blocking form that must wait for another thread.
 const WAITS: [fn(); 9] = [
     receives,
     sends,
@@ -26,12 +26,12 @@ const WAITS: [fn(); 9] = [
     receives_from_a_timer,
     runs_a_main,
 ];
-/// Those that work inside a `block_on` as well.
+/// Those that also work inside a `block_on`.
 const INNER_WAITS: &[fn()] = WAITS.split_at(8).0;
 
 fn receives() {
     let (tx, rx) = chan::unbuffered();
-    // It is refused until a receiver waits.
+    // The send fails until a receiver waits.
     let sender = thread::spawn(move || spin_until(|| tx.try_send(7).is_ok()));
     assert_eq!(rx.recv_blocking(), Some(7));
     sender.join().unwrap();
@@ -39,7 +39,7 @@ fn receives() {
 
 fn sends() {
     let (tx, rx) = chan::unbuffered();
-    // It is refused until a sender waits.
+    // The receive fails until a sender waits.
     let receiver = thread::spawn(move || spin_until(|| rx.try_recv() == Ok(7)));
     tx.send_blocking(7).unwrap();
     receiver.join().unwrap();
@@ -104,8 +104,9 @@ fn runs_a_main() {
     assert_eq!(block_on_local(async { go(async { 42 }).await.unwrap() }), 42);
 }
 
-/// Lets a thread that is about to wait come to it, in most cases; it makes no difference to what must happen. On a busy
-/// machine each yield lasts for a turn of all others, and one is enough.
+/// Gives another thread time to begin its wait. In most cases it does, and the result must be the
+/// same if it does not. On a busy machine each yield takes a turn of all other threads, so one is
+/// enough.
 fn give_way() {
     let start = Instant::now();
     (0..100)
@@ -113,7 +114,7 @@ fn give_way() {
         .for_each(|_| thread::yield_now());
 }
 
-/// A thread acquires a lock, and releases it a little after this has returned.
+/// Another thread acquires a lock, and releases it a little after this function has returned.
 fn hold<'scope, G>(scope: &'scope Scope<'scope, '_>, acquire: impl FnOnce() -> G + Send + 'scope) {
     let (holds, is_held) = mpsc::channel();
     scope.spawn(move || {
@@ -128,7 +129,7 @@ fn hold<'scope, G>(scope: &'scope Scope<'scope, '_>, acquire: impl FnOnce() -> G
 type Act = OnDrop<fn()>;
 
 thread_local! {
-    /// What a thread does in this local's destructor.
+    /// What a thread does in the destructor of this local.
     static LAST_ACT: RefCell<Option<Act>> = const { RefCell::new(None) };
     /// As `LAST_ACT`. The two are destroyed in the opposite order of their first use.
     static OTHER_ACT: RefCell<Option<Act>> = const { RefCell::new(None) };
@@ -138,7 +139,7 @@ thread_local! {
 fn blocking_forms_wait_in_destructors_of_thread_locals() {
     isolated(|| {
         for wait in WAITS {
-            // The thread waits before it uses the local, after that, and never.
+            // The thread waits before it uses the local, after that, or never.
             for (before, after) in [(true, false), (false, true), (false, false)] {
                 let thread = thread::spawn(move || {
                     if before {
@@ -165,10 +166,12 @@ fn blocking_forms_wait_in_atexit_handlers() {
     }
     match in_child(&[]) {
         None => {
-            // What this thread has used is destroyed before the handlers run. The timers' thread is there, because some
-            // versions of `std` start no thread so late.
+            // The thread-locals that this thread has used are destroyed before the handlers run.
+            // The timer thread is started here, because some versions of `std` start no thread that
+            // late.
             WAITS.iter().for_each(|wait| wait());
-            // SAFETY: the handler is a function that takes and returns nothing, and does not unwind into C.
+            // SAFETY: the handler is a function that takes and returns nothing, and does not unwind
+            // into C.
             assert_eq!(unsafe { libc::atexit(handler) }, 0);
             std::process::exit(0);
         }
@@ -233,7 +236,7 @@ fn a_waker_may_outlive_the_call_that_it_was_made_for() {
     no_hang(|| {
         let kept = StdMutex::new(Vec::new());
         let polls = Cell::new(0);
-        // Woken as often as it is polled, and by all wakers that there are, and ready at the tenth poll.
+        // It is woken at each poll, through all wakers that exist, and is ready at the tenth poll.
         block_on_local(poll_fn(|cx| {
             kept.lock().unwrap().push(cx.waker().clone());
             polls.set(polls.get() + 1);
@@ -245,7 +248,7 @@ fn a_waker_may_outlive_the_call_that_it_was_made_for() {
         }));
         assert_eq!(polls.get(), 10, "a poll for each wake, and for nothing else");
 
-        // Other calls of the same thread take no notice of them.
+        // Other calls on the same thread ignore those wakes.
         let stop = AtomicUsize::new(0);
         thread::scope(|scope| {
             for _ in 0..4 {
@@ -274,7 +277,8 @@ fn wakes_of_many_threads_are_all_seen() {
             let (tickets, turns) = (&tickets, &turns);
             scope.spawn(move || {
                 for waker in wakers {
-                    // Each wake comes after what it tells of, from one of two threads at the same time.
+                    // Each wake follows the change that it announces; two threads wake at the same
+                    // time.
                     tickets.fetch_add(1, Ordering::SeqCst);
                     let twin = waker.clone();
                     let other = thread::spawn(move || twin.wake());

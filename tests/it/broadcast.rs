@@ -89,7 +89,7 @@ fn whoever_gives_up_whenever_receivers_agree_with_a_list_and_values_go_once_all_
         let (mut dice, drops, clones) = (Dice::new(seed), Drops::new(), std::sync::Arc::default());
         let room = 1 + dice.roll(4);
         let (tx, rx) = bounded(room);
-        // The receivers with what they are to get, and what they have missed.
+        // Each receiver with the values that it will get, and the number that it has missed.
         let mut receivers = vec![(rx, VecDeque::new(), 0)];
         let mut sent = 0;
         for _ in 0..100 {
@@ -140,7 +140,7 @@ fn whoever_gives_up_whenever_receivers_agree_with_a_list_and_values_go_once_all_
     }
 }
 
-/// A value that panics when it is dropped, if it says so.
+/// A value that panics when it is dropped, if its field says so.
 #[derive(Clone)]
 struct Bomb(bool, #[allow(dead_code)] std::sync::Arc<crate::util::Counted>);
 

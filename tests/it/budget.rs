@@ -1,4 +1,4 @@
-//! The budget: every await spends from it, and gives way when there is none left.
+//! The budget: every await consumes from it, and yields when it is used up.
 
 use std::future::{Ready, pending, poll_fn, ready};
 use std::pin::pin;
@@ -18,7 +18,7 @@ use gopark::{JoinSet, Runtime, chan, go, gosched, inspect, select, time, unblock
 
 use crate::hand::on_procs;
 
-/// What a goroutine may complete in one poll.
+/// What a goroutine can complete in one poll.
 const BUDGET: usize = 128;
 
 /// Sets a flag once another goroutine has run.
@@ -37,8 +37,8 @@ fn now_or_never<F: Future>(future: F) -> Option<F::Output> {
     }
 }
 
-/// Awaits each until a sibling has run, which must be within the budget. One row for each await of the crate that may be ready:
-/// `tests/tidy.rs` looks for it.
+/// Awaits each operation until a sibling has run, which must happen within the budget. There is one
+/// row for each await of the crate that can be ready at once: `tests/tidy.rs` checks that.
 macro_rules! each_lets_a_sibling_run {
     ($($name:literal => $await:expr;)*) => { $(
         gosched().await;
@@ -142,8 +142,8 @@ fn every_await_spends_sch03() {
             "recv" => { ctx.recv(&closed).await };
             "send" => { ctx.send(&tx, 1).await.unwrap(); rx.try_recv().unwrap() };
             "send" => { ended.send(&tx, 1).await.unwrap_err() };
-            "sleep" => { ctx.sleep(soon).await.unwrap() }; // asleep: its own test
-            "sleep" => { ended.sleep(soon).await.unwrap_err() }; // asleep: its own test
+            "sleep" => { ctx.sleep(soon).await.unwrap() }; // asleep: the subject
+            "sleep" => { ended.sleep(soon).await.unwrap_err() }; // asleep: the subject
             "sleep" => { time::sleep(soon).await };
             "sleep_until" => { time::sleep_until(past).await };
             "timeout" => { time::timeout(Duration::from_secs(60), ready()).await.unwrap() };
@@ -171,7 +171,7 @@ fn a_poll_without_a_task_finds_whatever_is_there() {
         }
         assert_eq!(now_or_never(rx.recv()), None);
         assert!(now_or_never(m.lock()).is_some());
-        // It has spent all the same.
+        // It has consumed from the budget all the same.
         assert!(!ran.load(Ordering::SeqCst));
         drop(m.lock().await);
         assert!(ran.load(Ordering::SeqCst));

@@ -1,4 +1,5 @@
-//! Programs made of bytes: at random, and those of `tests/corpus/channels`, which a fuzzer goes on from.
+//! Programs made of bytes: random ones, and those of `tests/corpus/channels`, which the fuzzer
+//! starts from.
 
 use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -9,7 +10,7 @@ use crate::interpreter::{run, run_with};
 use crate::model::Tally;
 use crate::util::no_hang;
 
-/// Runs a program; a panic is an error as well.
+/// Runs a program; turns a panic into an error.
 fn tried(program: &[u8]) -> Result<Tally, String> {
     catch_unwind(AssertUnwindSafe(|| run(program)))
         .unwrap_or_else(|_| Err("it panicked, see above".into()))
@@ -22,7 +23,7 @@ fn program(seed: u64) -> Vec<u8> {
     (0..len).map(|_| dice.roll(256) as u8).collect()
 }
 
-/// The shortest program that still fails, as far as leaving out single bytes leads.
+/// The shortest program that still fails, as far as removing single bytes reaches.
 fn shrunk(mut program: Vec<u8>) -> (Vec<u8>, String) {
     let mut error = tried(&program).expect_err("it fails");
     let mut at = 0;
@@ -65,7 +66,8 @@ fn any_bytes_do_to_channels_what_they_do_to_gos() {
                 }
             }
         }
-        // Who changes the meaning of the bytes should see that they still lead everywhere.
+        // After a change to the meaning of the bytes, this shows whether they still reach
+        // everything.
         assert!(sum.iter().all(|&count| count > 150), "some corner is never reached: {sum:?}");
     });
 }
@@ -87,7 +89,8 @@ fn the_committed_bytes_do_so_too() {
 
 #[test]
 fn a_program_that_differs_from_the_model_is_told_step_by_step() {
-    // `try_send` into the channel with room for one, `try_recv`: the value is gone once, and the model is told twice.
+    // `try_send` into the channel with room for one, then `try_recv`: there is one value, and the
+    // model is told of the receive twice.
     let program = [5, 1, 6, 1, 2, 0];
     assert!(run(&program).is_ok());
     let mut steps = 0;

@@ -1,4 +1,4 @@
-//! Cancellation: the CA rows of channels and `select!`; `fuzz` has them at random.
+//! Cancellation: the CA rows of channels and `select!`. `fuzz` tests them at random.
 
 use std::collections::HashSet;
 use std::future::poll_fn;
@@ -20,9 +20,9 @@ use gopark::{JoinHandle, go, gosched, select};
 use crate::hand::{Acts, Dice, Hand, on_procs};
 use crate::util::{Drops, Wakes, no_hang, rt};
 
-// ------------------------------------------------------------------------------------------------ on real threads
+// -------------------------------------------------------------------------------- on real threads
 
-/// What became of the values, each by its number.
+/// What happened to the values, each by its number.
 struct Books {
     values: Vec<AtomicU8>,
     drops: Vec<AtomicU8>,
@@ -91,7 +91,8 @@ impl Books {
                 drops, 1,
                 "seed {seed}: value {id} was dropped {drops} times, what = {what:b}"
             );
-            // Nothing is noted when the sender was aborted: then it was received, or dropped with the operation.
+            // Nothing is recorded when the sender was aborted: the value was received, or dropped
+            // with the operation.
             let right = matches!(what, 0 | BACK | RECEIVED) || what == SENT | RECEIVED;
             assert!(
                 right,
@@ -103,7 +104,8 @@ impl Books {
 
 type Ends = [(Sender<Booked>, Receiver<Booked>); 2];
 
-/// Polls on behalf of a foreign task: its wakers wake the goroutine, and panic after that or when the last of them is dropped.
+/// Polls on behalf of a foreign task: its wakers wake the goroutine, and panic after that, or when
+/// the last of them is dropped.
 async fn with_bad_wakers<F: Future>(in_drop: bool, future: F) -> F::Output {
     let mut future = pin!(future);
     poll_fn(|cx| {
@@ -120,7 +122,7 @@ async fn with_bad_wakers<F: Future>(in_drop: bool, future: F) -> F::Output {
         let waker =
             Waker::from(Arc::new(Acts { on_wake, on_drop: Box::new(move || panic_if(in_drop)) }));
         let polled = future.as_mut().poll(&mut Context::from_waker(&waker));
-        // It may be the last one.
+        // This may be the last one.
         let _ = catch_unwind(AssertUnwindSafe(|| drop(waker)));
         polled
     })
@@ -348,11 +350,13 @@ fn aborts(seed: u64, cap: usize) {
                 let _ = producer.await;
             }
             gopark::unblock(move || sender.join().expect("the sending thread")).await;
-            // They may hold values still, and what comes back after the last consumer has seen the end is received by nobody.
+            // Aborted consumers may still hold values, and what is returned to the channel after
+            // the last consumer has seen the end is never received.
             for old in aborted {
                 let _ = old.await;
             }
-            // Producers hold receivers as well, to select on both sides; with them gone, closing ends the consumers.
+            // Producers hold receivers as well, to select on both sides. After all producers have
+            // ended, closing the channel ends the consumers.
             ends.iter().for_each(|(tx, _)| _ = tx.close());
             for consumer in consumers {
                 let _ = consumer.await;
@@ -364,7 +368,7 @@ fn aborts(seed: u64, cap: usize) {
     books.balance(seed);
 }
 
-// ------------------------------------------------------------------------------------------------ row by row
+// ------------------------------------------------------------------------------------- row by row
 
 #[test]
 fn a_dropped_receive_gives_its_value_to_the_next_receiver_ca01() {
@@ -422,7 +426,7 @@ fn a_sender_that_waits_behind_a_returned_value_gets_the_room_it_leaves_ca01() {
         drop(served);
         let mut behind = Hand::parked(tx.send(cap));
         assert_eq!(rx.try_recv(), Ok(0));
-        // Otherwise it would wait though there is room, and a newcomer would come before it.
+        // Otherwise it would wait although there is room, and a later sender would overtake it.
         assert_eq!(behind.wakes(), 1);
         assert_eq!(behind.ready(), Ok(()));
         assert_eq!(tx.try_send(99), Err(TrySendError::Full(99)));
@@ -452,12 +456,12 @@ fn a_value_comes_back_after_the_end_to_a_receiver_that_was_kept_ca01() {
         assert_eq!(Hand::new(keeper.recv()).ready(), None);
         assert_eq!(keeper.try_recv(), Err(TryRecvError::Closed));
         drop(aborted);
-        // The last receive has settled: what there is now is all.
+        // The last receive has completed or was dropped, so these are all the values.
         assert_eq!((keeper.len(), keeper.try_recv()), (1, Ok(1)));
         assert_eq!(keeper.try_recv(), Err(TryRecvError::Closed));
         assert_eq!(Hand::new(keeper.recv()).ready(), None);
     }
-    // With the last receiver it is dropped, once.
+    // The value is dropped once, with the last receiver.
     let drops = Drops::new();
     let (tx, rx) = chan::unbuffered();
     let aborted = Hand::parked({
@@ -535,7 +539,8 @@ fn ten_thousand_dropped_selects_leave_nothing_behind_ca05() {
 
 #[test]
 fn a_stream_that_looks_while_a_sending_select_is_busy_is_told_later_ca05() {
-    // The select's other case, when polled, polls a stream of the channel that the select sends into.
+    // When the select's other case is polled, it polls a stream of the channel that the select
+    // sends to.
     let (tx, rx) = chan::unbuffered();
     let mut stream = rx.clone();
     let (told, stream_waker) = Wakes::new();
@@ -574,7 +579,7 @@ fn a_select_that_sends_to_a_stream_it_polls_itself_waits_sel08() {
             assert!(selecting.is_pending());
             assert_eq!(selecting.wakes(), first, "it wakes itself for ever");
         }
-        // Either side still meets others.
+        // Both sides still match other operations.
         assert_eq!(rx.try_recv(), Ok(1));
         assert!(selecting.ready());
     });
@@ -582,7 +587,8 @@ fn a_select_that_sends_to_a_stream_it_polls_itself_waits_sel08() {
 
 #[test]
 fn while_the_winners_partner_is_woken_nobody_meets_a_case_that_lost() {
-    // The offer that wins comes while the select is busy; its waker then tries the other cases.
+    // The offer that wins comes while the select is busy; the waker of the offer then tries the
+    // other cases.
     let (tx, rx) = chan::unbuffered();
     let (send_tx, send_rx) = chan::unbuffered();
     let (recv_tx, recv_rx) = chan::unbuffered();
@@ -693,15 +699,15 @@ fn a_spent_budget_leaves_no_trace_ca18() {
             turns
         });
         for v in 0..VALUES {
-            // In order: giving way does not cost the place.
+            // In order: yielding does not cost the place in the queue.
             assert_eq!(rx.recv().await, Some(v));
-            // What must not wait does not give way either.
+            // An operation that cannot wait does not yield either.
             assert_eq!(beside.try_recv(), Err::<(), _>(TryRecvError::Empty));
             select! { _ = beside.recv() => unreachable!(), default => {} }
         }
         drop(beside);
         assert!(sibling.await.unwrap() > VALUES / 1000, "the drain starved its sibling");
-        // Out of budget, the poll has queued nothing: a value goes to who really waits.
+        // A poll without budget has queued nothing: the value goes to the receiver that is queued.
         let mut last = pin!(rx.recv());
         let parked = poll_fn(|cx| Poll::Ready(last.as_mut().poll(cx).is_pending()));
         assert!(parked.await);

@@ -274,7 +274,7 @@ fn many_consumers_share_a_range_ch15_ch18() {
                     for w in 0..23 {
                         let (mut rx, out) = (rx.clone(), out_tx.clone());
                         workers.go(async move {
-                            // Some as a stream, some by receives.
+                            // Some receive as a stream, some with `recv`.
                             if w % 3 == 0 {
                                 while let Some(v) = rx.next().await {
                                     out.send((w, v)).await.unwrap();
@@ -300,7 +300,7 @@ fn many_consumers_share_a_range_ch15_ch18() {
                     let mut last: HashMap<(usize, usize), usize> = HashMap::new();
                     while let Some((w, v)) = out.recv().await {
                         assert!(seen.insert(v), "{v} came twice");
-                        // First in, first out for each sender, as each consumer sees it.
+                        // FIFO for each sender, as each consumer sees it.
                         if let Some(before) = last.insert((w, v / 1000), v) {
                             assert!(before < v, "{before} before {v}");
                         }
@@ -353,9 +353,9 @@ fn every_value_is_dropped_exactly_once_ch18() {
 fn a_channel_orders_plain_memory_ch19() {
     no_hang(|| {
         runtime(2).block_on(async {
-            // A buffered channel as a semaphore guards a plain counter.
+            // A buffered channel, used as a semaphore, guards a plain counter.
             struct Plain(std::cell::UnsafeCell<usize>);
-            // SAFETY: guarded by the channel below.
+            // SAFETY: the channel below guards it.
             unsafe impl Sync for Plain {}
             let counter = Arc::new(Plain(std::cell::UnsafeCell::new(0)));
             let (acquire, release) = chan::bounded::<()>(1);
@@ -366,14 +366,14 @@ fn a_channel_orders_plain_memory_ch19() {
                 wg.go(async move {
                     for _ in 0..500 {
                         acquire.send(()).await.unwrap();
-                        // SAFETY: the one token is ours.
+                        // SAFETY: this goroutine holds the only token.
                         unsafe { *counter.0.get() += 1 };
                         release.recv().await.unwrap();
                     }
                 });
             }
             wg.wait().await;
-            // SAFETY: everybody is done.
+            // SAFETY: all goroutines have ended.
             assert_eq!(unsafe { *counter.0.get() }, 4000);
         });
     });
@@ -386,7 +386,7 @@ fn channels_are_values_ch21() {
     assert!(tx == tx.clone() && tx != other && rx == rx.clone());
     let names: HashMap<_, _> = [(tx.clone(), "tx"), (other, "other")].into();
     assert_eq!(names[&tx], "tx");
-    // A channel through a channel.
+    // A channel that is sent through a channel.
     let (meta_tx, meta) = chan::bounded(1);
     meta_tx.try_send(tx).unwrap();
     let tx = meta.try_recv().unwrap();
@@ -422,7 +422,7 @@ fn an_idle_stream_delays_nobody_and_strands_nothing() {
     let (wakes, waker) = Wakes::new();
     let mut cx = Context::from_waker(&waker);
     assert!(idle.poll_next(&mut cx).is_pending());
-    // The stream watches; it is not a receiver that waits.
+    // The stream only watches; it is not a queued receiver.
     assert_eq!(tx.try_send(0), Err(TrySendError::Full(0)));
     let (_, send_waker) = Wakes::new();
     let mut send_cx = Context::from_waker(&send_waker);
@@ -448,7 +448,7 @@ fn streams_that_go_leave_no_wakers_behind() {
         assert!(rx.clone().poll_next(&mut Context::from_waker(&other)).is_pending());
     }
     assert!(rx.clone().poll_next(&mut Context::from_waker(&waker)).is_pending());
-    // The waker and its clone in the channel, and `wakes`.
+    // The waker, its clone in the channel, and `wakes`.
     assert!(Arc::strong_count(&wakes) <= 3);
 }
 
@@ -538,7 +538,7 @@ fn a_waker_that_panics_costs_nobody_else_the_end_of_the_channel_ch09() {
     let (tx, rx) = chan::unbuffered::<()>();
     let (wakes, good) = Wakes::new();
     let bad = Waker::from(Arc::new(Bad));
-    // More than a close wakes in one go.
+    // More than a close wakes in one batch.
     let mut receives: Vec<_> = (0..100).map(|_| Box::pin(rx.recv())).collect();
     for (i, receive) in receives.iter_mut().enumerate() {
         let waker = if i == 40 { &bad } else { &good };
@@ -572,12 +572,13 @@ fn a_stream_whose_waker_panics_costs_no_other_stream_its_wake() {
     );
 }
 
-/// Values that came back need upkeep once sixty-four of them have been received. It took a small buffer for one that grows: its
-/// first round added a block to the ring, its second one freed the block with the values.
+/// After sixty-four values that were returned have been received, the channel does some upkeep. It
+/// mistook a small buffer for one that grows: its first round added a block to the ring, and its
+/// second round freed the block with the values.
 #[test]
 fn a_small_buffer_is_left_alone_when_many_values_have_come_back() {
     let (tx, rx) = chan::bounded(4);
-    // The next value goes to the second place, so that the third one from there is at the end.
+    // The next value goes to the second place, so that the third value after it is at the end.
     tx.try_send(0).unwrap();
     assert_eq!(rx.try_recv(), Ok(0));
     let mut receives: Vec<_> = (0..130).map(|_| Hand::parked(rx.recv())).collect();

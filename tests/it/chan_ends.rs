@@ -1,4 +1,4 @@
-//! What the ends of a channel tell, and what they do beyond sending and receiving.
+//! What the ends of a channel report, and what they do besides sending and receiving.
 
 use std::pin::pin;
 use std::task::{Context, Poll};
@@ -194,7 +194,7 @@ fn weak_references_keep_no_channel_open() {
     more_tx.try_send(Box::new(1)).unwrap();
     drop(more_tx);
     assert!(rx.is_closed() && weak_tx.upgrade().is_none());
-    // Closed, and with a value in it.
+    // The channel is closed, and holds a value.
     assert_eq!(weak_rx.upgrade().unwrap().try_recv(), Ok(Box::new(1)));
     drop((rx, more_rx));
     assert!(weak_tx.upgrade().is_none() && weak_rx.upgrade().is_none());

@@ -1,4 +1,4 @@
-//! Channels that never wait for room: `force_send`, and unbounded ones.
+//! Sends that never wait for room: `force_send`, and unbounded channels.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use crate::util::no_hang;
 
 #[test]
 fn a_forced_send_replaces_the_oldest_value_where_the_channel_is_full() {
-    // One block that is a ring, and one that grows by blocks.
+    // A buffer that is one block, used as a ring, and one that grows by blocks.
     for cap in [1, 3, 5000] {
         let (tx, rx) = chan::bounded(cap);
         for v in 0..3 * cap {
@@ -76,7 +76,7 @@ fn a_forced_send_takes_the_oldest_that_came_back_first() {
             (0..returned + 3).for_each(|v| tx.try_send(v).unwrap());
             drop(receives);
             assert_eq!(rx.len(), returned + 3);
-            // Full, with as many values too many: each forced one replaces one.
+            // The channel is full, and as many values again are forced in: each replaces one.
             for v in 0..more {
                 assert_eq!(tx.force_send(returned + 3 + v), Ok(Some(v)));
             }
@@ -98,7 +98,7 @@ fn a_forced_send_into_a_channel_that_is_full_of_what_came_back() {
     assert_eq!(tx.force_send(2), Ok(Some(0)));
     assert_eq!(tx.force_send(3), Ok(Some(1)));
     assert_eq!(rx.try_iter().collect::<Vec<_>>(), [2, 3]);
-    // In order again.
+    // The values are in order again.
     assert_eq!(tx.force_send(4), Ok(None));
     assert_eq!(tx.force_send(5), Ok(Some(4)));
     assert_eq!(rx.try_recv(), Ok(5));
@@ -175,7 +175,7 @@ fn an_unbounded_send_is_ready_at_once_and_wakes_a_receiver() {
     no_hang(|| {
         let (tx, rx) = chan::unbounded();
         let sum = go(async move { rx.fold(0, |sum, v| sum + v).await });
-        // On a thread, which has no budget.
+        // On a plain thread, which has no budget.
         for v in 0..1000 {
             assert_eq!(Hand::new(tx.send(v)).ready(), Ok(()));
         }

@@ -8,7 +8,7 @@ use crate::util::no_hang;
 
 #[test]
 fn many_values_are_received_in_order_up_to_the_limit() {
-    // One block that is a ring, and one that grows by blocks.
+    // A buffer that is one block, used as a ring, and one that grows by blocks.
     for cap in [10, 5000] {
         let (tx, rx) = chan::bounded(cap);
         (0..cap).for_each(|v| tx.try_send(v).unwrap());
@@ -56,7 +56,7 @@ fn a_receive_of_many_takes_the_values_of_senders_that_wait() {
 
 #[test]
 fn a_receive_of_any_number_ends_though_senders_keep_up() {
-    // The first value, what the buffer holds then, and 64 more.
+    // The first value, what the buffer holds at that time, and 64 more.
     for (cap, taken) in [(0, 65), (1, 66), (200, 265)] {
         let (tx, rx) = chan::bounded(cap);
         (0..cap).for_each(|v| tx.try_send(v).unwrap());

@@ -1,4 +1,4 @@
-//! Places in a buffer that are reserved: CA-04.
+//! Reserved places in a buffer: CA-04.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
@@ -99,7 +99,7 @@ fn a_close_ends_reservations_and_gives_the_value_of_a_reserved_place_back() {
     assert_eq!(tx.try_reserve().unwrap_err(), TrySendError::Closed(()));
     assert!(matches!(rx.try_recv(), Err(TryRecvError::Closed)));
 
-    // The last receiver goes.
+    // The last receiver is dropped.
     let (tx, rx) = chan::bounded(1);
     let place = tx.try_reserve().unwrap();
     drop(rx);
@@ -123,7 +123,7 @@ fn what_has_no_buffer_has_no_places() {
 fn where_all_places_are_reserved_sends_and_receives_meet() {
     let (tx, rx) = chan::bounded(1);
     let place = tx.try_reserve().unwrap();
-    // A reservation in line has no value for a receive.
+    // A reservation that waits has no value for a receive.
     let mut reserve = Hand::parked(tx.reserve());
     assert_eq!(rx.try_recv(), Err(TryRecvError::Empty));
     let mut send = Hand::parked(tx.send(1));
@@ -136,7 +136,7 @@ fn where_all_places_are_reserved_sends_and_receives_meet() {
     let mut recv = Hand::parked(rx.recv());
     assert_eq!(tx.try_send(3), Ok(()));
     assert_eq!(recv.ready(), Some(3));
-    // A select that waits for both meets whichever comes.
+    // A select that waits for both takes the one that comes first.
     let (_other, never) = chan::unbuffered::<u8>();
     let mut selecting = Hand::parked(async {
         select! { v = rx.recv() => v, _ = never.recv() => None }
@@ -234,7 +234,7 @@ fn a_reservation_is_a_case_that_loses_without_a_trace_ca05() {
     let mut behind = Hand::parked(tx.reserve());
     stop.try_send(()).unwrap();
     assert_eq!(rx.try_recv(), Ok(1));
-    // The stop came first: the place goes to the next.
+    // The stop came first: the place goes to the next waiter.
     assert!(!selecting.ready());
     drop(behind.ready().unwrap());
 
@@ -273,7 +273,7 @@ fn a_stream_is_woken_by_a_reserved_send_and_by_a_place_that_lets_a_send_in() {
     send.ready().unwrap();
 }
 
-/// Sends some values in one of several ways, each of which may be given up.
+/// Sends some values, each in one of several ways that may be cancelled.
 async fn produce(tx: Sender<usize>, sent: &AtomicUsize, seed: u64) {
     let mut dice = Dice::new(seed);
     for _ in 0..100 {
@@ -330,7 +330,7 @@ fn whatever_is_given_up_every_value_arrives_and_every_place_comes_back() {
                     go(async move {
                         let mut sum = 0;
                         loop {
-                            // Every third receive may be dropped with a value in hand.
+                            // Every third receive may be dropped while it holds a value.
                             let mut recv = Box::pin(rx.recv());
                             if sum % 3 == 0 {
                                 match poll_once(recv.as_mut()).await {
@@ -348,7 +348,7 @@ fn whatever_is_given_up_every_value_arrives_and_every_place_comes_back() {
                     })
                 });
                 wg.wait().await;
-                // What is left is received, and all places are there.
+                // The remaining values are received, and all places are free.
                 loop {
                     gopark::gosched().await;
                     let places: Vec<_> =

@@ -1,4 +1,4 @@
-//! Sends and receives with a limit of time.
+//! Sends and receives with a time limit.
 
 use std::pin::pin;
 use std::task::{Context, Poll};
@@ -100,7 +100,8 @@ fn each_value_of_a_limited_send_is_received_or_comes_back() {
                 let mut received = Vec::new();
                 while let Some(v) = rx.recv().await {
                     received.push(v);
-                    // asleep: so that the sender's time is over at some values and not at others
+                    // asleep: so that the sender's time limit passes at some values and not at
+                    // others
                     time::sleep(Duration::from_micros(v % 7 * 10)).await;
                 }
                 received

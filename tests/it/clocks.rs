@@ -14,7 +14,7 @@ pub(crate) fn thread_cpu_time() -> Duration {
 
 fn clock(id: libc::clockid_t) -> Duration {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: it is a place for the answer.
+    // SAFETY: the pointer is valid for the result.
     assert_eq!(unsafe { libc::clock_gettime(id, &raw mut time) }, 0);
     Duration::new(time.tv_sec as u64, time.tv_nsec as u32)
 }

@@ -20,7 +20,7 @@ fn wait_gives_the_lock_up_and_takes_it_again_co01() {
     let held = m.try_lock().unwrap();
     c.signal();
     assert_eq!(wait.wakes(), 1);
-    // Signalled, but the lock is not to be had.
+    // The waiter is signalled, but the lock is held.
     assert!(wait.is_pending());
     drop(held);
     let guard = wait.ready();
@@ -58,7 +58,7 @@ fn later_waiter_does_not_steal_an_earlier_ones_signal_co02() {
     assert!(late.is_pending());
     drop(early.ready());
     assert!(late.is_pending());
-    // It is the call that counts, not the first poll.
+    // The call counts, not the first poll.
     let mut a = Hand::new(c.wait(m.try_lock().unwrap()));
     let mut b = Hand::new(c.wait(m.try_lock().unwrap()));
     assert!(b.is_pending() && a.is_pending());
@@ -133,7 +133,7 @@ fn dropped_wait_passes_its_signal_on_while_it_waits_for_the_lock_ca11() {
     c.signal();
     assert!(first.is_pending());
     drop(held);
-    // It owns the lock now, and has not returned the guard.
+    // The waiter owns the lock now, but has not returned the guard.
     drop(first);
     assert_eq!(second.wakes(), 1);
     drop(second.ready());
@@ -155,7 +155,7 @@ fn dropped_wait_passes_its_signal_on_though_a_waker_panics_ca11() {
     let mut behind = Hand::new(m.lock());
     assert!(behind.poll_with(&waker).is_pending());
     drop(held);
-    // The first owns the lock. To give it up is to wake the one behind it.
+    // The first waiter owns the lock. If it is dropped, it must notify the one behind it.
     drop(first);
     assert_eq!(second.wakes(), 1);
     drop(behind.ready());
@@ -183,7 +183,7 @@ fn dropped_broadcast_wait_passes_nothing_on_ca11() {
     let held = m.try_lock().unwrap();
     c.broadcast();
     assert!(locking.is_pending());
-    // Comes too late for the broadcast.
+    // This waiter comes too late for the broadcast.
     let mut late = Hand::parked(c.wait(held));
     drop((unpolled, parked, locking));
     assert!(late.is_pending());
@@ -218,7 +218,7 @@ fn wait_while_returns_when_the_condition_is_false() {
         assert_eq!(*n, 10);
         drop(n);
         counts.await.unwrap();
-        // Not a single wait if it is false at once.
+        // It does not wait if the condition is false at once.
         let n = state.0.try_lock().unwrap();
         assert_eq!(*Hand::new(state.1.wait_while(n, |_| false)).ready(), 10);
     });
@@ -289,14 +289,14 @@ fn cond_fits_everywhere() {
     assert_eq!(format!("{wait:?}"), "CondWait { stage: \"waiting\", .. }");
 }
 
-/// Every signal is used by exactly one who waits at that moment, whoever leaves.
+/// Each signal wakes exactly one of those that wait at that moment, whichever of them are dropped.
 #[test]
 fn random_cancellation_follows_the_model() {
     for seed in 0..300 {
         let mut dice = Dice::new(seed);
         let (m, c) = (Mutex::new(()), Cond::new());
         let mut waiting: Vec<Hand<_>> = Vec::new();
-        // With how it was notified: true for a signal.
+        // Each waiter with how it was notified: true for a signal.
         let mut notified: Vec<(Hand<_>, bool)> = Vec::new();
         for _ in 0..300 {
             match dice.roll(6) {
@@ -342,7 +342,7 @@ fn random_cancellation_follows_the_model() {
     }
 }
 
-/// A queue between goroutines, of which some give up in the middle: all that is put in comes out.
+/// A queue between goroutines, some of which give up midway: everything that is put in comes out.
 #[test]
 fn queue_with_waits_that_give_up_loses_no_wake_ca11() {
     const ITEMS: usize = 20_000;
@@ -364,7 +364,7 @@ fn queue_with_waits_that_give_up_loses_no_wake_ca11() {
                                 break;
                             }
                             None if dice.roll(3) == 0 => {
-                                // Waits for a moment only.
+                                // Waits only for a moment.
                                 let wait = queue.1.wait(items);
                                 items = match poll_once(async {
                                     gosched().await;
@@ -391,7 +391,7 @@ fn queue_with_waits_that_give_up_loses_no_wake_ca11() {
             }
         }
         queue.0.lock().await.splice(0..0, [usize::MAX; 6]);
-        // Each of the six wakes in its time, if no signal got lost.
+        // Each of the six is woken in time, if no signal was lost.
         for _ in 0..6 {
             queue.1.signal();
         }

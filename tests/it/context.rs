@@ -35,7 +35,7 @@ fn long() -> Duration {
     Duration::from_secs(1000)
 }
 
-// ------------------------------------------------------------------------------------------------ the root
+// --------------------------------------------------------------------------------------- the root
 
 #[test]
 fn background_never_ends_and_carries_nothing_cx01() {
@@ -53,7 +53,7 @@ fn background_never_ends_and_carries_nothing_cx01() {
     }
 }
 
-// ------------------------------------------------------------------------------------------------ cancel
+// ----------------------------------------------------------------------------------------- cancel
 
 #[test]
 fn cancel_ends_the_whole_subtree_before_it_returns_cx02() {
@@ -246,7 +246,7 @@ fn interlocked_cancels_end_cx11() {
     });
 }
 
-// ------------------------------------------------------------------------------------------------ the tree
+// --------------------------------------------------------------------------------------- the tree
 
 #[test]
 fn cancelled_child_leaves_its_parent_at_once_cx04() {
@@ -418,7 +418,7 @@ fn small_thread_result(result: thread::Result<()>) {
     result.unwrap_or_else(|payload| std::panic::resume_unwind(payload));
 }
 
-// ------------------------------------------------------------------------------------------------ err and done
+// ----------------------------------------------------------------------------------- err and done
 
 #[test]
 fn error_is_there_no_later_than_done_and_done_no_later_than_the_error_cx05() {
@@ -517,7 +517,7 @@ fn dropped_and_leaked_waits_leave_no_trace_ca12() {
     drop(waits);
 }
 
-// ------------------------------------------------------------------------------------------------ causes
+// ----------------------------------------------------------------------------------------- causes
 
 /// What a case of the table leaves: the context to look at, and what must live until then.
 type Built = (Context, Box<dyn std::any::Any>);
@@ -930,7 +930,7 @@ fn causes_are_dropped_outside_every_lock_cx11() {
     });
 }
 
-// ------------------------------------------------------------------------------------------------ deadlines
+// -------------------------------------------------------------------------------------- deadlines
 
 #[test]
 fn deadline_is_the_earlier_one_of_both_cx07() {
@@ -1050,7 +1050,7 @@ fn deadline_against_cancel_and_drop_of_all_cx07() {
     });
 }
 
-// ------------------------------------------------------------------------------------------------ after_func
+// ------------------------------------------------------------------------------------- after_func
 
 #[test]
 fn after_func_runs_in_a_goroutine_of_its_own_once_it_is_over_cx08() {
@@ -1272,7 +1272,7 @@ fn function_started_by_a_thread_runs_where_it_was_registered_cx08() {
     });
 }
 
-// ------------------------------------------------------------------------------------------------ without_cancel, values
+// ------------------------------------------------------------------------- without_cancel, values
 
 #[test]
 fn without_cancel_keeps_values_and_nothing_else_cx09() {
@@ -1330,7 +1330,7 @@ fn values_are_shared_and_dropped_once_cx10() {
     assert_eq!(drops.count(), 1);
 }
 
-// ------------------------------------------------------------------------------------------------ run, recv, select
+// ------------------------------------------------------------------------------ run, recv, select
 
 #[test]
 fn run_does_not_begin_what_is_over_xs05() {
@@ -1684,7 +1684,7 @@ fn ready_operations_of_a_context_give_way_ca18() {
     });
 }
 
-// ------------------------------------------------------------------------------------------------ the small things
+// ------------------------------------------------------------------------------- the small things
 
 #[test]
 fn deferred_cancel_cancels_when_it_goes() {

@@ -326,7 +326,7 @@ fn errgroup_fits_everywhere() {
     send(&group.wait());
 }
 
-// ------------------------------------------------------------------------------------------------ with a context
+// --------------------------------------------------------------------------------- with a context
 
 #[test]
 fn context_of_a_group_ends_with_the_first_error_xs01() {

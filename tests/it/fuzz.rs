@@ -24,7 +24,7 @@ use crate::operation::{Body, Op};
 use crate::task::{FAULTS, Fault};
 use crate::util::no_hang;
 
-// ------------------------------------------------------------------------------------------------ what is run
+// ------------------------------------------------------------------------------------ what is run
 
 /// A step. An operation is named by the number of the step that makes it, so that a script still means the same when
 /// steps are taken out of it; a step that names an operation which is not there does nothing.
@@ -147,7 +147,7 @@ fn fault(number: usize) -> Option<Fault> {
     FAULTS.get(number / 2 % FAULTS.len()).copied().filter(|_| number % 2 == 1)
 }
 
-// ------------------------------------------------------------------------------------------------ both, side by side
+// ----------------------------------------------------------------------------- both, side by side
 
 struct World {
     capacities: [usize; CHANNELS],

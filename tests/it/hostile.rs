@@ -18,7 +18,7 @@ use gopark::{OnPanic, Runtime, go, gosched, select};
 use crate::hand::Hand;
 use crate::util::{Counted, Drops, no_hang};
 
-// ------------------------------------------------------------------------------------------------ code that calls back
+// --------------------------------------------------------------------------- code that calls back
 
 /// When a waker calls back.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -513,7 +513,7 @@ fn the_values_that_the_last_receiver_drops_see_the_channel_closed_ca06() {
     });
 }
 
-// ------------------------------------------------------------------------------------------------ destructors that panic
+// ------------------------------------------------------------------------- destructors that panic
 
 /// A value that is counted when it goes, and panics then if it is live ammunition.
 #[derive(Debug)]
@@ -793,7 +793,7 @@ fn an_aborted_goroutine_whose_value_panics_leaves_the_channel_whole_ca15() {
     });
 }
 
-// ------------------------------------------------------------------------------------------------ what is leaked
+// --------------------------------------------------------------------------------- what is leaked
 
 #[test]
 fn a_leaked_receive_holds_one_value_and_delays_nobody_ca09() {

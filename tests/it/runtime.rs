@@ -1071,7 +1071,7 @@ fn a_join_polled_after_completion_panics() {
     let _ = block_thread_on(&mut handle);
 }
 
-// ------------------------------------------------------------------------------------------------ handles, names, go!
+// ---------------------------------------------------------------------------- handles, names, go!
 
 #[test]
 fn a_handle_starts_goroutines_and_mains_of_its_runtime_from_anywhere() {

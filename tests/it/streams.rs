@@ -29,7 +29,7 @@ fn parked<S: Stream + Unpin>(mut stream: S) -> (S, Arc<Wakes>) {
     (stream, wakes)
 }
 
-// ------------------------------------------------------------------------------------------------ that watch
+// ------------------------------------------------------------------------------------- that watch
 
 #[test]
 fn ten_thousand_streams_that_are_gone_leave_no_waker_behind() {
@@ -222,7 +222,7 @@ fn the_last_receiver_goes_without_a_wake_of_its_own_task() {
     assert!(tx.is_closed());
 }
 
-// ------------------------------------------------------------------------------------------------ that wait in line
+// ------------------------------------------------------------------------------ that wait in line
 
 #[test]
 fn a_value_wakes_one_stream_that_waits_in_line_ch07() {

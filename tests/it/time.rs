@@ -31,7 +31,7 @@ fn spin_to(moment: Instant) {
     spin_until(|| Instant::now() >= moment);
 }
 
-// ------------------------------------------------------------------------------------------------ sleep
+// ------------------------------------------------------------------------------------------ sleep
 
 #[test]
 fn a_sleep_lasts_as_long_as_it_should_tm01() {
@@ -250,7 +250,7 @@ fn sleeps_end_in_the_order_of_their_times_tm06() {
     assert!((0..20).any(in_order));
 }
 
-// ------------------------------------------------------------------------------------------------ the runtime
+// ------------------------------------------------------------------------------------ the runtime
 
 #[test]
 fn timers_run_beside_goroutines_that_are_always_ready_sch08() {
@@ -471,7 +471,7 @@ fn poll_once<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
     future.poll(&mut Context::from_waker(Waker::noop()))
 }
 
-// ------------------------------------------------------------------------------------------------ other executors
+// -------------------------------------------------------------------------------- other executors
 
 #[test]
 fn timers_work_on_plain_threads_and_in_a_local_main() {
@@ -515,7 +515,7 @@ fn an_earlier_timer_of_a_plain_thread_wakes_the_driver_tm11() {
     });
 }
 
-// ------------------------------------------------------------------------------------------------ timeout
+// ---------------------------------------------------------------------------------------- timeout
 
 #[test]
 fn if_both_are_ready_the_operation_wins_ca17() {
@@ -713,7 +713,7 @@ fn a_sleep_may_be_dropped_from_inside_its_own_wake_ca14() {
     });
 }
 
-// ------------------------------------------------------------------------------------------------ channels of timers
+// ----------------------------------------------------------------------------- channels of timers
 
 #[test]
 fn the_value_is_the_due_time_however_late_it_is_read_tm02() {
