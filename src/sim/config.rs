@@ -1,4 +1,4 @@
-//! How programs are simulated, and what is done about one that fails.
+//! [`run`] and [`Config`]: simulates a program, and reports and shrinks a failure.
 
 use std::fmt::Write as _;
 use std::panic::{self, Location};
@@ -10,15 +10,16 @@ use super::strategy::{Choices, Chooser, Deviation, Lengths, Replay, Seed, Strate
 use super::trace::{self, Step};
 use crate::simulated::{self, Outside};
 
-/// Runs a program once, on this thread, in virtual time: every choice follows from the seed.
+/// Runs a program once, on this thread and in virtual time, with the choices of `seed`.
 ///
-/// The choices are those of [`Strategy::Random`], unless the seed is one that [`Config::check`] has
-/// printed for another strategy. The future need not be [`Send`], and may borrow from the caller.
-/// When it returns, all goroutines that are left are dropped.
+/// The choices are those of [`Strategy::Random`], unless [`Config::check`] printed the seed for
+/// another strategy. The future need not be [`Send`], and may borrow from the caller. When it
+/// returns, all remaining goroutines are dropped.
 ///
 /// # Panics
 ///
-/// If the program panics or its goroutines are deadlocked, with the seed and the last steps.
+/// If the program panics or its goroutines are deadlocked. The text has the seed and the last
+/// steps.
 ///
 /// # Examples
 ///
@@ -53,7 +54,7 @@ where
     }
 }
 
-/// How often a program is simulated, and how.
+/// Settings of a check: how often a program is simulated, and how.
 ///
 /// # Examples
 ///
@@ -86,12 +87,13 @@ pub struct Config {
     allowed: Vec<Outside>,
 }
 
-/// A failure is shrunk for no more runs, and no more steps.
+/// The maximum numbers of runs and of steps that shrink a failure.
 const SHRINKING_RUNS: usize = 500;
 const SHRINKING_STEPS: usize = 5_000_000;
 
 impl Config {
-    /// 1000 runs of at most a million steps, by [`Strategy::Random`].
+    /// Returns the default settings: 1000 runs of at most a million steps, with
+    /// [`Strategy::Random`].
     ///
     /// # Examples
     ///
@@ -113,7 +115,7 @@ impl Config {
         }
     }
 
-    /// The number of runs, with consecutive seeds from [`seed`](Self::seed) on.
+    /// Sets the number of runs, with consecutive seeds from [`seed`](Self::seed) on.
     ///
     /// # Examples
     ///
@@ -130,9 +132,10 @@ impl Config {
         self
     }
 
-    /// The seed of the first run; 0 by default, so that a test does the same each time. Seeds are
-    /// numbers below 2^48. A larger number is one that a failure has printed: it names the strategy
-    /// as well, and replays that run whatever the strategy of this configuration is.
+    /// Sets the seed of the first run; 0 by default, so that a test does the same each time.
+    ///
+    /// Seeds are numbers below 2^48. A larger number is a seed that a failure has printed: it
+    /// contains the strategy, and replays that run whatever the strategy of these settings is.
     ///
     /// # Examples
     ///
@@ -146,7 +149,7 @@ impl Config {
         self
     }
 
-    /// How the next goroutine is chosen.
+    /// Sets how the next goroutine is chosen.
     ///
     /// # Examples
     ///
@@ -161,8 +164,10 @@ impl Config {
         self
     }
 
-    /// The most steps of a run. A run that takes more fails, as a livelock: goroutines run without
-    /// end. A step is an operation of this crate, or a poll.
+    /// Sets the maximum number of steps of a run.
+    ///
+    /// A run that takes more fails as a livelock: goroutines run without end. A step is an
+    /// operation of this crate, or a poll.
     ///
     /// # Examples
     ///
@@ -182,21 +187,21 @@ impl Config {
         self
     }
 
-    /// The rate, between 0 and 1, at which pending operations are cancelled at unusual points.
+    /// Sets the rate, between 0 and 1, at which pending operations are cancelled at unusual points.
     ///
-    /// * Before each poll, at that rate, the time moves to the next timer although goroutines can
-    ///   run, as on a slow machine. So a `timeout`, the deadline of a context or a timer in a
-    ///   `select!` expires at any point, and the futures inside it, or in the losing arms, are
+    /// * Before each poll, at this rate, the time moves to the next timer although goroutines are
+    ///   runnable, as on a slow machine. So a `timeout`, the deadline of a context or a timer in a
+    ///   `select!` may expire at any point, and the futures inside it, or in the losing arms, are
     ///   dropped there. At a rate of 0 the time moves only when all goroutines are blocked. Timers
     ///   fire in order at any rate: a `timeout` of an hour expires after all earlier timers.
-    /// * A goroutine that is aborted where it has given way, before an operation, is dropped
-    ///   there. At that rate it outruns its abort, as a goroutine on another thread does: it goes
-    ///   on, and is dropped where it next waits or gives way. A goroutine that waits is dropped
-    ///   where it waits, at any rate; the choice of which goroutine runs makes that any point.
+    /// * A goroutine that is aborted where it has yielded, before an operation, is dropped there.
+    ///   At this rate it runs on despite the abort, as a goroutine on another thread may, and is
+    ///   dropped where it next waits or yields. A goroutine that waits is dropped where it waits,
+    ///   at any rate; the choice of which goroutine runs makes this any point.
     ///
     /// The end of a context, another goroutine or a channel interrupts a `select!` at any point
-    /// without a rate: that follows from the order in which goroutines run. Which of several ready
-    /// arms wins is drawn.
+    /// even at a rate of 0, because that follows from the order in which goroutines run. The winner
+    /// among several ready arms is random.
     ///
     /// # Examples
     ///
@@ -204,7 +209,7 @@ impl Config {
     /// use std::time::Duration;
     /// use gopark::{chan, go, sim::Config, time};
     ///
-    /// // A value whose send timed out is not received, whenever that is.
+    /// // A value whose send timed out is never received, whatever the point of the timeout.
     /// Config::new().cancel(0.1).check(|| async {
     ///     let (tx, rx) = chan::unbuffered();
     ///     let receiver = go(async move { rx.recv().await });
@@ -218,7 +223,7 @@ impl Config {
         self
     }
 
-    /// Whether a run fails if goroutines are left one second of virtual time after main has
+    /// Sets whether a run fails if goroutines are left one second of virtual time after main has
     /// returned.
     ///
     /// # Examples
@@ -237,8 +242,9 @@ impl Config {
         self
     }
 
-    /// Lets something leave the simulation. What a seed stands for may then depend on more than the
-    /// seed.
+    /// Allows an operation to leave the simulation.
+    ///
+    /// A run may then depend on more than its seed.
     ///
     /// # Examples
     ///
@@ -254,16 +260,18 @@ impl Config {
         self
     }
 
-    /// Runs the program with one seed after the other. If the environment variable
-    /// `GOPARK_SIM_SEED` is set, it runs the program with that seed only.
+    /// Runs the program with one seed after another, and panics if a run fails.
+    ///
+    /// If the environment variable `GOPARK_SIM_SEED` is set, it runs the program with that seed
+    /// only.
     ///
     /// A run that fails is repeated. If the second run differs, the program is not deterministic,
-    /// and the panic says where. Otherwise it is shrunk: run again with fewer and fewer deviations
-    /// from the usual order, as long as it fails.
+    /// and the panic says where. Otherwise the failure is shrunk: the program runs again with fewer
+    /// and fewer deviations from the usual order, as long as it fails.
     ///
     /// # Panics
     ///
-    /// If a run fails: with the seed, and the steps of the shrunk run.
+    /// If a run fails. The text has the seed, and the steps of the shrunk run.
     ///
     /// # Examples
     ///
@@ -300,7 +308,7 @@ impl Config {
         }
     }
 
-    /// Runs the program with that seed. Returns its choices.
+    /// Runs the program with the given seed, and returns its choices.
     #[track_caller]
     fn check_seed<F, Fut>(&self, seed: u64, main: &F) -> Choices
     where
@@ -335,7 +343,7 @@ impl Config {
 }
 
 /// Leaves out deviations, in halves, quarters and so on, and then one by one, as long as the run
-/// fails in the same way. Returns the steps of what is left.
+/// fails in the same way. Returns the steps of the smallest run.
 fn shrink<T>(kind: Kind, first: &Run<T>, run: impl Fn(Option<Replay>) -> Run<T>) -> Vec<Step> {
     let (mut kept, mut best) = (first.deviations.clone(), first.steps.clone());
     let (mut runs, mut steps) = (SHRINKING_RUNS, SHRINKING_STEPS);
@@ -353,7 +361,7 @@ fn shrink<T>(kind: Kind, first: &Run<T>, run: impl Fn(Option<Replay>) -> Run<T>)
         while at < kept.len() {
             let (before, after) = (&kept[..at], &kept[kept.len().min(at + size)..]);
             match fails(&[before, after].concat()) {
-                // Those that were not met any more are left out as well.
+                // The deviations that the run did not reach are left out as well.
                 Some(fewer) => (kept, best) = fewer,
                 None => at += size,
             }
@@ -363,7 +371,7 @@ fn shrink<T>(kind: Kind, first: &Run<T>, run: impl Fn(Option<Replay>) -> Run<T>)
     best
 }
 
-/// The report of a failure, with what it was shrunk to.
+/// Returns the report of a failure, with the shrunk run.
 fn report(seed: u64, failure: &Failure, steps: &[Step], shrunk: Option<&[Step]>) -> String {
     let reason = failure.text.trim_end();
     let mut text = format!("gopark: the simulation of seed {seed} failed: {reason}\n");
@@ -383,7 +391,7 @@ fn report(seed: u64, failure: &Failure, steps: &[Step], shrunk: Option<&[Step]>)
     text
 }
 
-/// The report of a program that does not do the same twice.
+/// Returns the report of a program that is not deterministic.
 fn differs(seed: u64, failure: &Failure, first: &[Step], again: &[Step]) -> String {
     let at = first.iter().zip(again).take_while(|(a, b)| a == b).count();
     let show = |steps: &[Step]| steps.get(at).map_or_else(|| "the end".into(), ToString::to_string);
@@ -406,7 +414,8 @@ fn seed_of_environment() -> Option<u64> {
     Some(seed.unwrap_or_else(|_| panic!("gopark: GOPARK_SIM_SEED={text:?} is no seed")))
 }
 
-/// Panics of this thread are not printed until this is dropped: the failure has been.
+/// Suppresses the output of panics on this thread until it is dropped, because the failure has been
+/// printed.
 struct Quiet(bool);
 
 impl Quiet {
@@ -414,7 +423,7 @@ impl Quiet {
         static HOOK: Once = Once::new();
         HOOK.call_once(|| {
             if thread::panicking() {
-                // There is no other hook for now.
+                // The hook cannot be replaced while a thread panics.
                 return;
             }
             let print = panic::take_hook();

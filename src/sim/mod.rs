@@ -1,30 +1,33 @@
-//! Deterministic simulation: one seed replays any interleaving. With the feature `sim`, for tests.
+//! Deterministic simulation for tests: one seed replays any interleaving.
 //!
-//! | | |
+//! Requires the feature `sim`.
+//!
+//! | function | effect |
 //! |---|---|
-//! | [`run`] | runs a program once, as a seed says |
+//! | [`run`] | runs a program once, with the choices of one seed |
 //! | [`Config::check`] | runs it with many seeds; replays and shrinks a failure |
 //! | [`wait`] | waits until all other goroutines are blocked |
 //! | [`advance`] | lets virtual time pass |
 //!
-//! A run has one thread, a runtime of its own, virtual time, and ids of goroutines that begin anew.
-//! A *choice* is made where a goroutine waits, and before each awaited operation of this crate has
-//! any effect: there the goroutine may give way, as it does elsewhere when its budget is spent. The
-//! code between two choices is one step. A future that polls others (`timeout`, `named`) adds no
-//! choice of its own; a `select!` adds one for all its cases. There are no choices inside of
-//! [`unconstrained`](crate::unconstrained), and in a poll with a waker that wakes nothing.
+//! A run has one thread, a runtime of its own, virtual time, and goroutine ids that start anew. The
+//! simulation makes a *choice* where a goroutine waits, and before each awaited operation of this
+//! crate takes effect. There the goroutine may yield, as it does outside of a simulation when its
+//! budget is spent. The code between two choices is one step. A future that polls others
+//! (`timeout`, `named`) adds no choice of its own; a `select!` adds one for all its cases. There
+//! are no choices inside [`unconstrained`](crate::unconstrained()), or in a poll whose waker wakes
+//! no task.
 //!
-//! The same seed gives the same run on every machine: no choice depends on an address, a hash, or a
-//! clock. If the program itself depends on one, the report of a failure says so, because a failing
-//! run is repeated. An operation that would let something else decide
-//! [leaves the simulation](Outside), and panics.
+//! The same seed gives the same run on every machine: no choice depends on an address, a hash or a
+//! clock. The program itself may depend on one; because a failing run is repeated, the report of a
+//! failure then says so. An operation whose result the simulation does not determine [leaves the
+//! simulation](Outside), and panics.
 //!
-//! A run fails by a panic that no handle returns, by a deadlock, by taking too many steps, and,
-//! with [`Config::leaks`], by a leak. The panic's text has the seed, how `GOPARK_SIM_SEED` replays
-//! it, and the steps of the shrunk run, one a line: goroutine, operation, call site.
+//! A run fails by a panic that no handle returns, by a deadlock, by exceeding the step limit, or,
+//! with [`Config::leaks`], by a leak. The text of the panic has the seed, says how
+//! `GOPARK_SIM_SEED` replays it, and lists the steps of the shrunk run, one per line: goroutine,
+//! operation, call site.
 //!
-//! [The guide](crate::guide::test_it) finds a bug with it, and compares it with what other crates
-//! have.
+//! [The guide](crate::guide::test_it) finds a bug with it, and compares it with other crates.
 
 mod config;
 mod output;
@@ -47,17 +50,19 @@ pub use crate::simulated::Outside;
 use crate::time::Sleep;
 use crate::waker::TaskWaker;
 
-/// Waits until every other goroutine of the simulation is blocked: none of them can run, and only
-/// the time can wake one, or what this goroutine does next. Go: `synctest.Wait`; goroutines that
-/// wait for a lock are blocked as well.
+/// Waits until every other goroutine of the simulation is blocked. Go: `synctest.Wait`.
+///
+/// Blocked means that the goroutine is not runnable, and that only the passing of time or a later
+/// action of this goroutine can wake it. Unlike in Go, goroutines that wait for a lock count as
+/// blocked.
+///
+/// # Cancellation
+///
+/// Dropping the future loses nothing.
 ///
 /// # Panics
 ///
 /// Outside of a simulation.
-///
-/// # Cancellation
-///
-/// Nothing is lost by dropping it.
 ///
 /// # Examples
 ///
@@ -80,7 +85,7 @@ pub fn wait() -> impl Future<Output = ()> + Send {
 const OUTSIDE: &str = "gopark: sim::wait called outside of a simulation";
 
 async fn wait_at(site: &'static Location<'static>) {
-    /// The wait is taken out when this is dropped.
+    /// Removes the wait when it is dropped.
     struct Wait(u64);
     impl Drop for Wait {
         fn drop(&mut self) {
@@ -107,19 +112,20 @@ async fn wait_at(site: &'static Location<'static>) {
     .await;
 }
 
-/// Lets `duration` of virtual time pass, and waits until all goroutines that it has woken are
-/// blocked again. It is [`time::sleep`] and then [`wait`]: the time moves from timer to timer, when
-/// all goroutines are blocked.
+/// Lets `duration` of virtual time pass, then waits until all other goroutines are blocked.
+///
+/// It is [`time::sleep`] followed by [`wait`]. Time moves from timer to timer, whenever all
+/// goroutines are blocked.
 ///
 /// [`time::sleep`]: crate::time::sleep
+///
+/// # Cancellation
+///
+/// Dropping the future loses nothing.
 ///
 /// # Panics
 ///
 /// Outside of a simulation.
-///
-/// # Cancellation
-///
-/// Nothing is lost by dropping it.
 ///
 /// # Examples
 ///

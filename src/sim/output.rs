@@ -1,4 +1,4 @@
-//! What a test may return.
+//! [`TestOutput`]: the types that a simulated test may return.
 
 use std::fmt;
 use std::process::ExitCode;
@@ -9,7 +9,7 @@ use std::process::ExitCode;
     note = "it returns `()`, an `ExitCode`, or a `Result` of one of them"
 )]
 pub trait TestOutput {
-    /// Why it is a failure, unless it is none.
+    /// Returns the text of the failure, if it is one.
     fn failure(self) -> Option<String>;
 }
 
@@ -34,11 +34,11 @@ impl<T: TestOutput, E: fmt::Debug> TestOutput for Result<T, E> {
     }
 }
 
-/// Of what `#[gopark::test(sim)]` expands to: a run whose test returns a failure fails.
+/// Fails the run if the test returned a failure. The expansion of `#[gopark::test(sim)]` calls it.
 ///
 /// # Panics
 ///
-/// With the failure, if it is one.
+/// If `output` is a failure. The text has it.
 pub fn assert_passed(output: impl TestOutput) {
     if let Some(failure) = output.failure() {
         panic!("the test returned {failure}");

@@ -1,5 +1,4 @@
-//! One run of a program: the loop that polls goroutines, one after the other, as the strategy
-//! chooses.
+//! One run of a program: the loop that polls goroutines one at a time, as the strategy chooses.
 
 use std::any::Any;
 use std::cell::RefCell;
@@ -22,22 +21,22 @@ use crate::simulated::{self, Operation, Outside};
 use crate::wait::block_on::block_on;
 use crate::waker::TaskWaker;
 
-/// How a program is run.
+/// The settings of a run.
 #[derive(Debug)]
 pub(super) struct Plan<'a> {
-    /// Where main is said to be started.
+    /// The spawn site of main.
     pub(super) site: &'static Location<'static>,
     pub(super) seed: u64,
     pub(super) chooser: Chooser,
     pub(super) step_limit: usize,
-    /// In so many of a million cases the time moves though goroutines can run, or a goroutine
-    /// outruns its abort.
+    /// The rate, per million, at which the time moves although goroutines are runnable, or a
+    /// goroutine runs on despite its abort.
     pub(super) cancel: u32,
     pub(super) leaks: bool,
     pub(super) allowed: &'a [Outside],
 }
 
-/// What came of a run.
+/// The result of a run.
 pub(super) struct Run<T> {
     pub(super) result: Result<T, Failure>,
     pub(super) steps: Vec<Step>,
@@ -45,7 +44,7 @@ pub(super) struct Run<T> {
     pub(super) choices: Choices,
 }
 
-/// Why a run failed.
+/// The reason why a run failed.
 #[derive(Debug)]
 pub(super) struct Failure {
     pub(super) kind: Kind,
@@ -56,7 +55,7 @@ pub(super) struct Failure {
 pub(super) enum Kind {
     Panic,
     Deadlock,
-    /// It has come to no end within the limit of steps.
+    /// The run exceeded the step limit.
     NoEnd,
     Leak,
     /// A goroutine was woken by another thread.
@@ -79,31 +78,31 @@ struct State {
     simulation: Simulation,
     chooser: Chooser,
     cancel: u32,
-    /// It is over: what runs still does not give way.
+    /// True during the cleanup, in which no goroutine yields.
     is_ending: bool,
     steps: Vec<Step>,
     deviations: Vec<Deviation>,
     choices: Choices,
-    /// Operations and polls.
+    /// The number of operations and polls.
     taken: usize,
     step_limit: usize,
-    /// The goroutine that runs, or ran last; and whether it must give way in this poll.
+    /// The goroutine that runs, or ran last; and whether it must yield in this poll.
     current: u64,
     gives_way: bool,
-    /// It was chosen to go on up to the operation before which it gave way.
+    /// Lets the running goroutine reach the operation before which it yielded, without a choice.
     pass: Option<Pass>,
     /// The number of steps when its poll began.
     polled_at: usize,
-    /// How often in this poll an executor inside of the goroutine was refused an operation.
+    /// How often in this poll an executor inside the goroutine was refused an operation.
     refused: u32,
-    /// What runs next, if that is chosen.
+    /// The place of the goroutine that runs next, if it is chosen already.
     next: Option<usize>,
     goroutines: Vec<Goroutine>,
     waits: Vec<(u64, TaskWaker)>,
     last_wait: u64,
 }
 
-/// What is known of a goroutine, by its id.
+/// The state of a goroutine in the run. Its id is the index.
 #[derive(Clone, Copy, Debug, Default)]
 struct Goroutine {
     has_started: bool,
@@ -111,30 +110,31 @@ struct Goroutine {
     choices: u32,
 }
 
-/// What a goroutine that gave way begins without a choice when it is polled again. A join may ask
-/// for others first, of which each would have another choice: it has to get beyond them.
+/// Allows a goroutine that yielded to begin operations without a choice when it is polled again. A
+/// join may begin other operations before the one at which it yielded. If each of these had a
+/// choice again, the join might never get beyond them.
 #[derive(Clone, Copy, Debug)]
 struct Pass {
-    /// The operation before which it gave way.
+    /// The operation before which it yielded.
     reason: WaitReason,
     site: Option<&'static Location<'static>>,
-    /// Most operations that pass: as many as were asked for, in case that one is not asked for any
-    /// more.
+    /// The maximum number of operations without a choice: as many as the poll had begun, in case
+    /// the goroutine does not begin that operation again.
     most: usize,
 }
 
-/// An executor inside of a goroutine that goes on polling, though it was told to give way, is one
-/// that never does.
+/// An executor inside a goroutine that goes on polling this often after it was told to yield never
+/// yields.
 const MOST_REFUSALS: u32 = 16;
-/// How long, in virtual time, goroutines may take to end after main has returned.
+/// The virtual time that goroutines have to end after main has returned.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// Runs `f` with the run of this thread, if there is one.
+/// Calls `f` with the run of this thread, if there is one.
 fn with_state<R>(f: impl FnOnce(&mut State) -> R) -> Option<R> {
     CURRENT.with_borrow_mut(|state| state.as_mut().map(f))
 }
 
-/// The same in the loop.
+/// Calls `f` with the run of this thread, which must exist.
 fn in_run<R>(f: impl FnOnce(&mut State) -> R) -> R {
     with_state(f).expect("the run of this thread")
 }
@@ -160,7 +160,7 @@ impl State {
     }
 
     /// Chooses between the running goroutine, if it can go on with the operation that it is
-    /// `before`, and the `ready` others.
+    /// `before`, and the `ready` other ones.
     fn choose(&mut self, before: Option<WaitReason>, ready: usize) -> Choice {
         let key = self.key();
         let can_go_on = before.is_some();
@@ -181,7 +181,7 @@ impl State {
         choice
     }
 
-    /// An operation is about to begin: true if it goes on, false if its goroutine gives way before.
+    /// Called before an operation. Returns true if it begins, false if its goroutine yields first.
     fn goes_on(&mut self, operation: Operation) -> bool {
         if self.is_ending {
             return true;
@@ -214,7 +214,7 @@ impl State {
         true
     }
 
-    /// Whether it was chosen already, by the choice before which the goroutine gave way.
+    /// True if the choice that made the goroutine yield covers this operation.
     fn is_passed(&mut self, operation: Operation) -> bool {
         let Some(pass) = &mut self.pass else { return false };
         pass.most -= 1;
@@ -224,7 +224,8 @@ impl State {
         true
     }
 
-    /// With which it will get to that operation, in a poll that has begun some others.
+    /// Returns the pass that lets the goroutine reach the operation, in a poll that begins the same
+    /// operations as this one.
     fn pass_to(&self, Operation { reason, site, .. }: Operation) -> Pass {
         let mut pass = Pass { reason, site, most: 1 };
         for step in &self.steps[self.polled_at..] {
@@ -235,7 +236,8 @@ impl State {
         pass
     }
 
-    /// Whether that happens here, at the rate of [`Config::cancel`](super::Config::cancel).
+    /// True if the run deviates here to `target`, at the rate of
+    /// [`Config::cancel`](super::Config::cancel).
     fn deviates(&mut self, target: Target) -> bool {
         if self.cancel == 0 {
             return false;
@@ -248,8 +250,8 @@ impl State {
         deviates
     }
 
-    /// The goroutine at that place is about to be polled. True if it outruns its abort: elsewhere
-    /// it would not have been suspended where it gave way, and would have gone on.
+    /// Called before the goroutine at that place is polled. Returns true if it runs on despite its
+    /// abort: outside of a simulation it would not have been suspended where it yielded.
     fn begin_poll(&mut self, place: usize) -> bool {
         let (id, spawned_at) = self.simulation.peek(place);
         (self.current, self.gives_way) = (id, false);
@@ -273,7 +275,7 @@ impl State {
         let id = self.current;
         match polled {
             Polled::Ended => self.step(id, Does::Ends, None),
-            // Whatever polls its operation may have noted a wait.
+            // The future that polls the refused operation may have noted a wait.
             _ if self.gives_way => {}
             Polled::Parked(note) => self.step(id, Does::Parks(note.reason), note.site),
             Polled::Unnoted => {
@@ -284,7 +286,7 @@ impl State {
     }
 }
 
-/// Moves the time to the next timer. False if there is none.
+/// Moves the time to the next timer. Returns false if there is none.
 fn advance(simulation: Simulation) -> bool {
     let before = simulated::now();
     let has_fired = simulation.advance();
@@ -295,7 +297,7 @@ fn advance(simulation: Simulation) -> bool {
     has_fired
 }
 
-/// Polls goroutines until the run `is_over`, or nothing can go on.
+/// Polls goroutines until `is_over` returns true or no goroutine can go on.
 fn drive(simulation: Simulation, is_over: impl Fn() -> bool) -> Result<(), Failure> {
     while !is_over() {
         let place = match in_run(|state| state.next.take()) {
@@ -337,14 +339,14 @@ fn drive(simulation: Simulation, is_over: impl Fn() -> bool) -> Result<(), Failu
 }
 
 fn woken_outside(woken: Option<Ready>) -> String {
-    // It may have run already.
+    // The goroutine may have run already.
     let Some(ready) = woken else { return format!("gopark: {}", Outside::Wake) };
     let Ready { id, waits_at, spawned_at } = ready;
     let leaving = simulated::Leaving(Outside::Wake, Some(waits_at.unwrap_or(spawned_at)));
     format!("{leaving}: it has woken goroutine {id}, spawned at {spawned_at}")
 }
 
-/// Main has returned: lets the others end, and says which ones do not.
+/// After main has returned: lets the other goroutines end, and fails if some do not.
 fn find_leaks(simulation: Simulation) -> Result<(), Failure> {
     let until = simulated::now().unwrap_or_default().saturating_add(GRACE.as_nanos() as u64);
     let is_over = || {
@@ -359,7 +361,8 @@ fn find_leaks(simulation: Simulation) -> Result<(), Failure> {
     }
 }
 
-/// Everything else is blocked: wakes those that wait for that. False if there are none.
+/// Wakes the waits for everything else to be blocked, which is the case now. Returns false if there
+/// are none.
 fn wake_waits() -> bool {
     let waits = in_run(|state| take(&mut state.waits));
     let has_some = !waits.is_empty();
@@ -367,7 +370,7 @@ fn wake_waits() -> bool {
     has_some
 }
 
-/// Adds a wait for the moment at which everything else is blocked. `None` outside of a simulation.
+/// Adds a wait until everything else is blocked. Returns `None` outside of a simulation.
 pub(super) fn add_wait(waker: TaskWaker) -> Option<u64> {
     with_state(|state| {
         state.last_wait += 1;
@@ -376,7 +379,8 @@ pub(super) fn add_wait(waker: TaskWaker) -> Option<u64> {
     })
 }
 
-/// Takes a wait out. What is returned is to be dropped; `None` if that moment has come.
+/// Removes a wait, and returns its waker, for the caller to drop. Returns `None` if the wait is
+/// over.
 pub(super) fn remove_wait(number: u64) -> Option<TaskWaker> {
     with_state(|state| {
         let at = state.waits.iter().position(|(other, _)| *other == number)?;
@@ -385,19 +389,19 @@ pub(super) fn remove_wait(number: u64) -> Option<TaskWaker> {
     .flatten()
 }
 
-/// True as long as that moment has not come.
+/// True until the wait is over.
 pub(super) fn is_waiting(number: u64) -> bool {
     with_state(|state| state.waits.iter().any(|(other, _)| *other == number)).unwrap_or(false)
 }
 
-/// A panic has ended the run. The payload's destructor may panic as well.
+/// Returns the failure of a run that a panic ended. The payload's destructor may panic as well.
 fn panicked(payload: Box<dyn Any + Send>) -> Failure {
     let failure = Kind::Panic.with(panic_text(&*payload));
     contain(|| drop(payload));
     failure
 }
 
-/// Runs a program.
+/// Runs a program once.
 #[track_caller]
 pub(super) fn run<F: Future>(plan: Plan<'_>, main: impl FnOnce() -> F) -> Run<F::Output> {
     fork::refuse();
@@ -406,7 +410,7 @@ pub(super) fn run<F: Future>(plan: Plan<'_>, main: impl FnOnce() -> F) -> Run<F:
     let Plan { site, seed, chooser, step_limit, cancel, leaks, allowed } = plan;
     let goes_on = |operation| with_state(|state| state.goes_on(operation)).unwrap_or(true);
     let (simulation, outer) = Simulation::begin(goes_on, allowed);
-    // The main may borrow from the caller's frames, which must not unwind while it lives.
+    // The main may borrow from the caller's frames, which must not unwind while it is alive.
     let body = || {
         let mut draws = Seeded::new(seed);
         draws.exchange();
@@ -428,15 +432,15 @@ pub(super) fn run<F: Future>(plan: Plan<'_>, main: impl FnOnce() -> F) -> Run<F:
             next: None,
             goroutines: Vec::new(),
             waits: Vec::new(),
-            // What is left of another run has other numbers.
+            // Makes the numbers of waits unique, so that a wait left from another run matches none.
             last_wait: simulated::in_process(0),
         }));
         let call = simulation.executor.block_on_calls().enter(None);
         let main = call.until_crash(async move { main().await }, None);
         let handle = simulation.executor.spawn_with(site, |header| {
             call.set_main(&header);
-            // SAFETY: the goroutine has ended before this returns; until then, and only here, it is
-            // polled by this thread.
+            // SAFETY: the goroutine ends before this function returns; until then only this thread
+            // polls it, in this function.
             unsafe { goroutine::allocate(header, main) }
         });
         let mut ended = drive(simulation, || handle.is_finished() || call.has_crashed());

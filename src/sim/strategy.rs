@@ -1,4 +1,5 @@
-//! Who runs next: the choices of a simulation, and how they are repeated.
+//! [`Strategy`] and [`Chooser`]: which goroutine runs next in a simulation, and how a run is
+//! replayed.
 
 use std::collections::HashMap;
 use std::mem::take;
@@ -7,7 +8,7 @@ use crate::executor::simulation::Simulation;
 use crate::header::WaitReason;
 use crate::random::Seeded;
 
-/// How a simulation chooses among the goroutines that can run.
+/// Selects how a simulation chooses among the runnable goroutines.
 ///
 /// # Examples
 ///
@@ -21,19 +22,19 @@ use crate::random::Seeded;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Strategy {
-    /// Any goroutine that can run may be next, before every operation. Each run draws its odds: in
-    /// some runs goroutines take turns, in some a goroutine may stay behind while another one does
-    /// many steps, in some each goroutine is equally likely.
+    /// Before every operation, any runnable goroutine may be chosen. Each run draws its odds: in
+    /// some runs goroutines take turns, in some a goroutine may stay behind while another one takes
+    /// many steps, in some all goroutines are equally likely.
     #[default]
     Random,
-    /// The goroutine of the highest priority runs, and goes on until it waits. Priorities are
-    /// drawn; at `depth - 1` points of a run, drawn too, the running goroutine gets the lowest one.
-    /// Half of the runs have twice as many points. It finds a bug that needs few events in one
-    /// order, among many steps, sooner than [`Random`](Self::Random). (Burckhardt, Kothari,
-    /// Musuvathi and Nagarakatte: "A Randomized Scheduler with Probabilistic Guarantees of Finding
-    /// Bugs", 2010.)
+    /// The goroutine with the highest priority runs until it waits. Priorities are random; at
+    /// `depth - 1` random points of a run the running goroutine gets the lowest priority. Half of
+    /// the runs have twice as many points. If a bug needs few events in one order, among many
+    /// steps, this finds it sooner than [`Random`](Self::Random). (Burckhardt, Kothari, Musuvathi
+    /// and Nagarakatte: "A Randomized Scheduler with Probabilistic Guarantees of Finding Bugs",
+    /// 2010.)
     Pct {
-        /// The number of events of a bug whose order matters: 2 or 3 find most.
+        /// The number of events whose order makes the bug: 2 or 3 find most bugs.
         depth: usize,
     },
     /// Goroutines take turns, one operation each, in the order in which they were woken. `select!`
@@ -41,25 +42,25 @@ pub enum Strategy {
     RoundRobin,
 }
 
-/// What runs next.
+/// A choice: which goroutine runs next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Choice {
     /// The running goroutine.
     GoesOn,
-    /// The one at that place of those that can run.
+    /// The runnable goroutine at this place.
     Place(usize),
 }
 
-/// A choice is asked for.
+/// The situation in which a choice is made.
 #[derive(Clone, Copy)]
 pub(super) struct Question {
     /// The running goroutine, or the one that ran last.
     pub(super) current: u64,
-    /// The operation that it is about to begin, if it can go on.
+    /// The operation that it is about to begin. `None` if it cannot go on.
     pub(super) before: Option<WaitReason>,
-    /// How many others can run.
+    /// The number of other runnable goroutines.
     pub(super) ready: usize,
-    /// Where they are.
+    /// The simulation, which holds them.
     pub(super) simulation: Simulation,
 }
 
@@ -68,14 +69,14 @@ impl Question {
         self.before.is_some()
     }
 
-    /// It is asked before an operation, other than one that only waits for goroutines to end: a
-    /// goroutine that gives way before that could as well have waited.
+    /// True before an operation, except one that only waits for goroutines to end: for a goroutine,
+    /// yielding before such an operation is the same as waiting in it.
     fn is_before_operation(&self) -> bool {
         !matches!(self.before, None | Some(WaitReason::Join | WaitReason::WaitGroupWait))
     }
 }
 
-/// The choices of a run in which there was more than one goroutine to choose.
+/// The number of choices of a run among more than one goroutine.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Choices {
     all: usize,
@@ -84,7 +85,7 @@ pub(super) struct Choices {
 }
 
 impl Choices {
-    /// One more.
+    /// Counts a choice.
     pub(super) fn add(&mut self, question: &Question) {
         self.all += 1;
         self.operations += usize::from(question.is_before_operation());
@@ -95,14 +96,14 @@ impl Choices {
     }
 }
 
-/// The most choices of the runs of a check so far: of all, and of the last few. Where runs are of
-/// different length, a point is met more often if it is drawn from those of a usual run, and met at
-/// all if it is drawn from those of the longest one.
+/// The largest numbers of choices in the runs of a check so far: in all runs, and in the last few.
+/// If the lengths of runs differ, a point drawn from the usual length is reached more often, and
+/// only a point drawn from the greatest length may lie near the end of the longest run.
 #[derive(Debug, Default)]
 pub(super) struct Lengths {
     runs: usize,
     longest: Choices,
-    /// Of the runs since the last multiple of [`RECENT`](Self::RECENT), and of those before them.
+    /// In the runs since the last multiple of [`RECENT`](Self::RECENT), and in as many before them.
     recent: [Choices; 2],
 }
 
@@ -123,21 +124,21 @@ impl Lengths {
     }
 }
 
-/// At which choices the points of a run lie. Most bugs want one before an operation; but what goes
-/// on after a wait may have to be late as well.
+/// The kind of choices that the points of a run are drawn from. Most bugs need a point before an
+/// operation; but sometimes a goroutine that continues after a wait must be late as well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Points {
     All,
     Operations,
 }
 
-/// A seed as the strategy reads it, so that it stands for a run by itself.
+/// A seed as the strategies read it. It determines a run without any other input.
 ///
 /// | bits | field |
 /// |---|---|
-/// | 0-47 | the number of the run: from it follow the draws, and [`points`](Self::points) |
-/// | 48-55 | of `Pct`: how many choices are expected, by [`scale`](Self::scale); 0 if unknown |
-/// | 56-61 | of `Pct`: its depth |
+/// | 0-47 | the number of the run, which gives the draws and [`points`](Self::points) |
+/// | 48-55 | for `Pct`: the expected number of choices, by [`scale`](Self::scale); 0 if unknown |
+/// | 56-61 | for `Pct`: its depth |
 /// | 62-63 | the strategy: 1 for `Pct`, 2 for `RoundRobin`, else `Random` |
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Seed(pub(super) u64);
@@ -145,12 +146,12 @@ pub(super) struct Seed(pub(super) u64);
 const LENGTH: u32 = 48;
 const DEPTH: u32 = 56;
 const STRATEGY: u32 = 62;
-/// The number of choices that is expected if nothing is known.
+/// The expected number of choices if it is unknown.
 const USUAL_LENGTH: u64 = 64;
 
 impl Seed {
-    /// The seed of a run by that strategy, where runs have had so many choices. A number that is a
-    /// seed of another strategy stays what it is.
+    /// Returns the seed of a run with this strategy, in a check whose runs have had these lengths.
+    /// A number that contains a strategy is returned unchanged.
     pub(super) fn new(number: u64, strategy: Strategy, lengths: &Lengths) -> Self {
         if number >> LENGTH != 0 {
             return Self(number);
@@ -170,12 +171,12 @@ impl Seed {
         })
     }
 
-    /// Where the points of a run by [`Strategy::Pct`] lie.
+    /// Returns the kind of choices that the points of a run with [`Strategy::Pct`] are drawn from.
     fn points(self) -> Points {
         if self.0 % 8 == 7 { Points::All } else { Points::Operations }
     }
 
-    /// Eight steps for each doubling.
+    /// Decodes a number of choices: a scale with eight steps per doubling.
     fn scale(code: u64) -> u64 {
         let (doublings, eighths) = (code / 8, code % 8);
         ((8 + eighths) << doublings) / 8 - u64::from(code == 0)
@@ -186,15 +187,15 @@ impl Seed {
     }
 }
 
-/// So many priorities can be drawn.
+/// The number of priorities that can be drawn.
 const DRAWN: usize = 1 << 31;
-/// Every so many yields of a run make a goroutine the lowest.
+/// After each so many yields of a run, the goroutine that yields gets the lowest priority.
 const YIELDS: u32 = 4;
-/// After so many choices all priorities are drawn anew: so the lowest gets on though others never
-/// wait but for each other.
+/// After each so many choices all priorities are drawn anew. So the goroutine with the lowest one
+/// makes progress even if the others wait only for each other.
 const REDRAWN: u64 = 2_000;
 
-/// A strategy at work.
+/// The state of a strategy in a run.
 #[derive(Debug)]
 pub(super) enum Chooser {
     Random(Chance),
@@ -203,27 +204,29 @@ pub(super) enum Chooser {
     Replay(Replay),
 }
 
-/// How goroutines are chosen by chance in a run. Its seed draws one of [`WAYS`]: what finds a bug
-/// that wants goroutines to take turns misses one that wants a goroutine to stay behind while
-/// another does many steps.
+/// The odds of a run with [`Strategy::Random`]. The seed draws one of [`WAYS`], because no odds
+/// find every bug: some bugs need goroutines that take turns, others need a goroutine that stays
+/// behind while another one takes many steps.
 #[derive(Clone, Copy, Debug)]
 struct Way {
-    /// In so many of 16 cases the running goroutine goes on; if none, it is as likely to as each
-    /// other one is to come before.
+    /// The chance of 16 that the running goroutine goes on. If `None`, all runnable goroutines have
+    /// the same chance.
     goes_on: Option<usize>,
-    /// In so many of 16 cases one that gives way stays behind: it runs in the next choices only if
-    /// no other one can.
+    /// The chance of 16 that a goroutine that yields stays behind: in the next choices it runs only
+    /// if no other can.
     stays: usize,
-    /// The number of those choices is drawn up to a power of two, which is drawn up to two to this.
+    /// The number of those choices is drawn up to a power of two, whose exponent is drawn up to
+    /// this.
     doublings: usize,
-    /// In so many of 16 cases the one that can run for longest comes next; else any.
+    /// The chance of 16 that the goroutine that has been runnable for longest comes next; otherwise
+    /// any may.
     turns: usize,
-    /// In so many of 16 cases one that was woken does not come before the running one, if it is
-    /// drawn.
+    /// The chance of 16 that a woken goroutine, if it is drawn, does not run before the running
+    /// one.
     later: usize,
 }
 
-/// One for each eighth of the runs. `benches/README.md` has what they find, beside shuttle.
+/// One for each eighth of the runs. `benches/README.md` says what they find, compared with shuttle.
 const WAYS: [Way; 8] = [TURNS, TURNS, TURNS, LONG, LONG, LONG, EVEN, EVEN];
 const TURNS: Way = Way { goes_on: Some(0), stays: 12, doublings: 1, turns: 12, later: 8 };
 const LONG: Way = Way { goes_on: Some(1), stays: 8, doublings: 3, turns: 14, later: 4 };
@@ -234,7 +237,7 @@ pub(super) struct Chance {
     rng: Seeded,
     way: Way,
     asked: u64,
-    /// By id: up to which choice the goroutine stays behind.
+    /// By id: the choice up to which the goroutine stays behind.
     behind_until: Vec<u64>,
 }
 
@@ -264,8 +267,8 @@ impl Chance {
             until.is_some_and(|until| *until > self.asked)
         };
         match (first..ready).chain(0..first).find(|place| !is_behind(place)) {
-            // One that was woken may as well come later, which some bugs want; else it would always
-            // come at once.
+            // A woken goroutine must sometimes come later, as some bugs need; otherwise it would
+            // always come at once.
             Some(place) if is_later && simulation.was_woken(place) => Choice::GoesOn,
             Some(place) => {
                 if can_go_on && self.happens(stays) {
@@ -296,29 +299,31 @@ impl Chance {
 #[derive(Debug)]
 pub(super) struct Pct {
     rng: Seeded,
-    /// By id; 0 for one that has none yet.
+    /// By id; 0 for a goroutine without one.
     priorities: Vec<i64>,
-    /// The choices of that kind at which the priority of the running goroutine is lowered, in
-    /// order, the first one last.
+    /// The choices of that kind at which the priority of the running goroutine is lowered, the
+    /// first one last.
     points: Vec<u64>,
     kind: Points,
     counted: u64,
-    /// At each point the goroutine gets the lowest priority: another one runs there for certain.
-    /// Else those of all points are drawn, and any order of them is found.
+    /// If true, the goroutine gets the lowest priority at each point, so another one certainly runs
+    /// there. If false, the priorities of all points are drawn, so every order among them is
+    /// possible.
     descends: bool,
     lowered: i64,
     asked: u64,
     yields: u32,
-    /// Of the goroutines that can run.
+    /// The runnable goroutines.
     ids: Vec<u64>,
 }
 
 impl Pct {
     fn new(mut rng: Seeded, depth: u64, length: u64, kind: Points) -> Self {
         let usual = depth.saturating_sub(1);
-        // Twice as many find more, but fewer bugs after a stretch that must not be interrupted.
+        // Twice as many points find more bugs, but fewer of those that need a stretch without a
+        // point.
         let count = if rng.below(2) == 0 { usual } else { 2 * usual };
-        // One place is after the end, so that not every choice of a short run is a point.
+        // One place lies after the end, so that not every choice of a short run is a point.
         let places = length + 1;
         let mut points = Vec::new();
         while (points.len() as u64) < count.min(places) {
@@ -343,7 +348,7 @@ impl Pct {
         }
     }
 
-    /// The priority of a goroutine: drawn when it is first seen.
+    /// Returns the priority of a goroutine, which is drawn when it is first seen.
     fn priority(&mut self, id: u64) -> i64 {
         let at = id as usize;
         if self.priorities.len() <= at {
@@ -359,8 +364,9 @@ impl Pct {
         1 + self.rng.below(DRAWN) as i64
     }
 
-    /// Draws the priorities of goroutines that were started together. Those above the one that
-    /// started them would have run at once, had there been a choice: each before the next one.
+    /// Draws the priorities of goroutines that were started together. The ones with a higher
+    /// priority than their starter get theirs in descending order, because each of them would have
+    /// run at once, before the next was started, if there had been a choice.
     fn admit(&mut self, starter: u64, ids: &[u64]) {
         let known = &self.priorities;
         let is_new = |id: &u64| known.get(*id as usize).is_none_or(|priority| *priority == 0);
@@ -378,14 +384,15 @@ impl Pct {
         }
     }
 
-    /// At a point of the run the goroutine gets a lower priority than all that had no such point.
+    /// Lowers the priority of a goroutine at a point, below that of every goroutine without one.
     fn lower(&mut self, id: u64) {
         self.lowered += 1;
         self.priorities[id as usize] = if self.descends { -self.lowered } else { -self.draw() };
     }
 
-    /// The goroutine has given way: its priority is drawn anew, if that makes it lower, and after
-    /// some times it is the lowest. One that waits for others in a loop lets them run in the end.
+    /// Lowers the priority of a goroutine that has yielded: it is drawn anew and kept if lower;
+    /// every fourth time it becomes the lowest. So a goroutine that waits for others in a loop
+    /// finally lets them run.
     fn yielded(&mut self, id: u64) {
         self.yields += 1;
         let drawn = self.draw();
@@ -407,7 +414,7 @@ impl Pct {
                 self.priorities[at] = self.draw();
             }
         }
-        // The first one, if two have drawn the same.
+        // If two have the same priority, the first one.
         let highest = |pct: &mut Self| {
             let highest = candidates.clone().rev().max_by_key(|(_, id)| pct.priority(*id));
             highest.expect("one can run")
@@ -428,7 +435,7 @@ impl Pct {
 
 impl Chooser {
     pub(super) fn new(seed: Seed) -> Self {
-        // Another sequence than that of the draws of `select!`.
+        // A different sequence than the draws of `select!`.
         let rng = Seeded::new(!seed.0);
         match seed.bits(STRATEGY, u64::BITS) {
             1 => {
@@ -441,7 +448,7 @@ impl Chooser {
         }
     }
 
-    /// Chooses. There is a goroutine that can run.
+    /// Chooses among the runnable goroutines, of which there must be one.
     #[inline]
     pub(super) fn choose(&mut self, question: Question, key: Key) -> Choice {
         let Question { ready, simulation, .. } = question;
@@ -460,7 +467,7 @@ impl Chooser {
         }
     }
 
-    /// True if the run deviates to that, which happens so often.
+    /// True if the run deviates here from the usual choice to `target`, at the given rate.
     pub(super) fn deviates(&mut self, per_million: u32, key: Key, target: Target) -> bool {
         match self {
             Chooser::Replay(replay) => replay.get(key) == Some(target),
@@ -470,7 +477,7 @@ impl Chooser {
         }
     }
 
-    /// The goroutine has given way of its own accord: it may wait for another one in a loop.
+    /// Notes that the goroutine has yielded by itself: it may wait for another one in a loop.
     pub(super) fn yielded(&mut self, id: u64) {
         if let Chooser::Pct(pct) = self {
             pct.yielded(id);
@@ -478,32 +485,33 @@ impl Chooser {
     }
 }
 
-/// A choice in a run, wherever that goes: the nth one that followed on this goroutine.
+/// Identifies a choice whatever the course of the run: the nth choice that followed on this
+/// goroutine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Key {
     pub(super) goroutine: u64,
     pub(super) number: u32,
 }
 
-/// What was chosen.
+/// The result of a deviating choice.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Target {
     Goroutine(u64),
-    /// The time moves though goroutines can run.
+    /// The time moves although goroutines are runnable.
     Time,
-    /// The goroutine goes on though it was aborted.
+    /// The goroutine runs on although it was aborted.
     Outrun,
 }
 
-/// A choice other than the usual one: to go on, or else to take the goroutine that has waited
-/// longest.
+/// A choice other than the usual one, which is to go on, or else the goroutine that has been
+/// runnable for longest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Deviation {
     pub(super) key: Key,
     pub(super) target: Target,
 }
 
-/// Repeats a run, or one with fewer deviations.
+/// Replays a run, with all or some of its deviations.
 #[derive(Debug)]
 pub(super) struct Replay(HashMap<Key, Target>);
 

@@ -1,4 +1,4 @@
-//! What a run did, step by step.
+//! The trace of a run: its steps, and their text.
 
 use std::fmt::{self, Write};
 use std::panic::Location;
@@ -13,22 +13,22 @@ pub(super) enum Step {
         does: Does,
         site: Option<&'static Location<'static>>,
     },
-    /// The time moves to that moment.
+    /// The time moves to this point, in nanoseconds.
     Time(u64),
 }
 
-/// What a goroutine does.
+/// The action of a goroutine in a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Does {
     Starts,
     /// It begins an operation.
     Begins(WaitReason),
-    /// Another one runs before it begins that.
+    /// Another goroutine runs before it begins the operation.
     GivesWayBefore(WaitReason),
     Parks(WaitReason),
-    /// It lets others run, or waits for a future of another crate.
+    /// It yields, or waits for a future of another crate.
     Yields,
-    /// It goes on though it was aborted.
+    /// It runs on although it was aborted.
     Outruns,
     Ends,
 }
@@ -62,10 +62,10 @@ impl fmt::Display for Step {
     }
 }
 
-/// Most steps that a text has a line for: the last ones.
+/// The maximum number of steps that a text has lines for. Earlier steps are left out.
 const LINES: usize = 100;
 
-/// The text of a trace.
+/// Returns the text of a trace.
 pub(super) fn text(steps: &[Step]) -> String {
     let mut text = String::new();
     let left_out = steps.len().saturating_sub(LINES);
@@ -79,7 +79,7 @@ pub(super) fn text(steps: &[Step]) -> String {
     text
 }
 
-/// The number of times at which another goroutine runs than before.
+/// Returns how often a step is another goroutine's than the step before.
 pub(super) fn switches(steps: &[Step]) -> usize {
     let goroutines: Vec<_> = steps.iter().filter_map(Step::goroutine).collect();
     goroutines.windows(2).filter(|pair| pair[0] != pair[1]).count()
