@@ -1,4 +1,4 @@
-//! A select in progress, whatever its cases.
+//! A select in progress, with any list of cases.
 
 use std::marker::PhantomPinned;
 use std::mem::ManuallyDrop;
@@ -20,8 +20,8 @@ use crate::waker::TaskWaker;
 ///
 /// # Cancellation
 ///
-/// Dropping it removes every case from its queue. A receive that won meanwhile passes its value on,
-/// as a dropped receive does; a send that was taken stands.
+/// Dropping it removes every case from its queue. A receive that has won passes its value on, like
+/// any dropped receive. A value that was already sent stays sent.
 #[doc(hidden)]
 #[derive(Debug)]
 #[must_use = "a select does nothing unless awaited"]
@@ -30,8 +30,9 @@ pub struct Selecting<C: Cases> {
     cases: ManuallyDrop<C>,
     token: Token,
     site: &'static Location<'static>,
-    /// How many cases are channel operations, and whether there are others, of those that are on.
+    /// The number of cases that are on and are channel operations.
     channel_cases: u32,
+    /// True if there are other cases that are on.
     has_others: bool,
     stage: Stage,
     biased: bool,
@@ -46,10 +47,11 @@ enum Stage {
     Over,
 }
 
-/// With fewer cases, checking all of them costs less than a wrong guess.
+/// A select with more cases tries a random case first. With fewer, checking all of them costs less
+/// than a wrong guess.
 const MANY: usize = 8;
 
-/// The cases that are to be tried: a bit for each of the first ones, the others by number.
+/// A set of cases to try: a bit for each of the first 64 cases, and the numbers of the others.
 struct Candidates {
     biased: bool,
     count: usize,
@@ -58,7 +60,8 @@ struct Candidates {
 }
 
 impl Candidates {
-    /// With room for so many cases, because nothing may be allocated while locks are held.
+    /// Returns an empty set with room for `cases` cases, because nothing may be allocated while
+    /// locks are held.
     #[inline(always)]
     fn new(biased: bool, cases: usize) -> Self {
         let others = Vec::with_capacity(cases.saturating_sub(u64::BITS as usize));
@@ -98,13 +101,14 @@ impl Candidates {
     }
 }
 
-/// The case of that number must be maintained first.
+/// The channel of the case with this number must be maintained first.
 struct UnreadyCase(usize);
 
-/// So many locks are kept on the stack.
+/// The maximum number of locks that are kept on the stack.
 const FEW: usize = 16;
 
-/// Locks each of `locks` once, in their order, which is sorted, and returns these.
+/// Acquires the locks in `locks`, which is sorted, in their order and each of them once. Returns
+/// the acquired locks.
 ///
 /// # Safety
 ///
@@ -115,7 +119,7 @@ unsafe fn lock_each_once(locks: &mut [*const RawLock]) -> &[*const RawLock] {
     for at in 0..locks.len() {
         let lock = locks[at];
         if lock != last {
-            // SAFETY: the caller's promise; no more are held than were looked at.
+            // SAFETY: the caller promises that the lock lives; `held` is at most `at`.
             unsafe {
                 (*lock).lock();
                 *locks.get_unchecked_mut(held) = lock;
@@ -124,7 +128,7 @@ unsafe fn lock_each_once(locks: &mut [*const RawLock]) -> &[*const RawLock] {
             last = lock;
         }
     }
-    // SAFETY: as above.
+    // SAFETY: `held` is at most the number of locks.
     unsafe { locks.get_unchecked(..held) }
 }
 
@@ -144,8 +148,8 @@ impl<C: Cases> Selecting<C> {
         }
     }
 
-    /// Commits a case that is ready, or none if there was one instant when none was: a select with
-    /// a `default`.
+    /// Completes a case that is ready. Returns `None` only if there was one instant at which no
+    /// case was ready. This is a select with a `default`.
     #[inline]
     pub fn try_now(self) -> Option<C::Output> {
         let this = pin!(self);
@@ -161,7 +165,7 @@ impl<C: Cases> Selecting<C> {
                 return this.end_with_all_off();
             }
             if this.channel_cases < 2 && !loom::MODELLED {
-                // One channel has been checked, at one instant.
+                // There was at most one channel to check, so that was one instant.
                 return None;
             }
             if let Some((index, woken)) = this.with_locks(Self::attempt) {
@@ -174,12 +178,11 @@ impl<C: Cases> Selecting<C> {
 
     #[inline(always)]
     fn cases(&mut self) -> Pin<&mut C> {
-        // SAFETY: `cases` is pinned with `self`, whose owner is pinned wherever this is called
-        // from.
+        // SAFETY: `cases` is pinned with `self`, and this is only called on a pinned select.
         unsafe { Pin::new_unchecked(&mut *self.cases) }
     }
 
-    /// Calls `f` for each channel operation, by its number.
+    /// Calls `f` for each channel operation, with its number.
     #[inline(always)]
     fn each_channel(&mut self, mut f: impl FnMut(usize, &dyn ChannelCase)) {
         self.cases().each(0, &mut |index, role, raw| {
@@ -189,7 +192,7 @@ impl<C: Cases> Selecting<C> {
         });
     }
 
-    /// The simulation knows which channels it has used.
+    /// Notes the use of the channels for the simulation.
     #[cfg(feature = "sim")]
     fn note_use(&mut self) {
         let site = self.site;
@@ -198,10 +201,10 @@ impl<C: Cases> Selecting<C> {
         });
     }
 
-    /// Step 1.
+    /// Step 1: tries the cases without a common lock.
     ///
-    /// If there are many cases, a random one is tried before all are checked: it is likely to be
-    /// ready if most are. That favours no case.
+    /// If there are many cases, a random one is tried before all are checked, because it is likely
+    /// to be ready if most are. This favours no case.
     #[inline(always)]
     fn try_each(&mut self, cx: &mut Context<'_>) -> Poll<C::Output> {
         let count = self.cases.count();
@@ -252,8 +255,8 @@ impl<C: Cases> Selecting<C> {
         Poll::Pending
     }
 
-    /// Counts the cases that are on, if some may have gone off: true if none is. No case is queued,
-    /// or all locks are held, and none has won.
+    /// Recounts the cases that are on, if some may have gone off. Returns true if none is on. Must
+    /// be called while no case has won, and either no case is queued or all locks are held.
     #[inline(always)]
     fn recount(&mut self) -> bool {
         self.cases.may_go_off() && self.count_on() == 0
@@ -275,7 +278,7 @@ impl<C: Cases> Selecting<C> {
         on
     }
 
-    /// Ends a select whose cases are all off, if something is to be done then.
+    /// Ends a select whose cases are all off, if it has an output for that.
     #[cold]
     #[inline(never)]
     fn end_with_all_off(&mut self) -> Option<C::Output> {
@@ -286,7 +289,7 @@ impl<C: Cases> Selecting<C> {
         output
     }
 
-    /// A select whose cases are all off ends, or waits for ever. No case is queued.
+    /// Polls a select whose cases are all off: it ends, or waits forever. No case is queued.
     #[cold]
     #[inline(never)]
     fn poll_all_off(&mut self, cx: &mut Context<'_>) -> Poll<C::Output> {
@@ -296,12 +299,13 @@ impl<C: Cases> Selecting<C> {
         }
     }
 
-    /// As [`poll_all_off`](Self::poll_all_off), after the last case went off while they were
+    /// Like [`poll_all_off`](Self::poll_all_off), after the last case went off while cases were
     /// queued.
     #[cold]
     #[inline(never)]
     fn resume_all_off(&mut self, cx: &mut Context<'_>) -> Poll<C::Output> {
-        // A close that has counted its case out may still have it in hand: until its lock is free.
+        // A close that has counted out its case may still access it until it releases the lock,
+        // which `dequeue_all` waits for.
         self.dequeue_all(None);
         self.count_on();
         self.token.resume();
@@ -309,9 +313,9 @@ impl<C: Cases> Selecting<C> {
         self.poll_all_off(cx)
     }
 
-    /// Calls `f` with the channels locked, each once, in the order of the locks' addresses. It gets
-    /// an empty list with room for the cases, because nothing may be allocated under locks. If a
-    /// channel is not ready, `f` is called again once it is.
+    /// Calls `f` with all channels locked, each once, in the order of the locks' addresses. `f`
+    /// gets an empty set with room for the cases, because nothing may be allocated under locks. If
+    /// a channel is unready, it is maintained and `f` is called again.
     #[inline(always)]
     fn with_locks<R>(
         &mut self,
@@ -332,18 +336,18 @@ impl<C: Cases> Selecting<C> {
         let mut candidates = Candidates::new(self.biased, self.cases.count());
         let (mut few, mut many) = ([ptr::null(); FEW], Vec::new());
         let locks = self.sorted_locks(&mut few, &mut many);
-        // SAFETY: a channel lives as long as an operation on it, which lives as long as this call's
-        // caller does.
+        // SAFETY: a channel lives as long as an operation on it, and the operations live as long as
+        // this select.
         let held = unsafe { lock_each_once(locks) };
         let result = f(self, &mut candidates);
         for &lock in held {
-            // SAFETY: as above; it was acquired above.
+            // SAFETY: as above; the lock was acquired above.
             unsafe { (*lock).unlock() };
         }
         result
     }
 
-    /// The locks of the channel operations, in the order of their addresses.
+    /// Returns the locks of the channel operations, sorted by address.
     fn sorted_locks<'a>(
         &mut self,
         few: &'a mut [*const RawLock; FEW],
@@ -362,8 +366,8 @@ impl<C: Cases> Selecting<C> {
         locks
     }
 
-    /// Tries the channel operations, with all their locks held. `candidates` must be empty; if
-    /// nothing is ready it is so afterwards.
+    /// Tries the channel operations, with all their locks held. `candidates` must be empty, and is
+    /// empty again if this returns `Ok(None)`.
     #[inline(always)]
     fn attempt(
         &mut self,
@@ -376,7 +380,7 @@ impl<C: Cases> Selecting<C> {
         });
         while let Some(index) = candidates.draw() {
             let own = &raw const self.token;
-            let raw = self.cases().raw(index).expect("only channel operations are asked");
+            let raw = self.cases().raw(index).expect("only channel operations are pushed");
             // SAFETY: all locks are held, and no case has won yet.
             match unsafe { raw.attempt(own) } {
                 Ok(Some(woken)) => return Ok(Some((index, woken))),
@@ -387,10 +391,11 @@ impl<C: Cases> Selecting<C> {
         Ok(None)
     }
 
-    /// Calls `f` for each channel operation, in a drawn order, or in that of the source if the
-    /// select is biased. `candidates` must be empty.
+    /// Calls `f` for each channel operation in random order, or in source order if the select is
+    /// biased. `candidates` must be empty.
     ///
-    /// Of several operations on one channel the first in the queue will win, whatever happens.
+    /// The order matters because of several operations on one channel, the first in the queue
+    /// always wins.
     #[cold]
     #[inline(never)]
     fn each_drawn(&mut self, candidates: &mut Candidates, f: &mut dyn FnMut(&dyn ChannelCase)) {
@@ -400,8 +405,8 @@ impl<C: Cases> Selecting<C> {
         }
     }
 
-    /// Removes the channel operations from their queues, but for one that is complete, and returns
-    /// the number of the one whose waiter is at address `winner`. That one is complete by then.
+    /// Removes the channel operations from their queues, and returns the number of the operation
+    /// whose waiter is at address `winner`. When this returns the winner is complete.
     #[inline(always)]
     fn dequeue_all(&mut self, winner: Option<usize>) -> Option<usize> {
         let mut number = None;
@@ -412,7 +417,8 @@ impl<C: Cases> Selecting<C> {
                     return;
                 }
             }
-            // A winner that is still being completed is complete once the lock was free.
+            // If the winner is still being completed, this waits for the lock, and the winner is
+            // complete afterwards.
             raw.dequeue();
         });
         number
@@ -427,25 +433,25 @@ impl<C: Cases> Selecting<C> {
     }
 
     /// Ends the select by dropping the losers. A loser's destructor may panic, so the output must
-    /// be in a variable by then: what is in the return slot the compiler would leak.
+    /// already be in a variable: the compiler would leak an output in the return slot.
     #[inline(always)]
     fn finish(&mut self) {
         self.stage = Stage::Over;
         self.drop_cases();
     }
 
-    /// Called once, when the stage is `Over`, or the select is dropped before; nothing touches the
-    /// cases afterwards.
+    /// Drops the cases. Called once, when the stage is `Over` or when the select is dropped before
+    /// that; the cases are not accessed afterwards.
     #[inline(always)]
     fn drop_cases(&mut self) {
         // True only if no case has a place in a queue (I5), a waker or a value.
         if !self.cases.drop_is_noop() {
-            // SAFETY: called once, as said above.
+            // SAFETY: called once, and the cases are not accessed afterwards.
             unsafe { ManuallyDrop::drop(&mut self.cases) }
         }
     }
 
-    /// The first poll: step 1, and 2 if nothing was ready.
+    /// The first poll: step 1, and step 2 if nothing was ready.
     #[inline(always)]
     fn start(&mut self, cx: &mut Context<'_>) -> Poll<C::Output> {
         if !coop::poll_ready(cx, self.site, Reason::Select, None) {
@@ -468,18 +474,19 @@ impl<C: Cases> Selecting<C> {
         self.look_and_park(cx)
     }
 
-    /// Step 2. Not inlined, because step 1, where most selects end, is shorter without it.
+    /// Step 2. Not inlined, so that the code of step 1, where most selects end, is shorter.
     #[inline(never)]
     fn look_and_park(&mut self, cx: &mut Context<'_>) -> Poll<C::Output> {
-        // A clone may run foreign code: outside the locks.
+        // Cloned outside the locks, because a clone may run foreign code.
         let waker = TaskWaker::new(cx.waker());
         // SAFETY: no case is queued yet.
         drop(unsafe { self.token.set_waker(waker) });
         if self.queue_each() { self.park(cx) } else { self.look_and_park_locked(cx) }
     }
 
-    /// Queues the channel operations, one channel after the other: each may win at once. False if
-    /// one may be ready, or if two are on one channel, of which the first would always win.
+    /// Queues the channel operations, one channel after the other; each of them may win at once.
+    /// Returns false if an operation may be ready, or if two are on one channel, because the first
+    /// of these would always win.
     #[inline(always)]
     fn queue_each(&mut self) -> bool {
         self.stage = Stage::Parked;
@@ -487,8 +494,8 @@ impl<C: Cases> Selecting<C> {
         let (mut ready, mut crowded) = (false, false);
         self.each_channel(|_, raw| {
             if !ready {
-                // SAFETY: the case was unpolled in `try_each`, and is pinned with `self`, as the
-                // token is; `drop` takes it out.
+                // SAFETY: the case was unpolled in `try_each`. It is pinned with `self`, like the
+                // token, and `drop` removes it.
                 match unsafe { raw.queue(token) } {
                     Queued::First => {}
                     Queued::Behind => crowded = true,
@@ -499,7 +506,7 @@ impl<C: Cases> Selecting<C> {
         !(ready || crowded && self.has_twins())
     }
 
-    /// True if two of the channel operations are on one channel.
+    /// Returns true if two of the channel operations are on one channel.
     #[cold]
     #[inline(never)]
     fn has_twins(&mut self) -> bool {
@@ -507,7 +514,7 @@ impl<C: Cases> Selecting<C> {
         self.sorted_locks(&mut few, &mut many).windows(2).any(|pair| pair[0] == pair[1])
     }
 
-    /// Step 2, after [`queue_each`](Self::queue_each) failed: with all channels locked at once.
+    /// Step 2 with all channels locked at once, after [`queue_each`](Self::queue_each) failed.
     #[cold]
     #[inline(never)]
     fn look_and_park_locked(&mut self, cx: &mut Context<'_>) -> Poll<C::Output> {
@@ -515,7 +522,8 @@ impl<C: Cases> Selecting<C> {
             // A channel operation has won already.
             return self.park(cx);
         }
-        // Nobody wins meanwhile: the token is busy. Offers that are missed are found below.
+        // No operation can win meanwhile, because the token is busy. Offers missed now are found
+        // below.
         self.dequeue_all(None);
         self.token.resume();
         self.stage = Stage::First;
@@ -555,7 +563,7 @@ impl<C: Cases> Selecting<C> {
         Poll::Pending
     }
 
-    /// A later poll: step 3, if a channel operation was served.
+    /// A later poll: step 3, if a channel operation has won.
     #[inline(always)]
     fn resume(&mut self, cx: &mut Context<'_>) -> Poll<C::Output> {
         loop {
@@ -572,16 +580,16 @@ impl<C: Cases> Selecting<C> {
         }
     }
 
-    /// True if a channel operation has gone off. One that has done so and has won the token is the
-    /// last one.
+    /// Returns true if a channel operation has gone off. If the winner has gone off, it was the
+    /// last case that was on.
     #[cold]
     #[inline(never)]
     fn is_off(&mut self, index: usize) -> bool {
         self.cases().raw(index).is_some_and(ChannelCase::is_off)
     }
 
-    /// Polls the other cases, after a wake-up that no channel caused. Returns `None` if a channel
-    /// operation won meanwhile.
+    /// Polls the other cases, after a wake that did not come from a channel. Returns `None` if a
+    /// channel operation won meanwhile.
     #[cold]
     #[inline(never)]
     fn keep_waiting(&mut self, cx: &mut Context<'_>) -> Option<Poll<C::Output>> {
@@ -608,14 +616,14 @@ impl<C: Cases> Selecting<C> {
                 self.finish();
                 return Some(polled);
             }
-            // Before the next poll, which may panic.
+            // Checked before the next poll, which may panic.
             if self.cases.may_go_off() && self.went_off(index) {
                 return Some(self.resume_all_off(cx));
             }
         }
         if last {
-            // Nobody wins meanwhile: the token is busy. Offers that are missed are queued at their
-            // own channels.
+            // No operation can win meanwhile, because the token is busy. Missed offers are queued
+            // in their own channels.
             self.dequeue_all(None);
             self.token.resume();
             self.stage = Stage::First;
@@ -624,7 +632,7 @@ impl<C: Cases> Selecting<C> {
         if self.token.end_poll() {
             return Some(self.park(cx));
         }
-        // An offer went by.
+        // An offer was missed while the token was busy.
         let mut all_off = false;
         let found = self.with_locks(|this, candidates| {
             let found = this.attempt(candidates)?;
@@ -640,9 +648,9 @@ impl<C: Cases> Selecting<C> {
             return Some(self.resume_all_off(cx));
         }
         let Some((index, woken)) = found else {
-            // The offer was withdrawn or taken by another receiver. A stream does not queue, so one
-            // that passed by while this select was busy waits for a send to wake it: its wake was
-            // missed. Later ones find the select.
+            // The missed offer was withdrawn, or another receiver took it. It may also have been
+            // that of a stream, which does not queue: the stream saw no sender while this select
+            // was busy, and now waits for a wake. Wake it here. Later streams find the select.
             self.each_channel(|_, raw| raw.renotify(cx));
             return Some(self.park(cx));
         };
@@ -651,15 +659,15 @@ impl<C: Cases> Selecting<C> {
         Some(Poll::Ready(self.won(index)))
     }
 
-    /// Counts a case out if it went off when it was polled. True if it was the last one.
+    /// Counts out a case if it went off when it was polled. Returns true if it was the last one.
     #[cold]
     #[inline(never)]
     fn went_off(&mut self, index: usize) -> bool {
         self.cases().is_off(index) && self.token.count_out()
     }
 
-    /// Lets no channel operation win any more, and removes them from their queues. One that has won
-    /// is handled by its own drop.
+    /// Ensures that no channel operation can win from now on, and removes them from their queues.
+    /// The drop of an operation that has already won deals with its value.
     #[cold]
     #[inline(never)]
     fn leave(&mut self) {
@@ -668,7 +676,7 @@ impl<C: Cases> Selecting<C> {
     }
 }
 
-/// Adds tasks to those that are to be woken once all locks are released.
+/// Adds tasks to `all`, which is woken after all locks are released.
 fn add(all: &mut Vec<Woken>, woken: Woken) {
     if !woken.is_empty() {
         all.push(woken);
@@ -703,10 +711,10 @@ impl<C: Cases> Drop for Selecting<C> {
     }
 }
 
-// SAFETY: the token is atomic, and its waker is the owner's or the claimer's alone (I4); the cases
-// answer for themselves.
+// SAFETY: the token is atomic, and only the owner or the claimer accesses its waker (I4); the cases
+// are `Send`.
 unsafe impl<C: Cases + Send> Send for Selecting<C> {}
-// SAFETY: a shared `Selecting` gives access to nothing.
+// SAFETY: a shared `Selecting` gives no access to its cases or its waker.
 unsafe impl<C: Cases + Sync> Sync for Selecting<C> {}
 
 #[cfg(all(test, not(gopark_loom)))]

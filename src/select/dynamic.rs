@@ -17,8 +17,8 @@ use crate::wait::case::{Case, ChannelCase, OptionCase};
 /// A select over cases that are known only at run time. Go: `reflect.Select`.
 ///
 /// As in [`select!`](crate::select!), the choice is uniform among the ready cases, exactly one case
-/// takes effect, and the closure of that one runs. Without cases, [`wait`](Self::wait) waits for
-/// ever. A thread waits with [`wait_blocking`](Self::wait_blocking).
+/// takes effect, and its closure runs. Without cases, [`wait`](Self::wait) waits forever. A plain
+/// thread waits with [`wait_blocking`](Self::wait_blocking).
 ///
 /// # Examples
 ///
@@ -40,31 +40,31 @@ use crate::wait::case::{Case, ChannelCase, OptionCase};
 #[must_use = "a select does nothing unless waited for"]
 pub struct Select<'a, R> {
     cases: Vec<BoxedArm<'a, R>>,
-    /// A case may go off, or something is to be done when all are off.
+    /// True if a case may go off, or if there is an `or_else`.
     may_go_off: bool,
-    /// What is done then.
+    /// Runs if all cases are off.
     or_else: Option<BoxedArm<'a, R>>,
 }
 
 type BoxedArm<'a, R> = Pin<Box<dyn Arm<R> + Send + 'a>>;
 
-/// A case, and what to do with its result.
+/// A case with its closure.
 #[doc(hidden)]
 pub trait Arm<R> {
     fn look(self: Pin<&mut Self>, f: &mut dyn FnMut(&mut Role, Option<&dyn ChannelCase>));
 
     fn raw(self: Pin<&mut Self>) -> Option<&dyn ChannelCase>;
 
-    /// Tries the case, keeping its result.
+    /// Polls the case, and keeps its result.
     fn poll_arm(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()>;
 
-    /// The case has won.
+    /// Runs the closure of the case, which has won.
     fn run(self: Pin<&mut Self>) -> R;
 }
 
 pin_project! {
     struct ArmOf<L: Cases, F> {
-        // A list of one case, or of none.
+        // A list of one case, or no case.
         #[pin]
         case: L,
         output: Option<L::Output>,
@@ -94,7 +94,7 @@ impl<L: Cases, F: FnOnce(L::Output) -> R, R> Arm<R> for ArmOf<L, F> {
 }
 
 impl<'a, R> Select<'a, R> {
-    /// A select without cases.
+    /// Returns a select without cases.
     ///
     /// # Examples
     ///
@@ -114,7 +114,7 @@ impl<'a, R> Select<'a, R> {
         Box::pin(ArmOf { case, output: None, then: Some(then) })
     }
 
-    /// Adds a receive; `then` gets its value, or `None` if the channel is closed and drained.
+    /// Adds a receive; `then` gets the value, or `None` if the channel is closed and drained.
     ///
     /// # Examples
     ///
@@ -133,7 +133,7 @@ impl<'a, R> Select<'a, R> {
         self.case(rx.recv(), then)
     }
 
-    /// Adds a send; `then` gets its result. If another case wins, the value is dropped.
+    /// Adds a send; `then` gets the result. If another case wins, the value is dropped.
     ///
     /// # Examples
     ///
@@ -152,7 +152,7 @@ impl<'a, R> Select<'a, R> {
         self.case(tx.send(value), then)
     }
 
-    /// Adds any other case.
+    /// Adds any other case; `then` gets its output.
     ///
     /// # Examples
     ///
@@ -172,13 +172,13 @@ impl<'a, R> Select<'a, R> {
         self
     }
 
-    /// Adds a receive that goes off when the channel is closed and drained; `then` gets its value.
-    /// In [`select!`](crate::select!) it is `Some(value) = rx.recv() => …`. Go: in a
-    /// `reflect.SelectCase` the channel is set to nil when it is closed.
+    /// Adds a receive that goes off when the channel is closed and drained; `then` gets the value.
+    /// Go: set the channel of a `reflect.SelectCase` to nil when it is closed.
     ///
-    /// The close does not end the select, which goes on with the other cases in their places. When
-    /// all are off the value is that of [`or_else`](Self::or_else); without that the select waits
-    /// for ever.
+    /// In [`select!`](crate::select!) this is the arm `Some(value) = rx.recv() => …`. A close does
+    /// not end the select: the other cases keep their places in the queues. When all cases are off,
+    /// the select returns the value of [`or_else`](Self::or_else), or waits forever if there is
+    /// none.
     ///
     /// # Examples
     ///
@@ -201,8 +201,8 @@ impl<'a, R> Select<'a, R> {
         self.case_some(rx.recv(), then)
     }
 
-    /// Adds any other case that goes off when it comes to `None`; `then` gets what is in its
-    /// `Some`.
+    /// Adds any other case whose output is an `Option`. It goes off at `None`; `then` gets the
+    /// value of `Some`.
     ///
     /// # Examples
     ///
@@ -224,9 +224,12 @@ impl<'a, R> Select<'a, R> {
         self
     }
 
-    /// What the select gives when all its cases are off: those of [`recv_some`](Self::recv_some)
-    /// and of [`case_some`](Self::case_some) have come to `None`, and there is no other. Of several
-    /// calls the last one counts. In [`select!`](crate::select!) it is `else => …`.
+    /// Sets the closure that runs when all cases are off. In [`select!`](crate::select!) this is
+    /// the arm `else => …`.
+    ///
+    /// All cases are off when those added by [`recv_some`](Self::recv_some) and
+    /// [`case_some`](Self::case_some) have returned `None` and there are no other cases. If called
+    /// several times, the last closure is used.
     ///
     /// # Examples
     ///
@@ -258,18 +261,19 @@ impl<'a, R> Select<'a, R> {
         self
     }
 
-    /// Waits for one of the cases, and returns what its closure makes of it.
+    /// Waits for one of the cases, and returns the result of its closure.
     ///
     /// # Cancellation
     ///
-    /// As of [`select!`](crate::select!): nothing is lost.
+    /// Dropping the future loses nothing, see [`select!`](crate::select!).
     ///
     /// # Examples
     ///
     /// ```
     /// let (tx, rx) = gopark::chan::bounded(1);
     /// tx.try_send(3).unwrap();
-    /// assert_eq!(gopark::block_on(gopark::select::Select::new().recv(&rx, |v| v).wait()), Some(3));
+    /// let select = gopark::select::Select::new().recv(&rx, |v| v);
+    /// assert_eq!(gopark::block_on(select.wait()), Some(3));
     /// ```
     #[track_caller]
     pub fn wait(self) -> impl Future<Output = R> + Send
@@ -279,9 +283,11 @@ impl<'a, R> Select<'a, R> {
         Waiting { selecting: Selecting::new(false, self) }
     }
 
-    /// As [`wait`](Self::wait), blocking the thread. In a goroutine await `wait` instead: this
-    /// keeps its thread from the others until the scheduler notices. Go: `reflect.Select`;
-    /// crossbeam: `Select::select`.
+    /// Waits for one of the cases, blocking the thread, and returns the result of its closure. Go:
+    /// `reflect.Select`; crossbeam: `Select::select`.
+    ///
+    /// Do not call this in a goroutine, because it blocks the worker thread. Await
+    /// [`wait`](Self::wait) instead.
     ///
     /// # Examples
     ///
@@ -298,12 +304,12 @@ impl<'a, R> Select<'a, R> {
         block_on(Waiting { selecting: Selecting::new(false, self) })
     }
 
-    /// As [`wait_blocking`](Self::wait_blocking), for no longer than `limit`: `None` if no case was
-    /// ready by then, and none has taken place. Go: a further case of `time.After`; crossbeam:
-    /// `Select::select_timeout`.
+    /// Waits for one of the cases, blocking the thread for at most `limit`. Go: an additional case
+    /// of `time.After`; crossbeam: `Select::select_timeout`.
     ///
-    /// Too long a time is for ever. With no time it looks once, as [`try_now`](Self::try_now) does,
-    /// and at futures as well.
+    /// Returns `None` if no case was ready in time; then no case has taken effect. A limit that is
+    /// too long for the clock means forever. A limit of zero checks once, like
+    /// [`try_now`](Self::try_now), including the cases that are futures.
     ///
     /// # Examples
     ///
@@ -325,8 +331,11 @@ impl<'a, R> Select<'a, R> {
         block_until(pin!(Waiting { selecting: Selecting::new(false, self) }), until)
     }
 
-    /// Takes one of the cases that are ready now, if any: a `select!` with `default`. If all are
-    /// off it is the value of [`or_else`](Self::or_else), if there is one.
+    /// Takes one of the cases that are ready now, and returns the result of its closure. In
+    /// [`select!`](crate::select!) this is a select with `default`.
+    ///
+    /// Returns `None` if no case is ready. If all cases are off, returns the value of
+    /// [`or_else`](Self::or_else), if it was set.
     ///
     /// # Examples
     ///
@@ -340,7 +349,7 @@ impl<'a, R> Select<'a, R> {
 }
 
 pin_project! {
-    /// No `async` block, which could not be polled again after a panic.
+    /// Not an `async` block, because that could not be polled again after a panic.
     struct Waiting<'a, R> {
         #[pin]
         selecting: Selecting<Select<'a, R>>,
@@ -351,7 +360,7 @@ impl<R> Future for Waiting<'_, R> {
     type Output = R;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<R> {
-        // The losers are gone when the closure runs.
+        // The losers have been dropped when the closure runs.
         self.project().selecting.poll(cx).map(|mut winner| winner.as_mut().run())
     }
 }
@@ -404,7 +413,7 @@ impl<'a, R> Cases for Select<'a, R> {
     }
 
     fn drop_is_noop(&self) -> bool {
-        // The list itself is on the heap.
+        // The list itself must be freed.
         false
     }
 }

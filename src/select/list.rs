@@ -1,4 +1,4 @@
-//! The cases of one `select!`, each with its own type.
+//! The list of the cases of one `select!`, each with its own type.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -7,61 +7,60 @@ use pin_project_lite::pin_project;
 
 use crate::wait::case::{Case, ChannelCase, OptionCase, Sealed};
 
-/// The cases of one select, by number.
+/// The cases of one select, numbered from 0.
 #[doc(hidden)]
 pub trait Cases {
-    /// Which case won, and its result.
+    /// The output of the case that won, and which case that is.
     type Output;
 
     fn count(&self) -> usize;
 
-    /// Calls `f` for each case in turn, the first of which has number `first`: with its number, its
-    /// role, which `f` may change, and the channel operation that it is, if it is one.
+    /// Calls `f` for each case in order, with the number of the case, its role, which `f` may
+    /// change, and its channel operation, if it is one. The first case gets the number `first`.
     fn each(
         self: Pin<&mut Self>,
         first: usize,
         f: &mut impl FnMut(usize, &mut Role, Option<&dyn ChannelCase>),
     );
 
-    /// Tries case `index`, unless it is switched off.
+    /// Polls case `index`, unless it is switched off.
     fn poll_case(self: Pin<&mut Self>, index: usize, cx: &mut Context<'_>) -> Poll<Self::Output>;
 
     fn raw(self: Pin<&mut Self>, index: usize) -> Option<&dyn ChannelCase>;
 
-    /// The result of channel operation `index`, which won.
+    /// Takes the output of case `index`, a channel operation that won.
     fn won(self: Pin<&mut Self>, index: usize) -> Self::Output;
 
-    /// True if nothing would happen if they were dropped.
+    /// Returns true if dropping the cases now would have no effect.
     fn drop_is_noop(&self) -> bool;
 
-    /// True if a case may go off after the beginning, or if something is to be done when all are
-    /// off. A constant of most lists: what only such a select does costs the others nothing.
+    /// Returns true if a case may go off later, or if there is an action for when all are off. For
+    /// most lists this is a constant, so selects without such cases pay nothing for it.
     #[inline(always)]
     fn may_go_off(&self) -> bool {
         false
     }
 
-    /// True if case `index` is off.
+    /// Returns true if case `index` is off.
     fn is_off(self: Pin<&mut Self>, index: usize) -> bool;
 
-    /// The result of a select whose cases are all off, if it has one.
+    /// Takes the output of a select whose cases are all off, if there is one.
     #[inline(always)]
     fn all_off(self: Pin<&mut Self>) -> Option<Self::Output> {
         None
     }
 }
 
-/// What a pass does to each case: to its number, its role, and the channel operation that it is, if
-/// it is one.
+/// A function that [`Cases::each`] calls for each case.
 type Visitor<'a> = dyn FnMut(usize, &mut Role, Option<&dyn ChannelCase>) + 'a;
 
-/// What a case is in its select.
+/// How a select treats a case.
 #[doc(hidden)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// Switched off, or gone off.
+    /// The case was switched off, or went off.
     Off,
-    /// Anything that is polled; until the select has begun, all that are not switched off.
+    /// The case is polled. Before the select starts, each case has this role unless it is off.
     Other,
     /// A channel operation that had not been polled when the select began.
     Channel,
@@ -79,7 +78,7 @@ pin_project! {
 }
 
 pin_project! {
-    /// As [`One`], of an arm `Some(..)`: its case goes off when it comes to `None`.
+    /// Like [`One`], for an arm `Some(..)`: the case goes off when its output is `None`.
     #[doc(hidden)]
     #[derive(Debug)]
     pub struct OneSome<C> {
@@ -89,13 +88,14 @@ pin_project! {
     }
 }
 
-/// A list without cases, for the arm that runs when all are off.
+/// The list of the `else` arm, which has no case. Its output is that of a select whose cases are
+/// all off.
 #[doc(hidden)]
 #[derive(Debug)]
 pub struct Else;
 
 pin_project! {
-    /// Two lists in one. A `select!` is a nest of these, so that each case keeps its type.
+    /// Two lists in one. A `select!` nests these, so that each case keeps its type.
     #[doc(hidden)]
     #[derive(Debug)]
     pub struct Both<A, B> {
@@ -107,9 +107,9 @@ pin_project! {
 }
 
 pin_project! {
-    /// Eight cases of a select that has more than sixteen. What is done to them is compiled once
-    /// for all groups of the same type, not wherever the select does it: that costs an indirect
-    /// call a case.
+    /// A group of eight cases, used by a select with more than sixteen. The code of its methods is
+    /// not inlined, but compiled once for all groups of the same type. The price is an indirect
+    /// call per case.
     #[doc(hidden)]
     #[derive(Debug)]
     pub struct Group<C> {
@@ -123,7 +123,7 @@ pin_project! {
 #[derive(Debug)]
 pub struct Nil;
 
-/// Which of two lists has the case that won.
+/// The output of a [`Both`]: which of the two lists has the case that won.
 #[doc(hidden)]
 #[derive(Debug)]
 pub enum Which<A, B> {
@@ -131,7 +131,7 @@ pub enum Which<A, B> {
     Rest(B),
 }
 
-/// Uninhabited output of an empty select.
+/// The uninhabited output of a list without cases.
 #[doc(hidden)]
 #[derive(Debug)]
 pub enum Never {}
@@ -282,7 +282,7 @@ impl<A: Cases, B: Cases> Cases for Both<A, B> {
         this.rest.each(rest, f);
     }
 
-    // No `map`, which would copy the output once more in a debug build.
+    // Not `Poll::map`, which would copy the output once more in a debug build.
     #[inline(always)]
     fn poll_case(self: Pin<&mut Self>, index: usize, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
@@ -420,17 +420,17 @@ impl Cases for Else {
     }
 
     fn poll_case(self: Pin<&mut Self>, _: usize, _: &mut Context<'_>) -> Poll<()> {
-        unreachable!("no case")
+        unreachable!("a list without cases")
     }
 
     fn raw(self: Pin<&mut Self>, _: usize) -> Option<&dyn ChannelCase> {
-        unreachable!("no case")
+        unreachable!("a list without cases")
     }
 
     fn won(self: Pin<&mut Self>, _: usize) {}
 
     fn is_off(self: Pin<&mut Self>, _: usize) -> bool {
-        unreachable!("no case")
+        unreachable!("a list without cases")
     }
 
     #[inline(always)]
@@ -466,19 +466,19 @@ impl Cases for Nil {
     }
 
     fn poll_case(self: Pin<&mut Self>, _: usize, _: &mut Context<'_>) -> Poll<Never> {
-        unreachable!("no case")
+        unreachable!("a list without cases")
     }
 
     fn raw(self: Pin<&mut Self>, _: usize) -> Option<&dyn ChannelCase> {
-        unreachable!("no case")
+        unreachable!("a list without cases")
     }
 
     fn won(self: Pin<&mut Self>, _: usize) -> Never {
-        unreachable!("no case")
+        unreachable!("a list without cases")
     }
 
     fn is_off(self: Pin<&mut Self>, _: usize) -> bool {
-        unreachable!("no case")
+        unreachable!("a list without cases")
     }
 
     #[inline(always)]

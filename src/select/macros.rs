@@ -1,12 +1,48 @@
 //! The syntax of `select!`.
 //!
-//! Stages: *parse* munches the arms one by one into
-//! `{ kind [depth] (pattern) (operand) (guard) (body) }`, where the kind is the type of its list of
-//! one case, and the depth, a number in strokes, the arm's place; *emit* builds the list of cases,
-//! runs it, and matches on which case won. Bodies stand in a `match` in the caller's own code, so
-//! `break`, `return`, `?` and `.await` do what they do elsewhere.
+//! The macro works in two stages. *parse* munches the arms one by one into
+//! `{ kind [depth] (pattern) (operand) (guard) (body) }`. The kind is the type of the arm's list of
+//! one case; the depth is the arm's position, a unary number of `|`. *emit* builds the list of
+//! cases, runs it, and matches on which case won. The bodies are in a `match` in the caller's own
+//! code, so `break`, `return`, `?` and `.await` work as usual.
 
-/// Waits for one of several operations, and runs the arm of the one that took place. Go: `select`.
+/// Waits for one of several operations, and runs the arm of the one that completed. Go: `select`.
+///
+/// Each arm is `pattern = operand => body`. The pattern is irrefutable, or `Some(..)` around an
+/// irrefutable pattern. The operand is any [`Case`](crate::select::Case): a send, a receive, every
+/// other wait of this crate, or [`select::fut`](crate::select::fut) of any future. A body is a
+/// block, or an expression followed by a comma.
+///
+/// * **Exactly one** operation takes place; the others have no effect at all.
+/// * **The choice is uniform** among the operations that are ready at that moment, with a new draw
+///   each time. Arms on one channel also have equal shares if they had to wait. With `biased;` as
+///   the first word, the first ready arm in source order wins.
+/// * **Operands are evaluated once**, from top to bottom, on entry, including those that are
+///   switched off.
+/// * **`operand, if condition`** switches an arm off if the condition is false, as a nil channel
+///   does in Go. The condition is evaluated just before its operand.
+/// * **`Some(pattern) = operand`** is for an operation whose output is an
+///   [`Option`](crate::select::OptionCase). At `None` the arm goes off: for a receive, when its
+///   channel is closed and drained. The select continues with the other arms, which keep their
+///   places in the queues, and the arm has no share in the draw. In Go you set the channel to nil.
+/// * **`else => body`**, anywhere, at most once, runs when all other arms are off, because of
+///   `None` or of their conditions. An `else` that could never run does not compile: each other arm
+///   must have the pattern `Some(..)` or a condition.
+/// * **`default => body`**, anywhere, at most once, runs if there was one instant at which no arm
+///   was ready. A select with `default` never waits, and works outside of async code.
+/// * **A case that is not a channel operation**, such as `fut(future)`, is polled again after each
+///   wake that did not come from a channel. During that poll the select does not count as a waiting
+///   receiver or sender: a `try_send` to it returns `Full`, a `try_recv` returns `Empty`, another
+///   select takes its `default`, and a send or a receive waits in the queue. Afterwards the select
+///   checks its channels again. So it meets operations that still wait, but not those that came and
+///   went in between.
+/// * **Bodies are part of the surrounding code**: `break`, `continue`, `return`, `?` and `.await`
+///   work. The losing operations, and what they borrowed, are dropped before the body runs.
+/// * **`select! {}`** waits forever. So does a select whose arms are all off, if it has neither
+///   `else` nor `default`.
+/// * Each arm is compiled separately. For more than a few dozen arms use
+///   [`Select`](crate::select::Select). From 17 arms on, the code is smaller but costs one indirect
+///   call per arm.
 ///
 /// # Differences from Go
 ///
@@ -14,9 +50,9 @@
 ///
 /// # Cancellation
 ///
-/// Dropping the surrounding future while it waits here loses nothing: every operation is taken out
-/// of its queue, a value that was received already goes on to the next receiver, a send that was
-/// taken stands.
+/// Dropping the surrounding future while it waits here loses nothing. Every operation leaves its
+/// queue, a value that was already received goes to the next receiver, and a value that was already
+/// sent stays sent.
 ///
 /// # Examples
 ///
@@ -37,12 +73,7 @@
 /// });
 /// ```
 ///
-/// Each arm is `pattern = operand => body`, with an irrefutable pattern, or `Some(..)` of one. The
-/// operand is any [`Case`](crate::select::Case): a send, a receive, every other wait of this crate,
-/// or [`select::fut`](crate::select::fut) of any future. A body is a block, or an expression
-/// followed by a comma.
-///
-/// A merge of two channels, until both are closed:
+/// Merging two channels until both are closed:
 ///
 /// ```
 /// use gopark::{chan, go, select};
@@ -54,7 +85,7 @@
 ///     let mut sum = 0;
 ///     loop {
 ///         select! {
-///             Some(v) = a.recv() => sum += v, // this arm goes off when the channel is closed and drained
+///             Some(v) = a.recv() => sum += v, // goes off when `a` is closed and drained
 ///             Some(v) = b.recv() => sum += v,
 ///             else => break,                  // all arms are off
 ///         }
@@ -62,36 +93,6 @@
 ///     assert_eq!(sum, 3);
 /// });
 /// ```
-///
-/// * **Exactly one** operation takes place; the others have no effect at all.
-/// * **The choice is uniform** among those that are ready at that moment, freshly drawn each time;
-///   arms on one channel have equal shares also if they had to wait. With `biased;` as the first
-///   word it is the first ready one in the order of the source.
-/// * **Operands are evaluated once**, from top to bottom, on entry; also those that are switched
-///   off.
-/// * **`operand, if condition`** switches an arm off, as a nil channel does in Go. The condition is
-///   evaluated just before its operand.
-/// * **`Some(pattern) = operand`**, of an operation that comes to an
-///   [`Option`](crate::select::OptionCase), goes off at `None`: a receive when its channel is
-///   closed and drained. The select goes on with the others, which keep their places in line, and
-///   the arm has no share in the draw. It is what setting a channel to nil is in Go.
-/// * **`else => body`**, anywhere, once, runs when all arms are off, by `None` or by their
-///   conditions. What could never run does not compile: each other arm has the pattern `Some(..)`,
-///   or a condition.
-/// * **`default => body`**, anywhere, once, runs if nothing is ready, judged at one instant. Then
-///   the select waits for nothing and may stand outside of async code.
-/// * **A case that is no channel operation**, as `fut(future)`, is polled again when a wake comes
-///   that was not for a channel. While that poll runs the select does not count as a waiting
-///   receiver or sender: a `try_send` to it answers Full, a `try_recv` Empty, another select takes
-///   its `default`, and a send or a receive waits in line. Then the select looks at its channels
-///   again, so what waits in line meets it, but what came and went in between has missed it.
-/// * **Bodies are part of the surrounding code**: `break`, `continue`, `return`, `?` and `.await`
-///   work. The losers are gone by then, with what they borrowed.
-/// * **`select! {}`** waits for ever, and so does one whose arms are all off, if it has neither
-///   `else` nor `default`.
-/// * Each arm is compiled for itself: for more than some dozens there is
-///   [`Select`](crate::select::Select). From 17 arms on the code is smaller, and costs an indirect
-///   call an arm.
 #[macro_export]
 macro_rules! select {
     ($(biased;)?) => {
@@ -116,11 +117,13 @@ macro_rules! __select {
 
     // A second default.
     (@parse $biased:tt $depth:tt [$($first:tt)+] $else:tt $arms:tt default => $($rest:tt)*) => {
-        ::core::compile_error!("select! has two `default` arms; one is enough, for at most one can run")
+        ::core::compile_error!("select! has two `default` arms, but at most one is allowed")
     };
-    // Braces first: a `$body:expr` of a caller's macro is no `block`, and would be an error there
-    // instead of the next rule's.
-    (@parse $biased:tt $depth:tt [] $else:tt $arms:tt default => { $($body:tt)* }, $($rest:tt)*) => {
+    // The rules with braces come first. The other order would fail for a `$body:expr` from a
+    // caller's macro: it does not match `block`, and that is an error instead of a try of the next
+    // rule.
+    (@parse $biased:tt $depth:tt [] $else:tt $arms:tt
+        default => { $($body:tt)* }, $($rest:tt)*) => {
         $crate::__select!(@parse $biased $depth [({ $($body)* })] $else $arms $($rest)*)
     };
     (@parse $biased:tt $depth:tt [] $else:tt $arms:tt default => { $($body:tt)* } $($rest:tt)*) => {
@@ -134,9 +137,10 @@ macro_rules! __select {
     };
     // A second else.
     (@parse $biased:tt $depth:tt $default:tt [$($first:tt)+] $arms:tt else => $($rest:tt)*) => {
-        ::core::compile_error!("select! has two `else` arms; one is enough, for at most one can run")
+        ::core::compile_error!("select! has two `else` arms, but at most one is allowed")
     };
-    (@parse $biased:tt $depth:tt $default:tt [] $arms:tt else => { $($body:tt)* }, $($rest:tt)*) => {
+    (@parse $biased:tt $depth:tt $default:tt [] $arms:tt
+        else => { $($body:tt)* }, $($rest:tt)*) => {
         $crate::__select!(@parse $biased $depth $default [({ $($body)* })] $arms $($rest)*)
     };
     (@parse $biased:tt $depth:tt $default:tt [] $arms:tt else => { $($body:tt)* } $($rest:tt)*) => {
@@ -152,105 +156,140 @@ macro_rules! __select {
         ::core::compile_error!("`biased;` must be the first word of select!")
     };
 
-    // Patterns by which a value would be lost: it has been received when it turns out not to match.
-    (@parse $biased:tt $depth:tt $default:tt $else:tt $arms:tt Some(Some($($inner:tt)*)) = $($rest:tt)*) => {
+    // Patterns that would lose a value: it has already been received when it does not match.
+    (@parse $biased:tt $depth:tt $default:tt $else:tt $arms:tt
+        Some(Some($($inner:tt)*)) = $($rest:tt)*) => {
         $crate::__select!(@refutable)
     };
-    (@parse $biased:tt $depth:tt $default:tt $else:tt $arms:tt Some(Ok($($inner:tt)*)) = $($rest:tt)*) => {
+    (@parse $biased:tt $depth:tt $default:tt $else:tt $arms:tt
+        Some(Ok($($inner:tt)*)) = $($rest:tt)*) => {
         $crate::__select!(@refutable)
     };
-    (@parse $biased:tt $depth:tt $default:tt $else:tt $arms:tt Some(Err($($inner:tt)*)) = $($rest:tt)*) => {
+    (@parse $biased:tt $depth:tt $default:tt $else:tt $arms:tt
+        Some(Err($($inner:tt)*)) = $($rest:tt)*) => {
         $crate::__select!(@refutable)
     };
-    (@parse $biased:tt $depth:tt $default:tt $else:tt $arms:tt Some(None) = $($rest:tt)*) => {
+    (@parse $biased:tt $depth:tt $default:tt $else:tt $arms:tt
+        Some(None) = $($rest:tt)*) => {
         $crate::__select!(@refutable)
     };
-    (@parse $biased:tt $depth:tt $default:tt $else:tt $arms:tt Some($inner:literal) = $($rest:tt)*) => {
+    (@parse $biased:tt $depth:tt $default:tt $else:tt $arms:tt
+        Some($inner:literal) = $($rest:tt)*) => {
         $crate::__select!(@refutable)
     };
-    (@parse $biased:tt $depth:tt $default:tt $else:tt $arms:tt Ok($($inner:tt)*) = $($rest:tt)*) => {
+    (@parse $biased:tt $depth:tt $default:tt $else:tt $arms:tt
+        Ok($($inner:tt)*) = $($rest:tt)*) => {
         $crate::__select!(@refutable)
     };
-    (@parse $biased:tt $depth:tt $default:tt $else:tt $arms:tt Err($($inner:tt)*) = $($rest:tt)*) => {
+    (@parse $biased:tt $depth:tt $default:tt $else:tt $arms:tt
+        Err($($inner:tt)*) = $($rest:tt)*) => {
         $crate::__select!(@refutable)
     };
-    (@parse $biased:tt $depth:tt $default:tt $else:tt $arms:tt None = $($rest:tt)*) => {
+    (@parse $biased:tt $depth:tt $default:tt $else:tt $arms:tt
+        None = $($rest:tt)*) => {
         $crate::__select!(@refutable)
     };
-    (@parse $biased:tt $depth:tt $default:tt $else:tt $arms:tt $pattern:literal = $($rest:tt)*) => {
+    (@parse $biased:tt $depth:tt $default:tt $else:tt $arms:tt
+        $pattern:literal = $($rest:tt)*) => {
         $crate::__select!(@refutable)
     };
     (@refutable) => {
         ::core::compile_error!(
-            "an arm of select! takes whatever its operation gives, or the value would be lost: the pattern is irrefutable, or \
-             `Some(..)` of an irrefutable one; look at the rest in the body, as in `result = operation => match result { .. }`"
+            "the pattern of a select! arm must be irrefutable, or `Some(..)` around an irrefutable \
+             pattern, because a received value that does not match would be lost; match in the \
+             body instead: `result = operation => match result { .. }`"
         )
     };
 
     // An arm `Some(..)`.
     (@parse $biased:tt [$($depth:tt)*] $default:tt $else:tt [$($arms:tt)*]
-        Some($pattern:pat) = $operand:expr $(, if $guard:expr)? => { $($body:tt)* }, $($rest:tt)*) => {
+        Some($pattern:pat) = $operand:expr $(, if $guard:expr)?
+        => { $($body:tt)* }, $($rest:tt)*) => {
         $crate::__select!(@parse $biased [$($depth)* |] $default $else
-            [$($arms)* { OneSome [$($depth)*] ($pattern) ($operand) ($($guard)?) ({ $($body)* }) }] $($rest)*)
+            [$($arms)* { OneSome [$($depth)*] ($pattern) ($operand) ($($guard)?) ({ $($body)* }) }]
+            $($rest)*)
     };
     (@parse $biased:tt [$($depth:tt)*] $default:tt $else:tt [$($arms:tt)*]
-        Some($pattern:pat) = $operand:expr $(, if $guard:expr)? => { $($body:tt)* } $($rest:tt)*) => {
+        Some($pattern:pat) = $operand:expr $(, if $guard:expr)?
+        => { $($body:tt)* } $($rest:tt)*) => {
         $crate::__select!(@parse $biased [$($depth)* |] $default $else
-            [$($arms)* { OneSome [$($depth)*] ($pattern) ($operand) ($($guard)?) ({ $($body)* }) }] $($rest)*)
+            [$($arms)* { OneSome [$($depth)*] ($pattern) ($operand) ($($guard)?) ({ $($body)* }) }]
+            $($rest)*)
     };
     (@parse $biased:tt [$($depth:tt)*] $default:tt $else:tt [$($arms:tt)*]
-        Some($pattern:pat) = $operand:expr $(, if $guard:expr)? => $body:expr $(, $($rest:tt)*)?) => {
+        Some($pattern:pat) = $operand:expr $(, if $guard:expr)?
+        => $body:expr $(, $($rest:tt)*)?) => {
         $crate::__select!(@parse $biased [$($depth)* |] $default $else
-            [$($arms)* { OneSome [$($depth)*] ($pattern) ($operand) ($($guard)?) ($body) }] $($($rest)*)?)
+            [$($arms)* { OneSome [$($depth)*] ($pattern) ($operand) ($($guard)?) ($body) }]
+            $($($rest)*)?)
     };
     (@parse $biased:tt [$($depth:tt)*] $default:tt $else:tt [$($arms:tt)*]
-        Some($pattern:pat) = $operand:expr $(, if $guard:expr)? => $body:block $($rest:tt)*) => {
+        Some($pattern:pat) = $operand:expr $(, if $guard:expr)?
+        => $body:block $($rest:tt)*) => {
         $crate::__select!(@parse $biased [$($depth)* |] $default $else
-            [$($arms)* { OneSome [$($depth)*] ($pattern) ($operand) ($($guard)?) ($body) }] $($rest)*)
+            [$($arms)* { OneSome [$($depth)*] ($pattern) ($operand) ($($guard)?) ($body) }]
+            $($rest)*)
     };
 
     // Any other arm.
     (@parse $biased:tt [$($depth:tt)*] $default:tt $else:tt [$($arms:tt)*]
-        $pattern:pat = $operand:expr $(, if $guard:expr)? => { $($body:tt)* }, $($rest:tt)*) => {
+        $pattern:pat = $operand:expr $(, if $guard:expr)?
+        => { $($body:tt)* }, $($rest:tt)*) => {
         $crate::__select!(@parse $biased [$($depth)* |] $default $else
-            [$($arms)* { One [$($depth)*] ($pattern) ($operand) ($($guard)?) ({ $($body)* }) }] $($rest)*)
+            [$($arms)* { One [$($depth)*] ($pattern) ($operand) ($($guard)?) ({ $($body)* }) }]
+            $($rest)*)
     };
     (@parse $biased:tt [$($depth:tt)*] $default:tt $else:tt [$($arms:tt)*]
-        $pattern:pat = $operand:expr $(, if $guard:expr)? => { $($body:tt)* } $($rest:tt)*) => {
+        $pattern:pat = $operand:expr $(, if $guard:expr)?
+        => { $($body:tt)* } $($rest:tt)*) => {
         $crate::__select!(@parse $biased [$($depth)* |] $default $else
-            [$($arms)* { One [$($depth)*] ($pattern) ($operand) ($($guard)?) ({ $($body)* }) }] $($rest)*)
+            [$($arms)* { One [$($depth)*] ($pattern) ($operand) ($($guard)?) ({ $($body)* }) }]
+            $($rest)*)
     };
     (@parse $biased:tt [$($depth:tt)*] $default:tt $else:tt [$($arms:tt)*]
-        $pattern:pat = $operand:expr $(, if $guard:expr)? => $body:expr $(, $($rest:tt)*)?) => {
+        $pattern:pat = $operand:expr $(, if $guard:expr)?
+        => $body:expr $(, $($rest:tt)*)?) => {
         $crate::__select!(@parse $biased [$($depth)* |] $default $else
-            [$($arms)* { One [$($depth)*] ($pattern) ($operand) ($($guard)?) ($body) }] $($($rest)*)?)
+            [$($arms)* { One [$($depth)*] ($pattern) ($operand) ($($guard)?) ($body) }]
+            $($($rest)*)?)
     };
     (@parse $biased:tt [$($depth:tt)*] $default:tt $else:tt [$($arms:tt)*]
-        $pattern:pat = $operand:expr $(, if $guard:expr)? => $body:block $($rest:tt)*) => {
+        $pattern:pat = $operand:expr $(, if $guard:expr)?
+        => $body:block $($rest:tt)*) => {
         $crate::__select!(@parse $biased [$($depth)* |] $default $else
-            [$($arms)* { One [$($depth)*] ($pattern) ($operand) ($($guard)?) ($body) }] $($rest)*)
+            [$($arms)* { One [$($depth)*] ($pattern) ($operand) ($($guard)?) ($body) }]
+            $($rest)*)
     };
 
     // Wrong forms.
     (@parse $biased:tt $depth:tt $default:tt $else:tt $arms:tt default $($rest:tt)*) => {
-        ::core::compile_error!("the `default` arm of select! is written `default => body`, and takes no condition")
+        ::core::compile_error!(
+            "the `default` arm of select! must be `default => body`, without a condition"
+        )
     };
     (@parse $biased:tt $depth:tt $default:tt $else:tt $arms:tt else $($rest:tt)*) => {
-        ::core::compile_error!("the `else` arm of select! is written `else => body`, and takes no condition")
+        ::core::compile_error!(
+            "the `else` arm of select! must be `else => body`, without a condition"
+        )
     };
-    (@parse $biased:tt $depth:tt $default:tt $else:tt $arms:tt $pattern:pat = $operand:expr => $body:expr; $($rest:tt)*) => {
+    (@parse $biased:tt $depth:tt $default:tt $else:tt $arms:tt
+        $pattern:pat = $operand:expr => $body:expr; $($rest:tt)*) => {
         ::core::compile_error!("the arms of select! are separated by commas, not semicolons")
     };
-    (@parse $biased:tt $depth:tt $default:tt $else:tt $arms:tt $pattern:pat = $operand:expr, $($rest:tt)*) => {
-        ::core::compile_error!("an arm of select! goes on with `=> body`, or with `, if condition => body`")
+    (@parse $biased:tt $depth:tt $default:tt $else:tt $arms:tt
+        $pattern:pat = $operand:expr, $($rest:tt)*) => {
+        ::core::compile_error!(
+            "the operand of a select! arm must be followed by `=> body` or `, if condition => body`"
+        )
     };
-    (@parse $biased:tt $depth:tt $default:tt $else:tt $arms:tt $pattern:pat = $operand:expr) => {
-        ::core::compile_error!("an arm of select! needs a body: `pattern = operand => body`")
+    (@parse $biased:tt $depth:tt $default:tt $else:tt $arms:tt
+        $pattern:pat = $operand:expr) => {
+        ::core::compile_error!("a select! arm needs a body: `pattern = operand => body`")
     };
     (@parse $biased:tt $depth:tt $default:tt $else:tt $arms:tt $($rest:tt)+) => {{
         ::core::compile_error!(
-            "an arm of select! is `pattern = operand => body`, `pattern = operand, if condition => body`, `else => body`, or \
-             `default => body`"
+            "a select! arm must be `pattern = operand => body`, `pattern = operand, if condition \
+             => body`, `else => body`, or `default => body`"
         );
         $crate::__select_arm!($($rest)+)
     }};
@@ -262,9 +301,10 @@ macro_rules! __select {
     (@emit $biased:tt [] [($default:expr)] [] []) => {
         $default
     };
-    (@emit $biased:tt $depth:tt [] [] [$({ $kind:tt $place:tt ($pattern:pat) $operand:tt $guard:tt ($body:expr) })*]) => {
+    (@emit $biased:tt $depth:tt [] []
+        [$({ $kind:tt $place:tt ($pattern:pat) $operand:tt $guard:tt ($body:expr) })*]) => {
         match {
-            // The statement's end drops the operands' temporaries, now that the winner is known.
+            // The end of this statement drops the operands' temporaries, after the winner is known.
             let won = $crate::select::Selecting::new(
                 $biased,
                 $crate::__select!(@list $depth $($kind $operand $guard)*),
@@ -290,7 +330,8 @@ macro_rules! __select {
         } {
             $(
                 #[allow(clippy::ignored_unit_patterns)]
-                ::core::option::Option::Some($crate::__select!(@pattern $depth $place $pattern)) => $body,
+                ::core::option::Option::Some($crate::__select!(@pattern $depth $place $pattern))
+                    => $body,
             )*
             ::core::option::Option::None => $default,
         }
@@ -305,7 +346,8 @@ macro_rules! __select {
             $crate::select::Which::First(()) => $else,
             $(
                 #[allow(clippy::ignored_unit_patterns)]
-                $crate::select::Which::Rest($crate::__select!(@pattern $depth $place $pattern)) => $body,
+                $crate::select::Which::Rest($crate::__select!(@pattern $depth $place $pattern))
+                    => $body,
             )*
         }
     };
@@ -313,7 +355,8 @@ macro_rules! __select {
         [$({ $kind:tt $place:tt ($pattern:pat) $operand:tt $guard:tt ($body:expr) })*]) => {
         match {
             $($crate::__select!(@goes_off $kind $guard);)*
-            let won = $crate::__select!(@with_else $biased $depth $($kind $operand $guard)*).try_now();
+            let won = $crate::__select!(@with_else $biased $depth $($kind $operand $guard)*)
+                .try_now();
             won
         } {
             ::core::option::Option::Some($crate::select::Which::First(())) => $else,
@@ -330,15 +373,18 @@ macro_rules! __select {
     (@with_else $biased:tt $depth:tt $($cases:tt)*) => {
         $crate::select::Selecting::new(
             $biased,
-            $crate::select::Both::new($crate::select::Else, $crate::__select!(@list $depth $($cases)*)),
+            $crate::select::Both::new(
+                $crate::select::Else,
+                $crate::__select!(@list $depth $($cases)*),
+            ),
         )
     };
 
     // ---- goes_off: kind guard
     (@goes_off One ()) => {
         ::core::compile_error!(
-            "the `else` arm of this select! could never run: it runs when all other arms are off, and one that has neither the \
-             pattern `Some(..)` nor an `if` condition is never off"
+            "the `else` arm of this select! can never run: it runs when all other arms are off, \
+             but an arm with neither the pattern `Some(..)` nor an `if` condition is never off"
         )
     };
     (@goes_off $kind:tt $guard:tt) => {};
@@ -355,10 +401,12 @@ macro_rules! __select {
         $crate::select::Nil
     };
     (@groups $k1:tt $o1:tt $g1:tt $k2:tt $o2:tt $g2:tt $k3:tt $o3:tt $g3:tt $k4:tt $o4:tt $g4:tt
-        $k5:tt $o5:tt $g5:tt $k6:tt $o6:tt $g6:tt $k7:tt $o7:tt $g7:tt $k8:tt $o8:tt $g8:tt $($rest:tt)*) => {
+        $k5:tt $o5:tt $g5:tt $k6:tt $o6:tt $g6:tt $k7:tt $o7:tt $g7:tt $k8:tt $o8:tt $g8:tt
+        $($rest:tt)*) => {
         $crate::select::Both::new(
             $crate::select::Group::new(
-                $crate::__select!(@cases $k1 $o1 $g1 $k2 $o2 $g2 $k3 $o3 $g3 $k4 $o4 $g4 $k5 $o5 $g5 $k6 $o6 $g6 $k7 $o7 $g7 $k8 $o8 $g8)
+                $crate::__select!(@cases $k1 $o1 $g1 $k2 $o2 $g2 $k3 $o3 $g3 $k4 $o4 $g4
+                    $k5 $o5 $g5 $k6 $o6 $g6 $k7 $o7 $g7 $k8 $o8 $g8)
             ),
             $crate::__select!(@groups $($rest)*),
         )
@@ -403,8 +451,8 @@ macro_rules! __select {
     };
 }
 
-/// What an arm of [`select!`] is. Given anything else, the compiler points at the word that is
-/// wrong, which no `compile_error!` can.
+/// The syntax of one arm of [`select!`]. If the arm is wrong, the compiler points at the wrong
+/// token, which a `compile_error!` cannot do.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! __select_arm {

@@ -1,28 +1,31 @@
-//! Waiting for several operations at once: what stands behind [`select!`](crate::select!), and
-//! [`Select`], its run-time form.
+//! Waiting for several operations at once: [`select!`](crate::select!), and [`Select`], its
+//! run-time form.
 //!
-//! # How a select goes (Go's `selectgo`)
+//! # How a select works (Go's `selectgo`)
 //!
-//! 1. Without a lock, the cases that seem ready are noted; one of them is drawn and tried, then
-//!    another, until one succeeds. Most selects end here, with one lock. The first success in a
-//!    random order is a uniform choice among those that are ready. Of many cases one is drawn
-//!    before all are looked at, which changes nothing of that.
-//! 2. A waiter is queued on each channel, one channel after the other, under its lock, unless its
-//!    case seems to be ready. If one does, or if cases share a channel, the waiters are taken out
-//!    again. Then all channels are locked, each once, in the order of their addresses, the cases
-//!    are tried, and if none is ready they are queued in a drawn order, because the first of them
-//!    in a queue wins. With a `default` all channels are locked at once: that is the instant at
-//!    which nothing was ready.
-//! 3. Whoever serves one of the waiters wins the select's token, which the others then find taken.
-//!    The woken select takes its other waiters out before it returns.
+//! 1. Without a lock, the select collects the cases that seem ready. It tries them in random order
+//!    until one succeeds. Most selects end here, and take one lock. The first success in a random
+//!    order is a uniform choice among the ready cases. If there are many cases, a random one is
+//!    tried before the others are checked; the choice stays uniform.
+//! 2. Otherwise a waiter is queued on one channel after the other, each under its channel's lock,
+//!    unless its case seems ready. If a case does seem ready, or if cases share a channel, the
+//!    waiters are removed again. Then all channels are locked, each once, in the order of their
+//!    addresses, and the cases are tried again. If none is ready they are queued in random order,
+//!    because the first of several in one queue wins. A select with a `default` locks all channels
+//!    at once, so that there is one instant at which nothing was ready.
+//! 3. The operation that serves one of the waiters first claims the select's token. Later
+//!    operations find the token claimed, and skip the select's other waiters. The woken select
+//!    removes these waiters before it returns.
 //!
-//! The case of an arm `Some(..)` goes off at the channel's end. Step 1 and 2 find it so; while it
-//! waits, the close takes it out of its queue without winning the token, which counts those that
-//! are left. Who counts the last one out, the close or the select itself, ends the select.
+//! The case of an arm `Some(..)` goes off when its channel is closed and drained. Steps 1 and 2
+//! detect this. While the case waits, a close removes it from its queue without claiming the token,
+//! but decrements the token's count of the remaining cases. When the count reaches zero, the select
+//! ends; the close or the select itself can count out the last case.
 //!
-//! Cases that are no channel operations (locks, timers, joins, any future) are polled without any
-//! lock, when their turn comes. While a parked select polls them its token is marked; an offer that
-//! passes by meanwhile leaves a note, upon which the select looks at its channels again.
+//! Cases that are not channel operations (locks, timers, joins, any future) are polled without any
+//! lock, when their turn comes. While a parked select polls them, its token is marked as busy. An
+//! operation that skips a waiter because of this notes it in the token, and the select then checks
+//! its channels again.
 
 mod driver;
 #[forbid(unsafe_code)]

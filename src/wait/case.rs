@@ -29,8 +29,8 @@ use crate::wait::waiter::{Token, Woken};
 /// });
 /// ```
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` cannot stand in a `select!`",
-    note = "an operation of this crate stands as it is; wrap any other future: `gopark::select::fut(future)`"
+    message = "`{Self}` cannot be a case of a `select!`",
+    note = "gopark's own operations are cases; wrap any other future: `gopark::select::fut(future)`"
 )]
 pub trait Case {
     /// What the operation results in.
@@ -102,7 +102,7 @@ pub trait Case {
 /// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot have the pattern `Some(..)` in a `select!`",
-    note = "the pattern is for operations that come to an `Option`, as a receive does; give any other a name: `v = operation`"
+    note = "the pattern needs an operation whose output is an `Option`, such as a receive; use a name for any other: `v = operation`"
 )]
 pub trait OptionCase: Case<Output = Option<Self::Value>> {
     /// What is in the `Some`.

@@ -9,9 +9,9 @@ fn every_lock_is_taken_once_and_in_one_order_however_many() {
         let own: Vec<_> = all.iter().map(ptr::from_ref).collect();
         for mut locks in [own.clone(), [&own[..], &own].concat()] {
             locks.sort_unstable();
-            // SAFETY: they outlive the list. A lock that was taken twice would hang.
+            // SAFETY: the locks outlive the list. Acquiring a lock twice would hang.
             assert_eq!(unsafe { lock_each_once(&mut locks) }, own);
-            // SAFETY: they were taken above.
+            // SAFETY: the locks were acquired above.
             all.iter().for_each(|lock| unsafe { lock.unlock() });
         }
     }
