@@ -1,4 +1,4 @@
-//! The metadata of a goroutine, beside its future in the `async_task` allocation.
+//! The metadata of a goroutine, next to its future in the `async_task` allocation.
 
 use std::fmt;
 use std::panic::Location;
@@ -11,12 +11,12 @@ use async_task::Runnable;
 use crate::loom::atomic::{AtomicPtr, AtomicU32, Ordering};
 use crate::loom::const_fn;
 
-/// Declares [`Reason`]: each wait once, with its word in a dump.
+/// Declares [`Reason`]: each wait once, with its name in a dump.
 macro_rules! reasons {
     ($($(#[$doc:meta])* $reason:ident = $name:literal,)*) => {
-        /// What a goroutine waits for. Go: the wait reason in a stack dump.
+        /// The reason why a goroutine waits. Go: the wait reason in a stack dump.
         ///
-        /// It prints as its [name](Self::name).
+        /// It is displayed as its [name](Self::name).
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[non_exhaustive]
         #[repr(u8)]
@@ -30,20 +30,25 @@ macro_rules! reasons {
         }
 
         impl WaitReason {
-            /// In the order of their numbers.
+            /// All reasons, in the order of their numbers.
             const ALL: &[WaitReason] = &[$(WaitReason::$reason),*];
 
-            /// True of a wait for a lock, which has holders.
+            /// Returns true for a wait for a lock, which has holders.
             pub(crate) fn is_lock(self) -> bool {
-                matches!(self, WaitReason::MutexLock | WaitReason::RwMutexLock | WaitReason::RwMutexRLock)
+                matches!(
+                    self,
+                    WaitReason::MutexLock | WaitReason::RwMutexLock | WaitReason::RwMutexRLock
+                )
             }
 
-            /// True of a wait for one channel.
+            /// Returns true for a wait for one channel.
             pub(crate) fn is_channel(self) -> bool {
                 matches!(self, WaitReason::ChanReceive | WaitReason::ChanSend)
             }
 
-            /// The word for it in reports: Go's, where Go has such a wait.
+            /// Returns the name in reports: Go's, if Go has such a wait.
+            ///
+            /// # Examples
             ///
             /// ```
             /// use gopark::inspect::WaitReason;
@@ -69,17 +74,17 @@ impl fmt::Display for WaitReason {
 reasons! {
     /// A receive from a channel, a ticker or a timer.
     ChanReceive = "chan receive",
-    /// A receive from no channel: it never ends.
+    /// A receive from a nil channel, which never ends.
     ChanReceiveNil = "chan receive (nil chan)",
     /// A send to a channel.
     ChanSend = "chan send",
-    /// A send to no channel: it never ends.
+    /// A send to a nil channel, which never ends.
     ChanSendNil = "chan send (nil chan)",
     /// [`Sender::closed`](crate::chan::Sender::closed).
     ChanClose = "chan close",
     /// A `select!`, or a [`Select`](crate::select::Select).
     Select = "select",
-    /// A select of which no case can be ready: it never ends.
+    /// A select without a case that can become ready, which never ends.
     SelectNoCases = "select (no cases)",
     /// [`Mutex::lock`](crate::sync::Mutex::lock).
     MutexLock = "sync.Mutex.Lock",
@@ -125,20 +130,20 @@ reasons! {
     Foreign = "foreign future",
 }
 
-/// Where a goroutine parked in its last poll, and what it waits for there.
+/// Where a goroutine parked in its last poll, and why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct WaitNote {
     pub(crate) reason: Reason,
-    /// The call of the operation, if that is known.
+    /// The call site of the operation, if it is known.
     pub(crate) site: Option<&'static Location<'static>>,
-    /// It may wait elsewhere as well: several operations parked in that poll, or one that another
-    /// executor polled within it.
+    /// The goroutine may wait elsewhere as well, because several operations parked in that poll, or
+    /// an executor within the goroutine polled the operation.
     pub(crate) elsewhere: bool,
     /// The [epoch](crate::clock::coarse_epoch) in which its last poll began, modulo 2^26: 52 days.
     pub(crate) since: u32,
 }
 
-/// What a goroutine does.
+/// The activity of a goroutine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Activity {
     /// It waits, or has been woken since.
@@ -150,49 +155,54 @@ pub(crate) enum Activity {
     Ended,
 }
 
-/// A [`WaitNote`] as the header has it: the site, and a word with the rest. The thread that polls
-/// the goroutine writes it.
+/// A [`WaitNote`] as the header stores it: the site, and a word with the rest. The thread that
+/// polls the goroutine writes it.
 ///
 /// | bits | field | meaning | written |
 /// |---|---|---|---|
-/// | 0-4 | reason | the number of a [`Reason`] and 1, 0 for none: the goroutine runs or can run, or waits for a future of another crate | see below |
+/// | 0-4 | reason | the number of a [`Reason`] plus 1, or 0 for none | see below |
 /// | 5 | `ELSEWHERE` | see [`WaitNote::elsewhere`] | see below |
-/// | 6-31 | since | the coarse time at which the last poll began, see [`WaitNote::since`] | when a poll begins |
+/// | 6-31 | since | when the last poll began, see [`WaitNote::since`] | when a poll begins |
+///
+/// Without a reason the goroutine runs, or can run, or waits for a future of another crate.
 ///
 /// | event | reason | `ELSEWHERE` |
 /// |---|---|---|
 /// | a poll begins | none | 0 |
-/// | an operation parks, the first in the poll | its own | 0, or 1 if it was not polled with the goroutine's own waker |
-/// | another one parks in the same poll | its own, the last one wins | 1 |
-/// | a wait that is made of several is over, or notes itself as one ([`without_note`](crate::coop::without_note)) | as before its parts were polled | as before |
+/// | the first operation of the poll parks, polled with the goroutine's waker | its own | 0 |
+/// | the first operation of the poll parks, polled with another waker | its own | 1 |
+/// | another operation parks in the same poll | its own, replacing the previous one | 1 |
+/// | a combined wait ends, or notes itself as one | as before its parts were polled | as before |
 ///
-/// What a wait that polls others notes:
+/// For combined waits, see [`without_note`](crate::coop::without_note).
 ///
-/// | wait | note |
-/// |---|---|
-/// | `select!` | select, at its own site, whatever its cases are |
-/// | `timeout`, `Context::run`, `Context::recv` | that of the operation inside; if there is none, foreign future at their own site |
-/// | `Cond::wait` | sync.Cond.Wait; when it locks again, that of the lock, at the site of the wait |
-/// | `Once`, `SingleFlight`, while its own function runs | that of the function |
-/// | `ErrGroup::go`, `ErrGroup::wait` | semaphore; sync.WaitGroup.Wait; at their own sites |
-/// | `Ticker::tick` and all timers' channels | chan receive |
-/// | a blocking form | that of the operation, until it returns |
+/// The notes of waits that poll others:
 ///
-/// A poll that returns because its budget is spent parks nowhere. A wake leaves the note as it is,
-/// until the next poll. Once the goroutine has ended, all bits are set.
+/// * `select!`: select, at its own site, whatever its cases are.
+/// * `timeout`, `Context::run`, `Context::recv`: the note of the operation inside; if there is
+///   none, foreign future at their own site.
+/// * `Cond::wait`: sync.Cond.Wait; when it locks again, the note of the lock, at the site of the
+///   wait.
+/// * `Once`, `SingleFlight`, while their own function runs: the note of the function.
+/// * `ErrGroup::go`, `ErrGroup::wait`: semaphore and sync.WaitGroup.Wait, at their own sites.
+/// * `Ticker::tick` and the channels of all timers: chan receive.
+/// * A blocking form: the note of the operation, until it returns.
+///
+/// A poll that returns because its budget is spent notes nothing. A wake does not change the note;
+/// the next poll does. Once the goroutine has ended, all bits are set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Note {
-    /// Null, or of a `'static` reference.
+    /// Null, or from a `'static` reference.
     site: *mut Location<'static>,
     word: u32,
 }
 
 const REASON: u32 = 31;
 const ELSEWHERE: u32 = 32;
-/// The whole word, once the goroutine has ended.
+/// The value of the word once the goroutine has ended.
 const ENDED: u32 = u32::MAX;
 const SINCE_SHIFT: u32 = 6;
-/// How many bits of an epoch a note keeps.
+/// The number of bits of an epoch that a note keeps.
 pub(crate) const SINCE_BITS: u32 = u32::BITS - SINCE_SHIFT;
 
 const _: () = assert!((Reason::Foreign as u32) + 1 < REASON);
@@ -204,14 +214,16 @@ impl Note {
     }
 }
 
-/// A goroutine's metadata: 32 bytes, because they decide the size class of the allocation.
+/// A goroutine's metadata. It has 32 bytes, because its size decides the size class of the
+/// allocation.
 ///
-/// | word | meaning | written by |
-/// |---|---|---|
-/// | `ids` | bits 0-10 the shard whose registry may hold the goroutine, 11-51 its id, 52-63 the executor | spawn |
-/// | `spawned_at` | the call of `go`, and in its lowest bit whether the handle is gone | spawn, then the handle |
-/// | `site`, `note` | where the goroutine parked last, and what for, since when: see [`Note`] | its poll |
-/// | `flags` | [`Flags`], and above them the key of the registry entry | see there |
+/// * `ids`: in bits 0-10 the shard whose registry may have the goroutine, in 11-51 its id, in 52-63
+///   the executor. Written by the spawn.
+/// * `spawned_at`: the call of `go`, and in the lowest bit whether the handle was dropped. Written
+///   by the spawn, then by the handle.
+/// * `site`, `note`: where the goroutine parked last, why, and since when, see [`Note`]. Written by
+///   its polls.
+/// * `flags`: [`Flags`], which says who writes them, and above them the key of the registry entry.
 #[derive(Debug)]
 pub(crate) struct Header {
     ids: u64,
@@ -224,42 +236,43 @@ pub(crate) struct Header {
 #[cfg(not(gopark_loom))]
 const _: () = assert!(size_of::<Header>() == 32 || size_of::<usize>() != 8);
 
-/// A goroutine that can run: it is in exactly one queue, or run-next slot, until it is polled.
+/// A runnable goroutine. It is in exactly one queue or run-next slot until it is polled.
 pub(crate) type Task = Runnable<Header>;
 
-/// The state of a goroutine as others see it.
+/// The state of a goroutine that other threads see.
 ///
-/// | flag | set | cleared |
-/// |---|---|---|
-/// | `REGISTERED` | when the goroutine has entered its shard's registry, after its first poll that returned `Pending` | when it is removed, under the registry's lock |
-/// | `ABORTED` | when the goroutine must end: at its next suspension, or without another poll | never |
-/// | `UNWINDING` | when the goroutine, whose panic nothing may recover, has woken others while it unwinds | never |
-/// | `HAS_REMOTE` | when a [`Remote`](crate::goroutine::Remote) of it is made | never |
-/// | `KEEPER`, two bits | when a deadlock report asks, and by the poll that answers: see [`Keeper`] | when the poll after that begins |
+/// * `REGISTERED`: set when the goroutine has entered its shard's registry, after its first poll
+///   that returned `Pending`. Cleared when it is removed, under the registry's lock.
+/// * `ABORTED`: set when the goroutine must end, at its next suspension or without another poll.
+///   Never cleared, except in a simulation.
+/// * `UNWINDING`: set when the goroutine wakes others while it unwinds. Never cleared.
+/// * `HAS_REMOTE`: set when a [`Remote`](crate::goroutine::Remote) of it is created. Never cleared.
+/// * `KEEPER`, two bits: set when a deadlock report asks, and by the poll that answers, see
+///   [`Keeper`]. Cleared when the poll after that begins.
 ///
-/// The goroutine sets `REGISTERED`, any thread sets `ABORTED` or `HAS_REMOTE`. All use one
-/// read-modify-write, and the later one sees the other's flag: so either the goroutine sees that it
-/// is aborted, or the aborting thread finds it in the registry and wakes it; and either the
-/// goroutine sees that it has a remote, or that finds its waker there.
+/// The goroutine sets `REGISTERED`; any thread sets `ABORTED` or `HAS_REMOTE`. Each uses one
+/// read-modify-write, and the later one sees the flag of the earlier one. So either the goroutine
+/// sees that it is aborted, or the aborting thread finds it in the registry and wakes it. And
+/// either the goroutine sees that it has a remote, or the remote finds the waker in the registry.
 #[derive(Clone, Copy)]
 pub(crate) struct Flags(u32);
 
 /// Whether a future of another crate keeps a waker of the goroutine, so that something outside may
 /// wake it.
 ///
-/// To know it of each poll would cost each poll. So the deadlock report asks, before it reports a
-/// deadlock: it wakes the goroutine, and the poll that follows answers.
+/// Recording this in each poll would cost each poll. So a deadlock report asks first: it wakes the
+/// goroutine, and the next poll answers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u32)]
 pub(crate) enum Keeper {
-    /// Not asked for.
+    /// It was not asked.
     Unknown = 0,
     /// The next poll answers.
     Asked = 1,
-    /// In the last poll no future of another crate has cloned the waker: nothing can wake the
+    /// In the last poll no future of another crate cloned the waker: nothing can wake the
     /// goroutine.
     None = 2,
-    /// In the last poll one has.
+    /// In the last poll a future of another crate cloned the waker.
     Some = 3,
 }
 
@@ -269,9 +282,10 @@ const UNWINDING: u32 = 4;
 const HAS_REMOTE: u32 = 8;
 const KEEPER: u32 = 0x30;
 const KEEPER_SHIFT: u32 = KEEPER.trailing_zeros();
-/// Bits below the key of the registry entry, which is there from when `REGISTERED` is set.
+/// The number of bits below the key of the registry entry. The key is stored together with
+/// `REGISTERED`.
 const KEY_SHIFT: u32 = 6;
-/// In `spawned_at`, which points to something aligned.
+/// The lowest bit of `spawned_at`, which is free because the pointer is aligned.
 const DETACHED: usize = 1;
 const _: () = assert!(align_of::<Location<'_>>() > DETACHED);
 
@@ -291,7 +305,7 @@ impl Flags {
         self.0 & HAS_REMOTE != 0
     }
 
-    /// Whether a goroutine that is polled has more to do than that.
+    /// Returns true if a poll of the goroutine must do more than poll its future.
     #[inline(always)]
     pub(crate) fn is_special(self) -> bool {
         self.0 & (ABORTED | KEEPER) != 0
@@ -306,7 +320,7 @@ impl Flags {
         }
     }
 
-    /// Whether a handle that is dropped has more to do than that.
+    /// Returns true if a drop of the handle must do more than record it.
     #[inline(always)]
     pub(crate) fn is_special_to_handle(self) -> bool {
         self.0 & (UNWINDING | HAS_REMOTE) != 0
@@ -318,7 +332,7 @@ impl Flags {
     }
 }
 
-/// From what a goroutine's waker points to, to its header.
+/// The offset from the data pointer of a goroutine's waker to its header.
 static OFFSET: AtomicUsize = AtomicUsize::new(UNKNOWN);
 const UNKNOWN: usize = usize::MAX;
 
@@ -326,17 +340,24 @@ const SHARD_BITS: u32 = 11;
 const ID_BITS: u32 = 41;
 
 impl Header {
-    /// Shards that can be told apart.
+    /// The number of shards that can be distinguished.
     pub(crate) const SHARDS: usize = 1 << SHARD_BITS;
-    /// Ids that can be told apart: at a million goroutines a second they last for 25 days.
+    /// The number of ids that can be distinguished: at a million goroutines a second they last for
+    /// 25 days.
     pub(crate) const IDS: u64 = 1 << ID_BITS;
-    /// Executors that can be told apart.
+    /// The number of executors that can be distinguished.
     pub(crate) const EXECUTORS: usize = 1 << (u64::BITS - ID_BITS - SHARD_BITS);
 
     const_fn! {
         #[inline(always)]
-        pub(crate) const fn new(id: u64, shard: usize, executor: u16, spawned_at: &'static Location<'static>) -> Self {
-            debug_assert!(id < Self::IDS && shard < Self::SHARDS && (executor as usize) < Self::EXECUTORS);
+        pub(crate) const fn new(
+            id: u64,
+            shard: usize,
+            executor: u16,
+            spawned_at: &'static Location<'static>,
+        ) -> Self {
+            debug_assert!(id < Self::IDS && shard < Self::SHARDS);
+            debug_assert!((executor as usize) < Self::EXECUTORS);
             Self {
                 ids: (executor as u64) << (ID_BITS + SHARD_BITS) | id << SHARD_BITS | shard as u64,
                 spawned_at: AtomicPtr::new(ptr::from_ref(spawned_at).cast_mut()),
@@ -347,7 +368,7 @@ impl Header {
         }
     }
 
-    /// Learns where a goroutine's waker has the header. The waker is that of a poll.
+    /// Records the offset of the header from the data of the goroutine's `waker`.
     pub(crate) fn locate(&self, waker: &Waker) {
         let offset = ptr::from_ref(self).addr().wrapping_sub(waker.data().addr());
         let known = OFFSET.load(Ordering::Relaxed);
@@ -358,14 +379,14 @@ impl Header {
         }
     }
 
-    /// The header of the goroutine that this wakes.
+    /// Returns the header of the goroutine that `waker` wakes.
     ///
     /// # Safety
     ///
-    /// It is, or is a clone of, a waker that [`locate`](Self::locate) was given.
+    /// `waker` is, or is a clone of, a waker that was passed to [`locate`](Self::locate).
     pub(crate) unsafe fn of_waker(waker: &Waker) -> &Self {
-        // SAFETY: `locate` has found the header at this place in the waker's allocation, which the
-        // waker keeps.
+        // SAFETY: `locate` has found the header at this offset in the allocation of the goroutine,
+        // which the waker keeps alive.
         unsafe { &*waker.data().wrapping_byte_add(OFFSET.load(Ordering::Relaxed)).cast() }
     }
 
@@ -384,11 +405,12 @@ impl Header {
 
     pub(crate) fn spawned_at(&self) -> &'static Location<'static> {
         let site = self.spawned_at.load(Ordering::Relaxed).map_addr(|address| address & !DETACHED);
-        // SAFETY: but for the bit it was stored from a `'static` reference.
+        // SAFETY: apart from the bit, it was stored from a `'static` reference.
         unsafe { &*site }
     }
 
-    /// The goroutine has no handle any more. For its handle alone, so a plain store will do.
+    /// Records that the goroutine no longer has a handle. Only the handle calls this, so a plain
+    /// store suffices.
     #[inline(always)]
     pub(crate) fn set_detached(&self) {
         let site = self.spawned_at.load(Ordering::Relaxed).map_addr(|address| address | DETACHED);
@@ -399,20 +421,20 @@ impl Header {
         self.spawned_at.load(Ordering::Relaxed).addr() & DETACHED != 0
     }
 
-    /// The goroutine wakes others while it unwinds.
+    /// Records that the goroutine wakes others while it unwinds.
     pub(crate) fn set_unwinding(&self) {
         self.flags.fetch_or(UNWINDING, Ordering::Relaxed);
     }
 
-    /// A poll begins, in the epoch of that number: the goroutine is parked nowhere.
+    /// Begins a poll in that epoch: clears the note.
     ///
-    /// One thread at a time writes the note; what it points to never changes.
+    /// One thread at a time writes the note. The location to which it points never changes.
     #[inline(always)]
     pub(crate) fn begin_poll(&self, epoch: u32) {
         self.note.store(epoch << SINCE_SHIFT, Ordering::Relaxed);
     }
 
-    /// Notes that an operation parks that was polled with the goroutine's own waker.
+    /// Notes that an operation parks. It was polled with the goroutine's own waker.
     #[inline(always)]
     pub(crate) fn note_park(&self, site: Option<&'static Location<'static>>, reason: Reason) {
         let word = self.note.load(Ordering::Relaxed);
@@ -422,8 +444,7 @@ impl Header {
         self.set_note(Note::new(site, word | (reason as u32 + 1)));
     }
 
-    /// Notes that an operation parks that is not the only one in this poll, or may be not the only
-    /// one.
+    /// Notes that an operation parks that may not be the only one in this poll.
     #[cold]
     #[inline(never)]
     pub(crate) fn note_park_elsewhere(
@@ -432,30 +453,30 @@ impl Header {
         reason: Reason,
     ) {
         let word = self.note.load(Ordering::Relaxed);
-        // Else a destructor of the result waits.
+        // After the end, a destructor of the result waits.
         if word != ENDED {
             self.set_note(Note::new(site, word & !REASON | (reason as u32 + 1) | ELSEWHERE));
         }
     }
 
-    /// The note as it is now.
+    /// Returns the current note.
     pub(crate) fn note(&self) -> Note {
         Note { site: self.site.load(Ordering::Relaxed), word: self.note.load(Ordering::Relaxed) }
     }
 
     #[inline(always)]
     pub(crate) fn set_note(&self, Note { site, word }: Note) {
-        // Release: a thread that finds this site finds that the last poll has begun, if it looks at
-        // the word again.
+        // Release: if a thread reads this site and then the word again, it finds that the last poll
+        // has begun.
         self.site.store(site, Ordering::Release);
-        // Release: a thread that reads this word finds the site.
+        // Release: a thread that reads this word and then the site reads this site or a later one.
         self.note.store(word, Ordering::Release);
     }
 
-    /// What the goroutine does, for any thread.
+    /// Returns the activity of the goroutine. Any thread may call this.
     pub(crate) fn activity(&self) -> Activity {
-        // Acquire: the site is read after the word, and is that of this word or a later one. Then
-        // the word has changed.
+        // Acquire: the site is read after the word, and belongs to this word or to a later one. In
+        // the second case the word has changed when it is read again.
         let mut word = self.note.load(Ordering::Acquire);
         let site = loop {
             let site = self.site.load(Ordering::Acquire);
@@ -471,7 +492,7 @@ impl Header {
             (_, None) => Activity::Unnoted { since },
             (_, Some(reason)) => Activity::Waits(WaitNote {
                 reason: Reason::ALL[reason],
-                // SAFETY: null, or of a `'static` reference.
+                // SAFETY: it is null, or from a `'static` reference.
                 site: unsafe { site.as_ref() },
                 elsewhere: word & ELSEWHERE != 0,
                 since,
@@ -479,7 +500,7 @@ impl Header {
         }
     }
 
-    /// The goroutine has ended: its future is dropped.
+    /// Records that the goroutine has ended: its future has been dropped.
     #[inline(always)]
     pub(crate) fn set_ended(&self) {
         self.note.store(ENDED, Ordering::Relaxed);
@@ -489,63 +510,63 @@ impl Header {
         self.note.load(Ordering::Relaxed) == ENDED
     }
 
-    /// Relaxed: the thread that aborts the goroutine also wakes it, or the goroutine sees the flag
-    /// in [`set_registered`](Self::set_registered).
+    /// Returns the flags. Relaxed: the thread that aborts the goroutine also wakes it, or the
+    /// goroutine sees the flag in [`set_registered`](Self::set_registered).
     #[inline(always)]
     pub(crate) fn flags(&self) -> Flags {
         Flags(self.flags.load(Ordering::Relaxed))
     }
 
-    /// The goroutine has entered its registry under `key`. Returns the flags that were set before.
+    /// Records that the goroutine has entered its registry under `key`. Returns the previous flags.
     pub(crate) fn set_registered(&self, key: u32) -> Flags {
         assert!(key < 1 << (u32::BITS - KEY_SHIFT), "gopark: 2^26 parked goroutines");
         // AcqRel: pairs with `set_aborted`, and publishes the key.
         Flags(self.flags.fetch_or(key << KEY_SHIFT | REGISTERED, Ordering::AcqRel))
     }
 
-    /// Marks the goroutine as aborted. Returns the flags that were set before.
+    /// Marks the goroutine as aborted. Returns the previous flags.
     pub(crate) fn set_aborted(&self) -> Flags {
         // AcqRel: pairs with `set_registered`.
         Flags(self.flags.fetch_or(ABORTED, Ordering::AcqRel))
     }
 
-    /// A remote of the goroutine is made. Returns the flags that were set before.
+    /// Records that a remote of the goroutine is created. Returns the previous flags.
     pub(crate) fn set_has_remote(&self) -> Flags {
         // AcqRel: pairs with `set_registered`.
         Flags(self.flags.fetch_or(HAS_REMOTE, Ordering::AcqRel))
     }
 
-    /// Asks whether something keeps a waker of the goroutine. True if that is not known and has not
-    /// been asked yet: then the caller wakes the goroutine.
+    /// Asks whether something keeps a waker of the goroutine. Returns true if this is not known and
+    /// has not been asked yet: then the caller must wake the goroutine.
     pub(crate) fn ask_for_keeper(&self) -> bool {
         self.replace_keeper(Keeper::Asked, |before| before == Keeper::Unknown)
     }
 
-    /// For the goroutine's own poll.
+    /// Sets the answer. Only for the goroutine's own poll.
     pub(crate) fn set_keeper(&self, keeper: Keeper) {
         self.replace_keeper(keeper, |_| true);
     }
 
-    /// Relaxed: the goroutine reads it in the poll that a wake has asked for, a report while the
-    /// runtime is at rest.
+    /// Relaxed: the goroutine reads it in the poll that the asking wake caused, and a report reads
+    /// it while the runtime is at rest.
     fn replace_keeper(&self, keeper: Keeper, replaces: impl Fn(Keeper) -> bool) -> bool {
         let replaced = |flags| flags & !KEEPER | (keeper as u32) << KEEPER_SHIFT;
         let update = |flags| replaces(Flags(flags).keeper()).then(|| replaced(flags));
         self.flags.fetch_update(Ordering::Relaxed, Ordering::Relaxed, update).is_ok()
     }
 
-    /// The goroutine is as if it was not aborted.
+    /// Clears the abort of the goroutine.
     #[cfg(feature = "sim")]
     pub(crate) fn clear_aborted(&self) {
         self.flags.fetch_and(!ABORTED, Ordering::Relaxed);
     }
 
-    /// The goroutine is being removed from its registry, whose lock is held.
+    /// Records that the goroutine is removed from its registry, whose lock is held.
     pub(crate) fn clear_registered(&self) {
         self.flags.fetch_and(!REGISTERED, Ordering::Relaxed);
     }
 
-    /// The key that [`set_registered`](Self::set_registered) stored.
+    /// Returns the key that [`set_registered`](Self::set_registered) stored.
     pub(crate) fn registry_key(&self) -> u32 {
         self.flags.load(Ordering::Relaxed) >> KEY_SHIFT
     }

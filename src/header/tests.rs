@@ -1,4 +1,4 @@
-//! What every wait of the crate notes.
+//! Tests of the notes of every wait of the crate.
 
 #![allow(dropping_copy_types, reason = "results are dropped whatever they are")]
 
@@ -35,8 +35,8 @@ const HOUR: Duration = Duration::from_secs(3600);
 
 type Parked = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// Runs `future` as a goroutine until `is_there` says of its header that it is where it should be;
-/// returns what it notes then.
+/// Runs `future` as a goroutine until `is_there` returns true for its header. Returns its note at
+/// that time.
 fn note_when(future: Parked, is_there: impl Fn(&Header) -> bool + Send) -> Option<WaitNote> {
     let rt = Runtime::builder().gomaxprocs(1).build().unwrap();
     rt.block_on(async move {
@@ -50,13 +50,13 @@ fn note_when(future: Parked, is_there: impl Fn(&Header) -> bool + Send) -> Optio
     })
 }
 
-/// The note of a goroutine that has parked for the first time. There is one processor, so it is not
+/// Returns the note of a goroutine after its first park. There is one processor, so it is not
 /// running.
 fn note(future: Parked) -> Option<WaitNote> {
     note_when(future, |header| header.flags().is_registered())
 }
 
-/// The text of the line at `site`.
+/// Returns the text of the line at `site`.
 fn line(site: &Location<'_>) -> &'static str {
     assert_eq!(site.file(), file!());
     include_str!("tests.rs").lines().nth(site.line() as usize - 1).unwrap()
@@ -77,7 +77,7 @@ async fn both(a: impl Future, b: impl Future) {
     .await
 }
 
-/// A channel whose ends are kept.
+/// Creates a channel whose ends are shared.
 fn chan() -> (Arc<Sender<u8>>, Arc<Receiver<u8>>) {
     let (tx, rx) = unbuffered();
     (Arc::new(tx), Arc::new(rx))
@@ -85,7 +85,7 @@ fn chan() -> (Arc<Sender<u8>>, Arc<Receiver<u8>>) {
 
 #[test]
 fn every_wait_notes_its_reason_and_its_call_site() {
-    // What the line of the call contains, or nothing where the site is not known.
+    // Each entry has a part of the call's line, or "" if the site is not known.
     let channels: Vec<(&str, Reason, Parked)> = vec![
         ("rx.recv()", Reason::ChanReceive, {
             let (tx, rx) = chan();
@@ -194,7 +194,7 @@ fn every_wait_notes_its_reason_and_its_call_site() {
                 drop(c.wait_while(guard, |_| true).await);
             })
         }),
-        // It has been signalled, and waits for the lock.
+        // The waiter has been signalled, and waits for the lock.
         ("c.wait(guard); // relock", Reason::MutexLock, {
             let (m, c) = (Mutex::new(()), Cond::new());
             parked(async move {
@@ -361,7 +361,7 @@ fn every_wait_notes_its_reason_and_its_call_site() {
                 drop(release);
             })
         }),
-        // Waits that poll another: what is inside counts.
+        // Waits that poll another one note the inner wait.
         ("let inside = rx.recv(); // timeout", Reason::ChanReceive, {
             let (tx, rx) = chan();
             parked(async move {
@@ -410,7 +410,7 @@ fn every_wait_notes_its_reason_and_its_call_site() {
         }),
     ];
     for (call, reason, future) in channels.into_iter().chain(selects).chain(sync).chain(others) {
-        // Some park on other things before; what they park on for good is noted some turns later.
+        // Some of them park on other things before; the last wait is noted some turns later.
         let note = note_when(future, |header| {
             header.wait_note().is_some_and(|note| note.reason == reason)
         });
@@ -431,7 +431,7 @@ fn a_goroutine_that_waits_for_a_foreign_future_has_no_note_of_an_earlier_wait() 
         rx.recv().await;
         pending().await
     });
-    // It is woken after its first wait, and parks again.
+    // The goroutine is woken after its first wait, and parks again.
     let rt = Runtime::builder().gomaxprocs(1).build().unwrap();
     rt.block_on(async move {
         let goroutine = go(future);
@@ -465,7 +465,7 @@ fn a_wait_that_goes_on_is_noted_again_with_its_call_site() {
             let goes_on = b.recv(); // goes on
             both(goes_on, a.recv()).await
         });
-        // Its worker may lose the processor in the middle of its poll, if the machine is busy.
+        // If the machine is busy, its worker may lose the processor during the poll.
         while !goroutine.header().wait_note().is_some_and(|note| note.elsewhere) {
             gosched().await;
         }
@@ -512,8 +512,8 @@ impl std::task::Wake for Wrapped {
     }
 }
 
-/// Each of these polls operations that park, and is over in the same poll; the wait after it is
-/// then the only one.
+/// Each of these futures polls operations that park, and is ready in the same poll. The wait after
+/// it is then the only one.
 #[test]
 fn a_wait_that_is_over_leaves_no_note() {
     let over: Vec<(&str, Parked)> = vec![
@@ -574,7 +574,7 @@ fn a_blocking_form_is_noted_while_it_blocks() {
         move |header| {
             let blocks = header.wait_note().is_some();
             if blocks {
-                // Read before the thread goes on.
+                // Checked before the goroutine continues.
                 assert_eq!(header.wait_note().unwrap().reason, Reason::ChanReceive);
                 release.send_blocking(1).unwrap();
             }
