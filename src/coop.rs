@@ -1,7 +1,7 @@
-//! The few words by which an operation and the goroutine that runs it know of each other.
+//! The state that an operation shares with the goroutine that runs it: budget, wait note, worker.
 //!
-//! Channels and locks speak to any executor; on a gopark worker they also spend from a budget and
-//! leave word of where they wait. Outside a worker everything here is a no-op.
+//! Channels and locks work on any executor. On a gopark worker they also spend from a budget, and
+//! note where they wait. Outside a worker everything here is a no-op.
 
 use std::cell::Cell;
 use std::future::poll_fn;
@@ -18,42 +18,44 @@ use crate::panics::contain;
 #[cfg(feature = "sim")]
 use crate::simulated;
 
-/// Operations that may complete in one poll before the goroutine must let others run.
+/// The number of operations that may complete in one poll before the goroutine must let others run.
 pub(crate) const BUDGET: u32 = 128;
 
-/// The budget of what is outside of it.
+/// The budget outside goroutines: no limit.
 const UNLIMITED: u32 = u32::MAX;
 
-/// How often in a row a goroutine gets another budget because there is nobody to give way to. Not
-/// for ever: an abort, a shutdown, a processor that is to be retired wait for the end of its poll.
+/// How often in a row a goroutine gets another budget because no other goroutine can run. This is
+/// limited because an abort, a shutdown, and the retirement of a processor wait for the end of its
+/// poll.
 const EXTENSIONS: u32 = 15;
 
+/// The state of this module on one thread.
 struct Local {
     /// Completions left in this poll.
     budget: Cell<u32>,
-    /// The waker that the running goroutine is polled with, null outside its poll. Its address
-    /// identifies it: another waker may have the same data.
+    /// The waker with which the running goroutine is polled; null outside its poll. Its address
+    /// identifies it, because another waker may have the same data.
     waker: Cell<*const Waker>,
     /// The running goroutine's header; null outside a worker.
     header: Cell<*const Header>,
-    /// The id of the running goroutine if it has woken others while it unwound, else 0.
+    /// The id of the running goroutine if it has woken others while it unwound, otherwise 0.
     unwinding: Cell<u64>,
-    /// The slot of the processor that this thread holds.
+    /// The id of the processor that this thread holds.
     worker: Cell<Option<usize>>,
-    /// What [`caller`] returns, if that is another thread's; else 0.
+    /// The result of [`caller`], if that is another thread's number; otherwise 0.
     caller: Cell<usize>,
-    /// The header of the main that this thread polls outside of a worker, or null.
+    /// The header of the main that this thread polls outside a worker, or null.
     local_main: Cell<*const Header>,
-    /// Goroutines run beside that main, on its thread: it has a budget.
+    /// That main has a budget, because goroutines run next to it on its thread.
     main_gives_way: Cell<bool>,
-    /// The executor, on a worker; and how often `is_alone` may be asked before the goroutine gives
-    /// way in any case.
+    /// On a worker, the hooks of its executor; and how often `is_alone` may still extend the
+    /// budget.
     hooks: Cell<Option<&'static Hooks>>,
     extensions: Cell<u32>,
 }
 
-// Blocking forms work in destructors of thread-locals, where a thread-local with a destructor may
-// be gone.
+// Blocking operations work in destructors of thread-locals, where a thread-local with a destructor
+// may already have been destroyed.
 const _: () = assert!(!std::mem::needs_drop::<Local>());
 
 thread_local! {
@@ -73,23 +75,24 @@ thread_local! {
     };
 }
 
-/// What a worker asks of its executor, and tells it.
+/// The functions of the executor that this module calls on its workers.
 pub(crate) struct Hooks {
-    /// True if a goroutine that is out of budget has no others to give way to.
+    /// Returns true if no other goroutine can run, so that one that is out of budget may continue.
     pub(crate) is_alone: fn() -> bool,
-    /// The running goroutine wakes others while it unwinds: a crash may be on its way.
+    /// Called when the running goroutine wakes others while it unwinds: it may be about to crash
+    /// the runtime.
     pub(crate) unwinding: fn(&Header),
-    /// The goroutine of that id has caught its panic, or its poll is over.
+    /// Called when the goroutine of that id has caught its panic, or its poll has ended.
     pub(crate) unwound: fn(u64),
 }
 
-/// This thread is a worker of the executor with these hooks.
+/// Makes this thread a worker of the executor with these hooks.
 pub(crate) fn set_executor(hooks: &'static Hooks) {
     LOCAL.with(|l| l.hooks.set(Some(hooks)));
 }
 
-/// This thread is for a while a worker of an executor with these hooks, and holds the processor of
-/// that slot. Returns what is to be given to [`restore_executor`].
+/// Makes this thread temporarily a worker of the executor with these hooks, which holds the
+/// processor with the id `slot`. Returns the argument for [`restore_executor`].
 #[cfg(feature = "sim")]
 pub(crate) fn replace_executor(
     hooks: &'static Hooks,
@@ -106,7 +109,7 @@ pub(crate) fn restore_executor((hooks, slot): (Option<&'static Hooks>, Option<us
     });
 }
 
-/// A goroutine is about to be polled on this thread, which is a worker, in that
+/// Begins the poll of a goroutine on this thread, which is a worker, in that
 /// [epoch](crate::clock::coarse_epoch).
 ///
 /// # Safety
@@ -119,11 +122,11 @@ pub(crate) unsafe fn enter(header: *const Header, epoch: u32) {
         l.extensions.set(EXTENSIONS);
         l.header.set(header);
     });
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller ensures that it is valid.
     unsafe { &*header }.begin_poll(epoch);
 }
 
-/// As [`enter`], with a budget of nothing: so that each operation asks [`simulated::goes_on`].
+/// As [`enter`], with an empty budget, so that each operation asks [`simulated::goes_on`].
 ///
 /// # Safety
 ///
@@ -135,21 +138,21 @@ pub(crate) unsafe fn enter_simulated(header: *const Header, epoch: u32) {
     LOCAL.with(|l| l.budget.set(0));
 }
 
-/// The goroutine's future is being polled with this waker, which stays where it is until [`leave`]
-/// or [`forget_waker`].
+/// Records that the goroutine's future is polled with this waker, which does not move until
+/// [`leave`] or [`forget_waker`].
 #[inline(always)]
 pub(crate) fn polled_with(waker: &Waker) {
     LOCAL.with(|l| l.waker.set(waker));
 }
 
-/// The goroutine's future is about to be dropped. Its waker may be gone, and a waker in a
-/// destructor may have its address.
+/// Forgets the waker before the goroutine's future is dropped: the waker may have been dropped, and
+/// a waker in a destructor may have its address.
 #[inline(always)]
 pub(crate) fn forget_waker() {
     LOCAL.with(|l| l.waker.set(ptr::null()));
 }
 
-/// Runs `f`, which may end another goroutine, within the running one's poll.
+/// Runs `f`, which may poll or drop another goroutine, within the poll of the running one.
 pub(crate) fn keep_waker<R>(f: impl FnOnce() -> R) -> R {
     let waker = LOCAL.with(|l| l.waker.get());
     let result = f();
@@ -157,7 +160,7 @@ pub(crate) fn keep_waker<R>(f: impl FnOnce() -> R) -> R {
     result
 }
 
-/// The poll is over.
+/// Ends the poll.
 #[inline(always)]
 pub(crate) fn leave() {
     LOCAL.with(|l| {
@@ -169,9 +172,9 @@ pub(crate) fn leave() {
     });
 }
 
-/// The running goroutine is about to wake somebody, or to do what somebody may see without being
-/// woken. If it unwinds, a crash may be on its way, which must win against a main that returns
-/// because of this.
+/// Must be called before the running goroutine wakes a task, or has an effect that other tasks see
+/// without a wake. If the goroutine unwinds, it may be about to crash the runtime, and the crash
+/// must win against a main that returns because of this effect.
 #[inline(always)]
 pub(crate) fn note_unwinding() {
     if std::thread::panicking() {
@@ -179,8 +182,8 @@ pub(crate) fn note_unwinding() {
     }
 }
 
-// Not of the Rust ABI: it does not unwind, so a wake needs no landing pad, which would keep its
-// task in memory.
+// `extern "C"`, because such a function does not unwind: then a wake needs no landing pad, which
+// would keep its task in memory.
 #[cold]
 extern "C" fn note_unwinding_slow() {
     LOCAL.with(|l| {
@@ -194,8 +197,8 @@ extern "C" fn note_unwinding_slow() {
     });
 }
 
-/// If the running goroutine has woken others while it unwound, and does not unwind any more, it has
-/// caught the panic: no crash is on its way.
+/// Ends the unwinding of a goroutine that has woken others while it unwound, and no longer unwinds:
+/// it has caught the panic, and will not crash the runtime.
 pub(crate) fn note_caught() {
     if LOCAL.with(|l| l.unwinding.get() != 0) && !std::thread::panicking() {
         end_unwinding();
@@ -213,30 +216,30 @@ fn end_unwinding() {
     });
 }
 
-/// This thread now holds the processor of that slot, or none.
+/// Records that this thread holds the processor with that id, or none.
 pub(crate) fn set_worker(slot: Option<usize>) {
     LOCAL.with(|l| l.worker.set(slot));
 }
 
-/// The slot of the processor that this thread holds.
+/// Returns the id of the processor that this thread holds.
 #[inline]
 pub(crate) fn worker_index() -> Option<usize> {
     LOCAL.with(|l| l.worker.get())
 }
 
-/// A number, not 0, of this thread: no other has it as long as this one lives.
+/// Returns a nonzero number of this thread, which is unique as long as the thread lives.
 pub(crate) fn thread() -> usize {
     LOCAL.with(|l| ptr::from_ref(l).addr())
 }
 
-/// A number, not 0, of the thread for which this one runs: its own, or in the poll of a main that
-/// of the call of `block_on`.
+/// Returns the nonzero number of the thread for which this one runs: its own number or, in the poll
+/// of a main, that of the thread that called `block_on`.
 pub(crate) fn caller() -> usize {
     LOCAL.with(|l| if l.caller.get() == 0 { thread() } else { l.caller.get() })
 }
 
-/// Runs `poll` for a thread that waits for it. If that thread is this one, the main is no
-/// goroutine, and `local` is its header.
+/// Runs `poll`, of a main, on behalf of the thread `caller`, which waits for the main. If that is
+/// this thread, the main is not a goroutine, and `local` is its header.
 pub(crate) fn on_behalf_of<R>(
     caller: usize,
     local: Option<&Header>,
@@ -262,7 +265,7 @@ pub(crate) fn on_behalf_of<R>(
     poll()
 }
 
-/// From here on a goroutine runs beside the main that this thread polls.
+/// Gives the main that this thread polls a budget, because a goroutine runs next to it from now on.
 pub(crate) fn let_main_give_way() {
     LOCAL.with(|l| {
         if !l.main_gives_way.replace(true) && l.header.get().is_null() {
@@ -271,15 +274,15 @@ pub(crate) fn let_main_give_way() {
     });
 }
 
-/// Sets whether the main that this thread polls, or is about to poll, has a budget. Returns what
-/// was before.
+/// Sets whether the main that this thread polls, or is about to poll, has a budget. Returns the
+/// previous setting.
 pub(crate) fn set_main_gives_way(gives_way: bool) -> bool {
     LOCAL.with(|l| l.main_gives_way.replace(gives_way))
 }
 
-/// An operation that was called at `site` asks whether it may begin. False when the budget is
-/// spent: the task has been woken, and the caller returns `Pending` without having registered
-/// anything.
+/// Returns true if the operation that was called at `site` may begin. If it returns false, the
+/// budget is spent, and the task has been woken: the caller must return `Pending` without having
+/// registered anything.
 #[inline(always)]
 pub(crate) fn poll_ready<'a>(
     cx: &mut Context<'_>,
@@ -290,14 +293,14 @@ pub(crate) fn poll_ready<'a>(
     has_budget() || out_of_budget(cx, site.into(), reason, object.into())
 }
 
-/// True as long as an operation need not ask.
+/// Returns true if an operation may begin without further checks.
 #[inline(always)]
 pub(crate) fn has_budget() -> bool {
     LOCAL.with(|l| l.budget.get() != 0)
 }
 
-/// What an operation is on: a channel, a lock. It is nothing but in a build for simulations, where
-/// it knows the first that used it.
+/// The object of an operation: a channel or a lock. It is empty except in a build for simulations,
+/// where it records its first user.
 #[derive(Debug)]
 pub(crate) struct Object {
     #[cfg(feature = "sim")]
@@ -312,7 +315,7 @@ impl Object {
         }
     }
 
-    /// It is used at that place, without a wait.
+    /// Records a use at that place, without a wait.
     #[cfg(feature = "sim")]
     pub(crate) fn tried(&self, site: &Location<'_>) {
         if simulated::is_on() {
@@ -334,14 +337,13 @@ fn out_of_budget(
     LOCAL.with(|l| {
         let gives_way = l.main_gives_way.get() && !l.local_main.get().is_null();
         if l.header.get().is_null() && !gives_way {
-            // Not a goroutine: there is nobody to be fair to.
+            // Not a goroutine, so there are no others to be fair to.
             l.budget.set(UNLIMITED);
             return true;
         }
         if cx.waker().data().is_null() {
-            // A waker without a task: this poll is a question (`now_or_never`), and is not asked
-            // again. What its answer spends is all there is, so that the goroutine gives way
-            // afterwards.
+            // A waker without a task: this poll is a single attempt (`now_or_never`) and is not
+            // repeated. It may spend one unit, so that the goroutine gives way afterwards.
             l.budget.set(1);
             return true;
         }
@@ -350,9 +352,9 @@ fn out_of_budget(
             return goes_on;
         }
         if !ptr::eq(l.waker.get(), cx.waker()) {
-            // An executor inside the goroutine (a nested `block_on`, a `FuturesUnordered`) asks. It
-            // gets its turn to yield, once a budget, and then may go on: only the goroutine itself
-            // ends this poll.
+            // An executor inside the goroutine (a nested `block_on`, a `FuturesUnordered`) polls.
+            // It yields once per budget, and then may continue: only the goroutine itself can end
+            // this poll.
             l.budget.set(BUDGET);
         } else if l.extensions.get() > 0 && l.hooks.get().is_some_and(|hooks| (hooks.is_alone)()) {
             l.extensions.set(l.extensions.get() - 1);
@@ -366,7 +368,7 @@ fn out_of_budget(
     })
 }
 
-/// In a simulation: whether the operation goes on, or its goroutine gives way before it.
+/// In a simulation, decides whether the operation continues, or its goroutine gives way first.
 #[cfg(feature = "sim")]
 fn goes_on_simulated(
     cx: &mut Context<'_>,
@@ -378,7 +380,7 @@ fn goes_on_simulated(
         return None;
     }
     if reason == Reason::Foreign {
-        // What polls others is no operation of its own: they ask.
+        // A wait that polls others is not an operation itself: the inner ones ask.
         return Some(true);
     }
     // A poll that is not repeated cannot give way.
@@ -393,8 +395,8 @@ fn goes_on_simulated(
     Some(goes_on)
 }
 
-/// An operation waits. In a simulation one that begins beside it in the same poll, in a join, asks
-/// as well.
+/// Called when an operation waits. In a simulation, the next operation in the same poll, for
+/// example in a join, must ask as well.
 #[cfg(feature = "sim")]
 fn let_next_ask() {
     if simulated::is_on() {
@@ -408,24 +410,24 @@ fn let_next_ask() {
 
 /// Wakes the task that is being polled, so that it is polled again.
 pub(crate) fn wake_current(cx: &Context<'_>) {
-    // A foreign waker may panic, which is no reason to end this poll.
+    // A foreign waker may panic, but that must not end this poll.
     contain(|| cx.waker().wake_by_ref());
 }
 
-/// An operation completed without waiting. Since [`poll_ready`] said yes to it, no foreign code has
-/// run: so there is something left to spend.
+/// Spends one unit for an operation that completed without waiting. No foreign code has run since
+/// [`poll_ready`] returned true for it, so the budget is not empty.
 #[inline(always)]
 pub(crate) fn spend_one() {
     LOCAL.with(|l| l.budget.set(l.budget.get().wrapping_sub(1)));
 }
 
-/// An operation completed without waiting.
+/// Spends one unit for an operation that completed without waiting.
 #[inline(always)]
 pub(crate) fn spend() {
     LOCAL.with(|l| l.budget.set(l.budget.get().saturating_sub(1)));
 }
 
-/// Takes the rest of the budget: the goroutine's next operation lets others run.
+/// Spends the rest of the budget: the goroutine's next operation lets others run.
 pub(crate) fn spend_all() {
     LOCAL.with(|l| {
         if !l.header.get().is_null() && l.budget.get() <= BUDGET {
@@ -434,7 +436,7 @@ pub(crate) fn spend_all() {
     });
 }
 
-/// As long as it is there, there is no budget; then what was left before.
+/// A guard: until it is dropped, the budget is unlimited. The drop restores the previous budget.
 pub(crate) struct Unlimited(u32);
 
 impl Unlimited {
@@ -450,7 +452,8 @@ impl Drop for Unlimited {
     }
 }
 
-/// What an await of that reason awaits that has nothing to wait for, so that it spends as well.
+/// Returns a future for an operation that has nothing to wait for, so that it spends from the
+/// budget as well.
 pub(crate) fn spent(site: &'static Location<'static>, reason: Reason) -> impl Future<Output = ()> {
     poll_fn(move |cx| {
         if !poll_ready(cx, site, reason, None) {
@@ -461,47 +464,49 @@ pub(crate) fn spent(site: &'static Location<'static>, reason: Reason) -> impl Fu
     })
 }
 
-/// A goroutine's waker, lent to one poll. The goroutine's header learns whether it is cloned.
+/// A goroutine's waker, lent to one poll. It records in the goroutine's header whether it is
+/// cloned.
 pub(crate) struct Witness<'a> {
     waker: &'a Waker,
     header: &'a Header,
 }
 
-/// The data is a [`Witness`]. A clone is one of its waker.
+/// The functions of a [`Witness`], which is the data. A clone is a clone of the goroutine's waker.
 static WITNESS: RawWakerVTable = RawWakerVTable::new(
     |data| {
-        // SAFETY: the data of a `Waker` that `waker` has returned, whose witness is still borrowed.
+        // SAFETY: this is the data of a `Waker` that `Witness::waker` has returned, and the witness
+        // is still borrowed.
         let Witness { waker, header } = unsafe { &*data.cast() };
         header.set_keeper(Keeper::Some);
         let clone = ManuallyDrop::new(Waker::clone(waker));
         RawWaker::new(clone.data(), clone.vtable())
     },
-    |_| unreachable!("it is lent, not given"),
+    |_| unreachable!("it is lent, and never consumed"),
     // SAFETY: as above.
     |data| unsafe { (*data.cast::<Witness<'_>>()).waker.wake_by_ref() },
     |_| (),
 );
 
 impl<'a> Witness<'a> {
-    /// For the poll that begins: so far nothing has cloned the waker.
+    /// Creates the witness of a poll that begins: so far nothing has cloned the waker.
     pub(crate) fn new(waker: &'a Waker, header: &'a Header) -> Self {
         header.set_keeper(Keeper::None);
         Self { waker, header }
     }
 
-    /// The waker for the poll.
+    /// Returns the waker for the poll.
     ///
     /// # Safety
     ///
-    /// `self` stays where it is for as long as the result is used. Only clones of that may be given
-    /// away.
+    /// `self` must not move while the result is used. Only clones of the result may outlive that
+    /// use.
     pub(crate) unsafe fn waker(&self) -> ManuallyDrop<Waker> {
-        // SAFETY: the caller answers for the data; both fields can be used by any thread.
+        // SAFETY: the caller keeps the data in place; any thread may use both fields.
         ManuallyDrop::new(unsafe { Waker::new(ptr::from_ref(self).cast(), &WITNESS) })
     }
 }
 
-/// True if this is the waker of a [`Witness`] of which there has been no clone.
+/// Returns true if this is the waker of a [`Witness`] and has not been cloned.
 #[inline(always)]
 fn is_uncloned_witness(waker: &Waker) -> bool {
     #[cold]
@@ -511,33 +516,33 @@ fn is_uncloned_witness(waker: &Waker) -> bool {
     ptr::eq(waker.vtable(), &raw const WITNESS) && is_uncloned()
 }
 
-/// True if this is the waker that the running goroutine is polled with. Its clone and drop run no
-/// foreign code and may therefore happen under a lock. A wrapper may pass the data on with
-/// functions of its own, so neither that nor a clone is trusted.
+/// Returns true if this is the waker with which the running goroutine is polled. Its clone and drop
+/// run no foreign code, so they may happen under a lock. A wrapper may have the same data with
+/// functions of its own, so neither a wrapper nor a clone is trusted.
 #[inline(always)]
 pub(crate) fn trusts(waker: &Waker) -> bool {
     LOCAL.with(|l| ptr::eq(l.waker.get(), waker))
 }
 
-/// As [`park_at`], with a waker that is trusted.
+/// As [`park_at`], for an operation with a trusted waker.
 ///
 /// # Safety
 ///
-/// In this poll [`trusts`] was true of the operation's waker.
+/// In this poll, [`trusts`] returned true for the operation's waker.
 #[inline(always)]
 pub(crate) unsafe fn park_running(site: &'static Location<'static>, reason: Reason) {
     #[cfg(feature = "sim")]
     let_next_ask();
-    // SAFETY: a waker is trusted within the poll of a goroutine, which is between `enter` and
-    // `leave`: so there is a header, and it is valid.
+    // SAFETY: a waker is trusted only within the poll of a goroutine, between `enter` and `leave`,
+    // so the header is set and valid.
     unsafe { (*LOCAL.with(|l| l.header.get())).note_park(Some(site), reason) }
 }
 
 /// Notes that the running goroutine parks in the operation that was called at `site`, if that is
-/// known, and polled with `cx`.
+/// known, and was polled with `cx`.
 ///
 /// If the waker is not the goroutine's own, an executor inside the goroutine polls the operation,
-/// and others perhaps, of which the note does not know: so the goroutine may wait elsewhere as
+/// and perhaps others that are not noted. So the note says that the goroutine may wait elsewhere as
 /// well.
 #[inline(always)]
 pub(crate) fn park_at(
@@ -565,43 +570,43 @@ fn note_untrusted(site: Option<&'static Location<'static>>, reason: Reason) {
 
 /// Calls `f` with the running goroutine's header, if there is one.
 fn with_header<R>(f: impl FnOnce(&Header) -> R) -> Option<R> {
-    // SAFETY: `enter` promised that it is valid until `leave`, and this thread is between the two.
+    // SAFETY: the header is valid between `enter` and `leave`, and this thread is between the two.
     LOCAL.with(|l| unsafe { l.header.get().as_ref() }).map(f)
 }
 
-/// True if this thread polls a goroutine.
+/// Returns true if this thread polls a goroutine.
 pub(crate) fn is_polling() -> bool {
     LOCAL.with(|l| !l.header.get().is_null())
 }
 
-/// The id of the goroutine, or of the main, that this thread polls.
+/// Returns the id of the goroutine or of the main that this thread polls.
 pub(crate) fn goroutine() -> Option<u64> {
     with_noting(Header::id)
 }
 
-/// Calls `f` with the header in which this thread's waits are noted: the running goroutine's, else
-/// that of the main it polls.
+/// Calls `f` with the header in which this thread's waits are noted: that of the running goroutine,
+/// or else of the main that it polls.
 fn with_noting<R>(f: impl Fn(&Header) -> R) -> Option<R> {
     with_header(&f).or_else(|| local_main().map(&f))
 }
 
 fn local_main<'a>() -> Option<&'a Header> {
-    // SAFETY: `on_behalf_of` has it until its poll ends, and this thread is within that.
+    // SAFETY: `on_behalf_of` borrows it until its poll ends, and this thread is in that poll.
     LOCAL.with(|l| unsafe { l.local_main.get().as_ref() })
 }
 
-/// What the running goroutine, or main, has noted in its poll.
+/// Returns the current note of the running goroutine or main.
 fn note() -> Option<Note> {
     with_noting(Header::note)
 }
 
-/// Forgets what was noted since it was that.
+/// Restores an earlier note.
 fn restore(note: Option<Note>) {
     note.into_iter().for_each(|note| _ = with_noting(|header| header.set_note(note)));
 }
 
-/// Runs `poll`, and forgets what it noted: because it polls a part of a wait that has a note of its
-/// own, as a `select!` has, or because the future does not go on waiting.
+/// Runs `poll`, and restores the note from before: because `poll` polls a part of a wait that has
+/// its own note, as a `select!` has, or because its future does not continue to wait.
 #[inline(never)]
 pub(crate) fn without_note<R>(poll: impl FnOnce() -> R) -> R {
     let noted = note();
@@ -610,45 +615,47 @@ pub(crate) fn without_note<R>(poll: impl FnOnce() -> R) -> R {
     polled
 }
 
-/// The functions of wakers that wake no task. Their data tells them apart.
+/// The functions of wakers that wake no task. The data distinguishes them.
 static NO_TASK: RawWakerVTable =
     RawWakerVTable::new(|data| RawWaker::new(data, &NO_TASK), |_| (), |_| (), |_| ());
 
 const fn no_task(data: usize) -> Waker {
-    // SAFETY: none of the functions looks at the data.
+    // SAFETY: none of the functions accesses the data.
     unsafe { Waker::new(ptr::without_provenance(data), &NO_TASK) }
 }
 
-// Statics, because each has one address; `Waker::noop()` may have a table of its own in each crate.
+// These are statics, because a static has one address; `Waker::noop()` may have another table in
+// each crate.
 static LAST: Waker = no_task(1);
 static ONCE: Waker = no_task(2);
 
 /// Runs `poll` with the context of a `select!` that has a `default`: it tries its cases once, and
-/// waits for none. What must not wait must not give way either, so this is outside the budget.
+/// waits for none. An operation that must not wait must not give way either, so the budget is
+/// unlimited.
 pub(crate) fn try_once<R>(poll: impl FnOnce(&mut Context<'_>) -> R) -> R {
     let _unlimited = Unlimited::new();
     poll(&mut Context::from_waker(&ONCE))
 }
 
-/// True if no task waits for what this polls.
+/// Returns true if no task waits for the polled future.
 pub(crate) fn tries_once(cx: &Context<'_>) -> bool {
     cx.waker().will_wake(&ONCE) || cx.waker().will_wake(Waker::noop())
 }
 
 /// Polls a future that will be dropped if it is not ready. A channel operation in it that is not
-/// complete takes itself out of the queue, and one that would have to wait does not come in: what
-/// happens between this poll and the drop finds nothing. So a send is either told as sent or not
-/// received.
+/// complete leaves the queue, and one that would have to wait does not enter it, so that no other
+/// operation finds it between this poll and the drop. So a send either returns that the value was
+/// sent, or the value is not received.
 pub(crate) fn last_poll<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
     without_note(|| future.poll(&mut Context::from_waker(&LAST)))
 }
 
-/// Polls `operation`, and `limit` if it is pending. Once that is ready as well, `operation` is
-/// polled for the last time: it may have become ready in between, and must not do so afterwards.
-/// `None` if it has not.
+/// Polls `operation` and, if that is pending, `limit`. If `limit` is ready, polls `operation` for
+/// the last time: it may have become ready in between, and must not become ready afterwards.
+/// Returns `None` if it is still pending.
 ///
-/// Notes what the operation waits for, or if it notes nothing, a foreign future at `site`.
-// A join inside takes its call site from here.
+/// The note is that of the operation or, if it notes nothing, a foreign future at `site`.
+// `track_caller`: a join inside takes its call site from here.
 #[inline]
 #[track_caller]
 pub(crate) fn poll_limited<F: Future>(
@@ -659,7 +666,7 @@ pub(crate) fn poll_limited<F: Future>(
 ) -> Poll<Option<F::Output>> {
     let noted = note();
     if let Poll::Ready(output) = operation.as_mut().poll(cx) {
-        // The operation may be foreign, and then has not.
+        // A foreign operation has not spent from the budget.
         spend();
         return Poll::Ready(Some(output));
     }
@@ -668,8 +675,8 @@ pub(crate) fn poll_limited<F: Future>(
         if note() == noted {
             park_at(cx, site, Reason::Foreign);
         }
-        // The limit has cloned the waker, but the operation has not. That may be another one with a
-        // limit, which has noted its own site.
+        // Only the limit has cloned the waker, the operation has not. The operation may have a
+        // limit itself, and then has noted its own site.
         if is_uncloned {
             with_header(|header| header.set_keeper(Keeper::None));
         }
@@ -682,13 +689,13 @@ pub(crate) fn poll_limited<F: Future>(
     })
 }
 
-/// True of a poll after which the polled future is dropped unless it is ready: a [`last_poll`], or
-/// one of [`try_once`].
+/// Returns true in a poll after which the polled future is dropped unless it is ready: in a
+/// [`last_poll`] or in [`try_once`].
 pub(crate) fn is_passing(cx: &Context<'_>) -> bool {
     is_last(cx.waker()) || cx.waker().will_wake(&ONCE)
 }
 
-/// True in a [`last_poll`].
+/// Returns true in a [`last_poll`].
 pub(crate) fn is_last(waker: &Waker) -> bool {
     waker.will_wake(&LAST)
 }
