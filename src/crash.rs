@@ -1,4 +1,4 @@
-//! Panics that no join handle returns: the policy, the report, and how a crash ends the calls of
+//! Panics that no join handle returns: the policy, the report, and how a crash ends calls of
 //! `block_on`.
 
 use std::any::Any;
@@ -24,11 +24,13 @@ use crate::simulated;
 use crate::threads;
 use crate::waker::TaskWaker;
 
-/// What to do about a panic that nobody will see.
+/// The policy for a panic that no join handle returns.
 ///
 /// A panic in a goroutine whose [`JoinHandle`](crate::JoinHandle) is alive is the handle's result.
-/// Every other panic is unrecovered: the panic hook has printed it, one more line names the
-/// goroutine and where it was spawned, and then this decides.
+/// Every other panic is unrecovered: the panic hook has printed it, one more line reports the
+/// goroutine and where it was spawned, and then this policy applies.
+///
+/// # Examples
 ///
 /// ```
 /// use gopark::{OnPanic, Runtime};
@@ -42,34 +44,38 @@ use crate::waker::TaskWaker;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnPanic {
     /// Go's rule: every [`block_on`](crate::block_on) of the runtime cancels its main and resumes
-    /// the panic on its caller; if none is in progress, the process aborts. It also aborts if that
-    /// takes longer than [`Builder::crash_grace`](crate::Builder::crash_grace) because a main
-    /// blocks its thread.
+    /// the panic on its caller; if none is in progress, the process aborts. The process also aborts
+    /// if no call has resumed the panic within
+    /// [`Builder::crash_grace`](crate::Builder::crash_grace) because a main blocks its thread.
     ///
-    /// A main that returns meanwhile waits for a goroutine without a handle that has woken others
-    /// while it unwinds, but for at most half a second. While the panic hook still prints, nothing
-    /// has been woken yet, and main wins.
+    /// If a goroutine without a handle has woken others while it unwinds, a main that returns
+    /// meanwhile waits for it, but for at most half a second. While the panic hook still prints,
+    /// the goroutine has woken no other yet, and a main that returns wins.
     #[default]
     Crash,
-    /// The goroutine ends, the rest goes on.
+    /// The goroutine ends, and all others continue.
     Isolate,
 }
 
-/// What to do when all goroutines are asleep: every [`block_on`](crate::block_on) in progress
-/// waits, no goroutine can run, no timer is armed that would wake one, and no blocking call runs,
-/// for a second. Go: "all goroutines are asleep - deadlock!".
+/// The policy for a deadlock. Go: "all goroutines are asleep - deadlock!".
 ///
-/// It is judged over all runtimes of the process. It is *proved* if every thread of the process is
-/// one of this crate's or waits in a `block_on`, and every goroutine waits in an operation of this
-/// crate, or for a future of another crate that has not cloned its waker: then nothing can wake
-/// them. Where other threads exist, one of them may. Threads can be counted on Linux; elsewhere
-/// nothing is proved.
+/// There is a deadlock if, for a second, every [`block_on`](crate::block_on) in progress waits, no
+/// goroutine can run, no timer is armed that would wake one, and no blocking call runs.
 ///
-/// Whether a future of another crate has cloned the waker is not recorded in each poll. When all
-/// else would prove a deadlock, the goroutines that wait for such futures are polled once more to
-/// find out; one that wakes itself in that poll is asked three times at most, and leaves it
-/// unproved. A `select!` or a join is an operation of this crate if one of the waits in it is. The
-/// main of a [`block_on_local`](crate::block_on_local) is not asked, and leaves it unproved.
+/// A deadlock is judged over all runtimes of the process. It is *proved* if every thread of the
+/// process belongs to this crate or waits in a `block_on`, and every goroutine waits in an
+/// operation of this crate, or for a future of another crate that has not cloned its waker: then
+/// nothing can wake them. If there are other threads, one of them may wake a goroutine. Threads can
+/// be counted only on Linux; elsewhere no deadlock is proved.
+///
+/// Polls do not record whether a future of another crate has cloned the waker. If only this is
+/// missing for a proof, the goroutines that wait for such futures are polled once more to find out.
+/// A goroutine that wakes itself in that poll is asked at most three times, and then the deadlock
+/// is not proved. A `select!` or a join counts as an operation of this crate if one of its waits
+/// does. The main of a [`block_on_local`](crate::block_on_local) that waits for such a future is
+/// not asked, and then the deadlock is not proved.
+///
+/// # Examples
 ///
 /// ```
 /// use gopark::{OnDeadlock, Runtime};
@@ -79,39 +85,39 @@ pub enum OnPanic {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum OnDeadlock {
-    /// A proved deadlock is reported on stderr, once, until something moves.
+    /// A proved deadlock is reported on stderr, once until a goroutine runs again.
     #[default]
     Default,
-    /// One that is not proved is reported as well: then the report says "nothing inside the runtime
-    /// can wake them".
+    /// A deadlock that is not proved is reported as well: its report says "nothing inside the
+    /// runtime can wake them".
     Report,
     /// A proved deadlock is an unrecovered panic of the runtime, whose text is the report: under
-    /// [`OnPanic::Crash`] each `block_on` raises it. Others are not reported.
+    /// [`OnPanic::Crash`] each `block_on` resumes it. A deadlock that is not proved is not
+    /// reported.
     Crash,
-    /// Nothing is reported.
+    /// No deadlock is reported.
     Ignore,
 }
 
 /// The payload of a panic.
 pub(crate) type Payload = Box<dyn Any + Send>;
 
-/// The calls of `block_on` in progress, and the policy that decides whether an unrecovered panic
-/// ends them.
+/// The calls of `block_on` in progress, and the policy for unrecovered panics, which may end them.
 ///
-/// A call ends early in one way, whichever thread polls its main: the crash is noted in the
-/// [`Call`], the main's waker is called, and the main's next poll sees the note ([`UntilCrash`]).
+/// A call ends early in the same way whichever thread polls its main: the crash is stored in the
+/// [`Call`], the main is woken, and its next poll sees the crash ([`UntilCrash`]).
 #[derive(Debug, Default)]
 pub(crate) struct BlockOnCalls {
     list: Mutex<List>,
-    /// Notified when a goroutine does not unwind any more, or has crashed.
+    /// Notified when a goroutine no longer unwinds, or has crashed the runtime.
     unwound: Condvar,
 }
 
 /// The default of [`Builder::crash_grace`](crate::Builder::crash_grace).
 pub(crate) const CRASH_GRACE: Duration = Duration::from_secs(1);
 
-/// How long the end of a main waits for goroutines that unwind: a destructor in there may compute,
-/// or block, for ever.
+/// How long the end of a main waits for goroutines that unwind. It is limited because a destructor
+/// may compute or block without end.
 const UNWINDING_GRACE: Duration = Duration::from_millis(500);
 
 #[derive(Debug, Default)]
@@ -120,10 +126,10 @@ struct List {
     on_deadlock: OnDeadlock,
     /// How long a crash waits for mains that are being polled.
     grace: Duration,
-    /// How long the crash of some calls has waited; `None` if one has ended with it.
+    /// How long a crash has waited for a call to end with it; `None` if there is no such crash.
     waited: Option<Duration>,
     calls: Vec<Arc<Call>>,
-    /// Of the calls that have ended.
+    /// The polls of the mains of calls that have ended.
     polls_of_ended: u32,
     last_key: u64,
     unwinding: Vec<Unwinding>,
@@ -135,7 +141,7 @@ struct List {
 struct Unwinding {
     goroutine: u64,
     detached: bool,
-    /// The latest call then. A later one has not ended because of it.
+    /// The latest call at that time. The goroutine cannot have caused the end of a later one.
     last_key: u64,
 }
 
@@ -143,16 +149,16 @@ struct Unwinding {
 #[derive(Debug)]
 struct Call {
     key: u64,
-    /// Which thread calls, and whether it is one of this crate's.
+    /// The calling thread, and whether it belongs to this crate.
     caller: usize,
     is_own: bool,
     /// The id of the main.
     main: AtomicU64,
-    /// Of a main that its own thread polls.
+    /// Set if the calling thread polls the main itself.
     local: Option<LocalMain>,
-    /// Counts the begins and the ends of the main's polls: odd while it is being polled.
+    /// Counts the starts and the ends of the main's polls: odd while it is being polled.
     polls: AtomicU32,
-    /// There is, or was, a crash in `end`. Lets a main's poll do without the lock.
+    /// There is, or was, a crash in `end`. With it a main's poll needs no lock.
     crashed: AtomicBool,
     /// Locked under the list's lock, or alone.
     end: Mutex<End>,
@@ -161,16 +167,16 @@ struct Call {
 /// A main that its own thread polls.
 #[derive(Debug)]
 pub(crate) struct LocalMain {
-    /// What it notes.
+    /// The header in which the main's waits are noted.
     pub(crate) header: Header,
-    /// The goroutines beside it.
+    /// The goroutines that run next to it, on its thread.
     pub(crate) queue: Arc<LocalQueue>,
 }
 
 /// How a call ends early.
 #[derive(Debug, Default)]
 struct End {
-    /// The main's, once it has been polled.
+    /// The main's waker, once it has been polled.
     waker: Option<TaskWaker>,
     /// The payload that the call resumes.
     crash: Option<Payload>,
@@ -187,7 +193,7 @@ impl Call {
         self.polls.load(Ordering::Relaxed) % 2 == 1
     }
 
-    /// A poll of the main begins, or ends.
+    /// Counts the start or the end of a poll of the main.
     #[inline(always)]
     fn count_poll(&self) {
         self.polls.store(self.polls.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
@@ -204,14 +210,14 @@ impl BlockOnCalls {
         (list.on_panic, list.grace, list.on_deadlock) = (on_panic, grace, on_deadlock);
     }
 
-    /// What to do about a deadlock. `None` if there is no call, which would wait.
+    /// Returns the policy for a deadlock. `None` if no call waits.
     pub(crate) fn on_deadlock(&self) -> Option<OnDeadlock> {
         let list = lock(&self.list);
         (!list.calls.is_empty()).then_some(list.on_deadlock)
     }
 
-    /// Calls `f` with the id of each call's main, and with which thread calls, unless it is one of
-    /// this crate's.
+    /// Calls `f` with the id of each call's main, and with the calling thread unless it belongs to
+    /// this crate.
     pub(crate) fn each(&self, mut f: impl FnMut(u64, Option<usize>)) {
         let list = lock(&self.list);
         list.calls.iter().for_each(|call| {
@@ -219,7 +225,7 @@ impl BlockOnCalls {
         });
     }
 
-    /// Calls `f` with each main that its own thread polls, and whether it is being polled.
+    /// Calls `f` with each main that its calling thread polls, and whether it is being polled.
     pub(crate) fn each_local(&self, mut f: impl FnMut(&Header, bool)) {
         let list = lock(&self.list);
         for call in &list.calls {
@@ -227,8 +233,8 @@ impl BlockOnCalls {
         }
     }
 
-    /// Calls `queued` with each goroutine that waits for the poll of such a thread, and `polled`
-    /// with each that is in one.
+    /// Calls `queued` with each goroutine in the queue of such a thread, and `polled` with each
+    /// that such a thread polls.
     pub(crate) fn each_local_goroutine(
         &self,
         mut queued: impl FnMut(&Header),
@@ -239,7 +245,7 @@ impl BlockOnCalls {
         locals.for_each(|local| local.queue.inspect(&mut queued).into_iter().for_each(&mut polled));
     }
 
-    /// The goroutines of the innermost call on this thread, if that polls its main.
+    /// Returns the queue of the innermost call on this thread, if the thread polls its main.
     pub(crate) fn local_queue(&self) -> Option<Arc<LocalQueue>> {
         let list = lock(&self.list);
         let mut queues =
@@ -247,7 +253,7 @@ impl BlockOnCalls {
         queues.find(|queue| queue.is_here()).cloned()
     }
 
-    /// Changes with each poll of a main.
+    /// Returns a number that changes with each poll of a main.
     pub(crate) fn polls(&self) -> u32 {
         let list = lock(&self.list);
         let begun = list.polls_of_ended.wrapping_add(list.last_key as u32);
@@ -256,7 +262,7 @@ impl BlockOnCalls {
             .fold(begun, |sum, call| sum.wrapping_add(call.polls.load(Ordering::Relaxed)))
     }
 
-    /// True if a main is being polled, or its thread has goroutines to poll.
+    /// Returns true if a main is being polled, or its thread has goroutines to poll.
     pub(crate) fn is_polled(&self) -> bool {
         let has_work = |local: &LocalMain| local.queue.has_work();
         lock(&self.list)
@@ -265,30 +271,30 @@ impl BlockOnCalls {
             .any(|call| call.is_polled() || call.local.as_ref().is_some_and(has_work))
     }
 
-    /// True if an unrecovered panic ends the calls.
+    /// Returns true if an unrecovered panic ends the calls.
     pub(crate) fn crashes(&self) -> bool {
         lock(&self.list).on_panic == OnPanic::Crash
     }
 
-    /// True if there are none, and no crash may be on its way.
+    /// Returns true if there are no calls, and no goroutine unwinds.
     #[cfg(all(test, not(gopark_loom)))]
     pub(crate) fn is_empty(&self) -> bool {
         let list = lock(&self.list);
         list.calls.is_empty() && list.unwinding.is_empty()
     }
 
-    /// The goroutine, which runs on this thread, wakes others while it unwinds.
+    /// Records that the goroutine that runs on this thread wakes others while it unwinds.
     pub(crate) fn begin_unwinding(&self, header: &Header) {
         let mut list = lock(&self.list);
         header.set_unwinding();
-        // Either this sees that the handle is gone, or the handle that goes sees the flag, and
-        // calls `detached` after this.
+        // Either this sees that the handle was dropped, or the drop of the handle sees the flag,
+        // and calls `detached` after this.
         let detached = !heavy_fence() || header.is_detached();
         let last_key = list.last_key;
         list.unwinding.push(Unwinding { goroutine: header.id(), detached, last_key });
     }
 
-    /// The handle of a goroutine that perhaps unwinds is gone.
+    /// Records that the handle of a goroutine that may be unwinding was dropped.
     #[cold]
     pub(crate) fn detached(&self, goroutine: u64) {
         let mut list = lock(&self.list);
@@ -298,15 +304,16 @@ impl BlockOnCalls {
             .for_each(|one| one.detached = true);
     }
 
-    /// The goroutine does not unwind any more: it has crashed the runtime, or will not.
+    /// Records that the goroutine no longer unwinds: it has crashed the runtime, or will not.
     pub(crate) fn end_unwinding(&self, goroutine: u64) {
         lock(&self.list).unwinding.retain(|one| one.goroutine != goroutine);
         self.unwound.notify_all();
     }
 
-    /// Enters a call, before its main can run: what the main spawns may crash at once.
+    /// Begins a call, before its main can run, because a goroutine that the main spawns may crash
+    /// at once.
     ///
-    /// `local` is of a main that its own thread polls.
+    /// `local` must be set if the calling thread polls the main itself.
     pub(crate) fn enter(&'static self, local: Option<LocalMain>) -> BlockOnCall {
         let mut list = lock(&self.list);
         list.last_key += 1;
@@ -318,15 +325,16 @@ impl BlockOnCalls {
         BlockOnCall { calls: self, call }
     }
 
-    /// The monitor has waited for so long: a crash waits for calls of `block_on`. Aborts the
-    /// process if none has ended with it in time, and the poll of a main has not ended: the main
-    /// blocks its thread, or computes. True while a crash waits.
+    /// Called by the monitor, which last called this `period` ago. A crash may be waiting for a
+    /// call to end with it. Aborts the process if none has done so in time, and the poll of a main
+    /// has not ended, because the main blocks its thread or computes. Returns true while a crash
+    /// waits.
     pub(crate) fn check_grace(&self, period: Duration) -> bool {
         let mut list = lock(&self.list);
         let grace = list.grace;
         let Some(waited) = &mut list.waited else { return false };
         *waited = waited.saturating_add(period);
-        // A main whose next poll begins sees the crash.
+        // A main that is not being polled sees the crash in its next poll.
         if *waited >= grace
             && grace != Duration::MAX
             && list.calls.iter().any(|call| call.has_crashed() && call.is_polled())
@@ -340,8 +348,8 @@ impl BlockOnCalls {
         true
     }
 
-    /// Reports a panic that no join handle returns, and acts on it. If the goroutine's runtime is
-    /// shut down (`is_over`), the report is all.
+    /// Reports a panic that no join handle returns, and applies the policy. If the goroutine's
+    /// runtime is shut down (`is_over`), it only reports.
     #[cold]
     pub(crate) fn unrecovered(
         &self,
@@ -370,7 +378,7 @@ impl BlockOnCalls {
                 end.crash = Some(payload.take().unwrap_or_else(|| Box::new(text.clone())));
                 call.crashed.store(true, Ordering::Relaxed);
             }
-            // Once is enough: from here on each poll of the main sees the crash.
+            // One wake is enough: from now on each poll of the main sees the crash.
             wakers.extend(end.waker.take());
         }
         drop(list);
@@ -396,12 +404,12 @@ fn report(goroutine: u64, spawned_at: &Location<'_>) {
     let text = format!(
         "gopark: unrecovered panic in goroutine {goroutine}, spawned at {file}:{line}:{column}"
     );
-    // If stderr is closed, that is no reason for a second panic.
+    // A closed stderr must not cause a second panic.
     let _ = writeln!(io::stderr(), "{text}");
 }
 
 impl BlockOnCall {
-    /// The call's main, which a crash ends.
+    /// Wraps the call's main, so that a crash ends it.
     pub(crate) fn until_crash<F>(
         &self,
         main: F,
@@ -410,26 +418,26 @@ impl BlockOnCall {
         UntilCrash { main, call: self.call.clone(), observer, registered: false }
     }
 
-    /// Runs `poll`, of a goroutine beside the main, as a poll of the main.
+    /// Runs `poll`, of a goroutine on the main's thread, and counts it as a poll of the main.
     pub(crate) fn count_poll(&self, poll: impl FnOnce()) {
         self.call.count_poll();
         poll();
         self.call.count_poll();
     }
 
-    /// True if a crash ends the call.
+    /// Returns true if a crash ends the call.
     #[cfg(feature = "sim")]
     pub(crate) fn has_crashed(&self) -> bool {
         self.call.has_crashed()
     }
 
-    /// The main is that goroutine.
+    /// Sets the goroutine that is the main.
     pub(crate) fn set_main(&self, header: &Header) {
         self.call.main.store(header.id(), Ordering::Relaxed);
     }
 
-    /// Ends the call. A crash that comes before this returns wins against main's own result, and
-    /// one that may be on its way is waited for, but not for long.
+    /// Ends the call. A crash before this returns wins against the main's own result. So this waits
+    /// for goroutines that may be about to crash the runtime, but not for long.
     pub(crate) fn end(self) -> Ended {
         let may_crash = |list: &mut List| {
             list.on_panic == OnPanic::Crash
@@ -444,7 +452,7 @@ impl BlockOnCall {
         self.leave()
     }
 
-    /// Leaves the list, unless that is done.
+    /// Removes the call from the list, unless that was done.
     fn leave(&self) -> Ended {
         let mut list = lock(&self.calls.list);
         let calls = list.calls.len();
@@ -472,12 +480,12 @@ impl Drop for BlockOnCall {
 pub(crate) struct Ended {
     /// The payload of the crash that has ended it.
     pub(crate) crash: Option<Payload>,
-    /// No other call is in progress. Of calls that end together one is the last.
+    /// No other call is in progress. Of calls that end at the same time, exactly one is the last.
     pub(crate) is_last: bool,
 }
 
-/// What is called at each poll of a main: when it begins, when the main returns in it, and when it
-/// ends.
+/// Functions that are called at each poll of a main: when it begins, when the main returns in it,
+/// and when it ends.
 #[derive(Debug)]
 pub(crate) struct Observer {
     pub(crate) begins: fn(),
@@ -485,7 +493,7 @@ pub(crate) struct Observer {
     pub(crate) ends: fn(),
 }
 
-/// A poll of a main.
+/// A guard for an observed poll of a main.
 struct Observed(&'static Observer);
 
 impl Observed {
@@ -506,8 +514,8 @@ impl Drop for Observed {
 }
 
 pin_project! {
-    /// A main that ends with `None` when a crash has ended its call of `block_on`. It must be
-    /// polled with the main's own waker.
+    /// A main that returns `None` once a crash has ended its call of `block_on`. It must be polled
+    /// with the main's own waker.
     pub(crate) struct UntilCrash<F> {
         #[pin]
         main: F,
@@ -526,8 +534,8 @@ impl<F: Future> Future for UntilCrash<F> {
         if !mem::replace(this.registered, true) {
             this.call.register(cx);
         }
-        // Relaxed: the lock in `register`, or the wake, orders it after the crash that this must
-        // see.
+        // Relaxed: the lock in `register`, or the wake, orders the load after a crash that this
+        // must see.
         if this.call.has_crashed() {
             return Poll::Ready(None);
         }
@@ -537,7 +545,7 @@ impl<F: Future> Future for UntilCrash<F> {
         let polled = coop::on_behalf_of(this.call.caller, local, || this.main.poll(cx));
         this.call.count_poll();
         if polled.is_ready() {
-            // A goroutine says so itself.
+            // A main that is a goroutine records its end itself.
             local.into_iter().for_each(Header::set_ended);
             observed.iter().for_each(Observed::returns);
         }

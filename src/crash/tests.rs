@@ -23,12 +23,12 @@ fn calls() -> &'static BlockOnCalls {
     calls
 }
 
-/// A main of the call that never ends by itself.
+/// Returns a main of the call that never ends by itself.
 fn main_of(call: &BlockOnCall) -> UntilCrash<Pending<()>> {
     call.until_crash(pending(), None)
 }
 
-/// Polls a main once: whether a crash has ended it.
+/// Polls a main once. Returns whether a crash has ended it.
 fn ends(main: &mut UntilCrash<Pending<()>>, waker: &Waker) -> bool {
     Pin::new(main).poll(&mut Context::from_waker(waker)) == Poll::Ready(None)
 }
@@ -117,7 +117,7 @@ fn a_crash_that_waits_aborts_nothing_while_no_main_is_polled_or_when_one_took_it
     let cx = &mut Context::from_waker(Waker::noop());
     let polled = pin!(blocked.until_crash(ready(()), None)).poll(cx);
     assert_eq!(polled, Poll::Ready(None), "the crash came before");
-    // One that is polled for ever, under the policy that waits for ever.
+    // One main is in a poll that never ends, under the policy that waits without limit.
     blocked.call.count_poll();
     calls.set_policy(OnPanic::Crash, Duration::MAX, OnDeadlock::Default);
     assert!(calls.check_grace(Duration::MAX) && calls.check_grace(Duration::MAX));
@@ -125,7 +125,7 @@ fn a_crash_that_waits_aborts_nothing_while_no_main_is_polled_or_when_one_took_it
     assert!(parked.end().crash.is_some());
     calls.set_policy(OnPanic::Crash, CRASH_GRACE, OnDeadlock::Default);
     assert!(!calls.check_grace(long));
-    // A second crash, while the first main is still in its poll: it was told already.
+    // A second crash, while the first main is still in its poll and already has a crash.
     parked = calls.enter(None);
     crash(calls, false);
     assert!(
