@@ -1,4 +1,4 @@
-//! An operation on a descriptor: it attempts its system call, and waits if that would block.
+//! Operations on descriptors: each attempts its system call, and waits if the call would block.
 
 use std::future::Future;
 use std::io::{self, ErrorKind};
@@ -18,23 +18,23 @@ use crate::sources::{Fd, Registered, Registrable, over};
 use crate::wait::acquire::Acquisition;
 use crate::wait::watch::Watch;
 
-/// What a system call has done.
+/// The result of a system call.
 pub(crate) struct Called<T> {
     pub(crate) value: T,
-    /// The next call may succeed as well.
+    /// True if the next call may succeed as well.
     pub(crate) more: bool,
 }
 
 impl<T> Called<T> {
-    /// It says nothing of the next one.
+    /// For a result that tells nothing about the next call.
     pub(crate) fn once(value: T) -> Self {
         Self { value, more: true }
     }
 }
 
-/// Fewer bytes than there was room for have drained the direction, where readiness comes from epoll
-/// or kqueue; elsewhere, and if mio is built to use `poll`, only an error that it would block
-/// tells.
+/// True if a transfer of fewer bytes than there was room for has drained the direction: where
+/// readiness comes from epoll or kqueue. Elsewhere, and if mio is built to use `poll`, only
+/// `WouldBlock` says so.
 const CUT_SHORT_IS_DRAINED: bool = cfg!(all(
     any(
         target_os = "linux",
@@ -50,7 +50,7 @@ const CUT_SHORT_IS_DRAINED: bool = cfg!(all(
 ));
 
 impl Called<usize> {
-    /// So many bytes of `room` were transferred.
+    /// For a transfer of `bytes` with room for `room`.
     pub(crate) fn transfer(bytes: usize, room: usize) -> Self {
         Self { value: bytes, more: bytes == room || bytes == 0 || !CUT_SHORT_IS_DRAINED }
     }
@@ -72,7 +72,7 @@ pub(crate) trait Operation<'a> {
     }
 }
 
-/// Waits for readiness, and leaves it.
+/// Waits for readiness without consuming it.
 pub(crate) struct BeReady<'a> {
     direction: &'a Direction,
     fd: Fd,
@@ -109,7 +109,7 @@ impl<'a> Operation<'a> for BeReady<'a> {
             Next::Over => Some(Err(over())),
             Next::Closed => Some(Err(closed())),
             Next::Try(_) => Some(Ok(())),
-            // No task waits for the poller: only the system can tell.
+            // No task waits for the poller, so ask the system.
             Next::Wait if forced => self.call().ok().map(|_| Ok(())),
             Next::Wait => wait(),
         }
@@ -118,13 +118,13 @@ impl<'a> Operation<'a> for BeReady<'a> {
 
 #[cfg(unix)]
 use crate::platform::is_ready;
-/// The system does not tell.
+/// This system cannot be asked.
 #[cfg(not(unix))]
 fn is_ready((): Fd, _: bool) -> bool {
     false
 }
 
-/// What a system call that unwinds gives back.
+/// Gives the readiness back if a system call unwinds.
 struct Unwinds<'a>(&'a Direction, Taken);
 
 impl Drop for Unwinds<'_> {
@@ -133,12 +133,13 @@ impl Drop for Unwinds<'_> {
     }
 }
 
-/// The error of an operation on a listener that was closed.
+/// Returns the error of an operation on a closed listener.
 fn closed() -> io::Error {
     io::Error::new(ErrorKind::NotConnected, "gopark: use of a closed listener")
 }
 
-/// An operation must wait, which it cannot in a forked process: no thread polls there.
+/// Returns `None`, because the operation must wait; or an error in a forked process, where no
+/// thread polls and so no operation can wait.
 fn wait<T>() -> Option<io::Result<T>> {
     fork::is_child().then(|| Err(io::Error::new(ErrorKind::Unsupported, fork::REFUSAL)))
 }
@@ -170,8 +171,8 @@ pub(crate) fn attempt<T>(
                 ErrorKind::WouldBlock => return if forced { None } else { wait() },
                 ErrorKind::Interrupted => direction.give_back(taken, true),
                 _ => {
-                    // Not drained: connections that no descriptor is free for, for example, make no
-                    // new edge.
+                    // Not drained: there may be no new edge, for example for a connection that no
+                    // descriptor was free for.
                     direction.give_back(taken, true);
                     return Some(Err(error));
                 }
@@ -180,7 +181,7 @@ pub(crate) fn attempt<T>(
     }
 }
 
-/// Makes the system call once, without a wait.
+/// Makes the system call once, without waiting.
 pub(crate) fn attempt_now<'a, O: Operation<'a>>(operation: &mut O) -> io::Result<O::Output> {
     operation.attempt(true).unwrap_or_else(|| Err(ErrorKind::WouldBlock.into()))
 }
@@ -209,7 +210,7 @@ impl<'a, O: Operation<'a>> Future for Attempts<'a, O> {
         let mut this = self.project();
         assert!(!*this.is_done, "gopark: future polled after completion");
         let direction = this.operation.direction();
-        // No task waits: only the system call can tell.
+        // `forced`: no task will wait, so only the system call can tell.
         let forced = coop::tries_once(cx) || coop::is_last(cx.waker());
         loop {
             if let Some(waiting) = this.waiting.as_mut().as_pin_mut() {
@@ -234,7 +235,8 @@ impl<'a, O: Operation<'a>> Future for Attempts<'a, O> {
     }
 }
 
-/// As [`Attempts`], for a task that polls without a future that could wait. It waits at `watch`.
+/// Like [`Attempts`], for a poll function without a future that could wait. The task waits at
+/// `watch`.
 pub(crate) fn poll_attempt<T>(
     direction: &Direction,
     watch: &Mutex<Watch>,
@@ -257,7 +259,8 @@ pub(crate) fn poll_attempt<T>(
     }
 }
 
-/// Defines a public future, which is a case of a `select!` as well, of one that this crate has.
+/// Defines a public future that wraps a future of this crate, and that can be a case of a
+/// `select!`.
 macro_rules! future {
     ($(#[$meta:meta])* $name:ident<$a:lifetime>: $future:ty => $output:ty) => {
         ::pin_project_lite::pin_project! {
@@ -302,7 +305,10 @@ macro_rules! operation {
 
         impl<$a> $name<$a> {
             #[inline]
-            pub(crate) fn new(operation: $operation, site: &'static ::std::panic::Location<'static>) -> Self {
+            pub(crate) fn new(
+                operation: $operation,
+                site: &'static ::std::panic::Location<'static>,
+            ) -> Self {
                 Self { future: $crate::io::attempt::Attempts::new(operation, site) }
             }
         }
@@ -311,7 +317,6 @@ macro_rules! operation {
 pub(crate) use operation;
 
 operation! {
-    /// Waits until something may be read, or written: the `readable` and the `writable` of a
-    /// socket.
+    /// The future of `readable` and `writable`: waits until something may be read, or written.
     Ready<'a> = BeReady<'a> => io::Result<()>
 }

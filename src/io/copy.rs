@@ -1,4 +1,4 @@
-//! Copying from a reader to a writer.
+//! Copies from a reader to a writer.
 
 use std::io;
 use std::pin::Pin;
@@ -8,21 +8,21 @@ use futures_io::{AsyncRead, AsyncWrite};
 
 use crate::coop::{self, Reason};
 
-/// The size of a buffer. Go's `io.Copy` has one of 32 KiB as well.
+/// The size of a buffer. Go's `io.Copy` also uses 32 KiB.
 const BUFFER: usize = 32 * 1024;
 
-/// Copies until the reader ends. Returns the number of bytes. Go: `io.Copy`.
+/// Copies until the reader ends, and returns the number of bytes copied. Go: `io.Copy`.
 ///
 /// A shared reference to a stream is a reader and a writer: `copy(&mut &stream, &mut &other)`.
 ///
 /// # Cancellation
 ///
-/// What was read and not written yet is lost.
+/// Bytes that were read but not yet written are lost.
 ///
 /// # Errors
 ///
-/// Those of the reader and the writer; [`WriteZero`](io::ErrorKind::WriteZero) if the writer takes
-/// no more.
+/// Returns the first error of the reader or the writer, or [`WriteZero`](io::ErrorKind::WriteZero)
+/// if the writer accepts no more bytes.
 ///
 /// # Examples
 ///
@@ -50,17 +50,18 @@ where
     std::future::poll_fn(|cx| copying.poll(cx, reader, writer, false)).await
 }
 
-/// Copies in both directions until both have ended. Where one ends, the writing direction of the
-/// other stream is closed, and the other direction goes on. Returns how many bytes went from `a` to
-/// `b`, and from `b` to `a`. tokio: `copy_bidirectional`.
+/// Copies in both directions until both have ended. tokio: `copy_bidirectional`.
+///
+/// When one direction ends, the writing half of its target is closed, and the other direction
+/// continues. Returns the number of bytes copied from `a` to `b`, and from `b` to `a`.
 ///
 /// # Cancellation
 ///
-/// What was read and not written yet is lost.
+/// Bytes that were read but not yet written are lost.
 ///
 /// # Errors
 ///
-/// As [`copy`]. The first error ends both directions.
+/// Same as [`copy`]. The first error ends both directions.
 ///
 /// # Examples
 ///
@@ -93,7 +94,7 @@ where
     let (mut there, mut back) = (Copying::new(), Copying::new());
     let mut back_first = false;
     std::future::poll_fn(|cx| {
-        // By turns, because the first may spend the budget.
+        // They alternate in going first, because the first may exhaust the budget.
         back_first = !back_first;
         let early = if back_first { Some(back.poll(cx, b, a, true)?) } else { None };
         let sent = there.poll(cx, a, b, true)?;
@@ -106,10 +107,10 @@ where
     .await
 }
 
-/// One direction.
+/// The state of one direction.
 struct Copying {
     buffer: Box<[u8]>,
-    /// What is in the buffer and not written.
+    /// The bytes from `start` to `end` of the buffer are not written yet.
     start: usize,
     end: usize,
     copied: u64,
@@ -131,8 +132,8 @@ impl Copying {
         Self { buffer, start: 0, end: 0, copied: 0, needs_flush: false, stage: Stage::Copies }
     }
 
-    /// Copies as far as it goes without a wait. At the end it flushes the writer or, if told to,
-    /// closes it.
+    /// Copies as far as possible without waiting. At the end, flushes the writer, or closes it if
+    /// `closes`.
     fn poll<R, W>(
         &mut self,
         cx: &mut Context<'_>,
@@ -145,7 +146,7 @@ impl Copying {
         W: AsyncWrite + Unpin + ?Sized,
     {
         while self.stage == Stage::Copies {
-            // For streams of other crates, which spend nothing.
+            // For streams of other crates, which do not consume the budget.
             if !coop::poll_ready(cx, None, Reason::Io, None) {
                 return Poll::Pending;
             }

@@ -1,4 +1,4 @@
-//! Any descriptor.
+//! Asynchronous access to any descriptor.
 
 use std::fmt;
 use std::io;
@@ -14,11 +14,12 @@ use crate::readiness::Direction;
 use crate::runtime;
 use crate::sources::Registered;
 
-/// A descriptor of another crate, or of the system, for which a goroutine can wait: a pipe, a
-/// timer, a device. tokio: `AsyncFd`.
+/// A descriptor that a goroutine can wait for: a pipe, a timer, a device. tokio: `AsyncFd`.
 ///
-/// It must not block: set `O_NONBLOCK` before. A file that the poller refuses, as a regular one, is
-/// an error of [`new`](Self::new).
+/// It wraps a descriptor of another crate or of the system.
+///
+/// The descriptor must be non-blocking: set `O_NONBLOCK` before. [`new`](Self::new) fails if the
+/// poller does not support it, as for a regular file.
 ///
 /// # Examples
 ///
@@ -47,7 +48,7 @@ pub struct Async<T: AsFd> {
 
 struct Descriptor<T> {
     inner: T,
-    /// As it was registered, whatever `inner` says later.
+    /// The descriptor that was registered, whatever `inner` returns later.
     fd: RawFd,
 }
 
@@ -82,12 +83,13 @@ impl<T> Source for Descriptor<T> {
 }
 
 impl<T: AsFd> Async<T> {
-    /// Registers the descriptor with the poller of the current runtime, elsewhere of the global
-    /// one.
+    /// Registers the descriptor with the poller of the current runtime, or, outside of a runtime,
+    /// with that of the global one.
     ///
     /// # Errors
     ///
-    /// The system's poller does not support the descriptor. The runtime is shutting down.
+    /// Returns an error if the system's poller does not support the descriptor, or if the runtime
+    /// is shutting down.
     #[track_caller]
     pub fn new(descriptor: T) -> io::Result<Self> {
         let sources = runtime::current_for_sockets(Location::caller()).sources()?;
@@ -99,13 +101,15 @@ impl<T: AsFd> Async<T> {
         })
     }
 
-    /// The descriptor.
+    /// Returns a reference to the wrapped descriptor.
     pub fn get_ref(&self) -> &T {
         &self.source.io().inner
     }
 
-    /// Waits until something may be read. Then read by [`try_read_with`](Self::try_read_with): what
-    /// bypasses this cannot say that the descriptor is drained, and the next wait returns at once.
+    /// Waits until something may be read.
+    ///
+    /// Read with [`try_read_with`](Self::try_read_with) then: a read that bypasses it cannot report
+    /// that the descriptor is drained, so the next wait returns at once.
     ///
     /// # Cancellation
     ///
@@ -113,7 +117,7 @@ impl<T: AsFd> Async<T> {
     ///
     /// # Errors
     ///
-    /// The runtime has ended.
+    /// Returns an error if the runtime has ended.
     #[track_caller]
     pub fn readable(&self) -> Ready<'_> {
         Ready::new(BeReady::reads(&self.source), Location::caller())
@@ -127,7 +131,7 @@ impl<T: AsFd> Async<T> {
     ///
     /// # Errors
     ///
-    /// The runtime has ended.
+    /// Returns an error if the runtime has ended.
     #[track_caller]
     pub fn writable(&self) -> Ready<'_> {
         Ready::new(BeReady::writes(&self.source), Location::caller())
@@ -137,32 +141,34 @@ impl<T: AsFd> Async<T> {
     ///
     /// # Errors
     ///
-    /// Those of `read`; [`WouldBlock`](io::ErrorKind::WouldBlock) if there is nothing. The runtime
-    /// has ended.
+    /// Returns the error of `read`, for example [`WouldBlock`](io::ErrorKind::WouldBlock) if there
+    /// is nothing to read. Also fails if the runtime has ended.
     pub fn try_read_with<R>(&self, read: impl FnMut(&T) -> io::Result<R>) -> io::Result<R> {
         attempt_now(&mut self.reads(read))
     }
 
-    /// As [`try_read_with`](Self::try_read_with), for writing.
+    /// Calls `write` once, as [`try_read_with`](Self::try_read_with) calls `read`.
     ///
     /// # Errors
     ///
-    /// As there.
+    /// Same as [`try_read_with`](Self::try_read_with).
     pub fn try_write_with<R>(&self, write: impl FnMut(&T) -> io::Result<R>) -> io::Result<R> {
         attempt_now(&mut self.writes(write))
     }
 
-    /// Calls `read` as soon as something may be read, and again as often as it says
-    /// [`WouldBlock`](io::ErrorKind::WouldBlock): it must say so only if the system did, because
-    /// the next event is awaited then.
+    /// Calls `read` when something may be read, and again each time it has returned
+    /// [`WouldBlock`](io::ErrorKind::WouldBlock).
+    ///
+    /// `read` must return `WouldBlock` only if the system did, because the future then waits for
+    /// the next event.
     ///
     /// # Cancellation
     ///
-    /// `read` is not called any more; nothing is lost that it has not taken.
+    /// `read` is not called again. Data that it has not read is not lost.
     ///
     /// # Errors
     ///
-    /// Those of `read`. The runtime has ended.
+    /// Returns the error of `read`, or an error if the runtime has ended.
     #[track_caller]
     pub fn read_with<R>(
         &self,
@@ -171,15 +177,15 @@ impl<T: AsFd> Async<T> {
         Attempts::new(self.reads(read), Location::caller())
     }
 
-    /// As [`read_with`](Self::read_with), for writing.
+    /// Calls `write` when something may be written, as [`read_with`](Self::read_with) calls `read`.
     ///
     /// # Cancellation
     ///
-    /// `write` is not called any more.
+    /// `write` is not called again.
     ///
     /// # Errors
     ///
-    /// Those of `write`. The runtime has ended.
+    /// Returns the error of `write`, or an error if the runtime has ended.
     #[track_caller]
     pub fn write_with<R>(
         &self,

@@ -1,4 +1,4 @@
-//! Addresses, and the names of hosts.
+//! Socket addresses and host names.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
@@ -8,10 +8,10 @@ use std::vec;
 use crate::coop::{self, Reason};
 use crate::runtime::unblock;
 
-/// What can be an address of a socket: an address, a port with an IP address, or the name of a
-/// host.
+/// A type that can be converted to socket addresses: an address, an IP address with a port, or a
+/// host name with a port.
 ///
-/// A name is looked up by [`lookup_host`]. tokio: `ToSocketAddrs`.
+/// A host name is resolved by [`lookup_host`]. tokio: `ToSocketAddrs`.
 ///
 /// # Examples
 ///
@@ -33,14 +33,15 @@ pub trait ToSocketAddrs: sealed::Sealed {}
 pub(super) mod sealed {
     use super::Addrs;
 
-    /// Only types of this crate and of `std` are addresses.
+    /// Seals [`ToSocketAddrs`](super::ToSocketAddrs): only types of this crate and of `std`
+    /// implement it.
     pub trait Sealed {
         #[doc(hidden)]
         fn addrs(&self) -> Addrs;
     }
 }
 
-/// Addresses, or what is to be looked up.
+/// Addresses, or a name that must be resolved.
 #[doc(hidden)]
 #[derive(Debug)]
 pub enum Addrs {
@@ -50,7 +51,7 @@ pub enum Addrs {
 }
 
 impl Addrs {
-    /// Looks a name up. The error says so if there are none.
+    /// Resolves a name. Fails if it has no address.
     pub(super) async fn resolve(
         self,
         site: &'static Location<'static>,
@@ -70,12 +71,12 @@ impl Addrs {
     }
 }
 
-/// The error if a list of addresses is empty.
+/// Returns the error for an empty list of addresses.
 pub(super) fn no_address() -> io::Error {
     io::Error::new(io::ErrorKind::InvalidInput, "gopark: no address")
 }
 
-/// Does `f` with each of the addresses, until it succeeds.
+/// Calls `f` with each address until it succeeds.
 pub(super) async fn each_addr<T, F: Future<Output = io::Result<T>>>(
     addrs: Addrs,
     site: &'static Location<'static>,
@@ -91,19 +92,19 @@ pub(super) async fn each_addr<T, F: Future<Output = io::Result<T>>>(
     Err(error)
 }
 
-/// Looks up the addresses of a host, with a port: `"example.org:80"`, or `("example.org", 80)`. Go:
+/// Resolves a host name with a port: `"example.org:80"`, or `("example.org", 80)`. Go:
 /// `net.LookupHost`.
 ///
-/// The system's resolver blocks its thread, so a name is looked up by [`unblock`](crate::unblock).
-/// An address needs no look-up.
+/// The system's resolver blocks its thread, so a name is resolved by [`unblock`](crate::unblock).
+/// An IP address is not looked up.
 ///
 /// # Cancellation
 ///
-/// Nothing is lost. A look-up that has begun goes on, and its result is dropped.
+/// No data is lost. A look-up that has begun continues, and its result is dropped.
 ///
 /// # Errors
 ///
-/// The name has no address, the resolver fails, or the text has no port.
+/// Returns an error if the name has no address, the resolver fails, or the text has no port.
 ///
 /// # Examples
 ///
@@ -125,7 +126,7 @@ pub fn lookup_host<A: ToSocketAddrs>(
     async move { Ok(LookupHost(addrs.resolve(site).await?)) }
 }
 
-/// The addresses of a host: what [`lookup_host`] returns.
+/// An iterator over the addresses of a host: the result of [`lookup_host`].
 #[derive(Debug)]
 pub struct LookupHost(vec::IntoIter<SocketAddr>);
 

@@ -1,4 +1,4 @@
-//! The future of every connect.
+//! The future of the connect methods.
 
 use std::fmt;
 use std::future::Future;
@@ -6,7 +6,7 @@ use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-/// Waits for a connection: [`TcpStream::connect`](super::TcpStream::connect) and its like.
+/// The future of [`TcpStream::connect`](super::TcpStream::connect) and the other connect methods.
 #[must_use = "futures do nothing unless awaited"]
 pub struct Connect<'a, T> {
     future: Pin<Box<dyn Future<Output = io::Result<T>> + Send + 'a>>,

@@ -1,4 +1,4 @@
-//! The operations of sockets for datagrams, whatever their addresses are.
+//! The operations of datagram sockets, generic over the address type.
 
 use std::io;
 
@@ -6,9 +6,9 @@ use crate::io::attempt::{Called, Operation};
 use crate::readiness::Direction;
 use crate::sources::{Registered, Registrable};
 
-/// A socket for datagrams that does not block.
+/// A non-blocking datagram socket.
 pub(crate) trait Datagrams: Registrable {
-    /// Where a datagram comes from, and where it goes.
+    /// The address that a datagram comes from; `Target` is the address that it is sent to.
     type Source;
     type Target<'a>: Copy;
 
@@ -18,7 +18,7 @@ pub(crate) trait Datagrams: Registrable {
     fn send(&self, bytes: &[u8]) -> io::Result<usize>;
 }
 
-/// A receive by `recv_from`.
+/// A `recv_from`.
 pub(crate) struct ReceiveFrom<'a, S: Datagrams> {
     pub(super) socket: &'a Registered<S>,
     pub(super) buffer: &'a mut [u8],
@@ -36,7 +36,7 @@ impl<'a, S: Datagrams> Operation<'a> for ReceiveFrom<'a, S> {
     }
 }
 
-/// A receive by `recv`.
+/// A `recv`.
 pub(crate) struct Receive<'a, S: Datagrams> {
     pub(super) socket: &'a Registered<S>,
     pub(super) buffer: &'a mut [u8],
@@ -54,7 +54,7 @@ impl<'a, S: Datagrams> Operation<'a> for Receive<'a, S> {
     }
 }
 
-/// A send.
+/// A `send_to`, or a `send`.
 pub(crate) struct Transmit<'a, S: Datagrams> {
     pub(super) socket: &'a Registered<S>,
     pub(super) bytes: &'a [u8],
@@ -79,7 +79,7 @@ impl<'a, S: Datagrams> Operation<'a> for Transmit<'a, S> {
     }
 }
 
-/// Makes [`Datagrams`] of a socket of mio's, which has the functions under the same names.
+/// Implements [`Datagrams`] for a socket of mio, whose methods have the same names.
 macro_rules! datagrams {
     ($socket:ty, $source:ty, $target:ty) => {
         impl $crate::net::datagram::Datagrams for $socket {

@@ -1,5 +1,4 @@
-//! The futures that the operations return, by name. Each is a case of a
-//! [`select!`](crate::select!).
+//! The future types of the operations. Each can be a case of a [`select!`](crate::select!).
 
 pub use super::connect::Connect;
 pub use super::listener::Accept;

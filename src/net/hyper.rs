@@ -1,4 +1,4 @@
-//! The traits of hyper's runtimes: feature `hyper`.
+//! Implements hyper's I/O traits: feature `hyper`.
 
 use std::io;
 use std::mem::MaybeUninit;
@@ -20,11 +20,11 @@ macro_rules! traits {
                 cx: &mut Context<'_>,
                 mut cursor: ReadBufCursor<'_>,
             ) -> Poll<io::Result<()>> {
-                // SAFETY: `poll_read_bytes` writes initialized bytes only, and reads none.
+                // SAFETY: `poll_read_bytes` writes only initialized bytes, and reads none.
                 let room =
                     unsafe { &mut *(cursor.as_mut() as *mut [MaybeUninit<u8>] as *mut [u8]) };
                 let bytes = ready!(self.poll_read_bytes(cx, room))?;
-                // SAFETY: so many bytes have been written.
+                // SAFETY: `poll_read_bytes` has written this many bytes.
                 unsafe { cursor.advance(bytes) };
                 Poll::Ready(Ok(()))
             }

@@ -1,4 +1,4 @@
-//! A TCP socket that listens.
+//! TCP sockets that listen.
 
 use std::fmt;
 use std::future::Future;
@@ -21,13 +21,13 @@ use crate::readiness::Direction;
 use crate::sources::{Registered, Registrable, Sources};
 use crate::time::{Sleep, sleep};
 
-/// Connections that wait to be accepted, at most: [`TcpListener::bind`].
+/// The backlog of [`TcpListener::bind`]: the most connections that wait to be accepted.
 const BACKLOG: u32 = 1024;
 
-/// Accepts TCP connections. Go: `net.TCPListener`. tokio: `TcpListener`.
+/// A TCP socket that accepts connections. Go: `net.TCPListener`. tokio: `TcpListener`.
 ///
-/// Clones share the socket, which is closed when the last one is dropped. A connection goes to one
-/// of the goroutines that accept.
+/// Clones share the socket, which is closed when the last one is dropped. If several goroutines
+/// accept, each connection goes to one of them.
 ///
 /// # Examples
 ///
@@ -54,20 +54,23 @@ impl TcpListener {
         Ok(Self { socket: Arc::new(Registered::new(sources, socket)?) })
     }
 
-    /// Binds a socket to the address, or the first of several that work, and listens. Port 0 is any
-    /// free port. Go: `net.Listen("tcp", address)`.
+    /// Binds a socket to the address and listens. Go: `net.Listen("tcp", address)`.
+    ///
+    /// If there are several addresses, it takes the first that works. Port 0 requests any free
+    /// port.
     ///
     /// On Unix `SO_REUSEADDR` is set, so that a server can be restarted at once.
     /// [`TcpSocket`](super::TcpSocket) has more options.
     ///
     /// # Cancellation
     ///
-    /// Nothing is bound.
+    /// If the future is dropped, no socket is bound.
     ///
     /// # Errors
     ///
-    /// Those of the system: the address is in use, not of this host, or reserved. The runtime is
-    /// shutting down, or the system refuses a poller.
+    /// Returns an error if the system call fails, for example because the address is in use, not of
+    /// this host, or reserved. Also if the system refuses a poller, or the runtime is shutting
+    /// down.
     #[track_caller]
     pub fn bind<A: ToSocketAddrs>(address: A) -> impl Future<Output = io::Result<Self>> + use<A> {
         let (addrs, site) = (address.addrs(), Location::caller());
@@ -81,11 +84,11 @@ impl TcpListener {
         })
     }
 
-    /// Wraps a listener of `std`, and sets it non-blocking.
+    /// Wraps a listener of `std` and makes it non-blocking.
     ///
     /// # Errors
     ///
-    /// Those of the system; and the runtime is shutting down.
+    /// Returns an error if the system call fails or the runtime is shutting down.
     #[track_caller]
     pub fn from_std(listener: std::net::TcpListener) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
@@ -94,10 +97,10 @@ impl TcpListener {
 
     /// Waits for a connection. Go: `l.Accept()`.
     ///
-    /// A connection that its peer has given up is passed over. If the process or the system has no
-    /// descriptors or no memory for it, this waits for some time, up to a second, and tries again;
-    /// so a server goes on when others have closed theirs. (A connection that the poller has no
-    /// room for is closed.) The new stream belongs to the listener's runtime.
+    /// A connection that its peer has aborted is skipped. If the process or the system is out of
+    /// descriptors or memory, this waits, up to a second, and tries again, so a server continues
+    /// after other connections have been closed. (A connection that the poller has no room for is
+    /// closed.) The new stream belongs to the listener's runtime.
     ///
     /// # Cancellation
     ///
@@ -105,42 +108,45 @@ impl TcpListener {
     ///
     /// # Errors
     ///
-    /// Others of the system, which are rare; and the runtime has ended.
+    /// Returns an error if the system call fails for another reason, which is rare, or if the
+    /// runtime has ended.
     #[track_caller]
     pub fn accept(&self) -> Accept<'_> {
         Accept { future: Accepting::new(AcceptOne { socket: &self.socket }, Location::caller()) }
     }
 
-    /// Closes the socket, whatever clones there are. An [`accept`](Self::accept) that waits fails
-    /// with an error of kind [`NotConnected`](io::ErrorKind::NotConnected), and so does every later
-    /// one; clients are refused. The port is free once the last clone is dropped. Go: `l.Close()`.
+    /// Closes the socket, even if it has clones. Go: `l.Close()`.
+    ///
+    /// A pending [`accept`](Self::accept) and every later one fail with an error of kind
+    /// [`NotConnected`](io::ErrorKind::NotConnected), and clients are refused. The port becomes
+    /// free when the last clone is dropped.
     pub fn close(&self) {
         close(&self.socket);
     }
 
-    /// The address that it is bound to: of interest if the port was 0.
+    /// Returns the local address. Use it to get the port after binding to port 0.
     ///
     /// # Errors
     ///
-    /// Those of the system.
+    /// Returns an error if the system call fails.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.socket.io().local_addr()
     }
 
-    /// The error that is pending at the socket, which this takes.
+    /// Returns and clears the pending error of the socket.
     ///
     /// # Errors
     ///
-    /// Those of the system.
+    /// Returns an error if the system call fails.
     pub fn take_error(&self) -> io::Result<Option<io::Error>> {
         self.socket.io().take_error()
     }
 
-    /// How many hops its packets may take.
+    /// Returns the time to live (hop limit) of the packets.
     ///
     /// # Errors
     ///
-    /// Those of the system.
+    /// Returns an error if the system call fails.
     pub fn ttl(&self) -> io::Result<u32> {
         self.socket.io().ttl()
     }
@@ -149,7 +155,7 @@ impl TcpListener {
     ///
     /// # Errors
     ///
-    /// Those of the system.
+    /// Returns an error if the system call fails.
     pub fn set_ttl(&self, ttl: u32) -> io::Result<()> {
         self.socket.io().set_ttl(ttl)
     }
@@ -183,14 +189,14 @@ impl<'a> Operation<'a> for AcceptOne<'a> {
     }
 }
 
-/// Ends the accepts, and what the system does for them.
+/// Ends the pending and later accepts, and the listening of the socket.
 pub(super) fn close<S: Registrable + AsSocket>(socket: &Registered<S>) {
     socket.readiness().read.close();
-    // Not every system lets a socket that listens be shut down: there the drop does it.
+    // Not every system can shut a listening socket down: there the drop ends the listening.
     let _ = setup::options(socket.io()).shutdown(Shutdown::Both);
 }
 
-/// Accepts, and passes over connections that their peers have given up.
+/// Accepts a connection, and skips connections that their peers have aborted.
 pub(super) fn accepted<T>(mut accept: impl FnMut() -> io::Result<T>) -> io::Result<T> {
     loop {
         match accept() {
@@ -200,7 +206,7 @@ pub(super) fn accepted<T>(mut accept: impl FnMut() -> io::Result<T>) -> io::Resu
     }
 }
 
-/// True if there is no descriptor, or no memory, for a connection.
+/// Returns true if there is no descriptor, or no memory, for a connection.
 fn is_exhausted(error: &io::Error) -> bool {
     #[cfg(unix)]
     let is_known = [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM, libc::ENOSPC]
@@ -214,13 +220,14 @@ fn is_exhausted(error: &io::Error) -> bool {
     is_known
 }
 
-/// How long an accept waits that finds no descriptor: first, and at most. Go's `http.Server` waits
+/// The first and the longest delay of an accept that finds no descriptor. Go's `http.Server` waits
 /// as long.
 const FIRST_DELAY: Duration = Duration::from_millis(5);
 const LONGEST_DELAY: Duration = Duration::from_secs(1);
 
 pin_project! {
-    /// The future of an [`Operation`] that accepts. It tries again while there is no descriptor.
+    /// The future of an [`Operation`] that accepts. While there is no descriptor, it tries again
+    /// after a delay.
     pub(super) struct Accepting<'a, O> {
         #[pin]
         attempts: Attempts<'a, O>,
@@ -262,6 +269,6 @@ impl<'a, O: Operation<'a> + Copy> Future for Accepting<'a, O> {
 }
 
 future! {
-    /// Waits for a connection: [`TcpListener::accept`].
+    /// The future of [`TcpListener::accept`].
     Accept<'a>: Accepting<'a, AcceptOne<'a>> => io::Result<(TcpStream, SocketAddr)>
 }

@@ -1,24 +1,24 @@
-//! TCP sockets before they are connected, or listen.
+//! TCP sockets that are not connected and do not listen yet.
 
 use std::io;
 use std::net::SocketAddr;
 
 use socket2::{Domain, Protocol, SockRef, Socket, Type};
 
-/// One that does not block.
+/// Creates a non-blocking TCP socket.
 pub(super) fn tcp(domain: Domain) -> io::Result<Socket> {
     let socket = Socket::new(domain, Type::STREAM, Some(Protocol::TCP))?;
     socket.set_nonblocking(true)?;
     Ok(socket)
 }
 
-/// Begins to listen.
+/// Makes the socket listen.
 pub(super) fn listen(socket: Socket, backlog: u32) -> io::Result<mio::net::TcpListener> {
     socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
     Ok(mio::net::TcpListener::from_std(socket.into()))
 }
 
-/// Begins to connect.
+/// Starts to connect the socket.
 pub(super) fn connect(socket: Socket, addr: SocketAddr) -> io::Result<mio::net::TcpStream> {
     match socket.connect(&addr.into()) {
         #[cfg(unix)]
@@ -30,7 +30,7 @@ pub(super) fn connect(socket: Socket, addr: SocketAddr) -> io::Result<mio::net::
     Ok(mio::net::TcpStream::from_std(socket.into()))
 }
 
-/// The options of a socket.
+/// Returns a reference to the socket for its options.
 pub(super) fn options(socket: &impl AsSocket) -> SockRef<'_> {
     SockRef::from(socket)
 }

@@ -1,4 +1,4 @@
-//! A TCP socket that is neither connected nor listens.
+//! TCP sockets that are neither connected nor listening.
 
 use std::io;
 use std::net::SocketAddr;
@@ -12,8 +12,9 @@ use super::listener::TcpListener;
 use super::setup;
 use super::stream::TcpStream;
 
-/// A TCP socket whose options are set before it is connected, or listens. Go: `net.Dialer` and
-/// `net.ListenConfig` with `Control`. tokio: `TcpSocket`.
+/// A TCP socket whose options can be set before it connects or listens.
+///
+/// Go: `net.Dialer` and `net.ListenConfig` with `Control`. tokio: `TcpSocket`.
 ///
 /// # Examples
 ///
@@ -41,13 +42,16 @@ pub struct TcpSocket {
 }
 
 macro_rules! options {
-    ($($(#[$meta:meta])* $get:ident, $set:ident($type:ty) = $inner_get:ident, $inner_set:ident;)*) => {
+    ($(
+        $(#[$meta:meta])*
+        $get:ident, $set:ident($type:ty) = $inner_get:ident, $inner_set:ident;
+    )*) => {
         $(
             $(#[$meta])*
             ///
             /// # Errors
             ///
-            /// Those of the system.
+            /// Returns an error if the system call fails.
             pub fn $get(&self) -> io::Result<$type> {
                 self.socket.$inner_get()
             }
@@ -56,7 +60,7 @@ macro_rules! options {
             ///
             /// # Errors
             ///
-            /// Those of the system.
+            /// Returns an error if the system call fails.
             pub fn $set(&self, value: $type) -> io::Result<()> {
                 self.socket.$inner_set(value)
             }
@@ -69,89 +73,92 @@ impl TcpSocket {
         Ok(Self { socket: setup::tcp(domain)? })
     }
 
-    /// One for IPv4.
+    /// Creates a socket for IPv4.
     ///
     /// # Errors
     ///
-    /// Those of the system: there is no descriptor for it, for example.
+    /// Returns an error if the system call fails, for example because no descriptor is left.
     pub fn new_v4() -> io::Result<Self> {
         Self::new(Domain::IPV4)
     }
 
-    /// One for IPv6.
+    /// Creates a socket for IPv6.
     ///
     /// # Errors
     ///
-    /// As [`new_v4`](Self::new_v4).
+    /// Same as [`new_v4`](Self::new_v4).
     pub fn new_v6() -> io::Result<Self> {
         Self::new(Domain::IPV6)
     }
 
     options! {
-        /// `SO_REUSEADDR`: an address can be bound again while connections of it are closing.
+        /// Returns `SO_REUSEADDR`: an address can be bound again while connections of it are
+        /// closing.
         reuseaddr, set_reuseaddr(bool) = reuse_address, set_reuse_address;
-        /// `SO_KEEPALIVE`.
+        /// Returns `SO_KEEPALIVE`.
         keepalive, set_keepalive(bool) = keepalive, set_keepalive;
-        /// `TCP_NODELAY`: small writes are sent at once.
+        /// Returns `TCP_NODELAY`: small writes are sent at once.
         nodelay, set_nodelay(bool) = tcp_nodelay, set_tcp_nodelay;
-        /// `SO_LINGER`: how long a close waits for what is not sent yet.
+        /// Returns `SO_LINGER`: how long a close waits for unsent data.
         linger, set_linger(Option<Duration>) = linger, set_linger;
-        /// `SO_SNDBUF`, in bytes. Linux doubles what is set.
+        /// Returns `SO_SNDBUF`, in bytes. Linux doubles the value that is set.
         send_buffer_size, set_send_buffer_size(usize) = send_buffer_size, set_send_buffer_size;
-        /// `SO_RCVBUF`, in bytes. Linux doubles what is set.
+        /// Returns `SO_RCVBUF`, in bytes. Linux doubles the value that is set.
         recv_buffer_size, set_recv_buffer_size(usize) = recv_buffer_size, set_recv_buffer_size;
     }
 
-    /// `SO_REUSEPORT`: several sockets listen at one address.
+    /// Sets `SO_REUSEPORT`: several sockets can listen at one address.
     ///
     /// # Errors
     ///
-    /// Those of the system.
+    /// Returns an error if the system call fails.
     #[cfg(all(unix, not(any(target_os = "solaris", target_os = "illumos"))))]
     pub fn set_reuseport(&self, reuse: bool) -> io::Result<()> {
         self.socket.set_reuse_port(reuse)
     }
 
-    /// The address that it is bound to.
+    /// Returns the local address.
     ///
     /// # Errors
     ///
-    /// Those of the system.
+    /// Returns an error if the system call fails.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.socket
             .local_addr()?
             .as_socket()
-            .ok_or_else(|| io::Error::other("gopark: no address of the internet"))
+            .ok_or_else(|| io::Error::other("gopark: not an internet address"))
     }
 
-    /// Binds it to an address.
+    /// Binds the socket to an address.
     ///
     /// # Errors
     ///
-    /// Those of the system: the address is in use, not of this host, or reserved.
+    /// Returns an error if the system call fails, for example because the address is in use, not of
+    /// this host, or reserved.
     pub fn bind(&self, addr: SocketAddr) -> io::Result<()> {
         self.socket.bind(&addr.into())
     }
 
-    /// Listens, with room for so many connections that wait to be accepted.
+    /// Makes the socket listen, with at most `backlog` connections that wait to be accepted.
     ///
     /// # Errors
     ///
-    /// Those of the system; and the runtime is shutting down.
+    /// Returns an error if the system call fails or the runtime is shutting down.
     #[track_caller]
     pub fn listen(self, backlog: u32) -> io::Result<TcpListener> {
         TcpListener::new(super::current(Location::caller())?, setup::listen(self.socket, backlog)?)
     }
 
-    /// Connects it. Go: `net.Dial`.
+    /// Connects the socket. Go: `net.Dial`.
     ///
     /// # Cancellation
     ///
-    /// The socket is closed.
+    /// Dropping the future closes the socket.
     ///
     /// # Errors
     ///
-    /// Those of the system: the connection is refused, or times out. The runtime is shutting down.
+    /// Returns an error if the connection is refused or times out, if another system call fails, or
+    /// if the runtime is shutting down.
     #[track_caller]
     pub fn connect(self, addr: SocketAddr) -> Connect<'static, TcpStream> {
         Connect::new(TcpStream::connect_by(self.socket, addr, Location::caller()))

@@ -1,4 +1,4 @@
-//! A TCP connection, and what it has in common with a Unix one.
+//! TCP connections, and what they share with Unix ones.
 
 use std::fmt;
 use std::future::Future;
@@ -20,11 +20,11 @@ use crate::readiness::{Direction, Readiness};
 use crate::sources::{Registered, Sources};
 use crate::wait::watch::Watch;
 
-/// The stream of bytes behind an operation.
+/// A byte stream.
 pub(crate) trait Bytes: Sync {
     fn readiness(&self) -> &Readiness;
-    /// True if a read may stop before the end of what there is: at a message that carries
-    /// descriptors.
+    /// Returns true if a read may stop before the end of the available bytes: at a message that
+    /// carries descriptors.
     fn has_messages(&self) -> bool;
     fn read(&self, buffer: &mut [u8]) -> io::Result<usize>;
     fn read_vectored(&self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize>;
@@ -127,7 +127,7 @@ impl<'a> Operation<'a> for ReadIntoAll<'a, '_> {
     }
 
     fn call(&mut self) -> io::Result<Called<usize>> {
-        // The system may take fewer buffers than there are.
+        // The system may accept fewer buffers than there are.
         self.socket.read_vectored(self.buffers).map(Called::once)
     }
 }
@@ -150,7 +150,7 @@ impl<'a> Operation<'a> for WriteFrom<'a> {
     }
 }
 
-/// So many buffers every system takes in one call.
+/// Every system accepts this many buffers in one call.
 const FEW_BUFFERS: usize = 16;
 
 pub(crate) struct WriteFromAll<'a> {
@@ -167,14 +167,14 @@ impl<'a> Operation<'a> for WriteFromAll<'a> {
 
     fn call(&mut self) -> io::Result<Called<usize>> {
         let written = self.socket.write_vectored(self.bytes)?;
-        // The system may take fewer buffers than there are.
+        // The system may accept fewer buffers than there are.
         let few = self.bytes.len() <= FEW_BUFFERS;
         let room = || self.bytes.iter().map(|bytes| bytes.len()).sum();
         Ok(if few { Called::transfer(written, room()) } else { Called::once(written) })
     }
 }
 
-/// A connect that has begun.
+/// A connect that has started.
 struct Connected<'a> {
     socket: &'a Registered<mio::net::TcpStream>,
 }
@@ -192,8 +192,8 @@ impl<'a> Operation<'a> for Connected<'a> {
     }
 }
 
-/// Whether a connect has succeeded, at whose socket are these errors: the pending one, and that of
-/// a question for its peer.
+/// Checks the errors of a connecting socket: its pending error, and the error of asking for its
+/// peer. Returns `WouldBlock` while it is still connecting.
 pub(super) fn connected(
     readiness: &Readiness,
     pending: Option<io::Error>,
@@ -211,27 +211,28 @@ pub(super) fn connected(
 }
 
 operation! {
-    /// Waits for bytes: the `read` of a stream.
+    /// The future of a stream's `read`.
     Read<'a> = ReadInto<'a> => io::Result<usize>
 }
 operation! {
-    /// Waits for bytes, and leaves them: [`TcpStream::peek`].
+    /// The future of [`TcpStream::peek`].
     Peek<'a> = PeekInto<'a> => io::Result<usize>
 }
 operation! {
-    /// Waits until bytes can be written: the `write` of a stream.
+    /// The future of a stream's `write`.
     Write<'a> = WriteFrom<'a> => io::Result<usize>
 }
 // ----------------------------------------------------------------------------------------------
 // streams
 
-/// The methods of a stream of bytes, and the traits of `futures-io`.
+/// Implements the methods of a byte stream and the traits of `futures-io`.
 macro_rules! stream {
     ($stream:ident, $read_half:ident, $write_half:ident, $doc:literal) => {
         impl $stream {
-            /// Reads what there is, at least one byte; waits until there is something. Returns how
-            /// many bytes it has read: 0 at the end of the stream, or if the buffer has no room.
-            /// Go: `c.Read`.
+            /// Reads the available bytes; waits until there is at least one. Go: `c.Read`.
+            ///
+            /// Returns the number of bytes read: 0 at the end of the stream, or if the buffer is
+            /// empty.
             ///
             /// # Cancellation
             ///
@@ -239,14 +240,15 @@ macro_rules! stream {
             ///
             /// # Errors
             ///
-            /// Those of the system: the connection was reset, for example. The runtime has ended.
+            /// Returns an error if the system call fails, for example because the connection was
+            /// reset, or if the runtime has ended.
             #[track_caller]
             #[inline]
             pub fn read<'a>(&'a self, buffer: &'a mut [u8]) -> Read<'a> {
                 Read::new(ReadInto { socket: &*self.socket, buffer }, Location::caller())
             }
 
-            /// As [`read`](Self::read), into several buffers, one after the other.
+            /// Reads as [`read`](Self::read) does, into several buffers, one after the other.
             ///
             /// # Cancellation
             ///
@@ -254,7 +256,7 @@ macro_rules! stream {
             ///
             /// # Errors
             ///
-            /// As [`read`](Self::read).
+            /// Same as [`read`](Self::read).
             #[track_caller]
             pub fn read_vectored<'a, 'b: 'a>(
                 &'a self,
@@ -263,25 +265,25 @@ macro_rules! stream {
                 Attempts::new(ReadIntoAll { socket: &*self.socket, buffers }, Location::caller())
             }
 
-            /// Fills the buffer. Go: `io.ReadFull`.
+            /// Reads until the buffer is full. Go: `io.ReadFull`.
             ///
             /// # Cancellation
             ///
-            /// The bytes that it has read are in the buffer, and the caller does not know how many
-            /// there are. So it is no case of a `select!`.
+            /// The bytes read so far are in the buffer, but the caller does not know how many there
+            /// are. So the future cannot be a case of a `select!`.
             ///
             /// # Errors
             ///
-            /// As [`read`](Self::read), and [`UnexpectedEof`](io::ErrorKind::UnexpectedEof) if the
-            /// stream ends before.
+            /// Same as [`read`](Self::read), and [`UnexpectedEof`](io::ErrorKind::UnexpectedEof) if
+            /// the stream ends before the buffer is full.
             #[track_caller]
             pub fn read_exact(&self, buffer: &mut [u8]) -> impl Future<Output = io::Result<()>> {
                 let site = Location::caller();
                 async move {
                     let mut filled = 0;
                     while filled < buffer.len() {
-                        let read = ReadInto { socket: &*self.socket, buffer: &mut buffer[filled..] };
-                        match Read::new(read, site).await? {
+                        let buffer = &mut buffer[filled..];
+                        match Read::new(ReadInto { socket: &*self.socket, buffer }, site).await? {
                             0 => return Err(io::ErrorKind::UnexpectedEof.into()),
                             bytes => filled += bytes,
                         }
@@ -290,18 +292,19 @@ macro_rules! stream {
                 }
             }
 
-            /// Reads what there is, without a wait.
+            /// Reads the available bytes without waiting.
             ///
             /// # Errors
             ///
-            /// [`WouldBlock`](io::ErrorKind::WouldBlock) if there is nothing; else as
-            /// [`read`](Self::read).
+            /// Returns [`WouldBlock`](io::ErrorKind::WouldBlock) if there is nothing to read;
+            /// otherwise same as [`read`](Self::read).
             pub fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
                 attempt_now(&mut ReadInto { socket: &*self.socket, buffer })
             }
 
-            /// Writes some of the bytes, at least one; waits until there is room in the socket's
-            /// buffer. Returns how many it has written. Go's `c.Write` is
+            /// Writes some of the bytes, at least one; waits until the socket's buffer has room.
+            ///
+            /// Returns the number of bytes written. Go's `c.Write` is
             /// [`write_all`](Self::write_all).
             ///
             /// # Cancellation
@@ -310,14 +313,15 @@ macro_rules! stream {
             ///
             /// # Errors
             ///
-            /// Those of the system: the peer reads no more, for example. The runtime has ended.
+            /// Returns an error if the system call fails, for example because the peer no longer
+            /// reads, or if the runtime has ended.
             #[track_caller]
             #[inline]
             pub fn write<'a>(&'a self, bytes: &'a [u8]) -> Write<'a> {
                 Write::new(WriteFrom { socket: &*self.socket, bytes }, Location::caller())
             }
 
-            /// As [`write`](Self::write), of several buffers, one after the other.
+            /// Writes as [`write`](Self::write) does, from several buffers, one after the other.
             ///
             /// # Cancellation
             ///
@@ -325,7 +329,7 @@ macro_rules! stream {
             ///
             /// # Errors
             ///
-            /// As [`write`](Self::write).
+            /// Same as [`write`](Self::write).
             #[track_caller]
             pub fn write_vectored<'a>(
                 &'a self,
@@ -338,12 +342,12 @@ macro_rules! stream {
             ///
             /// # Cancellation
             ///
-            /// Some of the bytes may have been written, and the caller does not know how many. So
-            /// it is no case of a `select!`.
+            /// Some of the bytes may have been written, but the caller does not know how many. So
+            /// the future cannot be a case of a `select!`.
             ///
             /// # Errors
             ///
-            /// As [`write`](Self::write).
+            /// Same as [`write`](Self::write).
             #[track_caller]
             pub fn write_all(&self, bytes: &[u8]) -> impl Future<Output = io::Result<()>> {
                 let site = Location::caller();
@@ -360,53 +364,68 @@ macro_rules! stream {
                 }
             }
 
-            /// Writes some of the bytes, without a wait.
+            /// Writes some of the bytes without waiting.
             ///
             /// # Errors
             ///
-            /// [`WouldBlock`](io::ErrorKind::WouldBlock) if there is no room; else as
-            /// [`write`](Self::write).
+            /// Returns [`WouldBlock`](io::ErrorKind::WouldBlock) if there is no room; otherwise
+            /// same as [`write`](Self::write).
             pub fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
                 attempt_now(&mut WriteFrom { socket: &*self.socket, bytes })
             }
 
-    $crate::net::waits!(
-                "a [`try_read`](Self::try_read) may succeed: there are bytes, or the end of the stream, or an error",
+            $crate::net::waits!(
+                "a [`try_read`](Self::try_read) may succeed: \
+                 there are bytes, or the end of the stream, or an error",
                 "a [`try_write`](Self::try_write) may succeed"
             );
 
-            /// Ends a direction, or both. The peer reads what was written before, and then the end
-            /// of the stream. Go: `c.CloseWrite`, `c.CloseRead`.
+            /// Shuts down the reading half, the writing half, or both. Go: `c.CloseWrite`,
+            /// `c.CloseRead`.
+            ///
+            /// After the writing half is shut down, the peer reads the bytes written before, and
+            /// then the end of the stream.
             ///
             /// # Errors
             ///
-            /// Those of the system: it is not connected any more.
+            /// Returns an error if the system call fails, for example because the stream is no
+            /// longer connected.
             pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
                 self.socket.io().shutdown(how)
             }
 
-            /// The error that is pending at the socket, which this takes.
+            /// Returns and clears the pending error of the socket.
             ///
             /// # Errors
             ///
-            /// Those of the system.
+            /// Returns an error if the system call fails.
             pub fn take_error(&self) -> io::Result<Option<io::Error>> {
                 self.socket.io().take_error()
             }
 
-            /// Its two halves, for two futures of one goroutine. They cost nothing, and their drop
-            /// shuts nothing down. For two goroutines clone the stream.
+            /// Splits the stream into halves, for two futures of one goroutine.
+            ///
+            /// The halves are references: they cost nothing, and dropping them shuts nothing down.
+            /// For two goroutines, clone the stream.
             pub fn split(&self) -> ($read_half<'_>, $write_half<'_>) {
                 ($read_half(self), $write_half(self))
             }
 
-            pub(super) fn poll_read_bytes(&self, cx: &mut Context<'_>, buffer: &mut [u8]) -> Poll<io::Result<usize>> {
+            pub(super) fn poll_read_bytes(
+                &self,
+                cx: &mut Context<'_>,
+                buffer: &mut [u8],
+            ) -> Poll<io::Result<usize>> {
                 poll_attempt(&self.socket.readiness().read, &self.reader, cx, || {
                     ReadInto { socket: &*self.socket, buffer }.call()
                 })
             }
 
-            pub(super) fn poll_write_bytes(&self, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+            pub(super) fn poll_write_bytes(
+                &self,
+                cx: &mut Context<'_>,
+                bytes: &[u8],
+            ) -> Poll<io::Result<usize>> {
                 poll_attempt(&self.socket.readiness().write, &self.writer, cx, || {
                     WriteFrom { socket: &*self.socket, bytes }.call()
                 })
@@ -422,8 +441,8 @@ macro_rules! stream {
                 })
             }
 
-            /// Ends the writing direction. That the peer has closed the connection already is no
-            /// error.
+            /// Shuts down the writing half. It is not an error if the peer has closed the
+            /// connection already.
             pub(super) fn end_write(&self) -> io::Result<()> {
                 match self.shutdown(Shutdown::Write) {
                     Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(()),
@@ -432,10 +451,12 @@ macro_rules! stream {
             }
         }
 
-        /// Shares the socket. Each clone may wait by the poll functions of the traits for itself.
+        /// Shares the socket. Each clone has its own place for a task that waits by the poll
+        /// functions of the I/O traits.
         impl Clone for $stream {
             fn clone(&self) -> Self {
-                Self { socket: self.socket.clone(), reader: Mutex::new(Watch::NONE), writer: Mutex::new(Watch::NONE) }
+                let (reader, writer) = (Mutex::new(Watch::NONE), Mutex::new(Watch::NONE));
+                Self { socket: self.socket.clone(), reader, writer }
             }
         }
 
@@ -448,14 +469,15 @@ macro_rules! stream {
         pub struct $write_half<'a>(&'a $stream);
 
         impl<'a> $read_half<'a> {
-            #[doc = concat!("As [`", $doc, "::read`].")]
+            #[doc = concat!("Reads as [`", $doc, "::read`] does.")]
+            ///
             /// # Cancellation
             ///
             /// No byte is lost.
             ///
             /// # Errors
             ///
-            /// As there.
+            /// Same as the method of the stream.
             #[track_caller]
             pub fn read<'b>(&'b self, buffer: &'b mut [u8]) -> Read<'b>
             where
@@ -464,34 +486,36 @@ macro_rules! stream {
                 self.0.read(buffer)
             }
 
-            #[doc = concat!("As [`", $doc, "::read_exact`].")]
+            #[doc = concat!("Reads as [`", $doc, "::read_exact`] does.")]
+            ///
             /// # Cancellation
             ///
-            /// As there.
+            /// Same as the method of the stream.
             ///
             /// # Errors
             ///
-            /// As there.
+            /// Same as the method of the stream.
             #[track_caller]
             pub fn read_exact(&self, buffer: &mut [u8]) -> impl Future<Output = io::Result<()>> {
                 self.0.read_exact(buffer)
             }
 
-            /// The stream.
+            /// Returns the stream.
             pub fn stream(&self) -> &'a $stream {
                 self.0
             }
         }
 
         impl<'a> $write_half<'a> {
-            #[doc = concat!("As [`", $doc, "::write`].")]
+            #[doc = concat!("Writes as [`", $doc, "::write`] does.")]
+            ///
             /// # Cancellation
             ///
             /// Nothing has been written.
             ///
             /// # Errors
             ///
-            /// As there.
+            /// Same as the method of the stream.
             #[track_caller]
             pub fn write<'b>(&'b self, bytes: &'b [u8]) -> Write<'b>
             where
@@ -500,20 +524,21 @@ macro_rules! stream {
                 self.0.write(bytes)
             }
 
-            #[doc = concat!("As [`", $doc, "::write_all`].")]
+            #[doc = concat!("Writes as [`", $doc, "::write_all`] does.")]
+            ///
             /// # Cancellation
             ///
-            /// As there.
+            /// Same as the method of the stream.
             ///
             /// # Errors
             ///
-            /// As there.
+            /// Same as the method of the stream.
             #[track_caller]
             pub fn write_all(&self, bytes: &[u8]) -> impl Future<Output = io::Result<()>> {
                 self.0.write_all(bytes)
             }
 
-            /// The stream.
+            /// Returns the stream.
             pub fn stream(&self) -> &'a $stream {
                 self.0
             }
@@ -576,7 +601,7 @@ macro_rules! futures_io {
 }
 pub(super) use futures_io;
 
-/// The writing trait of hyper and that of tokio, which have the same functions.
+/// Implements the writing trait of hyper or of tokio, which have the same functions.
 #[cfg(any(feature = "hyper", feature = "tokio-io"))]
 macro_rules! writer {
     ($trait:ident, $stream:ty) => {
@@ -614,18 +639,18 @@ macro_rules! writer {
 #[cfg(any(feature = "hyper", feature = "tokio-io"))]
 pub(super) use writer;
 
-// --------------------------------------------------------------------------------------------------
+// -------------------------------------------------------------------------------------------
 // TCP
 
 /// A TCP connection. Go: `net.TCPConn`. tokio: `TcpStream`.
 ///
 /// Clones share the socket, which is closed when the last one is dropped. All operations take
-/// `&self`, so one goroutine may read while another one writes. It implements `AsyncRead` and
-/// `AsyncWrite` of `futures-io`; by these, one task at a time waits for each direction of one
-/// clone.
+/// `&self`, so one goroutine may read while another one writes. The type implements `AsyncRead` and
+/// `AsyncWrite` of `futures-io`; through these traits, only one task at a time can wait for each
+/// direction of one clone.
 ///
-/// Unlike Go's, a connection sends small writes together with later ones as long as some are
-/// under way: see [`set_nodelay`](Self::set_nodelay).
+/// Unlike Go's, a connection delays small writes while earlier ones are unacknowledged, and sends
+/// them together: see [`set_nodelay`](Self::set_nodelay).
 ///
 /// # Examples
 ///
@@ -660,16 +685,18 @@ impl TcpStream {
         Ok(Self { socket, reader: Mutex::new(Watch::NONE), writer: Mutex::new(Watch::NONE) })
     }
 
-    /// Connects to the address, or the first of several that work. Go: `net.Dial("tcp", address)`.
+    /// Connects to the address. Go: `net.Dial("tcp", address)`.
+    ///
+    /// If there are several addresses, it takes the first that works.
     ///
     /// # Cancellation
     ///
-    /// The connection is given up.
+    /// Dropping the future aborts the connection.
     ///
     /// # Errors
     ///
-    /// Those of the system: the connection is refused, or times out. The name has no address. The
-    /// runtime is shutting down.
+    /// Returns an error if the connection is refused or times out, if the host name has no address,
+    /// or if the runtime is shutting down.
     #[track_caller]
     pub fn connect<A: ToSocketAddrs>(address: A) -> Connect<'static, Self> {
         let (addrs, site) = (address.addrs(), Location::caller());
@@ -679,7 +706,7 @@ impl TcpStream {
         }))
     }
 
-    /// Connects that socket.
+    /// Connects `socket`.
     pub(super) async fn connect_by(
         socket: Socket,
         addr: SocketAddr,
@@ -690,18 +717,18 @@ impl TcpStream {
         Ok(stream)
     }
 
-    /// Wraps a stream of `std`, and sets it non-blocking.
+    /// Wraps a stream of `std` and makes it non-blocking.
     ///
     /// # Errors
     ///
-    /// Those of the system; and the runtime is shutting down.
+    /// Returns an error if the system call fails or the runtime is shutting down.
     #[track_caller]
     pub fn from_std(stream: std::net::TcpStream) -> io::Result<Self> {
         stream.set_nonblocking(true)?;
         Self::new(super::current(Location::caller())?, mio::net::TcpStream::from_std(stream))
     }
 
-    /// As [`read`](Self::read), and leaves the bytes to the next read.
+    /// Reads as [`read`](Self::read) does, but leaves the bytes for the next read.
     ///
     /// # Cancellation
     ///
@@ -709,54 +736,55 @@ impl TcpStream {
     ///
     /// # Errors
     ///
-    /// As [`read`](Self::read).
+    /// Same as [`read`](Self::read).
     #[track_caller]
     pub fn peek<'a>(&'a self, buffer: &'a mut [u8]) -> Peek<'a> {
         Peek::new(PeekInto { socket: &self.socket, buffer }, Location::caller())
     }
 
-    /// The address of this end.
+    /// Returns the local address.
     ///
     /// # Errors
     ///
-    /// Those of the system.
+    /// Returns an error if the system call fails.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.socket.io().local_addr()
     }
 
-    /// The address of the other end.
+    /// Returns the address of the peer.
     ///
     /// # Errors
     ///
-    /// Those of the system: it is not connected any more.
+    /// Returns an error if the system call fails, for example because the stream is no longer
+    /// connected.
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
         self.socket.io().peer_addr()
     }
 
-    /// True if small writes are sent at once.
+    /// Returns true if small writes are sent at once (`TCP_NODELAY`).
     ///
     /// # Errors
     ///
-    /// Those of the system.
+    /// Returns an error if the system call fails.
     pub fn nodelay(&self) -> io::Result<bool> {
         self.socket.io().nodelay()
     }
 
-    /// Sets whether small writes are sent at once. Go does so unless told otherwise; Rust's crates,
-    /// and this one, do not.
+    /// Sets whether small writes are sent at once (`TCP_NODELAY`). This is Go's default, but not
+    /// that of Rust's crates, nor of this one.
     ///
     /// # Errors
     ///
-    /// Those of the system.
+    /// Returns an error if the system call fails.
     pub fn set_nodelay(&self, nodelay: bool) -> io::Result<()> {
         self.socket.io().set_nodelay(nodelay)
     }
 
-    /// How many hops its packets may take.
+    /// Returns the time to live (hop limit) of the packets.
     ///
     /// # Errors
     ///
-    /// Those of the system.
+    /// Returns an error if the system call fails.
     pub fn ttl(&self) -> io::Result<u32> {
         self.socket.io().ttl()
     }
@@ -765,26 +793,25 @@ impl TcpStream {
     ///
     /// # Errors
     ///
-    /// Those of the system.
+    /// Returns an error if the system call fails.
     pub fn set_ttl(&self, ttl: u32) -> io::Result<()> {
         self.socket.io().set_ttl(ttl)
     }
 
-    /// How long a close waits for what is not sent yet: `SO_LINGER`.
+    /// Returns how long a close waits for unsent data: `SO_LINGER`.
     ///
     /// # Errors
     ///
-    /// Those of the system.
+    /// Returns an error if the system call fails.
     pub fn linger(&self) -> io::Result<Option<Duration>> {
         setup::options(self).linger()
     }
 
-    /// Sets [`linger`](Self::linger). A close after none, `Some(Duration::ZERO)`, resets the
-    /// connection.
+    /// Sets [`linger`](Self::linger). With `Some(Duration::ZERO)` a close resets the connection.
     ///
     /// # Errors
     ///
-    /// Those of the system.
+    /// Returns an error if the system call fails.
     pub fn set_linger(&self, linger: Option<Duration>) -> io::Result<()> {
         setup::options(self).set_linger(linger)
     }

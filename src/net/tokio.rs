@@ -1,4 +1,4 @@
-//! The traits of tokio: feature `tokio-io`.
+//! Implements tokio's I/O traits: feature `tokio-io`.
 
 use std::io;
 use std::pin::Pin;

@@ -41,17 +41,18 @@ pub struct UdpSocket {
 }
 
 impl UdpSocket {
-    /// Binds a socket to the address, or the first of several that work. Go:
-    /// `net.ListenPacket("udp", address)`.
+    /// Binds a socket to the address. Go: `net.ListenPacket("udp", address)`.
+    ///
+    /// If there are several addresses, it takes the first that works.
     ///
     /// # Cancellation
     ///
-    /// Nothing is bound.
+    /// If the future is dropped, no socket is bound.
     ///
     /// # Errors
     ///
-    /// Those of the system: the address is in use, not of this host, or reserved. The runtime is
-    /// shutting down.
+    /// Returns an error if the system call fails, for example because the address is in use, not of
+    /// this host, or reserved. Also if the runtime is shutting down.
     #[track_caller]
     pub fn bind<A: ToSocketAddrs>(address: A) -> impl Future<Output = io::Result<Self>> + use<A> {
         let (addrs, site) = (address.addrs(), Location::caller());
@@ -61,11 +62,11 @@ impl UdpSocket {
         })
     }
 
-    /// Wraps a socket of `std`, and sets it non-blocking.
+    /// Wraps a socket of `std` and makes it non-blocking.
     ///
     /// # Errors
     ///
-    /// Those of the system; and the runtime is shutting down.
+    /// Returns an error if the system call fails or the runtime is shutting down.
     #[track_caller]
     pub fn from_std(socket: std::net::UdpSocket) -> io::Result<Self> {
         Self::wrap(socket, Location::caller())
@@ -77,8 +78,8 @@ impl UdpSocket {
         Ok(Self { socket: Arc::new(socket) })
     }
 
-    /// Lets it send to that address, and receive from it alone: by [`send`](Self::send) and
-    /// [`recv`](Self::recv).
+    /// Connects the socket to a peer: [`send`](Self::send) sends to that address, and the socket
+    /// receives only from it.
     ///
     /// # Cancellation
     ///
@@ -86,7 +87,7 @@ impl UdpSocket {
     ///
     /// # Errors
     ///
-    /// Those of the system.
+    /// Returns an error if the system call fails.
     #[track_caller]
     pub fn connect<A: ToSocketAddrs>(&self, address: A) -> Connect<'_, ()> {
         let (addrs, site) = (address.addrs(), Location::caller());
@@ -98,8 +99,9 @@ impl UdpSocket {
         ))
     }
 
-    /// Waits for a datagram. Returns its length, and where it comes from. What does not fit into
-    /// the buffer is lost. Go: `c.ReadFrom`.
+    /// Waits for a datagram and returns its length and its sender. Go: `c.ReadFrom`.
+    ///
+    /// Bytes that do not fit into the buffer are lost.
     ///
     /// # Cancellation
     ///
@@ -107,21 +109,22 @@ impl UdpSocket {
     ///
     /// # Errors
     ///
-    /// Those of the system. The runtime has ended.
+    /// Returns an error if the system call fails or the runtime has ended.
     #[track_caller]
     pub fn recv_from<'a>(&'a self, buffer: &'a mut [u8]) -> RecvFrom<'a> {
         RecvFrom::new(ReceiveFrom { socket: &self.socket, buffer }, Location::caller())
     }
 
-    /// Sends a datagram. Returns its length. Go: `c.WriteTo`.
+    /// Sends a datagram and returns its length. Go: `c.WriteTo`.
     ///
     /// # Cancellation
     ///
-    /// It has not been sent.
+    /// The datagram has not been sent.
     ///
     /// # Errors
     ///
-    /// Those of the system: it is too long, for example. The runtime has ended.
+    /// Returns an error if the system call fails, for example because the datagram is too long, or
+    /// if the runtime has ended.
     #[track_caller]
     pub fn send_to<'a>(&'a self, bytes: &'a [u8], target: SocketAddr) -> SendTo<'a> {
         SendTo::new(
@@ -130,7 +133,7 @@ impl UdpSocket {
         )
     }
 
-    /// Waits for a datagram of the address that it is [connected](Self::connect) to.
+    /// Waits for a datagram from the [connected](Self::connect) peer and returns its length.
     ///
     /// # Cancellation
     ///
@@ -138,72 +141,72 @@ impl UdpSocket {
     ///
     /// # Errors
     ///
-    /// Those of the system: it is not connected, or the peer's host says that its port is closed.
-    /// The runtime has ended.
+    /// Returns an error if the system call fails, for example because the socket is not connected,
+    /// or because the peer's host reports that the port is closed. Also if the runtime has ended.
     #[track_caller]
     pub fn recv<'a>(&'a self, buffer: &'a mut [u8]) -> Recv<'a> {
         Recv::new(Receive { socket: &self.socket, buffer }, Location::caller())
     }
 
-    /// Sends a datagram to the address that it is [connected](Self::connect) to.
+    /// Sends a datagram to the [connected](Self::connect) peer and returns its length.
     ///
     /// # Cancellation
     ///
-    /// It has not been sent.
+    /// The datagram has not been sent.
     ///
     /// # Errors
     ///
-    /// As [`recv`](Self::recv), and it is too long.
+    /// Same as [`recv`](Self::recv), and if the datagram is too long.
     #[track_caller]
     pub fn send<'a>(&'a self, bytes: &'a [u8]) -> Send<'a> {
         Send::new(Transmit { socket: &self.socket, bytes, target: None }, Location::caller())
     }
 
-    /// Receives a datagram, without a wait.
+    /// Receives a datagram without waiting.
     ///
     /// # Errors
     ///
-    /// [`WouldBlock`](io::ErrorKind::WouldBlock) if there is none; else as
+    /// Returns [`WouldBlock`](io::ErrorKind::WouldBlock) if there is no datagram; otherwise same as
     /// [`recv_from`](Self::recv_from).
     pub fn try_recv_from(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
         attempt_now(&mut ReceiveFrom { socket: &self.socket, buffer })
     }
 
-    /// Sends a datagram, without a wait.
+    /// Sends a datagram without waiting.
     ///
     /// # Errors
     ///
-    /// [`WouldBlock`](io::ErrorKind::WouldBlock) if there is no room; else as
+    /// Returns [`WouldBlock`](io::ErrorKind::WouldBlock) if there is no room; otherwise same as
     /// [`send_to`](Self::send_to).
     pub fn try_send_to(&self, bytes: &[u8], target: SocketAddr) -> io::Result<usize> {
         attempt_now(&mut Transmit { socket: &self.socket, bytes, target: Some(target) })
     }
 
-    super::waits!("something may be received", "something may be sent");
+    super::waits!("a datagram may be received", "a datagram may be sent");
 
-    /// The address that it is bound to.
+    /// Returns the local address.
     ///
     /// # Errors
     ///
-    /// Those of the system.
+    /// Returns an error if the system call fails.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.socket.io().local_addr()
     }
 
-    /// The address that it is [connected](Self::connect) to.
+    /// Returns the address of the [connected](Self::connect) peer.
     ///
     /// # Errors
     ///
-    /// Those of the system: it is not connected.
+    /// Returns an error if the socket is not connected.
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
         self.socket.io().peer_addr()
     }
 
-    /// True if it may send to broadcast addresses.
+    /// Returns true if the socket may send to broadcast addresses.
     ///
     /// # Errors
     ///
-    /// Those of the system.
+    /// Returns an error if the system call fails.
     pub fn broadcast(&self) -> io::Result<bool> {
         self.socket.io().broadcast()
     }
@@ -212,16 +215,16 @@ impl UdpSocket {
     ///
     /// # Errors
     ///
-    /// Those of the system.
+    /// Returns an error if the system call fails.
     pub fn set_broadcast(&self, on: bool) -> io::Result<()> {
         self.socket.io().set_broadcast(on)
     }
 
-    /// How many hops its datagrams may take.
+    /// Returns the time to live (hop limit) of the datagrams.
     ///
     /// # Errors
     ///
-    /// Those of the system.
+    /// Returns an error if the system call fails.
     pub fn ttl(&self) -> io::Result<u32> {
         self.socket.io().ttl()
     }
@@ -230,52 +233,52 @@ impl UdpSocket {
     ///
     /// # Errors
     ///
-    /// Those of the system.
+    /// Returns an error if the system call fails.
     pub fn set_ttl(&self, ttl: u32) -> io::Result<()> {
         self.socket.io().set_ttl(ttl)
     }
 
-    /// Joins a multicast group.
+    /// Joins an IPv4 multicast group.
     ///
     /// # Errors
     ///
-    /// Those of the system.
+    /// Returns an error if the system call fails.
     pub fn join_multicast_v4(&self, group: &Ipv4Addr, interface: &Ipv4Addr) -> io::Result<()> {
         self.socket.io().join_multicast_v4(group, interface)
     }
 
-    /// Leaves a multicast group.
+    /// Leaves an IPv4 multicast group.
     ///
     /// # Errors
     ///
-    /// Those of the system.
+    /// Returns an error if the system call fails.
     pub fn leave_multicast_v4(&self, group: &Ipv4Addr, interface: &Ipv4Addr) -> io::Result<()> {
         self.socket.io().leave_multicast_v4(group, interface)
     }
 
-    /// Joins a multicast group.
+    /// Joins an IPv6 multicast group.
     ///
     /// # Errors
     ///
-    /// Those of the system.
+    /// Returns an error if the system call fails.
     pub fn join_multicast_v6(&self, group: &Ipv6Addr, interface: u32) -> io::Result<()> {
         self.socket.io().join_multicast_v6(group, interface)
     }
 
-    /// Leaves a multicast group.
+    /// Leaves an IPv6 multicast group.
     ///
     /// # Errors
     ///
-    /// Those of the system.
+    /// Returns an error if the system call fails.
     pub fn leave_multicast_v6(&self, group: &Ipv6Addr, interface: u32) -> io::Result<()> {
         self.socket.io().leave_multicast_v6(group, interface)
     }
 
-    /// The error that is pending at the socket, which this takes.
+    /// Returns and clears the pending error of the socket.
     ///
     /// # Errors
     ///
-    /// Those of the system.
+    /// Returns an error if the system call fails.
     pub fn take_error(&self) -> io::Result<Option<io::Error>> {
         self.socket.io().take_error()
     }
@@ -294,18 +297,18 @@ impl fmt::Debug for UdpSocket {
 datagrams!(mio::net::UdpSocket, SocketAddr, SocketAddr);
 
 operation! {
-    /// Waits for a datagram: [`UdpSocket::recv_from`].
+    /// The future of [`UdpSocket::recv_from`].
     RecvFrom<'a> = ReceiveFrom<'a, mio::net::UdpSocket> => io::Result<(usize, SocketAddr)>
 }
 operation! {
-    /// Waits for a datagram: the `recv` of a socket that is connected.
+    /// The future of a connected socket's `recv`.
     Recv<'a> = Receive<'a, mio::net::UdpSocket> => io::Result<usize>
 }
 operation! {
-    /// Waits until a datagram can be sent: [`UdpSocket::send_to`].
+    /// The future of [`UdpSocket::send_to`].
     SendTo<'a> = Transmit<'a, mio::net::UdpSocket> => io::Result<usize>
 }
 operation! {
-    /// Waits until a datagram can be sent: the `send` of a socket that is connected.
+    /// The future of a connected socket's `send`.
     Send<'a> = Transmit<'a, mio::net::UdpSocket> => io::Result<usize>
 }

@@ -26,7 +26,7 @@ use crate::wait::watch::Watch;
 
 bytes!(mio::net::UnixStream, true);
 
-/// A connection by a Unix domain socket. Go: `net.UnixConn`. tokio: `UnixStream`.
+/// A Unix domain socket connection. Go: `net.UnixConn`. tokio: `UnixStream`.
 ///
 /// Clones share the socket, which is closed when the last one is dropped.
 ///
@@ -58,16 +58,16 @@ impl UnixStream {
         Ok(Self { socket, reader: Mutex::new(Watch::NONE), writer: Mutex::new(Watch::NONE) })
     }
 
-    /// Connects to the socket of that name.
+    /// Connects to the socket at `path`.
     ///
     /// # Cancellation
     ///
-    /// The connection is given up.
+    /// Dropping the future aborts the connection.
     ///
     /// # Errors
     ///
-    /// Those of the system: there is no such socket, nothing listens at it, or its queue is full.
-    /// The runtime is shutting down.
+    /// Returns an error if the system call fails, for example because there is no such socket,
+    /// nothing listens at it, or its queue is full. Also if the runtime is shutting down.
     #[track_caller]
     pub fn connect(path: impl AsRef<Path>) -> Connect<'static, Self> {
         let (site, socket) = (Location::caller(), mio::net::UnixStream::connect(path));
@@ -78,11 +78,11 @@ impl UnixStream {
         })
     }
 
-    /// Two that are connected with each other.
+    /// Creates a pair of connected streams.
     ///
     /// # Errors
     ///
-    /// Those of the system; and the runtime is shutting down.
+    /// Returns an error if the system call fails or the runtime is shutting down.
     #[track_caller]
     pub fn pair() -> io::Result<(Self, Self)> {
         let (a, b) = mio::net::UnixStream::pair()?;
@@ -90,31 +90,31 @@ impl UnixStream {
         Ok((Self::new(sources.clone(), a)?, Self::new(sources, b)?))
     }
 
-    /// Wraps a stream of `std`, and sets it non-blocking.
+    /// Wraps a stream of `std` and makes it non-blocking.
     ///
     /// # Errors
     ///
-    /// Those of the system; and the runtime is shutting down.
+    /// Returns an error if the system call fails or the runtime is shutting down.
     #[track_caller]
     pub fn from_std(stream: std_net::UnixStream) -> io::Result<Self> {
         stream.set_nonblocking(true)?;
         Self::new(super::current(Location::caller())?, mio::net::UnixStream::from_std(stream))
     }
 
-    /// The address of this end.
+    /// Returns the local address.
     ///
     /// # Errors
     ///
-    /// Those of the system.
+    /// Returns an error if the system call fails.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.socket.io().local_addr()
     }
 
-    /// The address of the other end.
+    /// Returns the address of the peer.
     ///
     /// # Errors
     ///
-    /// Those of the system.
+    /// Returns an error if the system call fails.
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
         self.socket.io().peer_addr()
     }
@@ -146,9 +146,9 @@ impl<'a> Operation<'a> for Connected<'a> {
     }
 }
 
-/// Accepts connections by a Unix domain socket. Go: `net.UnixListener`. tokio: `UnixListener`.
+/// A Unix domain socket that accepts connections. Go: `net.UnixListener`. tokio: `UnixListener`.
 ///
-/// Its drop closes the socket, and leaves the file of that name. Clones share the socket.
+/// Clones share the socket, which is closed when the last one is dropped. Its file is not removed.
 ///
 /// # Examples
 ///
@@ -173,22 +173,23 @@ pub struct UnixListener {
 }
 
 impl UnixListener {
-    /// Binds a socket to a new file of that name, and listens.
+    /// Binds a socket to a new file at `path` and listens.
     ///
     /// # Errors
     ///
-    /// Those of the system: the file exists, for example. The runtime is shutting down.
+    /// Returns an error if the system call fails, for example because the file exists, or if the
+    /// runtime is shutting down.
     #[track_caller]
     pub fn bind(path: impl AsRef<Path>) -> io::Result<Self> {
         let socket = mio::net::UnixListener::bind(path)?;
         Ok(Self { socket: Arc::new(Registered::new(super::current(Location::caller())?, socket)?) })
     }
 
-    /// Wraps a listener of `std`, and sets it non-blocking.
+    /// Wraps a listener of `std` and makes it non-blocking.
     ///
     /// # Errors
     ///
-    /// Those of the system; and the runtime is shutting down.
+    /// Returns an error if the system call fails or the runtime is shutting down.
     #[track_caller]
     pub fn from_std(listener: std_net::UnixListener) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
@@ -196,7 +197,7 @@ impl UnixListener {
         Ok(Self { socket: Arc::new(Registered::new(super::current(Location::caller())?, socket)?) })
     }
 
-    /// Waits for a connection. As [`TcpListener::accept`](super::TcpListener::accept).
+    /// Waits for a connection, as [`TcpListener::accept`](super::TcpListener::accept) does.
     ///
     /// # Cancellation
     ///
@@ -204,7 +205,7 @@ impl UnixListener {
     ///
     /// # Errors
     ///
-    /// As there.
+    /// Same as [`TcpListener::accept`](super::TcpListener::accept).
     #[track_caller]
     pub fn accept(&self) -> UnixAccept<'_> {
         UnixAccept {
@@ -212,17 +213,17 @@ impl UnixListener {
         }
     }
 
-    /// Closes the socket, whatever clones there are. As
-    /// [`TcpListener::close`](super::TcpListener::close).
+    /// Closes the socket, even if it has clones, as
+    /// [`TcpListener::close`](super::TcpListener::close) does.
     pub fn close(&self) {
         close(&self.socket);
     }
 
-    /// The address that it is bound to.
+    /// Returns the local address.
     ///
     /// # Errors
     ///
-    /// Those of the system.
+    /// Returns an error if the system call fails.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.socket.io().local_addr()
     }
@@ -255,16 +256,15 @@ impl<'a> Operation<'a> for AcceptOne<'a> {
 }
 
 future! {
-    /// Waits for a connection: [`UnixListener::accept`].
+    /// The future of [`UnixListener::accept`].
     UnixAccept<'a>: Accepting<'a, AcceptOne<'a>> => io::Result<(UnixStream, SocketAddr)>
 }
 
 type Datagrams = Registered<mio::net::UnixDatagram>;
 
-/// A Unix domain socket for datagrams. Go: `net.UnixConn` of `"unixgram"`. tokio: `UnixDatagram`.
+/// A Unix domain datagram socket. Go: `net.UnixConn` of `"unixgram"`. tokio: `UnixDatagram`.
 ///
-/// Clones share the socket, which is closed when the last one is dropped; a file of its name is
-/// left.
+/// Clones share the socket, which is closed when the last one is dropped. Its file is not removed.
 ///
 /// # Examples
 ///
@@ -292,31 +292,32 @@ impl UnixDatagram {
         Ok(Self { socket: Arc::new(Registered::new(sources, socket)?) })
     }
 
-    /// Binds a socket to a new file of that name.
+    /// Binds a socket to a new file at `path`.
     ///
     /// # Errors
     ///
-    /// Those of the system: the file exists, for example. The runtime is shutting down.
+    /// Returns an error if the system call fails, for example because the file exists, or if the
+    /// runtime is shutting down.
     #[track_caller]
     pub fn bind(path: impl AsRef<Path>) -> io::Result<Self> {
         Self::new(super::current(Location::caller())?, mio::net::UnixDatagram::bind(path)?)
     }
 
-    /// One without a name.
+    /// Creates a socket without an address.
     ///
     /// # Errors
     ///
-    /// Those of the system; and the runtime is shutting down.
+    /// Returns an error if the system call fails or the runtime is shutting down.
     #[track_caller]
     pub fn unbound() -> io::Result<Self> {
         Self::new(super::current(Location::caller())?, mio::net::UnixDatagram::unbound()?)
     }
 
-    /// Two that are connected with each other.
+    /// Creates a pair of connected sockets.
     ///
     /// # Errors
     ///
-    /// Those of the system; and the runtime is shutting down.
+    /// Returns an error if the system call fails or the runtime is shutting down.
     #[track_caller]
     pub fn pair() -> io::Result<(Self, Self)> {
         let (a, b) = mio::net::UnixDatagram::pair()?;
@@ -324,28 +325,30 @@ impl UnixDatagram {
         Ok((Self::new(sources.clone(), a)?, Self::new(sources, b)?))
     }
 
-    /// Wraps a socket of `std`, and sets it non-blocking.
+    /// Wraps a socket of `std` and makes it non-blocking.
     ///
     /// # Errors
     ///
-    /// Those of the system; and the runtime is shutting down.
+    /// Returns an error if the system call fails or the runtime is shutting down.
     #[track_caller]
     pub fn from_std(socket: std_net::UnixDatagram) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
         Self::new(super::current(Location::caller())?, mio::net::UnixDatagram::from_std(socket))
     }
 
-    /// Lets it send to that socket, and receive from it alone.
+    /// Connects the socket to the one at `path`: [`send`](Self::send) sends to it, and the socket
+    /// receives only from it.
     ///
     /// # Errors
     ///
-    /// Those of the system: there is no such socket.
+    /// Returns an error if the system call fails, for example because there is no such socket.
     pub fn connect(&self, path: impl AsRef<Path>) -> io::Result<()> {
         self.socket.io().connect(path)
     }
 
-    /// Waits for a datagram. Returns its length, and where it comes from. What does not fit into
-    /// the buffer is lost.
+    /// Waits for a datagram and returns its length and its sender.
+    ///
+    /// Bytes that do not fit into the buffer are lost.
     ///
     /// # Cancellation
     ///
@@ -353,13 +356,13 @@ impl UnixDatagram {
     ///
     /// # Errors
     ///
-    /// Those of the system. The runtime has ended.
+    /// Returns an error if the system call fails or the runtime has ended.
     #[track_caller]
     pub fn recv_from<'a>(&'a self, buffer: &'a mut [u8]) -> UnixRecvFrom<'a> {
         UnixRecvFrom::new(ReceiveFrom { socket: &self.socket, buffer }, Location::caller())
     }
 
-    /// Waits for a datagram. Returns its length.
+    /// Waits for a datagram and returns its length.
     ///
     /// # Cancellation
     ///
@@ -367,22 +370,22 @@ impl UnixDatagram {
     ///
     /// # Errors
     ///
-    /// As [`recv_from`](Self::recv_from).
+    /// Same as [`recv_from`](Self::recv_from).
     #[track_caller]
     pub fn recv<'a>(&'a self, buffer: &'a mut [u8]) -> UnixRecv<'a> {
         UnixRecv::new(Receive { socket: &self.socket, buffer }, Location::caller())
     }
 
-    /// Sends a datagram to the socket of that name. Returns its length.
+    /// Sends a datagram to the socket at `path` and returns its length.
     ///
     /// # Cancellation
     ///
-    /// It has not been sent.
+    /// The datagram has not been sent.
     ///
     /// # Errors
     ///
-    /// Those of the system: there is no such socket, or the datagram is too long. The runtime has
-    /// ended.
+    /// Returns an error if the system call fails, for example because there is no such socket or
+    /// the datagram is too long. Also if the runtime has ended.
     #[track_caller]
     pub fn send_to<'a>(&'a self, bytes: &'a [u8], path: &'a Path) -> UnixSend<'a> {
         UnixSend::new(
@@ -391,45 +394,45 @@ impl UnixDatagram {
         )
     }
 
-    /// Sends a datagram to the socket that it is [connected](Self::connect) to.
+    /// Sends a datagram to the [connected](Self::connect) socket and returns its length.
     ///
     /// # Cancellation
     ///
-    /// It has not been sent.
+    /// The datagram has not been sent.
     ///
     /// # Errors
     ///
-    /// As [`send_to`](Self::send_to), and it is not connected.
+    /// Same as [`send_to`](Self::send_to), and if the socket is not connected.
     #[track_caller]
     pub fn send<'a>(&'a self, bytes: &'a [u8]) -> UnixSend<'a> {
         UnixSend::new(Transmit { socket: &self.socket, bytes, target: None }, Location::caller())
     }
 
-    super::waits!("something may be received", "something may be sent");
+    super::waits!("a datagram may be received", "a datagram may be sent");
 
-    /// The address that it is bound to.
+    /// Returns the local address.
     ///
     /// # Errors
     ///
-    /// Those of the system.
+    /// Returns an error if the system call fails.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.socket.io().local_addr()
     }
 
-    /// The address that it is connected to.
+    /// Returns the address of the connected socket.
     ///
     /// # Errors
     ///
-    /// Those of the system: it is not connected.
+    /// Returns an error if the socket is not connected.
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
         self.socket.io().peer_addr()
     }
 
-    /// The error that is pending at the socket, which this takes.
+    /// Returns and clears the pending error of the socket.
     ///
     /// # Errors
     ///
-    /// Those of the system.
+    /// Returns an error if the system call fails.
     pub fn take_error(&self) -> io::Result<Option<io::Error>> {
         self.socket.io().take_error()
     }
@@ -446,14 +449,14 @@ impl fmt::Debug for UnixDatagram {
 datagrams!(mio::net::UnixDatagram, SocketAddr, &'a Path);
 
 operation! {
-    /// Waits for a datagram: [`UnixDatagram::recv_from`].
+    /// The future of [`UnixDatagram::recv_from`].
     UnixRecvFrom<'a> = ReceiveFrom<'a, mio::net::UnixDatagram> => io::Result<(usize, SocketAddr)>
 }
 operation! {
-    /// Waits for a datagram: [`UnixDatagram::recv`].
+    /// The future of [`UnixDatagram::recv`].
     UnixRecv<'a> = Receive<'a, mio::net::UnixDatagram> => io::Result<usize>
 }
 operation! {
-    /// Waits until a datagram can be sent: [`UnixDatagram::send`], [`UnixDatagram::send_to`].
+    /// The future of [`UnixDatagram::send`] and [`UnixDatagram::send_to`].
     UnixSend<'a> = Transmit<'a, mio::net::UnixDatagram> => io::Result<usize>
 }

@@ -1,4 +1,4 @@
-//! The signals by their names.
+//! Signal numbers and their names.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use crate::caught::Signals;
 
 /// A signal. Go: `os.Signal`; tokio: `SignalKind`.
 ///
-/// It is shown as Go shows it, and in `Debug` by its name.
+/// `Display` prints Go's text for the signal, `Debug` its name.
 ///
 /// # Examples
 ///
@@ -25,7 +25,7 @@ macro_rules! signals {
             $($(#[$attribute])* pub const $name: Self = Self($number);)*
         }
 
-        /// The signals that have a name: it, and what Go calls them.
+        /// The signals with a constant: the signal, its name, and Go's text for it.
         const NAMED: &[(Signal, &str, &str)] =
             &[$((Signal::$name, concat!("SIG", stringify!($name)), $text),)*];
     };
@@ -35,21 +35,21 @@ macro_rules! signals {
 signals! {
     /// Ctrl-C.
     INT = libc::SIGINT, "interrupt";
-    /// A polite request to end: that of `kill`, of service managers and of containers.
+    /// A request to terminate: sent by `kill`, service managers and containers.
     TERM = libc::SIGTERM, "terminated";
-    /// The terminal is gone. Many daemons read their configuration again.
+    /// The terminal was closed. Many daemons reload their configuration.
     HUP = libc::SIGHUP, "hangup";
     /// Ctrl-\. With `GOPARK_DEBUG=dump=on` it also writes a dump.
     QUIT = libc::SIGQUIT, "quit";
-    /// For any use.
+    /// User-defined.
     USR1 = libc::SIGUSR1, "user defined signal 1";
-    /// For any use.
+    /// User-defined.
     USR2 = libc::SIGUSR2, "user defined signal 2";
-    /// The timer of `alarm(2)`.
+    /// The timer of `alarm(2)` has expired.
     ALRM = libc::SIGALRM, "alarm clock";
-    /// A child process has ended, or was stopped.
+    /// A child process has ended or was stopped.
     CHLD = libc::SIGCHLD, "child exited";
-    /// The process goes on after it was stopped.
+    /// The process continues after it was stopped.
     CONT = libc::SIGCONT, "continued";
     /// Ctrl-Z.
     TSTP = libc::SIGTSTP, "stopped";
@@ -57,7 +57,7 @@ signals! {
     PIPE = libc::SIGPIPE, "broken pipe";
     /// Input or output is possible.
     IO = libc::SIGIO, "I/O possible";
-    /// The size of the terminal has changed.
+    /// The terminal was resized.
     WINCH = libc::SIGWINCH, "window changed";
 }
 
@@ -70,10 +70,12 @@ signals! {
 }
 
 impl Signal {
-    /// The signal with the system's number, for those without a constant. `None` if there is none
-    /// from 1 to 64, or if it cannot be waited for: SIGKILL and SIGSTOP, which no process catches,
-    /// and those that say that the program itself went wrong (SIGILL, SIGTRAP, SIGABRT, SIGBUS,
-    /// SIGFPE, SIGSEGV, SIGSYS), which return to where it did. On Unix.
+    /// Returns the signal with the system's number, for signals without a constant. On Unix.
+    ///
+    /// Returns `None` if the number is not from 1 to 64, or if the signal cannot be waited for:
+    /// SIGKILL and SIGSTOP, which no process can catch, and the signals that report a fault of the
+    /// program itself (SIGILL, SIGTRAP, SIGABRT, SIGBUS, SIGFPE, SIGSEGV, SIGSYS), because their
+    /// handlers return to the faulting instruction.
     ///
     /// # Examples
     ///
@@ -99,7 +101,7 @@ impl Signal {
         ((1..=Signals::MAX).contains(&number) && !NEVER.contains(&number)).then_some(Self(number))
     }
 
-    /// The system's number. On Unix.
+    /// Returns the system's number. On Unix.
     ///
     /// # Examples
     ///
@@ -115,7 +117,7 @@ impl Signal {
         self.0
     }
 
-    /// Of one that was caught.
+    /// Returns the signal with the number of a caught signal.
     pub(super) fn of_number(number: i32) -> Self {
         debug_assert!((1..=Signals::MAX).contains(&number));
         Self(number)

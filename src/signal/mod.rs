@@ -1,36 +1,35 @@
-//! The signals of the operating system, as messages. Go: package `os/signal`; tokio:
-//! `tokio::signal`.
+//! Operating system signals as messages. Go: package `os/signal`; tokio: `tokio::signal`.
 //!
-//! With the feature `net`.
+//! Requires the feature `net`.
 //!
-//! | Go | here |
+//! | Go | gopark |
 //! |---|---|
-//! | `signal.Notify(c, sigs...)` | [`notify`], which makes the channel |
+//! | `signal.Notify(c, sigs...)` | [`notify`], which creates the channel |
 //! | `signal.Stop(c)` | drop the receiver |
 //! | `signal.NotifyContext(ctx, sigs...)` | [`notify_context`] |
 //! | a `Notify` for one Ctrl-C | [`ctrl_c`]; tokio: the same |
 //!
 //! # When a signal is caught
 //!
-//! As long as something here waits for it: then it does not do what it does by default, which for
-//! most is to end the process. When the receiver is dropped, when the context has ended, when a
-//! [`ctrl_c`] has completed, and nothing else waits for that signal, it does again what it did
-//! before. So a second Ctrl-C ends a program that hangs in its shutdown. (Go's `NotifyContext` goes
-//! on to catch until its `stop` is called; tokio never stops.)
+//! A signal is caught while something here waits for it. A caught signal does not have its default
+//! effect, which for most signals is to end the process. When the receiver was dropped, the context
+//! has ended or a [`ctrl_c`] has completed, and nothing else waits for that signal, the signal has
+//! its previous effect again. So a second Ctrl-C ends a program that hangs in its shutdown. (Go's
+//! `NotifyContext` keeps catching until its `stop` is called; tokio never stops.)
 //!
-//! What other code of the process has installed for the signal is called as well, whether before or
-//! after: tokio's handlers, and those of the crate `signal-hook`, live beside this. So does
-//! `GOPARK_DEBUG=dump=on`, which writes a dump on SIGQUIT: such a process writes it, and a `notify`
-//! for it receives it too.
+//! Handlers that other code of the process has installed, before or after, are called as well:
+//! those of tokio and of the crate `signal-hook` work together with this module. The same holds for
+//! `GOPARK_DEBUG=dump=on`, which writes a dump on SIGQUIT: the process writes the dump, and a
+//! `notify` for SIGQUIT receives the signal too.
 //!
-//! Signals of the same kind that come in quick succession may arrive as one, as everywhere.
+//! Signals of the same kind in quick succession may be merged into one, as on every system.
 //!
 //! # Platforms
 //!
 //! On Unix a thread that starts with the first use of this module receives all signals. On Windows
-//! [`INT`](Signal::INT) is Ctrl-C and Ctrl-Break, and [`TERM`](Signal::TERM) that the console is
-//! closed, the user logs off or the system shuts down; those wait for a few seconds before the
-//! process is ended anyway.
+//! [`INT`](Signal::INT) is Ctrl-C or Ctrl-Break; [`TERM`](Signal::TERM) means that the console is
+//! closed, the user logs off or the system shuts down. Windows ends the process a few seconds after
+//! a `TERM` in any case.
 
 #[forbid(unsafe_code)]
 mod kinds;
@@ -61,24 +60,24 @@ use crate::wait::case::future_case;
 
 pub use kinds::Signal;
 
-/// So many signals wait in the channel of a [`notify`]. What comes then is dropped.
+/// The capacity of the channel of a [`notify`]. Signals that arrive while it is full are dropped.
 const ROOM: usize = 16;
 
-/// The signals as messages on a channel, from now on. Go: `signal.Notify`, with a channel of
+/// Sends the signals that arrive from now on to a channel. Go: `signal.Notify`, with a channel of
 /// capacity 16.
 ///
-/// A signal that finds the channel full is dropped. The subscription ends when the last receiver is
-/// dropped (Go: `signal.Stop`), or [closes](Receiver::close) the channel. A list without signals
-/// stands for none, and its channel is closed from the start. (Go: all.)
+/// A signal that arrives while the channel is full is dropped. The subscription ends when the last
+/// receiver is dropped (Go: `signal.Stop`) or [closes](Receiver::close) the channel. An empty list
+/// means no signals, and its channel is closed from the start. (In Go it means all signals.)
 ///
 /// # Memory ordering
 ///
-/// As of the channel.
+/// Same as for every channel: a send synchronizes before the receive of its value.
 ///
 /// # Panics
 ///
-/// If the system refuses the pipe, the thread or the handler that the first subscription needs; in
-/// a process that was [forked](crate::Runtime#forking) from one with a runtime.
+/// If the system refuses the pipe, the thread or the handler that the first subscription needs.
+/// Also in a process that was [forked](crate::Runtime#forking) from a process with a runtime.
 ///
 /// # Examples
 ///
@@ -102,15 +101,15 @@ pub fn notify(signals: &[Signal]) -> Receiver<Signal> {
     receiver
 }
 
-/// A context that also ends when one of the signals arrives. Go: `signal.NotifyContext`.
+/// Returns a context that also ends when one of the signals arrives. Go: `signal.NotifyContext`.
 ///
-/// It then has the error [`Canceled`](crate::context::ContextError::Canceled), and a
-/// [`SignalError`] for its cause. From there on, and when it has ended otherwise, the signals do
-/// again what they did before.
+/// After a signal the context has the error [`Canceled`](crate::context::ContextError::Canceled)
+/// and a [`SignalError`] as its cause. Once the context has ended, for whatever reason, it no
+/// longer catches the signals.
 ///
 /// # Panics
 ///
-/// As [`notify`].
+/// Same as [`notify`].
 ///
 /// # Examples
 ///
@@ -120,7 +119,8 @@ pub fn notify(signals: &[Signal]) -> Receiver<Signal> {
 ///     use gopark::context::Context;
 ///     use gopark::signal::{self, Signal};
 ///
-///     let (ctx, _stop) = signal::notify_context(&Context::background(), &[Signal::INT, Signal::TERM]);
+///     let signals = [Signal::INT, Signal::TERM];
+///     let (ctx, _stop) = signal::notify_context(&Context::background(), &signals);
 ///     # unsafe { libc::raise(libc::SIGTERM) };
 ///     ctx.done().await; // after `kill`
 ///     assert_eq!(ctx.cause().unwrap().to_string(), "terminated signal received");
@@ -137,7 +137,7 @@ pub fn notify_context(parent: &Context, signals: &[Signal]) -> (Context, CancelF
     (ctx, stop)
 }
 
-/// The cause of a context that a signal has ended. Go says the same text.
+/// The cause of a context that was ended by a signal. Its text is the same as in Go.
 ///
 /// # Examples
 ///
@@ -160,7 +160,7 @@ pub struct SignalError {
 }
 
 impl SignalError {
-    /// The signal.
+    /// Returns the signal.
     pub fn signal(&self) -> Signal {
         self.signal
     }
@@ -174,22 +174,22 @@ impl fmt::Display for SignalError {
 
 impl Error for SignalError {}
 
-/// Waits for a Ctrl-C, or another [`Signal::INT`]. tokio: `signal::ctrl_c`.
+/// Waits for Ctrl-C, or another [`Signal::INT`]. tokio: `signal::ctrl_c`.
 ///
-/// It counts from the call on, polled or not. One signal completes all that wait. When one has
-/// completed and no other waits, the next Ctrl-C does again what it did before: it ends the
-/// process.
+/// It catches the signal from the call on, even if the future is not polled. One signal completes
+/// all pending futures. After a future has completed and while no other is pending, Ctrl-C has its
+/// previous effect again: it ends the process.
 ///
-/// It is a case of a [`select!`](crate::select!), also of one in a loop.
+/// It can be a case of a [`select!`](crate::select!), also of one in a loop.
 ///
 /// # Cancellation
 ///
-/// Dropping the future loses no signal: one that it did not report, or that comes later, completes
+/// Dropping the future loses no signal: a signal that it did not report, or a later one, completes
 /// the next [`ctrl_c`]. Until then Ctrl-C does not end the process.
 ///
 /// # Panics
 ///
-/// As [`notify`]. The future panics when it is polled again after it has completed.
+/// Same as [`notify`]. Also if the future is polled after it has completed.
 ///
 /// # Examples
 ///
@@ -215,7 +215,7 @@ pub fn ctrl_c() -> CtrlC {
     let mut state = lock(&STATE);
     if state.interrupt.is_unreported {
         drop(state);
-        // The receiver is there.
+        // The receiver exists, so the send cannot fail.
         _ = sender.send(());
     } else {
         let caught = state.catch(Signals::of(Signal::INT.number()));
@@ -241,7 +241,7 @@ future_case!(CtrlC);
 impl Future for CtrlC {
     type Output = ();
 
-    // The caller is the `await`.
+    // `track_caller`: the location of a panic is that of the `await`.
     #[track_caller]
     fn poll(mut self: Pin<&mut Self>, cx: &mut task::Context<'_>) -> Poll<()> {
         let polled = Pin::new(&mut self.receiver).poll(cx).map(|_| ());
@@ -262,7 +262,7 @@ impl fmt::Debug for CtrlC {
     }
 }
 
-/// What waits for signals.
+/// All waits for signals.
 static STATE: Mutex<State> = Mutex::new(State {
     source: Source::new(deliver),
     caught: Signals::NONE,
@@ -272,7 +272,7 @@ static STATE: Mutex<State> = Mutex::new(State {
 
 struct State {
     source: Source,
-    /// Those that the source catches.
+    /// The signals that the source catches.
     caught: Signals,
     subscriptions: Vec<Arc<Subscription>>,
     interrupt: Interrupt,
@@ -285,16 +285,16 @@ struct Subscription {
 
 enum To {
     Channel(Sender<Signal>),
-    /// The context that is given out, and what ends the one above it.
+    /// The returned context, and the function that cancels its parent.
     Context(Context, CancelCauseFunc),
 }
 
 /// The calls of [`ctrl_c`].
 struct Interrupt {
     waiting: Vec<oneshot::Sender<()>>,
-    /// From the first call until one has completed and no other waits.
+    /// True from the first call until a future has completed and no other is pending.
     is_caught: bool,
-    /// One came, and no future has completed with it.
+    /// True if a signal has arrived that no future has reported.
     is_unreported: bool,
 }
 
@@ -307,7 +307,7 @@ impl State {
         Ok(())
     }
 
-    /// Gives back the signals that nothing waits for.
+    /// Releases the signals that nothing waits for.
     fn settle(&mut self) {
         let interrupt = if self.interrupt.is_caught {
             Signals::of(Signal::INT.number())
@@ -339,7 +339,7 @@ fn subscribe(signals: &[Signal], to: To) {
     require(caught);
 }
 
-/// Not under the lock.
+/// Panics if the signals cannot be caught. Must not be called under the lock.
 #[track_caller]
 fn require(caught: io::Result<()>) {
     if let Err(error) = caught {
@@ -347,13 +347,13 @@ fn require(caught: io::Result<()>) {
     }
 }
 
-/// What becomes of a signal that a subscription is for.
+/// The result of delivering a signal to a subscription.
 #[derive(PartialEq)]
 enum Delivered {
     Taken,
-    /// And the subscription has ended.
+    /// Taken, and the subscription has ended.
     TakenLast,
-    /// It had ended before.
+    /// The subscription had ended before.
     Over,
 }
 
@@ -373,7 +373,8 @@ impl To {
     }
 }
 
-/// A signal came. False if nothing waits for it any more: then it does again what it did before.
+/// Delivers a signal that has arrived. Returns false if nothing waits for it any longer; the caller
+/// then gives it its previous effect.
 fn deliver(number: i32) -> bool {
     let signal = Signal::of_number(number);
     let mut state = lock(&STATE);
@@ -386,7 +387,7 @@ fn deliver(number: i32) -> bool {
     drop(state);
 
     for waiting in waiting {
-        // One that is gone leaves it to the next call.
+        // If the future was dropped, the next call reports the signal.
         _ = waiting.send(());
     }
     let mut is_taken = interrupts;
@@ -402,12 +403,12 @@ fn deliver(number: i32) -> bool {
     state.subscriptions.retain(|other| !over.iter().any(|over| Arc::ptr_eq(over, other)));
     state.settle();
     drop(state);
-    // Outside of the lock, which a destructor may want.
+    // Outside of the lock, because a destructor may acquire it.
     contain(|| drop(over));
     is_taken
 }
 
-/// Where there are no signals that could be caught.
+/// For platforms on which no signal can be caught.
 #[cfg(not(any(windows, all(unix, not(any(miri, gopark_loom))))))]
 struct Source;
 

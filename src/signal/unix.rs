@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::caught::{self, Catcher};
 use crate::threads;
 
-/// Where the signals come from.
+/// The source of the signals: a thread that receives them.
 pub(super) struct Source {
     deliver: fn(i32) -> bool,
     catcher: Option<Arc<Catcher>>,
@@ -14,12 +14,13 @@ pub(super) struct Source {
 }
 
 impl Source {
-    /// `deliver` says whether anything waits for the signal.
+    /// `deliver` returns whether anything waits for the signal.
     pub(super) const fn new(deliver: fn(i32) -> bool) -> Self {
         Self { deliver, catcher: None, is_served: false }
     }
 
-    /// The first signal starts the thread. What the system refuses may succeed the next time.
+    /// Catches a signal. The first call starts the thread. If the system refuses, a later call may
+    /// succeed.
     pub(super) fn catch(&mut self, signal: i32) -> io::Result<()> {
         let catcher = match &self.catcher {
             Some(catcher) => catcher,

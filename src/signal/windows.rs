@@ -1,4 +1,4 @@
-//! The handler of the console. Windows calls it on a thread of its own.
+//! The console control handler. Windows calls it on a thread of its own.
 
 use std::io;
 use std::sync::OnceLock;
@@ -9,7 +9,7 @@ use crate::caught::Signals;
 type Handler = extern "system" fn(u32) -> i32;
 
 #[link(name = "kernel32")]
-// SAFETY: the Windows API declares it so.
+// SAFETY: this is the declaration of the Windows API.
 unsafe extern "system" {
     fn SetConsoleCtrlHandler(handler: Option<Handler>, add: i32) -> i32;
 }
@@ -19,7 +19,7 @@ const TERM: i32 = 15;
 
 static DELIVER: OnceLock<fn(i32) -> bool> = OnceLock::new();
 
-/// Returns whether it has handled the event. If not, the next handler is asked, and the last one
+/// Handles an event and returns whether it did. If not, the next handler is called; the last one
 /// ends the process.
 extern "system" fn handler(event: u32) -> i32 {
     let signal = match event {
@@ -31,20 +31,20 @@ extern "system" fn handler(event: u32) -> i32 {
     };
     let is_taken = DELIVER.get().is_some_and(|deliver| deliver(signal));
     while is_taken && signal == TERM {
-        // The process ends when this returns: it is given the time that the system allows.
+        // The process ends when this returns, so wait for as long as the system allows.
         thread::park();
     }
     i32::from(is_taken)
 }
 
-/// Where the signals come from.
+/// The source of the signals: the console control handler.
 pub(super) struct Source {
     deliver: fn(i32) -> bool,
     caught: Signals,
 }
 
 impl Source {
-    /// `deliver` says whether anything waits for the signal.
+    /// `deliver` returns whether anything waits for the signal.
     pub(super) const fn new(deliver: fn(i32) -> bool) -> Self {
         Self { deliver, caught: Signals::NONE }
     }
@@ -61,7 +61,7 @@ impl Source {
     pub(super) fn release(&mut self, signal: i32) {
         self.caught = self.caught.without(Signals::of(signal));
         if self.caught.is_empty() {
-            // One that stays takes nothing any more.
+            // If the removal fails, the handler takes no event from now on.
             _ = set(false);
         }
     }
