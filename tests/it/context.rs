@@ -23,7 +23,7 @@ use crate::util::{Drops, OnDrop, Wakes, isolated, no_hang, rt, spin_until};
 const CANCELED: Option<ContextError> = Some(ContextError::Canceled);
 const EXPIRED: Option<ContextError> = Some(ContextError::DeadlineExceeded);
 
-/// How many are in the context's list of those that end with it.
+/// The number of entries in the context's list of what ends with it.
 fn children(ctx: &Context) -> usize {
     let text = format!("{ctx:?}");
     let (_, count) =
@@ -77,7 +77,8 @@ fn cancel_ends_the_whole_subtree_before_it_returns_cx02() {
     }
 }
 
-/// Also a cancel that comes second does not return before all is over: it helps the first one, here stopped by a waker.
+/// A cancel that comes second also returns only when everything has ended: it helps the first one,
+/// which a waker blocks here.
 #[test]
 fn second_cancel_returns_no_earlier_than_the_first_is_through_cx02() {
     no_hang(|| {
@@ -123,7 +124,7 @@ fn child_that_ends_first_does_not_touch_its_parent_cx03() {
     cancel_parent.cancel();
     done.ready();
     assert_eq!((parent.err(), sibling.err()), (CANCELED, CANCELED));
-    // Once more, and nothing happens.
+    // A second cancel has no effect.
     cancel_parent.cancel();
     cancel_child.clone().cancel();
     assert_eq!(done.wakes(), 1);
@@ -164,7 +165,7 @@ fn wakers_run_outside_every_lock_and_may_cancel_again_cx11() {
                 let (ctx, child, cancel, woken) =
                     (ctx.clone(), child.clone(), cancel.clone(), woken.clone());
                 move || {
-                    // All of this takes locks of the very scopes.
+                    // All of these take locks of the same contexts.
                     cancel.cancel();
                     cancel_child.cancel();
                     assert!(ctx.err().is_some() && Hand::new(ctx.done()).poll().is_ready());
@@ -206,7 +207,8 @@ fn waker_that_panics_costs_nobody_the_end_cx11() {
     assert_eq!(children(&root), 0);
 }
 
-/// Cancels at every depth of several trees at once, from several threads, with callbacks that cancel elsewhere.
+/// Cancels at every depth of several trees at once, from several threads, with callbacks that
+/// cancel elsewhere.
 #[test]
 fn interlocked_cancels_end_cx11() {
     no_hang(|| {
@@ -270,7 +272,7 @@ fn child_that_nobody_refers_to_is_gone_at_once_cx04() {
     assert_eq!(children(&parent), 1, "the grandchild must hear of its end");
     drop(grandchild);
     assert_eq!(children(&parent), 0);
-    // A stretch of the path that nobody refers to passes the end on.
+    // The end passes through a part of the path that has no handle.
     let bottom = parent.with_cancel().0.with_cancel().0.with_cancel().0;
     cancel.cancel();
     assert_eq!(bottom.err(), CANCELED);
@@ -331,10 +333,10 @@ fn child_of_a_parent_that_is_just_ending_ends_cx04() {
     });
 }
 
-/// In a process of its own, so that a stack that overflows ends that.
+/// In a process of its own, which ends if the stack overflows.
 #[test]
 fn long_chains_end_and_go_without_deep_recursion_cx11() {
-    // The smallest frame for each would be six times the stack.
+    // Even with the smallest frame, recursion would need six times the stack.
     const DEPTH: usize = 50_000;
     isolated(|| {
         let small = thread::Builder::new().stack_size(128 << 10);
@@ -351,7 +353,7 @@ fn long_chains_end_and_go_without_deep_recursion_cx11() {
             // Dropped from the bottom, cancelled nowhere.
             let bottom = (0..DEPTH).fold(Context::background(), |ctx, _| ctx.with_cancel().0);
             drop(bottom);
-            // A function waits at the bottom, and nobody refers to anything but the top.
+            // A function waits at the bottom, and only the top has a handle.
             let drops = Drops::new();
             for cancelled in [false, true] {
                 let (top, cancel) = Context::background().with_cancel();
@@ -366,7 +368,7 @@ fn long_chains_end_and_go_without_deep_recursion_cx11() {
                 }
             }
             spin_until(|| drops.count() == 2);
-            // Values.
+            // Contexts with values.
             let rich =
                 (0..DEPTH).fold(Context::background().with_value('x'), |ctx, i| ctx.with_value(i));
             assert_eq!(rich.value::<char>().as_deref(), Some(&'x'));
@@ -376,8 +378,9 @@ fn long_chains_end_and_go_without_deep_recursion_cx11() {
     });
 }
 
-/// A chain of functions, each of which owns the context that the next one waits for: freed by the drop of the last context,
-/// one link within the other if nothing prevents it. In a process of its own, with a small stack, as above.
+/// A chain of functions, each of which owns the context that the next one waits for. Dropping the
+/// last context frees all, recursively unless that is prevented. In a process of its own with a
+/// small stack, as above.
 #[test]
 fn long_chain_of_functions_that_own_contexts_is_dropped_without_recursion_cx11() {
     isolated(|| {
@@ -400,7 +403,8 @@ fn long_chain_of_functions_that_own_contexts_is_dropped_without_recursion_cx11()
     });
 }
 
-/// The drop of a function's future panics, in the middle of a chain: what is behind it is dropped all the same.
+/// Dropping a function's future panics, in the middle of a chain: those behind it are dropped all
+/// the same.
 #[test]
 fn destructor_that_panics_keeps_nothing_alive_cx08() {
     let drops = Drops::new();
@@ -425,7 +429,7 @@ fn error_is_there_no_later_than_done_and_done_no_later_than_the_error_cx05() {
     no_hang(|| {
         for round in 0..400 {
             let (root, cancel) = Context::background().with_cancel();
-            // Not the first in line, so that it may see the error before its turn to be woken.
+            // Not the first in the list, so that it may see the error before it is woken.
             let crowd: Vec<_> = (0..40).map(|_| Hand::parked(root.done())).collect();
             let ctx = if round % 2 == 0 { root.clone() } else { root.with_cancel().0 };
             let looks = {
@@ -455,7 +459,7 @@ fn error_is_there_no_later_than_done_and_done_no_later_than_the_error_cx05() {
     });
 }
 
-/// On no runtime at all.
+/// Without any runtime.
 fn futures_lite_block_on<F: Future>(future: F) -> F::Output {
     struct Unpark(thread::Thread);
     impl std::task::Wake for Unpark {
@@ -490,7 +494,7 @@ fn done_keeps_its_place_and_wakes_whom_it_was_polled_by_last_ca08() {
     let mut done = Hand::parked(ctx.done());
     let (other, waker) = Wakes::new();
     assert!(done.poll_with(&waker).is_pending());
-    // Again by the same: nothing to replace.
+    // Polled again by the same task: nothing to replace.
     assert!(done.poll_with(&waker).is_pending());
     cancel.cancel();
     assert_eq!((done.wakes(), other.count()), (0, 1));
@@ -504,7 +508,7 @@ fn done_keeps_its_place_and_wakes_whom_it_was_polled_by_last_ca08() {
 fn dropped_and_leaked_waits_leave_no_trace_ca12() {
     let (ctx, cancel) = Context::background().with_cancel();
     let mut waits: Vec<_> = (0..9).map(|_| Some(Hand::parked(ctx.done()))).collect();
-    // The first, one in the middle, the last; and one whose memory stays.
+    // The first, one in the middle, the last; and one that is leaked.
     for i in [0, 4, 8] {
         waits[i] = None;
     }
@@ -513,13 +517,13 @@ fn dropped_and_leaked_waits_leave_no_trace_ca12() {
     for wait in waits.iter().flatten() {
         assert_eq!(wait.wakes(), 1);
     }
-    // Dropped when woken, unpolled.
+    // Dropped when it was woken, without a poll.
     drop(waits);
 }
 
 // ----------------------------------------------------------------------------------------- causes
 
-/// What a case of the table leaves: the context to look at, and what must live until then.
+/// What a case of the table returns: the context to check, and what must live until then.
 type Built = (Context, Box<dyn std::any::Any>);
 
 fn keep(ctx: Context, rest: impl std::any::Any) -> Built {
@@ -528,7 +532,7 @@ fn keep(ctx: Context, rest: impl std::any::Any) -> Built {
 
 type Row = (&'static str, fn() -> Built, Option<ContextError>, Option<&'static str>);
 
-/// The parent's cause, the child's cause, a deadline's.
+/// The parent's cause, the child's cause, a deadline's cause.
 const P: &str = "parent's";
 const C: &str = "child's";
 const T: &str = "too slow";
@@ -874,7 +878,8 @@ fn cause_keeps_its_type_cx06() {
     );
 }
 
-/// Whatever the order of a parent's and a child's cancel, the child's cause is one of the two, and stays.
+/// Whatever the order of a parent's and a child's cancel, the child's cause is one of the two, and
+/// never changes.
 #[test]
 fn racing_causes_agree_cx06() {
     no_hang(|| {
@@ -894,7 +899,8 @@ fn racing_causes_agree_cx06() {
     });
 }
 
-/// The cause's destructor is a user's: it must run without our locks, also that of one that came too late.
+/// The destructor of a cause is user code: it must run without our locks, also if the cause came
+/// too late.
 #[test]
 fn causes_are_dropped_outside_every_lock_cx11() {
     struct Nosy(Context, Drops);
@@ -967,7 +973,7 @@ fn past_deadline_is_done_at_once_cx07() {
             Err(ContextError::DeadlineExceeded)
         );
     }
-    // Not below one that ended otherwise.
+    // Not below a context that ended for another reason.
     let (parent, cancel) = Context::background().with_cancel();
     cancel.cancel();
     assert_eq!(parent.with_deadline(passed).0.err(), CANCELED);
@@ -988,7 +994,8 @@ fn deadline_ends_the_context_and_what_is_below_cx07() {
     });
 }
 
-/// Of many that would all end at once, those that were cancelled or dropped stay as they are.
+/// Of many contexts that would end at the same time, those that were cancelled or dropped keep
+/// their state.
 #[test]
 fn cancelled_timeout_stays_cancelled_cx07() {
     on_procs(2, async {
@@ -1024,7 +1031,7 @@ fn unreferenced_deadlines_go_at_once_cx07() {
     for _ in 0..1000 {
         let (ctx, _) = parent.with_timeout(long());
         drop(ctx.with_value(drops.one()));
-        // The timer alone does not keep it.
+        // The timer alone does not keep the context alive.
         drop(ctx);
     }
     assert_eq!((children(&parent), drops.count()), (0, 1000));
@@ -1066,7 +1073,7 @@ fn after_func_runs_in_a_goroutine_of_its_own_once_it_is_over_cx08() {
         assert_eq!(read.recv().await, Some("cancel returned"));
         assert_eq!(read.recv().await, Some("func"));
         assert!(!stop.stop());
-        // At once, if it is over already.
+        // Returns at once if the context has ended already.
         let stop = ctx.after_func(async move { log.send("late").await });
         assert!(!stop.stop());
         assert_eq!(read.recv().await, Some("late"));
@@ -1077,7 +1084,8 @@ fn after_func_runs_in_a_goroutine_of_its_own_once_it_is_over_cx08() {
 #[test]
 fn after_func_of_a_runtime_that_is_gone_does_not_run_in_the_next_one() {
     no_hang(|| {
-        // Runtimes are made of the same parts, one after the other; the other tests' may come in between.
+        // Runtimes reuse the same parts one after the other; runtimes of other tests may come in
+        // between.
         for _ in 0..20 {
             let (ctx, cancel) = Context::background().with_cancel();
             let (ran, drops) = (Arc::new(AtomicUsize::new(0)), Drops::new());
@@ -1157,7 +1165,8 @@ fn cancel_does_not_wait_for_the_function_cx08() {
     });
 }
 
-/// The registration alone keeps what leads to it, as long as something could end it.
+/// The registration alone keeps alive whatever leads to it, as long as something can end the
+/// context.
 #[test]
 fn function_runs_though_nobody_refers_to_its_context_cx08() {
     on_procs(1, async {
@@ -1166,7 +1175,7 @@ fn function_runs_though_nobody_refers_to_its_context_cx08() {
             let tx = tx.clone();
             async move { tx.send(what).await }
         };
-        // Below a context whose function is left.
+        // Below a context whose function was detached.
         let (root, cancel) = Context::background().with_cancel();
         let (middle, _) = root.with_cancel();
         middle.with_cancel().0.after_func(send("below"));
@@ -1181,12 +1190,12 @@ fn function_runs_though_nobody_refers_to_its_context_cx08() {
         drop(ctx);
         cancel.cancel();
         assert_eq!(rx.recv().await, Some("own"));
-        // By a deadline that is ahead.
+        // By a deadline in the future.
         let (ctx, _) = Context::background().with_timeout(Duration::from_millis(5));
         ctx.after_func(send("deadline"));
         drop(ctx);
         assert_eq!(rx.recv().await, Some("deadline"));
-        // Below one, in a context that somebody else ends first.
+        // Below one, in a context that is ended from elsewhere first.
         let (root, cancel) = Context::background().with_cancel();
         root.with_timeout(long()).0.with_cancel().0.after_func(send("before its time"));
         assert_eq!(children(&root), 1);
@@ -1215,7 +1224,7 @@ fn function_that_nothing_can_start_any_more_is_dropped_cx08() {
     assert_eq!(drops.count(), 0);
     drop(cancel);
     assert_eq!(drops.count(), 4);
-    // Of a context that never ends, as soon as nobody can stop it either.
+    // Of a context that never ends, once its function cannot be stopped either.
     wait(&Context::background());
     assert_eq!(drops.count(), 5);
     let kept = Context::background().after_func(ready(()));
@@ -1248,7 +1257,7 @@ fn of_stop_and_cancel_exactly_one_has_the_function_cx08() {
             let stops = go(async move { stop.stop() });
             cancel.cancel();
             let stopped = stops.await.unwrap();
-            // Run, or dropped with its end of the channel.
+            // Either it ran, or it was dropped together with its end of the channel.
             assert_eq!(rx.recv().await.is_none(), stopped);
             assert_eq!(drops.count(), 1);
         }
@@ -1310,9 +1319,9 @@ fn nearest_value_of_a_type_counts_cx10() {
         (inner.value().as_deref(), inner.value().as_deref()),
         (Some(&Id(3)), Some(&Other(2)))
     );
-    // Equal shapes and equal values are not equal types.
+    // Types of equal shape with equal values are not the same type.
     assert!(inner.value::<u32>().is_none());
-    // "Nothing" is a value too, and hides what is behind it.
+    // The unit value is a value too, and hides the one behind it.
     let hidden = inner.with_value(None::<&str>).with_value(Some("x")).with_value(None::<&str>);
     assert_eq!(hidden.value::<Option<&str>>().as_deref(), Some(&None));
 }
@@ -1338,7 +1347,7 @@ fn run_does_not_begin_what_is_over_xs05() {
     let permits = Semaphore::new(1);
     assert!(Hand::new(ctx.run(permits.acquire(1))).ready().is_ok());
     cancel.cancel();
-    // Though there is a permit.
+    // Although a permit is free.
     assert_eq!(Hand::new(ctx.run(permits.acquire(1))).ready().err(), CANCELED);
     assert_eq!(permits.available(), 1);
     let polled = Hand::new(ctx.run(async { unreachable!("polled") })).ready();
@@ -1366,7 +1375,7 @@ fn run_leaves_nothing_behind_when_it_is_over_xs05() {
     let mut small = Hand::parked(permits.acquire(1));
     cancel.cancel();
     assert_eq!(big.ready().err(), CANCELED);
-    // The head of the line goes, and who fits behind it goes on at once.
+    // The first waiter leaves, and the one behind it, which fits, continues at once.
     drop(big);
     assert_eq!(small.wakes(), 1);
     assert_eq!(small.ready().count(), 1);
@@ -1389,7 +1398,7 @@ fn recv_loop_ends_with_the_context_or_the_channel() {
         for i in 0..100 {
             tx.send(i).await.unwrap();
         }
-        // Never empty, and yet over at once.
+        // It is never empty, and yet ends at once.
         let mut seen = 0;
         while let Some(i) = ctx.recv(&rx).await {
             assert_eq!(i, seen);
@@ -1399,14 +1408,14 @@ fn recv_loop_ends_with_the_context_or_the_channel() {
             }
         }
         assert_eq!((seen, rx.len(), ctx.err()), (42, 58, CANCELED));
-        // The channel's end.
+        // The end of the channel.
         let (ctx, _cancel) = Context::background().with_cancel();
         drop(tx);
         while ctx.recv(&rx).await.is_some() {
             seen += 1;
         }
         assert_eq!((seen, ctx.err()), (100, None));
-        // While it waits.
+        // The context ends while it waits.
         let (ctx, cancel) = Context::background().with_cancel();
         let (_tx, rx) = chan::unbuffered::<()>();
         let waits = go({
@@ -1455,7 +1464,8 @@ fn recv_loses_no_value_to_the_end_ca07() {
     });
 }
 
-/// Each value that was sent is received, by whom the end may concern or by whom not.
+/// Each value that was sent is received once, either by a receive that the end of the context can
+/// stop or by another one.
 #[test]
 fn values_are_conserved_when_receivers_end_ca07() {
     on_procs(2, async {
@@ -1589,7 +1599,7 @@ fn send_that_was_taken_before_the_context_ended_is_sent() {
     cancel.cancel();
     assert_eq!(rx.try_recv(), Ok(1));
     assert_eq!(send.ready(), Ok(()));
-    // And one that is told otherwise was not.
+    // And a value whose send failed was not received.
     let (ctx, cancel) = Context::background().with_cancel();
     let mut send = Hand::parked(ctx.send(&tx, 2));
     cancel.cancel();
@@ -1631,12 +1641,12 @@ fn send_and_sleep_are_cases_of_a_select() {
         let (tx, rx) = chan::bounded(1);
         select! {
             sent = ctx.send(&tx, 1) => sent.unwrap(),
-            _ = ctx.sleep(long()) => unreachable!(), // asleep: its own test
+            _ = ctx.sleep(long()) => unreachable!(), // asleep: the subject
         }
         assert_eq!(rx.try_recv(), Ok(1));
         go(async move { cancel.cancel() });
         select! {
-            slept = ctx.sleep(long()) => assert_eq!(slept.err(), CANCELED), // asleep: its own test
+            slept = ctx.sleep(long()) => assert_eq!(slept.err(), CANCELED), // asleep: the subject
             _ = rx.recv() => unreachable!(),
         }
         select! {
@@ -1651,11 +1661,11 @@ fn sleep_ends_with_its_time_or_with_the_context() {
     on_procs(1, async {
         let (ctx, _cancel) = Context::background().with_cancel();
         let start = gopark::time::now();
-        assert_eq!(ctx.sleep(Duration::from_millis(2)).await, Ok(())); // asleep: its own test
+        assert_eq!(ctx.sleep(Duration::from_millis(2)).await, Ok(())); // asleep: the subject
         assert!(gopark::time::now() >= start + Duration::from_millis(2));
         let (short, _) = ctx.with_timeout(Duration::from_millis(1));
-        assert_eq!(short.sleep(long()).await.err(), EXPIRED); // asleep: its own test
-        assert_eq!(short.sleep(Duration::ZERO).await.err(), EXPIRED); // asleep: its own test
+        assert_eq!(short.sleep(long()).await.err(), EXPIRED); // asleep: the subject
+        assert_eq!(short.sleep(Duration::ZERO).await.err(), EXPIRED); // asleep: the subject
     });
 }
 
@@ -1663,7 +1673,7 @@ fn pending_case() -> select::Fut<std::future::Pending<()>> {
     select::fut(pending())
 }
 
-/// A loop over operations that never have to wait lets others run.
+/// A loop over operations that never have to wait lets other goroutines run.
 #[test]
 fn ready_operations_of_a_context_give_way_ca18() {
     on_procs(1, async {
@@ -1738,7 +1748,7 @@ fn contexts_fit_everywhere() {
     assert_eq!(format!("{:?}", ctx.run(ready(()))), "Run { progress: New, .. }");
 }
 
-/// A send in each of its forms, over a channel where it has to wait.
+/// A send in each of its forms, on a channel where it must wait.
 async fn send_somehow(form: usize, tx: chan::Sender<u8>) {
     match form {
         0 => tx.send(1).await.unwrap(),

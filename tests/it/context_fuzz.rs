@@ -1,4 +1,5 @@
-//! Random trees of contexts that are grown, cancelled, waited for and dropped from several threads at once.
+//! Random trees of contexts that are extended, cancelled, waited for and dropped from several
+//! threads at once.
 
 use std::pin::Pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -29,18 +30,19 @@ impl Waiting {
         Waiting { ctx, hand, parked }
     }
 
-    /// In the middle of it all: done no later than the error, though the wake may be on its way still.
+    /// While everything runs: done no later than the error, though the wake may still be on its
+    /// way.
     fn look(&mut self) {
         if !self.hand.is_done() && self.ctx.err().is_some() {
             self.hand.ready();
         }
     }
 
-    /// When all cancels have returned.
+    /// After all cancels have returned.
     fn settle(mut self) {
         let ended = self.ctx.err().is_some();
         if !self.hand.is_done() {
-            // One wake, which a deadline's thread may still have to give, and no second.
+            // There is one wake, which the thread of a deadline may still owe, and no second one.
             let expected = usize::from(self.parked && ended);
             spin_until(|| self.hand.wakes() == expected);
             assert_eq!(self.hand.poll().is_ready(), ended);
@@ -49,7 +51,7 @@ impl Waiting {
     }
 }
 
-/// Exactly-once accounts.
+/// Counts what must happen exactly once.
 #[derive(Default)]
 struct Books {
     registered: AtomicUsize,
@@ -166,12 +168,12 @@ fn live(
     world
 }
 
-/// If the root is not cancelled in the end, all that is left goes by being dropped.
+/// If the root is not cancelled in the end, everything left ends by being dropped.
 fn round(seed: u64, cancelled: bool) {
     let (root, cancel) = Context::background().with_cancel();
     let books = Arc::new(Books::default());
     let market = Arc::new(Mutex::new(Vec::new()));
-    // A deadline that is ahead keeps the functions that wait for it.
+    // A deadline in the future keeps the functions that wait for it.
     let long = if cancelled { Duration::from_secs(1000) } else { Duration::MAX };
     let threads: Vec<_> = (0..3)
         .map(|i| {
@@ -194,7 +196,7 @@ fn round(seed: u64, cancelled: bool) {
     market.lock().unwrap().clear();
     drop((root, cancel));
     let count = |counter: &AtomicUsize| counter.load(Ordering::SeqCst);
-    // Every function and every value goes once.
+    // Every function and every value is dropped once.
     spin_until(|| books.futures.count() == count(&books.registered));
     assert_eq!(books.values.count(), count(&books.values_made));
     assert!(count(&books.started) + count(&books.taken_back) <= count(&books.registered));

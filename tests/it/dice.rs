@@ -1,6 +1,6 @@
 //! Random numbers.
 
-/// A small generator of random numbers, the same for the same seed.
+/// A small random number generator; the same seed gives the same numbers.
 pub(crate) struct Dice(u64);
 
 impl Dice {
@@ -8,7 +8,7 @@ impl Dice {
         Dice(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1)
     }
 
-    /// Below `n`.
+    /// A number below `n`.
     pub(crate) fn roll(&mut self, n: usize) -> usize {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;

@@ -41,7 +41,7 @@ fn wait_returns_the_first_error_after_all_have_ended_xs01() {
     });
 }
 
-/// Goes on where the hand left off.
+/// Continues where the call by hand stopped.
 async fn wait_for<F: Future>(mut hand: Hand<F>) -> F::Output {
     loop {
         if let std::task::Poll::Ready(output) = hand.poll() {
@@ -167,7 +167,7 @@ fn dropped_go_starts_nothing_and_keeps_no_permit() {
     });
 }
 
-/// Polled once more, a `go` that has its place starts.
+/// A `go` that has its place starts at its next poll.
 #[test]
 fn changing_the_limit_beside_one_that_has_its_place_panics_xs02() {
     on_procs(1, async {
@@ -205,7 +205,7 @@ fn large_limit_is_none_xs02() {
     });
 }
 
-/// As many as the limit says run at once, while it is set again and again.
+/// At most as many as the limit run at once, while the limit is changed again and again.
 #[test]
 fn no_more_run_than_the_limit_says_while_it_changes_xs02() {
     on_procs(2, async {
@@ -224,7 +224,7 @@ fn no_more_run_than_the_limit_says_while_it_changes_xs02() {
                         Ok(())
                     };
                     group.go(work).await;
-                    // Refused while one is active.
+                    // It fails while one is active.
                     let _ = catch_unwind(AssertUnwindSafe(|| group.set_limit(1)));
                 }
             })
@@ -237,7 +237,7 @@ fn no_more_run_than_the_limit_says_while_it_changes_xs02() {
     });
 }
 
-/// In a runtime whose panics are isolated.
+/// In a runtime that isolates panics.
 fn isolated<T: Send + 'static>(main: impl Future<Output = T> + Send + 'static) -> T {
     no_hang(|| {
         Runtime::builder().gomaxprocs(1).on_panic(OnPanic::Isolate).build().unwrap().block_on(main)
@@ -254,7 +254,7 @@ fn isolated_panic_frees_its_place_and_is_raised_by_the_wait_xs03() {
         group.go(async { panic!("the second") }).await;
         let caught = AssertUnwindSafe(group.wait()).catch_unwind().await;
         assert_eq!(caught.unwrap_err().downcast_ref::<u8>(), Some(&7));
-        // It has taken the error as well.
+        // The error was taken as well.
         assert_eq!(group.wait().await, Ok(()));
         group.go(async { Err("after that") }).await;
         assert_eq!(group.wait().await, Err("after that"));
@@ -277,7 +277,7 @@ fn isolated_panic_ends_the_context_xs03() {
     });
 }
 
-/// Also that of the future's destructor.
+/// Also a panic of the future's destructor.
 #[test]
 fn isolated_panic_of_a_destructor_is_raised_by_the_wait_xs03() {
     struct Bomb;
@@ -372,7 +372,7 @@ fn context_of_a_group_ends_when_wait_returns_xs01() {
                 Ok(())
             })
             .await;
-        // One that is dropped has no effect.
+        // Dropping one has no effect.
         drop(Hand::parked(group.wait()));
         assert_eq!(ctx.err(), None);
         drop(open);
@@ -394,7 +394,7 @@ fn context_of_a_group_ends_with_its_parent_xs01() {
     });
 }
 
-/// A goroutine that waits for its place gives up with the group.
+/// A goroutine that waits for its place gives up when the group is cancelled.
 #[test]
 fn go_with_a_limit_gives_up_with_the_context_xs05() {
     on_procs(1, async {
@@ -419,7 +419,8 @@ fn go_with_a_limit_gives_up_with_the_context_xs05() {
     });
 }
 
-/// The second error's destructor, and whoever the cancel wakes, find no lock held.
+/// The destructor of the second error, and the tasks that the cancel wakes, run without a lock
+/// held.
 #[test]
 fn errors_and_wakers_may_use_the_group_xs01() {
     no_hang(|| {

@@ -1,4 +1,4 @@
-//! Races of the scheduler, each the test of a suspicion.
+//! Races of the scheduler. Each test was written for one suspected race.
 
 use std::cell::Cell;
 use std::future::pending;
@@ -163,7 +163,7 @@ fn a_waker_called_under_a_lock_during_shutdown_runs_no_destructor_there() {
         let rt = rt(1);
         let lock = Arc::new(Mutex::new(None::<task::Waker>));
         let (in_drop, go_on) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
-        // The registry is a stack: the last one that parks is dropped first.
+        // The registry is a stack: the goroutine that parks last is dropped first.
         let l = lock.clone();
         rt.go(async move {
             let l2 = l.clone();
@@ -235,7 +235,8 @@ fn a_processor_that_is_resized_away_and_back_has_one_thread_sch15() {
 #[test]
 fn a_processor_that_comes_back_while_it_is_held_is_not_idle_sch15() {
     no_hang(|| {
-        // Where the system takes long, the monitor takes a processor from one that spins: not every time.
+        // If the system is slow, the monitor takes a processor from a thread that spins. It must
+        // not do so every time.
         let held = (0..50).any(|_| {
             let rt = rt(2);
             let spinning = Arc::new(AtomicUsize::new(0));
@@ -261,7 +262,7 @@ fn a_processor_that_comes_back_while_it_is_held_is_not_idle_sch15() {
 #[test]
 fn a_panic_at_the_very_start_of_main_is_raised_on_its_caller() {
     let Some(ended) = in_child(&[]) else {
-        // SAFETY: plain data.
+        // SAFETY: the struct is plain data, for which zeros are valid.
         unsafe {
             let mut set: libc::cpu_set_t = std::mem::zeroed();
             libc::CPU_SET(0, &mut set);
@@ -328,7 +329,7 @@ fn a_crash_wins_against_a_local_main_that_saw_what_the_unwinding_left_sch18() {
                         });
                         panic!("crash");
                     });
-                    // Nobody is woken for this.
+                    // This wakes no worker.
                     spin_until(|| rx.is_closed() || rx.len() == 1 || group.count() == 0);
                 })
             }));
@@ -355,7 +356,8 @@ fn a_local_main_whose_destructor_panics_is_no_longer_in_progress() {
         }
         assert!(catch_unwind(AssertUnwindSafe(|| rt.block_on_local(Main(1)))).is_err());
         rt.go(async { panic!("unrecovered") });
-        // The crash ends this process; without it the wait ends by itself, and the parent complains.
+        // The crash ends this process. Without it the wait ends by itself, and the parent
+        // complains.
         let deadline = Instant::now() + Duration::from_secs(5);
         spin_until(|| Instant::now() > deadline);
         return;
@@ -374,7 +376,7 @@ fn a_retired_processor_that_is_handed_over_by_block_in_place_wakes_somebody_sch1
                 rt.go(async move {
                     both.fetch_add(1, SeqCst);
                     spin_until(|| both.load(SeqCst) >= 2);
-                    // One of the two ends, the other one has the runtime to itself.
+                    // One of the two ends; the other one has the runtime to itself.
                     if both.fetch_add(1, SeqCst) == 2 {
                         return;
                     }
@@ -442,7 +444,7 @@ fn a_wait_does_not_end_with_the_round_before_it_wg04() {
         });
         let mut cx = Context::from_waker(Waker::noop());
         let mut early = 0;
-        // On a machine that is busy, each round waits for two turns.
+        // On a busy machine each round waits for two turns.
         let start = Instant::now();
         for round in (1..=2000).take_while(|_| start.elapsed() < Duration::from_secs(20)) {
             wg.add(1);
@@ -450,7 +452,7 @@ fn a_wait_does_not_end_with_the_round_before_it_wg04() {
             crowd.iter_mut().for_each(|wait| assert!(wait.as_mut().poll(&mut cx).is_pending()));
             asked.store(round, SeqCst);
             spin_briefly(|| wg.count() == 0);
-            // The round is over, and the other thread about to say so.
+            // The round has ended, and the other thread is about to say so.
             wg.add(1);
             let mut next = pin!(wg.wait());
             for _ in 0..50 {
@@ -468,7 +470,7 @@ fn a_wait_does_not_end_with_the_round_before_it_wg04() {
     });
 }
 
-/// Spins, for the next step is nanoseconds away; unless the other thread has no core.
+/// Spins, because the next step is nanoseconds away, unless the other thread has no core.
 fn spin_briefly(until: impl Fn() -> bool) {
     for round in 1u32.. {
         if until() {
@@ -510,8 +512,8 @@ fn a_late_waker_aborts_nobody_of_the_next_runtime() {
     });
 }
 
-/// A sandbox that is entered after the runtime has started may forbid `membarrier(2)`: blocked threads keep their
-/// processors then, and that is all.
+/// A sandbox that is entered after the runtime has started may forbid `membarrier(2)`. The only
+/// effect is that blocked threads then keep their processors.
 #[cfg(all(target_os = "linux", not(miri)))]
 #[test]
 fn without_membarrier_the_monitor_lives_on() {
@@ -520,7 +522,7 @@ fn without_membarrier_the_monitor_lives_on() {
         rt.block_on(async {});
         forbid(libc::SYS_membarrier, libc::SECCOMP_FILTER_FLAG_TSYNC);
         for _ in 0..3 {
-            // Stuck for longer than the monitor is patient, while work waits.
+            // It blocks for longer than the monitor waits, while work is queued.
             rt.block_on(async {
                 let other = go(async {});
                 let since = Instant::now();
@@ -537,13 +539,14 @@ fn without_membarrier_the_monitor_lives_on() {
     assert!(!ended.stderr.contains("panicked"), "{ended:#?}");
 }
 
-/// From here on the system call fails with EPERM, in this thread or, with `SECCOMP_FILTER_FLAG_TSYNC`, in all.
+/// From here on the system call fails with EPERM, in this thread or, with
+/// `SECCOMP_FILTER_FLAG_TSYNC`, in all.
 #[cfg(all(target_os = "linux", not(miri)))]
 pub(crate) fn forbid(call: libc::c_long, flags: libc::c_ulong) {
     filter(call, libc::SECCOMP_RET_ERRNO | libc::EPERM as u32, flags);
 }
 
-/// From here on the system call, by this thread, ends the process.
+/// From here on the system call ends the process if this thread makes it.
 #[cfg(all(target_os = "linux", not(miri)))]
 pub(crate) fn forbid_by_death(call: libc::c_long) {
     filter(call, libc::SECCOMP_RET_KILL_PROCESS, 0);
@@ -574,7 +577,7 @@ fn a_dropped_runtime_has_joined_its_threads() {
         struct Slow(Cell<Option<Arc<AtomicUsize>>>);
         impl Drop for Slow {
             fn drop(&mut self) {
-                // Longer than an end that does not wait.
+                // Longer than a shutdown that does not wait.
                 for _ in 0..30 {
                     thread::yield_now();
                 }
@@ -591,7 +594,7 @@ fn a_dropped_runtime_has_joined_its_threads() {
             let rt = rt(1);
             let theirs = gone.clone();
             rt.block_on(async move { SLOW.with(|slow| slow.0.set(Some(theirs))) });
-            // As a drop does, but for longer than a second.
+            // Like a drop, but it takes more than a second.
             rt.shutdown_timeout(Duration::from_secs(60));
             assert_eq!(
                 gone.load(SeqCst),
@@ -657,7 +660,7 @@ fn threads_that_end_at_a_shutdown_start_no_others_ca16() {
             for _ in 0..round * 5 {
                 thread::yield_now();
             }
-            // Not a moment's patience to spare: the threads must come to an end by themselves.
+            // There is no time to wait: the threads must end by themselves.
             assert_eq!(rt.shutdown_timeout(Duration::MAX), 0);
             assert_eq!(drops.count(), 100);
         }
@@ -669,13 +672,13 @@ fn what_the_only_processor_keeps_for_itself_is_shared_with_a_second_one_sch14() 
     no_hang(|| {
         rt(1).block_on(async {
             let ran = Arc::new(AtomicUsize::new(0));
-            // More than its own queue has room for.
+            // More than its own queue can hold.
             for _ in 0..1000 {
                 let ran = ran.clone();
                 drop(go(async move { ran.fetch_add(1, SeqCst) }));
             }
             gopark::gomaxprocs(2);
-            // This goroutine keeps the first processor.
+            // This goroutine keeps the first processor busy.
             spin_until(|| ran.load(SeqCst) == 1000);
             gopark::gomaxprocs(1);
             for _ in 0..1000 {
@@ -707,7 +710,7 @@ fn a_goroutine_that_resizes_another_runtime_sends_nobody_there_sch14() {
     });
 }
 
-/// A goroutine for each, which keeps it and waits for ever.
+/// Starts one goroutine for each, which keeps it and never ends.
 fn park_all(counted: Vec<Counted>) {
     for counted in counted {
         drop(go(async move {
@@ -717,7 +720,8 @@ fn park_all(counted: Vec<Counted>) {
     }
 }
 
-/// Shuts the runtime down: so many goroutines are dropped while one keeps its thread until `release` is dropped.
+/// Shuts the runtime down: this number of goroutines is dropped while one keeps its thread until
+/// `release` is dropped.
 fn end_beside_the_stuck_one(rt: Runtime, drops: &Drops, count: usize, release: mpsc::Sender<()>) {
     let end = thread::spawn(move || rt.shutdown_timeout(Duration::MAX));
     spin_until(|| drops.count() == count);
@@ -746,7 +750,7 @@ fn a_shutdown_reaches_what_waits_behind_a_thread_that_is_stuck_ca16() {
     });
 }
 
-/// At the only processor there is something either in the run-next slot or in the queue.
+/// On the only processor there is work either in the run-next slot or in the queue.
 #[test]
 fn a_shutdown_reaches_the_one_goroutine_behind_a_thread_that_is_stuck_ca16() {
     no_hang(|| {
@@ -765,7 +769,7 @@ fn a_shutdown_reaches_the_one_goroutine_behind_a_thread_that_is_stuck_ca16() {
                 if in_the_slot {
                     stick();
                 } else {
-                    // It takes the slot, and runs next.
+                    // It is put into the slot, and runs next.
                     drop(go(async move { stick() }));
                 }
             });
@@ -775,7 +779,7 @@ fn a_shutdown_reaches_the_one_goroutine_behind_a_thread_that_is_stuck_ca16() {
     });
 }
 
-/// How many processors a runtime takes for idle.
+/// The number of processors that a runtime considers idle.
 fn idle(rt: &Runtime) -> usize {
     let shown = format!("{rt:?}");
     let (_, word) = shown.split_once("word: ").expect("the idle word");
@@ -796,7 +800,7 @@ fn a_runtime_in_the_place_of_others_has_none_of_their_idle_processors() {
 #[test]
 fn places_of_runtimes_are_used_again_ca16() {
     no_hang(|| {
-        // There are 4096.
+        // The table has 4096 places.
         for _ in 0..5_000 {
             drop(rt(1));
         }
@@ -805,7 +809,7 @@ fn places_of_runtimes_are_used_again_ca16() {
 
 #[test]
 fn what_a_timer_woke_runs_though_a_thief_had_an_eye_on_it_sch14() {
-    /// Wakes a goroutine, and keeps the processor for a while.
+    /// Wakes a goroutine, and keeps the processor busy for a while.
     struct Slow(chan::Sender<()>, usize);
     impl Wake for Slow {
         fn wake(self: Arc<Self>) {
@@ -820,7 +824,7 @@ fn what_a_timer_woke_runs_though_a_thief_had_an_eye_on_it_sch14() {
         let others = thread::spawn({
             let (rt, done) = (rt.clone(), done.clone());
             move || {
-                // After each of these the second processor looks for something to steal.
+                // After each of these the second processor searches for something to steal.
                 while !done.load(SeqCst) {
                     rt.block_on(rt.go(async {})).unwrap();
                 }
@@ -840,7 +844,7 @@ fn what_a_timer_woke_runs_though_a_thief_had_an_eye_on_it_sch14() {
     });
 }
 
-/// From here on this thread can start no other.
+/// From here on this thread cannot start another one.
 #[cfg(all(target_os = "linux", not(miri)))]
 pub(crate) fn forbid_threads() {
     forbid(libc::SYS_clone, 0);
@@ -872,7 +876,8 @@ fn a_shutdown_reaches_what_waits_at_a_processor_for_which_there_was_no_thread_ca
 #[cfg(all(target_os = "linux", not(miri)))]
 #[test]
 fn a_timer_for_which_there_is_no_thread_waits_until_there_is_one() {
-    // The thread of the timers must be started for a receive, and cannot be. Then another thread can start it.
+    // A receive with a time limit needs the timer thread, which cannot be started here. Later
+    // another thread can start it.
     isolated(|| {
         let (begins, has_begun) = mpsc::channel();
         let refused = thread::spawn(move || {
@@ -882,7 +887,7 @@ fn a_timer_for_which_there_is_no_thread_waits_until_there_is_one() {
             gopark::time::after(Duration::from_millis(10)).recv_blocking().is_some()
         });
         has_begun.recv().unwrap();
-        thread::sleep(Duration::from_millis(30)); // asleep: that nothing starts the thread meanwhile is the subject
+        thread::sleep(Duration::from_millis(30)); // asleep: nothing may start the thread meanwhile
         assert!(gopark::time::after(Duration::from_millis(1)).recv_blocking().is_some());
         assert!(refused.join().unwrap());
     });

@@ -1,4 +1,4 @@
-//! What a forked process is told. `fork` copies one thread: in the child there is no worker.
+//! What a forked process is told. `fork` copies only one thread: the child has no worker.
 
 use std::future::pending;
 use std::io::Write;
@@ -21,7 +21,7 @@ const REFUSAL: &str = "gopark: this process was forked from one in which gopark 
                        the first runtime, or `exec` in the child";
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// The file in which the last panic was.
+/// The file in which the last panic happened.
 static FILE: Mutex<String> = Mutex::new(String::new());
 
 fn note_panics() {
@@ -31,9 +31,10 @@ fn note_panics() {
     }));
 }
 
-/// Runs `body` in a forked process, which a hang ends. Returns how that ended, as `waitpid` tells.
+/// Runs `body` in a forked process, which is killed if it hangs. Returns its status, as `waitpid`
+/// gives it.
 fn forked(body: impl FnOnce()) -> libc::c_int {
-    // SAFETY: the child does what its only thread can, and ends itself.
+    // SAFETY: the child does only what a single thread may do after a fork, and ends itself.
     match unsafe { libc::fork() } {
         -1 => panic!("{}", std::io::Error::last_os_error()),
         0 => {
@@ -48,7 +49,7 @@ fn forked(body: impl FnOnce()) -> libc::c_int {
         }
         child => {
             let mut status = 0;
-            // SAFETY: `status` is a place for the answer.
+            // SAFETY: `status` is valid for the result.
             assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
             status
         }
@@ -67,7 +68,7 @@ fn is_refused<R>(what: &str, f: impl FnOnce() -> R) {
     assert_eq!(text(&*payload), REFUSAL, "{what}");
 }
 
-/// The same, at the caller.
+/// The same, and the location is the caller's.
 fn is_refused_here<R>(what: &str, f: impl FnOnce() -> R) {
     is_refused(what, f);
     let file = FILE.lock().unwrap().clone();
@@ -89,7 +90,7 @@ fn everything_is_refused(rt: &Runtime) {
     is_refused_here("Runtime::new", || drop(Runtime::new()));
     assert_eq!(Runtime::builder().build().unwrap_err().to_string(), REFUSAL);
     is_refused("unblock", || block_thread_on(gopark::unblock(|| ())));
-    // Which a panic hook may ask for.
+    // A panic hook may call this.
     assert!(gopark::inspect::goroutines().is_empty(), "goroutines are found");
     timers_are_refused();
 }
@@ -137,7 +138,7 @@ fn the_child_of_a_process_with_runtimes_is_refused_another_life() {
             })
         });
         assert_eq!(status, 0);
-        // The parent goes on.
+        // The parent continues.
         assert_eq!(rt.block_on(async { go(async { 7 }).await.unwrap() }), 7);
     });
 }
@@ -221,7 +222,7 @@ fn a_goroutine_that_forked_may_not_give_way_in_the_child() {
                 unsafe { libc::_exit(3) };
             }
             let mut status = 0;
-            // SAFETY: `status` is a place for the answer.
+            // SAFETY: `status` is valid for the result.
             assert_eq!(unsafe { libc::waitpid(pid, &raw mut status, 0) }, pid);
             status
         });

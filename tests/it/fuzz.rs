@@ -1,9 +1,9 @@
 //! Cancellation, at random.
 //!
-//! The fuzzer polls and drops operations by hand, in a random order, and compares every step with the model: who is woken,
-//! how often, with which value, in which order, which values are gone, and which wakers are kept. Every second task has wakers that
-//! panic. A failure prints the shortest script it could
-//! find; `replay` runs one.
+//! The fuzzer polls and drops operations by hand, in a random order, and compares every step with
+//! the model: which tasks are woken, how often, with which value, in which order, which values are
+//! dropped, and which wakers are kept. Every second task has wakers that panic. A failure prints
+//! the shortest script that was found; `replay` runs one.
 
 use std::cell::RefCell;
 use std::fmt::Write as _;
@@ -26,36 +26,37 @@ use crate::util::no_hang;
 
 // ------------------------------------------------------------------------------------ what is run
 
-/// A step. An operation is named by the number of the step that makes it, so that a script still means the same when
-/// steps are taken out of it; a step that names an operation which is not there does nothing.
+/// A step. An operation is named by the number of the step that makes it, so that a script keeps
+/// its meaning when steps are removed. A step that names an operation that does not exist does
+/// nothing.
 #[derive(Clone, Debug)]
 enum Step {
     Recv(usize),
     Send(usize),
-    /// A reservation, whose value is sent by a poll after it has its place.
+    /// A reservation, whose value is sent by a poll after it has got its place.
     Reserve(usize),
-    /// A receive of so many at most.
+    /// A receive of at most this many values.
     RecvMany(usize, usize),
     /// A receiver that is polled as a stream.
     Stream(usize),
-    /// One that waits in line.
+    /// A stream that waits in the queue.
     IntoStream(usize),
-    /// Two receives as one future of somebody else's, the loser dropped.
+    /// Two receives in one foreign future, which drops the loser.
     Race(usize, usize),
-    /// `select!`: receive, send, receive, send, each from a channel or switched off.
+    /// `select!`: receive, send, receive, send, each on a channel or switched off.
     Macro([Option<usize>; 4]),
     /// `Select`: any cases, and whether each one sends.
     List(Vec<(usize, bool)>),
-    /// As `List`, whose receives go off at the end of their channels.
+    /// As `List`, with receives that are switched off at the end of their channels.
     ListOff(Vec<(usize, bool)>),
     TryRecv(usize),
     TrySend(usize),
     Close(usize),
-    /// The script's own handle of that side goes; operations have their own.
+    /// The script's own handle of that side is dropped; operations have their own.
     Leave(usize, bool),
-    /// Makes a weak reference of it.
+    /// Makes a weak reference from it.
     Weaken(usize, bool),
-    /// Makes a handle of the last weak reference. It is the script's own if that has left.
+    /// Upgrades the last weak reference. The new handle is the script's own if that was dropped.
     Upgrade(usize, bool),
     Poll(usize),
     /// Polled by another task.
@@ -89,7 +90,7 @@ fn script(seed: u64, len: usize) -> Script {
                 (0..1 + dice.roll(4)).map(|_| (dice.roll(CHANNELS), dice.roll(2) == 0)).collect(),
             ),
             44..48 => Step::TryRecv(ch),
-            // Receives for the most part, because one send keeps it from its end.
+            // Mostly receives, because a single send keeps it from its end.
             76..81 => Step::ListOff(
                 (0..1 + dice.roll(4)).map(|_| (dice.roll(CHANNELS), dice.roll(5) == 0)).collect(),
             ),
@@ -131,7 +132,7 @@ async fn reserve(tx: Sender<Item>, item: Item) -> Answer {
     sent(0, place.send(item))
 }
 
-/// Its answer is the first one; the others stand beside it.
+/// The first result is its result; the others are kept next to it.
 async fn recv_many(rx: Receiver<Item>, most: usize, more: Rc<RefCell<Vec<usize>>>) -> Answer {
     let mut items = Vec::new();
     let received = rx.recv_many(&mut items, most).await;
@@ -142,7 +143,8 @@ async fn recv_many(rx: Receiver<Item>, most: usize, more: Rc<RefCell<Vec<usize>>
     got(0, first)
 }
 
-/// How the wakers of the task panic that first polls what a step makes or moves: the odd ones do.
+/// How the wakers of the task panic that first polls what a step makes or moves. Odd tasks have
+/// such wakers.
 fn fault(number: usize) -> Option<Fault> {
     FAULTS.get(number / 2 % FAULTS.len()).copied().filter(|_| number % 2 == 1)
 }
@@ -183,7 +185,7 @@ impl World {
         self.add(op);
     }
 
-    /// The end of a channel, for a case of its own; none if the script has left it.
+    /// The end of a channel, for a case of its own; none if the script has dropped it.
     fn end(&mut self, ch: usize, sends: bool) -> Option<(ModelCase, End)> {
         if sends {
             let tx = self.txs[ch].clone()?;
@@ -210,7 +212,7 @@ impl World {
                 }
                 None => {}
             },
-            // What has no buffer has no places.
+            // A channel without a buffer has no places to reserve.
             Step::Reserve(ch) if self.capacities[ch] == 0 => {}
             Step::Reserve(ch) => {
                 let Some((case, End::Send(tx, item))) = self.end(ch, true) else { return Ok(()) };
@@ -341,7 +343,8 @@ impl World {
             .map(|arm| {
                 let end = arm.and_then(|ch| self.end(ch, sends));
                 let end = end.unwrap_or_else(|| {
-                    // Switched off: its value goes when the select does, whatever wins.
+                    // A case that is off: its value is dropped together with the select, whatever
+                    // wins.
                     let item = sends.then(|| self.model.item());
                     let case = ModelCase { ch: None, value: item.as_ref().map(|item| item.id) };
                     (
@@ -396,10 +399,10 @@ impl World {
     }
 }
 
-/// Runs a script. The error says at which step what was wrong.
+/// Runs a script. The error says which step was wrong.
 fn replay(seed: u64, capacities: [usize; CHANNELS], steps: &[(usize, Step)]) -> Result<(), String> {
     let run = || {
-        fastrand::seed(seed); // what a select draws
+        fastrand::seed(seed); // the random choices of a select
         let mut world = World::new(capacities);
         let run = |world: &mut World, at: usize, step: &Step| {
             world.step(at, step).and_then(|()| world.check()).map_err(|error| {
@@ -411,7 +414,7 @@ fn replay(seed: u64, capacities: [usize; CHANNELS], steps: &[(usize, Step)]) -> 
         for (at, step) in steps {
             run(&mut world, *at, step)?;
         }
-        // The end: whatever is left goes, in some order.
+        // The end: everything left is dropped, in a random order.
         let at = usize::MAX;
         while !world.ops.is_empty() {
             let name = world.ops[seed as usize * 7 % world.ops.len()].name;
@@ -426,7 +429,7 @@ fn replay(seed: u64, capacities: [usize; CHANNELS], steps: &[(usize, Step)]) -> 
     catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| Err("it panicked, see above".into()))
 }
 
-/// Runs many scripts; of one that fails, the shortest that still does is told.
+/// Runs many scripts. If one fails, reports the shortest script that still fails.
 fn fuzz(capacities: impl Fn(u64) -> [usize; CHANNELS], seeds: std::ops::Range<u64>, len: usize) {
     for seed in seeds {
         let (capacities, mut at) = (capacities(seed), 0);
@@ -476,7 +479,7 @@ fn dropping_anything_at_any_moment_loses_nothing_with_all_sorts_of_channels_ca01
 
 #[test]
 fn the_fuzzer_sees_a_mistake() {
-    // A script with an expectation of its own that is wrong: the value is gone, but not twice.
+    // A script with a wrong expectation of its own: the value is dropped, but not twice.
     let mut world = World::new([1; CHANNELS]);
     for (at, step) in [Step::Send(0), Step::Poll(0), Step::TryRecv(0)].into_iter().enumerate() {
         world.step(at, &step).unwrap();
@@ -509,7 +512,8 @@ fn the_fuzzer_takes_arms_out_and_counts_them() {
 fn the_fuzzer_gives_places_and_takes_them_back() {
     let mut world = World::new([1; CHANNELS]);
     let steps = [
-        // The first one has the place, the second waits, the third meets a receive that finds nothing.
+        // The first one has the place, the second waits, the third matches a receive that finds
+        // nothing.
         (0, Step::Reserve(0)),
         (1, Step::Reserve(0)),
         (2, Step::Send(0)),
@@ -545,14 +549,14 @@ fn the_model_sees_a_select_that_sent_another_value_than_it_tells() {
     drop(second);
     let error = model.polled(op, Some((0, What::Sent)), false).unwrap_err();
     assert_eq!(error, "gave Some((0, Sent)), which is Some((1, Sent)), not (0, Sent)");
-    // The other way round: the value that was sent is told first.
+    // The other way round: the model is told of the value that was sent first.
     let (mut model, [first, _second], op) = parked();
     model.looked(0, Some(What::Got(Some(first.id)))).unwrap();
     model.polled(op, Some((0, What::Sent)), false).unwrap();
     assert_eq!(model.check_values().unwrap_err(), "value 0 was dropped 0 times, not 1");
     drop(first);
     assert_eq!(model.check_values().unwrap_err(), "value 1 was dropped 0 times, not 1");
-    // Neither is told: one of them is gone, whichever that is.
+    // The model is told of neither: one of them is dropped, and it does not matter which.
     let (mut model, [_first, second], op) = parked();
     let (receive, _) = model.begin(vec![ModelCase { ch: Some(0), value: None }]);
     model.polled(receive, Some((0, What::Got(Some(second.id)))), false).unwrap();

@@ -33,7 +33,7 @@ impl<F: Future> Hand<F> {
         self.poll_with(&self.waker.clone())
     }
 
-    /// As `poll`, by another task.
+    /// As `poll`, but by another task.
     pub(crate) fn poll_with(&mut self, waker: &Waker) -> Poll<F::Output> {
         let polled = self.future.as_mut().poll(&mut Context::from_waker(waker));
         self.done |= polled.is_ready();
@@ -61,18 +61,18 @@ impl<F: Future> Hand<F> {
         self.done
     }
 
-    /// How often it has been woken.
+    /// The number of times it was woken.
     pub(crate) fn wakes(&self) -> usize {
         self.wakes.count()
     }
 
-    /// Never dropped, never polled again.
+    /// Leaks it: it is never dropped and never polled again.
     pub(crate) fn leak(self) {
         std::mem::forget(self.future);
     }
 }
 
-/// `f` as main of a runtime of its own with so many processors. It must not hang.
+/// Runs `f` as main of a runtime of its own with this many processors. It must not hang.
 pub(crate) fn on_procs<T: Send + 'static>(
     n: usize,
     f: impl Future<Output = T> + Send + 'static,
@@ -83,7 +83,7 @@ pub(crate) fn on_procs<T: Send + 'static>(
     })
 }
 
-/// A waker that runs code when it is woken and when its last handle goes.
+/// A waker that runs code when it is woken and when its last clone is dropped.
 pub(crate) struct Acts {
     pub(crate) on_wake: Box<dyn Fn() + Send + Sync>,
     pub(crate) on_drop: Box<dyn Fn() + Send + Sync>,
@@ -101,7 +101,7 @@ impl Drop for Acts {
     }
 }
 
-/// A future that does something after each of its polls that found it pending.
+/// A future that does something after each of its polls that returned pending.
 pub(crate) struct After<F, H> {
     future: Pin<Box<F>>,
     then: H,

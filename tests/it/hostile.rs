@@ -1,4 +1,4 @@
-//! What users bring along and a channel must survive: wakers and values that call back, destructors that panic,
+//! User code that a channel must survive: wakers and values that call back, destructors that panic,
 //! operations that are leaked.
 
 use std::cell::{Cell, RefCell};
@@ -20,7 +20,7 @@ use crate::util::{Counted, Drops, no_hang};
 
 // --------------------------------------------------------------------------- code that calls back
 
-/// When a waker calls back.
+/// The moment at which a waker calls back.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Moment {
     Clone,
@@ -38,7 +38,7 @@ struct Hooks {
 impl Hooks {
     fn at(&self, moment: Moment) {
         thread_local!(static INSIDE: Cell<bool> = const { Cell::new(false) });
-        // What the callback does may call wakers too; those say nothing.
+        // The callback may use wakers too; those do nothing.
         if moment == self.moment && !INSIDE.replace(true) {
             (self.act)();
             INSIDE.set(false);
@@ -50,7 +50,7 @@ impl Hooks {
 fn hooked(moment: Moment, act: Act) -> Waker {
     static TABLE: RawWakerVTable = RawWakerVTable::new(clone, wake, wake_by_ref, drop_it);
     unsafe fn clone(data: *const ()) -> RawWaker {
-        // SAFETY: `data` came from `Arc::into_raw`, and is counted while this runs.
+        // SAFETY: `data` came from `Arc::into_raw`, and its count is held while this runs.
         unsafe {
             (*data.cast::<Hooks>()).at(Moment::Clone);
             Arc::increment_strong_count(data.cast::<Hooks>());
@@ -58,7 +58,7 @@ fn hooked(moment: Moment, act: Act) -> Waker {
         RawWaker::new(data, &TABLE)
     }
     unsafe fn wake(data: *const ()) {
-        // SAFETY: as above; the count is given up.
+        // SAFETY: as above; this gives the count up.
         let hooks = unsafe { Arc::from_raw(data.cast::<Hooks>()) };
         hooks.at(Moment::Wake);
         hooks.at(Moment::Drop);
@@ -68,12 +68,12 @@ fn hooked(moment: Moment, act: Act) -> Waker {
         unsafe { (*data.cast::<Hooks>()).at(Moment::Wake) };
     }
     unsafe fn drop_it(data: *const ()) {
-        // SAFETY: as above; the count is given up.
+        // SAFETY: as above; this gives the count up.
         let hooks = unsafe { Arc::from_raw(data.cast::<Hooks>()) };
         hooks.at(Moment::Drop);
     }
     let data = Arc::into_raw(Arc::new(Hooks { moment, act })).cast();
-    // SAFETY: the functions above keep the counts.
+    // SAFETY: the functions above maintain the count.
     unsafe { Waker::from_raw(RawWaker::new(data, &TABLE)) }
 }
 
@@ -101,7 +101,7 @@ fn a_select_that_the_same_task_polls_again_clones_no_waker() {
     }
 }
 
-/// A boxed operation of a channel, whatever it comes to.
+/// A boxed operation of a channel; its output does not matter.
 type Parked = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// What a callback does with the channel.
@@ -210,7 +210,7 @@ impl Scene {
         }
     }
 
-    /// Something of everything, every waker made by `waker`.
+    /// One of everything, with wakers that all come from `waker`.
     fn play(&self, waker: &dyn Fn() -> Waker) {
         let park = |mut op: Parked| {
             if poll_once(op.as_mut(), &waker()).is_pending() {
@@ -279,7 +279,8 @@ fn wakers_may_use_the_channel_when_cloned_woken_or_dropped_ca06() {
     });
 }
 
-/// Polls with a waker that has the data of the task's own waker, but functions of its own: the clone calls back.
+/// Polls with a waker that has the data of the task's own waker, but its own functions: the clone
+/// calls back.
 struct Wrapped<F> {
     future: Pin<Box<F>>,
     act: Act,
@@ -290,7 +291,7 @@ impl<F: Future> Future for Wrapped<F> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         thread_local! {
-            /// The functions of the task's own waker, and the callback, of the poll in progress.
+            /// The functions of the task's own waker, and the callback, during the poll.
             static INNER: RefCell<Option<(&'static RawWakerVTable, Act)>> = const { RefCell::new(None) };
         }
         static TABLE: RawWakerVTable =
@@ -298,7 +299,8 @@ impl<F: Future> Future for Wrapped<F> {
         fn inner(data: *const ()) -> (ManuallyDrop<Waker>, Act) {
             let (functions, act) =
                 INNER.with_borrow(|inner| inner.clone()).expect("within the poll");
-            // SAFETY: both parts are the task's waker's, which outlives the poll; it is not dropped.
+            // SAFETY: both parts are those of the task's waker, which outlives the poll; it is not
+            // dropped.
             (ManuallyDrop::new(unsafe { Waker::new(data, functions) }), act)
         }
         unsafe fn clone(data: *const ()) -> RawWaker {
@@ -312,7 +314,7 @@ impl<F: Future> Future for Wrapped<F> {
         }
 
         INNER.set(Some((cx.waker().vtable(), self.act.clone())));
-        // SAFETY: the functions pass everything on to those of the waker whose data it is.
+        // SAFETY: the functions forward everything to those of the waker that owns the data.
         let waker = unsafe { Waker::new(cx.waker().data(), &TABLE) };
         let polled = self.future.as_mut().poll(&mut Context::from_waker(&waker));
         INNER.set(None);
@@ -320,8 +322,8 @@ impl<F: Future> Future for Wrapped<F> {
     }
 }
 
-/// The channel's lock was held while the wrapper's `clone` ran: its data was that of the goroutine's waker, and so it was taken
-/// for it.
+/// The channel's lock was held while the wrapper's `clone` ran: the channel took it for the
+/// goroutine's own waker, because its data was the same.
 #[test]
 fn a_waker_with_the_data_of_the_goroutines_own_may_use_the_channel_when_cloned_ca06() {
     no_hang(|| {
@@ -360,7 +362,7 @@ fn a_waker_with_the_data_of_the_goroutines_own_may_use_the_channel_when_cloned_c
     });
 }
 
-/// A value whose destructor does something with the channel that it goes through.
+/// A value whose destructor uses the channel that the value goes through.
 struct Noisy {
     act: Act,
     drops: Drops,
@@ -379,9 +381,10 @@ impl Drop for Noisy {
 
 #[test]
 fn a_waker_that_spends_the_rest_of_the_budget_gives_the_goroutine_no_endless_one() {
-    // A send notifies a stream, whose waker completes operations of its own, in the goroutine's poll, until nothing is left of
-    // the budget. If the send spent after that, the budget would wrap around, and the goroutine would not give way to the other.
-    // A goroutine that is alone has some budgets in a row, also beside one whose thread has lost its core.
+    // A send notifies a stream, whose waker completes operations of its own, in the goroutine's
+    // poll, until the budget is used up. If the send consumed budget after that, the budget would
+    // wrap around, and the goroutine would not yield to the other one. A goroutine that is alone
+    // has several budgets in a row, even next to one whose thread has lost its core.
     const MANY: usize = 50_000;
     let sends = no_hang(|| {
         Runtime::builder().gomaxprocs(1).build().unwrap().block_on(async {
@@ -478,7 +481,8 @@ fn values_may_use_the_channel_when_dropped_ca06() {
                 }
                 drop(failing);
                 drop(ends.lock().unwrap().take());
-                // The last receiver takes what is left with it; a sender is there to be called back.
+                // The last receiver drops the remaining values; a waiting sender has a waker that
+                // calls back.
                 drop((rx, tx));
                 assert_eq!(drops.count(), made.load(Ordering::Relaxed), "capacity {cap}");
             }
@@ -515,7 +519,7 @@ fn the_values_that_the_last_receiver_drops_see_the_channel_closed_ca06() {
 
 // ------------------------------------------------------------------------- destructors that panic
 
-/// A value that is counted when it goes, and panics then if it is live ammunition.
+/// A value that is counted when it is dropped, and then panics if it is armed.
 #[derive(Debug)]
 struct Bomb {
     id: usize,
@@ -540,7 +544,7 @@ impl Arsenal {
         Self(Drops::new(), Cell::new(0))
     }
 
-    /// How many are left.
+    /// The number of values that are left.
     fn left(&self) -> usize {
         self.1.get() - self.0.count()
     }
@@ -556,14 +560,14 @@ impl Arsenal {
     }
 }
 
-/// Runs `f`, in which that bomb must go off.
+/// Runs `f`, in which that value must panic.
 #[track_caller]
 fn blast<T>(id: usize, f: impl FnOnce() -> T) {
     let payload = catch_unwind(AssertUnwindSafe(|| drop(f()))).expect_err("nothing went off");
     assert_eq!(payload.downcast_ref::<String>(), Some(&format!("bomb {id}")));
 }
 
-/// The channel works, and nobody waits on it.
+/// The channel works, and no operation waits on it.
 #[track_caller]
 fn still_works(tx: &Sender<Bomb>, rx: &Receiver<Bomb>, arsenal: &Arsenal) {
     while rx.try_recv().is_ok() {}
@@ -676,7 +680,7 @@ fn a_returned_value_that_panics_takes_no_other_with_it() {
     let served = Hand::parked(rx.recv());
     tx.try_send(arsenal.live(0)).unwrap();
     tx.try_send(arsenal.dud(1)).unwrap();
-    drop(served); // goes back, so nothing goes off
+    drop(served); // returned, so it does not panic
     drop(tx);
     blast(0, || drop(rx));
     assert_eq!(arsenal.0.count(), 2);
@@ -692,7 +696,7 @@ fn a_closed_channel_gives_bombs_back_and_does_not_set_them_off() {
     let error = waiting.ready().unwrap_err();
     assert_eq!(arsenal.0.count(), 0);
     blast(0, || drop(error));
-    blast(1, || drop(left)); // failed, and never told
+    blast(1, || drop(left)); // failed, and never reported
     blast(2, || drop(tx.send_blocking(arsenal.live(2))));
     blast(3, || drop(tx.try_send(arsenal.live(3))));
     assert_eq!(arsenal.0.count(), 4);
@@ -741,7 +745,7 @@ fn a_losing_send_that_panics_leaves_no_registration() {
             );
             still_works(&tx, &rx, &arsenal);
         }
-        // The same as a list made at run time, and with a default.
+        // The same for a list made at run time, and with a default.
         tx.try_send(arsenal.dud(0)).map_or_else(drop, drop);
         let list = || {
             Select::new().recv(&rx, |v| v.map(|v| v.id)).send(&quiet_tx, arsenal.live(2), |_| None)
@@ -760,7 +764,7 @@ fn a_losing_send_that_panics_leaves_no_registration() {
         tx.try_send(arsenal.dud(0)).unwrap();
         blast(2, || poll_once(waiting.as_mut(), Waker::noop()));
         drop(waiting);
-        while rx.try_recv().is_ok() {} // a list's losers go before the winner is looked at: the value may be there still
+        while rx.try_recv().is_ok() {} // a list drops its losers before it looks at the winner: the value may still be there
         assert_eq!(arsenal.left(), 0, "capacity {cap}, a list");
         blast(2, || {
             select! { r = quiet_tx.send(arsenal.live(2)) => drop(r), default => {} }
@@ -784,7 +788,7 @@ fn an_aborted_goroutine_whose_value_panics_leaves_the_channel_whole_ca15() {
             let sender = tx.clone();
             let bomb = arsenal.live(0);
             let sending = go(async move { drop(sender.send(bomb).await) });
-            gosched().await; // on the one processor it parks meanwhile
+            gosched().await; // on the only processor it parks meanwhile
             sending.abort();
             assert!(sending.await.is_err());
             assert_eq!(arsenal.0.count(), 1);
@@ -801,13 +805,13 @@ fn a_leaked_receive_holds_one_value_and_delays_nobody_ca09() {
     let (tx, rx) = chan::unbuffered();
     Hand::parked(rx.recv()).leak();
     let mut behind = Hand::parked(rx.recv());
-    tx.try_send(drops.one()).unwrap(); // to nobody
+    tx.try_send(drops.one()).unwrap(); // to no waiter
     assert!(behind.is_pending());
     tx.try_send(drops.one()).unwrap();
     assert!(behind.ready().is_some());
     assert_eq!(drops.count(), 1);
     drop(behind);
-    // Leaked while it waits, the channel gone.
+    // Leaked while it waits, after the channel is dropped.
     Hand::parked(rx.recv()).leak();
     drop(tx);
     assert!(rx.try_recv().is_err());
@@ -844,7 +848,7 @@ fn a_leaked_select_wins_once_and_delays_nobody_ca09() {
     })
     .leak();
     let (mut on_a, mut on_b) = (Hand::parked(a.recv()), Hand::parked(b.recv()));
-    a_tx.try_send(1).unwrap(); // to nobody
+    a_tx.try_send(1).unwrap(); // to no waiter
     a_tx.try_send(2).unwrap();
     b_tx.try_send(3).unwrap();
     assert_eq!((on_a.ready(), on_b.ready()), (Some(2), Some(3)));

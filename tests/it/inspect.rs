@@ -1,4 +1,4 @@
-//! What is found of goroutines. Reports of a whole process are in `tests/stuck.rs`.
+//! What `inspect` finds about goroutines. Reports of a whole process are in `tests/stuck.rs`.
 
 use std::collections::HashSet;
 use std::future::pending;
@@ -18,7 +18,7 @@ fn runtime(procs: usize) -> Runtime {
     Runtime::builder().gomaxprocs(procs).build().unwrap()
 }
 
-/// What is found of the handle's goroutine.
+/// What `inspect` finds about the goroutine of this handle.
 fn find<T>(handle: &JoinHandle<T>) -> Option<GoroutineInfo> {
     let mut found: Vec<_> =
         inspect::goroutines().into_iter().filter(|goroutine| goroutine.id == handle.id()).collect();
@@ -56,8 +56,9 @@ fn a_goroutine_is_found_in_each_state() {
                     .find(|one| one.is_main && one.runtime == found.runtime);
                 assert_eq!(me.unwrap().state, GoroutineState::Running);
 
-                // Woken, and behind this goroutine. With two processors the other one may take it; with one it has ended only if
-                // the kernel has kept this thread from its core so long that another worker was given the processor.
+                // It is woken, and queued behind this goroutine. With two processors the other one
+                // may run it. With one it has ended only if the kernel has kept this thread from
+                // its core so long that the processor was given to another worker.
                 tx.try_send(1).unwrap();
                 let woken = find(&waits);
                 assert!(
@@ -85,7 +86,8 @@ fn goroutines_that_have_never_parked_are_found_and_keep_their_order() {
                 let ids: HashSet<_> = all.iter().map(|goroutine| goroutine.id).collect();
                 assert_eq!(ids.len(), all.len(), "one is found twice");
                 for handle in &handles {
-                    // One that the monitor has given to another worker, because this poll takes long, may have ended.
+                    // A goroutine may have ended if the monitor has given it to another worker,
+                    // because this poll takes long.
                     assert!(
                         ids.contains(&handle.id()) || handle.is_finished(),
                         "{} is missing",
@@ -96,7 +98,7 @@ fn goroutines_that_have_never_parked_are_found_and_keep_their_order() {
             for handle in handles {
                 handle.await.unwrap();
             }
-            // The last one runs next (Go's order); the others are first in, first out.
+            // The last one runs next (Go's order); the others are FIFO.
             let mut expected: Vec<_> = (0..999).collect();
             expected.insert(0, 999);
             let order = order.lock().unwrap().clone();
@@ -127,15 +129,17 @@ fn a_goroutine_in_its_first_poll_is_running_and_one_that_ended_is_gone() {
     });
 }
 
-/// Goroutines begin, run, park, move and end on several threads, and `gomaxprocs` changes, while others look: each goroutine that
-/// lives all the time is found in each look, once; and nothing else goes wrong, such as a use of one that was freed.
+/// Goroutines start, run, park, move and end on several threads, and `gomaxprocs` changes, while
+/// other threads list them. Each list has each goroutine that lives all the time exactly once, and
+/// nothing else goes wrong, such as a use of a freed goroutine.
 #[test]
 fn looks_beside_goroutines_that_come_and_go_find_each_that_stays() {
     no_hang(|| {
         let rt = Arc::new(runtime(4));
         let stop = Arc::new(AtomicBool::new(false));
         let (tx, rx) = chan::bounded::<u8>(4);
-        // Until it has parked once, one that moves from queue to queue in each of the attempts may be missed.
+        // Until it has parked once, a goroutine that moves from queue to queue during each attempt
+        // may be missed.
         let have_parked = WaitGroup::new();
         have_parked.add(40);
         let parks_first = |have_parked: WaitGroup| async move {
@@ -201,7 +205,7 @@ fn looks_beside_goroutines_that_come_and_go_find_each_that_stays() {
     });
 }
 
-/// Where locks are recorded, channels are.
+/// If locks are recorded, channels are.
 #[test]
 fn a_wait_for_a_channel_says_what_is_known_of_it() {
     if !cfg!(debug_assertions) {
@@ -233,7 +237,7 @@ fn a_wait_for_a_channel_says_what_is_known_of_it() {
             assert_eq!(channel(&sends).map(facts), Some((2, 1, 2, 2)));
             assert_eq!((rx.recv().await, sends.await.unwrap()), (Some(1), true));
 
-            // Two at once: which one is waited for is not told.
+            // Two at once: the report does not say which one it waits for.
             let (silent, (_kept, nothing)) = (rx.clone(), chan::unbuffered::<u8>());
             assert_eq!((rx.recv().await, rx.recv().await), (Some(2), Some(3)));
             let waits = go(async move {
@@ -250,7 +254,7 @@ fn a_wait_for_a_channel_says_what_is_known_of_it() {
     });
 }
 
-/// The channel's memory is freed while others look.
+/// The channel's memory is freed while other threads list it.
 #[test]
 fn channels_that_come_and_go_are_looked_at() {
     no_hang(|| {

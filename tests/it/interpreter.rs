@@ -1,8 +1,9 @@
-//! Bytes as a program over channels and selects, beside a model of what Go's do.
+//! Bytes as a program over channels and selects, checked against a model of Go's.
 //!
-//! Any string of bytes is a program, so a fuzzer that knows nothing of channels can drive it: `fuzz/` does. It uses of
-//! its neighbours only what is compiled there as well. Every future is polled by hand, on one thread; after each step
-//! the answers, the wakes, the drops, the wakers that are kept and what the channels say of themselves must be the model's.
+//! Any string of bytes is a program, so a fuzzer without knowledge of channels can drive it, as
+//! `fuzz/` does. It uses only those modules that `fuzz/` compiles as well. Every future is polled
+//! by hand, on one thread. After each step the results, the wakes, the drops, the wakers that are
+//! kept and the state that the channels report must be the model's.
 
 use gopark::chan::{self, Receiver, Sender};
 use gopark::select;
@@ -13,9 +14,9 @@ use crate::task::{FAULTS, Fault};
 
 const SLOTS: usize = 3;
 const CAPACITIES: [usize; 3] = [0, 1, 3];
-/// Handles of one side that a program may hold of one channel.
+/// Handles of one side that a program may hold for one channel.
 const MOST_ENDS: usize = 3;
-/// Operations at a time; more only make a program slow.
+/// Operations at a time; more would only make a program slow.
 const MOST_OPS: usize = 24;
 
 /// The script's handles of one channel.
@@ -29,15 +30,15 @@ struct World {
     model: Model,
     slots: Vec<Slot>,
     ops: Vec<Op>,
-    /// Operations so far.
+    /// The number of operations so far.
     made: usize,
     /// How the wakers of new tasks panic.
     fault: Option<Fault>,
-    /// The steps so far, for who has to read about a failure.
+    /// The steps so far, for the report of a failure.
     trace: String,
 }
 
-/// What is left of the program. It ends where a step lacks its first byte; other bytes that lack are zero.
+/// The rest of the program. It ends at a step without a first byte; any other missing byte is zero.
 struct Bytes<'a>(std::slice::Iter<'a, u8>);
 
 impl Bytes<'_> {
@@ -62,7 +63,7 @@ impl World {
         Slot { ch: self.model.make(capacity), txs: vec![tx], rxs: vec![rx] }
     }
 
-    /// A case by its byte, with handles of its own; none if the script has no such end any more.
+    /// A case by its byte, with handles of its own; none if the script has dropped that end.
     fn case(&mut self, byte: usize) -> Option<(ModelCase, End)> {
         let slot = byte % SLOTS;
         let ch = Some(self.slots[slot].ch);
@@ -88,7 +89,7 @@ impl World {
         (ModelCase { ch: None, value: Some(item.id) }, End::Send(Sender::nil(), item))
     }
 
-    /// A new operation; polled at once if `byte` does not say otherwise.
+    /// A new operation, which is polled at once unless `byte` says otherwise.
     fn start(
         &mut self,
         op: impl FnOnce(usize, &mut Model) -> Op,
@@ -110,7 +111,7 @@ impl World {
         self.start(|name, model| Op::future(name, model, cases, future), byte)
     }
 
-    /// The handles of an operation go.
+    /// Drops the handles of an operation.
     fn release(&mut self, holds: Vec<(usize, Side)>) {
         holds.into_iter().for_each(|(ch, side)| self.model.release(ch, side));
     }
@@ -145,7 +146,7 @@ impl World {
             }
             "try_send" => self.try_send(slot)?,
             "try_recv" => self.try_recv(slot)?,
-            // Rarely: what is closed stays so, and then nothing waits.
+            // Rarely, because a closed channel stays closed, and then nothing waits.
             "close" | "leave" if byte & 0x60 != 0 => {}
             "close" => {
                 if let Some(tx) = self.slots[slot].txs.first() {
@@ -252,7 +253,7 @@ impl World {
 
     fn leave(&mut self, slot: usize, side: Side) {
         let Slot { ch, txs, rxs } = &mut self.slots[slot];
-        // The oldest: what is left are clones.
+        // The oldest one, because the others are clones.
         let left = match side {
             Side::Send => {
                 !txs.is_empty() && {
@@ -289,7 +290,7 @@ impl World {
         rxs.last().map_or(Ok(()), |rx| self.model.try_recv(*ch, rx))
     }
 
-    /// An operation with a `default` looked at its cases once.
+    /// An operation with a `default` checked its cases once.
     fn default(&mut self, name: usize, real: Option<Answer>, biased: bool) -> Result<(), String> {
         if !self
             .model
@@ -324,7 +325,8 @@ impl World {
         Ok(())
     }
 
-    /// Whatever is left goes; nobody may be registered anywhere then, and every value is gone once.
+    /// Everything left is dropped. Then no operation may be registered anywhere, and every value is
+    /// dropped once.
     fn finish(&mut self, order: usize) -> Result<(), String> {
         self.trace += "  the end\n";
         while !self.ops.is_empty() {
@@ -332,7 +334,7 @@ impl World {
             self.check()?;
         }
         for slot in 0..SLOTS {
-            // Were somebody left in a queue, one of these would find them.
+            // If an operation were left in a queue, one of these would find it.
             self.try_send(slot)?;
             for _ in 0..=self.model.len(self.slots[slot].ch) {
                 self.try_recv(slot)?;
@@ -345,7 +347,7 @@ impl World {
     }
 }
 
-/// What a step's first byte means; what stands twice is drawn more often.
+/// What the first byte of a step means; an entry that occurs twice is drawn more often.
 const NAMES: [&str; 23] = [
     "recv",
     "send",
@@ -372,17 +374,17 @@ const NAMES: [&str; 23] = [
     "spoil",
 ];
 
-/// Runs a program. The error tells the steps that led there.
+/// Runs a program. The error lists the steps that led to it.
 pub(crate) fn run(program: &[u8]) -> Result<Tally, String> {
     run_with(program, |_| {})
 }
 
-/// As `run`; `meddle` is called with the drops that the model counts, before each look at them.
+/// As `run`; `meddle` is called with the drops that the model counts, before each check of them.
 pub(crate) fn run_with(
     program: &[u8],
     mut meddle: impl FnMut(&mut Vec<u8>),
 ) -> Result<Tally, String> {
-    // What a select draws comes from the program as well.
+    // The random choices of a select come from the program as well.
     fastrand::seed(
         program.iter().fold(7, |seed: u64, &byte| seed.wrapping_mul(31).wrapping_add(byte.into())),
     );

@@ -54,7 +54,8 @@ fn a_dropped_join_loses_no_result() {
     });
 }
 
-/// Goroutines end, are aborted or panic while joins are polled by hand and dropped: each has one result, and nothing is left.
+/// Goroutines end, are aborted or panic while joins are polled by hand and dropped: each goroutine
+/// has one result, and none is left.
 #[test]
 fn each_goroutine_has_one_result_whichever_are_aborted_and_joins_dropped() {
     let runtime = Runtime::builder().gomaxprocs(2).on_panic(OnPanic::Isolate).build().unwrap();
@@ -110,7 +111,7 @@ fn each_goroutine_has_one_result_whichever_are_aborted_and_joins_dropped() {
                     set.abort_all();
                 }
                 while !set.is_empty() {
-                    // One that has not begun comes to the gate only now.
+                    // A goroutine that has not started reaches the gate only now.
                     gate.notify_all();
                     select! {
                         result = set.join_next() => take(result.expect("it is not empty"), &mut results),
@@ -150,7 +151,7 @@ fn a_set_that_is_dropped_ends_its_goroutines_and_one_that_is_detached_does_not()
         }
         set.detach_all();
         assert!(set.join_next().await.is_none());
-        // Those that are detached are no matter of the set.
+        // Detached goroutines no longer belong to the set.
         set.go(async {});
         assert!(set.join_next().await.unwrap().is_ok());
         drop((set, tx));
@@ -189,7 +190,7 @@ fn aborted_ones_and_panics_are_results() {
 #[test]
 fn an_abort_handle_ends_its_goroutine_whatever_that_has_done_by_then() {
     on_procs(1, async {
-        // Not polled yet, parked, parked before; with the handle and without.
+        // Not polled yet, parked, parked before; with the handle and without it.
         for (turns_before, turns_after, keeps) in
             [(0, 0, true), (1, 0, true), (0, 1, false), (1, 1, false), (0, 0, false)]
         {
@@ -215,11 +216,12 @@ fn an_abort_handle_ends_its_goroutine_whatever_that_has_done_by_then() {
             }
             abort.abort();
         }
-        // One that was aborted by a handle that is gone, before its first poll: it is not polled.
+        // A goroutine that was aborted before its first poll, by a handle that was dropped: it is
+        // not polled.
         let handle = go(async { unreachable!("it was aborted before") });
         handle.abort_handle().abort();
         assert!(handle.await.unwrap_err().is_aborted());
-        // One that has ended.
+        // A goroutine that has ended.
         let handle = go(async { 7 });
         let abort = handle.abort_handle();
         assert_eq!(handle.await.unwrap(), 7);
@@ -242,7 +244,8 @@ fn abort_handles_of_goroutines_that_come_and_go_reach_no_other() {
             });
             match dice.roll(4) {
                 0 => {
-                    // Of one that has ended: what has its memory now is none of its business.
+                    // The handle of a goroutine that has ended must not affect what uses its memory
+                    // now.
                     let abort = handle.abort_handle();
                     handle.await.unwrap();
                     aborts.push(abort);

@@ -35,7 +35,7 @@ fn panic_of<T>(f: impl FnOnce() -> T) -> String {
     }
 }
 
-/// Notes its drop, and the thread of that.
+/// Records its drop, and on which thread that happened.
 struct Dropped(Rc<RefCell<Vec<&'static str>>>, &'static str, thread::ThreadId);
 
 impl Dropped {
@@ -467,7 +467,7 @@ fn a_destructor_of_main_may_call_block_on_local_again() {
     }
     no_hang(|| {
         let again = Again;
-        // It owns what the closure captures until it is dropped, after it has returned.
+        // It owns what the closure captured until it is dropped, which is after it has returned.
         let main = poll_fn(move |_| {
             let _again = &again;
             Poll::Ready(go_local(async { 5 }))

@@ -26,7 +26,7 @@ fn losing_lock_in_a_select_leaves_nothing_behind_ca05() {
             _ = c.wait(other.lock().await) => unreachable!(),
             v = rx.recv() => assert_eq!(v, Some(())),
         }
-        // The writer that lost keeps no reader out, and nobody hands anything to the dead.
+        // The writer that lost blocks no reader, and nothing is handed to a dropped waiter.
         assert!(rw.try_rlock().is_some());
         drop(held);
         assert!(m.try_lock().is_some() && rw.try_lock().is_some() && s.try_acquire(1).is_some());
@@ -55,7 +55,8 @@ fn losing_lock_in_a_select_leaves_nothing_behind_ca05() {
     });
 }
 
-/// A parked select on a lock and a channel, either of which may come first; whatever loses is whole.
+/// A parked select on a lock and a channel, either of which may come first; the loser keeps its
+/// state.
 #[test]
 fn select_on_locks_and_channels_loses_no_lock_ca07() {
     on_procs(2, async {

@@ -1,4 +1,4 @@
-//! One binary, one link: a file a subject.
+//! All integration tests are one binary, which is linked once. Each file has one subject.
 
 #[cfg(feature = "macros")]
 mod attributes;

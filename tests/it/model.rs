@@ -1,6 +1,7 @@
-//! A model of Go's channels, extended by what dropping an operation means: who is served, with which value, in which order,
-//! and which values are gone. And what whoever holds real channels beside it needs: values that count their drops, and the
-//! comparison of each answer. It uses nothing of its neighbours, for `fuzz/` compiles it as well.
+//! A model of Go's channels, extended by what dropping an operation means: which operation is
+//! served, with which value, in which order, and which values are dropped. And the parts for
+//! comparing real channels with it: values that count their drops, and the comparison of each
+//! result. It uses no other module, because `fuzz/` compiles it as well.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -27,34 +28,34 @@ pub(crate) enum Side {
     Recv,
 }
 
-/// What a case came to, values by their number.
+/// The result of a case, with values by their numbers.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum What {
     Got(Option<usize>),
     Sent,
     Back(usize),
-    /// A place in the buffer, for a value that is sent by a later poll.
+    /// A place in the buffer, for a value that a later poll sends.
     Place,
     /// All cases were off.
     Off,
 }
 
-/// The winning case of an operation, and what it came to.
+/// The winning case of an operation, and its result.
 pub(crate) type Answer = (usize, What);
 
-/// What a select answers whose cases are all off. No case has such a number.
+/// The result of a select whose cases are all off. No case has this number.
 pub(crate) const ALL_OFF: Answer = (usize::MAX, What::Off);
 
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ModelCase {
-    /// None: a nil channel.
+    /// None for a nil channel.
     pub(crate) ch: Option<usize>,
-    /// Of a send.
+    /// The value, for a send.
     pub(crate) value: Option<usize>,
 }
 
 impl ModelCase {
-    /// The handle that goes with it.
+    /// The handle that the case owns.
     fn hold(self) -> Option<(usize, Side)> {
         Some((self.ch?, if self.value.is_some() { Side::Send } else { Side::Recv }))
     }
@@ -64,7 +65,7 @@ impl ModelCase {
 pub(crate) enum State {
     Fresh,
     Waiting,
-    /// Served, and with a value the number of its hand-over.
+    /// Served; with a value also the number of its hand-over.
     Won(Answer, usize),
     /// It has its place.
     Holding,
@@ -75,12 +76,12 @@ pub(crate) enum State {
 struct ModelChan {
     capacity: usize,
     closed: bool,
-    /// Places that are held, or were given to operations that do not know it yet.
+    /// Places that are held, or that were given to operations that have not been polled since.
     reserved: usize,
     senders: usize,
     receivers: usize,
     handed: usize,
-    /// Handed over, and given back by a receive that was dropped: older than the buffer.
+    /// Handed over, and returned by a receive that was dropped: older than the buffer.
     returned: Vec<(usize, usize)>,
     buffer: VecDeque<usize>,
     /// Operation and case.
@@ -88,32 +89,33 @@ struct ModelChan {
     sendq: VecDeque<(usize, usize)>,
 }
 
-/// How often a run came where mistakes are made.
+/// The number of times that a run reached each situation in which mistakes are likely.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Tally {
-    /// A parked receive was given a value, a parked send gave its own.
+    /// A parked receive was given a value, or a parked send gave its own.
     pub(crate) handed: usize,
-    /// A parked sender's value moved into the buffer behind what was taken.
+    /// A parked sender's value moved into the buffer when a value was taken.
     pub(crate) refilled: usize,
     /// A select that waited was served.
     pub(crate) selected: usize,
-    /// A value came back from a receive that was dropped, and went to the next or into the channel.
+    /// A value was returned by a receive that was dropped, and went to the next receiver or into
+    /// the channel.
     pub(crate) passed_on: usize,
     pub(crate) returned: usize,
     /// A close ended an operation that waited.
     pub(crate) closed_under: usize,
-    /// A `default` ran, a case was taken instead of one.
+    /// A `default` ran, or a case was taken instead of one.
     pub(crate) defaults: usize,
     pub(crate) taken_now: usize,
     /// A channel lost the last handle of a side.
     pub(crate) left: usize,
-    /// A pending operation changed its task.
+    /// A pending operation moved to another task.
     pub(crate) retasked: usize,
-    /// One of several values that a select waited to send into one channel was seen.
+    /// One of several values that a select waited to send to one channel was observed.
     pub(crate) drawn: usize,
-    /// A close took a case out of a select that waited.
+    /// A close removed a case from a select that waited.
     pub(crate) went_off: usize,
-    /// A reservation that waited got a place; a place was given up.
+    /// A reservation that waited got a place, or a place was given up.
     pub(crate) placed: usize,
     pub(crate) unplaced: usize,
 }
@@ -122,18 +124,19 @@ pub(crate) struct Tally {
 pub(crate) struct Model {
     chans: Vec<ModelChan>,
     ops: Vec<(Vec<ModelCase>, State)>,
-    /// Operations whose receives go off at the end of their channels, and of those the cases that are off.
+    /// Operations whose receives are switched off at the end of their channels, with their cases
+    /// that are off.
     go_off: BTreeMap<usize, BTreeSet<usize>>,
-    /// Operations that reserve a place, and send their value by a poll after that.
+    /// Operations that reserve a place, and send their value in a later poll.
     reserving: BTreeSet<usize>,
-    /// How often each value should be dropped by now.
+    /// How often each value should have been dropped by now.
     pub(crate) gone: Vec<u8>,
-    /// How often each item really was, by its number.
+    /// How often each item was really dropped, by its number.
     dropped: Vec<Arc<AtomicU8>>,
-    /// Which item each value is: that of its own number, or two are each other's.
+    /// Which item each value is: the one of its own number, unless two were exchanged.
     items: Vec<usize>,
-    /// Values of which it is not known yet which is which item: a select waits in line with all of them, in a drawn order. To the
-    /// model the first one is in front.
+    /// Values of which it is not known yet which item each one is: a select has queued all of them,
+    /// in a random order. To the model the first one is in front.
     drawn: Vec<Vec<usize>>,
     pub(crate) tally: Tally,
 }
@@ -163,18 +166,19 @@ impl Model {
         Item { id, dropped }
     }
 
-    /// The value that an item is. The first that is seen of those that were drawn is the one that was in front.
+    /// The value that an item is. Of those in random order, the first one that is observed was in
+    /// front.
     fn value(&mut self, item: usize) -> usize {
         if let Some(at) = self.drawn.iter().position(|twins| twins.contains(&item)) {
             let front = self.drawn.swap_remove(at)[0];
             self.items.swap(front, item);
             self.tally.drawn += 1;
         }
-        // Two that were exchanged are each other's.
+        // Two exchanged values are each other's item.
         self.items[item]
     }
 
-    /// What somebody was told of items, in values.
+    /// What the operations were told of items, as values.
     fn seen(&mut self, what: What) -> What {
         match what {
             What::Got(Some(item)) => What::Got(Some(self.value(item))),
@@ -183,8 +187,9 @@ impl Model {
         }
     }
 
-    /// What an operation that has waited was told. Of cases on one side of a channel any may have been in front, unless the select is
-    /// biased: to the model it is the first, or what sends the value that is the item that was sent.
+    /// What an operation that has waited was told. Of several cases on one side of a channel any
+    /// may have been in front, unless the select is biased. The model takes the first one, or the
+    /// one that sends the value that was observed.
     fn told(&mut self, op: usize, (case, what): Answer, biased: bool) -> Answer {
         if what == What::Off {
             return (case, what);
@@ -209,19 +214,19 @@ impl Model {
         (self.ops.len() - 1, holds)
     }
 
-    /// As `begin`, of a select whose receives go off at the end of their channels.
+    /// As `begin`, of a select whose receives are switched off at the end of their channels.
     pub(crate) fn begin_off(&mut self, cases: Vec<ModelCase>) -> (usize, Vec<(usize, Side)>) {
         self.go_off.insert(self.ops.len(), BTreeSet::new());
         self.begin(cases)
     }
 
-    /// As `begin`, of a reservation, whose one case is that of a send.
+    /// As `begin`, of a reservation, whose only case is that of a send.
     pub(crate) fn begin_reserve(&mut self, case: ModelCase) -> (usize, Vec<(usize, Side)>) {
         self.reserving.insert(self.ops.len());
         self.begin(vec![case])
     }
 
-    /// Notes which cases are off by now. True if all of them are.
+    /// Records which cases are off by now. True if all of them are.
     fn note_off(&mut self, op: usize) -> bool {
         let Some(mut off) = self.go_off.remove(&op) else { return false };
         for (index, case) in self.ops[op].0.iter().enumerate() {
@@ -244,7 +249,7 @@ impl Model {
         self.ops[op].1
     }
 
-    /// It was served, and has not been asked.
+    /// It was served, and has not been polled since.
     pub(crate) fn is_won(&self, op: usize) -> bool {
         matches!(self.ops[op].1, State::Won(..))
     }
@@ -267,7 +272,8 @@ impl Model {
         self.len(ch) + self.chans[ch].reserved < self.chans[ch].capacity
     }
 
-    /// Who has waited longest. One that waits twice on a channel does not meet itself, but then it would not wait.
+    /// The operation that has waited longest. One that waits twice on a channel does not match
+    /// itself, but then it would not wait.
     fn first(&self, ch: usize, side: Side, own: usize) -> Option<(usize, usize)> {
         let queue = if side == Side::Send { &self.chans[ch].sendq } else { &self.chans[ch].recvq };
         queue.iter().copied().find(|(op, _)| *op != own)
@@ -294,7 +300,7 @@ impl Model {
         }
     }
 
-    /// The value of the sender that has waited longest; it is served.
+    /// The value of the sender that has waited longest, which is served.
     fn pull(&mut self, ch: usize, own: usize) -> Option<usize> {
         let (op, case) = self.first_with_value(ch, own)?;
         let value = self.ops[op].0[case].value.expect("a send has a value");
@@ -302,7 +308,7 @@ impl Model {
         Some(value)
     }
 
-    /// There may be room: it is for the one that has waited longest.
+    /// If there is room, the operation that has waited longest gets it.
     fn refill(&mut self, ch: usize, own: usize) {
         if self.chans[ch].closed || !self.has_room(ch) {
             return;
@@ -326,7 +332,7 @@ impl Model {
         self.refill(ch, usize::MAX);
     }
 
-    /// The value goes by means of its place.
+    /// The value is sent in its reserved place.
     fn send_placed(&mut self, op: usize) -> Answer {
         let ModelCase { ch, value } = self.ops[op].0[0];
         let (ch, value) = (ch.expect("nil has no places"), value.expect("a send has a value"));
@@ -432,7 +438,7 @@ impl Model {
         }
     }
 
-    /// The operation has answered: who asked drops what came, and the losers go.
+    /// The operation has completed: the caller drops the result, and the losers are dropped.
     fn finish(&mut self, op: usize, (winner, what): Answer) {
         if let What::Got(Some(value)) | What::Back(value) = what {
             self.gone[value] += 1;
@@ -449,7 +455,7 @@ impl Model {
         }
     }
 
-    /// The operation is dropped without having answered.
+    /// The operation is dropped before it has completed.
     pub(crate) fn abandon(&mut self, op: usize) {
         self.unlink(op);
         match std::mem::replace(&mut self.ops[op].1, State::Over) {
@@ -534,7 +540,7 @@ impl Model {
 
     // ----------------------------------------------------------------------------- beside what is
 
-    /// The operation was polled, and gave that.
+    /// The operation was polled, and returned this.
     pub(crate) fn polled(
         &mut self,
         op: usize,
@@ -591,7 +597,8 @@ impl Model {
         Ok(())
     }
 
-    /// A fresh operation looked at all its cases at one instant: whether it took one, which must be what the model would take.
+    /// A new operation checked all its cases at one instant. It may take a case only if the model
+    /// would take it.
     pub(crate) fn settle(
         &mut self,
         op: usize,
@@ -634,7 +641,7 @@ impl Model {
         Ok(())
     }
 
-    /// Somebody has looked for a value in a way of its own, and found that.
+    /// A value was looked for in another way, with this result.
     pub(crate) fn looked(&mut self, ch: usize, real: Option<What>) -> Result<(), String> {
         let expected = self.take(ch, usize::MAX);
         if let Some(What::Got(Some(value))) = expected {
@@ -679,7 +686,7 @@ impl Model {
         Ok(())
     }
 
-    /// At the end, when nobody holds anything.
+    /// At the end, when no operation holds anything.
     pub(crate) fn check_all_gone(&self) -> Result<(), String> {
         for (id, dropped) in self.dropped.iter().enumerate() {
             let dropped = dropped.load(Ordering::Relaxed);
@@ -688,7 +695,7 @@ impl Model {
         Ok(())
     }
 
-    /// What a handle of the channel says of it: length, capacity, whether it is closed.
+    /// What a handle reports about the channel: length, capacity, whether it is closed.
     pub(crate) fn check_chan(&self, ch: usize, real: (usize, usize, bool)) -> Result<(), String> {
         let chan = &self.chans[ch];
         let expected = (self.len(ch), chan.capacity, chan.closed);
@@ -702,7 +709,7 @@ impl Model {
 
 // ---------------------------------------------------------------------------------------- what is
 
-/// A value that knows how often it was dropped.
+/// A value that counts its drops.
 pub(crate) struct Item {
     pub(crate) id: usize,
     dropped: Arc<AtomicU8>,
@@ -726,13 +733,13 @@ pub(crate) fn sent(case: usize, result: Result<(), SendError<Item>>) -> Answer {
     (case, what)
 }
 
-/// One end and, for a send, what is sent: a case that is not started.
+/// One end and, for a send, the value: a case that has not started.
 pub(crate) enum End {
     Recv(Receiver<Item>),
     Send(Sender<Item>, Item),
 }
 
-/// A `Select` of these ends, which go into the two lists.
+/// A `Select` of these ends, which are put into the two lists.
 pub(crate) fn list<'a>(
     rxs: &'a mut Vec<Receiver<Item>>,
     txs: &'a mut Vec<Sender<Item>>,
@@ -741,7 +748,7 @@ pub(crate) fn list<'a>(
     list_of(rxs, txs, ends, false)
 }
 
-/// As `list`, whose receives go off at the end of their channels.
+/// As `list`, with receives that are switched off at the end of their channels.
 pub(crate) fn list_off<'a>(
     rxs: &'a mut Vec<Receiver<Item>>,
     txs: &'a mut Vec<Sender<Item>>,

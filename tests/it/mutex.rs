@@ -48,7 +48,7 @@ fn unlock_hands_the_lock_over_outside_of_gopark() {
     let guard = m.try_lock().unwrap();
     let mut first = Hand::parked(m.lock());
     drop(guard);
-    // Nobody gets between the unlock and the poll of its new owner.
+    // No other goroutine gets the lock between the unlock and the poll of its new owner.
     assert!(m.try_lock().is_none());
     let mut newcomer = Hand::parked(m.lock());
     drop(first.ready());
@@ -69,12 +69,12 @@ fn woken_waiter_competes_and_keeps_its_place_mx02() {
                 wg.go(async move { m.lock().await.push(i) });
                 gosched().await;
             }
-            // They are parked. Until one of them runs, the lock is anybody's.
+            // Both are parked. Until one of them runs, any goroutine can take the lock.
             for _ in 0..100 {
                 drop(guard);
                 guard = m.try_lock().expect("in normal mode a newcomer may barge");
             }
-            // The first one runs and finds it locked again: still the first.
+            // The first one runs and finds it locked again. It stays the first.
             gosched().await;
             drop(guard);
             wg.wait().await;
@@ -107,7 +107,7 @@ fn one_waiter_at_a_time_is_woken_to_compete_mx08() {
         assert_eq!(waiters.iter().map(Hand::wakes).sum::<usize>(), 1);
         drop(waiters[0].ready());
         assert_eq!(waiters.iter().map(Hand::wakes).sum::<usize>(), 2);
-        // One that loses is told again by the unlock of the one it lost to.
+        // A waiter that loses is notified again by the unlock of the goroutine that it lost to.
         let guard = m.try_lock().unwrap();
         assert!(waiters[1].is_pending());
         drop(guard);
@@ -117,8 +117,8 @@ fn one_waiter_at_a_time_is_woken_to_compete_mx08() {
     });
 }
 
-/// A mutex with this many waiters, of which the first has been woken, and that is free; all have waited for longer than a
-/// waiter may lose.
+/// A free mutex with this many waiters, of which the first has been woken; all have waited for
+/// longer than a waiter may lose.
 async fn woken_long_ago(m: &Mutex<()>, waiters: usize) -> Vec<Hand<Lock<'_, ()>>> {
     let guard = m.try_lock().unwrap();
     let waiters: Vec<_> = (0..waiters).map(|_| Hand::parked(m.lock())).collect();
@@ -153,7 +153,7 @@ fn waiter_that_was_passed_over_and_loses_is_the_first_again_mx02_mx03() {
         drop(m.try_lock().unwrap());
         let guard = m.try_lock().unwrap();
         assert!(waiters[0].is_pending());
-        // It has lost for long, so it is handed the lock.
+        // It has lost for long, so the lock is handed to it.
         drop(guard);
         assert!(m.try_lock().is_none());
         assert_eq!(waiters[0].wakes(), 2);
@@ -190,7 +190,7 @@ fn waiter_that_was_passed_over_leaves_no_trace_ca02() {
         let mut waiters = woken_long_ago(&m, 3).await;
         drop(m.try_lock().unwrap());
         drop(waiters.remove(0));
-        // The next one's wake is not passed on twice.
+        // The next waiter's wake is not passed on twice.
         assert_eq!((waiters[0].wakes(), waiters[1].wakes()), (1, 0));
         drop(waiters.remove(0));
         assert_eq!(waiters[0].wakes(), 1);
@@ -199,7 +199,7 @@ fn waiter_that_was_passed_over_leaves_no_trace_ca02() {
     });
 }
 
-/// Each of many, one an unlock.
+/// Wakes each of many waiters, one at each unlock.
 #[test]
 fn many_that_are_not_polled_are_passed_over_mx08() {
     on_procs(1, async {
@@ -209,7 +209,7 @@ fn many_that_are_not_polled_are_passed_over_mx08() {
             drop(m.try_lock().unwrap());
         }
         assert!(waiters.iter().all(|waiter| waiter.wakes() == 1));
-        // In whichever order they are polled, or dropped.
+        // In any order of polls and drops.
         for (i, mut waiter) in waiters.into_iter().enumerate().rev() {
             if i % 3 > 0 {
                 drop(waiter.ready());
@@ -231,7 +231,7 @@ fn starving_waiter_gets_the_lock_mx03() {
             served2.store(true, Ordering::SeqCst);
         });
         gosched().await;
-        // Whenever the waiter runs the lock is taken: only a hand-off lets it in.
+        // Whenever the waiter runs, the lock is taken. Only a hand-off gives it the lock.
         let mut guard = Some(guard);
         while !served.load(Ordering::SeqCst) {
             gosched().await;
@@ -243,7 +243,8 @@ fn starving_waiter_gets_the_lock_mx03() {
     });
 }
 
-/// A waiter that has lost for more than a millisecond. (It is the clock that is waited for, there is no other event.)
+/// A waiter that has lost for more than a millisecond. (The test waits for the clock, because no
+/// other event tells.)
 fn starve<'a>(
     m: &'a Mutex<()>,
     waiter: &mut Hand<gopark::sync::futures::Lock<'a, ()>>,
@@ -268,14 +269,14 @@ fn starving_waiter_is_owed_the_lock_mx01_mx03() {
         let guard = starve(&m, &mut first);
         drop(guard);
         assert!(m.try_lock().is_none(), "it is the starving one's");
-        // A newcomer does not even try. (A hand-off takes the rest of the budget.)
+        // A newcomer does not even try. (A hand-off uses up the budget.)
         gosched().await;
         let mut newcomer = Hand::parked(m.lock());
         drop(first.ready());
-        // The second has waited as long, so it is handed over once more.
+        // The second one has waited as long, so the lock is handed over once more.
         assert!(m.try_lock().is_none());
         drop(second.ready());
-        // The newcomer has not: the old manners return with it at the latest.
+        // The newcomer has not. With it, at the latest, the normal mode returns.
         drop(newcomer.ready());
         gosched().await;
         let guard = m.try_lock().unwrap();
@@ -292,7 +293,8 @@ fn new_owner_runs_before_the_one_who_unlocked_goes_on_mx04() {
         let m: &'static Mutex<()> = Box::leak(Box::new(Mutex::new(())));
         let log = Arc::new(std::sync::Mutex::new(Vec::new()));
         let guard = m.lock().await;
-        // A told waiter in front has starved, and the goroutine behind it is what the lock is then handed to.
+        // A notified waiter in front has starved, and the lock is then handed to the goroutine
+        // behind it.
         let mut first = Hand::parked(m.lock());
         let log2 = log.clone();
         let owner = go(async move {
@@ -302,7 +304,7 @@ fn new_owner_runs_before_the_one_who_unlocked_goes_on_mx04() {
         gosched().await;
         drop(guard);
         drop(starve(m, &mut first));
-        // Somebody else could run as well.
+        // Another goroutine could run as well.
         let log2 = log.clone();
         let bystander = go(async move { log2.lock().unwrap().push("bystander") });
         let free = Mutex::new(());
@@ -392,7 +394,7 @@ fn dropped_owner_passes_the_lock_on_ca02() {
     drop(first);
     assert_eq!(second.wakes(), 1);
     drop(second.ready());
-    // The last owner to be dropped leaves it unlocked.
+    // Dropping the last owner unlocks it.
     let guard = m.try_lock().unwrap();
     let only = Hand::parked(m.lock());
     drop(guard);
@@ -413,7 +415,7 @@ fn dropped_waiter_that_was_told_passes_the_word_on_ca03() {
         assert_eq!(second.wakes(), 1);
         drop(second.ready());
 
-        // With the lock taken meanwhile, the word is that unlock's to give.
+        // If the lock was taken meanwhile, its unlock must pass on the notification.
         let guard = m.try_lock().unwrap();
         let first = Hand::parked(m.lock());
         let mut second = Hand::parked(m.lock());
@@ -468,7 +470,7 @@ fn polling_after_completion_panics() {
 #[test]
 fn wakers_may_use_the_mutex_ca06() {
     let m: &'static Mutex<usize> = Box::leak(Box::new(Mutex::new(0)));
-    // Queues, is woken or not, leaves; all in the midst of another's wake or drop.
+    // Enters the queue, is woken or not, and leaves it, all during another's wake or drop.
     let acts = move || {
         let first = m.try_lock();
         let mut lock = Hand::new(m.lock());
@@ -480,7 +482,7 @@ fn wakers_may_use_the_mutex_ca06() {
     let guard = m.try_lock().unwrap();
     let mut a = Hand::new(m.lock());
     assert!(a.poll_with(&waker()).is_pending());
-    // Replaces the waker, whose last handle this is.
+    // Replaces the waker, of which this is the last clone.
     assert!(a.poll_with(&waker()).is_pending());
     let mut b = Hand::new(m.lock());
     assert!(b.poll_with(&waker()).is_pending());
@@ -510,7 +512,7 @@ fn out_of_budget_a_lock_holds_no_place_ca18() {
         let mut late = pin!(taken.lock());
         let mut newcomer = None;
         poll_fn(|cx| {
-            // Spends what there is.
+            // Uses up the budget.
             loop {
                 let mut lock = pin!(free.lock());
                 if lock.as_mut().poll(cx).is_pending() {
@@ -522,7 +524,7 @@ fn out_of_budget_a_lock_holds_no_place_ca18() {
         })
         .await;
         gosched().await;
-        // Had it kept a place, this would come after it.
+        // If it had kept a place in the queue, this one would come after it.
         newcomer.get_or_insert(Hand::parked(taken.lock()));
         drop(guard);
         assert_eq!(newcomer.as_ref().unwrap().wakes(), 1);
@@ -557,8 +559,8 @@ fn mutex_fits_everywhere() {
     sync::<MutexGuard<'_, i32>>();
 }
 
-/// Any order of arriving, polling, leaving and unlocking, against a model that is a queue. Outside of gopark the model
-/// says exactly who owns the lock at every moment.
+/// Any order of arrivals, polls, drops and unlocks, against a model that is a queue. Outside of
+/// gopark the model says exactly which operation owns the lock at every moment.
 #[test]
 fn random_cancellation_follows_the_model() {
     for seed in 0..300 {
@@ -568,7 +570,8 @@ fn random_cancellation_follows_the_model() {
         let mut owner: Option<Hand<_>> = None;
         let mut guard = None;
         for _ in 0..400 {
-            // The model: a free lock goes to who comes, an unlocked one to the front.
+            // The model: a free lock goes to the one that arrives, an unlocked one to the first in
+            // the queue.
             match dice.roll(5) {
                 0 | 1 => {
                     let mut hand = Hand::new(m.lock());
@@ -593,7 +596,8 @@ fn random_cancellation_follows_the_model() {
                     assert_eq!(gone.wakes(), 0);
                 }
                 3 => {
-                    // The owner, told or not, leaves: the next one owns it.
+                    // The owner is dropped, whether it was notified or not: the next one owns the
+                    // lock.
                     if owner.take().is_some() {
                         owner = waiting.pop_front();
                     }
@@ -613,8 +617,8 @@ fn random_cancellation_follows_the_model() {
     }
 }
 
-/// The same on a processor, where the told one competes: a free lock with waiters has told one of them, and no other one before
-/// that has waited for a millisecond.
+/// The same on a processor, where the notified waiter competes: a free lock with waiters has
+/// notified one of them, and no second one until that has waited for a millisecond.
 #[test]
 fn random_cancellation_never_loses_the_word_on_a_processor() {
     on_procs(1, async {
@@ -628,7 +632,7 @@ fn random_cancellation_never_loses_the_word_on_a_processor() {
                     0 | 1 => {
                         let start = Instant::now();
                         let mut hand = Hand::new(m.lock());
-                        // The budget is not what this is about.
+                        // This test is not about the budget.
                         while hand.poll().map(|g| guard = Some(g)).is_pending() && hand.wakes() > 0
                         {
                             hand = Hand::new(m.lock());
@@ -704,7 +708,7 @@ fn goroutines_and_threads_share_a_mutex() {
                 let mut dice = Dice::new(t);
                 for _ in 0..10_000 {
                     if dice.roll(4) == 0 {
-                        // Gives up, whatever it has been given meanwhile.
+                        // Gives up, whether or not it has been granted the lock meanwhile.
                         drop(block_on(poll_once(m.lock())));
                     } else {
                         drop(m.lock_blocking());
