@@ -8,8 +8,8 @@ use crate::timer::driver;
 use crate::timer::shard::Node;
 use crate::waker::TaskWaker;
 
-/// Queues a node at this thread's processor, or at the driver if the thread has none. Returns what
-/// wakes the driver, if that must be.
+/// Queues a node at this thread's processor, or at the driver if the thread has none. Returns the
+/// waker of the driver if the driver must be woken.
 ///
 /// # Safety
 ///
@@ -30,17 +30,17 @@ pub(crate) unsafe fn register(node: &Node, due: Time, waker: TaskWaker) -> Optio
     }
 }
 
-/// A wake-up at a given time. Dropping it cancels it.
+/// A wake-up at a point in time. Dropping it cancels it.
 pub(crate) struct Alarm {
     node: Pin<Box<Node>>,
 }
 
-/// Arranges for `waker` to be called when `due` has come, never before, outside of every lock, on
-/// whichever thread runs due timers. What it does must be short. If `due` is [`Time::NEVER`]
-/// nothing will happen.
+/// Returns an alarm that calls `waker` at `due`, never earlier, outside of every lock, on any
+/// thread that fires timers. The waker must be quick. If `due` is [`Time::NEVER`], it is never
+/// called.
 ///
-/// The alarm keeps the waker until it is called or cancelled. An alarm that is kept in what its
-/// waker keeps is a circle.
+/// The alarm keeps the waker until it is called or cancelled. An alarm that its own waker keeps
+/// alive is a reference cycle.
 #[track_caller]
 pub(crate) fn alarm(due: Time, waker: TaskWaker) -> Alarm {
     let alarm = Alarm { node: Box::pin(Node::new(due)) };
@@ -53,8 +53,8 @@ pub(crate) fn alarm(due: Time, waker: TaskWaker) -> Alarm {
 }
 
 impl Alarm {
-    /// True if the waker will never be called because of this. False if it is being called, was, or
-    /// was cancelled before.
+    /// Cancels the alarm. Returns true if this call prevented the wake-up, false if the waker is
+    /// being called, has been called, or the alarm was cancelled before.
     pub(crate) fn cancel(&self) -> bool {
         self.node.cancel().is_some()
     }

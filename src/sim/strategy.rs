@@ -390,9 +390,9 @@ impl Pct {
         self.priorities[id as usize] = if self.descends { -self.lowered } else { -self.draw() };
     }
 
-    /// Lowers the priority of a goroutine that has yielded: it is drawn anew and kept if lower;
-    /// every fourth time it becomes the lowest. So a goroutine that waits for others in a loop
-    /// finally lets them run.
+    /// Lowers the priority of a goroutine that has yielded: draws a new one and sets it if it is
+    /// lower. Every [`YIELDS`]th yield of the run sets the lowest one. So a goroutine that waits for
+    /// others in a loop finally lets them run.
     fn yielded(&mut self, id: u64) {
         self.yields += 1;
         let drawn = self.draw();

@@ -1,6 +1,6 @@
 //! The thread that fires the timers of threads without a processor.
 //!
-//! It starts with the first of them, and sleeps while none is due.
+//! It starts with the first of these timers, and sleeps until the next one is due.
 
 use std::sync::{Arc, LazyLock, Mutex};
 use std::task::Wake;
@@ -18,7 +18,7 @@ use crate::waker::TaskWaker;
 struct Driver {
     shard: Shard,
     sleep: SleepState,
-    /// Whether the thread has started.
+    /// True once the thread has started.
     started: Mutex<bool>,
     parker: Parker,
     kick: Arc<Kick>,
@@ -32,11 +32,11 @@ static DRIVER: LazyLock<Driver> = LazyLock::new(|| Driver {
     kick: Arc::new(Kick),
 });
 
-/// How often a refused thread is tried again.
+/// The interval at which a refused thread is started again.
 const RETRY: Duration = Duration::from_millis(1);
 
-/// Wakes the driver's thread, or starts it. If the operating system gives no thread it waits for
-/// one, because nothing else would fire the timer.
+/// Wakes the driver's thread, or starts it. If the operating system gives no thread, it blocks
+/// until it does, because no other thread would fire the timer.
 struct Kick;
 
 impl Wake for Kick {
@@ -49,8 +49,8 @@ impl Wake for Kick {
 }
 
 impl Driver {
-    /// Starts the thread, if it has not been started. False if the system refuses it: the caller
-    /// must try again.
+    /// Starts the thread, if it has not been started. Returns false if the system refuses it; then
+    /// the caller must try again.
     fn start(&'static self) -> bool {
         let mut started = lock(&self.started);
         *started = *started || threads::start("gopark-timers".into(), || self.run()).is_ok();
@@ -72,8 +72,8 @@ impl Driver {
     }
 }
 
-/// Queues a node of a thread without a processor. Returns what wakes the driver's thread, if that
-/// must be.
+/// Queues a node of a thread without a processor. Returns the driver's waker if its thread must be
+/// woken.
 ///
 /// # Safety
 ///
@@ -89,11 +89,11 @@ pub(crate) unsafe fn insert(node: &Node, due: Time, waker: TaskWaker) -> Option<
     driver.sleep.wants_wake(due).then(|| TaskWaker::from(driver.kick.clone()))
 }
 
-/// Takes over the timers of a processor that will not fire them any more. False if the system
-/// refuses the thread that is to fire them: the caller must try again.
+/// Takes over the timers of a processor that no longer fires them. Returns false if the system
+/// refuses the driver's thread; then the caller must try again.
 pub(crate) fn take_over(shard: &Shard) -> bool {
     if shard.close_if_empty() {
-        // The thread need not start.
+        // There are no timers, so the thread is not needed.
         return true;
     }
     let started = DRIVER.start();
@@ -104,12 +104,12 @@ pub(crate) fn take_over(shard: &Shard) -> bool {
     started
 }
 
-/// True if no timer waits here, and none is being fired.
+/// True if no timer is queued here and none is being fired.
 pub(crate) fn is_at_rest() -> bool {
     DRIVER.shard.next_due() == Time::NEVER && DRIVER.sleep.is_asleep()
 }
 
-/// How many nodes wait here.
+/// Returns the number of queued nodes.
 #[cfg(all(test, not(gopark_loom)))]
 pub(crate) fn len() -> usize {
     DRIVER.shard.len()

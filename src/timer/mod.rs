@@ -1,4 +1,4 @@
-//! Timers: the wheel of pending ones, a processor's share, the thread for those of no processor.
+//! Timers: the wheel of pending timers, a processor's shard, and the thread for all other threads.
 
 pub(crate) mod driver;
 pub(crate) mod shard;

@@ -1,18 +1,19 @@
-//! A wheel with a lock, and the nodes that stand in it.
+//! [`Shard`], a timer wheel with a lock, and [`Node`], its entries.
 //!
-//! There is one shard a processor and one for everybody else. A [`Node`] lives, pinned, inside what
-//! waits for it; it carries the waker to call when its time comes: a task's, or one that does
-//! something of its own, on whichever thread is at hand, outside of every lock. That must be short.
-//! Its panic has been printed by the hook, and is nobody's here.
+//! Each processor has a shard; the driver has one for all other threads. A [`Node`] is pinned
+//! inside the future that waits for it, and holds the waker to call when it is due: a task's, or
+//! one with an effect of its own. The waker is called on any thread that fires timers, outside of
+//! every lock, so it must be quick. If it panics, the panic hook has printed that, and the panic is
+//! ignored here.
 //!
-//! Invariants, named by the `SAFETY` comments of `time`:
+//! Invariants, which the `SAFETY` comments of timers, sleeps and alarms name:
 //!
-//! - **T1** Links, waker and home of a queued node are touched only under the lock of its home. A
+//! - **T1** Links, waker and home of a queued node are accessed only under the lock of its home. A
 //!   node changes its home under the locks of both.
-//! - **T2** Whoever takes a node out because it is due takes its waker and stores `FIRED` last:
-//!   after that store the owner may free the node, or queue it again.
-//! - **T3** A node is taken out before its memory goes, by [`Node::cancel`] in its owner's drop. An
-//!   owner that is leaked keeps its memory for ever.
+//! - **T2** The thread that takes a node out because it is due takes its waker, and stores `FIRED`
+//!   last: after that store the owner may free the node, or queue it again.
+//! - **T3** A node is removed before its memory is freed, by [`Node::cancel`] in its owner's drop.
+//!   If the owner is leaked, the memory is never freed.
 
 use std::marker::PhantomPinned;
 use std::ptr::{self, NonNull};
@@ -26,17 +27,19 @@ use crate::loom::atomic::{AtomicPtr, AtomicU8, AtomicU64, Ordering};
 use crate::platform;
 use crate::waker::{TaskWaker, WakeList};
 
-/// Nodes that are moved under one hold of the lock.
+/// The maximum number of nodes that are moved under one hold of the locks.
 const BATCH: usize = 32;
 
 /// The states of a [`Node`].
 ///
-/// | state | meaning | left by |
+/// | state | meaning | next state, and who sets it |
 /// |---|---|---|
-/// | `IDLE` | in no wheel, has no waker | owner: `QUEUED`, under the lock; `OVER` |
-/// | `QUEUED` | in the wheel of its home | who fires it, under the lock: `FIRED` (Release); a cancel, under the lock: `IDLE` |
-/// | `FIRED` | its time came, its waker was taken | owner: `QUEUED`, under the lock; `OVER` |
-/// | `OVER` | in no wheel, and will be in none | nobody |
+/// | `IDLE` | in no wheel, without a waker | `QUEUED`: owner, locked; `OVER`: owner |
+/// | `QUEUED` | in the wheel of its home | `FIRED`: firing thread, locked; `IDLE`: cancel, locked |
+/// | `FIRED` | it was due, its waker was taken | `QUEUED`: owner, locked; `OVER`: owner |
+/// | `OVER` | in no wheel, now and later | none |
+///
+/// Locked means: under the lock of the node's home. `FIRED` is stored with Release.
 pub(crate) mod state {
     pub(crate) const IDLE: u8 = 0;
     pub(crate) const QUEUED: u8 = 1;
@@ -44,7 +47,7 @@ pub(crate) mod state {
     pub(crate) const OVER: u8 = 3;
 }
 
-/// Something that waits for its time.
+/// A timer: an entry of a wheel, and the waker to call when it is due.
 #[repr(C)] // the entry comes first: a wheel gives back pointers to it
 pub(crate) struct Node {
     entry: Entry,
@@ -54,8 +57,8 @@ pub(crate) struct Node {
     _pin: PhantomPinned,
 }
 
-// SAFETY: entry and waker are touched by the owner before the node is queued, and then under a lock
-// (T1).
+// SAFETY: the owner accesses entry and waker before the node is queued; after that they are
+// accessed under a lock (T1).
 unsafe impl Send for Node {}
 // SAFETY: as above.
 unsafe impl Sync for Node {}
@@ -71,32 +74,34 @@ impl Node {
         }
     }
 
-    /// As a wheel knows it. The pointer is good for the whole node.
+    /// Returns the node as an entry of a wheel. The pointer is valid for the whole node.
     fn entry(&self) -> NonNull<Entry> {
         NonNull::from(self).cast()
     }
 
-    /// When it is due.
+    /// Returns the time at which the node is due.
     ///
-    /// Set by `new` and `Shard::insert`; the owner, who calls the latter, may ask at any time.
+    /// `new` and `Shard::insert` set it. The owner, which calls the latter, may read it at any
+    /// time.
     pub(crate) fn due(&self) -> Time {
         self.entry.due.get()
     }
 
-    /// Its [`state`], for the owner. A poll reads it once: it may fire at any moment.
+    /// Returns the node's [`state`], for the owner. A poll must read it once, because the node may
+    /// fire at any moment.
     #[inline]
     pub(crate) fn state(&self) -> u8 {
-        // Acquire: pairs with the Release store in `Shard::take_due`; a node that has fired is the
-        // owner's again.
+        // Acquire: pairs with the Release store in `Shard::take_due`. A node that has fired belongs
+        // to the owner again.
         self.state.load(Ordering::Acquire)
     }
 
-    /// The owner of a node that is not queued is through with it.
+    /// Marks a node that is not queued as no longer used.
     pub(crate) fn finish(&self) {
         self.state.store(state::OVER, Ordering::Relaxed);
     }
 
-    /// Runs `f` under the lock of the node's home, if it is queued.
+    /// Runs `f` under the lock of the node's home, if the node is queued.
     fn with_home<R>(&self, f: impl FnOnce(&Shard, &mut Timers) -> R) -> Option<R> {
         while self.state() == state::QUEUED {
             let home = self.home.load(Ordering::Acquire);
@@ -109,14 +114,14 @@ impl Node {
             if ptr::eq(self.home.load(Ordering::Relaxed), home) {
                 return Some(f(home, &mut timers));
             }
-            // It has moved meanwhile.
+            // The node has moved to another shard meanwhile.
         }
         None
     }
 
-    /// Takes the node out. Returns its waker, to be dropped outside of every lock; `None` if it is
-    /// not queued, because it never was, was cancelled, or its time has come: then its waker is
-    /// being called, or has been.
+    /// Removes the node. Returns its waker, which must be dropped outside of every lock. Returns
+    /// `None` if the node is not queued: it never was, was cancelled, or has fired; in the last
+    /// case its waker is being called, or has been.
     #[inline]
     pub(crate) fn cancel(&self) -> Option<TaskWaker> {
         if self.state() == state::QUEUED { self.take_out() } else { None }
@@ -137,7 +142,8 @@ impl Node {
         waker.flatten()
     }
 
-    /// If the node is queued, its timer wakes `waker` from now on. Returns what is to be dropped.
+    /// Makes a queued node wake `cx`'s waker when it is due. Returns a waker for the caller to
+    /// drop.
     pub(crate) fn set_waker(&self, cx: &Context<'_>) -> Option<TaskWaker> {
         let known =
             |own: &Option<TaskWaker>| own.as_ref().is_some_and(|own| own.will_wake(cx.waker()));
@@ -146,7 +152,7 @@ impl Node {
         {
             return None;
         }
-        // A clone may run foreign code: outside the lock.
+        // Outside of the lock, because a clone may run foreign code.
         let mut fresh = Some(TaskWaker::new(cx.waker()));
         // SAFETY: as above.
         let old = self.with_home(|_, _| {
@@ -158,8 +164,8 @@ impl Node {
 
 /// A wheel and its lock.
 ///
-/// `next_due` is written under the lock: no node is due before it. Whoever looks at it without the
-/// lock may see an older value; who answers for the shard says how that is made good.
+/// `next_due` is written under the lock: no node is due before it. A thread that reads it without
+/// the lock may see an older value; each caller says why that is harmless.
 pub(crate) struct Shard {
     next_due: AtomicU64,
     timers: Lock<Timers>,
@@ -167,11 +173,11 @@ pub(crate) struct Shard {
 
 struct Timers {
     wheel: Wheel,
-    /// Nothing comes in any more.
+    /// True if no node may be inserted.
     closed: bool,
 }
 
-// SAFETY: the nodes are touched under the lock alone (T1), from whichever thread holds it.
+// SAFETY: the nodes are accessed only under the lock (T1), by whichever thread holds it.
 unsafe impl Send for Timers {}
 
 impl Shard {
@@ -182,23 +188,23 @@ impl Shard {
         }
     }
 
-    /// Nothing is due before this, as far as this thread knows.
+    /// Returns a time before which no node is due, as far as this thread knows.
     #[inline(always)]
     pub(crate) fn next_due(&self) -> Time {
         Time::from_nanos(self.next_due.load(Ordering::Relaxed))
     }
 
-    /// How many nodes wait.
+    /// Returns the number of queued nodes.
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.timers.lock().wheel.len()
     }
 
-    /// Queues a node, to call `waker` when it is due. Gives the waker back if the shard is closed.
+    /// Queues a node, to call `waker` at `due`. Returns the waker if the shard is closed.
     ///
     /// # Safety
     ///
-    /// The node is pinned, obeys T3, and is not queued; nobody else queues it.
+    /// The node is pinned, obeys T3, and is not queued; no other thread queues it.
     #[inline]
     pub(crate) unsafe fn insert(
         &self,
@@ -210,14 +216,15 @@ impl Shard {
         if timers.closed {
             return Err(waker);
         }
-        // SAFETY: a node that is not queued is the owner's alone; the lock is held.
+        // SAFETY: a node that is not queued belongs to the owner alone; the lock is held.
         unsafe {
             node.entry.due.set(due);
             node.waker.with_mut(|slot| *slot = Some(waker));
             node.home.store(ptr::from_ref(self).cast_mut(), Ordering::Relaxed);
             timers.wheel.insert(node.entry());
         }
-        // Release: `cancel` of another thread goes by this word to the home.
+        // Release: pairs with the Acquire load in `state`, after which a `cancel` on another thread
+        // reads the home.
         node.state.store(state::QUEUED, Ordering::Release);
         if due < self.next_due() {
             self.next_due.store(due.as_nanos(), Ordering::Relaxed);
@@ -225,8 +232,8 @@ impl Shard {
         Ok(())
     }
 
-    /// Wakes for what is due, in the order of time, but no more than `most`. Returns how many it
-    /// was.
+    /// Wakes for up to `most` nodes that are due, in the order of their times. Returns their
+    /// number.
     #[cold]
     #[inline(never)]
     pub(crate) fn fire(&self, now: Time, most: usize) -> usize {
@@ -243,11 +250,12 @@ impl Shard {
         }
     }
 
-    /// Takes up to `most` nodes out that are due, and their wakers. Returns how many nodes it was.
+    /// Removes up to `most` nodes that are due, and takes their wakers. Returns the number of
+    /// nodes.
     fn take_due(&self, now: Time, most: usize, wakes: &mut WakeList) -> usize {
         let mut timers = self.timers.lock();
-        // SAFETY: the lock is held. A node that comes out of the wheel is this thread's until
-        // `FIRED` is stored (T2).
+        // SAFETY: the lock is held. A node that was removed from the wheel belongs to this thread
+        // until it stores `FIRED` (T2).
         unsafe {
             timers.wheel.advance(now);
             let mut count = 0;
@@ -256,7 +264,7 @@ impl Shard {
                 let node = entry.cast::<Node>().as_ptr();
                 let waker = (*node).waker.with_mut(|waker| (*waker).take());
                 if let Some(waker) = &waker {
-                    // It will be woken at the end of the round.
+                    // The waker is called at the end of the round.
                     platform::prefetch_write(waker.data().cast());
                 }
                 wakes.push(waker);
@@ -268,30 +276,30 @@ impl Shard {
         }
     }
 
-    /// A clock that begins anew is the one that counts from here on. Nothing waits.
+    /// Sets the wheel back for a clock that starts anew. No node is queued.
     #[cfg(feature = "sim")]
     pub(crate) fn rewind(&self) {
         self.timers.lock().wheel.rewind();
     }
 
-    /// Lets nodes in again.
+    /// Lets nodes be inserted again.
     pub(crate) fn open(&self) {
         self.timers.lock().closed = false;
     }
 
-    /// Lets nothing in any more. False if something is there.
+    /// Closes the shard: no node may be inserted. Returns false if it has nodes.
     pub(crate) fn close_if_empty(&self) -> bool {
         let mut timers = self.timers.lock();
         timers.closed = true;
         timers.wheel.is_empty()
     }
 
-    /// Lets nothing in any more, and moves what is there to another shard.
+    /// Closes the shard, and moves its nodes to another shard.
     pub(crate) fn close_into(&self, other: &Shard) {
         loop {
             let mut from = self.timers.lock();
             from.closed = true;
-            // The other one is the same for all, so locks are always taken in this order.
+            // `other` is the same in every call, so the locks are always taken in this order.
             let mut to = other.timers.lock();
             for _ in 0..BATCH {
                 // SAFETY: the lock is held.
@@ -314,13 +322,13 @@ impl Shard {
     }
 }
 
-/// Nothing is due in any of them before this.
+/// Returns a time before which no node in any of the shards is due.
 pub(crate) fn earliest(shards: impl Iterator<Item = &'static Shard>) -> Time {
     shards.map(Shard::next_due).min().unwrap_or(Time::NEVER)
 }
 
-/// Wakes for what is due `now` in those shards that have something that was due at `since`, but no
-/// more than `most` in each. True if there was something.
+/// Fires nodes that are due at `now`, at most `most` per shard, in those shards that have a node
+/// due at `since`. Returns true if a node has fired.
 pub(crate) fn fire_due<'a>(
     shards: impl IntoIterator<Item = &'a Shard>,
     since: Time,
@@ -344,16 +352,17 @@ pub(crate) fn fire_due<'a>(
 /// | 0 | awake: it will check the shard before it sleeps | the thread that fires |
 /// | t | it sleeps until t, or is about to | the same, before a last check |
 ///
-/// Proof. Of an insertion (writes `next_due`, fence, reads this) and a going to sleep (writes this,
-/// fence, reads `next_due`) one fence comes first. If it is the insertion's, the sleeper sees the
-/// new `next_due` and does not sleep. If it is the sleeper's, the insertion sees until when it
-/// sleeps, and wakes it.
+/// Proof. An insertion writes `next_due`, fences, and reads this. A thread that goes to sleep
+/// writes this, fences, and reads `next_due`. One of the two fences comes first. If it is the
+/// insertion's, the sleeper sees the new `next_due` and does not sleep. If it is the sleeper's, the
+/// insertion sees until when it sleeps, and wakes it.
 pub(crate) struct SleepState {
     until: AtomicU64,
 }
 
 impl SleepState {
-    /// Of a sleeper that has to be woken for whatever is inserted, until it falls asleep by itself.
+    /// Returns the state of a thread that must be woken for every insertion, until it sleeps for
+    /// the first time.
     pub(crate) fn new() -> Self {
         Self { until: AtomicU64::new(u64::MAX) }
     }
@@ -375,12 +384,12 @@ impl SleepState {
         self.until.store(0, Ordering::Relaxed);
     }
 
-    /// True if it fires nothing: it sleeps, or is about to, or has just been woken.
+    /// True if the thread fires no node now: it sleeps, is about to, or has just been woken.
     pub(crate) fn is_asleep(&self) -> bool {
         self.until.load(Ordering::Relaxed) != 0
     }
 
-    /// Called after an insertion: true if the sleeper must be woken for it.
+    /// Called after an insertion. Returns true if it must wake the thread.
     pub(crate) fn wants_wake(&self, due: Time) -> bool {
         platform::full_fence();
         due.as_nanos() < self.until.load(Ordering::Relaxed)

@@ -1,14 +1,15 @@
-//! What is to happen when, in a hierarchical wheel of intrusive entries.
+//! A hierarchical timer wheel of intrusive entries.
 //!
-//! Each level has 16 slots; a slot of level n is 16^n nanoseconds. An entry stands at the level of
-//! the highest group of four bits in which its time differs from the wheel's. It moves down when
-//! the wheel comes to its slot, at most once a level; one that is alone in its slot skips levels.
-//! Most are gone before. Insertion and removal take a few steps, whatever the number of entries.
+//! Each level has 16 slots; a slot of level n is 16^n nanoseconds. An entry is at the level of the
+//! highest group of four bits in which its time differs from the wheel's. When the wheel reaches
+//! the entry's slot, the entry moves down; this happens at most once per level, and an entry that
+//! is alone in its slot skips levels. Most entries are removed before that. Insertion and removal
+//! take a few steps, whatever the number of entries.
 //!
-//! A slot of level 0 is one nanosecond, so entries become ready in the order of their times, none
-//! before its time, and those of the same time in the order of their insertion.
+//! A slot of level 0 is one nanosecond. So entries become ready in the order of their times, none
+//! before its time, and those with the same time in the order of their insertion.
 //!
-//! Nothing here is locked: the owner of the wheel sees to that.
+//! The wheel has no lock; its owner must provide one.
 
 use std::array;
 use std::cell::Cell;
@@ -18,20 +19,20 @@ use crate::clock::Time;
 use crate::loom::UnsafeCell;
 use crate::wait::list::{self, Links, List};
 
-/// Slots of a level, as a power of two. Fewer under loom, whose lists are large.
+/// The slots of a level, as a power of two. Fewer under loom, whose lists are large.
 const BITS: u32 = if cfg!(gopark_loom) { 1 } else { 4 };
 const SLOTS: usize = 1 << BITS;
-/// Together they cover every [`Time`].
+/// Together the levels cover every [`Time`].
 const LEVELS: usize = 64_u32.div_ceil(BITS) as usize;
-/// A slot with more entries is not searched for the first of them: to look at its beginning costs
-/// less.
+/// If a slot has more entries than this, `next_due` returns the slot's beginning instead of
+/// searching for the first entry, because that costs less.
 const SEARCH: usize = 32;
 
-/// What stands in a wheel.
+/// An entry of a wheel.
 #[derive(Debug)]
 pub(crate) struct Entry {
     links: UnsafeCell<Links<Entry>>,
-    /// While it is not in a wheel, its owner's to set.
+    /// Written by the owner, and only while the entry is in no wheel.
     pub(crate) due: Cell<Time>,
 }
 
@@ -45,7 +46,7 @@ impl Entry {
     }
 }
 
-// SAFETY: the links are the entry's own, and the wheel's alone while it is in one.
+// SAFETY: the links are the entry's own; while it is in a wheel, only the wheel accesses them.
 unsafe impl list::Node for Entry {
     #[inline(always)]
     unsafe fn with_links<R>(this: *mut Self, f: impl FnOnce(&mut Links<Self>) -> R) -> R {
@@ -56,14 +57,15 @@ unsafe impl list::Node for Entry {
 
 /// The entries of one shard.
 ///
-/// Every `unsafe fn` wants them alive, and the wheel its caller's alone.
+/// Every `unsafe fn` requires that the entries are alive, and that the caller has exclusive access
+/// to the wheel.
 #[derive(Debug)]
 pub(crate) struct Wheel {
-    /// The time in nanoseconds that the wheel has been turned to. The entries whose time has come
+    /// The time in nanoseconds to which the wheel has been advanced. The entries up to this time
     /// are in `ready`.
     now: u64,
     ready: List<Entry>,
-    /// How many are in the slots.
+    /// The number of entries in the slots.
     slotted: usize,
     /// A bit for each slot that is not empty.
     occupied: [u16; LEVELS],
@@ -81,31 +83,33 @@ impl Wheel {
         self.slotted == 0 && self.ready.front().is_none()
     }
 
-    /// Turns a wheel in which there is nothing back to the beginning of time.
+    /// Sets an empty wheel back to the beginning of time.
     #[cfg(feature = "sim")]
     pub(crate) fn rewind(&mut self) {
-        assert!(self.is_empty(), "the place of what is there depends on the wheel's time");
+        assert!(self.is_empty(), "the places of entries depend on the wheel's time");
         self.now = 0;
     }
 
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
-        // SAFETY: the wheel is the caller's alone.
+        // SAFETY: the caller has exclusive access to the wheel.
         let ready =
             std::iter::successors(self.ready.front(), |&entry| unsafe { self.ready.next(entry) });
         self.slotted + ready.count()
     }
 
-    /// Level and slot of a time to come.
+    /// Returns the level and the slot of a future time.
     fn place(&self, nanos: u64) -> (usize, usize) {
         let level = (63 - (nanos ^ self.now).leading_zeros()) / BITS;
         (level as usize, (nanos >> (BITS * level)) as usize % SLOTS)
     }
 
+    /// Inserts an entry.
+    ///
     /// # Safety
     ///
-    /// As said at [`Wheel`]; the entry stays alive and in its place until it is removed or popped,
-    /// and is in no wheel.
+    /// As required at [`Wheel`]. The entry is in no wheel, and stays alive and at its address until
+    /// it is removed or popped.
     pub(crate) unsafe fn insert(&mut self, entry: NonNull<Entry>) {
         // SAFETY: passed on to the caller.
         unsafe {
@@ -120,12 +124,15 @@ impl Wheel {
         }
     }
 
+    /// Removes an entry.
+    ///
     /// # Safety
     ///
-    /// As said at [`Wheel`]; the entry is in this wheel.
+    /// As required at [`Wheel`]. The entry is in this wheel.
     pub(crate) unsafe fn remove(&mut self, entry: NonNull<Entry>) {
-        // SAFETY: passed on to the caller. As the wheel turns, an entry's place stays the one that
-        // `place` gives: the wheel's time comes into the entry's slot only when that is emptied.
+        // SAFETY: passed on to the caller. `place` returns the slot that the entry is in, although
+        // the wheel has advanced since: when the wheel's time enters an entry's slot, that slot is
+        // emptied.
         unsafe {
             let nanos = entry.as_ref().nanos();
             if nanos <= self.now {
@@ -141,8 +148,8 @@ impl Wheel {
         }
     }
 
-    /// The first slot that is not empty, and when it begins. Lower levels come first, and so do
-    /// lower slots: all that are occupied are ahead of the wheel's own.
+    /// Returns the first slot that is not empty, and the time at which it begins. Lower levels come
+    /// first, and in a level lower slots, because all occupied slots are ahead of the wheel's time.
     fn first_slot(&self) -> Option<(usize, usize, u64)> {
         if self.slotted == 0 {
             return None;
@@ -154,11 +161,11 @@ impl Wheel {
         Some((level, slot, (around | slot as u64) << shift))
     }
 
-    /// Turns the wheel to `now`.
+    /// Advances the wheel to `now`.
     ///
     /// # Safety
     ///
-    /// As said at [`Wheel`].
+    /// As required at [`Wheel`].
     pub(crate) unsafe fn advance(&mut self, now: Time) {
         let now = now.as_nanos();
         while let Some((level, slot, begin)) = self.first_slot() {
@@ -167,11 +174,11 @@ impl Wheel {
             }
             self.occupied[level] &= !(1 << slot);
             let list = &self.slots[level][slot];
-            // SAFETY: passed on to the caller. `insert` finds a place at a lower level, so the slot
-            // is emptied.
+            // SAFETY: passed on to the caller. The loop ends, because `insert` finds places at
+            // lower levels only.
             unsafe {
                 self.now = match list.front() {
-                    // All others come after it.
+                    // All other entries are later.
                     Some(first) if list.is_only(first.as_ptr()) => first.as_ref().nanos().min(now),
                     _ => begin,
                 };
@@ -184,21 +191,21 @@ impl Wheel {
         self.now = self.now.max(now);
     }
 
-    /// Takes out the next entry whose time has come. To be asked after [`advance`](Self::advance).
+    /// Removes the next entry whose time has come. Call it after [`advance`](Self::advance).
     ///
     /// # Safety
     ///
-    /// As said at [`Wheel`].
+    /// As required at [`Wheel`].
     pub(crate) unsafe fn pop(&mut self) -> Option<NonNull<Entry>> {
         // SAFETY: passed on to the caller.
         unsafe { self.ready.pop_front() }
     }
 
-    /// Takes out any entry.
+    /// Removes any entry.
     ///
     /// # Safety
     ///
-    /// As said at [`Wheel`].
+    /// As required at [`Wheel`].
     pub(crate) unsafe fn pop_any(&mut self) -> Option<NonNull<Entry>> {
         let slotted =
             || self.first_slot().and_then(|(level, slot, _)| self.slots[level][slot].front());
@@ -208,11 +215,12 @@ impl Wheel {
         Some(entry)
     }
 
-    /// No entry is due before this; mostly one is due just then. To be asked after `advance`.
+    /// Returns a time before which no entry is due; mostly an entry is due exactly then. Call it
+    /// after `advance`.
     ///
     /// # Safety
     ///
-    /// As said at [`Wheel`].
+    /// As required at [`Wheel`].
     pub(crate) unsafe fn next_due(&self) -> Time {
         // SAFETY: passed on to the caller.
         unsafe {

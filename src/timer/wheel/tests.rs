@@ -10,7 +10,7 @@ fn nodes(dues: impl IntoIterator<Item = u64>) -> Box<[Entry]> {
 fn pop_all(wheel: &mut Wheel, now: u64) -> Vec<u64> {
     let now = Time::from_nanos(now);
     let mut popped = Vec::new();
-    // SAFETY: the tests' nodes stay in their box and outlive the wheel; there is one thread.
+    // SAFETY: the nodes stay in their box and outlive the wheel; the test has one thread.
     unsafe {
         wheel.advance(now);
         while let Some(node) = wheel.pop() {
@@ -125,7 +125,7 @@ fn nodes_of_the_same_time_come_in_the_order_of_their_insertion() {
         // SAFETY: as above.
         unsafe {
             for node in &nodes[..] {
-                // The wheel turns in between, and moves down what is there.
+                // The wheel advances between two insertions, and moves its entries down.
                 now = now.after(Duration::from_nanos(rng.u64(0..3)));
                 wheel.advance(now);
                 wheel.insert(node.into());
