@@ -1,10 +1,10 @@
-//! What stands in the parentheses of an attribute.
+//! The arguments in the parentheses of an attribute.
 
 use proc_macro::{Span, TokenStream, TokenTree};
 
 use crate::error::Error;
 
-/// An argument that an attribute may have: its word, and an example of the whole if it has a value.
+/// An argument that an attribute accepts: its name, and an example if it takes a value.
 pub(crate) type Known = (&'static str, Option<&'static str>);
 
 /// The arguments of an attribute.
@@ -17,7 +17,8 @@ struct Argument {
 }
 
 impl Arguments {
-    /// Reads `word`s and `word = value`s with commas in between. Each is known, and is there once.
+    /// Parses a list of `word` and `word = value`, separated by commas. Each must be known, and may
+    /// occur once.
     pub(crate) fn parse(
         attribute: &str,
         tokens: TokenStream,
@@ -44,12 +45,12 @@ impl Arguments {
             }
             let value = match (example, rest) {
                 (None, []) => TokenStream::new(),
-                (None, _) => return Err(Error::new(at, format!("`{word}` has no value"))),
+                (None, _) => return Err(Error::new(at, format!("`{word}` takes no value"))),
                 (Some(_), [equals, value @ ..]) if is_punct(equals, '=') && !value.is_empty() => {
                     value.iter().cloned().collect()
                 }
                 (Some(example), _) => {
-                    return Err(Error::new(at, format!("`{word}` has a value: `{example}`")));
+                    return Err(Error::new(at, format!("`{word}` needs a value: `{example}`")));
                 }
             };
             found.push(Argument { word, at, value });
@@ -57,12 +58,12 @@ impl Arguments {
         Ok(Self(found))
     }
 
-    /// Where the argument stands.
+    /// Returns the span of the argument, if it is present.
     pub(crate) fn at(&self, word: &str) -> Option<Span> {
         self.get(word).map(|argument| argument.at)
     }
 
-    /// An error with that text if the argument is there.
+    /// Returns an error with this text if the argument is present.
     pub(crate) fn refuse(&self, word: &str, text: &str) -> Result<(), Error> {
         self.at(word).map_or(Ok(()), |at| Err(Error::new(at, text)))
     }

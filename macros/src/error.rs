@@ -1,4 +1,4 @@
-//! What is wrong with a use of an attribute, and where.
+//! The error of a wrong use of an attribute, with its span.
 
 use proc_macro::{Delimiter, Group, Literal, Span, TokenStream, TokenTree};
 
@@ -14,7 +14,7 @@ impl Error {
         Self { at, text: text.into() }
     }
 
-    /// A `compile_error!` there.
+    /// Returns a `compile_error!` at the span.
     pub(crate) fn into_tokens(self) -> TokenStream {
         let mut text = Literal::string(&self.text);
         text.set_span(self.at);

@@ -1,7 +1,7 @@
-//! What an attribute makes of its function: one that is not `async`, and has it inside.
+//! The expansion of an attribute: a function that is not `async`, with the user's function inside.
 //!
-//! The inner one keeps the signature, so that the compiler says of its types and its body what it
-//! says of any `async fn`.
+//! The inner function keeps its signature, so the compiler's errors in its types and its body are
+//! those of any `async fn`.
 
 use proc_macro::{Delimiter, Group, TokenStream, TokenTree};
 
@@ -15,7 +15,7 @@ const SIM: Known = ("sim", None);
 const RUNS: Known = ("runs", Some("runs = 1000"));
 const CRATE: Known = ("crate", Some("crate = path::to::gopark"));
 
-/// A main: on the global runtime.
+/// Expands `#[gopark::main]`: runs the function on the global runtime.
 pub(crate) fn of_main(arguments: TokenStream, item: TokenStream) -> Result<TokenStream, Error> {
     let attribute = "#[gopark::main]";
     let arguments = Arguments::parse(attribute, arguments, &[GOMAXPROCS, LOCAL, CRATE])?;
@@ -29,7 +29,7 @@ pub(crate) fn of_main(arguments: TokenStream, item: TokenStream) -> Result<Token
     Ok(function.wrap(TokenStream::new(), true, run))
 }
 
-/// A test: on a runtime of its own, or in a simulation.
+/// Expands `#[gopark::test]`: runs the function on a new runtime, or in a simulation.
 pub(crate) fn of_test(arguments: TokenStream, item: TokenStream) -> Result<TokenStream, Error> {
     let attribute = "#[gopark::test]";
     let arguments = Arguments::parse(attribute, arguments, &[GOMAXPROCS, LOCAL, SIM, RUNS, CRATE])?;
@@ -37,7 +37,7 @@ pub(crate) fn of_test(arguments: TokenStream, item: TokenStream) -> Result<Token
     if let Some(test) = function.attributes.iter().find(|token| is_test(token)) {
         return Err(Error::new(
             test.span(),
-            format!("{attribute} makes a test of it: leave `#[test]` out"),
+            format!("{attribute} makes the function a test: remove `#[test]`"),
         ));
     }
     let is_simulated = arguments.at("sim").is_some();
@@ -50,7 +50,7 @@ pub(crate) fn of_test(arguments: TokenStream, item: TokenStream) -> Result<Token
 }
 
 fn runtime(arguments: &Arguments, function: &Function) -> Result<TokenStream, Error> {
-    arguments.refuse("runs", "`runs` is of a simulation: write `sim, runs = 1000`")?;
+    arguments.refuse("runs", "`runs` requires a simulation: write `sim, runs = 1000`")?;
     let start = code("::Runtime::builder()");
     let build = code(".build().expect(\"gopark: cannot start a thread\").");
     let procs = setting(arguments, "gomaxprocs");
@@ -61,10 +61,10 @@ fn simulation(arguments: &Arguments, function: &Function) -> Result<TokenStream,
     if !cfg!(feature = "sim") {
         arguments.refuse("sim", "`sim` needs the feature `sim` of gopark")?;
     }
-    arguments.refuse("gomaxprocs", "a simulation has one thread: leave `gomaxprocs` out")?;
+    arguments.refuse("gomaxprocs", "a simulation has one thread: remove `gomaxprocs`")?;
     arguments.refuse(
         "local",
-        "a simulation polls its main on the thread of the test in any case: leave `local` out",
+        "a simulation polls its main on the thread of the test anyway: remove `local`",
     )?;
     let gopark = path_of_crate(arguments);
     let output = join([call(function), code(".await")]);
@@ -74,8 +74,9 @@ fn simulation(arguments: &Arguments, function: &Function) -> Result<TokenStream,
 }
 
 impl Function {
-    /// The function, with one more attribute, around itself and what runs it. It `returns` its
-    /// output, unless that is for a simulation to judge.
+    /// Returns the outer function: it has one more attribute, and contains the inner function and
+    /// the code that runs it. If it `returns`, its output is the inner function's; a simulation
+    /// checks that output itself.
     fn wrap(self, attribute: TokenStream, returns: bool, run: TokenStream) -> TokenStream {
         let outer = if returns { self.signature.clone() } else { self.signature[..3].to_vec() };
         let inner = [vec![self.asynchronous], self.signature, vec![self.body.into()]].concat();
@@ -89,7 +90,7 @@ fn path_of_crate(arguments: &Arguments) -> TokenStream {
     arguments.value("crate").unwrap_or_else(|| code("::gopark"))
 }
 
-/// A call of the method of the argument's name, if the argument is there.
+/// Returns a call of the method with the argument's name, if the argument is present.
 fn setting(arguments: &Arguments, name: &str) -> TokenStream {
     let value = arguments.value(name).map(|value| [code("."), code(name), parens(value)]);
     join(value.into_iter().flatten())
@@ -104,12 +105,12 @@ fn call(function: &Function) -> TokenStream {
     join([TokenTree::from(function.name.clone()).into(), parens(TokenStream::new())])
 }
 
-/// True of what follows the `#` of `#[test]`.
+/// True for the group after the `#` of `#[test]`.
 fn is_test(token: &TokenTree) -> bool {
     matches!(token, TokenTree::Group(group) if group.stream().to_string() == "test")
 }
 
-/// Rust in a text. It stands where the attribute does.
+/// Parses Rust code. Its span is that of the attribute.
 pub(crate) fn code(text: &str) -> TokenStream {
     text.parse().expect("tokens")
 }

@@ -1,17 +1,17 @@
-//! The function that an attribute stands at.
+//! The function to which an attribute is applied.
 
 use proc_macro::{Delimiter, Group, Ident, Span, TokenStream, TokenTree};
 
 use crate::arguments::is_punct;
 use crate::error::Error;
 
-/// An `async fn` without arguments, in parts.
+/// The parts of an `async fn` without arguments.
 pub(crate) struct Function {
     pub(crate) attributes: Vec<TokenTree>,
     pub(crate) visibility: Vec<TokenTree>,
-    /// The word `async`.
+    /// The keyword `async`.
     pub(crate) asynchronous: TokenTree,
-    /// From `fn` on to the body. It begins with `fn name ()`.
+    /// The tokens from `fn` to the body. They begin with `fn name ()`.
     pub(crate) signature: Vec<TokenTree>,
     pub(crate) name: Ident,
     pub(crate) body: Group,
@@ -42,7 +42,8 @@ impl Function {
                     return error(qualifier.span(), text);
                 }
                 _ => {
-                    let text = format!("{attribute} is for an `async fn`, and this is no function");
+                    let text =
+                        format!("{attribute} is for an `async fn`, and this is not a function");
                     return error(qualifier.span(), text);
                 }
             }
@@ -50,7 +51,7 @@ impl Function {
 
         let mut signature: Vec<TokenTree> = rest.collect();
         let Some(TokenTree::Ident(name)) = signature.get(1).cloned() else {
-            let text = format!("{attribute} is for an `async fn`, and this is no function");
+            let text = format!("{attribute} is for an `async fn`, and this is not a function");
             return error(Span::call_site(), text);
         };
         let Some(asynchronous) = asynchronous else {
@@ -60,11 +61,11 @@ impl Function {
         match &signature[2] {
             TokenTree::Group(arguments) if arguments.stream().is_empty() => {}
             TokenTree::Group(arguments) => {
-                let text = format!("`{name}` cannot have arguments: {attribute} is what calls it");
+                let text = format!("`{name}` cannot have arguments: {attribute} calls it");
                 return error(arguments.span(), text);
             }
             other => {
-                let text = format!("`{name}` cannot have parameters: {attribute} is what calls it");
+                let text = format!("`{name}` cannot have parameters: {attribute} calls it");
                 return error(other.span(), text);
             }
         }
@@ -76,8 +77,8 @@ impl Function {
     }
 }
 
-/// Takes what a `macro_rules!` has put in as a fragment (`$vis`, `$body:block`) out of its
-/// invisible group.
+/// Removes the invisible groups that a `macro_rules!` puts around its fragments (`$vis`,
+/// `$body:block`).
 fn ungroup(tokens: TokenStream, into: &mut Vec<TokenTree>) {
     for token in tokens {
         match as_group(&token, Delimiter::None) {

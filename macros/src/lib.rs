@@ -1,7 +1,8 @@
-//! The attributes `#[gopark::main]` and `#[gopark::test]`. gopark re-exports them, and has their
-//! documentation.
+//! The attributes `#[gopark::main]` and `#[gopark::test]`.
 //!
-//! They are written over token trees: a parser of Rust takes longer to build than gopark.
+//! The crate gopark re-exports and documents them. Use them from there.
+//!
+//! They work on token trees, because a parser of Rust takes longer to build than gopark.
 
 #![forbid(unsafe_code)]
 
@@ -14,7 +15,7 @@ use proc_macro::{TokenStream, TokenTree};
 
 /// # Expansion
 ///
-/// The attribute makes this of `async fn main() -> Output { .. }`:
+/// The attribute expands `async fn main() -> Output { .. }` to:
 ///
 /// ```text
 /// fn main() -> Output {
@@ -26,13 +27,13 @@ use proc_macro::{TokenStream, TokenTree};
 pub fn main(arguments: TokenStream, item: TokenStream) -> TokenStream {
     let is_main = is_main(item.clone());
     expansion::of_main(arguments, item).unwrap_or_else(|error| {
-        // One error is enough: without it the compiler would miss a main as well.
+        // Adds a `fn main`, so that the compiler does not report a missing main as well.
         let main = if is_main { expansion::code("fn main() {}") } else { TokenStream::new() };
         [error.into_tokens(), main].into_iter().collect()
     })
 }
 
-/// True if there is `fn main` in it.
+/// True if the item contains `fn main`.
 fn is_main(item: TokenStream) -> bool {
     let is_word =
         |token: &TokenTree, word| matches!(token, TokenTree::Ident(it) if it.to_string() == word);
@@ -42,7 +43,7 @@ fn is_main(item: TokenStream) -> bool {
 
 /// # Expansion
 ///
-/// The attribute makes this of `async fn name() -> Output { .. }`:
+/// The attribute expands `async fn name() -> Output { .. }` to:
 ///
 /// ```text
 /// #[test]

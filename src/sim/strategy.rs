@@ -391,8 +391,8 @@ impl Pct {
     }
 
     /// Lowers the priority of a goroutine that has yielded: draws a new one and sets it if it is
-    /// lower. Every [`YIELDS`]th yield of the run sets the lowest one. So a goroutine that waits for
-    /// others in a loop finally lets them run.
+    /// lower. Every [`YIELDS`]th yield of the run sets the lowest one. So a goroutine that waits
+    /// for others in a loop finally lets them run.
     fn yielded(&mut self, id: u64) {
         self.yields += 1;
         let drawn = self.draw();
