@@ -21,8 +21,12 @@ use crate::simulated::{self, Outside};
 /// ```
 /// use gopark::{OnPanic, Runtime};
 ///
-/// let rt = Runtime::builder() .gomaxprocs(1) .thread_name("io") .on_panic(OnPanic::Isolate)
-/// .build() .unwrap();
+/// let rt = Runtime::builder()
+///     .gomaxprocs(1)
+///     .thread_name("io")
+///     .on_panic(OnPanic::Isolate)
+///     .build()
+///     .unwrap();
 /// assert_eq!(rt.gomaxprocs(0), 1);
 /// ```
 #[derive(Clone, Debug)]

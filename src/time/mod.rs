@@ -25,7 +25,9 @@
 //!
 //! # Examples
 //!
+//! ```
 //! use std::time::Duration;
+//!
 //! use gopark::{chan, select, time};
 //!
 //! gopark::block_on(async {

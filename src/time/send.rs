@@ -39,10 +39,13 @@ impl<T> Sender<T> {
     ///
     /// use gopark::chan::{self, SendTimeoutError};
     ///
-    /// gopark::block_on(async { let limit = Duration::from_millis(1); let (tx, rx) =
-    /// chan::bounded(1); assert_eq!(tx.send_timeout(1, limit).await, Ok(()));
-    /// assert_eq!(tx.send_timeout(2, limit).await, Err(SendTimeoutError::Timeout(2))); drop(rx);
-    /// assert_eq!(tx.send_timeout(3, limit).await, Err(SendTimeoutError::Closed(3)));
+    /// gopark::block_on(async {
+    ///     let limit = Duration::from_millis(1);
+    ///     let (tx, rx) = chan::bounded(1);
+    ///     assert_eq!(tx.send_timeout(1, limit).await, Ok(()));
+    ///     assert_eq!(tx.send_timeout(2, limit).await, Err(SendTimeoutError::Timeout(2)));
+    ///     drop(rx);
+    ///     assert_eq!(tx.send_timeout(3, limit).await, Err(SendTimeoutError::Closed(3)));
     /// });
     /// ```
     #[track_caller]

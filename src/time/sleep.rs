@@ -370,7 +370,8 @@ impl<F> fmt::Debug for Timeout<F> {
 /// # Examples
 ///
 /// ```
-/// use std::future::pending; use std::time::Duration;
+/// use std::future::pending;
+/// use std::time::Duration;
 ///
 /// let late = gopark::block_on(gopark::time::timeout(Duration::ZERO, pending::<()>()));
 /// assert_eq!(late.unwrap_err().to_string(), "deadline has elapsed");
