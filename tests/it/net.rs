@@ -86,7 +86,7 @@ fn the_end_that_comes_with_the_last_bytes_is_seen() {
         gopark::block_on(async {
             for _ in 0..200 {
                 let (client, server) = pair().await.unwrap();
-                // The server waits, and has a short read.
+                // The server waits, and then makes a short read.
                 let reader = go(async move {
                     let mut buffer = [0; 64];
                     let mut total = 0;
@@ -160,7 +160,7 @@ fn a_default_makes_the_system_call() {
             };
             assert_eq!(nothing, 100);
             client.write_all(b"now").await.unwrap();
-            // The poller may not have seen it.
+            // The poller may not have seen the event yet.
             let mut got = 100;
             while got == 100 {
                 got = select! {
@@ -215,7 +215,7 @@ fn operations_fail_once_their_runtime_has_ended() {
                 assert!(server.write(b"x").await.unwrap_err().to_string().contains("has ended"));
             });
         });
-        // So that most often the read waits when the runtime ends: another runtime polls it.
+        // So that in most runs the read waits when the runtime ends: another runtime polls it.
         std::thread::sleep(Duration::from_millis(20)); // asleep: either order is right
         drop(rt);
         waits.join().unwrap();
@@ -411,7 +411,7 @@ fn inspect_shows_the_peer_of_a_socket_that_is_waited_for() {
             for (name, peer) in [("future", peer), ("poll", other_peer)] {
                 let found = loop {
                     let mut all = inspect::goroutines().into_iter();
-                    // It has its name once it has run.
+                    // It has its name after it has run.
                     let waits = |state| {
                         matches!(state, GoroutineState::Waiting { reason: WaitReason::Io, .. })
                     };
@@ -441,7 +441,7 @@ fn inspect_shows_the_peer_of_a_socket_that_is_waited_for() {
     });
 }
 
-/// Polls `future` so many times at most, each time when it is woken, and drops it then.
+/// Polls `future` at most this many times, each time after it was woken, and then drops it.
 async fn limited<F: Future>(polls: usize, future: F) -> Option<F::Output> {
     let mut future = std::pin::pin!(future);
     let mut left = polls;
@@ -456,8 +456,8 @@ async fn limited<F: Future>(polls: usize, future: F) -> Option<F::Output> {
     .await
 }
 
-/// Sends the numbers of bytes through a stream; each operation on either side is dropped after one to three polls. They arrive, each
-/// once and in order.
+/// Sends chunks of these sizes through a stream; each operation on either side is dropped after one
+/// to three polls. All bytes arrive once and in order.
 macro_rules! drops_at_every_poll {
     ($client:expr, $server:expr) => {{
         const TOTAL: usize = 60_000;
@@ -554,7 +554,7 @@ fn accepts_that_are_dropped_at_every_poll_lose_no_connection() {
             let clients = go(async move {
                 let mut connected = 0;
                 for i in 0..400u32 {
-                    // One in four may be given up.
+                    // One in four may be dropped.
                     let polls = if i % 4 == 0 { 1 } else { 100 };
                     if let Some(stream) = limited(polls, TcpStream::connect(address)).await {
                         stream.unwrap().write_all(b"!").await.unwrap();

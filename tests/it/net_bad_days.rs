@@ -1,4 +1,4 @@
-//! What goes wrong with sockets.
+//! Errors and unusual events of sockets.
 
 use std::io::{self, Read as _};
 use std::net::SocketAddr;
@@ -11,11 +11,11 @@ use gopark::{Runtime, go, gomaxprocs, time};
 
 use crate::util::{isolated, no_hang};
 
-/// Takes all descriptors that the process may have. They are free again when this is dropped.
+/// Takes all descriptors that the process may have. Dropping it frees them.
 fn exhaust() -> Vec<std::fs::File> {
-    // SAFETY: a plain value.
+    // SAFETY: a plain value, for which zeros are valid.
     let mut limit: libc::rlimit = unsafe { std::mem::zeroed() };
-    // SAFETY: `limit` is a place for the answer, and then the value.
+    // SAFETY: `limit` is valid for the result, and then holds the value.
     unsafe {
         libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit);
         limit.rlim_cur = 256;
@@ -32,7 +32,7 @@ fn accept_waits_for_a_free_descriptor_and_goes_on() {
             let address = listener.local_addr().unwrap();
             let client = TcpStream::connect(address).await.unwrap();
             let all = exhaust();
-            // The connection is there, and no descriptor for it.
+            // The connection exists, but there is no descriptor for it.
             let limit = Duration::from_millis(30);
             assert!(time::timeout(limit, listener.accept()).await.is_err());
             drop(all);
@@ -63,7 +63,7 @@ fn accept_without_descriptors_uses_little_time() {
 /// The CPU time of the process.
 fn cpu_time() -> Duration {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: `time` is a place for the answer.
+    // SAFETY: `time` is valid for the result.
     unsafe { libc::clock_gettime(libc::CLOCK_PROCESS_CPUTIME_ID, &raw mut time) };
     Duration::new(time.tv_sec.try_into().unwrap(), time.tv_nsec.try_into().unwrap())
 }
@@ -96,27 +96,27 @@ fn a_descriptor_that_others_close_harms_no_other_socket() {
             for _ in 0..100 {
                 let (a, b) = UnixStream::pair().unwrap();
                 let fd = b.as_raw_fd();
-                // SAFETY: it is what is tested: the number becomes another socket's.
+                // SAFETY: this is what the test is about: the number becomes another socket's.
                 unsafe { libc::close(fd) };
                 let (c, d) = UnixStream::pair().unwrap();
                 assert!(c.as_raw_fd() == fd || d.as_raw_fd() == fd);
                 assert_eq!(a.read(&mut [0]).await.unwrap(), 0);
-                // The next one with that number takes no harm from the first one's leave.
+                // The end of the first socket with that number does not harm the next one.
                 let waits = go(async move {
                     let mut byte = [0];
                     d.read_exact(&mut byte).await.map(|()| (byte, d))
                 });
                 gopark::gosched().await;
-                // SAFETY: so that the drop closes another one than the socket that is in use now.
+                // SAFETY: so that the drop does not close the socket that has that number now.
                 let spare = unsafe { libc::dup(fd) };
                 c.write_all(b"y").await.unwrap();
                 let (byte, d) = waits.await.unwrap().unwrap();
                 assert_eq!(&byte, b"y");
                 drop((c, d));
-                // SAFETY: the number is free again: it is `b`'s to close.
+                // SAFETY: the number is free again, so `b` may close it.
                 unsafe { libc::dup2(spare, fd) };
                 drop(b);
-                // SAFETY: it is this test's.
+                // SAFETY: the descriptor belongs to this test.
                 unsafe { libc::close(spare) };
             }
         });
@@ -138,7 +138,7 @@ fn a_forked_child_leaves_its_parents_registrations_alone() {
                 }
                 child => {
                     let mut status = 0;
-                    // SAFETY: `status` is a place for the answer.
+                    // SAFETY: `status` is valid for the result.
                     assert_eq!(unsafe { libc::waitpid(child, &raw mut status, 0) }, child);
                     assert_eq!(status, 0);
                 }
@@ -190,7 +190,7 @@ fn the_peers_of_many_parked_connections_vanish() {
                     if i % 2 == 0 {
                         assert_eq!(b.read(&mut buffer).await.unwrap(), 0);
                     } else {
-                        // By the poll functions of the traits.
+                        // Through the poll functions of the traits.
                         let mut b = b;
                         let n = std::future::poll_fn(|cx| {
                             gopark::io::AsyncRead::poll_read(
@@ -249,12 +249,12 @@ fn connects_and_closes_go_on_while_gomaxprocs_changes() {
     });
 }
 
-/// Three hundred connections, of which some are reset and some given up.
+/// Three hundred connections, of which some are reset and some dropped.
 async fn connects(address: SocketAddr, name: u8) {
     for i in 0..300 {
         let stream = match TcpStream::connect(address).await {
             Ok(stream) => stream,
-            // The ports of closed connections are in use for a minute.
+            // The ports of closed connections stay in use for a minute.
             Err(error) if error.kind() == io::ErrorKind::AddrNotAvailable => return,
             Err(error) => panic!("{error}"),
         };
@@ -291,8 +291,8 @@ fn events_are_seen_beside_a_goroutine_that_blocks_its_thread() {
                     start.elapsed()
                 })
             });
-            // It blocks the only worker; the monitor finds the event.
-            std::thread::sleep(Duration::from_millis(300)); // asleep: it is what is tested
+            // It blocks the only worker; the monitor sees the event.
+            std::thread::sleep(Duration::from_millis(300)); // asleep: the subject
             answers.await.unwrap();
             let took = asks.join().unwrap();
             assert!(took < Duration::from_millis(200), "{took:?}");
@@ -308,14 +308,14 @@ fn idle_sockets_wake_no_thread() {
             .block_on(async { (0..100).map(|_| UnixStream::pair().unwrap()).collect::<Vec<_>>() });
         std::thread::sleep(Duration::from_millis(1_500)); // asleep: until the runtime is at rest
         let before = (cpu_time(), switches());
-        std::thread::sleep(Duration::from_millis(2_000)); // asleep: it is what is tested
+        std::thread::sleep(Duration::from_millis(2_000)); // asleep: the subject
         let after = (cpu_time(), switches());
         assert!(after.1 - before.1 <= 10, "{} switches", after.1 - before.1);
         drop((sockets, rt));
     });
 }
 
-/// How often the threads of the process went to sleep.
+/// How often the threads of the process have gone to sleep.
 fn switches() -> u64 {
     let tasks = std::fs::read_dir("/proc/self/task").unwrap();
     let of = |task: io::Result<std::fs::DirEntry>| {
@@ -367,7 +367,7 @@ fn a_forced_question_whether_a_stream_is_readable_is_the_systems() {
     no_hang(|| {
         gopark::block_on(async {
             let (a, b) = UnixStream::pair().unwrap();
-            // The first look of a new socket says nothing yet.
+            // Before the first try nothing is known about the readiness of a new socket.
             assert_eq!(b.try_read(&mut [0]).unwrap_err().kind(), io::ErrorKind::WouldBlock);
             gopark::select! {
                 _ = b.readable() => panic!("nothing is there"),
@@ -391,7 +391,7 @@ fn many_buffers_at_once_are_no_sign_of_a_full_socket() {
             let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
             let (server, _) = listener.accept().await.unwrap();
             go(async move { while let Ok(1..) = server.read(&mut [0; 4096]).await {} });
-            time::sleep(Duration::from_millis(5)).await; // asleep: until the first event has been seen
+            time::sleep(Duration::from_millis(5)).await; // asleep: until the first event was seen
             let buffers: Vec<_> = (0..1_100).map(|_| io::IoSlice::new(b"abcd")).collect();
             let written = client.write_vectored(&buffers).await.unwrap();
             assert!(written > 0);
@@ -441,7 +441,7 @@ fn an_error_that_is_over_leaves_no_socket_ready() {
             let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
             socket.connect(closed).await.unwrap();
             socket.send(b"x").await.unwrap();
-            // The host says that the port is closed.
+            // The host reports that the port is closed.
             let error = socket.recv(&mut [0; 4]).await.unwrap_err();
             assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
             assert_turns(
@@ -461,7 +461,7 @@ fn a_pipe_whose_writer_has_gone_waits_for_the_next_one() {
     no_hang(|| {
         let path = std::env::temp_dir().join(format!("gopark-fifo-{}", std::process::id()));
         let name = std::ffi::CString::new(path.to_str().unwrap()).unwrap();
-        // SAFETY: a name with a zero byte at its end.
+        // SAFETY: the name ends with a zero byte.
         assert_eq!(unsafe { libc::mkfifo(name.as_ptr(), 0o600) }, 0);
         gopark::block_on(async {
             let reader =
@@ -478,7 +478,7 @@ fn a_pipe_whose_writer_has_gone_waits_for_the_next_one() {
     });
 }
 
-/// Waits and looks, in turns: there is nothing, so that a few turns must be enough.
+/// Waits and checks in turn. There is nothing, so a few turns must be enough.
 async fn assert_turns<F: Future<Output = ()>>(
     wait: impl Fn() -> F,
     look: impl Fn() -> io::Result<()>,
@@ -548,7 +548,7 @@ fn a_listener_that_is_closed_ends_its_accepts() {
     });
 }
 
-/// A worker whose queue is always full never takes an event: the monitor does.
+/// A worker whose queue is always full never takes an event; the monitor does.
 #[test]
 fn events_are_seen_beside_a_full_queue() {
     no_hang(|| {

@@ -44,7 +44,7 @@ fn all_are_notified_that_were_called_before_and_none_that_comes_later() {
     unpolled.ready();
     polled.ready();
     assert!(later.is_pending());
-    // What was kept is for one that comes.
+    // The permit that was kept is for a waiter that comes later.
     drop(later);
     n.notify_one();
     n.notify_all();
@@ -77,7 +77,7 @@ fn a_dropped_wait_passes_on_what_it_was_notified_of() {
     n.notify_all();
     drop(gone);
     assert!(Hand::new(n.notified()).is_pending());
-    // Of both: that of one goes on.
+    // It was notified by both: the notification of one is passed on.
     let both = Hand::parked(n.notified());
     n.notify_one();
     n.notify_all();
@@ -89,7 +89,8 @@ fn a_dropped_wait_passes_on_what_it_was_notified_of() {
 fn one_that_comes_while_all_are_woken_gets_the_next_notification() {
     static NOTIFY: Notify = Notify::new();
     static LATE: Mutex<Option<Hand<Notified<'static>>>> = Mutex::new(None);
-    // Called while some that waited before it, and are notified with all, are still in line.
+    // Called while some waiters that came before it, and are notified with all, are still in the
+    // queue.
     let on_wake = Box::new(|| {
         *LATE.lock().unwrap() = Some(Hand::parked(NOTIFY.notified()));
         NOTIFY.notify_one();
@@ -120,7 +121,7 @@ fn a_wait_stands_in_a_select() {
     });
 }
 
-/// Whoever gives up whenever: each notification of one ends one wait, or is kept.
+/// Waiters are dropped at any time: each notification of one ends one wait, or is kept.
 #[test]
 fn no_notification_is_lost_or_doubled_whoever_gives_up() {
     for seed in 0..400 {
@@ -179,7 +180,7 @@ fn many_threads_and_goroutines_lose_no_notification() {
             });
         }
         while taken.load(Ordering::SeqCst) < 4 * EACH {
-            // Kept once only: so no more than one is ahead.
+            // Only one is kept, so at most one is ahead.
             n.notify_one();
             gosched().await;
         }

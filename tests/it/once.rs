@@ -13,7 +13,7 @@ use gopark::sync::{Once, OnceValue, WaitGroup};
 use crate::hand::{Hand, on_procs};
 use crate::util::{in_child, no_hang};
 
-/// Where a function waits until it is told to go on, by dropping the sender.
+/// A place where a function waits until the sender is dropped.
 fn gate() -> (chan::Sender<()>, chan::Receiver<()>) {
     chan::unbuffered()
 }
@@ -157,7 +157,7 @@ fn asking_inside_a_blocking_call_panics_on03() {
     assert_eq!(text, "gopark: Once::call_once called by its own function");
 }
 
-/// A value that asks for itself, and whoever asks afterwards.
+/// A value that calls for itself while it is made, and what calls afterwards.
 #[test]
 fn value_that_asks_for_itself_panics_on03() {
     const TEXT: &str = "gopark: OnceValue::get called by its own function";
@@ -264,7 +264,7 @@ fn value_raises_the_same_panic_every_time_on04() {
         assert_eq!(text(&fixed), "fixed");
         assert_eq!(text(&made), "made of 2");
     }
-    // The first gets the very value, the others at least a text.
+    // The first caller gets the payload itself, the others at least a text.
     let odd = OnceValue::new(|| std::panic::panic_any(7));
     let first = catch_unwind(AssertUnwindSafe(|| block_on(odd.get()))).unwrap_err();
     assert_eq!(*first.downcast::<i32>().unwrap(), 7);

@@ -51,7 +51,8 @@ fn one_that_fails_or_is_dropped_lets_the_next_try() {
     );
 }
 
-/// Calls are dropped at any time: one at a time makes the value, in the order of arrival, and it is made once.
+/// Calls are dropped at any time. One at a time makes the value, in the order of arrival, and it is
+/// made once.
 #[test]
 fn one_at_a_time_makes_the_value_whichever_are_dropped() {
     for seed in 0..400 {
@@ -71,7 +72,7 @@ fn one_at_a_time_makes_the_value_whichever_are_dropped() {
                 cell.get_or_try_init(make).await.map(|(number, _)| *number)
             })
         };
-        // Each with the wakes that were seen when it was polled.
+        // Each with the number of its wakes when it was polled.
         let mut inits: Vec<(Hand<_>, usize)> = Vec::new();
         for number in 0..60 {
             match dice.roll(4) {

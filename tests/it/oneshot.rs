@@ -47,7 +47,7 @@ fn another_task_may_go_on_with_the_wait() {
     tx.send(1).unwrap();
     assert_eq!((rx.wakes(), wakes.count()), (0, 1));
     assert_eq!(rx.ready(), Ok(1));
-    // One that was dropped keeps no task.
+    // A receiver that was dropped keeps no task.
     let (mut tx, _rx) = channel::<u8>();
     let (wakes, waker) = crate::util::Wakes::new();
     assert!(Hand::new(tx.closed()).poll_with(&waker).is_pending());

@@ -1,5 +1,5 @@
-//! An operation on channels that is polled by hand, beside what the model says of it: what it answers, how often which task is
-//! woken, and how many wakers are kept. `fuzz/` compiles it as well.
+//! An operation on channels that is polled by hand, compared with the model: its result, which task
+//! is woken how often, and how many wakers are kept. `fuzz/` compiles it as well.
 
 use std::cell::RefCell;
 use std::pin::Pin;
@@ -12,37 +12,40 @@ use gopark::chan::{IntoStream, Receiver};
 use crate::model::{Answer, Item, Model, ModelCase, Side, State, What, ensure, got};
 use crate::task::{Fault, Task};
 
-/// Which part of an operation has answered, and what.
+/// Which part of an operation has completed, and its result.
 pub(crate) type Told = (usize, Answer);
 
 pub(crate) enum Body {
     Future(Pin<Box<dyn Future<Output = Told>>>),
     /// A receiver that is polled as a stream.
     Stream(Box<Receiver<Item>>),
-    /// One that waits in line. Its part is the receive for which it waits, or will; none once it has ended.
+    /// A stream that waits in the queue. Its part is the receive for which it waits or will wait;
+    /// none after it has ended.
     IntoStream(IntoStream<Item>),
 }
 
-/// What a receive of many took after its first value: from which channel, how many at most, and which.
+/// What a receive of many took after its first value: from which channel, the maximum number, and
+/// which values.
 type More = (usize, usize, Rc<RefCell<Vec<usize>>>);
 
 pub(crate) struct Op {
     pub(crate) name: usize,
     body: Body,
-    /// The model's numbers of the operations that it consists of.
+    /// The model's numbers of the operations that make it up.
     parts: Vec<usize>,
-    /// The handles that go with it.
+    /// The handles that it owns.
     handles: Vec<(usize, Side)>,
     /// It always takes the first case that is ready.
     biased: bool,
     more: Option<More>,
     task: Task,
-    /// Tasks that polled it before, and how often they were woken until then.
+    /// Tasks that polled it before, with the number of their wakes until then.
     stale: Vec<(Task, usize)>,
-    /// Of a stream that watches: the wakes seen when it was last found pending, and its channel.
+    /// Of a stream that watches: the number of wakes when it was last found pending, and its
+    /// channel.
     watching: Option<(usize, usize)>,
-    /// Of a stream: how often its task may have been woken, or if it waits in line, was. Of any other: how often it was, when it
-    /// went on.
+    /// Of a stream: the number of wakes that its task may have had, or, if it waits in the queue,
+    /// has had. Of any other operation: the number of wakes when it moved on.
     told: usize,
 }
 
@@ -84,7 +87,7 @@ impl Op {
         )
     }
 
-    /// As `future`, of a select whose receives go off at the end of their channels.
+    /// As `future`, of a select whose receives are switched off at the end of their channels.
     pub(crate) fn future_off(
         name: usize,
         model: &mut Model,
@@ -100,7 +103,7 @@ impl Op {
         )
     }
 
-    /// As `future`, of a reservation that sends its value by a poll after it has its place.
+    /// As `future`, of a reservation that sends its value in a poll after it has got its place.
     pub(crate) fn reservation(
         name: usize,
         model: &mut Model,
@@ -122,7 +125,7 @@ impl Op {
         Self::new(name, Body::Stream(Box::new(rx)), Vec::new(), vec![(ch, Side::Recv)])
     }
 
-    /// A stream that waits in line.
+    /// A stream that waits in the queue.
     pub(crate) fn into_stream(
         name: usize,
         model: &mut Model,
@@ -137,17 +140,17 @@ impl Op {
         Self { biased: true, ..self }
     }
 
-    /// A receive of so many at most, which tells all but the first in `more`.
+    /// A receive of at most this many values, which stores all but the first in `more`.
     pub(crate) fn with_more(self, ch: usize, most: usize, more: Rc<RefCell<Vec<usize>>>) -> Self {
         Self { more: Some((ch, most - 1, more)), ..self }
     }
 
-    /// The wakers of its first task panic so.
+    /// How the wakers of its first task panic.
     pub(crate) fn spoiled(self, fault: Option<Fault>) -> Self {
         Self { task: Task::new(fault), ..self }
     }
 
-    /// Another task polls it from now on; unless a wake of this one is on its way.
+    /// Another task polls it from now on, unless a wake of this one is on its way.
     pub(crate) fn retask(&mut self, model: &mut Model, fault: Option<Fault>) {
         if self.parts.iter().any(|&part| model.is_won(part)) {
             return;
@@ -159,7 +162,7 @@ impl Op {
         self.told = 0;
     }
 
-    /// True if the operation is over.
+    /// True if the operation has ended.
     pub(crate) fn poll(&mut self, model: &mut Model) -> Result<bool, String> {
         let name = self.name;
         let mut cx = Context::from_waker(self.task.waker());
@@ -170,10 +173,10 @@ impl Op {
                     Poll::Pending => None,
                 };
                 if real.is_none() {
-                    // One that goes on after it was served.
+                    // An operation that continues after it was served.
                     self.told += self.parts.iter().filter(|&&part| model.is_won(part)).count();
                 }
-                // The parts are polled in turn, until one answers.
+                // The parts are polled in turn, until one is ready.
                 for (part, &number) in self.parts.iter().enumerate() {
                     let real = real.and_then(|(from, answer)| (from == part).then_some(answer));
                     let polled = model.polled(number, real, self.biased);
@@ -210,7 +213,7 @@ impl Op {
                     Poll::Pending => None,
                 };
                 self.watching = real.is_none().then(|| (ch, self.task.wakes()));
-                // At most one wake for each time it was found pending.
+                // At most one wake for each time that it was found pending.
                 self.told += usize::from(real.is_none());
                 model.looked(ch, real).map_err(|error| format!("stream {name} {error}"))?;
                 Ok(false)
@@ -247,7 +250,7 @@ impl Op {
         }
     }
 
-    /// The operation goes, and keeps nothing; what it has not answered is given up.
+    /// The operation is dropped, and keeps nothing; a result that it has not returned is given up.
     pub(crate) fn end(self, model: &mut Model) -> Result<(), String> {
         drop(self.body);
         self.parts.into_iter().for_each(|part| model.abandon(part));
@@ -258,7 +261,7 @@ impl Op {
         Ok(())
     }
 
-    /// Its parts that wait.
+    /// The parts that wait.
     fn waiting(&self, model: &Model) -> usize {
         self.parts.iter().filter(|&&part| model.state(part) == State::Waiting).count()
     }
@@ -267,7 +270,8 @@ impl Op {
     pub(crate) fn check(&self, model: &Model) -> Result<(), String> {
         let Self { name, task, told, .. } = self;
         let (woken, kept) = (task.wakes(), task.wakers());
-        // Woken once for each part that is served, before that never, and never the task that polled it before.
+        // Its task is woken once for each part that is served, never before that; and the task that
+        // polled it before is not woken at all.
         let expected_kept = if let Body::Stream(_) = self.body {
             ensure!(
                 woken <= *told,
@@ -291,7 +295,7 @@ impl Op {
                 "operation {name} keeps the waker of a task that it had left"
             );
         }
-        // A stream that is not woken has nothing to take.
+        // For a stream that is not woken there is nothing to take.
         if let Some((ch, seen)) = self.watching.filter(|_| task.expected() > 0) {
             let case = ModelCase { ch: Some(ch), value: None };
             let told = woken > seen || !model.is_ready(case, usize::MAX);

@@ -1,4 +1,4 @@
-//! What becomes of panics: SCH-18, WG-05, the policies.
+//! What happens after panics: SCH-18, WG-05, the policies.
 
 use std::future::pending;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -33,7 +33,7 @@ fn raised<T>(f: impl FnOnce() -> T) -> String {
     }
 }
 
-/// A main that says that it has begun, and waits for ever.
+/// A main that reports that it has started, and then never ends.
 async fn main_without_end(ready: &WaitGroup) {
     ready.done();
     pending::<()>().await;
@@ -76,7 +76,7 @@ fn an_unrecovered_panic_is_raised_on_every_block_on_sch18() {
             mains.into_iter().chain([local]).map(|main| main.join().unwrap()).collect()
         });
         assert_eq!(texts, [payload; 3]);
-        // The runtime lives on.
+        // The runtime still works.
         assert_eq!(rt.block_on(async { 7 }), 7);
     });
 }
@@ -92,7 +92,7 @@ fn a_crash_ends_the_only_main_that_is_left_sch18() {
             })
         });
         assert_eq!(local, "crash");
-        // The older of two, when the younger one has returned.
+        // The older of two, after the younger one has returned.
         let ready = WaitGroup::new();
         ready.add(1);
         let older = thread::scope(|scope| {
@@ -118,7 +118,7 @@ fn a_crash_wins_against_main_returning_sch18() {
                         let _tx = tx;
                         panic!("crash");
                     });
-                    // Ends because the unwinding goroutine drops its sender.
+                    // It ends because the unwinding goroutine drops its sender.
                     assert_eq!(rx.recv().await, None);
                 })
             });
@@ -153,7 +153,7 @@ fn a_crash_without_a_main_aborts_the_process_and_names_the_goroutine() {
     assert!(line.contains(", spawned at tests/it/panics.rs:"), "{line}");
 }
 
-/// A child that ends because a crash did not reach a main.
+/// A child process that ends because a crash did not reach a main.
 fn assert_aborted(ended: &Ended, grace: &str) {
     let line =
         format!("gopark: no `block_on` took the panic within {grace}: its main blocks its thread");
@@ -251,7 +251,7 @@ fn a_panic_in_a_futures_destructor_is_unrecovered_too_ca15() {
         assert_eq!(text, "destructor");
         let rt = isolating(1);
         rt.block_on(async {
-            // The destructor of a value that nobody takes.
+            // The destructor of a value that is never taken.
             go(async { OnDrop(|| panic!("value")) });
             gosched().await;
             gosched().await;
@@ -303,7 +303,7 @@ fn an_unobserved_panic_at_a_shutdown_is_told_and_no_more() {
     assert!(stderr.contains("gopark: unrecovered panic in goroutine "), "{stderr}");
 }
 
-/// A hand-written future that is complete at once, and panics when it is dropped.
+/// A hand-written future that is ready at once, and panics when it is dropped.
 struct PanicsInDrop;
 
 impl Future for PanicsInDrop {
@@ -337,7 +337,7 @@ fn a_panic_in_a_futures_destructor_is_the_result_of_its_join_ca15() {
         });
         assert!(texts[0].ends_with("panicked: aborted"), "{texts:?}");
         assert!(texts[1].ends_with("panicked: dropped after Ready"), "{texts:?}");
-        // No `block_on` is in progress: a panic that nothing joins would abort the process.
+        // No `block_on` is in progress: a panic that is never joined would abort the process.
         let parked = rt.go(async {
             let _bad = OnDrop(|| panic!("no main"));
             pending::<()>().await;
@@ -361,7 +361,7 @@ fn a_panic_in_the_destructor_of_a_detached_result_is_unrecovered() {
             })
         });
         assert_eq!(text, "detached result");
-        // A result that is there when its handle is dropped is dropped by the same thread.
+        // A result that exists when its handle is dropped is dropped by the same thread.
         let text = raised(|| {
             rt.block_on(async {
                 let handle = go(async { OnDrop(|| panic!("result of a dropped handle")) });
@@ -382,7 +382,8 @@ async fn spin_async(ready: impl Fn() -> bool) {
 
 #[test]
 fn a_destructor_of_a_detached_result_that_waited_before_it_panicked_is_unrecovered() {
-    // The wait notes itself in the goroutine's header, which says already that the goroutine has ended.
+    // The wait is recorded in the goroutine's header, which already says that the goroutine has
+    // ended.
     isolated(|| {
         let rt = rt(2);
         let text = raised(|| {
@@ -401,7 +402,7 @@ fn a_destructor_of_a_detached_result_that_waited_before_it_panicked_is_unrecover
     });
 }
 
-/// What `spin_until(flag)` waits for.
+/// The condition that `spin_until(flag)` waits for.
 fn flag() -> (Arc<AtomicBool>, Arc<AtomicBool>) {
     let flag = Arc::new(AtomicBool::new(false));
     (flag.clone(), flag)
@@ -409,7 +410,8 @@ fn flag() -> (Arc<AtomicBool>, Arc<AtomicBool>) {
 
 #[test]
 fn a_block_on_in_the_destructor_of_a_goroutine_that_unwinds_returns() {
-    // The unwinding wakes main. Its next destructor waits for a `block_on` of another thread, which must not wait for it.
+    // The unwinding wakes main. Its next destructor waits for a `block_on` of another thread, which
+    // must not wait for that destructor.
     no_hang(|| {
         let rt = Arc::new(rt(2));
         for detached in [false, true] {
@@ -441,7 +443,8 @@ fn a_block_on_in_the_destructor_of_a_goroutine_that_unwinds_returns() {
 
 #[test]
 fn a_panic_that_is_caught_keeps_no_main() {
-    // The unwinding wakes main. Then its goroutine catches the panic and stays in the same poll until main has returned.
+    // The unwinding wakes main. Then its goroutine catches the panic and stays in the same poll
+    // until main has returned.
     no_hang(|| {
         let wait_of_main = |in_place| {
             let rt = rt(2);
@@ -470,7 +473,7 @@ fn a_panic_that_is_caught_keeps_no_main() {
 
 #[test]
 fn a_panic_that_a_handle_returns_keeps_no_main() {
-    // The unwinding wakes main, and goes on until main has returned. The handle outlives main.
+    // The unwinding wakes main, and continues until main has returned. The handle outlives main.
     no_hang(|| {
         in_time(Duration::from_millis(450), || {
             let rt = rt(2);

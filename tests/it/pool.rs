@@ -26,7 +26,7 @@ fn private_place_first_then_newest_first_po02() {
     for object in ['a', 'b', 'c'] {
         pool.put(object);
     }
-    // Go's: a is the private one; b and c lie in the ring.
+    // Go's order: a is the private one; b and c are in the ring.
     assert_eq!([pool.get(), pool.get(), pool.get(), pool.get()], ['a', 'c', 'b', 'n']);
 }
 
@@ -57,12 +57,12 @@ fn another_processors_oldest_comes_first_then_what_has_aged_po02() {
         pool.put(object);
     }
     let pool2 = pool.clone();
-    // The private one, a, last.
+    // The private one, a, comes last.
     let got = on_procs(1, async move { [(); 5].map(|()| pool2.get()) });
     assert_eq!(got, ['b', 'c', 'a', 'x', 'n']);
 }
 
-/// Counts the live ones.
+/// Counts the objects that exist.
 struct Counted(Arc<AtomicUsize>);
 
 impl Counted {
@@ -88,7 +88,7 @@ fn spare_object_survives_one_generation_not_two_po03() {
     }
     pool.age();
     assert_eq!(live.load(Ordering::SeqCst), 10);
-    // Aged, it can still be had.
+    // An aged object can still be taken.
     drop(pool.get());
     assert_eq!(live.load(Ordering::SeqCst), 9);
     pool.put(Counted::new(&live));
@@ -119,7 +119,7 @@ fn large_objects_are_kept_in_ones_and_twos() {
         pool.put([i; 40_000]);
     }
     assert_eq!([pool.get()[0], pool.get()[0], pool.get()[0]], [1, 2, 0]);
-    // No larger than a pointer, or nothing at all.
+    // No larger than a pointer, or of size zero.
     let pool = Pool::new(|| ());
     pool.put(());
     pool.get();
@@ -150,7 +150,7 @@ fn objects_may_use_their_pool_when_they_are_made_and_dropped() {
     }
     static POOL: std::sync::OnceLock<Pool<Uses>> = std::sync::OnceLock::new();
     let pool = POOL.get_or_init(|| Pool::new(|| Uses(&POOL)));
-    // More than there is room for.
+    // More than the pool can hold.
     for _ in 0..1_000 {
         pool.put(Uses(&POOL));
     }
@@ -168,7 +168,7 @@ fn pool_fits_everywhere() {
     assert_eq!(format!("{pool:?}"), "Pool { spare: 1, .. }");
 }
 
-/// An object in two hands at once would find its flag set.
+/// If two goroutines had the same object, one of them would find its flag set.
 #[test]
 fn nobody_gets_an_object_that_another_has_po01_po04() {
     struct Object(AtomicBool, #[allow(dead_code)] Counted);

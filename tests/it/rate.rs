@@ -10,7 +10,7 @@ use crate::hand::{Dice, Hand, on_procs};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
-/// A limiter of one event in an hour: in a test no token comes.
+/// A limiter of one event in an hour: during a test no token is added.
 fn hourly(burst: usize) -> Limiter {
     Limiter::new(Limit::every(HOUR), burst)
 }
@@ -42,7 +42,7 @@ fn what_is_cancelled_is_given_back_but_for_what_later_events_count_on() {
     let limiter = hourly(2);
     drop(limiter.reserve(2));
     let (first, second) = (limiter.reserve(1), limiter.reserve(1));
-    // The second is an hour after the first, and stays there.
+    // The second one is an hour after the first, and stays there.
     first.cancel();
     assert_eq!(limiter.tokens().round(), -2.0);
     second.cancel();
@@ -58,7 +58,7 @@ fn a_wait_that_is_dropped_gives_its_tokens_back() {
     assert_eq!(limiter.tokens().round(), -1.0);
     drop(second);
     assert_eq!(limiter.tokens().round(), 0.0);
-    // One that was never polled has taken none.
+    // A wait that was never polled has taken no token.
     drop(limiter.wait(1));
     assert_eq!(limiter.tokens().round(), 0.0);
     let error = Hand::new(limiter.wait(2)).ready().unwrap_err();
@@ -106,16 +106,18 @@ fn goroutines_are_never_faster_than_the_limit() {
     });
 }
 
-/// What `Reservation::cancel` gives back, in tokens. A token takes so long that none comes.
+/// What `Reservation::cancel` gives back, in tokens. A token takes so long that none is added
+/// during the test.
 struct Tokens {
     left: i64,
     burst: i64,
-    /// When the last event happens, in the time that a token takes; and which it is, unless that was given up.
+    /// When the last event happens, in units of the time for one token; and which event that is,
+    /// unless it was cancelled.
     last_event: (i64, Option<usize>),
 }
 
 impl Tokens {
-    /// When `n` may happen.
+    /// When `n` tokens may be used.
     fn take(&mut self, n: i64, event: usize) -> i64 {
         self.left -= n;
         let at = (-self.left).max(0);
@@ -124,7 +126,8 @@ impl Tokens {
     }
 
     fn give_back(&mut self, n: i64, at: i64, event: usize) {
-        // Go would give back more than was taken where the last event comes before this one, which giving up others can bring about.
+        // Go would give back more than was taken if the last event comes before this one, which
+        // cancelling others can cause.
         let back = n - (self.last_event.0 - at).max(0);
         if back > 0 {
             self.left = (self.left + back).min(self.burst);

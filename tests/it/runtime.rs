@@ -150,15 +150,16 @@ fn gosched_goes_behind_everything_runnable_sch04() {
 fn gosched_goes_behind_what_waits_outside_the_processor_sch04() {
     no_hang(|| {
         rt(1).block_on(async {
-            // Among goroutines that compute it does not, so there are many short rounds first. One that the system stops
-            // seems to compute: it is enough if it is right more often than not.
+            // It does not do so among goroutines that compute, so there are many short rounds
+            // first. A goroutine that the system stops seems to compute: it is enough if the order
+            // is right more often than not.
             let mut balance = 0;
             while balance < 5 {
                 let start = Instant::now();
                 while start.elapsed() < Duration::from_millis(12) {
                     gosched().await;
                 }
-                // More than a processor's queue has room for.
+                // More than a processor's queue can hold.
                 let ran = Arc::new(AtomicUsize::new(0));
                 let behind = Arc::new(AtomicUsize::new(0));
                 let wg = WaitGroup::new();
@@ -233,7 +234,7 @@ fn as_many_run_at_once_as_there_are_processors_sch09() {
                     let turn = turn.clone();
                     wg.go(async move {
                         for round in 0..5 {
-                            // In turns, without giving way.
+                            // In turns, without yielding.
                             spin_until(|| turn.load(Ordering::SeqCst) == round * P + me);
                             turn.fetch_add(1, Ordering::SeqCst);
                         }
@@ -256,7 +257,8 @@ fn what_waits_behind_a_long_poll_is_stolen_before_the_monitor_sees_it_sch09() {
                     let ran = Arc::new(Mutex::new(None));
                     let (first, start) = (ran.clone(), Instant::now());
                     go(async move { *first.lock().unwrap() = Some(start.elapsed()) });
-                    // It takes the run-next slot: the other one goes to the queue.
+                    // It is put into the run-next slot: the goroutine that was there goes to the
+                    // queue.
                     go(async {});
                     spin_until(|| ran.lock().unwrap().is_some());
                     soonest = soonest.min(ran.lock().unwrap().unwrap());
@@ -297,7 +299,7 @@ fn wakes_from_foreign_threads_are_never_lost_sch10() {
 fn an_idle_runtime_burns_no_cpu_sch11() {
     let Some(ended) = in_child(&[]) else {
         fn cpu() -> Duration {
-            // SAFETY: plain data, filled by the call.
+            // SAFETY: the struct is plain data, which the call fills.
             unsafe {
                 let mut usage: libc::rusage = std::mem::zeroed();
                 assert_eq!(libc::getrusage(libc::RUSAGE_SELF, &raw mut usage), 0);
@@ -316,7 +318,7 @@ fn an_idle_runtime_burns_no_cpu_sch11() {
         thread::park_timeout(Duration::from_millis(300));
         let used = cpu() - before;
         assert!(used < start.elapsed() / 20, "{used:?}");
-        // The monitor, which sleeps by now, is back when it is needed, ...
+        // The monitor sleeps by now. It is woken when it is needed, ...
         rt.gomaxprocs(1);
         let (tx, rx) = std::sync::mpsc::channel();
         block_thread_on(rt.go(async move {
@@ -324,7 +326,7 @@ fn an_idle_runtime_burns_no_cpu_sch11() {
             rx.recv().unwrap();
         }))
         .unwrap();
-        // ... and there to be ended.
+        // ... and can be ended.
         let start = Instant::now();
         assert_eq!(rt.shutdown_timeout(Duration::from_secs(10)), 0);
         assert!(start.elapsed() < Duration::from_secs(10));
@@ -333,7 +335,7 @@ fn an_idle_runtime_burns_no_cpu_sch11() {
     assert_eq!(ended.code, Some(0), "{ended:#?}");
 }
 
-/// Others run while `hog` has the one processor, the goroutine in the run-next slot included.
+/// Others run while `hog` occupies the only processor, also the goroutine in the run-next slot.
 fn others_run_beside(hog: impl FnOnce(&AtomicUsize) + Send + 'static) {
     no_hang(|| {
         rt(1).block_on(async {
@@ -395,7 +397,7 @@ fn a_goroutine_that_blocks_its_thread_starves_nobody_wherever_one_waits_sch12() 
                     go(async move { send.send(()).unwrap() });
                 }
                 if wait_in == "queue" {
-                    // It takes the run-next slot, and runs next.
+                    // It is put into the run-next slot, and runs next.
                     go(async move { block() });
                 } else {
                     block();
@@ -462,7 +464,8 @@ fn a_thread_that_blocked_goes_on_without_its_processor_sch12() {
             go(async move { tx.send(()).unwrap() });
             block_in_place(|| rx.recv().unwrap());
             gosched().await;
-            // From here on there is one at a time, unless the system stops it for long: not every time.
+            // From here on one runs at a time, unless the system stops it for long, which must not
+            // happen every time.
             for tries in 0.. {
                 assert!(tries < 100, "two threads have the only processor");
                 let (running, met) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
@@ -496,7 +499,8 @@ fn a_thread_that_blocked_has_its_run_next_slot_again_sch12() {
                 block_in_place(|| {});
                 gosched().await;
             }
-            // Where the system stops a thread for long enough, the monitor takes the slot: once, not every time.
+            // If the system stops a thread for long enough, the monitor takes the goroutine in the
+            // slot: sometimes, but not every time.
             for tries in 0.. {
                 assert!(tries < 50, "the newest goroutine never ran next");
                 let log = Log::default();
@@ -750,7 +754,7 @@ fn block_on_inside_block_in_place_says_what_else_to_do() {
         let local = rt
             .block_on_local(async { panic_text(|| block_in_place(|| gopark::block_on(async {}))) });
         assert_eq!(local, text);
-        // Outside of it, the advice is another one; after a panic in there too.
+        // Outside of it the advice is different, also after a panic in it.
         let outside = rt.block_on(async { panic_text(|| gopark::block_on(async {})) });
         assert!(
             outside.starts_with("gopark: block_on called inside a goroutine") && outside != text,
@@ -760,7 +764,8 @@ fn block_on_inside_block_in_place_says_what_else_to_do() {
     });
 }
 
-/// It waited for ever: a main that waits for a timer is woken by the thread that waits for it.
+/// It once never ended: a main that waits for a timer is woken by the thread that waits for the
+/// timer.
 #[test]
 fn block_on_in_a_waker_of_a_timer_is_refused() {
     struct Blocks(mpsc::Sender<String>);
@@ -776,12 +781,12 @@ fn block_on_in_a_waker_of_a_timer_is_refused() {
         let rt = rt(1);
         let (tx, texts) = mpsc::channel();
         let waker = Waker::from(Arc::new(Blocks(tx)));
-        // On the thread for timers of no processor.
+        // On the timer thread, which belongs to no processor.
         let mut sleep = pin!(gopark::time::sleep(Duration::from_millis(400)));
         assert!(sleep.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
         let text = texts.recv().unwrap();
         assert!(text.starts_with("gopark: block_on called in a waker"), "{text}");
-        // On a worker, or its monitor.
+        // On a worker, or on its monitor.
         rt.block_on(async {
             let mut sleep = pin!(gopark::time::sleep(Duration::from_millis(400)));
             assert!(sleep.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
@@ -1030,7 +1035,7 @@ fn what_an_abandoned_unblock_drops_may_panic() {
                 panic!("a destructor");
             }
         }
-        // Of the one panic comes a second one only if the thread gives up, and with it the process.
+        // A second panic follows only if the thread gives up, which ends the process.
         let panics = Arc::new(AtomicUsize::new(0));
         let seen = panics.clone();
         std::panic::set_hook(Box::new(move |_| {
@@ -1055,7 +1060,7 @@ fn what_an_abandoned_unblock_drops_may_panic() {
         assert!(block_thread_on(handle).is_err_and(|error| error.is_aborted()));
         release.store(true, Ordering::SeqCst);
         spin_until(|| dropped.load(Ordering::SeqCst));
-        // The thread goes on unwinding meanwhile.
+        // The thread continues to unwind meanwhile.
         for _ in 0..1000 {
             assert_eq!(gopark::block_on(unblock(|| 5)), 5);
         }
@@ -1135,7 +1140,7 @@ fn a_handle_whose_runtime_has_ended_reaches_no_other() {
         assert_eq!(drops.count(), 1);
         assert!(late.is_finished());
         assert!(others[0].block_on(late).unwrap_err().is_aborted());
-        // In a goroutine too, of whichever runtime.
+        // Also in a goroutine, of any runtime.
         for other in &others {
             let handle = handle.clone();
             other.block_on(async move {
@@ -1203,7 +1208,8 @@ fn the_go_macro_clones_what_it_names_and_moves_the_rest() {
     });
 }
 
-/// Its parameters are references, as those of most functions are; what it starts outlives them.
+/// Its parameters are references, as those of most functions are; the goroutine that it starts
+/// outlives them.
 fn starts_with_clones(
     ctx: &GoContext,
     tx: &mut Sender<usize>,

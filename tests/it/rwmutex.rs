@@ -54,7 +54,7 @@ fn phases_alternate_rw03() {
     drop(guard);
     assert_eq!((r1.wakes(), r2.wakes(), w2.wakes()), (1, 1, 0));
     let guards = (r1.ready(), r2.ready());
-    // One that comes now is behind the second writer.
+    // A reader that comes now is queued behind the second writer.
     let mut r3 = Hand::parked(m.rlock());
     assert!(w2.is_pending());
     drop(guards);
@@ -133,7 +133,7 @@ fn failed_try_leaves_no_trace_rw06() {
     let m = RwMutex::new(());
     let reader = m.try_rlock().unwrap();
     assert!(m.try_lock().is_none());
-    // Readers are not kept out by a writer that only tried.
+    // A writer that only tried keeps no reader out.
     drop(m.try_rlock().unwrap());
     drop(reader);
     let writer = m.try_lock().unwrap();
@@ -212,7 +212,7 @@ fn dropped_owner_unlocks_ca02() {
     assert_eq!((writer.wakes(), r.wakes()), (1, 0));
     drop(writer);
     drop(r.ready());
-    // Readers that were let in.
+    // Readers that were granted the lock.
     let writer = m.try_lock().unwrap();
     let r1 = Hand::parked(m.rlock());
     let mut r2 = Hand::parked(m.rlock());
@@ -293,7 +293,7 @@ fn wakers_may_drop_readers_of_the_same_batch() {
     let guard = m.try_lock().unwrap();
     let mut first = Hand::new(m.rlock());
     assert!(first.poll_with(&waker).is_pending());
-    // Some are told in the same handful as the first, some are only let in.
+    // Some are woken in the same batch as the first, some only hold the lock.
     for _ in 0..40 {
         rest.lock().unwrap().push(Hand::parked(m.rlock()));
     }
@@ -323,7 +323,7 @@ fn polling_a_writer_after_completion_panics() {
 
 #[test]
 fn a_read_lock_of_what_lives_for_ever_is_one_of_what_lives_for_less() {
-    // These compile only if what reads is covariant, as a reference is.
+    // These compile only if the reading side is covariant, as a reference is.
     fn guard<'g, 'v>(guard: RwMutexReadGuard<'g, &'static str>) -> RwMutexReadGuard<'g, &'v str> {
         guard
     }
@@ -369,19 +369,19 @@ fn rwmutex_fits_everywhere() {
     send::<gopark::sync::futures::WLock<'_, i32>>();
 }
 
-/// What the lock does, in a few lines: Go's rules, and what a drop means.
+/// The rules of the lock, in a few lines: Go's, and what a drop means.
 #[derive(Default)]
 struct Model {
     readers: usize,
     writer: bool,
     waiting_readers: VecDeque<usize>,
     waiting_writers: VecDeque<usize>,
-    /// Let in, and not polled since.
+    /// Granted, and not polled since.
     granted: Vec<usize>,
 }
 
 impl Model {
-    /// A writer has unlocked, or has given up after it had announced itself.
+    /// A writer has unlocked, or was dropped after it had announced itself.
     fn end_phase(&mut self) {
         self.readers += self.waiting_readers.len();
         self.granted.extend(self.waiting_readers.drain(..));
@@ -524,7 +524,7 @@ fn random_cancellation_follows_the_model() {
     }
 }
 
-/// Go's hammer: a counter that says how many are inside. Threads and goroutines, some of which give up.
+/// Go's hammer: a counter of the holders. Threads and goroutines, some of which give up.
 #[test]
 fn hammer_rw01() {
     fn inside<T>(guard: T, activity: &AtomicIsize, by: isize) {
@@ -598,7 +598,7 @@ fn owned_guards_keep_their_lock_and_unlock_it_elsewhere() {
         let mut reader = Hand::parked(m.rlock_owned());
         go(async move { *writer += 1 }).await.unwrap();
         assert_eq!(*reader.ready(), 2);
-        // One that gives up lets the others in.
+        // A waiter that gives up lets the others in.
         let held = m.rlock_owned().await;
         let gone = Hand::parked(m.lock_owned());
         let mut next = Hand::parked(m.rlock_owned());

@@ -199,7 +199,7 @@ fn biased_takes_the_first_ready_one_of_many_cases() {
 
 #[test]
 fn default_runs_if_nothing_is_ready_and_never_waits_or_gives_way_sel03() {
-    // On a plain thread, where nobody could be woken.
+    // On a plain thread, which no event could wake.
     let (tx, rx) = chan::bounded(1);
     let look = || select! { v = rx.recv() => v, default => Some(-1) };
     let offer = |v| select! { sent = tx.send(v) => sent.is_ok(), default => false };
@@ -210,7 +210,7 @@ fn default_runs_if_nothing_is_ready_and_never_waits_or_gives_way_sel03() {
     assert!(tx.close());
     assert_eq!((look(), look()), (Some(9), None), "a closed channel is ready");
 
-    // Nor by a goroutine, however often nothing is ready: it comes to the end within one poll.
+    // Nor in a goroutine, however often nothing is ready: it reaches the end within one poll.
     let rt = Runtime::builder().gomaxprocs(1).build().unwrap();
     rt.block_on(async {
         let (tx, rx) = chan::unbuffered::<()>();
@@ -232,7 +232,8 @@ fn nothing_falls_between_the_look_and_the_wait_sel05() {
             let ((a_tx, a), (b_tx, b)) = (chan::unbuffered(), chan::unbuffered());
             let sender = go(async move {
                 for i in 0..N {
-                    // Each is sent only when the one before has been taken: a lost one is a hang.
+                    // Each value is sent only after the one before was received: a lost value is a
+                    // hang.
                     if i % 2 == 0 { a_tx.send(i).await } else { b_tx.send(i).await }.unwrap();
                 }
             });
@@ -276,7 +277,8 @@ fn default_runs_only_if_at_no_moment_a_case_was_ready_sel04() {
 fn a_value_that_moves_while_a_case_is_polled_is_found_sel04() {
     let ((a_tx, a), (b_tx, b), (_never_tx, never)) =
         (chan::bounded(1), chan::bounded(1), chan::unbuffered::<()>());
-    // After the look at both, and before either is tried; at every moment one of the two holds the value.
+    // After both were checked, and before either is tried. At every moment one of the two holds the
+    // value.
     let moves = |from: &Receiver<i32>, to: &Sender<i32>| {
         to.try_send(1).unwrap();
         from.try_recv().unwrap();
@@ -325,7 +327,8 @@ fn exactly_one_case_takes_effect_sel06() {
     no_hang(|| {
         Runtime::builder().gomaxprocs(2).build().unwrap().block_on(async {
             const VALUES: usize = 5_000;
-            // Program: double select. One sender selects over four channels, four muxes, one collector.
+            // Program: double select. One sender selects over four channels, four muxes, one
+            // collector.
             let channels: Vec<_> = (0..4).map(|_| chan::unbuffered::<usize>()).collect();
             let (out_tx, out) = chan::unbuffered();
             for (_, rx) in &channels {
@@ -411,7 +414,7 @@ fn a_select_never_meets_itself_but_another_one_sel08() {
         (Poll::Ready(None), Poll::Ready(Some(1))) | (Poll::Ready(Some(2)), Poll::Ready(None)) => {}
         other => panic!("they did not meet: {other:?}"),
     }
-    // On a buffered channel it may read its own value.
+    // On a buffered channel it may receive its own value.
     let (tx, rx) = chan::bounded(10);
     for _ in 0..100 {
         select! { r = tx.send(1) => r.unwrap(), v = rx.recv() => assert_eq!(v, Some(1)), default => unreachable!() }
@@ -436,7 +439,7 @@ fn the_same_channel_may_stand_several_times_sel09() {
         assert!(plain.as_mut().poll(&mut cx).is_pending());
         assert_eq!(a_tx.try_send(v), Ok(()));
         assert_eq!(selecting.as_mut().poll(&mut cx), Poll::Ready(Some(v)));
-        // The neighbours in the queues stand as they stood.
+        // The neighbours in the queues are in their old order.
         assert_eq!(a_tx.try_send(100 + v), Ok(()));
         assert_eq!(plain.as_mut().poll(&mut cx), Poll::Ready(Some(100 + v)));
         assert!(a_tx.try_send(0).is_err() && b_tx.try_send(0).is_err(), "no waiter is left");
@@ -446,8 +449,8 @@ fn the_same_channel_may_stand_several_times_sel09() {
 
 const PARKED_ROUNDS: usize = 5_000;
 
-/// How often each case of `select(&tx, &rx)` wins, if it is completed by `serve(&tx, &rx)` once it has parked. What that
-/// received must be the number of the case.
+/// How often each case of `select(&tx, &rx)` wins, if `serve(&tx, &rx)` completes it after it has
+/// parked. The value that `serve` receives must be the number of the case.
 fn wins_when_parked<const CASES: usize>(
     select: impl AsyncFn(&Sender<usize>, &Receiver<usize>) -> usize,
     serve: impl Fn(&Sender<usize>, &Receiver<usize>) -> Option<usize>,
@@ -716,7 +719,7 @@ fn a_select_keeps_its_place_in_line_sel18() {
     let mut second = pin!(rx.recv());
     assert!(first.as_mut().poll(&mut cx).is_pending());
     assert!(second.as_mut().poll(&mut cx).is_pending());
-    // A poll that nobody asked for does not cost the place.
+    // A spurious poll does not cost the place in the queue.
     assert!(first.as_mut().poll(&mut cx).is_pending());
     tx.try_send(1).unwrap();
     tx.try_send(2).unwrap();
@@ -743,7 +746,7 @@ fn a_dropped_select_loses_nothing_ca05() {
         assert_eq!(rx.try_recv(), if served { Ok(1) } else { Err(TryRecvError::Empty) });
         assert!(tx.try_send(0).is_err(), "nobody waits");
     }
-    // A send that was taken stands.
+    // A send whose value was taken counts.
     let mut selecting = Box::pin(async {
         select! { r = tx.send(5) => r.is_ok(), r = other_tx.send(6) => r.is_ok() }
     });
@@ -885,7 +888,7 @@ fn a_select_shows_where_it_stands_and_how_many_cases_it_has() {
 
 #[test]
 fn an_offer_that_passes_a_polling_select_is_not_lost() {
-    // The select's other case, when polled, sends into the channel that the select waits on.
+    // When the select's other case is polled, it sends to the channel that the select waits on.
     let (tx, rx) = chan::unbuffered();
     let (_, waker) = Wakes::new();
     let mut cx = Context::from_waker(&waker);
@@ -915,7 +918,7 @@ fn a_case_that_offers_to_its_own_select_while_polled_does_not_hang() {
             select! {
                 v = rx.recv() => v,
                 _ = fut(std::future::poll_fn(|_| {
-                    // It finds nobody: a select does not meet itself.
+                    // It finds no partner: a select does not match itself.
                     assert_eq!(tx.try_send(1), Err(TrySendError::Full(1)));
                     Poll::<()>::Pending
                 })) => None,
@@ -939,7 +942,7 @@ fn a_select_that_looks_again_does_not_meet_its_own_other_case_sel08() {
                 v = rx.recv() => v,
                 sent = tx.send(5) => sent.ok().map(|()| 5),
                 _ = fut(std::future::poll_fn(|_| {
-                    // An offer that passes by, so that the select looks again.
+                    // An offer that is missed, so that the select checks again.
                     assert_eq!(tx.try_send(1), Err(TrySendError::Full(1)));
                     Poll::<()>::Pending
                 })) => None,
@@ -1146,7 +1149,7 @@ fn a_select_has_room_for_each_value_once() {
     assert!(size < 4 * 4096 + 512, "{size}");
 }
 
-/// Clippy has the last word, in the gate.
+/// Clippy checks this, in the gate.
 #[test]
 #[deny(clippy::pedantic)]
 fn a_unit_may_be_ignored() {
@@ -1193,7 +1196,7 @@ fn what_a_panic_in_a_poll_drops_loses_no_value_no_wake_and_no_lock() {
                 let panics = fut(poll_fn(|cx| {
                     polls += 1;
                     if polls == 2 {
-                        // An offer that passes by while the select is busy.
+                        // An offer that is missed while the select is busy.
                         assert!(offering.as_mut().poll(cx).is_pending());
                         panic!("the second poll");
                     }

@@ -1,4 +1,4 @@
-//! Arms `Some(..)` of a select: a case that comes to `None` is out, and the others go on.
+//! Arms `Some(..)` of a select: a case that yields `None` is switched off, and the others continue.
 
 use std::future::{pending, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -18,12 +18,12 @@ use crate::util::no_hang;
 
 type Ends<T> = (Sender<T>, Receiver<T>);
 
-/// Two channels of one sender each.
+/// Two channels with one sender each.
 fn two<T>(capacity: usize) -> (Ends<T>, Ends<T>) {
     (chan::bounded(capacity), chan::bounded(capacity))
 }
 
-/// What comes next out of either; `None` when both are closed.
+/// The next value from either; `None` when both are closed.
 async fn next<T>(a: &Receiver<T>, b: &Receiver<T>) -> Option<T> {
     select! {
         Some(v) = a.recv() => Some(v),
@@ -158,7 +158,7 @@ fn an_arm_that_is_off_has_no_share_in_the_draw_sel02() {
         }] += 1;
     }
     few.into_iter().for_each(|count| even(count, ROUNDS / 2, 2));
-    // From nine arms on, one is drawn before all are looked at.
+    // From nine arms on, one is drawn before all are checked.
     let mut many = [0; 2];
     for _ in 0..ROUNDS / 4 {
         many[block_on(async {
@@ -503,7 +503,7 @@ fn what_is_in_the_some_may_be_taken_apart() {
     assert_eq!(sum, 0);
 }
 
-/// A merge of the values of many senders by selects that are dropped at random polls.
+/// Merges the values of many senders by selects that are dropped after a random number of polls.
 async fn merge(rxs: [Receiver<usize>; 3], drops: usize) -> usize {
     let [a, b, c] = &rxs;
     let (mut sum, mut dropped) = (0, 0);
@@ -513,7 +513,7 @@ async fn merge(rxs: [Receiver<usize>; 3], drops: usize) -> usize {
                 Some(v) = a.recv() => Some(v),
                 Some(v) = b.recv() => Some(v),
                 Some(v) = c.recv() => Some(v),
-                // Woken at once: the select polls it while the others send and close.
+                // It is woken at once: the select polls it while the others send and close.
                 Some(v) = fut(poll_fn(|cx| {
                     cx.waker().wake_by_ref();
                     Poll::<Option<usize>>::Pending
@@ -590,7 +590,7 @@ fn closes_from_several_threads_end_it_once() {
                     if (round >> i) & 1 == 0 {
                         go(async move { drop(tx) });
                     } else {
-                        // Another thread than those of the runtime's processors, now and then.
+                        // Sometimes on a thread that is none of the runtime's.
                         go(async move {
                             gopark::gosched().await;
                             tx.close();

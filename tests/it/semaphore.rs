@@ -64,7 +64,7 @@ fn cancelled_head_lets_those_that_fit_proceed_xs05() {
     assert_eq!(front.ready().unwrap_err(), ContextError::Canceled);
     drop(behind.ready());
     drop(held);
-    // Dropped instead of polled, it leaves as well.
+    // If it is dropped instead of polled, it also leaves the queue.
     let held = s.try_acquire(2).unwrap();
     drop(Hand::parked(Context::background().acquire(&s, 1)));
     drop(held);
@@ -93,7 +93,8 @@ fn acquire_with_a_context_is_a_case_that_loses_without_a_trace_ca05() {
     drop(behind.ready());
     assert_eq!(s.available(), 1);
 
-    // One that was granted before the context ended, and is polled after it, takes nothing.
+    // A waiter that was granted a permit before the context ended, and is polled after that, takes
+    // nothing.
     let held = s.try_acquire(1).unwrap();
     let mut selecting = Hand::parked(async {
         select! { permit = ctx.acquire(&s, 1) => permit.map(|_| 0), v = rx.recv() => Ok(v.unwrap()) }
@@ -389,7 +390,7 @@ fn a_waiter_for_more_than_there_is_gets_it_once_there_is() {
     let one = s.try_acquire(1).unwrap();
     let mut small = Hand::parked(s.acquire(1));
     s.add_permits(1);
-    // It joins the end of the line, behind the small one.
+    // It joins the end of the queue, behind the small one.
     drop(small.ready());
     assert!(two.is_pending() && three.is_pending());
     drop(one);
@@ -422,14 +423,14 @@ fn permits_that_are_forgotten_make_the_semaphore_smaller() {
     let (two, one) = (s.try_acquire(2).unwrap(), s.try_acquire(1).unwrap());
     let (mut all, mut next) = (Hand::parked(s.acquire(3)), Hand::parked(s.acquire(1)));
     one.forget();
-    // Three will not be there any more: it holds up no other.
+    // Three permits will never be free again, so it blocks no other waiter.
     drop(two);
     assert_eq!((all.wakes(), next.wakes()), (0, 1));
     drop(next.ready());
     assert_eq!(s.available(), 2);
     s.add_permits(1);
     drop(all.ready());
-    // One that leaves either line does no harm.
+    // A waiter that leaves either queue does no harm.
     drop(Hand::parked(s.acquire(4)));
     s.add_permits(1);
     assert_eq!(s.available(), 4);

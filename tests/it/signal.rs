@@ -1,4 +1,5 @@
-//! The operating system's signals. A test uses one that no other uses, or a process of its own.
+//! The operating system's signals. Each test uses a signal that no other test uses, or runs in a
+//! process of its own.
 
 use std::time::Duration;
 
@@ -48,13 +49,13 @@ fn a_signal_that_finds_the_channel_full_is_dropped() {
     isolated(|| {
         let full = signal::notify(&[Signal::USR1]);
         let other = signal::notify(&[Signal::USR1]);
-        // Each has arrived before the next is sent, else they were one.
+        // Each one must arrive before the next is sent, because the system merges equal signals.
         for _ in 0..20 {
             raise(Signal::USR1);
             assert_eq!(other.recv_blocking(), Some(Signal::USR1));
         }
         spin_until(|| full.len() == 16);
-        // Those that it has dropped are gone, and the next one is not.
+        // The dropped ones are gone, but the next one is received.
         (0..16).for_each(|_| assert_eq!(full.try_recv(), Ok(Signal::USR1)));
         raise(Signal::USR1);
         assert_eq!(full.recv_blocking(), Some(Signal::USR1));
@@ -67,7 +68,7 @@ fn of_no_signals_the_channel_is_closed() {
     assert_eq!(signal::notify_context(&Context::background(), &[]).0.err(), None);
 }
 
-/// The process of the test must end by the signal.
+/// The signal must end the process of the test.
 fn ends_by(signal: Signal, body: impl FnOnce()) {
     match in_child(&[]) {
         None => {
@@ -118,7 +119,7 @@ fn a_handler_that_was_there_before_is_called_as_well() {
         assert_eq!(receiver.recv_blocking(), Some(Signal::USR1));
         spin_until(|| CALLS.load(Ordering::SeqCst) == 1);
         drop(receiver);
-        // It finds no receiver: the handler is called, once, and is then alone again.
+        // There is no receiver: the handler is called once, and is then the only one again.
         raise(Signal::USR1);
         spin_until(|| CALLS.load(Ordering::SeqCst) == 2);
         raise(Signal::USR1);
@@ -146,7 +147,7 @@ fn a_handler_that_came_later_and_calls_the_one_before_hides_no_signal() {
     isolated(|| {
         let receiver = signal::notify(&[Signal::USR1]);
         let handler: extern "C" fn(libc::c_int, *mut libc::siginfo_t, *mut libc::c_void) = forward;
-        // SAFETY: the handler is async-signal-safe, and the actions are whole.
+        // SAFETY: the handler is async-signal-safe, and the actions are complete.
         unsafe {
             let (mut before, mut mine): (libc::sigaction, libc::sigaction) =
                 (std::mem::zeroed(), std::mem::zeroed());
@@ -158,7 +159,7 @@ fn a_handler_that_came_later_and_calls_the_one_before_hides_no_signal() {
         raise(Signal::USR1);
         assert_eq!(receiver.recv_blocking(), Some(Signal::USR1));
         drop(receiver);
-        // It is not the process's handler, so it stays, and lets the other one be.
+        // It is not the process's handler, so it stays installed, and does not call the other one.
         raise(Signal::USR1);
         spin_until(|| CALLS.load(Ordering::SeqCst) == 2);
         let receiver = signal::notify(&[Signal::USR1]);
@@ -193,7 +194,8 @@ fn a_second_signal_ends_a_process_whose_context_has_ended() {
         let (ctx, _stop) = signal::notify_context(&Context::background(), &[Signal::TERM]);
         raise(Signal::TERM);
         spin_until(|| ctx.err().is_some());
-        // The context ends first, and then the default action is restored: a signal in between is caught.
+        // The context ends first, and then the default action is restored: a signal in between is
+        // caught.
         loop {
             raise(Signal::TERM);
             std::thread::yield_now();
@@ -228,7 +230,7 @@ fn ctrl_c_completes_all_that_wait() {
 fn dropped_ctrl_c_leaves_its_signal_to_the_next() {
     isolated(|| {
         block_on(async {
-            // One that came while the future was there, and one that came between two.
+            // One signal that came while the future existed, and one that came between two futures.
             let probe = signal::notify(&[Signal::INT]);
             let dropped = signal::ctrl_c();
             raise(Signal::INT);
@@ -254,7 +256,7 @@ fn ctrl_c_in_a_loop_of_selects_is_never_lost() {
                     Some(()) = rx.recv() => turns += 1,
                     _ = signal::ctrl_c() => is_over = true,
                 }
-                // Once: a second one, after the first was reported, ends the process.
+                // Only once: a second signal, after the first was reported, ends the process.
                 if turns == 1000 && !is_over {
                     raise(Signal::INT);
                 }

@@ -64,7 +64,7 @@ fn forgotten_key_starts_afresh_xs08() {
     flights.forget(&"key");
     flights.forget(&"key");
     assert_eq!(block_on(flights.work("key", async { "new" })), ("new", false));
-    // A fresh one in flight is not disturbed by the old one's end.
+    // The end of the old call does not disturb a new one for the same key.
     let (open2, shut2) = chan::unbuffered::<()>();
     let mut fresh = Hand::parked(flights.work("key", async {
         shut2.recv().await;
@@ -96,7 +96,7 @@ fn panic_is_raised_in_every_waiter_xs09() {
         let payload = catch_unwind(AssertUnwindSafe(|| hand.poll().is_ready())).unwrap_err();
         assert_eq!(*payload.downcast_ref::<&str>().unwrap(), "the work failed");
     }
-    // And it is over.
+    // And the call has ended.
     assert_eq!(block_on(flights.work("key", async {})), ((), false));
 }
 
@@ -116,7 +116,7 @@ fn dropped_leader_leaves_the_work_to_the_next_xs09() {
     assert_eq!(third.ready(), (2, true));
 }
 
-/// The next in line may be polled while the one before it is still being dropped.
+/// The next caller may be polled while the one before it is still being dropped.
 #[test]
 fn one_who_has_left_does_not_count_as_shared() {
     let flights: &'static SingleFlight<&str, i32> = Box::leak(Box::default());
@@ -140,7 +140,7 @@ fn one_who_has_left_does_not_count_as_shared() {
         assert!(hand.poll_with(&waker).is_pending());
         *next.lock().unwrap() = Some(hand);
         drop(leader);
-        // It had been given the turn, and not looked.
+        // It was given the turn, and has not been polled since.
         drop(middle);
         assert_eq!(*result.lock().unwrap(), Some((2, false)), "{waits}");
     }
@@ -199,7 +199,7 @@ fn a_clone_that_panics_reaches_everyone() {
     assert!(catch_unwind(AssertUnwindSafe(|| other.poll().is_ready())).is_err());
 }
 
-/// A key that uses the map it is a key of, whenever it is compared or hashed.
+/// A key that uses the map that contains it, whenever it is compared or hashed.
 #[test]
 fn keys_may_use_the_flights() {
     #[derive(Clone)]

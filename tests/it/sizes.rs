@@ -1,12 +1,13 @@
-//! What a goroutine keeps while it waits, and what the ends of a channel take.
+//! The size of a goroutine while it waits, and of the ends of a channel.
 
 use std::sync::Arc;
 
 use gopark::sync::{Mutex, Semaphore};
 use gopark::{JoinHandle, chan, select};
 
-/// In bytes, where a pointer has eight. One that grows makes each goroutine larger that waits in it: if that is wanted, it stands
-/// here. A goroutine's own header is asserted where it is declared.
+/// In bytes, on systems with pointers of eight bytes. A future that grows makes each goroutine
+/// larger that waits in it: if that is intended, change the number here. The size of a goroutine's
+/// own header is asserted at its declaration.
 #[test]
 fn what_waits_has_the_size_that_it_is_known_to_have() {
     let ((tx, rx), (mutex, semaphore)) =

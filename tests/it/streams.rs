@@ -1,4 +1,4 @@
-//! Receivers as streams: those that watch a channel, and those that wait in its line.
+//! Receivers as streams: those that watch a channel, and those that wait in its queue.
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -17,7 +17,7 @@ use gopark::{go, gosched, select, time};
 use crate::hand::{Hand, on_procs};
 use crate::util::{Counted, Drops, Wakes, no_hang};
 
-/// One poll of a stream, by a task of that waker.
+/// One poll of a stream, by the task of that waker.
 fn poll<S: Stream + Unpin>(stream: &mut S, waker: &Waker) -> Poll<Option<S::Item>> {
     Pin::new(stream).poll_next(&mut Context::from_waker(waker))
 }
@@ -40,7 +40,7 @@ fn ten_thousand_streams_that_are_gone_leave_no_waker_behind() {
         assert!(poll(rx, &waker).is_pending());
         wakes.push(own);
     };
-    // A burst of them at once, then one at a time.
+    // Several values at once, then one at a time.
     let mut burst: Vec<_> = (0..10_000).map(|_| rx.clone()).collect();
     burst.iter_mut().for_each(&mut look);
     drop(burst);
@@ -72,7 +72,7 @@ fn a_receiver_has_one_registration_that_of_the_task_that_polled_it_last_ca08() {
     let last = tasks.pop().unwrap();
     assert_eq!((last.count(), Arc::strong_count(&last)), (1, 1));
     assert_eq!(tasks.iter().map(|wakes| wakes.count()).sum::<usize>(), 0);
-    // Until it is polled again it is not registered.
+    // It is not registered again until it is polled.
     assert_eq!(rx.try_recv(), Ok(1));
     tx.try_send(2).unwrap();
     assert_eq!(last.count(), 1);
@@ -86,7 +86,7 @@ fn a_stream_that_has_found_its_value_is_registered_no_more() {
     let (other, waker) = Wakes::new();
     assert_eq!(poll(&mut stream, &waker), Poll::Ready(Some(1)));
     let mut stream = parked(stream).0;
-    // Served before it was woken: a value that was there when it was polled again.
+    // Served before it was woken: the value was there when it was polled again.
     let mut send = Hand::new(tx.send(2));
     assert!(send.poll().is_ready());
     assert_eq!(poll(&mut stream, &waker), Poll::Ready(Some(2)));
@@ -99,7 +99,7 @@ fn a_stream_that_has_found_its_value_is_registered_no_more() {
     );
 }
 
-/// Polls with a waker of its own each time, as instrumented executors do.
+/// Polls with a new waker each time, as instrumented executors do.
 struct Wrapped(Waker);
 
 impl Wake for Wrapped {
@@ -152,7 +152,7 @@ fn two_tasks_on_one_receiver_do_not_wake_each_other() {
             gosched().await;
         }
         assert_eq!(polls.load(Ordering::SeqCst), 2);
-        // One of the two, the last, is woken.
+        // One of the two is woken, the last one.
         tx.send(1).await.unwrap();
         while !tasks.iter().any(|task| task.is_finished()) {
             gosched().await;
@@ -169,7 +169,7 @@ fn a_value_wakes_each_watching_stream_once_and_those_that_come_meanwhile_not() {
     let mut streams: Vec<_> = (0..STREAMS).map(|_| parked(rx.clone())).collect();
     tx.try_send(0).unwrap();
     assert!(streams.iter().all(|(_, wakes)| wakes.count() == 1));
-    // None of them has looked: nothing is left to be woken.
+    // None of them has been polled: there is none left to wake.
     tx.try_send(1).unwrap();
     assert!(streams.iter().all(|(_, wakes)| wakes.count() == 1));
     let woken = streams
@@ -200,7 +200,7 @@ fn a_value_wakes_each_watching_stream_once_and_those_that_come_meanwhile_not() {
         assert_eq!(rx.len(), 0);
     }
     assert!(tasks.iter().all(|task| task.0.lock().unwrap().1 == 10));
-    tasks.iter().for_each(|task| task.0.lock().unwrap().0 = Receiver::nil()); // they own themselves otherwise
+    tasks.iter().for_each(|task| task.0.lock().unwrap().0 = Receiver::nil()); // otherwise they own themselves
 }
 
 #[test]
@@ -275,7 +275,7 @@ fn a_dropped_stream_gives_back_what_it_was_handed_ca01() {
         drop(served);
         assert_eq!((rx.len(), drops.count()), (1, 1), "back to the channel");
         assert!(rx.try_recv().is_ok());
-        // The last receiver of all: with it goes the value.
+        // The last receiver: the value is dropped with it.
         let (served, _) = parked(rx.into_stream());
         tx.try_send(drops.one()).unwrap();
         drop(served);
@@ -318,7 +318,7 @@ fn a_stream_in_line_ends_once_and_stays_so_ch08_ch09() {
     let (mut waiting, wakes) = parked(rx.clone().into_stream());
     let mut late = rx.clone().into_stream();
     assert_eq!(late.size_hint(), (0, None));
-    // A value that comes back after the end: the streams have told it.
+    // A value that comes back after the end, which the streams have already returned.
     let handed = Hand::parked(rx.recv());
     drop(Hand::parked(rx.recv()));
     tx.try_send(1).unwrap();
@@ -462,7 +462,8 @@ fn a_herd_of_streams_in_line_is_polled_once_a_value() {
         }
         tx.close();
         wg.wait().await;
-        // At most: one that is handed a value and polled late may find the end in the same poll.
+        // At most: a stream that is handed a value and polled late may find the end in the same
+        // poll.
         let polls = polls.load(Ordering::Relaxed);
         assert!((2 * STREAMS..=STREAMS + VALUES + STREAMS).contains(&polls), "{polls} polls");
     });

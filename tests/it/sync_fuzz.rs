@@ -1,4 +1,5 @@
-//! All of package sync at once, at random: whoever gives up whenever, nobody else suffers. CA-02, CA-03, CA-10 – CA-13.
+//! All of package sync at once, at random: a waiter that is dropped at any time must not affect the
+//! others. CA-02, CA-03, CA-10 – CA-13.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -20,7 +21,7 @@ use crate::util::no_hang;
 
 const PERMITS: usize = 5;
 
-/// The shared state, and who is inside.
+/// The shared state, and the number of holders.
 struct World {
     m: Arc<Mutex<()>>,
     rw: Arc<RwMutex<()>>,
@@ -52,7 +53,7 @@ impl World {
         }
     }
 
-    /// Nobody is left: everything can be had.
+    /// No holder and no waiter is left: everything can be acquired.
     fn check_idle(&self) {
         assert!(self.m.try_lock().is_some(), "the mutex is held by nobody");
         assert!(self.rw.try_lock().is_some(), "the rwmutex is held by nobody");
@@ -61,7 +62,7 @@ impl World {
     }
 }
 
-/// What has been got. Dropped, it leaves first and gives back then.
+/// What was acquired. Its drop first leaves, then releases.
 enum Held<'a> {
     Mutex(#[allow(dead_code)] MutexGuard<'a, ()>, Inside<'a>),
     Read(#[allow(dead_code)] RwMutexReadGuard<'a, ()>, Inside<'a>),
@@ -140,7 +141,7 @@ fn owned<'a>(world: &'a World, dice: &mut Dice) -> Op<'a> {
             Box::pin(async move {
                 let mut permits = world.s.acquire_owned(n).await;
                 assert!(world.drawn.fetch_add(n, Ordering::SeqCst) + n <= PERMITS);
-                // In two parts and one again.
+                // In two parts, and as one again.
                 let part = permits.split(n / 2).expect("no more than there are");
                 permits.merge(part);
                 Held::OwnedPermit(permits, Drawn(&world.drawn, n))
@@ -186,8 +187,9 @@ fn any<'a>(world: &'a World, dice: &mut Dice) -> Op<'a> {
     }
 }
 
-/// One task with many waits in its hands. Whatever is woken is polled at once, so at quiescence everything that can be
-/// had has been had: a wait that is left then, with nothing held, has been forgotten.
+/// One task with many waits. Each one that is woken is polled at once, so when nothing is left to
+/// poll, everything that can be acquired has been acquired. A wait that is then left, while nothing
+/// is held, has been forgotten.
 fn hold_and_drop(seed: u64) {
     let mut dice = Dice::new(seed);
     let world = World::new();
@@ -202,7 +204,7 @@ fn hold_and_drop(seed: u64) {
             3 if !waits.is_empty() => drop(waits.swap_remove(dice.roll(waits.len()))),
             4 if !held.is_empty() => drop(held.swap_remove(dice.roll(held.len()))),
             _ => {
-                // Given, and not looked at: this is how long it stays so.
+                // It was granted, but is not polled for this long.
                 for _ in 0..dice.roll(4) {
                     settle(&mut waits, &mut held);
                 }
@@ -211,7 +213,7 @@ fn hold_and_drop(seed: u64) {
     }
     while !held.is_empty() || !waits.is_empty() {
         let before = waits.len();
-        // Who waits in the monitor comes back, however late it has begun.
+        // A waiter in the monitor returns, however late it started.
         while {
             world.monitor.broadcast();
             settle(&mut waits, &mut held)
@@ -222,7 +224,7 @@ fn hold_and_drop(seed: u64) {
     world.check_idle();
 }
 
-/// Polls those that are new or have been woken. Whether there was one.
+/// Polls those that are new or were woken. Returns whether there was one.
 fn settle<'a>(waits: &mut Vec<(Hand<Op<'a>>, usize)>, held: &mut Vec<Held<'a>>) -> bool {
     let mut any = false;
     for (hand, seen) in waits.iter_mut() {
@@ -248,13 +250,14 @@ fn nobody_is_forgotten_whoever_gives_up_on_a_processor() {
     on_procs(1, async {
         for seed in 1000..1400 {
             hold_and_drop(seed);
-            // A new budget: running out of it in the midst is a wake like any other.
+            // A new budget: running out of it midway is a wake like any other.
             gosched().await;
         }
     });
 }
 
-/// What threads and goroutines do alike: waits of all kinds, of which some are polled a few times and dropped.
+/// The common part of threads and goroutines: waits of all kinds, of which some are polled a few
+/// times and dropped.
 async fn live(world: &World, seed: u64, rounds: usize) {
     let mut dice = Dice::new(seed);
     for round in 0..rounds {
@@ -268,7 +271,7 @@ async fn live(world: &World, seed: u64, rounds: usize) {
                 }
                 std::thread::yield_now();
             }
-            // Dropped here, whatever it has been given.
+            // Dropped here, whether or not it was granted.
             continue;
         }
         let got = op.await;
@@ -276,7 +279,7 @@ async fn live(world: &World, seed: u64, rounds: usize) {
             gosched().await;
         }
         match got {
-            // Waits for a moment with the mutex it got.
+            // Waits for a moment with the mutex that it acquired.
             Held::Mutex(..) if dice.roll(4) == 0 => {
                 drop(got);
                 let guard = world.m.lock().await;
@@ -284,7 +287,7 @@ async fn live(world: &World, seed: u64, rounds: usize) {
                 let _ = poll_once(wait.as_mut()).await;
                 world.c.signal();
             }
-            // Waits until it is told, which it is once for each time that one waits; or gives up.
+            // Waits until it is notified, which happens once for each waiter; or gives up.
             Held::Monitor(..) if dice.roll(2) == 0 => {
                 drop(got);
                 let mut wait = Box::pin(world.monitor.lock().await.wait());
@@ -321,7 +324,8 @@ fn nobody_is_forgotten_among_threads_and_goroutines() {
     world.check_idle();
 }
 
-/// A mutex that is left in peace for a while unlocks without a fence; the first who disturbs it must not be overlooked.
+/// A mutex without contention for a while unlocks without a fence. The first waiter after that must
+/// not be overlooked.
 #[test]
 fn peace_and_contention_alternate_and_nobody_is_overlooked() {
     const ROUNDS: usize = 400;
@@ -334,12 +338,12 @@ fn peace_and_contention_alternate_and_nobody_is_overlooked() {
                 s.spawn(move || {
                     let mut dice = Dice::new(t as u64);
                     for round in 0..ROUNDS {
-                        // In peace: long enough for the lock to become quiet.
+                        // No contention: long enough for the lock to become biased.
                         if round % 2 == t {
                             (0..1_200 + dice.roll(100)).for_each(|_| *m.lock_blocking() += 1);
                             turn.fetch_add(1, Ordering::SeqCst);
                         }
-                        // The other one comes in the midst of these.
+                        // The other thread comes in the middle of these.
                         for _ in 0..dice.roll(60) {
                             *m.lock_blocking() += 1;
                             *m.lock_blocking() -= 1;
@@ -356,7 +360,8 @@ fn peace_and_contention_alternate_and_nobody_is_overlooked() {
     });
 }
 
-/// The same with one disturbance at a time, which nobody repairs: if it is overlooked, it waits for ever.
+/// The same with one waiter at a time, and no later wake that would hide the bug: if it is
+/// overlooked, it hangs.
 #[test]
 fn the_first_who_disturbs_the_peace_is_not_overlooked() {
     const ROUNDS: usize = 1_000;
@@ -367,7 +372,7 @@ fn the_first_who_disturbs_the_peace_is_not_overlooked() {
             s.spawn(|| {
                 let mut dice = Dice::new(1);
                 for round in 1..=ROUNDS {
-                    // Enough for the lock to become quiet now and then, more and more seldom.
+                    // Enough for the lock to become biased now and then, less and less often.
                     (0..2_000).for_each(|_| drop(m.lock_blocking()));
                     let guard = m.lock_blocking();
                     begun.store(round, Ordering::SeqCst);
@@ -390,7 +395,7 @@ fn the_first_who_disturbs_the_peace_is_not_overlooked() {
     });
 }
 
-/// As above, on processors, where the woken one competes.
+/// As above, on processors, where the woken waiter competes.
 #[test]
 fn peace_and_contention_alternate_among_goroutines() {
     on_procs(2, async {

@@ -1,4 +1,5 @@
-//! Tasks of a foreign executor, whose wakers may panic. It uses nothing of its neighbours, for `fuzz/` compiles it as well.
+//! Tasks of a foreign executor, whose wakers may panic. It uses no other module, because `fuzz/`
+//! compiles it as well.
 
 use std::cell::RefCell;
 use std::mem::ManuallyDrop;
@@ -8,7 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, RawWaker, RawWakerVTable, Waker};
 
-/// What a waker panics in. It has done its duty by then.
+/// The operations in which a waker panics. It has done its work by then.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Fault {
     Wake,
@@ -19,7 +20,7 @@ pub(crate) enum Fault {
 
 pub(crate) const FAULTS: [Fault; 4] = [Fault::Wake, Fault::WakeByRef, Fault::Clone, Fault::Drop];
 
-/// The payload of the panics. It must not be dropped either.
+/// The payload of the panics. Dropping it panics too.
 struct Payload;
 
 impl Drop for Payload {
@@ -29,8 +30,8 @@ impl Drop for Payload {
 }
 
 thread_local! {
-    /// What wakers do beside their duty, on this thread: they use the object that their operation waits for. So they would wait
-    /// for a lock that the library holds while it calls them.
+    /// What wakers do besides their work, on this thread: they use the object that their operation
+    /// waits for. If the library called them with a lock held, they would wait for that lock.
     pub(crate) static USE: RefCell<Option<Box<dyn Fn()>>> = const { RefCell::new(None) };
 }
 
@@ -41,7 +42,7 @@ struct Counts {
 
 impl Counts {
     fn panic_in(&self, place: Fault) {
-        // Not while it is in use: what it polls has wakers as well.
+        // Not while it runs already: what it polls has wakers as well.
         if let Some(object) = USE.take() {
             object();
             USE.set(Some(object));
@@ -57,9 +58,9 @@ static VTABLE: RawWakerVTable = RawWakerVTable::new(clone, wake, wake_by_ref, dr
 
 /// # Safety
 ///
-/// As of all four: `data` is `Arc::as_ptr` of a `Counts`, of which the waker owns a count.
+/// For all four functions: `data` is `Arc::as_ptr` of a `Counts`, of which the waker owns a count.
 unsafe fn clone(data: *const ()) -> RawWaker {
-    // SAFETY: the waker's count keeps it.
+    // SAFETY: the waker's count keeps it alive.
     unsafe { &*data.cast::<Counts>() }.panic_in(Fault::Clone);
     // SAFETY: the new waker's count.
     unsafe { Arc::increment_strong_count(data.cast::<Counts>()) };
@@ -68,7 +69,7 @@ unsafe fn clone(data: *const ()) -> RawWaker {
 
 /// # Safety
 ///
-/// As `clone`; the count is given up.
+/// As `clone`; this gives the count up.
 unsafe fn wake(data: *const ()) {
     // SAFETY: the waker's count.
     let counts = unsafe { Arc::from_raw(data.cast::<Counts>()) };
@@ -80,7 +81,7 @@ unsafe fn wake(data: *const ()) {
 ///
 /// As `clone`.
 unsafe fn wake_by_ref(data: *const ()) {
-    // SAFETY: the waker's count keeps it.
+    // SAFETY: the waker's count keeps it alive.
     let counts = unsafe { &*data.cast::<Counts>() };
     counts.wakes.fetch_add(1, Ordering::SeqCst);
     counts.panic_in(Fault::WakeByRef);
@@ -95,7 +96,7 @@ unsafe fn drop_waker(data: *const ()) {
     counts.panic_in(Fault::Drop);
 }
 
-/// A task, by its waker and how often that was woken.
+/// A task, known by its waker and the number of its wakes.
 pub(crate) struct Task {
     counts: Arc<Counts>,
     /// Borrows from `counts`.
@@ -105,7 +106,8 @@ pub(crate) struct Task {
 impl Task {
     pub(crate) fn new(fault: Option<Fault>) -> Self {
         let counts = Arc::new(Counts { fault, wakes: AtomicUsize::new(0) });
-        // SAFETY: the functions keep the contract of a waker; this one is never dropped, and lives no longer than `counts`.
+        // SAFETY: the functions obey the contract of a waker. This one is never dropped, and does
+        // not outlive `counts`.
         let waker = unsafe { Waker::from_raw(RawWaker::new(Arc::as_ptr(&counts).cast(), &VTABLE)) };
         Task { counts, waker: ManuallyDrop::new(waker) }
     }
@@ -122,8 +124,8 @@ impl Task {
         self.counts.wakes.load(Ordering::SeqCst)
     }
 
-    /// How often it is woken by one completion, and how many wakers an operation keeps that waits. Of a clone that panicked there
-    /// is nothing to wake.
+    /// The number of wakes for one completion, and of wakers that a waiting operation keeps. A
+    /// clone that panicked has returned no waker to wake.
     pub(crate) fn expected(&self) -> usize {
         usize::from(self.counts.fault != Some(Fault::Clone))
     }

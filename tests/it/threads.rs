@@ -1,4 +1,4 @@
-//! Threads: who starts them, when they end, and what a shutdown waits for.
+//! Threads: what starts them, when they end, and what a shutdown waits for.
 
 use std::cell::RefCell;
 use std::future::{pending, poll_fn};
@@ -15,7 +15,7 @@ use gopark::{Runtime, block_in_place, go, gosched};
 
 use crate::util::{Drops, OnDrop, in_time, isolated, no_hang, rt, spin_until};
 
-/// Longer than every patience here, shorter than a hang.
+/// Longer than each wait of the scheduler here, shorter than a hang.
 const BOUND: Duration = Duration::from_secs(10);
 
 #[test]
@@ -67,7 +67,7 @@ fn a_destructor_that_blocks_does_not_keep_the_others_from_being_dropped() {
             }
             spin_until(|| rt.num_goroutine() == 60);
             rt.block_on(gosched());
-            // Until they are stuck for long enough to lose their processors.
+            // Until they have blocked for long enough to lose their processors.
             assert_eq!(rt.shutdown_timeout(Duration::from_millis(500)), 2);
             assert_eq!(drops.count(), 58);
             drop(release);
@@ -111,7 +111,7 @@ fn a_shutdown_returns_in_time_though_a_thread_local_blocks() {
 #[test]
 fn runtimes_that_are_not_waited_for_leave_their_places_to_the_next_ones() {
     isolated(|| {
-        // There are 4096.
+        // The table has 4096 places.
         for _ in 0..5_000 {
             let rt = Runtime::builder().gomaxprocs(1).build().expect("a place for a runtime");
             assert_eq!(rt.shutdown_timeout(Duration::ZERO), 0);
@@ -119,7 +119,7 @@ fn runtimes_that_are_not_waited_for_leave_their_places_to_the_next_ones() {
     });
 }
 
-/// What drops a runtime, and says how long that took.
+/// Something that drops a runtime, and reports how long that took.
 struct Owns(Mutex<Option<Arc<Runtime>>>, mpsc::Sender<Duration>);
 
 impl Owns {
@@ -155,7 +155,7 @@ fn a_runtime_dropped_by_a_waker_on_its_own_worker_does_not_wait_for_itself() {
             let (owns, took) = Owns::new(rt.clone());
             let theirs = timer.clone();
             rt.block_on(async move {
-                // It fires on the worker, which drops the runtime with the waker.
+                // It fires on the worker, which drops the runtime together with the waker.
                 let waker = Waker::from(Arc::new(Last(owns)));
                 let mut sleep = Box::pin(time::sleep(Duration::from_millis(50)));
                 assert!(sleep.as_mut().poll(&mut Context::from_waker(&waker)).is_pending());
@@ -241,8 +241,8 @@ fn timers_of_a_retired_processor_fire() {
     });
 }
 
-/// Two goroutines that compute have lost their processor; a third one sleeps in its thread. Its processor goes on at once, or
-/// the bystander that wakes it would never run.
+/// Two goroutines that compute have lost their processor; a third one blocks its thread. Its
+/// processor must be handed on at once, or the bystander that wakes it would never run.
 #[test]
 fn whoever_sleeps_in_its_thread_is_replaced_beside_as_many_as_may_compute_sch12() {
     no_hang(|| {
@@ -271,7 +271,8 @@ fn whoever_sleeps_in_its_thread_is_replaced_beside_as_many_as_may_compute_sch12(
     });
 }
 
-/// The goroutine goes into the run-next slot, which wakes nobody; then main is queued behind it, and somebody must be woken.
+/// The goroutine goes into the run-next slot, which wakes no worker. Then main is queued behind it,
+/// and a worker must be woken.
 #[test]
 fn whoever_gives_way_to_one_that_computes_goes_on_beside_it_sch09_sch10() {
     no_hang(|| {
@@ -307,7 +308,7 @@ mod linux {
     use crate::executor::{forbid, forbid_threads};
 
     fn blocks_usr1() -> bool {
-        // SAFETY: the sets are valid places; this only asks.
+        // SAFETY: the sets are valid; the call only reads.
         unsafe {
             let mut set = std::mem::zeroed::<libc::sigset_t>();
             libc::pthread_sigmask(libc::SIG_BLOCK, std::ptr::null(), &raw mut set);
@@ -341,7 +342,7 @@ mod linux {
             thread::scope(|s| {
                 s.spawn(|| {
                     block_usr1();
-                    // There is no worker but the blocked one.
+                    // The only worker is the blocked one.
                     assert!(!block_thread_on(rt.go(async { blocks_usr1() })).unwrap());
                 });
             });
@@ -380,7 +381,8 @@ mod linux {
         });
     }
 
-    /// A machine that is busy otherwise makes no difference: what counts is the time that a goroutine has computed.
+    /// The load of the machine makes no difference: what counts is the time that a goroutine has
+    /// computed.
     #[test]
     fn no_more_than_two_compute_beside_those_with_a_processor_sch13() {
         no_hang(|| {

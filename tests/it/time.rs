@@ -1,6 +1,7 @@
 //! Timers: rows TM, SCH-08, SCH-11, CA-14, CA-17.
 //!
-//! No test depends on how late a timer is, only on its not being early, on its order, and on its coming at all.
+//! No test depends on how late a timer is. The tests check that it is not early, that the order is
+//! right, and that it fires at all.
 
 use std::future::{pending, poll_fn, ready};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -54,14 +55,15 @@ fn a_sleep_lasts_as_long_as_it_should_tm01() {
     }
 }
 
-/// The first sleep read `/sys`, which a program in a sandbox may not, and may be killed for.
+/// The first sleep once read `/sys`, which a sandbox may forbid, and may punish by killing the
+/// process.
 #[cfg(all(target_os = "linux", not(miri)))]
 #[test]
 fn a_sleep_opens_no_file() {
     isolated(|| {
         let rt = rt(1);
         rt.block_on(gosched());
-        // By the worker, which also fires the timers. The monitor may open files at any time.
+        // Read by the worker, which also fires the timers. The monitor may open files at any time.
         rt.block_on(async {
             forbid_by_death(libc::SYS_openat);
             time::sleep(MS).await;
@@ -70,8 +72,8 @@ fn a_sleep_opens_no_file() {
     });
 }
 
-/// A timer that fires between two reads of its state, by a poll that was not due to it, was registered anew: that poll was
-/// pending, and the task was woken twice.
+/// If a timer fired between two reads of its state, during a poll for another reason, it was
+/// registered again: that poll returned pending, and the task was woken twice.
 #[test]
 fn a_sleep_that_fires_while_it_is_polled_wakes_once_tm01() {
     no_hang(|| {
@@ -98,7 +100,7 @@ fn what_waits_for_a_time_is_measured_by_time_now_tm01() {
         let deadline = time::now() + 2 * MS;
         time::sleep_until(deadline).await;
         assert!(time::now() >= deadline);
-        // What is not after now is over at the first poll, what is after it is not.
+        // A deadline that is not after now has passed at the first poll; one after it has not.
         assert!(timeout(Duration::ZERO, time::sleep_until(time::now())).await.is_ok());
         assert!(timeout(Duration::ZERO, time::sleep_until(time::now() + HOUR)).await.is_err());
 
@@ -165,12 +167,12 @@ fn no_time_and_time_past_are_over_at_once_and_too_much_is_for_ever_tm01() {
 fn the_time_counts_from_the_call() {
     no_hang(|| {
         let (rt, d) = (rt(1), 300 * MS);
-        // Less than it would be to wait once more.
+        // Less than another wait would take.
         in_time(d, || {
             rt.block_on(async move {
                 let (sleep, limited) = (time::sleep(d), timeout(d, pending::<()>()));
                 spin_to(Instant::now() + d);
-                // Polled for the first time when it is over: nothing is left to wait for.
+                // First polled when the time has passed: there is nothing to wait for.
                 let late = Instant::now();
                 sleep.await;
                 assert!(limited.await.is_err());
@@ -223,9 +225,10 @@ fn whoever_polled_last_is_woken_ca08() {
 
 #[test]
 fn sleeps_end_in_the_order_of_their_times_tm06() {
-    // A processor that loses its core for long is helped out by the monitor, which knows no order: try again then. And
-    // who is late to sleep, as under a sanitizer, does not sleep at all: with twice the time before the first one is due.
-    // Fewer need the core for a shorter time.
+    // If a processor loses its core for long, the monitor fires its timers, in no particular order:
+    // then try again. And a goroutine that is late to sleep, as under a sanitizer, does not sleep
+    // at all: then use twice the time before the first timer. With fewer timers the core is needed
+    // for a shorter time.
     let in_order = |try_number: u32| {
         on_procs(1, async move {
             let ended = Arc::new(Mutex::new(Vec::new()));
@@ -256,7 +259,8 @@ fn sleeps_end_in_the_order_of_their_times_tm06() {
 fn timers_run_beside_goroutines_that_are_always_ready_sch08() {
     for procs in [1, 2] {
         on_procs(procs, async {
-            // A pair that wakes each other for ever, and one that gives way for ever, until the timer ends them.
+            // A pair that wakes each other without end, and one that yields without end, until the
+            // timer ends them.
             let stop = Arc::new(AtomicBool::new(false));
             let (a, from_a) = chan::unbuffered::<()>();
             let (b, from_b) = chan::unbuffered::<()>();
@@ -345,7 +349,7 @@ fn timers_of_processors_that_are_taken_away_fire_sch15() {
 
 #[cfg(unix)]
 fn cpu_time() -> Duration {
-    // SAFETY: `usage` is a place for the answer.
+    // SAFETY: `usage` is valid for the result.
     let usage = unsafe {
         let mut usage = std::mem::zeroed::<libc::rusage>();
         assert_eq!(libc::getrusage(libc::RUSAGE_SELF, &raw mut usage), 0);
@@ -363,7 +367,7 @@ fn a_runtime_with_nothing_but_timers_burns_no_cpu_sch11() {
         for _ in 0..100 {
             rt.go(time::sleep(HOUR));
         }
-        // One at the driver as well.
+        // One timer of the driver as well.
         let mut foreign = Hand::parked(time::sleep(HOUR));
         rt.block_on(async { time::sleep(20 * MS).await });
         let before = cpu_time();
@@ -382,7 +386,7 @@ fn an_earlier_timer_wakes_an_idle_runtime_tm11_sch11() {
             rt.go(time::sleep(HOUR));
             let start = Instant::now();
             for i in 0..50 {
-                // From outside, so that every machine may be asleep until the hour is over.
+                // From outside, so that every worker may sleep until the hour has passed.
                 let late = rt.block_on(async move {
                     let start = Instant::now();
                     time::sleep(Duration::from_micros(500 - 10 * i)).await;
@@ -415,7 +419,7 @@ fn a_sleep_that_leaves_its_runtime_ends_elsewhere() {
         drop(rt);
         block_on(sleep.as_mut());
         assert!(start.elapsed() >= 400 * MS);
-        // The next runtime is made of the same parts.
+        // The next runtime reuses the same parts.
         let next = crate::util::rt(2);
         next.block_on(async { time::sleep(MS).await });
         assert!(poll_once(long.as_mut()).is_pending());
@@ -526,7 +530,7 @@ fn if_both_are_ready_the_operation_wins_ca17() {
     assert_eq!(Hand::new(late).ready(), Ok(Some(7)));
     assert_eq!(Hand::new(timeout(Duration::ZERO, ready(5))).ready(), Ok(5));
 
-    // Also if both become so while it is parked.
+    // Also if both become ready while it is parked.
     no_hang(move || {
         let mut parked = Hand::parked(timeout(400 * MS, rx.recv()));
         spin_until(|| parked.wakes() > 0);
@@ -541,7 +545,7 @@ fn a_timed_out_operation_leaves_no_trace_ca17() {
         let (tx, rx) = chan::unbuffered();
         let mut late = Hand::new(timeout(Duration::ZERO, rx.recv()));
         assert!(late.ready().is_err());
-        // The future is still there, its operation is not.
+        // The future still exists, but its operation does not.
         assert_eq!(tx.try_send(1), Err(TrySendError::Full(1)));
         let value = Arc::new(2);
         let (tx, rx) = chan::bounded(1);
@@ -678,7 +682,7 @@ fn a_sleep_may_be_dropped_from_inside_its_own_wake_ca14() {
             let (s, d) = (slot.clone(), done.clone());
             let waker = Waker::from(Arc::new(Acts {
                 on_wake: Box::new(move || {
-                    // This one, which has fired, and others, which may fire just now.
+                    // This one, which has fired, and others, which may be firing now.
                     let sleeps: Vec<Pin<Box<time::Sleep>>> =
                         std::mem::take(&mut *s.lock().unwrap());
                     d.fetch_add(sleeps.len(), SeqCst);
@@ -737,7 +741,7 @@ fn a_timer_channel_looks_unbuffered_and_needs_nobody_to_run_it_tm03() {
     timer.reset(MS);
     spin_to(Instant::now() + MS);
     assert_eq!(look(&rx), (0, 0, true, true, false));
-    // No runtime was ever here, and nobody waited.
+    // This process has never had a runtime or a wait.
     assert!(rx.try_recv().is_ok());
     assert_eq!(rx.try_recv(), Err(TryRecvError::Empty));
     timer.reset(Duration::ZERO);
@@ -750,7 +754,7 @@ fn a_timer_channel_looks_unbuffered_and_needs_nobody_to_run_it_tm03() {
 
 #[test]
 fn stop_and_reset_leave_no_stale_value_and_answer_as_go_does_tm04() {
-    // (what was done before, what stop and reset say)
+    // (what was done before, what stop and reset return)
     let pending = || Timer::new(HOUR);
     let unread = || Timer::new(Duration::ZERO);
     let read = || {
@@ -791,7 +795,7 @@ fn a_value_that_was_handed_to_a_dropped_receive_is_there_again_unless_it_is_stal
             let receive = Hand::parked(timer.channel().recv());
             timer.reset(MS);
             spin_until(|| receive.wakes() == 1);
-            // Handed over: it is received, as far as the timer goes.
+            // Handed over: for the timer it counts as received.
             if stale {
                 assert!(!timer.reset(HOUR));
             }
@@ -799,10 +803,10 @@ fn a_value_that_was_handed_to_a_dropped_receive_is_there_again_unless_it_is_stal
             assert_eq!(timer.channel().len(), 0);
             assert_eq!(timer.channel().try_recv().is_ok(), !stale);
             assert_eq!(timer.stop(), stale);
-            // Nothing is left over for later.
+            // Nothing is left for later.
             assert!(timer.channel().try_recv().is_err());
         }
-        // To the next one who waits, if there is one.
+        // To the next waiter, if there is one.
         let timer = Timer::new(HOUR);
         let (mut first, mut second) =
             (Hand::parked(timer.channel().recv()), Hand::parked(timer.channel().recv()));
@@ -858,7 +862,7 @@ fn if_not_stopped_then_received_never_hangs_tm04() {
 #[test]
 fn a_timer_that_starts_a_goroutine_tm05() {
     on_procs(2, async {
-        // Started: too late to stop, and stop does not wait.
+        // Started: too late to stop it, and stop does not wait.
         let (tx, rx) = chan::unbuffered();
         let (go_on, gate) = chan::unbuffered::<()>();
         let timer = Timer::after_func(MS, async move {
@@ -867,7 +871,7 @@ fn a_timer_that_starts_a_goroutine_tm05() {
         });
         assert!(rx.recv().await.is_some());
         assert!(!timer.stop());
-        // Once is all there is.
+        // It runs only once.
         assert!(!timer.reset(Duration::ZERO) && !timer.stop());
         drop(go_on);
 
@@ -910,7 +914,7 @@ fn stop_and_start_of_a_goroutine_agree_tm05() {
                 }
                 let prevented = timer.stop();
                 drop(timer);
-                // Its end, run or not, closes the channel.
+                // When it ends, whether it ran or not, the channel is closed.
                 assert_eq!(rx.recv().await, None);
                 assert_ne!(started.load(SeqCst), prevented);
             }
@@ -951,7 +955,7 @@ fn a_late_ticker_gives_one_tick_and_stays_on_its_grid_tm07() {
     let answered = Instant::now();
     assert!(before + period <= first && first <= made + period, "the first one waited");
     assert_eq!(ticker.channel().len(), 0);
-    // The next one is the grid's first after the look, and so on.
+    // The next tick is the first one of the grid after the check, and so on.
     let mut last = no_hang(move || {
         let second = block_on(ticker.tick());
         assert!(second > asked && second <= answered + period);
@@ -981,7 +985,7 @@ fn a_stopped_ticker_is_silent_and_open_and_reset_starts_anew_tm08() {
         assert_eq!(ticker.channel().try_recv(), Err(TryRecvError::Empty));
         let start = Instant::now();
         ticker.reset(5 * MS);
-        // Who waited is served.
+        // The waiters were served.
         spin_until(|| waits.wakes() > 0);
         let at = waits.ready();
         assert!(at >= start + 5 * MS);
@@ -1131,7 +1135,7 @@ fn moving_timers_earlier_is_never_lost_under_churn_tm11() {
                         }
                         timer.reset(Duration::from_millis(1000 + dice.roll(100_000) as u64));
                     }
-                    // Perhaps somebody else moves it, on another processor.
+                    // Another processor may be moving it now.
                     let mover = timer.clone();
                     go(async move { mover.reset(Duration::from_micros(dice.roll(3000) as u64)) })
                         .await
@@ -1223,10 +1227,10 @@ fn what_a_timeout_gives_up_is_out_of_reach_though_it_is_a_future_in_a_select_ca1
 #[test]
 fn a_sleep_that_is_reset_ends_at_the_new_time_though_it_is_not_polled_again() {
     let later = || time::now() + Duration::from_secs(1000);
-    let sleeps = |deadline| Box::pin(time::sleep_until(deadline)); // asleep: its own test
+    let sleeps = |deadline| Box::pin(time::sleep_until(deadline)); // asleep: the subject
     let (wakes, waker) = Wakes::new();
     let cx = &mut Context::from_waker(&waker);
-    // Earlier.
+    // An earlier time.
     let mut sleep = sleeps(later());
     assert!(sleep.as_mut().poll(cx).is_pending());
     let soon = time::now() + Duration::from_millis(3);
@@ -1234,12 +1238,12 @@ fn a_sleep_that_is_reset_ends_at_the_new_time_though_it_is_not_polled_again() {
     no_hang(move || spin_until(|| wakes.count() > 0));
     assert!(time::now() >= soon);
     assert!(sleep.as_mut().poll(cx).is_ready());
-    // Anew, after it was over; and later.
+    // Set again after the time had passed; and to a later time.
     sleep.as_mut().reset(time::now() + Duration::from_secs(100));
     assert!(sleep.as_mut().poll(cx).is_pending());
     sleep.as_mut().reset(later());
     assert!(sleep.as_mut().poll(cx).is_pending());
-    // In the past.
+    // To a time in the past.
     sleep.as_mut().reset(time::now());
     assert!(sleep.as_mut().poll(cx).is_ready());
 }

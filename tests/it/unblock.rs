@@ -1,4 +1,5 @@
-//! `unblock` and the limit of threads: how many closures run at once, in what order, and what becomes of those that wait.
+//! `unblock` and the limit of threads: how many closures run at once, in what order, and what
+//! happens to those that wait.
 
 use std::future::{pending, poll_fn};
 use std::pin::Pin;
@@ -13,7 +14,7 @@ use gopark::{Runtime, block_in_place, go, gosched, unblock};
 
 use crate::util::{Drops, no_hang, rt, spin_until};
 
-/// A runtime with one processor and no more threads than that.
+/// A runtime with one processor and at most this many threads.
 fn limited(threads: usize) -> Runtime {
     Runtime::builder().gomaxprocs(1).max_threads(threads).thread_name("limited").build().unwrap()
 }
@@ -35,7 +36,8 @@ async fn in_order<T>(mut futures: Vec<Pin<Box<impl Future<Output = T>>>>) -> Vec
     results.into_iter().flatten().collect()
 }
 
-/// Blocks every thread that runs closures, so that what is submitted next waits. They go on when the sender is dropped.
+/// Blocks every thread that runs closures, so that the next ones wait. They continue when the
+/// sender is dropped.
 fn fill(rt: &Runtime, closures: usize) -> mpsc::Sender<()> {
     let (inside, is_inside) = mpsc::channel();
     let (release, released) = mpsc::channel::<()>();
@@ -66,7 +68,7 @@ fn closures_run_in_their_order_and_no_more_at_once_than_threads_are_left() {
                 {
                     let mut begun = begun.lock().unwrap();
                     begun.push(i);
-                    // What the other thread has taken may not have come so far.
+                    // A closure that another thread has taken may not have run yet.
                     let before = begun.iter().filter(|other| **other < i).count();
                     assert!(before + 1 >= i, "{i} began after {begun:?}");
                 }
@@ -77,7 +79,7 @@ fn closures_run_in_their_order_and_no_more_at_once_than_threads_are_left() {
         };
         let closures = (0..CLOSURES).map(closure).collect();
         let results = rt.block_on(async {
-            // Goroutines run meanwhile: a thread is left for them.
+            // Goroutines run meanwhile: one thread is left for them.
             let other = go(gosched());
             let results = in_order(closures).await;
             other.await.unwrap();
@@ -157,7 +159,7 @@ fn closures_that_wait_for_closures_get_on_at_the_limit() {
                     "form {i}, round {round}"
                 );
             }
-            // The limit is as it was.
+            // The limit is the same as before.
             let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
             let closure = |_| {
                 let (now, most) = (now.clone(), most.clone());
@@ -329,10 +331,10 @@ mod linux {
         forbid(libc::SYS_clone3, libc::SECCOMP_FILTER_FLAG_TSYNC);
     }
 
-    /// How many workers the `limited` runtime of this process has; its monitor is none.
+    /// The number of workers of the `limited` runtime in this process, without its monitor.
     fn workers() -> usize {
         let tasks = fs::read_dir("/proc/self/task").unwrap();
-        // One that has just ended has no name.
+        // A thread that has just ended has no name.
         let names =
             tasks.filter_map(|task| fs::read_to_string(task.ok()?.path().join("comm")).ok());
         names.filter(|name| name.starts_with("limited-") && !name.starts_with("limited-m")).count()
@@ -358,12 +360,13 @@ mod linux {
                 .collect();
             goroutines.into_iter().for_each(|goroutine| block_thread_on(goroutine).unwrap());
             let most = most.load(SeqCst);
-            // At least the one that looks. On a busy machine it may do all of them.
+            // At least the thread that checks. On a busy machine it may run all of them.
             assert!((1..=3).contains(&most), "{most} threads");
         });
     }
 
-    /// The worker parks and leaves the closure to the thread that is started for it; then the thread is refused.
+    /// The worker parks and leaves the closure to the thread that is started for it; then that
+    /// thread cannot be started.
     #[test]
     fn a_closure_for_which_no_thread_can_be_started_runs_on_a_parked_one() {
         isolated(|| {
@@ -384,7 +387,7 @@ mod linux {
             let (release, released) = mpsc::channel::<()>();
             rt.block_on(async {});
             forbid_threads_everywhere();
-            // There is no thread but the one that it blocks.
+            // The only thread is the one that it blocks.
             let waits = rt.go(async move {
                 let mut waits = Box::pin(unblock(|| 8));
                 assert!(poll_once(&mut waits).await.is_none());
@@ -394,7 +397,7 @@ mod linux {
             });
             is_inside.recv().unwrap();
             let (start, before) = (Instant::now(), cpu_time());
-            thread::sleep(Duration::from_millis(300)); // asleep: what the wait costs is the subject
+            thread::sleep(Duration::from_millis(300)); // asleep: the cost of the wait is the subject
             let (passed, spent) = (start.elapsed(), cpu_time() - before);
             assert!(spent < passed / 5, "{spent:?} of {passed:?}");
             assert!(!waits.is_finished());

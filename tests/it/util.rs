@@ -1,4 +1,4 @@
-//! What the tests share.
+//! Functions that the tests share.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -7,12 +7,13 @@ use std::task::{Wake, Waker};
 use std::thread;
 use std::time::Duration;
 
-/// Under a sanitizer everything takes longer: `GOPARK_TEST_PATIENCE=10` allows ten times as much.
+/// A sanitizer makes everything slower: `GOPARK_TEST_PATIENCE=10` allows ten times as long.
 fn patience() -> u32 {
     std::env::var("GOPARK_TEST_PATIENCE").ok().and_then(|times| times.parse().ok()).unwrap_or(1)
 }
 
-/// Runs `body` on a thread of its own and fails, with the test's name, if it takes longer than `limit`, times `patience`.
+/// Runs `body` on a thread of its own and fails, with the test's name, if it takes longer than
+/// `limit`, times `patience`.
 pub(crate) fn within<T: Send + 'static>(
     limit: Duration,
     body: impl FnOnce() -> T + Send + 'static,
@@ -34,13 +35,13 @@ pub(crate) fn within<T: Send + 'static>(
     }
 }
 
-/// `within` a time that only a hang takes.
+/// `within` a time that only a hang exceeds.
 pub(crate) fn no_hang<T: Send + 'static>(body: impl FnOnce() -> T + Send + 'static) -> T {
     within(Duration::from_secs(120), body)
 }
 
-/// Fails if `attempt` takes `limit` each time of ten. What waits where it must not does so whenever
-/// it is tried; a busy machine delays some attempts, and rarely all.
+/// Fails if `attempt` takes `limit` or longer in each of ten attempts. A bug that makes it wait
+/// does so in every attempt; a busy machine delays some attempts, and rarely all.
 #[track_caller]
 pub(crate) fn in_time(limit: Duration, mut attempt: impl FnMut() -> Duration) {
     let mut attempts = Vec::new();
@@ -54,7 +55,7 @@ pub(crate) fn in_time(limit: Duration, mut attempt: impl FnMut() -> Duration) {
     panic!("not within {limit:?}: it took {attempts:?}");
 }
 
-/// A waker that counts.
+/// A waker that counts its wakes.
 #[derive(Default)]
 pub(crate) struct Wakes(AtomicUsize);
 
@@ -83,7 +84,7 @@ fn test_name() -> String {
 
 const CHILD: &str = "GOPARK_TEST_CHILD";
 
-/// What became of a child process.
+/// How a child process ended.
 #[derive(Debug)]
 pub(crate) struct Ended {
     /// `None` if a signal ended it.
@@ -92,8 +93,9 @@ pub(crate) struct Ended {
     pub(crate) stderr: String,
 }
 
-/// Runs the calling test once more, in a process of its own, as it is, with `env`; there this returns `None`, and the
-/// test does what it has to. In the parent it returns how that ended. A child that hangs is killed after two minutes.
+/// Runs the calling test once more, in a process of its own, with `env`. There this returns `None`,
+/// and the test does its work. In the parent it returns how the child ended. A child that hangs is
+/// killed after two minutes.
 pub(crate) fn in_child(env: &[(&str, &str)]) -> Option<Ended> {
     use std::io::Read;
     use std::process::{Command, Stdio};
@@ -154,7 +156,7 @@ pub(crate) fn isolated(body: impl FnOnce()) {
 #[derive(Clone, Default, Debug)]
 pub(crate) struct Drops(Arc<AtomicUsize>);
 
-/// One that is counted when it goes.
+/// A value whose drop is counted.
 #[derive(Debug)]
 pub(crate) struct Counted(Drops);
 
@@ -163,7 +165,7 @@ impl Drops {
         Self::default()
     }
 
-    /// One more to be counted.
+    /// One more value to be counted.
     pub(crate) fn one(&self) -> Counted {
         Counted(self.clone())
     }
@@ -184,7 +186,7 @@ pub(crate) fn rt(n: usize) -> gopark::Runtime {
     gopark::Runtime::builder().gomaxprocs(n).build().expect("a runtime")
 }
 
-/// A destructor made of a closure.
+/// A closure that runs when this is dropped.
 pub(crate) struct OnDrop<F: FnMut()>(pub(crate) F);
 
 impl<F: FnMut()> Drop for OnDrop<F> {
@@ -193,7 +195,7 @@ impl<F: FnMut()> Drop for OnDrop<F> {
     }
 }
 
-/// Lets the other threads run until `ready`.
+/// Lets the other threads run until `ready` returns true.
 pub(crate) fn spin_until(ready: impl Fn() -> bool) {
     while !ready() {
         thread::yield_now();

@@ -58,7 +58,7 @@ fn a_wait_belongs_to_its_round_wg03_wg04() {
     assert!(wait.as_mut().poll(&mut cx).is_pending());
     wg.done();
     assert_eq!(wakes.count(), 1);
-    // The next round has begun before the waiter looks.
+    // The next round has begun before the waiter is polled.
     wg.add(1);
     assert_eq!(wait.as_mut().poll(&mut cx), Poll::Ready(()));
     assert!(pin!(wg.wait()).poll(&mut cx).is_pending());
@@ -131,7 +131,7 @@ fn too_large_a_counter_panics_and_leaves_the_round_alone() {
                 });
                 adds.into_iter().map(|add| add.join().unwrap()).sum()
             });
-            // All three together would have carried into the round, and ended the wait.
+            // All three together would have overflowed into the round, and ended the wait.
             assert_eq!((added, wg.count()), (1, MOST));
             assert!(wait.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
         }

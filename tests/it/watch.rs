@@ -90,7 +90,7 @@ fn a_panic_in_a_change_leaves_the_channel_whole() {
     tx.send(2).unwrap();
     Hand::new(rx.changed()).ready().unwrap();
     assert_eq!(*rx.borrow(), 2);
-    // What was changed before the panic stays, and is not told.
+    // The changes that were made before the panic stay, and receivers are not notified.
     let change = std::panic::AssertUnwindSafe(|| {
         tx.send_modify(|value| {
             *value = 3;
@@ -99,7 +99,7 @@ fn a_panic_in_a_change_leaves_the_channel_whole() {
     });
     assert!(std::panic::catch_unwind(change).is_err());
     assert_eq!((*rx.borrow(), rx.has_changed()), (3, Ok(false)));
-    // The value that a condition panics at has been seen.
+    // A value at which a condition panics counts as seen.
     tx.send(4).unwrap();
     let mut wait = Hand::new(rx.wait_for(|_| panic!("the test's own")));
     assert!(

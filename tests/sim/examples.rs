@@ -1,5 +1,5 @@
-//! The programs in `examples/`, but for those that need something from outside, a runtime or an executor of their own, or threads, and
-//! for the `daisy_chain` of 100 000 goroutines.
+//! The programs in `examples/`. Left out are those that need something from outside, a runtime or
+//! an executor of their own, or threads, and `daisy_chain`, which has 100 000 goroutines.
 
 use std::future::Future;
 
@@ -12,10 +12,10 @@ fn check<F: Future<Output = ()>>(runs: u64, example: impl Fn() -> F) {
     }
 }
 
-/// Most steps of an example.
+/// The maximum number of steps of an example.
 const STEPS: usize = 10_000_000;
 
-/// A test of the example of that file, with so many runs by each strategy.
+/// Tests the example in that file, with this many runs of each strategy.
 macro_rules! examples {
     ($($path:literal $name:ident $runs:literal)*) => {
         $(

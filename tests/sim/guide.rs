@@ -41,7 +41,8 @@ fn the_guide_shows_the_report_of_its_program() {
         .iter()
         .position(|line| line.starts_with("use "))
         .expect("its imports");
-    // In the guide its body is not in a function, which the report says is `main`.
+    // The guide has this body in `main`, and the report names that function; here it is in another
+    // one.
     let mut program = lines(include_str!("guide.rs")).split_off(before);
     program.truncate(program.iter().position(|line| line == "report").expect("its end"));
     program.retain(|line| !line.starts_with("fn "));

@@ -11,7 +11,8 @@ mod runs;
 mod suite;
 mod util;
 
-// The fuzzers that compare each step with a model, as they are: what they call `no_hang` is a simulation here.
+// The fuzzers that compare each step with a model, unchanged: the `no_hang` that they call is a
+// simulation here.
 #[path = "../it/bytes.rs"]
 mod bytes;
 #[path = "../it/dice.rs"]

@@ -1,6 +1,7 @@
-//! The protocols of `Notify`, `Barrier`, `OnceCell`, `Monitor`, `oneshot`, `watch`, `broadcast`, `JoinSet`, `AbortHandle`, `ErrGroup`,
-//! `Limiter`, of what is owned, `recv_many`, `reserve`, weak ends, and a context's `send` and `sleep`: each with goroutines that give up in the
-//! midst of it, and each with a bug in its use that is found.
+//! The protocols of `Notify`, `Barrier`, `OnceCell`, `Monitor`, `oneshot`, `watch`, `broadcast`,
+//! `JoinSet`, `AbortHandle`, `ErrGroup`, `Limiter`, of owned guards, `recv_many`, `reserve`, weak
+//! ends, and a context's `send` and `sleep`. Each is tested with goroutines that give up midway,
+//! and each with a bug in its use that the simulation must find.
 
 use std::collections::VecDeque;
 use std::pin::pin;
@@ -223,7 +224,8 @@ fn a_monitors_queue_hands_on_each_item_once_though_a_consumer_gives_up() {
         let mut all = taken.lock().unwrap().clone();
         all.extend(left);
         all.sort_unstable();
-        // The aborted one may have gone with an item that it had taken out: it awaits nothing in between, so it has not.
+        // An aborted goroutine could have dropped an item that it had taken out. It awaits nothing
+        // in between, so it has not.
         assert_eq!(all, [0, 1, 2, 3, 4]);
     });
 }
@@ -267,14 +269,14 @@ fn a_oneshots_value_is_received_or_given_back() {
             Ok(received) => received.ok(),
             Err(_) => {
                 gosched().await;
-                // What has come meanwhile is there still.
+                // A value that arrived meanwhile is still there.
                 time::timeout(MS, &mut rx).await.ok().and_then(Result::ok)
             }
         };
         drop((rx, gone));
         let sent = sender.await.unwrap();
         closes.await.unwrap();
-        // A value that was sent in time and not looked at any more goes with the receiver.
+        // A value that was sent in time, but never looked at, is dropped with the receiver.
         assert!(received.is_none() || sent.is_ok());
         assert!(sent.is_ok() || sent == Err(7));
     });
@@ -522,7 +524,7 @@ fn a_group_refuses_what_is_beyond_its_limit_and_waits_for_the_rest() {
             let (inside, ctx) = (inside.clone(), ctx.clone());
             let one = async move {
                 assert!(inside.fetch_add(1, Relaxed) < 2, "no more than two");
-                let slept = ctx.sleep(MS).await; // asleep: a member is to be inside for a while
+                let slept = ctx.sleep(MS).await; // asleep: so that a member is inside for a while
                 inside.fetch_sub(1, Relaxed);
                 if n == 1 { Err(n) } else { slept.map_err(|_| 100 + n) }
             };
@@ -775,7 +777,7 @@ fn a_reserved_place_is_filled_or_goes_to_the_next() {
         drop(tx);
         let mut sent = 0;
         for sender in senders {
-            // What an aborted one has sent is received, or not sent.
+            // A value that an aborted goroutine sent is received, or was not sent.
             sent += sender.await.unwrap_or(0);
         }
         let received = receiver.await.unwrap();
@@ -858,7 +860,7 @@ fn a_contexts_send_sends_or_gives_the_value_back() {
             .map(|n| {
                 let (ctx, tx) = (root.clone(), tx.clone());
                 go(async move {
-                    ctx.sleep(MS * (n % 2)).await.ok(); // asleep: its end may come meanwhile
+                    ctx.sleep(MS * (n % 2)).await.ok(); // asleep: the context may end meanwhile
                     match ctx.send(&tx, n).await {
                         Ok(()) => true,
                         Err(

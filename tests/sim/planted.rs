@@ -1,5 +1,5 @@
-//! Bugs of thirteen kinds, each with an await between what it checks and what it does. Each is found within a thousand runs, and
-//! fails again with its seed.
+//! Bugs of thirteen kinds, each with an await between a check and the action that depends on it.
+//! Each is found within a thousand runs, and fails again with its seed.
 
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -24,7 +24,8 @@ fn failure(check: impl FnOnce()) -> Option<(String, u64)> {
     Some((text, seed))
 }
 
-/// Looks for the failure by each strategy, and replays what one found a hundred times, with all that a check does.
+/// Searches for the failure with each strategy, and replays what one found a hundred times, with
+/// everything that a check does.
 pub(crate) fn is_found<F: Future<Output = ()>>(
     config: &Config,
     text: &str,
@@ -38,7 +39,7 @@ pub(crate) fn is_found<F: Future<Output = ()>>(
         assert!(found.contains(text), "{found}");
         let (config, found) = (config.seed(seed).runs(1), Some((found, seed)));
         assert!((0..100).all(|_| check(&config) == found));
-        // `run` looks for no leaks.
+        // `run` does not check for leaks.
         assert!(text.contains("still there") || failure(|| sim::run(seed, &program)).is_some());
         Some(seed)
     });
@@ -205,7 +206,7 @@ fn a_goroutine_leaked_on_cancel() {
             tx.send(1).await.ok();
             drop(tx);
         });
-        // The receiver outlives the time-out, so that the send waits for ever.
+        // The receiver outlives the time-out, so that the send never ends.
         let rx = Box::leak(Box::new(rx));
         time::timeout(Duration::from_millis(1), rx.recv()).await.ok();
     });
@@ -268,7 +269,7 @@ fn a_queue_of_two_loops_that_overflows_after_four_handoffs() {
         let (replies, replied) = chan::bounded(1);
         let server = go(async move {
             while let Some(n) = requested.recv().await {
-                // It takes for granted that the last reply has been taken.
+                // It assumes that the last reply has been taken.
                 assert!(n < 4 || replies.is_empty(), "room for it");
                 replies.send(n).await.ok();
             }

@@ -1,4 +1,4 @@
-//! The protocols of each primitive, in many interleavings, with goroutines that are aborted in the midst of it.
+//! The protocols of each primitive, in many interleavings, with goroutines that are aborted midway.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use gopark::{chan, go, gosched, select, sim, time};
 
 pub(crate) const MS: Duration = Duration::from_millis(1);
 
-/// Runs the program with each strategy, with time-outs that are over in time, and at any point.
+/// Runs the program with each strategy, with time-outs that end in time, and at any point.
 pub(crate) fn check<F: Future<Output = ()>>(program: impl Fn() -> F) {
     for strategy in [
         Strategy::Random,
@@ -159,7 +159,7 @@ fn permits_are_given_in_the_order_of_asking() {
             waiter.await.unwrap();
         }
         let order = order.lock().unwrap();
-        // Several may hold permits at a time, and note it in either order.
+        // Several may hold permits at a time, and record it in either order.
         let at = |n| order.iter().position(|one| *one == n);
         assert!(at(0) < at(1) && at(1) < at(2).max(at(4)), "{order:?}");
         assert_eq!(permits.available(), 3);
@@ -180,7 +180,7 @@ fn who_gives_up_in_front_lets_those_behind_in() {
         let behind = wants(1, MS * 1_000_000);
         assert!(!in_front.await.unwrap());
         sim::wait().await;
-        // Nobody has given a permit back meanwhile.
+        // No goroutine has released a permit meanwhile.
         assert!(behind.is_finished());
         drop(held);
         behind.await.unwrap();
@@ -287,7 +287,7 @@ fn a_queue_of_cond_and_mutex_hands_on_each_item_once() {
         for producer in goroutines.split_off(3) {
             producer.await.unwrap();
         }
-        // The ends of the consumers, whatever is left before them.
+        // The ends of the consumers, after whatever is left.
         for end in 100..103 {
             shared.0.lock().await.push(end);
             shared.1.broadcast();
@@ -405,7 +405,7 @@ fn timers_fire_at_their_time_and_not_when_stopped() {
                 })
                 .collect();
             time::sleep(MS * 2).await;
-            // What has been stopped does not run; what has not will.
+            // A stopped function does not run; one that was not stopped will run.
             let stopped = timers.iter().filter(|timer| timer.stop()).count();
             sim::advance(MS * 10).await;
             assert_eq!(ran.load(Relaxed) + stopped, 4);

@@ -1,4 +1,4 @@
-//! What a run is: its choices, its time, its numbers, its end.
+//! The properties of a run: its choices, its time, its numbers, its end.
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -120,7 +120,7 @@ fn wait_returns_once_all_others_are_blocked() {
                 go(async move {
                     gosched().await;
                     count.fetch_add(1, Relaxed);
-                    // Blocked here, in a lock.
+                    // It is blocked here, in a lock.
                     drop(lock.lock().await);
                     count.fetch_add(10, Relaxed);
                 });
@@ -208,7 +208,7 @@ fn a_leak_is_a_failure_if_that_is_asked_for() {
     let text = panic_of(|| Config::new().runs(10).leaks(true).check(leaking));
     assert!(text.contains("1 goroutine still there when main had returned"), "{text}");
     assert!(text.contains("[chan send"), "{text}");
-    // One that ends by itself is none.
+    // A goroutine that ends by itself is no leak.
     Config::new().runs(10).leaks(true).check(|| async {
         go(time::sleep(Duration::from_millis(300)));
         go(gosched());
@@ -389,7 +389,7 @@ fn what_leaves_the_simulation_panics_at_its_place() {
             "a socket",
         );
     }
-    // That of the simulation itself is none.
+    // The handle of the simulation itself is allowed.
     sim::run(0, || async { gopark::Handle::current().go(async {}).await.unwrap() });
     of(
         panic_of(|| {
@@ -468,10 +468,10 @@ impl Drop for PanicsWhenDropped {
 
 #[test]
 fn a_destructor_that_panics_is_no_end_of_the_process() {
-    // Of a panic's payload.
+    // The destructor of a panic's payload.
     let text = panic_of(|| sim::run(0, || async { std::panic::panic_any(PanicsWhenDropped) }));
     assert!(text.contains("Box<dyn Any>"), "{text}");
-    // Of what a main returns whose run fails.
+    // The destructor of a main's output, in a run that fails.
     let text = panic_of(|| {
         Config::new().runs(1).leaks(true).check(|| async {
             go(std::future::pending::<()>());
@@ -524,7 +524,7 @@ fn what_another_run_has_used_panics_where_it_is_used() {
     Config::new().runs(2).allow(Outside::OtherRun).check(locks);
 
     let (tx, rx) = chan::bounded(9);
-    // What was used outside of any run is no other run's.
+    // A channel that was used outside of any run belongs to no other run.
     gopark::block_on(tx.send(0)).unwrap();
     sim::run(0, || async { tx.send(1).await.unwrap() });
     let text = panic_of(|| sim::run(1, || async { assert_eq!(rx.recv().await, Some(0)) }));
@@ -569,7 +569,7 @@ fn what_is_tried_and_what_a_select_has_is_of_one_run_as_well() {
         },
     ];
     for (n, uses) in uses.iter().enumerate() {
-        // The channel of the first three is used by the first run.
+        // The first run uses the channel of the first three.
         if n == 0 || n > 2 {
             uses();
         }
@@ -654,7 +654,7 @@ fn a_timer_is_of_the_run_that_made_it_and_a_pool_of_the_first_that_used_it() {
             "the use of what another run has used leaves the simulation, at tests/sim/runs.rs:";
         assert!(text.contains(leaves), "{name}: {text}");
     }
-    // A destructor does not panic.
+    // A destructor must not panic.
     sim::run(1, || async { drop(guard) });
     let allowed = Config::new().runs(1).allow(Outside::OtherRun);
     allowed.check(|| async { assert_eq!(pool.get(), 0) });
@@ -690,7 +690,7 @@ fn a_join_of_operations_gets_on() {
     }
 }
 
-/// All are begun by one call, and ask in the same poll.
+/// One call starts them all, and they ask in the same poll.
 #[test]
 fn operations_of_one_site_in_a_join_get_on() {
     async fn all<F: Future<Output = ()>>(operations: Vec<F>) {
@@ -776,7 +776,7 @@ fn an_executor_inside_of_a_goroutine_gets_on() {
         // It polls until it is ready, and gives no other goroutine a turn.
         futures_lite::future::block_on(tx.send(1)).unwrap();
         assert_eq!(futures_lite::future::block_on(rx.recv()), Some(1));
-        // One that polls once, with a waker that wakes nothing, is answered at once.
+        // If it polls once, with a waker that wakes nothing, it gets its answer at once.
         assert_eq!(
             futures_lite::FutureExt::poll(&mut Box::pin(tx.send(2)), &mut noop()),
             std::task::Poll::Ready(Ok(()))

@@ -1,5 +1,6 @@
-//! Random programs over everything that waits, against what must hold whatever happens: nothing is lost, nothing comes twice,
-//! nobody is let in beside another one, and what is given up leaves no trace.
+//! Random programs over everything that waits, checked for what must hold in every interleaving:
+//! nothing is lost, nothing arrives twice, locks exclude each other, and a dropped wait leaves no
+//! trace.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -14,7 +15,7 @@ use gopark::sim::{Config, Strategy};
 use gopark::sync::{Cond, Mutex, RwMutex, Semaphore, WaitGroup};
 use gopark::{go, gosched, select, time};
 
-/// A small generator of its own: the program follows from it, the schedule from the simulation.
+/// A small generator of its own: the program depends on it, the schedule on the simulation.
 struct Dice(u64);
 
 impl Dice {
@@ -28,7 +29,7 @@ const PERMITS: usize = 2;
 /// Programs of each kind.
 const RUNS: u64 = 3000;
 
-/// What became of a value.
+/// What happened to a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fate {
     /// The goroutine that sends it may have been dropped.
@@ -53,7 +54,7 @@ struct World {
     received: Std<Vec<(usize, usize, usize)>>,
 }
 
-/// Counts while it is there.
+/// Counts while it exists.
 struct Inside<'a>(&'a AtomicIsize, isize);
 
 impl<'a> Inside<'a> {
@@ -87,7 +88,7 @@ impl World {
         }
     }
 
-    /// A value that nobody has sent: those of one goroutine ascend.
+    /// A value that has not been sent: those of one goroutine ascend.
     fn value(&self) -> usize {
         let value = self.next.fetch_add(1, Relaxed) as usize;
         self.fates.lock().unwrap().insert(value, Fate::Unknown);
@@ -102,7 +103,7 @@ impl World {
         self.received.lock().unwrap().extend(value.map(|value| (channel, receiver, value)));
     }
 
-    /// One thing that a goroutine of that number does.
+    /// One action of the goroutine with that number.
     async fn act(&self, me: usize, dice: &mut Dice) {
         let (ch, other) = (dice.roll(3), dice.roll(3));
         let (wait, short) = (
@@ -205,7 +206,7 @@ impl World {
     }
 }
 
-/// Counts a goroutine down when it ends, however it does.
+/// Counts a goroutine down when it ends, in any way.
 struct Done(WaitGroup);
 
 impl Drop for Done {
@@ -222,7 +223,7 @@ async fn program(seed: u64) {
         let mut dice = Dice(seed ^ (me as u64 + 1) << 32);
         let (world, group, is_aborted) = (world.clone(), group.clone(), dice.roll(5) == 0);
         group.add(1);
-        // There before the goroutine is first polled, which it may never be.
+        // It exists before the goroutine is first polled, which may never happen.
         let done = Done(group.clone());
         let actor = go(async move {
             let _done = done;
@@ -253,7 +254,7 @@ async fn program(seed: u64) {
     for (value, fate) in fates.iter() {
         match fate {
             Fate::GivenUp => assert!(!values.contains(value), "{value} was given up, and received"),
-            // What an aborted receiver was handed, and has not noted, goes back.
+            // A value that was handed to an aborted receiver, and not recorded, is returned.
             Fate::Sent => assert!(values.contains(value), "{value} was sent, and is lost"),
             Fate::Unknown => {}
         }
@@ -264,7 +265,7 @@ async fn program(seed: u64) {
     assert_eq!(format!("{:?}", world.c), "Cond { waiting: 0 }");
 }
 
-/// What is sent is received, if no goroutine is aborted.
+/// Every value that is sent is received, if no goroutine is aborted.
 async fn lossless(seed: u64) {
     let world = Arc::new(World::new());
     let mut dice = Dice(seed);
