@@ -90,6 +90,21 @@ impl<T: AsFd> Async<T> {
     ///
     /// Returns an error if the system's poller does not support the descriptor, or if the runtime
     /// is shutting down.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::io::Async;
+    /// use std::os::unix::net::UnixStream;
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// let (a, _b) = UnixStream::pair()?;
+    /// a.set_nonblocking(true)?;
+    /// let a = Async::new(a)?;
+    /// assert!(a.get_ref().peer_addr().is_ok());
+    /// # Ok(())
+    /// # }
+    /// ```
     #[track_caller]
     pub fn new(descriptor: T) -> io::Result<Self> {
         let sources = runtime::current_for_sockets(Location::caller()).sources()?;
@@ -118,6 +133,28 @@ impl<T: AsFd> Async<T> {
     /// # Errors
     ///
     /// Returns an error if the runtime has ended.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::io::{Read, Write};
+    ///
+    /// use gopark::io::Async;
+    /// use std::os::unix::net::UnixStream;
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// gopark::block_on(async {
+    ///     let (reader, mut writer) = UnixStream::pair()?;
+    ///     reader.set_nonblocking(true)?;
+    ///     let reader = Async::new(reader)?;
+    ///     writer.write_all(b"hello")?;
+    ///     reader.readable().await?;
+    ///     let mut buffer = [0; 16];
+    ///     assert_eq!(reader.try_read_with(|mut stream| stream.read(&mut buffer))?, 5);
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
     #[track_caller]
     pub fn readable(&self) -> Ready<'_> {
         Ready::new(BeReady::reads(&self.source), Location::caller())
@@ -143,6 +180,25 @@ impl<T: AsFd> Async<T> {
     ///
     /// Returns the error of `read`, for example [`WouldBlock`](io::ErrorKind::WouldBlock) if there
     /// is nothing to read. Also fails if the runtime has ended.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::io::{ErrorKind, Read};
+    ///
+    /// use gopark::io::Async;
+    /// use std::os::unix::net::UnixStream;
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// let (reader, _writer) = UnixStream::pair()?;
+    /// reader.set_nonblocking(true)?;
+    /// let reader = Async::new(reader)?;
+    /// let mut buffer = [0; 16];
+    /// let error = reader.try_read_with(|mut stream| stream.read(&mut buffer)).unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::WouldBlock);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn try_read_with<R>(&self, read: impl FnMut(&T) -> io::Result<R>) -> io::Result<R> {
         attempt_now(&mut self.reads(read))
     }
@@ -186,6 +242,25 @@ impl<T: AsFd> Async<T> {
     /// # Errors
     ///
     /// Returns the error of `write`, or an error if the runtime has ended.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::io::Write;
+    ///
+    /// use gopark::io::Async;
+    /// use std::os::unix::net::UnixStream;
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// gopark::block_on(async {
+    ///     let (writer, _reader) = UnixStream::pair()?;
+    ///     writer.set_nonblocking(true)?;
+    ///     let writer = Async::new(writer)?;
+    ///     assert_eq!(writer.write_with(|mut stream| stream.write(b"hello")).await?, 5);
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
     #[track_caller]
     pub fn write_with<R>(
         &self,

@@ -71,6 +71,20 @@ impl TcpListener {
     /// Returns an error if the system call fails, for example because the address is in use, not of
     /// this host, or reserved. Also if the system refuses a poller, or the runtime is shutting
     /// down.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::net::TcpListener;
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// gopark::block_on(async {
+    ///     let listener = TcpListener::bind("127.0.0.1:0").await?;
+    ///     assert_ne!(listener.local_addr()?.port(), 0);
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
     #[track_caller]
     pub fn bind<A: ToSocketAddrs>(address: A) -> impl Future<Output = io::Result<Self>> + use<A> {
         let (addrs, site) = (address.addrs(), Location::caller());
@@ -89,6 +103,19 @@ impl TcpListener {
     /// # Errors
     ///
     /// Returns an error if the system call fails or the runtime is shutting down.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::net::TcpListener;
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    /// let address = listener.local_addr()?;
+    /// assert_eq!(TcpListener::from_std(listener)?.local_addr()?, address);
+    /// # Ok(())
+    /// # }
+    /// ```
     #[track_caller]
     pub fn from_std(listener: std::net::TcpListener) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
@@ -110,6 +137,25 @@ impl TcpListener {
     ///
     /// Returns an error if the system call fails for another reason, which is rare, or if the
     /// runtime has ended.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::net::{TcpListener, TcpStream};
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// gopark::block_on(async {
+    ///     let listener = TcpListener::bind("127.0.0.1:0").await?;
+    ///     let address = listener.local_addr()?;
+    ///     gopark::go(async move {
+    ///         let client = TcpStream::connect(address).await?;
+    ///         client.write_all(b"hello").await
+    ///     });
+    ///     let (stream, _peer) = listener.accept().await?;
+    ///     stream.read_exact(&mut [0; 5]).await
+    /// })
+    /// # }
+    /// ```
     #[track_caller]
     pub fn accept(&self) -> Accept<'_> {
         Accept { future: Accepting::new(AcceptOne { socket: &self.socket }, Location::caller()) }
@@ -120,6 +166,22 @@ impl TcpListener {
     /// A pending [`accept`](Self::accept) and every later one fail with an error of kind
     /// [`NotConnected`](io::ErrorKind::NotConnected), and clients are refused. The port becomes
     /// free when the last clone is dropped.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::net::TcpListener;
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// gopark::block_on(async {
+    ///     let listener = TcpListener::bind("127.0.0.1:0").await?;
+    ///     listener.close();
+    ///     let error = listener.accept().await.unwrap_err();
+    ///     assert_eq!(error.kind(), std::io::ErrorKind::NotConnected);
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
     pub fn close(&self) {
         close(&self.socket);
     }

@@ -78,6 +78,14 @@ impl TcpSocket {
     /// # Errors
     ///
     /// Returns an error if the system call fails, for example because no descriptor is left.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let socket = gopark::net::TcpSocket::new_v4().unwrap();
+    /// socket.set_keepalive(true).unwrap();
+    /// assert!(socket.keepalive().unwrap());
+    /// ```
     pub fn new_v4() -> io::Result<Self> {
         Self::new(Domain::IPV4)
     }
@@ -135,6 +143,14 @@ impl TcpSocket {
     ///
     /// Returns an error if the system call fails, for example because the address is in use, not of
     /// this host, or reserved.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let socket = gopark::net::TcpSocket::new_v4().unwrap();
+    /// socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    /// assert_ne!(socket.local_addr().unwrap().port(), 0);
+    /// ```
     pub fn bind(&self, addr: SocketAddr) -> io::Result<()> {
         self.socket.bind(&addr.into())
     }
@@ -144,6 +160,15 @@ impl TcpSocket {
     /// # Errors
     ///
     /// Returns an error if the system call fails or the runtime is shutting down.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// let socket = gopark::net::TcpSocket::new_v4().unwrap();
+    /// socket.bind(([127, 0, 0, 1], 0).into()).unwrap();
+    /// let listener = socket.listen(16).unwrap();
+    /// assert!(listener.local_addr().unwrap().ip().is_loopback());
+    /// ```
     #[track_caller]
     pub fn listen(self, backlog: u32) -> io::Result<TcpListener> {
         TcpListener::new(super::current(Location::caller())?, setup::listen(self.socket, backlog)?)
@@ -159,6 +184,21 @@ impl TcpSocket {
     ///
     /// Returns an error if the connection is refused or times out, if another system call fails, or
     /// if the runtime is shutting down.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::net::{TcpListener, TcpSocket};
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// gopark::block_on(async {
+    ///     let listener = TcpListener::bind("127.0.0.1:0").await?;
+    ///     let stream = TcpSocket::new_v4()?.connect(listener.local_addr()?).await?;
+    ///     assert_eq!(stream.peer_addr()?, listener.local_addr()?);
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
     #[track_caller]
     pub fn connect(self, addr: SocketAddr) -> Connect<'static, TcpStream> {
         Connect::new(TcpStream::connect_by(self.socket, addr, Location::caller()))

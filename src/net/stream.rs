@@ -225,9 +225,10 @@ operation! {
 // ----------------------------------------------------------------------------------------------
 // streams
 
-/// Implements the methods of a byte stream and the traits of `futures-io`.
+/// Implements the methods of a byte stream and the traits of `futures-io`. `$pair` connects the
+/// streams `a` and `b` of an example.
 macro_rules! stream {
-    ($stream:ident, $read_half:ident, $write_half:ident, $doc:literal) => {
+    ($stream:ident, $read_half:ident, $write_half:ident, $doc:literal, $pair:literal) => {
         impl $stream {
             /// Reads the available bytes; waits until there is at least one. Go: `c.Read`.
             ///
@@ -242,6 +243,21 @@ macro_rules! stream {
             ///
             /// Returns an error if the system call fails, for example because the connection was
             /// reset, or if the runtime has ended.
+            ///
+            /// # Examples
+            ///
+            /// ```
+            /// # fn main() -> std::io::Result<()> {
+            /// gopark::block_on(async {
+            #[doc = $pair]
+            ///     a.write_all(b"hello").await?;
+            ///     let mut buffer = [0; 64];
+            ///     let n = b.read(&mut buffer).await?;
+            ///     assert_eq!(&buffer[..n], b"hello");
+            ///     Ok(())
+            /// })
+            /// # }
+            /// ```
             #[track_caller]
             #[inline]
             pub fn read<'a>(&'a self, buffer: &'a mut [u8]) -> Read<'a> {
@@ -276,6 +292,21 @@ macro_rules! stream {
             ///
             /// Same as [`read`](Self::read), and [`UnexpectedEof`](io::ErrorKind::UnexpectedEof) if
             /// the stream ends before the buffer is full.
+            ///
+            /// # Examples
+            ///
+            /// ```
+            /// # fn main() -> std::io::Result<()> {
+            /// gopark::block_on(async {
+            #[doc = $pair]
+            ///     a.write_all(b"hello").await?;
+            ///     let mut buffer = [0; 5];
+            ///     b.read_exact(&mut buffer).await?;
+            ///     assert_eq!(&buffer, b"hello");
+            ///     Ok(())
+            /// })
+            /// # }
+            /// ```
             #[track_caller]
             pub fn read_exact(&self, buffer: &mut [u8]) -> impl Future<Output = io::Result<()>> {
                 let site = Location::caller();
@@ -298,6 +329,22 @@ macro_rules! stream {
             ///
             /// Returns [`WouldBlock`](io::ErrorKind::WouldBlock) if there is nothing to read;
             /// otherwise same as [`read`](Self::read).
+            ///
+            /// # Examples
+            ///
+            /// ```
+            /// use std::io::ErrorKind;
+            ///
+            /// # fn main() -> std::io::Result<()> {
+            /// gopark::block_on(async {
+            #[doc = $pair]
+            ///     let error = a.try_read(&mut [0; 64]).unwrap_err();
+            ///     assert_eq!(error.kind(), ErrorKind::WouldBlock);
+            ///     # drop(b);
+            ///     Ok(())
+            /// })
+            /// # }
+            /// ```
             pub fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
                 attempt_now(&mut ReadInto { socket: &*self.socket, buffer })
             }
@@ -348,6 +395,18 @@ macro_rules! stream {
             /// # Errors
             ///
             /// Same as [`write`](Self::write).
+            ///
+            /// # Examples
+            ///
+            /// ```
+            /// # fn main() -> std::io::Result<()> {
+            /// gopark::block_on(async {
+            #[doc = $pair]
+            ///     a.write_all(b"hello").await?;
+            ///     b.read_exact(&mut [0; 5]).await
+            /// })
+            /// # }
+            /// ```
             #[track_caller]
             pub fn write_all(&self, bytes: &[u8]) -> impl Future<Output = io::Result<()>> {
                 let site = Location::caller();
@@ -390,6 +449,23 @@ macro_rules! stream {
             ///
             /// Returns an error if the system call fails, for example because the stream is no
             /// longer connected.
+            ///
+            /// # Examples
+            ///
+            /// ```
+            /// use std::net::Shutdown;
+            ///
+            /// # fn main() -> std::io::Result<()> {
+            /// gopark::block_on(async {
+            #[doc = $pair]
+            ///     a.write_all(b"bye").await?;
+            ///     a.shutdown(Shutdown::Write)?;
+            ///     b.read_exact(&mut [0; 3]).await?;
+            ///     assert_eq!(b.read(&mut [0; 64]).await?, 0);
+            ///     Ok(())
+            /// })
+            /// # }
+            /// ```
             pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
                 self.socket.io().shutdown(how)
             }
@@ -407,6 +483,21 @@ macro_rules! stream {
             ///
             /// The halves are references: they cost nothing, and dropping them shuts nothing down.
             /// For two goroutines, clone the stream.
+            ///
+            /// # Examples
+            ///
+            /// ```
+            /// # fn main() -> std::io::Result<()> {
+            /// gopark::block_on(async {
+            #[doc = $pair]
+            ///     let (reader, writer) = a.split();
+            ///     writer.write_all(b"ping").await?;
+            ///     b.read_exact(&mut [0; 4]).await?;
+            ///     b.write_all(b"pong").await?;
+            ///     reader.read_exact(&mut [0; 4]).await
+            /// })
+            /// # }
+            /// ```
             pub fn split(&self) -> ($read_half<'_>, $write_half<'_>) {
                 ($read_half(self), $write_half(self))
             }
@@ -697,6 +788,21 @@ impl TcpStream {
     ///
     /// Returns an error if the connection is refused or times out, if the host name has no address,
     /// or if the runtime is shutting down.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::net::{TcpListener, TcpStream};
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// gopark::block_on(async {
+    ///     let listener = TcpListener::bind("127.0.0.1:0").await?;
+    ///     let stream = TcpStream::connect(listener.local_addr()?).await?;
+    ///     assert_eq!(stream.peer_addr()?, listener.local_addr()?);
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
     #[track_caller]
     pub fn connect<A: ToSocketAddrs>(address: A) -> Connect<'static, Self> {
         let (addrs, site) = (address.addrs(), Location::caller());
@@ -737,6 +843,24 @@ impl TcpStream {
     /// # Errors
     ///
     /// Same as [`read`](Self::read).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::net::{TcpListener, TcpStream};
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// gopark::block_on(async {
+    ///     let listener = TcpListener::bind("127.0.0.1:0").await?;
+    ///     let client = TcpStream::connect(listener.local_addr()?).await?;
+    ///     let (stream, _peer) = listener.accept().await?;
+    ///     client.write_all(b"x").await?;
+    ///     assert_eq!(stream.peek(&mut [0; 8]).await?, 1);
+    ///     assert_eq!(stream.read(&mut [0; 8]).await?, 1);
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
     #[track_caller]
     pub fn peek<'a>(&'a self, buffer: &'a mut [u8]) -> Peek<'a> {
         Peek::new(PeekInto { socket: &self.socket, buffer }, Location::caller())
@@ -776,6 +900,22 @@ impl TcpStream {
     /// # Errors
     ///
     /// Returns an error if the system call fails.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::net::{TcpListener, TcpStream};
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// gopark::block_on(async {
+    ///     let listener = TcpListener::bind("127.0.0.1:0").await?;
+    ///     let stream = TcpStream::connect(listener.local_addr()?).await?;
+    ///     stream.set_nodelay(true)?;
+    ///     assert!(stream.nodelay()?);
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
     pub fn set_nodelay(&self, nodelay: bool) -> io::Result<()> {
         self.socket.io().set_nodelay(nodelay)
     }
@@ -817,7 +957,16 @@ impl TcpStream {
     }
 }
 
-stream!(TcpStream, ReadHalf, WriteHalf, "TcpStream");
+stream!(
+    TcpStream,
+    ReadHalf,
+    WriteHalf,
+    "TcpStream",
+    "    // `a` and `b` are the two ends of a connection.
+    # let listener = gopark::net::TcpListener::bind(\"127.0.0.1:0\").await?;
+    # let a = gopark::net::TcpStream::connect(listener.local_addr()?).await?;
+    # let (b, _) = listener.accept().await?;"
+);
 super::descriptor!(TcpStream, socket);
 
 impl fmt::Debug for TcpStream {

@@ -53,6 +53,20 @@ impl UdpSocket {
     ///
     /// Returns an error if the system call fails, for example because the address is in use, not of
     /// this host, or reserved. Also if the runtime is shutting down.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::net::UdpSocket;
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// gopark::block_on(async {
+    ///     let socket = UdpSocket::bind("127.0.0.1:0").await?;
+    ///     assert_ne!(socket.local_addr()?.port(), 0);
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
     #[track_caller]
     pub fn bind<A: ToSocketAddrs>(address: A) -> impl Future<Output = io::Result<Self>> + use<A> {
         let (addrs, site) = (address.addrs(), Location::caller());
@@ -67,6 +81,19 @@ impl UdpSocket {
     /// # Errors
     ///
     /// Returns an error if the system call fails or the runtime is shutting down.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::net::UdpSocket;
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// let socket = std::net::UdpSocket::bind("127.0.0.1:0")?;
+    /// let address = socket.local_addr()?;
+    /// assert_eq!(UdpSocket::from_std(socket)?.local_addr()?, address);
+    /// # Ok(())
+    /// # }
+    /// ```
     #[track_caller]
     pub fn from_std(socket: std::net::UdpSocket) -> io::Result<Self> {
         Self::wrap(socket, Location::caller())
@@ -88,6 +115,23 @@ impl UdpSocket {
     /// # Errors
     ///
     /// Returns an error if the system call fails.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::net::UdpSocket;
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// gopark::block_on(async {
+    ///     let server = UdpSocket::bind("127.0.0.1:0").await?;
+    ///     let client = UdpSocket::bind("127.0.0.1:0").await?;
+    ///     client.connect(server.local_addr()?).await?;
+    ///     client.send(b"ping").await?;
+    ///     assert_eq!(server.recv_from(&mut [0; 16]).await?.0, 4);
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
     #[track_caller]
     pub fn connect<A: ToSocketAddrs>(&self, address: A) -> Connect<'_, ()> {
         let (addrs, site) = (address.addrs(), Location::caller());
@@ -110,6 +154,24 @@ impl UdpSocket {
     /// # Errors
     ///
     /// Returns an error if the system call fails or the runtime has ended.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::net::UdpSocket;
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// gopark::block_on(async {
+    ///     let server = UdpSocket::bind("127.0.0.1:0").await?;
+    ///     let client = UdpSocket::bind("127.0.0.1:0").await?;
+    ///     client.send_to(b"ping", server.local_addr()?).await?;
+    ///     let mut buffer = [0; 16];
+    ///     let (n, sender) = server.recv_from(&mut buffer).await?;
+    ///     assert_eq!((&buffer[..n], sender), (&b"ping"[..], client.local_addr()?));
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
     #[track_caller]
     pub fn recv_from<'a>(&'a self, buffer: &'a mut [u8]) -> RecvFrom<'a> {
         RecvFrom::new(ReceiveFrom { socket: &self.socket, buffer }, Location::caller())
@@ -168,6 +230,22 @@ impl UdpSocket {
     ///
     /// Returns [`WouldBlock`](io::ErrorKind::WouldBlock) if there is no datagram; otherwise same as
     /// [`recv_from`](Self::recv_from).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::net::UdpSocket;
+    /// use std::io::ErrorKind;
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// gopark::block_on(async {
+    ///     let socket = UdpSocket::bind("127.0.0.1:0").await?;
+    ///     let error = socket.try_recv_from(&mut [0; 16]).unwrap_err();
+    ///     assert_eq!(error.kind(), ErrorKind::WouldBlock);
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
     pub fn try_recv_from(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
         attempt_now(&mut ReceiveFrom { socket: &self.socket, buffer })
     }
@@ -207,6 +285,22 @@ impl UdpSocket {
     /// # Errors
     ///
     /// Returns an error if the system call fails.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::net::UdpSocket;
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// gopark::block_on(async {
+    ///     let socket = UdpSocket::bind("127.0.0.1:0").await?;
+    ///     assert!(!socket.broadcast()?);
+    ///     socket.set_broadcast(true)?;
+    ///     assert!(socket.broadcast()?);
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
     pub fn broadcast(&self) -> io::Result<bool> {
         self.socket.io().broadcast()
     }

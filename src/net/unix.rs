@@ -68,6 +68,22 @@ impl UnixStream {
     ///
     /// Returns an error if the system call fails, for example because there is no such socket,
     /// nothing listens at it, or its queue is full. Also if the runtime is shutting down.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::net::{UnixListener, UnixStream};
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// # let path = std::env::temp_dir().join(format!("gopark-connect-{}", std::process::id()));
+    /// gopark::block_on(async {
+    ///     let _listener = UnixListener::bind(&path)?;
+    ///     let stream = UnixStream::connect(&path).await?;
+    ///     assert_eq!(stream.peer_addr()?.as_pathname(), Some(&*path));
+    ///     std::fs::remove_file(&path)
+    /// })
+    /// # }
+    /// ```
     #[track_caller]
     pub fn connect(path: impl AsRef<Path>) -> Connect<'static, Self> {
         let (site, socket) = (Location::caller(), mio::net::UnixStream::connect(path));
@@ -83,6 +99,20 @@ impl UnixStream {
     /// # Errors
     ///
     /// Returns an error if the system call fails or the runtime is shutting down.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::net::UnixStream;
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// gopark::block_on(async {
+    ///     let (a, b) = UnixStream::pair()?;
+    ///     a.write_all(b"hello").await?;
+    ///     b.read_exact(&mut [0; 5]).await
+    /// })
+    /// # }
+    /// ```
     #[track_caller]
     pub fn pair() -> io::Result<(Self, Self)> {
         let (a, b) = mio::net::UnixStream::pair()?;
@@ -120,7 +150,14 @@ impl UnixStream {
     }
 }
 
-stream!(UnixStream, UnixReadHalf, UnixWriteHalf, "UnixStream");
+stream!(
+    UnixStream,
+    UnixReadHalf,
+    UnixWriteHalf,
+    "UnixStream",
+    "    // `a` and `b` are the two ends of a connection.
+    # let (a, b) = gopark::net::UnixStream::pair()?;"
+);
 super::descriptor!(UnixStream, socket);
 
 impl fmt::Debug for UnixStream {
@@ -179,6 +216,19 @@ impl UnixListener {
     ///
     /// Returns an error if the system call fails, for example because the file exists, or if the
     /// runtime is shutting down.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::net::UnixListener;
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// # let path = std::env::temp_dir().join(format!("gopark-bind-{}", std::process::id()));
+    /// let listener = UnixListener::bind(&path)?;
+    /// assert_eq!(listener.local_addr()?.as_pathname(), Some(&*path));
+    /// std::fs::remove_file(&path)
+    /// # }
+    /// ```
     #[track_caller]
     pub fn bind(path: impl AsRef<Path>) -> io::Result<Self> {
         let socket = mio::net::UnixListener::bind(path)?;
@@ -308,6 +358,18 @@ impl UnixDatagram {
     /// # Errors
     ///
     /// Returns an error if the system call fails or the runtime is shutting down.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::net::UnixDatagram;
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// let socket = UnixDatagram::unbound()?;
+    /// assert!(socket.local_addr()?.is_unnamed());
+    /// # Ok(())
+    /// # }
+    /// ```
     #[track_caller]
     pub fn unbound() -> io::Result<Self> {
         Self::new(super::current(Location::caller())?, mio::net::UnixDatagram::unbound()?)
@@ -318,6 +380,21 @@ impl UnixDatagram {
     /// # Errors
     ///
     /// Returns an error if the system call fails or the runtime is shutting down.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::net::UnixDatagram;
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// gopark::block_on(async {
+    ///     let (a, b) = UnixDatagram::pair()?;
+    ///     a.send(b"ping").await?;
+    ///     assert_eq!(b.recv(&mut [0; 16]).await?, 4);
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
     #[track_caller]
     pub fn pair() -> io::Result<(Self, Self)> {
         let (a, b) = mio::net::UnixDatagram::pair()?;
@@ -386,6 +463,22 @@ impl UnixDatagram {
     ///
     /// Returns an error if the system call fails, for example because there is no such socket or
     /// the datagram is too long. Also if the runtime has ended.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::net::UnixDatagram;
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// # let path = std::env::temp_dir().join(format!("gopark-send-to-{}", std::process::id()));
+    /// gopark::block_on(async {
+    ///     let server = UnixDatagram::bind(&path)?;
+    ///     UnixDatagram::unbound()?.send_to(b"ping", &path).await?;
+    ///     assert_eq!(server.recv(&mut [0; 16]).await?, 4);
+    ///     std::fs::remove_file(&path)
+    /// })
+    /// # }
+    /// ```
     #[track_caller]
     pub fn send_to<'a>(&'a self, bytes: &'a [u8], path: &'a Path) -> UnixSend<'a> {
         UnixSend::new(
