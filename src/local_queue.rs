@@ -1,7 +1,7 @@
-//! The goroutines that stay on one thread: those of a call of `block_on_local`.
+//! The queue of goroutines that stay on one thread: those of a call of `block_on_local`.
 //!
-//! Any thread wakes one, and so enqueues it; only the thread of the call polls it, and drops it.
-//! The main of the call is not in the queue: it has a flag.
+//! Any thread may wake a goroutine, and so enqueue it; only the thread of the call polls and drops
+//! it. The main of the call is not in the queue: its state is a separate word.
 
 use std::collections::VecDeque;
 use std::panic::Location;
@@ -15,25 +15,26 @@ use crate::panics::lock;
 use crate::parker::Parker;
 use crate::registry::Registry;
 
-/// What the main does.
+/// The state of the main.
 ///
 /// | state | meaning | left by |
 /// |---|---|---|
-/// | `WAITS` | it waits for a wake | its waker |
-/// | `WOKEN` | it must be polled | its thread, which polls it |
-/// | `POLLED` | its thread polls it | its thread, when the poll is over; its waker |
+/// | `WAITS` | waits for a wake | its waker |
+/// | `WOKEN` | must be polled | its thread, which polls it |
+/// | `POLLED` | is being polled | its thread, when the poll ends; its waker |
 const WAITS: u8 = 0;
 const WOKEN: u8 = 1;
 const POLLED: u8 = 2;
 
+/// The queue of the goroutines of one call of `block_on_local`.
 #[derive(Debug)]
 pub(crate) struct LocalQueue {
-    /// As [`coop::thread`] has it.
+    /// The number of the thread, see [`coop::thread`].
     thread: usize,
     parker: Parker,
     main: AtomicU8,
     state: Mutex<State>,
-    /// Those that have parked, so that the end of the call finds them.
+    /// The goroutines that have parked, so that the end of the call finds them.
     pub(crate) parked: Registry,
 }
 
@@ -44,7 +45,7 @@ struct State {
     is_closed: bool,
 }
 
-/// The goroutine that the thread polls.
+/// The goroutine that the thread is polling.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Polled {
     pub(crate) id: u64,
@@ -52,7 +53,7 @@ pub(crate) struct Polled {
 }
 
 impl LocalQueue {
-    /// Of this thread, with a main that must be polled.
+    /// Creates the queue of this thread, with a main that must be polled.
     pub(crate) fn new() -> Self {
         Self {
             thread: coop::thread(),
@@ -69,19 +70,19 @@ impl LocalQueue {
 
     /// Wakes the main.
     pub(crate) fn wake_main(&self) {
-        // Release: its poll sees what came before the wake.
+        // Release: its poll sees everything before the wake.
         self.main.store(WOKEN, Ordering::Release);
         self.parker.unpark();
     }
 
-    /// True if the main was woken: then its poll begins.
+    /// Begins a poll of the main if it was woken. Returns whether it was.
     pub(crate) fn begin_main_poll(&self) -> bool {
         self.main.compare_exchange(WOKEN, POLLED, Ordering::Acquire, Ordering::Relaxed).is_ok()
     }
 
-    /// The main is pending. It waits, unless it was woken meanwhile.
+    /// Ends a poll that returned `Pending`: the main waits, unless it was woken meanwhile.
     pub(crate) fn end_main_poll(&self) {
-        // Release: a report that finds it waiting finds what it has done.
+        // Release: a report that finds the main waiting sees what it did before.
         let _ = self.main.compare_exchange(POLLED, WAITS, Ordering::Release, Ordering::Relaxed);
     }
 
@@ -95,7 +96,7 @@ impl LocalQueue {
         lock(&self.state).ready.len()
     }
 
-    /// The poll of the last one is over. Takes the one that was enqueued first.
+    /// Ends the poll of the previous goroutine, and takes the one that was enqueued first.
     pub(crate) fn next(&self) -> Option<Task> {
         let mut state = lock(&self.state);
         let next = state.ready.pop_front();
@@ -104,17 +105,17 @@ impl LocalQueue {
         next
     }
 
-    /// The poll of the last one is over.
+    /// Ends the poll of the last goroutine.
     pub(crate) fn end_poll(&self) {
         lock(&self.state).polled = None;
     }
 
-    /// Waits until the main or a goroutine is woken. It may return without.
+    /// Waits until the main or a goroutine is woken. May return spuriously.
     pub(crate) fn park(&self) {
         self.parker.park(Time::NEVER);
     }
 
-    /// The main is gone: what starts from here on is dropped at once.
+    /// Closes the queue after the main has ended: a goroutine that starts later is dropped at once.
     pub(crate) fn close(&self) {
         lock(&self.state).is_closed = true;
     }
@@ -123,14 +124,14 @@ impl LocalQueue {
         lock(&self.state).is_closed
     }
 
-    /// Calls `f` with each goroutine that can run. Returns the one that is polled.
+    /// Calls `f` with each runnable goroutine. Returns the one that is being polled.
     pub(crate) fn inspect(&self, f: impl FnMut(&Header)) -> Option<Polled> {
         let state = lock(&self.state);
         state.ready.iter().map(|task| task.metadata()).for_each(f);
         state.polled
     }
 
-    /// True if the main or a goroutine can run, or runs.
+    /// Returns true if the main or a goroutine can run, or runs.
     pub(crate) fn has_work(&self) -> bool {
         let state = lock(&self.state);
         self.main.load(Ordering::Acquire) != WAITS

@@ -1,21 +1,20 @@
-//! Panics of code that is not this crate's: contained, described, raised again for others than the
-//! one who suffered them.
+//! Panics of foreign code: containing them, describing them, and resuming copies of them.
 
 use std::any::Any;
 use std::borrow::Cow;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Runs what must not unwind here: somebody's destructor, waker or the like. Its panic has been
-/// printed by the hook.
+/// Runs foreign code that must not unwind here: a destructor, a waker or the like. Its panic has
+/// been printed by the hook.
 pub(crate) fn contain(f: impl FnOnce()) {
     if let Err(payload) = catch_unwind(AssertUnwindSafe(f)) {
-        // A payload whose own destructor panics is not worth a process.
+        // Leaked, because its destructor may panic, which must not end the process.
         std::mem::forget(payload);
     }
 }
 
-/// The text of a panic, if it has one.
+/// Returns the text of a panic, if it has one.
 pub(crate) fn panic_text(payload: &(dyn Any + Send)) -> &str {
     payload
         .downcast_ref::<&'static str>()
@@ -24,7 +23,8 @@ pub(crate) fn panic_text(payload: &(dyn Any + Send)) -> &str {
         .unwrap_or("Box<dyn Any>")
 }
 
-/// A copy of a panic's payload. (A payload is not `Clone`; but nearly all are one of two strings.)
+/// A copy of a panic's payload. (A payload is not `Clone`, but nearly all have one of two string
+/// types.)
 #[derive(Clone)]
 pub(crate) struct Payload(Cow<'static, str>);
 
@@ -37,7 +37,7 @@ impl Payload {
         })
     }
 
-    /// Panics with the same text, and without the hook: it has run already.
+    /// Panics with the same text, without the hook, which has already run.
     pub(crate) fn raise(&self) -> ! {
         resume_unwind(match &self.0 {
             Cow::Borrowed(text) => Box::new(*text),
@@ -46,8 +46,8 @@ impl Payload {
     }
 }
 
-/// Locks a mutex, and ignores poison: what it guards is whole between any two statements, because
-/// no user code runs under it.
+/// Locks a mutex, and ignores poison: its value is consistent between any two statements, because
+/// no user code runs under the lock.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

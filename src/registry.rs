@@ -1,19 +1,19 @@
-//! Who is parked, so that a shutdown, or an abort, can wake it.
+//! The registry of parked goroutines, so that a shutdown or an abort can wake them.
 //!
-//! A goroutine is entered when it parks for the first time: one that runs through costs nothing
-//! here. It keeps the index of its entry, four bytes, where a list through the goroutines
-//! themselves would take twenty-four of each, and touch two strangers' memory to leave.
+//! A goroutine is inserted when it parks for the first time: one that never parks costs nothing
+//! here. It stores the index of its entry in four bytes. An intrusive list would take twenty-four
+//! bytes of each goroutine, and each removal would access the memory of two others.
 //!
-//! An entry cannot move, so the entries are in blocks, and a block gives its room back when it is
-//! empty: one goroutine of a crowd that lives on keeps the room of one block. The room of a few
-//! blocks is kept for the goroutines that come next.
+//! Entries cannot move, so they are in blocks, and a block is freed when it is empty: one
+//! long-lived goroutine of many keeps the memory of one block. The memory of a few blocks is kept
+//! for later goroutines.
 
 use std::sync::Mutex;
 use std::task::Waker;
 
 use crate::panics::lock;
 
-/// The parked goroutines of one processor.
+/// The parked goroutines of one shard.
 #[derive(Debug, Default)]
 pub(crate) struct Registry {
     entries: Mutex<Entries>,
@@ -21,25 +21,25 @@ pub(crate) struct Registry {
 
 #[derive(Debug, Default)]
 struct Entries {
-    /// `None` where all entries are vacant.
+    /// `None` for a block whose entries are all vacant.
     blocks: Vec<Option<Box<Block>>>,
-    /// The blocks that are not full. Entries come into the last one.
+    /// The blocks that are not full. New entries go into the last one.
     open: Vec<u32>,
-    /// Room for blocks: of no more than [`KEPT`].
-    #[expect(clippy::vec_box, reason = "a block's room moves in and out")]
+    /// Memory for at most [`KEPT`] blocks.
+    #[expect(clippy::vec_box, reason = "a block's memory moves in and out")]
     spare: Vec<Box<Block>>,
 }
 
 /// 64 entries: the wakers, which keep the goroutines' allocations alive.
 #[derive(Debug)]
 struct Block {
-    /// A bit for each entry that is used.
+    /// A bit for each entry in use.
     used: u64,
     wakers: [Option<Waker>; BLOCK],
 }
 
 pub(crate) const BLOCK: usize = u64::BITS as usize;
-/// 16 KiB.
+/// Maximum number of empty blocks that are kept: 16 KiB.
 const KEPT: usize = 16;
 
 impl Block {
@@ -49,13 +49,13 @@ impl Block {
     }
 }
 
-/// The block of an entry, and its place there.
+/// Returns the block of an entry, and its place there.
 fn split(index: u32) -> (usize, usize) {
     (index as usize / BLOCK, index as usize % BLOCK)
 }
 
 impl Registry {
-    /// Enters a goroutine: the index of its entry.
+    /// Inserts a goroutine. Returns the index of its entry.
     pub(crate) fn insert(&self, waker: Waker) -> u32 {
         let Entries { blocks, open, spare } = &mut *lock(&self.entries);
         if open.is_empty() {
@@ -75,10 +75,10 @@ impl Registry {
         at * u64::BITS + slot
     }
 
-    /// Removes an entry, and calls `removed` before any other thread can look for it. Returns the
-    /// waker.
+    /// Removes an entry, and calls `removed` before any other thread can look the entry up. Returns
+    /// the waker.
     pub(crate) fn remove(&self, index: u32, removed: impl FnOnce()) -> Option<Waker> {
-        // Freed after the lock.
+        // Freed after the lock is released.
         let _surplus;
         let Entries { blocks, open, spare } = &mut *lock(&self.entries);
         let (at, slot) = split(index);
@@ -97,16 +97,18 @@ impl Registry {
         Some(waker)
     }
 
-    /// The waker of an entry, if that `is_there`: while this calls it no entry can be removed.
+    /// Returns the waker of an entry, if `is_there` returns true. No entry can be removed during
+    /// that call.
     pub(crate) fn get(&self, index: u32, is_there: impl FnOnce() -> bool) -> Option<Waker> {
         let (at, slot) = split(index);
         let blocks = &lock(&self.entries).blocks;
-        // A goroutine's own waker: its clone is a count and runs no foreign code.
+        // This is a goroutine's own waker, whose clone only increments a count, and runs no foreign
+        // code.
         blocks.get(at)?.as_ref()?.wakers[slot].as_ref().filter(|_| is_there()).cloned()
     }
 
-    /// Calls `f` with the waker of each entry of block number `at`, under the lock. False if there
-    /// is no such block, nor a later one.
+    /// Calls `f` with the waker of each entry of block number `at`, under the lock. Returns false
+    /// if there is no such block, and no later one.
     pub(crate) fn each_of_block(&self, at: usize, f: impl FnMut(&Waker)) -> bool {
         let blocks = &lock(&self.entries).blocks;
         let Some(block) = blocks.get(at) else { return false };
@@ -114,7 +116,7 @@ impl Registry {
         true
     }
 
-    /// The wakers of all entries.
+    /// Returns the wakers of all entries.
     pub(crate) fn all(&self) -> Vec<Waker> {
         let blocks = &lock(&self.entries).blocks;
         blocks.iter().flatten().flat_map(|block| &block.wakers).flatten().cloned().collect()

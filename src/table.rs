@@ -1,4 +1,4 @@
-//! Things that are never freed but used again, each of which has a small number.
+//! A table of objects that are reused and never freed. Each has a small number.
 
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
@@ -7,17 +7,18 @@ use std::time::Duration;
 
 use crate::panics::lock;
 
-/// | word | meaning | written by |
-/// |---|---|---|
-/// | `entries[i]` | the thing of that number; null if there has been none | once, by the thread that makes it |
-/// | `made` | how many there are | a thread that makes one, before |
+/// A table of at most `N` objects.
+///
+/// * `entries[i]`: the object with that number, or null if there is none yet. Written once, by the
+///   thread that creates it.
+/// * `made`: the number of objects. A thread increments it before it creates one.
 #[derive(Debug)]
 pub(crate) struct Table<T: 'static, const N: usize> {
     entries: [AtomicPtr<T>; N],
     made: AtomicUsize,
-    /// Those that are out of use.
+    /// The objects that are not in use.
     free: Mutex<Vec<&'static T>>,
-    /// Notified when one is free.
+    /// Notified when an object is put back.
     freed: Condvar,
 }
 
@@ -31,20 +32,20 @@ impl<T, const N: usize> Table<T, N> {
         }
     }
 
-    /// The thing of that number.
+    /// Returns the object with that number.
     ///
     /// # Safety
     ///
-    /// `number` is that of a thing that [`take`](Self::take) has returned.
+    /// `number` is the number of an object that [`take`](Self::take) has returned.
     #[inline(always)]
     pub(crate) unsafe fn get(&self, number: usize) -> &'static T {
-        // Relaxed: the number came from the thing itself, by a synchronizing way.
-        // SAFETY: as promised; nothing is freed.
+        // Relaxed: the number came from the object itself, in a way that synchronizes.
+        // SAFETY: the caller passes the number of an existing object, and none is freed.
         unsafe { &*self.entries[number].load(Ordering::Relaxed) }
     }
 
-    /// One that is out of use, else one that `make` makes. If there are `N`, waits `patience` for
-    /// one to be out of use; `None` if none is then.
+    /// Takes an object that is not in use, or creates one with `make`. If there are already `N`,
+    /// waits for at most `patience` until one is put back, and returns `None` if none is.
     pub(crate) fn take(
         &self,
         patience: Duration,
@@ -65,16 +66,16 @@ impl<T, const N: usize> Table<T, N> {
         waited.unwrap_or_else(PoisonError::into_inner).0.pop()
     }
 
-    /// All that were ever made.
+    /// Returns all objects that were ever created.
     pub(crate) fn all(&self) -> impl Iterator<Item = &'static T> {
         let made = self.made.load(Ordering::Acquire);
-        // SAFETY: null, or never freed.
+        // SAFETY: each entry is null, or never freed.
         self.entries[..made]
             .iter()
             .filter_map(|entry| unsafe { entry.load(Ordering::Acquire).as_ref() })
     }
 
-    /// It is out of use.
+    /// Puts back an object that is no longer in use.
     pub(crate) fn put_back(&self, free: &'static T) {
         lock(&self.free).push(free);
         self.freed.notify_one();

@@ -1,4 +1,4 @@
-//! The one function that starts threads, and which threads must not wait for a runtime's end.
+//! The function that starts threads, and the check which threads must not wait for a runtime's end.
 
 use std::cell::{Cell, OnceCell};
 use std::fmt;
@@ -15,7 +15,7 @@ thread_local! {
     static OWN: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Starts a thread. The system may refuse one for a moment, so every caller must have a way to try
+/// Starts a thread. The system may refuse a thread temporarily, so every caller must be able to try
 /// again.
 pub(crate) fn start(
     name: String,
@@ -24,7 +24,7 @@ pub(crate) fn start(
     start_as(name, Some(Counted::new()), main)
 }
 
-/// As [`start`], for a thread that wakes goroutines for what happens outside of the process: it is
+/// As [`start`], for a thread that wakes goroutines because of events outside the process: it is
 /// not counted, so no deadlock is proved while it runs.
 #[cfg(all(feature = "net", unix, not(any(miri, gopark_loom))))]
 pub(crate) fn start_for_outside(
@@ -51,7 +51,8 @@ fn start_as(
     })
 }
 
-/// What a runtime's worker calls when it begins, and before it ends. A panic is contained.
+/// The functions that each worker of a runtime calls when it starts and before it ends. Their
+/// panics are contained.
 #[derive(Clone, Default)]
 pub(crate) struct Hooks {
     pub(crate) on_start: Option<Hook>,
@@ -65,8 +66,8 @@ impl Hooks {
         self.on_start.iter().for_each(|hook| contain(|| hook()));
     }
 
-    /// It drops them as well, because a destructor may be in them that a service thread must not
-    /// run.
+    /// Calls the hook, and drops the hooks, because they may have a destructor that a service
+    /// thread must not run.
     pub(crate) fn stopped(self) {
         self.on_stop.iter().for_each(|hook| contain(|| hook()));
         contain(|| drop(self));
@@ -83,12 +84,12 @@ impl fmt::Debug for Hooks {
     }
 }
 
-/// True on a thread that this crate has started.
+/// Returns true on a thread that this crate has started.
 pub(crate) fn is_own() -> bool {
     OWN.get()
 }
 
-/// How many threads this crate has started that have not ended.
+/// Returns the number of threads of this crate that have not ended.
 pub(crate) fn count() -> usize {
     COUNT.load(Ordering::Relaxed)
 }
@@ -110,18 +111,18 @@ impl Drop for Counted {
     }
 }
 
-/// Marks this thread as a service thread: a monitor, or the one that fires timers. Many depend on
-/// it, so it waits for no runtime and drops no user's future.
+/// Marks this thread as a service thread: a monitor, or the thread that fires timers. Other threads
+/// depend on it, so it must not wait for a runtime, and must not drop a user's future.
 pub(crate) fn serve() {
     SERVICE.set(true);
 }
 
-/// True on a service thread.
+/// Returns true on a service thread.
 pub(crate) fn is_service() -> bool {
     SERVICE.get()
 }
 
-/// Called when the thread-local is dropped.
+/// A function that is called when the thread-local is dropped.
 struct Leaving(Box<dyn Fn()>);
 
 thread_local! {
@@ -135,8 +136,8 @@ impl Drop for Leaving {
 }
 
 /// Calls `left` when every other thread-local of this thread has been dropped: then a join does not
-/// wait. The thread must not have used one with a destructor before, because they are dropped in
-/// the opposite order of their first uses.
+/// wait. The thread must not have used a thread-local with a destructor before, because they are
+/// dropped in the reverse order of their first uses.
 pub(crate) fn when_left(left: impl Fn(ThreadId) + 'static) {
     LEAVING.with(|leaving| {
         let thread = thread::current().id();
@@ -144,16 +145,18 @@ pub(crate) fn when_left(left: impl Fn(ThreadId) + 'static) {
     });
 }
 
-/// Runtimes that wait for the end of others, by their indices: a thread of the first is in
-/// `shutdown` of the second.
+/// Pairs of runtimes, by their indices: a thread of the first waits in the `shutdown` of the
+/// second.
 static WAITING: Mutex<Vec<(u16, u16)>> = Mutex::new(Vec::new());
 
-/// This thread, of the first runtime if it is one's, waits for the end of the second.
+/// A guard: this thread waits for the end of the second runtime. The first is the runtime to which
+/// the thread belongs, if any.
 pub(crate) struct Waiting(Option<u16>, u16);
 
 impl Waiting {
-    /// `None` if the target's end may depend on this thread, because it is the target's, or through
-    /// runtimes that wait, or because it is a service thread.
+    /// Begins a wait for the end of `target`, of a thread that belongs to `home`. Returns `None` if
+    /// the end may depend on this thread: because it is a service thread, or belongs to `target`,
+    /// or to a runtime for which `target` waits, directly or through others.
     pub(crate) fn begin(home: Option<u16>, target: u16) -> Option<Self> {
         if is_service() {
             return None;
@@ -184,7 +187,7 @@ impl Drop for Waiting {
     }
 }
 
-/// Refuses threads, as a system at its limit does.
+/// Refuses threads, like a system at its limit.
 #[cfg(all(test, not(gopark_loom)))]
 pub(crate) mod refusal {
     use std::sync::{Mutex, MutexGuard};
@@ -201,7 +204,8 @@ pub(crate) mod refusal {
         super::lock(&RULES)
     }
 
-    /// Until it is dropped, `percent` of the threads whose name begins with `prefix` are refused.
+    /// A guard: until it is dropped, `percent` of the threads whose names begin with `prefix` are
+    /// refused.
     pub(crate) struct Refusal(&'static str);
 
     pub(crate) fn refuse(prefix: &'static str, percent: usize) -> Refusal {
@@ -210,7 +214,7 @@ pub(crate) mod refusal {
     }
 
     impl Refusal {
-        /// How many were refused.
+        /// Returns how many were refused.
         pub(crate) fn count(&self) -> usize {
             rules().iter().find(|rule| rule.prefix == self.0).map_or(0, |rule| rule.count)
         }

@@ -1,7 +1,7 @@
-//! The one place where the wakers of waiting tasks are cloned, woken and dropped.
+//! The only file that clones, wakes and drops the wakers of waiting tasks.
 //!
-//! A waker runs the code of whichever executor made it, and that code may panic. The panic hook has
-//! reported the panic by then; it ends here. So it costs no other waiter its wake, its value or its
+//! A waker runs code of the executor that created it, and that code may panic. Such a panic, which
+//! the panic hook has reported, ends here. So no other waiter loses its wake, its value or its
 //! lock, and no caller has to clean up.
 
 use std::mem::{ManuallyDrop, MaybeUninit};
@@ -14,15 +14,15 @@ use crate::panics::contain;
 
 /// A clone of a task's waker. None of its operations unwinds.
 ///
-/// Cloning, waking and dropping it may run foreign code: never under a lock. The exception is the
-/// running goroutine's own waker, see [`of_current`](Self::of_current).
+/// Cloning, waking and dropping it may run foreign code, so none of these may happen under a lock.
+/// The exception is the running goroutine's own waker, see [`of_current`](Self::of_current).
 #[derive(Debug)]
 #[must_use = "wake it, or drop it, once every lock is released"]
 pub(crate) struct TaskWaker(ManuallyDrop<Waker>);
 
 impl TaskWaker {
-    /// Clones `waker`. If that panics, the result wakes nothing: the operation keeps its place in
-    /// the queue, and is found complete at its next poll.
+    /// Clones `waker`. If the clone panics, the result wakes no task: the operation keeps its place
+    /// in the queue, and its next poll finds it complete.
     pub(crate) fn new(waker: &Waker) -> Self {
         if coop::trusts(waker) {
             return Self::of_current(waker);
@@ -32,19 +32,19 @@ impl TaskWaker {
         clone.map_or_else(Self::noop, Self::from)
     }
 
-    /// Wakes nobody.
+    /// Returns a waker that wakes no task.
     pub(crate) fn noop() -> Self {
         Self::from(Waker::noop().clone())
     }
 
-    /// Clones the waker of the running goroutine, for which [`coop::trusts`] holds: it runs no
-    /// foreign code, so a lock may be held.
+    /// Clones the waker of the running goroutine, for which [`coop::trusts`] returns true. This
+    /// runs no foreign code, so a lock may be held.
     #[inline(always)]
     pub(crate) fn of_current(waker: &Waker) -> Self {
         Self::from(waker.clone())
     }
 
-    /// True if both wake the same task.
+    /// Returns true if both wake the same task.
     #[inline(always)]
     pub(crate) fn will_wake(&self, waker: &Waker) -> bool {
         self.0.will_wake(waker)
@@ -53,15 +53,15 @@ impl TaskWaker {
     /// Wakes the task.
     #[inline(always)]
     pub(crate) fn wake(self) {
-        // The task may see what a goroutine that unwinds did before it woke the task.
+        // The task may see effects of a goroutine that unwinds, from before the wake.
         coop::note_unwinding();
         let mut this = ManuallyDrop::new(self);
-        // SAFETY: `this` is not dropped, so the waker is moved out once.
+        // SAFETY: `this` is not dropped, so the waker is moved out only here.
         let waker = unsafe { ManuallyDrop::take(&mut this.0) };
         contain(|| waker.wake());
     }
 
-    /// The data of the waker, to be fetched into the cache.
+    /// Returns the data pointer of the waker, for prefetching.
     pub(crate) fn data(&self) -> *const () {
         self.0.data()
     }
@@ -96,7 +96,7 @@ impl Drop for TaskWaker {
 #[derive(Debug, Default)]
 pub(crate) struct Proxy(Option<Arc<TaskWaker>>);
 
-/// For a waker that may be woken many times: a clone of it is one more reference.
+/// For a waker that may be woken many times: a clone is another reference to it.
 impl Wake for TaskWaker {
     fn wake(self: Arc<Self>) {
         Wake::wake_by_ref(&self);
@@ -127,7 +127,8 @@ impl Proxy {
         self.poll_foreign(future, cx.waker())
     }
 
-    /// True if the future may still have a waker of a task that is not the running goroutine.
+    /// Returns true if the future may still have a waker of a task other than the running
+    /// goroutine.
     #[inline]
     pub(crate) fn is_registered(&self) -> bool {
         self.0.is_some()
@@ -148,20 +149,20 @@ impl Proxy {
     }
 }
 
-/// Wakers collected under a lock, to be woken once it is released. Dropping the list wakes what is
-/// left in it.
+/// A list of wakers that are collected under a lock, and woken once it is released. Dropping the
+/// list wakes those that are left.
 ///
 /// The list has room for [`ROOM`](Self::ROOM) wakers. A caller that may have more wakes them in
-/// rounds, so that no round holds the lock for long and none allocates.
+/// rounds, so that no round holds the lock for long, and none allocates.
 #[must_use = "wake the list once the lock is released"]
 pub(crate) struct WakeList {
-    /// Those below `len` are initialized.
+    /// The entries below `len` are initialized.
     wakers: [MaybeUninit<TaskWaker>; WakeList::ROOM],
     len: usize,
 }
 
 impl WakeList {
-    /// One under loom, so that a model goes through several rounds.
+    /// It is 1 under loom, so that a model needs several rounds.
     pub(crate) const ROOM: usize = if cfg!(gopark_loom) { 1 } else { 16 };
 
     #[inline]
@@ -192,13 +193,13 @@ impl WakeList {
         }
     }
 
-    /// Wakes all, in the order in which they were added. The list is empty afterwards.
+    /// Wakes all tasks, in the order in which the wakers were added. The list is empty afterwards.
     #[inline]
     pub(crate) fn wake_all(&mut self) {
         let len = std::mem::take(&mut self.len);
         for waker in &mut self.wakers[..len] {
-            // SAFETY: initialized, for it was below `len`, which is zero now: nothing reads it
-            // again.
+            // SAFETY: the entry was below `len`, so it is initialized; `len` is zero now, so it is
+            // not read again.
             unsafe { waker.assume_init_read() }.wake();
         }
     }

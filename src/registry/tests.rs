@@ -31,7 +31,7 @@ fn entries_are_used_again_and_every_waker_is_given_back() {
     assert_eq!(registry.all().len(), 3);
     assert_eq!(registry.insert(wakers[1].clone()), 1, "a vacant one");
     assert_eq!(registry.insert(wakers[3].clone()), 3);
-    assert!(registry.get(1, || false).is_none(), "another one's");
+    assert!(registry.get(1, || false).is_none(), "it belongs to another goroutine");
     assert!(registry.get(1, || true).unwrap().will_wake(&wakers[1]));
     for index in indices {
         drop(registry.remove(index, || ()));
@@ -40,7 +40,7 @@ fn entries_are_used_again_and_every_waker_is_given_back() {
     assert!(flags.iter().all(|flag| Arc::strong_count(flag) == 1), "a waker was kept");
 }
 
-/// Entries of empty blocks.
+/// The number of entries of the empty blocks that are kept.
 const MOST_KEPT: usize = KEPT * BLOCK;
 
 fn room(registry: &Registry) -> usize {
@@ -48,7 +48,7 @@ fn room(registry: &Registry) -> usize {
     (entries.blocks.iter().flatten().count() + entries.spare.len()) * BLOCK
 }
 
-/// The entries of so many goroutines.
+/// Inserts `count` goroutines. Returns their entries.
 fn crowd(registry: &Registry, count: usize) -> Vec<u32> {
     (0..count).map(|_| registry.insert(Waker::noop().clone())).collect()
 }
@@ -62,7 +62,7 @@ fn a_crowd_takes_no_more_than_its_entries() {
     assert_eq!(registry.all().len(), indices.len());
 }
 
-/// One goroutine that lived on kept the room of all.
+/// A bug: one long-lived goroutine kept the memory of all.
 #[test]
 fn who_lives_on_keeps_the_room_of_a_block_and_not_of_a_crowd() {
     let registry = Registry::default();
@@ -73,7 +73,7 @@ fn who_lives_on_keeps_the_room_of_a_block_and_not_of_a_crowd() {
     }
     assert!(room(&registry) <= BLOCK + MOST_KEPT, "{} entries", room(&registry));
     assert_eq!(registry.all().len(), 1);
-    // The next crowd comes into the same blocks.
+    // The next goroutines use the same blocks.
     let indices = crowd(&registry, 99 * BLOCK);
     assert!(indices.iter().all(|index| *index < 100 * BLOCK as u32));
     for index in indices.into_iter().chain([last]) {
@@ -104,7 +104,7 @@ fn one_that_comes_and_goes_finds_its_room() {
     }
 }
 
-/// Entries as a model knows them, in any order.
+/// Compares the entries with a model, for inserts and removals in random order.
 #[test]
 fn each_waker_is_found_under_its_index_and_nowhere_else() {
     let registry = Registry::default();
@@ -113,14 +113,14 @@ fn each_waker_is_found_under_its_index_and_nowhere_else() {
     let mut outside: Vec<usize> = (0..wakers.len()).collect();
     let mut random = fastrand::Rng::with_seed(7);
     for round in 0..40_000 {
-        // It grows to all, and shrinks to none, again and again.
+        // The registry repeatedly grows to all wakers and shrinks to none.
         let grows = round / 3000 % 2 == 0;
         if !outside.is_empty() && (grows || inside.is_empty()) {
             let one = outside.swap_remove(random.usize(..outside.len()));
             assert_eq!(
                 inside.insert(registry.insert(wakers[one].clone()), one),
                 None,
-                "given twice"
+                "an index was given twice"
             );
         } else if !inside.is_empty() {
             let index = *inside.keys().nth(random.usize(..inside.len())).unwrap();
