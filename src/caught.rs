@@ -1,15 +1,17 @@
-//! The signals that the crate catches, for those of its threads that wait for some.
+//! Catches signals for the threads of this crate that wait for them.
 //!
-//! There are few such threads, each with a [`Post`] that its [`Catcher`] holds. A signal has one
-//! handler for all of them, which notes it at each post that wants it, and then does what was done
-//! before: so other code of the process that catches the same signal goes on to do so, whichever
-//! came first.
+//! There are few such threads, each with a [`Post`], to which its [`Catcher`] refers. A signal has
+//! one handler for all of them, which notes it at each post that wants it, and then performs the
+//! previous action. So other code of the process that catches the same signal continues to do so,
+//! whichever was installed first.
 //!
-//! | handler | from | by | to |
-//! |---|---|---|---|
-//! | not installed | | the first post wants the signal | installed |
-//! | installed | | no post wants it any more, and it is still the process's | not installed: what was before is back |
-//! | installed | | no post wants it any more, but others have put theirs before it | installed, and notes nothing |
+//! The handler of a signal:
+//!
+//! * not installed, and the first post wants the signal: it is installed.
+//! * installed, no post wants the signal any longer, and the handler is still the process's: it is
+//!   removed, and the previous action is restored.
+//! * installed, no post wants the signal any longer, but other code has installed a handler on top:
+//!   it stays installed, and notes nothing.
 
 #[cfg(all(unix, not(any(miri, gopark_loom))))]
 mod posix;
@@ -28,5 +30,5 @@ pub(crate) use set::Signals;
 #[cfg(not(all(unix, not(any(miri, gopark_loom)))))]
 pub(crate) use without::{Catcher, DUMP};
 
-/// SIGQUIT: the same number everywhere that has it.
+/// SIGQUIT, which has the same number on every system that has it.
 pub(crate) const QUIT: i32 = 3;

@@ -1,8 +1,8 @@
-//! The crate's clock: the one place that reads the time.
+//! The crate's clock: the only place that reads the time.
 //!
-//! Inside the crate a moment is a number of nanoseconds since the clock was first read. What lies
-//! beyond its end, in 584 years, is never. [`Time::now`] is exact, [`coarse_now`] cheaper and a few
-//! microseconds late, [`coarse_epoch`] a relaxed load.
+//! Inside the crate a moment is a number of nanoseconds since the clock was first read. Moments
+//! beyond its range of 584 years are [`Time::NEVER`]. [`Time::now`] is exact, [`coarse_now`] is
+//! cheaper and a few microseconds late, [`coarse_epoch`] is a relaxed load.
 
 mod cycles;
 
@@ -36,12 +36,12 @@ fn nanos(duration: Duration) -> u64 {
 }
 
 impl Time {
-    /// Before every moment that can be asked for.
+    /// The earliest moment: no reading of the clock is earlier.
     pub(crate) const PAST: Self = Self(0);
     /// After every moment.
     pub(crate) const NEVER: Self = Self(u64::MAX);
 
-    /// Reads the clock. Every other reading of this crate is made of this one.
+    /// Reads the clock. Every other reading of this crate is derived from this one.
     #[inline]
     pub(crate) fn now() -> Self {
         #[cfg(feature = "sim")]
@@ -66,7 +66,7 @@ impl Time {
         self.0
     }
 
-    /// The moment that is `wait` later; too late is never.
+    /// Returns the moment that is `wait` later, or [`NEVER`](Self::NEVER) if that is out of range.
     #[inline]
     pub(crate) fn after(self, wait: Duration) -> Self {
         Self(self.0.saturating_add(nanos(wait)))
@@ -76,14 +76,14 @@ impl Time {
         Self(self.0.saturating_sub(nanos(wait)))
     }
 
-    /// The time from `earlier` to `self`; zero if `earlier` is later.
+    /// Returns the time from `earlier` to `self`; zero if `earlier` is later.
     #[inline]
     pub(crate) fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
 
-    /// The tick after `self` of a clock that ticks every `period` and is first looked at `now`:
-    /// those in between are skipped.
+    /// Returns the first tick after `now` of a clock that ticked at `self` and ticks every
+    /// `period`: ticks before that are skipped.
     pub(crate) fn next_tick(self, period: Duration, now: Self) -> Self {
         let (period, late) = (nanos(period), now.0.saturating_sub(self.0));
         Self(
@@ -94,36 +94,36 @@ impl Time {
         )
     }
 
-    /// The same moment for users; `None` is never.
+    /// Converts the moment for users; `None` is never.
     #[inline]
     pub(crate) fn instant(self) -> Option<Instant> {
         if self == Self::NEVER { None } else { start().checked_add(Duration::from_nanos(self.0)) }
     }
 }
 
-/// [`Time::now`] for users.
+/// Returns [`Time::now`] for users.
 #[inline]
 pub(crate) fn now() -> Instant {
     start() + Duration::from_nanos(Time::now().0)
 }
 
-/// The epoch of the latest reading of the clock, by any thread: a time that costs one relaxed load.
+/// Returns the epoch of the latest reading of the clock, by any thread: a time that costs one
+/// relaxed load.
 ///
-/// An epoch lasts [`EPOCH_LENGTH`], and the numbers wrap around at 2^32. It lags behind by as long
-/// as no thread has read the clock. While goroutines run, the monitor of their executor reads it
-/// every 5 ms.
+/// An epoch lasts [`EPOCH_LENGTH`], and the numbers wrap around at 2^32. The result is as old as
+/// the last reading of the clock. While goroutines run, the monitor of their executor reads the
+/// clock every 5 ms.
 #[inline(always)]
 pub(crate) fn coarse_epoch() -> u32 {
     EPOCH.latest.load(Ordering::Relaxed) as u32
 }
 
-/// Reads the clock for the sake of [`coarse_epoch`] alone, where no thread may have read it for
-/// long.
+/// Reads the clock only for [`coarse_epoch`], when perhaps no thread has read it for long.
 pub(crate) fn advance_epoch() {
     Time::now();
 }
 
-/// How long ago an epoch of that number began, of which only the lowest `bits` are known.
+/// Returns how long ago an epoch began, of whose number only the lowest `bits` are known.
 pub(crate) fn age_of(epoch: u32, bits: u32) -> Duration {
     advance_epoch();
     #[cfg(not(feature = "sim"))]
@@ -134,7 +134,7 @@ pub(crate) fn age_of(epoch: u32, bits: u32) -> Duration {
     EPOCH_LENGTH.saturating_mul(epochs)
 }
 
-/// The epoch of the virtual clock, on a thread that has one.
+/// Returns the epoch of the virtual clock, on a thread that has one.
 #[cfg(feature = "sim")]
 pub(crate) fn simulated_epoch() -> Option<u32> {
     simulated::now().map(|nanos| (nanos >> EPOCH_SHIFT) as u32)

@@ -1,13 +1,13 @@
-//! `GOPARK_DEBUG`, read once. Go: `GODEBUG`.
+//! The environment variable `GOPARK_DEBUG`, which is read once. Go: `GODEBUG`.
 
 use std::io::{self, Write};
 use std::sync::OnceLock;
 use std::time::Duration;
 
-/// What `GOPARK_DEBUG` says.
+/// The settings in `GOPARK_DEBUG`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Settings {
-    /// Instead of the `Builder`'s.
+    /// Overrides the setting of the `Builder`.
     pub(crate) deadlock: Option<Action>,
     pub(crate) leaks: Action,
     /// Whether locks and channels are recorded; by default in builds with debug assertions.
@@ -16,7 +16,7 @@ pub(crate) struct Settings {
     pub(crate) sched: Option<Duration>,
 }
 
-/// What to do about what is found.
+/// What to do if a problem is found.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Action {
     #[default]
@@ -25,7 +25,7 @@ pub(crate) enum Action {
     Crash,
 }
 
-/// The settings of this process.
+/// Returns the settings of this process.
 pub(crate) fn settings() -> &'static Settings {
     static SETTINGS: OnceLock<Settings> = OnceLock::new();
     SETTINGS.get_or_init(|| {
@@ -33,16 +33,17 @@ pub(crate) fn settings() -> &'static Settings {
         let text = text.to_string_lossy();
         let (settings, wrong) = parse(&text);
         for word in wrong {
-            // A closed stderr is no reason to panic.
+            // A closed stderr must not cause a panic.
             let _ = writeln!(io::stderr(), "gopark: GOPARK_DEBUG: {word:?} ignored: {WORDS}");
         }
         settings
     })
 }
 
-const WORDS: &str = "the settings are deadlock=report|crash|off, leaks=report|crash|off, locks=on|off, dump=on|off, sched=MILLISECONDS";
+const WORDS: &str = "the settings are deadlock=report|crash|off, leaks=report|crash|off, \
+    locks=on|off, dump=on|off, sched=MILLISECONDS";
 
-/// The settings, and the words that are none.
+/// Returns the settings, and the words that are not settings.
 fn parse(text: &str) -> (Settings, Vec<&str>) {
     let mut settings = Settings::default();
     let is_wrong = |word: &&str| !apply(&mut settings, word);
@@ -51,7 +52,7 @@ fn parse(text: &str) -> (Settings, Vec<&str>) {
     (settings, wrong)
 }
 
-/// False if there is no such setting.
+/// Applies one word. Returns false if there is no such setting.
 fn apply(settings: &mut Settings, word: &str) -> bool {
     let Some((name, value)) = word.split_once('=') else { return false };
     let on = match value {

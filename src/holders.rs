@@ -1,11 +1,10 @@
-//! Which goroutine holds which lock, and which waits for one: `GOPARK_DEBUG=locks=on`, or a build
-//! with debug assertions. Then channels are recorded as well, see
+//! Records which goroutines hold locks, and which wait for one, with `GOPARK_DEBUG=locks=on` or in
+//! a build with debug assertions. Then channels are recorded as well, see
 //! [`chan::record`](crate::chan::record).
 //!
-//! To record costs more than a lock. Where nothing is recorded it costs nothing: the fast paths of
-//! the locks compare with words of this file where they would compare with constants. While locks
-//! are recorded these have values that no lock has, so that each operation takes its slow path,
-//! which records it.
+//! Recording costs more than a lock. If it is off, it costs nothing: the fast paths of the locks
+//! compare with words of this file instead of constants. While it is on, these words have values
+//! that no lock has, so that each operation takes its slow path, which records it.
 
 use std::panic::Location;
 use std::ptr;
@@ -18,15 +17,17 @@ use crate::panics::lock;
 #[cfg(feature = "sim")]
 use crate::simulated;
 
-/// | word | nothing is recorded | recorded, and as long as that is not known |
+/// | word | recording is off | recording is on, or not decided yet |
 /// |---|---|---|
 /// | `MODE` | `OFF` | `ON`; `UNKNOWN` |
 /// | `FREE_MUTEX` | the state of a free `Mutex` | none |
-/// | `FREE`, `WRITTEN` | the state of a free `RwMutex`, and of one with a writer alone | none |
+/// | `FREE` | the state of a free `RwMutex` | none |
+/// | `WRITTEN` | the state of a `RwMutex` with a writer and nothing else | none |
 /// | `READABLE` | less than this, rotated by one bit, if a reader may enter | 0 |
 /// | `WATCHED` | the bit of a writer | all bits |
 ///
-/// All are written once, by [`is_on`], with values that are right for each lock at any time.
+/// All are written once, by [`is_on`]. Both values of each word are correct for each lock at any
+/// time.
 static MODE: AtomicU8 = AtomicU8::new(UNKNOWN);
 static FREE_MUTEX: AtomicU8 = AtomicU8::new(2);
 static FREE: AtomicUsize = AtomicUsize::new(usize::MAX);
@@ -43,39 +44,40 @@ pub(crate) const WRITER: usize = 1;
 /// Set once there are too many readers of a `RwMutex`.
 pub(crate) const FULL: usize = 1 << (usize::BITS - 1);
 
-/// What a free `Mutex` is compared with.
+/// Returns the word that the fast path compares with the state of a free `Mutex`.
 #[inline(always)]
 pub(crate) fn free_mutex() -> u8 {
     if cfg!(gopark_loom) { 0 } else { FREE_MUTEX.load(Ordering::Relaxed) }
 }
 
-/// What a free `RwMutex` is compared with.
+/// Returns the word that the fast path compares with the state of a free `RwMutex`.
 #[inline(always)]
 pub(crate) fn free() -> usize {
     if cfg!(gopark_loom) { 0 } else { FREE.load(Ordering::Relaxed) }
 }
 
-/// What a `RwMutex` with a writer, and nothing else, is compared with.
+/// Returns the word that the fast path compares with the state of a `RwMutex` with a writer and
+/// nothing else.
 #[inline(always)]
 pub(crate) fn written() -> usize {
     if cfg!(gopark_loom) { WRITER } else { WRITTEN.load(Ordering::Relaxed) }
 }
 
-/// True if a reader may enter a `RwMutex` in that state, and nothing is recorded.
+/// Returns true if a reader may acquire a `RwMutex` in that state, and recording is off.
 #[inline(always)]
 pub(crate) fn is_readable(state: usize) -> bool {
     let bound = if cfg!(gopark_loom) { FULL >> 1 } else { READABLE.load(Ordering::Relaxed) };
     state.rotate_right(1) < bound
 }
 
-/// True if a reader that leaves a `RwMutex` in that state has more to do.
+/// Returns true if a reader that releases a `RwMutex` in that state must take the slow path.
 #[inline(always)]
 pub(crate) fn is_watched(state: usize) -> bool {
     let watched = if cfg!(gopark_loom) { WRITER } else { WATCHED.load(Ordering::Relaxed) };
     state & watched != 0
 }
 
-/// True if locks and channels are recorded. For slow paths.
+/// Returns true if locks and channels are recorded. For slow paths.
 #[inline]
 pub(crate) fn is_on() -> bool {
     match MODE.load(Ordering::Relaxed) {
@@ -104,15 +106,15 @@ fn decide() -> bool {
 pub(crate) struct Holder {
     /// Its id; 0 for a thread.
     pub(crate) goroutine: u64,
-    /// Where it has acquired the lock.
+    /// Where it acquired the lock.
     pub(crate) locked_at: &'static Location<'static>,
 }
 
 const SHARDS: usize = 64;
 
-/// The locks that are held, with their holders, by the locks' addresses.
+/// The held locks with their holders, by the addresses of the locks.
 static HELD: [Mutex<Vec<(usize, Holder)>>; SHARDS] = [const { Mutex::new(Vec::new()) }; SHARDS];
-/// The goroutines that wait for a lock, and for which, by their ids.
+/// The goroutines that wait for a lock, with its address, by their ids.
 static WAITING: [Mutex<Vec<(u64, usize)>>; SHARDS] = [const { Mutex::new(Vec::new()) }; SHARDS];
 
 fn shard<T>(of: &[T; SHARDS], key: usize) -> &T {
@@ -126,7 +128,7 @@ fn me() -> u64 {
     id
 }
 
-/// The running goroutine has acquired the lock at that address.
+/// Records that the running goroutine has acquired the lock at that address.
 #[cold]
 pub(crate) fn acquired(address: usize, locked_at: &'static Location<'static>) {
     let goroutine = me();
@@ -134,8 +136,8 @@ pub(crate) fn acquired(address: usize, locked_at: &'static Location<'static>) {
     lock(shard(&HELD, address)).push((address, Holder { goroutine, locked_at }));
 }
 
-/// The running goroutine releases the lock. If locks are recorded, the holder is removed: the
-/// goroutine, or the one that has passed its guard on. For slow paths.
+/// Must be called when the running goroutine releases a lock. If locks are recorded, removes the
+/// holder: this goroutine, or another one that has passed its guard on. For slow paths.
 #[inline]
 pub(crate) fn released<L>(lock: &L) {
     if is_on() {
@@ -154,7 +156,7 @@ fn remove(address: usize) {
     }
 }
 
-/// The running goroutine begins to wait for the lock.
+/// Records that the running goroutine begins to wait for the lock at that address.
 #[cold]
 pub(crate) fn waits(address: usize) {
     let goroutine = me();
@@ -165,14 +167,14 @@ pub(crate) fn waits(address: usize) {
     }
 }
 
-/// The running goroutine waits for no lock.
+/// Records that the running goroutine no longer waits for a lock.
 #[cold]
 pub(crate) fn waits_no_more() {
     let goroutine = me();
     lock(shard(&WAITING, goroutine as usize)).retain(|(other, _)| *other != goroutine);
 }
 
-/// Those that hold the lock for which the goroutine waits.
+/// Returns the holders of the lock for which the goroutine waits.
 pub(crate) fn before(goroutine: u64) -> Vec<Holder> {
     #[cfg(feature = "sim")]
     let goroutine = simulated::in_process(goroutine);

@@ -88,11 +88,11 @@ impl Drop for TaskWaker {
     }
 }
 
-/// Polls a future of another crate, to which no waker's panic may come: async-task, for one, aborts
-/// the process.
+/// Polls a future of another crate, and protects it from panics of wakers: async-task, for example,
+/// would abort the process.
 ///
-/// The future gets a waker that shares one [`TaskWaker`] with this, so that later polls by the same
-/// task allocate nothing. The running goroutine's own waker needs none of this.
+/// The future gets a waker that shares one [`TaskWaker`] with this proxy, so that later polls by
+/// the same task allocate nothing. The running goroutine's own waker is passed on directly.
 #[derive(Debug, Default)]
 pub(crate) struct Proxy(Option<Arc<TaskWaker>>);
 

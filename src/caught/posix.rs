@@ -1,4 +1,4 @@
-//! One handler for all signals.
+//! The handler of all signals, and how it is installed.
 
 use std::ffi::{c_int, c_void};
 use std::io;
@@ -12,13 +12,14 @@ use std::time::Duration;
 use super::set::Signals;
 use crate::panics::lock;
 
-/// Where a thread finds the signals that it waits for.
+/// The signals that a thread waits for, and those that have arrived.
 #[derive(Debug)]
 pub(crate) struct Post {
     wanted: AtomicU64,
-    /// Those that came and were not yet read. The handler that raises it from zero writes a byte.
+    /// The signals that have arrived and were not yet read. The handler that raises this from zero
+    /// writes a byte to the pipe.
     noted: AtomicU64,
-    /// The end of the pipe that is written to. It stays open.
+    /// The write end of the pipe. It stays open.
     bell: AtomicI32,
 }
 
@@ -27,11 +28,12 @@ impl Post {
         Self { wanted: AtomicU64::new(0), noted: AtomicU64::new(0), bell: AtomicI32::new(-1) }
     }
 
-    /// Async-signal-safe. A write that does not fail leaves the interrupted thread its `errno`: the
-    /// pipe has room, for there are no more bytes in it than signals.
+    /// Notes a signal, if the post wants it. Async-signal-safe. The write does not fail, so it does
+    /// not change the `errno` of the interrupted thread: the pipe has room, because there are no
+    /// more bytes in it than signals.
     fn note(&self, signal: c_int) {
         let bit = Signals::of(signal).0;
-        // Acquire, with the Release of `catch`: the bell is there.
+        // Acquire: pairs with the Release in `catch`, so the bell is set.
         if self.wanted.load(Ordering::Acquire) & bit != 0
             && self.noted.fetch_or(bit, Ordering::Relaxed) == 0
         {
@@ -41,9 +43,9 @@ impl Post {
     }
 }
 
-/// Of the thread that writes dumps.
+/// The post of the thread that writes dumps.
 pub(crate) static DUMP: Post = Post::new();
-/// Of the thread that serves `signal`.
+/// The post of the thread that serves `signal`.
 #[cfg(feature = "net")]
 pub(crate) static SERVICE: Post = Post::new();
 
@@ -58,29 +60,31 @@ fn posts() -> impl Iterator<Item = &'static Post> {
 
 const NUMBERS: usize = Signals::MAX as usize + 1;
 
-/// What each signal did before. Never freed: a handler may be about to do it.
+/// The previous action of each signal. Never freed, because a handler may be about to perform it.
 static BEFORE: [AtomicPtr<libc::sigaction>; NUMBERS] =
     [const { AtomicPtr::new(ptr::null_mut()) }; NUMBERS];
 
-/// For which signals the handler is installed. Installed and removed under its lock.
+/// The signals for which the handler is installed. It is installed and removed under this lock.
 static INSTALLED: Mutex<Signals> = Mutex::new(Signals::NONE);
 
 extern "C" fn handler(signal: c_int, info: *mut libc::siginfo_t, context: *mut c_void) {
     posts().for_each(|post| post.note(signal));
-    // SAFETY: it is null or an action that is never freed. Acquire, with the Release of `install`.
+    // SAFETY: it is null or an action that is never freed. Acquire: pairs with the Release in
+    // `install`.
     let Some(before) = (unsafe { BEFORE[signal as usize].load(Ordering::Acquire).as_ref() }) else {
         return;
     };
     match before.sa_sigaction {
         libc::SIG_DFL | libc::SIG_IGN => {}
         function if before.sa_flags & libc::SA_SIGINFO != 0 => {
-            // SAFETY: that is the type of such a handler, which was installed for this signal.
+            // SAFETY: this is the type of a handler with `SA_SIGINFO`, which was installed for this
+            // signal.
             let function: extern "C" fn(c_int, *mut libc::siginfo_t, *mut c_void) =
                 unsafe { mem::transmute(function) };
             function(signal, info, context);
         }
         function => {
-            // SAFETY: as above.
+            // SAFETY: this is the type of a handler without `SA_SIGINFO`, as above.
             let function: extern "C" fn(c_int) = unsafe { mem::transmute(function) };
             function(signal);
         }
@@ -103,13 +107,13 @@ fn check(result: c_int) -> io::Result<()> {
 fn action_of(signal: c_int) -> io::Result<libc::sigaction> {
     // SAFETY: all zeros is a valid action.
     let mut action: libc::sigaction = unsafe { mem::zeroed() };
-    // SAFETY: it only asks, and there is room for the answer.
+    // SAFETY: this only queries the action, and there is room for the answer.
     check(unsafe { libc::sigaction(signal, ptr::null(), &raw mut action) })?;
     Ok(action)
 }
 
 fn set_action(signal: c_int, action: &libc::sigaction) -> io::Result<()> {
-    // SAFETY: it is this file's, which is async-signal-safe, or the one that was there before.
+    // SAFETY: the action is this file's, which is async-signal-safe, or the previous one.
     check(unsafe { libc::sigaction(signal, action, ptr::null_mut()) })
 }
 
@@ -119,8 +123,8 @@ fn before(signal: c_int) -> Option<&'static libc::sigaction> {
 }
 
 fn install(signal: c_int, installed: &mut Signals) -> io::Result<()> {
-    // If it is installed and not the process's, it is called by the one that is: once more, and
-    // both would call each other.
+    // If it is installed, but other code has installed a handler on top, that one calls it. If it
+    // were installed again, the two would call each other.
     if !installed.has(signal) {
         let now = action_of(signal)?;
         let same = |known: &libc::sigaction| {
@@ -152,13 +156,13 @@ pub(crate) struct Catcher {
 }
 
 impl Catcher {
-    /// A post has one catcher in the life of the process.
+    /// Opens the catcher of a post. A post has one catcher in the lifetime of the process.
     pub(crate) fn open(post: &'static Post) -> io::Result<Self> {
         let mut ends = [0; 2];
         // SAFETY: there is room for both ends.
         check(unsafe { libc::pipe(ends.as_mut_ptr()) })?;
-        // SAFETY: the read end is this one's alone from here on; the other one is the handler's,
-        // and stays open.
+        // SAFETY: from now on the catcher alone owns the read end; the handler uses the write end,
+        // which stays open.
         let bell = unsafe { OwnedFd::from_raw_fd(ends[0]) };
         for end in ends {
             // SAFETY: they were just opened.
@@ -170,10 +174,11 @@ impl Catcher {
         Ok(Self { post, bell })
     }
 
-    /// From here on the signal does not do what it does by default.
+    /// Begins to catch the signal, instead of its default action.
     pub(crate) fn catch(&self, signal: i32) -> io::Result<()> {
         let mut installed = lock(&INSTALLED);
-        // Before the handler may run. Release: with the bell.
+        // Before the handler may run. Release: pairs with the Acquire in `note`, and publishes the
+        // bell.
         self.post.wanted.fetch_or(Signals::of(signal).0, Ordering::Release);
         let result = install(signal, &mut installed);
         if result.is_err() {
@@ -182,7 +187,7 @@ impl Catcher {
         result
     }
 
-    /// It does again what it did before, as far as this one is concerned.
+    /// No longer catches the signal. If no post wants it, its previous action is restored.
     pub(crate) fn release(&self, signal: i32) {
         let mut installed = lock(&INSTALLED);
         self.post.wanted.fetch_and(!Signals::of(signal).0, Ordering::Relaxed);
@@ -193,7 +198,7 @@ impl Catcher {
         }
     }
 
-    /// Waits for signals, no longer than `limit` if there is one.
+    /// Waits for signals, for at most `limit` if there is one.
     pub(crate) fn wait(&self, limit: Option<Duration>) -> Signals {
         let millis = |limit: Duration| limit.as_nanos().div_ceil(1_000_000);
         let limit = limit.map_or(-1, |limit| c_int::try_from(millis(limit)).unwrap_or(c_int::MAX));
@@ -206,12 +211,12 @@ impl Catcher {
         if !rang || unsafe { libc::read(fd, bytes.as_mut_ptr().cast(), bytes.len()) } <= 0 {
             return Signals::NONE;
         }
-        // After the read: what comes from here on rings again.
+        // After the read, so that a signal that arrives from now on writes another byte.
         Signals(self.post.noted.swap(0, Ordering::Relaxed))
     }
 }
 
-/// No thread waits for them any more.
+/// Releases all signals.
 impl Drop for Catcher {
     fn drop(&mut self) {
         Signals(self.post.wanted.load(Ordering::Relaxed))
@@ -220,7 +225,7 @@ impl Drop for Catcher {
     }
 }
 
-/// Lets the signal do what it does by default, if that is what it does now.
+/// Raises the signal if its current action is the default one, which it then performs.
 #[cfg(feature = "net")]
 pub(crate) fn raise_default(signal: i32) {
     if action_of(signal).is_ok_and(|action| action.sa_sigaction == libc::SIG_DFL) {

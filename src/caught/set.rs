@@ -5,7 +5,7 @@
 pub(crate) struct Signals(pub(super) u64);
 
 impl Signals {
-    /// The largest number of one that a set may have.
+    /// The largest number of a signal in a set.
     pub(crate) const MAX: i32 = 64;
 
     pub(crate) const NONE: Self = Self(0);

@@ -1,4 +1,4 @@
-//! Where signals cannot be caught, or not in this way.
+//! For systems where signals cannot be caught, or not in this way.
 
 use std::io;
 use std::time::Duration;

@@ -1,61 +1,63 @@
-//! A moment that is not before now, for half of what the clock costs.
+//! A reading of the time that is never early, at half the cost of the clock.
 //!
-//! A time-out that starts and is dropped costs two locks and a reading of the clock, and the clock
-//! is the greater half. But its deadline need not be exact: it must not be early, and some
-//! microseconds late do no harm. So the CPU's cycle counter measures how long ago this thread read
-//! the clock. If the reading is recent, the result is that reading plus no less than the time
-//! since.
+//! A time-out that starts and is dropped costs two locks and a reading of the clock, of which the
+//! clock costs more. But its deadline need not be exact: it must not be early, but may be some
+//! microseconds late. So the CPU's cycle counter measures how long ago this thread read the clock.
+//! If that is recent, the result is that reading plus at least the time since then.
 //!
-//! This is done on x86-64 Linux, if the CPU says that its counter is invariant (it counts at one
-//! pace, whatever the CPU does), and if it has `rdpid`, which tells for half a nanosecond on which
-//! CPU a thread runs. Elsewhere the clock is read. No file is opened.
+//! This is done on x86-64 Linux, if the CPU says that its counter is invariant (it counts at a
+//! constant pace in all states of the CPU), and if it has `rdpid`, which returns in half a
+//! nanosecond the CPU on which a thread runs. Elsewhere the clock is read. No file is opened.
 //!
 //! # Why it is never early
 //!
-//! The clock here is `CLOCK_MONOTONIC`. Say that a thread reads the counter ([`Count`]), then the
-//! clock, and later the counter again. The result is early only if between the two counts the clock
-//! advanced by more than their difference times [`PACE`].
+//! The clock here is `CLOCK_MONOTONIC`. Suppose that a thread reads the counter ([`Count`]), then
+//! the clock, and later the counter again. The result is early only if between the two counts the
+//! clock advanced by more than their difference times [`PACE`].
 //!
-//! * *Of which CPU is a count?* `rdpid` before and after says the same: to be wrong, the thread
+//! * *The CPU of a count.* `rdpid` before and after returns the same CPU. To be wrong, the thread
 //!   would have to be moved away between two instructions, and moved back before the next but one.
 //!   A difference is taken only between counts of one CPU, so it does not matter whether the
 //!   counters of several agree.
 //! * *The pace is not too small.* It is measured between two looks at the clock, from the count
-//!   after the first to the count before the second, so that it is rounded up, and the more so if
-//!   the thread is interrupted in a look. While the system or its virtual machine is suspended the
-//!   clock stands still, and the counter may go on: a pace measured across that is too small, and
-//!   no clock tells reliably (`CLOCK_BOOTTIME` may know of whole seconds only, and a guest of no
-//!   pause of its machine). A counter that goes on makes a pace smaller only, so a thread takes the
-//!   largest of [`INTERVALS`] in a row. To spoil all of them takes a suspension in each, within
-//!   less than half a second.
+//!   after the first to the count before the second, so that it is rounded up, and even more so if
+//!   the thread is interrupted in a look. While the system or its virtual machine is suspended, the
+//!   clock stops, but the counter may continue: a pace measured across a suspension is too small.
+//!   No clock shows suspensions reliably (`CLOCK_BOOTTIME` may count only whole seconds, and a
+//!   guest does not see a pause of its machine). A counter that continues only makes a pace
+//!   smaller, so a thread takes the largest of [`INTERVALS`] in a row. All of them are wrong only
+//!   if there is a suspension in each, within less than half a second.
 //! * *The pace stays large enough.* The kernel slews the clock by up to 11 % of the counter's own
 //!   pace in either direction: by no more than 1.11 / 0.89 < 5 / 4 of what was measured.
-//! * *A suspension between the two counts.* If the counter goes on, the age is larger: late, or no
-//!   longer fresh. If the counter stops, so does the clock. If it begins anew, the age wraps around
-//!   and is not fresh. (It would be again when the counter comes by the old count, for [`FRESH`]
-//!   cycles, unless this thread has looked in between. That is after as long as the first count
-//!   took since the machine was turned on.)
+//! * *A suspension between the two counts.* If the counter continues, the age is larger: the result
+//!   is late, or the reading is no longer fresh. If the counter stops, so does the clock. If it
+//!   restarts at zero, the age wraps around and is not fresh. (It would be fresh again for
+//!   [`FRESH`] cycles when the counter reaches the old count, unless this thread has looked in
+//!   between. That takes as long as the first count took since the machine was turned on.)
 //! * *The order of instructions.* The CPU may read the counter before earlier instructions have
-//!   finished: by less than [`OUT_OF_ORDER`], in which it waits for several loads from memory, one
-//!   after the other.
+//!   finished: by less than [`OUT_OF_ORDER`], which is the time of several dependent loads from
+//!   memory.
 //!
-//! How late can it be? By a quarter of [`FRESH`] and [`OUT_OF_ORDER`], about 3 microseconds; and
-//! once by [`FRESH`] more, if the thread was interrupted between the count and the clock. If it was
-//! interrupted in a look while the pace was measured, in proportion to [`SHORTEST`], and at the
-//! pace of [`SLOWEST`] by less than 100 microseconds.
+//! # How late it can be
+//!
+//! The result is late by at most a quarter of [`FRESH`] plus [`OUT_OF_ORDER`], about 3
+//! microseconds. It is late by [`FRESH`] more, once, if the thread was interrupted between the
+//! count and the clock. If the thread was interrupted in a look while the pace was measured, it is
+//! later in proportion to [`SHORTEST`], and even at the pace of [`SLOWEST`] by less than 100
+//! microseconds.
 
 #[cfg(all(target_arch = "x86_64", target_os = "linux", not(miri)))]
 pub(crate) use counter::coarse_now;
 #[cfg(all(feature = "sim", target_arch = "x86_64", target_os = "linux", not(miri)))]
 pub(crate) use counter::forget_look;
 
-/// Now.
+/// Returns the current time.
 #[cfg(not(all(target_arch = "x86_64", target_os = "linux", not(miri))))]
 pub(crate) fn coarse_now() -> super::Time {
     super::Time::now()
 }
 
-/// There is nothing to forget.
+/// Does nothing: there is no reading to forget.
 #[cfg(all(feature = "sim", not(all(target_arch = "x86_64", target_os = "linux", not(miri)))))]
 pub(crate) fn forget_look() {}
 
@@ -70,18 +72,20 @@ mod counter {
 
     use crate::clock::Time;
 
-    /// After so many cycles, 4 to 16 microseconds, the clock is read again.
+    /// The number of cycles, 4 to 16 microseconds, after which the clock is read again.
     const FRESH: u64 = 1 << 14;
-    /// By fewer nanoseconds the counter is read before earlier instructions have finished.
+    /// The counter is read less than this many nanoseconds before earlier instructions have
+    /// finished.
     const OUT_OF_ORDER: u64 = 1000;
     /// How often the pace is measured, and for how long each time.
     const INTERVALS: u32 = 4;
     const SHORTEST: Duration = Duration::from_millis(4);
     const LONGEST: Duration = Duration::from_millis(100);
-    /// A slower counter is none, or was stopped: 250 MHz.
+    /// The slowest accepted pace, of a counter of 250 MHz: a slower one is not a counter, or was
+    /// stopped.
     const SLOWEST: u64 = 4 << 32;
 
-    /// The nanoseconds that 2^32 cycles take at most. 0: not known.
+    /// An upper bound of the nanoseconds that 2^32 cycles take. 0 if not known.
     static PACE: AtomicU64 = AtomicU64::new(0);
 
     thread_local! {
@@ -90,7 +94,7 @@ mod counter {
         static MEASUREMENT: Cell<Measurement> = const { Cell::new(Measurement::NEW) };
     }
 
-    /// What a CPU has counted.
+    /// A value of a CPU's counter.
     #[derive(Clone, Copy, Debug)]
     struct Count {
         cpu: u64,
@@ -98,7 +102,7 @@ mod counter {
     }
 
     impl Count {
-        /// `None` if the thread was moved to another CPU meanwhile.
+        /// Reads the counter. Returns `None` if the thread was moved to another CPU meanwhile.
         ///
         /// # Safety
         ///
@@ -106,8 +110,8 @@ mod counter {
         #[inline(always)]
         unsafe fn read() -> Option<Self> {
             let (before, low, high, after): (u64, u64, u64, u64);
-            // SAFETY: the instructions exist, and write registers only. That they may touch memory,
-            // for all the compiler knows, keeps it from moving them.
+            // SAFETY: the instructions exist, and only write registers. The compiler does not move
+            // them, because it must assume that they access memory.
             unsafe {
                 asm!(
                     "rdpid {}", "rdtsc", "rdpid {}",
@@ -118,7 +122,8 @@ mod counter {
             (before == after).then_some(Self { cpu: before, cycles: (high << 32) | low })
         }
 
-        /// The cycles since an earlier count of the same CPU; if it has begun anew, a huge number.
+        /// Returns the cycles since an earlier count of the same CPU; a huge number if the counter
+        /// has restarted since.
         #[inline(always)]
         fn since(self, earlier: Self) -> Option<u64> {
             (self.cpu == earlier.cpu).then(|| self.cycles.wrapping_sub(earlier.cycles))
@@ -134,13 +139,14 @@ mod counter {
     }
 
     impl Look {
-        /// One at no CPU.
+        /// A look on no CPU, which is never fresh.
         const NONE: Self = {
             let count = Count { cpu: u64::MAX, cycles: 0 };
             Self { before: count, time: Time::PAST, after: count }
         };
 
-        /// The time at a later count, or later. `None` if too much has passed, or on another CPU.
+        /// Returns the time at a later count, or a later time. `None` if too much time has passed,
+        /// or on another CPU.
         #[inline(always)]
         fn at(self, now: Count, pace: u64) -> Option<Time> {
             let age = now.since(self.before)?;
@@ -150,7 +156,7 @@ mod counter {
             })
         }
 
-        /// The pace between two looks, if these are good for a measurement.
+        /// Returns the pace between two looks, if they are suitable for a measurement.
         fn pace_since(self, begin: Self) -> Option<u64> {
             let (cycles, passed) = (self.before.since(begin.after)?, self.time.since(begin.time));
             let pace = (passed.as_nanos() << 32).checked_div(u128::from(cycles))?;
@@ -158,7 +164,7 @@ mod counter {
         }
     }
 
-    /// Now, or some microseconds later; never before.
+    /// Returns the current time, or one some microseconds later; never an earlier one.
     #[inline]
     pub(crate) fn coarse_now() -> Time {
         match PACE.load(Ordering::Relaxed) {
@@ -170,13 +176,13 @@ mod counter {
         }
     }
 
-    /// The clock of this thread is another one from here on: the next reading is a look at it.
+    /// Forgets the last look, because this thread has another clock from now on.
     #[cfg(feature = "sim")]
     pub(crate) fn forget_look() {
         LAST.set(Look::NONE);
     }
 
-    /// Reads the clock, and uses that to measure the pace if it is not known.
+    /// Reads the clock, and uses the reading to measure the pace if it is not known.
     #[cold]
     #[inline(never)]
     fn look() -> Time {
@@ -203,7 +209,7 @@ mod counter {
         time
     }
 
-    /// Whether the counter is invariant, and there is `rdpid`.
+    /// Returns whether the counter is invariant, and there is `rdpid`.
     fn has_counter() -> bool {
         #[allow(unused_unsafe, reason = "safe in later versions of the language")]
         // SAFETY: every x86-64 has the instruction.
@@ -226,7 +232,7 @@ mod counter {
     impl Measurement {
         const NEW: Self = Self { begin: Look::NONE, intervals: 0, largest: 0 };
 
-        /// The result, if that look completes it.
+        /// Adds a look. Returns the result if this look completes the measurement.
         fn add(&mut self, look: Look) -> Option<u64> {
             if look.time.since(self.begin.time) < SHORTEST {
                 return None;

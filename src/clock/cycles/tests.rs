@@ -15,7 +15,7 @@ fn it_is_never_before_now_and_not_much_later_tm01() {
         let told = coarse_now();
         let after = Time::now();
         assert!(told >= before, "early");
-        // No counter is so slow that what may be counted takes longer.
+        // Even the slowest accepted counter is not later than this.
         assert!(told <= after.after(Duration::from_micros(100)), "late");
         looks += 1;
     }

@@ -1,4 +1,4 @@
-//! A counter of 2.5 GHz and a clock, as the test says that they go.
+//! Tests with a simulated counter of 2.5 GHz and a simulated clock.
 
 use super::*;
 
@@ -7,7 +7,7 @@ const CYCLES_IN_MS: u64 = 2_500_000;
 const TRUE_PACE: u64 = (2 << 32) / 5;
 const MS: u64 = 1_000_000;
 
-/// A machine, on whose CPU `cpu` a thread runs.
+/// A machine with a thread that runs on the CPU `cpu`.
 struct Machine {
     cpu: u64,
     cycles: u64,
@@ -24,7 +24,7 @@ impl Machine {
         self.nanos += millis * MS;
     }
 
-    /// The clock stands still, and the counter goes on.
+    /// Suspends the machine: the clock stops, and the counter continues.
     fn suspend(&mut self, millis: u64) {
         self.cycles += millis * CYCLES_IN_MS;
     }
@@ -33,7 +33,8 @@ impl Machine {
         Count { cpu: self.cpu, cycles: self.cycles }
     }
 
-    /// It takes 100 cycles, 40 nanoseconds, and the clock is read in the middle.
+    /// Looks at the clock. This takes 100 cycles, 40 nanoseconds, and the clock is read in the
+    /// middle.
     fn look(&mut self) -> Look {
         let before = self.count();
         let time = Time::from_nanos(self.nanos + 20);
@@ -43,7 +44,7 @@ impl Machine {
     }
 }
 
-/// Adds looks until the measurement is complete; before each one that `happens`.
+/// Adds looks until the measurement is complete. Calls `happens` before each one.
 fn measured(machine: &mut Machine, mut happens: impl FnMut(&mut Machine, usize)) -> u64 {
     let mut measurement = Measurement::NEW;
     for n in 0..1000 {
@@ -55,7 +56,8 @@ fn measured(machine: &mut Machine, mut happens: impl FnMut(&mut Machine, usize))
     panic!("no pace was measured");
 }
 
-/// Exact but for what a look takes, and the fourth for a clock that is slewed.
+/// Asserts that the pace is exact, apart from the duration of a look, and the quarter that is added
+/// for a slewed clock.
 fn assert_exact(pace: u64) {
     let least = TRUE_PACE / 4 * 5;
     assert!((least..least + least / 1000).contains(&pace), "{pace} instead of {least}");
@@ -67,8 +69,8 @@ fn the_pace_is_rounded_up() {
     assert_exact(measured(&mut Machine::new(), |machine, _| machine.run(99)));
 }
 
-/// The counter went on while the machine was suspended between the first two sleeps: all deadlines
-/// of the process were early.
+/// A bug: the counter continued while the machine was suspended between the first two sleeps, and
+/// all deadlines of the process were early.
 #[test]
 fn a_suspension_while_the_pace_is_measured_makes_no_deadline_early() {
     for suspended in 0..6 {
@@ -98,7 +100,7 @@ fn a_pause_in_the_middle_of_a_look_makes_no_deadline_early() {
             Some(measurement.add(look))
         });
         let pace = pace.take(10).find_map(|pace| pace).unwrap();
-        // Five of six milliseconds were counted.
+        // Only five of six milliseconds were counted.
         let (least, most) = (TRUE_PACE / 4 * 5, TRUE_PACE / 4 * 6);
         assert!((least..most + most / 1000).contains(&pace), "{pace}, not {least} to {most}");
     }
@@ -106,7 +108,7 @@ fn a_pause_in_the_middle_of_a_look_makes_no_deadline_early() {
 
 #[test]
 fn looks_that_are_rare_measure_nothing() {
-    // Each interval may have been interrupted by a suspension.
+    // There may have been a suspension in each interval.
     let (mut machine, mut measurement) = (Machine::new(), Measurement::NEW);
     for _ in 0..100 {
         machine.run(101);
@@ -125,7 +127,7 @@ fn nothing_is_measured_between_two_cpus() {
     assert_exact(measured(&mut machine, |machine, n| {
         machine.run(5);
         if n == 2 {
-            // The counters of the two do not agree.
+            // The counters of the two CPUs do not agree.
             machine.cpu ^= 1;
             machine.cycles -= CYCLES_IN_MS;
         }
@@ -146,8 +148,8 @@ fn a_counter_that_is_set_back_or_stops_measures_nothing() {
 
 #[test]
 fn a_moment_is_not_before_now_though_the_clock_is_slewed() {
-    // The pace was measured while the clock was slowed down as far as the kernel does, and now it
-    // is as fast as that.
+    // The pace was measured while the kernel slowed the clock down as far as it does, and now it
+    // speeds it up as far.
     let pace = TRUE_PACE / 100 * 89 / 4 * 5;
     let count = Count { cpu: 1, cycles: u64::MAX - 5 };
     let look = Look { before: count, time: Time::from_nanos(MS), after: count };
