@@ -400,7 +400,7 @@ impl Resource<Since> for RawMutex {
         &self.object
     }
 
-    // The safety contract of this function and the next two is that of the trait.
+    // Safety of this function and the next two: see the trait.
     #[cold]
     unsafe fn enqueue(&self, waiter: &Waiter<Since>) -> bool {
         // SAFETY: the lock is held; the caller guarantees the rest, as the trait demands.

@@ -219,7 +219,7 @@ impl Resource<Call> for Wait<'_> {
         &self.notify.object
     }
 
-    // The safety contract of this function and the next two is that of the trait.
+    // Safety of this function and the next two: see the trait.
     unsafe fn enqueue(&self, waiter: &Waiter<Call>) -> bool {
         let mut queue = self.notify.queue.lock();
         if self.try_end(true) {

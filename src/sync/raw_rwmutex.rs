@@ -250,7 +250,7 @@ impl Resource<Reader> for RawRwMutex {
         &self.object
     }
 
-    // The safety contract of this function and the next two is that of the trait.
+    // Safety of this function and the next two: see the trait.
     #[cold]
     unsafe fn enqueue(&self, waiter: &Waiter<Reader>) -> bool {
         let mut queues = self.queues.lock();
@@ -321,7 +321,7 @@ impl Resource<Writer> for RawRwMutex {
         &self.object
     }
 
-    // The safety contract of this function and the next two is that of the trait.
+    // Safety of this function and the next two: see the trait.
     #[cold]
     unsafe fn enqueue(&self, waiter: &Waiter<Writer>) -> bool {
         let mut queues = self.queues.lock();

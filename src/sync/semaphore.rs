@@ -664,7 +664,7 @@ impl Resource<usize> for Permits<'_> {
         &self.semaphore.object
     }
 
-    // The safety contract of this function and the next two is that of the trait.
+    // Safety of this function and the next two: see the trait.
     unsafe fn enqueue(&self, waiter: &Waiter<usize>) -> bool {
         let (semaphore, n) = (self.semaphore, self.n);
         let mut lines = semaphore.lines.lock();
