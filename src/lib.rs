@@ -1,7 +1,7 @@
 //! Go's concurrency for async Rust: goroutines on a small work-stealing scheduler, channels as
 //! await points, and a [`select!`] that chooses as Go's does.
 //!
-//! # Start
+//! # Getting started
 //!
 //! Add `gopark = "0.1"` to the dependencies in `Cargo.toml`, and run this:
 //!

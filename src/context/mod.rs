@@ -4,33 +4,6 @@
 //! [`CancelFunc`] is called, when its deadline passes, or when the context that it was derived from
 //! ends. It can also carry values.
 //!
-//! # Examples
-//!
-//! ```
-//! use gopark::context::{Context, ContextError};
-//! use gopark::{chan, go};
-//!
-//! gopark::block_on(async {
-//!     let (ctx, cancel) = Context::background().with_cancel();
-//!     let (tx, rx) = chan::unbuffered::<i32>();
-//!     let worker = go({
-//!         let ctx = ctx.clone();
-//!         async move {
-//!             let mut sum = 0;
-//!             while let Some(n) = ctx.recv(&rx).await {
-//!                 sum += n;
-//!             }
-//!             sum
-//!         }
-//!     });
-//!     tx.send(1).await.unwrap();
-//!     tx.send(2).await.unwrap();
-//!     cancel.cancel(); // the channel is still open
-//!     assert_eq!(worker.await.unwrap(), 3);
-//!     assert_eq!(ctx.err(), Some(ContextError::Canceled));
-//! });
-//! ```
-//!
 //! # How to use one
 //!
 //! | Go | gopark |
@@ -44,6 +17,8 @@
 //! | `defer cancel()` | `let _cancel = cancel.defer();` |
 //! | `sem.Acquire(ctx, n)` | `ctx.acquire(&sem, n).await?` |
 //! | any other call that takes a `ctx` and waits | `ctx.run(m.lock()).await?` |
+//!
+//! The dots are `return ctx.Err()`.
 //!
 //! A `select!` chooses uniformly among the ready cases, as Go's does. So a loop over a channel that
 //! is never empty may run a few more rounds after the context has ended. To prevent that, write
@@ -77,6 +52,33 @@
 //! The call that ends a context synchronizes before every event that observes the end: the
 //! completion of `done` or `run`, the return of an [`err`](Context::err) that is not `None`, and
 //! the start of a function given to [`after_func`](Context::after_func).
+//!
+//! # Examples
+//!
+//! ```
+//! use gopark::context::{Context, ContextError};
+//! use gopark::{chan, go};
+//!
+//! gopark::block_on(async {
+//!     let (ctx, cancel) = Context::background().with_cancel();
+//!     let (tx, rx) = chan::unbuffered::<i32>();
+//!     let worker = go({
+//!         let ctx = ctx.clone();
+//!         async move {
+//!             let mut sum = 0;
+//!             while let Some(n) = ctx.recv(&rx).await {
+//!                 sum += n;
+//!             }
+//!             sum
+//!         }
+//!     });
+//!     tx.send(1).await.unwrap();
+//!     tx.send(2).await.unwrap();
+//!     cancel.cancel(); // the channel is still open
+//!     assert_eq!(worker.await.unwrap(), 3);
+//!     assert_eq!(ctx.err(), Some(ContextError::Canceled));
+//! });
+//! ```
 
 #[forbid(unsafe_code)]
 mod error;
@@ -669,6 +671,17 @@ impl fmt::Debug for Context {
 ///
 /// [`Context::with_cancel`] and the methods for deadlines return it. Clones end the same context.
 /// Dropping it does nothing; to cancel at the end of a scope, use [`defer`](Self::defer).
+///
+/// # Examples
+///
+/// ```
+/// let (ctx, cancel) = gopark::context::Context::background().with_cancel();
+/// let other = cancel.clone();
+/// drop(cancel);
+/// assert!(ctx.err().is_none());
+/// other.cancel();
+/// assert!(ctx.err().is_some());
+/// ```
 #[derive(Clone)]
 pub struct CancelFunc {
     node: Arc<Node>,
@@ -741,6 +754,14 @@ impl Drop for DeferredCancel {
 ///
 /// [`Context::with_cancel_cause`] returns it. Clones end the same context. Dropping it does
 /// nothing.
+///
+/// # Examples
+///
+/// ```
+/// let (ctx, cancel) = gopark::context::Context::background().with_cancel_cause();
+/// cancel.cancel("not needed");
+/// assert_eq!(ctx.cause().unwrap().to_string(), "not needed");
+/// ```
 #[derive(Clone)]
 pub struct CancelCauseFunc {
     node: Arc<Node>,
@@ -788,6 +809,14 @@ fn cause_of(error: Box<dyn Error + Send + Sync>) -> Cause {
 }
 
 /// Revokes a registration of [`Context::after_func`]. Dropping it does nothing.
+///
+/// # Examples
+///
+/// ```
+/// let (ctx, _cancel) = gopark::context::Context::background().with_cancel();
+/// let stop = ctx.after_func(async {});
+/// assert!(stop.stop());
+/// ```
 pub struct Stop {
     function: Arc<Node>,
     /// The node whose end starts the function.

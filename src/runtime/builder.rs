@@ -65,14 +65,15 @@ impl Builder {
         self
     }
 
-    /// Sets a function that each thread calls before it polls goroutines or runs closures of
-    /// [`unblock`](crate::unblock()). tokio: `on_thread_start`; Go has no such thing.
+    /// Sets a function that each thread of the runtime calls when it starts. tokio:
+    /// `on_thread_start`; Go has no such thing.
     ///
-    /// Use it for what each thread needs: a library's context in thread-locals, a name, an
-    /// affinity. The runtime starts and ends threads as its load changes. The thread of a
-    /// [`block_on_local`](crate::block_on_local), which only polls its own main and goroutines,
-    /// does not call it, nor does the runtime's monitor. The function must not wait for a
-    /// goroutine. A panic in it is ignored.
+    /// The thread calls it before it polls goroutines or runs closures of
+    /// [`unblock`](crate::unblock()). Use it for what each thread needs: a library's context in
+    /// thread-locals, a name, an affinity. The runtime starts and ends threads as its load changes.
+    /// The thread of a [`block_on_local`](crate::block_on_local), which only polls its own main and
+    /// goroutines, does not call it, nor does the runtime's monitor. The function must not wait for
+    /// a goroutine. A panic in it is ignored.
     ///
     /// # Examples
     ///
@@ -91,9 +92,10 @@ impl Builder {
         self
     }
 
-    /// Sets a function that each of these threads calls before it ends, after its last poll or
-    /// closure. tokio: `on_thread_stop`.
+    /// Sets a function that each thread of the runtime calls before it ends. tokio:
+    /// `on_thread_stop`.
     ///
+    /// The thread calls it after its last poll or closure.
     /// The rules of [`on_thread_start`](Self::on_thread_start) hold for it too. The thread's
     /// thread-locals are still alive. The drop of the runtime waits for the function, within the
     /// time that it waits for everything else.

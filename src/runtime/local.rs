@@ -17,9 +17,9 @@ use crate::local_queue::LocalQueue;
 #[cfg(feature = "sim")]
 use crate::simulated::{self, Outside};
 
-/// Starts a goroutine that need not be [`Send`], on the thread of this
-/// [`block_on_local`](crate::block_on_local). tokio: `spawn_local`. Go needs none.
+/// Starts a goroutine that need not be [`Send`]. tokio: `spawn_local`. Go needs none.
 ///
+/// It runs on the thread of the [`block_on_local`](crate::block_on_local) that this is called in.
 /// The main and its local goroutines run in turns on this thread, each until it waits, in FIFO
 /// order. Goroutines started by [`go`](crate::go()) run on the workers meanwhile. Code that blocks
 /// this thread blocks the main and all its local goroutines. When the main has returned, the

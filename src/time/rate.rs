@@ -372,6 +372,19 @@ impl fmt::Debug for Limiter {
 /// `rate.Reservation`.
 ///
 /// Dropping it returns no tokens; [`cancel`](Self::cancel) does.
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+///
+/// let limiter = gopark::time::rate::Limiter::new(0.001, 1);
+/// let first = limiter.reserve(1);
+/// assert_eq!(first.delay(), Duration::ZERO);
+/// let second = limiter.reserve(1);
+/// assert!(second.delay() > Duration::ZERO);
+/// second.cancel();
+/// ```
 #[must_use = "the tokens have been taken: wait for the delay, or cancel the events"]
 pub struct Reservation<'a> {
     limiter: &'a Limiter,

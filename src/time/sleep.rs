@@ -236,8 +236,9 @@ impl fmt::Debug for Sleep {
 
 // Here, because the module `context` does not use `time`.
 impl context::Context {
-    /// Waits until `duration` has passed since this call or the context ends. Go: `select { case
-    /// <-ctx.Done(): return ctx.Err(); case <-time.After(d): }`.
+    /// Waits until `duration` has passed since this call or the context ends.
+    ///
+    /// Go: `select { case <-ctx.Done(): return ctx.Err(); case <-time.After(d): }`.
     ///
     /// A context that has ended before the first poll wins, whatever the duration. It is short for
     /// `self.run(time::sleep(duration))`, and a case of a [`select!`](crate::select!).
