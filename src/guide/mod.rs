@@ -16,7 +16,7 @@
     feature = "sim",
     doc = "| [`test_it`] | a bug appears once a week, and should fail every test |"
 )]
-//! | [`choosing`] | you must choose between a channel, a lock and an atomic, or look for `sync.Map` |
+//! | [`choosing`] | you must choose between channel, lock and atomic, or look for `sync.Map` |
 //! | [`beside_tokio`] | you need tokio's sockets or a library that does, or have a tokio program |
 //! | [`tuning`] | the program works, and should be faster or smaller |
 //!
