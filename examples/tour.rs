@@ -1,7 +1,7 @@
 //! A tour of Go's concurrency in Rust, program by program: `cargo run --release --example tour`.
 //!
-//! Each program stands under its heading, with a word on what it shows; what it prints comes below. Some of it differs
-//! from run to run: that is then the point. Name chapters to see only those: `… --example tour -- goroutines`.
+//! Each program has a heading and a few words on what it shows. Its output follows. Some outputs differ from run to run, and the
+//! text then says why. Name chapters to run only those: `cargo run --release --example tour -- channels select`.
 
 use std::process::ExitCode;
 use std::time::Instant;
@@ -10,6 +10,8 @@ use std::time::Instant;
 mod channels;
 #[path = "tour/context.rs"]
 mod context;
+#[path = "tour/golang.rs"]
+mod golang;
 #[path = "tour/goroutines.rs"]
 mod goroutines;
 #[path = "tour/inspect.rs"]
@@ -21,55 +23,91 @@ mod select;
 #[path = "tour/sync.rs"]
 mod sync;
 
-const CHAPTERS: &[(&str, fn())] = &[
-    ("goroutines", goroutines::chapter),
-    ("sync", sync::chapter),
-    ("channels", channels::chapter),
-    ("select", select::chapter),
-    ("context", context::chapter),
-    ("net", net::chapter),
-    ("inspect", inspect::chapter),
+struct Chapter {
+    name: &'static str,
+    about: &'static str,
+    run: fn(),
+}
+
+const CHAPTERS: &[Chapter] = &[
+    Chapter {
+        name: "goroutines",
+        about: "start, join, share; what a goroutine and a switch cost, next to Go",
+        run: goroutines::chapter,
+    },
+    Chapter {
+        name: "sync",
+        about: "WaitGroup, Mutex, RwMutex, Cond, Once, Pool",
+        run: sync::chapter,
+    },
+    Chapter {
+        name: "channels",
+        about: "directions, buffers, close, nil channels, ownership, values that come back",
+        run: channels::chapter,
+    },
+    Chapter {
+        name: "select",
+        about: "uniform choice, time-outs, default, loops, arms that are switched off",
+        run: select::chapter,
+    },
+    Chapter {
+        name: "context",
+        about: "cancellation, deadlines, causes, values",
+        run: context::chapter,
+    },
+    Chapter { name: "net", about: "a server, and the latency of its requests", run: net::chapter },
+    Chapter { name: "inspect", about: "dumps of all goroutines, and leaks", run: inspect::chapter },
 ];
 
 fn main() -> ExitCode {
     let wanted: Vec<String> = std::env::args().skip(1).collect();
     if let Some(unknown) =
-        wanted.iter().find(|name| !CHAPTERS.iter().any(|(chapter, _)| chapter == name))
+        wanted.iter().find(|name| !CHAPTERS.iter().any(|chapter| chapter.name == **name))
     {
-        let names: Vec<_> = CHAPTERS.iter().map(|(name, _)| *name).collect();
-        eprintln!("no chapter {unknown:?}; there are: {}", names.join(", "));
+        let names: Vec<_> = CHAPTERS.iter().map(|chapter| chapter.name).collect();
+        eprintln!("no chapter {unknown:?}; the chapters are: {}", names.join(", "));
         return ExitCode::FAILURE;
     }
+    contents();
     let start = Instant::now();
-    for (name, chapter) in CHAPTERS {
+    for Chapter { name, run, .. } in CHAPTERS {
         if wanted.is_empty() || wanted.iter().any(|wanted| wanted == name) {
-            println!("{0}\n{name}\n{0}", "=".repeat(name.len()));
-            chapter();
+            println!("\n{0}\n{name}\n{0}", "=".repeat(name.len()));
+            run();
         }
     }
     println!("\n(the tour took {:.1} s)", start.elapsed().as_secs_f64());
     ExitCode::SUCCESS
 }
 
-/// What the chapters share.
+/// Prints the table of contents.
+fn contents() {
+    println!("A tour of Go's concurrency in Rust. The chapters:\n");
+    for Chapter { name, about, .. } in CHAPTERS {
+        println!("    {name:<12} {about}");
+    }
+    println!("\nTo run one of them: cargo run --release --example tour -- channels");
+}
+
+/// Functions that the chapters share.
 mod page {
     use std::io::{IsTerminal, Write, stderr};
 
-    /// A program's heading, and what it shows.
+    /// Prints a program's heading, and what the program shows.
     pub(crate) fn heading(title: &str, about: &str) {
         println!("\n--- {title} {}", "-".repeat(100 - title.len()));
         text(about);
         println!();
     }
 
-    /// Prose, set apart from what the programs print.
+    /// Prints prose, indented to set it apart from the programs' output.
     pub(crate) fn text(text: &str) {
         for line in text.lines() {
             println!("{}", format!("    {line}").trim_end());
         }
     }
 
-    /// Tells a person at a terminal that something is still going on; anybody else sees nothing.
+    /// Shows on a terminal that a long program is still running. Prints nothing elsewhere.
     pub(crate) struct Progress(bool);
 
     impl Progress {
@@ -92,7 +130,7 @@ mod page {
         }
     }
 
-    /// 1234567 as "1 234 567".
+    /// Formats 1234567 as "1 234 567".
     pub(crate) fn grouped(n: usize) -> String {
         let digits = n.to_string();
         let mut out = String::new();

@@ -1,8 +1,9 @@
-//! Channels: their ends, their room, their closing, and who should own them.
+//! Channels: ends, buffers, close, ownership.
 
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
+use futures_lite::future::poll_once;
 use gopark::chan::{self, Receiver, Sender};
 use gopark::sync::WaitGroup;
 use gopark::{Runtime, block_on, go, gosched};
@@ -19,14 +20,15 @@ pub(crate) fn chapter() {
     broadcast();
     nil();
     table();
+    comes_back();
     ownership();
 }
 
 fn first_word() {
     heading(
-        "A word through a channel",
-        "`unbuffered` makes a channel and gives its two ends. The receive waits until the goroutine has sent, so main cannot\n\
-         end before that: the channel is the join point.",
+        "A message through a channel",
+        "`unbuffered` returns the two ends of a new channel. The receive waits until the goroutine has sent, so main cannot end\n\
+         before that: the channel is the join point.",
     );
 
     block_on(async {
@@ -39,8 +41,8 @@ fn first_word() {
 fn directions() {
     heading(
         "Directional ends",
-        "Go has `chan T`, and `chan<- T` and `<-chan T` for functions that shall only send or only receive. Here the ends are\n\
-         two types from the start; who needs both takes both. The wrong direction does not compile:",
+        "Go has `chan T`, and `chan<- T` and `<-chan T` for functions that may only send or only receive. Here the two ends\n\
+         always have different types; a function that needs both takes both. The wrong direction does not compile:",
     );
     text(
         r#"fn write_and_read(tx: Sender<i32>, rx: Receiver<i32>) {
@@ -70,7 +72,7 @@ error[E0599]: no method named `send` found for struct `Receiver<T>` in the curre
     });
 }
 
-/// What happens on one processor, in order: there it is the same each time.
+/// Runs `main` on one processor, so that its output is the same in each run.
 fn on_one_processor(main: impl Future<Output = ()> + Send) {
     Runtime::builder().gomaxprocs(1).build().unwrap().block_on(main);
 }
@@ -78,8 +80,9 @@ fn on_one_processor(main: impl Future<Output = ()> + Send) {
 fn rendezvous() {
     heading(
         "Without a buffer, sender and receiver meet",
-        "A send on an unbuffered channel is complete when somebody has taken the value, not before. (On one processor, so\n\
-         that it prints the same each time. A goroutine that is woken is the next to run; whoever woke it goes on first.)",
+        "A send on an unbuffered channel completes when a receiver has taken the value, not before. (This runs on one\n\
+         processor, so that it prints the same each time. A woken goroutine goes into the run-next slot: it runs next, when\n\
+         the goroutine that woke it waits or ends.)",
     );
 
     on_one_processor(async {
@@ -94,7 +97,7 @@ fn rendezvous() {
         for _ in 0..3 {
             gosched().await;
         }
-        println!("a while later main comes to receive");
+        println!("later, main receives");
         while let Some(n) = rx.recv().await {
             println!("received {n}");
         }
@@ -104,9 +107,9 @@ fn rendezvous() {
 
 fn buffered() {
     heading(
-        "With a buffer, the sender may be ahead",
-        "Room for four: the producer is done with four values before anybody reads, and waits with the fifth. Whoever knows\n\
-         how many values there will be can make room for all of them, and spare the goroutines the switching.",
+        "With a buffer, the sender can be ahead",
+        "Capacity four: the producer sends four values before any is received, and waits with the fifth. If the number of values\n\
+         is known, a buffer for all of them saves the switches.",
     );
 
     on_one_processor(async {
@@ -114,7 +117,7 @@ fn buffered() {
         let producer = go(async move {
             for n in 0..6 {
                 tx.send(n).await.unwrap();
-                println!("producer: {n} is in, {} wait there", tx.len());
+                println!("producer: sent {n}, {} in the buffer", tx.len());
             }
             println!("producer: done");
         });
@@ -132,27 +135,28 @@ fn buffered() {
 fn second_value() {
     heading(
         "The second value of a receive",
-        "Go's `v, ok := <-ch` says by `ok` whether `v` was sent or the channel is closed. An `Option` says the same, and does\n\
-         not let anybody take the zero value for a real one. A closed channel may be read for ever.",
+        "In Go's `v, ok := <-ch`, `ok` is false if the channel is closed, and `v` is then the zero value. Here a receive returns\n\
+         an `Option`, so no zero value can be mistaken for a sent one. A closed channel returns `None` every time.",
     );
 
     block_on(async {
         let (tx, rx) = chan::bounded(1);
         tx.send(7).await.unwrap();
-        println!("open, one value in it: {:?}", rx.recv().await);
-        println!("closing it:            {}", tx.close());
-        println!("closed:                {:?}", rx.recv().await);
-        println!("and again:             {:?}", rx.recv().await);
-        println!("a send now:            {:?}   (Go panics)", tx.send(8).await);
-        println!("closing it again:      {}   (Go panics)", tx.close());
+        println!("open, one value:      {:?}", rx.recv().await);
+        println!("close:                {}", tx.close());
+        println!("closed:               {:?}", rx.recv().await);
+        println!("and again:            {:?}", rx.recv().await);
+        let value = tx.send(8).await.unwrap_err().into_inner();
+        println!("a send on it:         an error with the value {value} (Go panics)");
+        println!("a second close:       {} (Go panics)", tx.close());
     });
 }
 
 fn range() {
     heading(
         "Ranging over a channel",
-        "Go's `for v := range ch` ends when the channel is closed and empty; so does `while let`. Dropping the last sender\n\
-         closes the channel, so the goroutine's end does: no `defer close(ch)`. A receiver is also a `Stream`.",
+        "Go's `for v := range ch` ends when the channel is closed and empty, and so does `while let`. Dropping the last sender\n\
+         closes the channel, so no `defer close(ch)` is needed. A receiver is also a `Stream`.",
     );
 
     block_on(async {
@@ -165,15 +169,15 @@ fn range() {
         while let Some(n) = rx.recv().await {
             print!("{n} ");
         }
-        println!("and out");
+        println!("end");
     });
 }
 
 fn broadcast() {
     heading(
         "Closing as a broadcast",
-        "A value reaches one receiver, a close reaches all of them, whoever they are and however many: cheaper than sending\n\
-         to each, and they need not be counted.",
+        "A value reaches one receiver; a close reaches all of them. It is cheaper than a message to each, and the number of\n\
+         receivers need not be known.",
     );
 
     block_on(async {
@@ -183,10 +187,10 @@ fn broadcast() {
             let wait = wait.clone();
             wg.go(async move {
                 wait.recv().await;
-                println!("{i} has begun");
+                println!("{i} starts");
             });
         }
-        println!("unblocking the goroutines …");
+        println!("closing the channel …");
         begin.close();
         wg.wait().await;
     });
@@ -195,8 +199,8 @@ fn broadcast() {
 fn nil() {
     heading(
         "Nil channels",
-        "A channel variable of Go that was never made: sends and receives on it wait for ever, and closing it panics. There\n\
-         are no nil channels by mistake here, but there are on purpose: in a `select!` they switch a case off.",
+        "In Go, a channel variable without a `make` is nil: sends and receives on it never complete, and closing it panics. Here\n\
+         a nil channel must be made explicitly. It can switch off a case of a `select!`.",
     );
 
     let (tx, rx) = (Sender::<i32>::nil(), Receiver::<i32>::nil());
@@ -206,7 +210,7 @@ fn nil() {
     println!("close:   panics with {:?}", panic_of(|| _ = tx.close()));
 }
 
-/// What one look at an operation says.
+/// Polls an operation once.
 fn once<T: std::fmt::Debug>(operation: impl Future<Output = T>) -> String {
     match pin!(operation).poll(&mut Context::from_waker(Waker::noop())) {
         Poll::Ready(value) => format!("{value:?}"),
@@ -214,7 +218,7 @@ fn once<T: std::fmt::Debug>(operation: impl Future<Output = T>) -> String {
     }
 }
 
-/// The text of a panic, which is not printed.
+/// Returns the text of a panic without printing it.
 fn panic_of(f: impl FnOnce() + std::panic::UnwindSafe) -> String {
     let hook = std::panic::take_hook();
     std::panic::set_hook(Box::new(|_| ()));
@@ -225,9 +229,8 @@ fn panic_of(f: impl FnOnce() + std::panic::UnwindSafe) -> String {
 
 fn table() {
     heading(
-        "What each operation comes to",
-        "The table that every user of Go's channels has in mind, not written down but tried, one operation after the other:\n\
-         for each state of a channel a fresh one.",
+        "What each operation does",
+        "The well-known table of Go's channels. Each cell is the result of a real operation on a new channel in that state.",
     );
 
     type Make = fn() -> (Sender<i32>, Receiver<i32>);
@@ -247,37 +250,61 @@ fn table() {
             ends
         }),
     ];
-    println!("{:<18} {:<10} {:<20} close", "", "receive", "send");
+    println!("{:<18} {:<10} {:<18} close", "", "receive", "send 9");
     for (state, make) in states {
         let (tx, rx) = make();
         let received = once(rx.recv());
         let (tx2, _rx2) = make();
-        let sent = once(tx2.send(9));
+        let sent = match pin!(tx2.send(9)).poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(Ok(())) => "sent".to_owned(),
+            Poll::Ready(Err(error)) => format!("{} comes back", error.into_inner()),
+            Poll::Pending => "waits".to_owned(),
+        };
         let (tx3, _rx3) = make();
         let closed =
             if tx3 == Sender::nil() { "panics".to_owned() } else { tx3.close().to_string() };
-        println!("{state:<18} {received:<10} {sent:<20} {closed}");
+        println!("{state:<18} {received:<10} {sent:<18} {closed}");
         drop(tx);
     }
     println!();
     text(
-        "Where Go panics, at a send to a closed channel and at a second close, the send gives its value back and the close\n\
-         says `false`. The wrong end of a channel is a compile error in both.",
+        "Where Go panics, a send on a closed channel returns the value, and a second close returns `false`. In both languages\n\
+         the wrong end of a channel is a compile error.",
     );
 }
 
-/// A channel with so much room and so many values.
-fn with(room: usize, values: usize) -> (Sender<i32>, Receiver<i32>) {
-    let (tx, rx) = chan::bounded(room);
+/// A channel of that capacity with that many values.
+fn with(capacity: usize, values: usize) -> (Sender<i32>, Receiver<i32>) {
+    let (tx, rx) = chan::bounded(capacity);
     (0..values).for_each(|_| tx.try_send(1).unwrap());
     (tx, rx)
 }
 
+fn comes_back() {
+    heading(
+        "A value comes back",
+        "In Go an operation cannot be dropped; here it can, at any time. A receive waits; a send hands it the value, and so\n\
+         completes; then the receive is dropped without another poll. The value goes back into the channel.",
+    );
+
+    block_on(async {
+        let (tx, rx) = chan::unbuffered();
+        {
+            let mut waiting = pin!(rx.recv());
+            assert!(poll_once(&mut waiting).await.is_none());
+            tx.send("a letter").await.unwrap();
+            println!("sent; the channel holds {}", rx.len());
+        }
+        println!("the receive was dropped; the channel holds {}", rx.len());
+        println!("the next receive: {:?}", rx.recv().await);
+    });
+}
+
 fn ownership() {
     heading(
-        "Who owns a channel",
-        "The owner makes the channel, writes to it, closes it, and gives only the reading end away. Then the owner cannot\n\
-         write to a nil or a closed channel, and readers can do no harm: they need to handle waiting and the end.",
+        "Which goroutine owns a channel",
+        "One goroutine makes the channel, sends, closes, and gives away only the receiving end. So it cannot send on a nil or\n\
+         closed channel, and receivers can only receive: they must handle waiting and the end.",
     );
 
     fn results() -> Receiver<i32> {
@@ -286,7 +313,7 @@ fn ownership() {
             for n in 0..=5 {
                 tx.send(n).await.unwrap();
             }
-        }); // the sender goes here, and the channel closes
+        }); // drops the sender, which closes the channel
         rx
     }
 

@@ -1,4 +1,4 @@
-//! Contexts: telling everybody who works on something that it is over.
+//! Contexts: cancellation, deadlines and values for all goroutines that work on one task.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -26,9 +26,9 @@ pub(crate) fn chapter() {
 
 fn done_channel() {
     heading(
-        "One word ends them all",
-        "Three goroutines work until they are told to stop. A channel that is closed would do for that; a context can be\n\
-         passed on, so that whoever works for them is told as well.",
+        "One cancel ends all",
+        "Three goroutines work until they are cancelled. A closed channel would be enough for that; but a context can also be\n\
+         passed on to the functions that they call.",
     );
 
     block_on(async {
@@ -47,7 +47,7 @@ fn done_channel() {
                     gosched().await;
                 }
                 stopped.fetch_add(1, Ordering::Relaxed);
-                println!("{name}: stopped after some work: {}", pieces > 0);
+                println!("{name}: stopped, has done some work: {}", pieces > 0);
             });
         }
         time::sleep(Duration::from_millis(50)).await;
@@ -58,7 +58,7 @@ fn done_channel() {
     });
 }
 
-/// Waits for the end of its context and says so.
+/// Waits for the end of its context and sends its name.
 async fn branch(name: &'static str, ctx: Context, log: Sender<&'static str>) {
     ctx.done().await;
     log.send(name).await.unwrap();
@@ -67,9 +67,9 @@ async fn branch(name: &'static str, ctx: Context, log: Sender<&'static str>) {
 fn tree() {
     heading(
         "A tree",
-        "For a journey, a flight and a hotel are searched for at the same time; the search for hotels asks for prices. The\n\
-         hotel is called off: it and what works for it ends; what is above and beside does not notice. Then the whole journey\n\
-         is called off, and with it the rest.",
+        "A journey needs a flight and a hotel, which are searched for at the same time; the hotel search also asks for prices.\n\
+         Cancelling the hotel ends it and its descendants, but not its parent and its sibling. Then cancelling the journey\n\
+         ends the rest.",
     );
 
     block_on(async {
@@ -103,7 +103,7 @@ fn tree() {
 fn deadline() {
     heading(
         "A deadline",
-        "A context can end by itself when time is up. The earlier deadline counts, be it its own or that of a parent.",
+        "A context with a deadline ends by itself. The earliest deadline counts, its own or that of an ancestor.",
     );
 
     block_on(async {
@@ -121,9 +121,9 @@ fn deadline() {
 
 fn check_before() {
     heading(
-        "Not even begun",
-        "A report takes a minute, and whoever asks for it gives it a second. Who knows how long the work takes can look at the\n\
-         deadline, and give up before it begins.",
+        "Failing early",
+        "A report takes a minute, and its caller allows a second. A function that knows how long it takes can check the deadline\n\
+         and fail before it starts.",
     );
 
     async fn report(ctx: &Context) -> Result<&'static str, ContextError> {
@@ -138,16 +138,15 @@ fn check_before() {
         let start = Instant::now();
         let (ctx, _) = Context::background().with_timeout(Duration::from_secs(1));
         let answer = report(&ctx).await;
-        println!("{} at once: {}", answer.unwrap_err(), start.elapsed() < Duration::from_secs(1));
+        println!("{}, at once: {}", answer.unwrap_err(), start.elapsed() < Duration::from_secs(1));
         assert_eq!(answer, Err(ContextError::DeadlineExceeded));
     });
 }
 
 fn cause() {
     heading(
-        "Why",
-        "Whoever ends a context may say why, and everything below can ask. The first one counts; what comes later changes\n\
-         nothing.",
+        "Causes",
+        "A cancel may have a cause, which all descendants can read. The first cancel counts; later ones change nothing.",
     );
 
     block_on(async {
@@ -167,9 +166,9 @@ fn cause() {
 
 fn value() {
     heading(
-        "What goes along",
-        "A request's user and number are needed in many layers, most of which do not care. The key of a value is its type, so\n\
-         nobody else's is taken for it; and it needs no cast.",
+        "Values",
+        "Many layers pass on the user and the number of a request without using them. The key of a value is its type, so two\n\
+         packages cannot use the same key by mistake, and no cast is needed.",
     );
 
     #[derive(Debug, PartialEq)]
@@ -188,10 +187,10 @@ fn value() {
         println!("{text}");
         assert_eq!(text, "request 7 of ann");
 
-        // One below may have another value; above, nothing changes.
+        // A child may replace a value. The parent keeps its own.
         let other = ctx.with_value(User("bob"));
         println!(
-            "below: {:?}, above: {:?}",
+            "child: {:?}, parent: {:?}",
             other.value::<User>().unwrap(),
             ctx.value::<User>().unwrap()
         );
@@ -205,9 +204,9 @@ fn value() {
 
 fn after_func() {
     heading(
-        "Afterwards",
-        "A future given to `after_func` is started as a goroutine when the context ends, unless it is stopped before. What\n\
-         must still be done then runs under `without_cancel`: the same values, but no end.",
+        "Work after the end",
+        "`after_func` starts a future as a goroutine when the context ends, unless it was stopped before. Work that must still be\n\
+         done then can use `without_cancel`, a context with the same values that does not end.",
     );
 
     struct User(&'static str);
@@ -222,7 +221,7 @@ fn after_func() {
                 rest.run(async { format!("{} has left", rest.value::<User>().unwrap().0) }).await;
             first.send(line.unwrap()).await.unwrap();
         });
-        let stop = ctx.after_func(async move { second.send("never said".into()).await.unwrap() });
+        let stop = ctx.after_func(async move { second.send("never sent".into()).await.unwrap() });
         assert!(stop.stop());
         cancel.cancel();
         let line = lines.recv().await.unwrap();
@@ -233,9 +232,8 @@ fn after_func() {
 
 fn run() {
     heading(
-        "Any wait, until the context ends",
-        "`ctx.run` is the select with `ctx.Done()` that Go's functions are full of. It takes any future, so no operation needs\n\
-         a form of its own with a context.",
+        "Any operation, until the context ends",
+        "`ctx.run` is Go's usual select with `ctx.Done()`. It takes any future, so operations need no variant with a context.",
     );
 
     block_on(async {
@@ -254,7 +252,7 @@ fn run() {
         println!("{got:?}");
         assert_eq!(got, Err(ContextError::Canceled));
 
-        // The receive that was called off took nothing along.
+        // The receive that was cancelled has taken nothing.
         tx.send("another").await.unwrap();
         assert_eq!(rx.recv().await, Some("another"));
     });
@@ -263,8 +261,8 @@ fn run() {
 fn recv() {
     heading(
         "A loop over a channel, until the context ends",
-        "A stream of numbers, of which somebody has had enough. In the loop is one word: `ctx.recv`, which looks at the\n\
-         context first. (Go's select would draw, and go round a few more times.) What was not received stays in the channel.",
+        "The loop receives numbers until the context is cancelled. `ctx.recv` checks the context first. (Go's select would draw,\n\
+         and might receive a few more.) Values that were not received stay in the channel.",
     );
 
     block_on(async {
@@ -280,16 +278,16 @@ fn recv() {
                 cancel.cancel();
             }
         }
-        println!("seen {seen:?}, {} are left", numbers.len());
+        println!("received {seen:?}, {} are left", numbers.len());
         assert_eq!((seen, numbers.len()), (vec![1, 2, 3, 4], 6));
     });
 }
 
 fn many() {
     heading(
-        "Many",
-        "A hundred thousand goroutines wait for one context, each by a child of its own. No goroutine is there for the\n\
-         tree itself; cancel returns when all of it has ended.",
+        "A large tree",
+        "A hundred thousand goroutines wait for one context, each with a child of its own. The tree needs no goroutine. `cancel`\n\
+         returns when all contexts of the tree have ended.",
     );
 
     const MANY: usize = 100_000;
@@ -314,7 +312,7 @@ fn many() {
         wg.wait().await;
         let ended = ended.load(Ordering::Relaxed);
         println!(
-            "{} have ended; cancel took {:.1} ms",
+            "{} goroutines have ended; cancel took {:.1} ms",
             grouped(ended),
             cancelled.as_secs_f64() * 1e3
         );

@@ -1,4 +1,4 @@
-//! Goroutines: how they start, how they are waited for, what they share, and what one costs.
+//! Goroutines: how they start, how to wait for them, what they share, and what one costs.
 
 use std::fs;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use gopark::sync::WaitGroup;
 use gopark::{Runtime, block_on, chan, go, gosched, inspect, num_goroutine};
 
+use crate::golang;
 use crate::page::{Progress, grouped, heading, text};
 
 pub(crate) fn chapter() {
@@ -18,7 +19,7 @@ pub(crate) fn chapter() {
     closure();
     loop_wrong();
     loop_right();
-    blocked_for_ever();
+    blocked_without_end();
     memory();
     context_switch();
 }
@@ -26,8 +27,8 @@ pub(crate) fn chapter() {
 fn hello() {
     heading(
         "Hello from a goroutine",
-        "`go` takes a future, mostly the call of an async fn, and runs it beside the caller. What it returns is a handle;\n\
-         awaiting it waits for the goroutine's end and gives its result.",
+        "`go` takes a future, usually the call of an async fn, and runs it concurrently. It returns a handle. Awaiting the\n\
+         handle waits for the goroutine's end and returns its result.",
     );
 
     async fn say_hello() {
@@ -36,7 +37,7 @@ fn hello() {
 
     block_on(async {
         let goroutine = go(say_hello());
-        // Other things go on here.
+        // Main can do other things here.
         goroutine.await.unwrap();
     });
 }
@@ -44,7 +45,7 @@ fn hello() {
 fn anonymous() {
     heading(
         "An anonymous goroutine",
-        "An async block needs no name. It may also be kept in a variable first, as any value.",
+        "An async block needs no name. Like any value, it can be stored in a variable first.",
     );
 
     block_on(async {
@@ -58,9 +59,9 @@ fn anonymous() {
 fn no_join_point() {
     heading(
         "No join point",
-        "The main returns without waiting for its goroutine: whether that has run by then is anybody's guess. (In Go the\n\
-         process would end with main, and the goroutine with it. Here `block_on` returns, the goroutine goes on in the\n\
-         background, and the process ends when `fn main` does.)",
+        "Main returns without waiting for its goroutine, which may or may not have run by then. (In Go the process would end\n\
+         with main, and the goroutine with it. Here `block_on` returns, the goroutine goes on in the background, and the\n\
+         process ends when `fn main` does.)",
     );
 
     const ROUNDS: usize = 1000;
@@ -76,14 +77,17 @@ fn no_join_point() {
     }
     println!("in {in_time} of {ROUNDS} rounds the goroutine had said hello when main returned");
     block_on(all.wait());
-    println!("a little later it had in all {ROUNDS}: the process was still there");
+    println!("a little later it had in all {ROUNDS}, because the process had not ended");
 }
 
 fn join_point() {
     heading(
         "A WaitGroup as the join point",
-        "`WaitGroup::go` counts one up, starts the goroutine, and counts one down at its end; `wait` waits for zero.\n\
-         Now every goroutine has run when main returns. Their order is nobody's business.",
+        "`WaitGroup::go` increments a counter, starts the goroutine, and decrements the counter when it ends; `wait` waits for\n\
+         zero. So all goroutines have run when main returns.\n\
+         The last goroutine often comes first: a new or woken goroutine goes into the run-next slot of its processor (LIFO),\n\
+         and moves the goroutine that was there to the end of the queue (FIFO). Go does the same. Its data is still in the\n\
+         cache, and a pair of goroutines that exchange messages can stay on one processor.",
     );
 
     block_on(async {
@@ -99,9 +103,9 @@ fn join_point() {
 fn closure() {
     heading(
         "A closure that shares a variable",
-        "Go's closure writes to its parent's `salutation`. A goroutine may outlive its parent, so Rust wants the sharing said\n\
-         aloud: an `Arc` for the common ownership, a lock for the write. (No sharing, no lock: let the goroutine own the\n\
-         value and return it.)",
+        "Go's closure writes to its parent's `salutation`. A goroutine may outlive its parent, so in Rust the sharing must be\n\
+         explicit: an `Arc` for shared ownership, a lock for the write. (Without sharing no lock is needed: let the goroutine\n\
+         own the value and return it.)",
     );
 
     block_on(async {
@@ -118,9 +122,9 @@ const SALUTATIONS: [&str; 3] = ["hello", "greetings", "good day"];
 
 fn loop_wrong() {
     heading(
-        "The loop, in its wrong form",
-        "Go's famous trap: three goroutines close over the one loop variable and run when the loop is over, so that all three\n\
-         print its last value. (Go 1.22 took the trap away: each turn has a variable of its own.) The same in Rust:",
+        "The loop, wrong",
+        "A well-known bug in Go: three goroutines share one loop variable and run after the loop has ended, so all three print\n\
+         its last value. (Since Go 1.22 each iteration has its own variable.) The same code in Rust does not compile:",
     );
     text(
         r#"    for salutation in ["hello", "greetings", "good day"] {
@@ -139,8 +143,7 @@ error[E0373]: async block may outlive the current function, but it borrows `salu
   |
 help: to force the async block to take ownership of `salutation`, use the `move` keyword
 
-The nearest thing that does compile shares one variable on purpose, as Go's loop did unasked. On one processor the
-goroutines run when the loop is over:"#,
+To get Go's old behaviour, the variable must be shared explicitly. On one processor the goroutines run after the loop:"#,
     );
     println!();
 
@@ -159,10 +162,9 @@ goroutines run when the loop is over:"#,
 
 fn loop_right() {
     heading(
-        "The loop, in its right form",
-        "What the compiler asked for: `move`. Each goroutine owns its salutation, and each is said once, in whatever order.\n\
-         (A new goroutine is the next to run on its processor, and the one that was to be next goes into the queue, as in\n\
-         Go: so the last often comes first.)",
+        "The loop, right",
+        "With `move`, as the compiler suggests, each goroutine owns its salutation. Each is printed once, in any order; the last\n\
+         often first, because of the run-next slot.",
     );
 
     block_on(async {
@@ -174,20 +176,20 @@ fn loop_right() {
     });
 }
 
-fn blocked_for_ever() {
+fn blocked_without_end() {
     heading(
-        "A goroutine that blocks for ever",
-        "Nobody will send on this channel, and the goroutine itself holds the sender, so it will never close. In Go such a\n\
-         goroutine is leaked, with all it holds, until the process ends. Here it stays while its runtime does, and is then\n\
-         dropped, destructors and all. (Had only its parent held a sender, dropping that would have closed the channel and\n\
-         ended the wait: a receiver that everybody has left is told so.)\n\
-         `GOPARK_DEBUG=leaks=report` lists such goroutines when main returns, without a word in the program.",
+        "A goroutine that never ends",
+        "No value is ever sent on this channel, and the goroutine holds the sender itself, so the channel is never closed. In\n\
+         Go such a goroutine is leaked, with all its memory, until the process ends. Here it ends with its runtime, which drops\n\
+         it and runs its destructors. (If only its parent held a sender, dropping that would close the channel, and the\n\
+         receive would return None.)\n\
+         `GOPARK_DEBUG=leaks=report` lists such goroutines when main returns, without a change to the program.",
     );
 
     struct Guard;
     impl Drop for Guard {
         fn drop(&mut self) {
-            println!("… dropped, and with it all it held");
+            println!("… dropped, with everything that it owned");
         }
     }
 
@@ -207,7 +209,7 @@ fn blocked_for_ever() {
         });
         started.wait().await;
     });
-    println!("main has returned; goroutines alive: {}. The leak is found:", rt.num_goroutine());
+    println!("main has returned; goroutines alive: {}. `inspect::leaks` says:", rt.num_goroutine());
     while inspect::goroutines().iter().all(|goroutine| !goroutine.is_waiting()) {
         std::thread::yield_now();
     }
@@ -215,19 +217,34 @@ fn blocked_for_ever() {
         println!("  {} [{}] spawned at {}", leak.count, leak.reason, leak.spawned_at);
     }
     drop(rt);
-    println!("the runtime is gone");
+    println!("the runtime is dropped");
 }
 
-/// Kilobytes that the chapter saw Go take, by the number of goroutines, its main included.
-const GO_KB: [(usize, usize); 5] =
+/// Go's memory in KB by the number of goroutines, main included, as recorded once on another machine.
+const RECORDED_GO_KB: [(usize, usize); 5] =
     [(11, 65), (101, 327), (1001, 4784), (10_001, 30_474), (100_001, 262_300)];
+
+/// Kilobytes and bytes per goroutine that Go takes for 10, 100, … 100 000 goroutines; true if measured now.
+fn go_memory(progress: &Progress) -> (Vec<(usize, usize)>, bool) {
+    let mut measured = vec![];
+    for row in 0..5 {
+        let n = 10_usize.pow(row + 1);
+        progress.show(&format!("Go: {} goroutines", grouped(n)));
+        let Some(each) = golang::measure(&format!("parked_{n}"), n, gopark::num_cpu()) else {
+            progress.clear();
+            return (RECORDED_GO_KB.map(|(n, kb)| (kb, kb * 1024 / n)).to_vec(), false);
+        };
+        measured.push((each as usize * n / 1024, each as usize));
+    }
+    progress.clear();
+    (measured, true)
+}
 
 fn memory() {
     heading(
         "What a goroutine weighs",
-        "Goroutines that wait on a channel where nothing comes, more and more of them, and what memory the process has come\n\
-         to hold since there were none (resident, in KB). Go's column is the chapter's; it counts main, so its rows are for\n\
-         11, 101, … 100 001.",
+        "More and more goroutines wait on a channel on which nothing is sent. The table has the growth of the process's\n\
+         resident memory since before the first one.",
     );
 
     if resident().is_none() {
@@ -237,6 +254,7 @@ fn memory() {
         return;
     }
     let progress = Progress::new();
+    let (go_memory, go_is_measured) = go_memory(&progress);
     let rt = Runtime::new();
     println!(
         "{:>11} {:>11} {:>9}   {:>11} {:>9}",
@@ -245,7 +263,7 @@ fn memory() {
     let ended = rt.block_on(async {
         let (tx, rx) = chan::unbuffered::<()>();
         let (parked, ended) = (WaitGroup::new(), Arc::new(AtomicUsize::new(0)));
-        // What is there without any goroutine, once all that starting and measuring needs has been touched.
+        // Before the first goroutine, but after everything that starting and measuring needs has been touched.
         go(async {}).await.unwrap();
         let before = resident().and(resident()).unwrap_or(0);
         let mut alive = 0;
@@ -269,8 +287,8 @@ fn memory() {
             gosched().await;
             progress.clear();
             let bytes = resident().unwrap_or(before).saturating_sub(before);
-            let (go_kb, go_each) = match GO_KB.get(row as usize) {
-                Some(&(n, kb)) => (grouped(kb), grouped(kb * 1024 / n)),
+            let (go_kb, go_each) = match go_memory.get(row as usize) {
+                Some(&(kb, each)) => (grouped(kb), grouped(each)),
                 None => ("–".into(), "–".into()),
             };
             println!(
@@ -280,7 +298,7 @@ fn memory() {
                 grouped(bytes / alive)
             );
         }
-        // Closing the channel wakes every one of them.
+        // Dropping the last sender closes the channel, which wakes all of them.
         drop(tx);
         while num_goroutine() > 1 {
             gosched().await;
@@ -288,24 +306,30 @@ fn memory() {
         ended.load(Ordering::Relaxed)
     });
     println!();
+    text(if go_is_measured {
+        "Go's columns were measured now, with `benches/go/compare`."
+    } else {
+        "`go` is not on the PATH, or its program did not build. So Go's columns have figures that were recorded once on another\n\
+         machine; they count main too, for 11, 101, … 100 001 goroutines."
+    });
     text(&format!(
-        "A goroutine of Go has a stack, 2 KB at the least, and its descriptor: some 2.6 KB each once there are many; the\n\
-         first rows carry what the runtime takes in advance. Ours has no stack: it is one allocation, of its future (what\n\
-         lives across an `.await`, here three handles and the receive itself) and a header. Memory comes in pages of 4 KB,\n\
-         so the first rows tell little.\n\
+        "A goroutine of Go has a stack of at least 2 KB and a descriptor. One of gopark has no stack: it is a single allocation\n\
+         for a header and the future, which contains what lives across an `.await`, here three handles and the receive. One\n\
+         that holds nothing takes 112 bytes (`cargo bench --bench compare -- parked`). Memory is counted in pages of 4 KB, so\n\
+         the first rows say little.\n\
          Closing the channel then ended {} goroutines.",
         grouped(ended)
     ));
 }
 
-/// Bytes of memory that the process has in use, where that can be known.
+/// Returns the process's resident memory in bytes, on systems that report it.
 fn resident() -> Option<usize> {
     let statm = fs::read_to_string("/proc/self/statm").ok()?;
     let pages: usize = statm.split_ascii_whitespace().nth(1)?.parse().ok()?;
     Some(pages * page_size()?)
 }
 
-/// The kernel counts in pages and tells their size beside the first mapping.
+/// Returns the size of a page, which the kernel reports with each mapping.
 fn page_size() -> Option<usize> {
     let smaps = fs::read_to_string("/proc/self/smaps").ok()?;
     let line = smaps.lines().find(|line| line.starts_with("KernelPageSize:"))?;
@@ -316,11 +340,19 @@ fn page_size() -> Option<usize> {
 fn context_switch() {
     heading(
         "What a switch between goroutines costs",
-        "Two goroutines and an unbuffered channel: one sends, the other receives, again and again; what an operation takes, as\n\
-         `go test -bench` prints it. The chapter's figure for Go is 131.6 ns/op, on an i7-1255U.",
+        "Two goroutines and an unbuffered channel: one sends, the other receives, again and again. An operation is one message,\n\
+         which costs a switch from one goroutine to the other.",
     );
 
+    let row = |who: &str, procs: usize, n: usize, ns: f64| {
+        println!(
+            "{:<24} {:>12} {ns:>10.1} ns/op",
+            format!("{who}, gomaxprocs {procs}"),
+            grouped(n)
+        );
+    };
     let progress = Progress::new();
+    let mut go_is_measured = true;
     for procs in [1, gopark::num_cpu()] {
         let rt = Runtime::builder().gomaxprocs(procs).build().unwrap();
         let mut n = 1;
@@ -330,16 +362,30 @@ fn context_switch() {
             if took >= Duration::from_millis(700) || n >= 1_000_000_000 {
                 break took;
             }
-            // As many as a second holds, by what is known so far, but not too many more.
+            // About as many as fit into a second at the rate so far, and at most a hundred times more.
             let rate = n as f64 / took.as_secs_f64().max(1e-9);
             n = (rate as usize).clamp(n + 1, n * 100);
         };
         progress.clear();
-        let ns = took.as_nanos() as f64 / n as f64;
-        println!("{:<30} {n:>12} {ns:>12.1} ns/op", format!("BenchmarkContextSwitch-{procs}"));
+        row("gopark", procs, n, took.as_nanos() as f64 / n as f64);
+
+        const GO_OPERATIONS: usize = 3_000_000;
+        progress.show("Go");
+        let go = golang::measure("ctx_switch", GO_OPERATIONS, procs);
+        progress.clear();
+        go_is_measured &= go.is_some();
+        if let Some(ns) = go {
+            row("Go", procs, GO_OPERATIONS, ns);
+        }
         if procs == gopark::num_cpu() {
             break;
         }
+    }
+    if !go_is_measured {
+        text(
+            "\n`go` is not on the PATH, or its program did not build, so Go was not measured. A figure that was recorded once on\n\
+             another machine, an i7-1255U: 131.6 ns/op.",
+        );
     }
 }
 

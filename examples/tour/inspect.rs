@@ -1,4 +1,4 @@
-//! Look inside: what every goroutine does, and what a test leaves behind.
+//! Inspection: dumps of all goroutines, and goroutines that a test leaks.
 
 use std::io::stdout;
 use std::sync::Arc;
@@ -17,10 +17,10 @@ pub(crate) fn chapter() {
 
 fn dump() {
     heading(
-        "Look inside",
-        "Every operation notes where it waits and why. A dump puts the goroutines that do the same into one line: how many, what\n\
-         they wait for and for how long, where, and where they were started. In Go it is what SIGQUIT prints; here\n\
-         `GOPARK_DEBUG=dump=on` does that, and the program goes on.",
+        "A dump",
+        "Every operation records where it waits and why. A dump has one line for all goroutines that do the same: how many, what\n\
+         they wait for and for how long, where, and where they were started. Go prints its dump at SIGQUIT, and ends. With\n\
+         `GOPARK_DEBUG=dump=on` gopark prints it too, and the program goes on.",
     );
 
     block_on(async {
@@ -47,15 +47,16 @@ fn dump() {
         }
     });
     text(
-        "If all of them waited for each other, the program would print as much by itself: \"all goroutines are asleep\".",
+        "If all goroutines waited for each other, the program would print these lines by itself, under the heading \"all\n\
+         goroutines are asleep\".",
     );
 }
 
 fn leak_check() {
     heading(
-        "What did it leave behind?",
+        "A leak check",
         "A `LeakCheck` at the end of a test waits for the goroutines that were started since it was made, and fails with a line\n\
-         for each that stays.",
+         for each one that does not end.",
     );
 
     block_on(async {

@@ -1,4 +1,4 @@
-//! A server: the network under the goroutines, and how long a request takes.
+//! A server, and the latency of its requests.
 
 use std::io;
 use std::net::SocketAddr;
@@ -17,28 +17,24 @@ const REQUESTS: usize = 10_000;
 pub(crate) fn chapter() {
     heading(
         "A server",
-        "A goroutine for each connection reads requests and answers them; a context ends the server. A goroutine that waits for its\n\
-         socket is parked, and its worker runs others, or else sleeps in the system's poller, which has no thread of its own.",
+        "Each connection has a goroutine, which reads requests and answers them. A context ends the server. A goroutine that\n\
+         waits for its socket is parked, and its worker runs others. An idle worker sleeps in the system's poller, which has\n\
+         no thread of its own.",
     );
 
     let mut latencies = block_on(serve_itself()).expect("sockets");
     latencies.sort();
     println!(
-        "{} requests on {CLIENTS} connections, both ends in this program",
+        "{} requests on {CLIENTS} connections; clients and server are in this program",
         grouped(latencies.len())
     );
     histogram(&latencies);
     let within =
         |percent: usize| grouped(latencies[REQUESTS * percent / 100 - 1].as_micros() as usize);
-    println!(
-        "half of them within {} µs, 99 % within {} µs, all within {} µs",
-        within(50),
-        within(99),
-        within(100)
-    );
+    println!("p50 {} µs, p99 {} µs, the slowest {} µs", within(50), within(99), within(100));
     println!();
     text(
-        "The workers always have something to do here, so most of a latency is the time that the other requests take.",
+        "The workers are always busy here, so most of a request's latency is the time of the requests before it.",
     );
 }
 
@@ -72,7 +68,7 @@ async fn client(server: SocketAddr) -> io::Result<Vec<Duration>> {
     Ok(latencies)
 }
 
-/// The latencies of all requests.
+/// Returns the latencies of all requests.
 async fn serve_itself() -> io::Result<Vec<Duration>> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let addr = listener.local_addr()?;
@@ -92,7 +88,7 @@ async fn serve_itself() -> io::Result<Vec<Duration>> {
     Ok(latencies)
 }
 
-/// A line for each power of two, in microseconds.
+/// Prints a line for each power of two, in microseconds.
 fn histogram(sorted: &[Duration]) {
     const WIDTH: usize = 60;
     let bucket = |latency: &Duration| latency.as_micros().max(1).ilog2();

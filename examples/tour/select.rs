@@ -1,4 +1,4 @@
-//! `select!`: waiting for several channels at once.
+//! `select!`: waiting for several channels at the same time.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -20,18 +20,18 @@ pub(crate) fn chapter() {
     both_directions();
     switching_off();
     run_time_list();
-    for_ever();
+    empty();
 }
 
 fn first() {
     heading(
-        "Waiting for whichever comes first",
-        "All cases are looked at together. If none is ready, the goroutine waits, on all of the channels at once.",
+        "Waiting for the first of several",
+        "`select!` checks all cases. If none is ready, the goroutine waits on all channels at the same time.",
     );
 
     block_on(async {
         let start = Instant::now();
-        let (_nobody_sends, quiet) = chan::unbuffered::<()>();
+        let (_unused, quiet) = chan::unbuffered::<()>();
         let (tx, closes) = chan::unbuffered::<()>();
         go(async move {
             time::sleep(Duration::from_millis(300)).await;
@@ -47,9 +47,8 @@ fn first() {
 
 fn several_ready() {
     heading(
-        "Several are ready",
-        "Two closed channels are ready each time. Which case is taken is drawn anew each time, with equal chances; nobody\n\
-         could know which one is meant to be more important, and so none ever starves.",
+        "Several cases are ready",
+        "Two closed channels are always ready. Each `select!` draws one of them with equal chances, so no case starves.",
     );
 
     block_on(async {
@@ -70,8 +69,8 @@ fn several_ready() {
 fn shares() {
     heading(
         "Cases that are not ready have no weight",
-        "Six cases of which three are ready, in the places 3, 4 and 6: a third each. (Starting at a random case and taking the\n\
-         next that is ready would give 1/2, 1/6 and 1/3.) With `biased;` the first in the text is taken, and no chance.",
+        "Six cases, of which the third, fourth and sixth are ready: each of these gets a third. (Starting at a random case and\n\
+         taking the next ready one would give 1/2, 1/6 and 1/3.) With `biased;` the first ready case in the text wins.",
     );
 
     block_on(async {
@@ -105,26 +104,26 @@ fn shares() {
 
 fn time_out() {
     heading(
-        "Nothing comes: a time-out",
-        "A sleep is a case like any other, and bounds the waiting. `time::timeout` says the same of one operation.",
+        "A time-out",
+        "A sleep can be a case, and limits the wait. For a single operation, `time::timeout` does the same.",
     );
 
     block_on(async {
         let start = Instant::now();
-        let (_nobody_sends, quiet) = chan::unbuffered::<i32>();
+        let (_unused, quiet) = chan::unbuffered::<i32>();
         select! {
             n = quiet.recv() => println!("got {n:?}"),
             _ = time::sleep(Duration::from_millis(200)) => println!("timed out after {} ms", start.elapsed().as_millis()),
         }
         let late = time::timeout(Duration::from_millis(50), quiet.recv()).await;
-        println!("and once more: {}", late.unwrap_err());
+        println!("the second time-out: {}", late.unwrap_err());
     });
 }
 
 fn default() {
     heading(
-        "Nothing is ready, and there is something else to do",
-        "With a `default` the select does not wait: if no case is ready at that instant, the default's body runs. It needs no\n\
+        "No case is ready: default",
+        "With a `default` the select does not wait: if no case is ready at that instant, the body of `default` runs. It needs no\n\
          async code around it.",
     );
 
@@ -138,9 +137,8 @@ fn default() {
 
 fn for_select() {
     heading(
-        "A loop around it: work until told to stop",
-        "The for-select loop: look whether anybody says stop, else do a piece of work, and again. A goroutine that works\n\
-         gives way by `gosched`.",
+        "A loop: work until stopped",
+        "The for-select loop: check the stop channel, do a piece of work, repeat. `gosched` lets other goroutines run.",
     );
 
     block_on(async {
@@ -158,15 +156,15 @@ fn for_select() {
             pieces += 1;
             gosched().await;
         }
-        println!("{} pieces of work were done before the stop was signalled", grouped(pieces));
+        println!("{} pieces of work were done before the stop", grouped(pieces));
     });
 }
 
 fn both_directions() {
     heading(
-        "Sends and receives side by side",
-        "A case may send as well. Two goroutines run the same select on one channel, each ready to send its name and to\n\
-         receive the other's: one of them sends, one receives, never both, and neither meets itself.",
+        "Sends and receives in one select",
+        "A case may also send. Two goroutines run the same select on one channel, and each can send its name or receive the\n\
+         other's: one of them sends and the other receives. A select never receives its own value.",
     );
 
     block_on(async {
@@ -191,8 +189,9 @@ fn both_directions() {
 fn switching_off() {
     heading(
         "Switching a case off",
-        "Two sources are merged until both have ended. A closed channel is always ready, so its case must be switched off:\n\
-         in Go by setting the variable to nil; here by a condition, or by a nil receiver as well.",
+        "Two sources are merged until both have ended. A closed channel is always ready, so its case must be switched off. Go\n\
+         sets the variable to nil. Here there are three ways: a condition, a nil receiver, and, the shortest, a pattern\n\
+         `Some(n)` with an `else` that runs when all cases are off.",
     );
 
     fn numbers(from: i32, to: i32) -> Receiver<i32> {
@@ -221,14 +220,27 @@ fn switching_off() {
             count += n.iter().len();
             sum += n.unwrap_or(0);
         }
-        println!("{count} numbers, their sum is {sum}");
+        println!("condition and nil: {count} numbers, their sum is {sum}");
+
+        let (small, large) = (numbers(0, 50), numbers(100, 150));
+        let (mut count, mut sum) = (0, 0);
+        loop {
+            let n = select! {
+                Some(n) = small.recv() => n,
+                Some(n) = large.recv() => n,
+                else => break,
+            };
+            count += 1;
+            sum += n;
+        }
+        println!("`Some` and `else`: {count} numbers, their sum is {sum}");
     });
 }
 
 fn run_time_list() {
     heading(
         "Cases that are known at run time only",
-        "Go's `reflect.Select`: any number of cases, put together by the program, with the same promises.",
+        "Go's `reflect.Select`: the program adds any number of cases, with the same guarantees.",
     );
 
     block_on(async {
@@ -242,11 +254,11 @@ fn run_time_list() {
     });
 }
 
-fn for_ever() {
+fn empty() {
     heading(
         "An empty select",
-        "`select {}` waits for ever: the usual last line of a main whose work is done by others. A goroutine that does so\n\
-         costs nothing but its memory, and goes with its runtime.",
+        "`select {}` never completes. It is the usual last line of a main whose work is done by other goroutines. A goroutine\n\
+         that waits so costs only its memory, and is dropped with its runtime.",
     );
 
     struct Guard(Arc<AtomicBool>);
@@ -256,10 +268,10 @@ fn for_ever() {
         }
     }
 
-    let gone = Arc::new(AtomicBool::new(false));
+    let dropped = Arc::new(AtomicBool::new(false));
     let rt = Runtime::new();
     rt.block_on({
-        let guard = Guard(gone.clone());
+        let guard = Guard(dropped.clone());
         async move {
             go(async move {
                 let _guard = guard;
@@ -271,10 +283,10 @@ fn for_ever() {
         }
     });
     println!(
-        "after a while: goroutines {}, its guard dropped: {}",
+        "main has returned: goroutines {}, guard dropped: {}",
         rt.num_goroutine(),
-        gone.load(Ordering::SeqCst)
+        dropped.load(Ordering::SeqCst)
     );
     drop(rt);
-    println!("the runtime gone: its guard dropped: {}", gone.load(Ordering::SeqCst));
+    println!("the runtime is dropped: guard dropped: {}", dropped.load(Ordering::SeqCst));
 }

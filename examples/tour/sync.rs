@@ -1,4 +1,4 @@
-//! Package sync: what goroutines share memory with, and wait for each other with.
+//! Package sync: shared memory, and ways to wait for each other.
 
 use std::hint::black_box;
 use std::sync::Arc;
@@ -7,7 +7,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use gopark::sync::{Cond, Mutex, Once, OnceValue, Pool, RwMutex, WaitGroup};
-use gopark::{block_on, go, gosched};
+use gopark::{block_on, go, gosched, time};
 
 use crate::page::{Progress, grouped, heading, text};
 
@@ -25,9 +25,9 @@ pub(crate) fn chapter() {
 
 fn wait_group() {
     heading(
-        "WaitGroup: wait for what you do not need the results of",
-        "A counter that can be waited for. Go wants `Add(1)` before each `go`, and a deferred `Done` inside; `WaitGroup::go`\n\
-         does both. `add` and `done` are there for everything else. A clone is the same group.",
+        "WaitGroup: wait for goroutines without results",
+        "A counter with a wait for zero. In Go before 1.25, `Add(1)` comes before each `go` and a deferred `Done` inside;\n\
+         `WaitGroup::go` does both. `add` and `done` exist for other uses. A clone is the same group.",
     );
 
     async fn greet(id: usize, say: Arc<Mutex<Vec<String>>>) {
@@ -41,9 +41,9 @@ fn wait_group() {
             wg.go(greet(id, said.clone()));
         }
         wg.wait().await;
-        println!("{}: the counter stands at {}", said.lock().await.len(), wg.count());
+        println!("{} greetings; the counter is {}", said.lock().await.len(), wg.count());
 
-        // By hand: the goroutine says itself when it is done with the part that others wait for.
+        // By hand: the goroutine calls `done` before its end.
         wg.add(1);
         let group = wg.clone();
         let rest = go(async move {
@@ -52,15 +52,15 @@ fn wait_group() {
             "and went on after that"
         });
         wg.wait().await;
-        println!("it said that it was done, {}", rest.await.unwrap());
+        println!("the goroutine called done, {}", rest.await.unwrap());
     });
 }
 
 fn mutex() {
     heading(
         "Mutex: one at a time",
-        "Five goroutines count up, five count down. The value lives inside the lock, so there is no way to it but by the lock;\n\
-         and no `defer mu.Unlock()`, for a guard unlocks when it goes out of scope, by a panic too.",
+        "Five goroutines count up, five count down. The lock contains the value, which can be reached only by locking. There is\n\
+         no `defer mu.Unlock()`: the guard unlocks when it goes out of scope, also during a panic.",
     );
 
     block_on(async {
@@ -78,10 +78,10 @@ fn mutex() {
     });
 }
 
-/// How often the producer locks.
+/// The number of the producer's writes.
 const PRODUCED: usize = 5;
 
-/// A producer that writes now and then, observers that look once each; what they take together.
+/// Runs a producer that writes five times and observers that read once each. Returns the time until all have ended.
 async fn with_mutex(observers: usize) -> Duration {
     let (wg, value) = (WaitGroup::new(), Arc::new(Mutex::new(0_usize)));
     let start = Instant::now();
@@ -100,7 +100,7 @@ async fn with_mutex(observers: usize) -> Duration {
     start.elapsed()
 }
 
-/// The same with a lock that lets the observers in together.
+/// The same with an RwMutex, which several observers can hold at the same time.
 async fn with_rwmutex(observers: usize) -> Duration {
     let (wg, value) = (WaitGroup::new(), Arc::new(RwMutex::new(0_usize)));
     let start = Instant::now();
@@ -119,15 +119,48 @@ async fn with_rwmutex(observers: usize) -> Duration {
     start.elapsed()
 }
 
+/// The time for which a patient reader holds the lock.
+const HOLDS: Duration = Duration::from_millis(1);
+
+/// Readers that hold the lock while they wait for something else, with either lock.
+async fn patient_readers(readers: usize) -> (Duration, Duration) {
+    let (wg, value) = (WaitGroup::new(), Arc::new(RwMutex::new(0_usize)));
+    let start = Instant::now();
+    for _ in 0..readers {
+        let value = value.clone();
+        wg.go(async move {
+            let value = value.rlock().await;
+            time::sleep(HOLDS).await;
+            black_box(*value);
+        });
+    }
+    wg.wait().await;
+    let with_rwmutex = start.elapsed();
+
+    let (wg, value) = (WaitGroup::new(), Arc::new(Mutex::new(0_usize)));
+    let start = Instant::now();
+    for _ in 0..readers {
+        let value = value.clone();
+        wg.go(async move {
+            let value = value.lock().await;
+            time::sleep(HOLDS).await;
+            black_box(*value);
+        });
+    }
+    wg.wait().await;
+    (with_rwmutex, start.elapsed())
+}
+
 fn readers_and_writer() {
     heading(
         "RwMutex: many readers, or one writer",
-        "One producer that writes five times, and 1, 2, 4, … 65 536 observers that read once each: the time until all have\n\
-         ended, the best of a few, first with an RwMutex, then with a Mutex. Readers that hold the lock for no time at all\n\
-         have little from being let in together, so the two columns tell how little either lock costs beside the goroutine\n\
-         that takes it. An RwMutex is for readers that take their time.",
+        "One producer writes five times, and 1, 2, 4, … 65 536 observers read once each. The columns have the time until all\n\
+         have ended, the best of five. These readers hold the lock for a few nanoseconds, so sharing it gains nothing: the\n\
+         time is that of starting the goroutines. The last row is where an RwMutex pays: 100 readers that hold the lock for a\n\
+         millisecond each, at the same time with an RwMutex, one after the other with a Mutex.",
     );
 
+    let column = |time: Duration| format!("{:.1} µs", time.as_secs_f64() * 1e6);
     let progress = Progress::new();
     println!("{:>9} {:>13} {:>13}", "readers", "RwMutex", "Mutex");
     for shift in 0..=16 {
@@ -139,17 +172,19 @@ fn readers_and_writer() {
             m = m.min(block_on(with_mutex(observers)));
         }
         progress.clear();
-        let column = |time: Duration| format!("{:.1} µs", time.as_secs_f64() * 1e6);
         println!("{:>9} {:>13} {:>13}", grouped(observers), column(rw), column(m));
     }
+    let (rw, m) = block_on(patient_readers(100));
+    println!("{:>9} {:>13} {:>13}   each holds it for 1 ms", 100, column(rw), column(m));
+    assert!(m >= 100 * HOLDS && rw < m);
 }
 
 fn bounded_queue() {
     heading(
         "Cond: a queue of at most two",
-        "Ten things are to go through a queue that holds two. Who finds it full waits for the condition; who takes something out\n\
-         signals, which wakes the one who has waited longest. `wait` gives up the lock and has it again when it returns, and\n\
-         the test stands in a loop, since somebody else may have come first. (A bounded channel is just that, ready made.)",
+        "Ten items go through a queue that holds two. If the queue is full, main waits for the condition. A goroutine that\n\
+         removes an item signals, which wakes the longest waiter. `wait` unlocks, and locks again before it returns. The check\n\
+         is in a loop, because another goroutine may have filled the queue first. (A bounded channel does all of this.)",
     );
 
     block_on(async {
@@ -178,12 +213,12 @@ fn bounded_queue() {
     });
 }
 
-/// Something that can be clicked.
+/// A button with click handlers.
 #[derive(Clone, Default)]
 struct Button(Arc<(Mutex<usize>, Cond)>);
 
 impl Button {
-    /// Returns when a handler waits for the click.
+    /// Starts a goroutine that calls the handler at the next click. Returns when that goroutine waits.
     async fn on_click(&self, wg: &WaitGroup, handler: impl FnOnce() + Send + 'static) {
         let (ready, button) = (WaitGroup::new(), self.clone());
         ready.add(1);
@@ -208,7 +243,7 @@ impl Button {
 fn button() {
     heading(
         "Cond: a button with three handlers",
-        "A broadcast wakes everyone who waits. Closing a channel does that too, but once; a button can be clicked again.",
+        "A broadcast wakes all waiters. Closing a channel does so too, but only once; a button can be clicked again.",
     );
 
     block_on(async {
@@ -227,8 +262,8 @@ fn button() {
 
 fn once() {
     heading(
-        "Once: a hundred ask, one does it",
-        "`call_once` counts calls, not functions: when one has been run, no other will be.",
+        "Once: a hundred calls, one execution",
+        "`call_once` runs the function of its first call only. Later calls run nothing, even with another function.",
     );
 
     block_on(async {
@@ -240,24 +275,24 @@ fn once() {
         }
         wg.wait().await;
         println!(
-            "a hundred goroutines asked for an increment; the count is {}",
+            "a hundred goroutines called it with an increment; the count is {}",
             count.load(Ordering::Relaxed)
         );
         once.call_once(|| _ = count.fetch_sub(1, Ordering::Relaxed));
-        println!("one asked for a decrement; the count is {}", count.load(Ordering::Relaxed));
+        println!("main called it with a decrement; the count is {}", count.load(Ordering::Relaxed));
     });
 }
 
 fn done() {
     heading(
-        "What counts as done",
-        "A function that has returned; and, as in Go, one that has panicked: nobody tries again. But an asynchronous one that is\n\
-         dropped before its end (Go has no such thing) has not been done, and the next one does it.",
+        "Once: panics and dropped calls",
+        "As in Go, a function that panics counts as executed, like one that returns. An async function that is dropped before\n\
+         its end (Go has no such thing) does not count: the next call runs its own.",
     );
 
     let once = Once::new();
     let hook = std::panic::take_hook();
-    std::panic::set_hook(Box::new(|_| ())); // the panic is part of the programme
+    std::panic::set_hook(Box::new(|_| ())); // this panic is intended: print nothing
     let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         once.call_once(|| panic!("no luck"))
     }));
@@ -268,9 +303,9 @@ fn done() {
     block_on(async {
         let never = std::future::pending();
         let _ = futures_lite::future::poll_once(once.call_once_async(|| never)).await;
-        println!("begun and dropped, done: {}", once.is_done());
+        println!("dropped, done: {}", once.is_done());
         once.call_once_async(async || ()).await;
-        println!("begun and ended, done: {}", once.is_done());
+        println!("completed, done: {}", once.is_done());
 
         let answer = OnceValue::new(|| {
             println!("(thinking)");
@@ -282,9 +317,9 @@ fn done() {
 
 fn how_many_created() {
     heading(
-        "Pool: how many were created",
-        "A million goroutines need a kilobyte each, for a moment. The pool begins with four; the rest it makes when there is none\n\
-         to spare.",
+        "Pool: how many buffers are created",
+        "A million goroutines need a kilobyte each, for a moment. The pool starts with four buffers, and creates one whenever it\n\
+         is empty.",
     );
 
     const WORKERS: usize = 1 << 20;
@@ -324,7 +359,7 @@ fn how_many_created() {
     );
 }
 
-/// What takes long to make.
+/// A value that takes long to create.
 struct Connection(usize);
 
 fn connect() -> Connection {
@@ -335,8 +370,8 @@ fn connect() -> Connection {
 fn warm_cache() {
     heading(
         "Pool: a warm cache of connections",
-        "To connect takes five milliseconds. A hundred requests, one after the other: with a connection made for each, and with\n\
-         connections out of a pool that was filled beforehand.",
+        "Connecting takes five milliseconds. A hundred requests run one after the other: first with a new connection for each,\n\
+         then with connections from a pool that was filled before.",
     );
 
     const REQUESTS: u32 = 100;
@@ -362,9 +397,9 @@ fn warm_cache() {
     }
     let warm = start.elapsed() / REQUESTS;
     progress.clear();
-    println!("each connects: {:>12} ns/op", grouped(cold.as_nanos() as usize));
-    println!("a warm pool:   {:>12} ns/op", grouped(warm.as_nanos() as usize));
+    println!("new connections: {:>12} ns/op", grouped(cold.as_nanos() as usize));
+    println!("a warm pool:     {:>12} ns/op", grouped(warm.as_nanos() as usize));
     text(
-        "\nA pool is for things that are dear to make and alike when they come back: who puts one clears it.",
+        "\nUse a pool for values that are expensive to create. Reset a value before you put it back.",
     );
 }
