@@ -128,7 +128,7 @@ impl Cond {
     ///
     /// # Cancellation
     ///
-    /// As for [`wait`](Self::wait): dropping the future passes a signal on. The lock is released,
+    /// Same as [`wait`](Self::wait): dropping the future passes a signal on. The lock is released,
     /// even if the future was never polled, because `guard` is dropped with it.
     ///
     /// # Panics

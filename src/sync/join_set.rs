@@ -178,7 +178,7 @@ impl<T> JoinSet<T> {
     ///
     /// # Panics
     ///
-    /// With the panic of a goroutine that panicked, or if a goroutine was aborted. The remaining
+    /// If a goroutine has panicked, with its panic; or if a goroutine was aborted. The remaining
     /// goroutines are aborted then.
     ///
     /// # Examples

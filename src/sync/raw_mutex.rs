@@ -296,8 +296,8 @@ impl RawMutex {
     ///
     /// # Safety
     ///
-    /// `waiter` is pinned and linked in the queue, or in none; if this returns false, `cancel`
-    /// comes before it is dropped.
+    /// `waiter` is pinned, and linked in the queue or in none. If this returns false, `cancel` is
+    /// called before `waiter` is dropped.
     unsafe fn settle(
         &self,
         queue: &mut Queue<Since>,

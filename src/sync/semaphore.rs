@@ -40,7 +40,8 @@ use crate::waker::WakeList;
 const QUEUED: usize = 1;
 const PERMIT: usize = 2;
 
-/// Half of what the word can count: as many permits again can be added without overflow.
+/// The maximum number of permits: half of what the word can count, so that as many again can be
+/// added without overflow.
 pub(super) const MAX_PERMITS: usize = usize::MAX / 4;
 
 /// A counting semaphore whose permits are acquired several at a time and given back.
@@ -412,7 +413,7 @@ impl context::Context {
     ///
     /// # Panics
     ///
-    /// The future panics when it is polled again after it has completed.
+    /// If the future is polled after it has completed.
     ///
     /// # Examples
     ///
