@@ -1,9 +1,12 @@
-//! Waiting: what every primitive of this crate parks with, and how it is woken.
+//! Waiting: how the primitives of this crate park and are woken.
 //!
-//! A [`waiter`] is one operation's place in the queue of one channel; a [`queue`] is that of a
-//! lock, and [`acquire`] the future that waits there; an [`event`] is what `Cond` and `WaitGroup`
-//! wait for; a [`watch`] is what a stream registers; a [`case`] is any of them in a `select!`.
-//! [`block_on`] waits for any of them on a plain thread.
+//! * [`waiter`]: an operation's place in the queue of a channel.
+//! * [`queue`]: the queue of a lock; [`acquire`]: the future that waits in it.
+//! * [`event`]: what `Cond` and `WaitGroup` wait for.
+//! * [`watch`]: the registration of a stream.
+//! * [`case`]: any of these operations in a `select!`.
+//! * [`block_on`]: waits for any of them on a plain thread.
+//! * [`list`]: the intrusive list under the queues.
 
 pub(crate) mod acquire;
 pub(crate) mod block_on;

@@ -1,22 +1,23 @@
-//! Waiters on a channel, and the token by which a `select!` takes exactly one of several offers.
+//! Waiters on a channel, and the token that ensures that exactly one case of a `select!` wins.
 //!
 //! A [`Waiter`] is not the goroutine: one goroutine waits on many channels in a `select!`, and many
-//! goroutines wait on one channel (Go's `sudog`). It lives, pinned, inside the future of the
+//! goroutines wait on one channel (Go's `sudog`). The waiter is pinned inside the future of the
 //! operation; a channel links it into a [`WaitQueue`]. A [`Token`] is shared by the waiters of one
-//! `select!` and says which of them won.
+//! `select!`, and records which of them won.
 //!
 //! Invariants, named by the `SAFETY` comments of this crate:
 //!
-//! - **I1** Links, owner and slot of a queued waiter are touched only under its channel's lock.
+//! - **I1** Links, owner and slot of a queued waiter are accessed only under its channel's lock.
 //! - **I2** A token goes from `WAITING` to `claimed(w)` once, by compare-exchange, by a thread that
 //!   holds the lock of the channel where waiter w is queued.
-//! - **I3** Whoever takes a waiter out of a queue moves the value and takes the waker, and stores
-//!   the waiter's state last: after that store the owner may free the waiter.
-//! - **I4** The owner touches the token's waker only before any case is queued, or while the token
-//!   is `BUSY`: then nobody can claim it, and only who claimed it takes the waker.
-//! - **I5** A waiter is unlinked before its memory goes: it is done when its future is ready, else
-//!   on drop. A future that is leaked keeps its memory for ever, and the waiter owns its waker, so
-//!   nothing dangles then either.
+//! - **I3** A thread that takes a waiter out of a queue moves the value, takes the waker, and
+//!   stores the waiter's state last: after that store the owner may free the waiter.
+//! - **I4** The owner accesses the token's waker only before any case is queued, or while the token
+//!   is `BUSY` and therefore cannot be claimed. Another thread takes the waker only after it has
+//!   claimed the token.
+//! - **I5** A waiter is unlinked before its memory is freed: a completed waiter is not linked, and
+//!   any other is unlinked by the drop of its future. The memory of a leaked future is never freed,
+//!   and the waiter owns its waker, so nothing dangles in that case either.
 
 use std::marker::PhantomPinned;
 use std::mem::MaybeUninit;
@@ -31,13 +32,14 @@ use crate::loom::UnsafeCell;
 use crate::loom::atomic::{AtomicU8, AtomicU32, AtomicUsize, Ordering};
 use crate::waker::TaskWaker;
 
-/// Tasks to wake once every lock is released: that of one operation, and the streams that watch a
-/// channel.
+/// Tasks that must be woken after every lock is released: the task of one operation, and the
+/// streams that watch a channel.
 ///
-/// It is plain data, because a `Drop` that wakes would cost each operation 2 % of its instructions:
-/// it is made under the lock, where nothing unwinds, and consumed when the lock is released.
+/// It is plain data without a `Drop` that wakes, which would cost each operation 2 % of its
+/// instructions. It is made under the lock, where nothing unwinds, and consumed when the lock is
+/// released.
 #[doc(hidden)]
-#[must_use = "wake them once every lock is released"]
+#[must_use = "wake the tasks after every lock is released"]
 #[derive(Debug)]
 pub struct Woken {
     task: Option<TaskWaker>,
@@ -52,7 +54,7 @@ impl Woken {
         Self { task, watchers: None }
     }
 
-    /// All that watch when they are woken.
+    /// All tasks that are registered at the time of the wake.
     pub(crate) fn watchers(watchers: &Arc<Watchers>) -> Self {
         Self { task: None, watchers: Some(watchers.clone()) }
     }
@@ -62,7 +64,7 @@ impl Woken {
         self.task.is_none() && self.watchers.is_none()
     }
 
-    /// The task, for a [`WakeList`](crate::waker::WakeList).
+    /// Takes the task, for a [`WakeList`](crate::waker::WakeList).
     pub(crate) fn into_task(self) -> Option<TaskWaker> {
         self.task
     }
@@ -77,8 +79,8 @@ impl Woken {
         }
     }
 
-    /// Releases `lock` and wakes the watchers; the task is left to the caller. If there are no
-    /// watchers, as on most channels, nothing but the task must be kept while the lock is released.
+    /// Releases `lock`, wakes the watchers, and returns the task for the caller to wake. Most
+    /// channels have no watchers; then only the task must be kept while the lock is released.
     ///
     /// # Safety
     ///
@@ -108,16 +110,24 @@ impl Woken {
 ///
 /// | state | meaning | left by |
 /// |---|---|---|
-/// | `IDLE` | not queued | owner, under the lock: `QUEUED`; or `FINISHED` when done at once |
-/// | `QUEUED` | linked into a queue | claimer, under the lock: `DONE`, `CLOSED`, or `IDLE` for a stale case (Release); owner, under the lock: `IDLE`, or as `IDLE` |
-/// | `QUEUED_SOME` | as `QUEUED`, for an arm `Some(..)` of a select: a close counts it out | as `QUEUED`; a close, under the lock: `CLOSED`, unclaimed (Release) |
-/// | `QUEUED_RESERVE` | as `QUEUED`, for a place in the buffer: there is no value in the slot | as `QUEUED` |
-/// | `DONE` | the value has moved: out of a send's slot, into a receive's | owner: `FINISHED` |
-/// | `CLOSED` | the channel was closed; a send's slot still holds its value | owner: `FINISHED` |
-/// | `FINISHED` | the result was given out, the slot is empty | – |
+/// | `IDLE` | not queued | owner: `QUEUED`; `DONE`, `CLOSED`, `FINISHED` if complete at once |
+/// | `QUEUED` | linked into a queue | claimer: `DONE`, `CLOSED`, `IDLE`; owner: `IDLE` |
+/// | `QUEUED_SOME` | as `QUEUED`, for an arm `Some(..)` | as `QUEUED`; a close: `CLOSED` |
+/// | `QUEUED_RESERVE` | as `QUEUED`, for a reservation: no value in the slot | as `QUEUED` |
+/// | `DONE` | the value was moved out of a send, or into a receive | owner: `FINISHED`, or `IDLE` |
+/// | `CLOSED` | the channel is closed; a send still holds its value | owner: `FINISHED` |
+/// | `FINISHED` | the output was taken, the slot is empty | owner: `CLOSED` |
+///
+/// * A waiter becomes queued, and is unlinked, under the channel's lock. The claimer's stores are
+///   Release.
+/// * A claimer stores `IDLE` if the waiter is a stale case, whose select was won by another case.
+/// * A close stores `CLOSED` in a `QUEUED_SOME` waiter that it did not claim, but counted out of
+///   its select.
+/// * The owner stores `IDLE` after `DONE` if it is a stream, which uses its waiter again.
+/// * The owner stores `CLOSED` after `FINISHED` for a case of an arm `Some(..)` that has gone off.
 pub(crate) mod state {
-    // So that `IDLE` or `FINISHED`, `DONE` or `CLOSED`, and either of the queued are one comparison
-    // each.
+    // The bits are chosen so that each of these tests is one comparison: `IDLE` or `FINISHED`,
+    // `DONE` or `CLOSED`, and any of the queued states.
     pub(crate) const IDLE: u8 = 0;
     pub(crate) const QUEUED: u8 = 1;
     pub(crate) const QUEUED_SOME: u8 = 3;
@@ -126,54 +136,54 @@ pub(crate) mod state {
     pub(crate) const CLOSED: u8 = 6;
     pub(crate) const FINISHED: u8 = 4;
 
-    /// True for the states of a linked waiter.
+    /// Returns true for the states of a linked waiter.
     #[inline(always)]
     pub(crate) const fn is_queued(state: u8) -> bool {
         state & QUEUED != 0
     }
 }
 
-/// What is notified when a queued waiter completes.
+/// The owner of a queued waiter, which is notified when the waiter completes.
 #[derive(Debug)]
 pub(crate) enum Owner {
     /// The task of a lone operation.
     Lone(TaskWaker),
-    /// The `select!` of which it is a case; the token is pinned, and outlives the waiter's time in
-    /// the queue.
+    /// The token of the `select!` that the waiter's case is part of. The token is pinned, and
+    /// outlives the waiter's time in the queue.
     Select(NonNull<Token>),
 }
 
-/// Two words that mean one thing after the other in a waiter's life.
+/// Two words whose meaning depends on the state of the waiter.
 #[derive(Clone, Copy)]
 union Place<T> {
-    /// Before it is queued.
+    /// Before the waiter is queued.
     unset: (),
-    /// While it is queued.
+    /// While the waiter is queued.
     links: Links<Waiter<T>>,
-    /// Once it received a value: the number of that in the order of sending.
+    /// After the waiter has received a value: the number of that value in the order of sending.
     number: usize,
 }
 
-/// One operation's place in the queue of one channel. It is reached through raw pointers, because
-/// its claimer and its owner are two threads: only its cells and its atomic state are ever
+/// One operation's place in the queue of one channel. It is accessed through raw pointers, because
+/// its claimer and its owner may be different threads: only its cells and its atomic state are ever
 /// borrowed.
 pub(crate) struct Waiter<T> {
-    /// Touched by others under the channel's lock (I1), as `owner` is.
+    /// Other threads access `place` and `owner` only under the channel's lock (I1).
     place: UnsafeCell<Place<T>>,
-    /// Initialized while the state says that it is queued.
+    /// Initialized while the state is one of the queued states.
     owner: UnsafeCell<MaybeUninit<Owner>>,
-    /// The value: of a send until it is taken, of a receive once it is given.
+    /// The value: of a send until it is taken, of a receive after it is given.
     slot: UnsafeCell<MaybeUninit<T>>,
     state: AtomicU8,
     _pin: PhantomPinned,
 }
 
-// SAFETY: the links are in the waiter's own cell, which is touched under its channel's lock (I1).
+// SAFETY: the links are in the waiter's own cell, which is accessed under its channel's lock (I1).
 unsafe impl<T> Node for Waiter<T> {
     #[inline(always)]
     unsafe fn with_links<R>(this: *mut Self, f: impl FnOnce(&mut Links<Self>) -> R) -> R {
-        // SAFETY: passed on to the caller; a linked waiter, or one that is being linked, has links
-        // in its place.
+        // SAFETY: passed on to the caller; the place of a waiter that is linked, or is being
+        // linked, contains links.
         unsafe { (*this).place.with_mut(|place| f(&mut (*place).links)) }
     }
 }
@@ -194,11 +204,12 @@ impl<T> Waiter<T> {
     ///
     /// # Safety
     ///
-    /// The waiter is alive, and its state says that it is queued. The caller holds the channel's
-    /// lock, or the waiter is unlinked and the caller is its owner.
+    /// The waiter is alive, and its state is one of the queued states. The caller holds the
+    /// channel's lock, or the waiter is unlinked and the caller is its owner.
     #[inline(always)]
     pub(crate) unsafe fn with_owner<R>(this: *const Self, f: impl FnOnce(&mut Owner) -> R) -> R {
-        // SAFETY: by the caller's promise it is initialized, and nothing else touches the cell now.
+        // SAFETY: the caller promises that it is initialized, and that no other thread accesses the
+        // cell now.
         unsafe { (*this).owner.with_mut(|owner| f((*owner).assume_init_mut())) }
     }
 
@@ -206,11 +217,11 @@ impl<T> Waiter<T> {
     ///
     /// # Safety
     ///
-    /// As [`with_owner`](Self::with_owner); and the caller changes the state next.
+    /// As [`with_owner`](Self::with_owner). The caller must change the state next.
     #[inline(always)]
     unsafe fn take_owner(this: *const Self) -> Owner {
-        // SAFETY: initialized, as the caller promises, and read once, because it is no longer
-        // queued afterwards.
+        // SAFETY: the caller promises that it is initialized. It is read once, because the waiter
+        // is no longer queued afterwards.
         unsafe { (*this).owner.with_mut(|owner| (*owner).assume_init_read()) }
     }
 
@@ -219,120 +230,128 @@ impl<T> Waiter<T> {
     /// The waiter is alive.
     #[inline(always)]
     pub(crate) unsafe fn state(this: *const Self) -> u8 {
-        // Acquire: pairs with the Release store in `complete`, so that the slot is seen as the
-        // claimer left it. SAFETY: passed on to the caller; the state is atomic.
+        // Acquire: pairs with the Release store in `complete`, so the owner sees the slot as the
+        // claimer left it.
+        // SAFETY: passed on to the caller; the state is atomic.
         unsafe { (*this).state.load(Ordering::Acquire) }
     }
 
-    /// A step of the owner: `FINISHED` when it has given the result out, `DONE` or `CLOSED` for a
+    /// Sets the state, as the owner: `FINISHED` when it takes the output, `DONE` or `CLOSED` for a
     /// case that completes without being claimed.
     ///
     /// # Safety
     ///
     /// The caller is the owner, and holds the channel's lock if the waiter was ever queued and is
-    /// not complete. The waiter is not linked, and has no waker; the slot is as `state` says.
+    /// not complete. The waiter is not linked, and has no waker; the slot is as `state` requires.
     #[inline(always)]
     pub(crate) unsafe fn set_state(this: *const Self, state: u8) {
         // SAFETY: passed on to the caller; the state is atomic.
         unsafe { (*this).state.store(state, Ordering::Relaxed) }
     }
 
-    /// Says of a queued waiter that it is `QUEUED_SOME` or `QUEUED_RESERVE`. A close counts the
-    /// first out of its select, whose token has the number of its cases.
+    /// Changes the state of a queued waiter to `QUEUED_SOME` or `QUEUED_RESERVE`. A close counts a
+    /// `QUEUED_SOME` waiter out of its select, whose token counts its cases.
     ///
     /// # Safety
     ///
-    /// The caller holds the channel's lock, and has just queued the waiter: a receive for a select,
-    /// or one that reserves.
+    /// The caller holds the channel's lock, and has just queued the waiter, which is that of a
+    /// select's receive, or of a reservation.
     #[inline(always)]
     pub(crate) unsafe fn queued_as(this: *const Self, state: u8) {
         // SAFETY: passed on to the caller; the state is atomic.
         unsafe { (*this).state.store(state, Ordering::Relaxed) }
     }
 
-    /// Where the value is. No value goes through the closure, which would copy it in a debug build;
-    /// a model sees the access here, since no step of another thread falls between this and what
-    /// the caller does.
+    /// Returns a pointer to the value. The value does not pass through the closure, which would
+    /// copy it in a debug build. Loom checks the access here, which is enough, because no other
+    /// thread runs between this and the caller's access.
     ///
     /// # Safety
     ///
-    /// The caller alone may touch the waiter.
+    /// The caller has exclusive access to the waiter.
     #[inline(always)]
     unsafe fn slot(this: *const Self) -> *mut T {
         // SAFETY: passed on to the caller.
         unsafe { (*this).slot.with_mut(<*mut MaybeUninit<T>>::cast) }
     }
 
+    /// Moves the value out of the slot.
+    ///
     /// # Safety
     ///
     /// The slot holds a value, and the caller is the owner (waiter not queued) or its claimer (I3).
     #[inline(always)]
     pub(crate) unsafe fn take(this: *const Self) -> T {
-        // SAFETY: the caller promises a value and the sole right to it.
+        // SAFETY: the caller promises that there is a value, and has exclusive access to it.
         unsafe { Self::slot(this).read() }
     }
 
+    /// Moves a value into the slot.
+    ///
     /// # Safety
     ///
     /// As [`give`](Self::give).
     #[inline(always)]
     pub(crate) unsafe fn fill(this: *const Self, value: T) {
-        // SAFETY: the caller alone may touch the waiter.
+        // SAFETY: the caller has exclusive access to the waiter.
         unsafe { Self::slot(this).write(value) };
     }
 
+    /// Hands a value to a receive, with the value's number.
+    ///
     /// # Safety
     ///
     /// The slot is empty, and the caller is the waiter's claimer (I3), or its owner while it is not
     /// queued.
     #[inline(always)]
     pub(crate) unsafe fn give(this: *const Self, value: T, number: usize) {
-        // SAFETY: passed on to the caller, who alone may touch the waiter.
+        // SAFETY: passed on to the caller, which has exclusive access to the waiter.
         unsafe {
             Self::fill(this, value);
             (*this).place.with_mut(|place| (*place).number = number);
         }
     }
 
-    /// The number of the value that was handed over.
+    /// Returns the number of the value that was handed over.
     ///
     /// # Safety
     ///
-    /// The caller is the owner, and the state is `DONE` by [`give`](Self::give).
+    /// The caller is the owner, and the waiter completed as `DONE` after [`give`](Self::give).
     pub(crate) unsafe fn number(this: *const Self) -> usize {
-        // SAFETY: a done waiter is the owner's alone, and its place has a number.
+        // SAFETY: only the owner accesses a completed waiter, whose place contains a number.
         unsafe { (*this).place.with_mut(|place| (*place).number) }
     }
 
-    /// Ends a claimed waiter. It must not be touched afterwards: its owner may free it.
+    /// Completes a claimed waiter, which must not be accessed afterwards: its owner may free it.
     ///
     /// # Safety
     ///
     /// The caller holds the channel's lock and got the waiter from [`WaitQueue::claim`]; the slot
-    /// is as `state` says.
+    /// is as `state` requires.
     #[inline(always)]
     pub(crate) unsafe fn complete(this: *const Self, state: u8) -> Woken {
-        // SAFETY: a claimed waiter is the claimer's alone until the store below (I3).
+        // SAFETY: until the store below, only the claimer accesses a claimed waiter (I3).
         unsafe {
             let task = match Self::take_owner(this) {
                 Owner::Lone(waker) => Some(waker),
-                // I2: this thread's claim made the token its own.
+                // This thread has claimed the token (I2), so it may take the waker (I4).
                 Owner::Select(token) => token.as_ref().waker.with_mut(|waker| (*waker).take()),
             };
-            // The waiter, and its token, may be gone after this store.
+            // The waiter and its token may be freed after this store.
             (*this).state.store(state, Ordering::Release);
             Woken::task(task)
         }
     }
 }
 
-/// What [`WaitQueue::claim_for`] is for.
+/// The variants of [`WaitQueue::claim_for`]: any waiter, any waiter for a close, or a waiter with a
+/// value.
 const ANY: u8 = 0;
 const CLOSE: u8 = 1;
 const VALUE: u8 = 2;
 
-/// A first-in first-out queue of waiters. All functions but [`seems_empty`](List::seems_empty)
-/// demand the channel's lock (I1).
+/// A first-in first-out queue of waiters. All functions except [`seems_empty`](List::seems_empty)
+/// require the channel's lock (I1).
 pub(crate) type WaitQueue<T> = List<Waiter<T>>;
 
 impl<T> WaitQueue<T> {
@@ -354,32 +373,32 @@ impl<T> WaitQueue<T> {
 
     /// Claims and unlinks the waiter that has waited longest and can still be served.
     ///
-    /// Stale cases of a `select!` that was won elsewhere are unlinked on the way. A case whose
+    /// Stale cases, whose `select!` was won by another case, are unlinked on the way. A case whose
     /// owner is polling its other cases keeps its place, and its token records the missed offer. A
-    /// case of `own`, if any, is never taken: a `select!` does not meet itself.
+    /// case of `own`, if that is not null, is never claimed: a `select!` does not meet itself.
     ///
     /// # Safety
     ///
-    /// The caller holds the channel's lock, and goes on to fill or empty the slot and
-    /// [`Waiter::complete`] it.
+    /// The caller holds the channel's lock, and next fills or empties the slot and calls
+    /// [`Waiter::complete`].
     #[inline(always)]
     pub(crate) unsafe fn claim(&self, own: *const Token) -> Option<NonNull<Waiter<T>>> {
         // SAFETY: passed on to the caller.
         unsafe { self.claim_for::<ANY>(own) }
     }
 
-    /// As [`claim`](Self::claim), for a close. A case that is `QUEUED_SOME` is unlinked, `CLOSED`,
-    /// and its select goes on without it, unless it was the last one of that.
+    /// Like [`claim`](Self::claim), for a close. A `QUEUED_SOME` case is unlinked and becomes
+    /// `CLOSED`; it is only claimed if it was the last case of its select that was on.
     ///
     /// # Safety
     ///
-    /// As `claim`; the waiter is completed as `CLOSED`.
+    /// As `claim`; the caller completes the waiter as `CLOSED`.
     pub(crate) unsafe fn claim_closed(&self) -> Option<NonNull<Waiter<T>>> {
         // SAFETY: passed on to the caller.
         unsafe { self.claim_for::<CLOSE>(ptr::null()) }
     }
 
-    /// As [`claim`](Self::claim), but passes by those that wait for a place and have no value.
+    /// Like [`claim`](Self::claim), but skips reservations, which have no value.
     ///
     /// # Safety
     ///
@@ -389,15 +408,17 @@ impl<T> WaitQueue<T> {
         unsafe { self.claim_for::<VALUE>(own) }
     }
 
+    /// The common part of the `claim` functions.
+    ///
     /// # Safety
     ///
-    /// As the function that it stands for.
+    /// As of the function for variant `WHAT`.
     #[inline(always)]
     unsafe fn claim_for<const WHAT: u8>(&self, own: *const Token) -> Option<NonNull<Waiter<T>>> {
         let mut at = self.front();
         while let Some(waiter) = at {
-            // SAFETY: I1: a linked waiter is alive, and its links and owner are ours to read under
-            // the lock.
+            // SAFETY: I1: the lock is held, and a linked waiter is alive, so its links and owner
+            // may be accessed.
             unsafe {
                 let next = self.next(waiter);
                 if WHAT == VALUE && Waiter::state(waiter.as_ptr()) == state::QUEUED_RESERVE {
@@ -409,8 +430,8 @@ impl<T> WaitQueue<T> {
                         Owner::Lone(_) => true,
                         Owner::Select(token) => {
                             let (token, waiter) = (token.as_ref(), waiter.addr().get());
-                            // Counted out before it is claimed: a token that is busy is looked at
-                            // by its owner.
+                            // Counted out before it is claimed. If the token is busy, its owner
+                            // finds afterwards that no case is on.
                             token.count_out() && token.claim(waiter) == Claim::Won
                         }
                     });
@@ -418,7 +439,7 @@ impl<T> WaitQueue<T> {
                     if is_last {
                         return Some(waiter);
                     }
-                    // Last (I3).
+                    // The last access (I3).
                     waiter.as_ref().state.store(state::CLOSED, Ordering::Release);
                     at = next;
                     continue;
@@ -436,7 +457,7 @@ impl<T> WaitQueue<T> {
                     Claim::Busy => {}
                     Claim::Stale => {
                         self.remove(waiter.as_ptr());
-                        // Last (I3).
+                        // The last access (I3).
                         waiter.as_ref().state.store(state::IDLE, Ordering::Release);
                     }
                 }
@@ -446,7 +467,8 @@ impl<T> WaitQueue<T> {
         None
     }
 
-    /// Calls `f` with the address of the task of each lone operation among the first `most`.
+    /// Calls `f` with the address of the task of each lone operation among the first `most`
+    /// waiters.
     ///
     /// # Safety
     ///
@@ -466,14 +488,14 @@ impl<T> WaitQueue<T> {
         }
     }
 
-    /// Removes a waiter that is still queued, wherever it stands: it is `IDLE` then. Returns what
-    /// it would have notified, to be dropped outside the lock.
+    /// Removes a waiter that is still queued, from any position, and makes it `IDLE`. Returns its
+    /// owner, which must be dropped outside the lock.
     ///
     /// # Safety
     ///
-    /// The caller holds the channel's lock and owns `waiter`, which was queued here or nowhere.
+    /// The caller holds the channel's lock and owns `waiter`, which is queued here or not at all.
     pub(crate) unsafe fn withdraw(&self, waiter: *const Waiter<T>) -> Option<Owner> {
-        // SAFETY: I1; under the lock a waiter is linked while its state says so.
+        // SAFETY: I1; under the lock a waiter is linked if its state is a queued one.
         unsafe {
             if !state::is_queued(Waiter::state(waiter)) {
                 return None;
@@ -486,13 +508,14 @@ impl<T> WaitQueue<T> {
     }
 }
 
-/// Whether a claimer gets a waiter: a lone one in any case, one of a `select!` by its [`Token`].
+/// The result of an attempt to claim a waiter: a lone waiter is always claimed, for a case of a
+/// `select!` the [`Token`] decides.
 #[derive(Debug, PartialEq, Eq)]
 enum Claim {
     Won,
-    /// The owner is polling, and will try its channels again; or it is the claimer.
+    /// The owner is polling, and will try its channels again; or the owner is the claimer.
     Busy,
-    /// Won elsewhere.
+    /// Another case has won.
     Stale,
 }
 
@@ -500,26 +523,33 @@ enum Claim {
 ///
 /// | value | meaning | left by |
 /// |---|---|---|
-/// | `WAITING` | any case may win | a claimer's compare-exchange: `claimed(w)`; the owner: `BUSY`, `DONE` |
-/// | `BUSY` | the owner polls cases that are no channels, or takes its cases out of the queues | owner: `WAITING`, `DONE`; a claimer: `OFFER_MISSED` |
-/// | `OFFER_MISSED` | as `BUSY`, and an offer was missed | owner: `WAITING`, with all locks held or no case queued, and tries again; `DONE` |
-/// | `DONE` | the owner committed a case itself, or was dropped | – |
-/// | `claimed(w)` | the case of waiter w won; it is complete when its own state says so | the owner, if it is dropped: `DONE`; if w was the last case and is off: `WAITING` |
+/// | `WAITING` | any case may win | claimer: `claimed(w)`; owner: `BUSY`, `DONE` |
+/// | `BUSY` | owner polls or dequeues cases | owner: `WAITING`, `DONE`; claimer: `OFFER_MISSED` |
+/// | `OFFER_MISSED` | as `BUSY`, and an offer was missed | owner: `WAITING`, `DONE` |
+/// | `DONE` | the owner completed a case itself, or was dropped | – |
+/// | `claimed(w)` | the case of waiter w won | owner: `DONE`, `WAITING` |
 ///
-/// `claimed(w)` is the waiter's address; the others are no addresses.
+/// * A claimer changes the value by compare-exchange (I2).
+/// * The owner is `BUSY` while it polls cases that are not channel operations, or removes its cases
+///   from the queues.
+/// * The owner goes from `OFFER_MISSED` to `WAITING` with all locks held, after it has tried its
+///   channels again, or while no case is queued, before it tries them.
+/// * `claimed(w)` is the waiter's address; the other values are not addresses. The case of w is
+///   complete when the state of w says so. The owner stores `DONE` if it is dropped then, and
+///   `WAITING` if w was the last case that was on, and has gone off.
 ///
-/// Of a select with arms `Some(..)` the token has the number of the cases that are on. One that
-/// comes to `None` is counted out once: by the close that unlinks it, under its channel's lock,
-/// whatever the token's state is; by the owner, with all locks held or no case queued; or, if it is
-/// no channel operation, by the owner while the token is `BUSY`. A close that counts the last one
-/// out claims the token for it, as `CLOSED`. If the token is `BUSY` then, the claim leaves
-/// `OFFER_MISSED`, and the owner, which looks at its channels again, finds that no case is on. An
-/// owner that counts the last one out ends by itself.
+/// In a select with arms `Some(..)` the token counts the cases that are on. A case that goes off is
+/// counted out once: by the close that unlinks it, under its channel's lock and in any state of the
+/// token; by the owner, with all locks held or while no case is queued; or, if it is not a channel
+/// operation, by the owner while the token is `BUSY`. A close that counts out the last case claims
+/// the token for it, and completes it as `CLOSED`. If the token is `BUSY` at that moment, the claim
+/// leaves `OFFER_MISSED`; the owner checks its channels again, and finds that no case is on. If the
+/// owner counts out the last case, it ends the select itself.
 #[derive(Debug)]
 pub struct Token {
     state: AtomicUsize,
     waker: UnsafeCell<Option<TaskWaker>>,
-    /// How many cases are on, where some may go off; else 0, and nothing asks.
+    /// The number of cases that are on, if some may go off. Otherwise 0, and unused.
     on: AtomicU32,
     _pin: PhantomPinned,
 }
@@ -538,13 +568,13 @@ impl Token {
     /// Sets the number of the cases that are on. The owner calls it while no case is queued, or
     /// with all locks held.
     pub(crate) fn set_on(&self, cases: u32) {
-        // The locks order it: a close looks at it under one of them.
+        // Relaxed: a close accesses it under one of the locks.
         self.on.store(cases, Ordering::Relaxed);
     }
 
-    /// Counts out a case that is on. True if it was the last one.
+    /// Counts out a case that was on. Returns true if it was the last one.
     pub(crate) fn count_out(&self) -> bool {
-        // AcqRel: what was done to the others comes before what is done because of the last one.
+        // AcqRel: the earlier counts happen before whatever is done because of the last one.
         self.on.fetch_sub(1, Ordering::AcqRel) == 1
     }
 
@@ -558,8 +588,8 @@ impl Token {
                 OFFER_MISSED => return Claim::Busy,
                 _ => return Claim::Stale,
             };
-            // AcqRel: a claim comes after the owner's enqueueing, and the owner's later steps after
-            // the claim.
+            // AcqRel: the claim happens after the owner has queued its cases, and the owner's later
+            // steps happen after the claim.
             match self.state.compare_exchange(seen, to, Ordering::AcqRel, Ordering::Acquire) {
                 Ok(WAITING) => return Claim::Won,
                 Ok(_) => return Claim::Busy,
@@ -568,61 +598,63 @@ impl Token {
         }
     }
 
-    /// The address of the waiter whose case has won, as the owner asks before it ends the token.
+    /// Returns the address of the waiter whose case has won. Called by the owner, before
+    /// [`end`](Self::end).
     #[inline(always)]
     pub(crate) fn winner(&self) -> Option<usize> {
-        // Acquire: the owner's next steps come after the claim.
+        // Acquire: the owner's next steps happen after the claim.
         Some(self.state.load(Ordering::Acquire)).filter(|&state| state > DONE)
     }
 
-    /// Called by the owner before it polls cases that are no channels, or takes its cases out.
-    /// Returns false if a channel case has won.
+    /// Makes the token `BUSY`. Called by the owner before it polls cases that are not channel
+    /// operations, or removes its cases from the queues. Returns false if a channel operation has
+    /// won.
     pub(crate) fn begin_poll(&self) -> bool {
         match self.state.compare_exchange(WAITING, BUSY, Ordering::AcqRel, Ordering::Acquire) {
             Ok(_) => true,
-            // Left by a poll that panicked.
+            // An earlier poll that panicked has left this state.
             Err(now) => matches!(now, BUSY | OFFER_MISSED),
         }
     }
 
-    /// Called by the owner after it has polled them, and none was ready. Returns false if an offer
-    /// was missed meanwhile: the owner must try its channels again, and further offers are missed
-    /// until [`resume`](Self::resume).
+    /// Makes the token `WAITING` again, after the owner has polled its other cases and none was
+    /// ready. Returns false if an offer was missed meanwhile: then the owner must try its channels
+    /// again, and further offers are missed until [`resume`](Self::resume).
     pub(crate) fn end_poll(&self) -> bool {
         self.state.compare_exchange(BUSY, WAITING, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
-    /// Lets claimers in again. The owner has tried its channels and still holds all their locks, or
-    /// none of its cases is queued: so no later offer overtakes one that was missed.
+    /// Allows claims again. The owner has tried its channels and still holds all their locks, or
+    /// none of its cases is queued, so no later offer can overtake a missed one.
     pub(crate) fn resume(&self) {
         // Release: pairs with the claimer's Acquire; the locks order the rest.
         self.state.store(WAITING, Ordering::Release);
     }
 
-    /// Called by the owner when it commits a case itself, or is dropped. A case that has won by
-    /// then is completed under its channel's lock.
+    /// Prevents further claims. Called by the owner when it completes a case itself, or is dropped.
+    /// A case that has already won is being completed under its channel's lock.
     pub(crate) fn end(&self) {
         self.state.store(DONE, Ordering::Release);
     }
 
-    /// True if the token would wake the same task.
+    /// Returns true if the token's waker would wake the task of `cx`.
     ///
     /// # Safety
     ///
     /// The caller is the owner, and the token is `BUSY` (I4), or no case is queued.
     pub(crate) unsafe fn will_wake(&self, cx: &Context<'_>) -> bool {
-        // SAFETY: I4: no claimer can be at the waker.
+        // SAFETY: I4: no claimer can access the waker now.
         self.waker
             .with_mut(|own| matches!(unsafe { &*own }, Some(own) if own.will_wake(cx.waker())))
     }
 
-    /// Sets the waker, giving the old one back to be dropped outside the locks.
+    /// Sets the waker, and returns the old one, which must be dropped outside the locks.
     ///
     /// # Safety
     ///
     /// As [`Token::will_wake`].
     pub(crate) unsafe fn set_waker(&self, waker: TaskWaker) -> Option<TaskWaker> {
-        // SAFETY: I4: no claimer can be at the waker.
+        // SAFETY: I4: no claimer can access the waker now.
         self.waker.with_mut(|own| unsafe { (*own).replace(waker) })
     }
 }

@@ -1,14 +1,14 @@
-//! Watchers: tasks that are woken when there may be something for them, and then try for
-//! themselves. A receiver that is used as a stream is one.
+//! Watchers: tasks that are woken when something may be available, and then compete for it. A
+//! receiver that is used as a stream is a watcher.
 //!
 //! | | invariant |
 //! |---|---|
-//! | W1 | A linked watcher is alive and does not move: its [`Watch`] unlinks it before it frees it |
-//! | W2 | Links, number and waker of a watcher are touched only under the lock of its [`Watchers`] |
+//! | W1 | A linked watcher is alive and does not move: its [`Watch`] unlinks and then frees it |
+//! | W2 | Links, number and waker of a watcher are accessed only under its [`Watchers`]' lock |
 //! | W3 | A thread that wakes a watcher unlinks it, takes its waker, and clears `linked` last |
 //!
-//! A watcher costs the same to register, to replace and to remove, however many there are. Under
-//! the lock there are pointer moves only: a waker is cloned before, and woken or dropped after.
+//! To register, replace or remove a watcher takes constant time. Under the lock only pointers are
+//! moved: a waker is cloned before the lock is taken, and woken or dropped after it is released.
 
 use std::fmt;
 use std::ptr::NonNull;
@@ -23,13 +23,13 @@ use crate::waker::{TaskWaker, WakeList};
 
 /// The watchers of one object.
 pub(crate) struct Watchers {
-    /// Under the lock, but for a look at whether it is empty.
+    /// Guarded by the lock; read without it as a hint whether it is empty.
     list: List<Watcher>,
-    /// The number of registrations so far.
+    /// The number of registrations so far. Its lock is that of the watchers.
     registered: Lock<u64>,
 }
 
-// SAFETY: watchers are reached under the lock (W2), from whichever thread holds it.
+// SAFETY: watchers are accessed only under the lock (W2), by the thread that holds it.
 unsafe impl Send for Watchers {}
 // SAFETY: as above.
 unsafe impl Sync for Watchers {}
@@ -37,20 +37,20 @@ unsafe impl Sync for Watchers {}
 struct Watcher {
     watchers: Arc<Watchers>,
     place: UnsafeCell<Place>,
-    /// Written under the lock. The owner reads a false without it (Acquire): it was woken, or never
-    /// registered.
+    /// Written under the lock. If the owner reads false without the lock (Acquire), the watcher was
+    /// woken or never registered.
     linked: AtomicBool,
 }
 
 struct Place {
     links: Links<Watcher>,
-    /// Its turn: a wake leaves those alone that come later.
+    /// The number of its registration. A wake skips watchers that were registered after it began.
     number: u64,
-    /// Some while it is linked.
+    /// `Some` while the watcher is linked.
     waker: Option<TaskWaker>,
 }
 
-// SAFETY: the links are in the watcher's own cell, which is touched under the lock (W2).
+// SAFETY: the links are in the watcher's own cell, which is accessed under the lock (W2).
 unsafe impl Node for Watcher {
     #[inline(always)]
     unsafe fn with_links<R>(this: *mut Self, f: impl FnOnce(&mut Links<Self>) -> R) -> R {
@@ -60,11 +60,13 @@ unsafe impl Node for Watcher {
 }
 
 impl Watcher {
+    /// Calls `f` with the number and the waker.
+    ///
     /// # Safety
     ///
-    /// The watcher is alive, and the lock is held (W2). `f` leaves the links alone.
+    /// The watcher is alive, and the lock is held (W2). `f` does not access the links.
     unsafe fn with_place<R>(this: NonNull<Self>, f: impl FnOnce(&mut Place) -> R) -> R {
-        // SAFETY: by the caller's promise nothing else touches the place now.
+        // SAFETY: the caller promises that no other thread accesses the place now.
         unsafe { this.as_ref().place.with_mut(|place| f(&mut *place)) }
     }
 }
@@ -74,13 +76,15 @@ impl Watchers {
         Self { list: List::new(), registered: Lock::new(0) }
     }
 
-    /// A hint, unless registration and this look are ordered by another lock.
+    /// Returns true if no watcher is registered. Only a hint, unless another lock orders this call
+    /// and the registrations.
     #[inline]
     pub(crate) fn is_empty(&self) -> bool {
         self.list.seems_empty()
     }
 
-    /// Wakes all that watch now, in rounds, and removes them. The task of `but` goes on watching.
+    /// Wakes and removes all current watchers, in batches. Those of the task of `but` stay
+    /// registered and are not woken.
     #[cold]
     #[inline(never)]
     pub(crate) fn wake(&self, but: Option<&Context<'_>>) {
@@ -89,10 +93,10 @@ impl Watchers {
         let last = *held;
         loop {
             while !wakes.is_full() {
-                // SAFETY: the lock is held; the front is linked, so alive (W1).
+                // SAFETY: the lock is held, and the front is linked, so it is alive (W1).
                 let waker = unsafe {
                     let Some(front) = self.list.front() else { break };
-                    // Those that have come since the first round have missed nothing.
+                    // Watchers that were registered after this wake began have missed nothing.
                     if Watcher::with_place(front, |place| place.number > last) {
                         break;
                     }
@@ -116,7 +120,7 @@ impl Watchers {
         }
     }
 
-    /// Calls `f` with the address of each watcher's task, for `most` of them.
+    /// Calls `f` with the address of each watcher's task, for the first `most` watchers.
     #[cfg(all(feature = "net", unix))]
     pub(crate) fn each_task(&self, most: usize, mut f: impl FnMut(usize)) {
         let _held = self.registered.lock();
@@ -137,7 +141,7 @@ impl Watchers {
     ///
     /// # Safety
     ///
-    /// The lock is held, which `registered` stands for; the watcher is not linked, and obeys W1.
+    /// The lock is held (`registered` is its content); the watcher is not linked, and obeys W1.
     unsafe fn link(&self, watcher: NonNull<Watcher>, registered: &mut u64) {
         *registered += 1;
         // SAFETY: passed on to the caller.
@@ -147,7 +151,7 @@ impl Watchers {
         }
     }
 
-    /// Unlinks a watcher, whose owner may free it then.
+    /// Unlinks a watcher. Afterwards its owner may free it.
     ///
     /// # Safety
     ///
@@ -157,38 +161,40 @@ impl Watchers {
         unsafe {
             self.list.remove(watcher.as_ptr());
             let waker = Watcher::with_place(watcher, |place| place.waker.take());
-            // Last (W3).
+            // The last access (W3).
             watcher.as_ref().linked.store(false, Ordering::Release);
             waker
         }
     }
 }
 
-/// One place among the [`Watchers`] of an object, allocated with the first registration. Its drop
-/// removes it.
+/// A registration in the [`Watchers`] of an object, allocated at the first use. Dropping it removes
+/// the watcher.
 ///
-/// The watcher came from a `Box`. It is not one, because others point there.
+/// The watcher is allocated as a `Box`, and kept as a pointer because other threads point to it.
 pub(crate) struct Watch(Option<NonNull<Watcher>>);
 
-// SAFETY: the watcher is reached under the lock (W2), but for its atomic.
+// SAFETY: apart from its atomic, the watcher is accessed only under the lock (W2).
 unsafe impl Send for Watch {}
-// SAFETY: `&Watch` gives access to nothing.
+// SAFETY: `&Watch` gives no access to the watcher.
 unsafe impl Sync for Watch {}
 
 impl Watch {
     pub(crate) const NONE: Self = Self(None);
 
-    /// From now on the task of `cx` is woken by [`Watchers::wake`], once; another one that was
-    /// registered here no more. `watchers` are the object's, asked for the first time only.
+    /// Registers the task of `cx`, in place of the task registered here before, to be woken once by
+    /// [`Watchers::wake`]. `watchers` returns those of the object, and is only called the first
+    /// time.
     pub(crate) fn register(&mut self, watchers: impl FnOnce() -> Arc<Watchers>, cx: &Context<'_>) {
         let watcher = *self.0.get_or_insert_with(|| {
             let place = UnsafeCell::new(Place { links: Links::UNLINKED, number: 0, waker: None });
             let watcher = Watcher { watchers: watchers(), place, linked: AtomicBool::new(false) };
             NonNull::from(Box::leak(Box::new(watcher)))
         });
-        // SAFETY: alive until `self` is dropped.
+        // SAFETY: the watcher is alive until `self` is dropped.
         let Watcher { watchers, linked, .. } = unsafe { watcher.as_ref() };
-        // Cloned before the lock is taken, and the old one is dropped after it is released.
+        // The waker is cloned before the lock is taken, and the old one is dropped after it is
+        // released.
         let waker = TaskWaker::new(cx.waker());
         let mut held = watchers.registered.lock();
         // SAFETY: the lock is held, and `end` unlinks the watcher before it is freed (W1).
@@ -204,18 +210,18 @@ impl Watch {
         drop(old);
     }
 
-    /// Wakes no task any more.
+    /// Removes the registration: no task is woken from now on.
     #[inline]
     pub(crate) fn end(&mut self) {
         let Some(watcher) = self.0 else { return };
-        // SAFETY: alive until `self` is dropped.
+        // SAFETY: the watcher is alive until `self` is dropped.
         let Watcher { watchers, linked, .. } = unsafe { watcher.as_ref() };
         // Acquire: pairs with the store in `unlink`, so that a watcher that was woken can be freed.
         if !linked.load(Ordering::Acquire) {
             return;
         }
         let held = watchers.registered.lock();
-        // SAFETY: the lock is held, and it is linked unless it was woken meanwhile.
+        // SAFETY: the lock is held, and the watcher is linked, as just checked.
         let waker = linked.load(Ordering::Relaxed).then(|| unsafe { watchers.unlink(watcher) });
         drop(held);
         drop(waker);
@@ -226,7 +232,7 @@ impl Drop for Watch {
     #[inline]
     fn drop(&mut self) {
         self.end();
-        // SAFETY: not linked any more (W1), and it came from a `Box`.
+        // SAFETY: the watcher is no longer linked (W1), and came from a `Box`.
         drop(self.0.map(|watcher| unsafe { Box::from_raw(watcher.as_ptr()) }));
     }
 }

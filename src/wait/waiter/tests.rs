@@ -17,7 +17,7 @@ impl std::task::Wake for Count {
 }
 
 #[test]
-fn what_was_taken_to_be_woken_is_woken_once() {
+fn each_task_is_woken_exactly_once() {
     let count = Arc::new(Count::default());
     let woken = || count.0.swap(0, Ordering::Relaxed);
     let one = || TaskWaker::from(count.clone());
@@ -45,5 +45,5 @@ fn what_was_taken_to_be_woken_is_woken_once() {
     rest.wake();
     assert_eq!(woken(), 1);
     drop(task().into_task());
-    assert_eq!(woken(), 0, "a waker that was taken out");
+    assert_eq!(woken(), 0, "a waker that was taken out is not woken");
 }
