@@ -1,8 +1,10 @@
-//! How late a goroutine is that has next to nothing to do, beside others that have much. Prints a table.
+//! How late a goroutine runs that has next to nothing to do, next to others that have much. Prints
+//! a table.
 //!
-//! A message says when it was sent; the bystander looks at the clock when it has it. It is sent in three ways: by a
-//! goroutine that sleeps, by a thread, and by a thread to a goroutine that passes it on. The senders keep to their
-//! timetable whether or not the bystander keeps up.
+//! A message carries the time of its sending; the bystander reads the clock when it receives it.
+//! Messages are sent in three ways: by a goroutine that sleeps, by a thread, and by a thread to a
+//! goroutine that passes them on. The senders keep to their timetable whether or not the bystander
+//! keeps up.
 
 mod common;
 

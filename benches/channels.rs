@@ -1,5 +1,5 @@
-//! Channels: ours on our goroutines beside the others on theirs. `README.md` beside this file says what each case is;
-//! names in Go's case are Go's own benchmarks.
+//! Channels: gopark's on its goroutines, compared with the others on theirs. `README.md` in this
+//! folder describes each case. Names in CamelCase are those of Go's own benchmarks.
 
 mod common;
 
@@ -27,12 +27,12 @@ async fn spsc_128<C: Channel>(on: C::On, n: u64) -> (u64, Duration) {
     streams::<C>(on, n, 128, 1).await
 }
 
-/// Go's `ChanSync`: as many unbuffered pairs as there are workers do not disturb each other.
+/// Go's `ChanSync`: as many unbuffered pairs as there are workers, which do not disturb each other.
 async fn chan_sync<C: Channel>(on: C::On, n: u64) -> (u64, Duration) {
     streams::<C>(on, n, 0, 2).await
 }
 
-/// Go's `ChanNonblocking`: each goroutine looks into an empty channel.
+/// Go's `ChanNonblocking`: each goroutine tries to receive from an empty channel.
 async fn chan_nonblocking<C: Channel>(on: C::On, n: u64) -> (u64, Duration) {
     let (sender, mut receiver) = C::new(0);
     let took = on.join(async move {
@@ -47,7 +47,8 @@ async fn chan_nonblocking<C: Channel>(on: C::On, n: u64) -> (u64, Duration) {
     (n, took)
 }
 
-/// Go's `ChanUncontended`: a goroutine fills its own buffer of a hundred and empties it. One operation is one message.
+/// Go's `ChanUncontended`: a goroutine fills its own buffer of a hundred and empties it. One
+/// operation is one message.
 async fn chan_uncontended<C: Channel>(on: C::On, n: u64) -> (u64, Duration) {
     const ROOM: u64 = 100;
     let rounds = n.div_ceil(ROOM);
@@ -67,7 +68,7 @@ async fn chan_uncontended<C: Channel>(on: C::On, n: u64) -> (u64, Duration) {
     (rounds * ROOM, took.await)
 }
 
-/// Go's `ChanProdCons0`, `10`, `100`: a producer and a consumer a worker.
+/// Go's `ChanProdCons0`, `10`, `100`: a producer and a consumer for each worker.
 async fn chan_prod_cons<C: Shared, const CAPACITY: usize>(on: C::On, n: u64) -> (u64, Duration) {
     crowd::<C>(on, n, CAPACITY, 2, 2).await
 }
@@ -76,7 +77,7 @@ async fn mpmc_4x4<C: Shared>(on: C::On, n: u64) -> (u64, Duration) {
     crowd::<C>(on, n, 128, 4, 4).await
 }
 
-/// A million goroutines, when it is measured.
+/// A million goroutines, if the bench measures.
 fn leaves() -> usize {
     if common::measures() { 1_000_000 } else { 1000 }
 }
@@ -86,7 +87,7 @@ async fn skynet<C: Channel<Sender: Clone>>(on: C::On, n: u64) -> (u64, Duration)
     channels::skynet::<C>(on, n, leaves()).await
 }
 
-/// How many wait for one event.
+/// The number of goroutines that wait for one event.
 fn audience() -> u64 {
     if common::measures() { 100_000 } else { 100 }
 }
@@ -95,7 +96,7 @@ async fn close_wakes<C: Shared>(on: C::On, n: u64) -> (u64, Duration) {
     channels::close_wakes::<C>(on, n, audience()).await
 }
 
-/// The same with what tokio has for it.
+/// The same with tokio's equivalent.
 async fn notify_wakes(on: Tokio, n: u64) -> (u64, Duration) {
     let (rounds, each) = (n.div_ceil(audience()), audience());
     let mut took = Duration::ZERO;
@@ -105,7 +106,7 @@ async fn notify_wakes(on: Tokio, n: u64) -> (u64, Duration) {
         for _ in 0..each {
             let (event, ready, group) = (event.clone(), ready.clone(), group.clone());
             on.go(async move {
-                // Waits from here on: `notified` counts from its call.
+                // It waits from here on: `notified` counts from its call.
                 let notified = event.notified();
                 ready.done();
                 notified.await;
@@ -136,7 +137,7 @@ fn contender<C: Channel, F>(
     }
 }
 
-/// The floor for threads: what the operating system takes to switch.
+/// The baseline for threads: the time of a switch by the operating system.
 fn threads(group: &mut BenchmarkGroup<'_, WallTime>, capacity: usize) {
     group.bench_function(BenchmarkId::new("crossbeam-on-threads", 2), |b| {
         b.iter_custom(|n| {

@@ -1,4 +1,4 @@
-//! Contexts: what it costs to derive one, to wait for one, and to end a tree of them.
+//! Contexts: the cost of deriving one, of waiting for one, and of ending a tree of them.
 
 mod common;
 
@@ -10,7 +10,8 @@ use common::{Executor, Gopark, Group, PROCS};
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use gopark::context::Context;
 
-/// One goroutine waits for each of `children` contexts; the parent ends, until all have.
+/// One goroutine waits for each of `children` contexts; the parent ends; it is over when all have
+/// ended.
 async fn cancel_children(gopark: Gopark, children: usize) -> Duration {
     let (root, cancel) = Context::background().with_cancel();
     let (parked, ended) =

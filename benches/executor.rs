@@ -1,5 +1,5 @@
-//! Goroutines: what it costs to start one, to let others run, and to wake one from a thread that is no worker.
-//! `README.md` beside this file says what each case is.
+//! Goroutines: the cost of starting one, of yielding, and of waking one from a thread that is no
+//! worker. `README.md` in this folder describes each case.
 
 mod common;
 
@@ -17,7 +17,7 @@ use criterion::{
     BenchmarkGroup, BenchmarkId, Criterion, SamplingMode, criterion_group, criterion_main,
 };
 
-/// The same by join handles, a hundred at a time.
+/// The same with join handles, a hundred at a time.
 async fn join_handles<E: Executor>(executor: E, n: u64) -> (u64, Duration) {
     let rounds = n.div_ceil(100);
     let start = Instant::now();
@@ -48,7 +48,7 @@ async fn create_goroutines<E: Executor>(executor: E, n: u64) -> (u64, Duration) 
     (n, start.elapsed())
 }
 
-/// Whose turn it is: the goroutine's when odd, the thread's when even.
+/// The goroutine's turn when odd, the thread's when even.
 #[derive(Default)]
 struct Turn {
     turn: AtomicUsize,
@@ -71,7 +71,8 @@ impl Turn {
     }
 }
 
-/// A thread wakes a goroutine, which unparks the thread: one round trip. Both sleep while they wait.
+/// A thread wakes a goroutine, which unparks the thread: one round trip. Both sleep while they
+/// wait.
 fn wake_from_outside<E: Executor>(executor: &E, n: u64) -> Duration {
     let turn = Arc::new(Turn::default());
     let (theirs, me) = (turn.clone(), thread::current());
@@ -93,7 +94,7 @@ fn wake_from_outside<E: Executor>(executor: &E, n: u64) -> Duration {
     start.elapsed()
 }
 
-/// A thread starts goroutines that wait for nothing.
+/// A thread starts goroutines that do not wait.
 fn spawn_from_outside<E: Executor>(executor: &E, n: u64) -> Duration {
     let group = E::Group::of(n as usize);
     let start = Instant::now();

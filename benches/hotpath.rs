@@ -1,5 +1,5 @@
-//! One case of ours and nothing else, for `perf`, `valgrind` and the like:
-//! `cargo bench --bench hotpath -- ctx_switch 1000000`. Prints nanoseconds an operation.
+//! A single case of gopark and nothing else, for `perf`, `valgrind` and the like: `cargo bench
+//! --bench hotpath -- ctx_switch 1000000`. Prints nanoseconds per operation.
 
 mod common;
 
@@ -75,7 +75,7 @@ async fn ping_pong(n: usize) -> Duration {
     start.elapsed()
 }
 
-/// One goroutine selects over so many receives, as many others send; one operation is one value.
+/// One goroutine selects over this many receives, as many others send; one operation is one value.
 #[inline(never)]
 async fn select_among<const CHANNELS: usize>(n: usize, capacity: usize) -> Duration {
     let each = n.div_ceil(CHANNELS);
@@ -86,7 +86,7 @@ async fn select_among<const CHANNELS: usize>(n: usize, capacity: usize) -> Durat
             for i in 0..each {
                 tx.send(i).await.expect("a receiver");
             }
-            // The channel must not close: a closed one is ready.
+            // The channel must not close, because a closed one is ready.
             std::future::pending::<()>().await;
         });
         rx
@@ -110,7 +110,8 @@ async fn select_among<const CHANNELS: usize>(n: usize, capacity: usize) -> Durat
     start.elapsed()
 }
 
-/// One operation is a lock and an unlock. With two goroutines each lock waits for the other's unlock.
+/// One operation is a lock and an unlock. With two goroutines each lock waits for the other's
+/// unlock.
 #[inline(never)]
 async fn mutex<const GOROUTINES: usize>(n: usize) -> Duration {
     let (each, mutex) = (n.div_ceil(GOROUTINES), Arc::new(Mutex::new(0)));
@@ -133,7 +134,7 @@ async fn mutex<const GOROUTINES: usize>(n: usize) -> Duration {
     start.elapsed()
 }
 
-/// One operation is a lock and an unlock, of which one in a hundred is a writer's; or one in one.
+/// One operation is a lock and an unlock, of which one in a hundred is a writer's; or every one.
 #[inline(never)]
 async fn rwmutex<const WRITE_EVERY: usize>(n: usize) -> Duration {
     let rwmutex = RwMutex::new(0);

@@ -1,10 +1,10 @@
-//! An HTTP server on hyper: the one of the example `http`, the same on async-executor, and on tokio. `README.md` beside this file says
-//! what each case is.
+//! An HTTP server on hyper: the example `http`, the same on async-executor, and on tokio.
+//! `README.md` in this folder describes each case.
 
 #[path = "../examples/integrations/http/limits.rs"]
 mod limits;
 #[path = "../examples/integrations/http/server.rs"]
-#[allow(dead_code)] // nothing here ends gracefully
+#[allow(dead_code)] // no server ends gracefully here
 mod server;
 
 use std::convert::Infallible;
@@ -38,7 +38,7 @@ fn hello() -> Response<String> {
     Response::new("hello, world".to_owned())
 }
 
-/// The server lives as long as what is returned.
+/// The server lives as long as the value that is returned.
 fn on_gopark(procs: usize) -> (SocketAddr, gopark::Runtime) {
     let rt = gopark::Runtime::builder().gomaxprocs(procs).build().expect("threads");
     let start =
@@ -49,7 +49,8 @@ fn on_gopark(procs: usize) -> (SocketAddr, gopark::Runtime) {
 /// A socket of async-io for hyper.
 struct Socket {
     stream: Async<TcpStream>,
-    /// hyper's buffers are uninitialized, and async-io reads into initialized ones: a copy needs no `unsafe`.
+    /// hyper's buffers are uninitialized, and async-io reads into initialized ones: a copy needs no
+    /// `unsafe`.
     chunk: Box<[u8; 4096]>,
 }
 
@@ -129,11 +130,11 @@ impl Future for AsyncIoSleep {
 
 impl rt::Sleep for AsyncIoSleep {}
 
-/// The workers stay, parked, when the benchmark is over.
+/// The workers stay, parked, when the benchmark has ended.
 fn on_async_executor(procs: usize) -> SocketAddr {
     let executor: &'static StaticExecutor = Box::leak(Box::new(StaticExecutor::new()));
     for _ in 0..procs {
-        // Whoever has nothing to run waits for sockets.
+        // A worker without tasks waits for sockets.
         thread::spawn(|| async_io::block_on(executor.run(std::future::pending::<()>())));
     }
     let listener = Async::<TcpListener>::bind(anywhere()).expect("a port");
@@ -180,7 +181,7 @@ fn on_tokio(procs: usize) -> (SocketAddr, tokio::runtime::Runtime) {
     (addr, rt)
 }
 
-/// Asks on all connections, then reads all the answers, and so on.
+/// Sends a request on each connection, then reads all answers, and repeats.
 struct Load {
     streams: Vec<TcpStream>,
     answer: Vec<u8>,

@@ -1,6 +1,6 @@
-//! Resident bytes of a goroutine that is parked, by what it waits for and what it holds: ours beside tokio's and
-//! async-executor's. Prints a table. Each figure is taken in a process of its own, because memory that was used once is not
-//! given back. Linux only.
+//! Resident bytes of a parked goroutine, by what it waits for and what it holds: gopark's compared
+//! with tokio's and async-executor's. Prints a table. Each figure is measured in a process of its
+//! own, because memory that was used once is not given back. Linux only.
 
 mod common;
 
@@ -9,7 +9,7 @@ use std::process::Command;
 use common::memory::{pending, receiving};
 use common::{AsyncChannel, AsyncChannelOnTokio, Executor, Gopark, Ours, Smol, Tokio, measures};
 
-/// The bytes that a goroutine holds while it waits for ever.
+/// The bytes that a goroutine holds while it waits forever.
 const STATES: [usize; 4] = [0, 128, 512, 2048];
 
 const CONTENDERS: [&str; 3] = ["gopark", "tokio", "async-executor"];
@@ -27,7 +27,7 @@ fn pending_with<E: Executor>(state: &str, n: usize) -> usize {
 fn measure(case: &str, contender: &str, n: usize) -> usize {
     match (case, contender) {
         ("receiving", "gopark") => receiving::<Ours>(Gopark::at_best(1), n),
-        // What tokio's users take for that: its own channel has one receiver.
+        // What tokio's users take for that, because tokio's own channel has one receiver.
         ("receiving", "tokio") => receiving::<AsyncChannelOnTokio>(Tokio::at_best(1), n),
         ("receiving", _) => receiving::<AsyncChannel>(Smol::at_best(1), n),
         (state, "gopark") => pending_with::<Gopark>(state, n),

@@ -1,10 +1,12 @@
-//! `select!`: ours beside tokio's macro over the channels that others use with it, and crossbeam's on threads.
-//! `README.md` beside this file says what each case is; names in Go's case are Go's own benchmarks.
+//! `select!`: gopark's compared with tokio's macro over the channels that others use with it, and
+//! with crossbeam's on threads. `README.md` in this folder describes each case. Names in CamelCase
+//! are those of Go's own benchmarks.
 //!
-//! What the contenders do is not quite the same, and they are at their best all the same: tokio's macro polls one future
-//! after the other, starting at a random one, and takes the first that is ready; it knows no sends that are taken back but
-//! by dropping their future, and where there is no rendezvous the capacity is 1 instead of 0. kanal is not here: a
-//! dropped receive of its loses the value that it was given, so a loop of selects does not end.
+//! The contenders do not do quite the same, and each is used in its best way. tokio's macro polls
+//! one future after the other, starting at a random one, and takes the first that is ready. It can
+//! take a send back only by dropping its future, and where a crate has no rendezvous the capacity
+//! is 1 instead of 0. kanal is missing because its receive, when dropped, loses the value that it
+//! was given, so a loop of selects does not end.
 
 mod common;
 
@@ -24,7 +26,7 @@ use gopark::chan;
 type GroupOf<C> = <<C as Channel>::On as Executor>::Group;
 type Two<C> = [(<C as Channel>::Sender, <C as Channel>::Receiver); 2];
 
-/// Two channels with room for one, and a token that goes to and fro between them.
+/// Two channels with room for one value, and a token that goes back and forth between them.
 fn token<C: Choosing>(room: usize) -> Two<C> {
     [C::new(room), C::new(room)]
 }
@@ -39,7 +41,8 @@ async fn pass_on<C: Choosing>([(tx_a, rx_a), (tx_b, rx_b)]: &mut Two<C>, n: u64)
     }
 }
 
-/// Go's `SelectUncontended`: one goroutine, two channels of its own, one value that it moves from one to the other.
+/// Go's `SelectUncontended`: one goroutine, two channels of its own, one value that it moves from
+/// one to the other.
 async fn select_uncontended<C: Choosing>(on: C::On, n: u64) -> (u64, Duration) {
     let took = on.join(async move {
         let mut two = token::<C>(1);
@@ -92,14 +95,15 @@ async fn select_4<C: Choosing, const CAPACITY: usize>(on: C::On, n: u64) -> (u64
     select_among::<C, 4>(on, n, CAPACITY, false).await
 }
 
-/// The senders select as well, against a stop. Only where a send that is taken back loses nothing.
+/// The senders select as well, against a stop. Only for channels whose sends can be taken back
+/// without loss.
 async fn select_4_stop<C: Choosing>(on: C::On, n: u64) -> (u64, Duration) {
     assert!(C::SENDS_IN_SELECT);
     select_among::<C, 4>(on, n, 0, true).await
 }
 
-/// Go's `SelectSyncContended`: two goroutines select over receives from three unbuffered channels, two over sends to
-/// them. Only where a rendezvous can be a case on both sides.
+/// Go's `SelectSyncContended`: two goroutines select over receives from three unbuffered channels,
+/// two over sends to them. Only for channels on which a rendezvous can be a case on both sides.
 async fn select_sync_contended(on: <Ours as Channel>::On, n: u64) -> (u64, Duration) {
     const PAIRS: u64 = 2;
     let channels = [(); 3].map(|()| chan::unbuffered::<usize>());
@@ -134,7 +138,8 @@ async fn select_sync_contended(on: <Ours as Channel>::On, n: u64) -> (u64, Durat
     (PAIRS * each, start.elapsed())
 }
 
-/// crossbeam's select, which blocks threads: the same work where no thread has to wait.
+/// crossbeam's select, which blocks threads: the same work for cases in which no thread has to
+/// wait.
 fn crossbeam_uncontended(n: u64) -> Duration {
     let ((tx_a, rx_a), (tx_b, rx_b)) =
         (crossbeam_channel::bounded(1), crossbeam_channel::bounded(1));

@@ -1,4 +1,5 @@
-//! What a simulation costs: `cargo bench -p gopark-benches --features sim --bench sim`. Prints nanoseconds an operation.
+//! The cost of a simulation: `cargo bench -p gopark-benches --features sim --bench sim`. Prints
+//! nanoseconds per operation.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -23,7 +24,7 @@ async fn locks(n: usize) {
     }
 }
 
-/// One sends, one receives, with room for one message.
+/// One goroutine sends, one receives, with room for one message.
 async fn messages(n: usize) {
     let (tx, rx) = chan::bounded(1);
     go(async move {
@@ -34,7 +35,7 @@ async fn messages(n: usize) {
     while rx.recv().await.is_some() {}
 }
 
-/// Two hand a number to and fro: four operations a round.
+/// Two hand a number back and forth: four operations per round.
 async fn ping_pong(n: usize) {
     let ((ping, pinged), (pong, ponged)) = (chan::unbuffered(), chan::unbuffered());
     let answers = go(async move {
@@ -55,7 +56,7 @@ const OPERATIONS: usize = 20_000;
 const EMPTY_RUNS: u64 = 20_000;
 
 fn main() {
-    // Cargo runs it as a test as well, which wants no figures.
+    // Cargo runs it as a test as well, which needs no figures.
     let (runs, empty_runs) = if cfg!(debug_assertions) { (1, 1) } else { (RUNS, EMPTY_RUNS) };
     for strategy in [Strategy::Random, Strategy::Pct { depth: 3 }, Strategy::RoundRobin] {
         let config = Config::new().strategy(strategy);

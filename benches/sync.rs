@@ -1,6 +1,7 @@
-//! Package sync against tokio's and async-lock's, each on the executor it is at home on.
+//! Package sync compared with tokio's and async-lock's types, each on its own executor.
 //!
-//! One iteration is one operation: a lock with its unlock, a waiter's wake, a goroutine's start and end.
+//! One iteration is one operation: a lock with its unlock, a waiter's wake, a goroutine's start and
+//! end.
 
 mod common;
 

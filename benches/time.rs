@@ -1,4 +1,5 @@
-//! Timers: what a sleep costs that ends, and one that does not. `README.md` beside this file says what each case is.
+//! Timers: the cost of a sleep that ends, and of one that is dropped. `README.md` in this folder
+//! describes each case.
 
 mod common;
 
@@ -43,7 +44,7 @@ async fn timeout_in_time<E: Timers>(_: E, n: u64) -> (u64, Duration) {
     (n, start.elapsed())
 }
 
-/// One goroutine that sleeps as shortly as it can.
+/// One goroutine that sleeps for the shortest time possible.
 async fn short_sleep<E: Timers>(_: E, n: u64) -> (u64, Duration) {
     let start = Instant::now();
     for _ in 0..n {

@@ -1,7 +1,7 @@
 //! What must not depend on how many addresses a function or a constant has.
 //!
-//! There are as many as a build has code generation units: in the profile for tests, and in what `cargo build --release` makes
-//! unless told otherwise. So `.ci/run` runs these tests in both.
+//! A build may have one address for each code generation unit, in the profile for tests and in that
+//! of `cargo build --release`. So `.ci/run` runs these tests in both.
 
 use std::future::pending;
 use std::pin::pin;
@@ -21,8 +21,8 @@ fn spin_past(duration: Duration) {
     }
 }
 
-/// The waker with which a `select!` tries its cases for the sake of a `default` was not recognized: a sleep was registered in the
-/// first one, and waited for its timer in the second.
+/// A `select!` with a `default` tries its cases with a special waker, which was not recognized: the
+/// first select registered the sleep, and the second one waited for its timer.
 #[test]
 fn what_is_due_is_taken_beside_a_default() {
     // No other processor fires the timers.
@@ -55,7 +55,7 @@ fn what_is_due_is_taken_beside_a_default() {
     });
 }
 
-/// The last poll of an operation whose time is over takes it out of its channel.
+/// The last poll of an operation whose time has passed takes it out of its channel.
 #[test]
 fn a_send_whose_time_is_over_is_not_received() {
     gopark::block_on(async {

@@ -1,4 +1,4 @@
-//! What allocates and what does not, and that all of it comes back.
+//! What allocates and what does not, and that all memory is freed.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -11,13 +11,13 @@ use futures_lite::Stream;
 use gopark::context::Context;
 use gopark::{Runtime, chan, gosched, select};
 
-/// Counts this thread's allocations, and its bytes that are in use.
+/// Counts this thread's allocations, and its bytes in use.
 struct Counting;
 
 thread_local! {
     static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
     static BYTES: Cell<isize> = const { Cell::new(0) };
-    /// A channel that is asked for its length, which takes its lock, at each of this thread's allocations.
+    /// A channel whose length is read, which takes its lock, at each of this thread's allocations.
     static ASKED: Cell<Option<&'static chan::Receiver<u64>>> = const { Cell::new(None) };
 }
 
@@ -28,20 +28,20 @@ fn ask() {
     }
 }
 
-// SAFETY: the system's allocator does it all; counting allocates nothing.
+// SAFETY: the system's allocator does the work; counting allocates nothing.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         ask();
         ALLOCATIONS.set(ALLOCATIONS.get() + 1);
         BYTES.set(BYTES.get() + layout.size() as isize);
-        // SAFETY: passed on to the caller.
+        // SAFETY: the caller keeps the contract.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
         ask();
         BYTES.set(BYTES.get() - layout.size() as isize);
-        // SAFETY: passed on to the caller.
+        // SAFETY: the caller keeps the contract.
         unsafe { System.dealloc(block, layout) }
     }
 }
@@ -49,7 +49,7 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static COUNTING: Counting = Counting;
 
-/// How often `f` allocated on this thread, and how many bytes of that are left.
+/// The number of allocations of `f` on this thread, and of its bytes that are still in use.
 fn cost<T>(f: impl FnOnce() -> T) -> (usize, isize, T) {
     let (allocations, bytes) = (ALLOCATIONS.get(), BYTES.get());
     let value = f();
@@ -149,7 +149,7 @@ fn a_goroutine_that_parks_again_allocates_nothing() {
                 gosched().await;
             }
             let allocations = ALLOCATIONS.get() - allocations;
-            // Else the system stopped the thread, and the processor was given to another one.
+            // Otherwise the system stopped the thread, and the processor was given to another one.
             if thread == std::thread::current().id() {
                 assert_eq!(allocations, 0);
                 break;
@@ -158,7 +158,7 @@ fn a_goroutine_that_parks_again_allocates_nothing() {
     });
 }
 
-/// Trees are freed whichever way they go.
+/// Trees are freed in whichever order they are dropped.
 #[test]
 fn all_memory_of_contexts_comes_back_cx04() {
     let tree = |cancelled: usize| {
@@ -170,7 +170,7 @@ fn all_memory_of_contexts_comes_back_cx04() {
             contexts.push(ctx);
             cancels.push(cancel);
         }
-        // Functions that are never started: nobody refers to their contexts.
+        // Functions that are never started: their contexts have no other handle.
         if cancelled != 1 {
             for ctx in contexts.iter().step_by(3) {
                 let text = "captured".repeat(10);
@@ -189,7 +189,7 @@ fn all_memory_of_contexts_comes_back_cx04() {
             }
         }
     };
-    // What the process allocates once must not count.
+    // What the process allocates only once must not count.
     tree(1);
     tree(0);
     for cancelled in 0..3 {
@@ -199,7 +199,7 @@ fn all_memory_of_contexts_comes_back_cx04() {
     }
 }
 
-/// What comes and goes below a context that stays leaves nothing there.
+/// A child that is created and dropped leaves nothing in a parent that stays.
 #[test]
 fn short_lived_children_cost_their_parent_no_memory_cx04() {
     let (plain, _keep) = Context::background().with_cancel();
@@ -236,7 +236,7 @@ fn a_stream_allocates_its_place_once_and_gives_it_back() {
         }
     }
     let (tx, rx) = chan::bounded(1);
-    // The first one of a channel brings what all share.
+    // The first channel allocates what all channels share.
     assert!(poll(&mut rx.clone()).is_pending());
     let mut watching = rx.clone();
     let (allocations, ..) = cost(|| run(&mut watching, &tx));
@@ -253,14 +253,14 @@ fn a_stream_allocates_its_place_once_and_gives_it_back() {
     assert!(bytes < 0);
 }
 
-/// An allocator may use a channel, to trace for example: it would wait for its own thread.
+/// An allocator may use a channel, to trace for example: then it would wait for its own thread.
 #[test]
 fn nothing_is_allocated_or_freed_under_a_channels_lock() {
     let (done, is_done) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
         for capacity in [0, 5, 1_000_000] {
             let (tx, rx) = chan::bounded::<u64>(capacity);
-            // A thread-local must not keep it from being dropped, so it is leaked.
+            // It is leaked because a thread-local must not drop it.
             let rx: &'static chan::Receiver<u64> = Box::leak(Box::new(rx));
             ASKED.set(Some(rx));
             for _ in 0..3 {

@@ -1,4 +1,5 @@
-//! How often a debug build, in which nothing is inlined, copies a large value on its way through a `select!`.
+//! How often a debug build, which inlines nothing, copies a large value on its way through a
+//! `select!`.
 
 #![cfg(all(target_os = "linux", target_arch = "x86_64", debug_assertions))]
 
@@ -13,17 +14,18 @@ use gopark::{chan, select};
 type Value = [u8; 4096];
 
 thread_local! {
-    /// What this thread has copied in pieces of a value at least.
+    /// The bytes that this thread has copied, in calls that copy at least one value.
     static COPIED: Cell<usize> = const { Cell::new(0) };
 }
 
-/// Stands before the one of libc, also for what the compiler emits.
+/// Replaces libc's function, also for calls that the compiler emits.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn memcpy(to: *mut c_void, from: *const c_void, len: usize) -> *mut c_void {
     if len >= size_of::<Value>() {
         COPIED.set(COPIED.get() + len);
     }
-    // SAFETY: the caller's promise; not written in Rust, for which the compiler might call `memcpy`.
+    // SAFETY: the caller's promise; it is not written in Rust, because the compiler might turn that
+    // into a call of `memcpy`.
     unsafe {
         asm!("rep movsb", inout("rcx") len => _, inout("rdi") to => _, inout("rsi") from => _, options(nostack))
     };

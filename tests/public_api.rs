@@ -1,9 +1,9 @@
 //! The public API, compared with the list in `tests/public_api.txt`.
 //!
-//! The list has each public item with its declaration, its inherent methods and its implementations of
-//! traits, `Send` and `Sync` among them. rustdoc knows all that, so the test runs `cargo doc` with all
-//! features and reads the declarations in its pages. The pages differ from release to release: the test
-//! needs the compiler of `rust-toolchain.toml`, and fails with any other one.
+//! The list has each public item with its declaration, its inherent methods and its implementations
+//! of traits, `Send` and `Sync` among them. rustdoc knows all that, so the test runs `cargo doc`
+//! with all features and reads the declarations in its pages. The pages differ from release to
+//! release: the test needs the compiler of `rust-toolchain.toml`, and fails with any other one.
 //!
 //! `GOPARK_PUBLIC_API=overwrite cargo test --test public_api` writes the list anew.
 
@@ -81,8 +81,8 @@ fn features() -> impl Iterator<Item = (String, String)> {
     names.into_iter().map(|name| ("features".to_owned(), name))
 }
 
-/// Builds the documentation, in a target directory of its own because a page of another build with other
-/// features must not be found there. Returns the directory of its pages.
+/// Builds the documentation, in a target directory of its own because a page of another build with
+/// other features must not be found there. Returns the directory of its pages.
 fn documentation() -> PathBuf {
     let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("public-api");
     let output = Command::new(env!("CARGO"))
@@ -150,14 +150,14 @@ fn reexports(page: &str) -> impl Iterator<Item = String> {
 fn declarations(kind: &str, page: &str) -> Vec<String> {
     let start = "<pre class=\"rust item-decl\"><code>";
     let (head, item) = page.split_once(start).expect("a declaration");
-    // Only the crate's own items have a link to their source. Others are of a dependency, which may add to
-    // them; attributes are of `gopark-macros`.
+    // Only the crate's own items have a link to their source. Others are of a dependency, which may
+    // add to them; attributes are of `gopark-macros`.
     if !head.contains("/src/gopark/") && kind != "attr" {
         return vec!["re-exported from another crate".to_owned()];
     }
     let mut found = vec![plain(item.split("</code></pre>").next().unwrap())];
-    // Each part of a page begins with its title. What an item has through `Deref`, or as any type has, is
-    // left out, as are the methods of a trait, which its declaration has.
+    // Each part of a page begins with its title. What an item has through `Deref`, or as any type
+    // has, is left out, as are the methods of a trait, which its declaration has.
     for part in page.split("<h2 id=\"").skip(1) {
         let title = part.split('"').next().unwrap();
         let wanted = match kind {
@@ -175,8 +175,8 @@ fn declarations(kind: &str, page: &str) -> Vec<String> {
             let header = plain(header.split("</h").next().unwrap());
             if class.starts_with("impl") {
                 block = header;
-                // An inherent block matters for its methods only, and what pin-project-lite generates for
-                // `Unpin` depends on its version.
+                // An inherent block matters for its methods only, and what pin-project-lite
+                // generates for `Unpin` depends on its version.
                 let listed = trait_of(&block).is_some_and(|name| !UNSTABLE.contains(&name));
                 if listed && !block.contains("__Origin") {
                     found.push(block.clone());
@@ -189,7 +189,8 @@ fn declarations(kind: &str, page: &str) -> Vec<String> {
     found
 }
 
-/// The trait of an `impl .. Trait for Type`, without its path and generics; none of an inherent block.
+/// The trait of an `impl .. Trait for Type`, without its path and generics; none of an inherent
+/// block.
 fn trait_of(block: &str) -> Option<&str> {
     // The generics of the block may have a `for` of their own.
     let mut depth = 0;

@@ -1,4 +1,5 @@
-//! Programs that are stuck, or only look so, each in a process without any thread of a test harness: what the process prints.
+//! Programs that are stuck, or only seem to be, each in a process without any thread of a test
+//! harness. The tests check what the process prints.
 //!
 //! `cargo test --test stuck NAME` runs those whose name contains NAME.
 
@@ -179,7 +180,7 @@ fn a_ticker_without_a_receiver() {
     });
 }
 
-/// Its thread polls it: no processor counts that, and nothing wakes the monitor.
+/// The thread of main polls it: no processor counts that, and nothing wakes the monitor.
 fn a_local_main_that_slept() {
     block_on_local(async {
         sleep(SECOND * 3 / 2).await; // asleep: for longer than a rest
@@ -187,7 +188,7 @@ fn a_local_main_that_slept() {
     });
 }
 
-/// While the thread is there, it may wake the goroutine. It ends without a sign.
+/// While the thread exists, it may wake the goroutine. Its end is not announced.
 fn a_thread_that_ends() {
     block_on(async {
         thread::spawn(|| thread::sleep(SECOND * 6 / 5)); // asleep: for longer than a rest
@@ -203,7 +204,7 @@ fn local_goroutines_that_wait() {
     });
 }
 
-/// Nothing but the local goroutine moves, for longer than a rest.
+/// Only the local goroutine moves, for longer than a rest.
 fn a_local_goroutine_computes() {
     block_on_local(async {
         let computes = go_local(async {
@@ -313,7 +314,7 @@ fn a_local_main_computes() {
 
 static KEPT: std::sync::Mutex<Option<Waker>> = std::sync::Mutex::new(None);
 
-/// Whatever has a clone of the waker may wake the goroutine.
+/// Any owner of a clone of the waker may wake the goroutine.
 fn a_foreign_future() {
     block_on(poll_fn::<(), _>(|cx| {
         *KEPT.lock().unwrap() = Some(cx.waker().clone());
@@ -321,15 +322,15 @@ fn a_foreign_future() {
     }));
 }
 
-/// Nothing has a clone of their wakers: each future forgets to keep one.
+/// No clone of their wakers exists, because each future forgets to keep one.
 fn wakers_that_are_not_kept() {
     block_on(async {
         let forgets = go(named("forgets", pending::<()>())); // go: forgets
         let in_context = go(async {
-            // Its own limit keeps the waker, but does not come.
+            // Its own limit keeps the waker, but never comes.
             Context::background().with_cancel().0.run(pending::<()>()).await // run: forgets
         });
-        // The first poll keeps it, the second gives it back.
+        // The first poll keeps the waker, the second drops it.
         let gives_back = go(poll_fn::<(), _>(|cx| {
             let mut kept = KEPT.lock().unwrap();
             *kept = kept.is_none().then(|| cx.waker().clone());
@@ -341,7 +342,7 @@ fn wakers_that_are_not_kept() {
     });
 }
 
-/// Its answer is a poll on the thread of main.
+/// Whether it can run is found by a poll on the thread of main.
 fn a_local_goroutine_forgets() {
     block_on_local(async { go_local(pending::<()>()).await }).unwrap();
 }
@@ -354,7 +355,8 @@ fn a_context_in_a_context() {
     });
 }
 
-/// It takes another waker for another task's, and wakes what it replaces. It complains if that does not end.
+/// It takes another waker for another task's, and wakes the waker that it replaces. It complains if
+/// that does not end.
 fn a_waker_that_is_replaced() {
     let (mut last, mut polls) = (None::<Waker>, 0);
     block_on(poll_fn::<(), _>(|cx| {
@@ -369,7 +371,7 @@ fn a_waker_that_is_replaced() {
     }));
 }
 
-/// What the first goroutine answers makes main wait for one that has not been asked yet.
+/// The answer of the first goroutine makes main wait for one that has not been asked yet.
 fn answers_one_after_the_other() {
     block_on(async {
         let first = go(named("first", pending::<()>()));
@@ -430,7 +432,7 @@ fn three_are_left() {
         let (kept, waits) = chan::unbuffered::<u8>();
         go(async move { waits.recv().await }); // go: woken at the end
         until_parked(3).await;
-        // Which ends the last goroutine, but main does not wait for that.
+        // This ends the last goroutine, but main does not wait for that.
         drop((kept, rx.clone()));
         std::mem::forget(rx);
     });
@@ -474,7 +476,7 @@ fn two_senders_are_listed(ended: &Ended) {
     ended.has_line(" [chan send, ", "go: full", "go: full");
 }
 
-/// The sender has parked. Main takes its value, and returns before it runs again.
+/// The sender has parked. Main takes its value, and returns before the sender runs again.
 fn a_value_is_received() {
     Runtime::builder().gomaxprocs(1).build().unwrap().block_on(async {
         let (tx, rx) = chan::unbuffered::<u8>();
@@ -509,7 +511,7 @@ fn all_have_ended() {
 
 struct Scenario {
     name: &'static str,
-    /// `GOPARK_DEBUG`.
+    /// The value of `GOPARK_DEBUG`.
     debug: &'static str,
     run: fn(),
     check: fn(&Ended),
@@ -791,7 +793,7 @@ const SCENARIOS: &[Scenario] = &[
         dump_and_receive,
         |ended| {
             ended.has_once("gopark: goroutines: 1, runtimes: 1\n");
-            // Its receiver is gone, and the dump goes on to want it.
+            // After the receiver is dropped, the signal must still cause a dump.
             ended.has_once("gopark: goroutines: 2, runtimes: 1\n");
             assert_eq!(ended.code, Some(0), "{}", ended.stderr);
         },
@@ -842,7 +844,7 @@ fn dump_and_receive() {
     });
 }
 
-/// No thread of the process but gopark's own is there meanwhile.
+/// During this the process has only gopark's threads.
 #[cfg(target_os = "linux")]
 fn wait_for_alarm() {
     block_on(async {
@@ -856,10 +858,10 @@ fn wait_for_alarm() {
 // ------------------------------------------------------------------------------------ the harness
 
 const SCENARIO: &str = "GOPARK_TEST_SCENARIO";
-/// Whether a program is stuck shows within this time.
+/// A program that is stuck shows it within this time.
 const LIMIT: Duration = Duration::from_secs(6);
 
-/// What a scenario's process has printed, and how it has ended. One that is stuck was killed.
+/// The output of a scenario's process, and how it ended. A process that is stuck was killed.
 struct Ended {
     stderr: String,
     code: Option<i32>,
@@ -923,8 +925,9 @@ fn run_in_process(scenario: &Scenario) -> Ended {
     Ended { stderr, code }
 }
 
-/// Where a main that returns wakes a goroutine, it has three attempts: while the kernel keeps its thread from its core for longer
-/// than the monitor waits, another worker runs that goroutine.
+/// A scenario in which a main that returns wakes a goroutine has three attempts: if the kernel
+/// keeps its thread from its core for longer than the monitor waits, another worker runs that
+/// goroutine.
 fn try_scenario(scenario: &'static Scenario) {
     let attempts = if scenario.debug.starts_with("leaks") { 3 } else { 1 };
     let attempt = || (scenario.check)(&run_in_process(scenario));

@@ -1,6 +1,7 @@
-//! What no compiler checks: the floors, the caps, the lists that must be complete.
+//! Rules that no compiler checks: the floors, the maximum lengths, the lists that must be complete.
 //!
-//! A failure says what to do. Where a rule stands in the way of a better layout, change the table here in the same commit.
+//! A failure says what to do. If a rule prevents a better layout, change the table here in the same
+//! commit.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -10,9 +11,10 @@ use std::path::{Path, PathBuf};
 /// The units of a floor, and the units that each uses.
 type Units = &'static [(&'static str, &'static [&'static str])];
 
-/// The floors of `src/`, the lowest first. A unit is a folder or a top-level file. It uses the units that its row names, each of
-/// which has a row above it, and no others; what a row names and the unit does not use is an error as well. The files of a
-/// folder use each other without a circle. Tests and models, which stand above everything, may use anything.
+/// The floors of `src/`, the lowest first. A unit is a folder or a top-level file. It uses exactly
+/// the units that its row names, each of which has a row above it. A named unit that is not used is
+/// an error as well. The files of a folder use each other without a cycle. Tests and models may use
+/// anything.
 const FLOORS: &[(&str, Units)] = &[
     (
         "the platform",
@@ -328,8 +330,8 @@ const UNSAFE: &[&str] = &[
     "signal/windows",
 ];
 
-/// The only modules that name the `Waker` of std, which may be another executor's and panic in each of its functions. All others
-/// have a `TaskWaker` made of it, whose functions do not unwind.
+/// The only modules that name the `Waker` of std, which may be another executor's and panic in each
+/// of its functions. All others use a `TaskWaker` made from it, whose functions do not unwind.
 const WAKERS: &[(&str, &str)] = &[
     ("waker", "contains the panics of all others"),
     ("coop", "compares wakers, and wakes the running task with its panic contained"),
@@ -352,24 +354,24 @@ const WAKERS: &[(&str, &str)] = &[
     ("wait/event", "makes the proxies that event-listener gets in place of wakers"),
 ];
 
-/// What other crates do with the waker of a poll, and the modules that poll their futures. async-task aborts the process if the
-/// waker panics; event-listener calls it under a lock.
+/// The crates that use the waker of a poll, and the modules that poll their futures. async-task
+/// aborts the process if the waker panics; event-listener calls it under a lock.
 const POLLED: &[(&str, &[&str])] =
     &[("async_task", &["header", "executor", "goroutine"]), ("event_listener", &["wait/event"])];
 
-/// Lines that a file of `src/` may have; a longer one is asking to be divided. The scheduler stays in one file.
+/// The maximum number of lines of a file in `src/`; divide a longer one. The scheduler is one file.
 const CAP: usize = 1000;
 const CAP_EXECUTOR: usize = 1450;
 /// An example shows one idea. (The tour shows many.)
 const CAP_EXAMPLE: usize = 95;
-/// One with a directory of its own is a program, and this is a file of it.
+/// An example in a directory of its own is a program; this is for each of its files.
 const CAP_PROGRAM: usize = 170;
 
-/// Lines above an `unsafe` in which its reason must begin.
+/// The reason of an `unsafe` must begin within this many lines above it.
 const REASON_WITHIN: usize = 10;
 
-/// What returns a future and has no row in the table of `tests/it/budget.rs`: it is outside of the budget, or of real time, or of no
-/// worker.
+/// Functions that return a future but have no row in the table of `tests/it/budget.rs`: the future
+/// is outside of the budget, or waits for real time, or runs on no worker.
 const NO_BUDGET: &[&str] = &["unconstrained", "advance", "go_local", "ctrl_c"];
 
 #[test]
@@ -384,7 +386,8 @@ fn every_await_is_in_the_table_of_the_budget() {
     let mut futures: BTreeSet<_> =
         sources.iter().flat_map(|text| text.split(" Future for ").skip(1)).map(word).collect();
     futures.remove("");
-    // That of `oneshot` is one; functions return those of channels, which are none.
+    // The `Receiver` of `oneshot` is a future; functions return receivers of channels, which are
+    // not.
     futures.remove("Receiver");
     futures.insert("impl".into());
     let named = [
@@ -608,7 +611,8 @@ fn unsafe_stands_in_few_files_and_gives_its_reason() {
             if code.contains("unsafe fn(") {
                 continue;
             }
-            // A function says what its caller owes, in its docs; a trait's method is told by the trait.
+            // A function documents what its caller must guarantee. The trait documents that for a
+            // trait's method.
             let (reason, reach) = if code.contains("unsafe fn ") {
                 ("Safety", 30)
             } else {
@@ -684,7 +688,7 @@ fn tests_wait_for_events_not_for_time() {
     let nap = concat!("sle", "ep(");
     for path in files("tests", "rs") {
         for (at, line) in read(&path).lines().enumerate() {
-            // The crate's own is a subject of tests.
+            // gopark's own `sleep` is a subject of tests.
             let line_code = code(line).replace(&format!("time::{nap}"), "");
             let why = line.contains("// asleep:");
             let naps = words(&line_code).zip(line_code.match_indices(nap)).next().is_some();
@@ -747,7 +751,7 @@ fn no_package_is_left_out() {
             package.is_empty() || package == "fuzz" || members.contains(&format!("{package:?}"));
         assert!(known, "{package} is no member of the workspace");
     }
-    // What is listed by hand in the manifests.
+    // Benches and examples are listed by hand in the manifests.
     for (package, kind) in [("benches", "bench"), ("examples/integrations", "example")] {
         let manifest = read(&root().join(package).join("Cargo.toml"));
         for path in files(package, "rs") {
@@ -785,7 +789,7 @@ fn every_example_is_listed_and_every_link_leads_somewhere() {
     }
 }
 
-/// A package registry shows README.md without the tree around it.
+/// A package registry shows README.md without the files around it.
 #[test]
 fn the_readme_has_no_relative_links() {
     for target in targets(&read(&root().join("README.md"))) {
@@ -793,7 +797,8 @@ fn the_readme_has_no_relative_links() {
     }
 }
 
-/// The rows of README's table of costs: the words, the case of `benches/compare`, the processors, the unit.
+/// The rows of README's table of costs: the words, the case of `benches/compare`, the processors,
+/// the unit.
 const COSTS: &[(&str, &str, &str, &str)] = &[
     ("a message on an unbuffered channel: a context switch", "ctx_switch", "1", " ns"),
     ("the same, two processors", "ctx_switch", "2", " ns"),
@@ -835,7 +840,7 @@ fn the_tree_speaks_of_no_machine() {
     let paths =
         [concat!("/wo", "rk/"), concat!("/tm", "p/"), concat!("/ro", "ot/"), concat!("/ho", "me/")];
     for path in files("", "") {
-        // What is not text has no paths to speak of.
+        // A file that is not text names no paths.
         let Ok(text) = fs::read_to_string(&path) else { continue };
         for (at, line) in text.lines().enumerate() {
             for machine in paths {
@@ -855,7 +860,8 @@ fn read(path: &Path) -> String {
     fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
-/// The files below `dir` whose names end in `.ext` (any, if that is empty), without what is built or not ours.
+/// The files below `dir` whose names end in `.ext` (any, if that is empty), without build output
+/// and Cargo.lock.
 fn files(dir: &str, ext: &str) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut dirs = vec![root().join(dir)];
@@ -878,7 +884,8 @@ fn files(dir: &str, ext: &str) -> Vec<PathBuf> {
     found
 }
 
-/// The programs in `examples/` and in its package: `NAME.rs` and `NAME/main.rs`, not the chapters of the tour nor other modules.
+/// The programs in `examples/` and in its package: `NAME.rs` and `NAME/main.rs`, not the chapters
+/// of the tour nor other modules.
 fn examples() -> Vec<PathBuf> {
     let dir = root().join("examples");
     let dirs = [dir.join("integrations"), dir];
@@ -893,7 +900,7 @@ fn sources() -> BTreeMap<String, String> {
     modules("src")
 }
 
-/// The same of any folder of sources.
+/// The same for any folder of sources.
 fn modules(dir: &str) -> BTreeMap<String, String> {
     let name = |path: &Path| {
         let relative = path.strip_prefix(root().join(dir)).unwrap().with_extension("");
@@ -937,7 +944,8 @@ fn targets(text: &str) -> impl Iterator<Item = &str> {
     inline.chain(lines.filter_map(|line| line.split_once("]: ")).map(|(_label, target)| target))
 }
 
-/// The files to which a text links: relative links, those into the repository, and the guide's pages.
+/// The files to which a text links: relative links, those into the repository, and the guide's
+/// pages.
 fn links(text: &str) -> Vec<String> {
     let file = |target: &str| {
         if let Some(page) = target.strip_prefix(GUIDE) {
@@ -959,14 +967,15 @@ fn unit(module: &str) -> &str {
     module.split('/').next().unwrap_or(module)
 }
 
-/// True for unit tests and models, which ship with no crate.
+/// True for unit tests and models, which are compiled for tests only.
 fn is_proof(module: &str) -> bool {
     module.split('/').any(|part| part == "tests" || part == "models")
 }
 
-/// The modules that `module` uses by paths from `crate`, `super` or `self`; "lib" stands for what the root has.
+/// The modules that `module` uses by paths from `crate`, `super` or `self`; "lib" is the crate's
+/// root.
 fn uses(module: &str, text: &str, modules: &BTreeSet<String>) -> BTreeSet<String> {
-    // Tests and models, which stand last, may use anything.
+    // Tests and models, which are at the end of a file, may use anything.
     let shipped = text.split("#[cfg(test)]").next().unwrap_or(text);
     let shipped = shipped.split("#[cfg(all(test").next().unwrap_or(shipped);
     let shipped: String = shipped.lines().flat_map(|line| [code(line), "\n"]).collect();
@@ -996,7 +1005,7 @@ fn uses(module: &str, text: &str, modules: &BTreeSet<String>) -> BTreeSet<String
     found
 }
 
-/// Goes down a path, or each path of a group, as long as there are modules, and notes where it arrives.
+/// Follows a path, or each path of a group, down to a module, and records that module.
 fn follow(base: &str, path: &str, modules: &BTreeSet<String>, found: &mut BTreeSet<String>) {
     if let Some(group) = path.trim_start().strip_prefix('{') {
         let mut depth = 0;
@@ -1036,12 +1045,12 @@ fn parent(module: &str) -> String {
     module.rsplit_once('/').map_or("", |(parent, _)| parent).to_owned()
 }
 
-/// The first circle in a graph of modules.
+/// The first cycle in a graph of modules.
 fn any_circle(graph: &BTreeMap<&str, BTreeSet<String>>) -> Option<String> {
     graph.keys().find_map(|module| circle(graph, module, &mut Vec::new()))
 }
 
-/// A way from `module` back to itself, if there is one.
+/// A path from `module` back to itself, if there is one.
 fn circle<'a>(
     graph: &'a BTreeMap<&'a str, BTreeSet<String>>,
     module: &'a str,

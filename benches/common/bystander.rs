@@ -1,4 +1,4 @@
-//! A goroutine that has next to nothing to do, beside others that have much.
+//! A goroutine that has next to nothing to do, next to others that have much.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::{Channel, Executor, Received, compute};
 
-/// What goes on beside the bystander.
+/// The load next to the bystander.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Beside {
     Nothing,
@@ -69,7 +69,7 @@ pub(crate) enum By {
     Goroutine,
 }
 
-/// Lateness of `n` messages that are sent every millisecond or so.
+/// The lateness of `n` messages that are sent about every millisecond.
 pub(crate) fn lateness<C: Channel>(on: C::On, beside: Beside, by: By, n: usize) -> Vec<Duration> {
     let stop = Arc::new(AtomicBool::new(false));
     let (mut sender, mut receiver) = C::new(n);
@@ -87,7 +87,7 @@ pub(crate) fn lateness<C: Channel>(on: C::On, beside: Beside, by: By, n: usize) 
             first
         }
     };
-    // What a message says is the time since then.
+    // A message carries the time since then.
     let epoch = Instant::now();
     let clock = thread::spawn(move || {
         let mut random = fastrand::Rng::with_seed(7);
@@ -102,7 +102,7 @@ pub(crate) fn lateness<C: Channel>(on: C::On, beside: Beside, by: By, n: usize) 
         while let Some(sent) = C::recv(&mut receiver).await.value() {
             late.push(epoch.elapsed().saturating_sub(Duration::from_nanos(sent as u64)));
         }
-        // Some executors look at who waits outside only every now and then.
+        // Some executors check the queue of outside tasks only every now and then.
         stop.store(true, Ordering::Relaxed);
         late
     });

@@ -1,4 +1,4 @@
-//! Goroutines that talk to each other.
+//! Goroutines that communicate by channels.
 
 use std::time::{Duration, Instant};
 
@@ -6,7 +6,7 @@ use super::{Channel, Executor, Group, Received, Sent, Shared};
 
 pub(crate) type GroupOf<C> = <<C as Channel>::On as Executor>::Group;
 
-/// So many pairs of one that sends and one that receives.
+/// This many pairs of one sender and one receiver.
 pub(crate) async fn streams<C: Channel>(
     on: C::On,
     n: u64,
@@ -80,7 +80,7 @@ pub(crate) async fn ring<C: Channel>(on: C::On, n: u64) -> (u64, Duration) {
     (rounds * SIZE, took.await)
 }
 
-/// Several send, several receive.
+/// Several goroutines send, several receive.
 pub(crate) async fn crowd<C: Shared>(
     on: C::On,
     n: u64,
@@ -104,7 +104,7 @@ pub(crate) async fn crowd<C: Shared>(
     (sent, start.elapsed())
 }
 
-/// A hundred send to one.
+/// A hundred goroutines send to one.
 pub(crate) async fn fan_in<C: Channel<Sender: Clone>>(
     on: C::On,
     n: u64,
@@ -124,7 +124,8 @@ pub(crate) async fn fan_in<C: Channel<Sender: Clone>>(
     (sent, start.elapsed())
 }
 
-/// Starts so many that send, by clones of one sender. Returns how many messages there will be.
+/// Starts this many goroutines that send through clones of one sender. Returns the total number of
+/// messages.
 fn senders<C: Channel<Sender: Clone>>(
     on: &C::On,
     sender: C::Sender,
@@ -177,7 +178,8 @@ pub(crate) async fn skynet<C: Channel<Sender: Clone>>(
     (n, start.elapsed())
 }
 
-/// A channel is closed on which many goroutines wait. One operation is one of them; their start does not count.
+/// A channel on which many goroutines wait is closed. One operation is one of them; starting them
+/// does not count.
 pub(crate) async fn close_wakes<C: Shared>(on: C::On, n: u64, each: u64) -> (u64, Duration) {
     let (rounds, mut took) = (n.div_ceil(each), Duration::ZERO);
     for _ in 0..rounds {
@@ -200,7 +202,8 @@ pub(crate) async fn close_wakes<C: Shared>(on: C::On, n: u64, each: u64) -> (u64
     (rounds * each, took)
 }
 
-/// The sieve: a goroutine for every prime keeps its multiples from the next one. One operation is a prime.
+/// The sieve: a goroutine for every prime filters out its multiples for the next one. One operation
+/// is a prime.
 pub(crate) async fn sieve<C: Channel>(on: C::On, n: u64) -> (u64, Duration) {
     let start = Instant::now();
     let (mut numbers, mut from) = C::new(0);

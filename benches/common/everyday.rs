@@ -1,31 +1,33 @@
-//! What programs use besides channels and locks: the same work with gopark's types and with tokio's, which have the same names.
+//! What programs use besides channels and locks: the same work with gopark's types and with
+//! tokio's, which have the same names.
 
 use std::future::Future;
 use std::time::{Duration, Instant};
 
 use super::{Gopark, Tokio};
 
-/// The cases, on an executor whose library has the types.
+/// The cases, for an executor whose library has the types.
 pub(crate) trait Everyday: super::Executor {
     /// A round trip of two tasks by two watches.
     fn watch(on: Self, n: u64) -> impl Future<Output = (u64, Duration)> + Send + 'static;
-    /// One sends, four receive each value: a value received.
+    /// One task sends, four receive each value: one operation is a value received.
     fn broadcast(on: Self, n: u64) -> impl Future<Output = (u64, Duration)> + Send + 'static;
-    /// A request by a channel, its answer by a oneshot.
+    /// A request through a channel, its answer through a oneshot.
     fn oneshot(on: Self, n: u64) -> impl Future<Output = (u64, Duration)> + Send + 'static;
     /// A round trip of two tasks by two `Notify`.
     fn notify(on: Self, n: u64) -> impl Future<Output = (u64, Duration)> + Send + 'static;
     /// A task of a `JoinSet`, from its start to its result.
     fn join_set(on: Self, n: u64) -> impl Future<Output = (u64, Duration)> + Send + 'static;
-    /// A look at a `OnceCell` that is set.
+    /// A read of a `OnceCell` that is set.
     fn once_cell(on: Self, n: u64) -> impl Future<Output = (u64, Duration)> + Send + 'static;
-    /// One sends, one receives as many as there are: a message.
+    /// One task sends, one receives as many as there are: one operation is a message.
     fn recv_many(on: Self, n: u64) -> impl Future<Output = (u64, Duration)> + Send + 'static;
 }
 
-/// So many tasks are started by a `JoinSet` before it waits for them.
+/// A `JoinSet` starts this many tasks before it waits for them.
 const CROWD: u64 = 1000;
-/// The receivers of a broadcast, and the values that are sent before these have all been received.
+/// The receivers of a broadcast, and the number of values that are sent before all of these have
+/// been received.
 const RECEIVERS: u64 = 4;
 const BATCH: u64 = 64;
 

@@ -1,10 +1,10 @@
-//! Goroutines that do nothing but be.
+//! Goroutines that do nothing.
 
 use std::time::{Duration, Instant};
 
 use super::{Executor, Group};
 
-/// One goroutine starts all the others, and waits for them by a wait group.
+/// One goroutine starts all others, and waits for them with a wait group.
 pub(crate) async fn spawn_join<E: Executor>(executor: E, n: u64) -> (u64, Duration) {
     let group = E::Group::of(n as usize);
     let start = Instant::now();
@@ -16,7 +16,7 @@ pub(crate) async fn spawn_join<E: Executor>(executor: E, n: u64) -> (u64, Durati
     (n, start.elapsed())
 }
 
-/// A hundred goroutines let each other run.
+/// A hundred goroutines that yield to each other.
 pub(crate) async fn yields<E: Executor>(executor: E, n: u64) -> (u64, Duration) {
     let each = n.div_ceil(100);
     let group = E::Group::of(100);

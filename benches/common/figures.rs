@@ -1,11 +1,11 @@
-//! What the rounds say together.
+//! The summary of several rounds.
 
 pub(crate) fn median(figures: &mut [f64]) -> f64 {
     figures.sort_unstable_by(f64::total_cmp);
     middle(figures)
 }
 
-/// The least, the median and the most.
+/// The minimum, the median and the maximum.
 pub(crate) fn spread(sorted: &[f64]) -> [f64; 3] {
     [sorted[0], middle(sorted), sorted[sorted.len() - 1]]
 }

@@ -1,4 +1,4 @@
-//! Goroutines that take room. Linux only: it is read from `/proc`.
+//! The memory that goroutines take. Linux only, because it is read from `/proc`.
 
 use std::future::Future;
 use std::hint::black_box;
@@ -6,16 +6,17 @@ use std::hint::black_box;
 use super::channels::GroupOf;
 use super::{Executor, Group, Shared, for_ever};
 
-/// The bytes of this process that are in memory.
+/// The resident bytes of this process.
 pub(crate) fn resident() -> usize {
     let status = std::fs::read_to_string("/proc/self/statm").expect("Linux");
     let pages: usize = status.split(' ').nth(1).expect("a second field").parse().expect("a number");
-    // SAFETY: the call only reads what the system knows of itself.
+    // SAFETY: the call only reads a property of the system.
     let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
     page as usize * pages
 }
 
-/// What it costs `n` goroutines to wait for ever, each with `STATE` bytes to keep while it does.
+/// The bytes for each of `n` goroutines that never end, each with `STATE` bytes that it keeps while
+/// it waits.
 pub(crate) fn pending<E: Executor, const STATE: usize>(executor: E, n: usize) -> usize {
     let goroutine = |group: E::Group| async move {
         let mut state = [0u8; STATE];
@@ -27,7 +28,7 @@ pub(crate) fn pending<E: Executor, const STATE: usize>(executor: E, n: usize) ->
     parked(executor, n, goroutine)
 }
 
-/// The same for what most goroutines wait for: the next message. The channel is one for all.
+/// The same for goroutines that wait for the next message, as most do. All share one channel.
 pub(crate) fn receiving<C: Shared>(executor: C::On, n: usize) -> usize {
     let (_sender, receiver) = C::new(0);
     let goroutine = move |group: GroupOf<C>| {
@@ -40,7 +41,7 @@ pub(crate) fn receiving<C: Shared>(executor: C::On, n: usize) -> usize {
     parked(executor, n, goroutine)
 }
 
-/// A goroutine is done with the group when it begins to wait.
+/// A goroutine leaves the group when it begins to wait.
 fn parked<E: Executor, F: Future<Output = ()> + Send + 'static>(
     executor: E,
     n: usize,
@@ -49,10 +50,11 @@ fn parked<E: Executor, F: Future<Output = ()> + Send + 'static>(
     let spawner = executor.clone();
     executor.block_on(async move {
         let mut before = 0;
-        // One alone first: what starts late has started then, and the code is in memory.
+        // One alone first, so that whatever starts late has started, and the code is resident.
         for n in [1, n] {
             before = resident();
-            // The group is shared, but each goroutine's handle of it is its own, as any goroutine would have one.
+            // The group is shared, but each goroutine has its own handle of it, as any goroutine
+            // would.
             let group = E::Group::of(n);
             for _ in 0..n {
                 spawner.go(goroutine(group.clone()));

@@ -1,6 +1,7 @@
-//! What the benches share: each contender behind the same few words, so that a case is written once.
+//! What the benches share: each contender behind the same small traits, so that a case is written
+//! once.
 
-#![allow(dead_code)] // each bench uses its part
+#![allow(dead_code)] // each bench uses a part of it
 
 use std::future::{Future, pending};
 use std::hint::black_box;
@@ -12,7 +13,8 @@ use std::time::{Duration, Instant};
 use async_executor::StaticExecutor;
 use event_listener::Event;
 
-// The cases that more than one bench runs, each by the name of the bench where it is at home; and what runs and judges them.
+// The cases that more than one bench runs, each named after the bench that it belongs to; and the
+// code that runs and evaluates them.
 pub(crate) mod bystander;
 pub(crate) mod channels;
 pub(crate) mod everyday;
@@ -29,21 +31,22 @@ pub(crate) const PROCS: [usize; 2] = [1, 2];
 
 // -------------------------------------------------------------------------------------- executors
 
-/// Something that runs goroutines, whatever it calls them.
+/// Something that runs goroutines, whatever its name for them.
 pub(crate) trait Executor: Clone + Send + Sync + 'static {
     const NAME: &'static str;
     type Group: Group;
 
     fn start(procs: usize) -> Self;
-    /// The same as its users would have it who know that number. It may be that nothing runs outside of `block_on`.
+    /// The same, configured by users who know that number. Outside of `block_on` it may run
+    /// nothing.
     fn at_best(procs: usize) -> Self {
         Self::start(procs)
     }
     /// Runs `main` on a worker, and blocks this thread until it is done.
     fn block_on<T: Send + 'static>(&self, main: impl Future<Output = T> + Send + 'static) -> T;
-    /// Spawns and forgets. Called on a worker.
+    /// Spawns a detached goroutine. Called on a worker.
     fn go(&self, future: impl Future<Output = ()> + Send + 'static);
-    /// Spawns; the future that is returned waits for the result. Called on a worker.
+    /// Spawns a goroutine; the future that is returned waits for its result. Called on a worker.
     fn join<T: Send + 'static>(
         &self,
         future: impl Future<Output = T> + Send + 'static,
@@ -53,7 +56,7 @@ pub(crate) trait Executor: Clone + Send + Sync + 'static {
     fn yield_now() -> impl Future<Output = ()> + Send;
 }
 
-/// Waits until all of a number of things are done.
+/// Waits until this number of things have ended.
 pub(crate) trait Group: Clone + Send + Sync + 'static {
     fn of(n: usize) -> Self;
     fn done(&self);
@@ -76,7 +79,7 @@ impl Group for gopark::sync::WaitGroup {
     }
 }
 
-/// The others' wait group: the least that does it.
+/// The wait group of the others: the smallest one that works.
 #[derive(Clone)]
 pub(crate) struct Latch(Arc<(AtomicUsize, Event)>);
 
@@ -200,7 +203,7 @@ impl Tokio {
     }
 }
 
-/// `async-executor` in its quicker form, on threads that do nothing but run it.
+/// `async-executor` in its faster form, on threads that do nothing but run it.
 #[derive(Clone)]
 pub(crate) struct Smol(Arc<SmolThreads>);
 
@@ -274,16 +277,16 @@ impl Executor for Smol {
 
 // --------------------------------------------------------------------------------------- channels
 
-/// A kind of channel, and what it is run on.
+/// A kind of channel, and the executor it is used on.
 pub(crate) trait Channel: Send + Sync + 'static {
     const NAME: &'static str;
     type On: Executor;
     type Sender: Send + 'static;
     type Receiver: Send + 'static;
 
-    /// `capacity` 0 is a rendezvous, where there is one; else it is 1.
+    /// `capacity` 0 is a rendezvous, if the crate has one; otherwise it is 1.
     fn new(capacity: usize) -> (Self::Sender, Self::Receiver);
-    /// The channel's own future: a wrapper around it is what its users would not have.
+    /// The channel's own future, because its users would not have a wrapper around it.
     fn send(sender: &mut Self::Sender, value: usize) -> impl Future<Output: Sent> + Send;
     /// The same for a plain thread.
     fn send_blocking(sender: &Self::Sender, value: usize) -> bool;
@@ -291,9 +294,9 @@ pub(crate) trait Channel: Send + Sync + 'static {
     fn try_recv(receiver: &mut Self::Receiver) -> Option<usize>;
 }
 
-/// What comes of a send.
+/// The result of a send.
 pub(crate) trait Sent {
-    /// False if nobody can receive any more.
+    /// False if no receiver is left.
     fn sent(self) -> bool;
 }
 
@@ -304,7 +307,7 @@ impl<E> Sent for Result<(), E> {
     }
 }
 
-/// What comes of a receive.
+/// The result of a receive.
 pub(crate) trait Received {
     fn value(self) -> Option<usize>;
 }
@@ -323,7 +326,7 @@ impl<E> Received for Result<usize, E> {
     }
 }
 
-/// A channel that several may send to and receive from.
+/// A channel with several senders and several receivers.
 pub(crate) trait Shared: Channel<Sender: Clone> {
     fn share(receiver: &Self::Receiver) -> Self::Receiver;
 }
@@ -438,7 +441,8 @@ macro_rules! crossfire_channel {
     };
 }
 
-// It has a channel for one that sends and one that receives, for several that send, and for several on both sides.
+// The crate has a channel for one sender and one receiver, one for several senders, and one for
+// several of both.
 crossfire_channel!(single CrossfireSpsc, "crossfire-spsc-on-tokio", spsc, AsyncTx, AsyncRx);
 crossfire_channel!(single CrossfireMpsc, "crossfire-mpsc-on-tokio", mpsc, MAsyncTx, AsyncRx);
 crossfire_channel!(shared CrossfireMpmc, "crossfire-mpmc-on-tokio", mpmc, MAsyncTx, MAsyncRx);
@@ -461,10 +465,11 @@ async_channel_channel!(AsyncChannelOnTokio on Tokio, "async-channel-on-tokio");
 
 // -------------------------------------------------------------------------------------- measuring
 
-/// For criterion: `case` does at least `n` operations and says how many and how long it took; what comes out is the
-/// time of `n`.
+/// For criterion: `case` runs at least `n` operations, and returns how many it ran and how long
+/// they took; the result is the time of `n`.
 ///
-/// Criterion's own loop measures one thread. Here one iteration is one operation, and thousands of them are one run.
+/// Criterion's own loop measures one thread. Here one iteration is one operation, and thousands of
+/// them are one run.
 pub(crate) fn time_of<E: Executor, F: Future<Output = (u64, Duration)> + Send + 'static>(
     executor: &E,
     n: u64,
@@ -484,12 +489,12 @@ pub(crate) fn compute(time: Duration) {
     }
 }
 
-/// Waits for ever.
+/// Never ends.
 pub(crate) async fn for_ever() {
     pending::<()>().await;
 }
 
-/// Whether the bench was started to measure: by `cargo bench`, and not for a trial.
+/// Whether the bench was started to measure: by `cargo bench`, and not as a trial.
 pub(crate) fn measures() -> bool {
     let args: Vec<String> = std::env::args().collect();
     args.iter().any(|arg| arg == "--bench") && !args.iter().any(|arg| arg == "--test")

@@ -1,4 +1,5 @@
-//! The programs of the peers that are not in Rust, and where the repository and the results are.
+//! The programs of the peers that are not written in Rust, and the paths of the repository and the
+//! results.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -12,13 +13,13 @@ pub(crate) fn me() -> PathBuf {
     std::env::current_exe().expect("a path")
 }
 
-/// A place in the target directory for what a run of this bench leaves behind.
+/// A path in the target directory for files that a run of this bench leaves behind.
 pub(crate) fn scratch(bench: &str) -> PathBuf {
     // This program is target/release/deps/BENCH-…
     me().ancestors().nth(3).expect("cargo's layout").join(bench)
 }
 
-/// Builds a package in `go/`, or says why there is none.
+/// Builds a package in `go/`, or returns why that is not possible.
 pub(crate) fn build_go(package: &str, to: &Path) -> Result<PathBuf, String> {
     let mut command = Command::new("go");
     command.args(["build", "-o"]).arg(to).arg(package).current_dir(root().join("benches/go"));

@@ -9,25 +9,26 @@ use super::{
     TokioMpsc,
 };
 
-/// Channels with a way to wait for several.
+/// Channels with a way to wait for several of them.
 pub(crate) trait Choosing: Channel {
-    /// Whether the senders of `select_among` select as well: `feed` does it then.
+    /// Whether the senders of `select_among` select as well: then `feed` does it.
     const SENDS_IN_SELECT: bool;
 
-    /// Which one gave a value.
+    /// The index of the channel that gave a value.
     fn of_two(
         one: &mut Self::Receiver,
         two: &mut Self::Receiver,
     ) -> impl Future<Output = usize> + Send;
-    /// Receives from any; there are 2, 4 or 16.
+    /// Receives from any of them; there are 2, 4 or 16.
     fn any(of: &mut [Self::Receiver]) -> impl Future<Output = ()> + Send;
-    /// Sends, as one case of a select beside a stop where that is possible without loss.
+    /// Sends, as one case of a select next to a stop, if that is possible without loss.
     fn feed(
         to: &mut Self::Sender,
         stop: &chan::Receiver<()>,
         value: usize,
     ) -> impl Future<Output = bool> + Send;
-    /// The four selects of one case and a default: of an empty channel, a full one, one with a value, one with room.
+    /// The four selects of one case and a default: on an empty channel, a full one, one with a
+    /// value, one with room.
     fn looks(
         empty: &mut Self::Receiver,
         full: &Self::Sender,
@@ -88,7 +89,8 @@ ours!(Ours);
 
 ours!(OursOnTokio);
 
-/// By tokio's macro; `$recv` makes the future. For a select of one case and a default they have try-operations.
+/// With tokio's macro; `$recv` makes the future. For a select of one case and a default these
+/// crates have try-operations.
 macro_rules! theirs {
     ($name:ident, $recv:ident) => {
         impl Choosing for $name {
@@ -140,8 +142,8 @@ theirs!(FlumeOnTokio, recv_async);
 theirs!(AsyncChannel, recv);
 theirs!(CrossfireSpsc, recv);
 
-/// One goroutine selects over so many receives, as many others send; `stoppable` ones select as well. One operation is one
-/// value.
+/// One goroutine selects over this many receives, as many others send; `stoppable` ones select as
+/// well. One operation is one value.
 pub(crate) async fn select_among<C: Choosing, const CHANNELS: usize>(
     on: C::On,
     n: u64,
@@ -162,7 +164,7 @@ pub(crate) async fn select_among<C: Choosing, const CHANNELS: usize>(
                     C::send(&mut sender, i).await.sent()
                 });
             }
-            // The channel must not close: a closed one is ready.
+            // The channel must not close, because a closed one is ready.
             super::for_ever().await;
             drop(sender);
         });

@@ -1,4 +1,4 @@
-//! Goroutines that share what only one may have, or wait for each other.
+//! Goroutines that share something exclusively, or wait for each other.
 
 use std::future::Future;
 use std::ops::{Deref, DerefMut};
@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 
 use super::{Executor, Gopark, Group, Smol, Tokio};
 
-/// The locks of one crate, around a number. The futures are the crate's own: a wrapper around them is what its users would
-/// not have.
+/// The locks of one crate, around a number. The futures are the crate's own, because its users
+/// would not have a wrapper around them.
 pub(crate) trait Locks: Executor {
     type Mutex: Send + Sync + 'static;
     type RwLock: Send + Sync + 'static;
@@ -88,7 +88,7 @@ locks!(
     write
 );
 
-/// So many goroutines share the operations among them.
+/// This many goroutines divide the operations among them.
 pub(crate) async fn among<E: Executor, F>(
     executor: E,
     goroutines: u64,
@@ -113,7 +113,7 @@ where
     (each * goroutines, start.elapsed())
 }
 
-/// A value that lives until the process ends, as goroutines want it that share it by reference.
+/// A value that lives until the process ends, so that goroutines can share it by reference.
 pub(crate) fn leak<T>(value: T) -> &'static T {
     Box::leak(Box::new(value))
 }
@@ -143,7 +143,7 @@ pub(crate) async fn rwmutex<E: Locks>(executor: E, n: u64) -> (u64, Duration) {
     among(executor, 8, n, mix).await
 }
 
-/// So many goroutines wait, one broadcast wakes them; until all have gone on.
+/// This many goroutines wait, and one broadcast wakes them. It ends when all have run.
 pub(crate) async fn cond_broadcast(executor: Gopark, n: u64, crowd: u64) -> (u64, Duration) {
     let state = Arc::new((gopark::sync::Mutex::new((0, 0)), gopark::sync::Cond::new()));
     let (rounds, mut took) = (n.div_ceil(crowd), Duration::ZERO);
@@ -170,7 +170,7 @@ pub(crate) async fn cond_broadcast(executor: Gopark, n: u64, crowd: u64) -> (u64
     (crowd * rounds, took)
 }
 
-/// The same with the nearest thing that tokio has, which is without a lock.
+/// The same with tokio's nearest equivalent, which has no lock.
 pub(crate) async fn notify_waiters(executor: Tokio, n: u64, crowd: u64) -> (u64, Duration) {
     let notify = Arc::new(tokio::sync::Notify::new());
     let (rounds, mut took) = (n.div_ceil(crowd), Duration::ZERO);
@@ -198,7 +198,7 @@ pub(crate) async fn notify_waiters(executor: Tokio, n: u64, crowd: u64) -> (u64,
     (crowd * rounds, took)
 }
 
-/// Eight goroutines take a kilobyte and put it back.
+/// Eight goroutines take a kilobyte from the pool and put it back.
 pub(crate) async fn pool(executor: Gopark, n: u64) -> (u64, Duration) {
     let pool = leak(gopark::sync::Pool::new(|| Box::new([0_u8; 1024])));
     let work = move |each| async move {

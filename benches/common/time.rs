@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::{Executor, Gopark, Group, Smol, Tokio};
 
-/// The two words in which the contenders differ.
+/// The two functions in which the contenders differ.
 pub(crate) trait Timers: Executor {
     fn sleep(duration: Duration) -> impl Future<Output = ()> + Send;
     fn timeout<F: Future + Send>(
@@ -52,7 +52,7 @@ impl Timers for Smol {
     }
 }
 
-/// So many goroutines at once sleep for 0 to 99 ms each.
+/// This many goroutines sleep at the same time, for 0 to 99 ms each.
 pub(crate) async fn sleepers<E: Timers>(executor: E, n: u64, at_once: u64) -> (u64, Duration) {
     let rounds = n.div_ceil(at_once);
     let start = Instant::now();

@@ -1,4 +1,4 @@
-//! What a measurement in this process answers, and how it is computed.
+//! The answer of a measurement in this process, and how it is computed.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ pub(crate) fn per(took: Duration, done: u64) -> Answer {
     Ok(vec![took.as_nanos() as f64 / done as f64])
 }
 
-/// What this process has used of its processors.
+/// The CPU time of this process.
 pub(crate) fn cpu_time() -> Duration {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
     // SAFETY: the pointer is to a whole value of that type, which the call writes.

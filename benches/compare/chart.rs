@@ -6,16 +6,17 @@ use crate::common::figures::spread;
 use crate::report::{Row, Run, short};
 use crate::spec::CONTENDERS;
 
-/// Ours is the one that stands out; the others are in the order of the columns. All can be told apart on black and on white.
+/// Ours has the strongest color; the others are in the order of the columns. All can be told apart
+/// on black and on white.
 const COLOURS: [&str; 8] =
     ["#e8590c", "#4c7fb8", "#5f9e6e", "#a07cc5", "#c9a227", "#4aa5a5", "#c06c9b", "#8a8f98"];
 
 const WIDTH: f64 = 760.0;
-/// Where bars start: names are left of it.
+/// Where bars start; names are to the left.
 const LEFT: f64 = 130.0;
 const RIGHT: f64 = 90.0;
 const BAR: f64 = 14.0;
-/// More than so many times the least, and the bars are on a logarithmic scale.
+/// If the maximum is more than this many times the minimum, the scale is logarithmic.
 const LINEAR: f64 = 15.0;
 
 /// The charts by their file names.
@@ -44,7 +45,7 @@ pub(crate) fn all(run: &Run) -> Vec<(String, String)> {
     charts
 }
 
-/// From a figure to the length of its bar, for one row.
+/// Maps a figure to the length of its bar, for one row.
 struct Scale {
     least: f64,
     most: f64,
@@ -67,13 +68,13 @@ impl Scale {
         if !self.logarithmic {
             return room * figure / self.most;
         }
-        // The shortest bar is a twentieth, so that it can be seen.
+        // The shortest bar is a twentieth of the longest, so that it is visible.
         let share = (figure / self.least).ln() / (self.most / self.least).ln();
         room * (0.05 + 0.95 * share)
     }
 }
 
-/// A thin line on a bar goes from the least to the most of the rounds.
+/// A thin line on a bar extends from the minimum to the maximum of the rounds.
 fn chart(title: &str, rows: &[&Row], origin: &str) -> String {
     let (mut body, mut y) = (String::new(), 30.0);
     for row in rows {

@@ -23,7 +23,7 @@ use crate::common::{
 };
 use crate::coroutines;
 
-/// The same while it is not yet known whether a later table of cases has it.
+/// The same, before it is known whether a later table of cases has it.
 type Found = Option<Answer>;
 
 pub(crate) fn measure(contender: &str, case: &str, procs: usize, n: u64) -> Answer {
@@ -58,7 +58,7 @@ pub(crate) fn measure(contender: &str, case: &str, procs: usize, n: u64) -> Answ
             .or_else(|| selects::<AsyncChannel>(case, procs, n, 0)),
         "flume" => (channels::<FlumeOnTokio, FlumeOnTokio>(case, procs, n))
             .or_else(|| crowds::<FlumeOnTokio>(case, procs, n))
-            // Receives that are dropped break its rendezvous.
+            // Dropped receives break its rendezvous.
             .or_else(|| selects::<FlumeOnTokio>(case, procs, n, 1)),
         "kanal" => (channels::<KanalOnTokio, KanalOnTokio>(case, procs, n))
             .or_else(|| crowds::<KanalOnTokio>(case, procs, n))
@@ -95,7 +95,7 @@ pub(crate) fn start(contender: &str, procs: usize) -> bool {
     true
 }
 
-/// Runs a case on an executor, and gives the nanoseconds of one operation.
+/// Runs a case on an executor, and returns the nanoseconds of one operation.
 fn each<E: Executor, F>(on: &E, n: u64, case: impl FnOnce(E, u64) -> F) -> Answer
 where
     F: Future<Output = (u64, Duration)> + Send + 'static,
@@ -133,7 +133,7 @@ fn everyday<E: Everyday>(case: &str, procs: usize, n: u64) -> Found {
     })
 }
 
-/// By channels to which one sends, and by such to which several do.
+/// With channels for one sender, and with channels for several.
 fn channels<C: Channel, Many: Channel<On = C::On, Sender: Clone>>(
     case: &str,
     procs: usize,
@@ -224,11 +224,12 @@ fn wake_outside<C: Channel>(on: &C::On, n: u64) -> Duration {
     outside.join().expect("does not panic")
 }
 
-/// The milliseconds of CPU that go by in a second in which nothing happens, looked at for so many milliseconds.
+/// The milliseconds of CPU time in a second in which nothing happens, sampled for this many
+/// milliseconds.
 fn idle<C: Channel>(on: &C::On, milliseconds: u64) -> f64 {
     let (sender, mut receiver) = C::new(1);
     let watch = thread::spawn(move || {
-        // What starts has started by then.
+        // By now everything has started.
         thread::sleep(Duration::from_millis(100));
         let (start, before) = (Instant::now(), cpu_time());
         thread::sleep(Duration::from_millis(milliseconds));

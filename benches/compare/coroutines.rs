@@ -1,5 +1,6 @@
-//! The cases for may, whose coroutines have stacks of their own and block where a future would wait. Its channels have no
-//! bound, so a sender never waits; cases about that have nothing to say of it.
+//! The cases for may, whose coroutines have stacks of their own and block instead of returning a
+//! future. Its channels are unbounded, so a sender never waits; cases about waiting senders do not
+//! apply to it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -61,7 +62,7 @@ pub(crate) fn start(procs: usize) {
     go!(|| {}).join().expect("does not panic");
 }
 
-/// So many coroutines share the operations; until all are done.
+/// This many coroutines divide the operations. It ends when all have ended.
 fn among<F: FnMut() + Send + 'static>(
     coroutines: u64,
     n: u64,
@@ -171,7 +172,7 @@ fn wake_outside(n: u64) -> Duration {
     start.elapsed()
 }
 
-/// A flag that is raised, which is what it has for a close.
+/// A flag, in place of the close that its channels lack.
 fn close(n: u64) -> Duration {
     let flag = Arc::new(SyncFlag::new());
     let (ready, woken) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
@@ -190,7 +191,7 @@ fn close(n: u64) -> Duration {
     start.elapsed()
 }
 
-/// For what a coroutine cannot tell this thread in another way at no cost to the case.
+/// For what a coroutine cannot report to this thread in another way without a cost to the case.
 fn wait_for(count: &AtomicUsize, n: u64) {
     while count.load(Ordering::Acquire) != n as usize {
         thread::sleep(Duration::from_micros(50));
@@ -254,7 +255,8 @@ fn sleepers(n: u64) -> Duration {
 
 fn parked(n: u64) -> f64 {
     let mut before = 0;
-    // One alone first, as in `../common/memory.rs`: with it may makes the thousand that it keeps ready.
+    // One alone first, as in `../common/memory.rs`: may then creates the thousand that it keeps
+    // ready.
     for n in [1, n] {
         let ready = Arc::new(AtomicUsize::new(0));
         before = resident();

@@ -1,7 +1,9 @@
-//! gopark beside its peers, by one command: `cargo bench --bench compare`. `../README.md` says how to read what comes out.
+//! gopark compared with its peers, by one command: `cargo bench --bench compare`. `../README.md`
+//! says how to read the results.
 //!
-//! One way through: `spec` says what to measure, this file asks for each measurement in turn, `processes` runs it as a
-//! process of its own (which is this program again, in `contenders` or `coroutines`), `report` and `chart` write it down.
+//! The flow: `spec` says what to measure, this file requests each measurement in turn, `processes`
+//! runs it in a process of its own (which is this program again, in `contenders` or `coroutines`),
+//! `report` and `chart` write the results.
 
 #[path = "../common/mod.rs"]
 mod common;
@@ -90,7 +92,7 @@ fn main() {
         _ if has("--list") => {
             return CASES.iter().for_each(|case| println!("{}: benchmark", case.name));
         }
-        // `cargo test` only wants to see that it starts.
+        // `cargo test` only checks that it starts.
         _ if !common::measures() => return,
         _ => {}
     }
@@ -121,7 +123,7 @@ fn answer(contender: &str, case: &str, procs: usize, n: u64) {
     std::process::exit(0);
 }
 
-/// What is measured once a round: the case, at so many processors.
+/// One measurement of a round: the case, with this many processors.
 type Place = (usize, usize);
 
 fn compare(options: &Options) {
@@ -135,7 +137,7 @@ fn compare(options: &Options) {
             _ => places.extend([(at, 1), (at, cores)]),
         }
     }
-    // Asked at once: while this runs the tree may go on.
+    // Read now, because the tree may change while this runs.
     let origin = report::origin(options.rounds, options.quick);
     let bench = Bench::new(options.build, options.quick);
     let mut progress = Progress::new(options.rounds * places.len() * CONTENDERS.len());
@@ -145,11 +147,11 @@ fn compare(options: &Options) {
             let case: &Case = cases[place.0];
             let n = if options.quick { case.quick } else { case.n };
             for turn in 0..CONTENDERS.len() {
-                // Who comes first changes.
+                // The order changes from round to round.
                 let column = (turn + round) % CONTENDERS.len();
                 let outcomes = found.entry((place, column)).or_default();
                 progress.step(case.name, CONTENDERS[column], place.1);
-                // A build is the same each time, and what cannot be done once cannot be done again.
+                // A build takes the same time in each round, and what fails once fails again.
                 let once = case.how == How::Build || outcomes.last().is_some_and(Result::is_err);
                 if outcomes.is_empty() || !once {
                     outcomes.push(bench.measure(case, CONTENDERS[column], place.1, n));
@@ -178,7 +180,7 @@ fn compare(options: &Options) {
     eprintln!("{}", options.out.join("compare.md").display());
 }
 
-/// A bar on a terminal; elsewhere a line now and then.
+/// A progress bar on a terminal; elsewhere a line now and then.
 struct Progress {
     done: usize,
     all: usize,

@@ -1,4 +1,4 @@
-//! Each measurement in a process of its own, and the builds of the smallest programs.
+//! Runs each measurement in a process of its own, and builds the smallest programs.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -14,7 +14,7 @@ use crate::common::peers::{self, root};
 use crate::report::Outcome;
 use crate::spec::{Case, How};
 
-/// After so long a measurement is given up; a quick one sooner, and a build later.
+/// A measurement is given up after this time; a quick one earlier, a build later.
 const PATIENCE: Duration = Duration::from_secs(15);
 const QUICK_PATIENCE: Duration = Duration::from_secs(3);
 const BUILD_PATIENCE: Duration = Duration::from_secs(600);
@@ -25,15 +25,15 @@ pub(crate) struct Bench {
     me: PathBuf,
     /// The program of Go's cases, or why there is none.
     go: Result<PathBuf, String>,
-    /// Where things are built.
+    /// The directory of the builds.
     dir: PathBuf,
     builds: bool,
-    /// The seconds that the builds took, or why one failed. What an earlier run built is nothing to this one.
+    /// The seconds that the builds took, or why one failed. Each is a build from nothing.
     built: RefCell<BTreeMap<String, Result<f64, String>>>,
     patience: Duration,
 }
 
-/// Where the results go, and what is built.
+/// The directories of the results and of the builds.
 pub(crate) fn scratch() -> PathBuf {
     peers::scratch("compare")
 }
@@ -83,7 +83,7 @@ impl Bench {
             .ok_or_else(|| format!("said {said:?}"))
     }
 
-    /// The median of so many starts of a program that does nothing, in milliseconds.
+    /// The median of this many starts of a program that does nothing, in milliseconds.
     fn starts(&self, contender: &str, procs: usize, n: u64) -> Outcome {
         let mut took = Vec::new();
         for _ in 0..n {
@@ -98,7 +98,7 @@ impl Bench {
         Ok(vec![median(&mut took)])
     }
 
-    /// The first question about a contender builds; the others look at what there is.
+    /// The first request for a contender builds; the others use what was built.
     fn smallest(&self, what: &str, contender: &str) -> Outcome {
         let dir = self.dir.join(contender);
         let mut built = self.built.borrow_mut();
@@ -136,7 +136,7 @@ impl Bench {
         Ok(vec![figure])
     }
 
-    /// The seconds that the smallest program takes to build from nothing.
+    /// The seconds that it takes to build the smallest program from nothing.
     fn build(&self, dir: &Path, contender: &str) -> Result<f64, String> {
         let _ = fs::remove_dir_all(dir);
         fs::create_dir_all(dir.join("src")).map_err(|error| error.to_string())?;
@@ -145,7 +145,7 @@ impl Bench {
             write(&dir.join("go.mod"), "module smallest\n")?;
             write(&dir.join("main.go"), "package main\n\nfunc main() {}\n")?;
             let mut go = Command::new("go");
-            // A cache of its own: its standard library is built as well.
+            // A cache of its own, so that its standard library is built as well.
             go.args(["build", "-o", "smallest", "."])
                 .current_dir(dir)
                 .env("GOCACHE", dir.join("cache"));
@@ -162,7 +162,7 @@ impl Bench {
     }
 }
 
-/// Runs a command to its end, and gives what it said. It is killed when it takes too long.
+/// Runs a command to its end, and returns what it printed. It is killed when it takes too long.
 fn say(command: &mut Command, patience: Duration) -> Result<String, String> {
     let mut child = command
         .stdout(Stdio::piped())
@@ -171,18 +171,18 @@ fn say(command: &mut Command, patience: Duration) -> Result<String, String> {
         .map_err(|error| error.to_string())?;
     let said = listen(child.stdout.take().expect("it is piped"));
     let complained = listen(child.stderr.take().expect("it is piped"));
-    // What is read ends when the process does.
+    // The reading ends when the process does.
     let start = Instant::now();
     while !said.is_finished() {
         if start.elapsed() > patience {
             child.kill().map_err(|error| error.to_string())?;
             child.wait().map_err(|error| error.to_string())?;
-            // Who waits for what has panicked elsewhere does not end either.
+            // A thread that waits for one that has panicked does not end either.
             let reason =
                 gist(&ended(complained)).map(|gist| format!(": {gist}")).unwrap_or_default();
             return Err(format!("did not end in {} s{reason}", patience.as_secs()));
         }
-        // Asking often would disturb it, asking late would make a start look long.
+        // Frequent polling would disturb the process, rare polling would make a start look long.
         thread::sleep(Duration::from_micros(if start.elapsed().as_millis() < 20 {
             50
         } else {
@@ -197,7 +197,7 @@ fn say(command: &mut Command, patience: Duration) -> Result<String, String> {
     Err(format!("{status}: {}", gist(&ended(complained)).unwrap_or("says nothing")))
 }
 
-/// The first line of a complaint. A panic says before that where it was.
+/// The first line of an error. Before it, a panic prints its location.
 fn gist(complaint: &str) -> Option<&str> {
     complaint.lines().find(|line| !line.trim().is_empty() && !line.starts_with("thread '"))
 }
@@ -205,7 +205,7 @@ fn gist(complaint: &str) -> Option<&str> {
 fn listen(mut to: impl Read + Send + 'static) -> thread::JoinHandle<String> {
     thread::spawn(move || {
         let mut text = Vec::new();
-        // What was said until then counts.
+        // What was printed until then counts.
         let _ = to.read_to_end(&mut text);
         String::from_utf8_lossy(&text).into_owned()
     })
@@ -225,7 +225,8 @@ fn write(path: &Path, text: &str) -> Result<(), String> {
     fs::write(path, text).map_err(|error| error.to_string())
 }
 
-/// A program that starts a runtime to do nothing, with what the cases here need of the contender.
+/// A program that starts a runtime to do nothing, with the dependencies that the cases need of the
+/// contender.
 fn write_smallest(dir: &Path, contender: &str) -> Result<(), String> {
     let root = root();
     let tokio = "tokio = { version = \"1\", features = [\"macros\", \"rt-multi-thread\", \"sync\", \"time\"] }\n";

@@ -1,4 +1,4 @@
-//! The results: the rows, the table, and the figures behind it. The charts are drawn from them in `chart`.
+//! The results: the rows, the table, and the figures behind it. `chart` draws the charts from them.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -13,14 +13,14 @@ use crate::spec::{CONTENDERS, Case, How, Unit};
 /// The figures of one measurement, one for each part of the case; or why there are none.
 pub(crate) type Outcome = Result<Vec<f64>, String>;
 
-/// Figures of one contender, least first; or why there are none.
+/// The figures of one contender, in ascending order; or why there are none.
 pub(crate) type Cell = Result<Vec<f64>, String>;
 
 #[derive(Debug)]
 pub(crate) struct Row {
     pub(crate) case: &'static Case,
     pub(crate) part: usize,
-    /// 0 where it does not matter.
+    /// 0 if the number does not matter.
     pub(crate) procs: usize,
     /// One for each of [`CONTENDERS`].
     pub(crate) cells: Vec<Cell>,
@@ -34,12 +34,12 @@ impl Row {
         }
     }
 
-    /// Those that have figures.
+    /// The contenders that have figures.
     pub(crate) fn found(&self) -> impl Iterator<Item = (usize, &[f64])> {
         self.cells.iter().enumerate().filter_map(|(at, cell)| Some((at, cell.as_deref().ok()?)))
     }
 
-    /// Whether the worst round of this one is better than the best of any other.
+    /// Whether the worst round of this one is better than the best round of any other.
     fn wins(&self, at: usize) -> bool {
         let others = self.found().filter(|(other, _)| *other != at).map(|(_, sorted)| sorted[0]);
         let second = others.min_by(f64::total_cmp);
@@ -58,7 +58,8 @@ pub(crate) struct Run {
     pub(crate) origin: String,
 }
 
-/// What the rounds found for a part of a case. A contender that failed in one of them has no figure.
+/// The result of the rounds for one part of a case. A contender that failed in one of them has no
+/// figure.
 pub(crate) fn cell(outcomes: &[Outcome], part: usize) -> Cell {
     let figures: Result<Vec<f64>, String> = outcomes
         .iter()
@@ -70,7 +71,7 @@ pub(crate) fn cell(outcomes: &[Outcome], part: usize) -> Cell {
     })
 }
 
-/// Three digits that count; thousands in groups.
+/// Three significant digits; thousands in groups.
 pub(crate) fn short(figure: f64) -> String {
     let decimals = match figure.abs() {
         f if f >= 99.95 => 0,
@@ -91,7 +92,7 @@ pub(crate) fn short(figure: f64) -> String {
     grouped
 }
 
-/// `charts` are the texts of the charts by their file names.
+/// `charts` has the text of each chart by its file name.
 pub(crate) fn write(run: &Run, charts: &[(String, String)], dir: &Path) -> io::Result<()> {
     fs::create_dir_all(dir)?;
     let names: Vec<&str> = charts.iter().map(|(name, _)| name.as_str()).collect();
@@ -182,14 +183,15 @@ fn table(text: &mut String, title: &str, rows: &[&Row], notes: &mut Notes) {
     }
 }
 
-/// The median, and the range where there is one.
+/// The median, and the range if there is one.
 fn show(unit: Unit, sorted: &[f64]) -> String {
     let digits = |figure| if unit == Unit::Crates { format!("{figure:.0}") } else { short(figure) };
     let [least, median, most] = spread(sorted).map(digits);
     if least == most { median } else { format!("{median} ({least}–{most})") }
 }
 
-/// Reasons why a cell is empty, by number in the order of the table, and of whom they are true.
+/// Reasons why a cell is empty, numbered in the order of the table, with the contenders that they
+/// concern.
 #[derive(Default)]
 struct Notes {
     notes: Vec<(String, Vec<String>)>,
@@ -236,13 +238,13 @@ impl Notes {
     }
 }
 
-/// What a program says in the repository's root, if it can be asked.
+/// The output of a program that is run in the repository's root, if it can be run.
 fn said(program: &str, args: &[&str]) -> Option<String> {
     let output = Command::new(program).args(args).current_dir(root()).output().ok()?;
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
-/// What was measured, when, and how often: it stands on whatever a run writes.
+/// What was measured, when, and how often: the heading of each file that a run writes.
 pub(crate) fn origin(rounds: usize, quick: bool) -> String {
     const MEASURED: [&str; 6] = [
         "Cargo.toml",

@@ -1,12 +1,13 @@
-//! What is measured: the contenders and the cases. Everything else is told by name.
+//! What is measured: the contenders and the cases. Other files refer to them by name.
 
 use std::fmt;
 
-/// The columns, ours first. Those after it are peers; what `kanal`, `flume` and `crossfire` are not, tokio is for them.
+/// The columns, gopark first, then its peers. For what `kanal`, `flume` and `crossfire` lack, tokio
+/// is used.
 pub(crate) const CONTENDERS: [&str; 8] =
     ["gopark", "tokio", "async-executor", "flume", "kanal", "crossfire", "may", "go"];
 
-/// What a figure counts. Less is always better.
+/// The unit of a figure. Less is always better.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Unit {
     Nanoseconds,
@@ -32,12 +33,12 @@ impl fmt::Display for Unit {
     }
 }
 
-/// How a figure is come by.
+/// How a figure is measured.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum How {
     /// By a process that runs the case and prints its figures, at each number of processors.
     Run,
-    /// By the clock beside a process that starts, does nothing, and ends; at each number of processors.
+    /// By timing a process that starts, does nothing, and ends; at each number of processors.
     Start,
     /// By a build of the smallest program, once.
     Build,
@@ -45,13 +46,13 @@ pub(crate) enum How {
 
 #[derive(Debug)]
 pub(crate) struct Case {
-    /// Also the name of the chart it is in.
+    /// Also the name of the chart that contains it.
     pub(crate) group: &'static str,
     pub(crate) name: &'static str,
-    /// What one operation is, for who reads the table.
+    /// What one operation is, for readers of the table.
     pub(crate) title: &'static str,
     pub(crate) unit: Unit,
-    /// The figures that one measurement gives; one without a name is the usual.
+    /// The figures that one measurement returns; one without a name is the main one.
     pub(crate) parts: &'static [&'static str],
     pub(crate) how: How,
     pub(crate) n: u64,
@@ -86,8 +87,9 @@ impl Case {
     }
 }
 
-/// In the order of the table. The names are part of the command line, of `run` in `contenders.rs` and `coroutines.rs`, and
-/// of the program in `../go/compare`. What would be `spsc_0` is `ctx_switch`.
+/// In the order of the table. The names are part of the command line, of `run` in `contenders.rs`
+/// and `coroutines.rs`, and of the program in `../go/compare`. `ctx_switch` is what would be
+/// `spsc_0`.
 #[rustfmt::skip]
 pub(crate) const CASES: &[Case] = &[
     case("goroutines", "ctx_switch", "context switch: a message, 1 to 1, unbuffered", 1_000_000, 2_000),
@@ -141,7 +143,7 @@ pub(crate) const CASES: &[Case] = &[
     case("program", "compile", "its build from nothing", 1, 1).of(Unit::Seconds, ONE, How::Build),
 ];
 
-/// Those that have one of the words in their name or are of such a group; all, if there are no words.
+/// Those with one of the words in their name or group; all, if there are no words.
 pub(crate) fn wanted(words: &[String]) -> Vec<&'static Case> {
     let fits = |case: &&Case| {
         words.is_empty() || words.iter().any(|word| case.name.contains(word) || case.group == *word)

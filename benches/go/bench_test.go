@@ -172,7 +172,7 @@ func BenchmarkSkynet(b *testing.B) {
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/leaves, "ns/leaf")
 }
 
-// One operation is one of the goroutines that a close wakes; their start does not count.
+// One operation is one of the goroutines that a close wakes; starting them does not count.
 func BenchmarkCloseWakes(b *testing.B) {
 	const audience = 100000
 	b.StopTimer()

@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-// among has so many goroutines share the operations.
+// among divides the operations among this many goroutines.
 func among(b *testing.B, goroutines int, body func(each int)) {
 	each := (b.N + goroutines - 1) / goroutines
 	var group sync.WaitGroup
@@ -53,7 +53,8 @@ func BenchmarkRWMutex8(b *testing.B) {
 	})
 }
 
-// BenchmarkCondBroadcast wakes a thousand at a time; an operation is one that is woken and has gone on.
+// BenchmarkCondBroadcast wakes a thousand at a time; an operation is one waiter that was woken and
+// has run.
 func BenchmarkCondBroadcast(b *testing.B) {
 	const crowd = 1000
 	var lock sync.Mutex

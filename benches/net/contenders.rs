@@ -1,4 +1,4 @@
-//! The servers' sockets: each contender behind the same few words.
+//! The servers' sockets: each contender behind the same small trait.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -18,19 +18,19 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::common::{Channel, Executor, Gopark, Ours, Tokio, TokioMpsc};
 
-/// Sockets, and what they are run on.
+/// Sockets, and the executor that they run on.
 pub(crate) trait Sockets: Send + Sync + 'static {
     type On: Executor;
     type Channel: Channel<On = Self::On>;
     type Listener: Send + Sync + 'static;
     type Stream: Send + 'static;
 
-    /// What runs them, at its best at so many processors.
+    /// The executor, configured for the best result with this many processors.
     fn start(procs: usize) -> Self::On;
-    /// Listens at a port of the system's choice.
+    /// Listens at a port that the system chooses.
     fn listen() -> impl Future<Output = io::Result<Self::Listener>> + Send;
     fn port(listener: &Self::Listener) -> io::Result<u16>;
-    /// The stream sends small messages at once.
+    /// The stream sends small messages at once (no delay).
     fn accept(listener: &Self::Listener) -> impl Future<Output = io::Result<Self::Stream>> + Send;
     fn read<'a>(
         stream: &'a mut Self::Stream,
@@ -44,12 +44,12 @@ pub(crate) trait Sockets: Send + Sync + 'static {
     fn http(stream: Self::Stream) -> impl rt::Read + rt::Write + Send + Unpin + 'static;
 }
 
-/// hyper's answer of a line to each request, until the connection ends. Without hyper's timer: it is the sockets that are
-/// compared.
+/// hyper's answer of one line to each request, until the connection ends. Without hyper's timer,
+/// because the sockets are compared.
 pub(crate) async fn answer<S: Sockets>(stream: S::Stream) {
     let hello =
         service_fn(|_| async { Ok::<_, Infallible>(Response::new("hello, world".to_owned())) });
-    // A client that is gone is how each of them ends.
+    // A client that closes the connection is how each of them ends.
     _ = http1::Builder::new().serve_connection(S::http(stream), hello).await;
 }
 
@@ -147,7 +147,7 @@ impl Sockets for OnGopark {
     }
 }
 
-/// gopark's goroutines with async-io's sockets, for which a thread of its own waits.
+/// gopark's goroutines with async-io's sockets, for which a separate thread waits.
 pub(crate) struct OnAsyncIo;
 
 impl Sockets for OnAsyncIo {
@@ -193,7 +193,8 @@ impl Sockets for OnAsyncIo {
     }
 }
 
-/// async-io's streams for hyper, whose buffers are uninitialized: they are read by way of an initialized one.
+/// async-io's streams for hyper, whose buffers are uninitialized: data is read through an
+/// initialized one.
 struct ForHyper {
     stream: Async<TcpStream>,
     chunk: Box<[u8; 4096]>,

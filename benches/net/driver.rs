@@ -14,16 +14,16 @@ use crate::machine;
 use crate::report::{self, Figures, Outcome, QUIET, Row};
 use crate::serve::{self, Kind};
 
-/// tokio is the one that the others are compared with.
+/// The others are compared with tokio.
 const CONTENDERS: [&str; 4] = ["tokio", "gopark", "async-io", "go"];
 
 /// The client's core, which the server shares if it has two processors.
 const CLIENT: [usize; 1] = [1];
 
-/// A server that says nothing for so long does not start.
+/// A server that prints nothing for this long has failed to start.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// So often a sample is taken that is disturbed each time.
+/// A sample that is disturbed is taken again, at most this often.
 const ATTEMPTS: usize = 3;
 
 #[derive(Debug)]
@@ -124,7 +124,7 @@ pub(crate) fn main() -> ExitCode {
 
 fn compare(options: &Options) -> Result<(), String> {
     let named = |name: &str| options.words.iter().any(|word| name.contains(word.as_str()));
-    // Words that name no case, or no contender, leave none out.
+    // Words that name no case, or no contender, exclude none.
     let wanted = |name: &str, among: &[&str]| named(name) || !among.iter().any(|name| named(name));
     let cases: Vec<&Case> =
         CASES.iter().filter(|case| wanted(case.name, &CASES.each_ref().map(|c| c.name))).collect();
@@ -137,7 +137,7 @@ fn compare(options: &Options) -> Result<(), String> {
         for &procs in &options.procs {
             let mut outcomes: BTreeMap<&str, Vec<Outcome>> = BTreeMap::new();
             for round in 0..options.rounds {
-                // The first comes last in the next round.
+                // The first one comes last in the next round.
                 let mut turn = contenders.clone();
                 if round % 2 == 1 {
                     turn.reverse();
@@ -230,7 +230,7 @@ fn said(error: std::io::Error) -> String {
     error.to_string()
 }
 
-/// What stands there as `name number name number`.
+/// Parses `name number name number`.
 fn figures(text: &str) -> Figures {
     let words: Vec<&str> = text.split_whitespace().collect();
     words
@@ -239,7 +239,7 @@ fn figures(text: &str) -> Figures {
         .collect()
 }
 
-/// A server that runs. It is killed when it is dropped.
+/// A running server. It is killed when it is dropped.
 struct Server {
     child: Child,
     port: u16,
@@ -247,7 +247,8 @@ struct Server {
 }
 
 impl Server {
-    /// With one processor on the core that is not the client's, else on all that the system gives.
+    /// With one processor on the core that is not the client's, otherwise on all that the system
+    /// has.
     fn start(mut command: Command, procs: usize) -> Result<Self, String> {
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let cores: Vec<usize> = (0..procs).collect();
@@ -275,7 +276,7 @@ impl Server {
         }
     }
 
-    /// Ends it, and returns what it says at the end.
+    /// Ends it, and returns what it prints at the end.
     fn end(&mut self) -> std::io::Result<String> {
         drop(self.child.stdin.take());
         let mut rest = String::new();

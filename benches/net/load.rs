@@ -1,5 +1,6 @@
-//! `net load KIND PORT PID CONNECTIONS IDLE WARM_MS RUN_MS`: the client of every contender, one thread with a closed loop on each
-//! connection. Prints what it measured, and what the server PID used meanwhile.
+//! `net load KIND PORT PID CONNECTIONS IDLE WARM_MS RUN_MS`: the client of every contender, one
+//! thread with a closed loop on each connection. Prints what it measured, and what the server PID
+//! used meanwhile.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
@@ -13,7 +14,7 @@ use socket2::SockRef;
 use crate::machine;
 use crate::serve::Kind;
 
-/// After so long without an answer the server hangs.
+/// A server without an answer for this long hangs.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 #[derive(Clone, Copy, Debug)]
@@ -22,7 +23,7 @@ pub(crate) struct Load {
     pub(crate) port: u16,
     pub(crate) pid: u32,
     pub(crate) connections: usize,
-    /// Connections beside them that ask once, and then stay open.
+    /// Additional connections that send one request, and then stay open.
     pub(crate) idle: usize,
     pub(crate) warm: Duration,
     pub(crate) run: Duration,
@@ -76,7 +77,7 @@ impl Load {
         }
     }
 
-    /// A connection of which nothing is left in the system when it is closed.
+    /// A connection that leaves nothing in the system when it is closed.
     fn connect(&self) -> io::Result<TcpStream> {
         let stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port))?;
         stream.set_nodelay(true)?;
@@ -85,7 +86,7 @@ impl Load {
         Ok(stream)
     }
 
-    /// One that has been served. The answers are as long as the first one.
+    /// One that has been served. All answers are as long as the first one.
     fn served(&self, answer: &mut Vec<u8>) -> io::Result<TcpStream> {
         let mut stream = self.connect()?;
         stream.write_all(self.request())?;
@@ -108,8 +109,8 @@ impl Load {
         (0..n).map(|_| self.served(answer)).collect()
     }
 
-    /// The bytes that the server needs for one of `idle` connections, which wait for a request. Others come before them: what
-    /// starts late has started then.
+    /// The bytes that the server needs for one of `idle` connections, which wait for a request.
+    /// Other connections come before them, so that whatever starts late has started.
     fn park(&self) -> io::Result<u64> {
         let answer = &mut Vec::new();
         let _first = self.many_served(self.connections, answer)?;
@@ -122,7 +123,7 @@ impl Load {
         Ok(settled()?.saturating_sub(before) / self.idle as u64)
     }
 
-    /// A request on each connection, and the next when its answer is there.
+    /// Sends a request on each connection, and the next one when the answer has arrived.
     fn ask(&self) -> io::Result<Window> {
         let answer = &mut Vec::new();
         let _idle = self.many_served(self.idle, answer)?;
@@ -146,7 +147,7 @@ impl Load {
                     Err(error) if error.kind() == ErrorKind::WouldBlock => continue,
                     read => read?,
                 };
-                // No more than that is on its way, so nothing was left there.
+                // No more than that is in flight, so nothing was left in the buffer.
                 if connection.got == answer.len() {
                     window.record(connection.sent.elapsed());
                     connection.ask(self.request())?;
@@ -156,7 +157,7 @@ impl Load {
         Ok(window)
     }
 
-    /// So many connections at a time, each of which ends when it was greeted.
+    /// This many connections at a time, each of which ends when it was greeted.
     fn come_and_go(&self) -> io::Result<Window> {
         let mut poll = Poll::new()?;
         let start = |at, poll: &Poll| {
@@ -207,19 +208,19 @@ impl Asking {
 
     fn ask(&mut self, request: &[u8]) -> io::Result<()> {
         (self.got, self.sent) = (0, Instant::now());
-        // So little always has room.
+        // So few bytes always fit.
         self.stream.write_all(request)
     }
 }
 
-/// The time that counts, after the warm-up.
+/// The time that is measured, after the warm-up.
 struct Window {
     pid: u32,
     warm_until: Instant,
     run: Duration,
     counting: Option<Counting>,
     latencies: Vec<u32>,
-    /// Per request, when it is over.
+    /// Per request, computed at the end.
     used: Used,
 }
 
@@ -248,7 +249,7 @@ impl Window {
         }
     }
 
-    /// What the server has used, and all who are neither it nor this process.
+    /// The CPU time of the server, and of all processes other than it and this one.
     fn used(&self) -> io::Result<(u64, u64)> {
         let cpu = machine::run_time(self.pid)?;
         let all = machine::busy()?;

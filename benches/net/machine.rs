@@ -1,10 +1,10 @@
-//! What the system knows of processes, and on which cores they run.
+//! What the system reports about processes, and on which cores they run.
 
 use std::fs;
 use std::io;
 use std::mem;
 
-/// Runs `f` with this thread on these cores. What it starts stays there.
+/// Runs `f` with this thread on these cores. The threads and processes that it starts stay there.
 pub(crate) fn on_cores<T>(cores: &[usize], f: impl FnOnce() -> T) -> io::Result<T> {
     let size = mem::size_of::<libc::cpu_set_t>();
     // SAFETY: zeros are an empty set.
@@ -15,10 +15,10 @@ pub(crate) fn on_cores<T>(cores: &[usize], f: impl FnOnce() -> T) -> io::Result<
         unsafe { libc::CPU_SET(*core, &mut wanted) };
     }
     let set = |set: &libc::cpu_set_t| {
-        // SAFETY: 0 is this thread, and the set is as long as it says.
+        // SAFETY: 0 is this thread, and the size is that of the set.
         check(unsafe { libc::sched_setaffinity(0, size, set) })
     };
-    // SAFETY: 0 is this thread, and the set is as long as it says.
+    // SAFETY: 0 is this thread, and the size is that of the set.
     check(unsafe { libc::sched_getaffinity(0, size, &mut before) })?;
     set(&wanted)?;
     let result = f();
@@ -26,7 +26,7 @@ pub(crate) fn on_cores<T>(cores: &[usize], f: impl FnOnce() -> T) -> io::Result<
     Ok(result)
 }
 
-/// Allows this process and what it starts as many open files as it may have.
+/// Raises the limit of open files of this process, and of those that it starts, to the maximum.
 pub(crate) fn many_files() -> io::Result<()> {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: the pointer is to a whole value of that type, which the call writes.
@@ -54,7 +54,7 @@ pub(crate) fn run_time(pid: u32) -> io::Result<u64> {
 /// The resident bytes of a process.
 pub(crate) fn resident(pid: u32) -> io::Result<u64> {
     let text = fs::read_to_string(format!("/proc/{pid}/statm"))?;
-    // SAFETY: the call only reads what the system knows of itself.
+    // SAFETY: the call only reads a property of the system.
     let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) } as u64;
     Ok(text.split_once(' ').map_or(0, |(_, rest)| first_number(rest)) * page)
 }

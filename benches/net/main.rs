@@ -1,7 +1,8 @@
-//! Sockets: a server of each contender in a process of its own, and one client for all. `../README.md` says what each case is.
+//! Sockets: a server of each contender in a process of its own, and one client for all.
+//! `../README.md` describes each case.
 //!
-//! This file asks for each sample in turn: `serve` is the server, over the sockets of `contenders`; `load` is the client; both are
-//! this program again. `report` shows what came out.
+//! This file requests each sample in turn: `serve` is the server, over the sockets of `contenders`;
+//! `load` is the client; both are this program again. `report` prints the results.
 
 #[cfg(target_os = "linux")]
 #[path = "../common/mod.rs"]

@@ -1,20 +1,20 @@
-//! The table: medians, and how they compare with the first contender's.
+//! The table: medians, and their ratios to the first contender's.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use crate::common::figures::median;
 
-/// What a sample found, by name.
+/// The results of a sample, by name.
 pub(crate) type Figures = BTreeMap<String, f64>;
 
 /// The figures of a sample, or why there are none.
 pub(crate) type Outcome = Result<Figures, String>;
 
-/// A sample is disturbed if other processes used more than this of a processor meanwhile.
+/// A sample is disturbed if other processes used more than this share of a processor meanwhile.
 pub(crate) const QUIET: f64 = 0.1;
 
-/// What others used meanwhile. It is not known where nothing was timed.
+/// The share that other processes used meanwhile. It is unknown if nothing was timed.
 pub(crate) fn others(figures: &Figures) -> f64 {
     figures.get("others").copied().unwrap_or_default()
 }
@@ -31,7 +31,7 @@ bests. `cpu` is the server's for a request; `others` is what other processes use
 | case | procs | contender | figures |
 |---|---|---|---|";
 
-/// What is shown, in this order, of what there is.
+/// The results that are shown, if they exist, in this order.
 const SHOWN: [&str; 9] = ["time", "p50", "p99", "cpu", "pp50", "pp99", "pp99.9", "bytes", "others"];
 
 pub(crate) fn rows(case: &str, procs: usize, rows: &[Row<'_>]) -> String {
@@ -45,7 +45,7 @@ pub(crate) fn rows(case: &str, procs: usize, rows: &[Row<'_>]) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// The samples that no other process disturbed, but at least the quieter half.
+/// The samples that no other process disturbed, but at least the less disturbed half.
 fn quiet(outcomes: &[Outcome]) -> Result<Vec<&Figures>, &String> {
     let mut figures = outcomes.iter().map(Result::as_ref).collect::<Result<Vec<_>, _>>()?;
     figures.sort_by(|a, b| others(a).total_cmp(&others(b)));

@@ -1,4 +1,5 @@
-//! `net serve KIND CONTENDER PROCS`: prints its port, serves until its standard input ends, then prints what it measured.
+//! `net serve KIND CONTENDER PROCS`: prints its port, serves until its standard input ends, then
+//! prints what it measured.
 
 use std::fmt;
 use std::future::Future;
@@ -18,11 +19,11 @@ pub(crate) enum Kind {
     Echo,
     /// The same, with a small buffer for each connection.
     Mem,
-    /// The same, beside goroutines that compute, and wake themselves.
+    /// The same, next to goroutines that compute, and wake themselves.
     Hogs,
-    /// The same, where they yield as the contender would have it.
+    /// The same, next to goroutines that yield in the way that the contender recommends.
     Yields,
-    /// The same, beside a ping-pong on channels.
+    /// The same, next to a ping-pong on channels.
     PingPong,
     /// Greets with a byte, and waits for the end.
     Accept,
@@ -56,7 +57,7 @@ impl fmt::Display for Kind {
     }
 }
 
-/// Room for a message: more than one has, so that a read that fills it not has found the end.
+/// Larger than any message, so that a read that does not fill it has found the end.
 const ROOM: usize = 1024;
 const LITTLE_ROOM: usize = 128;
 
@@ -157,10 +158,10 @@ fn ping_pong<C: Channel>(on: &C::On) {
     });
 }
 
-/// How long the round trips of the ping-pong took while messages came.
+/// The duration of the round trips of the ping-pong while messages came.
 static ROUND_TRIPS: Histogram = Histogram::new();
 
-/// Sixteen steps to each power of two, of nanoseconds. One goroutine records.
+/// Sixteen buckets for each power of two, in nanoseconds. One goroutine records.
 struct Histogram {
     counts: [AtomicU64; Self::LEN],
     open: AtomicBool,
@@ -200,7 +201,7 @@ impl Histogram {
         count.store(count.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
     }
 
-    /// The microseconds that the share of all did not exceed.
+    /// The microseconds that this share of all samples did not exceed.
     fn quantile(&self, share: f64) -> Option<f64> {
         let counts: Vec<u64> =
             self.counts.iter().map(|count| count.load(Ordering::Relaxed)).collect();

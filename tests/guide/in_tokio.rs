@@ -1,4 +1,5 @@
-//! Inside a tokio runtime: timers and contexts, of which nothing but a `Waker` is tokio's.
+//! gopark inside a tokio runtime: timers and contexts, for which tokio provides nothing but a
+//! `Waker`.
 
 use std::future::pending;
 use std::time::{Duration, Instant};

@@ -31,7 +31,7 @@ func per(took time.Duration, n int) {
 	fmt.Println(float64(took.Nanoseconds()) / float64(n))
 }
 
-// numbers reads what stands behind the prefix: "a_b" are two.
+// numbers reads the numbers after the prefix: "a_b" are two.
 func numbers(name, prefix string) (first, second int) {
 	fmt.Sscanf(strings.TrimPrefix(name, prefix), "%d_%d", &first, &second)
 	return
@@ -106,7 +106,7 @@ func main() {
 	}
 }
 
-// among has so many goroutines share the operations.
+// among divides the operations among this many goroutines.
 func among(goroutines, n int, body func(each int)) time.Duration {
 	var group sync.WaitGroup
 	start := time.Now()
@@ -448,7 +448,7 @@ func resident() int {
 func parked(n int) int {
 	var never chan int
 	before := 0
-	// One alone first: what starts late has started then, and the code is in memory.
+	// One alone first, so that whatever starts late has started, and the code is resident.
 	for _, n := range []int{1, n} {
 		var ready sync.WaitGroup
 		ready.Add(n)
@@ -479,7 +479,7 @@ func beside(what string) {
 	case "beside_blocker":
 		go func() {
 			for {
-				// A system call that blocks the thread, which time.Sleep would not.
+				// A system call that blocks the thread; time.Sleep would not.
 				t := syscall.NsecToTimespec(50e6)
 				syscall.Nanosleep(&t, nil)
 				runtime.Gosched()
@@ -501,8 +501,9 @@ func beside(what string) {
 	}
 }
 
-// late gives p50, p99 and p99.9 in microseconds. Go has no threads but its own, and one of those that sends wants a
-// processor first; so the clock is another process, and the message comes by a pipe that the goroutine waits to read.
+// late returns p50, p99 and p99.9 in microseconds. Go has only its own threads, and one that sends
+// needs a processor first; so the clock is another process, and the message comes through a pipe
+// that the goroutine waits to read.
 func late(what string, n int) string {
 	clock := exec.Command(os.Args[0], "clock", strconv.Itoa(n))
 	messages, err := clock.StdoutPipe()
@@ -526,7 +527,7 @@ func late(what string, n int) string {
 	return fmt.Sprintln(at(0.5), at(0.99), at(0.999))
 }
 
-// clock is the other process: a message says when it is sent.
+// clock is the other process: a message carries the time of its sending.
 func clock(n int) {
 	random := rand.New(rand.NewSource(7))
 	var message [8]byte
@@ -537,7 +538,8 @@ func clock(n int) {
 	}
 }
 
-// now is the clock that all processes share, in nanoseconds; the time package compares it in one process only.
+// now is the clock that all processes share, in nanoseconds; the time package's is comparable only
+// within one process.
 func now() int64 {
 	const monotonic = 1
 	var t syscall.Timespec

@@ -111,13 +111,13 @@ func pingPong() {
 	}()
 }
 
-// histogram has sixteen steps to each power of two, of nanoseconds. One goroutine records.
+// histogram has sixteen buckets for each power of two, in nanoseconds. One goroutine records.
 type histogram struct {
 	counts     [1024]atomic.Uint64
 	open, over atomic.Bool
 }
 
-// roundTrips says how long those of the ping-pong took while messages came.
+// roundTrips records the round trips of the ping-pong while messages came.
 var roundTrips histogram
 
 func (h *histogram) record(took time.Duration) {
@@ -130,7 +130,7 @@ func (h *histogram) record(took time.Duration) {
 	count.Store(count.Load() + 1)
 }
 
-// print says which microseconds the share of all did not exceed.
+// print returns the microseconds that this share of all samples did not exceed.
 func (h *histogram) print() {
 	var all uint64
 	for i := range h.counts {
