@@ -300,7 +300,7 @@ pub(crate) fn has_budget() -> bool {
 }
 
 /// The object of an operation: a channel or a lock. It is empty except in a build for simulations,
-/// where it records its first user.
+/// where it records the simulation that used it.
 #[derive(Debug)]
 pub(crate) struct Object {
     #[cfg(feature = "sim")]

@@ -1,4 +1,4 @@
-//! The numbers of goroutines, unique in the process.
+//! The ids of goroutines, which are unique in the process.
 
 use std::cell::Cell;
 use std::fmt;
@@ -6,15 +6,15 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use crate::header::Header;
 
-/// Ids that a thread takes at once.
+/// The number of ids that a thread takes at once.
 const BLOCK: u64 = 256;
 
-/// The next id that no thread has taken; 1 is the first main's.
+/// The next id that no thread has taken; 1 is reserved for the first main.
 static NEXT: AtomicU64 = AtomicU64::new(2);
 /// Whether a main has taken id 1.
 static MAIN_TAKEN: AtomicBool = AtomicBool::new(false);
 
-/// The ids that are left of a thread's last block.
+/// The remaining ids of a thread's last block.
 #[derive(Debug)]
 pub(crate) struct Ids(Cell<(u64, u64)>);
 
@@ -34,26 +34,28 @@ impl Ids {
         next
     }
 
-    /// From here on the ids of this thread are those from 1. Returns the ones that it had left.
+    /// Restarts the ids of this thread at 1. Returns the remaining ids from before.
     #[cfg(feature = "sim")]
     pub(crate) fn restart(&self) -> Self {
         Self(Cell::new(self.0.replace((1, Header::IDS))))
     }
 
-    /// Back to the ids that were left.
+    /// Restores the remaining ids from before.
     #[cfg(feature = "sim")]
     pub(crate) fn resume(&self, left: Self) {
         self.0.swap(&left.0);
     }
 
-    /// The id of a `block_on`'s main: 1 is the first one's of the process.
+    /// Returns the id of the main of a `block_on`: 1 for the first main of the process.
     pub(crate) fn next_main(&self) -> u64 {
         if MAIN_TAKEN.swap(true, Ordering::Relaxed) { self.next() } else { 1 }
     }
 }
 
-/// Names a goroutine. Ids start at 1, the first `block_on`'s main, and the first 2^41 of a process
-/// (two million million) are distinct.
+/// The id of a goroutine. Ids start at 1, for the main of the first `block_on`, and the first 2^41
+/// ids of a process (two million million) are distinct.
+///
+/// # Examples
 ///
 /// ```
 /// let handle = gopark::go(async {});

@@ -1,14 +1,13 @@
-//! Locks that are held for a few pointer moves: [`RawLock`], and [`Lock`], which owns the value it
-//! protects.
+//! Locks that are held for a few pointer moves: [`RawLock`], and [`Lock`], which owns its value.
 //!
 //! `std`'s mutex pays a second locked instruction to unlock, about 15 ns a pair instead of 10: a
 //! fifth of a whole context switch. A spin lock does not, but if its holder loses its core, every
-//! other thread spins until the holder is scheduled again. A [`RawLock`] unlocks with a plain store
-//! and then looks whether a thread sleeps; the thread that goes to sleep pays for the order of the
-//! two. The protocol is in [`sleep_lock`].
+//! other thread spins until the holder is scheduled again. A [`RawLock`] unlocks with a plain
+//! store, and then checks whether a thread sleeps; the thread that goes to sleep pays for the order
+//! of the two. The protocol is in [`sleep_lock`].
 //!
-//! The holder moves pointers and values, no more: it never allocates, wakes, drops a `T` or runs
-//! user code.
+//! The holder only moves pointers and values: it never allocates, wakes, drops a `T` or runs user
+//! code.
 
 #[cfg(all(test, gopark_loom))]
 mod models;
@@ -28,8 +27,9 @@ pub(crate) use sleep_lock::prepare;
 
 /// A lock without a value. A contended one spins for a moment, then its thread sleeps.
 ///
-/// `unlock` still reads the lock after another thread may have acquired it. So whoever unlocks owns
-/// a reference to what contains the lock, and the next holder must not free it.
+/// `unlock` still reads the lock after another thread may have acquired it. So the caller of
+/// `unlock` must own a reference to the object that contains the lock, and the next holder must not
+/// free the object.
 #[derive(Debug)]
 pub struct RawLock(Inner);
 
@@ -76,7 +76,7 @@ impl Drop for RawGuard<'_> {
     }
 }
 
-/// A value that is reached under its [`RawLock`].
+/// A value that is accessed under its [`RawLock`].
 pub(crate) struct Lock<T> {
     raw: RawLock,
     value: UnsafeCell<T>,
@@ -97,7 +97,7 @@ impl<T> Lock<T> {
     /// Acquires the lock until the guard is dropped.
     #[inline]
     pub(crate) fn lock(&self) -> LockGuard<'_, T> {
-        // SAFETY: the value is reached through such guards only.
+        // SAFETY: the value is accessed only through such guards.
         unsafe { LockGuard::new(&self.raw, &self.value) }
     }
 }
@@ -113,7 +113,7 @@ impl<'a, T> LockGuard<'a, T> {
     ///
     /// # Safety
     ///
-    /// `value` is accessed by the holder of `lock` alone.
+    /// Only the holder of `lock` accesses `value`.
     #[inline]
     pub(crate) unsafe fn new(lock: &'a RawLock, value: &'a UnsafeCell<T>) -> Self {
         Self { _guard: lock.guard(), value }

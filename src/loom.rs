@@ -12,7 +12,7 @@ pub(crate) use std::sync::{self, atomic};
 #[cfg(not(gopark_loom))]
 use std::{hint, thread};
 
-/// A `const fn`, but under loom, whose types have no constant constructors.
+/// Declares a `const fn`; under loom, whose types have no constant constructors, a plain `fn`.
 #[cfg(not(gopark_loom))]
 macro_rules! const_fn {
     ($(#[$meta:meta])* $vis:vis const fn $($rest:tt)*) => { $(#[$meta])* $vis const fn $($rest)* };
@@ -23,7 +23,8 @@ macro_rules! const_fn {
 }
 pub(crate) use const_fn;
 
-/// Under loom, which takes a look without the lock for a race: a hint that is only a hint says yes.
+/// True under loom. There, loom would report a read of a hint without the lock as a race, so such
+/// hints return true.
 pub(crate) const MODELLED: bool = cfg!(gopark_loom);
 
 /// `std`'s cell with loom's accessor, so that a model sees every access.
@@ -44,7 +45,7 @@ impl<T> UnsafeCell<T> {
         Self(loom::cell::UnsafeCell::new(value))
     }
 
-    /// Passes the pointer on; the caller answers for what it does with it.
+    /// Calls `f` with a pointer to the value. The caller is responsible for its use.
     #[inline(always)]
     pub(crate) fn with_mut<R>(&self, f: impl FnOnce(*mut T) -> R) -> R {
         #[cfg(not(gopark_loom))]
@@ -53,7 +54,7 @@ impl<T> UnsafeCell<T> {
         return self.0.with_mut(f);
     }
 
-    /// As [`with_mut`](Self::with_mut), to read. For models.
+    /// As [`with_mut`](Self::with_mut), for reads. For models.
     #[cfg(all(test, gopark_loom))]
     pub(crate) fn with<R>(&self, f: impl FnOnce(*const T) -> R) -> R {
         self.0.with(f)
@@ -61,7 +62,8 @@ impl<T> UnsafeCell<T> {
 }
 
 impl<T> UnsafeCell<MaybeUninit<T>> {
-    /// A constant where that is possible, so that a debug build copies nothing.
+    /// Creates an uninitialized cell: from a constant where that is possible, so that a debug build
+    /// copies nothing.
     #[inline(always)]
     pub(crate) fn uninit() -> Self {
         #[cfg(not(gopark_loom))]
@@ -71,8 +73,8 @@ impl<T> UnsafeCell<MaybeUninit<T>> {
     }
 }
 
-/// One round of waiting for another thread to leave a few instructions: every hundredth gives the
-/// thread away, for the other one may have lost its core.
+/// One round of waiting until another thread has executed a few instructions. Every hundredth round
+/// yields the core, because the other thread may have lost its own.
 #[inline]
 pub(crate) fn relax(round: u32) {
     #[cfg(gopark_loom)]

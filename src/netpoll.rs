@@ -1,8 +1,8 @@
 //! The poller of a runtime: the system's readiness events (epoll, kqueue, IOCP), by `mio`.
 //!
-//! It has no thread. One idle worker sleeps in it, busy workers look from time to time. A thread
-//! that looks or sleeps holds [`Looker`]'s lock until the events are its own: so a look never takes
-//! an interruption that is meant for the worker that is about to sleep.
+//! It has no thread. One idle worker sleeps in it, and busy workers check it from time to time. A
+//! thread that checks or sleeps holds [`Looker`]'s lock until it has taken the events. So a check
+//! never consumes an interruption that is meant for the worker that is about to sleep.
 //!
 //! Descriptors are registered once, edge-triggered, for both directions. Go: `netpoll.go`.
 
@@ -17,18 +17,18 @@ use mio::{Events, Interest, Poll, Registry, Token, Waker};
 use crate::clock::Time;
 use crate::panics::lock;
 
-/// Most events of one look, if the local queue has room for them.
+/// Maximum number of events of one check, if the local queue has room for them.
 const MANY: usize = 256;
-/// Most events of one look beside goroutines that wait in the local queue: what overflows it would
-/// starve in the global one.
+/// Maximum number of events of one check while goroutines are in the local queue: those that
+/// overflow it would starve in the global one.
 pub(crate) const FEW: usize = 32;
 /// The token of an interruption.
 const INTERRUPTION: Token = Token(usize::MAX);
-/// Looks before a sleep that may be short: 20 to 40 microseconds.
+/// The number of checks before a sleep that may be short: 20 to 40 microseconds.
 pub(crate) const SPINS: u32 = 128;
-/// After spins in vain, most sleeps without one.
+/// Maximum number of sleeps without a spin after spins in vain.
 const MOST_UNSPUN: u32 = 63;
-/// A shorter wait is exact, a longer one is cut to whole milliseconds.
+/// A wait shorter than this is exact, a longer one is truncated to whole milliseconds.
 #[cfg(any(target_os = "linux", target_os = "android"))]
 const EXACT: Duration = Duration::from_millis(10);
 
@@ -39,7 +39,7 @@ pub(crate) const ENDED: u8 = 2;
 /// There is urgent data, at which a read stops.
 pub(crate) const URGENT: u8 = 4;
 
-/// What the system says of one descriptor: the bits of each direction.
+/// An event of one descriptor: the bits of each direction.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Event {
     pub(crate) token: usize,
@@ -52,8 +52,8 @@ impl Event {
         let bits = |is_set: bool, bit: u8| if is_set { bit } else { 0 };
         let (ended, failed) = (event.is_read_closed(), event.is_error());
         let urgent = bits(event.is_priority(), READY | URGENT);
-        // Without the bit of the end a reader would wait after the last data for an edge that never
-        // comes. A writer needs none: its error leaves it ready.
+        // Without the bit for the end, a reader would wait after the last data for an edge that
+        // never comes. A writer needs no such bit: its error leaves it ready.
         Self {
             token: event.token().0,
             read: bits(event.is_readable() || failed, READY) | bits(ended, READY | ENDED) | urgent,
@@ -62,12 +62,13 @@ impl Event {
     }
 }
 
-/// See the top of the file.
+/// The poller of one runtime, see the top of the file.
 ///
 /// | word | meaning | written by |
 /// |---|---|---|
-/// | `is_claimed` | a worker sleeps here, or is on its way in or out | the worker |
-/// | `unspun`, `penalty` | sleeps without a spin that are left, and after the next spin in vain | the worker that is about to sleep |
+/// | `is_claimed` | a worker sleeps here, or is about to, or has just woken | the worker |
+/// | `unspun` | the remaining sleeps without a spin | the worker that is about to sleep |
+/// | `penalty` | the last value to which `unspun` was set | the same |
 #[derive(Debug)]
 pub(crate) struct Netpoll {
     registry: Registry,
@@ -83,7 +84,7 @@ struct Looker {
     poll: Poll,
     many: Events,
     few: Events,
-    /// What the last sleep found, until a worker takes it.
+    /// The events that the last sleep found, until a worker takes them.
     found: Vec<Event>,
 }
 
@@ -103,7 +104,7 @@ impl Netpoll {
         })
     }
 
-    /// From now on events of `source` have this token.
+    /// Registers `source`: from now on its events have this token.
     pub(crate) fn register(&self, source: &mut impl Source, token: usize) -> io::Result<()> {
         let both = Interest::READABLE | Interest::WRITABLE;
         #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -111,14 +112,15 @@ impl Netpoll {
         self.registry.register(source, Token(token), both)
     }
 
-    /// No look finds an event of `source` any more, but one may be under way.
+    /// Deregisters `source`: no later check finds an event of it, but one may have been found
+    /// already.
     pub(crate) fn deregister(&self, source: &mut impl Source) {
-        // It fails if the descriptor is closed already: then there is nothing to end.
+        // It fails if the descriptor is already closed: then there is nothing to do.
         let _ = self.registry.deregister(source);
     }
 
-    /// The events there are, without a wait: `few` if goroutines wait in the local queue. None if
-    /// another thread looks.
+    /// Returns the current events without waiting: `few` if goroutines are in the local queue.
+    /// Returns none if another thread is checking or sleeping.
     pub(crate) fn look(&self, few: bool) -> Vec<Event> {
         let mut looker = match self.looker.try_lock() {
             Ok(looker) => looker,
@@ -133,24 +135,24 @@ impl Netpoll {
         collect(poll, if few { buffer } else { many }, Some(Duration::ZERO))
     }
 
-    /// Lets the calling worker sleep here, if no other one does.
+    /// Claims the right to sleep here. Returns false if another worker has it.
     pub(crate) fn claim(&self) -> bool {
         !self.is_claimed.load(Ordering::Relaxed) && !self.is_claimed.swap(true, Ordering::Acquire)
     }
 
-    /// The worker that has [claimed](Self::claim) it sleeps elsewhere, or not at all.
+    /// Releases the [claim](Self::claim) of the calling worker.
     pub(crate) fn release(&self) {
         self.is_claimed.store(false, Ordering::Release);
     }
 
-    /// True if a worker sleeps here.
+    /// Returns true if a worker has the right to sleep here.
     pub(crate) fn is_claimed(&self) -> bool {
         self.is_claimed.load(Ordering::Relaxed)
     }
 
-    /// Sleeps until there is an event, an interruption, or that moment, or for some milliseconds
-    /// less. `begin` is called once no other thread can take an interruption; if it returns false
-    /// the thread does not sleep.
+    /// Sleeps until there is an event or an interruption, or until the given time, possibly a
+    /// fraction of a millisecond less. `begin` is called once no other thread can consume an
+    /// interruption. If it returns false, the thread does not sleep.
     pub(crate) fn sleep(&self, until: Time, begin: impl FnOnce() -> bool) {
         let mut looker = lock(&self.looker);
         if !begin() {
@@ -162,30 +164,31 @@ impl Netpoll {
         }
     }
 
-    /// Ends the sleep of the worker, now or as soon as it begins.
+    /// Ends the sleep of the worker, or prevents it if it is about to begin.
     pub(crate) fn interrupt(&self) {
         // It fails only if the system is out of memory.
         let _ = self.interruption.wake();
     }
 
-    /// True if the last sleep found events that no worker has taken.
+    /// Returns true if the last sleep found events that no worker has taken.
     pub(crate) fn has_found(&self) -> bool {
         match self.looker.try_lock() {
             Ok(looker) => !looker.found.is_empty(),
             Err(TryLockError::Poisoned(poisoned)) => !poisoned.into_inner().found.is_empty(),
-            // A thread that looks takes them.
+            // A thread that checks takes them.
             Err(TryLockError::WouldBlock) => false,
         }
     }
 
-    /// True if it pays to look some more times before the sleep.
+    /// Returns true if it pays to check some more times before the sleep.
     pub(crate) fn may_spin(&self) -> bool {
         let unspun = self.unspun.load(Ordering::Relaxed);
         self.unspun.store(unspun.saturating_sub(1), Ordering::Relaxed);
         unspun == 0
     }
 
-    /// A spin has found an event, or none. After each in vain twice as many sleeps come without.
+    /// Records whether a spin has found an event. After each spin in vain, about twice as many
+    /// sleeps as before have no spin.
     pub(crate) fn spun(&self, found: bool) {
         let penalty =
             if found { 0 } else { (2 * self.penalty.load(Ordering::Relaxed) + 1).min(MOST_UNSPUN) };
@@ -215,7 +218,7 @@ fn wait(poll: &mut Poll, events: &mut Events, until: Time) -> Vec<Event> {
     {
         use std::os::fd::AsRawFd;
 
-        // epoll counts milliseconds, and rounding them up would make timers late.
+        // epoll counts milliseconds, and rounding up would make timers late.
         if limit < EXACT {
             crate::platform::wait_readable(poll.as_raw_fd(), limit);
             return collect(poll, events, Some(Duration::ZERO));

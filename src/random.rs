@@ -1,7 +1,7 @@
-//! The one source of random numbers: a small generator for each thread.
+//! The only source of random numbers: a small generator for each thread.
 //!
-//! Thieves draw their victims from it, and selects their cases. The thread of a worker has one as
-//! any other thread has.
+//! Thieves choose their victims with it, and selects their cases. Every thread has a generator,
+//! worker or not.
 
 use std::cell::RefCell;
 
@@ -13,23 +13,23 @@ thread_local! {
     static RNG: RefCell<Rng> = RefCell::new(Rng::new());
 }
 
-/// Draws a number below `below`, which is not zero. All are equally likely.
+/// Draws a number less than `below`, which must not be zero. All are equally likely.
 #[inline]
 pub(crate) fn below(below: usize) -> usize {
-    // A model must do the same each time.
+    // A model must be deterministic.
     if MODELLED {
         return 0;
     }
     RNG.with_borrow_mut(|rng| draw(rng, below))
 }
 
-/// The same on machines of every word size.
+/// Draws with the same result on machines of every word size.
 #[inline]
 fn draw(rng: &mut Rng, below: usize) -> usize {
     rng.u64(..below as u64) as usize
 }
 
-/// A generator of one's own, whose draws follow from its seed.
+/// A separate generator, whose draws are determined by its seed.
 #[cfg(feature = "sim")]
 #[derive(Debug)]
 pub(crate) struct Seeded(Rng);
@@ -46,25 +46,25 @@ impl Seeded {
         draw(&mut self.0, below)
     }
 
-    /// As [`below`](Self::below); what has one result is not drawn.
+    /// As [`below`](Self::below), but draws nothing if there is only one result.
     #[inline]
     pub(crate) fn below_or_only(&mut self, below: usize) -> usize {
         if below == 1 { 0 } else { self.below(below) }
     }
 
-    /// True in so many of a million cases.
+    /// Returns true with a probability of `per_million` in a million.
     #[inline]
     pub(crate) fn happens(&mut self, per_million: u32) -> bool {
         self.0.u32(..1_000_000) < per_million
     }
 
-    /// Exchanges this thread's generator.
+    /// Swaps this generator with the thread's own.
     pub(crate) fn exchange(&mut self) {
         RNG.with_borrow_mut(|rng| std::mem::swap(rng, &mut self.0));
     }
 }
 
-/// Makes the draws of this thread those that follow from `seed`.
+/// Seeds this thread's generator.
 #[cfg(all(test, not(gopark_loom)))]
 pub(crate) fn seed(seed: u64) {
     RNG.set(Rng::with_seed(seed));

@@ -1,29 +1,31 @@
-//! Whether one direction of a descriptor may be ready, and which operations wait for that.
+//! The readiness of one direction of a descriptor, and the operations that wait for it.
 //!
-//! | bit | meaning | set by | cleared by |
-//! |---|---|---|---|
-//! | `READY` | a system call may succeed | an event; an operation that has left something | an operation, before its system call |
-//! | `ENDED` | the same, as long as no system call says that it would block | an event of an end; an operation that did not find otherwise | the same |
-//! | `URGENT` | a transfer that was cut short says nothing: a read stops at urgent data | an event | – |
-//! | `OVER` | every operation fails: the runtime has ended | the end | – |
-//! | `CLOSED` | every operation fails: the listener was closed | the close | – |
-//! | `WAITED` | an operation may be in the queue, or a task among the watchers | it, under the lock of its list | an event, which wakes them all |
+//! * `READY`: a system call may succeed. Set by an event, or by an operation that has left
+//!   something to do. Cleared by an operation, before its system call.
+//! * `ENDED`: the same, until a system call would block. Set by an event of an end, or by an
+//!   operation whose call did not block. Cleared as `READY`.
+//! * `URGENT`: there was urgent data, at which a read stops, so a short transfer does not mean that
+//!   the direction is drained. Set by an event, and never cleared.
+//! * `OVER`: every operation fails, because the runtime has ended. Never cleared.
+//! * `CLOSED`: every operation fails, because the listener was closed. Never cleared.
+//! * `WAITED`: an operation may be in the queue, or a task among the watchers. Set by these, under
+//!   the lock of their list. Cleared by an event, which wakes them all.
 //!
-//! An operation clears `READY` and `ENDED` *before* its system call. So an event that comes during
-//! the call is not lost: it sets them again. A call that has filled its buffer gives `READY` back,
-//! because there may be more; one that was cut short has drained the direction, and the next
-//! operation waits without a system call. `ENDED` is given back unless the call would have blocked:
-//! a pipe may have a new writer.
+//! An operation clears `READY` and `ENDED` *before* its system call. So an event during the call is
+//! not lost: it sets them again. After a call that has filled its buffer, the operation sets
+//! `READY` again, because there may be more. A call with a short transfer has drained the
+//! direction, and the next operation waits without a system call. `ENDED` is set again unless the
+//! call would have blocked, because a pipe may have a new writer.
 //!
 //! Proof that no wake is lost. An operation waits only after it has set `WAITED` by a
 //! read-modify-write that saw none of the other bits but `URGENT`, under the lock of its list. An
-//! event that comes later in the order of the word clears `WAITED`, and then takes the lock: it
-//! finds the operation. One that comes earlier was seen.
+//! event that is later in the modification order of the word clears `WAITED`, and then acquires the
+//! lock: it finds the operation. The operation has seen an earlier event.
 //!
-//! An event that finds `READY` set, by a plain load, changes nothing. Had an operation cleared the
-//! bit before the data came, its system call would have been before them as well: the kernel's lock
-//! on the socket orders the two, and so the load would see the cleared bit. If it clears the bit
-//! later, its call finds the data.
+//! An event that finds `READY` set, by a plain load, changes nothing. This is correct: if an
+//! operation makes its system call before the data arrives, it has cleared the bit before that, and
+//! the kernel's lock on the socket orders the two, so the load sees the cleared bit. If its call
+//! comes after the data, the call finds the data.
 
 use std::fmt;
 use std::panic::Location;
@@ -48,7 +50,7 @@ const WAITED: u8 = 32;
 /// With one of these an operation does not wait.
 const NO_WAIT: u8 = READY | ENDED | OVER | CLOSED;
 
-/// Most tasks of which a look finds that they wait for one direction.
+/// Maximum number of tasks that a report finds waiting for one direction.
 #[cfg(unix)]
 const MOST_TASKS: usize = 64;
 
@@ -64,7 +66,7 @@ impl Readiness {
         Self { read: Direction::new(), write: Direction::new() }
     }
 
-    /// Calls `f` with the address of each task that waits, for a few of them.
+    /// Calls `f` with the addresses of the waiting tasks, up to a limit.
     #[cfg(unix)]
     pub(crate) fn each_task(&self, mut f: impl FnMut(usize)) {
         self.read.each_task(&mut f);
@@ -72,19 +74,19 @@ impl Readiness {
     }
 }
 
-/// The table is at the top of the file.
+/// One direction of a descriptor. The bits of `word` are described at the top of the file.
 pub(crate) struct Direction {
     word: AtomicU8,
     queue: Lock<Queue<()>>,
-    /// Tasks that poll without a future that could wait in the queue.
+    /// Tasks that poll without a future that could be in the queue.
     watchers: OnceLock<Arc<Watchers>>,
     object: Object,
 }
 
-/// What an operation does next.
+/// The next step of an operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Next {
-    /// The system call.
+    /// It makes the system call.
     Try(Taken),
     /// It waits.
     Wait,
@@ -94,7 +96,7 @@ pub(crate) enum Next {
     Closed,
 }
 
-/// What an operation has cleared.
+/// The bits that an operation has cleared.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Taken(u8);
 
@@ -103,7 +105,7 @@ impl Taken {
 }
 
 impl Direction {
-    /// The first system call is made at once.
+    /// Creates a direction whose first system call is made without waiting.
     fn new() -> Self {
         Self {
             word: AtomicU8::new(READY),
@@ -117,7 +119,7 @@ impl Direction {
         &self.object
     }
 
-    /// An operation begins, or has been woken.
+    /// Returns the next step of an operation that begins or was woken. Clears the bits of a `Try`.
     #[inline]
     pub(crate) fn next(&self) -> Next {
         match self.peek() {
@@ -129,7 +131,7 @@ impl Direction {
         }
     }
 
-    /// What an operation would do next. It takes nothing.
+    /// Returns the next step of an operation, without clearing bits.
     #[inline]
     pub(crate) fn peek(&self) -> Next {
         match self.word.load(Ordering::Acquire) {
@@ -145,21 +147,21 @@ impl Direction {
         }
     }
 
-    /// The system call of an operation is done, and did not say that it would block. `more` if the
-    /// next one may succeed as well.
+    /// Sets the bits again after a system call that did not block. `more` is true if the next call
+    /// may succeed as well.
     #[inline]
     pub(crate) fn give_back(&self, taken: Taken, more: bool) {
         let more = more || self.word.load(Ordering::Relaxed) & URGENT != 0;
         self.event(if more { READY } else { 0 } | taken.0 & ENDED);
     }
 
-    /// The direction may be ready: wakes all that wait.
+    /// Sets bits, and wakes all waiting tasks.
     pub(crate) fn event(&self, bits: u8) {
         if bits == 0 {
             return;
         }
-        // Each event reports both directions. Most often nothing is new of the other one, nor
-        // waited for.
+        // Each event reports both directions. Usually nothing has changed in one of them, and no
+        // task waits for it.
         let word = self.word.load(Ordering::Acquire);
         if word & bits == bits && word & WAITED == 0 {
             return;
@@ -175,17 +177,17 @@ impl Direction {
         }
     }
 
-    /// The runtime has ended.
+    /// Makes every operation fail, because the runtime has ended.
     pub(crate) fn end(&self) {
         self.event(OVER);
     }
 
-    /// The listener is closed.
+    /// Makes every operation fail, because the listener is closed.
     pub(crate) fn close(&self) {
         self.event(CLOSED);
     }
 
-    /// True if the other end has hung up, as far as is known.
+    /// Returns true if the other end is known to have hung up.
     pub(crate) fn has_ended(&self) -> bool {
         self.word.load(Ordering::Acquire) & ENDED != 0
     }
@@ -208,7 +210,7 @@ impl Direction {
         }
     }
 
-    /// Calls `f` with the address of each task that waits, for a few of them.
+    /// Calls `f` with the addresses of the waiting tasks, up to a limit.
     #[cfg(unix)]
     fn each_task(&self, mut f: impl FnMut(usize)) {
         if self.word.load(Ordering::Relaxed) & WAITED != 0 {
@@ -220,17 +222,17 @@ impl Direction {
         }
     }
 
-    /// A wait for the next event.
+    /// Returns a wait for the next event.
     pub(crate) fn wait(&self, site: &'static Location<'static>) -> Acquisition<Wait<'_>, ()> {
         Acquisition::new(Wait { direction: self }, site)
     }
 
-    /// Lets the next event wake the task of `cx`. False if that would wait for nothing: the
-    /// operation goes on.
+    /// Registers the task of `cx`, so that the next event wakes it. Returns false if there is
+    /// nothing to wait for: then the operation continues.
     pub(crate) fn watch(&self, watch: &mut Watch, cx: &Context<'_>) -> bool {
         let watchers = self.watchers.get_or_init(|| Arc::new(Watchers::new()));
         watch.register(|| watchers.clone(), cx);
-        // After the registration, which the wake that clears the bit finds then.
+        // After the registration, so that the event that clears the bit finds it.
         let waits = self.begin_wait();
         if !waits {
             watch.end();
@@ -238,7 +240,7 @@ impl Direction {
         waits
     }
 
-    /// Sets `WAITED`. False if there is nothing to wait for.
+    /// Sets `WAITED`. Returns false if there is nothing to wait for.
     fn begin_wait(&self) -> bool {
         self.word.fetch_or(WAITED, Ordering::AcqRel) & NO_WAIT == 0
     }
@@ -273,7 +275,7 @@ impl Resource<()> for Wait<'_> {
         self.direction.word.load(Ordering::Acquire) & NO_WAIT != 0
     }
 
-    /// It is tried once more under the lock.
+    /// `enqueue` tries again under the lock.
     #[inline]
     fn try_again(&self) -> bool {
         false
@@ -285,7 +287,7 @@ impl Resource<()> for Wait<'_> {
         &self.direction.object
     }
 
-    // Safety, of this and the next two: as the trait says.
+    // Safety of this and the next two functions: the contract of the trait.
     unsafe fn enqueue(&self, waiter: &Waiter<()>) -> bool {
         let mut queue = self.direction.queue.lock();
         if !self.direction.begin_wait() {
@@ -305,9 +307,10 @@ impl Resource<()> for Wait<'_> {
     #[cold]
     unsafe fn cancel(&self, waiter: &Waiter<()>) {
         let mut queue = self.direction.queue.lock();
-        // An event has woken all: nothing needs to be passed on.
+        // An event wakes all waiters, so nothing needs to be passed on.
         if waiter.state() != queue::GRANTED {
-            // SAFETY: not granted, seen under the lock, so linked in the queue.
+            // SAFETY: the lock is held, and the waiter is not granted, so it is linked in the
+            // queue.
             unsafe { queue.remove(waiter) };
         }
     }

@@ -1,8 +1,8 @@
-//! What differs on a thread that runs a simulation: the clock, where a goroutine gives way, and
-//! what leaves it.
+//! The differences on a thread that runs a simulation: the clock, where a goroutine gives way, and
+//! the operations that leave the simulation.
 //!
 //! Each hook in the rest of the crate is a line that calls a function of this file, on a path that
-//! is slow anyway. Without the feature `sim` there is neither the file nor a hook.
+//! is already slow. Without the feature `sim`, neither this file nor the hooks exist.
 
 use std::cell::Cell;
 use std::fmt;
@@ -11,7 +11,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::header::{Header, Reason};
 
-/// What reaches out of a simulation, so that a seed alone does not decide what happens.
+/// An operation that leaves a simulation, so that the seed alone no longer determines what happens.
+///
+/// # Examples
 ///
 /// ```
 /// use gopark::sim::{Config, Outside};
@@ -24,31 +26,31 @@ use crate::header::{Header, Reason};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Outside {
-    /// A wake by another thread: a plain one, that of a reactor (a socket, a file, a timer of
-    /// another crate), a runtime's. If it is allowed, a simulation in which nothing else can go on
+    /// A wake by another thread: of the program, of a reactor (a socket, a file, a timer of another
+    /// crate), or of a runtime. If it is allowed, a simulation in which nothing else can continue
     /// waits for it.
     Wake,
     /// [`unblock`](crate::unblock). If it is allowed, its closure runs at once.
     Unblock,
     /// [`block_in_place`](crate::block_in_place). If it is allowed, its closure runs as it would
-    /// elsewhere.
+    /// outside a simulation.
     BlockInPlace,
-    /// The forms that block a thread: `send_blocking`, `lock_blocking` and their like. If they are
-    /// allowed, they may block the simulation without end.
+    /// An operation that blocks its thread: `send_blocking`, `lock_blocking` and the like. If it is
+    /// allowed, it may block the simulation without end.
     Blocking,
     /// The start of a [`Runtime`](crate::Runtime), or of a goroutine on a runtime that was started
     /// before, through the `Runtime` or its [`Handle`](crate::Handle). If it is allowed, the
-    /// goroutines of that runtime run outside of the simulation.
+    /// goroutines of that runtime run outside the simulation.
     Runtime,
     /// A socket, or another descriptor. If it is allowed, it belongs to the global runtime, and its
     /// readiness is a [`Wake`](Self::Wake).
     Socket,
     /// The use of a channel, a lock, a semaphore, a context, a `WaitGroup`, a `Pool` or the like
-    /// that another run has used before: a static, or an object that was made outside of the
-    /// program's closure. What the other run has left in it would decide what happens. A use is a
+    /// that another run has used before: a static, or an object that was created outside the
+    /// program's closure. Its state after the other run would influence what happens. A use is a
     /// wait, a channel in a `select!`, or an attempt without a wait (`try_recv`, `try_lock`) on a
     /// channel, a lock or a semaphore. A `Sleep`, a `Timer` and a `Ticker` belong to the run in
-    /// which they are made.
+    /// which they are created.
     OtherRun,
 }
 
@@ -77,26 +79,26 @@ impl fmt::Display for Outside {
 pub(crate) struct Operation {
     pub(crate) site: Option<&'static Location<'static>>,
     pub(crate) reason: Reason,
-    /// The goroutine itself polls it, not an executor inside of it.
+    /// The goroutine itself polls it, not an executor inside the goroutine.
     pub(crate) is_own: bool,
 }
 
-/// The CPUs of a simulation.
+/// The number of CPUs of a simulation.
 pub(crate) const CPUS: usize = 4;
-/// The virtual time when a simulation begins: so much of the past can be spoken of.
+/// The virtual time when a simulation begins: programs can refer to that much of the past.
 const BEGIN: u64 = 3_600_000_000_000;
-/// No virtual time.
+/// The value for no virtual time.
 const OFF: u64 = u64::MAX;
 
 struct Local {
-    /// In nanoseconds; [`OFF`] outside of a simulation.
+    /// The virtual time in nanoseconds; [`OFF`] outside a simulation.
     now: Cell<u64>,
-    /// Decides whether an operation goes on, or its goroutine gives way before it.
+    /// Decides whether an operation continues, or its goroutine gives way first.
     goes_on: Cell<fn(Operation) -> bool>,
-    /// The bits of each [`Outside`].
+    /// The bits of each allowed [`Outside`].
     allowed: Cell<u32>,
     gomaxprocs: Cell<usize>,
-    /// The number of the simulation; 0 outside of one.
+    /// The number of the simulation; 0 outside a simulation.
     world: Cell<u64>,
     is_quiet: Cell<bool>,
 }
@@ -114,7 +116,7 @@ thread_local! {
     };
 }
 
-/// The thread simulates until this is dropped.
+/// A guard: the thread simulates until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Entered(());
 
@@ -139,7 +141,7 @@ impl Drop for Entered {
     }
 }
 
-/// The id of a goroutine that has that name in the process.
+/// Returns the id in its run of a goroutine that has that number in the process.
 pub(crate) fn in_run(name: u64) -> u64 {
     name % Header::IDS
 }
@@ -147,53 +149,53 @@ pub(crate) fn in_run(name: u64) -> u64 {
 /// The number of the next simulation.
 static WORLDS: AtomicU64 = AtomicU64::new(1);
 
-/// The number of this thread's simulation; 0 if it runs none.
+/// Returns the number of this thread's simulation; 0 if it runs none.
 pub(crate) fn world() -> u64 {
     LOCAL.with(|l| l.world.get())
 }
 
-/// What names a goroutine of this thread in the whole process, where its id is only one of its
-/// simulation's.
+/// Returns a number that identifies a goroutine of this thread in the whole process; its id is
+/// unique only in its simulation.
 pub(crate) fn in_process(id: u64) -> u64 {
-    // The names of a world come again after so many others that nothing is left of it.
+    // The numbers of a world are reused only after so many others that nothing of it is left.
     world().wrapping_mul(Header::IDS).wrapping_add(id)
 }
 
-/// True on a thread that runs a simulation.
+/// Returns true on a thread that runs a simulation.
 pub(crate) fn is_on() -> bool {
     now().is_some()
 }
 
-/// The virtual time in nanoseconds.
+/// Returns the virtual time in nanoseconds.
 #[inline(always)]
 pub(crate) fn now() -> Option<u64> {
     let now = LOCAL.with(|l| l.now.get());
     if now == OFF { None } else { Some(now) }
 }
 
-/// Moves the virtual time.
+/// Sets the virtual time.
 pub(crate) fn set_now(nanos: u64) {
     LOCAL.with(|l| l.now.set(nanos.min(OFF - 1)));
 }
 
-/// Whether an operation of a goroutine of the simulation goes on.
+/// Returns whether an operation of a goroutine of the simulation continues, instead of giving way.
 pub(crate) fn goes_on(operation: Operation) -> bool {
     LOCAL.with(|l| l.goes_on.get())(operation)
 }
 
-/// True if this may leave the simulation.
+/// Returns true if that operation may leave the simulation.
 pub(crate) fn allows(outside: Outside) -> bool {
     LOCAL.with(|l| l.allowed.get()) & outside.bit() != 0
 }
 
-/// Something is about to leave the simulation. True in a simulation that allows it, false outside
-/// of one.
+/// Must be called by an operation before it leaves the simulation. Returns true in a simulation
+/// that allows it, and false outside a simulation. Panics if the simulation does not allow it.
 #[track_caller]
 pub(crate) fn leaves(outside: Outside) -> bool {
     leaves_at(outside, Location::caller())
 }
 
-/// As [`leaves`], of what was called at `site`.
+/// As [`leaves`], for an operation that was called at `site`.
 pub(crate) fn leaves_at(outside: Outside, site: &Location<'_>) -> bool {
     is_on() && {
         assert!(allows(outside), "{}", Leaving(outside, Some(site)));
@@ -201,7 +203,7 @@ pub(crate) fn leaves_at(outside: Outside, site: &Location<'_>) -> bool {
     }
 }
 
-/// The first simulation that used an object, by its number; 0 if none has.
+/// The number of the last simulation that used an object; 0 if there is none.
 #[derive(Debug)]
 pub(crate) struct User(AtomicU64);
 
@@ -210,7 +212,8 @@ impl User {
         Self(AtomicU64::new(0))
     }
 
-    /// This simulation uses the object at that place, for that if it waits.
+    /// Records that this simulation uses the object at `site`; if the use is a wait, it has a
+    /// `reason`.
     pub(crate) fn set(&self, site: Option<&Location<'_>>, reason: Option<Reason>) {
         let user = self.0.swap(world(), Ordering::Relaxed);
         if user != 0 && user != world() && !allows(Outside::OtherRun) {
@@ -223,7 +226,7 @@ impl User {
     }
 }
 
-/// The text of the panic.
+/// The text of the panic of an operation that is not allowed.
 pub(crate) struct Leaving<'a>(pub(crate) Outside, pub(crate) Option<&'a Location<'a>>);
 
 impl fmt::Display for Leaving<'_> {
@@ -235,17 +238,17 @@ impl fmt::Display for Leaving<'_> {
     }
 }
 
-/// What `gomaxprocs(n)` returns in a simulation, where it changes nothing else.
+/// Returns the result of `gomaxprocs(n)` in a simulation, where it has no other effect.
 pub(crate) fn gomaxprocs(n: usize) -> Option<usize> {
     now().map(|_| LOCAL.with(|l| if n == 0 { l.gomaxprocs.get() } else { l.gomaxprocs.replace(n) }))
 }
 
-/// Sets whether panics on this thread are printed. Returns what was set before.
+/// Sets whether panics on this thread are not printed. Returns the previous setting.
 pub(crate) fn set_quiet(is_quiet: bool) -> bool {
     LOCAL.with(|l| l.is_quiet.replace(is_quiet))
 }
 
-/// True if panics on this thread are not to be printed: a failure is simulated once more.
+/// Returns true if panics on this thread must not be printed, because a failure is simulated again.
 pub(crate) fn is_quiet() -> bool {
     LOCAL.with(|l| l.is_quiet.get())
 }

@@ -1,7 +1,7 @@
-//! The descriptors that a runtime waits for: the poller's tokens, and what becomes of its events.
+//! The descriptors that a runtime waits for: their tokens, and the delivery of events.
 //!
-//! A token is a place in a table and its generation, of which there are 2^32, on a system of 32
-//! bits 2^16. So the late event of a descriptor that was closed reaches no other one.
+//! A token is a place in a table and a generation, of which there are 2^32 (2^16 on a 32-bit
+//! system). So a late event of a closed descriptor reaches no other one.
 
 use std::fmt;
 use std::io;
@@ -18,7 +18,7 @@ use crate::netpoll::{Event, Netpoll};
 use crate::panics::lock;
 use crate::readiness::Readiness;
 
-/// The bits of a token that are its place; the others are its generation.
+/// The number of bits of a token for its place; the others are its generation.
 const PLACE_BITS: u32 = usize::BITS / 2;
 const MOST: usize = 1 << PLACE_BITS;
 
@@ -45,7 +45,7 @@ struct Place {
     readiness: Option<Arc<Readiness>>,
 }
 
-/// The number of a descriptor, where there are such numbers.
+/// The number of a descriptor, on systems with such numbers.
 #[cfg(unix)]
 pub(crate) type Fd = std::os::fd::RawFd;
 #[cfg(not(unix))]
@@ -73,9 +73,9 @@ impl<S: Source> Registrable for S {}
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SocketInfo {
-    /// That of this end.
+    /// The address of this end.
     pub local: Option<SocketAddr>,
-    /// That of the other end: a listener has none.
+    /// The address of the other end; a listener has none.
     pub peer: Option<SocketAddr>,
 }
 
@@ -90,7 +90,7 @@ impl Places {
             return Err(over());
         }
         let at = self.free.pop().unwrap_or(self.places.len());
-        // The last place is left out: its token could be that of an interruption.
+        // The last place is not used, because its token could be that of an interruption.
         if at >= MOST - 1 {
             return Err(io::Error::other("gopark: too many sockets"));
         }
@@ -110,14 +110,14 @@ impl Places {
         let readiness = place.readiness.take()?;
         self.free.push(token % MOST);
         if self.free.len() == self.places.len() {
-            // The crowd has gone.
+            // The table is empty: free its memory.
             (self.places, self.free) = (Vec::new(), Vec::new());
         }
         Some(readiness)
     }
 }
 
-/// The error of each operation after the end of the runtime.
+/// Returns the error of each operation after the end of the runtime.
 pub(crate) fn over() -> io::Error {
     io::Error::other("gopark: the runtime of this socket has ended")
 }
@@ -144,8 +144,8 @@ impl Sources {
 
     fn deregister(&self, source: &mut impl Source, token: usize) {
         if fork::is_child() {
-            // The child shares the poller with its parent, whose registration it would end, and a
-            // thread that it has not may hold the lock.
+            // The child shares the poller with its parent, whose registration it would remove, and
+            // a thread that does not exist in the child may hold the lock.
             return;
         }
         self.netpoll.deregister(source);
@@ -153,7 +153,7 @@ impl Sources {
         drop(readiness);
     }
 
-    /// Wakes what waits for these events.
+    /// Wakes the tasks that wait for these events.
     pub(crate) fn deliver(&self, events: &[Event]) {
         for batch in events.chunks(BATCH) {
             let mut ready = [const { None }; BATCH];
@@ -172,7 +172,7 @@ impl Sources {
         }
     }
 
-    /// Calls `f` with each socket of the internet for which tasks wait, and their addresses.
+    /// Calls `f` with each internet socket for which tasks wait, and the addresses of the tasks.
     #[cfg(unix)]
     pub(crate) fn each_waited_for(&self, mut f: impl FnMut(SocketInfo, &[usize])) {
         for at in (0..).step_by(BLOCK) {
@@ -189,7 +189,8 @@ impl Sources {
                         .iter()
                         .for_each(|readiness| readiness.each_task(|task| tasks.push(task)));
                     if !tasks.is_empty() {
-                        // Under the lock: it is closed only after it has left the table.
+                        // Under the lock, because a descriptor is closed only after its removal
+                        // from the table.
                         let (local, peer) = crate::platform::socket_addrs(place.fd);
                         found.push((SocketInfo { local, peer }, tasks));
                     }
@@ -199,7 +200,7 @@ impl Sources {
         }
     }
 
-    /// The runtime has ended: operations fail, now and later.
+    /// Makes all operations fail, now and later, because the runtime has ended.
     pub(crate) fn end(&self) {
         let sources = {
             let mut table = lock(&self.table);
@@ -213,9 +214,9 @@ impl Sources {
     }
 }
 
-/// So many descriptors are found under one lock.
+/// The number of descriptors that are looked up under one lock.
 const BATCH: usize = 16;
-/// So many descriptors are asked under one lock for the tasks that wait.
+/// The number of descriptors whose waiting tasks are listed under one lock.
 #[cfg(unix)]
 const BLOCK: usize = 64;
 
@@ -250,7 +251,7 @@ impl<S: Registrable> Registered<S> {
         &self.readiness
     }
 
-    /// The descriptors of its runtime.
+    /// Returns the descriptors of its runtime.
     pub(crate) fn sources(&self) -> &Arc<Sources> {
         &self.sources
     }
@@ -262,12 +263,12 @@ impl<S: Registrable> Drop for Registered<S> {
     }
 }
 
-/// The descriptors of the runtime that an executor is now, from the first one on.
+/// An executor's slot for the descriptors of its current runtime, which has them once there is one.
 ///
 /// | word | meaning | written by |
 /// |---|---|---|
-/// | `is_open` | there is a poller | who makes the first descriptor, under the lock; the end |
-/// | `looked` | when a worker last looked, in nanoseconds | the worker |
+/// | `is_open` | there is a poller | the first descriptor's thread, under the lock; the end |
+/// | `looked` | when the poller was last checked, in nanoseconds | the thread that checks |
 #[derive(Debug, Default)]
 pub(crate) struct Slot {
     is_open: AtomicBool,
@@ -276,18 +277,18 @@ pub(crate) struct Slot {
 }
 
 impl Slot {
-    /// `None` if there is no descriptor yet.
+    /// Returns the descriptors; `None` if there is none yet.
     #[inline]
     pub(crate) fn get(&self) -> Option<Arc<Sources>> {
         if self.is_open.load(Ordering::Relaxed) { self.get_exact() } else { None }
     }
 
-    /// As [`get`](Self::get), and finds what is being made.
+    /// As [`get`](Self::get), but also finds descriptors that are being created.
     pub(crate) fn get_exact(&self) -> Option<Arc<Sources>> {
         lock(&self.sources).clone()
     }
 
-    /// Starts the poller if there is none, and says so. Fails if the runtime `is_over`.
+    /// Creates the poller if there is none. Returns true if it did. Fails if the runtime `is_over`.
     pub(crate) fn open(&self, is_over: impl FnOnce() -> bool) -> io::Result<(Arc<Sources>, bool)> {
         let mut slot = lock(&self.sources);
         if is_over() {
@@ -302,7 +303,8 @@ impl Slot {
         Ok((sources, true))
     }
 
-    /// True if there is a poller, and the last look is at least so long ago. Then the caller looks.
+    /// Returns true if there is a poller, and the last check is at least `age` ago. Then the caller
+    /// must check.
     #[inline]
     pub(crate) fn is_due(&self, age: Duration) -> bool {
         if !self.is_open.load(Ordering::Relaxed) {
@@ -316,18 +318,18 @@ impl Slot {
         is_due
     }
 
-    /// A worker has looked.
+    /// Records that a worker has checked.
     #[inline]
     pub(crate) fn looked(&self) {
         self.looked.store(clock::coarse_now().as_nanos(), Ordering::Relaxed);
     }
 
-    /// The runtime has ended.
+    /// Closes the poller, because the runtime has ended.
     pub(crate) fn close(&self) {
         self.is_open.store(false, Ordering::Relaxed);
         let sources = lock(&self.sources).take();
         if let Some(sources) = sources {
-            // One that was made while the shutdown began.
+            // It may have been created while the shutdown began.
             sources.end();
         }
     }

@@ -1,8 +1,8 @@
-//! Loom's models of the protocol itself: an unlock against a thread that goes to sleep, and the
+//! Loom models of the protocol itself: an unlock races with a thread that goes to sleep, and the
 //! hand-over.
 //!
-//! Threads do not spin here, so a wake-up that is lost shows as a deadlock. Two threads that hold
-//! the lock at once are reported by the cell.
+//! Threads do not spin here, so a lost wake-up shows as a deadlock. The cell reports two threads
+//! that hold the lock at once.
 
 use std::sync::Arc;
 
@@ -12,16 +12,17 @@ use loom::thread;
 use super::sleep_lock::SleepLock;
 use crate::loom::UnsafeCell;
 
-/// The lock of all models but [`SleepLock`]'s own: one step for loom, where the protocol has many.
+/// The lock of all models except those of [`SleepLock`]: it is one step for loom, while the
+/// protocol has many.
 #[derive(Debug)]
 pub(super) struct ModelLock {
     mutex: Mutex<()>,
     held: std::cell::UnsafeCell<Option<MutexGuard<'static, ()>>>,
 }
 
-// SAFETY: `held` is touched by the holder of `mutex` only.
+// SAFETY: only the holder of `mutex` accesses `held`.
 unsafe impl Sync for ModelLock {}
-// SAFETY: as above; loom's threads are one thread.
+// SAFETY: as above; loom runs all its threads on one thread.
 unsafe impl Send for ModelLock {}
 
 impl ModelLock {
@@ -31,7 +32,8 @@ impl ModelLock {
 
     pub(super) fn lock(&self) {
         let guard = self.mutex.lock().expect("no model unwinds with the lock held");
-        // SAFETY: this thread holds the mutex, and the guard is dropped before it, by `unlock`.
+        // SAFETY: this thread holds the mutex, and `unlock` drops the guard before the mutex is
+        // dropped.
         unsafe {
             *self.held.get() =
                 Some(std::mem::transmute::<MutexGuard<'_, ()>, MutexGuard<'static, ()>>(guard))
@@ -39,14 +41,14 @@ impl ModelLock {
     }
 
     pub(super) fn unlock(&self) {
-        // SAFETY: the caller holds the lock. The guard is moved out first: dropping it lets others
-        // in.
+        // SAFETY: the caller holds the lock. The guard is moved out first, because its drop lets
+        // others acquire the lock.
         let guard = unsafe { (*self.held.get()).take() };
         drop(guard);
     }
 }
 
-/// A number under the lock of the protocol.
+/// A number that is protected by the lock of the protocol.
 struct Counter {
     lock: SleepLock,
     value: UnsafeCell<usize>,
@@ -69,7 +71,7 @@ impl Counter {
         self.lock.unlock();
     }
 
-    /// The value; the lock is free, and no sleeper is left.
+    /// Returns the value. Asserts that the lock is free, and no sleeper is left.
     fn into_value(self: Arc<Self>) -> usize {
         assert!(self.lock.is_idle(), "the lock is free, and its flag is cleared");
         // SAFETY: all threads have been joined.
@@ -84,7 +86,7 @@ fn explore(preemptions: usize, model: impl Fn() + Send + Sync + 'static) {
     builder.check(model);
 }
 
-/// `threads` threads beside the model's own, each of which holds the lock `times` times.
+/// Runs `threads` threads next to the model's own, each of which acquires the lock `times` times.
 fn contend(threads: usize, times: usize) {
     let counter = Counter::new();
     let work = move |counter: &Counter| (0..times).for_each(|_| counter.increment());

@@ -3,12 +3,17 @@
 //!
 //! # No wake-up is lost
 //!
-//! | | a thread that goes to sleep | | a thread that unlocks |
-//! |---|---|---|---|
-//! | W1 | enters the bucket and sets `asleep`, under the bucket's mutex | U1 | stores `FREE` to `state` |
-//! | W2 | issues [`process_fence`](platform::process_fence) | U2 | loads `asleep` |
-//! | W3 | tries to acquire the lock | | |
-//! | W4 | sleeps until it is removed from the bucket | | |
+//! A thread that goes to sleep:
+//!
+//! * W1 enters the bucket and sets `asleep`, under the bucket's mutex.
+//! * W2 issues [`process_fence`](platform::process_fence).
+//! * W3 tries to acquire the lock.
+//! * W4 sleeps until it is removed from the bucket.
+//!
+//! A thread that unlocks:
+//!
+//! * U1 stores `FREE` to `state`.
+//! * U2 loads `asleep`.
 //!
 //! The fence falls between two instructions of each running thread. If U2 comes before it, so does
 //! U1, and W3 finds the lock free or acquired by a later holder. If U2 comes after it, U2 sees
@@ -18,20 +23,20 @@
 //! nothing about the fence of the thread that set it.
 //!
 //! `asleep` is cleared under the bucket's mutex, when the last sleeper of the lock is removed. It
-//! may be set without need, in which case an unlock takes its slow path for nothing.
+//! may be set unnecessarily; then an unlock takes its slow path in vain.
 //!
-//! Where the kernel does not offer the fence, or stops offering it, W4 lasts at most [`RETRY`], and
-//! then begins at W1 again. So no unlock pays for a full fence on any platform.
+//! If the kernel does not offer the fence, or no longer does, W4 lasts at most [`RETRY`], and then
+//! the thread begins at W1 again. So no unlock pays for a full fence on any platform.
 //!
 //! # Fairness
 //!
 //! A removed sleeper competes with the threads that run, so that the lock is not idle while the
 //! sleeper is scheduled. If it loses, it is starving: it enters its bucket at the front, and the
-//! next unlock acquires the lock on its behalf. To hand over always would make all threads run at
-//! the pace of wake-ups, hundreds of times as slow.
+//! next unlock acquires the lock on its behalf. If each unlock handed the lock over, all threads
+//! would run at the pace of wake-ups, hundreds of times slower.
 //!
-//! A thread that wakes a sleeper then yields its core: the sleeper often waited because the holder
-//! had lost that very core, and would wait for the rest of the time slice.
+//! A thread that wakes a sleeper then yields its core, because the sleeper often waited while the
+//! holder had lost that core, and would have to wait for the rest of the time slice.
 
 use std::cell::Cell;
 use std::sync::atomic::AtomicU32 as Knob;
@@ -44,30 +49,31 @@ use crate::loom::sync::{Condvar, Mutex, MutexGuard};
 use crate::loom::{MODELLED, const_fn};
 use crate::platform;
 
-/// The value of a free lock. A held one has any other.
+/// The value of a free lock. A held lock has any other value.
 const FREE: u32 = 1;
 
-/// How long a thread sleeps for which there is no fence.
+/// How long a thread sleeps at most without the fence.
 const RETRY: Duration = Duration::from_millis(1);
 
-/// Pauses before a contended lock is tried again, at first and at most: about a microsecond.
+/// The number of spin-loop hints before a contended lock is tried again, at first and at most:
+/// about a microsecond.
 ///
 /// A critical section takes ten nanoseconds, and a transfer of its cache line to another core a
-/// hundred. A thread that finds the lock held keeps away from the line for a while, so that the
-/// other core does many operations at the price of a few.
+/// hundred. A thread that finds the lock held does not access the line for a while, so that the
+/// other core completes many operations at the cost of a few.
 const PAUSE: (u32, u32) = (32, 256);
-/// Pauses in all before a thread sleeps; with a single CPU, on which the holder cannot run
-/// meanwhile, and with several.
+/// The number of hints in all before a thread sleeps: with a single CPU, on which the holder cannot
+/// run meanwhile, and with several.
 const SPIN_ALONE: u32 = 32;
 const SPIN: u32 = 2000;
 static SPIN_LIMIT: Knob = Knob::new(SPIN);
 
-/// Prepares the process for locks that sleep, once; a runtime and a channel do so when they are
+/// Prepares the process for locks that sleep, once. Runtimes and channels call this when they are
 /// created.
 ///
-/// To register for the fence takes microseconds in a process with one thread, milliseconds later.
-/// To ask for the number of CPUs takes 0.1 ms, because it reads files. Neither can be done by a
-/// thread that waits.
+/// Registering for the fence takes microseconds in a process with one thread, milliseconds later.
+/// Reading the number of CPUs takes 0.1 ms, because it reads files. A thread that waits must do
+/// neither.
 #[inline]
 pub(crate) fn prepare() {
     static PREPARED: Once = Once::new();
@@ -79,22 +85,22 @@ pub(crate) fn prepare() {
     });
 }
 
-/// The lock. Its words are only written here.
+/// The lock. Its words are written only in this file.
 ///
 /// | `state` | meaning | left by |
 /// |---|---|---|
-/// | `FREE` | free | `lock`: decrement, Acquire; `try_lock`, for itself or a starving sleeper: exchange, Acquire |
-/// | 0 | held | `unlock` by the holder: store of `FREE`, Release; a `lock` that fails: decrement |
-/// | -n | held, n times `lock` has failed | as 0 |
+/// | `FREE` | free | `lock`: decrement, Acquire; `try_lock`: exchange, Acquire |
+/// | 0 | held | `unlock`: store of `FREE`, Release; a `lock` that fails: decrement |
+/// | -n | held, and `lock` has failed n times | as 0 |
 ///
 /// | `asleep` | meaning | left by |
 /// |---|---|---|
-/// | false | no thread sleeps, or a removed one is about to try again | a thread that enters the bucket |
+/// | false | no thread sleeps; a removed one may be retrying | a thread that enters the bucket |
 /// | true | the bucket may have sleepers of this lock | the removal of the last one |
 ///
-/// `lock` decrements, because x86 answers that with a flag (`lock dec; jne`), which a swap has to
-/// be tested for. The word does not wrap, because each thread decrements it at most once while the
-/// lock is held.
+/// A thread calls `try_lock` for itself or for a starving sleeper. `lock` decrements, because on
+/// x86 that sets a flag (`lock dec; jne`), while the result of a swap must be tested. The word does
+/// not wrap, because each thread decrements it at most once while the lock is held.
 #[derive(Debug)]
 pub(super) struct SleepLock {
     state: AtomicU32,
@@ -143,9 +149,10 @@ impl SleepLock {
         }
     }
 
-    /// Tries for about as long as the holder needs if it runs. Says whether it acquired the lock.
+    /// Tries for about as long as the holder needs if it runs. Returns true if it acquired the
+    /// lock.
     fn spin(&self) -> bool {
-        // Loom would explore this endlessly.
+        // Loom would explore this without end.
         let limit = if MODELLED { 0 } else { SPIN_LIMIT.load(Ordering::Relaxed) };
         let (mut pause, mut paused) = (PAUSE.0, 0);
         while paused < limit {
@@ -159,7 +166,8 @@ impl SleepLock {
         false
     }
 
-    /// Acquires the lock, asleep while it is held. `fence` says whether it was issued.
+    /// Acquires the lock, and sleeps while it is held. `fence` returns whether the fence was
+    /// issued.
     pub(super) fn sleep(&self, fence: impl Fn() -> bool) {
         let shard = self.shard();
         let sleeper =
@@ -169,8 +177,8 @@ impl SleepLock {
         loop {
             {
                 let bucket = shard.bucket();
-                // SAFETY: S1. Both ways out of this turn leave the sleeper removed: `remove`, and
-                // the loop that waits for it.
+                // SAFETY: S1. At both ends of this iteration the sleeper is removed: by `remove`,
+                // or by the loop that waits for its removal.
                 unsafe { bucket.insert(&sleeper, place) };
                 self.asleep.store(true, Ordering::Relaxed);
             }
@@ -198,7 +206,7 @@ impl SleepLock {
         }
     }
 
-    /// The lock was released, and `asleep` was set: wakes the first sleeper.
+    /// Wakes the first sleeper, after the lock was released while `asleep` was set.
     #[cold]
     #[inline(never)]
     pub(super) fn wake_one(&self) {
@@ -206,13 +214,13 @@ impl SleepLock {
         let bucket = shard.bucket();
         let Some(sleeper) = bucket.first_of(self) else { return };
         let starving = sleeper.state.get() == State::Starving;
-        // If another thread was quicker, its unlock sees `asleep` in turn.
+        // If another thread has acquired the lock first, its unlock sees `asleep` in turn.
         if starving && !self.try_lock() {
             return;
         }
         self.remove(&bucket, sleeper, if starving { State::Granted } else { State::Notified });
         let wakeup = shard.wakeup(sleeper);
-        // Before the wake-up, or the sleeper would have to wait for the mutex.
+        // Before the wake-up, because the sleeper would otherwise have to wait for the mutex.
         drop(bucket);
         wakeup.notify_all();
         if !MODELLED {
@@ -239,7 +247,7 @@ impl SleepLock {
 /// |---|---|---|
 /// | `Waiting` | inserted at the end | an unlock or its own thread, which remove it |
 /// | `Starving` | inserted at the front, because it has lost once | as `Waiting` |
-/// | `Notified` | not inserted; must try to acquire the lock | its own thread, which inserts it again |
+/// | `Notified` | not inserted; must try to acquire the lock | its own thread, which reinserts it |
 /// | `Granted` | not inserted; its thread holds the lock | |
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum State {
@@ -249,8 +257,8 @@ enum State {
     Granted,
 }
 
-/// A thread that sleeps. It is on that thread's stack, so that nothing is allocated: the thread may
-/// hold other locks.
+/// A sleeping thread. It is on that thread's stack, so that nothing is allocated, because the
+/// thread may hold other locks.
 struct Sleeper<'a> {
     lock: &'a SleepLock,
     next: Cell<*const Sleeper<'static>>,
@@ -265,7 +273,7 @@ impl Sleeper<'_> {
 
 /// A list of sleepers, of all the locks that share the bucket, under the bucket's mutex.
 ///
-/// S1: an inserted sleeper is alive, and stays in its place until it is removed. S2: the cells of a
+/// S1: an inserted sleeper is alive, and does not move until it is removed. S2: the cells of a
 /// sleeper are accessed under its bucket's mutex, or by its own thread while it is not inserted.
 struct Bucket {
     first: Cell<*const Sleeper<'static>>,
@@ -314,16 +322,17 @@ impl Bucket {
     }
 }
 
-/// A bucket, and what its sleepers wait for. Two locks share one only while threads sleep or wake.
+/// A bucket, and the condition variables of its sleepers. Locks use it only while threads sleep or
+/// wake.
 #[repr(align(128))]
 struct Shard {
     bucket: Mutex<Bucket>,
-    /// A sleeper waits for one of them. They are not in the sleeper, which may be gone when it is
-    /// notified.
+    /// A sleeper waits for one of these. They are not in the sleeper, because the sleeper may be
+    /// freed before it is notified.
     wakeups: [Condvar; WAKEUPS],
 }
 
-// The models have one of each, because they must not depend on an address.
+// The models have one of each, because a model must not depend on addresses.
 const SHARDS: usize = if MODELLED { 1 } else { 64 };
 const WAKEUPS: usize = if MODELLED { 1 } else { 8 };
 

@@ -1,4 +1,4 @@
-//! The lock under real threads: it excludes, it wakes, it hands over, it allocates nothing.
+//! Tests of the lock with real threads: exclusion, wake-ups, hand-over, no allocations.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -18,7 +18,7 @@ thread_local! {
     static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
 }
 
-// SAFETY: passes everything on to the system's allocator.
+// SAFETY: this passes all calls on to the system's allocator.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         ALLOCATIONS.with(|count| count.set(count.get() + 1));
@@ -35,7 +35,7 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
-/// Runs `body` on its own thread, and fails if it does not end.
+/// Runs `body` on a new thread, and fails if it does not end.
 fn no_hang<T: Send + 'static>(body: impl FnOnce() -> T + Send + 'static) -> T {
     let (done, result) = channel();
     let thread = thread::spawn(move || drop(done.send(body())));
@@ -48,7 +48,7 @@ fn no_hang<T: Send + 'static>(body: impl FnOnce() -> T + Send + 'static) -> T {
     }
 }
 
-/// Waits until `condition` holds.
+/// Waits until `condition` returns true.
 fn until(condition: impl Fn() -> bool) {
     let start = Instant::now();
     while !condition() {
@@ -97,7 +97,7 @@ fn a_sleeper_that_loses_is_handed_the_lock_by_the_next_unlock() {
         let (release, released) = channel::<()>();
         let sleeper = sleeper(&lock, move || released.recv());
         until(|| lock.sleepers() == (1, 0));
-        // It is woken while this thread, as a newcomer would, holds the lock.
+        // The sleeper is woken while this thread holds the lock, as a newcomer would.
         lock.wake_one();
         until(|| lock.sleepers() == (1, 1));
         lock.unlock();
@@ -171,8 +171,8 @@ fn a_thread_that_sleeps_or_wakes_another_allocates_nothing() {
     });
 }
 
-/// Eight threads on three locks; each lock guards a number that is read, left for a moment and
-/// written.
+/// Runs eight threads on three locks. Each lock guards a number that is read, and written a moment
+/// later.
 fn contend(rounds: usize, prepare_thread: fn()) {
     const THREADS: usize = 8;
     let locks = Arc::new([0, 1, 2].map(|_| Lock::new(0)));
@@ -192,7 +192,7 @@ fn contend(rounds: usize, prepare_thread: fn()) {
                         0
                     );
                     if round % 64 == 0 {
-                        // The holder loses its core, so that the others sleep.
+                        // The holder gives its core away, so that the others sleep.
                         thread::yield_now();
                     }
                     inside.fetch_sub(1 << (16 * which), Ordering::Relaxed);
@@ -219,7 +219,7 @@ fn threads_exclude_each_other_on_one_cpu() {
     prepare();
     no_hang(|| {
         contend(ROUNDS, || {
-            // SAFETY: plain data; the call changes this thread alone.
+            // SAFETY: the set is plain data; the call affects only this thread.
             unsafe {
                 let mut set: libc::cpu_set_t = std::mem::zeroed();
                 libc::sched_getaffinity(0, size_of::<libc::cpu_set_t>(), &raw mut set);

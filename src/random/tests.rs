@@ -21,7 +21,7 @@ fn each_thread_has_a_generator_of_its_own() {
     seed(7);
     let first = draws();
     seed(7);
-    // What another thread draws, seeded or not, changes nothing here.
+    // The draws of another thread, seeded or not, do not affect this one.
     let other = std::thread::spawn(draws).join().unwrap();
     assert_eq!(draws(), first);
     assert_ne!(other, first);

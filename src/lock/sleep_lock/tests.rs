@@ -1,14 +1,14 @@
-//! What the tests and models of the lock look at.
+//! Accessors for the tests and models of the lock.
 
 use super::*;
 
 impl SleepLock {
-    /// Whether the lock is free, and no unlock will look for a sleeper.
+    /// Returns true if the lock is free, and no unlock will look for a sleeper.
     pub(in crate::lock) fn is_idle(&self) -> bool {
         self.state.load(Ordering::Relaxed) == FREE && !self.asleep.load(Ordering::Relaxed)
     }
 
-    /// How many threads are inserted, and how many of them are starving.
+    /// Returns the number of inserted threads, and how many of them are starving.
     #[cfg(not(gopark_loom))]
     pub(in crate::lock) fn sleepers(&self) -> (usize, usize) {
         let bucket = self.shard().bucket();
@@ -16,7 +16,7 @@ impl SleepLock {
         (own().count(), own().filter(|sleeper| sleeper.state.get() == State::Starving).count())
     }
 
-    /// An unlock whose load of `asleep` came too early.
+    /// Unlocks, as if the load of `asleep` had come too early.
     #[cfg(not(gopark_loom))]
     pub(in crate::lock) fn unlock_unseen(&self) {
         self.state.store(FREE, Ordering::Release);
