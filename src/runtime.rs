@@ -698,7 +698,7 @@ fn finish_main<T>(
 ///
 /// The workers drop every remaining goroutine exactly once; then the threads end and drop their
 /// thread-locals. The drop of the runtime waits for this for at most a second;
-/// [`shutdown_timeout`](Self::shutdown_timeout) waits for another time, and returns how many
+/// [`shutdown_timeout`](Self::shutdown_timeout) waits for as long as you say, and returns how many
 /// goroutines are left. A goroutine that blocks its thread for longer ends in the background. If a
 /// runtime is dropped on one of its own threads, the drop does not wait, because it would wait for
 /// itself; nor does it if its goroutines wait for this thread in the drop of another runtime.

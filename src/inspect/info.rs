@@ -56,12 +56,14 @@ pub struct GoroutineInfo {
     pub state: GoroutineState,
     /// The holders of the lock that it waits for, if locks are [recorded](super#gopark_debug).
     pub held_by: Vec<LockHolder>,
-    /// The channel that it waits for, as it was at one moment, if channels are
-    /// [recorded](super#gopark_debug). `None` in a `select!`, for a main of
+    /// The channel that it waits for, as it was at one moment.
+    ///
+    /// `None` unless channels are [recorded](super#gopark_debug); also in a `select!`, for a main of
     /// [`block_on_local`](crate::block_on_local), and if 64 others wait in front of it.
     pub channel: Option<ChannelInfo>,
-    /// The socket that it waits for, if it is an internet socket. `None` in a `select!` with other
-    /// waiting cases, and if 64 others wait in front of it.
+    /// The internet socket that it waits for.
+    ///
+    /// `None` in a `select!` with other waiting cases, and if 64 others wait in front of it.
     #[cfg(feature = "net")]
     pub socket: Option<SocketInfo>,
     pub(super) keeper: Keeper,
@@ -307,15 +309,15 @@ fn add_sockets(
     }
 }
 
-/// Those of the runtime of that number, if it is there still.
+/// Returns the goroutines of the runtime with this number, if it is still alive.
 pub(super) fn collect_of(number: u64) -> Vec<GoroutineInfo> {
     let mut all = collect(Executor::all().filter(|executor| executor.number() == number));
-    // The executor may have become another runtime's.
+    // The executor may run another runtime by now.
     all.retain(|goroutine| goroutine.runtime.0 == number);
     all
 }
 
-/// The goroutines that are mains.
+/// Returns the ids of the goroutines that are mains.
 pub(super) fn mains(executor: &Executor) -> HashSet<u64> {
     let mut mains = HashSet::new();
     executor.block_on_calls().each(|main, _| _ = mains.insert(main));

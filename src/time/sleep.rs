@@ -136,7 +136,7 @@ impl Sleep {
     #[doc(alias = "Reset")]
     #[track_caller]
     pub fn reset(self: Pin<&mut Self>, deadline: Instant) {
-        // SAFETY: nothing is moved out of the pinned sleep but a node that is not queued.
+        // SAFETY: nothing is moved out of the pinned sleep except a node that is not queued.
         let this = unsafe { self.get_unchecked_mut() };
         #[cfg(feature = "sim")]
         this.object.tried(Location::caller());
