@@ -127,6 +127,18 @@ pub fn lookup_host<A: ToSocketAddrs>(
 }
 
 /// An iterator over the addresses of a host: the result of [`lookup_host`].
+///
+/// # Examples
+///
+/// ```
+/// # fn main() -> std::io::Result<()> {
+/// gopark::block_on(async {
+///     let mut addresses = gopark::net::lookup_host("127.0.0.1:80").await?;
+///     assert_eq!(addresses.next().unwrap().port(), 80);
+///     Ok(())
+/// })
+/// # }
+/// ```
 #[derive(Debug)]
 pub struct LookupHost(vec::IntoIter<SocketAddr>);
 

@@ -161,6 +161,22 @@ pub struct SignalError {
 
 impl SignalError {
     /// Returns the signal.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[cfg(unix)]
+    /// gopark::block_on(async {
+    ///     use gopark::context::Context;
+    ///     use gopark::signal::{self, Signal, SignalError};
+    ///
+    ///     let (ctx, _stop) = signal::notify_context(&Context::background(), &[Signal::USR1]);
+    ///     # unsafe { libc::raise(libc::SIGUSR1) };
+    ///     ctx.done().await;
+    ///     let cause = ctx.cause().unwrap();
+    ///     assert_eq!(cause.downcast_ref::<SignalError>().unwrap().signal(), Signal::USR1);
+    /// });
+    /// ```
     pub fn signal(&self) -> Signal {
         self.signal
     }

@@ -140,6 +140,16 @@ impl fmt::Debug for Barrier {
 }
 
 /// The result of [`Barrier::wait`].
+///
+/// # Examples
+///
+/// ```
+/// use gopark::sync::{Barrier, BarrierWaitResult};
+///
+/// let alone = Barrier::new(1);
+/// let result: BarrierWaitResult = gopark::block_on(alone.wait());
+/// assert!(result.is_leader());
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct BarrierWaitResult {

@@ -114,6 +114,20 @@ impl<T> Ring<T> {
 ///
 /// Clones send to the same channel. When the last one is dropped, receivers get
 /// [`RecvError::Closed`] after the buffered values.
+///
+/// # Examples
+///
+/// ```
+/// use gopark::sync::broadcast::{self, RecvError};
+///
+/// gopark::block_on(async {
+///     let (tx, mut rx) = broadcast::bounded(2);
+///     tx.clone().send(1).unwrap();
+///     drop(tx);
+///     assert_eq!(rx.recv().await, Ok(1));
+///     assert_eq!(rx.recv().await, Err(RecvError::Closed));
+/// });
+/// ```
 pub struct Sender<T>(Arc<Shared<T>>);
 
 impl<T> Sender<T> {
@@ -212,6 +226,21 @@ impl<T> fmt::Debug for Sender<T> {
 }
 
 /// A receiving half of a channel: it receives every value that was sent after its creation.
+///
+/// # Examples
+///
+/// ```
+/// use gopark::sync::broadcast;
+///
+/// gopark::block_on(async {
+///     let (tx, mut first) = broadcast::bounded(2);
+///     tx.send(1).unwrap();
+///     let mut second = tx.subscribe();
+///     tx.send(2).unwrap();
+///     assert_eq!((first.recv().await, first.recv().await), (Ok(1), Ok(2)));
+///     assert_eq!(second.recv().await, Ok(2));
+/// });
+/// ```
 pub struct Receiver<T> {
     shared: Arc<Shared<T>>,
     /// The number of the next value to receive.
@@ -316,6 +345,20 @@ impl<T> fmt::Debug for Recv<'_, T> {
 }
 
 /// The error of a receive.
+///
+/// # Examples
+///
+/// ```
+/// use gopark::sync::broadcast::{self, RecvError};
+///
+/// gopark::block_on(async {
+///     let (tx, mut rx) = broadcast::bounded(1);
+///     tx.send(1).unwrap();
+///     tx.send(2).unwrap();
+///     assert_eq!(rx.recv().await, Err(RecvError::Lagged(1)));
+///     assert_eq!(rx.recv().await, Ok(2));
+/// });
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum RecvError {

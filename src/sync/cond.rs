@@ -235,6 +235,20 @@ impl fmt::Debug for Cond {
 ///
 /// [`Mutex`]: crate::sync::Mutex
 /// [`RwMutex`]: crate::sync::RwMutex
+///
+/// # Examples
+///
+/// ```
+/// use gopark::sync::{Cond, RwMutex};
+///
+/// gopark::block_on(async {
+///     let (m, c) = (RwMutex::new(1), Cond::new());
+///     let waiting = c.wait(m.rlock().await);
+///     *m.lock().await += 1;
+///     c.broadcast();
+///     assert_eq!(*waiting.await, 2);
+/// });
+/// ```
 #[doc(alias = "Locker")]
 #[doc(alias = "RLocker")]
 pub trait CondGuard: Relock {}

@@ -131,6 +131,18 @@ impl<T: ?Sized + fmt::Debug> fmt::Debug for Monitor<T> {
 }
 
 /// Holds the lock of a [`Monitor`] and gives access to its value. Dropping it unlocks the monitor.
+///
+/// # Examples
+///
+/// ```
+/// let m = gopark::sync::Monitor::new(1);
+/// gopark::block_on(async {
+///     let mut guard = m.lock().await;
+///     *guard += 1;
+///     drop(guard);
+///     assert_eq!(*m.lock().await, 2);
+/// });
+/// ```
 #[must_use = "dropping the guard unlocks the monitor at once"]
 pub struct MonitorGuard<'a, T: ?Sized> {
     cond: &'a Cond,

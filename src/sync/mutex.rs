@@ -276,6 +276,19 @@ guard!(MutexGuard<'a, T>(&'a Mutex<T>) of RawMutex, Since, MutexLock, Lock, unlo
 /// lifetime. tokio: `OwnedMutexGuard`.
 ///
 /// A [`Cond`](super::Cond) cannot wait with it.
+///
+/// # Examples
+///
+/// ```
+/// use gopark::sync::{Mutex, OwnedMutexGuard};
+/// use std::sync::Arc;
+///
+/// let m = Arc::new(Mutex::new(1));
+/// let mut guard: OwnedMutexGuard<i32> = m.try_lock_owned().unwrap();
+/// *guard += 1;
+/// drop(guard);
+/// assert_eq!(*m.lock_blocking(), 2);
+/// ```
 #[must_use = "dropping the guard unlocks the mutex at once"]
 pub struct OwnedMutexGuard<T: ?Sized>(Arc<Mutex<T>>);
 

@@ -118,6 +118,14 @@ impl<T> Shared<T> {
 }
 
 /// The sending half of a [`channel`].
+///
+/// # Examples
+///
+/// ```
+/// let (tx, rx) = gopark::sync::oneshot::channel();
+/// tx.send("done").unwrap();
+/// assert_eq!(gopark::block_on(rx), Ok("done"));
+/// ```
 pub struct Sender<T>(Option<Arc<Shared<T>>>);
 
 impl<T> Sender<T> {
@@ -222,6 +230,23 @@ impl<T> fmt::Debug for Sender<T> {
 /// # Panics
 ///
 /// If the receiver is polled after it has completed.
+///
+/// # Examples
+///
+/// ```
+/// use gopark::sync::oneshot;
+/// use gopark::{chan, select};
+///
+/// gopark::block_on(async {
+///     let (tx, mut rx) = oneshot::channel();
+///     let (_stop, stopped) = chan::unbuffered::<()>();
+///     gopark::go(async move { tx.send(7) });
+///     select! {
+///         value = &mut rx => assert_eq!(value, Ok(7)),
+///         _ = stopped.recv() => unreachable!(),
+///     }
+/// });
+/// ```
 #[must_use = "a receiver does nothing unless awaited"]
 pub struct Receiver<T>(Option<Arc<Shared<T>>>);
 

@@ -239,6 +239,16 @@ impl<T> fmt::Debug for Pool<T> {
 /// An object of a [`Pool`]. Dropping the guard returns the object to the pool.
 ///
 /// The object returns in its current state, even if the guard is dropped by a panic.
+///
+/// # Examples
+///
+/// ```
+/// let pool = gopark::sync::Pool::new(|| 0);
+/// let mut n = pool.get_guard();
+/// *n += 1;
+/// drop(n);
+/// assert_eq!(pool.get(), 1);
+/// ```
 #[must_use = "dropping the guard puts the object back at once"]
 pub struct PoolGuard<'a, T> {
     pool: &'a Pool<T>,

@@ -74,7 +74,7 @@ impl<T> RwMutex<T> {
         ///
         /// ```
         /// use gopark::sync::RwMutex;
-
+        ///
         /// static NAMES: RwMutex<Vec<String>> = RwMutex::new(Vec::new());
         /// gopark::block_on(async { assert!(NAMES.rlock().await.is_empty()) });
         /// ```
@@ -350,6 +350,14 @@ impl<T: ?Sized> Shared<'_, T> {
 /// `RUnlock`.
 ///
 /// It is covariant in `T`, like `&T`.
+///
+/// # Examples
+///
+/// ```
+/// let m = gopark::sync::RwMutex::new(1);
+/// let guard = m.try_rlock().unwrap();
+/// assert_eq!(*guard, 1);
+/// ```
 #[must_use = "dropping the guard unlocks at once"]
 #[doc(alias = "RUnlock")]
 pub struct RwMutexReadGuard<'a, T: ?Sized>(Shared<'a, T>);
@@ -358,6 +366,16 @@ guard!(RwMutexReadGuard<'a, T>(Shared<'a, T>) of RawRwMutex, Reader, RwMutexRLoc
 
 /// Holds the write lock of a [`RwMutex`] and gives access to its value. Dropping it unlocks. Go:
 /// `Unlock`.
+///
+/// # Examples
+///
+/// ```
+/// let m = gopark::sync::RwMutex::new(1);
+/// let mut guard = m.try_lock().unwrap();
+/// *guard += 1;
+/// drop(guard);
+/// assert_eq!(m.into_inner(), 2);
+/// ```
 #[must_use = "dropping the guard unlocks at once"]
 pub struct RwMutexWriteGuard<'a, T: ?Sized>(&'a RwMutex<T>);
 
@@ -385,6 +403,18 @@ guard!(
 
 /// Holds a read lock of a [`RwMutex`], and a reference to the lock: a [`RwMutexReadGuard`] without
 /// a lifetime. tokio: `OwnedRwLockReadGuard`.
+///
+/// # Examples
+///
+/// ```
+/// use gopark::sync::RwMutex;
+/// use std::sync::Arc;
+///
+/// gopark::block_on(async {
+///     let guard = Arc::new(RwMutex::new(1)).rlock_owned().await;
+///     assert_eq!(*guard, 1);
+/// });
+/// ```
 #[must_use = "dropping the guard unlocks at once"]
 pub struct OwnedRwMutexReadGuard<T: ?Sized>(Arc<RwMutex<T>>);
 
@@ -392,6 +422,19 @@ owned_guard!(OwnedRwMutexReadGuard of RwMutex, RawRwMutex, Reader, RwMutexRLock,
 
 /// Holds the write lock of a [`RwMutex`], and a reference to the lock: a [`RwMutexWriteGuard`]
 /// without a lifetime. tokio: `OwnedRwLockWriteGuard`.
+///
+/// # Examples
+///
+/// ```
+/// use gopark::sync::RwMutex;
+/// use std::sync::Arc;
+///
+/// gopark::block_on(async {
+///     let mut guard = Arc::new(RwMutex::new(1)).lock_owned().await;
+///     *guard += 1;
+///     assert_eq!(*guard, 2);
+/// });
+/// ```
 #[must_use = "dropping the guard unlocks at once"]
 pub struct OwnedRwMutexWriteGuard<T: ?Sized>(Arc<RwMutex<T>>);
 

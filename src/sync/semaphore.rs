@@ -483,6 +483,16 @@ impl fmt::Debug for Semaphore {
 }
 
 /// Permits of a [`Semaphore`]. Dropping a `Permit` gives them back. Go: `Release`.
+///
+/// # Examples
+///
+/// ```
+/// let s = gopark::sync::Semaphore::new(2);
+/// let permit = s.try_acquire(2).unwrap();
+/// assert_eq!(s.available(), 0);
+/// drop(permit);
+/// assert_eq!(s.available(), 2);
+/// ```
 #[must_use = "dropping the permit gives it back at once"]
 #[derive(Debug)]
 #[doc(alias = "Release")]
@@ -493,6 +503,17 @@ pub struct Permit<'a> {
 
 /// Permits of a [`Semaphore`], with a reference to it: a [`Permit`] without a lifetime. tokio:
 /// `OwnedSemaphorePermit`.
+///
+/// # Examples
+///
+/// ```
+/// use gopark::sync::{OwnedPermit, Semaphore};
+/// use std::sync::Arc;
+///
+/// let s = Arc::new(Semaphore::new(2));
+/// let permit: OwnedPermit = s.try_acquire_owned(1).unwrap();
+/// assert_eq!((permit.count(), s.available()), (1, 1));
+/// ```
 #[must_use = "dropping the permit gives it back at once"]
 #[derive(Debug)]
 pub struct OwnedPermit {

@@ -109,6 +109,16 @@ impl<T> Shared<T> {
 /// The sending half of a [`channel`], which changes the value.
 ///
 /// Clones send to the same channel. When the last one is dropped, the receivers are notified.
+///
+/// # Examples
+///
+/// ```
+/// let (tx, rx) = gopark::sync::watch::channel(1);
+/// let other = tx.clone();
+/// other.send(2).unwrap();
+/// assert_eq!(*rx.borrow(), 2);
+/// # drop(tx);
+/// ```
 pub struct Sender<T>(Arc<Shared<T>>);
 
 impl<T> Sender<T> {
@@ -236,6 +246,16 @@ impl<T> fmt::Debug for Sender<T> {
 }
 
 /// The receiving half of a [`channel`], which reads the value. A clone has seen the same value.
+///
+/// # Examples
+///
+/// ```
+/// let (tx, rx) = gopark::sync::watch::channel(1);
+/// let other = rx.clone();
+/// tx.send(2).unwrap();
+/// assert_eq!(*rx.borrow(), 2);
+/// assert_eq!(*other.borrow(), 2);
+/// ```
 pub struct Receiver<T> {
     shared: Arc<Shared<T>>,
     /// The version that this receiver has seen.
@@ -439,6 +459,16 @@ impl<T> fmt::Debug for Changed<'_, T> {
 }
 
 /// A read guard of the value of a [`channel`].
+///
+/// # Examples
+///
+/// ```
+/// let (tx, rx) = gopark::sync::watch::channel(vec![1, 2]);
+/// let list = rx.borrow();
+/// assert_eq!(list.len(), 2);
+/// # drop(list);
+/// # drop(tx);
+/// ```
 #[derive(Debug)]
 #[must_use]
 pub struct Ref<'a, T>(RwLockReadGuard<'a, T>);
