@@ -1,5 +1,5 @@
-//! Acquiring what may have to be waited for in a queue: the future behind those of the locks, of a
-//! semaphore, and of the end of a context.
+//! Acquiring a resource for which tasks wait in a queue: the common future of locks, semaphores,
+//! and the end of a context.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -13,47 +13,49 @@ use crate::wait::block_on::block_on;
 use crate::wait::queue::{GRANTED, Waiter};
 use crate::waker::TaskWaker;
 
-/// What an [`Acquisition`] acquires, and what comes of that. `X` is what the queue stores for each
-/// waiter: a parameter, because there may be several ways to acquire one thing, and because a
-/// projection would make the futures invariant.
+/// The resource that an [`Acquisition`] acquires, and its output. `X` is the data that the queue
+/// stores for each waiter. It is a type parameter, because there may be several ways to acquire one
+/// resource, and because an associated type would make the futures invariant.
 pub(crate) trait Request<X>: Copy {
     type Resource: Resource<X>;
 
-    /// What the future returns, a guard for example.
+    /// The output of the future, for example a guard.
     type Output;
 
-    /// None if it can never be acquired. Then the future is pending, and not enqueued.
+    /// Returns the resource, or `None` if it can never be acquired. Then the future stays pending,
+    /// and is not enqueued.
     fn resource(&self) -> Option<&Self::Resource>;
 
-    /// What a goroutine that waits for it is doing.
+    /// Returns the wait reason of a goroutine that waits for the resource.
     fn reason(&self) -> Reason;
 
-    /// Makes the future's result. Called once, after the resource has been acquired.
+    /// Makes the output of the future. Called once, after the resource has been acquired.
     fn output(&self) -> Self::Output;
 }
 
-/// What can be acquired, and is waited for in a queue.
+/// A resource that can be acquired, and for which tasks wait in a queue.
 pub(crate) trait Resource<X> {
-    /// True if a waiter that is granted has nothing more to do: then [`look`](Self::look) is not
-    /// asked.
+    /// True if a waiter that is granted has nothing else to do: then [`look`](Self::look) is not
+    /// called.
     const GRANT_IS_ALL: bool = false;
 
-    /// Acquires it if that is possible at once.
+    /// Acquires the resource if that is possible without waiting.
     fn try_acquire(&self) -> bool;
 
-    /// As [`try_acquire`](Self::try_acquire), by the way that is fastest if it succeeds.
+    /// Like [`try_acquire`](Self::try_acquire), optimized for success.
     #[inline]
     fn try_first(&self) -> bool {
         self.try_acquire()
     }
 
-    /// As [`try_acquire`](Self::try_acquire), after [`try_first`](Self::try_first) has failed.
+    /// Like [`try_acquire`](Self::try_acquire), after [`try_first`](Self::try_first) has failed.
     #[inline]
     fn try_again(&self) -> bool {
         self.try_acquire()
     }
 
-    /// The address under which [`holders`] records who has it, if one has it.
+    /// Returns the address under which [`holders`] records the goroutine that holds the resource,
+    /// if the resource has a single holder.
     fn recorded(&self) -> Option<usize> {
         None
     }
@@ -62,24 +64,24 @@ pub(crate) trait Resource<X> {
 
     fn object(&self) -> &Object;
 
-    /// Links the waiter, or acquires the resource after all and returns true.
+    /// Links the waiter and returns false, or acquires the resource after all and returns true.
     ///
     /// # Safety
     ///
-    /// `waiter` is new and pinned. If this returns false, [`cancel`](Self::cancel) comes before the
-    /// waiter is dropped, unless [`look`](Self::look) returns true.
+    /// `waiter` is new and pinned. If this returns false, [`cancel`](Self::cancel) must be called
+    /// before the waiter is dropped, unless [`look`](Self::look) has returned true.
     unsafe fn enqueue(&self, waiter: &Waiter<X>) -> bool;
 
-    /// Returns true if the waiter has acquired the resource, and is unlinked then. If not, it keeps
-    /// its place, and the task of `cx` is woken when that changes.
+    /// Returns true if the waiter has acquired the resource; then it is unlinked. Otherwise it
+    /// keeps its place, and the task of `cx` is woken when that changes.
     ///
     /// # Safety
     ///
-    /// `waiter` was linked by [`enqueue`](Self::enqueue), and none of these calls has returned true
+    /// `waiter` was linked by [`enqueue`](Self::enqueue), and no call of `look` has returned true
     /// for it.
     unsafe fn look(&self, waiter: &Waiter<X>, cx: &mut Context<'_>) -> bool;
 
-    /// Unlinks the waiter, or passes on what it was granted.
+    /// Unlinks the waiter, or passes on the resource that it was granted.
     ///
     /// # Safety
     ///
@@ -87,7 +89,7 @@ pub(crate) trait Resource<X> {
     unsafe fn cancel(&self, waiter: &Waiter<X>);
 }
 
-/// Acquires what can be acquired at once.
+/// Acquires the resource if that is possible without waiting.
 #[inline]
 #[track_caller]
 pub(crate) fn acquire_now<R: Resource<X>, X>(resource: &R) -> bool {
@@ -112,7 +114,7 @@ pub(crate) struct Acquisition<R: Request<X>, X> {
 }
 
 enum Stage<X> {
-    /// Not polled yet, or polled out of budget: waits for nothing.
+    /// Not polled yet, or only polled without budget. There is no waiter.
     New,
     /// The waiter is linked, or granted.
     Waiting(Waiter<X>),
@@ -131,7 +133,7 @@ impl<R: Request<X>, X> Acquisition<R, X> {
         self.request
     }
 
-    /// Where the acquisition was called.
+    /// Returns the call site of the acquisition.
     pub(crate) fn site(&self) -> &'static Location<'static> {
         self.site
     }
@@ -144,18 +146,17 @@ impl<R: Request<X>, X> Acquisition<R, X> {
             }
             let request = self.request;
             if request.resource().is_some_and(Resource::try_first) {
-                // SAFETY: nothing is moved out but the stage, which is `New`: there is no waiter
-                // that would have to stay.
+                // SAFETY: only the stage is moved out. It is `New`, so there is no waiter that must
+                // not move.
                 let this = unsafe { self.get_unchecked_mut() };
-                // Without a look at what there would be to drop otherwise.
+                // `New` needs no drop; `forget` spares the check.
                 std::mem::forget(std::mem::replace(&mut this.stage, Stage::Done));
                 coop::spend_one();
                 return Poll::Ready(request.output());
             }
         } else if R::Resource::GRANT_IS_ALL && self.is_granted() && !holders::is_on() {
             let request = self.request;
-            // SAFETY: as above; a waiter that is granted is linked nowhere (Q3), and has no waker
-            // that would have to be dropped.
+            // SAFETY: as above; a granted waiter is not linked (Q3), and has no waker to drop.
             unsafe { std::ptr::write(&raw mut self.get_unchecked_mut().stage, Stage::Done) };
             coop::spend();
             return Poll::Ready(request.output());
@@ -168,7 +169,7 @@ impl<R: Request<X>, X> Acquisition<R, X> {
         matches!(&self.stage, Stage::Waiting(waiter) if waiter.state() == GRANTED)
     }
 
-    /// Apart, because the arguments alone cost a sixth of an acquisition.
+    /// Checks the budget. Not inlined, because the arguments alone cost a sixth of an acquisition.
     #[cold]
     #[inline(never)]
     fn may_begin(&self, cx: &mut Context<'_>) -> bool {
@@ -180,10 +181,10 @@ impl<R: Request<X>, X> Acquisition<R, X> {
         )
     }
 
-    /// A poll with all its cases, and without asking for the budget.
+    /// A poll in any stage. It does not check the budget.
     #[inline(never)]
     fn poll_inner(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<R::Output> {
-        // SAFETY: nothing is moved out; a waiting stage stays where it is.
+        // SAFETY: nothing is moved out, and a waiter is not moved.
         let this = unsafe { self.get_unchecked_mut() };
         let acquired = match (&this.stage, this.request.resource()) {
             (Stage::Done, _) => panic!("gopark: future polled after completion"),
@@ -193,12 +194,12 @@ impl<R: Request<X>, X> Acquisition<R, X> {
                     this.stage =
                         Stage::Waiting(Waiter::new(TaskWaker::new(cx.waker()), resource.extra()));
                     let Stage::Waiting(waiter) = &this.stage else { unreachable!() };
-                    // SAFETY: new, and pinned with `self`, whose drop cancels it.
+                    // SAFETY: the waiter is new, and pinned with `self`, whose drop cancels it.
                     unsafe { resource.enqueue(waiter) }
                 }
             }
-            // SAFETY: linked when the stage became `Waiting`, which is left as soon as this returns
-            // true.
+            // SAFETY: the waiter was linked when the stage became `Waiting`, and the stage changes
+            // as soon as this returns true.
             (Stage::Waiting(waiter), Some(resource)) => unsafe { resource.look(waiter, cx) },
         };
         if holders::is_on() {
@@ -225,7 +226,7 @@ impl<R: Request<X>, X> Acquisition<R, X> {
             return self.request.output();
         }
         let mut this = pin!(self);
-        // Without the budget: a blocked thread cannot yield.
+        // The budget is not checked, because a blocked thread cannot yield.
         block_on(poll_fn(|cx| this.as_mut().poll_inner(cx)))
     }
 }
@@ -234,14 +235,14 @@ impl<R: Request<X>, X> Drop for Acquisition<R, X> {
     #[inline]
     fn drop(&mut self) {
         if let (Stage::Waiting(waiter), Some(resource)) = (&self.stage, self.request.resource()) {
-            // SAFETY: linked when the stage became `Waiting`, which is left when the resource is
-            // acquired.
+            // SAFETY: the waiter was linked when the stage became `Waiting`, and the stage would
+            // have changed if the resource had been acquired.
             unsafe { leave(resource, waiter) };
         }
     }
 }
 
-/// Drops a waiter's place in line.
+/// Gives up a waiter's place in the queue.
 ///
 /// # Safety
 ///
@@ -256,7 +257,7 @@ unsafe fn leave<R: Resource<X>, X>(resource: &R, waiter: &Waiter<X>) {
     }
 }
 
-/// The stage.
+/// Shows the stage.
 impl<R: Request<X>, X> fmt::Debug for Acquisition<R, X> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match &self.stage {
@@ -268,12 +269,15 @@ impl<R: Request<X>, X> fmt::Debug for Acquisition<R, X> {
     }
 }
 
-/// Defines the public future of an [`Acquisition`], which is a case of a `select!` as well.
+/// Defines the public future of an [`Acquisition`], which is also a case of a `select!`.
 macro_rules! acquisition {
-    ($(#[$meta:meta])* $name:ident<$a:lifetime $(, $t:ident)?>($resource:ty, $extra:ty) -> $output:ty) => {
+    ($(#[$meta:meta])*
+        $name:ident<$a:lifetime $(, $t:ident)?>($resource:ty, $extra:ty) -> $output:ty) => {
         $(#[$meta])*
         #[must_use = "futures do nothing unless awaited"]
-        pub struct $name<$a $(, $t: ?Sized)?>($crate::wait::acquire::Acquisition<$resource, $extra>);
+        pub struct $name<$a $(, $t: ?Sized)?>(
+            $crate::wait::acquire::Acquisition<$resource, $extra>
+        );
 
         impl<$a $(, $t: ?Sized)?> Future for $name<$a $(, $t)?> {
             type Output = $output;

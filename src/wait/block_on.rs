@@ -1,9 +1,9 @@
-//! Blocks a thread until a future is ready: the one way in which the blocking forms wait.
+//! Blocks a thread until a future is ready. All blocking forms of operations wait here.
 //!
-//! It works in the destructor of a thread-local, in an `atexit` handler, and inside itself, in a
-//! poll or a waker that another call runs. So it keeps nothing in a thread-local. Each call
-//! allocates a parker, which its waker and the clones of that share, because a clone may outlive
-//! the call. The blocking forms try without waiting first, and allocate only to wait.
+//! This must work in the destructor of a thread-local, in an `atexit` handler, and recursively, in
+//! a poll or a waker that another call runs. So it uses no thread-local. Each call allocates a
+//! parker, shared by its waker and the clones of that, because a clone may outlive the call. The
+//! blocking forms first try without waiting, and allocate only to wait.
 
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -22,11 +22,11 @@ impl Wake for Parker {
 /// Polls `future` on this thread until it is ready, and blocks the thread in between.
 #[cfg_attr(feature = "sim", track_caller)]
 pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
-    block_until(pin!(future), Time::NEVER).expect("that time does not come")
+    block_until(pin!(future), Time::NEVER).expect("there is no limit")
 }
 
-/// As [`block_on`], but until that moment at most. `None` if the future is not ready then, after a
-/// last poll.
+/// Like [`block_on`], but at most until the given time. Returns `None` if the future is not ready
+/// then, after a last poll.
 #[cfg_attr(feature = "sim", track_caller)]
 pub(crate) fn block_until<F: Future>(mut future: Pin<&mut F>, until: Time) -> Option<F::Output> {
     #[cfg(feature = "sim")]
@@ -34,7 +34,7 @@ pub(crate) fn block_until<F: Future>(mut future: Pin<&mut F>, until: Time) -> Op
     let parker = Arc::new(Parker::new());
     let waker = Waker::from(Arc::clone(&parker));
     let mut cx = Context::from_waker(&waker);
-    // In a goroutine it notes what blocks the thread, until it returns.
+    // In a goroutine this notes what blocks the thread, until the future is ready.
     coop::without_note(|| {
         loop {
             if let Poll::Ready(output) = future.as_mut().poll(&mut cx) {

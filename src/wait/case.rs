@@ -8,11 +8,11 @@ use crate::coop;
 use crate::lock::RawLock;
 use crate::wait::waiter::{Token, Woken};
 
-/// What can stand in a [`select!`](crate::select!): every wait of this crate as it is, and any
-/// other future through [`fut`].
+/// A case of a [`select!`](crate::select!): every wait of this crate is one, and [`fut`] makes one
+/// from any other future.
 ///
-/// Also a case by reference, to go on with it in a later select: `&mut C`, `Pin<&mut C>`,
-/// `Pin<Box<C>>`.
+/// A reference to a case is a case, too, so that you can continue with it in a later select:
+/// `&mut C`, `Pin<&mut C>`, `Pin<Box<C>>`.
 ///
 /// # Examples
 ///
@@ -24,7 +24,7 @@ use crate::wait::waiter::{Token, Woken};
 ///     let (_tx, rx) = chan::unbuffered::<i32>();
 ///     select! {
 ///         joined = handle => assert_eq!(joined.unwrap(), 7),
-///         _ = rx.recv() => unreachable!("nobody sends"),
+///         _ = rx.recv() => unreachable!("no value is sent"),
 ///     }
 /// });
 /// ```
@@ -33,47 +33,46 @@ use crate::wait::waiter::{Token, Woken};
     note = "gopark's own operations are cases; wrap any other future: `gopark::select::fut(future)`"
 )]
 pub trait Case {
-    /// What the operation results in.
+    /// The output of the operation.
     type Output;
 
-    /// Tries the case once. A channel operation registers nothing, any other future does what its
-    /// `poll` does.
+    /// Tries the case once. A channel operation registers nothing; any other future is polled.
     #[doc(hidden)]
     fn poll_case(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output>;
 
-    /// The case as a channel operation, if it is one; always the same one.
+    /// Returns the case as a channel operation, if it is one. Must always return the same one.
     #[doc(hidden)]
     #[inline]
     fn raw(&self, _: Sealed) -> Option<&dyn ChannelCase> {
         None
     }
 
-    /// True if dropping it now would have no effect.
+    /// Returns true if dropping the case now would have no effect.
     #[doc(hidden)]
     #[inline(always)]
     fn drop_is_noop(&self, _: Sealed) -> bool {
         false
     }
 
-    /// The result of a channel operation that won.
+    /// Takes the output of a channel operation that won.
     #[doc(hidden)]
     fn won(self: Pin<&mut Self>) -> Self::Output {
         unreachable!("only a channel operation is completed by others")
     }
 }
 
-/// A case that comes to an `Option`, of which `None` is the end: in a [`select!`](crate::select!)
+/// A case whose output is an `Option`, where `None` means the end. In a [`select!`](crate::select!)
 /// it may have the pattern `Some(..)`.
 ///
-/// These are a [receive](crate::chan::Receiver::recv),
+/// It is implemented for a [receive](crate::chan::Receiver::recv),
 /// [`IntoStream::next`](crate::chan::IntoStream::next),
 /// [`Context::recv`](crate::context::Context::recv),
-/// [`JoinSet::join_next`](crate::JoinSet::join_next), and [`fut`] of any future of an `Option`.
-/// Also such a case by reference: `&mut C`, `Pin<&mut C>`, `Pin<Box<C>>`.
+/// [`JoinSet::join_next`](crate::JoinSet::join_next), [`fut`] of any future with an `Option`, and
+/// references to these: `&mut C`, `Pin<&mut C>`, `Pin<Box<C>>`.
 ///
-/// A case that comes to `None` goes off: it is out of the select, which goes on with the others.
-/// One that was given by reference is complete then. A receive comes to `None` again in a later
-/// select; what else a future does that is polled after completion is its own affair.
+/// At `None` the case goes off: the select continues without it. If the case was passed by
+/// reference, its operation is complete. In a later select a receive is off again; for any other
+/// future, the result of a poll after completion depends on that future.
 ///
 /// # Examples
 ///
@@ -102,17 +101,18 @@ pub trait Case {
 /// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot have the pattern `Some(..)` in a `select!`",
-    note = "the pattern needs an operation whose output is an `Option`, such as a receive; use a name for any other: `v = operation`"
+    note = "the pattern needs an operation whose output is an `Option`, such as a receive; use a \
+            name for any other: `v = operation`"
 )]
 pub trait OptionCase: Case<Output = Option<Self::Value>> {
-    /// What is in the `Some`.
+    /// The value in the `Some`.
     type Value;
 
-    /// As [`Case::raw`]: the same operation, but one that goes off.
+    /// Like [`Case::raw`]: the same operation, in a form that can go off.
     #[doc(hidden)]
     fn raw_some(&self, _: Sealed) -> Option<&dyn ChannelCase>;
 
-    /// As [`Case::poll_case`].
+    /// Like [`Case::poll_case`].
     #[doc(hidden)]
     fn poll_some(
         self: Pin<&mut Self>,
@@ -123,13 +123,16 @@ pub trait OptionCase: Case<Output = Option<Self::Value>> {
     }
 }
 
-/// Makes an [`OptionCase`] of a case that is no channel operation.
+/// Implements [`OptionCase`] for a case that is not a channel operation.
 macro_rules! option_case {
     ([$($generics:tt)+] $future:ty => $value:ty) => {
         impl<$($generics)+> $crate::wait::case::OptionCase for $future {
             type Value = $value;
 
-            fn raw_some(&self, _: $crate::wait::case::Sealed) -> Option<&dyn $crate::wait::case::ChannelCase> {
+            fn raw_some(
+                &self,
+                _: $crate::wait::case::Sealed,
+            ) -> Option<&dyn $crate::wait::case::ChannelCase> {
                 None
             }
         }
@@ -137,8 +140,8 @@ macro_rules! option_case {
 }
 pub(crate) use option_case;
 
-/// Only this crate can make one. So no foreign `Case` can claim to be a channel operation, which is
-/// trusted with locks.
+/// A value that only this crate can make. So no foreign `Case` can pretend to be a channel
+/// operation, which is trusted with locks.
 #[derive(Clone, Copy, Debug)]
 pub struct Sealed(());
 
@@ -146,7 +149,7 @@ impl Sealed {
     pub(crate) const TOKEN: Self = Self(());
 }
 
-/// The channel must allocate or free memory first, which it does without its lock.
+/// The error of an attempt before which the channel must allocate or free memory, outside its lock.
 #[doc(hidden)]
 #[derive(Debug)]
 pub struct Unready;
@@ -154,81 +157,81 @@ pub struct Unready;
 /// A channel operation that can be locked, tried, queued and removed.
 #[doc(hidden)]
 pub trait ChannelCase {
-    /// The state of its waiter. `IDLE` if it has never been polled by itself.
+    /// Returns the state of the waiter. `IDLE` if the operation was never polled alone.
     fn state(&self) -> u8;
 
     fn lock(&self) -> &RawLock;
 
-    /// The address of the waiter, by which the token names a winner.
+    /// Returns the address of the waiter, which the token stores if the case wins.
     fn waiter(&self) -> usize;
 
-    /// The channel is used by a select of that place.
+    /// Notes the use of the channel by a select with this call site.
     #[cfg(feature = "sim")]
     fn used(&self, site: &'static std::panic::Location<'static>);
 
-    /// May be wrong without the lock.
+    /// Returns true if the operation would not have to wait. Exact only under the lock.
     fn seems_ready(&self) -> bool;
 
-    /// True if it is the case of an arm `Some(..)` and has come to the channel's end: it is in no
-    /// queue then.
+    /// Returns true if this is the case of an arm `Some(..)` that has gone off, because its channel
+    /// is closed and drained. Then the operation is not in a queue.
     fn is_off(&self) -> bool {
         false
     }
 
-    /// Completes the operation, if that is possible now. The case of an arm `Some(..)` is off
-    /// afterwards, and not complete, if the channel is at its end.
-    ///
-    /// # Safety
-    ///
-    /// The lock is held, and the operation is not complete.
+    /// Completes the operation, if that is possible now. If the channel is closed and drained, the
+    /// case of an arm `Some(..)` is not complete, but off.
     ///
     /// # Errors
     ///
     /// [`Unready`]: nothing was done, and [`maintain`](Self::maintain) must be called first.
+    ///
+    /// # Safety
+    ///
+    /// The lock is held, and the operation is not complete.
     unsafe fn attempt(&self, own: *const Token) -> Result<Option<Woken>, Unready>;
 
-    /// Makes the channel ready for the operation. No lock is held.
+    /// Makes the channel ready for the operation. The lock must not be held.
     fn maintain(&self);
 
     /// Queues the operation.
     ///
     /// # Safety
     ///
-    /// The lock is held, the operation is unpolled and pinned, and `token` outlives its time in the
-    /// queue.
+    /// The lock is held, the operation is unpolled and pinned, and `token` outlives the operation's
+    /// time in the queue.
     unsafe fn enqueue(&self, token: NonNull<Token>) -> Woken;
 
-    /// Queues the operation, unless it may be ready. No lock is held.
+    /// Queues the operation, unless it may be ready.
     ///
     /// # Safety
     ///
-    /// As [`enqueue`](Self::enqueue), but for the lock.
+    /// As [`enqueue`](Self::enqueue), except that the lock must not be held.
     unsafe fn queue(&self, token: NonNull<Token>) -> Queued;
 
-    /// Wakes the streams once more because of a queued operation: when it was queued they may have
-    /// found its select busy. Those of the task of `cx`, which was busy, are left alone. No lock is
-    /// held.
+    /// Wakes the streams again because of a queued send, whose select they may have found busy
+    /// after it was queued. The streams of the task of `cx`, which is that select's, are not woken.
+    /// The lock must not be held.
     fn renotify(&self, cx: &Context<'_>);
 
-    /// Removes the operation from its queue, if it is linked; it is unpolled again unless it is
-    /// complete. No lock is held.
+    /// Removes the operation from its queue, if it is linked; unless it is complete, it is unpolled
+    /// again. The lock must not be held.
     fn dequeue(&self);
 }
 
-/// How [`ChannelCase::queue`] ended.
+/// The result of [`ChannelCase::queue`].
 #[doc(hidden)]
 #[derive(Debug)]
 pub enum Queued {
-    /// First in its queue.
+    /// The operation is the first one in the queue.
     First,
-    /// Behind another operation.
+    /// The operation is behind another one.
     Behind,
-    /// Not at all: it may be ready.
+    /// The operation was not queued, because it may be ready.
     No,
 }
 
-/// Makes a wait future of this crate a case: it may be dropped at any time without loss, so polling
-/// it is enough.
+/// Implements [`Case`] for a wait future of this crate. The future can be dropped at any time
+/// without loss, so it only needs to be polled.
 macro_rules! future_case {
     ($future:ty $(, $($generics:tt)+)?) => {
         impl $(<$($generics)+>)? $crate::wait::case::Case for $future {
@@ -246,9 +249,9 @@ macro_rules! future_case {
 }
 pub(crate) use future_case;
 
-/// Makes a future, and the same case, of a channel operation in its pinned field `$op`, whose
-/// output it may map. No `Poll::map`, and no map that maps nothing: either would copy the output
-/// twice more in a debug build.
+/// Implements `Future` and [`Case`] for a type with a channel operation in its pinned field `$op`,
+/// whose output can be mapped. It uses neither `Poll::map` nor an identity map, because either
+/// would copy the output twice more in a debug build.
 macro_rules! operation_case {
     ($future:ty, $($generics:tt),+; $op:ident -> $output:ty $(, $value:ident => $map:expr)?) => {
         impl<$($generics),+> ::std::future::Future for $future {
@@ -256,7 +259,9 @@ macro_rules! operation_case {
 
             #[inline(always)]
             fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<$output> {
-                $crate::wait::case::operation_case!(@poll self.project().$op.poll(cx) $(, $value => $map)?)
+                $crate::wait::case::operation_case!(
+                    @poll self.project().$op.poll(cx) $(, $value => $map)?
+                )
             }
         }
 
@@ -265,11 +270,16 @@ macro_rules! operation_case {
 
             #[inline]
             fn poll_case(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<$output> {
-                $crate::wait::case::operation_case!(@poll self.project().$op.poll_case(cx) $(, $value => $map)?)
+                $crate::wait::case::operation_case!(
+                    @poll self.project().$op.poll_case(cx) $(, $value => $map)?
+                )
             }
 
             #[inline]
-            fn raw(&self, private: $crate::wait::case::Sealed) -> Option<&dyn $crate::wait::case::ChannelCase> {
+            fn raw(
+                &self,
+                private: $crate::wait::case::Sealed,
+            ) -> Option<&dyn $crate::wait::case::ChannelCase> {
                 self.$op.raw(private)
             }
 
@@ -280,7 +290,9 @@ macro_rules! operation_case {
 
             #[inline]
             fn won(self: Pin<&mut Self>) -> $output {
-                $crate::wait::case::operation_case!(@won self.project().$op.won() $(, $value => $map)?)
+                $crate::wait::case::operation_case!(
+                    @won self.project().$op.won() $(, $value => $map)?
+                )
             }
         }
     };
@@ -303,10 +315,10 @@ macro_rules! operation_case {
 }
 pub(crate) use operation_case;
 
-/// Any future as a case of a [`select!`](crate::select!).
+/// Makes a case of a [`select!`](crate::select!) from any future.
 ///
-/// It is polled when its turn comes and, if it loses, dropped: whether dropping it loses data
-/// depends on that future.
+/// The future is polled when its turn comes. If it loses it is dropped; whether that loses data
+/// depends on the future.
 ///
 /// # Examples
 ///
@@ -323,7 +335,7 @@ pub fn fut<F: Future>(future: F) -> Fut<F> {
     Fut { future }
 }
 
-/// Any future as a case, made by [`fut`].
+/// A case made from any future by [`fut`].
 #[derive(Debug)]
 #[must_use = "a case does nothing unless selected"]
 pub struct Fut<F> {
@@ -378,8 +390,9 @@ impl<C: OptionCase + Unpin + ?Sized> OptionCase for &mut C {
     }
 }
 
-/// The two kinds of pinned pointer; one leaves its case, the other frees it. Not any kind: one that
-/// leads to another case each time would break what [`Case::raw`] promises.
+/// Implements the traits for the two kinds of pinned pointers: one borrows its case, the other owns
+/// it. They are not implemented for every pointer type, because a pointer that leads to a different
+/// case each time would break the promise of [`Case::raw`].
 macro_rules! pinned_case {
     ($pointer:ty, $drop_is_noop:literal) => {
         impl<C: Case + ?Sized> Case for Pin<$pointer> {

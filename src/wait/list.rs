@@ -1,12 +1,12 @@
-//! The intrusive doubly linked list of waiters: a channel's, a lock's, a context's.
+//! The intrusive doubly linked list for the waiters of channels, locks and contexts.
 //!
 //! | | invariant |
 //! |---|---|
 //! | L1 | A linked node is alive and does not move. Its owner unlinks it before it frees it |
-//! | L2 | The links of a node, and the list's tail, are touched only under the lock of the list |
-//! | L3 | A node is in one list at most |
+//! | L2 | The links of a node, and the list's tail, are accessed only under the lock of the list |
+//! | L3 | A node is in at most one list |
 //!
-//! Nodes are reached through raw pointers only: no reference to a node exists while another thread
+//! Nodes are accessed only through raw pointers: no reference to a node exists while another thread
 //! may write its links.
 
 use std::ptr::{self, NonNull};
@@ -35,27 +35,26 @@ impl<N> Clone for Links<N> {
 
 impl<N> Copy for Links<N> {}
 
-/// What can stand in a [`List`].
+/// A type that can be linked into a [`List`].
 ///
 /// # Safety
 ///
-/// `with_links` runs `f` on the links of this very node, which nothing else touches while the node
-/// is linked.
-// SAFETY: what an implementation promises stands under "Safety" above.
+/// `with_links` must run `f` on the links of this node, and no other code may access these while
+/// the node is linked.
+// SAFETY: the promise of an implementation is documented under "Safety" above.
 pub(crate) unsafe trait Node: Sized {
     /// Runs `f` on the links.
     ///
     /// # Safety
     ///
-    /// The node is alive, and the caller alone may touch its links (L2).
+    /// The node is alive, and the caller has exclusive access to its links (L2).
     unsafe fn with_links<R>(this: *mut Self, f: impl FnOnce(&mut Links<Self>) -> R) -> R;
 }
 
-/// A list of nodes, in the order of arrival. It owns none of them.
+/// A list of nodes, which it does not own.
 ///
-/// Nothing here takes `&mut self`, because `head` is read without the lock by
-/// [`seems_empty`](Self::seems_empty). All other functions demand that the caller holds the lock of
-/// the list.
+/// No function takes `&mut self`, because [`seems_empty`](Self::seems_empty) reads `head` without
+/// the lock. All other functions require that the caller holds the lock of the list.
 #[derive(Debug)]
 pub(crate) struct List<N> {
     head: AtomicPtr<N>,
@@ -69,20 +68,20 @@ impl<N> List<N> {
         }
     }
 
-    /// Exact under the lock, else a hint.
+    /// Returns true if the list is empty. Exact under the lock, otherwise a hint.
     #[inline(always)]
     pub(crate) fn seems_empty(&self) -> bool {
-        // Acquire: what is read next is as it was now, or later.
+        // Acquire: later reads of the caller are not moved before this one.
         self.head.load(Ordering::Acquire).is_null()
     }
 
-    /// The node that has been here longest.
+    /// Returns the first node.
     #[inline(always)]
     pub(crate) fn front(&self) -> Option<NonNull<N>> {
         NonNull::new(self.head.load(Ordering::Relaxed))
     }
 
-    /// True if `node` has been here longest.
+    /// Returns true if `node` is the first one.
     #[inline(always)]
     pub(crate) fn is_front(&self, node: *const N) -> bool {
         ptr::eq(self.head.load(Ordering::Relaxed), node)
@@ -90,7 +89,7 @@ impl<N> List<N> {
 }
 
 impl<N: Node> List<N> {
-    /// The node behind `node`.
+    /// Returns the node after `node`.
     ///
     /// # Safety
     ///
@@ -101,7 +100,7 @@ impl<N: Node> List<N> {
         NonNull::new(unsafe { N::with_links(node.as_ptr(), |links| links.next) })
     }
 
-    /// True if `node` is the only one.
+    /// Returns true if `node` is the only one.
     ///
     /// # Safety
     ///
@@ -119,7 +118,7 @@ impl<N: Node> List<N> {
     /// The lock is held. The node is pinned, in no list, and is unlinked before it is freed (L1).
     #[inline(always)]
     pub(crate) unsafe fn push_back(&self, node: *mut N) {
-        // SAFETY: L2, of the new node and of the last one.
+        // SAFETY: L2, for the new node and the last one.
         unsafe {
             let last = self.tail.with_mut(|tail| std::mem::replace(&mut *tail, node));
             N::with_links(node, |links| *links = Links { prev: last, next: ptr::null_mut() });
@@ -138,7 +137,7 @@ impl<N: Node> List<N> {
     /// As for [`push_back`](Self::push_back).
     pub(crate) unsafe fn push_front(&self, node: *mut N) {
         let first = self.head.load(Ordering::Relaxed);
-        // SAFETY: L2, of the new node and of the first one.
+        // SAFETY: L2, for the new node and the first one.
         unsafe {
             N::with_links(node, |links| *links = Links { prev: ptr::null_mut(), next: first });
             if first.is_null() {
@@ -150,14 +149,14 @@ impl<N: Node> List<N> {
         self.head.store(node, Ordering::Release);
     }
 
-    /// Unlinks a node, wherever it stands.
+    /// Unlinks a node, from any position.
     ///
     /// # Safety
     ///
     /// The lock is held, and `node` is in this list.
     #[inline(always)]
     pub(crate) unsafe fn remove(&self, node: *mut N) {
-        // SAFETY: L2, of the node and its neighbours, which are alive (L1).
+        // SAFETY: L2, for the node and its neighbours, which are alive (L1).
         unsafe {
             let Links { prev, next } = N::with_links(node, |links| *links);
             if prev.is_null() {
@@ -173,7 +172,7 @@ impl<N: Node> List<N> {
         }
     }
 
-    /// Unlinks the node that has been here longest.
+    /// Unlinks and returns the first node.
     ///
     /// # Safety
     ///
@@ -185,7 +184,7 @@ impl<N: Node> List<N> {
         Some(front)
     }
 
-    /// Moves all nodes of `other` behind those of this list.
+    /// Moves all nodes of `other` to the end of this list.
     ///
     /// # Safety
     ///
@@ -195,7 +194,7 @@ impl<N: Node> List<N> {
         if head.is_null() {
             return;
         }
-        // SAFETY: L2, of the first node there and the last one here.
+        // SAFETY: L2, for the first node of `other` and the last node of this list.
         unsafe {
             let other_tail =
                 other.tail.with_mut(|tail| std::mem::replace(&mut *tail, ptr::null_mut()));

@@ -4,7 +4,7 @@ use std::task::Wake;
 
 use super::*;
 
-/// Counts its wakes and runs a piece of code at each wake and when the last handle goes.
+/// Counts its wakes, and runs a closure at each wake and when the last handle is dropped.
 struct Probe {
     wakes: AtomicUsize,
     wake: Box<dyn Fn() + Send + Sync>,
@@ -49,7 +49,7 @@ fn one_goes_to_the_longest_waiter_and_is_not_stored() {
     assert!(!event.notify_one());
     let (mut a, mut b) = (Box::pin(event.listen()), Box::pin(event.listen()));
     let (pa, pb) = (Probe::new(), Probe::new());
-    // Polled the other way round: it is `listen` that counts.
+    // Polled in reverse order: only the order of `listen` matters.
     assert!(poll(&mut b, &pb).is_pending() && poll(&mut a, &pa).is_pending());
     assert!(event.notify_one());
     assert_eq!((pa.wakes(), pb.wakes()), (1, 0));
@@ -74,7 +74,7 @@ fn two_notifications_wake_two_though_the_first_was_not_looked_at() {
 }
 
 #[test]
-fn all_reaches_those_who_wait_now_each_once() {
+fn all_reaches_each_current_listener_once() {
     let event = Event::new();
     let p = Probe::new();
     let mut now: Vec<_> = (0..100).map(|_| Box::pin(event.listen())).collect();
@@ -207,14 +207,14 @@ fn a_waker_may_drop_the_listeners_that_were_notified_with_it() {
         others.lock().unwrap().push(l);
     }
     event.notify_all();
-    // They had been notified, so they are woken though nothing is left of them.
+    // They had been notified, so their tasks are woken although the listeners were dropped.
     assert_eq!((first.wakes(), p.wakes()), (1, 10));
     assert!(poll(&mut a, &first).is_ready());
     assert_eq!(event.listeners(), 0);
 }
 
 #[test]
-fn a_waker_that_panics_costs_nobody_else_the_wake() {
+fn a_waker_that_panics_prevents_no_other_wake() {
     let event = Event::new();
     let bad = Probe::with(|| panic!("bad waker"), || ());
     let good = Probe::new();
@@ -226,12 +226,12 @@ fn a_waker_that_panics_costs_nobody_else_the_wake() {
     }
     assert_eq!(event.notify_all(), 4);
     assert_eq!(good.wakes(), 3);
-    // Nothing of the batch is left behind.
+    // No pointer to the batch is left.
     assert!(BATCH.get().is_null());
 }
 
-/// Threads that listen, are polled with changing wakers and leave at any moment, against one that
-/// notifies. Each single notification is received exactly once, or found nobody.
+/// Several threads listen, poll with changing wakers and drop the listener at any moment, while one
+/// thread notifies. Each single notification is received at most once.
 #[test]
 fn no_notification_is_lost_or_doubled_when_listeners_leave_at_random() {
     const THREADS: usize = 3;
@@ -266,15 +266,16 @@ fn no_notification_is_lost_or_doubled_when_listeners_leave_at_random() {
         stop.store(true, Ordering::SeqCst);
         sent
     });
-    // A notification passed on may find nobody, so fewer may be received than were sent, never
-    // more.
+    // A notification that is passed on may find no listener, so fewer may be received than were
+    // sent, but never more.
     assert!(received.load(Ordering::SeqCst) <= sent);
     assert_eq!(event.listeners(), 0);
 }
 
-/// As above, but one listener stays: it must get what the others could not use.
+/// Like the test above, but one listener stays: it must get the notification that the other one
+/// passed on.
 #[test]
-fn the_one_who_stays_gets_what_the_leavers_passed_on() {
+fn a_listener_that_stays_gets_a_notification_passed_on() {
     for round in 0..300 {
         let event = Event::new();
         let mut leaver = Box::pin(event.listen());

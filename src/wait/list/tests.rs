@@ -1,4 +1,4 @@
-//! The list against `VecDeque`, whatever is done to it.
+//! Compares the list with `VecDeque` under random operations.
 
 use std::collections::VecDeque;
 use std::ptr::NonNull;
@@ -11,7 +11,7 @@ struct Item {
     number: usize,
 }
 
-// SAFETY: the links are the test's, which has one thread.
+// SAFETY: only this test accesses the links, on one thread.
 unsafe impl Node for Item {
     unsafe fn with_links<R>(this: *mut Self, f: impl FnOnce(&mut Links<Self>) -> R) -> R {
         // SAFETY: passed on to the caller.
@@ -23,7 +23,7 @@ fn numbers(list: &List<Item>) -> VecDeque<usize> {
     let mut found = VecDeque::new();
     let mut at = list.front();
     while let Some(node) = at {
-        // SAFETY: one thread; linked items live.
+        // SAFETY: there is one thread, and linked items live.
         unsafe {
             found.push_back(node.as_ref().number);
             at = list.next(node);
@@ -49,7 +49,7 @@ fn the_list_agrees_with_a_deque_whatever_is_done_to_it() {
     for _ in 0..20_000 {
         let number = rng.usize(..ITEMS);
         let item = items[number].as_ptr();
-        // SAFETY: one thread; the items live to the end of the test.
+        // SAFETY: there is one thread, and the items live to the end of the test.
         unsafe {
             match rng.u32(..20) {
                 0 => {
@@ -81,6 +81,6 @@ fn the_list_agrees_with_a_deque_whatever_is_done_to_it() {
             assert_eq!(list.seems_empty(), models[0].is_empty());
         }
     }
-    // SAFETY: from `Box::leak` above, and used no more.
+    // SAFETY: the items came from `Box::leak` above, and are no longer used.
     items.into_iter().for_each(|item| drop(unsafe { Box::from_raw(item.as_ptr()) }));
 }
