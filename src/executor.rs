@@ -99,9 +99,10 @@ const NAP: Duration = Duration::from_micros(50);
 /// Maximum number of goroutines that continue to compute after they have lost their processor. Each
 /// hand-over doubles [`STUCK`].
 const MOST_DISPLACED: usize = 2;
-/// The period of the monitor's checks while something runs; the shorter period after it has found a
-/// goroutine that waits for the end of another one's poll, and for how many checks it lasts.
+/// The period of the monitor's checks while something runs.
 const MONITOR_PERIOD: Duration = Duration::from_millis(5);
+/// The period after the monitor has found a goroutine that waits for the end of another one's poll,
+/// and the number of checks for which it lasts.
 const MONITOR_ALERT: Duration = Duration::from_millis(1);
 const ALERT_LOOKS: u32 = 200;
 /// Checks in a row that find nothing running before the monitor sleeps until something runs.
@@ -207,8 +208,7 @@ impl Worker {
     /// The scheduler's lock is held for `'a`: a worker gives its processor up under the lock before
     /// its thread ends.
     unsafe fn holder_of<'a>(processor: &Processor) -> Option<&'a Self> {
-        // SAFETY: the lock is held. Fields that are not atomic belong to the owner or are under the
-        // lock.
+        // SAFETY: the lock is held. A field that is not atomic is the owner's, or under the lock.
         processor.owner().map(|worker| unsafe { worker.cast().as_ref() })
     }
 
@@ -586,7 +586,7 @@ impl Executor {
 
     // -------------------------------------------------------------------------------- finding
 
-    /// Go's `findRunnable`.
+    /// Finds a goroutine in the queues, or steals one. Go: `findRunnable`.
     #[inline(always)]
     fn find(
         &self,
@@ -691,7 +691,7 @@ impl Executor {
             unsafe { Worker::holder_of(victim) }.filter(|worker| !worker.run_next.seems_empty())
         };
         has_next(&self.sched.try_lock().ok()?)?;
-        // As Go does: the owner is most likely at the end of a short poll.
+        // Waits, as Go does: the owner is most likely at the end of a short poll.
         if victim.ends_poll() {
             return None;
         }
@@ -920,8 +920,7 @@ impl Executor {
     }
 
     /// Enqueues at the processor. This is a Push, unless no other goroutine is queued there: then
-    /// the worker runs it next. With one processor there is no worker to wake, and no fence is
-    /// needed.
+    /// the worker runs it next. With one processor there is no worker to wake, and no fence.
     #[inline(always)]
     fn enqueue(&self, held: Held<'_>, task: Task) {
         let queue = &held.processor.queue;

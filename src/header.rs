@@ -223,7 +223,7 @@ impl Note {
 ///   by the spawn, then by the handle.
 /// * `site`, `note`: where the goroutine parked last, why, and since when, see [`Note`]. Written by
 ///   its polls.
-/// * `flags`: [`Flags`], which says who writes them, and above them the key of the registry entry.
+/// * `flags`: [`Flags`], and above them the key of the registry entry. For the writers, see there.
 #[derive(Debug)]
 pub(crate) struct Header {
     ids: u64,

@@ -86,7 +86,7 @@ impl Executor {
         have_moved && self.spares.is_empty() && self.retire()
     }
 
-    /// Makes every worker end. No thread is started any more for workers that were called.
+    /// Makes every worker end. The monitor no longer starts threads for workers that were called.
     pub(super) fn end_workers(&self) {
         (0..self.spares.end()).for_each(|_| _ = self.idle.end_search());
     }
