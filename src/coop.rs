@@ -130,7 +130,7 @@ pub(crate) unsafe fn enter(header: *const Header, epoch: u32) {
 ///
 /// # Safety
 ///
-/// As of [`enter`].
+/// As for [`enter`].
 #[cfg(feature = "sim")]
 pub(crate) unsafe fn enter_simulated(header: *const Header, epoch: u32) {
     // SAFETY: passed on to the caller.
@@ -160,7 +160,7 @@ pub(crate) fn keep_waker<R>(f: impl FnOnce() -> R) -> R {
     result
 }
 
-/// Ends the poll.
+/// Ends the poll that [`enter`] has begun.
 #[inline(always)]
 pub(crate) fn leave() {
     LOCAL.with(|l| {

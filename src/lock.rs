@@ -25,7 +25,7 @@ use models::ModelLock as Inner;
 use sleep_lock::SleepLock as Inner;
 pub(crate) use sleep_lock::prepare;
 
-/// A lock without a value. A contended one spins for a moment, then its thread sleeps.
+/// A lock without a value. A thread that contends for it spins for a moment, then sleeps.
 ///
 /// `unlock` still reads the lock after another thread may have acquired it. So the caller of
 /// `unlock` must own a reference to the object that contains the lock, and the next holder must not

@@ -23,8 +23,8 @@ macro_rules! const_fn {
 }
 pub(crate) use const_fn;
 
-/// True under loom. There, loom would report a read of a hint without the lock as a race, so such
-/// hints return true.
+/// True under loom. For example, a hint that is read without the lock returns true then, because
+/// loom would report the read as a race.
 pub(crate) const MODELLED: bool = cfg!(gopark_loom);
 
 /// `std`'s cell with loom's accessor, so that a model sees every access.

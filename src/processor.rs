@@ -18,7 +18,7 @@ pub(crate) const LOCAL_QUEUE: usize = 256;
 /// Ticks after which the global queue is checked before the local one (Go: 61), while ticks are
 /// short.
 const GLOBAL_INTERVAL: u32 = 61;
-/// The same, for the longest ticks.
+/// The interval for the longest ticks.
 const LONG_TICKS: u32 = 2;
 /// The monitor shortens the interval so that the global queue is checked once in this time.
 const GLOBAL_LOOK: Duration = Duration::from_micros(80);

@@ -20,7 +20,8 @@
 //! Proof that no wake is lost. An operation waits only after it has set `WAITED` by a
 //! read-modify-write that saw none of the other bits but `URGENT`, under the lock of its list. An
 //! event that is later in the modification order of the word clears `WAITED`, and then acquires the
-//! lock: it finds the operation. The operation has seen an earlier event.
+//! lock: it finds the operation. If the event is earlier, the operation has seen its bits, and does
+//! not wait.
 //!
 //! An event that finds `READY` set, by a plain load, changes nothing. This is correct: if an
 //! operation makes its system call before the data arrives, it has cleared the bit before that, and

@@ -84,7 +84,7 @@ impl<T> RunQueue<T> {
             return Err(item);
         }
         self.own.with_mut(|own| {
-            // SAFETY: the holder's alone.
+            // SAFETY: the caller is the holder, and only the holder accesses `own`.
             let own = unsafe { &mut *own };
             own.push_back(item);
             self.own_len.store(own.len(), Ordering::Relaxed);
@@ -92,8 +92,8 @@ impl<T> RunQueue<T> {
         Ok(())
     }
 
-    /// Takes the first item. Items that a change of the number left in the `shared` queue come
-    /// before those of the `own` queue.
+    /// Takes the first item. Items that a change of the number of processors left in the `shared`
+    /// queue come before those of the `own` queue.
     ///
     /// # Safety
     ///
@@ -110,7 +110,7 @@ impl<T> RunQueue<T> {
             return None;
         }
         self.own.with_mut(|own| {
-            // SAFETY: the holder's alone.
+            // SAFETY: the caller is the holder, and only the holder accesses `own`.
             let own = unsafe { &mut *own };
             let item = own.pop_front();
             self.own_len.store(own.len(), Ordering::Relaxed);
@@ -138,7 +138,7 @@ impl<T> RunQueue<T> {
             place.iter().for_each(&soon);
         }
         self.own.with_mut(|own| {
-            // SAFETY: the holder's alone.
+            // SAFETY: the caller is the holder, and only the holder accesses `own`.
             let own = unsafe { &*own };
             for (at, item) in own.iter().enumerate() {
                 own.get(at + IN_HAND).into_iter().for_each(&soon);
@@ -155,7 +155,7 @@ impl<T> RunQueue<T> {
     #[cfg(feature = "sim")]
     pub(crate) unsafe fn push_own_beyond(&self, item: T) {
         self.own.with_mut(|own| {
-            // SAFETY: the holder's alone.
+            // SAFETY: the caller is the holder, and only the holder accesses `own`.
             let own = unsafe { &mut *own };
             own.push_back(item);
             self.own_len.store(own.len(), Ordering::Relaxed);
@@ -169,7 +169,7 @@ impl<T> RunQueue<T> {
     /// The caller holds the processor.
     #[cfg(feature = "sim")]
     pub(crate) unsafe fn inspect_own<R>(&self, f: impl FnOnce(&VecDeque<T>) -> R) -> R {
-        // SAFETY: the holder's alone.
+        // SAFETY: the caller is the holder, and only the holder accesses `own`.
         self.own.with_mut(|own| f(unsafe { &*own }))
     }
 
@@ -181,7 +181,7 @@ impl<T> RunQueue<T> {
     #[cfg(feature = "sim")]
     pub(crate) unsafe fn remove_own(&self, at: usize) -> Option<T> {
         self.own.with_mut(|own| {
-            // SAFETY: the holder's alone.
+            // SAFETY: the caller is the holder, and only the holder accesses `own`.
             let own = unsafe { &mut *own };
             let item = own.remove(at);
             self.own_len.store(own.len(), Ordering::Relaxed);
@@ -196,7 +196,7 @@ impl<T> RunQueue<T> {
     /// The caller holds the processor.
     pub(crate) unsafe fn take_own(&self) -> impl Iterator<Item = T> + use<T> {
         self.own_len.store(0, Ordering::Relaxed);
-        // SAFETY: the holder's alone.
+        // SAFETY: the caller is the holder, and only the holder accesses `own`.
         self.own.with_mut(|own| std::mem::take(unsafe { &mut *own })).into_iter()
     }
 }

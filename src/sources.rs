@@ -51,7 +51,7 @@ pub(crate) type Fd = std::os::fd::RawFd;
 #[cfg(not(unix))]
 pub(crate) type Fd = ();
 
-/// What can be registered.
+/// A source that can be registered, and its descriptor.
 #[cfg(unix)]
 pub(crate) trait Registrable: Source + std::os::fd::AsRawFd {
     fn fd(&self) -> Fd {
@@ -61,7 +61,7 @@ pub(crate) trait Registrable: Source + std::os::fd::AsRawFd {
 #[cfg(unix)]
 impl<S: Source + std::os::fd::AsRawFd> Registrable for S {}
 
-/// What can be registered.
+/// A source that can be registered, and its descriptor.
 #[cfg(not(unix))]
 pub(crate) trait Registrable: Source {
     fn fd(&self) -> Fd {}

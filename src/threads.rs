@@ -1,4 +1,4 @@
-//! The function that starts threads, and the check which threads must not wait for a runtime's end.
+//! The function that starts threads, and a check whether a thread may wait for a runtime's end.
 
 use std::cell::{Cell, OnceCell};
 use std::fmt;

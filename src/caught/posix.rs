@@ -187,7 +187,7 @@ impl Catcher {
         result
     }
 
-    /// No longer catches the signal. If no post wants it, its previous action is restored.
+    /// Stops catching the signal. If no post wants it, its previous action is restored.
     pub(crate) fn release(&self, signal: i32) {
         let mut installed = lock(&INSTALLED);
         self.post.wanted.fetch_and(!Signals::of(signal).0, Ordering::Relaxed);

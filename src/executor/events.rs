@@ -23,9 +23,9 @@ use crate::parker::Parker;
 use crate::processor::LOCAL_QUEUE;
 use crate::sources::{SocketInfo, Sources};
 
-/// A busy worker checks if the last check is so long ago.
+/// A busy worker checks the poller if the last check is at least this old.
 const AGE: Duration = Duration::from_micros(200);
-/// The monitor checks if the last check is so long ago.
+/// The monitor checks the poller if the last check is at least this old.
 const MONITOR_AGE: Duration = Duration::from_millis(1);
 
 /// The descriptors of a runtime that shuts down.

@@ -42,8 +42,8 @@ impl Executor {
         if timeout.timed_out() && self.generation() == generation { self.live() } else { 0 }
     }
 
-    /// Makes the workers take the next step of a shutdown; or the monitor, if goroutines or no
-    /// workers are left.
+    /// Makes the workers take the next step of a shutdown or, if goroutines are left or all workers
+    /// have left, the monitor.
     pub(super) fn hasten_end(&self) {
         let is_last_step = self.live() == 0;
         if is_last_step {
@@ -93,8 +93,8 @@ impl Executor {
 
     /// Makes the executor available to the next runtime, after every goroutine and every thread has
     /// ended: every word is as in a new executor. Returns false if a wake is in progress, whose
-    /// goroutine has already ended. A later waker does no harm, because it may read whether a
-    /// worker is idle at any time.
+    /// goroutine has already ended. A later waker does no harm, because it only reads whether a
+    /// worker is idle, which it may at any time.
     pub(super) fn retire(&'static self) -> bool {
         // Dropped after the lock is released.
         let hooks;

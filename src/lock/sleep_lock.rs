@@ -257,8 +257,8 @@ enum State {
     Granted,
 }
 
-/// A sleeping thread. It is on that thread's stack, so that nothing is allocated, because the
-/// thread may hold other locks.
+/// An entry for a sleeping thread, on that thread's stack. It is not allocated, because the thread
+/// may hold other locks.
 struct Sleeper<'a> {
     lock: &'a SleepLock,
     next: Cell<*const Sleeper<'static>>,
