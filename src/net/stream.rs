@@ -962,10 +962,10 @@ stream!(
     ReadHalf,
     WriteHalf,
     "TcpStream",
-    "    // `a` and `b` are the two ends of a connection.
-    # let listener = gopark::net::TcpListener::bind(\"127.0.0.1:0\").await?;
-    # let a = gopark::net::TcpStream::connect(listener.local_addr()?).await?;
-    # let (b, _) = listener.accept().await?;"
+    "     // `a` and `b` are the two ends of a connection.
+     # let listener = gopark::net::TcpListener::bind(\"127.0.0.1:0\").await?;
+     # let a = gopark::net::TcpStream::connect(listener.local_addr()?).await?;
+     # let (b, _) = listener.accept().await?;"
 );
 super::descriptor!(TcpStream, socket);
 

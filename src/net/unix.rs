@@ -155,8 +155,8 @@ stream!(
     UnixReadHalf,
     UnixWriteHalf,
     "UnixStream",
-    "    // `a` and `b` are the two ends of a connection.
-    # let (a, b) = gopark::net::UnixStream::pair()?;"
+    "     // `a` and `b` are the two ends of a connection.
+     # let (a, b) = gopark::net::UnixStream::pair()?;"
 );
 super::descriptor!(UnixStream, socket);
 

@@ -7,7 +7,7 @@
 // | `QUEUED` | the queue is not empty | under the queue's lock |
 // | the rest | free permits, in units of `PERMIT` | any thread adds; see below for taking |
 //
-// Permits are taken by a compare-exchange, and while `QUEUED` is set only under the queue's lock. A
+// Permits are taken by compare-exchange; while `QUEUED` is set, only under the queue's lock. A
 // thread that releases permits while `QUEUED` is set serves the queue from its front as far as the
 // permits go; no other thread takes permits then. `QUEUED` is set by the compare-exchange that
 // finds too few permits, so a thread that adds permits afterwards sees it. A waiter that leaves the
