@@ -67,7 +67,7 @@ fn timed() -> (Arc<Node>, TaskWaker) {
     (node, fire)
 }
 
-/// How often a function was started, and how often it was dropped without having been started.
+/// The number of times that a function was started, and that it was dropped without being started.
 #[derive(Clone, Default)]
 struct Counts {
     started: Arc<Count>,
@@ -114,7 +114,7 @@ fn cancel_meets_a_wait_that_is_being_registered_cx05() {
 }
 
 #[test]
-fn cancel_wakes_those_who_stay_while_one_leaves_ca12() {
+fn cancel_wakes_the_remaining_wait_while_another_leaves_ca12() {
     explore(|| {
         let (ctx, cancel) = Context::background().with_cancel();
         let leaves = {
@@ -286,7 +286,7 @@ fn alarm_meets_the_last_reference_and_a_cancel_cx07() {
             drop_between(node);
             drops.join().unwrap();
             fires.join().unwrap();
-            assert_eq!(counts.get(), (usize::from(waits), 0), "the alarm was to start it");
+            assert_eq!(counts.get(), (usize::from(waits), 0), "the alarm should have started it");
         });
         explore(move || {
             let (counts, node, fire) = new();
@@ -302,7 +302,7 @@ fn alarm_meets_the_last_reference_and_a_cancel_cx07() {
 
 /// A node with an alarm holds itself while it has descendants, and no longer.
 #[test]
-fn alarm_meets_the_stop_of_what_it_was_to_start_cx08() {
+fn alarm_meets_the_stop_of_the_function_it_would_start_cx08() {
     explore(|| {
         let counts = Counts::default();
         let (node, fire) = timed();

@@ -33,15 +33,15 @@ fn a_receive_that_is_dropped_gives_back_what_it_was_handed() {
         {
             let mut recv = pin!(other.recv());
             if let Poll::Ready(value) = poll_once(recv.as_mut()) {
-                // Handed over between two steps of the poll.
+                // The value was handed over during the poll.
                 assert_eq!(value, Some(7));
                 assert_eq!(sender.join().unwrap(), Ok(()));
                 return;
             }
-            // Dropped here: before, during or after the hand-over.
+            // The receive is dropped here: before, during or after the hand-over.
         }
         match sender.join().unwrap() {
-            Ok(()) => assert_eq!(rx.try_recv(), Ok(7), "what was handed over is back"),
+            Ok(()) => assert_eq!(rx.try_recv(), Ok(7), "the value returned"),
             Err(TrySendError::Full(7)) => {
                 assert_eq!(rx.try_recv(), Err(TryRecvError::Empty));
             }
@@ -61,7 +61,7 @@ fn a_dropped_receive_hands_its_value_to_the_next_receiver() {
             let mut recv = pin!(rx.recv());
             if let Poll::Ready(value) = poll_once(recv.as_mut()) {
                 assert_eq!(value, Some(7));
-                // It was ours: the other one learns of the end.
+                // This receive got the value, so the other one sees the close.
                 assert_eq!(sender.join().unwrap(), Ok(()));
                 drop(open);
                 assert_eq!(receiver.join().unwrap(), None);
@@ -100,7 +100,11 @@ fn the_last_receiver_and_a_send_agree_on_the_value() {
         let sent = tx.try_send(value.clone());
         gone.join().unwrap();
         let kept = usize::from(sent.is_err());
-        assert_eq!(Arc::strong_count(&value), 1 + kept, "it came back, or went with the channel");
+        assert_eq!(
+            Arc::strong_count(&value),
+            1 + kept,
+            "it was returned, or dropped with the channel"
+        );
     });
 }
 
@@ -136,7 +140,7 @@ fn a_parked_send_is_taken_or_cancelled() {
         let receiver = thread::spawn(move || rx.try_recv().is_ok());
         drop(parked);
         receiver.join().unwrap();
-        assert_eq!(Arc::strong_count(&value), 1, "dropped once, here or there");
+        assert_eq!(Arc::strong_count(&value), 1, "dropped once, by either side");
     });
 }
 
@@ -148,18 +152,18 @@ fn a_last_poll_and_a_receiver_agree_on_a_send() {
         assert!(poll_once(send.as_mut()).is_pending());
         let receiver = thread::spawn(move || rx.try_recv().is_ok());
         let sent = coop::last_poll(send.as_mut()).is_ready();
-        // It is not dropped yet.
+        // The send is not dropped yet.
         assert_eq!(receiver.join().unwrap(), sent);
         drop(send);
     });
 }
 
-/// Waits for the next value of a stream.
+/// Waits for and returns the next value of a stream.
 fn next<S: Stream + Unpin>(stream: &mut S) -> Option<S::Item> {
     block_on(poll_fn(|cx| Pin::new(&mut *stream).poll_next(cx)))
 }
 
-/// One poll of a stream by a task that is not woken.
+/// Polls a stream once, for a task that no wake reaches.
 fn look<S: Stream + Unpin>(stream: &mut S) -> Poll<Option<S::Item>> {
     Pin::new(stream).poll_next(&mut Context::from_waker(Waker::noop()))
 }
@@ -241,7 +245,7 @@ fn a_stream_in_line_that_is_dropped_gives_back_what_it_was_handed() {
         drop(stream);
         match sender.join().unwrap() {
             Ok(()) if looked.is_ready() => assert_eq!(looked, Poll::Ready(Some(7))),
-            Ok(()) => assert_eq!(rx.try_recv(), Ok(7), "what was handed over is back"),
+            Ok(()) => assert_eq!(rx.try_recv(), Ok(7), "the value returned"),
             Err(error) => {
                 assert_eq!((error, looked), (TrySendError::Full(7), Poll::Pending));
                 assert_eq!(rx.try_recv(), Err(TryRecvError::Empty));
@@ -259,14 +263,14 @@ fn what_is_returned_is_found_though_a_sender_leaves_sel04() {
         tx.try_send(1).unwrap();
         let mut parked = Box::pin(tx.send(2));
         assert!(poll_once(parked.as_mut()).is_pending());
-        // From here on the channel has the parked sender's value, then both, then the returned one.
+        // From here on there is the parked sender's value, then both values, then the returned one.
         let found = {
             let rx = rx.clone();
             thread::spawn(move || rx.try_recv())
         };
         drop(handed);
         drop(parked);
-        assert!(matches!(found.join().unwrap(), Ok(1 | 2)), "there was something at every moment");
+        assert!(matches!(found.join().unwrap(), Ok(1 | 2)), "there was a value at every moment");
     });
 }
 
@@ -282,13 +286,14 @@ fn a_select_with_a_default_finds_what_moves_through_a_full_channel_sel04() {
             thread::spawn(move || crate::select! { value = rx.recv() => value, default => None })
         };
         assert_eq!(rx.try_recv().map(|value| value < 3), Ok(true));
-        assert!(found.join().unwrap().is_some(), "there was something at every moment");
+        assert!(found.join().unwrap().is_some(), "there was a value at every moment");
         assert_eq!(poll_once(parked.as_mut()), Poll::Ready(Ok(())));
     });
 }
 
-/// Runs `step` on another thread, and `look` with whether the step had ended before the look began.
-fn look_beside<T: Send + 'static, R>(
+/// Runs `step` on another thread and `look` on this one. `look` gets true if the step ended before
+/// `look` began.
+fn look_during<T: Send + 'static, R>(
     step: impl FnOnce() -> T + Send + 'static,
     look: impl FnOnce(bool) -> R,
 ) -> (T, R) {
@@ -305,7 +310,7 @@ fn look_beside<T: Send + 'static, R>(
     (stepping.join().unwrap(), looked)
 }
 
-/// A future that has been polled once. It is not complete if there is no room.
+/// Polls a future once, and returns it with the result.
 fn begun<F: Future>(future: F) -> (Pin<Box<F>>, Poll<F::Output>) {
     let mut future = Box::pin(future);
     let polled = poll_once(future.as_mut());
@@ -318,7 +323,7 @@ fn a_look_without_the_lock_finds_what_was_sent_before_it_sel04() {
         explore(3, move || {
             let (tx, rx) = chan::bounded(capacity);
             let send = move || begun(async move { tx.send(7).await });
-            let (_send, ()) = look_beside(send, |over| match rx.try_recv() {
+            let (_send, ()) = look_during(send, |over| match rx.try_recv() {
                 Ok(7) => {}
                 other => assert!(!over, "{other:?}"),
             });
@@ -334,7 +339,7 @@ fn a_look_without_the_lock_finds_the_room_that_was_made_before_it_sel04() {
             (0..capacity).for_each(|number| tx.try_send(number).unwrap());
             let other = rx.clone();
             let recv = move || begun(async move { other.recv().await });
-            let (_recv, ()) = look_beside(recv, |over| match tx.try_send(7) {
+            let (_recv, ()) = look_during(recv, |over| match tx.try_send(7) {
                 Ok(()) => {}
                 other => assert!(!over, "{other:?}"),
             });
@@ -348,7 +353,7 @@ fn a_look_without_the_lock_finds_the_close_before_it_sel04() {
         explore(3, move || {
             let (tx, rx) = chan::bounded::<i32>(capacity);
             let other = tx.clone();
-            let (_closed, ()) = look_beside(
+            let (_closed, ()) = look_during(
                 move || other.close(),
                 |over| match rx.try_recv() {
                     Err(TryRecvError::Closed) => {
@@ -370,7 +375,7 @@ fn a_look_without_the_lock_finds_what_came_back_before_it_sel04() {
             let (handed, polled) = begun(async move { other.recv().await });
             assert!(polled.is_pending());
             tx.try_send(7).unwrap();
-            let ((), ()) = look_beside(
+            let ((), ()) = look_during(
                 move || drop(handed),
                 |over| match rx.try_recv() {
                     Ok(7) => {}
@@ -382,13 +387,13 @@ fn a_look_without_the_lock_finds_what_came_back_before_it_sel04() {
 }
 
 #[test]
-fn a_look_without_the_lock_finds_who_waits_or_the_close_that_ends_it_sel04() {
+fn a_look_without_the_lock_finds_a_waiter_or_the_close_that_ends_it_sel04() {
     explore(3, || {
         let (tx, rx) = chan::unbuffered();
         let sender = tx.clone();
         let (_send, polled) = begun(async move { sender.send(7).await });
         assert!(polled.is_pending());
-        let (_closed, found) = look_beside(move || tx.close(), |_| rx.try_recv());
+        let (_closed, found) = look_during(move || tx.close(), |_| rx.try_recv());
         assert!(matches!(found, Ok(7) | Err(TryRecvError::Closed)), "{found:?}");
     });
     explore(3, || {
@@ -397,7 +402,7 @@ fn a_look_without_the_lock_finds_who_waits_or_the_close_that_ends_it_sel04() {
         let (_recv, polled) = begun(async move { receiver.recv().await });
         assert!(polled.is_pending());
         let other = tx.clone();
-        let (_closed, found) = look_beside(move || other.close(), |_| tx.try_send(7));
+        let (_closed, found) = look_during(move || other.close(), |_| tx.try_send(7));
         assert!(matches!(found, Ok(()) | Err(TrySendError::Closed(7))), "{found:?}");
     });
 }
@@ -413,7 +418,7 @@ fn a_place_and_a_reservation_that_are_dropped_leave_the_channel_its_place() {
             poll_once(reserve.as_mut()).is_ready()
         };
         let held = holder.join().unwrap();
-        assert!(held || polled, "one of them had it");
+        assert!(held || polled, "one of them had the place");
         assert!(tx.try_reserve().is_ok());
         drop(rx);
     });
@@ -444,7 +449,7 @@ fn an_upgrade_finds_the_last_sender_before_it_goes_or_the_channel_closed() {
                 assert_eq!((tx.try_send(7), rx.try_recv()), (Ok(()), Ok(7)), "the channel is open");
                 drop(tx);
             }
-            None => assert!(weak.upgrade().is_none(), "no end of this side comes back"),
+            None => assert!(weak.upgrade().is_none(), "a side without handles gets no new one"),
         }
         assert_eq!(rx.try_recv(), Err(TryRecvError::Closed));
     });

@@ -1,5 +1,5 @@
-//! Models of the readiness of a descriptor. The kernel's buffer is a number of bytes, and an event
-//! follows each that comes. A lock guards it, as the kernel's does: see the proof in
+//! Models of the readiness of a descriptor. The kernel's buffer is modelled as a number of bytes,
+//! guarded by a lock like the kernel's. An event follows each byte that arrives. See the proof in
 //! `readiness.rs`.
 
 use std::pin::Pin;
@@ -20,21 +20,21 @@ struct Socket {
 }
 
 impl Socket {
-    /// As every socket, but for the first try: the kernel's buffer is known to be empty.
+    /// Returns a socket after its first attempt to read: the kernel's buffer is known to be empty.
     fn drained() -> Arc<Self> {
         let socket = Arc::new(Self { readiness: Readiness::new(), kernel: Mutex::new(0) });
         assert!(matches!(socket.readiness.read.next(), Next::Try(_)));
         socket
     }
 
-    /// A byte comes.
+    /// Makes a byte arrive.
     fn arrive(&self, bits: u8) {
         *self.kernel.lock().unwrap() += 1;
         self.readiness.read.event(bits);
     }
 
-    /// Reads at most `room` bytes, as [`attempt`](crate::io::attempt::attempt) does. `None` if it
-    /// must wait.
+    /// Reads at most `room` bytes, like [`attempt`](crate::io::attempt::attempt). Returns `None` if
+    /// the caller must wait.
     fn attempt(&self, room: usize) -> Option<usize> {
         let ready = match self.readiness.read.next() {
             Next::Wait => return None,
@@ -54,7 +54,7 @@ impl Socket {
         Some(taken)
     }
 
-    /// Reads at least one byte.
+    /// Waits until at least one byte was read.
     fn read(&self, room: usize) -> usize {
         loop {
             if let Some(bytes) = self.attempt(room) {
@@ -72,7 +72,7 @@ impl Socket {
 const READY: u8 = crate::netpoll::READY;
 const ENDED: u8 = crate::netpoll::ENDED;
 
-/// Bytes that come at any moment are read: no event is lost between a drained read and the wait.
+/// Bytes that arrive at any moment are read: no event is lost between a drained read and the wait.
 #[test]
 fn an_event_between_a_system_call_and_the_wait_is_not_lost() {
     explore(3, || {
@@ -90,7 +90,7 @@ fn an_event_between_a_system_call_and_the_wait_is_not_lost() {
     });
 }
 
-/// What a full buffer has left in the kernel is read without another event, by another waiter.
+/// If a read fills its buffer, another waiter reads the rest without another event.
 #[test]
 fn what_is_left_is_handed_to_another_reader() {
     explore(2, || {
@@ -110,14 +110,14 @@ fn what_is_left_is_handed_to_another_reader() {
     });
 }
 
-/// A wait that is dropped, woken or not, takes nothing from the one behind it.
+/// A wait that is dropped, woken or not, does not prevent the wake of the wait behind it.
 #[test]
 fn a_wait_that_is_given_up_costs_no_other_its_wake() {
     explore(2, || {
         let socket = Socket::drained();
         let site = std::panic::Location::caller();
         let first = socket.clone();
-        // It is in the queue.
+        // This wait is in the queue.
         let mut waiting = Box::pin(first.readiness.read.wait(site));
         assert!(poll_once_acquisition(waiting.as_mut()).is_pending());
         let reader = socket.clone();
@@ -130,7 +130,7 @@ fn a_wait_that_is_given_up_costs_no_other_its_wake() {
     });
 }
 
-/// The end of the runtime reaches a wait at any moment.
+/// The end of the runtime wakes a wait at any moment.
 #[test]
 fn the_end_of_the_runtime_wakes_a_wait() {
     explore(3, || {
@@ -142,7 +142,7 @@ fn the_end_of_the_runtime_wakes_a_wait() {
     });
 }
 
-/// The end of a stream is seen, though no other event follows it.
+/// The end of a stream is seen, although no other event follows.
 #[test]
 fn the_end_of_the_stream_stays() {
     explore(3, || {

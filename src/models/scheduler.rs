@@ -1,5 +1,5 @@
-//! Models of the idle word, of the wishes for workers, of jobs, of the end of a runtime, and of the
-//! run-next slot.
+//! Models of the idle word, the requests for workers, jobs, the end of a runtime, the run-next
+//! slot, and the inspection of running goroutines.
 
 use std::panic::Location;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::running::Running;
 use crate::spares::{Roused, Spares};
 
 #[test]
-fn a_push_is_seen_by_the_second_look_or_wakes_somebody() {
+fn a_push_is_seen_by_the_second_look_or_wakes_a_worker() {
     explore(3, || {
         let (idle, queue) = (Arc::new(Idle::new()), Arc::new(AtomicUsize::new(0)));
         // One worker, which searches and has found nothing.
@@ -40,7 +40,7 @@ fn a_push_is_seen_by_the_second_look_or_wakes_somebody() {
         let seen = queue.load(Ordering::Relaxed) > 0;
         let woken =
             pushers.into_iter().map(|pusher| pusher.join().unwrap()).filter(|woken| *woken).count();
-        assert!(seen || woken > 0, "a goroutine is queued, and everybody sleeps");
+        assert!(seen || woken > 0, "a goroutine is queued, and all workers sleep");
         assert!(woken <= 1, "two were woken for one idle processor");
     });
 }
@@ -50,7 +50,7 @@ fn the_last_searcher_knows_that_it_is_the_last() {
     explore(3, || {
         let idle = Arc::new(Idle::new());
         assert!(idle.try_begin_search(4) && idle.try_begin_search(4));
-        assert!(!idle.try_begin_search(4), "half of the busy ones search");
+        assert!(!idle.try_begin_search(4), "at most half of the busy processors may search");
         let other = {
             let idle = idle.clone();
             thread::spawn(move || idle.end_search())
@@ -60,9 +60,9 @@ fn the_last_searcher_knows_that_it_is_the_last() {
     });
 }
 
-/// Whoever pushes calls a worker that parks, or leaves a wish that the worker fulfils instead of
-/// parking, or that the monitor starts a thread for: the worker is counted once, and the goroutine
-/// is found.
+/// A submitter calls a parked worker, or leaves a wish. A worker fulfils the wish instead of
+/// parking, or the monitor starts a thread for it. Either way one worker is counted, and the
+/// goroutine is found.
 #[test]
 fn a_wish_for_a_worker_is_fulfilled_by_the_one_that_parks_or_by_a_thread() {
     explore(3, || {
@@ -76,17 +76,16 @@ fn a_wish_for_a_worker_is_fulfilled_by_the_one_that_parks_or_by_a_thread() {
             thread::spawn(move || {
                 queue.fetch_add(1, Ordering::Relaxed);
                 if idle.should_notify() && idle.try_begin_notify() && !spares.call() {
-                    // The monitor.
+                    // The role of the monitor.
                     started.fetch_add(spares.begin_starts().len(), Ordering::Relaxed);
                 }
-                // The end, so that the model ends.
+                // Ends the runtime, so that the model ends.
                 spares.end()
             })
         };
         let parker = Arc::new(Parker::new());
         let roused = spares.park(&parker, Time::NEVER, Time::NEVER, false);
-        // A thread that was started would have fulfilled the wish as it came, unless the worker had
-        // done so.
+        // A started thread would fulfil the wish, unless the worker has done so.
         let come = usize::from(matches!(roused, Roused::Called)) + pusher.join().unwrap();
         let started = started.load(Ordering::Relaxed);
         assert_eq!(come, 1, "{roused:?}, {started} started");
@@ -95,10 +94,10 @@ fn a_wish_for_a_worker_is_fulfilled_by_the_one_that_parks_or_by_a_thread() {
     });
 }
 
-/// A worker is called while all are told to end: it has come, or has ended, and the count of
-/// searching workers says which.
+/// A worker is called while the runtime ends. It answers the call or ends, and the count of
+/// searching workers is correct in both cases.
 #[test]
-fn a_worker_that_is_called_as_the_runtime_ends_is_not_counted_for_ever() {
+fn a_worker_that_is_called_as_the_runtime_ends_is_not_counted_forever() {
     explore(3, || {
         let (idle, spares) = (Arc::new(Idle::new()), Arc::new(Spares::<()>::new()));
         idle.transition_to_idle();
@@ -118,22 +117,22 @@ fn a_worker_that_is_called_as_the_runtime_ends_is_not_counted_for_ever() {
         for _ in 0..monitor.join().unwrap() + spares.end() {
             idle.end_search();
         }
-        assert!(idle.try_reset(), "a call is counted that nobody answers");
+        assert!(idle.try_reset(), "a call without an answer is counted");
     });
 }
 
-/// Where the one processor of a [`Machine`] is.
+/// The state of the only processor of a [`Machine`].
 #[derive(Debug, PartialEq)]
 enum Place {
     Idle,
     Held,
 }
 
-/// A runtime with one processor and a queue, and what its workers and submitters do about the two:
-/// the steps of `Executor`.
+/// A runtime with one processor and a queue. Its methods are the steps that workers and submitters
+/// take in `Executor`.
 struct Machine {
     place: Mutex<Place>,
-    /// What belongs to the processor: loom reports two holders.
+    /// The data of the processor: loom reports if it has two holders.
     processor: UnsafeCell<usize>,
     idle: Idle,
     spares: Spares<()>,
@@ -141,7 +140,7 @@ struct Machine {
     started: AtomicUsize,
     finished: AtomicUsize,
     closing: AtomicBool,
-    /// The runtime ends when so many goroutines have run.
+    /// The runtime ends after this number of goroutines has run.
     ends_after: usize,
 }
 
@@ -151,7 +150,7 @@ unsafe impl Sync for Machine {}
 unsafe impl Send for Machine {}
 
 impl Machine {
-    /// A worker holds the processor, and searches, as one does that was called.
+    /// Returns a machine in which a worker holds the processor and searches, as after a call.
     fn new(ends_after: usize) -> Arc<Self> {
         let this = Self {
             place: Mutex::new(Place::Held),
@@ -174,7 +173,7 @@ impl Machine {
 
     fn notify(&self) {
         if self.idle.should_notify() && self.idle.try_begin_notify() {
-            // Without a parked worker the wish waits for one that is about to park.
+            // If no worker is parked, the wish stays for a worker that is about to park.
             let _ = self.spares.call();
         }
     }
@@ -190,7 +189,8 @@ impl Machine {
         }
     }
 
-    /// Runs what is queued, and gives the processor up. True if it has taken that back.
+    /// Runs all queued goroutines, and gives up the processor. Returns true if it has acquired it
+    /// again.
     fn run(&self, searching: &mut bool) -> bool {
         let pop = |queued: usize| queued.checked_sub(1);
         while self.queue.fetch_update(Ordering::Relaxed, Ordering::Relaxed, pop).is_ok() {
@@ -225,7 +225,7 @@ impl Machine {
         is_idle
     }
 
-    /// A worker, until the runtime ends.
+    /// Runs a worker until the runtime ends.
     fn work(&self, mut holds: bool) {
         let (parker, mut searching) = (Arc::new(Parker::new()), holds);
         loop {
@@ -251,9 +251,9 @@ impl Machine {
     }
 }
 
-/// A lost goroutine is a deadlock: both workers are parked then, and the runtime does not end.
+/// A lost goroutine shows as a deadlock: both workers are parked, and the runtime does not end.
 #[test]
-fn a_processor_has_one_holder_and_no_goroutine_is_lost_whoever_gives_it_up_or_takes_it() {
+fn a_processor_has_one_holder_and_no_goroutine_is_lost_when_it_changes_hands() {
     for (goroutines, preemptions) in [(1, 3), (2, 2)] {
         explore(preemptions, move || {
             let machine = Machine::new(goroutines);
@@ -265,13 +265,13 @@ fn a_processor_has_one_holder_and_no_goroutine_is_lost_whoever_gives_it_up_or_ta
             workers.into_iter().for_each(|worker| worker.join().unwrap());
             machine.end();
             assert_eq!(*machine.place.lock().unwrap(), Place::Idle);
-            assert!(machine.idle.try_reset(), "a search is counted that nobody makes");
+            assert!(machine.idle.try_reset(), "a search that does not happen is counted");
         });
     }
 }
 
-/// A goroutine that is spawned while the runtime ends has come to its end before the executor is
-/// another runtime's; and so has the wake for it.
+/// A goroutine that is spawned while the runtime ends has finished before the executor is given to
+/// another runtime. So has the wake for it.
 #[test]
 fn a_spawn_during_a_shutdown_is_refused_or_the_runtime_ends_after_it() {
     explore(3, || {
@@ -298,7 +298,7 @@ fn a_spawn_during_a_shutdown_is_refused_or_the_runtime_ends_after_it() {
             let _sched = machine.place.lock().unwrap();
             machine.closing.store(true, Ordering::SeqCst);
         }
-        // The monitor, which looks again and again.
+        // The role of the monitor, which checks again and again.
         let live = || {
             let finished = machine.finished.load(Ordering::Acquire);
             machine.started.load(Ordering::Acquire) - finished
@@ -314,21 +314,21 @@ fn a_spawn_during_a_shutdown_is_refused_or_the_runtime_ends_after_it() {
         }
         let finished = machine.finished.load(Ordering::Relaxed);
         assert!(!machine.has_work(), "a goroutine is left in the queue of the next runtime");
-        // Its wake may come only now.
+        // The wake for the goroutine may come only now.
         let spawned = spawner.join().unwrap();
         assert_eq!(finished, usize::from(spawned));
         assert!(
             !machine.idle.is_searched() && machine.spares.end() == 0,
-            "the next runtime has a call too many"
+            "the next runtime has an extra call"
         );
     });
 }
 
 /// A job is submitted while a worker, which may be called for a goroutine, parks, and the monitor
-/// starts a thread or is refused one. A lost job is a deadlock.
+/// starts a thread or fails to. A lost job shows as a deadlock.
 #[test]
 fn a_job_is_done_once_by_a_worker_that_parks_or_by_a_thread_that_is_started_for_it() {
-    /// A worker, until the job is done.
+    /// Runs a worker until the job is done.
     fn work(spares: &Spares<()>, done: &AtomicUsize, mut for_jobs: bool) {
         let parker = Arc::new(Parker::new());
         loop {
@@ -363,7 +363,7 @@ fn a_job_is_done_once_by_a_worker_that_parks_or_by_a_thread_that_is_started_for_
                 thread::spawn(move || spares.call())
             };
             if !spares.submit((), false) {
-                // The monitor.
+                // The role of the monitor.
                 for _ in spares.begin_starts() {
                     if refused {
                         spares.refused();
@@ -381,13 +381,13 @@ fn a_job_is_done_once_by_a_worker_that_parks_or_by_a_thread_that_is_started_for_
     }
 }
 
-/// A worker whose goroutine submits others while somebody takes its slot; each submission is a
-/// number, as an address.
+/// A worker whose goroutine submits others while another thread takes its slot. Each submission is
+/// a number, in the form of an address.
 struct Stuck {
     slot: RunNext,
-    /// What belongs to the processor and is not atomic: loom reports two who touch it at once.
+    /// The data of the processor that is not atomic: loom reports concurrent accesses.
     processor: UnsafeCell<usize>,
-    /// How often each submission was found somewhere.
+    /// The number of times that each submission was found.
     found: [AtomicUsize; 4],
 }
 
@@ -413,14 +413,14 @@ impl Stuck {
         }
     }
 
-    /// For who has the right to it.
+    /// Accesses the processor. Only its current holder may call this.
     fn touch_processor(&self) {
         // SAFETY: checked by loom.
         self.processor.with_mut(|touched| unsafe { *touched += 1 });
     }
 
-    /// In a poll: into the slot, the one before into the queue; without a processor into the global
-    /// queue.
+    /// Submits a goroutine during a poll: it goes into the slot, and the one that was there into
+    /// the queue. Without a processor it goes into the global queue.
     fn submit(&self, task: usize) {
         let task = std::ptr::without_provenance_mut(task);
         match self.slot.try_hold() {
@@ -450,7 +450,7 @@ fn a_thief_of_the_run_next_slot_and_its_owner_take_each_goroutine_once() {
         let thief = {
             let stuck = stuck.clone();
             thread::spawn(move || {
-                // It wants nothing of the processor but the slot.
+                // It takes only the slot, not the processor.
                 if let Some(next) = stuck.slot.revoke() {
                     stuck.slot.reinstate();
                     stuck.find(next);
@@ -458,8 +458,8 @@ fn a_thief_of_the_run_next_slot_and_its_owner_take_each_goroutine_once() {
             })
         };
         stuck.submit(2);
-        // The poll ends. `revoked` may be seen, but the processor is still the owner's, as the lock
-        // would tell.
+        // The poll ends. The owner may see `revoked`, but still has the processor, as the lock
+        // would show.
         let asks = !stuck.slot.begin_exclusive();
         let mut thief = Some(thief);
         if asks {
@@ -475,7 +475,7 @@ fn a_thief_of_the_run_next_slot_and_its_owner_take_each_goroutine_once() {
 }
 
 #[test]
-fn a_revoked_processor_is_touched_by_its_new_holder_alone() {
+fn only_the_new_holder_accesses_a_revoked_processor() {
     explore(3, || {
         let stuck = Stuck::new();
         stuck.slot.swap(std::ptr::without_provenance_mut(1));
@@ -484,7 +484,7 @@ fn a_revoked_processor_is_touched_by_its_new_holder_alone() {
             let stuck = stuck.clone();
             thread::spawn(move || {
                 let next = stuck.slot.revoke()?;
-                // Handed on: the new holder goes to work.
+                // The processor was handed on, and the new holder uses it.
                 stuck.touch_processor();
                 stuck.find(next);
                 stuck.touch_processor();
@@ -500,7 +500,7 @@ fn a_revoked_processor_is_touched_by_its_new_holder_alone() {
         }
         let taken = monitor.join().unwrap().is_some();
         if !kept && !taken {
-            // It was given up again, as the lock tells the owner.
+            // The monitor has given it up again, as the lock shows the owner.
             stuck.find(stuck.slot.swap(std::ptr::null_mut()));
         }
         assert!(!(kept && taken), "both have the processor");
@@ -508,7 +508,7 @@ fn a_revoked_processor_is_touched_by_its_new_holder_alone() {
     });
 }
 
-/// A worker's goroutine, whose memory loom watches in place of the allocator's.
+/// A worker's goroutine. A loom cell represents its memory.
 struct Looked {
     running: Running,
     memory: UnsafeCell<usize>,
@@ -519,8 +519,8 @@ unsafe impl Sync for Looked {}
 // SAFETY: as above.
 unsafe impl Send for Looked {}
 
-/// A goroutine is freed at the end of its poll while another thread looks at it: the look comes
-/// before, or leaves it alone.
+/// A goroutine is freed at the end of its poll while another thread inspects it: the inspection
+/// ends before that, or skips the goroutine.
 #[test]
 fn a_look_at_a_running_goroutine_is_over_before_it_is_freed() {
     explore(3, || {
@@ -545,8 +545,8 @@ fn a_look_at_a_running_goroutine_is_over_before_it_is_freed() {
     });
 }
 
-/// A goroutine parks, and another worker polls it to its end and frees it, while the first one has
-/// not left its poll.
+/// A goroutine parks, and another worker polls it to completion and frees it, while the first
+/// worker has not left its poll.
 #[test]
 fn a_look_at_a_goroutine_that_parks_is_over_before_another_worker_frees_it() {
     explore(3, || {
@@ -559,7 +559,7 @@ fn a_look_at_a_goroutine_that_parks_is_over_before_another_worker_frees_it() {
             let (first, parked) = (first.clone(), parked.clone());
             thread::spawn(move || {
                 first.end();
-                // `async_task` hands it on.
+                // `async_task` passes it on.
                 parked.store(true, Ordering::Release);
             })
         };

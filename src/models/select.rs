@@ -81,7 +81,7 @@ fn two_selects_that_face_each_other_meet() {
         let got = block_on(async {
             select! { v = a.recv() => v, v = b.recv() => v }
         });
-        // The channel of the send that lost may have been seen closed.
+        // A receive may have seen the channel of the losing send closed.
         if let (Some(got), Ok(sent)) = (got, sender.join().unwrap()) {
             assert_eq!(got, sent);
         }
@@ -97,7 +97,7 @@ fn an_offer_that_meets_a_polling_select_is_not_lost() {
         let got = block_on(async {
             select! {
                 v = rx.recv() => v,
-                // Woken at once, so that the select polls this while the offer comes.
+                // Wakes itself, so that the select polls this while the offer comes.
                 _ = select::fut(std::future::poll_fn(|cx| {
                     polls += 1;
                     if polls < 3 {
@@ -122,7 +122,7 @@ fn an_offer_that_meets_a_select_that_moves_to_another_task_is_not_lost() {
             let mut selecting = pin!(async {
                 select! { v = rx.recv() => v, v = other.recv() => v }
             });
-            // Nobody polls for this waker again.
+            // This waker is not used again.
             match poll_once(selecting.as_mut()) {
                 Poll::Ready(got) => got,
                 Poll::Pending => block_on(selecting),
@@ -156,7 +156,7 @@ fn what_passes_a_polling_select_arrives_in_the_order_of_sending() {
     });
 }
 
-/// Its cases share a channel, so it queues them with the channel locked for both.
+/// The cases share a channel, so the select queues them under one hold of its lock.
 #[test]
 fn an_offer_that_meets_a_select_with_two_cases_on_one_channel_is_taken_once() {
     explore(2, || {
@@ -206,7 +206,7 @@ fn a_close_takes_its_arm_out_and_leaves_the_other_to_a_send() {
 }
 
 #[test]
-fn a_close_and_a_future_that_comes_to_none_agree_on_the_last_one() {
+fn a_close_and_a_future_with_output_none_agree_on_the_last_case() {
     explore(3, || {
         let (tx, rx) = chan::unbuffered::<i32>();
         let closer = thread::spawn(move || drop(tx));
@@ -214,7 +214,7 @@ fn a_close_and_a_future_that_comes_to_none_agree_on_the_last_one() {
         let over = block_on(async {
             select! {
                 Some(_) = rx.recv() => false,
-                // Woken at once, so that the select polls this while the close comes.
+                // Wakes itself, so that the select polls this while the close comes.
                 Some(()) = select::fut(std::future::poll_fn(|cx| {
                     polls += 1;
                     cx.waker().wake_by_ref();
@@ -238,7 +238,11 @@ fn a_select_that_is_dropped_or_polled_again_agrees_with_the_closes() {
             let second = thread::spawn(move || drop(b_tx));
             {
                 let mut selecting = pin!(async {
-                    select! { Some(_) = a.recv() => false, Some(_) = b.recv() => false, else => true }
+                    select! {
+                        Some(_) = a.recv() => false,
+                        Some(_) = b.recv() => false,
+                        else => true,
+                    }
                 });
                 let polled = poll_once(selecting.as_mut());
                 if polled.is_pending() && !drops {

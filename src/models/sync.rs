@@ -1,7 +1,7 @@
 //! Models of the locks.
 //!
-//! The protected value is loom's cell. Thread-locals are those of the one thread that loom runs on,
-//! so a model is either all on a gopark processor or all outside.
+//! The protected value is a loom cell. Loom runs all its threads on one thread, so they share their
+//! thread-locals, and a model is either completely on a gopark processor or completely outside.
 
 use std::pin::{Pin, pin};
 use std::sync::Arc;
@@ -15,27 +15,27 @@ use crate::coop;
 use crate::sync::{Mutex, Notify, RwMutex, Semaphore, fairness, watch};
 use crate::wait::block_on::block_on;
 
-/// A future that this thread has polled once, and another one will end: so a waiter is in the queue
-/// without costing the model a preemption.
+/// Polls a future once, for another thread to complete. So a waiter is in the queue without costing
+/// the model a preemption.
 fn parked<F: Future + 'static>(future: F) -> Pin<Box<F>> {
     let mut future = Box::pin(future);
     assert!(poll_once(future.as_mut()).is_pending());
     future
 }
 
-/// Polls once more, then drops.
+/// Polls a future once more, then drops it.
 fn give_up<F: Future>(mut future: Pin<Box<F>>) {
     let _ = poll_once(future.as_mut()).is_pending();
 }
 
-/// In which of its two modes a mutex is to run.
+/// The mode in which a mutex runs.
 #[derive(Clone, Copy)]
 enum On {
-    /// Outside of gopark: every unlock hands over.
+    /// Outside of gopark: every unlock hands the lock over.
     Foreign,
     /// On a processor: the woken waiter competes.
     Worker,
-    /// On a processor, and whoever loses once starves.
+    /// On a processor, and a waiter that loses once starves.
     Starving,
 }
 
@@ -49,7 +49,7 @@ fn explore_on(on: On, preemptions: usize, model: impl Fn() + Send + Sync + 'stat
     coop::set_worker(None);
 }
 
-/// A model of a mutex, in each of its modes.
+/// Runs a model of a mutex in each mode.
 macro_rules! in_each_mode {
     ($($name:ident: $model:expr, $preemptions:literal;)*) => { $(
         mod $name {
@@ -103,7 +103,7 @@ fn three_lock_once() {
     assert_eq!(get(&m.try_lock().unwrap()), 3);
 }
 
-/// Two threads lock twice each: the unlocker comes back at once.
+/// Two threads lock twice each: a thread that unlocks tries to lock again at once.
 fn two_lock_twice() {
     let m = Arc::new(Mutex::new(UnsafeCell::new(0)));
     let twice = |m: &Mutex<_>| (0..2).for_each(|_| add(&block_on(m.lock())));
@@ -114,7 +114,8 @@ fn two_lock_twice() {
     assert_eq!(get(&m.try_lock().unwrap()), 4);
 }
 
-/// One holds, one polls and gives up, one waits: whatever the second was given goes to the third.
+/// One thread holds the lock, the second polls and gives up, the third waits: a notification or
+/// grant of the second must go to the third.
 fn one_gives_up() {
     let m = Arc::new(Mutex::new(UnsafeCell::new(0)));
     let guard = m.try_lock().unwrap();
@@ -138,7 +139,7 @@ fn one_gives_up() {
     assert_eq!(get(&m.try_lock().unwrap()), 2);
 }
 
-/// Three in the queue before it begins; the one at the front leaves while the lock is given up.
+/// Several waiters are in the queue; the one at the front gives up while the lock is released.
 fn front_gives_up() {
     let m = Arc::new(Mutex::new(UnsafeCell::new(0)));
     let guard = m.try_lock().unwrap();
@@ -155,10 +156,10 @@ fn front_gives_up() {
     assert!((3..=4).contains(&get(&m.try_lock().unwrap())));
 }
 
-/// A processor's unlock tells the front, a barger's unlock elsewhere hands the lock to it, its own
-/// tells the next.
+/// The unlock on a processor notifies the front waiter. The unlock of a barging thread outside
+/// hands the lock to it, and its own unlock notifies the next waiter.
 #[test]
-fn mutex_told_waiter_is_handed_the_lock_and_the_next_one_is_told() {
+fn mutex_notified_waiter_is_handed_the_lock_and_the_next_one_is_notified() {
     explore_on(On::Worker, 3, || {
         fairness::model::ALTERNATES.set(Some(false));
         let m = Arc::new(Mutex::new(UnsafeCell::new(0)));
@@ -176,8 +177,8 @@ fn mutex_told_waiter_is_handed_the_lock_and_the_next_one_is_told() {
     });
 }
 
-/// One that is polled again without having been woken sees a grant by the waiter alone, and with it
-/// all that was done before.
+/// A future that is polled again without a wake sees the grant in its waiter, and everything that
+/// happened before the grant.
 #[test]
 fn mutex_grant_needs_no_wake_to_be_ordered() {
     explore_on(On::Foreign, 2, || {
@@ -225,7 +226,7 @@ fn rwmutex_two_writers_and_a_reader() {
     });
 }
 
-/// The end of a writer's phase lets in two queued readers and announces a writer, while the readers
+/// The end of a writer's phase admits two queued readers and announces a writer, while the readers
 /// are polled and leave.
 #[test]
 fn rwmutex_phase_change_with_a_batch_of_two_and_a_next_writer() {
@@ -248,7 +249,7 @@ fn rwmutex_phase_change_with_a_batch_of_two_and_a_next_writer() {
     });
 }
 
-/// The same with another writer that is announced and gives up while the last reader leaves.
+/// Another writer is announced, and gives up while the last reader leaves.
 #[test]
 fn rwmutex_announced_writer_leaves_while_the_last_reader_does_ca10() {
     explore_on(On::Foreign, 3, || {
@@ -268,8 +269,8 @@ fn rwmutex_announced_writer_leaves_while_the_last_reader_does_ca10() {
     });
 }
 
-/// A writer that has announced itself gives up: the reader it kept out gets in, and so does the
-/// writer behind it.
+/// An announced writer gives up: the reader that it kept out is admitted, and so is the writer
+/// behind it.
 #[test]
 fn rwmutex_cancelled_writer_readmits_readers_ca10() {
     explore_on(On::Foreign, 2, || {
@@ -296,7 +297,7 @@ fn rwmutex_cancelled_writer_readmits_readers_ca10() {
     });
 }
 
-/// A reader leaves while a writer announces itself, and another writer only tries.
+/// A reader leaves while a writer announces itself, and another writer calls `try_lock`.
 #[test]
 fn rwmutex_reader_leaves_while_writers_come() {
     explore_on(On::Foreign, 3, || {
@@ -306,7 +307,7 @@ fn rwmutex_reader_leaves_while_writers_come() {
             parked(async move {
                 let guard = m.rlock().await;
                 assert!(get(&guard) <= 2);
-                // Goes on in the other thread.
+                // Continues in the other thread.
                 let mut first = true;
                 std::future::poll_fn(|_| {
                     if std::mem::take(&mut first) { Poll::Pending } else { Poll::Ready(()) }
@@ -329,7 +330,7 @@ fn rwmutex_reader_leaves_while_writers_come() {
     });
 }
 
-/// A grant of two permits races with its waiter's leaving; a follower takes what is left.
+/// A grant of two permits races with the drop of its waiter; the next waiter takes one.
 #[test]
 fn semaphore_grant_against_cancel_ca13() {
     explore_on(On::Foreign, 3, || {
@@ -355,8 +356,8 @@ fn semaphore_grant_against_cancel_ca13() {
     });
 }
 
-/// The one at the front leaves: what is there does for the one behind it, and nobody gives anything
-/// back.
+/// The front waiter leaves: the available permit is enough for the waiter behind it, and no permit
+/// is released meanwhile.
 #[test]
 fn semaphore_front_leaves_and_those_behind_it_go_ca13() {
     explore_on(On::Foreign, 3, || {
@@ -392,7 +393,7 @@ fn semaphore_serves_small_and_large_requests() {
     });
 }
 
-/// Permits are added while one waits for more than there are, and another one leaves.
+/// Permits are added while one acquire waits for more than there are, and another one leaves.
 #[test]
 fn semaphore_grows_while_one_waits_for_more_than_there_is() {
     explore_on(On::Foreign, 3, || {
@@ -412,8 +413,8 @@ fn semaphore_grows_while_one_waits_for_more_than_there_is() {
     });
 }
 
-/// Two waits and two notifications of one, the first of which may come too early for either, or to
-/// one that gives up.
+/// Two waits and two calls of `notify_one`. The first notification may come before either wait, or
+/// reach a wait that gives up.
 #[test]
 fn notify_one_is_kept_or_passed_on() {
     explore_on(On::Foreign, 3, || {
@@ -430,7 +431,7 @@ fn notify_one_is_kept_or_passed_on() {
         });
         add(&cell);
         n.notify_one();
-        // Taken by the one that would give up: the other one needs its own.
+        // If the wait that may give up got the notification, the other one needs another.
         if gives_up.join().unwrap() {
             n.notify_one();
         }
@@ -440,14 +441,15 @@ fn notify_one_is_kept_or_passed_on() {
     });
 }
 
-/// All are notified while one comes, one waits, and one is notified alone.
+/// `notify_all` runs while one wait is queued, and another one is called before it but polled at
+/// any moment.
 #[test]
 fn notify_all_reaches_all_that_came_before() {
     explore_on(On::Foreign, 3, || {
         let n = Arc::new(Notify::new());
         let n2 = n.clone();
         let waits = parked(async move { n2.notified().await });
-        // Called before, polled whenever.
+        // `notified` is called before `notify_all`, and polled at any moment.
         let n2 = n.clone();
         let called = thread::spawn(move || {
             let changed = Arc::new(UnsafeCell::new(0));
@@ -466,8 +468,8 @@ fn notify_all_reaches_all_that_came_before() {
     });
 }
 
-/// One is notified while all are being woken, by a thread that has seen that they are: it is for
-/// the one that came after.
+/// A thread has seen that a `notify_all` is in progress, and calls `notify_one`: the notification
+/// is for the wait that came later.
 #[test]
 fn notify_one_in_the_midst_of_notify_all_is_for_one_that_came_later() {
     explore_on(On::Foreign, 3, || {
@@ -491,10 +493,10 @@ fn notify_one_in_the_midst_of_notify_all_is_for_one_that_came_later() {
     });
 }
 
-/// The one that waits leaves while it is notified, alone and with all: what was for one alone is
-/// kept.
+/// A wait is dropped while `notify_one` and `notify_all` notify it: the notification of
+/// `notify_one` is kept.
 #[test]
-fn notify_one_beside_notify_all_is_passed_on_by_one_that_leaves() {
+fn notify_one_during_notify_all_is_passed_on_by_a_dropped_wait() {
     explore_on(On::Foreign, 3, || {
         let n = Arc::new(Notify::new());
         let n2 = n.clone();
@@ -539,7 +541,7 @@ fn watch_receiver_that_waits_sees_the_last_of_the_changes() {
     });
 }
 
-/// A wait is dropped while the value changes: what has changed counts as not seen.
+/// A wait is dropped while the value changes: the change still counts as unseen.
 #[test]
 fn watch_wait_that_is_dropped_loses_no_change() {
     explore_on(On::Foreign, 3, || {

@@ -1,4 +1,5 @@
-//! Models of the timers: an earlier one against falling asleep, a cancel against the firing.
+//! Models of the timers: the insertion of an earlier timer races with falling asleep, and a cancel
+//! races with the firing.
 
 use std::sync::Arc;
 use std::task::{Wake, Waker};
@@ -18,7 +19,7 @@ impl Wake for Count {
     }
 }
 
-/// A node in a box that counts.
+/// Returns a node, and the number of its wakes.
 fn node() -> (Arc<Node>, Arc<AtomicUsize>) {
     (Arc::new(Node::new(Time::PAST)), Arc::new(AtomicUsize::new(0)))
 }
@@ -26,7 +27,7 @@ fn node() -> (Arc<Node>, Arc<AtomicUsize>) {
 fn queue(shard: &Shard, node: &Node, due: u64, count: &Arc<AtomicUsize>) {
     let waker = Waker::from(Arc::new(Count(count.clone())));
     // SAFETY: the models' nodes are in an `Arc`, queued by one thread at a time, and cancelled or
-    // fired before they go.
+    // fired before they are freed.
     assert!(unsafe { shard.insert(node, Time::from_nanos(due), waker.into()) }.is_ok());
 }
 
@@ -49,10 +50,7 @@ fn an_earlier_timer_is_seen_before_the_sleep_or_wakes_the_sleeper_tm11() {
             }
         };
         let woken = inserter.join().unwrap();
-        assert!(
-            woken || until <= Time::from_nanos(1000),
-            "it sleeps too long, and nobody wakes it"
-        );
+        assert!(woken || until <= Time::from_nanos(1000), "it sleeps too long, and is not woken");
         drop((early.cancel(), late.cancel()));
         assert_eq!(shard.next_due(), Time::NEVER);
     });
@@ -69,8 +67,8 @@ fn a_node_is_fired_or_cancelled_ca14() {
             thread::spawn(move || shard.fire(Time::from_nanos(5), usize::MAX))
         };
         let cancelled = node.cancel().is_some();
-        // The owner is through with it: it may go, or be used again, while the other thread is not
-        // done yet.
+        // The owner is done with the node, and may free it or use it again, even if the other
+        // thread is not done yet.
         queue(&shard, &node, 9, &count);
         assert!(node.cancel().is_some());
         drop(node);

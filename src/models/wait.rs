@@ -19,7 +19,7 @@ fn a_blocked_thread_misses_no_wake() {
                 threads.extend((0..2).map(|_| {
                     let (done, waker) = (done.clone(), cx.waker().clone());
                     thread::spawn(move || {
-                        // Relaxed: the wake orders it before the poll that follows.
+                        // Relaxed: it happens before the next poll because of the wake.
                         done.fetch_add(1, Ordering::Relaxed);
                         waker.wake();
                     })
