@@ -1,7 +1,7 @@
-//! What sockets and other descriptors have in common: [`Async`], [`copy`], [`copy_bidirectional`].
+//! I/O on descriptors and streams: [`Async`], [`copy`], [`copy_bidirectional`]. Go: package `io`.
 //!
-//! The sockets are in [`net`](crate::net). Traits are those of `futures-io`, re-exported here; the
-//! features `hyper` and `tokio-io` add those of hyper and tokio. Go: package `io`.
+//! The sockets are in [`net`](crate::net). The traits are those of `futures-io`, re-exported here;
+//! the features `hyper` and `tokio-io` add those of hyper and tokio.
 
 pub(crate) mod attempt;
 mod copy;

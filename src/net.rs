@@ -1,18 +1,44 @@
-//! Sockets: TCP, UDP, and Unix domain sockets. Go: package `net`.
+//! TCP, UDP and Unix domain sockets. Go: package `net`.
 //!
-//! A goroutine that waits for a socket is parked, and its worker runs others: the poller (epoll,
-//! kqueue, IOCP) is part of the scheduler, and has no thread of its own. tokio: `tokio::net`.
+//! A goroutine that waits for a socket is parked, and its worker runs other goroutines: the poller
+//! (epoll, kqueue, IOCP) is part of the scheduler and has no thread of its own. tokio:
+//! `tokio::net`.
 //!
 //! | Go | gopark | tokio |
 //! |---|---|---|
-//! | `net.Listen("tcp", addr)`, `l.Accept()` | [`TcpListener::bind`], [`TcpListener::accept`] | `TcpListener` |
-//! | `net.Dial("tcp", addr)`, `c.Read(b)`, `c.Write(b)` | [`TcpStream::connect`], [`TcpStream::read`], [`TcpStream::write`] | `TcpStream` |
+//! | `net.Listen("tcp", addr)` | [`TcpListener::bind`] | `TcpListener` |
+//! | `l.Accept()` | [`TcpListener::accept`] | `accept` |
+//! | `net.Dial("tcp", addr)` | [`TcpStream::connect`] | `TcpStream` |
+//! | `c.Read(b)` | [`TcpStream::read`] | `read` |
+//! | `c.Write(b)` | [`TcpStream::write_all`] | `write_all` |
 //! | `io.ReadFull(c, b)` | [`TcpStream::read_exact`] | `read_exact` |
 //! | `c.SetDeadline(t)` | [`timeout`](crate::time::timeout()), or a `select!` | `timeout` |
 //! | `c.CloseWrite()` | [`TcpStream::shutdown`] | `shutdown` |
 //! | `net.ListenConfig`, `net.Dialer` | [`TcpSocket`] | `TcpSocket` |
 //! | `net.ListenPacket("udp", addr)` | [`UdpSocket`] | `UdpSocket` |
 //! | `net.LookupHost(name)` | [`lookup_host`] | `lookup_host` |
+//!
+//! # Which runtime
+//!
+//! A socket belongs to the runtime of the goroutine that creates it; outside of a runtime, to the
+//! global one. It can be used in any goroutine, in any executor and on any thread that polls. After
+//! the end of its runtime its operations fail.
+//!
+//! # Waits
+//!
+//! Operations take `&self`, so one goroutine may read while another one writes. The operations
+//! whose futures are in [`futures`] can be cases of a [`select!`](crate::select!).
+//! [`read_exact`](TcpStream::read_exact) and [`write_all`](TcpStream::write_all) cannot, because
+//! dropping them loses how far they have got. In a select with a `default`, an operation makes its
+//! system call once. The *Cancellation* section of an operation also applies to a select that takes
+//! another case.
+//!
+//! # Fairness
+//!
+//! Operations consume the goroutine's budget, so that a socket that is always ready does not starve
+//! other goroutines.
+//!
+//! # Examples
 //!
 //! ```
 //! use gopark::go;
@@ -37,27 +63,8 @@
 //! })
 //! # }
 //! ```
-//!
-//! # Which runtime
-//!
-//! A socket belongs to the runtime of the goroutine that makes it; elsewhere to the global runtime.
-//! It can be used from any goroutine, any executor and any thread that polls. After the end of its
-//! runtime its operations fail.
-//!
-//! # Waits
-//!
-//! Operations take `&self`, so one goroutine may read while another one writes. Those that have a
-//! name in [`futures`] are cases of a [`select!`](crate::select!).
-//! [`read_exact`](TcpStream::read_exact) and [`write_all`](TcpStream::write_all) are not, because a
-//! drop would lose how far they came. Beside a `default` an operation makes its system call. What
-//! is said under *Cancellation* holds for a select that takes another case as well.
-//!
-//! # Fairness
-//!
-//! Operations spend from the goroutine's budget, so that a socket which is always ready does not
-//! starve others.
 
-/// The descriptor of a socket, for other crates.
+/// Implements access to the descriptor of a socket, for other crates.
 macro_rules! descriptor {
     ($type:ty, $socket:ident) => {
         #[cfg(unix)]
@@ -91,18 +98,18 @@ macro_rules! descriptor {
 }
 use descriptor;
 
-/// The waits of a socket, without an operation. The literals say for what.
+/// Implements the waits for readiness of a socket. The literals say what may be done then.
 macro_rules! waits {
     ($to_read:literal, $to_write:literal) => {
         #[doc = concat!("Waits until ", $to_read, ".")]
         ///
-        /// # Errors
-        ///
-        /// The runtime has ended.
-        ///
         /// # Cancellation
         ///
         /// Nothing is lost.
+        ///
+        /// # Errors
+        ///
+        /// Returns an error if the runtime has ended.
         #[track_caller]
         pub fn readable(&self) -> $crate::io::Ready<'_> {
             let ready = $crate::io::attempt::BeReady::reads(&self.socket);
@@ -111,13 +118,13 @@ macro_rules! waits {
 
         #[doc = concat!("Waits until ", $to_write, ".")]
         ///
-        /// # Errors
-        ///
-        /// The runtime has ended.
-        ///
         /// # Cancellation
         ///
         /// Nothing is lost.
+        ///
+        /// # Errors
+        ///
+        /// Returns an error if the runtime has ended.
         #[track_caller]
         pub fn writable(&self) -> $crate::io::Ready<'_> {
             let ready = $crate::io::attempt::BeReady::writes(&self.socket);
