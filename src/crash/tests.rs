@@ -37,6 +37,8 @@ fn crash(calls: &BlockOnCalls, is_over: bool) {
     calls.unrecovered(7, Location::caller(), Box::new("oh"), || is_over);
 }
 
+/// A bug: a goroutine that main had spawned panicked at once. Main was not registered yet, so the
+/// process aborted.
 #[test]
 fn a_crash_ends_every_call_whether_its_main_has_been_polled_or_not() {
     let calls = calls();

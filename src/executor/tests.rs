@@ -212,6 +212,7 @@ fn a_thread_that_is_refused_is_tried_again() {
     }
 }
 
+/// A bug: once `gomaxprocs` had been large, each wake-up cost as much as if it still were.
 #[test]
 fn after_many_processors_the_cost_is_that_of_the_setting_now() {
     let (rt, executor) = runtime(1);

@@ -386,6 +386,8 @@ fn a_look_without_the_lock_finds_what_came_back_before_it_sel04() {
     }
 }
 
+/// A bug: Miri found that this check, which does not acquire the lock, made a reference to what the
+/// lock's holder was writing.
 #[test]
 fn a_look_without_the_lock_finds_a_waiter_or_the_close_that_ends_it_sel04() {
     explore(3, || {

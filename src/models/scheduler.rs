@@ -441,6 +441,8 @@ impl Stuck {
     }
 }
 
+/// A bug: the thief emptied the slot and returned the processor with two plain stores. On ARM its
+/// owner saw the second store without the first, and ran the goroutine too.
 #[test]
 fn a_thief_of_the_run_next_slot_and_its_owner_take_each_goroutine_once() {
     explore(3, || {

@@ -133,6 +133,8 @@ fn an_offer_that_meets_a_select_that_moves_to_another_task_is_not_lost() {
     });
 }
 
+/// A bug: while the select polled a case, a value went past it into the buffer. The next value was
+/// handed to the select before its second check, and so overtook the first.
 #[test]
 fn what_passes_a_polling_select_arrives_in_the_order_of_sending() {
     explore(2, || {

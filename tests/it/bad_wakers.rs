@@ -398,6 +398,8 @@ fn value_handed_back() -> Scene {
         .end(move || assert_eq!(end.try_recv().ok(), all.get().then_some(7)))
 }
 
+/// A bug: a waker that panicked in its wake, clone or drop could cost other waiters their wake,
+/// leave the lock held, or abort the process. A close woke no waiter behind such a waker.
 #[test]
 fn channels_hand_over_and_close_whatever_wakers_do_ca19() {
     play(&[
@@ -859,6 +861,8 @@ fn joined(rt: Runtime, fire: fn(&[JoinHandle<()>], Runtime) -> Option<Runtime>) 
     })
 }
 
+/// A bug: a task of another executor had polled the handle. Its waker stayed with the goroutine,
+/// which woke it at its end.
 #[test]
 fn a_dropped_join_handle_leaves_no_waker_behind() {
     let task = Task::new(None);

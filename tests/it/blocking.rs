@@ -135,6 +135,8 @@ thread_local! {
     static OTHER_ACT: RefCell<Option<Act>> = const { RefCell::new(None) };
 }
 
+/// A bug: they kept their parker in a thread-local. If the thread had waited before, they panicked
+/// in such a destructor, which aborts the process.
 #[test]
 fn blocking_forms_wait_in_destructors_of_thread_locals() {
     isolated(|| {

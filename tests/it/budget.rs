@@ -51,6 +51,8 @@ macro_rules! each_lets_a_sibling_run {
     )* };
 }
 
+/// A bug: some ready awaits consumed no budget (`call_once_async`, `OnceValue::get`, `wait_while`,
+/// `run` and `timeout` around foreign futures), so a loop over them delayed a sibling by 10 ms.
 #[test]
 fn every_await_spends_sch03() {
     on_procs(1, async {
@@ -157,6 +159,8 @@ fn every_await_spends_sch03() {
     });
 }
 
+/// A bug: every 128th time `now_or_never` in a goroutine found nothing, although the operation was
+/// ready.
 #[test]
 fn a_poll_without_a_task_finds_whatever_is_there() {
     on_procs(1, async {

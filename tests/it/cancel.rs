@@ -417,6 +417,8 @@ fn values_that_come_back_in_any_order_keep_theirs_ca01() {
     }
 }
 
+/// A bug: capacity one. A receive with a value is dropped, the value comes back, and a send parks
+/// behind it. Another receive took the value, and the send went on waiting next to an empty buffer.
 #[test]
 fn a_sender_that_waits_behind_a_returned_value_gets_the_room_it_leaves_ca01() {
     for cap in [1, 2] {
@@ -537,6 +539,8 @@ fn ten_thousand_dropped_selects_leave_nothing_behind_ca05() {
     assert_eq!(sent, received);
 }
 
+/// A bug: while a select polls its futures, a stream looks at the channel into which the select
+/// sends. It found the select busy, watched the channel, and was not notified later: both waited.
 #[test]
 fn a_stream_that_looks_while_a_sending_select_is_busy_is_told_later_ca05() {
     // When the select's other case is polled, it polls a stream of the channel that the select
@@ -565,6 +569,8 @@ fn a_stream_that_looks_while_a_sending_select_is_busy_is_told_later_ca05() {
     assert!(selecting.ready());
 }
 
+/// A bug: the select checked its channels again because of its own send, polled the stream again,
+/// and so on, within one poll.
 #[test]
 fn a_select_that_sends_to_a_stream_it_polls_itself_waits_sel08() {
     no_hang(|| {

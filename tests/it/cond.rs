@@ -140,6 +140,8 @@ fn dropped_wait_passes_its_signal_on_while_it_waits_for_the_lock_ca11() {
     assert!(m.try_lock().is_some());
 }
 
+/// A bug: a wait that was dropped with a signal and the lock unlocked first. If the waker of the
+/// lock's next waiter panicked, the signal was lost.
 #[test]
 fn dropped_wait_passes_its_signal_on_though_a_waker_panics_ca11() {
     let (m, c) = (Mutex::new(()), Cond::new());

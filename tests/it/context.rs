@@ -1081,6 +1081,8 @@ fn after_func_runs_in_a_goroutine_of_its_own_once_it_is_over_cx08() {
     });
 }
 
+/// A bug: a runtime was dropped, and its executor became that of the next one. Then a context
+/// ended, and its function, registered in the first runtime, ran in the second.
 #[test]
 fn after_func_of_a_runtime_that_is_gone_does_not_run_in_the_next_one() {
     no_hang(|| {
@@ -1760,6 +1762,8 @@ async fn send_somehow(form: usize, tx: chan::Sender<u8>) {
     }
 }
 
+/// A bug: the send was pending when it was polled, and was taken before the context was checked.
+/// `run` reported it as not sent.
 #[test]
 fn run_tells_a_send_as_sent_that_was_taken_while_it_looked_at_the_end_ca04() {
     for form in 0..3 {
@@ -1777,6 +1781,7 @@ fn run_tells_a_send_as_sent_that_was_taken_while_it_looked_at_the_end_ca04() {
     }
 }
 
+/// A bug: the send was taken between the last poll and its drop, and `run` reported it as not sent.
 #[test]
 fn what_run_gives_up_is_out_of_reach_before_it_is_dropped_ca04() {
     for form in 0..3 {
@@ -1837,6 +1842,7 @@ fn run_and_a_receiver_agree_on_a_send_ca04() {
     });
 }
 
+/// A bug: a cause that was passed to another context as its cause could no longer be downcast.
 #[test]
 fn cause_that_is_passed_on_is_the_same_error_cx06() {
     let background = Context::background();

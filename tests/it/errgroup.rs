@@ -168,6 +168,8 @@ fn dropped_go_starts_nothing_and_keeps_no_permit() {
 }
 
 /// A `go` that has its place starts at its next poll.
+/// A bug: a `go` had its place and was not polled yet when the limit was set: two ran at a limit of
+/// one.
 #[test]
 fn changing_the_limit_beside_one_that_has_its_place_panics_xs02() {
     on_procs(1, async {
@@ -191,6 +193,7 @@ fn changing_the_limit_beside_one_that_has_its_place_panics_xs02() {
     });
 }
 
+/// A bug: a limit above `usize::MAX / 4` panicked.
 #[test]
 fn large_limit_is_none_xs02() {
     on_procs(1, async {
@@ -244,6 +247,8 @@ fn isolated<T: Send + 'static>(main: impl Future<Output = T> + Send + 'static) -
     })
 }
 
+/// A bug: under `OnPanic::Isolate` the wait returned `Ok(())` after a goroutine of the group had
+/// panicked.
 #[test]
 fn isolated_panic_frees_its_place_and_is_raised_by_the_wait_xs03() {
     isolated(async {

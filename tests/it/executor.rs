@@ -17,6 +17,8 @@ use gopark::{OnPanic, Runtime, chan, go, gosched, select};
 
 use crate::util::{Counted, Drops, OnDrop, in_child, in_time, isolated, no_hang, rt, spin_until};
 
+/// A bug: the drop counted its goroutines' ends, and queued the goroutines that they woke, at a
+/// processor of the other runtime.
 #[test]
 fn a_runtime_dropped_inside_a_goroutine_of_another_keeps_both_counts_right() {
     no_hang(|| {
@@ -87,6 +89,8 @@ fn a_local_main_that_wakes_others_while_it_panics_ends() {
     });
 }
 
+/// A bug: the destructor's panic recorded that a crash was under way, and the next main waited for
+/// that crash without end.
 #[test]
 fn a_destructor_that_panics_during_shutdown_does_not_hang_the_next_runtime() {
     isolated(|| {
@@ -197,6 +201,8 @@ fn a_waker_called_under_a_lock_during_shutdown_runs_no_destructor_there() {
     });
 }
 
+/// A bug: `gomaxprocs(1)`, then `gomaxprocs(2)`, while a thread was being started for processor 1.
+/// It had no owner yet, so it got a second thread, and both ran goroutines from one queue.
 #[test]
 fn a_processor_that_is_resized_away_and_back_has_one_thread_sch15() {
     no_hang(|| {
@@ -309,6 +315,8 @@ fn a_crash_wins_against_a_local_main_that_returns_sch18() {
     });
 }
 
+/// A bug: a goroutine that unwound closed a channel before main checked it, so main needed no wake.
+/// Only a wake recorded that a crash was under way, so main returned.
 #[test]
 fn a_crash_wins_against_a_local_main_that_saw_what_the_unwinding_left_sch18() {
     isolated(|| {
@@ -426,6 +434,8 @@ fn a_thread_blocked_on_a_retired_processor_starves_nobody_sch12() {
     });
 }
 
+/// A bug: `done` reached zero; `add` and `wait` of the next round came; then `done` notified the
+/// listeners, and ended that wait. Counter and round are one word now.
 #[test]
 fn a_wait_does_not_end_with_the_round_before_it_wg04() {
     no_hang(|| {
@@ -571,6 +581,8 @@ fn filter(call: libc::c_long, action: u32, flags: libc::c_ulong) {
     assert!(done, "{}", std::io::Error::last_os_error());
 }
 
+/// A bug: the drop returned when the threads had left the scheduler, before they had ended.
+/// Destructors of their thread-locals ran after it.
 #[test]
 fn a_dropped_runtime_has_joined_its_threads() {
     no_hang(|| {
@@ -605,12 +617,15 @@ fn a_dropped_runtime_has_joined_its_threads() {
     });
 }
 
+/// A bug: a name with a zero byte panicked inside `std`.
 #[test]
 fn a_thread_name_that_no_system_takes_is_an_error() {
     let error = Runtime::builder().thread_name("a\0b").build().unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::InvalidInput);
 }
 
+/// A bug: main did not return while a goroutine unwound that had woken a waiter. If that one's
+/// destructor waited for something after main, both waited without end.
 #[test]
 fn under_isolate_main_returns_while_a_goroutine_unwinds() {
     no_hang(|| {
@@ -637,6 +652,8 @@ fn under_isolate_main_returns_while_a_goroutine_unwinds() {
     });
 }
 
+/// A bug: a runtime was dropped while a thread searched. As the last searcher it woke another
+/// thread, which ended and woke another, and so on, even after the drop had returned.
 #[test]
 fn threads_that_end_at_a_shutdown_start_no_others_ca16() {
     no_hang(|| {
@@ -807,6 +824,9 @@ fn places_of_runtimes_are_used_again_ca16() {
     });
 }
 
+/// A bug: a timer woke a goroutine between two polls, while a thief tried to take the run-next
+/// slot, which fails then. The worker took the slot for empty, and went idle with the goroutine in
+/// it.
 #[test]
 fn what_a_timer_woke_runs_though_a_thief_had_an_eye_on_it_sch14() {
     /// Wakes a goroutine, and keeps the processor busy for a while.

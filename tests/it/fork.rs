@@ -119,6 +119,7 @@ fn what_needs_no_thread_works() {
     });
 }
 
+/// A bug: the child has none of the runtime's threads, so `go`, `block_on` and timers hung there.
 #[test]
 fn the_child_of_a_process_with_runtimes_is_refused_another_life() {
     isolated(|| {
@@ -158,6 +159,7 @@ fn a_set_that_was_refused_a_goroutine_does_not_count_it() {
     });
 }
 
+/// A bug: the drop waited for threads that the child does not have.
 #[test]
 fn a_runtime_is_dropped_in_a_forked_process_at_once() {
     isolated(|| {

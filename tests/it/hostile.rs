@@ -703,6 +703,8 @@ fn a_closed_channel_gives_bombs_back_and_does_not_set_them_off() {
     assert!(matches!(rx.try_recv(), Err(TryRecvError::Closed)));
 }
 
+/// A bug: a select received a value, and the value of a losing send panicked when it was dropped.
+/// The received value was leaked.
 #[test]
 fn a_losing_send_that_panics_leaves_no_registration() {
     for cap in [0, 1] {
@@ -857,6 +859,8 @@ fn a_leaked_select_wins_once_and_delays_nobody_ca09() {
     drop((a_tx, a, b_tx, b, c_tx, c));
 }
 
+/// A bug: the operation kept the place in the queue that the select had given it, and lost it when
+/// the leaked select won elsewhere.
 #[test]
 fn an_operation_lent_to_a_leaked_select_goes_on_by_itself_ca09() {
     for other_wins in [false, true] {

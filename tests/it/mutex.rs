@@ -128,6 +128,8 @@ async fn woken_long_ago(m: &Mutex<()>, waiters: usize) -> Vec<Hand<Lock<'_, ()>>
     waiters
 }
 
+/// A bug: a waiter was woken and not polled, because its task was busy. All waiters behind it
+/// waited although the lock was free.
 #[test]
 fn woken_waiter_that_is_not_polled_keeps_nobody_waiting_mx08() {
     on_procs(1, async {

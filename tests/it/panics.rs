@@ -106,6 +106,8 @@ fn a_crash_ends_the_only_main_that_is_left_sch18() {
     });
 }
 
+/// A bug: a goroutine that unwound counted a `WaitGroup` down before main checked it, so main
+/// needed no wake, and returned although the crash was under way.
 #[test]
 fn a_crash_wins_against_main_returning_sch18() {
     no_hang(|| {
@@ -162,6 +164,8 @@ fn assert_aborted(ended: &Ended, grace: &str) {
     assert!(ended.stderr.lines().any(|text| text == line), "{ended:#?}");
 }
 
+/// A bug: main blocks its thread, so its `block_on` cannot raise the panic. The crash was never
+/// seen.
 #[test]
 fn a_crash_aborts_the_process_if_main_blocks_its_thread() {
     let Some(ended) = in_child(&[]) else {
@@ -319,6 +323,8 @@ impl Drop for PanicsInDrop {
     }
 }
 
+/// A bug: a destructor that panicked at a goroutine's end was unrecovered although the goroutine
+/// was awaited.
 #[test]
 fn a_panic_in_a_futures_destructor_is_the_result_of_its_join_ca15() {
     no_hang(|| {
@@ -350,6 +356,7 @@ fn a_panic_in_a_futures_destructor_is_the_result_of_its_join_ca15() {
     });
 }
 
+/// A bug: such a panic was swallowed.
 #[test]
 fn a_panic_in_the_destructor_of_a_detached_result_is_unrecovered() {
     no_hang(|| {
@@ -520,6 +527,7 @@ fn a_crash_wins_against_a_main_that_drops_the_handle_sch18() {
     });
 }
 
+/// A bug: the crash grace did not elapse while other goroutines ran.
 #[test]
 fn a_crash_aborts_the_process_if_main_blocks_its_thread_while_others_run() {
     in_time(Duration::from_secs(3), || {

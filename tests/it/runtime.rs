@@ -1025,6 +1025,8 @@ fn a_join_can_be_taken_up_again_ca12() {
     });
 }
 
+/// A bug: a goroutine was aborted while its `unblock` ran. If the drop of the result panicked, the
+/// process aborted.
 #[test]
 fn what_an_abandoned_unblock_drops_may_panic() {
     isolated(|| {

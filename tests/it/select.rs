@@ -469,6 +469,8 @@ fn wins_when_parked<const CASES: usize>(
     counts
 }
 
+/// A bug: arms were queued in the order of the source, so of several arms on one channel the first
+/// one always won if the select had parked.
 #[test]
 fn parked_arms_of_one_channel_have_equal_shares_sel19() {
     let (_quiet_tx, quiet) = chan::unbuffered::<()>();
@@ -910,6 +912,8 @@ fn an_offer_that_passes_a_polling_select_is_not_lost() {
     assert_eq!(selecting.as_mut().poll(&mut cx), Poll::Ready(Some(1)));
 }
 
+/// A bug: each offer made the select check its channels again, which polled the case again, which
+/// made an offer: the poll never ended.
 #[test]
 fn a_case_that_offers_to_its_own_select_while_polled_does_not_hang() {
     no_hang(|| {
@@ -969,6 +973,8 @@ fn panics_once() -> gopark::select::Fut<impl Future<Output = ()> + Send> {
     }))
 }
 
+/// A bug: after a case had panicked in a poll, the next poll checked the channels without end,
+/// because the offer seemed to ask for one more check each time.
 #[test]
 fn a_select_whose_case_panicked_may_be_polled_again() {
     no_hang(|| {
@@ -985,6 +991,8 @@ fn a_select_whose_case_panicked_may_be_polled_again() {
     });
 }
 
+/// A bug: a case panicked in a poll, so the token stayed marked as busy. After the last poll and
+/// one more, each offer skipped the select, and no wake came.
 #[test]
 fn a_select_whose_case_panicked_before_the_last_poll_may_be_polled_again() {
     no_hang(|| {
@@ -1011,6 +1019,7 @@ fn a_select_whose_case_panicked_before_the_last_poll_may_be_polled_again() {
     });
 }
 
+/// A bug: each wake of the future compared each of the thousands of cases with each other case.
 #[test]
 fn many_channels_beside_a_busy_future_cost_no_square() {
     no_hang(|| {
@@ -1033,6 +1042,7 @@ fn many_channels_beside_a_busy_future_cost_no_square() {
     });
 }
 
+/// A bug: the hidden methods of `Case`, called by hand, could move a value out of a send twice.
 #[test]
 fn only_a_case_that_won_gives_a_result() {
     use gopark::select::Case;

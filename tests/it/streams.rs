@@ -31,6 +31,8 @@ fn parked<S: Stream + Unpin>(mut stream: S) -> (S, Arc<Wakes>) {
 
 // ------------------------------------------------------------------------------------- that watch
 
+/// A bug: a receiver that was polled as a stream and then dropped left its task's waker with the
+/// channel.
 #[test]
 fn ten_thousand_streams_that_are_gone_leave_no_waker_behind() {
     let (_tx, rx) = chan::unbuffered::<i32>();
@@ -108,6 +110,8 @@ impl Wake for Wrapped {
     }
 }
 
+/// A bug: each poll registered one more waker, and a registration woke the stream: it was woken for
+/// each of its own polls, without end.
 #[test]
 fn a_stream_that_is_polled_with_a_fresh_waker_each_time_does_not_spin() {
     on_procs(1, async {

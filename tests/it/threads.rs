@@ -18,6 +18,7 @@ use crate::util::{Drops, OnDrop, in_time, isolated, no_hang, rt, spin_until};
 /// Longer than each wait of the scheduler here, shorter than a hang.
 const BOUND: Duration = Duration::from_secs(10);
 
+/// A bug: the shutdown ran destructors on its caller, so one that blocked kept it from returning.
 #[test]
 fn a_shutdown_returns_in_time_though_a_destructor_blocks() {
     no_hang(|| {
@@ -75,6 +76,7 @@ fn a_destructor_that_blocks_does_not_keep_the_others_from_being_dropped() {
     });
 }
 
+/// A bug: the shutdown waited without a limit for the destructors of the workers' thread-locals.
 #[test]
 fn a_shutdown_returns_in_time_though_a_thread_local_blocks() {
     struct Blocks(RefCell<Option<mpsc::Receiver<()>>>);
@@ -141,6 +143,7 @@ impl Drop for Owns {
 /// A drop that waits takes a second.
 const WAITED: Duration = Duration::from_millis(900);
 
+/// A bug: the drop ran on a worker of the runtime, and waited for that worker to end.
 #[test]
 fn a_runtime_dropped_by_a_waker_on_its_own_worker_does_not_wait_for_itself() {
     struct Last(#[expect(dead_code, reason = "dropped")] Owns);
@@ -169,6 +172,7 @@ fn a_runtime_dropped_by_a_waker_on_its_own_worker_does_not_wait_for_itself() {
     });
 }
 
+/// A bug: each drop waited for a worker that was waiting in the other drop.
 #[test]
 fn two_runtimes_that_drop_each_other_do_not_wait_in_a_circle() {
     no_hang(|| {
@@ -203,6 +207,8 @@ fn two_runtimes_that_drop_each_other_do_not_wait_in_a_circle() {
     });
 }
 
+/// A bug: the future of an `after_func` that outlived its runtime was dropped on the thread that
+/// fires timers.
 #[test]
 fn what_outlives_its_runtime_is_not_dropped_on_the_timers_thread() {
     no_hang(|| {
@@ -326,6 +332,8 @@ mod linux {
         assert!(blocks_usr1());
     }
 
+    /// A bug: workers inherited the affinity, niceness and signal mask of the thread whose wake
+    /// started them. The monitor starts them now.
     #[test]
     fn a_worker_inherits_nothing_from_the_thread_that_wakes() {
         no_hang(|| {
@@ -362,6 +370,8 @@ mod linux {
         });
     }
 
+    /// A bug: the system once refused a thread for a moment. Goroutines were stranded, and the drop
+    /// of the runtime panicked.
     #[test]
     fn a_waker_that_may_start_no_thread_strands_nothing() {
         isolated(|| {

@@ -922,6 +922,8 @@ fn stop_and_start_of_a_goroutine_agree_tm05() {
     }
 }
 
+/// A bug: a runtime was dropped, and its executor became that of the next one. The future of an
+/// `after_func` of the first runtime started in the second.
 #[test]
 fn a_goroutine_of_a_runtime_that_is_gone_is_not_started_in_another() {
     no_hang(|| {
@@ -1166,6 +1168,8 @@ fn timers_are_moved_by_plain_threads_while_goroutines_wait_tm11() {
     });
 }
 
+/// A bug: the send was pending when it was polled, and was taken before the time was checked. The
+/// time-out reported it as not sent.
 #[test]
 fn a_timeout_tells_a_send_as_sent_that_was_taken_while_it_looked_at_the_time_ca17() {
     let (tx, rx) = chan::unbuffered();
@@ -1173,6 +1177,8 @@ fn a_timeout_tells_a_send_as_sent_that_was_taken_while_it_looked_at_the_time_ca1
     assert_eq!(Hand::new(timeout(Duration::ZERO, operation)).ready(), Ok(Ok(())));
 }
 
+/// A bug: the send was taken between the last poll and its drop, and the time-out reported it as
+/// not sent. The last poll removes the send from the queue now.
 #[test]
 fn what_a_timeout_gives_up_is_out_of_reach_before_it_is_dropped_ca17() {
     let (tx, rx) = chan::unbuffered();
@@ -1205,6 +1211,8 @@ fn what_a_timeout_polls_for_the_first_time_when_it_gives_up_does_not_come_in_ca1
     assert_eq!(polls, 2);
 }
 
+/// A bug: the last poll removed the channel operations of the select from their queues, but did not
+/// reach a send inside a future that was another case. It was taken after that.
 #[test]
 fn what_a_timeout_gives_up_is_out_of_reach_though_it_is_a_future_in_a_select_ca17() {
     let ((tx, rx), (_other_tx, other)) = (chan::unbuffered(), chan::unbuffered::<()>());

@@ -105,6 +105,8 @@ fn a_dropped_wait_changes_no_counter_ca12() {
     wg.done();
 }
 
+/// A bug: `add` checked for room and then added. Three concurrent adds of 2^31 - 2 all found room,
+/// and the carry went into the round, which ended every wait.
 #[test]
 fn too_large_a_counter_panics_and_leaves_the_round_alone() {
     const MOST: usize = (1 << 31) - 1;

@@ -19,6 +19,8 @@ fn return_one(tx: &Sender<usize>, rx: &Receiver<usize>, value: usize) {
     tx.try_send(value).expect("a receive waits");
 }
 
+/// A bug: a value that came back kept the channel on the slow path, even after it had been
+/// received.
 #[test]
 fn a_channel_whose_returned_values_have_been_received_is_as_any_other() {
     for capacity in [0, 4] {

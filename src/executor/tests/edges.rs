@@ -173,6 +173,7 @@ fn cpu_of(prefix: &str) -> Duration {
     Duration::from_millis(10 * ticks)
 }
 
+/// A bug: the worker spun from the time at which a timer was due, while every processor was busy.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_parked_worker_sleeps_while_the_others_fire_the_timers() {

@@ -133,6 +133,8 @@ fn beside<G: Send + 'static, H>(
     (modelled, thread.join().unwrap(), handle)
 }
 
+/// A bug: the goroutine checked for an `AbortHandle` just before the first one was made, which then
+/// found the goroutine not yet ended. If that handle aborted, its entry was never removed.
 #[test]
 fn a_late_remote_of_a_goroutine_that_ends_has_no_entry_left() {
     explore(3, || {

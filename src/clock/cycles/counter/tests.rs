@@ -85,6 +85,8 @@ fn a_suspension_while_the_pace_is_measured_makes_no_deadline_early() {
     }
 }
 
+/// A bug: a thread was interrupted between the reads of the counter and of the clock. For 50 µs all
+/// its time-outs were late by as long as the interruption.
 #[test]
 fn a_pause_in_the_middle_of_a_look_makes_no_deadline_early() {
     for clock_is_read_first in [false, true] {
