@@ -168,7 +168,7 @@ fn threads_of_a_burst_end_and_as_many_are_kept_as_there_are_processors() {
         let start = Instant::now();
         assert!(parked(executor) >= 20);
         while parked(executor) > 2 {
-            assert!(start.elapsed() < 10 * KEEP_PARKED, "the others stay");
+            assert!(start.elapsed() < 10 * KEEP_PARKED, "the surplus threads stay");
             pause();
         }
         assert_eq!(parked(executor), 2);
@@ -198,7 +198,7 @@ fn a_thread_that_is_refused_is_tried_again() {
         }
         assert!(
             start.elapsed() < Duration::from_secs(10),
-            "it is tried again every few milliseconds"
+            "the start is tried again every few milliseconds"
         );
         assert!(!waits.is_finished());
         drop(checked(executor));
@@ -367,7 +367,7 @@ fn one_parked_thread_at_the_bottom_wakes_for_the_earliest_timer() {
     let first = sleeper();
     assert!(first.is_some());
     rt.go(async {});
-    assert_eq!(sleeper(), first, "there is one already");
+    assert_eq!(sleeper(), first, "there is a sleeper already");
     rt.go(sleep(HOUR / 2));
     assert!(
         sleeper().is_some_and(|sleeper| Some(sleeper) != first),
@@ -376,7 +376,7 @@ fn one_parked_thread_at_the_bottom_wakes_for_the_earliest_timer() {
 }
 
 #[test]
-fn whoever_wakes_for_a_timer_that_is_gone_sleeps_until_the_next_one() {
+fn a_thread_that_wakes_for_a_cancelled_timer_sleeps_until_the_next_one() {
     let (rt, executor) = runtime(1);
     rt.go(sleep(Duration::from_secs(3600)));
     drop(settled(executor));
@@ -505,7 +505,7 @@ fn timers_are_looked_at_when_there_is_nothing_else_to_do_or_it_is_their_turn() {
     assert_eq!(still.fired(), [0]);
     still.timers(0, Time::PAST, 1);
     still.goroutines(0, 1);
-    assert!(!processor.fire_due(false), "it has something else to do");
+    assert!(!processor.fire_due(false), "the processor has a goroutine to run");
     assert_eq!(still.fired(), []);
     assert!(processor.fire_due(true));
     assert_eq!(still.fired(), [0]);
@@ -524,7 +524,7 @@ fn a_look_at_timers_fires_no_more_than_there_is_room_for_but_some() {
 }
 
 #[test]
-fn whoever_has_nothing_to_do_fires_what_is_due_anywhere_and_the_monitor_what_is_overdue() {
+fn an_idle_worker_fires_all_due_timers_and_the_monitor_all_overdue_ones() {
     let mut still = Still::new(2);
     let executor = still.executor;
     assert!(!executor.fire_late(Duration::ZERO));
@@ -595,7 +595,7 @@ fn a_goroutine_that_does_not_wait_alone_wakes_an_idle_processor() {
 }
 
 #[test]
-fn a_thief_takes_half_of_what_waits_elsewhere_or_what_waits_for_everybody() {
+fn a_thief_takes_half_of_another_queue_or_from_the_global_queue() {
     let still = Still::new(3);
     let steal = || still.executor.steal(still.processors[0]);
     assert!(!still.ran(steal()));
@@ -619,7 +619,7 @@ fn a_thief_takes_half_of_what_waits_elsewhere_or_what_waits_for_everybody() {
 }
 
 #[test]
-fn a_processor_takes_its_share_of_what_waits_for_everybody() {
+fn a_processor_takes_its_share_of_the_global_queue() {
     let still = Still::new(4);
     let take = |procs| still.executor.take_global(still.processors[0], procs);
     assert!(!still.ran(take(4)));
@@ -712,7 +712,7 @@ fn a_retired_executor_is_as_a_new_one() {
 }
 
 #[test]
-fn what_waits_at_a_processor_can_be_given_to_everybody() {
+fn the_goroutines_of_a_processor_can_move_to_the_global_queue() {
     let still = Still::new(2);
     let (executor, processor) = (still.executor, still.processors[0]);
     let own = || {

@@ -43,7 +43,7 @@ fn note_when(future: Parked, is_there: impl Fn(&Header) -> bool + Send) -> Optio
         let goroutine = go(future);
         let start = Instant::now();
         while !is_there(goroutine.header()) {
-            assert!(start.elapsed() < Duration::from_secs(30), "it never parks");
+            assert!(start.elapsed() < Duration::from_secs(30), "the goroutine never parks");
             gosched().await;
         }
         goroutine.header().wait_note()

@@ -16,7 +16,7 @@ fn a_worker_is_woken_if_a_processor_is_idle_and_no_worker_searches() {
     );
     idle.acquire_processor();
     assert_eq!((idle.idle(), idle.should_notify(), idle.try_begin_notify()), (0, false, false));
-    // It found nothing.
+    // The searching worker found nothing.
     assert!(idle.end_search());
     idle.transition_to_idle();
     assert_eq!((idle.idle(), idle.should_notify(), idle.try_begin_notify()), (1, true, true));

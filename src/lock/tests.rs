@@ -43,7 +43,7 @@ fn no_hang<T: Send + 'static>(body: impl FnOnce() -> T + Send + 'static) -> T {
         Ok(result) => result,
         Err(RecvTimeoutError::Timeout) => panic!("a thread sleeps, and is not woken"),
         Err(RecvTimeoutError::Disconnected) => {
-            std::panic::resume_unwind(thread.join().expect_err("it has panicked"))
+            std::panic::resume_unwind(thread.join().expect_err("the thread has panicked"))
         }
     }
 }
@@ -101,7 +101,7 @@ fn a_sleeper_that_loses_is_handed_the_lock_by_the_next_unlock() {
         lock.wake_one();
         until(|| lock.sleepers() == (1, 1));
         lock.unlock();
-        assert!(!lock.try_lock(), "it was not handed the lock");
+        assert!(!lock.try_lock(), "the sleeper was not handed the lock");
         release.send(()).unwrap();
         sleeper.join().unwrap().unwrap();
         assert!(lock.is_idle());

@@ -64,7 +64,7 @@ fn a_crowd_takes_no_more_than_its_entries() {
 
 /// A bug: one long-lived goroutine kept the memory of all.
 #[test]
-fn who_lives_on_keeps_the_room_of_a_block_and_not_of_a_crowd() {
+fn a_long_lived_goroutine_keeps_the_memory_of_one_block_only() {
     let registry = Registry::default();
     let mut indices = crowd(&registry, 100 * BLOCK);
     let last = indices.pop().unwrap();

@@ -48,7 +48,7 @@ fn job(roused: Roused<u32>) -> u32 {
 }
 
 #[test]
-fn the_worker_that_parked_last_is_called_first_and_who_sleeps_until_a_timer_last() {
+fn the_worker_that_parked_last_is_called_first_and_the_sleeper_last() {
     let spares = spares(1, 10, 4);
     let first = parked(&spares, Time::NEVER);
     let sleeper = parked(&spares, Time::now().after(LONG));
@@ -71,7 +71,7 @@ fn the_worker_that_parked_last_is_called_first_and_who_sleeps_until_a_timer_last
 }
 
 #[test]
-fn who_sleeps_until_an_earlier_timer_takes_the_sleepers_part() {
+fn a_worker_that_sleeps_until_an_earlier_timer_becomes_the_sleeper() {
     let spares = spares(1, 10, 3);
     let late = parked(&spares, Time::now().after(2 * LONG));
     let until = spares.sleeper().unwrap().1;
@@ -98,7 +98,7 @@ fn a_job_is_handed_to_a_parked_worker_or_left_to_the_thread_that_is_started_for_
     // The worker has just run goroutines, and there is room for a thread.
     assert!(matches!(at_once(&spares, false), Roused::Timeout));
     assert_eq!(spares.begin_starts().len(), 1);
-    assert_eq!(spares.begin_starts().len(), 0, "it is on its way");
+    assert_eq!(spares.begin_starts().len(), 0, "the thread is starting");
     spares.arrive();
     assert_eq!(job(at_once(&spares, true)), 2);
     assert!(!spares.has_wish());
@@ -114,7 +114,7 @@ fn a_job_is_handed_to_a_parked_worker_or_left_to_the_thread_that_is_started_for_
 }
 
 #[test]
-fn whoever_sleeps_until_a_timer_has_a_job_last_and_leaves_the_timer_to_the_monitor() {
+fn the_sleeper_gets_a_job_last_and_leaves_its_timer_to_the_monitor() {
     let spares = spares(1, 4, 2);
     let sleeper = parked(&spares, Time::now().after(LONG));
     let other = parked(&spares, Time::NEVER);
@@ -162,7 +162,7 @@ fn there_are_no_more_threads_than_the_limit_and_each_that_ends_makes_room() {
         assert!(!spares.call());
     }
     assert_eq!(spares.begin_starts().len(), 1);
-    assert!(!spares.can_call(), "none would come for one more");
+    assert!(!spares.can_call(), "no thread would come for another call");
     assert_eq!(spares.begin_starts().len(), 0);
     spares.arrive();
     let thread = thread::spawn(|| ());
@@ -236,7 +236,7 @@ fn a_thread_counts_until_it_is_joined() {
     let id = thread.thread().id();
     spares.started(thread);
     spares.join_left();
-    assert!(!spares.all_left(), "it runs");
+    assert!(!spares.all_left(), "the thread still runs");
     spares.leave(id);
     assert!(spares.all_left() && !spares.is_empty());
     spares.join_left();

@@ -24,7 +24,7 @@ fn ends(body: impl FnOnce() + Send + 'static) {
         body();
         let _ = done.send(());
     });
-    is_done.recv_timeout(Duration::from_secs(30)).expect("it hangs, or panicked");
+    is_done.recv_timeout(Duration::from_secs(30)).expect("the body hangs or has panicked");
 }
 
 #[test]
@@ -269,7 +269,7 @@ fn a_result_whose_destructor_unblocks_ends_with_the_runtime() {
     detached.send(()).unwrap();
     has_begun.recv().unwrap();
     drop(rt);
-    assert!(is_done.recv_timeout(Duration::from_secs(10)).is_ok(), "its thread never ends");
+    assert!(is_done.recv_timeout(Duration::from_secs(10)).is_ok(), "the thread never ends");
 }
 
 #[test]
@@ -280,7 +280,7 @@ fn as_many_threads_are_kept_as_there_are_processors_now() {
     rt.gomaxprocs(1);
     let start = Instant::now();
     while parked(executor) > 1 {
-        assert!(start.elapsed() < 5 * KEEP_PARKED, "the others stay");
+        assert!(start.elapsed() < 5 * KEEP_PARKED, "the surplus threads stay");
         pause();
     }
 }

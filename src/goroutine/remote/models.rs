@@ -58,7 +58,7 @@ impl Modelled {
 
     fn touch(&self) {
         // SAFETY: checked by loom.
-        self.memory.with(|memory| assert!(unsafe { *memory }, "it was freed"));
+        self.memory.with(|memory| assert!(unsafe { *memory }, "the memory was freed"));
     }
 
     fn leave(&self) {
@@ -180,7 +180,7 @@ fn an_abort_by_a_late_remote_is_seen_by_the_goroutine_that_parks_or_wakes_it() {
             goroutine.detach();
             woken
         });
-        assert!(seen || woken, "it parks, and is aborted");
+        assert!(seen || woken, "the goroutine parks although it was aborted");
         assert!(!goroutine.has_entry());
     });
 }
@@ -193,7 +193,7 @@ fn an_abort_after_the_handle_is_gone_reaches_the_goroutine_as_well() {
             goroutine.detach();
             goroutine.abort(&remote)
         });
-        assert!(seen || woken, "it parks, and is aborted");
+        assert!(seen || woken, "the goroutine parks although it was aborted");
         assert!(!goroutine.has_entry());
     });
 }
