@@ -96,10 +96,32 @@ async fn select_among<const CHANNELS: usize>(n: usize, capacity: usize) -> Durat
             let value = match &of[..] {
                 [a, b] => gopark::select! { v = a.recv() => v, v = b.recv() => v },
                 [a, b, c, d] => {
-                    gopark::select! { v = a.recv() => v, v = b.recv() => v, v = c.recv() => v, v = d.recv() => v }
+                    gopark::select! {
+                        v = a.recv() => v,
+                        v = b.recv() => v,
+                        v = c.recv() => v,
+                        v = d.recv() => v,
+                    }
                 }
                 [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] => {
-                    gopark::select! { v = a.recv() => v, v = b.recv() => v, v = c.recv() => v, v = d.recv() => v, v = e.recv() => v, v = f.recv() => v, v = g.recv() => v, v = h.recv() => v, v = i.recv() => v, v = j.recv() => v, v = k.recv() => v, v = l.recv() => v, v = m.recv() => v, v = n.recv() => v, v = o.recv() => v, v = p.recv() => v }
+                    gopark::select! {
+                        v = a.recv() => v,
+                        v = b.recv() => v,
+                        v = c.recv() => v,
+                        v = d.recv() => v,
+                        v = e.recv() => v,
+                        v = f.recv() => v,
+                        v = g.recv() => v,
+                        v = h.recv() => v,
+                        v = i.recv() => v,
+                        v = j.recv() => v,
+                        v = k.recv() => v,
+                        v = l.recv() => v,
+                        v = m.recv() => v,
+                        v = n.recv() => v,
+                        v = o.recv() => v,
+                        v = p.recv() => v,
+                    }
                 }
                 _ => unreachable!(),
             };

@@ -27,7 +27,13 @@ unsafe extern "C" fn memcpy(to: *mut c_void, from: *const c_void, len: usize) ->
     // SAFETY: the caller's promise; it is not written in Rust, because the compiler might turn that
     // into a call of `memcpy`.
     unsafe {
-        asm!("rep movsb", inout("rcx") len => _, inout("rdi") to => _, inout("rsi") from => _, options(nostack))
+        asm!(
+            "rep movsb",
+            inout("rcx") len => _,
+            inout("rdi") to => _,
+            inout("rsi") from => _,
+            options(nostack),
+        )
     };
     to
 }

@@ -28,8 +28,8 @@ fn the_public_api_is_the_recorded_one() {
     let version = String::from_utf8_lossy(&version);
     assert!(
         version.starts_with(&format!("rustc {} ", pinned())),
-        "this is {version}: run the test with the toolchain of rust-toolchain.toml, because the pages \
-         of rustdoc differ from release to release"
+        "this is {version}: run the test with the toolchain of rust-toolchain.toml, because \
+         rustdoc's pages differ from release to release"
     );
     let mut found = public_api(&documentation());
     found.extend(features());

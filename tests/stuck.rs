@@ -917,7 +917,7 @@ fn run_in_process(scenario: &Scenario) -> Ended {
                 let _ = child.wait();
                 break None;
             }
-            None => thread::sleep(Duration::from_millis(10)), // asleep: between two looks at another process
+            None => thread::sleep(Duration::from_millis(10)), // asleep: it polls a process
         }
     };
     let mut stderr = String::new();

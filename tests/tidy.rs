@@ -694,8 +694,8 @@ fn tests_wait_for_events_not_for_time() {
             let naps = words(&line_code).zip(line_code.match_indices(nap)).next().is_some();
             assert!(
                 !naps || why,
-                "{}, line {}: wait for what happens, not for time; if sleeping is the very subject, say so in the line: \
-                 `// asleep: why`",
+                "{}, line {}: wait for an event, not for time; if sleeping is the subject, say \
+                 so in the line: `// asleep: why`",
                 path.display(),
                 at + 1
             );

@@ -55,10 +55,32 @@ macro_rules! ours {
                         gopark::select! { v = a.recv() => v, v = b.recv() => v }
                     }
                     [a, b, c, d] => {
-                        gopark::select! { v = a.recv() => v, v = b.recv() => v, v = c.recv() => v, v = d.recv() => v }
+                        gopark::select! {
+                            v = a.recv() => v,
+                            v = b.recv() => v,
+                            v = c.recv() => v,
+                            v = d.recv() => v,
+                        }
                     }
                     [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] => {
-                        gopark::select! { v = a.recv() => v, v = b.recv() => v, v = c.recv() => v, v = d.recv() => v, v = e.recv() => v, v = f.recv() => v, v = g.recv() => v, v = h.recv() => v, v = i.recv() => v, v = j.recv() => v, v = k.recv() => v, v = l.recv() => v, v = m.recv() => v, v = n.recv() => v, v = o.recv() => v, v = p.recv() => v }
+                        gopark::select! {
+                            v = a.recv() => v,
+                            v = b.recv() => v,
+                            v = c.recv() => v,
+                            v = d.recv() => v,
+                            v = e.recv() => v,
+                            v = f.recv() => v,
+                            v = g.recv() => v,
+                            v = h.recv() => v,
+                            v = i.recv() => v,
+                            v = j.recv() => v,
+                            v = k.recv() => v,
+                            v = l.recv() => v,
+                            v = m.recv() => v,
+                            v = n.recv() => v,
+                            v = o.recv() => v,
+                            v = p.recv() => v,
+                        }
                     }
                     _ => unreachable!(),
                 };
@@ -71,7 +93,12 @@ macro_rules! ours {
             }
 
             #[inline(always)]
-            fn looks(empty: &mut Self::Receiver, full: &Self::Sender, ready: &mut Self::Receiver, room: &Self::Sender) {
+            fn looks(
+                empty: &mut Self::Receiver,
+                full: &Self::Sender,
+                ready: &mut Self::Receiver,
+                room: &Self::Sender,
+            ) {
                 gopark::select! { _ = empty.recv() => unreachable!(), default => {} }
                 gopark::select! { _ = full.send(0) => unreachable!(), default => {} }
                 gopark::select! { _ = room.send(0) => {}, default => unreachable!() }
@@ -108,10 +135,32 @@ macro_rules! theirs {
                         tokio::select! { _ = a.$recv() => {}, _ = b.$recv() => {} }
                     }
                     [a, b, c, d] => {
-                        tokio::select! { _ = a.$recv() => {}, _ = b.$recv() => {}, _ = c.$recv() => {}, _ = d.$recv() => {} }
+                        tokio::select! {
+                            _ = a.$recv() => {}
+                            _ = b.$recv() => {}
+                            _ = c.$recv() => {}
+                            _ = d.$recv() => {}
+                        }
                     }
                     [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] => {
-                        tokio::select! { _ = a.$recv() => {}, _ = b.$recv() => {}, _ = c.$recv() => {}, _ = d.$recv() => {}, _ = e.$recv() => {}, _ = f.$recv() => {}, _ = g.$recv() => {}, _ = h.$recv() => {}, _ = i.$recv() => {}, _ = j.$recv() => {}, _ = k.$recv() => {}, _ = l.$recv() => {}, _ = m.$recv() => {}, _ = n.$recv() => {}, _ = o.$recv() => {}, _ = p.$recv() => {} }
+                        tokio::select! {
+                            _ = a.$recv() => {}
+                            _ = b.$recv() => {}
+                            _ = c.$recv() => {}
+                            _ = d.$recv() => {}
+                            _ = e.$recv() => {}
+                            _ = f.$recv() => {}
+                            _ = g.$recv() => {}
+                            _ = h.$recv() => {}
+                            _ = i.$recv() => {}
+                            _ = j.$recv() => {}
+                            _ = k.$recv() => {}
+                            _ = l.$recv() => {}
+                            _ = m.$recv() => {}
+                            _ = n.$recv() => {}
+                            _ = o.$recv() => {}
+                            _ = p.$recv() => {}
+                        }
                     }
                     _ => unreachable!(),
                 }
@@ -123,7 +172,12 @@ macro_rules! theirs {
             }
 
             #[inline(always)]
-            fn looks(empty: &mut Self::Receiver, full: &Self::Sender, ready: &mut Self::Receiver, room: &Self::Sender) {
+            fn looks(
+                empty: &mut Self::Receiver,
+                full: &Self::Sender,
+                ready: &mut Self::Receiver,
+                room: &Self::Sender,
+            ) {
                 assert!(empty.try_recv().is_err() && full.try_send(0).is_err());
                 assert!(room.try_send(0).is_ok() && ready.try_recv().is_ok());
             }

@@ -417,7 +417,10 @@ fn channels_hand_over_and_close_whatever_wakers_do_ca19() {
             received(0, |_, rx, values| {
                 let (_tx, never) = chan::unbuffered::<()>();
                 Box::pin(async move {
-                    select! { v = rx.recv() => values.arrived(v.unwrap()), _ = never.recv() => unreachable!() }
+                    select! {
+                        v = rx.recv() => values.arrived(v.unwrap()),
+                        _ = never.recv() => unreachable!(),
+                    }
                     drop(_tx);
                 })
             })
@@ -450,7 +453,10 @@ fn channels_hand_over_and_close_whatever_wakers_do_ca19() {
             closed(|tx, rx| {
                 let (_tx, never) = chan::unbuffered::<()>();
                 Box::pin(async move {
-                    select! { v = rx.recv() => assert_eq!(v, None), _ = never.recv() => unreachable!() }
+                    select! {
+                        v = rx.recv() => assert_eq!(v, None),
+                        _ = never.recv() => unreachable!(),
+                    }
                     drop((tx, _tx));
                 })
             })

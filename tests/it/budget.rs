@@ -282,7 +282,10 @@ fn every_await_of_a_socket_spends_sch03() {
         each_lets_a_sibling_run! {
             "read" => { a.write_all(b"x").await.unwrap(); b.read(&mut [0]).await.unwrap() };
             "write" => { a.write(b"x").await.unwrap(); b.read(&mut [0]).await.unwrap() };
-            "read_exact" => { a.write_all(b"xy").await.unwrap(); b.read_exact(&mut [0; 2]).await.unwrap() };
+            "read_exact" => {
+                a.write_all(b"xy").await.unwrap();
+                b.read_exact(&mut [0; 2]).await.unwrap()
+            };
             "write_all" => { a.write_all(b"x").await.unwrap(); b.try_read(&mut [0]).unwrap() };
             "write_vectored" => {
                 a.write_vectored(&[std::io::IoSlice::new(b"x")]).await.unwrap();

@@ -103,7 +103,8 @@ fn a_program_that_differs_from_the_model_is_told_step_by_step() {
     let error = run_with(&program, meddle).expect_err("it differs");
     assert_eq!(
         error,
-        "value 0 was dropped 1 times, not 2, after\n  try_send 0x01\n  try_recv 0x01\n  poll 0x00\n",
+        "value 0 was dropped 1 times, not 2, after\n  \
+         try_send 0x01\n  try_recv 0x01\n  poll 0x00\n",
         "the steps are told"
     );
 }

@@ -556,7 +556,8 @@ fn a_stream_that_looks_while_a_sending_select_is_busy_is_told_later_ca05() {
                 polls += 1;
                 if polls == 2 {
                     let mut cx = Context::from_waker(&stream_waker);
-                    assert!(Pin::new(&mut stream).poll_next(&mut cx).is_pending(), "the select is busy");
+                    let polled = Pin::new(&mut stream).poll_next(&mut cx);
+                    assert!(polled.is_pending(), "the select is busy");
                 }
                 Poll::<()>::Pending
             })) => false,

@@ -240,7 +240,10 @@ fn a_reservation_is_a_case_that_loses_without_a_trace_ca05() {
 
     tx.try_send(2).unwrap();
     let mut selecting = Hand::parked(async {
-        select! { place = tx.reserve() => place.unwrap().send(3), _ = stopped.recv() => unreachable!() }
+        select! {
+            place = tx.reserve() => place.unwrap().send(3),
+            _ = stopped.recv() => unreachable!(),
+        }
     });
     assert_eq!(rx.try_recv(), Ok(2));
     assert_eq!(selecting.wakes(), 1);

@@ -80,7 +80,7 @@ fn a_local_main_that_wakes_others_while_it_panics_ends() {
                 let (tx, rx) = chan::unbuffered::<()>();
                 go(async move { rx.recv().await });
                 gosched().await;
-                thread::sleep(Duration::from_millis(20)); // asleep: a thread that blocks is the subject
+                thread::sleep(Duration::from_millis(20)); // asleep: the subject
                 let _tx = tx;
                 panic!("main");
             })
@@ -304,7 +304,8 @@ fn a_crash_wins_against_a_local_main_that_returns_sch18() {
             rt.block_on_local(async {
                 let (tx, rx) = chan::unbuffered::<()>();
                 go(async move {
-                    let _slow = OnDrop(|| thread::sleep(Duration::from_millis(50))); // asleep: a thread that blocks is the subject
+                    let slow = Duration::from_millis(50);
+                    let _slow = OnDrop(move || thread::sleep(slow)); // asleep: the subject
                     let _tx = tx;
                     panic!("crash");
                 });
@@ -329,7 +330,8 @@ fn a_crash_wins_against_a_local_main_that_saw_what_the_unwinding_left_sch18() {
                     group.add(1);
                     let theirs = group.clone();
                     go(async move {
-                        let _slow = OnDrop(|| thread::sleep(Duration::from_millis(50))); // asleep: a thread that blocks is the subject
+                        let slow = Duration::from_millis(50);
+                        let _slow = OnDrop(move || thread::sleep(slow)); // asleep: the subject
                         let _left = OnDrop(move || match way {
                             0 => drop(tx.close()),
                             1 => tx.try_send(()).unwrap(),
@@ -388,9 +390,9 @@ fn a_retired_processor_that_is_handed_over_by_block_in_place_wakes_somebody_sch1
                     if both.fetch_add(1, SeqCst) == 2 {
                         return;
                     }
-                    thread::sleep(Duration::from_millis(2)); // asleep: a thread that blocks is the subject
+                    thread::sleep(Duration::from_millis(2)); // asleep: the subject
                     gopark::gomaxprocs(1);
-                    thread::sleep(Duration::from_millis(10)); // asleep: a thread that blocks is the subject
+                    thread::sleep(Duration::from_millis(10)); // asleep: the subject
                     let (tx, rx) = std::sync::mpsc::channel();
                     go(async move { tx.send(()).unwrap() });
                     gopark::block_in_place(|| {
@@ -419,9 +421,9 @@ fn a_thread_blocked_on_a_retired_processor_starves_nobody_sch12() {
                     if both.fetch_add(1, SeqCst) == 2 {
                         return;
                     }
-                    thread::sleep(Duration::from_millis(2)); // asleep: a thread that blocks is the subject
+                    thread::sleep(Duration::from_millis(2)); // asleep: the subject
                     gopark::gomaxprocs(1);
-                    thread::sleep(Duration::from_millis(10)); // asleep: a thread that blocks is the subject
+                    thread::sleep(Duration::from_millis(10)); // asleep: the subject
                     let (tx, rx) = std::sync::mpsc::channel();
                     go(async move { tx.send(()).unwrap() });
                     rx.recv_timeout(Duration::from_secs(2)).expect("the other one to run");

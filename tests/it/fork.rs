@@ -17,8 +17,8 @@ use gopark::{
 
 use crate::util::{in_child, isolated, rt};
 
-const REFUSAL: &str = "gopark: this process was forked from one in which gopark had threads, and has none of them: fork before \
-                       the first runtime, or `exec` in the child";
+const REFUSAL: &str = "gopark: this process was forked from one in which gopark had threads, \
+                       and has none of them: fork before the first runtime, or `exec` in the child";
 const HOUR: Duration = Duration::from_secs(3600);
 
 /// The file in which the last panic happened.

@@ -172,7 +172,11 @@ impl Scene {
         let (tx, rx, value) = (self.tx.clone(), self.rx.clone(), self.one());
         let (_quiet_tx, quiet) = chan::unbuffered::<()>();
         Box::pin(async move {
-            select! { r = tx.send(value) => drop(r), v = rx.recv() => drop(v), _ = quiet.recv() => {} }
+            select! {
+                r = tx.send(value) => drop(r),
+                v = rx.recv() => drop(v),
+                _ = quiet.recv() => {}
+            }
             drop(_quiet_tx);
         })
     }
@@ -292,7 +296,8 @@ impl<F: Future> Future for Wrapped<F> {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         thread_local! {
             /// The functions of the task's own waker, and the callback, during the poll.
-            static INNER: RefCell<Option<(&'static RawWakerVTable, Act)>> = const { RefCell::new(None) };
+            static INNER: RefCell<Option<(&'static RawWakerVTable, Act)>> =
+                const { RefCell::new(None) };
         }
         static TABLE: RawWakerVTable =
             RawWakerVTable::new(clone, |_| unreachable!("never owned"), wake_by_ref, |_| ());
@@ -459,7 +464,11 @@ fn values_may_use_the_channel_when_dropped_ca06() {
                 // The losers of a select.
                 let (quiet, _quiet_rx) = chan::unbuffered();
                 let mut selecting = Hand::new(async {
-                    select! { _ = quiet.send(new()) => {}, _ = quiet.send(new()) => {}, v = rx.recv() => drop(v) }
+                    select! {
+                        _ = quiet.send(new()) => {}
+                        _ = quiet.send(new()) => {}
+                        v = rx.recv() => drop(v),
+                    }
                 });
                 let _ = selecting.poll();
                 drop(tx.try_send(new()));
@@ -640,8 +649,8 @@ fn what_is_shared_is_unwind_safe() {
         sync::Semaphore,
         sync::WaitGroup,
     )>();
-    safe::<(sync::Pool<Cell<u8>>, sync::ErrGroup<Cell<u8>>, sync::SingleFlight<Cell<u8>, Cell<u8>>)>(
-    );
+    type Flight = sync::SingleFlight<Cell<u8>, Cell<u8>>;
+    safe::<(sync::Pool<Cell<u8>>, sync::ErrGroup<Cell<u8>>, Flight)>();
     safe::<(
         sync::OnceValue<u8>,
         context::Context,
@@ -757,7 +766,11 @@ fn a_losing_send_that_panics_leaves_no_registration() {
             assert_eq!(arsenal.left(), 0, "capacity {cap}, a list with a default");
             tx.try_send(arsenal.dud(0)).unwrap();
             blast(2, || {
-                select! { r = quiet_tx.send(arsenal.live(2)) => drop(r), v = rx.recv() => drop(v), default => {} }
+                select! {
+                    r = quiet_tx.send(arsenal.live(2)) => drop(r),
+                    v = rx.recv() => drop(v),
+                    default => {}
+                }
             });
             assert_eq!(arsenal.left(), 0, "capacity {cap}, with a default");
         }
@@ -766,7 +779,8 @@ fn a_losing_send_that_panics_leaves_no_registration() {
         tx.try_send(arsenal.dud(0)).unwrap();
         blast(2, || poll_once(waiting.as_mut(), Waker::noop()));
         drop(waiting);
-        while rx.try_recv().is_ok() {} // a list drops its losers before it looks at the winner: the value may still be there
+        // A list drops its losers before it looks at the winner: the value may still be there.
+        while rx.try_recv().is_ok() {}
         assert_eq!(arsenal.left(), 0, "capacity {cap}, a list");
         blast(2, || {
             select! { r = quiet_tx.send(arsenal.live(2)) => drop(r), default => {} }

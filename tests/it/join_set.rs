@@ -62,7 +62,8 @@ fn each_goroutine_has_one_result_whichever_are_aborted_and_joins_dropped() {
     no_hang(move || {
         runtime.block_on(async {
             for seed in 0..60 {
-                let (mut dice, drops, gate) = (Dice::new(seed), Drops::new(), Arc::new(Notify::new()));
+                let (mut dice, drops, gate) =
+                    (Dice::new(seed), Drops::new(), Arc::new(Notify::new()));
                 let (mut set, mut aborts) = (JoinSet::new(), Vec::new());
                 let (mut spawned, mut results) = (0, 0);
                 let take = |result: Result<usize, JoinError>, results: &mut usize| {
@@ -90,7 +91,9 @@ fn each_goroutine_has_one_result_whichever_are_aborted_and_joins_dropped() {
                                 aborts.push(abort);
                             }
                         }
-                        3 if !aborts.is_empty() => aborts.swap_remove(dice.roll(aborts.len())).abort(),
+                        3 if !aborts.is_empty() => {
+                            aborts.swap_remove(dice.roll(aborts.len())).abort()
+                        }
                         4 => gate.notify_one(),
                         5 => gosched().await,
                         6 if !set.is_empty() => {
@@ -114,7 +117,9 @@ fn each_goroutine_has_one_result_whichever_are_aborted_and_joins_dropped() {
                     // A goroutine that has not started reaches the gate only now.
                     gate.notify_all();
                     select! {
-                        result = set.join_next() => take(result.expect("it is not empty"), &mut results),
+                        result = set.join_next() => {
+                            take(result.expect("it is not empty"), &mut results)
+                        }
                         default => gosched().await,
                     }
                 }

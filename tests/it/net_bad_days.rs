@@ -348,7 +348,7 @@ fn sockets_are_served_while_all_processors_are_lent() {
                 });
                 gopark::gosched().await;
                 let writer = std::thread::spawn(move || {
-                    std::thread::sleep(Duration::from_millis(150)); // asleep: until the monitor is at rest
+                    std::thread::sleep(Duration::from_millis(150)); // asleep: the monitor rests
                     let now = Instant::now();
                     futures_lite::future::block_on(a.write_all(b"x")).unwrap();
                     (a, now)

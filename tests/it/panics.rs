@@ -514,7 +514,8 @@ fn a_crash_wins_against_a_main_that_drops_the_handle_sch18() {
                 rt.block_on(async {
                     let (tx, rx) = chan::bounded(1);
                     let handle = go(async move {
-                        let _slow = OnDrop(|| thread::sleep(Duration::from_millis(1))); // asleep: a thread that blocks is the subject
+                        let slow = Duration::from_millis(1);
+                        let _slow = OnDrop(move || thread::sleep(slow)); // asleep: the subject
                         let _notify = OnDrop(|| tx.try_send(()).unwrap());
                         panic!("its handle is dropped");
                     });

@@ -216,7 +216,11 @@ fn default_runs_if_nothing_is_ready_and_never_waits_or_gives_way_sel03() {
         let (tx, rx) = chan::unbuffered::<()>();
         let mut looks = pin!(async {
             for _ in 0..1000 {
-                select! { _ = rx.recv() => unreachable!(), _ = tx.send(()) => unreachable!(), default => {} }
+                select! {
+                    _ = rx.recv() => unreachable!(),
+                    _ = tx.send(()) => unreachable!(),
+                    default => {}
+                }
             }
         });
         assert!(poll_fn(|cx| Poll::Ready(looks.as_mut().poll(cx))).await.is_ready());
@@ -367,7 +371,8 @@ fn selects_that_face_each_other_pair_off_sel07() {
             Runtime::builder().gomaxprocs(procs).build().unwrap().block_on(async {
                 let (a_tx, a) = chan::unbuffered::<usize>();
                 let (b_tx, b) = chan::unbuffered::<usize>();
-                let (sent, received) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+                let (sent, received) =
+                    (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
                 let wg = WaitGroup::new();
                 for i in 0..8 {
                     let (a_tx, b_tx, a, b) = (a_tx.clone(), b_tx.clone(), a.clone(), b.clone());
@@ -375,7 +380,10 @@ fn selects_that_face_each_other_pair_off_sel07() {
                     wg.go(async move {
                         for v in 0..1_000 {
                             if i % 2 == 0 {
-                                select! { r = a_tx.send(v) => r.unwrap(), r = b_tx.send(v) => r.unwrap() }
+                                select! {
+                                    r = a_tx.send(v) => r.unwrap(),
+                                    r = b_tx.send(v) => r.unwrap(),
+                                }
                                 sent.fetch_add(v, Ordering::Relaxed);
                             } else {
                                 let v = select! { v = b.recv() => v, v = a.recv() => v };
@@ -417,7 +425,11 @@ fn a_select_never_meets_itself_but_another_one_sel08() {
     // On a buffered channel it may receive its own value.
     let (tx, rx) = chan::bounded(10);
     for _ in 0..100 {
-        select! { r = tx.send(1) => r.unwrap(), v = rx.recv() => assert_eq!(v, Some(1)), default => unreachable!() }
+        select! {
+            r = tx.send(1) => r.unwrap(),
+            v = rx.recv() => assert_eq!(v, Some(1)),
+            default => unreachable!(),
+        }
         if tx.is_full() {
             rx.try_recv().unwrap();
         }
@@ -432,7 +444,13 @@ fn the_same_channel_may_stand_several_times_sel09() {
     let mut cx = Context::from_waker(&waker);
     for v in 0..10 {
         let mut selecting = pin!(async {
-            select! { v = a.recv() => v, v = b.recv() => v, v = a.recv() => v, v = b.recv() => v, v = a.recv() => v }
+            select! {
+                v = a.recv() => v,
+                v = b.recv() => v,
+                v = a.recv() => v,
+                v = b.recv() => v,
+                v = a.recv() => v,
+            }
         });
         assert!(selecting.as_mut().poll(&mut cx).is_pending());
         let mut plain = pin!(a.recv());
@@ -489,7 +507,12 @@ fn parked_arms_of_one_channel_have_equal_shares_sel19() {
 
     let receives = async |_: &Sender<usize>, rx: &Receiver<usize>| {
         let twin = rx.clone();
-        select! { _ = rx.recv() => 0, _ = quiet.recv() => unreachable!(), _ = twin.recv() => 1, _ = rx.recv() => 2 }
+        select! {
+            _ = rx.recv() => 0,
+            _ = quiet.recv() => unreachable!(),
+            _ = twin.recv() => 1,
+            _ = rx.recv() => 2,
+        }
     };
     all_even(&wins_when_parked::<3>(receives, send));
     all_even(&wins_when_parked::<3>(receives, close));
@@ -523,7 +546,13 @@ fn parked_arms_of_one_channel_have_equal_shares_sel19() {
     all_even(&wins_when_parked::<2>(sends, close));
 
     let biased = async |tx: &Sender<usize>, rx: &Receiver<usize>| {
-        select! { biased; _ = quiet.recv() => 2, _ = rx.recv() => 0, _ = tx.send(9) => 3, _ = rx.recv() => 1 }
+        select! {
+            biased;
+            _ = quiet.recv() => 2,
+            _ = rx.recv() => 0,
+            _ = tx.send(9) => 3,
+            _ = rx.recv() => 1,
+        }
     };
     assert_eq!(wins_when_parked(biased, send), [PARKED_ROUNDS, 0, 0, 0]);
     assert_eq!(wins_when_parked(biased, close), [PARKED_ROUNDS, 0, 0, 0]);
@@ -785,11 +814,21 @@ fn joins_waits_and_futures_are_cases() {
             wg.add(1);
             let (tx, rx) = chan::unbuffered::<i32>();
             let mut handle = go(async move { rx.recv().await });
-            select! { _ = &mut handle => unreachable!(), _ = wg.wait() => unreachable!(), r = tx.send(3) => r.unwrap() }
-            select! { v = &mut handle => assert_eq!(v.unwrap(), Some(3)), _ = never.recv() => unreachable!() }
+            select! {
+                _ = &mut handle => unreachable!(),
+                _ = wg.wait() => unreachable!(),
+                r = tx.send(3) => r.unwrap(),
+            }
+            select! {
+                v = &mut handle => assert_eq!(v.unwrap(), Some(3)),
+                _ = never.recv() => unreachable!(),
+            }
             wg.done();
             select! { _ = wg.wait() => {} , _ = never.recv() => unreachable!() }
-            select! { v = fut(async { gosched().await; 9 }) => assert_eq!(v, 9), _ = never.recv() => unreachable!() }
+            select! {
+                v = fut(async { gosched().await; 9 }) => assert_eq!(v, 9),
+                _ = never.recv() => unreachable!(),
+            }
         });
     });
 }
@@ -1079,7 +1118,10 @@ fn a_select_sends_into_a_buffer_that_grows_and_receives_from_one_that_shrinks() 
             for _ in 0..2000 {
                 select! {
                     value = rx.recv() => { assert_eq!(value, Some(received)); received += 1 },
-                    value = other_rx.recv() => { assert_eq!(value, Some(other_received)); other_received += 1 },
+                    value = other_rx.recv() => {
+                        assert_eq!(value, Some(other_received));
+                        other_received += 1
+                    }
                     default => unreachable!("both have some"),
                 }
             }

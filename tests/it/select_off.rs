@@ -128,7 +128,11 @@ fn with_all_arms_off_else_runs_or_default_or_it_waits_for_ever() {
     });
     drop(late_tx);
     let mut nil = Hand::parked(async {
-        select! { Some(_) = Receiver::<u8>::nil().recv() => 0, Some(_) = closed.recv() => 0, else => 1 }
+        select! {
+            Some(_) = Receiver::<u8>::nil().recv() => 0,
+            Some(_) = closed.recv() => 0,
+            else => 1,
+        }
     });
     for _ in 0..3 {
         assert!(at_once.is_pending() && later.is_pending());
@@ -319,7 +323,12 @@ fn a_future_that_comes_to_none_last_ends_it() {
             polls += 1;
             if polls < 3 { Poll::Pending } else { Poll::Ready(None::<u8>) }
         }));
-        select! { Some(v) = a.recv() => v, Some(v) = future => v, Some(v) = b.recv(), if off => v, else => 0 }
+        select! {
+            Some(v) = a.recv() => v,
+            Some(v) = future => v,
+            Some(v) = b.recv(), if off => v,
+            else => 0,
+        }
     });
     assert!(selecting.is_pending());
     drop(a_tx);
@@ -343,7 +352,12 @@ fn a_close_in_the_poll_of_a_case_is_seen() {
                 }
                 Poll::Ready(None::<u8>)
             }));
-            select! { Some(v) = a.recv() => v, Some(v) = future => v, Some(v) = b.recv() => v, else => 0 }
+            select! {
+                Some(v) = a.recv() => v,
+                Some(v) = future => v,
+                Some(v) = b.recv() => v,
+                else => 0,
+            }
         });
         let polled = match selecting.poll() {
             Poll::Ready(value) => Some(value),

@@ -84,7 +84,10 @@ fn acquire_with_a_context_is_a_case_that_loses_without_a_trace_ca05() {
     });
     let held = s.try_acquire(1).unwrap();
     let mut selecting = Hand::parked(async {
-        select! { permit = ctx.acquire(&s, 1) => permit.map(|_| 0), v = rx.recv() => Ok(v.unwrap()) }
+        select! {
+            permit = ctx.acquire(&s, 1) => permit.map(|_| 0),
+            v = rx.recv() => Ok(v.unwrap()),
+        }
     });
     let mut behind = Hand::parked(s.acquire(1));
     tx.try_send(7).unwrap();
@@ -97,7 +100,10 @@ fn acquire_with_a_context_is_a_case_that_loses_without_a_trace_ca05() {
     // nothing.
     let held = s.try_acquire(1).unwrap();
     let mut selecting = Hand::parked(async {
-        select! { permit = ctx.acquire(&s, 1) => permit.map(|_| 0), v = rx.recv() => Ok(v.unwrap()) }
+        select! {
+            permit = ctx.acquire(&s, 1) => permit.map(|_| 0),
+            v = rx.recv() => Ok(v.unwrap()),
+        }
     });
     drop(held);
     cancel.cancel();

@@ -73,7 +73,7 @@ fn ends_by(signal: Signal, body: impl FnOnce()) {
     match in_child(&[]) {
         None => {
             body();
-            std::thread::sleep(Duration::from_secs(60)); // asleep: until the signal ends the process
+            std::thread::sleep(Duration::from_secs(60)); // asleep: the signal ends it
         }
         Some(ended) => assert_eq!(ended.signal, Some(signal.as_raw()), "{ended:#?}"),
     }

@@ -204,7 +204,8 @@ fn a_value_wakes_each_watching_stream_once_and_those_that_come_meanwhile_not() {
         assert_eq!(rx.len(), 0);
     }
     assert!(tasks.iter().all(|task| task.0.lock().unwrap().1 == 10));
-    tasks.iter().for_each(|task| task.0.lock().unwrap().0 = Receiver::nil()); // otherwise they own themselves
+    // Otherwise they own themselves.
+    tasks.iter().for_each(|task| task.0.lock().unwrap().0 = Receiver::nil());
 }
 
 #[test]

@@ -177,7 +177,9 @@ fn any<'a>(world: &'a World, dice: &mut Dice) -> Op<'a> {
             let (n, with_context) = (dice.roll(PERMITS + 1), dice.roll(2) == 0);
             Box::pin(async move {
                 let permit = select! {
-                    permit = world.ctx.acquire(&world.s, n), if with_context => permit.expect("it does not end"),
+                    permit = world.ctx.acquire(&world.s, n), if with_context => {
+                        permit.expect("it does not end")
+                    }
                     permit = world.s.acquire(n), if !with_context => permit,
                 };
                 assert!(world.drawn.fetch_add(n, Ordering::SeqCst) + n <= PERMITS);

@@ -1039,7 +1039,10 @@ fn of_many_waiters_exactly_one_gets_the_value_tm10() {
                     wg.go(async move {
                         let other = chan::unbuffered::<()>();
                         let value = match (i + round) % 3 {
-                            0 => select! { at = timer.channel().recv() => at, _ = all.recv() => None },
+                            0 => select! {
+                                at = timer.channel().recv() => at,
+                                _ = all.recv() => None,
+                            },
                             1 => select! {
                                 at = timer.channel().recv() => at,
                                 _ = other.1.recv() => None,
@@ -1047,7 +1050,10 @@ fn of_many_waiters_exactly_one_gets_the_value_tm10() {
                             },
                             _ => {
                                 let mut stream = timer.channel().clone();
-                                select! { at = select::fut(stream.next()) => at, _ = all.recv() => None }
+                                select! {
+                                    at = select::fut(stream.next()) => at,
+                                    _ = all.recv() => None,
+                                }
                             }
                         };
                         if value.is_some() {
@@ -1088,7 +1094,9 @@ fn a_ticker_serves_everybody_who_waits_tm10() {
                             },
                             _ => select! {
                                 at = ticker.tick() => at,
-                                _ = select::fut(async { loop { gosched().await } }) => unreachable!("for ever"),
+                                _ = select::fut(async { loop { gosched().await } }) => {
+                                    unreachable!("it never ends")
+                                }
                             },
                         };
                         seen.lock().unwrap().push(at);

@@ -397,7 +397,7 @@ mod linux {
             });
             is_inside.recv().unwrap();
             let (start, before) = (Instant::now(), cpu_time());
-            thread::sleep(Duration::from_millis(300)); // asleep: the cost of the wait is the subject
+            thread::sleep(Duration::from_millis(300)); // asleep: the subject
             let (passed, spent) = (start.elapsed(), cpu_time() - before);
             assert!(spent < passed / 5, "{spent:?} of {passed:?}");
             assert!(!waits.is_finished());

@@ -1,5 +1,5 @@
-//! Programs that must not compile: each file in `cases/`. The compiler's message is recorded next to the
-//! case, and compared.
+//! Programs that must not compile: each file in `cases/`. The compiler's message is recorded next
+//! to the case, and compared.
 //!
 //! Each release of the compiler words its messages differently. So the test needs the compiler of
 //! `rust-toolchain.toml`, and fails with any other one.
@@ -17,8 +17,8 @@ fn these_do_not_compile() {
     assert!(
         version.starts_with(&format!("rustc {pinned} ")),
         "this is {version}, and the messages in tests/ui/cases were recorded with rustc {pinned}: \
-         run the test with the toolchain of rust-toolchain.toml. If the toolchain was raised, record \
-         the messages anew: TRYBUILD=overwrite cargo test --test ui"
+         run the test with the toolchain of rust-toolchain.toml. If the toolchain was raised, \
+         record the messages anew: TRYBUILD=overwrite cargo test --test ui"
     );
     trybuild::TestCases::new().compile_fail("cases/*.rs");
 }
