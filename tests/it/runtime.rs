@@ -861,6 +861,8 @@ fn a_dropped_handle_detaches_ca16() {
     });
 }
 
+/// A bug: a detached goroutine that waits for a nil channel is referenced by the registry only, and
+/// that reference did not count: the goroutine was freed while it was listed.
 #[test]
 fn a_dropped_runtime_drops_every_goroutine_exactly_once_ca16() {
     no_hang(|| {

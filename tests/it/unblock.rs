@@ -221,6 +221,8 @@ fn a_closure_whose_wait_is_dropped_before_it_begins_never_runs() {
     });
 }
 
+/// A bug: a shutdown polled goroutines that waited for one that it had just dropped, and that poll
+/// could panic. They are dropped too.
 #[test]
 fn a_runtime_that_ends_drops_the_closures_that_wait_and_counts_the_running_ones_ca16() {
     no_hang(|| {
