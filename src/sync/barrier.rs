@@ -75,7 +75,7 @@ impl Barrier {
         /// ```
         pub const fn new(n: usize) -> Self {
             let n = n as u64;
-            assert!(n <= ROUND / 2, "gopark: too many for a Barrier");
+            assert!(n <= ROUND / 2, "gopark: a Barrier is for at most 2^31 waits");
             Barrier { n, word: AtomicU64::new(0), notify: RawNotify::new() }
         }
     }

@@ -55,7 +55,7 @@ use crate::wait::case::future_case;
 #[must_use]
 #[track_caller]
 pub fn bounded<T: Clone>(n: usize) -> (Sender<T>, Receiver<T>) {
-    assert!(n > 0, "gopark: a broadcast channel keeps one value at least");
+    assert!(n > 0, "gopark: a broadcast channel must keep at least one value");
     let ring =
         Ring { values: VecDeque::with_capacity(n), room: n, first: 0, senders: 1, receivers: 1 };
     let shared = Arc::new(Shared { ring: Lock::new(ring), sent: RawNotify::new() });

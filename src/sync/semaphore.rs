@@ -585,7 +585,7 @@ macro_rules! permit {
             #[track_caller]
             pub fn merge(&mut self, mut other: Self) {
                 let same = ptr::eq::<Semaphore>(&*self.semaphore, &*other.semaphore);
-                assert!(same, "gopark: Permit::merge of two semaphores");
+                assert!(same, "gopark: Permit::merge of permits of different semaphores");
                 self.n += mem::take(&mut other.n);
             }
         }

@@ -62,7 +62,7 @@ fn the_end_of_the_senders_wakes_and_that_of_the_receivers_gives_values_back() {
 }
 
 #[test]
-#[should_panic(expected = "gopark: a broadcast channel keeps one value at least")]
+#[should_panic(expected = "gopark: a broadcast channel must keep at least one value")]
 fn room_for_none_is_refused() {
     drop(bounded::<u8>(0));
 }
