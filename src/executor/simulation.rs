@@ -15,13 +15,14 @@ use std::thread;
 use std::time::Duration;
 
 use super::{
-    EXECUTORS, Executor, HOOKS, Ids, Place, Processor, START_PATIENCE, Worker, coop, driver, lock,
+    EXECUTORS, Executor, HOOKS, Ids, Place, Processor, START_PATIENCE, Worker, coop, lock,
 };
 use crate::clock::{self, Time};
 use crate::crash::{OnDeadlock, OnPanic};
 use crate::header::{Activity, Header, Task, WaitNote};
 use crate::running;
 use crate::simulated::{self, Entered, Operation, Outside};
+use crate::timer::driver;
 
 /// An executor's state of its simulation.
 ///
