@@ -318,7 +318,7 @@ impl<T> Sender<T> {
     ///
     /// # Panics
     ///
-    /// On a [`nil`](Self::nil) sender: "close of nil channel".
+    /// If the sender is [`nil`](Self::nil): "close of nil channel".
     ///
     /// # Examples
     ///
@@ -469,7 +469,7 @@ impl<T> Receiver<T> {
     ///
     /// # Panics
     ///
-    /// On a [`nil`](Self::nil) receiver: "close of nil channel".
+    /// If the receiver is [`nil`](Self::nil): "close of nil channel".
     ///
     /// # Examples
     ///

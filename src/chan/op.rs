@@ -631,7 +631,7 @@ impl<T, D: Direction<T>> ChannelCase for Op<'_, T, D> {
 
     /// # Safety
     ///
-    /// As of the trait.
+    /// As documented in the trait.
     #[inline]
     unsafe fn attempt(&self, own: *const Token) -> Result<Option<Woken>, Unready> {
         let (core, waiter) = (self.channel(), self.waiter_ptr());
@@ -730,7 +730,7 @@ impl<T> ChannelCase for SomeOp<'_, T> {
 
     /// # Safety
     ///
-    /// As of the trait.
+    /// As documented in the trait.
     unsafe fn attempt(&self, own: *const Token) -> Result<Option<Woken>, Unready> {
         if self.is_off() {
             return Ok(None);
