@@ -245,8 +245,8 @@ fn main() {
             "first_park" => first_park(n).await,
             "timeout_dropped" => timeout_dropped(n).await,
             _ => panic!(
-                "cases: ctx_switch, spawn_join, spsc, ping_pong, select_2, select_4_64, select_16, mutex, mutex_2, \
-                 rwmutex, rwmutex_write, semaphore, first_park, timeout_dropped"
+                "cases: ctx_switch, spawn_join, spsc, ping_pong, select_2, select_4_64, select_16, \
+                 mutex, mutex_2, rwmutex, rwmutex_write, semaphore, first_park, timeout_dropped"
             ),
         }
     });

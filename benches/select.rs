@@ -186,11 +186,17 @@ fn contender<C: Channel, F>(
 
 fn benches(c: &mut Criterion) {
     macro_rules! case {
-        ($name:literal, $procs:expr, [$($peer:ty => $case:expr),* $(,)?] $(, threads $threads:expr)?) => {
+        (
+            $name:literal, $procs:expr, [$($peer:ty => $case:expr),* $(,)?]
+            $(, threads $threads:expr)?
+        ) => {
             let mut group = c.benchmark_group($name);
             group.sampling_mode(SamplingMode::Flat);
             $(contender::<$peer, _>(&mut group, $procs, $case);)*
-            $(group.bench_function(BenchmarkId::new("crossbeam-on-a-thread", 1), |b| b.iter_custom($threads));)?
+            $(group.bench_function(
+                BenchmarkId::new("crossbeam-on-a-thread", 1),
+                |b| b.iter_custom($threads),
+            );)?
             group.finish();
         };
     }

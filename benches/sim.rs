@@ -75,7 +75,8 @@ fn main() {
         config.runs(empty_runs).check(|| async {});
         let empty = begin.elapsed().as_nanos() / u128::from(empty_runs);
         println!(
-            "{strategy:?}: a lock {lock} ns, a send or receive {message} ns, one of a ping-pong {turn} ns, an empty run {empty} ns"
+            "{strategy:?}: a lock {lock} ns, a send or receive {message} ns, \
+             one of a ping-pong {turn} ns, an empty run {empty} ns"
         );
     }
 }

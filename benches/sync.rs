@@ -107,7 +107,12 @@ fn benches(c: &mut Criterion) {
     }
     macro_rules! all {
         ($name:literal, $case:ident) => {
-            case!($name, "gopark" => $case::<Gopark>, "tokio" => $case::<Tokio>, "async-lock" => $case::<Smol>);
+            case!(
+                $name,
+                "gopark" => $case::<Gopark>,
+                "tokio" => $case::<Tokio>,
+                "async-lock" => $case::<Smol>
+            );
         };
     }
     all!("Mutex/uncontended", uncontended);

@@ -33,7 +33,8 @@ const BATCH: u64 = 64;
 
 macro_rules! everyday {
     (
-        $executor:ident, $sync:path, channel: $channel:path, broadcast: $broadcast:path, set: $set:ty, go: $go:ident,
+        $executor:ident, $sync:path, channel: $channel:path, broadcast: $broadcast:path,
+        set: $set:ty, go: $go:ident,
         acquire: |$semaphore:ident, $count:ident| $acquire:expr
     ) => {
         const _: () = {
@@ -178,12 +179,14 @@ macro_rules! everyday {
 }
 
 everyday!(
-    Gopark, gopark::sync, channel: gopark::chan::bounded, broadcast: gopark::sync::broadcast::bounded,
+    Gopark, gopark::sync, channel: gopark::chan::bounded,
+    broadcast: gopark::sync::broadcast::bounded,
     set: gopark::JoinSet<u64>, go: go, acquire: |semaphore, count| semaphore.acquire(count).await
 );
 
 everyday!(
-    Tokio, tokio::sync, channel: tokio::sync::mpsc::channel, broadcast: tokio::sync::broadcast::channel,
+    Tokio, tokio::sync, channel: tokio::sync::mpsc::channel,
+    broadcast: tokio::sync::broadcast::channel,
     set: tokio::task::JoinSet<u64>, go: spawn,
     acquire: |semaphore, count| semaphore.acquire_many(count).await.expect("not closed")
 );

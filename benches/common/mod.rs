@@ -401,7 +401,8 @@ gopark_channel!(Ours on Gopark, "gopark");
 gopark_channel!(OursOnTokio on Tokio, "gopark-on-tokio");
 
 channel! {
-    single TokioMpsc on Tokio, "tokio", tokio::sync::mpsc::Sender<usize>, tokio::sync::mpsc::Receiver<usize>;
+    single TokioMpsc on Tokio, "tokio",
+        tokio::sync::mpsc::Sender<usize>, tokio::sync::mpsc::Receiver<usize>;
     new |capacity| tokio::sync::mpsc::channel(capacity.max(1));
     send |sender, value| sender.send(value);
     send_blocking |sender, value| sender.blocking_send(value);
@@ -410,7 +411,8 @@ channel! {
 }
 
 channel! {
-    shared KanalOnTokio on Tokio, "kanal-on-tokio", kanal::AsyncSender<usize>, kanal::AsyncReceiver<usize>;
+    shared KanalOnTokio on Tokio, "kanal-on-tokio",
+        kanal::AsyncSender<usize>, kanal::AsyncReceiver<usize>;
     new |capacity| kanal::bounded_async(capacity);
     send |sender, value| sender.send(value);
     send_blocking |sender, value| sender.as_sync().send(value);
@@ -431,7 +433,8 @@ macro_rules! crossfire_channel {
     ($kind:ident $name:ident, $label:literal, $flavour:ident, $tx:ident, $rx:ident) => {
         channel! {
             $kind $name on Tokio, $label,
-                crossfire::$tx<crossfire::$flavour::Array<usize>>, crossfire::$rx<crossfire::$flavour::Array<usize>>;
+                crossfire::$tx<crossfire::$flavour::Array<usize>>,
+                crossfire::$rx<crossfire::$flavour::Array<usize>>;
             new |capacity| crossfire::$flavour::bounded_async(capacity.max(1));
             send |sender, value| sender.send(value);
             send_blocking |sender, value| futures_lite::future::block_on(sender.send(value));
@@ -450,7 +453,8 @@ crossfire_channel!(shared CrossfireMpmc, "crossfire-mpmc-on-tokio", mpmc, MAsync
 macro_rules! async_channel_channel {
     ($name:ident on $on:ty, $label:literal) => {
         channel! {
-            shared $name on $on, $label, async_channel::Sender<usize>, async_channel::Receiver<usize>;
+            shared $name on $on, $label,
+                async_channel::Sender<usize>, async_channel::Receiver<usize>;
             new |capacity| async_channel::bounded(capacity.max(1));
             send |sender, value| sender.send(value);
             send_blocking |sender, value| sender.send_blocking(value);

@@ -25,7 +25,10 @@ pub(crate) trait Locks: Executor {
 }
 
 macro_rules! locks {
-    ($on:ty, $mutex:ty, $rwlock:ty, $semaphore:ty, $read:ident, $write:ident $(, $permits:literal)?) => {
+    (
+        $on:ty, $mutex:ty, $rwlock:ty, $semaphore:ty, $read:ident, $write:ident
+        $(, $permits:literal)?
+    ) => {
         impl Locks for $on {
             type Mutex = $mutex;
             type RwLock = $rwlock;

@@ -94,10 +94,9 @@ fn chart(title: &str, rows: &[&Row], origin: &str) -> String {
                 r#"<text class="name" x="{name:.0}" y="{base:.0}">{contender}</text>"#
             );
             let height = BAR - 2.0;
-            let _ = writeln!(
-                body,
-                r#"<rect x="{LEFT:.0}" y="{y:.0}" width="{length:.1}" height="{height:.0}" rx="2" fill="{colour}"/>"#
-            );
+            let size = format!(r#"width="{length:.1}" height="{height:.0}""#);
+            let _ =
+                writeln!(body, r#"<rect x="{LEFT:.0}" y="{y:.0}" {size} rx="2" fill="{colour}"/>"#);
             if least < most {
                 let (from, to, middle) = (LEFT + least, LEFT + most, y + height / 2.0);
                 let _ = writeln!(body, r#"<path d="M{from:.1} {middle:.0}H{to:.1}"/>"#);
@@ -109,8 +108,9 @@ fn chart(title: &str, rows: &[&Row], origin: &str) -> String {
         }
     }
     let (foot, height) = (y + 20.0, y + 32.0);
+    let size = format!(r#"width="{WIDTH:.0}" height="{height:.0}""#);
     format!(
-        r#"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH:.0} {height:.0}" width="{WIDTH:.0}" height="{height:.0}" role="img">
+        r#"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH:.0} {height:.0}" {size} role="img">
 <title>{title}: less is better</title>
 <style>
 text {{ font: 11px sans-serif; fill: #444c56 }}

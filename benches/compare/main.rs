@@ -37,11 +37,12 @@ struct Options {
 const HELP: &str = "\
 cargo bench --bench compare -- [OPTIONS] [WORD…]
 
-WORD        only cases with one of the words in their name, or of such a group
---rounds R  so many measurements of each, whose median counts (5)
---quick     small numbers, one round: to see that it works
+WORD        only cases with one of the words in their name or group
+--rounds R  the number of measurements of each, whose median counts (5)
+--quick     small numbers, one round: to check that it works
 --build     also builds the smallest program of each, for its size and the time
---out DIR   where the results go (compare in the target directory; benches/results is what is published)
+--out DIR   the directory of the results (compare in the target directory; the published ones are
+            in benches/results)
 --list      the names of the cases
 ";
 

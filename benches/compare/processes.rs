@@ -229,7 +229,8 @@ fn write(path: &Path, text: &str) -> Result<(), String> {
 /// contender.
 fn write_smallest(dir: &Path, contender: &str) -> Result<(), String> {
     let root = root();
-    let tokio = "tokio = { version = \"1\", features = [\"macros\", \"rt-multi-thread\", \"sync\", \"time\"] }\n";
+    let tokio = "tokio = { version = \"1\", \
+                 features = [\"macros\", \"rt-multi-thread\", \"sync\", \"time\"] }\n";
     let on_tokio = "#[tokio::main]\nasync fn main() {}\n";
     let (needs, program) = match contender {
         "gopark" => (
@@ -239,14 +240,16 @@ fn write_smallest(dir: &Path, contender: &str) -> Result<(), String> {
         "async-executor" => (
             "async-executor = \"1\"\nasync-channel = \"2\"\nasync-lock = \"3\"\nasync-io = \"2\"\n"
                 .to_owned(),
-            "fn main() {\n    async_io::block_on(async_executor::Executor::new().run(async {}));\n}\n",
+            "fn main() {\n    \
+             async_io::block_on(async_executor::Executor::new().run(async {}));\n}\n",
         ),
         "may" => {
             ("may = \"0.3\"\n".to_owned(), "fn main() {\n    may::go!(|| {}).join().unwrap();\n}\n")
         }
         "flume" => (
             format!(
-                "{tokio}flume = {{ version = \"0.12\", default-features = false, features = [\"async\"] }}\n"
+                "{tokio}flume = {{ version = \"0.12\", default-features = false, \
+                 features = [\"async\"] }}\n"
             ),
             on_tokio,
         ),
@@ -255,7 +258,8 @@ fn write_smallest(dir: &Path, contender: &str) -> Result<(), String> {
         _ => (tokio.to_owned(), on_tokio),
     };
     let manifest = format!(
-        "[package]\nname = \"smallest\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\n[workspace]\n\n[dependencies]\n{needs}\n\
+        "[package]\nname = \"smallest\"\nversion = \"0.0.0\"\nedition = \"2024\"\n\n\
+         [workspace]\n\n[dependencies]\n{needs}\n\
          [profile.release]\nlto = \"fat\"\ncodegen-units = 1\nstrip = true\n"
     );
     write(&dir.join("Cargo.toml"), &manifest)?;

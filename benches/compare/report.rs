@@ -128,14 +128,15 @@ fn csv(run: &Run) -> String {
 }
 
 fn markdown(run: &Run, charts: &[&str]) -> String {
-    let mut text = "# gopark beside its peers\n\n".to_owned();
+    let mut text = "# gopark compared with its peers\n\n".to_owned();
     let _ = writeln!(
         text,
         "Written by `cargo bench --bench compare`; `../README.md` says how to read it.\n"
     );
     if run.quick {
         text.push_str(
-            "**A quick run, with small numbers instead of those in the titles: it shows that the bench works, not who is quick.**\n\n",
+            "**A quick run, with small numbers instead of those in the titles: it shows that the bench \
+             works, not which contender is fast.**\n\n",
         );
     }
     text.push_str(&surroundings(run));
@@ -213,23 +214,30 @@ impl Notes {
     fn text(&self) -> String {
         let mut text = "\n## Notes\n\n".to_owned();
         text.push_str(
-            "Less is better everywhere: the median of the rounds, and in brackets the least and the most. Bold is who was \
-             better in each round than any other in any. At gomaxprocs 1 tokio is its `current_thread`, and async-executor \
-             runs on the thread that waits.\n\n\
-             * No rendezvous in tokio, async-channel and crossfire: where it says unbuffered they have capacity 1, and run \
-             the same program as in the row of capacity 1. flume has capacity 1 in an unbuffered select, where a dropped \
-             receive breaks its rendezvous.\n\
-             * crossfire's channel is its `spsc` where one sends and one receives, its `mpsc` in skynet, its `mpmc` else.\n\
-             * The peers' select is `tokio::select!`, which takes the first ready one from a random one on.\n\
-             * tokio's cond is `Notify::notify_waiters`, which has no lock. may's close is a flag that is raised.\n\
-             * may has channels without a bound: in ping-pong, ring and skynet its senders never wait. Each of its stacks \
-             is two mappings, of which Linux allows a process 65 530: with some 30 000 coroutines it is at its end. It keeps \
-             a thousand of them ready, which are there before the parked ones are counted.\n\
-             * Memory is counted in pages: of 10 goroutines one page is 410 bytes each, of 100 it is 41.\n\
+            "Less is better everywhere: the median of the rounds, with the minimum and the maximum in \
+             brackets. A bold contender was better in each of its rounds than any other in any \
+             round. At gomaxprocs 1 tokio is its `current_thread`, and async-executor runs on the \
+             thread that waits.\n\n\
+             * tokio, async-channel and crossfire have no rendezvous: in a row that says unbuffered \
+             they have capacity 1, and run the same program as in the row of capacity 1. flume has \
+             capacity 1 in an unbuffered select, because a dropped receive breaks its rendezvous.\n\
+             * crossfire's channel is its `spsc` for one sender and one receiver, its `mpsc` in \
+             skynet, otherwise its `mpmc`.\n\
+             * The peers' select is `tokio::select!`, which starts at a random case and takes the \
+             first ready one.\n\
+             * tokio's cond is `Notify::notify_waiters`, which has no lock. may's close is a flag \
+             that is raised.\n\
+             * may's channels are unbounded: in ping-pong, ring and skynet its senders never wait. \
+             Each of its stacks needs two mappings, of which Linux allows a process 65 530: about \
+             30 000 coroutines are its limit. It keeps a thousand of them ready, which exist before \
+             the parked ones are counted.\n\
+             * Memory is counted in pages: of 10 goroutines one page is 410 bytes each, of 100 it is \
+             41.\n\
              * Of each sleep 990 ns are the last one's 99 ms, in a full run.\n\
-             * Late is what a thread outside sends to a channel. Go has no such threads: its goroutine reads a pipe that \
-             another process writes, by its poller of the network, for which a busy processor has no time until the monitor \
-             looks, every 10 ms.\n\n",
+             * Late is a message that a thread outside of the runtime sends to a channel. Go has no \
+             such threads: its goroutine reads a pipe that another process writes, through the \
+             network poller, which a busy processor checks only when the monitor does, every \
+             10 ms.\n\n",
         );
         for (at, (reason, of)) in self.notes.iter().enumerate() {
             let _ = writeln!(text, "{}. {}: {reason}", at + 1, of.join(", "));

@@ -92,14 +92,17 @@ impl Case {
 /// `spsc_0`.
 #[rustfmt::skip]
 pub(crate) const CASES: &[Case] = &[
-    case("goroutines", "ctx_switch", "context switch: a message, 1 to 1, unbuffered", 1_000_000, 2_000),
+    case("goroutines", "ctx_switch", "context switch: a message, 1 to 1, unbuffered",
+        1_000_000, 2_000),
     case("goroutines", "ping_pong", "ping-pong: a round trip", 250_000, 2_000),
     case("goroutines", "ring", "ring of 1 000: a hop", 500_000, 5_000),
     case("goroutines", "yield", "yield among 100", 3_000_000, 5_000),
     case("goroutines", "spawn_join", "spawn and join", 100_000, 2_000),
     case("goroutines", "skynet", "skynet, 100 000 leaves: a leaf", 100_000, 1_000),
-    case("goroutines", "sieve", "prime sieve: a prime of the first 1 000", 1_000, 50).of(Unit::Microseconds, ONE, How::Run),
-    case("goroutines", "wake_outside", "a thread sends, a goroutine receives and unparks it", 20_000, 100),
+    case("goroutines", "sieve", "prime sieve: a prime of the first 1 000", 1_000, 50)
+        .of(Unit::Microseconds, ONE, How::Run),
+    case("goroutines", "wake_outside", "a thread sends, a goroutine receives and unparks it",
+        20_000, 100),
     case("channels", "spsc_1", "1 to 1, capacity 1: a message", 500_000, 2_000),
     case("channels", "spsc_10", "1 to 1, capacity 10", 2_000_000, 2_000),
     case("channels", "spsc_128", "1 to 1, capacity 128", 4_000_000, 4_000),
@@ -112,7 +115,8 @@ pub(crate) const CASES: &[Case] = &[
     case("select", "select_2", "select over 2, unbuffered: a message", 125_000, 1_000),
     case("select", "select_4", "select over 4", 125_000, 1_000),
     case("select", "select_16", "select over 16", 62_500, 1_000),
-    case("select", "select_4_stop", "select over 4 of what selects against a stop as it sends", 125_000, 1_000),
+    case("select", "select_4_stop", "select over 4 of what selects against a stop as it sends",
+        125_000, 1_000),
     case("select", "select_2_64", "select over 2, capacity 64: a message", 1_000_000, 1_000),
     case("select", "select_4_64", "select over 4, capacity 64", 1_000_000, 1_000),
     case("select", "select_16_64", "select over 16, capacity 64", 500_000, 1_000),
@@ -127,7 +131,8 @@ pub(crate) const CASES: &[Case] = &[
     case("everyday", "notify", "two `Notify`: a round trip", 250_000, 2_000),
     case("everyday", "join_set", "join set of 1 000: start and join", 200_000, 2_000),
     case("everyday", "once_cell", "a look at a once cell that is set", 10_000_000, 2_000),
-    case("everyday", "recv_many", "1 to 1, capacity 128, as many as there are: a message", 2_000_000, 4_000),
+    case("everyday", "recv_many", "1 to 1, capacity 128, as many as there are: a message",
+        2_000_000, 4_000),
     case("memory", "parked_10", "a parked goroutine, of 10", 10, 10).bytes(),
     case("memory", "parked_100", "of 100", 100, 100).bytes(),
     case("memory", "parked_1000", "of 1 000", 1_000, 1_000).bytes(),
@@ -136,10 +141,13 @@ pub(crate) const CASES: &[Case] = &[
     case("lateness", "beside_hogs", "beside four that compute 3 ms", 1_000, 20).late(),
     case("lateness", "beside_blocker", "beside one that blocks 50 ms", 1_000, 20).late(),
     case("lateness", "beside_ping_pong", "beside a ping-pong pair", 1_000, 20).late(),
-    case("program", "idle", "CPU of an idle runtime", 1_000, 50).of(Unit::MillisecondsPerSecond, ONE, How::Run),
-    case("program", "start", "a program that does nothing, start to exit", 20, 2).of(Unit::Milliseconds, ONE, How::Start),
+    case("program", "idle", "CPU of an idle runtime", 1_000, 50)
+        .of(Unit::MillisecondsPerSecond, ONE, How::Run),
+    case("program", "start", "a program that does nothing, start to exit", 20, 2)
+        .of(Unit::Milliseconds, ONE, How::Start),
     case("program", "size", "its size", 1, 1).of(Unit::Bytes, ONE, How::Build),
-    case("program", "crates", "its dependencies, with theirs", 1, 1).of(Unit::Crates, ONE, How::Build),
+    case("program", "crates", "its dependencies, with theirs", 1, 1)
+        .of(Unit::Crates, ONE, How::Build),
     case("program", "compile", "its build from nothing", 1, 1).of(Unit::Seconds, ONE, How::Build),
 ];
 

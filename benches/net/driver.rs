@@ -50,14 +50,15 @@ const CASES: [Case; 11] = [
 
 const HELP: &str = "\
 cargo bench --bench net -- [OPTIONS] [WORD…]     samples of all cases, as a table
-net serve KIND CONTENDER PROCS                   a server; echo, mem, hogs, yields, pingpong, accept, http
+net serve KIND CONTENDER PROCS                   a server of the kind echo, mem, hogs, yields,
+                                                 pingpong, accept or http
 net load KIND PORT PID CONNECTIONS IDLE WARM_MS RUN_MS    its client
 
 WORD           only cases with one of the words in their name, and contenders of that name
---procs P      only with so many processors
---rounds R     so many samples of each (5)
---ms MS        so long a sample, after half of that to warm up (600)
---quick        one round of short samples, with few idle connections: to see that it works
+--procs P      only with this number of processors
+--rounds R     the number of samples of each (5)
+--ms MS        the duration of a sample, after half of that to warm up (600)
+--quick        one round of short samples, with few idle connections: to check that it works
 ";
 
 #[derive(Debug)]

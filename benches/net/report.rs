@@ -25,8 +25,9 @@ pub(crate) struct Row<'a> {
 }
 
 pub(crate) const HEAD: &str = "\
-Microseconds, or bytes: medians of the rounds, and in brackets the ratio to the first contender, of the medians / of the
-bests. `cpu` is the server's for a request; `others` is what other processes used of a processor.
+Microseconds, or bytes: medians of the rounds, and in brackets the ratio to the first contender, of
+the medians / of the best rounds. `cpu` is the server's CPU time for a request; `others` is the share
+of a processor that other processes used.
 
 | case | procs | contender | figures |
 |---|---|---|---|";

@@ -2,8 +2,8 @@
 //
 //	compare CASE N
 //
-// prints its figures, or "none: " and why there are none. The cases are those of ../../common, by the names in
-// ../../compare/spec.rs.
+// prints its figures, or "none: " and why there are none. The cases are those of ../../common, by
+// the names in ../../compare/spec.rs.
 package main
 
 import (
