@@ -108,9 +108,9 @@ fn chart(title: &str, rows: &[&Row], origin: &str) -> String {
         }
     }
     let (foot, height) = (y + 20.0, y + 32.0);
-    let size = format!(r#"width="{WIDTH:.0}" height="{height:.0}""#);
+    let size = format!(r#"width="{WIDTH:.0}" height="{height:.0}" role="img""#);
     format!(
-        r#"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH:.0} {height:.0}" {size} role="img">
+        r#"<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH:.0} {height:.0}" {size}>
 <title>{title}: less is better</title>
 <style>
 text {{ font: 11px sans-serif; fill: #444c56 }}

@@ -135,8 +135,8 @@ fn markdown(run: &Run, charts: &[&str]) -> String {
     );
     if run.quick {
         text.push_str(
-            "**A quick run, with small numbers instead of those in the titles: it shows that the bench \
-             works, not which contender is fast.**\n\n",
+            "**A quick run, with small numbers instead of those in the titles: it shows that the \
+             bench works, not which contender is fast.**\n\n",
         );
     }
     text.push_str(&surroundings(run));
@@ -214,13 +214,14 @@ impl Notes {
     fn text(&self) -> String {
         let mut text = "\n## Notes\n\n".to_owned();
         text.push_str(
-            "Less is better everywhere: the median of the rounds, with the minimum and the maximum in \
-             brackets. A bold contender was better in each of its rounds than any other in any \
+            "Less is better everywhere: the median of the rounds, with the minimum and the maximum \
+             in brackets. A bold contender was better in each of its rounds than any other in any \
              round. At gomaxprocs 1 tokio is its `current_thread`, and async-executor runs on the \
              thread that waits.\n\n\
-             * tokio, async-channel and crossfire have no rendezvous: in a row that says unbuffered \
-             they have capacity 1, and run the same program as in the row of capacity 1. flume has \
-             capacity 1 in an unbuffered select, because a dropped receive breaks its rendezvous.\n\
+             * tokio, async-channel and crossfire have no rendezvous: in a row that says \
+             unbuffered they have capacity 1, and run the same program as in the row of capacity 1. \
+             flume has capacity 1 in an unbuffered select, because a dropped receive breaks its \
+             rendezvous.\n\
              * crossfire's channel is its `spsc` for one sender and one receiver, its `mpsc` in \
              skynet, otherwise its `mpmc`.\n\
              * The peers' select is `tokio::select!`, which starts at a random case and takes the \
@@ -229,13 +230,13 @@ impl Notes {
              that is raised.\n\
              * may's channels are unbounded: in ping-pong, ring and skynet its senders never wait. \
              Each of its stacks needs two mappings, of which Linux allows a process 65 530: about \
-             30 000 coroutines are its limit. It keeps a thousand of them ready, which exist before \
-             the parked ones are counted.\n\
-             * Memory is counted in pages: of 10 goroutines one page is 410 bytes each, of 100 it is \
-             41.\n\
+             30 000 coroutines are its limit. It keeps a thousand of them ready, which exist \
+             before the parked ones are counted.\n\
+             * Memory is counted in pages: of 10 goroutines one page is 410 bytes each, of 100 it \
+             is 41.\n\
              * Of each sleep 990 ns are the last one's 99 ms, in a full run.\n\
-             * Late is a message that a thread outside of the runtime sends to a channel. Go has no \
-             such threads: its goroutine reads a pipe that another process writes, through the \
+             * Late is a message that a thread outside of the runtime sends to a channel. Go has \
+             no such threads: its goroutine reads a pipe that another process writes, through the \
              network poller, which a busy processor checks only when the monitor does, every \
              10 ms.\n\n",
         );

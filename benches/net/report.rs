@@ -26,8 +26,8 @@ pub(crate) struct Row<'a> {
 
 pub(crate) const HEAD: &str = "\
 Microseconds, or bytes: medians of the rounds, and in brackets the ratio to the first contender, of
-the medians / of the best rounds. `cpu` is the server's CPU time for a request; `others` is the share
-of a processor that other processes used.
+the medians / of the best rounds. `cpu` is the server's CPU time for a request; `others` is the
+share of a processor that other processes used.
 
 | case | procs | contender | figures |
 |---|---|---|---|";

@@ -162,7 +162,7 @@ async fn produce([(a, ra), (b, _)]: Ends, books: Arc<Books>, seed: u64, count: u
                 result
             }
             10 => {
-                limiter.wait(1 + dice.roll(2)).await.expect("no more than the burst");
+                limiter.wait(1 + dice.roll(2)).await.expect("at most the burst");
                 books.sent(id, a.send(value).await)
             }
             0 => books.sent(id, a.send(value).await),
@@ -534,7 +534,7 @@ fn ten_thousand_dropped_selects_leave_nothing_behind_ca05() {
             drop(one);
             received += a.try_recv().or(b.try_recv()).unwrap_or(0);
         }
-        assert!(a_tx.try_send(0).is_err() && b_tx.try_send(0).is_err(), "nobody waits");
+        assert!(a_tx.try_send(0).is_err() && b_tx.try_send(0).is_err(), "no waiter");
     }
     assert_eq!(sent, received);
 }
@@ -584,7 +584,7 @@ fn a_select_that_sends_to_a_stream_it_polls_itself_waits_sel08() {
         let first = selecting.wakes();
         for _ in 0..3 {
             assert!(selecting.is_pending());
-            assert_eq!(selecting.wakes(), first, "it wakes itself for ever");
+            assert_eq!(selecting.wakes(), first, "it wakes itself without end");
         }
         // Both sides still match other operations.
         assert_eq!(rx.try_recv(), Ok(1));

@@ -164,7 +164,7 @@ fn a_closed_channel_is_drained_in_order_and_then_ends_ch08() {
     let (tx, rx) = chan::bounded(3);
     (0..3).for_each(|v| tx.try_send(v).unwrap());
     assert!(tx.close());
-    assert!(!tx.close(), "closing twice is told ch11");
+    assert!(!tx.close(), "closing twice returns false ch11");
     (0..3).for_each(|v| assert_eq!(block_thread_on(rx.recv()), Some(v)));
     for _ in 0..3 {
         assert_eq!(block_thread_on(rx.recv()), None);
@@ -428,7 +428,7 @@ fn an_idle_stream_delays_nobody_and_strands_nothing() {
     let mut send_cx = Context::from_waker(&send_waker);
     let mut send = pin!(tx.send(1));
     assert!(send.as_mut().poll(&mut send_cx).is_pending());
-    assert_eq!(wakes.count(), 1, "the stream is told");
+    assert_eq!(wakes.count(), 1, "the stream is notified");
     assert_eq!(rx.try_recv(), Ok(1), "yet another receiver may take it");
     assert!(idle.poll_next(&mut cx).is_pending());
     assert_eq!(send.as_mut().poll(&mut send_cx), Poll::Ready(Ok(())));

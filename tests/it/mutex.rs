@@ -664,7 +664,7 @@ fn random_cancellation_never_loses_the_word_on_a_processor() {
                     told().filter(|(.., start)| start.elapsed() < Duration::from_millis(1)).count();
                 assert!(young <= 1, "a herd");
                 if guard.is_none() && !waiting.is_empty() {
-                    assert!(told().count() >= 1, "nobody knows that the lock is free");
+                    assert!(told().count() >= 1, "no waiter knows that the lock is free");
                 }
             }
         }

@@ -302,7 +302,7 @@ fn a_value_that_moves_while_a_case_is_polled_is_found_sel04() {
         _ = fut(std::future::poll_fn(|_| moves(&a, &b_tx))) => unreachable!(),
         _ = a.recv() => unreachable!("it has moved on"),
         v = b.recv() => assert_eq!(v, Some(1)),
-        _ = never.recv() => unreachable!("nobody sends"),
+        _ = never.recv() => unreachable!("no sender"),
         default => unreachable!("one of three was ready at every moment"),
     }
 }
@@ -316,7 +316,7 @@ fn small_and_large_selects_lock_in_one_order() {
                 let select = channels[..count]
                     .iter()
                     .fold(Select::new(), |select, (_, rx)| select.recv(rx, |_| ()));
-                assert!(select.try_now().is_none(), "nobody sends");
+                assert!(select.try_now().is_none(), "no sender");
             }
         };
         std::thread::scope(|scope| {
@@ -589,7 +589,7 @@ fn losers_leave_no_registration_sel11() {
         assert!(selecting.as_mut().poll(&mut cx).is_pending());
         tx.try_send(v).unwrap();
         assert_eq!(selecting.as_mut().poll(&mut cx), Poll::Ready(Some(v)));
-        assert!(quiet_tx.try_send(()).is_err(), "nobody waits");
+        assert!(quiet_tx.try_send(()).is_err(), "no waiter");
     }
 }
 
@@ -773,9 +773,9 @@ fn a_dropped_select_loses_nothing_ca05() {
             tx.try_send(1).unwrap();
         }
         drop(selecting);
-        assert!(other_tx.try_send(0).is_err(), "nobody waits");
+        assert!(other_tx.try_send(0).is_err(), "no waiter");
         assert_eq!(rx.try_recv(), if served { Ok(1) } else { Err(TryRecvError::Empty) });
-        assert!(tx.try_send(0).is_err(), "nobody waits");
+        assert!(tx.try_send(0).is_err(), "no waiter");
     }
     // A send whose value was taken counts.
     let mut selecting = Box::pin(async {
@@ -911,7 +911,7 @@ fn a_case_by_reference_of_a_dropped_select_waits_no_more_ca05() {
             assert!(selecting.as_mut().poll(&mut cx).is_pending());
         }
         if somebody_looks {
-            tx.try_send(8).expect_err("nobody waits");
+            tx.try_send(8).expect_err("no waiter");
         }
         assert!(op.as_mut().poll(&mut cx).is_pending());
         tx.try_send(9).expect("it waits again, by itself");
@@ -1066,7 +1066,7 @@ fn many_channels_beside_a_busy_future_cost_no_square() {
         let mut polls = 0;
         let mut select = Select::new();
         for (_, rx) in &channels {
-            select = select.recv(rx, |_| unreachable!("nobody sends"));
+            select = select.recv(rx, |_| unreachable!("no sender"));
         }
         let busy = fut(std::future::poll_fn(|_| {
             polls += 1;
@@ -1232,7 +1232,7 @@ fn what_a_panic_in_a_poll_drops_loses_no_value_no_wake_and_no_lock() {
         let mut cx = Context::from_waker(&waker);
         let mut offering = pin!(offered_tx.send(2));
         let mut next = pin!(handed.recv());
-        let held = lock.try_lock().expect("nobody has it");
+        let held = lock.try_lock().expect("it is free");
         {
             let mut polled = pin!(async {
                 let mut receiving = pin!(handed.recv());

@@ -55,8 +55,8 @@ impl World {
 
     /// No holder and no waiter is left: everything can be acquired.
     fn check_idle(&self) {
-        assert!(self.m.try_lock().is_some(), "the mutex is held by nobody");
-        assert!(self.rw.try_lock().is_some(), "the rwmutex is held by nobody");
+        assert!(self.m.try_lock().is_some(), "the mutex is free");
+        assert!(self.rw.try_lock().is_some(), "the rwmutex is free");
         assert_eq!(self.s.available(), PERMITS);
         assert_eq!(format!("{:?}", self.c), "Cond { waiting: 0 }");
     }
@@ -142,7 +142,7 @@ fn owned<'a>(world: &'a World, dice: &mut Dice) -> Op<'a> {
                 let mut permits = world.s.acquire_owned(n).await;
                 assert!(world.drawn.fetch_add(n, Ordering::SeqCst) + n <= PERMITS);
                 // In two parts, and as one again.
-                let part = permits.split(n / 2).expect("no more than there are");
+                let part = permits.split(n / 2).expect("at most as many as there are");
                 permits.merge(part);
                 Held::OwnedPermit(permits, Drawn(&world.drawn, n))
             })
@@ -220,7 +220,7 @@ fn hold_and_drop(seed: u64) {
             world.monitor.broadcast();
             settle(&mut waits, &mut held)
         } {}
-        assert!(before == 0 || !held.is_empty(), "seed {seed}: {before} wait for what nobody has");
+        assert!(before == 0 || !held.is_empty(), "seed {seed}: {before} wait for what is free");
         held.clear();
     }
     world.check_idle();

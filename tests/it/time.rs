@@ -159,7 +159,7 @@ fn no_time_and_time_past_are_over_at_once_and_too_much_is_for_ever_tm01() {
     let mut for_ever = Hand::parked(time::sleep(Duration::MAX));
     let mut long = Hand::parked(time::sleep(Duration::from_secs(600 * 365 * 86_400)));
     assert!(Hand::new(after(Duration::MAX).recv()).is_pending());
-    assert!(Timer::new(Duration::MAX).stop(), "for ever is active");
+    assert!(Timer::new(Duration::MAX).stop(), "a timer that never fires is active");
     assert!(for_ever.is_pending() && long.is_pending());
 }
 
@@ -849,7 +849,7 @@ fn if_not_stopped_then_received_never_hangs_tm04() {
                         Some(receiver) => {
                             assert_ne!(receiver.await.unwrap(), prevented, "received or prevented")
                         }
-                        None => assert!(prevented, "nobody else received"),
+                        None => assert!(prevented, "no other receiver got it"),
                     }
                     assert!(timer.channel().try_recv().is_err());
                 });

@@ -259,8 +259,8 @@ async fn program(seed: u64) {
             Fate::Unknown => {}
         }
     }
-    assert!(world.m.try_lock().is_some(), "the mutex is held by nobody");
-    assert!(world.rw.try_lock().is_some(), "the rwmutex is held by nobody");
+    assert!(world.m.try_lock().is_some(), "the mutex is free");
+    assert!(world.rw.try_lock().is_some(), "the rwmutex is free");
     assert_eq!(world.s.available(), PERMITS);
     assert_eq!(format!("{:?}", world.c), "Cond { waiting: 0 }");
 }

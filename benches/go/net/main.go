@@ -2,8 +2,8 @@
 //
 //	net KIND
 //
-// prints its port, serves until its standard input ends, then prints what it measured. The kinds are
-// those of ../../net/serve.rs.
+// prints its port, serves until its standard input ends, then prints what it measured. The kinds
+// are those of ../../net/serve.rs.
 package main
 
 import (
