@@ -200,7 +200,7 @@ fn wake_outside<C: Channel>(on: &C::On, n: u64) -> Duration {
     let received = Arc::new(AtomicUsize::new(0));
     let (seen, (tell, told)) = (received.clone(), std::sync::mpsc::channel());
     let outside = thread::spawn(move || {
-        tell.send(thread::current()).expect("somebody waits");
+        tell.send(thread::current()).expect("a receiver waits");
         let start = Instant::now();
         for i in 1..=n as usize {
             assert!(C::send_blocking(&sender, i));

@@ -47,7 +47,7 @@ pub(crate) fn measure(case: &str, procs: usize, n: u64) -> Answer {
         "beside_blocker" => Ok(lateness(Beside::Blocked, n as usize)),
         "beside_ping_pong" => Ok(lateness(Beside::PingPong, n as usize)),
         "idle" => Ok(vec![idle(n)]),
-        "sieve" => Err("its channels have no bound: the first goroutine would count on for ever"),
+        "sieve" => Err("its channels have no bound: the first goroutine would count without end"),
         "pool_8" => Err("has no pool"),
         "watch" | "broadcast" | "oneshot" | "notify" | "join_set" | "once_cell" => {
             Err("has no such thing")

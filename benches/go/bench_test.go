@@ -89,7 +89,7 @@ func BenchmarkChanNonblocking(b *testing.B) {
 	for i := 0; i < b.N; i++ {
 		select {
 		case <-c:
-			panic("nobody sends")
+			panic("no sender")
 		default:
 		}
 	}

@@ -563,7 +563,7 @@ impl Model {
                     self.park(op, biased);
                 }
             }
-            State::Waiting => ensure!(real.is_none(), "gave {real:?}, and nobody served it"),
+            State::Waiting => ensure!(real.is_none(), "gave {real:?}, though it was not served"),
             State::Won(expected, _) => {
                 let told = real.map(|real| self.told(op, real, biased));
                 ensure!(

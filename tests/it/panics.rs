@@ -144,12 +144,12 @@ fn a_panic_of_main_is_raised_on_its_caller_under_both_policies() {
 fn a_crash_without_a_main_aborts_the_process_and_names_the_goroutine() {
     let Some(Ended { code, signal, stderr }) = in_child(&[]) else {
         let rt = rt(1);
-        rt.go(async { panic!("nobody is there") });
+        rt.go(async { panic!("nothing joins it") });
         spin_until(|| false);
         return;
     };
     assert!(code.is_none() && signal.is_some(), "{code:?}\n{stderr}");
-    assert!(stderr.contains("nobody is there"), "{stderr}");
+    assert!(stderr.contains("nothing joins it"), "{stderr}");
     let line = stderr.lines().find(|line| line.starts_with("gopark: ")).expect("a line of ours");
     assert!(line.starts_with("gopark: unrecovered panic in goroutine "), "{line}");
     assert!(line.contains(", spawned at tests/it/panics.rs:"), "{line}");

@@ -922,7 +922,7 @@ fn go_during_a_shutdown_gives_an_aborted_handle() {
         let r = result.clone();
         rt.go(async move {
             let _last = OnDrop(move || {
-                *r.lock().unwrap() = Some(go(async { unreachable!("nobody runs any more") }))
+                *r.lock().unwrap() = Some(go(async { unreachable!("no worker is left") }))
             });
             pending::<()>().await;
         });

@@ -1090,7 +1090,7 @@ fn a_ticker_serves_everybody_who_waits_tm10() {
                             0 => ticker.tick().await,
                             1 => select! {
                                 at = ticker.tick() => at,
-                                _ = never.recv() => unreachable!("nobody sends"),
+                                _ = never.recv() => unreachable!("no sender"),
                             },
                             _ => select! {
                                 at = ticker.tick() => at,
@@ -1228,7 +1228,7 @@ fn what_a_timeout_gives_up_is_out_of_reach_though_it_is_a_future_in_a_select_ca1
     let selecting = Box::pin(async {
         gopark::select! {
             sent = gopark::select::fut(async { tx.send(1).await }) => sent.is_ok(),
-            _ = other.recv() => unreachable!("nobody sends"),
+            _ = other.recv() => unreachable!("no sender"),
         }
     });
     let operation = After::new(selecting, || {
