@@ -1,5 +1,5 @@
-//! Channels, and waits such as a `WaitGroup`'s, speak only `Waker`: they work on any executor, here on `futures_lite`'s
-//! `block_on`, without any goroutine or gopark thread.
+//! Channels, and waits such as a `WaitGroup`'s, need only a `Waker`: they work on any executor, here on `futures_lite`'s
+//! `block_on`, without a goroutine or a thread of gopark.
 
 use futures_lite::future::{block_on, zip};
 use futures_lite::{StreamExt, stream};
@@ -25,7 +25,7 @@ fn main() {
     println!("{got:?}");
     assert_eq!(got, [0, 1, 2, 3, 4]);
 
-    // A receiver is a `Stream` as well, with all that others have built on those.
+    // A receiver is also a `Stream`, so all stream adaptors work.
     let (tx, rx) = chan::bounded(8);
     let sum = block_on(async {
         let send = stream::iter(1..=8).for_each(|i| tx.try_send(i).unwrap());
@@ -36,7 +36,7 @@ fn main() {
     println!("{sum}");
     assert_eq!(sum, 360);
 
-    // A `WaitGroup`, counted by hand: its `go` would start goroutines.
+    // A `WaitGroup`, counted by hand, because its `go` would start goroutines.
     let wg = WaitGroup::new();
     wg.add(1);
     let work = async {

@@ -1,16 +1,16 @@
-//! Bridge: a channel of channels, read as one channel. Each inner channel is drained before the next one is looked at.
+//! Bridge: a channel of channels, read as one channel. Each inner channel is drained before the next one is received.
 
 use gopark::chan::{self, Receiver};
 use gopark::{block_on, go, gosched, num_goroutine};
 
-/// All that comes from the channels that come from `channels`, in order.
+/// Returns a channel of all values of all channels in `channels`, in order.
 fn bridge<T: Send + 'static>(channels: Receiver<Receiver<T>>) -> Receiver<T> {
     let (tx, rx) = chan::unbuffered();
     go(async move {
         while let Some(inner) = channels.recv().await {
             while let Some(value) = inner.recv().await {
                 if tx.send(value).await.is_err() {
-                    return; // dropping `inner` and `channels` tells those before us
+                    return; // drops `inner` and `channels`, so their senders fail and end
                 }
             }
         }
@@ -18,7 +18,7 @@ fn bridge<T: Send + 'static>(channels: Receiver<Receiver<T>>) -> Receiver<T> {
     rx
 }
 
-/// Pages of a book, each page a channel of its words: who writes a page does not wait for the one before it.
+/// The pages of a book. Each page is a channel of its words, so its writer does not wait for the page before.
 fn pages(text: &'static [&'static str]) -> Receiver<Receiver<&'static str>> {
     let (tx, rx) = chan::unbuffered();
     go(async move {
@@ -54,7 +54,7 @@ pub(crate) async fn example() {
     println!("{}", text.join(" "));
     assert_eq!(text.join(" "), BOOK.join(" "));
 
-    // Leaving in the middle ends them all.
+    // Dropping the receiver in the middle ends all goroutines.
     let words = bridge(pages(BOOK));
     assert_eq!(words.recv().await, Some("do"));
     drop(words);

@@ -1,4 +1,4 @@
-//! A buffered channel has room: sends complete by themselves until it is full, and wait their turn after that.
+//! A buffered channel: sends complete at once until it is full, and wait in line after that.
 
 use gopark::chan::{self, TrySendError};
 use gopark::{block_on, go};
@@ -14,10 +14,10 @@ pub(crate) async fn example() {
     println!("{} of {} places taken", tx.len(), tx.capacity());
     assert!(tx.is_full());
 
-    // What cannot be sent comes back.
+    // A value that cannot be sent comes back.
     assert_eq!(tx.try_send(3), Err(TrySendError::Full(3)));
 
-    // This one waits. A receive takes the oldest value and moves the waiting one in, in one step.
+    // This send waits. A receive takes the oldest value and moves the waiting sender's value in, in one step.
     let sender = go(async move { tx.send(4).await });
     let mut received = Vec::new();
     while let Some(value) = rx.recv().await {

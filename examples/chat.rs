@@ -1,5 +1,5 @@
-//! A chat room: what one says, all others hear. One goroutine owns the list of members, so there is no lock: who joins,
-//! leaves or speaks tells it so. A member who does not read is not waited for, but shown the door.
+//! A chat room: each message goes to all other members. One goroutine owns the list of members, so there is no lock:
+//! joining, leaving and speaking are messages to it. It does not wait for a member who does not read, but removes them.
 
 use std::collections::BTreeMap;
 
@@ -71,7 +71,7 @@ pub(crate) async fn example() {
     room.say("Ann", "hello").await;
     room.say("Joe", "hi Ann").await;
     room.leave.send("Joe").await.unwrap();
-    drop(room); // the last handle, so the room closes
+    drop(room); // the last handle: the room closes
     let mut heard = Vec::new();
     while let Some(line) = ann.recv().await {
         println!("Ann hears {line}");

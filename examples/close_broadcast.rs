@@ -1,4 +1,4 @@
-//! Closing a channel tells everybody who waits on it, at once: Go's starting gun.
+//! Closing a channel wakes all of its receivers: Go's starting gun.
 
 use gopark::{block_on, chan, go};
 
@@ -12,7 +12,7 @@ pub(crate) async fn example() {
         .map(|number| {
             let ready = ready.clone();
             go(async move {
-                let start = ready.recv().await; // nothing is ever sent: it returns when the channel is closed
+                let start = ready.recv().await; // no value is sent: this returns when the channel is closed
                 (number, start)
             })
         })
@@ -30,7 +30,7 @@ pub(crate) async fn example() {
     }
     assert_eq!(finished, 5);
 
-    // It stays closed: who comes late does not wait, a second close says so, a send gives its value back.
+    // It stays closed: a later receive does not wait, a second close returns false, a send returns its value.
     assert_eq!(ready.recv().await, None);
     assert!(!gun.close());
     assert_eq!(gun.send(()).await.unwrap_err().into_inner(), ());

@@ -1,4 +1,4 @@
-//! What a goroutine may capture: it can outlive its parent, so it owns or shares, it does not borrow.
+//! What a goroutine may capture: it can outlive its parent, so it must own or share, and cannot borrow.
 
 use std::sync::{Arc, Mutex};
 
@@ -8,7 +8,7 @@ use gopark::{block_on, go};
 fn main() {
     block_on(example());
 
-    // Borrow: only main may, since `block_on` waits for it.
+    // Borrow: only main may, because `block_on` waits for it.
     let mut list = vec![3, 1, 2];
     block_on(async { list.sort() });
     println!("{list:?}");
@@ -28,7 +28,7 @@ pub(crate) async fn example() {
     println!("{said:?}");
     assert_eq!(said, ["HELLO", "GREETINGS", "GOOD DAY"]);
 
-    // Share: an `Arc` for the ownership, a lock for the writing.
+    // Share: an `Arc` for the ownership, a lock for the writes.
     let salutation = Arc::new(Mutex::new("hello"));
     let wg = WaitGroup::new();
     let shared = salutation.clone();

@@ -1,5 +1,5 @@
-//! A condition variable: a bounded queue out of a mutex and two conditions, for the times when a channel will not do
-//! (here: whoever takes, takes the smallest).
+//! A bounded queue made of a mutex and two condition variables, for what a channel cannot do (here: a consumer takes
+//! the smallest item).
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

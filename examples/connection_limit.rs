@@ -1,4 +1,4 @@
-//! A server that has no more than so many connections: a permit goes with each, into its goroutine.
+//! A server with a limited number of connections: the goroutine of each connection holds a permit.
 
 use std::sync::Arc;
 
@@ -8,10 +8,10 @@ use gopark::{block_on, go, gosched};
 
 const MOST: usize = 3;
 
-/// A request, and where its answer goes.
+/// A request, and the channel for its answer.
 type Connection = (u32, Sender<u32>);
 
-/// Accepts the next connection only when there is a permit for it: the others wait where they are.
+/// Accepts a connection only after it has a permit: the others wait in the listener's queue.
 async fn serve(listener: Receiver<Connection>, permits: Arc<Semaphore>) {
     let handlers = WaitGroup::new();
     loop {
@@ -22,7 +22,7 @@ async fn serve(listener: Receiver<Connection>, permits: Arc<Semaphore>) {
     handlers.wait().await;
 }
 
-/// The permit is given back when this ends, by a panic or an abort as well.
+/// The permit is returned when this ends, also by a panic or an abort.
 async fn handle((request, answer): Connection, _permit: OwnedPermit) {
     gosched().await; // the work
     let _ = answer.send(request * request).await;
@@ -41,7 +41,7 @@ pub(crate) async fn example() {
             go!([connect, permits] async {
                 let (answer, answered) = chan::unbuffered();
                 connect.send((n, answer)).await.unwrap();
-                // It is served: so a permit is taken.
+                // It was served, so a permit is taken.
                 assert!(permits.available() < MOST);
                 answered.recv().await.unwrap()
             })

@@ -1,10 +1,10 @@
-//! A tree of contexts: whoever is cancelled takes everything below along, and nothing above or beside.
+//! A tree of contexts: a cancel ends a context and its descendants, but not its ancestors and siblings.
 
 use gopark::context::{Context, ContextError};
 use gopark::sync::WaitGroup;
 use gopark::{block_on, chan, gosched};
 
-/// A worker that goes on until its context ends, and then reports.
+/// Works until its context ends, and then reports.
 async fn work(name: &'static str, ctx: Context, log: chan::Sender<String>) {
     ctx.done().await;
     let why = ctx.cause().unwrap();
@@ -32,7 +32,7 @@ pub(crate) async fn example() {
     gosched().await;
     assert!(reports.is_empty());
 
-    // One client goes away: its queries end, with its reason.
+    // One client disconnects: its queries end, with that cause.
     hang_up.cancel("the client hung up");
     assert!(a.err().is_some() && b.err().is_none() && server.err().is_none());
     let mut ended = [reports.recv().await.unwrap(), reports.recv().await.unwrap()];
@@ -40,7 +40,7 @@ pub(crate) async fn example() {
     assert_eq!(ended, ["query 1: the client hung up", "query 2: the client hung up"]);
     println!("{ended:?}");
 
-    // Then the whole server is cancelled: a request that has ended keeps its error.
+    // Then the whole server is cancelled. The request that has ended keeps its cause.
     shut_down.cancel("time for an update");
     workers.wait().await;
     let last = reports.recv().await.unwrap();
@@ -49,7 +49,7 @@ pub(crate) async fn example() {
     assert_eq!(a.cause().unwrap().to_string(), "the client hung up");
     assert_eq!((a.err(), b.err()), (Some(ContextError::Canceled), Some(ContextError::Canceled)));
 
-    // What is derived from it now has ended before it began: nothing runs.
+    // A context that is derived now has already ended: nothing runs.
     let late = server.run(async { unreachable!("not even polled") }).await;
     assert_eq!(late, Err::<(), _>(ContextError::Canceled));
 }

@@ -1,14 +1,14 @@
-//! Values that accompany a request, found by their type.
+//! Values that travel with a request, and are found by their type.
 
 use gopark::context::Context;
 use gopark::{block_on, go};
 
-/// Types of one's own are the keys: nobody else can set or read them by accident.
+/// The keys are private types, so other code cannot set or read them by accident.
 struct RequestId(u64);
 #[derive(Debug, PartialEq)]
 struct User(&'static str);
 
-/// Knows nothing of what lies between it and the request.
+/// Needs to know nothing of the layers between it and the request.
 fn log(ctx: &Context, text: &str) -> String {
     let id = ctx.value::<RequestId>().map_or(0, |id| id.0);
     let user = ctx.value::<User>().map_or("nobody", |user| user.0);
@@ -16,7 +16,7 @@ fn log(ctx: &Context, text: &str) -> String {
 }
 
 async fn handle(ctx: Context) -> String {
-    // Sudo, for a part of the request only.
+    // Another user, for a part of the request only.
     let elevated = ctx.with_value(User("root"));
     assert_eq!(log(&elevated, "rotate keys"), "[7 root] rotate keys");
     log(&ctx, "done")
@@ -36,7 +36,7 @@ pub(crate) async fn example() {
     println!("{line}");
     assert_eq!(line, "[7 ana] done");
 
-    // The audit outlives the request: its values without its end.
+    // The audit outlives the request: it has the values of the request, but not its end.
     cancel.cancel();
     let audit = request.without_cancel();
     assert!(request.err().is_some() && audit.err().is_none());

@@ -1,4 +1,4 @@
-//! A daisy chain of 100 000 goroutines: each waits for a number from its right and passes it on, plus one, to its left.
+//! A daisy chain of 100 000 goroutines: each receives a number from its right and sends it, plus one, to its left.
 
 use gopark::{block_on, chan, go};
 

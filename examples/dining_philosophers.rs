@@ -1,5 +1,5 @@
-//! Five philosophers, five forks, two forks to eat with: nobody starves, and nothing deadlocks, because everybody takes
-//! the fork with the lower number first.
+//! Five philosophers and five forks; each needs two forks to eat. They cannot deadlock, because each takes the fork
+//! with the lower number first.
 
 use std::sync::Arc;
 
@@ -9,14 +9,14 @@ use gopark::{block_on, gosched};
 const SEATS: usize = 5;
 const MEALS: usize = 1000;
 
-/// A fork knows how often it has been used.
+/// A fork counts how often it has been used.
 type Forks = [Mutex<usize>; SEATS];
 
 async fn dine(seat: usize, forks: Arc<Forks>) {
     let (left, right) = (seat, (seat + 1) % SEATS);
     for _ in 0..MEALS {
         let mut first = forks[left.min(right)].lock().await;
-        // Here is where all would wait for ever, had each taken its left fork.
+        // If each had taken its left fork first, all of them could deadlock here.
         gosched().await;
         let mut second = forks[left.max(right)].lock().await;
         *first += 1;

@@ -1,9 +1,9 @@
-//! A broker whose subscribers may be slow: each has the latest few messages, and misses older ones.
+//! A broker with slow subscribers: each one gets the latest few messages, and misses older ones.
 
 use gopark::chan::{self, Receiver, Sender};
 use gopark::{block_on, go};
 
-/// What a subscriber that does not receive may have behind it.
+/// The number of messages that are kept for a subscriber.
 const BACKLOG: usize = 3;
 
 #[derive(Default)]
@@ -19,7 +19,7 @@ impl Broker {
         rx
     }
 
-    /// Waits for no subscriber, and forgets those that are gone.
+    /// Waits for no subscriber, and removes those that were dropped.
     fn publish(&mut self, message: u32) {
         let missed = &mut self.missed;
         self.subscribers.retain(|subscriber| match subscriber.force_send(message) {

@@ -1,4 +1,4 @@
-//! An echo server and its clients: a goroutine for each connection, written as if its reads and writes blocked.
+//! An echo server and its clients: each connection has a goroutine, written like blocking code.
 
 use std::io;
 use std::net::SocketAddr;
@@ -11,18 +11,18 @@ use gopark::{JoinSet, block_on, go};
 const CLIENTS: usize = 100;
 const ROUNDS: usize = 20;
 
-/// Accepts until the context ends, and then waits for the connections that are left.
+/// Accepts until the context ends, and then waits for the remaining connections.
 async fn serve(ctx: Context, listener: TcpListener) {
     let connections = WaitGroup::new();
     while let Ok(accepted) = ctx.run(listener.accept()).await {
         match accepted {
             Ok((stream, peer)) => connections.go(async move {
-                // An error ends one connection.
+                // An error ends this connection only.
                 if let Err(error) = echo(&stream).await {
                     eprintln!("{peer}: {error}");
                 }
             }),
-            // Too many open files is not among the errors: `accept` waits until there are fewer.
+            // Too many open files is no error here: `accept` waits until there are fewer.
             Err(error) => eprintln!("accept: {error}"),
         }
     }
@@ -39,7 +39,7 @@ async fn echo(stream: &TcpStream) -> io::Result<()> {
     }
 }
 
-/// Returns how many bytes have come back.
+/// Returns the number of bytes that came back.
 async fn client(server: SocketAddr, id: usize) -> io::Result<usize> {
     let stream = TcpStream::connect(server).await?;
     let mut bytes = 0;
@@ -72,7 +72,7 @@ fn main() -> io::Result<()> {
         shut_down.cancel();
         server.await.expect("does not panic");
         println!("{CLIENTS} clients, {} requests, {bytes} bytes came back", CLIENTS * ROUNDS);
-        // The ids and the rounds have one digit or two.
+        // The ids and the rounds have one or two digits.
         assert_eq!(
             bytes,
             CLIENTS * ROUNDS * "client 00, round 00".len() - 10 * ROUNDS - 10 * CLIENTS

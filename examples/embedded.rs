@@ -1,4 +1,4 @@
-//! Goroutines inside a synchronous program: a type with a runtime of its own, which its users, plain threads, see nothing of.
+//! Goroutines inside a synchronous library: a type with its own runtime, which is hidden from its users, plain threads.
 
 use std::collections::BTreeMap;
 use std::thread;
@@ -8,17 +8,17 @@ use gopark::{OnPanic, Runtime, select};
 
 type Question = (String, Sender<usize>);
 
-/// Counts words, for any number of threads at once. It may be dropped at any time.
+/// Counts words for any number of threads. It may be dropped at any time.
 struct WordCounter {
     lines: Sender<String>,
     questions: Sender<Question>,
     totals: Receiver<BTreeMap<String, usize>>,
-    _runtime: Runtime, // it ends with this
+    _runtime: Runtime, // ends when the counter is dropped
 }
 
 impl WordCounter {
     fn new() -> Self {
-        // A bug in here is to panic in the next call, in its caller's thread: it is not for a library to end the process.
+        // A bug in here panics in the next call, in its caller's thread: a library must not end the process.
         let builder =
             Runtime::builder().gomaxprocs(1).thread_name("words").on_panic(OnPanic::Isolate);
         let runtime = builder.build().expect("a thread");
@@ -38,7 +38,7 @@ impl WordCounter {
         answered.recv_blocking().expect("each question is answered")
     }
 
-    /// No more lines: then the totals come.
+    /// Ends the input and returns the totals.
     fn finish(self) -> BTreeMap<String, usize> {
         drop(self.lines);
         self.totals.recv_blocking().expect("counted to the end")
@@ -64,7 +64,7 @@ async fn count(
             }
         }
     }
-    _ = results.send(counts).await; // unless the counter was dropped, and nobody asks
+    _ = results.send(counts).await; // fails if the counter was dropped
 }
 
 fn main() {
@@ -80,6 +80,6 @@ fn main() {
     let counts = counter.finish();
     println!("{counts:?}");
     assert_eq!((counts["memory"], counts["by"], counts["share"], counts.len()), (800, 800, 400, 8));
-    // One that is dropped unfinished takes its goroutine along.
+    // Dropping an unfinished counter ends its goroutine.
     WordCounter::new().add("never mind");
 }

@@ -1,4 +1,4 @@
-//! An errgroup: many fetches, at most four at a time, and the first error is the result.
+//! An `ErrGroup`: many fetches, at most four at a time; the first error is the result.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -26,7 +26,7 @@ pub(crate) async fn example() {
     group.set_limit(LIMIT);
     for page in 0..20 {
         let (running, most, bytes) = (running.clone(), most.clone(), bytes.clone());
-        // Waits here while four are running.
+        // Waits while four are running.
         group
             .go(async move {
                 most.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);

@@ -1,22 +1,22 @@
-//! Fan-in: many senders, one channel. It closes when the last of them is gone.
+//! Fan-in: many senders, one channel. Dropping the last sender closes it.
 
 use gopark::chan::{self, Receiver};
 use gopark::{block_on, go};
 
-/// A goroutine that says something a few times, and the channel to hear it on.
+/// Starts a goroutine that sends a few lines, and returns the channel.
 fn says(name: &'static str, times: usize) -> Receiver<String> {
     let (tx, rx) = chan::unbuffered();
     go(async move {
         for i in 1..=times {
             if tx.send(format!("{name} {i}")).await.is_err() {
-                return; // nobody listens any more
+                return; // the receiver was dropped
             }
         }
     });
     rx
 }
 
-/// One channel for what comes from several.
+/// Merges several channels into one.
 fn fan_in(inputs: Vec<Receiver<String>>) -> Receiver<String> {
     let (tx, rx) = chan::unbuffered();
     for input in inputs {
@@ -43,7 +43,7 @@ pub(crate) async fn example() {
         println!("{text}");
         heard.push(text);
     }
-    // Each speaker's words come in order; how the two mix is open.
+    // Each speaker's lines come in order; how the two are mixed is not determined.
     let ann: Vec<_> = heard.iter().filter(|text| text.starts_with("Ann")).collect();
     assert_eq!(ann, ["Ann 1", "Ann 2", "Ann 3"]);
     assert_eq!(heard.len(), 5);

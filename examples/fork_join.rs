@@ -1,4 +1,4 @@
-//! Fork and join: start goroutines, go on, then collect what they return.
+//! Fork and join: start goroutines, go on, then collect their results.
 
 use gopark::{block_on, go};
 
@@ -11,10 +11,10 @@ fn main() {
 }
 
 pub(crate) async fn example() {
-    // Fork: all of them run from here on. (Collecting is what makes the lazy iterator start them.)
+    // Fork: all of them run from here on. (The iterator is lazy; `collect` starts them.)
     let squares: Vec<_> = (1..=10).map(|n| go(square(n))).collect();
 
-    // Join: each handle gives its goroutine's result.
+    // Join: each handle returns its goroutine's result.
     let mut sum = 0;
     for handle in squares {
         sum += handle.await.unwrap();

@@ -1,4 +1,4 @@
-//! `gomaxprocs` changes how many goroutines run at once, while they run.
+//! `gomaxprocs` changes the number of goroutines that run at the same time, while they run.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -23,7 +23,7 @@ fn main() {
                 }
             });
         }
-        // Up and down again; each call returns the setting before. Nobody notices.
+        // Each call returns the previous setting. No goroutine is lost.
         assert_eq!(gopark::gomaxprocs(4), 1);
         gosched().await;
         assert_eq!(gopark::gomaxprocs(2), 4);

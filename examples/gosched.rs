@@ -1,4 +1,4 @@
-//! `gosched` lets the others run: on one processor, goroutines that yield take turns.
+//! `gosched` lets other goroutines run: on one processor, goroutines that yield take turns.
 
 use std::sync::{Arc, Mutex};
 
@@ -15,7 +15,7 @@ fn main() {
             wg.go(async move {
                 for _ in 0..4 {
                     log.lock().unwrap().push(name);
-                    gosched().await; // behind everything that is runnable
+                    gosched().await; // goes behind all runnable goroutines
                 }
             });
         }

@@ -1,6 +1,6 @@
-//! A small service that is told to stop, finishes what it has begun, and cleans up.
+//! A small service that is stopped, finishes the requests that it has accepted, and cleans up.
 //!
-//! What tells it comes from a thread: the cancel function may be called from any. With the feature `net`, a context that ends with
+//! A plain thread stops it: the cancel function may be called on any thread. With the feature `net`, a context that ends with
 //! Ctrl-C is `signal::notify_context(&Context::background(), &[Signal::INT])`: see the example `http`.
 
 use std::thread;
@@ -10,7 +10,7 @@ use gopark::context::Context;
 use gopark::sync::WaitGroup;
 use gopark::{block_on, chan, go, gosched};
 
-/// Answers requests until the service is over; what it has taken it answers.
+/// Answers requests until the service ends. It answers each request that it has received.
 async fn worker(ctx: Context, requests: chan::Receiver<u64>, answers: chan::Sender<u64>) {
     while let Some(request) = ctx.recv(&requests).await {
         gosched().await; // the work
@@ -25,7 +25,7 @@ fn main() {
         let (answers, output) = chan::unbuffered();
         let (signal, signalled) = chan::unbuffered::<()>();
 
-        // Runs once the service is over, in a goroutine of its own.
+        // Runs after the service has ended, in a goroutine of its own.
         let (cleaned, cleanup) = chan::bounded(1);
         service.after_func(async move { cleaned.send("temporary files removed").await });
 
@@ -42,7 +42,7 @@ fn main() {
             answered
         });
 
-        // Requests come in until the service takes no more.
+        // Requests arrive until the service accepts no more.
         let clients = go({
             let service = service.clone();
             async move {
@@ -50,7 +50,7 @@ fn main() {
                 while let Ok(Ok(())) = service.run(requests.send(accepted)).await {
                     accepted += 1;
                     if accepted == 100 {
-                        signal.send(()).await.expect("the thread below waits"); // somebody presses Ctrl-C
+                        signal.send(()).await.expect("the thread below waits"); // as if a user pressed Ctrl-C
                     }
                 }
                 accepted
@@ -61,7 +61,7 @@ fn main() {
             shut_down.cancel();
         });
 
-        // The workers have as long as they need, up to a limit: a context of its own, for the service's is over.
+        // The workers may take their time, up to a limit: a new context, because the service's has ended.
         service.done().await;
         let (grace, _) = service.without_cancel().with_timeout(Duration::from_secs(10));
         grace.run(workers.wait()).await.expect("the workers finish what they have begun");

@@ -1,4 +1,4 @@
-//! A worker that shows that it lives, and a watchdog that replaces one that does not, so that every job gets done.
+//! A worker that sends heartbeats, and a watchdog that replaces a worker without them, so that every job is done.
 
 use std::collections::BTreeSet;
 use std::pin::pin;
@@ -10,7 +10,7 @@ use gopark::{JoinHandle, block_on, go, select, time};
 const PULSE: Duration = Duration::from_millis(1);
 const PATIENCE: Duration = Duration::from_millis(100);
 
-/// Works through `jobs`, and sends a pulse every now and then. One that is `ill` gets stuck at its third job.
+/// Works through `jobs`, and sends a pulse now and then. If it is `ill`, it hangs at its third job.
 fn worker(ill: bool, jobs: Receiver<u32>, done: Sender<u32>) -> (JoinHandle<()>, Receiver<()>) {
     let (pulse, pulses) = chan::bounded(1);
     let work = go(async move {
@@ -25,7 +25,7 @@ fn worker(ill: bool, jobs: Receiver<u32>, done: Sender<u32>) -> (JoinHandle<()>,
             loop {
                 select! {
                     _ = work.as_mut() => break,
-                    // Nobody may be looking: a pulse never holds up the work.
+                    // A pulse never delays the work: it is dropped if the watchdog is not receiving.
                     _ = ticker.tick() => { let _ = pulse.try_send(()); }
                 }
             }
@@ -45,7 +45,7 @@ pub(crate) async fn example() {
     let (done, results) = chan::bounded(left.len());
     left.iter().for_each(|job| submit.try_send(*job).unwrap());
 
-    // The watchdog: as long as there are pulses or results, all is well.
+    // The watchdog: pulses or results show that the worker is alive.
     let (mut work, mut pulses) = worker(true, jobs.clone(), done.clone());
     let (mut beats, mut replaced) = (0, 0);
     while !left.is_empty() {
@@ -57,7 +57,7 @@ pub(crate) async fn example() {
                 work.abort();
                 assert!(work.await.unwrap_err().is_aborted());
                 replaced += 1;
-                // It may have had one in hand: submit all that are left anew.
+                // The worker may have had a job in progress: submit all remaining jobs again.
                 while jobs.try_recv().is_ok() {}
                 left.iter().for_each(|job| submit.try_send(*job).unwrap());
                 (work, pulses) = worker(false, jobs.clone(), done.clone());

@@ -1,9 +1,9 @@
-//! Or-done: receive from a channel until it ends, or until somebody says that enough is enough.
+//! Or-done: receive from a channel until it is closed, or until a second channel is.
 
 use gopark::chan::{self, Receiver};
 use gopark::{block_on, go, gosched, num_goroutine, select};
 
-/// What comes from `input`, until that closes or `done` does.
+/// Returns a channel of the values of `input`, until `input` or `done` is closed.
 fn or_done<T: Send + 'static>(done: Receiver<()>, input: Receiver<T>) -> Receiver<T> {
     let (tx, rx) = chan::unbuffered();
     go(async move {
@@ -22,13 +22,13 @@ fn or_done<T: Send + 'static>(done: Receiver<()>, input: Receiver<T>) -> Receive
     rx
 }
 
-/// A source that we do not own, and that never ends by itself.
+/// A source that never ends by itself.
 fn naturals() -> Receiver<u64> {
     let (tx, rx) = chan::unbuffered();
     go(async move {
         for n in 0.. {
             if tx.send(n).await.is_err() {
-                return; // nobody listens any more
+                return; // the receiver was dropped
             }
         }
     });
@@ -53,7 +53,7 @@ pub(crate) async fn example() {
     println!("0 + 1 + … + 100 = {sum}");
     assert_eq!(sum, 5050);
 
-    // The loop over what is left ends soon: `done` wins against a number within a few rounds.
+    // The loop over the rest ends soon: within a few rounds, `done` wins against a number.
     let mut more = 0;
     while numbers.recv().await.is_some() {
         more += 1;
@@ -61,12 +61,12 @@ pub(crate) async fn example() {
     println!("{more} more came before it saw that it was done");
     assert!(more < 200);
 
-    // The stage has ended and dropped the last receiver of the source, which ends too: no goroutine is left.
+    // The stage has ended and has dropped the last receiver of the source, which ends too: no goroutine is left.
     while num_goroutine() > 1 {
         gosched().await;
     }
 
-    // An input that ends first.
+    // The input is closed first.
     let (tx, rx) = chan::bounded(3);
     (1..=3).for_each(|n| tx.try_send(n).unwrap());
     drop(tx);

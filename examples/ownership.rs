@@ -1,10 +1,10 @@
-//! Ownership of a channel: whoever makes it writes to it and closes it, and hands out the reading end only. Then nobody
-//! can send on a closed channel, close it twice, or wait on one that was forgotten.
+//! Ownership of a channel: the function that makes it also sends and closes, and returns only the receiver. So no other
+//! code can send on a closed channel or close it twice, and no receiver waits for a sender that was forgotten.
 
 use gopark::chan::{self, Receiver};
 use gopark::{block_on, go};
 
-/// Owns the channel: makes it, fills it, and lets it close by leaving.
+/// Owns the channel: makes it, fills it, and closes it by dropping the sender.
 fn countdown(from: u32) -> Receiver<u32> {
     let (tx, rx) = chan::bounded(2);
     go(async move {
@@ -14,11 +14,11 @@ fn countdown(from: u32) -> Receiver<u32> {
                 return;
             }
         }
-    }); // the only sender goes with the goroutine
+    }); // the only sender is dropped with the goroutine
     rx
 }
 
-/// Uses the channel: it can read, and see the end, and nothing else. `rx.send(..)`, `rx.close()` do not compile.
+/// Uses the channel: it can only receive, until the end. `rx.send(..)` does not compile.
 async fn count(rx: &Receiver<u32>, most: usize) -> Vec<u32> {
     let mut seen = Vec::new();
     while seen.len() < most {
@@ -39,11 +39,11 @@ pub(crate) async fn example() {
     assert_eq!(seen, [5, 4, 3, 2, 1, 0]);
     assert!(rx.is_closed());
 
-    // A reader that leaves is noticed as well, at the next send.
+    // If the receiver is dropped, the next send fails.
     let rx = countdown(1000);
     assert_eq!(count(&rx, 3).await, [1000, 999, 998]);
     drop(rx);
-    // Only to see the goroutine end: a program that waits for one keeps its handle.
+    // Only to show that the goroutine ends. To wait for a goroutine, keep its handle.
     while gopark::num_goroutine() > 1 {
         gopark::gosched().await;
     }

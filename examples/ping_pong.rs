@@ -1,5 +1,5 @@
-//! Ping-pong: two players, one ball, one table, and a referee who ends the game. Each player waits for whichever comes
-//! first, the ball or the whistle.
+//! Ping-pong: two players, one ball, one table, and a referee who ends the game. Each player waits for the ball or the
+//! whistle, whichever comes first.
 
 use gopark::chan::{self, Receiver, Sender};
 use gopark::{block_on, go, select};
@@ -8,10 +8,10 @@ struct Ball {
     hits: usize,
 }
 
-/// The ends of an unbuffered channel: a ball lies on the table for nobody, it is passed from hand to hand.
+/// The ends of an unbuffered channel: the ball is always handed from one player to the other.
 type Table = (Sender<Ball>, Receiver<Ball>);
 
-/// Plays until the whistle; returns how often this player hit.
+/// Plays until the whistle. Returns the number of this player's hits.
 async fn player(
     name: &'static str,
     (hit, comes): Table,
@@ -31,7 +31,7 @@ async fn player(
         }
         select! {
             sent = hit.send(ball) => sent.unwrap(),
-            // The one who holds the ball when the whistle goes.
+            // This player has the ball when the whistle blows.
             _ = whistle.recv() => return own,
         }
     }
@@ -48,14 +48,14 @@ pub(crate) async fn example() {
     let ping = go(player("ping", table.clone(), whistle.clone(), report.clone()));
     let pong = go(player("pong", table.clone(), whistle, report));
 
-    table.0.send(Ball { hits: 0 }).await.unwrap(); // the game is on
+    table.0.send(Ball { hits: 0 }).await.unwrap(); // the game starts
     let mut first = Vec::new();
     for _ in 0..4 {
         let line = reports.recv().await.unwrap();
         println!("{line}");
         first.push(line);
     }
-    // The players take turns, whichever began.
+    // The players take turns, whichever started.
     let who: Vec<_> = first.iter().map(|line| line.split(' ').next_back().unwrap()).collect();
     assert!(who == ["ping", "pong", "ping", "pong"] || who == ["pong", "ping", "pong", "ping"]);
 

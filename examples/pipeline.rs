@@ -1,4 +1,4 @@
-//! A pipeline: stages that run at once, each connected to the next by a channel.
+//! A pipeline: stages that run at the same time, each connected to the next by a channel.
 
 use gopark::chan::{self, Receiver};
 use gopark::{block_on, go};
@@ -9,14 +9,14 @@ fn generate(n: u64) -> Receiver<u64> {
     go(async move {
         for i in 1..=n {
             if tx.send(i).await.is_err() {
-                break; // the stages after this one are gone
+                break; // the next stage has ended
             }
         }
     });
     rx
 }
 
-/// A stage: squares what comes. Its output closes when its input does, since `tx` goes with the goroutine.
+/// A stage: squares its input. When the input closes, the goroutine ends and drops `tx`, which closes the output.
 fn square(input: Receiver<u64>) -> Receiver<u64> {
     let (tx, rx) = chan::unbuffered();
     go(async move {
@@ -42,7 +42,7 @@ pub(crate) async fn example() {
     println!("sum of the first 100 squares: {sum}");
     assert_eq!(sum, 100 * 101 * 201 / 6);
 
-    // Leaving early: dropping the last receiver ends the stages one after the other, back to the source.
+    // Dropping the last receiver ends the stages one after the other, back to the source.
     let squares = square(square(generate(u64::MAX)));
     assert_eq!(squares.recv().await, Some(1));
     assert_eq!(squares.recv().await, Some(16));

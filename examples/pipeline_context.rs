@@ -1,4 +1,4 @@
-//! A pipeline that a context ends: each stage stops at its next send, wherever it stands.
+//! A pipeline that a context ends: each stage stops at its next send.
 
 use gopark::chan::{self, Receiver};
 use gopark::context::{Context, ContextSendError};
@@ -11,19 +11,19 @@ fn count(ctx: Context) -> Receiver<u64> {
         for n in 1.. {
             match ctx.send(&tx, n).await {
                 Ok(()) => {}
-                // What was not sent comes back.
+                // A value that was not sent comes back.
                 Err(ContextSendError::Context(_, unsent)) => {
                     println!("the source stops before {unsent}");
                     return;
                 }
-                Err(_) => return, // the stages after this one are gone
+                Err(_) => return, // the next stage has ended
             }
         }
     });
     rx
 }
 
-/// A stage: squares what comes.
+/// A stage: squares its input.
 fn square(ctx: Context, input: Receiver<u64>) -> Receiver<u64> {
     let (tx, rx) = chan::unbuffered();
     go(async move {
@@ -50,7 +50,7 @@ pub(crate) async fn example() {
     println!("sum of the first 100 squares: {sum}");
     assert_eq!(sum, 100 * 101 * 201 / 6);
 
-    // The receiver stays: it is the context that ends both stages, though each waits in a send.
+    // The receiver is still alive: the context ends both stages, although each waits in a send.
     cancel.cancel();
     while squares.recv().await.is_some() {}
     while gopark::num_goroutine() > 1 {

@@ -1,4 +1,4 @@
-//! A pool spares the making of what is dear to make: here buffers, which a thousand goroutines need for a moment each.
+//! A pool reuses values that are expensive to make: here buffers, which a thousand goroutines need for a moment each.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -18,7 +18,7 @@ fn main() {
         for i in 0..1000_usize {
             let buffers = buffers.clone();
             wg.go(async move {
-                // The guard puts the buffer back; it comes back as it was left.
+                // The guard puts the buffer back, with its contents.
                 let mut buffer = buffers.get_guard();
                 buffer.clear();
                 buffer.extend_from_slice(i.to_string().as_bytes());
@@ -29,6 +29,6 @@ fn main() {
     });
     let made = MADE.load(Ordering::Relaxed);
     println!("1000 goroutines, {made} buffers");
-    // One for each processor, more or less.
+    // About one for each processor.
     assert!((1..100).contains(&made));
 }

@@ -3,7 +3,7 @@
 use gopark::chan::{self, Receiver};
 use gopark::{block_on, go};
 
-/// 2, 3, 4, … for as long as anybody listens.
+/// Sends 2, 3, 4, … until the receiver is dropped.
 fn generate() -> Receiver<u32> {
     let (tx, rx) = chan::unbuffered();
     go(async move {
@@ -16,7 +16,7 @@ fn generate() -> Receiver<u32> {
     rx
 }
 
-/// Passes on what `prime` does not divide.
+/// Passes on the numbers that `prime` does not divide.
 fn filter(input: Receiver<u32>, prime: u32) -> Receiver<u32> {
     let (tx, rx) = chan::unbuffered();
     go(async move {

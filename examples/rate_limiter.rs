@@ -1,4 +1,4 @@
-//! One request a tick, steadily; then with a few saved up for a burst. After Go by Example's "Rate Limiting".
+//! One request per tick; then with a few ticks saved for a burst. After Go by Example's "Rate Limiting".
 
 use std::time::{Duration, Instant};
 
@@ -16,7 +16,7 @@ fn five_requests() -> Receiver<u32> {
     rx
 }
 
-/// When each request went out, in periods since the start.
+/// Returns the time of each request, in periods since the start.
 fn periods(start: Instant, times: &[Instant]) -> Vec<f64> {
     times.iter().map(|at| at.duration_since(start).as_secs_f64() / PERIOD.as_secs_f64()).collect()
 }
@@ -39,10 +39,10 @@ pub(crate) async fn example() {
     for (i, at) in periods(start, &sent).into_iter().enumerate() {
         assert!(at >= (i + 1) as f64, "never before its tick");
     }
-    // The ticks are those of a grid, however late one was received.
+    // The ticks stay on a grid, however late one was received.
     assert!(sent.windows(2).all(|two| (two[1] - two[0]).as_nanos() % PERIOD.as_nanos() == 0));
 
-    // Bursty: up to three may be saved.
+    // Bursts: up to three ticks are saved.
     let (save, tokens) = chan::bounded(3);
     let start = time::now();
     (0..3).for_each(|_| save.try_send(start).expect("room for three"));

@@ -1,14 +1,14 @@
 //! Recursion through `go`: a function that returns a handle may call itself, and each call is a goroutine.
 //!
-//! An `async fn` that awaits itself does not compile, because its future would contain itself. Here a call contains
-//! a handle to the next one.
+//! An `async fn` that awaits itself does not compile, because its future would contain itself. Nor does an `async fn`
+//! that passes itself to `go`. A plain function that calls `go` does, and each call has a handle to the next.
 
 use gopark::{JoinHandle, block_on, go};
 
-/// Below this a goroutine would cost more than it saves.
+/// Below this length a goroutine costs more than it saves.
 const SMALL: usize = 100;
 
-/// Sorts by merging two halves that are sorted at once.
+/// Sorts two halves at the same time and merges them.
 fn sort(mut numbers: Vec<u32>) -> JoinHandle<Vec<u32>> {
     go(async move {
         if numbers.len() <= SMALL {
@@ -17,7 +17,7 @@ fn sort(mut numbers: Vec<u32>) -> JoinHandle<Vec<u32>> {
         }
         let upper = numbers.split_off(numbers.len() / 2);
         let (lower, upper) = (sort(numbers), sort(upper));
-        // A panic below comes up from half to half.
+        // A panic of a call below is passed up through the joins.
         merge(lower.await.unwrap(), upper.await.unwrap())
     })
 }
@@ -37,7 +37,7 @@ fn main() {
 }
 
 pub(crate) async fn example() {
-    // All numbers below 10 007, which is prime, in an order that looks like none.
+    // All numbers below 10 007, which is prime, in an order that looks random.
     let numbers: Vec<u32> = (0..10_007).map(|n| n * 5_003 % 10_007).collect();
     assert!(!numbers.is_sorted());
     let sorted = sort(numbers).await.unwrap();

@@ -1,4 +1,4 @@
-//! Several replicas are asked, the first answer counts, and all together have a deadline. After Rob Pike's "Google search 3.0".
+//! Several replicas are asked, the first answer counts, and there is one deadline. After Rob Pike's "Google search 3.0".
 
 use std::time::Duration;
 
@@ -7,13 +7,13 @@ use gopark::{block_on, chan, go, num_goroutine, select, time};
 
 const DEADLINE: Duration = Duration::from_millis(80);
 
-/// A server: quick, slow, or as good as dead.
+/// A server: quick, slow, or dead.
 async fn replica(kind: &'static str, number: usize, takes: Duration) -> String {
     time::sleep(takes).await;
     format!("{kind} by replica {number}")
 }
 
-/// Asks three replicas. Room for all answers: nobody waits who comes too late.
+/// Asks three replicas. The buffer has room for all answers, so a late replica does not wait.
 async fn first(kind: &'static str, quickest: Duration) -> String {
     let (tx, rx) = chan::bounded(3);
     for number in 0..3 {
@@ -21,7 +21,7 @@ async fn first(kind: &'static str, quickest: Duration) -> String {
         go(async move {
             let slower = Duration::from_millis(20) * number as u32;
             let answer = replica(kind, number, quickest + slower).await;
-            // The search may be over.
+            // Fails if the search has ended.
             let _ = tx.send(answer).await;
         });
     }
@@ -42,7 +42,7 @@ pub(crate) async fn example() {
     for (kind, quickest) in kinds {
         let tx = tx.clone();
         searches.go(async move {
-            // Dropped when it is too late: what waits in it ends there and then.
+            // The time-out drops it, and all operations that wait in it.
             if let Ok(answer) =
                 time::timeout(DEADLINE.saturating_sub(time::now() - start), first(kind, quickest))
                     .await
@@ -68,6 +68,6 @@ pub(crate) async fn example() {
     println!("{found:?} in {:?}", time::now() - start);
     assert!(found.len() <= 2 && !found.iter().any(|answer| answer.starts_with("video")));
     searches.wait().await;
-    // The replicas that lost have gone; only the dead ones still sleep.
+    // The replicas that lost have ended; only the dead ones still sleep.
     assert!(num_goroutine() <= before + 9);
 }

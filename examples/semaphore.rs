@@ -1,4 +1,4 @@
-//! A weighted semaphore: jobs of different size share ten units of memory, in the order in which they came.
+//! A weighted semaphore: jobs of different size share ten units of memory, in order of arrival.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -31,7 +31,7 @@ pub(crate) async fn example() {
     let most = most.load(Ordering::SeqCst);
     println!("100 jobs, at most {most} of {MEMORY} units in use; free now: {}", memory.available());
     assert!(most <= MEMORY && memory.available() == MEMORY);
-    // A large request at the head of the line is not overtaken by small ones.
+    // Small requests do not overtake a large one at the head of the queue.
     let one = memory.acquire(1).await;
     let mut large = std::pin::pin!(memory.acquire(MEMORY));
     assert!(futures_lite::future::poll_once(large.as_mut()).await.is_none());

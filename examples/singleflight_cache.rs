@@ -1,5 +1,4 @@
-//! A cache in front of something slow: readers share it, and of those who miss the same key at the same time only one
-//! looks it up.
+//! A cache in front of a slow lookup: goroutines that miss the same key at the same time share one lookup.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -48,6 +47,6 @@ pub(crate) async fn example() {
     let (keys, lookups) =
         (cache.known.rlock().await.len(), cache.looked_up.load(Ordering::Relaxed));
     println!("100 requests for {keys} keys took {lookups} lookups");
-    // Who finds nothing known while the lookup before ends may look once more; a hundred do not.
+    // A goroutine that misses just as a lookup ends may start another one; a hundred do not.
     assert!(keys == 4 && (4..50).contains(&lookups));
 }

@@ -1,4 +1,4 @@
-//! A TCP proxy: it passes the end of each direction on, and at its own end gives the connections some time.
+//! A TCP proxy: it passes the end of each direction on, and at its shutdown gives the connections a grace period.
 
 use std::io;
 use std::net::{Shutdown, SocketAddr};
@@ -11,7 +11,7 @@ use gopark::net::{TcpListener, TcpStream};
 use gopark::sync::WaitGroup;
 use gopark::{block_on, go};
 
-/// Accepts until `accepts` ends. The connections go on, until `lives` ends.
+/// Accepts until `accepts` ends. The connections go on until `lives` ends.
 async fn proxy(
     accepts: Context,
     lives: Context,
@@ -23,7 +23,7 @@ async fn proxy(
         let Ok((client, _peer)) = accepted else { continue };
         let lives = lives.clone();
         connections.go(async move {
-            // Where one side ends its direction, the other side sees that, and may still answer.
+            // If one side ends its direction, the other side sees that, and may still answer.
             let forward = async {
                 copy_bidirectional(&mut &client, &mut &TcpStream::connect(server).await?).await
             };
@@ -34,14 +34,14 @@ async fn proxy(
     }
 }
 
-/// Greets, reads to the end, and then answers how many bytes there were.
+/// Sends a greeting, reads to the end, and then answers with the number of bytes.
 async fn count(stream: TcpStream) -> io::Result<()> {
     stream.write_all(b"hello\n").await?;
     let bytes = gopark::io::copy(&mut &stream, &mut futures_lite::io::sink()).await?;
     stream.write_all(bytes.to_string().as_bytes()).await
 }
 
-/// A connection whose server has greeted.
+/// Returns a connection whose greeting has arrived.
 async fn connect(proxy: SocketAddr) -> io::Result<TcpStream> {
     let stream = TcpStream::connect(proxy).await?;
     stream.read_exact(&mut [0; 6]).await?;
@@ -77,7 +77,7 @@ fn main() -> io::Result<()> {
         proxy.await.expect("does not panic");
         assert!(TcpStream::connect(addr).await.is_err());
         assert_eq!(upload(&late, b"in time").await?, "7");
-        // Those that are left have as long as this context.
+        // The remaining connections may live as long as this context.
         let (grace, _) = Context::background().with_timeout(Duration::from_millis(50));
         assert!(grace.run(connections.wait()).await.is_err());
         cut.cancel();

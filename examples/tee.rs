@@ -1,15 +1,15 @@
-//! Tee: each value goes two ways. The two readers may differ in pace; neither gets ahead by more than one value.
+//! Tee: each value goes to two readers. They may differ in speed; neither gets ahead by more than one value.
 
 use gopark::chan::{self, Receiver};
 use gopark::{block_on, go, select};
 
-/// Two channels with all that comes from `input`.
+/// Returns two channels, each with all values of `input`.
 fn tee<T: Clone + Send + 'static>(input: Receiver<T>) -> (Receiver<T>, Receiver<T>) {
     let (left_tx, left) = chan::unbuffered();
     let (right_tx, right) = chan::unbuffered();
     go(async move {
         while let Some(value) = input.recv().await {
-            // Whichever side is ready first; then the other one. A condition switches off what is done already.
+            // First the side that is ready, then the other. A condition switches off the side that is done.
             let (mut to_left, mut to_right) = (true, true);
             while to_left || to_right {
                 select! {
@@ -41,7 +41,7 @@ pub(crate) async fn example() {
     });
 
     let (left, right) = tee(rx);
-    // One reader adds up, the other multiplies.
+    // One reader adds, the other multiplies.
     let sum = go(async move {
         let mut sum = 0;
         while let Some(n) = left.recv().await {

@@ -1,4 +1,4 @@
-//! Plain threads talk to goroutines: the same channels, with a `_blocking` at the end of the method's name.
+//! Plain threads and goroutines exchange values over the same channels. The threads use the methods with `_blocking`.
 
 use std::thread;
 
@@ -19,7 +19,7 @@ fn main() {
         for n in 1..=5 {
             questions.send_blocking(n).unwrap();
         }
-    }); // `questions` is dropped with the thread's closure: the goroutine ends, and closes `answers`
+    }); // drops `questions` with the thread's closure: the goroutine ends, and closes `answers`
 
     let squares: Vec<_> = answered.iter_blocking().collect();
     asker.join().unwrap();

@@ -1,4 +1,4 @@
-//! An operation that may take too long: `timeout`, or a case of a `select!` that sleeps, Go's `case <-time.After(d)`.
+//! An operation that may take too long: `timeout`, or a sleep as a case of a `select!`, Go's `case <-time.After(d)`.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ pub(crate) async fn example() {
     let slow = time::timeout(PATIENCE, fetch(SLOW)).await;
     println!("the slow one: {}", slow.unwrap_err());
 
-    // The same as cases, if there is more to wait for.
+    // The same as cases of a `select!`, which may have more.
     let (tx, rx) = chan::unbuffered();
     let fetcher = go(async move { tx.send(fetch(SLOW).await).await });
     let outcome = select! {

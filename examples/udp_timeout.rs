@@ -1,4 +1,4 @@
-//! Requests over UDP, which loses packets: a time-out for each attempt, which doubles, and the same request again.
+//! Requests over UDP, which loses packets: each attempt has a time-out, twice the one before, and sends the request again.
 
 use std::io;
 use std::net::SocketAddr;
@@ -11,7 +11,7 @@ use gopark::{block_on, go};
 const FIRST: Duration = Duration::from_millis(10);
 const ATTEMPTS: u32 = 8;
 
-/// A request and its answer have an id, and a number.
+/// A request and its answer have an id and a number.
 fn packet(id: u32, number: u32) -> [u8; 8] {
     (u64::from(id) << 32 | u64::from(number)).to_be_bytes()
 }
@@ -35,20 +35,20 @@ async fn serve(socket: UdpSocket) -> io::Result<()> {
     }
 }
 
-/// The answer, and the number of attempts that it took.
+/// Returns the answer, and the number of attempts.
 async fn ask(socket: &UdpSocket, id: u32, number: u32, attempts: u32) -> io::Result<(u32, u32)> {
     for attempt in 0..attempts {
         socket.send(&packet(id, number)).await?;
         let answer = async {
             let mut answer = [0; 8];
             loop {
-                // Any other one is the late answer to an earlier request.
+                // Any other packet is the late answer to an earlier request.
                 if socket.recv(&mut answer).await? == 8 && parse(answer).0 == id {
                     return io::Result::Ok(parse(answer).1);
                 }
             }
         };
-        // A time-out drops the receive, which loses no packet: a late answer is there for the next attempt.
+        // A time-out drops the receive, which loses no packet: the next attempt can receive a late answer.
         if let Ok(answer) = timeout(FIRST * 2_u32.pow(attempt), answer).await {
             return Ok((answer?, attempt + 1));
         }

@@ -1,4 +1,4 @@
-//! An unbuffered channel is a meeting: the send completes when the receiver takes the value.
+//! An unbuffered channel: the send completes when a receiver takes the value.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,7 +18,7 @@ pub(crate) async fn example() {
         flag.store(true, Ordering::SeqCst);
     });
 
-    // The sender has all the time in the world, but nobody receives.
+    // The sender waits, because no goroutine receives.
     for _ in 0..100 {
         gosched().await;
     }

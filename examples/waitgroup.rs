@@ -23,7 +23,7 @@ pub(crate) async fn example() {
     println!("1 + … + 100 = {}", sum.load(Ordering::Relaxed));
     assert_eq!(sum.load(Ordering::Relaxed), 5050);
 
-    // The long form: count up before the goroutine starts, or the wait may find zero too early.
+    // The long form: count up before the goroutine starts, or the wait may see zero too early.
     wg.add(1);
     let (handle, total) = (wg.clone(), sum.clone());
     go(async move {

@@ -14,7 +14,7 @@ pub(crate) async fn example() {
     let (jobs, queue) = chan::bounded(16);
     let (results, output) = chan::unbuffered();
 
-    // Each job goes to exactly one worker, whichever is free.
+    // Each job goes to exactly one worker.
     let workers = WaitGroup::new();
     for _ in 0..WORKERS {
         let (queue, results) = (queue.clone(), results.clone());
@@ -24,13 +24,13 @@ pub(crate) async fn example() {
             }
         });
     }
-    drop(results); // the workers have theirs; when the last one ends, the results are complete
+    drop(results); // the workers have clones: when the last worker ends, the channel closes
 
     go(async move {
         for job in 1..=JOBS {
             jobs.send(job).await.unwrap();
         }
-    }); // `jobs` is dropped: the queue closes
+    }); // drops `jobs`, which closes the queue
 
     let (mut count, mut sum) = (0, 0);
     while let Some(result) = output.recv().await {

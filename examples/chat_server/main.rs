@@ -1,6 +1,6 @@
-//! A chat over TCP: what one client says, all of them hear, and one that does not read is dropped.
+//! A chat over TCP: each line goes to all clients, and a client that does not read is dropped.
 //!
-//! By itself it is its own clients, and ends. `… --example chat_server -- 127.0.0.1:4000` serves, for telnet or nc.
+//! Without arguments it runs its own clients, and ends. `… --example chat_server -- 127.0.0.1:4000` serves telnet or nc.
 
 mod server;
 
@@ -15,7 +15,7 @@ use gopark::{JoinSet, block_on, go};
 
 const CLIENTS: usize = 20;
 const ROUNDS: usize = 30;
-/// Of the sockets' buffers, in bytes: small, so that few lines are underway to a client that does not read.
+/// The size of the sockets' buffers in bytes: small, so that few lines fit that a client does not read.
 const BUFFER: usize = 4096;
 
 fn main() -> io::Result<()> {
@@ -25,7 +25,7 @@ fn main() -> io::Result<()> {
     }
 }
 
-/// In each round the client says a line, and hears one of each client. So it is never far behind.
+/// In each round the client sends a line, and receives one of each client. So it is never far behind.
 async fn chats(server: SocketAddr, all_are_here: Arc<Barrier>) -> io::Result<usize> {
     let stream = TcpStream::connect(server).await?;
     let mut lines = Lines::of(&stream);
@@ -42,7 +42,7 @@ async fn chats(server: SocketAddr, all_are_here: Arc<Barrier>) -> io::Result<usi
 
 async fn demo() -> io::Result<()> {
     let socket = TcpSocket::new_v4()?;
-    socket.set_send_buffer_size(BUFFER)?; // so have the connections that it accepts
+    socket.set_send_buffer_size(BUFFER)?; // accepted connections inherit it
     socket.bind(([127, 0, 0, 1], 0).into())?;
     let listener = socket.listen(1024)?;
     let addr = listener.local_addr()?;
@@ -66,7 +66,7 @@ async fn demo() -> io::Result<()> {
     println!("{CLIENTS} clients heard {heard} lines in {ROUNDS} rounds");
     assert!(heard >= CLIENTS * CLIENTS * ROUNDS);
 
-    // It finds what was underway to it, and then the end.
+    // It receives the lines that were in the buffers, and then the end.
     let mut rest = String::new();
     lines.reader.read_to_string(&mut rest).await?;
     let rest = rest.lines().count();
@@ -76,7 +76,7 @@ async fn demo() -> io::Result<()> {
     Ok(())
 }
 
-/// The lines that a client hears.
+/// The lines that a client receives.
 struct Lines<'a> {
     reader: BufReader<&'a TcpStream>,
     heard: usize,
@@ -87,7 +87,7 @@ impl<'a> Lines<'a> {
         Self { reader: BufReader::new(stream), heard: 0 }
     }
 
-    /// Reads up to a line that has this in it.
+    /// Reads lines until one contains this text.
     async fn until(&mut self, words: &str) -> io::Result<()> {
         let mut line = String::new();
         while !line.contains(words) {

@@ -1,4 +1,4 @@
-//! The server: a goroutine that owns the list of members, and two for each connection, which read and write its lines.
+//! The server: one goroutine owns the list of members, and two per connection read and write its lines.
 
 use std::collections::HashMap;
 use std::io;
@@ -11,7 +11,7 @@ use gopark::chan::{self, Receiver, Sender};
 use gopark::go;
 use gopark::net::{TcpListener, TcpStream};
 
-/// So many lines may wait for a member before it is dropped.
+/// The number of lines that may wait for a member. One more, and the member is dropped.
 const BEHIND: usize = 64;
 
 type Line = Arc<str>;
@@ -44,7 +44,7 @@ pub(crate) async fn serve(listener: TcpListener) -> io::Result<()> {
     }
 }
 
-/// Owns the list of members, so there is no lock. It waits for no member.
+/// Owns the list of members, so there is no lock. Never waits for a member.
 async fn room(events: Receiver<Event>) {
     let mut members = HashMap::<SocketAddr, Member>::new();
     while let Some(event) = events.recv().await {
@@ -56,7 +56,7 @@ async fn room(events: Receiver<Event>) {
             Event::Say(peer, line) => format!("{peer}: {line}\n").into(),
             Event::Leave(peer) => match members.remove(&peer) {
                 Some(_) => format!("* {peer} has gone\n").into(),
-                // It was dropped before.
+                // The member was dropped before.
                 None => continue,
             },
         };
@@ -91,7 +91,7 @@ async fn connection(stream: TcpStream, peer: SocketAddr, tell: Sender<Event>) {
     _ = tell.send(Event::Leave(peer)).await;
 }
 
-/// Writes what the room says, until it drops the member.
+/// Writes the lines of the room, until the room drops the member.
 async fn write(stream: TcpStream, lines: Receiver<Line>) {
     while let Some(line) = lines.recv().await {
         if stream.write_all(line.as_bytes()).await.is_err() {

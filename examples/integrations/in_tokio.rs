@@ -1,5 +1,5 @@
-//! Inside a tokio application: channels, `select!` and contexts between tokio's tasks, beside tokio's own futures; and
-//! goroutines, which run on threads of their own, started and joined from tokio.
+//! Inside a tokio application: channels, `select!` and contexts between tokio's tasks, together with tokio's own futures;
+//! and goroutines, which run on gopark's threads, started and joined from tokio.
 
 use std::{pin::pin, time::Duration};
 
@@ -11,7 +11,7 @@ use gopark::{go, select};
 const SENSORS: u64 = 4;
 const BATCH: usize = 16;
 
-/// Gives readings until the context ends, and says how many were taken.
+/// Sends readings until the context ends. Returns how many were received.
 async fn sensor(ctx: Context, number: u64, readings: Sender<u64>) -> usize {
     let mut given = 0;
     while let Ok(Ok(())) = ctx.run(readings.send(number)).await {
@@ -20,7 +20,7 @@ async fn sensor(ctx: Context, number: u64, readings: Sender<u64>) -> usize {
     given
 }
 
-/// A batch goes out when it is full, when its first reading has waited for long enough by tokio's clock, and at the end.
+/// Sends a batch when it is full, when its first reading has waited long enough by tokio's clock, and at the end.
 async fn collector(ctx: Context, readings: Receiver<u64>, batches: Sender<Vec<u64>>) {
     while let Some(first) = ctx.recv(&readings).await {
         let (mut batch, mut late) =
@@ -35,7 +35,7 @@ async fn collector(ctx: Context, readings: Receiver<u64>, batches: Sender<Vec<u6
     }
 }
 
-/// A goroutine, for work that would keep a worker of tokio's from its sockets.
+/// A goroutine for work that would keep one of tokio's workers from its sockets.
 async fn analyst(batches: Receiver<Vec<u64>>, analysed: Sender<usize>) -> u64 {
     let mut sum = 0;
     while let Some(batch) = batches.recv().await {
@@ -66,10 +66,10 @@ async fn main() {
     while done < given {
         done += analysed.recv().await.unwrap();
     }
-    // One more, to which nothing is added: only the timer sends it on.
+    // One more batch, which is not filled up: only the timer sends it.
     readings.send(1000).await.unwrap();
     assert_eq!((done, analysed.recv().await), (given, Some(1)));
-    // And one that is in hand when the end comes.
+    // And a batch that is not full when the context ends.
     readings.send(2000).await.unwrap();
     stop.cancel();
     assert_eq!(analysed.recv().await, Some(1));

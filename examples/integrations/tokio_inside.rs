@@ -1,6 +1,6 @@
-//! tokio's libraries inside of goroutines, without a wrapper: each worker enters a tokio runtime once, when it starts.
+//! tokio's libraries inside goroutines, without a wrapper: each worker enters a tokio runtime once, when it starts.
 //!
-//! tokio's threads watch the sockets and the clock; the goroutines, and what they await of tokio's, are polled by gopark's workers.
+//! tokio's threads watch the sockets and the clock. gopark's workers poll the goroutines, and tokio's futures in them.
 
 use std::time::Duration;
 
@@ -8,12 +8,12 @@ use gopark::{Runtime, chan, go};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-/// A runtime whose goroutines are inside of tokio. The tokio runtime is there as long as the process.
+/// A runtime whose goroutines are inside tokio. The tokio runtime lives as long as the process.
 fn runtime() -> Runtime {
     let tokio = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     let tokio: &'static tokio::runtime::Runtime =
         Box::leak(Box::new(tokio.expect("a thread for tokio")));
-    // The thread stays inside until it ends.
+    // The thread stays inside tokio until it ends.
     let enter = || std::mem::forget(tokio.enter());
     Runtime::builder().thread_name("inside").on_thread_start(enter).build().expect("a thread")
 }
@@ -45,7 +45,7 @@ async fn example() -> std::io::Result<()> {
     for name in ["ann", "bob", "eve"] {
         go!([heard] async {
             let mut stream = TcpStream::connect(address).await.unwrap();
-            // tokio's clock, as its libraries use it.
+            // tokio's timers, as its libraries use them.
             tokio::time::sleep(Duration::from_millis(1)).await;
             stream.write_all(name.as_bytes()).await.unwrap();
             let mut reply = [0; 3];

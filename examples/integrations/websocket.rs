@@ -1,5 +1,5 @@
-//! WebSockets: a counter that all clients see, and that each of them may increase. The crate `async-tungstenite` needs only the
-//! traits of `futures-io`, which gopark's sockets have.
+//! WebSockets: a counter that all clients see, and that each of them can increment. The crate `async-tungstenite` needs only the
+//! traits of `futures-io`, which gopark's sockets implement.
 
 use std::io;
 use std::net::SocketAddr;
@@ -18,7 +18,7 @@ use gopark::{go, select};
 
 const CLIENTS: u32 = 10;
 
-/// Sends a client each new count. A slow client misses some, but not the last one.
+/// Sends each new count to a client. A slow client misses some, but not the last one.
 async fn serve(stream: TcpStream, count: Arc<watch::Sender<u32>>) -> Result<()> {
     let Ok(socket) = timeout(Duration::from_secs(10), accept_async(stream)).await else {
         return Ok(());
@@ -40,7 +40,7 @@ async fn serve(stream: TcpStream, count: Arc<watch::Sender<u32>>) -> Result<()> 
     }
 }
 
-/// Adds one, and waits until all have done so.
+/// Adds one, and waits until all clients have done so.
 async fn client(server: SocketAddr, connected: WaitGroup) -> Result<()> {
     let stream = TcpStream::connect(server).await?;
     let (mut socket, _response) = client_async(format!("ws://{server}/"), stream).await?;

@@ -6,10 +6,10 @@ use std::net::SocketAddr;
 use gopark::chan::{self, Receiver, Sender};
 use gopark::net::TcpStream;
 
-/// Keeps its connections for later requests, and has at most a few of them.
+/// A client that keeps a few connections for later requests.
 pub(crate) struct Client {
     server: SocketAddr,
-    /// The places that are free, with the connection that the last request has left there. A request takes one, or waits in line.
+    /// The free places, each with the connection that its last request has left there. A request takes one, or waits in line.
     free: Receiver<Option<TcpStream>>,
     give_back: Sender<Option<TcpStream>>,
 }
@@ -23,7 +23,7 @@ impl Client {
         Self { server, free, give_back }
     }
 
-    /// Sends the number, and receives the answer.
+    /// Sends a number, and receives the answer.
     pub(crate) async fn ask(&self, number: u32) -> io::Result<u32> {
         let stream = self.free.recv().await.expect("it has a sender here");
         let mut place = Place { stream, give_back: &self.give_back };
@@ -31,22 +31,22 @@ impl Client {
             if let Ok(answer) = place.exchange(stream, number).await {
                 return Ok(answer);
             }
-            // The server may have closed the connection meanwhile. This request is one that may be sent twice.
+            // The server may have closed the connection meanwhile. This request may be sent twice.
         }
         let stream = TcpStream::connect(self.server).await?;
         place.exchange(stream, number).await
     }
 }
 
-/// Gives the place back as it is dropped.
+/// Returns the place when it is dropped.
 struct Place<'a> {
     stream: Option<TcpStream>,
     give_back: &'a Sender<Option<TcpStream>>,
 }
 
 impl Place<'_> {
-    /// Leaves the connection in the place after a whole exchange only. If it fails, or is dropped before the answer has come, the
-    /// connection is closed: the next request would read this one's answer.
+    /// Leaves the connection in the place only after a complete exchange. If the exchange fails, or is dropped before the
+    /// answer has come, the connection is closed, because the next request would read this one's answer.
     async fn exchange(&mut self, stream: TcpStream, number: u32) -> io::Result<u32> {
         stream.write_all(&number.to_be_bytes()).await?;
         let mut answer = [0; 4];

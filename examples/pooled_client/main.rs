@@ -15,7 +15,7 @@ use gopark::{block_on, go};
 
 const CONNECTIONS: usize = 4;
 const REQUESTS: u32 = 1000;
-/// The server closes a connection after so many answers.
+/// The number of answers after which the server closes a connection.
 const ANSWERS: usize = 50;
 /// A number that is not answered.
 const SILENT: u32 = u32::MAX;
@@ -36,7 +36,7 @@ impl Server {
                 .fetch_max(self.open.fetch_add(1, Ordering::Relaxed) + 1, Ordering::Relaxed);
             let server = self.clone();
             go(async move {
-                // That a client has closed is no error.
+                // A client that has closed the connection is no error.
                 _ = answer(&stream).await;
                 server.open.fetch_sub(1, Ordering::Relaxed);
             });
@@ -73,7 +73,7 @@ fn main() -> io::Result<()> {
         assert!(server.most_open.load(Ordering::Relaxed) <= CONNECTIONS);
         assert!(accepted <= REQUESTS as usize / ANSWERS + CONNECTIONS);
 
-        // Requests that are given up leave nothing behind that the next ones would read.
+        // Requests that time out leave no answer that later requests could read.
         for _ in 0..CONNECTIONS {
             assert!(timeout(Duration::from_millis(5), client.ask(SILENT)).await.is_err());
         }

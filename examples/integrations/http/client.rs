@@ -1,4 +1,4 @@
-//! The least of an HTTP client: one connection, one request at a time.
+//! A minimal HTTP client: one connection, one request at a time.
 
 use std::io;
 use std::net::SocketAddr;
@@ -16,8 +16,8 @@ impl Client {
         Ok(Self { stream: BufReader::new(TcpStream::connect(addr).await?) })
     }
 
-    /// The body of the answer; `None` if the server has closed the connection instead of answering. An answer that ends in
-    /// the middle is an error.
+    /// Returns the body of the answer, or `None` if the server closed the connection without an answer. An incomplete
+    /// answer is an error.
     pub(crate) async fn get(&mut self, path: &str) -> io::Result<Option<String>> {
         let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n");
         let status = match self.stream.get_ref().write_all(request.as_bytes()).await {
@@ -55,7 +55,7 @@ impl Client {
         String::from_utf8(body).map(Some).map_err(io::Error::other)
     }
 
-    /// The next line with its end; empty when there is none.
+    /// Returns the next line with its line end; empty at the end of the stream.
     async fn line(&mut self) -> io::Result<String> {
         let mut line = String::new();
         self.stream.read_line(&mut line).await?;

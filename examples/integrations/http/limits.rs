@@ -1,4 +1,4 @@
-//! What ends slow clients: timers for hyper, which limits the time for the head of a request, and a limit for writes.
+//! Limits for slow clients: timers for hyper, which limits the time for the head of a request, and a limit for writes.
 
 use std::future::Future;
 use std::io;
@@ -35,11 +35,11 @@ impl Future for Sleep {
 
 impl rt::Sleep for Sleep {}
 
-/// A connection whose client must read: a write that waits too long is an error.
+/// A connection on which a write that waits too long is an error.
 pub(crate) struct Limited {
     stream: TcpStream,
     patience: Duration,
-    /// While a write waits.
+    /// Set while a write waits.
     late: Option<Pin<Box<time::Sleep>>>,
 }
 

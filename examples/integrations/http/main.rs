@@ -1,6 +1,6 @@
-//! An HTTP service on hyper: a goroutine for each connection, slow clients time out, and a graceful end by a signal.
+//! An HTTP service on hyper: a goroutine per connection, time-outs for slow clients, and a graceful shutdown by a signal.
 //!
-//! By itself it is its own client, and ends. `… --example http -- --serve 127.0.0.1:8080` serves until Ctrl-C.
+//! Without arguments it runs its own clients, and ends. `… --example http -- --serve 127.0.0.1:8080` serves until Ctrl-C.
 
 mod client;
 mod limits;
@@ -25,7 +25,7 @@ use server::Server;
 const PATIENCE: Duration = Duration::from_secs(10);
 const CLIENTS: usize = 8;
 
-/// The service itself: `/slow` says that it has begun, and answers when it may; `/bug` has a bug.
+/// The handler: `/slow` reports that it has begun, and answers when it may; `/bug` panics.
 #[derive(Clone)]
 struct Service {
     accepted: Arc<AtomicUsize>,
@@ -48,7 +48,7 @@ impl Service {
 
 fn main() -> io::Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    // Go's server recovers from a handler's panic; here the runtime does.
+    // Go's server recovers from a panic of a handler; here the runtime does.
     let rt = Runtime::builder().on_panic(OnPanic::Isolate).build()?;
     match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         [] => rt.block_on(async {
@@ -84,7 +84,7 @@ async fn demo() -> io::Result<()> {
     let server = Server::start(ctx, ([127, 0, 0, 1], 0).into(), PATIENCE, handler).await?;
     let addr = server.addr;
 
-    // Some hundred requests, on connections that stay open.
+    // Some hundred requests, on persistent connections.
     let clients: Vec<_> = (0..CLIENTS)
         .map(|_| {
             go(async move {
@@ -96,7 +96,7 @@ async fn demo() -> io::Result<()> {
             })
         })
         .collect();
-    // One more finds the bug meanwhile. It gets no answer; all the others do.
+    // Meanwhile one request panics the handler. It gets no answer; all others do.
     assert_eq!(ask(&mut Client::connect(addr).await?, "/bug").await?, 0);
     let (mut connected, mut answered) = (Vec::new(), CLIENTS * 50);
     for client in clients {
@@ -104,7 +104,7 @@ async fn demo() -> io::Result<()> {
     }
     println!("{answered} requests answered on {CLIENTS} connections");
 
-    // Half of the clients wait for an answer, the others are idle, when the end comes.
+    // At the shutdown, half of the clients wait for an answer and the others are idle.
     let mut idle = connected.split_off(CLIENTS / 2);
     let slow: Vec<_> = connected
         .into_iter()
@@ -125,7 +125,7 @@ async fn demo() -> io::Result<()> {
             .await
             .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
     );
-    // Who asks just now may be answered or not, but never in part.
+    // A request at this moment may get an answer or none, but never a part of one.
     for client in &mut idle {
         answered += ask(client, "/late").await?;
     }
@@ -139,7 +139,7 @@ async fn demo() -> io::Result<()> {
     Ok(())
 }
 
-/// As Ctrl-C does, or else by hand.
+/// Shuts down as Ctrl-C does, or by hand where there are no signals.
 async fn interrupt(stop: &CancelFunc) {
     let kill = || process::Command::new("kill").args(["-INT", &process::id().to_string()]).status();
     if !unblock(kill).await.is_ok_and(|status| status.success()) {
@@ -147,7 +147,7 @@ async fn interrupt(stop: &CancelFunc) {
     }
 }
 
-/// How many whole answers come: one, or none if the connection is closed.
+/// Returns the number of complete answers: one, or none if the connection is closed.
 async fn ask(client: &mut Client, path: &str) -> io::Result<usize> {
     let answer = client.get(path).await?;
     assert!(answer.as_ref().is_none_or(|answer| *answer == format!("this is {path}")));

@@ -1,6 +1,6 @@
-//! The server: one goroutine accepts, one more for each connection, and a context that ends it.
+//! The server: one goroutine accepts, each connection has another, and a context ends the server.
 //!
-//! A handler that panics takes its connection's goroutine along. So that the others go on, the server belongs on a runtime with
+//! A panic of a handler ends the goroutine of its connection. To let the others go on, run the server on a runtime with
 //! `OnPanic::Isolate`.
 
 use std::future::Future;
@@ -29,15 +29,15 @@ pub(crate) struct Server {
     connections: WaitGroup,
 }
 
-/// A server that accepts nothing any more.
+/// A server that no longer accepts connections.
 pub(crate) struct Draining {
     ctx: Context,
     connections: WaitGroup,
 }
 
 impl Server {
-    /// A client has so much time, `patience`, for the head of a request, the idle time before it included; and as much for each
-    /// piece of an answer.
+    /// `patience` limits the time for the head of a request, with the idle time before it, and the time for each write of an
+    /// answer.
     pub(crate) async fn start<H, F>(
         ctx: Context,
         addr: SocketAddr,
@@ -55,7 +55,7 @@ impl Server {
         Ok(Self { addr, ctx, accepting, connections })
     }
 
-    /// Waits until nothing is accepted any more, because the context has ended. What has begun goes on.
+    /// Waits until the context has ended and the server no longer accepts. Open connections go on.
     pub(crate) async fn closed(self) -> Draining {
         self.accepting.await.expect("does not panic");
         Draining { ctx: self.ctx, connections: self.connections }
@@ -63,14 +63,14 @@ impl Server {
 }
 
 impl Draining {
-    /// Waits until the connections are done with what they had begun; false if some were not within `patience`.
+    /// Waits until the open requests are answered. Returns false if some are not within `patience`.
     pub(crate) async fn drained(self, patience: Duration) -> bool {
         let (grace, _) = self.ctx.without_cancel().with_timeout(patience);
         grace.run(self.connections.wait()).await.is_ok()
     }
 }
 
-/// The listener is closed when this ends.
+/// Accepts connections. The listener is closed when this ends.
 async fn accept<H, F>(
     ctx: Context,
     listener: TcpListener,
@@ -84,7 +84,7 @@ async fn accept<H, F>(
     while let Ok(accepted) = ctx.run(listener.accept()).await {
         match accepted {
             Ok((stream, _)) => {
-                // Small answers go out at once. A failure costs time only.
+                // Small answers are sent at once. A failure only costs time.
                 _ = stream.set_nodelay(true);
                 connections.go(serve(ctx.clone(), stream, patience, handler.clone()));
             }
@@ -93,7 +93,7 @@ async fn accept<H, F>(
     }
 }
 
-/// Serves one connection, to its end; once the context has ended, up to the end of the request that is being answered.
+/// Serves one connection until it closes, or, after the context has ended, until the current request is answered.
 async fn serve<H, F>(ctx: Context, stream: TcpStream, patience: Duration, handler: H)
 where
     H: Fn(Request<Incoming>) -> F,
@@ -107,7 +107,7 @@ where
     http.timer(Timer).header_read_timeout(patience);
     let mut connection = pin!(http.serve_connection(Limited::new(stream, patience), service));
     select! {
-        // That a client has gone, or was too slow, is no news.
+        // A client that has disconnected or was too slow is not logged.
         _ = fut(connection.as_mut()) => return,
         _ = ctx.done() => connection.as_mut().graceful_shutdown(),
     }

@@ -1,4 +1,4 @@
-//! Slow clients, which a server with little patience must not wait for.
+//! Slow clients, for which the server must not wait.
 
 use std::io;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use hyper::Response;
 use super::PATIENCE;
 use super::server::Server;
 
-/// More than the sockets' buffers hold.
+/// More than fits into the sockets' buffers.
 const LARGE: usize = 32 << 20;
 
 pub(crate) async fn demo() -> io::Result<()> {
@@ -25,7 +25,7 @@ pub(crate) async fn demo() -> io::Result<()> {
     stuck.write_all(b"GET / HTTP/1.1\r\nhost: local").await?;
     stuck.read_to_end(&mut Vec::new()).await?;
 
-    // This one does not read the answer. The server waits for it until the time-out, at its own end too.
+    // This client does not read the answer. The server waits for it until the time-out, also during its shutdown.
     let deaf = TcpStream::connect(server.addr).await?;
     deaf.write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n").await?;
     deaf.read_exact(&mut [0]).await?;

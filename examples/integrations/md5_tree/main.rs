@@ -1,5 +1,5 @@
-//! The MD5 of every file of a directory tree, with bounded parallelism: one goroutine walks, several read and digest, and the
-//! first error, or the end of the context, ends them all. Go: "Pipelines and cancellation".
+//! The MD5 of every file of a directory tree, with bounded parallelism: one goroutine walks the tree, several read and digest.
+//! The first error, or the end of the context, ends all of them. Go: "Pipelines and cancellation".
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -16,7 +16,7 @@ const DIGESTERS: usize = 8;
 type Sum = (PathBuf, [u8; 16]);
 type AnyError = Box<dyn Error + Send + Sync>;
 
-/// What is in `dir`: the directories, and the files.
+/// Returns the directories and the files in `dir`.
 fn list(dir: &Path) -> io::Result<(Vec<PathBuf>, Vec<PathBuf>)> {
     let (mut dirs, mut files) = (Vec::new(), Vec::new());
     for entry in fs::read_dir(dir)? {
@@ -35,7 +35,7 @@ fn sum(path: PathBuf) -> io::Result<Sum> {
     Ok((path, digest.into()))
 }
 
-/// The pipeline: the sums come out of the channel as they are ready; whether they are all, the group knows.
+/// The pipeline: the channel has the sums as they are ready; the group's wait says whether they are all.
 async fn sums(ctx: &Context, mut dirs: Vec<PathBuf>) -> (Receiver<Sum>, ErrGroup<AnyError>) {
     let (group, ctx) = ErrGroup::with_context(ctx);
     let ((found, paths), (tx, sums)) = (chan::unbuffered(), chan::unbuffered());
@@ -48,7 +48,7 @@ async fn sums(ctx: &Context, mut dirs: Vec<PathBuf>) -> (Receiver<Sum>, ErrGroup
                 walk.run(found.send(path)).await??;
             }
         }
-        Ok(()) // `found` is dropped: there are no more paths
+        Ok(()) // drops `found`: there are no more paths
     };
     group.go(walker).await;
     for _ in 0..DIGESTERS {
@@ -99,7 +99,7 @@ fn main() -> io::Result<()> {
         println!("and {} more", all.len() - 3);
         assert_eq!(all, expected);
 
-        // One error, here that of the walker after `src`, is the end of the others as well, and the result.
+        // One error, here that of the walker after `src`, ends the other goroutines, and is the result.
         let error =
             all_sums(&background, vec![src.join("nowhere"), src.clone()]).await.unwrap_err();
         println!("{error}");
@@ -118,7 +118,7 @@ fn main() -> io::Result<()> {
         let error = group.wait().await.unwrap_err();
         assert!(error.is::<ContextError>());
         while num_goroutine() > 1 {
-            gosched().await; // those who have just ended still count for a moment
+            gosched().await; // goroutines that have just ended may still be counted
         }
         println!("after three: {error}, and nobody is left");
     });
