@@ -27,7 +27,7 @@ fn pending_with<E: Executor>(state: &str, n: usize) -> usize {
 fn measure(case: &str, contender: &str, n: usize) -> usize {
     match (case, contender) {
         ("receiving", "gopark") => receiving::<Ours>(Gopark::at_best(1), n),
-        // What tokio's users take for that, because tokio's own channel has one receiver.
+        // tokio's users take this channel, because tokio's own has one receiver.
         ("receiving", "tokio") => receiving::<AsyncChannelOnTokio>(Tokio::at_best(1), n),
         ("receiving", _) => receiving::<AsyncChannel>(Smol::at_best(1), n),
         (state, "gopark") => pending_with::<Gopark>(state, n),

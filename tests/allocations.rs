@@ -1,4 +1,4 @@
-//! What allocates and what does not, and that all memory is freed.
+//! Operations that allocate and operations that do not; and all memory is freed.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -189,7 +189,7 @@ fn all_memory_of_contexts_comes_back_cx04() {
             }
         }
     };
-    // What the process allocates only once must not count.
+    // One-time allocations of the process must not count.
     tree(1);
     tree(0);
     for cancelled in 0..3 {

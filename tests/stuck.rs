@@ -342,7 +342,7 @@ fn wakers_that_are_not_kept() {
     });
 }
 
-/// Whether it can run is found by a poll on the thread of main.
+/// A poll on the thread of main finds whether it can run.
 fn a_local_goroutine_forgets() {
     block_on_local(async { go_local(pending::<()>()).await }).unwrap();
 }
@@ -355,8 +355,8 @@ fn a_context_in_a_context() {
     });
 }
 
-/// It takes another waker for another task's, and wakes the waker that it replaces. It complains if
-/// that does not end.
+/// It treats each waker as another task's, and wakes the waker that it replaces. It prints a
+/// complaint if that does not end.
 fn a_waker_that_is_replaced() {
     let (mut last, mut polls) = (None::<Waker>, 0);
     block_on(poll_fn::<(), _>(|cx| {

@@ -1,5 +1,5 @@
-//! What programs use besides channels and locks: the same work with gopark's types and with
-//! tokio's, which have the same names.
+//! The primitives besides channels and locks that programs use: the same work with gopark's types
+//! and with tokio's, which have the same names.
 
 use std::future::Future;
 use std::time::{Duration, Instant};

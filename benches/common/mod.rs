@@ -1,5 +1,5 @@
-//! What the benches share: each contender behind the same small traits, so that a case is written
-//! once.
+//! The shared part of the benches: each contender behind the same small traits, so that a case is
+//! written once.
 
 #![allow(dead_code)] // each bench uses a part of it
 

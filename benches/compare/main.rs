@@ -120,7 +120,7 @@ fn answer(contender: &str, case: &str, procs: usize, n: u64) {
         }
         Err(reason) => println!("none: {reason}"),
     }
-    // What still waits need not be stopped and freed.
+    // Goroutines that still wait need not be stopped and freed.
     std::process::exit(0);
 }
 

@@ -19,7 +19,7 @@ const PATIENCE: Duration = Duration::from_secs(15);
 const QUICK_PATIENCE: Duration = Duration::from_secs(3);
 const BUILD_PATIENCE: Duration = Duration::from_secs(600);
 
-/// What the measurements need besides this program.
+/// The programs and folders that the measurements need besides this program.
 #[derive(Debug)]
 pub(crate) struct Bench {
     me: PathBuf,
@@ -205,7 +205,7 @@ fn gist(complaint: &str) -> Option<&str> {
 fn listen(mut to: impl Read + Send + 'static) -> thread::JoinHandle<String> {
     thread::spawn(move || {
         let mut text = Vec::new();
-        // What was printed until then counts.
+        // The output until then counts.
         let _ = to.read_to_end(&mut text);
         String::from_utf8_lossy(&text).into_owned()
     })

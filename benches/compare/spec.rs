@@ -1,4 +1,4 @@
-//! What is measured: the contenders and the cases. Other files refer to them by name.
+//! The contenders and the cases. Other files refer to them by name.
 
 use std::fmt;
 
@@ -33,7 +33,7 @@ impl fmt::Display for Unit {
     }
 }
 
-/// How a figure is measured.
+/// The way in which a figure is measured.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum How {
     /// By a process that runs the case and prints its figures, at each number of processors.
@@ -49,7 +49,7 @@ pub(crate) struct Case {
     /// Also the name of the chart that contains it.
     pub(crate) group: &'static str,
     pub(crate) name: &'static str,
-    /// What one operation is, for readers of the table.
+    /// One operation of the case, for readers of the table.
     pub(crate) title: &'static str,
     pub(crate) unit: Unit,
     /// The figures that one measurement returns; one without a name is the main one.

@@ -158,7 +158,7 @@ fn compare(options: &Options) -> Result<(), String> {
     Ok(())
 }
 
-/// What runs the samples.
+/// Runs the samples.
 struct Bench {
     me: PathBuf,
     go: Result<PathBuf, String>,

@@ -1,4 +1,4 @@
-//! What the system reports about processes, and on which cores they run.
+//! What the system reports about processes, and the cores that they run on.
 
 use std::fs;
 use std::io;

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use crate::common::{Channel, Executor, Received, Sent, compute};
 use crate::contenders::{OnAsyncIo, OnGopark, OnTokio, Sockets, answer};
 
-/// What a server does.
+/// The work of a server.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) enum Kind {
     /// Sends back what it receives.
@@ -80,7 +80,7 @@ fn serve_on<S: Sockets>(kind: Kind, procs: usize) -> io::Result<()> {
     thread::spawn(|| {
         _ = io::stdin().read_to_end(&mut Vec::new());
         ROUND_TRIPS.print();
-        // What still runs need not be stopped and freed.
+        // Tasks that still run need not be stopped and freed.
         std::process::exit(0);
     });
     on.block_on(async move {

@@ -48,7 +48,7 @@ enum Kind {
     Broadcast,
     /// `fire` completes the first operation, and the end of each completes the next.
     Chain,
-    /// As `Broadcast`, but other threads complete them.
+    /// As `Broadcast`, but from other threads.
     Background,
 }
 
@@ -121,7 +121,7 @@ impl Mode {
 /// What happens to the parked operations before they are completed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Twist {
-    /// Nothing happens.
+    /// No further polls or drops.
     None,
     /// Good tasks poll all of them.
     Replaced,
@@ -622,7 +622,7 @@ fn contexts_end_whatever_wakers_do_ca19() {
 
 // ------------------------------------------------------------------------------------------ locks
 
-/// What the operations of a scene share; their futures borrow from it.
+/// The state that the operations of a scene share; their futures borrow from it.
 fn with<T: 'static, F: Future<Output = ()>>(
     shared: T,
     op: impl Fn(Rc<T>) -> F,

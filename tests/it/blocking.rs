@@ -129,7 +129,7 @@ fn hold<'scope, G>(scope: &'scope Scope<'scope, '_>, acquire: impl FnOnce() -> G
 type Act = OnDrop<fn()>;
 
 thread_local! {
-    /// What a thread does in the destructor of this local.
+    /// The action of a thread in the destructor of this local.
     static LAST_ACT: RefCell<Option<Act>> = const { RefCell::new(None) };
     /// As `LAST_ACT`. The two are destroyed in the opposite order of their first use.
     static OTHER_ACT: RefCell<Option<Act>> = const { RefCell::new(None) };

@@ -18,7 +18,7 @@ use gopark::{JoinSet, Runtime, chan, go, gosched, inspect, select, time, unblock
 
 use crate::hand::on_procs;
 
-/// What a goroutine can complete in one poll.
+/// The number of operations that a goroutine can complete in one poll.
 const BUDGET: usize = 128;
 
 /// Sets a flag once another goroutine has run.

@@ -1,4 +1,4 @@
-//! What the ends of a channel report, and what they do besides sending and receiving.
+//! The ends of a channel: the state that they report, and operations other than send and receive.
 
 use std::pin::pin;
 use std::task::{Context, Poll};

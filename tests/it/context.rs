@@ -523,7 +523,7 @@ fn dropped_and_leaked_waits_leave_no_trace_ca12() {
 
 // ----------------------------------------------------------------------------------------- causes
 
-/// What a case of the table returns: the context to check, and what must live until then.
+/// The result of a case of the table: the context to check, and what must live until then.
 type Built = (Context, Box<dyn std::any::Any>);
 
 fn keep(ctx: Context, rest: impl std::any::Any) -> Built {
@@ -1299,7 +1299,7 @@ fn without_cancel_keeps_values_and_nothing_else_cx09() {
         assert_eq!((rest.value().as_deref(), rest.value().as_deref()), (Some(&7), Some(&"s")));
     }
     assert!(ctx.without_cancel().err().is_none(), "also of one that has ended");
-    // What is below has an end of its own.
+    // The child has an end of its own.
     let (below, cancel) = rest.with_cancel();
     cancel.cancel();
     assert_eq!((below.err(), rest.err()), (CANCELED, None));

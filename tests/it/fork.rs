@@ -1,4 +1,4 @@
-//! What a forked process is told. `fork` copies only one thread: the child has no worker.
+//! The panics of a forked process. `fork` copies only one thread: the child has no worker.
 
 use std::future::pending;
 use std::io::Write;

@@ -383,7 +383,7 @@ impl World {
         self.ops.swap_remove(at).end(&mut self.model)
     }
 
-    /// What must hold after every step.
+    /// Checks what must hold after every step.
     fn check(&self) -> Result<(), String> {
         self.model.check_values()?;
         self.ops.iter().try_for_each(|op| op.check(&self.model))?;

@@ -104,7 +104,7 @@ fn a_select_that_the_same_task_polls_again_clones_no_waker() {
 /// A boxed operation of a channel; its output does not matter.
 type Parked = Pin<Box<dyn Future<Output = ()> + Send>>;
 
-/// What a callback does with the channel.
+/// The action of a callback on the channel.
 #[derive(Clone, Copy, Debug)]
 enum Deed {
     TrySend,

@@ -311,7 +311,7 @@ impl World {
         self.ops.swap_remove(at).end(&mut self.model)
     }
 
-    /// What must hold after every step.
+    /// Checks what must hold after every step.
     fn check(&self) -> Result<(), String> {
         self.model.check_values()?;
         self.ops.iter().try_for_each(|op| op.check(&self.model))?;
@@ -347,7 +347,7 @@ impl World {
     }
 }
 
-/// What the first byte of a step means; an entry that occurs twice is drawn more often.
+/// The meaning of the first byte of a step; an entry that occurs twice is drawn more often.
 const NAMES: [&str; 23] = [
     "recv",
     "send",

@@ -178,7 +178,7 @@ impl Model {
         self.items[item]
     }
 
-    /// What the operations were told of items, as values.
+    /// Translates what the operations were told from items to values.
     fn seen(&mut self, what: What) -> What {
         match what {
             What::Got(Some(item)) => What::Got(Some(self.value(item))),
@@ -695,7 +695,7 @@ impl Model {
         Ok(())
     }
 
-    /// What a handle reports about the channel: length, capacity, whether it is closed.
+    /// The state that a handle reports: length, capacity, whether the channel is closed.
     pub(crate) fn check_chan(&self, ch: usize, real: (usize, usize, bool)) -> Result<(), String> {
         let chan = &self.chans[ch];
         let expected = (self.len(ch), chan.capacity, chan.closed);

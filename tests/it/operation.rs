@@ -266,7 +266,7 @@ impl Op {
         self.parts.iter().filter(|&&part| model.state(part) == State::Waiting).count()
     }
 
-    /// What must hold after every step.
+    /// Checks what must hold after every step.
     pub(crate) fn check(&self, model: &Model) -> Result<(), String> {
         let Self { name, task, told, .. } = self;
         let (woken, kept) = (task.wakes(), task.wakers());

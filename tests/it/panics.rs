@@ -1,4 +1,4 @@
-//! What happens after panics: SCH-18, WG-05, the policies.
+//! Consequences of panics: SCH-18, WG-05, the policies.
 
 use std::future::pending;
 use std::panic::{AssertUnwindSafe, catch_unwind};

@@ -106,8 +106,8 @@ fn goroutines_are_never_faster_than_the_limit() {
     });
 }
 
-/// What `Reservation::cancel` gives back, in tokens. A token takes so long that none is added
-/// during the test.
+/// The number of tokens that `Reservation::cancel` gives back. A token takes so long that none is
+/// added during the test.
 struct Tokens {
     left: i64,
     burst: i64,

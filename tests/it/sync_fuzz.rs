@@ -62,7 +62,7 @@ impl World {
     }
 }
 
-/// What was acquired. Its drop first leaves, then releases.
+/// A guard or a permit. Its drop first leaves, then releases.
 enum Held<'a> {
     Mutex(#[allow(dead_code)] MutexGuard<'a, ()>, Inside<'a>),
     Read(#[allow(dead_code)] RwMutexReadGuard<'a, ()>, Inside<'a>),

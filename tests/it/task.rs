@@ -30,8 +30,9 @@ impl Drop for Payload {
 }
 
 thread_local! {
-    /// What wakers do besides their work, on this thread: they use the object that their operation
-    /// waits for. If the library called them with a lock held, they would wait for that lock.
+    /// The action of wakers besides their work, on this thread: they use the object that their
+    /// operation waits for. If the library called them with a lock held, they would wait for that
+    /// lock.
     pub(crate) static USE: RefCell<Option<Box<dyn Fn()>>> = const { RefCell::new(None) };
 }
 
