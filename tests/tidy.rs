@@ -789,6 +789,25 @@ fn every_example_is_listed_and_every_link_leads_somewhere() {
     }
 }
 
+#[test]
+fn docs_rs_shows_every_feature() {
+    let manifest = read(&root().join("Cargo.toml"));
+    let section = |title: &str| {
+        let text = manifest.split(&format!("\n[{title}]\n")).nth(1).expect("a section").to_owned();
+        text.split("\n[").next().unwrap().to_owned()
+    };
+    let docs = section("package.metadata.docs.rs");
+    let shown = docs.lines().find(|line| line.starts_with("features = ")).expect("a list");
+    // A name that begins with an underscore is private.
+    for line in section("features").lines().filter(|line| !line.starts_with(['#', '_'])) {
+        let feature = line.split(" = ").next().unwrap();
+        assert!(
+            feature.is_empty() || feature == "default" || shown.contains(&format!("{feature:?}")),
+            "docs.rs does not show the feature {feature}"
+        );
+    }
+}
+
 /// A package registry shows README.md without the files around it.
 #[test]
 fn the_readme_has_no_relative_links() {
