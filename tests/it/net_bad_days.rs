@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use gopark::net::{TcpListener, TcpStream, UdpSocket, UnixStream};
 use gopark::{Runtime, go, gomaxprocs, time};
 
-use crate::util::{isolated, no_hang};
+use crate::util::{isolated, no_hang, spin_until};
 
 /// Takes all descriptors that the process may have. Dropping it frees them.
 fn exhaust() -> Vec<std::fs::File> {
@@ -169,7 +169,8 @@ fn runtimes_with_sockets_come_and_go() {
                 before = open();
             }
         }
-        assert!(open() <= before + 3, "{before} descriptors are {} now", open());
+        // The drop of a runtime does not wait for a thread that is stopped for too long.
+        spin_until(|| open() <= before + 3);
     });
 }
 

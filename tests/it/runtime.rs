@@ -19,7 +19,7 @@ use gopark::{
     JoinHandle, Runtime, block_in_place, chan, go, gomaxprocs, gosched, num_goroutine, unblock,
 };
 
-use crate::util::{Drops, OnDrop, in_child, isolated, no_hang, rt, spin_until};
+use crate::util::{Drops, OnDrop, in_child, isolated, no_hang, rt, spin_until, undisturbed};
 
 type Log = Arc<Mutex<Vec<String>>>;
 
@@ -30,46 +30,52 @@ fn note(log: &Log, what: impl Into<String>) {
 #[test]
 fn the_newest_goroutine_runs_next_and_the_others_in_order_sch01() {
     no_hang(|| {
-        let log = Log::default();
-        rt(1).block_on(async {
-            for i in 0..10 {
-                let log = log.clone();
-                go(async move { note(&log, i.to_string()) });
-            }
-            gosched().await;
-            gosched().await;
+        let expected = ["9", "0", "1", "2", "3", "4", "5", "6", "7", "8"].map(str::to_owned);
+        undisturbed(expected.to_vec(), || {
+            let log = Log::default();
+            rt(1).block_on(async {
+                for i in 0..10 {
+                    let log = log.clone();
+                    go(async move { note(&log, i.to_string()) });
+                }
+                gosched().await;
+                gosched().await;
+            });
+            std::mem::take(&mut *log.lock().unwrap())
         });
-        assert_eq!(*log.lock().unwrap(), ["9", "0", "1", "2", "3", "4", "5", "6", "7", "8"]);
     });
 }
 
 #[test]
 fn a_send_goes_on_and_its_receiver_runs_next_sch02() {
     no_hang(|| {
-        let log = Log::default();
-        rt(1).block_on(async {
-            let (tx, rx) = chan::unbuffered();
-            let wg = WaitGroup::new();
-            let l = log.clone();
-            wg.go(async move {
-                rx.recv().await;
-                note(&l, "receiver");
-            });
-            gosched().await;
-            for i in 0..2 {
+        let order = || {
+            let log = Log::default();
+            rt(1).block_on(async {
+                let (tx, rx) = chan::unbuffered();
+                let wg = WaitGroup::new();
                 let l = log.clone();
-                wg.go(async move { note(&l, format!("other {i}")) });
-            }
-            let l = log.clone();
-            wg.go(async move {
-                tx.send(()).await.unwrap();
-                note(&l, "sender");
+                wg.go(async move {
+                    rx.recv().await;
+                    note(&l, "receiver");
+                });
+                gosched().await;
+                for i in 0..2 {
+                    let l = log.clone();
+                    wg.go(async move { note(&l, format!("other {i}")) });
+                }
+                let l = log.clone();
+                wg.go(async move {
+                    tx.send(()).await.unwrap();
+                    note(&l, "sender");
+                });
+                wg.wait().await;
             });
-            wg.wait().await;
-        });
-        let log = log.lock().unwrap();
-        assert_eq!(log[..2], ["sender", "receiver"]);
-        assert_eq!(log.len(), 4);
+            let log = log.lock().unwrap();
+            assert_eq!(log.len(), 4);
+            [log[0].clone(), log[1].clone()]
+        };
+        undisturbed(["sender", "receiver"].map(str::to_owned), order);
     });
 }
 

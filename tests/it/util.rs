@@ -55,6 +55,24 @@ pub(crate) fn in_time(limit: Duration, mut attempt: impl FnMut() -> Duration) {
     panic!("not within {limit:?}: it took {attempts:?}");
 }
 
+/// Fails unless one of ten attempts has the expected result. For an order that a worker keeps as long
+/// as the monitor does not take its processor, which it does if a busy machine stops the thread for
+/// more than 10 ms.
+#[track_caller]
+pub(crate) fn undisturbed<T: PartialEq + std::fmt::Debug>(
+    expected: T,
+    mut attempt: impl FnMut() -> T,
+) {
+    let mut last = attempt();
+    for _ in 1..10 {
+        if last == expected {
+            return;
+        }
+        last = attempt();
+    }
+    assert_eq!(last, expected, "the last of ten attempts");
+}
+
 /// A waker that counts its wakes.
 #[derive(Default)]
 pub(crate) struct Wakes(AtomicUsize);
