@@ -164,9 +164,8 @@ impl<T> Outcome<T> {
 impl<T> Drop for Outcome<T> {
     fn drop(&mut self) {
         // SAFETY: dropped once, here.
-        if let Err(payload) =
-            catch_unwind(AssertUnwindSafe(|| unsafe { ManuallyDrop::drop(&mut self.0) }))
-        {
+        let drop_value = || unsafe { ManuallyDrop::drop(&mut self.0) };
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(drop_value)) {
             match Executor::ending() {
                 // The result is detached, and dropped at the end of its goroutine.
                 Some(header) => drop(exit::<()>(header, Some(payload))),

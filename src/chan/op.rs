@@ -427,9 +427,9 @@ impl<'a, T, D: Direction<T>> Op<'a, T, D> {
         let waiter = self.waiter_ptr();
         // SAFETY: passed on to the caller.
         unsafe { Waiter::set_state(waiter, state::FINISHED) };
+        let holds_value = Self::holds_value(state);
         // SAFETY: passed on to the caller.
-        let value =
-            if Self::holds_value(state) { Some(unsafe { Waiter::take(waiter) }) } else { None };
+        let value = holds_value.then(|| unsafe { Waiter::take(waiter) });
         D::output(value, state == state::CLOSED)
     }
 
@@ -517,9 +517,10 @@ impl<'a, T, D: Direction<T>> Op<'a, T, D> {
             self.channel().unreserve();
         }
         match (D::SIDE, value) {
-            // SAFETY: the value came from the channel through `Waiter::give`, which set the number.
             (Side::Receive, Some(value)) => {
-                self.channel().give_back(value, unsafe { Waiter::number(waiter) })
+                // SAFETY: the value came through `Waiter::give`, which set the number.
+                let number = unsafe { Waiter::number(waiter) };
+                self.channel().give_back(value, number)
             }
             (_, value) => drop(value),
         }
@@ -532,16 +533,14 @@ impl<T, D: Direction<T>> Future for Op<'_, T, D> {
     #[inline(always)]
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<D::Output> {
         match self.state() {
-            // SAFETY: the state is IDLE.
-            state::IDLE
-                if coop::poll_ready(
-                    cx,
-                    self.site,
-                    D::PARKED,
-                    self.core.map(|core| &core.object),
-                ) =>
-            unsafe { self.first_poll(cx) },
-            state::IDLE => Poll::Pending,
+            state::IDLE => {
+                let object = self.core.map(|core| &core.object);
+                if !coop::poll_ready(cx, self.site, D::PARKED, object) {
+                    return Poll::Pending;
+                }
+                // SAFETY: the state is IDLE.
+                unsafe { self.first_poll(cx) }
+            }
             // SAFETY: the state is DONE.
             state::DONE => Poll::Ready(unsafe { self.ready_output(state::DONE) }),
             _ => self.poll_again(cx),

@@ -96,9 +96,10 @@ impl<T> Core<T> {
         let (received, woken) = match unsafe { self.until_ready(|| self.take(ptr::null())) } {
             Attempt::Complete(value, woken) => (value.ok_or(TryRecvError::Closed), woken),
             Attempt::Closed => (Err(TryRecvError::Closed), Woken::NONE),
-            // SAFETY: the lock is held.
             Attempt::Blocked | Attempt::Unready => {
-                (Err(TryRecvError::Empty), self.arm_source(unsafe { self.state() }))
+                // SAFETY: the lock is held.
+                let state = unsafe { self.state() };
+                (Err(TryRecvError::Empty), self.arm_source(state))
             }
         };
         drop(held);

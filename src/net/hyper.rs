@@ -20,9 +20,10 @@ macro_rules! traits {
                 cx: &mut Context<'_>,
                 mut cursor: ReadBufCursor<'_>,
             ) -> Poll<io::Result<()>> {
+                // SAFETY: nothing uninitialized is written to it, see below.
+                let room: *mut [MaybeUninit<u8>] = unsafe { cursor.as_mut() };
                 // SAFETY: `poll_read_bytes` writes only initialized bytes, and reads none.
-                let room =
-                    unsafe { &mut *(cursor.as_mut() as *mut [MaybeUninit<u8>] as *mut [u8]) };
+                let room = unsafe { &mut *(room as *mut [u8]) };
                 let bytes = ready!(self.poll_read_bytes(cx, room))?;
                 // SAFETY: `poll_read_bytes` has written this many bytes.
                 unsafe { cursor.advance(bytes) };

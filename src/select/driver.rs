@@ -532,8 +532,8 @@ impl<C: Cases> Selecting<C> {
             let found = this.attempt(candidates)?;
             if found.is_none() && !this.recount() {
                 let token = NonNull::from(&this.token);
-                // SAFETY: all locks are held; as in `queue_each`.
                 this.each_drawn(candidates, &mut |raw| {
+                    // SAFETY: all locks are held; as in `queue_each`.
                     add(&mut watchers, unsafe { raw.enqueue(token) })
                 });
                 this.stage = Stage::Parked;

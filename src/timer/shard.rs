@@ -154,8 +154,8 @@ impl Node {
         }
         // Outside of the lock, because a clone may run foreign code.
         let mut fresh = Some(TaskWaker::new(cx.waker()));
-        // SAFETY: as above.
         let old = self.with_home(|_, _| {
+            // SAFETY: as above.
             self.waker.with_mut(|own| std::mem::replace(unsafe { &mut *own }, fresh.take()))
         });
         old.flatten().or(fresh)
