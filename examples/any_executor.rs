@@ -1,5 +1,5 @@
-//! Channels, and waits such as a `WaitGroup`'s, need only a `Waker`: they work on any executor, here on `futures_lite`'s
-//! `block_on`, without a goroutine or a thread of gopark.
+//! Channels, and waits such as a `WaitGroup`'s, need only a `Waker`: they work on any executor, here
+//! on `futures_lite`'s `block_on`, without a goroutine or a thread of gopark.
 
 use futures_lite::future::{block_on, zip};
 use futures_lite::{StreamExt, stream};

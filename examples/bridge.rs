@@ -1,4 +1,5 @@
-//! Bridge: a channel of channels, read as one channel. Each inner channel is drained before the next one is received.
+//! Bridge: a channel of channels, read as one channel. Each inner channel is drained before the
+//! next one is received.
 
 use gopark::chan::{self, Receiver};
 use gopark::{block_on, go, gosched, num_goroutine};
@@ -18,7 +19,8 @@ fn bridge<T: Send + 'static>(channels: Receiver<Receiver<T>>) -> Receiver<T> {
     rx
 }
 
-/// The pages of a book. Each page is a channel of its words, so its writer does not wait for the page before.
+/// The pages of a book. Each page is a channel of its words, so its writer does not wait for the
+/// page before.
 fn pages(text: &'static [&'static str]) -> Receiver<Receiver<&'static str>> {
     let (tx, rx) = chan::unbuffered();
     go(async move {

@@ -17,7 +17,8 @@ pub(crate) async fn example() {
     // A value that cannot be sent comes back.
     assert_eq!(tx.try_send(3), Err(TrySendError::Full(3)));
 
-    // This send waits. A receive takes the oldest value and moves the waiting sender's value in, in one step.
+    // This send waits. A receive takes the oldest value and moves the waiting sender's value in, in
+    // one step.
     let sender = go(async move { tx.send(4).await });
     let mut received = Vec::new();
     while let Some(value) = rx.recv().await {

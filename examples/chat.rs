@@ -1,5 +1,6 @@
-//! A chat room: each message goes to all other members. One goroutine owns the list of members, so there is no lock:
-//! joining, leaving and speaking are messages to it. It does not wait for a member who does not read, but removes them.
+//! A chat room: each message goes to all other members. One goroutine owns the list of members, so
+//! there is no lock: joining, leaving and speaking are messages to it. It does not wait for a
+//! member who does not read, but removes them.
 
 use std::collections::BTreeMap;
 

@@ -12,7 +12,8 @@ pub(crate) async fn example() {
         .map(|number| {
             let ready = ready.clone();
             go(async move {
-                let start = ready.recv().await; // no value is sent: this returns when the channel is closed
+                // No value is sent: this returns when the channel is closed.
+                let start = ready.recv().await;
                 (number, start)
             })
         })
@@ -30,7 +31,8 @@ pub(crate) async fn example() {
     }
     assert_eq!(finished, 5);
 
-    // It stays closed: a later receive does not wait, a second close returns false, a send returns its value.
+    // It stays closed: a later receive does not wait, a second close returns false, a send returns
+    // its value.
     assert_eq!(ready.recv().await, None);
     assert!(!gun.close());
     assert_eq!(gun.send(()).await.unwrap_err().into_inner(), ());

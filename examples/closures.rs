@@ -1,4 +1,5 @@
-//! What a goroutine may capture: it can outlive its parent, so it must own or share, and cannot borrow.
+//! What a goroutine may capture: it can outlive its parent, so it must own or share, and cannot
+//! borrow.
 
 use std::sync::{Arc, Mutex};
 

@@ -1,5 +1,5 @@
-//! A bounded queue made of a mutex and two condition variables, for what a channel cannot do (here: a consumer takes
-//! the smallest item).
+//! A bounded queue made of a mutex and two condition variables, for what a channel cannot do (here:
+//! a consumer takes the smallest item).
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

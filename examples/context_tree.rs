@@ -1,4 +1,5 @@
-//! A tree of contexts: a cancel ends a context and its descendants, but not its ancestors and siblings.
+//! A tree of contexts: a cancel ends a context and its descendants, but not its ancestors and
+//! siblings.
 
 use gopark::context::{Context, ContextError};
 use gopark::sync::WaitGroup;

@@ -1,4 +1,5 @@
-//! A daisy chain of 100 000 goroutines: each receives a number from its right and sends it, plus one, to its left.
+//! A daisy chain of 100 000 goroutines: each receives a number from its right and sends it, plus
+//! one, to its left.
 
 use gopark::{block_on, chan, go};
 

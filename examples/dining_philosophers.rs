@@ -1,5 +1,5 @@
-//! Five philosophers and five forks; each needs two forks to eat. They cannot deadlock, because each takes the fork
-//! with the lower number first.
+//! Five philosophers and five forks; each needs two forks to eat. They cannot deadlock, because
+//! each takes the fork with the lower number first.
 
 use std::sync::Arc;
 

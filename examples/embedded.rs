@@ -1,4 +1,5 @@
-//! Goroutines inside a synchronous library: a type with its own runtime, which is hidden from its users, plain threads.
+//! Goroutines inside a synchronous library: a type with its own runtime, which is hidden from its
+//! users, plain threads.
 
 use std::collections::BTreeMap;
 use std::thread;
@@ -18,7 +19,8 @@ struct WordCounter {
 
 impl WordCounter {
     fn new() -> Self {
-        // A bug in here panics in the next call, in its caller's thread: a library must not end the process.
+        // A bug in here panics in the next call, in its caller's thread: a library must not end the
+        // process.
         let builder =
             Runtime::builder().gomaxprocs(1).thread_name("words").on_panic(OnPanic::Isolate);
         let runtime = builder.build().expect("a thread");

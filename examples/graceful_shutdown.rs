@@ -1,7 +1,8 @@
 //! A small service that is stopped, finishes the requests that it has accepted, and cleans up.
 //!
-//! A plain thread stops it: the cancel function may be called on any thread. With the feature `net`, a context that ends with
-//! Ctrl-C is `signal::notify_context(&Context::background(), &[Signal::INT])`: see the example `http`.
+//! A plain thread stops it: the cancel function may be called on any thread. With the feature
+//! `net`, a context that ends with Ctrl-C is
+//! `signal::notify_context(&Context::background(), &[Signal::INT])`: see the example `http`.
 
 use std::thread;
 use std::time::Duration;
@@ -61,7 +62,8 @@ fn main() {
             shut_down.cancel();
         });
 
-        // The workers may take their time, up to a limit: a new context, because the service's has ended.
+        // The workers may take their time, up to a limit: a new context, because the service's has
+        // ended.
         service.done().await;
         let (grace, _) = service.without_cancel().with_timeout(Duration::from_secs(10));
         grace.run(workers.wait()).await.expect("the workers finish what they have begun");

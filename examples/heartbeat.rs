@@ -1,4 +1,5 @@
-//! A worker that sends heartbeats, and a watchdog that replaces a worker without them, so that every job is done.
+//! A worker that sends heartbeats, and a watchdog that replaces a worker without them, so that
+//! every job is done.
 
 use std::collections::BTreeSet;
 use std::pin::pin;
@@ -25,7 +26,8 @@ fn worker(ill: bool, jobs: Receiver<u32>, done: Sender<u32>) -> (JoinHandle<()>,
             loop {
                 select! {
                     _ = work.as_mut() => break,
-                    // A pulse never delays the work: it is dropped if the watchdog is not receiving.
+                    // A pulse never delays the work: it is dropped if the watchdog is not
+                    // receiving.
                     _ = ticker.tick() => { let _ = pulse.try_send(()); }
                 }
             }

@@ -61,7 +61,8 @@ pub(crate) async fn example() {
     println!("{more} more came before it saw that it was done");
     assert!(more < 200);
 
-    // The stage has ended and has dropped the last receiver of the source, which ends too: no goroutine is left.
+    // The stage has ended and has dropped the last receiver of the source, which ends too: no
+    // goroutine is left.
     while num_goroutine() > 1 {
         gosched().await;
     }

@@ -1,5 +1,6 @@
-//! Ownership of a channel: the function that makes it also sends and closes, and returns only the receiver. So no other
-//! code can send on a closed channel or close it twice, and no receiver waits for a sender that was forgotten.
+//! Ownership of a channel: the function that makes it also sends and closes, and returns only the
+//! receiver. So no other code can send on a closed channel or close it twice, and no receiver waits
+//! for a sender that was forgotten.
 
 use gopark::chan::{self, Receiver};
 use gopark::{block_on, go};

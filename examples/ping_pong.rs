@@ -1,5 +1,5 @@
-//! Ping-pong: two players, one ball, one table, and a referee who ends the game. Each player waits for the ball or the
-//! whistle, whichever comes first.
+//! Ping-pong: two players, one ball, one table, and a referee who ends the game. Each player waits
+//! for the ball or the whistle, whichever comes first.
 
 use gopark::chan::{self, Receiver, Sender};
 use gopark::{block_on, go, select};

@@ -16,7 +16,8 @@ fn generate(n: u64) -> Receiver<u64> {
     rx
 }
 
-/// A stage: squares its input. When the input closes, the goroutine ends and drops `tx`, which closes the output.
+/// A stage: squares its input. When the input closes, the goroutine ends and drops `tx`, which
+/// closes the output.
 fn square(input: Receiver<u64>) -> Receiver<u64> {
     let (tx, rx) = chan::unbuffered();
     go(async move {

@@ -1,4 +1,5 @@
-//! A pool reuses values that are expensive to make: here buffers, which a thousand goroutines need for a moment each.
+//! A pool reuses values that are expensive to make: here buffers, which a thousand goroutines need
+//! for a moment each.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,4 +1,5 @@
-//! One request per tick; then with a few ticks saved for a burst. After Go by Example's "Rate Limiting".
+//! One request per tick; then with a few ticks saved for a burst. After Go by Example's "Rate
+//! Limiting".
 
 use std::time::{Duration, Instant};
 

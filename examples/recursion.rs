@@ -1,7 +1,9 @@
-//! Recursion through `go`: a function that returns a handle may call itself, and each call is a goroutine.
+//! Recursion through `go`: a function that returns a handle may call itself, and each call is a
+//! goroutine.
 //!
-//! An `async fn` that awaits itself does not compile, because its future would contain itself. Nor does an `async fn`
-//! that passes itself to `go`. A plain function that calls `go` does, and each call has a handle to the next.
+//! An `async fn` that awaits itself does not compile, because its future would contain itself. Nor
+//! does an `async fn` that passes itself to `go`. A plain function that calls `go` does, and each
+//! call has a handle to the next.
 
 use gopark::{JoinHandle, block_on, go};
 

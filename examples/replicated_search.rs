@@ -1,4 +1,5 @@
-//! Several replicas are asked, the first answer counts, and there is one deadline. After Rob Pike's "Google search 3.0".
+//! Several replicas are asked, the first answer counts, and there is one deadline. After Rob Pike's
+//! "Google search 3.0".
 
 use std::time::Duration;
 

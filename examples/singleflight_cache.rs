@@ -1,4 +1,5 @@
-//! A cache in front of a slow lookup: goroutines that miss the same key at the same time share one lookup.
+//! A cache in front of a slow lookup: goroutines that miss the same key at the same time share one
+//! lookup.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -1,4 +1,5 @@
-//! A TCP proxy: it passes the end of each direction on, and at its shutdown gives the connections a grace period.
+//! A TCP proxy: it passes the end of each direction on, and at its shutdown gives the connections a
+//! grace period.
 
 use std::io;
 use std::net::{Shutdown, SocketAddr};

@@ -1,4 +1,5 @@
-//! Tee: each value goes to two readers. They may differ in speed; neither gets ahead by more than one value.
+//! Tee: each value goes to two readers. They may differ in speed; neither gets ahead by more than
+//! one value.
 
 use gopark::chan::{self, Receiver};
 use gopark::{block_on, go, select};
@@ -9,7 +10,8 @@ fn tee<T: Clone + Send + 'static>(input: Receiver<T>) -> (Receiver<T>, Receiver<
     let (right_tx, right) = chan::unbuffered();
     go(async move {
         while let Some(value) = input.recv().await {
-            // First the side that is ready, then the other. A condition switches off the side that is done.
+            // First the side that is ready, then the other. A condition switches off the side that
+            // is done.
             let (mut to_left, mut to_right) = (true, true);
             while to_left || to_right {
                 select! {

@@ -1,4 +1,5 @@
-//! The thread ring: 503 goroutines in a circle pass a token that counts down. The goroutine that has it at zero wins.
+//! The thread ring: 503 goroutines in a circle pass a token that counts down. The goroutine that
+//! has it at zero wins.
 
 use gopark::{block_on, chan, go};
 

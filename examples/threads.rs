@@ -1,4 +1,5 @@
-//! Plain threads and goroutines exchange values over the same channels. The threads use the methods with `_blocking`.
+//! Plain threads and goroutines exchange values over the same channels. The threads use the methods
+//! with `_blocking`.
 
 use std::thread;
 

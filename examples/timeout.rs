@@ -1,4 +1,5 @@
-//! An operation that may take too long: `timeout`, or a sleep as a case of a `select!`, Go's `case <-time.After(d)`.
+//! An operation that may take too long: `timeout`, or a sleep as a case of a `select!`, Go's
+//! `case <-time.After(d)`.
 
 use std::time::Duration;
 

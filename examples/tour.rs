@@ -1,7 +1,8 @@
 //! A tour of Go's concurrency in Rust, program by program: `cargo run --release --example tour`.
 //!
-//! Each program has a heading and a few words on what it shows. Its output follows. Some outputs differ from run to run, and the
-//! text then says why. Name chapters to run only those: `cargo run --release --example tour -- channels select`.
+//! Each program has a heading and a few words on what it shows. Its output follows. Some outputs
+//! differ from run to run, and the text then says why. Name chapters to run only those:
+//! `cargo run --release --example tour -- channels select`.
 
 use std::process::ExitCode;
 use std::time::Instant;

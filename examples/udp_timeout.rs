@@ -1,4 +1,5 @@
-//! Requests over UDP, which loses packets: each attempt has a time-out, twice the one before, and sends the request again.
+//! Requests over UDP, which loses packets: each attempt has a time-out, twice the one before, and
+//! sends the request again.
 
 use std::io;
 use std::net::SocketAddr;
@@ -48,7 +49,8 @@ async fn ask(socket: &UdpSocket, id: u32, number: u32, attempts: u32) -> io::Res
                 }
             }
         };
-        // A time-out drops the receive, which loses no packet: the next attempt can receive a late answer.
+        // A time-out drops the receive, which loses no packet: the next attempt can receive a late
+        // answer.
         if let Ok(answer) = timeout(FIRST * 2_u32.pow(attempt), answer).await {
             return Ok((answer?, attempt + 1));
         }

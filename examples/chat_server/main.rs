@@ -1,6 +1,7 @@
 //! A chat over TCP: each line goes to all clients, and a client that does not read is dropped.
 //!
-//! Without arguments it runs its own clients, and ends. `… --example chat_server -- 127.0.0.1:4000` serves telnet or nc.
+//! Without arguments it runs its own clients, and ends. `… --example chat_server -- 127.0.0.1:4000`
+//! serves telnet or nc.
 
 mod server;
 
@@ -15,7 +16,8 @@ use gopark::{JoinSet, block_on, go};
 
 const CLIENTS: usize = 20;
 const ROUNDS: usize = 30;
-/// The size of the sockets' buffers in bytes: small, so that few lines fit that a client does not read.
+/// The size of the sockets' buffers in bytes: small, so that few lines fit that a client does not
+/// read.
 const BUFFER: usize = 4096;
 
 fn main() -> io::Result<()> {
@@ -25,7 +27,8 @@ fn main() -> io::Result<()> {
     }
 }
 
-/// In each round the client sends a line, and receives one of each client. So it is never far behind.
+/// In each round the client sends a line, and receives one of each client. So it is never far
+/// behind.
 async fn chats(server: SocketAddr, all_are_here: Arc<Barrier>) -> io::Result<usize> {
     let stream = TcpStream::connect(server).await?;
     let mut lines = Lines::of(&stream);

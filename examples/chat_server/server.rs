@@ -1,4 +1,5 @@
-//! The server: one goroutine owns the list of members, and two per connection read and write its lines.
+//! The server: one goroutine owns the list of members, and two per connection read and write its
+//! lines.
 
 use std::collections::HashMap;
 use std::io;

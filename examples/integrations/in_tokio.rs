@@ -1,5 +1,6 @@
-//! Inside a tokio application: channels, `select!` and contexts between tokio's tasks, together with tokio's own futures;
-//! and goroutines, which run on gopark's threads, started and joined from tokio.
+//! Inside a tokio application: channels, `select!` and contexts between tokio's tasks, together
+//! with tokio's own futures; and goroutines, which run on gopark's threads, started and joined from
+//! tokio.
 
 use std::{pin::pin, time::Duration};
 
@@ -20,7 +21,8 @@ async fn sensor(ctx: Context, number: u64, readings: Sender<u64>) -> usize {
     given
 }
 
-/// Sends a batch when it is full, when its first reading has waited long enough by tokio's clock, and at the end.
+/// Sends a batch when it is full, when its first reading has waited long enough by tokio's clock,
+/// and at the end.
 async fn collector(ctx: Context, readings: Receiver<u64>, batches: Sender<Vec<u64>>) {
     while let Some(first) = ctx.recv(&readings).await {
         let (mut batch, mut late) =

@@ -1,6 +1,8 @@
-//! tokio's libraries inside goroutines, without a wrapper: each worker enters a tokio runtime once, when it starts.
+//! tokio's libraries inside goroutines, without a wrapper: each worker enters a tokio runtime once,
+//! when it starts.
 //!
-//! tokio's threads watch the sockets and the clock. gopark's workers poll the goroutines, and tokio's futures in them.
+//! tokio's threads watch the sockets and the clock. gopark's workers poll the goroutines, and
+//! tokio's futures in them.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! WebSockets: a counter that all clients see, and that each of them can increment. The crate `async-tungstenite` needs only the
-//! traits of `futures-io`, which gopark's sockets implement.
+//! WebSockets: a counter that all clients see, and that each of them can increment. The crate
+//! `async-tungstenite` needs only the traits of `futures-io`, which gopark's sockets implement.
 
 use std::io;
 use std::net::SocketAddr;

@@ -9,7 +9,8 @@ use gopark::net::TcpStream;
 /// A client that keeps a few connections for later requests.
 pub(crate) struct Client {
     server: SocketAddr,
-    /// The free places, each with the connection that its last request has left there. A request takes one, or waits in line.
+    /// The free places, each with the connection that its last request has left there. A request
+    /// takes one, or waits in line.
     free: Receiver<Option<TcpStream>>,
     give_back: Sender<Option<TcpStream>>,
 }
@@ -45,8 +46,9 @@ struct Place<'a> {
 }
 
 impl Place<'_> {
-    /// Leaves the connection in the place only after a complete exchange. If the exchange fails, or is dropped before the
-    /// answer has come, the connection is closed, because the next request would read this one's answer.
+    /// Leaves the connection in the place only after a complete exchange. If the exchange fails, or
+    /// is dropped before the answer has come, the connection is closed, because the next request
+    /// would read this one's answer.
     async fn exchange(&mut self, stream: TcpStream, number: u32) -> io::Result<u32> {
         stream.write_all(&number.to_be_bytes()).await?;
         let mut answer = [0; 4];

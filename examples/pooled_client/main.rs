@@ -1,4 +1,5 @@
-//! A client with a pool: a thousand goroutines share four connections, which the server closes now and then.
+//! A client with a pool: a thousand goroutines share four connections, which the server closes now
+//! and then.
 
 mod client;
 

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 
-/// What `benches/go/compare` measures for a case with `n` operations. `None` without Go, or if the program does not build.
+/// What `benches/go/compare` measures for a case with `n` operations. `None` without Go, or if the
+/// program does not build.
 pub(crate) fn measure(case: &str, n: usize, procs: usize) -> Option<f64> {
     static PROGRAM: OnceLock<Option<PathBuf>> = OnceLock::new();
     let program = PROGRAM.get_or_init(build).as_ref()?;

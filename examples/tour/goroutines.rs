@@ -220,11 +220,13 @@ fn blocked_without_end() {
     println!("the runtime is dropped");
 }
 
-/// Go's memory in KB by the number of goroutines, main included, as recorded once on another machine.
+/// Go's memory in KB by the number of goroutines, main included, as recorded once on another
+/// machine.
 const RECORDED_GO_KB: [(usize, usize); 5] =
     [(11, 65), (101, 327), (1001, 4784), (10_001, 30_474), (100_001, 262_300)];
 
-/// Kilobytes and bytes per goroutine that Go takes for 10, 100, … 100 000 goroutines; true if measured now.
+/// Kilobytes and bytes per goroutine that Go takes for 10, 100, … 100 000 goroutines; true if
+/// measured now.
 fn go_memory(progress: &Progress) -> (Vec<(usize, usize)>, bool) {
     let mut measured = vec![];
     for row in 0..5 {
@@ -263,7 +265,8 @@ fn memory() {
     let ended = rt.block_on(async {
         let (tx, rx) = chan::unbuffered::<()>();
         let (parked, ended) = (WaitGroup::new(), Arc::new(AtomicUsize::new(0)));
-        // Before the first goroutine, but after everything that starting and measuring needs has been touched.
+        // Before the first goroutine, but after everything that starting and measuring needs has
+        // been touched.
         go(async {}).await.unwrap();
         let before = resident().and(resident()).unwrap_or(0);
         let mut alive = 0;
@@ -362,7 +365,8 @@ fn context_switch() {
             if took >= Duration::from_millis(700) || n >= 1_000_000_000 {
                 break took;
             }
-            // About as many as fit into a second at the rate so far, and at most a hundred times more.
+            // About as many as fit into a second at the rate so far, and at most a hundred times
+            // more.
             let rate = n as f64 / took.as_secs_f64().max(1e-9);
             n = (rate as usize).clamp(n + 1, n * 100);
         };

@@ -81,7 +81,8 @@ fn mutex() {
 /// The number of the producer's writes.
 const PRODUCED: usize = 5;
 
-/// Runs a producer that writes five times and observers that read once each. Returns the time until all have ended.
+/// Runs a producer that writes five times and observers that read once each. Returns the time until
+/// all have ended.
 async fn with_mutex(observers: usize) -> Duration {
     let (wg, value) = (WaitGroup::new(), Arc::new(Mutex::new(0_usize)));
     let start = Instant::now();
@@ -218,7 +219,8 @@ fn bounded_queue() {
 struct Button(Arc<(Mutex<usize>, Cond)>);
 
 impl Button {
-    /// Starts a goroutine that calls the handler at the next click. Returns when that goroutine waits.
+    /// Starts a goroutine that calls the handler at the next click. Returns when that goroutine
+    /// waits.
     async fn on_click(&self, wg: &WaitGroup, handler: impl FnOnce() + Send + 'static) {
         let (ready, button) = (WaitGroup::new(), self.clone());
         ready.add(1);

@@ -16,8 +16,8 @@ impl Client {
         Ok(Self { stream: BufReader::new(TcpStream::connect(addr).await?) })
     }
 
-    /// Returns the body of the answer, or `None` if the server closed the connection without an answer. An incomplete
-    /// answer is an error.
+    /// Returns the body of the answer, or `None` if the server closed the connection without an
+    /// answer. An incomplete answer is an error.
     pub(crate) async fn get(&mut self, path: &str) -> io::Result<Option<String>> {
         let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n");
         let status = match self.stream.get_ref().write_all(request.as_bytes()).await {

@@ -1,4 +1,5 @@
-//! Limits for slow clients: timers for hyper, which limits the time for the head of a request, and a limit for writes.
+//! Limits for slow clients: timers for hyper, which limits the time for the head of a request, and
+//! a limit for writes.
 
 use std::future::Future;
 use std::io;

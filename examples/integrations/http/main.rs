@@ -1,6 +1,8 @@
-//! An HTTP service on hyper: a goroutine per connection, time-outs for slow clients, and a graceful shutdown by a signal.
+//! An HTTP service on hyper: a goroutine per connection, time-outs for slow clients, and a graceful
+//! shutdown by a signal.
 //!
-//! Without arguments it runs its own clients, and ends. `… --example http -- --serve 127.0.0.1:8080` serves until Ctrl-C.
+//! Without arguments it runs its own clients, and ends.
+//! `… --example http -- --serve 127.0.0.1:8080` serves until Ctrl-C.
 
 mod client;
 mod limits;

@@ -1,7 +1,7 @@
 //! The server: one goroutine accepts, each connection has another, and a context ends the server.
 //!
-//! A panic of a handler ends the goroutine of its connection. To let the others go on, run the server on a runtime with
-//! `OnPanic::Isolate`.
+//! A panic of a handler ends the goroutine of its connection. To let the others go on, run the
+//! server on a runtime with `OnPanic::Isolate`.
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -36,8 +36,8 @@ pub(crate) struct Draining {
 }
 
 impl Server {
-    /// `patience` limits the time for the head of a request, with the idle time before it, and the time for each write of an
-    /// answer.
+    /// `patience` limits the time for the head of a request, with the idle time before it, and the
+    /// time for each write of an answer.
     pub(crate) async fn start<H, F>(
         ctx: Context,
         addr: SocketAddr,
@@ -93,7 +93,8 @@ async fn accept<H, F>(
     }
 }
 
-/// Serves one connection until it closes, or, after the context has ended, until the current request is answered.
+/// Serves one connection until it closes, or, after the context has ended, until the current
+/// request is answered.
 async fn serve<H, F>(ctx: Context, stream: TcpStream, patience: Duration, handler: H)
 where
     H: Fn(Request<Incoming>) -> F,

@@ -25,7 +25,8 @@ pub(crate) async fn demo() -> io::Result<()> {
     stuck.write_all(b"GET / HTTP/1.1\r\nhost: local").await?;
     stuck.read_to_end(&mut Vec::new()).await?;
 
-    // This client does not read the answer. The server waits for it until the time-out, also during its shutdown.
+    // This client does not read the answer. The server waits for it until the time-out, also during
+    // its shutdown.
     let deaf = TcpStream::connect(server.addr).await?;
     deaf.write_all(b"GET / HTTP/1.1\r\nhost: localhost\r\n\r\n").await?;
     deaf.read_exact(&mut [0]).await?;

@@ -1,5 +1,6 @@
-//! The MD5 of every file of a directory tree, with bounded parallelism: one goroutine walks the tree, several read and digest.
-//! The first error, or the end of the context, ends all of them. Go: "Pipelines and cancellation".
+//! The MD5 of every file of a directory tree, with bounded parallelism: one goroutine walks the
+//! tree, several read and digest. The first error, or the end of the context, ends all of them. Go:
+//! "Pipelines and cancellation".
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -35,7 +36,8 @@ fn sum(path: PathBuf) -> io::Result<Sum> {
     Ok((path, digest.into()))
 }
 
-/// The pipeline: the channel has the sums as they are ready; the group's wait says whether they are all.
+/// The pipeline: the channel has the sums as they are ready; the group's wait says whether they are
+/// all.
 async fn sums(ctx: &Context, mut dirs: Vec<PathBuf>) -> (Receiver<Sum>, ErrGroup<AnyError>) {
     let (group, ctx) = ErrGroup::with_context(ctx);
     let ((found, paths), (tx, sums)) = (chan::unbuffered(), chan::unbuffered());
@@ -99,7 +101,8 @@ fn main() -> io::Result<()> {
         println!("and {} more", all.len() - 3);
         assert_eq!(all, expected);
 
-        // One error, here that of the walker after `src`, ends the other goroutines, and is the result.
+        // One error, here that of the walker after `src`, ends the other goroutines, and is the
+        // result.
         let error =
             all_sums(&background, vec![src.join("nowhere"), src.clone()]).await.unwrap_err();
         println!("{error}");
