@@ -26,9 +26,6 @@ pub(crate) const FEW: usize = 32;
 const INTERRUPTION: Token = Token(usize::MAX);
 /// The number of checks before a sleep that may be short: 20 to 40 microseconds.
 pub(crate) const SPINS: u32 = 128;
-/// A worker spins only if the last check found at most this many events. More come from many
-/// connections: a sleep then ends with more of them, and a spin would only slow the clients down.
-const FEW_TO_SPIN: u32 = 2;
 /// Maximum number of sleeps without a spin after spins in vain.
 const MOST_UNSPUN: u32 = 63;
 /// A wait shorter than this is exact, a longer one is truncated to whole milliseconds.
@@ -72,7 +69,6 @@ impl Event {
 /// | `is_claimed` | a worker sleeps here, or is about to, or has just woken | the worker |
 /// | `unspun` | the remaining sleeps without a spin | the worker that is about to sleep |
 /// | `penalty` | the last value to which `unspun` was set | the same |
-/// | `last_batch` | the number of events that were last found | the thread that checks or sleeps |
 #[derive(Debug)]
 pub(crate) struct Netpoll {
     registry: Registry,
@@ -81,7 +77,6 @@ pub(crate) struct Netpoll {
     is_claimed: AtomicBool,
     unspun: AtomicU32,
     penalty: AtomicU32,
-    last_batch: AtomicU32,
 }
 
 #[derive(Debug)]
@@ -106,7 +101,6 @@ impl Netpoll {
             is_claimed: AtomicBool::new(false),
             unspun: AtomicU32::new(0),
             penalty: AtomicU32::new(0),
-            last_batch: AtomicU32::new(0),
         })
     }
 
@@ -138,15 +132,7 @@ impl Netpoll {
             return found;
         }
         let Looker { poll, many, few: buffer, .. } = &mut *looker;
-        let found = collect(poll, if few { buffer } else { many }, Some(Duration::ZERO));
-        self.note_batch(&found);
-        found
-    }
-
-    fn note_batch(&self, found: &[Event]) {
-        if !found.is_empty() {
-            self.last_batch.store(found.len() as u32, Ordering::Relaxed);
-        }
+        collect(poll, if few { buffer } else { many }, Some(Duration::ZERO))
     }
 
     /// Claims the right to sleep here. Returns false if another worker has it.
@@ -175,7 +161,6 @@ impl Netpoll {
         let Looker { poll, many, found, .. } = &mut *looker;
         if found.is_empty() {
             *found = wait(poll, many, until);
-            self.note_batch(found);
         }
     }
 
@@ -197,9 +182,6 @@ impl Netpoll {
 
     /// Returns true if it pays to check some more times before the sleep.
     pub(crate) fn may_spin(&self) -> bool {
-        if self.last_batch.load(Ordering::Relaxed) > FEW_TO_SPIN {
-            return false;
-        }
         let unspun = self.unspun.load(Ordering::Relaxed);
         self.unspun.store(unspun.saturating_sub(1), Ordering::Relaxed);
         unspun == 0
