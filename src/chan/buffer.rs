@@ -75,6 +75,27 @@ impl<T> Block<T> {
         block
     }
 
+    /// Returns the block after `this`.
+    ///
+    /// # Safety
+    ///
+    /// The block lives.
+    #[inline(always)]
+    unsafe fn next(this: NonNull<Self>) -> NonNull<Self> {
+        // SAFETY: passed on to the caller.
+        unsafe { this.as_ref().next }
+    }
+
+    /// Makes `next` the block after `this`.
+    ///
+    /// # Safety
+    ///
+    /// The block lives, and the caller has exclusive access to it.
+    unsafe fn set_next(mut this: NonNull<Self>, next: NonNull<Self>) {
+        // SAFETY: passed on to the caller.
+        unsafe { this.as_mut().next = next };
+    }
+
     /// Frees a block.
     ///
     /// # Safety
@@ -105,17 +126,17 @@ impl<T> Blocks<T> {
 
 impl<T> Drop for Blocks<T> {
     fn drop(&mut self) {
-        // SAFETY: these blocks are not in the circle of a buffer.
-        unsafe {
-            if let Some(fresh) = self.fresh {
-                Block::free(fresh, self.size);
-            }
-            let mut done = self.done;
-            while let Some(block) = done {
-                let next = block.as_ref().next;
-                Block::free(block, self.size);
-                done = (next != block).then_some(next);
-            }
+        if let Some(fresh) = self.fresh {
+            // SAFETY: the block is not in the circle of a buffer.
+            unsafe { Block::free(fresh, self.size) };
+        }
+        let mut done = self.done;
+        while let Some(block) = done {
+            // SAFETY: the block was taken out of its buffer, and is freed next.
+            let next = unsafe { Block::next(block) };
+            // SAFETY: as above.
+            unsafe { Block::free(block, self.size) };
+            done = (next != block).then_some(next);
         }
     }
 }
@@ -182,7 +203,7 @@ impl<T> Buffer<T> {
     #[inline(never)]
     unsafe fn turn_tail(&mut self) -> Result<(), Unready> {
         // SAFETY: the blocks live as long as the buffer.
-        let next = unsafe { self.tail.as_ref().next };
+        let next = unsafe { Block::next(self.tail) };
         if self.grows {
             if self.spares > 0 {
                 self.spares -= 1;
@@ -219,7 +240,7 @@ impl<T> Buffer<T> {
     /// The head has been read to its end. If the buffer grows, the head is not the tail.
     unsafe fn leave_head(&mut self) {
         // SAFETY: the blocks live as long as the buffer.
-        (self.head, self.first) = (unsafe { self.head.as_ref().next }, 0);
+        (self.head, self.first) = (unsafe { Block::next(self.head) }, 0);
         self.spares += usize::from(self.grows);
     }
 
@@ -238,29 +259,56 @@ impl<T> Buffer<T> {
     /// the tail needs one, and takes out superfluous spares. `blocks` must be dropped after the
     /// channel's lock has been released.
     pub(super) fn maintain(&mut self, blocks: &mut Blocks<T>, len: usize) {
-        // SAFETY: the caller has exclusive access to the buffer. The blocks of the circle live as
-        // long as the buffer, and those taken out as long as `blocks`.
-        unsafe {
-            if self.first == self.size && self.head != self.tail {
-                self.leave_head();
-            }
-            let needs_block =
-                self.last == self.size && (self.first != self.size || self.head != self.tail);
-            while self.spares > self.most_spares(len).max(usize::from(needs_block)) {
-                self.spares -= 1;
-                let mut spare = self.tail.as_ref().next;
-                self.tail.as_mut().next = spare.as_ref().next;
-                spare.as_mut().next = blocks.done.unwrap_or(spare);
-                blocks.done = Some(spare);
-            }
-            if needs_block && self.spares == 0 {
-                if let Some(mut fresh) = blocks.fresh.take() {
-                    fresh.as_mut().next = self.tail.as_ref().next;
-                    self.tail.as_mut().next = fresh;
-                    self.spares = 1;
-                }
+        if self.first == self.size && self.head != self.tail {
+            // SAFETY: the head has been read to its end, and is not the tail.
+            unsafe { self.leave_head() };
+        }
+        let needs_block =
+            self.last == self.size && (self.first != self.size || self.head != self.tail);
+        while self.spares > self.most_spares(len).max(usize::from(needs_block)) {
+            self.spares -= 1;
+            // SAFETY: there is a spare after the tail.
+            let spare = unsafe { self.unlink_spare() };
+            // SAFETY: the spare is no longer in the circle, and lives as long as `blocks`.
+            unsafe { Block::set_next(spare, blocks.done.unwrap_or(spare)) };
+            blocks.done = Some(spare);
+        }
+        if needs_block && self.spares == 0 {
+            if let Some(fresh) = blocks.fresh.take() {
+                // SAFETY: the fresh block is in no circle, and was made with this `size`.
+                unsafe { self.link_spare(fresh) };
+                self.spares = 1;
             }
         }
+    }
+
+    /// Takes the spare after the tail out of the circle.
+    ///
+    /// # Safety
+    ///
+    /// The buffer has a spare.
+    unsafe fn unlink_spare(&mut self) -> NonNull<Block<T>> {
+        // SAFETY: the blocks of the circle live as long as the buffer.
+        let spare = unsafe { Block::next(self.tail) };
+        // SAFETY: as above.
+        let next = unsafe { Block::next(spare) };
+        // SAFETY: as above; `&mut self` is exclusive access to them.
+        unsafe { Block::set_next(self.tail, next) };
+        spare
+    }
+
+    /// Puts a block into the circle, after the tail.
+    ///
+    /// # Safety
+    ///
+    /// The block lives, has the buffer's `size`, and is in no circle.
+    unsafe fn link_spare(&mut self, fresh: NonNull<Block<T>>) {
+        // SAFETY: the blocks of the circle live as long as the buffer.
+        let next = unsafe { Block::next(self.tail) };
+        // SAFETY: passed on to the caller.
+        unsafe { Block::set_next(fresh, next) };
+        // SAFETY: as above; `&mut self` is exclusive access to the circle.
+        unsafe { Block::set_next(self.tail, fresh) };
     }
 }
 
@@ -270,7 +318,7 @@ impl<T> Buffer<T> {
     pub(super) fn blocks(&self) -> usize {
         let next = |block: &NonNull<Block<T>>| {
             // SAFETY: the blocks live as long as the buffer.
-            Some(unsafe { block.as_ref().next }).filter(|next| *next != self.head)
+            Some(unsafe { Block::next(*block) }).filter(|next| *next != self.head)
         };
         std::iter::successors(Some(self.head), next).count()
     }
@@ -282,16 +330,17 @@ impl<T> Drop for Buffer<T> {
         if self.size == 0 {
             return;
         }
-        // SAFETY: the blocks live; each is freed once, the head last.
-        unsafe {
-            let mut block = self.head.as_ref().next;
-            while block != self.head {
-                let next = block.as_ref().next;
-                Block::free(block, self.size);
-                block = next;
-            }
-            Block::free(self.head, self.size);
+        // SAFETY: the blocks live until they are freed here.
+        let mut block = unsafe { Block::next(self.head) };
+        while block != self.head {
+            // SAFETY: this block has not been freed yet.
+            let next = unsafe { Block::next(block) };
+            // SAFETY: each block but the head is freed here, once, and not used again.
+            unsafe { Block::free(block, self.size) };
+            block = next;
         }
+        // SAFETY: the head is freed last.
+        unsafe { Block::free(self.head, self.size) };
     }
 }
 
