@@ -10,7 +10,7 @@
 //! Every `unsafe fn` here must be called with the lock held; Go's comments say "c must be locked".
 
 use std::fmt;
-use std::ptr;
+use std::ptr::{self, NonNull};
 use std::sync::Arc;
 
 use super::buffer::{Blocks, Buffer, Values};
@@ -262,22 +262,25 @@ impl<T> Core<T> {
     /// As `take`.
     #[inline(always)]
     pub(super) unsafe fn take_of(&self, len: usize, own: *const Token) -> Attempt<T> {
-        // SAFETY: the lock is held, for the claim and what follows from it.
-        unsafe {
-            let st = self.state();
-            if st.rare {
-                return self.take_rare(own);
-            }
-            if len == 0 {
-                return self.take_from_sender(own);
-            }
-            if !self.sendq.seems_empty() {
-                return self.take_and_refill::<false>(len, own);
-            }
-            let Ok(value) = st.buffer.pop(len) else { return Attempt::Unready };
-            self.len.store(len - 1, Ordering::Relaxed);
-            Attempt::Complete(Some(value), Woken::NONE)
+        // SAFETY: the lock is held.
+        let st = unsafe { self.state() };
+        if st.rare {
+            // SAFETY: passed on to the caller.
+            return unsafe { self.take_rare(own) };
         }
+        if len == 0 {
+            // SAFETY: passed on to the caller; the channel holds no value.
+            return unsafe { self.take_from_sender(own) };
+        }
+        if !self.sendq.seems_empty() {
+            // SAFETY: passed on to the caller; a channel that is not rare has all its values in the
+            // buffer.
+            return unsafe { self.take_and_refill::<false>(len, own) };
+        }
+        // SAFETY: as above.
+        let Ok(value) = (unsafe { st.buffer.pop(len) }) else { return Attempt::Unready };
+        self.len.store(len - 1, Ordering::Relaxed);
+        Attempt::Complete(Some(value), Woken::NONE)
     }
 
     /// Takes the value of the oldest parked sender.
@@ -287,12 +290,36 @@ impl<T> Core<T> {
     /// As [`take`](Self::take); the channel holds no value.
     #[inline(always)]
     unsafe fn take_from_sender(&self, own: *const Token) -> Attempt<T> {
-        // SAFETY: the lock is held, for the claim and what follows from it.
-        unsafe {
-            let Some(sender) = self.sendq.claim(own) else { return Attempt::Blocked };
-            let value = Waiter::take(sender.as_ptr());
-            Attempt::Complete(Some(value), Waiter::complete(sender.as_ptr(), state::DONE))
-        }
+        // SAFETY: the lock is held; a claimed sender's value is taken next.
+        let Some(sender) = (unsafe { self.sendq.claim(own) }) else { return Attempt::Blocked };
+        // SAFETY: the sender was claimed; as the channel is not rare, it is no reservation.
+        unsafe { Self::take_from(sender) }
+    }
+
+    /// Takes the value of a claimed sender, and completes it.
+    ///
+    /// # Safety
+    ///
+    /// The lock is held, and the sender has just been claimed. It is no reservation.
+    #[inline(always)]
+    unsafe fn take_from(sender: NonNull<Waiter<T>>) -> Attempt<T> {
+        // SAFETY: the waiter of a queued send holds a value, which is its claimer's (I3).
+        let value = unsafe { Waiter::take(sender.as_ptr()) };
+        // SAFETY: the slot is empty, as `DONE` requires.
+        Attempt::Complete(Some(value), unsafe { Waiter::complete(sender.as_ptr(), state::DONE) })
+    }
+
+    /// Hands a value to a claimed receiver, and completes it.
+    ///
+    /// # Safety
+    ///
+    /// The lock is held, and the receiver has just been claimed.
+    #[inline(always)]
+    unsafe fn give_to(receiver: NonNull<Waiter<T>>, value: T, number: usize) -> Woken {
+        // SAFETY: the slot of a queued receive is empty, and is its claimer's (I3).
+        unsafe { Waiter::give(receiver.as_ptr(), value, number) };
+        // SAFETY: the slot holds a value, as `DONE` requires.
+        unsafe { Waiter::complete(receiver.as_ptr(), state::DONE) }
     }
 
     /// Like [`take_from_sender`](Self::take_from_sender), but skips reservations, which wait in the
@@ -302,12 +329,12 @@ impl<T> Core<T> {
     ///
     /// As `take_from_sender`.
     unsafe fn take_from_one_with_value(&self, own: *const Token) -> Attempt<T> {
-        // SAFETY: the lock is held, for the claim and what follows from it.
-        unsafe {
-            let Some(sender) = self.sendq.claim_value(own) else { return Attempt::Blocked };
-            let value = Waiter::take(sender.as_ptr());
-            Attempt::Complete(Some(value), Waiter::complete(sender.as_ptr(), state::DONE))
-        }
+        // SAFETY: the lock is held; a claimed sender's value is taken next.
+        let Some(sender) = (unsafe { self.sendq.claim_value(own) }) else {
+            return Attempt::Blocked;
+        };
+        // SAFETY: the sender was claimed, and has a value.
+        unsafe { Self::take_from(sender) }
     }
 
     /// Takes a value out of the full buffer and moves the oldest parked sender's value in. The
@@ -323,15 +350,16 @@ impl<T> Core<T> {
         len: usize,
         own: *const Token,
     ) -> Attempt<T> {
-        // SAFETY: the lock is held, for the claim and what follows from it.
-        unsafe {
-            let st = self.state();
-            if st.buffer.make_room().is_err() {
-                return Attempt::Unready;
-            }
-            let Ok(value) = st.buffer.pop(len) else { return Attempt::Unready };
-            self.complete_take::<RARE>(value, true, own)
+        // SAFETY: the lock is held.
+        let st = unsafe { self.state() };
+        // SAFETY: a value is taken out before one is added.
+        if unsafe { st.buffer.make_room() }.is_err() {
+            return Attempt::Unready;
         }
+        // SAFETY: the caller promises that the buffer holds `len` values, and it is full.
+        let Ok(value) = (unsafe { st.buffer.pop(len) }) else { return Attempt::Unready };
+        // SAFETY: passed on to the caller; the buffer has been made ready for a value.
+        unsafe { self.complete_take::<RARE>(value, true, own) }
     }
 
     /// Completes a receive of `value`, which has been taken out of the channel. If `refill`, the
@@ -347,24 +375,38 @@ impl<T> Core<T> {
         refill: bool,
         own: *const Token,
     ) -> Attempt<T> {
-        // SAFETY: the lock is held, for the claim and what follows from it.
-        unsafe {
-            let Some(sender) = (if refill { self.sendq.claim(own) } else { None }) else {
-                self.add_len(-1);
-                return Attempt::Complete(Some(value), Woken::NONE);
-            };
-            if RARE && Waiter::state(sender.as_ptr()) == state::QUEUED_RESERVE {
-                self.add_len(-1);
-                self.add_room(-1);
-                return Attempt::Complete(
-                    Some(value),
-                    Waiter::complete(sender.as_ptr(), state::DONE),
-                );
-            }
-            let refilled = self.state().buffer.push(|| Waiter::take(sender.as_ptr()));
-            debug_assert!(refilled.is_ok(), "there is room");
-            Attempt::Complete(Some(value), Waiter::complete(sender.as_ptr(), state::DONE))
+        // SAFETY: the lock is held; a claimed sender's value is taken next, and it is completed.
+        let Some(sender) = (if refill { unsafe { self.sendq.claim(own) } } else { None }) else {
+            self.add_len(-1);
+            return Attempt::Complete(Some(value), Woken::NONE);
+        };
+        // SAFETY: a claimed waiter is alive until it is completed (I3).
+        if RARE && unsafe { Waiter::state(sender.as_ptr()) } == state::QUEUED_RESERVE {
+            self.add_len(-1);
+            self.add_room(-1);
+        } else {
+            // SAFETY: the lock is held, and the caller has made the buffer ready for a value.
+            unsafe { self.move_into_buffer(sender) };
         }
+        // SAFETY: the slot is empty, as `DONE` requires: a reservation's always is.
+        Attempt::Complete(Some(value), unsafe { Waiter::complete(sender.as_ptr(), state::DONE) })
+    }
+
+    /// Moves the value of a claimed sender into the buffer.
+    ///
+    /// # Safety
+    ///
+    /// The lock is held, and the sender has just been claimed. It is no reservation. The buffer has
+    /// room for a value, and has been made ready for it.
+    #[inline(always)]
+    unsafe fn move_into_buffer(&self, sender: NonNull<Waiter<T>>) {
+        // SAFETY: the waiter of a queued send holds a value, which is its claimer's (I3).
+        let value = || unsafe { Waiter::take(sender.as_ptr()) };
+        // SAFETY: the lock is held.
+        let st = unsafe { self.state() };
+        // SAFETY: passed on to the caller.
+        let added = unsafe { st.buffer.push(value) };
+        debug_assert!(added.is_ok(), "there is room");
     }
 
     /// [`take`](Self::take) from a rare channel.
@@ -375,39 +417,45 @@ impl<T> Core<T> {
     #[cold]
     #[inline(never)]
     unsafe fn take_rare(&self, own: *const Token) -> Attempt<T> {
-        // SAFETY: the lock is held, for the claim and what follows from it.
-        unsafe {
-            let st = self.state();
-            if let Some(source) = st.extras.as_mut().and_then(|extras| extras.source.as_mut()) {
-                let Some(value) = source.take() else { return Attempt::Blocked };
-                // Waiting receives may need another value later.
-                return Attempt::Complete(Some(value), self.arm_source(st));
-            }
-            let len = self.len.load(Ordering::Relaxed);
-            let closed = self.has(CLOSED);
-            if st.unclaimed.len() != 0 {
-                // An unclaimed value is not in the buffer, which may be full nevertheless.
-                let refill = !closed
-                    && len <= self.room.load(Ordering::Relaxed)
-                    && !self.sendq.seems_empty();
-                if st.unclaimed.is_crowded() || refill && st.buffer.make_room().is_err() {
-                    return Attempt::Unready;
-                }
-                let value = st.unclaimed.pop().expect("there is one");
-                st.rare = closed || st.extras.is_some() || st.unclaimed.len() != 0;
-                return self.complete_take::<true>(value, refill, own);
-            }
-            if len == 0 {
-                // After a close all parked senders have failed, even if the close has not completed
-                // them yet.
-                return if closed { Attempt::Closed } else { self.take_from_one_with_value(own) };
-            }
-            if !closed && !self.sendq.seems_empty() {
-                return self.take_and_refill::<true>(len, own);
-            }
-            let Ok(value) = st.buffer.pop(len) else { return Attempt::Unready };
-            self.complete_take::<true>(value, false, own)
+        // SAFETY: the lock is held.
+        let st = unsafe { self.state() };
+        if let Some(source) = st.extras.as_mut().and_then(|extras| extras.source.as_mut()) {
+            let Some(value) = source.take() else { return Attempt::Blocked };
+            // Waiting receives may need another value later.
+            return Attempt::Complete(Some(value), self.arm_source(st));
         }
+        let len = self.len.load(Ordering::Relaxed);
+        let closed = self.has(CLOSED);
+        if st.unclaimed.len() != 0 {
+            // An unclaimed value is not in the buffer, which may be full nevertheless.
+            let refill =
+                !closed && len <= self.room.load(Ordering::Relaxed) && !self.sendq.seems_empty();
+            // SAFETY: the buffer holds fewer than `len` values, so it has room for one.
+            if st.unclaimed.is_crowded() || refill && unsafe { st.buffer.make_room() }.is_err() {
+                return Attempt::Unready;
+            }
+            let value = st.unclaimed.pop().expect("there is one");
+            st.rare = closed || st.extras.is_some() || st.unclaimed.len() != 0;
+            // SAFETY: passed on to the caller; if `refill`, the buffer has been made ready.
+            return unsafe { self.complete_take::<true>(value, refill, own) };
+        }
+        if len == 0 {
+            // After a close all parked senders have failed, even if the close has not completed
+            // them yet.
+            if closed {
+                return Attempt::Closed;
+            }
+            // SAFETY: passed on to the caller; the channel holds no value.
+            return unsafe { self.take_from_one_with_value(own) };
+        }
+        if !closed && !self.sendq.seems_empty() {
+            // SAFETY: passed on to the caller; no value is unclaimed, so all are in the buffer.
+            return unsafe { self.take_and_refill::<true>(len, own) };
+        }
+        // SAFETY: as above.
+        let Ok(value) = (unsafe { st.buffer.pop(len) }) else { return Attempt::Unready };
+        // SAFETY: passed on to the caller.
+        unsafe { self.complete_take::<true>(value, false, own) }
     }
 
     /// Go's `chansend`, up to where it would park. Calls `value`, which moves the value out of its
@@ -418,27 +466,28 @@ impl<T> Core<T> {
     /// The lock is held; `value` is called at most once.
     #[inline(always)]
     pub(super) unsafe fn put(&self, own: *const Token, value: impl FnOnce() -> T) -> Attempt<T> {
-        // SAFETY: the lock is held, for the claim and what follows from it.
-        unsafe {
-            let st = self.state();
-            if st.rare && self.has(CLOSED) {
-                return Attempt::Closed;
-            }
-            if let Some(receiver) = self.recvq.claim(own) {
-                st.handoff_seq = st.handoff_seq.wrapping_add(1);
-                Waiter::give(receiver.as_ptr(), value(), st.handoff_seq);
-                return Attempt::Complete(None, Waiter::complete(receiver.as_ptr(), state::DONE));
-            }
-            let len = self.len.load(Ordering::Relaxed);
-            if len >= self.room.load(Ordering::Relaxed) {
-                return Attempt::Blocked;
-            }
-            if st.buffer.push(value).is_err() {
-                return Attempt::Unready;
-            }
-            self.len.store(len + 1, Ordering::Relaxed);
-            Attempt::Complete(None, if st.rare { st.watchers() } else { Woken::NONE })
+        // SAFETY: the lock is held.
+        let st = unsafe { self.state() };
+        if st.rare && self.has(CLOSED) {
+            return Attempt::Closed;
         }
+        // SAFETY: the lock is held; a value is handed to a claimed receiver next.
+        if let Some(receiver) = unsafe { self.recvq.claim(own) } {
+            st.handoff_seq = st.handoff_seq.wrapping_add(1);
+            // SAFETY: the receiver was just claimed.
+            let woken = unsafe { Self::give_to(receiver, value(), st.handoff_seq) };
+            return Attempt::Complete(None, woken);
+        }
+        let len = self.len.load(Ordering::Relaxed);
+        if len >= self.room.load(Ordering::Relaxed) {
+            return Attempt::Blocked;
+        }
+        // SAFETY: the buffer has room, as just checked; `value` has not been called yet.
+        if unsafe { st.buffer.push(value) }.is_err() {
+            return Attempt::Unready;
+        }
+        self.len.store(len + 1, Ordering::Relaxed);
+        Attempt::Complete(None, if st.rare { st.watchers() } else { Woken::NONE })
     }
 
     /// Prepares the channel for reservations. The lock must not be held.
@@ -495,28 +544,30 @@ impl<T> Core<T> {
     ///
     /// The lock is held, and a place was reserved.
     unsafe fn add_place(&self) -> Attempt<T> {
-        // SAFETY: the lock is held, for the claim and what follows from it. The reserved place is
-        // free, so the buffer has room for a value.
-        unsafe {
-            let st = self.state();
-            let has_room = self.len.load(Ordering::Relaxed) <= self.room.load(Ordering::Relaxed);
-            let serves = has_room && !self.has(CLOSED) && !self.sendq.seems_empty();
-            if serves && st.buffer.make_room().is_err() {
-                return Attempt::Unready;
-            }
-            self.add_room(1);
-            let Some(sender) = (if serves { self.sendq.claim(ptr::null()) } else { None }) else {
-                return Attempt::Complete(None, Woken::NONE);
-            };
-            if Waiter::state(sender.as_ptr()) == state::QUEUED_RESERVE {
-                self.add_room(-1);
-            } else {
-                let added = st.buffer.push(|| Waiter::take(sender.as_ptr()));
-                debug_assert!(added.is_ok(), "there is room");
-                self.add_len(1);
-            }
-            Attempt::Complete(None, Waiter::complete(sender.as_ptr(), state::DONE))
+        let has_room = self.len.load(Ordering::Relaxed) <= self.room.load(Ordering::Relaxed);
+        let serves = has_room && !self.has(CLOSED) && !self.sendq.seems_empty();
+        // SAFETY: the lock is held.
+        let st = unsafe { self.state() };
+        // SAFETY: the reserved place is free, so the buffer has room for a value.
+        if serves && unsafe { st.buffer.make_room() }.is_err() {
+            return Attempt::Unready;
         }
+        self.add_room(1);
+        // SAFETY: the lock is held; a claimed sender's value is taken next, and it is completed.
+        let claim = || unsafe { self.sendq.claim(ptr::null()) };
+        let Some(sender) = serves.then(claim).flatten() else {
+            return Attempt::Complete(None, Woken::NONE);
+        };
+        // SAFETY: a claimed waiter is alive until it is completed (I3).
+        if unsafe { Waiter::state(sender.as_ptr()) } == state::QUEUED_RESERVE {
+            self.add_room(-1);
+        } else {
+            // SAFETY: the lock is held, and the buffer has been made ready for a value.
+            unsafe { self.move_into_buffer(sender) };
+            self.add_len(1);
+        }
+        // SAFETY: the slot is empty, as `DONE` requires: a reservation's always is.
+        Attempt::Complete(None, unsafe { Waiter::complete(sender.as_ptr(), state::DONE) })
     }
 
     /// Sends a value that has a reserved place. Returns `None` if it was sent, else the value. If
@@ -546,22 +597,23 @@ impl<T> Core<T> {
         if self.has(CLOSED) {
             return Attempt::Closed;
         }
-        // SAFETY: the lock is held, for the claim and what follows from it.
-        unsafe {
-            let st = self.state();
-            if let Some(receiver) = self.recvq.claim(ptr::null()) {
-                st.handoff_seq = st.handoff_seq.wrapping_add(1);
-                Waiter::give(receiver.as_ptr(), value(), st.handoff_seq);
-                return Attempt::Complete(None, Waiter::complete(receiver.as_ptr(), state::DONE));
-            }
-            if st.buffer.push(value).is_err() {
-                return Attempt::Unready;
-            }
-            *is_used = true;
-            self.add_room(1);
-            self.add_len(1);
-            Attempt::Complete(None, st.watchers())
+        // SAFETY: the lock is held.
+        let st = unsafe { self.state() };
+        // SAFETY: the lock is held; a value is handed to a claimed receiver next.
+        if let Some(receiver) = unsafe { self.recvq.claim(ptr::null()) } {
+            st.handoff_seq = st.handoff_seq.wrapping_add(1);
+            // SAFETY: the receiver was just claimed.
+            let woken = unsafe { Self::give_to(receiver, value(), st.handoff_seq) };
+            return Attempt::Complete(None, woken);
         }
+        // SAFETY: the reserved place is free; `value` has not been called yet.
+        if unsafe { st.buffer.push(value) }.is_err() {
+            return Attempt::Unready;
+        }
+        *is_used = true;
+        self.add_room(1);
+        self.add_len(1);
+        Attempt::Complete(None, st.watchers())
     }
 
     /// Repeats an attempt, with [`maintain`](Self::maintain) in between, as long as it is
@@ -636,38 +688,36 @@ impl<T> Core<T> {
         number: usize,
         node: &mut Option<Box<Node<T>>>,
     ) -> (Option<T>, Woken) {
-        // SAFETY: the lock is held, for the claim and what follows from it.
-        unsafe {
-            let st = self.state();
-            let is_void = |extras: &Extras<T>| {
-                extras.source.is_some()
-                    && (number.wrapping_sub(extras.voided_through) as isize) <= 0
-            };
-            if st.extras.as_deref().is_some_and(is_void) {
-                return (Some(value), Woken::NONE);
-            }
-            if let Some(receiver) = self.recvq.claim(ptr::null()) {
-                Waiter::give(receiver.as_ptr(), value, number);
-                return (None, Waiter::complete(receiver.as_ptr(), state::DONE));
-            }
-            if self.count(Side::Receive).load(Ordering::Relaxed) == 0 {
-                return (Some(value), Woken::NONE);
-            }
-            match st.extras.as_mut().and_then(|extras| extras.source.as_mut()) {
-                Some(source) => source.give_back(value),
-                None => {
-                    let node = node.take().expect("made for a value that was handed over");
-                    st.unclaimed.insert(node, value, number);
-                    st.rare = true;
-                    self.add_len(1);
-                    if self.capacity == 0 {
-                        // From now on `seems_ready_to_recv` must not rely on `sendq` alone.
-                        self.set(RETURNED);
-                    }
+        // SAFETY: the lock is held.
+        let st = unsafe { self.state() };
+        let is_void = |extras: &Extras<T>| {
+            extras.source.is_some() && (number.wrapping_sub(extras.voided_through) as isize) <= 0
+        };
+        if st.extras.as_deref().is_some_and(is_void) {
+            return (Some(value), Woken::NONE);
+        }
+        // SAFETY: the lock is held; the value is handed to a claimed receiver next.
+        if let Some(receiver) = unsafe { self.recvq.claim(ptr::null()) } {
+            // SAFETY: the receiver was just claimed.
+            return (None, unsafe { Self::give_to(receiver, value, number) });
+        }
+        if self.count(Side::Receive).load(Ordering::Relaxed) == 0 {
+            return (Some(value), Woken::NONE);
+        }
+        match st.extras.as_mut().and_then(|extras| extras.source.as_mut()) {
+            Some(source) => source.give_back(value),
+            None => {
+                let node = node.take().expect("made for a value that was handed over");
+                st.unclaimed.insert(node, value, number);
+                st.rare = true;
+                self.add_len(1);
+                if self.capacity == 0 {
+                    // From now on `seems_ready_to_recv` must not rely on `sendq` alone.
+                    self.set(RETURNED);
                 }
             }
-            (None, st.watchers())
         }
+        (None, st.watchers())
     }
 
     /// Closes the channel. Returns false if it was closed already.
