@@ -78,34 +78,36 @@ impl<T> Core<T> {
         if room == 0 {
             return Attempt::Blocked;
         }
-        // SAFETY: the lock is held. If the buffer is full, a value is taken out before one is
-        // added.
-        unsafe {
-            let st = self.state();
-            let in_buffer = self.len.load(Ordering::Relaxed) - st.unclaimed.len();
-            if st.buffer.make_room().is_err() {
+        // SAFETY: the lock is held.
+        let st = unsafe { self.state() };
+        let in_buffer = self.len.load(Ordering::Relaxed) - st.unclaimed.len();
+        // SAFETY: if the buffer is full, a value is taken out before one is added.
+        if unsafe { st.buffer.make_room() }.is_err() {
+            return Attempt::Unready;
+        }
+        let oldest = if in_buffer < room {
+            if st.unclaimed.is_crowded() {
                 return Attempt::Unready;
             }
-            let oldest = if in_buffer < room {
-                if st.unclaimed.is_crowded() {
-                    return Attempt::Unready;
-                }
-                st.unclaimed.pop()
-            } else {
-                let Ok(first) = st.buffer.pop(in_buffer) else { return Attempt::Unready };
-                if st.unclaimed.len() == 0 {
-                    Some(first)
-                } else {
-                    // `first` is older than the values in the buffer, and younger than all values
-                    // that were handed over.
-                    st.handoff_seq = st.handoff_seq.wrapping_add(1);
-                    st.unclaimed.replace_oldest(first, st.handoff_seq)
-                }
+            st.unclaimed.pop()
+        } else {
+            // SAFETY: the buffer holds `in_buffer` values, at least `room`, which is not 0.
+            let Ok(first) = (unsafe { st.buffer.pop(in_buffer) }) else {
+                return Attempt::Unready;
             };
-            let added = st.buffer.push(value);
-            debug_assert!(added.is_ok(), "there is room");
-            st.rare = st.extras.is_some() || st.unclaimed.len() != 0;
-            Attempt::Complete(oldest, Woken::NONE)
-        }
+            if st.unclaimed.len() == 0 {
+                Some(first)
+            } else {
+                // `first` is older than the values in the buffer, and younger than all values
+                // that were handed over.
+                st.handoff_seq = st.handoff_seq.wrapping_add(1);
+                st.unclaimed.replace_oldest(first, st.handoff_seq)
+            }
+        };
+        // SAFETY: the buffer holds fewer values than it has places, as prepared above.
+        let added = unsafe { st.buffer.push(value) };
+        debug_assert!(added.is_ok(), "there is room");
+        st.rare = st.extras.is_some() || st.unclaimed.len() != 0;
+        Attempt::Complete(oldest, Woken::NONE)
     }
 }
