@@ -308,18 +308,21 @@ impl<'a, T, D: Direction<T>> Op<'a, T, D> {
         let attempt = match D::SIDE {
             // SAFETY: the lock is held, and only its owner has access to an unpolled waiter.
             Side::Send => unsafe { self.attempt_now(core, ptr::null()) },
-            // SAFETY: the lock is held; the waiter was never queued.
-            Side::Receive => unsafe {
+            Side::Receive => {
                 let len = core.len.load(Ordering::Relaxed);
-                let value = core.take_buffered(len);
+                // SAFETY: the lock is held.
+                let value = unsafe { core.take_buffered(len) };
                 if value.is_some() {
-                    Waiter::set_state(waiter, state::FINISHED);
+                    // SAFETY: the waiter was never queued, and its slot is empty.
+                    unsafe { Waiter::set_state(waiter, state::FINISHED) };
                     spend();
-                    core.lock.unlock();
+                    // SAFETY: the lock is held.
+                    unsafe { core.lock.unlock() };
                     return Poll::Ready(D::output(value, false));
                 }
-                core.take_of(len, ptr::null())
-            },
+                // SAFETY: the lock is held.
+                unsafe { core.take_of(len, ptr::null()) }
+            }
         };
         match attempt {
             Attempt::Complete(value, woken) => {
