@@ -219,15 +219,13 @@ impl<T> IntoStream<T> {
                 }
             },
             state::QUEUED => {
-                // SAFETY: the lock is held, and the waiter is this stream's.
-                old = unsafe {
-                    if stays {
-                        Some(Waiter::with_owner(waiter, |owner| {
-                            std::mem::replace(owner, Owner::Lone(waker))
-                        }))
-                    } else {
-                        core.dequeue(waiter, Side::Receive)
-                    }
+                old = if stays {
+                    let renew = |owner: &mut Owner| std::mem::replace(owner, Owner::Lone(waker));
+                    // SAFETY: the lock is held, and the waiter is queued.
+                    Some(unsafe { Waiter::with_owner(waiter, renew) })
+                } else {
+                    // SAFETY: the lock is held, and the waiter is this stream's.
+                    unsafe { core.dequeue(waiter, Side::Receive) }
                 };
                 Err(TryRecvError::Empty)
             }
