@@ -142,6 +142,22 @@ impl Node {
         waker.flatten()
     }
 
+    /// Marks a node that was taken out of its wheel as fired, and returns its waker.
+    ///
+    /// # Safety
+    ///
+    /// The lock of the node's home is held, and the node was in that wheel until now. Afterwards
+    /// its owner may free it (T2).
+    #[inline]
+    unsafe fn fire(this: NonNull<Self>) -> Option<TaskWaker> {
+        let node = this.as_ptr();
+        // SAFETY: until the store below, the node is alive (T3) and belongs to this thread (T2).
+        let waker = unsafe { (*node).waker.with_mut(|waker| (*waker).take()) };
+        // SAFETY: as above; this is the last access.
+        unsafe { (*node).state.store(state::FIRED, Ordering::Release) };
+        waker
+    }
+
     /// Makes a queued node wake `cx`'s waker when it is due. Returns a waker for the caller to
     /// drop.
     pub(crate) fn set_waker(&self, cx: &Context<'_>) -> Option<TaskWaker> {
@@ -254,26 +270,26 @@ impl Shard {
     /// nodes.
     fn take_due(&self, now: Time, most: usize, wakes: &mut WakeList) -> usize {
         let mut timers = self.timers.lock();
-        // SAFETY: the lock is held. A node that was removed from the wheel belongs to this thread
-        // until it stores `FIRED` (T2).
-        unsafe {
-            timers.wheel.advance(now);
-            let mut count = 0;
-            while count < most {
-                let Some(entry) = timers.wheel.pop() else { break };
-                let node = entry.cast::<Node>().as_ptr();
-                let waker = (*node).waker.with_mut(|waker| (*waker).take());
-                if let Some(waker) = &waker {
-                    // The waker is called at the end of the round.
-                    platform::prefetch_write(waker.data().cast());
-                }
-                wakes.push(waker);
-                (*node).state.store(state::FIRED, Ordering::Release);
-                count += 1;
+        // SAFETY: the lock is held (T1).
+        unsafe { timers.wheel.advance(now) };
+        let mut count = 0;
+        while count < most {
+            // SAFETY: the lock is held (T1).
+            let Some(entry) = (unsafe { timers.wheel.pop() }) else { break };
+            // SAFETY: a node that was removed from the wheel belongs to this thread until it
+            // stores `FIRED` (T2).
+            let waker = unsafe { Node::fire(entry.cast()) };
+            if let Some(waker) = &waker {
+                // The waker is called at the end of the round.
+                platform::prefetch_write(waker.data().cast());
             }
-            self.next_due.store(timers.wheel.next_due().as_nanos(), Ordering::Relaxed);
-            count
+            wakes.push(waker);
+            count += 1;
         }
+        // SAFETY: the lock is held (T1).
+        let next_due = unsafe { timers.wheel.next_due() };
+        self.next_due.store(next_due.as_nanos(), Ordering::Relaxed);
+        count
     }
 
     /// Sets the wheel back for a clock that starts anew. No node is queued.
