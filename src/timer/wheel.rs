@@ -111,17 +111,18 @@ impl Wheel {
     /// As required at [`Wheel`]. The entry is in no wheel, and stays alive and at its address until
     /// it is removed or popped.
     pub(crate) unsafe fn insert(&mut self, entry: NonNull<Entry>) {
-        // SAFETY: passed on to the caller.
-        unsafe {
-            let nanos = entry.as_ref().nanos();
-            if nanos <= self.now {
-                return self.ready.push_back(entry.as_ptr());
-            }
+        // SAFETY: the caller promises that the entry is alive.
+        let nanos = unsafe { entry.as_ref() }.nanos();
+        let list = if nanos <= self.now {
+            &self.ready
+        } else {
             let (level, slot) = self.place(nanos);
             self.slotted += 1;
             self.occupied[level] |= 1 << slot;
-            self.slots[level][slot].push_back(entry.as_ptr());
-        }
+            &self.slots[level][slot]
+        };
+        // SAFETY: passed on to the caller.
+        unsafe { list.push_back(entry.as_ptr()) };
     }
 
     /// Removes an entry.
@@ -130,21 +131,20 @@ impl Wheel {
     ///
     /// As required at [`Wheel`]. The entry is in this wheel.
     pub(crate) unsafe fn remove(&mut self, entry: NonNull<Entry>) {
-        // SAFETY: passed on to the caller. `place` returns the slot that the entry is in, although
-        // the wheel has advanced since: when the wheel's time enters an entry's slot, that slot is
-        // emptied.
-        unsafe {
-            let nanos = entry.as_ref().nanos();
-            if nanos <= self.now {
-                return self.ready.remove(entry.as_ptr());
-            }
-            let (level, slot) = self.place(nanos);
-            self.slotted -= 1;
-            let list = &self.slots[level][slot];
-            list.remove(entry.as_ptr());
-            if list.front().is_none() {
-                self.occupied[level] &= !(1 << slot);
-            }
+        // SAFETY: the caller promises that the entry is alive.
+        let nanos = unsafe { entry.as_ref() }.nanos();
+        if nanos <= self.now {
+            // SAFETY: an entry whose time has come is in `ready`.
+            return unsafe { self.ready.remove(entry.as_ptr()) };
+        }
+        let (level, slot) = self.place(nanos);
+        self.slotted -= 1;
+        let list = &self.slots[level][slot];
+        // SAFETY: `place` returns the slot that the entry is in, although the wheel has advanced
+        // since: when the wheel's time enters an entry's slot, that slot is emptied.
+        unsafe { list.remove(entry.as_ptr()) };
+        if list.front().is_none() {
+            self.occupied[level] &= !(1 << slot);
         }
     }
 
@@ -174,18 +174,21 @@ impl Wheel {
             }
             self.occupied[level] &= !(1 << slot);
             let list = &self.slots[level][slot];
-            // SAFETY: passed on to the caller. The loop ends, because `insert` finds places at
-            // lower levels only.
-            unsafe {
-                self.now = match list.front() {
+            self.now = match list.front() {
+                // SAFETY: passed on to the caller.
+                Some(first) if unsafe { list.is_only(first.as_ptr()) } => {
                     // All other entries are later.
-                    Some(first) if list.is_only(first.as_ptr()) => first.as_ref().nanos().min(now),
-                    _ => begin,
-                };
-                while let Some(entry) = self.slots[level][slot].pop_front() {
-                    self.slotted -= 1;
-                    self.insert(entry);
+                    // SAFETY: an entry of the wheel is alive.
+                    unsafe { first.as_ref() }.nanos().min(now)
                 }
+                _ => begin,
+            };
+            // The loop ends, because `insert` finds places at lower levels only.
+            // SAFETY: passed on to the caller.
+            while let Some(entry) = unsafe { self.slots[level][slot].pop_front() } {
+                self.slotted -= 1;
+                // SAFETY: passed on to the caller; the entry was just taken out of its slot.
+                unsafe { self.insert(entry) };
             }
         }
         self.now = self.now.max(now);
@@ -222,21 +225,21 @@ impl Wheel {
     ///
     /// As required at [`Wheel`].
     pub(crate) unsafe fn next_due(&self) -> Time {
-        // SAFETY: passed on to the caller.
-        unsafe {
-            if let Some(first) = self.ready.front() {
-                return first.as_ref().due.get();
-            }
-            let Some((level, slot, begin)) = self.first_slot() else { return Time::NEVER };
-            let list = &self.slots[level][slot];
-            let (mut next, mut earliest) = (list.front(), Time::NEVER);
-            for _ in 0..SEARCH {
-                let Some(entry) = next else { return earliest };
-                earliest = earliest.min(entry.as_ref().due.get());
-                next = list.next(entry);
-            }
-            Time::from_nanos(begin)
+        if let Some(first) = self.ready.front() {
+            // SAFETY: an entry of the wheel is alive.
+            return unsafe { first.as_ref() }.due.get();
         }
+        let Some((level, slot, begin)) = self.first_slot() else { return Time::NEVER };
+        let list = &self.slots[level][slot];
+        let (mut next, mut earliest) = (list.front(), Time::NEVER);
+        for _ in 0..SEARCH {
+            let Some(entry) = next else { return earliest };
+            // SAFETY: an entry of the wheel is alive.
+            earliest = earliest.min(unsafe { entry.as_ref() }.due.get());
+            // SAFETY: passed on to the caller; the entry is in this list.
+            next = unsafe { list.next(entry) };
+        }
+        Time::from_nanos(begin)
     }
 }
 
