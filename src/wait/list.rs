@@ -118,15 +118,15 @@ impl<N: Node> List<N> {
     /// The lock is held. The node is pinned, in no list, and is unlinked before it is freed (L1).
     #[inline(always)]
     pub(crate) unsafe fn push_back(&self, node: *mut N) {
-        // SAFETY: L2, for the new node and the last one.
-        unsafe {
-            let last = self.tail.with_mut(|tail| std::mem::replace(&mut *tail, node));
-            N::with_links(node, |links| *links = Links { prev: last, next: ptr::null_mut() });
-            if last.is_null() {
-                self.head.store(node, Ordering::Release);
-            } else {
-                N::with_links(last, |links| links.next = node);
-            }
+        // SAFETY: L2.
+        let last = unsafe { self.replace_tail(node) };
+        // SAFETY: L2; the new node is in no list.
+        unsafe { Self::set_links(node, Links { prev: last, next: ptr::null_mut() }) };
+        if last.is_null() {
+            self.head.store(node, Ordering::Release);
+        } else {
+            // SAFETY: L1, L2.
+            unsafe { Self::set_next(last, node) };
         }
     }
 
@@ -137,14 +137,14 @@ impl<N: Node> List<N> {
     /// As for [`push_back`](Self::push_back).
     pub(crate) unsafe fn push_front(&self, node: *mut N) {
         let first = self.head.load(Ordering::Relaxed);
-        // SAFETY: L2, for the new node and the first one.
-        unsafe {
-            N::with_links(node, |links| *links = Links { prev: ptr::null_mut(), next: first });
-            if first.is_null() {
-                self.tail.with_mut(|tail| *tail = node);
-            } else {
-                N::with_links(first, |links| links.prev = node);
-            }
+        // SAFETY: L2; the new node is in no list.
+        unsafe { Self::set_links(node, Links { prev: ptr::null_mut(), next: first }) };
+        if first.is_null() {
+            // SAFETY: L2.
+            unsafe { self.replace_tail(node) };
+        } else {
+            // SAFETY: L1, L2.
+            unsafe { Self::set_prev(first, node) };
         }
         self.head.store(node, Ordering::Release);
     }
@@ -156,19 +156,20 @@ impl<N: Node> List<N> {
     /// The lock is held, and `node` is in this list.
     #[inline(always)]
     pub(crate) unsafe fn remove(&self, node: *mut N) {
-        // SAFETY: L2, for the node and its neighbours, which are alive (L1).
-        unsafe {
-            let Links { prev, next } = N::with_links(node, |links| *links);
-            if prev.is_null() {
-                self.head.store(next, Ordering::Release);
-            } else {
-                N::with_links(prev, |links| links.next = next);
-            }
-            if next.is_null() {
-                self.tail.with_mut(|tail| *tail = prev);
-            } else {
-                N::with_links(next, |links| links.prev = prev);
-            }
+        // SAFETY: L1, L2.
+        let Links { prev, next } = unsafe { N::with_links(node, |links| *links) };
+        if prev.is_null() {
+            self.head.store(next, Ordering::Release);
+        } else {
+            // SAFETY: L1, L2: a neighbour is in the list, too.
+            unsafe { Self::set_next(prev, next) };
+        }
+        if next.is_null() {
+            // SAFETY: L2.
+            unsafe { self.replace_tail(prev) };
+        } else {
+            // SAFETY: L1, L2, as above.
+            unsafe { Self::set_prev(next, prev) };
         }
     }
 
@@ -194,19 +195,59 @@ impl<N: Node> List<N> {
         if head.is_null() {
             return;
         }
-        // SAFETY: L2, for the first node of `other` and the last node of this list.
-        unsafe {
-            let other_tail =
-                other.tail.with_mut(|tail| std::mem::replace(&mut *tail, ptr::null_mut()));
-            let tail = self.tail.with_mut(|tail| std::mem::replace(&mut *tail, other_tail));
-            if tail.is_null() {
-                self.head.store(head, Ordering::Release);
-            } else {
-                N::with_links(tail, |links| links.next = head);
-                N::with_links(head, |links| links.prev = tail);
-            }
+        // SAFETY: L2.
+        let other_tail = unsafe { other.replace_tail(ptr::null_mut()) };
+        // SAFETY: L2.
+        let tail = unsafe { self.replace_tail(other_tail) };
+        if tail.is_null() {
+            self.head.store(head, Ordering::Release);
+        } else {
+            // SAFETY: L1, L2, for the last node of this list.
+            unsafe { Self::set_next(tail, head) };
+            // SAFETY: L1, L2, for the first node of `other`.
+            unsafe { Self::set_prev(head, tail) };
         }
         other.head.store(ptr::null_mut(), Ordering::Relaxed);
+    }
+
+    /// Sets the tail, and returns the old one.
+    ///
+    /// # Safety
+    ///
+    /// The lock is held.
+    #[inline(always)]
+    unsafe fn replace_tail(&self, node: *mut N) -> *mut N {
+        // SAFETY: the lock protects the tail (L2).
+        self.tail.with_mut(|tail| unsafe { tail.replace(node) })
+    }
+
+    /// Sets both links of a node.
+    ///
+    /// # Safety
+    ///
+    /// The node is alive, and the caller has exclusive access to its links (L2).
+    #[inline(always)]
+    unsafe fn set_links(node: *mut N, to: Links<N>) {
+        // SAFETY: passed on to the caller.
+        unsafe { N::with_links(node, |links| *links = to) };
+    }
+
+    /// # Safety
+    ///
+    /// As [`set_links`](Self::set_links).
+    #[inline(always)]
+    unsafe fn set_next(node: *mut N, next: *mut N) {
+        // SAFETY: passed on to the caller.
+        unsafe { N::with_links(node, |links| links.next = next) };
+    }
+
+    /// # Safety
+    ///
+    /// As [`set_links`](Self::set_links).
+    #[inline(always)]
+    unsafe fn set_prev(node: *mut N, prev: *mut N) {
+        // SAFETY: passed on to the caller.
+        unsafe { N::with_links(node, |links| links.prev = prev) };
     }
 }
 
