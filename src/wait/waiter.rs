@@ -331,16 +331,66 @@ impl<T> Waiter<T> {
     #[inline(always)]
     pub(crate) unsafe fn complete(this: *const Self, state: u8) -> Woken {
         // SAFETY: until the store below, only the claimer accesses a claimed waiter (I3).
-        unsafe {
-            let task = match Self::take_owner(this) {
-                Owner::Lone(waker) => Some(waker),
-                // This thread has claimed the token (I2), so it may take the waker (I4).
-                Owner::Select(token) => token.as_ref().waker.with_mut(|waker| (*waker).take()),
-            };
-            // The waiter and its token may be freed after this store.
-            (*this).state.store(state, Ordering::Release);
-            Woken::task(task)
-        }
+        let task = match unsafe { Self::take_owner(this) } {
+            Owner::Lone(waker) => Some(waker),
+            // SAFETY: this thread has claimed the token (I2), so it may take the waker (I4).
+            Owner::Select(token) => unsafe { Token::take_waker(token) },
+        };
+        // The waiter and its token may be freed after this store.
+        // SAFETY: this is the last access (I3).
+        unsafe { Self::release(this, state) };
+        Woken::task(task)
+    }
+
+    /// Stores the state of a waiter that another thread has unlinked. Its owner may free it
+    /// afterwards.
+    ///
+    /// # Safety
+    ///
+    /// The caller holds the channel's lock, has unlinked the waiter, and does not access it
+    /// afterwards (I3). The slot is as `state` requires.
+    #[inline(always)]
+    unsafe fn release(this: *const Self, state: u8) {
+        // SAFETY: the waiter is alive, because its state is still a queued one (I5).
+        unsafe { (*this).state.store(state, Ordering::Release) };
+    }
+
+    /// Claims a queued waiter, unless it is a case of the `select!` with the token `own`.
+    ///
+    /// # Safety
+    ///
+    /// The caller holds the channel's lock, and the waiter is queued (I1).
+    #[inline(always)]
+    unsafe fn claim(this: NonNull<Self>, own: *const Token) -> Claim {
+        let claim = |owner: &mut Owner| match owner {
+            Owner::Lone(_) => Claim::Won,
+            Owner::Select(token) if ptr::eq(token.as_ptr(), own) => Claim::Busy,
+            // SAFETY: the token outlives the waiter's time in the queue.
+            Owner::Select(token) => unsafe { token.as_ref() }.claim(this.addr().get()),
+        };
+        // SAFETY: passed on to the caller.
+        unsafe { Self::with_owner(this.as_ptr(), claim) }
+    }
+
+    /// Counts a queued waiter out of its select, for a close. Returns true if it was the last case
+    /// that was on, and is claimed.
+    ///
+    /// # Safety
+    ///
+    /// As [`claim`](Self::claim).
+    unsafe fn count_out(this: NonNull<Self>) -> bool {
+        let count_out = |owner: &mut Owner| match owner {
+            Owner::Lone(_) => true,
+            Owner::Select(token) => {
+                // SAFETY: the token outlives the waiter's time in the queue.
+                let token = unsafe { token.as_ref() };
+                // Counted out before it is claimed. If the token is busy, its owner finds
+                // afterwards that no case is on.
+                token.count_out() && token.claim(this.addr().get()) == Claim::Won
+            }
+        };
+        // SAFETY: passed on to the caller.
+        unsafe { Self::with_owner(this.as_ptr(), count_out) }
     }
 }
 
@@ -417,52 +467,44 @@ impl<T> WaitQueue<T> {
     unsafe fn claim_for<const WHAT: u8>(&self, own: *const Token) -> Option<NonNull<Waiter<T>>> {
         let mut at = self.front();
         while let Some(waiter) = at {
-            // SAFETY: I1: the lock is held, and a linked waiter is alive, so its links and owner
-            // may be accessed.
-            unsafe {
-                let next = self.next(waiter);
-                if WHAT == VALUE && Waiter::state(waiter.as_ptr()) == state::QUEUED_RESERVE {
-                    at = next;
-                    continue;
-                }
-                if WHAT == CLOSE && Waiter::state(waiter.as_ptr()) == state::QUEUED_SOME {
-                    let is_last = Waiter::with_owner(waiter.as_ptr(), |owner| match owner {
-                        Owner::Lone(_) => true,
-                        Owner::Select(token) => {
-                            let (token, waiter) = (token.as_ref(), waiter.addr().get());
-                            // Counted out before it is claimed. If the token is busy, its owner
-                            // finds afterwards that no case is on.
-                            token.count_out() && token.claim(waiter) == Claim::Won
-                        }
-                    });
-                    self.remove(waiter.as_ptr());
-                    if is_last {
-                        return Some(waiter);
-                    }
-                    // The last access (I3).
-                    waiter.as_ref().state.store(state::CLOSED, Ordering::Release);
-                    at = next;
-                    continue;
-                }
-                let claim = Waiter::with_owner(waiter.as_ptr(), |owner| match owner {
-                    Owner::Lone(_) => Claim::Won,
-                    Owner::Select(token) if ptr::eq(token.as_ptr(), own) => Claim::Busy,
-                    Owner::Select(token) => token.as_ref().claim(waiter.addr().get()),
-                });
-                match claim {
-                    Claim::Won => {
-                        self.remove(waiter.as_ptr());
-                        return Some(waiter);
-                    }
-                    Claim::Busy => {}
-                    Claim::Stale => {
-                        self.remove(waiter.as_ptr());
-                        // The last access (I3).
-                        waiter.as_ref().state.store(state::IDLE, Ordering::Release);
-                    }
-                }
+            // SAFETY: the lock is held, and the waiter is in this list (I1).
+            let next = unsafe { self.next(waiter) };
+            // SAFETY: a linked waiter is alive (I5).
+            let state = || unsafe { Waiter::state(waiter.as_ptr()) };
+            if WHAT == VALUE && state() == state::QUEUED_RESERVE {
                 at = next;
+                continue;
             }
+            if WHAT == CLOSE && state() == state::QUEUED_SOME {
+                // SAFETY: the lock is held, and the waiter is queued (I1).
+                let is_last = unsafe { Waiter::count_out(waiter) };
+                // SAFETY: the lock is held, and the waiter is in this list (I1).
+                unsafe { self.remove(waiter.as_ptr()) };
+                if is_last {
+                    return Some(waiter);
+                }
+                // SAFETY: the last access (I3).
+                unsafe { Waiter::release(waiter.as_ptr(), state::CLOSED) };
+                at = next;
+                continue;
+            }
+            // SAFETY: the lock is held, and the waiter is queued (I1).
+            let claim = unsafe { Waiter::claim(waiter, own) };
+            match claim {
+                Claim::Won => {
+                    // SAFETY: the lock is held, and the waiter is in this list (I1).
+                    unsafe { self.remove(waiter.as_ptr()) };
+                    return Some(waiter);
+                }
+                Claim::Busy => {}
+                Claim::Stale => {
+                    // SAFETY: as above.
+                    unsafe { self.remove(waiter.as_ptr()) };
+                    // SAFETY: the last access (I3).
+                    unsafe { Waiter::release(waiter.as_ptr(), state::IDLE) };
+                }
+            }
+            at = next;
         }
         None
     }
@@ -477,14 +519,14 @@ impl<T> WaitQueue<T> {
         let mut at = self.front();
         for _ in 0..most {
             let Some(waiter) = at else { return };
-            // SAFETY: I1, as in `claim`.
-            unsafe {
-                Waiter::with_owner(waiter.as_ptr(), |owner| match owner {
-                    Owner::Lone(task) => f(task.data().addr()),
-                    Owner::Select(_) => {}
-                });
-                at = self.next(waiter);
-            }
+            let each = |owner: &mut Owner| match owner {
+                Owner::Lone(task) => f(task.data().addr()),
+                Owner::Select(_) => {}
+            };
+            // SAFETY: the lock is held, and the waiter is queued (I1).
+            unsafe { Waiter::with_owner(waiter.as_ptr(), each) };
+            // SAFETY: as above.
+            at = unsafe { self.next(waiter) };
         }
     }
 
@@ -495,16 +537,17 @@ impl<T> WaitQueue<T> {
     ///
     /// The caller holds the channel's lock and owns `waiter`, which is queued here or not at all.
     pub(crate) unsafe fn withdraw(&self, waiter: *const Waiter<T>) -> Option<Owner> {
-        // SAFETY: I1; under the lock a waiter is linked if its state is a queued one.
-        unsafe {
-            if !state::is_queued(Waiter::state(waiter)) {
-                return None;
-            }
-            self.remove(waiter.cast_mut());
-            let owner = Waiter::take_owner(waiter);
-            Waiter::set_state(waiter, state::IDLE);
-            Some(owner)
+        // SAFETY: the caller owns the waiter, which is therefore alive.
+        if !state::is_queued(unsafe { Waiter::state(waiter) }) {
+            return None;
         }
+        // SAFETY: I1; under the lock a waiter is linked if its state is a queued one.
+        unsafe { self.remove(waiter.cast_mut()) };
+        // SAFETY: as above; the state changes next.
+        let owner = unsafe { Waiter::take_owner(waiter) };
+        // SAFETY: the waiter is no longer linked, and its owner was moved out.
+        unsafe { Waiter::set_state(waiter, state::IDLE) };
+        Some(owner)
     }
 }
 
@@ -646,6 +689,18 @@ impl Token {
         // SAFETY: I4: no claimer can access the waker now.
         self.waker
             .with_mut(|own| matches!(unsafe { &*own }, Some(own) if own.will_wake(cx.waker())))
+    }
+
+    /// Takes the waker of a claimed token.
+    ///
+    /// # Safety
+    ///
+    /// The caller has claimed the token for a waiter that it has not completed yet (I2, I4).
+    #[inline(always)]
+    unsafe fn take_waker(this: NonNull<Self>) -> Option<TaskWaker> {
+        // SAFETY: the token outlives the waiter's time in the queue. I4: only the claimer accesses
+        // its waker now.
+        unsafe { this.as_ref().waker.with_mut(|waker| (*waker).take()) }
     }
 
     /// Sets the waker, and returns the old one, which must be dropped outside the locks.
