@@ -93,23 +93,26 @@ impl Watchers {
         let last = *held;
         loop {
             while !wakes.is_full() {
-                // SAFETY: the lock is held, and the front is linked, so it is alive (W1).
-                let waker = unsafe {
-                    let Some(front) = self.list.front() else { break };
-                    // Watchers that were registered after this wake began have missed nothing.
-                    if Watcher::with_place(front, |place| place.number > last) {
-                        break;
-                    }
-                    let stays =
-                        |waker: &TaskWaker| but.is_some_and(|cx| waker.will_wake(cx.waker()));
-                    if Watcher::with_place(front, |place| place.waker.as_ref().is_some_and(stays)) {
-                        self.list.remove(front.as_ptr());
-                        self.link(front, &mut held);
-                        continue;
-                    }
-                    self.unlink(front)
+                let Some(front) = self.list.front() else { break };
+                let stays = |waker: &TaskWaker| but.is_some_and(|cx| waker.will_wake(cx.waker()));
+                let seen = |place: &mut Place| {
+                    (place.number > last, place.waker.as_ref().is_some_and(stays))
                 };
-                wakes.push(waker);
+                // SAFETY: the lock is held, and the front is linked, so it is alive (W1).
+                let (is_later, stays) = unsafe { Watcher::with_place(front, seen) };
+                if is_later {
+                    // It was registered after this wake began, and has missed nothing.
+                    break;
+                }
+                if stays {
+                    // SAFETY: as above; it is unlinked and linked again.
+                    unsafe { self.list.remove(front.as_ptr()) };
+                    // SAFETY: as above.
+                    unsafe { self.link(front, &mut held) };
+                    continue;
+                }
+                // SAFETY: as above.
+                wakes.push(unsafe { self.unlink(front) });
             }
             drop(held);
             if wakes.is_empty() {
