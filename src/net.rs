@@ -135,6 +135,7 @@ macro_rules! waits {
 use waits;
 
 mod addr;
+mod bytes;
 mod connect;
 mod datagram;
 pub mod futures;

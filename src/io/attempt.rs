@@ -191,15 +191,25 @@ pin_project! {
     pub(crate) struct Attempts<'a, O> {
         operation: O,
         site: &'static Location<'static>,
-        is_done: bool,
         #[pin]
-        waiting: Option<Acquisition<Wait<'a>, ()>>,
+        stage: Stage<'a>,
+    }
+}
+
+pin_project! {
+    #[project = StageProjection]
+    enum Stage<'a> {
+        /// The system call comes next.
+        Attempt,
+        /// The direction was not ready.
+        Wait { #[pin] waiting: Acquisition<Wait<'a>, ()> },
+        Done,
     }
 }
 
 impl<'a, O: Operation<'a>> Attempts<'a, O> {
     pub(crate) fn new(operation: O, site: &'static Location<'static>) -> Self {
-        Self { operation, site, is_done: false, waiting: None }
+        Self { operation, site, stage: Stage::Attempt }
     }
 }
 
@@ -208,29 +218,32 @@ impl<'a, O: Operation<'a>> Future for Attempts<'a, O> {
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut this = self.project();
-        assert!(!*this.is_done, "gopark: future polled after completion");
         let direction = this.operation.direction();
         // `forced`: no task will wait, so only the system call can tell.
         let forced = coop::tries_once(cx) || coop::is_last(cx.waker());
         loop {
-            if let Some(waiting) = this.waiting.as_mut().as_pin_mut() {
-                if !forced && waiting.poll(cx).is_pending() {
-                    return Poll::Pending;
+            match this.stage.as_mut().project() {
+                StageProjection::Attempt => {}
+                StageProjection::Wait { waiting } => {
+                    if !forced && waiting.poll(cx).is_pending() {
+                        return Poll::Pending;
+                    }
+                    this.stage.set(Stage::Attempt);
                 }
-                this.waiting.set(None);
+                StageProjection::Done => panic!("gopark: future polled after completion"),
             }
             if !coop::poll_ready(cx, *this.site, Reason::Io, direction.object()) {
                 return Poll::Pending;
             }
             if let Some(result) = this.operation.attempt(forced) {
-                *this.is_done = true;
+                this.stage.set(Stage::Done);
                 coop::spend();
                 return Poll::Ready(result);
             }
             if forced {
                 return Poll::Pending;
             }
-            this.waiting.set(Some(direction.wait(this.site)));
+            this.stage.set(Stage::Wait { waiting: direction.wait(this.site) });
         }
     }
 }

@@ -6,13 +6,16 @@ use std::io::{self, IoSlice, IoSliceMut, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr};
 use std::panic::Location;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use socket2::{Domain, Socket};
 
 use super::addr::{ToSocketAddrs, each_addr};
+use super::bytes::{
+    Read, ReadExact, ReadInto, ReadIntoAll, Write, WriteAll, WriteFrom, WriteFromAll, bytes,
+};
 use super::connect::Connect;
 use super::setup;
 use crate::io::attempt::{Attempts, Called, Operation, attempt_now, operation, poll_attempt};
@@ -20,82 +23,7 @@ use crate::readiness::{Direction, Readiness};
 use crate::sources::{Registered, Sources};
 use crate::wait::watch::Watch;
 
-/// A byte stream.
-pub(crate) trait Bytes: Sync {
-    fn readiness(&self) -> &Readiness;
-    /// Returns true if a read may stop before the end of the available bytes: at a message that
-    /// carries descriptors.
-    fn has_messages(&self) -> bool;
-    fn read(&self, buffer: &mut [u8]) -> io::Result<usize>;
-    fn read_vectored(&self, buffers: &mut [IoSliceMut<'_>]) -> io::Result<usize>;
-    fn write(&self, bytes: &[u8]) -> io::Result<usize>;
-    fn write_vectored(&self, bytes: &[IoSlice<'_>]) -> io::Result<usize>;
-}
-
-macro_rules! bytes {
-    ($socket:ty, $has_messages:literal) => {
-        impl $crate::net::stream::Bytes for $crate::sources::Registered<$socket> {
-            fn readiness(&self) -> &$crate::readiness::Readiness {
-                self.readiness()
-            }
-
-            #[inline]
-            fn has_messages(&self) -> bool {
-                $has_messages
-            }
-
-            #[inline]
-            fn read(&self, buffer: &mut [u8]) -> ::std::io::Result<usize> {
-                self.io().read(buffer)
-            }
-
-            fn read_vectored(
-                &self,
-                buffers: &mut [::std::io::IoSliceMut<'_>],
-            ) -> ::std::io::Result<usize> {
-                self.io().read_vectored(buffers)
-            }
-
-            #[inline]
-            fn write(&self, bytes: &[u8]) -> ::std::io::Result<usize> {
-                self.io().write(bytes)
-            }
-
-            fn write_vectored(&self, bytes: &[::std::io::IoSlice<'_>]) -> ::std::io::Result<usize> {
-                self.io().write_vectored(bytes)
-            }
-        }
-    };
-}
-#[cfg(unix)]
-pub(super) use bytes;
-
 bytes!(mio::net::TcpStream, false);
-
-// -------------------------------------------------------------------------------------------
-// operations
-
-pub(crate) struct ReadInto<'a> {
-    pub(super) socket: &'a dyn Bytes,
-    pub(super) buffer: &'a mut [u8],
-}
-
-impl<'a> Operation<'a> for ReadInto<'a> {
-    type Output = usize;
-
-    fn direction(&self) -> &'a Direction {
-        &self.socket.readiness().read
-    }
-
-    fn call(&mut self) -> io::Result<Called<usize>> {
-        let bytes = self.socket.read(self.buffer)?;
-        Ok(if self.socket.has_messages() {
-            Called::once(bytes)
-        } else {
-            Called::transfer(bytes, self.buffer.len())
-        })
-    }
-}
 
 pub(crate) struct PeekInto<'a> {
     socket: &'a Registered<mio::net::TcpStream>,
@@ -111,66 +39,6 @@ impl<'a> Operation<'a> for PeekInto<'a> {
 
     fn call(&mut self) -> io::Result<Called<usize>> {
         self.socket.io().peek(self.buffer).map(Called::once)
-    }
-}
-
-pub(crate) struct ReadIntoAll<'a, 'b> {
-    pub(super) socket: &'a dyn Bytes,
-    pub(super) buffers: &'a mut [IoSliceMut<'b>],
-}
-
-impl<'a> Operation<'a> for ReadIntoAll<'a, '_> {
-    type Output = usize;
-
-    fn direction(&self) -> &'a Direction {
-        &self.socket.readiness().read
-    }
-
-    fn call(&mut self) -> io::Result<Called<usize>> {
-        // The system may accept fewer buffers than there are.
-        self.socket.read_vectored(self.buffers).map(Called::once)
-    }
-}
-
-pub(crate) struct WriteFrom<'a> {
-    pub(super) socket: &'a dyn Bytes,
-    pub(super) bytes: &'a [u8],
-}
-
-impl<'a> Operation<'a> for WriteFrom<'a> {
-    type Output = usize;
-
-    fn direction(&self) -> &'a Direction {
-        &self.socket.readiness().write
-    }
-
-    fn call(&mut self) -> io::Result<Called<usize>> {
-        let written = self.socket.write(self.bytes)?;
-        Ok(Called::transfer(written, self.bytes.len()))
-    }
-}
-
-/// Every system accepts this many buffers in one call.
-const FEW_BUFFERS: usize = 16;
-
-pub(crate) struct WriteFromAll<'a> {
-    pub(super) socket: &'a dyn Bytes,
-    pub(super) bytes: &'a [IoSlice<'a>],
-}
-
-impl<'a> Operation<'a> for WriteFromAll<'a> {
-    type Output = usize;
-
-    fn direction(&self) -> &'a Direction {
-        &self.socket.readiness().write
-    }
-
-    fn call(&mut self) -> io::Result<Called<usize>> {
-        let written = self.socket.write_vectored(self.bytes)?;
-        // The system may accept fewer buffers than there are.
-        let few = self.bytes.len() <= FEW_BUFFERS;
-        let room = || self.bytes.iter().map(|bytes| bytes.len()).sum();
-        Ok(if few { Called::transfer(written, room()) } else { Called::once(written) })
     }
 }
 
@@ -211,19 +79,30 @@ pub(super) fn connected(
 }
 
 operation! {
-    /// The future of a stream's `read`.
-    Read<'a> = ReadInto<'a> => io::Result<usize>
-}
-operation! {
     /// The future of [`TcpStream::peek`].
     Peek<'a> = PeekInto<'a> => io::Result<usize>
 }
-operation! {
-    /// The future of a stream's `write`.
-    Write<'a> = WriteFrom<'a> => io::Result<usize>
-}
+
 // ----------------------------------------------------------------------------------------------
 // streams
+
+/// The registrations of a stream's poll functions, allocated at the first use.
+#[derive(Default)]
+pub(super) struct Watches(OnceLock<Box<[Mutex<Watch>; 2]>>);
+
+impl Watches {
+    fn both(&self) -> &[Mutex<Watch>; 2] {
+        self.0.get_or_init(|| Box::new([Mutex::new(Watch::NONE), Mutex::new(Watch::NONE)]))
+    }
+
+    pub(super) fn reader(&self) -> &Mutex<Watch> {
+        &self.both()[0]
+    }
+
+    pub(super) fn writer(&self) -> &Mutex<Watch> {
+        &self.both()[1]
+    }
+}
 
 /// Implements the methods of a byte stream and the traits of `futures-io`. `$pair` connects the
 /// streams `a` and `b` of an example.
@@ -308,19 +187,12 @@ macro_rules! stream {
             /// # }
             /// ```
             #[track_caller]
-            pub fn read_exact(&self, buffer: &mut [u8]) -> impl Future<Output = io::Result<()>> {
-                let site = Location::caller();
-                async move {
-                    let mut filled = 0;
-                    while filled < buffer.len() {
-                        let buffer = &mut buffer[filled..];
-                        match Read::new(ReadInto { socket: &*self.socket, buffer }, site).await? {
-                            0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-                            bytes => filled += bytes,
-                        }
-                    }
-                    Ok(())
-                }
+            pub fn read_exact<'a>(
+                &'a self,
+                buffer: &'a mut [u8],
+            ) -> impl Future<Output = io::Result<()>> + use<'a> {
+                let socket = &*self.socket;
+                Attempts::new(ReadExact { socket, buffer }, Location::caller())
             }
 
             /// Reads the available bytes without waiting.
@@ -408,19 +280,12 @@ macro_rules! stream {
             /// # }
             /// ```
             #[track_caller]
-            pub fn write_all(&self, bytes: &[u8]) -> impl Future<Output = io::Result<()>> {
-                let site = Location::caller();
-                async move {
-                    let mut left = bytes;
-                    while !left.is_empty() {
-                        let write = WriteFrom { socket: &*self.socket, bytes: left };
-                        match Write::new(write, site).await? {
-                            0 => return Err(io::ErrorKind::WriteZero.into()),
-                            written => left = &left[written..],
-                        }
-                    }
-                    Ok(())
-                }
+            pub fn write_all<'a>(
+                &'a self,
+                bytes: &'a [u8],
+            ) -> impl Future<Output = io::Result<()>> + use<'a> {
+                let socket = &*self.socket;
+                Attempts::new(WriteAll { socket, bytes }, Location::caller())
             }
 
             /// Writes some of the bytes without waiting.
@@ -507,7 +372,7 @@ macro_rules! stream {
                 cx: &mut Context<'_>,
                 buffer: &mut [u8],
             ) -> Poll<io::Result<usize>> {
-                poll_attempt(&self.socket.readiness().read, &self.reader, cx, || {
+                poll_attempt(&self.socket.readiness().read, self.watches.reader(), cx, || {
                     ReadInto { socket: &*self.socket, buffer }.call()
                 })
             }
@@ -517,7 +382,7 @@ macro_rules! stream {
                 cx: &mut Context<'_>,
                 bytes: &[u8],
             ) -> Poll<io::Result<usize>> {
-                poll_attempt(&self.socket.readiness().write, &self.writer, cx, || {
+                poll_attempt(&self.socket.readiness().write, self.watches.writer(), cx, || {
                     WriteFrom { socket: &*self.socket, bytes }.call()
                 })
             }
@@ -527,7 +392,7 @@ macro_rules! stream {
                 cx: &mut Context<'_>,
                 bytes: &[IoSlice<'_>],
             ) -> Poll<io::Result<usize>> {
-                poll_attempt(&self.socket.readiness().write, &self.writer, cx, || {
+                poll_attempt(&self.socket.readiness().write, self.watches.writer(), cx, || {
                     WriteFromAll { socket: &*self.socket, bytes }.call()
                 })
             }
@@ -546,8 +411,7 @@ macro_rules! stream {
         /// functions of the I/O traits.
         impl Clone for $stream {
             fn clone(&self) -> Self {
-                let (reader, writer) = (Mutex::new(Watch::NONE), Mutex::new(Watch::NONE));
-                Self { socket: self.socket.clone(), reader, writer }
+                Self { socket: self.socket.clone(), watches: Watches::default() }
             }
         }
 
@@ -587,7 +451,13 @@ macro_rules! stream {
             ///
             /// Same as the method of the stream.
             #[track_caller]
-            pub fn read_exact(&self, buffer: &mut [u8]) -> impl Future<Output = io::Result<()>> {
+            pub fn read_exact<'b>(
+                &'b self,
+                buffer: &'b mut [u8],
+            ) -> impl Future<Output = io::Result<()>> + use<'a, 'b>
+            where
+                'a: 'b,
+            {
                 self.0.read_exact(buffer)
             }
 
@@ -625,7 +495,13 @@ macro_rules! stream {
             ///
             /// Same as the method of the stream.
             #[track_caller]
-            pub fn write_all(&self, bytes: &[u8]) -> impl Future<Output = io::Result<()>> {
+            pub fn write_all<'b>(
+                &'b self,
+                bytes: &'b [u8],
+            ) -> impl Future<Output = io::Result<()>> + use<'a, 'b>
+            where
+                'a: 'b,
+            {
                 self.0.write_all(bytes)
             }
 
@@ -766,14 +642,13 @@ pub(super) use writer;
 /// ```
 pub struct TcpStream {
     socket: Arc<Registered<mio::net::TcpStream>>,
-    reader: Mutex<Watch>,
-    writer: Mutex<Watch>,
+    watches: Watches,
 }
 
 impl TcpStream {
     pub(super) fn new(sources: Arc<Sources>, socket: mio::net::TcpStream) -> io::Result<Self> {
         let socket = Arc::new(Registered::new(sources, socket)?);
-        Ok(Self { socket, reader: Mutex::new(Watch::NONE), writer: Mutex::new(Watch::NONE) })
+        Ok(Self { socket, watches: Watches::default() })
     }
 
     /// Connects to the address. Go: `net.Dial("tcp", address)`.

@@ -8,21 +8,21 @@ use std::os::unix::net::{self as std_net, SocketAddr};
 use std::panic::Location;
 use std::path::Path;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
+use super::bytes::{
+    Read, ReadExact, ReadInto, ReadIntoAll, Write, WriteAll, WriteFrom, WriteFromAll, bytes,
+};
 use super::connect::Connect;
 use super::datagram::{Receive, ReceiveFrom, Transmit, datagrams};
 use super::listener::{Accepting, accepted, close};
-use super::stream::{
-    Read, ReadInto, ReadIntoAll, Write, WriteFrom, WriteFromAll, bytes, connected, stream,
-};
+use super::stream::{Watches, connected, stream};
 use crate::io::attempt::{
     Attempts, Called, Operation, attempt_now, future, operation, poll_attempt,
 };
 use crate::readiness::Direction;
 use crate::sources::{Registered, Sources};
-use crate::wait::watch::Watch;
 
 bytes!(mio::net::UnixStream, true);
 
@@ -48,14 +48,13 @@ bytes!(mio::net::UnixStream, true);
 /// ```
 pub struct UnixStream {
     socket: Arc<Registered<mio::net::UnixStream>>,
-    reader: Mutex<Watch>,
-    writer: Mutex<Watch>,
+    watches: Watches,
 }
 
 impl UnixStream {
     fn new(sources: Arc<Sources>, socket: mio::net::UnixStream) -> io::Result<Self> {
         let socket = Arc::new(Registered::new(sources, socket)?);
-        Ok(Self { socket, reader: Mutex::new(Watch::NONE), writer: Mutex::new(Watch::NONE) })
+        Ok(Self { socket, watches: Watches::default() })
     }
 
     /// Connects to the socket at `path`.
