@@ -4,8 +4,10 @@
 //! instruction to clone and one to drop.
 
 use std::ptr::NonNull;
+use std::sync::Arc;
 
-use super::core::{Core, Side};
+use super::core::{Core, Extras, Side};
+use super::link::Link;
 use super::record;
 use crate::loom::atomic::Ordering;
 
@@ -40,8 +42,26 @@ impl<T> Handle<T> {
         self.core.map_or(0, |core| core.addr().get())
     }
 
-    pub(super) fn raw(&self) -> Option<NonNull<Core<T>>> {
-        self.core
+    /// Returns the link of the channel, and makes it if there is none. `None` for a nil channel.
+    pub(super) fn link(&self) -> Option<Arc<Link<Core<T>>>> {
+        let core = self.core()?;
+        let known = core.held().extras.as_ref().and_then(|extras| extras.link.clone());
+        known.or_else(|| {
+            // Allocated outside the lock. If another thread is faster, also freed outside it.
+            // SAFETY: `release_last` cuts the link of a channel before it frees the channel.
+            let fresh = Arc::new(unsafe { Link::new(self.core?) });
+            let mut extras = Some(Extras::boxed());
+            let mut st = core.held();
+            let extras = st.extras_or(|| extras.take().expect("asked for once"));
+            Some(extras.link.get_or_insert_with(|| fresh.clone()).clone())
+        })
+    }
+
+    /// Makes a handle of a linked channel, unless that side has no handles left.
+    pub(super) fn upgrade(link: &Link<Core<T>>, side: Side) -> Option<Self> {
+        // SAFETY: a channel is freed only after its link was cut, and `cut` waits until `look`
+        // returns.
+        link.look(|core| unsafe { Self::one_more(core, side) })
     }
 
     /// Makes another handle of a side, unless that side has no handles left.
@@ -49,7 +69,7 @@ impl<T> Handle<T> {
     /// # Safety
     ///
     /// The channel came from [`pair`](Self::pair), and is not freed meanwhile.
-    pub(super) unsafe fn one_more(core: NonNull<Core<T>>, side: Side) -> Option<Self> {
+    unsafe fn one_more(core: NonNull<Core<T>>, side: Side) -> Option<Self> {
         // SAFETY: the caller's promise.
         let count = unsafe { core.as_ref() }.count(side);
         let one_more = |n: usize| (n != 0).then(|| n + 1);

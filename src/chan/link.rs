@@ -13,7 +13,10 @@ unsafe impl<C: Sync> Send for Link<C> {}
 unsafe impl<C: Sync> Sync for Link<C> {}
 
 impl<C> Link<C> {
-    pub(super) fn new(core: NonNull<C>) -> Self {
+    /// # Safety
+    ///
+    /// The channel lives until the link is [cut](Self::cut).
+    pub(super) unsafe fn new(core: NonNull<C>) -> Self {
         Self(Lock::new(Some(core)))
     }
 

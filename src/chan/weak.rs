@@ -7,31 +7,11 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::core::{Core, Extras, Side};
+use super::core::{Core, Side};
 use super::handle::Handle;
 use super::link::Link;
 use super::{Receiver, Sender};
 use crate::wait::watch::Watch;
-
-/// Returns the link of the handle's channel; `None` for a nil channel.
-fn link_of<T>(handle: &Handle<T>) -> Option<Arc<Link<Core<T>>>> {
-    let (core, raw) = (handle.core()?, handle.raw()?);
-    let known = core.held().extras.as_ref().and_then(|extras| extras.link.clone());
-    Some(known.unwrap_or_else(|| {
-        // Allocated outside the lock. If another thread is faster, also freed outside it.
-        let (fresh, mut extras) = (Arc::new(Link::new(raw)), Some(Extras::boxed()));
-        let mut st = core.held();
-        let extras = st.extras_or(|| extras.take().expect("asked for once"));
-        extras.link.get_or_insert_with(|| fresh.clone()).clone()
-    }))
-}
-
-/// Makes another handle of a side, unless that side has no handles left.
-fn upgrade<T>(link: &Link<Core<T>>, side: Side) -> Option<Handle<T>> {
-    // SAFETY: the channel is freed only after the link was cut, and `cut` waits until `look`
-    // returns.
-    link.look(|core| unsafe { Handle::one_more(core, side) })
-}
 
 /// Defines the weak reference of one side.
 macro_rules! weak {
@@ -55,7 +35,7 @@ macro_rules! weak {
             /// assert_eq!((tx.sender_count(), rx.receiver_count()), (1, 1));
             /// ```
             pub fn downgrade(&self) -> $weak<T> {
-                $weak { link: link_of(&self.handle) }
+                $weak { link: self.handle.link() }
             }
         }
 
@@ -75,7 +55,7 @@ macro_rules! weak {
             /// ```
             pub fn upgrade(&self) -> Option<$end<T>> {
                 let Some(link) = &self.link else { return Some($end::nil()) };
-                Some($end { handle: upgrade(link, $side)? $(, $watch: Watch::NONE)? })
+                Some($end { handle: Handle::upgrade(link, $side)? $(, $watch: Watch::NONE)? })
             }
         }
 
