@@ -97,8 +97,7 @@ impl<T> Lock<T> {
     /// Acquires the lock until the guard is dropped.
     #[inline]
     pub(crate) fn lock(&self) -> LockGuard<'_, T> {
-        // SAFETY: the value is accessed only through such guards.
-        unsafe { LockGuard::new(&self.raw, &self.value) }
+        LockGuard { _guard: self.raw.guard(), value: &self.value }
     }
 }
 
@@ -108,22 +107,10 @@ pub(crate) struct LockGuard<'a, T> {
     value: &'a UnsafeCell<T>,
 }
 
-impl<'a, T> LockGuard<'a, T> {
-    /// Acquires `lock`, which protects `value`.
-    ///
-    /// # Safety
-    ///
-    /// Only the holder of `lock` accesses `value`.
-    #[inline]
-    pub(crate) unsafe fn new(lock: &'a RawLock, value: &'a UnsafeCell<T>) -> Self {
-        Self { _guard: lock.guard(), value }
-    }
-}
-
 impl<T> Deref for LockGuard<'_, T> {
     type Target = T;
     fn deref(&self) -> &T {
-        // SAFETY: the guard holds the value's lock.
+        // SAFETY: the guard holds the value's lock, and is the only access to the value.
         self.value.with_mut(|value| unsafe { &*value })
     }
 }

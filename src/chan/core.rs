@@ -10,6 +10,7 @@
 //! Every `unsafe fn` here must be called with the lock held; Go's comments say "c must be locked".
 
 use std::fmt;
+use std::ops::{Deref, DerefMut};
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
 
@@ -18,7 +19,7 @@ use super::link::Link;
 use super::source::Source;
 use super::unclaimed::{Node, Unclaimed};
 use crate::coop::{self, Object};
-use crate::lock::{self, LockGuard, RawLock};
+use crate::lock::{self, RawGuard, RawLock};
 use crate::loom::UnsafeCell;
 use crate::loom::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use crate::wait::waiter::{Owner, Token, WaitQueue, Waiter, Woken, state};
@@ -161,12 +162,10 @@ impl<T> Core<T> {
         self.flags.store(self.flags.load(Ordering::Relaxed) | flag, Ordering::Release);
     }
 
-    /// Locks the state. Until the guard is dropped the caller must run no foreign code.
+    /// Locks the channel. Until the guard is dropped the caller must run no foreign code.
     #[inline]
-    pub(super) fn held(&self) -> LockGuard<'_, State<T>> {
-        // SAFETY: the state is accessed only through such a guard, or through `state`, whose caller
-        // holds the lock.
-        unsafe { LockGuard::new(&self.lock, &self.state) }
+    pub(super) fn held(&self) -> Held<'_, T> {
+        Held { _guard: self.lock.guard(), core: self }
     }
 
     /// Returns the state, for a caller that has locked the channel itself.
@@ -667,10 +666,7 @@ impl<T> Core<T> {
     /// Like [`return_unclaimed`](Self::return_unclaimed), but takes the lock.
     pub(super) fn give_back(&self, value: T, number: usize) {
         let mut node = Some(Node::new());
-        let held = self.lock.guard();
-        // SAFETY: the lock is held.
-        let (value, woken) = unsafe { self.return_unclaimed(value, number, &mut node) };
-        drop(held);
+        let (value, woken) = self.held().return_unclaimed(value, number, &mut node);
         woken.wake();
         drop((value, node));
     }
@@ -682,7 +678,7 @@ impl<T> Core<T> {
     /// # Safety
     ///
     /// The lock is held.
-    pub(super) unsafe fn return_unclaimed(
+    unsafe fn return_unclaimed(
         &self,
         value: T,
         number: usize,
@@ -813,7 +809,7 @@ impl<T> Core<T> {
 
     /// Arms the source, if there is one and a receive or a stream waits. The lock is held, because
     /// the caller has `st`.
-    pub(super) fn arm_source(&self, st: &mut State<T>) -> Woken {
+    fn arm_source(&self, st: &mut State<T>) -> Woken {
         let Some(extras) = &mut st.extras else { return Woken::NONE };
         let waits = !self.recvq.seems_empty() || extras.watching().is_some();
         let source = extras.source.as_mut().filter(|_| waits);
@@ -830,6 +826,75 @@ impl<T> Core<T> {
         let values = unsafe { Values::new(buffer, len) };
         let unclaimed = std::mem::replace(&mut st.unclaimed, Unclaimed::EMPTY);
         (values, unclaimed, st.extras.as_mut().map(|extras| extras.source.take()))
+    }
+}
+
+/// A channel whose lock is held, for operations that are not hot: access to its state, and the
+/// attempts that need the lock.
+pub(super) struct Held<'a, T> {
+    _guard: RawGuard<'a>,
+    core: &'a Core<T>,
+}
+
+impl<T> Held<'_, T> {
+    /// Attempts a receive: [`Core::take`].
+    #[inline]
+    pub(super) fn take(&mut self) -> Attempt<T> {
+        // SAFETY: the lock is held, and `&mut self` is the only access to the state.
+        unsafe { self.core.take(ptr::null()) }
+    }
+
+    /// Like [`take`](Self::take), but never `Unready`. The lock may be released in between.
+    #[inline]
+    pub(super) fn take_ready(&mut self) -> Attempt<T> {
+        // SAFETY: as for `take`.
+        unsafe { self.core.until_ready(|| self.core.take(ptr::null())) }
+    }
+
+    /// Attempts a send, never `Unready`: [`Core::put`]. Returns the value if it was not sent. The
+    /// lock may be released in between.
+    #[inline]
+    pub(super) fn put_ready(&mut self, value: T) -> (Attempt<T>, Option<T>) {
+        let mut value = Some(value);
+        // SAFETY: as for `take`; the attempt that takes the value, once, is the last one.
+        let attempt = unsafe {
+            let put = || self.core.put(ptr::null(), || value.take().unwrap_unchecked());
+            self.core.until_ready(put)
+        };
+        (attempt, value)
+    }
+
+    /// [`Core::return_unclaimed`].
+    pub(super) fn return_unclaimed(
+        &mut self,
+        value: T,
+        number: usize,
+        node: &mut Option<Box<Node<T>>>,
+    ) -> (Option<T>, Woken) {
+        // SAFETY: as for `take`.
+        unsafe { self.core.return_unclaimed(value, number, node) }
+    }
+
+    /// Arms the source, if there is one and a receive or a stream waits.
+    pub(super) fn arm_source(&mut self) -> Woken {
+        let core = self.core;
+        core.arm_source(self)
+    }
+}
+
+impl<T> Deref for Held<'_, T> {
+    type Target = State<T>;
+
+    fn deref(&self) -> &State<T> {
+        // SAFETY: the lock is held; the state is changed only through `&mut self`.
+        self.core.state.with_mut(|state| unsafe { &*state })
+    }
+}
+
+impl<T> DerefMut for Held<'_, T> {
+    fn deref_mut(&mut self) -> &mut State<T> {
+        // SAFETY: the lock is held, and `&mut self` is the only access to the state.
+        unsafe { self.core.state() }
     }
 }
 

@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::pin::Pin;
-use std::ptr;
 use std::task::{Context, Poll};
 
 use pin_project_lite::pin_project;
@@ -146,10 +145,9 @@ impl<T> Core<T> {
             // Allocates before the channel is locked.
             values.reserve(left.min(MOST));
             let (mut batch, mut is_ready, mut is_drained) = (left.min(MOST), true, false);
-            let held = self.lock.guard();
+            let mut held = self.held();
             while batch > 0 && !wakes.is_full() {
-                // SAFETY: the lock is held.
-                match unsafe { self.take(ptr::null()) } {
+                match held.take() {
                     Attempt::Complete(Some(value), woken) => {
                         values.push(value);
                         // A receive wakes at most one sender, and no stream.

@@ -78,7 +78,6 @@ mod weak;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::panic::{Location, RefUnwindSafe, UnwindSafe};
-use std::ptr;
 
 use self::core::{Attempt, Core, Side};
 use self::handle::Handle;
@@ -260,13 +259,7 @@ impl<T> Sender<T> {
         }
         // Another thread may take the value without being woken.
         coop::note_unwinding();
-        let mut value = Some(value);
-        let held = core.lock.guard();
-        // SAFETY: the lock is held; `put` takes the value once at most.
-        let attempt = unsafe {
-            core.until_ready(|| core.put(ptr::null(), || value.take().unwrap_unchecked()))
-        };
-        drop(held);
+        let (attempt, value) = core.held().put_ready(value);
         let error = match attempt {
             Attempt::Complete(_, woken) => {
                 woken.wake();
@@ -419,10 +412,7 @@ impl<T> Receiver<T> {
         if !core.seems_ready_to_recv() {
             return Err(TryRecvError::Empty);
         }
-        let held = core.lock.guard();
-        // SAFETY: the lock is held.
-        let attempt = unsafe { core.until_ready(|| core.take(ptr::null())) };
-        drop(held);
+        let attempt = core.held().take_ready();
         match attempt {
             Attempt::Complete(value, woken) => {
                 woken.wake();

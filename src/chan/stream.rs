@@ -91,16 +91,11 @@ impl<T> Core<T> {
     /// Like [`Receiver::try_recv`], but always takes the lock, so the result is exact. It also arms
     /// the source for a stream that has registered.
     fn take_or_arm(&self) -> Result<T, TryRecvError> {
-        let held = self.lock.guard();
-        // SAFETY: the lock is held.
-        let (received, woken) = match unsafe { self.until_ready(|| self.take(ptr::null())) } {
+        let mut held = self.held();
+        let (received, woken) = match held.take_ready() {
             Attempt::Complete(value, woken) => (value.ok_or(TryRecvError::Closed), woken),
             Attempt::Closed => (Err(TryRecvError::Closed), Woken::NONE),
-            Attempt::Blocked | Attempt::Unready => {
-                // SAFETY: the lock is held.
-                let state = unsafe { self.state() };
-                (Err(TryRecvError::Empty), self.arm_source(state))
-            }
+            Attempt::Blocked | Attempt::Unready => (Err(TryRecvError::Empty), held.arm_source()),
         };
         drop(held);
         woken.wake();

@@ -28,23 +28,19 @@ impl<T> Sender<T> {
     /// else wakes the streams. Must be called after the source has got a value, with no lock held.
     pub(crate) fn serve(&self) {
         let Some(core) = self.handle.core() else { return };
-        let held = core.lock.guard();
-        // SAFETY: the lock is held until `drop(held)`, here and below.
-        let st = unsafe { core.state() };
-        let Some(source) = st.extras.as_mut().and_then(|extras| extras.source.as_mut()) else {
+        let mut held = core.held();
+        let Some(source) = held.extras.as_mut().and_then(|extras| extras.source.as_mut()) else {
             return;
         };
         let (mut unclaimed, mut woken) = (None, Woken::NONE);
         // None if the timer was reset to a later time.
         if let Some(value) = source.take() {
-            st.handoff_seq = st.handoff_seq.wrapping_add(1);
-            let number = st.handoff_seq;
+            let number = held.handoff_seq.wrapping_add(1);
+            held.handoff_seq = number;
             // The value is treated like one that returned from a dropped receive.
-            // SAFETY: as above.
-            (unclaimed, woken) = unsafe { core.return_unclaimed(value, number, &mut None) };
+            (unclaimed, woken) = held.return_unclaimed(value, number, &mut None);
         }
-        // SAFETY: as above.
-        let armed = core.arm_source(unsafe { core.state() });
+        let armed = held.arm_source();
         drop(held);
         woken.wake();
         armed.wake();
@@ -73,7 +69,7 @@ impl<T> Receiver<T> {
         extras.voided_through = handed_over;
         let was_active =
             extras.source.as_mut().is_some_and(|source| source.reschedule(due, period));
-        let armed = core.arm_source(&mut st);
+        let armed = st.arm_source();
         drop(st);
         armed.wake();
         was_active
