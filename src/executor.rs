@@ -72,7 +72,7 @@ use crate::ids::Ids;
 use crate::loom::const_fn;
 use crate::panics::lock;
 use crate::parker::Parker;
-use crate::platform::{Room, ThreadClock};
+use crate::platform::{self, Room, ThreadClock};
 use crate::processor::{
     EXTERNAL, LOCAL_QUEUE, MAX_PROCESSORS, Place, Processor, Processors, Shard,
 };
@@ -406,7 +406,7 @@ impl Executor {
             });
         }
         static WATCHING: Once = Once::new();
-        WATCHING.call_once(|| fork::in_child(forget));
+        WATCHING.call_once(|| platform::in_forked_child(forget));
     }
 
     fn new(index: u16) -> Self {

@@ -9,6 +9,8 @@
 use std::sync::Once;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::platform;
+
 /// The panic message of `go`, `block_on` and timers in such a child.
 pub(crate) const REFUSAL: &str = "gopark: this process was forked from one in which gopark had \
     threads, and has none of them: fork before the first runtime, or `exec` in the child";
@@ -47,26 +49,5 @@ pub(crate) fn watch() {
         IS_CHILD.store(true, Ordering::Relaxed);
     }
     static WATCHING: Once = Once::new();
-    WATCHING.call_once(|| in_child(mark));
-}
-
-/// Registers `handler` to run in each child that is forked from now on, before `fork` returns. It
-/// must be async-signal-safe: it may use atomics, and thread-locals without a destructor. If there
-/// is no memory to register it, it does not run.
-pub(crate) fn in_child(handler: extern "C" fn()) {
-    #[cfg(all(
-        any(target_os = "linux", target_os = "macos", target_os = "freebsd"),
-        not(any(gopark_loom, miri))
-    ))]
-    {
-        use std::ffi::c_int;
-        type Handler = Option<extern "C" fn()>;
-        // SAFETY: this is the declaration of POSIX.
-        unsafe extern "C" {
-            fn pthread_atfork(prepare: Handler, parent: Handler, child: Handler) -> c_int;
-        }
-        // SAFETY: the handler can be called at any time.
-        unsafe { pthread_atfork(None, None, Some(handler)) };
-    }
-    let _ = handler;
+    WATCHING.call_once(|| platform::in_forked_child(mark));
 }

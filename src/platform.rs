@@ -1,5 +1,5 @@
-//! Platform-dependent functions: fences, a thread's CPU clock, prefetching, the allocator's
-//! reserve.
+//! Platform-dependent functions: fences, a thread's CPU clock, handlers of forks and of the console,
+//! prefetching, the allocator's reserve.
 //!
 //! Miri, which supports neither `membarrier(2)` nor a thread's clock, uses the fallbacks for other
 //! systems.
@@ -221,6 +221,47 @@ impl ThreadClock {
         #[cfg(not(all(target_os = "linux", not(miri))))]
         None
     }
+}
+
+/// Registers `handler` to run in each child that is forked from now on, before `fork` returns. It
+/// must be async-signal-safe: it may use atomics, and thread-locals without a destructor. If there
+/// is no memory to register it, it does not run.
+pub(crate) fn in_forked_child(handler: extern "C" fn()) {
+    #[cfg(all(
+        any(target_os = "linux", target_os = "macos", target_os = "freebsd"),
+        not(any(gopark_loom, miri))
+    ))]
+    {
+        use std::ffi::c_int;
+        type Handler = Option<extern "C" fn()>;
+        // SAFETY: this is the declaration of POSIX.
+        unsafe extern "C" {
+            fn pthread_atfork(prepare: Handler, parent: Handler, child: Handler) -> c_int;
+        }
+        // SAFETY: the handler can be called at any time.
+        unsafe { pthread_atfork(None, None, Some(handler)) };
+    }
+    let _ = handler;
+}
+
+/// Installs or removes the handler of the console's events, which Windows calls on a thread of its
+/// own.
+#[cfg(all(feature = "net", windows))]
+pub(crate) fn handle_console(
+    handler: extern "system" fn(u32) -> i32,
+    install: bool,
+) -> std::io::Result<()> {
+    type Handler = extern "system" fn(u32) -> i32;
+    #[link(name = "kernel32")]
+    // SAFETY: this is the declaration of the Windows API.
+    unsafe extern "system" {
+        fn SetConsoleCtrlHandler(handler: Option<Handler>, add: i32) -> i32;
+    }
+    // SAFETY: a safe function can be called at any time, on any thread.
+    if unsafe { SetConsoleCtrlHandler(Some(handler), i32::from(install)) } != 0 {
+        return Ok(());
+    }
+    Err(std::io::Error::last_os_error())
 }
 
 /// Prefetches the cache line at `address` for a write, without waiting. Any address is allowed.

@@ -23,8 +23,8 @@ const FLOORS: &[(&str, Units)] = &[
             ("header", &["loom"]),
             ("simulated", &["header"]),
             ("clock", &["simulated"]),
-            ("fork", &[]),
             ("platform", &["loom"]),
+            ("fork", &["platform"]),
             ("panics", &[]),
             ("netpoll", &["clock", "panics", "platform"]),
             ("lock", &["loom", "platform"]),
@@ -241,7 +241,13 @@ const FLOORS: &[(&str, Units)] = &[
                 &["fork", "panics", "platform", "coop", "wait", "readiness", "sources", "runtime"],
             ),
             ("net", &["coop", "wait", "readiness", "sources", "runtime", "time", "io"]),
-            ("signal", &["caught", "panics", "fork", "threads", "wait", "chan", "context", "sync"]),
+            (
+                "signal",
+                &[
+                    "caught", "panics", "platform", "fork", "threads", "wait", "chan", "context",
+                    "sync",
+                ],
+            ),
         ],
     ),
     (
@@ -273,7 +279,6 @@ const FLOORS: &[(&str, Units)] = &[
 const UNSAFE: &[&str] = &[
     "caught/posix",
     "clock/cycles",
-    "fork",
     "lock",
     "lock/sleep_lock",
     "platform",
@@ -323,7 +328,6 @@ const UNSAFE: &[&str] = &[
     "sync/raw_rwmutex",
     "sync/semaphore",
     "context/tree",
-    "signal/windows",
 ];
 
 /// The only modules that name the `Waker` of std, which may be another executor's and panic in each

@@ -37,6 +37,7 @@ mod kinds;
 #[forbid(unsafe_code)]
 mod unix;
 #[cfg(windows)]
+#[forbid(unsafe_code)]
 mod windows;
 
 use std::error::Error;

@@ -5,14 +5,7 @@ use std::sync::OnceLock;
 use std::thread;
 
 use crate::caught::Signals;
-
-type Handler = extern "system" fn(u32) -> i32;
-
-#[link(name = "kernel32")]
-// SAFETY: this is the declaration of the Windows API.
-unsafe extern "system" {
-    fn SetConsoleCtrlHandler(handler: Option<Handler>, add: i32) -> i32;
-}
+use crate::platform;
 
 const INT: i32 = 2;
 const TERM: i32 = 15;
@@ -52,7 +45,7 @@ impl Source {
     pub(super) fn catch(&mut self, signal: i32) -> io::Result<()> {
         DELIVER.get_or_init(|| self.deliver);
         if self.caught.is_empty() {
-            set(true)?;
+            platform::handle_console(handler, true)?;
         }
         self.caught = self.caught.with(Signals::of(signal));
         Ok(())
@@ -62,15 +55,7 @@ impl Source {
         self.caught = self.caught.without(Signals::of(signal));
         if self.caught.is_empty() {
             // If the removal fails, the handler takes no event from now on.
-            _ = set(false);
+            _ = platform::handle_console(handler, false);
         }
     }
-}
-
-fn set(is_caught: bool) -> io::Result<()> {
-    // SAFETY: the handler can be called at any time, on any thread.
-    if unsafe { SetConsoleCtrlHandler(Some(handler), i32::from(is_caught)) } != 0 {
-        return Ok(());
-    }
-    Err(io::Error::last_os_error())
 }
