@@ -1,6 +1,5 @@
 //! The processors of a runtime: the state of each one, and its place.
 
-use std::cell::Cell;
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -9,6 +8,7 @@ use crate::clock::Time;
 use crate::header::{Header, Task};
 use crate::registry::Registry;
 use crate::run_queue::RunQueue;
+use crate::table::StaticRef;
 use crate::timer::shard::Shard as Timers;
 
 /// Maximum number of processors of a runtime.
@@ -58,13 +58,13 @@ pub(crate) struct Processor {
     pub(crate) shard: Shard,
     pub(crate) timers: Timers,
     pub(crate) ticks: AtomicU32,
-    ticks_since_global: Cell<u32>,
-    ticks_since_timers: Cell<u32>,
+    ticks_since_global: AtomicU32,
+    ticks_since_timers: AtomicU32,
     global_interval: AtomicU32,
     pub(crate) polls: AtomicU32,
     has_long_polls: AtomicBool,
     kept: AtomicU32,
-    pub(crate) place: Cell<Place>,
+    pub(crate) place: PlaceCell,
 }
 
 /// The place of a processor.
@@ -81,11 +81,42 @@ pub(crate) enum Place {
     Held(NonNull<()>),
 }
 
-// SAFETY: `place` is guarded by the scheduler's lock; only the holder accesses `ticks_since_global`
-// and `ticks_since_timers`; the rest is `Sync`.
-unsafe impl Sync for Processor {}
-// SAFETY: as above.
-unsafe impl Send for Processor {}
+/// The place of a processor, which is accessed under the scheduler's lock: null if it is retired,
+/// [`IDLE`](Self::IDLE) if it is idle, else the worker.
+pub(crate) struct PlaceCell(AtomicPtr<()>);
+
+impl PlaceCell {
+    /// No worker is at this address.
+    const IDLE: *mut () = ptr::without_provenance_mut(1);
+
+    fn word(place: Place) -> *mut () {
+        match place {
+            Place::Retired => ptr::null_mut(),
+            Place::Idle => Self::IDLE,
+            Place::Held(worker) => worker.as_ptr(),
+        }
+    }
+
+    fn place(word: *mut ()) -> Place {
+        match NonNull::new(word) {
+            None => Place::Retired,
+            Some(_) if word == Self::IDLE => Place::Idle,
+            Some(worker) => Place::Held(worker),
+        }
+    }
+
+    pub(crate) fn get(&self) -> Place {
+        // Relaxed, here and below: the lock orders the accesses.
+        Self::place(self.0.load(Ordering::Relaxed))
+    }
+
+    /// Returns the old place.
+    pub(crate) fn replace(&self, place: Place) -> Place {
+        let old = self.get();
+        self.0.store(Self::word(place), Ordering::Relaxed);
+        old
+    }
+}
 
 impl Processor {
     pub(crate) fn new(id: usize) -> Self {
@@ -95,13 +126,13 @@ impl Processor {
             shard: Shard::default(),
             timers: Timers::new(),
             ticks: AtomicU32::new(0),
-            ticks_since_global: Cell::new(0),
-            ticks_since_timers: Cell::new(0),
+            ticks_since_global: AtomicU32::new(0),
+            ticks_since_timers: AtomicU32::new(0),
             global_interval: AtomicU32::new(GLOBAL_INTERVAL),
             polls: AtomicU32::new(0),
             has_long_polls: AtomicBool::new(false),
             kept: AtomicU32::new(0),
-            place: Cell::new(Place::Retired),
+            place: PlaceCell(AtomicPtr::new(ptr::null_mut())),
         }
     }
 
@@ -113,10 +144,10 @@ impl Processor {
 
     /// Resets it to the state of a new processor. The executor has no worker.
     pub(crate) fn reset(&self) {
-        self.place.set(Place::Retired);
+        self.place.replace(Place::Retired);
         self.ticks.store(0, Ordering::Relaxed);
-        self.ticks_since_global.set(0);
-        self.ticks_since_timers.set(0);
+        self.ticks_since_global.store(0, Ordering::Relaxed);
+        self.ticks_since_timers.store(0, Ordering::Relaxed);
         self.polls.store(0, Ordering::Relaxed);
         self.global_interval.store(GLOBAL_INTERVAL, Ordering::Relaxed);
         self.has_long_polls.store(false, Ordering::Relaxed);
@@ -128,18 +159,18 @@ impl Processor {
     pub(crate) fn begin_tick(&self) -> (bool, bool) {
         let interval = self.global_interval.load(Ordering::Relaxed);
         self.ticks.store(self.ticks.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
-        let local = self.ticks_since_global.get().saturating_add(1);
-        self.ticks_since_global.set(local);
-        let unlooked = self.ticks_since_timers.get() + 1;
+        let local = self.ticks_since_global.load(Ordering::Relaxed).saturating_add(1);
+        self.ticks_since_global.store(local, Ordering::Relaxed);
+        let unlooked = self.ticks_since_timers.load(Ordering::Relaxed) + 1;
         // At every tick, if ticks are long.
         let look = unlooked + 1 >= interval;
-        self.ticks_since_timers.set(if look { 0 } else { unlooked });
+        self.ticks_since_timers.store(if look { 0 } else { unlooked }, Ordering::Relaxed);
         (local >= interval, look)
     }
 
     /// Records that a goroutine was taken from the global queue when that came first.
     pub(crate) fn took_from_global(&self) {
-        self.ticks_since_global.set(0);
+        self.ticks_since_global.store(0, Ordering::Relaxed);
     }
 
     /// Sets whether its goroutines stay at this processor, unless a poll is very long. Returns the
@@ -279,7 +310,7 @@ impl Shard {
 /// * `bound`: processors with a lower id can have goroutines or timers, or a holder. The others are
 ///   retired.
 pub(crate) struct Processors {
-    slots: [AtomicPtr<Processor>; MAX_PROCESSORS],
+    slots: [StaticRef<Processor>; MAX_PROCESSORS],
     created: AtomicUsize,
     bound: AtomicUsize,
     /// The goroutines that start, or end, on threads without a processor.
@@ -288,9 +319,8 @@ pub(crate) struct Processors {
 
 impl Processors {
     pub(crate) fn new() -> Self {
-        let slots = [const { AtomicPtr::new(ptr::null_mut()) }; MAX_PROCESSORS];
         Self {
-            slots,
+            slots: [const { StaticRef::new() }; MAX_PROCESSORS],
             created: AtomicUsize::new(0),
             bound: AtomicUsize::new(0),
             external: Shard::default(),
@@ -298,9 +328,7 @@ impl Processors {
     }
 
     pub(crate) fn get(&self, id: usize) -> Option<&'static Processor> {
-        // Acquire: pairs with the Release store in `open`.
-        // SAFETY: processors are never freed.
-        unsafe { self.slots[id].load(Ordering::Acquire).as_ref() }
+        self.slots[id].get()
     }
 
     /// The processors with a lower id can have goroutines or timers.
@@ -350,7 +378,7 @@ impl Processors {
     /// under the scheduler's lock.
     pub(crate) fn open(&self, count: usize) {
         for id in self.created.load(Ordering::Relaxed)..count {
-            self.slots[id].store(Box::leak(Box::new(Processor::new(id))), Ordering::Release);
+            self.slots[id].set(Box::leak(Box::new(Processor::new(id))));
             self.created.store(id + 1, Ordering::Release);
         }
         self.bound.fetch_max(count, Ordering::AcqRel);

@@ -1,5 +1,7 @@
-//! A table of objects that are reused and never freed. Each has a small number.
+//! References to objects that are never freed: in an atomic place, and in a table of objects that
+//! are reused.
 
+use std::marker::PhantomData;
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
@@ -7,14 +9,41 @@ use std::time::Duration;
 
 use crate::panics::lock;
 
-/// A table of at most `N` objects.
+/// An atomic place for a reference to an object that is never freed. It is empty at first.
+#[derive(Debug)]
+pub(crate) struct StaticRef<T: 'static> {
+    /// Null, or from a `&'static T`.
+    object: AtomicPtr<T>,
+    /// The place can be shared and sent as the reference can.
+    marker: PhantomData<&'static T>,
+}
+
+impl<T> StaticRef<T> {
+    pub(crate) const fn new() -> Self {
+        Self { object: AtomicPtr::new(ptr::null_mut()), marker: PhantomData }
+    }
+
+    #[inline(always)]
+    pub(crate) fn set(&self, object: &'static T) {
+        // Release: pairs with the load in `get`.
+        self.object.store(ptr::from_ref(object).cast_mut(), Ordering::Release);
+    }
+
+    #[inline(always)]
+    pub(crate) fn get(&self) -> Option<&'static T> {
+        // SAFETY: it is null, or came from a `&'static T` in `set`.
+        unsafe { self.object.load(Ordering::Acquire).as_ref() }
+    }
+}
+
+/// A table of at most `N` objects, each with a small number.
 ///
-/// * `entries[i]`: the object with that number, or null if there is none yet. Written once, by the
+/// * `entries[i]`: the object with that number, empty if there is none yet. Written once, by the
 ///   thread that creates it.
 /// * `made`: the number of objects. A thread increments it before it creates one.
 #[derive(Debug)]
 pub(crate) struct Table<T: 'static, const N: usize> {
-    entries: [AtomicPtr<T>; N],
+    entries: [StaticRef<T>; N],
     made: AtomicUsize,
     /// The objects that are not in use.
     free: Mutex<Vec<&'static T>>,
@@ -25,7 +54,7 @@ pub(crate) struct Table<T: 'static, const N: usize> {
 impl<T, const N: usize> Table<T, N> {
     pub(crate) const fn new() -> Self {
         Self {
-            entries: [const { AtomicPtr::new(ptr::null_mut()) }; N],
+            entries: [const { StaticRef::new() }; N],
             made: AtomicUsize::new(0),
             free: Mutex::new(Vec::new()),
             freed: Condvar::new(),
@@ -41,7 +70,7 @@ impl<T, const N: usize> Table<T, N> {
     pub(crate) unsafe fn get(&self, number: usize) -> &'static T {
         // Relaxed: the number came from the object itself, in a way that synchronizes.
         // SAFETY: the caller passes the number of an existing object, and none is freed.
-        unsafe { &*self.entries[number].load(Ordering::Relaxed) }
+        unsafe { &*self.entries[number].object.load(Ordering::Relaxed) }
     }
 
     /// Takes an object that is not in use, or creates one with `make`. If there are already `N`,
@@ -58,7 +87,7 @@ impl<T, const N: usize> Table<T, N> {
         if let Ok(number) = self.made.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more) {
             let made: &'static T =
                 Box::leak(Box::new(make(u16::try_from(number).expect("N is less than 2^16"))));
-            self.entries[number].store(ptr::from_ref(made).cast_mut(), Ordering::Release);
+            self.entries[number].set(made);
             return Some(made);
         }
         let none = |free: &mut Vec<_>| free.is_empty();
@@ -69,10 +98,7 @@ impl<T, const N: usize> Table<T, N> {
     /// Returns all objects that were ever created.
     pub(crate) fn all(&self) -> impl Iterator<Item = &'static T> {
         let made = self.made.load(Ordering::Acquire);
-        // SAFETY: each entry is null, or never freed.
-        self.entries[..made]
-            .iter()
-            .filter_map(|entry| unsafe { entry.load(Ordering::Acquire).as_ref() })
+        self.entries[..made].iter().filter_map(StaticRef::get)
     }
 
     /// Puts back an object that is no longer in use.

@@ -8,7 +8,8 @@ impl Processor {
     /// Returns true if it is like a new one, except for its registry and counts.
     pub(crate) fn is_reset(&self) -> bool {
         let counts = [&self.ticks, &self.polls].map(|count| count.load(Relaxed));
-        let since = [self.ticks_since_global.get(), self.ticks_since_timers.get()];
+        let since =
+            [&self.ticks_since_global, &self.ticks_since_timers].map(|since| since.load(Relaxed));
         (counts, since, self.place.get()) == ([0; 2], [0; 2], Place::Retired)
             && self.queue.is_empty()
             && self.global_interval.load(Relaxed) == GLOBAL_INTERVAL
