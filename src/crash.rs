@@ -48,9 +48,9 @@ pub enum OnPanic {
     /// if no call has resumed the panic within
     /// [`Builder::crash_grace`](crate::Builder::crash_grace) because a main blocks its thread.
     ///
-    /// If a goroutine without a handle has woken others while it unwinds, a main that returns
-    /// meanwhile waits for it, but for at most half a second. While the panic hook still prints,
-    /// the goroutine has woken no other yet, and a main that returns wins.
+    /// If a goroutine without a handle wakes others while it unwinds, a main that returns before
+    /// the unwinding ends waits for its end, for at most half a second. While the panic hook still
+    /// prints, the goroutine has woken no other yet: a main that returns then does not wait.
     #[default]
     Crash,
     /// The goroutine ends, and all others continue.
@@ -158,7 +158,7 @@ struct Call {
     local: Option<LocalMain>,
     /// Counts the starts and the ends of the main's polls: odd while it is being polled.
     polls: AtomicU32,
-    /// There is, or was, a crash in `end`. With it a main's poll needs no lock.
+    /// There is, or was, a crash in `end`. This flag spares a main's poll the lock.
     crashed: AtomicBool,
     /// Locked under the list's lock, or alone.
     end: Mutex<End>,
@@ -484,8 +484,8 @@ pub(crate) struct Ended {
     pub(crate) is_last: bool,
 }
 
-/// Functions that are called at each poll of a main: when it begins, when the main returns in it,
-/// and when it ends.
+/// Functions that are called at each poll of a main: when the poll begins, when the main completes
+/// in that poll, and when the poll ends.
 #[derive(Debug)]
 pub(crate) struct Observer {
     pub(crate) begins: fn(),

@@ -89,8 +89,8 @@ use crate::threads;
 use crate::timer::shard::{self, Shard as Timers};
 use crate::watched::{Doing, STUCK, Watched};
 
-/// Maximum number of goroutines taken from the global queue at once: the local queue needs room for
-/// those that they spawn.
+/// Maximum number of goroutines taken from the global queue at once. They do not fill the local
+/// queue, so that it has room for the goroutines that they spawn.
 const GLOBAL_BATCH: usize = LOCAL_QUEUE / 16;
 /// Maximum number of goroutines in a row from the run-next slot.
 const RUN_NEXT_LIMIT: u32 = 32;
@@ -146,8 +146,9 @@ struct Worker {
     ids: Ids,
     /// The thread's clock, which is on the thread's stack while the worker holds a processor.
     clock: Cell<*const ThreadClock>,
-    /// The thread runs a job, outside every poll; and how many nested waits the job is in.
+    /// The thread runs a job, outside every poll.
     in_job: Cell<bool>,
+    /// The number of nested waits that the job is in.
     waits: Cell<usize>,
     watched: Watched,
 }
@@ -196,7 +197,7 @@ impl Worker {
         unsafe { self.home.get().as_ref() }
     }
 
-    /// The place of a processor that this worker holds.
+    /// Returns the [`Place`] of the processor that this worker holds.
     fn place(&self) -> Place {
         Place::Held(NonNull::from(self).cast())
     }
@@ -303,7 +304,7 @@ struct Sched {
     idle: Vec<&'static Processor>,
     /// Set while the runtime is at rest, and the monitor sleeps.
     rest: Option<Rest>,
-    /// A rest that continues if the runtime is found at rest again by that time.
+    /// An earlier rest, and a time. If the runtime is at rest again by then, that rest continues.
     asked: Option<(Rest, Time)>,
     /// Judges whether a runtime at rest can go on.
     observer: Option<fn()>,
@@ -723,8 +724,9 @@ impl Executor {
 
     // -------------------------------------------------------------------------------- parking
 
-    /// Announce, of which [`acquire_processor`](Self::acquire_processor) is the second check: the
-    /// processor becomes idle. Returns false if it is no longer in use.
+    /// Makes the processor idle: the step Announce of [`Idle`]'s protocol, whose second check
+    /// [`acquire_processor`](Self::acquire_processor) makes. Returns false if the processor is no
+    /// longer in use.
     #[inline(never)]
     fn park_processor(&self, processor: &'static Processor, searching: &mut bool) -> bool {
         let mut sched = lock(&self.sched);
@@ -738,8 +740,9 @@ impl Executor {
         in_use
     }
 
-    /// Parks a worker without a processor until it acquires one; meanwhile it runs jobs. A worker
-    /// that was called searches. Returns `None` if the thread must end.
+    /// Parks a worker without a processor until it acquires one; meanwhile it runs jobs. Sets
+    /// `searching` if the worker was woken to search for work. Returns `None` if the thread must
+    /// end.
     fn acquire_processor(
         &'static self,
         w: &Worker,
@@ -889,8 +892,8 @@ impl Executor {
         });
     }
 
-    /// Enqueues the running goroutine: behind all goroutines if it yields, behind those of its
-    /// processor if its budget is spent.
+    /// Enqueues the running goroutine: at the end of the global queue if it yields and that queue
+    /// is not empty, otherwise at the end of its processor's queue.
     #[inline(never)]
     fn schedule_behind(&self, held: Held<'_>, task: Task) {
         if Worker::with(|w| w.yielding.take())
@@ -976,7 +979,7 @@ impl Executor {
         }
     }
 
-    /// Calls a worker, which is already counted as searching.
+    /// Wakes a parked worker, or has one started. The caller has already counted it as searching.
     #[cold]
     #[inline(never)]
     fn call_worker(&self) {
@@ -1006,7 +1009,7 @@ impl Executor {
         unsafe { EXECUTORS.get(header.executor_index()) }
     }
 
-    /// Returns the shard whose registry has a goroutine.
+    /// Returns the shard whose registry contains the goroutine.
     pub(crate) fn shard_of(header: &Header) -> &'static Shard {
         Self::of(header).processors.shard(header.shard())
     }
@@ -1177,7 +1180,8 @@ impl Executor {
         self.processors.in_use().map(|processor| &processor.timers)
     }
 
-    /// Fires the timers of all processors that are at least `late`. Returns true if there was one.
+    /// Fires those timers of all processors that have been due for at least `late`. Returns true if
+    /// there was one.
     #[inline(never)]
     fn fire_late(&self, late: Duration) -> bool {
         if shard::earliest(self.all_timers()) == Time::NEVER {
@@ -1216,7 +1220,8 @@ impl Executor {
         self.monitor.unpark();
     }
 
-    /// Starts a thread for each wish. If the system refuses one, the next check tries again.
+    /// Starts the threads that were requested. If the system refuses one, the next check tries
+    /// again.
     fn start_threads(&'static self) {
         for number in self.spares.begin_starts() {
             let name = format!("{}-{number}", lock(&self.sched).thread_name);
@@ -1227,8 +1232,8 @@ impl Executor {
         }
     }
 
-    /// Checks the workers. The last check was `passed` ago, and had `seen` so many polls. Returns
-    /// the time until which the monitor sleeps.
+    /// Checks the workers. The last check was `passed` ago, and `seen` is the number of polls that
+    /// it found. Returns the time until which the monitor sleeps.
     fn look(
         &'static self,
         waits: bool,

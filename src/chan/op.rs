@@ -99,8 +99,8 @@ impl<T> Sending<'_, T> {
 }
 
 impl<T> Sending<'_, T> {
-    /// Takes the value out of a send that its last poll has removed from the queue. The operation
-    /// is complete afterwards.
+    /// Takes the value back from a send that is in no queue, because a
+    /// [`last_poll`](coop::last_poll) has removed it. The operation is complete afterwards.
     pub(crate) fn reclaim(self: Pin<&mut Self>) -> T {
         let op = self.project().op;
         assert!(op.state() == state::IDLE, "only a send that is not queued can be given up");
@@ -165,8 +165,8 @@ impl<T> Direction<T> for Receives {
     }
 }
 
-/// A reservation: the waiter holds no value. Once complete, the operation has a place, which its
-/// drop gives back.
+/// A reservation: the waiter never holds a value. A complete operation has a place in the channel,
+/// and gives it back when it is dropped.
 pub(super) struct Reserves;
 
 impl<T> Direction<T> for Reserves {
@@ -230,9 +230,9 @@ impl<'a, T, D: Direction<T>> Op<'a, T, D> {
         }
     }
 
-    /// Attempts the operation. If it completes, the slot of the waiter is as the state `DONE` or
-    /// `CLOSED` requires, except that a receive returns its value instead. The waiter may still be
-    /// queued.
+    /// Attempts the operation. If it completes, the slot of the waiter is empty or full as the
+    /// state `DONE` or `CLOSED` requires, except that a received value is returned instead of
+    /// stored. The waiter may still be queued.
     ///
     /// # Safety
     ///
@@ -278,8 +278,8 @@ impl<'a, T, D: Direction<T>> Op<'a, T, D> {
         Poll::Pending
     }
 
-    /// Queues the operation with a no-op waker, and then replaces it. A foreign waker must be
-    /// cloned outside the lock, because its clone may run any code.
+    /// Queues the operation with a no-op waker, and then replaces that waker by the task's. A
+    /// foreign waker must be cloned outside the lock, because its clone may run any code.
     ///
     /// # Safety
     ///
@@ -394,7 +394,8 @@ impl<'a, T, D: Direction<T>> Op<'a, T, D> {
         }
     }
 
-    /// [`ChannelCase::queue`], which calls `queued` under the lock if the waiter was queued.
+    /// Does what [`ChannelCase::queue`] does. Also calls `queued`, under the lock, if the waiter
+    /// was queued.
     ///
     /// # Safety
     ///
@@ -497,7 +498,7 @@ impl<'a, T, D: Direction<T>> Op<'a, T, D> {
         }
     }
 
-    /// Drops the operation, where that is not a no-op.
+    /// Drops an operation whose drop is not a no-op.
     #[cold]
     #[inline(never)]
     fn abandon(&self) {

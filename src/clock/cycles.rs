@@ -81,8 +81,8 @@ mod counter {
     const INTERVALS: u32 = 4;
     const SHORTEST: Duration = Duration::from_millis(4);
     const LONGEST: Duration = Duration::from_millis(100);
-    /// The slowest accepted pace, of a counter of 250 MHz: a slower one is not a counter, or was
-    /// stopped.
+    /// The slowest accepted pace, that of a counter of 250 MHz. If a slower pace is measured, this
+    /// is no cycle counter, or it was stopped.
     const SLOWEST: u64 = 4 << 32;
 
     /// An upper bound of the nanoseconds that 2^32 cycles take. 0 if not known.
@@ -139,14 +139,14 @@ mod counter {
     }
 
     impl Look {
-        /// A look on no CPU, which is never fresh.
+        /// A look that is never fresh, because its CPU does not exist.
         const NONE: Self = {
             let count = Count { cpu: u64::MAX, cycles: 0 };
             Self { before: count, time: Time::PAST, after: count }
         };
 
-        /// Returns the time at a later count, or a later time. `None` if too much time has passed,
-        /// or on another CPU.
+        /// Returns the time at `now`, or a later time. `None` if too much time has passed since
+        /// this look, or if `now` was counted on another CPU.
         #[inline(always)]
         fn at(self, now: Count, pace: u64) -> Option<Time> {
             let age = now.since(self.before)?;

@@ -257,7 +257,7 @@ impl Context {
     ///
     /// If this context has an earlier deadline, that deadline counts. A deadline that has passed
     /// ends the new context at once, with [`ContextError::DeadlineExceeded`]. The timer is stopped
-    /// when the context ends otherwise, or has no references left.
+    /// when the context ends for another reason, or when its last reference is dropped.
     ///
     /// # Examples
     ///

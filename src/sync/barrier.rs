@@ -107,8 +107,8 @@ impl Barrier {
         self.word.load(Ordering::Acquire) / ROUND
     }
 
-    /// Counts an arrival. Returns the round whose end it must wait for, or `None` if it was the
-    /// last.
+    /// Counts an arrival. Returns the round for whose end the caller must wait, or `None` if this
+    /// was the round's last arrival.
     fn arrive(&self) -> Option<u64> {
         let is_last = |word: u64| word % ROUND + 1 >= self.n;
         let arrive = |word: u64| {

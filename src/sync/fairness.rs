@@ -1,7 +1,7 @@
-//! When a `Mutex` hands the lock over: always on threads that run no goroutines, otherwise after a
-//! waiter has starved.
+//! Decides whether an unlock of a `Mutex` hands the lock to the next waiter: always if the thread
+//! runs no goroutines, otherwise only if the waiter starves.
 //!
-//! A loom model has neither processors nor time; `model` decides both.
+//! A loom model has neither processors nor time, so there `model` makes both decisions.
 
 #[cfg(not(gopark_loom))]
 use std::time::Duration;

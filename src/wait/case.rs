@@ -40,7 +40,8 @@ pub trait Case {
     #[doc(hidden)]
     fn poll_case(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output>;
 
-    /// Returns the case as a channel operation, if it is one. Must always return the same one.
+    /// Returns the case as a channel operation, if it is one. Each call must return the same
+    /// operation.
     #[doc(hidden)]
     #[inline]
     fn raw(&self, _: Sealed) -> Option<&dyn ChannelCase> {
@@ -70,7 +71,7 @@ pub trait Case {
 /// [`JoinSet::join_next`](crate::JoinSet::join_next), [`fut`] of any future with an `Option`, and
 /// references to these: `&mut C`, `Pin<&mut C>`, `Pin<Box<C>>`.
 ///
-/// At `None` the case goes off: the select continues without it. If the case was passed by
+/// At `None` the case is switched off: the select continues without it. If the case was passed by
 /// reference, its operation is complete. In a later select a receive is off again; for any other
 /// future, the result of a poll after completion depends on that future.
 ///
@@ -149,7 +150,8 @@ impl Sealed {
     pub(crate) const TOKEN: Self = Self(());
 }
 
-/// The error of an attempt before which the channel must allocate or free memory, outside its lock.
+/// The error of an attempt that did nothing, because the channel must first allocate or free memory
+/// outside its lock.
 #[doc(hidden)]
 #[derive(Debug)]
 pub struct Unready;
@@ -208,13 +210,13 @@ pub trait ChannelCase {
     /// As [`enqueue`](Self::enqueue), except that the lock must not be held.
     unsafe fn queue(&self, token: NonNull<Token>) -> Queued;
 
-    /// Wakes the streams again because of a queued send, whose select they may have found busy
-    /// after it was queued. The streams of the task of `cx`, which is that select's, are not woken.
-    /// The lock must not be held.
+    /// Wakes the streams again if the operation is a send: a stream that was woken when the send
+    /// was queued may have found its select busy. Does not wake the streams of the task of `cx`,
+    /// which runs this select. The lock must not be held.
     fn renotify(&self, cx: &Context<'_>);
 
-    /// Removes the operation from its queue, if it is linked; unless it is complete, it is unpolled
-    /// again. The lock must not be held.
+    /// Removes the operation from its queue, if it is in one. Afterwards the operation is complete,
+    /// or as if it had never been polled. The lock must not be held.
     fn dequeue(&self);
 }
 
