@@ -24,9 +24,9 @@ pub(crate) const BUDGET: u32 = 128;
 /// The budget outside goroutines: no limit.
 const UNLIMITED: u32 = u32::MAX;
 
-/// How often in a row a goroutine gets another budget because no other goroutine can run. This is
-/// limited because an abort, a shutdown, and the retirement of a processor wait for the end of its
-/// poll.
+/// Maximum number of budgets in a row that a goroutine gets in one poll because no other goroutine
+/// can run. It is limited because an abort, a shutdown, and the retirement of a processor wait for
+/// the end of the poll.
 const EXTENSIONS: u32 = 15;
 
 /// The state of this module on one thread.
@@ -46,10 +46,9 @@ struct Local {
     caller: Cell<usize>,
     /// The header of the main that this thread polls outside a worker, or null.
     local_main: Cell<*const Header>,
-    /// That main has a budget, because goroutines run next to it on its thread.
+    /// The main in `local_main` has a budget, because goroutines run next to it on its thread.
     main_gives_way: Cell<bool>,
-    /// On a worker, the hooks of its executor; and how often `is_alone` may still extend the
-    /// budget.
+    /// On a worker, the hooks of its executor, and how often `is_alone` may still renew the budget.
     hooks: Cell<Option<&'static Hooks>>,
     extensions: Cell<u32>,
 }
@@ -238,8 +237,8 @@ pub(crate) fn caller() -> usize {
     LOCAL.with(|l| if l.caller.get() == 0 { thread() } else { l.caller.get() })
 }
 
-/// Runs `poll`, of a main, on behalf of the thread `caller`, which waits for the main. If that is
-/// this thread, the main is not a goroutine, and `local` is its header.
+/// Runs `poll`, which polls a main, on behalf of the thread `caller`, which waits for the main. If
+/// `caller` is this thread, the main is not a goroutine, and `local` is its header.
 pub(crate) fn on_behalf_of<R>(
     caller: usize,
     local: Option<&Header>,
@@ -605,8 +604,8 @@ fn restore(note: Option<Note>) {
     note.into_iter().for_each(|note| _ = with_noting(|header| header.set_note(note)));
 }
 
-/// Runs `poll`, and restores the note from before: because `poll` polls a part of a wait that has
-/// its own note, as a `select!` has, or because its future does not continue to wait.
+/// Runs `poll`, and then restores the previous note. For a poll of one part of a combined wait,
+/// such as a `select!`, which makes its own note, and for a future that is dropped after the poll.
 #[inline(never)]
 pub(crate) fn without_note<R>(poll: impl FnOnce() -> R) -> R {
     let noted = note();
@@ -629,9 +628,9 @@ const fn no_task(data: usize) -> Waker {
 static LAST: Waker = no_task(1);
 static ONCE: Waker = no_task(2);
 
-/// Runs `poll` with the context of a `select!` that has a `default`: it tries its cases once, and
-/// waits for none. An operation that must not wait must not give way either, so the budget is
-/// unlimited.
+/// Runs `poll` with the context of a `select!` that has a `default`: it tries each case once and
+/// does not wait. The budget is unlimited, because an operation that must not wait must not yield
+/// either.
 pub(crate) fn try_once<R>(poll: impl FnOnce(&mut Context<'_>) -> R) -> R {
     let _unlimited = Unlimited::new();
     poll(&mut Context::from_waker(&ONCE))
@@ -651,8 +650,8 @@ pub(crate) fn last_poll<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
 }
 
 /// Polls `operation` and, if that is pending, `limit`. If `limit` is ready, polls `operation` for
-/// the last time: it may have become ready in between, and must not become ready afterwards.
-/// Returns `None` if it is still pending.
+/// the last time, because `operation` may have become ready in between and must not become ready
+/// afterwards. Returns `None` if `operation` is still pending then.
 ///
 /// The note is that of the operation or, if it notes nothing, a foreign future at `site`.
 // `track_caller`: a join inside takes its call site from here.

@@ -892,8 +892,8 @@ impl Executor {
         });
     }
 
-    /// Enqueues the running goroutine: at the end of the global queue if it yields and that queue
-    /// is not empty, otherwise at the end of its processor's queue.
+    /// Enqueues the running goroutine: at the end of the global queue if it yields, that queue is
+    /// not empty and ticks are short; otherwise at the end of its processor's queue.
     #[inline(never)]
     fn schedule_behind(&self, held: Held<'_>, task: Task) {
         if Worker::with(|w| w.yielding.take())

@@ -172,11 +172,12 @@ pub(crate) enum Activity {
 /// | the first operation of the poll parks, polled with the goroutine's waker | its own | 0 |
 /// | the first operation of the poll parks, polled with another waker | its own | 1 |
 /// | another operation parks in the same poll | its own, replacing the previous one | 1 |
-/// | a combined wait ends, or notes itself as one | as before its parts were polled | as before |
+/// | a combined wait has polled its parts | as before that | as before that |
 ///
-/// For combined waits, see [`without_note`](crate::coop::without_note).
+/// A combined wait polls other waits, its parts. It restores the note from before their polls (see
+/// [`without_note`](crate::coop::without_note)), and then parks like any other operation, or ends.
 ///
-/// The notes of waits that poll others:
+/// What each combined wait notes:
 ///
 /// * `select!`: select, at its own site, whatever its cases are.
 /// * `timeout`, `Context::run`, `Context::recv`: the note of the operation inside; if there is

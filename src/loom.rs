@@ -62,8 +62,8 @@ impl<T> UnsafeCell<T> {
 }
 
 impl<T> UnsafeCell<MaybeUninit<T>> {
-    /// Creates an uninitialized cell: from a constant where that is possible, so that a debug build
-    /// copies nothing.
+    /// Creates an uninitialized cell. Outside loom it is a constant, so that a debug build copies
+    /// nothing.
     #[inline(always)]
     pub(crate) fn uninit() -> Self {
         #[cfg(not(gopark_loom))]
@@ -73,8 +73,8 @@ impl<T> UnsafeCell<MaybeUninit<T>> {
     }
 }
 
-/// One round of waiting until another thread has executed a few instructions. Every hundredth round
-/// yields the core, because the other thread may have lost its own.
+/// Waits for one round of a spin loop that ends once another thread has executed a few
+/// instructions. Every hundredth round yields the core, because the other thread may have none.
 #[inline]
 pub(crate) fn relax(round: u32) {
     #[cfg(gopark_loom)]

@@ -88,8 +88,8 @@ impl Drop for TaskWaker {
     }
 }
 
-/// Polls a future of another crate, and protects it from panics of wakers: async-task, for example,
-/// would abort the process.
+/// Polls a future of another crate, and protects it from wakers that panic. (For example, a task of
+/// async-task would abort the process.)
 ///
 /// The future gets a waker that shares one [`TaskWaker`] with this proxy, so that later polls by
 /// the same task allocate nothing. The running goroutine's own waker is passed on directly.

@@ -28,7 +28,7 @@ use crate::waker::WakeList;
 
 /// The shared part of a channel.
 ///
-/// | word | meaning | left by |
+/// | word | meaning | changed by |
 /// |---|---|---|
 /// | `handles` | live handles of each side | clone, drop of a handle |
 /// | `one_side_dropped` | one side has no handles left | other side's last handle: frees channel |
@@ -38,17 +38,17 @@ use crate::waker::WakeList;
 pub(super) struct Core<T> {
     pub(super) lock: RawLock,
     pub(super) capacity: usize,
-    /// The capacity minus the reserved places. Guarded by the lock; read without it as a hint
+    /// The capacity minus the reserved places. Guarded by the lock. Read without the lock as a hint
     /// whether there is room.
     pub(super) room: AtomicUsize,
     handles: [AtomicUsize; 2],
     pub(super) one_side_dropped: AtomicBool,
-    /// The number of values: those in the buffer, and the unclaimed ones. Written under the lock;
-    /// read without it as a hint by `seems_ready_*`.
+    /// The number of values: those in the buffer, and the unclaimed ones. Written under the lock.
+    /// Read without the lock as a hint by `seems_ready_*`.
     pub(super) len: AtomicUsize,
     /// A set of `TIMED`, `RETURNED`, `CLOSED` and `RESERVED`. Set under the lock, never reset.
     flags: AtomicU8,
-    /// The queues are guarded by the lock; read without it as a hint whether they are empty.
+    /// The queues are guarded by the lock. Read without the lock as a hint whether they are empty.
     pub(super) recvq: WaitQueue<T>,
     sendq: WaitQueue<T>,
     state: UnsafeCell<State<T>>,
@@ -67,8 +67,8 @@ const RESERVED: u8 = 8;
 
 /// The state guarded by the lock.
 pub(super) struct State<T> {
-    /// True if the channel is closed, or has extras or unclaimed values, as few channels are. Reset
-    /// when the last unclaimed value is taken, if no other reason remains.
+    /// True if the channel is closed, has extras or has unclaimed values, so that an operation
+    /// takes the slow path. Reset when the last unclaimed value is taken and nothing else needs it.
     pub(super) rare: bool,
     pub(super) buffer: Buffer<T>,
     /// The number of values handed to receivers so far. It numbers the hand-offs, which orders the
@@ -80,11 +80,11 @@ pub(super) struct State<T> {
     pub(super) extras: Option<Box<Extras<T>>>,
 }
 
-/// The state that few channels need: for timers, streams, waits for a close, and weak references.
+/// The state that only some channels need: for timers, streams, waits for a close, weak references.
 pub(super) struct Extras<T> {
     pub(super) source: Option<Box<dyn Source<T>>>,
-    /// Values of the source whose hand-off has this number or a lower one are void: they are
-    /// dropped if they return unclaimed.
+    /// Values of the source that were handed off with this number or a lower one are void: such a
+    /// value is dropped if it returns unclaimed.
     pub(super) voided_through: usize,
     /// The streams to wake when a value becomes available.
     pub(super) watchers: Option<Arc<Watchers>>,
@@ -182,9 +182,9 @@ impl<T> Core<T> {
 
     /// Returns true if a receive seems to be ready. The result may be outdated at once.
     ///
-    /// If it is false, there was a moment during the call when a receive would have had to wait:
-    /// each channel has one word that says whether it is empty, as in Go's `chanrecv`, and the
-    /// flags, which are read after it, are never reset.
+    /// If the result is false, there was a moment during the call when a receive would have had to
+    /// wait: one word of the channel says whether it is empty, as in Go's `chanrecv`, and the
+    /// flags, which are read after that word, are never reset.
     pub(super) fn seems_ready_to_recv(&self) -> bool {
         // For a buffered channel the buffer's length is enough: no sender waits while the buffer is
         // empty.
@@ -500,8 +500,8 @@ impl<T> Core<T> {
         }
     }
 
-    /// Reserves a free place of the buffer, if there is one; then no sender waits for it. The
-    /// channel must have been [prepared](Self::prepare_reserve).
+    /// Reserves a free place of the buffer, if there is one. (Then no sender waits.) The channel
+    /// must have been [prepared](Self::prepare_reserve).
     ///
     /// # Safety
     ///
@@ -851,8 +851,8 @@ impl<T> Held<'_, T> {
         unsafe { self.core.until_ready(|| self.core.take(ptr::null())) }
     }
 
-    /// Attempts a send, never `Unready`: [`Core::put`]. Returns the value if it was not sent. The
-    /// lock may be released in between.
+    /// Like [`Core::put`], but never `Unready`. Also returns the value if it was not sent. The lock
+    /// may be released in between.
     #[inline]
     pub(super) fn put_ready(&mut self, value: T) -> (Attempt<T>, Option<T>) {
         let mut value = Some(value);

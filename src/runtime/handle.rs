@@ -163,7 +163,7 @@ impl Handle {
         )
     }
 
-    /// Sets how many goroutines of the handle's runtime may run at once, as
+    /// Sets the number of processors of the handle's runtime, and returns the previous number, as
     /// [`gomaxprocs`](crate::gomaxprocs) does.
     ///
     /// If the runtime has ended it returns 0.
