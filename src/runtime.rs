@@ -227,10 +227,10 @@ pub async fn gosched() {
     .await;
 }
 
-/// Sets how many goroutines of the current runtime may run at once, and returns the previous
-/// setting. Go: `runtime.GOMAXPROCS`.
+/// Sets the number of processors of the current runtime, that is, of goroutines that run at once,
+/// and returns the previous number. Go: `runtime.GOMAXPROCS`.
 ///
-/// 0 changes nothing and returns the setting. A change takes effect while goroutines run:
+/// 0 only returns the number. A change takes effect while goroutines run:
 /// processors are added or retired, and the queue of a retired one moves to the others. The default
 /// is the environment variable `GOMAXPROCS`, else [`num_cpu`]. The maximum is 1024; a larger value
 /// means 1024.
@@ -831,7 +831,8 @@ impl Runtime {
         run_main_locally(self.executor(), main, Location::caller())
     }
 
-    /// Sets how many goroutines of this runtime may run at once, as [`gomaxprocs`] does.
+    /// Sets the number of processors of this runtime, and returns the previous number, as
+    /// [`gomaxprocs`] does.
     ///
     /// # Examples
     ///

@@ -31,7 +31,7 @@ use crate::waker::WakeList;
 /// | word | meaning | changed by |
 /// |---|---|---|
 /// | `handles` | live handles of each side | clone, drop of a handle |
-/// | `one_side_dropped` | one side has no handles left | other side's last handle: frees channel |
+/// | `one_side_dropped` | one side has no handles left | a side's last drop; the second one frees |
 ///
 /// The lock comes first, so that its address needs no register of its own.
 #[repr(C)]

@@ -62,8 +62,8 @@ const RETRY: Duration = Duration::from_millis(1);
 /// hundred. A thread that finds the lock held does not access the line for a while, so that the
 /// other core completes many operations at the cost of a few.
 const PAUSE: (u32, u32) = (32, 256);
-/// The number of hints in all before a thread sleeps: with a single CPU, on which the holder cannot
-/// run meanwhile, and with several.
+/// The total number of hints before a thread sleeps: on a single CPU, where the holder cannot run
+/// while this thread spins, and on several.
 const SPIN_ALONE: u32 = 32;
 const SPIN: u32 = 2000;
 static SPIN_LIMIT: Knob = Knob::new(SPIN);
@@ -71,9 +71,9 @@ static SPIN_LIMIT: Knob = Knob::new(SPIN);
 /// Prepares the process for locks that sleep, once. Runtimes and channels call this when they are
 /// created.
 ///
-/// Registering for the fence takes microseconds in a process with one thread, milliseconds later.
-/// Reading the number of CPUs takes 0.1 ms, because it reads files. A thread that waits must do
-/// neither.
+/// Registering for the fence takes microseconds as long as the process has one thread, and
+/// milliseconds afterwards. Reading the number of CPUs takes 0.1 ms, because it reads files. A
+/// thread that waits must do neither.
 #[inline]
 pub(crate) fn prepare() {
     static PREPARED: Once = Once::new();

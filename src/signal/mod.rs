@@ -368,7 +368,7 @@ fn require(caught: io::Result<()>) {
 #[derive(PartialEq)]
 enum Delivered {
     Taken,
-    /// Taken, and the subscription has ended.
+    /// The subscription took the signal, and has ended.
     TakenLast,
     /// The subscription had ended before.
     Over,
@@ -390,8 +390,8 @@ impl To {
     }
 }
 
-/// Delivers a signal that has arrived. Returns false if nothing waits for it any longer; the caller
-/// then gives it its previous effect.
+/// Delivers a signal that has arrived. Returns false if nothing waits for the signal any longer;
+/// then the caller lets the signal have its previous effect.
 fn deliver(number: i32) -> bool {
     let signal = Signal::of_number(number);
     let mut state = lock(&STATE);

@@ -22,9 +22,9 @@ use crate::random::Seeded;
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Strategy {
-    /// Before every operation, any runnable goroutine may be chosen. Each run draws its odds: in
-    /// some runs goroutines take turns, in some a goroutine may stay behind while another one takes
-    /// many steps, in some all goroutines are equally likely.
+    /// Before every operation, any runnable goroutine may be chosen. The odds differ from run to
+    /// run: in some runs goroutines take turns, in some a goroutine may stay behind while another
+    /// one takes many steps, in some all goroutines are equally likely.
     #[default]
     Random,
     /// The goroutine with the highest priority runs until it waits. Priorities are random; at
@@ -37,8 +37,8 @@ pub enum Strategy {
         /// The number of events whose order makes the bug: 2 or 3 find most bugs.
         depth: usize,
     },
-    /// Goroutines take turns, one operation each, in the order in which they were woken. `select!`
-    /// still draws from the seed.
+    /// Goroutines take turns, one operation each, in the order in which they were woken. The choice
+    /// of a `select!` is still random, from the seed.
     RoundRobin,
 }
 
@@ -76,11 +76,11 @@ impl Question {
     }
 }
 
-/// The number of choices of a run among more than one goroutine.
+/// The number of choices in a run at which more than one goroutine could be chosen.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Choices {
     all: usize,
-    /// Those before an operation.
+    /// The number of those choices that were made before an operation.
     operations: usize,
 }
 
@@ -124,8 +124,8 @@ impl Lengths {
     }
 }
 
-/// The kind of choices that the points of a run are drawn from. Most bugs need a point before an
-/// operation; but sometimes a goroutine that continues after a wait must be late as well.
+/// The kind of choices among which the points of a run are drawn. Most bugs need a point before an
+/// operation; but some need a goroutine to be late that continues after a wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Points {
     All,
@@ -171,7 +171,7 @@ impl Seed {
         })
     }
 
-    /// Returns the kind of choices that the points of a run with [`Strategy::Pct`] are drawn from.
+    /// Returns the kind of choices among which a run with [`Strategy::Pct`] draws its points.
     fn points(self) -> Points {
         if self.0 % 8 == 7 { Points::All } else { Points::Operations }
     }
@@ -189,10 +189,11 @@ impl Seed {
 
 /// The number of priorities that can be drawn.
 const DRAWN: usize = 1 << 31;
-/// After each so many yields of a run, the goroutine that yields gets the lowest priority.
+/// At each yield whose number in the run is a multiple of this, the yielding goroutine gets the
+/// lowest priority.
 const YIELDS: u32 = 4;
-/// After each so many choices all priorities are drawn anew. So the goroutine with the lowest one
-/// makes progress even if the others wait only for each other.
+/// The number of choices after which all priorities are drawn anew, so that the goroutine with the
+/// lowest one makes progress even if the others wait only for each other.
 const REDRAWN: u64 = 2_000;
 
 /// The state of a strategy in a run.
@@ -209,24 +210,25 @@ pub(super) enum Chooser {
 /// behind while another one takes many steps.
 #[derive(Clone, Copy, Debug)]
 struct Way {
-    /// The chance of 16 that the running goroutine goes on. If `None`, all runnable goroutines have
-    /// the same chance.
+    /// The chance, in sixteenths, that the running goroutine goes on. If `None`, all runnable
+    /// goroutines have the same chance.
     goes_on: Option<usize>,
-    /// The chance of 16 that a goroutine that yields stays behind: in the next choices it runs only
-    /// if no other can.
+    /// The chance, in sixteenths, that a goroutine that yields stays behind: in the next choices it
+    /// runs only if no other can.
     stays: usize,
-    /// The number of those choices is drawn up to a power of two, whose exponent is drawn up to
-    /// this.
+    /// The maximum exponent in the number of those choices: an exponent up to this is drawn, and
+    /// then a number up to that power of two.
     doublings: usize,
-    /// The chance of 16 that the goroutine that has been runnable for longest comes next; otherwise
-    /// any may.
+    /// The chance, in sixteenths, that the goroutine that has been runnable for longest is chosen;
+    /// otherwise any runnable goroutine may be.
     turns: usize,
-    /// The chance of 16 that a woken goroutine, if it is drawn, does not run before the running
-    /// one.
+    /// The chance, in sixteenths, that a woken goroutine, if it is drawn, does not run before the
+    /// running one.
     later: usize,
 }
 
-/// One for each eighth of the runs. `benches/README.md` says what they find, compared with shuttle.
+/// The odds, one for each eighth of the runs. `benches/README.md` compares with shuttle what they
+/// find.
 const WAYS: [Way; 8] = [TURNS, TURNS, TURNS, LONG, LONG, LONG, EVEN, EVEN];
 const TURNS: Way = Way { goes_on: Some(0), stays: 12, doublings: 1, turns: 12, later: 8 };
 const LONG: Way = Way { goes_on: Some(1), stays: 8, doublings: 3, turns: 14, later: 4 };
@@ -301,14 +303,14 @@ pub(super) struct Pct {
     rng: Seeded,
     /// By id; 0 for a goroutine without one.
     priorities: Vec<i64>,
-    /// The choices of that kind at which the priority of the running goroutine is lowered, the
-    /// first one last.
+    /// The numbers of the choices of this `kind` at which the priority of the running goroutine is
+    /// lowered, in descending order.
     points: Vec<u64>,
     kind: Points,
     counted: u64,
-    /// If true, the goroutine gets the lowest priority at each point, so another one certainly runs
-    /// there. If false, the priorities of all points are drawn, so every order among them is
-    /// possible.
+    /// If true, each point gives its goroutine a priority below all others, so another goroutine
+    /// runs there. If false, the priorities that the points give are in random order, so any of the
+    /// goroutines that were at a point may run.
     descends: bool,
     lowered: i64,
     asked: u64,
@@ -384,7 +386,7 @@ impl Pct {
         }
     }
 
-    /// Lowers the priority of a goroutine at a point, below that of every goroutine without one.
+    /// Lowers the priority of a goroutine at a point, below that of all that were at no point.
     fn lower(&mut self, id: u64) {
         self.lowered += 1;
         self.priorities[id as usize] = if self.descends { -self.lowered } else { -self.draw() };
@@ -485,8 +487,8 @@ impl Chooser {
     }
 }
 
-/// Identifies a choice whatever the course of the run: the nth choice that followed on this
-/// goroutine.
+/// Identifies a choice independently of the course of the run, as the nth choice that followed a
+/// step of this goroutine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Key {
     pub(super) goroutine: u64,
@@ -503,8 +505,8 @@ pub(super) enum Target {
     Outrun,
 }
 
-/// A choice other than the usual one, which is to go on, or else the goroutine that has been
-/// runnable for longest.
+/// A choice that deviates from the usual one. The usual choice is that the running goroutine goes
+/// on or, if it cannot, that the one that has been runnable for longest runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Deviation {
     pub(super) key: Key,

@@ -188,7 +188,7 @@ impl<T> OnceCell<T> {
         }
     }
 
-    /// Waits for the turn, then returns the value. Makes it if there is none.
+    /// Waits for the turn, then returns the value. Initialises the cell if it is empty.
     async fn init<F, Fut, E>(&self, f: F, site: &'static Location<'static>) -> Result<&T, E>
     where
         F: FnOnce() -> Fut,
@@ -228,8 +228,8 @@ impl<T> OnceCell<T> {
 }
 
 pin_project! {
-    /// Checks for the value, and runs the slow path if there is none. The state of an `async` block
-    /// would cost more than the check.
+    /// Checks for the value, and runs the slow path if there is none. This is not an `async` block,
+    /// because its state would cost more than the check.
     #[project = FirstLookProjection]
     #[project_replace = FirstLookOwned]
     enum FirstLook<'a, T, Slow, Found, F> {
