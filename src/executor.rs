@@ -1430,15 +1430,6 @@ impl Executor {
                 && !executor.closing.load(Ordering::Relaxed)
         })
     }
-
-    /// Ends a goroutine without polling it again: its future is dropped here.
-    pub(crate) fn discard(&'static self, task: Task) {
-        let _entered = self.make_current();
-        task.metadata().set_aborted();
-        let polling = Self::set_polling(true);
-        coop::keep_waker(|| Worker::with(|w| w.run_task(task)));
-        Self::set_polling(polling);
-    }
 }
 
 pub(crate) mod census;

@@ -1,5 +1,5 @@
-//! Platform-dependent functions: fences, a thread's CPU clock, handlers of forks and of the console,
-//! prefetching, the allocator's reserve.
+//! Platform-dependent functions: fences, a thread's CPU clock, handlers of forks and of the
+//! console, prefetching, the allocator's reserve.
 //!
 //! Miri, which supports neither `membarrier(2)` nor a thread's clock, uses the fallbacks for other
 //! systems.

@@ -366,6 +366,11 @@ const CAP_EXAMPLE: usize = 95;
 /// An example in a directory of its own is a program; this is for each of its files.
 const CAP_PROGRAM: usize = 170;
 
+/// Columns that a line of `src/` may have. rustfmt leaves comments, strings and macros as they are.
+const COLUMNS: usize = 100;
+/// Lines that an unsafe block may have: each proof is about one step.
+const CAP_UNSAFE: usize = 8;
+
 /// The reason of an `unsafe` must begin within this many lines above it.
 const REASON_WITHIN: usize = 10;
 
@@ -579,6 +584,36 @@ fn no_source_outgrows_its_cap() {
                 lines <= CAP_PROGRAM,
                 "{}: {lines} lines, at most {CAP_PROGRAM} are wanted",
                 path.display()
+            );
+        }
+    }
+}
+
+#[test]
+fn no_line_of_src_is_too_long() {
+    for (module, text) in sources() {
+        for (at, line) in text.lines().enumerate() {
+            let columns = line.chars().count();
+            assert!(columns <= COLUMNS, "src/{module}, line {}: {columns} columns", at + 1);
+        }
+    }
+}
+
+#[test]
+fn unsafe_blocks_are_short() {
+    for (module, text) in sources().iter().filter(|(module, _)| !is_proof(module)) {
+        let lines: Vec<&str> = text.lines().collect();
+        for (at, line) in lines.iter().enumerate() {
+            if !code(line).trim_end().ends_with("unsafe {") {
+                continue;
+            }
+            let indent = line.len() - line.trim_start().len();
+            let ends = |line: &&&str| !line.starts_with(&format!("{:indent$}}}", ""));
+            let length = 2 + lines[at + 1..].iter().take_while(ends).count();
+            assert!(
+                length <= CAP_UNSAFE,
+                "src/{module}, line {}: an unsafe block of {length} lines, at most {CAP_UNSAFE}",
+                at + 1
             );
         }
     }

@@ -6,7 +6,8 @@ use std::sync::atomic::Ordering;
 use std::task::Waker;
 use std::time::Duration;
 
-use super::{EXECUTORS, Executor, Sched, Worker};
+use super::{EXECUTORS, Executor, Sched, Task, Worker};
+use crate::coop;
 use crate::panics::{contain, lock};
 use crate::threads;
 use crate::timer::driver;
@@ -116,5 +117,14 @@ impl Executor {
         self.ended.notify_all();
         contain(|| drop(hooks));
         true
+    }
+
+    /// Ends a goroutine without polling it again: its future is dropped here.
+    pub(crate) fn discard(&'static self, task: Task) {
+        let _entered = self.make_current();
+        task.metadata().set_aborted();
+        let polling = Self::set_polling(true);
+        coop::keep_waker(|| Worker::with(|w| w.run_task(task)));
+        Self::set_polling(polling);
     }
 }
