@@ -395,8 +395,8 @@ impl Executor {
         }
     }
 
-    /// In each process that is forked from now on, the thread has no runtime, and no processor even
-    /// if it is a worker.
+    /// From now on, a fork resets the state of the child's only thread: it has no runtime and, even
+    /// if it was a worker, no processor.
     fn watch_forks() {
         extern "C" fn forget() {
             Worker::with(|w| {

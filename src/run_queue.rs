@@ -118,8 +118,9 @@ impl<T> RunQueue<T> {
         })
     }
 
-    /// Calls `soon` and then `f` with each item. The items of the `shared` queue are taken and
-    /// pushed back one after the other, so a thread that looks for work meanwhile may miss some.
+    /// Calls `f` with each item, and `soon`, which may prefetch the item, a few items earlier. The
+    /// items of the `shared` queue are taken and pushed back one after the other, so a thread that
+    /// looks for work meanwhile may miss some.
     ///
     /// # Safety
     ///
@@ -280,8 +281,8 @@ impl GlobalQueue {
         }
     }
 
-    /// Takes up to `n` goroutines: returns the first, and passes the others to `keep` until that
-    /// returns one.
+    /// Takes up to `n` goroutines: returns the first, and passes the others to `keep`. A goroutine
+    /// that `keep` rejects goes back to the front of the queue and ends the batch.
     pub(crate) fn take(
         &self,
         n: usize,

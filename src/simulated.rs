@@ -141,7 +141,7 @@ impl Drop for Entered {
     }
 }
 
-/// Returns the id in its run of a goroutine that has that number in the process.
+/// Returns the id, in its run, of the goroutine that has this number in the process.
 pub(crate) fn in_run(name: u64) -> u64 {
     name % Header::IDS
 }

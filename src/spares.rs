@@ -1,9 +1,9 @@
 //! The workers without a processor, the jobs that they run, and the wishes for more workers.
 //!
-//! A wake that needs a worker calls one. If none is parked, the wake records a wish. The next
-//! worker that is about to park fulfils it, or the monitor does so by starting a thread. One lock
-//! is held for a few pointer moves, so a wake never waits for the start of a thread or for the
-//! scheduler's lock.
+//! A wake that needs a worker *calls* one: it unparks a parked worker or, if none is parked,
+//! records a *wish*. The next worker that is about to park fulfils the wish, or the monitor does so
+//! by starting a thread. One lock is held for a few pointer moves, so a wake never waits for the
+//! start of a thread or for the scheduler's lock.
 //!
 //! A job is code that blocks its thread. It is handed to a parked worker; if there is none, the
 //! monitor starts a thread; at the limit, the job is queued. As many threads as there are
@@ -32,14 +32,15 @@ struct State<J> {
     parked: Vec<Arc<Parker>>,
     /// The parked worker that sleeps only until the next timer, and that time.
     sleeper: Option<(Arc<Parker>, Time)>,
-    /// Workers that were parked, with the jobs that they were handed.
+    /// Workers that have been unparked to run a job, each with its job.
     handed: Vec<(Arc<Parker>, Job<J>)>,
     wishes: usize,
     jobs: VecDeque<Job<J>>,
     /// The number of jobs that run or were handed to a worker.
     running: usize,
-    /// The number of threads, and of those among them that are starting and have not arrived.
+    /// The number of threads, including those that are starting.
     threads: usize,
+    /// The number of threads that have not begun to run yet.
     starting: usize,
     handles: Vec<JoinHandle<()>>,
     /// Threads whose thread-locals have been dropped.
@@ -71,11 +72,11 @@ struct Limits {
 /// The result of parking a worker.
 #[derive(Debug)]
 pub(crate) enum Roused<J> {
-    /// It was called.
+    /// It was called, to search for work.
     Called,
     /// It has a job to run.
     Job(Job<J>),
-    /// Its time is over.
+    /// The time until which it may sleep has come.
     Timeout,
     /// The thread must end.
     End,
@@ -208,12 +209,12 @@ impl<J> Spares<J> {
         is_open
     }
 
-    /// Parks the worker `me`, by `sleep`, until it is called, has a job, or the time `until` has
-    /// come. If no parked worker sleeps until the next timer, which is due at `earliest`, this one
-    /// does. A worker that `is_last` is called only if no other one is parked.
+    /// Parks the worker `me` by calling `sleep`, until the worker is called, is handed a job, or
+    /// the time `until` has come. If no parked worker sleeps until the next timer, which is due at
+    /// `earliest`, this one does. If `is_last`, the worker is called only if no other one is parked.
     ///
-    /// Without `for_jobs` the worker, which has just run goroutines, leaves jobs to others, if
-    /// threads can be started for them.
+    /// Without `for_jobs`, the worker takes no queued job if a thread can be started for it,
+    /// because the worker has just run goroutines.
     pub(crate) fn park_by(
         &self,
         me: &Arc<Parker>,
@@ -298,9 +299,9 @@ impl<J> Spares<J> {
 
     // ---------------------------------------------------------------------------- for the monitor
 
-    /// Returns the numbers of the threads that must be started, as far as the limit allows. From
-    /// now on they count as threads. At the limit, parked workers run the jobs, because a thread
-    /// that was started for a job may run goroutines now.
+    /// Returns the numbers, for their names, of the threads that must be started, as far as the
+    /// limit allows. From now on they count as threads. At the limit, the queued jobs are handed to
+    /// parked workers, because a thread that was started for a job may run goroutines now.
     pub(crate) fn begin_starts(&self) -> Range<usize> {
         let mut state = self.lock();
         if state.room_for_threads() + state.starting == 0 {
@@ -315,8 +316,8 @@ impl<J> Spares<J> {
         state.threads - count..state.threads
     }
 
-    /// Records that the system has refused a thread. Its wish remains open. A parked worker runs
-    /// the job that was left to the thread.
+    /// Records that the system has refused a thread. The wish for it remains open. If it was to run
+    /// a job, a parked worker runs that job.
     pub(crate) fn refused(&self) {
         let mut state = self.lock();
         state.refuses = true;
@@ -416,7 +417,7 @@ impl<J> Spares<J> {
         wishes
     }
 
-    /// Resets it to the state of a new one.
+    /// Resets `self` to the state of a new `Spares`.
     pub(crate) fn reset(&self) {
         *self.lock() = State::new();
     }

@@ -24,8 +24,8 @@ pub(crate) fn start(
     start_as(name, Some(Counted::new()), main)
 }
 
-/// As [`start`], for a thread that wakes goroutines because of events outside the process: it is
-/// not counted, so no deadlock is proved while it runs.
+/// As [`start`], for a thread that wakes goroutines because of events outside the process. The
+/// thread is not counted as one of this crate, so no deadlock is proved while it runs.
 #[cfg(all(feature = "net", unix, not(any(miri, gopark_loom))))]
 pub(crate) fn start_for_outside(
     name: String,
@@ -135,9 +135,9 @@ impl Drop for Leaving {
     }
 }
 
-/// Calls `left` when every other thread-local of this thread has been dropped: then a join does not
-/// wait. The thread must not have used a thread-local with a destructor before, because they are
-/// dropped in the reverse order of their first uses.
+/// Calls `left` when every other thread-local of this thread has been dropped, so that a join does
+/// not wait for destructors. The thread must not have used a thread-local with a destructor before,
+/// because thread-locals are dropped in the reverse order of their first uses.
 pub(crate) fn when_left(left: impl Fn(ThreadId) + 'static) {
     LEAVING.with(|leaving| {
         let thread = thread::current().id();
@@ -145,18 +145,18 @@ pub(crate) fn when_left(left: impl Fn(ThreadId) + 'static) {
     });
 }
 
-/// Pairs of runtimes, by their indices: a thread of the first waits in the `shutdown` of the
-/// second.
+/// Pairs of runtimes, by their indices: a thread of the first runtime waits in the `shutdown` of
+/// the second one.
 static WAITING: Mutex<Vec<(u16, u16)>> = Mutex::new(Vec::new());
 
-/// A guard: this thread waits for the end of the second runtime. The first is the runtime to which
-/// the thread belongs, if any.
+/// A guard for a wait of this thread. `.0` is the runtime to which the thread belongs, if any; `.1`
+/// is the runtime for whose end it waits.
 pub(crate) struct Waiting(Option<u16>, u16);
 
 impl Waiting {
-    /// Begins a wait for the end of `target`, of a thread that belongs to `home`. Returns `None` if
-    /// the end may depend on this thread: because it is a service thread, or belongs to `target`,
-    /// or to a runtime for which `target` waits, directly or through others.
+    /// Begins a wait of this thread, which belongs to `home`, for the end of `target`. Returns
+    /// `None` if that end may depend on this thread: because it is a service thread, or belongs to
+    /// `target`, or to a runtime for which `target` waits, directly or through others.
     pub(crate) fn begin(home: Option<u16>, target: u16) -> Option<Self> {
         if is_service() {
             return None;

@@ -48,8 +48,8 @@ pub(crate) fn left_in(executor: &'static Executor, what: &str) -> String {
     report(&info::collect(std::iter::once(executor)), what)
 }
 
-/// For each runtime, the goroutines that were parked at the end of its last main's last poll. A
-/// goroutine that this poll has woken counts as parked, because main has not waited for it.
+/// For each runtime, the goroutines that were parked when its last main returned. A goroutine that
+/// main woke in its last poll counts as parked, because main has not waited for it.
 static AT_RETURN: Mutex<Vec<AtReturn>> = Mutex::new(Vec::new());
 
 struct AtReturn {
@@ -72,8 +72,8 @@ impl AtReturn {
     }
 }
 
-/// Returns the observer of mains that `GOPARK_DEBUG=leaks` needs. It makes the goroutines that a
-/// main wakes stay in its processor's queue until the end of the poll.
+/// Returns the observer of mains that `GOPARK_DEBUG=leaks` needs. Goroutines that an observed main
+/// wakes stay in its processor's queue until its poll ends.
 pub(crate) fn of_mains() -> Option<&'static Observer> {
     const OBSERVER: &Observer = &Observer {
         begins: || Executor::keep_queue(true),

@@ -23,9 +23,9 @@
 //! * `deadlock=report`, `deadlock=crash`, `deadlock=off`: as [`OnDeadlock`](crate::OnDeadlock)
 //!   `::Report`, `Crash`, `Ignore`.
 //! * `leaks=report`: when the last `block_on` of a runtime returns, lists the goroutines that are
-//!   still parked, or that only the end of main has woken. A goroutine of the second kind is not
-//!   listed if another worker has run it meanwhile, as it may if
-//!   [`block_on_local`](crate::block_on_local) polls main, or if main has received what it sent.
+//!   still parked, and those that were parked until the end of main woke them. One that was woken
+//!   is not listed if main has received the value that it was sending, or if another worker has run
+//!   it meanwhile (possible if [`block_on_local`](crate::block_on_local) polls main).
 //!   `leaks=crash` panics with the list.
 //! * `locks=on`, `locks=off`: each `Mutex` and `RwMutex` records its holders and where they locked
 //!   it, for the reports; and each channel is listed, so that [`goroutines`] returns [its

@@ -268,7 +268,7 @@ pub(super) fn accepted<T>(mut accept: impl FnMut() -> io::Result<T>) -> io::Resu
     }
 }
 
-/// Returns true if there is no descriptor, or no memory, for a connection.
+/// Returns true if the error means that there is no descriptor, or no memory, for a connection.
 fn is_exhausted(error: &io::Error) -> bool {
     #[cfg(unix)]
     let is_known = [libc::EMFILE, libc::ENFILE, libc::ENOBUFS, libc::ENOMEM, libc::ENOSPC]
@@ -282,14 +282,14 @@ fn is_exhausted(error: &io::Error) -> bool {
     is_known
 }
 
-/// The first and the longest delay of an accept that finds no descriptor. Go's `http.Server` waits
-/// as long.
+/// The first and the longest delay after which an accept is tried again when the process is out of
+/// descriptors or memory: those of Go's `http.Server`.
 const FIRST_DELAY: Duration = Duration::from_millis(5);
 const LONGEST_DELAY: Duration = Duration::from_secs(1);
 
 pin_project! {
-    /// The future of an [`Operation`] that accepts. While there is no descriptor, it tries again
-    /// after a delay.
+    /// The future of an [`Operation`] that accepts. If the process is out of descriptors or memory,
+    /// it tries again after a delay.
     pub(super) struct Accepting<'a, O> {
         #[pin]
         attempts: Attempts<'a, O>,
