@@ -196,8 +196,8 @@ extern "C" fn note_unwinding_slow() {
     });
 }
 
-/// Ends the unwinding of a goroutine that has woken others while it unwound, and no longer unwinds:
-/// it has caught the panic, and will not crash the runtime.
+/// Called when the running goroutine has caught a panic. If it had woken others while it unwound,
+/// reports that it no longer unwinds, and so will not crash the runtime because of this panic.
 pub(crate) fn note_caught() {
     if LOCAL.with(|l| l.unwinding.get() != 0) && !std::thread::panicking() {
         end_unwinding();

@@ -28,8 +28,8 @@ const LONG_POLL: Duration = Duration::from_micros(35);
 
 /// How long a thief watches a processor.
 const WATCH: Duration = Duration::from_micros(5);
-/// A thief watches a queue of at most so many goroutines, and leaves it alone if its owner will
-/// drain it in at most [`DRAINED_IN`] times [`WATCH`].
+/// A thief watches a queue that has at most this many goroutines, and leaves it alone if its owner
+/// will drain it in at most [`DRAINED_IN`] times [`WATCH`].
 const SHORT_QUEUE: usize = 16;
 const DRAINED_IN: usize = 10;
 /// Checks of the monitor for which goroutines stay at a processor that keeps them: a tenth of a

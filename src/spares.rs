@@ -211,7 +211,7 @@ impl<J> Spares<J> {
 
     /// Parks the worker `me` by calling `sleep`, until the worker is called, is handed a job, or
     /// the time `until` has come. If no parked worker sleeps until the next timer, which is due at
-    /// `earliest`, this one does. If `is_last`, the worker is called only if no other one is parked.
+    /// `earliest`, this one does. If `is_last`, other parked workers are called before this one.
     ///
     /// Without `for_jobs`, the worker takes no queued job if a thread can be started for it,
     /// because the worker has just run goroutines.

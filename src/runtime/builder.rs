@@ -184,7 +184,7 @@ impl Builder {
     ///
     /// # Errors
     ///
-    /// * The operating system's error, if it gives no thread.
+    /// * The operating system's error, if it refuses to start a thread.
     /// * [`InvalidInput`](io::ErrorKind::InvalidInput) if the threads' name contains a zero byte.
     /// * [`Other`](io::ErrorKind::Other) if 4096 runtimes are alive.
     /// * [`Unsupported`](io::ErrorKind::Unsupported) in a [forked process](Runtime#forking).

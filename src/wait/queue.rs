@@ -193,8 +193,8 @@ impl<X> Queue<X> {
     }
 
     /// Unlinks the waiter at the front and makes it the owner of what it waits for. Returns `None`
-    /// if the queue is empty, else the waker. The waker is `None` if the waiter was already
-    /// notified, and therefore is already being woken.
+    /// if the queue is empty, `Some(None)` if the waiter was notified before and so is already being
+    /// woken, and otherwise its waker.
     #[must_use = "the waker must be woken after the lock has been released"]
     pub(crate) fn grant_front(&mut self) -> Option<Option<TaskWaker>> {
         // SAFETY: the lock is held.
@@ -237,8 +237,8 @@ impl<X> Queue<X> {
     }
 }
 
-/// A later poll of a waiting future. Returns true if `waiter` has got what it waits for. If not, it
-/// keeps its place, and the task of `cx` is woken when that changes.
+/// Polls a waiting future again. Returns true if `waiter` has got what it waits for. If not,
+/// `waiter` keeps its place, and the task of `cx` will be woken when it is notified or granted.
 ///
 /// `settle` is called under the lock, at most twice, because the waker of `cx` must be cloned
 /// outside of it. Its `bool` argument is true at the last call: if that returns false, the waiter

@@ -372,8 +372,8 @@ impl<T> Waiter<T> {
         unsafe { Self::with_owner(this.as_ptr(), claim) }
     }
 
-    /// Counts a queued waiter out of its select, for a close. Returns true if it was the last case
-    /// that was on, and is claimed.
+    /// Counts a queued waiter out, for a close: its select has one case less that is on. Returns
+    /// true if it was the last one, and is claimed.
     ///
     /// # Safety
     ///
@@ -462,7 +462,7 @@ impl<T> WaitQueue<T> {
     ///
     /// # Safety
     ///
-    /// As of the function for variant `WHAT`.
+    /// As for the function of the variant `WHAT`.
     #[inline(always)]
     unsafe fn claim_for<const WHAT: u8>(&self, own: *const Token) -> Option<NonNull<Waiter<T>>> {
         let mut at = self.front();
