@@ -663,57 +663,12 @@ impl<T> Core<T> {
         self.room.store(room.wrapping_add_signed(by), Ordering::Relaxed);
     }
 
-    /// Like [`return_unclaimed`](Self::return_unclaimed), but takes the lock.
+    /// Like [`Held::return_unclaimed`], but takes the lock.
     pub(super) fn give_back(&self, value: T, number: usize) {
         let mut node = Some(Node::new());
         let (value, woken) = self.held().return_unclaimed(value, number, &mut node);
         woken.wake();
         drop((value, node));
-    }
-
-    /// Returns a value that was handed to a receive which then was dropped. The value goes to the
-    /// next waiting receiver, or else back to its place in the order of sending. If no receiver
-    /// handle is left or the value is void, the caller gets it and must drop it outside the lock.
-    ///
-    /// # Safety
-    ///
-    /// The lock is held.
-    unsafe fn return_unclaimed(
-        &self,
-        value: T,
-        number: usize,
-        node: &mut Option<Box<Node<T>>>,
-    ) -> (Option<T>, Woken) {
-        // SAFETY: the lock is held.
-        let st = unsafe { self.state() };
-        let is_void = |extras: &Extras<T>| {
-            extras.source.is_some() && (number.wrapping_sub(extras.voided_through) as isize) <= 0
-        };
-        if st.extras.as_deref().is_some_and(is_void) {
-            return (Some(value), Woken::NONE);
-        }
-        // SAFETY: the lock is held; the value is handed to a claimed receiver next.
-        if let Some(receiver) = unsafe { self.recvq.claim(ptr::null()) } {
-            // SAFETY: the receiver was just claimed.
-            return (None, unsafe { Self::give_to(receiver, value, number) });
-        }
-        if self.count(Side::Receive).load(Ordering::Relaxed) == 0 {
-            return (Some(value), Woken::NONE);
-        }
-        match st.extras.as_mut().and_then(|extras| extras.source.as_mut()) {
-            Some(source) => source.give_back(value),
-            None => {
-                let node = node.take().expect("made for a value that was handed over");
-                st.unclaimed.insert(node, value, number);
-                st.rare = true;
-                self.add_len(1);
-                if self.capacity == 0 {
-                    // From now on `seems_ready_to_recv` must not rely on `sendq` alone.
-                    self.set(RETURNED);
-                }
-            }
-        }
-        (None, st.watchers())
     }
 
     /// Closes the channel. Returns false if it was closed already.
@@ -864,15 +819,90 @@ impl<T> Held<'_, T> {
         (attempt, value)
     }
 
-    /// [`Core::return_unclaimed`].
+    /// Releases the lock for [`Core::maintain`].
+    pub(super) fn maintain(&mut self) {
+        // SAFETY: the lock is held, and is acquired again below.
+        unsafe { self.core.lock.unlock() };
+        self.core.maintain();
+        self.core.lock.lock();
+    }
+
+    /// Adds a value to the buffer, which must have a place that is not reserved. If the buffer is
+    /// full, first takes out its oldest value, and returns it. Returns `value` if the channel is
+    /// unready.
+    pub(super) fn rotate(&mut self, value: T) -> Result<Option<T>, T> {
+        let (len, room) = (self.buffered(), self.core.room.load(Ordering::Relaxed));
+        assert!(room != 0, "the buffer has a place");
+        // SAFETY: if the buffer is full, a value is taken out before one is added.
+        if unsafe { self.buffer.make_room() }.is_err() {
+            return Err(value);
+        }
+        let mut first = None;
+        if len < room {
+            self.core.add_len(1);
+        } else {
+            // SAFETY: the buffer holds `len` values, at least `room`, which is not 0.
+            match unsafe { self.buffer.pop(len) } {
+                Ok(value) => first = Some(value),
+                Err(_) => return Err(value),
+            }
+        }
+        // SAFETY: the buffer holds fewer than `room` values, and has been made ready for one.
+        let added = unsafe { self.buffer.push(|| value) };
+        debug_assert!(added.is_ok(), "there is room");
+        Ok(first)
+    }
+
+    /// Returns the number of values in the buffer.
+    pub(super) fn buffered(&self) -> usize {
+        self.core.len.load(Ordering::Relaxed) - self.unclaimed.len()
+    }
+
+    /// Takes out the oldest unclaimed value.
+    pub(super) fn take_unclaimed(&mut self) -> Option<T> {
+        let oldest = self.unclaimed.pop()?;
+        self.core.add_len(-1);
+        Some(oldest)
+    }
+
+    /// Returns a value that was handed to a receive which then was dropped. The value goes to the
+    /// next waiting receiver, or else back to its place in the order of sending. If no receiver
+    /// handle is left or the value is void, the caller gets it and must drop it outside the lock.
     pub(super) fn return_unclaimed(
         &mut self,
         value: T,
         number: usize,
         node: &mut Option<Box<Node<T>>>,
     ) -> (Option<T>, Woken) {
-        // SAFETY: as for `take`.
-        unsafe { self.core.return_unclaimed(value, number, node) }
+        let core = self.core;
+        let is_void = |extras: &Extras<T>| {
+            extras.source.is_some() && (number.wrapping_sub(extras.voided_through) as isize) <= 0
+        };
+        if self.extras.as_deref().is_some_and(is_void) {
+            return (Some(value), Woken::NONE);
+        }
+        // SAFETY: the lock is held; the value is handed to a claimed receiver next.
+        if let Some(receiver) = unsafe { core.recvq.claim(ptr::null()) } {
+            // SAFETY: the receiver was just claimed.
+            return (None, unsafe { Core::give_to(receiver, value, number) });
+        }
+        if core.count(Side::Receive).load(Ordering::Relaxed) == 0 {
+            return (Some(value), Woken::NONE);
+        }
+        match self.extras.as_mut().and_then(|extras| extras.source.as_mut()) {
+            Some(source) => source.give_back(value),
+            None => {
+                let node = node.take().expect("made for a value that was handed over");
+                self.unclaimed.insert(node, value, number);
+                self.rare = true;
+                core.add_len(1);
+                if core.capacity == 0 {
+                    // From now on `seems_ready_to_recv` must not rely on `sendq` alone.
+                    core.set(RETURNED);
+                }
+            }
+        }
+        (None, self.watchers())
     }
 
     /// Arms the source, if there is one and a receive or a stream waits.

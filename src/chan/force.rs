@@ -1,12 +1,9 @@
 //! A send that replaces the oldest value of a full channel.
 
-use std::ptr;
-
-use super::core::{Attempt, Core};
+use super::core::{Attempt, Held};
 use super::{SendError, Sender};
 use crate::coop;
-use crate::loom::atomic::Ordering;
-use crate::wait::waiter::Woken;
+use crate::loom::atomic::{AtomicUsize, Ordering};
 
 impl<T> Sender<T> {
     /// Sends `value` without waiting, replacing the oldest value if the channel is full.
@@ -38,26 +35,28 @@ impl<T> Sender<T> {
     /// assert_eq!(rx.try_iter().collect::<Vec<_>>(), [2, 3]);
     /// ```
     #[cfg_attr(feature = "sim", track_caller)]
-    pub fn force_send(&self, value: T) -> Result<Option<T>, SendError<T>> {
+    pub fn force_send(&self, mut value: T) -> Result<Option<T>, SendError<T>> {
         let Some(core) = self.handle.core() else { return Ok(Some(value)) };
         #[cfg(feature = "sim")]
         core.object.tried(std::panic::Location::caller());
         // Another thread may take the value without being woken.
         coop::note_unwinding();
-        let mut value = Some(value);
-        let held = core.lock.guard();
-        // SAFETY: the lock is held; one of the two takes the value, once.
-        let attempt = unsafe {
-            core.until_ready(|| match core.put(ptr::null(), || value.take().unwrap_unchecked()) {
-                Attempt::Blocked => core.replace_oldest(|| value.take().unwrap_unchecked()),
-                attempt => attempt,
-            })
+        let mut held = core.held();
+        let (attempt, value) = loop {
+            value = match held.put_ready(value) {
+                (Attempt::Blocked, Some(value)) => match held.replace_oldest(value, &core.room) {
+                    Ok(oldest) => return Ok(oldest),
+                    Err(value) => value,
+                },
+                result => break result,
+            };
+            held.maintain();
         };
         drop(held);
         match (attempt, value) {
-            (Attempt::Complete(oldest, woken), _) => {
+            (Attempt::Complete(_, woken), _) => {
                 woken.wake();
-                Ok(oldest)
+                Ok(None)
             }
             (Attempt::Closed, Some(value)) => Err(SendError(value)),
             (_, value) => Ok(value),
@@ -65,49 +64,32 @@ impl<T> Sender<T> {
     }
 }
 
-impl<T> Core<T> {
-    /// Puts a value into the full channel, and completes with the oldest value, which it takes out.
-    ///
-    /// # Safety
-    ///
-    /// The lock is held, and a send would have to wait. `value` is called at most once.
+impl<T> Held<'_, T> {
+    /// Puts a value into the full channel, and returns the oldest value, which it takes out:
+    /// `value` itself if the channel has no place for it. Returns it as the error if the channel is
+    /// unready.
     #[cold]
     #[inline(never)]
-    unsafe fn replace_oldest(&self, value: impl FnOnce() -> T) -> Attempt<T> {
-        let room = self.room.load(Ordering::Relaxed);
+    fn replace_oldest(&mut self, value: T, room: &AtomicUsize) -> Result<Option<T>, T> {
+        let room = room.load(Ordering::Relaxed);
         if room == 0 {
-            return Attempt::Blocked;
+            return Ok(Some(value));
         }
-        // SAFETY: the lock is held.
-        let st = unsafe { self.state() };
-        let in_buffer = self.len.load(Ordering::Relaxed) - st.unclaimed.len();
-        // SAFETY: if the buffer is full, a value is taken out before one is added.
-        if unsafe { st.buffer.make_room() }.is_err() {
-            return Attempt::Unready;
+        if self.buffered() < room && self.unclaimed.is_crowded() {
+            return Err(value);
         }
-        let oldest = if in_buffer < room {
-            if st.unclaimed.is_crowded() {
-                return Attempt::Unready;
-            }
-            st.unclaimed.pop()
-        } else {
-            // SAFETY: the buffer holds `in_buffer` values, at least `room`, which is not 0.
-            let Ok(first) = (unsafe { st.buffer.pop(in_buffer) }) else {
-                return Attempt::Unready;
-            };
-            if st.unclaimed.len() == 0 {
-                Some(first)
-            } else {
-                // `first` is older than the values in the buffer, and younger than all values
-                // that were handed over.
-                st.handoff_seq = st.handoff_seq.wrapping_add(1);
-                st.unclaimed.replace_oldest(first, st.handoff_seq)
+        let oldest = match self.rotate(value)? {
+            None => self.take_unclaimed(),
+            Some(first) if self.unclaimed.len() == 0 => Some(first),
+            Some(first) => {
+                // `first` is older than the values in the buffer, and younger than all values that
+                // were handed over.
+                let number = self.handoff_seq.wrapping_add(1);
+                self.handoff_seq = number;
+                self.unclaimed.replace_oldest(first, number)
             }
         };
-        // SAFETY: the buffer holds fewer values than it has places, as prepared above.
-        let added = unsafe { st.buffer.push(value) };
-        debug_assert!(added.is_ok(), "there is room");
-        st.rare = st.extras.is_some() || st.unclaimed.len() != 0;
-        Attempt::Complete(oldest, Woken::NONE)
+        self.rare = self.extras.is_some() || self.unclaimed.len() != 0;
+        Ok(oldest)
     }
 }
