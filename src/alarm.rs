@@ -23,11 +23,11 @@ pub(crate) unsafe fn register(node: &Node, due: Time, waker: TaskWaker) -> Optio
         Some(shard) => unsafe { shard.insert(node, due, waker) },
         None => Err(waker),
     });
-    match inserted {
-        Ok(()) => None,
-        // SAFETY: as above.
-        Err(waker) => unsafe { driver::insert(node, due, waker) },
-    }
+    let Err(waker) = inserted else { return None };
+    // SAFETY: as above; no shard has accepted the node.
+    let inserted = unsafe { driver::shard().insert(node, due, waker) };
+    assert!(inserted.is_ok(), "the driver's shard is never closed");
+    driver::inserted(due)
 }
 
 /// A wake-up at a point in time. Dropping it cancels it.

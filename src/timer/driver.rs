@@ -7,7 +7,7 @@ use std::task::Wake;
 use std::thread;
 use std::time::Duration;
 
-use super::shard::{Node, Shard, SleepState};
+use super::shard::{Shard, SleepState};
 use crate::clock::Time;
 use crate::fork;
 use crate::panics::lock;
@@ -72,21 +72,19 @@ impl Driver {
     }
 }
 
-/// Queues a node of a thread without a processor. Returns the driver's waker if its thread must be
-/// woken.
-///
-/// # Safety
-///
-/// As [`Shard::insert`].
+/// Returns the shard for the nodes of threads without a processor. It is never closed. Each
+/// insertion must be followed by a call of [`inserted`].
 #[track_caller]
-#[must_use = "wake it once every lock is released"]
-pub(crate) unsafe fn insert(node: &Node, due: Time, waker: TaskWaker) -> Option<TaskWaker> {
+pub(crate) fn shard() -> &'static Shard {
     fork::refuse();
-    let driver = &*DRIVER;
-    // SAFETY: passed on to the caller.
-    let inserted = unsafe { driver.shard.insert(node, due, waker) };
-    assert!(inserted.is_ok(), "this shard is never closed");
-    driver.sleep.wants_wake(due).then(|| TaskWaker::from(driver.kick.clone()))
+    &DRIVER.shard
+}
+
+/// Called after a node was inserted into the [`shard`]. Returns the driver's waker if its thread
+/// must be woken.
+#[must_use = "wake it once every lock is released"]
+pub(crate) fn inserted(due: Time) -> Option<TaskWaker> {
+    DRIVER.sleep.wants_wake(due).then(|| TaskWaker::from(DRIVER.kick.clone()))
 }
 
 /// Takes over the timers of a processor that no longer fires them. Returns false if the system
