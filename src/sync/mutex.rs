@@ -231,8 +231,7 @@ impl<T: ?Sized> Mutex<T> {
     /// assert_eq!(m.into_inner(), 2);
     /// ```
     pub fn get_mut(&mut self) -> &mut T {
-        // SAFETY: `&mut self` is unique, so there is no guard and no other access to the value.
-        unsafe { &mut *self.value.get() }
+        self.value.get_mut()
     }
 }
 
