@@ -136,8 +136,8 @@ pub(crate) fn poll_here(task: Task) {
 }
 
 /// The result of a goroutine. Dropping an unobserved panic reports it. If the destructor of the
-/// value panics, it unwinds where the handle is dropped; if there is no handle any longer, it
-/// counts as a panic of the goroutine.
+/// value panics, that panic unwinds where the handle is dropped; if there is no handle any longer,
+/// it counts as a panic of the goroutine.
 ///
 /// It is one word if the goroutine returns nothing, because the output must not enlarge the
 /// allocation of a small goroutine.

@@ -28,7 +28,7 @@
 //!
 //! * [`go`](crate::go()), [`go!`], [`go_named`], [`go_local`]: start a goroutine, a stackless
 //!   future. A [`JoinHandle`] joins or aborts it, a [`JoinSet`] several.
-//! * [`block_on`], [`block_on_local`]: run a main, and wait for it.
+//! * [`block_on`], [`block_on_local`]: run a main goroutine, and wait until it completes.
 #![cfg_attr(
     feature = "macros",
     doc = "* [`#[gopark::main]`](macro@main), [`#[gopark::test]`](macro@test): \
@@ -56,11 +56,12 @@
 )]
 #![cfg_attr(feature = "sim", doc = "* [`sim`]: deterministic simulation, for tests.")]
 //! * [`inspect`]: lists goroutines and finds leaked ones. [`OnDeadlock`] says what a deadlock does.
-//! * [`Runtime`], [`Builder`], [`Handle`]: a scheduler of your own. [`OnPanic`] says what an
-//!   unrecovered panic does.
+//! * [`Runtime`], [`Builder`], [`Handle`]: a runtime with its own threads and settings. [`OnPanic`]
+//!   says what an unrecovered panic does.
 //!
-//! Features: `macros` (on by default) has the two attributes, `net` sockets and signals, `hyper`
-//! and `tokio-io` the traits of those crates for sockets, `sim` deterministic simulation.
+//! Features: `macros`, on by default, adds the two attributes; `net` adds sockets and signals;
+//! `hyper` and `tokio-io` add the traits of hyper and tokio to the sockets; `sim` adds
+//! deterministic simulation.
 //!
 //! # Which runtime
 //!
@@ -80,7 +81,7 @@
 //!   value, keep a receiver until the last receive has completed or was dropped:
 //!   [`try_recv`](chan::Receiver::try_recv) then finds the value.
 //! * Channels serve their waiters in the order of arrival.
-//! * If a goroutine blocks its thread, the goroutines queued behind it soon run on another.
+//! * If a goroutine blocks its thread, the goroutines queued behind it soon run on another thread.
 //! * A panic is returned as a [`JoinError`] to the holder of the [`JoinHandle`]; otherwise
 //!   [`OnPanic`] decides.
 //! * Wakers, destructors and your code run outside every lock.

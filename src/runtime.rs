@@ -230,10 +230,9 @@ pub async fn gosched() {
 /// Sets the number of processors of the current runtime, that is, of goroutines that run at once,
 /// and returns the previous number. Go: `runtime.GOMAXPROCS`.
 ///
-/// 0 only returns the number. A change takes effect while goroutines run:
-/// processors are added or retired, and the queue of a retired one moves to the others. The default
-/// is the environment variable `GOMAXPROCS`, else [`num_cpu`]. The maximum is 1024; a larger value
-/// means 1024.
+/// 0 only returns the number. A change takes effect while goroutines run: processors are added or
+/// retired, and the queue of a retired one moves to the others. The default is the environment
+/// variable `GOMAXPROCS`, else [`num_cpu`]. The maximum is 1024; a larger value means 1024.
 ///
 /// # Examples
 ///

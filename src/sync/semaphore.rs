@@ -208,7 +208,8 @@ impl Semaphore {
     }
 
     /// Acquires `n` permits as [`acquire`](Self::acquire) does, but the permits own a reference to
-    /// the semaphore. They can move into a goroutine, or into a struct with what they stand for.
+    /// the semaphore. They can move into a goroutine, or into a struct together with the resource
+    /// that they limit.
     /// tokio: `acquire_many_owned`.
     ///
     /// # Cancellation

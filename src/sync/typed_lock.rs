@@ -157,8 +157,8 @@ macro_rules! access {
 }
 pub(super) use access;
 
-/// Implements the traits of an owned guard, and the `Request` whose future makes it from a
-/// reference to the [`Arc`](std::sync::Arc).
+/// Implements the traits of an owned guard, and the `Request` that is made from a reference to the
+/// [`Arc`](std::sync::Arc) and whose future returns the guard.
 macro_rules! owned_guard {
     (
         $guard:ident of $lock:ident, $raw:ty, $mode:ty, $reason:ident, $unlock:ident

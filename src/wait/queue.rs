@@ -192,9 +192,9 @@ impl<X> Queue<X> {
         }
     }
 
-    /// Unlinks the waiter at the front and makes it the owner of what it waits for. Returns `None`
-    /// if the queue is empty, `Some(None)` if the waiter was notified before and so is already being
-    /// woken, and otherwise its waker.
+    /// Unlinks the waiter at the front and makes it the owner of what it waits for. Returns its
+    /// waker. `None` if the queue is empty, `Some(None)` if the waiter was notified before, and
+    /// therefore is already being woken.
     #[must_use = "the waker must be woken after the lock has been released"]
     pub(crate) fn grant_front(&mut self) -> Option<Option<TaskWaker>> {
         // SAFETY: the lock is held.
