@@ -24,9 +24,9 @@ const MANY: usize = 256;
 pub(crate) const FEW: usize = 32;
 /// The token of an interruption.
 const INTERRUPTION: Token = Token(usize::MAX);
-/// The number of checks before a sleep that may be short: 20 to 40 microseconds.
+/// The number of checks of a spin, before a sleep that may be short: 20 to 40 microseconds.
 pub(crate) const SPINS: u32 = 128;
-/// Maximum number of sleeps without a spin after spins in vain.
+/// Maximum number of sleeps without a spin, after spins that found nothing.
 const MOST_UNSPUN: u32 = 63;
 /// A wait shorter than this is exact, a longer one is truncated to whole milliseconds.
 #[cfg(any(target_os = "linux", target_os = "android"))]
@@ -187,8 +187,8 @@ impl Netpoll {
         unspun == 0
     }
 
-    /// Records whether a spin has found an event. After each spin in vain, about twice as many
-    /// sleeps as before have no spin.
+    /// Records whether a spin has found an event. Each spin that finds none about doubles the
+    /// number of sleeps before the next spin.
     pub(crate) fn spun(&self, found: bool) {
         let penalty =
             if found { 0 } else { (2 * self.penalty.load(Ordering::Relaxed) + 1).min(MOST_UNSPUN) };

@@ -102,8 +102,8 @@ struct Inner {
     count: usize,
     /// `None` when the node has ended.
     task: Option<Task>,
-    /// A reference to the node itself, while it must not be dropped. It is never the last one: the
-    /// caller that clears it holds another.
+    /// A reference to the node itself, while the node must not be dropped. Clearing this never
+    /// drops the last reference, because the caller that clears it holds another one.
     hold: Option<Arc<Node>>,
 }
 

@@ -147,8 +147,8 @@ impl Simulation {
         (Self { executor, processor, _of_this_thread: PhantomData }, outer)
     }
 
-    /// Gathers the runnable goroutines, without the running one, and returns their number. Their
-    /// places stay the same until one is polled; those woken meanwhile come behind them.
+    /// Gathers the runnable goroutines, without the running one, and returns their number. They
+    /// keep their places until one is polled; goroutines that are woken meanwhile get later places.
     #[inline]
     pub(crate) fn gather(&self) -> usize {
         let queue = &self.processor.queue;

@@ -58,8 +58,8 @@ pub struct GoroutineInfo {
     pub held_by: Vec<LockHolder>,
     /// The channel that it waits for, as it was at one moment.
     ///
-    /// `None` unless channels are [recorded](super#gopark_debug). Also in a `select!`, for a main
-    /// of [`block_on_local`](crate::block_on_local), and if 64 others wait in front of it.
+    /// `None` unless channels are [recorded](super#gopark_debug). Also `None` in a `select!`, for a
+    /// main of [`block_on_local`](crate::block_on_local), and if 64 others wait in front of it.
     pub channel: Option<ChannelInfo>,
     /// The internet socket that it waits for.
     ///

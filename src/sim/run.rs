@@ -123,8 +123,8 @@ struct Pass {
     most: usize,
 }
 
-/// An executor inside a goroutine that goes on polling this often after it was told to yield never
-/// yields.
+/// The number of operations that an executor inside a goroutine may be refused in one poll. If it
+/// polls more, it will never yield, so its operations begin after all.
 const MOST_REFUSALS: u32 = 16;
 /// The virtual time that goroutines have to end after main has returned.
 const GRACE: Duration = Duration::from_secs(1);
@@ -250,8 +250,9 @@ impl State {
         deviates
     }
 
-    /// Called before the goroutine at that place is polled. Returns true if it runs on despite its
-    /// abort: outside of a simulation it would not have been suspended where it yielded.
+    /// Called before the goroutine at that place is polled. Returns true if an aborted goroutine
+    /// runs on in this poll, because outside of a simulation it need not have been suspended where
+    /// it yielded.
     fn begin_poll(&mut self, place: usize) -> bool {
         let (id, spawned_at) = self.simulation.peek(place);
         (self.current, self.gives_way) = (id, false);

@@ -248,8 +248,7 @@ impl Shard {
         Ok(())
     }
 
-    /// Wakes for up to `most` nodes that are due, in the order of their times. Returns their
-    /// number.
+    /// Fires up to `most` nodes that are due, in the order of their times. Returns their number.
     #[cold]
     #[inline(never)]
     pub(crate) fn fire(&self, now: Time, most: usize) -> usize {
