@@ -325,10 +325,9 @@ impl BlockOnCalls {
         BlockOnCall { calls: self, call }
     }
 
-    /// Called by the monitor, which last called this `period` ago. A crash may be waiting for a
-    /// call to end with it. Aborts the process if none has done so in time, and the poll of a main
-    /// has not ended, because the main blocks its thread or computes. Returns true while a crash
-    /// waits.
+    /// Called by the monitor, which last called this `period` ago. Returns true while a crash waits
+    /// for a call to end with it. Aborts the process if no call has done so in time because the
+    /// poll of its main does not end: the main blocks its thread or computes.
     pub(crate) fn check_grace(&self, period: Duration) -> bool {
         let mut list = lock(&self.list);
         let grace = list.grace;
