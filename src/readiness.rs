@@ -2,8 +2,8 @@
 //!
 //! * `READY`: a system call may succeed. Set by an event, or by an operation that has left
 //!   something to do. Cleared by an operation, before its system call.
-//! * `ENDED`: the same, until a system call would block. Set by an event of an end, or by an
-//!   operation whose call did not block. Cleared as `READY`.
+//! * `ENDED`: the direction has ended, so a system call may succeed without another event. Set by
+//!   an event of an end, and again by an operation whose call did not block. Cleared as `READY`.
 //! * `URGENT`: there was urgent data, at which a read stops, so a short transfer does not mean that
 //!   the direction is drained. Set by an event, and never cleared.
 //! * `OVER`: every operation fails, because the runtime has ended. Never cleared.

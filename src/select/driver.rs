@@ -648,9 +648,9 @@ impl<C: Cases> Selecting<C> {
             return Some(self.resume_all_off(cx));
         }
         let Some((index, woken)) = found else {
-            // The missed offer was withdrawn, or another receiver took it. It may also have been
-            // that of a stream, which does not queue: the stream saw no sender while this select
-            // was busy, and now waits for a wake. Wake it here. Later streams find the select.
+            // The missed offer was withdrawn, or another receiver took it. Or a stream made it. A
+            // stream does not queue: it saw no sender while this select was busy, and now waits for
+            // a wake. Wake it here. Streams that are polled from now on find the select.
             self.each_channel(|_, raw| raw.renotify(cx));
             return Some(self.park(cx));
         };
