@@ -2,6 +2,7 @@
 //! are reused.
 
 use std::marker::PhantomData;
+use std::panic::AssertUnwindSafe;
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
@@ -14,8 +15,8 @@ use crate::panics::lock;
 pub(crate) struct StaticRef<T: 'static> {
     /// Null, or from a `&'static T`.
     object: AtomicPtr<T>,
-    /// The place can be shared and sent as the reference can.
-    marker: PhantomData<&'static T>,
+    /// The place can be shared and sent as the reference can. A panic leaves it whole.
+    marker: PhantomData<AssertUnwindSafe<&'static T>>,
 }
 
 impl<T> StaticRef<T> {
