@@ -491,12 +491,14 @@ fn the_files_of_a_bench_use_each_other_in_no_circle() {
     let mut found = BTreeMap::new();
     for bench in ["compare", "net"] {
         let mut sources = modules(&format!("benches/{bench}"));
-        sources.extend(modules("benches/common").into_iter().map(|(module, text)| {
-            match module.as_str() {
-                "mod" => ("common".to_owned(), text),
-                _ => (format!("common/{module}"), text),
-            }
-        }));
+        for shared in ["common", "sockets"] {
+            sources.extend(modules(&format!("benches/{shared}")).into_iter().map(
+                |(module, text)| match module.as_str() {
+                    "mod" => (shared.to_owned(), text),
+                    _ => (format!("{shared}/{module}"), text),
+                },
+            ));
+        }
         let modules: BTreeSet<String> = sources.keys().cloned().collect();
         let graph = sources
             .iter()
@@ -506,7 +508,9 @@ fn the_files_of_a_bench_use_each_other_in_no_circle() {
         found.extend(graph.into_iter().map(|(module, used)| (module.to_owned(), used)));
     }
     assert!(
-        found["chart"].contains("report") && found["common/memory"].contains("common/channels"),
+        found["chart"].contains("report")
+            && found["common/memory"].contains("common/channels")
+            && found["sockets/load"].contains("sockets/serve"),
         "{found:?}"
     );
 }

@@ -2,11 +2,14 @@
 //! says how to read the results.
 //!
 //! The flow: `spec` says what to measure, this file requests each measurement in turn, `processes`
-//! runs it in a process of its own (which is this program again, in `contenders` or `coroutines`),
-//! `report` and `chart` write the results.
+//! runs it in a process of its own (which is this program again, in `contenders`, `coroutines` or
+//! `../sockets`), `report` and `chart` write the results.
 
 #[path = "../common/mod.rs"]
 mod common;
+#[cfg(target_os = "linux")]
+#[path = "../sockets/mod.rs"]
+mod sockets;
 
 mod answer;
 mod chart;
@@ -80,6 +83,10 @@ fn options(args: &[String]) -> Result<Options, String> {
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let has = |word: &str| args.iter().any(|arg| arg == word);
+    #[cfg(target_os = "linux")]
+    if let Some(result) = sockets::command(&args) {
+        return result.unwrap_or_else(|error| fail(&error));
+    }
     match &args[..] {
         [word, contender, procs, case, n] if word == "measure" => {
             return answer(
@@ -99,11 +106,13 @@ fn main() {
     }
     match options(&args) {
         Ok(options) => compare(&options),
-        Err(error) => {
-            eprintln!("{error}");
-            std::process::exit(2);
-        }
+        Err(error) => fail(&error),
     }
+}
+
+fn fail(error: &str) {
+    eprintln!("{error}");
+    std::process::exit(2);
 }
 
 /// The other end of [`Bench::measure`].

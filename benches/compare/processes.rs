@@ -1,5 +1,7 @@
 //! Runs each measurement in a process of its own, and builds the smallest programs.
 
+#[cfg(target_os = "linux")]
+use std::cell::OnceCell;
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::fs;
@@ -12,6 +14,8 @@ use std::time::{Duration, Instant};
 use crate::common::figures::median;
 use crate::common::peers::{self, root};
 use crate::report::Outcome;
+#[cfg(target_os = "linux")]
+use crate::sockets::{cases, sample};
 use crate::spec::{Case, How};
 
 /// A measurement is given up after this time; a quick one earlier, a build later.
@@ -31,6 +35,11 @@ pub(crate) struct Bench {
     /// The seconds that the builds took, or why one failed. Each is a build from nothing.
     built: RefCell<BTreeMap<String, Result<f64, String>>>,
     patience: Duration,
+    /// The servers and the client of the network's cases, once one is wanted.
+    #[cfg(target_os = "linux")]
+    sockets: OnceCell<Result<sample::Bench, String>>,
+    #[cfg(target_os = "linux")]
+    quick: bool,
 }
 
 /// The directories of the results and of the builds.
@@ -44,12 +53,24 @@ impl Bench {
         fs::create_dir_all(&dir).expect("the target directory can be written");
         let go = peers::build_go("./compare", &dir.join("go-cases"));
         let patience = if quick { QUICK_PATIENCE } else { PATIENCE };
-        Self { me: peers::me(), go, dir, builds, built: RefCell::default(), patience }
+        Self {
+            me: peers::me(),
+            go,
+            dir,
+            builds,
+            built: RefCell::default(),
+            patience,
+            #[cfg(target_os = "linux")]
+            sockets: OnceCell::new(),
+            #[cfg(target_os = "linux")]
+            quick,
+        }
     }
 
     pub(crate) fn measure(&self, case: &Case, contender: &str, procs: usize, n: u64) -> Outcome {
         match case.how {
             How::Run => self.run(case, contender, procs, n),
+            How::Sockets => self.network(case.name, contender, procs, n),
             How::Start => self.starts(contender, procs, n),
             How::Build if !self.builds => Err("only with `--build`".to_owned()),
             How::Build => self.smallest(case.name, contender),
@@ -81,6 +102,28 @@ impl Bench {
             .ok()
             .filter(|figures| figures.len() == case.parts.len())
             .ok_or_else(|| format!("said {said:?}"))
+    }
+
+    #[cfg(target_os = "linux")]
+    fn network(&self, case: &str, contender: &str, procs: usize, n: u64) -> Outcome {
+        match contender {
+            "flume" | "kanal" | "crossfire" => {
+                return Err("a channel only: what it runs on is tokio's".to_owned());
+            }
+            "may" => return Err("not written: its sockets".to_owned()),
+            _ => {}
+        }
+        let case = cases::CASES.iter().find(|known| known.name == case).expect("it is listed");
+        let length = sample::Length { run: Duration::from_millis(n), quick: self.quick };
+        let bench = self.sockets.get_or_init(sample::Bench::new).as_ref().map_err(Clone::clone)?;
+        let figures = bench.quiet_sample(case, contender, procs, length)?;
+        let figure = figures.get("bytes").or_else(|| figures.get("time"));
+        Ok(vec![*figure.ok_or_else(|| format!("said {figures:?}"))?])
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn network(&self, _case: &str, _contender: &str, _procs: usize, _n: u64) -> Outcome {
+        Err("only on Linux".to_owned())
     }
 
     /// The median of this many starts of a program that does nothing, in milliseconds.

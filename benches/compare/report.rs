@@ -232,6 +232,8 @@ impl Notes {
              Each of its stacks needs two mappings, of which Linux allows a process 65 530: about \
              30 000 coroutines are its limit. It keeps a thousand of them ready, which exist \
              before the parked ones are counted.\n\
+             * The group net is the first figure of the bench `net`: the time, or the bytes. \
+             async-executor has async-io's sockets.\n\
              * Memory is counted in pages: of 10 goroutines one page is 410 bytes each, of 100 it \
              is 41.\n\
              * Of each sleep 990 ns are the last one's 99 ms, in a full run.\n\
@@ -255,12 +257,13 @@ fn said(program: &str, args: &[&str]) -> Option<String> {
 
 /// What was measured, when, and how often: the heading of each file that a run writes.
 pub(crate) fn origin(rounds: usize, quick: bool) -> String {
-    const MEASURED: [&str; 6] = [
+    const MEASURED: [&str; 7] = [
         "Cargo.toml",
         "src",
         "benches/Cargo.toml",
         "benches/common",
         "benches/compare",
+        "benches/sockets",
         "benches/go",
     ];
     let changed =

@@ -38,6 +38,9 @@ impl fmt::Display for Unit {
 pub(crate) enum How {
     /// By a process that runs the case and prints its figures, at each number of processors.
     Run,
+    /// By a server and a client of `../sockets`, at each number of processors. `n` is the duration
+    /// in milliseconds.
+    Sockets,
     /// By timing a process that starts, does nothing, and ends; at each number of processors.
     Start,
     /// By a build of the smallest program, once.
@@ -82,13 +85,18 @@ impl Case {
         self.of(Unit::Bytes, ONE, How::Run)
     }
 
+    const fn sockets(self) -> Self {
+        self.of(Unit::Microseconds, ONE, How::Sockets)
+    }
+
     const fn late(self) -> Self {
         self.of(Unit::Microseconds, LATENESS, How::Run)
     }
 }
 
 /// In the order of the table. The names are part of the command line, of `run` in `contenders.rs`
-/// and `coroutines.rs`, and of the program in `../go/compare`. `ctx_switch` is what would be
+/// and `coroutines.rs`, and of the program in `../go/compare`; those of `net` are in
+/// `../sockets/cases.rs`. `ctx_switch` is what would be
 /// `spsc_0`.
 #[rustfmt::skip]
 pub(crate) const CASES: &[Case] = &[
@@ -141,6 +149,14 @@ pub(crate) const CASES: &[Case] = &[
     case("lateness", "beside_hogs", "beside four that compute 3 ms", 1_000, 20).late(),
     case("lateness", "beside_blocker", "beside one that blocks 50 ms", 1_000, 20).late(),
     case("lateness", "beside_ping_pong", "beside a ping-pong pair", 1_000, 20).late(),
+    case("net", "http_64", "HTTP, 64 connections: a request", 600, 20).sockets(),
+    case("net", "echo_1", "echo of 64 bytes, one connection: a request", 600, 20).sockets(),
+    case("net", "echo_100", "echo, 100 connections", 600, 20).sockets(),
+    case("net", "echo_1000", "echo, 1 000 connections", 600, 20).sockets(),
+    case("net", "accept_16", "accept and greet, 16 connections at a time: one of them", 600, 20)
+        .sockets(),
+    case("net", "parked_8000", "a parked connection, of 8 000", 600, 20)
+        .of(Unit::Bytes, ONE, How::Sockets),
     case("program", "idle", "CPU of an idle runtime", 1_000, 50)
         .of(Unit::MillisecondsPerSecond, ONE, How::Run),
     case("program", "start", "a program that does nothing, start to exit", 20, 2)

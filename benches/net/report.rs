@@ -1,23 +1,9 @@
 //! The table: medians, and their ratios to the first contender's.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use crate::common::figures::median;
-
-/// The results of a sample, by name.
-pub(crate) type Figures = BTreeMap<String, f64>;
-
-/// The figures of a sample, or why there are none.
-pub(crate) type Outcome = Result<Figures, String>;
-
-/// A sample is disturbed if other processes used more than this share of a processor meanwhile.
-pub(crate) const QUIET: f64 = 0.1;
-
-/// The share that other processes used meanwhile. It is unknown if nothing was timed.
-pub(crate) fn others(figures: &Figures) -> f64 {
-    figures.get("others").copied().unwrap_or_default()
-}
+use crate::sockets::sample::{Figures, Outcome, QUIET, others};
 
 pub(crate) struct Row<'a> {
     pub(crate) contender: &'a str,

@@ -1,9 +1,9 @@
-// Go's servers of ../../net, with GOMAXPROCS processors.
+// Go's servers of ../../sockets, with GOMAXPROCS processors.
 //
 //	net KIND
 //
 // prints its port, serves until its standard input ends, then prints what it measured. The kinds
-// are those of ../../net/serve.rs.
+// are those of ../../sockets/serve.rs.
 package main
 
 import (

@@ -1,4 +1,4 @@
-//! `net serve KIND CONTENDER PROCS`: prints its port, serves until its standard input ends, then
+//! `serve KIND CONTENDER PROCS`: prints its port, serves until its standard input ends, then
 //! prints what it measured.
 
 use std::fmt;
@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::common::{Channel, Executor, Received, Sent, compute};
-use crate::contenders::{OnAsyncIo, OnGopark, OnTokio, Sockets, answer};
+use super::contenders::{OnAsyncIo, OnGopark, OnTokio, Sockets, answer};
+use crate::common::{AsyncChannel, Channel, Executor, Ours, Received, Sent, compute};
 
 /// The work of a server.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -68,7 +68,8 @@ pub(crate) fn serve(kind: Kind, contender: &str, procs: usize) -> Result<(), Str
     match contender {
         "tokio" => serve_on::<OnTokio>(kind, procs),
         "gopark" => serve_on::<OnGopark>(kind, procs),
-        "async-io" => serve_on::<OnAsyncIo>(kind, procs),
+        "async-io" => serve_on::<OnAsyncIo<Ours>>(kind, procs),
+        "async-executor" => serve_on::<OnAsyncIo<AsyncChannel>>(kind, procs),
         _ => return Err(format!("{contender} is no contender")),
     }
     .map_err(|error| error.to_string())

@@ -1,4 +1,4 @@
-//! `net load KIND PORT PID CONNECTIONS IDLE WARM_MS RUN_MS`: the client of every contender, one
+//! `load KIND PORT PID CONNECTIONS IDLE WARM_MS RUN_MS`: the client of every contender, one
 //! thread with a closed loop on each connection. Prints what it measured, and what the server PID
 //! used meanwhile.
 
@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 use mio::{Events, Interest, Poll, Token};
 use socket2::SockRef;
 
-use crate::machine;
-use crate::serve::Kind;
+use super::machine;
+use super::serve::Kind;
 
 /// A server without an answer for this long hangs.
 const PATIENCE: Duration = Duration::from_secs(10);

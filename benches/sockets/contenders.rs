@@ -3,6 +3,7 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::io;
+use std::marker::PhantomData;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
@@ -147,17 +148,17 @@ impl Sockets for OnGopark {
     }
 }
 
-/// gopark's goroutines with async-io's sockets, for which a separate thread waits.
-pub(crate) struct OnAsyncIo;
+/// async-io's sockets, for which a separate thread waits, on the executor of a channel.
+pub(crate) struct OnAsyncIo<C>(PhantomData<C>);
 
-impl Sockets for OnAsyncIo {
-    type On = Gopark;
-    type Channel = Ours;
+impl<C: Channel> Sockets for OnAsyncIo<C> {
+    type On = C::On;
+    type Channel = C;
     type Listener = Async<TcpListener>;
     type Stream = Async<TcpStream>;
 
-    fn start(procs: usize) -> Gopark {
-        Gopark::at_best(procs)
+    fn start(procs: usize) -> C::On {
+        C::On::at_best(procs)
     }
 
     async fn listen() -> io::Result<Self::Listener> {
