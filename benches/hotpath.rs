@@ -1,5 +1,9 @@
 //! A single case of gopark and nothing else, for `perf`, `valgrind` and the like: `cargo bench
 //! --bench hotpath -- ctx_switch 1000000`. Prints nanoseconds per operation.
+//!
+//! The arguments: the case, the number of operations (1000), the number of processors (1), and the
+//! number of idle sockets (0): so many are open in the runtime, and a goroutine waits in a read of
+//! each.
 
 mod common;
 
@@ -11,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use gopark::Runtime;
 use gopark::chan;
+use gopark::net::UnixStream;
 use gopark::sync::{Mutex, RwMutex, Semaphore, WaitGroup};
 
 #[inline(never)]
@@ -182,6 +187,24 @@ async fn semaphore(n: usize) -> Duration {
     start.elapsed()
 }
 
+/// A hundred goroutines yield in turn.
+#[inline(never)]
+async fn gosched(n: usize) -> Duration {
+    const CROWD: usize = 100;
+    let start = Instant::now();
+    let crowd = [(); CROWD].map(|()| {
+        gopark::go(async move {
+            for _ in 0..n.div_ceil(CROWD) {
+                gopark::gosched().await;
+            }
+        })
+    });
+    for goroutine in crowd {
+        goroutine.await.expect("does not panic");
+    }
+    start.elapsed()
+}
+
 /// One operation is a goroutine that parks once, which enters it into the registry.
 #[inline(never)]
 async fn first_park(n: usize) -> Duration {
@@ -221,14 +244,30 @@ async fn timeout_dropped(n: usize) -> Duration {
     start.elapsed()
 }
 
+/// Opens this many sockets, in pairs, and starts a goroutine for each that waits for data.
+async fn wait_on_idle_sockets(n: usize) {
+    for _ in 0..n.div_ceil(2) {
+        let (one, other) = UnixStream::pair().expect("two more files");
+        for stream in [one, other] {
+            gopark::go(async move { stream.read(&mut [0]).await });
+        }
+    }
+    // Until they wait.
+    for _ in 0..3 {
+        gopark::gosched().await;
+    }
+}
+
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).filter(|arg| !arg.starts_with("--")).collect();
     let n = args.get(1).map_or(1000, |n| n.parse().expect("a number of operations"));
     let procs = args.get(2).map_or(1, |procs| procs.parse().expect("a number of processors"));
+    let idle = args.get(3).map_or(0, |idle| idle.parse().expect("a number of sockets"));
     let case = args.first().cloned().unwrap_or_else(|| "ctx_switch".into());
     let rt = Runtime::builder().gomaxprocs(procs).build().expect("threads");
     let name = case.clone();
     let took = rt.block_on(async move {
+        wait_on_idle_sockets(idle).await;
         match name.as_str() {
             "ctx_switch" => ctx_switch(n).await,
             "spawn_join" => spawn_join(n).await,
@@ -242,11 +281,13 @@ fn main() {
             "rwmutex" => rwmutex::<100>(n).await,
             "rwmutex_write" => rwmutex::<1>(n).await,
             "semaphore" => semaphore(n).await,
+            "gosched" => gosched(n).await,
             "first_park" => first_park(n).await,
             "timeout_dropped" => timeout_dropped(n).await,
             _ => panic!(
                 "cases: ctx_switch, spawn_join, spsc, ping_pong, select_2, select_4_64, select_16, \
-                 mutex, mutex_2, rwmutex, rwmutex_write, semaphore, first_park, timeout_dropped"
+                 mutex, mutex_2, rwmutex, rwmutex_write, semaphore, gosched, first_park, \
+                 timeout_dropped"
             ),
         }
     });
