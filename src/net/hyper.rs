@@ -1,16 +1,22 @@
-//! Implements hyper's I/O traits: feature `hyper`.
+//! Implements hyper's traits for I/O, timers and tasks: feature `hyper`.
 
+use std::future::Future;
 use std::io;
 use std::mem::MaybeUninit;
+use std::panic::Location;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
 
-use hyper::rt::{Read, ReadBufCursor, Write};
+use hyper::rt::{self, Read, ReadBufCursor, Write};
+use pin_project_lite::pin_project;
 
 use super::TcpStream;
 #[cfg(unix)]
 use super::UnixStream;
 use super::stream::writer;
+use crate::runtime;
+use crate::time::{self, Sleep};
 
 macro_rules! traits {
     ($stream:ty) => {
@@ -38,3 +44,126 @@ macro_rules! traits {
 traits!(TcpStream);
 #[cfg(unix)]
 traits!(UnixStream);
+
+/// Runs hyper's tasks as goroutines. hyper-util: `TokioExecutor`.
+///
+/// HTTP/2 needs one. Each task is a goroutine of the runtime that runs the connection, as if it
+/// were started with [`go`](crate::go()); it is shown as started where `new` was called.
+///
+/// Requires the feature `hyper`.
+///
+/// # Examples
+///
+/// ```
+/// use gopark::chan;
+/// use gopark::net::HyperExecutor;
+/// use hyper::rt::Executor;
+///
+/// gopark::block_on(async {
+///     let (tx, rx) = chan::unbuffered();
+///     HyperExecutor::new().execute(async move { tx.send("from a goroutine").await });
+///     assert_eq!(rx.recv().await, Some("from a goroutine"));
+/// });
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct HyperExecutor {
+    site: &'static Location<'static>,
+}
+
+impl HyperExecutor {
+    /// Creates an executor.
+    #[track_caller]
+    pub const fn new() -> Self {
+        Self { site: Location::caller() }
+    }
+}
+
+impl Default for HyperExecutor {
+    #[track_caller]
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl<F> rt::Executor<F> for HyperExecutor
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    fn execute(&self, future: F) {
+        drop(runtime::go_at(future, self.site));
+    }
+}
+
+/// gopark's timers for hyper. hyper-util: `TokioTimer`.
+///
+/// hyper needs it for its time limits, such as `header_read_timeout` of an HTTP/1 server (Go:
+/// `ReadHeaderTimeout` of an `http.Server`) and the pings of HTTP/2. The guide has
+/// [a server](crate::guide::network#feature-hyper).
+///
+/// Requires the feature `hyper`.
+///
+/// # Examples
+///
+/// ```
+/// use gopark::net::HyperTimer;
+/// use hyper::rt::Timer;
+/// use std::time::Duration;
+///
+/// gopark::block_on(async {
+///     let timer = HyperTimer::new();
+///     let start = timer.now();
+///     timer.sleep(Duration::from_millis(5)).await;
+///     assert!(timer.now() >= start + Duration::from_millis(5));
+/// });
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+#[non_exhaustive]
+pub struct HyperTimer {}
+
+impl HyperTimer {
+    /// Creates a timer.
+    pub const fn new() -> Self {
+        Self {}
+    }
+}
+
+impl rt::Timer for HyperTimer {
+    fn sleep(&self, duration: Duration) -> Pin<Box<dyn rt::Sleep>> {
+        Box::pin(Sleeping { sleep: time::sleep(duration) })
+    }
+
+    fn sleep_until(&self, deadline: Instant) -> Pin<Box<dyn rt::Sleep>> {
+        Box::pin(Sleeping { sleep: time::sleep_until(deadline) })
+    }
+
+    fn now(&self) -> Instant {
+        time::now()
+    }
+
+    fn reset(&self, sleep: &mut Pin<Box<dyn rt::Sleep>>, deadline: Instant) {
+        match sleep.as_mut().downcast_mut_pin::<Sleeping>() {
+            Some(sleep) => sleep.project().sleep.reset(deadline),
+            // It is the sleep of another timer.
+            None => *sleep = self.sleep_until(deadline),
+        }
+    }
+}
+
+pin_project! {
+    /// A [`Sleep`], for which hyper's trait can be implemented.
+    struct Sleeping {
+        #[pin]
+        sleep: Sleep,
+    }
+}
+
+impl Future for Sleeping {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        self.project().sleep.poll(cx)
+    }
+}
+
+impl rt::Sleep for Sleeping {}

@@ -1,47 +1,21 @@
 //! Limits for slow clients: timers for hyper, which limits the time for the head of a request, and
 //! a limit for writes.
 
-use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use gopark::net::TcpStream;
-use gopark::time::{self, sleep};
+use gopark::time::{Sleep, sleep};
 use hyper::rt::{self, ReadBufCursor, Write};
-
-/// gopark's timers for hyper.
-pub(crate) struct Timer;
-
-struct Sleep(Pin<Box<time::Sleep>>);
-
-impl rt::Timer for Timer {
-    fn sleep(&self, duration: Duration) -> Pin<Box<dyn rt::Sleep>> {
-        Box::pin(Sleep(Box::pin(sleep(duration))))
-    }
-
-    fn sleep_until(&self, deadline: Instant) -> Pin<Box<dyn rt::Sleep>> {
-        Box::pin(Sleep(Box::pin(time::sleep_until(deadline))))
-    }
-}
-
-impl Future for Sleep {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        self.0.as_mut().poll(cx)
-    }
-}
-
-impl rt::Sleep for Sleep {}
 
 /// A connection on which a write that waits too long is an error.
 pub(crate) struct Limited {
     stream: TcpStream,
     patience: Duration,
     /// Set while a write waits.
-    late: Option<Pin<Box<time::Sleep>>>,
+    late: Option<Pin<Box<Sleep>>>,
 }
 
 impl Limited {

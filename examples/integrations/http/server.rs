@@ -10,7 +10,7 @@ use std::time::Duration;
 use std::{convert::Infallible, io};
 
 use gopark::context::Context;
-use gopark::net::{TcpListener, TcpStream};
+use gopark::net::{HyperTimer, TcpListener, TcpStream};
 use gopark::select::fut;
 use gopark::sync::WaitGroup;
 use gopark::{JoinHandle, go, select};
@@ -19,7 +19,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Request, Response};
 
-use super::limits::{Limited, Timer};
+use super::limits::Limited;
 
 /// A server that runs until its context ends.
 pub(crate) struct Server {
@@ -105,7 +105,7 @@ where
         async { Ok::<_, Infallible>(answer.await) }
     });
     let mut http = http1::Builder::new();
-    http.timer(Timer).header_read_timeout(patience);
+    http.timer(HyperTimer::new()).header_read_timeout(patience);
     let mut connection = pin!(http.serve_connection(Limited::new(stream, patience), service));
     select! {
         // A client that has disconnected or was too slow is not logged.
