@@ -134,6 +134,43 @@ macro_rules! waits {
 }
 use waits;
 
+/// Implements the conversion of a socket to one of `std`. `$make` creates the socket `socket` of an
+/// example, and a clone of it as `clone`.
+macro_rules! into_std {
+    ($std:ty, $make:literal) => {
+        /// Returns the socket as one of `std`, if it has no clone.
+        ///
+        /// The socket stays non-blocking until its `set_nonblocking(false)`. For a socket that has
+        /// clones, duplicate the descriptor: on Unix with `as_fd().try_clone_to_owned()`.
+        ///
+        /// # Errors
+        ///
+        /// Returns `self` if it has clones.
+        ///
+        /// # Examples
+        ///
+        /// ```
+        /// # fn main() -> std::io::Result<()> {
+        /// gopark::block_on(async {
+        #[doc = $make]
+        ///     let socket = socket.into_std().expect_err("it has a clone");
+        ///     drop(clone);
+        ///     let socket = socket.into_std().expect("it has no clone");
+        ///     socket.set_nonblocking(false)
+        /// })
+        /// # }
+        /// ```
+        pub fn into_std(self) -> Result<$std, Self> {
+            // No other thread can clone the only handle.
+            if ::std::sync::Arc::strong_count(&self.socket) > 1 {
+                return Err(self);
+            }
+            Ok($crate::net::into_io(self.socket).into())
+        }
+    };
+}
+use into_std;
+
 mod addr;
 mod bytes;
 mod connect;
@@ -151,6 +188,8 @@ mod udp;
 #[cfg(unix)]
 mod unix;
 
+#[cfg(feature = "hyper")]
+pub use self::hyper::{HyperExecutor, HyperTimer};
 pub use addr::{LookupHost, ToSocketAddrs, lookup_host};
 pub use listener::TcpListener;
 pub use socket::TcpSocket;
@@ -164,9 +203,14 @@ use std::panic::Location;
 use std::sync::Arc;
 
 use crate::runtime;
-use crate::sources::Sources;
+use crate::sources::{Registered, Registrable, Sources};
 
 /// The descriptors of the current runtime, for a socket that is made at that place.
 fn current(site: &'static Location<'static>) -> io::Result<Arc<Sources>> {
     runtime::current_for_sockets(site).sources()
+}
+
+/// Takes the socket out of its only handle.
+fn into_io<S: Registrable>(socket: Arc<Registered<S>>) -> S {
+    Arc::into_inner(socket).expect("it is the only handle").into_io()
 }

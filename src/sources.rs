@@ -231,7 +231,8 @@ impl fmt::Debug for Places {
 /// A descriptor that is registered until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Registered<S: Registrable> {
-    io: S,
+    /// `None` only in [`into_io`](Self::into_io).
+    io: Option<S>,
     token: usize,
     readiness: Arc<Readiness>,
     sources: Arc<Sources>,
@@ -240,11 +241,19 @@ pub(crate) struct Registered<S: Registrable> {
 impl<S: Registrable> Registered<S> {
     pub(crate) fn new(sources: Arc<Sources>, mut io: S) -> io::Result<Self> {
         let (token, readiness) = sources.register(&mut io)?;
-        Ok(Self { io, token, readiness, sources })
+        Ok(Self { io: Some(io), token, readiness, sources })
     }
 
+    #[inline]
     pub(crate) fn io(&self) -> &S {
-        &self.io
+        self.io.as_ref().expect("only `into_io` takes it")
+    }
+
+    /// Deregisters the descriptor and returns it.
+    pub(crate) fn into_io(mut self) -> S {
+        let mut io = self.io.take().expect("only this function takes it");
+        self.sources.deregister(&mut io, self.token);
+        io
     }
 
     pub(crate) fn readiness(&self) -> &Readiness {
@@ -259,7 +268,9 @@ impl<S: Registrable> Registered<S> {
 
 impl<S: Registrable> Drop for Registered<S> {
     fn drop(&mut self) {
-        self.sources.deregister(&mut self.io, self.token);
+        if let Some(io) = &mut self.io {
+            self.sources.deregister(io, self.token);
+        }
     }
 }
 

@@ -4,6 +4,6 @@ pub use super::bytes::{Read, Write};
 pub use super::connect::Connect;
 pub use super::listener::Accept;
 pub use super::stream::Peek;
-pub use super::udp::{Recv, RecvFrom, Send, SendTo};
+pub use super::udp::{PeekFrom, Recv, RecvFrom, Send, SendTo};
 #[cfg(unix)]
 pub use super::unix::{UnixAccept, UnixRecv, UnixRecvFrom, UnixSend};

@@ -16,7 +16,7 @@ use socket2::Domain;
 use super::addr::{ToSocketAddrs, each_addr};
 use super::setup::{self, AsSocket};
 use super::stream::TcpStream;
-use crate::io::attempt::{Attempts, Called, Operation, future};
+use crate::io::attempt::{Attempts, Called, Operation, attempt_now, future};
 use crate::readiness::Direction;
 use crate::sources::{Registered, Registrable, Sources};
 use crate::time::{Sleep, sleep};
@@ -161,6 +161,31 @@ impl TcpListener {
         Accept { future: Accepting::new(AcceptOne { socket: &self.socket }, Location::caller()) }
     }
 
+    /// Accepts a connection without waiting.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`WouldBlock`](io::ErrorKind::WouldBlock) if no connection waits. Otherwise same as
+    /// [`accept`](Self::accept); but if no descriptor is free, it returns that error at once.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::net::TcpListener;
+    /// use std::io::ErrorKind;
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// gopark::block_on(async {
+    ///     let listener = TcpListener::bind("127.0.0.1:0").await?;
+    ///     assert_eq!(listener.try_accept().unwrap_err().kind(), ErrorKind::WouldBlock);
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    pub fn try_accept(&self) -> io::Result<(TcpStream, SocketAddr)> {
+        attempt_now(&mut AcceptOne { socket: &self.socket })
+    }
+
     /// Closes the socket, even if it has clones. Go: `l.Close()`.
     ///
     /// A pending [`accept`](Self::accept) and every later one fail with an error of kind
@@ -185,6 +210,12 @@ impl TcpListener {
     pub fn close(&self) {
         close(&self.socket);
     }
+
+    super::into_std!(
+        std::net::TcpListener,
+        "     let socket = gopark::net::TcpListener::bind(\"127.0.0.1:0\").await?;
+     let clone = socket.clone();"
+    );
 
     /// Returns the local address. Use it to get the port after binding to port 0.
     ///

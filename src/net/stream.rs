@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use socket2::{Domain, Socket};
+use socket2::{Domain, Socket, TcpKeepalive};
 
 use super::addr::{ToSocketAddrs, each_addr};
 use super::bytes::{
@@ -377,6 +377,16 @@ macro_rules! stream {
                 })
             }
 
+            pub(super) fn poll_read_buffers(
+                &self,
+                cx: &mut Context<'_>,
+                buffers: &mut [IoSliceMut<'_>],
+            ) -> Poll<io::Result<usize>> {
+                poll_attempt(&self.socket.readiness().read, &self.reader, cx, || {
+                    ReadIntoAll { socket: &*self.socket, buffers }.call()
+                })
+            }
+
             pub(super) fn poll_write_bytes(
                 &self,
                 cx: &mut Context<'_>,
@@ -532,6 +542,15 @@ macro_rules! futures_io {
             ) -> Poll<io::Result<usize>> {
                 let $this = &*self;
                 $stream.poll_read_bytes(cx, buffer)
+            }
+
+            fn poll_read_vectored(
+                self: Pin<&mut Self>,
+                cx: &mut Context<'_>,
+                buffers: &mut [IoSliceMut<'_>],
+            ) -> Poll<io::Result<usize>> {
+                let $this = &*self;
+                $stream.poll_read_buffers(cx, buffers)
             }
         }
     };
@@ -709,6 +728,14 @@ impl TcpStream {
         Self::new(super::current(Location::caller())?, mio::net::TcpStream::from_std(stream))
     }
 
+    super::into_std!(
+        std::net::TcpStream,
+        "     # let listener = gopark::net::TcpListener::bind(\"127.0.0.1:0\").await?;
+     # let address = listener.local_addr()?;
+     let socket = gopark::net::TcpStream::connect(address).await?;
+     let clone = socket.clone();"
+    );
+
     /// Reads as [`read`](Self::read) does, but leaves the bytes for the next read.
     ///
     /// # Cancellation
@@ -811,6 +838,54 @@ impl TcpStream {
     /// Returns an error if the system call fails.
     pub fn set_ttl(&self, ttl: u32) -> io::Result<()> {
         self.socket.io().set_ttl(ttl)
+    }
+
+    /// Returns the idle time after which the system asks the peer whether it is still there
+    /// (`SO_KEEPALIVE`, `TCP_KEEPIDLE`); `None` if it never does.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the system call fails.
+    #[cfg(not(any(windows, target_os = "haiku", target_os = "openbsd", target_os = "vita")))]
+    pub fn keepalive(&self) -> io::Result<Option<Duration>> {
+        let options = setup::options(self);
+        Ok(if options.keepalive()? { Some(options.tcp_keepalive_time()?) } else { None })
+    }
+
+    /// Sets the idle time after which the system asks the peer whether it is still there; `None`:
+    /// never. Go: `SetKeepAlivePeriod`, `SetKeepAlive(false)`.
+    ///
+    /// If the peer does not answer several times, reads and writes fail with
+    /// [`TimedOut`](io::ErrorKind::TimedOut). Without it, a read from a peer that has vanished
+    /// waits forever. Go sets 15 seconds by default; this crate, like the other Rust crates, sets
+    /// none. The time is rounded up to whole seconds. OpenBSD and Haiku have a fixed time.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the system call fails, for example because the time is too long.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::net::{TcpListener, TcpStream};
+    /// use std::time::Duration;
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// gopark::block_on(async {
+    ///     let listener = TcpListener::bind("127.0.0.1:0").await?;
+    ///     let stream = TcpStream::connect(listener.local_addr()?).await?;
+    ///     stream.set_keepalive(Some(Duration::from_secs(15)))?;
+    ///     # #[cfg(not(any(windows, target_os = "openbsd")))]
+    ///     assert_eq!(stream.keepalive()?, Some(Duration::from_secs(15)));
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    pub fn set_keepalive(&self, idle: Option<Duration>) -> io::Result<()> {
+        let options = setup::options(self);
+        let Some(idle) = idle else { return options.set_keepalive(false) };
+        let seconds = idle.as_secs().saturating_add(u64::from(idle.subsec_nanos() > 0)).max(1);
+        options.set_tcp_keepalive(&TcpKeepalive::new().with_time(Duration::from_secs(seconds)))
     }
 
     /// Returns how long a close waits for unsent data: `SO_LINGER`.

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use super::addr::{ToSocketAddrs, each_addr};
 use super::connect::Connect;
 use super::datagram::{Receive, ReceiveFrom, Transmit, datagrams};
-use crate::io::attempt::{attempt_now, operation};
+use crate::io::attempt::{Called, Operation, attempt_now, operation};
+use crate::readiness::Direction;
 use crate::sources::Registered;
 
 type Socket = Registered<mio::net::UdpSocket>;
@@ -224,7 +225,41 @@ impl UdpSocket {
         Send::new(Transmit { socket: &self.socket, bytes, target: None }, Location::caller())
     }
 
-    /// Receives a datagram without waiting.
+    /// Waits for a datagram as [`recv_from`](Self::recv_from) does, but leaves it for the next
+    /// receive.
+    ///
+    /// # Cancellation
+    ///
+    /// No datagram is lost.
+    ///
+    /// # Errors
+    ///
+    /// Same as [`recv_from`](Self::recv_from).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::net::UdpSocket;
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// gopark::block_on(async {
+    ///     let server = UdpSocket::bind("127.0.0.1:0").await?;
+    ///     let client = UdpSocket::bind("127.0.0.1:0").await?;
+    ///     client.send_to(b"ping", server.local_addr()?).await?;
+    ///     let mut buffer = [0; 16];
+    ///     let (n, sender) = server.peek_from(&mut buffer).await?;
+    ///     assert_eq!((&buffer[..n], sender), (&b"ping"[..], client.local_addr()?));
+    ///     assert_eq!(server.recv_from(&mut buffer).await?, (n, sender));
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    #[track_caller]
+    pub fn peek_from<'a>(&'a self, buffer: &'a mut [u8]) -> PeekFrom<'a> {
+        PeekFrom::new(Peeking { socket: &self.socket, buffer }, Location::caller())
+    }
+
+    /// Receives a datagram and its sender without waiting.
     ///
     /// # Errors
     ///
@@ -260,7 +295,51 @@ impl UdpSocket {
         attempt_now(&mut Transmit { socket: &self.socket, bytes, target: Some(target) })
     }
 
+    /// Receives a datagram from the [connected](Self::connect) peer without waiting.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`WouldBlock`](io::ErrorKind::WouldBlock) if there is no datagram; otherwise same as
+    /// [`recv`](Self::recv).
+    pub fn try_recv(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        attempt_now(&mut Receive { socket: &self.socket, buffer })
+    }
+
+    /// Sends a datagram to the [connected](Self::connect) peer without waiting.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`WouldBlock`](io::ErrorKind::WouldBlock) if there is no room; otherwise same as
+    /// [`send`](Self::send).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::net::UdpSocket;
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// gopark::block_on(async {
+    ///     let server = UdpSocket::bind("127.0.0.1:0").await?;
+    ///     let client = UdpSocket::bind("127.0.0.1:0").await?;
+    ///     client.connect(server.local_addr()?).await?;
+    ///     client.writable().await?;
+    ///     assert_eq!(client.try_send(b"ping")?, 4);
+    ///     server.readable().await?;
+    ///     assert_eq!(server.try_recv(&mut [0; 16])?, 4);
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
+    pub fn try_send(&self, bytes: &[u8]) -> io::Result<usize> {
+        attempt_now(&mut Transmit { socket: &self.socket, bytes, target: None })
+    }
+
     super::waits!("a datagram may be received", "a datagram may be sent");
+    super::into_std!(
+        std::net::UdpSocket,
+        "     let socket = gopark::net::UdpSocket::bind(\"127.0.0.1:0\").await?;
+     let clone = socket.clone();"
+    );
 
     /// Returns the local address.
     ///
@@ -390,9 +469,30 @@ impl fmt::Debug for UdpSocket {
 
 datagrams!(mio::net::UdpSocket, SocketAddr, SocketAddr);
 
+pub(crate) struct Peeking<'a> {
+    socket: &'a Socket,
+    buffer: &'a mut [u8],
+}
+
+impl<'a> Operation<'a> for Peeking<'a> {
+    type Output = (usize, SocketAddr);
+
+    fn direction(&self) -> &'a Direction {
+        &self.socket.readiness().read
+    }
+
+    fn call(&mut self) -> io::Result<Called<Self::Output>> {
+        self.socket.io().peek_from(self.buffer).map(Called::once)
+    }
+}
+
 operation! {
     /// The future of [`UdpSocket::recv_from`].
     RecvFrom<'a> = ReceiveFrom<'a, mio::net::UdpSocket> => io::Result<(usize, SocketAddr)>
+}
+operation! {
+    /// The future of [`UdpSocket::peek_from`].
+    PeekFrom<'a> = Peeking<'a> => io::Result<(usize, SocketAddr)>
 }
 operation! {
     /// The future of a connected socket's `recv`.

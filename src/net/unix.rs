@@ -4,6 +4,7 @@ use std::fmt;
 use std::future::Future;
 use std::io::{self, IoSlice, IoSliceMut, Read as _, Write as _};
 use std::net::Shutdown;
+use std::os::fd::AsFd as _;
 use std::os::unix::net::{self as std_net, SocketAddr};
 use std::panic::Location;
 use std::path::Path;
@@ -85,7 +86,52 @@ impl UnixStream {
     /// ```
     #[track_caller]
     pub fn connect(path: impl AsRef<Path>) -> Connect<'static, Self> {
-        let (site, socket) = (Location::caller(), mio::net::UnixStream::connect(path));
+        Self::connected(mio::net::UnixStream::connect(path), Location::caller())
+    }
+
+    /// Connects to the socket at this address, for example an abstract one of Linux.
+    ///
+    /// # Cancellation
+    ///
+    /// Dropping the future aborts the connection.
+    ///
+    /// # Errors
+    ///
+    /// Same as [`connect`](Self::connect).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[cfg(target_os = "linux")]
+    /// # fn main() -> std::io::Result<()> {
+    /// use gopark::net::{UnixListener, UnixStream};
+    /// use std::os::linux::net::SocketAddrExt;
+    /// use std::os::unix::net::SocketAddr;
+    ///
+    /// gopark::block_on(async {
+    ///     // A name without a file.
+    ///     let name = format!("gopark-connect-{}", std::process::id());
+    ///     let address = SocketAddr::from_abstract_name(name)?;
+    ///     let listener = UnixListener::bind_addr(&address)?;
+    ///     let client = UnixStream::connect_addr(&address).await?;
+    ///     let (served, _) = listener.accept().await?;
+    ///     client.write_all(b"hello").await?;
+    ///     served.read_exact(&mut [0; 5]).await
+    /// })
+    /// # }
+    /// # #[cfg(not(target_os = "linux"))]
+    /// # fn main() {}
+    /// ```
+    #[track_caller]
+    pub fn connect_addr(address: &SocketAddr) -> Connect<'static, Self> {
+        Self::connected(mio::net::UnixStream::connect_addr(address), Location::caller())
+    }
+
+    /// Waits until a connect that has begun has ended.
+    fn connected(
+        socket: io::Result<mio::net::UnixStream>,
+        site: &'static Location<'static>,
+    ) -> Connect<'static, Self> {
         Connect::new(async move {
             let stream = Self::new(super::current(site)?, socket?)?;
             Attempts::new(Connected { socket: &stream.socket }, site).await?;
@@ -129,6 +175,13 @@ impl UnixStream {
         stream.set_nonblocking(true)?;
         Self::new(super::current(Location::caller())?, mio::net::UnixStream::from_std(stream))
     }
+
+    super::into_std!(
+        std_net::UnixStream,
+        "     let (socket, peer) = gopark::net::UnixStream::pair()?;
+     let clone = socket.clone();
+     # drop(peer);"
+    );
 
     /// Returns the local address.
     ///
@@ -230,8 +283,41 @@ impl UnixListener {
     /// ```
     #[track_caller]
     pub fn bind(path: impl AsRef<Path>) -> io::Result<Self> {
-        let socket = mio::net::UnixListener::bind(path)?;
-        Ok(Self { socket: Arc::new(Registered::new(super::current(Location::caller())?, socket)?) })
+        Self::new(mio::net::UnixListener::bind(path)?, Location::caller())
+    }
+
+    /// Binds a socket to this address, for example an abstract one of Linux, and listens.
+    ///
+    /// # Errors
+    ///
+    /// Returns an error if the system call fails, for example because the address is in use, or if
+    /// the runtime is shutting down.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[cfg(target_os = "linux")]
+    /// # fn main() -> std::io::Result<()> {
+    /// use gopark::net::UnixListener;
+    /// use std::os::linux::net::SocketAddrExt;
+    /// use std::os::unix::net::SocketAddr;
+    ///
+    /// // A name without a file.
+    /// let name = format!("gopark-bind-{}", std::process::id());
+    /// let listener = UnixListener::bind_addr(&SocketAddr::from_abstract_name(&name)?)?;
+    /// assert_eq!(listener.local_addr()?.as_abstract_name(), Some(name.as_bytes()));
+    /// # Ok(())
+    /// # }
+    /// # #[cfg(not(target_os = "linux"))]
+    /// # fn main() {}
+    /// ```
+    #[track_caller]
+    pub fn bind_addr(address: &SocketAddr) -> io::Result<Self> {
+        Self::new(mio::net::UnixListener::bind_addr(address)?, Location::caller())
+    }
+
+    fn new(socket: mio::net::UnixListener, site: &'static Location<'static>) -> io::Result<Self> {
+        Ok(Self { socket: Arc::new(Registered::new(super::current(site)?, socket)?) })
     }
 
     /// Wraps a listener of `std` and makes it non-blocking.
@@ -242,9 +328,17 @@ impl UnixListener {
     #[track_caller]
     pub fn from_std(listener: std_net::UnixListener) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
-        let socket = mio::net::UnixListener::from_std(listener);
-        Ok(Self { socket: Arc::new(Registered::new(super::current(Location::caller())?, socket)?) })
+        Self::new(mio::net::UnixListener::from_std(listener), Location::caller())
     }
+
+    super::into_std!(
+        std_net::UnixListener,
+        "     # let name = format!(\"gopark-std-{}\", std::process::id());
+     # let path = std::env::temp_dir().join(name);
+     let socket = gopark::net::UnixListener::bind(&path)?;
+     let clone = socket.clone();
+     # std::fs::remove_file(&path)?;"
+    );
 
     /// Waits for a connection, as [`TcpListener::accept`](super::TcpListener::accept) does.
     ///
@@ -260,6 +354,16 @@ impl UnixListener {
         UnixAccept {
             future: Accepting::new(AcceptOne { socket: &self.socket }, Location::caller()),
         }
+    }
+
+    /// Accepts a connection without waiting, as
+    /// [`TcpListener::try_accept`](super::TcpListener::try_accept) does.
+    ///
+    /// # Errors
+    ///
+    /// Same as [`TcpListener::try_accept`](super::TcpListener::try_accept).
+    pub fn try_accept(&self) -> io::Result<(UnixStream, SocketAddr)> {
+        attempt_now(&mut AcceptOne { socket: &self.socket })
     }
 
     /// Closes the socket, even if it has clones, as
@@ -352,6 +456,41 @@ impl UnixDatagram {
         Self::new(super::current(Location::caller())?, mio::net::UnixDatagram::bind(path)?)
     }
 
+    /// Binds a socket to this address, for example an abstract one of Linux.
+    ///
+    /// # Errors
+    ///
+    /// Same as [`bind`](Self::bind).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// # #[cfg(target_os = "linux")]
+    /// # fn main() -> std::io::Result<()> {
+    /// use gopark::net::UnixDatagram;
+    /// use std::os::linux::net::SocketAddrExt;
+    /// use std::os::unix::net::SocketAddr;
+    ///
+    /// gopark::block_on(async {
+    ///     // A name without a file.
+    ///     let name = format!("gopark-datagram-{}", std::process::id());
+    ///     let address = SocketAddr::from_abstract_name(name)?;
+    ///     let server = UnixDatagram::bind_addr(&address)?;
+    ///     let client = UnixDatagram::unbound()?;
+    ///     client.connect_addr(&address)?;
+    ///     client.send(b"ping").await?;
+    ///     assert_eq!(server.recv(&mut [0; 16]).await?, 4);
+    ///     Ok(())
+    /// })
+    /// # }
+    /// # #[cfg(not(target_os = "linux"))]
+    /// # fn main() {}
+    /// ```
+    #[track_caller]
+    pub fn bind_addr(address: &SocketAddr) -> io::Result<Self> {
+        Self::new(super::current(Location::caller())?, mio::net::UnixDatagram::bind_addr(address)?)
+    }
+
     /// Creates a socket without an address.
     ///
     /// # Errors
@@ -420,6 +559,16 @@ impl UnixDatagram {
     /// Returns an error if the system call fails, for example because there is no such socket.
     pub fn connect(&self, path: impl AsRef<Path>) -> io::Result<()> {
         self.socket.io().connect(path)
+    }
+
+    /// Connects the socket to the one at this address, as [`connect`](Self::connect) does.
+    ///
+    /// # Errors
+    ///
+    /// Same as [`connect`](Self::connect).
+    pub fn connect_addr(&self, address: &SocketAddr) -> io::Result<()> {
+        // mio's socket has no such function; the duplicate is a handle of the same socket.
+        std_net::UnixDatagram::from(self.as_fd().try_clone_to_owned()?).connect_addr(address)
     }
 
     /// Waits for a datagram and returns its length and its sender.
@@ -500,7 +649,68 @@ impl UnixDatagram {
         UnixSend::new(Transmit { socket: &self.socket, bytes, target: None }, Location::caller())
     }
 
+    /// Receives a datagram and its sender without waiting.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`WouldBlock`](io::ErrorKind::WouldBlock) if there is no datagram; otherwise same as
+    /// [`recv_from`](Self::recv_from).
+    pub fn try_recv_from(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+        attempt_now(&mut ReceiveFrom { socket: &self.socket, buffer })
+    }
+
+    /// Receives a datagram without waiting.
+    ///
+    /// # Errors
+    ///
+    /// Same as [`try_recv_from`](Self::try_recv_from).
+    pub fn try_recv(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        attempt_now(&mut Receive { socket: &self.socket, buffer })
+    }
+
+    /// Sends a datagram to the socket at `path` without waiting.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`WouldBlock`](io::ErrorKind::WouldBlock) if there is no room; otherwise same as
+    /// [`send_to`](Self::send_to).
+    pub fn try_send_to(&self, bytes: &[u8], path: impl AsRef<Path>) -> io::Result<usize> {
+        let target = Some(path.as_ref());
+        attempt_now(&mut Transmit { socket: &self.socket, bytes, target })
+    }
+
+    /// Sends a datagram to the [connected](Self::connect) socket without waiting.
+    ///
+    /// # Errors
+    ///
+    /// Returns [`WouldBlock`](io::ErrorKind::WouldBlock) if there is no room; otherwise same as
+    /// [`send`](Self::send).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::net::UnixDatagram;
+    /// use std::io::ErrorKind;
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// let (a, b) = UnixDatagram::pair()?;
+    /// assert_eq!(a.try_send(b"ping")?, 4);
+    /// let mut buffer = [0; 16];
+    /// assert_eq!(b.try_recv(&mut buffer)?, 4);
+    /// assert_eq!(b.try_recv(&mut buffer).unwrap_err().kind(), ErrorKind::WouldBlock);
+    /// # Ok(())
+    /// # }
+    /// ```
+    pub fn try_send(&self, bytes: &[u8]) -> io::Result<usize> {
+        attempt_now(&mut Transmit { socket: &self.socket, bytes, target: None })
+    }
+
     super::waits!("a datagram may be received", "a datagram may be sent");
+    super::into_std!(
+        std_net::UnixDatagram,
+        "     let socket = gopark::net::UnixDatagram::unbound()?;
+     let clone = socket.clone();"
+    );
 
     /// Returns the local address.
     ///

@@ -279,6 +279,7 @@ fn every_await_of_a_socket_spends_sch03() {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let udp = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        udp.send_to(b"x", udp.local_addr().unwrap()).await.unwrap();
         each_lets_a_sibling_run! {
             "read" => { a.write_all(b"x").await.unwrap(); b.read(&mut [0]).await.unwrap() };
             "write" => { a.write(b"x").await.unwrap(); b.read(&mut [0]).await.unwrap() };
@@ -296,6 +297,7 @@ fn every_await_of_a_socket_spends_sch03() {
                 b.read_vectored(&mut [std::io::IoSliceMut::new(&mut [0])]).await.unwrap()
             };
             "writable" => a.writable().await.unwrap();
+            "peek_from" => udp.peek_from(&mut [0]).await.unwrap();
             "copy" => copy(&mut &ended, &mut &a).await.unwrap();
             "copy_bidirectional" => copy_bidirectional(&mut &ended, &mut &other).await.unwrap();
             "read_with" => descriptor.read_with(|_| Ok(())).await.unwrap();

@@ -566,17 +566,258 @@ fn accepts_that_are_dropped_at_every_poll_lose_no_connection() {
             let mut clients = std::pin::pin!(clients);
             let (mut greeted, mut connected) = (0, None);
             while connected != Some(greeted) {
-                if connected.is_none() && clients.is_finished() {
-                    connected = Some(clients.as_mut().await.unwrap());
-                }
-                match limited(fastrand::usize(1..=2), listener.accept()).await {
-                    None => gopark::gosched().await,
-                    Some(accepted) => {
+                let accepts =
+                    async { Ok(limited(fastrand::usize(1..=2), listener.accept()).await) };
+                // After the last client, an accept would wait forever.
+                let ends = async {
+                    match connected {
+                        None => Err(clients.as_mut().await.unwrap()),
+                        Some(_) => std::future::pending().await,
+                    }
+                };
+                match futures_lite::future::or(accepts, ends).await {
+                    Err(count) => connected = Some(count),
+                    Ok(None) => gopark::gosched().await,
+                    Ok(Some(accepted)) => {
                         let mut byte = [0];
                         greeted += accepted.unwrap().0.read(&mut byte).await.unwrap_or(0);
                     }
                 }
             }
+        });
+    });
+}
+
+#[cfg(feature = "hyper")]
+#[test]
+fn hypers_timer_sleeps_and_is_reset() {
+    use gopark::net::HyperTimer;
+    use hyper::rt::Timer;
+
+    no_hang(|| {
+        gopark::block_on(async {
+            let (timer, hour) = (HyperTimer::new(), Duration::from_secs(3_600));
+            let start = timer.now();
+            timer.sleep(Duration::from_millis(5)).await;
+            assert!(timer.now() >= start + Duration::from_millis(5));
+
+            // A task that waits already, and hyper does not poll it after a reset.
+            let mut sleep = timer.sleep_until(start + hour);
+            assert!(limited(1, &mut sleep).await.is_none());
+            let deadline = timer.now() + Duration::from_millis(5);
+            timer.reset(&mut sleep, deadline);
+            sleep.as_mut().await;
+            assert!(timer.now() >= deadline);
+            // It has completed, and hyper uses it again.
+            timer.reset(&mut sleep, deadline);
+            sleep.await;
+        });
+    });
+}
+
+#[cfg(feature = "hyper")]
+#[test]
+fn hypers_tasks_are_goroutines_that_were_started_by_the_user() {
+    use gopark::inspect;
+    use gopark::net::HyperExecutor;
+    use hyper::rt::Executor;
+
+    no_hang(|| {
+        let rt = Runtime::new();
+        rt.block_on(async {
+            let (tx, rx) = gopark::chan::unbuffered();
+            let executor = HyperExecutor::new();
+            executor.execute(async move { tx.send(inspect::goroutines()).await });
+            let all = rx.recv().await.unwrap();
+            assert!(all.iter().any(|goroutine| {
+                !goroutine.is_main && goroutine.spawned_at.file().ends_with("tests/it/net.rs")
+            }));
+        });
+    });
+}
+
+#[test]
+fn try_accept_takes_a_connection_that_waits_and_does_not_wait_for_one() {
+    no_hang(|| {
+        gopark::block_on(async {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let nothing = |error: io::Error| error.kind() == io::ErrorKind::WouldBlock;
+            assert!(listener.try_accept().is_err_and(nothing));
+            let client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+            let (server, peer) = listener.try_accept().unwrap();
+            assert_eq!(peer, client.local_addr().unwrap());
+            assert!(listener.try_accept().is_err_and(nothing));
+            client.write_all(b"x").await.unwrap();
+            server.read_exact(&mut [0]).await.unwrap();
+            // It has not taken the readiness from an accept that waits.
+            let accepts = go(async move { listener.accept().await.map(|(_, peer)| peer) });
+            gopark::gosched().await;
+            let client = TcpStream::connect(server.local_addr().unwrap()).await.unwrap();
+            assert_eq!(accepts.await.unwrap().unwrap(), client.local_addr().unwrap());
+        });
+    });
+}
+
+#[test]
+fn keepalive_is_an_idle_time_in_whole_seconds() {
+    no_hang(|| {
+        gopark::block_on(async {
+            let (client, _server) = pair().await.unwrap();
+            assert_eq!(client.keepalive().unwrap(), None);
+            for (set, got) in [(0, 1), (1, 1), (1_000, 1), (1_001, 2), (15_000, 15)] {
+                client.set_keepalive(Some(Duration::from_millis(set))).unwrap();
+                assert_eq!(client.keepalive().unwrap(), Some(Duration::from_secs(got)));
+            }
+            client.set_keepalive(None).unwrap();
+            assert_eq!(client.keepalive().unwrap(), None);
+            assert!(client.set_keepalive(Some(Duration::MAX)).is_err());
+        });
+    });
+}
+
+#[test]
+fn a_peek_leaves_the_datagram_to_the_next_receive() {
+    no_hang(|| {
+        gopark::block_on(async {
+            let server = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+            let client = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+            let (address, sender) = (server.local_addr().unwrap(), client.local_addr().unwrap());
+            let peeks = server.clone();
+            let peeked = go(async move { peeks.peek_from(&mut [0; 8]).await });
+            gopark::gosched().await;
+            client.send_to(b"ping", address).await.unwrap();
+            assert_eq!(peeked.await.unwrap().unwrap(), (4, sender));
+            assert_eq!(server.recv_from(&mut [0; 8]).await.unwrap(), (4, sender));
+        });
+    });
+}
+
+/// Checks the forms that do not wait, of a pair of connected datagram sockets.
+macro_rules! tries {
+    ($a:expr, $b:expr) => {{
+        let (a, b) = ($a, $b);
+        let mut buffer = [0; 8];
+        assert_eq!(b.try_recv(&mut buffer).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+        assert_eq!(a.try_send(b"ping").unwrap(), 4);
+        b.readable().await.unwrap();
+        assert_eq!(b.try_recv(&mut buffer).unwrap(), 4);
+        assert_eq!(&buffer[..4], b"ping");
+        assert_eq!(b.try_recv(&mut buffer).unwrap_err().kind(), io::ErrorKind::WouldBlock);
+    }};
+}
+
+#[test]
+fn datagrams_are_sent_and_received_without_waiting() {
+    no_hang(|| {
+        gopark::block_on(async {
+            let a = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+            let b = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+            a.connect(b.local_addr().unwrap()).await.unwrap();
+            b.connect(a.local_addr().unwrap()).await.unwrap();
+            tries!(a, b);
+            #[cfg(unix)]
+            {
+                use gopark::net::UnixDatagram;
+
+                let (a, b) = UnixDatagram::pair().unwrap();
+                tries!(&a, &b);
+                // The queue of the receiver is full after a few.
+                let full = loop {
+                    if let Err(error) = a.try_send(&[0; 1024]) {
+                        break error;
+                    }
+                };
+                assert_eq!(full.kind(), io::ErrorKind::WouldBlock);
+                let sends = go(async move { a.send(b"last").await });
+                gopark::gosched().await;
+                while b.recv(&mut [0; 1024]).await.unwrap() == 1024 {}
+                assert_eq!(sends.await.unwrap().unwrap(), 4);
+
+                let name = format!("gopark-try-{}", std::process::id());
+                let path = std::env::temp_dir().join(name);
+                let server = UnixDatagram::bind(&path).unwrap();
+                let client = UnixDatagram::unbound().unwrap();
+                assert_eq!(client.try_send_to(b"ping", &path).unwrap(), 4);
+                let (n, sender) = server.try_recv_from(&mut [0; 8]).unwrap();
+                assert!(n == 4 && sender.is_unnamed());
+                std::fs::remove_file(path).unwrap();
+            }
+        });
+    });
+}
+
+#[test]
+fn a_socket_without_clones_becomes_one_of_std() {
+    use std::io::{Read, Write};
+
+    no_hang(|| {
+        gopark::block_on(async {
+            let (client, server) = pair().await.unwrap();
+            let clone = client.clone();
+            let client = client.into_std().expect_err("it has a clone");
+            drop(clone);
+            let mut std = client.into_std().unwrap();
+            // It is as the socket was: open, and non-blocking.
+            let error = std.read(&mut [0]).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+            std.write_all(b"x").unwrap();
+            server.read_exact(&mut [0]).await.unwrap();
+            // It can be registered again.
+            let client = TcpStream::from_std(std).unwrap();
+            let reads = go(async move { client.read(&mut [0; 8]).await });
+            gopark::gosched().await;
+            server.write_all(b"back").await.unwrap();
+            assert_eq!(reads.await.unwrap().unwrap(), 4);
+        });
+    });
+}
+
+#[test]
+fn a_vectored_read_of_the_traits_fills_each_buffer() {
+    use gopark::io::AsyncRead;
+
+    no_hang(|| {
+        gopark::block_on(async {
+            let (client, mut server) = pair().await.unwrap();
+            client.write_all(b"hello").await.unwrap();
+            let (mut first, mut second) = ([0; 2], [0; 8]);
+            let n = std::future::poll_fn(|cx| {
+                let mut buffers =
+                    [io::IoSliceMut::new(&mut first), io::IoSliceMut::new(&mut second)];
+                std::pin::Pin::new(&mut server).poll_read_vectored(cx, &mut buffers)
+            });
+            assert_eq!(n.await.unwrap(), 5);
+            assert_eq!((&first, &second[..3]), (b"he", &b"llo"[..]));
+        });
+    });
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn an_abstract_address_has_no_file_and_is_free_after_the_last_handle() {
+    use gopark::net::UnixListener;
+    use std::os::linux::net::SocketAddrExt;
+    use std::os::unix::net::SocketAddr;
+
+    no_hang(|| {
+        gopark::block_on(async {
+            let name = format!("gopark-abstract-{}", std::process::id());
+            let address = SocketAddr::from_abstract_name(name).unwrap();
+            for _ in 0..2 {
+                let listener = UnixListener::bind_addr(&address).unwrap();
+                let error = UnixListener::bind_addr(&address).unwrap_err();
+                assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+                let nothing = listener.try_accept().unwrap_err();
+                assert_eq!(nothing.kind(), io::ErrorKind::WouldBlock);
+                let client = UnixStream::connect_addr(&address).await.unwrap();
+                let (server, _) = listener.try_accept().unwrap();
+                client.write_all(b"x").await.unwrap();
+                server.read_exact(&mut [0]).await.unwrap();
+                let name = client.peer_addr().unwrap();
+                assert_eq!(name.as_abstract_name(), address.as_abstract_name());
+            }
+            let error = UnixStream::connect_addr(&address).await.unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
         });
     });
 }
