@@ -586,3 +586,56 @@ fn events_are_seen_beside_a_full_queue() {
         }
     });
 }
+
+/// A runtime's executor passes to another runtime, on another thread, right after its end. The end
+/// of the sockets belongs to the first runtime, and must not reach those of the second.
+#[test]
+fn the_end_of_a_runtime_does_not_end_the_sockets_of_the_next_one() {
+    isolated(|| {
+        let start = Instant::now();
+        let rounds = AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            for patience in [Duration::ZERO, Duration::from_secs(60)] {
+                let rounds = &rounds;
+                for _ in 0..2 {
+                    scope.spawn(move || {
+                        while rounds.fetch_add(1, Ordering::Relaxed) < 600
+                            && start.elapsed() < Duration::from_secs(30)
+                        {
+                            let rt = Runtime::builder()
+                                .gomaxprocs(fastrand::usize(1..=2))
+                                .build()
+                                .unwrap();
+                            // Its first sockets are opened while the executor's previous runtime
+                            // may still be ending.
+                            rt.block_on(open_and_use(fastrand::usize(1..8))).unwrap();
+                            rt.shutdown_timeout(patience);
+                        }
+                    });
+                }
+            }
+        });
+        let rounds = rounds.load(Ordering::Relaxed);
+        assert!(rounds >= 50, "{rounds} rounds are few");
+    });
+}
+
+/// Opens sockets, uses them, and leaves a goroutine that waits for one.
+async fn open_and_use(pairs: usize) -> io::Result<()> {
+    for _ in 0..pairs {
+        let (a, b) = UnixStream::pair()?;
+        let echo = go(async move {
+            let mut byte = [0];
+            b.read_exact(&mut byte).await?;
+            b.write_all(&byte).await?;
+            io::Result::Ok(b)
+        });
+        a.write_all(b"x").await?;
+        a.read_exact(&mut [0]).await?;
+        let b = echo.await.expect("does not panic")?;
+        go(async move {
+            let _ = (a.read(&mut [0]).await, b);
+        });
+    }
+    Ok(())
+}
