@@ -118,13 +118,14 @@ where
 /// });
 /// ```
 #[derive(Clone, Copy, Debug, Default)]
-#[non_exhaustive]
-pub struct HyperTimer {}
+pub struct HyperTimer {
+    _private: (),
+}
 
 impl HyperTimer {
     /// Creates a timer.
     pub const fn new() -> Self {
-        Self {}
+        Self { _private: () }
     }
 }
 
