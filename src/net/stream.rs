@@ -382,7 +382,7 @@ macro_rules! stream {
                 cx: &mut Context<'_>,
                 buffers: &mut [IoSliceMut<'_>],
             ) -> Poll<io::Result<usize>> {
-                poll_attempt(&self.socket.readiness().read, &self.reader, cx, || {
+                poll_attempt(&self.socket.readiness().read, self.watches.reader(), cx, || {
                     ReadIntoAll { socket: &*self.socket, buffers }.call()
                 })
             }
