@@ -200,7 +200,10 @@ impl Netpoll {
 fn collect(poll: &mut Poll, events: &mut Events, limit: Option<Duration>) -> Vec<Event> {
     match poll.poll(events, limit) {
         Ok(()) => {
-            events.iter().filter(|event| event.token() != INTERRUPTION).map(Event::new).collect()
+            let mut found = Vec::with_capacity(events.iter().count());
+            let others = events.iter().filter(|event| event.token() != INTERRUPTION);
+            found.extend(others.map(Event::new));
+            found
         }
         Err(error) => {
             debug_assert_eq!(error.kind(), ErrorKind::Interrupted, "{error}");

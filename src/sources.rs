@@ -318,7 +318,7 @@ impl Slot {
     /// must check.
     #[inline]
     pub(crate) fn is_due(&self, age: Duration) -> bool {
-        if !self.is_open.load(Ordering::Relaxed) {
+        if !self.is_open() {
             return false;
         }
         let now = clock::coarse_now();
@@ -345,7 +345,8 @@ impl Slot {
         }
     }
 
-    #[cfg(all(test, not(gopark_loom)))]
+    /// Returns true if there is a poller.
+    #[inline]
     pub(crate) fn is_open(&self) -> bool {
         self.is_open.load(Ordering::Relaxed)
     }

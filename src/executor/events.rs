@@ -83,7 +83,8 @@ impl Executor {
     #[inline(never)]
     pub(super) fn look_for_events(&'static self, processor: &'static Processor) -> bool {
         // Without room, this does not count as a check, so that the monitor checks.
-        processor.queue.len() + FEW <= LOCAL_QUEUE
+        self.io.is_open()
+            && processor.queue.len() + FEW <= LOCAL_QUEUE
             && self.io.is_due(AGE)
             && self.io.get().is_some_and(|sources| self.harvest(&sources, processor))
     }
