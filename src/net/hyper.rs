@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 use hyper::rt::{self, Read, ReadBufCursor, Write};
 use pin_project_lite::pin_project;
 
-use super::TcpStream;
-#[cfg(unix)]
-use super::UnixStream;
+use super::stream::TcpStream;
 use super::stream::writer;
+#[cfg(unix)]
+use super::unix::UnixStream;
 use crate::runtime;
 use crate::time::{self, Sleep};
 

@@ -267,7 +267,9 @@ fn outside_of_goroutines_there_is_no_budget() {
 #[test]
 fn every_await_of_a_socket_spends_sch03() {
     use gopark::io::{Async, copy, copy_bidirectional};
-    use gopark::net::{TcpListener, TcpSocket, TcpStream, UdpSocket, UnixStream, lookup_host};
+    use gopark::net::{
+        TcpListener, TcpSocket, TcpStream, UdpSocket, UnixListener, UnixStream, lookup_host,
+    };
 
     on_procs(1, async {
         let (a, b) = UnixStream::pair().unwrap();
@@ -278,6 +280,9 @@ fn every_await_of_a_socket_spends_sch03() {
         let descriptor = Async::new(std::os::unix::net::UnixStream::pair().unwrap().0).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
+        let path = std::env::temp_dir().join(format!("gopark-budget-{}", std::process::id()));
+        let _listens = UnixListener::bind(&path).unwrap();
+        let unix_address = std::os::unix::net::SocketAddr::from_pathname(&path).unwrap();
         let udp = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         udp.send_to(b"x", udp.local_addr().unwrap()).await.unwrap();
         each_lets_a_sibling_run! {
@@ -308,6 +313,8 @@ fn every_await_of_a_socket_spends_sch03() {
             "connect" => udp.connect(address).await.unwrap();
             "connect" => TcpStream::connect(address).await.unwrap();
             "connect" => TcpSocket::new_v4().unwrap().connect(address).await.unwrap();
+            "connect_addr" => UnixStream::connect_addr(&unix_address).await.unwrap();
         }
+        std::fs::remove_file(path).unwrap();
     });
 }

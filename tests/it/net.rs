@@ -598,7 +598,7 @@ fn hypers_timer_sleeps_and_is_reset() {
         gopark::block_on(async {
             let (timer, hour) = (HyperTimer::new(), Duration::from_secs(3_600));
             let start = timer.now();
-            timer.sleep(Duration::from_millis(5)).await;
+            timer.sleep(Duration::from_millis(5)).await; // asleep: its timer
             assert!(timer.now() >= start + Duration::from_millis(5));
 
             // A task that waits already, and hyper does not poll it after a reset.
