@@ -1040,7 +1040,10 @@ fn uses(module: &str, text: &str, modules: &BTreeSet<String>) -> BTreeSet<String
             let before = &shipped[..at];
             let inside_a_word =
                 before.ends_with(|c: char| c.is_alphanumeric() || c == '_' || c == '$');
-            if inside_a_word || before.ends_with("in ") || before.ends_with("super::") {
+            // A folder shows what its files have, as in `pub use self::file::Item`; it does not use
+            // it.
+            let shows = start == "self::" && before.ends_with("pub use ");
+            if inside_a_word || shows || before.ends_with("in ") || before.ends_with("super::") {
                 continue;
             }
             let mut base = match start {
