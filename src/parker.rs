@@ -98,3 +98,36 @@ impl Parker {
         }
     }
 }
+
+/// The right of a worker to sleep in the poller, or none.
+#[cfg(feature = "net")]
+#[derive(Debug)]
+pub(crate) struct Claim(Option<Arc<Netpoll>>);
+
+#[cfg(feature = "net")]
+impl Claim {
+    /// Claims the poller, if there is one and no other worker has claimed it.
+    pub(crate) fn new(netpoll: Option<Arc<Netpoll>>) -> Self {
+        Self(netpoll.filter(|netpoll| netpoll.claim()))
+    }
+
+    /// Returns true if the worker must not end, because no other one sleeps in the poller.
+    pub(crate) fn is_held(&self) -> bool {
+        self.0.is_some()
+    }
+
+    /// Parks the worker: in the poller, if it has claimed that.
+    pub(crate) fn park(&self, parker: &Parker, until: Time) {
+        match &self.0 {
+            Some(netpoll) => parker.park_in(netpoll, until),
+            None => parker.park(until),
+        }
+    }
+}
+
+#[cfg(feature = "net")]
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.0.iter().for_each(|netpoll| netpoll.release());
+    }
+}

@@ -119,6 +119,7 @@ fn membarrier(command: c_long) -> bool {
 /// Waits until the descriptor is readable, for at most `limit`. The limit is exact, unlike that of
 /// `epoll_wait`, which counts milliseconds.
 #[cfg(all(feature = "net", any(target_os = "linux", target_os = "android")))]
+#[cfg_attr(gopark_loom, allow(dead_code))]
 pub(crate) fn wait_readable(fd: libc::c_int, limit: Duration) {
     let mut poll = libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
     let limit = libc::timespec {

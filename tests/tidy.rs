@@ -26,7 +26,7 @@ const FLOORS: &[(&str, Units)] = &[
             ("platform", &["loom"]),
             ("fork", &["platform"]),
             ("panics", &[]),
-            ("netpoll", &["clock", "panics", "platform"]),
+            ("netpoll", &["clock", "loom", "platform"]),
             ("lock", &["loom", "platform"]),
             ("caught", &["panics"]),
             ("random", &["loom"]),
@@ -347,7 +347,7 @@ const WAKERS: &[(&str, &str)] = &[
     ),
     ("wait/block_on", "makes a waker of its parker"),
     ("runtime/local", "makes a waker of its queue, and registers the goroutines' own"),
-    ("netpoll", "has an interruption of mio's, which has that name"),
+    ("netpoll/system", "has an interruption of mio's, which has that name"),
     ("wait/event", "makes the proxies that event-listener gets in place of wakers"),
 ];
 

@@ -17,9 +17,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Executor, Ordering, Processor, Sched};
-use crate::clock::Time;
-use crate::netpoll::{Event, FEW, Netpoll, SPINS};
-use crate::parker::Parker;
+use crate::netpoll::{Event, FEW, SPINS};
+use crate::parker::Claim;
 use crate::processor::LOCAL_QUEUE;
 use crate::sources::{SocketInfo, Sources};
 
@@ -35,29 +34,6 @@ impl Ending {
     /// Ends them: from now on, operations fail.
     pub(super) fn end(self) {
         self.0.iter().for_each(|sources| sources.end());
-    }
-}
-
-/// The right to sleep in the poller.
-pub(super) struct Claim(Option<Arc<Netpoll>>);
-
-impl Claim {
-    /// Returns true if the worker must not end, because no other one sleeps in the poller.
-    pub(super) fn is_held(&self) -> bool {
-        self.0.is_some()
-    }
-
-    pub(super) fn park(&self, parker: &Parker, until: Time) {
-        match &self.0 {
-            Some(netpoll) => parker.park_in(netpoll, until),
-            None => parker.park(until),
-        }
-    }
-}
-
-impl Drop for Claim {
-    fn drop(&mut self) {
-        self.0.iter().for_each(|netpoll| netpoll.release());
     }
 }
 
@@ -169,7 +145,7 @@ impl Executor {
         let is_last = sched.idle.len() >= self.procs.load(Ordering::Relaxed);
         let netpoll =
             if is_last { self.io.get() } else { None }.map(|sources| sources.netpoll().clone());
-        Claim(netpoll.filter(|netpoll| netpoll.claim()))
+        Claim::new(netpoll)
     }
 
     /// Calls another worker to sleep in the poller, because the one that slept there runs a job.

@@ -11,6 +11,8 @@
 
 mod chan;
 mod net;
+#[cfg(feature = "net")]
+mod poller;
 mod scheduler;
 mod select;
 mod sync;
