@@ -78,13 +78,27 @@ fn detach_special(header: &Header, flags: Flags, joined: bool) {
 }
 
 /// Allocates a goroutine, which runs `future` once its task is enqueued.
+#[inline(always)]
+pub(crate) fn allocate<F>(header: Header, future: F) -> (Task, Handle<F::Output>)
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    let builder = Builder::new().metadata(header);
+    builder.spawn(|_| Goroutine(ManuallyDrop::new(future)), WithInfo(Executor::schedule))
+}
+
+/// As [`allocate`], for a future that may borrow.
 ///
 /// # Safety
 ///
 /// If the future or its output borrows, the caller must ensure that the goroutine has ended (its
 /// task has resolved) before the borrows end.
 #[inline(always)]
-pub(crate) unsafe fn allocate<F: Future>(header: Header, future: F) -> (Task, Handle<F::Output>) {
+pub(crate) unsafe fn allocate_borrowing<F: Future>(
+    header: Header,
+    future: F,
+) -> (Task, Handle<F::Output>) {
     let builder = Builder::new().metadata(header);
     // SAFETY: the caller is responsible for borrows; the public functions require `Send`;
     // `schedule` is a function, which borrows nothing.

@@ -125,8 +125,7 @@ where
 {
     let (handle, abort) = executor.spawn_with(site, |header| {
         let id = header.id();
-        // SAFETY: the future and its output are `'static`.
-        let (task, handle) = unsafe { goroutine::allocate(header, future) };
+        let (task, handle) = goroutine::allocate(header, future);
         let abort = AbortHandle::new(id, Remote::direct(&task));
         (task, (handle, abort))
     });
@@ -343,9 +342,7 @@ pub fn unblock<T: Send + 'static>(
         let f = Contained(Some(f));
         let run = async move { Contained(Some(catch_unwind(AssertUnwindSafe(|| f.take()())))) };
         let executor = current();
-        // SAFETY: the future is `'static`, and so is its output.
-        let (job, handle) =
-            unsafe { goroutine::allocate(executor.start_outside(site, false), run) };
+        let (job, handle) = goroutine::allocate(executor.start_outside(site, false), run);
         executor.submit_outside(job, true);
         let mut job = Job(JoinHandle::new(handle));
         let mut is_over = false;
@@ -497,10 +494,7 @@ where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
 {
-    // SAFETY: the future and its output are `'static`.
-    JoinHandle::new(
-        executor.spawn_with(site, |header| unsafe { goroutine::allocate(header, future) }),
-    )
+    JoinHandle::new(executor.spawn_with(site, |header| goroutine::allocate(header, future)))
 }
 
 /// Returns the handle of a goroutine that was aborted before its first poll; drops the future here.
@@ -513,9 +507,7 @@ where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
 {
-    // SAFETY: the future and its output are `'static`.
-    let (task, handle) =
-        unsafe { goroutine::allocate(executor.start_outside(site, false), future) };
+    let (task, handle) = goroutine::allocate(executor.start_outside(site, false), future);
     executor.discard(task);
     JoinHandle::new(handle)
 }
@@ -563,8 +555,7 @@ impl Later {
         let Some(header) = self.executor.start_in(self.generation, site, false) else {
             return Err(future);
         };
-        // SAFETY: the future and its output are `'static`.
-        let (task, handle) = unsafe { goroutine::allocate(header, future) };
+        let (task, handle) = goroutine::allocate(header, future);
         self.executor.submit_outside(task, false);
         Ok(JoinHandle::new(handle))
     }
@@ -620,7 +611,7 @@ where
         call.set_main(&header);
         // SAFETY: the task resolves only after the future has been dropped, and this function
         // returns only after the task has resolved (a panic before that aborts the process, below).
-        let (task, main) = unsafe { goroutine::allocate(header, main) };
+        let (task, main) = unsafe { goroutine::allocate_borrowing(header, main) };
         executor.submit_outside(task, false);
         let lent = Executor::lend_thread();
         let outcome = block_thread_on(main);

@@ -441,11 +441,8 @@ impl Still {
 
     /// Enqueues a goroutine in the global queue.
     fn goroutine(&self) {
-        // SAFETY: it borrows nothing.
         self.executor
-            .spawn_with(Location::caller(), |header| unsafe {
-                goroutine::allocate(header, async {})
-            })
+            .spawn_with(Location::caller(), |header| goroutine::allocate(header, async {}))
             .detach();
     }
 

@@ -442,7 +442,7 @@ pub(super) fn run<F: Future>(plan: Plan<'_>, main: impl FnOnce() -> F) -> Run<F:
             call.set_main(&header);
             // SAFETY: the goroutine ends before this function returns; until then only this thread
             // polls it, in this function.
-            unsafe { goroutine::allocate(header, main) }
+            unsafe { goroutine::allocate_borrowing(header, main) }
         });
         let mut ended = drive(simulation, || handle.is_finished() || call.has_crashed());
         if leaks && ended.is_ok() && !call.has_crashed() {
