@@ -23,8 +23,22 @@ pub(crate) unsafe fn register(node: &Node, due: Time, waker: TaskWaker) -> Optio
         Some(shard) => unsafe { shard.insert(node, due, waker) },
         None => Err(waker),
     });
-    let Err(waker) = inserted else { return None };
-    // SAFETY: as above; no shard has accepted the node.
+    match inserted {
+        Ok(()) => None,
+        // SAFETY: as above; no shard has accepted the node.
+        Err(waker) => unsafe { register_at_driver(node, due, waker) },
+    }
+}
+
+/// Queues a node at the driver, see [`register`].
+///
+/// # Safety
+///
+/// As [`register`].
+#[inline(never)]
+#[track_caller]
+unsafe fn register_at_driver(node: &Node, due: Time, waker: TaskWaker) -> Option<TaskWaker> {
+    // SAFETY: passed on to the caller.
     let inserted = unsafe { driver::shard().insert(node, due, waker) };
     assert!(inserted.is_ok(), "the driver's shard is never closed");
     driver::inserted(due)

@@ -113,16 +113,15 @@ impl Wheel {
     pub(crate) unsafe fn insert(&mut self, entry: NonNull<Entry>) {
         // SAFETY: the caller promises that the entry is alive.
         let nanos = unsafe { entry.as_ref() }.nanos();
-        let list = if nanos <= self.now {
-            &self.ready
-        } else {
-            let (level, slot) = self.place(nanos);
-            self.slotted += 1;
-            self.occupied[level] |= 1 << slot;
-            &self.slots[level][slot]
-        };
+        if nanos <= self.now {
+            // SAFETY: passed on to the caller.
+            return unsafe { self.ready.push_back(entry.as_ptr()) };
+        }
+        let (level, slot) = self.place(nanos);
+        self.slotted += 1;
+        self.occupied[level] |= 1 << slot;
         // SAFETY: passed on to the caller.
-        unsafe { list.push_back(entry.as_ptr()) };
+        unsafe { self.slots[level][slot].push_back(entry.as_ptr()) };
     }
 
     /// Removes an entry.
