@@ -140,7 +140,8 @@ macro_rules! into_std {
     ($std:ty, $make:literal) => {
         /// Returns the socket as one of `std`, if it has no clone.
         ///
-        /// The socket stays non-blocking until its `set_nonblocking(false)`. For a socket that has
+        /// The socket stays non-blocking until its `set_nonblocking(false)`. A listener that was
+        /// closed stays shut down. For a socket that has
         /// clones, duplicate the descriptor: on Unix with `as_fd().try_clone_to_owned()`.
         ///
         /// # Errors

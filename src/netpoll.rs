@@ -126,7 +126,8 @@ impl Netpoll {
 
     /// Returns true if the last sleep found events that no worker has taken.
     pub(crate) fn has_found(&self) -> bool {
-        // If the lock is held, a thread that checks takes them.
+        // If another thread holds the lock, it takes them, or it only asks this as well: a worker
+        // asks again under the scheduler's lock before it parks.
         self.try_lock().is_some_and(|looker| !looker.found.is_empty())
     }
 

@@ -97,8 +97,7 @@ pub(super) struct Extras<T> {
 /// The result of an attempt to send or to receive.
 #[repr(u8)]
 pub(super) enum Attempt<T> {
-    /// The operation is complete. The value is the received one, or the one that a `force_send` has
-    /// replaced.
+    /// The operation is complete. The value is the received one.
     Complete(Option<T>, Woken),
     Closed,
     /// The operation would have to wait.

@@ -70,6 +70,12 @@ pub(crate) trait Operation<'a> {
     fn attempt(&mut self, forced: bool) -> Option<io::Result<Self::Output>> {
         attempt(self.direction(), forced, || self.call())
     }
+
+    /// Returns true if a system call has succeeded, but the operation needs another one.
+    #[inline]
+    fn needs_another(&self) -> bool {
+        false
+    }
 }
 
 /// Waits for readiness without consuming it.
@@ -236,8 +242,11 @@ impl<'a, O: Operation<'a>> Future for Attempts<'a, O> {
                 return Poll::Pending;
             }
             if let Some(result) = this.operation.attempt(forced) {
-                this.stage.set(Stage::Done);
                 coop::spend();
+                if result.is_ok() && this.operation.needs_another() {
+                    continue;
+                }
+                this.stage.set(Stage::Done);
                 return Poll::Ready(result);
             }
             if forced {
@@ -333,3 +342,6 @@ operation! {
     /// The future of `readable` and `writable`: waits until something may be read, or written.
     Ready<'a> = BeReady<'a> => io::Result<()>
 }
+
+#[cfg(all(test, not(gopark_loom)))]
+mod tests;

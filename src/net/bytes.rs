@@ -101,13 +101,14 @@ impl<'a> Operation<'a> for ReadExact<'a> {
     }
 
     fn attempt(&mut self, forced: bool) -> Option<io::Result<()>> {
-        while !self.buffer.is_empty() {
-            match attempt(self.direction(), forced, || self.call())? {
-                Ok(()) => {}
-                Err(error) => return Some(Err(error)),
-            }
+        if self.buffer.is_empty() {
+            return Some(Ok(()));
         }
-        Some(Ok(()))
+        attempt(self.direction(), forced, || self.call())
+    }
+
+    fn needs_another(&self) -> bool {
+        !self.buffer.is_empty()
     }
 }
 
@@ -124,6 +125,10 @@ impl<'a> Operation<'a> for ReadIntoAll<'a, '_> {
     }
 
     fn call(&mut self) -> io::Result<Called<usize>> {
+        // Some systems refuse a call without buffers.
+        if self.buffers.iter().all(|buffer| buffer.is_empty()) {
+            return Ok(Called::once(0));
+        }
         // The system may accept fewer buffers than there are.
         self.socket.read_vectored(self.buffers).map(Called::once)
     }
@@ -171,13 +176,14 @@ impl<'a> Operation<'a> for WriteAll<'a> {
     }
 
     fn attempt(&mut self, forced: bool) -> Option<io::Result<()>> {
-        while !self.bytes.is_empty() {
-            match attempt(self.direction(), forced, || self.call())? {
-                Ok(()) => {}
-                Err(error) => return Some(Err(error)),
-            }
+        if self.bytes.is_empty() {
+            return Some(Ok(()));
         }
-        Some(Ok(()))
+        attempt(self.direction(), forced, || self.call())
+    }
+
+    fn needs_another(&self) -> bool {
+        !self.bytes.is_empty()
     }
 }
 

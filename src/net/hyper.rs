@@ -47,8 +47,10 @@ traits!(UnixStream);
 
 /// Runs hyper's tasks as goroutines. hyper-util: `TokioExecutor`.
 ///
-/// HTTP/2 needs one. Each task is a goroutine of the runtime that runs the connection, as if it
-/// were started with [`go`](crate::go()); it is shown as started where `new` was called.
+/// HTTP/2 needs one. Each task is a goroutine, as if hyper started it with [`go`](crate::go()): of
+/// the runtime whose goroutine polls the connection, elsewhere of the global one. It is shown as
+/// started where `new` was called. A panic in a task is unrecovered, see
+/// [`OnPanic`](crate::OnPanic).
 ///
 /// Requires the feature `hyper`.
 ///
@@ -131,11 +133,11 @@ impl HyperTimer {
 
 impl rt::Timer for HyperTimer {
     fn sleep(&self, duration: Duration) -> Pin<Box<dyn rt::Sleep>> {
-        Box::pin(Sleeping { sleep: time::sleep(duration) })
+        Box::pin(Sleeping { sleep: time::sleep(duration), is_over: false })
     }
 
     fn sleep_until(&self, deadline: Instant) -> Pin<Box<dyn rt::Sleep>> {
-        Box::pin(Sleeping { sleep: time::sleep_until(deadline) })
+        Box::pin(Sleeping { sleep: time::sleep_until(deadline), is_over: false })
     }
 
     fn now(&self) -> Instant {
@@ -144,7 +146,11 @@ impl rt::Timer for HyperTimer {
 
     fn reset(&self, sleep: &mut Pin<Box<dyn rt::Sleep>>, deadline: Instant) {
         match sleep.as_mut().downcast_mut_pin::<Sleeping>() {
-            Some(sleep) => sleep.project().sleep.reset(deadline),
+            Some(sleep) => {
+                let sleep = sleep.project();
+                *sleep.is_over = false;
+                sleep.sleep.reset(deadline);
+            }
             // It is the sleep of another timer.
             None => *sleep = self.sleep_until(deadline),
         }
@@ -152,10 +158,12 @@ impl rt::Timer for HyperTimer {
 }
 
 pin_project! {
-    /// A [`Sleep`], for which hyper's trait can be implemented.
+    /// A [`Sleep`], for which hyper's trait can be implemented. hyper polls it again after it has
+    /// completed.
     struct Sleeping {
         #[pin]
         sleep: Sleep,
+        is_over: bool,
     }
 }
 
@@ -163,7 +171,12 @@ impl Future for Sleeping {
     type Output = ();
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        self.project().sleep.poll(cx)
+        let this = self.project();
+        if !*this.is_over {
+            ready!(this.sleep.poll(cx));
+            *this.is_over = true;
+        }
+        Poll::Ready(())
     }
 }
 

@@ -847,7 +847,7 @@ impl TcpStream {
     ///
     /// Returns an error if the system call fails.
     #[cfg(not(any(windows, target_os = "haiku", target_os = "openbsd", target_os = "vita")))]
-    pub fn keepalive(&self) -> io::Result<Option<Duration>> {
+    pub fn keepalive_time(&self) -> io::Result<Option<Duration>> {
         let options = setup::options(self);
         Ok(if options.keepalive()? { Some(options.tcp_keepalive_time()?) } else { None })
     }
@@ -862,7 +862,8 @@ impl TcpStream {
     ///
     /// # Errors
     ///
-    /// Returns an error if the system call fails, for example because the time is too long.
+    /// Returns an error if the system call fails, for example because the time is too long. Then
+    /// keepalive may be on, with the system's time.
     ///
     /// # Examples
     ///
@@ -874,18 +875,22 @@ impl TcpStream {
     /// gopark::block_on(async {
     ///     let listener = TcpListener::bind("127.0.0.1:0").await?;
     ///     let stream = TcpStream::connect(listener.local_addr()?).await?;
-    ///     stream.set_keepalive(Some(Duration::from_secs(15)))?;
+    ///     stream.set_keepalive_time(Some(Duration::from_secs(15)))?;
     ///     # #[cfg(not(any(windows, target_os = "openbsd")))]
-    ///     assert_eq!(stream.keepalive()?, Some(Duration::from_secs(15)));
+    ///     assert_eq!(stream.keepalive_time()?, Some(Duration::from_secs(15)));
     ///     Ok(())
     /// })
     /// # }
     /// ```
-    pub fn set_keepalive(&self, idle: Option<Duration>) -> io::Result<()> {
+    pub fn set_keepalive_time(&self, idle: Option<Duration>) -> io::Result<()> {
         let options = setup::options(self);
         let Some(idle) = idle else { return options.set_keepalive(false) };
         let seconds = idle.as_secs().saturating_add(u64::from(idle.subsec_nanos() > 0)).max(1);
-        options.set_tcp_keepalive(&TcpKeepalive::new().with_time(Duration::from_secs(seconds)))
+        let keepalive = TcpKeepalive::new().with_time(Duration::from_secs(seconds));
+        // Windows sets both at once; a second is its default.
+        #[cfg(windows)]
+        let keepalive = keepalive.with_interval(Duration::from_secs(1));
+        options.set_tcp_keepalive(&keepalive)
     }
 
     /// Returns how long a close waits for unsent data: `SO_LINGER`.

@@ -608,6 +608,8 @@ fn hypers_timer_sleeps_and_is_reset() {
             timer.reset(&mut sleep, deadline);
             sleep.as_mut().await;
             assert!(timer.now() >= deadline);
+            // hyper's keep-alive of an idle client polls a completed sleep.
+            assert!(limited(1, &mut sleep).await.is_some());
             // It has completed, and hyper uses it again.
             timer.reset(&mut sleep, deadline);
             sleep.await;
@@ -663,14 +665,14 @@ fn keepalive_is_an_idle_time_in_whole_seconds() {
     no_hang(|| {
         gopark::block_on(async {
             let (client, _server) = pair().await.unwrap();
-            assert_eq!(client.keepalive().unwrap(), None);
+            assert_eq!(client.keepalive_time().unwrap(), None);
             for (set, got) in [(0, 1), (1, 1), (1_000, 1), (1_001, 2), (15_000, 15)] {
-                client.set_keepalive(Some(Duration::from_millis(set))).unwrap();
-                assert_eq!(client.keepalive().unwrap(), Some(Duration::from_secs(got)));
+                client.set_keepalive_time(Some(Duration::from_millis(set))).unwrap();
+                assert_eq!(client.keepalive_time().unwrap(), Some(Duration::from_secs(got)));
             }
-            client.set_keepalive(None).unwrap();
-            assert_eq!(client.keepalive().unwrap(), None);
-            assert!(client.set_keepalive(Some(Duration::MAX)).is_err());
+            client.set_keepalive_time(None).unwrap();
+            assert_eq!(client.keepalive_time().unwrap(), None);
+            assert!(client.set_keepalive_time(Some(Duration::MAX)).is_err());
         });
     });
 }
