@@ -28,11 +28,11 @@ pub enum Strategy {
     #[default]
     Random,
     /// The goroutine with the highest priority runs until it waits. Priorities are random; at
-    /// `depth - 1` random points of a run the running goroutine gets the lowest priority. A quarter
-    /// of the runs have twice as many points, and some have fewer. If a bug needs few events in one
-    /// order, among many steps, this finds it sooner than [`Random`](Self::Random). (Burckhardt,
-    /// Kothari, Musuvathi and Nagarakatte: "A Randomized Scheduler with Probabilistic Guarantees of
-    /// Finding Bugs", 2010.)
+    /// `depth - 1` random points of a run the running goroutine gets the lowest priority. Half of
+    /// the runs have twice as many points. If a bug needs few events in one order, among many
+    /// steps, this finds it sooner than [`Random`](Self::Random). (Burckhardt, Kothari, Musuvathi
+    /// and Nagarakatte: "A Randomized Scheduler with Probabilistic Guarantees of Finding Bugs",
+    /// 2010.)
     Pct {
         /// The number of events whose order makes the bug: 2 or 3 find most bugs.
         depth: usize,
@@ -146,8 +146,6 @@ pub(super) struct Seed(pub(super) u64);
 const LENGTH: u32 = 48;
 const DEPTH: u32 = 56;
 const STRATEGY: u32 = 62;
-/// Numbers of choices below this one have a code each.
-const EXACT: u64 = 128;
 /// The expected number of choices if it is unknown.
 const USUAL_LENGTH: u64 = 64;
 
@@ -162,8 +160,7 @@ impl Seed {
         let choices = if number / 8 % 2 == 0 { lengths.longest } else { lengths.recent() };
         let choices = if points == Points::All { choices.all } else { choices.operations };
         let mut codes = 0..=u64::from(u8::MAX);
-        let code = codes.find(|code| Self::scale(*code) >= choices as u64);
-        let length = code.unwrap_or(u64::from(u8::MAX));
+        let length = codes.find(|code| Self::scale(*code) >= choices as u64).unwrap_or(0);
         Self(match strategy {
             Strategy::Random => number,
             Strategy::Pct { depth } => {
@@ -179,10 +176,10 @@ impl Seed {
         if self.0 % 8 == 7 { Points::All } else { Points::Operations }
     }
 
-    /// Decodes a number of choices: exact below 128, then eight steps per doubling.
+    /// Decodes a number of choices: a scale with eight steps per doubling.
     fn scale(code: u64) -> u64 {
-        let (doublings, eighths) = (code.saturating_sub(EXACT) / 8, code % 8);
-        if code < EXACT { code } else { ((EXACT / 8) * (8 + eighths)) << doublings }
+        let (doublings, eighths) = (code / 8, code % 8);
+        ((8 + eighths) << doublings) / 8 - u64::from(code == 0)
     }
 
     fn bits(self, from: u32, to: u32) -> u64 {
@@ -210,11 +207,12 @@ pub(super) enum Chooser {
 
 /// The odds of a run with [`Strategy::Random`]. The seed draws one of [`WAYS`], because no odds
 /// find every bug: some bugs need goroutines that take turns, others need a goroutine that stays
-/// behind while another one takes many steps, others a goroutine that starts late.
+/// behind while another one takes many steps.
 #[derive(Clone, Copy, Debug)]
 struct Way {
-    /// The chance, in sixteenths, that the running goroutine goes on.
-    goes_on: usize,
+    /// The chance, in sixteenths, that the running goroutine goes on. If `None`, all runnable
+    /// goroutines have the same chance.
+    goes_on: Option<usize>,
     /// The chance, in sixteenths, that a goroutine that yields stays behind: in the next choices it
     /// runs only if no other can.
     stays: usize,
@@ -227,24 +225,20 @@ struct Way {
     /// The chance, in sixteenths, that a woken goroutine, if it is drawn, does not run before the
     /// running one.
     later: usize,
-    /// The chance, in sixteenths, that a new goroutine stays behind at first.
-    late: usize,
 }
 
 /// The odds, one for each eighth of the runs. `benches/README.md` compares with shuttle what they
 /// find.
-const WAYS: [Way; 8] = [TURNS, LONG, LONG, LONG, LONG, LATE, LATE, LATE];
-const TURNS: Way = Way { goes_on: 0, stays: 4, doublings: 1, turns: 16, later: 8, late: 0 };
-const LONG: Way = Way { goes_on: 1, stays: 8, doublings: 3, turns: 14, later: 4, late: 0 };
-const LATE: Way = Way { goes_on: 6, stays: 0, doublings: 2, turns: 8, later: 0, late: 14 };
+const WAYS: [Way; 8] = [TURNS, TURNS, TURNS, LONG, LONG, LONG, EVEN, EVEN];
+const TURNS: Way = Way { goes_on: Some(0), stays: 12, doublings: 1, turns: 12, later: 8 };
+const LONG: Way = Way { goes_on: Some(1), stays: 8, doublings: 3, turns: 14, later: 4 };
+const EVEN: Way = Way { goes_on: None, stays: 16, doublings: 4, turns: 0, later: 0 };
 
 #[derive(Debug)]
 pub(super) struct Chance {
     rng: Seeded,
     way: Way,
     asked: u64,
-    /// The number of runnable goroutines at the last choice.
-    ready: usize,
     /// By id: the choice up to which the goroutine stays behind.
     behind_until: Vec<u64>,
 }
@@ -252,18 +246,20 @@ pub(super) struct Chance {
 impl Chance {
     fn new(mut rng: Seeded) -> Self {
         let way = WAYS[rng.below(WAYS.len())];
-        Self { rng, way, asked: 0, ready: 0, behind_until: Vec::new() }
+        Self { rng, way, asked: 0, behind_until: Vec::new() }
     }
 
     fn choose(&mut self, question: Question) -> Choice {
         let Question { current, ready, simulation, .. } = question;
         let can_go_on = question.can_go_on();
-        let Way { goes_on, stays, turns, later, late, .. } = self.way;
+        let Way { goes_on, stays, doublings, turns, later } = self.way;
         self.asked += 1;
-        if late > 0 {
-            self.delay_new(question);
-        }
-        if can_go_on && self.happens(goes_on) {
+        let goes_on = can_go_on
+            && match goes_on {
+                Some(goes_on) => self.happens(goes_on),
+                None => self.rng.below(ready + 1) == 0,
+            };
+        if goes_on {
             return Choice::GoesOn;
         }
         let is_later = can_go_on && self.happens(later);
@@ -278,7 +274,9 @@ impl Chance {
             Some(place) if is_later && simulation.was_woken(place) => Choice::GoesOn,
             Some(place) => {
                 if can_go_on && self.happens(stays) {
-                    self.stay_behind(current);
+                    let most = 1 << (1 + self.rng.below(doublings));
+                    let choices = 1 + self.rng.below(most);
+                    self.stay_behind(current, choices);
                 }
                 Choice::Place(place)
             }
@@ -291,33 +289,12 @@ impl Chance {
         self.rng.below(16) < of_16
     }
 
-    fn stay_behind(&mut self, id: u64) {
-        let most = 1 << (1 + self.rng.below(self.way.doublings));
-        let choices = 1 + self.rng.below(most);
-        self.know(id);
-        self.behind_until[id as usize] = self.asked + choices as u64;
-    }
-
-    /// Lets some of the goroutines that became runnable since the last choice stay behind: those
-    /// that are new.
-    fn delay_new(&mut self, Question { ready, simulation, .. }: Question) {
-        // The goroutine that was chosen then has left its place.
-        for place in self.ready.saturating_sub(1)..ready {
-            let id = simulation.peek(place).0;
-            if self.behind_until.len() > id as usize {
-                continue;
-            }
-            if self.happens(self.way.late) {
-                self.stay_behind(id);
-            }
-            self.know(id);
+    fn stay_behind(&mut self, id: u64, choices: usize) {
+        let at = id as usize;
+        if self.behind_until.len() <= at {
+            self.behind_until.resize(at + 1, 0);
         }
-        self.ready = ready;
-    }
-
-    fn know(&mut self, id: u64) {
-        let length = self.behind_until.len().max(id as usize + 1);
-        self.behind_until.resize(length, 0);
+        self.behind_until[at] = self.asked + choices as u64;
     }
 }
 
@@ -346,16 +323,10 @@ impl Pct {
     fn new(mut rng: Seeded, depth: u64, length: u64, kind: Points) -> Self {
         let usual = depth.saturating_sub(1);
         // Twice as many points find more bugs, but fewer of those that need a stretch without a
-        // point. These need fewer points in a short run, where points are dense.
-        let most = 2 + length / 8 + rng.below(2) as u64;
-        let count = match rng.below(4) {
-            0 => usual.min(most).saturating_sub(1).max(usual.min(1)),
-            1 | 2 => usual.min(most),
-            _ => 2 * usual,
-        };
-        // In some runs a place lies after the end, so that not every choice of a short run is a
         // point.
-        let places = length + u64::from(rng.below(4) == 0);
+        let count = if rng.below(2) == 0 { usual } else { 2 * usual };
+        // One place lies after the end, so that not every choice of a short run is a point.
+        let places = length + 1;
         let mut points = Vec::new();
         while (points.len() as u64) < count.min(places) {
             let point = 1 + rng.below(places as usize) as u64;
