@@ -98,21 +98,6 @@ impl<T> Sending<'_, T> {
     }
 }
 
-impl<T> Sending<'_, T> {
-    /// Takes the value back from a send that is in no queue, because a
-    /// [`last_poll`](coop::last_poll) has removed it. The operation is complete afterwards.
-    pub(crate) fn reclaim(self: Pin<&mut Self>) -> T {
-        let op = self.project().op;
-        assert!(op.state() == state::IDLE, "only a send that is not queued can be given up");
-        let waiter = op.waiter_ptr();
-        // SAFETY: the waiter is not linked, and the waiter of an idle send holds its value.
-        unsafe {
-            Waiter::set_state(waiter, state::FINISHED);
-            Waiter::take(waiter)
-        }
-    }
-}
-
 /// What differs in type between sends, receives and reservations. The rest depends on the side.
 pub(super) trait Direction<T> {
     type Output;

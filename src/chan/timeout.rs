@@ -49,7 +49,7 @@ impl<T> Sender<T> {
         let mut sending = pin!(self.send(value));
         match block_until(sending.as_mut(), until) {
             Some(sent) => sent.map_err(|error| SendTimeoutError::Closed(error.0)),
-            None => Err(SendTimeoutError::Timeout(sending.reclaim())),
+            None => Err(SendTimeoutError::Timeout(sending.give_up())),
         }
     }
 }

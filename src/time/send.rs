@@ -90,7 +90,7 @@ impl<T> Future for SendTimeout<'_, T> {
                 Some(sent) => sent.map_err(|error| SendTimeoutError::Closed(error.0)),
                 None => {
                     coop::spend();
-                    Err(SendTimeoutError::Timeout(this.sending.reclaim()))
+                    Err(SendTimeoutError::Timeout(this.sending.give_up()))
                 }
             },
         )
