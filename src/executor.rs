@@ -1281,11 +1281,11 @@ impl Executor {
     /// later, and only if no other worker makes progress. Otherwise one more worker would only
     /// compete for the same cores, and the others get the goroutines queued at the processor.
     fn retake(&'static self, sched: &mut Sched, now: Time, passed: Duration) {
-        // A worker that has begun to sleep no longer computes. SAFETY: a worker leaves the list,
-        // under the lock, before its thread ends. Its clock is on its stack.
-        sched
-            .displaced
-            .retain(|worker| unsafe { &*worker.as_ref().clock.get() }.is_asleep() != Some(true));
+        // A worker that has begun to sleep no longer computes.
+        sched.displaced.retain(|worker| {
+            // SAFETY: a worker, with its clock, leaves the list under the lock before it ends.
+            unsafe { &*worker.as_ref().clock.get() }.is_asleep() != Some(true)
+        });
         sched.handed_over = if sched.displaced.is_empty() { 0 } else { sched.handed_over };
         let (mut progress, mut wants_thief) = (!sched.idle.is_empty(), false);
         let mut stuck = Vec::new();

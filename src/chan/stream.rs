@@ -297,9 +297,11 @@ impl<T> Drop for IntoStream<T> {
             (held, unsafe { core.dequeue(waiter, Side::Receive) })
         }));
         let done = core.filter(|_| self.state() == state::DONE);
-        // SAFETY: a waiter that is DONE belongs to its owner, and holds a value from the channel.
-        let handed =
-            done.map(|core| unsafe { (core, Waiter::take(waiter), Waiter::number(waiter)) });
+        let handed = done.map(|core| {
+            // SAFETY: a waiter that is DONE belongs to its owner, and holds a value from the
+            // channel.
+            unsafe { (core, Waiter::take(waiter), Waiter::number(waiter)) }
+        });
         // SAFETY: the waiter is no longer queued, its slot is empty, and it came from a `Box`.
         drop(unsafe { Box::from_raw(waiter) });
         if let Some((core, value, number)) = handed {

@@ -303,10 +303,9 @@ impl Executor {
     }
 
     fn is_running(&self, header: &Header) -> bool {
-        // SAFETY: a worker leaves the list, under the lock, before its thread ends.
-        lock(&self.sched)
-            .workers
-            .iter()
-            .any(|worker| ptr::eq(unsafe { worker.as_ref() }.running.get(), header))
+        lock(&self.sched).workers.iter().any(|worker| {
+            // SAFETY: a worker leaves the list, under the lock, before its thread ends.
+            ptr::eq(unsafe { worker.as_ref() }.running.get(), header)
+        })
     }
 }

@@ -194,6 +194,12 @@ impl Machine {
         })
     }
 
+    /// Starts a thread that checks the poller once, as the monitor does.
+    fn start_check(self: &Arc<Self>) -> thread::JoinHandle<()> {
+        let machine = self.clone();
+        thread::spawn(move || machine.harvest())
+    }
+
     fn join<const N: usize>(&self, threads: [thread::JoinHandle<()>; N]) {
         threads.into_iter().for_each(|thread| thread.join().unwrap());
         self.end();
@@ -221,10 +227,7 @@ fn a_check_of_the_poller_takes_no_interruption() {
     explore(3, || {
         let machine = Machine::new(1);
         let workers = machine.start_workers::<1>();
-        let monitor = {
-            let machine = machine.clone();
-            thread::spawn(move || machine.harvest())
-        };
+        let monitor = machine.start_check();
         machine.push();
         monitor.join().unwrap();
         machine.join(workers);
@@ -238,10 +241,7 @@ fn an_event_reaches_a_worker_whichever_thread_takes_it() {
     explore(3, || {
         let machine = Machine::new(1);
         let workers = machine.start_workers::<1>();
-        let monitor = {
-            let machine = machine.clone();
-            thread::spawn(move || machine.harvest())
-        };
+        let monitor = machine.start_check();
         machine.netpoll.occur(1);
         monitor.join().unwrap();
         machine.join(workers);

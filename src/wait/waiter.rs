@@ -686,9 +686,10 @@ impl Token {
     ///
     /// The caller is the owner, and the token is `BUSY` (I4), or no case is queued.
     pub(crate) unsafe fn will_wake(&self, cx: &Context<'_>) -> bool {
-        // SAFETY: I4: no claimer can access the waker now.
-        self.waker
-            .with_mut(|own| matches!(unsafe { &*own }, Some(own) if own.will_wake(cx.waker())))
+        self.waker.with_mut(|own| {
+            // SAFETY: I4: no claimer can access the waker now.
+            matches!(unsafe { &*own }, Some(own) if own.will_wake(cx.waker()))
+        })
     }
 
     /// Takes the waker of a claimed token.

@@ -90,7 +90,7 @@ fn the_committed_bytes_do_so_too() {
 #[test]
 fn a_program_that_differs_from_the_model_is_told_step_by_step() {
     // `try_send` into the channel with room for one, then `try_recv`: there is one value, and the
-    // model is told of the receive twice.
+    // model records the receive twice.
     let program = [5, 1, 6, 1, 2, 0];
     assert!(run(&program).is_ok());
     let mut steps = 0;

@@ -549,14 +549,14 @@ fn the_model_sees_a_select_that_sent_another_value_than_it_tells() {
     drop(second);
     let error = model.polled(op, Some((0, What::Sent)), false).unwrap_err();
     assert_eq!(error, "gave Some((0, Sent)), which is Some((1, Sent)), not (0, Sent)");
-    // The other way round: the model is told of the value that was sent first.
+    // The other way round: the model records the value that was sent first.
     let (mut model, [first, _second], op) = parked();
     model.looked(0, Some(What::Got(Some(first.id)))).unwrap();
     model.polled(op, Some((0, What::Sent)), false).unwrap();
     assert_eq!(model.check_values().unwrap_err(), "value 0 was dropped 0 times, not 1");
     drop(first);
     assert_eq!(model.check_values().unwrap_err(), "value 1 was dropped 0 times, not 1");
-    // The model is told of neither: one of them is dropped, and it does not matter which.
+    // The model records neither: one of them is dropped, and it does not matter which.
     let (mut model, [_first, second], op) = parked();
     let (receive, _) = model.begin(vec![ModelCase { ch: Some(0), value: None }]);
     model.polled(receive, Some((0, What::Got(Some(second.id)))), false).unwrap();
