@@ -98,9 +98,10 @@ macro_rules! descriptor {
 }
 use descriptor;
 
-/// Implements the waits for readiness of a socket. The literals say what may be done then.
+/// Implements the waits for readiness of a socket. The literals say what may be done then. `$pair`
+/// connects the sockets `a` and `b` of an example, whose methods are `$try_read` and `$try_write`.
 macro_rules! waits {
-    ($to_read:literal, $to_write:literal) => {
+    ($to_read:literal, $to_write:literal, $pair:literal, $try_read:ident, $try_write:ident) => {
         #[doc = concat!("Waits until ", $to_read, ".")]
         ///
         /// # Cancellation
@@ -110,6 +111,29 @@ macro_rules! waits {
         /// # Errors
         ///
         /// Returns an error if the runtime has ended.
+        ///
+        /// # Examples
+        ///
+        /// ```
+        /// use std::io::ErrorKind;
+        ///
+        /// # fn main() -> std::io::Result<()> {
+        /// gopark::block_on(async {
+        #[doc = $pair]
+        #[doc = concat!("     a.", stringify!($try_write), "(b\"hello\")?;")]
+        ///     let mut buffer = [0; 64];
+        ///     let n = loop {
+        ///         b.readable().await?;
+        #[doc = concat!("         match b.", stringify!($try_read), "(&mut buffer) {")]
+        ///             Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+        ///             read => break read?,
+        ///         }
+        ///     };
+        ///     assert_eq!(&buffer[..n], b"hello");
+        ///     Ok(())
+        /// })
+        /// # }
+        /// ```
         #[track_caller]
         pub fn readable(&self) -> $crate::io::Ready<'_> {
             let ready = $crate::io::attempt::BeReady::reads(&self.socket);
@@ -125,6 +149,20 @@ macro_rules! waits {
         /// # Errors
         ///
         /// Returns an error if the runtime has ended.
+        ///
+        /// # Examples
+        ///
+        /// ```
+        /// # fn main() -> std::io::Result<()> {
+        /// gopark::block_on(async {
+        #[doc = $pair]
+        ///     a.writable().await?;
+        #[doc = concat!("     assert_eq!(a.", stringify!($try_write), "(b\"hello\")?, 5);")]
+        ///     # drop(b);
+        ///     Ok(())
+        /// })
+        /// # }
+        /// ```
         #[track_caller]
         pub fn writable(&self) -> $crate::io::Ready<'_> {
             let ready = $crate::io::attempt::BeReady::writes(&self.socket);

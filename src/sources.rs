@@ -70,6 +70,27 @@ pub(crate) trait Registrable: Source {
 impl<S: Source> Registrable for S {}
 
 /// The addresses of a socket that a goroutine waits for.
+///
+/// # Examples
+///
+/// ```
+/// use gopark::inspect;
+/// use gopark::net::UdpSocket;
+///
+/// # #[cfg(unix)]
+/// gopark::block_on(async {
+///     let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+///     let address = socket.local_addr().unwrap();
+///     gopark::go(async move { socket.recv_from(&mut [0; 16]).await });
+///     let info = loop {
+///         match inspect::goroutines().iter().find_map(|goroutine| goroutine.socket) {
+///             Some(info) => break info,
+///             None => gopark::gosched().await,
+///         }
+///     };
+///     assert_eq!((info.local, info.peer), (Some(address), None));
+/// });
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SocketInfo {

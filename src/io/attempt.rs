@@ -340,6 +340,24 @@ pub(crate) use operation;
 
 operation! {
     /// The future of `readable` and `writable`: waits until something may be read, or written.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::io::Ready;
+    /// use gopark::net::UdpSocket;
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// gopark::block_on(async {
+    ///     let socket = UdpSocket::bind("127.0.0.1:0").await?;
+    ///     let ready: Ready<'_> = socket.writable();
+    ///     ready.await?;
+    ///     let own = socket.local_addr()?;
+    ///     assert_eq!(socket.try_send_to(b"ping", own)?, 4);
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
     Ready<'a> = BeReady<'a> => io::Result<()>
 }
 

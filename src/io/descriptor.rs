@@ -117,6 +117,22 @@ impl<T: AsFd> Async<T> {
     }
 
     /// Returns a reference to the wrapped descriptor.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::io::Async;
+    /// use std::os::unix::net::UnixStream;
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// let (a, _b) = UnixStream::pair()?;
+    /// a.set_nonblocking(true)?;
+    /// let a = Async::new(a)?;
+    /// let stream: &UnixStream = a.get_ref();
+    /// assert!(stream.local_addr()?.is_unnamed());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn get_ref(&self) -> &T {
         &self.source.io().inner
     }
@@ -169,6 +185,26 @@ impl<T: AsFd> Async<T> {
     /// # Errors
     ///
     /// Returns an error if the runtime has ended.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::io::Write;
+    ///
+    /// use gopark::io::Async;
+    /// use std::os::unix::net::UnixStream;
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// gopark::block_on(async {
+    ///     let (writer, _reader) = UnixStream::pair()?;
+    ///     writer.set_nonblocking(true)?;
+    ///     let writer = Async::new(writer)?;
+    ///     writer.writable().await?;
+    ///     assert_eq!(writer.try_write_with(|mut stream| stream.write(b"hello"))?, 5);
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
     #[track_caller]
     pub fn writable(&self) -> Ready<'_> {
         Ready::new(BeReady::writes(&self.source), Location::caller())
@@ -208,6 +244,23 @@ impl<T: AsFd> Async<T> {
     /// # Errors
     ///
     /// Same as [`try_read_with`](Self::try_read_with).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::io::Write;
+    ///
+    /// use gopark::io::Async;
+    /// use std::os::unix::net::UnixStream;
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// let (writer, _reader) = UnixStream::pair()?;
+    /// writer.set_nonblocking(true)?;
+    /// let writer = Async::new(writer)?;
+    /// assert_eq!(writer.try_write_with(|mut stream| stream.write(b"hello"))?, 5);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn try_write_with<R>(&self, write: impl FnMut(&T) -> io::Result<R>) -> io::Result<R> {
         attempt_now(&mut self.writes(write))
     }
@@ -225,6 +278,27 @@ impl<T: AsFd> Async<T> {
     /// # Errors
     ///
     /// Returns the error of `read`, or an error if the runtime has ended.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::io::{Read, Write};
+    ///
+    /// use gopark::io::Async;
+    /// use std::os::unix::net::UnixStream;
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// gopark::block_on(async {
+    ///     let (reader, mut writer) = UnixStream::pair()?;
+    ///     reader.set_nonblocking(true)?;
+    ///     let reader = Async::new(reader)?;
+    ///     gopark::go(async move { writer.write_all(b"hello") });
+    ///     let mut buffer = [0; 16];
+    ///     assert_eq!(reader.read_with(|mut stream| stream.read(&mut buffer)).await?, 5);
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
     #[track_caller]
     pub fn read_with<R>(
         &self,

@@ -213,9 +213,47 @@ impl<'a> Operation<'a> for WriteFromAll<'a> {
 
 operation! {
     /// The future of a stream's `read`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::net::{TcpListener, TcpStream, futures};
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// gopark::block_on(async {
+    ///     // `a` and `b` are the two ends of a connection.
+    ///     # let listener = TcpListener::bind("127.0.0.1:0").await?;
+    ///     # let a = TcpStream::connect(listener.local_addr()?).await?;
+    ///     # let (b, _) = listener.accept().await?;
+    ///     let mut buffer = [0; 64];
+    ///     let read: futures::Read<'_> = b.read(&mut buffer);
+    ///     a.write_all(b"hello").await?;
+    ///     assert_eq!(read.await?, 5);
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
     Read<'a> = ReadInto<'a> => io::Result<usize>
 }
 operation! {
     /// The future of a stream's `write`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::net::{TcpListener, TcpStream, futures};
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// gopark::block_on(async {
+    ///     // `a` and `b` are the two ends of a connection.
+    ///     # let listener = TcpListener::bind("127.0.0.1:0").await?;
+    ///     # let a = TcpStream::connect(listener.local_addr()?).await?;
+    ///     # let (b, _) = listener.accept().await?;
+    ///     let write: futures::Write<'_> = a.write(b"hello");
+    ///     assert_eq!(write.await?, 5);
+    ///     b.read_exact(&mut [0; 5]).await
+    /// })
+    /// # }
+    /// ```
     Write<'a> = WriteFrom<'a> => io::Result<usize>
 }

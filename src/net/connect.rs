@@ -7,6 +7,22 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 /// The future of [`TcpStream::connect`](super::TcpStream::connect) and the other connect methods.
+///
+/// # Examples
+///
+/// ```
+/// use gopark::net::{TcpListener, TcpStream, futures};
+///
+/// # fn main() -> std::io::Result<()> {
+/// gopark::block_on(async {
+///     let listener = TcpListener::bind("127.0.0.1:0").await?;
+///     let connect: futures::Connect<'_, TcpStream> = TcpStream::connect(listener.local_addr()?);
+///     let stream = connect.await?;
+///     assert_eq!(stream.peer_addr()?, listener.local_addr()?);
+///     Ok(())
+/// })
+/// # }
+/// ```
 #[must_use = "futures do nothing unless awaited"]
 pub struct Connect<'a, T> {
     future: Pin<Box<dyn Future<Output = io::Result<T>> + Send + 'a>>,

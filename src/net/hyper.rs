@@ -74,6 +74,21 @@ pub struct HyperExecutor {
 
 impl HyperExecutor {
     /// Creates an executor.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::net::HyperExecutor;
+    /// use hyper::rt::Executor;
+    ///
+    /// static EXECUTOR: HyperExecutor = HyperExecutor::new();
+    ///
+    /// gopark::block_on(async {
+    ///     let (tx, rx) = gopark::chan::unbuffered();
+    ///     EXECUTOR.execute(async move { tx.send(1).await });
+    ///     assert_eq!(rx.recv().await, Some(1));
+    /// });
+    /// ```
     #[track_caller]
     pub const fn new() -> Self {
         Self { site: Location::caller() }
@@ -126,6 +141,18 @@ pub struct HyperTimer {
 
 impl HyperTimer {
     /// Creates a timer.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::net::HyperTimer;
+    /// use hyper::rt::Timer;
+    ///
+    /// static TIMER: HyperTimer = HyperTimer::new();
+    ///
+    /// let start = TIMER.now();
+    /// assert!(TIMER.now() >= start);
+    /// ```
     pub const fn new() -> Self {
         Self { _private: () }
     }

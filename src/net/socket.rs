@@ -41,10 +41,12 @@ pub struct TcpSocket {
     socket: Socket,
 }
 
+/// Implements the options. The literals are lines of the examples, which have a `socket`.
 macro_rules! options {
     ($(
         $(#[$meta:meta])*
         $get:ident, $set:ident($type:ty) = $inner_get:ident, $inner_set:ident;
+        $get_example:literal, $set_example:literal;
     )*) => {
         $(
             $(#[$meta])*
@@ -52,6 +54,16 @@ macro_rules! options {
             /// # Errors
             ///
             /// Returns an error if the system call fails.
+            ///
+            /// # Examples
+            ///
+            /// ```
+            /// # fn main() -> std::io::Result<()> {
+            /// let socket = gopark::net::TcpSocket::new_v4()?;
+            #[doc = $get_example]
+            /// # Ok(())
+            /// # }
+            /// ```
             pub fn $get(&self) -> io::Result<$type> {
                 self.socket.$inner_get()
             }
@@ -61,6 +73,16 @@ macro_rules! options {
             /// # Errors
             ///
             /// Returns an error if the system call fails.
+            ///
+            /// # Examples
+            ///
+            /// ```
+            /// # fn main() -> std::io::Result<()> {
+            /// let socket = gopark::net::TcpSocket::new_v4()?;
+            #[doc = $set_example]
+            /// # Ok(())
+            /// # }
+            /// ```
             pub fn $set(&self, value: $type) -> io::Result<()> {
                 self.socket.$inner_set(value)
             }
@@ -95,6 +117,17 @@ impl TcpSocket {
     /// # Errors
     ///
     /// Same as [`new_v4`](Self::new_v4).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// // A host may have no IPv6.
+    /// if let Ok(socket) = gopark::net::TcpSocket::new_v6() {
+    ///     socket.set_nodelay(true).unwrap();
+    ///     # #[cfg(unix)]
+    ///     assert!(socket.local_addr().unwrap().is_ipv6());
+    /// }
+    /// ```
     pub fn new_v6() -> io::Result<Self> {
         Self::new(Domain::IPV6)
     }
@@ -103,16 +136,30 @@ impl TcpSocket {
         /// Returns `SO_REUSEADDR`: an address can be bound again while connections of it are
         /// closing.
         reuseaddr, set_reuseaddr(bool) = reuse_address, set_reuse_address;
+        " assert!(!socket.reuseaddr()?);",
+        " socket.set_reuseaddr(true)?;\n assert!(socket.reuseaddr()?);";
         /// Returns `SO_KEEPALIVE`.
         keepalive, set_keepalive(bool) = keepalive, set_keepalive;
+        " assert!(!socket.keepalive()?);",
+        " socket.set_keepalive(true)?;\n assert!(socket.keepalive()?);";
         /// Returns `TCP_NODELAY`: small writes are sent at once.
         nodelay, set_nodelay(bool) = tcp_nodelay, set_tcp_nodelay;
+        " assert!(!socket.nodelay()?);",
+        " socket.set_nodelay(true)?;\n assert!(socket.nodelay()?);";
         /// Returns `SO_LINGER`: how long a close waits for unsent data.
         linger, set_linger(Option<Duration>) = linger, set_linger;
+        " assert_eq!(socket.linger()?, None);",
+        " let second = std::time::Duration::from_secs(1);
+ socket.set_linger(Some(second))?;
+ assert_eq!(socket.linger()?, Some(second));";
         /// Returns `SO_SNDBUF`, in bytes. Linux doubles the value that is set.
         send_buffer_size, set_send_buffer_size(usize) = send_buffer_size, set_send_buffer_size;
+        " assert_ne!(socket.send_buffer_size()?, 0);",
+        " socket.set_send_buffer_size(4096)?;\n assert!(socket.send_buffer_size()? >= 4096);";
         /// Returns `SO_RCVBUF`, in bytes. Linux doubles the value that is set.
         recv_buffer_size, set_recv_buffer_size(usize) = recv_buffer_size, set_recv_buffer_size;
+        " assert_ne!(socket.recv_buffer_size()?, 0);",
+        " socket.set_recv_buffer_size(4096)?;\n assert!(socket.recv_buffer_size()? >= 4096);";
     }
 
     /// Sets `SO_REUSEPORT`: several sockets can listen at one address.
@@ -120,6 +167,22 @@ impl TcpSocket {
     /// # Errors
     ///
     /// Returns an error if the system call fails.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::net::TcpSocket;
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// let (first, second) = (TcpSocket::new_v4()?, TcpSocket::new_v4()?);
+    /// first.set_reuseport(true)?;
+    /// second.set_reuseport(true)?;
+    /// first.bind(([127, 0, 0, 1], 0).into())?;
+    /// second.bind(first.local_addr()?)?;
+    /// assert_eq!(second.local_addr()?, first.local_addr()?);
+    /// # Ok(())
+    /// # }
+    /// ```
     #[cfg(all(unix, not(any(target_os = "solaris", target_os = "illumos"))))]
     pub fn set_reuseport(&self, reuse: bool) -> io::Result<()> {
         self.socket.set_reuse_port(reuse)
@@ -130,6 +193,19 @@ impl TcpSocket {
     /// # Errors
     ///
     /// Returns an error if the system call fails.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::net::TcpSocket;
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// let socket = TcpSocket::new_v4()?;
+    /// socket.bind(([127, 0, 0, 1], 0).into())?;
+    /// assert!(socket.local_addr()?.ip().is_loopback());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.socket
             .local_addr()?

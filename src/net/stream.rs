@@ -152,6 +152,24 @@ macro_rules! stream {
             /// # Errors
             ///
             /// Same as [`read`](Self::read).
+            ///
+            /// # Examples
+            ///
+            /// ```
+            /// use std::io::IoSliceMut;
+            ///
+            /// # fn main() -> std::io::Result<()> {
+            /// gopark::block_on(async {
+            #[doc = $pair]
+            ///     a.write_all(b"hello").await?;
+            ///     let (mut start, mut rest) = ([0; 2], [0; 8]);
+            ///     let buffers = &mut [IoSliceMut::new(&mut start), IoSliceMut::new(&mut rest)];
+            ///     assert_eq!(b.read_vectored(buffers).await?, 5);
+            ///     assert_eq!((&start, &rest[..3]), (b"he", &b"llo"[..]));
+            ///     Ok(())
+            /// })
+            /// # }
+            /// ```
             #[track_caller]
             pub fn read_vectored<'a, 'b: 'a>(
                 &'a self,
@@ -234,6 +252,18 @@ macro_rules! stream {
             ///
             /// Returns an error if the system call fails, for example because the peer no longer
             /// reads, or if the runtime has ended.
+            ///
+            /// # Examples
+            ///
+            /// ```
+            /// # fn main() -> std::io::Result<()> {
+            /// gopark::block_on(async {
+            #[doc = $pair]
+            ///     assert_eq!(a.write(b"hello").await?, 5);
+            ///     b.read_exact(&mut [0; 5]).await
+            /// })
+            /// # }
+            /// ```
             #[track_caller]
             #[inline]
             pub fn write<'a>(&'a self, bytes: &'a [u8]) -> Write<'a> {
@@ -249,6 +279,21 @@ macro_rules! stream {
             /// # Errors
             ///
             /// Same as [`write`](Self::write).
+            ///
+            /// # Examples
+            ///
+            /// ```
+            /// use std::io::IoSlice;
+            ///
+            /// # fn main() -> std::io::Result<()> {
+            /// gopark::block_on(async {
+            #[doc = $pair]
+            ///     let parts = [IoSlice::new(b"he"), IoSlice::new(b"llo")];
+            ///     assert_eq!(a.write_vectored(&parts).await?, 5);
+            ///     b.read_exact(&mut [0; 5]).await
+            /// })
+            /// # }
+            /// ```
             #[track_caller]
             pub fn write_vectored<'a>(
                 &'a self,
@@ -294,6 +339,18 @@ macro_rules! stream {
             ///
             /// Returns [`WouldBlock`](io::ErrorKind::WouldBlock) if there is no room; otherwise
             /// same as [`write`](Self::write).
+            ///
+            /// # Examples
+            ///
+            /// ```
+            /// # fn main() -> std::io::Result<()> {
+            /// gopark::block_on(async {
+            #[doc = $pair]
+            ///     assert_eq!(a.try_write(b"hello")?, 5);
+            ///     b.read_exact(&mut [0; 5]).await
+            /// })
+            /// # }
+            /// ```
             pub fn try_write(&self, bytes: &[u8]) -> io::Result<usize> {
                 attempt_now(&mut WriteFrom { socket: &*self.socket, bytes })
             }
@@ -301,7 +358,10 @@ macro_rules! stream {
             $crate::net::waits!(
                 "a [`try_read`](Self::try_read) may succeed: \
                  there are bytes, or the end of the stream, or an error",
-                "a [`try_write`](Self::try_write) may succeed"
+                "a [`try_write`](Self::try_write) may succeed",
+                $pair,
+                try_read,
+                try_write
             );
 
             /// Shuts down the reading half, the writing half, or both. Go: `c.CloseWrite`,

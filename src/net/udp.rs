@@ -188,6 +188,24 @@ impl UdpSocket {
     ///
     /// Returns an error if the system call fails, for example because the datagram is too long, or
     /// if the runtime has ended.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::net::UdpSocket;
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// gopark::block_on(async {
+    ///     let server = UdpSocket::bind("127.0.0.1:0").await?;
+    ///     let client = UdpSocket::bind("127.0.0.1:0").await?;
+    ///     assert_eq!(client.send_to(b"ping", server.local_addr()?).await?, 4);
+    ///     let mut buffer = [0; 16];
+    ///     let (n, _) = server.recv_from(&mut buffer).await?;
+    ///     assert_eq!(&buffer[..n], b"ping");
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
     #[track_caller]
     pub fn send_to<'a>(&'a self, bytes: &'a [u8], target: SocketAddr) -> SendTo<'a> {
         SendTo::new(
@@ -206,6 +224,25 @@ impl UdpSocket {
     ///
     /// Returns an error if the system call fails, for example because the socket is not connected,
     /// or because the peer's host reports that the port is closed. Also if the runtime has ended.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::net::UdpSocket;
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// gopark::block_on(async {
+    ///     let server = UdpSocket::bind("127.0.0.1:0").await?;
+    ///     let client = UdpSocket::bind("127.0.0.1:0").await?;
+    ///     client.connect(server.local_addr()?).await?;
+    ///     client.send(b"ping").await?;
+    ///     let (n, peer) = server.recv_from(&mut [0; 16]).await?;
+    ///     server.send_to(b"pong!", peer).await?;
+    ///     assert_eq!((n, client.recv(&mut [0; 16]).await?), (4, 5));
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
     #[track_caller]
     pub fn recv<'a>(&'a self, buffer: &'a mut [u8]) -> Recv<'a> {
         Recv::new(Receive { socket: &self.socket, buffer }, Location::caller())
@@ -220,6 +257,24 @@ impl UdpSocket {
     /// # Errors
     ///
     /// Same as [`recv`](Self::recv), and if the datagram is too long.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::net::UdpSocket;
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// gopark::block_on(async {
+    ///     let server = UdpSocket::bind("127.0.0.1:0").await?;
+    ///     let client = UdpSocket::bind("127.0.0.1:0").await?;
+    ///     client.connect(server.local_addr()?).await?;
+    ///     assert_eq!(client.send(b"ping").await?, 4);
+    ///     let (_, peer) = server.recv_from(&mut [0; 16]).await?;
+    ///     assert_eq!(peer, client.local_addr()?);
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
     #[track_caller]
     pub fn send<'a>(&'a self, bytes: &'a [u8]) -> Send<'a> {
         Send::new(Transmit { socket: &self.socket, bytes, target: None }, Location::caller())
@@ -291,6 +346,22 @@ impl UdpSocket {
     ///
     /// Returns [`WouldBlock`](io::ErrorKind::WouldBlock) if there is no room; otherwise same as
     /// [`send_to`](Self::send_to).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::net::UdpSocket;
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// gopark::block_on(async {
+    ///     let server = UdpSocket::bind("127.0.0.1:0").await?;
+    ///     let client = UdpSocket::bind("127.0.0.1:0").await?;
+    ///     assert_eq!(client.try_send_to(b"ping", server.local_addr()?)?, 4);
+    ///     assert_eq!(server.recv_from(&mut [0; 16]).await?.0, 4);
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
     pub fn try_send_to(&self, bytes: &[u8], target: SocketAddr) -> io::Result<usize> {
         attempt_now(&mut Transmit { socket: &self.socket, bytes, target: Some(target) })
     }
@@ -301,6 +372,24 @@ impl UdpSocket {
     ///
     /// Returns [`WouldBlock`](io::ErrorKind::WouldBlock) if there is no datagram; otherwise same as
     /// [`recv`](Self::recv).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::net::UdpSocket;
+    /// use std::io::ErrorKind;
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// gopark::block_on(async {
+    ///     let server = UdpSocket::bind("127.0.0.1:0").await?;
+    ///     let client = UdpSocket::bind("127.0.0.1:0").await?;
+    ///     client.connect(server.local_addr()?).await?;
+    ///     let error = client.try_recv(&mut [0; 16]).unwrap_err();
+    ///     assert_eq!(error.kind(), ErrorKind::WouldBlock);
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
     pub fn try_recv(&self, buffer: &mut [u8]) -> io::Result<usize> {
         attempt_now(&mut Receive { socket: &self.socket, buffer })
     }
@@ -334,7 +423,17 @@ impl UdpSocket {
         attempt_now(&mut Transmit { socket: &self.socket, bytes, target: None })
     }
 
-    super::waits!("a datagram may be received", "a datagram may be sent");
+    super::waits!(
+        "a datagram may be received",
+        "a datagram may be sent",
+        "     // `a` and `b` are connected to each other.
+     # let a = gopark::net::UdpSocket::bind(\"127.0.0.1:0\").await?;
+     # let b = gopark::net::UdpSocket::bind(\"127.0.0.1:0\").await?;
+     # a.connect(b.local_addr()?).await?;
+     # b.connect(a.local_addr()?).await?;",
+        try_recv,
+        try_send
+    );
     super::into_std!(
         std::net::UdpSocket,
         "     let socket = gopark::net::UdpSocket::bind(\"127.0.0.1:0\").await?;
@@ -346,6 +445,22 @@ impl UdpSocket {
     /// # Errors
     ///
     /// Returns an error if the system call fails.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::net::UdpSocket;
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// gopark::block_on(async {
+    ///     let socket = UdpSocket::bind("127.0.0.1:0").await?;
+    ///     let address = socket.local_addr()?;
+    ///     assert!(address.ip().is_loopback());
+    ///     assert_ne!(address.port(), 0);
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.socket.io().local_addr()
     }
@@ -355,6 +470,23 @@ impl UdpSocket {
     /// # Errors
     ///
     /// Returns an error if the socket is not connected.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::net::UdpSocket;
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// gopark::block_on(async {
+    ///     let server = UdpSocket::bind("127.0.0.1:0").await?;
+    ///     let client = UdpSocket::bind("127.0.0.1:0").await?;
+    ///     assert!(client.peer_addr().is_err());
+    ///     client.connect(server.local_addr()?).await?;
+    ///     assert_eq!(client.peer_addr()?, server.local_addr()?);
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
         self.socket.io().peer_addr()
     }
@@ -389,6 +521,23 @@ impl UdpSocket {
     /// # Errors
     ///
     /// Returns an error if the system call fails.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::net::UdpSocket;
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// gopark::block_on(async {
+    ///     let socket = UdpSocket::bind("127.0.0.1:0").await?;
+    ///     socket.set_broadcast(true)?;
+    ///     assert!(socket.broadcast()?);
+    ///     socket.set_broadcast(false)?;
+    ///     assert!(!socket.broadcast()?);
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
     pub fn set_broadcast(&self, on: bool) -> io::Result<()> {
         self.socket.io().set_broadcast(on)
     }
@@ -398,6 +547,20 @@ impl UdpSocket {
     /// # Errors
     ///
     /// Returns an error if the system call fails.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::net::UdpSocket;
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// gopark::block_on(async {
+    ///     let socket = UdpSocket::bind("127.0.0.1:0").await?;
+    ///     assert_ne!(socket.ttl()?, 0);
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
     pub fn ttl(&self) -> io::Result<u32> {
         self.socket.io().ttl()
     }
@@ -407,6 +570,21 @@ impl UdpSocket {
     /// # Errors
     ///
     /// Returns an error if the system call fails.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::net::UdpSocket;
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// gopark::block_on(async {
+    ///     let socket = UdpSocket::bind("127.0.0.1:0").await?;
+    ///     socket.set_ttl(1)?;
+    ///     assert_eq!(socket.ttl()?, 1);
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
     pub fn set_ttl(&self, ttl: u32) -> io::Result<()> {
         self.socket.io().set_ttl(ttl)
     }
@@ -416,6 +594,24 @@ impl UdpSocket {
     /// # Errors
     ///
     /// Returns an error if the system call fails.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::net::UdpSocket;
+    /// use std::net::Ipv4Addr;
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// gopark::block_on(async {
+    ///     let socket = UdpSocket::bind("127.0.0.1:0").await?;
+    ///     let group = Ipv4Addr::new(239, 255, 0, 1);
+    ///     socket.join_multicast_v4(&group, &Ipv4Addr::LOCALHOST)?;
+    ///     // It is a member now.
+    ///     assert!(socket.join_multicast_v4(&group, &Ipv4Addr::LOCALHOST).is_err());
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
     pub fn join_multicast_v4(&self, group: &Ipv4Addr, interface: &Ipv4Addr) -> io::Result<()> {
         self.socket.io().join_multicast_v4(group, interface)
     }
@@ -425,6 +621,25 @@ impl UdpSocket {
     /// # Errors
     ///
     /// Returns an error if the system call fails.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::net::UdpSocket;
+    /// use std::net::Ipv4Addr;
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// gopark::block_on(async {
+    ///     let socket = UdpSocket::bind("127.0.0.1:0").await?;
+    ///     let group = Ipv4Addr::new(239, 255, 0, 1);
+    ///     socket.join_multicast_v4(&group, &Ipv4Addr::LOCALHOST)?;
+    ///     socket.leave_multicast_v4(&group, &Ipv4Addr::LOCALHOST)?;
+    ///     // It is no member now.
+    ///     assert!(socket.leave_multicast_v4(&group, &Ipv4Addr::LOCALHOST).is_err());
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
     pub fn leave_multicast_v4(&self, group: &Ipv4Addr, interface: &Ipv4Addr) -> io::Result<()> {
         self.socket.io().leave_multicast_v4(group, interface)
     }
@@ -452,6 +667,20 @@ impl UdpSocket {
     /// # Errors
     ///
     /// Returns an error if the system call fails.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::net::UdpSocket;
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// gopark::block_on(async {
+    ///     let socket = UdpSocket::bind("127.0.0.1:0").await?;
+    ///     assert!(socket.take_error()?.is_none());
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
     pub fn take_error(&self) -> io::Result<Option<io::Error>> {
         self.socket.io().take_error()
     }
@@ -488,21 +717,111 @@ impl<'a> Operation<'a> for Peeking<'a> {
 
 operation! {
     /// The future of [`UdpSocket::recv_from`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::net::{UdpSocket, futures};
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// gopark::block_on(async {
+    ///     let server = UdpSocket::bind("127.0.0.1:0").await?;
+    ///     let client = UdpSocket::bind("127.0.0.1:0").await?;
+    ///     let mut buffer = [0; 16];
+    ///     let recv: futures::RecvFrom<'_> = server.recv_from(&mut buffer);
+    ///     client.send_to(b"ping", server.local_addr()?).await?;
+    ///     assert_eq!(recv.await?, (4, client.local_addr()?));
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
     RecvFrom<'a> = ReceiveFrom<'a, mio::net::UdpSocket> => io::Result<(usize, SocketAddr)>
 }
 operation! {
     /// The future of [`UdpSocket::peek_from`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::net::{UdpSocket, futures};
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// gopark::block_on(async {
+    ///     let server = UdpSocket::bind("127.0.0.1:0").await?;
+    ///     let client = UdpSocket::bind("127.0.0.1:0").await?;
+    ///     let mut buffer = [0; 16];
+    ///     let peek: futures::PeekFrom<'_> = server.peek_from(&mut buffer);
+    ///     client.send_to(b"ping", server.local_addr()?).await?;
+    ///     assert_eq!(peek.await?, (4, client.local_addr()?));
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
     PeekFrom<'a> = Peeking<'a> => io::Result<(usize, SocketAddr)>
 }
 operation! {
     /// The future of a connected socket's `recv`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::net::{UdpSocket, futures};
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// gopark::block_on(async {
+    ///     let server = UdpSocket::bind("127.0.0.1:0").await?;
+    ///     let client = UdpSocket::bind("127.0.0.1:0").await?;
+    ///     client.connect(server.local_addr()?).await?;
+    ///     let mut buffer = [0; 16];
+    ///     let recv: futures::Recv<'_> = client.recv(&mut buffer);
+    ///     server.send_to(b"ping", client.local_addr()?).await?;
+    ///     assert_eq!(recv.await?, 4);
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
     Recv<'a> = Receive<'a, mio::net::UdpSocket> => io::Result<usize>
 }
 operation! {
     /// The future of [`UdpSocket::send_to`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::net::{UdpSocket, futures};
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// gopark::block_on(async {
+    ///     let server = UdpSocket::bind("127.0.0.1:0").await?;
+    ///     let client = UdpSocket::bind("127.0.0.1:0").await?;
+    ///     let send: futures::SendTo<'_> = client.send_to(b"ping", server.local_addr()?);
+    ///     assert_eq!(send.await?, 4);
+    ///     assert_eq!(server.recv_from(&mut [0; 16]).await?.0, 4);
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
     SendTo<'a> = Transmit<'a, mio::net::UdpSocket> => io::Result<usize>
 }
 operation! {
     /// The future of a connected socket's `send`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::net::{UdpSocket, futures};
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// gopark::block_on(async {
+    ///     let server = UdpSocket::bind("127.0.0.1:0").await?;
+    ///     let client = UdpSocket::bind("127.0.0.1:0").await?;
+    ///     client.connect(server.local_addr()?).await?;
+    ///     let send: futures::Send<'_> = client.send(b"ping");
+    ///     assert_eq!(send.await?, 4);
+    ///     assert_eq!(server.recv_from(&mut [0; 16]).await?.0, 4);
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
     Send<'a> = Transmit<'a, mio::net::UdpSocket> => io::Result<usize>
 }

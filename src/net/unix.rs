@@ -170,6 +170,20 @@ impl UnixStream {
     /// # Errors
     ///
     /// Returns an error if the system call fails or the runtime is shutting down.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::net::UnixStream;
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// let (a, b) = std::os::unix::net::UnixStream::pair()?;
+    /// let (a, b) = (UnixStream::from_std(a)?, UnixStream::from_std(b)?);
+    /// assert_eq!(a.try_write(b"hello")?, 5);
+    /// assert_eq!(b.try_read(&mut [0; 16])?, 5);
+    /// # Ok(())
+    /// # }
+    /// ```
     #[track_caller]
     pub fn from_std(stream: std_net::UnixStream) -> io::Result<Self> {
         stream.set_nonblocking(true)?;
@@ -325,6 +339,20 @@ impl UnixListener {
     /// # Errors
     ///
     /// Returns an error if the system call fails or the runtime is shutting down.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::net::UnixListener;
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// # let path = std::env::temp_dir().join(format!("gopark-from-std-{}", std::process::id()));
+    /// let listener = std::os::unix::net::UnixListener::bind(&path)?;
+    /// let listener = UnixListener::from_std(listener)?;
+    /// assert_eq!(listener.local_addr()?.as_pathname(), Some(&*path));
+    /// std::fs::remove_file(&path)
+    /// # }
+    /// ```
     #[track_caller]
     pub fn from_std(listener: std_net::UnixListener) -> io::Result<Self> {
         listener.set_nonblocking(true)?;
@@ -349,6 +377,25 @@ impl UnixListener {
     /// # Errors
     ///
     /// Same as [`TcpListener::accept`](super::TcpListener::accept).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::net::{UnixListener, UnixStream};
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// # let path = std::env::temp_dir().join(format!("gopark-accept-{}", std::process::id()));
+    /// gopark::block_on(async {
+    ///     let listener = UnixListener::bind(&path)?;
+    ///     let client = UnixStream::connect(&path).await?;
+    ///     let (served, peer) = listener.accept().await?;
+    ///     assert!(peer.is_unnamed());
+    ///     served.write_all(b"hello").await?;
+    ///     client.read_exact(&mut [0; 5]).await?;
+    ///     std::fs::remove_file(&path)
+    /// })
+    /// # }
+    /// ```
     #[track_caller]
     pub fn accept(&self) -> UnixAccept<'_> {
         UnixAccept {
@@ -362,12 +409,41 @@ impl UnixListener {
     /// # Errors
     ///
     /// Same as [`TcpListener::try_accept`](super::TcpListener::try_accept).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::net::UnixListener;
+    /// use std::io::ErrorKind;
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// # let path = std::env::temp_dir().join(format!("gopark-try-accept-{}", std::process::id()));
+    /// let listener = UnixListener::bind(&path)?;
+    /// assert_eq!(listener.try_accept().unwrap_err().kind(), ErrorKind::WouldBlock);
+    /// std::fs::remove_file(&path)
+    /// # }
+    /// ```
     pub fn try_accept(&self) -> io::Result<(UnixStream, SocketAddr)> {
         attempt_now(&mut AcceptOne { socket: &self.socket })
     }
 
     /// Closes the socket, even if it has clones, as
     /// [`TcpListener::close`](super::TcpListener::close) does.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::net::UnixListener;
+    /// use std::io::ErrorKind;
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// # let path = std::env::temp_dir().join(format!("gopark-close-{}", std::process::id()));
+    /// let listener = UnixListener::bind(&path)?;
+    /// listener.close();
+    /// assert_eq!(listener.try_accept().unwrap_err().kind(), ErrorKind::NotConnected);
+    /// std::fs::remove_file(&path)
+    /// # }
+    /// ```
     pub fn close(&self) {
         close(&self.socket);
     }
@@ -451,6 +527,19 @@ impl UnixDatagram {
     ///
     /// Returns an error if the system call fails, for example because the file exists, or if the
     /// runtime is shutting down.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::net::UnixDatagram;
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// # let path = std::env::temp_dir().join(format!("gopark-datagrams-{}", std::process::id()));
+    /// let socket = UnixDatagram::bind(&path)?;
+    /// assert_eq!(socket.local_addr()?.as_pathname(), Some(&*path));
+    /// std::fs::remove_file(&path)
+    /// # }
+    /// ```
     #[track_caller]
     pub fn bind(path: impl AsRef<Path>) -> io::Result<Self> {
         Self::new(super::current(Location::caller())?, mio::net::UnixDatagram::bind(path)?)
@@ -545,6 +634,19 @@ impl UnixDatagram {
     /// # Errors
     ///
     /// Returns an error if the system call fails or the runtime is shutting down.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::net::UnixDatagram;
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// let (a, b) = std::os::unix::net::UnixDatagram::pair()?;
+    /// a.send(b"ping")?;
+    /// assert_eq!(UnixDatagram::from_std(b)?.try_recv(&mut [0; 16])?, 4);
+    /// # Ok(())
+    /// # }
+    /// ```
     #[track_caller]
     pub fn from_std(socket: std_net::UnixDatagram) -> io::Result<Self> {
         socket.set_nonblocking(true)?;
@@ -557,6 +659,22 @@ impl UnixDatagram {
     /// # Errors
     ///
     /// Returns an error if the system call fails, for example because there is no such socket.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::net::UnixDatagram;
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// # let path = std::env::temp_dir().join(format!("gopark-to-{}", std::process::id()));
+    /// let server = UnixDatagram::bind(&path)?;
+    /// let client = UnixDatagram::unbound()?;
+    /// client.connect(&path)?;
+    /// assert_eq!(client.try_send(b"ping")?, 4);
+    /// assert_eq!(server.try_recv(&mut [0; 16])?, 4);
+    /// std::fs::remove_file(&path)
+    /// # }
+    /// ```
     pub fn connect(&self, path: impl AsRef<Path>) -> io::Result<()> {
         self.socket.io().connect(path)
     }
@@ -566,6 +684,23 @@ impl UnixDatagram {
     /// # Errors
     ///
     /// Same as [`connect`](Self::connect).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::net::UnixDatagram;
+    /// use std::os::unix::net::SocketAddr;
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// # let path = std::env::temp_dir().join(format!("gopark-to-addr-{}", std::process::id()));
+    /// let server = UnixDatagram::bind(&path)?;
+    /// let client = UnixDatagram::unbound()?;
+    /// client.connect_addr(&SocketAddr::from_pathname(&path)?)?;
+    /// assert_eq!(client.try_send(b"ping")?, 4);
+    /// assert_eq!(server.try_recv(&mut [0; 16])?, 4);
+    /// std::fs::remove_file(&path)
+    /// # }
+    /// ```
     pub fn connect_addr(&self, address: &SocketAddr) -> io::Result<()> {
         // mio's socket has no such function; the duplicate is a handle of the same socket.
         std_net::UnixDatagram::from(self.as_fd().try_clone_to_owned()?).connect_addr(address)
@@ -582,6 +717,22 @@ impl UnixDatagram {
     /// # Errors
     ///
     /// Returns an error if the system call fails or the runtime has ended.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::net::UnixDatagram;
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// gopark::block_on(async {
+    ///     let (a, b) = UnixDatagram::pair()?;
+    ///     a.send(b"ping").await?;
+    ///     let (n, sender) = b.recv_from(&mut [0; 16]).await?;
+    ///     assert!(n == 4 && sender.is_unnamed());
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
     #[track_caller]
     pub fn recv_from<'a>(&'a self, buffer: &'a mut [u8]) -> UnixRecvFrom<'a> {
         UnixRecvFrom::new(ReceiveFrom { socket: &self.socket, buffer }, Location::caller())
@@ -596,6 +747,23 @@ impl UnixDatagram {
     /// # Errors
     ///
     /// Same as [`recv_from`](Self::recv_from).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::net::UnixDatagram;
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// gopark::block_on(async {
+    ///     let (a, b) = UnixDatagram::pair()?;
+    ///     a.send(b"ping").await?;
+    ///     let mut buffer = [0; 16];
+    ///     let n = b.recv(&mut buffer).await?;
+    ///     assert_eq!(&buffer[..n], b"ping");
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
     #[track_caller]
     pub fn recv<'a>(&'a self, buffer: &'a mut [u8]) -> UnixRecv<'a> {
         UnixRecv::new(Receive { socket: &self.socket, buffer }, Location::caller())
@@ -644,6 +812,21 @@ impl UnixDatagram {
     /// # Errors
     ///
     /// Same as [`send_to`](Self::send_to), and if the socket is not connected.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::net::UnixDatagram;
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// gopark::block_on(async {
+    ///     let (a, b) = UnixDatagram::pair()?;
+    ///     assert_eq!(a.send(b"ping").await?, 4);
+    ///     assert_eq!(b.recv(&mut [0; 16]).await?, 4);
+    ///     Ok(())
+    /// })
+    /// # }
+    /// ```
     #[track_caller]
     pub fn send<'a>(&'a self, bytes: &'a [u8]) -> UnixSend<'a> {
         UnixSend::new(Transmit { socket: &self.socket, bytes, target: None }, Location::caller())
@@ -655,6 +838,20 @@ impl UnixDatagram {
     ///
     /// Returns [`WouldBlock`](io::ErrorKind::WouldBlock) if there is no datagram; otherwise same as
     /// [`recv_from`](Self::recv_from).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::net::UnixDatagram;
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// let (a, b) = UnixDatagram::pair()?;
+    /// a.try_send(b"ping")?;
+    /// let (n, sender) = b.try_recv_from(&mut [0; 16])?;
+    /// assert!(n == 4 && sender.is_unnamed());
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn try_recv_from(&self, buffer: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
         attempt_now(&mut ReceiveFrom { socket: &self.socket, buffer })
     }
@@ -664,6 +861,22 @@ impl UnixDatagram {
     /// # Errors
     ///
     /// Same as [`try_recv_from`](Self::try_recv_from).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::net::UnixDatagram;
+    /// use std::io::ErrorKind;
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// let (a, b) = UnixDatagram::pair()?;
+    /// a.try_send(b"ping")?;
+    /// let mut buffer = [0; 16];
+    /// assert_eq!(b.try_recv(&mut buffer)?, 4);
+    /// assert_eq!(b.try_recv(&mut buffer).unwrap_err().kind(), ErrorKind::WouldBlock);
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn try_recv(&self, buffer: &mut [u8]) -> io::Result<usize> {
         attempt_now(&mut Receive { socket: &self.socket, buffer })
     }
@@ -674,6 +887,20 @@ impl UnixDatagram {
     ///
     /// Returns [`WouldBlock`](io::ErrorKind::WouldBlock) if there is no room; otherwise same as
     /// [`send_to`](Self::send_to).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::net::UnixDatagram;
+    ///
+    /// # fn main() -> std::io::Result<()> {
+    /// # let path = std::env::temp_dir().join(format!("gopark-try-send-{}", std::process::id()));
+    /// let server = UnixDatagram::bind(&path)?;
+    /// UnixDatagram::unbound()?.try_send_to(b"ping", &path)?;
+    /// assert_eq!(server.try_recv(&mut [0; 16])?, 4);
+    /// std::fs::remove_file(&path)
+    /// # }
+    /// ```
     pub fn try_send_to(&self, bytes: &[u8], path: impl AsRef<Path>) -> io::Result<usize> {
         let target = Some(path.as_ref());
         attempt_now(&mut Transmit { socket: &self.socket, bytes, target })
@@ -705,7 +932,13 @@ impl UnixDatagram {
         attempt_now(&mut Transmit { socket: &self.socket, bytes, target: None })
     }
 
-    super::waits!("a datagram may be received", "a datagram may be sent");
+    super::waits!(
+        "a datagram may be received",
+        "a datagram may be sent",
+        "     let (a, b) = gopark::net::UnixDatagram::pair()?;",
+        try_recv,
+        try_send
+    );
     super::into_std!(
         std_net::UnixDatagram,
         "     let socket = gopark::net::UnixDatagram::unbound()?;

@@ -248,6 +248,19 @@ pub fn ctrl_c() -> CtrlC {
 }
 
 /// The future of [`ctrl_c`].
+///
+/// # Examples
+///
+/// ```
+/// # #[cfg(unix)]
+/// gopark::block_on(async {
+///     use gopark::signal::{self, CtrlC};
+///
+///     let ctrl_c: CtrlC = signal::ctrl_c(); // from here on Ctrl-C does not end the process
+///     # unsafe { libc::raise(libc::SIGINT) };
+///     ctrl_c.await;
+/// });
+/// ```
 #[must_use = "futures do nothing unless awaited"]
 pub struct CtrlC {
     receiver: oneshot::Receiver<()>,
