@@ -120,11 +120,11 @@ macro_rules! waits {
         /// # fn main() -> std::io::Result<()> {
         /// gopark::block_on(async {
         #[doc = $pair]
-        #[doc = concat!("     a.", stringify!($try_write), "(b\"hello\")?;")]
+        #[doc = concat!("    a.", stringify!($try_write), "(b\"hello\")?;")]
         ///     let mut buffer = [0; 64];
         ///     let n = loop {
         ///         b.readable().await?;
-        #[doc = concat!("         match b.", stringify!($try_read), "(&mut buffer) {")]
+        #[doc = concat!("        match b.", stringify!($try_read), "(&mut buffer) {")]
         ///             Err(error) if error.kind() == ErrorKind::WouldBlock => {}
         ///             read => break read?,
         ///         }
@@ -157,7 +157,7 @@ macro_rules! waits {
         /// gopark::block_on(async {
         #[doc = $pair]
         ///     a.writable().await?;
-        #[doc = concat!("     assert_eq!(a.", stringify!($try_write), "(b\"hello\")?, 5);")]
+        #[doc = concat!("    assert_eq!(a.", stringify!($try_write), "(b\"hello\")?, 5);")]
         ///     # drop(b);
         ///     Ok(())
         /// })

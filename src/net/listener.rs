@@ -213,8 +213,8 @@ impl TcpListener {
 
     super::into_std!(
         std::net::TcpListener,
-        "     let socket = gopark::net::TcpListener::bind(\"127.0.0.1:0\").await?;
-     let clone = socket.clone();"
+        "    let socket = gopark::net::TcpListener::bind(\"127.0.0.1:0\").await?;
+    let clone = socket.clone();"
     );
 
     /// Returns the local address. Use it to get the port after binding to port 0.

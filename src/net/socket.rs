@@ -136,30 +136,30 @@ impl TcpSocket {
         /// Returns `SO_REUSEADDR`: an address can be bound again while connections of it are
         /// closing.
         reuseaddr, set_reuseaddr(bool) = reuse_address, set_reuse_address;
-        " assert!(!socket.reuseaddr()?);",
-        " socket.set_reuseaddr(true)?;\n assert!(socket.reuseaddr()?);";
+        "assert!(!socket.reuseaddr()?);",
+        "socket.set_reuseaddr(true)?;\nassert!(socket.reuseaddr()?);";
         /// Returns `SO_KEEPALIVE`.
         keepalive, set_keepalive(bool) = keepalive, set_keepalive;
-        " assert!(!socket.keepalive()?);",
-        " socket.set_keepalive(true)?;\n assert!(socket.keepalive()?);";
+        "assert!(!socket.keepalive()?);",
+        "socket.set_keepalive(true)?;\nassert!(socket.keepalive()?);";
         /// Returns `TCP_NODELAY`: small writes are sent at once.
         nodelay, set_nodelay(bool) = tcp_nodelay, set_tcp_nodelay;
-        " assert!(!socket.nodelay()?);",
-        " socket.set_nodelay(true)?;\n assert!(socket.nodelay()?);";
+        "assert!(!socket.nodelay()?);",
+        "socket.set_nodelay(true)?;\nassert!(socket.nodelay()?);";
         /// Returns `SO_LINGER`: how long a close waits for unsent data.
         linger, set_linger(Option<Duration>) = linger, set_linger;
-        " assert_eq!(socket.linger()?, None);",
-        " let second = std::time::Duration::from_secs(1);
- socket.set_linger(Some(second))?;
- assert_eq!(socket.linger()?, Some(second));";
+        "assert_eq!(socket.linger()?, None);",
+        "let second = std::time::Duration::from_secs(1);\n\
+         socket.set_linger(Some(second))?;\n\
+         assert_eq!(socket.linger()?, Some(second));";
         /// Returns `SO_SNDBUF`, in bytes. Linux doubles the value that is set.
         send_buffer_size, set_send_buffer_size(usize) = send_buffer_size, set_send_buffer_size;
-        " assert_ne!(socket.send_buffer_size()?, 0);",
-        " socket.set_send_buffer_size(4096)?;\n assert!(socket.send_buffer_size()? >= 4096);";
+        "assert_ne!(socket.send_buffer_size()?, 0);",
+        "socket.set_send_buffer_size(4096)?;\nassert!(socket.send_buffer_size()? >= 4096);";
         /// Returns `SO_RCVBUF`, in bytes. Linux doubles the value that is set.
         recv_buffer_size, set_recv_buffer_size(usize) = recv_buffer_size, set_recv_buffer_size;
-        " assert_ne!(socket.recv_buffer_size()?, 0);",
-        " socket.set_recv_buffer_size(4096)?;\n assert!(socket.recv_buffer_size()? >= 4096);";
+        "assert_ne!(socket.recv_buffer_size()?, 0);",
+        "socket.set_recv_buffer_size(4096)?;\nassert!(socket.recv_buffer_size()? >= 4096);";
     }
 
     /// Sets `SO_REUSEPORT`: several sockets can listen at one address.

@@ -790,10 +790,10 @@ impl TcpStream {
 
     super::into_std!(
         std::net::TcpStream,
-        "     # let listener = gopark::net::TcpListener::bind(\"127.0.0.1:0\").await?;
-     # let address = listener.local_addr()?;
-     let socket = gopark::net::TcpStream::connect(address).await?;
-     let clone = socket.clone();"
+        "    # let listener = gopark::net::TcpListener::bind(\"127.0.0.1:0\").await?;
+    # let address = listener.local_addr()?;
+    let socket = gopark::net::TcpStream::connect(address).await?;
+    let clone = socket.clone();"
     );
 
     /// Reads as [`read`](Self::read) does, but leaves the bytes for the next read.
@@ -977,10 +977,10 @@ stream!(
     ReadHalf,
     WriteHalf,
     "TcpStream",
-    "     // `a` and `b` are the two ends of a connection.
-     # let listener = gopark::net::TcpListener::bind(\"127.0.0.1:0\").await?;
-     # let a = gopark::net::TcpStream::connect(listener.local_addr()?).await?;
-     # let (b, _) = listener.accept().await?;"
+    "    // `a` and `b` are the two ends of a connection.
+    # let listener = gopark::net::TcpListener::bind(\"127.0.0.1:0\").await?;
+    # let a = gopark::net::TcpStream::connect(listener.local_addr()?).await?;
+    # let (b, _) = listener.accept().await?;"
 );
 super::descriptor!(TcpStream, socket);
 

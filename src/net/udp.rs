@@ -426,18 +426,18 @@ impl UdpSocket {
     super::waits!(
         "a datagram may be received",
         "a datagram may be sent",
-        "     // `a` and `b` are connected to each other.
-     # let a = gopark::net::UdpSocket::bind(\"127.0.0.1:0\").await?;
-     # let b = gopark::net::UdpSocket::bind(\"127.0.0.1:0\").await?;
-     # a.connect(b.local_addr()?).await?;
-     # b.connect(a.local_addr()?).await?;",
+        "    // `a` and `b` are connected to each other.
+    # let a = gopark::net::UdpSocket::bind(\"127.0.0.1:0\").await?;
+    # let b = gopark::net::UdpSocket::bind(\"127.0.0.1:0\").await?;
+    # a.connect(b.local_addr()?).await?;
+    # b.connect(a.local_addr()?).await?;",
         try_recv,
         try_send
     );
     super::into_std!(
         std::net::UdpSocket,
-        "     let socket = gopark::net::UdpSocket::bind(\"127.0.0.1:0\").await?;
-     let clone = socket.clone();"
+        "    let socket = gopark::net::UdpSocket::bind(\"127.0.0.1:0\").await?;
+    let clone = socket.clone();"
     );
 
     /// Returns the local address.

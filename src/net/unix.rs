@@ -192,9 +192,9 @@ impl UnixStream {
 
     super::into_std!(
         std_net::UnixStream,
-        "     let (socket, peer) = gopark::net::UnixStream::pair()?;
-     let clone = socket.clone();
-     # drop(peer);"
+        "    let (socket, peer) = gopark::net::UnixStream::pair()?;
+    let clone = socket.clone();
+    # drop(peer);"
     );
 
     /// Returns the local address.
@@ -221,8 +221,8 @@ stream!(
     UnixReadHalf,
     UnixWriteHalf,
     "UnixStream",
-    "     // `a` and `b` are the two ends of a connection.
-     # let (a, b) = gopark::net::UnixStream::pair()?;"
+    "    // `a` and `b` are the two ends of a connection.
+    # let (a, b) = gopark::net::UnixStream::pair()?;"
 );
 super::descriptor!(UnixStream, socket);
 
@@ -361,11 +361,11 @@ impl UnixListener {
 
     super::into_std!(
         std_net::UnixListener,
-        "     # let name = format!(\"gopark-std-{}\", std::process::id());
-     # let path = std::env::temp_dir().join(name);
-     let socket = gopark::net::UnixListener::bind(&path)?;
-     let clone = socket.clone();
-     # std::fs::remove_file(&path)?;"
+        "    # let name = format!(\"gopark-std-{}\", std::process::id());
+    # let path = std::env::temp_dir().join(name);
+    let socket = gopark::net::UnixListener::bind(&path)?;
+    let clone = socket.clone();
+    # std::fs::remove_file(&path)?;"
     );
 
     /// Waits for a connection, as [`TcpListener::accept`](super::TcpListener::accept) does.
@@ -935,14 +935,14 @@ impl UnixDatagram {
     super::waits!(
         "a datagram may be received",
         "a datagram may be sent",
-        "     let (a, b) = gopark::net::UnixDatagram::pair()?;",
+        "    let (a, b) = gopark::net::UnixDatagram::pair()?;",
         try_recv,
         try_send
     );
     super::into_std!(
         std_net::UnixDatagram,
-        "     let socket = gopark::net::UnixDatagram::unbound()?;
-     let clone = socket.clone();"
+        "    let socket = gopark::net::UnixDatagram::unbound()?;
+    let clone = socket.clone();"
     );
 
     /// Returns the local address.
