@@ -59,6 +59,21 @@ pin_project! {
     /// # Cancellation
     ///
     /// Dropping it drops the future inside.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::chan::{self, Receiver, Receiving};
+    /// use gopark::{Unconstrained, unconstrained};
+    ///
+    /// fn next(rx: &Receiver<u32>) -> Unconstrained<Receiving<'_, u32>> {
+    ///     unconstrained(rx.recv())
+    /// }
+    ///
+    /// let (tx, rx) = chan::bounded(1);
+    /// tx.try_send(7).unwrap();
+    /// assert_eq!(gopark::block_on(next(&rx)), Some(7));
+    /// ```
     #[must_use = "futures do nothing unless awaited"]
     pub struct Unconstrained<F> {
         #[pin]

@@ -60,6 +60,24 @@ impl<T> Sender<T> {
 /// # Cancellation
 ///
 /// Dropping it has no effect.
+///
+/// # Examples
+///
+/// ```
+/// use gopark::chan::{self, Closed};
+/// use gopark::select;
+///
+/// gopark::block_on(async {
+///     let (tx, rx) = chan::unbuffered::<u8>();
+///     let mut closed: Closed<'_, u8> = tx.closed();
+///     select! {
+///         _ = &mut closed => unreachable!("there is a receiver"),
+///         default => drop(rx),
+///     }
+///     closed.await;
+///     assert!(tx.is_closed());
+/// });
+/// ```
 #[must_use = "futures do nothing unless awaited"]
 pub struct Closed<'a, T> {
     /// None for a nil channel.

@@ -70,6 +70,21 @@ impl<T> Receiver<T> {
 }
 
 /// A blocking iterator over the values of a channel, made by [`Receiver::iter_blocking`].
+///
+/// # Examples
+///
+/// ```
+/// use gopark::chan::{self, IterBlocking};
+///
+/// fn evens(numbers: IterBlocking<'_, u32>) -> Vec<u32> {
+///     numbers.filter(|number| number % 2 == 0).collect()
+/// }
+///
+/// let (tx, rx) = chan::bounded(4);
+/// (1..=4).for_each(|number| tx.try_send(number).unwrap());
+/// drop(tx);
+/// assert_eq!(evens(rx.iter_blocking()), [2, 4]);
+/// ```
 #[derive(Debug)]
 pub struct IterBlocking<'a, T> {
     rx: &'a Receiver<T>,
@@ -84,6 +99,22 @@ impl<T> Iterator for IterBlocking<'_, T> {
 }
 
 /// A blocking iterator that owns the receiver, made by [`Receiver::into_iter_blocking`].
+///
+/// # Examples
+///
+/// ```
+/// use gopark::chan::{self, IntoIterBlocking};
+///
+/// struct Log {
+///     lines: IntoIterBlocking<&'static str>,
+/// }
+///
+/// let (tx, rx) = chan::bounded(1);
+/// tx.try_send("started").unwrap();
+/// drop(tx);
+/// let mut log = Log { lines: rx.into_iter_blocking() };
+/// assert_eq!((log.lines.next(), log.lines.next()), (Some("started"), None));
+/// ```
 #[derive(Debug)]
 pub struct IntoIterBlocking<T> {
     rx: Receiver<T>,
@@ -98,6 +129,18 @@ impl<T> Iterator for IntoIterBlocking<T> {
 }
 
 /// An iterator over the values that are in a channel, made by [`Receiver::try_iter`].
+///
+/// # Examples
+///
+/// ```
+/// use gopark::chan::{self, TryIter};
+///
+/// let (tx, rx) = chan::bounded(1);
+/// let mut values: TryIter<'_, u8> = rx.try_iter();
+/// assert_eq!(values.next(), None);
+/// tx.try_send(1).unwrap();
+/// assert_eq!(values.next(), Some(1));
+/// ```
 #[derive(Debug)]
 pub struct TryIter<'a, T> {
     rx: &'a Receiver<T>,

@@ -66,6 +66,24 @@ pin_project! {
     /// # Cancellation
     ///
     /// Dropping it loses no value, see [`Receiver::recv`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::{chan, select};
+    ///
+    /// gopark::block_on(async {
+    ///     let (tx, rx) = chan::bounded(3);
+    ///     let mut values = Vec::new();
+    ///     let mut receiving = Box::pin(rx.recv_many(&mut values, 10));
+    ///     select! {
+    ///         n = receiving.as_mut() => unreachable!("{n} values, but none was sent"),
+    ///         default => (1..=3).for_each(|v| tx.try_send(v).unwrap()),
+    ///     }
+    ///     assert_eq!(receiving.await, 3);
+    ///     assert_eq!(values, [1, 2, 3]);
+    /// });
+    /// ```
     #[must_use = "a receive does nothing unless awaited"]
     pub struct RecvMany<'a, T> {
         #[pin]

@@ -162,6 +162,20 @@ pub fn unbounded<T>() -> (Sender<T>, Receiver<T>) {
 ///
 /// Clones send into the same channel, compare equal and have the same hash. When the last sender is
 /// dropped, the channel closes.
+///
+/// # Examples
+///
+/// ```
+/// use gopark::chan::{self, Sender};
+///
+/// let (tx, rx) = chan::bounded(2);
+/// let other: Sender<&str> = tx.clone();
+/// assert_eq!(tx, other);
+/// assert!(tx.try_send("a").is_ok() && other.try_send("b").is_ok());
+/// drop((tx, other));
+/// assert!(rx.is_closed());
+/// assert_eq!(rx.iter_blocking().collect::<String>(), "ab");
+/// ```
 pub struct Sender<T> {
     handle: Handle<T>,
 }
@@ -171,6 +185,24 @@ pub struct Sender<T> {
 /// Clones receive from the same channel, compare equal and have the same hash; each value reaches
 /// one of them. When the last receiver is dropped, the channel closes and its values are dropped.
 /// Sends then fail and return their value.
+///
+/// # Examples
+///
+/// ```
+/// use gopark::chan::{self, Receiver};
+///
+/// fn squares(n: u32) -> Receiver<u32> {
+///     let (tx, rx) = chan::unbuffered();
+///     gopark::go(async move {
+///         for i in 1..=n {
+///             tx.send(i * i).await.unwrap();
+///         }
+///     });
+///     rx
+/// }
+///
+/// assert_eq!(squares(3).iter_blocking().collect::<Vec<_>>(), [1, 4, 9]);
+/// ```
 pub struct Receiver<T> {
     handle: Handle<T>,
     /// The registration as a stream.

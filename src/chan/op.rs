@@ -60,6 +60,22 @@ operation! {
     ///
     /// If it is dropped before its value was taken, it leaves the queue, drops the value, and sends
     /// nothing. If it is dropped later, the value stays delivered.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::chan::{self, Sending};
+    ///
+    /// gopark::block_on(async {
+    ///     let (tx, rx) = chan::bounded(2);
+    ///     let sends: Vec<Sending<'_, i32>> = vec![tx.send(1), tx.send(2)];
+    ///     assert!(rx.is_empty()); // A send begins with its first poll.
+    ///     for send in sends {
+    ///         send.await.unwrap();
+    ///     }
+    ///     assert_eq!(rx.len(), 2);
+    /// });
+    /// ```
     #[must_use = "a send does nothing unless awaited"]
     Sending: Sends -> Result<(), SendError<T>>
 }
@@ -72,6 +88,24 @@ operation! {
     /// If it is dropped before a value was handed to it, it leaves the queue. If it is dropped
     /// later, the value goes to the next receiver, or else back to its place in the channel, so
     /// nothing is lost.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::pin::pin;
+    ///
+    /// use gopark::{chan, select};
+    ///
+    /// gopark::block_on(async {
+    ///     let (tx, rx) = chan::bounded(1);
+    ///     let mut receiving = pin!(rx.recv());
+    ///     select! {
+    ///         _ = receiving.as_mut() => unreachable!("no value was sent"),
+    ///         default => tx.try_send(1).unwrap(),
+    ///     }
+    ///     assert_eq!(receiving.await, Some(1));
+    /// });
+    /// ```
     #[must_use = "a receive does nothing unless awaited"]
     Receiving: Receives -> Option<T>
 }

@@ -16,6 +16,24 @@ use crate::loom::atomic::Ordering;
 use crate::panics::lock;
 
 /// The state of a channel, as reported by [`goroutines`](crate::inspect::goroutines).
+///
+/// # Examples
+///
+/// ```
+/// use gopark::{chan, inspect};
+///
+/// gopark::block_on(async {
+///     let (tx, rx) = chan::bounded::<u8>(3);
+///     gopark::go(async move { rx.recv().await });
+///     while !inspect::goroutines().iter().any(|goroutine| goroutine.is_waiting()) {
+///         gopark::gosched().await;
+///     }
+///     for channel in inspect::goroutines().iter().filter_map(|goroutine| goroutine.channel) {
+///         assert_eq!((channel.senders, channel.receivers), (tx.sender_count(), 1));
+///         assert_eq!((channel.buffered, channel.capacity), (0, 3));
+///     }
+/// });
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct ChannelInfo {

@@ -109,6 +109,22 @@ fn prepare<T>(core: &Core<T>) {
 ///
 /// If it is dropped unused, the place goes to the send or reservation that has waited longest, or
 /// else back to the channel.
+///
+/// # Examples
+///
+/// ```
+/// use gopark::chan::{self, Reserved};
+///
+/// let (tx, rx) = chan::bounded(2);
+/// let mut places: Vec<Reserved<'_, u8>> = Vec::new();
+/// while let Ok(place) = tx.try_reserve() {
+///     places.push(place);
+/// }
+/// places.pop().unwrap().send(1).unwrap();
+/// drop(places); // The other place goes back to the channel.
+/// assert!(tx.try_send(2).is_ok());
+/// assert_eq!(rx.len(), 2);
+/// ```
 #[must_use = "dropping it gives the place back at once"]
 pub struct Reserved<'a, T> {
     core: &'a Core<T>,
@@ -169,6 +185,26 @@ pin_project! {
     ///
     /// Dropping it gives up its position in the queue. If it had already been given a place in the
     /// buffer, the place goes to the next waiting operation.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::pin::pin;
+    ///
+    /// use gopark::{chan, select};
+    ///
+    /// gopark::block_on(async {
+    ///     let (tx, rx) = chan::bounded(1);
+    ///     tx.send("old").await.unwrap();
+    ///     let mut reserving = pin!(tx.reserve());
+    ///     select! {
+    ///         _ = reserving.as_mut() => unreachable!("the buffer is full"),
+    ///         old = rx.recv() => assert_eq!(old, Some("old")),
+    ///     }
+    ///     reserving.await.unwrap().send("new").unwrap();
+    ///     assert_eq!(rx.recv().await, Some("new"));
+    /// });
+    /// ```
     #[must_use = "a reservation does nothing unless awaited"]
     pub struct Reserving<'a, T> {
         #[pin]

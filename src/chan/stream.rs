@@ -114,6 +114,23 @@ impl<T> Core<T> {
 /// that polled it is dropped. A value that is handed to it stays with it until it is polled again.
 /// Dropping the stream loses nothing: it leaves the queue, and a value that was handed to it goes
 /// to the next receiver, or else back to its place in the channel.
+///
+/// # Examples
+///
+/// ```
+/// use gopark::chan::{self, IntoStream};
+///
+/// struct Inbox {
+///     letters: IntoStream<&'static str>,
+/// }
+///
+/// gopark::block_on(async {
+///     let (tx, rx) = chan::bounded(1);
+///     let mut inbox = Inbox { letters: rx.into_stream() };
+///     tx.send("hello").await.unwrap();
+///     assert_eq!(inbox.letters.next().await, Some("hello"));
+/// });
+/// ```
 #[must_use = "a stream does nothing unless polled"]
 pub struct IntoStream<T> {
     rx: Receiver<T>,
@@ -324,6 +341,24 @@ impl<T> fmt::Debug for IntoStream<T> {
 ///
 /// Dropping it has no effect: the stream keeps its place in the queue, and a value that was handed
 /// to it.
+///
+/// # Examples
+///
+/// ```
+/// use gopark::{chan, select};
+///
+/// gopark::block_on(async {
+///     let (tx, rx) = chan::bounded(1);
+///     let mut values = rx.into_stream();
+///     let mut next = values.next();
+///     select! {
+///         _ = &mut next => unreachable!("no value was sent"),
+///         default => drop(next),
+///     }
+///     tx.send(1).await.unwrap();
+///     assert_eq!(values.next().await, Some(1));
+/// });
+/// ```
 #[must_use = "futures do nothing unless awaited"]
 pub struct Next<'a, T> {
     stream: &'a mut IntoStream<T>,

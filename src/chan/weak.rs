@@ -84,10 +84,35 @@ weak! {
     ///
     /// Use it for code that sends only as long as other senders exist, such as a timer in a service
     /// that ends with its last client.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::chan::{self, WeakSender};
+    ///
+    /// let (tx, rx) = chan::bounded(1);
+    /// let weak: WeakSender<&str> = tx.downgrade();
+    /// assert!(weak.upgrade().is_some_and(|tx| tx.try_send("tick").is_ok()));
+    /// drop(tx);
+    /// assert!(weak.upgrade().is_none() && rx.is_closed());
+    /// ```
     WeakSender, Sender, Side::Send
 }
 
 weak! {
     /// A receiver that does not keep the channel open, made by [`Receiver::downgrade`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::chan::{self, WeakReceiver};
+    ///
+    /// let (tx, rx) = chan::bounded(1);
+    /// let weak: WeakReceiver<u8> = rx.downgrade();
+    /// tx.try_send(1).unwrap();
+    /// assert!(weak.upgrade().is_some_and(|rx| rx.try_recv() == Ok(1)));
+    /// drop(rx);
+    /// assert!(weak.upgrade().is_none() && tx.is_closed());
+    /// ```
     WeakReceiver, Receiver, Side::Receive, watch
 }

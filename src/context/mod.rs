@@ -738,6 +738,22 @@ impl fmt::Debug for CancelFunc {
 }
 
 /// A guard that ends a context when it is dropped, returned by [`CancelFunc::defer`].
+///
+/// # Examples
+///
+/// ```
+/// use gopark::context::{Context, DeferredCancel};
+///
+/// struct Session {
+///     _cancel: DeferredCancel,
+/// }
+///
+/// let (ctx, cancel) = Context::background().with_cancel();
+/// let session = Session { _cancel: cancel.defer() };
+/// assert!(ctx.err().is_none());
+/// drop(session);
+/// assert!(ctx.err().is_some());
+/// ```
 #[derive(Debug)]
 #[must_use = "dropping it cancels at once"]
 pub struct DeferredCancel {

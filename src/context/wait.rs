@@ -20,6 +20,30 @@ acquisition! {
     /// # Cancellation
     ///
     /// Dropping it has no effect.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::pin::pin;
+    ///
+    /// use gopark::context::Context;
+    /// use gopark::{chan, select};
+    ///
+    /// gopark::block_on(async {
+    ///     let (ctx, cancel) = Context::background().with_cancel();
+    ///     let (tx, rx) = chan::bounded(8);
+    ///     (0..8).for_each(|v| tx.try_send(v).unwrap());
+    ///     let mut done = pin!(ctx.done()); // One wait for all rounds.
+    ///     loop {
+    ///         select! {
+    ///             biased;
+    ///             _ = done.as_mut() => break,
+    ///             v = rx.recv() => if v == Some(3) { cancel.cancel() },
+    ///         }
+    ///     }
+    ///     assert_eq!(rx.len(), 4);
+    /// });
+    /// ```
     Done<'a>(Option<&'a Node>, ()) -> ()
 }
 
@@ -55,6 +79,23 @@ pin_project! {
     /// # Cancellation
     ///
     /// Dropping it drops the future inside.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use gopark::context::{Context, ContextError, Run};
+    /// use gopark::time::Sleep;
+    ///
+    /// fn pause(ctx: &Context) -> Run<'_, Sleep> {
+    ///     ctx.sleep(Duration::from_secs(3600))
+    /// }
+    ///
+    /// let (ctx, cancel) = Context::background().with_cancel();
+    /// cancel.cancel();
+    /// assert_eq!(gopark::block_on(pause(&ctx)), Err(ContextError::Canceled));
+    /// ```
     #[must_use = "futures do nothing unless awaited"]
     pub struct Run<'a, F> {
         #[pin]
@@ -124,6 +165,26 @@ pin_project! {
     /// # Cancellation
     ///
     /// Dropping it loses no value, as with [`Receiver::recv`](crate::chan::Receiver::recv).
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::pin::pin;
+    ///
+    /// use gopark::context::Context;
+    /// use gopark::{chan, select};
+    ///
+    /// gopark::block_on(async {
+    ///     let (ctx, cancel) = Context::background().with_cancel();
+    ///     let (_tx, rx) = chan::unbuffered::<u8>();
+    ///     let mut receiving = pin!(ctx.recv(&rx));
+    ///     select! {
+    ///         _ = receiving.as_mut() => unreachable!("no value was sent"),
+    ///         default => cancel.cancel(),
+    ///     }
+    ///     assert_eq!(receiving.await, None);
+    /// });
+    /// ```
     #[must_use = "futures do nothing unless awaited"]
     pub struct Recv<'a, T> {
         #[pin]
@@ -155,6 +216,23 @@ pin_project! {
     ///
     /// If it is dropped before its value was taken it drops the value, as
     /// [`Sender::send`](crate::chan::Sender::send) does.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::chan;
+    /// use gopark::context::{Context, Sending};
+    ///
+    /// gopark::block_on(async {
+    ///     let ctx = Context::background();
+    ///     let ((a_tx, a), (b_tx, b)) = (chan::bounded(1), chan::bounded(1));
+    ///     let sends: [Sending<'_, i32>; 2] = [ctx.send(&a_tx, 7), ctx.send(&b_tx, 8)];
+    ///     for send in sends {
+    ///         send.await.unwrap();
+    ///     }
+    ///     assert_eq!((a.try_recv(), b.try_recv()), (Ok(7), Ok(8)));
+    /// });
+    /// ```
     #[must_use = "futures do nothing unless awaited"]
     pub struct Sending<'a, T> {
         #[pin]

@@ -26,6 +26,23 @@
 //! lock, when their turn comes. While a parked select polls them, its token is marked as busy. An
 //! operation that skips a waiter because of this notes it in the token, and the select then checks
 //! its channels again.
+//!
+//! # Examples
+//!
+//! ```
+//! use gopark::chan;
+//! use gopark::select::Select;
+//!
+//! gopark::block_on(async {
+//!     let (tx, rx) = chan::bounded(1);
+//!     tx.send(1).await.unwrap();
+//!     gopark::select! {
+//!         v = rx.recv() => assert_eq!(v, Some(1)),
+//!         default => unreachable!("there is a value"),
+//!     }
+//!     assert_eq!(Select::new().recv(&rx, |v| v).try_now(), None);
+//! });
+//! ```
 
 mod driver;
 #[forbid(unsafe_code)]

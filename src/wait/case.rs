@@ -338,6 +338,25 @@ pub fn fut<F: Future>(future: F) -> Fut<F> {
 }
 
 /// A case made from any future by [`fut`].
+///
+/// # Examples
+///
+/// ```
+/// use std::pin::pin;
+///
+/// use gopark::select::fut;
+/// use gopark::{chan, select};
+///
+/// gopark::block_on(async {
+///     let (tx, rx) = chan::unbuffered();
+///     let mut work = pin!(fut(async { tx.send("half").await.map(|()| "all") }));
+///     select! {
+///         progress = rx.recv() => assert_eq!(progress, Some("half")),
+///         _ = work.as_mut() => unreachable!("no one has received"),
+///     }
+///     select! { result = work.as_mut() => assert_eq!(result, Ok("all")) }
+/// });
+/// ```
 #[derive(Debug)]
 #[must_use = "a case does nothing unless selected"]
 pub struct Fut<F> {
