@@ -17,6 +17,18 @@ macro_rules! reasons {
         /// The reason why a goroutine waits. Go: the wait reason in a stack dump.
         ///
         /// It is displayed as its [name](Self::name).
+        ///
+        /// # Examples
+        ///
+        /// ```
+        /// use gopark::inspect::{self, GoroutineState, WaitReason};
+        ///
+        /// let is_locked_out = |state| {
+        ///     matches!(state, GoroutineState::Waiting { reason: WaitReason::MutexLock, .. })
+        /// };
+        /// assert!(!inspect::goroutines().iter().any(|goroutine| is_locked_out(goroutine.state)));
+        /// assert_eq!(WaitReason::MutexLock.to_string(), "sync.Mutex.Lock");
+        /// ```
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         #[non_exhaustive]
         #[repr(u8)]

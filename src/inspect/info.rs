@@ -70,6 +70,30 @@ pub struct GoroutineInfo {
 }
 
 /// A holder of a lock.
+///
+/// # Examples
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use gopark::inspect;
+/// use gopark::sync::Mutex;
+///
+/// gopark::block_on(async {
+///     let mutex = Arc::new(Mutex::new(0));
+///     let guard = mutex.lock().await;
+///     gopark::go!([mutex] async { *mutex.lock().await += 1 });
+///     while !inspect::goroutines().iter().any(|goroutine| goroutine.is_waiting()) {
+///         gopark::gosched().await;
+///     }
+///     for holder in inspect::goroutines().iter().flat_map(|goroutine| &goroutine.held_by) {
+///         assert!(holder.goroutine.is_some());
+///         // held by goroutine 1, locked at src/main.rs:8
+///         println!("held by {holder}");
+///     }
+///     drop(guard);
+/// });
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LockHolder {
@@ -90,6 +114,18 @@ impl fmt::Display for LockHolder {
 }
 
 /// Whether a goroutine is running, runnable or waiting.
+///
+/// # Examples
+///
+/// ```
+/// use gopark::inspect::{self, GoroutineState};
+///
+/// gopark::block_on(async {
+///     let all = inspect::goroutines();
+///     // This one.
+///     assert!(all.iter().any(|goroutine| goroutine.state == GoroutineState::Running));
+/// });
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum GoroutineState {
@@ -113,6 +149,22 @@ pub enum GoroutineState {
 }
 
 /// Identifies a runtime within the process.
+///
+/// # Examples
+///
+/// ```
+/// use std::collections::BTreeMap;
+///
+/// use gopark::inspect::{self, RuntimeId};
+///
+/// gopark::block_on(async {
+///     let mut goroutines: BTreeMap<RuntimeId, usize> = BTreeMap::new();
+///     for goroutine in inspect::goroutines() {
+///         *goroutines.entry(goroutine.runtime).or_default() += 1;
+///     }
+///     assert_eq!(goroutines.len(), 1);
+/// });
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RuntimeId(u64);
 

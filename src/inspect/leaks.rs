@@ -331,6 +331,21 @@ impl fmt::Debug for LeakCheck {
 }
 
 /// Goroutines that were spawned at one place and wait at one place, returned by [`leaks`].
+///
+/// # Examples
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use gopark::inspect::{self, LeakGroup};
+///
+/// fn alarm(groups: &[LeakGroup]) -> Option<String> {
+///     let worst = groups.iter().find(|group| group.grown > 100)?;
+///     Some(format!("{} wait for {}, from {}", worst.count, worst.reason, worst.spawned_at))
+/// }
+///
+/// assert_eq!(alarm(&inspect::leaks(Duration::from_secs(60))), None);
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct LeakGroup {

@@ -41,6 +41,18 @@
 //! goroutine 1 (main) [sync.WaitGroup.Wait, 1.1 s] at src/main.rs:14, spawned at src/main.rs:5
 //! goroutine 257 "left" [sync.Mutex.Lock, 1.1 s] at src/main.rs:9, spawned at src/main.rs:7
 //! ```
+//!
+//! # Examples
+//!
+//! ```
+//! use gopark::inspect;
+//!
+//! gopark::block_on(inspect::named("server", async {
+//!     let main = &inspect::goroutines()[0];
+//!     assert_eq!(main.name.as_deref(), Some("server"));
+//!     assert!(main.to_string().contains("[running]"));
+//! }));
+//! ```
 
 mod deadlock;
 mod dump;

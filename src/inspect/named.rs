@@ -55,6 +55,18 @@ pin_project! {
     /// # Cancellation
     ///
     /// Dropping it drops the future inside.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::inspect::{self, Named};
+    ///
+    /// fn worker(n: u32) -> Named<impl Future<Output = u32>> {
+    ///     inspect::named(format!("worker {n}"), async move { 2 * n })
+    /// }
+    ///
+    /// assert_eq!(gopark::block_on(worker(21)), 42);
+    /// ```
     #[must_use = "futures do nothing unless awaited"]
     pub struct Named<F> {
         #[pin]
