@@ -173,6 +173,25 @@ impl BarrierWaitResult {
 
 pin_project! {
     /// The future of [`Barrier::wait`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::select;
+    /// use gopark::sync::Barrier;
+    /// use std::pin::pin;
+    ///
+    /// gopark::block_on(async {
+    ///     let barrier = Barrier::new(2);
+    ///     let mut first = pin!(barrier.wait());
+    ///     select! {
+    ///         _ = first.as_mut() => unreachable!("one is missing"),
+    ///         default => {}
+    ///     }
+    ///     assert!(barrier.wait().await.is_leader());
+    ///     assert!(!first.await.is_leader());
+    /// });
+    /// ```
     #[must_use = "futures do nothing unless awaited"]
     pub struct BarrierWait<'a> {
         barrier: &'a Barrier,

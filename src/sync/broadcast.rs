@@ -315,6 +315,24 @@ impl<T> fmt::Debug for Receiver<T> {
 
 pin_project! {
     /// The future of [`Receiver::recv`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::select;
+    /// use gopark::sync::broadcast;
+    ///
+    /// gopark::block_on(async {
+    ///     let (tx, mut rx) = broadcast::bounded(1);
+    ///     let mut receiving = Box::pin(rx.recv());
+    ///     select! {
+    ///         _ = receiving.as_mut() => unreachable!("no value was sent"),
+    ///         default => drop(receiving),
+    ///     }
+    ///     tx.send(1).unwrap();
+    ///     assert_eq!(rx.recv().await, Ok(1));
+    /// });
+    /// ```
     #[must_use = "futures do nothing unless awaited"]
     pub struct Recv<'a, T> {
         shared: &'a Shared<T>,

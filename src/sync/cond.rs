@@ -259,6 +259,26 @@ impl<T: ?Sized> CondGuard for RwMutexWriteGuard<'_, T> {}
 
 pin_project! {
     /// The future of [`Cond::wait`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::sync::futures::CondWait;
+    /// use gopark::sync::{Cond, Mutex, MutexGuard};
+    ///
+    /// gopark::block_on(async {
+    ///     let (m, c) = (Mutex::new(0), Cond::new());
+    ///     let mut waits: Vec<CondWait<'_, MutexGuard<'_, i32>>> = Vec::new();
+    ///     for _ in 0..2 {
+    ///         waits.push(c.wait(m.lock().await));
+    ///     }
+    ///     c.broadcast();
+    ///     for wait in waits {
+    ///         *wait.await += 1;
+    ///     }
+    ///     assert_eq!(*m.lock().await, 2);
+    /// });
+    /// ```
     #[must_use = "futures do nothing unless awaited"]
     pub struct CondWait<'a, G: CondGuard> {
         event: &'a Event,

@@ -317,6 +317,24 @@ impl Drop for End {
 
 pin_project! {
     /// The future of [`JoinSet::join_next`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::JoinSet;
+    /// use gopark::sync::futures::JoinNext;
+    ///
+    /// async fn next_or_zero(next: JoinNext<'_, u32>) -> u32 {
+    ///     next.await.map_or(0, |joined| joined.unwrap_or(0))
+    /// }
+    ///
+    /// gopark::block_on(async {
+    ///     let mut set = JoinSet::new();
+    ///     set.go(async { 7 });
+    ///     assert_eq!(next_or_zero(set.join_next()).await, 7);
+    ///     assert_eq!(next_or_zero(set.join_next()).await, 0); // The set is empty.
+    /// });
+    /// ```
     #[must_use = "futures do nothing unless awaited"]
     pub struct JoinNext<'a, T> {
         ended: &'a Ended,

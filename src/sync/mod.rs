@@ -1,4 +1,21 @@
 //! Synchronization primitives, after Go's package `sync`.
+//!
+//! # Examples
+//!
+//! ```
+//! use gopark::sync::{Mutex, WaitGroup};
+//! use std::sync::Arc;
+//!
+//! gopark::block_on(async {
+//!     let (total, wg) = (Arc::new(Mutex::new(0)), WaitGroup::new());
+//!     for n in 1..=3 {
+//!         let total = total.clone();
+//!         wg.go(async move { *total.lock().await += n });
+//!     }
+//!     wg.wait().await;
+//!     assert_eq!(*total.lock().await, 6);
+//! });
+//! ```
 
 #[forbid(unsafe_code)]
 mod barrier;

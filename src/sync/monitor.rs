@@ -235,6 +235,24 @@ impl<T: ?Sized + fmt::Debug> fmt::Debug for MonitorGuard<'_, T> {
 
 pin_project! {
     /// The future of [`Monitor::lock`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::sync::Monitor;
+    /// use gopark::sync::futures::MonitorLock;
+    ///
+    /// async fn add(lock: MonitorLock<'_, i32>, n: i32) {
+    ///     let mut total = lock.await;
+    ///     *total += n;
+    /// }
+    ///
+    /// gopark::block_on(async {
+    ///     let total = Monitor::new(1);
+    ///     add(total.lock(), 2).await;
+    ///     assert_eq!(*total.lock().await, 3);
+    /// });
+    /// ```
     #[derive(Debug)]
     #[must_use = "futures do nothing unless awaited"]
     pub struct MonitorLock<'a, T: ?Sized> {
@@ -246,6 +264,23 @@ pin_project! {
 
 pin_project! {
     /// The future of [`MonitorGuard::wait`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::sync::Monitor;
+    /// use gopark::sync::futures::MonitorWait;
+    ///
+    /// gopark::block_on(async {
+    ///     let m = Monitor::new(0);
+    ///     let waits: [MonitorWait<'_, i32>; 2] = [m.lock().await.wait(), m.lock().await.wait()];
+    ///     m.broadcast();
+    ///     for wait in waits {
+    ///         *wait.await += 1;
+    ///     }
+    ///     assert_eq!(*m.lock().await, 2);
+    /// });
+    /// ```
     #[derive(Debug)]
     #[must_use = "futures do nothing unless awaited"]
     pub struct MonitorWait<'a, T: ?Sized> {

@@ -246,6 +246,20 @@ impl<T: ?Sized> Mutex<T> {
 /// drop(guard);
 /// drop(guard);
 /// ```
+///
+/// # Examples
+///
+/// ```
+/// use gopark::sync::{Mutex, MutexGuard};
+///
+/// fn increment(mut guard: MutexGuard<'_, i32>) {
+///     *guard += 1;
+/// }
+///
+/// let m = Mutex::new(1);
+/// increment(m.try_lock().unwrap());
+/// assert_eq!(*m.try_lock().unwrap(), 2); // It has been unlocked.
+/// ```
 #[must_use = "dropping the guard unlocks the mutex at once"]
 pub struct MutexGuard<'a, T: ?Sized>(&'a Mutex<T>);
 
@@ -316,10 +330,47 @@ owned_guard!(OwnedMutexGuard of Mutex, RawMutex, Since, MutexLock, unlock, Deref
 
 acquisition! {
     /// The future of [`Mutex::lock`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::sync::Mutex;
+    /// use gopark::sync::futures::Lock;
+    ///
+    /// gopark::block_on(async {
+    ///     let (a, b) = (Mutex::new(1), Mutex::new(2));
+    ///     let locks: Vec<Lock<'_, i32>> = vec![a.lock(), b.lock()];
+    ///     let mut sum = 0;
+    ///     for lock in locks {
+    ///         sum += *lock.await;
+    ///     }
+    ///     assert_eq!(sum, 3);
+    /// });
+    /// ```
     Lock<'a, T>(&'a Mutex<T>, Since) -> MutexGuard<'a, T>
 }
 
 acquisition! {
     /// The future of [`Mutex::lock_owned`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::select;
+    /// use gopark::sync::Mutex;
+    /// use std::pin::pin;
+    /// use std::sync::Arc;
+    ///
+    /// gopark::block_on(async {
+    ///     let m = Arc::new(Mutex::new(1));
+    ///     let guard = m.lock().await;
+    ///     let mut locking = pin!(m.lock_owned());
+    ///     select! {
+    ///         _ = locking.as_mut() => unreachable!("it is locked"),
+    ///         default => drop(guard),
+    ///     }
+    ///     assert_eq!(*locking.await, 1);
+    /// });
+    /// ```
     LockOwned<'a, T>(&'a Arc<Mutex<T>>, Since) -> OwnedMutexGuard<T>
 }

@@ -162,5 +162,23 @@ impl fmt::Debug for Notify {
 
 acquisition! {
     /// The future of [`Notify::notified`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::select;
+    /// use gopark::sync::Notify;
+    ///
+    /// gopark::block_on(async {
+    ///     let n = Notify::new();
+    ///     let (mut first, second) = (Box::pin(n.notified()), n.notified());
+    ///     select! {
+    ///         _ = first.as_mut() => unreachable!("no notification was sent"),
+    ///         default => n.notify_one(),
+    ///     }
+    ///     drop(first); // The notification goes to the next wait.
+    ///     second.await;
+    /// });
+    /// ```
     Notified<'a>(Wait<'a>, Call) -> ()
 }

@@ -315,6 +315,24 @@ impl<T> fmt::Debug for Receiver<T> {
 }
 
 /// The future of [`Sender::closed`].
+///
+/// # Examples
+///
+/// ```
+/// use gopark::select;
+/// use gopark::sync::oneshot;
+///
+/// gopark::block_on(async {
+///     let (mut tx, rx) = oneshot::channel::<u32>();
+///     let mut closed = tx.closed();
+///     select! {
+///         _ = &mut closed => unreachable!("the receiver exists"),
+///         default => drop(rx),
+///     }
+///     closed.await;
+///     assert_eq!(tx.send(7), Err(7));
+/// });
+/// ```
 #[must_use = "futures do nothing unless awaited"]
 pub struct Closed<'a, T> {
     shared: &'a Shared<T>,

@@ -441,20 +441,89 @@ owned_guard!(OwnedRwMutexWriteGuard of RwMutex, RawRwMutex, Writer, RwMutexLock,
 
 acquisition! {
     /// The future of [`RwMutex::rlock`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::sync::RwMutex;
+    /// use gopark::sync::futures::RLock;
+    ///
+    /// gopark::block_on(async {
+    ///     let m = RwMutex::new(1);
+    ///     let locks: [RLock<'_, i32>; 2] = [m.rlock(), m.rlock()];
+    ///     let mut guards = Vec::new();
+    ///     for lock in locks {
+    ///         guards.push(lock.await);
+    ///     }
+    ///     assert_eq!(*guards[0] + *guards[1], 2);
+    ///     assert!(m.try_lock().is_none());
+    /// });
+    /// ```
     RLock<'a, T>(Shared<'a, T>, Reader) -> RwMutexReadGuard<'a, T>
 }
 
 acquisition! {
     /// The future of [`RwMutex::lock`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::select;
+    /// use gopark::sync::RwMutex;
+    ///
+    /// gopark::block_on(async {
+    ///     let m = RwMutex::new(1);
+    ///     let reader = m.rlock().await;
+    ///     let mut writing = Box::pin(m.lock());
+    ///     select! {
+    ///         _ = writing.as_mut() => unreachable!("there is a reader"),
+    ///         default => assert!(m.try_rlock().is_none()), // Readers wait behind the writer.
+    ///     }
+    ///     drop(writing);
+    ///     assert!(m.try_rlock().is_some());
+    ///     # drop(reader);
+    /// });
+    /// ```
     WLock<'a, T>(&'a RwMutex<T>, Writer) -> RwMutexWriteGuard<'a, T>
 }
 
 acquisition! {
     /// The future of [`RwMutex::rlock_owned`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::sync::RwMutex;
+    /// use gopark::sync::futures::RLockOwned;
+    /// use std::sync::Arc;
+    ///
+    /// async fn length(names: RLockOwned<'_, Vec<&str>>) -> usize {
+    ///     names.await.len()
+    /// }
+    ///
+    /// let names = Arc::new(RwMutex::new(vec!["Ann", "Bob"]));
+    /// assert_eq!(gopark::block_on(length(names.rlock_owned())), 2);
+    /// ```
     RLockOwned<'a, T>(&'a Arc<RwMutex<T>>, Reader) -> OwnedRwMutexReadGuard<T>
 }
 
 acquisition! {
     /// The future of [`RwMutex::lock_owned`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::sync::RwMutex;
+    /// use gopark::sync::futures::WLockOwned;
+    /// use std::sync::Arc;
+    ///
+    /// async fn append(list: WLockOwned<'_, Vec<u8>>, item: u8) {
+    ///     list.await.push(item);
+    /// }
+    ///
+    /// let list = Arc::new(RwMutex::new(Vec::new()));
+    /// gopark::block_on(append(list.lock_owned(), 1));
+    /// assert_eq!(*list.rlock_blocking(), [1]);
+    /// ```
     WLockOwned<'a, T>(&'a Arc<RwMutex<T>>, Writer) -> OwnedRwMutexWriteGuard<T>
 }

@@ -444,6 +444,26 @@ pin_project! {
     /// # Cancellation
     ///
     /// Dropping it removes it from the queue and gives back permits that it had been granted.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::context::{Context, ContextError};
+    /// use gopark::select;
+    /// use gopark::sync::Semaphore;
+    /// use std::pin::pin;
+    ///
+    /// gopark::block_on(async {
+    ///     let (ctx, cancel) = Context::background().with_cancel();
+    ///     let s = Semaphore::new(0);
+    ///     let mut acquiring = pin!(ctx.acquire(&s, 1));
+    ///     select! {
+    ///         _ = acquiring.as_mut() => unreachable!("there are no permits"),
+    ///         default => cancel.cancel(),
+    ///     }
+    ///     assert_eq!(acquiring.await.unwrap_err(), ContextError::Canceled);
+    /// });
+    /// ```
     #[must_use = "futures do nothing unless awaited"]
     pub struct ContextAcquire<'a> {
         ctx: &'a context::Context,
@@ -612,11 +632,49 @@ impl Drop for OwnedPermit {
 
 acquisition! {
     /// The future of [`Semaphore::acquire`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::select;
+    /// use gopark::sync::Semaphore;
+    ///
+    /// gopark::block_on(async {
+    ///     let s = Semaphore::new(2);
+    ///     let one = s.acquire(1).await;
+    ///     let mut two = Box::pin(s.acquire(2));
+    ///     select! {
+    ///         _ = two.as_mut() => unreachable!("one permit is missing"),
+    ///         default => assert!(s.try_acquire(1).is_none()), // It is first in the queue.
+    ///     }
+    ///     drop(two);
+    ///     assert!(s.try_acquire(1).is_some());
+    ///     # drop(one);
+    /// });
+    /// ```
     Acquire<'a>(Permits<'a>, usize) -> Permit<'a>
 }
 
 acquisition! {
     /// The future of [`Semaphore::acquire_owned`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::sync::Semaphore;
+    /// use gopark::sync::futures::AcquireOwned;
+    /// use std::sync::Arc;
+    ///
+    /// gopark::block_on(async {
+    ///     let s = Arc::new(Semaphore::new(3));
+    ///     let acquires: [AcquireOwned<'_>; 2] = [s.acquire_owned(1), s.acquire_owned(2)];
+    ///     let mut permits = Vec::new();
+    ///     for acquire in acquires {
+    ///         permits.push(acquire.await);
+    ///     }
+    ///     assert_eq!(s.available(), 0);
+    /// });
+    /// ```
     AcquireOwned<'a>(OwnedPermits<'a>, usize) -> OwnedPermit
 }
 

@@ -308,6 +308,26 @@ pin_project! {
     /// # Cancellation
     ///
     /// Dropping it does not change the counter.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::select;
+    /// use gopark::sync::WaitGroup;
+    /// use std::pin::pin;
+    ///
+    /// gopark::block_on(async {
+    ///     let wg = WaitGroup::new();
+    ///     wg.add(1);
+    ///     let mut waiting = pin!(wg.wait());
+    ///     select! {
+    ///         _ = waiting.as_mut() => unreachable!("the counter is 1"),
+    ///         default => wg.done(),
+    ///     }
+    ///     waiting.await;
+    ///     assert_eq!(wg.count(), 0);
+    /// });
+    /// ```
     #[derive(Debug)]
     #[must_use = "a wait does nothing unless awaited"]
     pub struct Wait<'a> {

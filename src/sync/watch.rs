@@ -418,6 +418,24 @@ impl<T> fmt::Debug for Receiver<T> {
 
 pin_project! {
     /// The future of [`Receiver::changed`].
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::select;
+    /// use gopark::sync::watch;
+    ///
+    /// gopark::block_on(async {
+    ///     let (tx, mut rx) = watch::channel(1);
+    ///     let mut changed = Box::pin(rx.changed());
+    ///     select! {
+    ///         _ = changed.as_mut() => unreachable!("1 counts as seen"),
+    ///         default => tx.send(2).unwrap(),
+    ///     }
+    ///     assert_eq!(changed.await, Ok(()));
+    ///     assert_eq!(*rx.borrow(), 2);
+    /// });
+    /// ```
     #[must_use = "futures do nothing unless awaited"]
     pub struct Changed<'a, T> {
         shared: &'a Shared<T>,
