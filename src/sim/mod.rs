@@ -28,6 +28,20 @@
 //! operation, call site.
 //!
 //! [The guide](crate::guide::test_it) finds a bug with it, and compares it with other crates.
+//!
+//! # Examples
+//!
+//! ```
+//! use gopark::{chan, sim};
+//!
+//! sim::Config::new().runs(50).check(|| async {
+//!     let (tx, rx) = chan::bounded(2);
+//!     for name in ["a", "b"] {
+//!         gopark::go!([tx] async { tx.send(name).await });
+//!     }
+//!     assert_ne!(rx.recv().await, rx.recv().await);
+//! });
+//! ```
 
 mod config;
 mod output;

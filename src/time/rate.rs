@@ -495,6 +495,25 @@ pin_project! {
     /// # Panics
     ///
     /// If it is polled after completion.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use gopark::select;
+    /// use gopark::time::rate::Limiter;
+    ///
+    /// gopark::block_on(async {
+    ///     let limiter = Limiter::new(0.001, 1);
+    ///     assert!(limiter.allow(1));
+    ///     let mut waiting = Box::pin(limiter.wait(1));
+    ///     select! {
+    ///         _ = waiting.as_mut() => unreachable!("the next token takes 17 minutes"),
+    ///         default => assert!(limiter.tokens() < -0.5),
+    ///     }
+    ///     drop(waiting);
+    ///     assert!(limiter.tokens() > -0.5);
+    /// });
+    /// ```
     #[must_use = "futures do nothing unless awaited"]
     pub struct Wait<'a> {
         limiter: &'a Limiter,

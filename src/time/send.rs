@@ -65,6 +65,26 @@ pin_project! {
     /// # Panics
     ///
     /// If it is polled after completion.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::pin::pin;
+    /// use std::time::Duration;
+    ///
+    /// use gopark::{chan, select};
+    ///
+    /// gopark::block_on(async {
+    ///     let (tx, rx) = chan::bounded(1);
+    ///     tx.send("old").await.unwrap();
+    ///     let mut sending = pin!(tx.send_timeout("new", Duration::from_secs(60)));
+    ///     select! {
+    ///         _ = sending.as_mut() => unreachable!("the buffer is full"),
+    ///         old = rx.recv() => assert_eq!(old, Some("old")),
+    ///     }
+    ///     assert_eq!(sending.await, Ok(()));
+    /// });
+    /// ```
     #[must_use = "a send does nothing unless awaited"]
     pub struct SendTimeout<'a, T> {
         #[pin]

@@ -89,6 +89,29 @@ pub fn sleep_until(deadline: Instant) -> Sleep {
 /// # Panics
 ///
 /// If it is polled after completion.
+///
+/// # Examples
+///
+/// ```
+/// use std::pin::pin;
+/// use std::time::Duration;
+///
+/// use gopark::{chan, select, time};
+///
+/// gopark::block_on(async {
+///     let (tx, rx) = chan::bounded(3);
+///     (1..=3).for_each(|v| tx.try_send(v).unwrap());
+///     let mut limit = pin!(time::sleep(Duration::from_secs(60))); // For all rounds together.
+///     let mut sum = 0;
+///     while sum < 6 {
+///         select! {
+///             v = rx.recv() => sum += v.unwrap(),
+///             _ = limit.as_mut() => break,
+///         }
+///     }
+///     assert_eq!(sum, 6);
+/// });
+/// ```
 #[must_use = "a sleep does nothing unless awaited"]
 pub struct Sleep {
     node: Node,
@@ -321,6 +344,23 @@ pin_project! {
     /// # Panics
     ///
     /// If it is polled after completion.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use gopark::chan::{self, Receiver, Receiving};
+    /// use gopark::time::{self, Timeout};
+    ///
+    /// fn reply(rx: &Receiver<u32>) -> Timeout<Receiving<'_, u32>> {
+    ///     time::timeout(Duration::from_secs(60), rx.recv())
+    /// }
+    ///
+    /// let (tx, rx) = chan::bounded(1);
+    /// tx.try_send(7).unwrap();
+    /// assert_eq!(gopark::block_on(reply(&rx)), Ok(Some(7)));
+    /// ```
     #[must_use = "a timeout does nothing unless awaited"]
     pub struct Timeout<F> {
         // `None` after completion.

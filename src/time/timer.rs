@@ -543,6 +543,25 @@ pin_project! {
     /// # Panics
     ///
     /// If it is polled after completion.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::pin::pin;
+    /// use std::time::Duration;
+    ///
+    /// use gopark::{select, time};
+    ///
+    /// gopark::block_on(async {
+    ///     let ticker = time::Ticker::new(Duration::from_secs(3600));
+    ///     let mut tick = pin!(ticker.tick());
+    ///     select! {
+    ///         _ = tick.as_mut() => unreachable!("an hour"),
+    ///         default => ticker.reset(Duration::from_nanos(1)),
+    ///     }
+    ///     assert!(tick.await <= time::now());
+    /// });
+    /// ```
     #[derive(Debug)]
     #[must_use = "a tick does nothing unless awaited"]
     pub struct Tick<'a> {
