@@ -11,8 +11,9 @@
 //! global queue; the local queue; a batch from the global queue; half of a random victim's queue; a
 //! victim's run-next goroutine. A goroutine that another goroutine wakes goes into the run-next
 //! slot and runs in the same slice: no tick begins. After [`RUN_NEXT_LIMIT`] of them in a row, the
-//! next one goes to the end of the local queue, and the global queue is checked first. If ticks are
-//! long, the global queue is checked first more often, see [`Processor::adapt`].
+//! next one goes to the end of the local queue, and the global queue is checked first, though not
+//! at two ticks in a row. If polls are long, a slice has one goroutine, and if ticks are long, the
+//! global queue is checked first more often, see [`Processor::adapt`].
 //!
 //! # Waking
 //!
@@ -40,7 +41,8 @@
 //! Goroutines that share state run faster on one core than on two. A thief watches a short queue
 //! for a moment. If its owner runs so many ticks that it will [drain](Processor::is_draining) the
 //! queue before a theft pays off, the thief sleeps for a moment and searches again. Meanwhile it
-//! counts as searching, so a push wakes no other worker.
+//! counts as searching, so a push wakes no other worker. If locks were contended lately, the thief
+//! does the same for a long queue.
 //!
 //! # Threads
 //!
@@ -74,7 +76,7 @@ use crate::panics::lock;
 use crate::parker::Parker;
 use crate::platform::{self, Room, ThreadClock};
 use crate::processor::{
-    EXTERNAL, LOCAL_QUEUE, MAX_PROCESSORS, Place, Processor, Processors, Shard,
+    EXTERNAL, LOCAL_QUEUE, MAX_PROCESSORS, Place, Processor, Processors, RUN_NEXT_LIMIT, Shard,
 };
 use crate::random;
 use crate::rest::Rest;
@@ -92,8 +94,6 @@ use crate::watched::{Doing, STUCK, Watched};
 /// Maximum number of goroutines taken from the global queue at once. They do not fill the local
 /// queue, so that it has room for the goroutines that they spawn.
 const GLOBAL_BATCH: usize = LOCAL_QUEUE / 16;
-/// Maximum number of goroutines in a row from the run-next slot.
-const RUN_NEXT_LIMIT: u32 = 32;
 /// How long a thief sleeps after it has left a queue alone.
 const NAP: Duration = Duration::from_micros(50);
 /// Maximum number of goroutines that continue to compute after they have lost their processor. Each
@@ -515,22 +515,21 @@ impl Executor {
         searching: &mut bool,
     ) -> Option<NonNull<()>> {
         loop {
-            if *streak < RUN_NEXT_LIMIT {
+            let limit = processor.run_next_limit();
+            if *streak < limit {
                 if let Some(next) = NonNull::new(w.run_next.swap(ptr::null_mut())) {
                     *streak += 1;
                     return Some(next);
                 }
             }
-            let limit_reached = std::mem::take(streak) == RUN_NEXT_LIMIT;
+            let limit_reached = std::mem::take(streak) >= limit;
             let closing = self.closing.load(Ordering::Relaxed);
             if processor.id >= self.procs.load(Ordering::Relaxed) {
                 self.stop_searching(searching);
                 self.retire_processor(processor);
                 return None;
             }
-            // After a full slice the global queue comes first.
-            let (global_first, look) = processor.begin_tick();
-            let (global_first, look) = (global_first || limit_reached, look || limit_reached);
+            let (global_first, look) = processor.begin_tick(limit_reached);
             let fired = processor.fire_due(look) | (look && self.look_for_events(processor));
             if limit_reached || fired || closing {
                 self.requeue_next(processor);

@@ -23,7 +23,7 @@ use crate::loom::{UnsafeCell, const_fn};
 use models::ModelLock as Inner;
 #[cfg(not(all(test, gopark_loom)))]
 use sleep_lock::SleepLock as Inner;
-pub(crate) use sleep_lock::prepare;
+pub(crate) use sleep_lock::{contentions, prepare};
 
 /// A lock without a value. A thread that contends for it spins for a moment, then sleeps.
 ///

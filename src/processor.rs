@@ -1,7 +1,7 @@
 //! The processors of a runtime: the state of each one, and its place.
 
 use std::ptr::{self, NonNull};
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU32, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::clock::Time;
@@ -22,6 +22,8 @@ const GLOBAL_INTERVAL: u32 = 61;
 const LONG_TICKS: u32 = 2;
 /// The monitor shortens the interval so that the global queue is checked once in this time.
 const GLOBAL_LOOK: Duration = Duration::from_micros(80);
+/// Maximum number of goroutines in a row from the run-next slot. If polls are long it is 1.
+pub(crate) const RUN_NEXT_LIMIT: u32 = 32;
 /// If polls compute for longer than this on average, it pays to wake another worker for the
 /// run-next goroutine, which waits until a poll ends.
 const LONG_POLL: Duration = Duration::from_micros(35);
@@ -29,9 +31,17 @@ const LONG_POLL: Duration = Duration::from_micros(35);
 /// How long a thief watches a processor.
 const WATCH: Duration = Duration::from_micros(5);
 /// A thief watches a queue that has at most this many goroutines, and leaves it alone if its owner
-/// will drain it in at most [`DRAINED_IN`] times [`WATCH`].
+/// will drain it in at most [`DRAINED_IN`] times as long.
 const SHORT_QUEUE: usize = 16;
 const DRAINED_IN: usize = 10;
+/// How long a thief watches a processor whose goroutines share state, however many are queued.
+const WATCH_SHARING: Duration = Duration::from_micros(20);
+/// Goroutines share state if they contend for a lock at one tick in this many, or more often, and
+/// [`CONTENDED`] times or more between two checks of the monitor.
+const SHARING_TICKS: u32 = 64;
+const CONTENDED: u32 = 16;
+/// Checks of the monitor for which they count as sharing: a tenth of a second or less.
+const SHARING_LOOKS: u32 = 20;
 /// Checks of the monitor for which goroutines stay at a processor that keeps them: a tenth of a
 /// second or more.
 const KEPT_LOOKS: u32 = 100;
@@ -46,7 +56,8 @@ pub(crate) const FIRE_LEAST: usize = 16;
 /// | `ticks_since_global` | ticks since the global queue came first | holder |
 /// | `ticks_since_timers` | ticks since timers were checked | holder |
 /// | `global_interval` | ticks after which the global queue comes first again | monitor |
-/// | `has_long_polls` | it pays to wake a worker for the run-next goroutine | monitor |
+/// | `run_next_limit` | the number of goroutines in a row from the run-next slot | monitor |
+/// | `sharing` | checks of the monitor for which its goroutines count as sharing state | monitor |
 /// | `kept` | checks of the monitor for which its goroutines stay | holder, monitor |
 /// | `place` | see [`Place`] | under the scheduler's lock |
 ///
@@ -62,7 +73,8 @@ pub(crate) struct Processor {
     ticks_since_timers: AtomicU32,
     global_interval: AtomicU32,
     pub(crate) polls: AtomicU32,
-    has_long_polls: AtomicBool,
+    run_next_limit: AtomicU32,
+    sharing: AtomicU32,
     kept: AtomicU32,
     pub(crate) place: PlaceCell,
 }
@@ -130,7 +142,8 @@ impl Processor {
             ticks_since_timers: AtomicU32::new(0),
             global_interval: AtomicU32::new(GLOBAL_INTERVAL),
             polls: AtomicU32::new(0),
-            has_long_polls: AtomicBool::new(false),
+            run_next_limit: AtomicU32::new(RUN_NEXT_LIMIT),
+            sharing: AtomicU32::new(0),
             kept: AtomicU32::new(0),
             place: PlaceCell(AtomicPtr::new(ptr::null_mut())),
         }
@@ -150,13 +163,18 @@ impl Processor {
         self.ticks_since_timers.store(0, Ordering::Relaxed);
         self.polls.store(0, Ordering::Relaxed);
         self.global_interval.store(GLOBAL_INTERVAL, Ordering::Relaxed);
-        self.has_long_polls.store(false, Ordering::Relaxed);
+        self.run_next_limit.store(RUN_NEXT_LIMIT, Ordering::Relaxed);
+        self.sharing.store(0, Ordering::Relaxed);
     }
 
     /// Begins a tick: one choice of a goroutine other than the run-next one. Returns whether the
     /// global queue comes first, and whether timers must be checked.
+    ///
+    /// After a full slice both are true. But the global queue does not come first at two ticks in a
+    /// row: if each slice were full, goroutines that overflow from a full local queue would keep
+    /// the global one filled, and those in the local queue would never run.
     #[inline(always)]
-    pub(crate) fn begin_tick(&self) -> (bool, bool) {
+    pub(crate) fn begin_tick(&self, is_full_slice: bool) -> (bool, bool) {
         let interval = self.global_interval.load(Ordering::Relaxed);
         self.ticks.store(self.ticks.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
         let local = self.ticks_since_global.load(Ordering::Relaxed).saturating_add(1);
@@ -165,7 +183,7 @@ impl Processor {
         // At every tick, if ticks are long.
         let look = unlooked + 1 >= interval;
         self.ticks_since_timers.store(if look { 0 } else { unlooked }, Ordering::Relaxed);
-        (local >= interval, look)
+        (local >= interval || is_full_slice && local > 1, look || is_full_slice)
     }
 
     /// Records that a goroutine was taken from the global queue when that came first.
@@ -201,14 +219,19 @@ impl Processor {
         self.polls.store(self.polls.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
     }
 
-    /// Adapts to the ticks and polls that began in the time that `passed`, of which the worker
-    /// computed for `cpu`.
-    pub(crate) fn adapt(&self, ticks: u32, polls: u32, passed: Duration, cpu: Duration) {
+    /// Adapts to what the worker has done in the time that `passed`.
+    pub(crate) fn adapt(&self, done: &Work, passed: Duration) {
         let looks =
             u32::try_from(passed.as_micros() / GLOBAL_LOOK.as_micros()).unwrap_or(u32::MAX).max(1);
         self.global_interval
-            .store((ticks / looks).clamp(LONG_TICKS, GLOBAL_INTERVAL), Ordering::Relaxed);
-        self.has_long_polls.store(cpu > LONG_POLL.saturating_mul(polls), Ordering::Relaxed);
+            .store((done.ticks / looks).clamp(LONG_TICKS, GLOBAL_INTERVAL), Ordering::Relaxed);
+        let has_long_polls = done.cpu > LONG_POLL.saturating_mul(done.polls);
+        self.run_next_limit
+            .store(if has_long_polls { 1 } else { RUN_NEXT_LIMIT }, Ordering::Relaxed);
+        let shares = done.contentions >= CONTENDED
+            && done.contentions.saturating_mul(SHARING_TICKS) >= done.ticks;
+        let left = self.sharing.load(Ordering::Relaxed).saturating_sub(1);
+        self.sharing.store(if shares { SHARING_LOOKS } else { left }, Ordering::Relaxed);
     }
 
     /// Returns true if goroutines compute for long. Then a goroutine that yields stays in the local
@@ -220,7 +243,13 @@ impl Processor {
     /// Returns true if it pays to wake a worker for the run-next goroutine.
     #[inline(always)]
     pub(crate) fn has_long_polls(&self) -> bool {
-        self.has_long_polls.load(Ordering::Relaxed)
+        self.run_next_limit.load(Ordering::Relaxed) == 1
+    }
+
+    /// Maximum number of goroutines in a row from the run-next slot.
+    #[inline(always)]
+    pub(crate) fn run_next_limit(&self) -> u32 {
+        self.run_next_limit.load(Ordering::Relaxed)
     }
 
     /// Fires the due timers, at a `look` or while the queue is empty. Returns true if there was
@@ -241,26 +270,53 @@ impl Processor {
     /// Returns true if the queue is not empty, and the holder begins ticks so fast that it will
     /// soon have drained it.
     pub(crate) fn is_draining(&self) -> bool {
+        let (most, watched_for) = if self.sharing.load(Ordering::Relaxed) == 0 {
+            (SHORT_QUEUE, WATCH)
+        } else {
+            (LOCAL_QUEUE, WATCH_SHARING)
+        };
         let waiting = self.queue.shared().len();
-        if waiting == 0 || waiting > SHORT_QUEUE {
+        if waiting == 0 || waiting > most {
             return false;
         }
         let before = self.ticks.load(Ordering::Relaxed);
         let taken = || self.ticks.load(Ordering::Relaxed).wrapping_sub(before) as usize;
-        watch(|| taken() >= waiting);
+        watch(watched_for, || taken() >= waiting);
         taken() * DRAINED_IN >= waiting
     }
 
     /// Returns true if the holder begins another poll soon.
     pub(crate) fn ends_poll(&self) -> bool {
         let polls = self.polls.load(Ordering::Relaxed);
-        watch(|| self.polls.load(Ordering::Relaxed) != polls)
+        watch(WATCH, || self.polls.load(Ordering::Relaxed) != polls)
     }
 }
 
-/// Spins for [`WATCH`], or until something `happens`. Returns whether it did.
-fn watch(happens: impl Fn() -> bool) -> bool {
-    let until = Time::now().after(WATCH);
+/// What a worker has done: the ticks and polls that it began, and the CPU time that it used.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Work {
+    pub(crate) ticks: u32,
+    pub(crate) polls: u32,
+    pub(crate) cpu: Duration,
+    /// Locks that threads of the process found held meanwhile.
+    pub(crate) contentions: u32,
+}
+
+impl Work {
+    /// Returns what was done since `before`.
+    pub(crate) fn since(self, before: Self) -> Self {
+        Self {
+            ticks: self.ticks.wrapping_sub(before.ticks),
+            polls: self.polls.wrapping_sub(before.polls),
+            cpu: self.cpu.saturating_sub(before.cpu),
+            contentions: self.contentions.wrapping_sub(before.contentions),
+        }
+    }
+}
+
+/// Spins for that time, or until something `happens`. Returns whether it did.
+fn watch(time: Duration, happens: impl Fn() -> bool) -> bool {
+    let until = Time::now().after(time);
     while Time::now() < until {
         for _ in 0..16 {
             std::hint::spin_loop();

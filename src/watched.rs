@@ -5,8 +5,9 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use crate::clock::Time;
+use crate::lock;
 use crate::platform::ThreadClock;
-use crate::processor::Processor;
+use crate::processor::{Processor, Work};
 
 /// A goroutine that computes for longer in one poll may lose its processor.
 pub(crate) const STUCK: Duration = Duration::from_millis(10);
@@ -14,8 +15,8 @@ pub(crate) const STUCK: Duration = Duration::from_millis(10);
 /// The monitor's state for one worker, from one check to the next. Guarded by the scheduler's lock.
 #[derive(Debug)]
 pub(crate) struct Watched {
-    /// The polls and ticks begun by the last check, and the CPU time used.
-    last: Cell<(u32, u32, Duration)>,
+    /// What the worker had done by the last check. `None` before the first one.
+    last: Cell<Option<Work>>,
     /// Since when the worker has been in one poll while work waits, and the CPU time then.
     since: Cell<Option<(Time, Duration)>>,
 }
@@ -35,7 +36,7 @@ pub(crate) enum Doing {
 
 impl Watched {
     pub(crate) const fn new() -> Self {
-        Self { last: Cell::new((0, 0, Duration::ZERO)), since: Cell::new(None) }
+        Self { last: Cell::new(None), since: Cell::new(None) }
     }
 
     /// Forgets since when the worker has been in one poll, because it had no processor meanwhile.
@@ -55,18 +56,16 @@ impl Watched {
         is_polling: bool,
         work_waits: bool,
     ) -> Doing {
-        let (polls, ticks) =
-            (processor.polls.load(Ordering::Relaxed), processor.ticks.load(Ordering::Relaxed));
         let cpu = clock.cpu_time();
-        let (last_polls, last_ticks, last_cpu) = self.last.replace((polls, ticks, cpu));
-        let begun = polls.wrapping_sub(last_polls);
-        processor.adapt(
-            ticks.wrapping_sub(last_ticks),
-            begun,
-            passed,
-            cpu.saturating_sub(last_cpu),
-        );
-        let moved = begun != 0 || !is_polling;
+        let work = Work {
+            polls: processor.polls.load(Ordering::Relaxed),
+            ticks: processor.ticks.load(Ordering::Relaxed),
+            cpu,
+            contentions: lock::contentions(),
+        };
+        let done = self.last.replace(Some(work)).map(|last| work.since(last));
+        done.iter().for_each(|done| processor.adapt(done, passed));
+        let moved = done.is_none_or(|done| done.polls != 0) || !is_polling;
         let since = self.since.replace(work_waits.then_some((now, cpu)));
         let Some((since, then)) = since.filter(|_| work_waits && !moved) else {
             return if moved { Doing::Progress } else { Doing::Busy };

@@ -7,21 +7,21 @@ use std::marker::PhantomData;
 use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
 use std::pin::Pin;
 use std::ptr;
-use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::sync::{Arc, Barrier, Mutex, MutexGuard, mpsc};
 use std::task::Wake;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use super::{
-    EXECUTORS, Executor, GLOBAL_BATCH, Held, KEEP_PARKED, MONITOR_IDLE_LOOKS, OVERDUE, Place,
-    Processor, Sched, Task, Time, Worker, lock, shard,
+    EXECUTORS, Executor, GLOBAL_BATCH, Held, KEEP_PARKED, MONITOR_IDLE_LOOKS, MONITOR_PERIOD,
+    OVERDUE, Place, Processor, Sched, Task, Time, Worker, lock, shard,
 };
 use crate::crash::OnPanic;
 use crate::goroutine;
 use crate::local_queue::LocalQueue;
-use crate::processor::FIRE_LEAST;
+use crate::processor::{FIRE_LEAST, Work};
 use crate::runtime::{Runtime, block_in_place, gosched, unblock};
 use crate::threads::refusal::refuse;
 use crate::time::sleep;
@@ -592,6 +592,31 @@ fn a_goroutine_that_does_not_wait_alone_wakes_an_idle_processor() {
 }
 
 #[test]
+fn a_long_queue_is_left_alone_while_it_drains_only_if_its_goroutines_share_state() {
+    let still = Still::new(2);
+    let processor = still.processors[1];
+    still.goroutines(1, 100);
+    let is_over = AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            while !is_over.load(Relaxed) {
+                processor.begin_tick(false);
+            }
+        });
+        assert!(!processor.is_draining());
+        let contended = Work { ticks: 1000, polls: 1000, cpu: Duration::ZERO, contentions: 20 };
+        processor.adapt(&contended, MONITOR_PERIOD);
+        // The other thread may have no core for as long as this one watches.
+        let start = Instant::now();
+        while !processor.is_draining() {
+            assert!(start.elapsed() < Duration::from_secs(60), "a thief would take half of it");
+        }
+        is_over.store(true, Relaxed);
+    });
+    assert!(!processor.is_draining(), "no tick begins");
+}
+
+#[test]
 fn a_thief_takes_half_of_another_queue_or_from_the_global_queue() {
     let still = Still::new(3);
     let steal = || still.executor.steal(still.processors[0]);
@@ -695,7 +720,7 @@ fn a_retired_executor_is_as_a_new_one() {
     executor.set_gomaxprocs(2);
     assert!(executor.idle.try_begin_search(4));
     let processor = executor.processors.get(1).unwrap();
-    processor.begin_tick();
+    processor.begin_tick(false);
     let leftovers = executor.leftovers();
     for left in ["idle word", "gomaxprocs", "idle processors", "processor"] {
         assert!(leftovers.contains(left), "{left} is missing in: {leftovers}");

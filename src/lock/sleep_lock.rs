@@ -68,6 +68,13 @@ const SPIN_ALONE: u32 = 32;
 const SPIN: u32 = 2000;
 static SPIN_LIMIT: Knob = Knob::new(SPIN);
 
+/// The number of times that a lock of the process was found held.
+static CONTENTIONS: Knob = Knob::new(0);
+
+pub(crate) fn contentions() -> u32 {
+    CONTENTIONS.load(Ordering::Relaxed)
+}
+
 /// Prepares the process for locks that sleep, once. Runtimes and channels call this when they are
 /// created.
 ///
@@ -144,6 +151,7 @@ impl SleepLock {
     #[cold]
     #[inline(never)]
     fn lock_slow(&self) {
+        CONTENTIONS.fetch_add(1, Ordering::Relaxed);
         if !self.spin() {
             self.sleep(platform::process_fence);
         }

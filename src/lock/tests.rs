@@ -9,7 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::sleep_lock::SleepLock;
-use super::{Lock, prepare};
+use super::{Lock, contentions, prepare};
 
 /// Counts the allocations of each thread of the unit tests.
 struct Counting;
@@ -81,9 +81,10 @@ fn held() -> Arc<SleepLock> {
 #[test]
 fn an_unlock_wakes_a_sleeper() {
     no_hang(|| {
-        let lock = held();
+        let (lock, before) = (held(), contentions());
         let sleeper = sleeper(&lock, || ());
         until(|| lock.sleepers() == (1, 0));
+        assert_ne!(contentions(), before, "other tests contend as well");
         lock.unlock();
         sleeper.join().unwrap();
         assert!(lock.is_idle());

@@ -1,8 +1,12 @@
 //! Ticks, and the state of a new processor.
 
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
-use super::{GLOBAL_INTERVAL, LONG_TICKS, Place, Processor};
+use super::{
+    CONTENDED, GLOBAL_INTERVAL, LONG_TICKS, Place, Processor, RUN_NEXT_LIMIT, SHARING_LOOKS,
+    SHARING_TICKS, Work,
+};
 
 impl Processor {
     /// Returns true if it is like a new one, except for its registry and counts.
@@ -14,6 +18,7 @@ impl Processor {
             && self.queue.is_empty()
             && self.global_interval.load(Relaxed) == GLOBAL_INTERVAL
             && !self.has_long_polls()
+            && self.sharing.load(Relaxed) == 0
     }
 }
 
@@ -21,7 +26,7 @@ impl Processor {
 fn the_global_queue_and_the_timers_have_their_turn_every_so_many_rounds() {
     let processor = Processor::new(0);
     for round in 1..=200 {
-        let (global_first, look) = processor.begin_tick();
+        let (global_first, look) = processor.begin_tick(false);
         // It stays true until a goroutine is taken from the global queue.
         assert_eq!(global_first, round >= GLOBAL_INTERVAL, "round {round}");
         assert_eq!(look, round % (GLOBAL_INTERVAL - 1) == 0, "round {round}");
@@ -31,7 +36,48 @@ fn the_global_queue_and_the_timers_have_their_turn_every_so_many_rounds() {
     processor.global_interval.store(LONG_TICKS, Relaxed);
     assert!(processor.has_long_ticks());
     assert_eq!(
-        [(); 4].map(|()| processor.begin_tick()),
+        [(); 4].map(|()| processor.begin_tick(false)),
         [(false, true), (true, true), (true, true), (true, true)]
     );
+}
+
+#[test]
+fn goroutines_that_contend_for_locks_count_as_sharing_state_for_a_while() {
+    let processor = Processor::new(0);
+    let shares = |ticks, contentions| {
+        let done = Work { ticks, polls: ticks, cpu: Duration::ZERO, contentions };
+        processor.adapt(&done, Duration::from_millis(5));
+        processor.sharing.load(Relaxed) != 0
+    };
+    assert!(!shares(0, 0));
+    assert!(!shares(CONTENDED, CONTENDED - 1), "too few to judge");
+    assert!(!shares(100 * SHARING_TICKS + 1, 100), "seldom");
+    assert!(shares(100 * SHARING_TICKS, 100));
+    assert!((1..SHARING_LOOKS).all(|_| shares(1, 0)));
+    assert!(!shares(1, 0));
+}
+
+#[test]
+fn after_full_slices_the_global_queue_and_the_local_one_alternate() {
+    let processor = Processor::new(0);
+    for _ in 0..100 {
+        assert_eq!(processor.begin_tick(true), (false, true));
+        assert_eq!(processor.begin_tick(true), (true, true));
+        // It comes first until it has had its turn.
+        assert_eq!(processor.begin_tick(true), (true, true));
+        processor.took_from_global();
+    }
+}
+
+#[test]
+fn a_slice_of_long_polls_has_one_goroutine() {
+    let processor = Processor::new(0);
+    let limit = |cpu| {
+        let done = Work { ticks: 100, polls: 100, cpu, contentions: 0 };
+        processor.adapt(&done, Duration::from_millis(5));
+        (processor.run_next_limit(), processor.has_long_polls())
+    };
+    assert_eq!(limit(Duration::from_millis(1)), (RUN_NEXT_LIMIT, false));
+    assert_eq!(limit(Duration::from_millis(5)), (1, true));
+    assert_eq!(limit(Duration::from_millis(1)), (RUN_NEXT_LIMIT, false));
 }

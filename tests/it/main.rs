@@ -58,6 +58,7 @@ mod signal;
 mod singleflight;
 #[cfg(all(target_pointer_width = "64", not(feature = "sim")))]
 mod sizes;
+mod slices;
 mod streams;
 mod sync_fuzz;
 mod task;
