@@ -645,8 +645,19 @@ pub(crate) fn tries_once(cx: &Context<'_>) -> bool {
 /// complete leaves the queue, and one that would have to wait does not enter it, so that no other
 /// operation finds it between this poll and the drop. So a send either returns that the value was
 /// sent, or the value is not received.
+///
+/// The future may complete at least one operation, even if the budget is spent, because it is not
+/// polled again.
 pub(crate) fn last_poll<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
-    without_note(|| future.poll(&mut Context::from_waker(&LAST)))
+    let was_spent = !has_budget();
+    if was_spent {
+        LOCAL.with(|l| l.budget.set(1));
+    }
+    let polled = without_note(|| future.poll(&mut Context::from_waker(&LAST)));
+    if was_spent {
+        LOCAL.with(|l| l.budget.set(0));
+    }
+    polled
 }
 
 /// Polls `operation` and, if that is pending, `limit`. If `limit` is ready, polls `operation` for

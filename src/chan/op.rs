@@ -298,7 +298,8 @@ impl<'a, T, D: Direction<T>> Op<'a, T, D> {
     }
 
     /// Queues the operation with a no-op waker, and then replaces that waker by the task's. A
-    /// foreign waker must be cloned outside the lock, because its clone may run any code.
+    /// foreign waker must be cloned outside the lock, because its clone may run any code. In a
+    /// passing poll the operation is not queued, because another one would find it.
     ///
     /// # Safety
     ///
@@ -310,6 +311,11 @@ impl<'a, T, D: Direction<T>> Op<'a, T, D> {
         core: &Core<T>,
         cx: &mut Context<'_>,
     ) -> Poll<D::Output> {
+        if coop::is_passing(cx) {
+            // SAFETY: the lock is held.
+            unsafe { core.lock.unlock() };
+            return Poll::Pending;
+        }
         // SAFETY: passed on to the caller; `self` is pinned.
         unsafe { self.enqueue_and_unlock(core, TaskWaker::noop()) };
         self.poll_again(cx)
@@ -647,6 +653,10 @@ impl<T, D: Direction<T>> ChannelCase for Op<'_, T, D> {
         self.channel().object.tried(site);
     }
 
+    fn can_be_undone(&self) -> bool {
+        D::SIDE == Side::Receive
+    }
+
     fn seems_ready(&self) -> bool {
         self.core.is_some_and(|core| core.seems_ready(D::SIDE))
     }
@@ -744,6 +754,10 @@ impl<T> ChannelCase for SomeOp<'_, T> {
 
     fn seems_ready(&self) -> bool {
         self.0.seems_ready()
+    }
+
+    fn can_be_undone(&self) -> bool {
+        self.0.can_be_undone()
     }
 
     fn is_off(&self) -> bool {

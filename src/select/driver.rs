@@ -572,12 +572,38 @@ impl<C: Cases> Selecting<C> {
                 if self.cases.may_go_off() && self.is_off(winner) {
                     return self.resume_all_off(cx);
                 }
+                if self.biased && self.has_others {
+                    return self.prefer_earlier(winner, cx);
+                }
                 return Poll::Ready(self.won(winner));
             }
             if let Some(poll) = self.keep_waiting(cx) {
                 return poll;
             }
         }
+    }
+
+    /// Ends a biased select in which a channel operation has won. If it was a receive, an earlier
+    /// case that is ready comes first: the dropped receive passes its value on. A value that was
+    /// sent cannot be taken back.
+    #[cold]
+    #[inline(never)]
+    fn prefer_earlier(&mut self, winner: usize, cx: &mut Context<'_>) -> Poll<C::Output> {
+        let receives = self.cases().raw(winner).is_some_and(ChannelCase::can_be_undone);
+        let mut earlier = Candidates::new(true, winner);
+        self.cases().each(0, &mut |index, role, _| {
+            if receives && index < winner && *role == Role::Other {
+                earlier.push(index);
+            }
+        });
+        while let Some(index) = earlier.draw() {
+            let polled = self.cases().poll_case(index, cx);
+            if polled.is_ready() {
+                self.finish();
+                return polled;
+            }
+        }
+        Poll::Ready(self.won(winner))
     }
 
     /// Returns true if a channel operation has gone off. If the winner has gone off, it was the

@@ -16,7 +16,9 @@
 /// * **Exactly one** operation takes place; the others have no effect at all.
 /// * **The choice is uniform** among the operations that are ready at that moment, with a new draw
 ///   each time. Arms on one channel also have equal shares if they had to wait. With `biased;` as
-///   the first word, the first ready arm in source order wins.
+///   the first word, the first ready arm in source order wins. A channel operation that completed
+///   while the select waited has won already; but if it is a receive, a case before it that is not
+///   a channel operation and is ready by now wins instead, and the value stays in the channel.
 /// * **Operands are evaluated once**, from top to bottom, on entry, including those that are
 ///   switched off.
 /// * **`operand, if condition`** switches an arm off if the condition is false, as a nil channel
@@ -36,6 +38,11 @@
 ///   select takes its `default`, and a send or a receive waits in the queue. Afterwards the select
 ///   checks its channels again. So it meets operations that still wait, but not those that came and
 ///   went in between.
+/// * **A send inside another future**, such as [`ctx.send`](crate::context::Context::send),
+///   [`send_timeout`](crate::chan::Sender::send_timeout), `timeout(d, tx.send(v))` or
+///   `fut(async { tx.send(v).await })`, waits in its queue alone. Its value may be taken while the
+///   select waits, and another case may complete before the select is polled again: then both have
+///   taken place. Use two arms, `tx.send(v)` and `ctx.done()` or a timer.
 /// * **Bodies are part of the surrounding code**: `break`, `continue`, `return`, `?` and `.await`
 ///   work. The losing operations, and what they borrowed, are dropped before the body runs.
 /// * **`select! {}`** waits forever. So does a select whose arms are all off, if it has neither

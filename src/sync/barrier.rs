@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use pin_project_lite::pin_project;
 
 use super::raw_notify::{RawNotify, Until};
-use crate::coop::Reason;
+use crate::coop::{self, Reason};
 use crate::loom::const_fn;
 use crate::wait::case::future_case;
 
@@ -85,7 +85,8 @@ impl Barrier {
     /// # Cancellation
     ///
     /// Dropping the future before all have arrived withdraws its arrival: another one is needed
-    /// instead. (In tokio it stays counted.)
+    /// instead. (In tokio it stays counted.) In a `select!` with a `default`, a wait arrives only
+    /// if it is the last one.
     ///
     /// # Panics
     ///
@@ -125,10 +126,21 @@ impl Barrier {
         Some(before / ROUND)
     }
 
-    /// Withdraws an arrival of `round`, unless that round has ended.
-    fn give_up(&self, round: u64) {
+    /// Arrives if this is the round's last arrival. Returns true if it was.
+    fn try_arrive(&self) -> bool {
+        let is_last = |word: u64| word % ROUND + 1 >= self.n;
+        let arrive = |word: u64| is_last(word).then(|| (word / ROUND + 1).wrapping_mul(ROUND));
+        let arrived = self.word.fetch_update(Ordering::AcqRel, Ordering::Relaxed, arrive).is_ok();
+        if arrived {
+            self.notify.notify_all();
+        }
+        arrived
+    }
+
+    /// Withdraws an arrival of `round`. Returns false if that round has ended.
+    fn give_up(&self, round: u64) -> bool {
         let leave = |word: u64| (word / ROUND == round).then(|| word - 1);
-        let _ = self.word.fetch_update(Ordering::AcqRel, Ordering::Relaxed, leave);
+        self.word.fetch_update(Ordering::AcqRel, Ordering::Relaxed, leave).is_ok()
     }
 }
 
@@ -177,17 +189,12 @@ pin_project! {
     /// # Examples
     ///
     /// ```
-    /// use gopark::select;
     /// use gopark::sync::Barrier;
-    /// use std::pin::pin;
     ///
     /// gopark::block_on(async {
     ///     let barrier = Barrier::new(2);
-    ///     let mut first = pin!(barrier.wait());
-    ///     select! {
-    ///         _ = first.as_mut() => unreachable!("one is missing"),
-    ///         default => {}
-    ///     }
+    ///     let mut first = Box::pin(barrier.wait());
+    ///     assert!(futures_lite::future::poll_once(first.as_mut()).await.is_none());
     ///     assert!(barrier.wait().await.is_leader());
     ///     assert!(!first.await.is_leader());
     /// });
@@ -203,7 +210,7 @@ pin_project! {
     impl PinnedDrop for BarrierWait<'_> {
         fn drop(this: Pin<&mut Self>) {
             if let Stage::Arrived { round } = this.stage {
-                this.barrier.give_up(round);
+                _ = this.barrier.give_up(round);
             }
         }
     }
@@ -222,9 +229,25 @@ impl Future for BarrierWait<'_> {
     type Output = BarrierWaitResult;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<BarrierWaitResult> {
-        let this = self.project();
+        let mut this = self.project();
         let (barrier, stage) = (*this.barrier, this.stage);
         assert!(*stage != Stage::Over, "gopark: future polled after completion");
+        // If this attempt is not repeated, no other wait may count on the arrival afterwards.
+        let is_leader = match *stage {
+            Stage::New if coop::is_passing(cx) => Some(barrier.try_arrive().then_some(true)),
+            Stage::Arrived { round } if coop::is_last(cx.waker()) => {
+                this.until.as_mut().restart();
+                *stage = Stage::New;
+                Some((!barrier.give_up(round)).then_some(false))
+            }
+            _ => None,
+        };
+        if let Some(is_leader) = is_leader {
+            let Some(is_leader) = is_leader else { return Poll::Pending };
+            *stage = Stage::Over;
+            coop::spend();
+            return Poll::Ready(BarrierWaitResult { is_leader });
+        }
         let polled = this.until.poll(cx, || match *stage {
             Stage::New => match barrier.arrive() {
                 None => Some(true),

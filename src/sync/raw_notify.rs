@@ -273,6 +273,11 @@ impl<'a> Until<'a> {
         Until { notify, site, reason, waiting: None }
     }
 
+    /// Gives up the wait. The next poll begins anew.
+    pub(super) fn restart(self: Pin<&mut Self>) {
+        self.project().waiting.set(None);
+    }
+
     /// Polls until `ask` returns a value. Code that changes what `ask` returns must call
     /// `notify_all` afterwards.
     pub(super) fn poll<R>(

@@ -241,17 +241,23 @@ impl Limiter {
     /// ```
     #[doc(alias = "ReserveN")]
     pub fn reserve(&self, n: usize) -> Reservation<'_> {
-        self.reserve_from(clock::now(), n)
+        self.reserve_from(clock::now(), n, |_| true)
     }
 
-    fn reserve_from(&self, now: Instant, n: usize) -> Reservation<'_> {
+    /// Takes `n` tokens if the time of the `n` events `suits`.
+    fn reserve_from(
+        &self,
+        now: Instant,
+        n: usize,
+        suits: impl FnOnce(Instant) -> bool,
+    ) -> Reservation<'_> {
         let mut state = lock(&self.state);
-        Reservation {
-            limiter: self,
-            n,
-            at: state.reserve(now, n, Duration::MAX),
-            limit: state.limit,
+        let mut taken = *state;
+        let at = taken.reserve(now, n, Duration::MAX);
+        if at.is_some_and(suits) {
+            *state = taken;
         }
+        Reservation { limiter: self, n, at, limit: taken.limit }
     }
 
     /// Waits until `n` events may happen. Go: `WaitN`.
@@ -556,8 +562,12 @@ impl Future for Wait<'_> {
                     return Poll::Pending;
                 }
                 let now = clock::now();
-                let reservation = this.limiter.reserve_from(now, *this.n);
+                // An attempt that is not repeated takes no tokens only to return them.
+                let may_wait = !coop::is_passing(cx);
+                let suits = |at| may_wait || at <= now;
+                let reservation = this.limiter.reserve_from(now, *this.n, suits);
                 match reservation.at {
+                    Some(at) if at > now && !may_wait => return Poll::Pending,
                     Some(at) if at > now => {
                         this.stage.set(Stage::Waiting { sleep: sleep_until(at), reservation })
                     }

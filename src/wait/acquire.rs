@@ -190,13 +190,17 @@ impl<R: Request<X>, X> Acquisition<R, X> {
             (Stage::Done, _) => panic!("gopark: future polled after completion"),
             (_, None) => false,
             (Stage::New, Some(resource)) => {
-                resource.try_again() || {
-                    this.stage =
-                        Stage::Waiting(Waiter::new(TaskWaker::new(cx.waker()), resource.extra()));
-                    let Stage::Waiting(waiter) = &this.stage else { unreachable!() };
-                    // SAFETY: the waiter is new, and pinned with `self`, whose drop cancels it.
-                    unsafe { resource.enqueue(waiter) }
-                }
+                // An attempt that is not repeated enqueues nothing: others would find the waiter.
+                resource.try_again()
+                    || !coop::is_passing(cx) && {
+                        this.stage = Stage::Waiting(Waiter::new(
+                            TaskWaker::new(cx.waker()),
+                            resource.extra(),
+                        ));
+                        let Stage::Waiting(waiter) = &this.stage else { unreachable!() };
+                        // SAFETY: the waiter is new, and pinned with `self`, whose drop cancels it.
+                        unsafe { resource.enqueue(waiter) }
+                    }
             }
             // SAFETY: the waiter was linked when the stage became `Waiting`, and the stage changes
             // as soon as this returns true.

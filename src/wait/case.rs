@@ -174,6 +174,9 @@ pub trait ChannelCase {
     /// Returns true if the operation would not have to wait. Exact only under the lock.
     fn seems_ready(&self) -> bool;
 
+    /// Returns true if dropping the complete operation undoes it: if it is a receive.
+    fn can_be_undone(&self) -> bool;
+
     /// Returns true if this is the case of an arm `Some(..)` that has gone off, because its channel
     /// is closed and drained. Then the operation is not in a queue.
     fn is_off(&self) -> bool {

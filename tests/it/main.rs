@@ -64,6 +64,7 @@ mod sync_fuzz;
 mod task;
 mod threads;
 mod time;
+mod tries;
 mod unblock;
 #[allow(dead_code)]
 mod util;
