@@ -73,8 +73,7 @@
 //!
 //! # What you can rely on
 //!
-//! * A `select!` commits exactly one case. (The docs of [`select!`] say what holds for a send inside
-//!   another future.)
+//! * A `select!` commits exactly one case. (See [`select!`] for a send inside another future.)
 //! * Dropping a pending operation loses no value and no wake-up. Every wait says under
 //!   *Cancellation* what dropping it means.
 //! * A value that was handed to a receive returns to the channel if the receive is dropped. If the

@@ -75,7 +75,7 @@ const FLOORS: &[(&str, Units)] = &[
             ),
             ("spares", &["clock", "loom", "parker"]),
             ("processor", &["clock", "header", "registry", "run_queue", "table", "timer"]),
-            ("watched", &["clock", "platform", "processor"]),
+            ("watched", &["clock", "lock", "platform", "processor"]),
         ],
     ),
     (
