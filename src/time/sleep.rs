@@ -163,13 +163,19 @@ impl Sleep {
         let this = unsafe { self.get_unchecked_mut() };
         #[cfg(feature = "sim")]
         this.object.tried(Location::caller());
-        let waker = this.node.cancel();
+        // SAFETY: a node from which `cancel` has taken no waker is not queued.
+        let waker = this.node.cancel().or_else(|| unsafe { this.node.keep_waker(None) });
         let due = Time::at(deadline);
         let due = if due <= Time::now() { Time::PAST } else { due };
         this.node = Node::new(due);
         let Some(waker) = waker else { return };
-        if due == Time::PAST || due == Time::NEVER {
+        if due == Time::PAST {
             return waker.wake();
+        }
+        if due == Time::NEVER {
+            // SAFETY: the node is new.
+            unsafe { this.node.keep_waker(Some(waker)) };
+            return;
         }
         // SAFETY: the node is pinned with `this`, is not queued, and is removed in drop (T3).
         let driver = unsafe { register(&this.node, due, waker) };
@@ -189,8 +195,6 @@ impl Sleep {
         let due = this.node.due();
         let elapsed = if state == state::FIRED || due == Time::PAST {
             true
-        } else if due == Time::NEVER {
-            false
         } else if coop::tries_once(cx) {
             // The time may have come before the timer has fired.
             let elapsed = Time::now() >= due;
@@ -198,6 +202,10 @@ impl Sleep {
                 drop(this.node.cancel());
             }
             elapsed
+        } else if due == Time::NEVER {
+            // Only a reset wakes the task. SAFETY: a node that is due never is not queued.
+            drop(unsafe { this.node.keep_waker(Some(TaskWaker::new(cx.waker()))) });
+            false
         } else if state == state::QUEUED {
             drop(this.node.set_waker(cx));
             // If it has fired meanwhile, it may have woken the previous waker.

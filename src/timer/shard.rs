@@ -34,7 +34,7 @@ const BATCH: usize = 32;
 ///
 /// | state | meaning | next state, and who sets it |
 /// |---|---|---|
-/// | `IDLE` | in no wheel, without a waker | `QUEUED`: owner, locked; `OVER`: owner |
+/// | `IDLE` | in no wheel; a waker only if never due | `QUEUED`: owner, locked; `OVER`: owner |
 /// | `QUEUED` | in the wheel of its home | `FIRED`: firing thread, locked; `IDLE`: cancel, locked |
 /// | `FIRED` | it was due, its waker was taken | `QUEUED`: owner, locked; `OVER`: owner |
 /// | `OVER` | in no wheel, now and later | none |
@@ -156,6 +156,17 @@ impl Node {
         // SAFETY: as above; this is the last access.
         unsafe { (*node).state.store(state::FIRED, Ordering::Release) };
         waker
+    }
+
+    /// Replaces the waker of a node that is in no wheel, and returns the old one. No thread calls
+    /// it: the owner keeps it here while the node is due never.
+    ///
+    /// # Safety
+    ///
+    /// The caller is the owner, and the node is not queued.
+    pub(crate) unsafe fn keep_waker(&self, waker: Option<TaskWaker>) -> Option<TaskWaker> {
+        // SAFETY: a node that is not queued belongs to the owner alone.
+        self.waker.with_mut(|own| std::mem::replace(unsafe { &mut *own }, waker))
     }
 
     /// Makes a queued node wake `cx`'s waker when it is due. Returns a waker for the caller to

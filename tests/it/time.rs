@@ -1263,3 +1263,40 @@ fn a_sleep_that_is_reset_ends_at_the_new_time_though_it_is_not_polled_again() {
     sleep.as_mut().reset(time::now());
     assert!(sleep.as_mut().poll(cx).is_ready());
 }
+
+/// A bug: a sleep that was polled while it was due never kept no waker. Set to a time that comes, it
+/// woke nobody.
+#[test]
+fn a_sleep_that_was_due_never_ends_at_the_new_time_though_it_is_not_polled_again() {
+    let never = || time::now() + Duration::from_secs(20_000_000_000);
+    for was_due in [false, true] {
+        let (wakes, waker) = Wakes::new();
+        let cx = &mut Context::from_waker(&waker);
+        let first = if was_due { HOUR } else { Duration::MAX };
+        let mut sleep = Box::pin(time::sleep(first)); // asleep: the subject
+        assert!(sleep.as_mut().poll(cx).is_pending());
+        if was_due {
+            sleep.as_mut().reset(never());
+            assert!(sleep.as_mut().poll(cx).is_pending());
+            sleep.as_mut().reset(never());
+        }
+        assert_eq!(wakes.count(), 0);
+        let soon = time::now() + 3 * MS;
+        sleep.as_mut().reset(soon);
+        no_hang(move || spin_until(|| wakes.count() > 0));
+        assert!(time::now() >= soon);
+        assert!(sleep.as_mut().poll(cx).is_ready());
+    }
+    // A waker that is replaced, and one that is left with the sleep.
+    let (wakes, waker) = Wakes::new();
+    let mut sleep = Hand::parked(time::sleep(Duration::MAX)); // asleep: the subject
+    assert!(sleep.poll_with(&waker).is_pending());
+    sleep.future().reset(time::now());
+    assert_eq!((sleep.wakes(), wakes.count()), (0, 1));
+    sleep.ready();
+    let mut sleep = Hand::new(time::sleep(Duration::MAX)); // asleep: the subject
+    assert!(sleep.poll_with(&waker).is_pending());
+    drop(sleep);
+    drop(waker);
+    assert_eq!(Arc::strong_count(&wakes), 1);
+}
