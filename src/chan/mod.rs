@@ -487,7 +487,9 @@ impl<T> Receiver<T> {
     /// Closes the channel from the receiving end: all sends fail and return their values, buffered
     /// values can still be received. tokio: `close`; in Go only the sending side can.
     ///
-    /// Returns true if this call closed the channel, false if it was closed already.
+    /// Returns true if this call closed the channel, false if it was closed already. The channel of
+    /// a [`Timer`](crate::time::Timer) or [`Ticker`](crate::time::Ticker) is never closed: this
+    /// returns false.
     ///
     /// # Panics
     ///
@@ -508,7 +510,7 @@ impl<T> Receiver<T> {
     #[track_caller]
     pub fn close(&self) -> bool {
         match self.handle.core() {
-            Some(core) => core.close(),
+            Some(core) => !core.is_timed() && core.close(),
             None => panic!("close of nil channel"),
         }
     }

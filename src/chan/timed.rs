@@ -23,6 +23,13 @@ pub(crate) fn timed<T>(source: impl FnOnce(Sender<T>) -> Box<dyn Source<T>>) -> 
     rx
 }
 
+impl<T> Core<T> {
+    /// Returns true if the values come from a source.
+    pub(super) fn is_timed(&self) -> bool {
+        self.held().extras.as_deref().is_some_and(|extras| extras.source.is_some())
+    }
+}
+
 impl<T> Sender<T> {
     /// Hands the source's value, if there is one now, to the receive that has waited longest, or
     /// else wakes the streams. Must be called after the source has got a value, with no lock held.

@@ -975,6 +975,23 @@ fn a_late_ticker_gives_one_tick_and_stays_on_its_grid_tm07() {
     }
 }
 
+/// A bug: a close through the channel closed it, and a tick that waited panicked.
+#[test]
+fn a_receiver_does_not_close_a_timers_channel() {
+    no_hang(|| {
+        let ticker = Ticker::new(HOUR);
+        let mut tick = Hand::parked(ticker.tick());
+        assert!(!ticker.channel().close() && !ticker.channel().is_closed());
+        assert!(tick.is_pending());
+        ticker.reset(MS);
+        spin_until(|| tick.wakes() > 0);
+        tick.ready();
+        let rx = after(Duration::ZERO);
+        assert!(!rx.close() && rx.try_recv().is_ok());
+        assert_eq!(rx.try_recv(), Err(TryRecvError::Empty));
+    });
+}
+
 #[test]
 fn a_stopped_ticker_is_silent_and_open_and_reset_starts_anew_tm08() {
     no_hang(|| {
