@@ -118,7 +118,10 @@ impl WaitGroup {
     pub fn add(&self, n: usize) {
         // One atomic update, not a check and then an addition: concurrent additions in between
         // would carry into the round.
-        let add = |word| (count(word) as u64 + (n as u64) < ROUND / 2).then(|| word + n as u64);
+        let add = |word| {
+            let sum = (count(word) as u64).checked_add(n as u64)?;
+            (sum < ROUND / 2).then(|| word + n as u64)
+        };
         let added = self.shared.word.fetch_update(Ordering::SeqCst, Ordering::Relaxed, add);
         assert!(added.is_ok(), "sync: WaitGroup counter overflow");
     }

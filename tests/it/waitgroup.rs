@@ -139,3 +139,21 @@ fn too_large_a_counter_panics_and_leaves_the_round_alone() {
         }
     });
 }
+
+/// A bug: the sum wrapped and was found to be within the limit, in a release build. The borrow ended
+/// the round, and so every wait. (In a debug build the addition itself panicked, with another text.)
+#[test]
+fn an_addition_that_would_wrap_panics_and_leaves_the_round_alone() {
+    let wg = WaitGroup::new();
+    wg.add(1);
+    let mut wait = pin!(wg.wait());
+    assert!(wait.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    for n in [usize::MAX, usize::MAX - 1, usize::MAX / 2 + 1] {
+        let text = catch_unwind(AssertUnwindSafe(|| wg.add(n))).unwrap_err();
+        assert_eq!(text.downcast_ref(), Some(&"sync: WaitGroup counter overflow"));
+        assert_eq!(wg.count(), 1);
+        assert!(wait.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    }
+    wg.done();
+    assert!(wait.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_ready());
+}
