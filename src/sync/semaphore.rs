@@ -15,7 +15,9 @@
 //
 // A waiter for more permits than the semaphore has is kept in a separate queue, where it holds up
 // no other waiter. The number of permits it waits for and the size, read under the lock, determine
-// its queue. Each change of the size redistributes the waiters.
+// its queue. A change of the size moves those waiters to the other queue whose number is between
+// the old size and the new one. Each queue knows bounds of its numbers, so that the waiters are
+// looked at one by one only if some may move and others not.
 
 use std::fmt;
 use std::mem;
@@ -90,31 +92,79 @@ pub struct Semaphore {
 struct Lines {
     /// The total number of permits, including those that are held.
     size: usize,
-    queue: Queue<usize>,
+    fitting: Line,
     /// The waiters for more than `size` permits.
-    oversized: Queue<usize>,
+    oversized: Line,
 }
 
 impl Lines {
     const_fn! {
         const fn new(size: usize) -> Self {
-            Lines { size, queue: Queue::new(), oversized: Queue::new() }
+            Lines { size, fitting: Line::new(), oversized: Line::new() }
         }
     }
 
-    fn of(&mut self, n: usize) -> &mut Queue<usize> {
-        if n > self.size { &mut self.oversized } else { &mut self.queue }
+    fn of(&mut self, n: usize) -> &mut Line {
+        if n > self.size { &mut self.oversized } else { &mut self.fitting }
     }
 
     /// Sets the size. Waiters that change queues are appended to the other queue, in their order.
     fn resize(&mut self, size: usize) {
-        let unsure = if size > self.size { &mut self.oversized } else { &mut self.queue };
-        let mut unsure = mem::replace(unsure, Queue::new());
+        let grows = size > self.size;
         self.size = size;
-        while let Some(n) = unsure.front().map(|front| front.extra) {
-            // SAFETY: both queues are in `Lines`, which is borrowed under the lock.
-            unsafe { unsure.move_front(self.of(n)) };
+        let (from, to) = if grows {
+            (&mut self.oversized, &mut self.fitting)
+        } else {
+            (&mut self.fitting, &mut self.oversized)
+        };
+        if from.queue.is_empty() {
+            return;
         }
+        let moves = |n| (n <= size) == grows;
+        match (moves(from.least), moves(from.most)) {
+            (false, false) => {}
+            (true, true) => to.append(from),
+            _ => {
+                let mut unsure = mem::replace(from, Line::new());
+                while let Some(n) = unsure.queue.front().map(|front| front.extra) {
+                    let line = if moves(n) { &mut *to } else { &mut *from };
+                    line.will_have(n, n);
+                    // SAFETY: both queues are in `Lines`, which is borrowed under the lock.
+                    unsafe { unsure.queue.move_front(&mut line.queue) };
+                }
+            }
+        }
+    }
+}
+
+/// A queue of waiters, and bounds of the numbers of permits they wait for.
+struct Line {
+    queue: Queue<usize>,
+    least: usize,
+    most: usize,
+}
+
+impl Line {
+    const_fn! {
+        const fn new() -> Self {
+            Line { queue: Queue::new(), least: usize::MAX, most: 0 }
+        }
+    }
+
+    /// Notes that waiters for `least` to `most` permits will be appended.
+    fn will_have(&mut self, least: usize, most: usize) {
+        if self.queue.is_empty() {
+            (self.least, self.most) = (least, most);
+        } else {
+            (self.least, self.most) = (self.least.min(least), self.most.max(most));
+        }
+    }
+
+    /// Moves all waiters of `other` to the end of this queue.
+    fn append(&mut self, other: &mut Self) {
+        self.will_have(other.least, other.most);
+        // SAFETY: both queues are in `Lines`, which is borrowed under the lock.
+        unsafe { self.queue.append(&mut other.queue) };
     }
 }
 
@@ -319,7 +369,7 @@ impl Semaphore {
         let mut lines = self.lines.lock();
         let Some(size) = resize(lines.size) else { return false };
         lines.resize(size);
-        if lines.queue.is_empty() {
+        if lines.fitting.queue.is_empty() {
             self.state.fetch_and(!QUEUED, Ordering::Relaxed);
         } else {
             self.state.fetch_or(QUEUED, Ordering::Relaxed);
@@ -372,7 +422,7 @@ impl Semaphore {
         let mut wakes = WakeList::new();
         loop {
             {
-                let queue = &mut self.lines.lock().queue;
+                let queue = &mut self.lines.lock().fitting.queue;
                 while !wakes.is_full() && self.take_for_front(queue) {
                     queue.grant_front_into(&mut wakes);
                 }
@@ -759,8 +809,10 @@ impl Resource<usize> for Permits<'_> {
                         .compare_exchange(s, s | QUEUED, Ordering::Relaxed, Ordering::Relaxed)
                         .is_ok()
             {
+                let line = lines.of(n);
+                line.will_have(n, n);
                 // SAFETY: the lock is held; the caller guarantees the rest, as the trait demands.
-                unsafe { lines.of(n).push_back(waiter) };
+                unsafe { line.queue.push_back(waiter) };
                 return false;
             }
         }
@@ -783,8 +835,8 @@ impl Resource<usize> for Permits<'_> {
                 return semaphore.release(waiter.extra);
             }
             // SAFETY: under the lock the waiter is not granted, so it is linked in that queue.
-            unsafe { lines.of(waiter.extra).remove(waiter) };
-            if lines.queue.is_empty() {
+            unsafe { lines.of(waiter.extra).queue.remove(waiter) };
+            if lines.fitting.queue.is_empty() {
                 semaphore.state.fetch_and(!QUEUED, Ordering::Relaxed);
                 return;
             }

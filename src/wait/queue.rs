@@ -192,6 +192,16 @@ impl<X> Queue<X> {
         }
     }
 
+    /// Moves all waiters of `other` to the end.
+    ///
+    /// # Safety
+    ///
+    /// Both queues are under the same lock.
+    pub(crate) unsafe fn append(&mut self, other: &mut Self) {
+        // SAFETY: the lock is held; a linked waiter obeys Q1 in either queue.
+        unsafe { self.list.append(&other.list) }
+    }
+
     /// Unlinks the waiter at the front and makes it the owner of what it waits for. Returns its
     /// waker. `None` if the queue is empty, `Some(None)` if the waiter was notified before, and
     /// therefore is already being woken.

@@ -3,7 +3,8 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Poll, Waker};
+use std::task::{Context as Cx, Poll, Waker};
+use std::time::Duration;
 
 use futures_lite::future::{block_on, poll_once};
 use gopark::context::{Context, ContextError};
@@ -11,7 +12,7 @@ use gopark::sync::{Permit, Semaphore, WaitGroup};
 use gopark::{chan, gosched, select};
 
 use crate::hand::{Acts, Dice, Hand, on_procs};
-use crate::util::no_hang;
+use crate::util::{no_hang, within};
 
 #[test]
 fn small_request_does_not_overtake_a_large_one_xs04() {
@@ -497,4 +498,106 @@ fn a_thread_blocks_until_it_has_permits() {
             assert_eq!(other.join().unwrap(), 1);
         });
     });
+}
+
+/// A bug: each change of the size moved every waiter once, under the lock. So a hundred thousand
+/// waiters, each of which takes a permit and forgets it, cost ten thousand million steps.
+#[test]
+fn a_change_of_the_size_leaves_the_waiters_alone_that_it_does_not_concern() {
+    const WAITERS: usize = 100_000;
+    within(Duration::from_secs(30), || {
+        let cx = &mut Cx::from_waker(Waker::noop());
+        // All change queues, forth and back. One more never gets what it waits for.
+        let s = Semaphore::new(0);
+        let huge = Hand::parked(s.acquire(WAITERS));
+        let mut waits: Vec<_> = (0..WAITERS).map(|_| Box::pin(s.acquire(1))).collect();
+        assert!(waits.iter_mut().all(|wait| wait.as_mut().poll(cx).is_pending()));
+        drop(huge);
+        for wait in &mut waits {
+            s.add_permits(1);
+            match wait.as_mut().poll(cx) {
+                Poll::Ready(permit) => permit.forget(),
+                Poll::Pending => panic!("pending"),
+            }
+        }
+        // None changes its queue.
+        let s = Semaphore::new(WAITERS + 1);
+        let mut huge = Hand::parked(s.acquire(2 * WAITERS));
+        let mut held = s.try_acquire(WAITERS + 1).unwrap();
+        let mut waits: Vec<_> = (0..WAITERS).map(|_| Box::pin(s.acquire(1))).collect();
+        assert!(waits.iter_mut().all(|wait| wait.as_mut().poll(cx).is_pending()));
+        for _ in 0..WAITERS {
+            held.split(1).unwrap().forget();
+        }
+        drop(held);
+        assert!(waits[0].as_mut().poll(cx).is_ready() && huge.is_pending());
+    });
+}
+
+#[test]
+fn random_changes_of_the_size_follow_the_model() {
+    for seed in 0..400 {
+        let mut dice = Dice::new(seed);
+        let mut size = dice.roll(6);
+        let mut free = size;
+        let s = Semaphore::new(size);
+        let mut queue: VecDeque<(usize, Hand<_>)> = VecDeque::new();
+        let mut oversized: VecDeque<(usize, Hand<_>)> = VecDeque::new();
+        let mut permits: Vec<Permit<'_>> = Vec::new();
+        for _ in 0..300 {
+            match dice.roll(8) {
+                0..=2 => {
+                    let n = dice.roll(8);
+                    let mut hand = Hand::new(s.acquire(n));
+                    match hand.poll() {
+                        Poll::Ready(permit) => {
+                            assert!(queue.is_empty() && free >= n);
+                            free -= n;
+                            permits.push(permit);
+                        }
+                        Poll::Pending if n > size => oversized.push_back((n, hand)),
+                        Poll::Pending => {
+                            assert!(!queue.is_empty() || free < n);
+                            queue.push_back((n, hand));
+                        }
+                    }
+                }
+                3 if !queue.is_empty() => drop(queue.remove(dice.roll(queue.len()))),
+                4 if !oversized.is_empty() => drop(oversized.remove(dice.roll(oversized.len()))),
+                5 if size < 8 => {
+                    let n = dice.roll(3);
+                    s.add_permits(n);
+                    (size, free) = (size + n, free + n);
+                    let (fit, rest) = oversized.drain(..).partition(|(n, _)| *n <= size);
+                    let fit: VecDeque<_> = fit;
+                    queue.extend(fit);
+                    oversized = rest;
+                }
+                6 if !permits.is_empty() => {
+                    let permit = permits.swap_remove(dice.roll(permits.len()));
+                    size -= permit.count();
+                    permit.forget();
+                    let (fit, rest) = queue.drain(..).partition(|(n, _)| *n <= size);
+                    let rest: VecDeque<_> = rest;
+                    oversized.extend(rest);
+                    queue = fit;
+                }
+                _ if !permits.is_empty() => {
+                    let permit = permits.swap_remove(dice.roll(permits.len()));
+                    free += permit.count();
+                }
+                _ => {}
+            }
+            while queue.front().is_some_and(|(n, _)| *n <= free) {
+                let (n, mut hand) = queue.pop_front().unwrap();
+                free -= n;
+                permits.push(hand.ready());
+            }
+            for (_, hand) in queue.iter().chain(&oversized) {
+                assert_eq!(hand.wakes(), 0, "seed {seed}");
+            }
+            assert_eq!(s.available(), free, "seed {seed}");
+            assert_eq!(s.try_acquire(1).is_some(), queue.is_empty() && free >= 1, "seed {seed}");
+        }
+    }
 }
