@@ -379,7 +379,7 @@ impl<T> Core<T> {
             return Attempt::Complete(Some(value), Woken::NONE);
         };
         // SAFETY: a claimed waiter is alive until it is completed (I3).
-        if RARE && unsafe { Waiter::state(sender.as_ptr()) } == state::QUEUED_RESERVE {
+        if RARE && state::is_reservation(unsafe { Waiter::state(sender.as_ptr()) }) {
             self.add_len(-1);
             self.add_room(-1);
         } else {
@@ -557,7 +557,7 @@ impl<T> Core<T> {
             return Attempt::Complete(None, Woken::NONE);
         };
         // SAFETY: a claimed waiter is alive until it is completed (I3).
-        if unsafe { Waiter::state(sender.as_ptr()) } == state::QUEUED_RESERVE {
+        if state::is_reservation(unsafe { Waiter::state(sender.as_ptr()) }) {
             self.add_room(-1);
         } else {
             // SAFETY: the lock is held, and the buffer has been made ready for a value.

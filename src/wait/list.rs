@@ -25,6 +25,11 @@ pub(crate) struct Links<N> {
 impl<N> Links<N> {
     /// The links of a node that was never in a list.
     pub(crate) const UNLINKED: Self = Self { prev: ptr::null_mut(), next: ptr::null_mut() };
+
+    /// Returns the node before this one.
+    pub(crate) fn prev(&self) -> Option<NonNull<N>> {
+        NonNull::new(self.prev)
+    }
 }
 
 impl<N> Clone for Links<N> {
@@ -100,15 +105,25 @@ impl<N: Node> List<N> {
         NonNull::new(unsafe { N::with_links(node.as_ptr(), |links| links.next) })
     }
 
+    /// Returns the last node.
+    ///
+    /// # Safety
+    ///
+    /// The lock is held.
+    pub(crate) unsafe fn back(&self) -> Option<NonNull<N>> {
+        // SAFETY: L2.
+        NonNull::new(self.tail.with_mut(|tail| unsafe { *tail }))
+    }
+
     /// Returns true if `node` is the only one.
     ///
     /// # Safety
     ///
     /// The lock is held.
     pub(crate) unsafe fn is_only(&self, node: *const N) -> bool {
-        // SAFETY: L2.
-        let tail = self.tail.with_mut(|tail| unsafe { *tail });
-        self.is_front(node) && ptr::eq(tail, node)
+        // SAFETY: passed on to the caller.
+        let back = unsafe { self.back() };
+        self.is_front(node) && back.is_some_and(|back| ptr::eq(back.as_ptr(), node))
     }
 
     /// Links a node at the end.

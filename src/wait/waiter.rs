@@ -113,7 +113,8 @@ impl Woken {
 /// | `IDLE` | not queued | owner: `QUEUED`; `DONE`, `CLOSED`, `FINISHED` if complete at once |
 /// | `QUEUED` | linked into a queue | claimer: `DONE`, `CLOSED`, `IDLE`; owner: `IDLE` |
 /// | `QUEUED_SOME` | as `QUEUED`, for an arm `Some(..)` | as `QUEUED`; a close: `CLOSED` |
-/// | `QUEUED_RESERVE` | as `QUEUED`, for a reservation: no value in the slot | as `QUEUED` |
+/// | `QUEUED_RESERVE` | as `QUEUED`, for a reservation: no value in the slot | as `QUEUED`; below |
+/// | `QUEUED_RESERVES` | the same, and so are all waiters before it | as `QUEUED` |
 /// | `DONE` | the value was moved out of a send, or into a receive | owner: `FINISHED`, or `IDLE` |
 /// | `CLOSED` | the channel is closed; a send still holds its value | owner: `FINISHED` |
 /// | `FINISHED` | the output was taken, the slot is empty | owner: `CLOSED` |
@@ -123,6 +124,9 @@ impl Woken {
 /// * A claimer stores `IDLE` if the waiter is a stale case, whose select was won by another case.
 /// * A close stores `CLOSED` in a `QUEUED_SOME` waiter that it did not claim, but counted out of
 ///   its select.
+/// * A reservation is queued as `QUEUED_RESERVES` if the one before it is. A receive that looks for
+///   a value makes the first waiters `QUEUED_RESERVES` as far as they are reservations. It looks at
+///   none if the last waiter says that there is no value.
 /// * The owner stores `IDLE` after `DONE` if it is a stream, which uses its waiter again.
 /// * The owner stores `CLOSED` after `FINISHED` for a case of an arm `Some(..)` that has gone off.
 pub(crate) mod state {
@@ -132,6 +136,7 @@ pub(crate) mod state {
     pub(crate) const QUEUED: u8 = 1;
     pub(crate) const QUEUED_SOME: u8 = 3;
     pub(crate) const QUEUED_RESERVE: u8 = 9;
+    pub(crate) const QUEUED_RESERVES: u8 = 25;
     pub(crate) const DONE: u8 = 2;
     pub(crate) const CLOSED: u8 = 6;
     pub(crate) const FINISHED: u8 = 4;
@@ -140,6 +145,12 @@ pub(crate) mod state {
     #[inline(always)]
     pub(crate) const fn is_queued(state: u8) -> bool {
         state & QUEUED != 0
+    }
+
+    /// Returns true for the states of a queued reservation.
+    #[inline(always)]
+    pub(crate) const fn is_reservation(state: u8) -> bool {
+        state & 8 != 0
     }
 }
 
@@ -258,8 +269,27 @@ impl<T> Waiter<T> {
     /// select's receive, or of a reservation.
     #[inline(always)]
     pub(crate) unsafe fn queued_as(this: *const Self, state: u8) {
+        // SAFETY: the lock is held, and the waiter is queued (I1).
+        let state = if state == state::QUEUED_RESERVE && unsafe { Self::is_after_reserves(this) } {
+            state::QUEUED_RESERVES
+        } else {
+            state
+        };
         // SAFETY: passed on to the caller; the state is atomic.
         unsafe { (*this).state.store(state, Ordering::Relaxed) }
+    }
+
+    /// Returns true if the queued waiter is the first one, or is known to be behind reservations
+    /// only.
+    ///
+    /// # Safety
+    ///
+    /// The caller holds the channel's lock, and the waiter is queued.
+    unsafe fn is_after_reserves(this: *const Self) -> bool {
+        // SAFETY: the lock is held (I1).
+        let prev = unsafe { Self::with_links(this.cast_mut(), |links| links.prev()) };
+        // SAFETY: a linked waiter is alive (I5).
+        prev.is_none_or(|prev| unsafe { Self::state(prev.as_ptr()) } == state::QUEUED_RESERVES)
     }
 
     /// Returns a pointer to the value. The value does not pass through the closure, which would
@@ -454,6 +484,12 @@ impl<T> WaitQueue<T> {
     ///
     /// As `claim`.
     pub(crate) unsafe fn claim_value(&self, own: *const Token) -> Option<NonNull<Waiter<T>>> {
+        // SAFETY: the lock is held.
+        let last = unsafe { self.back() }?;
+        // SAFETY: a linked waiter is alive (I5).
+        if unsafe { Waiter::state(last.as_ptr()) } == state::QUEUED_RESERVES {
+            return None;
+        }
         // SAFETY: passed on to the caller.
         unsafe { self.claim_for::<VALUE>(own) }
     }
@@ -466,12 +502,18 @@ impl<T> WaitQueue<T> {
     #[inline(always)]
     unsafe fn claim_for<const WHAT: u8>(&self, own: *const Token) -> Option<NonNull<Waiter<T>>> {
         let mut at = self.front();
+        // True if only reservations are before the waiter.
+        let mut after_reserves = true;
         while let Some(waiter) = at {
             // SAFETY: the lock is held, and the waiter is in this list (I1).
             let next = unsafe { self.next(waiter) };
             // SAFETY: a linked waiter is alive (I5).
             let state = || unsafe { Waiter::state(waiter.as_ptr()) };
-            if WHAT == VALUE && state() == state::QUEUED_RESERVE {
+            if WHAT == VALUE && state::is_reservation(state()) {
+                if after_reserves {
+                    // SAFETY: the lock is held, and the waiter is a queued reservation.
+                    unsafe { Waiter::set_state(waiter.as_ptr(), state::QUEUED_RESERVES) };
+                }
                 at = next;
                 continue;
             }
@@ -496,7 +538,7 @@ impl<T> WaitQueue<T> {
                     unsafe { self.remove(waiter.as_ptr()) };
                     return Some(waiter);
                 }
-                Claim::Busy => {}
+                Claim::Busy => after_reserves = false,
                 Claim::Stale => {
                     // SAFETY: as above.
                     unsafe { self.remove(waiter.as_ptr()) };

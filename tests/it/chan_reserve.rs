@@ -1,10 +1,12 @@
 //! Reserved places in a buffer: CA-04.
 
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use futures_lite::Stream;
 use futures_lite::future::{block_on, poll_once};
@@ -13,7 +15,7 @@ use gopark::sync::WaitGroup;
 use gopark::{go, select};
 
 use crate::hand::{Dice, Hand, on_procs};
-use crate::util::{Drops, Wakes, no_hang};
+use crate::util::{Drops, Wakes, no_hang, within};
 
 #[test]
 fn a_reserved_place_is_taken_and_its_send_does_not_wait() {
@@ -398,4 +400,68 @@ fn places_that_are_dropped_by_threads_are_all_there_in_the_end() {
         places.into_iter().for_each(|place| place.send(1).unwrap());
         assert_eq!(rx.try_iter().count(), 3);
     });
+}
+
+/// A bug: a receive that found the buffer empty looked at each reservation that waited, for a send
+/// among them, under the lock.
+#[test]
+fn a_receive_from_an_empty_buffer_does_not_look_at_each_reservation_that_waits() {
+    const WAITING: usize = 100_000;
+    within(Duration::from_secs(30), || {
+        let (tx, rx) = chan::bounded(1);
+        let place = tx.try_reserve().unwrap();
+        let cx = &mut Context::from_waker(Waker::noop());
+        let mut waits: Vec<_> = (0..WAITING).map(|_| Box::pin(tx.reserve())).collect();
+        assert!(waits.iter_mut().all(|wait| wait.as_mut().poll(cx).is_pending()));
+        // Another send, another reservation, or none, before each receive.
+        for i in 0..20_000 {
+            if i % 100 == 0 {
+                let mut send = Hand::parked(tx.send(i));
+                assert_eq!(rx.try_recv(), Ok(i));
+                send.ready().unwrap();
+            }
+            if i % 2 == 0 {
+                let mut last = Box::pin(tx.reserve());
+                assert!(last.as_mut().poll(cx).is_pending());
+                waits.push(last);
+            }
+            assert_eq!(rx.try_recv(), Err(TryRecvError::Empty));
+        }
+        // Each gets the place in turn.
+        drop(place);
+        for wait in &mut waits {
+            match wait.as_mut().poll(cx) {
+                Poll::Ready(place) => place.unwrap().send(7).unwrap(),
+                Poll::Pending => panic!("pending"),
+            }
+            assert_eq!(rx.try_recv(), Ok(7));
+            assert_eq!(rx.try_recv(), Err(TryRecvError::Empty));
+        }
+    });
+}
+
+#[test]
+fn a_receive_finds_the_send_wherever_it_waits_among_reservations() {
+    for seed in 0..300 {
+        let mut dice = Dice::new(seed);
+        let (tx, rx) = chan::bounded(1);
+        let place = tx.try_reserve().unwrap();
+        let (mut reserves, mut sends) = (Vec::new(), VecDeque::new());
+        for i in 0..100 {
+            match dice.roll(5) {
+                0 | 1 => reserves.push(Hand::parked(tx.reserve())),
+                2 => sends.push_back((i, Hand::parked(tx.send(i)))),
+                3 if !reserves.is_empty() => drop(reserves.swap_remove(dice.roll(reserves.len()))),
+                3 => drop(sends.remove(dice.roll(sends.len() + 1))),
+                _ => match sends.pop_front() {
+                    Some((value, mut send)) => {
+                        assert_eq!(rx.try_recv(), Ok(value), "seed {seed}");
+                        send.ready().unwrap();
+                    }
+                    None => assert_eq!(rx.try_recv(), Err(TryRecvError::Empty), "seed {seed}"),
+                },
+            }
+        }
+        drop(place);
+    }
 }
