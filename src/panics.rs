@@ -2,6 +2,8 @@
 
 use std::any::Any;
 use std::borrow::Cow;
+use std::cell::Cell;
+use std::mem::ManuallyDrop;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -11,6 +13,34 @@ pub(crate) fn contain(f: impl FnOnce()) {
     if let Err(payload) = catch_unwind(AssertUnwindSafe(f)) {
         // Leaked, because its destructor may panic, which must not end the process.
         std::mem::forget(payload);
+    }
+}
+
+/// Drops `value`, whose destructor must not unwind here. A call from within another one on the same
+/// thread only queues its value, so the stack stays flat however long the chain is in which each
+/// value drops the next one.
+pub(crate) fn drop_flat<T: 'static>(value: T) {
+    type Values = ManuallyDrop<Vec<Box<dyn Any>>>;
+    thread_local! {
+        /// The queue, during a drop. It has no destructor, so it is still there when the
+        /// destructors of other thread-locals run.
+        static QUEUE: Cell<Option<Values>> = const { Cell::new(None) };
+    }
+    if cfg!(gopark_loom) {
+        // The threads of a loom model share thread-locals.
+        return drop(value);
+    }
+    if let Some(mut queue) = QUEUE.take() {
+        queue.push(Box::new(value));
+        return QUEUE.set(Some(queue));
+    }
+    QUEUE.set(Some(ManuallyDrop::new(Vec::new())));
+    contain(|| drop(value));
+    loop {
+        let mut queue = QUEUE.take().unwrap_or_default();
+        let Some(next) = queue.pop() else { return drop(ManuallyDrop::into_inner(queue)) };
+        QUEUE.set(Some(queue));
+        contain(|| drop(next));
     }
 }
 

@@ -26,7 +26,7 @@ use crate::header::Header;
 use crate::inspect;
 use crate::join::{AbortHandle, JoinHandle};
 use crate::local_queue::LocalQueue;
-use crate::panics::{contain, lock};
+use crate::panics::{contain, drop_flat, lock};
 #[cfg(feature = "sim")]
 use crate::simulated::{self, Outside};
 use crate::threads;
@@ -571,7 +571,8 @@ impl Later {
         // does.
         match if threads::is_service() { try_global().ok() } else { None } {
             Some(global) => drop(spawn_on(global, async move { drop(future) }, site)),
-            None => contain(|| drop(future)),
+            // It may cancel a context, whose functions end here as well.
+            None => drop_flat(future),
         }
     }
 }

@@ -40,7 +40,6 @@
 //! held down the recursion, as in Go (it overflows a thread's stack, and blocks every access to the
 //! top); lists of children as `Vec`s (they grow under the lock).
 
-use std::cell::Cell;
 use std::error::Error;
 use std::marker::PhantomPinned;
 use std::mem::ManuallyDrop;
@@ -57,7 +56,7 @@ use crate::coop::{self, Object};
 use crate::lock::Lock;
 use crate::loom::UnsafeCell;
 use crate::loom::atomic::{AtomicBool, Ordering};
-use crate::panics::contain;
+use crate::panics::{contain, drop_flat};
 use crate::wait::acquire::Resource;
 use crate::wait::list::{self, Links, List};
 use crate::wait::queue::{self, GRANTED, Queue, Waiter};
@@ -433,43 +432,18 @@ impl Drop for Node {
     fn drop(&mut self) {
         // Until the node is unlinked, another thread may refer to it.
         self.leave(self.parent.as_deref());
+        // Flat: for a chain of parents, and for a chain of functions each of which owns the context
+        // that the next one waits for.
         if let Some(parent) = self.parent.take() {
-            release(parent);
+            drop_flat(parent);
         } else {
             while let Some(function) = self.take_function() {
                 // No node is left that could start it.
                 function.inner.lock().hold = None;
-                release(function);
+                drop_flat(function);
             }
         }
     }
-}
-
-/// Drops a reference during the drop of a node. A nested drop only queues the references that it
-/// releases, so the stack stays flat. This matters for a chain of parents, and for a chain of
-/// functions each of which owns the context that the next one waits for.
-fn release(node: Arc<Node>) {
-    thread_local! {
-        /// The queue, during a drop. It has no destructor, so it is still there when the
-        /// destructors of other thread-locals run.
-        static RELEASED: Cell<Option<ManuallyDrop<Vec<Arc<Node>>>>> = const { Cell::new(None) };
-    }
-    if cfg!(gopark_loom) {
-        // The threads of a loom model share thread-locals.
-        return drop(node);
-    }
-    if let Some(mut released) = RELEASED.take() {
-        released.push(node);
-        return RELEASED.set(Some(released));
-    }
-    let (mut next, mut released) = (Some(node), ManuallyDrop::new(Vec::new()));
-    while let Some(node) = next {
-        RELEASED.set(Some(released));
-        contain(|| drop(node));
-        released = RELEASED.take().unwrap_or_default();
-        next = released.pop();
-    }
-    drop(ManuallyDrop::into_inner(released));
 }
 
 /// The waker of an alarm: ends the node.

@@ -403,6 +403,34 @@ fn long_chain_of_functions_that_own_contexts_is_dropped_without_recursion_cx11()
     });
 }
 
+/// A chain of functions, each of which cancels the context that the next one waits for when it is
+/// dropped. Their runtime has ended, so each is dropped unstarted by the cancel before it; that was
+/// recursive. In a process of its own with a small stack, as above.
+#[test]
+fn long_chain_of_functions_that_cancel_is_dropped_without_recursion_after_its_runtime_cx11() {
+    isolated(|| {
+        let (mut contexts, cancel) = rt(1).block_on(async {
+            let (first, cancel) = Context::background().with_cancel();
+            let mut contexts = vec![first];
+            for _ in 0..50_000 {
+                let (ctx, next) = Context::background().with_cancel();
+                let next = next.defer();
+                contexts.last().unwrap().after_func(async move { drop(next) });
+                contexts.push(ctx);
+            }
+            (contexts, cancel)
+        });
+        let small = thread::Builder::new().stack_size(128 << 10);
+        let thread = small.spawn(move || {
+            let last = contexts.pop().unwrap();
+            assert_eq!(last.err(), None);
+            cancel.cancel();
+            assert_eq!(last.err(), CANCELED);
+        });
+        small_thread_result(thread.unwrap().join());
+    });
+}
+
 /// Dropping a function's future panics, in the middle of a chain: those behind it are dropped all
 /// the same.
 #[test]
