@@ -526,9 +526,10 @@ impl<T> Receiver<T> {
     /// # Cancellation
     ///
     /// If a `next()` is dropped the stream keeps its place in the queue, and a value that is handed
-    /// to the stream stays with it until it is polled again. Dropping the stream loses no value: a
-    /// value that was handed to it goes to the next receiver, or else back to its place in the
-    /// channel.
+    /// to the stream stays with it until it is polled again. A timeout, or the `default` of a
+    /// select, takes the stream out of the queue when it gives the `next()` up. Dropping the stream
+    /// loses no value: a value that was handed to it goes to the next receiver, or else back to its
+    /// place in the channel.
     ///
     /// # Examples
     ///

@@ -112,6 +112,8 @@ impl<T> Core<T> {
 ///
 /// A stream that was polled and found no value keeps its place in the queue, even if the `next()`
 /// that polled it is dropped. A value that is handed to it stays with it until it is polled again.
+/// If a `next()` is given up by a [`timeout`](crate::time::timeout()) or by the `default` of a
+/// [`select!`](crate::select!), the stream leaves the queue; its next poll queues it at the end.
 /// Dropping the stream loses nothing: it leaves the queue, and a value that was handed to it goes
 /// to the next receiver, or else back to its place in the channel.
 ///
@@ -340,7 +342,8 @@ impl<T> fmt::Debug for IntoStream<T> {
 /// # Cancellation
 ///
 /// Dropping it has no effect: the stream keeps its place in the queue, and a value that was handed
-/// to it.
+/// to it. A timeout or a `default` that gives it up [takes the stream out of the
+/// queue](IntoStream#cancellation).
 ///
 /// # Examples
 ///

@@ -397,6 +397,30 @@ fn a_next_that_times_out_or_loses_to_a_default_leaves_the_line_ca17() {
     });
 }
 
+/// Unlike a `next()` that is dropped: what a try or a timeout gives up is out of reach.
+#[test]
+fn a_stream_whose_next_times_out_or_loses_to_a_default_waits_behind_those_after_it() {
+    for times_out in [false, true] {
+        let (tx, rx) = chan::unbuffered();
+        let mut stream = rx.clone().into_stream();
+        drop(Hand::parked(stream.next()));
+        let mut behind = Hand::parked(rx.recv());
+        if times_out {
+            Hand::new(time::timeout(Duration::ZERO, stream.next())).ready().unwrap_err();
+        } else {
+            let tried = Hand::new(async {
+                select! { v = stream.next() => v, default => None }
+            });
+            assert_eq!({ tried }.ready(), None);
+        }
+        drop(Hand::parked(stream.next()));
+        tx.try_send(1).unwrap();
+        assert_eq!(behind.ready(), Some(1));
+        tx.try_send(2).unwrap();
+        assert_eq!(Hand::new(stream.next()).ready(), Some(2));
+    }
+}
+
 #[test]
 fn streams_in_line_work_in_any_executor_and_share_the_values_ch15_ch18() {
     const VALUES: usize = 3000;
