@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::mem;
-use std::panic::Location;
+use std::panic::{Location, RefUnwindSafe, UnwindSafe};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -129,6 +129,9 @@ fn prepare<T>(core: &Core<T>) {
 pub struct Reserved<'a, T> {
     core: &'a Core<T>,
 }
+
+impl<T> UnwindSafe for Reserved<'_, T> {}
+impl<T> RefUnwindSafe for Reserved<'_, T> {}
 
 impl<T> Reserved<'_, T> {
     /// Sends `value` without waiting.

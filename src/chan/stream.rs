@@ -1,6 +1,7 @@
 //! Receivers as streams: one kind watches the channel, the other waits in its queue.
 
 use std::fmt;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::pin::Pin;
 use std::ptr::{self, NonNull};
 use std::sync::Arc;
@@ -146,6 +147,9 @@ pub struct IntoStream<T> {
 unsafe impl<T: Send> Send for IntoStream<T> {}
 // SAFETY: `&IntoStream` gives access to the channel and the waiter's atomic state.
 unsafe impl<T: Send> Sync for IntoStream<T> {}
+
+impl<T> UnwindSafe for IntoStream<T> {}
+impl<T> RefUnwindSafe for IntoStream<T> {}
 
 impl<T> IntoStream<T> {
     pub(super) fn new(mut rx: Receiver<T>) -> Self {

@@ -5,6 +5,7 @@
 //! channel is freed.
 
 use std::fmt;
+use std::panic::{RefUnwindSafe, UnwindSafe};
 use std::sync::Arc;
 
 use super::core::{Core, Side};
@@ -58,6 +59,9 @@ macro_rules! weak {
                 Some($end { handle: Handle::upgrade(link, $side)? $(, $watch: Watch::NONE)? })
             }
         }
+
+        impl<T> UnwindSafe for $weak<T> {}
+        impl<T> RefUnwindSafe for $weak<T> {}
 
         impl<T> Clone for $weak<T> {
             fn clone(&self) -> Self {

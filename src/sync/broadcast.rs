@@ -26,7 +26,7 @@
 use std::collections::VecDeque;
 use std::error::Error;
 use std::fmt;
-use std::panic::Location;
+use std::panic::{Location, RefUnwindSafe};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -67,6 +67,9 @@ struct Shared<T> {
     /// Notified after each send, and when the last sender is dropped.
     sent: RawNotify,
 }
+
+// A panic cannot leave it inconsistent: no user code runs under the lock.
+impl<T> RefUnwindSafe for Shared<T> {}
 
 /// The last values. Each is cloned and dropped outside of the lock: under it only the `Arc` is
 /// cloned.

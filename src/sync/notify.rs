@@ -1,7 +1,7 @@
 //! Notifications without a value.
 
 use std::fmt;
-use std::panic::{Location, RefUnwindSafe, UnwindSafe};
+use std::panic::Location;
 
 use super::raw_notify::{Call, RawNotify, Wait};
 use crate::coop::Reason;
@@ -45,9 +45,6 @@ use crate::wait::acquire::acquisition;
 pub struct Notify {
     raw: RawNotify,
 }
-
-impl UnwindSafe for Notify {}
-impl RefUnwindSafe for Notify {}
 
 impl Notify {
     const_fn! {

@@ -25,7 +25,7 @@
 
 use std::error::Error;
 use std::fmt;
-use std::panic::Location;
+use std::panic::{Location, RefUnwindSafe};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -63,6 +63,9 @@ struct Shared<T> {
     state: Lock<State<T>>,
     object: Object,
 }
+
+// A panic cannot leave it inconsistent: no user code runs under the lock.
+impl<T> RefUnwindSafe for Shared<T> {}
 
 struct State<T> {
     value: Option<T>,

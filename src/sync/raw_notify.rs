@@ -15,7 +15,7 @@
 // the next round. `notify_one`, which may run in between, first grants those waiters as well, and
 // then the waiter that it notifies.
 
-use std::panic::Location;
+use std::panic::{Location, RefUnwindSafe, UnwindSafe};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
@@ -40,6 +40,9 @@ pub(super) struct RawNotify {
     queue: Lock<Queue<Call>>,
     object: Object,
 }
+
+impl UnwindSafe for RawNotify {}
+impl RefUnwindSafe for RawNotify {}
 
 /// What the queue stores for a waiter.
 pub(super) struct Call {

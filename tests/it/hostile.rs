@@ -659,6 +659,13 @@ fn what_is_shared_is_unwind_safe() {
         context::Stop,
     )>();
     safe::<(time::Timer, time::Ticker)>();
+    type Weak = (chan::WeakSender<Cell<u8>>, chan::WeakReceiver<Cell<u8>>);
+    safe::<(Weak, chan::IntoStream<Cell<u8>>, chan::Reserved<'_, Cell<u8>>)>();
+    safe::<(sync::oneshot::Sender<Cell<u8>>, sync::oneshot::Receiver<Cell<u8>>)>();
+    safe::<(sync::broadcast::Sender<Cell<u8>>, sync::broadcast::Receiver<Cell<u8>>)>();
+    safe::<(sync::watch::Sender<Cell<u8>>, sync::watch::Receiver<Cell<u8>>)>();
+    safe::<(sync::Barrier, sync::Notify, sync::OnceCell<u8>, sync::Monitor<Cell<u8>>)>();
+    safe::<gopark::JoinSet<Cell<u8>>>();
 }
 
 #[test]
