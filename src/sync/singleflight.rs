@@ -53,7 +53,8 @@ use crate::panics::{Payload, lock};
 #[doc(alias = "singleflight")]
 pub struct SingleFlight<K, V> {
     hasher: RandomState,
-    /// The calls in flight, by the hash of the key.
+    /// The calls in flight, by the hash of the key. A lock of std, because the map and its buckets
+    /// allocate under it.
     calls: Mutex<HashMap<u64, Bucket<K, V>>>,
 }
 
