@@ -527,7 +527,8 @@ impl<C: Cases> Selecting<C> {
         self.dequeue_all(None);
         self.token.resume();
         self.stage = Stage::First;
-        let mut watchers = Vec::new();
+        // Allocated outside the locks. Each case adds at most one.
+        let mut watchers = Vec::with_capacity(self.channel_cases as usize);
         let found = self.with_locks(|this, candidates| {
             let found = this.attempt(candidates)?;
             if found.is_none() && !this.recount() {
