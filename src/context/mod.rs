@@ -611,8 +611,7 @@ impl Context {
     ///
     /// If the context has ended on entry, nothing is sent, even if the channel has room. (Go's
     /// `select` chooses at random.) A value that is taken while this waits counts as sent, even if
-    /// the context ends before the next poll. In a `select!`, another case may complete as well
-    /// before the next poll, so use two arms there: `tx.send(value)` and `ctx.done()`.
+    /// the context ends before the next poll.
     ///
     /// # Cancellation
     ///

@@ -12,7 +12,7 @@ use super::tree::Node;
 use crate::chan::{self, Receiving, SendError};
 use crate::coop::{self, Reason};
 use crate::wait::acquire::{Acquisition, Request, acquisition};
-use crate::wait::case::{future_case, option_case};
+use crate::wait::case::{Case, ChannelCase, Sealed, future_case, option_case};
 
 acquisition! {
     /// The future of [`Context::done`](super::Context::done).
@@ -240,7 +240,52 @@ pin_project! {
     }
 }
 
-future_case!(Sending<'a, T>, 'a, T);
+/// The operation of the send is in the queue as a case of the `select!`, not alone, so that it does
+/// not complete beside another case. If it was polled before, it keeps its own place.
+impl<T> Case for Sending<'_, T> {
+    type Output = Result<(), ContextSendError<T>>;
+
+    fn poll_case(mut self: Pin<&mut Self>, cx: &mut Cx<'_>) -> Poll<Self::Output> {
+        if !self.run.future.raw(Sealed::TOKEN).is_some_and(ChannelCase::is_unpolled) {
+            return coop::without_note(|| self.poll(cx));
+        }
+        if self.run.done.err().is_some() {
+            return Poll::Ready(self.limited(Sealed::TOKEN));
+        }
+        let run = self.as_mut().project().run.project();
+        if let Poll::Ready(sent) = run.future.poll_case(cx) {
+            *run.progress = Progress::Over;
+            return Poll::Ready(sent.map_err(|SendError(value)| ContextSendError::Closed(value)));
+        }
+        let limit = self.as_mut().poll_limit(cx, Sealed::TOKEN);
+        limit.map(|()| self.limited(Sealed::TOKEN))
+    }
+
+    fn raw(&self, private: Sealed) -> Option<&dyn ChannelCase> {
+        self.run.future.raw(private)
+    }
+
+    fn won(self: Pin<&mut Self>) -> Self::Output {
+        let run = self.project().run.project();
+        *run.progress = Progress::Over;
+        run.future.won().map_err(|SendError(value)| ContextSendError::Closed(value))
+    }
+
+    fn has_limit(&self, _: Sealed) -> bool {
+        true
+    }
+
+    fn poll_limit(self: Pin<&mut Self>, cx: &mut Cx<'_>, _: Sealed) -> Poll<()> {
+        coop::without_note(|| self.project().run.project().done.poll(cx))
+    }
+
+    fn limited(self: Pin<&mut Self>, _: Sealed) -> Self::Output {
+        let run = self.project().run.project();
+        *run.progress = Progress::Over;
+        let err = run.done.err().unwrap_or(ContextError::Canceled);
+        Err(ContextSendError::Context(err, run.future.give_up()))
+    }
+}
 
 impl<T> Future for Sending<'_, T> {
     type Output = Result<(), ContextSendError<T>>;

@@ -211,7 +211,7 @@ impl<C: Cases> Selecting<C> {
         let mut tried = None;
         if count > MANY && !self.biased {
             let index = random::below(count);
-            let raw = self.cases().raw(index).filter(|raw| raw.state() == state::IDLE);
+            let raw = self.cases().raw(index).filter(|raw| raw.is_unpolled());
             if raw.is_none_or(ChannelCase::seems_ready) {
                 let polled = self.cases().poll_case(index, cx);
                 if polled.is_ready() {
@@ -223,15 +223,17 @@ impl<C: Cases> Selecting<C> {
         }
         let mut candidates = Candidates::new(self.biased, self.cases.count());
         let (mut channel_cases, mut has_others) = (0, false);
+        // A limit is polled with its operation.
+        let has_limits = self.cases.has_limits();
         self.cases().each(0, &mut |index, role, raw| {
             if *role == Role::Off {
                 return;
             }
-            match raw.filter(|raw| raw.state() == state::IDLE) {
+            match raw.filter(|raw| raw.is_unpolled()) {
                 Some(raw) => {
                     *role = Role::Channel;
                     channel_cases += 1;
-                    if raw.seems_ready() {
+                    if has_limits || raw.seems_ready() {
                         candidates.push(index);
                     }
                 }
@@ -631,12 +633,22 @@ impl<C: Cases> Selecting<C> {
             drop(unsafe { self.token.set_waker(waker) });
         }
         let mut candidates = Candidates::new(self.biased, self.cases.count());
+        let has_limits = self.cases.has_limits();
         self.cases().each(0, &mut |index, role, _| {
-            if *role == Role::Other {
+            if *role == Role::Other || has_limits && *role == Role::Channel {
                 candidates.push(index);
             }
         });
         while let Some(index) = candidates.draw() {
+            if has_limits && self.is_channel(index) {
+                if self.cases().poll_limit(index, cx).is_ready() {
+                    self.leave();
+                    let output = self.cases().limited(index);
+                    self.finish();
+                    return Some(Poll::Ready(output));
+                }
+                continue;
+            }
             let polled = self.cases().poll_case(index, cx);
             if polled.is_ready() {
                 self.leave();
@@ -684,6 +696,16 @@ impl<C: Cases> Selecting<C> {
         woken.wake();
         self.leave();
         Some(Poll::Ready(self.won(index)))
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn is_channel(&mut self, index: usize) -> bool {
+        let mut is_channel = false;
+        self.cases().each(0, &mut |at, role, _| {
+            is_channel |= at == index && *role == Role::Channel;
+        });
+        is_channel
     }
 
     /// Counts out a case if it went off when it was polled. Returns true if it was the last one.

@@ -58,6 +58,13 @@ pub trait Arm<R> {
     /// Polls the case, and keeps its result.
     fn poll_arm(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()>;
 
+    fn has_limit(&self) -> bool;
+
+    fn poll_limit(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()>;
+
+    /// Gives up the case, whose limit was reached, and keeps its result.
+    fn limited(self: Pin<&mut Self>);
+
     /// Runs the closure of the case, which has won.
     fn run(self: Pin<&mut Self>) -> R;
 }
@@ -84,6 +91,19 @@ impl<L: Cases, F: FnOnce(L::Output) -> R, R> Arm<R> for ArmOf<L, F> {
     fn poll_arm(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         let this = self.project();
         this.case.poll_case(0, cx).map(|output| *this.output = Some(output))
+    }
+
+    fn has_limit(&self) -> bool {
+        self.case.has_limits()
+    }
+
+    fn poll_limit(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        self.project().case.poll_limit(0, cx)
+    }
+
+    fn limited(self: Pin<&mut Self>) {
+        let this = self.project();
+        *this.output = Some(this.case.limited(0));
     }
 
     fn run(self: Pin<&mut Self>) -> R {
@@ -395,6 +415,19 @@ impl<'a, R> Cases for Select<'a, R> {
     }
 
     fn won(mut self: Pin<&mut Self>, index: usize) -> Self::Output {
+        self.cases.swap_remove(index)
+    }
+
+    fn has_limits(&self) -> bool {
+        self.cases.iter().any(|arm| arm.has_limit())
+    }
+
+    fn poll_limit(mut self: Pin<&mut Self>, index: usize, cx: &mut Context<'_>) -> Poll<()> {
+        self.cases[index].as_mut().poll_limit(cx)
+    }
+
+    fn limited(mut self: Pin<&mut Self>, index: usize) -> Self::Output {
+        self.cases[index].as_mut().limited();
         self.cases.swap_remove(index)
     }
 

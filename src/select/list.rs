@@ -31,6 +31,23 @@ pub trait Cases {
     /// Takes the output of case `index`, a channel operation that won.
     fn won(self: Pin<&mut Self>, index: usize) -> Self::Output;
 
+    /// Returns true if a case is a channel operation with a limit. For most lists this is a
+    /// constant.
+    #[inline(always)]
+    fn has_limits(&self) -> bool {
+        false
+    }
+
+    /// Polls the limit of case `index`, if it has one.
+    fn poll_limit(self: Pin<&mut Self>, _: usize, _: &mut Context<'_>) -> Poll<()> {
+        Poll::Pending
+    }
+
+    /// Gives up case `index`, which is in no queue, because its limit was reached.
+    fn limited(self: Pin<&mut Self>, _: usize) -> Self::Output {
+        unreachable!("the case has no limit")
+    }
+
     /// Returns true if dropping the cases now would have no effect.
     fn drop_is_noop(&self) -> bool;
 
@@ -178,6 +195,19 @@ impl<C: Case> Cases for One<C> {
     }
 
     #[inline(always)]
+    fn has_limits(&self) -> bool {
+        self.case.has_limit(Sealed::TOKEN)
+    }
+
+    fn poll_limit(self: Pin<&mut Self>, _: usize, cx: &mut Context<'_>) -> Poll<()> {
+        self.project().case.poll_limit(cx, Sealed::TOKEN)
+    }
+
+    fn limited(self: Pin<&mut Self>, _: usize) -> Self::Output {
+        self.project().case.limited(Sealed::TOKEN)
+    }
+
+    #[inline(always)]
     fn is_off(self: Pin<&mut Self>, _: usize) -> bool {
         *self.project().role == Role::Off
     }
@@ -319,6 +349,31 @@ impl<A: Cases, B: Cases> Cases for Both<A, B> {
     }
 
     #[inline(always)]
+    fn has_limits(&self) -> bool {
+        self.first.has_limits() || self.rest.has_limits()
+    }
+
+    fn poll_limit(self: Pin<&mut Self>, index: usize, cx: &mut Context<'_>) -> Poll<()> {
+        let this = self.project();
+        let count = this.first.count();
+        if index < count {
+            this.first.poll_limit(index, cx)
+        } else {
+            this.rest.poll_limit(index - count, cx)
+        }
+    }
+
+    fn limited(self: Pin<&mut Self>, index: usize) -> Self::Output {
+        let this = self.project();
+        let count = this.first.count();
+        if index < count {
+            Which::First(this.first.limited(index))
+        } else {
+            Which::Rest(this.rest.limited(index - count))
+        }
+    }
+
+    #[inline(always)]
     fn is_off(self: Pin<&mut Self>, index: usize) -> bool {
         let this = self.project();
         let count = this.first.count();
@@ -387,6 +442,19 @@ impl<C: Cases> Cases for Group<C> {
     #[inline(never)]
     fn won(self: Pin<&mut Self>, index: usize) -> Self::Output {
         self.project().cases.won(index)
+    }
+
+    #[inline(always)]
+    fn has_limits(&self) -> bool {
+        self.cases.has_limits()
+    }
+
+    fn poll_limit(self: Pin<&mut Self>, index: usize, cx: &mut Context<'_>) -> Poll<()> {
+        self.project().cases.poll_limit(index, cx)
+    }
+
+    fn limited(self: Pin<&mut Self>, index: usize) -> Self::Output {
+        self.project().cases.limited(index)
     }
 
     fn is_off(self: Pin<&mut Self>, index: usize) -> bool {

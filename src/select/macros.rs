@@ -40,11 +40,11 @@
 ///   select takes its `default`, and a send or a receive waits in the queue. Afterwards the select
 ///   checks its channels again. So it meets operations that still wait, but not those that came and
 ///   went in between.
-/// * **A send inside another future**, such as [`ctx.send`](crate::context::Context::send),
-///   [`send_timeout`](crate::chan::Sender::send_timeout), `timeout(d, tx.send(v))` or
+/// * **A send inside another future**, such as `timeout(d, tx.send(v))` or
 ///   `fut(async { tx.send(v).await })`, waits in its queue alone. Its value may be taken while the
 ///   select waits, and another case may complete before the select is polled again: then both have
-///   taken place. Use two arms, `tx.send(v)` and `ctx.done()` or a timer.
+///   taken place. Use [`send_timeout`](crate::chan::Sender::send_timeout), or two arms.
+///   ([`ctx.send`](crate::context::Context::send) and `send_timeout` are cases like a plain send.)
 /// * **Bodies are part of the surrounding code**: `break`, `continue`, `return`, `?` and `.await`
 ///   work. The losing operations, and what they borrowed, are dropped before the body runs.
 /// * **`select! {}`** waits forever. So does a select whose arms are all off, if it has neither

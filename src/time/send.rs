@@ -10,7 +10,7 @@ use pin_project_lite::pin_project;
 use super::sleep::{Sleep, sleep};
 use crate::chan::{SendTimeoutError, Sender, Sending};
 use crate::coop::{self, Reason};
-use crate::wait::case::future_case;
+use crate::wait::case::{Case, ChannelCase, Sealed};
 
 impl<T> Sender<T> {
     /// Sends `value`, but waits at most `limit` from this call. Go: a `select` with `time.After`;
@@ -117,7 +117,43 @@ impl<T> Future for SendTimeout<'_, T> {
     }
 }
 
-future_case!(SendTimeout<'a, T>, 'a, T);
+/// The operation of the send is in the queue as a case of the `select!`, not alone, so that it does
+/// not complete beside another case. If it was polled before, it keeps its own place.
+impl<T> Case for SendTimeout<'_, T> {
+    type Output = Result<(), SendTimeoutError<T>>;
+
+    fn poll_case(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        if !self.sending.raw(Sealed::TOKEN).is_some_and(ChannelCase::is_unpolled) {
+            return coop::without_note(|| self.poll(cx));
+        }
+        if let Poll::Ready(sent) = self.as_mut().project().sending.poll_case(cx) {
+            return Poll::Ready(sent.map_err(|error| SendTimeoutError::Closed(error.0)));
+        }
+        let limit = self.as_mut().poll_limit(cx, Sealed::TOKEN);
+        limit.map(|()| self.limited(Sealed::TOKEN))
+    }
+
+    fn raw(&self, private: Sealed) -> Option<&dyn ChannelCase> {
+        self.sending.raw(private)
+    }
+
+    fn won(self: Pin<&mut Self>) -> Self::Output {
+        let sent = self.project().sending.won();
+        sent.map_err(|error| SendTimeoutError::Closed(error.0))
+    }
+
+    fn has_limit(&self, _: Sealed) -> bool {
+        true
+    }
+
+    fn poll_limit(self: Pin<&mut Self>, cx: &mut Context<'_>, _: Sealed) -> Poll<()> {
+        coop::without_note(|| self.project().sleep.poll_elapsed(cx))
+    }
+
+    fn limited(self: Pin<&mut Self>, _: Sealed) -> Self::Output {
+        Err(SendTimeoutError::Timeout(self.project().sending.give_up()))
+    }
+}
 
 impl<T> fmt::Debug for SendTimeout<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 
 use crate::coop;
 use crate::lock::RawLock;
-use crate::wait::waiter::{Token, Woken};
+use crate::wait::waiter::{Token, Woken, state};
 
 /// A case of a [`select!`](crate::select!): every wait of this crate is one, and [`fut`] makes one
 /// from any other future.
@@ -59,6 +59,25 @@ pub trait Case {
     #[doc(hidden)]
     fn won(self: Pin<&mut Self>) -> Self::Output {
         unreachable!("only a channel operation is completed by others")
+    }
+
+    /// Returns true if the case is a channel operation with a limit, such as the end of a context.
+    #[doc(hidden)]
+    #[inline(always)]
+    fn has_limit(&self, _: Sealed) -> bool {
+        false
+    }
+
+    /// Polls the limit, if there is one.
+    #[doc(hidden)]
+    fn poll_limit(self: Pin<&mut Self>, _: &mut Context<'_>, _: Sealed) -> Poll<()> {
+        Poll::Pending
+    }
+
+    /// Gives up the operation, which is in no queue, because its limit was reached.
+    #[doc(hidden)]
+    fn limited(self: Pin<&mut Self>, _: Sealed) -> Self::Output {
+        unreachable!("the case has no limit")
     }
 }
 
@@ -161,6 +180,10 @@ pub struct Unready;
 pub trait ChannelCase {
     /// Returns the state of the waiter. `IDLE` if the operation was never polled alone.
     fn state(&self) -> u8;
+
+    fn is_unpolled(&self) -> bool {
+        self.state() == state::IDLE
+    }
 
     fn lock(&self) -> &RawLock;
 
@@ -396,6 +419,18 @@ impl<C: Case + Unpin + ?Sized> Case for &mut C {
     fn won(mut self: Pin<&mut Self>) -> C::Output {
         Pin::new(&mut **self).won()
     }
+
+    fn has_limit(&self, private: Sealed) -> bool {
+        (**self).has_limit(private)
+    }
+
+    fn poll_limit(mut self: Pin<&mut Self>, cx: &mut Context<'_>, private: Sealed) -> Poll<()> {
+        Pin::new(&mut **self).poll_limit(cx, private)
+    }
+
+    fn limited(mut self: Pin<&mut Self>, private: Sealed) -> C::Output {
+        Pin::new(&mut **self).limited(private)
+    }
 }
 
 impl<C: OptionCase + Unpin + ?Sized> OptionCase for &mut C {
@@ -436,6 +471,22 @@ macro_rules! pinned_case {
 
             fn won(mut self: Pin<&mut Self>) -> C::Output {
                 (*self).as_mut().won()
+            }
+
+            fn has_limit(&self, private: Sealed) -> bool {
+                (**self).has_limit(private)
+            }
+
+            fn poll_limit(
+                mut self: Pin<&mut Self>,
+                cx: &mut Context<'_>,
+                private: Sealed,
+            ) -> Poll<()> {
+                (*self).as_mut().poll_limit(cx, private)
+            }
+
+            fn limited(mut self: Pin<&mut Self>, private: Sealed) -> C::Output {
+                (*self).as_mut().limited(private)
             }
         }
 

@@ -1,20 +1,21 @@
-//! Attempts that are not repeated: a `select!` with a `default`, the last poll of a limit. They
-//! leave no trace that another operation finds.
+//! Operations with a limit as cases of a `select!`, and attempts that are not repeated: a `default`,
+//! the last poll of a limit. They leave no trace that another operation finds.
 
 use std::cell::Cell;
 use std::future::poll_fn;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use futures_lite::future::{block_on, poll_once};
-use gopark::context::Context as GoContext;
-use gopark::select::fut;
+use gopark::chan::{SendTimeoutError, Sender};
+use gopark::context::{Context as GoContext, ContextError, ContextSendError};
+use gopark::select::{Select, fut};
 use gopark::sync::{Barrier, Mutex, RwMutex, Semaphore, oneshot};
 use gopark::time::rate::Limiter;
 use gopark::{chan, go, gosched, select, unconstrained};
 
-use crate::util::rt;
+use crate::util::{Wakes, rt};
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -185,4 +186,129 @@ fn an_earlier_case_of_a_parked_biased_select_comes_before_a_received_value() {
     });
     tx.try_send(2).unwrap();
     assert_eq!(selecting.as_mut().poll(&mut cx), Poll::Ready(Some(2)));
+}
+
+type Boxed<'a> = Pin<Box<dyn Future<Output = &'a str> + 'a>>;
+
+/// A bug: the send waited in the queue alone. A receiver took its value, another channel took the
+/// other case of the select, and both had taken place. A select met itself.
+#[test]
+fn a_send_with_a_limit_is_a_case_like_a_plain_send_sel06_sel08() {
+    let (tx, rx) = chan::unbuffered::<u8>();
+    let (tx2, rx2) = chan::unbuffered::<u8>();
+    let (ctx, _cancel) = GoContext::background().with_cancel();
+    let mut cx = Context::from_waker(Waker::noop());
+    let selects: [Boxed<'_>; 4] = [
+        Box::pin(async {
+            select! { _ = ctx.send(&tx, 7) => "sent", _ = rx2.recv() => "got" }
+        }),
+        Box::pin(async {
+            select! { _ = tx.send_timeout(7, HOUR) => "sent", _ = rx2.recv() => "got" }
+        }),
+        Box::pin(async {
+            let mut send = Box::pin(ctx.send(&tx, 7));
+            select! { _ = send.as_mut() => "sent", _ = rx2.recv() => "got" }
+        }),
+        Box::pin(Select::new().case(ctx.send(&tx, 7), |_| "sent").recv(&rx2, |_| "got").wait()),
+    ];
+    for mut selecting in selects {
+        assert!(selecting.as_mut().poll(&mut cx).is_pending());
+        assert_eq!(rx.try_recv(), Ok(7));
+        assert!(tx2.try_send(1).is_err(), "the select has chosen");
+        assert_eq!(selecting.as_mut().poll(&mut cx), Poll::Ready("sent"));
+    }
+    for _ in 0..100 {
+        let mut itself = pin!(async {
+            select! {
+                _ = ctx.send(&tx, 7) => {}
+                _ = tx.send_timeout(7, HOUR) => {}
+                _ = rx.recv() => {}
+            }
+        });
+        assert!(itself.as_mut().poll(&mut cx).is_pending(), "it met itself");
+    }
+    assert!(rx.try_recv().is_err());
+}
+
+#[test]
+fn a_send_with_a_limit_gives_its_value_back_when_a_parked_select_finds_the_limit_reached() {
+    let (tx, rx) = chan::unbuffered();
+    let (_tx2, rx2) = chan::unbuffered::<u8>();
+    let (ctx, cancel) = GoContext::background().with_cancel();
+    for has_ended in [false, true] {
+        let (wakes, waker) = Wakes::new();
+        let mut cx = Context::from_waker(&waker);
+        let mut selecting = pin!(async {
+            select! {
+                sent = ctx.send(&tx, 7) => sent,
+                _ = rx2.recv() => unreachable!(),
+            }
+        });
+        if !has_ended {
+            assert!(selecting.as_mut().poll(&mut cx).is_pending());
+            cancel.cancel();
+            assert_eq!(wakes.count(), 1);
+        }
+        let ended = Poll::Ready(Err(ContextSendError::Context(ContextError::Canceled, 7)));
+        assert_eq!(selecting.as_mut().poll(&mut cx), ended);
+        assert!(rx.try_recv().is_err());
+    }
+    let timed_out = async {
+        select! {
+            sent = tx.send_timeout(8, Duration::from_millis(1)) => sent,
+            _ = rx2.recv() => unreachable!(),
+        }
+    };
+    assert_eq!(block_on(timed_out), Err(SendTimeoutError::Timeout(8)));
+    assert!(rx.try_recv().is_err());
+    drop(rx);
+    let closed = async {
+        select! {
+            sent = tx.send_timeout(9, HOUR) => sent,
+            _ = rx2.recv() => unreachable!(),
+        }
+    };
+    assert_eq!(block_on(closed), Err(SendTimeoutError::Closed(9)));
+}
+
+#[test]
+fn a_send_with_a_limit_that_lost_a_select_continues_as_a_future_and_the_other_way_round() {
+    let (tx, rx) = chan::unbuffered();
+    let (tx2, rx2) = chan::bounded(1);
+    let (ctx, cancel) = GoContext::background().with_cancel();
+    let mut cx = Context::from_waker(Waker::noop());
+    let mut send = Box::pin(ctx.send(&tx, 7));
+    tx2.try_send(1).unwrap();
+    let lost = async {
+        select! {
+            biased;
+            _ = send.as_mut() => unreachable!("there is no receiver"),
+            got = rx2.recv() => assert_eq!(got, Some(1)),
+        }
+    };
+    block_on(lost);
+    assert!(rx.try_recv().is_err(), "it is in no queue");
+    assert!(send.as_mut().poll(&mut cx).is_pending());
+    {
+        // Now it has a place of its own, which it keeps as a case.
+        let mut selecting = pin!(async {
+            select! {
+                sent = send.as_mut() => sent,
+                _ = rx2.recv() => unreachable!(),
+            }
+        });
+        assert!(selecting.as_mut().poll(&mut cx).is_pending());
+        assert_eq!(rx.try_recv(), Ok(7));
+        assert_eq!(selecting.as_mut().poll(&mut cx), Poll::Ready(Ok(())));
+    }
+    let mut nil = pin!(async {
+        select! {
+            sent = ctx.send(&Sender::nil(), 8) => sent,
+            _ = rx2.recv() => unreachable!(),
+        }
+    });
+    assert!(nil.as_mut().poll(&mut cx).is_pending());
+    cancel.cancel();
+    let ended = Err(ContextSendError::Context(ContextError::Canceled, 8));
+    assert_eq!(nil.as_mut().poll(&mut cx), Poll::Ready(ended));
 }
