@@ -30,9 +30,9 @@
 /// * **`else => body`**, anywhere, at most once, runs when all other arms are off, because of
 ///   `None` or of their conditions. An `else` that could never run does not compile: each other arm
 ///   must have the pattern `Some(..)` or a condition.
-/// * **`default => body`**, anywhere, at most once, runs if there was one instant at which no channel
-///   operation was ready, and if the other cases, which are tried one after the other, were not
-///   ready. A select with `default` never waits, and works outside of async code. What is tried
+/// * **`default => body`**, anywhere, at most once, runs if there was one instant at which no
+///   channel operation was ready, and if the other cases, which are tried one after the other, were
+///   not ready. A select with `default` never waits, and works outside of async code. What is tried
 ///   enters no queue: others do not see the attempt.
 /// * **A case that is not a channel operation**, such as `fut(future)`, is polled again after each
 ///   wake that did not come from a channel. During that poll the select does not count as a waiting
