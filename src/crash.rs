@@ -1,7 +1,6 @@
 //! Panics that no join handle returns: the policy, the report, and how a crash ends calls of
 //! `block_on`.
 
-use std::any::Any;
 use std::io::{self, Write};
 use std::mem;
 use std::panic::Location;
@@ -17,7 +16,7 @@ use pin_project_lite::pin_project;
 use crate::coop;
 use crate::header::Header;
 use crate::local_queue::{LocalQueue, Polled};
-use crate::panics::{contain, lock, panic_text};
+use crate::panics::{Caught, lock};
 use crate::platform::heavy_fence;
 #[cfg(feature = "sim")]
 use crate::simulated;
@@ -99,9 +98,6 @@ pub enum OnDeadlock {
     Ignore,
 }
 
-/// The payload of a panic.
-pub(crate) type Payload = Box<dyn Any + Send>;
-
 /// The calls of `block_on` in progress, and the policy for unrecovered panics, which may end them.
 ///
 /// A call ends early in the same way whichever thread polls its main: the crash is stored in the
@@ -179,7 +175,7 @@ struct End {
     /// The main's waker, once it has been polled.
     waker: Option<TaskWaker>,
     /// The payload that the call resumes.
-    crash: Option<Payload>,
+    crash: Option<Caught>,
 }
 
 impl Call {
@@ -354,27 +350,26 @@ impl BlockOnCalls {
         &self,
         goroutine: u64,
         spawned_at: &Location<'_>,
-        payload: Payload,
+        payload: Caught,
         is_over: impl FnOnce() -> bool,
     ) {
         report(goroutine, spawned_at);
         let mut list = lock(&self.list);
         if list.on_panic == OnPanic::Isolate || is_over() {
-            drop(list);
-            contain(|| drop(payload));
             return;
         }
         if list.calls.is_empty() {
             process::abort();
         }
-        let text = panic_text(&*payload).to_owned();
+        let text = payload.text().to_owned();
         list.waited.get_or_insert_default();
         let mut payload = Some(payload);
         let mut wakers = Vec::new();
         for call in &list.calls {
             let mut end = lock(&call.end);
             if end.crash.is_none() {
-                end.crash = Some(payload.take().unwrap_or_else(|| Box::new(text.clone())));
+                end.crash =
+                    Some(payload.take().unwrap_or_else(|| Caught::new(Box::new(text.clone()))));
                 call.crashed.store(true, Ordering::Relaxed);
             }
             // One wake is enough: from now on each poll of the main sees the crash.
@@ -383,7 +378,6 @@ impl BlockOnCalls {
         drop(list);
         self.unwound.notify_all();
         wakers.into_iter().for_each(TaskWaker::wake);
-        contain(|| drop(payload));
     }
 }
 
@@ -478,7 +472,7 @@ impl Drop for BlockOnCall {
 #[derive(Debug)]
 pub(crate) struct Ended {
     /// The payload of the crash that has ended it.
-    pub(crate) crash: Option<Payload>,
+    pub(crate) crash: Option<Caught>,
     /// No other call is in progress. Of calls that end at the same time, exactly one is the last.
     pub(crate) is_last: bool,
 }

@@ -1,7 +1,7 @@
 //! The life cycle of a goroutine: its allocation, the wrapper of its future, and its end.
 
 use std::mem::ManuallyDrop;
-use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
+use std::panic::Location;
 use std::pin::Pin;
 use std::ptr;
 use std::sync::Arc;
@@ -11,11 +11,10 @@ use async_task::{Builder, WithInfo};
 
 use crate::clock;
 use crate::coop::{self, Witness};
-use crate::crash::Payload;
 use crate::executor::Executor;
 use crate::header::{Flags, Header, Keeper, Task};
 use crate::local_queue::LocalQueue;
-use crate::panics::contain;
+use crate::panics::{Caught, catch, contain};
 use crate::platform::light_fence;
 
 mod remote;
@@ -160,7 +159,7 @@ pub(crate) struct Outcome<T>(ManuallyDrop<Result<T, Box<Exit>>>);
 impl<T> Outcome<T> {
     /// Adds a panic of the destructor of the goroutine's future.
     #[cold]
-    fn or_panic(self, header: &Header, payload: Payload) -> Self {
+    fn or_panic(self, header: &Header, payload: Caught) -> Self {
         match &*self.0 {
             Err(exit) if exit.payload.is_some() => return self,
             _ => contain(|| drop(self)),
@@ -178,12 +177,11 @@ impl<T> Outcome<T> {
 impl<T> Drop for Outcome<T> {
     fn drop(&mut self) {
         // SAFETY: dropped once, here.
-        let drop_value = || unsafe { ManuallyDrop::drop(&mut self.0) };
-        if let Err(payload) = catch_unwind(AssertUnwindSafe(drop_value)) {
+        if let Err(payload) = catch(|| unsafe { ManuallyDrop::drop(&mut self.0) }) {
             match Executor::ending() {
                 // The result is detached, and dropped at the end of its goroutine.
                 Some(header) => drop(exit::<()>(header, Some(payload))),
-                None => resume_unwind(payload),
+                None => payload.resume(),
             }
         }
     }
@@ -197,12 +195,12 @@ pub(crate) struct Exit {
     generation: usize,
     id: u64,
     spawned_at: &'static Location<'static>,
-    payload: Option<Payload>,
+    payload: Option<Caught>,
 }
 
 impl Exit {
     /// Observes the end: returns the panic's payload, or `None` if the goroutine was aborted.
-    pub(crate) fn observe(mut self) -> Option<Payload> {
+    pub(crate) fn observe(mut self) -> Option<Caught> {
         self.payload.take()
     }
 }
@@ -256,7 +254,7 @@ impl<F: Future> Future for Goroutine<F> {
         coop::polled_with(polled_with.waker());
         // SAFETY: `future` is pinned with `self`, and dropped in place.
         let future = unsafe { self.as_mut().map_unchecked_mut(|this| &mut *this.0) };
-        let outcome = match catch_unwind(AssertUnwindSafe(|| future.poll(polled_with))) {
+        let outcome = match catch(|| future.poll(polled_with)) {
             Ok(Poll::Pending) if !flags.is_registered() && park_first(header, cx.waker()) => {
                 exit(header, None)
             }
@@ -285,7 +283,7 @@ impl<F: Future> Goroutine<F> {
         // that the goroutine has ended.
         let future = unsafe { &mut self.get_unchecked_mut().0 };
         // SAFETY: as above.
-        let dropped = catch_unwind(AssertUnwindSafe(|| unsafe { ManuallyDrop::drop(future) }));
+        let dropped = catch(|| unsafe { ManuallyDrop::drop(future) });
         header.set_ended();
         match dropped {
             Ok(()) => outcome,
@@ -314,7 +312,7 @@ impl<F> Drop for Goroutine<F> {
 
 #[cold]
 #[inline(never)]
-fn exit<T>(header: &Header, payload: Option<Payload>) -> Outcome<T> {
+fn exit<T>(header: &Header, payload: Option<Caught>) -> Outcome<T> {
     let executor = Executor::of(header);
     let (generation, id, spawned_at) = (executor.generation(), header.id(), header.spawned_at());
     let exit = Exit { executor, generation, id, spawned_at, payload };

@@ -172,7 +172,10 @@ impl<T> Future for JoinHandle<T> {
                 let id = GoroutineId(task.metadata().id());
                 Poll::Ready(match outcome.into_inner() {
                     Ok(value) => Ok(value),
-                    Err(exit) => Err(JoinError { id, payload: exit.observe().map(Mutex::new) }),
+                    Err(exit) => {
+                        let payload = exit.observe().map(|caught| Mutex::new(caught.into_inner()));
+                        Err(JoinError { id, payload })
+                    }
                 })
             }
         }

@@ -1,9 +1,12 @@
-//! Panics of foreign code: containing them, describing them, and resuming copies of them.
+//! Panics of foreign code: catching and containing them, describing them, and resuming copies of
+//! them. The only file that calls std's `catch_unwind`.
 
 use std::any::Any;
 use std::borrow::Cow;
 use std::cell::Cell;
+use std::fmt;
 use std::mem::ManuallyDrop;
+use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -13,6 +16,59 @@ pub(crate) fn contain(f: impl FnOnce()) {
     if let Err(payload) = catch_unwind(AssertUnwindSafe(f)) {
         // Leaked, because its destructor may panic, which must not end the process.
         std::mem::forget(payload);
+    }
+}
+
+/// Runs foreign code, and catches its panic.
+#[inline(always)]
+pub(crate) fn catch<R>(f: impl FnOnce() -> R) -> Result<R, Caught> {
+    catch_unwind(AssertUnwindSafe(f)).map_err(Caught::new)
+}
+
+/// The payload of a panic that was caught. It is a value of the user's, whose destructor may panic
+/// as well: dropping this contains that panic, which nothing would catch where this is dropped.
+pub(crate) struct Caught(Option<Box<dyn Any + Send>>);
+
+impl Caught {
+    pub(crate) fn new(payload: Box<dyn Any + Send>) -> Self {
+        Self(Some(payload))
+    }
+
+    pub(crate) fn into_inner(mut self) -> Box<dyn Any + Send> {
+        self.0.take().expect("taken only by value")
+    }
+
+    /// Continues the panic.
+    pub(crate) fn resume(self) -> ! {
+        resume_unwind(self.into_inner())
+    }
+
+    /// Returns the text of the panic, if it has one.
+    pub(crate) fn text(&self) -> &str {
+        panic_text(&**self)
+    }
+}
+
+impl Deref for Caught {
+    type Target = dyn Any + Send;
+
+    fn deref(&self) -> &Self::Target {
+        self.0.as_deref().expect("taken only by value")
+    }
+}
+
+impl Drop for Caught {
+    #[inline]
+    fn drop(&mut self) {
+        if let Some(payload) = self.0.take() {
+            contain(|| drop(payload));
+        }
+    }
+}
+
+impl fmt::Debug for Caught {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Caught").field(&self.text()).finish()
     }
 }
 
@@ -59,7 +115,8 @@ pub(crate) fn panic_text(payload: &(dyn Any + Send)) -> &str {
 pub(crate) struct Payload(Cow<'static, str>);
 
 impl Payload {
-    pub(crate) fn copy_of(payload: &(dyn Any + Send)) -> Self {
+    pub(crate) fn copy_of(caught: &Caught) -> Self {
+        let payload = &**caught;
         Payload(match (payload.downcast_ref::<&'static str>(), payload.downcast_ref::<String>()) {
             (Some(text), _) => Cow::Borrowed(text),
             (_, Some(text)) => Cow::Owned(text.clone()),

@@ -10,7 +10,7 @@ use std::fmt;
 use std::future::{Future, poll_fn};
 use std::mem::ManuallyDrop;
 use std::num::NonZeroUsize;
-use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
+use std::panic::Location;
 use std::pin::{Pin, pin};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::task::Poll;
@@ -18,7 +18,7 @@ use std::time::Duration;
 use std::{env, io, process, ptr, thread};
 
 use crate::coop::{self, Reason};
-use crate::crash::{CRASH_GRACE, Ended, LocalMain, OnDeadlock, OnPanic, Payload};
+use crate::crash::{CRASH_GRACE, Ended, LocalMain, OnDeadlock, OnPanic};
 use crate::executor::{Executor, SHUTDOWN_GRACE, Settings};
 use crate::fork;
 use crate::goroutine::{self, Remote};
@@ -26,7 +26,7 @@ use crate::header::Header;
 use crate::inspect;
 use crate::join::{AbortHandle, JoinHandle};
 use crate::local_queue::LocalQueue;
-use crate::panics::{contain, drop_flat, lock};
+use crate::panics::{Caught, catch, contain, drop_flat, lock};
 #[cfg(feature = "sim")]
 use crate::simulated::{self, Outside};
 use crate::threads;
@@ -340,7 +340,7 @@ pub fn unblock<T: Send + 'static>(
             return f();
         }
         let f = Contained(Some(f));
-        let run = async move { Contained(Some(catch_unwind(AssertUnwindSafe(|| f.take()())))) };
+        let run = async move { Contained(Some(catch(|| f.take()()))) };
         let executor = current();
         let (job, handle) = goroutine::allocate(executor.start_outside(site, false), run);
         executor.submit_outside(job, true);
@@ -364,7 +364,7 @@ pub fn unblock<T: Send + 'static>(
         });
         match result.await.map(Contained::take) {
             Ok(Ok(value)) => value,
-            Ok(Err(payload)) => resume_unwind(payload),
+            Ok(Err(caught)) => caught.resume(),
             Err(_) => {
                 panic!("gopark: the runtime was shut down before the closure of `unblock` started")
             }
@@ -620,7 +620,7 @@ where
         (outcome, call.end())
     };
     // The main may borrow from the caller's frame, which must not unwind while the main is alive.
-    let (outcome, ended) = catch_unwind(AssertUnwindSafe(run)).unwrap_or_else(|_| process::abort());
+    let (outcome, ended) = catch(run).unwrap_or_else(|_| process::abort());
     finish_main(executor, outcome.into_inner().map_err(|exit| exit.observe()), ended)
 }
 
@@ -638,20 +638,26 @@ fn run_main_locally<F: Future>(
     let local = local::Local { executor, call: &call, queue };
     let gave_way = coop::set_main_gives_way(false);
     let lent = Executor::lend_thread();
-    // Catches a panic of the main's destructor as well, which may call `block_on`.
-    let result = catch_unwind(AssertUnwindSafe(|| {
+    let mut result = Ok(None);
+    // Its destructor may call `block_on`.
+    let dropped = catch(|| {
         let main = pin!(call.until_crash(main, inspect::of_mains()));
         let (polling, _in_place) = (Executor::set_polling(true), InPlace::set(false));
-        let polled = catch_unwind(AssertUnwindSafe(|| local.run(main)));
+        result = catch(|| local.run(main));
         Executor::set_polling(polling);
-        polled
-    }));
+    });
+    // As in a goroutine: a panic of the destructor counts if the main has not panicked before.
+    if let (Ok(value), Err(caught)) = (&mut result, dropped) {
+        let value = value.take();
+        contain(|| drop(value));
+        result = Err(caught);
+    }
     local.end();
     coop::set_main_gives_way(gave_way);
     drop(lent);
     let ended = call.end();
     executor.finished();
-    finish_main(executor, result.and_then(|polled| polled).map_err(Some), ended)
+    finish_main(executor, result.map_err(Some), ended)
 }
 
 /// Ends a call of `block_on` whose main has returned, panicked, was aborted, or was ended by a
@@ -659,20 +665,20 @@ fn run_main_locally<F: Future>(
 #[track_caller]
 fn finish_main<T>(
     executor: &'static Executor,
-    result: Result<Option<T>, Option<Payload>>,
+    result: Result<Option<T>, Option<Caught>>,
     Ended { crash, is_last }: Ended,
 ) -> T {
     if is_last {
         inspect::main_has_returned(executor, crash.is_none() && matches!(result, Ok(Some(_))));
     }
     match (crash, result) {
-        (Some(payload), result) => {
+        (Some(caught), result) => {
             contain(|| drop(result));
-            resume_unwind(payload)
+            caught.resume()
         }
         (None, Ok(Some(value))) => value,
         (None, Ok(None)) => unreachable!("only a crash ends a main early"),
-        (None, Err(Some(payload))) => resume_unwind(payload),
+        (None, Err(Some(caught))) => caught.resume(),
         (None, Err(None)) => panic!("gopark: the runtime was shut down while its main ran"),
     }
 }

@@ -7,6 +7,7 @@ use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use super::{BlockOnCall, BlockOnCalls, CRASH_GRACE, OnDeadlock, OnPanic, UntilCrash};
+use crate::panics::Caught;
 
 #[derive(Default)]
 struct Count(AtomicUsize);
@@ -34,7 +35,7 @@ fn ends(main: &mut UntilCrash<Pending<()>>, waker: &Waker) -> bool {
 }
 
 fn crash(calls: &BlockOnCalls, is_over: bool) {
-    calls.unrecovered(7, Location::caller(), Box::new("oh"), || is_over);
+    calls.unrecovered(7, Location::caller(), Caught::new(Box::new("oh")), || is_over);
 }
 
 /// A bug: a goroutine that main had spawned panicked at once. Main was not registered yet, so the

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::{Executor, Sched, lock};
 use crate::clock::Time;
+use crate::panics::Caught;
 use crate::rest::Rest;
 use crate::timer::shard;
 
@@ -74,8 +75,8 @@ impl Executor {
     /// Reports a deadlock as an unrecovered panic of this main.
     pub(crate) fn deadlocked(&self, main: u64, spawned_at: &Location<'_>, report: String) {
         let generation = self.generation();
-        self.block_on_calls
-            .unrecovered(main, spawned_at, Box::new(report), || self.is_over(generation));
+        let report = Caught::new(Box::new(report));
+        self.block_on_calls.unrecovered(main, spawned_at, report, || self.is_over(generation));
         self.wake_monitor();
     }
 }

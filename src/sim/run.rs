@@ -1,9 +1,8 @@
 //! One run of a program: the loop that polls goroutines one at a time, as the strategy chooses.
 
-use std::any::Any;
 use std::cell::RefCell;
 use std::mem::{replace, take};
-use std::panic::{AssertUnwindSafe, Location, catch_unwind};
+use std::panic::Location;
 use std::process;
 use std::time::Duration;
 
@@ -14,7 +13,7 @@ use crate::fork;
 use crate::goroutine;
 use crate::header::WaitReason;
 use crate::inspect;
-use crate::panics::{contain, panic_text};
+use crate::panics::{Caught, catch, contain};
 use crate::random::Seeded;
 use crate::runtime::assert_may_block;
 use crate::simulated::{self, Operation, Outside};
@@ -395,11 +394,9 @@ pub(super) fn is_waiting(number: u64) -> bool {
     with_state(|state| state.waits.iter().any(|(other, _)| *other == number)).unwrap_or(false)
 }
 
-/// Returns the failure of a run that a panic ended. The payload's destructor may panic as well.
-fn panicked(payload: Box<dyn Any + Send>) -> Failure {
-    let failure = Kind::Panic.with(panic_text(&*payload));
-    contain(|| drop(payload));
-    failure
+/// Returns the failure of a run that a panic ended.
+fn panicked(caught: &Caught) -> Failure {
+    Kind::Panic.with(caught.text())
 }
 
 /// Runs a program once.
@@ -456,12 +453,12 @@ pub(super) fn run<F: Future>(plan: Plan<'_>, main: impl FnOnce() -> F) -> Run<F:
         draws.exchange();
         simulation.end(outer);
         let result = match (block_on(handle).into_inner(), crash, ended) {
-            (outcome, Some(payload), _) => {
+            (outcome, Some(caught), _) => {
                 contain(|| drop(outcome));
-                Err(panicked(payload))
+                Err(panicked(&caught))
             }
             (Err(exit), None, ended) => match exit.observe() {
-                Some(payload) => Err(panicked(payload)),
+                Some(caught) => Err(panicked(&caught)),
                 None => {
                     let aborted = || Kind::Panic.with("the main goroutine was aborted");
                     Err(ended.err().unwrap_or_else(aborted))
@@ -475,5 +472,5 @@ pub(super) fn run<F: Future>(plan: Plan<'_>, main: impl FnOnce() -> F) -> Run<F:
         };
         Run { result, steps: state.steps, deviations: state.deviations, choices: state.choices }
     };
-    catch_unwind(AssertUnwindSafe(body)).unwrap_or_else(|_| process::abort())
+    catch(body).unwrap_or_else(|_| process::abort())
 }

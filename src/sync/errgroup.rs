@@ -1,9 +1,8 @@
 //! Groups of goroutines that may fail.
 
-use std::any::Any;
 use std::fmt;
 use std::mem;
-use std::panic::{AssertUnwindSafe, Location, resume_unwind};
+use std::panic::{AssertUnwindSafe, Location};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -13,7 +12,7 @@ use super::semaphore::{MAX_PERMITS, Semaphore};
 use super::waitgroup::{WaitGroup, panic_crashes};
 use crate::context::{CancelFunc, Context};
 use crate::coop::{self, Reason};
-use crate::panics::lock;
+use crate::panics::{Caught, lock};
 
 /// A group of goroutines that work on parts of one task and may fail. The first error is returned.
 /// Clones are handles of the same group.
@@ -64,7 +63,7 @@ struct Shared<E> {
     /// The first error, until a `wait` takes it.
     error: Mutex<Option<E>>,
     /// The payload of the first panic under `Isolate`, until a `wait` raises it.
-    panic: Mutex<Option<Box<dyn Any + Send>>>,
+    panic: Mutex<Option<Caught>>,
     /// Ends the context of the group, if it has one.
     cancel: Option<CancelFunc>,
 }
@@ -80,13 +79,13 @@ impl<E> Shared<E> {
         // A later error is dropped here, outside of the lock.
     }
 
-    fn panicked(&self, payload: Box<dyn Any + Send>) {
+    fn panicked(&self, caught: Caught) {
         if panic_crashes() {
-            resume_unwind(payload);
+            caught.resume();
         }
         let mut first = lock(&self.panic);
         if first.is_none() {
-            *first = Some(payload);
+            *first = Some(caught);
             drop(first);
             self.cancel();
         }
@@ -305,7 +304,7 @@ impl<E: Send + 'static> ErrGroup<E> {
                 }
             };
             if let Err(payload) = AssertUnwindSafe(work).catch_unwind().await {
-                shared.panicked(payload);
+                shared.panicked(Caught::new(payload));
             }
         };
         self.running.go_added(work, site);
@@ -355,8 +354,8 @@ impl<E: Send + 'static> ErrGroup<E> {
             self.shared.cancel();
             let first = lock(&self.shared.error).take();
             let panic = lock(&self.shared.panic).take();
-            if let Some(payload) = panic {
-                resume_unwind(payload);
+            if let Some(caught) = panic {
+                caught.resume();
             }
             first.map_or(Ok(()), Err)
         }

@@ -6,7 +6,7 @@
 // acquire succeeds.
 
 use std::fmt;
-use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
+use std::panic::{AssertUnwindSafe, Location};
 use std::pin::Pin;
 use std::sync::{Mutex, OnceLock};
 use std::task::{Context, Poll};
@@ -18,7 +18,7 @@ use super::semaphore::{Permit, Semaphore};
 use crate::coop::{self, Reason};
 use crate::loom::atomic::{AtomicBool, AtomicUsize, Ordering};
 use crate::loom::const_fn;
-use crate::panics::{Payload, lock};
+use crate::panics::{Caught, Payload, catch, lock};
 use crate::runtime::block_in_place;
 
 /// Runs a function exactly once, however many callers there are.
@@ -179,9 +179,10 @@ impl Once {
             // If the future is dropped here, it does not count as done: only a return or a panic
             // does.
             let end = AssertUnwindSafe(async { f().await }).catch_unwind().await;
+            let end = end.map_err(Caught::new);
             drop(Finish { once: self, _turn: turn });
-            if let Err(payload) = end {
-                resume_unwind(payload);
+            if let Err(caught) = end {
+                caught.resume();
             }
         }
     }
@@ -307,11 +308,11 @@ impl<T> OnceValue<T> {
         self.once.enter();
         // Taken under the lock, run after the lock was released.
         let init = lock(&self.init).take().expect("called once");
-        match catch_unwind(AssertUnwindSafe(init)) {
+        match catch(init) {
             Ok(value) => drop(self.value.set(Ok(value))),
-            Err(payload) => {
-                let _ = self.value.set(Err(Payload::copy_of(&*payload)));
-                resume_unwind(payload);
+            Err(caught) => {
+                let _ = self.value.set(Err(Payload::copy_of(&caught)));
+                caught.resume();
             }
         }
     }

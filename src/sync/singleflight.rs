@@ -11,7 +11,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::hash::{BuildHasher, Hash, RandomState};
-use std::panic::{AssertUnwindSafe, Location, catch_unwind, resume_unwind};
+use std::panic::{AssertUnwindSafe, Location};
 use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -20,7 +20,7 @@ use futures_lite::FutureExt;
 
 use super::semaphore::Semaphore;
 use crate::coop::Reason;
-use crate::panics::{Payload, lock};
+use crate::panics::{Caught, Payload, catch, lock};
 
 /// Runs work once for all concurrent calls with the same key.
 ///
@@ -146,7 +146,7 @@ impl<K: Eq + Hash, V: Clone> SingleFlight<K, V> {
                 return (outcome.unwrap_or_else(|payload| payload.raise()), true);
             }
             // This participant leads. If it is dropped from here on, the turn goes to the next.
-            let end = AssertUnwindSafe(future).catch_unwind().await;
+            let end = AssertUnwindSafe(future).catch_unwind().await.map_err(Caught::new);
             // After its removal no caller can join the call.
             let (off, others) = {
                 let mut calls = lock(&self.calls);
@@ -155,16 +155,16 @@ impl<K: Eq + Hash, V: Clone> SingleFlight<K, V> {
             drop(off);
             let copied = end.and_then(|value| {
                 let copy = || (0..others).map(|_| value.clone()).collect();
-                catch_unwind(AssertUnwindSafe(copy)).map(|copies| (copies, value))
+                catch(copy).map(|copies| (copies, value))
             });
             match copied {
                 Ok((copies, value)) => {
                     call.finish(Ok(copies));
                     (value, others > 0)
                 }
-                Err(payload) => {
-                    call.finish(Err(Payload::copy_of(&*payload)));
-                    resume_unwind(payload)
+                Err(caught) => {
+                    call.finish(Err(Payload::copy_of(&caught)));
+                    caught.resume()
                 }
             }
         }

@@ -556,3 +556,90 @@ fn a_crash_aborts_the_process_if_main_blocks_its_thread_while_others_run() {
         start.elapsed()
     });
 }
+
+/// The payload of a panic; its own destructor panics, with another one.
+struct Bomb;
+
+impl Drop for Bomb {
+    fn drop(&mut self) {
+        std::panic::panic_any(Bomb);
+    }
+}
+
+/// Its poll panics, and then its destructor, with a payload whose destructor panics.
+struct Twice(&'static str);
+
+impl Future for Twice {
+    type Output = ();
+
+    fn poll(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
+        std::panic::panic_any(self.0)
+    }
+}
+
+impl Drop for Twice {
+    fn drop(&mut self) {
+        std::panic::panic_any(Bomb);
+    }
+}
+
+/// A bug: the poll panicked, then the future's destructor, and the second payload was dropped where
+/// nothing caught the panic of its own destructor. That panic unwound out of the worker, whose
+/// processor was lost.
+#[test]
+fn a_second_panic_of_a_goroutine_has_a_payload_that_cannot_end_its_worker() {
+    isolated(|| {
+        let rt = isolating(1);
+        rt.block_on(async {
+            assert!(go(Twice("first")).await.unwrap_err().to_string().ends_with("first"));
+            drop(go(Twice("detached")));
+            assert_eq!(go(async { 7 }).await.unwrap(), 7);
+        });
+        spin_until(|| rt.num_goroutine() == 0);
+        assert_eq!(rt.shutdown_timeout(Duration::from_secs(60)), 0);
+    });
+}
+
+/// As in a goroutine, the first panic is the main's result.
+#[test]
+fn a_second_panic_of_a_main_is_dropped_harmlessly() {
+    isolated(|| {
+        let rt = isolating(1);
+        assert_eq!(raised(|| rt.block_on(Twice("first"))), "first");
+        assert_eq!(raised(|| rt.block_on_local(Twice("second"))), "second");
+        rt.block_on_local(async {
+            let local = gopark::go_local(Twice("third"));
+            assert!(local.await.unwrap_err().to_string().ends_with("third"));
+            drop(gopark::go_local(Twice("detached")));
+            assert_eq!(gopark::go_local(async { 7 }).await.unwrap(), 7);
+        });
+        assert_eq!(rt.block_on(async { 7 }), 7);
+    });
+}
+
+/// A closure whose result nobody takes, and one that a dropped `unblock` leaves behind.
+#[test]
+fn a_job_has_a_payload_that_cannot_end_its_worker() {
+    isolated(|| {
+        let rt = isolating(1);
+        let (started, release) =
+            (Arc::new(AtomicBool::new(false)), Arc::new(AtomicBool::new(false)));
+        let (start, go_on) = (started.clone(), release.clone());
+        rt.block_on(async move {
+            let job = gopark::unblock(move || {
+                start.store(true, Ordering::SeqCst);
+                spin_until(|| go_on.load(Ordering::SeqCst));
+                std::panic::panic_any(Bomb);
+            });
+            let mut job = Box::pin(job);
+            while !started.load(Ordering::SeqCst) {
+                assert!(poll_once(job.as_mut()).await.is_none());
+                gosched().await;
+            }
+            drop(job);
+            release.store(true, Ordering::SeqCst);
+            assert_eq!(gopark::unblock(|| 7).await, 7);
+        });
+        assert_eq!(rt.shutdown_timeout(Duration::from_secs(60)), 0);
+    });
+}
