@@ -5,7 +5,7 @@ use std::panic::{self, Location};
 use std::sync::Once;
 use std::thread;
 
-use super::run::{self, Failure, Kind, Plan, Run};
+use super::run::{self, Failure, Plan, Run};
 use super::strategy::{Choices, Chooser, Deviation, Lengths, Replay, Seed, Strategy};
 use super::trace::{self, Step};
 use crate::simulated::{self, Outside};
@@ -267,7 +267,8 @@ impl Config {
     ///
     /// A run that fails is repeated. If the second run differs, the program is not deterministic,
     /// and the panic says where. Otherwise the failure is shrunk: the program runs again with fewer
-    /// and fewer deviations from the usual order, as long as it fails.
+    /// and fewer deviations from the usual order, as long as it fails in the same way: a panic must
+    /// have the same text, apart from numbers.
     ///
     /// # Panics
     ///
@@ -325,7 +326,7 @@ impl Config {
             let quiet = Quiet::begin();
             let again = run(None);
             let text = if again.steps == first.steps {
-                let shrunk = shrink(failure.kind, &first, run);
+                let shrunk = shrink(failure, &first, run);
                 report(seed, failure, &first.steps, Some(&shrunk))
             } else {
                 differs(seed, failure, &first.steps, &again.steps)
@@ -343,24 +344,30 @@ impl Config {
 }
 
 /// Leaves out deviations, in halves, quarters and so on, and then one by one, as long as the run
-/// fails in the same way. Returns the steps of the smallest run.
-fn shrink<T>(kind: Kind, first: &Run<T>, run: impl Fn(Option<Replay>) -> Run<T>) -> Vec<Step> {
+/// fails in the same way and is not longer. Returns the steps of the smallest run.
+fn shrink<T>(
+    failure: &Failure,
+    first: &Run<T>,
+    run: impl Fn(Option<Replay>) -> Run<T>,
+) -> Vec<Step> {
     let (mut kept, mut best) = (first.deviations.clone(), first.steps.clone());
     let (mut runs, mut steps) = (SHRINKING_RUNS, SHRINKING_STEPS);
-    let mut fails = |kept: &[Deviation]| {
+    let mut fails = |kept: &[Deviation], most: usize| {
         if runs == 0 || steps == 0 {
             return None;
         }
         let run = run(Some(Replay::new(kept)));
         (runs, steps) = (runs - 1, steps.saturating_sub(run.steps.len()));
-        run.result.is_err_and(|failure| failure.kind == kind).then_some((run.deviations, run.steps))
+        let is_smaller =
+            run.result.is_err_and(|other| other.is_like(failure)) && run.steps.len() <= most;
+        is_smaller.then_some((run.deviations, run.steps))
     };
     let mut size = kept.len().div_ceil(2);
     while size > 0 {
         let mut at = 0;
         while at < kept.len() {
             let (before, after) = (&kept[..at], &kept[kept.len().min(at + size)..]);
-            match fails(&[before, after].concat()) {
+            match fails(&[before, after].concat(), best.len()) {
                 // The deviations that the run did not reach are left out as well.
                 Some(fewer) => (kept, best) = fewer,
                 None => at += size,

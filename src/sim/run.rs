@@ -50,6 +50,16 @@ pub(super) struct Failure {
     pub(super) text: String,
 }
 
+impl Failure {
+    /// Returns true if this is the same failure as `other`, in another run. A panic is the same if
+    /// its text is, apart from numbers, because these may depend on the order.
+    pub(super) fn is_like(&self, other: &Self) -> bool {
+        let words = |text: &str| text.replace(|c: char| c.is_ascii_digit(), "");
+        self.kind == other.kind
+            && (self.kind != Kind::Panic || words(&self.text) == words(&other.text))
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kind {
     Panic,

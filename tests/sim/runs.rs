@@ -851,3 +851,71 @@ fn by_pct_the_lowest_gets_on_though_others_go_on_for_ever() {
         },
     );
 }
+
+/// As outside of a simulation, where a payload whose destructor panics could end a worker: here it
+/// would have aborted the process.
+#[test]
+fn a_second_panic_whose_payload_panics_as_well_fails_the_run_with_the_first() {
+    struct Bomb;
+    impl Drop for Bomb {
+        fn drop(&mut self) {
+            panic!("the payload's destructor");
+        }
+    }
+    struct Twice;
+    impl Future for Twice {
+        type Output = ();
+        fn poll(self: std::pin::Pin<&mut Self>, _: &mut std::task::Context<'_>) -> Poll<()> {
+            panic!("the first panic");
+        }
+    }
+    impl Drop for Twice {
+        fn drop(&mut self) {
+            std::panic::panic_any(Bomb);
+        }
+    }
+    let text = panic_of(|| {
+        sim::run(0, || async move {
+            go(Twice).await.unwrap();
+        });
+    });
+    assert!(text.contains("the first panic"), "{text}");
+}
+
+/// A bug: a run that failed by another panic counted as a smaller run of the same failure, so the
+/// report showed the steps of a run in which the reported panic did not happen; and it was longer.
+#[test]
+fn a_shrunk_run_fails_with_the_reported_panic_and_is_not_longer() {
+    let report = |seed| {
+        panic_of(|| {
+            Config::new().seed(seed).runs(1).check(|| async {
+                let order = Arc::new(std::sync::Mutex::new(Vec::new()));
+                let mut handles = Vec::new();
+                for number in 2..5 {
+                    let order = order.clone();
+                    handles.push(go(async move {
+                        gosched().await;
+                        order.lock().unwrap().push(number);
+                    }));
+                }
+                for handle in handles {
+                    handle.await.unwrap();
+                }
+                let first = order.lock().unwrap()[0];
+                assert!(first != 4, "bug A: goroutine 4 came first");
+                panic!("bug B: goroutine {first} came first");
+            });
+        })
+    };
+    let reports = (0..40).map(report).filter(|report| report.contains("bug A")).take(5);
+    for report in reports {
+        let at = |text: &str| report.find(text).expect("a step of the run");
+        let ends = [2, 3, 4].map(|id| at(&format!("goroutine {id}, ends")));
+        assert!(ends[2] < ends[0].min(ends[1]), "{report}");
+        let number = |before: &str, after: &str| -> usize {
+            let rest = report.split(before).nth(1).unwrap();
+            rest.split(after).next().unwrap().parse().unwrap()
+        };
+        assert!(number("shrunk to ", " steps") <= number("replays it: ", " steps"), "{report}");
+    }
+}
