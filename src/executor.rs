@@ -85,7 +85,7 @@ use crate::run_queue::{GlobalQueue, prefetch};
 use crate::running::Running;
 #[cfg(feature = "net")]
 use crate::sources::Slot;
-use crate::spares::{Job, Roused, Spares};
+use crate::spares::{Roused, Spares};
 use crate::table::Table;
 use crate::threads;
 use crate::timer::shard::{self, Shard as Timers};
@@ -146,10 +146,8 @@ struct Worker {
     ids: Ids,
     /// The thread's clock, which is on the thread's stack while the worker holds a processor.
     clock: Cell<*const ThreadClock>,
-    /// The thread runs a job, outside every poll.
-    in_job: Cell<bool>,
-    /// The number of nested waits that the job is in.
-    waits: Cell<usize>,
+    /// The number of the job that the thread runs, outside every poll.
+    job: Cell<Option<u64>>,
     watched: Watched,
 }
 
@@ -179,8 +177,7 @@ impl Worker {
                 room: Room::new(),
                 ids: Ids::new(),
                 clock: Cell::new(ptr::null()),
-                in_job: Cell::new(false),
-                waits: Cell::new(0),
+                job: Cell::new(None),
                 watched: Watched::new(),
             }
         }
@@ -751,6 +748,10 @@ impl Executor {
     ) -> Option<&'static Processor> {
         let mut leave_at = Time::now().after(KEEP_PARKED);
         loop {
+            if let Some(job) = self.spares.take_starving_job() {
+                self.stop_searching(searching);
+                self.run_job(w, job);
+            }
             *searching = *searching || self.spares.take_wish();
             let (now, mut earliest) = (Time::now(), shard::earliest(self.all_timers()));
             let poller = {
@@ -800,18 +801,6 @@ impl Executor {
                 Roused::End => return None,
             };
         }
-    }
-
-    /// Runs a goroutine that blocks its thread. This is outside every poll, so that it may call
-    /// `block_on`.
-    fn run_job(&self, w: &Worker, job: Job<Task>) {
-        if self.closing.load(Ordering::Relaxed) {
-            job.work.metadata().set_aborted();
-        }
-        w.in_job.set(true);
-        w.run_task(job.work);
-        w.in_job.set(false);
-        self.spares.finish_job(job.is_nested);
     }
 
     /// Retires a processor that is no longer in use: its goroutines move to the global queue.
@@ -1098,22 +1087,6 @@ impl Executor {
         (!self.is_over(generation)).then(|| self.start_outside(spawned_at, is_main))
     }
 
-    /// Enqueues a goroutine that [`start_outside`](Self::start_outside) has counted. A job, which
-    /// blocks its thread, is submitted to a worker without a processor. If the runtime shuts down
-    /// the goroutine is dropped here, because there may be no worker to do it.
-    pub(crate) fn submit_outside(&'static self, task: Task, is_job: bool) {
-        if self.closing.load(Ordering::SeqCst) {
-            self.discard(task);
-        } else if !is_job {
-            self.push_global(task);
-        } else if !self
-            .spares
-            .submit(task, Worker::with(|w| w.in_job.get() && ptr::eq(w.home.get(), self)))
-        {
-            self.monitor.unpark();
-        }
-    }
-
     /// Counts a goroutine that starts on a thread without a processor, or a main that its own
     /// thread polls.
     #[cold]
@@ -1287,7 +1260,7 @@ impl Executor {
         });
         sched.handed_over = if sched.displaced.is_empty() { 0 } else { sched.handed_over };
         let (mut progress, mut wants_thief) = (!sched.idle.is_empty(), false);
-        let mut stuck = Vec::new();
+        let (mut stuck, mut starving) = (Vec::new(), self.spares.is_starving());
         for processor in self.processors.in_use() {
             // SAFETY: the lock is held.
             let Some(worker) = (unsafe { Worker::holder_of(processor) }) else { continue };
@@ -1299,6 +1272,11 @@ impl Executor {
             let doing =
                 worker.watched.look(processor, clock, (now, passed), is_polling, work_waits);
             match doing {
+                Doing::Progress if starving && self.revoke(worker, processor) => {
+                    // The worker, whose poll is short, runs the job.
+                    self.hand_over(sched, processor);
+                    (progress, starving) = (true, false);
+                }
                 Doing::Progress => progress = true,
                 _ if !work_waits || processor.stays_kept() => {}
                 Doing::Busy => wants_thief |= has_next,
@@ -1324,9 +1302,9 @@ impl Executor {
             if hands_over && (too_many || !self.spares.can_call()) {
                 continue;
             }
-            let Some(next) = worker.run_next.revoke() else { continue };
-            // SAFETY: while revoked, the slot belonged to this thread.
-            self.drain(processor, unsafe { from_slot(next) });
+            if !self.revoke(worker, processor) {
+                continue;
+            }
             if hands_over {
                 if computes.is_some() {
                     sched.displaced.push(NonNull::from(worker));
@@ -1343,6 +1321,15 @@ impl Executor {
         if (wants_thief || self.has_work()) && self.idle.try_begin_notify() {
             self.call_worker();
         }
+    }
+
+    /// Takes a processor from its worker, if that is in a poll, and moves its goroutines to the
+    /// global queue. Must be called under the scheduler's lock.
+    fn revoke(&self, worker: &Worker, processor: &Processor) -> bool {
+        let Some(next) = worker.run_next.revoke() else { return false };
+        // SAFETY: while revoked, the slot belonged to this thread.
+        self.drain(processor, unsafe { from_slot(next) });
+        true
     }
 
     /// Gives a processor that its worker has lost, and that is empty, to another worker.
@@ -1435,6 +1422,7 @@ pub(crate) mod census;
 #[cfg_attr(not(feature = "net"), path = "executor/no_events.rs")]
 mod events;
 mod guards;
+mod jobs;
 mod rest;
 mod shutdown;
 #[cfg(feature = "sim")]

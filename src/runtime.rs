@@ -286,8 +286,9 @@ pub fn num_cpu() -> usize {
 ///
 /// The runtime has up to [`Builder::max_threads`] threads. `gomaxprocs` of them are reserved for
 /// goroutines; if all others are busy, `f` waits for one. `f` may call [`block_on`] and start
-/// another `unblock`. While `f` waits for one of these, another thread may take the place of its
-/// thread, so closures that wait for closures make progress.
+/// another `unblock`. While `f` waits for any number of these, one other thread may take the place
+/// of its thread, so closures that wait for closures make progress. If all threads run goroutines
+/// that do not wait, one of them runs `f`, and the goroutines share the others meanwhile.
 ///
 /// # Cancellation
 ///

@@ -8,8 +8,12 @@
 //! A job is code that blocks its thread. It is handed to a parked worker; if there is none, the
 //! monitor starts a thread; at the limit, the job is queued. As many threads as there are
 //! processors are reserved for goroutines, but one job may always run. A job that waits for the
-//! runtime, in `block_on` or for a nested job, does not count, and another one may run meanwhile.
-//! Otherwise jobs that wait for jobs could occupy all threads.
+//! runtime, in `block_on` or for nested jobs, does not count: it *lends* its thread, and one other
+//! job may run meanwhile. Otherwise jobs that wait for jobs could occupy all threads.
+//!
+//! At the limit a job waits for a worker that parks. If none does, because goroutines keep the
+//! processors busy, the job *starves*, and the monitor takes the processor from a worker. That one
+//! runs the job; its processor belongs to the next worker that parks, or to itself again.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -36,6 +40,13 @@ struct State<J> {
     handed: Vec<(Arc<Parker>, Job<J>)>,
     wishes: usize,
     jobs: VecDeque<Job<J>>,
+    /// The number of the job that was submitted last.
+    last_job: u64,
+    /// The first queued job at the monitor's last check, and whether it starves.
+    waited: Option<u64>,
+    starves: bool,
+    /// The jobs that lend their threads.
+    lenders: Vec<Lender>,
     /// The number of jobs that run or were handed to a worker.
     running: usize,
     /// The number of threads, including those that are starting.
@@ -56,8 +67,16 @@ struct State<J> {
 #[derive(Debug)]
 pub(crate) struct Job<J> {
     pub(crate) work: J,
-    /// Another job waits for this one.
-    pub(crate) is_nested: bool,
+    pub(crate) number: u64,
+    /// The number of the job that waits for this one.
+    pub(crate) outer: Option<u64>,
+}
+
+/// A job that lends its thread, once for any number of waits.
+#[derive(Debug)]
+struct Lender {
+    job: u64,
+    waits: usize,
 }
 
 /// The maximum number of threads, and how many of them are reserved for goroutines.
@@ -65,8 +84,6 @@ pub(crate) struct Job<J> {
 struct Limits {
     threads: usize,
     procs: usize,
-    /// The number of jobs that wait for the runtime.
-    lent: usize,
 }
 
 /// The result of parking a worker.
@@ -90,6 +107,10 @@ impl<J> State<J> {
             handed: Vec::new(),
             wishes: 0,
             jobs: VecDeque::new(),
+            last_job: 0,
+            waited: None,
+            starves: false,
+            lenders: Vec::new(),
             running: 0,
             threads: 0,
             starting: 0,
@@ -102,7 +123,7 @@ impl<J> State<J> {
     }
 
     fn room_for_threads(&self) -> usize {
-        self.limits.threads.saturating_add(self.limits.lent).saturating_sub(self.threads)
+        self.limits.threads.saturating_add(self.lenders.len()).saturating_sub(self.threads)
     }
 
     fn room_for_jobs(&self) -> usize {
@@ -111,8 +132,26 @@ impl<J> State<J> {
             .threads
             .saturating_sub(self.limits.procs)
             .max(1)
-            .saturating_add(self.limits.lent);
+            .saturating_add(self.lenders.len());
         most.saturating_sub(self.running)
+    }
+
+    /// Begins a wait of a running job.
+    fn lend(&mut self, job: u64) {
+        match self.lenders.iter_mut().find(|lender| lender.job == job) {
+            Some(lender) => lender.waits += 1,
+            None => self.lenders.push(Lender { job, waits: 1 }),
+        }
+    }
+
+    /// Ends a wait of a job, unless the job has ended.
+    fn end_wait(&mut self, job: u64) {
+        if let Some(at) = self.lenders.iter().position(|lender| lender.job == job) {
+            self.lenders[at].waits -= 1;
+            if self.lenders[at].waits == 0 {
+                self.lenders.swap_remove(at);
+            }
+        }
     }
 
     fn take_parked(&mut self) -> Option<Arc<Parker>> {
@@ -182,14 +221,16 @@ impl<J> Spares<J> {
         state.parked.len() + state.starting + state.room_for_threads() > state.wishes
     }
 
-    /// Hands a job to a parked worker, or queues it. Returns false if the monitor must check the
-    /// jobs or the timers.
+    /// Hands a job, for which the job `outer` waits, to a parked worker, or queues it. Returns
+    /// false if the monitor must check the jobs or the timers.
     #[must_use = "wake the monitor if no worker was"]
-    pub(crate) fn submit(&self, work: J, is_nested: bool) -> bool {
+    pub(crate) fn submit(&self, work: J, outer: Option<u64>) -> bool {
         let mut state = self.lock();
         let (had_sleeper, any_parked) = (state.sleeper.is_some(), !state.parked.is_empty());
-        state.limits.lent += usize::from(is_nested);
-        state.jobs.push_back(Job { work, is_nested });
+        outer.into_iter().for_each(|outer| state.lend(outer));
+        state.last_job += 1;
+        let number = state.last_job;
+        state.jobs.push_back(Job { work, number, outer });
         state.hand_jobs();
         any_parked && had_sleeper == state.sleeper.is_some()
     }
@@ -263,21 +304,29 @@ impl<J> Spares<J> {
         self.lock().left.push(thread);
     }
 
-    /// Records that the worker's job has ended.
-    pub(crate) fn finish_job(&self, is_nested: bool) {
+    /// Takes the job that starves, if the monitor has found one.
+    pub(crate) fn take_starving_job(&self) -> Option<Job<J>> {
         let mut state = self.lock();
-        state.running -= 1;
-        state.limits.lent -= usize::from(is_nested);
+        if std::mem::take(&mut state.starves) { state.take_job() } else { None }
     }
 
-    /// Records that the worker's job begins to wait for the runtime, or no longer waits.
-    pub(crate) fn lend_thread(&self, lend: bool) {
+    /// Records that a job has ended.
+    pub(crate) fn finish_job(&self, number: u64, outer: Option<u64>) {
+        let mut state = self.lock();
+        state.running -= 1;
+        outer.into_iter().for_each(|outer| state.end_wait(outer));
+        // Nested jobs for which it no longer waits may be left.
+        state.lenders.retain(|lender| lender.job != number);
+    }
+
+    /// Records that a running job begins to wait for the runtime, or no longer waits.
+    pub(crate) fn lend_thread(&self, job: u64, lend: bool) {
         let mut state = self.lock();
         if lend {
-            state.limits.lent += 1;
+            state.lend(job);
             state.hand_jobs();
         } else {
-            state.limits.lent -= 1;
+            state.end_wait(job);
         }
     }
 
@@ -314,6 +363,19 @@ impl<J> Spares<J> {
         state.starting += count;
         state.threads += count;
         state.threads - count..state.threads
+    }
+
+    /// Checks the queued jobs. Returns true if one starves: it has waited since the last check, it
+    /// may run, and no thread comes for it.
+    pub(crate) fn is_starving(&self) -> bool {
+        let mut state = self.lock();
+        let first = state.jobs.front().map(|job| job.number);
+        let has_waited = first.is_some() && std::mem::replace(&mut state.waited, first) == first;
+        let comes_none = state.parked.is_empty()
+            && state.starting == 0
+            && (state.refuses || state.room_for_threads() == 0);
+        state.starves = has_waited && comes_none && state.room_for_jobs() > 0;
+        state.starves
     }
 
     /// Records that the system has refused a thread. The wish for it remains open. If it was to run

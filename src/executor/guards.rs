@@ -1,7 +1,6 @@
-//! Temporary states of a thread: it belongs to another runtime, it blocks or waits, or its
-//! processor keeps its goroutines.
+//! Temporary states of a thread: it belongs to another runtime, it blocks, or its processor keeps
+//! its goroutines.
 
-use std::marker::PhantomData;
 use std::ptr;
 use std::sync::atomic::Ordering;
 
@@ -61,19 +60,6 @@ impl Executor {
     /// Returns true if the runtime is shutting down.
     pub(crate) fn is_closing(&self) -> bool {
         self.closing.load(Ordering::Relaxed)
-    }
-
-    /// Lets another thread take the place of this one until the guard is dropped, if this one runs
-    /// a job, which now waits for the runtime.
-    pub(crate) fn lend_thread() -> Option<Lent> {
-        Worker::with(|w| {
-            let home = w.home().filter(|_| w.in_job.get())?;
-            if w.waits.replace(w.waits.get() + 1) == 0 {
-                home.spares.lend_thread(true);
-                home.monitor.unpark();
-            }
-            Some(Lent(PhantomData))
-        })
     }
 
     /// Runs `f`, which may block, after giving this thread's processor to another worker.
@@ -145,21 +131,6 @@ impl Executor {
             {
                 executor.notify();
             }
-        });
-    }
-}
-
-/// A guard: this thread's job waits for the runtime.
-pub(crate) struct Lent(PhantomData<*const ()>);
-
-impl Drop for Lent {
-    fn drop(&mut self) {
-        Worker::with(|w| {
-            w.waits.set(w.waits.get() - 1);
-            w.home()
-                .filter(|_| w.waits.get() == 0)
-                .into_iter()
-                .for_each(|home| home.spares.lend_thread(false));
         });
     }
 }

@@ -167,7 +167,7 @@ impl Machine {
                         self.call_worker();
                     }
                     run_job();
-                    self.spares.finish_job(job.is_nested);
+                    self.spares.finish_job(job.number, job.outer);
                 }
                 // There are events.
                 Roused::Timeout => {}
@@ -283,7 +283,7 @@ fn a_worker_that_leaves_the_poller_for_a_job_is_replaced() {
                 })
             })
         });
-        let _ = machine.spares.submit((), false);
+        let _ = machine.spares.submit((), None);
         machine.join(workers);
     });
 }

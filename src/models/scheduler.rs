@@ -335,7 +335,7 @@ fn a_job_is_done_once_by_a_worker_that_parks_or_by_a_thread_that_is_started_for_
             for_jobs = match spares.park(&parker, Time::NEVER, Time::NEVER, for_jobs) {
                 Roused::Job(job) => {
                     done.fetch_add(1, Ordering::Relaxed);
-                    spares.finish_job(job.is_nested);
+                    spares.finish_job(job.number, job.outer);
                     spares.end();
                     true
                 }
@@ -362,7 +362,7 @@ fn a_job_is_done_once_by_a_worker_that_parks_or_by_a_thread_that_is_started_for_
                 let spares = spares.clone();
                 thread::spawn(move || spares.call())
             };
-            if !spares.submit((), false) {
+            if !spares.submit((), None) {
                 // The role of the monitor.
                 for _ in spares.begin_starts() {
                     if refused {

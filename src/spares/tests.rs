@@ -91,9 +91,9 @@ fn a_worker_that_sleeps_until_an_earlier_timer_becomes_the_sleeper() {
 fn a_job_is_handed_to_a_parked_worker_or_left_to_the_thread_that_is_started_for_it() {
     let spares = spares(1, 3, 1);
     let worker = parked(&spares, Time::NEVER);
-    assert!(spares.submit(1, false));
+    assert!(spares.submit(1, None));
     assert_eq!(job(worker.join().unwrap()), 1);
-    assert!(!spares.submit(2, false), "none is parked: the monitor must look");
+    assert!(!spares.submit(2, None), "none is parked: the monitor must look");
     assert!(spares.has_wish());
     // The worker has just run goroutines, and there is room for a thread.
     assert!(matches!(at_once(&spares, false), Roused::Timeout));
@@ -103,12 +103,12 @@ fn a_job_is_handed_to_a_parked_worker_or_left_to_the_thread_that_is_started_for_
     assert_eq!(job(at_once(&spares, true)), 2);
     assert!(!spares.has_wish());
     // Two of three threads run jobs: the other jobs wait.
-    assert!(!spares.submit(3, false) && !spares.submit(4, false));
+    assert!(!spares.submit(3, None) && !spares.submit(4, None));
     assert_eq!(spares.begin_starts().len(), 0);
     assert!(matches!(at_once(&spares, true), Roused::Timeout));
-    spares.finish_job(false);
+    spares.finish_job(1, None);
     assert_eq!(job(at_once(&spares, true)), 3, "in their order");
-    spares.finish_job(false);
+    spares.finish_job(2, None);
     assert_eq!(spares.take_jobs().into_iter().map(|job| job.work).collect::<Vec<_>>(), [4]);
     spares.check();
 }
@@ -118,24 +118,24 @@ fn the_sleeper_gets_a_job_last_and_leaves_its_timer_to_the_monitor() {
     let spares = spares(1, 4, 2);
     let sleeper = parked(&spares, Time::now().after(LONG));
     let other = parked(&spares, Time::NEVER);
-    assert!(spares.submit(1, false));
+    assert!(spares.submit(1, None));
     assert_eq!((job(other.join().unwrap()), spares.sleeps_until() != Time::NEVER), (1, true));
-    assert!(!spares.submit(2, false), "the monitor must look");
+    assert!(!spares.submit(2, None), "the monitor must look");
     assert_eq!((job(sleeper.join().unwrap()), spares.sleeps_until() != Time::NEVER), (2, false));
 }
 
 #[test]
 fn a_job_whose_thread_is_refused_is_a_parked_workers() {
     let spares = spares(1, 3, 1);
-    assert!(!spares.submit(1, false));
+    assert!(!spares.submit(1, None));
     assert_eq!(spares.begin_starts().len(), 1);
     // The worker leaves the job to the thread, which does not start.
     let worker = parked(&spares, Time::NEVER);
     spares.refused();
     assert_eq!(job(worker.join().unwrap()), 1);
     // From now on each worker that parks runs jobs, until a thread has been started.
-    spares.finish_job(false);
-    assert!(!spares.submit(2, false));
+    spares.finish_job(1, None);
+    assert!(!spares.submit(2, None));
     assert_eq!(job(at_once(&spares, false)), 2);
     assert_eq!(spares.counts(), (0, 1));
 }
@@ -145,7 +145,7 @@ fn a_job_whose_thread_is_refused_is_a_parked_workers() {
 #[test]
 fn a_job_whose_thread_has_become_a_goroutines_is_a_parked_workers_at_the_limit() {
     let spares = spares(1, 2, 1);
-    assert!(!spares.submit(1, false));
+    assert!(!spares.submit(1, None));
     let worker = parked(&spares, Time::NEVER);
     assert_eq!(spares.begin_starts().len(), 1);
     assert!(!worker.is_finished(), "the thread will do it");
@@ -185,7 +185,7 @@ fn there_are_no_more_threads_than_the_limit_and_each_that_ends_makes_room() {
 fn one_job_runs_though_the_processors_need_every_thread() {
     for most in [0, 1, 4] {
         let spares = spares(4, most, 1);
-        assert!(!spares.submit(1, false) && !spares.submit(2, false));
+        assert!(!spares.submit(1, None) && !spares.submit(2, None));
         // At the limit a worker runs the job although it has just run goroutines.
         if most < 2 {
             assert_eq!(job(at_once(&spares, false)), 1);
@@ -205,24 +205,84 @@ fn one_job_runs_though_the_processors_need_every_thread() {
 #[test]
 fn another_thread_may_take_the_place_of_one_whose_job_waits() {
     let spares = spares(1, 2, 1);
-    assert!(!spares.submit(1, false));
+    assert!(!spares.submit(1, None));
     assert_eq!(spares.begin_starts().len(), 1);
     spares.arrive();
     assert_eq!(job(at_once(&spares, true)), 1);
-    assert!(!spares.submit(2, false));
+    assert!(!spares.submit(2, None));
     assert!(matches!(at_once(&spares, true), Roused::Timeout));
     assert_eq!(spares.begin_starts().len(), 0);
-    spares.lend_thread(true);
+    spares.lend_thread(1, true);
     assert_eq!(spares.begin_starts().len(), 1);
     spares.arrive();
     assert_eq!(job(at_once(&spares, true)), 2);
-    spares.lend_thread(false);
+    spares.lend_thread(1, false);
     // Two jobs run, but the limit is one.
-    spares.finish_job(false);
-    assert!(!spares.submit(3, false));
+    spares.finish_job(2, None);
+    assert!(!spares.submit(3, None));
     assert!(matches!(at_once(&spares, true), Roused::Timeout));
-    spares.finish_job(false);
+    spares.finish_job(1, None);
     assert_eq!(job(at_once(&spares, true)), 3);
+}
+
+/// A bug: each nested job lent a thread, so there were as many threads as one job submitted jobs.
+#[test]
+fn a_job_lends_one_thread_whatever_it_waits_for() {
+    let spares = spares(1, 2, 1);
+    assert!(!spares.submit(0, None));
+    assert_eq!(spares.begin_starts().len(), 1);
+    spares.arrive();
+    assert_eq!(job(at_once(&spares, true)), 0);
+    for nested in 1..=300 {
+        assert!(!spares.submit(nested, Some(1)));
+    }
+    spares.lend_thread(1, true);
+    assert_eq!(spares.begin_starts().len(), 1);
+    spares.arrive();
+    assert_eq!(job(at_once(&spares, true)), 1);
+    assert!(matches!(at_once(&spares, true), Roused::Timeout));
+    // That one waits for another one itself.
+    assert!(!spares.submit(301, Some(2)));
+    assert_eq!(spares.begin_starts().len(), 1);
+    spares.arrive();
+    assert_eq!(job(at_once(&spares, true)), 2);
+    spares.finish_job(3, Some(1));
+    spares.finish_job(2, Some(1));
+    assert_eq!(job(at_once(&spares, true)), 3, "again one of the first job's");
+    // It ends, and leaves nested jobs behind.
+    spares.lend_thread(1, false);
+    spares.finish_job(1, None);
+    assert!(matches!(at_once(&spares, true), Roused::Timeout));
+    spares.finish_job(4, Some(1));
+    assert_eq!(job(at_once(&spares, true)), 4);
+    assert!(matches!(at_once(&spares, true), Roused::Timeout));
+}
+
+#[test]
+fn a_job_starves_if_it_waits_at_the_limit_and_no_worker_parks() {
+    let spares = spares(1, 1, 1);
+    assert!(!spares.is_starving());
+    assert!(!spares.submit(1, None) && !spares.submit(2, None));
+    assert!(!spares.is_starving(), "since the last check");
+    assert!(spares.take_starving_job().is_none());
+    assert!(spares.is_starving());
+    assert_eq!(spares.take_starving_job().unwrap().work, 1);
+    assert!(spares.take_starving_job().is_none());
+    assert!(!spares.is_starving());
+    assert!(!spares.is_starving(), "there is no room for it");
+    spares.finish_job(1, None);
+    assert!(spares.is_starving());
+    assert_eq!(job(at_once(&spares, false)), 2, "a worker that parks comes first");
+    assert!(!spares.is_starving());
+    // A thread can be started.
+    spares.finish_job(2, None);
+    spares.set_most_threads(2);
+    assert!(!spares.submit(3, None));
+    assert!(!spares.is_starving() && !spares.is_starving());
+    assert_eq!(spares.begin_starts().len(), 1);
+    assert!(!spares.is_starving(), "it is starting");
+    spares.refused();
+    assert!(spares.is_starving());
 }
 
 #[test]

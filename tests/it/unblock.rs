@@ -408,3 +408,52 @@ mod linux {
         });
     }
 }
+
+/// A bug: each closure that another one submits lent a thread, so a closure that waited for many at
+/// once had as many threads as that.
+#[test]
+fn a_closure_that_waits_for_many_lends_one_thread() {
+    no_hang(|| {
+        const CLOSURES: usize = 300;
+        let rt = limited(4);
+        let (now, most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let counted = most.clone();
+        let results = rt.block_on(unblock(move || {
+            let closure = |i| {
+                let (now, most) = (now.clone(), counted.clone());
+                Box::pin(unblock(move || {
+                    most.fetch_max(now.fetch_add(1, SeqCst) + 1, SeqCst);
+                    (0..100).for_each(|_| thread::yield_now());
+                    now.fetch_sub(1, SeqCst);
+                    i
+                }))
+            };
+            gopark::block_on_local(in_order((0..CLOSURES).map(closure).collect()))
+        }));
+        assert_eq!(results, Vec::from_iter(0..CLOSURES));
+        // Three threads are left to closures. One runs the closure that waits, and lends a fourth.
+        assert!(most.load(SeqCst) <= 3, "{most:?} at once");
+    });
+}
+
+/// A bug: at the limit a closure waited for a worker that parks, and none does while goroutines
+/// keep the processors busy.
+#[test]
+fn a_closure_runs_though_goroutines_keep_every_thread_busy() {
+    no_hang(|| {
+        for (procs, threads) in [(1, 1), (2, 2), (2, 1)] {
+            let rt = Runtime::builder().gomaxprocs(procs).max_threads(threads).build().unwrap();
+            for _ in 0..procs {
+                rt.go(async {
+                    loop {
+                        gosched().await;
+                    }
+                });
+            }
+            for i in 0..3 {
+                assert_eq!(rt.block_on(unblock(move || i)), i);
+            }
+            assert_eq!(rt.num_goroutine(), procs);
+        }
+    });
+}

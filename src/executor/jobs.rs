@@ -1,0 +1,64 @@
+//! Jobs: goroutines that block their threads.
+
+use std::marker::PhantomData;
+use std::ptr;
+use std::sync::atomic::Ordering;
+
+use super::{Executor, Worker};
+use crate::header::Task;
+use crate::spares::Job;
+
+impl Executor {
+    /// Enqueues a goroutine that [`start_outside`](Self::start_outside) has counted. A job is
+    /// submitted to a worker without a processor; if this thread runs a job, that one waits for it.
+    /// If the runtime shuts down the goroutine is dropped here, because there may be no worker to
+    /// do it.
+    pub(crate) fn submit_outside(&'static self, task: Task, is_job: bool) {
+        if self.closing.load(Ordering::SeqCst) {
+            self.discard(task);
+        } else if is_job {
+            let is_here = |w: &Worker| ptr::eq(w.home.get(), self);
+            let outer = Worker::with(|w| w.job.get().filter(|_| is_here(w)));
+            if !self.spares.submit(task, outer) {
+                self.monitor.unpark();
+            }
+        } else {
+            self.push_global(task);
+        }
+    }
+
+    /// Runs a job. This is outside every poll, so that it may call `block_on`.
+    pub(super) fn run_job(&self, w: &Worker, Job { work, number, outer }: Job<Task>) {
+        if self.closing.load(Ordering::Relaxed) {
+            work.metadata().set_aborted();
+        }
+        w.job.set(Some(number));
+        w.run_task(work);
+        w.job.set(None);
+        self.spares.finish_job(number, outer);
+    }
+
+    /// Lets another thread take the place of this one until the guard is dropped, if this one runs
+    /// a job, which now waits for the runtime.
+    pub(crate) fn lend_thread() -> Option<Lent> {
+        Worker::with(|w| {
+            let (home, job) = (w.home()?, w.job.get()?);
+            home.spares.lend_thread(job, true);
+            home.monitor.unpark();
+            Some(Lent { job, of_this_thread: PhantomData })
+        })
+    }
+}
+
+/// A guard: this thread's job waits for the runtime.
+pub(crate) struct Lent {
+    job: u64,
+    of_this_thread: PhantomData<*const ()>,
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        let home = Worker::with(Worker::home);
+        home.into_iter().for_each(|home| home.spares.lend_thread(self.job, false));
+    }
+}
