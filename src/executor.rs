@@ -222,13 +222,16 @@ impl Worker {
     /// have lost it.
     #[inline(always)]
     fn hold(&self) -> Option<Held<'_>> {
-        let processor = self.processor.get();
-        if processor.is_null() {
-            return None;
-        }
+        let processor = self.processor()?;
         let was = self.run_next.try_hold()?;
+        Some(Held { worker: PhantomData, was, processor })
+    }
+
+    /// Returns the processor that this thread holds, unless it has lost it.
+    #[inline(always)]
+    fn processor(&self) -> Option<&'static Processor> {
         // SAFETY: processors are never freed.
-        Some(Held { worker: PhantomData, was, processor: unsafe { &*processor } })
+        unsafe { self.processor.get().as_ref() }
     }
 }
 

@@ -513,6 +513,22 @@ where
     JoinHandle::new(handle)
 }
 
+/// Starts a goroutine that [`Executor::start_in`] has counted. If the runtime has begun to shut
+/// down since, a worker drops the future, not this thread, which may be a service thread.
+pub(crate) fn go_counted<F>(
+    executor: &'static Executor,
+    header: Header,
+    future: F,
+) -> JoinHandle<F::Output>
+where
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
+{
+    let (task, handle) = goroutine::allocate(header, future);
+    executor.push_global(task);
+    JoinHandle::new(handle)
+}
+
 /// A runtime on which a goroutine is started later: an executor, and the generation that tells this
 /// runtime from later ones of the same executor.
 #[derive(Clone, Copy)]
@@ -556,9 +572,7 @@ impl Later {
         let Some(header) = self.executor.start_in(self.generation, site, false) else {
             return Err(future);
         };
-        let (task, handle) = goroutine::allocate(header, future);
-        self.executor.submit_outside(task, false);
-        Ok(JoinHandle::new(handle))
+        Ok(go_counted(self.executor, header, future))
     }
 
     /// Starts the goroutine. If the runtime has ended or is shutting down, drops the future.

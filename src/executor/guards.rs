@@ -39,7 +39,15 @@ impl Executor {
     /// Returns true if goroutines wait for this thread, because it is a worker with a processor, in
     /// a poll or between two.
     pub(crate) fn holds_processor() -> bool {
-        Worker::with(|w| w.hold().is_some())
+        Worker::with(|w| {
+            let Some(processor) = w.processor() else { return false };
+            // Under the lock, if a thief or a census is at it for a moment.
+            let is_owner = |this: &Self| {
+                let _sched = lock(&this.sched);
+                processor.place.get() == w.place()
+            };
+            w.hold().is_some() || Self::current().is_some_and(is_owner)
+        })
     }
 
     /// Sets whether this thread polls a main, or drops a goroutine. Returns the previous value.
@@ -76,21 +84,17 @@ impl Executor {
     /// Gives this thread's processor to another worker, if there is work and a worker for it.
     /// Returns `None` if the thread has no processor, or keeps it.
     fn lend_processor(w: &Worker) -> Option<(&'static Self, &'static Processor)> {
-        let this = Self::current()?;
-        let held = w.hold()?;
-        let processor = held.processor;
+        let (this, processor) = (Self::current()?, w.processor()?);
         if !this.spares.can_call() {
             return None;
         }
-        let next = held.swap_next(None);
-        drop(held);
         let mut sched = lock(&this.sched);
         if processor.place.get() != w.place() {
-            // The processor was lost in between, but this thread still owns the run-next goroutine.
-            drop(sched);
-            next.into_iter().for_each(|next| this.push_global(next));
             return None;
         }
+        // A thief or a census, which revokes each processor for a moment, may have been at it.
+        w.run_next.reinstate();
+        let next = w.hold()?.swap_next(None);
         w.run_next.abandon();
         let is_wanted =
             next.is_some() || shard::earliest(this.all_timers()) != Time::NEVER || this.has_work();

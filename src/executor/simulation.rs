@@ -123,6 +123,8 @@ impl Simulation {
         executor.closing.store(false, Ordering::SeqCst);
         executor.set_gomaxprocs(1);
         let processor = executor.processors.get(0).expect("there is one");
+        // A real runtime, whose clock may be ahead of the virtual one, may have used the executor.
+        processor.timers.rewind();
         let entered = simulated::enter(goes_on, allowed);
         clock::forget_look();
         let outer = Worker::with(|w| {
@@ -310,6 +312,7 @@ impl Simulation {
         while !driver::take_over(&processor.timers) {
             thread::yield_now();
         }
+        // The next runtime's clock may be behind the virtual one.
         processor.timers.rewind();
         drop(outer.entered);
         clock::forget_look();

@@ -1,6 +1,7 @@
 //! Edge cases: jobs inside jobs, timers while every processor is held, goroutines that start while
 //! a runtime ends.
 
+use std::panic::Location;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, mpsc};
@@ -11,9 +12,11 @@ use super::{block_at_once, parked, pause, runtime, settled};
 use crate::alarm::alarm;
 use crate::clock::Time;
 use crate::crash::OnPanic;
-use crate::executor::{Executor, KEEP_PARKED, Worker, lock};
+use crate::executor::{EXECUTORS, Executor, KEEP_PARKED, START_PATIENCE, Worker, lock};
 use crate::platform::ThreadClock;
-use crate::runtime::{Runtime, block_in_place, block_on, block_on_local, go, gomaxprocs, unblock};
+use crate::runtime::{
+    Runtime, block_in_place, block_on, block_on_local, go, go_counted, gomaxprocs, unblock,
+};
 use crate::threads::refusal::refuse;
 use crate::time::{Timer, sleep};
 use crate::waker::TaskWaker;
@@ -287,4 +290,85 @@ fn as_many_threads_are_kept_as_there_are_processors_now() {
         assert!(start.elapsed() < 5 * KEEP_PARKED, "the surplus threads stay");
         pause();
     }
+}
+
+/// A bug: a census revokes each processor for a moment. A goroutine that called `block_in_place`
+/// then kept its processor, and the goroutines at it, until the monitor took them.
+#[test]
+fn a_goroutine_that_blocks_in_place_hands_over_a_processor_that_is_being_inspected() {
+    ends(|| {
+        let (rt, executor) = runtime(1);
+        rt.block_on(async move {
+            let (ran, has_run) = mpsc::channel();
+            go(async move { ran.send(()).unwrap() });
+            {
+                // Until the call below, as a census does in the middle of it.
+                let _sched = lock(&executor.sched);
+                Worker::with(|w| w.run_next.abandon());
+            }
+            block_in_place(|| {
+                let sched = lock(&executor.sched);
+                let place = executor.processors.get(0).unwrap().place.get();
+                assert!(Worker::with(|w| place != w.place()), "it has kept its processor");
+                drop(sched);
+                has_run.recv().unwrap();
+            });
+        });
+    });
+}
+
+/// The wheel of an executor is as far as the clock of the runtimes that used it.
+#[cfg(feature = "sim")]
+#[test]
+fn a_simulation_is_the_same_whatever_its_executor_was_used_for() {
+    let run = || {
+        crate::sim::run(7, || async {
+            let (start, mut order) = (Time::now(), Vec::new());
+            let (first, second) =
+                (go(sleep(Duration::from_secs(10))), go(sleep(Duration::from_secs(1))));
+            second.await.unwrap();
+            order.push(Time::now().since(start));
+            first.await.unwrap();
+            order.push(Time::now().since(start));
+            (Executor::current().unwrap(), order)
+        })
+    };
+    let seconds = [1, 10].map(Duration::from_secs);
+    assert_eq!(run().1, seconds);
+    let old = Time::PAST.after(Duration::from_secs(3 * 3600));
+    for _ in 0..1000 {
+        let used = EXECUTORS.take(START_PATIENCE, Executor::new).unwrap();
+        // As the timers of a runtime in a process of that age leave it.
+        used.processors.all().for_each(|processor| _ = processor.timers.fire(old, 1));
+        EXECUTORS.put_back(used);
+        let (executor, order) = run();
+        assert_eq!(order, seconds);
+        // Not another one, because another test has taken it.
+        if std::ptr::eq(executor, used) && executor.processors.get(0).is_some() {
+            return;
+        }
+    }
+}
+
+/// A bug: a timer that fires on a service thread starts a goroutine, and meanwhile a shutdown
+/// begins. The future was dropped on the service thread.
+#[test]
+fn a_goroutine_that_is_counted_before_a_shutdown_is_dropped_on_a_worker() {
+    ends(|| {
+        let (rt, executor) = runtime(1);
+        let site = Location::caller();
+        let header = executor.start_in(executor.generation(), site, false).unwrap();
+        assert_eq!(rt.shutdown_timeout(Duration::ZERO), 1);
+        assert!(executor.is_closing());
+        let (dropped, was_dropped) = mpsc::channel();
+        struct OnDrop(mpsc::Sender<thread::ThreadId>);
+        impl Drop for OnDrop {
+            fn drop(&mut self) {
+                self.0.send(thread::current().id()).unwrap();
+            }
+        }
+        let on_drop = OnDrop(dropped);
+        drop(go_counted(executor, header, async move { drop(on_drop) }));
+        assert_ne!(was_dropped.recv().unwrap(), thread::current().id());
+    });
 }
