@@ -1048,6 +1048,9 @@ impl Executor {
             };
             let (task, handle) = allocate(Header::new(w.ids.next(), shard, self.index, spawned_at));
             w.room.keep_ahead(ptr::from_ref(task.metadata()).addr());
+            // Either the shutdown counts the goroutine, or this sees the shutdown: pairs with the
+            // heavy fence there. Between polls no other goroutine may be live.
+            platform::light_fence();
             if self.closing.load(Ordering::Relaxed) {
                 drop(held);
                 self.discard(task);

@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::{EXECUTORS, Executor, Sched, Task, Worker};
 use crate::coop;
 use crate::panics::{contain, lock};
+use crate::platform::heavy_fence_or_sleep;
 use crate::threads;
 use crate::timer::driver;
 
@@ -31,6 +32,8 @@ impl Executor {
             // runtime.
             let _sched = lock(&self.sched);
             self.closing.store(true, Ordering::SeqCst);
+            // Pairs with the light fence of a spawn.
+            heavy_fence_or_sleep();
             let sockets = self.end_io();
             self.hasten_end();
             sockets
