@@ -6,6 +6,7 @@
 //! start there. So the child is marked. An operation that needs a runtime finds that the thread has
 //! no current one, and then checks the mark.
 
+use std::io;
 use std::sync::Once;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -27,6 +28,11 @@ pub(crate) fn is_child() -> bool {
 #[track_caller]
 pub(crate) fn refuse() {
     assert!(!is_child(), "{REFUSAL}");
+}
+
+/// Returns an error in such a process.
+pub(crate) fn check() -> io::Result<()> {
+    if is_child() { Err(io::Error::new(io::ErrorKind::Unsupported, REFUSAL)) } else { Ok(()) }
 }
 
 /// Aborts such a process. Called when its thread is a worker whose goroutine has forked and now

@@ -152,7 +152,15 @@ impl Sources {
         &self.netpoll
     }
 
+    /// Returns an error if nothing can be registered, because the process was forked: the child
+    /// shares the poller with its parent, which would get the events, and a thread that does not
+    /// exist in the child may hold the lock.
+    pub(crate) fn check(&self) -> io::Result<()> {
+        fork::check()
+    }
+
     fn register(&self, source: &mut impl Registrable) -> io::Result<(usize, Arc<Readiness>)> {
+        self.check()?;
         let readiness = Arc::new(Readiness::new());
         let token = lock(&self.table).insert(source.fd(), readiness.clone())?;
         let registered = self.netpoll.register(source, token);
@@ -164,9 +172,8 @@ impl Sources {
     }
 
     fn deregister(&self, source: &mut impl Source, token: usize) {
-        if fork::is_child() {
-            // The child shares the poller with its parent, whose registration it would remove, and
-            // a thread that does not exist in the child may hold the lock.
+        if self.check().is_err() {
+            // It would remove its parent's registration.
             return;
         }
         self.netpoll.deregister(source);

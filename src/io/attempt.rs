@@ -147,7 +147,7 @@ fn closed() -> io::Error {
 /// Returns `None`, because the operation must wait; or an error in a forked process, where no
 /// thread polls and so no operation can wait.
 fn wait<T>() -> Option<io::Result<T>> {
-    fork::is_child().then(|| Err(io::Error::new(ErrorKind::Unsupported, fork::REFUSAL)))
+    fork::check().err().map(Err)
 }
 
 /// Makes the system call if the direction may be ready, or if `forced`. `None` if it would block.

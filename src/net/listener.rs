@@ -336,7 +336,7 @@ impl<'a> Operation<'a> for AcceptOne<'a> {
     }
 
     fn call(&mut self) -> io::Result<Called<Self::Output>> {
-        let (stream, peer) = accepted(|| self.socket.io().accept())?;
+        let (stream, peer) = accepted(self.socket, mio::net::TcpListener::accept)?;
         Ok(Called::once((TcpStream::new(self.socket.sources().clone(), stream)?, peer)))
     }
 }
@@ -349,9 +349,14 @@ pub(super) fn close<S: Registrable + AsSocket>(socket: &Registered<S>) {
 }
 
 /// Accepts a connection, and skips connections that their peers have aborted.
-pub(super) fn accepted<T>(mut accept: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+pub(super) fn accepted<S: Registrable, T>(
+    socket: &Registered<S>,
+    accept: impl Fn(&S) -> io::Result<T>,
+) -> io::Result<T> {
+    // Before the system call, because a connection that cannot be registered is lost.
+    socket.sources().check()?;
     loop {
-        match accept() {
+        match accept(socket.io()) {
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             accepted => return accepted,
         }

@@ -479,7 +479,7 @@ impl<'a> Operation<'a> for AcceptOne<'a> {
     }
 
     fn call(&mut self) -> io::Result<Called<Self::Output>> {
-        let (stream, peer) = accepted(|| self.socket.io().accept())?;
+        let (stream, peer) = accepted(self.socket, mio::net::UnixListener::accept)?;
         Ok(Called::once((UnixStream::new(self.socket.sources().clone(), stream)?, peer)))
     }
 }

@@ -40,6 +40,8 @@ mod mutex;
 mod net;
 #[cfg(all(feature = "net", target_os = "linux"))]
 mod net_bad_days;
+#[cfg(all(feature = "net", target_os = "linux"))]
+mod net_edges;
 mod notify;
 mod once;
 mod once_cell;

@@ -12,7 +12,7 @@ use gopark::{Runtime, go, gomaxprocs, time};
 use crate::util::{isolated, no_hang, spin_until};
 
 /// Takes all descriptors that the process may have. Dropping it frees them.
-fn exhaust() -> Vec<std::fs::File> {
+pub(crate) fn exhaust() -> Vec<std::fs::File> {
     // SAFETY: a plain value, for which zeros are valid.
     let mut limit: libc::rlimit = unsafe { std::mem::zeroed() };
     // SAFETY: `limit` is valid for the result, and then holds the value.
